@@ -1,0 +1,1 @@
+#include "hir/hir.h"

@@ -1,0 +1,49 @@
+/* hir/hir.h: functions of blocks over tensors with symbolic dims; weights are named symbols. */
+#ifndef RLX_HIR_H
+#define RLX_HIR_H
+
+#include "mir/mir.h"
+#include "runtime/base/ir/ir.h"
+
+typedef enum rlx_hir_op {
+#define HIR_OP(NAME, mnemonic, inputs, outputs, blocks, traits, attrs, meaning) RLX_HIR_##NAME,
+#include "hir/hir_ops.def"
+#undef HIR_OP
+    RLX_HIR_OP_COUNT
+} rlx_hir_op;
+
+extern const rlx_ir_level rlx_hir_level;
+
+enum { RLX_KV_PAGE = 256 }; /* positions per page */
+
+/* Named forms of rlx_ir_build; shapes as in hir_ops.def. */
+rlx_ir_value *rlx_hir_build_embed(rlx_ir_builder *b, rlx_ir_value *ids, rlx_ir_value *w);
+rlx_ir_value *rlx_hir_build_select_rows(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *rows);
+rlx_ir_value *rlx_hir_build_rms_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w, double eps);
+rlx_ir_value *rlx_hir_build_linear(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                   rlx_ir_value *bias /* may be NULL */);
+rlx_ir_value *rlx_hir_build_add(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y);
+rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir_value *up);
+rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
+                                 rlx_ir_value *sin, int64_t heads, int64_t head_dim);
+
+typedef struct rlx_hir_attention {
+    int64_t heads, kv_heads, head_dim;
+    double scale;
+    rlx_ir_value *q, *k, *v, *kpool, *vpool, *pos, *seq, *table;
+} rlx_hir_attention;
+/* Returns o; *kpool and *vpool receive the updated pools (may be NULL). */
+rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention *a,
+                                      rlx_ir_value **kpool, rlx_ir_value **vpool);
+/* Calls `callee` for layers first..first+count-1. */
+rlx_ir_node *rlx_hir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int nin,
+                                rlx_ir_value *const *in, int64_t first, int64_t count);
+
+/* Every op by plain loops in f32 (accumulation in f64): the oracle for lowering. As rlx_mir_eval. */
+rlx_status rlx_hir_eval(const rlx_ir_module *m, const char *entry, const rlx_eval_env *env,
+                        rlx_eval_tensor *out, int nout);
+
+/* To MIR primitives, one function per function; makes a new module. */
+rlx_status rlx_hir_lower(const rlx_ir_module *m, rlx_ir_module **out);
+
+#endif

@@ -1,0 +1,1 @@
+#include "lir/lir.h"

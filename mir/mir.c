@@ -1,0 +1,1 @@
+#include "mir/mir.h"

@@ -1,0 +1,91 @@
+/* mir/mir.h: a typed graph of few tensor primitives, and the regions that fusion makes of it.
+ *
+ *   hir --hir/lower--> mir (primitives) --fuse_*--> mir (regions) --mir/lower + schedule--> lir
+ */
+#ifndef RLX_MIR_H
+#define RLX_MIR_H
+
+#include "lir/lir.h"
+#include "runtime/base/ir/ir.h"
+
+typedef enum rlx_mir_op {
+#define MIR_OP(NAME, mnemonic, inputs, outputs, blocks, traits, attrs, meaning) RLX_MIR_##NAME,
+#include "mir/mir_ops.def"
+#undef MIR_OP
+    RLX_MIR_OP_COUNT
+} rlx_mir_op;
+
+extern const rlx_ir_level rlx_mir_level;
+
+/* ---- building: thin, named forms of rlx_ir_build ------------------------------------------------ */
+
+rlx_ir_value *rlx_mir_build_const(rlx_ir_builder *b, rlx_format f, double value);
+rlx_ir_value *rlx_mir_build_map1(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
+rlx_ir_value *rlx_mir_build_map2(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, rlx_ir_value *y);
+rlx_ir_value *rlx_mir_build_map3(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, rlx_ir_value *y,
+                                 rlx_ir_value *z);
+rlx_ir_value *rlx_mir_build_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f); /* x itself if equal */
+rlx_ir_value *rlx_mir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x); /* last axis, lanes 16 */
+rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w); /* lanes 16 */
+rlx_ir_value *rlx_mir_build_gather(rlx_ir_builder *b, rlx_ir_value *table, rlx_ir_value *ids);
+rlx_ir_value *rlx_mir_build_broadcast(rlx_ir_builder *b, rlx_ir_value *x, int rank, const rlx_dim *dims,
+                                      const int64_t *axes);
+rlx_ir_value *rlx_mir_build_reshape(rlx_ir_builder *b, rlx_ir_value *x, int rank, const rlx_dim *dims);
+rlx_ir_value *rlx_mir_build_transpose(rlx_ir_builder *b, rlx_ir_value *x, const int64_t *perm);
+rlx_ir_value *rlx_mir_build_slice(rlx_ir_builder *b, rlx_ir_value *x, int64_t axis, int64_t start,
+                                  int64_t size);
+rlx_ir_value *rlx_mir_build_concat(rlx_ir_builder *b, int n, rlx_ir_value *const *x, int64_t axis);
+rlx_ir_value *rlx_mir_build_page_write(rlx_ir_builder *b, const char *kind, rlx_ir_value *pool,
+                                       rlx_ir_value *x, rlx_ir_value *pos, rlx_ir_value *seq,
+                                       rlx_ir_value *table);
+rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, rlx_ir_value *q, rlx_ir_value *kpool,
+                                      rlx_ir_value *vpool, rlx_ir_value *pos, rlx_ir_value *seq,
+                                      rlx_ir_value *table, double scale);
+
+/* ---- the evaluator ------------------------------------------------------------------------------- */
+
+/* One tensor by name for rlx_*_eval: inputs, weights and states by symbol, "{}" already replaced by
+ * the layer index. Row-major. States are updated in place. */
+typedef struct rlx_eval_tensor {
+    const char *name;
+    rlx_format format;
+    int rank;
+    int64_t dim[RLX_MAX_RANK];
+    void *data;
+} rlx_eval_tensor;
+
+/* Where an evaluator finds tensors: returns NULL when there is none. */
+typedef struct rlx_eval_env {
+    rlx_eval_tensor *(*find)(void *user, rlx_role role, const char *symbol);
+    void *user;
+    const int64_t *symbols; /* live values by symbol index */
+} rlx_eval_env;
+
+/* Runs function `entry` (its VALUE arguments bind like INPUTs, by name). Results are malloc'ed rows of
+ * out[i] (data owned by the caller), in order. Every op as its meaning says, with its order of sums. */
+rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eval_env *env,
+                        rlx_eval_tensor *out, int nout);
+
+/* ---- fusion ---------------------------------------------------------------------------------------- */
+
+extern const rlx_pass rlx_mir_pass_fold_views;    /* reshape of reshape, cast of cast, identity */
+extern const rlx_pass rlx_mir_pass_fuse_regions;  /* grows every region; afterwards a function holds regions and calls only */
+extern const rlx_pass rlx_mir_pass_remove_dead;
+/* The pipeline from hir/lower's output to rlx_mir_lower's input. */
+rlx_status rlx_mir_optimize(rlx_ir_module *m);
+/* What fused with what, what did not, and why: one line per region of a fused module. */
+rlx_status rlx_mir_fusion_report(const rlx_ir_module *m, rlx_text *out);
+
+/* ---- lowering -------------------------------------------------------------------------------------- */
+
+typedef struct rlx_mir_lower_options {
+    const rlx_lir_target *target;
+    const int64_t *upper; /* the bucket: symbol index -> largest live value */
+} rlx_mir_lower_options;
+
+/* A LIR module with a kernel (or more) per region, chosen schedules, and one tape function per
+ * function; equal kernels are made once. Runs expand_math and plan_memory, verifies and checks. */
+rlx_status rlx_mir_lower(const rlx_ir_module *m, const rlx_mir_lower_options *options,
+                         rlx_ir_module **out);
+
+#endif

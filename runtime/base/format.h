@@ -1,0 +1,47 @@
+/* runtime/base/format.h: element formats (see formats.def). */
+#ifndef RLX_BASE_FORMAT_H
+#define RLX_BASE_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum rlx_format {
+    RLX_FORMAT_NONE = 0,
+#define FORMAT(NAME, text, elems, bytes, kind) RLX_##NAME,
+#include "runtime/base/formats.def"
+#undef FORMAT
+    RLX_FORMAT_COUNT
+} rlx_format;
+
+typedef enum rlx_format_kind {
+    RLX_KIND_FLOAT,
+    RLX_KIND_INT,
+    RLX_KIND_UINT,
+    RLX_KIND_BOOL,
+    RLX_KIND_BLOCK
+} rlx_format_kind;
+
+typedef struct rlx_format_info {
+    const char *name;
+    int32_t block_elems, block_bytes;
+    rlx_format_kind kind;
+} rlx_format_info;
+
+const rlx_format_info *rlx_format_get(rlx_format f); /* f must be valid */
+/* By name ("bf16"), `len` bytes; RLX_FORMAT_NONE when unknown. */
+rlx_format rlx_format_parse(const char *name, size_t len);
+bool rlx_format_is_float(rlx_format f);
+bool rlx_format_is_int(rlx_format f); /* signed, unsigned; not bool */
+/* Bytes of `elems` consecutive elements (a multiple of the block's elements). */
+size_t rlx_format_bytes(rlx_format f, int64_t elems);
+
+/* One element of an unblocked format to and from double (exact for every format but I64). */
+double rlx_format_load(rlx_format f, const void *p, int64_t index);
+void rlx_format_store(rlx_format f, void *p, int64_t index, double v); /* rounds to nearest even */
+float rlx_f16_to_f32(uint16_t h);
+uint16_t rlx_f32_to_f16(float f);
+float rlx_bf16_to_f32(uint16_t h);
+uint16_t rlx_f32_to_bf16(float f);
+
+#endif

@@ -1,0 +1,37 @@
+/* runtime/cpu.h: what this CPU has (CPUID and the operating system's register state), maskable. */
+#ifndef RLX_RUNTIME_CPU_H
+#define RLX_RUNTIME_CPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/base/status.h"
+#include "runtime/base/text.h"
+
+/* Feature bits: CPU_FEATURE(NAME, LLVM's name) in cpu_features.def. A level is a set of bits. */
+typedef enum rlx_cpu_feature {
+#define CPU_FEATURE(NAME, llvm) RLX_CPU_##NAME,
+#include "runtime/cpu_features.def"
+#undef CPU_FEATURE
+    RLX_CPU_FEATURE_COUNT
+} rlx_cpu_feature;
+
+typedef struct rlx_cpu {
+    uint64_t features; /* 1 << rlx_cpu_feature */
+    int64_t l1_bytes, l2_bytes, l3_bytes; /* data, per core; l3 as seen */
+    int cores; /* that the affinity mask and the cgroup's quota give, at least 1 */
+    char vendor[16], brand[64];
+} rlx_cpu;
+
+/* Asks the machine, once; thread-safe. Uses CPUID and XGETBV, never /proc/cpuinfo's flags. */
+const rlx_cpu *rlx_cpu_host(void);
+/* Reads "x86-64-v3", "x86-64-v4", "native", with "+name" or "-name" after it ("native,-avx512f") into a feature
+ * set. RLX_INVALID_ARGUMENT names the nearest known word; RLX_UNSUPPORTED when the host lacks a
+ * feature asked for (only when `must_run`), or when the set lacks x86-64-v3, the least rlx compiles for. */
+rlx_status rlx_cpu_parse(const char *text, bool must_run, uint64_t *features);
+/* LLVM's feature string: "+avx2,+fma,...,-avx512f,..." : every bit of the table, on or off. */
+void rlx_cpu_llvm_features(uint64_t features, rlx_text *out);
+/* Shortest name: "x86-64-v3", "x86-64-v4", or v3/v4 with the extras. */
+void rlx_cpu_describe(uint64_t features, rlx_text *out);
+
+#endif

@@ -1,0 +1,117 @@
+/* runtime/program.h: a compiled flow for one bucket, as plain data: what jit/ makes, what the loader
+ * takes, what an entry file holds. No pointer into any IR, no code address.
+ *
+ * The tape: functions hold ops; an op launches a kernel or calls a function. A function is called with
+ * a frame base (an offset in the arena), a layer index and parameters; so a layer's launches exist
+ * once, whatever the depth. The loader resolves the tape into a flat list of launches.
+ */
+#ifndef RLX_RUNTIME_PROGRAM_H
+#define RLX_RUNTIME_PROGRAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/base/dim.h"
+#include "runtime/base/format.h"
+#include "runtime/base/hash.h"
+#include "runtime/base/status.h"
+#include "runtime/base/text.h"
+
+enum { RLX_PROGRAM_MAX_RANK = 6 };
+
+typedef enum rlx_code_kind {
+    RLX_CODE_X86_64_ELF = 1, /* relocatable object with one kernel; see rlx_kernel_fn */
+    RLX_CODE_PTX,
+    RLX_CODE_SPIRV
+} rlx_code_kind;
+
+/* What a CPU kernel is once loaded. Runs this team's part of every grid of the kernel.
+ *   buffers   base addresses in the kernel's argument order
+ *   symbols   live values by symbol index
+ *   team, teams   which of how many resident teams (threads) this is
+ *   memory    `team_bytes` of scratch of its own, aligned to 64 */
+typedef void rlx_kernel_fn(void *const *buffers, const int64_t *symbols, int64_t team, int64_t teams,
+                           void *memory);
+
+typedef struct rlx_program_kernel {
+    const char *name; /* also the symbol in the object */
+    const uint8_t *code;
+    size_t code_bytes;
+    int64_t team_bytes;
+    uint32_t nbuffers;
+} rlx_program_kernel;
+
+typedef enum rlx_arg_kind {
+    RLX_ARG_FRAME,  /* offset: bytes from the function's frame base in the arena */
+    RLX_ARG_PARAM,  /* index: which parameter of the function */
+    RLX_ARG_SYMBOL  /* index: entry of `symbols_bound`; "{}" in its name becomes the layer index */
+} rlx_arg_kind;
+
+typedef struct rlx_program_arg {
+    rlx_arg_kind kind;
+    uint32_t index;
+    int64_t offset;
+} rlx_program_arg;
+
+typedef enum rlx_op_kind { RLX_OP_LAUNCH, RLX_OP_CALL } rlx_op_kind;
+
+typedef struct rlx_program_op {
+    rlx_op_kind kind;
+    uint32_t target;      /* kernel or function */
+    uint32_t phase;       /* equal to the previous op's: no barrier between. A call is a phase of its own */
+    uint32_t first_arg, nargs; /* launch: buffers. Call: VALUE params, OUT params, then one spare per
+                                  OUT when count > 1 (see lir_ops.def, call) */
+    uint32_t nout;        /* calls: how many OUT params */
+    int64_t first, count; /* calls: layer index and repetitions */
+    int64_t frame;        /* calls: the callee's frame base, from this function's */
+} rlx_program_op;
+
+typedef struct rlx_program_func {
+    const char *name;
+    uint32_t first_op, nops;
+    uint32_t nparams, nout; /* OUT parameters are the last nout of nparams */
+    int64_t frame_bytes;
+} rlx_program_func;
+
+typedef enum rlx_bind_kind { RLX_BIND_WEIGHT, RLX_BIND_INPUT, RLX_BIND_STATE } rlx_bind_kind;
+
+/* A tensor that the program expects from outside, or gives. Dims refer to `dims`. */
+typedef struct rlx_program_tensor {
+    const char *name;
+    rlx_bind_kind kind;
+    rlx_format format;
+    int rank;
+    rlx_dim dim[RLX_PROGRAM_MAX_RANK];
+    int64_t offset; /* outputs: in the arena */
+} rlx_program_tensor;
+
+typedef struct rlx_program {
+    const char *name;
+    const char *target;     /* descriptor text: what the code needs, for example "x86-64-v4" */
+    uint64_t features;      /* CPU feature bits that the code needs (runtime/cpu.h) */
+    rlx_code_kind code_kind;
+    rlx_hash key;
+    const char *provenance; /* free text: flow, bucket, compiler versions */
+
+    uint32_t nkernels, nops, nargs, nfuncs, nbound, noutputs;
+    rlx_program_kernel *kernels;
+    rlx_program_op *ops;
+    rlx_program_arg *args;
+    rlx_program_func *funcs; /* the last one is the entry; its params are all OUT: the outputs */
+    rlx_program_tensor *bound;   /* what RLX_ARG_SYMBOL indexes */
+    rlx_program_tensor *outputs;
+
+    rlx_dims *dims;         /* owned by the program when decoded; borrowed when built */
+    int64_t upper[RLX_MAX_SYMBOLS]; /* the bucket: symbol index -> largest live value */
+    int64_t arena_bytes;    /* entry frame, callees' frames and outputs */
+} rlx_program;
+
+/* Entry bytes: header, checksum over everything, sections. Deterministic. */
+rlx_status rlx_program_encode(const rlx_program *p, rlx_text *out);
+/* Checks the checksum, every index and extent, and re-simulates the tape's bounds; then makes a program
+ * whose memory is one allocation that rlx_program_destroy frees. Copies what it needs: `bytes` may
+ * go away. RLX_INVALID_FILE with the offset when something is wrong. */
+rlx_status rlx_program_decode(const void *bytes, size_t n, rlx_program **out);
+void rlx_program_destroy(rlx_program *p); /* decoded ones; accepts NULL */
+
+#endif

@@ -1,0 +1,108 @@
+/* runtime/runtime.h: loading and running compiled programs: weights, executables, sessions.
+ *
+ *   entry bytes --decode, relocate--> executable (code + resolved tape, bound to one weight store)
+ *   executable + session --rlx_executable_run--> outputs
+ *
+ * Knows no IR and no LLVM.
+ */
+#ifndef RLX_RUNTIME_H
+#define RLX_RUNTIME_H
+
+#include "runtime/cpu.h"
+#include "runtime/program.h"
+
+/* ---- thread team --------------------------------------------------------------------------------- */
+
+typedef struct rlx_team rlx_team;
+/* `threads` members, the caller being number 0; 0 means rlx_cpu_host()->cores. Workers spin about
+ * 100 us between jobs, then sleep. One job at a time: callers queue. */
+rlx_status rlx_team_create(int threads, rlx_team **out);
+void rlx_team_destroy(rlx_team *t);
+int rlx_team_size(const rlx_team *t);
+/* Runs fn(user, member, members) on every member; returns when all are done. */
+void rlx_team_run(rlx_team *t, void (*fn)(void *user, int member, int members), void *user);
+/* Within a job: waits until every member has called it. */
+void rlx_team_barrier(rlx_team *t, int member);
+
+/* ---- weights --------------------------------------------------------------------------------------- */
+
+typedef struct rlx_tensor {
+    const char *name;
+    rlx_format format;
+    int rank;
+    int64_t dim[RLX_PROGRAM_MAX_RANK];
+    const void *data; /* row-major, aligned to the format's element at least */
+    size_t bytes;
+} rlx_tensor;
+
+/* An immutable set of named tensors: mapped files, or memory that the caller keeps alive. Shared by any
+ * number of executables and threads. */
+typedef struct rlx_weights rlx_weights;
+rlx_status rlx_weights_create(rlx_weights **out); /* empty */
+void rlx_weights_destroy(rlx_weights *w);
+/* Maps a .safetensors file, or all shards named by a *.index.json beside them. Every offset is checked;
+ * errors name the file and the byte. */
+rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path);
+/* Borrows the tensor's data; copies the name. A name twice is an error. */
+rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
+rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing); /* tied */
+const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name); /* NULL: none */
+int rlx_weights_count(const rlx_weights *w);
+const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i);
+int64_t rlx_weights_bytes(const rlx_weights *w); /* aliases counted once */
+
+/* Tensors to a .safetensors file, atomically; `metadata` may be NULL (pairs of key, value, ended by NULL). */
+rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
+                                 const char *const *metadata);
+
+/* ---- executables ------------------------------------------------------------------------------------- */
+
+typedef struct rlx_executable rlx_executable;
+/* Decodes, checks that this CPU has the features, loads the code, binds every weight (name, format,
+ * shape checked; all missing ones are listed in one error). The weights are borrowed. */
+rlx_status rlx_executable_create(const void *entry, size_t bytes, const rlx_weights *w,
+                                 rlx_executable **out);
+void rlx_executable_destroy(rlx_executable *e);
+const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
+
+/* ---- sessions: state, arena, steps --------------------------------------------------------------------- */
+
+/* What a session's states look like, by name template ("kv.k.{}"); the loader matches them to programs.
+ * PAGES is the symbol that grows: address space for `max_pages` is reserved at once and touched as
+ * pages are used, so growth copies nothing. */
+typedef struct rlx_session rlx_session;
+typedef struct rlx_session_options {
+    int64_t max_positions; /* of one sequence */
+    int max_sequences;     /* 0: one */
+} rlx_session_options;
+rlx_status rlx_session_create(rlx_team *team, const rlx_session_options *o, rlx_session **out);
+void rlx_session_destroy(rlx_session *s);
+/* Positions that sequence `seq` holds. */
+int64_t rlx_session_past(const rlx_session *s, int seq);
+void rlx_session_reset(rlx_session *s); /* forgets every sequence; keeps the memory */
+
+/* One value for a program's input, by name; `data` row-major in the program's format. */
+typedef struct rlx_step_input {
+    const char *name;
+    const void *data;
+    size_t bytes;
+} rlx_step_input;
+
+/* One step: which tokens, of which sequence; the runtime fills the step block's `pos`, `seq` and
+ * `table` inputs, allots pages, sets the live symbols TOKENS, ROWS, SEQS, SLOTS, PAGES and runs.
+ *   tokens    live TOKENS; seq[t] (NULL: all 0); positions continue each sequence's past
+ *   rows      ROWS indices of tokens whose outputs are wanted
+ *   inputs    the program's further inputs ("ids", "rope_cos", ...)
+ * Errors leave the session as it was. */
+typedef struct rlx_step {
+    int64_t tokens, rows;
+    const int32_t *seq;
+    const int32_t *row_index;
+    const rlx_step_input *inputs;
+    int ninputs;
+} rlx_step;
+rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *step);
+/* An output of the last step: lent until the next step or the session's end. Live shape in *out. */
+rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
+
+#endif
