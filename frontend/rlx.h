@@ -1,0 +1,285 @@
+/* rlx.h: the public interface of rlx, a compiler and runtime for neural networks.
+ *
+ * A model in five calls:
+ *
+ *   rlx_context_create(NULL, &cx);
+ *   rlx_model_load(cx, "models/bundled", NULL, &model);
+ *   rlx_session_create(cx, &(rlx_session_options){.max_positions = 512}, &session);
+ *   rlx_model_generate(model, session, &(rlx_generate_options){.prompt = "Once", .count = 64}, print, NULL);
+ *   ... and destroy in reverse order.
+ *
+ * Conventions. Every fallible function returns rlx_status: NULL is success; anything else is a story that
+ * the caller owns (rlx_status_text, rlx_status_free). `create` and `load` make handles that `destroy`
+ * frees (NULL is fine). Option structs: all-zero means default. Results come last. Strings are UTF-8.
+ * Contexts, models, weights and executables may be used from many threads; a session by one at a time;
+ * a flow by the thread that builds it. The library never prints, exits or aborts.
+ */
+#ifndef RLX_H
+#define RLX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RLX_API __attribute__((visibility("default")))
+#else
+#define RLX_API
+#endif
+
+RLX_API const char *rlx_version(void); /* "0.1.0" */
+
+/* ---- status ---------------------------------------------------------------------------------- */
+
+#ifndef RLX_STATUS_TYPES /* runtime/base/status.h declares the same for the library's inside */
+#define RLX_STATUS_TYPES
+typedef struct rlx_error *rlx_status;
+typedef enum rlx_code {
+    RLX_CODE_OK = 0,
+    RLX_INVALID_ARGUMENT, /* the caller passed something wrong: flag, shape, name */
+    RLX_INVALID_IR,       /* a module breaks a rule of its level */
+    RLX_INVALID_FILE,     /* a file is malformed, truncated or inconsistent */
+    RLX_NOT_FOUND,        /* a file, tensor, symbol or device is not there */
+    RLX_UNSUPPORTED,      /* understood, and not offered: the message names what and where */
+    RLX_OUT_OF_MEMORY,
+    RLX_IO,        /* the operating system refused: message has errno's text */
+    RLX_EXHAUSTED, /* a limit was reached: context full, bucket exceeded */
+    RLX_CANCELLED,
+    RLX_INTERNAL /* our own mistake, caught before it did harm */
+} rlx_code;
+#define RLX_OK ((rlx_status)0)
+#endif
+
+RLX_API rlx_code rlx_status_code(rlx_status s);
+RLX_API const char *rlx_status_message(rlx_status s); /* innermost message; lent */
+RLX_API char *rlx_status_text(rlx_status s);          /* the whole story; caller frees with free() */
+RLX_API void rlx_status_free(rlx_status s);
+
+/* ---- tensors and weights --------------------------------------------------------------------- */
+
+#ifndef RLX_FORMAT_TYPES /* runtime/base/format.h makes the same from formats.def */
+#define RLX_FORMAT_TYPES
+typedef enum rlx_format {
+    RLX_FORMAT_NONE = 0,
+    RLX_F32,
+    RLX_F64,
+    RLX_F16,
+    RLX_BF16,
+    RLX_I8,
+    RLX_I16,
+    RLX_I32,
+    RLX_I64,
+    RLX_U8,
+    RLX_BOOL,
+    RLX_FORMAT_COUNT
+} rlx_format;
+#endif
+
+#ifndef RLX_TENSOR_TYPES /* runtime/runtime.h declares the same */
+#define RLX_TENSOR_TYPES
+typedef struct rlx_tensor {
+    const char *name;
+    rlx_format format;
+    int rank;
+    int64_t dim[6];   /* elements, row-major, innermost last */
+    const void *data; /* lent */
+    size_t bytes;
+} rlx_tensor;
+#endif
+
+/* An immutable set of named tensors: mapped files, or memory that the caller keeps alive for as long as
+ * anything uses the set. */
+typedef struct rlx_weights rlx_weights;
+RLX_API rlx_status rlx_weights_create(rlx_weights **out);
+RLX_API void rlx_weights_destroy(rlx_weights *w);
+RLX_API rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path);
+RLX_API rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
+RLX_API rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing);
+RLX_API const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name);
+
+/* Writes tensors to a .safetensors file, atomically. `metadata`: key, value, ..., NULL; or NULL. */
+RLX_API rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
+                                         const char *const *metadata);
+
+/* ---- contexts -------------------------------------------------------------------------------- */
+
+typedef struct rlx_context rlx_context;
+typedef enum rlx_log_level { RLX_LOG_ERROR, RLX_LOG_WARNING, RLX_LOG_INFO } rlx_log_level;
+typedef struct rlx_context_options {
+    const char *device; /* "cpu" (default), "cpu:x86-64-v3", "cpu:native,-avx512f", "ref:mir", "ref:lir" */
+    int threads;        /* 0: the cores that affinity and cgroup give */
+    void (*log)(void *user, rlx_log_level level, const char *message); /* may be NULL */
+    void *log_user;
+} rlx_context_options;
+RLX_API rlx_status rlx_context_create(const rlx_context_options *options, rlx_context **out);
+RLX_API void rlx_context_destroy(rlx_context *cx);
+RLX_API const char *rlx_context_device(const rlx_context *cx); /* "cpu:x86-64-v4+avx512bf16"; lent */
+RLX_API int rlx_context_threads(const rlx_context *cx);
+
+/* ---- flows -----------------------------------------------------------------------------------
+ * A flow is a list of stages that a tensor passes through. Stages are recorded; shapes and weights are
+ * checked when the flow is compiled, and an error names the stage. The first error of a recording
+ * (out of memory, a nesting mistake) is kept and returned by compile.
+ *
+ * "{}" in a weight's key stands for the layer index inside rlx_flow_repeat_layers. Shapes below: T tokens,
+ * H hidden, N heads, G kv heads, D head dim, V vocab, I ffn, R rows. Linear weights are [out, in]. */
+
+typedef struct rlx_flow rlx_flow;
+RLX_API rlx_status rlx_flow_create(const char *name, rlx_flow **out);
+RLX_API void rlx_flow_destroy(rlx_flow *f);
+
+/* The tensor that enters the flow. Dims: constants >= 0, or rlx_flow_symbol. */
+RLX_API int64_t rlx_flow_symbol(rlx_flow *f, const char *name); /* "TOKENS", "ROWS" or one's own */
+RLX_API void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank,
+                            const int64_t *dims);
+RLX_API void rlx_flow_embed(rlx_flow *f, const char *key); /* ids i32[T] -> f32[T,H], key [V,H] */
+RLX_API void rlx_flow_rms_norm(rlx_flow *f, const char *key, double eps);
+RLX_API void rlx_flow_linear(rlx_flow *f, const char *key, const char *bias_key /* may be NULL */);
+RLX_API void rlx_flow_residual_save(rlx_flow *f); /* saves nest */
+RLX_API void rlx_flow_residual_add(rlx_flow *f);  /* adds what the matching save kept */
+RLX_API void rlx_flow_swiglu(rlx_flow *f, const char *gate_key, const char *up_key,
+                             const char *down_key);
+
+typedef struct rlx_attention_spec {
+    const char *q_key, *k_key, *v_key;                /* [N*D,H], [G*D,H], [G*D,H] */
+    const char *q_bias_key, *k_bias_key, *v_bias_key; /* may be NULL */
+    int64_t heads, kv_heads, head_dim;
+    double scale; /* 0: 1/sqrt(D) */
+} rlx_attention_spec;
+/* Causal self-attention with rotary positions (pairs i, i + D/2; inputs rope_cos, rope_sin f32[T,D/2]) over the
+ * session's KV pages: f32[T,H] -> f32[T,N*D]. The output projection is a linear stage of its own. */
+RLX_API void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec);
+
+/* Records `layer(flow, user)` once per layer index 0..count-1. Equal layers become one function. */
+RLX_API void rlx_flow_repeat_layers(rlx_flow *f, int64_t count,
+                                    void (*layer)(rlx_flow *f, int64_t index, void *user),
+                                    void *user);
+RLX_API void rlx_flow_select_rows(rlx_flow *f); /* keeps the rows that input rows i32[R] names */
+RLX_API void rlx_flow_lm_head(rlx_flow *f, const char *key); /* f32[R,H] -> f32[R,V] */
+/* Names the module whose output the tensor now is, for probes ("model.layers.{}"). */
+RLX_API void rlx_flow_probe_point(rlx_flow *f, const char *path);
+RLX_API void rlx_flow_output(rlx_flow *f, const char *name); /* the tensor now is an output */
+
+/* ---- compiling and running ------------------------------------------------------------------- */
+
+typedef struct rlx_bucket {
+    const char *symbol;
+    int64_t upper; /* largest live value the compiled code will be asked to take */
+} rlx_bucket;
+
+typedef struct rlx_compile_options {
+    const rlx_bucket *buckets;
+    int nbuckets;
+    const char *const *probes; /* module paths that become outputs "probe:PATH" */
+    int nprobes;
+} rlx_compile_options;
+
+typedef struct rlx_compile_stats {
+    double seconds; /* flow to executable, wall */
+    int kernels, functions;
+    int64_t code_bytes, arena_bytes, arena_lower_bound;
+} rlx_compile_stats;
+
+typedef struct rlx_executable rlx_executable;
+/* Compiles for the context's device. `w` is borrowed by the executable. `stats` may be NULL. */
+RLX_API rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                                    const rlx_compile_options *options, rlx_compile_stats *stats,
+                                    rlx_executable **out);
+RLX_API void rlx_executable_destroy(rlx_executable *e);
+
+/* What a flow looks like at a level, as text: "flow", "hir", "mir", "lir", "llvm", "asm", and the reports
+ * "fusion" and "memory". *text is freed by the caller. */
+RLX_API rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                                    const rlx_compile_options *options, const char *what,
+                                    char **text);
+
+/* KV pages, arena and page tables of running sequences. */
+typedef struct rlx_session rlx_session;
+#ifndef RLX_SESSION_TYPES /* runtime/runtime.h declares the same */
+#define RLX_SESSION_TYPES
+typedef struct rlx_session_options {
+    int64_t max_positions; /* of one sequence; 0: 4096 */
+    int max_sequences;     /* 0: one */
+} rlx_session_options;
+#endif
+RLX_API rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options *options,
+                                      rlx_session **out);
+RLX_API void rlx_session_destroy(rlx_session *s);
+RLX_API void rlx_session_reset(rlx_session *s); /* forgets every sequence; keeps the memory */
+RLX_API int64_t rlx_session_past(const rlx_session *s, int seq); /* positions that a sequence holds */
+
+/* Runs once. Symbols are bound by the inputs' shapes. Inputs that the session makes itself (pos, seq,
+ * table) need not be given. Outputs are lent until the session's next run. */
+RLX_API rlx_status rlx_executable_run(rlx_executable *e, rlx_session *s, const rlx_tensor *inputs,
+                                      int ninputs);
+RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
+
+/* ---- models ------------------------------------------------------------------------------------ */
+
+typedef struct rlx_model rlx_model;
+typedef struct rlx_model_options {
+    int64_t prefill;           /* tokens of the prefill bucket; 0: 128 */
+    const char *const *probes; /* as in rlx_compile_options */
+    int nprobes;
+} rlx_model_options;
+
+/* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json) and compiles what running it
+ * needs: a decode and a prefill bucket. */
+RLX_API rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_options *options,
+                                  rlx_model **out);
+RLX_API void rlx_model_destroy(rlx_model *m);
+
+typedef struct rlx_model_info {
+    const char *family; /* "llama" */
+    int64_t layers, hidden, vocab, max_positions;
+    int64_t weight_bytes;
+    int64_t token_bytes; /* weights read to decode one token */
+    double load_seconds, compile_seconds;
+    int kernels, layer_functions;
+} rlx_model_info;
+RLX_API void rlx_model_get_info(const rlx_model *m, rlx_model_info *out);
+
+/* Appends `n` tokens to sequence `seq` (prefilled in chunks of the bucket). logits: for each of the last
+ * `rows` tokens a row of V, f32, written to the caller's memory (rows * V floats); rows may be 0. */
+RLX_API rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *ids,
+                                  int64_t n, int64_t rows, float *logits);
+/* A probe's value for the tokens of the last rlx_model_step (at most one bucket of them); lent. */
+RLX_API rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_tensor *out);
+
+/* Text to ids; *ids is freed by the caller. `special`: put the tokens in front that the tokenizer's
+ * post-processor asks for. RLX_NOT_FOUND when the model came without a tokenizer. */
+RLX_API rlx_status rlx_model_encode(const rlx_model *m, const char *text, bool special, int32_t **ids,
+                                    int64_t *n);
+/* One id to its bytes, appended at buf (which must hold 256 bytes); *len bytes. */
+RLX_API rlx_status rlx_model_decode(const rlx_model *m, int32_t id, char *buf, size_t *len);
+
+typedef struct rlx_generate_options {
+    const char *prompt;
+    int64_t count;     /* new tokens at most; 0: until the context is full or the text ends */
+    double temperature; /* 0: greedy */
+    uint64_t seed;
+    bool ignore_eos;
+} rlx_generate_options;
+typedef struct rlx_generate_stats {
+    int64_t prompt_tokens, new_tokens;
+    double prefill_seconds, decode_seconds;
+} rlx_generate_stats;
+/* Generates text; calls `emit` with pieces that are whole UTF-8 characters. `emit` returning false ends it.
+ * stats may be NULL. */
+RLX_API rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_generate_options *options,
+                                      bool (*emit)(void *user, const char *utf8, size_t bytes),
+                                      void *user, rlx_generate_stats *stats);
+
+/* What the model's flow looks like, for one of its buckets ("decode", "prefill"): as rlx_flow_inspect. */
+RLX_API rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *bucket,
+                                     const char *what, char **text);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
