@@ -26,14 +26,17 @@ void rlx_team_barrier(rlx_team *t, int member);
 
 /* ---- weights --------------------------------------------------------------------------------------- */
 
+#ifndef RLX_TENSOR_TYPES /* frontend/rlx.h declares the same for users */
+#define RLX_TENSOR_TYPES
 typedef struct rlx_tensor {
     const char *name;
     rlx_format format;
     int rank;
-    int64_t dim[RLX_PROGRAM_MAX_RANK];
+    int64_t dim[6]; /* RLX_PROGRAM_MAX_RANK */
     const void *data; /* row-major, aligned to the format's element at least */
     size_t bytes;
 } rlx_tensor;
+#endif
 
 /* An immutable set of named tensors: mapped files, or memory that the caller keeps alive. Shared by any
  * number of executables and threads. */
@@ -63,6 +66,23 @@ typedef struct rlx_executable rlx_executable;
 rlx_status rlx_executable_create(const void *entry, size_t bytes, const rlx_weights *w,
                                  rlx_executable **out);
 void rlx_executable_destroy(rlx_executable *e);
+
+/* Something that stands in for machine code: the evaluators (devices ref:lir and ref:mir). With an engine the
+ * program's code bytes are not loaded. */
+typedef struct rlx_engine {
+    /* Runs one team's part of a kernel, in place of its code; NULL when `step` is given. */
+    rlx_status (*launch)(void *user, uint32_t kernel, void *const *buffers, const int64_t *symbols,
+                         int64_t team, int64_t teams);
+    /* Runs a whole step in place of the tape. `bind` finds the address of an input, weight, state or output
+     * by its final name (layer index filled in); the engine writes the outputs. */
+    rlx_status (*step)(void *user, void *(*bind)(void *cx, const char *name), void *cx,
+                       const int64_t *symbols);
+    void *user;
+    void (*destroy)(void *user); /* called with the executable's end; may be NULL */
+} rlx_engine;
+rlx_status rlx_executable_create_engine(const void *entry, size_t bytes, const rlx_weights *w,
+                                        const rlx_engine *engine, rlx_executable **out);
+
 const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
 
 /* ---- sessions: state, arena, steps --------------------------------------------------------------------- */
@@ -71,11 +91,15 @@ const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
  * PAGES is the symbol that grows: address space for `max_pages` is reserved at once and touched as
  * pages are used, so growth copies nothing. */
 typedef struct rlx_session rlx_session;
+#ifndef RLX_SESSION_TYPES /* frontend/rlx.h declares the same for users */
+#define RLX_SESSION_TYPES
 typedef struct rlx_session_options {
-    int64_t max_positions; /* of one sequence */
+    int64_t max_positions; /* of one sequence; 0: 4096 */
     int max_sequences;     /* 0: one */
 } rlx_session_options;
-rlx_status rlx_session_create(rlx_team *team, const rlx_session_options *o, rlx_session **out);
+#endif
+/* `team` is borrowed. (rlx_session_create of the public header takes a context and calls this.) */
+rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, rlx_session **out);
 void rlx_session_destroy(rlx_session *s);
 /* Positions that sequence `seq` holds. */
 int64_t rlx_session_past(const rlx_session *s, int seq);

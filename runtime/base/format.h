@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef RLX_FORMAT_TYPES /* frontend/rlx.h spells the same out for users */
+#define RLX_FORMAT_TYPES
 typedef enum rlx_format {
     RLX_FORMAT_NONE = 0,
 #define FORMAT(NAME, text, elems, bytes, kind) RLX_##NAME,
@@ -13,6 +15,7 @@ typedef enum rlx_format {
 #undef FORMAT
     RLX_FORMAT_COUNT
 } rlx_format;
+#endif
 
 typedef enum rlx_format_kind {
     RLX_KIND_FLOAT,
