@@ -1,0 +1,51 @@
+/* frontend/family.h: what a model family tells the frontend. Families live in models/, above the frontend;
+ * this header is all that the two know of each other.
+ *
+ *   config.json + weights --family->build--> flow + rlx_model_config     (models/<family>.c)
+ *   model_type            --rlx_family_find--> family                    (models/registry.c, families.def)
+ *
+ * rlx_model_load reads the directory, asks for the family by config.json's "model_type", and compiles
+ * and runs the flow that it builds; it knows no family by name.
+ */
+#ifndef RLX_FRONTEND_FAMILY_H
+#define RLX_FRONTEND_FAMILY_H
+
+#include <stdint.h>
+
+#include "frontend/rlx.h"
+
+struct cJSON;
+struct rlx_rope; /* frontend/rope.h */
+
+enum { RLX_MAX_EOS = 8 };
+
+/* What running a causal language model needs to know beyond its flow. */
+typedef struct rlx_model_config {
+    const char *family; /* "llama"; static */
+    int64_t layers, hidden, vocab;
+    int64_t heads, kv_heads, head_dim;
+    int64_t max_positions; /* max_position_embeddings */
+    int32_t bos;           /* -1: none */
+    int32_t eos[RLX_MAX_EOS];
+    int neos;
+    struct rlx_rope *rope; /* heap; whoever holds the config frees it with rlx_rope_destroy */
+    const char *output;    /* the flow's output with one row of vocab per wanted token: "logits"; static */
+} rlx_model_config;
+
+typedef struct rlx_family {
+    const char *model_type; /* of config.json: "llama" */
+    /* Reads `config` (borrowed), records the flow and fills *out. May add aliases (tied embeddings) to `w`,
+     * and looks there for what decides the flow (is there an lm_head?). Every key of the config that
+     * changes the computation is honoured or refused by name (RLX_UNSUPPORTED). On success the
+     * caller owns *flow and out->rope; on failure nothing is left. */
+    rlx_status (*build)(const struct cJSON *config, rlx_weights *w, rlx_flow **flow,
+                        rlx_model_config *out);
+} rlx_family;
+
+/* NULL when no family has that model_type. */
+const rlx_family *rlx_family_find(const char *model_type);
+/* All families, for messages: count, and the i-th. */
+int rlx_family_count(void);
+const rlx_family *rlx_family_at(int i);
+
+#endif
