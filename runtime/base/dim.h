@@ -3,7 +3,8 @@
  * An rlx_dim is an int64_t: >= 0 is a constant; < 0 names an interned expression of an rlx_dims
  * table, so equal expressions are equal integers. A table serves one compilation: modules of all
  * levels borrow it. Simplification is canonical for sums and products with constants, so that
- * (TOKENS*4)/4 is TOKENS. One thread at a time may add; any number may read.
+ * (TOKENS*4)/4 is TOKENS. Extents are never negative: rules rely on it. Text does not depend on the
+ * order in which expressions were made. Any number of threads may read while none adds.
  *
  * Text: `TOKENS`, `(TOKENS+3)`, `(TOKENS*64)`, `floordiv(a,b)`, `ceildiv(a,b)`, `mod(a,b)`,
  * `min(a,b)`, `max(a,b)`.
@@ -49,6 +50,8 @@ int rlx_dim_symbol_index(const rlx_dims *t, const char *name);
 int rlx_dim_symbol_count(const rlx_dims *t);
 const char *rlx_dim_symbol_name(const rlx_dims *t, int index); /* lent */
 
+/* The simplified expression. RLX_DIM_INVALID when an operand is, when it is not quasi-affine (two
+ * symbolic factors, a divisor that is no constant > 0), does not fit, or when memory is short. */
 rlx_dim rlx_dim_make(rlx_dims *t, rlx_dim_op op, rlx_dim a, rlx_dim b);
 static inline bool rlx_dim_is_const(rlx_dim d) { return d >= 0; }
 /* The node of a non-constant dim. */
@@ -56,11 +59,12 @@ rlx_dim_node rlx_dim_get(const rlx_dims *t, rlx_dim d);
 
 /* Value under a binding of every symbol (values[i] for symbol i). */
 int64_t rlx_dim_eval(const rlx_dims *t, rlx_dim d, const int64_t *values);
-/* Largest value when every symbol lies in 0..upper[i]; exact for monotone expressions. */
+/* Largest value when every symbol lies in 0..upper[i]; exact for monotone expressions, an upper
+ * bound for mod. INT64_MAX as an upper[i] means unbounded; results saturate there. */
 int64_t rlx_dim_upper(const rlx_dims *t, rlx_dim d, const int64_t *upper);
 
 void rlx_dim_print(const rlx_dims *t, rlx_dim d, rlx_text *out);
-/* Reads one dim at *s and advances it. Unknown symbols are made. */
+/* Reads one dim at *s and advances it (on an error: to the error). Unknown symbols are made. */
 rlx_status rlx_dim_parse(rlx_dims *t, const char **s, rlx_dim *out);
 
 #endif

@@ -41,7 +41,8 @@ size_t rlx_format_bytes(rlx_format f, int64_t elems);
 
 /* One element of an unblocked format to and from double (exact for every format but I64). */
 double rlx_format_load(rlx_format f, const void *p, int64_t index);
-void rlx_format_store(rlx_format f, void *p, int64_t index, double v); /* rounds to nearest even */
+/* Rounds to nearest even; integers saturate, and take NaN as 0. */
+void rlx_format_store(rlx_format f, void *p, int64_t index, double v);
 float rlx_f16_to_f32(uint16_t h);
 uint16_t rlx_f32_to_f16(float f);
 float rlx_bf16_to_f32(uint16_t h);

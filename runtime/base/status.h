@@ -35,7 +35,8 @@ typedef enum rlx_code {
 #define RLX_PRINTF(fmt, args)
 #endif
 
-/* Makes a status. `file` must be a string literal (it is kept, shortened to the path in the tree). */
+/* Makes a status. `file` must be a string literal: it is kept (the build maps __FILE__ to the path in
+ * the tree). */
 rlx_status rlx_status_make(rlx_code code, const char *file, int line, const char *fmt, ...)
     RLX_PRINTF(4, 5);
 /* Puts a note above `cause` (which it takes over); the code stays the cause's. NULL stays NULL. */

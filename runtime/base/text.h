@@ -23,6 +23,9 @@ void rlx_text_put(rlx_text *t, const char *s);
 void rlx_text_put_bytes(rlx_text *t, const void *p, size_t n);
 void rlx_text_putf(rlx_text *t, const char *fmt, ...) RLX_PRINTF(2, 3);
 void rlx_text_put_double(rlx_text *t, double v); /* shortest text that reads back the same */
+/* Reads a number at *s ("1e-05", "nan", "-inf"; always with a point, whatever the locale) and advances
+ * it. False, with *s unmoved, when there is none. */
+bool rlx_text_parse_double(const char **s, double *out);
 /* Hands the string over (never NULL unless out of memory); the text is empty afterwards. */
 char *rlx_text_take(rlx_text *t);
 
