@@ -17,37 +17,126 @@ typedef enum rlx_lir_op {
 
 extern const rlx_ir_level rlx_lir_level;
 
-/* ---- what a schedule is ----------------------------------------------------------------------- */
+/* ---- building: thin, named forms of rlx_ir_build
+ * ------------------------------------------------- All append at the builder's place, return NULL
+ * after an error and infer what can be inferred. Dims of tiles are constants, so they are passed as
+ * int64_t. Scalars are tiles of rank 0. */
+
+/* A kernel; the builder's block becomes its top level. Attributes: SCHEDULE, NUMERICS, TEAM. Its
+ * buffers follow with rlx_lir_build_buffer. */
+rlx_ir_func *rlx_lir_build_kernel(rlx_ir_builder *b, const char *name, int nattr,
+                                  const rlx_attr *attrs);
+rlx_ir_value *rlx_lir_build_buffer(rlx_ir_builder *b, rlx_ir_func *kernel, const char *name,
+                                   rlx_format f, int rank, const rlx_dim *dims);
+
+rlx_ir_value *rlx_lir_build_const_f32(rlx_ir_builder *b, double value); /* scalar, rounded to f32 */
+rlx_ir_value *rlx_lir_build_const_i64(rlx_ir_builder *b, int64_t value); /* scalar */
+/* `value` in every element of a tile: float formats; integers and bool. */
+rlx_ir_value *rlx_lir_build_fill(rlx_ir_builder *b, rlx_format f, int rank, const int64_t *dims,
+                                 double value);
+rlx_ir_value *rlx_lir_build_fill_int(rlx_ir_builder *b, rlx_format f, int rank, const int64_t *dims,
+                                     int64_t value);
+rlx_ir_value *rlx_lir_build_extent(rlx_ir_builder *b, rlx_dim dim); /* constant dims: a const */
+/* The index along the last axis. */
+rlx_ir_value *rlx_lir_build_iota(rlx_ir_builder *b, rlx_format f, int rank, const int64_t *dims);
+/* Elementwise; operands of one shape, or scalars, in any mixture. */
+rlx_ir_value *rlx_lir_build_map1(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
+rlx_ir_value *rlx_lir_build_map2(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x,
+                                 rlx_ir_value *y);
+rlx_ir_value *rlx_lir_build_map3(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, rlx_ir_value *y,
+                                 rlx_ir_value *z);
+rlx_ir_value *rlx_lir_build_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f); /* x if equal */
+rlx_ir_value *rlx_lir_build_bitcast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f);
+/* Input axis i becomes axis axes[i]; axes may be NULL for a scalar. */
+rlx_ir_value *rlx_lir_build_broadcast(rlx_ir_builder *b, rlx_ir_value *x, int rank,
+                                      const int64_t *dims, const int64_t *axes);
+rlx_ir_value *rlx_lir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
+rlx_ir_value *rlx_lir_build_contract(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_value *a,
+                                     rlx_ir_value *w);
+
+/* A team buffer, at a kernel's top level. */
+rlx_ir_value *rlx_lir_build_alloc(rlx_ir_builder *b, rlx_format f, int rank, const int64_t *dims);
+/* A tile <dims> of format f from buffer[index..]: tile axis i runs along buffer axis axes[i].
+ * index: one per buffer axis. limits: NULL, or one entry per tile axis, NULL where there is none.
+ */
+rlx_ir_value *rlx_lir_build_load(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_format f, int rank,
+                                 const int64_t *dims, rlx_ir_value *const *index,
+                                 const int64_t *axes, rlx_ir_value *const *limits);
+void rlx_lir_build_store(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *tile,
+                         rlx_ir_value *const *index, const int64_t *axes,
+                         rlx_ir_value *const *limits);
+void rlx_lir_build_barrier(rlx_ir_builder *b);
+
+/* Nested blocks: begin_* makes the node and moves the builder into its block; the matching end
+ * moves it back behind the node. A scope is the caller's own, on the stack. */
+enum { RLX_LIR_MAX_CARRIED = 16, RLX_LIR_MAX_GRID = 3 };
+typedef struct rlx_lir_scope {
+    rlx_ir_node *node;
+    rlx_ir_value *index[RLX_LIR_MAX_GRID];      /* for: index[0]; grid: one per extent */
+    rlx_ir_value *carried[RLX_LIR_MAX_CARRIED]; /* for: this round's values */
+    rlx_ir_value *result[RLX_LIR_MAX_CARRIED];  /* after the end of a for or if */
+    rlx_ir_block *outer;
+    rlx_ir_node *outer_before;
+} rlx_lir_scope;
+
+void rlx_lir_begin_once(rlx_ir_builder *b, rlx_lir_scope *s);
+void rlx_lir_end_once(rlx_ir_builder *b, rlx_lir_scope *s);
+void rlx_lir_begin_grid(rlx_ir_builder *b, int n, rlx_ir_value *const *extents, rlx_lir_scope *s);
+void rlx_lir_end_grid(rlx_ir_builder *b, rlx_lir_scope *s);
+void rlx_lir_begin_for(rlx_ir_builder *b, rlx_ir_value *lo, rlx_ir_value *hi, int64_t step,
+                       int ncarried, rlx_ir_value *const *init, rlx_lir_scope *s);
+void rlx_lir_end_for(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *next);
+/* The else block must be begun too; a branch without results yields none. */
+void rlx_lir_begin_if(rlx_ir_builder *b, rlx_ir_value *cond, int nresults, const rlx_ir_type *types,
+                      rlx_lir_scope *s);
+void rlx_lir_begin_else(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *then_results);
+void rlx_lir_end_if(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *else_results);
+
+/* Tape functions: made with rlx_ir_build_func without results; OUT arguments receive them. */
+rlx_ir_value *rlx_lir_build_temp(rlx_ir_builder *b, rlx_format f, int rank, const rlx_dim *dims);
+/* The kernel (or function) must stand before the caller in the module. */
+void rlx_lir_build_launch(rlx_ir_builder *b, const rlx_ir_func *kernel, int64_t phase, int n,
+                          rlx_ir_value *const *buffers);
+/* buffers: VALUEs, OUTs, and when count > 1 one spare per OUT. */
+void rlx_lir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int64_t first, int64_t count,
+                        int n, rlx_ir_value *const *buffers);
+
+/* ---- what a schedule is -----------------------------------------------------------------------
+ */
 
 typedef enum rlx_lir_unit { RLX_UNIT_CPU, RLX_UNIT_GPU } rlx_lir_unit;
 
 /* What lowering reads of a target; part of every compile key. All-zero is not valid. */
 typedef struct rlx_lir_target {
     rlx_lir_unit unit;
-    int vector_f32;   /* f32 lanes of a vector register: 8 (AVX2), 16 (AVX-512); 1 on GPUs */
-    int vector_regs;  /* architectural vector registers: 16, 32 */
-    int team;         /* invocations per team on a GPU; 1 on a CPU */
-    int threads;      /* teams that will be resident; only choices that keep the bits may read it */
+    int vector_f32;  /* f32 lanes of a vector register: 8 (AVX2), 16 (AVX-512); 1 on GPUs */
+    int vector_regs; /* architectural vector registers: 16, 32 */
+    int team;        /* invocations per team on a GPU; 1 on a CPU */
+    int threads;     /* teams that will be resident; only choices that keep the bits may read it */
     int64_t l1_bytes, l2_bytes; /* per core, by class */
-    int64_t team_bytes; /* team memory that a kernel may take */
+    int64_t team_bytes;         /* team memory that a kernel may take */
 } rlx_lir_target;
 
 /* How one region is cut. Every schedule of a region gives the same bits. */
 typedef struct rlx_lir_schedule {
-    int m, n;        /* register tile: rows of tokens, rows of weights (output columns) */
-    int k;           /* elements of K per step: a multiple of lanes */
-    int lanes;       /* partial sums per output: the region's numerics, repeated here */
+    int m, n;             /* register tile: rows of tokens, rows of weights (output columns) */
+    int k;                /* elements of K per step: a multiple of lanes */
+    int lanes;            /* partial sums per output: the region's numerics, repeated here */
     int block_m, block_n; /* what one instance computes; multiples of m and n */
-    bool prologue_once; /* contract: normalise into team memory once per team; else a kernel of its own */
+    bool prologue_once; /* contract: normalise into team memory once per team; else a kernel of its
+                           own */
 } rlx_lir_schedule;
 
 void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out); /* "m1 n8 k64 ..." */
 
-/* ---- passes and checks ------------------------------------------------------------------------- */
+/* ---- passes and checks -------------------------------------------------------------------------
+ */
 
 /* exp and rsqrt to primitives, so that every engine computes the same bits. */
 rlx_status rlx_lir_expand_math(rlx_pass_cx *cx);
 extern const rlx_pass rlx_lir_pass_expand_math;
+
+enum { RLX_LIR_ALIGN = 64 }; /* bytes: every offset in an arena is a multiple */
 
 typedef struct rlx_lir_plan_options {
     const int64_t *upper; /* symbol index -> the bucket's upper bound */
@@ -68,7 +157,8 @@ rlx_status rlx_lir_check_plan(const rlx_ir_module *m, const char *entry, const i
 rlx_status rlx_lir_print_plan(const rlx_ir_module *m, const char *entry, const int64_t *upper,
                               rlx_text *out);
 
-/* ---- the interpreter ----------------------------------------------------------------------------- */
+/* ---- the interpreter
+ * ----------------------------------------------------------------------------- */
 
 /* One buffer of a kernel as the caller provides it. */
 typedef struct rlx_lir_buffer {
@@ -76,21 +166,23 @@ typedef struct rlx_lir_buffer {
     size_t bytes; /* accesses beyond are reported, not made */
 } rlx_lir_buffer;
 
-/* Runs one kernel over its whole grid, as `teams` resident teams one after another (contiguous parts
- * of each grid, instances shuffled when `seed` is not 0). `symbols`: live values by symbol index.
- * Reports accesses outside the live shape or `bytes`, writes of two instances to one element, and
- * team memory read before a barrier made it visible, with the node's text. */
+/* Runs one kernel over its whole grid, as `teams` resident teams one after another (contiguous
+ * parts of each grid, instances shuffled when `seed` is not 0). `symbols`: live values by symbol
+ * index. Reports accesses outside the live shape or `bytes`, writes of two instances to one
+ * element, and team memory read before a barrier made it visible, with the node's text. */
 typedef struct rlx_lir_eval_options {
     int teams;
     uint64_t seed;
 } rlx_lir_eval_options;
-rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *buffers, int nbuffers,
-                               const int64_t *symbols, const rlx_lir_eval_options *options);
+rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *buffers,
+                               int nbuffers, const int64_t *symbols,
+                               const rlx_lir_eval_options *options);
 
 /* Counts of a kernel for one set of live extents: what it moves and computes. */
 typedef struct rlx_lir_cost {
-    int64_t bytes_read, bytes_written; /* global buffers, each element counted as often as it is accessed */
-    int64_t flops; /* contract: 2 per fma; maps: 1 per element */
+    int64_t bytes_read,
+        bytes_written; /* global buffers, each element counted as often as it is accessed */
+    int64_t flops;     /* contract: 2 per fma; maps: 1 per element */
 } rlx_lir_cost;
 
 #endif
