@@ -5,6 +5,8 @@
  * (hir_ops.def, mir_ops.def, lir_ops.def); building, printing, parsing, verifying's frame, cloning
  * and running passes are here, once.
  *
+ * Names: letters, digits, `_`, `.`, `-`, `$`; a value's name does not begin with a digit.
+ *
  * Text (every level; whatever is printed parses back to an equal module):
  *
  *   mir module @llama {
@@ -86,9 +88,13 @@ typedef struct rlx_map_fn_info {
 } rlx_map_fn_info;
 const rlx_map_fn_info *rlx_map_fn_get(rlx_map_fn fn);
 rlx_status rlx_map_fn_parse(const char *name, size_t len, rlx_map_fn *out);
+/* Whether the function is defined on operands of format `f` (SELECT: on what it chooses between). */
+bool rlx_map_fn_takes(rlx_map_fn fn, rlx_format f);
 /* The meaning of a function on one element of format `f`, in the format's own arithmetic (f32 in
- * float, f64 in double, integers in int64 wrapped to the format). `in` and the result are held in
- * the union member that the format's kind says. EXP follows lir/passes/expand_math.c exactly. */
+ * float, f64 in double, 16-bit floats rounded after each operation, integers in int64 wrapped to the
+ * format). `in` and the result are held in the union member that the format's kind says; SELECT's first
+ * operand and results of comparisons are bools. EXP follows runtime/base/ir/exp_poly.h exactly (f64:
+ * libm). Integers: division by 0 gives 0, as does a shift by less than 0 or more than all bits. */
 typedef union rlx_scalar {
     double f; /* floats: the value, exactly representable in the format */
     int64_t i; /* integers and bools */
@@ -281,7 +287,8 @@ void rlx_ir_func_set_results(rlx_ir_builder *b, rlx_ir_func *f, int n, const rlx
 /* A node at the builder's place. Operand NULLs are errors. `attrs` in any order. When the op infers,
  * `types` may be NULL; else `nout` types. Nested blocks are made empty; fill them through
  * builders of their own (rlx_ir_build_block_arg adds arguments). Checks arity, attributes,
- * inference and the op's verifier at once (not the contents of nested blocks). */
+ * inference and the op's verifier at once; an op with nested blocks is verified by rlx_ir_verify, when they
+ * are filled. `nout` matters for ops with a variable number of results. */
 rlx_ir_node *rlx_ir_build_node(rlx_ir_builder *b, int op, int nin, rlx_ir_value *const *in, int nattr,
                                const rlx_attr *attrs, int nout, const rlx_ir_type *types);
 /* The same for one result: returns it (NULL after an error). */
@@ -320,6 +327,10 @@ const char *rlx_ir_attr_text(const rlx_ir_node *n, rlx_attr_key key, const char 
 rlx_status rlx_ir_attr_set(rlx_ir_module *m, rlx_ir_node *n, rlx_attr attr);
 const rlx_ir_opinfo *rlx_ir_info(const rlx_ir_module *m, const rlx_ir_node *n);
 
+/* The same for functions: a kernel's schedule, numerics, team. */
+const rlx_attr *rlx_ir_func_attr(const rlx_ir_func *f, rlx_attr_key key); /* NULL when absent */
+rlx_status rlx_ir_func_attr_set(rlx_ir_module *m, rlx_ir_func *f, rlx_attr attr);
+
 void rlx_ir_node_remove(rlx_ir_node *n); /* unlinks; memory stays the arena's */
 void rlx_ir_node_move_before(rlx_ir_node *n, rlx_ir_node *where);
 /* Every use of `from` in `scope` and blocks nested in it becomes `to`. */
@@ -327,14 +338,19 @@ void rlx_ir_replace_uses(rlx_ir_block *scope, const rlx_ir_value *from, rlx_ir_v
 /* How often `v` is an operand in `scope` and blocks nested in it. */
 int rlx_ir_count_uses(const rlx_ir_block *scope, const rlx_ir_value *v);
 /* Calls `visit` for every node of a block and its nested blocks, outer before inner, in order. The
- * visitor may remove the node it is given. A status ends the walk. */
+ * visitor may remove the node it is given, and build before and after it. A status ends the walk. */
 rlx_status rlx_ir_walk(rlx_ir_block *block, rlx_status (*visit)(void *user, rlx_ir_node *n), void *user);
-/* A copy of node `n` at the builder's place with operands looked up in scratch: every value whose
+/* Sets `scratch` of every value of a block and its nested blocks to NULL: before a pass uses it. */
+void rlx_ir_clear_scratch(rlx_ir_block *block);
+/* A copy of node `n`, which keeps its place in the model, where the builder stands, with operands looked up in scratch: every value whose
  * `scratch` is set stands for that value; others must be visible as they are. Sets `scratch` of
  * the old results to the new ones, recursively. */
 rlx_ir_node *rlx_ir_clone_node(rlx_ir_builder *b, rlx_ir_node *n);
 /* A deep copy of a module (same level, same dims table). */
 rlx_status rlx_ir_module_clone(const rlx_ir_module *m, rlx_ir_module **out);
+/* Has no effect but its results: by its trait, or, for an op with blocks and without RLX_EFFECT, because
+ * that holds of all that is in them. */
+bool rlx_ir_is_pure(const rlx_ir_module *m, const rlx_ir_node *n);
 /* Removes pure nodes without uses, to a fixed point; returns how many. */
 int rlx_ir_remove_dead(rlx_ir_module *m);
 
@@ -350,7 +366,8 @@ rlx_status rlx_ir_parse(const rlx_ir_level *level, rlx_dims *dims, const char *n
 /* Structure (operands dominate, terminators, arity, attributes), inference, every op's verifier,
  * the level's function rules. The status names op, constraint, place and function. */
 rlx_status rlx_ir_verify(rlx_ir_module *m);
-/* Canonical text of one function (no places, numbered values), hashed. */
+/* Canonical text of one function, hashed: no places, every value numbered, no name of its own, functions
+ * of the module that it calls by their fingerprints. All zero when memory is short, and only then. */
 rlx_hash rlx_ir_func_fingerprint(const rlx_ir_func *f);
 
 /* In an op's verify or infer:  RLX_IR_REQUIRE(m, n, "C2", a == b, "contracts %lld with %lld", ..) */
