@@ -62,7 +62,8 @@ static bool find_added(const rlx_added_set *set, const char *text, size_t bytes,
 }
 
 /* Cuts the tokens of `set` out of the text and hands what lies between them to `rest`. */
-static rlx_status cut_added(rlx_encoding *e, const rlx_added_set *set, const char *text, size_t bytes,
+static rlx_status cut_added(rlx_encoding *e, const rlx_added_set *set, const char *text,
+                            size_t bytes,
                             rlx_status (*rest)(rlx_encoding *e, const char *text, size_t bytes))
 {
     size_t at = 0;
@@ -104,8 +105,8 @@ static rlx_status encode(rlx_encoding *e, const char *text, size_t bytes, bool s
     return special ? push_all(e, t->suffix, t->nsuffix) : RLX_OK;
 }
 
-rlx_status rlx_tokenizer_encode(const rlx_tokenizer *t, const char *text, size_t bytes, bool special,
-                                int32_t **ids, int64_t *n)
+rlx_status rlx_tokenizer_encode(const rlx_tokenizer *t, const char *text, size_t bytes,
+                                bool special, int32_t **ids, int64_t *n)
 {
     *ids = NULL;
     *n = 0;
@@ -220,7 +221,7 @@ bool rlx_token_stream_push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit
         if (!drain(s, head, s->held + 1, false, emit, user))
             return false;
     }
-    return drain(s, bytes, n, false, emit, user);
+    return !n || drain(s, bytes, n, false, emit, user);
 }
 
 bool rlx_token_stream_end(rlx_token_stream *s, rlx_token_emit *emit, void *user)

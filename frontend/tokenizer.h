@@ -4,8 +4,8 @@
  *        --post-processor--> ids with the special ones around them
  *   ids --decoder--> bytes, streamed as whole UTF-8 characters
  *
- * Understood: byte-level BPE (GPT-2, Llama 3) and BPE with byte fallback (Llama 2, Phi 3). Anything else
- * that would change an id is refused by its name (RLX_UNSUPPORTED).
+ * Understood: byte-level BPE (GPT-2, Llama 3) and BPE with byte fallback (Llama 2, Phi 3). Anything
+ * else that would change an id is refused by its name (RLX_UNSUPPORTED).
  */
 #ifndef RLX_FRONTEND_TOKENIZER_H
 #define RLX_FRONTEND_TOKENIZER_H
@@ -24,26 +24,27 @@ rlx_status rlx_tokenizer_load(const char *path, rlx_tokenizer **out);
 rlx_status rlx_tokenizer_parse(const char *json, const char *name, rlx_tokenizer **out);
 void rlx_tokenizer_destroy(rlx_tokenizer *t); /* accepts NULL */
 
-/* *ids (malloc'ed, *n of them; NULL for none) of `bytes` bytes of UTF-8. `special`: with the tokens that the
- * post-processor puts around a text. RLX_INVALID_ARGUMENT when the text is not UTF-8. */
-rlx_status rlx_tokenizer_encode(const rlx_tokenizer *t, const char *text, size_t bytes, bool special,
-                                int32_t **ids, int64_t *n);
+/* *ids (malloc'ed, *n of them; NULL for none) of `bytes` bytes of UTF-8. `special`: with the tokens
+ * that the post-processor puts around a text. RLX_INVALID_ARGUMENT when the text is not UTF-8. */
+rlx_status rlx_tokenizer_encode(const rlx_tokenizer *t, const char *text, size_t bytes,
+                                bool special, int32_t **ids, int64_t *n);
 
 /* Ids are 0..count-1; some may be unused. */
 int64_t rlx_tokenizer_count(const rlx_tokenizer *t);
-/* The bytes that a token stands for inside a text (perhaps part of a character), lent; NULL when there is
- * no such token. */
+/* The bytes that a token stands for inside a text (perhaps part of a character), lent; NULL when
+ * there is no such token. */
 const char *rlx_tokenizer_bytes(const rlx_tokenizer *t, int32_t id, size_t *len);
 bool rlx_tokenizer_is_special(const rlx_tokenizer *t, int32_t id);
 /* The id of a token by its text ("<s>"), or -1. */
 int32_t rlx_tokenizer_find(const rlx_tokenizer *t, const char *text);
 
-/* Ids to text, one at a time. Bytes wait until they make whole characters; what never can becomes U+FFFD.
- * Special tokens give nothing. */
+/* Ids to text, one at a time. Bytes wait until they make whole characters; what never can becomes
+ * U+FFFD. Special tokens give nothing. */
 typedef struct rlx_token_stream {
     const rlx_tokenizer *tokenizer; /* borrowed */
-    bool started;  /* false: the next token opens the text, and its leading space may belong to the tokenizer */
-    size_t held;   /* bytes that wait */
+    bool started; /* false: the next token opens the text, and its leading space may belong to the
+                     tokenizer */
+    size_t held;  /* bytes that wait */
     char hold[4];
 } rlx_token_stream;
 

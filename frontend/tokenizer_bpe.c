@@ -1,7 +1,8 @@
 /* frontend/tokenizer_bpe.c: the vocabulary, the merges, and a piece to ids.
  *
- * A piece starts as one symbol per character. The pair of neighbours with the lowest rank (leftmost among
- * equals) merges, until none is left: a heap of candidates, stale ones dropped when they surface. */
+ * A piece starts as one symbol per character. The pair of neighbours with the lowest rank (leftmost
+ * among equals) merges, until none is left: a heap of candidates, stale ones dropped when they
+ * surface. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,13 +92,15 @@ static const rlx_merge *find_merge(const rlx_tokenizer *t, int32_t left, int32_t
     }
 }
 
-void rlx_tokenizer_put_merge(rlx_tokenizer *t, int32_t left, int32_t right, int32_t rank, int32_t id)
+void rlx_tokenizer_put_merge(rlx_tokenizer *t, int32_t left, int32_t right, int32_t rank,
+                             int32_t id)
 {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     uint64_t i = hash_pair(pair) & t->merge_mask;
     while (t->merges[i].rank >= 0 && t->merges[i].pair != pair)
         i = (i + 1) & t->merge_mask;
-    t->merges[i] = (rlx_merge){.pair = pair, .rank = rank, .id = id}; /* a pair twice: the last one */
+    t->merges[i] =
+        (rlx_merge){.pair = pair, .rank = rank, .id = id}; /* a pair twice: the last one */
 }
 
 /* ---- growing arrays */
@@ -116,12 +119,12 @@ static void *grown(void *p, int64_t *cap, int64_t need, size_t each)
     return q;
 }
 
-#define GROW(array, cap, need)                                                                     \
-    do {                                                                                           \
-        void *grown_ = grown((array), &(cap), (need), sizeof *(array));                            \
-        if (!grown_)                                                                               \
-            return RLX_OOM();                                                                      \
-        (array) = grown_;                                                                          \
+#define GROW(array, cap, need)                                          \
+    do {                                                                \
+        void *grown_ = grown((array), &(cap), (need), sizeof *(array)); \
+        if (!grown_)                                                    \
+            return RLX_OOM();                                           \
+        (array) = grown_;                                               \
     } while (0)
 
 rlx_status rlx_encoding_push(rlx_encoding *e, int32_t id)

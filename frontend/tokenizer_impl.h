@@ -27,8 +27,8 @@ typedef struct rlx_added_token {
     const char *text; /* for those that match normalized text: already normalized */
     uint32_t bytes;
     int32_t id;
-    bool lstrip, rstrip;            /* takes the white space beside it */
-    struct rlx_added_token *next;   /* with the same first byte, not longer */
+    bool lstrip, rstrip;          /* takes the white space beside it */
+    struct rlx_added_token *next; /* with the same first byte, not longer */
 } rlx_added_token;
 
 typedef struct rlx_added_set {
@@ -86,10 +86,10 @@ struct rlx_tokenizer {
     int nprefix, nsuffix; /* of the post-processor's template */
     int32_t prefix[RLX_MAX_TEMPLATE], suffix[RLX_MAX_TEMPLATE];
 
-    bool decode_bytes;         /* token texts are in the byte alphabet */
-    const char *decode_space;  /* becomes a space, or NULL */
-    bool decode_fallback;      /* "<0x41>" becomes a byte */
-    int decode_strip;          /* spaces taken from the text's start */
+    bool decode_bytes;        /* token texts are in the byte alphabet */
+    const char *decode_space; /* becomes a space, or NULL */
+    bool decode_fallback;     /* "<0x41>" becomes a byte */
+    int decode_strip;         /* spaces taken from the text's start */
 };
 
 /* ---- tokenizer_bpe.c */
@@ -99,7 +99,8 @@ int32_t rlx_tokenizer_lookup(const rlx_tokenizer *t, const char *text, size_t by
 /* Makes the tables for `count` tokens and merges; tokens and merges are then put in. */
 rlx_status rlx_tokenizer_reserve(rlx_tokenizer *t, int64_t tokens, int64_t merges);
 void rlx_tokenizer_index(rlx_tokenizer *t, int32_t id); /* after its text is set */
-void rlx_tokenizer_put_merge(rlx_tokenizer *t, int32_t left, int32_t right, int32_t rank, int32_t id);
+void rlx_tokenizer_put_merge(rlx_tokenizer *t, int32_t left, int32_t right, int32_t rank,
+                             int32_t id);
 
 /* One encoding: the ids so far and scratch that its pieces reuse. */
 typedef struct rlx_encoding {

@@ -1,6 +1,6 @@
-/* frontend/tokenizer_json.c: tokenizer.json to the tables. What would change an id and is not offered is
- * refused by its name. "truncation" and "padding" are ignored: the reference switches them off, too,
- * unless a caller asks. */
+/* frontend/tokenizer_json.c: tokenizer.json to the tables. What would change an id and is not
+ * offered is refused by its name. "truncation" and "padding" are ignored: the reference switches
+ * them off, too, unless a caller asks. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,9 +59,10 @@ static rlx_status set_token(reader *r, int32_t id, const char *text)
 {
     rlx_token *k = &r->t->tokens[id];
     if (k->text)
-        return strcmp(k->text, text) ? RLX_FAIL(RLX_INVALID_FILE, "%s: id %d is both \"%s\" and \"%s\"",
-                                                r->name, id, k->text, text)
-                                     : RLX_OK;
+        return strcmp(k->text, text)
+                   ? RLX_FAIL(RLX_INVALID_FILE, "%s: id %d is both \"%s\" and \"%s\"", r->name, id,
+                              k->text, text)
+                   : RLX_OK;
     k->text = rlx_arena_strdup(r->t->arena, text);
     if (!k->text)
         return RLX_OOM();
@@ -83,7 +84,7 @@ static rlx_status read_id(const reader *r, const cJSON *v, const char *token, in
 static rlx_status measure(const reader *r, const cJSON *vocab, int32_t *max_id)
 {
     const cJSON *v;
-    int32_t id;
+    int32_t id = 0;
     *max_id = -1;
     cJSON_ArrayForEach(v, vocab)
     {
@@ -101,28 +102,33 @@ static rlx_status measure(const reader *r, const cJSON *vocab, int32_t *max_id)
     return *max_id < 0 ? malformed(r, "the vocabulary is empty") : RLX_OK;
 }
 
-/* "a b" or ["a", "b"]: the two sides. */
+static bool both_known(const reader *r, const char *a, size_t abytes, const char *b, int32_t *left,
+                       int32_t *right)
+{
+    *left = rlx_tokenizer_lookup(r->t, a, abytes);
+    *right = rlx_tokenizer_lookup(r->t, b, strlen(b));
+    return *left >= 0 && *right >= 0;
+}
+
+/* "a b" or ["a", "b"]: the two sides. In the first form a side may itself hold spaces. */
 static rlx_status merge_sides(const reader *r, const cJSON *m, int32_t *left, int32_t *right)
 {
     const char *a = cJSON_GetStringValue(m), *b;
-    size_t alen;
     if (a) {
-        b = strchr(a, ' ');
-        if (!b)
-            return RLX_FAIL(RLX_INVALID_FILE, "%s: merge \"%s\" has no space", r->name, a);
-        alen = (size_t)(b++ - a);
-    } else {
-        a = cJSON_GetStringValue(cJSON_GetArrayItem(m, 0));
-        b = cJSON_GetStringValue(cJSON_GetArrayItem(m, 1));
-        if (!a || !b || cJSON_GetArraySize(m) != 2)
-            return malformed(r, "a merge is neither \"a b\" nor [\"a\", \"b\"]");
-        alen = strlen(a);
+        for (b = a; (b = strchr(b, ' ')); b++)
+            if (both_known(r, a, (size_t)(b - a), b + 1, left, right))
+                return RLX_OK;
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: merge \"%s\" is not of two tokens of the vocabulary",
+                        r->name, a);
     }
-    *left = rlx_tokenizer_lookup(r->t, a, alen);
-    *right = rlx_tokenizer_lookup(r->t, b, strlen(b));
-    if (*left < 0 || *right < 0)
-        return RLX_FAIL(RLX_INVALID_FILE, "%s: merge of \"%.*s\" and \"%s\": not both in the vocabulary",
-                        r->name, (int)alen, a, b);
+    a = cJSON_GetStringValue(cJSON_GetArrayItem(m, 0));
+    b = cJSON_GetStringValue(cJSON_GetArrayItem(m, 1));
+    if (!a || !b || cJSON_GetArraySize(m) != 2)
+        return malformed(r, "a merge is neither \"a b\" nor [\"a\", \"b\"]");
+    if (!both_known(r, a, strlen(a), b, left, right))
+        return RLX_FAIL(RLX_INVALID_FILE,
+                        "%s: merge of \"%s\" and \"%s\": not both in the vocabulary", r->name, a,
+                        b);
     return RLX_OK;
 }
 
@@ -134,7 +140,7 @@ static rlx_status read_merges(reader *r, const cJSON *merges)
     int32_t rank = 0;
     cJSON_ArrayForEach(m, merges)
     {
-        int32_t left, right;
+        int32_t left = 0, right = 0;
         RLX_TRY_TO(done, merge_sides(r, m, &left, &right));
         rlx_text_clear(&joined);
         rlx_text_put(&joined, r->t->tokens[left].text);
@@ -145,8 +151,9 @@ static rlx_status read_merges(reader *r, const cJSON *merges)
         }
         int32_t id = rlx_tokenizer_lookup(r->t, joined.data, joined.len);
         if (id < 0) {
-            st = RLX_FAIL(RLX_INVALID_FILE, "%s: merge %d makes \"%s\", which is not in the vocabulary",
-                          r->name, rank, joined.data);
+            st = RLX_FAIL(RLX_INVALID_FILE,
+                          "%s: merge %d makes \"%s\", which is not in the vocabulary", r->name,
+                          rank, joined.data);
             goto done;
         }
         rlx_tokenizer_put_merge(r->t, left, right, rank++, id);
@@ -158,10 +165,11 @@ done:
 
 static rlx_status check_model(const reader *r, const cJSON *model)
 {
-    static const char *const known[] = {"type",          "dropout",       "unk_token",
-                                        "fuse_unk",      "byte_fallback", "continuing_subword_prefix",
-                                        "ignore_merges", "vocab",         "end_of_word_suffix",
-                                        "merges"};
+    static const char *const known[] = {
+        "type",          "dropout",       "unk_token",
+        "fuse_unk",      "byte_fallback", "continuing_subword_prefix",
+        "ignore_merges", "vocab",         "end_of_word_suffix",
+        "merges"};
     const char *type = text_of(model, "type");
     if (!cJSON_IsObject(model))
         return malformed(r, "there is no \"model\"");
@@ -195,11 +203,10 @@ static rlx_status read_model(reader *r)
     if (!cJSON_IsObject(vocab) || !cJSON_IsArray(merges))
         return malformed(r, "model has no vocab object and merges array");
     rlx_tokenizer *t = r->t;
-    int32_t max_id;
+    int32_t max_id = 0;
     RLX_TRY(measure(r, vocab, &max_id));
     RLX_TRY(rlx_tokenizer_reserve(t, (int64_t)max_id + 1, cJSON_GetArraySize(merges)));
-    cJSON_ArrayForEach(v, vocab)
-        RLX_TRY(set_token(r, (int32_t)v->valuedouble, v->string));
+    cJSON_ArrayForEach(v, vocab) RLX_TRY(set_token(r, (int32_t)v->valuedouble, v->string));
     cJSON_ArrayForEach(v, get(r->root, "added_tokens"))
     {
         int32_t id = (int32_t)get(v, "id")->valuedouble;
@@ -233,8 +240,7 @@ static rlx_status each_of(reader *r, const cJSON *part, const char *key,
     if (!type_is(part, "Sequence"))
         return read(r, part);
     const cJSON *v;
-    cJSON_ArrayForEach(v, get(part, key))
-        RLX_TRY(each_of(r, v, key, read));
+    cJSON_ArrayForEach(v, get(part, key)) RLX_TRY(each_of(r, v, key, read));
     return RLX_OK;
 }
 
@@ -292,7 +298,7 @@ static rlx_status add_split(reader *r, rlx_split_step **out)
 
 static rlx_status read_byte_level(reader *r, const cJSON *part)
 {
-    rlx_split_step *s;
+    rlx_split_step *s = NULL;
     for (int i = 0; i < r->t->nsplit; i++)
         if (r->t->split[i].kind == RLX_SPLIT_BYTES)
             return unsupported(r, "pre_tokenizer", "a second ByteLevel");
@@ -312,7 +318,7 @@ static rlx_status read_byte_level(reader *r, const cJSON *part)
 
 static rlx_status read_pre_tokenizer(reader *r, const cJSON *part)
 {
-    rlx_split_step *s;
+    rlx_split_step *s = NULL;
     if (type_is(part, "ByteLevel"))
         return read_byte_level(r, part);
     if (type_is(part, "Split")) {
@@ -377,16 +383,16 @@ static rlx_status template_ids(reader *r, const cJSON *part, const char *name, i
 {
     const cJSON *v, *list = get(get(get(part, "special_tokens"), name), "ids");
     if (!cJSON_IsArray(list))
-        return RLX_FAIL(RLX_INVALID_FILE, "%s: post_processor: special token \"%s\" has no ids", r->name,
-                        name);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: post_processor: special token \"%s\" has no ids",
+                        r->name, name);
     cJSON_ArrayForEach(v, list)
     {
         if (*n == RLX_MAX_TEMPLATE)
             return unsupported(r, "post_processor", "a longer template");
         RLX_TRY(read_id(r, v, name, &ids[*n]));
         if (ids[(*n)++] >= r->t->ntokens)
-            return RLX_FAIL(RLX_INVALID_FILE, "%s: post_processor: \"%s\" has an id without a token",
-                            r->name, name);
+            return RLX_FAIL(RLX_INVALID_FILE,
+                            "%s: post_processor: \"%s\" has an id without a token", r->name, name);
     }
     return RLX_OK;
 }
@@ -425,7 +431,8 @@ static rlx_status read_decoder(reader *r, const cJSON *part)
         t->decode_space = keep(r, text_of(part, "replacement"));
         t->decode_strip = !(scheme && !strcmp(scheme, "never"));
     } else if (type_is(part, "Replace")) {
-        const char *what = text_of(get(part, "pattern"), "String"), *with = text_of(part, "content");
+        const char *what = text_of(get(part, "pattern"), "String"),
+                   *with = text_of(part, "content");
         if (!what || !with || strcmp(with, " "))
             return unsupported(r, "decoder", "Replace by anything but a space");
         t->decode_space = keep(r, what);
@@ -443,7 +450,8 @@ static rlx_status read_decoder(reader *r, const cJSON *part)
     return RLX_OK;
 }
 
-/* Byte-level: the alphabet's characters to bytes; a text with any other character stands for itself. */
+/* Byte-level: the alphabet's characters to bytes; a text with any other character stands for
+ * itself. */
 static bool from_alphabet(const rlx_token *k, rlx_text *out)
 {
     uint32_t c;

@@ -14,7 +14,12 @@ size_t rlx_utf8_read(const char *p, size_t n, uint32_t *codepoint)
 {
     const unsigned char *s = (const unsigned char *)p;
     static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    size_t len = s[0] < 0x80   ? 1
+                 : s[0] < 0xc2 ? 0
+                 : s[0] < 0xe0 ? 2
+                 : s[0] < 0xf0 ? 3
+                 : s[0] < 0xf5 ? 4
+                               : 0;
     if (!len || len > n)
         return 0;
     uint32_t c = len == 1 ? s[0] : s[0] & (0xffu >> (len + 1));
@@ -37,7 +42,8 @@ bool rlx_codepoint_is_space(uint32_t c)
            c == 0x205f || c == 0x3000;
 }
 
-/* Printable Latin-1 bytes stand for themselves; the other 68 (00-20, 7f-a0, ad) follow from U+0100 on. */
+/* Printable Latin-1 bytes stand for themselves; the other 68 (00-20, 7f-a0, ad) follow from U+0100
+ * on. */
 static uint32_t byte_to_codepoint(unsigned b)
 {
     if (b <= 0x20)
@@ -69,7 +75,8 @@ void rlx_byte_alphabet_put(rlx_text *out, const char *bytes, size_t n)
 
 /* ---- normalizer */
 
-static void replace(const char *text, size_t bytes, const char *what, const char *with, rlx_text *out)
+static void replace(const char *text, size_t bytes, const char *what, const char *with,
+                    rlx_text *out)
 {
     size_t n = strlen(what), from = 0;
     for (size_t i = 0; n && i + n <= bytes;) {
@@ -145,12 +152,14 @@ static rlx_status split_regex(rlx_encoding *e, int step, const char *text, size_
     rlx_status st = RLX_OK;
     size_t from = 0, at = 0;
     while (!st && at <= bytes) {
-        int found = pcre2_match(s->regex, (PCRE2_SPTR)text, bytes, at, PCRE2_NO_UTF_CHECK, match, NULL);
+        int found =
+            pcre2_match(s->regex, (PCRE2_SPTR)text, bytes, at, PCRE2_NO_UTF_CHECK, match, NULL);
         if (found == PCRE2_ERROR_NOMATCH)
             break;
         if (found < 0) {
-            st = RLX_FAIL(RLX_EXHAUSTED, "the tokenizer's pattern gave up at byte %zu (PCRE2 error %d)",
-                          at, found);
+            st =
+                RLX_FAIL(RLX_EXHAUSTED,
+                         "the tokenizer's pattern gave up at byte %zu (PCRE2 error %d)", at, found);
             break;
         }
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(match);
@@ -199,7 +208,8 @@ static rlx_status split_space(rlx_encoding *e, int step, const char *text, size_
     size_t mark = strlen(s->text);
     rlx_text t = {0}, u = {0};
     replace(text, bytes, " ", s->text, &t);
-    if (t.data && s->add_prefix && (!s->prefix_once || e->at_start) && strncmp(t.data, s->text, mark)) {
+    if (t.data && s->add_prefix && (!s->prefix_once || e->at_start) &&
+        strncmp(t.data, s->text, mark)) {
         rlx_text_put(&u, s->text);
         rlx_text_put_bytes(&u, t.data, t.len);
     } else {
@@ -207,7 +217,8 @@ static rlx_status split_space(rlx_encoding *e, int step, const char *text, size_
     }
     rlx_status st = t.oom || u.oom ? RLX_OOM() : RLX_OK;
     for (size_t from = 0; !st && from < u.len;) {
-        const char *end = s->split ? memmem(u.data + from + 1, u.len - from - 1, s->text, mark) : NULL;
+        const char *end =
+            s->split ? memmem(u.data + from + 1, u.len - from - 1, s->text, mark) : NULL;
         size_t to = end ? (size_t)(end - u.data) : u.len;
         st = next_piece(e, step, u.data + from, to - from);
         from = to;

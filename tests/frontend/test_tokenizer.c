@@ -1,0 +1,355 @@
+/* tests/frontend/test_tokenizer.c: ids of small vocabularies worked out by hand, refusals by name,
+ * streaming; and real vocabularies against encodings by their own implementations (when the shared
+ * data is there). */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "frontend/tokenizer.h"
+#include "runtime/base/text.h"
+
+#define TOKENIZERS RLX_SHARED_DIR "/data/tokenizers/"
+
+static void must(rlx_status st)
+{
+    if (!st)
+        return;
+    char *text = rlx_status_text(st);
+    ck_abort_msg("%s", text);
+}
+
+static rlx_tokenizer *parse(const char *json)
+{
+    rlx_tokenizer *t;
+    must(rlx_tokenizer_parse(json, "tokenizer.json", &t));
+    return t;
+}
+
+/* Compares the ids of `text` with `want`, ended by -1. */
+static void expect_ids(const rlx_tokenizer *t, const char *text, bool special, const int32_t *want)
+{
+    int32_t *ids;
+    int64_t n, m = 0;
+    must(rlx_tokenizer_encode(t, text, strlen(text), special, &ids, &n));
+    while (want[m] >= 0)
+        m++;
+    ck_assert_msg(n == m, "\"%s\": %lld ids, not %lld", text, (long long)n, (long long)m);
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(ids[i] == want[i], "\"%s\": id %lld is %d, not %d", text, (long long)i,
+                      ids[i], want[i]);
+    free(ids);
+}
+#define IDS(t, text, special, ...) expect_ids(t, text, special, (const int32_t[]){__VA_ARGS__, -1})
+
+static bool append(void *user, const char *utf8, size_t n)
+{
+    rlx_text_put_bytes(user, utf8, n);
+    return true;
+}
+
+static void expect_text(const rlx_tokenizer *t, bool opens, const int32_t *ids, const char *want)
+{
+    rlx_text got = {0};
+    rlx_token_stream s;
+    rlx_token_stream_init(&s, t, opens);
+    for (; *ids >= 0; ids++)
+        ck_assert(rlx_token_stream_push(&s, *ids, append, &got));
+    ck_assert(rlx_token_stream_end(&s, append, &got));
+    ck_assert_str_eq(got.data ? got.data : "", want);
+    rlx_text_deinit(&got);
+}
+#define TEXT(t, opens, want, ...) expect_text(t, opens, (const int32_t[]){__VA_ARGS__, -1}, want)
+
+/* ---- small vocabularies */
+
+static const char byte_level[] =
+    "{\"added_tokens\":[{\"id\":9,\"content\":\"<|end|>\",\"special\":true,\"normalized\":false}],"
+    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
+    "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":"
+    "\"E\"}},"
+    "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"E\":{\"ids\":[9]}}},"
+    "\"decoder\":{\"type\":\"ByteLevel\"},"
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"\\u0120\":2,\"ab\":3,\"\\u0120ab\":4,"
+    "\"abab\":5,\"\\u00c3\":6,\"\\u00a9\":7,\"aa\":8},"
+    "\"merges\":[\"a b\",\"\\u0120 ab\",[\"ab\",\"ab\"],\"a a\"]}}";
+
+START_TEST(byte_level_merges)
+{
+    rlx_tokenizer *t = parse(byte_level);
+    IDS(t, "", false, -1);
+    IDS(t, "ab", false, 3);
+    IDS(t, "abab", false, 5);
+    IDS(t, "ababab", false, 5, 3); /* leftmost of equal ranks */
+    IDS(t, "aaab", false, 8, 3);   /* a b ranks before a a */
+    IDS(t, "ab ab", false, 3, 4);
+    IDS(t, "a\xc3\xa9", false, 0, 6, 7);
+    IDS(t, "ab<|end|> ab", false, 3, 9, 4);
+    IDS(t, "ab", true, 9, 3);
+    rlx_tokenizer_destroy(t);
+}
+END_TEST
+
+START_TEST(byte_level_streams_whole_characters)
+{
+    rlx_tokenizer *t = parse(byte_level);
+    TEXT(t, true, " ab\xc3\xa9", 4, 6, 7);
+    TEXT(t, true, "ab", 3, 9); /* special tokens give nothing */
+    TEXT(t, true,
+         "\xef\xbf\xbd"
+         "a",
+         6, 0);
+    TEXT(t, true, "\xef\xbf\xbd", 7);
+    TEXT(t, true, "a\xef\xbf\xbd", 0, 6);
+    size_t n;
+    ck_assert_ptr_null(rlx_tokenizer_bytes(t, 10, &n));
+    ck_assert_ptr_null(rlx_tokenizer_bytes(t, -1, &n));
+    ck_assert_int_eq(memcmp(rlx_tokenizer_bytes(t, 4, &n), " ab", 3), 0);
+    ck_assert_uint_eq(n, 3);
+    rlx_tokenizer_destroy(t);
+}
+END_TEST
+
+static const char fallback[] =
+    "{\"added_tokens\":[{\"id\":1,\"content\":\"<s>\",\"special\":true,\"normalized\":false},"
+    "{\"id\":7,\"content\":\"<x>\",\"special\":false,\"normalized\":false,\"rstrip\":true,"
+    "\"lstrip\":true}],"
+    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+    "\"\\u2581\"},"
+    "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\\u2581\"}]},"
+    "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{"
+    "\"String\":"
+    "\"\\u2581\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},"
+    "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]},"
+    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true,"
+    "\"vocab\":{\"<unk>\":0,\"<s>\":1,\"\\u2581\":2,\"a\":3,\"\\u2581a\":4,\"<0xC3>\":5,\"<0xA9>\":"
+    "6,"
+    "\"<x>\":7},\"merges\":[\"\\u2581 a\"]}}";
+
+START_TEST(byte_fallback)
+{
+    rlx_tokenizer *t = parse(fallback);
+    IDS(t, "a", false, 4);
+    IDS(t, "a a", false, 4, 4);
+    IDS(t, "aa", false, 4, 3);
+    IDS(t, "\xc3\xa9", false, 2, 5, 6);
+    IDS(t, "zz", false, 2, 0); /* unknown, fused */
+    IDS(t, "<s>a", false, 1, 4);
+    IDS(t, "a <x> a", false, 4, 7, 4); /* takes the spaces beside it */
+    TEXT(t, true, "a a", 4, 4);
+    TEXT(t, false, " a a", 4, 4); /* in the middle of a text the first space is the text's */
+    TEXT(t, true, "a\xc3\xa9", 4, 5, 6);
+    rlx_tokenizer_destroy(t);
+}
+END_TEST
+
+/* ---- what is refused */
+
+static void refuses(const char *json, rlx_code code, const char *word)
+{
+    rlx_tokenizer *t = NULL;
+    rlx_status st = rlx_tokenizer_parse(json, "tokenizer.json", &t);
+    ck_assert_msg(st != NULL, "accepted: %s", json);
+    ck_assert_int_eq(rlx_status_code(st), code);
+    ck_assert_msg(strstr(rlx_status_message(st), word), "\"%s\" does not name %s",
+                  rlx_status_message(st), word);
+    rlx_status_free(st);
+}
+
+#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}"
+
+START_TEST(refuses_by_name)
+{
+    refuses("{", RLX_INVALID_FILE, "byte");
+    refuses("[]", RLX_INVALID_FILE, "model");
+    refuses("{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", RLX_UNSUPPORTED, "WordPiece");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", RLX_INVALID_FILE, "empty");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", RLX_INVALID_FILE,
+            "id");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1e99},\"merges\":[]}}", RLX_INVALID_FILE,
+            "id");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}",
+            RLX_INVALID_FILE, "both");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}",
+            RLX_INVALID_FILE, "vocabulary");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a a\"]}}",
+            RLX_INVALID_FILE, "aa");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[3]}}", RLX_INVALID_FILE,
+            "merge");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}}",
+            RLX_UNSUPPORTED, "dropout");
+    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":"
+            "\"</w>\"}}",
+            RLX_UNSUPPORTED, "end_of_word_suffix");
+    refuses("{\"normalizer\":{\"type\":\"NFKC\"}," MODEL "}", RLX_UNSUPPORTED, "NFKC");
+    refuses("{\"pre_tokenizer\":{\"type\":\"Whitespace\"}," MODEL "}", RLX_UNSUPPORTED,
+            "Whitespace");
+    refuses("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":"
+            "\"Isolated\"}," MODEL "}",
+            RLX_UNSUPPORTED, "regular expression");
+    refuses("{\"decoder\":{\"type\":\"CTC\"}," MODEL "}", RLX_UNSUPPORTED, "CTC");
+    refuses("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL "}", RLX_UNSUPPORTED,
+            "BertProcessing");
+    refuses("{\"added_tokens\":[{\"id\":1,\"content\":\"\"}]," MODEL "}", RLX_INVALID_FILE,
+            "content");
+    refuses("{\"added_tokens\":[{\"id\":1,\"content\":\"x\",\"single_word\":true}]," MODEL "}",
+            RLX_UNSUPPORTED, "single_word");
+}
+END_TEST
+
+START_TEST(refuses_text_that_is_not_utf8)
+{
+    rlx_tokenizer *t = parse(byte_level);
+    static const char *const bad[] = {"a\xff", "\xc3", "\xed\xa0\x80", "\xc0\x80",
+                                      "\xf4\x90\x80\x80"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int32_t *ids;
+        int64_t n;
+        rlx_status st = rlx_tokenizer_encode(t, bad[i], strlen(bad[i]), false, &ids, &n);
+        ck_assert_int_eq(rlx_status_code(st), RLX_INVALID_ARGUMENT);
+        rlx_status_free(st);
+    }
+    rlx_tokenizer_destroy(t);
+}
+END_TEST
+
+/* ---- real vocabularies */
+
+static char *read_or_skip(const char *path)
+{
+    char *data;
+    size_t n;
+    rlx_status st = rlx_file_read(path, &data, &n);
+    if (!st)
+        return data;
+    printf("skipped: %s is not there\n", path);
+    rlx_status_free(st);
+    return NULL;
+}
+
+/* NAME.inp: texts, each ended by a line of its own; NAME.out: one line of ids for each. */
+static int check_vectors(const rlx_tokenizer *t, const char *inp, const char *out)
+{
+    static const char end[] = "\n__ggml_vocab_test__\n";
+    int cases = 0;
+    for (const char *stop; (stop = strstr(inp, end)); inp = stop + strlen(end), cases++) {
+        int32_t *ids;
+        int64_t n;
+        must(rlx_tokenizer_encode(t, inp, (size_t)(stop - inp), false, &ids, &n));
+        for (int64_t i = 0; i < n; i++) {
+            char *next;
+            long want = strtol(out, &next, 10);
+            ck_assert_msg(next != out && ids[i] == want,
+                          "case %d (\"%.*s\"): id %lld is %d, not %ld", cases, (int)(stop - inp),
+                          inp, (long long)i, ids[i], want);
+            out = next;
+        }
+        while (*out == ' ')
+            out++;
+        ck_assert_msg(*out == '\n', "case %d (\"%.*s\"): more ids than the %lld made", cases,
+                      (int)(stop - inp), inp, (long long)n);
+        out++;
+        free(ids);
+    }
+    return cases;
+}
+
+/* What went in comes out: bytes of the ids, joined. */
+static void check_round_trip(const rlx_tokenizer *t, const char *text)
+{
+    int32_t *ids;
+    int64_t n;
+    rlx_text got = {0};
+    rlx_token_stream s;
+    must(rlx_tokenizer_encode(t, text, strlen(text), false, &ids, &n));
+    rlx_token_stream_init(&s, t, true);
+    for (int64_t i = 0; i < n; i++)
+        rlx_token_stream_push(&s, ids[i], append, &got);
+    rlx_token_stream_end(&s, append, &got);
+    ck_assert_str_eq(got.data ? got.data : "", text);
+    rlx_text_deinit(&got);
+    free(ids);
+}
+
+static const struct {
+    const char *vocab, *vectors;
+} real[] = {
+    {"gpt2/tokenizer.json", "ggml-vocab-gpt-2.gguf"},
+    {"llama2/tokenizer.json", "ggml-vocab-llama-spm.gguf"},
+    {"phi3/tokenizer.json", "ggml-vocab-phi-3.gguf"},
+};
+
+START_TEST(real_vocabularies)
+{
+    char path[512];
+    snprintf(path, sizeof path, TOKENIZERS "%s", real[_i].vocab);
+    char *json = read_or_skip(path);
+    if (!json)
+        return;
+    rlx_tokenizer *t;
+    must(rlx_tokenizer_parse(json, path, &t));
+    snprintf(path, sizeof path, TOKENIZERS "vectors/llama.cpp/%s.inp", real[_i].vectors);
+    char *inp = read_or_skip(path);
+    snprintf(path, sizeof path, TOKENIZERS "vectors/llama.cpp/%s.out", real[_i].vectors);
+    char *out = read_or_skip(path);
+    ck_assert_ptr_nonnull(inp);
+    ck_assert_ptr_nonnull(out);
+    ck_assert_int_ge(check_vectors(t, inp, out), 40);
+    check_round_trip(t, "Once upon a time,  there was\n\ta caf\xc3\xa9 \xf0\x9f\x98\x80.");
+    rlx_tokenizer_destroy(t);
+    free(json);
+    free(inp);
+    free(out);
+}
+END_TEST
+
+START_TEST(gpt2_on_a_long_text)
+{
+    char *json = read_or_skip(TOKENIZERS "gpt2/tokenizer.json");
+    char *text = read_or_skip(TOKENIZERS "vectors/rten/monty-python-credits.txt");
+    char *expected = read_or_skip(TOKENIZERS "vectors/rten/monty-python-credits-gpt2.json");
+    if (!json || !text || !expected)
+        return;
+    rlx_tokenizer *t;
+    must(rlx_tokenizer_parse(json, "gpt2", &t));
+    cJSON *root = cJSON_Parse(expected);
+    const cJSON *want = cJSON_GetObjectItem(root, "token_ids");
+    int32_t *ids;
+    int64_t n;
+    must(rlx_tokenizer_encode(t, text, strlen(text), false, &ids, &n));
+    ck_assert_int_ge(n, 500);
+    ck_assert_int_eq(n, cJSON_GetArraySize(want));
+    const cJSON *v;
+    int64_t i = 0;
+    cJSON_ArrayForEach(v, want) ck_assert_int_eq(ids[i++], v->valueint);
+    check_round_trip(t, text);
+    free(ids);
+    cJSON_Delete(root);
+    rlx_tokenizer_destroy(t);
+    free(json);
+    free(text);
+    free(expected);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("tokenizer");
+    TCase *c = tcase_create("tokenizer");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, byte_level_merges);
+    tcase_add_test(c, byte_level_streams_whole_characters);
+    tcase_add_test(c, byte_fallback);
+    tcase_add_test(c, refuses_by_name);
+    tcase_add_test(c, refuses_text_that_is_not_utf8);
+    tcase_add_loop_test(c, real_vocabularies, 0, sizeof real / sizeof *real);
+    tcase_add_test(c, gpt2_on_a_long_text);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 9;
+    srunner_free(r);
+    return bad;
+}
