@@ -1,0 +1,36 @@
+/* lir/schedule/schedule.h: how regions are cut, by construction from the target's description.
+ *
+ * A schedule is plain data; every schedule of a region gives the same bits, so anything may be read
+ * here that the target and the bucket's upper bounds hold.
+ */
+#ifndef RLX_LIR_SCHEDULE_H
+#define RLX_LIR_SCHEDULE_H
+
+#include "lir/lir.h"
+
+/* What a contraction region looks like to its schedule: y[m, n] for one or more weights of one
+ * shape. */
+typedef struct rlx_lir_contract_shape {
+    int64_t m;     /* tokens at the bucket's upper bound */
+    int64_t n, k;  /* weight rows, contracted extent */
+    int64_t unit;  /* columns that the epilogue needs together (a head); 0: none */
+    int contracts; /* that run in one loop: 2 for gate and up */
+    int lanes;     /* the region's numerics */
+    bool prologue; /* a row normalisation comes first */
+} rlx_lir_contract_shape;
+
+void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                               rlx_lir_schedule *out);
+
+/* Attention: query heads per tile, keys per tile, head elements per tile. */
+typedef struct rlx_lir_attention_schedule {
+    int rows, keys, width;
+} rlx_lir_attention_schedule;
+void rlx_lir_schedule_attention(const rlx_lir_target *t, int64_t rows, int64_t head_dim,
+                                rlx_lir_attention_schedule *out);
+void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out);
+
+/* Elements of the last axis per tile of an elementwise or row region: a power of two. */
+int rlx_lir_schedule_width(const rlx_lir_target *t, int64_t extent);
+
+#endif

@@ -1,0 +1,478 @@
+/* mir/lower/lower.c: a fused MIR module to a LIR module: a kernel (or more) per region, a tape
+ * function per function, phases from what launches read and write; then expand_math, plan_memory
+ * and the checks. */
+#include <stdio.h>
+#include <string.h>
+
+#include "mir/lower/lower.h"
+
+typedef struct tape_op {
+    const rlx_ir_func *target; /* kernel or tape function */
+    bool is_call;
+    int64_t first, count, phase;
+    int nbuffers;
+    tape_buffer **buffers;
+} tape_op;
+
+struct tape_cx {
+    rlx_arena *arena;
+    rlx_ir_module *out;
+    const char *func; /* name of the function being lowered */
+    tape_buffer **buffers;
+    int nbuffers, cap_buffers;
+    tape_op *ops;
+    int nops, cap_ops;
+    int64_t phase;
+    int kernels; /* made so far in the module: for names */
+};
+
+/* ---- the tape's buffers ------------------------------------------------------------------------
+ */
+
+static void *grow(rlx_arena *arena, void *items, int n, int *cap, size_t size)
+{
+    if (n < *cap)
+        return items;
+    int more = *cap ? 2 * *cap : 16;
+    char *p = rlx_arena_alloc(arena, size * (size_t)more);
+    if (p && n)
+        memcpy(p, items, size * (size_t)n);
+    if (p)
+        *cap = more;
+    return p;
+}
+
+static tape_buffer *add_buffer(tape_cx *t, const rlx_ir_type *tensor)
+{
+    tape_buffer **all = grow(t->arena, t->buffers, t->nbuffers, &t->cap_buffers, sizeof *all);
+    tape_buffer *b = RLX_NEW(t->arena, tape_buffer);
+    if (!all || !b)
+        return NULL;
+    t->buffers = all;
+    t->buffers[t->nbuffers++] = b;
+    b->type = rlx_ir_buffer(RLX_SPACE_GLOBAL, tensor->format, tensor->rank, tensor->dim);
+    return b;
+}
+
+tape_buffer *tape_temp(tape_cx *t, const rlx_ir_type *tensor)
+{
+    return add_buffer(t, tensor);
+}
+
+/* A launch joins the running phase unless it reads what the phase writes or writes what it touches.
+ */
+static void choose_phase(tape_cx *t, tape_op *op, const bool *written)
+{
+    bool conflict = op->is_call;
+    for (int i = 0; i < op->nbuffers; i++)
+        conflict |= op->buffers[i]->writes || (written[i] && op->buffers[i]->reads);
+    if (t->nops > 0 && t->ops[t->nops - 1].is_call)
+        conflict = true;
+    if (conflict) {
+        t->phase++;
+        for (int i = 0; i < t->nbuffers; i++)
+            t->buffers[i]->reads = t->buffers[i]->writes = 0;
+    }
+    for (int i = 0; i < op->nbuffers; i++)
+        (*(written[i] ? &op->buffers[i]->writes : &op->buffers[i]->reads))++;
+    op->phase = t->phase;
+}
+
+static rlx_status add_op(tape_cx *t, tape_op op, const bool *written)
+{
+    tape_op *all = grow(t->arena, t->ops, t->nops, &t->cap_ops, sizeof *all);
+    if (!all)
+        return RLX_OOM();
+    t->ops = all;
+    choose_phase(t, &op, written);
+    t->ops[t->nops++] = op;
+    return RLX_OK;
+}
+
+/* ---- kernels
+ * -------------------------------------------------------------------------------------- */
+
+rlx_ir_value *kernel_extra(kernel_cx *k, const char *name, tape_buffer *buffer, bool written)
+{
+    tape_buffer **args = grow(k->arena, k->args, k->nargs, &k->cap_args, sizeof *args);
+    bool *flags = RLX_NEW_ARRAY(k->arena, bool, k->nargs + 1);
+    if (!args || !flags) {
+        rlx_ir_builder_fail(k->b, RLX_OOM());
+        return NULL;
+    }
+    if (k->nargs)
+        memcpy(flags, k->written, sizeof(bool) * (size_t)k->nargs);
+    k->args = args;
+    k->written = flags;
+    k->args[k->nargs] = buffer;
+    k->written[k->nargs++] = written;
+    const rlx_ir_type *t = &buffer->type;
+    return rlx_lir_build_buffer(k->b, k->kernel, name, t->format, t->rank, t->dim);
+}
+
+/* The operand whose memory result i updates in place, or -1. */
+static int aliased_operand(const rlx_ir_node *region, int i)
+{
+    const rlx_ir_value *v = region->blocks[0]->last->in[i];
+    if (!v->def || v->def->op != RLX_MIR_PAGE_WRITE)
+        return -1;
+    const rlx_ir_value *pool = v->def->in[0];
+    return pool->def ? -1 : (int)pool->index;
+}
+
+static rlx_status bind_arguments(region_cx *r, kernel_cx *k)
+{
+    const rlx_ir_block *body = r->node->blocks[0];
+    char name[16];
+    k->result_arg = RLX_NEW_ARRAY(r->arena, int, r->node->nout);
+    if (!k->result_arg)
+        return RLX_OOM();
+    for (int i = 0; i < r->node->nin; i++) {
+        snprintf(name, sizeof name, "in%d", i);
+        k_bind(k, body->args[i], BIND_BUFFER, kernel_extra(k, name, r->operand[i], false));
+    }
+    for (int i = 0; i < r->node->nout; i++) {
+        int alias = aliased_operand(r->node, i);
+        k->result_arg[i] = alias >= 0 ? alias : k->nargs;
+        if (alias >= 0) {
+            k->written[alias] = true;
+            continue;
+        }
+        snprintf(name, sizeof name, "out%d", i);
+        kernel_extra(k, name, r->result[i], true);
+    }
+    return rlx_ir_builder_finish(k->b);
+}
+
+rlx_status kernel_begin(region_cx *r, kernel_cx *k, const char *what, const char *schedule)
+{
+    rlx_ir_builder *b = RLX_NEW(r->arena, rlx_ir_builder);
+    if (!b)
+        return RLX_OOM();
+    rlx_ir_builder_init(b, r->out);
+    b->place = r->node->place;
+    *k = (kernel_cx){.options = r->options,
+                     .arena = r->arena,
+                     .dims = r->out->dims,
+                     .b = b,
+                     .region = r->node,
+                     .place = r->node->place};
+    for (const rlx_ir_node *n = r->node->blocks[0]->first; n; n = n->next)
+        for (int i = 0; i < n->nout; i++)
+            n->out[i]->scratch = NULL;
+    char *name = rlx_arena_printf(r->arena, "k%d_%s", r->tape->kernels++, what);
+    if (!name)
+        return RLX_OOM();
+    rlx_attr attrs[3] = {rlx_attr_text(RLX_ATTR_SCHEDULE, schedule),
+                         rlx_attr_text(RLX_ATTR_NUMERICS, "f32 lanes 16"),
+                         rlx_attr_int(RLX_ATTR_TEAM, r->options->target->team)};
+    k->kernel = rlx_lir_build_kernel(b, name, 3, attrs);
+    if (!k->kernel)
+        return rlx_ir_builder_finish(b);
+    k->top = *b;
+    return bind_arguments(r, k);
+}
+
+rlx_ir_value *kernel_result(const kernel_cx *k, int i)
+{
+    return k->kernel->body->args[k->result_arg[i]];
+}
+
+static void note_structured(kernel_cx *k, const rlx_lir_scope *s)
+{
+    if (!k->top.before)
+        k->top.before = s->node;
+}
+
+void k_begin_grid(kernel_cx *k, int n, rlx_ir_value *const *extents, rlx_lir_scope *s)
+{
+    rlx_lir_begin_grid(k->b, n, extents, s);
+    note_structured(k, s);
+}
+
+void k_begin_once(kernel_cx *k, rlx_lir_scope *s)
+{
+    rlx_lir_begin_once(k->b, s);
+    note_structured(k, s);
+}
+
+static void drop_unused_arguments(kernel_cx *k)
+{
+    rlx_ir_func *f = k->kernel;
+    int n = 0;
+    for (int i = 0; i < f->body->nargs; i++) {
+        if (rlx_ir_count_uses(f->body, f->body->args[i]) == 0)
+            continue;
+        f->body->args[n] = f->body->args[i];
+        f->body->args[n]->index = (uint32_t)n;
+        f->arg_info[n] = f->arg_info[i];
+        k->args[n] = k->args[i];
+        k->written[n] = k->written[i];
+        n++;
+    }
+    f->body->nargs = n;
+    k->nargs = n;
+}
+
+/* A kernel made before with the same text but for its name, or `f` itself. */
+static const rlx_ir_func *reuse_kernel(rlx_ir_module *m, rlx_ir_func *f)
+{
+    const char *name = f->name;
+    f->name = "k";
+    rlx_hash mine = rlx_ir_func_fingerprint(f);
+    const rlx_ir_func *found = NULL;
+    for (rlx_ir_func *g = m->first; g && !found; g = g->next) {
+        if (g == f || !g->is_kernel || g->body->nargs != f->body->nargs)
+            continue;
+        const char *other = g->name;
+        g->name = "k";
+        rlx_hash theirs = rlx_ir_func_fingerprint(g);
+        g->name = other;
+        if (memcmp(&mine, &theirs, sizeof mine) == 0)
+            found = g;
+    }
+    f->name = name;
+    if (found)
+        rlx_ir_func_remove(m, f);
+    return found ? found : f;
+}
+
+rlx_status kernel_end(region_cx *r, kernel_cx *k)
+{
+    rlx_ir_build_return(k->b, 0, NULL);
+    RLX_TRY(rlx_ir_builder_finish(k->b));
+    RLX_TRY(rlx_ir_builder_finish(&k->top));
+    drop_unused_arguments(k);
+    tape_op op = {
+        .target = reuse_kernel(r->out, k->kernel), .nbuffers = k->nargs, .buffers = k->args};
+    return add_op(r->tape, op, k->written);
+}
+
+/* ---- functions
+ * ----------------------------------------------------------------------------------- */
+
+/* The tape's buffer of a value of the function's body. */
+static tape_buffer *buffer_of(const rlx_ir_value *v)
+{
+    return v->scratch;
+}
+
+static rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir_node *n)
+{
+    region_cx r = {.node = n, .options = o, .arena = t->arena, .out = t->out, .tape = t};
+    r.operand = RLX_NEW_ARRAY(t->arena, tape_buffer *, n->nin + 1);
+    r.result = RLX_NEW_ARRAY(t->arena, tape_buffer *, n->nout + 1);
+    if (!r.operand || !r.result)
+        return RLX_OOM();
+    for (int i = 0; i < n->nin; i++)
+        r.operand[i] = buffer_of(n->in[i]);
+    for (int i = 0; i < n->nout; i++) {
+        int alias = aliased_operand(n, i);
+        if (alias >= 0)
+            n->out[i]->scratch = r.operand[alias];
+        else if (!n->out[i]->scratch) /* results of the function have their buffer already */
+            n->out[i]->scratch = add_buffer(t, &n->out[i]->type);
+        if (!n->out[i]->scratch)
+            return RLX_OOM();
+        r.result[i] = buffer_of(n->out[i]);
+    }
+    const char *root = rlx_ir_attr_text(n, RLX_ATTR_ROOT, "map");
+    if (strcmp(root, "contract") == 0)
+        return lower_contract(&r);
+    if (strcmp(root, "attention") == 0)
+        return lower_attention(&r);
+    if (strcmp(root, "reduce") == 0 || strcmp(root, "map") == 0)
+        return lower_rows(&r);
+    return RLX_FAIL(RLX_UNSUPPORTED, "no lowering for a region around %s", root);
+}
+
+static rlx_status lower_call(tape_cx *t, const rlx_ir_node *n)
+{
+    const char *callee = rlx_ir_attr_text(n, RLX_ATTR_CALLEE, "");
+    tape_op op = {.target = rlx_ir_func_find(t->out, callee),
+                  .is_call = true,
+                  .first = rlx_ir_attr_int(n, RLX_ATTR_FIRST, 0),
+                  .count = rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1)};
+    if (!op.target)
+        return RLX_FAIL(RLX_INVALID_IR, "call of @%s, which does not stand before", callee);
+    int most = n->nin + 2 * n->nout;
+    op.buffers = RLX_NEW_ARRAY(t->arena, tape_buffer *, most + 1);
+    bool *written = RLX_NEW_ARRAY(t->arena, bool, most + 1);
+    if (!op.buffers || !written)
+        return RLX_OOM();
+    for (int i = 0; i < n->nin; i++)
+        op.buffers[op.nbuffers++] = buffer_of(n->in[i]);
+    for (int spare = 0; spare < (op.count > 1 ? 2 : 1); spare++) {
+        for (int i = 0; i < n->nout; i++) {
+            tape_buffer *b = spare || !n->out[i]->scratch ? add_buffer(t, &n->out[i]->type)
+                                                          : buffer_of(n->out[i]);
+            if (!b)
+                return RLX_OOM();
+            if (!spare)
+                n->out[i]->scratch = b;
+            written[op.nbuffers] = true;
+            op.buffers[op.nbuffers++] = b;
+        }
+    }
+    return add_op(t, op, written);
+}
+
+static rlx_status make_arguments(tape_cx *t, const rlx_ir_func *f)
+{
+    for (int i = 0; i < f->body->nargs; i++) {
+        rlx_ir_value *v = f->body->args[i];
+        tape_buffer *b = add_buffer(t, &v->type);
+        if (!b)
+            return RLX_OOM();
+        b->is_arg = true;
+        b->role = f->arg_info[i].role;
+        b->symbol = f->arg_info[i].symbol;
+        b->name = v->name;
+        v->scratch = b;
+    }
+    const rlx_ir_node *ret = f->body->last;
+    for (int i = 0; i < ret->nin; i++) {
+        tape_buffer *b = add_buffer(t, &ret->in[i]->type);
+        if (!b)
+            return RLX_OOM();
+        b->is_arg = true;
+        b->role = RLX_ROLE_OUT;
+        b->name = rlx_arena_printf(t->arena, "result%d", i);
+        ret->in[i]->scratch = b;
+    }
+    return RLX_OK;
+}
+
+/* The tape function, once all its kernels stand in the module. */
+static rlx_status build_tape(tape_cx *t)
+{
+    rlx_ir_builder b;
+    rlx_ir_builder_init(&b, t->out);
+    rlx_ir_func *f = rlx_ir_build_func(&b, t->func, 0, NULL);
+    for (int i = 0; i < t->nbuffers; i++) {
+        tape_buffer *buf = t->buffers[i];
+        if (buf->is_arg)
+            buf->lir = rlx_ir_build_arg(&b, f, buf->role, buf->symbol, buf->name, buf->type);
+    }
+    for (int i = 0; i < t->nbuffers; i++) {
+        tape_buffer *buf = t->buffers[i];
+        if (!buf->is_arg)
+            buf->lir = rlx_lir_build_temp(&b, buf->type.format, buf->type.rank, buf->type.dim);
+    }
+    for (int i = 0; i < t->nops; i++) {
+        const tape_op *op = &t->ops[i];
+        rlx_ir_value **values = RLX_NEW_ARRAY(t->arena, rlx_ir_value *, op->nbuffers + 1);
+        if (!values) {
+            rlx_ir_builder_fail(&b, RLX_OOM());
+            break;
+        }
+        for (int j = 0; j < op->nbuffers; j++)
+            values[j] = op->buffers[j]->lir;
+        if (op->is_call)
+            rlx_lir_build_call(&b, op->target, op->first, op->count, op->nbuffers, values);
+        else
+            rlx_lir_build_launch(&b, op->target, op->phase, op->nbuffers, values);
+    }
+    rlx_ir_build_return(&b, 0, NULL);
+    return rlx_ir_builder_finish(&b);
+}
+
+static rlx_status lower_func(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir_func *f)
+{
+    t->func = f->name;
+    t->nbuffers = t->nops = 0;
+    t->phase = 0;
+    for (const rlx_ir_node *n = f->body->first; n; n = n->next)
+        for (int i = 0; i < n->nout; i++)
+            n->out[i]->scratch = NULL;
+    RLX_TRY(make_arguments(t, f));
+    for (const rlx_ir_node *n = f->body->first; n; n = n->next) {
+        if (n->op == RLX_MIR_REGION)
+            RLX_TRY_NOTE(lower_region(t, o, n), "lowering a %s region at %s of @%s",
+                         rlx_ir_attr_text(n, RLX_ATTR_ROOT, "map"),
+                         n->place ? n->place : "an unnamed place", f->name);
+        else if (n->op == RLX_MIR_CALL)
+            RLX_TRY(lower_call(t, n));
+        else if (n->op != RLX_MIR_RETURN)
+            return RLX_FAIL(RLX_INVALID_IR, "%s stands outside of a region in @%s",
+                            rlx_mir_level.ops[n->op].mnemonic, f->name);
+    }
+    return build_tape(t);
+}
+
+/* A region that copies: gives a returned value memory of its own when it has other memory already.
+ */
+static rlx_status copy_returned(rlx_ir_module *m, rlx_ir_func *f, int i)
+{
+    rlx_ir_node *ret = f->body->last;
+    rlx_ir_value *v = ret->in[i];
+    rlx_ir_builder b, inner;
+    rlx_ir_builder_init(&b, m);
+    b.block = f->body;
+    b.before = ret;
+    rlx_attr root = rlx_attr_text(RLX_ATTR_ROOT, "map");
+    rlx_ir_node *n = rlx_ir_build_node(&b, RLX_MIR_REGION, 1, &v, 1, &root, 1, &v->type);
+    RLX_TRY(rlx_ir_builder_finish(&b));
+    rlx_ir_builder_init(&inner, m);
+    inner.block = n->blocks[0];
+    rlx_ir_value *arg = rlx_ir_build_block_arg(&inner, n->blocks[0], NULL, v->type);
+    rlx_ir_build_yield(&inner, 1, &arg);
+    ret->in[i] = n->out[0];
+    return rlx_ir_builder_finish(&inner);
+}
+
+static bool updates_in_place(const rlx_ir_value *v)
+{
+    return v->def->op == RLX_MIR_REGION && aliased_operand(v->def, (int)v->index) >= 0;
+}
+
+/* Arguments, pools and values returned twice are copied into the results. */
+static rlx_status give_results_memory(rlx_ir_module *m, rlx_ir_func *f)
+{
+    rlx_ir_node *ret = f->body->last;
+    for (int i = 0; i < ret->nin; i++) {
+        bool copy = !ret->in[i]->def || updates_in_place(ret->in[i]);
+        for (int j = 0; j < i; j++)
+            copy |= ret->in[j] == ret->in[i];
+        if (copy)
+            RLX_TRY(copy_returned(m, f, i));
+    }
+    return RLX_OK;
+}
+
+static rlx_status finish(rlx_ir_module *out, const rlx_mir_lower_options *o, const char *entry)
+{
+    rlx_lir_plan_options plan = {.upper = o->upper};
+    rlx_pass_options options = {.options = &plan};
+    const rlx_pass passes[2] = {rlx_lir_pass_expand_math, rlx_lir_pass_plan_memory};
+    RLX_TRY(rlx_ir_verify(out));
+    RLX_TRY(rlx_ir_run_passes(out, passes, 2, &options));
+    rlx_lir_plan_report report;
+    return rlx_lir_check_plan(out, entry, o->upper, &report);
+}
+
+rlx_status rlx_mir_lower(const rlx_ir_module *m, const rlx_mir_lower_options *o,
+                         rlx_ir_module **out)
+{
+    *out = NULL;
+    rlx_ir_module *work = NULL, *result = NULL;
+    rlx_status st = RLX_OK;
+    tape_cx t = {.arena = rlx_arena_create()};
+    if (!t.arena)
+        return RLX_OOM();
+    RLX_TRY_TO(done, rlx_ir_module_clone(m, &work)); /* scratch fields and copies are its own */
+    RLX_TRY_TO(done, rlx_ir_module_create(&rlx_lir_level, m->dims, m->name, &result));
+    t.out = result;
+    for (rlx_ir_func *f = work->first; f; f = f->next) {
+        RLX_TRY_TO(done, give_results_memory(work, f));
+        RLX_TRY_TO(done, lower_func(&t, o, f));
+    }
+    RLX_TRY_TO(done, finish(result, o, work->last->name));
+    *out = result;
+    result = NULL;
+done:
+    rlx_ir_module_destroy(work);
+    rlx_ir_module_destroy(result);
+    rlx_arena_destroy(t.arena);
+    return st ? rlx_status_note(st, __FILE__, __LINE__, "lowering %s to lir", m->name) : RLX_OK;
+}

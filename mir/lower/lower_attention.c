@@ -1,0 +1,353 @@
+/* mir/lower/lower_attention.c: attention over KV pages.
+ *
+ * An instance is one kv head, some of its query heads (rows R), one token:
+ *
+ *   for page { scores -> team memory, their maximum; exp, sum; P*V; merge with the pages before }
+ *
+ * K pages are [D, positions], so that scores run along positions without a horizontal sum; V pages
+ * are [positions, D]. A page's partial is made alone and merged in page order: the same bits
+ * however the pages are spread. Score and value chains ascend over d and over positions, one fma
+ * each. */
+#include <math.h>
+
+#include "mir/lower/lower.h"
+
+typedef struct attention {
+    kernel_cx *k;
+    rlx_ir_builder *b;
+    const rlx_ir_node *node;
+    rlx_lir_attention_schedule s;
+    int64_t ratio, d, positions; /* query heads per kv head, head elements, positions per page */
+    double scale;
+    rlx_ir_value *scores, *sums, *acc; /* team memory: [R,P], [R], [R,D padded] */
+    rlx_ir_value *g, *h0, *t;          /* kv head, first query head, token */
+    rlx_ir_value *seq, *len;           /* i64: sequence, keys that are seen */
+    int64_t rows_positions[2], rows_width[2], rows_lanes[2];
+} attention;
+
+static rlx_ir_value *over_rows(attention *a, rlx_ir_value *x, const int64_t *dims)
+{
+    static const int64_t axis = 0;
+    return rlx_lir_build_broadcast(a->b, x, 2, dims, &axis);
+}
+
+static rlx_ir_value *over_columns(attention *a, rlx_ir_value *x, const int64_t *dims)
+{
+    static const int64_t axis = 1;
+    return rlx_lir_build_broadcast(a->b, x, 2, dims, &axis);
+}
+
+static rlx_ir_value *exp_difference(attention *a, rlx_ir_value *x, rlx_ir_value *y)
+{
+    return rlx_lir_build_map1(a->b, RLX_FN_EXP, rlx_lir_build_map2(a->b, RLX_FN_SUB, x, y));
+}
+
+/* A row-major team buffer's tile [row 0.., column c..). */
+static rlx_ir_value *load_2d(attention *a, rlx_ir_value *buffer, const int64_t *dims,
+                             rlx_ir_value *c)
+{
+    static const int64_t axes[2] = {0, 1};
+    rlx_ir_value *index[2] = {k_const(a->k, 0), c};
+    return rlx_lir_build_load(a->b, buffer, RLX_F32, 2, dims, index, axes, NULL);
+}
+
+static void store_2d(attention *a, rlx_ir_value *buffer, rlx_ir_value *tile, rlx_ir_value *c)
+{
+    static const int64_t axes[2] = {0, 1};
+    rlx_ir_value *index[2] = {k_const(a->k, 0), c};
+    rlx_lir_build_store(a->b, buffer, tile, index, axes, NULL);
+}
+
+/* s[r, j] = scale * sum_d q[r, d] * k[d, j0 + j], d ascending. */
+static rlx_status score_tile(attention *a, rlx_ir_value *page, rlx_ir_value *j0, rlx_ir_value **out)
+{
+    kernel_cx *k = a->k;
+    rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_positions, 0.0);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(k, 0), k_const(k, a->d), 1, 1, &zero, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *d = loop.index[0], *q, *keys;
+    coord cq[3] = {coord_of(a->t, 0, -1), coord_of(a->h0, 0, 0), coord_of(d, a->d, -1)};
+    tile_space rows = {.rank = 1, .dim = {a->s.rows}, .root = {a->h0}};
+    RLX_TRY(tile_at(k, a->node->in[0], cq, &rows, &q));
+    coord ck[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(d, a->d, -1),
+                   coord_of(j0, a->positions, 0)};
+    tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {j0}};
+    RLX_TRY(tile_at(k, a->node->in[1], ck, &columns, &keys));
+    rlx_ir_value *next =
+        rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, q, a->rows_positions),
+                           over_columns(a, keys, a->rows_positions), loop.carried[0]);
+    rlx_lir_end_for(a->b, &loop, &next);
+    rlx_ir_value *scale = rlx_lir_build_const_f32(a->b, a->scale);
+    *out = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.result[0], scale);
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* Scores of the page's live positions to team memory, -inf behind them; the rows' maxima. */
+static rlx_status page_scores(attention *a, rlx_ir_value *page, rlx_ir_value *live,
+                              rlx_ir_value **max)
+{
+    kernel_cx *k = a->k;
+    int64_t rows = a->s.rows, keys = a->s.keys;
+    rlx_ir_value *lowest = rlx_lir_build_fill(a->b, RLX_F32, 1, &rows, -INFINITY);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(k, 0), live, keys, 1, &lowest, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *s = NULL;
+    RLX_TRY(score_tile(a, page, loop.index[0], &s));
+    rlx_ir_value *j = rlx_lir_build_iota(a->b, RLX_I32, 1, &keys);
+    j = rlx_lir_build_map2(a->b, RLX_FN_ADD, j, rlx_lir_build_cast(a->b, loop.index[0], RLX_I32));
+    j = rlx_lir_build_map2(a->b, RLX_FN_LT, j, rlx_lir_build_cast(a->b, live, RLX_I32));
+    rlx_ir_value *none = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_positions, -INFINITY);
+    s = rlx_lir_build_map3(a->b, RLX_FN_SELECT, over_columns(a, j, a->rows_positions), s, none);
+    store_2d(a, a->scores, s, loop.index[0]);
+    rlx_ir_value *next = rlx_lir_build_map2(a->b, RLX_FN_MAX, loop.carried[0],
+                                            rlx_lir_build_reduce(a->b, RLX_FN_MAX, s));
+    rlx_lir_end_for(a->b, &loop, &next);
+    rlx_lir_build_barrier(a->b);
+    *max = loop.result[0];
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* scores <- exp(scores - max); their sum in 16 lanes. */
+static rlx_status page_exp(attention *a, rlx_ir_value *live, rlx_ir_value *max, rlx_ir_value **sum)
+{
+    kernel_cx *k = a->k;
+    rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_lanes, 0.0);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(k, 0), live, a->rows_lanes[1], 1, &zero, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *p = load_2d(a, a->scores, a->rows_lanes, loop.index[0]);
+    p = exp_difference(a, p, over_rows(a, max, a->rows_lanes));
+    store_2d(a, a->scores, p, loop.index[0]);
+    rlx_ir_value *next = rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.carried[0], p);
+    rlx_lir_end_for(a->b, &loop, &next);
+    rlx_lir_build_barrier(a->b);
+    *sum = rlx_lir_build_reduce(a->b, RLX_FN_ADD, loop.result[0]);
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* pv[r, d0 + i] = sum_j p[r, j] * v[j, d0 + i], j ascending. */
+static rlx_status value_tile(attention *a, rlx_ir_value *page, rlx_ir_value *live, rlx_ir_value *d0,
+                             rlx_ir_value **out)
+{
+    kernel_cx *k = a->k;
+    static const int64_t axis = 0;
+    int64_t rows = a->s.rows;
+    rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_width, 0.0);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(k, 0), live, 1, 1, &zero, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *j = loop.index[0], *v;
+    rlx_ir_value *index[2] = {k_const(k, 0), j};
+    rlx_ir_value *p = rlx_lir_build_load(a->b, a->scores, RLX_F32, 1, &rows, index, &axis, NULL);
+    coord cv[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, -1),
+                   coord_of(d0, a->d, 0)};
+    bool whole = a->d % a->s.width == 0;
+    tile_space columns = {
+        .rank = 1, .dim = {a->s.width}, .root = {d0}, .limit = {whole ? NULL : k_const(k, a->d)}};
+    RLX_TRY(tile_at(k, a->node->in[2], cv, &columns, &v));
+    rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, p, a->rows_width),
+                                            over_columns(a, v, a->rows_width), loop.carried[0]);
+    rlx_lir_end_for(a->b, &loop, &next);
+    *out = loop.result[0];
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* acc <- acc * old + pv * fresh, tile by tile of the head's elements. */
+static rlx_status merge_values(attention *a, rlx_ir_value *page, rlx_ir_value *live,
+                               rlx_ir_value *old, rlx_ir_value *fresh)
+{
+    kernel_cx *k = a->k;
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(k, 0), k_const(k, a->d), a->s.width, 0, NULL, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *d0 = loop.index[0], *pv = NULL;
+    RLX_TRY(value_tile(a, page, live, d0, &pv));
+    rlx_ir_value *acc = load_2d(a, a->acc, a->rows_width, d0);
+    acc = rlx_lir_build_map2(a->b, RLX_FN_MUL, acc, over_rows(a, old, a->rows_width));
+    pv = rlx_lir_build_map2(a->b, RLX_FN_MUL, pv, over_rows(a, fresh, a->rows_width));
+    store_2d(a, a->acc, rlx_lir_build_map2(a->b, RLX_FN_ADD, acc, pv), d0);
+    rlx_lir_end_for(a->b, &loop, NULL);
+    rlx_lir_build_barrier(a->b);
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* All pages in order; leaves acc in team memory, the sums of the weights in *sum. */
+static rlx_status all_pages(attention *a, rlx_ir_value **sum)
+{
+    kernel_cx *k = a->k;
+    int64_t rows = a->s.rows;
+    rlx_ir_value *init[2] = {rlx_lir_build_fill(a->b, RLX_F32, 1, &rows, -INFINITY),
+                             rlx_lir_build_fill(a->b, RLX_F32, 1, &rows, 0.0)};
+    rlx_ir_value *size = k_const(k, a->positions);
+    rlx_ir_value *pages =
+        rlx_lir_build_map2(a->b, RLX_FN_ADD, a->len, k_const(k, a->positions - 1));
+    pages = rlx_lir_build_map2(a->b, RLX_FN_DIV, pages, size);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(k, 0), pages, 1, 2, init, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    tile_space none = {0};
+    coord at[2] = {coord_of(a->seq, 0, -1), coord_of(loop.index[0], 0, -1)};
+    rlx_ir_value *page = NULL, *max = NULL, *part = NULL;
+    RLX_TRY(tile_at(k, a->node->in[5], at, &none, &page));
+    page = rlx_lir_build_cast(a->b, page, RLX_I64);
+    rlx_ir_value *before = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.index[0], size);
+    rlx_ir_value *live = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->len, before);
+    live = rlx_lir_build_map2(a->b, RLX_FN_MIN, live, size);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    RLX_TRY(page_scores(a, page, live, &max));
+    RLX_TRY(page_exp(a, live, max, &part));
+    rlx_ir_value *next[2] = {rlx_lir_build_map2(a->b, RLX_FN_MAX, loop.carried[0], max)};
+    rlx_ir_value *old = exp_difference(a, loop.carried[0], next[0]);
+    rlx_ir_value *fresh = exp_difference(a, max, next[0]);
+    next[1] = rlx_lir_build_map2(a->b, RLX_FN_ADD,
+                                 rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.carried[1], old),
+                                 rlx_lir_build_map2(a->b, RLX_FN_MUL, part, fresh));
+    RLX_TRY(merge_values(a, page, live, old, fresh));
+    rlx_lir_end_for(a->b, &loop, next);
+    *sum = loop.result[1];
+    return rlx_ir_builder_finish(a->b);
+}
+
+static rlx_status clear_acc(attention *a)
+{
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(a->k, 0), k_const(a->k, a->d), a->s.width, 0, NULL, &loop);
+    rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_width, 0.0);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    store_2d(a, a->acc, zero, loop.index[0]);
+    rlx_lir_end_for(a->b, &loop, NULL);
+    rlx_lir_build_barrier(a->b);
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* o = acc / sum, row by row, to where the region's result goes. */
+static rlx_status store_rows(attention *a, rlx_ir_value *sum, const leaf *l)
+{
+    kernel_cx *k = a->k;
+    static const int64_t axis = 0, column = 1;
+    rlx_ir_value *zero = k_const(k, 0);
+    rlx_lir_build_store(a->b, a->sums, sum, &zero, &axis, NULL);
+    rlx_lir_build_barrier(a->b);
+    rlx_lir_scope row, loop;
+    rlx_lir_begin_for(a->b, k_const(k, 0), k_const(k, a->s.rows), 1, 0, NULL, &row);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *r = row.index[0];
+    rlx_ir_value *divisor = rlx_lir_build_load(a->b, a->sums, RLX_F32, 0, NULL, &r, NULL, NULL);
+    rlx_lir_begin_for(a->b, k_const(k, 0), k_const(k, a->d), a->s.width, 0, NULL, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *d0 = loop.index[0], *index[2] = {r, d0};
+    int64_t width = a->s.width;
+    rlx_ir_value *o = rlx_lir_build_load(a->b, a->acc, RLX_F32, 1, &width, index, &column, NULL);
+    o = rlx_lir_build_map2(a->b, RLX_FN_DIV, o, divisor);
+    binding *b = k_bind(k, a->node->out[0], BIND_TILE, o);
+    if (!b)
+        return rlx_ir_builder_finish(a->b);
+    coord c[3] = {coord_of(a->t, 0, -1),
+                  coord_add(coord_of(a->h0, 0, -1), coord_of(r, a->s.rows, -1)),
+                  coord_of(d0, a->d, 0)};
+    tile_space ts = {.rank = 1, .dim = {width}, .root = {d0}};
+    ts.limit[0] = a->d % width == 0 ? NULL : k_const(k, a->d);
+    for (int i = 0; i < 3; i++)
+        b->at[i] = c[i];
+    RLX_TRY(sink_store(k, l, c, &ts));
+    rlx_lir_end_for(a->b, &loop, NULL);
+    rlx_lir_end_for(a->b, &row, NULL);
+    rlx_lir_build_barrier(a->b);
+    return rlx_ir_builder_finish(a->b);
+}
+
+static rlx_status emit(attention *a, const leaf *l)
+{
+    kernel_cx *k = a->k;
+    const rlx_ir_type *q = &a->node->in[0]->type;
+    int64_t groups = a->ratio / a->s.rows, kv_heads = q->dim[1] / a->ratio;
+    rlx_ir_value *extents[3] = {k_const(k, kv_heads), k_const(k, groups), k_extent(k, q->dim[0])};
+    int64_t width = (a->d + a->s.width - 1) / a->s.width * a->s.width;
+    int64_t scores[2] = {a->s.rows, a->positions}, acc[2] = {a->s.rows, width}, rows = a->s.rows;
+    a->scores = rlx_lir_build_alloc(&k->top, RLX_F32, 2, scores);
+    a->acc = rlx_lir_build_alloc(&k->top, RLX_F32, 2, acc);
+    a->sums = rlx_lir_build_alloc(&k->top, RLX_F32, 1, &rows);
+    rlx_lir_scope grid;
+    k_begin_grid(k, 3, extents, &grid);
+    if (a->b->status || k->top.status)
+        return rlx_ir_builder_finish(a->b->status ? a->b : &k->top);
+    a->g = grid.index[0];
+    a->t = grid.index[2];
+    rlx_ir_value *first = rlx_lir_build_map2(a->b, RLX_FN_MUL, a->g, k_const(k, a->ratio));
+    rlx_ir_value *part = rlx_lir_build_map2(a->b, RLX_FN_MUL, grid.index[1], k_const(k, a->s.rows));
+    a->h0 = rlx_lir_build_map2(a->b, RLX_FN_ADD, first, part);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    tile_space none = {0};
+    coord t = coord_of(a->t, 0, -1);
+    rlx_ir_value *pos = NULL, *sum = NULL;
+    RLX_TRY(tile_at(k, a->node->in[3], &t, &none, &pos));
+    RLX_TRY(tile_at(k, a->node->in[4], &t, &none, &a->seq));
+    a->seq = rlx_lir_build_cast(a->b, a->seq, RLX_I64);
+    a->len =
+        rlx_lir_build_map2(a->b, RLX_FN_ADD, rlx_lir_build_cast(a->b, pos, RLX_I64), k_const(k, 1));
+    RLX_TRY(clear_acc(a));
+    RLX_TRY(all_pages(a, &sum));
+    RLX_TRY(store_rows(a, sum, l));
+    rlx_lir_end_grid(a->b, &grid);
+    return rlx_ir_builder_finish(a->b);
+}
+
+static const rlx_ir_node *find_attention(const rlx_ir_node *region)
+{
+    for (const rlx_ir_node *n = region->blocks[0]->first; n; n = n->next)
+        if (n->op == RLX_MIR_ATTENTION)
+            return n;
+    return NULL;
+}
+
+rlx_status lower_attention(region_cx *r)
+{
+    attention a = {.node = find_attention(r->node)};
+    const rlx_ir_node *yield = r->node->blocks[0]->last;
+    kernel_cx k;
+    if (!a.node || yield->nin != 1)
+        return RLX_FAIL(RLX_INVALID_IR,
+                        "an attention region holds one attention and yields one value");
+    const rlx_ir_type *q = &a.node->in[0]->type, *kpool = &a.node->in[1]->type;
+    a.d = q->dim[2];
+    a.ratio = q->dim[1] / kpool->dim[1];
+    a.positions = kpool->dim[3];
+    a.scale = rlx_ir_attr_float(a.node, RLX_ATTR_SCALE, 1.0);
+    rlx_lir_schedule_attention(r->options->target, a.ratio, a.d, &a.s);
+    a.rows_positions[0] = a.rows_width[0] = a.rows_lanes[0] = a.s.rows;
+    a.rows_positions[1] = a.s.keys;
+    a.rows_width[1] = a.s.width;
+    a.rows_lanes[1] = 16;
+    rlx_text what = {0}, schedule = {0};
+    rlx_text_putf(&what, "attention_%lldx%lldx%lld__r%d", (long long)q->dim[1],
+                  (long long)kpool->dim[1], (long long)a.d, a.s.rows);
+    rlx_lir_schedule_attention_print(&a.s, &schedule);
+    rlx_status st =
+        what.oom || schedule.oom ? RLX_OOM() : kernel_begin(r, &k, what.data, schedule.data);
+    rlx_text_deinit(&what);
+    rlx_text_deinit(&schedule);
+    RLX_TRY(st);
+    a.k = &k;
+    a.b = k.b;
+    leaf leaves[MAX_LEAVES];
+    int n;
+    k_bind(&k, a.node->out[0], BIND_TILE, NULL); /* a leaf: views end here */
+    RLX_TRY(sink_leaves(&k, yield->in[0], kernel_result(&k, 0), leaves, &n));
+    if (n != 1 || leaves[0].value != a.node->out[0])
+        return k_fail(&k, a.node, "only views may follow attention in its region");
+    RLX_TRY(emit(&a, &leaves[0]));
+    return kernel_end(r, &k);
+}
