@@ -25,13 +25,18 @@ typedef struct rlx_cpu {
 
 /* Asks the machine, once; thread-safe. Uses CPUID and XGETBV, never /proc/cpuinfo's flags. */
 const rlx_cpu *rlx_cpu_host(void);
-/* Reads "x86-64-v3", "x86-64-v4", "native", with "+name" or "-name" after it ("native,-avx512f") into a feature
- * set. RLX_INVALID_ARGUMENT names the nearest known word; RLX_UNSUPPORTED when the host lacks a
- * feature asked for (only when `must_run`), or when the set lacks x86-64-v3, the least rlx compiles for. */
+/* Makes a feature set usable by this process: RLX_UNSUPPORTED lists what the CPU lacks. The tile
+ * registers of AMX are asked for here, once something is about to use them. */
+rlx_status rlx_cpu_enable(uint64_t features);
+/* Reads "x86-64-v3", "x86-64-v4", "native", with "+name" or "-name" after it ("native,-avx512f",
+ * "x86-64-v4+avx512bf16") into a feature set. A feature brings those it needs and takes along those
+ * that need it. RLX_INVALID_ARGUMENT names the nearest known word; RLX_UNSUPPORTED when the host
+ * lacks a feature asked for (only when `must_run`), or when the set lacks x86-64-v3, the least rlx
+ * compiles for. */
 rlx_status rlx_cpu_parse(const char *text, bool must_run, uint64_t *features);
 /* LLVM's feature string: "+avx2,+fma,...,-avx512f,..." : every bit of the table, on or off. */
 void rlx_cpu_llvm_features(uint64_t features, rlx_text *out);
-/* Shortest name: "x86-64-v3", "x86-64-v4", or v3/v4 with the extras. */
+/* "x86-64-v3" or "x86-64-v4", with the extras ("x86-64-v4+avx512vnni"); rlx_cpu_parse reads it. */
 void rlx_cpu_describe(uint64_t features, rlx_text *out);
 
 #endif
