@@ -62,8 +62,8 @@ typedef struct rlx_program_op {
     uint32_t first_arg, nargs; /* launch: buffers. Call: VALUE params, OUT params, then one spare per
                                   OUT when count > 1 (see lir_ops.def, call) */
     uint32_t nout;        /* calls: how many OUT params */
-    int64_t first, count; /* calls: layer index and repetitions */
-    int64_t frame;        /* calls: the callee's frame base, from this function's */
+    int64_t first, count; /* calls: layer index and repetitions; a callee's own calls set their own index */
+    int64_t frame;        /* calls: the callee's frame base, from this function's; a multiple of 64 */
 } rlx_program_op;
 
 typedef struct rlx_program_func {
@@ -106,11 +106,12 @@ typedef struct rlx_program {
     int64_t arena_bytes;    /* entry frame, callees' frames and outputs */
 } rlx_program;
 
-/* Entry bytes: header, checksum over everything, sections. Deterministic. */
+/* Appends entry bytes: header, sections, checksum over everything. Deterministic. Decodes what it wrote, so
+ * that a program which could not be loaded is refused here. */
 rlx_status rlx_program_encode(const rlx_program *p, rlx_text *out);
-/* Checks the checksum, every index and extent, and re-simulates the tape's bounds; then makes a program
- * whose memory is one allocation that rlx_program_destroy frees. Copies what it needs: `bytes` may
- * go away. RLX_INVALID_FILE with the offset when something is wrong. */
+/* Checks the checksum, every index and extent, and re-simulates the tape's bounds (rules P1 to P9 of
+ * program_check.c); then makes a program that rlx_program_destroy frees. Copies what it needs: `bytes`
+ * may go away. RLX_INVALID_FILE with the offset when something is wrong. */
 rlx_status rlx_program_decode(const void *bytes, size_t n, rlx_program **out);
 void rlx_program_destroy(rlx_program *p); /* decoded ones; accepts NULL */
 
