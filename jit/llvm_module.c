@@ -1,1 +1,271 @@
-#include "jit/jit.h"
+#include "jit/llvm_module.h"
+
+#include <elf.h>
+#include <llvm-c/Analysis.h>
+#include <llvm-c/ErrorHandling.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/TargetMachine.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jit/llvm_emit.h"
+
+struct rlx_llvm {
+    rlx_llvm_target target;
+    const rlx_emit_engine *engine;
+    LLVMContextRef cx;
+    LLVMTargetMachineRef machine;
+    char *layout;         /* data layout text, LLVM's */
+    char message[512];    /* LLVM's first error of this kernel */
+};
+
+/* ---- LLVM's ways of failing --------------------------------------------------------------------
+ * Errors in a context arrive at its diagnostic handler. What LLVM calls fatal ends the process unless
+ * the handler does not return: it jumps back to the worker, whose context and target machine are
+ * then in an unknown state and are abandoned. */
+
+static _Thread_local jmp_buf *recovery;
+static _Thread_local rlx_llvm *working;
+
+static void note_error(rlx_llvm *w, const char *text)
+{
+    if (!w->message[0])
+        snprintf(w->message, sizeof w->message, "%s", text);
+}
+
+static void on_diagnostic(LLVMDiagnosticInfoRef info, void *user)
+{
+    if (LLVMGetDiagInfoSeverity(info) != LLVMDSError)
+        return;
+    char *text = LLVMGetDiagInfoDescription(info);
+    note_error(user, text);
+    LLVMDisposeMessage(text);
+}
+
+static void on_fatal_error(const char *text)
+{
+    if (!recovery) /* not ours: the host's own use of LLVM */
+        return;
+    note_error(working, text);
+    longjmp(*recovery, 1);
+}
+
+/* ---- workers ------------------------------------------------------------------------------------- */
+
+static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool initialised[2];
+
+static void init_target(rlx_jit_kind kind)
+{
+    pthread_mutex_lock(&init_lock);
+    if (!initialised[0] && !initialised[1])
+        LLVMInstallFatalErrorHandler(on_fatal_error);
+    int i = kind == RLX_JIT_NVPTX;
+    if (!initialised[i] && kind == RLX_JIT_CPU) {
+        LLVMInitializeX86TargetInfo();
+        LLVMInitializeX86Target();
+        LLVMInitializeX86TargetMC();
+        LLVMInitializeX86AsmPrinter();
+    } else if (!initialised[i]) {
+        LLVMInitializeNVPTXTargetInfo();
+        LLVMInitializeNVPTXTarget();
+        LLVMInitializeNVPTXTargetMC();
+        LLVMInitializeNVPTXAsmPrinter();
+    }
+    initialised[i] = true;
+    pthread_mutex_unlock(&init_lock);
+}
+
+static const char *triple_of(rlx_jit_kind kind)
+{
+    return kind == RLX_JIT_CPU ? "x86_64-unknown-linux-gnu" : "nvptx64-nvidia-cuda";
+}
+
+static rlx_status open_llvm(rlx_llvm *w)
+{
+    const char *triple = triple_of(w->target.kind);
+    LLVMTargetRef target;
+    char *error = NULL;
+    if (LLVMGetTargetFromTriple(triple, &target, &error)) {
+        rlx_status st = RLX_FAIL(RLX_UNSUPPORTED, "LLVM has no target %s: %s", triple, error);
+        LLVMDisposeMessage(error);
+        return st;
+    }
+    w->cx = LLVMContextCreate();
+    LLVMContextSetDiagnosticHandler(w->cx, on_diagnostic, w);
+    w->machine = LLVMCreateTargetMachine(target, triple, w->target.cpu, w->target.features,
+                                         LLVMCodeGenLevelDefault, LLVMRelocPIC,
+                                         LLVMCodeModelDefault);
+    if (!w->machine)
+        return RLX_FAIL(RLX_UNSUPPORTED, "LLVM makes no target machine for %s", w->target.cpu);
+    LLVMTargetDataRef data = LLVMCreateTargetDataLayout(w->machine);
+    w->layout = LLVMCopyStringRepOfTargetData(data);
+    LLVMDisposeTargetData(data);
+    return RLX_OK;
+}
+
+static void close_llvm(rlx_llvm *w)
+{
+    LLVMDisposeMessage(w->layout);
+    if (w->machine)
+        LLVMDisposeTargetMachine(w->machine);
+    if (w->cx)
+        LLVMContextDispose(w->cx);
+    w->layout = NULL;
+    w->machine = NULL;
+    w->cx = NULL;
+}
+
+static void destroy(rlx_llvm *w)
+{
+    if (!w)
+        return;
+    close_llvm(w);
+    free((char *)w->target.cpu);
+    free((char *)w->target.features);
+    free(w);
+}
+
+static rlx_status create(const rlx_llvm_target *target, rlx_llvm **out)
+{
+    rlx_llvm *w = calloc(1, sizeof *w);
+    if (!w)
+        return RLX_OOM();
+    w->target = *target;
+    w->target.cpu = strdup(target->cpu);
+    w->target.features = strdup(target->features);
+    w->engine = target->kind == RLX_JIT_CPU ? &rlx_emit_engine_cpu : &rlx_emit_engine_nvptx;
+    rlx_status st = RLX_OK;
+    if (!w->target.cpu || !w->target.features) {
+        st = RLX_OOM();
+    } else {
+        init_target(target->kind);
+        st = open_llvm(w);
+    }
+    if (st) {
+        destroy(w);
+        return st;
+    }
+    *out = w;
+    return RLX_OK;
+}
+
+/* ---- objects -------------------------------------------------------------------------------------- */
+
+/* The loader resolves nothing: a kernel that calls out (libm, memset) is not one. */
+static rlx_status check_object(const rlx_ir_func *kernel, const char *data, size_t bytes)
+{
+    const Elf64_Ehdr *head = (const Elf64_Ehdr *)data;
+    if (bytes < sizeof *head || head->e_shoff + head->e_shnum * sizeof(Elf64_Shdr) > bytes)
+        return RLX_FAIL(RLX_INTERNAL, "LLVM gave no ELF object for kernel @%s", kernel->name);
+    const Elf64_Shdr *sections = (const Elf64_Shdr *)(data + head->e_shoff);
+    for (int i = 0; i < head->e_shnum; i++) {
+        if (sections[i].sh_type != SHT_SYMTAB)
+            continue;
+        const Elf64_Sym *sym = (const Elf64_Sym *)(data + sections[i].sh_offset);
+        const char *names = data + sections[sections[i].sh_link].sh_offset;
+        for (size_t k = 1; k < sections[i].sh_size / sizeof *sym; k++)
+            if (sym[k].st_shndx == SHN_UNDEF)
+                return RLX_FAIL(RLX_UNSUPPORTED, "the code of kernel @%s calls %s, which the loader"
+                                " does not offer", kernel->name, names + sym[k].st_name);
+    }
+    return RLX_OK;
+}
+
+/* Code generation; may jump away. */
+static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module,
+                           rlx_llvm_form form, rlx_text *out)
+{
+    bool object = form == RLX_LLVM_CODE && w->target.kind == RLX_JIT_CPU;
+    char *error = NULL;
+    LLVMMemoryBufferRef code = NULL;
+    if (LLVMTargetMachineEmitToMemoryBuffer(w->machine, module,
+                                            object ? LLVMObjectFile : LLVMAssemblyFile, &error,
+                                            &code)) {
+        note_error(w, error);
+        LLVMDisposeMessage(error);
+    }
+    rlx_status st = RLX_OK;
+    if (w->message[0]) {
+        st = RLX_FAIL(RLX_UNSUPPORTED, "LLVM cannot compile kernel @%s for %s: %s", kernel->name,
+                      w->target.cpu, w->message);
+    } else {
+        if (object)
+            st = check_object(kernel, LLVMGetBufferStart(code), LLVMGetBufferSize(code));
+        if (!st)
+            rlx_text_put_bytes(out, LLVMGetBufferStart(code), LLVMGetBufferSize(code));
+    }
+    if (code)
+        LLVMDisposeMemoryBuffer(code);
+    return st ? st : out->oom ? RLX_OOM() : RLX_OK;
+}
+
+static rlx_status build(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module)
+{
+    LLVMSetTarget(module, triple_of(w->target.kind));
+    LLVMSetDataLayout(module, w->layout);
+    RLX_TRY(rlx_emit_kernel(w->engine, &w->target, kernel, w->cx, module));
+    char *error = NULL;
+    rlx_status st = RLX_OK;
+    if (LLVMVerifyModule(module, LLVMReturnStatusAction, &error))
+        st = RLX_FAIL(RLX_INTERNAL, "LLVM IR of kernel @%s is wrong: %s", kernel->name, error);
+    LLVMDisposeMessage(error);
+    return st;
+}
+
+static rlx_status print_ir(LLVMModuleRef module, rlx_text *out)
+{
+    char *text = LLVMPrintModuleToString(module);
+    rlx_text_put(out, text);
+    LLVMDisposeMessage(text);
+    return out->oom ? RLX_OOM() : RLX_OK;
+}
+
+static rlx_status emit_guarded(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module,
+                               rlx_llvm_form form, rlx_text *out)
+{
+    RLX_TRY(build(w, kernel, module));
+    return form == RLX_LLVM_IR ? print_ir(module, out) : generate(w, kernel, module, form, out);
+}
+
+static rlx_status emit(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form, rlx_text *out)
+{
+    if (!w->cx) /* abandoned after a fatal error */
+        RLX_TRY(open_llvm(w));
+    w->message[0] = 0;
+    jmp_buf here;
+    working = w;
+    recovery = &here;
+    if (setjmp(here)) {
+        recovery = NULL;
+        w->cx = NULL; /* leaked on purpose, with the target machine and the module */
+        w->machine = NULL;
+        LLVMDisposeMessage(w->layout);
+        w->layout = NULL;
+        return RLX_FAIL(RLX_UNSUPPORTED, "LLVM cannot compile kernel @%s for %s: %s", kernel->name,
+                        w->target.cpu, w->message);
+    }
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext(kernel->name, w->cx);
+    rlx_status st = emit_guarded(w, kernel, module, form, out);
+    recovery = NULL;
+    LLVMDisposeModule(module);
+    return st;
+}
+
+static const rlx_llvm_module the_module = {
+    .version = RLX_LLVM_API_VERSION,
+    .llvm = "LLVM " LLVM_VERSION_TEXT,
+    .create = create,
+    .destroy = destroy,
+    .emit = emit,
+};
+
+__attribute__((visibility("default"))) const rlx_llvm_module *rlx_llvm_module_get(void);
+
+const rlx_llvm_module *rlx_llvm_module_get(void)
+{
+    return &the_module;
+}

@@ -1,0 +1,53 @@
+#include "jit/kernel_info.h"
+
+static int64_t elems(const rlx_ir_type *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++)
+        n *= t->dim[i];
+    return n;
+}
+
+int64_t rlx_jit_alloc_bytes(const rlx_ir_node *alloc)
+{
+    const rlx_ir_type *t = &alloc->out[0]->type;
+    return ((int64_t)rlx_format_bytes(t->format, elems(t)) + 63) & ~(int64_t)63;
+}
+
+int64_t rlx_jit_team_bytes(const rlx_ir_func *kernel)
+{
+    int64_t bytes = 0;
+    for (const rlx_ir_node *n = kernel->body->first; n; n = n->next)
+        if (n->op == RLX_LIR_ALLOC)
+            bytes += rlx_jit_alloc_bytes(n);
+    return bytes;
+}
+
+static int64_t vectors(const rlx_ir_type *t)
+{
+    return t->kind == RLX_TYPE_TILE ? (elems(t) + 15) / 16 : 1;
+}
+
+static int64_t block_cost(const rlx_ir_block *block)
+{
+    int64_t cost = 0;
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        const rlx_ir_type *t = n->nout ? &n->out[0]->type : NULL;
+        if (n->op == RLX_LIR_STORE)
+            t = &n->in[1]->type;
+        int64_t c = t ? vectors(t) : 1;
+        if (n->op == RLX_LIR_CONTRACT)
+            c *= n->in[1]->type.dim[1] / t->dim[2];
+        if (n->op == RLX_LIR_REDUCE)
+            c = 3 * vectors(&n->in[0]->type);
+        cost += c;
+        for (int i = 0; i < n->nblock; i++)
+            cost += block_cost(n->blocks[i]);
+    }
+    return cost;
+}
+
+int64_t rlx_jit_kernel_cost(const rlx_ir_func *kernel)
+{
+    return block_cost(kernel->body);
+}

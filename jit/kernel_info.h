@@ -1,0 +1,17 @@
+/* jit/kernel_info.h: what is known of a kernel without emitting it. */
+#ifndef RLX_JIT_KERNEL_INFO_H
+#define RLX_JIT_KERNEL_INFO_H
+
+#include "lir/lir.h"
+
+/* Bytes of team memory that an alloc takes, rounded up to 64. Allocs lie one after another. */
+int64_t rlx_jit_alloc_bytes(const rlx_ir_node *alloc);
+/* The same of a whole kernel. */
+int64_t rlx_jit_team_bytes(const rlx_ir_func *kernel);
+/* About how many vector instructions the kernel unrolls to: what compiling it costs. */
+int64_t rlx_jit_kernel_cost(const rlx_ir_func *kernel);
+
+/* The most that one kernel may unroll to: LLVM's time grows with it. */
+enum { RLX_JIT_MAX_COST = 1 << 16 };
+
+#endif

@@ -1,0 +1,224 @@
+#include "jit/llvm_emit.h"
+
+#include <stdio.h>
+
+/* Loads and stores of the CPU engine, row by row.
+ *
+ * Nothing outside of a limit is touched, without a branch:
+ *   - a row that is outside reads a block of zeros, and writes a piece of the stack, instead;
+ *   - the end of a contiguous row is masked where the machine masks elements of that size;
+ *   - else elements go one by one, each to its own place or to the zeros (the stack). */
+
+typedef struct row {
+    LLVMValueRef address; /* of its element 0 */
+    LLVMValueRef live;    /* i1: inside every limit of the leading axes; NULL: always */
+    LLVMValueRef room;    /* i64: elements inside the last axis's limit; NULL: all */
+    int lanes;
+} row;
+
+static row find_row(rlx_emit *e, const rlx_emit_access *a, int index)
+{
+    int rank = a->tile->rank;
+    row r = {.address = a->base, .lanes = rank ? (int)a->tile->dim[rank - 1] : 1};
+    if (rank)
+        r.room = a->room[rank - 1];
+    for (int i = rank - 2; i >= 0; i--) {
+        LLVMValueRef j = rlx_emit_int(e->i64, index % a->tile->dim[i]);
+        index /= (int)a->tile->dim[i];
+        r.address = rlx_emit_offset(e, a->elem, r.address,
+                                    LLVMBuildMul(e->b, j, a->stride[i], ""));
+        if (a->room[i]) {
+            LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, j, a->room[i], "");
+            r.live = r.live ? LLVMBuildAnd(e->b, r.live, in, "") : in;
+        }
+    }
+    if (r.room && r.live) { /* a dead row is one without room */
+        r.room = LLVMBuildSelect(e->b, r.live, r.room, rlx_emit_int(e->i64, 0), "");
+        r.live = NULL;
+    }
+    return r;
+}
+
+static unsigned elem_bytes(const rlx_emit_access *a)
+{
+    return (unsigned)rlx_format_get(a->buffer->type->format)->block_bytes;
+}
+
+/* A constant of at least `bytes` zeros. */
+static LLVMValueRef zeros(rlx_emit *e, int64_t bytes)
+{
+    unsigned n = 64;
+    while (n < bytes)
+        n *= 2;
+    char name[32];
+    snprintf(name, sizeof name, "zeros%u", n);
+    LLVMValueRef g = LLVMGetNamedGlobal(e->module, name);
+    if (!g) {
+        LLVMTypeRef type = LLVMArrayType2(e->i8, n);
+        g = LLVMAddGlobal(e->module, type, name);
+        LLVMSetInitializer(g, LLVMConstNull(type));
+        LLVMSetGlobalConstant(g, true);
+        LLVMSetLinkage(g, LLVMPrivateLinkage);
+        LLVMSetAlignment(g, 64);
+    }
+    return g;
+}
+
+/* Stack memory of at least `bytes` that nobody reads. */
+static LLVMValueRef sink(rlx_emit *e, int64_t bytes)
+{
+    LLVMTypeRef type = LLVMArrayType2(e->i8, (uint64_t)bytes);
+    if (!e->sink || LLVMGetArrayLength2(LLVMGetAllocatedType(e->sink)) < (uint64_t)bytes) {
+        e->sink = LLVMBuildAlloca(e->entry, type, "sink");
+        LLVMSetAlignment(e->sink, 16);
+    }
+    return e->sink;
+}
+
+/* `p` while the condition holds (NULL: always), else `other`. */
+static LLVMValueRef if_live(rlx_emit *e, LLVMValueRef live, LLVMValueRef p, LLVMValueRef other)
+{
+    return live ? LLVMBuildSelect(e->b, live, p, other, "") : p;
+}
+
+/* Lanes below `room`, as a mask. */
+static LLVMValueRef lane_mask(rlx_emit *e, const row *r)
+{
+    LLVMValueRef n = rlx_emit_int(e->i64, r->lanes), zero = rlx_emit_int(e->i64, 0);
+    LLVMValueRef count = LLVMBuildSelect(
+        e->b, LLVMBuildICmp(e->b, LLVMIntSLT, r->room, n, ""), r->room, n, "");
+    count = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntSGT, count, zero, ""), count, zero, "");
+    count = LLVMBuildTrunc(e->b, count, e->i32, "");
+    LLVMValueRef iota = LLVMGetUndef(LLVMVectorType(e->i32, (unsigned)r->lanes));
+    for (int i = 0; i < r->lanes; i++) /* folds to a constant */
+        iota = LLVMBuildInsertElement(e->b, iota, rlx_emit_int(e->i32, i),
+                                      rlx_emit_int(e->i32, i), "");
+    return LLVMBuildICmp(e->b, LLVMIntSLT, iota,
+                         rlx_emit_splat(e, count, LLVMTypeOf(iota)), "");
+}
+
+static LLVMValueRef masked_intrinsic(rlx_emit *e, const char *name, size_t len, LLVMTypeRef type,
+                                     LLVMValueRef *args, unsigned n)
+{
+    LLVMTypeRef overload[2] = {type, e->ptr};
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, LLVMLookupIntrinsicID(name, len),
+                                                  overload, 2);
+    return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, n, "");
+}
+
+static bool can_mask(const rlx_emit *e, const rlx_emit_access *a)
+{
+    return e->target->avx512 || elem_bytes(a) >= 4;
+}
+
+/* Element i of a row: its address, and whether it is inside. */
+static LLVMValueRef element(rlx_emit *e, const rlx_emit_access *a, const row *r, int i,
+                            LLVMValueRef *live)
+{
+    LLVMValueRef j = rlx_emit_int(e->i64, i);
+    *live = r->room ? LLVMBuildICmp(e->b, LLVMIntSLT, j, r->room, "") : r->live;
+    if (!a->tile->rank)
+        return r->address;
+    LLVMValueRef at = LLVMBuildMul(e->b, j, a->stride[a->tile->rank - 1], "");
+    return rlx_emit_offset(e, a->elem, r->address, at);
+}
+
+/* ---- load ---------------------------------------------------------------------------------------- */
+
+static LLVMValueRef load_at(rlx_emit *e, const rlx_emit_access *a, LLVMTypeRef type, LLVMValueRef p)
+{
+    LLVMValueRef v = LLVMBuildLoad2(e->b, type, p, "");
+    LLVMSetAlignment(v, elem_bytes(a));
+    return v;
+}
+
+static LLVMValueRef load_row(rlx_emit *e, const rlx_emit_access *a, const row *r)
+{
+    LLVMTypeRef type = LLVMVectorType(a->elem, (unsigned)r->lanes);
+    LLVMValueRef live;
+    if (r->lanes == 1) {
+        LLVMValueRef p = element(e, a, r, 0, &live);
+        return load_at(e, a, a->elem, live ? if_live(e, live, p, zeros(e, 8)) : p);
+    }
+    int64_t bytes = (int64_t)r->lanes * elem_bytes(a);
+    if (a->contiguous && !r->room) {
+        LLVMValueRef p = r->live ? if_live(e, r->live, r->address, zeros(e, bytes)) : r->address;
+        return load_at(e, a, type, p);
+    }
+    if (a->contiguous && can_mask(e, a)) {
+        LLVMValueRef args[] = {r->address, rlx_emit_int(e->i32, elem_bytes(a)), lane_mask(e, r),
+                               LLVMConstNull(type)};
+        return masked_intrinsic(e, "llvm.masked.load", 16, type, args, 4);
+    }
+    LLVMValueRef v = LLVMGetPoison(type);
+    for (int i = 0; i < r->lanes; i++) {
+        LLVMValueRef p = element(e, a, r, i, &live);
+        p = live ? if_live(e, live, p, zeros(e, 8)) : p;
+        v = LLVMBuildInsertElement(e->b, v, load_at(e, a, a->elem, p), rlx_emit_int(e->i32, i), "");
+    }
+    return v;
+}
+
+rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n)
+{
+    rlx_emit_access a;
+    rlx_emit_access_init(e, n, &n->out[0]->type, &a);
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    rlx_format from = a.buffer->type->format, to = n->out[0]->type.format;
+    for (int p = 0; p < out->n; p++) {
+        row r = find_row(e, &a, p);
+        LLVMValueRef x = rlx_emit_from_memory(e, from, load_row(e, &a, &r));
+        RLX_TRY(rlx_emit_cast(e, n, from, to, x, &out->part[p]));
+    }
+    return RLX_OK;
+}
+
+/* ---- store --------------------------------------------------------------------------------------- */
+
+static void store_at(rlx_emit *e, const rlx_emit_access *a, LLVMValueRef x, LLVMValueRef p)
+{
+    LLVMSetAlignment(LLVMBuildStore(e->b, x, p), elem_bytes(a));
+}
+
+static void store_row(rlx_emit *e, const rlx_emit_access *a, const row *r, LLVMValueRef x)
+{
+    LLVMValueRef live;
+    if (r->lanes == 1) {
+        LLVMValueRef p = element(e, a, r, 0, &live);
+        store_at(e, a, x, live ? if_live(e, live, p, sink(e, 8)) : p);
+        return;
+    }
+    int64_t bytes = (int64_t)r->lanes * elem_bytes(a);
+    if (a->contiguous && !r->room) {
+        LLVMValueRef p = r->live ? if_live(e, r->live, r->address, sink(e, bytes)) : r->address;
+        store_at(e, a, x, p);
+        return;
+    }
+    if (a->contiguous && can_mask(e, a)) {
+        LLVMValueRef args[] = {x, r->address, rlx_emit_int(e->i32, elem_bytes(a)), lane_mask(e, r)};
+        masked_intrinsic(e, "llvm.masked.store", 17, LLVMTypeOf(x), args, 4);
+        return;
+    }
+    for (int i = 0; i < r->lanes; i++) {
+        LLVMValueRef p = element(e, a, r, i, &live);
+        LLVMValueRef v = LLVMBuildExtractElement(e->b, x, rlx_emit_int(e->i32, i), "");
+        store_at(e, a, v, live ? if_live(e, live, p, sink(e, 8)) : p);
+    }
+}
+
+rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n)
+{
+    rlx_emit_access a;
+    const rlx_ir_type *type = &n->in[1]->type;
+    rlx_emit_access_init(e, n, type, &a);
+    const rlx_emit_tile *in = rlx_emit_get(e, n->in[1]);
+    rlx_format to = a.buffer->type->format;
+    for (int p = 0; p < in->n; p++) {
+        row r = find_row(e, &a, p);
+        LLVMValueRef x;
+        RLX_TRY(rlx_emit_cast(e, n, type->format, to, in->part[p], &x));
+        store_row(e, &a, &r, rlx_emit_to_memory(e, to, x));
+    }
+    return RLX_OK;
+}

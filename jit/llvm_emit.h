@@ -1,0 +1,154 @@
+/* jit/llvm_emit.h: what the files that turn a LIR kernel into LLVM IR share.
+ *
+ *   llvm_emit.c    walks a kernel; structure (for, if), constants, extents, addresses
+ *   llvm_values.c  scalar functions, casts, constants: on one LLVM value, scalar or vector
+ *   llvm_cpu*.c    engine: a part is one row (the last axis) of a tile, as a vector
+ *   llvm_team*.c   engine: a part is one element per invocation of a team (GPUs)
+ *
+ * A tile is an array of LLVM values, its parts. Which elements a part holds is the engine's
+ * business; ops that need to know (broadcast, reduce, contract, load, store ...) are the engine's.
+ */
+#ifndef RLX_JIT_LLVM_EMIT_H
+#define RLX_JIT_LLVM_EMIT_H
+
+#include <llvm-c/Core.h>
+#include <llvm-c/TargetMachine.h>
+
+#include "jit/llvm_module.h"
+
+typedef struct rlx_emit rlx_emit;
+
+enum { RLX_MAX_TILE_RANK = 3 };
+
+typedef struct rlx_emit_buffer {
+    const rlx_ir_type *type;
+    LLVMValueRef base; /* address of element 0 */
+    LLVMValueRef stride[RLX_MAX_RANK]; /* elements, i64; known in the entry block */
+} rlx_emit_buffer;
+
+/* A LIR value as LLVM values. */
+typedef struct rlx_emit_tile {
+    const rlx_ir_value *value;
+    rlx_emit_buffer *buffer; /* buffers only */
+    int n;
+    LLVMValueRef *part;
+} rlx_emit_tile;
+
+typedef struct rlx_emit_engine {
+    const char *name; /* in messages */
+    int (*parts)(const rlx_emit *e, const rlx_ir_type *tile);
+    LLVMTypeRef (*part_type)(const rlx_emit *e, const rlx_ir_type *tile);
+    /* Makes the function; gives every buffer argument its base; sets `symbols`. */
+    rlx_status (*begin)(rlx_emit *e);
+    rlx_status (*node)(rlx_emit *e, const rlx_ir_node *n);
+    void (*end)(rlx_emit *e); /* before the function's return */
+} rlx_emit_engine;
+
+extern const rlx_emit_engine rlx_emit_engine_cpu;
+extern const rlx_emit_engine rlx_emit_engine_nvptx;
+
+struct rlx_emit {
+    const rlx_emit_engine *engine;
+    const rlx_llvm_target *target;
+    const rlx_ir_func *kernel;
+    rlx_arena *arena;
+    LLVMContextRef cx;
+    LLVMModuleRef module;
+    LLVMBuilderRef b;     /* where code goes now */
+    LLVMBuilderRef entry; /* the end of the entry block: what is computed once */
+    LLVMValueRef fn;
+    LLVMValueRef symbols; /* address of the live values, i64 each */
+    LLVMValueRef symbol[RLX_MAX_SYMBOLS]; /* those loaded so far */
+
+    rlx_emit_tile **slots; /* LIR value -> tile: open addressing */
+    size_t nslots, nused;
+
+    LLVMTypeRef i1, i8, i16, i32, i64, f16, f32, f64, ptr;
+
+    /* CPU */
+    LLVMValueRef team_index, teams, memory;
+    int64_t team_bytes;
+    LLVMValueRef sink; /* stack memory that stores outside of limits go to */
+    /* GPU */
+    LLVMValueRef thread; /* i32, 0..team-1 */
+    LLVMValueRef exchange; /* team memory that tiles change hands through */
+    int64_t exchange_bytes;
+};
+
+/* Builds `kernel` into `module` (empty, of context `cx`). */
+rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,
+                           const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module);
+
+/* ---- values -------------------------------------------------------------------------------------- */
+
+const rlx_emit_tile *rlx_emit_get(const rlx_emit *e, const rlx_ir_value *v);
+LLVMValueRef rlx_emit_scalar(const rlx_emit *e, const rlx_ir_value *v); /* rank 0 */
+/* A new tile for `v`, its parts unset. */
+rlx_status rlx_emit_define(rlx_emit *e, const rlx_ir_value *v, rlx_emit_tile **out);
+/* A new buffer for `v` at `base`, its strides computed in the entry block. */
+rlx_status rlx_emit_define_buffer(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef base);
+/* "x86-64-v3 cannot emit `map` in kernel @k at PLACE: WHY" */
+rlx_status rlx_emit_unsupported(const rlx_emit *e, const rlx_ir_node *n, const char *fmt, ...)
+    RLX_PRINTF(3, 4);
+
+int64_t rlx_emit_elems(const rlx_ir_type *t); /* of a tile or a buffer with constant dims */
+LLVMTypeRef rlx_emit_value_type(const rlx_emit *e, rlx_format f);  /* of a scalar; bf16 is i16 */
+LLVMTypeRef rlx_emit_memory_type(const rlx_emit *e, rlx_format f); /* bool is a byte */
+LLVMValueRef rlx_emit_int(LLVMTypeRef t, int64_t v);
+/* The same scalar in every lane of `type` (itself when that is no vector). */
+LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef type);
+LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef type,
+                                LLVMValueRef *args, int n); /* overloaded on `type` alone */
+LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d); /* i64, in the entry block */
+
+/* ---- llvm_values.c ------------------------------------------------------------------------------- */
+
+/* One part of a map. `f` is the operands' format (of the last operand of a select). */
+rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
+                        const LLVMValueRef *in, LLVMValueRef *out);
+/* One part of a cast; both types have the same lanes. `n` is named in errors. */
+rlx_status rlx_emit_cast(rlx_emit *e, const rlx_ir_node *n, rlx_format from, rlx_format to,
+                         LLVMValueRef x, LLVMValueRef *out);
+/* Between a value's type and the memory type of the same format (they differ for bool). */
+LLVMValueRef rlx_emit_from_memory(const rlx_emit *e, rlx_format f, LLVMValueRef x);
+LLVMValueRef rlx_emit_to_memory(const rlx_emit *e, rlx_format f, LLVMValueRef x);
+/* A constant op's value in every lane of `type`. */
+LLVMValueRef rlx_emit_constant(const rlx_emit *e, const rlx_ir_node *n, LLVMTypeRef type);
+
+/* ---- structure ----------------------------------------------------------------------------------- */
+
+typedef struct rlx_emit_loop {
+    LLVMBasicBlockRef before, body, latch, exit;
+    LLVMValueRef index, hi, step;
+    bool guarded; /* the body may not run at all */
+} rlx_emit_loop;
+/* for (index = lo; index < hi; index += step): code goes to the body between begin and end. */
+void rlx_emit_loop_begin(rlx_emit *e, LLVMValueRef lo, LLVMValueRef hi, LLVMValueRef step,
+                         rlx_emit_loop *loop);
+void rlx_emit_loop_end(rlx_emit *e, rlx_emit_loop *loop);
+LLVMBasicBlockRef rlx_emit_new_block(const rlx_emit *e, const char *name);
+rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block); /* up to its terminator */
+
+/* ---- memory -------------------------------------------------------------------------------------- */
+
+/* Where the elements of a load or store lie. */
+typedef struct rlx_emit_access {
+    const rlx_emit_buffer *buffer;
+    const rlx_ir_type *tile;
+    LLVMTypeRef elem; /* in memory */
+    LLVMValueRef base; /* address of the element at the indices */
+    LLVMValueRef stride[RLX_MAX_TILE_RANK]; /* elements, along each tile axis */
+    LLVMValueRef room[RLX_MAX_TILE_RANK];   /* limit - index; NULL for an axis without limit */
+    bool contiguous; /* the last tile axis runs along the innermost buffer axis */
+} rlx_emit_access;
+void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *tile,
+                          rlx_emit_access *out);
+/* Address `offset` elements (i64) after `p`. */
+LLVMValueRef rlx_emit_offset(const rlx_emit *e, LLVMTypeRef elem, LLVMValueRef p,
+                             LLVMValueRef offset);
+
+/* llvm_cpu_memory.c */
+rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n);
+
+#endif

@@ -1,0 +1,40 @@
+/* jit/llvm_module.h: what the module librlx-llvm.so offers: one table, behind one exported function.
+ *
+ * librlx opens the module when something is compiled; nothing else of it, and nothing of LLVM, is
+ * visible. The module has its own copy of the IR library, so only data crosses: kernels in,
+ * text and statuses (malloc'ed) out.
+ */
+#ifndef RLX_JIT_LLVM_MODULE_H
+#define RLX_JIT_LLVM_MODULE_H
+
+#include "jit/jit.h"
+
+enum { RLX_LLVM_API_VERSION = 1 }; /* raised when the table or the IR's structs change */
+#define RLX_LLVM_ENTRY "rlx_llvm_module_get"
+
+/* What a worker compiles for. Texts are copied. */
+typedef struct rlx_llvm_target {
+    rlx_jit_kind kind; /* CPU or NVPTX */
+    const char *cpu;   /* LLVM's processor name: "x86-64-v4", "sm_80" */
+    const char *features; /* LLVM's feature string */
+    bool avx512;       /* CPU: vectors of 512 bits, and masked accesses of every element size */
+    int team;          /* GPU: invocations per team */
+} rlx_llvm_target;
+
+typedef enum rlx_llvm_form { RLX_LLVM_CODE, RLX_LLVM_IR, RLX_LLVM_ASM } rlx_llvm_form;
+
+/* A worker: an LLVM context and a target machine, used again for every kernel. One thread at a time. */
+typedef struct rlx_llvm rlx_llvm;
+
+typedef struct rlx_llvm_module {
+    int version;
+    const char *llvm; /* "LLVM 19.1.7" */
+    rlx_status (*create)(const rlx_llvm_target *target, rlx_llvm **out);
+    void (*destroy)(rlx_llvm *w); /* accepts NULL */
+    /* Appends a kernel's code or text. LLVM's own failures are RLX_UNSUPPORTED with its words. */
+    rlx_status (*emit)(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form, rlx_text *out);
+} rlx_llvm_module;
+
+typedef const rlx_llvm_module *rlx_llvm_module_get_fn(void);
+
+#endif
