@@ -1,5 +1,5 @@
-/* jit/jit.h: LIR in, code out. Everything that touches LLVM is behind this header, in a module that is
- * opened when something is compiled; SPIR-V needs no LLVM and no device.
+/* jit/jit.h: LIR in, code out. Everything that touches LLVM is behind this header, in a module that
+ * is opened when something is compiled; SPIR-V needs no LLVM and no device.
  */
 #ifndef RLX_JIT_H
 #define RLX_JIT_H
@@ -9,14 +9,23 @@
 
 typedef enum rlx_jit_kind { RLX_JIT_CPU, RLX_JIT_NVPTX, RLX_JIT_SPIRV } rlx_jit_kind;
 
+enum { RLX_JIT_DEFAULT_TEAM = 128 };
+
 typedef struct rlx_jit_target {
     rlx_jit_kind kind;
-    uint64_t features;     /* CPU: feature bits of runtime/cpu.h */
+    uint64_t features;     /* CPU: feature bits of runtime/cpu.h; code uses those of x86-64-v4 when
+                              all of them are there, else those of v3 */
     const char *processor; /* NVPTX: "sm_80" */
-    int team;              /* GPUs: invocations per team */
+    int team;              /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM */
 } rlx_jit_target;
 
-typedef enum rlx_jit_text { RLX_JIT_LLVM, RLX_JIT_ASM } rlx_jit_text; /* ASM: x86, PTX or disassembled SPIR-V */
+/* "LLVM 19.1.7": part of every compile key. Opens nothing. */
+const char *rlx_jit_compiler(void);
+
+typedef enum rlx_jit_text {
+    RLX_JIT_LLVM,
+    RLX_JIT_ASM
+} rlx_jit_text; /* ASM: x86, PTX or disassembled SPIR-V */
 
 /* The target as lowering reads it. */
 rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out);
@@ -26,28 +35,28 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out);
 rlx_status rlx_jit_emit_kernel(const rlx_ir_func *kernel, const rlx_jit_target *t, uint8_t **code,
                                size_t *bytes);
 /* The same as text, for people. */
-rlx_status rlx_jit_print_kernel(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_jit_text what,
-                                rlx_text *out);
+rlx_status rlx_jit_print_kernel(const rlx_ir_func *kernel, const rlx_jit_target *t,
+                                rlx_jit_text what, rlx_text *out);
 
 typedef struct rlx_jit_stats {
     int kernels;
-    double seconds;      /* wall time, LLVM's opening included */
-    double cpu_seconds;  /* summed over threads */
+    double seconds;     /* wall time, LLVM's opening included */
+    double cpu_seconds; /* summed over threads */
     int64_t code_bytes;
 } rlx_jit_stats;
 
 typedef struct rlx_jit_options {
-    int threads;          /* 0: all that the process may use */
-    const char *entry;    /* the tape's main function */
+    int threads;                     /* 0: all that the process may use */
+    const char *entry;               /* the tape's main function */
     const char *const *output_names; /* of the entry's results */
-    const int64_t *upper; /* the bucket, by symbol index */
+    const int64_t *upper;            /* the bucket, by symbol index */
     const char *provenance;
     rlx_hash key;
 } rlx_jit_options;
 
-/* Compiles every kernel of a planned module, in parallel, one LLVM module each, longest first; writes
- * entry bytes (rlx_program_encode). */
-rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t, const rlx_jit_options *o,
-                           rlx_text *entry, rlx_jit_stats *stats);
+/* Compiles every kernel of a planned module, in parallel, one LLVM module each, longest first;
+ * writes entry bytes (rlx_program_encode). */
+rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
+                           const rlx_jit_options *o, rlx_text *entry, rlx_jit_stats *stats);
 
 #endif

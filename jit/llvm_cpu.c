@@ -5,9 +5,9 @@
 #include <assert.h>
 #include <string.h>
 
-/* The CPU engine: a team is one thread; a part is a row, that is the last axis of a tile as one vector
- * of exactly its length (a scalar when the length is 1). LLVM splits vectors that the machine has not,
- * so one walk serves AVX2 and AVX-512.
+/* The CPU engine: a team is one thread; a part is a row, that is the last axis of a tile as one
+ * vector of exactly its length (a scalar when the length is 1). LLVM splits vectors that the
+ * machine has not, so one walk serves AVX2 and AVX-512.
  *
  *   void @kernel(ptr buffers, ptr symbols, i64 team, i64 teams, ptr memory)    rlx_kernel_fn
  */
@@ -33,7 +33,8 @@ static LLVMTypeRef row_type(const rlx_emit *e, const rlx_ir_type *tile)
     return n == 1 ? elem : LLVMVectorType(elem, (unsigned)n);
 }
 
-/* ---- the function -------------------------------------------------------------------------------- */
+/* ---- the function
+ * -------------------------------------------------------------------------------- */
 
 static void add_attribute(const rlx_emit *e, const char *key, const char *value)
 {
@@ -83,7 +84,8 @@ static void end(rlx_emit *e)
     (void)e;
 }
 
-/* ---- grid ------------------------------------------------------------------------------------------ */
+/* ---- grid
+ * ------------------------------------------------------------------------------------------ */
 
 /* Bound number `team` of the instances: total * team / teams. */
 static LLVMValueRef part_bound(const rlx_emit *e, LLVMValueRef total, LLVMValueRef team)
@@ -124,7 +126,8 @@ static rlx_status emit_alloc(rlx_emit *e, const rlx_ir_node *n)
                                   LLVMBuildGEP2(e->entry, e->i8, e->memory, &at, 1, "team"));
 }
 
-/* ---- values that move between lanes ------------------------------------------------------------------ */
+/* ---- values that move between lanes
+ * ------------------------------------------------------------------ */
 
 static LLVMValueRef lane(const rlx_emit *e, LLVMValueRef row, int64_t i)
 {
@@ -134,8 +137,8 @@ static LLVMValueRef lane(const rlx_emit *e, LLVMValueRef row, int64_t i)
 }
 
 /* Lanes of x and y (which may be NULL) by index; -1: any value. */
-static rlx_status shuffle(const rlx_emit *e, LLVMValueRef x, LLVMValueRef y, const int *index, int n,
-                          LLVMValueRef *out)
+static rlx_status shuffle(const rlx_emit *e, LLVMValueRef x, LLVMValueRef y, const int *index,
+                          int n, LLVMValueRef *out)
 {
     LLVMValueRef *mask = RLX_NEW_ARRAY(e->arena, LLVMValueRef, n);
     if (!mask)
@@ -235,11 +238,13 @@ static rlx_status emit_contract(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* ---- reduce -------------------------------------------------------------------------------------------- */
+/* ---- reduce
+ * -------------------------------------------------------------------------------------------- */
 
-/* Rows being reduced together. Every vector holds `subs` rows' partial results of `width` lanes each;
- * `row` says whose they are (-1: nobody's). Combining by halves keeps the pairing of the op: lane l
- * with l + width/2. Packing two vectors into one costs two shuffles and one operation for both. */
+/* Rows being reduced together. Every vector holds `subs` rows' partial results of `width` lanes
+ * each; `row` says whose they are (-1: nobody's). Combining by halves keeps the pairing of the op:
+ * lane l with l + width/2. Packing two vectors into one costs two shuffles and one operation for
+ * both. */
 typedef struct reduction {
     rlx_emit *e;
     const rlx_ir_node *node;
@@ -287,7 +292,7 @@ static rlx_status reduce_step(reduction *r)
     if (chunk < r->width || chunk > lanes)
         chunk = lanes;
     LLVMValueRef *vec = RLX_NEW_ARRAY(r->e->arena, LLVMValueRef, count);
-    int *row = RLX_NEW_ARRAY(r->e->arena, int, count * subs);
+    int *row = RLX_NEW_ARRAY(r->e->arena, int, count *subs);
     if (!vec || !row)
         return RLX_OOM();
     for (int i = 0; i < count; i++)
@@ -306,8 +311,8 @@ typedef struct place {
     int lane;
 } place;
 
-static rlx_status reduce_rows(rlx_emit *e, const rlx_ir_node *n, const LLVMValueRef *rows, int count,
-                              int width, place *out)
+static rlx_status reduce_rows(rlx_emit *e, const rlx_ir_node *n, const LLVMValueRef *rows,
+                              int count, int width, place *out)
 {
     reduction r = {.e = e, .node = n, .count = count, .subs = 1, .width = width};
     r.vec = RLX_NEW_ARRAY(e->arena, LLVMValueRef, count);
@@ -328,7 +333,8 @@ static rlx_status reduce_rows(rlx_emit *e, const rlx_ir_node *n, const LLVMValue
 }
 
 /* A row of a tile from scattered lanes. */
-static rlx_status collect(rlx_emit *e, const place *from, int n, LLVMTypeRef type, LLVMValueRef *out)
+static rlx_status collect(rlx_emit *e, const place *from, int n, LLVMTypeRef type,
+                          LLVMValueRef *out)
 {
     if (LLVMGetTypeKind(type) != LLVMVectorTypeKind) {
         *out = lane(e, from[0].vec, from[0].lane);

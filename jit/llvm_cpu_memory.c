@@ -25,8 +25,7 @@ static row find_row(rlx_emit *e, const rlx_emit_access *a, int index)
     for (int i = rank - 2; i >= 0; i--) {
         LLVMValueRef j = rlx_emit_int(e->i64, index % a->tile->dim[i]);
         index /= (int)a->tile->dim[i];
-        r.address = rlx_emit_offset(e, a->elem, r.address,
-                                    LLVMBuildMul(e->b, j, a->stride[i], ""));
+        r.address = rlx_emit_offset(e, a->elem, r.address, LLVMBuildMul(e->b, j, a->stride[i], ""));
         if (a->room[i]) {
             LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, j, a->room[i], "");
             r.live = r.live ? LLVMBuildAnd(e->b, r.live, in, "") : in;
@@ -85,24 +84,24 @@ static LLVMValueRef if_live(rlx_emit *e, LLVMValueRef live, LLVMValueRef p, LLVM
 static LLVMValueRef lane_mask(rlx_emit *e, const row *r)
 {
     LLVMValueRef n = rlx_emit_int(e->i64, r->lanes), zero = rlx_emit_int(e->i64, 0);
-    LLVMValueRef count = LLVMBuildSelect(
-        e->b, LLVMBuildICmp(e->b, LLVMIntSLT, r->room, n, ""), r->room, n, "");
-    count = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntSGT, count, zero, ""), count, zero, "");
+    LLVMValueRef count =
+        LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, r->room, n, ""), r->room, n, "");
+    count =
+        LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntSGT, count, zero, ""), count, zero, "");
     count = LLVMBuildTrunc(e->b, count, e->i32, "");
     LLVMValueRef iota = LLVMGetUndef(LLVMVectorType(e->i32, (unsigned)r->lanes));
     for (int i = 0; i < r->lanes; i++) /* folds to a constant */
-        iota = LLVMBuildInsertElement(e->b, iota, rlx_emit_int(e->i32, i),
-                                      rlx_emit_int(e->i32, i), "");
-    return LLVMBuildICmp(e->b, LLVMIntSLT, iota,
-                         rlx_emit_splat(e, count, LLVMTypeOf(iota)), "");
+        iota = LLVMBuildInsertElement(e->b, iota, rlx_emit_int(e->i32, i), rlx_emit_int(e->i32, i),
+                                      "");
+    return LLVMBuildICmp(e->b, LLVMIntSLT, iota, rlx_emit_splat(e, count, LLVMTypeOf(iota)), "");
 }
 
 static LLVMValueRef masked_intrinsic(rlx_emit *e, const char *name, size_t len, LLVMTypeRef type,
                                      LLVMValueRef *args, unsigned n)
 {
     LLVMTypeRef overload[2] = {type, e->ptr};
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, LLVMLookupIntrinsicID(name, len),
-                                                  overload, 2);
+    LLVMValueRef fn =
+        LLVMGetIntrinsicDeclaration(e->module, LLVMLookupIntrinsicID(name, len), overload, 2);
     return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, n, "");
 }
 
@@ -123,7 +122,8 @@ static LLVMValueRef element(rlx_emit *e, const rlx_emit_access *a, const row *r,
     return rlx_emit_offset(e, a->elem, r->address, at);
 }
 
-/* ---- load ---------------------------------------------------------------------------------------- */
+/* ---- load
+ * ---------------------------------------------------------------------------------------- */
 
 static LLVMValueRef load_at(rlx_emit *e, const rlx_emit_access *a, LLVMTypeRef type, LLVMValueRef p)
 {
@@ -174,7 +174,8 @@ rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* ---- store --------------------------------------------------------------------------------------- */
+/* ---- store
+ * --------------------------------------------------------------------------------------- */
 
 static void store_at(rlx_emit *e, const rlx_emit_access *a, LLVMValueRef x, LLVMValueRef p)
 {

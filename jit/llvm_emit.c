@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the map from LIR values to tiles --------------------------------------------------------- */
+/* ---- the map from LIR values to tiles ---------------------------------------------------------
+ */
 
 static size_t slot_of(const rlx_emit *e, const rlx_ir_value *v)
 {
@@ -95,7 +96,8 @@ rlx_status rlx_emit_unsupported(const rlx_emit *e, const rlx_ir_node *n, const c
                     n->place ? n->place : "", why);
 }
 
-/* ---- types and small values ---------------------------------------------------------------------- */
+/* ---- types and small values
+ * ---------------------------------------------------------------------- */
 
 int64_t rlx_emit_elems(const rlx_ir_type *t)
 {
@@ -146,8 +148,8 @@ LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef 
     if (LLVMGetTypeKind(type) != LLVMVectorTypeKind)
         return scalar;
     LLVMTypeRef mask = LLVMVectorType(e->i32, LLVMGetVectorSize(type));
-    LLVMValueRef v = LLVMBuildInsertElement(e->b, LLVMGetPoison(type), scalar,
-                                            rlx_emit_int(e->i32, 0), "");
+    LLVMValueRef v =
+        LLVMBuildInsertElement(e->b, LLVMGetPoison(type), scalar, rlx_emit_int(e->i32, 0), "");
     return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(type), LLVMConstNull(mask), "");
 }
 
@@ -159,16 +161,16 @@ LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef
     return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, (unsigned)n, "");
 }
 
-/* ---- dims ------------------------------------------------------------------------------------------ */
+/* ---- dims
+ * ------------------------------------------------------------------------------------------ */
 
 static LLVMValueRef load_symbol(rlx_emit *e, int index)
 {
     if (!e->symbol[index]) {
         LLVMValueRef at = rlx_emit_int(e->i64, index);
         LLVMValueRef p = LLVMBuildGEP2(e->entry, e->i64, e->symbols, &at, 1, "");
-        e->symbol[index] =
-            LLVMBuildLoad2(e->entry, e->i64, p,
-                           rlx_dim_symbol_name(e->kernel->module->dims, index));
+        e->symbol[index] = LLVMBuildLoad2(e->entry, e->i64, p,
+                                          rlx_dim_symbol_name(e->kernel->module->dims, index));
     }
     return e->symbol[index];
 }
@@ -210,7 +212,8 @@ LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d)
     return NULL;
 }
 
-/* ---- structure --------------------------------------------------------------------------------------- */
+/* ---- structure
+ * --------------------------------------------------------------------------------------- */
 
 LLVMBasicBlockRef rlx_emit_new_block(const rlx_emit *e, const char *name)
 {
@@ -261,8 +264,8 @@ static rlx_status emit_loop_results(rlx_emit *e, const rlx_ir_node *n, const rlx
             out->part[p] = next->part[p];
             if (loop->guarded) {
                 out->part[p] = LLVMBuildPhi(e->b, LLVMTypeOf(next->part[p]), "");
-                LLVMAddIncoming(out->part[p], &init->part[p],
-                                (LLVMBasicBlockRef[]){loop->before}, 1);
+                LLVMAddIncoming(out->part[p], &init->part[p], (LLVMBasicBlockRef[]){loop->before},
+                                1);
                 LLVMAddIncoming(out->part[p], &next->part[p], (LLVMBasicBlockRef[]){loop->latch},
                                 1);
             }
@@ -326,7 +329,8 @@ static rlx_status emit_if(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* ---- ops that work part by part ------------------------------------------------------------------------ */
+/* ---- ops that work part by part
+ * ------------------------------------------------------------------------ */
 
 static rlx_status emit_map(rlx_emit *e, const rlx_ir_node *n)
 {
@@ -425,7 +429,8 @@ rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block)
     return RLX_OK;
 }
 
-/* ---- addresses --------------------------------------------------------------------------------------------- */
+/* ---- addresses
+ * --------------------------------------------------------------------------------------------- */
 
 LLVMValueRef rlx_emit_offset(const rlx_emit *e, LLVMTypeRef elem, LLVMValueRef p,
                              LLVMValueRef offset)
@@ -440,13 +445,12 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
     int first = n->op == RLX_LIR_STORE ? 2 : 1, rank = buffer->type->rank;
     const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
     const rlx_attr *limits = rlx_ir_attr(n, RLX_ATTR_LIMITS);
-    *out = (rlx_emit_access){.buffer = buffer,
-                             .tile = tile,
-                             .elem = rlx_emit_memory_type(e, buffer->type->format)};
+    *out = (rlx_emit_access){
+        .buffer = buffer, .tile = tile, .elem = rlx_emit_memory_type(e, buffer->type->format)};
     LLVMValueRef offset = rlx_emit_int(e->i64, 0);
     for (int i = 0; i < rank; i++) {
-        LLVMValueRef at = LLVMBuildMul(e->b, rlx_emit_scalar(e, n->in[first + i]),
-                                       buffer->stride[i], "");
+        LLVMValueRef at =
+            LLVMBuildMul(e->b, rlx_emit_scalar(e, n->in[first + i]), buffer->stride[i], "");
         offset = LLVMBuildAdd(e->b, offset, at, "");
     }
     out->base = rlx_emit_offset(e, out->elem, buffer->base, offset);
@@ -461,7 +465,8 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
     }
 }
 
-/* ---- a kernel ---------------------------------------------------------------------------------------------- */
+/* ---- a kernel
+ * ---------------------------------------------------------------------------------------------- */
 
 static void init_types(rlx_emit *e)
 {

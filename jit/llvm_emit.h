@@ -22,7 +22,7 @@ enum { RLX_MAX_TILE_RANK = 3 };
 
 typedef struct rlx_emit_buffer {
     const rlx_ir_type *type;
-    LLVMValueRef base; /* address of element 0 */
+    LLVMValueRef base;                 /* address of element 0 */
     LLVMValueRef stride[RLX_MAX_RANK]; /* elements, i64; known in the entry block */
 } rlx_emit_buffer;
 
@@ -57,7 +57,7 @@ struct rlx_emit {
     LLVMBuilderRef b;     /* where code goes now */
     LLVMBuilderRef entry; /* the end of the entry block: what is computed once */
     LLVMValueRef fn;
-    LLVMValueRef symbols; /* address of the live values, i64 each */
+    LLVMValueRef symbols;                 /* address of the live values, i64 each */
     LLVMValueRef symbol[RLX_MAX_SYMBOLS]; /* those loaded so far */
 
     rlx_emit_tile **slots; /* LIR value -> tile: open addressing */
@@ -70,7 +70,7 @@ struct rlx_emit {
     int64_t team_bytes;
     LLVMValueRef sink; /* stack memory that stores outside of limits go to */
     /* GPU */
-    LLVMValueRef thread; /* i32, 0..team-1 */
+    LLVMValueRef thread;   /* i32, 0..team-1 */
     LLVMValueRef exchange; /* team memory that tiles change hands through */
     int64_t exchange_bytes;
 };
@@ -79,7 +79,8 @@ struct rlx_emit {
 rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,
                            const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module);
 
-/* ---- values -------------------------------------------------------------------------------------- */
+/* ---- values
+ * -------------------------------------------------------------------------------------- */
 
 const rlx_emit_tile *rlx_emit_get(const rlx_emit *e, const rlx_ir_value *v);
 LLVMValueRef rlx_emit_scalar(const rlx_emit *e, const rlx_ir_value *v); /* rank 0 */
@@ -99,9 +100,10 @@ LLVMValueRef rlx_emit_int(LLVMTypeRef t, int64_t v);
 LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef type);
 LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef type,
                                 LLVMValueRef *args, int n); /* overloaded on `type` alone */
-LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d); /* i64, in the entry block */
+LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d);          /* i64, in the entry block */
 
-/* ---- llvm_values.c ------------------------------------------------------------------------------- */
+/* ---- llvm_values.c
+ * ------------------------------------------------------------------------------- */
 
 /* One part of a map. `f` is the operands' format (of the last operand of a select). */
 rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
@@ -115,7 +117,8 @@ LLVMValueRef rlx_emit_to_memory(const rlx_emit *e, rlx_format f, LLVMValueRef x)
 /* A constant op's value in every lane of `type`. */
 LLVMValueRef rlx_emit_constant(const rlx_emit *e, const rlx_ir_node *n, LLVMTypeRef type);
 
-/* ---- structure ----------------------------------------------------------------------------------- */
+/* ---- structure
+ * ----------------------------------------------------------------------------------- */
 
 typedef struct rlx_emit_loop {
     LLVMBasicBlockRef before, body, latch, exit;
@@ -129,14 +132,15 @@ void rlx_emit_loop_end(rlx_emit *e, rlx_emit_loop *loop);
 LLVMBasicBlockRef rlx_emit_new_block(const rlx_emit *e, const char *name);
 rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block); /* up to its terminator */
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory
+ * -------------------------------------------------------------------------------------- */
 
 /* Where the elements of a load or store lie. */
 typedef struct rlx_emit_access {
     const rlx_emit_buffer *buffer;
     const rlx_ir_type *tile;
-    LLVMTypeRef elem; /* in memory */
-    LLVMValueRef base; /* address of the element at the indices */
+    LLVMTypeRef elem;                       /* in memory */
+    LLVMValueRef base;                      /* address of the element at the indices */
     LLVMValueRef stride[RLX_MAX_TILE_RANK]; /* elements, along each tile axis */
     LLVMValueRef room[RLX_MAX_TILE_RANK];   /* limit - index; NULL for an axis without limit */
     bool contiguous; /* the last tile axis runs along the innermost buffer axis */

@@ -18,14 +18,14 @@ struct rlx_llvm {
     const rlx_emit_engine *engine;
     LLVMContextRef cx;
     LLVMTargetMachineRef machine;
-    char *layout;         /* data layout text, LLVM's */
-    char message[512];    /* LLVM's first error of this kernel */
+    char *layout;      /* data layout text, LLVM's */
+    char message[512]; /* LLVM's first error of this kernel */
 };
 
 /* ---- LLVM's ways of failing --------------------------------------------------------------------
- * Errors in a context arrive at its diagnostic handler. What LLVM calls fatal ends the process unless
- * the handler does not return: it jumps back to the worker, whose context and target machine are
- * then in an unknown state and are abandoned. */
+ * Errors in a context arrive at its diagnostic handler. What LLVM calls fatal ends the process
+ * unless the handler does not return: it jumps back to the worker, whose context and target machine
+ * are then in an unknown state and are abandoned. */
 
 static _Thread_local jmp_buf *recovery;
 static _Thread_local rlx_llvm *working;
@@ -53,7 +53,8 @@ static void on_fatal_error(const char *text)
     longjmp(*recovery, 1);
 }
 
-/* ---- workers ------------------------------------------------------------------------------------- */
+/* ---- workers
+ * ------------------------------------------------------------------------------------- */
 
 static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool initialised[2];
@@ -96,9 +97,9 @@ static rlx_status open_llvm(rlx_llvm *w)
     }
     w->cx = LLVMContextCreate();
     LLVMContextSetDiagnosticHandler(w->cx, on_diagnostic, w);
-    w->machine = LLVMCreateTargetMachine(target, triple, w->target.cpu, w->target.features,
-                                         LLVMCodeGenLevelDefault, LLVMRelocPIC,
-                                         LLVMCodeModelDefault);
+    w->machine =
+        LLVMCreateTargetMachine(target, triple, w->target.cpu, w->target.features,
+                                LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
     if (!w->machine)
         return RLX_FAIL(RLX_UNSUPPORTED, "LLVM makes no target machine for %s", w->target.cpu);
     LLVMTargetDataRef data = LLVMCreateTargetDataLayout(w->machine);
@@ -153,7 +154,8 @@ static rlx_status create(const rlx_llvm_target *target, rlx_llvm **out)
     return RLX_OK;
 }
 
-/* ---- objects -------------------------------------------------------------------------------------- */
+/* ---- objects
+ * -------------------------------------------------------------------------------------- */
 
 /* The loader resolves nothing: a kernel that calls out (libm, memset) is not one. */
 static rlx_status check_object(const rlx_ir_func *kernel, const char *data, size_t bytes)
@@ -169,8 +171,10 @@ static rlx_status check_object(const rlx_ir_func *kernel, const char *data, size
         const char *names = data + sections[sections[i].sh_link].sh_offset;
         for (size_t k = 1; k < sections[i].sh_size / sizeof *sym; k++)
             if (sym[k].st_shndx == SHN_UNDEF)
-                return RLX_FAIL(RLX_UNSUPPORTED, "the code of kernel @%s calls %s, which the loader"
-                                " does not offer", kernel->name, names + sym[k].st_name);
+                return RLX_FAIL(RLX_UNSUPPORTED,
+                                "the code of kernel @%s calls %s, which the loader"
+                                " does not offer",
+                                kernel->name, names + sym[k].st_name);
     }
     return RLX_OK;
 }
@@ -182,9 +186,8 @@ static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef
     bool object = form == RLX_LLVM_CODE && w->target.kind == RLX_JIT_CPU;
     char *error = NULL;
     LLVMMemoryBufferRef code = NULL;
-    if (LLVMTargetMachineEmitToMemoryBuffer(w->machine, module,
-                                            object ? LLVMObjectFile : LLVMAssemblyFile, &error,
-                                            &code)) {
+    if (LLVMTargetMachineEmitToMemoryBuffer(
+            w->machine, module, object ? LLVMObjectFile : LLVMAssemblyFile, &error, &code)) {
         note_error(w, error);
         LLVMDisposeMessage(error);
     }

@@ -1,4 +1,5 @@
-/* jit/llvm_module.h: what the module librlx-llvm.so offers: one table, behind one exported function.
+/* jit/llvm_module.h: what the module librlx-llvm.so offers: one table, behind one exported
+ * function.
  *
  * librlx opens the module when something is compiled; nothing else of it, and nothing of LLVM, is
  * visible. The module has its own copy of the IR library, so only data crosses: kernels in,
@@ -14,16 +15,17 @@ enum { RLX_LLVM_API_VERSION = 1 }; /* raised when the table or the IR's structs 
 
 /* What a worker compiles for. Texts are copied. */
 typedef struct rlx_llvm_target {
-    rlx_jit_kind kind; /* CPU or NVPTX */
-    const char *cpu;   /* LLVM's processor name: "x86-64-v4", "sm_80" */
+    rlx_jit_kind kind;    /* CPU or NVPTX */
+    const char *cpu;      /* LLVM's processor name: "x86-64-v4", "sm_80" */
     const char *features; /* LLVM's feature string */
-    bool avx512;       /* CPU: vectors of 512 bits, and masked accesses of every element size */
-    int team;          /* GPU: invocations per team */
+    bool avx512;          /* CPU: vectors of 512 bits, and masked accesses of every element size */
+    int team;             /* GPU: invocations per team */
 } rlx_llvm_target;
 
 typedef enum rlx_llvm_form { RLX_LLVM_CODE, RLX_LLVM_IR, RLX_LLVM_ASM } rlx_llvm_form;
 
-/* A worker: an LLVM context and a target machine, used again for every kernel. One thread at a time. */
+/* A worker: an LLVM context and a target machine, used again for every kernel. One thread at a
+ * time. */
 typedef struct rlx_llvm rlx_llvm;
 
 typedef struct rlx_llvm_module {

@@ -1,7 +1,7 @@
 #include "jit/llvm_emit.h"
 
-/* Scalar functions and casts on one part: an LLVM scalar, or a vector with the same meaning in every
- * lane. No fast-math flags anywhere: the bits are those of the evaluators. */
+/* Scalar functions and casts on one part: an LLVM scalar, or a vector with the same meaning in
+ * every lane. No fast-math flags anywhere: the bits are those of the evaluators. */
 
 static bool is_float(rlx_format f)
 {
@@ -23,7 +23,8 @@ static LLVMTypeRef with_lanes(LLVMTypeRef elem, LLVMTypeRef like)
 
 static LLVMValueRef int_like(const rlx_emit *e, LLVMTypeRef type, int64_t v)
 {
-    LLVMTypeRef elem = LLVMGetTypeKind(type) == LLVMVectorTypeKind ? LLVMGetElementType(type) : type;
+    LLVMTypeRef elem =
+        LLVMGetTypeKind(type) == LLVMVectorTypeKind ? LLVMGetElementType(type) : type;
     return rlx_emit_splat(e, rlx_emit_int(elem, v), type); /* folds to a constant */
 }
 
@@ -59,7 +60,8 @@ LLVMValueRef rlx_emit_to_memory(const rlx_emit *e, rlx_format f, LLVMValueRef x)
     return LLVMBuildZExt(e->b, x, with_lanes(e->i8, LLVMTypeOf(x)), "");
 }
 
-/* ---- map --------------------------------------------------------------------------------------- */
+/* ---- map ---------------------------------------------------------------------------------------
+ */
 
 static bool constant_power_of_two(LLVMValueRef v, int64_t *out)
 {
@@ -79,21 +81,21 @@ static LLVMValueRef divide(const rlx_emit *e, rlx_format f, bool want_mod, LLVMV
     if (!is_signed(f))
         return want_mod ? LLVMBuildURem(b, x, y, "") : LLVMBuildUDiv(b, x, y, "");
     if (constant_power_of_two(y, &power))
-        return want_mod ? LLVMBuildAnd(b, x, int_like(e, type, power - 1), "")
-                        : LLVMBuildAShr(b, x, int_like(e, type, __builtin_ctzll((uint64_t)power)), "");
+        return want_mod
+                   ? LLVMBuildAnd(b, x, int_like(e, type, power - 1), "")
+                   : LLVMBuildAShr(b, x, int_like(e, type, __builtin_ctzll((uint64_t)power)), "");
     LLVMValueRef rem = LLVMBuildSRem(b, x, y, ""), zero = LLVMConstNull(type);
     /* Truncation is one too high when a remainder has not the divisor's sign. */
     LLVMValueRef signs = LLVMBuildICmp(b, LLVMIntSLT, LLVMBuildXor(b, rem, y, ""), zero, "");
-    LLVMValueRef off =
-        LLVMBuildAnd(b, LLVMBuildICmp(b, LLVMIntNE, rem, zero, ""), signs, "");
+    LLVMValueRef off = LLVMBuildAnd(b, LLVMBuildICmp(b, LLVMIntNE, rem, zero, ""), signs, "");
     if (want_mod)
         return LLVMBuildSelect(b, off, LLVMBuildAdd(b, rem, y, ""), rem, "");
     LLVMValueRef quot = LLVMBuildSDiv(b, x, y, "");
     return LLVMBuildSub(b, quot, LLVMBuildZExt(b, off, type, ""), "");
 }
 
-static rlx_status map_float(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, const LLVMValueRef *in,
-                            LLVMValueRef *out)
+static rlx_status map_float(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn,
+                            const LLVMValueRef *in, LLVMValueRef *out)
 {
     LLVMBuilderRef b = e->b;
     int arity = rlx_map_fn_get(fn)->arity;
@@ -225,8 +227,8 @@ rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_fo
         return RLX_OK;
     }
     if (f == RLX_F16 || f == RLX_BF16)
-        return rlx_emit_unsupported(e, n, "%s on %s tiles; cast to f32",
-                                    rlx_map_fn_get(fn)->name, rlx_format_get(f)->name);
+        return rlx_emit_unsupported(e, n, "%s on %s tiles; cast to f32", rlx_map_fn_get(fn)->name,
+                                    rlx_format_get(f)->name);
     if (is_float(f))
         return map_float(e, n, fn, in, out);
     if (f == RLX_BOOL && fn != RLX_FN_AND && fn != RLX_FN_OR && fn != RLX_FN_EQ)
@@ -234,12 +236,14 @@ rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_fo
     return map_int(e, n, fn, f, in, out);
 }
 
-/* ---- cast ---------------------------------------------------------------------------------------- */
+/* ---- cast
+ * ---------------------------------------------------------------------------------------- */
 
 static LLVMValueRef bf16_to_f32(const rlx_emit *e, LLVMValueRef x)
 {
     LLVMTypeRef wide = with_lanes(e->i32, LLVMTypeOf(x));
-    LLVMValueRef bits = LLVMBuildShl(e->b, LLVMBuildZExt(e->b, x, wide, ""), int_like(e, wide, 16), "");
+    LLVMValueRef bits =
+        LLVMBuildShl(e->b, LLVMBuildZExt(e->b, x, wide, ""), int_like(e, wide, 16), "");
     return LLVMBuildBitCast(e->b, bits, with_lanes(e->f32, wide), "");
 }
 
@@ -251,7 +255,8 @@ static LLVMValueRef f32_to_bf16(const rlx_emit *e, LLVMValueRef x)
     LLVMValueRef bits = LLVMBuildBitCast(b, x, wide, ""), c16 = int_like(e, wide, 16);
     LLVMValueRef top = LLVMBuildLShr(b, bits, c16, "");
     LLVMValueRef odd = LLVMBuildAnd(b, top, int_like(e, wide, 1), "");
-    LLVMValueRef up = LLVMBuildAdd(b, bits, LLVMBuildAdd(b, odd, int_like(e, wide, 0x7fff), ""), "");
+    LLVMValueRef up =
+        LLVMBuildAdd(b, bits, LLVMBuildAdd(b, odd, int_like(e, wide, 0x7fff), ""), "");
     LLVMValueRef quiet = LLVMBuildOr(b, top, int_like(e, wide, 0x40), "");
     LLVMValueRef nan = LLVMBuildFCmp(b, LLVMRealUNO, x, x, "");
     LLVMValueRef r = LLVMBuildSelect(b, nan, quiet, LLVMBuildLShr(b, up, c16, ""), "");

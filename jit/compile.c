@@ -1,0 +1,177 @@
+#include "jit/jit.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "jit/kernel_info.h"
+#include "jit/module.h"
+#include "jit/tape.h"
+#include "runtime/cpu.h"
+
+/* Kernels are compiled by threads that take the next one, longest first, so that the last to finish
+ * is a short one. Each thread has its own LLVM context and target machine. */
+
+typedef struct job {
+    const rlx_ir_func *kernel;
+    int64_t cost;
+    uint32_t index; /* of the kernel in the program */
+    rlx_text code;
+} job;
+
+typedef struct pool {
+    const rlx_llvm_module *module;
+    const rlx_jit_target *target;
+    job *jobs;
+    uint32_t njobs;
+    atomic_uint next;
+    atomic_bool failed;
+    pthread_mutex_t lock; /* of what follows */
+    rlx_status status;    /* the first error */
+    double cpu_seconds;
+} pool;
+
+static double seconds(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static rlx_status run_jobs(pool *p)
+{
+    rlx_llvm *worker = NULL;
+    RLX_TRY(rlx_jit_worker_create(p->module, p->target, &worker));
+    rlx_status st = RLX_OK;
+    while (!st && !atomic_load(&p->failed)) {
+        uint32_t i = atomic_fetch_add(&p->next, 1);
+        if (i >= p->njobs)
+            break;
+        job *j = &p->jobs[i];
+        st = rlx_jit_adopt_status(p->module->emit(worker, j->kernel, RLX_LLVM_CODE, &j->code));
+    }
+    p->module->destroy(worker);
+    return st;
+}
+
+static void *work(void *arg)
+{
+    pool *p = arg;
+    double start = seconds(CLOCK_THREAD_CPUTIME_ID);
+    rlx_status st = run_jobs(p);
+    pthread_mutex_lock(&p->lock);
+    p->cpu_seconds += seconds(CLOCK_THREAD_CPUTIME_ID) - start;
+    if (st) {
+        atomic_store(&p->failed, true);
+        if (p->status)
+            rlx_status_free(st);
+        else
+            p->status = st;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    const job *x = a, *y = b;
+    if (x->cost != y->cost)
+        return x->cost > y->cost ? -1 : 1;
+    return x->index < y->index ? -1 : 1;
+}
+
+static rlx_status make_jobs(const rlx_jit_tape *tape, rlx_arena *arena, pool *p)
+{
+    p->njobs = tape->program.nkernels;
+    p->jobs = RLX_NEW_ARRAY(arena, job, p->njobs + 1);
+    if (!p->jobs)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < p->njobs; i++) {
+        RLX_TRY(rlx_jit_check_budget(tape->kernels[i]));
+        p->jobs[i] = (job){
+            .kernel = tape->kernels[i], .cost = rlx_jit_kernel_cost(tape->kernels[i]), .index = i};
+    }
+    qsort(p->jobs, p->njobs, sizeof *p->jobs, longest_first);
+    return RLX_OK;
+}
+
+/* The calling thread works too; when no further threads can be had it works alone. */
+static rlx_status run_pool(pool *p, int threads)
+{
+    if (threads <= 0)
+        threads = rlx_cpu_host()->cores;
+    if ((uint32_t)threads > p->njobs)
+        threads = (int)p->njobs;
+    pthread_t *thread = malloc(sizeof *thread * (size_t)(threads + 1));
+    if (!thread)
+        return RLX_OOM();
+    int started = 0;
+    while (started + 1 < threads && pthread_create(&thread[started], NULL, work, p) == 0)
+        started++;
+    work(p);
+    for (int i = 0; i < started; i++)
+        pthread_join(thread[i], NULL);
+    free(thread);
+    return p->status;
+}
+
+static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, rlx_text *entry,
+                         rlx_jit_stats *stats)
+{
+    rlx_program *program = &tape->program;
+    rlx_text target = {0};
+    program->features = rlx_jit_code_features(t);
+    program->code_kind = t->kind == RLX_JIT_CPU ? RLX_CODE_X86_64_ELF : RLX_CODE_PTX;
+    if (t->kind == RLX_JIT_CPU)
+        rlx_cpu_describe(program->features, &target);
+    else
+        rlx_text_putf(&target, "cuda:%s", t->processor);
+    program->target = target.data;
+    for (uint32_t i = 0; i < p->njobs; i++) {
+        rlx_program_kernel *k = &program->kernels[p->jobs[i].index];
+        k->code = (const uint8_t *)p->jobs[i].code.data;
+        k->code_bytes = p->jobs[i].code.len;
+        stats->code_bytes += (int64_t)k->code_bytes;
+    }
+    rlx_status st = target.oom ? RLX_OOM() : rlx_program_encode(program, entry);
+    rlx_text_deinit(&target);
+    return st;
+}
+
+static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const rlx_jit_options *o,
+                          rlx_arena *arena, pool *p, rlx_text *entry, rlx_jit_stats *stats)
+{
+    rlx_jit_tape tape;
+    RLX_TRY(rlx_jit_tape_build(m, o, arena, &tape));
+    RLX_TRY(make_jobs(&tape, arena, p));
+    RLX_TRY(rlx_jit_module_open(&p->module));
+    stats->kernels = (int)p->njobs;
+    RLX_TRY(run_pool(p, o->threads));
+    return finish(&tape, t, p, entry, stats);
+}
+
+rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
+                           const rlx_jit_options *o, rlx_text *entry, rlx_jit_stats *stats)
+{
+    if (t->kind == RLX_JIT_SPIRV)
+        return RLX_FAIL(RLX_UNSUPPORTED, "whole programs are not compiled to SPIR-V; kernels are "
+                                         "(rlx_jit_emit_kernel)");
+    rlx_jit_stats ignored;
+    stats = stats ? stats : &ignored;
+    *stats = (rlx_jit_stats){0};
+    double start = seconds(CLOCK_MONOTONIC);
+    rlx_arena *arena = rlx_arena_create();
+    if (!arena)
+        return RLX_OOM();
+    pool p = {.target = t};
+    pthread_mutex_init(&p.lock, NULL);
+    rlx_status st = compile(m, t, o, arena, &p, entry, stats);
+    for (uint32_t i = 0; p.jobs && i < p.njobs; i++)
+        rlx_text_deinit(&p.jobs[i].code);
+    pthread_mutex_destroy(&p.lock);
+    rlx_arena_destroy(arena);
+    stats->seconds = seconds(CLOCK_MONOTONIC) - start;
+    stats->cpu_seconds = p.cpu_seconds;
+    return st;
+}

@@ -1,0 +1,178 @@
+#include "jit/module.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "jit/kernel_info.h"
+#include "runtime/cpu.h"
+
+/* ---- opening ------------------------------------------------------------------------------------
+ */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static const rlx_llvm_module *opened; /* stays open: LLVM cannot be unloaded safely */
+
+/* The directory that holds this code: of librlx, or of a program that it is linked into. */
+static bool own_directory(char path[PATH_MAX])
+{
+    Dl_info info;
+    char name[PATH_MAX];
+    if (dladdr((const void *)(uintptr_t)rlx_jit_module_open, &info) && info.dli_fname &&
+        strchr(info.dli_fname, '/') && realpath(info.dli_fname, path))
+        ;
+    else { /* a program found by PATH is known by its bare name */
+        ssize_t n = readlink("/proc/self/exe", name, sizeof name - 1);
+        if (n < 0)
+            return false;
+        memcpy(path, name, (size_t)n);
+        path[n] = 0;
+    }
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        return false;
+    *slash = 0;
+    return true;
+}
+
+static rlx_status check_module(void *handle, const char *path, const rlx_llvm_module **out)
+{
+    rlx_llvm_module_get_fn *get;
+    *(void **)&get = dlsym(handle, RLX_LLVM_ENTRY);
+    if (!get)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s is not rlx's: %s", path, dlerror());
+    const rlx_llvm_module *m = get();
+    if (m->version != RLX_LLVM_API_VERSION)
+        return RLX_FAIL(RLX_INVALID_FILE,
+                        "%s belongs to another build of rlx (interface %d, not %d)", path,
+                        m->version, RLX_LLVM_API_VERSION);
+    *out = m;
+    return RLX_OK;
+}
+
+static rlx_status open_module(const rlx_llvm_module **out)
+{
+    char own[PATH_MAX];
+    char path[3][PATH_MAX + 32] = {"", "", RLX_JIT_BUILD_DIR "/librlx-llvm.so"};
+    if (own_directory(own)) {
+        snprintf(path[0], sizeof path[0], "%s/librlx-llvm.so", own);
+        snprintf(path[1], sizeof path[1], "%s/../lib/librlx-llvm.so", own);
+    }
+    for (int i = 0; i < 3; i++) {
+        if (!path[i][0] || access(path[i], R_OK) != 0)
+            continue;
+        void *handle = dlopen(path[i], RTLD_NOW | RTLD_LOCAL);
+        if (!handle)
+            return RLX_FAIL(RLX_NOT_FOUND, "cannot open the compiler: %s", dlerror());
+        return check_module(handle, path[i], out);
+    }
+    return RLX_FAIL(RLX_NOT_FOUND,
+                    "there is no compiler: librlx-llvm.so is neither %s nor %s nor %s", path[0],
+                    path[1], path[2]);
+}
+
+rlx_status rlx_jit_module_open(const rlx_llvm_module **out)
+{
+    rlx_status st = RLX_OK;
+    pthread_mutex_lock(&lock);
+    if (!opened)
+        st = open_module(&opened);
+    *out = opened;
+    pthread_mutex_unlock(&lock);
+    return st;
+}
+
+rlx_status rlx_jit_adopt_status(rlx_status s)
+{
+    return rlx_status_code(s) == RLX_OUT_OF_MEMORY ? RLX_OOM() : s;
+}
+
+/* ---- targets
+ * ---------------------------------------------------------------------------------------- */
+
+static const char *const levels[] = {"x86-64-v4", "x86-64-v3"};
+
+/* Index into `levels` of the best one that the features include. */
+static int level_of(uint64_t features)
+{
+    for (int i = 0; i < 2; i++) {
+        uint64_t need = 0;
+        rlx_status st = rlx_cpu_parse(levels[i], false, &need);
+        rlx_status_free(st);
+        if (!st && (features & need) == need)
+            return i;
+    }
+    return 1;
+}
+
+uint64_t rlx_jit_code_features(const rlx_jit_target *t)
+{
+    uint64_t features = 0;
+    if (t->kind == RLX_JIT_CPU)
+        rlx_status_free(rlx_cpu_parse(levels[level_of(t->features)], false, &features));
+    return features;
+}
+
+static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
+                                    rlx_llvm **out)
+{
+    rlx_text features = {0};
+    rlx_cpu_llvm_features(rlx_jit_code_features(t), &features);
+    if (features.oom) {
+        rlx_text_deinit(&features);
+        return RLX_OOM();
+    }
+    int level = level_of(t->features);
+    rlx_llvm_target target = {.kind = RLX_JIT_CPU,
+                              .cpu = levels[level],
+                              .features = features.data,
+                              .avx512 = level == 0,
+                              .team = 1};
+    rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
+    rlx_text_deinit(&features);
+    return st;
+}
+
+/* The lowest PTX version that knows a processor: drivers refuse versions newer than themselves. */
+static const struct {
+    const char *processor, *features;
+} ptx[] = {
+    {"sm_75", "+ptx63"}, {"sm_80", "+ptx70"}, {"sm_86", "+ptx71"},  {"sm_87", "+ptx74"},
+    {"sm_89", "+ptx78"}, {"sm_90", "+ptx78"}, {"sm_90a", "+ptx80"},
+};
+
+static rlx_status create_nvptx_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
+                                      rlx_llvm **out)
+{
+    for (size_t i = 0; i < sizeof ptx / sizeof *ptx; i++) {
+        if (!t->processor || strcmp(ptx[i].processor, t->processor) != 0)
+            continue;
+        rlx_llvm_target target = {.kind = RLX_JIT_NVPTX,
+                                  .cpu = ptx[i].processor,
+                                  .features = ptx[i].features,
+                                  .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM};
+        return rlx_jit_adopt_status(m->create(&target, out));
+    }
+    return RLX_FAIL(RLX_UNSUPPORTED, "no NVIDIA processor is named %s; known are sm_75 to sm_90a",
+                    t->processor ? t->processor : "(none)");
+}
+
+rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out)
+{
+    return t->kind == RLX_JIT_CPU ? create_cpu_worker(m, t, out) : create_nvptx_worker(m, t, out);
+}
+
+rlx_status rlx_jit_check_budget(const rlx_ir_func *kernel)
+{
+    int64_t cost = rlx_jit_kernel_cost(kernel);
+    if (cost > RLX_JIT_MAX_COST)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "kernel @%s unrolls to about %lld vector operations; at most "
+                        "%d are compiled",
+                        kernel->name, (long long)cost, RLX_JIT_MAX_COST);
+    return RLX_OK;
+}
