@@ -10,8 +10,7 @@ const char *rlx_jit_compiler(void)
     return "LLVM " LLVM_VERSION_TEXT;
 }
 
-/* ---- the target as lowering reads it ------------------------------------------------------------
- */
+/* ---- the target as lowering reads it ---- */
 
 /* The largest power of two up to `bytes`, within [least, most]: caches by class, so that machines
  * that differ little share compiled code. */

@@ -79,9 +79,9 @@ static rlx_status begin(rlx_emit *e)
     return RLX_OK;
 }
 
-static void end(rlx_emit *e)
+static void barrier(rlx_emit *e)
 {
-    (void)e;
+    (void)e; /* a team is one thread */
 }
 
 /* ---- grid
@@ -95,25 +95,16 @@ static LLVMValueRef part_bound(const rlx_emit *e, LLVMValueRef total, LLVMValueR
 
 static rlx_status emit_grid(rlx_emit *e, const rlx_ir_node *n)
 {
-    const rlx_ir_block *body = n->blocks[0];
     LLVMValueRef total = rlx_emit_int(e->i64, 1);
     for (int i = 0; i < n->nin; i++)
-        total = LLVMBuildMul(e->b, total, rlx_emit_scalar(e, n->in[i]), "");
+        total = rlx_emit_mul(e->b, total, rlx_emit_scalar(e, n->in[i]));
     LLVMValueRef one = rlx_emit_int(e->i64, 1);
     LLVMValueRef lo = part_bound(e, total, e->team_index);
     LLVMValueRef hi = part_bound(e, total, LLVMBuildAdd(e->b, e->team_index, one, ""));
     rlx_emit_loop loop;
     rlx_emit_loop_begin(e, lo, hi, one, &loop);
-    LLVMValueRef rest = loop.index;
-    for (int i = n->nin - 1; i >= 0; i--) {
-        rlx_emit_tile *t;
-        LLVMValueRef extent = rlx_emit_scalar(e, n->in[i]);
-        RLX_TRY(rlx_emit_define(e, body->args[i], &t));
-        t->part[0] = i ? LLVMBuildURem(e->b, rest, extent, "") : rest;
-        if (i)
-            rest = LLVMBuildUDiv(e->b, rest, extent, "");
-    }
-    RLX_TRY(rlx_emit_block(e, body));
+    RLX_TRY(rlx_emit_grid_indices(e, n, loop.index));
+    RLX_TRY(rlx_emit_block(e, n->blocks[0]));
     rlx_emit_loop_end(e, &loop);
     return RLX_OK;
 }
@@ -389,8 +380,6 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
         return rlx_emit_block(e, n->blocks[0]);
     case RLX_LIR_GRID:
         return emit_grid(e, n);
-    case RLX_LIR_BARRIER: /* a team is one thread */
-        return RLX_OK;
     case RLX_LIR_ALLOC:
         return emit_alloc(e, n);
     case RLX_LIR_IOTA:
@@ -416,5 +405,5 @@ const rlx_emit_engine rlx_emit_engine_cpu = {
     .part_type = row_type,
     .begin = begin,
     .node = emit_node,
-    .end = end,
+    .barrier = barrier,
 };

@@ -25,7 +25,7 @@ static row find_row(rlx_emit *e, const rlx_emit_access *a, int index)
     for (int i = rank - 2; i >= 0; i--) {
         LLVMValueRef j = rlx_emit_int(e->i64, index % a->tile->dim[i]);
         index /= (int)a->tile->dim[i];
-        r.address = rlx_emit_offset(e, a->elem, r.address, LLVMBuildMul(e->b, j, a->stride[i], ""));
+        r.address = rlx_emit_offset(e, a->elem, r.address, rlx_emit_mul(e->b, j, a->stride[i]));
         if (a->room[i]) {
             LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, j, a->room[i], "");
             r.live = r.live ? LLVMBuildAnd(e->b, r.live, in, "") : in;
@@ -118,7 +118,7 @@ static LLVMValueRef element(rlx_emit *e, const rlx_emit_access *a, const row *r,
     *live = r->room ? LLVMBuildICmp(e->b, LLVMIntSLT, j, r->room, "") : r->live;
     if (!a->tile->rank)
         return r->address;
-    LLVMValueRef at = LLVMBuildMul(e->b, j, a->stride[a->tile->rank - 1], "");
+    LLVMValueRef at = rlx_emit_mul(e->b, j, a->stride[a->tile->rank - 1]);
     return rlx_emit_offset(e, a->elem, r->address, at);
 }
 

@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the map from LIR values to tiles ---------------------------------------------------------
- */
+/* ---- the map from LIR values to tiles ---- */
 
 static size_t slot_of(const rlx_emit *e, const rlx_ir_value *v)
 {
@@ -78,7 +77,7 @@ rlx_status rlx_emit_define_buffer(rlx_emit *e, const rlx_ir_value *v, LLVMValueR
     for (int i = v->type.rank - 1; i >= 0; i--) {
         t->buffer->stride[i] = stride;
         if (i > 0)
-            stride = LLVMBuildMul(e->entry, stride, rlx_emit_dim(e, v->type.dim[i]), "stride");
+            stride = rlx_emit_mul(e->entry, stride, rlx_emit_dim(e, v->type.dim[i]));
     }
     return RLX_OK;
 }
@@ -141,6 +140,25 @@ LLVMTypeRef rlx_emit_memory_type(const rlx_emit *e, rlx_format f)
 LLVMValueRef rlx_emit_int(LLVMTypeRef t, int64_t v)
 {
     return LLVMConstInt(t, (unsigned long long)v, true);
+}
+
+static bool is_int(LLVMValueRef v, int64_t n)
+{
+    return LLVMIsAConstantInt(v) && LLVMConstIntGetSExtValue(v) == n;
+}
+
+LLVMValueRef rlx_emit_mul(LLVMBuilderRef b, LLVMValueRef x, LLVMValueRef y)
+{
+    if (is_int(x, 1) || is_int(y, 0))
+        return y;
+    return is_int(y, 1) || is_int(x, 0) ? x : LLVMBuildMul(b, x, y, "");
+}
+
+LLVMValueRef rlx_emit_add(LLVMBuilderRef b, LLVMValueRef x, LLVMValueRef y)
+{
+    if (is_int(x, 0))
+        return y;
+    return is_int(y, 0) ? x : LLVMBuildAdd(b, x, y, "");
 }
 
 LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef type)
@@ -329,6 +347,19 @@ static rlx_status emit_if(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
+rlx_status rlx_emit_grid_indices(rlx_emit *e, const rlx_ir_node *grid, LLVMValueRef index)
+{
+    for (int i = grid->nin - 1; i >= 0; i--) {
+        rlx_emit_tile *t;
+        LLVMValueRef extent = rlx_emit_scalar(e, grid->in[i]);
+        RLX_TRY(rlx_emit_define(e, grid->blocks[0]->args[i], &t));
+        t->part[0] = i ? LLVMBuildURem(e->b, index, extent, "") : index;
+        if (i)
+            index = LLVMBuildUDiv(e->b, index, extent, "");
+    }
+    return RLX_OK;
+}
+
 /* ---- ops that work part by part
  * ------------------------------------------------------------------------ */
 
@@ -416,6 +447,9 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
         return emit_const(e, n);
     case RLX_LIR_EXTENT:
         return emit_extent(e, n);
+    case RLX_LIR_BARRIER:
+        e->engine->barrier(e);
+        return RLX_OK;
     default:
         return e->engine->node(e, n);
     }
@@ -435,7 +469,7 @@ rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block)
 LLVMValueRef rlx_emit_offset(const rlx_emit *e, LLVMTypeRef elem, LLVMValueRef p,
                              LLVMValueRef offset)
 {
-    return LLVMBuildGEP2(e->b, elem, p, &offset, 1, "");
+    return is_int(offset, 0) ? p : LLVMBuildGEP2(e->b, elem, p, &offset, 1, "");
 }
 
 void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *tile,
@@ -488,10 +522,9 @@ static rlx_status emit_function(rlx_emit *e)
     LLVMBasicBlockRef body = rlx_emit_new_block(e, "body");
     LLVMPositionBuilderAtEnd(e->b, body);
     RLX_TRY(rlx_emit_block(e, e->kernel->body));
-    e->engine->end(e);
     LLVMBuildRetVoid(e->b);
     LLVMBuildBr(e->entry, body);
-    return RLX_OK;
+    return e->engine->end ? e->engine->end(e) : RLX_OK;
 }
 
 rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,

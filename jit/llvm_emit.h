@@ -3,7 +3,8 @@
  *   llvm_emit.c    walks a kernel; structure (for, if), constants, extents, addresses
  *   llvm_values.c  scalar functions, casts, constants: on one LLVM value, scalar or vector
  *   llvm_cpu*.c    engine: a part is one row (the last axis) of a tile, as a vector
- *   llvm_team*.c   engine: a part is one element per invocation of a team (GPUs)
+ *   llvm_team.c    a part is one element per invocation of a team: what GPU engines share
+ *   llvm_nvptx.c   engine: NVIDIA
  *
  * A tile is an array of LLVM values, its parts. Which elements a part holds is the engine's
  * business; ops that need to know (broadcast, reduce, contract, load, store ...) are the engine's.
@@ -41,7 +42,8 @@ typedef struct rlx_emit_engine {
     /* Makes the function; gives every buffer argument its base; sets `symbols`. */
     rlx_status (*begin)(rlx_emit *e);
     rlx_status (*node)(rlx_emit *e, const rlx_ir_node *n);
-    void (*end)(rlx_emit *e); /* before the function's return */
+    void (*barrier)(rlx_emit *e);
+    rlx_status (*end)(rlx_emit *e); /* last checks; may be NULL */
 } rlx_emit_engine;
 
 extern const rlx_emit_engine rlx_emit_engine_cpu;
@@ -65,14 +67,14 @@ struct rlx_emit {
 
     LLVMTypeRef i1, i8, i16, i32, i64, f16, f32, f64, ptr;
 
+    LLVMValueRef team_index, teams; /* i64: which of how many resident teams this is */
+    int64_t team_bytes;             /* of team memory, given out so far */
     /* CPU */
-    LLVMValueRef team_index, teams, memory;
-    int64_t team_bytes;
-    LLVMValueRef sink; /* stack memory that stores outside of limits go to */
+    LLVMValueRef memory; /* the team's */
+    LLVMValueRef sink;   /* stack memory that stores outside of limits go to */
     /* GPU */
     LLVMValueRef thread;   /* i32, 0..team-1 */
     LLVMValueRef exchange; /* team memory that tiles change hands through */
-    int64_t exchange_bytes;
 };
 
 /* Builds `kernel` into `module` (empty, of context `cx`). */
@@ -96,6 +98,9 @@ int64_t rlx_emit_elems(const rlx_ir_type *t); /* of a tile or a buffer with cons
 LLVMTypeRef rlx_emit_value_type(const rlx_emit *e, rlx_format f);  /* of a scalar; bf16 is i16 */
 LLVMTypeRef rlx_emit_memory_type(const rlx_emit *e, rlx_format f); /* bool is a byte */
 LLVMValueRef rlx_emit_int(LLVMTypeRef t, int64_t v);
+/* Products and sums of integers without the trivial ones. */
+LLVMValueRef rlx_emit_mul(LLVMBuilderRef b, LLVMValueRef x, LLVMValueRef y);
+LLVMValueRef rlx_emit_add(LLVMBuilderRef b, LLVMValueRef x, LLVMValueRef y);
 /* The same scalar in every lane of `type` (itself when that is no vector). */
 LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef type);
 LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef type,
@@ -131,6 +136,8 @@ void rlx_emit_loop_begin(rlx_emit *e, LLVMValueRef lo, LLVMValueRef hi, LLVMValu
 void rlx_emit_loop_end(rlx_emit *e, rlx_emit_loop *loop);
 LLVMBasicBlockRef rlx_emit_new_block(const rlx_emit *e, const char *name);
 rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block); /* up to its terminator */
+/* Gives a grid's block its arguments for instance `index` (i64) of all. */
+rlx_status rlx_emit_grid_indices(rlx_emit *e, const rlx_ir_node *grid, LLVMValueRef index);
 
 /* ---- memory
  * -------------------------------------------------------------------------------------- */

@@ -22,7 +22,7 @@ struct rlx_llvm {
     char message[512]; /* LLVM's first error of this kernel */
 };
 
-/* ---- LLVM's ways of failing --------------------------------------------------------------------
+/* ---- LLVM's ways of failing
  * Errors in a context arrive at its diagnostic handler. What LLVM calls fatal ends the process
  * unless the handler does not return: it jumps back to the worker, whose context and target machine
  * are then in an unknown state and are abandoned. */

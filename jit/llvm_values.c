@@ -60,8 +60,7 @@ LLVMValueRef rlx_emit_to_memory(const rlx_emit *e, rlx_format f, LLVMValueRef x)
     return LLVMBuildZExt(e->b, x, with_lanes(e->i8, LLVMTypeOf(x)), "");
 }
 
-/* ---- map ---------------------------------------------------------------------------------------
- */
+/* ---- map ---- */
 
 static bool constant_power_of_two(LLVMValueRef v, int64_t *out)
 {

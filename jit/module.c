@@ -11,8 +11,7 @@
 #include "jit/kernel_info.h"
 #include "runtime/cpu.h"
 
-/* ---- opening ------------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const rlx_llvm_module *opened; /* stays open: LLVM cannot be unloaded safely */

@@ -21,8 +21,7 @@ static int64_t align64(int64_t n)
     return (n + RLX_LIR_ALIGN - 1) & ~(int64_t)(RLX_LIR_ALIGN - 1);
 }
 
-/* ---- sizes -------------------------------------------------------------------------------------
- */
+/* ---- sizes ---- */
 
 /* Arrays are made at their largest before anything is known of what is reachable. */
 static rlx_status allocate(builder *b)

@@ -1,0 +1,80 @@
+#include "jit/llvm_team.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* NVIDIA GPUs: a team is a block of `team` threads.
+ *
+ *   ptx_kernel void @kernel(ptr global buffer..., ptr global symbols)
+ *
+ * launched with blocks of `team` threads and any number of blocks along x. */
+
+enum { PTX_KERNEL = 71, MAX_TEAM_BYTES = 48 << 10 };
+
+static LLVMValueRef special_register(rlx_emit *e, const char *name)
+{
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0);
+    return LLVMBuildCall2(e->entry, LLVMGlobalGetValueType(fn), fn, NULL, 0, "");
+}
+
+/* Promises ptxas the block's size. */
+static void annotate(rlx_emit *e)
+{
+    LLVMMetadataRef node[3] = {LLVMValueAsMetadata(e->fn),
+                               LLVMMDStringInContext2(e->cx, "maxntidx", 8),
+                               LLVMValueAsMetadata(rlx_emit_int(e->i32, e->target->team))};
+    LLVMAddNamedMetadataOperand(e->module, "nvvm.annotations",
+                                LLVMMetadataAsValue(e->cx, LLVMMDNodeInContext2(e->cx, node, 3)));
+}
+
+static rlx_status begin(rlx_emit *e)
+{
+    const rlx_ir_block *body = e->kernel->body;
+    LLVMTypeRef *params = RLX_NEW_ARRAY(e->arena, LLVMTypeRef, body->nargs + 1);
+    if (!params)
+        return RLX_OOM();
+    for (int i = 0; i <= body->nargs; i++)
+        params[i] = LLVMPointerTypeInContext(e->cx, RLX_EMIT_SPACE_GLOBAL);
+    LLVMTypeRef type =
+        LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, (unsigned)body->nargs + 1, false);
+    e->fn = LLVMAddFunction(e->module, e->kernel->name, type);
+    LLVMSetFunctionCallConv(e->fn, PTX_KERNEL);
+    annotate(e);
+    LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
+    e->thread = special_register(e, "llvm.nvvm.read.ptx.sreg.tid.x");
+    e->team_index =
+        LLVMBuildZExt(e->entry, special_register(e, "llvm.nvvm.read.ptx.sreg.ctaid.x"), e->i64, "");
+    e->teams = LLVMBuildZExt(e->entry, special_register(e, "llvm.nvvm.read.ptx.sreg.nctaid.x"),
+                             e->i64, "");
+    e->symbols = LLVMGetParam(e->fn, (unsigned)body->nargs);
+    for (int i = 0; i < body->nargs; i++)
+        RLX_TRY(rlx_emit_define_buffer(e, body->args[i], LLVMGetParam(e->fn, (unsigned)i)));
+    rlx_emit_team_begin(e);
+    return RLX_OK;
+}
+
+static void barrier(rlx_emit *e)
+{
+    rlx_emit_intrinsic(e, "llvm.nvvm.barrier0", NULL, NULL, 0);
+}
+
+static rlx_status end(rlx_emit *e)
+{
+    if (e->team_bytes <= MAX_TEAM_BYTES)
+        return RLX_OK;
+    return RLX_FAIL(RLX_UNSUPPORTED,
+                    "kernel @%s takes %lld bytes of team memory, exchange included; "
+                    "%s offers %d",
+                    e->kernel->name, (long long)e->team_bytes, e->target->cpu, MAX_TEAM_BYTES);
+}
+
+const rlx_emit_engine rlx_emit_engine_nvptx = {
+    .name = "the NVPTX emitter",
+    .parts = rlx_emit_team_parts,
+    .part_type = rlx_emit_team_part_type,
+    .begin = begin,
+    .node = rlx_emit_team_node,
+    .barrier = barrier,
+    .end = end,
+};

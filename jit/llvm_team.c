@@ -1,0 +1,404 @@
+#include "jit/llvm_team.h"
+
+#include <assert.h>
+
+/* Tiles spread over a team of invocations, the same for every GPU.
+ *
+ * Element e of a tile (row-major) lies in part e / team of invocation e mod team; scalars (rank 0)
+ * are in every invocation. So maps are local, and loads and stores too: each invocation addresses
+ * its own elements. Where an invocation needs others' elements (broadcast, reduce, contract) the
+ * tile goes through team memory:  write own elements, barrier, read what is needed, barrier. Parts
+ * beyond the tile's end hold anything; they are written to the padding of the exchange and never
+ * stored.
+ *
+ * To global memory a team is one thread, as the LIR says: a barrier stands on both sides of a
+ * store. */
+
+int rlx_emit_team_parts(const rlx_emit *e, const rlx_ir_type *tile)
+{
+    int64_t n = rlx_emit_elems(tile), team = e->target->team;
+    return tile->rank ? (int)((n + team - 1) / team) : 1;
+}
+
+LLVMTypeRef rlx_emit_team_part_type(const rlx_emit *e, const rlx_ir_type *tile)
+{
+    return rlx_emit_value_type(e, tile->format);
+}
+
+static void barrier(rlx_emit *e)
+{
+    e->engine->barrier(e);
+}
+
+/* ---- which element is whose
+ * ------------------------------------------------------------------------ */
+
+static bool always_valid(const rlx_emit *e, const rlx_ir_type *tile, int part)
+{
+    return (int64_t)(part + 1) * e->target->team <= rlx_emit_elems(tile);
+}
+
+/* The number of this invocation's element in a part; *valid: i1, NULL when it always is one. */
+static LLVMValueRef element(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueRef *valid)
+{
+    LLVMValueRef n =
+        LLVMBuildAdd(e->b, e->thread, rlx_emit_int(e->i32, (int64_t)part * e->target->team), "");
+    *valid = NULL;
+    if (!always_valid(e, tile, part))
+        *valid = LLVMBuildICmp(e->b, LLVMIntULT, n, rlx_emit_int(e->i32, rlx_emit_elems(tile)), "");
+    return n;
+}
+
+/* The same with some element of the tile for parts beyond its end. */
+static LLVMValueRef some_element(rlx_emit *e, const rlx_ir_type *tile, int part)
+{
+    LLVMValueRef valid, n = element(e, tile, part, &valid);
+    return valid ? LLVMBuildSelect(e->b, valid, n, rlx_emit_int(e->i32, 0), "") : n;
+}
+
+/* Position of element n: at[i] along axis i, i32. */
+static void position(rlx_emit *e, const rlx_ir_type *tile, LLVMValueRef n, LLVMValueRef *at)
+{
+    for (int i = tile->rank - 1; i >= 0; i--) {
+        LLVMValueRef extent = rlx_emit_int(e->i32, tile->dim[i]);
+        at[i] = i ? LLVMBuildURem(e->b, n, extent, "") : n;
+        if (i)
+            n = LLVMBuildUDiv(e->b, n, extent, "");
+    }
+}
+
+/* a * constant + b; a may be NULL. */
+static LLVMValueRef linear(rlx_emit *e, LLVMValueRef a, int64_t factor, LLVMValueRef b)
+{
+    if (!a)
+        return b;
+    return LLVMBuildAdd(e->b, LLVMBuildMul(e->b, a, rlx_emit_int(e->i32, factor), ""), b, "");
+}
+
+/* ---- exchange
+ * ----------------------------------------------------------------------------------------- */
+
+/* Bytes that a tile takes in the exchange, padding included. */
+static int64_t exchange_bytes(const rlx_emit *e, const rlx_ir_type *t)
+{
+    int64_t n = (int64_t)rlx_emit_team_parts(e, t) * e->target->team;
+    return ((int64_t)rlx_format_bytes(t->format, n) + 15) & ~(int64_t)15;
+}
+
+static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block)
+{
+    int64_t most = 0;
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        int64_t bytes = 0;
+        if (n->op == RLX_LIR_REDUCE || (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
+            bytes = exchange_bytes(e, &n->in[0]->type);
+        if (n->op == RLX_LIR_CONTRACT)
+            bytes = exchange_bytes(e, &n->in[1]->type) + exchange_bytes(e, &n->in[2]->type);
+        for (int i = 0; i < n->nblock; i++) {
+            int64_t nested = block_exchange_bytes(e, n->blocks[i]);
+            bytes = nested > bytes ? nested : bytes;
+        }
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+static LLVMValueRef team_memory(rlx_emit *e, int64_t bytes, const char *name)
+{
+    LLVMTypeRef type = LLVMArrayType2(e->i8, (uint64_t)bytes);
+    LLVMValueRef g = LLVMAddGlobalInAddressSpace(e->module, type, name, RLX_EMIT_SPACE_TEAM);
+    LLVMSetInitializer(g, LLVMGetUndef(type));
+    LLVMSetLinkage(g, LLVMInternalLinkage);
+    LLVMSetAlignment(g, 64);
+    e->team_bytes += bytes;
+    return g;
+}
+
+void rlx_emit_team_begin(rlx_emit *e)
+{
+    int64_t bytes = block_exchange_bytes(e, e->kernel->body);
+    if (bytes)
+        e->exchange = team_memory(e, bytes, "exchange");
+}
+
+static LLVMValueRef exchange_at(rlx_emit *e, int64_t base, rlx_format f, LLVMValueRef index)
+{
+    LLVMValueRef at = rlx_emit_int(e->i64, base);
+    LLVMValueRef p = LLVMBuildGEP2(e->b, e->i8, e->exchange, &at, 1, "");
+    return LLVMBuildGEP2(e->b, rlx_emit_memory_type(e, f), p, &index, 1, "");
+}
+
+/* Writes a tile to the exchange from byte `base`. */
+static void put_tile(rlx_emit *e, const rlx_ir_value *v, int64_t base)
+{
+    const rlx_emit_tile *t = rlx_emit_get(e, v);
+    for (int p = 0; p < t->n; p++) {
+        LLVMValueRef valid, n = element(e, &v->type, p, &valid);
+        LLVMBuildStore(e->b, rlx_emit_to_memory(e, v->type.format, t->part[p]),
+                       exchange_at(e, base, v->type.format, n));
+    }
+}
+
+static LLVMValueRef get_element(rlx_emit *e, int64_t base, rlx_format f, LLVMValueRef index)
+{
+    LLVMValueRef p = exchange_at(e, base, f, index);
+    return rlx_emit_from_memory(e, f, LLVMBuildLoad2(e->b, rlx_emit_memory_type(e, f), p, ""));
+}
+
+/* ---- values
+ * --------------------------------------------------------------------------------------------- */
+
+static rlx_status emit_iota(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *type = &n->out[0]->type;
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    LLVMTypeRef elem = rlx_emit_value_type(e, type->format);
+    for (int p = 0; p < out->n; p++) {
+        out->part[p] = rlx_emit_int(elem, 0);
+        if (type->rank) {
+            LLVMValueRef at[RLX_MAX_TILE_RANK], valid;
+            position(e, type, element(e, type, p, &valid), at);
+            out->part[p] = LLVMBuildIntCast2(e->b, at[type->rank - 1], elem, false, "");
+        }
+    }
+    return RLX_OK;
+}
+
+static rlx_status emit_broadcast(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *from = &n->in[0]->type, *to = &n->out[0]->type;
+    const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    if (from->rank == 0) {
+        for (int p = 0; p < out->n; p++)
+            out->part[p] = rlx_emit_scalar(e, n->in[0]);
+        return RLX_OK;
+    }
+    put_tile(e, n->in[0], 0);
+    barrier(e);
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef at[RLX_MAX_TILE_RANK], index = NULL;
+        position(e, to, some_element(e, to, p), at);
+        for (int i = 0; i < from->rank; i++)
+            index = linear(e, index, from->dim[i], at[axes->ints[i]]);
+        out->part[p] = get_element(e, 0, from->format, index);
+    }
+    barrier(e);
+    return RLX_OK;
+}
+
+/* Elements first..first+width of the exchange, combined by halves. */
+static rlx_status reduce_run(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef first, int width,
+                             LLVMValueRef *out)
+{
+    rlx_map_fn fn = (rlx_map_fn)rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_ADD);
+    rlx_format f = n->in[0]->type.format;
+    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, width);
+    if (!x)
+        return RLX_OOM();
+    for (int i = 0; i < width; i++)
+        x[i] = get_element(e, 0, f, LLVMBuildAdd(e->b, first, rlx_emit_int(e->i32, i), ""));
+    for (width /= 2; width; width /= 2) {
+        for (int i = 0; i < width; i++) {
+            LLVMValueRef in[2] = {x[i], x[i + width]};
+            RLX_TRY(rlx_emit_map(e, n, fn, f, in, &x[i]));
+        }
+    }
+    *out = x[0];
+    return RLX_OK;
+}
+
+static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *from = &n->in[0]->type, *to = &n->out[0]->type;
+    int width = (int)from->dim[from->rank - 1];
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    put_tile(e, n->in[0], 0);
+    barrier(e);
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef first = rlx_emit_int(e->i32, 0);
+        if (to->rank)
+            first = linear(e, some_element(e, to, p), width, first);
+        RLX_TRY(reduce_run(e, n, first, width, &out->part[p]));
+    }
+    barrier(e);
+    return RLX_OK;
+}
+
+static rlx_status emit_contract(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *type = &n->out[0]->type, *in = &n->in[1]->type;
+    int64_t k = in->dim[1], lanes = type->dim[2], base = exchange_bytes(e, in);
+    const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]);
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    put_tile(e, n->in[1], 0);
+    put_tile(e, n->in[2], base);
+    barrier(e);
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef at[RLX_MAX_TILE_RANK];
+        position(e, type, some_element(e, type, p), at);
+        LLVMValueRef a = linear(e, at[0], k, at[2]), b = linear(e, at[1], k, at[2]);
+        out->part[p] = acc->part[p];
+        for (int64_t j = 0; j < k; j += lanes) {
+            LLVMValueRef step = rlx_emit_int(e->i32, j);
+            LLVMValueRef args[3] = {get_element(e, 0, RLX_F32, LLVMBuildAdd(e->b, a, step, "")),
+                                    get_element(e, base, RLX_F32, LLVMBuildAdd(e->b, b, step, "")),
+                                    out->part[p]};
+            out->part[p] = rlx_emit_intrinsic(e, "llvm.fma", e->f32, args, 3);
+        }
+    }
+    barrier(e);
+    return RLX_OK;
+}
+
+/* ---- memory
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static LLVMValueRef both(rlx_emit *e, LLVMValueRef x, LLVMValueRef y)
+{
+    return x ? LLVMBuildAnd(e->b, x, y, "") : y;
+}
+
+/* Address of this invocation's element in a part; *live: NULL when it is always inside. */
+static LLVMValueRef address(rlx_emit *e, const rlx_emit_access *a, int part, LLVMValueRef *live)
+{
+    *live = NULL;
+    if (a->tile->rank == 0)
+        return a->base;
+    LLVMValueRef at[RLX_MAX_TILE_RANK], p = a->base;
+    position(e, a->tile, element(e, a->tile, part, live), at);
+    for (int i = 0; i < a->tile->rank; i++) {
+        LLVMValueRef j = LLVMBuildZExt(e->b, at[i], e->i64, "");
+        p = rlx_emit_offset(e, a->elem, p, rlx_emit_mul(e->b, j, a->stride[i]));
+        if (a->room[i])
+            *live = both(e, *live, LLVMBuildICmp(e->b, LLVMIntSLT, j, a->room[i], ""));
+    }
+    return p;
+}
+
+static LLVMValueRef load_if(rlx_emit *e, const rlx_emit_access *a, LLVMValueRef p,
+                            LLVMValueRef live)
+{
+    if (!live)
+        return LLVMBuildLoad2(e->b, a->elem, p, "");
+    LLVMBasicBlockRef from[2] = {LLVMGetInsertBlock(e->b), rlx_emit_new_block(e, "inside")};
+    LLVMBasicBlockRef join = rlx_emit_new_block(e, "join");
+    LLVMBuildCondBr(e->b, live, from[1], join);
+    LLVMPositionBuilderAtEnd(e->b, from[1]);
+    LLVMValueRef v[2] = {LLVMConstNull(a->elem), LLVMBuildLoad2(e->b, a->elem, p, "")};
+    LLVMBuildBr(e->b, join);
+    LLVMPositionBuilderAtEnd(e->b, join);
+    LLVMValueRef phi = LLVMBuildPhi(e->b, a->elem, "");
+    LLVMAddIncoming(phi, v, from, 2);
+    return phi;
+}
+
+static rlx_status emit_load(rlx_emit *e, const rlx_ir_node *n)
+{
+    rlx_emit_access a;
+    rlx_emit_access_init(e, n, &n->out[0]->type, &a);
+    rlx_format from = a.buffer->type->format, to = n->out[0]->type.format;
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef live, at = address(e, &a, p, &live);
+        LLVMValueRef x = rlx_emit_from_memory(e, from, load_if(e, &a, at, live));
+        RLX_TRY(rlx_emit_cast(e, n, from, to, x, &out->part[p]));
+    }
+    return RLX_OK;
+}
+
+static void store_if(rlx_emit *e, LLVMValueRef x, LLVMValueRef p, LLVMValueRef live)
+{
+    if (!live) {
+        LLVMBuildStore(e->b, x, p);
+        return;
+    }
+    LLVMBasicBlockRef inside = rlx_emit_new_block(e, "inside"),
+                      join = rlx_emit_new_block(e, "join");
+    LLVMBuildCondBr(e->b, live, inside, join);
+    LLVMPositionBuilderAtEnd(e->b, inside);
+    LLVMBuildStore(e->b, x, p);
+    LLVMBuildBr(e->b, join);
+    LLVMPositionBuilderAtEnd(e->b, join);
+}
+
+static rlx_status emit_store(rlx_emit *e, const rlx_ir_node *n)
+{
+    rlx_emit_access a;
+    const rlx_ir_type *type = &n->in[1]->type;
+    rlx_emit_access_init(e, n, type, &a);
+    const rlx_emit_tile *in = rlx_emit_get(e, n->in[1]);
+    rlx_format to = a.buffer->type->format;
+    bool global = a.buffer->type->space == RLX_SPACE_GLOBAL;
+    if (global)
+        barrier(e);
+    for (int p = 0; p < in->n; p++) {
+        LLVMValueRef live, x, at = address(e, &a, p, &live);
+        if (type->rank == 0) /* one invocation is enough */
+            live = LLVMBuildICmp(e->b, LLVMIntEQ, e->thread, rlx_emit_int(e->i32, 0), "");
+        RLX_TRY(rlx_emit_cast(e, n, type->format, to, in->part[p], &x));
+        store_if(e, rlx_emit_to_memory(e, to, x), at, live);
+    }
+    if (global)
+        barrier(e);
+    return RLX_OK;
+}
+
+/* ---- structure
+ * ---------------------------------------------------------------------------------------------- */
+
+static rlx_status emit_alloc(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *t = &n->out[0]->type;
+    int64_t bytes = (int64_t)rlx_format_bytes(t->format, rlx_emit_elems(t));
+    return rlx_emit_define_buffer(e, n->out[0], team_memory(e, bytes, "team"));
+}
+
+/* Instances are dealt to blocks one by one: block, block + blocks, .. */
+static rlx_status emit_grid(rlx_emit *e, const rlx_ir_node *n)
+{
+    LLVMValueRef total = rlx_emit_int(e->i64, 1);
+    for (int i = 0; i < n->nin; i++)
+        total = rlx_emit_mul(e->b, total, rlx_emit_scalar(e, n->in[i]));
+    rlx_emit_loop loop;
+    rlx_emit_loop_begin(e, e->team_index, total, e->teams, &loop);
+    RLX_TRY(rlx_emit_grid_indices(e, n, loop.index));
+    RLX_TRY(rlx_emit_block(e, n->blocks[0]));
+    barrier(e);
+    rlx_emit_loop_end(e, &loop);
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)
+{
+    switch (n->op) {
+    case RLX_LIR_ONCE:
+        RLX_TRY(rlx_emit_block(e, n->blocks[0]));
+        barrier(e);
+        return RLX_OK;
+    case RLX_LIR_GRID:
+        return emit_grid(e, n);
+    case RLX_LIR_ALLOC:
+        return emit_alloc(e, n);
+    case RLX_LIR_IOTA:
+        return emit_iota(e, n);
+    case RLX_LIR_BROADCAST:
+        return emit_broadcast(e, n);
+    case RLX_LIR_REDUCE:
+        return emit_reduce(e, n);
+    case RLX_LIR_CONTRACT:
+        return emit_contract(e, n);
+    case RLX_LIR_LOAD:
+        return emit_load(e, n);
+    case RLX_LIR_STORE:
+        return emit_store(e, n);
+    default:
+        return rlx_emit_unsupported(e, n, "no emitter");
+    }
+}
