@@ -56,8 +56,7 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
     return RLX_OK;
 }
 
-/* ---- one kernel
- * ------------------------------------------------------------------------------------ */
+/* ---- one kernel ---- */
 
 static rlx_status emit(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_llvm_form form,
                        rlx_text *out)

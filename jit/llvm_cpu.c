@@ -33,8 +33,7 @@ static LLVMTypeRef row_type(const rlx_emit *e, const rlx_ir_type *tile)
     return n == 1 ? elem : LLVMVectorType(elem, (unsigned)n);
 }
 
-/* ---- the function
- * -------------------------------------------------------------------------------- */
+/* ---- the function ---- */
 
 static void add_attribute(const rlx_emit *e, const char *key, const char *value)
 {
@@ -84,8 +83,7 @@ static void barrier(rlx_emit *e)
     (void)e; /* a team is one thread */
 }
 
-/* ---- grid
- * ------------------------------------------------------------------------------------------ */
+/* ---- grid ---- */
 
 /* Bound number `team` of the instances: total * team / teams. */
 static LLVMValueRef part_bound(const rlx_emit *e, LLVMValueRef total, LLVMValueRef team)
@@ -117,8 +115,7 @@ static rlx_status emit_alloc(rlx_emit *e, const rlx_ir_node *n)
                                   LLVMBuildGEP2(e->entry, e->i8, e->memory, &at, 1, "team"));
 }
 
-/* ---- values that move between lanes
- * ------------------------------------------------------------------ */
+/* ---- values that move between lanes ---- */
 
 static LLVMValueRef lane(const rlx_emit *e, LLVMValueRef row, int64_t i)
 {
@@ -229,8 +226,7 @@ static rlx_status emit_contract(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* ---- reduce
- * -------------------------------------------------------------------------------------------- */
+/* ---- reduce ---- */
 
 /* Rows being reduced together. Every vector holds `subs` rows' partial results of `width` lanes
  * each; `row` says whose they are (-1: nobody's). Combining by halves keeps the pairing of the op:

@@ -122,8 +122,7 @@ static LLVMValueRef element(rlx_emit *e, const rlx_emit_access *a, const row *r,
     return rlx_emit_offset(e, a->elem, r->address, at);
 }
 
-/* ---- load
- * ---------------------------------------------------------------------------------------- */
+/* ---- load ---- */
 
 static LLVMValueRef load_at(rlx_emit *e, const rlx_emit_access *a, LLVMTypeRef type, LLVMValueRef p)
 {
@@ -174,8 +173,7 @@ rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* ---- store
- * --------------------------------------------------------------------------------------- */
+/* ---- store ---- */
 
 static void store_at(rlx_emit *e, const rlx_emit_access *a, LLVMValueRef x, LLVMValueRef p)
 {

@@ -95,8 +95,7 @@ rlx_status rlx_emit_unsupported(const rlx_emit *e, const rlx_ir_node *n, const c
                     n->place ? n->place : "", why);
 }
 
-/* ---- types and small values
- * ---------------------------------------------------------------------- */
+/* ---- types and small values ---- */
 
 int64_t rlx_emit_elems(const rlx_ir_type *t)
 {
@@ -179,8 +178,7 @@ LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef
     return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, (unsigned)n, "");
 }
 
-/* ---- dims
- * ------------------------------------------------------------------------------------------ */
+/* ---- dims ---- */
 
 static LLVMValueRef load_symbol(rlx_emit *e, int index)
 {
@@ -230,8 +228,7 @@ LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d)
     return NULL;
 }
 
-/* ---- structure
- * --------------------------------------------------------------------------------------- */
+/* ---- structure ---- */
 
 LLVMBasicBlockRef rlx_emit_new_block(const rlx_emit *e, const char *name)
 {
@@ -360,8 +357,7 @@ rlx_status rlx_emit_grid_indices(rlx_emit *e, const rlx_ir_node *grid, LLVMValue
     return RLX_OK;
 }
 
-/* ---- ops that work part by part
- * ------------------------------------------------------------------------ */
+/* ---- ops that work part by part ---- */
 
 static rlx_status emit_map(rlx_emit *e, const rlx_ir_node *n)
 {
@@ -463,8 +459,7 @@ rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block)
     return RLX_OK;
 }
 
-/* ---- addresses
- * --------------------------------------------------------------------------------------------- */
+/* ---- addresses ---- */
 
 LLVMValueRef rlx_emit_offset(const rlx_emit *e, LLVMTypeRef elem, LLVMValueRef p,
                              LLVMValueRef offset)
@@ -499,8 +494,7 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
     }
 }
 
-/* ---- a kernel
- * ---------------------------------------------------------------------------------------------- */
+/* ---- a kernel ---- */
 
 static void init_types(rlx_emit *e)
 {

@@ -81,8 +81,7 @@ struct rlx_emit {
 rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,
                            const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module);
 
-/* ---- values
- * -------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 const rlx_emit_tile *rlx_emit_get(const rlx_emit *e, const rlx_ir_value *v);
 LLVMValueRef rlx_emit_scalar(const rlx_emit *e, const rlx_ir_value *v); /* rank 0 */
@@ -107,8 +106,7 @@ LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef
                                 LLVMValueRef *args, int n); /* overloaded on `type` alone */
 LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d);          /* i64, in the entry block */
 
-/* ---- llvm_values.c
- * ------------------------------------------------------------------------------- */
+/* ---- llvm_values.c ---- */
 
 /* One part of a map. `f` is the operands' format (of the last operand of a select). */
 rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
@@ -122,8 +120,7 @@ LLVMValueRef rlx_emit_to_memory(const rlx_emit *e, rlx_format f, LLVMValueRef x)
 /* A constant op's value in every lane of `type`. */
 LLVMValueRef rlx_emit_constant(const rlx_emit *e, const rlx_ir_node *n, LLVMTypeRef type);
 
-/* ---- structure
- * ----------------------------------------------------------------------------------- */
+/* ---- structure ---- */
 
 typedef struct rlx_emit_loop {
     LLVMBasicBlockRef before, body, latch, exit;
@@ -139,8 +136,7 @@ rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block); /* up to its 
 /* Gives a grid's block its arguments for instance `index` (i64) of all. */
 rlx_status rlx_emit_grid_indices(rlx_emit *e, const rlx_ir_node *grid, LLVMValueRef index);
 
-/* ---- memory
- * -------------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 /* Where the elements of a load or store lie. */
 typedef struct rlx_emit_access {

@@ -53,8 +53,7 @@ static void on_fatal_error(const char *text)
     longjmp(*recovery, 1);
 }
 
-/* ---- workers
- * ------------------------------------------------------------------------------------- */
+/* ---- workers ---- */
 
 static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool initialised[2];
@@ -154,8 +153,7 @@ static rlx_status create(const rlx_llvm_target *target, rlx_llvm **out)
     return RLX_OK;
 }
 
-/* ---- objects
- * -------------------------------------------------------------------------------------- */
+/* ---- objects ---- */
 
 /* The loader resolves nothing: a kernel that calls out (libm, memset) is not one. */
 static rlx_status check_object(const rlx_ir_func *kernel, const char *data, size_t bytes)

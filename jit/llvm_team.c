@@ -30,8 +30,7 @@ static void barrier(rlx_emit *e)
     e->engine->barrier(e);
 }
 
-/* ---- which element is whose
- * ------------------------------------------------------------------------ */
+/* ---- which element is whose ---- */
 
 static bool always_valid(const rlx_emit *e, const rlx_ir_type *tile, int part)
 {
@@ -75,8 +74,7 @@ static LLVMValueRef linear(rlx_emit *e, LLVMValueRef a, int64_t factor, LLVMValu
     return LLVMBuildAdd(e->b, LLVMBuildMul(e->b, a, rlx_emit_int(e->i32, factor), ""), b, "");
 }
 
-/* ---- exchange
- * ----------------------------------------------------------------------------------------- */
+/* ---- exchange ---- */
 
 /* Bytes that a tile takes in the exchange, padding included. */
 static int64_t exchange_bytes(const rlx_emit *e, const rlx_ir_type *t)
@@ -145,8 +143,7 @@ static LLVMValueRef get_element(rlx_emit *e, int64_t base, rlx_format f, LLVMVal
     return rlx_emit_from_memory(e, f, LLVMBuildLoad2(e->b, rlx_emit_memory_type(e, f), p, ""));
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 static rlx_status emit_iota(rlx_emit *e, const rlx_ir_node *n)
 {
@@ -255,9 +252,7 @@ static rlx_status emit_contract(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* ---- memory
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- memory ---- */
 
 static LLVMValueRef both(rlx_emit *e, LLVMValueRef x, LLVMValueRef y)
 {
@@ -350,8 +345,7 @@ static rlx_status emit_store(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* ---- structure
- * ---------------------------------------------------------------------------------------------- */
+/* ---- structure ---- */
 
 static rlx_status emit_alloc(rlx_emit *e, const rlx_ir_node *n)
 {

@@ -235,8 +235,7 @@ rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_fo
     return map_int(e, n, fn, f, in, out);
 }
 
-/* ---- cast
- * ---------------------------------------------------------------------------------------- */
+/* ---- cast ---- */
 
 static LLVMValueRef bf16_to_f32(const rlx_emit *e, LLVMValueRef x)
 {

@@ -90,8 +90,7 @@ rlx_status rlx_jit_adopt_status(rlx_status s)
     return rlx_status_code(s) == RLX_OUT_OF_MEMORY ? RLX_OOM() : s;
 }
 
-/* ---- targets
- * ---------------------------------------------------------------------------------------- */
+/* ---- targets ---- */
 
 static const char *const levels[] = {"x86-64-v4", "x86-64-v3"};
 

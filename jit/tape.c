@@ -64,8 +64,7 @@ static int64_t upper_bytes(const builder *b, const rlx_ir_type *t)
     return (int64_t)rlx_format_bytes(t->format, n);
 }
 
-/* ---- what an operand is
- * --------------------------------------------------------------------------- */
+/* ---- what an operand is ---- */
 
 static void set_tensor(rlx_program_tensor *t, const char *name, const rlx_ir_type *type)
 {
@@ -146,8 +145,7 @@ static rlx_status add_arg(builder *b, const rlx_ir_func *f, const rlx_ir_value *
     return RLX_OK;
 }
 
-/* ---- functions
- * ---------------------------------------------------------------------------------------- */
+/* ---- functions ---- */
 
 static bool find(const rlx_ir_func *const *list, uint32_t n, const rlx_ir_func *f, uint32_t *index)
 {
