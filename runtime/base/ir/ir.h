@@ -162,6 +162,7 @@ struct rlx_ir_node {
 struct rlx_ir_block {
     rlx_ir_node *first, *last;
     int nargs;
+    int cap_args; /* room in `args` (and a function's `arg_info`): the builder's own */
     rlx_ir_value **args;
     rlx_ir_node *parent; /* NULL for a function's body */
     rlx_ir_func *func;

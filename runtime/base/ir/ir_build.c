@@ -13,20 +13,35 @@ rlx_ir_block *rlx_ir_block_make(rlx_ir_module *m, rlx_ir_func *func, rlx_ir_node
     return b;
 }
 
+/* A function's arg_info has the same room as its body's arguments. */
+static bool grow_args(rlx_ir_module *m, rlx_ir_block *block)
+{
+    int n = block->nargs, cap = n ? n * 2 : 4;
+    rlx_ir_value **args = RLX_NEW_ARRAY(m->arena, rlx_ir_value *, cap);
+    rlx_ir_arg_info *info = block->parent ? NULL : RLX_NEW_ARRAY(m->arena, rlx_ir_arg_info, cap);
+    if (!args || (!block->parent && !info))
+        return false;
+    if (n)
+        memcpy(args, block->args, sizeof(*args) * (size_t)n);
+    block->args = args;
+    if (info && n)
+        memcpy(info, block->func->arg_info, sizeof(*info) * (size_t)n);
+    if (info)
+        block->func->arg_info = info;
+    block->cap_args = cap;
+    return true;
+}
+
 rlx_ir_value *rlx_ir_block_add_arg(rlx_ir_module *m, rlx_ir_block *block, const char *name,
                                    rlx_ir_type type)
 {
     rlx_ir_value *v = RLX_NEW(m->arena, rlx_ir_value);
-    rlx_ir_value **args = RLX_NEW_ARRAY(m->arena, rlx_ir_value *, block->nargs + 1);
     char *copy = name ? rlx_arena_strdup(m->arena, name) : NULL;
-    if (!v || !args || (name && !copy))
+    if (!v || (name && !copy) || (block->nargs == block->cap_args && !grow_args(m, block)))
         return NULL;
     *v =
         (rlx_ir_value){.type = type, .block = block, .index = (uint32_t)block->nargs, .name = copy};
-    for (int i = 0; i < block->nargs; i++)
-        args[i] = block->args[i];
-    args[block->nargs++] = v;
-    block->args = args;
+    block->args[block->nargs++] = v;
     return v;
 }
 
@@ -53,15 +68,10 @@ bool rlx_ir_func_add_arg(rlx_ir_func *f, rlx_role role, const char *symbol, cons
                          rlx_ir_type type)
 {
     rlx_ir_module *m = f->module;
-    int n = f->body->nargs;
-    rlx_ir_arg_info *info = RLX_NEW_ARRAY(m->arena, rlx_ir_arg_info, n + 1);
     char *copy = symbol ? rlx_arena_strdup(m->arena, symbol) : NULL;
-    if (!info || (symbol && !copy) || !rlx_ir_block_add_arg(m, f->body, name, type))
+    if ((symbol && !copy) || !rlx_ir_block_add_arg(m, f->body, name, type))
         return false;
-    for (int i = 0; i < n; i++)
-        info[i] = f->arg_info[i];
-    info[n] = (rlx_ir_arg_info){role, copy};
-    f->arg_info = info;
+    f->arg_info[f->body->nargs - 1] = (rlx_ir_arg_info){role, copy};
     return true;
 }
 
