@@ -296,35 +296,39 @@ static bool merge_division(const rlx_dims *t, linear *l, int64_t *c)
 }
 
 /* Moves what c divides out of `l` into `whole`, then cancels common factors of the rest and c. */
-static void reduce_division(linear *l, int64_t *c, linear *whole)
+static bool reduce_division(const rlx_dims *t, linear *l, int64_t *c, linear *whole)
 {
     int kept = 0;
     int64_t g = *c;
     for (int i = 0; i < l->n; i++) {
         term x = l->terms[i];
         if (x.factor % *c == 0) {
-            whole->terms[whole->n++] = (term){x.atom, x.factor / *c};
+            if (!add_term(t, whole, x.atom, x.factor / *c))
+                return false;
         } else {
             l->terms[kept++] = x;
             g = gcd(g, x.factor);
         }
     }
     l->n = kept;
-    whole->constant = l->constant / *c;
+    if (__builtin_add_overflow(whole->constant, l->constant / *c, &whole->constant))
+        return false;
     l->constant %= *c;
     for (int i = 0; i < l->n; i++)
         l->terms[i].factor /= g;
     l->constant /= g;
     *c /= g;
+    return true;
 }
 
 /* floor(l / c) */
 static rlx_dim floordiv_linear(rlx_dims *t, linear *l, int64_t c)
 {
     linear whole = {0};
-    reduce_division(l, &c, &whole);
-    if (l->n > 0 && whole.n == 0 && whole.constant == 0 && merge_division(t, l, &c))
-        return floordiv_linear(t, l, c);
+    do {
+        if (!reduce_division(t, l, &c, &whole))
+            return RLX_DIM_INVALID;
+    } while (merge_division(t, l, &c));
     if (l->n > 0 && linear_bound(t, l) >= c) {
         bool up = c > 1 && l->constant == c - 1; /* floor((x + c-1) / c) reads as ceildiv(x, c) */
         if (up)
