@@ -205,15 +205,8 @@ rlx_status rlx_lir_require_tile(rlx_ir_module *m, const rlx_ir_node *n, const ch
                                 const rlx_ir_type *t)
 {
     RLX_IR_REQUIRE(m, n, id, t->kind == RLX_TYPE_TILE, "%s is not a tile", rlx_lir_type_text(m, t));
-    RLX_IR_REQUIRE(m, n, id, t->rank <= RLX_LIR_MAX_TILE_RANK, "%s has rank %d, more than %d",
-                   rlx_lir_type_text(m, t), t->rank, RLX_LIR_MAX_TILE_RANK);
-    RLX_IR_REQUIRE(m, n, id,
-                   t->format != RLX_FORMAT_NONE && rlx_format_get(t->format)->block_elems == 1,
-                   "%s: a tile's elements have a plain format", rlx_lir_type_text(m, t));
     int64_t elems = 1;
     for (int i = 0; i < t->rank; i++) {
-        RLX_IR_REQUIRE(m, n, id, rlx_dim_is_const(t->dim[i]) && t->dim[i] >= 1,
-                       "%s: a tile's dims are constants from 1", rlx_lir_type_text(m, t));
         RLX_IR_REQUIRE(m, n, id, t->dim[i] <= RLX_LIR_MAX_TILE_ELEMS / elems,
                        "%s has more than %d elements", rlx_lir_type_text(m, t),
                        RLX_LIR_MAX_TILE_ELEMS);

@@ -166,14 +166,18 @@ typedef struct rlx_lir_buffer {
     size_t bytes; /* accesses beyond are reported, not made */
 } rlx_lir_buffer;
 
-/* Runs one kernel over its whole grid, as `teams` resident teams one after another (contiguous
- * parts of each grid, instances shuffled when `seed` is not 0). `symbols`: live values by symbol
- * index. Reports accesses outside the live shape or `bytes`, writes of two instances to one
- * element, and team memory read before a barrier made it visible, with the node's text. */
+/* All-zero means default. */
 typedef struct rlx_lir_eval_options {
-    int teams;
-    uint64_t seed;
+    int teams;      /* resident teams, run one after another; 0: one */
+    int part;       /* 1..teams: only that team's part of every grid; 0: all of them */
+    uint64_t seed;  /* not 0: shuffles the instances of each team's part */
+    bool unchecked; /* no look-out for conflicts; bounds are always checked */
 } rlx_lir_eval_options;
+/* Runs one kernel over its whole grid: each of `teams` resident teams takes a contiguous part.
+ * `symbols`: live values by symbol index. Reports accesses outside the live shape or `bytes`,
+ * elements that one instance stores and another touches, and team memory that is touched without
+ * the barrier it needs or read before it was stored, with the node's text. Reads the kernel only:
+ * any number of threads may evaluate one. */
 rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *buffers,
                                int nbuffers, const int64_t *symbols,
                                const rlx_lir_eval_options *options);

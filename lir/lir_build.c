@@ -24,17 +24,8 @@ rlx_ir_func *rlx_lir_build_kernel(rlx_ir_builder *b, const char *name, int nattr
     if (!f)
         return NULL;
     f->is_kernel = true;
-    f->attr = rlx_arena_copy(b->module->arena, attrs, sizeof *attrs * (size_t)nattr);
-    if (!f->attr && nattr) {
-        rlx_ir_builder_fail(b, RLX_OOM());
-        return NULL;
-    }
-    for (int i = 0; i < nattr; i++) {
-        rlx_attr_kind kind = rlx_attr_kind_of(f->attr[i].key);
-        if (kind == RLX_ATTR_KIND_TEXT && f->attr[i].text)
-            f->attr[i].text = rlx_arena_strdup(b->module->arena, f->attr[i].text);
-    }
-    f->nattr = nattr;
+    for (int i = 0; i < nattr && !b->status; i++)
+        b->status = rlx_ir_func_attr_set(b->module, f, attrs[i]);
     return f;
 }
 

@@ -6,6 +6,8 @@
  *   C5  a tile axis without limit is no longer than the constant extent it runs along. */
 #include "lir/ops/access.h"
 
+#include <inttypes.h>
+
 rlx_status rlx_lir_verify_access(rlx_ir_module *m, const rlx_ir_node *n, const rlx_ir_type *tile,
                                  int first_index)
 {
@@ -37,4 +39,52 @@ rlx_status rlx_lir_verify_access(rlx_ir_module *m, const rlx_ir_node *n, const r
                        (long long)tile->dim[i], (long long)extent);
     }
     return RLX_OK;
+}
+
+static rlx_status check_bytes(rlx_lir_eval *e, const rlx_lir_instr *i, const rlx_lir_span *s)
+{
+    const rlx_lir_memory *b = i->memory;
+    int64_t last = s->first;
+    for (int a = 0; a < 3; a++)
+        last += (s->count[a] - 1) * s->stride[a];
+    if ((size_t)(last + 1) * b->elem_bytes > b->bytes)
+        return RLX_LIR_EVAL_FAIL(e, i, "touches byte %zu of a buffer that has %zu",
+                                 (size_t)(last + 1) * b->elem_bytes, b->bytes);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_access_span(rlx_lir_eval *e, const rlx_lir_instr *i, const rlx_lir_tile *tile,
+                               rlx_lir_span *s)
+{
+    const rlx_lir_memory *b = i->memory;
+    *s = (rlx_lir_span){.count = {1, 1, 1}, .dim = {1, 1, 1}, .whole = true};
+    int64_t length[RLX_MAX_RANK]; /* touched along each buffer axis */
+    for (int x = 0; x < b->rank; x++)
+        length[x] = 1;
+    for (int a = 0; a < tile->rank; a++) {
+        int at = 3 - tile->rank + a, x = i->axis[a];
+        s->dim[at] = s->count[at] = tile->dim[a];
+        s->stride[at] = b->stride[x];
+        if (i->limit[a] >= 0) {
+            int64_t left =
+                rlx_lir_index(i->in[i->limit[a]]) - rlx_lir_index(i->in[i->first_index + x]);
+            if (left < s->count[at]) {
+                s->count[at] = left > 0 ? left : 0;
+                s->whole = false;
+            }
+        }
+        length[x] = s->count[at];
+    }
+    if (s->count[0] == 0 || s->count[1] == 0 || s->count[2] == 0)
+        return RLX_OK;
+    for (int x = 0; x < b->rank; x++) {
+        int64_t index = rlx_lir_index(i->in[i->first_index + x]);
+        if (index < 0 || index + length[x] > b->extent[x])
+            return RLX_LIR_EVAL_FAIL(e, i,
+                                     "touches %" PRId64 "..%" PRId64
+                                     " of axis %d, which has %" PRId64 " live elements",
+                                     index, index + length[x] - 1, x, b->extent[x]);
+        s->first += index * b->stride[x];
+    }
+    return check_bytes(e, i, s);
 }

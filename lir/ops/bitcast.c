@@ -2,7 +2,9 @@
  *   in   x of any format but bool      out  the shape, in the written format
  *   C1  the result is a tile of x's shape.      C2  the formats have equal size and are not bool.
  */
-#include "lir/ops/ops.h"
+#include <string.h>
+
+#include "lir/lir_eval.h"
 
 rlx_status rlx_lir_bitcast_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
@@ -15,5 +17,12 @@ rlx_status rlx_lir_bitcast_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    from->block_bytes == to->block_bytes && from->kind != RLX_KIND_BOOL &&
                        to->kind != RLX_KIND_BOOL,
                    "%s and %s have no bits in common", from->name, to->name);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_bitcast_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    (void)e;
+    memcpy(i->out[0]->data, i->in[0]->data, i->out[0]->bytes);
     return RLX_OK;
 }

@@ -2,7 +2,7 @@
  *   out  the written tile type
  *   C1  the result is a tile.      C2  float formats have value, integers and bool ivalue, not
  * both. C3  ivalue fits the format. */
-#include "lir/ops/ops.h"
+#include "lir/lir_eval.h"
 
 static bool fits(int64_t v, rlx_format f)
 {
@@ -29,5 +29,17 @@ rlx_status rlx_lir_const_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    is_float ? "value" : "ivalue");
     RLX_IR_REQUIRE(m, n, "C3", is_float || fits(ivalue->i, t->format), "%lld does not fit %s",
                    (long long)ivalue->i, rlx_format_get(t->format)->name);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_const_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    (void)e;
+    const rlx_lir_tile *r = i->out[0];
+    rlx_scalar v = {.i = rlx_ir_attr_int(i->node, RLX_ATTR_IVALUE, 0)};
+    if (rlx_format_is_float(r->format))
+        v.f = rlx_ir_attr_float(i->node, RLX_ATTR_VALUE, 0);
+    for (int32_t k = 0; k < r->elems; k++)
+        rlx_lir_scalar_store(r->format, r->data, k, v);
     return RLX_OK;
 }

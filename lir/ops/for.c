@@ -3,7 +3,9 @@
  *   C1  lo and hi are i64 scalars.      C2  step is there and at least 1.
  *   C3  block arguments: the i64 index, then values of the initial values' types.
  *   C4  the block yields the same types.     C5  carried values are tiles, at most 16 of them. */
-#include "lir/ops/ops.h"
+#include <string.h>
+
+#include "lir/lir_eval.h"
 
 rlx_status rlx_lir_for_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
@@ -24,12 +26,34 @@ rlx_status rlx_lir_for_verify(rlx_ir_module *m, const rlx_ir_node *n)
     for (int i = 2; i < n->nin; i++)
         RLX_TRY(rlx_lir_require_tile(m, n, "C5", &n->in[i]->type));
     const rlx_ir_block *body = n->blocks[0];
-    if (!body->last)
-        return RLX_OK;
     RLX_IR_REQUIRE(m, n, "C3", body->nargs >= 1 && rlx_lir_is_scalar(&body->args[0]->type, RLX_I64),
                    "the first block argument is not an i64 scalar");
     RLX_TRY(rlx_lir_require_types(m, n, "C3", "block arguments behind the index", body->nargs - 1,
                                   body->args + 1, n->nin - 2, n->in + 2));
     return rlx_lir_require_types(m, n, "C4", "yield", body->last->nin, body->last->in, n->nin - 2,
                                  n->in + 2);
+}
+
+/* The loop's results live where its carried arguments do (lir_eval_prepare.c). */
+rlx_status rlx_lir_for_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    const rlx_lir_code *body = i->code[0];
+    int64_t lo = rlx_lir_index(i->in[0]), hi = rlx_lir_index(i->in[1]);
+    int64_t step = rlx_ir_attr_int(i->node, RLX_ATTR_STEP, 1);
+    for (int k = 0; k < body->nyields; k++)
+        memcpy(body->args[1 + k]->data, i->in[2 + k]->data, i->in[2 + k]->bytes);
+    for (int64_t index = lo; index < hi; index += step) {
+        *(int64_t *)body->args[0]->data = index;
+        RLX_TRY(rlx_lir_eval_code(e, body));
+        for (int k = 0; k < body->nyields; k++) {
+            if (body->stage[k])
+                memcpy(body->stage[k], body->yields[k]->data, body->yields[k]->bytes);
+        }
+        for (int k = 0; k < body->nyields; k++) {
+            const void *from = body->stage[k] ? body->stage[k] : body->yields[k]->data;
+            if (from != body->args[1 + k]->data)
+                memcpy(body->args[1 + k]->data, from, body->yields[k]->bytes);
+        }
+    }
+    return RLX_OK;
 }

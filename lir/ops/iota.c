@@ -2,7 +2,7 @@
  *   out  the written tile type
  *   C1  the result is a tile.      C2  of integers, of rank 1 or more.
  *   C3  the last index fits the format. */
-#include "lir/ops/ops.h"
+#include "lir/lir_eval.h"
 
 rlx_status rlx_lir_iota_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
@@ -14,5 +14,14 @@ rlx_status rlx_lir_iota_verify(rlx_ir_module *m, const rlx_ir_node *n)
     int bits = info->block_bytes * 8 - (info->kind == RLX_KIND_INT);
     RLX_IR_REQUIRE(m, n, "C3", bits >= 31 || t->dim[t->rank - 1] <= (int64_t)1 << bits,
                    "index %lld does not fit %s", (long long)t->dim[t->rank - 1] - 1, info->name);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_iota_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    (void)e;
+    const rlx_lir_tile *r = i->out[0];
+    for (int32_t k = 0; k < r->elems; k++)
+        rlx_lir_scalar_store(r->format, r->data, k, (rlx_scalar){.i = k % r->dim[r->rank - 1]});
     return RLX_OK;
 }

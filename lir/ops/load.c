@@ -3,6 +3,8 @@
  *   out  the written tile: element j is buffer[index + j along axes], decoded; 0 beyond limits
  *   C1..C5  as lir/ops/access.c has them.
  *   C6  the tile's format is the buffer's, or f32 or f64 when the buffer holds floats. */
+#include <string.h>
+
 #include "lir/ops/access.h"
 
 rlx_status rlx_lir_load_verify(rlx_ir_module *m, const rlx_ir_node *n)
@@ -12,5 +14,27 @@ rlx_status rlx_lir_load_verify(rlx_ir_module *m, const rlx_ir_node *n)
     RLX_IR_REQUIRE(
         m, n, "C6", from == to || ((to == RLX_F32 || to == RLX_F64) && rlx_format_is_float(from)),
         "%s does not decode to %s", rlx_format_get(from)->name, rlx_format_get(to)->name);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_load_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    const rlx_lir_memory *b = i->memory;
+    const rlx_lir_tile *r = i->out[0];
+    rlx_lir_span s;
+    RLX_TRY(rlx_lir_access_span(e, i, r, &s));
+    if (!s.whole)
+        memset(r->data, 0, r->bytes); /* zero in every format */
+    size_t bytes = rlx_format_bytes(r->format, 1);
+    for (int64_t x = 0; x < s.count[0]; x++) {
+        for (int64_t y = 0; y < s.count[1] && s.count[2] > 0; y++) {
+            int64_t first = s.first + x * s.stride[0] + y * s.stride[1];
+            if (b->shadow)
+                RLX_TRY(rlx_lir_shadow_load(e, i, first, s.stride[2], s.count[2]));
+            rlx_lir_convert((uint8_t *)r->data + (size_t)((x * s.dim[1] + y) * s.dim[2]) * bytes,
+                            r->format, 1, b->data + (size_t)first * b->elem_bytes, b->format,
+                            s.stride[2], s.count[2]);
+        }
+    }
     return RLX_OK;
 }

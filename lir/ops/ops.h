@@ -5,8 +5,8 @@
 
 #include "lir/lir.h"
 
-/* Every op: its numbered constraints, which each file lists at its top. Nested blocks are checked
- * once they are filled: a node that was just built has empty ones. */
+/* Every op: its numbered constraints, which each file lists at its top. The core has checked
+ * counts, attributes, written types and, of ops with blocks, the blocks. */
 #define LIR_OP(NAME, mnemonic, inputs, outputs, blocks, traits, attrs, meaning) \
     rlx_status rlx_lir_##mnemonic##_verify(rlx_ir_module *m, const rlx_ir_node *n);
 #include "lir/lir_ops.def"
@@ -24,7 +24,7 @@ enum { RLX_LIR_MAX_TILE_RANK = 3, RLX_LIR_MAX_TILE_ELEMS = 1 << 20 };
 bool rlx_lir_is_scalar(const rlx_ir_type *t, rlx_format f);
 /* For messages: text in the module's arena. */
 const char *rlx_lir_type_text(rlx_ir_module *m, const rlx_ir_type *t);
-/* Constraint `id`: the type is a tile of rank 0 to 3 with constant dims >= 1 and a plain format. */
+/* Constraint `id`: the type is a tile, of at most RLX_LIR_MAX_TILE_ELEMS elements. */
 rlx_status rlx_lir_require_tile(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
                                 const rlx_ir_type *t);
 /* Constraint `id`: operand i is an i64 scalar. */

@@ -12,3 +12,24 @@ rlx_status rlx_lir_store_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    "%s does not round to %s", rlx_format_get(from)->name, rlx_format_get(to)->name);
     return RLX_OK;
 }
+
+rlx_status rlx_lir_store_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    const rlx_lir_memory *b = i->memory;
+    const rlx_lir_tile *t = i->in[1];
+    rlx_lir_span s;
+    RLX_TRY(rlx_lir_access_span(e, i, t, &s));
+    size_t bytes = rlx_format_bytes(t->format, 1);
+    for (int64_t x = 0; x < s.count[0]; x++) {
+        for (int64_t y = 0; y < s.count[1] && s.count[2] > 0; y++) {
+            int64_t first = s.first + x * s.stride[0] + y * s.stride[1];
+            if (b->shadow)
+                RLX_TRY(rlx_lir_shadow_store(e, i, first, s.stride[2], s.count[2]));
+            rlx_lir_convert(b->data + (size_t)first * b->elem_bytes, b->format, s.stride[2],
+                            (const uint8_t *)t->data +
+                                (size_t)((x * s.dim[1] + y) * s.dim[2]) * bytes,
+                            t->format, 1, s.count[2]);
+        }
+    }
+    return RLX_OK;
+}
