@@ -141,19 +141,23 @@ enum { RLX_LIR_ALIGN = 64 }; /* bytes: every offset in an arena is a multiple */
 typedef struct rlx_lir_plan_options {
     const int64_t *upper; /* symbol index -> the bucket's upper bound */
 } rlx_lir_plan_options;
-/* Gives every temp and call its offset, at the bucket's upper bounds, by best fit over lifetimes
- * (phases); options: rlx_lir_plan_options. Alignment 64 bytes. */
+/* Gives every temp and call its offset and bytes (in whole units of the alignment), at the bucket's
+ * upper bounds, by best fit over lifetimes (phases); options: rlx_lir_plan_options. */
 extern const rlx_pass rlx_lir_pass_plan_memory;
+/* Bytes of a planned function's frame, its callees' frames included. */
+int64_t rlx_lir_frame_bytes(const rlx_ir_func *f);
 
 typedef struct rlx_lir_plan_report {
-    int64_t arena_bytes; /* of the entry function, callees' frames included */
+    int64_t arena_bytes; /* the entry function's frame: callees' are in it, OUT buffers are not */
     int64_t lower_bound; /* most bytes live at once */
 } rlx_lir_plan_report;
 /* Re-simulates the tape: no two live buffers overlap, every frame holds its temps, everything read
- * was written. Independent of the planner's code. `entry` is the tape's main function. */
+ * was written, launches of one phase are independent. Independent of the planner's code. `entry` is
+ * the tape's main function. */
 rlx_status rlx_lir_check_plan(const rlx_ir_module *m, const char *entry, const int64_t *upper,
                               rlx_lir_plan_report *report);
-/* The arena map as text, one line per temp, with the lower bound. */
+/* The arena map as text: per function one line per temp, lowest first, with its offset, bytes and
+ * the steps in which it lives; the lower bound. Checks the plan first. */
 rlx_status rlx_lir_print_plan(const rlx_ir_module *m, const char *entry, const int64_t *upper,
                               rlx_text *out);
 
