@@ -1,0 +1,230 @@
+/* runtime/safetensors_write.c: writing tensors, so that the file is there whole or not at all.
+ *
+ * Tensors are laid out by falling element size, then by name: all are aligned, and equal contents
+ * give equal files whatever the order they came in.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/safetensors.h"
+
+enum { LENGTH_BYTES = 8 };
+
+static const rlx_safetensors_dtype *dtype_of(rlx_format f)
+{
+    for (const rlx_safetensors_dtype *d = rlx_safetensors_dtypes; d->name; d++)
+        if (d->format == f && f != RLX_FORMAT_NONE)
+            return d;
+    return NULL;
+}
+
+static int by_layout(const void *a, const void *b)
+{
+    const rlx_tensor *x = *(const rlx_tensor *const *)a, *y = *(const rlx_tensor *const *)b;
+    int bits_x = dtype_of(x->format)->bits, bits_y = dtype_of(y->format)->bits;
+    return bits_x != bits_y ? bits_y - bits_x : strcmp(x->name, y->name);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const rlx_tensor *const *)a)->name, (*(const rlx_tensor *const *)b)->name);
+}
+
+static rlx_status check_text(const char *s)
+{
+    for (size_t n = strlen(s); n > 0;) {
+        size_t len = rlx_safetensors_utf8(s, n);
+        if (len == 0)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "a name or value is not UTF-8: '%s'", s);
+        s += len;
+        n -= len;
+    }
+    return RLX_OK;
+}
+
+static rlx_status check_tensor(const rlx_tensor *t)
+{
+    if (!t->name || strcmp(t->name, "__metadata__") == 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a tensor named '%s'", t->name ? t->name : "(null)");
+    RLX_TRY(check_text(t->name));
+    const rlx_safetensors_dtype *dtype = dtype_of(t->format);
+    if (!dtype)
+        return RLX_FAIL(RLX_UNSUPPORTED, "the file format has no dtype for tensor '%s'", t->name);
+    if (t->rank < 0 || t->rank > RLX_PROGRAM_MAX_RANK)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "tensor '%s' has rank %d", t->name, t->rank);
+    int64_t bytes = dtype->bits / 8;
+    for (int d = 0; d < t->rank; d++)
+        if (t->dim[d] < 0 || __builtin_mul_overflow(bytes, t->dim[d], &bytes))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "tensor '%s' has an extent of %lld", t->name,
+                            (long long)t->dim[d]);
+    if ((size_t)bytes != t->bytes || (bytes && !t->data))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "tensor '%s' has %zu bytes, expected %lld", t->name,
+                        t->bytes, (long long)bytes);
+    return RLX_OK;
+}
+
+/* Sorted into the file's layout. */
+static rlx_status sort_tensors(const rlx_tensor *tensors, int n, const rlx_tensor **sorted)
+{
+    for (int i = 0; i < n; i++) {
+        RLX_TRY(check_tensor(&tensors[i]));
+        sorted[i] = &tensors[i];
+    }
+    qsort(sorted, (size_t)n, sizeof(*sorted), by_name);
+    for (int i = 1; i < n; i++)
+        if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "tensor '%s' is there twice", sorted[i]->name);
+    qsort(sorted, (size_t)n, sizeof(*sorted), by_layout);
+    return RLX_OK;
+}
+
+static void put_quoted(rlx_text *out, const char *s)
+{
+    rlx_text_put(out, "\"");
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\')
+            rlx_text_putf(out, "\\%c", *s);
+        else if ((unsigned char)*s < 0x20)
+            rlx_text_putf(out, "\\u%04x", (unsigned char)*s);
+        else
+            rlx_text_put_bytes(out, s, 1);
+    }
+    rlx_text_put(out, "\"");
+}
+
+static rlx_status put_metadata(rlx_text *out, const char *const *metadata)
+{
+    rlx_text_put(out, "\"__metadata__\":{");
+    for (int i = 0; metadata[i]; i += 2) {
+        if (!metadata[i + 1])
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "metadata '%s' has no value", metadata[i]);
+        RLX_TRY(check_text(metadata[i]));
+        RLX_TRY(check_text(metadata[i + 1]));
+        if (i)
+            rlx_text_put(out, ",");
+        put_quoted(out, metadata[i]);
+        rlx_text_put(out, ":");
+        put_quoted(out, metadata[i + 1]);
+    }
+    rlx_text_put(out, "}");
+    return RLX_OK;
+}
+
+/* Length and JSON, padded so that the data is aligned to 8. */
+static rlx_status make_header(const rlx_tensor *const *tensors, int n, const char *const *metadata,
+                              rlx_text *out)
+{
+    static const char length[LENGTH_BYTES];
+    rlx_text_put_bytes(out, length, LENGTH_BYTES);
+    rlx_text_put(out, "{");
+    if (metadata)
+        RLX_TRY(put_metadata(out, metadata));
+    size_t at = 0;
+    for (int i = 0; i < n; i++) {
+        const rlx_tensor *t = tensors[i];
+        if (i || metadata)
+            rlx_text_put(out, ",");
+        put_quoted(out, t->name);
+        rlx_text_putf(out, ":{\"dtype\":\"%s\",\"shape\":[", dtype_of(t->format)->name);
+        for (int d = 0; d < t->rank; d++)
+            rlx_text_putf(out, "%s%lld", d ? "," : "", (long long)t->dim[d]);
+        rlx_text_putf(out, "],\"data_offsets\":[%zu,%zu]}", at, at + t->bytes);
+        at += t->bytes;
+    }
+    rlx_text_put(out, "}");
+    while (out->len % LENGTH_BYTES && !out->oom)
+        rlx_text_put(out, " ");
+    if (out->oom)
+        return RLX_OOM();
+    for (int i = 0; i < LENGTH_BYTES; i++)
+        out->data[i] = (char)((uint64_t)(out->len - LENGTH_BYTES) >> (8 * i));
+    return RLX_OK;
+}
+
+/* ---- files ------------------------------------------------------------------------------------
+ */
+
+static rlx_status write_all(int fd, const void *data, size_t n)
+{
+    for (const char *p = data; n > 0;) {
+        ssize_t done = write(fd, p, n < (1 << 30) ? n : (1 << 30));
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+        p += done;
+        n -= (size_t)done;
+    }
+    return RLX_OK;
+}
+
+static rlx_status write_contents(int fd, const rlx_text *header, const rlx_tensor *const *tensors,
+                                 int n)
+{
+    RLX_TRY(write_all(fd, header->data, header->len));
+    for (int i = 0; i < n; i++)
+        RLX_TRY(write_all(fd, tensors[i]->data, tensors[i]->bytes));
+    if (fsync(fd) != 0)
+        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    return RLX_OK;
+}
+
+/* After a rename, the name itself is only on disk when the directory is. */
+static void sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd); /* file systems without it have nothing to sync */
+        close(fd);
+    }
+    free(dir);
+}
+
+static rlx_status write_file(const char *path, const rlx_text *header,
+                             const rlx_tensor *const *tensors, int n)
+{
+    static _Atomic int serial;
+    rlx_text temporary = {0};
+    rlx_text_putf(&temporary, "%s.%ld.%d.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1));
+    if (temporary.oom)
+        return RLX_OOM();
+    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    rlx_status st =
+        fd < 0 ? RLX_FAIL(RLX_IO, "%s", strerror(errno)) : write_contents(fd, header, tensors, n);
+    if (fd >= 0) {
+        if (close(fd) != 0 && !st)
+            st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
+        if (!st && rename(temporary.data, path) != 0)
+            st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
+        if (st)
+            unlink(temporary.data);
+        else
+            sync_directory(path);
+    }
+    rlx_text_deinit(&temporary);
+    return st;
+}
+
+rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
+                                 const char *const *metadata)
+{
+    const rlx_tensor **sorted = calloc((size_t)n + 1, sizeof(*sorted));
+    if (!sorted)
+        return RLX_OOM();
+    rlx_text header = {0};
+    rlx_status st = sort_tensors(tensors, n, sorted);
+    if (!st)
+        st = make_header(sorted, n, metadata, &header);
+    if (!st)
+        st = write_file(path, &header, sorted, n);
+    rlx_text_deinit(&header);
+    free(sorted);
+    return rlx_status_note(st, __FILE__, __LINE__, "writing '%s'", path);
+}
