@@ -1,1 +1,136 @@
+/* mir/mir.c: the level: its table of ops, made from mir_ops.def, and its rules about functions. */
 #include "mir/mir.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "mir/ops/ops.h"
+
+/* Operands and attributes give the type of most results. These ops have it written instead: */
+#define INFER_const NULL
+#define INFER_cast NULL
+#define INFER_broadcast NULL
+#define INFER_reshape NULL
+#define INFER_call NULL
+#define INFER_region NULL
+/* ... and these have no results: */
+#define INFER_return NULL
+#define INFER_yield NULL
+
+#define INFER_map rlx_mir_map_infer
+#define INFER_reduce rlx_mir_reduce_infer
+#define INFER_contract rlx_mir_contract_infer
+#define INFER_gather rlx_mir_gather_infer
+#define INFER_transpose rlx_mir_transpose_infer
+#define INFER_slice rlx_mir_slice_infer
+#define INFER_concat rlx_mir_concat_infer
+#define INFER_page_write rlx_mir_page_write_infer
+#define INFER_attention rlx_mir_attention_infer
+
+static const rlx_ir_opinfo op_table[RLX_MIR_OP_COUNT] = {
+#define MIR_OP(NAME, text, nin, nout, nblk, flags, keys, what) \
+    [RLX_MIR_##NAME] = {.mnemonic = #text,                     \
+                        .inputs = nin,                         \
+                        .outputs = nout,                       \
+                        .nblocks = nblk,                       \
+                        .traits = flags,                       \
+                        .attrs = keys,                         \
+                        .meaning = what,                       \
+                        .infer = INFER_##text,                 \
+                        .verify = rlx_mir_##text##_verify},
+#include "mir/mir_ops.def"
+#undef MIR_OP
+};
+
+/* ---- rules about functions ------------------------------------------------------------------- */
+
+/* Where a pool comes from: the STATE argument behind it, or NULL. Follows writes and regions. */
+static const rlx_ir_value *pool_origin(const rlx_ir_value *v)
+{
+    for (;;) {
+        const rlx_ir_node *n = v->def;
+        if (!n) {
+            const rlx_ir_node *region = v->block->parent;
+            if (!region)
+                return v;
+            v = region->in[v->index];
+        } else if (n->op == RLX_MIR_PAGE_WRITE) {
+            v = n->in[0];
+        } else if (n->op == RLX_MIR_REGION && n->blocks[0]->last) {
+            v = n->blocks[0]->last->in[v->index];
+        } else {
+            return NULL;
+        }
+    }
+}
+
+typedef struct walk_cx {
+    rlx_ir_module *module;
+    const rlx_ir_func *func;
+} walk_cx;
+
+/* F1: a pool that is written is session state, and nobody else uses the pool from before the write.
+ */
+static rlx_status verify_write(walk_cx *cx, rlx_ir_node *n)
+{
+    const rlx_ir_value *origin = pool_origin(n->in[0]);
+    bool state = origin && cx->func->arg_info[origin->index].role == RLX_ROLE_STATE;
+    RLX_IR_REQUIRE(cx->module, n, "F1", state, "the pool that is written is not a state of @%s",
+                   cx->func->name);
+    const rlx_ir_value *v = n->in[0];
+    for (;;) {
+        const rlx_ir_block *scope = v->def ? v->def->parent : v->block;
+        int uses = rlx_ir_count_uses(scope, v);
+        RLX_IR_REQUIRE(cx->module, n, "F1", uses == 1,
+                       "the pool from before the write has %d further users", uses - 1);
+        if (v->def || !v->block->parent)
+            return RLX_OK;
+        v = v->block->parent->in[v->index]; /* a region's argument: the operand behind it */
+    }
+}
+
+static rlx_status verify_node(void *user, rlx_ir_node *n)
+{
+    walk_cx *cx = user;
+    if (n->op == RLX_MIR_CALL)
+        return rlx_mir_call_check(cx->module, cx->func, n);
+    if (n->op == RLX_MIR_PAGE_WRITE)
+        return verify_write(cx, n);
+    return RLX_OK;
+}
+
+static rlx_status verify_func(rlx_ir_module *m, const rlx_ir_func *f)
+{
+    walk_cx cx = {m, f};
+    return rlx_ir_walk(f->body, verify_node, &cx);
+}
+
+const rlx_ir_level rlx_mir_level = {
+    .name = "mir",
+    .ops = op_table,
+    .nops = RLX_MIR_OP_COUNT,
+    .op_return = RLX_MIR_RETURN,
+    .op_yield = RLX_MIR_YIELD,
+    .verify_func = verify_func,
+};
+
+/* ---- what the files of mir/ops share --------------------------------------------------------- */
+
+const char *rlx_mir_dim_str(const rlx_ir_module *m, rlx_dim d, rlx_mir_dim_text *buffer)
+{
+    rlx_text t = {0};
+    rlx_dim_print(m->dims, d, &t);
+    snprintf(buffer->text, sizeof buffer->text, "%s", t.data ? t.data : "?");
+    rlx_text_deinit(&t);
+    return buffer->text;
+}
+
+bool rlx_mir_is(const rlx_ir_value *v, rlx_format f, int rank)
+{
+    return v->type.kind == RLX_TYPE_TENSOR && v->type.format == f && v->type.rank == rank;
+}
+
+bool rlx_mir_is_power_of_two(int64_t v)
+{
+    return v > 0 && (v & (v - 1)) == 0;
+}

@@ -1,0 +1,51 @@
+/* mir/ops/cast.c: another format
+ *   in   x, any shape                              out  the same shape in the written format
+ *   C1   shapes are equal.
+ *   C2   from a float, an integer or bool to a float (nearest, ties to even), or from an integer or
+ *        bool to an integer (wraps); a float never becomes an integer, nothing becomes bool. */
+#include "mir/ops/ops.h"
+
+rlx_status rlx_mir_cast_verify(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    const rlx_ir_type *x = &n->in[0]->type, *y = &n->out[0]->type;
+    RLX_IR_REQUIRE(m, n, "C1", rlx_ir_shape_equal(x, y), "changes the shape");
+    bool ok = rlx_format_is_float(y->format) ||
+              (rlx_format_is_int(y->format) && !rlx_format_is_float(x->format));
+    RLX_IR_REQUIRE(m, n, "C2", ok && rlx_format_get(x->format)->kind != RLX_KIND_BLOCK,
+                   "from %s to %s", rlx_format_get(x->format)->name,
+                   rlx_format_get(y->format)->name);
+    return RLX_OK;
+}
+
+RLX_MIR_WIDE static void bf16_to_f32(float *y, const uint16_t *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        union {
+            uint32_t u;
+            float f;
+        } bits = {.u = (uint32_t)x[i] << 16};
+        y[i] = bits.f;
+    }
+}
+
+rlx_status rlx_mir_cast_eval(rlx_mir_frame *f, const rlx_ir_node *n)
+{
+    const rlx_eval_tensor *x = rlx_mir_tensor(n->in[0]);
+    if (x->format == n->out[0]->type.format)
+        return rlx_mir_frame_alias(f, n->out[0], x);
+    rlx_eval_tensor *y;
+    RLX_TRY(rlx_mir_frame_make(f, n->out[0], &y));
+    int64_t count = rlx_mir_elems(y);
+    if (x->format == RLX_BF16 && y->format == RLX_F32) {
+        bf16_to_f32(y->data, x->data, count);
+        return RLX_OK;
+    }
+    bool from_float = rlx_format_is_float(x->format), to_float = rlx_format_is_float(y->format);
+    for (int64_t i = 0; i < count; i++) {
+        rlx_scalar v = rlx_mir_load(x->format, x->data, i);
+        if (to_float && !from_float) /* rounded once: to float at once, not by way of double */
+            v.f = y->format == RLX_F32 ? (double)(float)v.i : (double)v.i;
+        rlx_mir_store(y->format, y->data, i, v);
+    }
+    return RLX_OK;
+}

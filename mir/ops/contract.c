@@ -1,0 +1,91 @@
+/* mir/ops/contract.c: a matrix product against rows of weights
+ *   in   a f32[..,K];  b f32[N,K]        out  y f32[..,N], y[..,n] = sum_k a[..,k] * b[n,k]
+ *   Term k is added by fma to partial k mod lanes, ascending k in each; partials start at 0 and
+ *   are combined by halves as in reduce.
+ *   C1   a has rank 1 or more, b rank 2.
+ *   C2   the contracted extents agree.
+ *   C3   a and b are f32 (other formats are cast where they are used).
+ *   C4   lanes is a power of two, at most 64. */
+#include <math.h>
+
+#include "mir/ops/ops.h"
+
+rlx_status rlx_mir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
+{
+    const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
+    RLX_IR_REQUIRE(m, n, "C1", a->rank >= 1 && b->rank == 2, "ranks %d and %d", a->rank, b->rank);
+    results[0] = *a;
+    results[0].format = RLX_F32;
+    results[0].dim[a->rank - 1] = b->dim[0];
+    return RLX_OK;
+}
+
+rlx_status rlx_mir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
+    RLX_IR_REQUIRE(m, n, "C2", a->dim[a->rank - 1] == b->dim[1], "contracts %s with %s",
+                   RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, b->dim[1]));
+    RLX_IR_REQUIRE(m, n, "C3", a->format == RLX_F32 && b->format == RLX_F32, "of %s and %s",
+                   rlx_format_get(a->format)->name, rlx_format_get(b->format)->name);
+    int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
+    RLX_IR_REQUIRE(m, n, "C4", rlx_mir_is_power_of_two(lanes) && lanes <= RLX_MIR_MAX_LANES,
+                   "lanes=%lld is not a power of two up to %d", (long long)lanes,
+                   RLX_MIR_MAX_LANES);
+    return RLX_OK;
+}
+
+typedef struct matmul {
+    const float *a, *b;
+    float *y;
+    int64_t rows, n, k, lanes;
+} matmul;
+
+/* The common case, with a constant trip count for the compiler's sake. */
+RLX_MIR_WIDE static void contract_16(const matmul *c)
+{
+    int64_t k = c->k, whole = k - k % 16;
+    for (int64_t r = 0; r < c->rows; r++)
+        for (int64_t n = 0; n < c->n; n++) {
+            const float *a = c->a + r * k, *b = c->b + n * k;
+            float p[16] = {0};
+            for (int64_t i = 0; i < whole; i += 16)
+                for (int l = 0; l < 16; l++)
+                    p[l] = fmaf(a[i + l], b[i + l], p[l]);
+            for (int64_t i = whole; i < k; i++)
+                p[i - whole] = fmaf(a[i], b[i], p[i - whole]);
+            c->y[r * c->n + n] = rlx_mir_halves_add(p, 16);
+        }
+}
+
+RLX_MIR_WIDE static void contract_any(const matmul *c)
+{
+    for (int64_t r = 0; r < c->rows; r++)
+        for (int64_t n = 0; n < c->n; n++) {
+            const float *a = c->a + r * c->k, *b = c->b + n * c->k;
+            float p[RLX_MIR_MAX_LANES] = {0};
+            for (int64_t i = 0; i < c->k; i++)
+                p[i % c->lanes] = fmaf(a[i], b[i], p[i % c->lanes]);
+            c->y[r * c->n + n] = rlx_mir_halves_add(p, c->lanes);
+        }
+}
+
+rlx_status rlx_mir_contract_eval(rlx_mir_frame *f, const rlx_ir_node *n)
+{
+    const rlx_eval_tensor *a = rlx_mir_tensor(n->in[0]), *b = rlx_mir_tensor(n->in[1]);
+    rlx_eval_tensor *y;
+    RLX_TRY(rlx_mir_frame_make(f, n->out[0], &y));
+    matmul c = {.a = a->data,
+                .b = b->data,
+                .y = y->data,
+                .rows = 1,
+                .n = b->dim[0],
+                .k = b->dim[1],
+                .lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0)};
+    for (int i = 0; i < a->rank - 1; i++)
+        c.rows *= a->dim[i];
+    if (c.lanes == 16)
+        contract_16(&c);
+    else
+        contract_any(&c);
+    return RLX_OK;
+}

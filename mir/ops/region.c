@@ -1,0 +1,85 @@
+/* mir/ops/region.c: what is computed together, in one kernel or a few
+ *   in   anything                                  out  the yield's operands
+ *   The block's arguments are the operands; it sees nothing else. Pure unless it holds page_write.
+ *   C1   root is contract, attention, reduce or map.
+ *   C2   the block's arguments are the operands in number and type.
+ *   C3   the yield's operands are the results in number and type.
+ *   C4   a contract region holds contracts and no attention; an attention region one attention,
+ *        no contract and no reduce; a reduce region holds reduces and no contract or attention;
+ *        a map region holds none of the three.
+ *   C5   holds no region and no call.
+ *   C2 to C5 are checked once the block is filled. */
+#include <string.h>
+
+#include "mir/ops/ops.h"
+
+typedef struct census {
+    int contracts, attentions, reduces, nested;
+} census;
+
+static census count_ops(const rlx_ir_block *b)
+{
+    census c = {0};
+    for (const rlx_ir_node *n = b->first; n; n = n->next) {
+        c.contracts += n->op == RLX_MIR_CONTRACT;
+        c.attentions += n->op == RLX_MIR_ATTENTION;
+        c.reduces += n->op == RLX_MIR_REDUCE;
+        c.nested += n->op == RLX_MIR_REGION || n->op == RLX_MIR_CALL;
+    }
+    return c;
+}
+
+static bool fits_root(const char *root, const census *c)
+{
+    if (strcmp(root, "contract") == 0)
+        return c->contracts > 0 && c->attentions == 0;
+    if (strcmp(root, "attention") == 0)
+        return c->attentions == 1 && c->contracts == 0 && c->reduces == 0;
+    if (strcmp(root, "reduce") == 0)
+        return c->reduces > 0 && c->contracts == 0 && c->attentions == 0;
+    return c->contracts == 0 && c->attentions == 0 && c->reduces == 0;
+}
+
+static bool is_root(const char *root)
+{
+    return strcmp(root, "contract") == 0 || strcmp(root, "attention") == 0 ||
+           strcmp(root, "reduce") == 0 || strcmp(root, "map") == 0;
+}
+
+rlx_status rlx_mir_region_verify(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    const char *root = rlx_ir_attr_text(n, RLX_ATTR_ROOT, "");
+    RLX_IR_REQUIRE(m, n, "C1", is_root(root), "root \"%s\"", root);
+    const rlx_ir_block *b = n->blocks[0];
+    if (!b->last)
+        return RLX_OK; /* still being built; a block that stays empty lacks its terminator */
+    RLX_IR_REQUIRE(m, n, "C2", b->nargs == n->nin, "%d operands for %d arguments", n->nin,
+                   b->nargs);
+    for (int i = 0; i < n->nin; i++)
+        RLX_IR_REQUIRE(m, n, "C2", rlx_ir_type_equal(&n->in[i]->type, &b->args[i]->type),
+                       "operand %d has another type than its argument", i);
+    if (b->last->op != RLX_MIR_YIELD)
+        return RLX_OK; /* as above */
+    RLX_IR_REQUIRE(m, n, "C3", b->last->nin == n->nout, "yields %d values for %d results",
+                   b->last->nin, n->nout);
+    for (int i = 0; i < n->nout; i++)
+        RLX_IR_REQUIRE(m, n, "C3", rlx_ir_type_equal(&b->last->in[i]->type, &n->out[i]->type),
+                       "yields another type than result %d", i);
+    census c = count_ops(b);
+    RLX_IR_REQUIRE(m, n, "C5", c.nested == 0, "holds a region or call");
+    RLX_IR_REQUIRE(m, n, "C4", fits_root(root, &c),
+                   "%d contracts, %d attentions, %d reduces in root \"%s\"", c.contracts,
+                   c.attentions, c.reduces, root);
+    return RLX_OK;
+}
+
+rlx_status rlx_mir_region_eval(rlx_mir_frame *f, const rlx_ir_node *n)
+{
+    const rlx_ir_block *b = n->blocks[0];
+    for (int i = 0; i < n->nin; i++)
+        b->args[i]->scratch = rlx_mir_tensor(n->in[i]);
+    RLX_TRY(rlx_mir_eval_block(f, b));
+    for (int i = 0; i < n->nout; i++)
+        n->out[i]->scratch = rlx_mir_tensor(b->last->in[i]);
+    return RLX_OK;
+}
