@@ -66,6 +66,11 @@ typedef struct rlx_eval_env {
 rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eval_env *env,
                         rlx_eval_tensor *out, int nout);
 
+/* For rlx_pass_options.compare: evaluates the functions that nobody calls on made-up tensors (every
+ * symbol 3, integers 0 or 1) in both modules; results and states must agree in every bit. `user` is
+ * not read. */
+rlx_status rlx_mir_compare(void *user, rlx_ir_module *before, rlx_ir_module *after);
+
 /* ---- fusion ---------------------------------------------------------------------------------------- */
 
 extern const rlx_pass rlx_mir_pass_fold_views;    /* reshape of reshape, cast of cast, identity */

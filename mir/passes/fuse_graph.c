@@ -1,0 +1,320 @@
+/* mir/passes/fuse_graph.c: a function's body as fuse_regions sees it. */
+#include <string.h>
+
+#include "mir/passes/fuse.h"
+
+bool rlx_fuse_is_view(const rlx_fuse_graph *g, const rlx_fuse_node *n)
+{
+    return rlx_ir_info(g->module, n->ir)->traits & RLX_VIEW;
+}
+
+/* ---- groups ------------------------------------------------------------------------------------
+ */
+
+rlx_status rlx_fuse_group_add(rlx_fuse_graph *g, rlx_fuse_node *node, const char *root, int *group)
+{
+    rlx_fuse_group *made = &g->groups[g->ngroups];
+    made->root = root;
+    made->nodes = RLX_NEW_ARRAY(g->arena, int, g->nnodes);
+    if (!made->nodes)
+        return RLX_OOM();
+    made->prologue = node->prologue;
+    *group = g->ngroups++;
+    rlx_fuse_group_set(g, node, *group);
+    return RLX_OK;
+}
+
+void rlx_fuse_group_set(rlx_fuse_graph *g, rlx_fuse_node *node, int group)
+{
+    if (node->group >= 0) {
+        rlx_fuse_group *old = &g->groups[node->group];
+        int kept = 0;
+        for (int i = 0; i < old->nnodes; i++)
+            if (old->nodes[i] != node->index)
+                old->nodes[kept++] = old->nodes[i];
+        old->nnodes = kept;
+    }
+    node->group = group;
+    if (group < 0)
+        return;
+    rlx_fuse_group *now = &g->groups[group];
+    int at = now->nnodes++;
+    for (; at > 0 && now->nodes[at - 1] > node->index; at--)
+        now->nodes[at] = now->nodes[at - 1];
+    now->nodes[at] = node->index;
+}
+
+/* Puts what `n` depends on upon the stack, unless it was there before. */
+static int push_deps(const rlx_fuse_graph *g, const rlx_fuse_node *n, int depth)
+{
+    for (int i = 0; i < n->ndeps; i++)
+        if (!g->seen[n->deps[i]]) {
+            g->seen[n->deps[i]] = true;
+            g->stack[depth++] = n->deps[i];
+        }
+    return depth;
+}
+
+bool rlx_fuse_reaches(const rlx_fuse_graph *g, const rlx_fuse_node *node, int group)
+{
+    memset(g->seen, 0, sizeof(bool) * (size_t)g->nnodes);
+    int depth = 0;
+    g->seen[node->index] = true;
+    g->stack[depth++] = node->index;
+    while (depth > 0) {
+        const rlx_fuse_node *n = &g->nodes[g->stack[--depth]];
+        if (n->group == group)
+            return true;
+        if (n->group < 0) {
+            depth = push_deps(g, n, depth);
+            continue;
+        }
+        const rlx_fuse_group *all = &g->groups[n->group];
+        for (int i = 0; i < all->nnodes; i++) {
+            g->seen[all->nodes[i]] = true;
+            depth = push_deps(g, &g->nodes[all->nodes[i]], depth);
+        }
+    }
+    return false;
+}
+
+/* ---- prologues ----------------------------------------------------------------------------------
+ * A row normalisation, backwards from the contract's `a`:
+ *
+ *        x ----------------------+
+ *        |                       |           x is the cut: where the way to the reduce and the way
+ *   maps, reduce, maps, broadcast |          around it part. All below it is the prologue.
+ *        +---------- maps -------+--> a
+ */
+
+/* Values reached backwards from one, through what a prologue may hold. */
+typedef struct reach {
+    const rlx_fuse_graph *g;
+    const rlx_ir_node *stop;         /* not entered: the reduce; or NULL */
+    const struct reach *cut1, *cut2; /* values in both are not entered; or NULL */
+    bool *node;                      /* nodes entered */
+    int nvalues;
+    const rlx_ir_value **values; /* everything touched */
+} reach;
+
+static bool touched(const reach *r, const rlx_ir_value *v)
+{
+    for (int i = 0; i < r->nvalues; i++)
+        if (r->values[i] == v)
+            return true;
+    return false;
+}
+
+static bool enters(const reach *r, const rlx_ir_value *v)
+{
+    const rlx_fuse_node *d = rlx_fuse_def(v);
+    if (!d || d->leaf || d->ir == r->stop)
+        return false;
+    if (r->cut1 && touched(r->cut1, v) && touched(r->cut2, v))
+        return false;
+    return d->ir->op == RLX_MIR_MAP || d->ir->op == RLX_MIR_CAST ||
+           d->ir->op == RLX_MIR_BROADCAST || d->ir->op == RLX_MIR_REDUCE;
+}
+
+static void reach_from(reach *r, const rlx_ir_value *v)
+{
+    const rlx_fuse_node *d = rlx_fuse_def(v);
+    if (touched(r, v) || (d && d->leaf)) /* leaves come along everywhere and mean nothing */
+        return;
+    r->values[r->nvalues++] = v;
+    if (!enters(r, v))
+        return;
+    r->node[d->index] = true;
+    for (int i = 0; i < d->ir->nin; i++)
+        reach_from(r, d->ir->in[i]);
+}
+
+static bool reach_init(reach *r, const rlx_fuse_graph *g)
+{
+    int values = g->nnodes + g->func->body->nargs;
+    for (int i = 0; i < g->nnodes; i++)
+        values += g->nodes[i].ir->nout;
+    r->g = g;
+    r->node = RLX_NEW_ARRAY(g->arena, bool, g->nnodes);
+    r->values = RLX_NEW_ARRAY(g->arena, const rlx_ir_value *, values);
+    return r->node && r->values;
+}
+
+/* The last reduce among the nodes entered. */
+static const rlx_ir_node *last_reduce(const reach *r)
+{
+    for (int i = r->g->nnodes - 1; i >= 0; i--)
+        if (r->node[i] && r->g->nodes[i].ir->op == RLX_MIR_REDUCE)
+            return r->g->nodes[i].ir;
+    return NULL;
+}
+
+bool rlx_fuse_find_prologue(const rlx_fuse_graph *g, const rlx_ir_value *a, bool *mark)
+{
+    reach all = {0}, around = {0}, before = {0}, tail = {0}, head = {0};
+    if (!reach_init(&all, g) || !reach_init(&around, g) || !reach_init(&before, g) ||
+        !reach_init(&tail, g) || !reach_init(&head, g))
+        return false; /* without memory nothing fuses; building the regions will say so */
+    reach_from(&all, a);
+    const rlx_ir_node *reduce = last_reduce(&all);
+    if (!reduce || !rlx_ir_shape_equal(&reduce->in[0]->type, &a->type))
+        return false;
+    around.stop = reduce;
+    reach_from(&around, a);
+    reach_from(&before, reduce->in[0]);
+    bool cut = false;
+    for (int i = 0; i < around.nvalues; i++)
+        cut = cut || touched(&before, around.values[i]);
+    if (!cut)
+        return false;
+    tail.stop = reduce;
+    tail.cut1 = head.cut1 = &around;
+    tail.cut2 = head.cut2 = &before;
+    reach_from(&tail, a);
+    reach_from(&head, reduce->in[0]);
+    if (last_reduce(&tail) || last_reduce(&head))
+        return false; /* normalised twice: the lowering of a prologue makes one pass over a row */
+    for (int i = 0; i < g->nnodes; i++)
+        mark[i] = tail.node[i] || head.node[i] || g->nodes[i].ir == reduce;
+    return true;
+}
+
+/* ---- building -----------------------------------------------------------------------------------
+ */
+
+static bool is_leaf(const rlx_fuse_graph *g, const rlx_fuse_node *n)
+{
+    if (n->ir->op == RLX_MIR_CONST)
+        return true;
+    if (n->ir->op != RLX_MIR_CAST && !rlx_fuse_is_view(g, n))
+        return false;
+    const rlx_fuse_node *d = rlx_fuse_def(n->ir->in[0]);
+    return !d || d->leaf;
+}
+
+static void add_dep(rlx_fuse_node *n, const rlx_ir_value *v)
+{
+    const rlx_fuse_node *d = rlx_fuse_def(v);
+    if (d && !d->leaf)
+        n->deps[n->ndeps++] = d->index;
+}
+
+/* What the nodes of a prologue take from outside of it becomes a dependency of the contract. */
+static void add_prologue_deps(const rlx_fuse_graph *g, rlx_fuse_node *n)
+{
+    for (int i = 0; i < g->nnodes; i++) {
+        if (!n->prologue[i])
+            continue;
+        const rlx_ir_node *p = g->nodes[i].ir;
+        for (int k = 0; k < p->nin; k++) {
+            const rlx_fuse_node *d = rlx_fuse_def(p->in[k]);
+            if (d && !n->prologue[d->index])
+                add_dep(n, p->in[k]);
+        }
+    }
+}
+
+/* Contracts of one `a` share the marks of its prologue, so that grouping them compares pointers. */
+static rlx_status find_prologue_of(rlx_fuse_graph *g, rlx_fuse_node *n)
+{
+    for (int i = 0; i < n->index; i++) {
+        const rlx_fuse_node *other = &g->nodes[i];
+        if (other->ir->op == RLX_MIR_CONTRACT && other->ir->in[0] == n->ir->in[0]) {
+            n->prologue = other->prologue;
+            return RLX_OK;
+        }
+    }
+    bool *mark = RLX_NEW_ARRAY(g->arena, bool, g->nnodes);
+    if (!mark)
+        return RLX_OOM();
+    if (rlx_fuse_find_prologue(g, n->ir->in[0], mark))
+        n->prologue = mark;
+    return RLX_OK;
+}
+
+static rlx_status find_deps(rlx_fuse_graph *g, rlx_fuse_node *n, int last_opaque)
+{
+    int most = n->ir->nin + 1;
+    if (n->ir->op == RLX_MIR_CONTRACT) {
+        RLX_TRY(find_prologue_of(g, n));
+        for (int i = 0; n->prologue && i < g->nnodes; i++)
+            most += n->prologue[i] ? g->nodes[i].ir->nin : 0;
+    }
+    n->deps = RLX_NEW_ARRAY(g->arena, int, most);
+    if (!n->deps)
+        return RLX_OOM();
+    for (int i = n->prologue ? 1 : 0; i < n->ir->nin; i++)
+        add_dep(n, n->ir->in[i]);
+    if (n->prologue)
+        add_prologue_deps(g, n);
+    if (n->opaque && last_opaque >= 0) /* calls have effects: they keep their order */
+        n->deps[n->ndeps++] = last_opaque;
+    return RLX_OK;
+}
+
+/* Backwards: what has an effect lives, and whatever a living node depends on. */
+static void find_live(rlx_fuse_graph *g)
+{
+    for (int i = g->nnodes - 1; i >= 0; i--) {
+        rlx_fuse_node *n = &g->nodes[i];
+        n->live = n->live || n->opaque || n->ir->op == RLX_MIR_PAGE_WRITE;
+        for (int k = 0; n->live && k < n->ndeps; k++)
+            g->nodes[n->deps[k]].live = true;
+    }
+}
+
+static rlx_status find_users(rlx_fuse_graph *g)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < g->nnodes; i++) {
+            rlx_fuse_node *n = &g->nodes[i];
+            for (int k = 0; n->live && k < n->ndeps; k++) {
+                rlx_fuse_node *d = &g->nodes[n->deps[k]];
+                if (pass == 1)
+                    d->users[d->nusers] = i;
+                d->nusers++;
+            }
+        }
+        for (int i = 0; pass == 0 && i < g->nnodes; i++) {
+            rlx_fuse_node *n = &g->nodes[i];
+            n->users = RLX_NEW_ARRAY(g->arena, int, n->nusers + 1);
+            if (!n->users)
+                return RLX_OOM();
+            n->nusers = 0;
+        }
+    }
+    return RLX_OK;
+}
+
+rlx_status rlx_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena *arena,
+                                rlx_fuse_graph *g)
+{
+    *g = (rlx_fuse_graph){.module = m, .func = f, .arena = arena};
+    for (const rlx_ir_node *n = f->body->first; n; n = n->next)
+        g->nnodes++;
+    g->nodes = RLX_NEW_ARRAY(arena, rlx_fuse_node, g->nnodes);
+    g->groups = RLX_NEW_ARRAY(arena, rlx_fuse_group, g->nnodes);
+    g->seen = RLX_NEW_ARRAY(arena, bool, g->nnodes);
+    g->stack = RLX_NEW_ARRAY(arena, int, g->nnodes);
+    if (!g->nodes || !g->groups || !g->seen || !g->stack)
+        return RLX_OOM();
+    int index = 0, last_opaque = -1;
+    for (rlx_ir_node *ir = f->body->first; ir; ir = ir->next, index++) {
+        rlx_fuse_node *n = &g->nodes[index];
+        *n = (rlx_fuse_node){.ir = ir, .index = index, .group = -1};
+        n->opaque = ir->op == RLX_MIR_RETURN || ir->op == RLX_MIR_CALL || ir->op == RLX_MIR_REGION;
+        for (int i = 0; i < ir->nout; i++)
+            ir->out[i]->scratch = n;
+        n->leaf = is_leaf(g, n);
+    }
+    for (int i = 0; i < g->nnodes; i++) {
+        int group;
+        RLX_TRY(find_deps(g, &g->nodes[i], last_opaque));
+        if (!g->nodes[i].opaque)
+            continue;
+        last_opaque = i;
+        RLX_TRY(rlx_fuse_group_add(g, &g->nodes[i], NULL, &group));
+    }
+    find_live(g);
+    return find_users(g);
+}
