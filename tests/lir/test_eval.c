@@ -1,0 +1,346 @@
+/* Every kernel op against values worked out by hand. */
+#include <math.h>
+
+#include "tests/lir/kernel.h"
+
+/* A kernel of one instance: `body` between the lines that every test needs. */
+#define ONE(args, body)                 \
+    "kernel @k(" args ") {\n"           \
+    "  %one = const {ivalue=1} : i64\n" \
+    "  grid %one (%g: i64) {\n" body "    yield\n  }\n  return\n}\n"
+#define ZERO "    %z = const {ivalue=0} : i64\n"
+
+START_TEST(loads_and_stores_along_axes)
+{
+    float x[2][3] = {{1, 2, 3}, {4, 5, 6}}, y[3][2] = {{0}};
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y)};
+    /* row 1 of x, into column 0 of y */
+    assert_ok(test_kernel(ONE("%x: global f32[2,3], %y: global f32[3,2]",
+                              ZERO "    %i = const {ivalue=1} : i64\n"
+                                   "    %t = load %x, %i, %z {axes=[1]} : f32<3>\n"
+                                   "    store %y, %t, %z, %z {axes=[0]}\n"),
+                          b, 2));
+    ck_assert(y[0][0] == 4 && y[1][0] == 5 && y[2][0] == 6 && y[0][1] == 0);
+}
+END_TEST
+
+START_TEST(limits_read_zero_and_store_nothing)
+{
+    float x[5] = {1, 2, 3, 4, 5}, y[8] = {9, 9, 9, 9, 9, 9, 9, 9};
+    rlx_lir_buffer b[] = {BUFFER(x), {y, 7 * sizeof(float)}};
+    assert_ok(test_kernel(ONE("%x: global f32[5], %y: global f32[7]",
+                              ZERO "    %i = const {ivalue=3} : i64\n"
+                                   "    %five = const {ivalue=5} : i64\n"
+                                   "    %six = const {ivalue=6} : i64\n"
+                                   "    %t = load %x, %i, %five {axes=[0], limits=[0]} : f32<4>\n"
+                                   "    store %y, %t, %i, %six {axes=[0], limits=[0]}\n"),
+                          b, 2));
+    float want[8] = {9, 9, 9, 4, 5, 0, 9, 9};
+    ck_assert_mem_eq(y, want, sizeof want);
+}
+END_TEST
+
+START_TEST(limits_beyond_the_tile_touch_nothing)
+{
+    float x[2] = {1, 2}, y[4] = {7, 7, 7, 7};
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y)};
+    /* the index lies far outside, the limit before it */
+    assert_ok(test_kernel(ONE("%x: global f32[2], %y: global f32[4]",
+                              ZERO "    %i = const {ivalue=100} : i64\n"
+                                   "    %two = const {ivalue=2} : i64\n"
+                                   "    %t = load %x, %i, %two {axes=[0], limits=[0]} : f32<4>\n"
+                                   "    store %y, %t, %z {axes=[0]}\n"),
+                          b, 2));
+    ck_assert(y[0] == 0 && y[1] == 0 && y[2] == 0 && y[3] == 0);
+}
+END_TEST
+
+START_TEST(tiles_of_rank_three_and_middle_axes)
+{
+    int32_t x[2][3][2][2], y[2][2][2];
+    for (int i = 0; i < 24; i++)
+        ((int32_t *)x)[i] = i;
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y)};
+    assert_ok(test_kernel(ONE("%x: global i32[2,3,2,2], %y: global i32[2,2,2]",
+                              ZERO "    %i = const {ivalue=1} : i64\n"
+                                   "    %t = load %x, %z, %i, %i, %z {axes=[0,1,3]} : i32<2x2x2>\n"
+                                   "    store %y, %t, %z, %z, %z {axes=[0,1,2]}\n"),
+                          b, 2));
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++)
+            for (int k = 0; k < 2; k++)
+                ck_assert_int_eq(y[i][j][k], x[i][1 + j][1][k]);
+}
+END_TEST
+
+START_TEST(formats_decode_and_round)
+{
+    uint16_t h[3] = {0x3f80, 0xc000, 0x3f81}, out16[3]; /* bf16 1, -2, 1.0078125 */
+    float f[3] = {1.00390625f, 65519.0f, 65520.0f}, out[3];
+    uint16_t half[3];
+    rlx_lir_buffer b[] = {BUFFER(h), BUFFER(f), BUFFER(out), BUFFER(out16), BUFFER(half)};
+    assert_ok(test_kernel(ONE("%h: global bf16[3], %f: global f32[3], %o: global f32[3], "
+                              "%b: global bf16[3], %s: global f16[3]",
+                              ZERO "    %t = load %h, %z {axes=[0]} : f32<3>\n"
+                                   "    store %o, %t, %z {axes=[0]}\n"
+                                   "    %u = load %f, %z {axes=[0]} : f32<3>\n"
+                                   "    store %b, %u, %z {axes=[0]}\n"
+                                   "    store %s, %u, %z {axes=[0]}\n"),
+                          b, 5));
+    ck_assert(out[0] == 1 && out[1] == -2 && out[2] == 1.0078125f);
+    ck_assert_uint_eq(out16[0], 0x3f80); /* a tie, to even */
+    ck_assert_uint_eq(half[1], 0x7bff);
+    ck_assert_uint_eq(half[2], 0x7c00);
+}
+END_TEST
+
+START_TEST(loops_carry_and_swap)
+{
+    int64_t y[3];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    /* Fibonacci: (a, b) <- (b, a + b), 10 rounds of 0, 3, .. 27; and the last index */
+    assert_ok(
+        test_kernel(ONE("%y: global i64[3]", ZERO
+                        "    %i = const {ivalue=1} : i64\n    %two = const {ivalue=2} : i64\n"
+                        "    %end = const {ivalue=28} : i64\n"
+                        "    %a, %b, %l = for %z, %end, %z, %i, %z {step=3} : (i64, i64, i64) "
+                        "(%k: i64, %p: i64, %q: i64, %r: i64) {\n"
+                        "      %s = map %p, %q {fn=add} : i64\n      yield %q, %s, %k\n    }\n"
+                        "    store %y, %a, %z\n    store %y, %b, %i\n    store %y, %l, %two\n"),
+                    b, 1));
+    ck_assert_int_eq(y[0], 55);
+    ck_assert_int_eq(y[1], 89);
+    ck_assert_int_eq(y[2], 27);
+}
+END_TEST
+
+START_TEST(an_empty_loop_gives_its_initial_values)
+{
+    int64_t y[1];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    assert_ok(test_kernel(ONE("%y: global i64[1]", ZERO
+                              "    %five = const {ivalue=5} : i64\n"
+                              "    %a = for %five, %z, %five {step=1} : i64 (%k: i64, %p: i64) {\n"
+                              "      yield %k\n    }\n    store %y, %a, %z\n"),
+                          b, 1));
+    ck_assert_int_eq(y[0], 5);
+}
+END_TEST
+
+START_TEST(nested_loops_start_afresh)
+{
+    int64_t y[1];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    /* sum over i in 0..3 of (sum over j in 0..i of 1), the inner one beginning at 0 each time */
+    assert_ok(test_kernel(ONE("%y: global i64[1]", ZERO
+                              "    %i1 = const {ivalue=1} : i64\n    %n = const {ivalue=4} : i64\n"
+                              "    %a = for %z, %n, %z {step=1} : i64 (%i: i64, %p: i64) {\n"
+                              "      %c = for %z, %i, %z {step=1} : i64 (%j: i64, %q: i64) {\n"
+                              "        %d = map %q, %i1 {fn=add} : i64\n        yield %d\n      }\n"
+                              "      %s = map %p, %c {fn=add} : i64\n      yield %s\n    }\n"
+                              "    store %y, %a, %z\n"),
+                          b, 1));
+    ck_assert_int_eq(y[0], 6);
+}
+END_TEST
+
+START_TEST(if_takes_one_side)
+{
+    float y[2] = {0, 0};
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    assert_ok(test_kernel(
+        "kernel @k(%y: global f32[2]) {\n  %n = const {ivalue=2} : i64\n"
+        "  %z = const {ivalue=0} : i64\n"
+        "  grid %n (%g: i64) {\n"
+        "    %c = map %g, %z {fn=eq} : bool\n"
+        "    %r = if %c : f32 {\n      %a = const {value=3} : f32\n      yield %a\n"
+        "    } {\n      %b = const {value=4} : f32\n      yield %b\n    }\n"
+        "    if %c {\n      yield\n    } {\n      store %y, %r, %g\n      yield\n    }\n"
+        "    yield\n  }\n  return\n}\n",
+        b, 1));
+    ck_assert(y[0] == 0 && y[1] == 4);
+}
+END_TEST
+
+START_TEST(iota_broadcast_bitcast_cast)
+{
+    int32_t y[2][4], bits[1];
+    float f[4];
+    rlx_lir_buffer b[] = {BUFFER(y), BUFFER(f), BUFFER(bits)};
+    assert_ok(
+        test_kernel(ONE("%y: global i32[2,4], %f: global f32[4], %s: global i32[1]", ZERO
+                        "    %i = iota : i32<4>\n    %j = iota : i32<2>\n"
+                        "    %bi = broadcast %i {axes=[1]} : i32<2x4>\n"
+                        "    %bj = broadcast %j {axes=[0]} : i32<2x4>\n"
+                        "    %ten = const {ivalue=10} : i32\n"
+                        "    %tj = map %bj, %ten {fn=mul} : i32<2x4>\n"
+                        "    %t = map %bi, %tj {fn=add} : i32<2x4>\n"
+                        "    store %y, %t, %z, %z {axes=[0,1]}\n"
+                        "    %h = const {value=-1.75} : f32\n    %fi = cast %i : f32<4>\n"
+                        "    %fh = map %fi, %h {fn=mul} : f32<4>\n    %tr = cast %fh : i32<4>\n"
+                        "    %back = cast %tr : f32<4>\n    store %f, %back, %z {axes=[0]}\n"
+                        "    %hb = bitcast %h : i32\n    store %s, %hb, %z\n"),
+                    b, 3));
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 4; j++)
+            ck_assert_int_eq(y[i][j], i * 10 + j);
+    ck_assert(f[0] == 0 && f[1] == -1 && f[2] == -3 && f[3] == -5);
+    ck_assert_int_eq(bits[0], (int32_t)0xbfe00000);
+}
+END_TEST
+
+START_TEST(reduce_by_halves)
+{
+    /* 1e8 + 1 is lost in f32: the order of the sum shows */
+    float x[2][4] = {{1e8f, 1, -1e8f, 1}, {3, -7, 5, 2}}, y[2], m[2];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y), BUFFER(m)};
+    assert_ok(test_kernel(ONE("%x: global f32[2,4], %y: global f32[2], %m: global f32[2]",
+                              ZERO "    %t = load %x, %z, %z {axes=[0,1]} : f32<2x4>\n"
+                                   "    %s = reduce %t {fn=add} : f32<2>\n"
+                                   "    %u = reduce %t {fn=max} : f32<2>\n"
+                                   "    store %y, %s, %z {axes=[0]}\n"
+                                   "    store %m, %u, %z {axes=[0]}\n"),
+                          b, 3));
+    ck_assert(y[0] == 2 && y[1] == 3); /* (1e8 - 1e8) + (1 + 1) */
+    ck_assert(m[0] == 1e8f && m[1] == 5);
+}
+END_TEST
+
+/* The text with every $ replaced by a number. */
+static char *with_number(const char *text, int number)
+{
+    rlx_text out = {0};
+    for (; *text; text++) {
+        if (*text == '$')
+            rlx_text_putf(&out, "%d", number);
+        else
+            rlx_text_put_bytes(&out, text, 1);
+    }
+    return rlx_text_take(&out);
+}
+
+START_TEST(contract_by_lanes)
+{
+    enum { M = 2, N = 3, K = 32 };
+    static const int lanes[] = {16, 8, 4};
+    float a[M][K], w[N][K], y[M * N * 16];
+    for (int i = 0; i < M * K; i++)
+        a[i / K][i % K] = sinf((float)i * 1.7f) * 3;
+    for (int i = 0; i < N * K; i++)
+        w[i / K][i % K] = cosf((float)i * 0.9f);
+    for (size_t v = 0; v < sizeof lanes / sizeof *lanes; v++) {
+        int L = lanes[v];
+        char *text =
+            with_number(ONE("%a: global f32[2,32], %w: global f32[3,32], %y: global f32[2,3,$]",
+                            ZERO "    %c = const {value=0.5} : f32<2x3x$>\n"
+                                 "    %ta = load %a, %z, %z {axes=[0,1]} : f32<2x32>\n"
+                                 "    %tw = load %w, %z, %z {axes=[0,1]} : f32<3x32>\n"
+                                 "    %r = contract %c, %ta, %tw : f32<2x3x$>\n"
+                                 "    store %y, %r, %z, %z, %z {axes=[0,1,2]}\n"),
+                        L);
+        rlx_lir_buffer b[] = {BUFFER(a), BUFFER(w), BUFFER(y)};
+        assert_ok(test_kernel(text, b, 3));
+        free(text);
+        for (int i = 0; i < M * N * L; i++) {
+            float sum = 0.5f;
+            for (int k = i % L; k < K; k += L)
+                sum = fmaf(a[i / L / N][k], w[i / L % N][k], sum);
+            ck_assert(y[i] == sum);
+        }
+    }
+}
+END_TEST
+
+START_TEST(extents_are_live)
+{
+    int64_t y[2];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    test_module t;
+    assert_ok(test_parse("kernel @k(%y: global i64[2]) {\n"
+                         "  %n = extent {extent=ceildiv(TOKENS,4)} : i64\n"
+                         "  grid %n (%g: i64) {\n"
+                         "    %e = extent {extent=(TOKENS*3)} : i64\n    store %y, %e, %g\n"
+                         "    yield\n  }\n  return\n}\n",
+                         &t));
+    test_bind(&t, "TOKENS", 7);
+    assert_ok(test_run(&t, b, 1, NULL));
+    ck_assert_int_eq(y[0], 21);
+    ck_assert_int_eq(y[1], 21);
+    test_destroy(&t);
+}
+END_TEST
+
+START_TEST(team_memory_lasts_from_once)
+{
+    float x[4] = {1, 2, 3, 4}, y[6];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y)};
+    static const char text[] = "kernel @k(%x: global f32[4], %y: global f32[6]) {\n"
+                               "  %six = const {ivalue=6} : i64\n  %z = const {ivalue=0} : i64\n"
+                               "  %s = alloc : team f32[4]\n"
+                               "  once {\n"
+                               "    %t = load %x, %z {axes=[0]} : f32<4>\n"
+                               "    store %s, %t, %z {axes=[0]}\n    yield\n  }\n"
+                               "  grid %six (%g: i64) {\n"
+                               "    %four = const {ivalue=4} : i64\n"
+                               "    %i = map %g, %four {fn=mod} : i64\n"
+                               "    %v = load %s, %i : f32\n    store %y, %v, %g\n"
+                               "    yield\n  }\n  return\n}\n";
+    for (int teams = 1; teams <= 8; teams++) {
+        for (uint64_t seed = 0; seed < 3; seed++) {
+            test_module t;
+            assert_ok(test_parse(text, &t));
+            memset(y, 0, sizeof y);
+            rlx_lir_eval_options o = {.teams = teams, .seed = seed};
+            assert_ok(test_run(&t, b, 2, &o));
+            float want[6] = {1, 2, 3, 4, 1, 2};
+            ck_assert_mem_eq(y, want, sizeof want);
+            test_destroy(&t);
+        }
+    }
+}
+END_TEST
+
+START_TEST(parts_of_teams_make_the_whole)
+{
+    int64_t y[10] = {0};
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    test_module t;
+    assert_ok(test_parse("kernel @k(%y: global i64[5,2]) {\n  %n = const {ivalue=5} : i64\n"
+                         "  %two = const {ivalue=2} : i64\n"
+                         "  grid %n, %two (%i: i64, %j: i64) {\n"
+                         "    %v = map %i, %j {fn=add} : i64\n    store %y, %v, %i, %j\n"
+                         "    yield\n  }\n  return\n}\n",
+                         &t));
+    for (int part = 3; part >= 1; part--) {
+        rlx_lir_eval_options o = {.teams = 3, .part = part};
+        assert_ok(test_run(&t, b, 1, &o));
+        ck_assert_int_eq(y[9], 5); /* the last team's part, which ran first */
+    }
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(y[i], i / 2 + i % 2);
+    test_destroy(&t);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("lir eval");
+    TCase *c = tcase_create("ops");
+    tcase_add_test(c, loads_and_stores_along_axes);
+    tcase_add_test(c, limits_read_zero_and_store_nothing);
+    tcase_add_test(c, limits_beyond_the_tile_touch_nothing);
+    tcase_add_test(c, tiles_of_rank_three_and_middle_axes);
+    tcase_add_test(c, formats_decode_and_round);
+    tcase_add_test(c, loops_carry_and_swap);
+    tcase_add_test(c, an_empty_loop_gives_its_initial_values);
+    tcase_add_test(c, nested_loops_start_afresh);
+    tcase_add_test(c, if_takes_one_side);
+    tcase_add_test(c, iota_broadcast_bitcast_cast);
+    tcase_add_test(c, reduce_by_halves);
+    tcase_add_test(c, contract_by_lanes);
+    tcase_add_test(c, extents_are_live);
+    tcase_add_test(c, team_memory_lasts_from_once);
+    tcase_add_test(c, parts_of_teams_make_the_whole);
+    suite_add_tcase(s, c);
+    return run_suite(s, 15);
+}
