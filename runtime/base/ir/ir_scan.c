@@ -263,24 +263,35 @@ bool rlx_ir_scan_at_attrs(const rlx_ir_scan *sc)
     return n && rlx_ir_scan_is(&ahead, '=');
 }
 
+/* The last character of the string that begins at `s`, or of its line. */
+static const char *skip_string(const char *s)
+{
+    for (s++; *s && *s != '"' && *s != '\n'; s++)
+        if (*s == '\\' && s[1] && s[1] != '\n')
+            s++;
+    return s;
+}
+
 rlx_status rlx_ir_scan_skip_braces(rlx_ir_scan *sc)
 {
-    const char *open = sc->s;
+    const char *open = sc->s, *attrs = NULL; /* where attributes began that are still open */
     int depth = 0;
     do {
         const char *s = sc->s;
-        if (*s == '{') {
-            depth++;
-        } else if (*s == '}') {
-            depth--;
-        } else if (*s == '"') {
-            for (s++; *s && *s != '"' && *s != '\n'; s++)
-                if (*s == '\\' && s[1] && s[1] != '\n')
-                    s++;
-        }
+        if (attrs && (sc->newline || !*s))
+            return rlx_ir_scan_fail(sc, attrs, "these attributes do not end on their line");
         if (!*s)
             return rlx_ir_scan_fail(sc, open, "this '{' is never closed");
-        rlx_ir_scan_to(sc, s + 1);
+        if (*s == '{') {
+            attrs = rlx_ir_scan_at_attrs(sc) ? s : NULL;
+            depth++;
+        } else if (*s == '}') {
+            attrs = NULL;
+            depth--;
+        } else if (*s == '"') {
+            s = skip_string(s);
+        }
+        rlx_ir_scan_to(sc, *s ? s + 1 : s);
     } while (depth > 0);
     return RLX_OK;
 }
