@@ -127,6 +127,12 @@ void rlx_ir_put_quoted(const char *s, rlx_text *out)
 void rlx_attr_print(const rlx_dims *t, const rlx_attr *a, rlx_text *out)
 {
     rlx_text_putf(out, "%s=", rlx_attr_name(a->key));
+    rlx_status wrong = rlx_attr_check(a);
+    if (wrong) { /* what a verifier complains about must be printable */
+        rlx_text_put(out, "?");
+        rlx_status_free(wrong);
+        return;
+    }
     switch (rlx_attr_kind_of(a->key)) {
     case RLX_ATTR_KIND_INT:
         rlx_text_putf(out, "%lld", (long long)a->i);
