@@ -1,0 +1,67 @@
+#include "hir/hir.h"
+
+rlx_ir_value *rlx_hir_build_embed(rlx_ir_builder *b, rlx_ir_value *ids, rlx_ir_value *w)
+{
+    return rlx_ir_build(b, RLX_HIR_EMBED, 2, (rlx_ir_value *[]){ids, w}, 0, NULL, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_select_rows(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *rows)
+{
+    return rlx_ir_build(b, RLX_HIR_SELECT_ROWS, 2, (rlx_ir_value *[]){x, rows}, 0, NULL, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_rms_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                     double eps)
+{
+    const rlx_attr attr = rlx_attr_float(RLX_ATTR_EPS, eps);
+    return rlx_ir_build(b, RLX_HIR_RMS_NORM, 2, (rlx_ir_value *[]){x, w}, 1, &attr, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_linear(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                   rlx_ir_value *bias)
+{
+    rlx_ir_value *in[] = {x, w, bias};
+    return rlx_ir_build(b, RLX_HIR_LINEAR, bias ? 3 : 2, in, 0, NULL, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_add(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y)
+{
+    return rlx_ir_build(b, RLX_HIR_ADD, 2, (rlx_ir_value *[]){x, y}, 0, NULL, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir_value *up)
+{
+    return rlx_ir_build(b, RLX_HIR_SWIGLU, 2, (rlx_ir_value *[]){gate, up}, 0, NULL, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
+                                 rlx_ir_value *sin, int64_t heads, int64_t head_dim)
+{
+    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_HEADS, heads),
+                              rlx_attr_int(RLX_ATTR_HEAD_DIM, head_dim)};
+    return rlx_ir_build(b, RLX_HIR_ROPE, 3, (rlx_ir_value *[]){x, cos, sin}, 2, attrs, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention *a,
+                                      rlx_ir_value **kpool, rlx_ir_value **vpool)
+{
+    const rlx_attr attrs[] = {
+        rlx_attr_int(RLX_ATTR_HEADS, a->heads), rlx_attr_int(RLX_ATTR_KV_HEADS, a->kv_heads),
+        rlx_attr_int(RLX_ATTR_HEAD_DIM, a->head_dim), rlx_attr_float(RLX_ATTR_SCALE, a->scale)};
+    rlx_ir_value *in[] = {a->q, a->k, a->v, a->kpool, a->vpool, a->pos, a->seq, a->table};
+    rlx_ir_node *n = rlx_ir_build_node(b, RLX_HIR_ATTENTION, 8, in, 4, attrs, 3, NULL);
+    if (kpool)
+        *kpool = n ? n->out[1] : NULL;
+    if (vpool)
+        *vpool = n ? n->out[2] : NULL;
+    return n ? n->out[0] : NULL;
+}
+
+rlx_ir_node *rlx_hir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int nin,
+                                rlx_ir_value *const *in, int64_t first, int64_t count)
+{
+    const rlx_attr attrs[] = {rlx_attr_text(RLX_ATTR_CALLEE, callee->name),
+                              rlx_attr_int(RLX_ATTR_FIRST, first),
+                              rlx_attr_int(RLX_ATTR_COUNT, count)};
+    return rlx_ir_build_node(b, RLX_HIR_CALL, nin, in, 3, attrs, callee->nresults, callee->results);
+}

@@ -1,0 +1,47 @@
+/* hir/ops/embed.c
+ *   in   ids i32[T];  w [V,H], a float format          out  f32[T,H]: row ids[t] of w
+ *   C1  ids is i32 of rank 1.
+ *   C2  w is a float tensor of rank 2.
+ */
+#include "hir/ops/ops.h"
+
+rlx_status rlx_hir_embed_verify(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    RLX_HIR_REQUIRE_TYPE(m, n, "C1", rlx_hir_is(n->in[0], RLX_I32, 1), 0, "ids are i32[T]");
+    RLX_HIR_REQUIRE_TYPE(m, n, "C2", rlx_hir_is_weight(n->in[1], 2), 1, "w is a float [V,H]");
+    return RLX_OK;
+}
+
+rlx_status rlx_hir_embed_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
+{
+    RLX_TRY(rlx_hir_embed_verify(m, n));
+    const rlx_dim dims[] = {n->in[0]->type.dim[0], n->in[1]->type.dim[1]};
+    results[0] = rlx_ir_tensor(RLX_F32, 2, dims);
+    return RLX_OK;
+}
+
+rlx_status rlx_hir_embed_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eval_tensor *const *in,
+                              rlx_eval_tensor *out)
+{
+    RLX_TRY(rlx_hir_eval_alloc(cx, &out[0]));
+    const int32_t *ids = in[0]->data;
+    const int64_t vocab = in[1]->dim[0], hidden = in[1]->dim[1];
+    float *y = out[0].data;
+    for (int64_t t = 0; t < in[0]->dim[0]; t++) {
+        if (ids[t] < 0 || ids[t] >= vocab)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "embed: id %d of token %lld is not in 0..%lld at %s", ids[t],
+                            (long long)t, (long long)vocab - 1, n->place ? n->place : "?");
+        for (int64_t h = 0; h < hidden; h++)
+            y[t * hidden + h] = (float)rlx_hir_load(in[1], ids[t] * hidden + h);
+    }
+    return RLX_OK;
+}
+
+/* The rows are gathered as stored and cast afterwards: T rows, not V. */
+void rlx_hir_embed_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in,
+                         rlx_ir_value **out)
+{
+    (void)n;
+    out[0] = rlx_mir_build_cast(b, rlx_mir_build_gather(b, in[1], in[0]), RLX_F32);
+}
