@@ -1,1 +1,231 @@
-typedef int rlx_empty;
+/* frontend/flow.c: recording a flow. Blocks record themselves, in frontend/blocks/. */
+#include "frontend/flow.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/blocks/blocks.h"
+
+#define LABELS(...) ((const char *const[]){__VA_ARGS__, NULL})
+static const rlx_block_info blocks[RLX_STAGE_COUNT] = {
+#define BLOCK(NAME, name, keys, numbers, real, meaning) \
+    [RLX_STAGE_##NAME] = {#name, keys, numbers, real, meaning, rlx_block_##name##_build},
+#include "frontend/blocks/blocks.def"
+#undef BLOCK
+};
+
+const rlx_block_info *rlx_block_get(rlx_stage_kind kind)
+{
+    return &blocks[kind];
+}
+
+rlx_status rlx_flow_create(const char *name, rlx_flow **out)
+{
+    *out = NULL;
+    rlx_flow *f = calloc(1, sizeof(*f));
+    if (!f)
+        return RLX_OOM();
+    f->arena = rlx_arena_create();
+    f->name = f->arena ? rlx_arena_strdup(f->arena, name && *name ? name : "flow") : NULL;
+    f->repeat = -1;
+    f->layer = -1;
+    if (!f->name) {
+        rlx_flow_destroy(f);
+        return RLX_OOM();
+    }
+    *out = f;
+    return RLX_OK;
+}
+
+void rlx_flow_destroy(rlx_flow *f)
+{
+    if (!f)
+        return;
+    rlx_status_free(f->error);
+    free(f->stages);
+    rlx_arena_destroy(f->arena);
+    free(f);
+}
+
+void rlx_flow_fail(rlx_flow *f, rlx_status s)
+{
+    if (f->error)
+        rlx_status_free(s);
+    else
+        f->error = rlx_status_note(s, __FILE__, __LINE__, "recording flow %s, stage %d", f->name,
+                                   f->nstages);
+}
+
+rlx_stage *rlx_flow_record(rlx_flow *f, rlx_stage_kind kind)
+{
+    if (!f->error && f->nstages == 0 && kind != RLX_STAGE_INPUT)
+        rlx_flow_fail(
+            f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s before the flow's input", blocks[kind].name));
+    if (f->error)
+        return NULL;
+    if (f->nstages == f->cap) {
+        const int cap = f->cap ? 2 * f->cap : 32;
+        rlx_stage *stages = realloc(f->stages, sizeof(*stages) * (size_t)cap);
+        if (!stages) {
+            rlx_flow_fail(f, RLX_OOM());
+            return NULL;
+        }
+        f->stages = stages;
+        f->cap = cap;
+    }
+    rlx_stage *s = &f->stages[f->nstages++];
+    *s = (rlx_stage){.kind = kind, .repeat = f->repeat, .layer = f->layer};
+    return s;
+}
+
+const char *rlx_flow_copy_key(rlx_flow *f, const char *key, const char *what)
+{
+    if (!key || !*key) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s is missing", what));
+        return NULL;
+    }
+    if (f->layer < 0 && strstr(key, "{}")) {
+        rlx_flow_fail(
+            f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s \"%s\" has {} outside of a layer", what, key));
+        return NULL;
+    }
+    const char *copy = rlx_arena_strdup(f->arena, key);
+    if (!copy)
+        rlx_flow_fail(f, RLX_OOM());
+    return copy;
+}
+
+int64_t rlx_flow_symbol(rlx_flow *f, const char *name)
+{
+    for (int i = 0; name && i < f->nsymbols; i++)
+        if (!strcmp(f->symbols[i], name))
+            return -1 - i;
+    if (!name || !*name || f->nsymbols == RLX_MAX_SYMBOLS) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                  name && *name ? "symbol %s: a flow has at most %d"
+                                                : "a symbol without a name%s",
+                                  name && *name ? name : "", RLX_MAX_SYMBOLS));
+        return 0;
+    }
+    f->symbols[f->nsymbols] = rlx_arena_strdup(f->arena, name);
+    if (!f->symbols[f->nsymbols]) {
+        rlx_flow_fail(f, RLX_OOM());
+        return 0;
+    }
+    return -1 - f->nsymbols++;
+}
+
+void rlx_flow_repeat_layers(rlx_flow *f, int64_t count,
+                            void (*layer)(rlx_flow *f, int64_t index, void *user), void *user)
+{
+    if (f->layer >= 0) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "repeat_layers inside layer %lld",
+                                  (long long)f->layer));
+        return;
+    }
+    if (count < 0 || !layer) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "repeat_layers: %s",
+                                  layer ? "a negative count" : "no layer to record"));
+        return;
+    }
+    const int outside = f->saves_outside;
+    f->saves_outside = f->saves;
+    f->repeat = f->repeats++;
+    for (int64_t i = 0; i < count && !f->error; i++) {
+        f->layer = i;
+        layer(f, i, user);
+        if (f->saves != f->saves_outside)
+            rlx_flow_fail(f,
+                          RLX_FAIL(RLX_INVALID_ARGUMENT, "layer %lld leaves %d residual_save open",
+                                   (long long)i, f->saves - f->saves_outside));
+    }
+    f->repeat = -1;
+    f->layer = -1;
+    f->saves_outside = outside;
+}
+
+void rlx_flow_put_resolved(const rlx_stage *s, const char *key, rlx_text *out)
+{
+    for (;;) {
+        const char *hole = s->layer >= 0 ? strstr(key, "{}") : NULL;
+        rlx_text_put_bytes(out, key, hole ? (size_t)(hole - key) : strlen(key));
+        if (!hole)
+            return;
+        rlx_text_putf(out, "%lld", (long long)s->layer);
+        key = hole + 2;
+    }
+}
+
+/* Every weight name that the flow's stages use, sorted; one heap block of pointers into `text`. */
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static rlx_status collect_used(const rlx_flow *f, rlx_text *text, const char ***names, size_t *n)
+{
+    *n = 0;
+    for (int i = 0; i < f->nstages; i++)
+        for (int k = 0; k < RLX_STAGE_KEYS; k++)
+            if (f->stages[i].key[k]) {
+                rlx_flow_put_resolved(&f->stages[i], f->stages[i].key[k], text);
+                rlx_text_put_bytes(text, "", 1);
+                ++*n;
+            }
+    *names = malloc(sizeof(**names) * (*n + 1));
+    if (!*names || text->oom)
+        return RLX_OOM();
+    const char *at = text->data;
+    for (size_t i = 0; i < *n; i++, at += strlen(at) + 1)
+        (*names)[i] = at;
+    qsort(*names, *n, sizeof(**names), compare_names);
+    return RLX_OK;
+}
+
+static bool ends_with_any(const char *name, const char *const *endings)
+{
+    const size_t len = strlen(name);
+    for (; *endings; endings++) {
+        const size_t n = strlen(*endings);
+        if (n <= len && !strcmp(name + len - n, *endings))
+            return true;
+    }
+    return false;
+}
+
+enum { LISTED = 12 }; /* names that an error lists before it only counts */
+
+static rlx_status list_unused(const rlx_weights *w, const char *const *ignore, const char **used,
+                              size_t nused)
+{
+    rlx_text list = {0};
+    int unused = 0;
+    for (int i = 0; i < rlx_weights_count(w); i++) {
+        const char *name = rlx_weights_at(w, i)->name;
+        if (ends_with_any(name, ignore) ||
+            bsearch(&name, used, nused, sizeof(*used), compare_names))
+            continue;
+        if (unused++ < LISTED)
+            rlx_text_putf(&list, "%s%s", unused > 1 ? ", " : "", name);
+    }
+    rlx_status st = RLX_OK;
+    if (unused)
+        st = RLX_FAIL(RLX_INVALID_FILE, "%d tensor%s the model does not use: %s%s", unused,
+                      unused > 1 ? "s that" : " that", list.data ? list.data : "",
+                      unused > LISTED ? ", ..." : "");
+    rlx_text_deinit(&list);
+    return st;
+}
+
+rlx_status rlx_flow_check_unused(const rlx_flow *f, const rlx_weights *w, const char *const *ignore)
+{
+    rlx_text text = {0};
+    const char **used = NULL;
+    size_t nused;
+    rlx_status st = collect_used(f, &text, &used, &nused);
+    if (!st)
+        st = list_unused(w, ignore, used, nused);
+    free(used);
+    rlx_text_deinit(&text);
+    return st;
+}

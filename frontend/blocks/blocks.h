@@ -1,0 +1,103 @@
+/* frontend/blocks/blocks.h: what a block needs to turn its stage into HIR. Internal to the flow. */
+#ifndef RLX_FRONTEND_BLOCKS_H
+#define RLX_FRONTEND_BLOCKS_H
+
+#include "frontend/flow.h"
+
+/* A function while stages append to it: @main or a layer. */
+typedef struct rlx_flow_func {
+    rlx_ir_func *func;
+    rlx_ir_builder b;
+    rlx_ir_value *x; /* the tensor that passes through; NULL before the flow's input */
+    rlx_ir_value *saved[RLX_FLOW_MAX_SAVES];
+    int nsaved;
+    bool is_layer;
+    /* results: @main's outputs, or a layer's probed values, in order of their stages */
+    rlx_ir_value **result;
+    const char **result_name;
+    int nresults;
+} rlx_flow_func;
+
+/* An input that functions ask for by name; the type is the same everywhere. */
+typedef struct rlx_flow_input_type {
+    const char *name;
+    rlx_ir_type type;
+} rlx_flow_input_type;
+enum { RLX_FLOW_MAX_INPUTS = 32 };
+
+/* One build of a flow. */
+typedef struct rlx_flow_cx {
+    const rlx_flow *flow;
+    rlx_dims *dims;
+    rlx_ir_module *m;
+    rlx_arena *scratch;
+    rlx_flow_func *fn;         /* where stages append to now */
+    const rlx_tensor **weight; /* of stage i, slot k: weight[i * RLX_STAGE_KEYS + k] */
+    const int *request;        /* of stage i: the probe that asked for it, or -1 */
+    rlx_ir_value **probe;      /* by probe: its value in @main */
+    int kv_repeat;             /* which repeat_layers owns the KV pages; -1: none yet */
+    rlx_flow_input_type inputs[RLX_FLOW_MAX_INPUTS];
+    int ninputs;
+} rlx_flow_cx;
+
+typedef struct rlx_block_info {
+    const char *name;
+    const char *const *keys;    /* NULL-ended labels */
+    const char *const *numbers; /* the same */
+    const char *real;           /* or NULL */
+    const char *meaning;
+    /* Appends the stage to cx->fn. Errors may also stay in the builder. */
+    rlx_status (*build)(rlx_flow_cx *cx, const rlx_stage *s);
+} rlx_block_info;
+const rlx_block_info *rlx_block_get(rlx_stage_kind kind);
+
+#define BLOCK(NAME, name, keys, numbers, real, meaning) \
+    rlx_status rlx_block_##name##_build(rlx_flow_cx *cx, const rlx_stage *s);
+#include "frontend/blocks/blocks.def"
+#undef BLOCK
+
+/* ---- for the blocks ----------------------------------------------------------------------------
+ */
+
+/* The dim of a symbol; RLX_EXHAUSTED when there are too many. */
+rlx_status rlx_flow_get_symbol(rlx_flow_cx *cx, const char *name, rlx_dim *out);
+/* The argument of the running function that binds `symbol`; made when new, then *made is set. */
+rlx_status rlx_flow_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, const char *name,
+                        rlx_ir_type type, rlx_ir_value **out);
+/* An input by name: an argument of the running function. */
+rlx_status rlx_flow_need_input(rlx_flow_cx *cx, const char *name, rlx_ir_type type,
+                               rlx_ir_value **out);
+/* The weight in a key slot of the stage as an argument, its shape checked; a dim of RLX_DIM_INVALID
+ * takes any extent. NULL for an empty slot. */
+rlx_status rlx_flow_need_weight(rlx_flow_cx *cx, const rlx_stage *s, int slot, int rank,
+                                const rlx_dim *dims, rlx_ir_value **out);
+/* Fails unless the tensor is f32[..,H] with a constant H, which goes to *width. */
+rlx_status rlx_flow_need_features(rlx_flow_cx *cx, int64_t *width);
+/* The same for f32[TOKENS,H]. */
+rlx_status rlx_flow_need_tokens(rlx_flow_cx *cx, rlx_dim *tokens, int64_t *width);
+/* linear(x) by the weight and bias in two key slots (`bias` -1: none); `rows` is the weight's
+ * number of rows, or RLX_DIM_INVALID for any. */
+rlx_status rlx_flow_apply_linear(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_value *x, int slot,
+                                 int bias, rlx_dim rows, rlx_ir_value **out);
+/* Nodes built next belong to the module that owns `key`: the path without its last `up` parts. */
+void rlx_flow_set_place(rlx_flow_cx *cx, const char *key, int up);
+/* Adds the tensor now to the running function's results. */
+rlx_status rlx_flow_add_result(rlx_flow_cx *cx, const char *name);
+/* Whether nothing but probe points follows in the stage's layer. */
+bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s);
+
+/* ---- between flow_build.c and flow_layers.c ----------------------------------------------------
+ */
+
+/* Opens a function in the module and makes it the running one. */
+rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *name, bool is_layer);
+/* Appends one stage to the running function; errors name the stage. */
+rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s);
+/* Ends the running function: returns `first` (NULL: nothing) and then the results that stages
+ * added. */
+rlx_status rlx_flow_end_func(rlx_flow_cx *cx, rlx_ir_value *first);
+/* Builds the layer functions of the repeat_layers that stage `at` begins, and their calls in the
+ * running function, @main; *end is the first stage behind. */
+rlx_status rlx_flow_build_layers(rlx_flow_cx *cx, int at, int *end);
+
+#endif

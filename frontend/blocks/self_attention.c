@@ -1,0 +1,103 @@
+#include <math.h>
+
+#include "frontend/blocks/blocks.h"
+
+enum { Q, K, V, Q_BIAS, K_BIAS, V_BIAS };
+enum { HEADS, KV_HEADS, HEAD_DIM };
+
+void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec)
+{
+    const int64_t heads = spec->heads, kv_heads = spec->kv_heads, head_dim = spec->head_dim;
+    if (heads <= 0 || kv_heads <= 0 || heads % kv_heads || head_dim <= 0 || head_dim % 2) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                  "self_attention: heads %lld must be a multiple of kv_heads %lld, "
+                                  "and head_dim %lld even",
+                                  (long long)heads, (long long)kv_heads, (long long)head_dim));
+        return;
+    }
+    if (!f->error && f->layer < 0) {
+        rlx_flow_fail(f,
+                      RLX_FAIL(RLX_INVALID_ARGUMENT,
+                               "self_attention outside rlx_flow_repeat_layers: KV pages belong to "
+                               "a layer"));
+        return;
+    }
+    rlx_stage *s = rlx_flow_record(f, RLX_STAGE_SELF_ATTENTION);
+    if (!s)
+        return;
+    s->key[Q] = rlx_flow_copy_key(f, spec->q_key, "self_attention's q_key");
+    s->key[K] = rlx_flow_copy_key(f, spec->k_key, "self_attention's k_key");
+    s->key[V] = rlx_flow_copy_key(f, spec->v_key, "self_attention's v_key");
+    if (spec->q_bias_key)
+        s->key[Q_BIAS] = rlx_flow_copy_key(f, spec->q_bias_key, "self_attention's q_bias_key");
+    if (spec->k_bias_key)
+        s->key[K_BIAS] = rlx_flow_copy_key(f, spec->k_bias_key, "self_attention's k_bias_key");
+    if (spec->v_bias_key)
+        s->key[V_BIAS] = rlx_flow_copy_key(f, spec->v_bias_key, "self_attention's v_bias_key");
+    s->number[HEADS] = heads;
+    s->number[KV_HEADS] = kv_heads;
+    s->number[HEAD_DIM] = head_dim;
+    s->real = spec->scale != 0 ? spec->scale : 1 / sqrt((double)head_dim);
+}
+
+/* The layer's KV pools, one pair per layer index of one repeat_layers. */
+static rlx_status need_pools(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attention *a)
+{
+    if (cx->kv_repeat >= 0 && cx->kv_repeat != s->repeat)
+        return RLX_FAIL(
+            RLX_UNSUPPORTED,
+            "self_attention in a second rlx_flow_repeat_layers: its layer indices would "
+            "share the first one's KV pages");
+    cx->kv_repeat = s->repeat;
+    for (int i = 0; i < cx->fn->func->body->nargs; i++)
+        if (cx->fn->func->arg_info[i].role == RLX_ROLE_STATE)
+            return RLX_FAIL(RLX_UNSUPPORTED, "a second self_attention in a layer: a layer owns one "
+                                             "pair of KV pools");
+    rlx_dim pages;
+    RLX_TRY(rlx_flow_get_symbol(cx, "PAGES", &pages));
+    const rlx_dim k[] = {pages, a->kv_heads, a->head_dim, RLX_KV_PAGE};
+    const rlx_dim v[] = {pages, a->kv_heads, RLX_KV_PAGE, a->head_dim};
+    RLX_TRY(rlx_flow_arg(cx, RLX_ROLE_STATE, "kv.k.{}", "kpool", rlx_ir_tensor(RLX_F32, 4, k),
+                         &a->kpool));
+    return rlx_flow_arg(cx, RLX_ROLE_STATE, "kv.v.{}", "vpool", rlx_ir_tensor(RLX_F32, 4, v),
+                        &a->vpool);
+}
+
+/* Where the tokens stand: position, sequence, and the sequences' pages. */
+static rlx_status need_places(rlx_flow_cx *cx, rlx_dim tokens, rlx_hir_attention *a)
+{
+    rlx_dim table[2];
+    RLX_TRY(rlx_flow_get_symbol(cx, "SEQS", &table[0]));
+    RLX_TRY(rlx_flow_get_symbol(cx, "SLOTS", &table[1]));
+    const rlx_ir_type of_token = rlx_ir_tensor(RLX_I32, 1, &tokens);
+    RLX_TRY(rlx_flow_need_input(cx, "pos", of_token, &a->pos));
+    RLX_TRY(rlx_flow_need_input(cx, "seq", of_token, &a->seq));
+    return rlx_flow_need_input(cx, "table", rlx_ir_tensor(RLX_I32, 2, table), &a->table);
+}
+
+rlx_status rlx_block_self_attention_build(rlx_flow_cx *cx, const rlx_stage *s)
+{
+    rlx_hir_attention a = {.heads = s->number[HEADS],
+                           .kv_heads = s->number[KV_HEADS],
+                           .head_dim = s->number[HEAD_DIM],
+                           .scale = s->real};
+    int64_t width;
+    rlx_dim tokens;
+    RLX_TRY(rlx_flow_need_tokens(cx, &tokens, &width));
+    rlx_ir_value *x = cx->fn->x, *cosine, *sine;
+    const rlx_dim rope[] = {tokens, a.head_dim / 2};
+    const rlx_ir_type rope_type = rlx_ir_tensor(RLX_F32, 2, rope);
+    const int64_t q_rows = a.heads * a.head_dim, kv_rows = a.kv_heads * a.head_dim;
+    RLX_TRY(rlx_flow_apply_linear(cx, s, x, Q, Q_BIAS, q_rows, &a.q));
+    RLX_TRY(rlx_flow_apply_linear(cx, s, x, K, K_BIAS, kv_rows, &a.k));
+    RLX_TRY(rlx_flow_apply_linear(cx, s, x, V, V_BIAS, kv_rows, &a.v));
+    RLX_TRY(rlx_flow_need_input(cx, "rope_cos", rope_type, &cosine));
+    RLX_TRY(rlx_flow_need_input(cx, "rope_sin", rope_type, &sine));
+    RLX_TRY(need_pools(cx, s, &a));
+    RLX_TRY(need_places(cx, tokens, &a));
+    rlx_flow_set_place(cx, s->key[Q], 2);
+    a.q = rlx_hir_build_rope(&cx->fn->b, a.q, cosine, sine, a.heads, a.head_dim);
+    a.k = rlx_hir_build_rope(&cx->fn->b, a.k, cosine, sine, a.kv_heads, a.head_dim);
+    cx->fn->x = rlx_hir_build_attention(&cx->fn->b, &a, NULL, NULL);
+    return RLX_OK;
+}

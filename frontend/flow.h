@@ -1,0 +1,124 @@
+/* frontend/flow.h: flows inside the library: recorded stages, and their way to HIR.
+ *
+ *   rlx_flow_* (rlx.h)  --record-->  stages (data)  --rlx_flow_build + weights-->  HIR module
+ *
+ * The module: one function per distinct layer, then @main. @main takes the flow's input and the
+ * weights outside layers, calls the layers, and returns the outputs and probes. Layer functions
+ * take the tensor that passes through; cos, sin, positions, pages and weights bind by name.
+ */
+#ifndef RLX_FRONTEND_FLOW_H
+#define RLX_FRONTEND_FLOW_H
+
+#include "frontend/rlx.h"
+#include "hir/hir.h"
+#include "runtime/runtime.h"
+
+typedef enum rlx_stage_kind {
+#define BLOCK(NAME, name, keys, numbers, real, meaning) RLX_STAGE_##NAME,
+#include "frontend/blocks/blocks.def"
+#undef BLOCK
+    RLX_STAGE_COUNT
+} rlx_stage_kind;
+
+enum { RLX_STAGE_KEYS = 6, RLX_STAGE_NUMBERS = 3, RLX_FLOW_MAX_SAVES = 16 };
+
+/* What was recorded, with the names that blocks.def gives to keys, numbers and real. */
+typedef struct rlx_stage {
+    rlx_stage_kind kind;
+    int repeat;       /* which rlx_flow_repeat_layers it was recorded in; -1: in none */
+    int64_t layer;    /* the layer's index there; -1 */
+    const char *name; /* of an input, output or probe point */
+    const char *key[RLX_STAGE_KEYS]; /* NULL: none */
+    int64_t number[RLX_STAGE_NUMBERS];
+    double real;
+    rlx_format format; /* inputs */
+    int rank;
+    int64_t dim[RLX_MAX_RANK]; /* >= 0, or -1 - i for the flow's symbol i */
+} rlx_stage;
+
+struct rlx_flow {
+    rlx_arena *arena;
+    const char *name;
+    rlx_stage *stages; /* heap */
+    int nstages, cap;
+    const char *symbols[RLX_MAX_SYMBOLS];
+    int nsymbols;
+    int repeats; /* recorded so far */
+    /* where recording stands */
+    int repeat;
+    int64_t layer;
+    int saves, saves_outside; /* open residual_saves; those from before the running layer */
+    rlx_status error;         /* the first; later calls record nothing */
+};
+
+/* Keeps the first error of a recording; takes `s` over. */
+void rlx_flow_fail(rlx_flow *f, rlx_status s);
+/* A new stage of that kind at the recording's place; NULL once the flow has an error. */
+rlx_stage *rlx_flow_record(rlx_flow *f, rlx_stage_kind kind);
+/* The flow's own copy of a weight's key; `what` names it in the error when it is NULL or misplaced.
+ */
+const char *rlx_flow_copy_key(rlx_flow *f, const char *key, const char *what);
+
+/* A SwiGLU whose three linear maps may have biases (NULL: none). The public rlx_flow_swiglu has
+ * none. */
+typedef struct rlx_swiglu_spec {
+    const char *gate_key, *up_key, *down_key;
+    const char *gate_bias_key, *up_bias_key, *down_bias_key;
+} rlx_swiglu_spec;
+void rlx_flow_swiglu_biased(rlx_flow *f, const rlx_swiglu_spec *spec);
+
+/* The recorded stages as text; equal layers are printed once. */
+void rlx_flow_print(const rlx_flow *f, rlx_text *out);
+/* "stage 4 (rms_norm) of layer 3": for errors. */
+void rlx_flow_put_stage(const rlx_flow *f, const rlx_stage *s, rlx_text *out);
+/* A key or path with the stage's layer index for "{}", appended. */
+void rlx_flow_put_resolved(const rlx_stage *s, const char *key, rlx_text *out);
+
+/* The names of @main's results, in order: the flow's outputs, then "probe:PATH" for each probe. */
+typedef struct rlx_flow_outputs {
+    int n;
+    char **name; /* one allocation */
+} rlx_flow_outputs;
+void rlx_flow_outputs_deinit(rlx_flow_outputs *o);
+
+/* Builds and verifies the HIR module of a flow; formats and shapes of weight arguments are those of
+ * `w`. `dims` is borrowed by the module and gets the symbols. Equal layers (same stages, formats,
+ * shapes and probes) share a function; consecutive ones share a call.
+ *   probes   paths of probe points ("model.layers.3"), each an extra result; a path twice counts
+ * once Errors: the recording's; RLX_NOT_FOUND listing every missing weight, or naming an unknown
+ * probe and the nearest known; RLX_INVALID_ARGUMENT naming stage, key, shape wanted and shape
+ * found. */
+rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const char *const *probes,
+                          int nprobes, rlx_dims *dims, rlx_ir_module **hir,
+                          rlx_flow_outputs *outputs);
+
+/* RLX_INVALID_FILE listing the tensors of `w` that no stage uses, except those whose name ends with
+ * one of `ignore` (NULL-ended). Also a recording's error. */
+rlx_status rlx_flow_check_unused(const rlx_flow *f, const rlx_weights *w,
+                                 const char *const *ignore);
+
+/* How a flow is made of layers, derived from its HIR. */
+typedef enum rlx_composition_kind {
+    RLX_COMPOSITION_SINGLE,      /* no layers, or one */
+    RLX_COMPOSITION_HOMOGENEOUS, /* one layer function, repeated */
+    RLX_COMPOSITION_PAIR,        /* a head run and a tail run */
+    RLX_COMPOSITION_SEQUENCE     /* more runs */
+} rlx_composition_kind;
+
+typedef struct rlx_layer_run {
+    const rlx_ir_func *func; /* the module's */
+    rlx_hash fingerprint;    /* of its canonical text */
+    int64_t first, count;
+} rlx_layer_run;
+
+typedef struct rlx_layer_composition {
+    rlx_composition_kind kind;
+    int n;
+    rlx_layer_run *runs; /* heap */
+} rlx_layer_composition;
+rlx_status rlx_flow_get_composition(const rlx_ir_module *hir, rlx_layer_composition *out);
+void rlx_layer_composition_deinit(rlx_layer_composition *c);
+/* "homogeneous { layer @layer_0 x5 1f0c.. }" and the fingerprint of @main. */
+rlx_status rlx_flow_print_composition(const rlx_ir_module *hir, rlx_text *out);
+
+#endif

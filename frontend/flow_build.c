@@ -1,0 +1,451 @@
+/* frontend/flow_build.c: a recorded flow and a set of weights to HIR. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/blocks/blocks.h"
+
+enum { LISTED = 12 }; /* names that an error lists before it only counts */
+
+/* ---- what blocks ask for ------------------------------------------------------------------------
+ */
+
+rlx_status rlx_flow_get_symbol(rlx_flow_cx *cx, const char *name, rlx_dim *out)
+{
+    *out = rlx_dim_symbol(cx->dims, name);
+    if (*out == RLX_DIM_INVALID)
+        return RLX_FAIL(RLX_EXHAUSTED, "no room for the symbol %s: %d at most", name,
+                        RLX_MAX_SYMBOLS);
+    return RLX_OK;
+}
+
+static void put_type(const rlx_flow_cx *cx, rlx_format format, int rank, const rlx_dim *dims,
+                     rlx_text *out)
+{
+    rlx_text_putf(out, "%s[",
+                  format == RLX_FORMAT_NONE ? "a float " : rlx_format_get(format)->name);
+    for (int i = 0; i < rank; i++) {
+        rlx_text_put(out, i ? "," : "");
+        if (dims[i] == RLX_DIM_INVALID)
+            rlx_text_put(out, "*");
+        else
+            rlx_dim_print(cx->dims, dims[i], out);
+    }
+    rlx_text_put(out, "]");
+}
+
+rlx_status rlx_flow_need_features(rlx_flow_cx *cx, int64_t *width)
+{
+    const rlx_ir_type *t = &cx->fn->x->type;
+    *width = t->rank ? t->dim[t->rank - 1] : -1;
+    if (t->format == RLX_F32 && *width > 0)
+        return RLX_OK;
+    rlx_text text = {0};
+    put_type(cx, t->format, t->rank, t->dim, &text);
+    rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "takes f32[..,H] with a constant H, gets %s",
+                             text.data ? text.data : "?");
+    rlx_text_deinit(&text);
+    return st;
+}
+
+rlx_status rlx_flow_need_tokens(rlx_flow_cx *cx, rlx_dim *tokens, int64_t *width)
+{
+    const rlx_ir_type *t = &cx->fn->x->type;
+    RLX_TRY(rlx_flow_get_symbol(cx, "TOKENS", tokens));
+    RLX_TRY(rlx_flow_need_features(cx, width));
+    if (t->rank == 2 && t->dim[0] == *tokens)
+        return RLX_OK;
+    rlx_text text = {0};
+    put_type(cx, t->format, t->rank, t->dim, &text);
+    rlx_status st =
+        RLX_FAIL(RLX_INVALID_ARGUMENT, "takes f32[TOKENS,H], gets %s", text.data ? text.data : "?");
+    rlx_text_deinit(&text);
+    return st;
+}
+
+static rlx_ir_value *find_arg(const rlx_ir_func *f, rlx_role role, const char *symbol)
+{
+    for (int i = 0; i < f->body->nargs; i++)
+        if (f->arg_info[i].role == role && !strcmp(f->arg_info[i].symbol, symbol))
+            return f->body->args[i];
+    return NULL;
+}
+
+/* `name`, or with a number behind it when the function has an argument of that name. */
+static const char *free_name(rlx_flow_cx *cx, const char *name)
+{
+    const rlx_ir_block *body = cx->fn->func->body;
+    const char *candidate = name;
+    for (int i = 0, next = 2; candidate && i < body->nargs; i++)
+        if (body->args[i]->name && !strcmp(body->args[i]->name, candidate)) {
+            candidate = rlx_arena_printf(cx->scratch, "%s_%d", name, next++);
+            i = -1;
+        }
+    return candidate;
+}
+
+rlx_status rlx_flow_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, const char *name,
+                        rlx_ir_type type, rlx_ir_value **out)
+{
+    *out = find_arg(cx->fn->func, role, symbol);
+    if (*out)
+        return RLX_OK;
+    name = free_name(cx, name);
+    if (!name)
+        return RLX_OOM();
+    *out = rlx_ir_build_arg(&cx->fn->b, cx->fn->func, role, symbol, name, type);
+    return *out ? RLX_OK : rlx_ir_builder_finish(&cx->fn->b);
+}
+
+rlx_status rlx_flow_need_input(rlx_flow_cx *cx, const char *name, rlx_ir_type type,
+                               rlx_ir_value **out)
+{
+    int i = 0;
+    while (i < cx->ninputs && strcmp(cx->inputs[i].name, name))
+        i++;
+    if (i == RLX_FLOW_MAX_INPUTS)
+        return RLX_FAIL(RLX_EXHAUSTED, "more than %d inputs", RLX_FLOW_MAX_INPUTS);
+    if (i == cx->ninputs)
+        cx->inputs[cx->ninputs++] = (rlx_flow_input_type){name, type};
+    if (rlx_ir_type_equal(&cx->inputs[i].type, &type))
+        return rlx_flow_arg(cx, RLX_ROLE_INPUT, name, name, type, out);
+    rlx_text text = {0};
+    rlx_ir_type_print(cx->dims, &type, &text);
+    rlx_text_put(&text, ", elsewhere ");
+    rlx_ir_type_print(cx->dims, &cx->inputs[i].type, &text);
+    rlx_status st =
+        RLX_FAIL(RLX_UNSUPPORTED, "input \"%s\" is taken as %s", name, text.data ? text.data : "?");
+    rlx_text_deinit(&text);
+    return st;
+}
+
+/* "model.layers.{}.mlp.up_proj.weight" to "up_proj", a bias to "up_proj_bias". */
+static const char *weight_name(rlx_flow_cx *cx, const char *key)
+{
+    const char *part = key, *last = NULL; /* the last two parts of the path */
+    for (const char *s = key; *s; s++)
+        if (*s == '.') {
+            part = last ? last : key;
+            last = s + 1;
+        }
+    if (!last || !*last)
+        last = "weight";
+    const size_t len = strcspn(part, ".");
+    char *name = !strcmp(last, "weight")
+                     ? rlx_arena_strndup(cx->scratch, part, len)
+                     : rlx_arena_printf(cx->scratch, "%.*s_%s", (int)len, part, last);
+    for (char *c = name; c && *c; c++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789", *c))
+            *c = '_';
+    if (name && (!*name || (*name >= '0' && *name <= '9')))
+        name = rlx_arena_printf(cx->scratch, "w%s", name);
+    return name;
+}
+
+static bool fits(const rlx_tensor *t, int rank, const rlx_dim *dims)
+{
+    bool fit = rlx_format_is_float(t->format) && t->rank == rank;
+    for (int i = 0; fit && i < rank; i++)
+        fit = dims[i] == RLX_DIM_INVALID || dims[i] == t->dim[i];
+    return fit;
+}
+
+static rlx_status wrong_weight(const rlx_flow_cx *cx, const rlx_stage *s, int slot,
+                               const rlx_tensor *t, int rank, const rlx_dim *dims)
+{
+    rlx_text text = {0};
+    rlx_flow_put_resolved(s, s->key[slot], &text);
+    rlx_text_put(&text, "\" should be ");
+    put_type(cx, RLX_FORMAT_NONE, rank, dims, &text);
+    rlx_text_put(&text, ", got ");
+    put_type(cx, t->format, t->rank, t->dim, &text);
+    rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "weight \"%s", text.data ? text.data : "?\"");
+    rlx_text_deinit(&text);
+    return st;
+}
+
+rlx_status rlx_flow_need_weight(rlx_flow_cx *cx, const rlx_stage *s, int slot, int rank,
+                                const rlx_dim *dims, rlx_ir_value **out)
+{
+    *out = NULL;
+    if (!s->key[slot])
+        return RLX_OK;
+    const rlx_tensor *t = cx->weight[(s - cx->flow->stages) * RLX_STAGE_KEYS + slot];
+    if (!fits(t, rank, dims))
+        return wrong_weight(cx, s, slot, t, rank, dims);
+    const char *name = weight_name(cx, s->key[slot]);
+    if (!name)
+        return RLX_OOM();
+    return rlx_flow_arg(cx, RLX_ROLE_WEIGHT, s->key[slot], name,
+                        rlx_ir_tensor(t->format, rank, t->dim), out);
+}
+
+void rlx_flow_set_place(rlx_flow_cx *cx, const char *key, int up)
+{
+    size_t len = strlen(key);
+    for (; up > 0; up--) {
+        size_t at = len;
+        while (at > 0 && key[at - 1] != '.')
+            at--;
+        if (at == 0)
+            break;
+        len = at - 1;
+    }
+    cx->fn->b.place = rlx_arena_strndup(cx->scratch, key, len);
+}
+
+rlx_status rlx_flow_add_result(rlx_flow_cx *cx, const char *name)
+{
+    rlx_flow_func *fn = cx->fn;
+    rlx_ir_value **values = RLX_NEW_ARRAY(cx->scratch, rlx_ir_value *, fn->nresults + 1);
+    const char **names = RLX_NEW_ARRAY(cx->scratch, const char *, fn->nresults + 1);
+    if (!values || !names)
+        return RLX_OOM();
+    for (int i = 0; i < fn->nresults; i++) {
+        values[i] = fn->result[i];
+        names[i] = fn->result_name[i];
+    }
+    values[fn->nresults] = fn->x;
+    names[fn->nresults++] = name;
+    fn->result = values;
+    fn->result_name = names;
+    return RLX_OK;
+}
+
+bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s)
+{
+    const rlx_stage *end = f->stages + f->nstages;
+    for (const rlx_stage *t = s + 1; t < end && t->repeat == s->repeat && t->layer == s->layer; t++)
+        if (t->kind != RLX_STAGE_PROBE_POINT)
+            return false;
+    return true;
+}
+
+/* ---- functions
+ * ------------------------------------------------------------------------------------ */
+
+rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *name, bool is_layer)
+{
+    *fn = (rlx_flow_func){.is_layer = is_layer};
+    cx->fn = fn;
+    rlx_ir_builder_init(&fn->b, cx->m);
+    fn->func = rlx_ir_build_func(&fn->b, name, 0, NULL);
+    return rlx_ir_builder_finish(&fn->b);
+}
+
+rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s)
+{
+    rlx_status st = rlx_block_get(s->kind)->build(cx, s);
+    if (!st)
+        st = rlx_ir_builder_finish(&cx->fn->b);
+    if (!st)
+        return RLX_OK;
+    rlx_text text = {0};
+    rlx_flow_put_stage(cx->flow, s, &text);
+    st = rlx_status_note(st, __FILE__, __LINE__, "%s", text.data ? text.data : "a stage");
+    rlx_text_deinit(&text);
+    return st;
+}
+
+rlx_status rlx_flow_end_func(rlx_flow_cx *cx, rlx_ir_value *first)
+{
+    rlx_flow_func *fn = cx->fn;
+    const int n = fn->nresults + (first ? 1 : 0);
+    rlx_ir_value **values = RLX_NEW_ARRAY(cx->scratch, rlx_ir_value *, n + 1);
+    rlx_ir_type *types = RLX_NEW_ARRAY(cx->scratch, rlx_ir_type, n + 1);
+    if (!values || !types)
+        return RLX_OOM();
+    int at = 0;
+    if (first)
+        values[at++] = first;
+    for (int i = 0; i < fn->nresults; i++)
+        values[at++] = fn->result[i];
+    for (int i = 0; i < n; i++)
+        types[i] = values[i]->type;
+    fn->b.place = NULL;
+    rlx_ir_func_set_results(&fn->b, fn->func, n, types);
+    rlx_ir_build_return(&fn->b, n, values);
+    return rlx_ir_builder_finish(&fn->b);
+}
+
+/* ---- weights and probes by name
+ * ------------------------------------------------------------------- */
+
+static rlx_status find_weights(rlx_flow_cx *cx, const rlx_weights *w)
+{
+    const rlx_flow *f = cx->flow;
+    cx->weight = RLX_NEW_ARRAY(cx->scratch, const rlx_tensor *, f->nstages *RLX_STAGE_KEYS + 1);
+    if (!cx->weight)
+        return RLX_OOM();
+    rlx_text name = {0}, missing = {0};
+    int nmissing = 0;
+    for (int i = 0; i < f->nstages * RLX_STAGE_KEYS; i++) {
+        const rlx_stage *s = &f->stages[i / RLX_STAGE_KEYS];
+        const char *key = s->key[i % RLX_STAGE_KEYS];
+        if (!key)
+            continue;
+        rlx_text_clear(&name);
+        rlx_flow_put_resolved(s, key, &name);
+        cx->weight[i] = name.oom ? NULL : rlx_weights_find(w, name.data);
+        if (!cx->weight[i] && nmissing++ < LISTED)
+            rlx_text_putf(&missing, "%s%s", nmissing > 1 ? ", " : "", name.data ? name.data : "?");
+    }
+    rlx_status st = name.oom ? RLX_OOM() : RLX_OK;
+    if (!st && nmissing)
+        st = RLX_FAIL(RLX_NOT_FOUND, "%d weight%s missing: %s%s", nmissing,
+                      nmissing > 1 ? "s are" : " is", missing.data ? missing.data : "",
+                      nmissing > LISTED ? ", ..." : "");
+    rlx_text_deinit(&name);
+    rlx_text_deinit(&missing);
+    return st;
+}
+
+static rlx_status unknown_probe(const rlx_flow_cx *cx, const char *path)
+{
+    const rlx_flow *f = cx->flow;
+    const char **known = RLX_NEW_ARRAY(cx->scratch, const char *, f->nstages + 1);
+    rlx_text text = {0};
+    size_t n = 0;
+    for (int i = 0; known && i < f->nstages; i++)
+        if (f->stages[i].kind == RLX_STAGE_PROBE_POINT) {
+            rlx_text_clear(&text);
+            rlx_flow_put_resolved(&f->stages[i], f->stages[i].name, &text);
+            known[n] = text.oom ? NULL : rlx_arena_strndup(cx->scratch, text.data, text.len);
+            n += known[n] != NULL;
+        }
+    rlx_text_deinit(&text);
+    const char *near = known ? rlx_text_nearest(path, known, n) : NULL;
+    return RLX_FAIL(RLX_NOT_FOUND, "no probe point \"%s\"%s%s%s", path,
+                    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+/* Marks the stages that a probe's path names. */
+static rlx_status find_probe(rlx_flow_cx *cx, const char *path, int request, int *requests)
+{
+    const rlx_flow *f = cx->flow;
+    rlx_text text = {0};
+    int found = 0;
+    for (int i = 0; i < f->nstages; i++) {
+        if (f->stages[i].kind != RLX_STAGE_PROBE_POINT)
+            continue;
+        rlx_text_clear(&text);
+        rlx_flow_put_resolved(&f->stages[i], f->stages[i].name, &text);
+        if (!text.oom && !strcmp(text.data, path)) {
+            requests[i] = request;
+            found++;
+        }
+    }
+    const bool oom = text.oom;
+    rlx_text_deinit(&text);
+    if (oom)
+        return RLX_OOM();
+    if (found > 1)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%d probe points are called \"%s\"", found, path);
+    return found ? RLX_OK : unknown_probe(cx, path);
+}
+
+static bool is_repeated(const char *const *names, int i)
+{
+    for (int j = 0; j < i; j++)
+        if (!strcmp(names[i], names[j]))
+            return true;
+    return false;
+}
+
+static rlx_status find_probes(rlx_flow_cx *cx, const char *const *probes, int nprobes)
+{
+    const int n = cx->flow->nstages;
+    int *requests = RLX_NEW_ARRAY(cx->scratch, int, n + 1);
+    cx->probe = RLX_NEW_ARRAY(cx->scratch, rlx_ir_value *, nprobes + 1);
+    if (!requests || !cx->probe)
+        return RLX_OOM();
+    for (int i = 0; i < n; i++)
+        requests[i] = -1;
+    for (int i = 0; i < nprobes; i++)
+        if (!is_repeated(probes, i))
+            RLX_TRY(find_probe(cx, probes[i], i, requests));
+    cx->request = requests;
+    return RLX_OK;
+}
+
+/* ---- the whole
+ * ------------------------------------------------------------------------------------ */
+
+static rlx_status build_main(rlx_flow_cx *cx, rlx_flow_func *fn, const char *const *probes,
+                             int nprobes)
+{
+    const rlx_flow *f = cx->flow;
+    RLX_TRY(rlx_flow_begin_func(cx, fn, "main", false));
+    for (int i = 0; i < f->nstages;) {
+        if (f->stages[i].repeat >= 0)
+            RLX_TRY(rlx_flow_build_layers(cx, i, &i));
+        else
+            RLX_TRY(rlx_flow_build_stage(cx, &f->stages[i++]));
+    }
+    if (!fn->nresults)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "it has no output");
+    for (int i = 0; i < nprobes; i++) {
+        if (is_repeated(probes, i))
+            continue;
+        fn->x = cx->probe[i];
+        const char *name = rlx_arena_printf(cx->scratch, "probe:%s", probes[i]);
+        RLX_TRY(name ? rlx_flow_add_result(cx, name) : RLX_OOM());
+    }
+    return rlx_flow_end_func(cx, NULL);
+}
+
+static rlx_status copy_outputs(const rlx_flow_func *fn, rlx_flow_outputs *out)
+{
+    size_t bytes = sizeof(char *) * (size_t)fn->nresults;
+    for (int i = 0; i < fn->nresults; i++)
+        bytes += strlen(fn->result_name[i]) + 1;
+    out->name = malloc(bytes);
+    if (!out->name)
+        return RLX_OOM();
+    char *at = (char *)(out->name + fn->nresults);
+    for (int i = 0; i < fn->nresults; i++) {
+        out->name[i] = at;
+        at = stpcpy(at, fn->result_name[i]) + 1;
+    }
+    out->n = fn->nresults;
+    return RLX_OK;
+}
+
+static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const char *const *probes,
+                        int nprobes, rlx_flow_outputs *outputs)
+{
+    rlx_flow_func fn;
+    RLX_TRY(find_weights(cx, w));
+    RLX_TRY(find_probes(cx, probes, nprobes));
+    RLX_TRY(build_main(cx, &fn, probes, nprobes));
+    RLX_TRY(rlx_ir_verify(cx->m));
+    return copy_outputs(&fn, outputs);
+}
+
+rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const char *const *probes,
+                          int nprobes, rlx_dims *dims, rlx_ir_module **hir,
+                          rlx_flow_outputs *outputs)
+{
+    *hir = NULL;
+    *outputs = (rlx_flow_outputs){0};
+    if (f->error)
+        return RLX_FAIL(rlx_status_code(f->error), "flow %s, stage %d: %s", f->name, f->nstages,
+                        rlx_status_message(f->error));
+    rlx_flow_cx cx = {.flow = f, .dims = dims, .kv_repeat = -1, .scratch = rlx_arena_create()};
+    rlx_status st =
+        cx.scratch ? rlx_ir_module_create(&rlx_hir_level, dims, f->name, &cx.m) : RLX_OOM();
+    if (!st)
+        st = build(&cx, w, probes, nprobes, outputs);
+    rlx_arena_destroy(cx.scratch);
+    if (st) {
+        rlx_ir_module_destroy(cx.m);
+        return rlx_status_note(st, __FILE__, __LINE__, "building flow %s", f->name);
+    }
+    *hir = cx.m;
+    return RLX_OK;
+}
+
+void rlx_flow_outputs_deinit(rlx_flow_outputs *o)
+{
+    free(o->name);
+    *o = (rlx_flow_outputs){0};
+}

@@ -1,0 +1,179 @@
+#include "frontend/rope.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+struct rlx_rope {
+    rlx_rope_spec spec;
+    float attention;  /* multiplies cos and sin */
+    float inv_freq[]; /* D/2, for lengths that need no stretching */
+};
+
+/* ---- inverse frequencies
+ * ---------------------------------------------------------------------------- Powers and
+ * logarithms are taken in double and rounded once; everything else is in f32, as there. */
+
+static float frequency_of(float theta, int64_t i, int64_t dim)
+{
+    const float exponent = (float)(2 * i) / (float)dim;
+    return 1.0f / (float)pow(theta, exponent);
+}
+
+static float llama3_frequency(const rlx_rope_spec *s, float inv)
+{
+    const float factor = (float)s->factor;
+    const float wavelength = (float)(2 * M_PI) / inv;
+    if (wavelength > (float)(s->original / s->low))
+        return inv / factor;
+    if (wavelength < (float)(s->original / s->high))
+        return inv;
+    const float smooth =
+        ((float)s->original / wavelength - (float)s->low) / (float)(s->high - s->low);
+    return (1.0f - smooth) * inv / factor + smooth * inv;
+}
+
+/* The index (as a real number) whose wavelength makes `rotations` turns within the original length.
+ */
+static double yarn_index(const rlx_rope_spec *s, double rotations)
+{
+    return (double)s->dim * log(s->original / (rotations * 2 * M_PI)) / (2 * log(s->theta));
+}
+
+static void yarn_frequencies(const rlx_rope_spec *s, float *inv_freq)
+{
+    double low = yarn_index(s, s->beta_fast), high = yarn_index(s, s->beta_slow);
+    if (!s->no_truncate) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = fmax(low, 0);
+    high = fmin(high, (double)(s->dim - 1));
+    if (low == high)
+        high += 0.001; /* no division by zero */
+    for (int64_t i = 0; i < s->dim / 2; i++) {
+        const float exponent = (float)(2 * i) / (float)s->dim;
+        const float power = (float)pow((float)s->theta, exponent);
+        const float plain = 1.0f / power, stretched = 1.0f / ((float)s->factor * power);
+        float ramp = ((float)i - (float)low) / (float)(high - low);
+        ramp = fminf(fmaxf(ramp, 0.0f), 1.0f);
+        const float keep = 1.0f - ramp;
+        inv_freq[i] = stretched * (1.0f - keep) + plain * keep;
+    }
+}
+
+static void fill_frequencies(const rlx_rope_spec *s, float theta, float *inv_freq)
+{
+    if (s->type == RLX_ROPE_YARN) {
+        yarn_frequencies(s, inv_freq);
+        return;
+    }
+    for (int64_t i = 0; i < s->dim / 2; i++) {
+        inv_freq[i] = frequency_of(theta, i, s->dim);
+        if (s->type == RLX_ROPE_LINEAR)
+            inv_freq[i] /= (float)s->factor;
+        else if (s->type == RLX_ROPE_LLAMA3)
+            inv_freq[i] = llama3_frequency(s, inv_freq[i]);
+    }
+}
+
+/* The base for sequences longer than max_positions. */
+static float dynamic_theta(const rlx_rope_spec *s, int64_t length)
+{
+    const float share = (float)s->factor * (float)length / (float)s->max_positions;
+    const float stretch = share - (float)(s->factor - 1);
+    const float exponent = (float)((double)s->dim / (double)(s->dim - 2));
+    return (float)s->theta * (float)pow(stretch, exponent);
+}
+
+static double yarn_attention(const rlx_rope_spec *s)
+{
+    const double log_factor = s->factor > 1 ? 0.1 * log(s->factor) : 0;
+    if (s->attention_factor != 0)
+        return s->attention_factor;
+    if (s->mscale != 0 && s->mscale_all_dim != 0)
+        return (log_factor * s->mscale + 1) / (log_factor * s->mscale_all_dim + 1);
+    return log_factor + 1;
+}
+
+/* ---- the object
+ * ----------------------------------------------------------------------------------- */
+
+static rlx_status check_spec(const rlx_rope_spec *s)
+{
+    if (s->dim <= 0 || s->dim % 2)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: dim %lld is not even and positive",
+                        (long long)s->dim);
+    if (!(s->theta > 1) || !isfinite(s->theta))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: theta %g is not above 1", s->theta);
+    if (s->type != RLX_ROPE_DEFAULT && (!(s->factor > 0) || !isfinite(s->factor)))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: factor %g is not positive", s->factor);
+    if ((s->type == RLX_ROPE_LLAMA3 || s->type == RLX_ROPE_YARN) && !(s->original > 0))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "rope: original_max_position_embeddings %g is not positive", s->original);
+    if (s->type == RLX_ROPE_LLAMA3 && !(s->low > 0 && s->high > s->low))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "rope: low_freq_factor %g must be positive and below high_freq_factor %g",
+                        s->low, s->high);
+    if (s->type == RLX_ROPE_YARN && (s->beta_fast < 0 || s->beta_slow < 0))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: beta_fast %g or beta_slow %g is negative",
+                        s->beta_fast, s->beta_slow);
+    if (s->type == RLX_ROPE_DYNAMIC && (!(s->max_positions > 0) || s->dim == 2))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "rope: dynamic needs max_position_embeddings and dim > 2");
+    return RLX_OK;
+}
+
+rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out)
+{
+    *out = NULL;
+    RLX_TRY(check_spec(spec));
+    rlx_rope *r = calloc(1, sizeof(*r) + sizeof(float) * (size_t)(spec->dim / 2));
+    if (!r)
+        return RLX_OOM();
+    r->spec = *spec;
+    if (r->spec.beta_fast == 0)
+        r->spec.beta_fast = 32;
+    if (r->spec.beta_slow == 0)
+        r->spec.beta_slow = 1;
+    r->attention = spec->type == RLX_ROPE_YARN ? (float)yarn_attention(&r->spec) : 1.0f;
+    fill_frequencies(&r->spec, (float)spec->theta, r->inv_freq);
+    *out = r;
+    return RLX_OK;
+}
+
+void rlx_rope_destroy(rlx_rope *r)
+{
+    free(r);
+}
+
+int64_t rlx_rope_dim(const rlx_rope *r)
+{
+    return r->spec.dim;
+}
+
+void rlx_rope_tables_for_length(const rlx_rope *r, int64_t length, const int32_t *pos, int64_t n,
+                                float *cos_out, float *sin_out)
+{
+    const int64_t half = r->spec.dim / 2;
+    const bool stretched =
+        r->spec.type == RLX_ROPE_DYNAMIC && (double)length > r->spec.max_positions;
+    const float theta = stretched ? dynamic_theta(&r->spec, length) : 0;
+    for (int64_t i = 0; i < half; i++) {
+        const float inv = stretched ? frequency_of(theta, i, r->spec.dim) : r->inv_freq[i];
+        for (int64_t t = 0; t < n; t++) {
+            const float angle = inv * (float)pos[t];
+            cos_out[t * half + i] = (float)cos(angle) * r->attention;
+            sin_out[t * half + i] = (float)sin(angle) * r->attention;
+        }
+    }
+}
+
+void rlx_rope_tables(const rlx_rope *r, const int32_t *pos, int64_t n, float *cos_out,
+                     float *sin_out)
+{
+    int64_t length = 0;
+    for (int64_t t = 0; t < n; t++)
+        if (pos[t] >= length)
+            length = (int64_t)pos[t] + 1;
+    rlx_rope_tables_for_length(r, length, pos, n, cos_out, sin_out);
+}
