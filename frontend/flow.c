@@ -52,8 +52,15 @@ void rlx_flow_fail(rlx_flow *f, rlx_status s)
     if (f->error)
         rlx_status_free(s);
     else
-        f->error = rlx_status_note(s, __FILE__, __LINE__, "recording flow %s, stage %d", f->name,
-                                   f->nstages);
+        f->error = s;
+}
+
+rlx_status rlx_flow_check(const rlx_flow *f)
+{
+    if (!f->error)
+        return RLX_OK;
+    return RLX_FAIL(rlx_status_code(f->error), "recording flow %s, stage %d: %s", f->name,
+                    f->nstages, rlx_status_message(f->error));
 }
 
 rlx_stage *rlx_flow_record(rlx_flow *f, rlx_stage_kind kind)
@@ -154,78 +161,4 @@ void rlx_flow_put_resolved(const rlx_stage *s, const char *key, rlx_text *out)
         rlx_text_putf(out, "%lld", (long long)s->layer);
         key = hole + 2;
     }
-}
-
-/* Every weight name that the flow's stages use, sorted; one heap block of pointers into `text`. */
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static rlx_status collect_used(const rlx_flow *f, rlx_text *text, const char ***names, size_t *n)
-{
-    *n = 0;
-    for (int i = 0; i < f->nstages; i++)
-        for (int k = 0; k < RLX_STAGE_KEYS; k++)
-            if (f->stages[i].key[k]) {
-                rlx_flow_put_resolved(&f->stages[i], f->stages[i].key[k], text);
-                rlx_text_put_bytes(text, "", 1);
-                ++*n;
-            }
-    *names = malloc(sizeof(**names) * (*n + 1));
-    if (!*names || text->oom)
-        return RLX_OOM();
-    const char *at = text->data;
-    for (size_t i = 0; i < *n; i++, at += strlen(at) + 1)
-        (*names)[i] = at;
-    qsort(*names, *n, sizeof(**names), compare_names);
-    return RLX_OK;
-}
-
-static bool ends_with_any(const char *name, const char *const *endings)
-{
-    const size_t len = strlen(name);
-    for (; *endings; endings++) {
-        const size_t n = strlen(*endings);
-        if (n <= len && !strcmp(name + len - n, *endings))
-            return true;
-    }
-    return false;
-}
-
-enum { LISTED = 12 }; /* names that an error lists before it only counts */
-
-static rlx_status list_unused(const rlx_weights *w, const char *const *ignore, const char **used,
-                              size_t nused)
-{
-    rlx_text list = {0};
-    int unused = 0;
-    for (int i = 0; i < rlx_weights_count(w); i++) {
-        const char *name = rlx_weights_at(w, i)->name;
-        if (ends_with_any(name, ignore) ||
-            bsearch(&name, used, nused, sizeof(*used), compare_names))
-            continue;
-        if (unused++ < LISTED)
-            rlx_text_putf(&list, "%s%s", unused > 1 ? ", " : "", name);
-    }
-    rlx_status st = RLX_OK;
-    if (unused)
-        st = RLX_FAIL(RLX_INVALID_FILE, "%d tensor%s the model does not use: %s%s", unused,
-                      unused > 1 ? "s that" : " that", list.data ? list.data : "",
-                      unused > LISTED ? ", ..." : "");
-    rlx_text_deinit(&list);
-    return st;
-}
-
-rlx_status rlx_flow_check_unused(const rlx_flow *f, const rlx_weights *w, const char *const *ignore)
-{
-    rlx_text text = {0};
-    const char **used = NULL;
-    size_t nused;
-    rlx_status st = collect_used(f, &text, &used, &nused);
-    if (!st)
-        st = list_unused(w, ignore, used, nused);
-    free(used);
-    rlx_text_deinit(&text);
-    return st;
 }

@@ -74,6 +74,9 @@ void rlx_flow_put_stage(const rlx_flow *f, const rlx_stage *s, rlx_text *out);
 /* A key or path with the stage's layer index for "{}", appended. */
 void rlx_flow_put_resolved(const rlx_stage *s, const char *key, rlx_text *out);
 
+/* A recording's error, as a status of its own. */
+rlx_status rlx_flow_check(const rlx_flow *f);
+
 /* The names of @main's results, in order: the flow's outputs, then "probe:PATH" for each probe. */
 typedef struct rlx_flow_outputs {
     int n;
@@ -92,10 +95,13 @@ rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const char *c
                           int nprobes, rlx_dims *dims, rlx_ir_module **hir,
                           rlx_flow_outputs *outputs);
 
-/* RLX_INVALID_FILE listing the tensors of `w` that no stage uses, except those whose name ends with
- * one of `ignore` (NULL-ended). Also a recording's error. */
-rlx_status rlx_flow_check_unused(const rlx_flow *f, const rlx_weights *w,
-                                 const char *const *ignore);
+/* The weight of stage i, slot k as found[i * RLX_STAGE_KEYS + k] (NULL for an empty slot).
+ * RLX_NOT_FOUND lists every missing one. */
+rlx_status rlx_flow_find_weights(const rlx_flow *f, const rlx_weights *w, const rlx_tensor **found);
+/* For families: that `w` holds what the flow uses, and nothing else (RLX_INVALID_FILE with the
+ * names) except names that end with one of `ignore` (NULL-ended). Also a recording's error. */
+rlx_status rlx_flow_check_weights(const rlx_flow *f, const rlx_weights *w,
+                                  const char *const *ignore);
 
 /* How a flow is made of layers, derived from its HIR. */
 typedef enum rlx_composition_kind {

@@ -4,8 +4,6 @@
 
 #include "frontend/blocks/blocks.h"
 
-enum { LISTED = 12 }; /* names that an error lists before it only counts */
-
 /* ---- what blocks ask for ------------------------------------------------------------------------
  */
 
@@ -267,37 +265,8 @@ rlx_status rlx_flow_end_func(rlx_flow_cx *cx, rlx_ir_value *first)
     return rlx_ir_builder_finish(&fn->b);
 }
 
-/* ---- weights and probes by name
- * ------------------------------------------------------------------- */
-
-static rlx_status find_weights(rlx_flow_cx *cx, const rlx_weights *w)
-{
-    const rlx_flow *f = cx->flow;
-    cx->weight = RLX_NEW_ARRAY(cx->scratch, const rlx_tensor *, f->nstages *RLX_STAGE_KEYS + 1);
-    if (!cx->weight)
-        return RLX_OOM();
-    rlx_text name = {0}, missing = {0};
-    int nmissing = 0;
-    for (int i = 0; i < f->nstages * RLX_STAGE_KEYS; i++) {
-        const rlx_stage *s = &f->stages[i / RLX_STAGE_KEYS];
-        const char *key = s->key[i % RLX_STAGE_KEYS];
-        if (!key)
-            continue;
-        rlx_text_clear(&name);
-        rlx_flow_put_resolved(s, key, &name);
-        cx->weight[i] = name.oom ? NULL : rlx_weights_find(w, name.data);
-        if (!cx->weight[i] && nmissing++ < LISTED)
-            rlx_text_putf(&missing, "%s%s", nmissing > 1 ? ", " : "", name.data ? name.data : "?");
-    }
-    rlx_status st = name.oom ? RLX_OOM() : RLX_OK;
-    if (!st && nmissing)
-        st = RLX_FAIL(RLX_NOT_FOUND, "%d weight%s missing: %s%s", nmissing,
-                      nmissing > 1 ? "s are" : " is", missing.data ? missing.data : "",
-                      nmissing > LISTED ? ", ..." : "");
-    rlx_text_deinit(&name);
-    rlx_text_deinit(&missing);
-    return st;
-}
+/* ---- probes by name
+ * ------------------------------------------------------------------------------ */
 
 static rlx_status unknown_probe(const rlx_flow_cx *cx, const char *path)
 {
@@ -414,7 +383,8 @@ static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const char *const
                         int nprobes, rlx_flow_outputs *outputs)
 {
     rlx_flow_func fn;
-    RLX_TRY(find_weights(cx, w));
+    cx->weight = RLX_NEW_ARRAY(cx->scratch, const rlx_tensor *, cx->flow->nstages *RLX_STAGE_KEYS);
+    RLX_TRY(cx->weight ? rlx_flow_find_weights(cx->flow, w, cx->weight) : RLX_OOM());
     RLX_TRY(find_probes(cx, probes, nprobes));
     RLX_TRY(build_main(cx, &fn, probes, nprobes));
     RLX_TRY(rlx_ir_verify(cx->m));
@@ -427,9 +397,7 @@ rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const char *c
 {
     *hir = NULL;
     *outputs = (rlx_flow_outputs){0};
-    if (f->error)
-        return RLX_FAIL(rlx_status_code(f->error), "flow %s, stage %d: %s", f->name, f->nstages,
-                        rlx_status_message(f->error));
+    RLX_TRY(rlx_flow_check(f));
     rlx_flow_cx cx = {.flow = f, .dims = dims, .kv_repeat = -1, .scratch = rlx_arena_create()};
     rlx_status st =
         cx.scratch ? rlx_ir_module_create(&rlx_hir_level, dims, f->name, &cx.m) : RLX_OOM();

@@ -22,13 +22,13 @@ static float frequency_of(float theta, int64_t i, int64_t dim)
 static float llama3_frequency(const rlx_rope_spec *s, float inv)
 {
     const float factor = (float)s->factor;
-    const float wavelength = (float)(2 * M_PI) / inv;
+    const float wavelength = 1.0f / inv * (float)(2 * M_PI);
     if (wavelength > (float)(s->original / s->low))
         return inv / factor;
     if (wavelength < (float)(s->original / s->high))
         return inv;
     const float smooth =
-        ((float)s->original / wavelength - (float)s->low) / (float)(s->high - s->low);
+        (1.0f / wavelength * (float)s->original - (float)s->low) / (float)(s->high - s->low);
     return (1.0f - smooth) * inv / factor + smooth * inv;
 }
 

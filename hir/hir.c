@@ -20,7 +20,7 @@ static const rlx_ir_opinfo ops[RLX_HIR_OP_COUNT] = {
 };
 
 /* F1  arguments are tensors.
- * F2  WEIGHT, INPUT and STATE arguments have a symbol; no HIR argument is an OUT.
+ * F2  no argument is an OUT: results are values.
  * F3  no two arguments of a role have the same symbol. */
 static rlx_status verify_func(rlx_ir_module *m, const rlx_ir_func *f)
 {
@@ -29,10 +29,9 @@ static rlx_status verify_func(rlx_ir_module *m, const rlx_ir_func *f)
         if (f->body->args[i]->type.kind != RLX_TYPE_TENSOR)
             return RLX_FAIL(RLX_INVALID_IR, "function F1: argument %d of @%s in %s is not a tensor",
                             i, f->name, m->name);
-        if (info->role == RLX_ROLE_OUT || (info->role != RLX_ROLE_VALUE && !info->symbol))
-            return RLX_FAIL(RLX_INVALID_IR, "function F2: argument %d of @%s in %s has %s", i,
-                            f->name, m->name,
-                            info->role == RLX_ROLE_OUT ? "role out" : "no symbol");
+        if (info->role == RLX_ROLE_OUT)
+            return RLX_FAIL(RLX_INVALID_IR, "function F2: argument %d of @%s in %s is an out", i,
+                            f->name, m->name);
         for (int j = 0; j < i && info->role != RLX_ROLE_VALUE; j++)
             if (f->arg_info[j].role == info->role && !strcmp(f->arg_info[j].symbol, info->symbol))
                 return RLX_FAIL(RLX_INVALID_IR, "function F3: @%s in %s takes \"%s\" twice",

@@ -19,7 +19,8 @@ enum { RLX_KV_PAGE = 256 }; /* positions per page */
 /* Named forms of rlx_ir_build; shapes as in hir_ops.def. */
 rlx_ir_value *rlx_hir_build_embed(rlx_ir_builder *b, rlx_ir_value *ids, rlx_ir_value *w);
 rlx_ir_value *rlx_hir_build_select_rows(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *rows);
-rlx_ir_value *rlx_hir_build_rms_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w, double eps);
+rlx_ir_value *rlx_hir_build_rms_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                     double eps);
 rlx_ir_value *rlx_hir_build_linear(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
                                    rlx_ir_value *bias /* may be NULL */);
 rlx_ir_value *rlx_hir_build_add(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y);
@@ -39,7 +40,8 @@ rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention
 rlx_ir_node *rlx_hir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int nin,
                                 rlx_ir_value *const *in, int64_t first, int64_t count);
 
-/* Every op by plain loops in f32 (accumulation in f64): the oracle for lowering. As rlx_mir_eval. */
+/* Every op by plain loops in f32 (accumulation in f64): the oracle for lowering. As rlx_mir_eval.
+ */
 rlx_status rlx_hir_eval(const rlx_ir_module *m, const char *entry, const rlx_eval_env *env,
                         rlx_eval_tensor *out, int nout);
 

@@ -1,12 +1,12 @@
 /* hir/ops/return.c
  *   in   the function's results
- *   C1  it stands in a function's body. (The frame checks the operands against the results.)
+ *   The IR's frame checks where it stands and its operands against the function's results.
  */
 #include "hir/ops/ops.h"
 
 rlx_status rlx_hir_return_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
-    RLX_IR_REQUIRE(m, n, "C1", !n->parent || !n->parent->parent, "inside a nested block");
+    (void)m, (void)n;
     return RLX_OK;
 }
 

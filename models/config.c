@@ -1,0 +1,183 @@
+/* models/config.c: reading config.json, one key at a time. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/families.h"
+
+static const cJSON *get(const cJSON *config, const char *key)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(config, key);
+    return v && !cJSON_IsNull(v) ? v : NULL;
+}
+
+/* "config.json: KEY is VALUE, WANTED" */
+static rlx_status wrong(const char *key, const cJSON *v, const char *wanted)
+{
+    char *text = cJSON_PrintUnformatted(v);
+    rlx_status st =
+        RLX_FAIL(RLX_INVALID_FILE, "config.json: %s is %.80s, %s", key, text ? text : "?", wanted);
+    cJSON_free(text);
+    return st;
+}
+
+bool rlx_config_has(const cJSON *config, const char *key)
+{
+    return get(config, key) != NULL;
+}
+
+rlx_status rlx_config_get_int(const cJSON *config, const char *key, int64_t min, int64_t max,
+                              int64_t absent, int64_t *out)
+{
+    const cJSON *v = get(config, key);
+    *out = absent;
+    if (!v && absent == RLX_CONFIG_REQUIRED)
+        return RLX_FAIL(RLX_INVALID_FILE, "config.json: %s is missing", key);
+    if (!v)
+        return RLX_OK;
+    if (!cJSON_IsNumber(v) || v->valuedouble != floor(v->valuedouble))
+        return wrong(key, v, "not a whole number");
+    if (v->valuedouble < (double)min || v->valuedouble > (double)max)
+        return wrong(key, v, "out of range");
+    *out = (int64_t)v->valuedouble;
+    return RLX_OK;
+}
+
+rlx_status rlx_config_get_real(const cJSON *config, const char *key, double absent, double *out)
+{
+    const cJSON *v = get(config, key);
+    *out = v ? v->valuedouble : absent;
+    return !v || cJSON_IsNumber(v) ? RLX_OK : wrong(key, v, "not a number");
+}
+
+rlx_status rlx_config_get_bool(const cJSON *config, const char *key, bool absent, bool *out)
+{
+    const cJSON *v = get(config, key);
+    *out = v ? cJSON_IsTrue(v) : absent;
+    return !v || cJSON_IsBool(v) ? RLX_OK : wrong(key, v, "not true or false");
+}
+
+rlx_status rlx_config_get_text(const cJSON *config, const char *key, const char *absent,
+                               const char **out)
+{
+    const cJSON *v = get(config, key);
+    *out = v ? v->valuestring : absent;
+    return !v || cJSON_IsString(v) ? RLX_OK : wrong(key, v, "not a string");
+}
+
+static rlx_status add_eos(const cJSON *v, rlx_model_config *out)
+{
+    if (!cJSON_IsNumber(v) || v->valuedouble < 0 || v->valuedouble > INT32_MAX)
+        return wrong("eos_token_id", v, "not a token id");
+    if (out->neos == RLX_MAX_EOS)
+        return RLX_FAIL(RLX_UNSUPPORTED, "config.json: eos_token_id lists more than %d ids",
+                        RLX_MAX_EOS);
+    out->eos[out->neos++] = (int32_t)v->valuedouble;
+    return RLX_OK;
+}
+
+rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out)
+{
+    int64_t bos;
+    RLX_TRY(rlx_config_get_int(config, "bos_token_id", 0, INT32_MAX, -1, &bos));
+    out->bos = (int32_t)bos;
+    out->neos = 0;
+    const cJSON *eos = get(config, "eos_token_id");
+    if (!cJSON_IsArray(eos))
+        return eos ? add_eos(eos, out) : RLX_OK;
+    for (const cJSON *id = eos->child; id; id = id->next)
+        RLX_TRY(add_eos(id, out));
+    return RLX_OK;
+}
+
+/* ---- rotary positions
+ * ---------------------------------------------------------------------------- */
+
+static rlx_status get_rope_type(const cJSON *scaling, rlx_rope_type *out)
+{
+    static const struct {
+        const char *name;
+        rlx_rope_type type;
+    } types[] = {{"default", RLX_ROPE_DEFAULT},
+                 {"linear", RLX_ROPE_LINEAR},
+                 {"llama3", RLX_ROPE_LLAMA3},
+                 {"yarn", RLX_ROPE_YARN},
+                 {"dynamic", RLX_ROPE_DYNAMIC}};
+    const char *name;
+    RLX_TRY(rlx_config_get_text(scaling, "type", "default", &name));
+    RLX_TRY(rlx_config_get_text(scaling, "rope_type", name, &name));
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (!strcmp(types[i].name, name)) {
+            *out = types[i].type;
+            return RLX_OK;
+        }
+    return RLX_FAIL(
+        RLX_UNSUPPORTED,
+        "config.json: rope_type \"%s\" (default, linear, llama3, yarn and dynamic are supported)",
+        name);
+}
+
+static rlx_status refuse_rope_keys(const cJSON *config, const cJSON *scaling)
+{
+    for (const cJSON *item = scaling ? scaling->child : NULL; item; item = item->next)
+        if (cJSON_IsObject(item))
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "config.json: rotary parameters nested by layer type (\"%s\")",
+                            item->string);
+    const cJSON *places[] = {config, scaling};
+    for (int i = 0; i < 2; i++) {
+        double share;
+        RLX_TRY(rlx_config_get_real(places[i], "partial_rotary_factor", 1, &share));
+        if (share != 1)
+            return RLX_FAIL(RLX_UNSUPPORTED, "config.json: partial_rotary_factor %g", share);
+    }
+    if (rlx_config_has(config, "original_max_position_embeddings"))
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "config.json: original_max_position_embeddings outside of the "
+                        "rotary parameters");
+    return RLX_OK;
+}
+
+/* A number that the type cannot do without. */
+static rlx_status need_real(const cJSON *scaling, const char *key, double *out)
+{
+    if (!rlx_config_has(scaling, key))
+        return RLX_FAIL(RLX_INVALID_FILE, "config.json: the rotary parameters lack %s", key);
+    return rlx_config_get_real(scaling, key, 0, out);
+}
+
+rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
+                               double absent_theta, rlx_rope_spec *out)
+{
+    const cJSON *scaling = get(config, "rope_scaling");
+    if (!scaling)
+        scaling = get(config, "rope_parameters");
+    if (scaling && !cJSON_IsObject(scaling))
+        return wrong("rope_scaling", scaling, "not an object");
+    *out = (rlx_rope_spec){.dim = head_dim, .max_positions = (double)max_positions};
+    RLX_TRY(refuse_rope_keys(config, scaling));
+    RLX_TRY(rlx_config_get_real(config, "rope_theta", absent_theta, &out->theta));
+    RLX_TRY(
+        rlx_config_get_real(scaling, "rope_theta", out->theta, &out->theta)); /* this one wins */
+    RLX_TRY(get_rope_type(scaling, &out->type));
+    if (out->type == RLX_ROPE_DEFAULT)
+        return RLX_OK;
+    RLX_TRY(need_real(scaling, "factor", &out->factor));
+    RLX_TRY(rlx_config_get_real(scaling, "original_max_position_embeddings", out->max_positions,
+                                &out->original));
+    if (out->type == RLX_ROPE_LLAMA3) {
+        RLX_TRY(need_real(scaling, "low_freq_factor", &out->low));
+        RLX_TRY(need_real(scaling, "high_freq_factor", &out->high));
+    }
+    if (out->type != RLX_ROPE_YARN)
+        return RLX_OK;
+    bool truncate;
+    RLX_TRY(rlx_config_get_real(scaling, "beta_fast", 0, &out->beta_fast));
+    RLX_TRY(rlx_config_get_real(scaling, "beta_slow", 0, &out->beta_slow));
+    RLX_TRY(rlx_config_get_real(scaling, "mscale", 0, &out->mscale));
+    RLX_TRY(rlx_config_get_real(scaling, "mscale_all_dim", 0, &out->mscale_all_dim));
+    RLX_TRY(rlx_config_get_real(scaling, "attention_factor", 0, &out->attention_factor));
+    RLX_TRY(rlx_config_get_bool(scaling, "truncate", true, &truncate));
+    out->no_truncate = !truncate;
+    return RLX_OK;
+}

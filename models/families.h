@@ -1,0 +1,40 @@
+/* models/families.h: the families that are built in, and what their files share.
+ * What a family is to the frontend: frontend/family.h. */
+#ifndef RLX_MODELS_FAMILIES_H
+#define RLX_MODELS_FAMILIES_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+
+#include "frontend/family.h"
+#include "frontend/rope.h"
+
+/* rlx_<name>_build: see rlx_family in frontend/family.h. */
+#define FAMILY(name, model_type)                                                        \
+    rlx_status rlx_##name##_build(const cJSON *config, rlx_weights *w, rlx_flow **flow, \
+                                  rlx_model_config *out);
+#include "models/families.def"
+#undef FAMILY
+
+/* ---- config.json --------------------------------------------------------------------------------
+ * Readers of one key. A key that is missing or null gives `absent`; RLX_CONFIG_REQUIRED makes that
+ * an error. Errors (RLX_INVALID_FILE) name the key and what it holds. */
+
+#define RLX_CONFIG_REQUIRED INT64_MIN
+
+rlx_status rlx_config_get_int(const cJSON *config, const char *key, int64_t min, int64_t max,
+                              int64_t absent, int64_t *out);
+rlx_status rlx_config_get_real(const cJSON *config, const char *key, double absent, double *out);
+rlx_status rlx_config_get_bool(const cJSON *config, const char *key, bool absent, bool *out);
+/* Lent by `config`. */
+rlx_status rlx_config_get_text(const cJSON *config, const char *key, const char *absent,
+                               const char **out);
+bool rlx_config_has(const cJSON *config, const char *key); /* there, and not null */
+/* bos_token_id and eos_token_id (a number or a list). */
+rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out);
+/* The rotary positions in any of the circulating styles: `rope_theta` with `rope_scaling` (type or
+ * rope_type), or `rope_parameters`. RLX_UNSUPPORTED names a type or key that we do not have. */
+rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
+                               double absent_theta, rlx_rope_spec *out);
+
+#endif
