@@ -194,6 +194,7 @@ rlx_status rlx_hir_eval(const rlx_ir_module *m, const char *entry, const rlx_eva
     rlx_status st = results ? rlx_hir_eval_func(&cx, f, -1, NULL, arena, results) : RLX_OOM();
     if (!st)
         st = hand_over(results, nout, out);
+    rlx_hir_clear_scratch(m);
     rlx_arena_destroy(arena);
     return rlx_status_note(st, __FILE__, __LINE__, "evaluating @%s of %s", entry, m->name);
 }

@@ -63,6 +63,7 @@ rlx_status rlx_hir_lower(const rlx_ir_module *m, rlx_ir_module **out)
                              f->name, m->name);
     if (!st)
         st = rlx_status_note(rlx_ir_verify(to), __FILE__, __LINE__, "what %s lowers to", m->name);
+    rlx_hir_clear_scratch(m);
     rlx_arena_destroy(scratch);
     if (st)
         rlx_ir_module_destroy(to);

@@ -52,6 +52,9 @@ rlx_dim rlx_hir_last_dim(const rlx_ir_value *v); /* rank >= 1 */
                        rlx_hir_type_text((m), &(n)->in[i]->type, type_)); \
     } while (0)
 
+/* Forgets what hangs at the values of a module: `scratch` means nothing between passes. */
+void rlx_hir_clear_scratch(const rlx_ir_module *m);
+
 /* ---- shared by evaluators ----------------------------------------------------------------------
  */
 
