@@ -9,6 +9,7 @@
  *   C3  k and v are f32[T,G*D].
  *   C4  kpool is f32[PAGES,G,D,P], vpool f32[PAGES,G,P,D], with the same PAGES.
  *   C5  pos and seq are i32[T], table is i32 of rank 2.
+ *   C6  the pools are STATE arguments: nothing else can be written.
  */
 #include "hir/ops/ops.h"
 
@@ -31,6 +32,12 @@ static bool has_type(const rlx_ir_value *v, rlx_format f, int rank, const rlx_di
 {
     const rlx_ir_type want = rlx_ir_tensor(f, rank, dims);
     return rlx_ir_type_equal(&v->type, &want);
+}
+
+static bool is_state(const rlx_ir_value *v)
+{
+    const rlx_ir_func *f = v->def ? NULL : v->block->func;
+    return f && f->body == v->block && f->arg_info[v->index].role == RLX_ROLE_STATE;
 }
 
 rlx_status rlx_hir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
@@ -66,6 +73,8 @@ rlx_status rlx_hir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
                          "seq is i32[T]");
     RLX_HIR_REQUIRE_TYPE(m, n, "C5", rlx_hir_is(n->in[TABLE], RLX_I32, 2), TABLE,
                          "table is i32[SEQS,SLOTS]");
+    RLX_IR_REQUIRE(m, n, "C6", is_state(n->in[KPOOL]) && is_state(n->in[VPOOL]),
+                   "the pools are not states of the function");
     return RLX_OK;
 }
 

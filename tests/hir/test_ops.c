@@ -170,12 +170,14 @@ static const struct {
     {MODULE("%x: f32[T,30], %cos: f32[T,5], %sin: f32[T,5]", "f32[T,30]",
             "%y = rope %x, %cos, %sin {heads=3, head_dim=10} : f32[T,30]"),
      rope, 1e-6},
-    {MODULE("%q: f32[T,24], %k: f32[T,12], %v: f32[T,12], %kpool: f32[PAGES,2,6,256], "
-            "%vpool: f32[PAGES,2,256,6], %pos: i32[T], %seq: i32[T], %table: i32[SEQS,SLOTS]",
-            "f32[T,24]",
-            "%y, %kp, %vp = attention %q, %k, %v, %kpool, %vpool, %pos, %seq, %table "
-            "{scale=0.75, heads=4, kv_heads=2, head_dim=6} : (f32[T,24], f32[PAGES,2,6,256], "
-            "f32[PAGES,2,256,6])"),
+    {MODULE(
+         "%q: f32[T,24], %k: f32[T,12], %v: f32[T,12], %kpool: f32[PAGES,2,6,256] state \"kpool\", "
+         "%vpool: f32[PAGES,2,256,6] state \"vpool\", %pos: i32[T], %seq: i32[T], %table: "
+         "i32[SEQS,SLOTS]",
+         "f32[T,24]",
+         "%y, %kp, %vp = attention %q, %k, %v, %kpool, %vpool, %pos, %seq, %table "
+         "{scale=0.75, heads=4, kv_heads=2, head_dim=6} : (f32[T,24], f32[PAGES,2,6,256], "
+         "f32[PAGES,2,256,6])"),
      attention, 5e-6},
 };
 enum { NCASES = sizeof(cases) / sizeof(cases[0]) };
@@ -323,6 +325,7 @@ static const struct {
     {ATTENTION(Q, K, KP, "f32[MORE,2,256,6]", POS, TABLE, ATTRS), "attention C4"},
     {ATTENTION(Q, K, KP, VP, "i32[R]", TABLE, ATTRS), "attention C5"},
     {ATTENTION(Q, K, KP, VP, POS, "i64[SEQS,SLOTS]", ATTRS), "attention C5"},
+    {ATTENTION(Q, K, KP, VP, POS, TABLE, ATTRS), "attention C6"},
     {CALLS("", "%x: f32[T,3]", "%y = call %x {callee=@f, first=0, count=1} : f32[T,3]"), "call C1"},
     {CALLS("", "%x: f32[T,3]", "%y = call %x {callee=@h, first=0, count=1} : f32[T,3]"), "call C1"},
     {CALLS(LAYER, "%x: f32[T,4]", "%y = call %x {callee=@g, first=0, count=1} : f32[T,3]"),
