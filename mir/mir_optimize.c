@@ -47,12 +47,24 @@ static bool matches(const char *pattern, const char *symbol)
     return digits > 0 && strcmp(rest + digits, hole + 2) == 0;
 }
 
+static bool is_called(const rlx_ir_module *m, const char *name)
+{
+    for (const rlx_ir_func *f = m->first; f; f = f->next)
+        for (const rlx_ir_node *n = f->body->first; n; n = n->next)
+            if (n->op == RLX_MIR_CALL &&
+                strcmp(rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""), name) == 0)
+                return true;
+    return false;
+}
+
+/* The argument that a name is bound to. An entry's VALUE arguments bind like inputs. */
 static const rlx_ir_value *find_arg(const world *w, rlx_role role, const char *symbol)
 {
     for (const rlx_ir_func *f = w->module->first; f; f = f->next)
         for (int i = 0; i < f->body->nargs; i++) {
             const rlx_ir_arg_info *info = &f->arg_info[i];
-            bool value = role == RLX_ROLE_INPUT && info->role == RLX_ROLE_VALUE;
+            bool value = role == RLX_ROLE_INPUT && info->role == RLX_ROLE_VALUE &&
+                         !is_called(w->module, f->name);
             const char *pattern = value ? f->body->args[i]->name : info->symbol;
             if ((value || info->role == role) && pattern && matches(pattern, symbol))
                 return f->body->args[i];
@@ -158,16 +170,6 @@ static rlx_status compare_func(const rlx_ir_func *f, world *before, world *after
     free(a);
     free(b);
     return st;
-}
-
-static bool is_called(const rlx_ir_module *m, const char *name)
-{
-    for (const rlx_ir_func *f = m->first; f; f = f->next)
-        for (const rlx_ir_node *n = f->body->first; n; n = n->next)
-            if (n->op == RLX_MIR_CALL &&
-                strcmp(rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""), name) == 0)
-                return true;
-    return false;
 }
 
 static bool world_init(world *w, const rlx_ir_module *m)

@@ -27,6 +27,7 @@ typedef struct rlx_fuse_node {
 
 typedef struct rlx_fuse_group {
     const char *root; /* NULL: an opaque node, alone */
+    int root_op;
     int nnodes;
     int *nodes;           /* ascending */
     const bool *prologue; /* of its contracts, by node index; may be NULL */

@@ -142,12 +142,11 @@ static void sort_results(emitter *e, int group)
 static const char *find_place(const rlx_fuse_graph *g, int group)
 {
     const rlx_fuse_group *all = &g->groups[group];
-    int root = g->nodes[all->nodes[0]].ir->op;
     const char *place = NULL;
     size_t len = 0;
     for (int i = 0; i < all->nnodes; i++) {
         const rlx_ir_node *n = g->nodes[all->nodes[i]].ir;
-        if (n->op != root || !n->place)
+        if (n->op != all->root_op || !n->place)
             continue;
         if (!place) {
             place = n->place;
@@ -169,7 +168,7 @@ static rlx_ir_value *outer_value(const rlx_ir_value *v)
     return v->scratch ? v->scratch : (rlx_ir_value *)v;
 }
 
-/* Fills a region's block: arguments, body, yield. `outer` keeps what the operands stand for. */
+/* Fills a region's block: arguments, body, yield. */
 static void fill_region(emitter *e, const border *b, rlx_ir_node *region)
 {
     rlx_ir_builder_init(&e->inner, e->g->module);
@@ -190,20 +189,53 @@ static void fill_region(emitter *e, const border *b, rlx_ir_node *region)
     rlx_ir_build_yield(&e->inner, b->out.n, yields);
 }
 
+/* What values stand for outside is hidden while a region is filled: its operands are arguments
+ * there, and nodes that it copies may be computed by other regions too. */
+typedef struct hidden {
+    int n;
+    rlx_ir_value **values;
+    void **scratch;
+} hidden;
+
+static rlx_status hide(emitter *e, const border *b, hidden *h)
+{
+    int most = b->in.n;
+    for (int i = 0; i < b->body.n; i++)
+        most += ((rlx_ir_node *)b->body.items[i])->nout;
+    *h = (hidden){0, RLX_NEW_ARRAY(e->g->arena, rlx_ir_value *, most + 1),
+                  RLX_NEW_ARRAY(e->g->arena, void *, most + 1)};
+    if (!h->values || !h->scratch)
+        return RLX_OOM();
+    for (int i = 0; i < b->in.n; i++)
+        h->values[h->n++] = b->in.items[i];
+    for (int i = 0; i < b->body.n; i++) {
+        const rlx_ir_node *n = b->body.items[i];
+        for (int k = 0; k < n->nout; k++)
+            h->values[h->n++] = n->out[k];
+    }
+    for (int i = 0; i < h->n; i++) {
+        h->scratch[i] = h->values[i]->scratch;
+        h->values[i]->scratch = NULL;
+    }
+    return RLX_OK;
+}
+
+static void unhide(const hidden *h)
+{
+    for (int i = 0; i < h->n; i++)
+        h->values[i]->scratch = h->scratch[i];
+}
+
 static rlx_status emit_region(emitter *e, int group)
 {
     rlx_fuse_graph *g = e->g;
     border *b = &e->borders[group];
     rlx_ir_value **in = RLX_NEW_ARRAY(g->arena, rlx_ir_value *, b->in.n + 1);
-    rlx_ir_value **before = RLX_NEW_ARRAY(g->arena, rlx_ir_value *, b->in.n + 1);
     rlx_ir_type *types = RLX_NEW_ARRAY(g->arena, rlx_ir_type, b->out.n + 1);
-    if (!in || !before || !types)
+    if (!in || !types)
         return RLX_OOM();
-    for (int i = 0; i < b->in.n; i++) {
-        rlx_ir_value *v = b->in.items[i];
-        before[i] = v->scratch;
-        in[i] = outer_value(v);
-    }
+    for (int i = 0; i < b->in.n; i++)
+        in[i] = outer_value(b->in.items[i]);
     for (int i = 0; i < b->out.n; i++)
         types[i] = ((rlx_ir_value *)b->out.items[i])->type;
     e->outer.place = find_place(g, group);
@@ -212,15 +244,11 @@ static rlx_status emit_region(emitter *e, int group)
         (rlx_attr[]){rlx_attr_text(RLX_ATTR_ROOT, g->groups[group].root)}, b->out.n, types);
     if (!region)
         return rlx_ir_builder_finish(&e->outer);
+    hidden h;
+    RLX_TRY(hide(e, b, &h));
     fill_region(e, b, region);
+    unhide(&h);
     RLX_TRY(rlx_ir_builder_finish(&e->inner));
-    for (int i = 0; i < b->body.n; i++) {
-        rlx_ir_node *n = b->body.items[i];
-        for (int k = 0; k < n->nout; k++)
-            n->out[k]->scratch = NULL;
-    }
-    for (int i = 0; i < b->in.n; i++)
-        ((rlx_ir_value *)b->in.items[i])->scratch = before[i];
     for (int i = 0; i < b->out.n; i++) {
         rlx_ir_value *v = b->out.items[i];
         region->out[i]->name = v->name;

@@ -15,6 +15,7 @@ rlx_status rlx_fuse_group_add(rlx_fuse_graph *g, rlx_fuse_node *node, const char
 {
     rlx_fuse_group *made = &g->groups[g->ngroups];
     made->root = root;
+    made->root_op = node->ir->op;
     made->nodes = RLX_NEW_ARRAY(g->arena, int, g->nnodes);
     if (!made->nodes)
         return RLX_OOM();

@@ -10,7 +10,9 @@
  * the line that is to blame:   %1 = contract ...   // error: contract C2: ... (a message about no
  * line in particular: // error-anywhere: ...)
  *
- * RLX_BLESS=1 writes what came out into the files. RLX_GOLDEN=part runs files whose path has it. */
+ * Every pass of an `opt` also reads its result's text back, and (mir) evaluates before and after
+ * it. RLX_BLESS=1 writes what came out into the files. RLX_GOLDEN=part runs files whose path has
+ * it. */
 #include <dirent.h>
 #include <errno.h>
 
@@ -19,7 +21,7 @@
 #include "tests/golden/diff.h"
 
 #define ROOT RLX_SOURCE_DIR "/tests/golden"
-enum { MAX_FILES = 512, LEAST_FILES = 2 };
+enum { MAX_FILES = 512, LEAST_FILES = 13 };
 
 /* ---- levels
  * ---------------------------------------------------------------------------------------- */
@@ -28,6 +30,7 @@ typedef struct golden_level {
     const rlx_ir_level *level;
     const rlx_pass *const *passes; /* ended by NULL */
     rlx_status (*report)(rlx_ir_module *m, rlx_text *out);
+    rlx_pass_options options;
 } golden_level;
 
 static const rlx_pass *const mir_passes[] = {&rlx_mir_pass_fold_views, &rlx_mir_pass_fuse_regions,
@@ -39,7 +42,8 @@ static rlx_status mir_report(rlx_ir_module *m, rlx_text *out)
     return rlx_mir_fusion_report(m, out);
 }
 
-static const golden_level levels[] = {{&rlx_mir_level, mir_passes, mir_report}};
+static const golden_level levels[] = {
+    {&rlx_mir_level, mir_passes, mir_report, {.compare = rlx_mir_compare}}};
 
 /* The level that a module's first word names. */
 static const golden_level *find_level(const char *text)
@@ -112,7 +116,7 @@ static rlx_status run_listed(const golden_level *l, rlx_ir_module *m, const char
                 found = l->passes[i];
         if (!found)
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "no pass '%.*s'", (int)n, names);
-        RLX_TRY(rlx_ir_run_passes(m, found, 1, NULL));
+        RLX_TRY(rlx_ir_run_passes(m, found, 1, &l->options));
         names += n + (names[n] == ',');
     }
     return RLX_OK;
@@ -292,6 +296,7 @@ static void find_files(const char *level)
 
 int main(void)
 {
+    setenv("RLX_CHECK", "text,eval", 0);
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
         find_files(levels[i].level->name);
     qsort(paths, (size_t)npaths, sizeof *paths, by_name);
