@@ -1,0 +1,391 @@
+/* tests/lower/test_lower.c: fused MIR against its LIR, bit for bit, through every skeleton: registers and blocks,
+ * once and kernel prologues, pages, row regions; both instruction widths and a GPU's; live extents below the
+ * bucket's. HIR's plain evaluator stands behind both, within rounding. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hir/hir.h"
+#include "tests/lower/tape_runner.h"
+
+enum { MAX_TENSORS = 128, PAGES = 6, SLOTS = 3, SEQS = 2, LAYERS = 3 };
+
+typedef struct shape {
+    int64_t hidden, heads, kv_heads, head_dim, ffn, vocab;
+    rlx_format format;
+} shape;
+
+typedef struct world {
+    shape s;
+    int64_t tokens, rows;
+    rlx_eval_tensor tensor[MAX_TENSORS];
+    char name[MAX_TENSORS][64];
+    int n;
+    uint64_t seed;
+    int64_t symbols[RLX_MAX_SYMBOLS];
+} world;
+
+static double uniform(world *w)
+{
+    w->seed = w->seed * 6364136223846793005u + 1442695040888963407u;
+    return (double)(w->seed >> 11) / 9007199254740992.0 * 2 - 1;
+}
+
+static rlx_eval_tensor *add(world *w, const char *name, rlx_format f, int rank, const int64_t *dims)
+{
+    ck_assert_int_lt(w->n, MAX_TENSORS);
+    rlx_eval_tensor *t = &w->tensor[w->n];
+    snprintf(w->name[w->n], sizeof w->name[0], "%s", name);
+    *t = (rlx_eval_tensor){.name = w->name[w->n++], .format = f, .rank = rank};
+    int64_t elems = 1;
+    for (int i = 0; i < rank; i++)
+        elems *= t->dim[i] = dims[i];
+    t->data = malloc(rlx_format_bytes(f, elems) + 1);
+    if (rlx_format_is_float(f))
+        for (int64_t i = 0; i < elems; i++)
+            rlx_format_store(f, t->data, i, uniform(w) * 0.4);
+    return t;
+}
+
+static rlx_eval_tensor *find(void *user, rlx_role role, const char *symbol)
+{
+    world *w = user;
+    (void)role;
+    for (int i = 0; i < w->n; i++)
+        if (strcmp(w->name[i], symbol) == 0)
+            return &w->tensor[i];
+    return NULL;
+}
+
+static void add_layer(world *w, int layer)
+{
+    const shape *s = &w->s;
+    struct {
+        const char *name;
+        int64_t d[2];
+    } list[] = {{"n1", {s->hidden, 0}},
+                {"q", {s->heads * s->head_dim, s->hidden}},
+                {"k", {s->kv_heads * s->head_dim, s->hidden}},
+                {"v", {s->kv_heads * s->head_dim, s->hidden}},
+                {"o", {s->hidden, s->heads * s->head_dim}},
+                {"n2", {s->hidden, 0}},
+                {"gate", {s->ffn, s->hidden}},
+                {"up", {s->ffn, s->hidden}},
+                {"down", {s->hidden, s->ffn}}};
+    char name[64];
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        snprintf(name, sizeof name, "l%d.%s", layer, list[i].name);
+        add(w, name, list[i].d[1] ? s->format : RLX_F32, list[i].d[1] ? 2 : 1, list[i].d);
+    }
+    int64_t kpool[4] = {PAGES, s->kv_heads, s->head_dim, RLX_KV_PAGE};
+    int64_t vpool[4] = {PAGES, s->kv_heads, RLX_KV_PAGE, s->head_dim};
+    snprintf(name, sizeof name, "kv.k.%d", layer);
+    add(w, name, RLX_F32, 4, kpool);
+    snprintf(name, sizeof name, "kv.v.%d", layer);
+    add(w, name, RLX_F32, 4, vpool);
+}
+
+static void fill_ints(rlx_eval_tensor *t, const int32_t *v, int64_t n)
+{
+    memcpy(t->data, v, sizeof *v * (size_t)n);
+}
+
+/* Tokens of two sequences at rising positions, on both sides of a page's end. */
+static void make_world(world *w, const shape *s, int64_t tokens, uint64_t seed)
+{
+    *w = (world){.s = *s, .tokens = tokens, .rows = tokens > 2 ? 2 : 1, .seed = seed};
+    int32_t ids[64], pos[64], seq[64], rows[2], next[SEQS] = {250, 600};
+    ck_assert_int_le(tokens, 64);
+    for (int64_t t = 0; t < tokens; t++) {
+        ids[t] = (int32_t)((uniform(w) + 1) / 2 * (double)(s->vocab - 1));
+        seq[t] = t % 3 == 1;
+        pos[t] = next[seq[t]]++;
+    }
+    rows[0] = (int32_t)tokens - 1;
+    rows[1] = 0;
+    int32_t table[SEQS * SLOTS] = {4, 1, 0, 2, 5, 3};
+    int64_t d1[1] = {tokens}, d2[2] = {SEQS, SLOTS}, half[2] = {tokens, s->head_dim / 2};
+    fill_ints(add(w, "ids", RLX_I32, 1, d1), ids, tokens);
+    fill_ints(add(w, "pos", RLX_I32, 1, d1), pos, tokens);
+    fill_ints(add(w, "seq", RLX_I32, 1, d1), seq, tokens);
+    fill_ints(add(w, "rows", RLX_I32, 1, &w->rows), rows, w->rows);
+    fill_ints(add(w, "table", RLX_I32, 2, d2), table, SEQS * SLOTS);
+    add(w, "rope_cos", RLX_F32, 2, half);
+    add(w, "rope_sin", RLX_F32, 2, half);
+    int64_t embed[2] = {s->vocab, s->hidden};
+    add(w, "embed", s->format, 2, embed);
+    add(w, "norm", RLX_F32, 1, &s->hidden);
+    for (int i = 0; i < LAYERS; i++)
+        add_layer(w, i);
+}
+
+static void free_world(world *w)
+{
+    for (int i = 0; i < w->n; i++)
+        free(w->tensor[i].data);
+}
+
+static rlx_ir_value *weight(rlx_ir_builder *b, rlx_ir_func *f, const world *w, const char *symbol)
+{
+    char concrete[64];
+    const char *hole = strstr(symbol, "{}");
+    if (hole)
+        snprintf(concrete, sizeof concrete, "%.*s0%s", (int)(hole - symbol), symbol, hole + 2);
+    else
+        snprintf(concrete, sizeof concrete, "%s", symbol);
+    const rlx_eval_tensor *t = find((void *)w, RLX_ROLE_WEIGHT, concrete);
+    return rlx_ir_build_arg(b, f, RLX_ROLE_WEIGHT, symbol, NULL,
+                            rlx_ir_tensor(t->format, t->rank, t->dim));
+}
+
+static rlx_ir_value *input(rlx_ir_builder *b, rlx_ir_func *f, const char *name, rlx_format format,
+                           int rank, rlx_dim d0, rlx_dim d1)
+{
+    rlx_dim dims[2] = {d0, d1};
+    return rlx_ir_build_arg(b, f, RLX_ROLE_INPUT, name, name, rlx_ir_tensor(format, rank, dims));
+}
+
+static rlx_ir_func *build_layer(rlx_ir_module *m, const world *w, rlx_dim tokens)
+{
+    const shape *s = &w->s;
+    rlx_ir_builder b;
+    rlx_ir_builder_init(&b, m);
+    rlx_dim xd[2] = {tokens, s->hidden}, pages = rlx_dim_symbol(m->dims, "PAGES");
+    rlx_dim kd[4] = {pages, s->kv_heads, s->head_dim, RLX_KV_PAGE};
+    rlx_dim vd[4] = {pages, s->kv_heads, RLX_KV_PAGE, s->head_dim};
+    rlx_ir_type xt = rlx_ir_tensor(RLX_F32, 2, xd);
+    rlx_ir_func *f = rlx_ir_build_func(&b, "layer", 1, &xt);
+    rlx_ir_value *x = rlx_ir_build_arg(&b, f, RLX_ROLE_VALUE, NULL, "x", xt);
+    rlx_ir_value *cos = input(&b, f, "rope_cos", RLX_F32, 2, tokens, s->head_dim / 2);
+    rlx_ir_value *sin = input(&b, f, "rope_sin", RLX_F32, 2, tokens, s->head_dim / 2);
+    rlx_hir_attention a = {.heads = s->heads, .kv_heads = s->kv_heads, .head_dim = s->head_dim};
+    a.scale = 1.0 / sqrt((double)s->head_dim);
+    a.pos = input(&b, f, "pos", RLX_I32, 1, tokens, 0);
+    a.seq = input(&b, f, "seq", RLX_I32, 1, tokens, 0);
+    a.table = input(&b, f, "table", RLX_I32, 2, rlx_dim_symbol(m->dims, "SEQS"),
+                    rlx_dim_symbol(m->dims, "SLOTS"));
+    a.kpool = rlx_ir_build_arg(&b, f, RLX_ROLE_STATE, "kv.k.{}", NULL, rlx_ir_tensor(RLX_F32, 4, kd));
+    a.vpool = rlx_ir_build_arg(&b, f, RLX_ROLE_STATE, "kv.v.{}", NULL, rlx_ir_tensor(RLX_F32, 4, vd));
+    b.place = "self_attn";
+    rlx_ir_value *n = rlx_hir_build_rms_norm(&b, x, weight(&b, f, w, "l{}.n1"), 1e-5);
+    a.q = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.q"), NULL);
+    a.k = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.k"), NULL);
+    a.v = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.v"), NULL);
+    a.q = rlx_hir_build_rope(&b, a.q, cos, sin, s->heads, s->head_dim);
+    a.k = rlx_hir_build_rope(&b, a.k, cos, sin, s->kv_heads, s->head_dim);
+    rlx_ir_value *o = rlx_hir_build_attention(&b, &a, NULL, NULL);
+    o = rlx_hir_build_linear(&b, o, weight(&b, f, w, "l{}.o"), NULL);
+    x = rlx_hir_build_add(&b, x, o);
+    b.place = "mlp";
+    n = rlx_hir_build_rms_norm(&b, x, weight(&b, f, w, "l{}.n2"), 1e-5);
+    rlx_ir_value *gate = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.gate"), NULL);
+    rlx_ir_value *up = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.up"), NULL);
+    rlx_ir_value *down = rlx_hir_build_swiglu(&b, gate, up);
+    down = rlx_hir_build_linear(&b, down, weight(&b, f, w, "l{}.down"), NULL);
+    x = rlx_hir_build_add(&b, x, down);
+    rlx_ir_build_return(&b, 1, &x);
+    ck_assert_ptr_null(rlx_ir_builder_finish(&b));
+    return f;
+}
+
+static rlx_ir_module *build_model(const world *w, rlx_dims *dims)
+{
+    rlx_ir_module *m;
+    ck_assert_ptr_null(rlx_ir_module_create(&rlx_hir_level, dims, "model", &m));
+    rlx_dim tokens = rlx_dim_symbol(dims, "TOKENS"), rows = rlx_dim_symbol(dims, "ROWS");
+    rlx_ir_func *layer = build_layer(m, w, tokens);
+    rlx_ir_builder b;
+    rlx_ir_builder_init(&b, m);
+    rlx_dim yd[2] = {rows, w->s.vocab}, xd[2] = {tokens, w->s.hidden};
+    rlx_ir_type types[2] = {rlx_ir_tensor(RLX_F32, 2, yd), rlx_ir_tensor(RLX_F32, 2, xd)};
+    rlx_ir_func *f = rlx_ir_build_func(&b, "main", 2, types);
+    rlx_ir_value *ids = input(&b, f, "ids", RLX_I32, 1, tokens, 0);
+    rlx_ir_value *select = input(&b, f, "rows", RLX_I32, 1, rows, 0);
+    rlx_ir_value *embed = weight(&b, f, w, "embed");
+    rlx_ir_value *x = rlx_hir_build_embed(&b, ids, embed);
+    rlx_ir_node *call = rlx_hir_build_call(&b, layer, 1, &x, 0, LAYERS);
+    ck_assert_ptr_null(rlx_ir_builder_finish(&b));
+    rlx_ir_value *y = rlx_hir_build_select_rows(&b, call->out[0], select);
+    y = rlx_hir_build_rms_norm(&b, y, weight(&b, f, w, "norm"), 1e-5);
+    y = rlx_hir_build_linear(&b, y, embed, NULL);
+    rlx_ir_value *results[2] = {y, call->out[0]};
+    rlx_ir_build_return(&b, 2, results);
+    ck_assert_ptr_null(rlx_ir_builder_finish(&b));
+    return m;
+}
+
+static void must(rlx_status s, const rlx_ir_module *m)
+{
+    if (!s)
+        return;
+    char *text = rlx_status_text(s);
+    rlx_text ir = {0};
+    if (m)
+        rlx_ir_print(m, 0, &ir);
+    ck_abort_msg("%s\n%s", text, ir.data ? ir.data : "");
+}
+
+static void bind_symbols(world *w, rlx_dims *dims)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } list[] = {{"TOKENS", w->tokens}, {"ROWS", w->rows}, {"PAGES", PAGES}, {"SEQS", SEQS}, {"SLOTS", SLOTS}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        int index = rlx_dim_symbol_index(dims, list[i].name);
+        ck_assert_int_ge(index, 0);
+        w->symbols[index] = list[i].value;
+    }
+}
+
+typedef struct pools {
+    float *saved[2 * LAYERS];
+} pools;
+
+static size_t pool_bytes(const world *w)
+{
+    return sizeof(float) * (size_t)(PAGES * w->s.kv_heads * w->s.head_dim * RLX_KV_PAGE);
+}
+
+static void each_pool(world *w, pools *p, int mode) /* 0 save, 1 restore, 2 compare and free */
+{
+    for (int i = 0; i < 2 * LAYERS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, i % 2 ? "kv.v.%d" : "kv.k.%d", i / 2);
+        void *data = find(w, RLX_ROLE_STATE, name)->data;
+        if (mode == 0)
+            memcpy(p->saved[i] = malloc(pool_bytes(w)), data, pool_bytes(w));
+        else if (mode == 1)
+            memcpy(data, p->saved[i], pool_bytes(w));
+        else
+            ck_assert_msg(memcmp(data, p->saved[i], pool_bytes(w)) == 0, "pool %s differs", name);
+        if (mode == 2)
+            free(p->saved[i]);
+    }
+}
+
+static const rlx_lir_target targets[] = {
+    {.unit = RLX_UNIT_CPU, .vector_f32 = 16, .vector_regs = 32, .team = 1, .threads = 2, .l1_bytes = 49152,
+     .l2_bytes = 2 << 20, .team_bytes = 1 << 20},
+    {.unit = RLX_UNIT_CPU, .vector_f32 = 8, .vector_regs = 16, .team = 1, .threads = 2, .l1_bytes = 32768,
+     .l2_bytes = 1 << 20, .team_bytes = 1 << 20},
+    {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 64, .threads = 8, .l1_bytes = 32768,
+     .l2_bytes = 1 << 20, .team_bytes = 32768},
+};
+
+/* Lowered for one target and bucket: the same bits as `want`, the same pools as `after`. */
+static void compare_lir(world *w, const rlx_ir_module *mir, const rlx_lir_target *target, int64_t upper_tokens,
+                        const rlx_eval_tensor *want, pools *before, const pools *after)
+{
+    int64_t upper[RLX_MAX_SYMBOLS];
+    memcpy(upper, w->symbols, sizeof upper);
+    upper[rlx_dim_symbol_index(mir->dims, "TOKENS")] = upper_tokens;
+    upper[rlx_dim_symbol_index(mir->dims, "ROWS")] = upper_tokens;
+    rlx_mir_lower_options o = {.target = target, .upper = upper};
+    rlx_ir_module *lir;
+    must(rlx_mir_lower(mir, &o, &lir), mir);
+    rlx_lir_plan_report report;
+    must(rlx_lir_check_plan(lir, "main", upper, &report), lir);
+    rlx_eval_env env = {.find = find, .user = w, .symbols = w->symbols};
+    each_pool(w, before, 1);
+    rlx_eval_tensor got[2];
+    for (int i = 0; i < 2; i++) {
+        got[i] = want[i];
+        got[i].data = malloc(sizeof(float) * (size_t)(want[i].dim[0] * want[i].dim[1]));
+    }
+    tape_run r = {.module = lir, .env = &env, .arena_bytes = (size_t)report.arena_bytes,
+                  .options = {.teams = 3, .seed = w->seed}};
+    r.arena = aligned_alloc(64, (r.arena_bytes + 63) / 64 * 64 + 64);
+    must(tape_run_entry(&r, "main", got, 2), lir);
+    ck_assert_int_ge(r.launches, 5 * LAYERS + 2);
+    for (int i = 0; i < 2; i++) {
+        const float *a = want[i].data, *b = got[i].data;
+        for (int64_t e = 0; e < want[i].dim[0] * want[i].dim[1]; e++)
+            ck_assert_msg(memcmp(&a[e], &b[e], 4) == 0,
+                          "result %d element %lld: mir %.9g, lir %.9g (unit %d, %d registers, upper %lld)", i,
+                          (long long)e, (double)a[e], (double)b[e], (int)target->unit, target->vector_regs,
+                          (long long)upper_tokens);
+        free(got[i].data);
+    }
+    for (int i = 0; i < 2 * LAYERS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, i % 2 ? "kv.v.%d" : "kv.k.%d", i / 2);
+        ck_assert_msg(memcmp(find(w, RLX_ROLE_STATE, name)->data, after->saved[i], pool_bytes(w)) == 0,
+                      "%s differs", name);
+    }
+    free(r.arena);
+    rlx_ir_module_destroy(lir);
+}
+
+static void run_model(const shape *s, int64_t tokens, uint64_t seed)
+{
+    world w;
+    make_world(&w, s, tokens, seed);
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *hir = build_model(&w, dims), *mir;
+    must(rlx_ir_verify(hir), hir);
+    must(rlx_hir_lower(hir, &mir), hir);
+    bind_symbols(&w, dims);
+    must(rlx_mir_optimize(mir), mir);
+    rlx_eval_env env = {.find = find, .user = &w, .symbols = w.symbols};
+    pools before, after;
+    each_pool(&w, &before, 0);
+    rlx_eval_tensor plain[2], want[2];
+    must(rlx_hir_eval(hir, "main", &env, plain, 2), hir);
+    each_pool(&w, &before, 1);
+    must(rlx_mir_eval(mir, "main", &env, want, 2), mir);
+    each_pool(&w, &after, 0);
+    for (int i = 0; i < 2; i++)
+        for (int64_t e = 0; e < want[i].dim[0] * want[i].dim[1]; e++) {
+            float a = ((float *)plain[i].data)[e], b = ((float *)want[i].data)[e];
+            ck_assert_msg(fabsf(a - b) <= 2e-5f * fmaxf(1.0f, fabsf(a)), "result %d element %lld: hir %g, mir %g",
+                          i, (long long)e, (double)a, (double)b);
+        }
+    for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+        compare_lir(&w, mir, &targets[t], tokens, want, &before, &after);
+        compare_lir(&w, mir, &targets[t], 128, want, &before, &after);
+    }
+    for (int i = 0; i < 2; i++) {
+        free(plain[i].data);
+        free(want[i].data);
+    }
+    for (int i = 0; i < 2 * LAYERS; i++) {
+        free(before.saved[i]);
+        free(after.saved[i]);
+    }
+    rlx_ir_module_destroy(hir);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    free_world(&w);
+}
+
+static const shape shapes[] = {
+    {.hidden = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .ffn = 44, .vocab = 50, .format = RLX_F32},
+    {.hidden = 48, .heads = 3, .kv_heads = 1, .head_dim = 24, .ffn = 37, .vocab = 33, .format = RLX_BF16},
+    {.hidden = 64, .heads = 4, .kv_heads = 4, .head_dim = 64, .ffn = 96, .vocab = 64, .format = RLX_F16},
+    {.hidden = 20, .heads = 8, .kv_heads = 1, .head_dim = 2, .ffn = 5, .vocab = 7, .format = RLX_F32},
+};
+static const int64_t lengths[] = {1, 2, 5, 13};
+
+START_TEST(model_is_the_same_on_mir_and_lir)
+{
+    int i = _i / 4, j = _i % 4;
+    run_model(&shapes[i], lengths[j], 1000 + (uint64_t)_i);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("lower");
+    TCase *c = tcase_create("models");
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, model_is_the_same_on_mir_and_lir, 0, 16);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed > 0 || ran < 16;
+}
