@@ -224,7 +224,8 @@ static void must(rlx_status s, const rlx_ir_module *m)
     rlx_text ir = {0};
     if (m)
         rlx_ir_print(m, 0, &ir);
-    ck_abort_msg("%s\n%s", text, ir.data ? ir.data : "");
+    fprintf(stderr, "%s\n", ir.data ? ir.data : "");
+    ck_abort_msg("%s", text);
 }
 
 static void bind_symbols(world *w, rlx_dims *dims)
