@@ -122,6 +122,7 @@ static rlx_status page_exp(attention *a, rlx_ir_value *live, rlx_ir_value *max, 
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *p = load_2d(a, a->scores, a->rows_lanes, loop.index[0]);
     p = exp_difference(a, p, over_rows(a, max, a->rows_lanes));
+    rlx_lir_build_barrier(a->b);
     store_2d(a, a->scores, p, loop.index[0]);
     rlx_ir_value *next = rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.carried[0], p);
     rlx_lir_end_for(a->b, &loop, &next);
@@ -172,6 +173,7 @@ static rlx_status merge_values(attention *a, rlx_ir_value *page, rlx_ir_value *l
     rlx_ir_value *acc = load_2d(a, a->acc, a->rows_width, d0);
     acc = rlx_lir_build_map2(a->b, RLX_FN_MUL, acc, over_rows(a, old, a->rows_width));
     pv = rlx_lir_build_map2(a->b, RLX_FN_MUL, pv, over_rows(a, fresh, a->rows_width));
+    rlx_lir_build_barrier(a->b); /* the tile was read whole before it is written */
     store_2d(a, a->acc, rlx_lir_build_map2(a->b, RLX_FN_ADD, acc, pv), d0);
     rlx_lir_end_for(a->b, &loop, NULL);
     rlx_lir_build_barrier(a->b);
