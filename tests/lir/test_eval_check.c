@@ -1,0 +1,222 @@
+/* What the interpreter refuses: accesses outside, conflicts between instances, missing barriers. */
+#include "tests/lir/kernel.h"
+
+/* A kernel over %n instances with index %g. */
+#define GRID(args, n, top, body)                                                                \
+    "kernel @k(" args ") {\n  %n = const {ivalue=" n "} : i64\n  %z = const {ivalue=0} : i64\n" \
+    "  %i1 = const {ivalue=1} : i64\n" top "  grid %n (%g: i64) {\n" body                       \
+    "    yield\n  }\n  return\n}\n"
+
+static void expect(const char *text, const rlx_lir_buffer *b, int n, const char *message)
+{
+    assert_error(test_kernel(text, b, n), RLX_INVALID_IR, message);
+}
+
+START_TEST(outside_the_live_shape)
+{
+    float x[8] = {0}, y[8];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y)};
+    test_module t;
+    assert_ok(test_parse(GRID("%x: global f32[TOKENS,2], %y: global f32[8]", "3", "",
+                              "    %t = load %x, %g, %z {axes=[1]} : f32<2>\n"
+                              "    store %y, %t, %z {axes=[0]}\n"),
+                         &t));
+    test_bind(&t, "TOKENS", 1); /* the memory holds four rows, one of them is live */
+    rlx_lir_eval_options o = {.unchecked = true};
+    assert_error(
+        test_run(&t, b, 2, &o), RLX_INVALID_IR,
+        "kernel @k, team 0, instance (1): touches 1..1 of axis 0, which has 1 live elements: "
+        "`%t = load %x, %g, %z {axes=[1]} : f32<2>`");
+    test_destroy(&t);
+}
+END_TEST
+
+START_TEST(a_limit_excuses_only_its_own_axis)
+{
+    float x[8] = {0}, y[8];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y)};
+    expect(GRID("%x: global f32[4,2], %y: global f32[4]", "1", "",
+                "    %four = const {ivalue=4} : i64\n"
+                "    %t = load %x, %z, %i1, %four {axes=[0,1], limits=[0]} : f32<4x2>\n"),
+           b, 2, "touches 1..2 of axis 1, which has 2 live elements");
+    expect(GRID("%x: global f32[4,2], %y: global f32[4]", "1", "",
+                "    %nine = const {ivalue=9} : i64\n"
+                "    %t = load %x, %i1, %z, %nine {axes=[0,1], limits=[0]} : f32<4x2>\n"),
+           b, 2, "touches 1..4 of axis 0, which has 4 live elements");
+    expect(GRID("%x: global f32[4,2], %y: global f32[4]", "1", "",
+                "    %m = const {ivalue=-1} : i64\n    %four = const {ivalue=4} : i64\n"
+                "    %t = load %x, %m, %z, %four {axes=[0,1], limits=[0]} : f32<4x2>\n"),
+           b, 2, "touches -1..2 of axis 0");
+}
+END_TEST
+
+START_TEST(beyond_the_callers_bytes)
+{
+    float x[4], y[4] = {0};
+    rlx_lir_buffer b[] = {{x, 3 * sizeof(float)}, BUFFER(y)};
+    expect(GRID("%x: global f32[4], %y: global f32[4]", "1", "",
+                "    %c = const {value=1} : f32<4>\n    store %x, %c, %z {axes=[0]}\n"),
+           b, 2, "touches byte 16 of a buffer that has 12");
+}
+END_TEST
+
+START_TEST(two_instances_store_one_element)
+{
+    float y[4];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    static const char text[] = GRID("%y: global f32[4]", "3", "",
+                                    "    %c = const {value=1} : f32<2>\n"
+                                    "    store %y, %c, %g {axes=[0]}\n");
+    expect(text, b, 1, "instance (1): stores element [1], which instance (0) stores too");
+    test_module t;
+    assert_ok(test_parse(text, &t));
+    for (uint64_t seed = 1; seed < 5; seed++) { /* in any order, on any number of teams */
+        rlx_lir_eval_options o = {.teams = (int)seed, .seed = seed};
+        assert_error(test_run(&t, b, 1, &o), RLX_INVALID_IR, "stores too");
+    }
+    rlx_lir_eval_options off = {.unchecked = true};
+    assert_ok(test_run(&t, b, 1, &off));
+    test_destroy(&t);
+}
+END_TEST
+
+START_TEST(two_grids_store_one_element)
+{
+    float y[4];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    expect(GRID("%y: global f32[4]", "1",
+                "  grid %i1 (%h: i64) {\n    %d = const {value=1} : f32\n    store %y, %d, %z\n"
+                "    yield\n  }\n",
+                "    %c = const {value=1} : f32\n    store %y, %c, %z\n"),
+           b, 1, "which instance (0) stores too");
+}
+END_TEST
+
+START_TEST(an_instance_reads_what_another_stores)
+{
+    float y[5] = {0};
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    /* y[g] = y[g + 1]: read before the other stores; and y[g + 1] = y[g]: after */
+    expect(GRID("%y: global f32[5]", "3", "",
+                "    %h = map %g, %i1 {fn=add} : i64\n    %t = load %y, %h : f32\n"
+                "    store %y, %t, %g\n"),
+           b, 1, "instance (1): stores element [1], which instance (0) reads");
+    expect(GRID("%y: global f32[5]", "3", "",
+                "    %h = map %g, %i1 {fn=add} : i64\n    %t = load %y, %g : f32\n"
+                "    store %y, %t, %h\n"),
+           b, 1, "instance (1): reads element [1], which instance (0) stores");
+}
+END_TEST
+
+START_TEST(once_reads_what_an_instance_stores)
+{
+    float y[2] = {0};
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    expect(GRID("%y: global f32[2]", "2",
+                "  %s = alloc : team f32[1]\n"
+                "  once {\n    %t = load %y, %z : f32\n    store %s, %t, %z\n    yield\n  }\n",
+                "    %v = load %s, %z : f32\n    store %y, %v, %g\n"),
+           b, 1, "stores element [0], which once reads");
+}
+END_TEST
+
+START_TEST(buffers_that_share_memory)
+{
+    float y[6] = {1, 2, 3, 4, 5, 6};
+    static const char text[] = GRID("%x: global f32[4], %y: global f32[4]", "4", "",
+                                    "    %t = load %x, %g : f32\n    store %y, %t, %g\n");
+    rlx_lir_buffer same[] = {{y, 16}, {y, 16}}, shifted[] = {{y, 16}, {y + 1, 16}};
+    assert_ok(test_kernel(text, same, 2)); /* each instance reads only what it stores itself */
+    expect(text, shifted, 2, "reads element [1], which instance (0) stores");
+    /* formats of different size over the same bytes */
+    rlx_lir_buffer bytes[] = {{y, 8}, {y, 16}};
+    expect(
+        GRID("%b: global i8[8], %y: global f32[4]", "2", "",
+             "    %t = load %b, %g : i8\n    %c = const {value=0} : f32\n    store %y, %c, %g\n"),
+        bytes, 2, "reads element [1], which instance (0) stores");
+}
+END_TEST
+
+#define TEAM(body)                                                                                 \
+    GRID("%y: global f32[4]", "2", "  %s = alloc : team f32[4]\n  %c2 = const {ivalue=2} : i64\n", \
+         "    %a = const {value=1} : f32<4>\n    %b = const {value=2} : f32\n" body                \
+         "    %r = load %s, %c2 : f32\n    store %y, %r, %g\n")
+
+START_TEST(team_memory_needs_barriers)
+{
+    float y[4];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    expect(TEAM("    store %s, %a, %z {axes=[0]}\n"), b, 1,
+           "reads element [2] of team memory, stored with no barrier since");
+    assert_ok(test_kernel(TEAM("    store %s, %a, %z {axes=[0]}\n    barrier\n"), b, 1));
+    ck_assert(y[0] == 1 && y[1] == 1);
+    expect(TEAM("    store %s, %a, %z {axes=[0]}\n    store %s, %b, %c2\n    barrier\n"), b, 1,
+           "stores element [2] of team memory, stored with no barrier since");
+    expect(TEAM("    store %s, %a, %z {axes=[0]}\n    barrier\n    %l = load %s, %c2 : f32\n"
+                "    store %s, %b, %c2\n    barrier\n"),
+           b, 1, "stores element [2] of team memory, read with no barrier since");
+    assert_ok(test_kernel(TEAM("    store %s, %a, %z {axes=[0]}\n    barrier\n"
+                               "    %l = load %s, %c2 : f32\n    barrier\n    store %s, %b, %c2\n"
+                               "    barrier\n"),
+                          b, 1));
+    ck_assert(y[0] == 2 && y[1] == 2);
+}
+END_TEST
+
+START_TEST(team_memory_begins_undefined)
+{
+    float y[4];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    expect(TEAM(""), b, 1, "reads element [2] of team memory, which nobody stored");
+    /* the first instance stores, the second relies on it */
+    expect(
+        TEAM("    %f = map %g, %z {fn=eq} : bool\n"
+             "    if %f {\n      store %s, %a, %z {axes=[0]}\n      yield\n    } {\n      yield\n"
+             "    }\n    barrier\n"),
+        b, 1, "instance (1): reads element [2] of team memory, which only another instance stored");
+}
+END_TEST
+
+START_TEST(casts_must_fit)
+{
+    float x[1] = {3e9f};
+    int32_t y[1];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y)};
+    static const char text[] = GRID("%x: global f32[1], %y: global i32[1]", "1", "",
+                                    "    %t = load %x, %z : f32\n    %i = cast %t : i32\n"
+                                    "    store %y, %i, %z\n");
+    expect(text, b, 2, "element 0, 3e+09, does not fit i32: `%i = cast %t : i32`");
+    x[0] = -2147483648.0f;
+    assert_ok(test_kernel(text, b, 2));
+    ck_assert_int_eq(y[0], INT32_MIN);
+}
+END_TEST
+
+START_TEST(buffers_are_counted)
+{
+    float x[1];
+    rlx_lir_buffer b[] = {BUFFER(x)};
+    assert_error(test_kernel(GRID("%x: global f32[1], %y: global i32[1]", "1", "", ""), b, 1),
+                 RLX_INVALID_ARGUMENT, "kernel @k takes 2 buffers, not 1");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("lir eval checks");
+    TCase *c = tcase_create("checks");
+    tcase_add_test(c, outside_the_live_shape);
+    tcase_add_test(c, a_limit_excuses_only_its_own_axis);
+    tcase_add_test(c, beyond_the_callers_bytes);
+    tcase_add_test(c, two_instances_store_one_element);
+    tcase_add_test(c, two_grids_store_one_element);
+    tcase_add_test(c, an_instance_reads_what_another_stores);
+    tcase_add_test(c, once_reads_what_an_instance_stores);
+    tcase_add_test(c, buffers_that_share_memory);
+    tcase_add_test(c, team_memory_needs_barriers);
+    tcase_add_test(c, team_memory_begins_undefined);
+    tcase_add_test(c, casts_must_fit);
+    tcase_add_test(c, buffers_are_counted);
+    suite_add_tcase(s, c);
+    return run_suite(s, 12);
+}
