@@ -7,10 +7,16 @@
 
 #include "lir/lir_eval.h"
 
-rlx_status rlx_lir_for_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
+static rlx_status check_results(rlx_ir_module *m, const rlx_ir_node *n)
 {
     RLX_IR_REQUIRE(m, n, "C4", n->nout == n->nin - 2, "%d results for %d carried values", n->nout,
                    n->nin - 2);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_for_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
+{
+    RLX_TRY(check_results(m, n));
     for (int i = 2; i < n->nin; i++)
         results[i - 2] = n->in[i]->type;
     return RLX_OK;
@@ -18,6 +24,7 @@ rlx_status rlx_lir_for_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type
 
 rlx_status rlx_lir_for_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
+    RLX_TRY(check_results(m, n));
     for (int i = 0; i < 2; i++)
         RLX_TRY(rlx_lir_require_index(m, n, "C1", i));
     RLX_IR_REQUIRE(m, n, "C2", rlx_ir_attr_int(n, RLX_ATTR_STEP, 0) >= 1, "step is %lld",

@@ -76,6 +76,8 @@ static rlx_status visit(void *user, rlx_ir_node *n)
     rlx_ir_value *y = fn == RLX_FN_EXP ? expand_exp(&b, n->in[0]) : expand_rsqrt(&b, n->in[0]);
     RLX_TRY_NOTE(rlx_ir_builder_finish(&b), "expanding %s in @%s",
                  rlx_map_fn_get((rlx_map_fn)fn)->name, w->f->name);
+    if (!y->name)
+        y->name = n->out[0]->name;
     rlx_ir_replace_uses(w->f->body, n->out[0], y);
     rlx_ir_node_remove(n);
     w->cx->changed = true;

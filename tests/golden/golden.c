@@ -5,7 +5,8 @@
  *
  *   // cat              the module as it is printed; without `// ----` it must print as it stands
  *   // opt p1,p2        the module after these passes
- *   // report           mir: the fusion report after the level's pipeline
+ *   // report           mir: the fusion report after the level's pipeline; lir: the arena map of
+ * the last function, planned for symbols of at most 8
  *   // verify           nothing: the module must be wrong, and the message that it gets stands on
  * the line that is to blame:   %1 = contract ...   // error: contract C2: ... (a message about no
  * line in particular: // error-anywhere: ...)
@@ -21,7 +22,7 @@
 #include "tests/golden/diff.h"
 
 #define ROOT RLX_SOURCE_DIR "/tests/golden"
-enum { MAX_FILES = 512, LEAST_FILES = 13 };
+enum { MAX_FILES = 512, LEAST_FILES = 18 };
 
 /* ---- levels
  * ---------------------------------------------------------------------------------------- */
@@ -42,8 +43,21 @@ static rlx_status mir_report(rlx_ir_module *m, rlx_text *out)
     return rlx_mir_fusion_report(m, out);
 }
 
+static const rlx_pass *const lir_passes[] = {&rlx_lir_pass_expand_math, &rlx_lir_pass_plan_memory,
+                                             NULL};
+static const int64_t lir_upper[RLX_MAX_SYMBOLS] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
+static const rlx_lir_plan_options lir_plan = {.upper = lir_upper};
+
+static rlx_status lir_report(rlx_ir_module *m, rlx_text *out)
+{
+    rlx_pass_options options = {.options = &lir_plan};
+    RLX_TRY(rlx_ir_run_passes(m, &rlx_lir_pass_plan_memory, 1, &options));
+    return rlx_lir_print_plan(m, m->last->name, lir_upper, out);
+}
+
 static const golden_level levels[] = {
-    {&rlx_mir_level, mir_passes, mir_report, {.compare = rlx_mir_compare}}};
+    {&rlx_mir_level, mir_passes, mir_report, {.compare = rlx_mir_compare}},
+    {&rlx_lir_level, lir_passes, lir_report, {.options = &lir_plan}}};
 
 /* The level that a module's first word names. */
 static const golden_level *find_level(const char *text)
