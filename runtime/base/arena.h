@@ -9,8 +9,8 @@
 
 typedef struct rlx_arena rlx_arena;
 
-rlx_arena *rlx_arena_create(void); /* NULL when out of memory */
-void rlx_arena_destroy(rlx_arena *a); /* accepts NULL */
+rlx_arena *rlx_arena_create(void);                 /* NULL when out of memory */
+void rlx_arena_destroy(rlx_arena *a);              /* accepts NULL */
 void *rlx_arena_alloc(rlx_arena *a, size_t bytes); /* zeroed, aligned to 16 */
 char *rlx_arena_strdup(rlx_arena *a, const char *s);
 char *rlx_arena_strndup(rlx_arena *a, const char *s, size_t n);

@@ -25,7 +25,7 @@ enum { RLX_MAX_SYMBOLS = 16 };
 typedef enum rlx_dim_op {
     RLX_DIM_SYMBOL, /* a = index of the symbol */
     RLX_DIM_ADD,
-    RLX_DIM_MUL, /* b is a constant */
+    RLX_DIM_MUL,      /* b is a constant */
     RLX_DIM_FLOORDIV, /* b is a constant > 0, as for the next two */
     RLX_DIM_CEILDIV,
     RLX_DIM_MOD,
@@ -53,7 +53,10 @@ const char *rlx_dim_symbol_name(const rlx_dims *t, int index); /* lent */
 /* The simplified expression. RLX_DIM_INVALID when an operand is, when it is not quasi-affine (two
  * symbolic factors, a divisor that is no constant > 0), does not fit, or when memory is short. */
 rlx_dim rlx_dim_make(rlx_dims *t, rlx_dim_op op, rlx_dim a, rlx_dim b);
-static inline bool rlx_dim_is_const(rlx_dim d) { return d >= 0; }
+static inline bool rlx_dim_is_const(rlx_dim d)
+{
+    return d >= 0;
+}
 /* The node of a non-constant dim. */
 rlx_dim_node rlx_dim_get(const rlx_dims *t, rlx_dim d);
 

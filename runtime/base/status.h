@@ -35,8 +35,8 @@ typedef enum rlx_code {
 #define RLX_PRINTF(fmt, args)
 #endif
 
-/* Makes a status. `file` must be a string literal: it is kept (the build maps __FILE__ to the path in
- * the tree). */
+/* Makes a status. `file` must be a string literal: it is kept (the build maps __FILE__ to the path
+ * in the tree). */
 rlx_status rlx_status_make(rlx_code code, const char *file, int line, const char *fmt, ...)
     RLX_PRINTF(4, 5);
 /* Puts a note above `cause` (which it takes over); the code stays the cause's. NULL stays NULL. */
@@ -53,24 +53,24 @@ const char *rlx_code_name(rlx_code code);
 
 #define RLX_FAIL(code, ...) rlx_status_make((code), __FILE__, __LINE__, __VA_ARGS__)
 #define RLX_OOM() RLX_FAIL(RLX_OUT_OF_MEMORY, "out of memory")
-#define RLX_TRY(expr)                                                                              \
-    do {                                                                                           \
-        rlx_status try_ = (expr);                                                                  \
-        if (try_)                                                                                  \
-            return try_;                                                                           \
+#define RLX_TRY(expr)             \
+    do {                          \
+        rlx_status try_ = (expr); \
+        if (try_)                 \
+            return try_;          \
     } while (0)
-#define RLX_TRY_NOTE(expr, ...)                                                                    \
-    do {                                                                                           \
-        rlx_status try_ = (expr);                                                                  \
-        if (try_)                                                                                  \
-            return rlx_status_note(try_, __FILE__, __LINE__, __VA_ARGS__);                         \
+#define RLX_TRY_NOTE(expr, ...)                                            \
+    do {                                                                   \
+        rlx_status try_ = (expr);                                          \
+        if (try_)                                                          \
+            return rlx_status_note(try_, __FILE__, __LINE__, __VA_ARGS__); \
     } while (0)
 /* For functions with one exit: stores into a variable `st` and jumps. */
-#define RLX_TRY_TO(label, expr)                                                                    \
-    do {                                                                                           \
-        st = (expr);                                                                               \
-        if (st)                                                                                    \
-            goto label;                                                                            \
+#define RLX_TRY_TO(label, expr) \
+    do {                        \
+        st = (expr);            \
+        if (st)                 \
+            goto label;         \
     } while (0)
 
 #endif

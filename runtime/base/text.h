@@ -23,13 +23,13 @@ void rlx_text_put(rlx_text *t, const char *s);
 void rlx_text_put_bytes(rlx_text *t, const void *p, size_t n);
 void rlx_text_putf(rlx_text *t, const char *fmt, ...) RLX_PRINTF(2, 3);
 void rlx_text_put_double(rlx_text *t, double v); /* shortest text that reads back the same */
-/* Reads a number at *s ("1e-05", "nan", "-inf"; always with a point, whatever the locale) and advances
- * it. False, with *s unmoved, when there is none. */
+/* Reads a number at *s ("1e-05", "nan", "-inf"; always with a point, whatever the locale) and
+ * advances it. False, with *s unmoved, when there is none. */
 bool rlx_text_parse_double(const char **s, double *out);
 /* Hands the string over (never NULL unless out of memory); the text is empty afterwards. */
 char *rlx_text_take(rlx_text *t);
 
-/* The candidate nearest to `word` by edit distance, or NULL when none is near (for "did you mean"). */
+/* The candidate nearest to `word` by edit distance, or NULL: for "did you mean". */
 const char *rlx_text_nearest(const char *word, const char *const *candidates, size_t n);
 
 /* Reads a whole file into a heap buffer with a NUL after it. Errors name the path. */

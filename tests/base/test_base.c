@@ -1,6 +1,5 @@
 /* arena, status, text, hash, formats, scalar functions */
 #include <float.h>
-#include <locale.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

@@ -10,7 +10,7 @@
  * Text (every level; whatever is printed parses back to an equal module):
  *
  *   mir module @llama {
- *     func @layer(%x: f32[TOKENS,64], %w: bf16[64,64] weight "model.layers.{}.self_attn.q_proj.weight")
+ *     func @layer(%x: f32[TOKENS,64], %w: f32[64,64] weight "model.layers.{}.q_proj.weight")
  *         -> (f32[TOKENS,64]) {
  *       %1 = contract %x, %w {lanes=16} : f32[TOKENS,64]                     // self_attn.q_proj
  *       %2 = region %x, %1 {root="map"} : f32[TOKENS,64] (%a: f32[TOKENS,64], %b: f32[TOKENS,64]) {
@@ -44,7 +44,7 @@
 
 enum { RLX_MAX_RANK = 6 };
 
-/* ---- types --------------------------------------------------------------------------------- */
+/* ---- types ---------------------------------------------------------------------------------- */
 
 typedef enum rlx_ir_type_kind {
     RLX_TYPE_NONE = 0,
@@ -72,7 +72,7 @@ bool rlx_ir_shape_equal(const rlx_ir_type *a, const rlx_ir_type *b);
 rlx_dim rlx_ir_type_elems(rlx_dims *t, const rlx_ir_type *type);
 void rlx_ir_type_print(const rlx_dims *t, const rlx_ir_type *type, rlx_text *out);
 
-/* ---- attributes ---------------------------------------------------------------------------- */
+/* ---- attributes ----------------------------------------------------------------------------- */
 
 typedef enum rlx_map_fn {
 #define MAP_FN(NAME, text, arity, result, meaning) RLX_FN_##NAME,
@@ -88,15 +88,16 @@ typedef struct rlx_map_fn_info {
 } rlx_map_fn_info;
 const rlx_map_fn_info *rlx_map_fn_get(rlx_map_fn fn);
 rlx_status rlx_map_fn_parse(const char *name, size_t len, rlx_map_fn *out);
-/* Whether the function is defined on operands of format `f` (SELECT: on what it chooses between). */
+/* Is the function defined on operands of format `f` (SELECT: on what it chooses between)? */
 bool rlx_map_fn_takes(rlx_map_fn fn, rlx_format f);
 /* The meaning of a function on one element of format `f`, in the format's own arithmetic (f32 in
- * float, f64 in double, 16-bit floats rounded after each operation, integers in int64 wrapped to the
- * format). `in` and the result are held in the union member that the format's kind says; SELECT's first
- * operand and results of comparisons are bools. EXP follows runtime/base/ir/exp_poly.h exactly (f64:
- * libm). Integers: division by 0 gives 0, as does a shift by less than 0 or more than all bits. */
+ * float, f64 in double, 16-bit floats rounded after each operation, integers in int64 wrapped to
+ * the format). `in` and the result are held in the union member that the format's kind says;
+ * SELECT's first operand and results of comparisons are bools. EXP follows
+ * runtime/base/ir/exp_poly.h exactly (f64: libm). Integers: division by 0 gives 0, as does a shift
+ * by less than 0 or more than all bits. */
 typedef union rlx_scalar {
-    double f; /* floats: the value, exactly representable in the format */
+    double f;  /* floats: the value, exactly representable in the format */
     int64_t i; /* integers and bools */
 } rlx_scalar;
 rlx_scalar rlx_map_fn_eval(rlx_map_fn fn, rlx_format f, const rlx_scalar *in);
@@ -130,7 +131,7 @@ typedef struct rlx_attr {
     };
 } rlx_attr;
 
-/* ---- the graph ----------------------------------------------------------------------------- */
+/* ---- the graph ------------------------------------------------------------------------------ */
 
 typedef struct rlx_ir_module rlx_ir_module;
 typedef struct rlx_ir_func rlx_ir_func;
@@ -140,11 +141,11 @@ typedef struct rlx_ir_value rlx_ir_value;
 
 struct rlx_ir_value {
     rlx_ir_type type;
-    rlx_ir_node *def;     /* NULL for block arguments */
-    rlx_ir_block *block;  /* block arguments: whose */
-    uint32_t index;       /* which result, or which argument */
-    const char *name;     /* without %; NULL for a number given when printing */
-    void *scratch;        /* a pass's own; no meaning between passes */
+    rlx_ir_node *def;    /* NULL for block arguments */
+    rlx_ir_block *block; /* block arguments: whose */
+    uint32_t index;      /* which result, or which argument */
+    const char *name;    /* without %; NULL for a number given when printing */
+    void *scratch;       /* a pass's own; no meaning between passes */
 };
 
 struct rlx_ir_node {
@@ -184,7 +185,7 @@ typedef struct rlx_ir_arg_info {
 struct rlx_ir_func {
     const char *name; /* without @ */
     rlx_ir_module *module;
-    rlx_ir_block *body; /* its args are the function's */
+    rlx_ir_block *body;        /* its args are the function's */
     rlx_ir_arg_info *arg_info; /* body->nargs of them */
     int nresults;
     rlx_ir_type *results;
@@ -205,7 +206,7 @@ struct rlx_ir_module {
     uint64_t next_id;
 };
 
-/* ---- a level: its table of ops --------------------------------------------------------------- */
+/* ---- a level: its table of ops -------------------------------------------------------------- */
 
 enum {
     RLX_PURE = 1 << 0,       /* no effect but its results */
@@ -229,10 +230,10 @@ typedef struct rlx_ir_opinfo {
     rlx_status (*verify)(rlx_ir_module *m, const rlx_ir_node *n);
 } rlx_ir_opinfo;
 
-/* For a level's op table: RLX_ATTR_KEYS(AXIS, START) is a list of keys ended by RLX_ATTR_NONE; RLX_ATTR_KEYS(NONE)
- * an empty one. At most six keys. */
-#define RLX_ATTR_KEYS_(a, b, c, d, e, f, ...)                                                      \
-    ((const rlx_attr_key[]){RLX_ATTR_##a, RLX_ATTR_##b, RLX_ATTR_##c, RLX_ATTR_##d, RLX_ATTR_##e,  \
+/* For a level's op table: RLX_ATTR_KEYS(AXIS, START) is a list of keys ended by RLX_ATTR_NONE;
+ * RLX_ATTR_KEYS(NONE) an empty one. At most six keys. */
+#define RLX_ATTR_KEYS_(a, b, c, d, e, f, ...)                                                     \
+    ((const rlx_attr_key[]){RLX_ATTR_##a, RLX_ATTR_##b, RLX_ATTR_##c, RLX_ATTR_##d, RLX_ATTR_##e, \
                             RLX_ATTR_##f, RLX_ATTR_NONE})
 #define RLX_ATTR_KEYS(...) RLX_ATTR_KEYS_(__VA_ARGS__, NONE, NONE, NONE, NONE, NONE, NONE)
 #define RLX_MANY(min) (-1 - (min)) /* at least `min` */
@@ -249,11 +250,11 @@ struct rlx_ir_level {
 const char *rlx_attr_name(rlx_attr_key key);
 rlx_attr_kind rlx_attr_kind_of(rlx_attr_key key);
 
-/* ---- modules --------------------------------------------------------------------------------- */
+/* ---- modules -------------------------------------------------------------------------------- */
 
 rlx_status rlx_ir_module_create(const rlx_ir_level *level, rlx_dims *dims, const char *name,
                                 rlx_ir_module **out);
-void rlx_ir_module_destroy(rlx_ir_module *m); /* accepts NULL */
+void rlx_ir_module_destroy(rlx_ir_module *m);                            /* accepts NULL */
 rlx_ir_func *rlx_ir_func_find(const rlx_ir_module *m, const char *name); /* NULL if none */
 /* Takes a function out of the module's list. */
 void rlx_ir_func_remove(rlx_ir_module *m, rlx_ir_func *f);
@@ -285,13 +286,14 @@ rlx_ir_value *rlx_ir_build_arg(rlx_ir_builder *b, rlx_ir_func *f, rlx_role role,
 /* Sets result types after the fact, when they become known. */
 void rlx_ir_func_set_results(rlx_ir_builder *b, rlx_ir_func *f, int n, const rlx_ir_type *types);
 
-/* A node at the builder's place. Operand NULLs are errors. `attrs` in any order. When the op infers,
- * `types` may be NULL; else `nout` types. Nested blocks are made empty; fill them through
+/* A node at the builder's place. Operand NULLs are errors. `attrs` in any order. When the op
+ * infers, `types` may be NULL; else `nout` types. Nested blocks are made empty; fill them through
  * builders of their own (rlx_ir_build_block_arg adds arguments). Checks arity, attributes,
- * inference and the op's verifier at once; an op with nested blocks is verified by rlx_ir_verify, when they
- * are filled. `nout` matters for ops with a variable number of results. */
-rlx_ir_node *rlx_ir_build_node(rlx_ir_builder *b, int op, int nin, rlx_ir_value *const *in, int nattr,
-                               const rlx_attr *attrs, int nout, const rlx_ir_type *types);
+ * inference and the op's verifier at once; an op with nested blocks is verified by rlx_ir_verify,
+ * when they are filled. `nout` matters for ops with a variable number of results. */
+rlx_ir_node *rlx_ir_build_node(rlx_ir_builder *b, int op, int nin, rlx_ir_value *const *in,
+                               int nattr, const rlx_attr *attrs, int nout,
+                               const rlx_ir_type *types);
 /* The same for one result: returns it (NULL after an error). */
 rlx_ir_value *rlx_ir_build(rlx_ir_builder *b, int op, int nin, rlx_ir_value *const *in, int nattr,
                            const rlx_attr *attrs, const rlx_ir_type *type);
@@ -322,7 +324,8 @@ static inline rlx_attr rlx_attr_ints(rlx_attr_key k, int n, const int64_t *v)
 /* ---- reading and changing ------------------------------------------------------------------- */
 
 const rlx_attr *rlx_ir_attr(const rlx_ir_node *n, rlx_attr_key key); /* NULL when absent */
-int64_t rlx_ir_attr_int(const rlx_ir_node *n, rlx_attr_key key, int64_t absent); /* FN, DIM, FORMAT too */
+/* INT, and FN, DIM, FORMAT too. */
+int64_t rlx_ir_attr_int(const rlx_ir_node *n, rlx_attr_key key, int64_t absent);
 double rlx_ir_attr_float(const rlx_ir_node *n, rlx_attr_key key, double absent);
 const char *rlx_ir_attr_text(const rlx_ir_node *n, rlx_attr_key key, const char *absent);
 rlx_status rlx_ir_attr_set(rlx_ir_module *m, rlx_ir_node *n, rlx_attr attr);
@@ -339,54 +342,56 @@ void rlx_ir_replace_uses(rlx_ir_block *scope, const rlx_ir_value *from, rlx_ir_v
 /* How often `v` is an operand in `scope` and blocks nested in it. */
 int rlx_ir_count_uses(const rlx_ir_block *scope, const rlx_ir_value *v);
 /* Calls `visit` for every node of a block and its nested blocks, outer before inner, in order. The
- * visitor may remove the node it is given, and build before and after it. A status ends the walk. */
-rlx_status rlx_ir_walk(rlx_ir_block *block, rlx_status (*visit)(void *user, rlx_ir_node *n), void *user);
+ * visitor may remove the node it is given, and build before and after it. A status ends it. */
+rlx_status rlx_ir_walk(rlx_ir_block *block, rlx_status (*visit)(void *user, rlx_ir_node *n),
+                       void *user);
 /* Sets `scratch` of every value of a block and its nested blocks to NULL: before a pass uses it. */
 void rlx_ir_clear_scratch(rlx_ir_block *block);
-/* A copy of node `n`, which keeps its place in the model, where the builder stands, with operands looked up in scratch: every value whose
- * `scratch` is set stands for that value; others must be visible as they are. Sets `scratch` of
- * the old results to the new ones, recursively. */
+/* A copy of node `n`, which keeps its place in the model, where the builder stands, with operands
+ * looked up in scratch: every value whose `scratch` is set stands for that value; others must be
+ * visible as they are. Sets `scratch` of the old results to the new ones, recursively. */
 rlx_ir_node *rlx_ir_clone_node(rlx_ir_builder *b, rlx_ir_node *n);
 /* A deep copy of a module (same level, same dims table). */
 rlx_status rlx_ir_module_clone(const rlx_ir_module *m, rlx_ir_module **out);
-/* Has no effect but its results: by its trait, or, for an op with blocks and without RLX_EFFECT, because
- * that holds of all that is in them. */
+/* Has no effect but its results: by its trait, or, for an op with blocks and without RLX_EFFECT,
+ * because that holds of all that is in them. */
 bool rlx_ir_is_pure(const rlx_ir_module *m, const rlx_ir_node *n);
 /* Removes pure nodes without uses, to a fixed point; returns how many. */
 int rlx_ir_remove_dead(rlx_ir_module *m);
 
-/* ---- text and verification --------------------------------------------------------------------- */
+/* ---- text and verification ------------------------------------------------------------------ */
 
 enum { RLX_PRINT_NO_PLACES = 1 };
 void rlx_ir_print(const rlx_ir_module *m, unsigned flags, rlx_text *out);
 void rlx_ir_print_func(const rlx_ir_func *f, unsigned flags, rlx_text *out);
 void rlx_ir_print_node(const rlx_ir_module *m, const rlx_ir_node *n, rlx_text *out); /* one line */
 /* Errors say "NAME:line:column: ..."; `name` is the file's. */
-rlx_status rlx_ir_parse(const rlx_ir_level *level, rlx_dims *dims, const char *name, const char *text,
-                        rlx_ir_module **out);
+rlx_status rlx_ir_parse(const rlx_ir_level *level, rlx_dims *dims, const char *name,
+                        const char *text, rlx_ir_module **out);
 /* Structure (operands dominate, terminators, arity, attributes), inference, every op's verifier,
  * the level's function rules. The status names op, constraint, place and function. */
 rlx_status rlx_ir_verify(rlx_ir_module *m);
-/* Canonical text of one function, hashed: no places, every value numbered, no name of its own, functions
- * of the module that it calls by their fingerprints. All zero when memory is short, and only then. */
+/* Canonical text of one function, hashed: no places, every value numbered, no name of its own,
+ * functions of the module that it calls by their fingerprints. All zero when memory is short, and
+ * only then. */
 rlx_hash rlx_ir_func_fingerprint(const rlx_ir_func *f);
 
-/* In an op's verify or infer:  RLX_IR_REQUIRE(m, n, "C2", a == b, "contracts %lld with %lld", ..) */
-#define RLX_IR_REQUIRE(m, n, id, cond, ...)                                                        \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            return rlx_ir_violation((m), (n), (id), __FILE__, __LINE__, __VA_ARGS__);              \
+/* In an op's verify or infer: RLX_IR_REQUIRE(m, n, "C2", a == b, "contracts %d with %d", a, b) */
+#define RLX_IR_REQUIRE(m, n, id, cond, ...)                                           \
+    do {                                                                              \
+        if (!(cond))                                                                  \
+            return rlx_ir_violation((m), (n), (id), __FILE__, __LINE__, __VA_ARGS__); \
     } while (0)
 /* "contract C2: contracts 2048 with 1024 at layers.7.mlp.up" */
 rlx_status rlx_ir_violation(const rlx_ir_module *m, const rlx_ir_node *n, const char *id,
                             const char *file, int line, const char *fmt, ...) RLX_PRINTF(6, 7);
 
-/* ---- passes ------------------------------------------------------------------------------------- */
+/* ---- passes --------------------------------------------------------------------------------- */
 
 typedef struct rlx_pass_cx {
     rlx_ir_module *module;
-    rlx_arena *scratch; /* emptied when the pass returns */
-    bool changed;       /* the pass sets it and nothing else */
+    rlx_arena *scratch;  /* emptied when the pass returns */
+    bool changed;        /* the pass sets it and nothing else */
     const void *options; /* what the pipeline was given (a level's own struct), may be NULL */
 } rlx_pass_cx;
 

@@ -4,8 +4,7 @@
 
 #include "runtime/base/ir/ir.h"
 
-/* ---- a map from pointers, for facts that must not touch `scratch` -------------------------------
- */
+/* ---- a map from pointers, for facts that must not touch `scratch` --------------------------- */
 
 typedef struct rlx_ir_map {
     const void **keys; /* NULL: free */
@@ -21,8 +20,7 @@ intptr_t *rlx_ir_map_at(rlx_ir_map *m, const void *key);
 /* The value of `key`, or `absent`. */
 intptr_t rlx_ir_map_get(const rlx_ir_map *m, const void *key, intptr_t absent);
 
-/* ---- names, types and attributes
- * ----------------------------------------------------------------- */
+/* ---- names, types and attributes ------------------------------------------------------------ */
 
 bool rlx_ir_is_name_char(char c);
 /* Letters, digits, `_`, `.`, `-` and `$`; a value's name does not begin with a digit. */
@@ -41,8 +39,7 @@ rlx_status rlx_attr_check(const rlx_attr *attr);
 /* Copies with lists and strings into an arena, sorts by key; false when out of memory. */
 bool rlx_attr_copy_all(rlx_arena *a, int n, const rlx_attr *from, rlx_attr **to);
 
-/* ---- nodes
- * ---------------------------------------------------------------------------------------- */
+/* ---- nodes ---------------------------------------------------------------------------------- */
 
 /* A node with copied operands and attributes, nested blocks and `nout` untyped results, in no
  * block. NULL when out of memory. */
@@ -68,8 +65,7 @@ rlx_status rlx_ir_check_types(rlx_ir_module *m, rlx_ir_node *n);
 /* May a node in `block` name `v`? (The order of nodes inside one block is not looked at.) */
 bool rlx_ir_in_scope(const rlx_ir_module *m, const rlx_ir_block *block, const rlx_ir_value *v);
 
-/* ---- text
- * ------------------------------------------------------------------------------------------ */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 /* In quotes; what would end the string or the line is escaped. */
 void rlx_ir_put_quoted(const char *s, rlx_text *out);
