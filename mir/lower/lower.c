@@ -214,27 +214,21 @@ static void drop_unused_arguments(kernel_cx *k)
     k->nargs = n;
 }
 
-/* A kernel made before with the same text but for its name, or `f` itself. */
+/* A kernel made before with the same text (fingerprints leave the name out), or `f` itself. */
 static const rlx_ir_func *reuse_kernel(rlx_ir_module *m, rlx_ir_func *f)
 {
-    const char *name = f->name;
-    f->name = "k";
+    static const rlx_hash none; /* what a fingerprint is when memory is short */
     rlx_hash mine = rlx_ir_func_fingerprint(f);
-    const rlx_ir_func *found = NULL;
-    for (rlx_ir_func *g = m->first; g && !found; g = g->next) {
+    for (const rlx_ir_func *g = m->first; g; g = g->next) {
         if (g == f || !g->is_kernel || g->body->nargs != f->body->nargs)
             continue;
-        const char *other = g->name;
-        g->name = "k";
         rlx_hash theirs = rlx_ir_func_fingerprint(g);
-        g->name = other;
-        if (memcmp(&mine, &theirs, sizeof mine) == 0)
-            found = g;
+        if (memcmp(&mine, &theirs, sizeof mine) == 0 && memcmp(&mine, &none, sizeof mine) != 0) {
+            rlx_ir_func_remove(m, f);
+            return g;
+        }
     }
-    f->name = name;
-    if (found)
-        rlx_ir_func_remove(m, f);
-    return found ? found : f;
+    return f;
 }
 
 rlx_status kernel_end(region_cx *r, kernel_cx *k)
