@@ -17,20 +17,24 @@ typedef enum rlx_mir_op {
 
 extern const rlx_ir_level rlx_mir_level;
 
-/* ---- building: thin, named forms of rlx_ir_build ------------------------------------------------ */
+/* ---- building: thin, named forms of rlx_ir_build --------------------------------------------- */
 
 rlx_ir_value *rlx_mir_build_const(rlx_ir_builder *b, rlx_format f, double value);
 rlx_ir_value *rlx_mir_build_map1(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
-rlx_ir_value *rlx_mir_build_map2(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, rlx_ir_value *y);
+rlx_ir_value *rlx_mir_build_map2(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x,
+                                 rlx_ir_value *y);
 rlx_ir_value *rlx_mir_build_map3(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, rlx_ir_value *y,
                                  rlx_ir_value *z);
-rlx_ir_value *rlx_mir_build_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f); /* x itself if equal */
-rlx_ir_value *rlx_mir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x); /* last axis, lanes 16 */
-rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w); /* lanes 16 */
+/* x itself if it has the format. */
+rlx_ir_value *rlx_mir_build_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f);
+/* Along the last axis; these two with lanes 16, the order of sums of exact mode. */
+rlx_ir_value *rlx_mir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
+rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w);
 rlx_ir_value *rlx_mir_build_gather(rlx_ir_builder *b, rlx_ir_value *table, rlx_ir_value *ids);
-rlx_ir_value *rlx_mir_build_broadcast(rlx_ir_builder *b, rlx_ir_value *x, int rank, const rlx_dim *dims,
-                                      const int64_t *axes);
-rlx_ir_value *rlx_mir_build_reshape(rlx_ir_builder *b, rlx_ir_value *x, int rank, const rlx_dim *dims);
+rlx_ir_value *rlx_mir_build_broadcast(rlx_ir_builder *b, rlx_ir_value *x, int rank,
+                                      const rlx_dim *dims, const int64_t *axes);
+rlx_ir_value *rlx_mir_build_reshape(rlx_ir_builder *b, rlx_ir_value *x, int rank,
+                                    const rlx_dim *dims);
 rlx_ir_value *rlx_mir_build_transpose(rlx_ir_builder *b, rlx_ir_value *x, const int64_t *perm);
 rlx_ir_value *rlx_mir_build_slice(rlx_ir_builder *b, rlx_ir_value *x, int64_t axis, int64_t start,
                                   int64_t size);
@@ -42,7 +46,7 @@ rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, rlx_ir_value *q, rlx_ir
                                       rlx_ir_value *vpool, rlx_ir_value *pos, rlx_ir_value *seq,
                                       rlx_ir_value *table, double scale);
 
-/* ---- the evaluator ------------------------------------------------------------------------------- */
+/* ---- the evaluator --------------------------------------------------------------------------- */
 
 /* One tensor by name for rlx_*_eval: inputs, weights and states by symbol, "{}" already replaced by
  * the layer index. Row-major. States are updated in place. */
@@ -61,8 +65,11 @@ typedef struct rlx_eval_env {
     const int64_t *symbols; /* live values by symbol index */
 } rlx_eval_env;
 
-/* Runs function `entry` (its VALUE arguments bind like INPUTs, by name). Results are malloc'ed rows of
- * out[i] (data owned by the caller), in order. Every op as its meaning says, with its order of sums. */
+/* Runs function `entry` (its VALUE arguments bind like INPUTs, by name). Every op computes what its
+ * meaning says, in its order of sums. Results in order: out[i].data is malloc'ed and the caller's,
+ * NULL after an error. States are updated in place, also by a run that fails half way. Uses the
+ * values' scratch and leaves it clear. Errors: RLX_NOT_FOUND for a tensor that `env` does not have;
+ * RLX_INVALID_ARGUMENT for one of another type, and for indices out of range. */
 rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eval_env *env,
                         rlx_eval_tensor *out, int nout);
 
@@ -71,17 +78,21 @@ rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eva
  * not read. */
 rlx_status rlx_mir_compare(void *user, rlx_ir_module *before, rlx_ir_module *after);
 
-/* ---- fusion ---------------------------------------------------------------------------------------- */
+/* ---- fusion ---------------------------------------------------------------------------------- */
 
-extern const rlx_pass rlx_mir_pass_fold_views;    /* reshape of reshape, cast of cast, identity */
-extern const rlx_pass rlx_mir_pass_fuse_regions;  /* grows every region; afterwards a function holds regions and calls only */
+/* Reshape of reshape, cast of cast, identities. */
+extern const rlx_pass rlx_mir_pass_fold_views;
+/* Grows every region; afterwards a function holds regions, calls and its return only. */
+extern const rlx_pass rlx_mir_pass_fuse_regions;
 extern const rlx_pass rlx_mir_pass_remove_dead;
 /* The pipeline from hir/lower's output to rlx_mir_lower's input. */
 rlx_status rlx_mir_optimize(rlx_ir_module *m);
-/* What fused with what, what did not, and why: one line per region of a fused module. */
+/* What fused with what, what did not, and why: a line per region of a fused module, and one per
+ * value that goes from region to region through memory. RLX_INVALID_ARGUMENT when it is not fused.
+ */
 rlx_status rlx_mir_fusion_report(const rlx_ir_module *m, rlx_text *out);
 
-/* ---- lowering -------------------------------------------------------------------------------------- */
+/* ---- lowering -------------------------------------------------------------------------------- */
 
 typedef struct rlx_mir_lower_options {
     const rlx_lir_target *target;

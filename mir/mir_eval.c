@@ -267,27 +267,6 @@ rlx_status rlx_mir_eval_call(rlx_mir_frame *f, const rlx_ir_func *callee, int64_
     return st;
 }
 
-static rlx_status clear_node(void *user, rlx_ir_node *n)
-{
-    (void)user;
-    for (int i = 0; i < n->nout; i++)
-        n->out[i]->scratch = NULL;
-    for (int b = 0; b < n->nblock; b++)
-        for (int i = 0; i < n->blocks[b]->nargs; i++)
-            n->blocks[b]->args[i]->scratch = NULL;
-    return RLX_OK;
-}
-
-/* Leaves no pointer to a dead frame behind. */
-static void clear_scratch(const rlx_ir_module *m)
-{
-    for (const rlx_ir_func *f = m->first; f; f = f->next) {
-        for (int i = 0; i < f->body->nargs; i++)
-            f->body->args[i]->scratch = NULL;
-        rlx_status_free(rlx_ir_walk(f->body, clear_node, NULL));
-    }
-}
-
 /* A result in memory of its own. */
 static rlx_status copy_out(const rlx_eval_tensor *from, rlx_eval_tensor *to)
 {
@@ -304,6 +283,7 @@ static rlx_status copy_out(const rlx_eval_tensor *from, rlx_eval_tensor *to)
 rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eval_env *env,
                         rlx_eval_tensor *out, int nout)
 {
+    memset(out, 0, sizeof *out * (size_t)nout);
     const rlx_ir_func *func = rlx_ir_func_find(m, entry);
     if (!func)
         return RLX_FAIL(RLX_NOT_FOUND, "no function @%s to evaluate", entry);
@@ -313,7 +293,6 @@ rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eva
     rlx_mir_frame frame = {m, env, rlx_arena_create(), 0};
     if (!frame.arena)
         return RLX_OOM();
-    memset(out, 0, sizeof *out * (size_t)nout);
     rlx_status st = run_func(&frame, func, NULL);
     for (int i = 0; !st && i < nout; i++)
         st = copy_out(rlx_mir_tensor(func->body->last->in[i]), &out[i]);
@@ -322,7 +301,8 @@ rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eva
             free(out[i].data);
             out[i].data = NULL;
         }
-    clear_scratch(m);
+    for (const rlx_ir_func *f = m->first; f; f = f->next)
+        rlx_ir_clear_scratch(f->body); /* no pointer to a dead frame stays behind */
     rlx_arena_destroy(frame.arena);
     return st ? rlx_status_note(st, __FILE__, __LINE__, "evaluating @%s", entry) : RLX_OK;
 }

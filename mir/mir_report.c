@@ -48,15 +48,6 @@ static void mark_origins(const rlx_ir_block *b, const rlx_ir_value *arg)
     }
 }
 
-static void clear_origins(const rlx_ir_block *b)
-{
-    for (int i = 0; i < b->nargs; i++)
-        set_origin(b->args[i], 0);
-    for (const rlx_ir_node *n = b->first; n; n = n->next)
-        for (int i = 0; i < n->nout; i++)
-            set_origin(n->out[i], 0);
-}
-
 /* The node behind views and casts; NULL for an argument. */
 static const rlx_ir_node *behind_views(const rlx_ir_value *v)
 {
@@ -154,7 +145,7 @@ static contents count_contents(const rlx_ir_node *region)
     mark_origins(b, NULL);
     for (const rlx_ir_node *n = b->first; n; n = n->next)
         count_node(&c, n);
-    clear_origins(b);
+    rlx_ir_clear_scratch(region->blocks[0]);
     return c;
 }
 
@@ -220,7 +211,7 @@ static const char *why_apart(const rlx_ir_node *user, int arg)
             why = "contraction over the producer's columns needs whole rows";
         }
     }
-    clear_origins(b);
+    rlx_ir_clear_scratch(user->blocks[0]);
     return reduced ? "reduction over the producer's columns needs whole rows" : why;
 }
 

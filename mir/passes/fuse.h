@@ -11,7 +11,7 @@
 
 #include "mir/mir.h"
 
-typedef struct rlx_fuse_node {
+typedef struct rlx_mir_fuse_node {
     rlx_ir_node *ir;
     int index;
     int group;   /* that computes it; -1: none (yet), or it is copied into its users */
@@ -23,53 +23,49 @@ typedef struct rlx_fuse_node {
     int nusers; /* the same edges from the other side, live users only */
     int *users;
     bool *prologue; /* contracts: nodes by index that are copied in front of it; NULL: none */
-} rlx_fuse_node;
+} rlx_mir_fuse_node;
 
-typedef struct rlx_fuse_group {
+typedef struct rlx_mir_fuse_group {
     const char *root; /* NULL: an opaque node, alone */
     int root_op;
     int nnodes;
     int *nodes;           /* ascending */
     const bool *prologue; /* of its contracts, by node index; may be NULL */
-} rlx_fuse_group;
+} rlx_mir_fuse_group;
 
-typedef struct rlx_fuse_graph {
+typedef struct rlx_mir_fuse_graph {
     rlx_ir_module *module;
     rlx_ir_func *func;
     rlx_arena *arena;
     int nnodes;
-    rlx_fuse_node *nodes;
+    rlx_mir_fuse_node *nodes;
     int ngroups;
-    rlx_fuse_group *groups; /* as many as nodes at most */
-    bool *seen;             /* scratch of rlx_fuse_reaches, by node */
+    rlx_mir_fuse_group *groups; /* as many as nodes at most */
+    bool *seen;                 /* scratch of rlx_mir_fuse_reaches, by node */
     int *stack;
-} rlx_fuse_graph;
+} rlx_mir_fuse_graph;
 
 /* The graph of `f`, prologues found, liveness and users known, no groups but those of opaque nodes.
  * Every result's `scratch` points to its node until the graph is emitted. */
-rlx_status rlx_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena *arena,
-                                rlx_fuse_graph *g);
+rlx_status rlx_mir_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena *arena,
+                                    rlx_mir_fuse_graph *g);
 /* The node that computes `v`; NULL for arguments. */
-static inline rlx_fuse_node *rlx_fuse_def(const rlx_ir_value *v)
+static inline rlx_mir_fuse_node *rlx_mir_fuse_def(const rlx_ir_value *v)
 {
     return v->def ? v->scratch : NULL;
 }
-bool rlx_fuse_is_view(const rlx_fuse_graph *g, const rlx_fuse_node *n);
+bool rlx_mir_fuse_is_view(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n);
 
 /* A new group around node `root`. */
-rlx_status rlx_fuse_group_add(rlx_fuse_graph *g, rlx_fuse_node *node, const char *root, int *group);
+rlx_status rlx_mir_fuse_group_add(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *node, const char *root,
+                                  int *group);
 /* Puts a node into a group, or (-1) takes it out of its own. */
-void rlx_fuse_group_set(rlx_fuse_graph *g, rlx_fuse_node *node, int group);
+void rlx_mir_fuse_group_set(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *node, int group);
 /* Whether computing `node`, or (whole groups counting as one) anything before it, needs `group`. */
-bool rlx_fuse_reaches(const rlx_fuse_graph *g, const rlx_fuse_node *node, int group);
+bool rlx_mir_fuse_reaches(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *node, int group);
 
 /* Replaces the body of the graph's function: one region per group, in an order that respects what
  * each needs; nodes without a group are copied into the groups that use them. */
-rlx_status rlx_fuse_emit(rlx_fuse_graph *g);
-
-/* The pass and the report agree on this: whether `a` of a contract is a row normalisation whose
- * nodes can be computed in front of the contract. On success marks those nodes (by index) in
- * `mark`. */
-bool rlx_fuse_find_prologue(const rlx_fuse_graph *g, const rlx_ir_value *a, bool *mark);
+rlx_status rlx_mir_fuse_emit(rlx_mir_fuse_graph *g);
 
 #endif

@@ -13,14 +13,14 @@ typedef struct list {
 typedef struct border {
     list in, out; /* values */
     list body;    /* rlx_ir_node, copies included, each after what it uses */
-    list deps;    /* the rlx_fuse_group that run before */
+    list deps;    /* the rlx_mir_fuse_group that run before */
     bool wanted, done;
 } border;
 
 typedef struct emitter {
-    rlx_fuse_graph *g;
+    rlx_mir_fuse_graph *g;
     border *borders; /* by group */
-    list wanted;     /* the groups to emit, as rlx_fuse_group; grows while borders are found */
+    list wanted;     /* the groups to emit, as rlx_mir_fuse_group; grows while borders are found */
     rlx_ir_builder outer, inner;
     bool oom;
 } emitter;
@@ -56,9 +56,9 @@ static void add_once(emitter *e, list *l, void *item)
  */
 
 /* Whether `group` computes `d` itself, from a copy of its own. */
-static bool is_copied(const rlx_fuse_graph *g, const rlx_fuse_node *d, int group)
+static bool is_copied(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *d, int group)
 {
-    const rlx_fuse_group *all = &g->groups[group];
+    const rlx_mir_fuse_group *all = &g->groups[group];
     if (!all->root)
         return false;
     return d->leaf || d->group < 0 || (all->prologue && all->prologue[d->index]);
@@ -74,7 +74,7 @@ static void want(emitter *e, int group)
 /* Notes what group `group` needs to have operand `v`. */
 static void need(emitter *e, int group, rlx_ir_value *v)
 {
-    rlx_fuse_node *d = rlx_fuse_def(v);
+    rlx_mir_fuse_node *d = rlx_mir_fuse_def(v);
     border *b = &e->borders[group];
     if (d && d->group == group)
         return;
@@ -96,10 +96,10 @@ static void need(emitter *e, int group, rlx_ir_value *v)
 
 static void find_border(emitter *e, int group)
 {
-    rlx_fuse_graph *g = e->g;
+    rlx_mir_fuse_graph *g = e->g;
     border *b = &e->borders[group];
     for (int k = 0; k < g->groups[group].nnodes; k++) {
-        rlx_fuse_node *n = &g->nodes[g->groups[group].nodes[k]];
+        rlx_mir_fuse_node *n = &g->nodes[g->groups[group].nodes[k]];
         for (int i = 0; i < n->ir->nin; i++)
             need(e, group, n->ir->in[i]);
         add_once(e, &b->body, n->ir);
@@ -117,13 +117,13 @@ static void find_borders(emitter *e)
         if (e->g->nodes[i].opaque || e->g->nodes[i].ir->op == RLX_MIR_PAGE_WRITE)
             want(e, e->g->nodes[i].group);
     for (int i = 0; i < e->wanted.n; i++)
-        find_border(e, (int)((rlx_fuse_group *)e->wanted.items[i] - e->g->groups));
+        find_border(e, (int)((rlx_mir_fuse_group *)e->wanted.items[i] - e->g->groups));
 }
 
 /* Results in program order; a page write's pool is always one, for the effect's sake. */
 static void sort_results(emitter *e, int group)
 {
-    const rlx_fuse_group *all = &e->g->groups[group];
+    const rlx_mir_fuse_group *all = &e->g->groups[group];
     border *b = &e->borders[group];
     list sorted = {0};
     for (int i = 0; i < all->nnodes; i++) {
@@ -139,9 +139,9 @@ static void sort_results(emitter *e, int group)
  */
 
 /* The longest path that the places of all roots of a group have in common; NULL: none. */
-static const char *find_place(const rlx_fuse_graph *g, int group)
+static const char *find_place(const rlx_mir_fuse_graph *g, int group)
 {
-    const rlx_fuse_group *all = &g->groups[group];
+    const rlx_mir_fuse_group *all = &g->groups[group];
     const char *place = NULL;
     size_t len = 0;
     for (int i = 0; i < all->nnodes; i++) {
@@ -228,7 +228,7 @@ static void unhide(const hidden *h)
 
 static rlx_status emit_region(emitter *e, int group)
 {
-    rlx_fuse_graph *g = e->g;
+    rlx_mir_fuse_graph *g = e->g;
     border *b = &e->borders[group];
     rlx_ir_value **in = RLX_NEW_ARRAY(g->arena, rlx_ir_value *, b->in.n + 1);
     rlx_ir_type *types = RLX_NEW_ARRAY(g->arena, rlx_ir_type, b->out.n + 1);
@@ -271,7 +271,7 @@ static bool is_ready(const emitter *e, int group)
 {
     const list *deps = &e->borders[group].deps;
     for (int i = 0; i < deps->n; i++)
-        if (!e->borders[(rlx_fuse_group *)deps->items[i] - e->g->groups].done)
+        if (!e->borders[(rlx_mir_fuse_group *)deps->items[i] - e->g->groups].done)
             return false;
     return true;
 }
@@ -301,16 +301,7 @@ static rlx_status emit_all(emitter *e)
     return RLX_OK;
 }
 
-static void clear_scratch(const rlx_fuse_graph *g)
-{
-    for (int i = 0; i < g->func->body->nargs; i++)
-        g->func->body->args[i]->scratch = NULL;
-    for (int i = 0; i < g->nnodes; i++)
-        for (int k = 0; k < g->nodes[i].ir->nout; k++)
-            g->nodes[i].ir->out[k]->scratch = NULL;
-}
-
-rlx_status rlx_fuse_emit(rlx_fuse_graph *g)
+rlx_status rlx_mir_fuse_emit(rlx_mir_fuse_graph *g)
 {
     emitter e = {.g = g, .borders = RLX_NEW_ARRAY(g->arena, border, g->ngroups)};
     if (!e.borders)
@@ -318,14 +309,14 @@ rlx_status rlx_fuse_emit(rlx_fuse_graph *g)
     find_borders(&e);
     for (int i = 0; i < g->ngroups; i++)
         sort_results(&e, i);
-    clear_scratch(g); /* from here on: what an old value became */
+    rlx_ir_clear_scratch(g->func->body); /* from here on: what an old value became */
     rlx_ir_builder_init(&e.outer, g->module);
     e.outer.block = g->func->body;
     e.outer.before = g->nodes[0].ir;
     rlx_status st = e.oom ? RLX_OOM() : emit_all(&e);
     if (!st && e.oom)
         st = RLX_OOM();
-    clear_scratch(g);
+    rlx_ir_clear_scratch(g->func->body);
     for (int i = 0; !st && i < g->nnodes; i++)
         rlx_ir_node_remove(g->nodes[i].ir);
     return st;

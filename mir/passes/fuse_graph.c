@@ -3,7 +3,7 @@
 
 #include "mir/passes/fuse.h"
 
-bool rlx_fuse_is_view(const rlx_fuse_graph *g, const rlx_fuse_node *n)
+bool rlx_mir_fuse_is_view(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
     return rlx_ir_info(g->module, n->ir)->traits & RLX_VIEW;
 }
@@ -11,9 +11,10 @@ bool rlx_fuse_is_view(const rlx_fuse_graph *g, const rlx_fuse_node *n)
 /* ---- groups ------------------------------------------------------------------------------------
  */
 
-rlx_status rlx_fuse_group_add(rlx_fuse_graph *g, rlx_fuse_node *node, const char *root, int *group)
+rlx_status rlx_mir_fuse_group_add(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *node, const char *root,
+                                  int *group)
 {
-    rlx_fuse_group *made = &g->groups[g->ngroups];
+    rlx_mir_fuse_group *made = &g->groups[g->ngroups];
     made->root = root;
     made->root_op = node->ir->op;
     made->nodes = RLX_NEW_ARRAY(g->arena, int, g->nnodes);
@@ -21,14 +22,14 @@ rlx_status rlx_fuse_group_add(rlx_fuse_graph *g, rlx_fuse_node *node, const char
         return RLX_OOM();
     made->prologue = node->prologue;
     *group = g->ngroups++;
-    rlx_fuse_group_set(g, node, *group);
+    rlx_mir_fuse_group_set(g, node, *group);
     return RLX_OK;
 }
 
-void rlx_fuse_group_set(rlx_fuse_graph *g, rlx_fuse_node *node, int group)
+void rlx_mir_fuse_group_set(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *node, int group)
 {
     if (node->group >= 0) {
-        rlx_fuse_group *old = &g->groups[node->group];
+        rlx_mir_fuse_group *old = &g->groups[node->group];
         int kept = 0;
         for (int i = 0; i < old->nnodes; i++)
             if (old->nodes[i] != node->index)
@@ -38,7 +39,7 @@ void rlx_fuse_group_set(rlx_fuse_graph *g, rlx_fuse_node *node, int group)
     node->group = group;
     if (group < 0)
         return;
-    rlx_fuse_group *now = &g->groups[group];
+    rlx_mir_fuse_group *now = &g->groups[group];
     int at = now->nnodes++;
     for (; at > 0 && now->nodes[at - 1] > node->index; at--)
         now->nodes[at] = now->nodes[at - 1];
@@ -46,7 +47,7 @@ void rlx_fuse_group_set(rlx_fuse_graph *g, rlx_fuse_node *node, int group)
 }
 
 /* Puts what `n` depends on upon the stack, unless it was there before. */
-static int push_deps(const rlx_fuse_graph *g, const rlx_fuse_node *n, int depth)
+static int push_deps(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int depth)
 {
     for (int i = 0; i < n->ndeps; i++)
         if (!g->seen[n->deps[i]]) {
@@ -56,21 +57,21 @@ static int push_deps(const rlx_fuse_graph *g, const rlx_fuse_node *n, int depth)
     return depth;
 }
 
-bool rlx_fuse_reaches(const rlx_fuse_graph *g, const rlx_fuse_node *node, int group)
+bool rlx_mir_fuse_reaches(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *node, int group)
 {
     memset(g->seen, 0, sizeof(bool) * (size_t)g->nnodes);
     int depth = 0;
     g->seen[node->index] = true;
     g->stack[depth++] = node->index;
     while (depth > 0) {
-        const rlx_fuse_node *n = &g->nodes[g->stack[--depth]];
+        const rlx_mir_fuse_node *n = &g->nodes[g->stack[--depth]];
         if (n->group == group)
             return true;
         if (n->group < 0) {
             depth = push_deps(g, n, depth);
             continue;
         }
-        const rlx_fuse_group *all = &g->groups[n->group];
+        const rlx_mir_fuse_group *all = &g->groups[n->group];
         for (int i = 0; i < all->nnodes; i++) {
             g->seen[all->nodes[i]] = true;
             depth = push_deps(g, &g->nodes[all->nodes[i]], depth);
@@ -90,7 +91,7 @@ bool rlx_fuse_reaches(const rlx_fuse_graph *g, const rlx_fuse_node *node, int gr
 
 /* Values reached backwards from one, through what a prologue may hold. */
 typedef struct reach {
-    const rlx_fuse_graph *g;
+    const rlx_mir_fuse_graph *g;
     const rlx_ir_node *stop;         /* not entered: the reduce; or NULL */
     const struct reach *cut1, *cut2; /* values in both are not entered; or NULL */
     bool *node;                      /* nodes entered */
@@ -108,7 +109,7 @@ static bool touched(const reach *r, const rlx_ir_value *v)
 
 static bool enters(const reach *r, const rlx_ir_value *v)
 {
-    const rlx_fuse_node *d = rlx_fuse_def(v);
+    const rlx_mir_fuse_node *d = rlx_mir_fuse_def(v);
     if (!d || d->leaf || d->ir == r->stop)
         return false;
     if (r->cut1 && touched(r->cut1, v) && touched(r->cut2, v))
@@ -119,7 +120,7 @@ static bool enters(const reach *r, const rlx_ir_value *v)
 
 static void reach_from(reach *r, const rlx_ir_value *v)
 {
-    const rlx_fuse_node *d = rlx_fuse_def(v);
+    const rlx_mir_fuse_node *d = rlx_mir_fuse_def(v);
     if (touched(r, v) || (d && d->leaf)) /* leaves come along everywhere and mean nothing */
         return;
     r->values[r->nvalues++] = v;
@@ -130,7 +131,7 @@ static void reach_from(reach *r, const rlx_ir_value *v)
         reach_from(r, d->ir->in[i]);
 }
 
-static bool reach_init(reach *r, const rlx_fuse_graph *g)
+static bool reach_init(reach *r, const rlx_mir_fuse_graph *g)
 {
     int values = g->nnodes + g->func->body->nargs;
     for (int i = 0; i < g->nnodes; i++)
@@ -150,7 +151,8 @@ static const rlx_ir_node *last_reduce(const reach *r)
     return NULL;
 }
 
-bool rlx_fuse_find_prologue(const rlx_fuse_graph *g, const rlx_ir_value *a, bool *mark)
+/* Whether `a` of a contract is a row normalisation; marks (by index) the nodes that make it. */
+static bool find_prologue(const rlx_mir_fuse_graph *g, const rlx_ir_value *a, bool *mark)
 {
     reach all = {0}, around = {0}, before = {0}, tail = {0}, head = {0};
     if (!reach_init(&all, g) || !reach_init(&around, g) || !reach_init(&before, g) ||
@@ -183,32 +185,32 @@ bool rlx_fuse_find_prologue(const rlx_fuse_graph *g, const rlx_ir_value *a, bool
 /* ---- building -----------------------------------------------------------------------------------
  */
 
-static bool is_leaf(const rlx_fuse_graph *g, const rlx_fuse_node *n)
+static bool is_leaf(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
     if (n->ir->op == RLX_MIR_CONST)
         return true;
-    if (n->ir->op != RLX_MIR_CAST && !rlx_fuse_is_view(g, n))
+    if (n->ir->op != RLX_MIR_CAST && !rlx_mir_fuse_is_view(g, n))
         return false;
-    const rlx_fuse_node *d = rlx_fuse_def(n->ir->in[0]);
+    const rlx_mir_fuse_node *d = rlx_mir_fuse_def(n->ir->in[0]);
     return !d || d->leaf;
 }
 
-static void add_dep(rlx_fuse_node *n, const rlx_ir_value *v)
+static void add_dep(rlx_mir_fuse_node *n, const rlx_ir_value *v)
 {
-    const rlx_fuse_node *d = rlx_fuse_def(v);
+    const rlx_mir_fuse_node *d = rlx_mir_fuse_def(v);
     if (d && !d->leaf)
         n->deps[n->ndeps++] = d->index;
 }
 
 /* What the nodes of a prologue take from outside of it becomes a dependency of the contract. */
-static void add_prologue_deps(const rlx_fuse_graph *g, rlx_fuse_node *n)
+static void add_prologue_deps(const rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n)
 {
     for (int i = 0; i < g->nnodes; i++) {
         if (!n->prologue[i])
             continue;
         const rlx_ir_node *p = g->nodes[i].ir;
         for (int k = 0; k < p->nin; k++) {
-            const rlx_fuse_node *d = rlx_fuse_def(p->in[k]);
+            const rlx_mir_fuse_node *d = rlx_mir_fuse_def(p->in[k]);
             if (d && !n->prologue[d->index])
                 add_dep(n, p->in[k]);
         }
@@ -216,10 +218,10 @@ static void add_prologue_deps(const rlx_fuse_graph *g, rlx_fuse_node *n)
 }
 
 /* Contracts of one `a` share the marks of its prologue, so that grouping them compares pointers. */
-static rlx_status find_prologue_of(rlx_fuse_graph *g, rlx_fuse_node *n)
+static rlx_status find_prologue_of(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n)
 {
     for (int i = 0; i < n->index; i++) {
-        const rlx_fuse_node *other = &g->nodes[i];
+        const rlx_mir_fuse_node *other = &g->nodes[i];
         if (other->ir->op == RLX_MIR_CONTRACT && other->ir->in[0] == n->ir->in[0]) {
             n->prologue = other->prologue;
             return RLX_OK;
@@ -228,12 +230,12 @@ static rlx_status find_prologue_of(rlx_fuse_graph *g, rlx_fuse_node *n)
     bool *mark = RLX_NEW_ARRAY(g->arena, bool, g->nnodes);
     if (!mark)
         return RLX_OOM();
-    if (rlx_fuse_find_prologue(g, n->ir->in[0], mark))
+    if (find_prologue(g, n->ir->in[0], mark))
         n->prologue = mark;
     return RLX_OK;
 }
 
-static rlx_status find_deps(rlx_fuse_graph *g, rlx_fuse_node *n, int last_opaque)
+static rlx_status find_deps(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n, int last_opaque)
 {
     int most = n->ir->nin + 1;
     if (n->ir->op == RLX_MIR_CONTRACT) {
@@ -254,30 +256,30 @@ static rlx_status find_deps(rlx_fuse_graph *g, rlx_fuse_node *n, int last_opaque
 }
 
 /* Backwards: what has an effect lives, and whatever a living node depends on. */
-static void find_live(rlx_fuse_graph *g)
+static void find_live(rlx_mir_fuse_graph *g)
 {
     for (int i = g->nnodes - 1; i >= 0; i--) {
-        rlx_fuse_node *n = &g->nodes[i];
+        rlx_mir_fuse_node *n = &g->nodes[i];
         n->live = n->live || n->opaque || n->ir->op == RLX_MIR_PAGE_WRITE;
         for (int k = 0; n->live && k < n->ndeps; k++)
             g->nodes[n->deps[k]].live = true;
     }
 }
 
-static rlx_status find_users(rlx_fuse_graph *g)
+static rlx_status find_users(rlx_mir_fuse_graph *g)
 {
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < g->nnodes; i++) {
-            rlx_fuse_node *n = &g->nodes[i];
+            rlx_mir_fuse_node *n = &g->nodes[i];
             for (int k = 0; n->live && k < n->ndeps; k++) {
-                rlx_fuse_node *d = &g->nodes[n->deps[k]];
+                rlx_mir_fuse_node *d = &g->nodes[n->deps[k]];
                 if (pass == 1)
                     d->users[d->nusers] = i;
                 d->nusers++;
             }
         }
         for (int i = 0; pass == 0 && i < g->nnodes; i++) {
-            rlx_fuse_node *n = &g->nodes[i];
+            rlx_mir_fuse_node *n = &g->nodes[i];
             n->users = RLX_NEW_ARRAY(g->arena, int, n->nusers + 1);
             if (!n->users)
                 return RLX_OOM();
@@ -287,22 +289,23 @@ static rlx_status find_users(rlx_fuse_graph *g)
     return RLX_OK;
 }
 
-rlx_status rlx_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena *arena,
-                                rlx_fuse_graph *g)
+rlx_status rlx_mir_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena *arena,
+                                    rlx_mir_fuse_graph *g)
 {
-    *g = (rlx_fuse_graph){.module = m, .func = f, .arena = arena};
+    *g = (rlx_mir_fuse_graph){.module = m, .func = f, .arena = arena};
     for (const rlx_ir_node *n = f->body->first; n; n = n->next)
         g->nnodes++;
-    g->nodes = RLX_NEW_ARRAY(arena, rlx_fuse_node, g->nnodes);
-    g->groups = RLX_NEW_ARRAY(arena, rlx_fuse_group, g->nnodes);
+    g->nodes = RLX_NEW_ARRAY(arena, rlx_mir_fuse_node, g->nnodes);
+    g->groups = RLX_NEW_ARRAY(arena, rlx_mir_fuse_group, g->nnodes);
     g->seen = RLX_NEW_ARRAY(arena, bool, g->nnodes);
     g->stack = RLX_NEW_ARRAY(arena, int, g->nnodes);
     if (!g->nodes || !g->groups || !g->seen || !g->stack)
         return RLX_OOM();
+    rlx_ir_clear_scratch(f->body);
     int index = 0, last_opaque = -1;
     for (rlx_ir_node *ir = f->body->first; ir; ir = ir->next, index++) {
-        rlx_fuse_node *n = &g->nodes[index];
-        *n = (rlx_fuse_node){.ir = ir, .index = index, .group = -1};
+        rlx_mir_fuse_node *n = &g->nodes[index];
+        *n = (rlx_mir_fuse_node){.ir = ir, .index = index, .group = -1};
         n->opaque = ir->op == RLX_MIR_RETURN || ir->op == RLX_MIR_CALL || ir->op == RLX_MIR_REGION;
         for (int i = 0; i < ir->nout; i++)
             ir->out[i]->scratch = n;
@@ -314,7 +317,7 @@ rlx_status rlx_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena *are
         if (!g->nodes[i].opaque)
             continue;
         last_opaque = i;
-        RLX_TRY(rlx_fuse_group_add(g, &g->nodes[i], NULL, &group));
+        RLX_TRY(rlx_mir_fuse_group_add(g, &g->nodes[i], NULL, &group));
     }
     find_live(g);
     return find_users(g);

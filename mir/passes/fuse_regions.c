@@ -18,24 +18,24 @@
 
 #include "mir/passes/fuse.h"
 
-static bool is_map(const rlx_fuse_node *n)
+static bool is_map(const rlx_mir_fuse_node *n)
 {
     return n->ir->op == RLX_MIR_MAP || n->ir->op == RLX_MIR_CAST;
 }
 
 /* Still to be given to a group. */
-static bool is_free(const rlx_fuse_node *n)
+static bool is_free(const rlx_mir_fuse_node *n)
 {
     return n->live && !n->leaf && n->group < 0;
 }
 
 static bool in_group(const rlx_ir_value *v, int group)
 {
-    const rlx_fuse_node *d = rlx_fuse_def(v);
+    const rlx_mir_fuse_node *d = rlx_mir_fuse_def(v);
     return d && d->group == group;
 }
 
-static bool used_outside(const rlx_fuse_graph *g, const rlx_fuse_node *n)
+static bool used_outside(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
     for (int i = 0; i < n->nusers; i++)
         if (g->nodes[n->users[i]].group != n->group)
@@ -43,7 +43,7 @@ static bool used_outside(const rlx_fuse_graph *g, const rlx_fuse_node *n)
     return false;
 }
 
-static bool used_inside(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group)
+static bool used_inside(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     for (int i = 0; i < n->nusers; i++)
         if (g->nodes[n->users[i]].group == group)
@@ -54,44 +54,44 @@ static bool used_inside(const rlx_fuse_graph *g, const rlx_fuse_node *n, int gro
 /* ---- growing forwards ------------------------------------------------------------------------ */
 
 /* What a kind of group takes among the users of its nodes. */
-typedef bool takes_fn(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group);
+typedef bool takes_fn(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group);
 
 /* Whether an operand comes from the group, and nothing else that n needs waits for the group. */
-static bool can_follow(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group)
+static bool can_follow(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     bool follows = false;
     for (int i = 0; i < n->ndeps; i++) {
-        const rlx_fuse_node *d = &g->nodes[n->deps[i]];
+        const rlx_mir_fuse_node *d = &g->nodes[n->deps[i]];
         if (d->group == group)
             follows = true;
-        else if (rlx_fuse_reaches(g, d, group))
+        else if (rlx_mir_fuse_reaches(g, d, group))
             return false;
     }
     return follows;
 }
 
 /* In program order, which puts a node after everything it uses. */
-static void grow_forwards(rlx_fuse_graph *g, int group, takes_fn *takes)
+static void grow_forwards(rlx_mir_fuse_graph *g, int group, takes_fn *takes)
 {
     for (int i = 0; i < g->nnodes; i++) {
-        rlx_fuse_node *n = &g->nodes[i];
+        rlx_mir_fuse_node *n = &g->nodes[i];
         if (is_free(n) && takes(g, n, group) && can_follow(g, n, group))
-            rlx_fuse_group_set(g, n, group);
+            rlx_mir_fuse_group_set(g, n, group);
     }
 }
 
 /* Nodes that serve the group only. */
-static void grow_backwards(rlx_fuse_graph *g, int group, takes_fn *takes)
+static void grow_backwards(rlx_mir_fuse_graph *g, int group, takes_fn *takes)
 {
     for (int i = g->nnodes - 1; i >= 0; i--) {
-        rlx_fuse_node *n = &g->nodes[i];
+        rlx_mir_fuse_node *n = &g->nodes[i];
         if (!is_free(n) || !takes(g, n, group) || !used_inside(g, n, group))
             continue;
         bool only = true;
         for (int k = 0; k < n->nusers; k++)
             only = only && g->nodes[n->users[k]].group == group;
         if (only)
-            rlx_fuse_group_set(g, n, group);
+            rlx_mir_fuse_group_set(g, n, group);
     }
 }
 
@@ -99,34 +99,35 @@ static void grow_backwards(rlx_fuse_graph *g, int group, takes_fn *takes)
 
 /* A view at the group's border that repeats data, or whose source is a result anyway, costs memory
  * that the users can do without. */
-static bool view_is_useless(const rlx_fuse_graph *g, const rlx_fuse_node *n)
+static bool view_is_useless(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
-    if (!rlx_fuse_is_view(g, n) || n->nusers == 0 || used_inside(g, n, n->group))
+    if (!rlx_mir_fuse_is_view(g, n) || n->nusers == 0 || used_inside(g, n, n->group))
         return false;
     for (int i = 0; i < n->nusers; i++)
         if (g->nodes[n->users[i]].opaque)
             return false; /* must be in memory in this very shape */
-    const rlx_fuse_node *source = rlx_fuse_def(n->ir->in[0]);
+    const rlx_mir_fuse_node *source = rlx_mir_fuse_def(n->ir->in[0]);
     return n->ir->op == RLX_MIR_BROADCAST ||
            (source && source->group == n->group && used_outside(g, source));
 }
 
-static void return_views(rlx_fuse_graph *g, int group)
+static void return_views(rlx_mir_fuse_graph *g, int group)
 {
     for (int i = g->groups[group].nnodes - 1; i >= 0; i--) {
-        rlx_fuse_node *n = &g->nodes[g->groups[group].nodes[i]];
+        rlx_mir_fuse_node *n = &g->nodes[g->groups[group].nodes[i]];
         if (view_is_useless(g, n))
-            rlx_fuse_group_set(g, n, -1);
+            rlx_mir_fuse_group_set(g, n, -1);
     }
 }
 
 /* Whether all that is made of a map in this group goes into reduces outside of it. */
-static bool feeds_reduces(const rlx_fuse_graph *g, const rlx_fuse_node *n, const bool *feeds)
+static bool feeds_reduces(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n,
+                          const bool *feeds)
 {
     if (!is_map(n) || n->nusers == 0)
         return false;
     for (int i = 0; i < n->nusers; i++) {
-        const rlx_fuse_node *u = &g->nodes[n->users[i]];
+        const rlx_mir_fuse_node *u = &g->nodes[n->users[i]];
         bool reduces = u->ir->op == RLX_MIR_REDUCE && u->group != n->group;
         if (!reduces && !(u->group == n->group && feeds[u->index]))
             return false;
@@ -137,39 +138,39 @@ static bool feeds_reduces(const rlx_fuse_graph *g, const rlx_fuse_node *n, const
 /* Maps on results of the group that only feed a row reduction are the reduction's: x*x of a norm
  * need not be written beside x. They stay when the group would have to write something new for
  * them. */
-static rlx_status return_maps(rlx_fuse_graph *g, int group)
+static rlx_status return_maps(rlx_mir_fuse_graph *g, int group)
 {
     bool *feeds = RLX_NEW_ARRAY(g->arena, bool, g->nnodes);
     if (!feeds)
         return RLX_OOM();
-    rlx_fuse_group *all = &g->groups[group];
+    rlx_mir_fuse_group *all = &g->groups[group];
     for (int i = all->nnodes - 1; i >= 0; i--)
         feeds[all->nodes[i]] = feeds_reduces(g, &g->nodes[all->nodes[i]], feeds);
     for (int i = 0; i < all->nnodes; i++) {
-        const rlx_fuse_node *n = &g->nodes[all->nodes[i]];
+        const rlx_mir_fuse_node *n = &g->nodes[all->nodes[i]];
         for (int k = 0; feeds[n->index] && k < n->ndeps; k++) {
-            const rlx_fuse_node *d = &g->nodes[n->deps[k]];
+            const rlx_mir_fuse_node *d = &g->nodes[n->deps[k]];
             if (d->group == group && !feeds[d->index] && !used_outside(g, d))
                 return RLX_OK;
         }
     }
     for (int i = all->nnodes - 1; i >= 0; i--)
         if (feeds[all->nodes[i]])
-            rlx_fuse_group_set(g, &g->nodes[all->nodes[i]], -1);
+            rlx_mir_fuse_group_set(g, &g->nodes[all->nodes[i]], -1);
     return RLX_OK;
 }
 
 /* ---- contract -------------------------------------------------------------------------------- */
 
 /* Rows stay rows: the leading extent is that of the contract's result. */
-static bool keeps_rows(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group)
+static bool keeps_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     const rlx_ir_type *y = &n->ir->out[0]->type;
     const rlx_ir_node *root = g->nodes[g->groups[group].nodes[0]].ir;
     return y->rank > 0 && y->dim[0] == root->out[0]->type.dim[0];
 }
 
-static bool contract_takes(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group)
+static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     switch (n->ir->op) {
     case RLX_MIR_PAGE_WRITE:
@@ -191,31 +192,31 @@ static bool contract_takes(const rlx_fuse_graph *g, const rlx_fuse_node *n, int 
 }
 
 /* Whether the group waits for itself by way of a node outside. */
-static bool waits_for_itself(const rlx_fuse_graph *g, int group)
+static bool waits_for_itself(const rlx_mir_fuse_graph *g, int group)
 {
-    const rlx_fuse_group *all = &g->groups[group];
+    const rlx_mir_fuse_group *all = &g->groups[group];
     for (int i = 0; i < all->nnodes; i++) {
-        const rlx_fuse_node *n = &g->nodes[all->nodes[i]];
+        const rlx_mir_fuse_node *n = &g->nodes[all->nodes[i]];
         for (int k = 0; k < n->ndeps; k++) {
-            const rlx_fuse_node *d = &g->nodes[n->deps[k]];
-            if (d->group != group && rlx_fuse_reaches(g, d, group))
+            const rlx_mir_fuse_node *d = &g->nodes[n->deps[k]];
+            if (d->group != group && rlx_mir_fuse_reaches(g, d, group))
                 return true;
         }
     }
     return false;
 }
 
-static rlx_status fuse_contract(rlx_fuse_graph *g, rlx_fuse_node *root)
+static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
-    RLX_TRY(rlx_fuse_group_add(g, root, "contract", &group));
+    RLX_TRY(rlx_mir_fuse_group_add(g, root, "contract", &group));
     for (int i = root->index + 1; i < g->nnodes; i++) {
-        rlx_fuse_node *n = &g->nodes[i];
+        rlx_mir_fuse_node *n = &g->nodes[i];
         if (n->ir->op != RLX_MIR_CONTRACT || !is_free(n) || n->ir->in[0] != root->ir->in[0])
             continue;
-        rlx_fuse_group_set(g, n, group);
+        rlx_mir_fuse_group_set(g, n, group);
         if (waits_for_itself(g, group))
-            rlx_fuse_group_set(g, n, -1);
+            rlx_mir_fuse_group_set(g, n, -1);
     }
     grow_forwards(g, group, contract_takes);
     return_views(g, group);
@@ -224,16 +225,16 @@ static rlx_status fuse_contract(rlx_fuse_graph *g, rlx_fuse_node *root)
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
-static bool attention_takes(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group)
+static bool attention_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     (void)group;
-    return rlx_fuse_is_view(g, n);
+    return rlx_mir_fuse_is_view(g, n);
 }
 
-static rlx_status fuse_attention(rlx_fuse_graph *g, rlx_fuse_node *root)
+static rlx_status fuse_attention(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
-    RLX_TRY(rlx_fuse_group_add(g, root, "attention", &group));
+    RLX_TRY(rlx_mir_fuse_group_add(g, root, "attention", &group));
     grow_forwards(g, group, attention_takes);
     return_views(g, group);
     return RLX_OK;
@@ -242,9 +243,9 @@ static rlx_status fuse_attention(rlx_fuse_graph *g, rlx_fuse_node *root)
 /* ---- reduce ---------------------------------------------------------------------------------- */
 
 /* The shape that the group's first reduce takes: rows of one extent. */
-static const rlx_ir_type *reduced_type(const rlx_fuse_graph *g, int group)
+static const rlx_ir_type *reduced_type(const rlx_mir_fuse_graph *g, int group)
 {
-    const rlx_fuse_group *all = &g->groups[group];
+    const rlx_mir_fuse_group *all = &g->groups[group];
     for (int i = 0; i < all->nnodes; i++) {
         const rlx_ir_node *n = g->nodes[all->nodes[i]].ir;
         if (n->op == RLX_MIR_REDUCE)
@@ -261,7 +262,7 @@ static bool is_row_shape(const rlx_ir_type *t, const rlx_ir_type *rows)
     return memcmp(t->dim, rows->dim, sizeof(rlx_dim) * (size_t)t->rank) == 0;
 }
 
-static bool reduce_takes(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group)
+static bool reduce_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     const rlx_ir_type *rows = reduced_type(g, group);
     switch (n->ir->op) {
@@ -278,10 +279,10 @@ static bool reduce_takes(const rlx_fuse_graph *g, const rlx_fuse_node *n, int gr
     }
 }
 
-static rlx_status fuse_reduce(rlx_fuse_graph *g, rlx_fuse_node *root)
+static rlx_status fuse_reduce(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
-    RLX_TRY(rlx_fuse_group_add(g, root, "reduce", &group));
+    RLX_TRY(rlx_mir_fuse_group_add(g, root, "reduce", &group));
     grow_backwards(g, group, reduce_takes);
     grow_forwards(g, group, reduce_takes);
     grow_backwards(g, group, reduce_takes); /* what only the rest of the row needs */
@@ -291,7 +292,7 @@ static rlx_status fuse_reduce(rlx_fuse_graph *g, rlx_fuse_node *root)
 
 /* ---- map ------------------------------------------------------------------------------------- */
 
-static bool map_takes(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group)
+static bool map_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     const rlx_ir_node *root = g->nodes[g->groups[group].nodes[0]].ir;
     if (n->ir->op == RLX_MIR_RESHAPE)
@@ -299,10 +300,10 @@ static bool map_takes(const rlx_fuse_graph *g, const rlx_fuse_node *n, int group
     return is_map(n) && rlx_ir_shape_equal(&n->ir->out[0]->type, &root->out[0]->type);
 }
 
-static rlx_status fuse_map(rlx_fuse_graph *g, rlx_fuse_node *root)
+static rlx_status fuse_map(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
-    RLX_TRY(rlx_fuse_group_add(g, root, "map", &group));
+    RLX_TRY(rlx_mir_fuse_group_add(g, root, "map", &group));
     if (!is_map(root) && root->ir->op != RLX_MIR_GATHER)
         return RLX_OK;
     grow_forwards(g, group, map_takes);
@@ -311,21 +312,21 @@ static rlx_status fuse_map(rlx_fuse_graph *g, rlx_fuse_node *root)
 }
 
 /* What an opaque node takes must be in memory: leaves and views that no group took get one. */
-static rlx_status make_operands(rlx_fuse_graph *g, const rlx_fuse_node *opaque)
+static rlx_status make_operands(rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *opaque)
 {
     for (int i = 0; i < opaque->ir->nin; i++) {
-        rlx_fuse_node *d = rlx_fuse_def(opaque->ir->in[i]);
+        rlx_mir_fuse_node *d = rlx_mir_fuse_def(opaque->ir->in[i]);
         int group;
         if (d && d->group < 0)
-            RLX_TRY(rlx_fuse_group_add(g, d, "map", &group));
+            RLX_TRY(rlx_mir_fuse_group_add(g, d, "map", &group));
     }
     return RLX_OK;
 }
 
 /* ---- the pass -------------------------------------------------------------------------------- */
 
-static rlx_status fuse_each(rlx_fuse_graph *g, int op,
-                            rlx_status (*fuse)(rlx_fuse_graph *, rlx_fuse_node *))
+static rlx_status fuse_each(rlx_mir_fuse_graph *g, int op,
+                            rlx_status (*fuse)(rlx_mir_fuse_graph *, rlx_mir_fuse_node *))
 {
     for (int i = 0; i < g->nnodes; i++)
         if (g->nodes[i].ir->op == op && is_free(&g->nodes[i]))
@@ -333,19 +334,19 @@ static rlx_status fuse_each(rlx_fuse_graph *g, int op,
     return RLX_OK;
 }
 
-static rlx_status fuse_func(rlx_fuse_graph *g)
+static rlx_status fuse_func(rlx_mir_fuse_graph *g)
 {
     RLX_TRY(fuse_each(g, RLX_MIR_CONTRACT, fuse_contract));
     RLX_TRY(fuse_each(g, RLX_MIR_ATTENTION, fuse_attention));
     RLX_TRY(fuse_each(g, RLX_MIR_GATHER, fuse_map));
     RLX_TRY(fuse_each(g, RLX_MIR_REDUCE, fuse_reduce));
     for (int i = 0; i < g->nnodes; i++)
-        if (is_free(&g->nodes[i]) && !rlx_fuse_is_view(g, &g->nodes[i]))
+        if (is_free(&g->nodes[i]) && !rlx_mir_fuse_is_view(g, &g->nodes[i]))
             RLX_TRY(fuse_map(g, &g->nodes[i]));
     for (int i = 0; i < g->nnodes; i++)
         if (g->nodes[i].opaque)
             RLX_TRY(make_operands(g, &g->nodes[i]));
-    return rlx_fuse_emit(g);
+    return rlx_mir_fuse_emit(g);
 }
 
 static bool is_fused(const rlx_ir_func *f)
@@ -361,8 +362,9 @@ static rlx_status run(rlx_pass_cx *cx)
     for (rlx_ir_func *f = cx->module->first; f; f = f->next) {
         if (is_fused(f))
             continue;
-        rlx_fuse_graph g;
-        RLX_TRY_NOTE(rlx_fuse_graph_build(cx->module, f, cx->scratch, &g), "fusing @%s", f->name);
+        rlx_mir_fuse_graph g;
+        RLX_TRY_NOTE(rlx_mir_fuse_graph_build(cx->module, f, cx->scratch, &g), "fusing @%s",
+                     f->name);
         RLX_TRY_NOTE(fuse_func(&g), "fusing @%s", f->name);
         cx->changed = true;
     }
