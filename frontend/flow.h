@@ -69,6 +69,8 @@ void rlx_flow_swiglu_biased(rlx_flow *f, const rlx_swiglu_spec *spec);
 
 /* The recorded stages as text; equal layers are printed once. */
 void rlx_flow_print(const rlx_flow *f, rlx_text *out);
+/* Whether two stages were recorded alike, but for the names of inputs, outputs and probe points. */
+bool rlx_flow_same_stage(const rlx_stage *a, const rlx_stage *b);
 /* "stage 4 (rms_norm) of layer 3": for errors. */
 void rlx_flow_put_stage(const rlx_flow *f, const rlx_stage *s, rlx_text *out);
 /* A key or path with the stage's layer index for "{}", appended. */

@@ -19,11 +19,6 @@ typedef struct layer {
     int end_request; /* the probe at its end, or -1 */
 } layer;
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a && b && !strcmp(a, b));
-}
-
 static bool same_weight(const rlx_tensor *a, const rlx_tensor *b)
 {
     if (a == b)
@@ -42,14 +37,11 @@ static bool is_probed_inside(const rlx_flow_cx *cx, int stage)
 /* Whether two stages build the same HIR. The paths of probe points are no part of it. */
 static bool same_stage(const rlx_flow_cx *cx, int a, int b)
 {
-    const rlx_stage *s = &cx->flow->stages[a], *t = &cx->flow->stages[b];
-    if (s->kind != t->kind || s->real != t->real ||
-        memcmp(s->number, t->number, sizeof(s->number)) ||
+    if (!rlx_flow_same_stage(&cx->flow->stages[a], &cx->flow->stages[b]) ||
         is_probed_inside(cx, a) != is_probed_inside(cx, b))
         return false;
     for (int k = 0; k < RLX_STAGE_KEYS; k++)
-        if (!same_text(s->key[k], t->key[k]) ||
-            !same_weight(cx->weight[a * RLX_STAGE_KEYS + k], cx->weight[b * RLX_STAGE_KEYS + k]))
+        if (!same_weight(cx->weight[a * RLX_STAGE_KEYS + k], cx->weight[b * RLX_STAGE_KEYS + k]))
             return false;
     return true;
 }

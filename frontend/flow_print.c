@@ -49,20 +49,6 @@ static void put_line(const rlx_flow *f, const rlx_stage *s, const char *indent, 
     rlx_text_put(out, "\n");
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a && b && !strcmp(a, b));
-}
-
-static bool same_stage(const rlx_stage *a, const rlx_stage *b)
-{
-    bool same = a->kind == b->kind && a->real == b->real && same_text(a->name, b->name) &&
-                !memcmp(a->number, b->number, sizeof(a->number));
-    for (int k = 0; same && k < RLX_STAGE_KEYS; k++)
-        same = same_text(a->key[k], b->key[k]);
-    return same;
-}
-
 /* The stage behind the layer that stage `at` begins. */
 static int layer_end(const rlx_flow *f, int at)
 {
@@ -73,13 +59,18 @@ static int layer_end(const rlx_flow *f, int at)
     return end;
 }
 
+static bool same_line(const rlx_stage *a, const rlx_stage *b)
+{
+    return rlx_flow_same_stage(a, b) && (a->name ? b->name && !strcmp(a->name, b->name) : !b->name);
+}
+
 static bool same_layer(const rlx_flow *f, int a, int b)
 {
     const int n = layer_end(f, a) - a;
     if (layer_end(f, b) - b != n || f->stages[a].repeat != f->stages[b].repeat)
         return false;
     for (int i = 0; i < n; i++)
-        if (!same_stage(&f->stages[a + i], &f->stages[b + i]))
+        if (!same_line(&f->stages[a + i], &f->stages[b + i]))
             return false;
     return true;
 }

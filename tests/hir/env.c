@@ -54,8 +54,14 @@ int64_t env_elems(const rlx_eval_tensor *t)
 
 rlx_eval_tensor *env_add(test_env *e, const char *name, rlx_format f, int rank, const int64_t *dims)
 {
-    ck_assert_int_lt(e->n, ENV_TENSORS);
-    rlx_eval_tensor *t = &e->tensor[e->n++];
+    rlx_eval_tensor *t = find(e, RLX_ROLE_INPUT, name);
+    if (t) {
+        free((char *)t->name);
+        free(t->data);
+    } else {
+        ck_assert_int_lt(e->n, ENV_TENSORS);
+        t = &e->tensor[e->n++];
+    }
     *t = (rlx_eval_tensor){.name = strdup(name), .format = f, .rank = rank};
     memcpy(t->dim, dims, sizeof(*dims) * (size_t)rank);
     t->data = calloc(1, rlx_format_bytes(f, env_elems(t)) + 1);

@@ -4,7 +4,7 @@
 
 #include "hir/hir.h"
 
-enum { ENV_TENSORS = 256 };
+enum { ENV_TENSORS = 512 };
 
 typedef struct test_env {
     rlx_eval_tensor tensor[ENV_TENSORS];
@@ -19,7 +19,7 @@ void env_init(test_env *e, uint64_t seed);
 void env_deinit(test_env *e);
 /* The live value of a symbol, from now on. */
 void env_set(test_env *e, const char *symbol, int64_t value);
-/* A zeroed tensor. */
+/* A zeroed tensor, in place of any that has the name. */
 rlx_eval_tensor *env_add(test_env *e, const char *name, rlx_format f, int rank,
                          const int64_t *dims);
 /* Floats in -scale..scale, representable in the format. */
