@@ -4,8 +4,7 @@
 
 #include "frontend/blocks/blocks.h"
 
-/* ---- what blocks ask for ------------------------------------------------------------------------
- */
+/* ---- what blocks ask for -------------------------------------------------------------------- */
 
 rlx_status rlx_flow_get_symbol(rlx_flow_cx *cx, const char *name, rlx_dim *out)
 {
@@ -218,8 +217,7 @@ bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s)
     return true;
 }
 
-/* ---- functions
- * ------------------------------------------------------------------------------------ */
+/* ---- functions ------------------------------------------------------------------------------ */
 
 rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *name, bool is_layer)
 {
@@ -265,8 +263,7 @@ rlx_status rlx_flow_end_func(rlx_flow_cx *cx, rlx_ir_value *first)
     return rlx_ir_builder_finish(&fn->b);
 }
 
-/* ---- probes by name
- * ------------------------------------------------------------------------------ */
+/* ---- probes by name ------------------------------------------------------------------------- */
 
 static rlx_status unknown_probe(const rlx_flow_cx *cx, const char *path)
 {
@@ -336,8 +333,7 @@ static rlx_status find_probes(rlx_flow_cx *cx, const char *const *probes, int np
     return RLX_OK;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 static rlx_status build_main(rlx_flow_cx *cx, rlx_flow_func *fn, const char *const *probes,
                              int nprobes)

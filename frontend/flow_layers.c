@@ -145,9 +145,10 @@ static rlx_status build_call(rlx_flow_cx *cx, const layer *layers, int from, int
     const rlx_flow *f = cx->flow;
     const layer *last = &layers[to - 1];
     rlx_flow_func *fn = cx->fn;
-    const int64_t index = f->stages[layers[from].first].layer;
-    fn->b.place = rlx_arena_printf(cx->scratch, "layers %lld..%lld", (long long)index,
-                                   (long long)f->stages[last->first].layer);
+    const long long index = f->stages[layers[from].first].layer;
+    fn->b.place = to - from > 1 ? rlx_arena_printf(cx->scratch, "layers %lld..%lld", index,
+                                                   index + to - from - 1)
+                                : rlx_arena_printf(cx->scratch, "layer %lld", index);
     rlx_ir_node *call =
         rlx_hir_build_call(&fn->b, last->func, 1, &fn->x, index, (int64_t)(to - from));
     if (!call)

@@ -115,8 +115,7 @@ void rlx_flow_put_stage(const rlx_flow *f, const rlx_stage *s, rlx_text *out)
         rlx_text_putf(out, " of layer %lld", (long long)s->layer);
 }
 
-/* ---- composition -------------------------------------------------------------------------------
- */
+/* ---- composition ---------------------------------------------------------------------------- */
 
 static bool same_hash(const rlx_hash *a, const rlx_hash *b)
 {

@@ -9,10 +9,10 @@ struct rlx_rope {
     float inv_freq[]; /* D/2, for lengths that need no stretching */
 };
 
-/* ---- inverse frequencies
- * ---------------------------------------------------------------------------- Powers and
- * logarithms are taken in double and rounded once; everything else is in f32, as there. */
+/* ---- inverse frequencies -------------------------------------------------------------------- */
 
+/* Powers and logarithms are taken in double and rounded once; everything else is in f32, as there.
+ */
 static float frequency_of(float theta, int64_t i, int64_t dim)
 {
     const float exponent = (float)(2 * i) / (float)dim;
@@ -95,8 +95,7 @@ static double yarn_attention(const rlx_rope_spec *s)
     return log_factor + 1;
 }
 
-/* ---- the object
- * ----------------------------------------------------------------------------------- */
+/* ---- the object ----------------------------------------------------------------------------- */
 
 static rlx_status check_spec(const rlx_rope_spec *s)
 {

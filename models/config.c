@@ -90,8 +90,7 @@ rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out)
     return RLX_OK;
 }
 
-/* ---- rotary positions
- * ---------------------------------------------------------------------------- */
+/* ---- rotary positions ----------------------------------------------------------------------- */
 
 static rlx_status get_rope_type(const cJSON *scaling, rlx_rope_type *out)
 {

@@ -23,8 +23,7 @@ typedef struct llama {
     rlx_rope_spec rope;
 } llama;
 
-/* ---- config.json
- * ----------------------------------------------------------------------------------- */
+/* ---- config.json ---------------------------------------------------------------------------- */
 
 static rlx_status refuse(const cJSON *config)
 {
@@ -91,8 +90,7 @@ static rlx_status read_config(const cJSON *config, llama *c)
     return rlx_config_get_rope(config, c->head_dim, c->max_positions, 10000, &c->rope);
 }
 
-/* ---- weights
- * --------------------------------------------------------------------------------------- */
+/* ---- weights -------------------------------------------------------------------------------- */
 
 /* Files of the bare LlamaModel name their weights without "model.". */
 static const char *find_prefix(const rlx_weights *w)
@@ -130,8 +128,7 @@ static rlx_status check_weights(const llama *c, const rlx_flow *f, const rlx_wei
     return RLX_OK;
 }
 
-/* ---- flow
- * ------------------------------------------------------------------------------------------ */
+/* ---- flow ----------------------------------------------------------------------------------- */
 
 typedef struct key {
     char text[KEY_CHARS];

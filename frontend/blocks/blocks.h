@@ -56,8 +56,7 @@ const rlx_block_info *rlx_block_get(rlx_stage_kind kind);
 #include "frontend/blocks/blocks.def"
 #undef BLOCK
 
-/* ---- for the blocks ----------------------------------------------------------------------------
- */
+/* ---- for the blocks ------------------------------------------------------------------------- */
 
 /* The dim of a symbol; RLX_EXHAUSTED when there are too many. */
 rlx_status rlx_flow_get_symbol(rlx_flow_cx *cx, const char *name, rlx_dim *out);
@@ -86,8 +85,7 @@ rlx_status rlx_flow_add_result(rlx_flow_cx *cx, const char *name);
 /* Whether nothing but probe points follows in the stage's layer. */
 bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s);
 
-/* ---- between flow_build.c and flow_layers.c ----------------------------------------------------
- */
+/* ---- between flow_build.c and flow_layers.c ------------------------------------------------- */
 
 /* Opens a function in the module and makes it the running one. */
 rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *name, bool is_layer);

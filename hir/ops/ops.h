@@ -31,8 +31,7 @@ typedef struct rlx_hir_eval_cx {
 #include "hir/hir_ops.def"
 #undef HIR_OP
 
-/* ---- shared by verifiers -----------------------------------------------------------------------
- */
+/* ---- shared by verifiers -------------------------------------------------------------------- */
 
 enum { RLX_HIR_TYPE_CHARS = 128 };
 /* A type as text in the caller's buffer; returns buf. */
@@ -55,8 +54,7 @@ rlx_dim rlx_hir_last_dim(const rlx_ir_value *v); /* rank >= 1 */
 /* Forgets what hangs at the values of a module: `scratch` means nothing between passes. */
 void rlx_hir_clear_scratch(const rlx_ir_module *m);
 
-/* ---- shared by evaluators ----------------------------------------------------------------------
- */
+/* ---- shared by evaluators ------------------------------------------------------------------- */
 
 /* Zeroed data for a tensor whose type is filled in. */
 rlx_status rlx_hir_eval_alloc(rlx_hir_eval_cx *cx, rlx_eval_tensor *t);
@@ -73,8 +71,7 @@ rlx_status rlx_hir_eval_func(const rlx_hir_eval_cx *caller, const rlx_ir_func *f
                              const rlx_eval_tensor *values, rlx_arena *arena,
                              rlx_eval_tensor *results);
 
-/* ---- shared by lowerings -----------------------------------------------------------------------
- */
+/* ---- shared by lowerings -------------------------------------------------------------------- */
 
 /* A per-feature vector [H] as a tensor of x's shape, repeated along every axis but the last. */
 rlx_ir_value *rlx_hir_lower_along_last(rlx_ir_builder *b, rlx_ir_value *v, const rlx_ir_type *x);

@@ -72,11 +72,13 @@ void rlx_hir_rope_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *c
     rlx_ir_value *lo = half_of(b, pairs, 0, half_dims), *hi = half_of(b, pairs, 1, half_dims);
     rlx_ir_value *c = rlx_mir_build_broadcast(b, in[1], 3, half_dims, axes);
     rlx_ir_value *s = rlx_mir_build_broadcast(b, in[2], 3, half_dims, axes);
+    rlx_ir_value *lo_c = rlx_mir_build_map2(b, RLX_FN_MUL, lo, c);
+    rlx_ir_value *hi_s = rlx_mir_build_map2(b, RLX_FN_MUL, hi, s);
+    rlx_ir_value *hi_c = rlx_mir_build_map2(b, RLX_FN_MUL, hi, c);
+    rlx_ir_value *lo_s = rlx_mir_build_map2(b, RLX_FN_MUL, lo, s);
     rlx_ir_value *turned[2];
-    turned[0] = rlx_mir_build_map2(b, RLX_FN_SUB, rlx_mir_build_map2(b, RLX_FN_MUL, lo, c),
-                                   rlx_mir_build_map2(b, RLX_FN_MUL, hi, s));
-    turned[1] = rlx_mir_build_map2(b, RLX_FN_ADD, rlx_mir_build_map2(b, RLX_FN_MUL, hi, c),
-                                   rlx_mir_build_map2(b, RLX_FN_MUL, lo, s));
+    turned[0] = rlx_mir_build_map2(b, RLX_FN_SUB, lo_c, hi_s);
+    turned[1] = rlx_mir_build_map2(b, RLX_FN_ADD, hi_c, lo_s);
     rlx_ir_value *y = rlx_mir_build_concat(b, 2, turned, 2);
     out[0] = rlx_mir_build_reshape(b, y, 2, n->out[0]->type.dim);
 }

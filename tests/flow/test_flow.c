@@ -5,8 +5,7 @@
 #include "tests/base/suite.h"
 #include "tests/flow/model.h"
 
-/* ---- recording mistakes
- * ---------------------------------------------------------------------------- */
+/* ---- recording mistakes --------------------------------------------------------------------- */
 
 static void start(rlx_flow *f)
 {
@@ -164,8 +163,7 @@ START_TEST(keeps_the_first_mistake)
 }
 END_TEST
 
-/* ---- mistakes that weights show
- * --------------------------------------------------------------------- */
+/* ---- mistakes that weights show ------------------------------------------------------------- */
 
 static void record_attention(rlx_flow *f, int64_t index, void *user)
 {
@@ -296,8 +294,7 @@ START_TEST(names_what_does_not_fit)
 }
 END_TEST
 
-/* ---- distinct layers
- * --------------------------------------------------------------------------------- */
+/* ---- distinct layers ------------------------------------------------------------------------ */
 
 static void load(test_model *m, const char *config)
 {
@@ -427,8 +424,7 @@ START_TEST(depth_costs_little)
 }
 END_TEST
 
-/* ---- probes
- * ------------------------------------------------------------------------------------------ */
+/* ---- probes --------------------------------------------------------------------------------- */
 
 static rlx_eval_tensor *result(const test_model *m, rlx_eval_tensor *results, const char *name)
 {
@@ -507,8 +503,7 @@ START_TEST(unknown_probes_name_the_nearest)
 }
 END_TEST
 
-/* ---- text
- * ---------------------------------------------------------------------------------------------- */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 START_TEST(prints_stages_and_folds_equal_layers)
 {

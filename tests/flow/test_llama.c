@@ -7,8 +7,7 @@
 #include "tests/base/suite.h"
 #include "tests/flow/model.h"
 
-/* ---- the same by every way
- * ----------------------------------------------------------------------------- */
+/* ---- the same by every way ------------------------------------------------------------------ */
 
 enum { PROMPT = 9 };
 /* two sequences, interleaved; then one more token of each */
@@ -75,8 +74,7 @@ START_TEST(decoding_equals_prefill)
 }
 END_TEST
 
-/* ---- config.json
- * ------------------------------------------------------------------------------------------ */
+/* ---- config.json ---------------------------------------------------------------------------- */
 
 START_TEST(reads_the_config)
 {
@@ -197,9 +195,7 @@ START_TEST(finds_the_base_in_every_style)
 }
 END_TEST
 
-/* ---- weights
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- weights -------------------------------------------------------------------------------- */
 
 static rlx_eval_tensor run_prompt(test_model *m)
 {
@@ -253,8 +249,7 @@ START_TEST(tied_embeddings)
 }
 END_TEST
 
-/* ---- the reference's numbers
- * -------------------------------------------------------------------------------- */
+/* ---- the reference's numbers ---------------------------------------------------------------- */
 
 static bool skip(const char *path)
 {

@@ -5,6 +5,7 @@
  *
  *   // cat              the module as it is printed; without `// ----` it must print as it stands
  *   // opt p1,p2        the module after these passes
+ *   // lower            hir: the mir module that it lowers to
  *   // report           mir: the fusion report after the level's pipeline; lir: the arena map of
  * the last function, planned for symbols of at most 8
  *   // verify           nothing: the module must be wrong, and the message that it gets stands on
@@ -17,12 +18,12 @@
 #include <dirent.h>
 #include <errno.h>
 
-#include "mir/mir.h"
+#include "hir/hir.h"
 #include "tests/base/suite.h"
 #include "tests/golden/diff.h"
 
 #define ROOT RLX_SOURCE_DIR "/tests/golden"
-enum { MAX_FILES = 512, LEAST_FILES = 18 };
+enum { MAX_FILES = 512, LEAST_FILES = 20 };
 
 /* ---- levels
  * ---------------------------------------------------------------------------------------- */
@@ -32,6 +33,7 @@ typedef struct golden_level {
     const rlx_pass *const *passes; /* ended by NULL */
     rlx_status (*report)(rlx_ir_module *m, rlx_text *out);
     rlx_pass_options options;
+    rlx_status (*lower)(const rlx_ir_module *m, rlx_ir_module **out);
 } golden_level;
 
 static const rlx_pass *const mir_passes[] = {&rlx_mir_pass_fold_views, &rlx_mir_pass_fuse_regions,
@@ -55,9 +57,12 @@ static rlx_status lir_report(rlx_ir_module *m, rlx_text *out)
     return rlx_lir_print_plan(m, m->last->name, lir_upper, out);
 }
 
+static const rlx_pass *const no_passes[] = {NULL};
+
 static const golden_level levels[] = {
-    {&rlx_mir_level, mir_passes, mir_report, {.compare = rlx_mir_compare}},
-    {&rlx_lir_level, lir_passes, lir_report, {.options = &lir_plan}}};
+    {&rlx_hir_level, no_passes, NULL, {0}, rlx_hir_lower},
+    {&rlx_mir_level, mir_passes, mir_report, {.compare = rlx_mir_compare}, NULL},
+    {&rlx_lir_level, lir_passes, lir_report, {.options = &lir_plan}, NULL}};
 
 /* The level that a module's first word names. */
 static const golden_level *find_level(const char *text)
@@ -136,11 +141,22 @@ static rlx_status run_listed(const golden_level *l, rlx_ir_module *m, const char
     return RLX_OK;
 }
 
+static rlx_status print_lowered(const golden_level *l, const rlx_ir_module *m, rlx_text *out)
+{
+    rlx_ir_module *lowered;
+    RLX_TRY(l->lower(m, &lowered));
+    rlx_ir_print(lowered, 0, out);
+    rlx_ir_module_destroy(lowered);
+    return out->oom ? RLX_OOM() : RLX_OK;
+}
+
 /* What the case's action makes of its module, as text. */
 static rlx_status act(const golden_case *c, const golden_level *l, rlx_ir_module *m, rlx_text *out)
 {
     if (strcmp(c->head, "report") == 0 && l->report)
         return l->report(m, out);
+    if (strcmp(c->head, "lower") == 0 && l->lower)
+        return print_lowered(l, m, out);
     if (strncmp(c->head, "opt ", 4) == 0)
         RLX_TRY(run_listed(l, m, c->head + 4));
     else if (strcmp(c->head, "cat") != 0)

@@ -7,8 +7,7 @@
 
 enum { T = 5, POOL_PAGES = 5, SEQS = 2, SLOTS = 2 };
 
-/* ---- references: the first result, in f64 -------------------------------------------------------
- */
+/* ---- references: the first result, in f64 --------------------------------------------------- */
 
 static double *new_result(int64_t n)
 {
@@ -133,8 +132,7 @@ static double *attention(test_env *e)
     return y;
 }
 
-/* ---- one op, three ways
- * --------------------------------------------------------------------------- */
+/* ---- one op, three ways --------------------------------------------------------------------- */
 
 #define MODULE(args, result, op) \
     "hir module @t {\n  func @f(" args ") -> (" result ") {\n    " op "\n    return %y\n  }\n}\n"
@@ -255,8 +253,7 @@ START_TEST(prints_what_it_parses)
 }
 END_TEST
 
-/* ---- constraints
- * ------------------------------------------------------------------------------------ */
+/* ---- constraints ---------------------------------------------------------------------------- */
 
 #define ATTENTION(q, k, kp, vp, pos, table, attrs)                                     \
     MODULE("%q: " q ", %k: " k ", %v: f32[T,12], %kp: " kp ", %vp: " vp ", %pos: " pos \
@@ -360,8 +357,7 @@ START_TEST(refuses)
 }
 END_TEST
 
-/* ---- data that cannot be
- * --------------------------------------------------------------------------- */
+/* ---- data that cannot be -------------------------------------------------------------------- */
 
 static const struct {
     int op;           /* index of `cases` */
