@@ -1,7 +1,7 @@
 /* runtime/runtime.h: loading and running compiled programs: weights, executables, sessions.
  *
- *   entry bytes --decode, relocate--> executable (code + resolved tape, bound to one weight store)
- *   executable + session --rlx_executable_run--> outputs
+ *   entry bytes --decode, relocate--> executable (code + flat tape, bound to one weight store)
+ *   executable + session --rlx_session_step--> outputs
  *
  * Knows no IR and no LLVM.
  */
@@ -63,8 +63,9 @@ rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, in
 /* ---- executables ------------------------------------------------------------------------------------- */
 
 typedef struct rlx_executable rlx_executable;
-/* Decodes, checks that this CPU has the features, loads the code, binds every weight (name, format,
- * shape checked; all missing ones are listed in one error). The weights are borrowed. */
+/* Decodes, checks that this CPU has the features, loads the code, binds every weight (name, format, shape
+ * checked; all missing ones are listed in one error). The weights are borrowed; NULL is none. Immutable: any
+ * number of sessions and threads may run it at once. */
 rlx_status rlx_executable_create(const void *entry, size_t bytes, const rlx_weights *w,
                                  rlx_executable **out);
 void rlx_executable_destroy(rlx_executable *e);
@@ -72,16 +73,19 @@ void rlx_executable_destroy(rlx_executable *e);
 /* Something that stands in for machine code: the evaluators (devices ref:lir and ref:mir). With an engine the
  * program's code bytes are not loaded. */
 typedef struct rlx_engine {
-    /* Runs one team's part of a kernel, in place of its code; NULL when `step` is given. */
+    /* Runs one team's part of a kernel, in place of its code; NULL when `step` is given. All teams call it at
+     * the same time; after one fails, the rest of the step is not run. */
     rlx_status (*launch)(void *user, uint32_t kernel, void *const *buffers, const int64_t *symbols,
                          int64_t team, int64_t teams);
     /* Runs a whole step in place of the tape. `bind` finds the address of an input, weight, state or output
-     * by its final name (layer index filled in); the engine writes the outputs. */
+     * by its final name (layer index filled in), NULL when the program has none of it; the engine writes
+     * the outputs. */
     rlx_status (*step)(void *user, void *(*bind)(void *cx, const char *name), void *cx,
                        const int64_t *symbols);
     void *user;
     void (*destroy)(void *user); /* called with the executable's end; may be NULL */
 } rlx_engine;
+/* The engine is copied. After an error the caller still owns what `user` is. */
 rlx_status rlx_executable_create_engine(const void *entry, size_t bytes, const rlx_weights *w,
                                         const rlx_engine *engine, rlx_executable **out);
 
@@ -89,10 +93,13 @@ const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
 
 /* ---- sessions: state, arena, steps --------------------------------------------------------------------- */
 
-/* What a session's states look like, by name template ("kv.k.{}"); the loader matches them to programs.
- * PAGES is the symbol that grows: address space for `max_pages` is reserved at once and touched as
- * pages are used, so growth copies nothing. */
+/* Sequences and what belongs to them: positions, page tables, states. A state ("kv.k.3") is made when the first
+ * program that has it runs, and shared by all programs that name it; they must agree on its shape. Its first
+ * axis may be PAGES: then address space for every page that the options allow is reserved at once and touched
+ * as pages are used, so growth copies nothing. It may be SEQS: one row for each sequence. States begin as
+ * zeros. One thread at a time. */
 typedef struct rlx_session rlx_session;
+enum { RLX_PAGE_POSITIONS = 256 };
 #ifndef RLX_SESSION_TYPES /* frontend/rlx.h declares the same for users */
 #define RLX_SESSION_TYPES
 typedef struct rlx_session_options {
@@ -114,21 +121,40 @@ typedef struct rlx_step_input {
     size_t bytes;
 } rlx_step_input;
 
-/* One step: which tokens, of which sequence; the runtime fills the step block's `pos`, `seq` and
- * `table` inputs, allots pages, sets the live symbols TOKENS, ROWS, SEQS, SLOTS, PAGES and runs.
- *   tokens    live TOKENS; seq[t] (NULL: all 0); positions continue each sequence's past
- *   rows      ROWS indices of tokens whose outputs are wanted
- *   inputs    the program's further inputs ("ids", "rope_cos", ...)
- * Errors leave the session as it was. */
+/* A live value for a symbol that the session does not set itself. */
+typedef struct rlx_step_symbol {
+    const char *name;
+    int64_t value;
+} rlx_step_symbol;
+
+/* One step: which tokens, of which sequence. The runtime allots pages, sets the live symbols and fills those of
+ * the following inputs that the program has:
+ *   pos   i32[TOKENS]      positions: each sequence's go on where its past ends
+ *   seq   i32[TOKENS]      the sequence of each token
+ *   table i32[SEQS,SLOTS]  page of each 256 positions of each sequence; 0 where it has none
+ *   rows  i32[ROWS]        row_index
+ * Symbols: TOKENS and ROWS are the step's; SEQS is the highest sequence of the step + 1, SLOTS the most pages
+ * that one of them has, PAGES the pages in use. A program with none of pos, seq, table and no state that
+ * grows keeps no past: `seq` is ignored and nothing is counted.
+ *   tokens    live TOKENS; seq[t] (NULL: all 0)
+ *   rows      row_index[r] < tokens: tokens whose outputs are wanted (NULL: 0, 1, ..)
+ *   inputs    all further inputs ("ids", "rope_cos", ...), live shape; others are errors
+ *   symbols   all further symbols
+ * Errors: RLX_EXHAUSTED when a sequence would outgrow max_positions, or SLOTS or PAGES the program's bucket;
+ * RLX_INVALID_ARGUMENT when TOKENS, ROWS, SEQS or a given symbol does, and for wrong inputs. They leave
+ * the session as it was. A step allocates nothing once the executable has run in the session. */
 typedef struct rlx_step {
     int64_t tokens, rows;
     const int32_t *seq;
     const int32_t *row_index;
     const rlx_step_input *inputs;
     int ninputs;
+    const rlx_step_symbol *symbols;
+    int nsymbols;
 } rlx_step;
 rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *step);
-/* An output of the last step: lent until the next step or the session's end. Live shape in *out. */
+/* An output of the last step: lent until the next step or the session's end. Live shape in *out. RLX_NOT_FOUND
+ * when there is none of that name. */
 rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
 
 #endif

@@ -1,0 +1,443 @@
+/* runtime/session.c: sequences and steps.
+ *
+ *   plan    where every sequence will be, live symbols, inputs: all checks, nothing changed
+ *   write   inputs, positions and page tables into the step block
+ *   run     the flat tape on the team
+ *   commit  pasts and pages
+ */
+#include "runtime/session.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xmmintrin.h>
+
+enum { DEFAULT_POSITIONS = 4096, MAX_SEQUENCES = 1 << 16, MAX_TABLE = 1 << 28 };
+
+/* ---- birth and death --------------------------------------------------------------------------
+ */
+
+static int64_t pages_of(int64_t positions)
+{
+    return (positions + RLX_PAGE_POSITIONS - 1) / RLX_PAGE_POSITIONS;
+}
+
+static rlx_status create(rlx_session *s, rlx_team *team, const rlx_session_options *o)
+{
+    s->team = team;
+    s->max_positions = o && o->max_positions ? o->max_positions : DEFAULT_POSITIONS;
+    s->max_sequences = o && o->max_sequences ? o->max_sequences : 1;
+    if (s->max_positions < 1 || s->max_positions > INT32_MAX)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a session of %lld positions",
+                        (long long)s->max_positions);
+    if (s->max_sequences < 1 || s->max_sequences > MAX_SEQUENCES)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a session of %d sequences: expected 1 to %d",
+                        s->max_sequences, MAX_SEQUENCES);
+    s->max_slots = pages_of(s->max_positions);
+    s->max_pages = s->max_slots * s->max_sequences;
+    if (s->max_pages > MAX_TABLE)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a session of %lld pages: at most %d",
+                        (long long)s->max_pages, MAX_TABLE);
+    s->past = calloc((size_t)s->max_sequences, sizeof(*s->past));
+    s->next = calloc((size_t)s->max_sequences, sizeof(*s->next));
+    s->table = calloc((size_t)s->max_pages, sizeof(*s->table));
+    return s->past && s->next && s->table ? RLX_OK : RLX_OOM();
+}
+
+rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, rlx_session **out)
+{
+    rlx_session *s = calloc(1, sizeof(*s));
+    if (!s)
+        return RLX_OOM();
+    rlx_status st = create(s, team, o);
+    if (st) {
+        rlx_session_destroy(s);
+        return st;
+    }
+    *out = s;
+    return RLX_OK;
+}
+
+void rlx_session_destroy(rlx_session *s)
+{
+    if (!s)
+        return;
+    rlx_session_unbind_all(s);
+    free(s->past);
+    free(s->next);
+    free(s->table);
+    free(s);
+}
+
+int64_t rlx_session_past(const rlx_session *s, int seq)
+{
+    return seq >= 0 && seq < s->max_sequences ? s->past[seq] : 0;
+}
+
+void rlx_session_reset(rlx_session *s)
+{
+    memset(s->past, 0, sizeof(*s->past) * (size_t)s->max_sequences);
+    s->pages = 0;
+    s->last = NULL;
+    rlx_session_clear_states(s);
+}
+
+/* ---- plan -------------------------------------------------------------------------------------
+ */
+
+/* A step while it is being made. */
+typedef struct plan {
+    rlx_session *s;
+    const rlx_executable *e;
+    const rlx_program *p;
+    const rlx_step *step;
+    rlx_binding *b;
+    int64_t live[RLX_LIVE_COUNT];
+} plan;
+
+static int sequence_of(const plan *n, int64_t token)
+{
+    return n->step->seq ? n->step->seq[token] : 0;
+}
+
+static rlx_status outgrown(const plan *n, int q)
+{
+    int64_t more = 0;
+    for (int64_t t = 0; t < n->step->tokens; t++)
+        more += sequence_of(n, t) == q;
+    return RLX_FAIL(RLX_EXHAUSTED,
+                    "sequence %d holds %lld positions and would get %lld more, of at most %lld", q,
+                    (long long)n->s->past[q], (long long)more, (long long)n->s->max_positions);
+}
+
+/* Fills s->next and the live SEQS, SLOTS and PAGES. */
+static rlx_status plan_sequences(plan *n)
+{
+    rlx_session *s = n->s;
+    memcpy(s->next, s->past, sizeof(*s->past) * (size_t)s->max_sequences);
+    if (!n->b->has_past)
+        return RLX_OK;
+    if (n->step->tokens < 1)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens", (long long)n->step->tokens);
+    int64_t seqs = 0, slots = 0, pages = s->pages;
+    for (int64_t t = 0; t < n->step->tokens; t++) {
+        int q = sequence_of(n, t);
+        if (q < 0 || q >= s->max_sequences)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "token %lld is of sequence %d, the session has %d", (long long)t, q,
+                            s->max_sequences);
+        if (s->next[q] == s->max_positions)
+            return outgrown(n, q);
+        pages += s->next[q] % RLX_PAGE_POSITIONS == 0;
+        s->next[q]++;
+        seqs = q + 1 > seqs ? q + 1 : seqs;
+        slots = pages_of(s->next[q]) > slots ? pages_of(s->next[q]) : slots;
+    }
+    n->live[RLX_LIVE_SEQS] = seqs;
+    n->live[RLX_LIVE_SLOTS] = slots;
+    n->live[RLX_LIVE_PAGES] = pages;
+    return RLX_OK;
+}
+
+static rlx_status set_symbol(const plan *n, int symbol, int64_t value, rlx_code too_large)
+{
+    if (value < 0 || value > n->p->upper[symbol])
+        return RLX_FAIL(value < 0 ? RLX_INVALID_ARGUMENT : too_large,
+                        "%s is %lld, program '%s' is compiled for up to %lld",
+                        rlx_dim_symbol_name(n->p->dims, symbol), (long long)value, n->p->name,
+                        (long long)n->p->upper[symbol]);
+    n->b->symbols[symbol] = value;
+    return RLX_OK;
+}
+
+static bool is_live(const plan *n, int symbol)
+{
+    for (int i = 0; i < RLX_LIVE_COUNT; i++)
+        if (n->b->live_symbol[i] == symbol)
+            return true;
+    return false;
+}
+
+static rlx_status plan_symbols(plan *n)
+{
+    uint32_t given = 0;
+    for (int i = 0; i < RLX_LIVE_COUNT; i++) {
+        bool grows = i == RLX_LIVE_SLOTS || i == RLX_LIVE_PAGES;
+        if (n->b->live_symbol[i] >= 0)
+            RLX_TRY(set_symbol(n, n->b->live_symbol[i], n->live[i],
+                               grows ? RLX_EXHAUSTED : RLX_INVALID_ARGUMENT));
+    }
+    for (int i = 0; i < n->step->nsymbols; i++) {
+        const rlx_step_symbol *sym = &n->step->symbols[i];
+        int symbol = rlx_dim_symbol_index(n->p->dims, sym->name);
+        if (symbol < 0 || is_live(n, symbol))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "program '%s' %s symbol %s", n->p->name,
+                            symbol < 0 ? "has no" : "has from the session its", sym->name);
+        RLX_TRY(set_symbol(n, symbol, sym->value, RLX_INVALID_ARGUMENT));
+        given |= 1u << symbol;
+    }
+    for (int i = 0; i < rlx_dim_symbol_count(n->p->dims); i++)
+        if (!is_live(n, i) && !(given >> i & 1))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "symbol %s of program '%s' has no live value",
+                            rlx_dim_symbol_name(n->p->dims, i), n->p->name);
+    return RLX_OK;
+}
+
+static size_t live_bytes(const plan *n, const rlx_program_tensor *t)
+{
+    int64_t elems = 1;
+    for (int d = 0; d < t->rank; d++)
+        elems *= rlx_dim_eval(n->p->dims, t->dim[d], n->b->symbols);
+    return rlx_format_bytes(t->format, elems);
+}
+
+static const rlx_step_input *find_given(const plan *n, const char *name)
+{
+    for (int i = 0; i < n->step->ninputs; i++)
+        if (strcmp(n->step->inputs[i].name, name) == 0)
+            return &n->step->inputs[i];
+    return NULL;
+}
+
+/* Every given input must be one that the program takes. */
+static rlx_status check_given(const plan *n)
+{
+    for (int i = 0; i < n->step->ninputs; i++) {
+        const char *name = n->step->inputs[i].name;
+        const rlx_binding_input *in = NULL;
+        for (uint32_t k = 0; k < n->b->ninputs && !in; k++)
+            if (n->b->inputs[k].data && strcmp(n->b->inputs[k].tensor->name, name) == 0)
+                in = &n->b->inputs[k];
+        if (!in)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "program '%s' takes no input '%s'", n->p->name,
+                            name);
+        if (in->fill != RLX_FILL_GIVEN)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "input '%s' is the session's to fill", name);
+    }
+    return RLX_OK;
+}
+
+static rlx_status plan_inputs(const plan *n)
+{
+    RLX_TRY(check_given(n));
+    for (uint32_t k = 0; k < n->b->ninputs; k++) {
+        const rlx_binding_input *in = &n->b->inputs[k];
+        if (!in->data)
+            continue;
+        size_t bytes = live_bytes(n, in->tensor);
+        if (bytes > in->capacity)
+            return RLX_FAIL(RLX_INTERNAL, "input '%s' has %zu bytes, its bucket %zu",
+                            in->tensor->name, bytes, in->capacity);
+        if (in->fill != RLX_FILL_GIVEN)
+            continue;
+        const rlx_step_input *given = find_given(n, in->tensor->name);
+        if (!given)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "input '%s' (%zu bytes) is not given",
+                            in->tensor->name, bytes);
+        if (given->bytes != bytes || (bytes && !given->data))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "input '%s' takes %zu bytes, given %zu%s",
+                            in->tensor->name, bytes, given->bytes, given->data ? "" : " at NULL");
+    }
+    for (int64_t r = 0; n->step->row_index && r < n->step->rows; r++)
+        if (n->step->row_index[r] < 0 || n->step->row_index[r] >= n->step->tokens)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "row %lld is token %d of %lld", (long long)r,
+                            n->step->row_index[r], (long long)n->step->tokens);
+    if (!n->step->row_index && n->step->rows > n->step->tokens)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld rows of %lld tokens", (long long)n->step->rows,
+                        (long long)n->step->tokens);
+    return RLX_OK;
+}
+
+/* ---- write ------------------------------------------------------------------------------------
+ */
+
+/* Gives sequences the pages that the step needs. They are the session's only once it commits: the
+ * same ones are given again after a step that failed. */
+static void allot_pages(const plan *n)
+{
+    rlx_session *s = n->s;
+    int32_t page = (int32_t)s->pages;
+    for (int q = 0; q < s->max_sequences; q++)
+        for (int64_t slot = pages_of(s->past[q]); slot < pages_of(s->next[q]); slot++)
+            s->table[q * s->max_slots + slot] = page++;
+}
+
+/* `next` serves as the running position of each sequence, and is what it was afterwards. */
+static void write_positions(const plan *n, int32_t *pos)
+{
+    rlx_session *s = n->s;
+    for (int64_t t = n->step->tokens - 1; t >= 0; t--)
+        pos[t] = (int32_t)--s->next[sequence_of(n, t)];
+    for (int64_t t = 0; t < n->step->tokens; t++)
+        s->next[sequence_of(n, t)]++;
+}
+
+static void write_table(const plan *n, int32_t *table)
+{
+    const rlx_session *s = n->s;
+    int64_t slots = n->live[RLX_LIVE_SLOTS];
+    for (int64_t q = 0; q < n->live[RLX_LIVE_SEQS]; q++) {
+        int64_t used = pages_of(s->next[q]);
+        for (int64_t i = 0; i < slots; i++)
+            table[q * slots + i] = i < used ? s->table[q * s->max_slots + i] : 0;
+    }
+}
+
+static void write_input(const plan *n, const rlx_binding_input *in)
+{
+    int32_t *to = in->data;
+    const rlx_step_input *given;
+    switch (in->fill) {
+    case RLX_FILL_GIVEN:
+        given = find_given(n, in->tensor->name);
+        if (given->bytes)
+            memcpy(to, given->data, given->bytes);
+        return;
+    case RLX_FILL_POS:
+        write_positions(n, to);
+        return;
+    case RLX_FILL_SEQ:
+        for (int64_t t = 0; t < n->step->tokens; t++)
+            to[t] = sequence_of(n, t);
+        return;
+    case RLX_FILL_TABLE:
+        write_table(n, to);
+        return;
+    case RLX_FILL_ROWS:
+        for (int64_t r = 0; r < n->step->rows; r++)
+            to[r] = n->step->row_index ? n->step->row_index[r] : (int32_t)r;
+        return;
+    }
+}
+
+/* ---- run --------------------------------------------------------------------------------------
+ */
+
+typedef struct job {
+    const rlx_session *s;
+    const rlx_binding *b;
+    const rlx_engine *engine;
+    _Atomic(rlx_status) error; /* the first one of an engine */
+} job;
+
+static void launch_engine(job *j, const rlx_binding_launch *l, int member, int members)
+{
+    if (atomic_load(&j->error))
+        return;
+    rlx_status st =
+        j->engine->launch(j->engine->user, l->kernel, l->buffers, j->b->symbols, member, members);
+    rlx_status none = NULL;
+    if (st && !atomic_compare_exchange_strong(&j->error, &none, st))
+        rlx_status_free(st);
+}
+
+/* Every member walks the whole tape; kernels share out their grids themselves. */
+static void run_tape(void *user, int member, int members)
+{
+    job *j = user;
+    void *memory = j->s->scratch ? j->s->scratch + j->s->scratch_stride * (size_t)member : NULL;
+    /* Results must not hang on the rounding mode and flush-to-zero that the program happens to
+     * have. */
+    unsigned csr = _mm_getcsr();
+    _mm_setcsr(0x1f80);
+    for (uint32_t i = 0; i < j->b->nlaunches; i++) {
+        const rlx_binding_launch *l = &j->b->launches[i];
+        if (l->barrier)
+            rlx_team_barrier(j->s->team, member);
+        if (l->fn)
+            l->fn(l->buffers, j->b->symbols, member, members, memory);
+        else
+            launch_engine(j, l, member, members);
+    }
+    _mm_setcsr(csr);
+}
+
+/* For engines: what the tape names, by name. */
+static void *find_address(void *cx, const char *name)
+{
+    const plan *n = cx;
+    for (uint32_t i = 0; i < n->e->nstates; i++)
+        if (strcmp(n->e->states[i].name, name) == 0)
+            return n->b->states[i];
+    for (uint32_t i = 0; i < n->b->ninputs; i++)
+        if (n->b->inputs[i].data && strcmp(n->b->inputs[i].tensor->name, name) == 0)
+            return n->b->inputs[i].data;
+    for (uint32_t i = 0; i < n->b->noutputs; i++)
+        if (strcmp(n->b->outputs[i].tensor.name, name) == 0)
+            return n->s->arena + n->b->outputs[i].offset;
+    const rlx_tensor *w = n->e->weights ? rlx_weights_find(n->e->weights, name) : NULL;
+    return w ? (void *)(uintptr_t)w->data : NULL;
+}
+
+static rlx_status run(plan *n)
+{
+    const rlx_engine *engine = &n->e->engine;
+    if (engine->step)
+        return engine->step(engine->user, find_address, n, n->b->symbols);
+    job j = {.s = n->s, .b = n->b, .engine = engine};
+    if (n->b->nlaunches)
+        rlx_team_run(n->s->team, run_tape, &j);
+    return atomic_load(&j.error);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------
+ */
+
+static void commit(const plan *n)
+{
+    rlx_session *s = n->s;
+    if (n->b->has_past) {
+        memcpy(s->past, s->next, sizeof(*s->past) * (size_t)s->max_sequences);
+        s->pages = n->live[RLX_LIVE_PAGES];
+    }
+    for (uint32_t i = 0; i < n->b->noutputs; i++) {
+        const rlx_program_tensor *t = &n->p->outputs[i];
+        rlx_tensor *out = &n->b->outputs[i].tensor;
+        for (int d = 0; d < t->rank; d++)
+            out->dim[d] = rlx_dim_eval(n->p->dims, t->dim[d], n->b->symbols);
+        out->bytes = live_bytes(n, t);
+        out->data = s->arena + t->offset;
+    }
+    s->last = n->b;
+}
+
+static rlx_status step_bound(plan *n)
+{
+    RLX_TRY(plan_sequences(n));
+    RLX_TRY(plan_symbols(n));
+    RLX_TRY(plan_inputs(n));
+    n->s->last = NULL; /* the arena is written from here on */
+    allot_pages(n);
+    for (uint32_t i = 0; i < n->b->ninputs; i++)
+        if (n->b->inputs[i].data)
+            write_input(n, &n->b->inputs[i]);
+    RLX_TRY(run(n));
+    commit(n);
+    return RLX_OK;
+}
+
+rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *step)
+{
+    plan n = {.s = s, .e = e, .p = e->program, .step = step};
+    if (step->tokens < 0 || step->tokens > INT32_MAX || step->rows < 0 || step->rows > INT32_MAX)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens, %lld rows",
+                        (long long)step->tokens, (long long)step->rows);
+    RLX_TRY(rlx_session_bind(s, e, &n.b));
+    n.live[RLX_LIVE_TOKENS] = step->tokens;
+    n.live[RLX_LIVE_ROWS] = step->rows;
+    RLX_TRY_NOTE(step_bound(&n), "a step of program '%s'", n.p->name);
+    return RLX_OK;
+}
+
+rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out)
+{
+    if (!s->last)
+        return RLX_FAIL(RLX_NOT_FOUND, "output '%s': the session has not stepped", name);
+    for (uint32_t i = 0; i < s->last->noutputs; i++) {
+        if (strcmp(s->last->outputs[i].tensor.name, name) == 0) {
+            *out = s->last->outputs[i].tensor;
+            return RLX_OK;
+        }
+    }
+    return RLX_FAIL(RLX_NOT_FOUND, "the last step's program has no output '%s'", name);
+}

@@ -1,0 +1,352 @@
+/* runtime/session_bind.c: a session's memory, and tapes with addresses in it.
+ *
+ * All addresses but the arena's stay for the session's life: states are reserved at their largest,
+ * a binding's step block is made for the bucket's upper bounds. The arena is one for all
+ * executables and grows to the largest; when it moves, a binding's addresses are computed anew at
+ * its next step.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "runtime/load_elf.h"
+#include "runtime/session.h"
+
+enum { ALIGN = 64, CACHE_LINE_PAIR = 128 };
+
+static const char *const live_names[] = {"TOKENS", "ROWS", "SEQS", "SLOTS", "PAGES"};
+
+/* ---- memory -----------------------------------------------------------------------------------
+ */
+
+/* Zero pages that exist once they are touched. */
+static rlx_status map_zeros(size_t bytes, void **out)
+{
+    void *p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return RLX_FAIL(RLX_OUT_OF_MEMORY, "reserving %zu bytes: %s", bytes, strerror(errno));
+    *out = p;
+    return RLX_OK;
+}
+
+static void unmap(void *p, size_t bytes)
+{
+    if (p)
+        munmap(p, bytes ? bytes : 1);
+}
+
+static rlx_status grow_arena(rlx_session *s, size_t bytes)
+{
+    if (s->arena && bytes <= s->arena_bytes)
+        return RLX_OK;
+    void *arena;
+    RLX_TRY(map_zeros(bytes, &arena));
+    unmap(s->arena, s->arena_bytes);
+    s->arena = arena;
+    s->arena_bytes = bytes;
+    s->arena_generation++;
+    s->last = NULL; /* its outputs are gone */
+    return RLX_OK;
+}
+
+static rlx_status grow_scratch(rlx_session *s, int64_t team_bytes)
+{
+    size_t stride = ((size_t)team_bytes + CACHE_LINE_PAIR - 1) & ~(size_t)(CACHE_LINE_PAIR - 1);
+    if (stride <= s->scratch_stride)
+        return RLX_OK;
+    char *scratch = aligned_alloc(CACHE_LINE_PAIR, stride * (size_t)rlx_team_size(s->team));
+    if (!scratch)
+        return RLX_OOM();
+    free(s->scratch);
+    s->scratch = scratch;
+    s->scratch_stride = stride;
+    return RLX_OK;
+}
+
+/* ---- states -----------------------------------------------------------------------------------
+ */
+
+static bool is_symbol(const rlx_program *p, rlx_dim d, rlx_live live)
+{
+    if (rlx_dim_is_const(d))
+        return false;
+    rlx_dim_node n = rlx_dim_get(p->dims, d);
+    return n.op == RLX_DIM_SYMBOL && n.a == rlx_dim_symbol_index(p->dims, live_names[live]);
+}
+
+/* The pool that a state of the program wants; without memory. */
+static rlx_status describe_pool(const rlx_session *s, const rlx_program *p,
+                                const rlx_state_use *use, rlx_pool *out, int64_t *bytes)
+{
+    const rlx_program_tensor *t = use->tensor;
+    *out = (rlx_pool){.format = t->format, .rank = t->rank};
+    int64_t elems = 1;
+    for (int d = 0; d < t->rank; d++) {
+        int64_t extent = out->dim[d] = t->dim[d];
+        if (is_symbol(p, t->dim[d], RLX_LIVE_PAGES)) {
+            out->dim[d] = -1 - RLX_LIVE_PAGES;
+            extent = s->max_pages;
+        } else if (is_symbol(p, t->dim[d], RLX_LIVE_SEQS)) {
+            out->dim[d] = -1 - RLX_LIVE_SEQS;
+            extent = s->max_sequences;
+        } else if (!rlx_dim_is_const(t->dim[d])) {
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "state '%s' grows by another symbol than PAGES or SEQS", use->name);
+        }
+        if (__builtin_mul_overflow(elems, extent, &elems))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "state '%s' is too large", use->name);
+    }
+    const rlx_format_info *info = rlx_format_get(t->format);
+    if (elems % info->block_elems ||
+        __builtin_mul_overflow(elems / info->block_elems, info->block_bytes, bytes))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "state '%s' is too large", use->name);
+    return RLX_OK;
+}
+
+static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *want, int64_t bytes,
+                            void **data)
+{
+    rlx_pool **pools = realloc(s->pools, sizeof(rlx_pool *) * (size_t)(s->npools + 1));
+    if (!pools)
+        return RLX_OOM();
+    s->pools = pools;
+    rlx_pool *pool = malloc(sizeof(*pool));
+    char *copy = strdup(name);
+    rlx_status st = pool && copy ? map_zeros((size_t)bytes, data) : RLX_OOM();
+    if (st) {
+        free(pool);
+        free(copy);
+        return rlx_status_note(st, __FILE__, __LINE__, "making state '%s'", name);
+    }
+    *pool = *want;
+    pool->name = copy;
+    pool->data = *data;
+    pool->bytes = (size_t)bytes;
+    s->pools[s->npools++] = pool;
+    return RLX_OK;
+}
+
+static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_state_use *use,
+                             void **data)
+{
+    rlx_pool want;
+    int64_t bytes = 0;
+    RLX_TRY(describe_pool(s, p, use, &want, &bytes));
+    for (int i = 0; i < s->npools; i++) {
+        const rlx_pool *have = s->pools[i];
+        if (strcmp(have->name, use->name) != 0)
+            continue;
+        if (have->format != want.format || have->rank != want.rank ||
+            memcmp(have->dim, want.dim, sizeof(want.dim)) != 0)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "state '%s' has another format or shape in this session than in "
+                            "program '%s'",
+                            use->name, p->name);
+        *data = have->data;
+        return RLX_OK;
+    }
+    return make_pool(s, use->name, &want, bytes, data);
+}
+
+/* States that no page table leads to begin anew with their sequences. */
+void rlx_session_clear_states(rlx_session *s)
+{
+    for (int i = 0; i < s->npools; i++)
+        if (s->pools[i]->rank == 0 || s->pools[i]->dim[0] != -1 - RLX_LIVE_PAGES)
+            memset(s->pools[i]->data, 0, s->pools[i]->bytes);
+}
+
+/* ---- bindings ---------------------------------------------------------------------------------
+ */
+
+static rlx_fill fill_of(const rlx_program *p, const rlx_program_tensor *t)
+{
+    static const struct {
+        const char *name;
+        int rank;
+        rlx_live dim[2];
+        rlx_fill fill;
+    } known[] = {{"pos", 1, {RLX_LIVE_TOKENS}, RLX_FILL_POS},
+                 {"seq", 1, {RLX_LIVE_TOKENS}, RLX_FILL_SEQ},
+                 {"table", 2, {RLX_LIVE_SEQS, RLX_LIVE_SLOTS}, RLX_FILL_TABLE},
+                 {"rows", 1, {RLX_LIVE_ROWS}, RLX_FILL_ROWS}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        bool same =
+            strcmp(t->name, known[i].name) == 0 && t->format == RLX_I32 && t->rank == known[i].rank;
+        for (int d = 0; same && d < t->rank; d++)
+            same = is_symbol(p, t->dim[d], known[i].dim[d]);
+        if (same)
+            return known[i].fill;
+    }
+    return RLX_FILL_GIVEN;
+}
+
+static size_t upper_bytes(const rlx_program *p, const rlx_program_tensor *t)
+{
+    int64_t elems = 1;
+    for (int d = 0; d < t->rank; d++) /* cannot overflow: P9 of program_check.c */
+        elems *= rlx_dim_upper(p->dims, t->dim[d], p->upper);
+    return rlx_format_bytes(t->format, elems);
+}
+
+/* Every input's place in the step block. */
+static rlx_status make_inputs(rlx_binding *b, const rlx_program *p)
+{
+    b->ninputs = p->nbound;
+    b->inputs = RLX_NEW_ARRAY(b->arena, rlx_binding_input, p->nbound);
+    if (!b->inputs)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < p->nbound; i++) {
+        const rlx_program_tensor *t = &p->bound[i];
+        rlx_binding_input *in = &b->inputs[i];
+        in->tensor = t;
+        if (t->kind == RLX_BIND_STATE && t->rank && !rlx_dim_is_const(t->dim[0]))
+            b->has_past = true;
+        if (t->kind != RLX_BIND_INPUT)
+            continue;
+        in->fill = fill_of(p, t);
+        in->capacity = upper_bytes(p, t);
+        if (in->fill != RLX_FILL_GIVEN && in->fill != RLX_FILL_ROWS)
+            b->has_past = true;
+        char *data = rlx_arena_alloc(b->arena, in->capacity + ALIGN);
+        if (!data)
+            return RLX_OOM();
+        in->data = data + (-(uintptr_t)data & (ALIGN - 1));
+    }
+    return RLX_OK;
+}
+
+static rlx_status make_outputs(rlx_binding *b, const rlx_program *p)
+{
+    b->noutputs = p->noutputs;
+    b->outputs = RLX_NEW_ARRAY(b->arena, rlx_binding_output, p->noutputs);
+    if (!b->outputs)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < p->noutputs; i++) {
+        const rlx_program_tensor *t = &p->outputs[i];
+        rlx_binding_output *out = &b->outputs[i];
+        out->offset = t->offset;
+        out->tensor.name = rlx_arena_strdup(b->arena, t->name);
+        out->tensor.format = t->format;
+        out->tensor.rank = t->rank;
+        if (!out->tensor.name)
+            return RLX_OOM();
+    }
+    return RLX_OK;
+}
+
+static rlx_status make_launches(rlx_binding *b, const rlx_executable *e)
+{
+    b->nlaunches = e->nlaunches;
+    b->launches = RLX_NEW_ARRAY(b->arena, rlx_binding_launch, e->nlaunches);
+    b->buffers = RLX_NEW_ARRAY(b->arena, void *, e->nplaces);
+    if (!b->launches || !b->buffers)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < e->nlaunches; i++) {
+        const rlx_flat_launch *from = &e->launches[i];
+        rlx_binding_launch *l = &b->launches[i];
+        *l = (rlx_binding_launch){
+            .buffers = b->buffers + from->first, .kernel = from->kernel, .barrier = from->barrier};
+        if (e->image) {
+            void *function = rlx_elf_image_get(e->image, from->kernel);
+            memcpy(&l->fn, &function,
+                   sizeof(function)); /* data to function pointer, as POSIX has it */
+        }
+    }
+    return RLX_OK;
+}
+
+static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_binding *b)
+{
+    const rlx_program *p = e->program;
+    b->executable = e->id;
+    for (int i = 0; i < RLX_LIVE_COUNT; i++)
+        b->live_symbol[i] = rlx_dim_symbol_index(p->dims, live_names[i]);
+    RLX_TRY(make_inputs(b, p));
+    RLX_TRY(make_outputs(b, p));
+    RLX_TRY(make_launches(b, e));
+    b->states = RLX_NEW_ARRAY(b->arena, void *, e->nstates);
+    if (!b->states)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < e->nstates; i++)
+        RLX_TRY(find_state(s, p, &e->states[i], &b->states[i]));
+    RLX_TRY(grow_scratch(s, e->team_bytes));
+    return grow_arena(s, (size_t)p->arena_bytes);
+}
+
+static rlx_status make_binding(rlx_session *s, const rlx_executable *e, rlx_binding **out)
+{
+    rlx_binding **bindings =
+        realloc(s->bindings, sizeof(rlx_binding *) * (size_t)(s->nbindings + 1));
+    if (!bindings)
+        return RLX_OOM();
+    s->bindings = bindings;
+    rlx_arena *arena = rlx_arena_create();
+    rlx_binding *b = arena ? RLX_NEW(arena, rlx_binding) : NULL;
+    if (b)
+        b->arena = arena;
+    rlx_status st = b ? fill_binding(s, e, b) : RLX_OOM();
+    if (st) {
+        rlx_arena_destroy(arena);
+        return rlx_status_note(st, __FILE__, __LINE__, "binding program '%s'", e->program->name);
+    }
+    s->bindings[s->nbindings++] = b;
+    *out = b;
+    return RLX_OK;
+}
+
+static void set_addresses(const rlx_session *s, const rlx_executable *e, rlx_binding *b)
+{
+    for (uint32_t i = 0; i < e->nplaces; i++) {
+        const rlx_place *place = &e->places[i];
+        void *address = NULL;
+        switch (place->kind) {
+        case RLX_PLACE_ARENA:
+            address = s->arena + place->offset;
+            break;
+        case RLX_PLACE_INPUT:
+            address = b->inputs[place->index].data;
+            break;
+        case RLX_PLACE_STATE:
+            address = b->states[place->index];
+            break;
+        case RLX_PLACE_WEIGHT:
+        case RLX_PLACE_ABSENT:
+            address = (void *)(uintptr_t)place->weight; /* kernels only read it */
+            break;
+        }
+        b->buffers[i] = address;
+    }
+    b->arena_generation = s->arena_generation;
+}
+
+rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out)
+{
+    rlx_binding *b = NULL;
+    for (int i = 0; i < s->nbindings && !b; i++)
+        if (s->bindings[i]->executable == e->id)
+            b = s->bindings[i];
+    if (!b)
+        RLX_TRY(make_binding(s, e, &b));
+    if (b->arena_generation != s->arena_generation)
+        set_addresses(s, e, b);
+    *out = b;
+    return RLX_OK;
+}
+
+void rlx_session_unbind_all(rlx_session *s)
+{
+    for (int i = 0; i < s->nbindings; i++)
+        rlx_arena_destroy(s->bindings[i]->arena);
+    free(s->bindings);
+    for (int i = 0; i < s->npools; i++) {
+        unmap(s->pools[i]->data, s->pools[i]->bytes);
+        free(s->pools[i]->name);
+        free(s->pools[i]);
+    }
+    free(s->pools);
+    unmap(s->arena, s->arena_bytes);
+    free(s->scratch);
+}
