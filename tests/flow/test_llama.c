@@ -52,6 +52,58 @@ START_TEST(lowered_equals_evaluated)
 }
 END_TEST
 
+/* Probes make results of values that are used further on, results twice, and calls with several
+ * results: every level below must bear that. */
+START_TEST(probes_pass_fusion_and_lowering)
+{
+    static const char *const probes[] = {"lm_head",
+                                         "model.embed_tokens",
+                                         "model.layers.0.self_attn",
+                                         "model.layers.0.input_layernorm",
+                                         "model.layers.1.mlp",
+                                         "model.layers.1",
+                                         "model.norm"};
+    enum { NPROBES = sizeof(probes) / sizeof(probes[0]) };
+    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
+                                   .vector_f32 = 8,
+                                   .vector_regs = 16,
+                                   .team = 1,
+                                   .threads = 2,
+                                   .l1_bytes = 32 << 10,
+                                   .l2_bytes = 1 << 20,
+                                   .team_bytes = 1 << 20};
+    int64_t upper[RLX_MAX_SYMBOLS];
+    for (int i = 0; i < RLX_MAX_SYMBOLS; i++)
+        upper[i] = 16;
+    const rlx_mir_lower_options options = {.target = &target, .upper = upper};
+    test_model m;
+    test_env other;
+    rlx_ir_module *mir, *lir;
+    rlx_eval_tensor by_hir[NPROBES + 1], by_mir[NPROBES + 1];
+    model_init(&m, model_config(""));
+    assert_ok(model_make_flow(&m));
+    assert_ok(model_build(&m, probes, NPROBES));
+    model_bind(&m);
+    model_set_step(&m, &m.env, PROMPT, ids, seqs, places);
+    env_copy(&other, &m.env);
+    assert_ok(rlx_hir_lower(m.hir, &mir));
+    assert_ok(rlx_mir_optimize(mir));
+    model_run(&m, by_hir);
+    assert_ok(rlx_mir_eval(mir, "main", &other.eval, by_mir, m.outputs.n));
+    for (int i = 0; i < m.outputs.n; i++) {
+        const double d = env_distance(&by_hir[i], &by_mir[i]);
+        ck_assert_msg(d < 1e-5, "%s differs by %g", m.outputs.name[i], d);
+        free(by_mir[i].data);
+    }
+    assert_ok(rlx_mir_lower(mir, &options, &lir));
+    model_free_results(&m, by_hir);
+    rlx_ir_module_destroy(lir);
+    rlx_ir_module_destroy(mir);
+    env_deinit(&other);
+    model_deinit(&m);
+}
+END_TEST
+
 START_TEST(decoding_equals_prefill)
 {
     test_model m, whole;
@@ -430,6 +482,7 @@ int main(void)
     TCase *c = tcase_create("llama");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, lowered_equals_evaluated, 0, 3);
+    tcase_add_test(c, probes_pass_fusion_and_lowering);
     tcase_add_test(c, decoding_equals_prefill);
     tcase_add_test(c, reads_the_config);
     tcase_add_test(c, headless_models_give_hidden_states);
@@ -440,5 +493,5 @@ int main(void)
     tcase_add_test(c, agrees_with_fixtures);
     tcase_add_test(c, agrees_with_goldens);
     suite_add_tcase(s, c);
-    return run_suite(s, 3 + NREFUSED + 8);
+    return run_suite(s, 3 + NREFUSED + 9);
 }
