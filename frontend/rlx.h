@@ -151,16 +151,18 @@ typedef struct rlx_attention_spec {
     double scale; /* 0: 1/sqrt(D) */
 } rlx_attention_spec;
 /* Causal self-attention with rotary positions (pairs i, i + D/2; inputs rope_cos, rope_sin f32[T,D/2]) over the
- * session's KV pages: f32[T,H] -> f32[T,N*D]. The output projection is a linear stage of its own. */
+ * session's KV pages: f32[T,H] -> f32[T,N*D]. The output projection is a linear stage of its own. Once per layer of
+ * one rlx_flow_repeat_layers: the layer's index names its pages. */
 RLX_API void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec);
 
-/* Records `layer(flow, user)` once per layer index 0..count-1. Equal layers become one function. */
+/* Records `layer(flow, index, user)` for index 0..count-1. Equal layers become one function: keys that spell the index
+ * out instead of "{}" make every layer a function of its own. */
 RLX_API void rlx_flow_repeat_layers(rlx_flow *f, int64_t count,
                                     void (*layer)(rlx_flow *f, int64_t index, void *user),
                                     void *user);
 RLX_API void rlx_flow_select_rows(rlx_flow *f); /* keeps the rows that input rows i32[R] names */
 RLX_API void rlx_flow_lm_head(rlx_flow *f, const char *key); /* f32[R,H] -> f32[R,V] */
-/* Names the module whose output the tensor now is, for probes ("model.layers.{}"). */
+/* Names the module whose output the tensor now is, for probes ("model.layers.{}"). Costs nothing unless asked for. */
 RLX_API void rlx_flow_probe_point(rlx_flow *f, const char *path);
 RLX_API void rlx_flow_output(rlx_flow *f, const char *name); /* the tensor now is an output */
 
