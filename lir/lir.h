@@ -172,10 +172,9 @@ typedef struct rlx_lir_buffer {
 
 /* All-zero means default. */
 typedef struct rlx_lir_eval_options {
-    int teams;      /* resident teams, run one after another; 0: one */
-    int part;       /* 1..teams: only that team's part of every grid; 0: all of them */
-    uint64_t seed;  /* not 0: shuffles the instances of each team's part */
-    bool unchecked; /* no look-out for conflicts; bounds are always checked */
+    int teams;     /* resident teams, run one after another; 0: one */
+    int part;      /* 1..teams: only that team's part of every grid; 0: all of them */
+    uint64_t seed; /* not 0: shuffles the instances of each team's part */
 } rlx_lir_eval_options;
 /* Runs one kernel over its whole grid: each of `teams` resident teams takes a contiguous part.
  * `symbols`: live values by symbol index. Reports accesses outside the live shape or `bytes`,

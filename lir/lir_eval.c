@@ -82,8 +82,7 @@ static rlx_status run(rlx_lir_eval *e, const rlx_lir_buffer *buffers, int nbuffe
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "part %d of %d teams", part, teams);
     RLX_TRY(rlx_lir_eval_prepare(e, buffers, nbuffers));
     RLX_TRY(number_grids(e));
-    if (!e->options->unchecked)
-        RLX_TRY(rlx_lir_shadow_create(e));
+    RLX_TRY(rlx_lir_shadow_create(e));
     if (part)
         return run_team(e, part - 1);
     for (int t = 0; t < teams; t++)

@@ -55,6 +55,8 @@ struct rlx_lir_instr {
     rlx_lir_memory *memory;   /* load, store, alloc */
     rlx_lir_code *code[2];    /* nested blocks */
     void *work[3];   /* map: scalar operand i spread over the result's shape, or NULL; reduce: x */
+    bool fixed[3];   /* map: work[i] was filled once and for all, its scalar being a constant */
+    int fn;          /* map, reduce */
     int first_index; /* load, store: the operand that is the first index */
     int axis[RLX_LIR_MAX_TILE_RANK];  /* load, store, broadcast */
     int limit[RLX_LIR_MAX_TILE_RANK]; /* load, store: operand that limits the tile axis, or -1 */
@@ -133,6 +135,9 @@ rlx_status rlx_lir_shadow_store(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t
                                 int64_t stride, int64_t n);
 /* "(0,3)", "once": an instance's number as text in the arena. */
 const char *rlx_lir_eval_instance_text(const rlx_lir_eval *e, uint32_t instance);
+
+/* ops/map.c: spreads scalar operand k over its work space. */
+void rlx_lir_map_splat(const rlx_lir_instr *i, int k);
 
 /* ops/: what each kernel op does. */
 #define LIR_PLAIN_OP(...)

@@ -127,6 +127,12 @@ static rlx_status prepare_access(prepare *p, rlx_lir_instr *i)
     return RLX_OK;
 }
 
+/* What no instance changes: evaluated when it is prepared. */
+static bool is_fixed(const rlx_ir_node *n)
+{
+    return n && (n->op == RLX_LIR_CONST || n->op == RLX_LIR_IOTA || n->op == RLX_LIR_EXTENT);
+}
+
 static rlx_status prepare_map(prepare *p, rlx_lir_instr *i)
 {
     for (int k = 0; k < i->nin; k++) {
@@ -136,6 +142,9 @@ static rlx_status prepare_map(prepare *p, rlx_lir_instr *i)
         i->work[k] = rlx_arena_alloc(p->e->arena, bytes);
         if (!i->work[k])
             return RLX_OOM();
+        i->fixed[k] = is_fixed(i->node->in[k]->def);
+        if (i->fixed[k])
+            rlx_lir_map_splat(i, k);
     }
     return RLX_OK;
 }
@@ -181,6 +190,7 @@ static rlx_status prepare_node(prepare *p, const rlx_ir_node *n, rlx_lir_instr *
 {
     rlx_lir_eval *e = p->e;
     *i = (rlx_lir_instr){.eval = eval_table[n->op], .node = n, .nin = n->nin, .nout = n->nout};
+    i->fn = (int)rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_COUNT);
     if (!resolve(p, n->nin, n->in, &i->in))
         return RLX_OOM();
     if (n->op == RLX_LIR_ALLOC) {
@@ -231,7 +241,7 @@ static rlx_status prepare_code(prepare *p, const rlx_ir_block *block, rlx_lir_co
             return RLX_FAIL(RLX_INVALID_IR, "kernel @%s holds `%s`, which belongs to a tape",
                             p->e->kernel->name, rlx_ir_info(p->e->kernel->module, n)->mnemonic);
         RLX_TRY(prepare_node(p, n, i));
-        if (n->op == RLX_LIR_CONST || n->op == RLX_LIR_IOTA || n->op == RLX_LIR_EXTENT)
+        if (is_fixed(n))
             RLX_TRY(i->eval(p->e, i));
         else
             code->ninstrs++;

@@ -218,21 +218,28 @@ static bool run_loops(const rlx_lir_eval *e, rlx_map_fn fn, rlx_format f, const 
     }
 }
 
-/* Writes a scalar operand to every element of its work space. */
-static void splat(void *to, const rlx_lir_tile *scalar, int32_t n)
+void rlx_lir_map_splat(const rlx_lir_instr *i, int k)
 {
-    rlx_lir_convert(to, scalar->format, 1, scalar->data, scalar->format, 0, n);
+    const rlx_lir_tile *x = i->in[k];
+    int32_t n = i->out[0]->elems;
+    if (x->bytes == 4) {
+        uint32_t *to = i->work[k], v = *(const uint32_t *)x->data;
+        for (int32_t j = 0; j < n; j++)
+            to[j] = v;
+    } else {
+        rlx_lir_convert(i->work[k], x->format, 1, x->data, x->format, 0, n);
+    }
 }
 
 rlx_status rlx_lir_map_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
 {
-    rlx_map_fn fn = fn_of(i->node);
+    rlx_map_fn fn = (rlx_map_fn)i->fn;
     const rlx_lir_tile *r = i->out[0];
     const void *in[3] = {NULL, NULL, NULL};
     for (int k = 0; k < i->nin; k++) {
         in[k] = i->work[k] ? i->work[k] : i->in[k]->data;
-        if (i->work[k])
-            splat(i->work[k], i->in[k], r->elems);
+        if (i->work[k] && !i->fixed[k])
+            rlx_lir_map_splat(i, k);
     }
     rlx_format f = i->in[fn == RLX_FN_SELECT ? 1 : 0]->format;
     operands o = {r->data, in[0], in[1], in[2], r->elems};

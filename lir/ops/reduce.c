@@ -48,7 +48,7 @@ rlx_status rlx_lir_reduce_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
 {
     (void)e;
     const rlx_lir_tile *x = i->in[0], *r = i->out[0];
-    rlx_map_fn fn = (rlx_map_fn)rlx_ir_attr_int(i->node, RLX_ATTR_FN, RLX_FN_ADD);
+    rlx_map_fn fn = (rlx_map_fn)i->fn;
     int32_t n = x->dim[x->rank - 1];
     size_t bytes = rlx_format_bytes(x->format, 1);
     memcpy(i->work[0], x->data, x->bytes);

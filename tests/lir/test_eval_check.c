@@ -22,9 +22,8 @@ START_TEST(outside_the_live_shape)
                               "    store %y, %t, %z {axes=[0]}\n"),
                          &t));
     test_bind(&t, "TOKENS", 1); /* the memory holds four rows, one of them is live */
-    rlx_lir_eval_options o = {.unchecked = true};
     assert_error(
-        test_run(&t, b, 2, &o), RLX_INVALID_IR,
+        test_run(&t, b, 2, NULL), RLX_INVALID_IR,
         "kernel @k, team 0, instance (1): touches 1..1 of axis 0, which has 1 live elements: "
         "`%t = load %x, %g, %z {axes=[1]} : f32<2>`");
     test_destroy(&t);
@@ -74,8 +73,6 @@ START_TEST(two_instances_store_one_element)
         rlx_lir_eval_options o = {.teams = (int)seed, .seed = seed};
         assert_error(test_run(&t, b, 1, &o), RLX_INVALID_IR, "stores too");
     }
-    rlx_lir_eval_options off = {.unchecked = true};
-    assert_ok(test_run(&t, b, 1, &off));
     test_destroy(&t);
 }
 END_TEST
