@@ -167,7 +167,7 @@ rlx_status rlx_lir_print_plan(const rlx_ir_module *m, const char *entry, const i
 /* One buffer of a kernel as the caller provides it. */
 typedef struct rlx_lir_buffer {
     void *data;
-    size_t bytes; /* accesses beyond are reported, not made */
+    size_t bytes; /* accesses beyond are reported, not made; SIZE_MAX: the live shape's */
 } rlx_lir_buffer;
 
 /* All-zero means default. */
@@ -185,11 +185,22 @@ rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *
                                int nbuffers, const int64_t *symbols,
                                const rlx_lir_eval_options *options);
 
-/* Counts of a kernel for one set of live extents: what it moves and computes. */
+/* For rlx_pass_options.compare: runs every kernel of both modules on the same small inputs and
+ * wants the same bits. */
+rlx_status rlx_lir_compare(void *user, rlx_ir_module *before, rlx_ir_module *after);
+
+/* ---- counting ---------------------------------------------------------------------------------
+ */
+
+/* What runs move and compute at given live extents. */
 typedef struct rlx_lir_cost {
-    int64_t bytes_read,
-        bytes_written; /* global buffers, each element counted as often as it is accessed */
-    int64_t flops;     /* contract: 2 per fma; maps: 1 per element */
+    int64_t bytes_read, bytes_written; /* global buffers: what is accessed, at most the live bytes
+                                          per launch (the rest comes from caches) */
+    int64_t flops; /* contract: 2 per fma; float maps and reductions: 1 per element */
 } rlx_lir_cost;
+/* Counts a kernel, or a tape function with all that it launches and calls. `unknown_trips`: how
+ * often a loop runs whose bounds come from memory (pages of a sequence). Tiles count as full. */
+rlx_status rlx_lir_count_cost(const rlx_ir_func *f, const int64_t *symbols, int64_t unknown_trips,
+                              rlx_lir_cost *cost);
 
 #endif

@@ -12,9 +12,8 @@
  * the line that is to blame:   %1 = contract ...   // error: contract C2: ... (a message about no
  * line in particular: // error-anywhere: ...)
  *
- * Every pass of an `opt` also reads its result's text back, and (mir) evaluates before and after
- * it. RLX_BLESS=1 writes what came out into the files. RLX_GOLDEN=part runs files whose path has
- * it. */
+ * Every pass of an `opt` also reads its result's text back, and evaluates before and after it.
+ * RLX_BLESS=1 writes what came out into the files. RLX_GOLDEN=part runs files whose path has it. */
 #include <dirent.h>
 #include <errno.h>
 
@@ -62,7 +61,11 @@ static const rlx_pass *const no_passes[] = {NULL};
 static const golden_level levels[] = {
     {&rlx_hir_level, no_passes, NULL, {0}, rlx_hir_lower},
     {&rlx_mir_level, mir_passes, mir_report, {.compare = rlx_mir_compare}, NULL},
-    {&rlx_lir_level, lir_passes, lir_report, {.options = &lir_plan}, NULL}};
+    {&rlx_lir_level,
+     lir_passes,
+     lir_report,
+     {.options = &lir_plan, .compare = rlx_lir_compare},
+     NULL}};
 
 /* The level that a module's first word names. */
 static const golden_level *find_level(const char *text)
