@@ -62,27 +62,29 @@ LLVMValueRef rlx_emit_to_memory(const rlx_emit *e, rlx_format f, LLVMValueRef x)
 
 /* ---- map ---- */
 
-static bool constant_power_of_two(LLVMValueRef v, int64_t *out)
+/* The value of an integer constant that is the same in every lane. */
+static bool is_constant(LLVMValueRef v, int64_t *out)
 {
+    if (!LLVMIsConstant(v))
+        return false;
+    if (LLVMGetTypeKind(LLVMTypeOf(v)) == LLVMVectorTypeKind) {
+        LLVMValueRef first = LLVMGetAggregateElement(v, 0);
+        for (unsigned i = 1; i < LLVMGetVectorSize(LLVMTypeOf(v)); i++)
+            if (LLVMGetAggregateElement(v, i) != first)
+                return false;
+        v = first;
+    }
     if (!LLVMIsAConstantInt(v))
         return false;
     *out = LLVMConstIntGetSExtValue(v);
-    return *out > 0 && (*out & (*out - 1)) == 0;
+    return true;
 }
 
-/* Floor division and its remainder. */
-static LLVMValueRef divide(const rlx_emit *e, rlx_format f, bool want_mod, LLVMValueRef x,
-                           LLVMValueRef y)
+/* Floor division and its remainder by a constant that is neither 0 nor -1, or by `y` made so. */
+static LLVMValueRef floor_divide(const rlx_emit *e, bool want_mod, LLVMValueRef x, LLVMValueRef y)
 {
     LLVMBuilderRef b = e->b;
     LLVMTypeRef type = LLVMTypeOf(x);
-    int64_t power;
-    if (!is_signed(f))
-        return want_mod ? LLVMBuildURem(b, x, y, "") : LLVMBuildUDiv(b, x, y, "");
-    if (constant_power_of_two(y, &power))
-        return want_mod
-                   ? LLVMBuildAnd(b, x, int_like(e, type, power - 1), "")
-                   : LLVMBuildAShr(b, x, int_like(e, type, __builtin_ctzll((uint64_t)power)), "");
     LLVMValueRef rem = LLVMBuildSRem(b, x, y, ""), zero = LLVMConstNull(type);
     /* Truncation is one too high when a remainder has not the divisor's sign. */
     LLVMValueRef signs = LLVMBuildICmp(b, LLVMIntSLT, LLVMBuildXor(b, rem, y, ""), zero, "");
@@ -91,6 +93,51 @@ static LLVMValueRef divide(const rlx_emit *e, rlx_format f, bool want_mod, LLVMV
         return LLVMBuildSelect(b, off, LLVMBuildAdd(b, rem, y, ""), rem, "");
     LLVMValueRef quot = LLVMBuildSDiv(b, x, y, "");
     return LLVMBuildSub(b, quot, LLVMBuildZExt(b, off, type, ""), "");
+}
+
+/* By 0 the quotient and the remainder are 0, by -1 the quotient wraps: the machine traps on both.
+ */
+static LLVMValueRef divide(const rlx_emit *e, rlx_format f, bool want_mod, LLVMValueRef x,
+                           LLVMValueRef y)
+{
+    LLVMBuilderRef b = e->b;
+    LLVMTypeRef type = LLVMTypeOf(x);
+    LLVMValueRef zero = LLVMConstNull(type), one = int_like(e, type, 1);
+    int64_t by = 0;
+    bool known = is_constant(y, &by);
+    if (known && by > 0 && (by & (by - 1)) == 0) {
+        LLVMValueRef shift = int_like(e, type, __builtin_ctzll((uint64_t)by));
+        if (want_mod)
+            return LLVMBuildAnd(b, x, int_like(e, type, by - 1), "");
+        return is_signed(f) ? LLVMBuildAShr(b, x, shift, "") : LLVMBuildLShr(b, x, shift, "");
+    }
+    if (known && by > 0)
+        return is_signed(f) ? floor_divide(e, want_mod, x, y)
+               : want_mod   ? LLVMBuildURem(b, x, y, "")
+                            : LLVMBuildUDiv(b, x, y, "");
+    LLVMValueRef by_zero = LLVMBuildICmp(b, LLVMIntEQ, y, zero, ""), result;
+    if (!is_signed(f)) {
+        LLVMValueRef safe = LLVMBuildSelect(b, by_zero, one, y, "");
+        result = want_mod ? LLVMBuildURem(b, x, safe, "") : LLVMBuildUDiv(b, x, safe, "");
+        return LLVMBuildSelect(b, by_zero, zero, result, "");
+    }
+    LLVMValueRef minus = LLVMBuildICmp(b, LLVMIntEQ, y, LLVMConstAllOnes(type), "");
+    LLVMValueRef safe = LLVMBuildSelect(b, LLVMBuildOr(b, by_zero, minus, ""), one, y, "");
+    result = floor_divide(e, want_mod, x, safe);
+    if (want_mod)
+        return result;
+    result = LLVMBuildSelect(b, minus, LLVMBuildNeg(b, x, ""), result, "");
+    return LLVMBuildSelect(b, by_zero, zero, result, "");
+}
+
+/* Shifted out altogether when `by` is no bit number. */
+static LLVMValueRef shift_left(const rlx_emit *e, rlx_format f, LLVMValueRef x, LLVMValueRef by)
+{
+    LLVMTypeRef type = LLVMTypeOf(x);
+    LLVMValueRef bits = int_like(e, type, 8 * rlx_format_get(f)->block_bytes);
+    LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntULT, by, bits, "");
+    LLVMValueRef shifted = LLVMBuildShl(e->b, x, by, "");
+    return LLVMBuildSelect(e->b, inside, shifted, LLVMConstNull(type), "");
 }
 
 static rlx_status map_float(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn,
@@ -210,12 +257,29 @@ static rlx_status map_int(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_
         *out = LLVMBuildOr(b, x, y, "");
         return RLX_OK;
     case RLX_FN_SHL:
-        *out = LLVMBuildShl(b, x, y, "");
+        *out = shift_left(e, f, x, y);
         return RLX_OK;
     default:
         return rlx_emit_unsupported(e, n, "%s has no meaning on integers",
                                     rlx_map_fn_get(fn)->name);
     }
+}
+
+/* ---- one part ---- */
+
+/* 16-bit floats by way of f32: it has more than twice their precision, so rounding again to them
+ * does no harm, but for fma, whose exact result can be longer. */
+static rlx_status map_half(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
+                           const LLVMValueRef *in, LLVMValueRef *out)
+{
+    const rlx_map_fn_info *info = rlx_map_fn_get(fn);
+    if (fn == RLX_FN_FMA)
+        return rlx_emit_unsupported(e, n, "fma on %s; cast to f32", rlx_format_get(f)->name);
+    LLVMValueRef wide[3] = {0};
+    for (int i = 0; i < info->arity; i++)
+        RLX_TRY(rlx_emit_cast(e, n, f, RLX_F32, in[i], &wide[i]));
+    RLX_TRY(map_float(e, n, fn, wide, out));
+    return info->to_bool ? RLX_OK : rlx_emit_cast(e, n, RLX_F32, f, *out, out);
 }
 
 rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
@@ -226,8 +290,7 @@ rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_fo
         return RLX_OK;
     }
     if (f == RLX_F16 || f == RLX_BF16)
-        return rlx_emit_unsupported(e, n, "%s on %s tiles; cast to f32", rlx_map_fn_get(fn)->name,
-                                    rlx_format_get(f)->name);
+        return map_half(e, n, fn, f, in, out);
     if (is_float(f))
         return map_float(e, n, fn, in, out);
     if (f == RLX_BOOL && fn != RLX_FN_AND && fn != RLX_FN_OR && fn != RLX_FN_EQ)

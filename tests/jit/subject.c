@@ -1,0 +1,266 @@
+#include "tests/jit/subject.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "jit/kernel_info.h"
+#include "runtime/cpu.h"
+#include "runtime/load_elf.h"
+
+enum { CANARY_BYTES = 256, CANARY = 0xA5 };
+
+/* ---- subjects ---- */
+
+rlx_status subject_parse(subject *s, const char *name, const char *text)
+{
+    *s = (subject){.dims = rlx_dims_create()};
+    RLX_TRY(rlx_ir_parse(&rlx_lir_level, s->dims, name, text, &s->module));
+    RLX_TRY(rlx_ir_run_passes(s->module, &rlx_lir_pass_expand_math, 1, NULL));
+    return rlx_ir_verify(s->module);
+}
+
+void subject_adopt(subject *s, rlx_dims *dims, rlx_ir_module *module)
+{
+    *s = (subject){.dims = dims, .module = module};
+}
+
+void subject_destroy(subject *s)
+{
+    rlx_ir_module_destroy(s->module);
+    rlx_dims_destroy(s->dims);
+    *s = (subject){0};
+}
+
+bool subject_bind(subject *s, const char *bindings)
+{
+    memset(s->symbols, 0, sizeof s->symbols);
+    char name[64];
+    long long value;
+    int used;
+    while (sscanf(bindings, " %63[A-Z_0-9]=%lld%n", name, &value, &used) == 2) {
+        int i = rlx_dim_symbol_index(s->dims, name);
+        if (i < 0)
+            return false;
+        s->symbols[i] = value;
+        bindings += used;
+    }
+    return true;
+}
+
+/* ---- memory ---- */
+
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static double random_float(uint64_t *state, bool odd)
+{
+    static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -1e-42, 65504};
+    uint64_t r = next_random(state);
+    if (odd && r % 4 == 0)
+        return special[r / 4 % (sizeof special / sizeof *special)];
+    return (double)(int64_t)(r >> 11) * 0x1p-53 * 8 - 4;
+}
+
+static void fill(const rlx_ir_value *v, void *data, int64_t elems, uint64_t *state)
+{
+    const char *name = v->name ? v->name : "";
+    rlx_format f = v->type.format;
+    for (int64_t i = 0; i < elems; i++) {
+        double x;
+        if (rlx_format_is_float(f))
+            x = random_float(state, strncmp(name, "odd", 3) == 0);
+        else if (f == RLX_BOOL)
+            x = (double)(next_random(state) & 1);
+        else if (strncmp(name, "id", 2) == 0)
+            x = (double)(next_random(state) % 3);
+        else
+            x = (double)(next_random(state) % 201) - (f == RLX_U8 ? 0 : 100);
+        rlx_format_store(f, data, i, x);
+    }
+}
+
+void memory_create(memory *m, const subject *s, const rlx_ir_func *kernel, uint64_t seed)
+{
+    const rlx_ir_block *body = kernel->body;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    ck_assert_int_le(body->nargs, SUBJECT_MAX_BUFFERS);
+    m->n = body->nargs;
+    for (int i = 0; i < m->n; i++) {
+        const rlx_ir_type *t = &body->args[i]->type;
+        int64_t elems = 1;
+        for (int k = 0; k < t->rank; k++)
+            elems *= rlx_dim_eval(s->dims, t->dim[k], s->symbols);
+        size_t bytes = rlx_format_bytes(t->format, elems);
+        size_t total = (CANARY_BYTES + bytes + page - 1) / page * page;
+        uint8_t *map =
+            mmap(NULL, total + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ck_assert(map != MAP_FAILED);
+        mprotect(map + total, page, PROT_NONE);
+        memset(map, CANARY, total - bytes);
+        m->buffer[i].map = map;
+        m->buffer[i].map_bytes = total + page;
+        m->buffer[i].data = map + total - bytes;
+        m->buffer[i].bytes = bytes;
+        fill(body->args[i], m->buffer[i].data, elems, &seed);
+    }
+}
+
+void memory_destroy(memory *m)
+{
+    for (int i = 0; i < m->n; i++)
+        munmap(m->buffer[i].map, m->buffer[i].map_bytes);
+    m->n = 0;
+}
+
+bool memory_canaries_hold(const memory *m)
+{
+    for (int i = 0; i < m->n; i++)
+        for (const uint8_t *p = m->buffer[i].map; p < m->buffer[i].data; p++)
+            if (*p != CANARY)
+                return false;
+    return true;
+}
+
+static bool both_nan(rlx_format f, const uint8_t *a, const uint8_t *b, int64_t index)
+{
+    return rlx_format_is_float(f) && isnan(rlx_format_load(f, a, index)) &&
+           isnan(rlx_format_load(f, b, index));
+}
+
+int memory_compare(const memory *a, const memory *b, const rlx_ir_func *kernel, size_t *at)
+{
+    for (int i = 0; i < a->n; i++) {
+        rlx_format f = kernel->body->args[i]->type.format;
+        size_t size = rlx_format_bytes(f, 1);
+        const uint8_t *x = a->buffer[i].data, *y = b->buffer[i].data;
+        for (size_t k = 0; k < a->buffer[i].bytes; k += size) {
+            if (memcmp(x + k, y + k, size) == 0 || both_nan(f, x, y, (int64_t)(k / size)))
+                continue;
+            *at = k / size;
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* ---- code ---- */
+
+rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out)
+{
+    uint8_t *code;
+    size_t bytes;
+    RLX_TRY(rlx_jit_emit_kernel(kernel, t, &code, &bytes));
+    rlx_elf_object object = {.name = kernel->name, .data = code, .bytes = bytes};
+    rlx_status st = rlx_elf_image_create(&object, 1, &out->image);
+    free(code);
+    if (st)
+        return st;
+    *(void **)&out->run = rlx_elf_image_get(out->image, 0);
+    out->team_bytes = rlx_jit_team_bytes(kernel);
+    return RLX_OK;
+}
+
+void loaded_destroy(loaded *l)
+{
+    rlx_elf_image_destroy(l->image);
+}
+
+void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int teams)
+{
+    void *buffers[SUBJECT_MAX_BUFFERS];
+    for (int i = 0; i < m->n; i++)
+        buffers[i] = m->buffer[i].data;
+    size_t bytes = (size_t)l->team_bytes + 64; /* aligned_alloc wants a multiple, and not 0 */
+    for (int team = teams - 1; team >= 0; team--) {
+        void *scratch = aligned_alloc(64, bytes);
+        ck_assert_ptr_nonnull(scratch);
+        memset(scratch, 0xC3, bytes);
+        l->run(buffers, symbols, team, teams, scratch);
+        free(scratch);
+    }
+}
+
+static void must(rlx_status st, const char *what, const rlx_ir_func *kernel)
+{
+    if (!st)
+        return;
+    static char text[4096];
+    char *story = rlx_status_text(st);
+    snprintf(text, sizeof text, "%s @%s: %s", what, kernel->name, story);
+    free(story);
+    rlx_status_free(st);
+    ck_abort_msg("%s", text);
+}
+
+static void evaluate(const subject *s, const rlx_ir_func *kernel, memory *m)
+{
+    rlx_lir_buffer buffers[SUBJECT_MAX_BUFFERS];
+    for (int i = 0; i < m->n; i++)
+        buffers[i] = (rlx_lir_buffer){.data = m->buffer[i].data, .bytes = m->buffer[i].bytes};
+    rlx_lir_eval_options options = {.teams = 2, .seed = 1};
+    must(rlx_lir_eval_kernel(kernel, buffers, m->n, s->symbols, &options), "interpreting", kernel);
+}
+
+void subject_check(const subject *s, const rlx_ir_func *kernel, const rlx_jit_target *t,
+                   uint64_t seed)
+{
+    memory want, got;
+    loaded code = {0};
+    memory_create(&want, s, kernel, seed);
+    evaluate(s, kernel, &want);
+    must(loaded_create(kernel, t, &code), "compiling", kernel);
+    for (int teams = 1; teams <= 3; teams += 2) {
+        memory_create(&got, s, kernel, seed);
+        loaded_run(&code, &got, s->symbols, teams);
+        size_t at = 0;
+        int buffer = memory_compare(&want, &got, kernel, &at);
+        if (buffer >= 0) {
+            rlx_format f = kernel->body->args[buffer]->type.format;
+            ck_abort_msg("@%s on %s, %d teams, seed %llu: buffer %%%s element %zu is %.9g, the "
+                         "interpreter says %.9g",
+                         kernel->name, target_name(t), teams, (unsigned long long)seed,
+                         kernel->body->args[buffer]->name, at,
+                         rlx_format_load(f, got.buffer[buffer].data, (int64_t)at),
+                         rlx_format_load(f, want.buffer[buffer].data, (int64_t)at));
+        }
+        ck_assert_msg(memory_canaries_hold(&got), "@%s on %s wrote before a buffer", kernel->name,
+                      target_name(t));
+        memory_destroy(&got);
+    }
+    loaded_destroy(&code);
+    memory_destroy(&want);
+}
+
+/* ---- targets ---- */
+
+static const char *const levels[] = {"x86-64-v3", "x86-64-v4"};
+
+int cpu_targets(rlx_jit_target out[2])
+{
+    int n = 0;
+    for (int i = 0; i < 2; i++) {
+        uint64_t features = 0;
+        rlx_status st = rlx_cpu_parse(levels[i], true, &features);
+        if (!st)
+            out[n++] = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = features};
+        rlx_status_free(st);
+    }
+    return n;
+}
+
+const char *target_name(const rlx_jit_target *t)
+{
+    if (t->kind != RLX_JIT_CPU)
+        return t->processor;
+    return levels[t->features >> RLX_CPU_AVX512F & 1];
+}

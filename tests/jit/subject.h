@@ -1,0 +1,67 @@
+/* tests/jit/subject.h: a kernel under test: read from text or built, run by the interpreter and as
+ * machine code on equal memory, and compared bit for bit.
+ *
+ * Every buffer ends at a page that may not be touched, and begins behind a canary; so reading or
+ * writing beyond its end is a fault, and writing before it is seen. */
+#ifndef RLX_TESTS_JIT_SUBJECT_H
+#define RLX_TESTS_JIT_SUBJECT_H
+
+#include "jit/jit.h"
+#include "lir/lir.h"
+
+enum { SUBJECT_MAX_BUFFERS = 12 };
+
+typedef struct subject {
+    rlx_dims *dims;
+    rlx_ir_module *module;
+    int64_t symbols[RLX_MAX_SYMBOLS];
+} subject;
+
+/* Parses a module, expands its mathematics and verifies it. */
+rlx_status subject_parse(subject *s, const char *name, const char *text);
+/* Takes over a module that was built. */
+void subject_adopt(subject *s, rlx_dims *dims, rlx_ir_module *module);
+void subject_destroy(subject *s);
+/* Live values: "TOKENS=5 N=37"; what is not named is 0. False when a name is no symbol. */
+bool subject_bind(subject *s, const char *bindings);
+
+/* Live bytes of a kernel's buffers. */
+typedef struct memory {
+    int n;
+    struct {
+        uint8_t *map; /* whole mapping, the last page closed */
+        size_t map_bytes;
+        uint8_t *data;
+        size_t bytes;
+    } buffer[SUBJECT_MAX_BUFFERS];
+} memory;
+
+/* Made and filled from `seed`: floats in -4..4 (buffers named `odd...` also with NaNs, infinities,
+ * zeros of both signs and denormals), integers in -100..100, buffers named `id...` in 0..2. */
+void memory_create(memory *m, const subject *s, const rlx_ir_func *kernel, uint64_t seed);
+void memory_destroy(memory *m);
+bool memory_canaries_hold(const memory *m);
+/* Index of the first buffer that differs, and its byte; -1: equal. NaNs equal NaNs. */
+int memory_compare(const memory *a, const memory *b, const rlx_ir_func *kernel, size_t *at);
+
+/* Machine code of a kernel. */
+typedef struct loaded {
+    struct rlx_elf_image *image;
+    rlx_kernel_fn *run;
+    int64_t team_bytes;
+} loaded;
+rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out);
+void loaded_destroy(loaded *l);
+/* Runs every team in turn, from the last to the first. */
+void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int teams);
+
+/* The interpreter's result against the compiled code's, with 1 and 3 teams. Fails the running test
+ * with kernel, seed and place. */
+void subject_check(const subject *s, const rlx_ir_func *kernel, const rlx_jit_target *t,
+                   uint64_t seed);
+
+/* CPU targets that this machine can run: x86-64-v3, and x86-64-v4 if it can. How many. */
+int cpu_targets(rlx_jit_target out[2]);
+const char *target_name(const rlx_jit_target *t);
+
+#endif

@@ -1,0 +1,58 @@
+/* The kernels of tests/jit/kernels/: each file's `// run` lines bind its symbols; every kernel of
+ * it runs with each binding on every CPU target, against the interpreter. */
+#include <dirent.h>
+#include <string.h>
+
+#include "tests/jit/subject.h"
+#include "tests/runtime/suite.h"
+
+static int runs;
+
+static void run_file(const char *path)
+{
+    char *text;
+    size_t bytes;
+    subject s;
+    rlx_jit_target targets[2];
+    int ntargets = cpu_targets(targets);
+    EXPECT_OK(rlx_file_read(path, &text, &bytes));
+    EXPECT_OK(subject_parse(&s, path, text));
+    static const char mark[] = "// run";
+    for (const char *line = text; strncmp(line, mark, sizeof mark - 1) == 0;) {
+        const char *end = strchr(line, '\n');
+        char bindings[256] = "";
+        memcpy(bindings, line + sizeof mark - 1, (size_t)(end - line) - (sizeof mark - 1));
+        ck_assert_msg(subject_bind(&s, bindings), "%s: no such symbol in '%s'", path, bindings);
+        for (const rlx_ir_func *k = s.module->first; k; k = k->next) {
+            for (int t = 0; t < ntargets; t++, runs++)
+                subject_check(&s, k, &targets[t], (uint64_t)runs + 1);
+        }
+        line = end + 1;
+    }
+    subject_destroy(&s);
+    free(text);
+}
+
+START_TEST(files)
+{
+    static const char dir[] = RLX_SOURCE_DIR "/tests/jit/kernels";
+    DIR *d = opendir(dir);
+    ck_assert_msg(d != NULL, "no directory %s", dir);
+    for (struct dirent *f = readdir(d); f; f = readdir(d)) {
+        size_t n = strlen(f->d_name);
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", dir, f->d_name);
+        if (n > 4 && strcmp(f->d_name + n - 4, ".rlx") == 0)
+            run_file(path);
+    }
+    closedir(d);
+    ck_assert_int_ge(runs, 50);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("jit kernels");
+    SUITE_TEST(s, "files", files);
+    return suite_run(s, 1);
+}
