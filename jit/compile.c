@@ -157,6 +157,11 @@ rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
     if (t->kind == RLX_JIT_SPIRV)
         return RLX_FAIL(RLX_UNSUPPORTED, "whole programs are not compiled to SPIR-V; kernels are "
                                          "(rlx_jit_emit_kernel)");
+    if (t->kind == RLX_JIT_CPU && t->team > 1)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "a CPU's team is one thread; teams of %d are for testing "
+                        "kernels",
+                        t->team);
     rlx_jit_stats ignored;
     stats = stats ? stats : &ignored;
     *stats = (rlx_jit_stats){0};

@@ -1,7 +1,5 @@
 #include "jit/llvm_emit.h"
 
-#include "jit/kernel_info.h"
-
 #include <assert.h>
 #include <string.h>
 
@@ -55,7 +53,7 @@ static void set_attributes(const rlx_emit *e)
     }
 }
 
-static rlx_status begin(rlx_emit *e)
+rlx_status rlx_emit_begin_host(rlx_emit *e)
 {
     LLVMTypeRef params[] = {e->ptr, e->ptr, e->i64, e->i64, e->ptr};
     LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, 5, false);
@@ -105,14 +103,6 @@ static rlx_status emit_grid(rlx_emit *e, const rlx_ir_node *n)
     RLX_TRY(rlx_emit_block(e, n->blocks[0]));
     rlx_emit_loop_end(e, &loop);
     return RLX_OK;
-}
-
-static rlx_status emit_alloc(rlx_emit *e, const rlx_ir_node *n)
-{
-    LLVMValueRef at = rlx_emit_int(e->i64, e->team_bytes);
-    e->team_bytes += rlx_jit_alloc_bytes(n);
-    return rlx_emit_define_buffer(e, n->out[0],
-                                  LLVMBuildGEP2(e->entry, e->i8, e->memory, &at, 1, "team"));
 }
 
 /* ---- values that move between lanes ---- */
@@ -376,8 +366,6 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
         return rlx_emit_block(e, n->blocks[0]);
     case RLX_LIR_GRID:
         return emit_grid(e, n);
-    case RLX_LIR_ALLOC:
-        return emit_alloc(e, n);
     case RLX_LIR_IOTA:
         return emit_iota(e, n);
     case RLX_LIR_BROADCAST:
@@ -399,7 +387,8 @@ const rlx_emit_engine rlx_emit_engine_cpu = {
     .name = "the CPU emitter",
     .parts = row_count,
     .part_type = row_type,
-    .begin = begin,
+    .begin = rlx_emit_begin_host,
     .node = emit_node,
     .barrier = barrier,
+    .team_memory = rlx_emit_next_team_memory,
 };

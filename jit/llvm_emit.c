@@ -1,5 +1,7 @@
 #include "jit/llvm_emit.h"
 
+#include "jit/kernel_info.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -426,6 +428,11 @@ static rlx_status emit_extent(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
+static rlx_status emit_alloc(rlx_emit *e, const rlx_ir_node *n)
+{
+    return rlx_emit_define_buffer(e, n->out[0], e->engine->team_memory(e, rlx_jit_alloc_bytes(n)));
+}
+
 static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
 {
     switch (n->op) {
@@ -443,6 +450,8 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
         return emit_const(e, n);
     case RLX_LIR_EXTENT:
         return emit_extent(e, n);
+    case RLX_LIR_ALLOC:
+        return emit_alloc(e, n);
     case RLX_LIR_BARRIER:
         e->engine->barrier(e);
         return RLX_OK;
@@ -492,6 +501,13 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
         LLVMValueRef index = rlx_emit_scalar(e, n->in[first + axes->ints[axis]]);
         out->room[axis] = LLVMBuildSub(e->b, limit, index, "room");
     }
+}
+
+LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes)
+{
+    LLVMValueRef at = rlx_emit_int(e->i64, e->team_bytes);
+    e->team_bytes += bytes;
+    return LLVMBuildGEP2(e->entry, e->i8, e->memory, &at, 1, "team");
 }
 
 /* ---- a kernel ---- */

@@ -5,6 +5,7 @@
  *   llvm_cpu*.c    engine: a part is one row (the last axis) of a tile, as a vector
  *   llvm_team.c    a part is one element per invocation of a team: what GPU engines share
  *   llvm_nvptx.c   engine: NVIDIA
+ *   llvm_host_team.c  engine: a team's invocations as coroutines of the host, to test the above
  *
  * A tile is an array of LLVM values, its parts. Which elements a part holds is the engine's
  * business; ops that need to know (broadcast, reduce, contract, load, store ...) are the engine's.
@@ -43,11 +44,14 @@ typedef struct rlx_emit_engine {
     rlx_status (*begin)(rlx_emit *e);
     rlx_status (*node)(rlx_emit *e, const rlx_ir_node *n);
     void (*barrier)(rlx_emit *e);
+    /* `bytes` (a multiple of 64) of team memory; the address is known in the entry block. */
+    LLVMValueRef (*team_memory)(rlx_emit *e, int64_t bytes);
     rlx_status (*end)(rlx_emit *e); /* last checks; may be NULL */
 } rlx_emit_engine;
 
 extern const rlx_emit_engine rlx_emit_engine_cpu;
 extern const rlx_emit_engine rlx_emit_engine_nvptx;
+extern const rlx_emit_engine rlx_emit_engine_host_team;
 
 struct rlx_emit {
     const rlx_emit_engine *engine;
@@ -69,12 +73,13 @@ struct rlx_emit {
 
     LLVMValueRef team_index, teams; /* i64: which of how many resident teams this is */
     int64_t team_bytes;             /* of team memory, given out so far */
+    LLVMValueRef memory;            /* where it begins (not on GPUs) */
     /* CPU */
-    LLVMValueRef memory; /* the team's */
-    LLVMValueRef sink;   /* stack memory that stores outside of limits go to */
+    LLVMValueRef sink; /* stack memory that stores outside of limits go to */
     /* GPU */
     LLVMValueRef thread;   /* i32, 0..team-1 */
     LLVMValueRef exchange; /* team memory that tiles change hands through */
+    LLVMValueRef barrier;  /* host team: the function to call */
 };
 
 /* Builds `kernel` into `module` (empty, of context `cx`). */
@@ -154,6 +159,11 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
 LLVMValueRef rlx_emit_offset(const rlx_emit *e, LLVMTypeRef elem, LLVMValueRef p,
                              LLVMValueRef offset);
 
+/* The next `bytes` of `memory`: an engine's team_memory where the caller provides it. */
+LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes);
+
+/* llvm_cpu.c: the function of a CPU kernel (rlx_kernel_fn), its buffers and parameters. */
+rlx_status rlx_emit_begin_host(rlx_emit *e);
 /* llvm_cpu_memory.c */
 rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n);

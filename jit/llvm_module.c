@@ -129,6 +129,13 @@ static void destroy(rlx_llvm *w)
     free(w);
 }
 
+static const rlx_emit_engine *engine_of(const rlx_llvm_target *t)
+{
+    if (t->kind == RLX_JIT_NVPTX)
+        return &rlx_emit_engine_nvptx;
+    return t->team > 1 ? &rlx_emit_engine_host_team : &rlx_emit_engine_cpu;
+}
+
 static rlx_status create(const rlx_llvm_target *target, rlx_llvm **out)
 {
     rlx_llvm *w = calloc(1, sizeof *w);
@@ -137,7 +144,7 @@ static rlx_status create(const rlx_llvm_target *target, rlx_llvm **out)
     w->target = *target;
     w->target.cpu = strdup(target->cpu);
     w->target.features = strdup(target->features);
-    w->engine = target->kind == RLX_JIT_CPU ? &rlx_emit_engine_cpu : &rlx_emit_engine_nvptx;
+    w->engine = engine_of(target);
     rlx_status st = RLX_OK;
     if (!w->target.cpu || !w->target.features) {
         st = RLX_OOM();

@@ -1,6 +1,5 @@
 #include "jit/llvm_team.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* NVIDIA GPUs: a team is a block of `team` threads.
@@ -9,7 +8,7 @@
  *
  * launched with blocks of `team` threads and any number of blocks along x. */
 
-enum { PTX_KERNEL = 71, MAX_TEAM_BYTES = 48 << 10 };
+enum { PTX_KERNEL = 71 }; /* calling convention */
 
 static LLVMValueRef special_register(rlx_emit *e, const char *name)
 {
@@ -59,14 +58,15 @@ static void barrier(rlx_emit *e)
     rlx_emit_intrinsic(e, "llvm.nvvm.barrier0", NULL, NULL, 0);
 }
 
-static rlx_status end(rlx_emit *e)
+static LLVMValueRef team_memory(rlx_emit *e, int64_t bytes)
 {
-    if (e->team_bytes <= MAX_TEAM_BYTES)
-        return RLX_OK;
-    return RLX_FAIL(RLX_UNSUPPORTED,
-                    "kernel @%s takes %lld bytes of team memory, exchange included; "
-                    "%s offers %d",
-                    e->kernel->name, (long long)e->team_bytes, e->target->cpu, MAX_TEAM_BYTES);
+    LLVMTypeRef type = LLVMArrayType2(e->i8, (uint64_t)bytes);
+    LLVMValueRef g = LLVMAddGlobalInAddressSpace(e->module, type, "team", RLX_EMIT_SPACE_TEAM);
+    LLVMSetInitializer(g, LLVMGetUndef(type));
+    LLVMSetLinkage(g, LLVMInternalLinkage);
+    LLVMSetAlignment(g, 64);
+    e->team_bytes += bytes;
+    return g;
 }
 
 const rlx_emit_engine rlx_emit_engine_nvptx = {
@@ -76,5 +76,6 @@ const rlx_emit_engine rlx_emit_engine_nvptx = {
     .begin = begin,
     .node = rlx_emit_team_node,
     .barrier = barrier,
-    .end = end,
+    .team_memory = team_memory,
+    .end = rlx_emit_team_end,
 };

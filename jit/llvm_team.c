@@ -101,22 +101,11 @@ static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block
     return most;
 }
 
-static LLVMValueRef team_memory(rlx_emit *e, int64_t bytes, const char *name)
-{
-    LLVMTypeRef type = LLVMArrayType2(e->i8, (uint64_t)bytes);
-    LLVMValueRef g = LLVMAddGlobalInAddressSpace(e->module, type, name, RLX_EMIT_SPACE_TEAM);
-    LLVMSetInitializer(g, LLVMGetUndef(type));
-    LLVMSetLinkage(g, LLVMInternalLinkage);
-    LLVMSetAlignment(g, 64);
-    e->team_bytes += bytes;
-    return g;
-}
-
 void rlx_emit_team_begin(rlx_emit *e)
 {
     int64_t bytes = block_exchange_bytes(e, e->kernel->body);
     if (bytes)
-        e->exchange = team_memory(e, bytes, "exchange");
+        e->exchange = e->engine->team_memory(e, (bytes + 63) & ~(int64_t)63);
 }
 
 static LLVMValueRef exchange_at(rlx_emit *e, int64_t base, rlx_format f, LLVMValueRef index)
@@ -347,13 +336,6 @@ static rlx_status emit_store(rlx_emit *e, const rlx_ir_node *n)
 
 /* ---- structure ---- */
 
-static rlx_status emit_alloc(rlx_emit *e, const rlx_ir_node *n)
-{
-    const rlx_ir_type *t = &n->out[0]->type;
-    int64_t bytes = (int64_t)rlx_format_bytes(t->format, rlx_emit_elems(t));
-    return rlx_emit_define_buffer(e, n->out[0], team_memory(e, bytes, "team"));
-}
-
 /* Instances are dealt to blocks one by one: block, block + blocks, .. */
 static rlx_status emit_grid(rlx_emit *e, const rlx_ir_node *n)
 {
@@ -369,6 +351,16 @@ static rlx_status emit_grid(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
+rlx_status rlx_emit_team_end(rlx_emit *e)
+{
+    if (e->team_bytes <= RLX_EMIT_MAX_TEAM_BYTES)
+        return RLX_OK;
+    return RLX_FAIL(RLX_UNSUPPORTED,
+                    "kernel @%s takes %lld bytes of team memory, exchange included; %s offers %d",
+                    e->kernel->name, (long long)e->team_bytes, e->target->cpu,
+                    RLX_EMIT_MAX_TEAM_BYTES);
+}
+
 rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)
 {
     switch (n->op) {
@@ -378,8 +370,6 @@ rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)
         return RLX_OK;
     case RLX_LIR_GRID:
         return emit_grid(e, n);
-    case RLX_LIR_ALLOC:
-        return emit_alloc(e, n);
     case RLX_LIR_IOTA:
         return emit_iota(e, n);
     case RLX_LIR_BROADCAST:

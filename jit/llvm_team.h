@@ -8,11 +8,15 @@
 /* LLVM's address spaces, the same on NVPTX and AMDGPU. */
 enum { RLX_EMIT_SPACE_GLOBAL = 1, RLX_EMIT_SPACE_TEAM = 3 };
 
+enum { RLX_EMIT_MAX_TEAM_BYTES = 48 << 10 }; /* what every NVIDIA GPU offers without being asked */
+
 int rlx_emit_team_parts(const rlx_emit *e, const rlx_ir_type *tile);
 LLVMTypeRef rlx_emit_team_part_type(const rlx_emit *e, const rlx_ir_type *tile);
 /* To be called by an engine's begin: makes the exchange. `thread`, `team_index` and `teams` are the
  * engine's to set. */
 void rlx_emit_team_begin(rlx_emit *e);
 rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n);
+/* Checks what team memory was given out. */
+rlx_status rlx_emit_team_end(rlx_emit *e);
 
 #endif

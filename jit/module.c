@@ -129,7 +129,7 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .cpu = levels[level],
                               .features = features.data,
                               .avx512 = level == 0,
-                              .team = 1};
+                              .team = t->team > 1 ? t->team : 1};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
     rlx_text_deinit(&features);
     return st;

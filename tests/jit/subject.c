@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
+#include "jit/host_team.h"
 #include "jit/kernel_info.h"
 #include "runtime/cpu.h"
 #include "runtime/load_elf.h"
@@ -167,6 +169,7 @@ rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loa
         return st;
     *(void **)&out->run = rlx_elf_image_get(out->image, 0);
     out->team_bytes = rlx_jit_team_bytes(kernel);
+    out->invocations = t->team > 1 ? t->team : 1;
     return RLX_OK;
 }
 
@@ -175,18 +178,99 @@ void loaded_destroy(loaded *l)
     rlx_elf_image_destroy(l->image);
 }
 
+enum { STACK_BYTES = 256 << 10, HOST_TEAM_BYTES = 48 << 10 };
+
+typedef struct coroutine {
+    rlx_host_invocation self; /* first: a barrier gets its address */
+    ucontext_t cx, *scheduler;
+    void *stack;
+    int barriers;
+    bool done;
+    const loaded *code;
+    void *const *buffers;
+    const int64_t *symbols;
+    int64_t team, teams;
+} coroutine;
+
+static void at_barrier(rlx_host_invocation *self)
+{
+    coroutine *c = (coroutine *)self;
+    c->barriers++;
+    swapcontext(&c->cx, c->scheduler);
+}
+
+static void run_coroutine(unsigned lo, unsigned hi)
+{
+    coroutine *c = (coroutine *)((uintptr_t)hi << 32 | lo);
+    c->code->run(c->buffers, c->symbols, c->team, c->teams, &c->self);
+    c->done = true;
+}
+
+/* All invocations up to their next barrier, until all are done. */
+static void schedule(coroutine *c, int n, ucontext_t *scheduler)
+{
+    for (int round = 1; !c[0].done; round++) {
+        for (int i = 0; i < n; i++)
+            swapcontext(scheduler, &c[round & 1 ? i : n - 1 - i].cx);
+        for (int i = 1; i < n; i++)
+            ck_assert_msg(c[i].done == c[0].done && c[i].barriers == c[0].barriers,
+                          "invocations 0 and %d part at barrier %d", i, c[0].barriers);
+    }
+}
+
+static void run_host_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
+                          int teams)
+{
+    int n = l->invocations;
+    ucontext_t scheduler;
+    coroutine *c = calloc((size_t)n, sizeof *c);
+    void *shared = aligned_alloc(64, HOST_TEAM_BYTES);
+    ck_assert(c && shared);
+    memset(shared, 0xC3, HOST_TEAM_BYTES);
+    for (int i = 0; i < n; i++) {
+        c[i] = (coroutine){.self = {.thread = i, .team_memory = shared, .barrier = at_barrier},
+                           .scheduler = &scheduler,
+                           .stack = malloc(STACK_BYTES),
+                           .code = l,
+                           .buffers = buffers,
+                           .symbols = symbols,
+                           .team = team,
+                           .teams = teams};
+        getcontext(&c[i].cx);
+        c[i].cx.uc_stack.ss_sp = c[i].stack;
+        c[i].cx.uc_stack.ss_size = STACK_BYTES;
+        c[i].cx.uc_link = &scheduler;
+        uintptr_t p = (uintptr_t)&c[i];
+        makecontext(&c[i].cx, (void (*)(void))run_coroutine, 2, (unsigned)p, (unsigned)(p >> 32));
+    }
+    schedule(c, n, &scheduler);
+    for (int i = 0; i < n; i++)
+        free(c[i].stack);
+    free(shared);
+    free(c);
+}
+
+static void run_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
+                     int teams)
+{
+    size_t bytes = (size_t)l->team_bytes + 64; /* aligned_alloc wants a multiple, and not 0 */
+    void *scratch = aligned_alloc(64, bytes);
+    ck_assert_ptr_nonnull(scratch);
+    memset(scratch, 0xC3, bytes);
+    l->run(buffers, symbols, team, teams, scratch);
+    free(scratch);
+}
+
 void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int teams)
 {
     void *buffers[SUBJECT_MAX_BUFFERS];
     for (int i = 0; i < m->n; i++)
         buffers[i] = m->buffer[i].data;
-    size_t bytes = (size_t)l->team_bytes + 64; /* aligned_alloc wants a multiple, and not 0 */
     for (int team = teams - 1; team >= 0; team--) {
-        void *scratch = aligned_alloc(64, bytes);
-        ck_assert_ptr_nonnull(scratch);
-        memset(scratch, 0xC3, bytes);
-        l->run(buffers, symbols, team, teams, scratch);
-        free(scratch);
+        if (l->invocations > 1)
+            run_host_team(l, buffers, symbols, team, teams);
+        else
+            run_team(l, buffers, symbols, team, teams);
     }
 }
 
@@ -241,6 +325,13 @@ void subject_check(const subject *s, const rlx_ir_func *kernel, const rlx_jit_ta
     memory_destroy(&want);
 }
 
+void subject_check_all(const subject *s, const rlx_jit_target *t, uint64_t seed)
+{
+    for (const rlx_ir_func *k = s->module->first; k; k = k->next)
+        if (k->is_kernel)
+            subject_check(s, k, t, seed);
+}
+
 /* ---- targets ---- */
 
 static const char *const levels[] = {"x86-64-v3", "x86-64-v4"};
@@ -258,9 +349,18 @@ int cpu_targets(rlx_jit_target out[2])
     return n;
 }
 
+rlx_jit_target host_team_target(int invocations)
+{
+    rlx_jit_target t = {.kind = RLX_JIT_CPU, .team = invocations};
+    rlx_status_free(rlx_cpu_parse(levels[0], false, &t.features));
+    return t;
+}
+
 const char *target_name(const rlx_jit_target *t)
 {
     if (t->kind != RLX_JIT_CPU)
         return t->processor;
+    if (t->team > 1)
+        return "a host team";
     return levels[t->features >> RLX_CPU_AVX512F & 1];
 }

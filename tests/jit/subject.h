@@ -49,10 +49,12 @@ typedef struct loaded {
     struct rlx_elf_image *image;
     rlx_kernel_fn *run;
     int64_t team_bytes;
+    int invocations; /* of a team; more than 1: see host_team.h */
 } loaded;
 rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out);
 void loaded_destroy(loaded *l);
-/* Runs every team in turn, from the last to the first. */
+/* Runs every team in turn, from the last to the first. The invocations of a host team take turns at
+ * barriers, once upwards and once downwards; the test fails when not all reach one. */
 void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int teams);
 
 /* The interpreter's result against the compiled code's, with 1 and 3 teams. Fails the running test
@@ -60,8 +62,13 @@ void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int te
 void subject_check(const subject *s, const rlx_ir_func *kernel, const rlx_jit_target *t,
                    uint64_t seed);
 
+/* The same for every kernel of the module. */
+void subject_check_all(const subject *s, const rlx_jit_target *t, uint64_t seed);
+
 /* CPU targets that this machine can run: x86-64-v3, and x86-64-v4 if it can. How many. */
 int cpu_targets(rlx_jit_target out[2]);
+/* The GPUs' emitter on the host, with teams of so many invocations. */
+rlx_jit_target host_team_target(int invocations);
 const char *target_name(const rlx_jit_target *t);
 
 #endif

@@ -32,8 +32,9 @@ static void maker_check(maker *m, int64_t tokens)
     if (i >= 0)
         s.symbols[i] = tokens;
     for (int t = cpu_targets(targets) - 1; t >= 0; t--)
-        for (const rlx_ir_func *k = s.module->first; k; k = k->next)
-            subject_check(&s, k, &targets[t], 7);
+        subject_check_all(&s, &targets[t], 7);
+    rlx_jit_target gpu = host_team_target(32);
+    subject_check_all(&s, &gpu, 7);
     subject_destroy(&s);
 }
 

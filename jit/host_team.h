@@ -1,0 +1,15 @@
+/* jit/host_team.h: running a GPU's way of emitting on the host; for tests. */
+#ifndef RLX_JIT_HOST_TEAM_H
+#define RLX_JIT_HOST_TEAM_H
+
+#include <stdint.h>
+
+/* What a kernel that was compiled for a CPU target with `team` > 1 gets as its memory: one per
+ * invocation of the team. All of a team's invocations must reach every barrier. */
+typedef struct rlx_host_invocation {
+    int32_t thread;    /* 0..team-1 */
+    void *team_memory; /* 48 KiB, aligned to 64, shared by the team */
+    void (*barrier)(struct rlx_host_invocation *self);
+} rlx_host_invocation;
+
+#endif

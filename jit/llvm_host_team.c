@@ -1,0 +1,43 @@
+#include "jit/host_team.h"
+#include "jit/llvm_team.h"
+
+#include <stddef.h>
+
+/* The GPUs' way of emitting, run on the host: a team is `team` coroutines, each of which calls the
+ * kernel with its own rlx_host_invocation as memory. So the layout of tiles, the exchange and the
+ * barriers are tested without a device; only special registers and address spaces differ. */
+
+static LLVMValueRef field(rlx_emit *e, LLVMTypeRef type, size_t offset)
+{
+    LLVMValueRef at = rlx_emit_int(e->i64, (int64_t)offset);
+    LLVMValueRef p = LLVMBuildGEP2(e->entry, e->i8, LLVMGetParam(e->fn, 4), &at, 1, "");
+    return LLVMBuildLoad2(e->entry, type, p, "");
+}
+
+static rlx_status begin(rlx_emit *e)
+{
+    RLX_TRY(rlx_emit_begin_host(e));
+    e->thread = field(e, e->i32, offsetof(rlx_host_invocation, thread));
+    e->memory = field(e, e->ptr, offsetof(rlx_host_invocation, team_memory));
+    e->barrier = field(e, e->ptr, offsetof(rlx_host_invocation, barrier));
+    rlx_emit_team_begin(e);
+    return RLX_OK;
+}
+
+static void barrier(rlx_emit *e)
+{
+    LLVMValueRef self = LLVMGetParam(e->fn, 4);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), &e->ptr, 1, false);
+    LLVMBuildCall2(e->b, type, e->barrier, &self, 1, "");
+}
+
+const rlx_emit_engine rlx_emit_engine_host_team = {
+    .name = "the host team emitter",
+    .parts = rlx_emit_team_parts,
+    .part_type = rlx_emit_team_part_type,
+    .begin = begin,
+    .node = rlx_emit_team_node,
+    .barrier = barrier,
+    .team_memory = rlx_emit_next_team_memory,
+    .end = rlx_emit_team_end,
+};
