@@ -488,8 +488,8 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
     LLVMValueRef offset = rlx_emit_int(e->i64, 0);
     for (int i = 0; i < rank; i++) {
         LLVMValueRef at =
-            LLVMBuildMul(e->b, rlx_emit_scalar(e, n->in[first + i]), buffer->stride[i], "");
-        offset = LLVMBuildAdd(e->b, offset, at, "");
+            rlx_emit_mul(e->b, rlx_emit_scalar(e, n->in[first + i]), buffer->stride[i]);
+        offset = rlx_emit_add(e->b, offset, at);
     }
     out->base = rlx_emit_offset(e, out->elem, buffer->base, offset);
     for (int i = 0; i < tile->rank; i++)

@@ -41,7 +41,7 @@ static bool always_valid(const rlx_emit *e, const rlx_ir_type *tile, int part)
 static LLVMValueRef element(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueRef *valid)
 {
     LLVMValueRef n =
-        LLVMBuildAdd(e->b, e->thread, rlx_emit_int(e->i32, (int64_t)part * e->target->team), "");
+        rlx_emit_add(e->b, e->thread, rlx_emit_int(e->i32, (int64_t)part * e->target->team));
     *valid = NULL;
     if (!always_valid(e, tile, part))
         *valid = LLVMBuildICmp(e->b, LLVMIntULT, n, rlx_emit_int(e->i32, rlx_emit_elems(tile)), "");
@@ -71,7 +71,7 @@ static LLVMValueRef linear(rlx_emit *e, LLVMValueRef a, int64_t factor, LLVMValu
 {
     if (!a)
         return b;
-    return LLVMBuildAdd(e->b, LLVMBuildMul(e->b, a, rlx_emit_int(e->i32, factor), ""), b, "");
+    return rlx_emit_add(e->b, rlx_emit_mul(e->b, a, rlx_emit_int(e->i32, factor)), b);
 }
 
 /* ---- exchange ---- */
@@ -185,7 +185,7 @@ static rlx_status reduce_run(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef fir
     if (!x)
         return RLX_OOM();
     for (int i = 0; i < width; i++)
-        x[i] = get_element(e, 0, f, LLVMBuildAdd(e->b, first, rlx_emit_int(e->i32, i), ""));
+        x[i] = get_element(e, 0, f, rlx_emit_add(e->b, first, rlx_emit_int(e->i32, i)));
     for (width /= 2; width; width /= 2) {
         for (int i = 0; i < width; i++) {
             LLVMValueRef in[2] = {x[i], x[i + width]};
@@ -231,8 +231,8 @@ static rlx_status emit_contract(rlx_emit *e, const rlx_ir_node *n)
         out->part[p] = acc->part[p];
         for (int64_t j = 0; j < k; j += lanes) {
             LLVMValueRef step = rlx_emit_int(e->i32, j);
-            LLVMValueRef args[3] = {get_element(e, 0, RLX_F32, LLVMBuildAdd(e->b, a, step, "")),
-                                    get_element(e, base, RLX_F32, LLVMBuildAdd(e->b, b, step, "")),
+            LLVMValueRef args[3] = {get_element(e, 0, RLX_F32, rlx_emit_add(e->b, a, step)),
+                                    get_element(e, base, RLX_F32, rlx_emit_add(e->b, b, step)),
                                     out->part[p]};
             out->part[p] = rlx_emit_intrinsic(e, "llvm.fma", e->f32, args, 3);
         }

@@ -70,7 +70,8 @@ static double random_float(uint64_t *state, bool odd)
     uint64_t r = next_random(state);
     if (odd && r % 4 == 0)
         return special[r / 4 % (sizeof special / sizeof *special)];
-    return (double)(int64_t)(r >> 11) * 0x1p-53 * 8 - 4;
+    double x = (double)(int64_t)(r >> 11) * 0x1p-53 * 8 - 4;
+    return r % 8 == 1 ? rint(2 * x) / 2 : x; /* some that lie between integers */
 }
 
 static void fill(const rlx_ir_value *v, void *data, int64_t elems, uint64_t *state)

@@ -9,7 +9,7 @@
 #include "jit/jit.h"
 #include "lir/lir.h"
 
-enum { SUBJECT_MAX_BUFFERS = 12 };
+enum { SUBJECT_MAX_BUFFERS = 24 };
 
 typedef struct subject {
     rlx_dims *dims;
