@@ -3,14 +3,14 @@
  * A file is one case, or several separated by a line `// ====`. A case is a head line, a module of
  * the folder's level, and, after a line `// ----`, the text that the head's action must give:
  *
- *   // cat              the module as it is printed; without `// ----` it must print as it stands
- *   // opt p1,p2        the module after these passes
- *   // lower            hir: the mir module that it lowers to
- *   // report           mir: the fusion report after the level's pipeline; lir: the arena map of
- * the last function, planned for symbols of at most 8
- *   // verify           nothing: the module must be wrong, and the message that it gets stands on
- * the line that is to blame:   %1 = contract ...   // error: contract C2: ... (a message about no
- * line in particular: // error-anywhere: ...)
+ *   // cat         the module as it is printed; without `// ----` it must print as it stands
+ *   // opt p1,p2   the module after these passes
+ *   // lower       hir: the mir module that it lowers to
+ *   // report      mir: the fusion report after the level's pipeline;
+ *                  lir: the arena map of the last function, planned for symbols of at most 8
+ *   // verify      nothing: the module must be wrong, and what is said about it stands on the line
+ *                  that is to blame:   %1 = contract ...  // error: contract C2: ...
+ *                  (for a message about no line in particular: // error-anywhere: ...)
  *
  * Every pass of an `opt` also reads its result's text back, and evaluates before and after it.
  * RLX_BLESS=1 writes what came out into the files. RLX_GOLDEN=part runs files whose path has it. */
@@ -24,8 +24,7 @@
 #define ROOT RLX_SOURCE_DIR "/tests/golden"
 enum { MAX_FILES = 512, LEAST_FILES = 20 };
 
-/* ---- levels
- * ---------------------------------------------------------------------------------------- */
+/* ---- levels ---------------------------------------------------------------------------------- */
 
 typedef struct golden_level {
     const rlx_ir_level *level;
@@ -77,8 +76,7 @@ static const golden_level *find_level(const char *text)
     return NULL;
 }
 
-/* ---- one case
- * ---------------------------------------------------------------------------------------- */
+/* ---- one case -------------------------------------------------------------------------------- */
 
 typedef struct golden_case {
     const char *file;
@@ -168,8 +166,7 @@ static rlx_status act(const golden_case *c, const golden_level *l, rlx_ir_module
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 
-/* ---- wrong modules
- * ---------------------------------------------------------------------------------- */
+/* ---- wrong modules --------------------------------------------------------------------------- */
 
 /* Takes the expected message out of `input`, which becomes what is parsed: an error comment that
  * stands alone on its line becomes the place `here`. Returns the line that it stood on, 0 for none.
@@ -223,8 +220,7 @@ static void run_wrong(const golden_case *c, const golden_level *l, rlx_dims *dim
     rlx_ir_module_destroy(m);
 }
 
-/* ---- running
- * ------------------------------------------------------------------------------------------ */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* Runs a case. Appends it, with what came out, to `blessed`. */
 static void run_case(golden_case *c, rlx_text *blessed)
