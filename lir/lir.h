@@ -176,11 +176,11 @@ typedef struct rlx_lir_eval_options {
     int part;      /* 1..teams: only that team's part of every grid; 0: all of them */
     uint64_t seed; /* not 0: shuffles the instances of each team's part */
 } rlx_lir_eval_options;
-/* Runs one kernel over its whole grid: each of `teams` resident teams takes a contiguous part.
- * `symbols`: live values by symbol index. Reports accesses outside the live shape or `bytes`,
- * elements that one instance stores and another touches, and team memory that is touched without
- * the barrier it needs or read before it was stored, with the node's text. Reads the kernel only:
- * any number of threads may evaluate one. */
+/* Runs one kernel of a verified module over its whole grid: each of `teams` resident teams takes a
+ * contiguous part. `symbols`: live values by symbol index. Reports accesses outside the live shape
+ * or `bytes`, elements that one instance stores and another touches, and team memory that is
+ * touched without the barrier it needs or read before it was stored, with the node's text. Reads
+ * the kernel only: any number of threads may evaluate one. */
 rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *buffers,
                                int nbuffers, const int64_t *symbols,
                                const rlx_lir_eval_options *options);

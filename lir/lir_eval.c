@@ -45,7 +45,7 @@ static rlx_status number_grids(rlx_lir_eval *e)
     uint64_t next = RLX_LIR_FIRST_INSTANCE;
     for (int k = 0; k < e->code->ninstrs; k++) {
         const rlx_lir_instr *i = &e->code->instrs[k];
-        if (i->node->op == RLX_LIR_MAP || i->node->op == RLX_LIR_CAST)
+        if (i->node->op == RLX_LIR_MAP)
             RLX_TRY(i->eval(e, i));
         if (i->node->op != RLX_LIR_GRID)
             continue;

@@ -148,7 +148,7 @@ const char *rlx_lir_eval_instance_text(const rlx_lir_eval *e, uint32_t instance)
         text = text ? rlx_arena_printf(e->arena, "%s)%s", text, g ? " of a later grid" : "") : NULL;
         return text ? text : "an instance";
     }
-    return "nobody";
+    return "top level";
 }
 
 static rlx_status conflict(const rlx_lir_eval *e, const rlx_lir_instr *i, int64_t element,

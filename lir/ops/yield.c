@@ -1,5 +1,5 @@
 /* lir/ops/yield.c: ends a nested block
- *   Operands are checked by the op that the block belongs to: for C4, if C3, once C1, grid C3. */
+ *   C1  operands are tiles. (Which, the op around it says: for C4, if C3, once C1, grid C3.) */
 #include "lir/ops/ops.h"
 
 rlx_status rlx_lir_yield_verify(rlx_ir_module *m, const rlx_ir_node *n)

@@ -189,6 +189,16 @@ START_TEST(casts_must_fit)
 }
 END_TEST
 
+START_TEST(extents_are_counts)
+{
+    float y[1];
+    rlx_lir_buffer b[] = {BUFFER(y)};
+    expect("kernel @k(%y: global f32[1]) {\n  %a = const {ivalue=2} : i64\n"
+           "  %n = map %a {fn=neg} : i64\n  grid %n (%g: i64) {\n    yield\n  }\n  return\n}\n",
+           b, 1, "kernel @k, team 0, top level: extent 0 is -2: `grid %n");
+}
+END_TEST
+
 START_TEST(buffers_are_counted)
 {
     float x[1];
@@ -213,7 +223,8 @@ int main(void)
     tcase_add_test(c, team_memory_needs_barriers);
     tcase_add_test(c, team_memory_begins_undefined);
     tcase_add_test(c, casts_must_fit);
+    tcase_add_test(c, extents_are_counts);
     tcase_add_test(c, buffers_are_counted);
     suite_add_tcase(s, c);
-    return run_suite(s, 12);
+    return run_suite(s, 13);
 }
