@@ -135,15 +135,17 @@ static void *work(void *user)
 void rlx_team_run(rlx_team *t, void (*fn)(void *user, int member, int members), void *user)
 {
     pthread_mutex_lock(&t->queue);
-    atomic_fetch_add_explicit(&running, t->size, memory_order_relaxed);
     if (t->size > 1) {
         t->fn = fn;
         t->user = user;
         announce(&t->job, atomic_load_explicit(&t->job.value, memory_order_relaxed) + 1);
     }
+    /* Counted only while workers have their job: one that waits for it must not take its own team
+     * for another that wants its core. */
+    atomic_fetch_add_explicit(&running, t->size, memory_order_relaxed);
     fn(user, 0, t->size);
-    rlx_team_barrier(t, 0);
     atomic_fetch_sub_explicit(&running, t->size, memory_order_relaxed);
+    rlx_team_barrier(t, 0);
     pthread_mutex_unlock(&t->queue);
 }
 
