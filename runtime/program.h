@@ -1,9 +1,9 @@
-/* runtime/program.h: a compiled flow for one bucket, as plain data: what jit/ makes, what the loader
- * takes, what an entry file holds. No pointer into any IR, no code address.
+/* runtime/program.h: a compiled flow for one bucket, as plain data: what jit/ makes, what the
+ * loader takes, what an entry file holds. No pointer into any IR, no code address.
  *
- * The tape: functions hold ops; an op launches a kernel or calls a function. A function is called with
- * a frame base (an offset in the arena), a layer index and parameters; so a layer's launches exist
- * once, whatever the depth. The loader resolves the tape into a flat list of launches.
+ * The tape: functions hold ops; an op launches a kernel or calls a function. A function is called
+ * with a frame base (an offset in the arena), a layer index and parameters; so a layer's launches
+ * exist once, whatever the depth. The loader resolves the tape into a flat list of launches.
  */
 #ifndef RLX_RUNTIME_PROGRAM_H
 #define RLX_RUNTIME_PROGRAM_H
@@ -30,8 +30,8 @@ typedef enum rlx_code_kind {
  *   symbols   live values by symbol index
  *   team, teams   which of how many resident teams (threads) this is
  *   memory    `team_bytes` of scratch of its own, aligned to 64 */
-typedef void rlx_kernel_fn(void *const *buffers, const int64_t *symbols, int64_t team, int64_t teams,
-                           void *memory);
+typedef void rlx_kernel_fn(void *const *buffers, const int64_t *symbols, int64_t team,
+                           int64_t teams, void *memory);
 
 typedef struct rlx_program_kernel {
     const char *name; /* also the symbol in the object */
@@ -57,13 +57,14 @@ typedef enum rlx_op_kind { RLX_OP_LAUNCH, RLX_OP_CALL } rlx_op_kind;
 
 typedef struct rlx_program_op {
     rlx_op_kind kind;
-    uint32_t target;      /* kernel or function */
-    uint32_t phase;       /* equal to the previous op's: no barrier between. A call is a phase of its own */
-    uint32_t first_arg, nargs; /* launch: buffers. Call: VALUE params, OUT params, then one spare per
-                                  OUT when count > 1 (see lir_ops.def, call) */
+    uint32_t target; /* kernel or function */
+    uint32_t phase;  /* equal to the previous op's: no barrier between. A call is one of its own */
+    /* Launch: buffers. Call: VALUE params, OUT params, then one spare per OUT when count > 1 (see
+     * lir_ops.def, call). */
+    uint32_t first_arg, nargs;
     uint32_t nout;        /* calls: how many OUT params */
-    int64_t first, count; /* calls: layer index and repetitions; a callee's own calls set their own index */
-    int64_t frame;        /* calls: the callee's frame base, from this function's; a multiple of 64 */
+    int64_t first, count; /* calls: layer index and repetitions; inner calls set their own index */
+    int64_t frame;        /* calls: the callee's frame base, from this function's; by 64 */
 } rlx_program_op;
 
 typedef struct rlx_program_func {
@@ -106,12 +107,12 @@ typedef struct rlx_program {
     int64_t arena_bytes;    /* entry frame, callees' frames and outputs */
 } rlx_program;
 
-/* Appends entry bytes: header, sections, checksum over everything. Deterministic. Decodes what it wrote, so
- * that a program which could not be loaded is refused here. */
+/* Appends entry bytes: header, sections, checksum over everything. Deterministic. Decodes what it
+ * wrote, so that a program which could not be loaded is refused here. */
 rlx_status rlx_program_encode(const rlx_program *p, rlx_text *out);
-/* Checks the checksum, every index and extent, and re-simulates the tape's bounds (rules P1 to P9 of
- * program_check.c); then makes a program that rlx_program_destroy frees. Copies what it needs: `bytes`
- * may go away. RLX_INVALID_FILE with the offset when something is wrong. */
+/* Checks the checksum, every index and extent, and re-simulates the tape's bounds (rules P1 to P9
+ * of program_check.c); then makes a program that rlx_program_destroy frees. Copies what it needs:
+ * `bytes` may go away. RLX_INVALID_FILE with the offset when something is wrong. */
 rlx_status rlx_program_decode(const void *bytes, size_t n, rlx_program **out);
 void rlx_program_destroy(rlx_program *p); /* decoded ones; accepts NULL */
 

@@ -10,7 +10,7 @@
  *   P6  a frame argument lies inside its function's frame, a parameter inside its function's list,
  *       a symbol inside the bound tensors. No symbol is an OUT or a spare.
  *   P7  frames, those of callees included, fit the arena; offsets are multiples of 64.
- *   P8  the last function is the entry: its parameters are the outputs, all OUT; they fit the arena.
+ *   P8  the last function is the entry: its parameters are the outputs, all OUT, in the arena.
  *   P9  tensors: rank, format, size at the bucket's upper bounds; weights have constant dims; a
  *       state grows along its first dim only; "{}" once at most, where a layer index is known.
  */

@@ -11,7 +11,7 @@
 #include "runtime/cpu.h"
 #include "runtime/program.h"
 
-/* ---- thread team --------------------------------------------------------------------------------- */
+/* ---- thread team ---------------------------------------------------------------------------- */
 
 typedef struct rlx_team rlx_team;
 /* `threads` members, the caller being number 0; 0 means rlx_cpu_host()->cores. Workers spin about
@@ -24,7 +24,7 @@ void rlx_team_run(rlx_team *t, void (*fn)(void *user, int member, int members), 
 /* Within a job: waits until every member has called it. */
 void rlx_team_barrier(rlx_team *t, int member);
 
-/* ---- weights --------------------------------------------------------------------------------------- */
+/* ---- weights -------------------------------------------------------------------------------- */
 
 #ifndef RLX_TENSOR_TYPES /* frontend/rlx.h declares the same for users */
 #define RLX_TENSOR_TYPES
@@ -38,15 +38,16 @@ typedef struct rlx_tensor {
 } rlx_tensor;
 #endif
 
-/* An immutable set of named tensors: mapped files, or memory that the caller keeps alive. Shared by any
- * number of executables and threads. */
+/* An immutable set of named tensors: mapped files, or memory that the caller keeps alive. Shared
+ * by any number of executables and threads. */
 typedef struct rlx_weights rlx_weights;
 rlx_status rlx_weights_create(rlx_weights **out); /* empty */
 void rlx_weights_destroy(rlx_weights *w);
-/* Maps a .safetensors file or, given an .index.json, all shards that it names beside itself. Everything in the
- * headers is checked; errors name the file and the tensor or byte, and leave the set as it was. Tensors of a
- * dtype that rlx has no format for (U16, F8_E4M3, ..) have format NONE: they are there, nothing can bind them.
- * Data that a file does not align to its elements is copied. */
+/* Maps a .safetensors file or, given an .index.json, all shards that it names beside itself.
+ * Everything in the headers is checked; errors name the file and the tensor or byte, and leave the
+ * set as it was. Tensors of a dtype that rlx has no format for (U16, F8_E4M3, ..) have format
+ * NONE: they are there, nothing can bind them. Data that a file does not align to its elements is
+ * copied. */
 rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path);
 /* Borrows the tensor's data; copies the name. A name twice is an error. */
 rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
@@ -56,30 +57,31 @@ int rlx_weights_count(const rlx_weights *w);
 const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i);
 int64_t rlx_weights_bytes(const rlx_weights *w); /* aliases counted once */
 
-/* Tensors to a .safetensors file, atomically; `metadata` may be NULL (pairs of key, value, ended by NULL). */
+/* Tensors to a .safetensors file, atomically; `metadata` may be NULL (pairs of key, value, ended
+ * by NULL). */
 rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
                                  const char *const *metadata);
 
-/* ---- executables ------------------------------------------------------------------------------------- */
+/* ---- executables ---------------------------------------------------------------------------- */
 
 typedef struct rlx_executable rlx_executable;
-/* Decodes, checks that this CPU has the features, loads the code, binds every weight (name, format, shape
- * checked; all missing ones are listed in one error). The weights are borrowed; NULL is none. Immutable: any
- * number of sessions and threads may run it at once. */
+/* Decodes, checks that this CPU has the features, loads the code, binds every weight (name,
+ * format, shape checked; all missing ones are listed in one error). The weights are borrowed; NULL
+ * is none. Immutable: any number of sessions and threads may run it at once. */
 rlx_status rlx_executable_create(const void *entry, size_t bytes, const rlx_weights *w,
                                  rlx_executable **out);
 void rlx_executable_destroy(rlx_executable *e);
 
-/* Something that stands in for machine code: the evaluators (devices ref:lir and ref:mir). With an engine the
- * program's code bytes are not loaded. */
+/* Something that stands in for machine code: the evaluators (devices ref:lir and ref:mir). With an
+ * engine the program's code bytes are not loaded. */
 typedef struct rlx_engine {
-    /* Runs one team's part of a kernel, in place of its code; NULL when `step` is given. All teams call it at
-     * the same time; after one fails, the rest of the step is not run. */
+    /* Runs one team's part of a kernel, in place of its code; NULL when `step` is given. All teams
+     * call it at the same time; after one fails, the rest of the step is not run. */
     rlx_status (*launch)(void *user, uint32_t kernel, void *const *buffers, const int64_t *symbols,
                          int64_t team, int64_t teams);
-    /* Runs a whole step in place of the tape. `bind` finds the address of an input, weight, state or output
-     * by its final name (layer index filled in), NULL when the program has none of it; the engine writes
-     * the outputs. */
+    /* Runs a whole step in place of the tape. `bind` finds the address of an input, weight, state
+     * or output by its final name (layer index filled in), NULL when the program has none of it;
+     * the engine writes the outputs. */
     rlx_status (*step)(void *user, void *(*bind)(void *cx, const char *name), void *cx,
                        const int64_t *symbols);
     void *user;
@@ -91,13 +93,13 @@ rlx_status rlx_executable_create_engine(const void *entry, size_t bytes, const r
 
 const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
 
-/* ---- sessions: state, arena, steps --------------------------------------------------------------------- */
+/* ---- sessions: state, arena, steps ---------------------------------------------------------- */
 
-/* Sequences and what belongs to them: positions, page tables, states. A state ("kv.k.3") is made when the first
- * program that has it runs, and shared by all programs that name it; they must agree on its shape. Its first
- * axis may be PAGES: then address space for every page that the options allow is reserved at once and touched
- * as pages are used, so growth copies nothing. It may be SEQS: one row for each sequence. States begin as
- * zeros. One thread at a time. */
+/* Sequences and what belongs to them: positions, page tables, states. A state ("kv.k.3") is made
+ * when the first program that has it runs, and shared by all programs that name it; they must
+ * agree on its shape. Its first axis may be PAGES: then address space for every page that the
+ * options allow is reserved at once and touched as pages are used, so growth copies nothing. It
+ * may be SEQS: one row for each sequence. States begin as zeros. One thread at a time. */
 typedef struct rlx_session rlx_session;
 enum { RLX_PAGE_POSITIONS = 256 };
 #ifndef RLX_SESSION_TYPES /* frontend/rlx.h declares the same for users */
@@ -127,22 +129,23 @@ typedef struct rlx_step_symbol {
     int64_t value;
 } rlx_step_symbol;
 
-/* One step: which tokens, of which sequence. The runtime allots pages, sets the live symbols and fills those of
- * the following inputs that the program has:
+/* One step: which tokens, of which sequence. The runtime allots pages, sets the live symbols and
+ * fills those of the following inputs that the program has:
  *   pos   i32[TOKENS]      positions: each sequence's go on where its past ends
  *   seq   i32[TOKENS]      the sequence of each token
  *   table i32[SEQS,SLOTS]  page of each 256 positions of each sequence; 0 where it has none
  *   rows  i32[ROWS]        row_index
- * Symbols: TOKENS and ROWS are the step's; SEQS is the highest sequence of the step + 1, SLOTS the most pages
- * that one of them has, PAGES the pages in use. A program with none of pos, seq, table and no state that
- * grows keeps no past: `seq` is ignored and nothing is counted.
+ * Symbols: TOKENS and ROWS are the step's; SEQS is the highest sequence of the step + 1, SLOTS the
+ * most pages that one of them has, PAGES the pages in use. A program with none of pos, seq, table
+ * and no state that grows keeps no past: `seq` is ignored and nothing is counted.
  *   tokens    live TOKENS; seq[t] (NULL: all 0)
  *   rows      row_index[r] < tokens: tokens whose outputs are wanted (NULL: 0, 1, ..)
  *   inputs    all further inputs ("ids", "rope_cos", ...), live shape; others are errors
  *   symbols   all further symbols
- * Errors: RLX_EXHAUSTED when a sequence would outgrow max_positions, or SLOTS or PAGES the program's bucket;
- * RLX_INVALID_ARGUMENT when TOKENS, ROWS, SEQS or a given symbol does, and for wrong inputs. They leave
- * the session as it was. A step allocates nothing once the executable has run in the session. */
+ * Errors: RLX_EXHAUSTED when a sequence would outgrow max_positions, or SLOTS or PAGES the
+ * program's bucket; RLX_INVALID_ARGUMENT when TOKENS, ROWS, SEQS or a given symbol does, and for
+ * wrong inputs. They leave the session as it was. A step allocates nothing once the executable has
+ * run in the session. */
 typedef struct rlx_step {
     int64_t tokens, rows;
     const int32_t *seq;
@@ -153,8 +156,8 @@ typedef struct rlx_step {
     int nsymbols;
 } rlx_step;
 rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *step);
-/* An output of the last step: lent until the next step or the session's end. Live shape in *out. RLX_NOT_FOUND
- * when there is none of that name. */
+/* An output of the last step: lent until the next step or the session's end. Live shape in *out.
+ * RLX_NOT_FOUND when there is none of that name. */
 rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
 
 #endif
