@@ -30,7 +30,7 @@ typedef struct resolved {
 typedef struct flattener {
     rlx_executable *e;
     rlx_arena *scratch;
-    bool barrier; /* before the next launch */
+    bool barrier; /* the next launch begins a phase */
     uint32_t launches_cap, places_cap, states_cap;
     resolved *table; /* open-addressed; `cap` slots, used ones have a place that is not the arena */
     size_t count, cap;
@@ -202,9 +202,11 @@ static rlx_status add_launch(flattener *f, const activation *a, const rlx_progra
 {
     rlx_executable *e = f->e;
     RLX_TRY(reserve_launch(f, op->nargs));
-    e->launches[e->nlaunches++] =
-        (rlx_flat_launch){.kernel = op->target, .first = e->nplaces, .barrier = f->barrier};
+    if (f->barrier || e->nlaunches == 0)
+        e->nphases++;
     f->barrier = false;
+    e->launches[e->nlaunches++] =
+        (rlx_flat_launch){.kernel = op->target, .first = e->nplaces, .phase = e->nphases - 1};
     for (uint32_t i = 0; i < op->nargs; i++)
         RLX_TRY(place_arg(f, a, op->first_arg + i, &e->places[e->nplaces++]));
     if (e->program->kernels[op->target].team_bytes > e->team_bytes)
@@ -288,8 +290,6 @@ static rlx_status flatten(rlx_executable *e)
         st = expand(&f, &entry);
     if (!st)
         st = check_weights(&f);
-    if (e->nlaunches)
-        e->launches[0].barrier = false; /* a job begins with everybody there */
     rlx_text_deinit(&f.missing);
     rlx_text_deinit(&f.wrong);
     rlx_arena_destroy(f.scratch);

@@ -27,7 +27,7 @@ typedef struct rlx_place {
 typedef struct rlx_flat_launch {
     uint32_t kernel;
     uint32_t first; /* of its buffers, in `places` */
-    bool barrier;   /* before it */
+    uint32_t phase; /* of the tape: launches of one phase run beside each other */
 } rlx_flat_launch;
 
 typedef struct rlx_state_use {
@@ -45,7 +45,7 @@ struct rlx_executable {
     rlx_flat_launch *launches;
     rlx_place *places;
     rlx_state_use *states; /* two of one name are one state */
-    uint32_t nlaunches, nplaces, nstates;
+    uint32_t nlaunches, nphases, nplaces, nstates;
     int64_t team_bytes; /* the most that a kernel wants */
 };
 

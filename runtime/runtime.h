@@ -19,10 +19,12 @@ typedef struct rlx_team rlx_team;
 rlx_status rlx_team_create(int threads, rlx_team **out);
 void rlx_team_destroy(rlx_team *t);
 int rlx_team_size(const rlx_team *t);
-/* Runs fn(user, member, members) on every member; returns when all are done. */
-void rlx_team_run(rlx_team *t, void (*fn)(void *user, int member, int members), void *user);
-/* Within a job: waits until every member has called it. */
-void rlx_team_barrier(rlx_team *t, int member);
+/* One part of a phase: `part` of `parts`, run by `member` (whose scratch memory it may use). */
+typedef void rlx_phase_fn(void *user, int phase, int part, int parts, int member);
+/* Runs phases 0.. in order, each as rlx_team_size parts, every part once; a phase begins when all parts of the
+ * one before are done. Members take their own part first and then any that nobody has begun, so
+ * that a member which the operating system holds back delays only a part that it is inside of. */
+void rlx_team_run(rlx_team *t, int phases, rlx_phase_fn *fn, void *user);
 
 /* ---- weights -------------------------------------------------------------------------------- */
 

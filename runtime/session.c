@@ -320,19 +320,19 @@ typedef struct job {
     _Atomic(rlx_status) error; /* the first one of an engine */
 } job;
 
-static void launch_engine(job *j, const rlx_binding_launch *l, int member, int members)
+static void launch_engine(job *j, const rlx_binding_launch *l, int part, int parts)
 {
     if (atomic_load(&j->error))
         return;
     rlx_status st =
-        j->engine->launch(j->engine->user, l->kernel, l->buffers, j->b->symbols, member, members);
+        j->engine->launch(j->engine->user, l->kernel, l->buffers, j->b->symbols, part, parts);
     rlx_status none = NULL;
     if (st && !atomic_compare_exchange_strong(&j->error, &none, st))
         rlx_status_free(st);
 }
 
-/* Every member walks the whole tape; kernels share out their grids themselves. */
-static void run_tape(void *user, int member, int members)
+/* One part of a phase: that part of every grid of its launches. */
+static void run_phase(void *user, int phase, int part, int parts, int member)
 {
     job *j = user;
     void *memory = j->s->scratch ? j->s->scratch + j->s->scratch_stride * (size_t)member : NULL;
@@ -340,14 +340,12 @@ static void run_tape(void *user, int member, int members)
      * have. */
     unsigned csr = _mm_getcsr();
     _mm_setcsr(0x1f80);
-    for (uint32_t i = 0; i < j->b->nlaunches; i++) {
+    for (uint32_t i = j->b->phases[phase]; i < j->b->phases[phase + 1]; i++) {
         const rlx_binding_launch *l = &j->b->launches[i];
-        if (l->barrier)
-            rlx_team_barrier(j->s->team, member);
         if (l->fn)
-            l->fn(l->buffers, j->b->symbols, member, members, memory);
+            l->fn(l->buffers, j->b->symbols, part, parts, memory);
         else
-            launch_engine(j, l, member, members);
+            launch_engine(j, l, part, parts);
     }
     _mm_setcsr(csr);
 }
@@ -375,8 +373,7 @@ static rlx_status run(plan *n)
     if (engine->step)
         return engine->step(engine->user, find_address, n, n->b->symbols);
     job j = {.s = n->s, .b = n->b, .engine = engine};
-    if (n->b->nlaunches)
-        rlx_team_run(n->s->team, run_tape, &j);
+    rlx_team_run(n->s->team, (int)n->b->nphases, run_phase, &j);
     return atomic_load(&j.error);
 }
 

@@ -45,7 +45,6 @@ typedef struct rlx_binding_launch {
     rlx_kernel_fn *fn; /* NULL with an engine */
     void **buffers;
     uint32_t kernel;
-    bool barrier; /* before it */
 } rlx_binding_launch;
 
 /* What an executable is in a session: everything resolved. */
@@ -61,6 +60,8 @@ typedef struct rlx_binding {
     void **buffers;
     rlx_binding_launch *launches;
     uint32_t nlaunches;
+    uint32_t *phases; /* first launch of each phase; one more: nlaunches */
+    uint32_t nphases;
     rlx_binding_output *outputs;
     uint32_t noutputs;
     uint64_t arena_generation; /* of the arena that the addresses are in */

@@ -242,13 +242,15 @@ static rlx_status make_launches(rlx_binding *b, const rlx_executable *e)
     b->nlaunches = e->nlaunches;
     b->launches = RLX_NEW_ARRAY(b->arena, rlx_binding_launch, e->nlaunches);
     b->buffers = RLX_NEW_ARRAY(b->arena, void *, e->nplaces);
-    if (!b->launches || !b->buffers)
+    b->phases = RLX_NEW_ARRAY(b->arena, uint32_t, e->nphases + 1);
+    b->nphases = e->nphases;
+    if (!b->launches || !b->buffers || !b->phases)
         return RLX_OOM();
     for (uint32_t i = 0; i < e->nlaunches; i++) {
         const rlx_flat_launch *from = &e->launches[i];
         rlx_binding_launch *l = &b->launches[i];
-        *l = (rlx_binding_launch){
-            .buffers = b->buffers + from->first, .kernel = from->kernel, .barrier = from->barrier};
+        *l = (rlx_binding_launch){.buffers = b->buffers + from->first, .kernel = from->kernel};
+        b->phases[from->phase + 1] = i + 1;
         if (e->image) {
             void *function = rlx_elf_image_get(e->image, from->kernel);
             memcpy(&l->fn, &function,

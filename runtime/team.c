@@ -1,17 +1,23 @@
 /* runtime/team.c: the threads that run a step.
  *
- *   caller                         workers
- *   publish job ------------------> see the job's number change
- *   fn(user, 0, n)                  fn(user, 1..n-1, n)
- *   barrier <---------------------> barrier, then wait for the next job
+ *   job = phases; a phase = one part per member.      caller: publishes the job, member 0
+ *   every member, for each phase:                      workers: see the job's number change
+ *     own part first, then whatever nobody has begun;
+ *     then wait until all parts of the phase are done
+ *
+ * A phase ends when its parts are done, not when everybody has come: a worker that sleeps, or that
+ * the operating system has put aside, holds up nothing unless it is inside a part. Phases are
+ * numbered through the team's life, and a part is claimed by raising its counter from the last
+ * phase to this one; so a worker that comes late finds everything taken and catches up, and the
+ * caller need not wait for it when the job is over.
  *
  * Everybody waits in one way: on a word that somebody else will change, first by looking (a step
- * has a hundred barriers of a tenth of a microsecond each), after 100 us by sleeping on a futex,
- * which takes 50 us to wake from. With more running members than cores, looking would take the time
- * of the very thread that is waited for: then it sleeps at once.
+ * has a hundred phases of microseconds), after 100 us by sleeping on a futex, which takes 50 us to
+ * wake from. With more running members than cores, looking would take the time of the very thread
+ * that is waited for: then it sleeps at once.
  *
  * The operating system places the threads: a pinned thread that shares its core with a stranger
- * would hold up every barrier.
+ * would hold up every phase.
  */
 #include <errno.h>
 #include <limits.h>
@@ -51,9 +57,10 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Waits until `w` is no longer `old`. `others`: members that will come on top of those running; the
- * wait only looks while all of them have a core each. */
-static void await_change(wait_word *w, uint32_t old, int others, int cores)
+/* Waits until `w` is no longer `old`; `size` members of the waiter's team want a core each, of
+ * which `mine` are counted as running. The wait only looks while there are cores for them besides
+ * other teams. */
+static void await_change(wait_word *w, uint32_t old, int size, const _Atomic int *mine, int cores)
 {
     int64_t end = 0;
     do {
@@ -62,7 +69,9 @@ static void await_change(wait_word *w, uint32_t old, int others, int cores)
                 return;
             __builtin_ia32_pause();
         }
-        if (atomic_load_explicit(&running, memory_order_relaxed) + others > cores)
+        int others = atomic_load_explicit(&running, memory_order_relaxed) -
+                     atomic_load_explicit(mine, memory_order_relaxed);
+        if (others + size > cores)
             break;
         if (end == 0)
             end = now_ns() + SPIN_NS;
@@ -85,16 +94,30 @@ static void announce(wait_word *w, uint32_t value)
 
 /* ---- the team ------------------------------------------------------------------------------- */
 
+typedef struct claim {
+    _Alignas(CACHE_LINE) _Atomic uint64_t phase; /* the last phase in which this part was begun */
+} claim;
+
+/* What is to be done. Written by the caller under `queue` while no phase is open; a worker copies
+ * it and keeps the copy if the job's number has not changed meanwhile. */
+typedef struct job {
+    _Atomic uint64_t base; /* phases before this job */
+    _Atomic int phases;
+    _Atomic(rlx_phase_fn *) fn;
+    _Atomic(void *) user;
+} job;
+
 struct rlx_team {
     pthread_mutex_t queue; /* held by the caller whose job runs */
     int size, cores;
-    void (*fn)(void *user, int member, int members);
-    void *user;
-    bool stop;
-    wait_word job;     /* number of the current job */
-    wait_word barrier; /* number of the current barrier: its change is the sense */
-    _Alignas(CACHE_LINE) _Atomic int arrived;
-    struct worker *workers; /* size - 1 of them */
+    _Atomic int running; /* its share of the count of all teams */
+    _Atomic bool stop;
+    job job;
+    wait_word number; /* of the current job; odd while it is being written */
+    wait_word phase;  /* phases that are over, modulo 2^32 */
+    _Alignas(CACHE_LINE) _Atomic uint64_t parts_done; /* in the team's life */
+    claim *claims;                                    /* by part */
+    struct worker *workers;                           /* size - 1 of them */
     int started;
 };
 
@@ -104,18 +127,34 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
-void rlx_team_barrier(rlx_team *t, int member)
+/* Begins part `part` of phase `number` unless somebody has. */
+static bool begin_part(rlx_team *t, int part, uint64_t number)
 {
-    (void)member;
-    if (t->size == 1)
-        return;
-    uint32_t number = atomic_load_explicit(&t->barrier.value, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&t->arrived, 1, memory_order_acq_rel) == t->size - 1) {
-        /* Nobody adds to `arrived` again before the announcement. */
-        atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
-        announce(&t->barrier, number + 1);
-    } else {
-        await_change(&t->barrier, number, 0, t->cores);
+    uint64_t last = number - 1;
+    return atomic_load_explicit(&t->claims[part].phase, memory_order_relaxed) == last &&
+           atomic_compare_exchange_strong_explicit(&t->claims[part].phase, &last, number,
+                                                   memory_order_acq_rel, memory_order_relaxed);
+}
+
+static void run_phases(rlx_team *t, int member, uint64_t base, int phases, rlx_phase_fn *fn,
+                       void *user)
+{
+    uint64_t size = (uint64_t)t->size;
+    for (int p = 0; p < phases; p++) {
+        uint64_t number = base + (uint64_t)p + 1;
+        for (int i = 0; i < t->size; i++) {
+            int part = (member + i) % t->size;
+            if (!begin_part(t, part, number))
+                continue;
+            fn(user, p, part, t->size, member);
+            if (atomic_fetch_add_explicit(&t->parts_done, 1, memory_order_acq_rel) + 1 ==
+                number * size)
+                announce(&t->phase, (uint32_t)number);
+        }
+        uint32_t over;
+        while ((int32_t)((over = atomic_load_explicit(&t->phase.value, memory_order_acquire)) -
+                         (uint32_t)number) < 0)
+            await_change(&t->phase, over, t->size, &t->running, t->cores);
     }
 }
 
@@ -123,29 +162,37 @@ static void *work(void *user)
 {
     worker *w = user;
     rlx_team *t = w->team;
-    for (uint32_t job = 0;; job++) {
-        await_change(&t->job, job, t->size, t->cores);
-        if (t->stop)
+    for (uint32_t seen = 0;;) {
+        await_change(&t->number, seen, t->size, &t->running, t->cores);
+        if (atomic_load(&t->stop))
             return NULL;
-        t->fn(t->user, w->member, t->size);
-        rlx_team_barrier(t, w->member);
+        uint32_t number = atomic_load(&t->number.value);
+        uint64_t base = atomic_load(&t->job.base);
+        int phases = atomic_load(&t->job.phases);
+        rlx_phase_fn *fn = atomic_load(&t->job.fn);
+        void *of = atomic_load(&t->job.user);
+        if (number % 2 == 0 && atomic_load(&t->number.value) == number)
+            run_phases(t, w->member, base, phases, fn, of);
+        seen = number;
     }
 }
 
-void rlx_team_run(rlx_team *t, void (*fn)(void *user, int member, int members), void *user)
+void rlx_team_run(rlx_team *t, int phases, rlx_phase_fn *fn, void *user)
 {
     pthread_mutex_lock(&t->queue);
-    if (t->size > 1) {
-        t->fn = fn;
-        t->user = user;
-        announce(&t->job, atomic_load_explicit(&t->job.value, memory_order_relaxed) + 1);
-    }
-    /* Counted only while workers have their job: one that waits for it must not take its own team
-     * for another that wants its core. */
+    atomic_store_explicit(&t->running, t->size, memory_order_relaxed);
     atomic_fetch_add_explicit(&running, t->size, memory_order_relaxed);
-    fn(user, 0, t->size);
+    uint64_t base = atomic_load(&t->job.base) + (uint64_t)atomic_load(&t->job.phases);
+    uint32_t number = atomic_load(&t->number.value);
+    atomic_store(&t->number.value, number + 1);
+    atomic_store(&t->job.base, base);
+    atomic_store(&t->job.phases, phases);
+    atomic_store(&t->job.fn, fn);
+    atomic_store(&t->job.user, user);
+    announce(&t->number, number + 2);
+    run_phases(t, 0, base, phases, fn, user);
     atomic_fetch_sub_explicit(&running, t->size, memory_order_relaxed);
-    rlx_team_barrier(t, 0);
+    atomic_store_explicit(&t->running, 0, memory_order_relaxed);
     pthread_mutex_unlock(&t->queue);
 }
 
@@ -194,7 +241,10 @@ rlx_status rlx_team_create(int threads, rlx_team **out)
     t->size = size;
     t->cores = cores;
     t->workers = calloc((size_t)size, sizeof(worker));
-    rlx_status st = t->workers ? start_workers(t) : RLX_OOM();
+    t->claims = aligned_alloc(CACHE_LINE, (size_t)size * sizeof(claim));
+    if (t->claims)
+        memset(t->claims, 0, (size_t)size * sizeof(claim));
+    rlx_status st = t->workers && t->claims ? start_workers(t) : RLX_OOM();
     if (st) {
         rlx_team_destroy(t);
         return st;
@@ -207,11 +257,12 @@ void rlx_team_destroy(rlx_team *t)
 {
     if (!t)
         return;
-    t->stop = true;
-    announce(&t->job, atomic_load_explicit(&t->job.value, memory_order_relaxed) + 1);
+    atomic_store(&t->stop, true);
+    announce(&t->number, atomic_load(&t->number.value) + 2);
     for (int i = 0; i < t->started; i++)
         pthread_join(t->workers[i].thread, NULL);
     pthread_mutex_destroy(&t->queue);
+    free(t->claims);
     free(t->workers);
     free(t);
 }

@@ -1,4 +1,4 @@
-/* The thread team: every member runs, barriers separate, callers queue, teams come and go. */
+/* The thread team: every member runs, phases follow, callers queue, teams come and go. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -8,20 +8,22 @@
 
 enum { MAX_MEMBERS = 8 };
 
+enum { MAX_PHASES = 4 };
+
 typedef struct counts {
-    int ran[MAX_MEMBERS];
-    int members;
+    _Atomic int ran[MAX_PHASES][MAX_MEMBERS];
+    _Atomic int wrong;
 } counts;
 
-static void count_me(void *user, int member, int members)
+static void count_part(void *user, int phase, int part, int parts, int member)
 {
     counts *c = user;
-    c->ran[member]++;
-    if (member == 0)
-        c->members = members;
+    atomic_fetch_add(&c->ran[phase][part], 1);
+    if (member < 0 || member >= parts)
+        atomic_fetch_add(&c->wrong, 1);
 }
 
-START_TEST(every_member_runs_every_job)
+START_TEST(every_part_of_every_phase_runs_once)
 {
     for (int n = 1; n <= MAX_MEMBERS; n++) {
         rlx_team *t;
@@ -29,55 +31,85 @@ START_TEST(every_member_runs_every_job)
         ck_assert_int_eq(rlx_team_size(t), n);
         counts c = {0};
         for (int job = 0; job < 200; job++)
-            rlx_team_run(t, count_me, &c);
+            rlx_team_run(t, job % (MAX_PHASES + 1), count_part, &c);
         rlx_team_destroy(t);
-        ck_assert_int_eq(c.members, n);
-        for (int m = 0; m < n; m++)
-            ck_assert_int_eq(c.ran[m], 200);
+        ck_assert_int_eq(c.wrong, 0);
+        for (int p = 0; p < MAX_PHASES; p++)
+            for (int m = 0; m < MAX_MEMBERS; m++)
+                ck_assert_int_eq(c.ran[p][m], m < n ? 40 * (MAX_PHASES - p) : 0);
     }
 }
 END_TEST
 
-/* Each phase writes own cells from the neighbours' of the last: wrong as soon as one barrier leaks.
+/* Each phase writes own cells from the neighbours' of the last: wrong as soon as one begins early.
  */
 typedef struct relay {
-    rlx_team *team;
-    int phases;
     int64_t cell[2][MAX_MEMBERS];
 } relay;
 
-static void relay_job(void *user, int member, int members)
+static void relay_part(void *user, int phase, int part, int parts, int member)
 {
+    (void)member;
     relay *r = user;
-    for (int p = 0; p < r->phases; p++) {
-        const int64_t *from = r->cell[p & 1];
-        int64_t sum = 0;
-        for (int m = 0; m < members; m++)
-            sum += from[m];
-        r->cell[~p & 1][member] = sum % 1000003 + member;
-        rlx_team_barrier(r->team, member);
-    }
+    int64_t sum = 0;
+    for (int m = 0; m < parts; m++)
+        sum += r->cell[phase & 1][m];
+    r->cell[~phase & 1][part] = sum % 1000003 + part;
 }
 
-START_TEST(barriers_separate_phases)
+START_TEST(phases_follow_each_other)
 {
     for (int n = 1; n <= MAX_MEMBERS; n++) {
-        relay r = {.phases = n <= 2 ? 2000 : 200};
-        EXPECT_OK(rlx_team_create(n, &r.team));
+        relay r = {0};
+        rlx_team *t;
+        int phases = n <= 2 ? 2000 : 200;
+        EXPECT_OK(rlx_team_create(n, &t));
         int64_t want[2][MAX_MEMBERS] = {0};
         for (int m = 0; m < n; m++)
             want[0][m] = r.cell[0][m] = m + 1;
-        for (int p = 0; p < r.phases; p++) {
+        for (int p = 0; p < phases; p++) {
             int64_t sum = 0;
             for (int m = 0; m < n; m++)
                 sum += want[p & 1][m];
             for (int m = 0; m < n; m++)
                 want[~p & 1][m] = sum % 1000003 + m;
         }
-        rlx_team_run(r.team, relay_job, &r);
-        rlx_team_destroy(r.team);
+        rlx_team_run(t, phases, relay_part, &r);
+        rlx_team_destroy(t);
         ck_assert_mem_eq(r.cell, want, sizeof(want));
     }
+}
+END_TEST
+
+/* A member inside a part for long does not keep the others from the rest of the phase. */
+typedef struct held {
+    _Atomic int others; /* parts done by others while part 0 is held */
+    int parts;
+    bool seen;
+} held;
+
+static void hold_part(void *user, int phase, int part, int parts, int member)
+{
+    (void)phase;
+    (void)member;
+    held *h = user;
+    if (part != 0) {
+        atomic_fetch_add(&h->others, 1);
+        return;
+    }
+    for (int i = 0; i < 5000 && atomic_load(&h->others) < parts - 1; i++)
+        usleep(1000);
+    h->seen = atomic_load(&h->others) == parts - 1;
+}
+
+START_TEST(parts_are_taken_over)
+{
+    rlx_team *t;
+    EXPECT_OK(rlx_team_create(4, &t));
+    held h = {0};
+    rlx_team_run(t, 1, hold_part, &h);
+    rlx_team_destroy(t);
+    ck_assert(h.seen);
 }
 END_TEST
 
@@ -88,26 +120,28 @@ START_TEST(jobs_after_a_pause)
     EXPECT_OK(rlx_team_create(2, &t));
     counts c = {0};
     for (int job = 0; job < 20; job++) {
-        rlx_team_run(t, count_me, &c);
+        rlx_team_run(t, 1, count_part, &c);
         usleep(job % 2 ? 1500 : 90);
     }
     rlx_team_destroy(t);
-    ck_assert_int_eq(c.ran[0], 20);
-    ck_assert_int_eq(c.ran[1], 20);
+    ck_assert_int_eq(c.ran[0][0], 20);
+    ck_assert_int_eq(c.ran[0][1], 20);
 }
 END_TEST
 
 typedef struct shared_counter {
     rlx_team *team;
-    int64_t plain; /* written by member 0 of whichever job runs: exclusive only if jobs queue */
+    int64_t plain; /* written by part 0 of whichever job runs: exclusive only if jobs queue */
     _Atomic int64_t all;
 } shared_counter;
 
-static void bump(void *user, int member, int members)
+static void bump(void *user, int phase, int part, int parts, int member)
 {
-    (void)members;
+    (void)phase;
+    (void)parts;
+    (void)member;
     shared_counter *s = user;
-    if (member == 0)
+    if (part == 0)
         s->plain++;
     atomic_fetch_add(&s->all, 1);
 }
@@ -116,7 +150,7 @@ static void *caller(void *user)
 {
     shared_counter *s = user;
     for (int job = 0; job < 100; job++)
-        rlx_team_run(s->team, bump, s);
+        rlx_team_run(s->team, 2, bump, s);
     return NULL;
 }
 
@@ -130,8 +164,8 @@ START_TEST(callers_queue)
     for (int i = 0; i < 4; i++)
         pthread_join(callers[i], NULL);
     rlx_team_destroy(s.team);
-    ck_assert_int_eq(s.plain, 400);
-    ck_assert_int_eq(atomic_load(&s.all), 1200);
+    ck_assert_int_eq(s.plain, 800);
+    ck_assert_int_eq(atomic_load(&s.all), 2400);
 }
 END_TEST
 
@@ -146,7 +180,7 @@ START_TEST(teams_run_beside_each_other)
     for (int i = 0; i < 3; i++) {
         pthread_join(callers[i], NULL);
         rlx_team_destroy(s[i].team);
-        ck_assert_int_eq(atomic_load(&s[i].all), 200);
+        ck_assert_int_eq(atomic_load(&s[i].all), 400);
     }
 }
 END_TEST
@@ -176,12 +210,13 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("team");
-    SUITE_TEST(s, "every member runs every job", every_member_runs_every_job);
-    SUITE_TEST(s, "barriers separate phases", barriers_separate_phases);
+    SUITE_TEST(s, "every part of every phase runs once", every_part_of_every_phase_runs_once);
+    SUITE_TEST(s, "phases follow each other", phases_follow_each_other);
+    SUITE_TEST(s, "parts are taken over", parts_are_taken_over);
     SUITE_TEST(s, "jobs after a pause", jobs_after_a_pause);
     SUITE_TEST(s, "callers queue", callers_queue);
     SUITE_TEST(s, "teams run beside each other", teams_run_beside_each_other);
     SUITE_TEST(s, "unused teams end", unused_teams_end);
     SUITE_TEST(s, "sizes", sizes);
-    return suite_run(s, 7);
+    return suite_run(s, 8);
 }
