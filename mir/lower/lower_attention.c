@@ -266,7 +266,6 @@ static rlx_status store_rows(attention *a, rlx_ir_value *sum, const leaf *l)
     RLX_TRY(sink_store(k, l, c, &ts));
     rlx_lir_end_for(a->b, &loop, NULL);
     rlx_lir_end_for(a->b, &row, NULL);
-    rlx_lir_build_barrier(a->b);
     return rlx_ir_builder_finish(a->b);
 }
 

@@ -333,7 +333,6 @@ static rlx_status emit_blocks(kernel_cx *k, const group *g, const rlx_ir_node *y
             RLX_TRY(emit_block_leaf(k, g, &leaves[j], t, grid.index[0]));
     }
     rlx_lir_end_for(k->b, &row, NULL);
-    rlx_lir_build_barrier(k->b);
     rlx_lir_end_grid(k->b, &grid);
     return rlx_ir_builder_finish(k->b);
 }
@@ -362,7 +361,6 @@ static rlx_status prologue_once(kernel_cx *k, const rlx_ir_value *a)
         return k->b->status ? rlx_ir_builder_finish(k->b) : rlx_ir_builder_finish(&k->top);
     RLX_TRY(emit_prologue_rows(k, a, memory, coord_of(loop.index[0], 0, -1)));
     rlx_lir_end_for(k->b, &loop, NULL);
-    rlx_lir_build_barrier(k->b);
     rlx_lir_end_once(k->b, &once);
     k_bind(k, a, BIND_BUFFER, memory);
     return rlx_ir_builder_finish(k->b);
@@ -384,13 +382,22 @@ static rlx_status prologue_kernel(region_cx *r, const rlx_ir_value *a, tape_buff
     return kernel_end(r, &k);
 }
 
+/* As the checkpoint has it. */
+static rlx_format weight_format(const rlx_ir_node *contract)
+{
+    const rlx_ir_value *w = contract->in[1];
+    while (w->def && w->def->op == RLX_MIR_CAST)
+        w = w->def->in[0];
+    return w->type.format;
+}
+
 static void describe_kernel(const group *groups, int n, rlx_text *what, rlx_text *schedule)
 {
     int contracts = 0;
     for (int i = 0; i < n; i++)
         contracts += groups[i].ncontracts;
     rlx_text_putf(what, "contract_%s_%lldx%lld",
-                  rlx_format_get(groups[0].contract[0]->in[1]->type.format)->name,
+                  rlx_format_get(weight_format(groups[0].contract[0]))->name,
                   (long long)groups[0].n, (long long)groups[0].k);
     if (contracts > 1)
         rlx_text_putf(what, "_x%d", contracts);
@@ -404,7 +411,7 @@ static void describe_kernel(const group *groups, int n, rlx_text *what, rlx_text
 rlx_status lower_contract(region_cx *r)
 {
     const rlx_ir_node *yield = r->node->blocks[0]->last;
-    group groups[MAX_RESULTS];
+    group groups[MAX_RESULTS] = {0};
     int n;
     kernel_cx probe = {.options = r->options, .dims = r->out->dims, .place = r->node->place};
     RLX_TRY(make_groups(&probe, yield, groups, &n));
