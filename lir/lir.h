@@ -186,7 +186,7 @@ rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *
                                const rlx_lir_eval_options *options);
 
 /* For rlx_pass_options.compare: runs every kernel of both modules on the same small inputs and
- * wants the same bits. */
+ * wants the same bits. `user`: const int64_t *, the bucket's upper bounds by symbol index, or NULL. */
 rlx_status rlx_lir_compare(void *user, rlx_ir_module *before, rlx_ir_module *after);
 
 /* ---- counting ---------------------------------------------------------------------------------

@@ -69,11 +69,12 @@ static rlx_status compare_results(const rlx_ir_func *kernel, const buffers *x, c
     return RLX_OK;
 }
 
-static rlx_status compare_kernel(const rlx_ir_func *before, const rlx_ir_func *after)
+static rlx_status compare_kernel(const rlx_ir_func *before, const rlx_ir_func *after,
+                                 const int64_t *upper)
 {
     int64_t symbols[RLX_MAX_SYMBOLS];
     for (int i = 0; i < RLX_MAX_SYMBOLS; i++)
-        symbols[i] = has_integers(before) ? 1 : EXTENT;
+        symbols[i] = has_integers(before) || (upper && upper[i] < EXTENT) ? 1 : EXTENT;
     buffers x = {0}, y = {0};
     rlx_status st;
     RLX_TRY_TO(done, make_buffers(before, symbols, &x));
@@ -89,14 +90,13 @@ done:
 
 rlx_status rlx_lir_compare(void *user, rlx_ir_module *before, rlx_ir_module *after)
 {
-    (void)user;
     for (const rlx_ir_func *f = before->first; f; f = f->next) {
         const rlx_ir_func *g = rlx_ir_func_find(after, f->name);
         if (!f->is_kernel || !g)
             continue;
         if (g->body->nargs != f->body->nargs)
             return RLX_FAIL(RLX_INTERNAL, "kernel @%s has other arguments", f->name);
-        RLX_TRY_NOTE(compare_kernel(f, g), "comparing kernel @%s", f->name);
+        RLX_TRY_NOTE(compare_kernel(f, g, user), "comparing kernel @%s", f->name);
     }
     return RLX_OK;
 }

@@ -437,7 +437,8 @@ static rlx_status give_results_memory(rlx_ir_module *m, rlx_ir_func *f)
 static rlx_status finish(rlx_ir_module *out, const rlx_mir_lower_options *o, const char *entry)
 {
     rlx_lir_plan_options plan = {.upper = o->upper};
-    rlx_pass_options options = {.options = &plan, .compare = rlx_lir_compare};
+    rlx_pass_options options = {
+        .options = &plan, .compare = rlx_lir_compare, .user = (void *)o->upper};
     const rlx_pass passes[2] = {rlx_lir_pass_expand_math, rlx_lir_pass_plan_memory};
     RLX_TRY(rlx_ir_verify(out));
     RLX_TRY(rlx_ir_run_passes(out, passes, 2, &options));
