@@ -74,6 +74,11 @@ int64_t rlx_session_past(const rlx_session *s, int seq)
     return seq >= 0 && seq < s->max_sequences ? s->past[seq] : 0;
 }
 
+int64_t rlx_session_max_positions(const rlx_session *s)
+{
+    return s->max_positions;
+}
+
 void rlx_session_reset(rlx_session *s)
 {
     memset(s->past, 0, sizeof(*s->past) * (size_t)s->max_sequences);
