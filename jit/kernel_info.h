@@ -12,6 +12,6 @@ int64_t rlx_jit_team_bytes(const rlx_ir_func *kernel);
 int64_t rlx_jit_kernel_cost(const rlx_ir_func *kernel);
 
 /* The most that one kernel may unroll to: LLVM's time grows with it. */
-enum { RLX_JIT_MAX_COST = 1 << 16 };
+enum { RLX_JIT_MAX_COST = 1 << 13 };
 
 #endif
