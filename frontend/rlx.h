@@ -99,13 +99,25 @@ RLX_API void rlx_weights_destroy(rlx_weights *w);
 RLX_API rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path);
 RLX_API rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
 RLX_API rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing);
-RLX_API const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name);
+RLX_API const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name); /* NULL: none */
+RLX_API int rlx_weights_count(const rlx_weights *w);
+RLX_API const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i); /* 0 <= i < count; lent */
 
 /* Writes tensors to a .safetensors file, atomically. `metadata`: key, value, ..., NULL; or NULL. */
 RLX_API rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
                                          const char *const *metadata);
 
-/* ---- contexts -------------------------------------------------------------------------------- */
+/* ---- devices and contexts ---------------------------------------------------------------------- */
+
+typedef struct rlx_device_info {
+    const char *name;        /* as contexts take it: "cpu", "ref:mir"; static, as the next two */
+    const char *target;      /* what code is made for: "x86-64-v4+avx512bf16"; "" for evaluators */
+    const char *description; /* the processor's name, or what the evaluator does */
+    int cores;               /* that the process may use */
+    int64_t l1_bytes, l2_bytes, l3_bytes; /* of a core, of a core, of all; 0: unknown */
+} rlx_device_info;
+RLX_API int rlx_device_count(void);
+RLX_API void rlx_device_get_info(int i, rlx_device_info *out); /* 0 <= i < count */
 
 typedef struct rlx_context rlx_context;
 typedef enum rlx_log_level { RLX_LOG_ERROR, RLX_LOG_WARNING, RLX_LOG_INFO } rlx_log_level;
@@ -182,8 +194,9 @@ typedef struct rlx_compile_options {
 
 typedef struct rlx_compile_stats {
     double seconds; /* flow to executable, wall */
-    int kernels, functions;
+    int kernels, functions; /* functions: distinct layers and the one that calls them */
     int64_t code_bytes, arena_bytes, arena_lower_bound;
+    int64_t token_weight_bytes; /* weights that a run for one token reads */
 } rlx_compile_stats;
 
 typedef struct rlx_executable rlx_executable;
@@ -225,6 +238,7 @@ RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tens
 typedef struct rlx_model rlx_model;
 typedef struct rlx_model_options {
     int64_t prefill;           /* tokens of the prefill bucket; 0: 128 */
+    int64_t max_positions;     /* of one sequence; 0: what the model was made for */
     const char *const *probes; /* as in rlx_compile_options */
     int nprobes;
 } rlx_model_options;
@@ -238,6 +252,9 @@ RLX_API void rlx_model_destroy(rlx_model *m);
 typedef struct rlx_model_info {
     const char *family; /* "llama" */
     int64_t layers, hidden, vocab, max_positions;
+    int64_t prefill;    /* tokens of the prefill bucket */
+    const char *output; /* what a step gives per token: "logits", or "last_hidden_state" without a head */
+    int64_t width;      /* elements of that: V or H */
     int64_t weight_bytes;
     int64_t token_bytes; /* weights read to decode one token */
     double load_seconds, compile_seconds;
@@ -245,23 +262,25 @@ typedef struct rlx_model_info {
 } rlx_model_info;
 RLX_API void rlx_model_get_info(const rlx_model *m, rlx_model_info *out);
 
-/* Appends `n` tokens to sequence `seq` (prefilled in chunks of the bucket). logits: for each of the last
- * `rows` tokens a row of V, f32, written to the caller's memory (rows * V floats); rows may be 0. */
+/* Appends `n` tokens to sequence `seq` (prefilled in chunks of the bucket). out: for each of the last `rows`
+ * tokens the model's output, f32[rows, info.width], written to the caller's memory; rows may be 0.
+ * RLX_EXHAUSTED when the sequence would outgrow the session or the model; then nothing was appended. */
 RLX_API rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *ids,
-                                  int64_t n, int64_t rows, float *logits);
-/* A probe's value for the tokens of the last rlx_model_step (at most one bucket of them); lent. */
+                                  int64_t n, int64_t rows, float *out);
+/* A probe's value f32[T,H] for the tokens of the last rlx_model_step, which may have been of at most one
+ * prefill bucket. Lent until the session's next step. */
 RLX_API rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_tensor *out);
 
 /* Text to ids; *ids is freed by the caller. `special`: put the tokens in front that the tokenizer's
  * post-processor asks for. RLX_NOT_FOUND when the model came without a tokenizer. */
 RLX_API rlx_status rlx_model_encode(const rlx_model *m, const char *text, bool special, int32_t **ids,
                                     int64_t *n);
-/* One id to its bytes, appended at buf (which must hold 256 bytes); *len bytes. */
-RLX_API rlx_status rlx_model_decode(const rlx_model *m, int32_t id, char *buf, size_t *len);
+/* The bytes that one id stands for inside a text (perhaps a part of a character); lent by the model. */
+RLX_API rlx_status rlx_model_decode(const rlx_model *m, int32_t id, const char **bytes, size_t *len);
 
 typedef struct rlx_generate_options {
     const char *prompt;
-    int64_t count;     /* new tokens at most; 0: until the context is full or the text ends */
+    int64_t count;      /* new tokens at most; 0: until the context is full or the text ends */
     double temperature; /* 0: greedy */
     uint64_t seed;
     bool ignore_eos;
@@ -270,8 +289,10 @@ typedef struct rlx_generate_stats {
     int64_t prompt_tokens, new_tokens;
     double prefill_seconds, decode_seconds;
 } rlx_generate_stats;
-/* Generates text; calls `emit` with pieces that are whole UTF-8 characters. `emit` returning false ends it.
- * stats may be NULL. */
+/* Appends the prompt to the session's sequence 0 and goes on from there, until `count` tokens, an
+ * end-of-text token or false from `emit`, which receives the new text in pieces of whole UTF-8
+ * characters. RLX_EXHAUSTED when the context is full before `count` tokens; RLX_UNSUPPORTED when the
+ * model has no head. stats may be NULL. */
 RLX_API rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_generate_options *options,
                                       bool (*emit)(void *user, const char *utf8, size_t bytes),
                                       void *user, rlx_generate_stats *stats);

@@ -1,0 +1,261 @@
+#include "frontend/compile.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+double rlx_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void rlx_compilation_deinit(rlx_compilation *c)
+{
+    rlx_flow_outputs_deinit(&c->outputs);
+    rlx_ir_module_destroy(c->lir);
+    rlx_ir_module_destroy(c->mir);
+    rlx_ir_module_destroy(c->hir);
+    rlx_dims_destroy(c->dims);
+    *c = (rlx_compilation){0};
+}
+
+/* ---- the bucket */
+
+/* What sessions bind themselves. No schedule and no buffer of the arena depends on these; the
+ * limits only bound what a session may ask for. */
+static const rlx_bucket session_symbols[] = {
+    {"SEQS", 64},
+    {"SLOTS", 4096}, /* 2^20 positions of a sequence */
+    {"PAGES", 64 * 4096},
+};
+
+static int64_t find_upper(const rlx_bucket *buckets, size_t n, const char *symbol)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(buckets[i].symbol, symbol))
+            return buckets[i].upper;
+    return 0;
+}
+
+static rlx_status bind_buckets(rlx_compilation *c, const rlx_compile_options *o)
+{
+    for (int i = 0; i < o->nbuckets; i++) {
+        const rlx_bucket *b = &o->buckets[i];
+        if (b->upper < 1)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "bucket %s=%lld: the upper bound is below 1",
+                            b->symbol, (long long)b->upper);
+        if (rlx_dim_symbol_index(c->dims, b->symbol) < 0)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "bucket %s: the flow has no such symbol",
+                            b->symbol);
+    }
+    for (int i = 0; i < rlx_dim_symbol_count(c->dims); i++) {
+        const char *symbol = rlx_dim_symbol_name(c->dims, i);
+        c->upper[i] = find_upper(o->buckets, (size_t)o->nbuckets, symbol);
+        if (!c->upper[i])
+            c->upper[i] = find_upper(session_symbols,
+                                     sizeof session_symbols / sizeof *session_symbols, symbol);
+        if (!c->upper[i])
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "the flow's symbol %s has no bucket", symbol);
+    }
+    return RLX_OK;
+}
+
+/* ---- down the levels */
+
+static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
+                        const rlx_weights *w, const rlx_compile_options *o, rlx_level to)
+{
+    double start = rlx_seconds();
+    c->target = cx->target;
+    c->dims = rlx_dims_create();
+    if (!c->dims)
+        return RLX_OOM();
+    RLX_TRY(rlx_flow_build(f, w, o->probes, o->nprobes, c->dims, &c->hir, &c->outputs));
+    RLX_TRY(bind_buckets(c, o));
+    c->seconds[RLX_LEVEL_HIR] = rlx_seconds() - start;
+    if (to == RLX_LEVEL_HIR)
+        return RLX_OK;
+
+    start = rlx_seconds();
+    RLX_TRY(rlx_hir_lower(c->hir, &c->mir));
+    RLX_TRY_NOTE(rlx_ir_verify(c->mir), "after lowering to mir");
+    RLX_TRY(rlx_mir_optimize(c->mir));
+    c->seconds[RLX_LEVEL_MIR] = rlx_seconds() - start;
+    if (to == RLX_LEVEL_MIR)
+        return RLX_OK;
+
+    start = rlx_seconds();
+    rlx_lir_target target;
+    RLX_TRY(rlx_jit_lir_target(&c->target, &target));
+    rlx_mir_lower_options lo = {.target = &target, .upper = c->upper};
+    RLX_TRY(rlx_mir_lower(c->mir, &lo, &c->lir));
+    c->seconds[RLX_LEVEL_LIR] = rlx_seconds() - start;
+    return RLX_OK;
+}
+
+rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
+                               const rlx_weights *w, const rlx_compile_options *options,
+                               rlx_level to)
+{
+    rlx_compile_options none = {0};
+    *c = (rlx_compilation){0};
+    rlx_status st = lower(c, cx, f, w, options ? options : &none, to);
+    if (st)
+        rlx_compilation_deinit(c);
+    return st;
+}
+
+/* ---- the key */
+
+/* Fields are length-prefixed, so that no two lists of fields have the same bytes. */
+static void put_field(rlx_text *t, const void *p, size_t n)
+{
+    uint64_t bytes = n;
+    rlx_text_put_bytes(t, &bytes, sizeof bytes);
+    rlx_text_put_bytes(t, p, n);
+}
+
+static void put_field_text(rlx_text *t, const char *s)
+{
+    put_field(t, s, strlen(s));
+}
+
+/* Everything that decides what is compiled: the functions' canonical text, the outputs' names, the
+ * bucket, what lowering and emitting read of the target, the compilers. */
+static rlx_status make_key(const rlx_compilation *c, rlx_hash *key)
+{
+    rlx_text t = {0}, features = {0};
+    rlx_lir_target target;
+    RLX_TRY(rlx_jit_lir_target(&c->target, &target));
+    put_field_text(&t, "rlx " RLX_VERSION);
+    put_field_text(&t, rlx_jit_compiler());
+    for (const rlx_ir_func *f = c->hir->first; f; f = f->next) {
+        rlx_hash h = rlx_ir_func_fingerprint(f);
+        put_field(&t, &h, sizeof h);
+    }
+    for (int i = 0; i < c->outputs.n; i++)
+        put_field_text(&t, c->outputs.name[i]);
+    for (int i = 0; i < rlx_dim_symbol_count(c->dims); i++) {
+        put_field_text(&t, rlx_dim_symbol_name(c->dims, i));
+        put_field(&t, &c->upper[i], sizeof c->upper[i]);
+    }
+    rlx_cpu_describe(c->target.features, &features);
+    put_field(&t, features.data, features.len);
+    const int64_t numbers[] = {target.unit,     target.vector_f32, target.vector_regs,
+                               target.team,     target.threads,    target.l1_bytes,
+                               target.l2_bytes, target.team_bytes};
+    put_field(&t, numbers, sizeof numbers);
+    bool oom = t.oom || features.oom;
+    if (!oom)
+        *key = rlx_hash_bytes(t.data, t.len);
+    rlx_text_deinit(&t);
+    rlx_text_deinit(&features);
+    return oom ? RLX_OOM() : RLX_OK;
+}
+
+/* ---- statistics */
+
+/* Bytes of weights that one run of a function reads for one token: all of each, but one row of a
+ * table that is only looked up in. */
+static int64_t function_weight_bytes(const rlx_ir_func *f)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < f->body->nargs; i++) {
+        const rlx_ir_value *w = f->body->args[i];
+        if (f->arg_info[i].role != RLX_ROLE_WEIGHT)
+            continue;
+        int looked_up = 0;
+        for (const rlx_ir_node *n = f->body->first; n; n = n->next)
+            looked_up += n->op == RLX_HIR_EMBED && n->in[1] == w;
+        bool table = looked_up == rlx_ir_count_uses(f->body, w);
+        int64_t elems = 1;
+        for (int d = table ? 1 : 0; d < w->type.rank; d++)
+            elems *= w->type.dim[d];
+        bytes += (int64_t)rlx_format_bytes(w->type.format, elems);
+    }
+    return bytes;
+}
+
+static int64_t token_weight_bytes(const rlx_ir_module *hir)
+{
+    const rlx_ir_func *entry = rlx_ir_func_find(hir, RLX_ENTRY);
+    int64_t bytes = function_weight_bytes(entry);
+    for (const rlx_ir_node *n = entry->body->first; n; n = n->next) {
+        if (n->op != RLX_HIR_CALL)
+            continue;
+        const rlx_ir_func *callee = rlx_ir_func_find(hir, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""));
+        bytes += function_weight_bytes(callee) * rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1);
+    }
+    return bytes;
+}
+
+static rlx_status fill_stats(const rlx_compilation *c, const rlx_jit_stats *jit,
+                             rlx_compile_stats *stats)
+{
+    rlx_lir_plan_report plan;
+    RLX_TRY(rlx_lir_check_plan(c->lir, RLX_ENTRY, c->upper, &plan));
+    *stats = (rlx_compile_stats){
+        .kernels = jit->kernels,
+        .code_bytes = jit->code_bytes,
+        .arena_bytes = plan.arena_bytes,
+        .arena_lower_bound = plan.lower_bound,
+        .token_weight_bytes = token_weight_bytes(c->hir),
+    };
+    for (const rlx_ir_func *f = c->hir->first; f; f = f->next)
+        stats->functions++;
+    return RLX_OK;
+}
+
+/* ---- a flow to an executable */
+
+static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_flow *f,
+                          const rlx_weights *w, rlx_compile_stats *stats, rlx_executable **out)
+{
+    rlx_text entry = {0}, provenance = {0};
+    rlx_jit_stats jit = {0};
+    rlx_jit_options jo = {
+        .entry = RLX_ENTRY,
+        .output_names = (const char *const *)c->outputs.name,
+        .upper = c->upper,
+    };
+    rlx_status st;
+    rlx_text_putf(&provenance, "%s, rlx %s, %s", f->name, RLX_VERSION, rlx_jit_compiler());
+    RLX_TRY_TO(done, provenance.oom ? RLX_OOM() : RLX_OK);
+    jo.provenance = provenance.data;
+    RLX_TRY_TO(done, make_key(c, &jo.key));
+    RLX_TRY_TO(done, rlx_jit_compile(c->lir, &c->target, &jo, &entry, &jit));
+    RLX_TRY_TO(done, fill_stats(c, &jit, stats));
+    rlx_context_log(cx, RLX_LOG_INFO,
+                    "%s: hir %.1f ms, mir %.1f ms, lir %.1f ms, code %.1f ms (%d kernels)", f->name,
+                    1e3 * c->seconds[RLX_LEVEL_HIR], 1e3 * c->seconds[RLX_LEVEL_MIR],
+                    1e3 * c->seconds[RLX_LEVEL_LIR], 1e3 * jit.seconds, jit.kernels);
+    if (cx->runner == RLX_RUN_CODE)
+        st = rlx_executable_create(entry.data, entry.len, w, out);
+    else
+        st = rlx_evaluator_create(c, cx->runner, entry.data, entry.len, w, out);
+done:
+    rlx_text_deinit(&entry);
+    rlx_text_deinit(&provenance);
+    return st;
+}
+
+rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                            const rlx_compile_options *options, rlx_compile_stats *stats,
+                            rlx_executable **out)
+{
+    double start = rlx_seconds();
+    rlx_compilation c;
+    rlx_compile_stats s;
+    *out = NULL;
+    RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, options, RLX_LEVEL_LIR), "compiling %s for %s",
+                 f->name, cx->device);
+    rlx_status st = compile(cx, &c, f, w, &s, out);
+    rlx_compilation_deinit(&c);
+    RLX_TRY_NOTE(st, "compiling %s for %s", f->name, cx->device);
+    s.seconds = rlx_seconds() - start;
+    if (stats)
+        *stats = s;
+    return RLX_OK;
+}

@@ -1,0 +1,40 @@
+/* frontend/compile.h: the compile driver: a flow through all levels.
+ *
+ *   flow --rlx_flow_build--> hir --rlx_hir_lower--> mir --rlx_mir_optimize--> regions
+ * --rlx_mir_lower--> lir
+ *        --rlx_jit_compile--> entry bytes --rlx_executable_create--> executable
+ */
+#ifndef RLX_FRONTEND_COMPILE_H
+#define RLX_FRONTEND_COMPILE_H
+
+#include "frontend/context.h"
+#include "frontend/flow.h"
+#include "mir/mir.h"
+
+/* The function that a module of any level starts with. */
+#define RLX_ENTRY "main"
+
+typedef enum rlx_level { RLX_LEVEL_HIR, RLX_LEVEL_MIR, RLX_LEVEL_LIR } rlx_level;
+
+/* One compilation under way: the modules of the levels that were reached. */
+typedef struct rlx_compilation {
+    rlx_jit_target target;
+    rlx_dims *dims;                 /* of all modules */
+    rlx_ir_module *hir, *mir, *lir; /* mir: after optimising */
+    rlx_flow_outputs outputs;
+    int64_t upper[RLX_MAX_SYMBOLS];    /* the bucket, by symbol index */
+    double seconds[RLX_LEVEL_LIR + 1]; /* that reaching each level took */
+} rlx_compilation;
+
+/* Lowers a flow as far as `to`. On failure `c` is left empty. */
+rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
+                               const rlx_weights *w, const rlx_compile_options *o, rlx_level to);
+void rlx_compilation_deinit(rlx_compilation *c);
+
+/* An executable whose kernels (or steps) an evaluator runs: takes `*c` over, also on failure. */
+rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, const void *entry,
+                                size_t bytes, const rlx_weights *w, rlx_executable **out);
+
+double rlx_seconds(void); /* monotonic */
+
+#endif

@@ -1,0 +1,149 @@
+#include "frontend/context.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- devices */
+
+static const struct {
+    const char *name;
+    rlx_runner runner;
+    const char *description; /* NULL: the processor's own name */
+} devices[] = {
+    {"cpu", RLX_RUN_CODE, NULL},
+    {"ref:lir", RLX_RUN_EVAL_LIR, "evaluates the LIR of every kernel; checks bounds and races"},
+    {"ref:mir", RLX_RUN_EVAL_MIR, "evaluates the MIR of every step"},
+};
+enum { NDEVICES = sizeof devices / sizeof *devices };
+
+static rlx_text host_target; /* lives as long as the process */
+static pthread_once_t host_once = PTHREAD_ONCE_INIT;
+
+static void describe_host(void)
+{
+    rlx_cpu_describe(rlx_cpu_host()->features, &host_target);
+}
+
+int rlx_device_count(void)
+{
+    return NDEVICES;
+}
+
+void rlx_device_get_info(int i, rlx_device_info *out)
+{
+    const rlx_cpu *cpu = rlx_cpu_host();
+    pthread_once(&host_once, describe_host);
+    bool code = devices[i].runner == RLX_RUN_CODE;
+    *out = (rlx_device_info){
+        .name = devices[i].name,
+        .target = code && host_target.data ? host_target.data : "",
+        .description = devices[i].description ? devices[i].description : cpu->brand,
+        .cores = cpu->cores,
+        .l1_bytes = code ? cpu->l1_bytes : 0,
+        .l2_bytes = code ? cpu->l2_bytes : 0,
+        .l3_bytes = code ? cpu->l3_bytes : 0,
+    };
+}
+
+/* ---- contexts */
+
+/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir". */
+static rlx_status parse_device(const char *text, rlx_context *cx)
+{
+    cx->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
+    for (int i = 0; i < NDEVICES; i++)
+        if (!strcmp(text, devices[i].name)) {
+            cx->runner = devices[i].runner;
+            return RLX_OK;
+        }
+    if (!strncmp(text, "cpu:", 4)) {
+        cx->runner = RLX_RUN_CODE;
+        return rlx_cpu_parse(text + 4, true, &cx->target.features);
+    }
+    const char *names[NDEVICES];
+    for (int i = 0; i < NDEVICES; i++)
+        names[i] = devices[i].name;
+    const char *near = rlx_text_nearest(text, names, NDEVICES);
+    return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                    "no device \"%s\"; %s%s%sthere are cpu, cpu:FEATURES, ref:lir, ref:mir", text,
+                    near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "");
+}
+
+static rlx_status name_device(rlx_context *cx)
+{
+    rlx_text name = {0};
+    if (cx->runner == RLX_RUN_CODE) {
+        rlx_text_put(&name, "cpu:");
+        rlx_cpu_describe(cx->target.features, &name);
+    } else {
+        rlx_text_put(&name, cx->runner == RLX_RUN_EVAL_LIR ? "ref:lir" : "ref:mir");
+    }
+    cx->device = rlx_text_take(&name);
+    return cx->device ? RLX_OK : RLX_OOM();
+}
+
+rlx_status rlx_context_create(const rlx_context_options *options, rlx_context **out)
+{
+    const rlx_context_options o = options ? *options : (rlx_context_options){0};
+    rlx_status st;
+    *out = NULL;
+    if (o.threads < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%d threads", o.threads);
+    rlx_context *cx = calloc(1, sizeof *cx);
+    if (!cx)
+        return RLX_OOM();
+    cx->log = o.log;
+    cx->log_user = o.log_user;
+    RLX_TRY_TO(failed, parse_device(o.device ? o.device : "cpu", cx));
+    RLX_TRY_TO(failed, name_device(cx));
+    RLX_TRY_TO(failed, rlx_team_create(o.threads, &cx->team));
+    *out = cx;
+    return RLX_OK;
+failed:
+    rlx_context_destroy(cx);
+    return st;
+}
+
+void rlx_context_destroy(rlx_context *cx)
+{
+    if (!cx)
+        return;
+    rlx_team_destroy(cx->team);
+    free(cx->device);
+    free(cx);
+}
+
+const char *rlx_context_device(const rlx_context *cx)
+{
+    return cx->device;
+}
+
+int rlx_context_threads(const rlx_context *cx)
+{
+    return rlx_team_size(cx->team);
+}
+
+void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt, ...)
+{
+    if (!cx->log)
+        return;
+    char message[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(message, sizeof message, fmt, args);
+    va_end(args);
+    cx->log(cx->log_user, level, message);
+}
+
+rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options *options,
+                              rlx_session **out)
+{
+    return rlx_session_create_on(cx->team, options, out);
+}
+
+const char *rlx_version(void)
+{
+    return RLX_VERSION;
+}

@@ -1,0 +1,29 @@
+/* frontend/context.h: a context: where flows run, on how many threads, and who hears about it. */
+#ifndef RLX_FRONTEND_CONTEXT_H
+#define RLX_FRONTEND_CONTEXT_H
+
+#include "frontend/rlx.h"
+#include "jit/jit.h"
+#include "runtime/runtime.h"
+
+/* What runs a compiled flow. */
+typedef enum rlx_runner {
+    RLX_RUN_CODE,     /* machine code of this CPU */
+    RLX_RUN_EVAL_LIR, /* the LIR evaluator, kernel by kernel, on the tape and plan of the compiled
+                         flow */
+    RLX_RUN_EVAL_MIR  /* the MIR evaluator, a step at a time */
+} rlx_runner;
+
+struct rlx_context {
+    rlx_runner runner;
+    rlx_jit_target target; /* what is compiled for, by evaluators too: they see the same kernels */
+    rlx_team *team;
+    char *device; /* "cpu:x86-64-v4" */
+    void (*log)(void *user, rlx_log_level level, const char *message);
+    void *log_user;
+};
+
+void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt, ...)
+    RLX_PRINTF(3, 4);
+
+#endif

@@ -1,0 +1,102 @@
+/* frontend/inspect.c: a flow at each level, as text. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/compile.h"
+
+static rlx_status print_kernels(const rlx_compilation *c, rlx_jit_text what, rlx_text *out)
+{
+    for (const rlx_ir_func *f = c->lir->first; f; f = f->next)
+        if (f->is_kernel)
+            RLX_TRY_NOTE(rlx_jit_print_kernel(f, &c->target, what, out), "printing kernel @%s",
+                         f->name);
+    return RLX_OK;
+}
+
+static rlx_status print_hir(const rlx_compilation *c, rlx_text *out)
+{
+    rlx_ir_print(c->hir, 0, out);
+    return RLX_OK;
+}
+
+static rlx_status print_mir(const rlx_compilation *c, rlx_text *out)
+{
+    rlx_ir_print(c->mir, 0, out);
+    return RLX_OK;
+}
+
+static rlx_status print_fusion(const rlx_compilation *c, rlx_text *out)
+{
+    return rlx_mir_fusion_report(c->mir, out);
+}
+
+static rlx_status print_lir(const rlx_compilation *c, rlx_text *out)
+{
+    rlx_ir_print(c->lir, 0, out);
+    return RLX_OK;
+}
+
+static rlx_status print_memory(const rlx_compilation *c, rlx_text *out)
+{
+    return rlx_lir_print_plan(c->lir, RLX_ENTRY, c->upper, out);
+}
+
+static rlx_status print_llvm(const rlx_compilation *c, rlx_text *out)
+{
+    return print_kernels(c, RLX_JIT_LLVM, out);
+}
+
+static rlx_status print_asm(const rlx_compilation *c, rlx_text *out)
+{
+    return print_kernels(c, RLX_JIT_ASM, out);
+}
+
+static const struct {
+    const char *name;
+    rlx_level level; /* that must be reached for it */
+    rlx_status (*print)(const rlx_compilation *c, rlx_text *out);
+} views[] = {
+    {"flow", RLX_LEVEL_HIR, NULL}, /* needs no lowering */
+    {"hir", RLX_LEVEL_HIR, print_hir},       {"mir", RLX_LEVEL_MIR, print_mir},
+    {"fusion", RLX_LEVEL_MIR, print_fusion}, {"lir", RLX_LEVEL_LIR, print_lir},
+    {"memory", RLX_LEVEL_LIR, print_memory}, {"llvm", RLX_LEVEL_LIR, print_llvm},
+    {"asm", RLX_LEVEL_LIR, print_asm},
+};
+enum { NVIEWS = sizeof views / sizeof *views };
+
+static rlx_status unknown_view(const char *what)
+{
+    const char *names[NVIEWS];
+    for (int i = 0; i < NVIEWS; i++)
+        names[i] = views[i].name;
+    const char *near = rlx_text_nearest(what, names, NVIEWS);
+    return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                    "no level \"%s\"%s%s%s: flow, hir, mir, lir, llvm, asm, fusion, memory", what,
+                    near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+}
+
+rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                            const rlx_compile_options *options, const char *what, char **text)
+{
+    *text = NULL;
+    int v = 0;
+    while (v < NVIEWS && strcmp(views[v].name, what))
+        v++;
+    if (v == NVIEWS)
+        return unknown_view(what);
+    rlx_text out = {0};
+    rlx_status st = RLX_OK;
+    if (!views[v].print) {
+        rlx_flow_print(f, &out);
+    } else {
+        rlx_compilation c;
+        RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, options, views[v].level),
+                     "lowering %s for %s", f->name, cx->device);
+        st = views[v].print(&c, &out);
+        rlx_compilation_deinit(&c);
+    }
+    if (!st && !(*text = rlx_text_take(&out)))
+        st = RLX_OOM();
+    rlx_text_deinit(&out);
+    return st;
+}

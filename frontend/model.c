@@ -1,0 +1,412 @@
+#include "frontend/model.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+
+#include "frontend/compile.h"
+
+enum { DEFAULT_PREFILL = 128 };
+
+/* ---- reading the directory */
+
+static char *join(const char *dir, const char *file)
+{
+    rlx_text t = {0};
+    size_t n = strlen(dir);
+    rlx_text_putf(&t, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", file);
+    return rlx_text_take(&t);
+}
+
+static rlx_status read_json(const char *path, cJSON **out)
+{
+    char *text;
+    size_t bytes;
+    RLX_TRY(rlx_file_read(path, &text, &bytes));
+    const char *end = text;
+    *out = cJSON_ParseWithOpts(text, &end, true);
+    rlx_status st =
+        *out ? RLX_OK : RLX_FAIL(RLX_INVALID_FILE, "%s: not JSON at byte %td", path, end - text);
+    free(text);
+    return st;
+}
+
+static rlx_status find_family(const cJSON *config, const char *path, const rlx_family **out)
+{
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "model_type"));
+    if (!type)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s has no \"model_type\"", path);
+    *out = rlx_family_find(type);
+    if (*out)
+        return RLX_OK;
+    rlx_text known = {0};
+    for (int i = 0; i < rlx_family_count(); i++)
+        rlx_text_putf(&known, "%s%s", i ? ", " : "", rlx_family_at(i)->model_type);
+    rlx_status st = RLX_FAIL(RLX_UNSUPPORTED, "%s: no family \"%s\"; there are: %s", path, type,
+                             known.data ? known.data : "");
+    rlx_text_deinit(&known);
+    return st;
+}
+
+/* model.safetensors, or the shards that model.safetensors.index.json names. */
+static rlx_status add_weights(const char *dir, rlx_weights *w)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    for (int i = 0; i < 2; i++) {
+        char *path = join(dir, names[i]);
+        if (!path)
+            return RLX_OOM();
+        bool there = access(path, F_OK) == 0;
+        rlx_status st = there ? rlx_weights_add_safetensors(w, path) : RLX_OK;
+        free(path);
+        if (there)
+            return st;
+    }
+    return RLX_FAIL(RLX_NOT_FOUND, "%s has neither %s nor %s", dir, names[0], names[1]);
+}
+
+static rlx_status read_tokenizer(rlx_model *m)
+{
+    char *path = join(m->path, "tokenizer.json");
+    if (!path)
+        return RLX_OOM();
+    rlx_status st = access(path, F_OK) ? RLX_OK : rlx_tokenizer_load(path, &m->tokenizer);
+    free(path);
+    return st;
+}
+
+/* Everything but compiling. */
+static rlx_status read_directory(rlx_model *m)
+{
+    char *path = join(m->path, "config.json");
+    if (!path)
+        return RLX_OOM();
+    cJSON *config = NULL;
+    const rlx_family *family;
+    rlx_status st;
+    RLX_TRY_TO(done, read_json(path, &config));
+    RLX_TRY_TO(done, find_family(config, path, &family));
+    RLX_TRY_TO(done, rlx_weights_create(&m->weights));
+    RLX_TRY_TO(done, add_weights(m->path, m->weights));
+    RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
+    RLX_TRY_TO(done, read_tokenizer(m));
+done:
+    cJSON_Delete(config);
+    free(path);
+    return st;
+}
+
+/* ---- compiling the two buckets, side by side */
+
+typedef struct bucket_job {
+    rlx_context *cx;
+    const rlx_model *model;
+    const rlx_model_options *options;
+    int64_t tokens;
+    rlx_executable **exe;
+    rlx_compile_stats *stats;
+    rlx_status status;
+} bucket_job;
+
+static void fill_options(const rlx_model_options *o, rlx_bucket bucket[2], int64_t tokens,
+                         rlx_compile_options *out)
+{
+    bucket[0] = (rlx_bucket){"TOKENS", tokens};
+    bucket[1] = (rlx_bucket){"ROWS", tokens};
+    *out = (rlx_compile_options){
+        .buckets = bucket, .nbuckets = 2, .probes = o->probes, .nprobes = o->nprobes};
+}
+
+static void *compile_bucket(void *arg)
+{
+    bucket_job *j = arg;
+    rlx_bucket bucket[2];
+    rlx_compile_options o;
+    fill_options(j->options, bucket, j->tokens, &o);
+    j->status = rlx_flow_compile(j->cx, j->model->flow, j->model->weights, &o, j->stats, j->exe);
+    return NULL;
+}
+
+static rlx_status compile_buckets(rlx_context *cx, rlx_model *m, const rlx_model_options *o)
+{
+    bucket_job prefill = {cx, m, o, m->prefill, &m->prefill_exe, &m->prefill_stats, RLX_OK};
+    bucket_job decode = {cx, m, o, 1, &m->decode_exe, &m->decode_stats, RLX_OK};
+    double start = rlx_seconds();
+    pthread_t thread;
+    bool threaded = pthread_create(&thread, NULL, compile_bucket, &prefill) == 0;
+    compile_bucket(&decode);
+    if (threaded)
+        pthread_join(thread, NULL);
+    else
+        compile_bucket(&prefill);
+    m->compile_seconds = rlx_seconds() - start;
+    if (!decode.status)
+        return prefill.status;
+    rlx_status_free(prefill.status);
+    return decode.status;
+}
+
+/* ---- handles */
+
+static rlx_status check_options(const rlx_model_options *o)
+{
+    if (o->prefill < 0 || o->max_positions < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a prefill bucket of %lld tokens, %lld positions",
+                        (long long)o->prefill, (long long)o->max_positions);
+    return RLX_OK;
+}
+
+static rlx_status find_width(rlx_model *m)
+{
+    const rlx_program *p = rlx_executable_program(m->decode_exe);
+    for (uint32_t i = 0; i < p->noutputs; i++)
+        if (!strcmp(p->outputs[i].name, m->config.output)) {
+            m->width = p->outputs[i].dim[p->outputs[i].rank - 1];
+            return RLX_OK;
+        }
+    return RLX_FAIL(RLX_INTERNAL, "the flow has no output \"%s\"", m->config.output);
+}
+
+static rlx_status load(rlx_context *cx, const char *path, const rlx_model_options *o, rlx_model *m)
+{
+    double start = rlx_seconds();
+    RLX_TRY(check_options(o));
+    m->path = strdup(path);
+    if (!m->path)
+        return RLX_OOM();
+    RLX_TRY(read_directory(m));
+    m->prefill = o->prefill ? o->prefill : DEFAULT_PREFILL;
+    m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
+    m->load_seconds = rlx_seconds() - start;
+    RLX_TRY(compile_buckets(cx, m, o));
+    return find_width(m);
+}
+
+rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_options *options,
+                          rlx_model **out)
+{
+    rlx_model_options none = {0};
+    *out = NULL;
+    rlx_model *m = calloc(1, sizeof *m);
+    if (!m)
+        return RLX_OOM();
+    rlx_status st = load(cx, path, options ? options : &none, m);
+    if (st) {
+        rlx_model_destroy(m);
+        RLX_TRY_NOTE(st, "loading the model %s", path);
+    }
+    *out = m;
+    return RLX_OK;
+}
+
+void rlx_model_destroy(rlx_model *m)
+{
+    if (!m)
+        return;
+    rlx_executable_destroy(m->prefill_exe);
+    rlx_executable_destroy(m->decode_exe);
+    rlx_tokenizer_destroy(m->tokenizer);
+    rlx_flow_destroy(m->flow);
+    rlx_rope_destroy(m->config.rope);
+    rlx_weights_destroy(m->weights);
+    free(m->path);
+    free(m);
+}
+
+void rlx_model_get_info(const rlx_model *m, rlx_model_info *out)
+{
+    *out = (rlx_model_info){
+        .family = m->config.family,
+        .layers = m->config.layers,
+        .hidden = m->config.hidden,
+        .vocab = m->config.vocab,
+        .max_positions = m->max_positions,
+        .prefill = m->prefill,
+        .output = m->config.output,
+        .width = m->width,
+        .weight_bytes = rlx_weights_bytes(m->weights),
+        .token_bytes = m->decode_stats.token_weight_bytes,
+        .load_seconds = m->load_seconds,
+        .compile_seconds = m->compile_seconds,
+        .kernels = m->decode_stats.kernels + m->prefill_stats.kernels,
+        .layer_functions = m->decode_stats.functions - 1,
+    };
+}
+
+rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *bucket,
+                             const char *what, char **text)
+{
+    bool decode = !strcmp(bucket, "decode");
+    *text = NULL;
+    if (!decode && strcmp(bucket, "prefill"))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "no bucket \"%s\": decode, prefill", bucket);
+    rlx_model m = {.path = strdup(path)};
+    rlx_status st = m.path ? read_directory(&m) : RLX_OOM();
+    if (!st) {
+        rlx_bucket buckets[2];
+        rlx_compile_options o;
+        fill_options(&(rlx_model_options){0}, buckets, decode ? 1 : DEFAULT_PREFILL, &o);
+        st = rlx_flow_inspect(cx, m.flow, m.weights, &o, what, text);
+    }
+    rlx_tokenizer_destroy(m.tokenizer);
+    rlx_flow_destroy(m.flow);
+    rlx_rope_destroy(m.config.rope);
+    rlx_weights_destroy(m.weights);
+    free(m.path);
+    RLX_TRY_NOTE(st, "inspecting the model %s", path);
+    return RLX_OK;
+}
+
+/* ---- steps */
+
+rlx_status rlx_model_check_room(const rlx_model *m, const rlx_session *s, int seq, int64_t n)
+{
+    int64_t past = rlx_session_past(s, seq), room = rlx_session_max_positions(s);
+    const char *whose = "session";
+    if (m->max_positions < room) {
+        room = m->max_positions;
+        whose = "model";
+    }
+    if (n <= room - past)
+        return RLX_OK;
+    return RLX_FAIL(RLX_EXHAUSTED,
+                    "the context is full: %lld tokens after %lld positions, and the %s holds %lld",
+                    (long long)n, (long long)past, whose, (long long)room);
+}
+
+static rlx_status check_ids(const rlx_model *m, const int32_t *ids, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= m->config.vocab)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "token %lld has id %d; the vocabulary has %lld",
+                            (long long)i, ids[i], (long long)m->config.vocab);
+    return RLX_OK;
+}
+
+/* Host memory of one chunk's inputs. */
+typedef struct chunk {
+    int32_t *seq, *pos, *rows;
+    float *cos, *sin; /* [T, D/2] */
+} chunk;
+
+static void chunk_deinit(chunk *c)
+{
+    free(c->seq);
+    free(c->pos);
+    free(c->rows);
+    free(c->cos);
+    free(c->sin);
+}
+
+static rlx_status chunk_init(chunk *c, const rlx_model *m, int64_t tokens)
+{
+    size_t n = (size_t)tokens, half = n * (size_t)(rlx_rope_dim(m->config.rope) / 2);
+    *c = (chunk){
+        .seq = malloc(n * sizeof *c->seq),
+        .pos = malloc(n * sizeof *c->pos),
+        .rows = malloc(n * sizeof *c->rows),
+        .cos = malloc(half * sizeof *c->cos),
+        .sin = malloc(half * sizeof *c->sin),
+    };
+    if (c->seq && c->pos && c->rows && c->cos && c->sin)
+        return RLX_OK;
+    chunk_deinit(c);
+    return RLX_OOM();
+}
+
+/* One step of the executable: `n` tokens, output rows for the last `rows` of them. `length`:
+ * positions that the sequence will hold when the whole call is done. */
+static rlx_status run_chunk(rlx_model *m, rlx_session *s, int seq, const int32_t *ids, int64_t n,
+                            int64_t rows, int64_t length, float *out, chunk *c)
+{
+    int64_t past = rlx_session_past(s, seq);
+    size_t half = (size_t)n * (size_t)(rlx_rope_dim(m->config.rope) / 2) * sizeof(float);
+    for (int64_t i = 0; i < n; i++) {
+        c->seq[i] = seq;
+        c->pos[i] = (int32_t)(past + i);
+    }
+    for (int64_t i = 0; i < rows; i++)
+        c->rows[i] = (int32_t)(n - rows + i);
+    rlx_rope_tables_for_length(m->config.rope, length, c->pos, n, c->cos, c->sin);
+    const rlx_step_input inputs[] = {
+        {"ids", ids, (size_t)n * sizeof *ids},
+        {"rope_cos", c->cos, half},
+        {"rope_sin", c->sin, half},
+    };
+    rlx_step step = {.tokens = n,
+                     .rows = rows,
+                     .seq = c->seq,
+                     .row_index = c->rows,
+                     .inputs = inputs,
+                     .ninputs = 3};
+    RLX_TRY(rlx_session_step(s, n == 1 ? m->decode_exe : m->prefill_exe, &step));
+    if (!rows)
+        return RLX_OK;
+    rlx_tensor t;
+    RLX_TRY(rlx_session_output(s, m->config.output, &t));
+    memcpy(out, t.data, (size_t)(rows * m->width) * sizeof *out);
+    return RLX_OK;
+}
+
+rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *ids, int64_t n,
+                          int64_t rows, float *out)
+{
+    if (n < 1 || rows < 0 || rows > n)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens with output for %lld",
+                        (long long)n, (long long)rows);
+    RLX_TRY(check_ids(m, ids, n));
+    RLX_TRY(rlx_model_check_room(m, s, seq, n));
+    chunk c;
+    RLX_TRY(chunk_init(&c, m, n < m->prefill ? n : m->prefill));
+    int64_t length = rlx_session_past(s, seq) + n;
+    rlx_status st = RLX_OK;
+    for (int64_t at = 0, len; at < n && !st; at += len) {
+        len = n - at < m->prefill ? n - at : m->prefill;
+        int64_t first =
+            at > n - rows ? at : n - rows; /* token with a row, of this chunk or later */
+        int64_t wanted = at + len > first ? at + len - first : 0;
+        st = run_chunk(m, s, seq, ids + at, len, wanted, length, out, &c);
+        if (wanted)
+            out += wanted * m->width;
+    }
+    chunk_deinit(&c);
+    return st;
+}
+
+rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_tensor *out)
+{
+    (void)m;
+    rlx_text name = {0};
+    rlx_text_putf(&name, "probe:%s", path);
+    rlx_status st = name.oom ? RLX_OOM() : rlx_session_output(s, name.data, out);
+    rlx_text_deinit(&name);
+    return st;
+}
+
+/* ---- text */
+
+static rlx_status need_tokenizer(const rlx_model *m)
+{
+    if (m->tokenizer)
+        return RLX_OK;
+    return RLX_FAIL(RLX_NOT_FOUND, "the model has no tokenizer: %s/tokenizer.json is not there",
+                    m->path);
+}
+
+rlx_status rlx_model_encode(const rlx_model *m, const char *text, bool special, int32_t **ids,
+                            int64_t *n)
+{
+    RLX_TRY(need_tokenizer(m));
+    return rlx_tokenizer_encode(m->tokenizer, text, strlen(text), special, ids, n);
+}
+
+rlx_status rlx_model_decode(const rlx_model *m, int32_t id, const char **bytes, size_t *len)
+{
+    RLX_TRY(need_tokenizer(m));
+    *bytes = rlx_tokenizer_bytes(m->tokenizer, id, len);
+    return *bytes ? RLX_OK : RLX_FAIL(RLX_INVALID_ARGUMENT, "the tokenizer has no token %d", id);
+}

@@ -1,0 +1,26 @@
+/* frontend/model.h: a loaded causal language model. */
+#ifndef RLX_FRONTEND_MODEL_H
+#define RLX_FRONTEND_MODEL_H
+
+#include "frontend/context.h"
+#include "frontend/family.h"
+#include "frontend/rope.h"
+#include "frontend/tokenizer.h"
+
+struct rlx_model {
+    char *path; /* the directory */
+    rlx_model_config config;
+    rlx_weights *weights;
+    rlx_flow *flow;
+    rlx_tokenizer *tokenizer; /* NULL: the directory has none */
+    int64_t prefill, max_positions;
+    int64_t width;                            /* of an output row */
+    rlx_executable *decode_exe, *prefill_exe; /* one token; up to `prefill` tokens */
+    rlx_compile_stats decode_stats, prefill_stats;
+    double load_seconds, compile_seconds;
+};
+
+/* Fails with RLX_EXHAUSTED, saying how full it is, when `n` more tokens do not fit. */
+rlx_status rlx_model_check_room(const rlx_model *m, const rlx_session *s, int seq, int64_t n);
+
+#endif

@@ -1,0 +1,247 @@
+#include "frontend/tool/args.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- messages */
+
+static void complain(const char *fmt, va_list args)
+{
+    fputs("rlx: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputc('\n', stderr);
+}
+
+int usage_error(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    complain(fmt, args);
+    va_end(args);
+    return EXIT_USAGE;
+}
+
+int failure(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    complain(fmt, args);
+    va_end(args);
+    return EXIT_FAILED;
+}
+
+int report(rlx_status s)
+{
+    if (!s)
+        return EXIT_OK;
+    char *text = rlx_status_text(s);
+    fprintf(stderr, "rlx: %s\n", text ? text : rlx_status_message(s));
+    free(text);
+    rlx_status_free(s);
+    return EXIT_FAILED;
+}
+
+int finish_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_OK;
+    fprintf(stderr, "rlx: writing to stdout: %s\n", strerror(errno));
+    return EXIT_FAILED;
+}
+
+/* Edit distance, or `limit` when it is that or more. */
+static size_t distance(const char *a, const char *b, size_t limit)
+{
+    enum { LONGEST = 63 };
+    size_t n = strlen(a), m = strlen(b), row[LONGEST + 1];
+    if (n > LONGEST || m > LONGEST)
+        return limit;
+    for (size_t j = 0; j <= m; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+        }
+    }
+    return row[m] < limit ? row[m] : limit;
+}
+
+const char *nearest_word(const char *word, const char *const *candidates, size_t n)
+{
+    const char *best = NULL;
+    size_t least = strlen(word) / 2 + 2; /* farther is another word */
+    for (size_t i = 0; i < n; i++) {
+        size_t d = distance(word, candidates[i], least);
+        if (d < least) {
+            least = d;
+            best = candidates[i];
+        }
+    }
+    return best;
+}
+
+/* ---- help */
+
+static void print_help(const command_spec *c)
+{
+    printf("rlx %s%s%s [options]\n  %s\n\noptions:\n", c->name, c->positional ? " " : "",
+           c->positional ? c->positional : "", c->about);
+    for (size_t i = 0; i <= c->noptions; i++) {
+        static const option_spec help = {"help", 'h', OPTION_FLAG, NULL, "this text", NULL};
+        const option_spec *o = i < c->noptions ? &c->options[i] : &help;
+        char left[64];
+        snprintf(left, sizeof left, "%c%c%s--%s%s%s", o->letter ? '-' : ' ',
+                 o->letter ? o->letter : ' ', o->letter ? ", " : "  ", o->name, o->value ? " " : "",
+                 o->value ? o->value : "");
+        printf("  %-26s %s\n", left, o->help);
+    }
+}
+
+/* ---- parsing */
+
+static const option_spec *find_long(const command_spec *c, const char *name, size_t len)
+{
+    for (size_t i = 0; i < c->noptions; i++)
+        if (strlen(c->options[i].name) == len && !strncmp(c->options[i].name, name, len))
+            return &c->options[i];
+    return NULL;
+}
+
+static const option_spec *find_letter(const command_spec *c, char letter)
+{
+    for (size_t i = 0; i < c->noptions; i++)
+        if (c->options[i].letter && c->options[i].letter == letter)
+            return &c->options[i];
+    return NULL;
+}
+
+static int unknown_option(const command_spec *c, const char *arg, size_t len)
+{
+    const char *names[64];
+    size_t n = 0;
+    for (; n < c->noptions && n < 63; n++)
+        names[n] = c->options[n].name;
+    names[n++] = "help";
+    char word[64];
+    snprintf(word, sizeof word, "%.*s", (int)len, arg);
+    const char *near = nearest_word(word + strspn(word, "-"), names, n);
+    if (near)
+        return usage_error("%s: no option %s; did you mean --%s?", c->name, word, near);
+    return usage_error("%s: no option %s; see rlx %s --help", c->name, word, c->name);
+}
+
+/* Stores a value; -1, or the exit code of a complaint. */
+static int store(const command_spec *c, const option_spec *o, const char *value)
+{
+    char *end;
+    switch (o->kind) {
+    case OPTION_FLAG:
+        *(bool *)o->target = true;
+        return -1;
+    case OPTION_TEXT:
+        *(const char **)o->target = value;
+        return -1;
+    case OPTION_LIST: {
+        text_list *l = o->target;
+        if (l->n == MAX_LIST)
+            return usage_error("%s: more than %d times --%s", c->name, MAX_LIST, o->name);
+        l->item[l->n++] = value;
+        return -1;
+    }
+    case OPTION_INT: {
+        errno = 0;
+        long long i = strtoll(value, &end, 10);
+        if (errno || end == value || *end || i < 0)
+            return usage_error("%s: --%s takes a whole number, not \"%s\"", c->name, o->name,
+                               value);
+        *(int64_t *)o->target = i;
+        return -1;
+    }
+    case OPTION_REAL: {
+        double d = strtod(value, &end);
+        if (end == value || *end || !isfinite(d) || d < 0)
+            return usage_error("%s: --%s takes a number that is not negative, not \"%s\"", c->name,
+                               o->name, value);
+        *(double *)o->target = d;
+        return -1;
+    }
+    }
+    return -1;
+}
+
+/* One argument that begins with '-', and its value. */
+static int parse_option(const command_spec *c, int argc, char **argv, int *i)
+{
+    const char *arg = argv[*i], *value = NULL;
+    const option_spec *o;
+    if (arg[1] == '-') {
+        size_t len = strcspn(arg + 2, "=");
+        value = arg[2 + len] ? arg + 3 + len : NULL;
+        o = find_long(c, arg + 2, len);
+        if (!o)
+            return unknown_option(c, arg, 2 + len);
+    } else {
+        o = find_letter(c, arg[1]);
+        value = arg[1] && arg[2] ? arg + 2 : NULL;
+        if (!o)
+            return unknown_option(c, arg, strlen(arg));
+    }
+    if (o->kind == OPTION_FLAG && value)
+        return usage_error("%s: --%s takes no value", c->name, o->name);
+    if (o->kind != OPTION_FLAG && !value) {
+        if (*i + 1 >= argc)
+            return usage_error("%s: --%s needs a value: %s", c->name, o->name, o->value);
+        value = argv[++*i];
+    }
+    return store(c, o, value);
+}
+
+int args_parse(const command_spec *c, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *arg = argv[i];
+        if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
+            print_help(c);
+            return finish_output();
+        }
+        if (arg[0] == '-' && arg[1]) {
+            int code = parse_option(c, argc, argv, &i);
+            if (code >= 0)
+                return code;
+        } else if (!c->positional || *c->target) {
+            return usage_error("%s: \"%s\" is one argument too many; see rlx %s --help", c->name,
+                               arg, c->name);
+        } else {
+            *c->target = arg;
+        }
+    }
+    if (c->positional && !*c->target)
+        return usage_error("%s: no %s given; see rlx %s --help", c->name, c->positional, c->name);
+    return -1;
+}
+
+/* ---- contexts */
+
+static void log_to_stderr(void *user, rlx_log_level level, const char *message)
+{
+    (void)user;
+    if (level <= RLX_LOG_WARNING || getenv("RLX_VERBOSE"))
+        fprintf(stderr, "rlx: %s\n", message);
+}
+
+rlx_status open_context(const run_where *w, rlx_context **out)
+{
+    return rlx_context_create(&(rlx_context_options){.device = w->device,
+                                                     .threads = (int)w->threads,
+                                                     .log = log_to_stderr},
+                              out);
+}

@@ -1,0 +1,83 @@
+/* frontend/tool/args.h: command lines, from tables. */
+#ifndef RLX_TOOL_ARGS_H
+#define RLX_TOOL_ARGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frontend/rlx.h"
+
+/* Exit codes of the program. */
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+enum { MAX_LIST = 256 };
+
+typedef struct text_list {
+    const char *item[MAX_LIST];
+    int n;
+} text_list;
+
+typedef enum option_kind {
+    OPTION_FLAG, /* bool */
+    OPTION_TEXT, /* const char * */
+    OPTION_INT,  /* int64_t, >= 0 */
+    OPTION_REAL, /* double, >= 0 */
+    OPTION_LIST  /* text_list: may be given often */
+} option_kind;
+
+typedef struct option_spec {
+    const char *name; /* without "--" */
+    char letter;      /* 0: none */
+    option_kind kind;
+    const char *value; /* what stands for the value in the help */
+    const char *help;
+    void *target; /* of the kind's type; keeps its value when the option is absent */
+} option_spec;
+
+typedef struct command_spec {
+    const char *name;
+    const char *about;      /* one line */
+    const char *positional; /* "MODEL", or NULL */
+    const char **target;    /* receives the positional */
+    const option_spec *options;
+    size_t noptions;
+} command_spec;
+
+/* Reads argv[0..argc) (without program and command). Returns -1 to go on, or the exit code after a
+ * help text (stdout) or an error (stderr). */
+int args_parse(const command_spec *c, int argc, char **argv);
+
+/* The candidate nearest to `word`, or NULL when none is near. */
+const char *nearest_word(const char *word, const char *const *candidates, size_t n);
+
+/* "rlx: " and a message to stderr; returns EXIT_USAGE. */
+int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same for what is not the command line's fault; returns EXIT_FAILED. */
+int failure(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The status's story to stderr (nothing for NULL), which is freed; returns the exit code. */
+int report(rlx_status s);
+/* Flushes stdout: EXIT_FAILED with a message when the data did not get out. */
+int finish_output(void);
+
+/* Options of every command that runs a model. */
+typedef struct run_where {
+    const char *model, *device;
+    int64_t threads;
+} run_where;
+#define OPTION_MODEL(where) \
+    {"model", 'm', OPTION_TEXT, "DIR", "the model (instead of MODEL)", &(where).model}
+#define OPTION_DEVICE(where) \
+    {"device", 0, OPTION_TEXT, "D", "cpu, cpu:FEATURES, ref:lir or ref:mir (cpu)", &(where).device}
+#define OPTION_THREADS(where)                                                               \
+    {"threads",       't', OPTION_INT, "N", "threads (all cores that the process may use)", \
+     &(where).threads}
+/* The context that these ask for; its warnings go to stderr. */
+rlx_status open_context(const run_where *w, rlx_context **out);
+
+int command_run(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_inspect(int argc, char **argv);
+int command_devices(int argc, char **argv);
+
+#endif

@@ -1,0 +1,59 @@
+/* rlx: the program. A user of rlx.h like any other. */
+#include <stdio.h>
+#include <string.h>
+
+#include "frontend/tool/args.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} commands[] = {
+    {"run", command_run, "generate text"},
+    {"eval", command_eval, "named tensors in, named tensors out"},
+    {"inspect", command_inspect, "a model at any level of the compiler"},
+    {"devices", command_devices, "what models can run on here"},
+};
+enum { NCOMMANDS = sizeof commands / sizeof *commands };
+
+static int print_usage(void)
+{
+    printf("rlx %s: compiles neural networks to machine code and runs them\n\n", rlx_version());
+    for (int i = 0; i < NCOMMANDS; i++)
+        printf("  rlx %-9s %s\n", commands[i].name, commands[i].about);
+    printf("\nrlx COMMAND --help tells a command's options.\n"
+           "Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 a "
+           "wrong command "
+           "line.\n");
+    return finish_output();
+}
+
+static int unknown_command(const char *word)
+{
+    const char *names[NCOMMANDS];
+    for (int i = 0; i < NCOMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *near = nearest_word(word, names, NCOMMANDS);
+    if (near)
+        return usage_error("no command %s; did you mean %s?", word, near);
+    return usage_error("no command %s; see rlx --help", word);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_usage();
+        return EXIT_USAGE;
+    }
+    const char *word = argv[1];
+    if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+        return print_usage();
+    if (!strcmp(word, "--version")) {
+        printf("rlx %s\n", rlx_version());
+        return finish_output();
+    }
+    for (int i = 0; i < NCOMMANDS; i++)
+        if (!strcmp(word, commands[i].name))
+            return commands[i].run(argc - 2, argv + 2);
+    return unknown_command(word);
+}
