@@ -1,0 +1,198 @@
+/* tests/tool/test_tool.c: the program's command line: what it takes, what it refuses and how it
+ * says so. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/tool/process.h"
+
+#define BUNDLED RLX_SOURCE_DIR "/models/bundled"
+
+/* The exit code, and a word on stderr. */
+static void complains(process *p, int code, const char *word)
+{
+    ck_assert_msg(p->code == code, "exit code %d, not %d: %s", p->code, code, p->err);
+    ck_assert_msg(strstr(p->err, word), "\"%s\" does not say %s", p->err, word);
+    ck_assert_msg(!p->out_bytes, "stdout has \"%s\"", p->out);
+    process_free(p);
+}
+
+static void says(process *p, const char *word)
+{
+    ck_assert_msg(p->code == 0, "exit code %d: %s", p->code, p->err);
+    ck_assert_msg(strstr(p->out, word), "\"%s\" does not say %s", p->out, word);
+    process_free(p);
+}
+
+START_TEST(help_and_version)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "--version");
+    ck_assert_str_eq(p.out, "rlx 0.1.0\n");
+    says(&p, "rlx");
+    RUN(&p, RLX_TOOL, "--help");
+    says(&p, "rlx run");
+    static const char *const options[][2] = {{"run", "--temp T"},
+                                             {"eval", "--decode-from P"},
+                                             {"inspect", "--fusion"},
+                                             {"devices", "--help"}};
+    for (int i = 0; i < 4; i++) {
+        RUN(&p, RLX_TOOL, options[i][0], "--help");
+        ck_assert_str_eq(p.err, "");
+        says(&p, options[i][1]);
+    }
+    RUN(&p, RLX_TOOL);
+    ck_assert_int_eq(p.code, 2);
+    process_free(&p);
+}
+END_TEST
+
+START_TEST(mistakes_name_the_nearest)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "rnu");
+    complains(&p, 2, "run?");
+    RUN(&p, RLX_TOOL, "inspcet", "x");
+    complains(&p, 2, "inspect?");
+    RUN(&p, RLX_TOOL, "photograph");
+    complains(&p, 2, "--help");
+    RUN(&p, RLX_TOOL, "run", "--tmep", "0", "x");
+    complains(&p, 2, "--temp?");
+    RUN(&p, RLX_TOOL, "eval", "--outputz=x", "x");
+    complains(&p, 2, "--outputs?");
+    RUN(&p, RLX_TOOL, "run", "-z", "x");
+    complains(&p, 2, "-z");
+}
+END_TEST
+
+START_TEST(wrong_command_lines)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "run");
+    complains(&p, 2, "MODEL");
+    RUN(&p, RLX_TOOL, "run", "a", "b");
+    complains(&p, 2, "\"b\"");
+    RUN(&p, RLX_TOOL, "run", "a", "-n");
+    complains(&p, 2, "--tokens");
+    RUN(&p, RLX_TOOL, "run", "a", "-n", "many");
+    complains(&p, 2, "many");
+    RUN(&p, RLX_TOOL, "run", "a", "-n", "-3");
+    complains(&p, 2, "-3");
+    RUN(&p, RLX_TOOL, "run", "a", "--temp", "nan");
+    complains(&p, 2, "nan");
+    RUN(&p, RLX_TOOL, "run", "a", "--ignore-eos=1");
+    complains(&p, 2, "no value");
+    RUN(&p, RLX_TOOL, "devices", "x");
+    complains(&p, 2, "\"x\"");
+    RUN(&p, RLX_TOOL, "eval", "x");
+    complains(&p, 2, "--inputs");
+}
+END_TEST
+
+START_TEST(failures_have_a_story)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "run", "/no/such/model", "-p", "x");
+    complains(&p, 1, "/no/such/model");
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--device", "ref:mri");
+    complains(&p, 1, "ref:mir");
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--device", "cpu:x86-64-v33");
+    complains(&p, 1, "x86-64-v3");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mirr");
+    complains(&p, 1, "mir");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mir", "--bucket", "both");
+    complains(&p, 1, "prefill");
+    RUN(&p, RLX_TOOL, "eval", BUNDLED, "-i", "/no/such/file", "-o", "/tmp/never");
+    complains(&p, 1, "/no/such/file");
+    process_run(&p, "/dev/full", (const char *const[]){RLX_TOOL, "devices", NULL});
+    complains(&p, 1, "stdout");
+}
+END_TEST
+
+START_TEST(devices)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "devices");
+    ck_assert_ptr_nonnull(strstr(p.out, "x86-64-v"));
+    ck_assert_ptr_nonnull(strstr(p.out, "ref:lir"));
+    says(&p, "cpu");
+}
+END_TEST
+
+/* ---- the bundled model */
+
+START_TEST(runs_are_repeatable)
+{
+    static const char *const ways[][4] = {{"--temp", "0", "--seed", "1"},
+                                          {"--temp", "1", "--seed", "7"},
+                                          {"--temp", "1", "--seed", "8"}};
+    process p[3], again;
+    for (int i = 0; i < 3; i++) {
+        RUN(&p[i], RLX_TOOL, "run", BUNDLED, "-p", "Once upon a time", "-n", "40", ways[i][0],
+            ways[i][1], ways[i][2], ways[i][3]);
+        ck_assert_msg(p[i].code == 0, "%s", p[i].err);
+        ck_assert_ptr_eq(strstr(p[i].out, "Once upon a time"), p[i].out);
+        ck_assert_uint_gt(p[i].out_bytes, strlen("Once upon a time") + 20);
+        ck_assert_ptr_nonnull(strstr(p[i].err, "tokens/s"));
+        ck_assert_ptr_nonnull(strstr(p[i].err, "exact"));
+        RUN(&again, RLX_TOOL, "run", "-m", BUNDLED, "-p", "Once upon a time", "-n", "40", "-t", "1",
+            ways[i][0], ways[i][1], ways[i][2], ways[i][3]);
+        ck_assert_str_eq(p[i].out, again.out);
+        process_free(&again);
+    }
+    ck_assert_str_ne(p[0].out, p[1].out);
+    ck_assert_str_ne(p[1].out, p[2].out);
+    for (int i = 0; i < 3; i++)
+        process_free(&p[i]);
+}
+END_TEST
+
+START_TEST(the_context_ends_with_an_error)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once", "-n", "100000", "--ignore-eos");
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_msg(strstr(p.err, "context is full"), "%s", p.err);
+    process_free(&p);
+}
+END_TEST
+
+START_TEST(inspects_every_level)
+{
+    static const char *const levels[][2] = {{"flow", "rms_norm"}, {"hir", "hir module"},
+                                            {"mir", "region"},    {"lir", "kernel @"},
+                                            {"llvm", "define"},   {"asm", "ret"}};
+    static const char *const buckets[] = {"decode", "prefill"};
+    process p;
+    for (int b = 0; b < 2; b++)
+        for (int i = 0; i < 6; i++) {
+            RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", levels[i][0], "--bucket", buckets[b]);
+            says(&p, levels[i][1]);
+        }
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--fusion");
+    says(&p, "contract");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--memory");
+    says(&p, "live at once");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("tool");
+    TCase *c = tcase_create("tool");
+    tcase_set_timeout(c, 100);
+    tcase_add_test(c, help_and_version);
+    tcase_add_test(c, mistakes_name_the_nearest);
+    tcase_add_test(c, wrong_command_lines);
+    tcase_add_test(c, failures_have_a_story);
+    tcase_add_test(c, devices);
+    tcase_add_test(c, runs_are_repeatable);
+    tcase_add_test(c, the_context_ends_with_an_error);
+    tcase_add_test(c, inspects_every_level);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 8;
+    srunner_free(r);
+    return bad;
+}
