@@ -10,10 +10,10 @@
  * a node belongs to the first that takes it: contract    contracts of one `a`; a row normalisation
  * in front is copied in (fuse_graph.c); then whatever follows elementwise, moves data within a row,
  * or writes pages attention   an attention and the views on it reduce      sums and maxima of rows
- * with the maps around them map         a gather and the maps on it; maps, concats and page writes
- * that are left Views, casts of arguments and constants that no group took are copied into every
- * region that uses them. A node joins only if no path leads from its group through other nodes back
- * into it. */
+ * with the maps around them, and what follows within these rows or writes them to pages map a
+ * gather and the maps on it; maps, concats and page writes that are left Views, casts of arguments
+ * and constants that no group took are copied into every region that uses them. A node joins only
+ * if no path leads from its group through other nodes back into it. */
 #include <string.h>
 
 #include "mir/passes/fuse.h"
@@ -97,15 +97,22 @@ static void grow_backwards(rlx_mir_fuse_graph *g, int group, takes_fn *takes)
 
 /* ---- giving back what the users do better ---------------------------------------------------- */
 
+static bool used_by_opaque(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
+{
+    for (int i = 0; i < n->nusers; i++)
+        if (g->nodes[n->users[i]].opaque)
+            return true;
+    return false;
+}
+
 /* A view at the group's border that repeats data, or whose source is a result anyway, costs memory
  * that the users can do without. */
 static bool view_is_useless(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
     if (!rlx_mir_fuse_is_view(g, n) || n->nusers == 0 || used_inside(g, n, n->group))
         return false;
-    for (int i = 0; i < n->nusers; i++)
-        if (g->nodes[n->users[i]].opaque)
-            return false; /* must be in memory in this very shape */
+    if (used_by_opaque(g, n))
+        return false; /* must be in memory in this very shape */
     const rlx_mir_fuse_node *source = rlx_mir_fuse_def(n->ir->in[0]);
     return n->ir->op == RLX_MIR_BROADCAST ||
            (source && source->group == n->group && used_outside(g, source));
@@ -279,14 +286,58 @@ static bool reduce_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n
     }
 }
 
+/* Whether a value keeps the rows apart: what belongs to one is behind its leading extents. */
+static bool is_within_rows(const rlx_ir_type *t, const rlx_ir_type *rows)
+{
+    const int leading = rows->rank - 1;
+    return leading > 0 && t->rank >= leading &&
+           memcmp(t->dim, rows->dim, sizeof(rlx_dim) * (size_t)leading) == 0;
+}
+
+/* What is made of normalised rows, row by row: a head's rotation, its place in the pages. */
+static bool reduce_is_followed(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
+{
+    const rlx_ir_type *rows = reduced_type(g, group);
+    switch (n->ir->op) {
+    case RLX_MIR_PAGE_WRITE:
+        return in_group(n->ir->in[1], group);
+    case RLX_MIR_CONCAT:
+        for (int i = 0; i < n->ir->nin; i++)
+            if (!in_group(n->ir->in[i], group))
+                return false;
+        return is_within_rows(&n->ir->out[0]->type, rows);
+    case RLX_MIR_MAP:
+    case RLX_MIR_CAST:
+    case RLX_MIR_BROADCAST:
+    case RLX_MIR_SLICE:
+        return is_within_rows(&n->ir->out[0]->type, rows) || reduce_takes(g, n, group);
+    default:
+        return reduce_takes(g, n, group);
+    }
+}
+
+/* A row is stored by tiles of its last axis; a view that divides that axis has to be the users'. */
+static void return_divided_rows(rlx_mir_fuse_graph *g, int group)
+{
+    for (int i = g->groups[group].nnodes - 1; i >= 0; i--) {
+        rlx_mir_fuse_node *n = &g->nodes[g->groups[group].nodes[i]];
+        if (n->ir->op != RLX_MIR_RESHAPE || used_inside(g, n, group) || used_by_opaque(g, n))
+            continue;
+        const rlx_ir_type *x = &n->ir->in[0]->type, *y = &n->ir->out[0]->type;
+        if (x->rank > 0 && y->rank > x->rank && y->dim[y->rank - 1] != x->dim[x->rank - 1])
+            rlx_mir_fuse_group_set(g, n, -1);
+    }
+}
+
 static rlx_status fuse_reduce(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "reduce", &group));
     grow_backwards(g, group, reduce_takes);
-    grow_forwards(g, group, reduce_takes);
+    grow_forwards(g, group, reduce_is_followed);
     grow_backwards(g, group, reduce_takes); /* what only the rest of the row needs */
     return_views(g, group);
+    return_divided_rows(g, group);
     return RLX_OK;
 }
 
