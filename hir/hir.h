@@ -21,6 +21,9 @@ rlx_ir_value *rlx_hir_build_embed(rlx_ir_builder *b, rlx_ir_value *ids, rlx_ir_v
 rlx_ir_value *rlx_hir_build_select_rows(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *rows);
 rlx_ir_value *rlx_hir_build_rms_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
                                      double eps);
+/* Each of `heads` equal parts of the last axis by itself; w [H/heads]. */
+rlx_ir_value *rlx_hir_build_rms_norm_heads(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                           double eps, int64_t heads);
 rlx_ir_value *rlx_hir_build_linear(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
                                    rlx_ir_value *bias /* may be NULL */);
 rlx_ir_value *rlx_hir_build_add(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y);
@@ -31,6 +34,7 @@ rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_valu
 typedef struct rlx_hir_attention {
     int64_t heads, kv_heads, head_dim;
     double scale;
+    int64_t window; /* keys that a query sees at most; 0: all */
     rlx_ir_value *q, *k, *v, *kpool, *vpool, *pos, *seq, *table;
 } rlx_hir_attention;
 /* Returns o; *kpool and *vpool receive the updated pools (may be NULL). */

@@ -17,6 +17,14 @@ rlx_ir_value *rlx_hir_build_rms_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_
     return rlx_ir_build(b, RLX_HIR_RMS_NORM, 2, (rlx_ir_value *[]){x, w}, 1, &attr, NULL);
 }
 
+rlx_ir_value *rlx_hir_build_rms_norm_heads(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                           double eps, int64_t heads)
+{
+    const rlx_attr attrs[] = {rlx_attr_float(RLX_ATTR_EPS, eps),
+                              rlx_attr_int(RLX_ATTR_HEADS, heads)};
+    return rlx_ir_build(b, RLX_HIR_RMS_NORM, 2, (rlx_ir_value *[]){x, w}, 2, attrs, NULL);
+}
+
 rlx_ir_value *rlx_hir_build_linear(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
                                    rlx_ir_value *bias)
 {
@@ -47,9 +55,11 @@ rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention
 {
     const rlx_attr attrs[] = {
         rlx_attr_int(RLX_ATTR_HEADS, a->heads), rlx_attr_int(RLX_ATTR_KV_HEADS, a->kv_heads),
-        rlx_attr_int(RLX_ATTR_HEAD_DIM, a->head_dim), rlx_attr_float(RLX_ATTR_SCALE, a->scale)};
+        rlx_attr_int(RLX_ATTR_HEAD_DIM, a->head_dim), rlx_attr_float(RLX_ATTR_SCALE, a->scale),
+        rlx_attr_int(RLX_ATTR_WINDOW, a->window)};
     rlx_ir_value *in[] = {a->q, a->k, a->v, a->kpool, a->vpool, a->pos, a->seq, a->table};
-    rlx_ir_node *n = rlx_ir_build_node(b, RLX_HIR_ATTENTION, 8, in, 4, attrs, 3, NULL);
+    rlx_ir_node *n =
+        rlx_ir_build_node(b, RLX_HIR_ATTENTION, 8, in, a->window ? 5 : 4, attrs, 3, NULL);
     if (kpool)
         *kpool = n ? n->out[1] : NULL;
     if (vpool)

@@ -44,7 +44,8 @@ rlx_ir_value *rlx_mir_build_page_write(rlx_ir_builder *b, const char *kind, rlx_
                                        rlx_ir_value *table);
 rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, rlx_ir_value *q, rlx_ir_value *kpool,
                                       rlx_ir_value *vpool, rlx_ir_value *pos, rlx_ir_value *seq,
-                                      rlx_ir_value *table, double scale);
+                                      rlx_ir_value *table, double scale,
+                                      int64_t window /* 0: none */);
 
 /* ---- the evaluator --------------------------------------------------------------------------- */
 

@@ -112,9 +112,11 @@ rlx_ir_value *rlx_mir_build_page_write(rlx_ir_builder *b, const char *kind, rlx_
 
 rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, rlx_ir_value *q, rlx_ir_value *kpool,
                                       rlx_ir_value *vpool, rlx_ir_value *pos, rlx_ir_value *seq,
-                                      rlx_ir_value *table, double scale)
+                                      rlx_ir_value *table, double scale, int64_t window)
 {
+    const rlx_attr attrs[] = {rlx_attr_float(RLX_ATTR_SCALE, scale),
+                              rlx_attr_int(RLX_ATTR_WINDOW, window)};
     return rlx_ir_build(b, RLX_MIR_ATTENTION, 6,
-                        (rlx_ir_value *[]){q, kpool, vpool, pos, seq, table}, 1,
-                        (rlx_attr[]){rlx_attr_float(RLX_ATTR_SCALE, scale)}, NULL);
+                        (rlx_ir_value *[]){q, kpool, vpool, pos, seq, table}, window ? 2 : 1, attrs,
+                        NULL);
 }

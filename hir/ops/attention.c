@@ -3,13 +3,14 @@
  *        pos i32[T];  seq i32[T];  table i32[SEQS,SLOTS]            P = RLX_KV_PAGE
  *   out  o f32[T,N*D];  kpool;  vpool
  *   k and v go to the pools at (seq, pos); then query head h of token t sees the keys of kv head
- *   h / (N/G) of sequence seq[t] at positions 0..pos[t].
+ *   h / (N/G) of sequence seq[t] at positions 0..pos[t], with a window w only those > pos[t] - w.
  *   C1  heads N, kv_heads G and head_dim D are > 0, and G divides N; scale is given and finite.
  *   C2  q is f32[T,N*D].
  *   C3  k and v are f32[T,G*D].
  *   C4  kpool is f32[PAGES,G,D,P], vpool f32[PAGES,G,P,D], with the same PAGES.
  *   C5  pos and seq are i32[T], table is i32 of rank 2.
  *   C6  the pools are STATE arguments: nothing else can be written.
+ *   C7  window, if given, is > 0.
  */
 #include "hir/ops/ops.h"
 
@@ -75,6 +76,8 @@ rlx_status rlx_hir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
                          "table is i32[SEQS,SLOTS]");
     RLX_IR_REQUIRE(m, n, "C6", is_state(n->in[KPOOL]) && is_state(n->in[VPOOL]),
                    "the pools are not states of the function");
+    const rlx_attr *window = rlx_ir_attr(n, RLX_ATTR_WINDOW);
+    RLX_IR_REQUIRE(m, n, "C7", !window || window->i > 0, "window=%lld", (long long)window->i);
     return RLX_OK;
 }
 
@@ -125,15 +128,17 @@ static rlx_status write_kv(heads_of a, rlx_eval_tensor *const *in)
     return RLX_OK;
 }
 
-/* One query head over keys 0..last of its sequence. `p` holds last + 1 numbers, `sum` head_dim. */
+/* One query head over keys first..last of its sequence. `p` holds last + 1 numbers, `sum` head_dim.
+ */
 static rlx_status attend(heads_of a, double scale, rlx_eval_tensor *const *in, const float *q,
-                         int64_t group, int64_t seq, int64_t last, double *p, double *sum, float *o)
+                         int64_t group, int64_t seq, int64_t first, int64_t last, double *p,
+                         double *sum, float *o)
 {
     const float *kpool = in[KPOOL]->data, *vpool = in[VPOOL]->data;
     const int64_t width = a.head_dim;
     double highest = -INFINITY, total = 0;
     int64_t page, place;
-    for (int64_t j = 0; j <= last; j++) {
+    for (int64_t j = first; j <= last; j++) {
         RLX_TRY(find_position(in, seq, j, &page, &place));
         p[j] = 0;
         for (int64_t d = 0; d < width; d++)
@@ -144,7 +149,7 @@ static rlx_status attend(heads_of a, double scale, rlx_eval_tensor *const *in, c
     }
     for (int64_t d = 0; d < width; d++)
         sum[d] = 0;
-    for (int64_t j = 0; j <= last; j++) {
+    for (int64_t j = first; j <= last; j++) {
         RLX_TRY(find_position(in, seq, j, &page, &place));
         const double weight = exp(p[j] - highest);
         total += weight;
@@ -167,6 +172,7 @@ rlx_status rlx_hir_attention_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
     RLX_TRY(write_kv(a, in));
     const double scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
     const int32_t *pos = in[POS]->data, *seq = in[SEQ]->data;
+    const int64_t window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, INT64_MAX);
     double *p = RLX_NEW_ARRAY(cx->arena, double, in[TABLE]->dim[1] * RLX_KV_PAGE);
     double *sum = RLX_NEW_ARRAY(cx->arena, double, a.head_dim);
     if (!p || !sum)
@@ -174,8 +180,9 @@ rlx_status rlx_hir_attention_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
     for (int64_t t = 0; t < in[Q]->dim[0]; t++)
         for (int64_t h = 0; h < a.heads; h++) {
             const int64_t at = (t * a.heads + h) * a.head_dim;
+            const int64_t first = pos[t] >= window ? pos[t] - window + 1 : 0;
             RLX_TRY(attend(a, scale, in, (const float *)in[Q]->data + at,
-                           h / (a.heads / a.kv_heads), seq[t], pos[t], p, sum,
+                           h / (a.heads / a.kv_heads), seq[t], first, pos[t], p, sum,
                            (float *)out[0].data + at));
         }
     return RLX_OK;
@@ -195,6 +202,7 @@ void rlx_hir_attention_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_val
     out[1] = rlx_mir_build_page_write(b, "k", in[KPOOL], k, pos, seq, table);
     out[2] = rlx_mir_build_page_write(b, "v", in[VPOOL], v, pos, seq, table);
     const double scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
-    rlx_ir_value *o = rlx_mir_build_attention(b, q, out[1], out[2], pos, seq, table, scale);
+    const int64_t window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, 0);
+    rlx_ir_value *o = rlx_mir_build_attention(b, q, out[1], out[2], pos, seq, table, scale, window);
     out[0] = rlx_mir_build_reshape(b, o, 2, n->out[0]->type.dim);
 }

@@ -1,7 +1,11 @@
 /* hir/ops/rms_norm.c
- *   in   x f32[..,H];  w [H], a float format           out  f32[..,H]: x * rsqrt(mean(x^2) + eps) *
- * w C1  x is f32 of rank 1 or more, with a constant last extent H > 0. C2  w is a float tensor [H].
+ *   in   x f32[..,N*D];  w [D], a float format         out  f32[..,N*D]
+ *   Each of the N parts of the last axis becomes x * rsqrt(mean(x^2) + eps) * w; N is `heads`, 1
+ *   unless given.
+ *   C1  x is f32 of rank 1 or more, with a constant last extent N*D > 0.
+ *   C2  w is a float tensor [D].
  *   C3  eps is given, finite and not negative.
+ *   C4  heads is > 0; rank 5 at most when it is given.
  */
 #include "hir/ops/ops.h"
 
@@ -10,14 +14,18 @@
 rlx_status rlx_hir_rms_norm_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const rlx_ir_type *x = &n->in[0]->type;
+    const rlx_attr *heads = rlx_ir_attr(n, RLX_ATTR_HEADS);
+    RLX_IR_REQUIRE(m, n, "C4", !heads || (heads->i > 0 && x->rank < RLX_MAX_RANK),
+                   "heads=%lld for x of rank %d", (long long)heads->i, x->rank);
     RLX_HIR_REQUIRE_TYPE(m, n, "C1",
                          x->rank >= 1 && rlx_hir_is(n->in[0], RLX_F32, x->rank) &&
                              rlx_hir_last_dim(n->in[0]) > 0,
                          0, "x is f32[..,H] with a constant H");
     RLX_HIR_REQUIRE_TYPE(m, n, "C2",
                          rlx_hir_is_weight(n->in[1], 1) &&
-                             n->in[1]->type.dim[0] == rlx_hir_last_dim(n->in[0]),
-                         1, "w is a float [H] with the H of x");
+                             n->in[1]->type.dim[0] * (heads ? heads->i : 1) ==
+                                 rlx_hir_last_dim(n->in[0]),
+                         1, "w is a float [H/heads] with the H of x");
     const rlx_attr *eps = rlx_ir_attr(n, RLX_ATTR_EPS);
     RLX_IR_REQUIRE(m, n, "C3", eps && isfinite(eps->f) && eps->f >= 0, "eps is %s",
                    eps ? "negative or not finite" : "missing");
@@ -53,18 +61,26 @@ rlx_status rlx_hir_rms_norm_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
 void rlx_hir_rms_norm_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in,
                             rlx_ir_value **out)
 {
-    const rlx_ir_type *x = &n->in[0]->type;
-    const double hidden = (double)x->dim[x->rank - 1];
-    rlx_ir_value *square = rlx_mir_build_map2(b, RLX_FN_MUL, in[0], in[0]);
+    const rlx_attr *heads = rlx_ir_attr(n, RLX_ATTR_HEADS);
+    rlx_ir_type x = n->in[0]->type;
+    rlx_ir_value *parts = in[0];
+    if (heads) {
+        x.dim[x.rank] = x.dim[x.rank - 1] / heads->i;
+        x.dim[x.rank++ - 1] = heads->i;
+        parts = rlx_mir_build_reshape(b, parts, x.rank, x.dim);
+    }
+    rlx_ir_value *square = rlx_mir_build_map2(b, RLX_FN_MUL, parts, parts);
     rlx_ir_value *sum = rlx_mir_build_reduce(b, RLX_FN_ADD, square);
-    rlx_ir_value *share = rlx_mir_build_const(b, RLX_F32, 1 / hidden);
+    rlx_ir_value *share = rlx_mir_build_const(b, RLX_F32, 1 / (double)x.dim[x.rank - 1]);
     rlx_ir_value *mean = rlx_mir_build_map2(b, RLX_FN_MUL, sum, share);
     rlx_ir_value *eps = rlx_mir_build_const(b, RLX_F32, rlx_ir_attr_float(n, RLX_ATTR_EPS, 0));
     rlx_ir_value *scale =
         rlx_mir_build_map1(b, RLX_FN_RSQRT, rlx_mir_build_map2(b, RLX_FN_ADD, mean, eps));
     const int64_t rows[RLX_MAX_RANK] = {0, 1, 2, 3, 4, 5};
-    rlx_ir_value *wide = rlx_mir_build_broadcast(b, scale, x->rank, x->dim, rows);
-    rlx_ir_value *normal = rlx_mir_build_map2(b, RLX_FN_MUL, in[0], wide);
-    rlx_ir_value *w = rlx_hir_lower_along_last(b, rlx_mir_build_cast(b, in[1], RLX_F32), x);
+    rlx_ir_value *wide = rlx_mir_build_broadcast(b, scale, x.rank, x.dim, rows);
+    rlx_ir_value *normal = rlx_mir_build_map2(b, RLX_FN_MUL, parts, wide);
+    rlx_ir_value *w = rlx_hir_lower_along_last(b, rlx_mir_build_cast(b, in[1], RLX_F32), &x);
     out[0] = rlx_mir_build_map2(b, RLX_FN_MUL, normal, w);
+    if (heads)
+        out[0] = rlx_mir_build_reshape(b, out[0], n->out[0]->type.rank, n->out[0]->type.dim);
 }

@@ -7,7 +7,8 @@
  * K pages are [D, positions], so that scores run along positions without a horizontal sum; V pages
  * are [positions, D]. A page's partial is made alone and merged in page order: the same bits
  * however the pages are spread. Score and value chains ascend over d and over positions, one fma
- * each. */
+ * each. With a sliding window, pages that lie wholly behind it are not visited, and the first one
+ * that is begins at its first seen position: the same bits as if the others had weight 0. */
 #include <math.h>
 
 #include "mir/lower/lower.h"
@@ -18,10 +19,12 @@ typedef struct attention {
     const rlx_ir_node *node;
     rlx_lir_attention_schedule s;
     int64_t ratio, d, positions; /* query heads per kv head, head elements, positions per page */
+    int64_t window;              /* 0: none */
     double scale;
     rlx_ir_value *scores, *sums, *acc; /* team memory: [R,P], [R], [R,D padded] */
     rlx_ir_value *g, *h0, *t;          /* kv head, first query head, token */
-    rlx_ir_value *seq, *len;           /* i64: sequence, keys that are seen */
+    rlx_ir_value *seq, *len;           /* i64: sequence, one behind the last seen position */
+    rlx_ir_value *lowest;              /* i64: the first seen position; NULL without a window */
     int64_t rows_positions[2], rows_width[2], rows_lanes[2];
 } attention;
 
@@ -84,24 +87,49 @@ static rlx_status score_tile(attention *a, rlx_ir_value *page, rlx_ir_value *j0,
     return rlx_ir_builder_finish(a->b);
 }
 
-/* Scores of the page's live positions to team memory, -inf behind them; the rows' maxima. */
-static rlx_status page_scores(attention *a, rlx_ir_value *page, rlx_ir_value *live,
-                              rlx_ir_value **max)
+/* The seen positions of a page. */
+typedef struct span {
+    rlx_ir_value *first, *live; /* i64: first .. live-1 */
+} span;
+
+/* A loop over a page's positions by tiles begins at the tile that holds the first one. */
+static rlx_ir_value *tile_start(attention *a, rlx_ir_value *first, int64_t step)
 {
-    kernel_cx *k = a->k;
+    if (!a->window)
+        return first;
+    rlx_ir_value *size = k_const(a->k, step);
+    return rlx_lir_build_map2(a->b, RLX_FN_MUL, rlx_lir_build_map2(a->b, RLX_FN_DIV, first, size),
+                              size);
+}
+
+/* Of a tile of positions from j0, which are seen. */
+static rlx_ir_value *seen_mask(attention *a, const span *p, rlx_ir_value *j0)
+{
+    rlx_ir_value *j = rlx_lir_build_iota(a->b, RLX_I32, 1, &a->rows_positions[1]);
+    j = rlx_lir_build_map2(a->b, RLX_FN_ADD, j, rlx_lir_build_cast(a->b, j0, RLX_I32));
+    rlx_ir_value *below =
+        rlx_lir_build_map2(a->b, RLX_FN_LT, j, rlx_lir_build_cast(a->b, p->live, RLX_I32));
+    if (!a->window)
+        return below;
+    rlx_ir_value *from =
+        rlx_lir_build_map2(a->b, RLX_FN_LE, rlx_lir_build_cast(a->b, p->first, RLX_I32), j);
+    return rlx_lir_build_map2(a->b, RLX_FN_AND, below, from);
+}
+
+/* Scores of the page's seen positions to team memory, -inf around them; the rows' maxima. */
+static rlx_status page_scores(attention *a, rlx_ir_value *page, const span *p, rlx_ir_value **max)
+{
     int64_t rows = a->s.rows, keys = a->s.keys;
     rlx_ir_value *lowest = rlx_lir_build_fill(a->b, RLX_F32, 1, &rows, -INFINITY);
     rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, k_const(k, 0), live, keys, 1, &lowest, &loop);
+    rlx_lir_begin_for(a->b, tile_start(a, p->first, keys), p->live, keys, 1, &lowest, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *s = NULL;
     RLX_TRY(score_tile(a, page, loop.index[0], &s));
-    rlx_ir_value *j = rlx_lir_build_iota(a->b, RLX_I32, 1, &keys);
-    j = rlx_lir_build_map2(a->b, RLX_FN_ADD, j, rlx_lir_build_cast(a->b, loop.index[0], RLX_I32));
-    j = rlx_lir_build_map2(a->b, RLX_FN_LT, j, rlx_lir_build_cast(a->b, live, RLX_I32));
+    rlx_ir_value *mask = over_columns(a, seen_mask(a, p, loop.index[0]), a->rows_positions);
     rlx_ir_value *none = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_positions, -INFINITY);
-    s = rlx_lir_build_map3(a->b, RLX_FN_SELECT, over_columns(a, j, a->rows_positions), s, none);
+    s = rlx_lir_build_map3(a->b, RLX_FN_SELECT, mask, s, none);
     store_2d(a, a->scores, s, loop.index[0]);
     rlx_ir_value *next = rlx_lir_build_map2(a->b, RLX_FN_MAX, loop.carried[0],
                                             rlx_lir_build_reduce(a->b, RLX_FN_MAX, s));
@@ -112,12 +140,12 @@ static rlx_status page_scores(attention *a, rlx_ir_value *page, rlx_ir_value *li
 }
 
 /* scores <- exp(scores - max); their sum in 16 lanes. */
-static rlx_status page_exp(attention *a, rlx_ir_value *live, rlx_ir_value *max, rlx_ir_value **sum)
+static rlx_status page_exp(attention *a, const span *seen, rlx_ir_value *max, rlx_ir_value **sum)
 {
-    kernel_cx *k = a->k;
     rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_lanes, 0.0);
     rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, k_const(k, 0), live, a->rows_lanes[1], 1, &zero, &loop);
+    rlx_lir_begin_for(a->b, tile_start(a, seen->first, a->rows_lanes[1]), seen->live,
+                      a->rows_lanes[1], 1, &zero, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *p = load_2d(a, a->scores, a->rows_lanes, loop.index[0]);
@@ -132,7 +160,7 @@ static rlx_status page_exp(attention *a, rlx_ir_value *live, rlx_ir_value *max, 
 }
 
 /* pv[r, d0 + i] = sum_j p[r, j] * v[j, d0 + i], j ascending. */
-static rlx_status value_tile(attention *a, rlx_ir_value *page, rlx_ir_value *live, rlx_ir_value *d0,
+static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen, rlx_ir_value *d0,
                              rlx_ir_value **out)
 {
     kernel_cx *k = a->k;
@@ -140,7 +168,7 @@ static rlx_status value_tile(attention *a, rlx_ir_value *page, rlx_ir_value *liv
     int64_t rows = a->s.rows;
     rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_width, 0.0);
     rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, k_const(k, 0), live, 1, 1, &zero, &loop);
+    rlx_lir_begin_for(a->b, seen->first, seen->live, 1, 1, &zero, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *j = loop.index[0], *v;
@@ -160,7 +188,7 @@ static rlx_status value_tile(attention *a, rlx_ir_value *page, rlx_ir_value *liv
 }
 
 /* acc <- acc * old + pv * fresh, tile by tile of the head's elements. */
-static rlx_status merge_values(attention *a, rlx_ir_value *page, rlx_ir_value *live,
+static rlx_status merge_values(attention *a, rlx_ir_value *page, const span *seen,
                                rlx_ir_value *old, rlx_ir_value *fresh)
 {
     kernel_cx *k = a->k;
@@ -169,7 +197,7 @@ static rlx_status merge_values(attention *a, rlx_ir_value *page, rlx_ir_value *l
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *d0 = loop.index[0], *pv = NULL;
-    RLX_TRY(value_tile(a, page, live, d0, &pv));
+    RLX_TRY(value_tile(a, page, seen, d0, &pv));
     rlx_ir_value *acc = load_2d(a, a->acc, a->rows_width, d0);
     acc = rlx_lir_build_map2(a->b, RLX_FN_MUL, acc, over_rows(a, old, a->rows_width));
     pv = rlx_lir_build_map2(a->b, RLX_FN_MUL, pv, over_rows(a, fresh, a->rows_width));
@@ -178,6 +206,20 @@ static rlx_status merge_values(attention *a, rlx_ir_value *page, rlx_ir_value *l
     rlx_lir_end_for(a->b, &loop, NULL);
     rlx_lir_build_barrier(a->b);
     return rlx_ir_builder_finish(a->b);
+}
+
+/* The seen positions of page `slot` of the sequence. */
+static span seen_in(attention *a, rlx_ir_value *slot)
+{
+    rlx_ir_value *size = k_const(a->k, a->positions), *zero = k_const(a->k, 0);
+    rlx_ir_value *before = rlx_lir_build_map2(a->b, RLX_FN_MUL, slot, size);
+    rlx_ir_value *live = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->len, before);
+    span s = {zero, rlx_lir_build_map2(a->b, RLX_FN_MIN, live, size)};
+    if (a->window) {
+        s.first = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->lowest, before);
+        s.first = rlx_lir_build_map2(a->b, RLX_FN_MAX, s.first, zero);
+    }
+    return s;
 }
 
 /* All pages in order; leaves acc in team memory, the sums of the weights in *sum. */
@@ -192,7 +234,9 @@ static rlx_status all_pages(attention *a, rlx_ir_value **sum)
         rlx_lir_build_map2(a->b, RLX_FN_ADD, a->len, k_const(k, a->positions - 1));
     pages = rlx_lir_build_map2(a->b, RLX_FN_DIV, pages, size);
     rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, k_const(k, 0), pages, 1, 2, init, &loop);
+    rlx_ir_value *begin =
+        a->window ? rlx_lir_build_map2(a->b, RLX_FN_DIV, a->lowest, size) : k_const(k, 0);
+    rlx_lir_begin_for(a->b, begin, pages, 1, 2, init, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
     tile_space none = {0};
@@ -200,20 +244,18 @@ static rlx_status all_pages(attention *a, rlx_ir_value **sum)
     rlx_ir_value *page = NULL, *max = NULL, *part = NULL;
     RLX_TRY(tile_at(k, a->node->in[5], at, &none, &page));
     page = rlx_lir_build_cast(a->b, page, RLX_I64);
-    rlx_ir_value *before = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.index[0], size);
-    rlx_ir_value *live = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->len, before);
-    live = rlx_lir_build_map2(a->b, RLX_FN_MIN, live, size);
+    const span seen = seen_in(a, loop.index[0]);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
-    RLX_TRY(page_scores(a, page, live, &max));
-    RLX_TRY(page_exp(a, live, max, &part));
+    RLX_TRY(page_scores(a, page, &seen, &max));
+    RLX_TRY(page_exp(a, &seen, max, &part));
     rlx_ir_value *next[2] = {rlx_lir_build_map2(a->b, RLX_FN_MAX, loop.carried[0], max)};
     rlx_ir_value *old = exp_difference(a, loop.carried[0], next[0]);
     rlx_ir_value *fresh = exp_difference(a, max, next[0]);
     next[1] = rlx_lir_build_map2(a->b, RLX_FN_ADD,
                                  rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.carried[1], old),
                                  rlx_lir_build_map2(a->b, RLX_FN_MUL, part, fresh));
-    RLX_TRY(merge_values(a, page, live, old, fresh));
+    RLX_TRY(merge_values(a, page, &seen, old, fresh));
     rlx_lir_end_for(a->b, &loop, next);
     *sum = loop.result[1];
     return rlx_ir_builder_finish(a->b);
@@ -299,6 +341,10 @@ static rlx_status emit(attention *a, const leaf *l)
     a->seq = rlx_lir_build_cast(a->b, a->seq, RLX_I64);
     a->len =
         rlx_lir_build_map2(a->b, RLX_FN_ADD, rlx_lir_build_cast(a->b, pos, RLX_I64), k_const(k, 1));
+    if (a->window) {
+        a->lowest = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->len, k_const(k, a->window));
+        a->lowest = rlx_lir_build_map2(a->b, RLX_FN_MAX, a->lowest, k_const(k, 0));
+    }
     RLX_TRY(clear_acc(a));
     RLX_TRY(all_pages(a, &sum));
     RLX_TRY(store_rows(a, sum, l));
@@ -327,14 +373,18 @@ rlx_status lower_attention(region_cx *r)
     a.ratio = q->dim[1] / kpool->dim[1];
     a.positions = kpool->dim[3];
     a.scale = rlx_ir_attr_float(a.node, RLX_ATTR_SCALE, 1.0);
+    a.window = rlx_ir_attr_int(a.node, RLX_ATTR_WINDOW, 0);
     rlx_lir_schedule_attention(r->options->target, a.ratio, a.d, &a.s);
     a.rows_positions[0] = a.rows_width[0] = a.rows_lanes[0] = a.s.rows;
     a.rows_positions[1] = a.s.keys;
     a.rows_width[1] = a.s.width;
     a.rows_lanes[1] = 16;
     rlx_text what = {0}, schedule = {0};
-    rlx_text_putf(&what, "attention_%lldx%lldx%lld__r%d", (long long)q->dim[1],
-                  (long long)kpool->dim[1], (long long)a.d, a.s.rows);
+    rlx_text_putf(&what, "attention_%lldx%lldx%lld", (long long)q->dim[1], (long long)kpool->dim[1],
+                  (long long)a.d);
+    if (a.window)
+        rlx_text_putf(&what, "_w%lld", (long long)a.window);
+    rlx_text_putf(&what, "__r%d", a.s.rows);
     rlx_lir_schedule_attention_print(&a.s, &schedule);
     rlx_status st =
         what.oom || schedule.oom ? RLX_OOM() : kernel_begin(r, &k, what.data, schedule.data);

@@ -3,19 +3,16 @@
  *        table i32[SEQS,SLOTS]
  *   out  o f32[T,N,D]; head h reads kv head h / (N/G)
  *   One page of keys at a time, which fixes every order of sums whatever the batch:
- *     s[j]   = (sum over d ascending, by fma, of q[d] * k[d][j]) * scale      positions j <= pos[t]
- *     m      = max s;  p[j] = exp(s[j] - m), 0 beyond pos[t]
- *     l      = sum of p: lane j mod 16, ascending; lanes by halves
- *     acc[d] = sum over j ascending, by fma, of p[j] * v[j][d]
- *   and pages are merged in order, each product and sum rounded: m' = max(m, mp),
- *     l' = l * exp(m - m') + lp * exp(mp - m'), acc' alike; at last o = acc / l
- *   C1   q has rank 3, the pools rank 4, pos and seq rank 1, table rank 2.
- *   C2   q and the pools agree on D, the pools on PAGES, G and P; P is a constant multiple of 16.
- *   C3   N and G are constants, N a multiple of G.
- *   C4   q and the pools are f32; pos, seq and table are i32.
- *   C5   pos and seq have one entry per token.
- *   C6   scale is given.
- *   Evaluating: indices lie within table and pool. */
+ *     s[j]   = (sum over d ascending, by fma, of q[d] * k[d][j]) * scale      positions j <=
+ * pos[t]; with a window w, j > pos[t] - w m      = max s;  p[j] = exp(s[j] - m), 0 at other
+ * positions l      = sum of p: lane j mod 16, ascending; lanes by halves acc[d] = sum over j
+ * ascending, by fma, of p[j] * v[j][d] and pages that have such positions are merged in order, each
+ * product and sum rounded: m' = max(m, mp), l' = l * exp(m - m') + lp * exp(mp - m'), acc' alike;
+ * at last o = acc / l C1   q has rank 3, the pools rank 4, pos and seq rank 1, table rank 2. C2   q
+ * and the pools agree on D, the pools on PAGES, G and P; P is a constant multiple of 16. C3   N and
+ * G are constants, N a multiple of G. C4   q and the pools are f32; pos, seq and table are i32. C5
+ * pos and seq have one entry per token. C6   scale is given; window, if given, is > 0. Evaluating:
+ * indices lie within table and pool. */
 #include <math.h>
 #include <string.h>
 
@@ -55,15 +52,18 @@ rlx_status rlx_mir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    "%s tokens, %s positions, %s sequences", RLX_MIR_DIM(m, q[0]),
                    RLX_MIR_DIM(m, n->in[3]->type.dim[0]), RLX_MIR_DIM(m, n->in[4]->type.dim[0]));
     RLX_IR_REQUIRE(m, n, "C6", rlx_ir_attr(n, RLX_ATTR_SCALE) != NULL, "has no scale");
+    const rlx_attr *window = rlx_ir_attr(n, RLX_ATTR_WINDOW);
+    RLX_IR_REQUIRE(m, n, "C6", !window || window->i > 0, "window=%lld", (long long)window->i);
     return RLX_OK;
 }
 
 /* One head of one token over one page, and the running result of the pages before it. */
 typedef struct page {
-    const float *q;     /* [D] */
-    const float *k;     /* [D][P] */
-    const float *v;     /* [P][D] */
-    int64_t d, p, keys; /* keys: how many of the page are visible, from its start */
+    const float *q; /* [D] */
+    const float *k; /* [D][P] */
+    const float *v; /* [P][D] */
+    int64_t d, p;
+    int64_t first, keys; /* positions of the page that are seen: first..keys-1 */
     float scale;
     float *s;   /* [P]: scores, then probabilities */
     float *acc; /* [D]: this page's result */
@@ -75,20 +75,20 @@ RLX_MIR_WIDE static void page_partial(page *g)
     memset(g->s, 0, (size_t)g->p * sizeof(float));
     memset(g->acc, 0, (size_t)g->d * sizeof(float));
     for (int64_t d = 0; d < g->d; d++)
-        for (int64_t j = 0; j < g->keys; j++)
+        for (int64_t j = g->first; j < g->keys; j++)
             g->s[j] = fmaf(g->q[d], g->k[d * g->p + j], g->s[j]);
     g->m = -INFINITY;
-    for (int64_t j = 0; j < g->keys; j++) {
+    for (int64_t j = g->first; j < g->keys; j++) {
         g->s[j] *= g->scale;
         g->m = g->m > g->s[j] ? g->m : g->s[j];
     }
     float lane[16] = {0};
-    for (int64_t j = 0; j < g->keys; j++) {
+    for (int64_t j = g->first; j < g->keys; j++) {
         g->s[j] = rlx_exp_f32(g->s[j] - g->m);
         lane[j % 16] += g->s[j];
     }
     g->l = rlx_mir_halves_add(lane, 16);
-    for (int64_t j = 0; j < g->keys; j++)
+    for (int64_t j = g->first; j < g->keys; j++)
         for (int64_t d = 0; d < g->d; d++)
             g->acc[d] = fmaf(g->s[j], g->v[j * g->d + d], g->acc[d]);
 }
@@ -106,6 +106,7 @@ static void page_merge(const page *g, float *m, float *l, float *acc)
 
 typedef struct tensors {
     const rlx_eval_tensor *q, *k, *v, *pos, *seq, *table, *o;
+    int64_t window; /* INT64_MAX: none */
 } tensors;
 
 /* Token t, head h. `g` lends its scratch. */
@@ -118,15 +119,17 @@ static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
     if (pos < 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "position %lld", (long long)pos);
     g->q = (const float *)x->q->data + (t * heads + h) * g->d;
-    for (int64_t slot = 0; slot * g->p <= pos; slot++) {
+    const int64_t lowest = pos >= x->window ? pos - x->window + 1 : 0, begin = lowest / g->p;
+    for (int64_t slot = begin; slot * g->p <= pos; slot++) {
         int64_t index;
         RLX_TRY(rlx_mir_page_find(x->table, x->k->dim[0], seq, slot, &index));
         int64_t first = (index * kv_heads + kv) * g->d * g->p;
         g->k = (const float *)x->k->data + first;
         g->v = (const float *)x->v->data + first;
+        g->first = slot == begin ? lowest % g->p : 0;
         g->keys = pos - slot * g->p + 1 < g->p ? pos - slot * g->p + 1 : g->p;
         page_partial(g);
-        if (slot == 0) {
+        if (slot == begin) {
             m = g->m;
             l = g->l;
             memcpy(o, g->acc, (size_t)g->d * sizeof(float));
@@ -149,7 +152,8 @@ rlx_status rlx_mir_attention_eval(rlx_mir_frame *f, const rlx_ir_node *n)
                  rlx_mir_tensor(n->in[3]),
                  rlx_mir_tensor(n->in[4]),
                  rlx_mir_tensor(n->in[5]),
-                 o};
+                 o,
+                 rlx_ir_attr_int(n, RLX_ATTR_WINDOW, INT64_MAX)};
     page g = {.d = x.q->dim[2],
               .p = x.k->dim[3],
               .scale = (float)rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1)};

@@ -111,25 +111,36 @@ static double kv_at(test_env *e, const char *pool, const char *fresh, int64_t se
     return env_at(p, ((at[0] * p->dim[1] + at[1]) * p->dim[2] + at[2]) * p->dim[3] + at[3]);
 }
 
-static double *attention(test_env *e)
+static double *attend(test_env *e, int64_t window)
 {
     double *y = new_result(T * 24), p[2 * 256];
     for (int64_t i = 0; i < T * 4; i++) {
         const int64_t t = i / 4, g = i % 4 / 2;
         const int64_t seq = (int64_t)env_at(env_get(e, "seq"), t);
         const int64_t last = (int64_t)env_at(env_get(e, "pos"), t);
+        const int64_t first = last >= window ? last - window + 1 : 0;
         double sum = 0;
-        for (int64_t j = 0; j <= last; j++) {
+        for (int64_t j = first; j <= last; j++) {
             double score = 0;
             for (int64_t d = 0; d < 6; d++)
                 score += env_at(env_get(e, "q"), i * 6 + d) * kv_at(e, "kpool", "k", seq, j, g, d);
             sum += p[j] = exp(score * 0.75);
         }
-        for (int64_t j = 0; j <= last; j++)
+        for (int64_t j = first; j <= last; j++)
             for (int64_t d = 0; d < 6; d++)
                 y[i * 6 + d] += p[j] / sum * kv_at(e, "vpool", "v", seq, j, g, d);
     }
     return y;
+}
+
+static double *attention(test_env *e)
+{
+    return attend(e, 1000);
+}
+
+static double *attention_in_window(test_env *e)
+{
+    return attend(e, 3);
 }
 
 /* ---- one op, three ways --------------------------------------------------------------------- */
@@ -154,6 +165,9 @@ static const struct {
     {MODULE("%x: f32[3,T,17], %w: f16[17]", "f32[3,T,17]",
             "%y = rms_norm %x, %w {eps=0.01} : f32[3,T,17]"),
      rms_norm, 2e-6},
+    {MODULE("%x: f32[T,12], %w: f32[4]", "f32[T,12]",
+            "%y = rms_norm %x, %w {eps=0.01, heads=3} : f32[T,12]"),
+     rms_norm, 2e-6},
     {MODULE("%x: f32[T,33], %w: f32[19,33]", "f32[T,19]", "%y = linear %x, %w : f32[T,19]"), linear,
      5e-6},
     {MODULE("%x: f32[T,33], %w: bf16[19,33], %b: f16[19]", "f32[T,19]",
@@ -177,6 +191,15 @@ static const struct {
          "{scale=0.75, heads=4, kv_heads=2, head_dim=6} : (f32[T,24], f32[PAGES,2,6,256], "
          "f32[PAGES,2,256,6])"),
      attention, 5e-6},
+    {MODULE(
+         "%q: f32[T,24], %k: f32[T,12], %v: f32[T,12], %kpool: f32[PAGES,2,6,256] state \"kpool\", "
+         "%vpool: f32[PAGES,2,256,6] state \"vpool\", %pos: i32[T], %seq: i32[T], %table: "
+         "i32[SEQS,SLOTS]",
+         "f32[T,24]",
+         "%y, %kp, %vp = attention %q, %k, %v, %kpool, %vpool, %pos, %seq, %table "
+         "{scale=0.75, window=3, heads=4, kv_heads=2, head_dim=6} : (f32[T,24], "
+         "f32[PAGES,2,6,256], f32[PAGES,2,256,6])"),
+     attention_in_window, 5e-6},
 };
 enum { NCASES = sizeof(cases) / sizeof(cases[0]) };
 
@@ -268,6 +291,13 @@ END_TEST
 #define POS "i32[T]"
 #define TABLE "i32[SEQS,SLOTS]"
 #define ATTRS "scale=1, heads=4, kv_heads=2, head_dim=6"
+/* with pools that are states, so that nothing but the window is wrong */
+#define WINDOW(w)                                                                                  \
+    MODULE("%q: " Q ", %k: " K ", %v: " K ", %kp: " KP " state \"k\", %vp: " VP                    \
+           " state \"v\", %pos: " POS ", %seq: i32[T], %table: " TABLE,                            \
+           "f32[T,24]",                                                                            \
+           "%y, %a, %b = attention %q, %k, %v, %kp, %vp, %pos, %seq, %table {" ATTRS ", window=" w \
+           "} : (f32[T,24], " KP ", " VP ")")
 #define CALLS(callee, args, op)                                                   \
     "hir module @t {\n  " callee "\n  func @f(" args ") -> (f32[T,3]) {\n    " op \
     "\n    return %y\n  }\n}\n"
@@ -290,6 +320,12 @@ static const struct {
      "rms_norm C3"},
     {MODULE("%x: f32[T,3], %w: f32[3]", "f32[T,3]", "%y = rms_norm %x, %w {eps=-1} : f32[T,3]"),
      "rms_norm C3"},
+    {MODULE("%x: f32[T,6], %w: f32[6]", "f32[T,6]",
+            "%y = rms_norm %x, %w {eps=1, heads=2} : f32[T,6]"),
+     "rms_norm C2"},
+    {MODULE("%x: f32[T,6], %w: f32[6]", "f32[T,6]",
+            "%y = rms_norm %x, %w {eps=1, heads=0} : f32[T,6]"),
+     "rms_norm C4"},
     {MODULE("%x: f16[T,3], %w: f32[4,3]", "f32[T,4]", "%y = linear %x, %w : f32[T,4]"),
      "linear C1"},
     {MODULE("%x: f32[T,3], %w: f32[4,5]", "f32[T,4]", "%y = linear %x, %w : f32[T,4]"),
@@ -323,6 +359,8 @@ static const struct {
     {ATTENTION(Q, K, KP, VP, "i32[R]", TABLE, ATTRS), "attention C5"},
     {ATTENTION(Q, K, KP, VP, POS, "i64[SEQS,SLOTS]", ATTRS), "attention C5"},
     {ATTENTION(Q, K, KP, VP, POS, TABLE, ATTRS), "attention C6"},
+    {WINDOW("0"), "attention C7"},
+    {WINDOW("-4"), "attention C7"},
     {CALLS("", "%x: f32[T,3]", "%y = call %x {callee=@f, first=0, count=1} : f32[T,3]"), "call C1"},
     {CALLS("", "%x: f32[T,3]", "%y = call %x {callee=@h, first=0, count=1} : f32[T,3]"), "call C1"},
     {CALLS(LAYER, "%x: f32[T,4]", "%y = call %x {callee=@g, first=0, count=1} : f32[T,3]"),
@@ -368,9 +406,9 @@ static const struct {
     {0, "ids", 11, "id 11 of token 1 is not in 0..10"},
     {0, "ids", -1, "id -1 of token 1"},
     {2, "rows", 5, "row 5 is not in 0..4"},
-    {11, "pos", 512, "outside the table"},
-    {11, "seq", 2, "outside the table"},
-    {11, "table", 5, "the pool has 5"},
+    {12, "pos", 512, "outside the table"},
+    {12, "seq", 2, "outside the table"},
+    {12, "table", 5, "the pool has 5"},
 };
 enum { NBAD = sizeof(bad_data) / sizeof(bad_data[0]) };
 
@@ -395,7 +433,7 @@ START_TEST(refuses_bindings)
     rlx_ir_module *m;
     rlx_eval_tensor y = {0};
     set_up(&e);
-    assert_ok(rlx_ir_parse(&rlx_hir_level, e.dims, "case", cases[8].text, &m));
+    assert_ok(rlx_ir_parse(&rlx_hir_level, e.dims, "case", cases[9].text, &m));
     assert_error(rlx_hir_eval(m, "f", &e.eval, &y, 1), RLX_NOT_FOUND, "nothing given for \"a\"");
     env_add_random(&e, "a", RLX_F32, 2, (int64_t[]){T, 4}, 1);
     assert_error(rlx_hir_eval(m, "f", &e.eval, &y, 1), RLX_INVALID_ARGUMENT,

@@ -15,6 +15,8 @@ enum { MAX_TENSORS = 128, PAGES = 6, SLOTS = 3, SEQS = 2, LAYERS = 3 };
 typedef struct shape {
     int64_t hidden, heads, kv_heads, head_dim, ffn, vocab;
     rlx_format format;
+    int64_t window; /* 0: none */
+    bool head_norm, no_rope;
 } shape;
 
 typedef struct world {
@@ -69,6 +71,8 @@ static void add_layer(world *w, int layer)
                 {"q", {s->heads * s->head_dim, s->hidden}},
                 {"k", {s->kv_heads * s->head_dim, s->hidden}},
                 {"v", {s->kv_heads * s->head_dim, s->hidden}},
+                {"qn", {s->head_dim, 0}},
+                {"kn", {s->head_dim, 0}},
                 {"o", {s->hidden, s->heads * s->head_dim}},
                 {"n2", {s->hidden, 0}},
                 {"gate", {s->ffn, s->hidden}},
@@ -173,8 +177,15 @@ static rlx_ir_func *build_layer(rlx_ir_module *m, const world *w, rlx_dim tokens
     a.q = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.q"), NULL);
     a.k = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.k"), NULL);
     a.v = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.v"), NULL);
-    a.q = rlx_hir_build_rope(&b, a.q, cos, sin, s->heads, s->head_dim);
-    a.k = rlx_hir_build_rope(&b, a.k, cos, sin, s->kv_heads, s->head_dim);
+    a.window = s->window;
+    if (s->head_norm) {
+        a.q = rlx_hir_build_rms_norm_heads(&b, a.q, weight(&b, f, w, "l{}.qn"), 1e-5, s->heads);
+        a.k = rlx_hir_build_rms_norm_heads(&b, a.k, weight(&b, f, w, "l{}.kn"), 1e-5, s->kv_heads);
+    }
+    if (!s->no_rope) {
+        a.q = rlx_hir_build_rope(&b, a.q, cos, sin, s->heads, s->head_dim);
+        a.k = rlx_hir_build_rope(&b, a.k, cos, sin, s->kv_heads, s->head_dim);
+    }
     rlx_ir_value *o = rlx_hir_build_attention(&b, &a, NULL, NULL);
     o = rlx_hir_build_linear(&b, o, weight(&b, f, w, "l{}.o"), NULL);
     x = rlx_hir_build_add(&b, x, o);
@@ -367,8 +378,19 @@ static const shape shapes[] = {
     {.hidden = 48, .heads = 3, .kv_heads = 1, .head_dim = 24, .ffn = 37, .vocab = 33, .format = RLX_BF16},
     {.hidden = 64, .heads = 4, .kv_heads = 4, .head_dim = 64, .ffn = 96, .vocab = 64, .format = RLX_F16},
     {.hidden = 20, .heads = 8, .kv_heads = 1, .head_dim = 2, .ffn = 5, .vocab = 7, .format = RLX_F32},
+    {.hidden = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .ffn = 44, .vocab = 50, .format = RLX_F32,
+     .window = 7},
+    {.hidden = 32, .heads = 4, .kv_heads = 1, .head_dim = 12, .ffn = 20, .vocab = 30, .format = RLX_BF16,
+     .window = 300, .head_norm = true}, /* the second page begins masked, the first is not visited */
+    {.hidden = 32, .heads = 2, .kv_heads = 2, .head_dim = 16, .ffn = 20, .vocab = 30, .format = RLX_F32,
+     .window = 1, .no_rope = true},
+    {.hidden = 40, .heads = 6, .kv_heads = 2, .head_dim = 10, .ffn = 30, .vocab = 30, .format = RLX_F32,
+     .head_norm = true},
+    {.hidden = 40, .heads = 6, .kv_heads = 2, .head_dim = 64, .ffn = 30, .vocab = 30, .format = RLX_F32,
+     .window = 90, .head_norm = true, .no_rope = true},
 };
 static const int64_t lengths[] = {1, 2, 5, 13};
+enum { CASES = 4 * sizeof shapes / sizeof *shapes };
 
 START_TEST(model_is_the_same_on_mir_and_lir)
 {
@@ -382,11 +404,11 @@ int main(void)
     Suite *s = suite_create("lower");
     TCase *c = tcase_create("models");
     tcase_set_timeout(c, 60);
-    tcase_add_loop_test(c, model_is_the_same_on_mir_and_lir, 0, 16);
+    tcase_add_loop_test(c, model_is_the_same_on_mir_and_lir, 0, CASES);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
     srunner_free(r);
-    return failed > 0 || ran < 16;
+    return failed > 0 || ran < CASES;
 }

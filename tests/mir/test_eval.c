@@ -435,15 +435,16 @@ START_TEST(test_page_write)
 }
 END_TEST
 
-/* Softmax attention of one head in f64 over all positions at once. */
-static void plain_attention(const world *w, const float *q, int seq, int pos, int kv, double *o)
+/* Softmax attention of one head in f64 over positions first..pos at once. */
+static void plain_attention(const world *w, const float *q, int seq, int first, int pos, int kv,
+                            double *o)
 {
     world *x = (world *)w;
     const float *k = world_find(x, RLX_ROLE_STATE, "k")->data;
     const float *v = world_find(x, RLX_ROLE_STATE, "v")->data;
     double sum = 0;
     memset(o, 0, sizeof *o * D);
-    for (int j = 0; j <= pos; j++) {
+    for (int j = first; j <= pos; j++) {
         int page = page_table[seq * SLOTS + j / P], at = j % P;
         double s = 0;
         for (int d = 0; d < D; d++)
@@ -457,12 +458,20 @@ static void plain_attention(const world *w, const float *q, int seq, int pos, in
         o[d] /= sum;
 }
 
+static void open_attention_with(world *w, const char *window)
+{
+    char sig[512], body[160];
+    snprintf(sig, sizeof sig, "%s) -> (f32[T,4,3])", attention_text);
+    snprintf(body, sizeof body,
+             "%%o = attention %%q, %%k, %%v, %%pos, %%seq, %%t {scale=0.7%s} : f32[T,4,3]\n"
+             "return %%o\n",
+             window);
+    open_main(w, sig, body);
+}
+
 static void open_attention(world *w)
 {
-    char sig[512];
-    snprintf(sig, sizeof sig, "%s) -> (f32[T,4,3])", attention_text);
-    open_main(w, sig,
-              "%o = attention %q, %k, %v, %pos, %seq, %t {scale=0.7} : f32[T,4,3]\nreturn %o\n");
+    open_attention_with(w, "");
 }
 
 static const int32_t att_pos[] = {0, 3, 15, 16, 31, 32, 47, 0, 20};
@@ -481,7 +490,7 @@ START_TEST(test_attention)
     for (int t = 0; t < ATT; t++)
         for (int h = 0; h < N; h++) {
             double o[D];
-            plain_attention(&w, q + (t * N + h) * D, att_seq[t], att_pos[t], h / (N / G), o);
+            plain_attention(&w, q + (t * N + h) * D, att_seq[t], 0, att_pos[t], h / (N / G), o);
             for (int d = 0; d < D; d++)
                 ck_assert_double_eq_tol(f32_at(&y, (t * N + h) * D + d), o[d], 1e-6);
         }
@@ -513,6 +522,44 @@ START_TEST(test_attention_alone)
         free(y.data);
     }
     free(batch.data);
+    world_close(&w);
+}
+END_TEST
+
+/* With a window, keys before it (be they NaN) do not matter, nor do their pages (be they nowhere).
+ */
+START_TEST(test_attention_window)
+{
+    static const int windows[] = {1, 5, 16, 17, 40, 100};
+    const int window = windows[_i];
+    world w;
+    char attr[32];
+    snprintf(attr, sizeof attr, ", window=%d", window);
+    open_attention_with(&w, attr);
+    fill_pages(&w, 1);
+    const float *q = world_random(&w, "q", RLX_F32, SHAPE(1, N, D))->data;
+    world_ints(&w, "seq", 1, (int32_t[]){1});
+    float *v = world_find(&w, RLX_ROLE_STATE, "v")->data, old[PAGES * G * P * D];
+    int32_t *table = world_find(&w, RLX_ROLE_INPUT, "t")->data;
+    memcpy(old, v, sizeof old);
+    for (int pos = 0; pos < SLOTS * P; pos++) {
+        const int first = pos >= window ? pos - window + 1 : 0;
+        double o[N][D];
+        world_ints(&w, "pos", 1, (int32_t[]){pos});
+        for (int h = 0; h < N; h++)
+            plain_attention(&w, q + h * D, 1, first, pos, h / (N / G), o[h]);
+        for (int j = 0; j < first; j++)
+            for (int i = 0; i < G * D; i++)
+                v[((page_table[SLOTS + j / P] * G + i / D) * P + j % P) * D + i % D] = NAN;
+        for (int slot = 0; slot < first / P; slot++)
+            table[SLOTS + slot] = -1;
+        rlx_eval_tensor y = world_run(&w);
+        for (int i = 0; i < N * D; i++)
+            ck_assert_double_eq_tol(f32_at(&y, i), o[i / D][i % D], 1e-6);
+        free(y.data);
+        memcpy(v, old, sizeof old);
+        memcpy(table, page_table, sizeof page_table);
+    }
     world_close(&w);
 }
 END_TEST
@@ -715,6 +762,7 @@ int main(void)
     tcase_add_test(t, test_page_write);
     tcase_add_test(t, test_attention);
     tcase_add_test(t, test_attention_alone);
+    tcase_add_loop_test(t, test_attention_window, 0, 6);
     tcase_add_test(t, test_attention_mask);
     tcase_add_test(t, test_call);
     tcase_add_test(t, test_binding_errors);

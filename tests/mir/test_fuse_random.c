@@ -140,7 +140,7 @@ static void add_attention(graph *g)
         rlx_mir_build_page_write(&g->b, "v", g->vpool, any(g, HEADS), g->pos, g->seq, g->table);
     if (pick(g, 4))
         add(g, HEADS,
-            rlx_mir_build_attention(&g->b, any(g, HEADS), k, v, g->pos, g->seq, g->table, 0.5));
+            rlx_mir_build_attention(&g->b, any(g, HEADS), k, v, g->pos, g->seq, g->table, 0.5, 0));
     g->kpool = NULL;
 }
 
