@@ -159,6 +159,18 @@ double rlx_format_load(rlx_format f, const void *p, int64_t index)
         return ((const uint8_t *)p)[index];
     case RLX_BOOL:
         return ((const uint8_t *)p)[index] != 0;
+    case RLX_Q8_0:
+    case RLX_Q4_0:
+    case RLX_Q4_1:
+    case RLX_Q5_0:
+    case RLX_Q5_1:
+    case RLX_Q4_K:
+    case RLX_Q5_K:
+    case RLX_Q6_K: {
+        float x;
+        rlx_format_decode(f, p, index, 1, &x);
+        return x;
+    }
     case RLX_FORMAT_NONE:
     case RLX_FORMAT_COUNT:
         break;
@@ -200,9 +212,8 @@ void rlx_format_store(rlx_format f, void *p, int64_t index, double v)
     case RLX_BOOL:
         ((uint8_t *)p)[index] = v != 0;
         return;
-    case RLX_FORMAT_NONE:
-    case RLX_FORMAT_COUNT:
+    default:
         break;
     }
-    assert(!"a format with elements");
+    assert(!"a format whose elements stand alone");
 }

@@ -39,13 +39,38 @@ bool rlx_format_is_int(rlx_format f); /* signed, unsigned; not bool */
 /* Bytes of `elems` consecutive elements (a multiple of the block's elements). */
 size_t rlx_format_bytes(rlx_format f, int64_t elems);
 
-/* One element of an unblocked format to and from double (exact for every format but I64). */
+/* One element to double (exact for every format but I64). Of a block format: element `index` of
+ * consecutive blocks, as rlx_format_decode has it. */
 double rlx_format_load(rlx_format f, const void *p, int64_t index);
-/* Rounds to nearest even; integers saturate, and take NaN as 0. */
+/* The inverse for unblocked formats. Rounds to nearest even; integers saturate, and take NaN as 0.
+ */
 void rlx_format_store(rlx_format f, void *p, int64_t index, double v);
 float rlx_f16_to_f32(uint16_t h);
 uint16_t rlx_f32_to_f16(float f);
 float rlx_bf16_to_f32(uint16_t h);
 uint16_t rlx_f32_to_bf16(float f);
+
+/* ---- block formats --------------------------------------------------------------------------- */
+
+enum { RLX_BLOCK_NONE = -1, RLX_BLOCK_GROUP = 16 };
+
+typedef enum rlx_block_scale {
+    RLX_BLOCK_SCALE_PLAIN,
+    RLX_BLOCK_SCALE_K4,
+    RLX_BLOCK_SCALE_S8
+} rlx_block_scale;
+
+/* How blocks decode, for the scalar decode and for emitters: see block_layouts.def. */
+typedef struct rlx_block_layout {
+    int16_t d, m, low, span, high, high_bits, bias, scales;
+    rlx_block_scale scale;
+} rlx_block_layout;
+
+const rlx_block_layout *rlx_format_block(rlx_format f); /* f must be a block format */
+/* Elements first..first+n-1 of consecutive blocks, in f32 and its roundings: what every engine
+ * gives. */
+void rlx_format_decode(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out);
+/* Blocks of `elems` arbitrary values, none beyond -1..1, from `seed`: what checks run on. */
+void rlx_format_make_blocks(rlx_format f, void *blocks, int64_t elems, uint64_t seed);
 
 #endif

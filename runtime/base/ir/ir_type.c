@@ -74,6 +74,21 @@ void rlx_ir_type_print(const rlx_dims *t, const rlx_ir_type *type, rlx_text *out
     rlx_text_put(out, tile ? ">" : "]");
 }
 
+/* Blocks lie along the innermost axis, whole, in tensors and global memory. */
+static rlx_status check_blocks(const rlx_ir_type *t)
+{
+    const rlx_format_info *info = rlx_format_get(t->format);
+    rlx_dim last = t->rank ? t->dim[t->rank - 1] : 1;
+    if (t->kind == RLX_TYPE_BUFFER && t->space == RLX_SPACE_TEAM)
+        return RLX_FAIL(RLX_INVALID_IR, "team buffers cannot hold the storage format %s",
+                        info->name);
+    if (!rlx_dim_is_const(last) || last % info->block_elems)
+        return RLX_FAIL(RLX_INVALID_IR,
+                        "the innermost extent of a %s type is no constant multiple of %d",
+                        info->name, info->block_elems);
+    return RLX_OK;
+}
+
 rlx_status rlx_ir_type_check(const rlx_ir_type *t)
 {
     if (t->kind <= RLX_TYPE_NONE || t->kind > RLX_TYPE_BUFFER)
@@ -88,6 +103,8 @@ rlx_status rlx_ir_type_check(const rlx_ir_type *t)
     if (block && t->kind == RLX_TYPE_TILE)
         return RLX_FAIL(RLX_INVALID_IR, "tiles cannot hold the storage format %s",
                         rlx_format_get(t->format)->name);
+    if (block)
+        RLX_TRY(check_blocks(t));
     bool constant =
         t->kind == RLX_TYPE_TILE || (t->kind == RLX_TYPE_BUFFER && t->space == RLX_SPACE_TEAM);
     for (int i = 0; i < t->rank; i++) {
