@@ -266,3 +266,46 @@ const rlx_ir_func *rlx_lir_callee(const rlx_ir_module *m, const rlx_ir_node *n)
     const char *name = rlx_ir_attr_text(n, RLX_ATTR_CALLEE, NULL);
     return name ? rlx_ir_func_find(m, name) : NULL;
 }
+
+/* ---- divisors of indices -------------------------------------------------------------------- */
+
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a < 0 ? -a : a;
+}
+
+static int64_t divisor_within(const rlx_ir_value *v, int depth)
+{
+    const rlx_ir_node *n = v->def;
+    if (depth == 0)
+        return 1;
+    if (!n) {
+        const rlx_ir_node *loop = v->block->parent;
+        if (!loop || loop->op != RLX_LIR_FOR || v->index != 0)
+            return 1;
+        return common_divisor(rlx_ir_attr_int(loop, RLX_ATTR_STEP, 1),
+                              divisor_within(loop->in[0], depth - 1));
+    }
+    if (n->op == RLX_LIR_CONST && rlx_ir_attr(n, RLX_ATTR_IVALUE))
+        return common_divisor(rlx_ir_attr_int(n, RLX_ATTR_IVALUE, 1), 0);
+    if (n->op != RLX_LIR_MAP || n->nin != 2)
+        return 1;
+    int64_t fn = rlx_ir_attr_int(n, RLX_ATTR_FN, 0), product;
+    if (fn != RLX_FN_ADD && fn != RLX_FN_SUB && fn != RLX_FN_MUL)
+        return 1;
+    int64_t a = divisor_within(n->in[0], depth - 1), b = divisor_within(n->in[1], depth - 1);
+    if (fn != RLX_FN_MUL)
+        return common_divisor(a, b);
+    return __builtin_mul_overflow(a, b, &product) ? 1 : product;
+}
+
+int64_t rlx_lir_divisor(const rlx_ir_value *v)
+{
+    enum { DEPTH = 12 }; /* an index is a few sums of products; more is not looked at */
+    return divisor_within(v, DEPTH);
+}

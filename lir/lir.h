@@ -101,6 +101,10 @@ void rlx_lir_build_launch(rlx_ir_builder *b, const rlx_ir_func *kernel, int64_t 
 void rlx_lir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int64_t first, int64_t count,
                         int n, rlx_ir_value *const *buffers);
 
+/* A number that divides an i64 scalar whatever its value, by how it is made (constants, integer
+ * maps, what a for counts); 0 for zero itself, 1 when nothing is known. */
+int64_t rlx_lir_divisor(const rlx_ir_value *v);
+
 /* ---- what a schedule is -----------------------------------------------------------------------
  */
 

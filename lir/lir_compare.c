@@ -47,6 +47,8 @@ static rlx_status make_buffers(const rlx_ir_func *kernel, const int64_t *symbols
         one->data = calloc(one->bytes + 1, 1);
         if (!one->data)
             return RLX_OOM();
+        if (rlx_format_get(t->format)->kind == RLX_KIND_BLOCK)
+            rlx_format_make_blocks(t->format, one->data, elems, (uint64_t)b->n);
         for (int64_t k = 0; rlx_format_is_float(t->format) && k < elems; k++) {
             random = random * 1664525 + 1013904223;
             rlx_format_store(t->format, one->data, k, (double)(int32_t)random * 0x1p-30);

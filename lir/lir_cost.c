@@ -71,9 +71,10 @@ static void count_access(const rlx_ir_node *n, int64_t *bytes, const rlx_ir_type
                          int64_t times)
 {
     const rlx_ir_value *buffer = n->in[0];
-    if (bytes && !buffer->def)
-        bytes[buffer->index] +=
-            times * (int64_t)rlx_format_bytes(buffer->type.format, elements(tile));
+    if (!bytes || buffer->def)
+        return;
+    const rlx_format_info *info = rlx_format_get(buffer->type.format);
+    bytes[buffer->index] += times * elements(tile) * info->block_bytes / info->block_elems;
 }
 
 static void count_block(counter *c, const rlx_ir_block *block, int64_t times);
@@ -140,9 +141,11 @@ static int64_t sum_bytes(const counter *c, const int64_t *bytes)
     int64_t sum = 0;
     for (int i = 0; i < c->kernel->body->nargs; i++) {
         const rlx_ir_type *t = &c->kernel->body->args[i]->type;
-        int64_t live = rlx_format_get(t->format)->block_bytes;
+        const rlx_format_info *info = rlx_format_get(t->format);
+        int64_t live = info->block_bytes;
         for (int a = 0; a < t->rank; a++)
             live *= rlx_dim_eval(c->kernel->module->dims, t->dim[a], c->symbols);
+        live /= info->block_elems;
         sum += bytes[i] < live ? bytes[i] : live;
     }
     return sum;

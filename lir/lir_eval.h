@@ -36,7 +36,8 @@ typedef struct rlx_lir_memory {
     int64_t extent[RLX_MAX_RANK], stride[RLX_MAX_RANK]; /* elements, live */
     uint8_t *data;
     size_t bytes; /* that may be touched */
-    size_t elem_bytes;
+    int64_t block_elems; /* 1 unless the format is of blocks */
+    size_t elem_bytes;   /* of a block */
     bool loaded, stored;    /* by this kernel */
     rlx_lir_shadow *shadow; /* NULL: nothing to check */
     int64_t first_unit;     /* of the shadow, where this buffer begins */

@@ -39,6 +39,10 @@ static rlx_status share_shadow(rlx_lir_eval *e, int first)
             rlx_lir_memory *b = &all[i];
             if (b->shadow || b->data >= hi || lo >= b->data + b->bytes)
                 continue;
+            if (b->block_elems > 1)
+                return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                "kernel @%s stores to memory that it loads %s blocks from",
+                                e->kernel->name, rlx_format_get(b->format)->name);
             b->shadow = s;
             lo = b->data < lo ? b->data : lo;
             hi = b->data + b->bytes > hi ? b->data + b->bytes : hi;

@@ -79,14 +79,16 @@ static rlx_status add_memory(prepare *p, rlx_lir_memory *b, const rlx_ir_value *
 {
     const rlx_ir_type *t = &v->type;
     *b = (rlx_lir_memory){.value = v, .format = t->format, .space = t->space, .rank = t->rank};
-    b->elem_bytes = rlx_format_bytes(t->format, 1);
+    const rlx_format_info *info = rlx_format_get(t->format);
+    b->block_elems = info->block_elems;
+    b->elem_bytes = (size_t)info->block_bytes;
     int64_t elems = 1;
     for (int i = t->rank - 1; i >= 0; i--) {
         b->extent[i] = rlx_dim_eval(p->e->kernel->module->dims, t->dim[i], p->e->symbols);
         b->stride[i] = elems;
         elems *= b->extent[i];
     }
-    b->bytes = (size_t)elems * b->elem_bytes;
+    b->bytes = rlx_format_bytes(t->format, elems);
     *find(p, v) = (place){v, b};
     return RLX_OK;
 }

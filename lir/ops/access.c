@@ -47,9 +47,9 @@ static rlx_status check_bytes(rlx_lir_eval *e, const rlx_lir_instr *i, const rlx
     int64_t last = s->first;
     for (int a = 0; a < 3; a++)
         last += (s->count[a] - 1) * s->stride[a];
-    if ((size_t)(last + 1) * b->elem_bytes > b->bytes)
-        return RLX_LIR_EVAL_FAIL(e, i, "touches byte %zu of a buffer that has %zu",
-                                 (size_t)(last + 1) * b->elem_bytes, b->bytes);
+    size_t end = (size_t)(last / b->block_elems + 1) * b->elem_bytes;
+    if (end > b->bytes)
+        return RLX_LIR_EVAL_FAIL(e, i, "touches byte %zu of a buffer that has %zu", end, b->bytes);
     return RLX_OK;
 }
 
