@@ -89,9 +89,24 @@ static rlx_status verify_write(walk_cx *cx, rlx_ir_node *n)
     }
 }
 
+/* F2: blocks are decoded: a value of a block format is cast, gathered by rows or passed into a
+ * region, and nothing else is done with it. */
+static rlx_status verify_blocks(walk_cx *cx, rlx_ir_node *n)
+{
+    if (n->op == RLX_MIR_CAST || n->op == RLX_MIR_GATHER || n->op == RLX_MIR_REGION)
+        return RLX_OK;
+    for (int i = 0; i < n->nin; i++) {
+        rlx_format f = n->in[i]->type.format;
+        RLX_IR_REQUIRE(cx->module, n, "F2", rlx_format_get(f)->kind != RLX_KIND_BLOCK,
+                       "operand %d is %s, which is to be cast", i, rlx_format_get(f)->name);
+    }
+    return RLX_OK;
+}
+
 static rlx_status verify_node(void *user, rlx_ir_node *n)
 {
     walk_cx *cx = user;
+    RLX_TRY(verify_blocks(cx, n));
     if (n->op == RLX_MIR_CALL)
         return rlx_mir_call_check(cx->module, cx->func, n);
     if (n->op == RLX_MIR_PAGE_WRITE)

@@ -136,11 +136,12 @@ static rlx_status live_shape(const rlx_mir_frame *f, const rlx_ir_type *type, rl
 /* Bytes of a tensor, checked against overflow. */
 static rlx_status tensor_bytes(const rlx_eval_tensor *t, size_t *bytes)
 {
-    size_t n = rlx_format_bytes(t->format, 1);
+    const rlx_format_info *info = rlx_format_get(t->format);
+    size_t n = (size_t)info->block_bytes;
     for (int i = 0; i < t->rank; i++)
         if (__builtin_mul_overflow(n, (size_t)t->dim[i], &n))
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "a tensor beyond the address space");
-    *bytes = n;
+    *bytes = n / (size_t)info->block_elems;
     return RLX_OK;
 }
 

@@ -79,6 +79,10 @@ static void fill(made *t, const char *symbol, int64_t elems)
     memcpy(&seed, h.bytes, sizeof seed);
     seed |= 1;
     bool is_float = rlx_format_is_float(t->tensor.format);
+    if (rlx_format_get(t->tensor.format)->kind == RLX_KIND_BLOCK) {
+        rlx_format_make_blocks(t->tensor.format, t->tensor.data, elems, seed);
+        return;
+    }
     for (int64_t i = 0; i < elems; i++) {
         uint64_t r = next_random(&seed) >> 40; /* 24 bits */
         rlx_format_store(t->tensor.format, t->tensor.data, i,

@@ -1,14 +1,15 @@
 /* hir/ops/embed.c
- *   in   ids i32[T];  w [V,H], a float format          out  f32[T,H]: row ids[t] of w
+ *   in   ids i32[T];  w [V,H], float or blocks          out  f32[T,H]: row ids[t] of w
  *   C1  ids is i32 of rank 1.
- *   C2  w is a float tensor of rank 2.
+ *   C2  w is a tensor of rank 2, of a float or block format.
  */
 #include "hir/ops/ops.h"
 
 rlx_status rlx_hir_embed_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     RLX_HIR_REQUIRE_TYPE(m, n, "C1", rlx_hir_is(n->in[0], RLX_I32, 1), 0, "ids are i32[T]");
-    RLX_HIR_REQUIRE_TYPE(m, n, "C2", rlx_hir_is_weight(n->in[1], 2), 1, "w is a float [V,H]");
+    RLX_HIR_REQUIRE_TYPE(m, n, "C2", rlx_hir_is_weight(n->in[1], 2), 1,
+                         "w is a float or block [V,H]");
     return RLX_OK;
 }
 

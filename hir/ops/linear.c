@@ -1,7 +1,7 @@
 /* hir/ops/linear.c
- *   in   x f32[..,K];  w [N,K], b [N] (optional), float formats       out  f32[..,N]: x w^T + b
+ *   in   x f32[..,K];  w [N,K] (float or blocks), b [N] (optional)       out  f32[..,N]: x w^T + b
  *   C1  x is f32 of rank 1 or more.
- *   C2  w is a float tensor of rank 2 whose last extent is that of x.
+ *   C2  w is a tensor of a float or block format, of rank 2, whose last extent is that of x.
  *   C3  there are two or three operands; the third is a float tensor [N].
  */
 #include "hir/ops/ops.h"
@@ -13,7 +13,7 @@ rlx_status rlx_hir_linear_verify(rlx_ir_module *m, const rlx_ir_node *n)
                          "x is f32[..,K]");
     RLX_HIR_REQUIRE_TYPE(m, n, "C2",
                          rlx_hir_is_weight(n->in[1], 2) && w->dim[1] == rlx_hir_last_dim(n->in[0]),
-                         1, "w is a float [N,K] with the K of x");
+                         1, "w is a float or block [N,K] with the K of x");
     RLX_IR_REQUIRE(m, n, "C3", n->nin <= 3, "%d operands, at most 3", n->nin);
     if (n->nin == 3)
         RLX_HIR_REQUIRE_TYPE(m, n, "C3",

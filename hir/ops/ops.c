@@ -19,8 +19,9 @@ bool rlx_hir_is(const rlx_ir_value *v, rlx_format f, int rank)
 
 bool rlx_hir_is_weight(const rlx_ir_value *v, int rank)
 {
-    return v->type.kind == RLX_TYPE_TENSOR && rlx_format_is_float(v->type.format) &&
-           v->type.rank == rank;
+    bool blocks = rlx_format_get(v->type.format)->kind == RLX_KIND_BLOCK;
+    return v->type.kind == RLX_TYPE_TENSOR && v->type.rank == rank &&
+           (rlx_format_is_float(v->type.format) || (blocks && rank == 2));
 }
 
 rlx_dim rlx_hir_last_dim(const rlx_ir_value *v)

@@ -39,7 +39,7 @@ const char *rlx_hir_type_text(const rlx_ir_module *m, const rlx_ir_type *t,
                               char buf[RLX_HIR_TYPE_CHARS]);
 /* A tensor of that format and rank. */
 bool rlx_hir_is(const rlx_ir_value *v, rlx_format f, int rank);
-/* A tensor that weights can be: any float format, of that rank. */
+/* A tensor that weights can be, of that rank: any float format; matrices in block formats too. */
 bool rlx_hir_is_weight(const rlx_ir_value *v, int rank);
 rlx_dim rlx_hir_last_dim(const rlx_ir_value *v); /* rank >= 1 */
 
@@ -59,7 +59,7 @@ void rlx_hir_clear_scratch(const rlx_ir_module *m);
 /* Zeroed data for a tensor whose type is filled in. */
 rlx_status rlx_hir_eval_alloc(rlx_hir_eval_cx *cx, rlx_eval_tensor *t);
 int64_t rlx_hir_eval_elems(const rlx_eval_tensor *t);
-/* Element `i` of a float tensor of any format. */
+/* Element `i` of a weight of any format. */
 static inline double rlx_hir_load(const rlx_eval_tensor *t, int64_t i)
 {
     return t->format == RLX_F32 ? (double)((const float *)t->data)[i]

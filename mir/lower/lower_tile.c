@@ -183,9 +183,13 @@ static rlx_status at_transpose(kernel_cx *k, const rlx_ir_node *n, const coord *
     return tile_at(k, n->in[0], inner, ts, out);
 }
 
-/* Row ids[t] of the table; t must be one row at a time. */
+/* The tile as `format`, decoded by its load: of a value in memory, or rows gathered from one. */
+static rlx_status at_memory(kernel_cx *k, const rlx_ir_value *v, const coord *c,
+                            const tile_space *ts, rlx_format format, rlx_ir_value **out);
+
+/* Row ids[t] of the table, as `format`; t must be one row at a time. */
 static rlx_status at_gather(kernel_cx *k, const rlx_ir_node *n, const coord *c,
-                            const tile_space *ts, rlx_ir_value **out)
+                            const tile_space *ts, rlx_format format, rlx_ir_value **out)
 {
     if (coord_axis(&c[0]) >= 0)
         return k_fail(k, n, "gathers one row at a time");
@@ -197,7 +201,19 @@ static rlx_status at_gather(kernel_cx *k, const rlx_ir_node *n, const coord *c,
     coord inner[RLX_MAX_RANK] = {coord_of(id, 0, -1)};
     for (int i = 1; i < n->in[0]->type.rank; i++)
         inner[i] = c[i];
-    return tile_at(k, n->in[0], inner, ts, out);
+    return at_memory(k, n->in[0], inner, ts, format, out);
+}
+
+static rlx_status at_memory(kernel_cx *k, const rlx_ir_value *v, const coord *c,
+                            const tile_space *ts, rlx_format format, rlx_ir_value **out)
+{
+    if (v->type.format == format)
+        return tile_at(k, v, c, ts, out);
+    if (bound(v))
+        return at_binding(k, v, c, ts, format, out);
+    if (v->def && v->def->op == RLX_MIR_GATHER)
+        return at_gather(k, v->def, c, ts, format, out);
+    return k_fail(k, v->def, "its elements are not decoded where they are loaded");
 }
 
 static rlx_status at_cast(kernel_cx *k, const rlx_ir_node *n, const coord *c, const tile_space *ts,
@@ -206,6 +222,9 @@ static rlx_status at_cast(kernel_cx *k, const rlx_ir_node *n, const coord *c, co
     const rlx_ir_value *x = n->in[0];
     rlx_format to = n->out[0]->type.format;
     /* a load decodes: widening what lies in memory needs no narrow tile */
+    bool blocks = rlx_format_get(x->type.format)->kind == RLX_KIND_BLOCK;
+    if (blocks)
+        return at_memory(k, x, c, ts, to, out);
     bool widens = rlx_format_is_float(x->type.format) && to == RLX_F32;
     if (widens && bound(x) && bound(x)->kind == BIND_BUFFER)
         return at_binding(k, x, c, ts, to, out);
@@ -238,7 +257,7 @@ rlx_status tile_at(kernel_cx *k, const rlx_ir_value *v, const coord *c, const ti
     case RLX_MIR_TRANSPOSE:
         return at_transpose(k, n, c, ts, out);
     case RLX_MIR_GATHER:
-        return at_gather(k, n, c, ts, out);
+        return at_gather(k, n, c, ts, v->type.format, out);
     case RLX_MIR_RESHAPE: {
         coord inner[RLX_MAX_RANK];
         RLX_TRY(coord_reshape(k->dims, &v->type, c, &n->in[0]->type, inner, n->place));

@@ -2,18 +2,20 @@
  *   in   x, any shape                              out  the same shape in the written format
  *   C1   shapes are equal.
  *   C2   from a float, an integer or bool to a float (nearest, ties to even), or from an integer or
- *        bool to an integer (wraps); a float never becomes an integer, nothing becomes bool. */
+ *        bool to an integer (wraps); a float never becomes an integer, nothing becomes bool.
+ *   C3   from a block format to f32 alone: what rlx_format_decode gives. */
 #include "mir/ops/ops.h"
 
 rlx_status rlx_mir_cast_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const rlx_ir_type *x = &n->in[0]->type, *y = &n->out[0]->type;
     RLX_IR_REQUIRE(m, n, "C1", rlx_ir_shape_equal(x, y), "changes the shape");
+    const char *from = rlx_format_get(x->format)->name, *to = rlx_format_get(y->format)->name;
+    bool blocks = rlx_format_get(x->format)->kind == RLX_KIND_BLOCK;
+    RLX_IR_REQUIRE(m, n, "C3", !blocks || y->format == RLX_F32, "from %s to %s", from, to);
     bool ok = rlx_format_is_float(y->format) ||
               (rlx_format_is_int(y->format) && !rlx_format_is_float(x->format));
-    RLX_IR_REQUIRE(m, n, "C2", ok && rlx_format_get(x->format)->kind != RLX_KIND_BLOCK,
-                   "from %s to %s", rlx_format_get(x->format)->name,
-                   rlx_format_get(y->format)->name);
+    RLX_IR_REQUIRE(m, n, "C2", ok, "from %s to %s", from, to);
     return RLX_OK;
 }
 
@@ -38,6 +40,10 @@ rlx_status rlx_mir_cast_eval(rlx_mir_frame *f, const rlx_ir_node *n)
     int64_t count = rlx_mir_elems(y);
     if (x->format == RLX_BF16 && y->format == RLX_F32) {
         bf16_to_f32(y->data, x->data, count);
+        return RLX_OK;
+    }
+    if (rlx_format_get(x->format)->kind == RLX_KIND_BLOCK) {
+        rlx_format_decode(x->format, x->data, 0, count, y->data);
         return RLX_OK;
     }
     bool from_float = rlx_format_is_float(x->format), to_float = rlx_format_is_float(y->format);
