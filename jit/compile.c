@@ -145,9 +145,11 @@ static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const
     rlx_jit_tape tape;
     RLX_TRY(rlx_jit_tape_build(m, o, arena, &tape));
     RLX_TRY(make_jobs(&tape, arena, p));
-    RLX_TRY(rlx_jit_module_open(&p->module));
     stats->kernels = (int)p->njobs;
-    RLX_TRY(run_pool(p, o->threads));
+    if (!o->no_code) {
+        RLX_TRY(rlx_jit_module_open(&p->module));
+        RLX_TRY(run_pool(p, o->threads));
+    }
     return finish(&tape, t, p, entry, stats);
 }
 

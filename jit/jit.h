@@ -48,6 +48,7 @@ typedef struct rlx_jit_stats {
 
 typedef struct rlx_jit_options {
     int threads;                     /* 0: all that the process may use */
+    bool no_code;                    /* tape, plan and bindings only: for evaluators */
     const char *entry;               /* the tape's main function */
     const char *const *output_names; /* of the entry's results */
     const int64_t *upper;            /* the bucket, by symbol index */
