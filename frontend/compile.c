@@ -219,6 +219,7 @@ static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_f
         .entry = RLX_ENTRY,
         .output_names = (const char *const *)c->outputs.name,
         .upper = c->upper,
+        .no_code = cx->runner != RLX_RUN_CODE,
     };
     rlx_status st;
     rlx_text_putf(&provenance, "%s, rlx %s, %s", f->name, RLX_VERSION, rlx_jit_compiler());

@@ -154,9 +154,10 @@ static rlx_status compile_buckets(rlx_context *cx, rlx_model *m, const rlx_model
 
 static rlx_status check_options(const rlx_model_options *o)
 {
-    if (o->prefill < 0 || o->max_positions < 0)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a prefill bucket of %lld tokens, %lld positions",
-                        (long long)o->prefill, (long long)o->max_positions);
+    if (o->prefill < 0 || o->max_positions < 0 || o->length < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "a prefill bucket of %lld tokens, %lld positions, length %lld",
+                        (long long)o->prefill, (long long)o->max_positions, (long long)o->length);
     return RLX_OK;
 }
 
@@ -181,6 +182,7 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_option
     RLX_TRY(read_directory(m));
     m->prefill = o->prefill ? o->prefill : DEFAULT_PREFILL;
     m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
+    m->length = o->length;
     m->load_seconds = rlx_seconds() - start;
     RLX_TRY(compile_buckets(cx, m, o));
     return find_width(m);
@@ -363,6 +365,7 @@ rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *
     chunk c;
     RLX_TRY(chunk_init(&c, m, n < m->prefill ? n : m->prefill));
     int64_t length = rlx_session_past(s, seq) + n;
+    length = length < m->length ? m->length : length;
     rlx_status st = RLX_OK;
     for (int64_t at = 0, len; at < n && !st; at += len) {
         len = n - at < m->prefill ? n - at : m->prefill;

@@ -13,7 +13,7 @@ struct rlx_model {
     rlx_weights *weights;
     rlx_flow *flow;
     rlx_tokenizer *tokenizer; /* NULL: the directory has none */
-    int64_t prefill, max_positions;
+    int64_t prefill, max_positions, length; /* as in the options */
     int64_t width;                            /* of an output row */
     rlx_executable *decode_exe, *prefill_exe; /* one token; up to `prefill` tokens */
     rlx_compile_stats decode_stats, prefill_stats;

@@ -75,14 +75,6 @@ typedef enum rlx_format {
     RLX_I64,
     RLX_U8,
     RLX_BOOL,
-    RLX_Q8_0, /* blocks of 32 or 256 elements, as GGUF lays them out: weights only */
-    RLX_Q4_0,
-    RLX_Q4_1,
-    RLX_Q5_0,
-    RLX_Q5_1,
-    RLX_Q4_K,
-    RLX_Q5_K,
-    RLX_Q6_K,
     RLX_FORMAT_COUNT
 } rlx_format;
 #endif
@@ -247,6 +239,8 @@ typedef struct rlx_model rlx_model;
 typedef struct rlx_model_options {
     int64_t prefill;           /* tokens of the prefill bucket; 0: 128 */
     int64_t max_positions;     /* of one sequence; 0: what the model was made for */
+    int64_t length;            /* what sequences will hold, if that is known: rotary scaling that depends
+                                  on the length ("dynamic") follows it; 0: what they hold so far */
     const char *const *probes; /* as in rlx_compile_options */
     int nprobes;
 } rlx_model_options;

@@ -240,8 +240,11 @@ static void log_to_stderr(void *user, rlx_log_level level, const char *message)
 
 rlx_status open_context(const run_where *w, rlx_context **out)
 {
-    return rlx_context_create(&(rlx_context_options){.device = w->device,
-                                                     .threads = (int)w->threads,
-                                                     .log = log_to_stderr},
-                              out);
+    const int most = 1 << 20; /* an int holds it, and the library refuses it */
+    rlx_context_options o = {
+        .device = w->device,
+        .threads = w->threads < most ? (int)w->threads : most,
+        .log = log_to_stderr,
+    };
+    return rlx_context_create(&o, out);
 }

@@ -120,6 +120,7 @@ static int open_model(eval *e)
     rlx_model_options o = {
         .prefill = prefill > 128 ? prefill : 0, /* what runs as one prefill is one step */
         .max_positions = e->S + e->generate,    /* as the reference: no limit but memory */
+        .length = e->S,
         .probes = e->probes.item,
         .nprobes = e->probes.n,
     };
