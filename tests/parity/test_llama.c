@@ -1,4 +1,4 @@
-/* tests/parity/test_llama.c: a trained Llama against an independent float64 forward pass, through
+/* tests/parity/test_llama.c: trained Llamas against an independent float64 forward pass, through
  * `rlx eval`: by prefill and step by step, on evaluators and machine code, on one thread and two.
  * Every way must also give the same bits. */
 #include <check.h>
@@ -8,67 +8,34 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "frontend/rlx.h"
-#include "tests/tool/process.h"
+#include "tests/parity/parity.h"
 
-#define MODEL RLX_SHARED_DIR "/data/models/llama/stories260K/hf"
+#define BUNDLED RLX_SOURCE_DIR "/models/bundled"
+#define STORIES RLX_SHARED_DIR "/data/models/llama/stories260K/hf"
 
 static const double bound = 2e-4;
+
+static const struct {
+    const char *model, *file;
+} goldens[] = {
+    {BUNDLED, "golden.safetensors"},  {STORIES, "golden0.safetensors"},
+    {STORIES, "golden1.safetensors"}, {STORIES, "golden2.safetensors"},
+    {STORIES, "golden3.safetensors"},
+};
 
 static const struct {
     const char *device, *threads;
 } places[] = {{"ref:mir", "1"},       {"ref:lir", "1"}, {"ref:lir", "2"}, {"cpu:x86-64-v3", "1"},
               {"cpu:x86-64-v3", "2"}, {"cpu", "1"},     {"cpu", "2"}};
-enum { PLACES = sizeof places / sizeof *places, GOLDENS = 4 };
+enum { PLACES = sizeof places / sizeof *places, GOLDENS = sizeof goldens / sizeof *goldens };
 
-static bool have_model(void)
+static bool is_there(const char *path)
 {
-    if (access(MODEL "/config.json", R_OK) == 0)
+    if (access(path, R_OK) == 0)
         return true;
-    printf("skipped: %s is not there\n", MODEL);
+    ck_assert_msg(strncmp(path, BUNDLED, strlen(BUNDLED)), "%s is not there", path);
+    printf("skipped: %s is not there\n", path);
     return false;
-}
-
-static void must(rlx_status st)
-{
-    if (!st)
-        return;
-    char *text = rlx_status_text(st);
-    ck_abort_msg("%s", text);
-}
-
-static rlx_weights *open_file(const char *path)
-{
-    rlx_weights *w;
-    must(rlx_weights_create(&w));
-    must(rlx_weights_add_safetensors(w, path));
-    return w;
-}
-
-static const rlx_tensor *need(const rlx_weights *w, const char *name)
-{
-    const rlx_tensor *t = rlx_weights_find(w, name);
-    ck_assert_msg(t != NULL, "no tensor \"%s\"", name);
-    return t;
-}
-
-static rlx_weights *eval(int place, const char *inputs, const char *decode_from,
-                         const char *generate)
-{
-    char out[] = "/tmp/rlx-parity-XXXXXX";
-    int fd = mkstemp(out);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
-    process p;
-    RUN(&p, RLX_TOOL, "eval", MODEL, "--inputs", inputs, "--outputs", out, "--device",
-        places[place].device, "-t", places[place].threads, "--generate", generate,
-        decode_from ? "--decode-from" : "--threads",
-        decode_from ? decode_from : places[place].threads);
-    ck_assert_msg(p.code == 0, "on %s: %s", places[place].device, p.err);
-    process_free(&p);
-    rlx_weights *w = open_file(out); /* stays mapped */
-    unlink(out);
-    return w;
 }
 
 static void check_logits(const rlx_tensor *got, const rlx_tensor *want, const char *where)
@@ -97,40 +64,44 @@ static void check_same_bits(const rlx_tensor *a, const rlx_tensor *b, const char
 static void check_ids(const rlx_tensor *got, const int64_t *want, int64_t n, const char *where)
 {
     ck_assert_int_eq(got->dim[1], n);
-    for (int64_t i = 0; i < n; i++)
-        ck_assert_msg(((const int64_t *)got->data)[i] == want[i],
-                      "%s: new id %lld is %lld, not %lld", where, (long long)i,
-                      (long long)((const int64_t *)got->data)[i], (long long)want[i]);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t id = ((const int64_t *)got->data)[i];
+        ck_assert_msg(id == want[i], "%s: new id %lld is %lld, not %lld", where, (long long)i,
+                      (long long)id, (long long)want[i]);
+    }
 }
 
 /* Every way to compute one golden file. */
 START_TEST(golden)
 {
-    if (!have_model())
+    char path[512], where[600], count[32];
+    snprintf(path, sizeof path, "%s/%s", goldens[_i].model, goldens[_i].file);
+    if (!is_there(path))
         return;
-    char path[512], where[128], count[32];
-    snprintf(path, sizeof path, "%s/golden%d.safetensors", MODEL, _i);
-    rlx_weights *g = open_file(path), *first = NULL;
-    const rlx_tensor *logits = need(g, "logits_f64"), *greedy = need(g, "greedy_ids");
-    int64_t S = need(g, "input_ids")->dim[0], N = greedy->dim[0] - S;
-    ck_assert_int_ge(N, 40);
+    rlx_weights *g = parity_open(path), *first = NULL;
+    const rlx_tensor *logits = parity_need(g, "logits_f64"), *greedy = parity_need(g, "greedy_ids");
+    int64_t S = parity_need(g, "input_ids")->dim[0], N = greedy->dim[0] - S;
+    ck_assert_int_ge(N, 36);
     snprintf(count, sizeof count, "%lld", (long long)N);
-    int ways = 0;
-    for (int place = 0; place < PLACES; place++)
-        for (int decode = 0; decode < 2; decode++, ways++) {
-            snprintf(where, sizeof where, "golden%d, %s, %s threads, %s", _i, places[place].device,
-                     places[place].threads, decode ? "decode" : "prefill");
-            rlx_weights *w = eval(place, path, decode ? "1" : NULL, count);
-            check_logits(need(w, "logits"), logits, where);
-            check_ids(need(w, "generated"), (const int64_t *)greedy->data + S, N, where);
-            if (first) {
-                check_same_bits(need(first, "logits"), need(w, "logits"), where);
-                rlx_weights_destroy(w);
-            } else {
-                first = w;
-            }
+    for (int way = 0; way < 2 * PLACES; way++) {
+        parity_way w = {.model = goldens[_i].model,
+                        .inputs = path,
+                        .device = places[way / 2].device,
+                        .threads = places[way / 2].threads,
+                        .decode_from = way % 2 ? "1" : NULL,
+                        .generate = count};
+        snprintf(where, sizeof where, "%s, %s, %s threads, %s", path, w.device, w.threads,
+                 way % 2 ? "decode" : "prefill");
+        rlx_weights *out = parity_eval(&w);
+        check_logits(parity_need(out, "logits"), logits, where);
+        check_ids(parity_need(out, "generated"), (const int64_t *)greedy->data + S, N, where);
+        if (first) {
+            check_same_bits(parity_need(first, "logits"), parity_need(out, "logits"), where);
+            rlx_weights_destroy(out);
+        } else {
+            first = out;
         }
-    ck_assert_int_eq(ways, 2 * PLACES);
+    }
     rlx_weights_destroy(first);
     rlx_weights_destroy(g);
 }
@@ -139,10 +110,10 @@ END_TEST
 /* 256 steps from the beginning-of-text token alone. */
 START_TEST(greedy256)
 {
-    if (!have_model())
+    if (!is_there(STORIES "/golden_greedy256.safetensors"))
         return;
-    rlx_weights *g = open_file(MODEL "/golden_greedy256.safetensors");
-    const rlx_tensor *ids = need(g, "greedy_ids");
+    rlx_weights *g = parity_open(STORIES "/golden_greedy256.safetensors");
+    const rlx_tensor *ids = parity_need(g, "greedy_ids");
     char in[] = "/tmp/rlx-parity-XXXXXX";
     int fd = mkstemp(in);
     ck_assert_int_ge(fd, 0);
@@ -153,10 +124,15 @@ START_TEST(greedy256)
                       .dim = {1, 1},
                       .data = ids->data,
                       .bytes = sizeof(int64_t)};
-    must(rlx_safetensors_write(in, &bos, 1, NULL));
-    rlx_weights *w = eval(_i, in, NULL, "256");
-    check_ids(need(w, "generated"), (const int64_t *)ids->data + 1, 256, places[_i].device);
-    rlx_weights_destroy(w);
+    parity_must(rlx_safetensors_write(in, &bos, 1, NULL));
+    rlx_weights *out = parity_eval(&(parity_way){.model = STORIES,
+                                                 .inputs = in,
+                                                 .device = places[_i].device,
+                                                 .threads = places[_i].threads,
+                                                 .generate = "256"});
+    check_ids(parity_need(out, "generated"), (const int64_t *)ids->data + 1, 256,
+              places[_i].device);
+    rlx_weights_destroy(out);
     rlx_weights_destroy(g);
     unlink(in);
 }

@@ -1,9 +1,12 @@
 /* tests/tool/test_tool.c: the program's command line: what it takes, what it refuses and how it
  * says so. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "frontend/rlx.h"
 #include "tests/tool/process.h"
 
 #define BUNDLED RLX_SOURCE_DIR "/models/bundled"
@@ -147,6 +150,116 @@ START_TEST(runs_are_repeatable)
 }
 END_TEST
 
+/* A directory with the bundled model's config and weights, and no tokenizer. */
+START_TEST(a_model_without_a_tokenizer)
+{
+    char dir[] = "/tmp/rlx-tool-XXXXXX", path[2][64];
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    for (int i = 0; i < 2; i++) {
+        char target[512];
+        snprintf(path[i], sizeof path[i], "%s/%s", dir, files[i]);
+        snprintf(target, sizeof target, BUNDLED "/%s", files[i]);
+        ck_assert_int_eq(symlink(target, path[i]), 0);
+    }
+    process p;
+    RUN(&p, RLX_TOOL, "run", dir, "-n", "3");
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_msg(strstr(p.err, "tokenizer.json"), "%s", p.err);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "inspect", dir);
+    says(&p, "flow @");
+    unlink(path[1]);
+    RUN(&p, RLX_TOOL, "inspect", dir);
+    complains(&p, 1, "model.safetensors");
+    unlink(path[0]);
+    rmdir(dir);
+}
+END_TEST
+
+/* ---- eval */
+
+typedef struct eval_file {
+    char in[32], out[32];
+} eval_file;
+
+static void write_inputs(eval_file *f, const rlx_tensor *tensors, int n)
+{
+    strcpy(f->in, "/tmp/rlx-tool-XXXXXX");
+    strcpy(f->out, "/tmp/rlx-tool-XXXXXX");
+    close(mkstemp(f->in));
+    close(mkstemp(f->out));
+    ck_assert_ptr_null(rlx_safetensors_write(f->in, tensors, n, NULL));
+}
+
+static void eval_complains(const rlx_tensor *tensors, int n, const char *option, const char *value,
+                           const char *word)
+{
+    eval_file f;
+    process p;
+    write_inputs(&f, tensors, n);
+    RUN(&p, RLX_TOOL, "eval", BUNDLED, "-i", f.in, "-o", f.out, option, value);
+    complains(&p, 1, word);
+    unlink(f.in);
+    unlink(f.out);
+}
+
+START_TEST(eval_refuses)
+{
+    static const int64_t ids[] = {0, 5, 6, 7}, far[] = {0, 5, 1024, 7}, mask[] = {1, 0, 1, 1};
+    static const float real[] = {0, 1, 2, 3};
+    rlx_tensor t[2] = {{"input_ids", RLX_I64, 2, {1, 4}, ids, sizeof ids},
+                       {"attention_mask", RLX_I64, 2, {1, 4}, mask, sizeof mask}};
+    eval_complains(t + 1, 1, "-t", "1", "input_ids");
+    eval_complains(t, 2, "-t", "1", "attention_mask");
+    eval_complains(t, 1, "--decode-from", "5", "decode-from");
+    eval_complains(t, 1, "--probe", "model.layer.3", "model.layers.3");
+    eval_complains(t, 1, "--threads", "99999999999", "threads");
+    t[0].data = far;
+    eval_complains(t, 1, "-t", "1", "1024");
+    t[0] = (rlx_tensor){"input_ids", RLX_F32, 2, {1, 4}, real, sizeof real};
+    eval_complains(t, 1, "-t", "1", "I64");
+    t[0] = (rlx_tensor){"input_ids", RLX_I64, 2, {0, 4}, ids, 0};
+    eval_complains(t, 1, "-t", "1", "empty");
+}
+END_TEST
+
+/* Padding changes nothing for a row's own tokens; a batch is its rows; I32 ids are ids. */
+START_TEST(eval_pads_and_batches)
+{
+    static const int32_t alone[] = {0, 300, 301}, both[] = {0, 300, 301, 9, 9, 9, 0, 300, 301, 7};
+    static const int32_t mask[] = {1, 1, 1, 0, 0, 0, 1, 1, 1, 1};
+    rlx_tensor one = {"input_ids", RLX_I32, 1, {3}, alone, sizeof alone};
+    rlx_tensor two[] = {{"input_ids", RLX_I32, 2, {2, 5}, both, sizeof both},
+                        {"attention_mask", RLX_I32, 2, {2, 5}, mask, sizeof mask}};
+    const rlx_tensor *inputs[] = {&one, two};
+    rlx_weights *w[2];
+    for (int i = 0; i < 2; i++) {
+        eval_file f;
+        process p;
+        write_inputs(&f, inputs[i], i + 1);
+        RUN(&p, RLX_TOOL, "eval", BUNDLED, "-i", f.in, "-o", f.out, "--probe", "model.layers.2");
+        says(&p, "");
+        ck_assert_ptr_null(rlx_weights_create(&w[i]));
+        ck_assert_ptr_null(rlx_weights_add_safetensors(w[i], f.out));
+        unlink(f.in);
+        unlink(f.out);
+    }
+    static const char *const names[] = {"logits", "probe:model.layers.2"};
+    for (int i = 0; i < 2; i++) {
+        const rlx_tensor *a = rlx_weights_find(w[0], names[i]),
+                         *b = rlx_weights_find(w[1], names[i]);
+        ck_assert(a && b && a->rank == 3 && b->rank == 3 && a->dim[1] == 3 && b->dim[0] == 2);
+        size_t row = (size_t)a->dim[2] * sizeof(float);
+        ck_assert_int_eq(memcmp(a->data, b->data, 3 * row), 0);
+        ck_assert_int_eq(memcmp(a->data, (const char *)b->data + 6 * row, 3 * row), 0);
+        ck_assert_double_eq(((const float *)b->data)[5 * a->dim[2]], 0); /* padding */
+    }
+    rlx_weights_destroy(w[0]);
+    rlx_weights_destroy(w[1]);
+}
+END_TEST
+
 START_TEST(the_context_ends_with_an_error)
 {
     process p;
@@ -187,12 +300,15 @@ int main(void)
     tcase_add_test(c, failures_have_a_story);
     tcase_add_test(c, devices);
     tcase_add_test(c, runs_are_repeatable);
+    tcase_add_test(c, a_model_without_a_tokenizer);
+    tcase_add_test(c, eval_refuses);
+    tcase_add_test(c, eval_pads_and_batches);
     tcase_add_test(c, the_context_ends_with_an_error);
     tcase_add_test(c, inspects_every_level);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 8;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 11;
     srunner_free(r);
     return bad;
 }

@@ -1,0 +1,64 @@
+#include "tests/parity/parity.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/tool/process.h"
+
+void parity_must(rlx_status st)
+{
+    if (!st)
+        return;
+    char *text = rlx_status_text(st);
+    ck_abort_msg("%s", text);
+}
+
+rlx_weights *parity_open(const char *path)
+{
+    rlx_weights *w;
+    parity_must(rlx_weights_create(&w));
+    parity_must(rlx_weights_add_safetensors(w, path));
+    return w;
+}
+
+const rlx_tensor *parity_need(const rlx_weights *w, const char *name)
+{
+    const rlx_tensor *t = rlx_weights_find(w, name);
+    ck_assert_msg(t != NULL, "no tensor \"%s\"", name);
+    return t;
+}
+
+rlx_weights *parity_eval(const parity_way *way)
+{
+    enum { MOST = 64 };
+    char out[] = "/tmp/rlx-parity-XXXXXX";
+    int fd = mkstemp(out), n = 0;
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    const char *argv[MOST] = {RLX_TOOL, "eval", way->model, "-i", way->inputs, "-o", out};
+    n = 7;
+    const char *const options[][2] = {{"--device", way->device},
+                                      {"--threads", way->threads},
+                                      {"--decode-from", way->decode_from},
+                                      {"--generate", way->generate}};
+    for (int i = 0; i < 4; i++)
+        if (options[i][1]) {
+            argv[n++] = options[i][0];
+            argv[n++] = options[i][1];
+        }
+    for (int i = 0; i < way->nprobes; i++) {
+        ck_assert_int_lt(n + 2, MOST);
+        argv[n++] = "--probe";
+        argv[n++] = way->probes[i];
+    }
+    process p;
+    process_run(&p, NULL, argv);
+    ck_assert_msg(p.code == 0, "%s on %s: %s", way->model, way->device ? way->device : "cpu",
+                  p.err);
+    process_free(&p);
+    rlx_weights *w = parity_open(out);
+    unlink(out);
+    return w;
+}

@@ -1,0 +1,22 @@
+/* tests/parity/parity.h: `rlx eval` on a model, and comparing what it writes. */
+#ifndef RLX_TESTS_PARITY_H
+#define RLX_TESTS_PARITY_H
+
+#include "frontend/rlx.h"
+
+typedef struct parity_way {
+    const char *model, *inputs;
+    const char *device, *threads; /* NULL: the program's own choice */
+    const char *decode_from, *generate;
+    const char *const *probes; /* paths */
+    int nprobes;
+} parity_way;
+
+/* Runs it; the outputs stay mapped until the set is destroyed. Aborts the test when it fails. */
+rlx_weights *parity_eval(const parity_way *way);
+
+rlx_weights *parity_open(const char *path);
+const rlx_tensor *parity_need(const rlx_weights *w, const char *name);
+void parity_must(rlx_status st);
+
+#endif
