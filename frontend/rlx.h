@@ -75,6 +75,14 @@ typedef enum rlx_format {
     RLX_I64,
     RLX_U8,
     RLX_BOOL,
+    RLX_Q8_0, /* blocks of 32 or 256 elements, as GGUF lays them out: weights only */
+    RLX_Q4_0,
+    RLX_Q4_1,
+    RLX_Q5_0,
+    RLX_Q5_1,
+    RLX_Q4_K,
+    RLX_Q5_K,
+    RLX_Q6_K,
     RLX_FORMAT_COUNT
 } rlx_format;
 #endif

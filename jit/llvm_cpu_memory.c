@@ -43,8 +43,7 @@ static unsigned elem_bytes(const rlx_emit_access *a)
     return (unsigned)rlx_format_get(a->buffer->type->format)->block_bytes;
 }
 
-/* A constant of at least `bytes` zeros. */
-static LLVMValueRef zeros(rlx_emit *e, int64_t bytes)
+LLVMValueRef rlx_emit_zeros(rlx_emit *e, int64_t bytes)
 {
     unsigned n = 64;
     while (n < bytes)
@@ -137,11 +136,12 @@ static LLVMValueRef load_row(rlx_emit *e, const rlx_emit_access *a, const row *r
     LLVMValueRef live;
     if (r->lanes == 1) {
         LLVMValueRef p = element(e, a, r, 0, &live);
-        return load_at(e, a, a->elem, live ? if_live(e, live, p, zeros(e, 8)) : p);
+        return load_at(e, a, a->elem, live ? if_live(e, live, p, rlx_emit_zeros(e, 8)) : p);
     }
     int64_t bytes = (int64_t)r->lanes * elem_bytes(a);
     if (a->contiguous && !r->room) {
-        LLVMValueRef p = r->live ? if_live(e, r->live, r->address, zeros(e, bytes)) : r->address;
+        LLVMValueRef p =
+            r->live ? if_live(e, r->live, r->address, rlx_emit_zeros(e, bytes)) : r->address;
         return load_at(e, a, type, p);
     }
     if (a->contiguous && can_mask(e, a)) {
@@ -152,7 +152,7 @@ static LLVMValueRef load_row(rlx_emit *e, const rlx_emit_access *a, const row *r
     LLVMValueRef v = LLVMGetPoison(type);
     for (int i = 0; i < r->lanes; i++) {
         LLVMValueRef p = element(e, a, r, i, &live);
-        p = live ? if_live(e, live, p, zeros(e, 8)) : p;
+        p = live ? if_live(e, live, p, rlx_emit_zeros(e, 8)) : p;
         v = LLVMBuildInsertElement(e->b, v, load_at(e, a, a->elem, p), rlx_emit_int(e->i32, i), "");
     }
     return v;
@@ -160,6 +160,8 @@ static LLVMValueRef load_row(rlx_emit *e, const rlx_emit_access *a, const row *r
 
 rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n)
 {
+    if (rlx_format_get(n->in[0]->type.format)->kind == RLX_KIND_BLOCK)
+        return rlx_emit_cpu_load_blocks(e, n);
     rlx_emit_access a;
     rlx_emit_access_init(e, n, &n->out[0]->type, &a);
     rlx_emit_tile *out;

@@ -167,5 +167,8 @@ rlx_status rlx_emit_begin_host(rlx_emit *e);
 /* llvm_cpu_memory.c */
 rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n);
+LLVMValueRef rlx_emit_zeros(rlx_emit *e, int64_t bytes); /* the address of at least so many zeros */
+/* llvm_cpu_blocks.c: from a buffer of a block format. */
+rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n);
 
 #endif

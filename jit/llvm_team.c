@@ -284,6 +284,9 @@ static LLVMValueRef load_if(rlx_emit *e, const rlx_emit_access *a, LLVMValueRef 
 
 static rlx_status emit_load(rlx_emit *e, const rlx_ir_node *n)
 {
+    rlx_format stored = n->in[0]->type.format;
+    if (rlx_format_get(stored)->kind == RLX_KIND_BLOCK)
+        return rlx_emit_unsupported(e, n, "it decodes no %s", rlx_format_get(stored)->name);
     rlx_emit_access a;
     rlx_emit_access_init(e, n, &n->out[0]->type, &a);
     rlx_format from = a.buffer->type->format, to = n->out[0]->type.format;

@@ -78,6 +78,13 @@ static void fill(const rlx_ir_value *v, void *data, int64_t elems, uint64_t *sta
 {
     const char *name = v->name ? v->name : "";
     rlx_format f = v->type.format;
+    if (rlx_format_get(f)->kind == RLX_KIND_BLOCK) {
+        rlx_format_make_blocks(f, data, elems, next_random(state));
+        size_t bytes = rlx_format_bytes(f, elems);
+        for (size_t i = 0; strncmp(name, "odd", 3) == 0 && i < bytes; i++)
+            ((uint8_t *)data)[i] = (uint8_t)next_random(state);
+        return;
+    }
     for (int64_t i = 0; i < elems; i++) {
         double x;
         if (rlx_format_is_float(f))
@@ -144,7 +151,7 @@ int memory_compare(const memory *a, const memory *b, const rlx_ir_func *kernel, 
 {
     for (int i = 0; i < a->n; i++) {
         rlx_format f = kernel->body->args[i]->type.format;
-        size_t size = rlx_format_bytes(f, 1);
+        size_t size = (size_t)rlx_format_get(f)->block_bytes;
         const uint8_t *x = a->buffer[i].data, *y = b->buffer[i].data;
         for (size_t k = 0; k < a->buffer[i].bytes; k += size) {
             if (memcmp(x + k, y + k, size) == 0 || both_nan(f, x, y, (int64_t)(k / size)))

@@ -45,6 +45,8 @@ static rlx_eval_tensor *add(world *w, const char *name, rlx_format f, int rank, 
     for (int i = 0; i < rank; i++)
         elems *= t->dim[i] = dims[i];
     t->data = malloc(rlx_format_bytes(f, elems) + 1);
+    if (rlx_format_get(f)->kind == RLX_KIND_BLOCK)
+        rlx_format_make_blocks(f, t->data, elems, w->seed += (uint64_t)w->n);
     if (rlx_format_is_float(f))
         for (int64_t i = 0; i < elems; i++)
             rlx_format_store(f, t->data, i, uniform(w) * 0.4);
@@ -388,6 +390,9 @@ static const shape shapes[] = {
      .head_norm = true},
     {.hidden = 40, .heads = 6, .kv_heads = 2, .head_dim = 64, .ffn = 30, .vocab = 30, .format = RLX_F32,
      .window = 90, .head_norm = true, .no_rope = true},
+    {.hidden = 96, .heads = 3, .kv_heads = 1, .head_dim = 32, .ffn = 160, .vocab = 37, .format = RLX_Q8_0},
+    {.hidden = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .ffn = 32, .vocab = 50, .format = RLX_Q5_1},
+    {.hidden = 256, .heads = 4, .kv_heads = 2, .head_dim = 64, .ffn = 256, .vocab = 21, .format = RLX_Q4_K},
 };
 static const int64_t lengths[] = {1, 2, 5, 13};
 enum { CASES = 4 * sizeof shapes / sizeof *shapes };

@@ -1,0 +1,303 @@
+#include "jit/llvm_emit.h"
+
+/* Loads from block formats on the CPU: 16 elements at a time, which share their scale (see
+ * runtime/base/block_layouts.def, whose table this file follows and nothing else).
+ *
+ *   bytes -> nibbles, bits above them -> i32 -> f32 -> * scale -> + minimum
+ *
+ * Where a group lies in its block is known when the code is made if the index along the row is
+ * known to be a multiple of enough; what is not known is computed. Groups beyond a limit read a
+ * block of zeros instead. */
+
+/* Index along the innermost axis. */
+typedef struct position {
+    LLVMValueRef index; /* i64, not negative */
+    int64_t divisor;    /* see rlx_lir_divisor */
+    int64_t plus;       /* constant part */
+} position;
+
+typedef struct blocks {
+    const rlx_block_layout *layout;
+    const rlx_format_info *info;
+    LLVMValueRef base;                      /* of the row at the indices, as bytes */
+    LLVMValueRef stride[RLX_MAX_TILE_RANK]; /* bytes, along the tile's axes but the last */
+    LLVMValueRef room[RLX_MAX_TILE_RANK];   /* limit - index; NULL: no limit */
+    position at;
+} blocks;
+
+/* A group of 16 elements. */
+typedef struct group {
+    LLVMValueRef block; /* address of its block */
+    LLVMValueRef first; /* i64: its first element in the block */
+    position at;
+} group;
+
+/* Quotient and rest by a power of two. */
+static LLVMValueRef quotient(rlx_emit *e, position p, int64_t by)
+{
+    if (p.divisor % by == 0) {
+        LLVMValueRef q = LLVMBuildUDiv(e->b, p.index, rlx_emit_int(e->i64, by), "");
+        return rlx_emit_add(e->b, q, rlx_emit_int(e->i64, p.plus / by));
+    }
+    LLVMValueRef v = rlx_emit_add(e->b, p.index, rlx_emit_int(e->i64, p.plus));
+    return LLVMBuildUDiv(e->b, v, rlx_emit_int(e->i64, by), "");
+}
+
+static LLVMValueRef rest(rlx_emit *e, position p, int64_t by)
+{
+    if (p.divisor % by == 0)
+        return rlx_emit_int(e->i64, p.plus % by);
+    LLVMValueRef v = rlx_emit_add(e->b, p.index, rlx_emit_int(e->i64, p.plus));
+    return LLVMBuildURem(e->b, v, rlx_emit_int(e->i64, by), "");
+}
+
+static LLVMValueRef over(rlx_emit *e, LLVMValueRef v, int64_t by)
+{
+    return LLVMBuildUDiv(e->b, v, rlx_emit_int(e->i64, by), "");
+}
+
+static LLVMValueRef times(rlx_emit *e, LLVMValueRef v, int64_t by)
+{
+    return rlx_emit_mul(e->b, v, rlx_emit_int(e->i64, by));
+}
+
+/* `type` at `offset` (i64) + `at` bytes behind a block's first. */
+static LLVMValueRef load_bytes(rlx_emit *e, LLVMValueRef block, LLVMValueRef offset, int at,
+                               LLVMTypeRef type)
+{
+    LLVMValueRef where = rlx_emit_add(e->b, offset, rlx_emit_int(e->i64, at));
+    LLVMValueRef v = LLVMBuildLoad2(e->b, type, rlx_emit_offset(e, e->i8, block, where), "");
+    LLVMSetAlignment(v, 1);
+    return v;
+}
+
+static LLVMTypeRef bytes_type(const rlx_emit *e)
+{
+    return LLVMVectorType(e->i8, RLX_BLOCK_GROUP);
+}
+
+static LLVMValueRef byte_splat(rlx_emit *e, int64_t v)
+{
+    return rlx_emit_splat(e, rlx_emit_int(e->i8, v), bytes_type(e));
+}
+
+/* Bits `mask` of every byte, after a shift by `shift` (i64). */
+static LLVMValueRef bits_of(rlx_emit *e, LLVMValueRef bytes, LLVMValueRef shift, int64_t mask)
+{
+    LLVMValueRef by = rlx_emit_splat(e, LLVMBuildTrunc(e->b, shift, e->i8, ""), bytes_type(e));
+    return LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, bytes, by, ""), byte_splat(e, mask), "");
+}
+
+static LLVMValueRef low_bits(rlx_emit *e, const rlx_block_layout *l, const group *g)
+{
+    if (l->span == 0)
+        return load_bytes(e, g->block, g->first, l->low, bytes_type(e));
+    LLVMValueRef chunk = over(e, g->first, 2 * l->span);
+    LLVMValueRef at = rlx_emit_add(e->b, times(e, chunk, l->span), rest(e, g->at, l->span));
+    LLVMValueRef half = over(e, rest(e, g->at, 2 * l->span), l->span);
+    LLVMValueRef bytes = load_bytes(e, g->block, at, l->low, bytes_type(e));
+    return bits_of(e, bytes, times(e, half, 4), 15);
+}
+
+/* The bits above the nibble, in their place. */
+static LLVMValueRef high_bits(rlx_emit *e, const rlx_block_layout *l, const group *g)
+{
+    LLVMValueRef bits;
+    if (l->high_bits == 32) {
+        LLVMValueRef word = load_bytes(e, g->block, over(e, g->first, 8), l->high, e->i16);
+        LLVMTypeRef mask = LLVMVectorType(e->i1, RLX_BLOCK_GROUP);
+        bits = LLVMBuildZExt(e->b, LLVMBuildBitCast(e->b, word, mask, ""), bytes_type(e), "");
+    } else {
+        int64_t elems = 32 * 8 / l->high_bits;
+        LLVMValueRef at = times(e, over(e, g->first, elems), 32);
+        LLVMValueRef plane = over(e, rest(e, g->at, elems), 32);
+        at = rlx_emit_add(e->b, at, rest(e, g->at, 32));
+        bits = bits_of(e, load_bytes(e, g->block, at, l->high, bytes_type(e)),
+                       times(e, plane, l->high_bits), (1 << l->high_bits) - 1);
+    }
+    return LLVMBuildShl(e->b, bits, byte_splat(e, 4), "");
+}
+
+/* ---- scales ---- */
+
+static LLVMValueRef load_f16(rlx_emit *e, LLVMValueRef block, int at)
+{
+    LLVMValueRef h = load_bytes(e, block, rlx_emit_int(e->i64, 0), at, e->f16);
+    return LLVMBuildFPExt(e->b, h, e->f32, "");
+}
+
+static LLVMValueRef and_bits(rlx_emit *e, LLVMValueRef v, int64_t mask)
+{
+    return LLVMBuildAnd(e->b, v, rlx_emit_int(e->i8, mask), "");
+}
+
+/* Four bits of `low` and, above them, the upper two of `top`. */
+static LLVMValueRef join(rlx_emit *e, LLVMValueRef low, LLVMValueRef top)
+{
+    LLVMValueRef six = rlx_emit_int(e->i8, 6), four = rlx_emit_int(e->i8, 4);
+    top = LLVMBuildShl(e->b, LLVMBuildLShr(e->b, top, six, ""), four, "");
+    return LLVMBuildOr(e->b, low, top, "");
+}
+
+/* The six-bit scale and minimum of a group: K4. */
+static void load_k4(rlx_emit *e, const rlx_block_layout *l, const group *g, LLVMValueRef *scale,
+                    LLVMValueRef *min)
+{
+    LLVMValueRef pair = over(e, g->first, 32),
+                 i = LLVMBuildURem(e->b, pair, rlx_emit_int(e->i64, 4), "");
+    LLVMValueRef upper = LLVMBuildICmp(e->b, LLVMIntUGE, pair, rlx_emit_int(e->i64, 4), "");
+    LLVMValueRef s = load_bytes(e, g->block, i, l->scales, e->i8);
+    LLVMValueRef m = load_bytes(e, g->block, i, l->scales + 4, e->i8);
+    LLVMValueRef both = load_bytes(e, g->block, i, l->scales + 8, e->i8);
+    LLVMValueRef four = rlx_emit_int(e->i8, 4);
+    *scale =
+        LLVMBuildSelect(e->b, upper, join(e, and_bits(e, both, 15), s), and_bits(e, s, 63), "");
+    *min = LLVMBuildSelect(e->b, upper, join(e, LLVMBuildLShr(e->b, both, four, ""), m),
+                           and_bits(e, m, 63), "");
+}
+
+/* What the group's integers are multiplied by; *add: what is added then, or NULL. */
+static LLVMValueRef load_scale(rlx_emit *e, const rlx_block_layout *l, const group *g,
+                               LLVMValueRef *add)
+{
+    LLVMValueRef d = load_f16(e, g->block, l->d), s, t;
+    *add = l->m >= 0 ? load_f16(e, g->block, l->m) : NULL;
+    if (l->scale == RLX_BLOCK_SCALE_S8) {
+        s = load_bytes(e, g->block, over(e, g->first, RLX_BLOCK_GROUP), l->scales, e->i8);
+        return LLVMBuildFMul(e->b, d, LLVMBuildSIToFP(e->b, s, e->f32, ""), "");
+    }
+    if (l->scale == RLX_BLOCK_SCALE_PLAIN)
+        return d;
+    load_k4(e, l, g, &s, &t);
+    t = LLVMBuildFMul(e->b, *add, LLVMBuildUIToFP(e->b, t, e->f32, ""), "");
+    *add = LLVMBuildFNeg(e->b, t, "");
+    return LLVMBuildFMul(e->b, d, LLVMBuildUIToFP(e->b, s, e->f32, ""), "");
+}
+
+static LLVMValueRef decode_group(rlx_emit *e, const rlx_block_layout *l, const group *g)
+{
+    LLVMTypeRef floats = LLVMVectorType(e->f32, RLX_BLOCK_GROUP);
+    LLVMValueRef q = low_bits(e, l, g), add, scale = load_scale(e, l, g, &add);
+    if (l->high >= 0)
+        q = LLVMBuildOr(e->b, q, high_bits(e, l, g), "");
+    if (l->bias)
+        q = LLVMBuildSub(e->b, q, byte_splat(e, l->bias), "");
+    q = LLVMBuildSExt(e->b, q, LLVMVectorType(e->i32, RLX_BLOCK_GROUP), "");
+    LLVMValueRef x = LLVMBuildSIToFP(e->b, q, floats, "");
+    x = LLVMBuildFMul(e->b, x, rlx_emit_splat(e, scale, floats), "");
+    return add ? LLVMBuildFAdd(e->b, x, rlx_emit_splat(e, add, floats), "") : x;
+}
+
+/* ---- rows ---- */
+
+static void blocks_init(rlx_emit *e, const rlx_ir_node *n, blocks *b)
+{
+    const rlx_emit_buffer *buffer = rlx_emit_get(e, n->in[0])->buffer;
+    const rlx_ir_type *tile = &n->out[0]->type;
+    const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
+    const rlx_attr *limits = rlx_ir_attr(n, RLX_ATTR_LIMITS);
+    int rank = buffer->type->rank;
+    *b = (blocks){.layout = rlx_format_block(buffer->type->format),
+                  .info = rlx_format_get(buffer->type->format)};
+    LLVMValueRef offset = rlx_emit_int(e->i64, 0), bytes[RLX_MAX_RANK];
+    for (int i = 0; i + 1 < rank; i++) {
+        bytes[i] = times(e, over(e, buffer->stride[i], b->info->block_elems), b->info->block_bytes);
+        LLVMValueRef at = rlx_emit_mul(e->b, rlx_emit_scalar(e, n->in[1 + i]), bytes[i]);
+        offset = rlx_emit_add(e->b, offset, at);
+    }
+    b->base = rlx_emit_offset(e, e->i8, buffer->base, offset);
+    b->at = (position){.index = rlx_emit_scalar(e, n->in[rank]),
+                       .divisor = rlx_lir_divisor(n->in[rank])};
+    for (int i = 0; i + 1 < tile->rank; i++)
+        b->stride[i] = bytes[axes->ints[i]];
+    for (int i = 0; limits && i < limits->n; i++) {
+        int axis = (int)limits->ints[i];
+        LLVMValueRef limit = rlx_emit_scalar(e, n->in[1 + rank + i]);
+        LLVMValueRef index = rlx_emit_scalar(e, n->in[1 + axes->ints[axis]]);
+        b->room[axis] = LLVMBuildSub(e->b, limit, index, "room");
+    }
+}
+
+/* Zero in the lanes of group `at` that lie beyond `room` elements of the row. */
+static LLVMValueRef clear_beyond(rlx_emit *e, LLVMValueRef x, int64_t at, LLVMValueRef room)
+{
+    LLVMTypeRef longs = LLVMVectorType(e->i64, RLX_BLOCK_GROUP);
+    LLVMValueRef lanes[RLX_BLOCK_GROUP];
+    for (int i = 0; i < RLX_BLOCK_GROUP; i++)
+        lanes[i] = rlx_emit_int(e->i64, at + i);
+    LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, LLVMConstVector(lanes, RLX_BLOCK_GROUP),
+                                    rlx_emit_splat(e, room, longs), "");
+    return LLVMBuildSelect(e->b, in, x, LLVMConstNull(LLVMTypeOf(x)), "");
+}
+
+/* Group `at` of the row at `row`; `live` and `room` may be NULL. */
+static LLVMValueRef load_group(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t at,
+                               LLVMValueRef live, LLVMValueRef room)
+{
+    position p = b->at;
+    p.plus = at;
+    LLVMValueRef which = quotient(e, p, b->info->block_elems);
+    group g = {.block = rlx_emit_offset(e, e->i8, row, times(e, which, b->info->block_bytes)),
+               .first = rest(e, p, b->info->block_elems),
+               .at = p};
+    LLVMValueRef reads = live;
+    if (room) {
+        LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, rlx_emit_int(e->i64, at), room, "");
+        reads = live ? LLVMBuildAnd(e->b, live, in, "") : in;
+    }
+    if (reads)
+        g.block =
+            LLVMBuildSelect(e->b, reads, g.block, rlx_emit_zeros(e, b->info->block_bytes), "");
+    LLVMValueRef x = decode_group(e, b->layout, &g);
+    if (room)
+        x = clear_beyond(e, x, at, room);
+    return reads ? LLVMBuildSelect(e->b, reads, x, LLVMConstNull(LLVMTypeOf(x)), "") : x;
+}
+
+/* A row from its groups. */
+static LLVMValueRef join_groups(rlx_emit *e, LLVMValueRef *x, int n)
+{
+    LLVMTypeRef part = LLVMTypeOf(x[0]);
+    LLVMTypeRef whole = LLVMVectorType(e->f32, (unsigned)(n * RLX_BLOCK_GROUP));
+    if (n == 1)
+        return x[0];
+    LLVMTypeRef overload[] = {whole, part};
+    unsigned id = LLVMLookupIntrinsicID("llvm.vector.insert", 18);
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, 2);
+    LLVMValueRef v = LLVMGetPoison(whole);
+    for (int i = 0; i < n; i++) {
+        LLVMValueRef args[] = {v, x[i], rlx_emit_int(e->i64, i * RLX_BLOCK_GROUP)};
+        v = LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 3, "");
+    }
+    return v;
+}
+
+rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *tile = &n->out[0]->type;
+    int last = tile->rank - 1, groups = (int)(tile->dim[last] / RLX_BLOCK_GROUP);
+    blocks b;
+    blocks_init(e, n, &b);
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, groups);
+    if (!x)
+        return RLX_OOM();
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef row = b.base, live = NULL;
+        int64_t index = p;
+        for (int i = last - 1; i >= 0; i--) {
+            LLVMValueRef j = rlx_emit_int(e->i64, index % tile->dim[i]);
+            index /= tile->dim[i];
+            row = rlx_emit_offset(e, e->i8, row, rlx_emit_mul(e->b, j, b.stride[i]));
+            if (b.room[i]) {
+                LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, j, b.room[i], "");
+                live = live ? LLVMBuildAnd(e->b, live, in, "") : in;
+            }
+        }
+        for (int k = 0; k < groups; k++)
+            x[k] = load_group(e, &b, row, (int64_t)k * RLX_BLOCK_GROUP, live, b.room[last]);
+        out->part[p] = join_groups(e, x, groups);
+    }
+    return RLX_OK;
+}

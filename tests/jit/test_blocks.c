@@ -1,0 +1,112 @@
+/* Loads from block formats as machine code, against the interpreter (which is the scalar decode):
+ * every format, tiles of several widths, indices of which more and less is known, limits on both
+ * axes, rows that are gathered; bytes that are scales of every kind, infinities and NaNs too. */
+#include <string.h>
+
+#include "tests/jit/subject.h"
+#include "tests/runtime/suite.h"
+
+static const char *const formats[] = {"q8_0", "q4_0", "q4_1", "q5_0",
+                                      "q5_1", "q4_k", "q5_k", "q6_k"};
+enum { FORMATS = sizeof formats / sizeof *formats, COLUMNS = 768 };
+
+/* A loop over columns first..COLUMNS by `step`, in tiles of `width`. */
+typedef struct cut {
+    int first, step, width;
+} cut;
+
+static const cut cuts[] = {{0, 16, 16},  {0, 32, 32}, {0, 64, 64},   {16, 32, 32},
+                           {48, 48, 48}, {0, 96, 96}, {0, 256, 256}, {32, 144, 128}};
+enum { CUTS = sizeof cuts / sizeof *cuts };
+
+static void put_kernel(rlx_text *t, int number, const char *format, const cut *c, bool odd)
+{
+    rlx_text_putf(t, "  kernel @k%d(%%%s: global %s[2,N,%d], %%y: global f32[N,%d]) {\n", number,
+                  odd ? "odd" : "w", format, COLUMNS, COLUMNS);
+    rlx_text_putf(t,
+                  "    %%nt = extent {extent=ceildiv(N,3)} : i64\n"
+                  "    %%nl = extent {extent=N} : i64\n"
+                  "    grid %%nt (%%i: i64) {\n"
+                  "      %%one = const {ivalue=1} : i64\n"
+                  "      %%three = const {ivalue=3} : i64\n"
+                  "      %%first = const {ivalue=%d} : i64\n"
+                  "      %%end = const {ivalue=%d} : i64\n"
+                  "      %%r = map %%i, %%three {fn=mul} : i64\n"
+                  "      for %%first, %%end {step=%d} (%%c: i64) {\n",
+                  c->first, COLUMNS, c->step);
+    rlx_text_putf(t,
+                  "        %%v = load %%%s, %%one, %%r, %%c, %%nl, %%end {axes=[1,2], "
+                  "limits=[0,1]} : f32<3x%d>\n"
+                  "        store %%y, %%v, %%r, %%c, %%nl, %%end {axes=[0,1], limits=[0,1]}\n"
+                  "        yield\n      }\n      yield\n    }\n    return\n  }\n",
+                  odd ? "odd" : "w", c->width);
+}
+
+/* Rows by index, whole tiles. */
+static void put_gather(rlx_text *t, const char *format)
+{
+    rlx_text_putf(t,
+                  "  kernel @rows(%%ids: global i32[N], %%w: global %s[3,%d], %%y: global "
+                  "f32[N,%d]) {\n"
+                  "    %%nt = extent {extent=N} : i64\n"
+                  "    grid %%nt (%%i: i64) {\n"
+                  "      %%zero = const {ivalue=0} : i64\n"
+                  "      %%end = const {ivalue=%d} : i64\n"
+                  "      %%id = load %%ids, %%i {axes=[]} : i32\n"
+                  "      %%r = cast %%id : i64\n"
+                  "      for %%zero, %%end {step=16} (%%c: i64) {\n"
+                  "        %%v = load %%w, %%r, %%c {axes=[1]} : f32<16>\n"
+                  "        store %%y, %%v, %%i, %%c {axes=[1]}\n"
+                  "        yield\n      }\n      yield\n    }\n    return\n  }\n",
+                  format, COLUMNS, COLUMNS, COLUMNS);
+}
+
+static void parse_kernels(subject *s, const char *format)
+{
+    rlx_text t = {0};
+    rlx_text_put(&t, "lir module @blocks {\n");
+    for (int i = 0; i < 2 * CUTS; i++)
+        put_kernel(&t, i, format, &cuts[i / 2], i % 2);
+    put_gather(&t, format);
+    rlx_text_put(&t, "}\n");
+    ck_assert(!t.oom);
+    EXPECT_OK(subject_parse(s, format, t.data));
+    rlx_text_deinit(&t);
+}
+
+START_TEST(against_interpreter)
+{
+    subject s;
+    rlx_jit_target targets[2];
+    int ntargets = cpu_targets(targets);
+    ck_assert_int_ge(ntargets, 1);
+    parse_kernels(&s, formats[_i]);
+    ck_assert(subject_bind(&s, "N=4"));
+    for (int t = 0; t < ntargets; t++)
+        subject_check_all(&s, &targets[t], (uint64_t)(_i * 10 + t));
+    subject_destroy(&s);
+}
+END_TEST
+
+START_TEST(team_refuses)
+{
+    subject s;
+    loaded code = {0};
+    rlx_jit_target team = host_team_target(32);
+    parse_kernels(&s, "q4_k");
+    EXPECT_ERROR(loaded_create(s.module->first, &team, &code), RLX_UNSUPPORTED,
+                 "cannot emit `load` in kernel @k0: it decodes no q4_k");
+    subject_destroy(&s);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("jit blocks");
+    TCase *tc = tcase_create("against_interpreter");
+    tcase_set_timeout(tc, 0);
+    tcase_add_loop_test(tc, against_interpreter, 0, FORMATS);
+    suite_add_tcase(s, tc);
+    SUITE_TEST(s, "team_refuses", team_refuses);
+    return suite_run(s, 1 + FORMATS);
+}
