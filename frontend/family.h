@@ -28,7 +28,7 @@ typedef struct rlx_model_config {
     int32_t bos;           /* -1: none */
     int32_t eos[RLX_MAX_EOS];
     int neos;
-    struct rlx_rope *rope; /* heap; whoever holds the config frees it with rlx_rope_destroy */
+    struct rlx_rope *rope; /* heap; whoever holds the config frees it with rlx_rope_destroy. NULL: nothing rotates */
     const char *output;    /* the flow's output with one row of vocab per wanted token: "logits"; static */
 } rlx_model_config;
 

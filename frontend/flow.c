@@ -8,8 +8,8 @@
 
 #define LABELS(...) ((const char *const[]){__VA_ARGS__, NULL})
 static const rlx_block_info blocks[RLX_STAGE_COUNT] = {
-#define BLOCK(NAME, name, keys, numbers, real, meaning) \
-    [RLX_STAGE_##NAME] = {#name, keys, numbers, real, meaning, rlx_block_##name##_build},
+#define BLOCK(NAME, name, keys, numbers, reals, meaning) \
+    [RLX_STAGE_##NAME] = {#name, keys, numbers, reals, meaning, rlx_block_##name##_build},
 #include "frontend/blocks/blocks.def"
 #undef BLOCK
 };
@@ -165,7 +165,7 @@ void rlx_flow_put_resolved(const rlx_stage *s, const char *key, rlx_text *out)
 
 bool rlx_flow_same_stage(const rlx_stage *a, const rlx_stage *b)
 {
-    bool same = a->kind == b->kind && a->real == b->real &&
+    bool same = a->kind == b->kind && !memcmp(a->real, b->real, sizeof(a->real)) &&
                 !memcmp(a->number, b->number, sizeof(a->number));
     for (int k = 0; same && k < RLX_STAGE_KEYS; k++)
         same = a->key[k] && b->key[k] ? !strcmp(a->key[k], b->key[k]) : a->key[k] == b->key[k];

@@ -14,15 +14,15 @@
 #include "runtime/runtime.h"
 
 typedef enum rlx_stage_kind {
-#define BLOCK(NAME, name, keys, numbers, real, meaning) RLX_STAGE_##NAME,
+#define BLOCK(NAME, name, keys, numbers, reals, meaning) RLX_STAGE_##NAME,
 #include "frontend/blocks/blocks.def"
 #undef BLOCK
     RLX_STAGE_COUNT
 } rlx_stage_kind;
 
-enum { RLX_STAGE_KEYS = 6, RLX_STAGE_NUMBERS = 3, RLX_FLOW_MAX_SAVES = 16 };
+enum { RLX_STAGE_KEYS = 8, RLX_STAGE_NUMBERS = 5, RLX_STAGE_REALS = 2, RLX_FLOW_MAX_SAVES = 16 };
 
-/* What was recorded, with the names that blocks.def gives to keys, numbers and real. */
+/* What was recorded, with the names that blocks.def gives to keys, numbers and reals. */
 typedef struct rlx_stage {
     rlx_stage_kind kind;
     int repeat;       /* which rlx_flow_repeat_layers it was recorded in; -1: in none */
@@ -30,7 +30,7 @@ typedef struct rlx_stage {
     const char *name; /* of an input, output or probe point */
     const char *key[RLX_STAGE_KEYS]; /* NULL: none */
     int64_t number[RLX_STAGE_NUMBERS];
-    double real;
+    double real[RLX_STAGE_REALS];
     rlx_format format; /* inputs */
     int rank;
     int64_t dim[RLX_MAX_RANK]; /* >= 0, or -1 - i for the flow's symbol i */

@@ -41,11 +41,13 @@ static void put_line(const rlx_flow *f, const rlx_stage *s, const char *indent, 
         if (s->key[k])
             rlx_text_putf(out, " %s=\"%s\"", block->keys[k], s->key[k]);
     for (int i = 0; block->numbers[i]; i++)
-        rlx_text_putf(out, " %s=%lld", block->numbers[i], (long long)s->number[i]);
-    if (block->real) {
-        rlx_text_putf(out, " %s=", block->real);
-        rlx_text_put_double(out, s->real);
-    }
+        if (s->number[i])
+            rlx_text_putf(out, " %s=%lld", block->numbers[i], (long long)s->number[i]);
+    for (int i = 0; block->reals[i]; i++)
+        if (s->real[i] != 0) {
+            rlx_text_putf(out, " %s=", block->reals[i]);
+            rlx_text_put_double(out, s->real[i]);
+        }
     rlx_text_put(out, "\n");
 }
 

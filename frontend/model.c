@@ -289,69 +289,119 @@ static rlx_status check_ids(const rlx_model *m, const int32_t *ids, int64_t n)
     return RLX_OK;
 }
 
-/* Host memory of one chunk's inputs. */
-typedef struct chunk {
-    int32_t *seq, *pos, *rows;
-    float *cos, *sin; /* [T, D/2] */
-} chunk;
-
-static void chunk_deinit(chunk *c)
+/* Every sequence of a batch has room for its tokens. */
+static rlx_status check_batch(const rlx_model *m, const rlx_session *s, const rlx_model_batch *b)
 {
-    free(c->seq);
-    free(c->pos);
-    free(c->rows);
-    free(c->cos);
-    free(c->sin);
+    if (b->tokens < 1 || b->rows < 0 || b->rows > b->tokens)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens with output for %lld",
+                        (long long)b->tokens, (long long)b->rows);
+    for (int64_t i = 0; i < b->rows; i++)
+        if (b->row_index[i] < (i ? b->row_index[i - 1] + 1 : 0) || b->row_index[i] >= b->tokens)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "row %lld is of token %d: not ascending below %lld", (long long)i,
+                            b->row_index[i], (long long)b->tokens);
+    RLX_TRY(check_ids(m, b->ids, b->tokens));
+    for (int64_t i = 0; i < b->tokens; i++) {
+        int64_t count = 0, before = i - 1;
+        while (before >= 0 && b->seq[before] != b->seq[i])
+            before--;
+        for (int64_t k = i; before < 0 && k < b->tokens; k++)
+            count += b->seq[k] == b->seq[i];
+        if (before < 0)
+            RLX_TRY_NOTE(rlx_model_check_room(m, s, b->seq[i], count), "sequence %d", b->seq[i]);
+    }
+    return RLX_OK;
 }
 
-static rlx_status chunk_init(chunk *c, const rlx_model *m, int64_t tokens)
+/* Host memory of a step's inputs. */
+typedef struct inputs {
+    int32_t *places, *rows; /* where tokens are rotated to; a chunk's rows */
+    float *cos, *sin;       /* a chunk's [T, D/2]; NULL when nothing rotates */
+    size_t half;            /* D/2 */
+} inputs;
+
+static void inputs_deinit(inputs *in)
 {
-    size_t n = (size_t)tokens, half = n * (size_t)(rlx_rope_dim(m->config.rope) / 2);
-    *c = (chunk){
-        .seq = malloc(n * sizeof *c->seq),
-        .pos = malloc(n * sizeof *c->pos),
-        .rows = malloc(n * sizeof *c->rows),
-        .cos = malloc(half * sizeof *c->cos),
-        .sin = malloc(half * sizeof *c->sin),
-    };
-    if (c->seq && c->pos && c->rows && c->cos && c->sin)
+    free(in->places);
+    free(in->rows);
+    free(in->cos);
+    free(in->sin);
+}
+
+static rlx_status inputs_init(inputs *in, const rlx_model *m, int64_t tokens)
+{
+    size_t chunk = (size_t)(tokens < m->prefill ? tokens : m->prefill);
+    *in = (inputs){.places = malloc((size_t)tokens * sizeof *in->places),
+                   .rows = malloc(chunk * sizeof *in->rows)};
+    bool made = in->places && in->rows;
+    if (m->config.rope) {
+        in->half = (size_t)(rlx_rope_dim(m->config.rope) / 2);
+        in->cos = malloc(chunk * in->half * sizeof *in->cos);
+        in->sin = malloc(chunk * in->half * sizeof *in->sin);
+        made = made && in->cos && in->sin;
+    }
+    if (made)
         return RLX_OK;
-    chunk_deinit(c);
+    inputs_deinit(in);
     return RLX_OOM();
 }
 
-/* One step of the executable: `n` tokens, output rows for the last `rows` of them. `length`:
- * positions that the sequence will hold when the whole call is done. */
-static rlx_status run_chunk(rlx_model *m, rlx_session *s, int seq, const int32_t *ids, int64_t n,
-                            int64_t rows, int64_t length, float *out, chunk *c)
+/* Where each token stands: as the caller says, or behind what its sequence holds. */
+static void find_places(const rlx_session *s, const rlx_model_batch *b, int32_t *places)
 {
-    int64_t past = rlx_session_past(s, seq);
-    size_t half = (size_t)n * (size_t)(rlx_rope_dim(m->config.rope) / 2) * sizeof(float);
-    for (int64_t i = 0; i < n; i++) {
-        c->seq[i] = seq;
-        c->pos[i] = (int32_t)(past + i);
+    for (int64_t i = 0; i < b->tokens; i++) {
+        int64_t before = i - 1;
+        while (before >= 0 && b->seq[before] != b->seq[i])
+            before--;
+        places[i] = b->positions  ? b->positions[i]
+                    : before >= 0 ? places[before] + 1
+                                  : (int32_t)rlx_session_past(s, b->seq[i]);
     }
-    for (int64_t i = 0; i < rows; i++)
-        c->rows[i] = (int32_t)(n - rows + i);
-    rlx_rope_tables_for_length(m->config.rope, length, c->pos, n, c->cos, c->sin);
-    const rlx_step_input inputs[] = {
-        {"ids", ids, (size_t)n * sizeof *ids},
-        {"rope_cos", c->cos, half},
-        {"rope_sin", c->sin, half},
-    };
-    rlx_step step = {.tokens = n,
-                     .rows = rows,
-                     .seq = c->seq,
-                     .row_index = c->rows,
-                     .inputs = inputs,
-                     .ninputs = 3};
+}
+
+/* One step of the executable: tokens at .. at+n of the batch. *out moves behind what it gave. */
+static rlx_status run_chunk(rlx_model *m, rlx_session *s, const rlx_model_batch *b, int64_t at,
+                            int64_t n, int64_t length, inputs *in, float **out)
+{
+    rlx_step_input given[3] = {{"ids", b->ids + at, (size_t)n * sizeof *b->ids}};
+    rlx_step step = {
+        .tokens = n, .seq = b->seq + at, .row_index = in->rows, .inputs = given, .ninputs = 1};
+    for (int64_t i = 0; i < b->rows; i++)
+        if (b->row_index[i] >= at && b->row_index[i] < at + n)
+            in->rows[step.rows++] = (int32_t)(b->row_index[i] - at);
+    if (in->half) {
+        rlx_rope_tables_for_length(m->config.rope, length, in->places + at, n, in->cos, in->sin);
+        size_t bytes = (size_t)n * in->half * sizeof(float);
+        given[step.ninputs++] = (rlx_step_input){"rope_cos", in->cos, bytes};
+        given[step.ninputs++] = (rlx_step_input){"rope_sin", in->sin, bytes};
+    }
     RLX_TRY(rlx_session_step(s, n == 1 ? m->decode_exe : m->prefill_exe, &step));
-    if (!rows)
+    if (!step.rows)
         return RLX_OK;
     rlx_tensor t;
     RLX_TRY(rlx_session_output(s, m->config.output, &t));
-    memcpy(out, t.data, (size_t)(rows * m->width) * sizeof *out);
+    memcpy(*out, t.data, (size_t)(step.rows * m->width) * sizeof **out);
+    *out += step.rows * m->width;
     return RLX_OK;
+}
+
+rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *b, float *out)
+{
+    inputs in;
+    RLX_TRY(check_batch(m, s, b));
+    RLX_TRY(inputs_init(&in, m, b->tokens));
+    find_places(s, b, in.places);
+    int64_t length = m->length;
+    for (int64_t i = 0; i < b->tokens; i++)
+        if (in.places[i] >= length)
+            length = (int64_t)in.places[i] + 1;
+    rlx_status st = RLX_OK;
+    for (int64_t at = 0, n; at < b->tokens && !st; at += n) {
+        n = b->tokens - at < m->prefill ? b->tokens - at : m->prefill;
+        st = run_chunk(m, s, b, at, n, length, &in, &out);
+    }
+    inputs_deinit(&in);
+    return st;
 }
 
 rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *ids, int64_t n,
@@ -360,23 +410,16 @@ rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *
     if (n < 1 || rows < 0 || rows > n)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens with output for %lld",
                         (long long)n, (long long)rows);
-    RLX_TRY(check_ids(m, ids, n));
-    RLX_TRY(rlx_model_check_room(m, s, seq, n));
-    chunk c;
-    RLX_TRY(chunk_init(&c, m, n < m->prefill ? n : m->prefill));
-    int64_t length = rlx_session_past(s, seq) + n;
-    length = length < m->length ? m->length : length;
-    rlx_status st = RLX_OK;
-    for (int64_t at = 0, len; at < n && !st; at += len) {
-        len = n - at < m->prefill ? n - at : m->prefill;
-        int64_t first =
-            at > n - rows ? at : n - rows; /* token with a row, of this chunk or later */
-        int64_t wanted = at + len > first ? at + len - first : 0;
-        st = run_chunk(m, s, seq, ids + at, len, wanted, length, out, &c);
-        if (wanted)
-            out += wanted * m->width;
-    }
-    chunk_deinit(&c);
+    int32_t *seqs = malloc((size_t)(n + rows) * sizeof *seqs), *index = seqs + n;
+    if (!seqs)
+        return RLX_OOM();
+    for (int64_t i = 0; i < n; i++)
+        seqs[i] = seq;
+    for (int64_t i = 0; i < rows; i++)
+        index[i] = (int32_t)(n - rows + i);
+    rlx_model_batch b = {.tokens = n, .ids = ids, .seq = seqs, .rows = rows, .row_index = index};
+    rlx_status st = rlx_model_step_batch(m, s, &b, out);
+    free(seqs);
     return st;
 }
 

@@ -169,9 +169,14 @@ typedef struct rlx_attention_spec {
     const char *q_bias_key, *k_bias_key, *v_bias_key; /* may be NULL */
     int64_t heads, kv_heads, head_dim;
     double scale; /* 0: 1/sqrt(D) */
+    const char *q_norm_key, *k_norm_key; /* [D], both or NULL: RMSNorm of every head before the rotation */
+    double norm_eps;
+    int64_t window; /* keys that a query sees at most, its own included; 0: all */
+    bool no_rope;   /* queries and keys are not rotated */
 } rlx_attention_spec;
 /* Causal self-attention with rotary positions (pairs i, i + D/2; inputs rope_cos, rope_sin f32[T,D/2]) over the
- * session's KV pages: f32[T,H] -> f32[T,N*D]. The output projection is a linear stage of its own. Once per layer of
+ * session's KV pages: f32[T,H] -> f32[T,N*D]. A query at position p sees the keys of its sequence at positions
+ * j <= p, with a window w only those with j > p - w. The output projection is a linear stage of its own. Once per layer of
  * one rlx_flow_repeat_layers: the layer's index names its pages. */
 RLX_API void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec);
 
@@ -277,7 +282,17 @@ RLX_API void rlx_model_get_info(const rlx_model *m, rlx_model_info *out);
  * RLX_EXHAUSTED when the sequence would outgrow the session or the model; then nothing was appended. */
 RLX_API rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *ids,
                                   int64_t n, int64_t rows, float *out);
-/* A probe's value f32[T,H] for the tokens of the last rlx_model_step, which may have been of at most one
+/* Tokens of several sequences that are appended together; those of one sequence in their order. */
+typedef struct rlx_model_batch {
+    int64_t tokens;
+    const int32_t *ids, *seq;  /* [tokens] */
+    const int32_t *positions;  /* [tokens] that tokens are rotated to; NULL: their places in the sequence */
+    int64_t rows;
+    const int32_t *row_index;  /* [rows] tokens whose outputs are wanted, ascending */
+} rlx_model_batch;
+/* As rlx_model_step, for a batch. A token's result has the same bits in any batch. */
+RLX_API rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *batch, float *out);
+/* A probe's value f32[T,H] for the tokens of the last step, which may have been of at most one
  * prefill bucket. Lent until the session's next step. */
 RLX_API rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_tensor *out);
 

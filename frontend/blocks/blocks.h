@@ -44,14 +44,14 @@ typedef struct rlx_block_info {
     const char *name;
     const char *const *keys;    /* NULL-ended labels */
     const char *const *numbers; /* the same */
-    const char *real;           /* or NULL */
+    const char *const *reals;
     const char *meaning;
     /* Appends the stage to cx->fn. Errors may also stay in the builder. */
     rlx_status (*build)(rlx_flow_cx *cx, const rlx_stage *s);
 } rlx_block_info;
 const rlx_block_info *rlx_block_get(rlx_stage_kind kind);
 
-#define BLOCK(NAME, name, keys, numbers, real, meaning) \
+#define BLOCK(NAME, name, keys, numbers, reals, meaning) \
     rlx_status rlx_block_##name##_build(rlx_flow_cx *cx, const rlx_stage *s);
 #include "frontend/blocks/blocks.def"
 #undef BLOCK

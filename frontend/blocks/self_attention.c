@@ -2,24 +2,43 @@
 
 #include "frontend/blocks/blocks.h"
 
-enum { Q, K, V, Q_BIAS, K_BIAS, V_BIAS };
-enum { HEADS, KV_HEADS, HEAD_DIM };
+enum { Q, K, V, Q_BIAS, K_BIAS, V_BIAS, Q_NORM, K_NORM };
+enum { HEADS, KV_HEADS, HEAD_DIM, WINDOW, NO_ROPE };
+enum { SCALE, NORM_EPS };
+
+static rlx_status check_spec(const rlx_flow *f, const rlx_attention_spec *spec)
+{
+    const int64_t heads = spec->heads, kv_heads = spec->kv_heads, head_dim = spec->head_dim;
+    if (heads <= 0 || kv_heads <= 0 || heads % kv_heads || head_dim <= 0 || head_dim % 2)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "self_attention: heads %lld must be a multiple of kv_heads %lld, "
+                        "and head_dim %lld even",
+                        (long long)heads, (long long)kv_heads, (long long)head_dim);
+    if (spec->window < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "self_attention: a window of %lld keys",
+                        (long long)spec->window);
+    if (!spec->q_norm_key != !spec->k_norm_key)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "self_attention: q_norm_key and k_norm_key come together");
+    if (f->layer < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "self_attention outside rlx_flow_repeat_layers: KV pages belong to "
+                        "a layer");
+    return RLX_OK;
+}
+
+static void copy_optional_key(rlx_flow *f, rlx_stage *s, int slot, const char *key,
+                              const char *what)
+{
+    if (key)
+        s->key[slot] = rlx_flow_copy_key(f, key, what);
+}
 
 void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec)
 {
-    const int64_t heads = spec->heads, kv_heads = spec->kv_heads, head_dim = spec->head_dim;
-    if (heads <= 0 || kv_heads <= 0 || heads % kv_heads || head_dim <= 0 || head_dim % 2) {
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                  "self_attention: heads %lld must be a multiple of kv_heads %lld, "
-                                  "and head_dim %lld even",
-                                  (long long)heads, (long long)kv_heads, (long long)head_dim));
-        return;
-    }
-    if (!f->error && f->layer < 0) {
-        rlx_flow_fail(f,
-                      RLX_FAIL(RLX_INVALID_ARGUMENT,
-                               "self_attention outside rlx_flow_repeat_layers: KV pages belong to "
-                               "a layer"));
+    rlx_status st = f->error ? RLX_OK : check_spec(f, spec);
+    if (st) {
+        rlx_flow_fail(f, st);
         return;
     }
     rlx_stage *s = rlx_flow_record(f, RLX_STAGE_SELF_ATTENTION);
@@ -28,16 +47,18 @@ void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec)
     s->key[Q] = rlx_flow_copy_key(f, spec->q_key, "self_attention's q_key");
     s->key[K] = rlx_flow_copy_key(f, spec->k_key, "self_attention's k_key");
     s->key[V] = rlx_flow_copy_key(f, spec->v_key, "self_attention's v_key");
-    if (spec->q_bias_key)
-        s->key[Q_BIAS] = rlx_flow_copy_key(f, spec->q_bias_key, "self_attention's q_bias_key");
-    if (spec->k_bias_key)
-        s->key[K_BIAS] = rlx_flow_copy_key(f, spec->k_bias_key, "self_attention's k_bias_key");
-    if (spec->v_bias_key)
-        s->key[V_BIAS] = rlx_flow_copy_key(f, spec->v_bias_key, "self_attention's v_bias_key");
-    s->number[HEADS] = heads;
-    s->number[KV_HEADS] = kv_heads;
-    s->number[HEAD_DIM] = head_dim;
-    s->real = spec->scale != 0 ? spec->scale : 1 / sqrt((double)head_dim);
+    copy_optional_key(f, s, Q_BIAS, spec->q_bias_key, "self_attention's q_bias_key");
+    copy_optional_key(f, s, K_BIAS, spec->k_bias_key, "self_attention's k_bias_key");
+    copy_optional_key(f, s, V_BIAS, spec->v_bias_key, "self_attention's v_bias_key");
+    copy_optional_key(f, s, Q_NORM, spec->q_norm_key, "self_attention's q_norm_key");
+    copy_optional_key(f, s, K_NORM, spec->k_norm_key, "self_attention's k_norm_key");
+    s->number[HEADS] = spec->heads;
+    s->number[KV_HEADS] = spec->kv_heads;
+    s->number[HEAD_DIM] = spec->head_dim;
+    s->number[WINDOW] = spec->window;
+    s->number[NO_ROPE] = spec->no_rope;
+    s->real[SCALE] = spec->scale != 0 ? spec->scale : 1 / sqrt((double)spec->head_dim);
+    s->real[NORM_EPS] = spec->q_norm_key ? spec->norm_eps : 0;
 }
 
 /* The layer's KV pools, one pair per layer index of one repeat_layers. */
@@ -75,29 +96,52 @@ static rlx_status need_places(rlx_flow_cx *cx, rlx_dim tokens, rlx_hir_attention
     return rlx_flow_need_input(cx, "table", rlx_ir_tensor(RLX_I32, 2, table), &a->table);
 }
 
+static rlx_status normalise_heads(rlx_flow_cx *cx, const rlx_stage *s, int slot, int64_t heads,
+                                  rlx_ir_value **x)
+{
+    rlx_ir_value *w;
+    RLX_TRY(rlx_flow_need_weight(cx, s, slot, 1, &s->number[HEAD_DIM], &w));
+    if (!w)
+        return RLX_OK;
+    rlx_flow_set_place(cx, s->key[slot], 1);
+    *x = rlx_hir_build_rms_norm_heads(&cx->fn->b, *x, w, s->real[NORM_EPS], heads);
+    return RLX_OK;
+}
+
+static rlx_status rotate(rlx_flow_cx *cx, rlx_dim tokens, rlx_hir_attention *a)
+{
+    rlx_ir_value *cosine, *sine;
+    const rlx_dim dims[] = {tokens, a->head_dim / 2};
+    const rlx_ir_type type = rlx_ir_tensor(RLX_F32, 2, dims);
+    RLX_TRY(rlx_flow_need_input(cx, "rope_cos", type, &cosine));
+    RLX_TRY(rlx_flow_need_input(cx, "rope_sin", type, &sine));
+    a->q = rlx_hir_build_rope(&cx->fn->b, a->q, cosine, sine, a->heads, a->head_dim);
+    a->k = rlx_hir_build_rope(&cx->fn->b, a->k, cosine, sine, a->kv_heads, a->head_dim);
+    return RLX_OK;
+}
+
 rlx_status rlx_block_self_attention_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
     rlx_hir_attention a = {.heads = s->number[HEADS],
                            .kv_heads = s->number[KV_HEADS],
                            .head_dim = s->number[HEAD_DIM],
-                           .scale = s->real};
+                           .scale = s->real[SCALE],
+                           .window = s->number[WINDOW]};
     int64_t width;
     rlx_dim tokens;
     RLX_TRY(rlx_flow_need_tokens(cx, &tokens, &width));
-    rlx_ir_value *x = cx->fn->x, *cosine, *sine;
-    const rlx_dim rope[] = {tokens, a.head_dim / 2};
-    const rlx_ir_type rope_type = rlx_ir_tensor(RLX_F32, 2, rope);
+    rlx_ir_value *x = cx->fn->x;
     const int64_t q_rows = a.heads * a.head_dim, kv_rows = a.kv_heads * a.head_dim;
     RLX_TRY(rlx_flow_apply_linear(cx, s, x, Q, Q_BIAS, q_rows, &a.q));
     RLX_TRY(rlx_flow_apply_linear(cx, s, x, K, K_BIAS, kv_rows, &a.k));
     RLX_TRY(rlx_flow_apply_linear(cx, s, x, V, V_BIAS, kv_rows, &a.v));
-    RLX_TRY(rlx_flow_need_input(cx, "rope_cos", rope_type, &cosine));
-    RLX_TRY(rlx_flow_need_input(cx, "rope_sin", rope_type, &sine));
+    RLX_TRY(normalise_heads(cx, s, Q_NORM, a.heads, &a.q));
+    RLX_TRY(normalise_heads(cx, s, K_NORM, a.kv_heads, &a.k));
+    rlx_flow_set_place(cx, s->key[Q], 2);
+    if (!s->number[NO_ROPE])
+        RLX_TRY(rotate(cx, tokens, &a));
     RLX_TRY(need_pools(cx, s, &a));
     RLX_TRY(need_places(cx, tokens, &a));
-    rlx_flow_set_place(cx, s->key[Q], 2);
-    a.q = rlx_hir_build_rope(&cx->fn->b, a.q, cosine, sine, a.heads, a.head_dim);
-    a.k = rlx_hir_build_rope(&cx->fn->b, a.k, cosine, sine, a.kv_heads, a.head_dim);
     cx->fn->x = rlx_hir_build_attention(&cx->fn->b, &a, NULL, NULL);
     return RLX_OK;
 }
