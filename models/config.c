@@ -26,6 +26,11 @@ bool rlx_config_has(const cJSON *config, const char *key)
     return get(config, key) != NULL;
 }
 
+bool rlx_config_is_null(const cJSON *config, const char *key)
+{
+    return cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(config, key));
+}
+
 rlx_status rlx_config_get_int(const cJSON *config, const char *key, int64_t min, int64_t max,
                               int64_t absent, int64_t *out)
 {

@@ -29,7 +29,8 @@ rlx_status rlx_config_get_bool(const cJSON *config, const char *key, bool absent
 /* Lent by `config`. */
 rlx_status rlx_config_get_text(const cJSON *config, const char *key, const char *absent,
                                const char **out);
-bool rlx_config_has(const cJSON *config, const char *key); /* there, and not null */
+bool rlx_config_has(const cJSON *config, const char *key);     /* there, and not null */
+bool rlx_config_is_null(const cJSON *config, const char *key); /* there, and null */
 /* bos_token_id and eos_token_id (a number or a list). */
 rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out);
 /* The rotary positions in any of the circulating styles: `rope_theta` with `rope_scaling` (type or

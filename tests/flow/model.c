@@ -74,17 +74,27 @@ static void add_matrix(test_model *m, const char *prefix, const char *name, int6
         model_add_weight(m, full, RLX_F32, 1, &rows);
 }
 
+static bool is_family(const test_model *m, const char *type)
+{
+    return !strcmp(cJSON_GetObjectItemCaseSensitive(m->json, "model_type")->valuestring, type);
+}
+
 static void add_layer(test_model *m, const char *prefix)
 {
     const int64_t h = number(m, "hidden_size"), i = number(m, "intermediate_size");
     const int64_t d = number(m, "head_dim"), n = number(m, "num_attention_heads") * d;
     const int64_t g = number(m, "num_key_value_heads") * d;
-    const bool attention = flag(m, "attention_bias"), mlp = flag(m, "mlp_bias");
+    const bool attention = flag(m, "attention_bias") || is_family(m, "qwen2");
+    const bool mlp = flag(m, "mlp_bias");
     add_matrix(m, prefix, "input_layernorm", h, 0, false);
     add_matrix(m, prefix, "self_attn.q_proj", n, h, attention);
     add_matrix(m, prefix, "self_attn.k_proj", g, h, attention);
     add_matrix(m, prefix, "self_attn.v_proj", g, h, attention);
-    add_matrix(m, prefix, "self_attn.o_proj", h, n, attention);
+    add_matrix(m, prefix, "self_attn.o_proj", h, n, attention && !is_family(m, "qwen2"));
+    if (is_family(m, "qwen3")) {
+        add_matrix(m, prefix, "self_attn.q_norm", d, 0, false);
+        add_matrix(m, prefix, "self_attn.k_norm", d, 0, false);
+    }
     add_matrix(m, prefix, "post_attention_layernorm", h, 0, false);
     add_matrix(m, prefix, "mlp.gate_proj", i, h, mlp);
     add_matrix(m, prefix, "mlp.up_proj", i, h, mlp);
@@ -97,7 +107,8 @@ void model_init(test_model *m, cJSON *config)
     env_init(&m->env, 42);
     assert_ok(rlx_weights_create(&m->w));
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "architectures");
-    const bool bare = !strcmp(cJSON_GetArrayItem(list, 0)->valuestring, "LlamaModel");
+    const char *class = cJSON_GetArrayItem(list, 0)->valuestring;
+    const bool bare = !strstr(class, "ForCausalLM");
     const char *prefix = bare ? "" : "model.";
     char layer[64];
     add_matrix(m, prefix, "embed_tokens", number(m, "vocab_size"), number(m, "hidden_size"), false);
@@ -202,7 +213,8 @@ void model_set_step(test_model *m, test_env *e, int64_t n, const int32_t *ids, c
     rlx_eval_tensor *c = env_add(e, "rope_cos", RLX_F32, 2, (int64_t[]){n, half});
     float *cosine = c->data; /* adding another tensor moves none */
     float *sine = env_add(e, "rope_sin", RLX_F32, 2, (int64_t[]){n, half})->data;
-    rlx_rope_tables(m->config.rope, pos, n, cosine, sine);
+    if (m->config.rope)
+        rlx_rope_tables(m->config.rope, pos, n, cosine, sine);
 }
 
 void model_run(test_model *m, rlx_eval_tensor *results)

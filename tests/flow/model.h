@@ -28,8 +28,8 @@ typedef struct test_model {
 cJSON *model_config(const char *more);
 /* One random tensor in the store. */
 void model_add_weight(test_model *m, const char *name, rlx_format f, int rank, const int64_t *dims);
-/* Random weights of a LlamaForCausalLM (or, by its architecture, LlamaModel) of that config, which
- * is taken over. */
+/* Random weights of a model of that config (of its family with a head, or by its architecture
+ * without), which is taken over. */
 void model_init(test_model *m, cJSON *config);
 /* A Hugging Face directory; `file` is the weights' (NULL: found by the usual names). */
 void model_init_directory(test_model *m, const char *directory, const char *file);
