@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "jit/module.h"
+#include "jit/spirv_emit.h"
 #include "runtime/cpu.h"
 
 const char *rlx_jit_compiler(void)
@@ -20,6 +21,11 @@ static int64_t cache_class(int64_t bytes, int64_t least, int64_t most)
     while (c * 2 <= bytes && c * 2 <= most)
         c *= 2;
     return c;
+}
+
+static int team_of(const rlx_jit_target *t)
+{
+    return t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM;
 }
 
 static rlx_lir_target cpu_target(const rlx_jit_target *t)
@@ -48,7 +54,7 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
     *out = (rlx_lir_target){.unit = RLX_UNIT_GPU,
                             .vector_f32 = 1,
                             .vector_regs = 128,
-                            .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM,
+                            .team = team_of(t),
                             .threads = 64,
                             .l1_bytes = 64 << 10,
                             .l2_bytes = 4 << 20,
@@ -58,14 +64,31 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
 
 /* ---- one kernel ---- */
 
+static rlx_status emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_llvm_form form,
+                             rlx_text *out)
+{
+    if (form == RLX_LLVM_CODE)
+        return rlx_spirv_emit_kernel(kernel, team_of(t), out);
+    if (form == RLX_LLVM_IR)
+        return RLX_FAIL(RLX_UNSUPPORTED, "kernel @%s as LLVM IR: SPIR-V is made without LLVM",
+                        kernel->name);
+    rlx_text code = {0};
+    rlx_status st = rlx_spirv_emit_kernel(kernel, team_of(t), &code);
+    if (!st)
+        st = rlx_spirv_disassemble((const uint32_t *)(const void *)code.data,
+                                   code.len / sizeof(uint32_t), out);
+    rlx_text_deinit(&code);
+    return st;
+}
+
 static rlx_status emit(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_llvm_form form,
                        rlx_text *out)
 {
-    if (t->kind == RLX_JIT_SPIRV)
-        return RLX_FAIL(RLX_UNSUPPORTED, "no emitter makes SPIR-V of kernel @%s", kernel->name);
     const rlx_llvm_module *m;
     rlx_llvm *worker = NULL;
     RLX_TRY(rlx_jit_check_budget(kernel));
+    if (t->kind == RLX_JIT_SPIRV)
+        return emit_spirv(kernel, t, form, out);
     RLX_TRY(rlx_jit_module_open(&m));
     RLX_TRY(rlx_jit_worker_create(m, t, &worker));
     rlx_status st = rlx_jit_adopt_status(m->emit(worker, kernel, form, out));

@@ -1,0 +1,619 @@
+#include "jit/spirv_emit.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the map from LIR values to tiles ---- */
+
+static size_t slot_of(const rlx_spirv_emit *e, const rlx_ir_value *v)
+{
+    size_t i = (size_t)(((uintptr_t)v >> 4) * 0x9E3779B97F4A7C15u >> 20) & (e->nslots - 1);
+    while (e->slots[i] && e->slots[i]->value != v)
+        i = (i + 1) & (e->nslots - 1);
+    return i;
+}
+
+static rlx_status grow_slots(rlx_spirv_emit *e)
+{
+    size_t old_n = e->nslots;
+    rlx_spirv_tile **old = e->slots;
+    e->nslots = old_n ? old_n * 2 : 256;
+    e->slots = RLX_NEW_ARRAY(e->arena, rlx_spirv_tile *, e->nslots);
+    if (!e->slots)
+        return RLX_OOM();
+    for (size_t i = 0; i < old_n; i++)
+        if (old[i])
+            e->slots[slot_of(e, old[i]->value)] = old[i];
+    return RLX_OK;
+}
+
+static rlx_status new_slot(rlx_spirv_emit *e, const rlx_ir_value *v, int parts,
+                           rlx_spirv_tile **out)
+{
+    if (2 * (e->nused + 1) > e->nslots)
+        RLX_TRY(grow_slots(e));
+    rlx_spirv_tile *t = RLX_NEW(e->arena, rlx_spirv_tile);
+    rlx_spirv_id *part = RLX_NEW_ARRAY(e->arena, rlx_spirv_id, parts);
+    if (!t || !part)
+        return RLX_OOM();
+    *t = (rlx_spirv_tile){.value = v, .n = parts, .part = part};
+    size_t i = slot_of(e, v);
+    assert(!e->slots[i]);
+    e->slots[i] = t;
+    e->nused++;
+    *out = t;
+    return RLX_OK;
+}
+
+const rlx_spirv_tile *rlx_spirv_get(const rlx_spirv_emit *e, const rlx_ir_value *v)
+{
+    const rlx_spirv_tile *t = e->slots[slot_of(e, v)];
+    assert(t && "the verifier lets no value be used before its definition");
+    return t;
+}
+
+rlx_spirv_id rlx_spirv_scalar(const rlx_spirv_emit *e, const rlx_ir_value *v)
+{
+    const rlx_spirv_tile *t = rlx_spirv_get(e, v);
+    assert(t->n == 1 && v->type.rank == 0);
+    return t->part[0];
+}
+
+int64_t rlx_spirv_elems(const rlx_ir_type *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++)
+        n *= t->dim[i];
+    return n;
+}
+
+int rlx_spirv_parts(const rlx_spirv_emit *e, const rlx_ir_type *tile)
+{
+    return tile->rank ? (int)((rlx_spirv_elems(tile) + e->team - 1) / e->team) : 1;
+}
+
+rlx_status rlx_spirv_define(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_tile **out)
+{
+    return new_slot(e, v, rlx_spirv_parts(e, &v->type), out);
+}
+
+rlx_status rlx_spirv_unsupported(const rlx_spirv_emit *e, const rlx_ir_node *n, const char *fmt,
+                                 ...)
+{
+    char why[256];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why, sizeof why, fmt, args);
+    va_end(args);
+    return RLX_FAIL(RLX_UNSUPPORTED, "the SPIR-V emitter cannot emit `%s` in kernel @%s%s%s: %s",
+                    rlx_ir_info(e->kernel->module, n)->mnemonic, e->kernel->name,
+                    n->place ? " at " : "", n->place ? n->place : "", why);
+}
+
+/* ---- dims: in the entry block ---- */
+
+static rlx_spirv_id load_symbol(rlx_spirv_emit *e, int index)
+{
+    if (e->symbol[index])
+        return e->symbol[index];
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id pointer = rlx_spirv_type_pointer(m, SpvStorageClassStorageBuffer, e->i64);
+    rlx_spirv_id at =
+        rlx_spirv_op(m, SpvOpAccessChain, pointer, e->symbols, rlx_spirv_const_u32(m, 0),
+                     rlx_spirv_const_u32(m, (uint32_t)index));
+    e->symbol[index] = rlx_spirv_op(m, SpvOpLoad, e->i64, at);
+    rlx_spirv_name(m, e->symbol[index], rlx_dim_symbol_name(e->kernel->module->dims, index));
+    return e->symbol[index];
+}
+
+static rlx_spirv_id pick(rlx_spirv_emit *e, SpvOp op, rlx_spirv_id x, rlx_spirv_id y)
+{
+    rlx_spirv_id c = rlx_spirv_op(&e->m, op, e->bool_, x, y);
+    return rlx_spirv_op(&e->m, SpvOpSelect, e->i64, c, x, y);
+}
+
+/* i64. Symbols are extents, so every dim is nonnegative and division may be unsigned. */
+static rlx_spirv_id emit_dim(rlx_spirv_emit *e, rlx_dim d)
+{
+    rlx_spirv_module *m = &e->m;
+    if (rlx_dim_is_const(d))
+        return rlx_spirv_const_i64(m, d);
+    rlx_dim_node n = rlx_dim_get(e->kernel->module->dims, d);
+    if (n.op == RLX_DIM_SYMBOL)
+        return load_symbol(e, (int)n.a);
+    rlx_spirv_id x = emit_dim(e, n.a), y = emit_dim(e, n.b);
+    switch (n.op) {
+    case RLX_DIM_ADD:
+        return rlx_spirv_op(m, SpvOpIAdd, e->i64, x, y);
+    case RLX_DIM_MUL:
+        return rlx_spirv_op(m, SpvOpIMul, e->i64, x, y);
+    case RLX_DIM_FLOORDIV:
+        return rlx_spirv_op(m, SpvOpUDiv, e->i64, x, y);
+    case RLX_DIM_CEILDIV:
+        x = rlx_spirv_op(m, SpvOpIAdd, e->i64, x, rlx_spirv_const_i64(m, n.b - 1));
+        return rlx_spirv_op(m, SpvOpUDiv, e->i64, x, y);
+    case RLX_DIM_MOD:
+        return rlx_spirv_op(m, SpvOpUMod, e->i64, x, y);
+    case RLX_DIM_MIN:
+        return pick(e, SpvOpSLessThan, x, y);
+    case RLX_DIM_MAX:
+        return pick(e, SpvOpSGreaterThan, x, y);
+    case RLX_DIM_SYMBOL:
+        break;
+    }
+    return 0;
+}
+
+static rlx_spirv_id entry_dim(rlx_spirv_emit *e, rlx_dim d)
+{
+    e->m.into = RLX_SPIRV_ENTRY;
+    rlx_spirv_id v = emit_dim(e, d);
+    e->m.into = RLX_SPIRV_BODY;
+    return v;
+}
+
+rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_id variable,
+                                   rlx_spirv_id pointer)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_tile *t;
+    RLX_TRY(new_slot(e, v, 1, &t));
+    rlx_spirv_buffer *b = t->buffer = RLX_NEW(e->arena, rlx_spirv_buffer);
+    if (!b)
+        return RLX_OOM();
+    *b = (rlx_spirv_buffer){.type = &v->type, .variable = variable, .pointer = pointer};
+    m->into = RLX_SPIRV_ENTRY;
+    for (int i = v->type.rank - 2; i >= 0; i--) {
+        rlx_dim d = v->type.dim[i + 1];
+        rlx_spirv_id extent = rlx_dim_is_const(d)
+                                  ? rlx_spirv_const_u32(m, (uint32_t)d)
+                                  : rlx_spirv_op(m, SpvOpUConvert, e->u32, emit_dim(e, d));
+        b->stride[i] = b->stride[i + 1]
+                           ? rlx_spirv_op(m, SpvOpIMul, e->u32, b->stride[i + 1], extent)
+                           : extent;
+    }
+    m->into = RLX_SPIRV_BODY;
+    return RLX_OK;
+}
+
+/* ---- structure ---- */
+
+static rlx_status emit_block(rlx_spirv_emit *e, const rlx_ir_block *block);
+
+/* for (index = lo; index < hi; index += step), i64:
+ *
+ *   before -> header: phis, test -> body .. -> latch -> header
+ *                                \-> exit
+ *
+ * Values that the loop carries are phis of the header, and its results are those phis too. */
+typedef struct loop {
+    rlx_spirv_id header, body, latch, exit;
+    rlx_spirv_id before, index, next, hi;
+} loop;
+
+static void loop_begin(rlx_spirv_emit *e, rlx_spirv_id lo, rlx_spirv_id hi, loop *l)
+{
+    rlx_spirv_module *m = &e->m;
+    *l = (loop){.header = rlx_spirv_new_id(m),
+                .body = rlx_spirv_new_id(m),
+                .latch = rlx_spirv_new_id(m),
+                .exit = rlx_spirv_new_id(m),
+                .before = m->block,
+                .next = rlx_spirv_new_id(m),
+                .hi = hi};
+    rlx_spirv_branch(m, l->header);
+    rlx_spirv_label(m, l->header);
+    l->index = rlx_spirv_op(m, SpvOpPhi, e->i64, lo, l->before, l->next, l->latch);
+}
+
+static void loop_enter(rlx_spirv_emit *e, const loop *l) /* after the phis */
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id more = rlx_spirv_op(m, SpvOpSLessThan, e->bool_, l->index, l->hi);
+    rlx_spirv_inst(m, RLX_SPIRV_BODY, SpvOpLoopMerge, l->exit, l->latch, SpvLoopControlMaskNone);
+    rlx_spirv_inst(m, RLX_SPIRV_BODY, SpvOpBranchConditional, more, l->body, l->exit);
+    rlx_spirv_label(m, l->body);
+}
+
+static void loop_end(rlx_spirv_emit *e, const loop *l, rlx_spirv_id step)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_branch(m, l->latch);
+    rlx_spirv_label(m, l->latch);
+    rlx_spirv_put_result(m, SpvOpIAdd, e->i64, l->next, RLX_SPIRV_WORDS(l->index, step));
+    rlx_spirv_branch(m, l->header);
+    rlx_spirv_label(m, l->exit);
+}
+
+enum { PHI_WORDS = 7, PHI_NEXT = 5 }; /* of a phi with two edges; where the second value stands */
+
+/* The first value of each carried tile; what the body yields is filled in when it is known. */
+static rlx_status carry(rlx_spirv_emit *e, const rlx_ir_node *n, const loop *l)
+{
+    const rlx_ir_block *body = n->blocks[0];
+    for (int i = 1; i < body->nargs; i++) {
+        const rlx_spirv_tile *init = rlx_spirv_get(e, n->in[1 + i]);
+        rlx_spirv_id type = rlx_spirv_value_type(e, body->args[i]->type.format);
+        rlx_spirv_tile *t;
+        RLX_TRY(rlx_spirv_define(e, body->args[i], &t));
+        for (int p = 0; p < t->n; p++)
+            t->part[p] = rlx_spirv_op(&e->m, SpvOpPhi, type, init->part[p], l->before, 0, l->latch);
+    }
+    return RLX_OK;
+}
+
+static void fill_carried(rlx_spirv_emit *e, const rlx_ir_node *n, size_t phis)
+{
+    const rlx_ir_block *body = n->blocks[0];
+    rlx_text *text = &e->m.section[RLX_SPIRV_BODY];
+    for (int i = 1; i < body->nargs && !text->oom; i++) {
+        const rlx_spirv_tile *next = rlx_spirv_get(e, body->last->in[i - 1]);
+        for (int p = 0; p < next->n; p++, phis += PHI_WORDS * sizeof(uint32_t))
+            memcpy(text->data + phis + PHI_NEXT * sizeof(uint32_t), &next->part[p],
+                   sizeof(uint32_t));
+    }
+}
+
+static rlx_status emit_for(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_block *body = n->blocks[0];
+    loop l;
+    rlx_spirv_tile *t;
+    loop_begin(e, rlx_spirv_scalar(e, n->in[0]), rlx_spirv_scalar(e, n->in[1]), &l);
+    RLX_TRY(rlx_spirv_define(e, body->args[0], &t));
+    t->part[0] = l.index;
+    size_t phis = e->m.section[RLX_SPIRV_BODY].len;
+    RLX_TRY(carry(e, n, &l));
+    loop_enter(e, &l);
+    RLX_TRY(emit_block(e, body));
+    fill_carried(e, n, phis);
+    loop_end(e, &l, rlx_spirv_const_i64(&e->m, rlx_ir_attr_int(n, RLX_ATTR_STEP, 1)));
+    for (int i = 0; i < n->nout; i++) {
+        const rlx_spirv_tile *last = rlx_spirv_get(e, body->args[1 + i]);
+        RLX_TRY(rlx_spirv_define(e, n->out[i], &t));
+        memcpy(t->part, last->part, sizeof *t->part * (size_t)t->n);
+    }
+    return RLX_OK;
+}
+
+static rlx_status emit_if(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id arm[2] = {rlx_spirv_new_id(m), rlx_spirv_new_id(m)}, join = rlx_spirv_new_id(m);
+    rlx_spirv_id from[2];
+    rlx_spirv_select_branch(m, rlx_spirv_scalar(e, n->in[0]), arm[0], arm[1], join);
+    for (int i = 0; i < 2; i++) {
+        rlx_spirv_label(m, arm[i]);
+        RLX_TRY(emit_block(e, n->blocks[i]));
+        from[i] = m->block;
+        rlx_spirv_branch(m, join);
+    }
+    rlx_spirv_label(m, join);
+    for (int i = 0; i < n->nout; i++) {
+        const rlx_spirv_tile *a = rlx_spirv_get(e, n->blocks[0]->last->in[i]);
+        const rlx_spirv_tile *b = rlx_spirv_get(e, n->blocks[1]->last->in[i]);
+        rlx_spirv_id type = rlx_spirv_value_type(e, n->out[i]->type.format);
+        rlx_spirv_tile *t;
+        RLX_TRY(rlx_spirv_define(e, n->out[i], &t));
+        for (int p = 0; p < t->n; p++)
+            t->part[p] = rlx_spirv_op(m, SpvOpPhi, type, a->part[p], from[0], b->part[p], from[1]);
+    }
+    return RLX_OK;
+}
+
+/* Instances are dealt to teams one by one: team, team + teams, .. */
+static rlx_status emit_grid(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id total = rlx_spirv_scalar(e, n->in[0]);
+    for (int i = 1; i < n->nin; i++)
+        total = rlx_spirv_op(m, SpvOpIMul, e->i64, total, rlx_spirv_scalar(e, n->in[i]));
+    loop l;
+    loop_begin(e, e->team_index, total, &l);
+    loop_enter(e, &l);
+    rlx_spirv_id index = l.index;
+    for (int i = n->nin - 1; i >= 0; i--) {
+        rlx_spirv_tile *t;
+        rlx_spirv_id extent = rlx_spirv_scalar(e, n->in[i]);
+        RLX_TRY(rlx_spirv_define(e, n->blocks[0]->args[i], &t));
+        t->part[0] = i ? rlx_spirv_op(m, SpvOpUMod, e->i64, index, extent) : index;
+        if (i)
+            index = rlx_spirv_op(m, SpvOpUDiv, e->i64, index, extent);
+    }
+    RLX_TRY(emit_block(e, n->blocks[0]));
+    rlx_spirv_barrier(m);
+    loop_end(e, &l, e->teams);
+    return RLX_OK;
+}
+
+static rlx_status emit_once(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    RLX_TRY(emit_block(e, n->blocks[0]));
+    rlx_spirv_barrier(&e->m);
+    return RLX_OK;
+}
+
+static rlx_status emit_alloc(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    rlx_spirv_module *m = &e->m;
+    const rlx_ir_type *t = &n->out[0]->type;
+    int64_t elems = rlx_spirv_elems(t);
+    rlx_spirv_id elem = rlx_spirv_team_type(e, t->format);
+    rlx_spirv_id type = rlx_spirv_intern(
+        m, SpvOpTypeArray, 0, RLX_SPIRV_WORDS(elem, rlx_spirv_const_u32(m, (uint32_t)elems)));
+    const char *name = n->out[0]->name ? n->out[0]->name : "team";
+    rlx_spirv_id v = rlx_spirv_variable(m, SpvStorageClassWorkgroup, type, name);
+    e->team_bytes += elems * rlx_spirv_team_elem_bytes(t->format);
+    return rlx_spirv_define_buffer(e, n->out[0], v,
+                                   rlx_spirv_type_pointer(m, SpvStorageClassWorkgroup, elem));
+}
+
+/* ---- ops that work element by element ---- */
+
+static rlx_status emit_map(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    rlx_map_fn fn = (rlx_map_fn)rlx_ir_attr_int(n, RLX_ATTR_FN, 0);
+    const rlx_spirv_tile *in[3];
+    rlx_spirv_tile *out;
+    assert(n->nin <= 3);
+    for (int i = 0; i < n->nin; i++)
+        in[i] = rlx_spirv_get(e, n->in[i]);
+    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
+    for (int p = 0; p < out->n; p++) {
+        rlx_spirv_id x[3];
+        for (int i = 0; i < n->nin; i++)
+            x[i] = in[i]->part[n->in[i]->type.rank ? p : 0];
+        RLX_TRY(rlx_spirv_map(e, n, fn, n->in[n->nin - 1]->type.format, x, &out->part[p]));
+    }
+    return RLX_OK;
+}
+
+static rlx_status emit_cast(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    const rlx_spirv_tile *in = rlx_spirv_get(e, n->in[0]);
+    rlx_format from = n->in[0]->type.format, to = n->out[0]->type.format;
+    rlx_spirv_tile *out;
+    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
+    for (int p = 0; p < out->n; p++) {
+        if (n->op == RLX_LIR_BITCAST)
+            out->part[p] = rlx_spirv_bitcast(e, from, to, in->part[p]);
+        else
+            RLX_TRY(rlx_spirv_cast(e, n, from, to, in->part[p], &out->part[p]));
+    }
+    return RLX_OK;
+}
+
+/* One value in every part. */
+static rlx_status emit_uniform(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_spirv_id v)
+{
+    rlx_spirv_tile *out;
+    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
+    for (int p = 0; p < out->n; p++)
+        out->part[p] = v;
+    return RLX_OK;
+}
+
+static rlx_status emit_op(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    switch (n->op) {
+    case RLX_LIR_GRID:
+        return emit_grid(e, n);
+    case RLX_LIR_ONCE:
+        return emit_once(e, n);
+    case RLX_LIR_FOR:
+        return emit_for(e, n);
+    case RLX_LIR_IF:
+        return emit_if(e, n);
+    case RLX_LIR_ALLOC:
+        return emit_alloc(e, n);
+    case RLX_LIR_MAP:
+        return emit_map(e, n);
+    case RLX_LIR_CAST:
+    case RLX_LIR_BITCAST:
+        return emit_cast(e, n);
+    case RLX_LIR_CONST:
+        return emit_uniform(e, n, rlx_spirv_constant(e, n));
+    case RLX_LIR_EXTENT:
+        return emit_uniform(e, n, entry_dim(e, rlx_ir_attr_int(n, RLX_ATTR_EXTENT, 0)));
+    case RLX_LIR_BARRIER:
+        rlx_spirv_barrier(&e->m);
+        return RLX_OK;
+    default:
+        return rlx_spirv_team_node(e, n);
+    }
+}
+
+/* Says where in the model the node stands, and that it is the n-th of the kernel's text. */
+static void put_line(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    rlx_spirv_module *m = &e->m;
+    e->node_number++;
+    if (!n->place || (e->place_block == m->block && strcmp(e->place, n->place) == 0))
+        return;
+    if (!e->place || strcmp(e->place, n->place) != 0) {
+        e->place_string = rlx_spirv_new_id(m);
+        rlx_spirv_put_text(m, RLX_SPIRV_STRINGS, SpvOpString, 1, &e->place_string, n->place, 0,
+                           NULL);
+    }
+    e->place = n->place;
+    e->place_block = m->block;
+    rlx_spirv_inst(m, RLX_SPIRV_BODY, SpvOpLine, e->place_string, e->node_number, 0);
+}
+
+static rlx_status emit_block(rlx_spirv_emit *e, const rlx_ir_block *block)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        if (n->op == RLX_LIR_YIELD || n->op == RLX_LIR_RETURN)
+            continue;
+        put_line(e, n);
+        RLX_TRY(emit_op(e, n));
+        for (int i = 0; i < n->nout && n->op != RLX_LIR_ALLOC && n->op != RLX_LIR_CONST; i++) {
+            const rlx_spirv_tile *t = rlx_spirv_get(e, n->out[i]);
+            for (int p = 0; p < t->n; p++)
+                rlx_spirv_name(&e->m, t->part[p], n->out[i]->name);
+        }
+    }
+    return RLX_OK;
+}
+
+/* ---- the interface ---- */
+
+static rlx_spirv_id builtin(rlx_spirv_emit *e, SpvBuiltIn which, const char *name)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id type =
+        which == SpvBuiltInLocalInvocationIndex ? e->u32 : rlx_spirv_type_vector(m, e->u32, 3);
+    rlx_spirv_id v = rlx_spirv_variable(m, SpvStorageClassInput, type, name);
+    rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, SpvDecorationBuiltIn,
+                   (uint32_t)which);
+    return v;
+}
+
+/* The x of a builtin vector, as i64, in the entry block. */
+static rlx_spirv_id builtin_x(rlx_spirv_emit *e, rlx_spirv_id variable)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id v = rlx_spirv_op(m, SpvOpLoad, rlx_spirv_type_vector(m, e->u32, 3), variable);
+    v = rlx_spirv_op(m, SpvOpCompositeExtract, e->u32, v, 0);
+    return rlx_spirv_op(m, SpvOpUConvert, e->i64, v);
+}
+
+static void find_uses(const rlx_ir_block *block, const rlx_ir_value *buffer, bool *loaded,
+                      bool *stored)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        if (n->op == RLX_LIR_LOAD && n->in[0] == buffer)
+            *loaded = true;
+        if (n->op == RLX_LIR_STORE && n->in[0] == buffer)
+            *stored = true;
+        for (int i = 0; i < n->nblock; i++)
+            find_uses(n->blocks[i], buffer, loaded, stored);
+    }
+}
+
+static rlx_spirv_id storage_buffer(rlx_spirv_emit *e, rlx_format f, int binding, const char *name)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id elem = rlx_spirv_storage_type(e, f);
+    rlx_spirv_id block = rlx_spirv_type_buffer(m, elem, rlx_format_get(f)->block_bytes);
+    rlx_spirv_id v = rlx_spirv_variable(m, SpvStorageClassStorageBuffer, block, name);
+    rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, SpvDecorationDescriptorSet, 0);
+    rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, SpvDecorationBinding,
+                   (uint32_t)binding);
+    return v;
+}
+
+static void decorate(rlx_spirv_emit *e, rlx_spirv_id v, SpvDecoration d)
+{
+    rlx_spirv_inst(&e->m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, (uint32_t)d);
+}
+
+static rlx_status define_arguments(rlx_spirv_emit *e)
+{
+    rlx_spirv_module *m = &e->m;
+    const rlx_ir_block *body = e->kernel->body;
+    e->symbols = storage_buffer(e, RLX_I64, body->nargs, "symbols");
+    decorate(e, e->symbols, SpvDecorationNonWritable);
+    for (int i = 0; i < body->nargs; i++) {
+        const rlx_ir_value *v = body->args[i];
+        rlx_format f = v->type.format;
+        if (rlx_format_get(f)->kind == RLX_KIND_BLOCK)
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "kernel @%s: argument %d is %s, which the SPIR-V "
+                            "emitter does not decode",
+                            e->kernel->name, i, rlx_format_get(f)->name);
+        rlx_spirv_id variable = storage_buffer(e, f, i, v->name);
+        bool loaded = false, stored = false;
+        find_uses(body, v, &loaded, &stored);
+        if (!stored)
+            decorate(e, variable, SpvDecorationNonWritable);
+        if (loaded && stored) /* what one invocation wrote another reads, after a barrier */
+            decorate(e, variable, SpvDecorationCoherent);
+        rlx_spirv_id elem = rlx_spirv_storage_type(e, f);
+        RLX_TRY(rlx_spirv_define_buffer(
+            e, v, variable, rlx_spirv_type_pointer(m, SpvStorageClassStorageBuffer, elem)));
+    }
+    return RLX_OK;
+}
+
+static void define_exchange(rlx_spirv_emit *e)
+{
+    rlx_spirv_module *m = &e->m;
+    int64_t words = rlx_spirv_exchange_words(e, e->kernel->body);
+    if (!words)
+        return;
+    rlx_spirv_id type = rlx_spirv_intern(
+        m, SpvOpTypeArray, 0, RLX_SPIRV_WORDS(e->u32, rlx_spirv_const_u32(m, (uint32_t)words)));
+    e->exchange = rlx_spirv_variable(m, SpvStorageClassWorkgroup, type, "exchange");
+    e->team_bytes += words * 4;
+}
+
+/* The function opens in the entry section; the body continues its first block. */
+static rlx_status begin(rlx_spirv_emit *e)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id void_ = rlx_spirv_type_void(m), function = rlx_spirv_new_id(m);
+    rlx_spirv_id type = rlx_spirv_intern(m, SpvOpTypeFunction, 0, 1, &void_);
+    rlx_spirv_id thread = builtin(e, SpvBuiltInLocalInvocationIndex, "invocation");
+    rlx_spirv_id group = builtin(e, SpvBuiltInWorkgroupId, "group");
+    rlx_spirv_id groups = builtin(e, SpvBuiltInNumWorkgroups, "groups");
+    uint32_t entry[2] = {SpvExecutionModelGLCompute, function};
+    uint32_t interface[3] = {thread, group, groups};
+    rlx_spirv_put_text(m, RLX_SPIRV_HEAD, SpvOpEntryPoint, 2, entry, e->kernel->name, 3, interface);
+    rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpExecutionMode, function, SpvExecutionModeLocalSize,
+                   (uint32_t)e->team, 1, 1);
+    /* Masks are infinities. */
+    rlx_spirv_capability(m, SpvCapabilitySignedZeroInfNanPreserve);
+    rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpExecutionMode, function,
+                   SpvExecutionModeSignedZeroInfNanPreserve, 32);
+    m->into = RLX_SPIRV_ENTRY;
+    rlx_spirv_put_result(m, SpvOpFunction, void_, function,
+                         RLX_SPIRV_WORDS(SpvFunctionControlMaskNone, type));
+    m->block = rlx_spirv_new_id(m);
+    rlx_spirv_inst(m, RLX_SPIRV_ENTRY, SpvOpLabel, m->block);
+    e->thread = rlx_spirv_op(m, SpvOpLoad, e->u32, thread);
+    e->team_index = builtin_x(e, group);
+    e->teams = builtin_x(e, groups);
+    m->into = RLX_SPIRV_BODY;
+    RLX_TRY(define_arguments(e));
+    define_exchange(e);
+    return RLX_OK;
+}
+
+static rlx_status emit_module(rlx_spirv_emit *e, rlx_text *out)
+{
+    rlx_spirv_module *m = &e->m;
+    e->bool_ = rlx_spirv_type_bool(m);
+    e->u32 = rlx_spirv_type_int(m, 32);
+    e->i64 = rlx_spirv_type_int(m, 64);
+    e->f32 = rlx_spirv_type_float(m, 32);
+    RLX_TRY(grow_slots(e));
+    RLX_TRY(begin(e));
+    RLX_TRY(emit_block(e, e->kernel->body));
+    rlx_spirv_put(m, RLX_SPIRV_BODY, SpvOpReturn, 0, NULL);
+    rlx_spirv_put(m, RLX_SPIRV_BODY, SpvOpFunctionEnd, 0, NULL);
+    if (e->team_bytes > RLX_SPIRV_TEAM_BYTES)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "kernel @%s takes %lld bytes of team memory, exchange included; SPIR-V "
+                        "kernels may take %d",
+                        e->kernel->name, (long long)e->team_bytes, RLX_SPIRV_TEAM_BYTES);
+    return rlx_spirv_module_write(m, RLX_SPIRV_VERSION, out);
+}
+
+rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, int team, rlx_text *out)
+{
+    rlx_spirv_emit e = {.kernel = kernel, .team = team, .arena = rlx_arena_create()};
+    if (!e.arena)
+        return RLX_OOM();
+    rlx_spirv_module_init(&e.m);
+    size_t start = out->len;
+    rlx_status st = emit_module(&e, out);
+    rlx_spirv_module_deinit(&e.m);
+    rlx_arena_destroy(e.arena);
+    RLX_TRY(st);
+    RLX_TRY_NOTE(rlx_spirv_validate((const uint32_t *)(const void *)(out->data + start),
+                                    (out->len - start) / sizeof(uint32_t)),
+                 "emitting kernel @%s", kernel->name);
+    return RLX_OK;
+}

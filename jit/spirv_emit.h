@@ -1,0 +1,124 @@
+/* jit/spirv_emit.h: LIR to SPIR-V, in our own words: no LLVM.
+ *
+ *   spirv_emit.c    walks a kernel: interface, dims, structure (grid, for, if, once)
+ *   spirv_values.c  maps, casts, constants: on one element
+ *   spirv_team.c    elements of a tile: iota, broadcast, reduce, contract, load, store
+ *   spirv_module.c  words, types and constants
+ *   spirv_check.c   the validator and the disassembler of SPIRV-Tools
+ *
+ * The kernel as Vulkan 1.1 sees it (SPIR-V 1.3): a compute entry point of the kernel's name and one
+ * workgroup size, the target's team; set 0 has a storage buffer per kernel argument at binding
+ * 0, 1, .. and then one of int64 symbols. A dispatch of any number of workgroups along x is right:
+ * they are the resident teams, and team i runs the instances i, i + teams, ...
+ *
+ * Tiles lie as in llvm_team.c: element e in part e / team of invocation e mod team, scalars in
+ * every invocation.
+ *
+ * Integers: i64 scalars are 64-bit integers (capability Int64), so that an index means the same
+ * here as on every other engine and no limit depends on the bucket. Addresses are computed
+ * modulo 2^32: a storage buffer has less than 2^32 bytes, so that is exact for what lies inside.
+ * f16, bf16, i8, i16 and u8 are 32-bit integers in registers, their bits in memory alone (8- and
+ * 16-bit storage, no arithmetic capability); floats are converted by integer instructions, so that
+ * they round alike on every driver and subnormals survive.
+ */
+#ifndef RLX_JIT_SPIRV_EMIT_H
+#define RLX_JIT_SPIRV_EMIT_H
+
+#include "jit/spirv_module.h"
+#include "lir/lir.h"
+#include "runtime/base/arena.h"
+
+enum {
+    RLX_SPIRV_VERSION = 0x00010300,
+    RLX_SPIRV_MAX_RANK = 3,          /* of tiles */
+    RLX_SPIRV_TEAM_BYTES = 32 << 10, /* of team memory that a kernel may take, exchange included */
+};
+
+typedef struct rlx_spirv_buffer {
+    const rlx_ir_type *type;
+    rlx_spirv_id variable;
+    rlx_spirv_id pointer;              /* to an element, in the variable's storage class */
+    rlx_spirv_id stride[RLX_MAX_RANK]; /* elements, u32, made in the entry block; 0: one */
+} rlx_spirv_buffer;
+
+/* A LIR value: its parts, one element each in every invocation. */
+typedef struct rlx_spirv_tile {
+    const rlx_ir_value *value;
+    rlx_spirv_buffer *buffer; /* buffers only */
+    int n;
+    rlx_spirv_id *part;
+} rlx_spirv_tile;
+
+typedef struct rlx_spirv_emit {
+    rlx_spirv_module m;
+    const rlx_ir_func *kernel;
+    int team;
+    rlx_arena *arena;
+    rlx_spirv_tile **slots; /* LIR value -> tile: open addressing */
+    size_t nslots, nused;
+
+    rlx_spirv_id bool_, u32, i64, f32; /* the usual types */
+    rlx_spirv_id thread;               /* u32, 0..team-1 */
+    rlx_spirv_id team_index, teams;    /* i64 */
+    rlx_spirv_id symbols;              /* the buffer of symbols */
+    rlx_spirv_id symbol[RLX_MAX_SYMBOLS];
+    rlx_spirv_id exchange; /* u32[]: where tiles change hands */
+    int64_t team_bytes;    /* given out so far */
+    uint32_t node_number;  /* in the order of the text, from 1 */
+    const char *place;     /* of the last OpLine in this block, and its string */
+    rlx_spirv_id place_string, place_block;
+} rlx_spirv_emit;
+
+/* Emits `kernel` for teams of `team` invocations and validates it; appends words to `out`. */
+rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, int team, rlx_text *out);
+
+/* ---- spirv_check.c: SPIRV-Tools ---- */
+
+/* RLX_INTERNAL with the validator's words when the module breaks a rule of Vulkan 1.1. */
+rlx_status rlx_spirv_validate(const uint32_t *words, size_t nwords);
+rlx_status rlx_spirv_disassemble(const uint32_t *words, size_t nwords, rlx_text *out);
+
+/* ---- values ---- */
+
+const rlx_spirv_tile *rlx_spirv_get(const rlx_spirv_emit *e, const rlx_ir_value *v);
+rlx_spirv_id rlx_spirv_scalar(const rlx_spirv_emit *e, const rlx_ir_value *v); /* rank 0 */
+/* A new tile for `v`, its parts unset. */
+rlx_status rlx_spirv_define(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_tile **out);
+rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_id variable,
+                                   rlx_spirv_id pointer);
+int rlx_spirv_parts(const rlx_spirv_emit *e, const rlx_ir_type *tile);
+int64_t rlx_spirv_elems(const rlx_ir_type *t); /* of a type with constant dims */
+/* "the SPIR-V emitter cannot emit `map` in kernel @k at PLACE: WHY" */
+rlx_status rlx_spirv_unsupported(const rlx_spirv_emit *e, const rlx_ir_node *n, const char *fmt,
+                                 ...) RLX_PRINTF(3, 4);
+
+/* ---- spirv_values.c: one element ---- */
+
+rlx_spirv_id rlx_spirv_value_type(rlx_spirv_emit *e, rlx_format f); /* in registers */
+rlx_spirv_id rlx_spirv_zero(rlx_spirv_emit *e, rlx_format f);
+rlx_spirv_id rlx_spirv_constant(rlx_spirv_emit *e, const rlx_ir_node *n); /* a const op's value */
+/* `f` is the operands' format (of the last operand of a select). */
+rlx_status rlx_spirv_map(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
+                         const rlx_spirv_id *in, rlx_spirv_id *out);
+rlx_status rlx_spirv_cast(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format from, rlx_format to,
+                          rlx_spirv_id x, rlx_spirv_id *out);
+rlx_spirv_id rlx_spirv_bitcast(rlx_spirv_emit *e, rlx_format from, rlx_format to, rlx_spirv_id x);
+/* a*b + c on f32, rounded once where the driver has such an instruction. */
+rlx_spirv_id rlx_spirv_fma(rlx_spirv_emit *e, rlx_spirv_id type, rlx_spirv_id a, rlx_spirv_id b,
+                           rlx_spirv_id c);
+/* In memory: the type of an element in a storage buffer, and to and from the type in registers. */
+rlx_spirv_id rlx_spirv_storage_type(rlx_spirv_emit *e, rlx_format f);
+rlx_spirv_id rlx_spirv_from_storage(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x);
+rlx_spirv_id rlx_spirv_to_storage(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x);
+/* The same in team memory, where 8 and 16 bits take 32. */
+rlx_spirv_id rlx_spirv_team_type(rlx_spirv_emit *e, rlx_format f);
+int rlx_spirv_team_elem_bytes(rlx_format f);
+
+/* ---- spirv_team.c: tiles ---- */
+
+/* Words of team memory that the kernel's exchange takes. */
+int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *block);
+/* iota, broadcast, reduce, contract, load, store. */
+rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n);
+
+#endif

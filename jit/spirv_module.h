@@ -1,0 +1,120 @@
+/* jit/spirv_module.h: a SPIR-V module being written: sections of words, interned types and
+ * constants, instructions with results. It knows SPIR-V and nothing of LIR.
+ *
+ * Code goes to one of two sections of one function: `entry`, whose values every place of the body
+ * may use, and `body`, which follows it.
+ */
+#ifndef RLX_JIT_SPIRV_MODULE_H
+#define RLX_JIT_SPIRV_MODULE_H
+
+#include <spirv/unified1/GLSL.std.450.h>
+#include <spirv/unified1/spirv.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/base/text.h"
+
+typedef uint32_t rlx_spirv_id; /* 0: none */
+
+typedef enum rlx_spirv_section { /* in the order that a module has them */
+                                 RLX_SPIRV_CAPABILITIES,
+                                 RLX_SPIRV_EXTENSIONS,
+                                 RLX_SPIRV_HEAD, /* imports, memory model, entry point and its modes
+                                                  */
+                                 RLX_SPIRV_STRINGS,
+                                 RLX_SPIRV_NAMES,
+                                 RLX_SPIRV_DECORATIONS,
+                                 RLX_SPIRV_GLOBALS, /* types, constants, variables */
+                                 RLX_SPIRV_ENTRY,
+                                 RLX_SPIRV_BODY,
+                                 RLX_SPIRV_SECTIONS
+} rlx_spirv_section;
+
+typedef struct rlx_spirv_interned {
+    size_t at; /* byte of GLOBALS at which the instruction stands; of no meaning when id is 0 */
+    rlx_spirv_id id;
+} rlx_spirv_interned;
+
+typedef struct rlx_spirv_module {
+    rlx_text section[RLX_SPIRV_SECTIONS]; /* bytes of words; lack of memory shows in them */
+    rlx_spirv_section into;               /* where instructions with results go */
+    rlx_spirv_id last;
+    rlx_spirv_id block;           /* label of the block that the body is in */
+    rlx_spirv_id glsl;            /* the import of GLSL.std.450 */
+    rlx_spirv_interned *interned; /* open addressing */
+    size_t nslots, ninterned;
+    bool oom;
+    uint32_t capabilities[8];
+    int ncapabilities;
+} rlx_spirv_module;
+
+void rlx_spirv_module_init(rlx_spirv_module *m);
+void rlx_spirv_module_deinit(rlx_spirv_module *m);
+/* The whole module, appended to `out`, words in the machine's order. */
+rlx_status rlx_spirv_module_write(const rlx_spirv_module *m, uint32_t version, rlx_text *out);
+
+static inline rlx_spirv_id rlx_spirv_new_id(rlx_spirv_module *m)
+{
+    return ++m->last;
+}
+
+/* An instruction of `n` operand words. */
+void rlx_spirv_put(rlx_spirv_module *m, rlx_spirv_section s, SpvOp op, int n,
+                   const uint32_t *words);
+/* The same with text between words and more words: OpName, OpEntryPoint, OpExtInstImport .. */
+void rlx_spirv_put_text(rlx_spirv_module *m, rlx_spirv_section s, SpvOp op, int nbefore,
+                        const uint32_t *before, const char *text, int nafter,
+                        const uint32_t *after);
+/* An instruction with a result; `id` 0: a new one. Returns the result. */
+rlx_spirv_id rlx_spirv_put_result(rlx_spirv_module *m, SpvOp op, rlx_spirv_id type, rlx_spirv_id id,
+                                  int n, const uint32_t *words);
+rlx_spirv_id rlx_spirv_put_glsl(rlx_spirv_module *m, enum GLSLstd450 op, rlx_spirv_id type, int n,
+                                const rlx_spirv_id *args);
+
+#define RLX_SPIRV_WORDS(...)                                                  \
+    (int)(sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)), (uint32_t[]) \
+    {                                                                         \
+        __VA_ARGS__                                                           \
+    }
+/* rlx_spirv_op(m, SpvOpIAdd, type, a, b) */
+#define rlx_spirv_op(m, op, type, ...) \
+    rlx_spirv_put_result((m), (op), (type), 0, RLX_SPIRV_WORDS(__VA_ARGS__))
+#define rlx_spirv_inst(m, section, op, ...) \
+    rlx_spirv_put((m), (section), (op), RLX_SPIRV_WORDS(__VA_ARGS__))
+
+void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c); /* once each */
+/* A variable outside of functions, named when `name` is not NULL; `to` is what it holds. */
+rlx_spirv_id rlx_spirv_variable(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to,
+                                const char *name);
+void rlx_spirv_name(rlx_spirv_module *m, rlx_spirv_id id, const char *name); /* NULL: none */
+
+/* ---- interned ---- */
+
+/* A type or constant, made once: `type` is 0 for types. */
+rlx_spirv_id rlx_spirv_intern(rlx_spirv_module *m, SpvOp op, rlx_spirv_id type, int n,
+                              const uint32_t *words);
+rlx_spirv_id rlx_spirv_type_void(rlx_spirv_module *m);
+rlx_spirv_id rlx_spirv_type_bool(rlx_spirv_module *m);
+/* Integers carry no sign: instructions say how they are meant. 8 and 16 bits are for memory. */
+rlx_spirv_id rlx_spirv_type_int(rlx_spirv_module *m, int bits);
+rlx_spirv_id rlx_spirv_type_float(rlx_spirv_module *m, int bits); /* 32 or 64 */
+rlx_spirv_id rlx_spirv_type_vector(rlx_spirv_module *m, rlx_spirv_id elem, int n);
+rlx_spirv_id rlx_spirv_type_pointer(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to);
+/* struct { elem[]; } with its layout, for a storage buffer whose elements take `bytes`. */
+rlx_spirv_id rlx_spirv_type_buffer(rlx_spirv_module *m, rlx_spirv_id elem, int bytes);
+rlx_spirv_id rlx_spirv_const_u32(rlx_spirv_module *m, uint32_t v);
+rlx_spirv_id rlx_spirv_const_i64(rlx_spirv_module *m, int64_t v);
+rlx_spirv_id rlx_spirv_const_f32(rlx_spirv_module *m, float v);
+rlx_spirv_id rlx_spirv_const_f64(rlx_spirv_module *m, double v);
+rlx_spirv_id rlx_spirv_const_bool(rlx_spirv_module *m, bool v);
+
+/* ---- blocks of the body ---- */
+
+void rlx_spirv_label(rlx_spirv_module *m, rlx_spirv_id label); /* begins a block */
+void rlx_spirv_branch(rlx_spirv_module *m, rlx_spirv_id to);
+/* if (cond) then; else other; both meet in `join`. */
+void rlx_spirv_select_branch(rlx_spirv_module *m, rlx_spirv_id cond, rlx_spirv_id then,
+                             rlx_spirv_id other, rlx_spirv_id join);
+void rlx_spirv_barrier(rlx_spirv_module *m); /* of the team: execution and memory */
+
+#endif
