@@ -1,0 +1,362 @@
+#include "runtime/device_vulkan.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/device_vulkan_impl.h"
+
+static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
+
+/* ---- results ---- */
+
+static const struct {
+    VkResult result;
+    const char *name;
+    rlx_code code;
+} results[] = {
+    {VK_ERROR_OUT_OF_HOST_MEMORY, "out of host memory", RLX_OUT_OF_MEMORY},
+    {VK_ERROR_OUT_OF_DEVICE_MEMORY, "out of device memory", RLX_OUT_OF_MEMORY},
+    {VK_ERROR_OUT_OF_POOL_MEMORY, "out of pool memory", RLX_OUT_OF_MEMORY},
+    {VK_ERROR_INITIALIZATION_FAILED, "initialization failed", RLX_NOT_FOUND},
+    {VK_ERROR_INCOMPATIBLE_DRIVER, "incompatible driver", RLX_NOT_FOUND},
+    {VK_ERROR_LAYER_NOT_PRESENT, "layer not present", RLX_NOT_FOUND},
+    {VK_ERROR_EXTENSION_NOT_PRESENT, "extension not present", RLX_UNSUPPORTED},
+    {VK_ERROR_FEATURE_NOT_PRESENT, "feature not present", RLX_UNSUPPORTED},
+    {VK_ERROR_TOO_MANY_OBJECTS, "too many objects", RLX_EXHAUSTED},
+    {VK_ERROR_MEMORY_MAP_FAILED, "memory cannot be mapped", RLX_IO},
+    {VK_ERROR_DEVICE_LOST, "device lost", RLX_IO},
+};
+
+rlx_status rlx_vulkan_status(VkResult r, const char *call, const char *file, int line)
+{
+    if (r == VK_SUCCESS)
+        return RLX_OK;
+    int n = (int)strcspn(call, "(");
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+        if (results[i].result == r)
+            return rlx_status_make(results[i].code, file, line, "%.*s: %s", n, call,
+                                   results[i].name);
+    return rlx_status_make(RLX_INTERNAL, file, line, "%.*s: Vulkan result %d", n, call, (int)r);
+}
+
+/* ---- the loader ---- */
+
+static rlx_status missing(const char *name)
+{
+    return RLX_FAIL(RLX_NOT_FOUND, "the Vulkan loader has no %s", name);
+}
+
+static rlx_status open_loader(rlx_vulkan_device *d)
+{
+    d->library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!d->library)
+        return RLX_FAIL(RLX_NOT_FOUND, "no Vulkan loader: %s", dlerror());
+    *(void **)&d->vk.vkGetInstanceProcAddr = dlsym(d->library, "vkGetInstanceProcAddr");
+    if (!d->vk.vkGetInstanceProcAddr)
+        return missing("vkGetInstanceProcAddr");
+#define VK_LOADER(name)                                                          \
+    d->vk.name = (PFN_##name)d->vk.vkGetInstanceProcAddr(VK_NULL_HANDLE, #name); \
+    if (!d->vk.name)                                                             \
+        return missing(#name);
+#define VK_INSTANCE(name)
+#define VK_DEVICE(name)
+#define VK_DEBUG(name)
+#include "runtime/vulkan_syms.def"
+    return RLX_OK;
+}
+
+static rlx_status load_instance_syms(rlx_vulkan_device *d, bool debug)
+{
+#define VK_LOADER(name)
+#define VK_INSTANCE(name)                                                     \
+    d->vk.name = (PFN_##name)d->vk.vkGetInstanceProcAddr(d->instance, #name); \
+    if (!d->vk.name)                                                          \
+        return missing(#name);
+#define VK_DEVICE(name)
+#define VK_DEBUG(name)                                                            \
+    if (debug) {                                                                  \
+        d->vk.name = (PFN_##name)d->vk.vkGetInstanceProcAddr(d->instance, #name); \
+        if (!d->vk.name)                                                          \
+            return missing(#name);                                                \
+    }
+#include "runtime/vulkan_syms.def"
+    return RLX_OK;
+}
+
+static rlx_status load_device_syms(rlx_vulkan_device *d)
+{
+#define VK_LOADER(name)
+#define VK_INSTANCE(name)
+#define VK_DEVICE(name)                                                   \
+    d->vk.name = (PFN_##name)d->vk.vkGetDeviceProcAddr(d->device, #name); \
+    if (!d->vk.name)                                                      \
+        return missing(#name);
+#define VK_DEBUG(name)
+#include "runtime/vulkan_syms.def"
+    return RLX_OK;
+}
+
+/* ---- the instance ---- */
+
+static VkBool32 VKAPI_PTR on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                     VkDebugUtilsMessageTypeFlagsEXT types,
+                                     const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
+{
+    rlx_vulkan_device *d = user;
+    (void)severity;
+    (void)types;
+    pthread_mutex_lock(&d->lock);
+    rlx_text_putf(&d->log, "%s\n", data->pMessage ? data->pMessage : "");
+    d->nmessages++;
+    pthread_mutex_unlock(&d->lock);
+    return VK_FALSE;
+}
+
+static VkDebugUtilsMessengerCreateInfoEXT messenger_info(rlx_vulkan_device *d)
+{
+    return (VkDebugUtilsMessengerCreateInfoEXT){
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                           VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        /* The loader's general complaints about other drivers are none of ours. */
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
+                       VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
+        .pfnUserCallback = on_message,
+        .pUserData = d};
+}
+
+static rlx_status require_validation(rlx_vulkan_device *d)
+{
+    uint32_t n = 0;
+    VK_TRY(d, vkEnumerateInstanceLayerProperties(&n, NULL));
+    VkLayerProperties *layers = calloc(n ? n : 1, sizeof *layers);
+    if (!layers)
+        return RLX_OOM();
+    VkResult r = d->vk.vkEnumerateInstanceLayerProperties(&n, layers);
+    bool found = false;
+    for (uint32_t i = 0; r >= 0 && i < n; i++)
+        found |= strcmp(layers[i].layerName, validation_layer) == 0;
+    free(layers);
+    return found
+               ? RLX_OK
+               : RLX_FAIL(RLX_NOT_FOUND, "the Vulkan layer %s is not installed", validation_layer);
+}
+
+static rlx_status create_instance(rlx_vulkan_device *d, bool validate)
+{
+    uint32_t version = 0;
+    VK_TRY(d, vkEnumerateInstanceVersion(&version));
+    if (version < VK_API_VERSION_1_2)
+        return RLX_FAIL(RLX_UNSUPPORTED, "the Vulkan loader is of version %u.%u; 1.2 is needed",
+                        VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version));
+    if (validate)
+        RLX_TRY(require_validation(d));
+    const char *layers[] = {validation_layer}, *extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+    VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info(d);
+    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                     .pApplicationName = "rlx",
+                                     .pEngineName = "rlx",
+                                     .apiVersion = VK_API_VERSION_1_2};
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                 .pNext = validate ? &messenger : NULL,
+                                 .pApplicationInfo = &application,
+                                 .enabledLayerCount = validate,
+                                 .ppEnabledLayerNames = layers,
+                                 .enabledExtensionCount = validate,
+                                 .ppEnabledExtensionNames = extensions};
+    VK_TRY(d, vkCreateInstance(&info, NULL, &d->instance));
+    RLX_TRY(load_instance_syms(d, validate));
+    if (validate)
+        VK_TRY(d, vkCreateDebugUtilsMessengerEXT(d->instance, &messenger, NULL, &d->messenger));
+    return RLX_OK;
+}
+
+/* ---- the device ---- */
+
+/* The first family with a compute queue. */
+static bool compute_family(rlx_vulkan_device *d, VkPhysicalDevice p, uint32_t *family)
+{
+    VkQueueFamilyProperties families[16];
+    uint32_t n = sizeof families / sizeof *families;
+    d->vk.vkGetPhysicalDeviceQueueFamilyProperties(p, &n, families);
+    for (*family = 0; *family < n; ++*family)
+        if (families[*family].queueFlags & VK_QUEUE_COMPUTE_BIT)
+            return true;
+    return false;
+}
+
+static rlx_status pick_device(rlx_vulkan_device *d, int index)
+{
+    VkPhysicalDevice all[32];
+    uint32_t n = sizeof all / sizeof *all;
+    VkResult r = d->vk.vkEnumeratePhysicalDevices(d->instance, &n, all);
+    if (r != VK_INCOMPLETE)
+        RLX_TRY(rlx_vulkan_status(r, "vkEnumeratePhysicalDevices", __FILE__, __LINE__));
+    int found = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!compute_family(d, all[i], &d->family))
+            continue;
+        if (found++ == index) {
+            d->physical = all[i];
+            return RLX_OK;
+        }
+    }
+    return RLX_FAIL(RLX_NOT_FOUND, "no Vulkan device %d: %d with a compute queue", index, found);
+}
+
+static rlx_status read_properties(rlx_vulkan_device *d)
+{
+    VkPhysicalDeviceProperties p;
+    d->vk.vkGetPhysicalDeviceProperties(d->physical, &p);
+    const VkPhysicalDeviceLimits *l = &p.limits;
+    d->info = (rlx_vulkan_info){
+        .api_major = (int)VK_API_VERSION_MAJOR(p.apiVersion),
+        .api_minor = (int)VK_API_VERSION_MINOR(p.apiVersion),
+        .is_cpu = p.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
+        .max_buffer_bytes = l->maxStorageBufferRange,
+        .binding_align = (int64_t)l->minStorageBufferOffsetAlignment,
+        .team_bytes = l->maxComputeSharedMemorySize,
+        .max_team = (int)(l->maxComputeWorkGroupInvocations < l->maxComputeWorkGroupSize[0]
+                              ? l->maxComputeWorkGroupInvocations
+                              : l->maxComputeWorkGroupSize[0]),
+        .max_buffers = (int)(l->maxPerStageDescriptorStorageBuffers < INT32_MAX
+                                 ? l->maxPerStageDescriptorStorageBuffers
+                                 : INT32_MAX),
+        .max_teams = l->maxComputeWorkGroupCount[0]};
+    memcpy(d->info.name, p.deviceName, sizeof d->info.name);
+    d->info.name[sizeof d->info.name - 1] = '\0';
+    if (p.apiVersion < VK_API_VERSION_1_2)
+        return RLX_FAIL(RLX_UNSUPPORTED, "%s has Vulkan %d.%d; 1.2 is needed", d->info.name,
+                        d->info.api_major, d->info.api_minor);
+    VkPhysicalDeviceVulkan12Properties p12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES};
+    VkPhysicalDeviceProperties2 p2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                      .pNext = &p12};
+    d->vk.vkGetPhysicalDeviceProperties2(d->physical, &p2);
+    d->info.keeps_infinities = p12.shaderSignedZeroInfNanPreserveFloat32;
+    return RLX_OK;
+}
+
+/* Everything that kernels may ask for and the device has is enabled. */
+static rlx_status create_device(rlx_vulkan_device *d)
+{
+    VkPhysicalDeviceVulkan12Features has12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    VkPhysicalDeviceVulkan11Features has11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &has12};
+    VkPhysicalDeviceFeatures2 has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                     .pNext = &has11};
+    d->vk.vkGetPhysicalDeviceFeatures2(d->physical, &has);
+    d->info.int64 = has.features.shaderInt64;
+    d->info.float64 = has.features.shaderFloat64;
+    d->info.storage16 = has11.storageBuffer16BitAccess;
+    d->info.storage8 = has12.storageBuffer8BitAccess;
+    VkPhysicalDeviceVulkan12Features want12 = {.sType = has12.sType,
+                                               .storageBuffer8BitAccess = d->info.storage8};
+    VkPhysicalDeviceVulkan11Features want11 = {
+        .sType = has11.sType, .pNext = &want12, .storageBuffer16BitAccess = d->info.storage16};
+    VkPhysicalDeviceFeatures2 want = {
+        .sType = has.sType,
+        .pNext = &want11,
+        .features = {.shaderInt64 = d->info.int64, .shaderFloat64 = d->info.float64}};
+    float priority = 1;
+    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                     .queueFamilyIndex = d->family,
+                                     .queueCount = 1,
+                                     .pQueuePriorities = &priority};
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .pNext = &want,
+                               .queueCreateInfoCount = 1,
+                               .pQueueCreateInfos = &queue};
+    VK_TRY(d, vkCreateDevice(d->physical, &info, NULL, &d->device));
+    RLX_TRY(load_device_syms(d));
+    d->vk.vkGetDeviceQueue(d->device, d->family, 0, &d->queue);
+    return RLX_OK;
+}
+
+static rlx_status create_batch(rlx_vulkan_device *d)
+{
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .queueFamilyIndex = d->family};
+    VK_TRY(d, vkCreateCommandPool(d->device, &pool, NULL, &d->pool));
+    VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                            .commandPool = d->pool,
+                                            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                            .commandBufferCount = 1};
+    VK_TRY(d, vkAllocateCommandBuffers(d->device, &commands, &d->commands));
+    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    VK_TRY(d, vkCreateFence(d->device, &fence, NULL, &d->fence));
+    VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                 .descriptorCount = RLX_VULKAN_MAX_DESCRIPTORS};
+    VkDescriptorPoolCreateInfo sets = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                       .maxSets = RLX_VULKAN_MAX_SETS,
+                                       .poolSizeCount = 1,
+                                       .pPoolSizes = &size};
+    VK_TRY(d, vkCreateDescriptorPool(d->device, &sets, NULL, &d->sets));
+    return RLX_OK;
+}
+
+static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *options)
+{
+    RLX_TRY(open_loader(d));
+    RLX_TRY_NOTE(create_instance(d, options->validate), "creating a Vulkan instance");
+    RLX_TRY(pick_device(d, options->index));
+    RLX_TRY(read_properties(d));
+    RLX_TRY_NOTE(create_device(d), "opening %s", d->info.name);
+    RLX_TRY_NOTE(create_batch(d), "opening %s", d->info.name);
+    return RLX_OK;
+}
+
+rlx_status rlx_vulkan_device_create(const rlx_vulkan_options *options, rlx_vulkan_device **out)
+{
+    rlx_vulkan_device *d = calloc(1, sizeof *d);
+    if (!d)
+        return RLX_OOM();
+    pthread_mutex_init(&d->lock, NULL);
+    rlx_status st = open_device(d, options);
+    if (st) {
+        rlx_vulkan_device_destroy(d);
+        return st;
+    }
+    *out = d;
+    return RLX_OK;
+}
+
+/* What is there was made by functions that were loaded; after a failure others may be missing. */
+void rlx_vulkan_device_destroy(rlx_vulkan_device *d)
+{
+    if (!d)
+        return;
+    if (d->device && d->vk.vkDestroyDevice) {
+        if (d->recording)
+            rlx_status_free(rlx_vulkan_wait(d));
+        if (d->sets)
+            d->vk.vkDestroyDescriptorPool(d->device, d->sets, NULL);
+        if (d->fence)
+            d->vk.vkDestroyFence(d->device, d->fence, NULL);
+        if (d->pool)
+            d->vk.vkDestroyCommandPool(d->device, d->pool, NULL);
+        d->vk.vkDestroyDevice(d->device, NULL);
+    }
+    if (d->messenger)
+        d->vk.vkDestroyDebugUtilsMessengerEXT(d->instance, d->messenger, NULL);
+    if (d->instance && d->vk.vkDestroyInstance)
+        d->vk.vkDestroyInstance(d->instance, NULL);
+    if (d->library)
+        dlclose(d->library);
+    rlx_text_deinit(&d->log);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+const rlx_vulkan_info *rlx_vulkan_device_get_info(const rlx_vulkan_device *d)
+{
+    return &d->info;
+}
+
+int rlx_vulkan_device_messages(const rlx_vulkan_device *d, const char **text)
+{
+    *text = d->log.data ? d->log.data : "";
+    return d->nmessages;
+}

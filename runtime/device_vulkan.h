@@ -1,0 +1,76 @@
+/* runtime/device_vulkan.h: a Vulkan device that runs SPIR-V kernels on buffers.
+ *
+ *   device --create--> buffers, kernels;   dispatch, dispatch, .. wait
+ *
+ * The Vulkan loader is opened at run time; a build needs Vulkan's headers only. A device and what
+ * is made from it are used by one thread at a time. Buffers and kernels are destroyed before their
+ * device.
+ */
+#ifndef RLX_RUNTIME_DEVICE_VULKAN_H
+#define RLX_RUNTIME_DEVICE_VULKAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/base/status.h"
+
+typedef struct rlx_vulkan_device rlx_vulkan_device;
+typedef struct rlx_vulkan_buffer rlx_vulkan_buffer;
+typedef struct rlx_vulkan_kernel rlx_vulkan_kernel;
+
+typedef struct rlx_vulkan_options {
+    int index;     /* among the devices with a compute queue, in the loader's order */
+    bool validate; /* under VK_LAYER_KHRONOS_validation: see rlx_vulkan_device_messages */
+} rlx_vulkan_options;
+
+typedef struct rlx_vulkan_info {
+    char name[256];
+    int api_major, api_minor;
+    bool is_cpu;              /* a software implementation */
+    int64_t max_buffer_bytes; /* that one binding may span */
+    int64_t binding_align;    /* bytes: offsets of bindings are multiples */
+    int64_t team_bytes;       /* of workgroup memory */
+    int max_team;             /* invocations of a workgroup */
+    int max_buffers;          /* storage buffers that a kernel may bind */
+    int64_t max_teams;        /* workgroups of a dispatch */
+    /* What kernels may ask for. */
+    bool int64, float64, storage8, storage16, keeps_infinities;
+} rlx_vulkan_info;
+
+/* Opens the loader and a device with Vulkan 1.2. RLX_NOT_FOUND: no loader, no driver, no device of
+ * that index, or no validation layer though it is asked for; the message says which.
+ * RLX_UNSUPPORTED: an older Vulkan. */
+rlx_status rlx_vulkan_device_create(const rlx_vulkan_options *options, rlx_vulkan_device **out);
+void rlx_vulkan_device_destroy(rlx_vulkan_device *d);                          /* accepts NULL */
+const rlx_vulkan_info *rlx_vulkan_device_get_info(const rlx_vulkan_device *d); /* lent */
+/* How many warnings and errors validation has had so far, and all of them as text, one per line
+ * (lent until the next call on the device; "" when there is none). */
+int rlx_vulkan_device_messages(const rlx_vulkan_device *d, const char **text);
+
+/* Memory of `bytes` that kernels and the host see; undefined contents. 0 bytes are allowed. */
+rlx_status rlx_vulkan_buffer_create(rlx_vulkan_device *d, size_t bytes, rlx_vulkan_buffer **out);
+void rlx_vulkan_buffer_destroy(rlx_vulkan_buffer *b); /* accepts NULL; no dispatch may be open */
+/* Its memory, mapped and coherent: read and write it when no dispatch is open. */
+void *rlx_vulkan_buffer_get(const rlx_vulkan_buffer *b);
+
+/* A pipeline of the SPIR-V module's compute entry point; it binds `nbuffers` storage buffers,
+ * bindings 0.. of set 0. RLX_UNSUPPORTED names the capability that the device has not got; what
+ * the module takes of team memory and invocations is for its maker to keep within the info. */
+rlx_status rlx_vulkan_kernel_create(rlx_vulkan_device *d, const uint32_t *words, size_t nwords,
+                                    const char *entry, int nbuffers, rlx_vulkan_kernel **out);
+void rlx_vulkan_kernel_destroy(rlx_vulkan_kernel *k); /* accepts NULL; no dispatch may be open */
+
+typedef struct rlx_vulkan_binding {
+    const rlx_vulkan_buffer *buffer;
+    size_t offset, bytes; /* bytes 0: what is left of the buffer */
+} rlx_vulkan_binding;
+
+/* Records a run of `teams` workgroups, which begins when all recorded before are done and sees what
+ * they wrote. It stays open until rlx_vulkan_wait. */
+rlx_status rlx_vulkan_dispatch(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
+                               const rlx_vulkan_binding *bindings, int nbindings, int64_t teams);
+/* Submits what was recorded and waits for it; then none is open, whatever is returned. */
+rlx_status rlx_vulkan_wait(rlx_vulkan_device *d);
+
+#endif

@@ -1,0 +1,68 @@
+/* runtime/device_vulkan_impl.h: what the files of the Vulkan device share. */
+#ifndef RLX_RUNTIME_DEVICE_VULKAN_IMPL_H
+#define RLX_RUNTIME_DEVICE_VULKAN_IMPL_H
+
+#define VK_NO_PROTOTYPES
+#include <pthread.h>
+#include <vulkan/vulkan.h>
+
+#include "runtime/base/text.h"
+#include "runtime/device_vulkan.h"
+
+typedef struct rlx_vulkan_syms {
+    PFN_vkGetInstanceProcAddr vkGetInstanceProcAddr;
+#define VK_LOADER(name) PFN_##name name;
+#define VK_INSTANCE(name) PFN_##name name;
+#define VK_DEVICE(name) PFN_##name name;
+#define VK_DEBUG(name) PFN_##name name;
+#include "runtime/vulkan_syms.def"
+} rlx_vulkan_syms;
+
+/* Of one batch; a dispatch that does not fit waits for the batch before it. */
+enum { RLX_VULKAN_MAX_SETS = 256, RLX_VULKAN_MAX_DESCRIPTORS = 4096 };
+
+struct rlx_vulkan_device {
+    void *library;
+    rlx_vulkan_syms vk;
+    rlx_vulkan_info info;
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger;
+    VkPhysicalDevice physical;
+    uint32_t family; /* of queues */
+    VkDevice device;
+    VkQueue queue;
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+    VkFence fence;
+    VkDescriptorPool sets;
+    bool recording;
+    int nsets, ndescriptors; /* of this batch */
+
+    pthread_mutex_t lock; /* of the next two: layers may speak from any thread */
+    rlx_text log;
+    int nmessages;
+};
+
+struct rlx_vulkan_buffer {
+    rlx_vulkan_device *device; /* borrowed */
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    void *data;
+    size_t bytes;
+};
+
+struct rlx_vulkan_kernel {
+    rlx_vulkan_device *device; /* borrowed */
+    int nbuffers;
+    VkShaderModule module;
+    VkDescriptorSetLayout set;
+    VkPipelineLayout layout;
+    VkPipeline pipeline;
+};
+
+/* RLX_OK for VK_SUCCESS; else a status that names the call and the result. */
+rlx_status rlx_vulkan_status(VkResult r, const char *call, const char *file, int line);
+/* VK_TRY(d, vkCreateFence(d->device, ...)): `d` is in scope as the device. */
+#define VK_TRY(d, call) RLX_TRY(rlx_vulkan_status((d)->vk.call, #call, __FILE__, __LINE__))
+
+#endif

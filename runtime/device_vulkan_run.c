@@ -1,0 +1,324 @@
+/* runtime/device_vulkan_run.c: buffers, kernels, and running one on the other. */
+#include <spirv/unified1/spirv.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/device_vulkan_impl.h"
+
+/* ---- buffers ---- */
+
+/* Host visible and coherent; on the device's own side of the bus if such memory is there. */
+static rlx_status memory_type(rlx_vulkan_device *d, uint32_t allowed, uint32_t *out)
+{
+    static const VkMemoryPropertyFlags host =
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags wishes[] = {host | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, host};
+    VkPhysicalDeviceMemoryProperties p;
+    d->vk.vkGetPhysicalDeviceMemoryProperties(d->physical, &p);
+    for (size_t w = 0; w < sizeof wishes / sizeof *wishes; w++)
+        for (*out = 0; *out < p.memoryTypeCount; ++*out)
+            if (allowed >> *out & 1 && (p.memoryTypes[*out].propertyFlags & wishes[w]) == wishes[w])
+                return RLX_OK;
+    return RLX_FAIL(RLX_UNSUPPORTED, "%s has no memory that the host sees", d->info.name);
+}
+
+static rlx_status make_buffer(rlx_vulkan_buffer *b)
+{
+    rlx_vulkan_device *d = b->device;
+    VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+                               .size = b->bytes,
+                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT};
+    VK_TRY(d, vkCreateBuffer(d->device, &info, NULL, &b->buffer));
+    VkMemoryRequirements needs;
+    d->vk.vkGetBufferMemoryRequirements(d->device, b->buffer, &needs);
+    VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                   .allocationSize = needs.size};
+    RLX_TRY(memory_type(d, needs.memoryTypeBits, &memory.memoryTypeIndex));
+    VK_TRY(d, vkAllocateMemory(d->device, &memory, NULL, &b->memory));
+    VK_TRY(d, vkBindBufferMemory(d->device, b->buffer, b->memory, 0));
+    VK_TRY(d, vkMapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->data));
+    return RLX_OK;
+}
+
+rlx_status rlx_vulkan_buffer_create(rlx_vulkan_device *d, size_t bytes, rlx_vulkan_buffer **out)
+{
+    enum { LEAST = 16 }; /* there are no empty buffers in Vulkan */
+    rlx_vulkan_buffer *b = calloc(1, sizeof *b);
+    if (!b)
+        return RLX_OOM();
+    b->device = d;
+    b->bytes = bytes > LEAST ? bytes : LEAST;
+    rlx_status st = make_buffer(b);
+    if (st) {
+        rlx_vulkan_buffer_destroy(b);
+        return rlx_status_note(st, __FILE__, __LINE__, "a buffer of %zu bytes on %s", bytes,
+                               d->info.name);
+    }
+    *out = b;
+    return RLX_OK;
+}
+
+void rlx_vulkan_buffer_destroy(rlx_vulkan_buffer *b)
+{
+    if (!b)
+        return;
+    rlx_vulkan_device *d = b->device;
+    d->vk.vkDestroyBuffer(d->device, b->buffer, NULL);
+    d->vk.vkFreeMemory(d->device, b->memory, NULL);
+    free(b);
+}
+
+void *rlx_vulkan_buffer_get(const rlx_vulkan_buffer *b)
+{
+    return b->data;
+}
+
+/* ---- kernels ---- */
+
+/* What a module may declare and the device must have. */
+static rlx_status check_capability(const rlx_vulkan_info *info, uint32_t capability)
+{
+    const struct {
+        SpvCapability capability;
+        const char *name;
+        bool has;
+    } known[] = {
+        {SpvCapabilityShader, "Shader", true},
+        {SpvCapabilityInt64, "Int64", info->int64},
+        {SpvCapabilityFloat64, "Float64", info->float64},
+        {SpvCapabilityStorageBuffer8BitAccess, "StorageBuffer8BitAccess", info->storage8},
+        {SpvCapabilityStorageBuffer16BitAccess, "StorageBuffer16BitAccess", info->storage16},
+        {SpvCapabilitySignedZeroInfNanPreserve, "SignedZeroInfNanPreserve", info->keeps_infinities},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if ((uint32_t)known[i].capability != capability)
+            continue;
+        if (!known[i].has)
+            return RLX_FAIL(RLX_UNSUPPORTED, "%s has no SPIR-V capability %s", info->name,
+                            known[i].name);
+        return RLX_OK;
+    }
+    return RLX_FAIL(RLX_UNSUPPORTED, "SPIR-V capability %u is not known", capability);
+}
+
+static rlx_status check_capabilities(const rlx_vulkan_info *info, const uint32_t *words, size_t n)
+{
+    enum { HEADER = 5 };
+    if (n < HEADER || words[0] != SpvMagicNumber)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%zu words that are no SPIR-V module", n);
+    for (size_t i = HEADER; i < n;) {
+        size_t length = words[i] >> SpvWordCountShift;
+        if (length == 0 || length > n - i)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "SPIR-V breaks off at word %zu", i);
+        if ((words[i] & SpvOpCodeMask) == SpvOpCapability && length == 2)
+            RLX_TRY(check_capability(info, words[i + 1]));
+        i += length;
+    }
+    return RLX_OK;
+}
+
+static rlx_status make_layout(rlx_vulkan_kernel *k)
+{
+    rlx_vulkan_device *d = k->device;
+    VkDescriptorSetLayoutBinding *bindings = calloc((size_t)k->nbuffers + 1, sizeof *bindings);
+    if (!bindings)
+        return RLX_OOM();
+    for (int i = 0; i < k->nbuffers; i++)
+        bindings[i] =
+            (VkDescriptorSetLayoutBinding){.binding = (uint32_t)i,
+                                           .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                           .descriptorCount = 1,
+                                           .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkDescriptorSetLayoutCreateInfo set = {.sType =
+                                               VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                           .bindingCount = (uint32_t)k->nbuffers,
+                                           .pBindings = bindings};
+    VkResult r = d->vk.vkCreateDescriptorSetLayout(d->device, &set, NULL, &k->set);
+    free(bindings);
+    RLX_TRY(rlx_vulkan_status(r, "vkCreateDescriptorSetLayout", __FILE__, __LINE__));
+    VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                         .setLayoutCount = 1,
+                                         .pSetLayouts = &k->set};
+    VK_TRY(d, vkCreatePipelineLayout(d->device, &layout, NULL, &k->layout));
+    return RLX_OK;
+}
+
+static rlx_status make_pipeline(rlx_vulkan_kernel *k, const uint32_t *words, size_t nwords,
+                                const char *entry)
+{
+    rlx_vulkan_device *d = k->device;
+    if (k->nbuffers > d->info.max_buffers)
+        return RLX_FAIL(RLX_UNSUPPORTED, "%d buffers; %s binds at most %d", k->nbuffers,
+                        d->info.name, d->info.max_buffers);
+    RLX_TRY(check_capabilities(&d->info, words, nwords));
+    VkShaderModuleCreateInfo module = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                       .codeSize = nwords * sizeof *words,
+                                       .pCode = words};
+    VK_TRY(d, vkCreateShaderModule(d->device, &module, NULL, &k->module));
+    RLX_TRY(make_layout(k));
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = k->module,
+                  .pName = entry},
+        .layout = k->layout};
+    VK_TRY(d, vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &k->pipeline));
+    return RLX_OK;
+}
+
+rlx_status rlx_vulkan_kernel_create(rlx_vulkan_device *d, const uint32_t *words, size_t nwords,
+                                    const char *entry, int nbuffers, rlx_vulkan_kernel **out)
+{
+    rlx_vulkan_kernel *k = calloc(1, sizeof *k);
+    if (!k)
+        return RLX_OOM();
+    k->device = d;
+    k->nbuffers = nbuffers;
+    rlx_status st = make_pipeline(k, words, nwords, entry);
+    if (st) {
+        rlx_vulkan_kernel_destroy(k);
+        return rlx_status_note(st, __FILE__, __LINE__, "kernel @%s on %s", entry, d->info.name);
+    }
+    *out = k;
+    return RLX_OK;
+}
+
+void rlx_vulkan_kernel_destroy(rlx_vulkan_kernel *k)
+{
+    if (!k)
+        return;
+    rlx_vulkan_device *d = k->device;
+    d->vk.vkDestroyPipeline(d->device, k->pipeline, NULL);
+    d->vk.vkDestroyPipelineLayout(d->device, k->layout, NULL);
+    d->vk.vkDestroyDescriptorSetLayout(d->device, k->set, NULL);
+    d->vk.vkDestroyShaderModule(d->device, k->module, NULL);
+    free(k);
+}
+
+/* ---- running ---- */
+
+static rlx_status begin_batch(rlx_vulkan_device *d)
+{
+    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                     .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
+    VK_TRY(d, vkBeginCommandBuffer(d->commands, &info));
+    d->recording = true;
+    return RLX_OK;
+}
+
+/* What kernels wrote before is seen by `to` after. */
+static void put_barrier(rlx_vulkan_device *d, VkPipelineStageFlags stage, VkAccessFlags to)
+{
+    VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                               .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                               .dstAccessMask = to};
+    d->vk.vkCmdPipelineBarrier(d->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, stage, 0, 1,
+                               &barrier, 0, NULL, 0, NULL);
+}
+
+static rlx_status check_binding(const rlx_vulkan_device *d, const rlx_vulkan_binding *b, int i,
+                                VkDescriptorBufferInfo *out)
+{
+    if (b->offset >= b->buffer->bytes || b->bytes > b->buffer->bytes - b->offset)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "binding %d: %zu bytes from %zu of a buffer that has %zu", i, b->bytes,
+                        b->offset, b->buffer->bytes);
+    if (b->offset % (size_t)d->info.binding_align != 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "binding %d: offset %zu is no multiple of %lld", i,
+                        b->offset, (long long)d->info.binding_align);
+    size_t bytes = b->bytes ? b->bytes : b->buffer->bytes - b->offset;
+    if (bytes > (size_t)d->info.max_buffer_bytes)
+        return RLX_FAIL(RLX_UNSUPPORTED, "binding %d: %zu bytes; %s binds at most %lld", i, bytes,
+                        d->info.name, (long long)d->info.max_buffer_bytes);
+    *out = (VkDescriptorBufferInfo){b->buffer->buffer, b->offset, bytes};
+    return RLX_OK;
+}
+
+static rlx_status write_set(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
+                            const VkDescriptorBufferInfo *buffers, VkDescriptorSet *out)
+{
+    VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                        .descriptorPool = d->sets,
+                                        .descriptorSetCount = 1,
+                                        .pSetLayouts = &k->set};
+    VK_TRY(d, vkAllocateDescriptorSets(d->device, &info, out));
+    d->nsets++;
+    d->ndescriptors += k->nbuffers;
+    VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                  .dstSet = *out,
+                                  .descriptorCount = (uint32_t)k->nbuffers,
+                                  .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                  .pBufferInfo = buffers};
+    if (k->nbuffers)
+        d->vk.vkUpdateDescriptorSets(d->device, 1, &write, 0, NULL);
+    return RLX_OK;
+}
+
+static rlx_status record(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
+                         const VkDescriptorBufferInfo *buffers, int64_t teams)
+{
+    if (d->nsets == RLX_VULKAN_MAX_SETS ||
+        d->ndescriptors + k->nbuffers > RLX_VULKAN_MAX_DESCRIPTORS)
+        RLX_TRY(rlx_vulkan_wait(d));
+    if (d->recording)
+        put_barrier(d, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                    VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    else
+        RLX_TRY(begin_batch(d));
+    VkDescriptorSet set;
+    RLX_TRY(write_set(d, k, buffers, &set));
+    d->vk.vkCmdBindPipeline(d->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->pipeline);
+    d->vk.vkCmdBindDescriptorSets(d->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->layout, 0, 1,
+                                  &set, 0, NULL);
+    d->vk.vkCmdDispatch(d->commands, (uint32_t)teams, 1, 1);
+    return RLX_OK;
+}
+
+rlx_status rlx_vulkan_dispatch(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
+                               const rlx_vulkan_binding *bindings, int nbindings, int64_t teams)
+{
+    if (nbindings != k->nbuffers)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%d buffers for a kernel that binds %d", nbindings,
+                        k->nbuffers);
+    if (teams < 1 || teams > d->info.max_teams)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld teams; %s runs 1 to %lld", (long long)teams,
+                        d->info.name, (long long)d->info.max_teams);
+    VkDescriptorBufferInfo *buffers = calloc((size_t)nbindings + 1, sizeof *buffers);
+    if (!buffers)
+        return RLX_OOM();
+    rlx_status st = RLX_OK;
+    for (int i = 0; i < nbindings && !st; i++)
+        st = check_binding(d, &bindings[i], i, &buffers[i]);
+    if (!st)
+        st = record(d, k, buffers, teams);
+    free(buffers);
+    return st;
+}
+
+static rlx_status submit(rlx_vulkan_device *d)
+{
+    put_barrier(d, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    VK_TRY(d, vkEndCommandBuffer(d->commands));
+    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                         .commandBufferCount = 1,
+                         .pCommandBuffers = &d->commands};
+    VK_TRY(d, vkQueueSubmit(d->queue, 1, &info, d->fence));
+    VK_TRY(d, vkWaitForFences(d->device, 1, &d->fence, VK_TRUE, UINT64_MAX));
+    VK_TRY(d, vkResetFences(d->device, 1, &d->fence));
+    return RLX_OK;
+}
+
+rlx_status rlx_vulkan_wait(rlx_vulkan_device *d)
+{
+    if (!d->recording)
+        return RLX_OK;
+    rlx_status st = submit(d);
+    d->recording = false;
+    d->nsets = d->ndescriptors = 0;
+    if (st)
+        return rlx_status_note(st, __FILE__, __LINE__, "running kernels on %s", d->info.name);
+    VK_TRY(d, vkResetCommandPool(d->device, d->pool, 0));
+    VK_TRY(d, vkResetDescriptorPool(d->device, d->sets, 0));
+    return RLX_OK;
+}
