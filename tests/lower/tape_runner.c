@@ -67,6 +67,8 @@ static rlx_status run_launch(tape_run *r, const rlx_ir_node *n, const rlx_lir_bu
     const rlx_ir_func *kernel =
         rlx_ir_func_find(r->module, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""));
     r->launches++;
+    if (r->launch)
+        return r->launch(r->user, kernel, buffers, n->nin);
     return rlx_lir_eval_kernel(kernel, buffers, n->nin, r->env->symbols, &r->options);
 }
 

@@ -12,6 +12,9 @@ typedef struct tape_run {
     size_t arena_bytes;
     rlx_lir_eval_options options;
     int launches; /* counted */
+    /* Instead of the interpreter, when it is set. */
+    rlx_status (*launch)(void *user, const rlx_ir_func *kernel, const rlx_lir_buffer *buffers, int nbuffers);
+    void *user;
 } tape_run;
 
 /* Runs the entry function; out[i].data must be allocated for its results. */

@@ -1,0 +1,36 @@
+/* tests/vulkan/gpu.h: kernels on a Vulkan device, beside the interpreter. */
+#ifndef RLX_TESTS_VULKAN_GPU_H
+#define RLX_TESTS_VULKAN_GPU_H
+
+#include "lir/lir.h"
+#include "runtime/device_vulkan.h"
+
+/* The environment of a machine without a display or a GPU: lavapipe, unless the caller's chooses a
+ * driver. To be called before the first device. */
+void gpu_prepare_environment(void);
+
+/* A copy of a kernel's buffers on the device, each between canaries that its binding includes. */
+typedef struct gpu_memory {
+    int n;
+    rlx_vulkan_buffer **buffer;
+    size_t *bytes; /* without canaries */
+} gpu_memory;
+void gpu_memory_create(gpu_memory *m, rlx_vulkan_device *d, const rlx_lir_buffer *buffers, int n);
+void gpu_memory_destroy(gpu_memory *m);
+const void *gpu_memory_get(const gpu_memory *m, int i);
+bool gpu_memory_canaries_hold(const gpu_memory *m);
+
+/* Emits, loads and runs a kernel for teams of `invocations` on `teams` workgroups. The last buffer
+ * of `m` is that of the symbols. */
+rlx_status gpu_run(rlx_vulkan_device *d, const rlx_ir_func *kernel, int invocations,
+                   const gpu_memory *m, int64_t teams);
+
+/* Runs `kernel` on copies of `buffers` on the device, then the interpreter on the buffers
+ * themselves, and compares. A difference of floats may be up to `tolerance` times the largest
+ * magnitude in its buffer; other formats, and everything when it is 0, must be equal. Fails the
+ * running test with `what`. */
+void gpu_check(rlx_vulkan_device *d, const rlx_ir_func *kernel, int invocations,
+               const rlx_lir_buffer *buffers, int nbuffers, const int64_t *symbols, int64_t teams,
+               double tolerance, const char *what);
+
+#endif
