@@ -111,7 +111,8 @@ RLX_API const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *nam
 RLX_API int rlx_weights_count(const rlx_weights *w);
 RLX_API const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i); /* 0 <= i < count; lent */
 
-/* Writes tensors to a .safetensors file, atomically. `metadata`: key, value, ..., NULL; or NULL. */
+/* Writes tensors to a .safetensors file, atomically; to a pipe or a device in place. Links are followed.
+ * `metadata`: key, value, ..., NULL; or NULL. */
 RLX_API rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
                                          const char *const *metadata);
 

@@ -59,8 +59,8 @@ int rlx_weights_count(const rlx_weights *w);
 const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i);
 int64_t rlx_weights_bytes(const rlx_weights *w); /* aliases counted once */
 
-/* Tensors to a .safetensors file, atomically; `metadata` may be NULL (pairs of key, value, ended
- * by NULL). */
+/* Tensors to a .safetensors file, atomically (to a pipe or a device in place; links are followed);
+ * `metadata` may be NULL (pairs of key, value, ended by NULL). */
 rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
                                  const char *const *metadata);
 

@@ -1,4 +1,5 @@
-/* runtime/safetensors_write.c: writing tensors, so that the file is there whole or not at all.
+/* runtime/safetensors_write.c: writing tensors, so that a regular file is there whole or not at
+ * all.
  *
  * Tensors are laid out by falling element size, then by name: all are aligned, and equal contents
  * give equal files whatever the order they came in.
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/safetensors.h"
@@ -169,9 +171,21 @@ static rlx_status write_contents(int fd, const rlx_text *header, const rlx_tenso
     RLX_TRY(write_all(fd, header->data, header->len));
     for (int i = 0; i < n; i++)
         RLX_TRY(write_all(fd, tensors[i]->data, tensors[i]->bytes));
-    if (fsync(fd) != 0)
+    if (fsync(fd) != 0 && errno != EINVAL && errno != EROFS) /* those: a pipe or a device */
         return RLX_FAIL(RLX_IO, "%s", strerror(errno));
     return RLX_OK;
+}
+
+/* Takes `fd`, which may be what open() gave when it failed. */
+static rlx_status write_and_close(int fd, const rlx_text *header, const rlx_tensor *const *tensors,
+                                  int n)
+{
+    if (fd < 0)
+        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    rlx_status st = write_contents(fd, header, tensors, n);
+    if (close(fd) != 0 && !st)
+        st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    return st;
 }
 
 /* After a rename, the name itself is only on disk when the directory is. */
@@ -187,8 +201,9 @@ static void sync_directory(const char *path)
     free(dir);
 }
 
-static rlx_status write_file(const char *path, const rlx_text *header,
-                             const rlx_tensor *const *tensors, int n)
+/* A new file, or a regular one's successor: whole or not at all. */
+static rlx_status replace_file(const char *path, const rlx_text *header,
+                               const rlx_tensor *const *tensors, int n)
 {
     static _Atomic int serial;
     rlx_text temporary = {0};
@@ -196,19 +211,36 @@ static rlx_status write_file(const char *path, const rlx_text *header,
     if (temporary.oom)
         return RLX_OOM();
     int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    rlx_status st =
-        fd < 0 ? RLX_FAIL(RLX_IO, "%s", strerror(errno)) : write_contents(fd, header, tensors, n);
-    if (fd >= 0) {
-        if (close(fd) != 0 && !st)
-            st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
-        if (!st && rename(temporary.data, path) != 0)
-            st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
-        if (st)
-            unlink(temporary.data);
-        else
-            sync_directory(path);
-    }
+    rlx_status st = write_and_close(fd, header, tensors, n);
+    if (!st && rename(temporary.data, path) != 0)
+        st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    if (st && fd >= 0)
+        unlink(temporary.data);
+    if (!st)
+        sync_directory(path);
     rlx_text_deinit(&temporary);
+    return st;
+}
+
+/* What a link leads to is written, never the link. A device or a pipe is written to: renaming over
+ * it would put a file in its place. */
+static rlx_status write_file(const char *path, const rlx_text *header,
+                             const rlx_tensor *const *tensors, int n)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        struct stat link;
+        if (errno != ENOENT || lstat(path, &link) == 0)
+            return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+        return replace_file(path, header, tensors, n);
+    }
+    if (!S_ISREG(info.st_mode))
+        return write_and_close(open(path, O_WRONLY | O_CLOEXEC), header, tensors, n);
+    char *target = realpath(path, NULL);
+    if (!target)
+        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    rlx_status st = replace_file(target, header, tensors, n);
+    free(target);
     return st;
 }
 

@@ -1,5 +1,6 @@
 /* Weights: safetensors files, good and bad; shards; sets of tensors; writing. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -479,6 +480,39 @@ START_TEST(writing_refuses)
 }
 END_TEST
 
+/* What is not a regular file stays what it is: a link's target is replaced, a pipe is written to.
+ */
+START_TEST(writing_keeps_links_and_pipes)
+{
+    static const float f[] = {1, 2};
+    const rlx_tensor t = {"a", RLX_F32, 1, {2}, f, 8};
+    struct stat info;
+    char target[256], path[256], got[256];
+    snprintf(target, sizeof target, "%s", in_dir("target.safetensors"));
+    snprintf(path, sizeof path, "%s", in_dir("link.safetensors"));
+    ck_assert_int_eq(symlink("target.safetensors", path), 0);
+    EXPECT_ERROR(rlx_safetensors_write(path, &t, 1, NULL), RLX_IO, "link.safetensors");
+    EXPECT_OK(rlx_safetensors_write(target, &t, 1, NULL));
+    ck_assert_int_eq(truncate(target, 0), 0);
+    EXPECT_OK(rlx_safetensors_write(path, &t, 1, NULL));
+    ck_assert_int_eq(lstat(path, &info), 0);
+    ck_assert(S_ISLNK(info.st_mode));
+    ck_assert_int_eq(lstat(target, &info), 0);
+    ck_assert(S_ISREG(info.st_mode) && info.st_size > 8);
+
+    off_t bytes = info.st_size;
+    snprintf(path, sizeof path, "%s", in_dir("pipe"));
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    int fd = open(path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    EXPECT_OK(rlx_safetensors_write(path, &t, 1, NULL));
+    ck_assert_int_eq(read(fd, got, sizeof got), bytes);
+    close(fd);
+    ck_assert_int_eq(lstat(path, &info), 0);
+    ck_assert(S_ISFIFO(info.st_mode));
+}
+END_TEST
+
 int main(void)
 {
     if (!mkdtemp(dir))
@@ -495,7 +529,8 @@ int main(void)
     SUITE_TEST(s, "sets", sets);
     SUITE_TEST(s, "writing", writing);
     SUITE_TEST(s, "writing refuses", writing_refuses);
-    int rc = suite_run(s, 11);
+    SUITE_TEST(s, "writing keeps links and pipes", writing_keeps_links_and_pipes);
+    int rc = suite_run(s, 12);
     char command[64];
     snprintf(command, sizeof(command), "rm -r %s", dir);
     return system(command) == 0 ? rc : EXIT_FAILURE;
