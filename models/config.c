@@ -1,5 +1,6 @@
 /* models/config.c: reading config.json, one key at a time. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,13 @@ static rlx_status wrong(const char *key, const cJSON *v, const char *wanted)
         RLX_FAIL(RLX_INVALID_FILE, "config.json: %s is %.80s, %s", key, text ? text : "?", wanted);
     cJSON_free(text);
     return st;
+}
+
+static rlx_status out_of_range(const char *key, const cJSON *v, int64_t min, int64_t max)
+{
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "out of range: %lld to %lld", (long long)min, (long long)max);
+    return wrong(key, v, wanted);
 }
 
 bool rlx_config_has(const cJSON *config, const char *key)
@@ -43,7 +51,7 @@ rlx_status rlx_config_get_int(const cJSON *config, const char *key, int64_t min,
     if (!cJSON_IsNumber(v) || v->valuedouble != floor(v->valuedouble))
         return wrong(key, v, "not a whole number");
     if (v->valuedouble < (double)min || v->valuedouble > (double)max)
-        return wrong(key, v, "out of range");
+        return out_of_range(key, v, min, max);
     *out = (int64_t)v->valuedouble;
     return RLX_OK;
 }

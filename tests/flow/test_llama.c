@@ -179,7 +179,7 @@ static const struct {
     {"\"partial_rotary_factor\": 0.5", RLX_UNSUPPORTED, "partial_rotary_factor 0.5"},
     {"\"hidden_size\": null", RLX_INVALID_FILE, "hidden_size is missing"},
     {"\"hidden_size\": 36.5", RLX_INVALID_FILE, "hidden_size is 36.5, not a whole number"},
-    {"\"num_hidden_layers\": 0", RLX_INVALID_FILE, "num_hidden_layers is 0, out of range"},
+    {"\"num_hidden_layers\": 0", RLX_INVALID_FILE, "num_hidden_layers is 0, out of range: 1 to"},
     {"\"num_attention_heads\": \"6\"", RLX_INVALID_FILE,
      "num_attention_heads is \"6\", not a whole number"},
     {"\"num_key_value_heads\": 4", RLX_INVALID_FILE,
