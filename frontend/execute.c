@@ -56,6 +56,19 @@ static rlx_status bind_symbols(const rlx_program *p, const rlx_program_tensor *w
     return RLX_OK;
 }
 
+/* What the caller says of his memory must agree with itself. */
+static rlx_status check_bytes(const rlx_tensor *t)
+{
+    int64_t elems = 1;
+    bool fits = t->bytes == 0 || t->data;
+    for (int d = 0; d < t->rank; d++)
+        fits &= t->dim[d] >= 0 && !__builtin_mul_overflow(elems, t->dim[d], &elems);
+    if (fits && elems <= INT64_MAX / 8 && t->bytes == rlx_format_bytes(t->format, elems))
+        return RLX_OK;
+    return RLX_FAIL(RLX_INVALID_ARGUMENT, "input \"%s\": %zu bytes%s are not its shape's", t->name,
+                    t->bytes, t->data ? "" : " at NULL");
+}
+
 static rlx_status check_inputs(const rlx_program *p, const rlx_tensor *inputs, int n, int64_t *live)
 {
     for (int i = 0; i < RLX_MAX_SYMBOLS; i++)
@@ -65,6 +78,7 @@ static rlx_status check_inputs(const rlx_program *p, const rlx_tensor *inputs, i
         if (!want || is_session_input(inputs[i].name))
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "the flow takes no input \"%s\"", inputs[i].name);
         RLX_TRY(bind_symbols(p, want, &inputs[i], live));
+        RLX_TRY(check_bytes(&inputs[i]));
     }
     for (uint32_t i = 0; i < p->nbound; i++) {
         const rlx_program_tensor *t = &p->bound[i];

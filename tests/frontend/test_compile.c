@@ -263,6 +263,12 @@ START_TEST(refuses)
     in = input_x(x, 2);
     in.dim[1] = HIDDEN - 1;
     refused(rlx_executable_run(exe, session, &in, 1), RLX_INVALID_ARGUMENT, "19");
+    in = input_x(x, 2);
+    in.bytes /= 2;
+    refused(rlx_executable_run(exe, session, &in, 1), RLX_INVALID_ARGUMENT, "its shape's");
+    in = input_x(x, 2);
+    in.data = NULL;
+    refused(rlx_executable_run(exe, session, &in, 1), RLX_INVALID_ARGUMENT, "at NULL");
     in = input_x(x, BUCKET + 1);
     refused(rlx_executable_run(exe, session, &in, 1), RLX_INVALID_ARGUMENT, "TOKENS");
     rlx_tensor y;
