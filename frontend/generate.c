@@ -71,7 +71,7 @@ static rlx_status encode_prompt(const generation *g, int32_t **ids, int64_t *n)
     const rlx_model *m = g->model;
     const char *prompt = g->options->prompt ? g->options->prompt : "";
     bool opens = rlx_session_past(g->session, 0) == 0;
-    RLX_TRY(rlx_model_encode(m, prompt, opens, ids, n));
+    RLX_TRY_NOTE(rlx_model_encode(m, prompt, opens, ids, n), "reading the prompt");
     if (*n)
         return RLX_OK;
     if (!opens || m->config.bos < 0)

@@ -224,7 +224,7 @@ int args_parse(const command_spec *c, int argc, char **argv)
             *c->target = arg;
         }
     }
-    if (c->positional && !*c->target)
+    if (c->positional && (!*c->target || !**c->target))
         return usage_error("%s: no %s given; see rlx %s --help", c->name, c->positional, c->name);
     return -1;
 }

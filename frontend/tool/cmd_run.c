@@ -1,11 +1,22 @@
 #include <stdio.h>
-#include <string.h>
 
 #include "frontend/tool/args.h"
 
+/* The prompt is printed when there is something to follow it: not before it has been accepted. */
+typedef struct printer {
+    const char *prompt; /* NULL: printed */
+} printer;
+
+static void print_prompt(printer *p)
+{
+    if (p->prompt)
+        fputs(p->prompt, stdout);
+    p->prompt = NULL;
+}
+
 static bool print_piece(void *user, const char *utf8, size_t bytes)
 {
-    (void)user;
+    print_prompt(user);
     return fwrite(utf8, 1, bytes, stdout) == bytes && fflush(stdout) == 0;
 }
 
@@ -41,6 +52,7 @@ static rlx_status generate(rlx_context *cx, const run_where *w, const rlx_genera
     rlx_session *session = NULL;
     rlx_generate_stats stats;
     rlx_model_info info;
+    printer out = {.prompt = o->prompt};
     rlx_status st = rlx_model_load(cx, w->model, NULL, &model);
     if (st)
         goto done;
@@ -49,9 +61,11 @@ static rlx_status generate(rlx_context *cx, const run_where *w, const rlx_genera
                             &session);
     if (st)
         goto done;
-    print_piece(NULL, o->prompt, strlen(o->prompt));
-    st = rlx_model_generate(model, session, o, print_piece, NULL, &stats);
-    putchar('\n');
+    st = rlx_model_generate(model, session, o, print_piece, &out, &stats);
+    if (!st)
+        print_prompt(&out);
+    if (!out.prompt)
+        putchar('\n');
     if (!st)
         print_summary(cx, model, &stats);
 done:
@@ -63,13 +77,12 @@ done:
 int command_run(int argc, char **argv)
 {
     run_where where = {0};
-    int64_t seed = 0;
+    int64_t seed = 0, tokens = -1;
     rlx_generate_options o = {.prompt = ""};
     const option_spec options[] = {
         OPTION_MODEL(where),
         {"prompt", 'p', OPTION_TEXT, "TEXT", "the text to go on from", &o.prompt},
-        {"tokens", 'n', OPTION_INT, "N", "new tokens at most (until the context is full)",
-         &o.count},
+        {"tokens", 'n', OPTION_INT, "N", "new tokens at most (until the context is full)", &tokens},
         {"temp", 0, OPTION_REAL, "T", "temperature; 0 takes the likeliest token (0)",
          &o.temperature},
         {"seed", 's', OPTION_INT, "S", "of the random choices (0)", &seed},
@@ -83,6 +96,10 @@ int command_run(int argc, char **argv)
     int code = args_parse(&spec, argc, argv);
     if (code >= 0)
         return code;
+    if (tokens == 0)
+        return usage_error("run: --tokens 0 generates nothing; without it the text goes on until "
+                           "it ends or the context is full");
+    o.count = tokens > 0 ? tokens : 0;
     o.seed = (uint64_t)seed;
     rlx_context *cx;
     rlx_status st = open_context(&where, &cx);

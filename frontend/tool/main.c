@@ -16,16 +16,16 @@ static const struct {
 };
 enum { NCOMMANDS = sizeof commands / sizeof *commands };
 
-static int print_usage(void)
+static void print_usage(FILE *to)
 {
-    printf("rlx %s: compiles neural networks to machine code and runs them\n\n", rlx_version());
+    fprintf(to, "rlx %s: compiles neural networks to machine code and runs them\n\n",
+            rlx_version());
     for (int i = 0; i < NCOMMANDS; i++)
-        printf("  rlx %-9s %s\n", commands[i].name, commands[i].about);
-    printf("\nrlx COMMAND --help tells a command's options.\n"
-           "Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 a "
-           "wrong command "
-           "line.\n");
-    return finish_output();
+        fprintf(to, "  rlx %-9s %s\n", commands[i].name, commands[i].about);
+    fputs("\nrlx COMMAND --help tells a command's options.\n"
+          "Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 a wrong "
+          "command line.\n",
+          to);
 }
 
 static int unknown_command(const char *word)
@@ -42,12 +42,14 @@ static int unknown_command(const char *word)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        print_usage();
+        print_usage(stderr);
         return EXIT_USAGE;
     }
     const char *word = argv[1];
-    if (!strcmp(word, "--help") || !strcmp(word, "-h"))
-        return print_usage();
+    if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
+        print_usage(stdout);
+        return finish_output();
+    }
     if (!strcmp(word, "--version")) {
         printf("rlx %s\n", rlx_version());
         return finish_output();

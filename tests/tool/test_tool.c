@@ -44,9 +44,10 @@ START_TEST(help_and_version)
         ck_assert_str_eq(p.err, "");
         says(&p, options[i][1]);
     }
+    RUN(&p, RLX_TOOL, "help");
+    says(&p, "rlx run");
     RUN(&p, RLX_TOOL);
-    ck_assert_int_eq(p.code, 2);
-    process_free(&p);
+    complains(&p, 2, "rlx run");
 }
 END_TEST
 
@@ -73,6 +74,10 @@ START_TEST(wrong_command_lines)
     process p;
     RUN(&p, RLX_TOOL, "run");
     complains(&p, 2, "MODEL");
+    RUN(&p, RLX_TOOL, "run", "");
+    complains(&p, 2, "MODEL");
+    RUN(&p, RLX_TOOL, "run", "a", "-n", "0");
+    complains(&p, 2, "--tokens 0");
     RUN(&p, RLX_TOOL, "run", "a", "b");
     complains(&p, 2, "\"b\"");
     RUN(&p, RLX_TOOL, "run", "a", "-n");
@@ -101,6 +106,8 @@ START_TEST(failures_have_a_story)
     complains(&p, 1, "ref:mir");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "--device", "cpu:x86-64-v33");
     complains(&p, 1, "x86-64-v3");
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "caf\xe9");
+    complains(&p, 1, "prompt");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mirr");
     complains(&p, 1, "mir");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mir", "--bucket", "both");
