@@ -2,19 +2,21 @@
  *
  *   in    input_ids       I64 or I32 [B,S] or [S]
  *         attention_mask  I64 or I32 [B,S]: zeros before and after a row's ones are padding, which
- * is left out; its places in the outputs are 0 out   logits          F32 [B,S,V]; of a model
- * without a head last_hidden_state F32 [B,S,H] generated       I64 [B,N], with --generate N:
- * greedy, end-of-text ignored probe:PATH      F32 [B,S,H], for each --probe PATH
+ *                         is left out; its places in the outputs are 0
+ *         position_ids    I64 or I32 [B,S] or [1,S]: what tokens are rotated to. Without
+ *                         attention_mask a row whose positions restart is several sequences, which
+ *                         do not see each other
+ *   out   logits          F32 [B,S,V]; of a model without a head last_hidden_state F32 [B,S,H]
+ *         generated       I64 [B,N], with --generate N: greedy, end-of-text ignored
+ *         probe:PATH      F32 [B,S,H], for each --probe PATH
+ *
+ * Rows are sequences of one session, and each step takes the tokens of all of them.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "frontend/tool/args.h"
-
-typedef struct extent {
-    int64_t begin, end; /* positions */
-} extent;
 
 typedef struct eval {
     run_where where;
@@ -26,9 +28,12 @@ typedef struct eval {
     rlx_weights *in;
     int64_t B, S;
     rlx_model_info info;
-    int64_t V;              /* elements of an output row */
-    extent *extents;        /* [B] */
-    int32_t *ids;           /* [B,S] */
+    int64_t V;          /* elements of an output row */
+    int32_t *ids;       /* [B,S] */
+    int32_t *seq;       /* [B,S], -1: padding */
+    int32_t *positions; /* [B,S] */
+    int sequences;
+    int64_t length;         /* one behind the largest position, padding counted */
     float *rows;            /* [B,S,V] */
     int64_t *generated;     /* [B,N] */
     float *probe[MAX_LIST]; /* [B,S,H] each, made when the first value arrives */
@@ -36,6 +41,10 @@ typedef struct eval {
     rlx_context *cx;
     rlx_model *model;
     rlx_session *session;
+
+    int64_t *step_at; /* [B*S] where a step's tokens stand in [B,S] */
+    int32_t *step_ids, *step_seq, *step_positions, *step_index;
+    float *step_out;
 } eval;
 
 static int64_t id_at(const rlx_tensor *t, int64_t i)
@@ -55,8 +64,8 @@ static bool is_integer(const rlx_tensor *t)
     return t->format == RLX_I64 || t->format == RLX_I32;
 }
 
-/* Where each row's tokens begin and end: everywhere, or where the mask has ones. */
-static int find_extents(eval *e, const rlx_tensor *mask)
+/* A mask shows a run of tokens in each row; the rest is padding. */
+static int read_mask(eval *e, const rlx_tensor *mask)
 {
     int64_t n = 1;
     for (int d = 0; mask && d < mask->rank; d++)
@@ -64,19 +73,72 @@ static int find_extents(eval *e, const rlx_tensor *mask)
     if (mask && (!is_integer(mask) || n != e->B * e->S))
         return failure("%s: attention_mask has not the shape of input_ids", e->inputs);
     for (int64_t b = 0; b < e->B; b++) {
-        extent *x = &e->extents[b];
-        *x = (extent){0, e->S};
-        while (mask && x->begin < x->end && !id_at(mask, b * e->S + x->begin))
-            x->begin++;
-        while (mask && x->begin < x->end && !id_at(mask, b * e->S + x->end - 1))
-            x->end--;
-        for (int64_t s = x->begin; mask && s < x->end; s++)
-            if (id_at(mask, b * e->S + s) != 1)
-                return failure("%s: attention_mask hides a position between others", e->inputs);
-        if (x->begin == x->end)
+        int64_t shown = 0, runs = 0;
+        for (int64_t i = b * e->S; i < (b + 1) * e->S; i++) {
+            const int64_t m = mask ? id_at(mask, i) : 1;
+            if (m != 0 && m != 1)
+                return failure("%s: attention_mask has a %lld", e->inputs, (long long)m);
+            e->seq[i] = m ? (int32_t)b : -1;
+            runs += m && (i == b * e->S || e->seq[i - 1] < 0);
+            shown += m;
+        }
+        if (!shown)
             return failure("%s: attention_mask hides a whole row", e->inputs);
+        if (runs > 1)
+            return failure("%s: attention_mask hides a position between others", e->inputs);
     }
+    e->sequences = (int)e->B;
     return EXIT_OK;
+}
+
+/* Positions that restart begin another sequence, unless a mask says what belongs together. */
+static void split_rows(eval *e)
+{
+    int next = 0;
+    for (int64_t i = 0; i < e->B * e->S; i++) {
+        if (i && (i % e->S == 0 || e->positions[i] != e->positions[i - 1] + 1))
+            next++;
+        e->seq[i] = next;
+    }
+    e->sequences = next + 1;
+}
+
+static int read_positions(eval *e, const rlx_tensor *given, bool masked)
+{
+    int64_t n = 1;
+    for (int d = 0; given && d < given->rank; d++)
+        n *= given->dim[d];
+    if (given && (!is_integer(given) || given->rank < 1 || given->dim[given->rank - 1] != e->S ||
+                  (n != e->B * e->S && n != e->S)))
+        return failure("%s: position_ids has not the shape of input_ids", e->inputs);
+    e->length = 0;
+    for (int64_t i = 0; i < e->B * e->S; i++) {
+        const int64_t p = given ? id_at(given, i % n) : i % e->S;
+        if (p < 0 || p >= INT32_MAX)
+            return failure("%s: position_ids has a %lld", e->inputs, (long long)p);
+        /* Rotations tell distances only, so that padding in front may be left out of the count: a
+         * row then has the same bits with and without it. The length counts it, as the reference
+         * does. */
+        const bool follows = i % e->S && e->seq[i - 1] >= 0;
+        e->positions[i] = given ? (int32_t)p : follows ? e->positions[i - 1] + 1 : 0;
+        e->length = e->length <= p ? p + 1 : e->length;
+    }
+    if (given && !masked)
+        split_rows(e);
+    return EXIT_OK;
+}
+
+static void warn_of_others(const eval *e)
+{
+    static const char *const known[] = {"input_ids", "attention_mask", "position_ids"};
+    for (int i = 0; i < rlx_weights_count(e->in); i++) {
+        const char *name = rlx_weights_at(e->in, i)->name;
+        int k = 0;
+        while (k < 3 && strcmp(name, known[k]))
+            k++;
+        if (k == 3)
+            fprintf(stderr, "rlx: %s: tensor \"%s\" is no input of this model\n", e->inputs, name);
+    }
 }
 
 static int read_inputs(eval *e)
@@ -97,30 +159,31 @@ static int read_inputs(eval *e)
         return failure("%s: input_ids is empty", e->inputs);
     if (e->decode_from > e->S)
         return failure("%s: input_ids has fewer positions than --decode-from", e->inputs);
-    e->ids = malloc((size_t)(e->B * e->S) * sizeof *e->ids);
-    e->extents = malloc((size_t)e->B * sizeof *e->extents);
-    if (!e->ids || !e->extents)
+    size_t bytes = (size_t)(e->B * e->S) * sizeof(int32_t);
+    e->ids = malloc(bytes);
+    e->seq = malloc(bytes);
+    e->positions = malloc(bytes);
+    if (!e->ids || !e->seq || !e->positions)
         return failure("out of memory");
     for (int64_t i = 0; i < e->B * e->S; i++) {
         int64_t id = id_at(t, i);
         e->ids[i] =
             id < 0 || id > INT32_MAX ? -1 : (int32_t)id; /* the model refuses -1 by its place */
     }
-    for (int i = 0; i < rlx_weights_count(e->in); i++) {
-        const char *name = rlx_weights_at(e->in, i)->name;
-        if (strcmp(name, "input_ids") && strcmp(name, "attention_mask"))
-            fprintf(stderr, "rlx: %s: tensor \"%s\" is no input of this model\n", e->inputs, name);
-    }
-    return find_extents(e, rlx_weights_find(e->in, "attention_mask"));
+    const rlx_tensor *mask = rlx_weights_find(e->in, "attention_mask");
+    warn_of_others(e);
+    code = read_mask(e, mask);
+    return code ? code : read_positions(e, rlx_weights_find(e->in, "position_ids"), mask != NULL);
 }
 
 static int open_model(eval *e)
 {
-    int64_t prefill = e->decode_from < 0 ? e->S : e->decode_from;
+    int64_t prefill = e->B * (e->decode_from < 0 ? e->S : e->decode_from);
+    prefill = prefill < e->B ? e->B : prefill;
     rlx_model_options o = {
         .prefill = prefill > 128 ? prefill : 0, /* what runs as one prefill is one step */
         .max_positions = e->S + e->generate,    /* as the reference: no limit but memory */
-        .length = e->S,
+        .length = e->length,
         .probes = e->probes.item,
         .nprobes = e->probes.n,
     };
@@ -133,16 +196,35 @@ static int open_model(eval *e)
     e->V = e->info.width;
     if (e->generate && strcmp(e->info.output, "logits"))
         return failure("--generate: the model gives %s, not logits", e->info.output);
+    if (e->generate && e->sequences > e->B)
+        return failure("--generate: position_ids make several sequences of a row");
     e->rows = calloc((size_t)(e->B * e->S * e->V), sizeof *e->rows);
     e->generated = malloc((size_t)(e->B * e->generate + 1) * sizeof *e->generated);
     if (!e->rows || !e->generated)
         return failure("out of memory");
-    rlx_session_options so = {.max_positions = e->S + e->generate};
+    const size_t n = (size_t)(e->B * e->S);
+    e->step_at = malloc(n * sizeof *e->step_at);
+    e->step_ids = malloc(n * sizeof *e->step_ids);
+    e->step_seq = malloc(n * sizeof *e->step_seq);
+    e->step_positions = malloc(n * sizeof *e->step_positions);
+    e->step_index = malloc(n * sizeof *e->step_index);
+    e->step_out = malloc((size_t)(prefill * e->V) * sizeof *e->step_out);
+    if (!e->step_at || !e->step_ids || !e->step_seq || !e->step_positions || !e->step_index ||
+        !e->step_out)
+        return failure("out of memory");
+    rlx_session_options so = {.max_positions = e->S + e->generate, .max_sequences = e->sequences};
     return report(rlx_session_create(e->cx, &so, &e->session));
 }
 
-/* Copies the probes of the last step, positions at .. at+n of row b. */
-static int keep_probes(eval *e, int64_t b, int64_t at, int64_t n)
+/* Copies the rows of a step to where its tokens stand in [B,S]. */
+static void scatter(const eval *e, int64_t n, const float *rows, int64_t width, float *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        memcpy(out + e->step_at[i] * width, rows + i * width, (size_t)width * sizeof *out);
+}
+
+/* The probes of the last step, which had n tokens. */
+static int keep_probes(eval *e, int64_t n)
 {
     for (int i = 0; i < e->probes.n; i++) {
         rlx_tensor t;
@@ -157,50 +239,75 @@ static int keep_probes(eval *e, int64_t b, int64_t at, int64_t n)
             if (!e->probe[i])
                 return failure("out of memory");
         }
-        memcpy(e->probe[i] + (b * e->S + at) * e->width[i], t.data,
-               (size_t)(n * e->width[i]) * sizeof(float));
+        scatter(e, n, t.data, e->width[i], e->probe[i]);
     }
     return EXIT_OK;
 }
 
-static int run_row(eval *e, int64_t b)
+/* The step of the n tokens that are laid out; every output is wanted. */
+static int step(eval *e, int64_t n)
 {
-    const int32_t *ids = e->ids + b * e->S;
-    float *out = e->rows + b * e->S * e->V;
-    int64_t together = e->decode_from < 0 ? e->S : e->decode_from;
-    extent x = e->extents[b];
-    if (together > x.end)
-        together = x.end;
-    for (int64_t at = x.begin, n; at < x.end; at += n) {
-        n = at < together ? together - at : 1;
-        int code = report(rlx_model_step(e->model, e->session, 0, ids + at, n, n, out + at * e->V));
-        if (!code)
-            code = keep_probes(e, b, at, n);
+    for (int64_t i = 0; i < n; i++)
+        e->step_index[i] = (int32_t)i;
+    const rlx_model_batch batch = {.tokens = n,
+                                   .ids = e->step_ids,
+                                   .seq = e->step_seq,
+                                   .positions = e->step_positions,
+                                   .rows = n,
+                                   .row_index = e->step_index};
+    return report(rlx_model_step_batch(e->model, e->session, &batch, e->step_out));
+}
+
+/* One step of the tokens of all rows at [from, to). */
+static int run_slots(eval *e, int64_t from, int64_t to)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < e->B * e->S; i++) {
+        if (e->seq[i] < 0 || i % e->S < from || i % e->S >= to)
+            continue;
+        e->step_at[n] = i;
+        e->step_ids[n] = e->ids[i];
+        e->step_seq[n] = e->seq[i];
+        e->step_positions[n++] = e->positions[i];
+    }
+    int code = n ? step(e, n) : EXIT_OK;
+    if (code || !n)
+        return code;
+    scatter(e, n, e->step_out, e->V, e->rows);
+    return keep_probes(e, n);
+}
+
+static int64_t find_largest(const float *row, int64_t n)
+{
+    int64_t best = 0;
+    for (int64_t v = 1; v < n; v++)
+        if (row[v] > row[best])
+            best = v;
+    return best;
+}
+
+/* All rows go on together, each behind its last token. */
+static int generate(eval *e)
+{
+    for (int64_t b = 0; b < e->B; b++) {
+        int64_t last = (b + 1) * e->S - 1;
+        while (e->seq[last] < 0)
+            last--;
+        e->step_seq[b] = e->seq[last];
+        e->step_positions[b] = e->positions[last];
+        memcpy(e->step_out + b * e->V, e->rows + last * e->V, (size_t)e->V * sizeof(float));
+    }
+    for (int64_t i = 0; i < e->generate; i++) {
+        for (int64_t b = 0; b < e->B; b++) {
+            e->step_ids[b] = (int32_t)find_largest(e->step_out + b * e->V, e->V);
+            e->generated[b * e->generate + i] = e->step_ids[b];
+            e->step_positions[b]++;
+        }
+        int code = i + 1 < e->generate ? step(e, e->B) : EXIT_OK;
         if (code)
             return code;
     }
     return EXIT_OK;
-}
-
-static int generate_row(eval *e, int64_t b)
-{
-    int64_t *out = e->generated + b * e->generate;
-    float *row = e->rows + (b * e->S + e->extents[b].end - 1) * e->V; /* of the last token */
-    float *own = malloc((size_t)e->V * sizeof *own);
-    int code = own ? EXIT_OK : failure("out of memory");
-    for (int64_t i = 0; i < e->generate && !code; i++) {
-        int64_t best = 0;
-        for (int64_t v = 1; v < e->V; v++)
-            if (row[v] > row[best])
-                best = v;
-        out[i] = best;
-        row = own;
-        int32_t id = (int32_t)best;
-        if (i + 1 < e->generate)
-            code = report(rlx_model_step(e->model, e->session, 0, &id, 1, 1, own));
-    }
-    free(own);
-    return code;
 }
 
 static int write_outputs(const eval *e)
@@ -248,13 +355,29 @@ static int run(eval *e)
     int code = read_inputs(e);
     if (!code)
         code = open_model(e);
-    for (int64_t b = 0; b < e->B && !code; b++) {
-        rlx_session_reset(e->session);
-        code = run_row(e, b);
-        if (!code && e->generate)
-            code = generate_row(e, b);
-    }
+    const int64_t together = e->decode_from < 0 ? e->S : e->decode_from;
+    if (!code && together)
+        code = run_slots(e, 0, together);
+    for (int64_t s = together; s < e->S && !code; s++)
+        code = run_slots(e, s, s + 1);
+    if (!code && e->generate)
+        code = generate(e);
     return code ? code : write_outputs(e);
+}
+
+static void eval_deinit(eval *e)
+{
+    for (int i = 0; i < e->probes.n; i++)
+        free(e->probe[i]);
+    rlx_session_destroy(e->session);
+    rlx_model_destroy(e->model);
+    rlx_context_destroy(e->cx);
+    rlx_weights_destroy(e->in);
+    void *const memory[] = {e->generated,      e->rows,       e->ids,      e->seq,
+                            e->positions,      e->step_at,    e->step_ids, e->step_seq,
+                            e->step_positions, e->step_index, e->step_out};
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+        free(memory[i]);
 }
 
 int command_eval(int argc, char **argv)
@@ -282,16 +405,7 @@ int command_eval(int argc, char **argv)
         code = usage_error("eval: --inputs and --outputs are needed; see rlx eval --help");
     if (code < 0)
         code = run(e);
-    for (int i = 0; i < e->probes.n; i++)
-        free(e->probe[i]);
-    rlx_session_destroy(e->session);
-    rlx_model_destroy(e->model);
-    rlx_context_destroy(e->cx);
-    rlx_weights_destroy(e->in);
-    free(e->generated);
-    free(e->rows);
-    free(e->ids);
-    free(e->extents);
+    eval_deinit(e);
     free(e);
     return code;
 }

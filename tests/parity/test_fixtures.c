@@ -18,7 +18,7 @@ enum { MAX_CASES = 64, MAX_PROBES = 16, MAX_GREEDY = 256 };
 static const struct {
     const char *family;
     int floor;
-} families[] = {{"llama32", 18}};
+} families[] = {{"llama32", 18}, {"mistral", 4}, {"qwen2", 4}, {"qwen3", 8}, {"smollm3", 4}};
 
 static const struct {
     const char *device, *decode_from;

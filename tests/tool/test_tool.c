@@ -1,6 +1,7 @@
 /* tests/tool/test_tool.c: the program's command line: what it takes, what it refuses and how it
  * says so. */
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,6 +268,46 @@ START_TEST(eval_pads_and_batches)
 }
 END_TEST
 
+/* Positions that restart make sequences of their own; given positions shift nothing else, because
+ * rotations tell distances. */
+START_TEST(eval_takes_positions)
+{
+    static const int64_t ids[] = {0, 300, 301, 0, 300, 301, 7}, places[] = {0, 1, 2, 0, 1, 2, 3};
+    static const int64_t far[] = {5, 6, 7, 8, 9, 10, 11}, wrong[] = {0, 1, 2, -1, 4, 5, 6};
+    rlx_tensor t[2] = {{"input_ids", RLX_I64, 2, {1, 7}, ids, sizeof ids},
+                       {"position_ids", RLX_I64, 2, {1, 7}, places, sizeof places}};
+    rlx_weights *w[3];
+    for (int i = 0; i < 3; i++) {
+        eval_file f;
+        process p;
+        t[1].data = i == 1 ? far : places;
+        write_inputs(&f, t, i < 2 ? 2 : 1);
+        RUN(&p, RLX_TOOL, "eval", BUNDLED, "-i", f.in, "-o", f.out, "--decode-from", "2");
+        says(&p, "");
+        ck_assert_ptr_null(rlx_weights_create(&w[i]));
+        ck_assert_ptr_null(rlx_weights_add_safetensors(w[i], f.out));
+        unlink(f.in);
+        unlink(f.out);
+    }
+    const rlx_tensor *packed = rlx_weights_find(w[0], "logits");
+    const float *x = packed->data, *shifted = rlx_weights_find(w[1], "logits")->data;
+    const float *plain = rlx_weights_find(w[2], "logits")->data;
+    const int64_t V = packed->dim[2];
+    ck_assert_int_eq(memcmp(x, x + 3 * V, (size_t)(3 * V) * sizeof *x), 0);
+    ck_assert_int_eq(memcmp(x, plain, (size_t)(3 * V) * sizeof *x), 0);
+    for (int64_t i = 0; i < 7 * V; i++)
+        ck_assert_float_eq_tol(shifted[i], plain[i], 1e-3f);
+    ck_assert_float_gt(fabsf(x[3 * V] - plain[3 * V]), 1e-3f);
+    t[1].data = wrong;
+    eval_complains(t, 2, "-t", "1", "position_ids has a -1");
+    t[1].dim[1] = 6;
+    t[1].bytes = 6 * sizeof *wrong;
+    eval_complains(t, 2, "-t", "1", "position_ids has not the shape");
+    for (int i = 0; i < 3; i++)
+        rlx_weights_destroy(w[i]);
+}
+END_TEST
+
 START_TEST(the_context_ends_with_an_error)
 {
     process p;
@@ -310,6 +351,7 @@ int main(void)
     tcase_add_test(c, a_model_without_a_tokenizer);
     tcase_add_test(c, eval_refuses);
     tcase_add_test(c, eval_pads_and_batches);
+    tcase_add_test(c, eval_takes_positions);
     tcase_add_test(c, the_context_ends_with_an_error);
     tcase_add_test(c, inspects_every_level);
     suite_add_tcase(s, c);
