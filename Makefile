@@ -1,7 +1,7 @@
 # The commands of the README. Building is CMake's business.
 BUILD ?= build
 
-.PHONY: all deps build demo test check clean
+.PHONY: all deps build demo test check check-address check-thread clean
 all: build
 
 deps: # what Debian packages are missing
@@ -18,10 +18,17 @@ demo: build
 test: build
 	@cd $(BUILD) && ctest --output-on-failure -j 2
 
-check: test # and once more, with sanitizers
+check: test check-address check-thread # and once more, with sanitizers
+
+check-address: deps
 	@cmake -S . -B $(BUILD)-asan -G Ninja -DRLX_SANITIZE=address,undefined > /dev/null
 	@cmake --build $(BUILD)-asan
 	@cd $(BUILD)-asan && ctest --output-on-failure -j 2 --timeout 600
 
+check-thread: deps # what runs on several threads
+	@cmake -S . -B $(BUILD)-tsan -G Ninja -DRLX_SANITIZE=thread > /dev/null
+	@cmake --build $(BUILD)-tsan
+	@cd $(BUILD)-tsan && ctest --output-on-failure -j 2 --timeout 600 -R '^(runtime_|jit_compile|compile|growth)'
+
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
