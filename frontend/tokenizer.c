@@ -202,7 +202,7 @@ static bool drain(rlx_token_stream *s, const char *p, size_t n, bool last, rlx_t
     return true;
 }
 
-bool rlx_token_stream_push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit, void *user)
+static bool push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit, void *user)
 {
     size_t n;
     const char *bytes = rlx_tokenizer_bytes(s->tokenizer, id, &n);
@@ -222,6 +222,14 @@ bool rlx_token_stream_push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit
             return false;
     }
     return !n || drain(s, bytes, n, false, emit, user);
+}
+
+bool rlx_token_stream_push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit, void *user)
+{
+    bool on = push(s, id, emit, user);
+    if (!on)
+        s->held = 0;
+    return on;
 }
 
 bool rlx_token_stream_end(rlx_token_stream *s, rlx_token_emit *emit, void *user)

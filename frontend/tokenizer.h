@@ -50,7 +50,8 @@ typedef struct rlx_token_stream {
 
 typedef bool rlx_token_emit(void *user, const char *utf8, size_t bytes);
 void rlx_token_stream_init(rlx_token_stream *s, const rlx_tokenizer *t, bool opens_text);
-/* Calls `emit` at most a few times; false when `emit` returned false. */
+/* Calls `emit` at most a few times; false when `emit` returned false, which then gets nothing more of
+ * this stream. */
 bool rlx_token_stream_push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit, void *user);
 bool rlx_token_stream_end(rlx_token_stream *s, rlx_token_emit *emit, void *user);
 

@@ -92,6 +92,29 @@ START_TEST(byte_level_merges)
 }
 END_TEST
 
+static bool refuse(void *user, const char *utf8, size_t n)
+{
+    (void)utf8, (void)n;
+    ++*(int *)user;
+    return false;
+}
+
+/* Who has said stop is not called again for a character that was waiting. */
+START_TEST(streams_end_when_told)
+{
+    rlx_tokenizer *t = parse(byte_level);
+    rlx_token_stream s;
+    int calls = 0;
+    rlx_token_stream_init(&s, t, false);
+    ck_assert(rlx_token_stream_push(&s, 6, refuse, &calls)); /* half of a character */
+    ck_assert_int_eq(calls, 0);
+    ck_assert(!rlx_token_stream_push(&s, 0, refuse, &calls));
+    ck_assert(rlx_token_stream_end(&s, refuse, &calls));
+    ck_assert_int_eq(calls, 1);
+    rlx_tokenizer_destroy(t);
+}
+END_TEST
+
 START_TEST(byte_level_streams_whole_characters)
 {
     rlx_tokenizer *t = parse(byte_level);
@@ -341,6 +364,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, byte_level_merges);
     tcase_add_test(c, byte_level_streams_whole_characters);
+    tcase_add_test(c, streams_end_when_told);
     tcase_add_test(c, byte_fallback);
     tcase_add_test(c, refuses_by_name);
     tcase_add_test(c, refuses_text_that_is_not_utf8);
@@ -349,7 +373,7 @@ int main(void)
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 9;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 10;
     srunner_free(r);
     return bad;
 }
