@@ -154,6 +154,9 @@ static int store(const command_spec *c, const option_spec *o, const char *value)
         text_list *l = o->target;
         if (l->n == MAX_LIST)
             return usage_error("%s: more than %d times --%s", c->name, MAX_LIST, o->name);
+        for (int i = 0; i < l->n; i++)
+            if (!strcmp(l->item[i], value))
+                return usage_error("%s: --%s %s is there twice", c->name, o->name, value);
         l->item[l->n++] = value;
         return -1;
     }

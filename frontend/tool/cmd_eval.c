@@ -157,6 +157,10 @@ static int read_inputs(eval *e)
     e->B = t->rank == 2 ? t->dim[0] : 1;
     if (e->B < 1 || e->S < 1)
         return failure("%s: input_ids is empty", e->inputs);
+    if (e->generate > INT32_MAX || e->generate + e->S > INT32_MAX)
+        return failure("--generate %lld: a sequence has at most %d positions, and input_ids "
+                       "has %lld",
+                       (long long)e->generate, INT32_MAX, (long long)e->S);
     if (e->decode_from > e->S)
         return failure("%s: input_ids has fewer positions than --decode-from", e->inputs);
     size_t bytes = (size_t)(e->B * e->S) * sizeof(int32_t);

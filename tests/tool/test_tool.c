@@ -95,6 +95,8 @@ START_TEST(wrong_command_lines)
     complains(&p, 2, "\"x\"");
     RUN(&p, RLX_TOOL, "eval", "x");
     complains(&p, 2, "--inputs");
+    RUN(&p, RLX_TOOL, "eval", "x", "--probe", "lm_head", "--probe", "lm_head");
+    complains(&p, 2, "twice");
 }
 END_TEST
 
@@ -222,6 +224,7 @@ START_TEST(eval_refuses)
     eval_complains(t, 2, "-t", "1", "attention_mask");
     eval_complains(t, 1, "--decode-from", "5", "decode-from");
     eval_complains(t, 1, "--probe", "model.layer.3", "model.layers.3");
+    eval_complains(t, 1, "--generate", "9223372036854775807", "--generate 9223372036854775807");
     eval_complains(t, 1, "--threads", "99999999999", "threads");
     t[0].data = far;
     eval_complains(t, 1, "-t", "1", "1024");
