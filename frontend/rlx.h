@@ -317,7 +317,8 @@ typedef struct rlx_generate_stats {
 } rlx_generate_stats;
 /* Appends the prompt to the session's sequence 0 and goes on from there, until `count` tokens, an
  * end-of-text token or false from `emit`, which receives the new text in pieces of whole UTF-8
- * characters. RLX_EXHAUSTED when the context is full before `count` tokens; RLX_UNSUPPORTED when the
+ * characters. The last new token is emitted and not appended: nothing has been computed from it, and the
+ * session's past ends before it. RLX_EXHAUSTED when the context is full before `count` tokens; RLX_UNSUPPORTED when the
  * model has no head. stats may be NULL. */
 RLX_API rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_generate_options *options,
                                       bool (*emit)(void *user, const char *utf8, size_t bytes),
