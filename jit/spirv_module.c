@@ -19,6 +19,7 @@ static void put_head(rlx_spirv_module *m, rlx_spirv_section s, SpvOp op, int wor
 
 void rlx_spirv_put(rlx_spirv_module *m, rlx_spirv_section s, SpvOp op, int n, const uint32_t *words)
 {
+    m->met &= op != SpvOpStore;
     put_head(m, s, op, 1 + n);
     put_words(m, s, n, words);
 }
@@ -38,6 +39,7 @@ rlx_spirv_id rlx_spirv_put_result(rlx_spirv_module *m, SpvOp op, rlx_spirv_id ty
                                   int n, const uint32_t *words)
 {
     uint32_t result[2] = {type, id ? id : rlx_spirv_new_id(m)};
+    m->met &= op != SpvOpLoad;
     put_head(m, m->into, op, 3 + n);
     put_words(m, m->into, 2, result);
     put_words(m, m->into, n, words);
@@ -295,6 +297,7 @@ void rlx_spirv_label(rlx_spirv_module *m, rlx_spirv_id label)
 {
     rlx_spirv_inst(m, RLX_SPIRV_BODY, SpvOpLabel, label);
     m->block = label;
+    m->met = false;
 }
 
 void rlx_spirv_branch(rlx_spirv_module *m, rlx_spirv_id to)
@@ -315,5 +318,7 @@ void rlx_spirv_barrier(rlx_spirv_module *m)
     rlx_spirv_id order = rlx_spirv_const_u32(m, SpvMemorySemanticsAcquireReleaseMask |
                                                     SpvMemorySemanticsUniformMemoryMask |
                                                     SpvMemorySemanticsWorkgroupMemoryMask);
-    rlx_spirv_inst(m, RLX_SPIRV_BODY, SpvOpControlBarrier, scope, scope, order);
+    if (!m->met)
+        rlx_spirv_inst(m, RLX_SPIRV_BODY, SpvOpControlBarrier, scope, scope, order);
+    m->met = true;
 }

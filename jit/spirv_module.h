@@ -44,6 +44,7 @@ typedef struct rlx_spirv_module {
     rlx_spirv_interned *interned; /* open addressing */
     size_t nslots, ninterned;
     bool oom;
+    bool met; /* the body has touched no memory since a barrier in the same block */
     uint32_t capabilities[8];
     int ncapabilities;
 } rlx_spirv_module;
@@ -115,6 +116,7 @@ void rlx_spirv_branch(rlx_spirv_module *m, rlx_spirv_id to);
 /* if (cond) then; else other; both meet in `join`. */
 void rlx_spirv_select_branch(rlx_spirv_module *m, rlx_spirv_id cond, rlx_spirv_id then,
                              rlx_spirv_id other, rlx_spirv_id join);
-void rlx_spirv_barrier(rlx_spirv_module *m); /* of the team: execution and memory */
+/* Of the team: execution and memory. Nothing where the team has just met. */
+void rlx_spirv_barrier(rlx_spirv_module *m);
 
 #endif
