@@ -60,6 +60,46 @@ bool gpu_memory_canaries_hold(const gpu_memory *m)
     return true;
 }
 
+/* ---- kernels: each made once, by its words ---- */
+
+enum { MAX_KERNELS = 256 };
+
+static struct cached {
+    rlx_vulkan_kernel *kernel;
+    uint8_t *code;
+    size_t bytes;
+} cache[MAX_KERNELS];
+static int ncached;
+
+void gpu_forget_kernels(void)
+{
+    for (int i = 0; i < ncached; i++) {
+        rlx_vulkan_kernel_destroy(cache[i].kernel);
+        free(cache[i].code);
+    }
+    ncached = 0;
+}
+
+/* Takes the code over. */
+static rlx_status kernel_of(rlx_vulkan_device *d, const char *name, uint8_t *code, size_t bytes,
+                            int nbuffers, rlx_vulkan_kernel **out)
+{
+    for (int i = 0; i < ncached; i++)
+        if (cache[i].bytes == bytes && memcmp(cache[i].code, code, bytes) == 0) {
+            *out = cache[i].kernel;
+            free(code);
+            return RLX_OK;
+        }
+    ck_assert_int_lt(ncached, MAX_KERNELS);
+    rlx_status st = rlx_vulkan_kernel_create(d, (const uint32_t *)(const void *)code, bytes / 4,
+                                             name, nbuffers, out);
+    if (st)
+        free(code);
+    else
+        cache[ncached++] = (struct cached){*out, code, bytes};
+    return st;
+}
+
 /* ---- running ---- */
 
 rlx_status gpu_run(rlx_vulkan_device *d, const rlx_ir_func *kernel, int invocations,
@@ -75,14 +115,11 @@ rlx_status gpu_run(rlx_vulkan_device *d, const rlx_ir_func *kernel, int invocati
             .buffer = m->buffer[i], .offset = CANARY_BYTES, .bytes = m->bytes[i] + CANARY_BYTES};
     rlx_status st = rlx_jit_emit_kernel(kernel, &t, &code, &bytes);
     if (!st)
-        st = rlx_vulkan_kernel_create(d, (const uint32_t *)(const void *)code, bytes / 4,
-                                      kernel->name, m->n, &k);
+        st = kernel_of(d, kernel->name, code, bytes, m->n, &k);
     if (!st)
         st = rlx_vulkan_dispatch(d, k, bindings, m->n, teams);
     if (!st)
         st = rlx_vulkan_wait(d);
-    rlx_vulkan_kernel_destroy(k);
-    free(code);
     free(bindings);
     return st;
 }

@@ -25,6 +25,9 @@ bool gpu_memory_canaries_hold(const gpu_memory *m);
 rlx_status gpu_run(rlx_vulkan_device *d, const rlx_ir_func *kernel, int invocations,
                    const gpu_memory *m, int64_t teams);
 
+/* Destroys the kernels that gpu_run made and kept: to be called before their device goes. */
+void gpu_forget_kernels(void);
+
 /* Runs `kernel` on copies of `buffers` on the device, then the interpreter on the buffers
  * themselves, and compares. A difference of floats may be up to `tolerance` times the largest
  * magnitude in its buffer; other formats, and everything when it is 0, must be equal. Fails the

@@ -314,6 +314,7 @@ int main(void)
     SUITE_TEST(s, "kernels", kernels);
     SUITE_TEST(s, "validation_was_silent", validation_was_silent);
     int code = suite_run(s, 6);
+    gpu_forget_kernels();
     rlx_vulkan_device_destroy(device);
     return code;
 }
