@@ -1,0 +1,159 @@
+/* tests/suites/fixtures.c: a folder with case.json, inputs.safetensors, expected.safetensors and a
+ * checkpoint. case.json gives each output's noise and scale, which make its bound, and the greedy
+ * continuation of the first row. */
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/suites/suites.h"
+
+enum { MAX_GREEDY = 256 };
+
+typedef struct fixture {
+    const char *dir;
+    cJSON *json;
+    rlx_weights *expected;
+    const rlx_tensor *want[MAX_PROBES + 8]; /* in the order of the computation */
+    int nwant;
+    int64_t greedy[MAX_GREEDY];
+    int ngreedy;
+} fixture;
+
+static cJSON *read_json(const char *dir)
+{
+    char path[PATH_CHARS];
+    static char text[1 << 20];
+    snprintf(path, sizeof path, "%s/case.json", dir);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return NULL;
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    fclose(f);
+    return cJSON_Parse(text);
+}
+
+static double number(const fixture *x, const char *key, const char *name, double absent)
+{
+    const cJSON *v =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(x->json, key), name);
+    return cJSON_IsNumber(v) ? v->valuedouble : absent;
+}
+
+/* Earlier parts of a model first, so that the first wrong one is named. */
+static int64_t order_of(const char *name)
+{
+    const char *layer = strstr(name, "layers.");
+    if (strncmp(name, "probe:", 6))
+        return INT64_MAX;
+    if (strstr(name, "embed"))
+        return -1;
+    return layer ? strtoll(layer + 7, NULL, 10) : INT64_MAX - 1;
+}
+
+static int compare_order(const void *a, const void *b)
+{
+    const int64_t x = order_of((*(const rlx_tensor *const *)a)->name);
+    const int64_t y = order_of((*(const rlx_tensor *const *)b)->name);
+    return (x > y) - (x < y);
+}
+
+/* The reference's greedy ids, where its cached decoding agrees with recomputing. */
+static void read_greedy(fixture *x)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(x->json, "greedy");
+    if (!cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(x->json, "greedy_cached_same")))
+        return;
+    for (const cJSON *v = list ? list->child : NULL; v && x->ngreedy < MAX_GREEDY; v = v->next)
+        x->greedy[x->ngreedy++] = (int64_t)v->valuedouble;
+}
+
+static rlx_status read_expected(fixture *x)
+{
+    char path[PATH_CHARS];
+    snprintf(path, sizeof path, "%s/expected.safetensors", x->dir);
+    rlx_status st = rlx_weights_create(&x->expected);
+    if (!st)
+        st = rlx_weights_add_safetensors(x->expected, path);
+    for (int i = 0; !st && i < rlx_weights_count(x->expected) && x->nwant < MAX_PROBES; i++)
+        if (strcmp(rlx_weights_at(x->expected, i)->name, "valid"))
+            x->want[x->nwant++] = rlx_weights_at(x->expected, i);
+    qsort(x->want, (size_t)x->nwant, sizeof *x->want, compare_order);
+    return st;
+}
+
+/* Whether every output of a run is as expected; the first that is not goes into the line. */
+static bool check_run(conformance *c, const fixture *x, const char *where, const eval_run *r)
+{
+    const rlx_tensor *valid = rlx_weights_find(x->expected, "valid");
+    mismatch m;
+    for (int i = 0; i < x->nwant; i++) {
+        const rlx_tensor *want = x->want[i], *got = rlx_weights_find(r->out, want->name);
+        const double bound = 1e-4 * fmax(1, number(x, "scale", want->name, 1)) +
+                             10 * number(x, "noise", want->name, 0);
+        if (!got)
+            snprintf(m.text, sizeof m.text, "is no output");
+        if (got && is_within(got, want, valid, bound, &m))
+            continue;
+        case_failed(c, where, "%s %s", want->name, m.text);
+        return false;
+    }
+    const rlx_tensor *ids = x->ngreedy ? rlx_weights_find(r->out, "generated") : NULL;
+    for (int i = 0; i < x->ngreedy; i++)
+        if (!ids || element(ids, i) != (double)x->greedy[i]) {
+            case_failed(c, where, "greedy id %d is %lld, not %lld", i,
+                        ids ? (long long)element(ids, i) : -1, (long long)x->greedy[i]);
+            return false;
+        }
+    return true;
+}
+
+/* One way: false ends the case, which then has its outcome. */
+static bool run_way(conformance *c, const fixture *x, int64_t decode_from)
+{
+    char inputs[PATH_CHARS], where[PATH_CHARS];
+    snprintf(inputs, sizeof inputs, "%s/inputs.safetensors", x->dir);
+    snprintf(where, sizeof where, "%s%s", x->dir, decode_from < 0 ? "" : " (decoding)");
+    eval_run r = {
+        .model = x->dir, .inputs = inputs, .decode_from = decode_from, .generate = x->ngreedy};
+    for (int i = 0; i < x->nwant; i++)
+        if (!strncmp(x->want[i]->name, "probe:", 6))
+            r.probe[r.nprobes++] = x->want[i]->name + 6;
+    if (case_broke(c, where, eval_run_start(c, &r)))
+        return false;
+    bool ok = r.out && check_run(c, x, where, &r);
+    if (!r.out) {
+        const char *family = r.error ? strstr(r.error, "no family \"") : NULL;
+        if (family)
+            case_skipped(c, x->dir, "%.*s", (int)strcspn(family, ";\n"), family);
+        else
+            case_failed(c, where, "%s", r.error ? r.error : "it said nothing");
+    }
+    eval_run_deinit(&r);
+    return ok;
+}
+
+void fixtures_run(conformance *c, const char *dir)
+{
+    fixture x = {.dir = dir};
+    if (!has_file(dir, "case.json"))
+        return;
+    if (!has_file(dir, "config.json")) {
+        case_skipped(c, dir, "no config.json");
+        return;
+    }
+    x.json = read_json(dir);
+    if (!x.json) {
+        case_failed(c, dir, "case.json is no JSON");
+        return;
+    }
+    read_greedy(&x);
+    bool ok = !case_broke(c, dir, read_expected(&x));
+    for (int i = 0; ok && i < c->nways; i++)
+        ok = run_way(c, &x, c->ways[i]);
+    if (ok)
+        case_passed(c);
+    cJSON_Delete(x.json);
+    rlx_weights_destroy(x.expected);
+}

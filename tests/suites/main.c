@@ -1,0 +1,148 @@
+/* conformance SUITE DIR [--device D] [--threads N] [--decode-from P] [--least N] [--optional]
+ *
+ * Runs every case of the suite in DIR and the folders below it: by one prefill and by decoding from
+ * positions 1 and 2 on, or only as --decode-from says. One line per failure and per skipped case;
+ * at last "N passed, N failed, N skipped". Exit code 0 when nothing failed and at least N (1)
+ * passed; also, with --optional, when DIR is not there. */
+#include <dirent.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/suites/suites.h"
+
+static const struct {
+    const char *name;
+    void (*run)(conformance *c, const char *dir);
+} suites[] = {{"fixtures", fixtures_run}, {"goldens", goldens_run}};
+enum { NSUITES = sizeof suites / sizeof *suites };
+
+/* ---- outcomes ------------------------------------------------------------------------------- */
+
+static void put_line(const char *kind, const char *where, const char *fmt, va_list args)
+{
+    printf("%s %s: ", kind, where);
+    vprintf(fmt, args);
+    printf("\n");
+    fflush(stdout);
+}
+
+void case_passed(conformance *c)
+{
+    c->passed++;
+}
+
+void case_failed(conformance *c, const char *where, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    put_line("FAIL", where, fmt, args);
+    va_end(args);
+    c->failed++;
+}
+
+void case_skipped(conformance *c, const char *where, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    put_line("skip", where, fmt, args);
+    va_end(args);
+    c->skipped++;
+}
+
+bool case_broke(conformance *c, const char *where, rlx_status st)
+{
+    if (!st)
+        return false;
+    char *text = rlx_status_text(st);
+    case_failed(c, where, "%s", text ? text : "out of memory");
+    free(text);
+    rlx_status_free(st);
+    return true;
+}
+
+/* ---- folders -------------------------------------------------------------------------------- */
+
+bool has_file(const char *dir, const char *file)
+{
+    char path[PATH_CHARS];
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    return access(path, R_OK) == 0;
+}
+
+static int is_visible(const struct dirent *d)
+{
+    return d->d_name[0] != '.';
+}
+
+static void walk(conformance *c, int suite, const char *dir)
+{
+    struct dirent **list;
+    char path[PATH_CHARS];
+    struct stat info;
+    suites[suite].run(c, dir);
+    int n = scandir(dir, &list, is_visible, alphasort);
+    for (int i = 0; i < n; i++) {
+        int len = snprintf(path, sizeof path, "%s/%s", dir, list[i]->d_name);
+        if (len < PATH_CHARS && !stat(path, &info) && S_ISDIR(info.st_mode))
+            walk(c, suite, path);
+        free(list[i]);
+    }
+    if (n >= 0)
+        free(list);
+}
+
+/* ---- the program ---------------------------------------------------------------------------- */
+
+static int usage(void)
+{
+    fprintf(stderr, "conformance SUITE DIR [--device D] [--threads N] [--decode-from P] "
+                    "[--least N] [--optional]\nsuites:");
+    for (int i = 0; i < NSUITES; i++)
+        fprintf(stderr, " %s", suites[i].name);
+    fprintf(stderr, "\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    conformance c = {.ways = {-1, 1, 2}, .nways = 3};
+    const char *decode_from = NULL, *least = "1";
+    bool optional = false;
+    const struct {
+        const char *name, **value;
+    } options[] = {{"--device", &c.device},
+                   {"--threads", &c.threads},
+                   {"--decode-from", &decode_from},
+                   {"--least", &least}};
+    int suite = 0;
+    while (argc > 1 && suite < NSUITES && strcmp(argv[1], suites[suite].name))
+        suite++;
+    if (argc < 3 || suite == NSUITES)
+        return usage();
+    for (int i = 3; i < argc; i++) {
+        size_t o = 0;
+        while (o < 4 && strcmp(argv[i], options[o].name))
+            o++;
+        if (o < 4 && i + 1 < argc)
+            *options[o].value = argv[++i];
+        else if (!strcmp(argv[i], "--optional"))
+            optional = true;
+        else
+            return usage();
+    }
+    if (decode_from) {
+        c.ways[0] = atoll(decode_from);
+        c.nways = 1;
+    }
+    if (optional && access(argv[2], R_OK)) {
+        printf("skipped: %s is not there\n", argv[2]);
+        return 0;
+    }
+    walk(&c, suite, argv[2]);
+    printf("%d passed, %d failed, %d skipped\n", c.passed, c.failed, c.skipped);
+    return c.failed || c.passed < atoi(least);
+}

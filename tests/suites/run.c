@@ -1,0 +1,111 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/suites/suites.h"
+
+#define RLX_TOOL RLX_BINARY_DIR "/bin/rlx"
+enum { MAX_ARGS = 24 + 2 * MAX_PROBES, NUMBER_CHARS = 24 };
+
+static void fill_args(const conformance *c, const eval_run *r, const char *out,
+                      char numbers[2][NUMBER_CHARS], const char **argv)
+{
+    int n = 0;
+    const char *const fixed[] = {RLX_TOOL,  "eval",      r->model, "--inputs",
+                                 r->inputs, "--outputs", out};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        argv[n++] = fixed[i];
+    const struct {
+        const char *name, *value;
+    } given[] = {{"--device", c->device},
+                 {"--threads", c->threads},
+                 {"--decode-from", r->decode_from < 0 ? NULL : numbers[0]},
+                 {"--generate", r->generate ? numbers[1] : NULL}};
+    snprintf(numbers[0], NUMBER_CHARS, "%lld", (long long)r->decode_from);
+    snprintf(numbers[1], NUMBER_CHARS, "%lld", (long long)r->generate);
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        if (given[i].value) {
+            argv[n++] = given[i].name;
+            argv[n++] = given[i].value;
+        }
+    for (int i = 0; i < r->nprobes; i++) {
+        argv[n++] = "--probe";
+        argv[n++] = r->probe[i];
+    }
+    argv[n] = NULL;
+}
+
+/* What the program wrote to stderr, without a last newline. */
+static char *slurp(FILE *f)
+{
+    char *text = NULL;
+    size_t n = 0;
+    rewind(f);
+    FILE *copy = open_memstream(&text, &n);
+    for (int ch; copy && (ch = getc(f)) != EOF;)
+        putc(ch, copy);
+    if (copy)
+        fclose(copy);
+    while (n && text[n - 1] == '\n')
+        text[--n] = 0;
+    return text;
+}
+
+static bool run(const char *const *argv, eval_run *r)
+{
+    FILE *err = tmpfile();
+    if (!err)
+        return false;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (!pid) {
+        dup2(fileno(err), 2);
+        execv(argv[0], (char *const *)argv);
+        dprintf(2, "%s: %s\n", argv[0], strerror(errno));
+        _exit(127);
+    }
+    int status = -1;
+    bool ended = pid > 0 && waitpid(pid, &status, 0) == pid;
+    r->error = status == 0 ? NULL : slurp(err);
+    if (ended && WIFSIGNALED(status)) {
+        free(r->error);
+        if (asprintf(&r->error, "ended by signal %d", WTERMSIG(status)) < 0)
+            r->error = NULL;
+    }
+    fclose(err);
+    return ended;
+}
+
+rlx_status eval_run_start(const conformance *c, eval_run *r)
+{
+    char path[] = "/tmp/rlx-conformance-XXXXXX", numbers[2][NUMBER_CHARS];
+    const char *argv[MAX_ARGS];
+    r->out = NULL;
+    r->error = NULL;
+    int fd = mkstemp(path);
+    if (fd < 0) {
+        r->error = strdup("cannot make a file in /tmp");
+        return NULL;
+    }
+    close(fd);
+    fill_args(c, r, path, numbers, argv);
+    bool ended = run(argv, r);
+    rlx_status st = NULL;
+    if (ended && !r->error) {
+        st = rlx_weights_create(&r->out);
+        if (!st)
+            st = rlx_weights_add_safetensors(r->out, path);
+    }
+    unlink(path);
+    return st;
+}
+
+void eval_run_deinit(eval_run *r)
+{
+    rlx_weights_destroy(r->out);
+    free(r->error);
+}

@@ -1,0 +1,67 @@
+/* tests/suites/suites.h: the conformance program: any folder of cases through `rlx eval`.
+ *
+ *   main.c      options, the walk over folders, the closing line
+ *   fixtures.c  cases with inputs, expected outputs and probes, and their own bounds
+ *   goldens.c   golden*.safetensors beside a model
+ *   run.c       one run of `rlx eval`
+ *   compare.c   tensors against what was expected
+ */
+#ifndef RLX_TESTS_SUITES_H
+#define RLX_TESTS_SUITES_H
+
+#include "frontend/rlx.h"
+
+enum { PATH_CHARS = 2048, MAX_PROBES = 64, MAX_WAYS = 4 };
+
+typedef struct conformance {
+    const char *device, *threads; /* NULL: the program's own choice */
+    int64_t ways[MAX_WAYS];       /* --decode-from of each; -1: one prefill */
+    int nways;
+    int passed, failed, skipped;
+} conformance;
+
+/* What one case turned out to be. A failure and a skip print their line: the place and why. */
+void case_passed(conformance *c);
+void case_failed(conformance *c, const char *where, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void case_skipped(conformance *c, const char *where, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A status as the failure of a case; frees it. Returns whether there was one. */
+bool case_broke(conformance *c, const char *where, rlx_status st);
+
+/* Runs the cases that lie in `dir` itself. */
+void fixtures_run(conformance *c, const char *dir);
+void goldens_run(conformance *c, const char *dir);
+
+bool has_file(const char *dir, const char *file);
+
+/* ---- runs ----------------------------------------------------------------------------------- */
+
+typedef struct eval_run {
+    const char *model, *inputs;
+    int64_t decode_from;           /* -1: one prefill */
+    int64_t generate;              /* 0: none */
+    const char *probe[MAX_PROBES]; /* paths */
+    int nprobes;
+    /* afterwards */
+    rlx_weights *out; /* NULL: it failed */
+    char *error;      /* then: what it said, heap */
+} eval_run;
+
+/* Errors are those of starting it; a run that fails has none. */
+rlx_status eval_run_start(const conformance *c, eval_run *r);
+void eval_run_deinit(eval_run *r);
+
+/* ---- comparing ------------------------------------------------------------------------------ */
+
+typedef struct mismatch {
+    char text[256]; /* "[0,3,17] is 1.25, not 1.5 (bound 1e-4)" */
+} mismatch;
+
+/* Every element within `bound`, where `valid` (NULL: everywhere) has ones for want's leading axes;
+ * at least one must be compared. Shapes agree but for leading axes of one element. */
+bool is_within(const rlx_tensor *got, const rlx_tensor *want, const rlx_tensor *valid, double bound,
+               mismatch *out);
+double element(const rlx_tensor *t, int64_t i);
+
+#endif

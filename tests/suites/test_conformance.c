@@ -1,0 +1,177 @@
+/* tests/suites/test_conformance.c: the conformance program sees what is wrong: a fixture made of
+ * the bundled model's own outputs passes, and with changed numbers fails by the right name. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "frontend/rlx.h"
+#include "tests/tool/process.h"
+
+#define BUNDLED RLX_SOURCE_DIR "/models/bundled"
+#define CONFORMANCE RLX_BINARY_DIR "/tests/conformance"
+
+enum { FILES = 7 };
+static const char *const files[FILES] = {
+    "config.json",          "model.safetensors",  "case.json",      "inputs.safetensors",
+    "expected.safetensors", "golden.safetensors", "out.safetensors"};
+
+typedef struct folder {
+    char dir[32], path[FILES][64];
+} folder;
+
+static void must(rlx_status st)
+{
+    char *text = st ? rlx_status_text(st) : NULL;
+    ck_assert_msg(!st, "%s", text);
+}
+
+/* A folder with the bundled model, an input, and what the program makes of it. */
+static void open_folder(folder *f)
+{
+    static const int64_t ids[] = {0, 300, 301, 7};
+    const rlx_tensor input = {"input_ids", RLX_I64, 2, {1, 4}, ids, sizeof ids};
+    process p;
+    strcpy(f->dir, "/tmp/rlx-suite-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(f->dir));
+    for (int i = 0; i < FILES; i++)
+        snprintf(f->path[i], sizeof f->path[i], "%s/%s", f->dir, files[i]);
+    ck_assert_int_eq(symlink(BUNDLED "/config.json", f->path[0]), 0);
+    ck_assert_int_eq(symlink(BUNDLED "/model.safetensors", f->path[1]), 0);
+    must(rlx_safetensors_write(f->path[3], &input, 1, NULL));
+    RUN(&p, RLX_TOOL, "eval", f->dir, "-i", f->path[3], "-o", f->path[6], "--probe",
+        "model.layers.1", "--probe", "model.layers.3");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    process_free(&p);
+}
+
+static void close_folder(folder *f)
+{
+    for (int i = 0; i < FILES; i++)
+        unlink(f->path[i]);
+    rmdir(f->dir);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* The outputs as expected ones, 0.01 added to the last element of the tensors named in `wrong`. */
+static void write_expected(const folder *f, const char *wrong)
+{
+    rlx_weights *w;
+    rlx_tensor t[8];
+    void *copy[8] = {0};
+    must(rlx_weights_create(&w));
+    must(rlx_weights_add_safetensors(w, f->path[6]));
+    const int n = rlx_weights_count(w);
+    ck_assert_int_eq(n, 3);
+    for (int i = 0; i < n; i++) {
+        t[i] = *rlx_weights_at(w, i);
+        t[i].data = copy[i] = memcpy(malloc(t[i].bytes), t[i].data, t[i].bytes);
+        if (strstr(wrong, t[i].name))
+            ((float *)copy[i])[t[i].bytes / sizeof(float) - 1] += 0.01f;
+    }
+    must(rlx_safetensors_write(f->path[4], t, n, NULL));
+    for (int i = 0; i < n; i++)
+        free(copy[i]);
+    rlx_weights_destroy(w);
+}
+
+static void expect(const folder *f, const char *suite, int code, const char *line, const char *last)
+{
+    process p;
+    RUN(&p, CONFORMANCE, suite, f->dir);
+    ck_assert_msg(p.code == code && strstr(p.out, line) && strstr(p.out, last),
+                  "exit code %d, not %d, with %s and %s: %s%s", p.code, code, line, last, p.out,
+                  p.err);
+    process_free(&p);
+}
+
+START_TEST(fixtures_fail_by_name)
+{
+    folder f;
+    open_folder(&f);
+    write_text(f.path[2], "{\"noise\": {}, \"scale\": {\"logits\": 1}}");
+    write_expected(&f, "");
+    expect(&f, "fixtures", 0, "", "1 passed, 0 failed, 0 skipped");
+    write_expected(&f, "logits");
+    expect(&f, "fixtures", 1, ": logits [0,3,", "0 passed, 1 failed, 0 skipped");
+    write_expected(&f, "logits probe:model.layers.3 probe:model.layers.1");
+    expect(&f, "fixtures", 1, ": probe:model.layers.1 [0,3,", "0 passed, 1 failed, 0 skipped");
+    write_text(f.path[2], "{\"noise\": {\"logits\": 0.01}, \"scale\": {}}"); /* a wider bound */
+    write_expected(&f, "logits");
+    expect(&f, "fixtures", 0, "", "1 passed, 0 failed, 0 skipped");
+    write_text(f.path[2], "{\"greedy\": [-1], \"greedy_cached_same\": true}");
+    expect(&f, "fixtures", 1, ": logits", "1 failed");
+    write_expected(&f, "");
+    expect(&f, "fixtures", 1, ": greedy id 0 is ", "1 failed");
+    unlink(f.path[0]);
+    write_text(f.path[0], "{\"model_type\": \"none_such\"}");
+    expect(&f, "fixtures", 1, "no family \"none_such\"", "0 passed, 0 failed, 1 skipped");
+    write_text(f.path[0], "{\"model_type\": \"llama\"}");
+    expect(&f, "fixtures", 1, "hidden_size is missing", "0 passed, 1 failed, 0 skipped");
+    close_folder(&f);
+}
+END_TEST
+
+START_TEST(goldens_fail_by_name)
+{
+    static const int64_t ids[] = {0, 300, 301, 7};
+    folder f;
+    rlx_weights *w;
+    open_folder(&f);
+    must(rlx_weights_create(&w));
+    must(rlx_weights_add_safetensors(w, f.path[6]));
+    const rlx_tensor *logits = rlx_weights_find(w, "logits");
+    const int64_t V = logits->dim[2];
+    double *wide = malloc((size_t)(4 * V) * sizeof *wide);
+    for (int64_t i = 0; i < 4 * V; i++)
+        wide[i] = ((const float *)logits->data)[i];
+    const rlx_tensor t[] = {
+        {"input_ids", RLX_I64, 1, {4}, ids, sizeof ids},
+        {"logits_f64", RLX_F64, 2, {4, V}, wide, (size_t)(4 * V) * sizeof *wide}};
+    must(rlx_safetensors_write(f.path[5], t, 2, NULL));
+    expect(&f, "goldens", 0, "", "1 passed, 0 failed, 0 skipped");
+    wide[2 * V + 5] += 3e-4;
+    must(rlx_safetensors_write(f.path[5], t, 2, NULL));
+    expect(&f, "goldens", 1, ": logits [2,5] is ", "0 passed, 1 failed, 0 skipped");
+    free(wide);
+    rlx_weights_destroy(w);
+    close_folder(&f);
+}
+END_TEST
+
+START_TEST(no_case_is_no_success)
+{
+    process p;
+    RUN(&p, CONFORMANCE, "fixtures", RLX_SOURCE_DIR "/docs");
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_str_eq(p.out, "0 passed, 0 failed, 0 skipped\n");
+    process_free(&p);
+    RUN(&p, CONFORMANCE, "fixture", RLX_SOURCE_DIR "/docs");
+    ck_assert_int_eq(p.code, 2);
+    process_free(&p);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("conformance");
+    TCase *c = tcase_create("conformance");
+    tcase_set_timeout(c, 100);
+    tcase_add_test(c, fixtures_fail_by_name);
+    tcase_add_test(c, goldens_fail_by_name);
+    tcase_add_test(c, no_case_is_no_success);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 3;
+    srunner_free(r);
+    return bad;
+}
