@@ -14,6 +14,11 @@ typedef struct tape_op {
     tape_buffer **buffers;
 } tape_op;
 
+typedef struct made_kernel {
+    const rlx_ir_func *kernel;
+    rlx_hash fingerprint;
+} made_kernel;
+
 struct tape_cx {
     rlx_arena *arena;
     rlx_ir_module *out;
@@ -23,7 +28,9 @@ struct tape_cx {
     tape_op *ops;
     int nops, cap_ops;
     int64_t phase;
-    int kernels; /* made so far in the module: for names */
+    int kernels; /* begun so far in the module: for names */
+    made_kernel *made;
+    int nmade, cap_made;
 };
 
 /* ---- the tape's buffers ------------------------------------------------------------------------
@@ -214,21 +221,28 @@ static void drop_unused_arguments(kernel_cx *k)
     k->nargs = n;
 }
 
-/* A kernel made before with the same text (fingerprints leave the name out), or `f` itself. */
-static const rlx_ir_func *reuse_kernel(rlx_ir_module *m, rlx_ir_func *f)
+/* *found: a kernel made before with the same text (fingerprints leave the name out), or `f` itself.
+ */
+static rlx_status reuse_kernel(tape_cx *t, rlx_ir_func *f, const rlx_ir_func **found)
 {
     static const rlx_hash none; /* what a fingerprint is when memory is short */
     rlx_hash mine = rlx_ir_func_fingerprint(f);
-    for (const rlx_ir_func *g = m->first; g; g = g->next) {
-        if (g == f || !g->is_kernel || g->body->nargs != f->body->nargs)
+    if (memcmp(&mine, &none, sizeof mine) == 0)
+        return RLX_OOM();
+    for (int i = 0; i < t->nmade; i++) {
+        if (memcmp(&t->made[i].fingerprint, &mine, sizeof mine) != 0)
             continue;
-        rlx_hash theirs = rlx_ir_func_fingerprint(g);
-        if (memcmp(&mine, &theirs, sizeof mine) == 0 && memcmp(&mine, &none, sizeof mine) != 0) {
-            rlx_ir_func_remove(m, f);
-            return g;
-        }
+        rlx_ir_func_remove(t->out, f);
+        *found = t->made[i].kernel;
+        return RLX_OK;
     }
-    return f;
+    made_kernel *all = grow(t->arena, t->made, t->nmade, &t->cap_made, sizeof *all);
+    if (!all)
+        return RLX_OOM();
+    t->made = all;
+    t->made[t->nmade++] = (made_kernel){f, mine};
+    *found = f;
+    return RLX_OK;
 }
 
 rlx_status kernel_end(region_cx *r, kernel_cx *k)
@@ -237,8 +251,8 @@ rlx_status kernel_end(region_cx *r, kernel_cx *k)
     RLX_TRY(rlx_ir_builder_finish(k->b));
     RLX_TRY(rlx_ir_builder_finish(&k->top));
     drop_unused_arguments(k);
-    tape_op op = {
-        .target = reuse_kernel(r->out, k->kernel), .nbuffers = k->nargs, .buffers = k->args};
+    tape_op op = {.nbuffers = k->nargs, .buffers = k->args};
+    RLX_TRY(reuse_kernel(r->tape, k->kernel, &op.target));
     return add_op(r->tape, op, k->written);
 }
 
