@@ -13,14 +13,12 @@
 #include "runtime/safetensors.h"
 
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "runtime/map_file.h"
 
 enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100000000, PAD_BYTES = 8 };
 
@@ -296,36 +294,11 @@ static rlx_status read_header(rlx_safetensors *f, const cJSON *header, size_t he
     return check_ranges(f, ranges, data_bytes);
 }
 
-static rlx_status map_file(rlx_safetensors *f, const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return RLX_FAIL(errno == ENOENT ? RLX_NOT_FOUND : RLX_IO, "%s", strerror(errno));
-    struct stat info;
-    rlx_status st = RLX_OK;
-    if (fstat(fd, &info) != 0) {
-        st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
-    } else if (!S_ISREG(info.st_mode)) {
-        st = RLX_FAIL(RLX_IO, "not a regular file");
-    } else if (info.st_size < LENGTH_BYTES) {
-        st = BAD("S1: %lld bytes are too few for the header's length", (long long)info.st_size);
-    } else {
-        void *map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) {
-            st = RLX_FAIL(RLX_IO, "mapping %lld bytes: %s", (long long)info.st_size,
-                          strerror(errno));
-        } else {
-            f->map = map;
-            f->map_bytes = (size_t)info.st_size;
-        }
-    }
-    close(fd);
-    return st;
-}
-
 static rlx_status read_file(rlx_safetensors *f, const char *path)
 {
-    RLX_TRY(map_file(f, path));
+    RLX_TRY(rlx_map_file(path, &f->map, &f->map_bytes));
+    if (f->map_bytes < LENGTH_BYTES)
+        return BAD("S1: %zu bytes are too few for the header's length", f->map_bytes);
     const uint8_t *b = f->map;
     uint64_t header_bytes = 0;
     for (int i = LENGTH_BYTES - 1; i >= 0; i--)

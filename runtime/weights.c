@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/base/arena.h"
+#include "runtime/gguf.h"
 #include "runtime/safetensors.h"
 
 typedef struct entry {
@@ -19,6 +20,8 @@ struct rlx_weights {
     int32_t *slots; /* open-addressed by name: entry index + 1, or 0; 2 * cap of them */
     rlx_safetensors **files;
     int nfiles;
+    rlx_gguf **ggufs;
+    int nggufs;
 };
 
 /* ---- the table --------------------------------------------------------------------------------
@@ -103,7 +106,10 @@ void rlx_weights_destroy(rlx_weights *w)
         return;
     for (int i = 0; i < w->nfiles; i++)
         rlx_safetensors_close(w->files[i]);
+    for (int i = 0; i < w->nggufs; i++)
+        rlx_gguf_close(w->ggufs[i]);
     free(w->files);
+    free(w->ggufs);
     free(w->entries);
     free(w->slots);
     rlx_arena_destroy(w->arena);
@@ -290,4 +296,25 @@ rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path)
     if (st)
         drop_after(w, count, nfiles);
     return st;
+}
+
+rlx_status rlx_weights_add_gguf(rlx_weights *w, rlx_gguf *f, const char *const *names)
+{
+    int count = w->count;
+    rlx_gguf **files = realloc(w->ggufs, sizeof(*files) * (size_t)(w->nggufs + 1));
+    rlx_status st = files ? RLX_OK : RLX_OOM();
+    if (files)
+        w->ggufs = files;
+    for (int i = 0; i < rlx_gguf_count(f) && !st; i++) {
+        rlx_tensor t = *rlx_gguf_at(f, i);
+        t.name = names ? names[i] : t.name;
+        st = add_entry(w, &t, NULL, false);
+    }
+    if (st) {
+        drop_after(w, count, w->nfiles);
+        rlx_gguf_close(f);
+        return st;
+    }
+    w->ggufs[w->nggufs++] = f;
+    return RLX_OK;
 }

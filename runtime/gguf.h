@@ -1,0 +1,65 @@
+/* runtime/gguf.h: one .gguf file, mapped and checked: metadata with types, tensors in row-major
+ * shapes.
+ *
+ *   rlx_gguf_open -> metadata by key; tensors by index -> rlx_weights_add_gguf takes the file over
+ */
+#ifndef RLX_RUNTIME_GGUF_H
+#define RLX_RUNTIME_GGUF_H
+
+#include "runtime/runtime.h"
+
+typedef struct rlx_gguf rlx_gguf;
+
+/* The types of metadata, by their numbers in the file. */
+typedef enum rlx_gguf_type {
+    RLX_GGUF_U8,
+    RLX_GGUF_I8,
+    RLX_GGUF_U16,
+    RLX_GGUF_I16,
+    RLX_GGUF_U32,
+    RLX_GGUF_I32,
+    RLX_GGUF_F32,
+    RLX_GGUF_BOOL,
+    RLX_GGUF_STRING,
+    RLX_GGUF_ARRAY,
+    RLX_GGUF_U64,
+    RLX_GGUF_I64,
+    RLX_GGUF_F64,
+    RLX_GGUF_TYPES
+} rlx_gguf_type;
+
+typedef struct rlx_gguf_value {
+    const char *key;
+    rlx_gguf_type type;
+    union {
+        uint64_t u; /* U8 to U64 */
+        int64_t i;  /* I8 to I64, BOOL */
+        double f;   /* F32, F64 */
+        const char *text;
+    };
+} rlx_gguf_value;
+
+/* Maps version 2 or 3 and checks all of it but the tensors' data: every count, offset and type.
+ * RLX_INVALID_FILE names the file and the byte, key or tensor. */
+rlx_status rlx_gguf_open(const char *path, rlx_gguf **out);
+void rlx_gguf_close(rlx_gguf *f); /* accepts NULL */
+
+/* Metadata, lent. NULL: no such key. What arrays hold is checked and not kept. */
+const rlx_gguf_value *rlx_gguf_find(const rlx_gguf *f, const char *key);
+int rlx_gguf_value_count(const rlx_gguf *f);
+const rlx_gguf_value *rlx_gguf_value_at(const rlx_gguf *f, int i);
+/* A value's number, when it is a whole one of any width; false otherwise. */
+bool rlx_gguf_int(const rlx_gguf_value *v, int64_t *out);
+/* A value's number, whole or not. */
+bool rlx_gguf_real(const rlx_gguf_value *v, double *out);
+
+/* Tensors, lent, as the file names them, innermost extent last. Types that rlx has no format for
+ * have format NONE. */
+int rlx_gguf_count(const rlx_gguf *f);
+const rlx_tensor *rlx_gguf_at(const rlx_gguf *f, int i);
+
+/* Adds all tensors, tensor i under names[i] (NULL: the file's own names), and takes the file over:
+ * it is closed with the set, or at once after an error, which leaves the set as it was. */
+rlx_status rlx_weights_add_gguf(rlx_weights *w, rlx_gguf *f, const char *const *names);
+
+#endif
