@@ -174,8 +174,9 @@ typedef struct rlx_attention_spec {
     double norm_eps;
     int64_t window; /* keys that a query sees at most, its own included; 0: all */
     bool no_rope;   /* queries and keys are not rotated */
+    bool rope_interleaved; /* rotates the pairs 2i, 2i + 1 of a head rather than i, i + D/2 */
 } rlx_attention_spec;
-/* Causal self-attention with rotary positions (pairs i, i + D/2; inputs rope_cos, rope_sin f32[T,D/2]) over the
+/* Causal self-attention with rotary positions (inputs rope_cos, rope_sin f32[T,D/2]) over the
  * session's KV pages: f32[T,H] -> f32[T,N*D]. A query at position p sees the keys of its sequence at positions
  * j <= p, with a window w only those with j > p - w. The output projection is a linear stage of its own. Once per layer of
  * one rlx_flow_repeat_layers: the layer's index names its pages. */

@@ -136,6 +136,9 @@ rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out)
         r->spec.beta_slow = 1;
     r->attention = spec->type == RLX_ROPE_YARN ? (float)yarn_attention(&r->spec) : 1.0f;
     fill_frequencies(&r->spec, (float)spec->theta, r->inv_freq);
+    for (int64_t i = 0; spec->factors && i < spec->dim / 2; i++)
+        r->inv_freq[i] /= spec->factors[i];
+    r->spec.factors = NULL;
     *out = r;
     return RLX_OK;
 }

@@ -36,6 +36,7 @@ typedef struct rlx_rope_spec {
     double mscale, mscale_all_dim; /* yarn: both, or the plain attention factor; 0: none */
     double attention_factor;       /* yarn; 0: from factor (and mscale) */
     bool no_truncate;              /* yarn: correction indices are not rounded outwards */
+    const float *factors; /* D/2 divisors of the inverse frequencies; NULL: none. Read by create only */
 } rlx_rope_spec;
 
 typedef struct rlx_rope rlx_rope;

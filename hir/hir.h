@@ -30,6 +30,9 @@ rlx_ir_value *rlx_hir_build_add(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value
 rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir_value *up);
 rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
                                  rlx_ir_value *sin, int64_t heads, int64_t head_dim);
+/* The same with element 2i of a head paired with 2i + 1. */
+rlx_ir_value *rlx_hir_build_rope_interleaved(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
+                                             rlx_ir_value *sin, int64_t heads, int64_t head_dim);
 
 typedef struct rlx_hir_attention {
     int64_t heads, kv_heads, head_dim;

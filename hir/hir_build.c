@@ -50,6 +50,15 @@ rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_valu
     return rlx_ir_build(b, RLX_HIR_ROPE, 3, (rlx_ir_value *[]){x, cos, sin}, 2, attrs, NULL);
 }
 
+rlx_ir_value *rlx_hir_build_rope_interleaved(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
+                                             rlx_ir_value *sin, int64_t heads, int64_t head_dim)
+{
+    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_HEADS, heads),
+                              rlx_attr_int(RLX_ATTR_HEAD_DIM, head_dim),
+                              rlx_attr_int(RLX_ATTR_INTERLEAVED, 1)};
+    return rlx_ir_build(b, RLX_HIR_ROPE, 3, (rlx_ir_value *[]){x, cos, sin}, 3, attrs, NULL);
+}
+
 rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention *a,
                                       rlx_ir_value **kpool, rlx_ir_value **vpool)
 {

@@ -3,7 +3,7 @@
 #include "frontend/blocks/blocks.h"
 
 enum { Q, K, V, Q_BIAS, K_BIAS, V_BIAS, Q_NORM, K_NORM };
-enum { HEADS, KV_HEADS, HEAD_DIM, WINDOW, NO_ROPE };
+enum { HEADS, KV_HEADS, HEAD_DIM, WINDOW, NO_ROPE, INTERLEAVED };
 enum { SCALE, NORM_EPS };
 
 static rlx_status check_spec(const rlx_flow *f, const rlx_attention_spec *spec)
@@ -57,6 +57,7 @@ void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec)
     s->number[HEAD_DIM] = spec->head_dim;
     s->number[WINDOW] = spec->window;
     s->number[NO_ROPE] = spec->no_rope;
+    s->number[INTERLEAVED] = spec->rope_interleaved;
     s->real[SCALE] = spec->scale != 0 ? spec->scale : 1 / sqrt((double)spec->head_dim);
     s->real[NORM_EPS] = spec->q_norm_key ? spec->norm_eps : 0;
 }
@@ -108,15 +109,18 @@ static rlx_status normalise_heads(rlx_flow_cx *cx, const rlx_stage *s, int slot,
     return RLX_OK;
 }
 
-static rlx_status rotate(rlx_flow_cx *cx, rlx_dim tokens, rlx_hir_attention *a)
+static rlx_status rotate(rlx_flow_cx *cx, const rlx_stage *s, rlx_dim tokens, rlx_hir_attention *a)
 {
     rlx_ir_value *cosine, *sine;
     const rlx_dim dims[] = {tokens, a->head_dim / 2};
     const rlx_ir_type type = rlx_ir_tensor(RLX_F32, 2, dims);
     RLX_TRY(rlx_flow_need_input(cx, "rope_cos", type, &cosine));
     RLX_TRY(rlx_flow_need_input(cx, "rope_sin", type, &sine));
-    a->q = rlx_hir_build_rope(&cx->fn->b, a->q, cosine, sine, a->heads, a->head_dim);
-    a->k = rlx_hir_build_rope(&cx->fn->b, a->k, cosine, sine, a->kv_heads, a->head_dim);
+    rlx_ir_value *(*turn)(rlx_ir_builder *, rlx_ir_value *, rlx_ir_value *, rlx_ir_value *, int64_t,
+                          int64_t) =
+        s->number[INTERLEAVED] ? rlx_hir_build_rope_interleaved : rlx_hir_build_rope;
+    a->q = turn(&cx->fn->b, a->q, cosine, sine, a->heads, a->head_dim);
+    a->k = turn(&cx->fn->b, a->k, cosine, sine, a->kv_heads, a->head_dim);
     return RLX_OK;
 }
 
@@ -139,7 +143,7 @@ rlx_status rlx_block_self_attention_build(rlx_flow_cx *cx, const rlx_stage *s)
     RLX_TRY(normalise_heads(cx, s, K_NORM, a.kv_heads, &a.k));
     rlx_flow_set_place(cx, s->key[Q], 2);
     if (!s->number[NO_ROPE])
-        RLX_TRY(rotate(cx, tokens, &a));
+        RLX_TRY(rotate(cx, s, tokens, &a));
     RLX_TRY(need_pools(cx, s, &a));
     RLX_TRY(need_places(cx, tokens, &a));
     cx->fn->x = rlx_hir_build_attention(&cx->fn->b, &a, NULL, NULL);

@@ -96,6 +96,19 @@ static double *rope(test_env *e)
     return y;
 }
 
+static double *rope_interleaved(test_env *e)
+{
+    const rlx_eval_tensor *x = env_get(e, "x"), *c = env_get(e, "cos"), *s = env_get(e, "sin");
+    const int64_t half = c->dim[1], heads = x->dim[1] / (2 * half);
+    double *y = new_result(env_elems(x));
+    for (int64_t i = 0; i < env_elems(x); i++) {
+        const int64_t at = i / (heads * 2 * half) * half + i % (2 * half) / 2;
+        const double other = i % 2 ? env_at(x, i - 1) : -env_at(x, i + 1);
+        y[i] = env_at(x, i) * env_at(c, at) + other * env_at(s, at);
+    }
+    return y;
+}
+
 /* N 4, G 2, D 6. Keys and values of a (sequence, position): this step's tokens, else the old pools.
  */
 static double kv_at(test_env *e, const char *pool, const char *fresh, int64_t seq, int64_t pos,
@@ -200,6 +213,9 @@ static const struct {
          "{scale=0.75, window=3, heads=4, kv_heads=2, head_dim=6} : (f32[T,24], "
          "f32[PAGES,2,6,256], f32[PAGES,2,256,6])"),
      attention_in_window, 5e-6},
+    {MODULE("%x: f32[T,30], %cos: f32[T,5], %sin: f32[T,5]", "f32[T,30]",
+            "%y = rope %x, %cos, %sin {heads=3, head_dim=10, interleaved=1} : f32[T,30]"),
+     rope_interleaved, 1e-6},
 };
 enum { NCASES = sizeof(cases) / sizeof(cases[0]) };
 

@@ -16,7 +16,7 @@ typedef struct shape {
     int64_t hidden, heads, kv_heads, head_dim, ffn, vocab;
     rlx_format format;
     int64_t window; /* 0: none */
-    bool head_norm, no_rope;
+    bool head_norm, no_rope, interleaved;
 } shape;
 
 typedef struct world {
@@ -185,8 +185,10 @@ static rlx_ir_func *build_layer(rlx_ir_module *m, const world *w, rlx_dim tokens
         a.k = rlx_hir_build_rms_norm_heads(&b, a.k, weight(&b, f, w, "l{}.kn"), 1e-5, s->kv_heads);
     }
     if (!s->no_rope) {
-        a.q = rlx_hir_build_rope(&b, a.q, cos, sin, s->heads, s->head_dim);
-        a.k = rlx_hir_build_rope(&b, a.k, cos, sin, s->kv_heads, s->head_dim);
+        rlx_ir_value *(*rotate)(rlx_ir_builder *, rlx_ir_value *, rlx_ir_value *, rlx_ir_value *, int64_t, int64_t) =
+            s->interleaved ? rlx_hir_build_rope_interleaved : rlx_hir_build_rope;
+        a.q = rotate(&b, a.q, cos, sin, s->heads, s->head_dim);
+        a.k = rotate(&b, a.k, cos, sin, s->kv_heads, s->head_dim);
     }
     rlx_ir_value *o = rlx_hir_build_attention(&b, &a, NULL, NULL);
     o = rlx_hir_build_linear(&b, o, weight(&b, f, w, "l{}.o"), NULL);
@@ -390,7 +392,8 @@ static const shape shapes[] = {
      .head_norm = true},
     {.hidden = 40, .heads = 6, .kv_heads = 2, .head_dim = 64, .ffn = 30, .vocab = 30, .format = RLX_F32,
      .window = 90, .head_norm = true, .no_rope = true},
-    {.hidden = 96, .heads = 3, .kv_heads = 1, .head_dim = 32, .ffn = 160, .vocab = 37, .format = RLX_Q8_0},
+    {.hidden = 96, .heads = 3, .kv_heads = 1, .head_dim = 32, .ffn = 160, .vocab = 37, .format = RLX_Q8_0,
+     .interleaved = true},
     {.hidden = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .ffn = 32, .vocab = 50, .format = RLX_Q5_1},
     {.hidden = 256, .heads = 4, .kv_heads = 2, .head_dim = 64, .ffn = 256, .vocab = 21, .format = RLX_Q4_K},
 };
