@@ -37,7 +37,10 @@ rlx_status rlx_flow_need_features(rlx_flow_cx *cx, int64_t *width)
     if (t->format == RLX_F32 && *width > 0)
         return RLX_OK;
     rlx_text text = {0};
-    put_type(cx, t->format, t->rank, t->dim, &text);
+    if (t->format == RLX_FORMAT_NONE)
+        rlx_text_put(&text, "a type that rlx has no format for");
+    else
+        put_type(cx, t->format, t->rank, t->dim, &text);
     rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "takes f32[..,H] with a constant H, gets %s",
                              text.data ? text.data : "?");
     rlx_text_deinit(&text);
@@ -138,9 +141,13 @@ static const char *weight_name(rlx_flow_cx *cx, const char *key)
     return name;
 }
 
+/* Floats, and matrices in block formats; shapes as far as dims say. */
 static bool fits(const rlx_tensor *t, int rank, const rlx_dim *dims)
 {
-    bool fit = rlx_format_is_float(t->format) && t->rank == rank;
+    if (t->format == RLX_FORMAT_NONE || t->rank != rank)
+        return false;
+    bool blocks = rlx_format_get(t->format)->kind == RLX_KIND_BLOCK;
+    bool fit = rlx_format_is_float(t->format) || (blocks && rank == 2);
     for (int i = 0; fit && i < rank; i++)
         fit = dims[i] == RLX_DIM_INVALID || dims[i] == t->dim[i];
     return fit;

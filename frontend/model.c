@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 
 #include "frontend/compile.h"
+#include "runtime/gguf.h"
 
 enum { DEFAULT_PREFILL = 128 };
 
@@ -79,9 +80,38 @@ static rlx_status read_tokenizer(rlx_model *m)
     return st;
 }
 
-/* Everything but compiling. */
-static rlx_status read_directory(rlx_model *m)
+static bool is_gguf(const char *path)
 {
+    size_t n = strlen(path);
+    return n > 5 && !strcmp(path + n - 5, ".gguf");
+}
+
+/* One file with all of it; its tokenizer is not read. */
+static rlx_status read_gguf(rlx_model *m)
+{
+    rlx_gguf *f = NULL;
+    cJSON *config = NULL;
+    const rlx_family *family;
+    rlx_status st;
+    RLX_TRY_TO(done, rlx_gguf_open(m->path, &f));
+    RLX_TRY_TO(done, rlx_family_read_gguf(f, &config));
+    RLX_TRY_TO(done, find_family(config, m->path, &family));
+    RLX_TRY_TO(done, rlx_weights_create(&m->weights));
+    rlx_gguf *taken = f;
+    f = NULL;
+    RLX_TRY_TO(done, rlx_family_add_gguf(m->weights, taken));
+    RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
+done:
+    rlx_gguf_close(f);
+    cJSON_Delete(config);
+    return st;
+}
+
+/* Everything but compiling. */
+static rlx_status read_files(rlx_model *m)
+{
+    if (is_gguf(m->path))
+        return read_gguf(m);
     char *path = join(m->path, "config.json");
     if (!path)
         return RLX_OOM();
@@ -179,7 +209,7 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_option
     m->path = strdup(path);
     if (!m->path)
         return RLX_OOM();
-    RLX_TRY(read_directory(m));
+    RLX_TRY(read_files(m));
     m->prefill = o->prefill ? o->prefill : DEFAULT_PREFILL;
     m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
     m->length = o->length;
@@ -247,7 +277,7 @@ rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *buck
     if (!decode && strcmp(bucket, "prefill"))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "no bucket \"%s\": decode, prefill", bucket);
     rlx_model m = {.path = strdup(path)};
-    rlx_status st = m.path ? read_directory(&m) : RLX_OOM();
+    rlx_status st = m.path ? read_files(&m) : RLX_OOM();
     if (!st) {
         rlx_bucket buckets[2];
         rlx_compile_options o;
@@ -439,6 +469,10 @@ static rlx_status need_tokenizer(const rlx_model *m)
 {
     if (m->tokenizer)
         return RLX_OK;
+    if (is_gguf(m->path))
+        return RLX_FAIL(RLX_NOT_FOUND,
+                        "the model has no tokenizer: %s is a GGUF file, whose own is not read",
+                        m->path);
     return RLX_FAIL(RLX_NOT_FOUND, "the model has no tokenizer: %s/tokenizer.json is not there",
                     m->path);
 }

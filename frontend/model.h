@@ -8,7 +8,7 @@
 #include "frontend/tokenizer.h"
 
 struct rlx_model {
-    char *path; /* the directory */
+    char *path; /* the directory, or the .gguf file */
     rlx_model_config config;
     rlx_weights *weights;
     rlx_flow *flow;

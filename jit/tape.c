@@ -81,7 +81,14 @@ static rlx_bind_kind bind_kind(rlx_role role)
                                     : RLX_BIND_STATE;
 }
 
-/* The entry of `bound` for an argument; functions share what has one name. */
+static bool same_type(const rlx_program_tensor *a, const rlx_program_tensor *b)
+{
+    return a->kind == b->kind && a->format == b->format && a->rank == b->rank &&
+           memcmp(a->dim, b->dim, sizeof a->dim) == 0;
+}
+
+/* The entry of `bound` for an argument; functions share what has one name. Weights of layers may
+ * differ in type from one layer function to another: then each has an entry of its own. */
 static rlx_status bind(builder *b, const rlx_ir_func *f, int arg, uint32_t *index)
 {
     rlx_program *p = b->program;
@@ -91,8 +98,10 @@ static rlx_status bind(builder *b, const rlx_ir_func *f, int arg, uint32_t *inde
         const rlx_program_tensor *have = &p->bound[i];
         if (strcmp(have->name, t.name) != 0)
             continue;
-        if (have->kind != t.kind || have->format != t.format || have->rank != t.rank ||
-            memcmp(have->dim, t.dim, sizeof t.dim) != 0)
+        bool same = same_type(have, &t), of_layers = strstr(t.name, "{}") != NULL;
+        if (!same && of_layers && have->kind == RLX_BIND_WEIGHT && t.kind == RLX_BIND_WEIGHT)
+            continue;
+        if (!same)
             return RLX_FAIL(RLX_INVALID_IR,
                             "@%s binds \"%s\" with another type than a function "
                             "before it",

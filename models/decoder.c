@@ -60,7 +60,7 @@ static rlx_status check_sizes(const rlx_weights *w, const char *name, const char
 
 static rlx_status check_weights(const recorder *r, const rlx_flow *f, const rlx_weights *w)
 {
-    static const char *const ignore[] = {".rotary_emb.inv_freq", NULL};
+    static const char *const ignore[] = {".rotary_emb.inv_freq", RLX_ROPE_FACTORS, NULL};
     const rlx_decoder *d = r->d;
     char name[KEY_CHARS];
     RLX_TRY(rlx_flow_check_weights(f, w, ignore));
@@ -115,7 +115,8 @@ static void record_attention(rlx_flow *f, const recorder *r, const rlx_decoder_l
                                                   .k_norm_key = d->head_norm ? k_norm.text : NULL,
                                                   .norm_eps = d->eps,
                                                   .window = layer->sliding ? d->window : 0,
-                                                  .no_rope = layer->no_rope});
+                                                  .no_rope = layer->no_rope,
+                                                  .rope_interleaved = d->interleaved});
     rlx_flow_linear(f, o.text, d->o_bias ? o_bias.text : NULL);
 }
 
@@ -223,6 +224,8 @@ rlx_status rlx_decoder_build(const cJSON *config, const rlx_decoder_defaults *ab
     rlx_decoder d = {0};
     *flow = NULL;
     rlx_status st = rlx_decoder_read_common(&d, config, absent);
+    if (!st)
+        st = rlx_config_get_rope_factors(w, d.head_dim, &d.rope.factors);
     if (!st)
         st = read(&d, config);
     if (!st)

@@ -34,6 +34,7 @@ typedef struct rlx_decoder {
     int64_t hidden, inner, layers, heads, kv_heads, head_dim, vocab, max_positions;
     double eps;
     bool tied, has_head;
+    bool interleaved; /* rotary pairs are elements 2i, 2i + 1 of a head */
     rlx_rope_spec rope;
     /* the family's */
     bool qkv_bias, o_bias, mlp_bias;

@@ -75,6 +75,7 @@ rlx_status rlx_decoder_read_common(rlx_decoder *d, const cJSON *config,
                                absent->max_positions, &d->max_positions));
     RLX_TRY(rlx_config_get_real(config, "rms_norm_eps", 1e-6, &d->eps));
     RLX_TRY(rlx_config_get_bool(config, "tie_word_embeddings", absent->tied, &d->tied));
+    RLX_TRY(rlx_config_get_bool(config, RLX_CONFIG_INTERLEAVED, false, &d->interleaved));
     RLX_TRY(rlx_config_get_rope(config, d->head_dim, d->max_positions, absent->theta, &d->rope));
     d->layer = calloc((size_t)d->layers, sizeof(*d->layer));
     return d->layer ? RLX_OK : RLX_OOM();

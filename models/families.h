@@ -33,6 +33,12 @@ bool rlx_config_has(const cJSON *config, const char *key);     /* there, and not
 bool rlx_config_is_null(const cJSON *config, const char *key); /* there, and null */
 /* bos_token_id and eos_token_id (a number or a list). */
 rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out);
+/* What GGUF files add to a config (models/gguf.c): whether rotary pairs are elements 2i, 2i + 1 of a head; and
+ * to the weights: divisors of the rotary frequencies, f32[D/2]. */
+#define RLX_CONFIG_INTERLEAVED "rope_interleaved"
+#define RLX_ROPE_FACTORS "rope_freqs.weight"
+/* NULL when there are none; lent by the weights. */
+rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t head_dim, const float **out);
 /* The rotary positions in any of the circulating styles: `rope_theta` with `rope_scaling` (type or
  * rope_type), or `rope_parameters`. RLX_UNSUPPORTED names a type or key that we do not have. */
 rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,

@@ -1,0 +1,295 @@
+/* models/gguf.c: a GGUF file's metadata as the config.json that its family reads, and its tensors
+ * under the names that the family looks for. So a family knows one kind of checkpoint.
+ *
+ *   general.architecture, ARCH.* --gguf_keys.def--> config        blk.0.attn_q.weight
+ * --gguf_names.def--> name
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/families.h"
+#include "runtime/gguf.h"
+
+/* Architectures by their names in GGUF files. */
+static const struct arch {
+    const char *name;       /* general.architecture */
+    const char *model_type; /* of config.json */
+    const char *class_name; /* the only one of "architectures" */
+    bool interleaved;       /* rows of q and k are stored for rotary pairs 2i, 2i + 1 */
+} archs[] = {{"llama", "llama", "LlamaForCausalLM", true}};
+
+typedef enum key_kind { KEY_INT, KEY_REAL, KEY_HANDLED, KEY_LABEL } key_kind;
+
+static const struct key {
+    const char *suffix, *config;
+    key_kind kind;
+} keys[] = {
+#define KEY(suffix, config, kind) {suffix, config, KEY_##kind},
+#include "models/gguf_keys.def"
+#undef KEY
+};
+
+typedef struct reader {
+    const rlx_gguf *file;
+    const struct arch *arch;
+    cJSON *config;
+} reader;
+
+/* ---- metadata ---------------------------------------------------------------------------------
+ */
+
+static rlx_status wrong(const char *key, const char *wanted)
+{
+    return RLX_FAIL(RLX_INVALID_FILE, "metadata %s is %s", key, wanted);
+}
+
+/* ARCH.suffix; NULL when the file has none. */
+static const rlx_gguf_value *find(const reader *r, const char *suffix)
+{
+    rlx_text key = {0};
+    rlx_text_putf(&key, "%s.%s", r->arch->name, suffix);
+    const rlx_gguf_value *v = key.oom ? NULL : rlx_gguf_find(r->file, key.data);
+    rlx_text_deinit(&key);
+    return v;
+}
+
+static rlx_status set_number(reader *r, const char *key, double v)
+{
+    return cJSON_AddNumberToObject(r->config, key, v) ? RLX_OK : RLX_OOM();
+}
+
+static rlx_status set_bool(reader *r, const char *key, bool v)
+{
+    return cJSON_AddBoolToObject(r->config, key, v) ? RLX_OK : RLX_OOM();
+}
+
+static rlx_status copy_value(reader *r, const struct key *k, const rlx_gguf_value *v)
+{
+    int64_t whole = 0;
+    double real = 0;
+    if (v->type == RLX_GGUF_ARRAY)
+        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s: one value for each layer", v->key);
+    if (k->kind == KEY_INT ? !rlx_gguf_int(v, &whole) : !rlx_gguf_real(v, &real))
+        return wrong(v->key, "no number of the kind that it must be");
+    return set_number(r, k->config, k->kind == KEY_INT ? (double)whole : real);
+}
+
+/* Everything under the architecture's name is copied, handled, or refused. */
+static rlx_status copy_values(reader *r)
+{
+    size_t prefix = strlen(r->arch->name);
+    for (int i = 0; i < rlx_gguf_value_count(r->file); i++) {
+        const rlx_gguf_value *v = rlx_gguf_value_at(r->file, i);
+        if (strncmp(v->key, r->arch->name, prefix) != 0 || v->key[prefix] != '.')
+            continue;
+        const struct key *k = NULL;
+        for (size_t j = 0; j < sizeof keys / sizeof *keys; j++)
+            if (strcmp(keys[j].suffix, v->key + prefix + 1) == 0)
+                k = &keys[j];
+        if (!k)
+            return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s", v->key);
+        if (k->kind == KEY_INT || k->kind == KEY_REAL)
+            RLX_TRY(copy_value(r, k, v));
+    }
+    return RLX_OK;
+}
+
+/* The value of a key that must equal the size of a head, where it is there. */
+static rlx_status check_head_size(const reader *r, const char *suffix)
+{
+    const rlx_gguf_value *v = find(r, suffix);
+    const cJSON *dim = cJSON_GetObjectItemCaseSensitive(r->config, "head_dim");
+    const cJSON *hidden = cJSON_GetObjectItemCaseSensitive(r->config, "hidden_size");
+    const cJSON *heads = cJSON_GetObjectItemCaseSensitive(r->config, "num_attention_heads");
+    int64_t got;
+    if (!v)
+        return RLX_OK;
+    if (!rlx_gguf_int(v, &got))
+        return wrong(v->key, "no whole number");
+    double size = dim ? dim->valuedouble
+                  : hidden && heads && heads->valuedouble > 0
+                      ? hidden->valuedouble / heads->valuedouble
+                      : 0;
+    if ((double)got != size)
+        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s is %lld, and keys have %g elements", v->key,
+                        (long long)got, size);
+    return RLX_OK;
+}
+
+/* Positions divided by a factor: under two names, the older without a type. */
+static rlx_status read_scaling(reader *r)
+{
+    const rlx_gguf_value *type = find(r, "rope.scaling.type");
+    const rlx_gguf_value *factor = find(r, "rope.scaling.factor");
+    if (type && type->type != RLX_GGUF_STRING)
+        return wrong(type->key, "no string");
+    if (type && !strcmp(type->text, "none"))
+        return RLX_OK;
+    if (type && strcmp(type->text, "linear"))
+        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s: \"%s\" (none and linear are supported)",
+                        type->key, type->text);
+    if (!factor)
+        factor = find(r, "rope.scale_linear");
+    double by;
+    if (!factor)
+        return type ? wrong(type->key, "linear, without a factor") : RLX_OK;
+    if (!rlx_gguf_real(factor, &by))
+        return wrong(factor->key, "no number");
+    cJSON *scaling = cJSON_AddObjectToObject(r->config, "rope_scaling");
+    if (!scaling || !cJSON_AddStringToObject(scaling, "rope_type", "linear") ||
+        !cJSON_AddNumberToObject(scaling, "factor", by))
+        return RLX_OOM();
+    return RLX_OK;
+}
+
+static rlx_status read_token(reader *r, const char *key, const char *config_key)
+{
+    const rlx_gguf_value *v = rlx_gguf_find(r->file, key);
+    int64_t id;
+    if (!v)
+        return RLX_OK;
+    if (!rlx_gguf_int(v, &id))
+        return wrong(key, "no token id");
+    return set_number(r, config_key, (double)id);
+}
+
+/* ---- what the tensors say ---------------------------------------------------------------------
+ */
+
+static const rlx_tensor *find_tensor(const reader *r, const char *name)
+{
+    for (int i = 0; i < rlx_gguf_count(r->file); i++)
+        if (strcmp(rlx_gguf_at(r->file, i)->name, name) == 0)
+            return rlx_gguf_at(r->file, i);
+    return NULL;
+}
+
+static rlx_status read_tensors(reader *r)
+{
+    const rlx_tensor *embed = find_tensor(r, "token_embd.weight");
+    if (!cJSON_HasObjectItem(r->config, "vocab_size") && embed && embed->rank == 2)
+        RLX_TRY(set_number(r, "vocab_size", (double)embed->dim[0]));
+    RLX_TRY(set_bool(r, "tie_word_embeddings", !find_tensor(r, "output.weight")));
+    RLX_TRY(set_bool(r, "attention_bias", find_tensor(r, "blk.0.attn_q.bias") != NULL));
+    return set_bool(r, "mlp_bias", find_tensor(r, "blk.0.ffn_gate.bias") != NULL);
+}
+
+static rlx_status fill_config(reader *r)
+{
+    cJSON *classes = cJSON_AddArrayToObject(r->config, "architectures");
+    cJSON *name = cJSON_CreateString(r->arch->class_name);
+    if (!classes || !name || !cJSON_AddItemToArray(classes, name)) {
+        cJSON_Delete(classes ? name : NULL);
+        return RLX_OOM();
+    }
+    if (!cJSON_AddStringToObject(r->config, "model_type", r->arch->model_type))
+        return RLX_OOM();
+    RLX_TRY(copy_values(r));
+    RLX_TRY(check_head_size(r, "attention.value_length"));
+    RLX_TRY(check_head_size(r, "rope.dimension_count"));
+    RLX_TRY(read_scaling(r));
+    RLX_TRY(read_token(r, "tokenizer.ggml.bos_token_id", "bos_token_id"));
+    RLX_TRY(read_token(r, "tokenizer.ggml.eos_token_id", "eos_token_id"));
+    RLX_TRY(set_bool(r, RLX_CONFIG_INTERLEAVED, r->arch->interleaved));
+    return read_tensors(r);
+}
+
+rlx_status rlx_family_read_gguf(const rlx_gguf *f, cJSON **config)
+{
+    const rlx_gguf_value *name = rlx_gguf_find(f, "general.architecture");
+    reader r = {.file = f};
+    if (!name)
+        return RLX_FAIL(RLX_INVALID_FILE, "no metadata general.architecture");
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
+        if (strcmp(archs[i].name, name->text) == 0)
+            r.arch = &archs[i];
+    if (!r.arch)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "metadata general.architecture: \"%s\" (llama is supported)", name->text);
+    r.config = cJSON_CreateObject();
+    rlx_status st = r.config ? fill_config(&r) : RLX_OOM();
+    if (st) {
+        cJSON_Delete(r.config);
+        return st;
+    }
+    *config = r.config;
+    return RLX_OK;
+}
+
+/* ---- names ------------------------------------------------------------------------------------
+ */
+
+/* Does `name` follow `pattern`, whose "{}" is a number? `*layer` gets its digits. */
+static bool follows(const char *pattern, const char *name, const char **layer, size_t *digits)
+{
+    const char *hole = strstr(pattern, "{}");
+    *digits = 0;
+    if (!hole)
+        return strcmp(pattern, name) == 0;
+    size_t before = (size_t)(hole - pattern);
+    if (strncmp(pattern, name, before) != 0)
+        return false;
+    *layer = name + before;
+    *digits = strspn(*layer, "0123456789");
+    return *digits > 0 && strcmp(*layer + *digits, hole + 2) == 0;
+}
+
+static rlx_status put_name(const char *name, rlx_text *out)
+{
+    static const struct {
+        const char *from, *to;
+    } names[] = {
+#define TENSOR(from, to) {from, to},
+#include "models/gguf_names.def"
+#undef TENSOR
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *layer = NULL;
+        size_t digits;
+        if (!follows(names[i].from, name, &layer, &digits))
+            continue;
+        const char *hole = strstr(names[i].to, "{}");
+        if (hole)
+            rlx_text_putf(out, "%.*s%.*s%s", (int)(hole - names[i].to), names[i].to, (int)digits,
+                          layer, hole + 2);
+        else
+            rlx_text_put(out, names[i].to);
+        return out->oom ? RLX_OOM() : RLX_OK;
+    }
+    rlx_text_put(out, name);
+    return out->oom ? RLX_OOM() : RLX_OK;
+}
+
+rlx_status rlx_family_add_gguf(rlx_weights *w, rlx_gguf *f)
+{
+    int n = rlx_gguf_count(f);
+    char **names = calloc((size_t)n + 1, sizeof *names);
+    rlx_status st = names ? RLX_OK : RLX_OOM();
+    for (int i = 0; i < n && !st; i++) {
+        rlx_text name = {0};
+        st = put_name(rlx_gguf_at(f, i)->name, &name);
+        names[i] = rlx_text_take(&name);
+    }
+    if (st)
+        rlx_gguf_close(f);
+    else
+        st = rlx_weights_add_gguf(w, f, (const char *const *)names);
+    for (int i = 0; names && i < n; i++)
+        free(names[i]);
+    free(names);
+    return st;
+}
+
+rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t head_dim, const float **out)
+{
+    const rlx_tensor *t = rlx_weights_find(w, RLX_ROPE_FACTORS);
+    *out = NULL;
+    if (!t)
+        return RLX_OK;
+    if (t->format != RLX_F32 || t->rank != 1 || t->dim[0] != head_dim / 2)
+        return RLX_FAIL(RLX_INVALID_FILE,
+                        "weight '%s' is not f32[%lld], a factor for each rotary pair",
+                        RLX_ROPE_FACTORS, (long long)head_dim / 2);
+    *out = t->data;
+    return RLX_OK;
+}
