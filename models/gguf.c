@@ -16,7 +16,9 @@ static const struct arch {
     const char *model_type; /* of config.json */
     const char *class_name; /* the only one of "architectures" */
     bool interleaved;       /* rows of q and k are stored for rotary pairs 2i, 2i + 1 */
-} archs[] = {{"llama", "llama", "LlamaForCausalLM", true}};
+} archs[] = {{"llama", "llama", "LlamaForCausalLM", true},
+             {"qwen2", "qwen2", "Qwen2ForCausalLM", false},
+             {"qwen3", "qwen3", "Qwen3ForCausalLM", false}};
 
 typedef enum key_kind { KEY_INT, KEY_REAL, KEY_HANDLED, KEY_LABEL } key_kind;
 
@@ -204,8 +206,10 @@ rlx_status rlx_family_read_gguf(const rlx_gguf *f, cJSON **config)
         if (strcmp(archs[i].name, name->text) == 0)
             r.arch = &archs[i];
     if (!r.arch)
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "metadata general.architecture: \"%s\" (llama is supported)", name->text);
+        return RLX_FAIL(
+            RLX_UNSUPPORTED,
+            "metadata general.architecture: \"%s\" (llama, qwen2 and qwen3 are supported)",
+            name->text);
     r.config = cJSON_CreateObject();
     rlx_status st = r.config ? fill_config(&r) : RLX_OOM();
     if (st) {
