@@ -1,0 +1,184 @@
+/* GGUF files as models: what their metadata becomes, and what is refused by name. */
+#include <check.h>
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "models/families.h"
+#include "runtime/gguf.h"
+#include "tests/base/suite.h"
+
+/* A file that is being written. */
+typedef struct file {
+    uint8_t data[8192];
+    size_t n;
+    int keys;
+} file;
+
+static void put(file *f, const void *p, size_t n)
+{
+    ck_assert_uint_le(f->n + n, sizeof f->data);
+    memcpy(f->data + f->n, p, n);
+    f->n += n;
+}
+
+static void put_number(file *f, uint64_t v, size_t n)
+{
+    put(f, &v, n);
+}
+
+static void put_string(file *f, const char *s)
+{
+    put_number(f, strlen(s), 8);
+    put(f, s, strlen(s));
+}
+
+static void put_int(file *f, const char *key, uint32_t v)
+{
+    put_string(f, key);
+    put_number(f, RLX_GGUF_U32, 4);
+    put_number(f, v, 4);
+    f->keys++;
+}
+
+static void put_text(file *f, const char *key, const char *v)
+{
+    put_string(f, key);
+    put_number(f, RLX_GGUF_STRING, 4);
+    put_string(f, v);
+    f->keys++;
+}
+
+static void put_real(file *f, const char *key, float v)
+{
+    put_string(f, key);
+    put_number(f, RLX_GGUF_F32, 4);
+    put(f, &v, 4);
+    f->keys++;
+}
+
+/* Magic and counts first; `keys` is filled in by finish. */
+static void begin(file *f, const char *arch)
+{
+    *f = (file){.n = 0};
+    put(f, "GGUF", 4);
+    put_number(f, 3, 4);
+    put_number(f, 1, 8);
+    put_number(f, 0, 8);
+    put_text(f, "general.architecture", arch);
+}
+
+static void put_sizes(file *f)
+{
+    put_int(f, "llama.embedding_length", 64);
+    put_int(f, "llama.feed_forward_length", 96);
+    put_int(f, "llama.block_count", 2);
+    put_int(f, "llama.attention.head_count", 4);
+    put_real(f, "llama.attention.layer_norm_rms_epsilon", 0.5f);
+}
+
+/* Adds the one tensor and reads the config that comes of it all. */
+static rlx_status finish(file *f, const char *tensor, rlx_weights *w, cJSON **config)
+{
+    memcpy(f->data + 16, &(uint64_t){(uint64_t)f->keys}, 8);
+    put_string(f, tensor);
+    put_number(f, 2, 4);
+    put_number(f, 32, 8);
+    put_number(f, 3, 8);
+    put_number(f, 8, 4);
+    put_number(f, 0, 8);
+    size_t data = (f->n + 31) / 32 * 32;
+    memset(f->data + f->n, 0, sizeof f->data - f->n);
+    f->n = data + 102;
+    char path[] = "/tmp/rlx-gguf-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert(fd >= 0 && write(fd, f->data, f->n) == (ssize_t)f->n);
+    close(fd);
+    rlx_gguf *g;
+    assert_ok(rlx_gguf_open(path, &g));
+    unlink(path);
+    rlx_status st = rlx_family_read_gguf(g, config);
+    if (st || !w)
+        rlx_gguf_close(g);
+    else
+        assert_ok(rlx_family_add_gguf(w, g));
+    return st;
+}
+
+static double number(const cJSON *c, const char *key)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(c, key);
+    ck_assert_msg(cJSON_IsNumber(v), "no number %s", key);
+    return v->valuedouble;
+}
+
+START_TEST(becomes_a_config)
+{
+    file f;
+    cJSON *c = NULL;
+    rlx_weights *w;
+    assert_ok(rlx_weights_create(&w));
+    begin(&f, "llama");
+    put_sizes(&f);
+    put_int(&f, "llama.attention.key_length", 16);
+    put_int(&f, "llama.rope.dimension_count", 16);
+    put_real(&f, "llama.rope.scale_linear", 2);
+    put_int(&f, "tokenizer.ggml.bos_token_id", 7);
+    put_text(&f, "general.name", "anything");
+    assert_ok(finish(&f, "blk.11.attn_q.weight", w, &c));
+    ck_assert_double_eq(number(c, "hidden_size"), 64);
+    ck_assert_double_eq(number(c, "num_hidden_layers"), 2);
+    ck_assert_double_eq(number(c, "head_dim"), 16);
+    ck_assert_double_eq(number(c, "rms_norm_eps"), 0.5);
+    ck_assert_double_eq(number(c, "bos_token_id"), 7);
+    ck_assert_double_eq(number(cJSON_GetObjectItem(c, "rope_scaling"), "factor"), 2);
+    ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(c, RLX_CONFIG_INTERLEAVED)));
+    ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(c, "tie_word_embeddings")));
+    const rlx_tensor *t = rlx_weights_find(w, "model.layers.11.self_attn.q_proj.weight");
+    ck_assert(t && t->format == RLX_Q8_0 && t->dim[0] == 3 && t->dim[1] == 32);
+    cJSON_Delete(c);
+    rlx_weights_destroy(w);
+}
+END_TEST
+
+START_TEST(refuses)
+{
+    static const struct {
+        const char *arch, *key, *text; /* text NULL: the number 3 */
+        rlx_code code;
+        const char *error;
+    } cases[] = {
+        {"mamba", "general.name", "x", RLX_UNSUPPORTED, "general.architecture: \"mamba\""},
+        {"llama", "llama.expert_count", NULL, RLX_UNSUPPORTED, "metadata llama.expert_count"},
+        {"llama", "llama.rope.scaling.type", "yarn", RLX_UNSUPPORTED, "\"yarn\""},
+        {"llama", "llama.rope.scaling.type", "linear", RLX_INVALID_FILE, "without a factor"},
+        {"llama", "llama.rope.dimension_count", NULL, RLX_UNSUPPORTED, "is 3, and keys have 16"},
+        {"llama", "llama.context_length", "long", RLX_INVALID_FILE,
+         "metadata llama.context_length"},
+        {"llama", "tokenizer.ggml.eos_token_id", "end", RLX_INVALID_FILE, "eos_token_id"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        file f;
+        cJSON *c = NULL;
+        begin(&f, cases[i].arch);
+        put_sizes(&f);
+        if (cases[i].text)
+            put_text(&f, cases[i].key, cases[i].text);
+        else
+            put_int(&f, cases[i].key, 3);
+        assert_error(finish(&f, "w", NULL, &c), cases[i].code, cases[i].error);
+        ck_assert_ptr_null(c);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("gguf models");
+    TCase *c = tcase_create("gguf models");
+    tcase_add_test(c, becomes_a_config);
+    tcase_add_test(c, refuses);
+    suite_add_tcase(s, c);
+    return run_suite(s, 2);
+}
