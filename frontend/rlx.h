@@ -260,7 +260,8 @@ typedef struct rlx_model_options {
     int nprobes;
 } rlx_model_options;
 
-/* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json) and compiles what running it
+/* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json) or a .gguf file (whose tokenizer is
+ * not read: text then fails with RLX_NOT_FOUND) and compiles what running it
  * needs: a decode and a prefill bucket. */
 RLX_API rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_options *options,
                                   rlx_model **out);

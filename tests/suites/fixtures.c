@@ -1,6 +1,6 @@
 /* tests/suites/fixtures.c: a folder with case.json, inputs.safetensors, expected.safetensors and a
- * checkpoint. case.json gives each output's noise and scale, which make its bound, and the greedy
- * continuation of the first row. */
+ * checkpoint (a directory's or model.gguf). case.json gives each output's noise and scale, which
+ * make its bound, and the greedy continuation of the first row. */
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
@@ -112,11 +112,12 @@ static bool check_run(conformance *c, const fixture *x, const char *where, const
 /* One way: false ends the case, which then has its outcome. */
 static bool run_way(conformance *c, const fixture *x, int64_t decode_from)
 {
-    char inputs[PATH_CHARS], where[PATH_CHARS];
+    char inputs[PATH_CHARS], where[PATH_CHARS], model[PATH_CHARS];
+    snprintf(model, sizeof model, has_file(x->dir, "config.json") ? "%s" : "%s/model.gguf", x->dir);
     snprintf(inputs, sizeof inputs, "%s/inputs.safetensors", x->dir);
     snprintf(where, sizeof where, "%s%s", x->dir, decode_from < 0 ? "" : " (decoding)");
     eval_run r = {
-        .model = x->dir, .inputs = inputs, .decode_from = decode_from, .generate = x->ngreedy};
+        .model = model, .inputs = inputs, .decode_from = decode_from, .generate = x->ngreedy};
     for (int i = 0; i < x->nwant; i++)
         if (!strncmp(x->want[i]->name, "probe:", 6))
             r.probe[r.nprobes++] = x->want[i]->name + 6;
@@ -125,6 +126,8 @@ static bool run_way(conformance *c, const fixture *x, int64_t decode_from)
     bool ok = r.out && check_run(c, x, where, &r);
     if (!r.out) {
         const char *family = r.error ? strstr(r.error, "no family \"") : NULL;
+        if (!family && r.error) /* of a GGUF file */
+            family = strstr(r.error, "general.architecture: \"");
         if (family)
             case_skipped(c, x->dir, "%.*s", (int)strcspn(family, ";\n"), family);
         else
@@ -139,8 +142,8 @@ void fixtures_run(conformance *c, const char *dir)
     fixture x = {.dir = dir};
     if (!has_file(dir, "case.json"))
         return;
-    if (!has_file(dir, "config.json")) {
-        case_skipped(c, dir, "no config.json");
+    if (!has_file(dir, "config.json") && !has_file(dir, "model.gguf")) {
+        case_skipped(c, dir, "no config.json or model.gguf");
         return;
     }
     x.json = read_json(dir);

@@ -13,7 +13,7 @@
 static const double bound = 2e-4; /* of f32 arithmetic against f64 */
 
 typedef struct golden {
-    const char *dir, *path;
+    const char *model, *path; /* what runs, and its golden file */
     rlx_weights *file;
     char inputs[32]; /* a file made for the run, or "" */
 } golden;
@@ -72,7 +72,7 @@ static bool run_ways(conformance *c, golden *g)
         return false;
     bool ok = true;
     for (int i = 0; ok && i < c->nways; i++) {
-        eval_run r = {.model = g->dir,
+        eval_run r = {.model = g->model,
                       .inputs = *g->inputs ? g->inputs : g->path,
                       .decode_from = c->ways[i] > given ? given : c->ways[i],
                       .generate = greedy ? greedy->dim[0] - given : 0};
@@ -90,13 +90,14 @@ static void run_file(conformance *c, const char *dir, const char *name)
 {
     char path[PATH_CHARS];
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    golden g = {.dir = dir, .path = path};
-    if (strstr(name, ".golden.safetensors")) {
-        case_skipped(c, path, "of a GGUF file");
-        return;
-    }
-    if (!has_file(dir, "config.json") ||
-        (!has_file(dir, "model.safetensors") && !has_file(dir, "model.safetensors.index.json"))) {
+    golden g = {.model = dir, .path = path};
+    char model[PATH_CHARS];
+    const char *suffix = strstr(name, ".golden.safetensors");
+    if (suffix) { /* of NAME.gguf */
+        snprintf(model, sizeof model, "%s/%.*s.gguf", dir, (int)(suffix - name), name);
+        g.model = model;
+    } else if (!has_file(dir, "config.json") || (!has_file(dir, "model.safetensors") &&
+                                                 !has_file(dir, "model.safetensors.index.json"))) {
         case_skipped(c, path, "no config.json with model.safetensors beside it");
         return;
     }
