@@ -6,118 +6,15 @@
  * part, and the best rate of several trials is printed: "BYTES RATE" (bytes per second). A buffer
  * that fits the caches measures the caches: that is what a model of that size decodes from. */
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
-typedef uint64_t vec __attribute__((vector_size(64)));
+#include "frontend/tool/ceilings.h"
 
-enum { TRIALS = 7, MAX_THREADS = 256 };
-
-typedef struct plan {
-    const char *data;
-    size_t bytes;
-    int threads;
-    int passes; /* over the buffer, per trial */
-    pthread_barrier_t barrier;
-    _Atomic uint64_t sink; /* keeps the reads from being removed */
-} plan;
-
-/* The readers take their own times: whoever starts them may itself be waiting for a core. */
-typedef struct reader {
-    plan *p;
-    int index;
-    pthread_t thread;
-    double begin[TRIALS], end[TRIALS];
-} reader;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-__attribute__((target_clones("avx512f", "avx2", "default"))) static uint64_t
-read_part(const char *p, size_t bytes)
-{
-    vec sum[4] = {{0}};
-    const vec *v = (const vec *)p;
-    size_t n = bytes / sizeof *v / 4 * 4;
-    for (size_t i = 0; i < n; i += 4)
-        for (int k = 0; k < 4; k++)
-            sum[k] += v[i + (size_t)k];
-    vec all = sum[0] + sum[1] + sum[2] + sum[3];
-    uint64_t total = 0;
-    for (int k = 0; k < 8; k++)
-        total += all[k];
-    return total;
-}
-
-static void *work(void *arg)
-{
-    reader *r = arg;
-    plan *p = r->p;
-    size_t part = p->bytes / (size_t)p->threads / 256 * 256;
-    const char *mine = p->data + part * (size_t)r->index;
-    for (int trial = 0; trial < TRIALS; trial++) {
-        pthread_barrier_wait(&p->barrier);
-        uint64_t total = 0;
-        r->begin[trial] = now();
-        for (int pass = 0; pass < p->passes; pass++) {
-            total += read_part(mine, part);
-            atomic_signal_fence(memory_order_seq_cst);
-        }
-        atomic_fetch_add(&p->sink, total);
-        r->end[trial] = now();
-    }
-    return NULL;
-}
-
-/* From the first reader's begin to the last one's end. */
-static double trial_seconds(const reader *readers, int n, int trial)
-{
-    double begin = readers[0].begin[trial], end = readers[0].end[trial];
-    for (int i = 1; i < n; i++) {
-        begin = readers[i].begin[trial] < begin ? readers[i].begin[trial] : begin;
-        end = readers[i].end[trial] > end ? readers[i].end[trial] : end;
-    }
-    return end - begin;
-}
-
-/* Bytes per second, best trial but the first, which warms up; a negative number when threads are
- * short. */
-static double measure(plan *p)
-{
-    reader readers[MAX_THREADS];
-    double best = 0;
-    p->passes = (int)(((size_t)256 << 20) / p->bytes) + 1;
-    if (pthread_barrier_init(&p->barrier, NULL, (unsigned)p->threads))
-        return -1;
-    for (int i = 0; i < p->threads; i++) {
-        readers[i] = (reader){.p = p, .index = i};
-        if (pthread_create(&readers[i].thread, NULL, work, &readers[i])) {
-            fprintf(stderr, "read_bandwidth: cannot start %d threads\n", p->threads);
-            exit(1);
-        }
-    }
-    for (int i = 0; i < p->threads; i++)
-        pthread_join(readers[i].thread, NULL);
-    pthread_barrier_destroy(&p->barrier);
-    size_t part = p->bytes / (size_t)p->threads / 256 * 256;
-    double bytes = (double)part * p->threads * p->passes;
-    for (int trial = 1; trial < TRIALS; trial++) {
-        double rate = bytes / trial_seconds(readers, p->threads, trial);
-        best = rate > best ? rate : best;
-    }
-    return best;
-}
+enum { TRIALS = 6 };
 
 static int measure_size(const char *text, int threads)
 {
@@ -134,9 +31,14 @@ static int measure_size(const char *text, int threads)
         return 1;
     }
     memset(data, 1, bytes);
-    plan p = {.data = data, .bytes = bytes, .threads = threads};
-    printf("%llu %.0f\n", bytes, measure(&p));
+    int passes = (int)((256ull << 20) / bytes) + 1;
+    double rate = ceiling_read(&(byte_span){data, bytes}, 1, threads, passes, TRIALS);
     munmap(data, bytes);
+    if (rate <= 0) {
+        fprintf(stderr, "read_bandwidth: cannot start %d threads\n", threads);
+        return 1;
+    }
+    printf("%llu %.0f\n", bytes, rate);
     return 0;
 }
 
@@ -149,7 +51,7 @@ int main(int argc, char **argv)
         threads = atoi(argv[2]);
         first = 3;
     }
-    if (threads < 1 || threads > MAX_THREADS || first >= argc) {
+    if (threads < 1 || threads > CEILING_MAX_THREADS || first >= argc) {
         fprintf(stderr, "usage: read_bandwidth [-t THREADS] BYTES...\n");
         return 2;
     }

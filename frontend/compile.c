@@ -191,6 +191,41 @@ static int64_t token_weight_bytes(const rlx_ir_module *hir)
     return bytes;
 }
 
+/* Rows of a tensor are the ROWS that were selected. */
+static bool has_selected_rows(const rlx_dims *dims, const rlx_ir_type *t)
+{
+    if (rlx_dim_is_const(t->dim[0]))
+        return false;
+    rlx_dim_node n = rlx_dim_get(dims, t->dim[0]);
+    return n.op == RLX_DIM_SYMBOL && n.a == rlx_dim_symbol_index(dims, "ROWS");
+}
+
+/* Operations of contracting with weights, in `times` runs of a function. */
+static void function_operations(const rlx_ir_func *f, int64_t times, const rlx_dims *dims,
+                                rlx_compile_stats *stats)
+{
+    for (const rlx_ir_node *n = f->body->first; n; n = n->next) {
+        if (n->op != RLX_HIR_LINEAR)
+            continue;
+        const rlx_ir_type *w = &n->in[1]->type;
+        int64_t operations = 2 * w->dim[0] * w->dim[1] * times;
+        if (has_selected_rows(dims, &n->in[0]->type))
+            stats->row_operations += operations;
+        else
+            stats->token_operations += operations;
+    }
+}
+
+static void count_operations(const rlx_ir_module *hir, rlx_compile_stats *stats)
+{
+    const rlx_ir_func *entry = rlx_ir_func_find(hir, RLX_ENTRY);
+    function_operations(entry, 1, hir->dims, stats);
+    for (const rlx_ir_node *n = entry->body->first; n; n = n->next)
+        if (n->op == RLX_HIR_CALL)
+            function_operations(rlx_ir_func_find(hir, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, "")),
+                                rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1), hir->dims, stats);
+}
+
 static rlx_status fill_stats(const rlx_compilation *c, const rlx_jit_stats *jit,
                              rlx_compile_stats *stats)
 {
@@ -205,6 +240,7 @@ static rlx_status fill_stats(const rlx_compilation *c, const rlx_jit_stats *jit,
     };
     for (const rlx_ir_func *f = c->hir->first; f; f = f->next)
         stats->functions++;
+    count_operations(c->hir, stats);
     return RLX_OK;
 }
 

@@ -262,11 +262,18 @@ void rlx_model_get_info(const rlx_model *m, rlx_model_info *out)
         .width = m->width,
         .weight_bytes = rlx_weights_bytes(m->weights),
         .token_bytes = m->decode_stats.token_weight_bytes,
+        .token_operations = m->decode_stats.token_operations,
+        .row_operations = m->decode_stats.row_operations,
         .load_seconds = m->load_seconds,
         .compile_seconds = m->compile_seconds,
         .kernels = m->decode_stats.kernels + m->prefill_stats.kernels,
         .layer_functions = m->decode_stats.functions - 1,
     };
+}
+
+const rlx_weights *rlx_model_weights(const rlx_model *m)
+{
+    return m->weights;
 }
 
 rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *bucket,

@@ -212,6 +212,8 @@ typedef struct rlx_compile_stats {
     int kernels, functions; /* functions: distinct layers and the one that calls them */
     int64_t code_bytes, arena_bytes, arena_lower_bound;
     int64_t token_weight_bytes; /* weights that a run for one token reads */
+    int64_t token_operations; /* that contracting with weights takes per token; a multiply-add is two */
+    int64_t row_operations;   /* the same per row of ROWS: a head, after rows were selected */
 } rlx_compile_stats;
 
 typedef struct rlx_executable rlx_executable;
@@ -275,10 +277,12 @@ typedef struct rlx_model_info {
     int64_t width;      /* elements of that: V or H */
     int64_t weight_bytes;
     int64_t token_bytes; /* weights read to decode one token */
+    int64_t token_operations, row_operations; /* as in rlx_compile_stats: per token; per row of logits */
     double load_seconds, compile_seconds;
     int kernels, layer_functions;
 } rlx_model_info;
 RLX_API void rlx_model_get_info(const rlx_model *m, rlx_model_info *out);
+RLX_API const rlx_weights *rlx_model_weights(const rlx_model *m); /* lent */
 
 /* Appends `n` tokens to sequence `seq` (prefilled in chunks of the bucket). out: for each of the last `rows`
  * tokens the model's output, f32[rows, info.width], written to the caller's memory; rows may be 0.

@@ -78,6 +78,7 @@ rlx_status open_context(const run_where *w, rlx_context **out);
 int command_run(int argc, char **argv);
 int command_eval(int argc, char **argv);
 int command_inspect(int argc, char **argv);
+int command_bench(int argc, char **argv);
 int command_devices(int argc, char **argv);
 
 #endif

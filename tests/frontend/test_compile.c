@@ -167,6 +167,7 @@ START_TEST(layers_compile_once)
     ck_assert_int_eq(few.code_bytes, many.code_bytes);
     ck_assert_int_ge(few.arena_bytes, few.arena_lower_bound);
     ck_assert_int_eq(many.token_weight_bytes, (64 * HIDDEN + OUT * HIDDEN) * 4);
+    ck_assert_int_eq(many.token_operations + many.row_operations, 2 * OUT * HIDDEN);
     close_fixture(&a);
     close_fixture(&b);
 }
