@@ -1,5 +1,8 @@
 #include "lir/schedule/schedule.h"
 
+/* Of a block that goes by panels: columns, and rows when there are registers for them. */
+enum { PANEL_COLUMNS = 64, PANEL_ROWS = 12 };
+
 static int64_t round_up(int64_t v, int64_t to)
 {
     return (v + to - 1) / to * to;
@@ -8,34 +11,62 @@ static int64_t round_up(int64_t v, int64_t to)
 /* Registers hold m*n*contracts accumulators of `lanes` partial sums, each lanes/vector registers
  * wide, besides n weight and a few activation registers. Decode streams weights: few token rows,
  * and as many weight rows as there are registers for, so that many streams are in flight. Prefill
- * is bound by operations: the tile that loads least per fma. */
-static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+ * is bound by operations: many token rows, so that decoding a weight is paid by many. */
+static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, bool panels,
                           rlx_lir_schedule *s)
 {
+    int together = panels ? 1 : shape->contracts; /* by panels they go one after the other */
     bool wide = t->vector_regs >= 32;
     int lanes = shape->lanes;
     if (t->unit == RLX_UNIT_GPU) {
         s->m = shape->m >= 4 ? 4 : (int)shape->m;
-        s->n = 8 / shape->contracts;
+        s->n = 8 / together;
         s->k = lanes;
     } else if (shape->m <= 4) {
         s->m = (int)shape->m;
-        s->n = (wide ? (s->m <= 2 ? 8 : 6) : (s->m == 1 ? 4 : 2)) / shape->contracts;
+        s->n = (wide ? (s->m <= 2 ? 8 : 6) : (s->m == 1 ? 4 : 2)) / together;
         s->k = wide ? 4 * lanes : 2 * lanes;
     } else {
-        s->m = wide ? 6 : 3;
-        s->n = (wide ? 4 : 2) / shape->contracts;
+        bool tall = wide && panels && shape->m >= PANEL_ROWS;
+        s->m = tall ? PANEL_ROWS : wide ? 6 : 3;
+        s->n = (tall || !wide ? 2 : 4) / together;
         s->k = lanes;
     }
     if (s->n < 1)
         s->n = 1;
 }
 
+static int64_t panel_columns(const rlx_lir_contract_shape *shape)
+{
+    return shape->unit ? shape->unit : PANEL_COLUMNS / shape->contracts;
+}
+
+/* Many rows of activations over a long K do not stay in the first-level cache while weights stream
+ * by: a chunk of them does, for so many columns that copying it is little work; as long as the
+ * columns' partial sums are a quarter of what team memory there is. */
+static bool takes_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+{
+    int64_t sums = panel_columns(shape) * PANEL_ROWS * shape->lanes * shape->contracts;
+    return t->unit == RLX_UNIT_CPU && shape->m > 4 &&
+           sums * (int64_t)sizeof(float) <= t->team_bytes / 4;
+}
+
+static void panel(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
+{
+    int64_t most = t->l1_bytes * 3 / 4 / ((int64_t)sizeof(float) * s->m);
+    s->depth = s->k;
+    while (2 * s->depth <= most && s->depth < shape->k)
+        s->depth *= 2;
+    s->block_m = s->m;
+    s->block_n = (int)panel_columns(shape);
+}
+
 void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                                rlx_lir_schedule *out)
 {
     *out = (rlx_lir_schedule){.lanes = shape->lanes};
-    register_tile(t, shape, out);
+    bool panels = takes_panels(t, shape);
+    register_tile(t, shape, panels, out);
     while (shape->unit && shape->unit % out->n != 0)
         out->n--;
     int64_t padded = round_up(shape->k, shape->lanes);
@@ -47,14 +78,18 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
         out->block_m = shape->m <= 4 ? out->m : 4 * out->m;
         out->block_n = (int)shape->unit;
     }
+    if (panels)
+        panel(t, shape, out);
     /* A normalised row is cheap to make again on every team while rows are few. */
     out->prologue_once = shape->prologue && shape->m <= 8;
 }
 
 void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
 {
-    rlx_text_putf(out, "m%d n%d k%d block %dx%d%s", s->m, s->n, s->k, s->block_m, s->block_n,
-                  s->prologue_once ? " prologue once" : "");
+    rlx_text_putf(out, "m%d n%d k%d block %dx%d", s->m, s->n, s->k, s->block_m, s->block_n);
+    if (s->depth)
+        rlx_text_putf(out, " panel %d", s->depth);
+    rlx_text_putf(out, "%s", s->prologue_once ? " prologue once" : "");
 }
 
 void rlx_lir_schedule_attention(const rlx_lir_target *t, int64_t rows, int64_t head_dim,

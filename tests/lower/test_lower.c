@@ -287,6 +287,11 @@ static const rlx_lir_target targets[] = {
      .l2_bytes = 2 << 20, .team_bytes = 1 << 20},
     {.unit = RLX_UNIT_CPU, .vector_f32 = 8, .vector_regs = 16, .team = 1, .threads = 2, .l1_bytes = 32768,
      .l2_bytes = 1 << 20, .team_bytes = 1 << 20},
+    /* so little first-level cache that K goes by many panels */
+    {.unit = RLX_UNIT_CPU, .vector_f32 = 16, .vector_regs = 32, .team = 1, .threads = 2, .l1_bytes = 1536,
+     .l2_bytes = 2 << 20, .team_bytes = 1 << 20},
+    {.unit = RLX_UNIT_CPU, .vector_f32 = 8, .vector_regs = 16, .team = 1, .threads = 2, .l1_bytes = 512,
+     .l2_bytes = 1 << 20, .team_bytes = 1 << 20},
     {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 64, .threads = 8, .l1_bytes = 32768,
      .l2_bytes = 1 << 20, .team_bytes = 32768},
 };
