@@ -1,7 +1,7 @@
 #include "lir/schedule/schedule.h"
 
 /* Of a block that goes by panels: columns, and rows when there are registers for them. */
-enum { PANEL_COLUMNS = 64, PANEL_ROWS = 12 };
+enum { PANEL_COLUMNS = 64, PANEL_ROWS = 12, PLAIN_ROWS = 6 };
 
 static int64_t round_up(int64_t v, int64_t to)
 {
@@ -28,7 +28,7 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
         s->k = wide ? 4 * lanes : 2 * lanes;
     } else {
         bool tall = wide && panels && shape->m >= PANEL_ROWS;
-        s->m = tall ? PANEL_ROWS : wide ? 6 : 3;
+        s->m = tall ? PANEL_ROWS : wide ? PLAIN_ROWS : 3;
         s->n = (tall || !wide ? 2 : 4) / together;
         s->k = lanes;
     }
@@ -41,13 +41,14 @@ static int64_t panel_columns(const rlx_lir_contract_shape *shape)
     return shape->unit ? shape->unit : PANEL_COLUMNS / shape->contracts;
 }
 
-/* Many rows of activations over a long K do not stay in the first-level cache while weights stream
- * by: a chunk of them does, for so many columns that copying it is little work; as long as the
- * columns' partial sums are a quarter of what team memory there is. */
+/* Where the rows of a register tile over the whole of K are more than the first-level cache,
+ * weights that stream by push them out. A chunk of K stays, for so many columns that copying it is
+ * little work; as long as the columns' partial sums are a quarter of what team memory there is. */
 static bool takes_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
 {
     int64_t sums = panel_columns(shape) * PANEL_ROWS * shape->lanes * shape->contracts;
-    return t->unit == RLX_UNIT_CPU && shape->m > 4 &&
+    int64_t rows = PLAIN_ROWS * shape->k * (int64_t)sizeof(float);
+    return t->unit == RLX_UNIT_CPU && shape->m > 4 && rows > t->l1_bytes &&
            sums * (int64_t)sizeof(float) <= t->team_bytes / 4;
 }
 

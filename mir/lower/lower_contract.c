@@ -2,10 +2,12 @@
  *
  * Results that share contractions form a group, and each group a grid of one kernel:
  *
- *   once  { normalised rows -> team memory }                     prologue, while rows are few
- *   grid n, m { acc tiles over K; epilogue on the tile; store }  registers: the epilogue is
- * elementwise grid unit, m { acc tiles -> team memory; epilogue per row }  blocks: the epilogue
- * needs whole heads
+ *   once      { normalised rows -> team memory }       prologue, while rows are few
+ *   grid n, m { acc tiles over K; epilogue; store }    registers: the epilogue is elementwise
+ *   grid u, m { acc tiles -> team memory; epilogue }   blocks: the epilogue needs whole heads
+ *
+ * With many tokens both go by panels (see "columns by panels" below): an instance is a block of
+ * columns, and K goes by chunks that the first-level cache holds.
  */
 #include "mir/lower/lower.h"
 
