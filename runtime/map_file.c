@@ -28,7 +28,8 @@ rlx_status rlx_map_file(const char *path, void **map, size_t *bytes)
 {
     *map = NULL;
     *bytes = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Opening a pipe would wait for its writer; regular files do not know the difference. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return RLX_FAIL(errno == ENOENT ? RLX_NOT_FOUND : RLX_IO, "%s", strerror(errno));
     rlx_status st = map_descriptor(fd, map, bytes);

@@ -513,6 +513,18 @@ START_TEST(writing_keeps_links_and_pipes)
 }
 END_TEST
 
+START_TEST(a_pipe_is_refused_at_once)
+{
+    rlx_weights *w;
+    char path[256];
+    snprintf(path, sizeof path, "%s", in_dir("nobody-writes.safetensors"));
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    EXPECT_OK(rlx_weights_create(&w));
+    EXPECT_ERROR(rlx_weights_add_safetensors(w, path), RLX_IO, "not a regular file");
+    rlx_weights_destroy(w);
+}
+END_TEST
+
 int main(void)
 {
     if (!mkdtemp(dir))
@@ -530,7 +542,8 @@ int main(void)
     SUITE_TEST(s, "writing", writing);
     SUITE_TEST(s, "writing refuses", writing_refuses);
     SUITE_TEST(s, "writing keeps links and pipes", writing_keeps_links_and_pipes);
-    int rc = suite_run(s, 12);
+    SUITE_TEST(s, "a pipe is refused at once", a_pipe_is_refused_at_once);
+    int rc = suite_run(s, 13);
     char command[64];
     snprintf(command, sizeof(command), "rm -r %s", dir);
     return system(command) == 0 ? rc : EXIT_FAILURE;
