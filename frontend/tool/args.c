@@ -78,7 +78,7 @@ static size_t distance(const char *a, const char *b, size_t limit)
 const char *nearest_word(const char *word, const char *const *candidates, size_t n)
 {
     const char *best = NULL;
-    size_t least = strlen(word) / 2 + 2; /* farther is another word */
+    size_t least = strlen(word + strspn(word, "-")) / 2 + 2; /* farther is another word */
     for (size_t i = 0; i < n; i++) {
         size_t d = distance(word, candidates[i], least);
         if (d < least) {
@@ -96,11 +96,11 @@ static void print_help(const command_spec *c)
     printf("rlx %s%s%s [options]\n  %s\n\noptions:\n", c->name, c->positional ? " " : "",
            c->positional ? c->positional : "", c->about);
     for (size_t i = 0; i <= c->noptions; i++) {
-        static const option_spec help = {"help", 'h', OPTION_FLAG, NULL, "this text", NULL};
+        static const option_spec help = {"help", "h", OPTION_FLAG, NULL, "this text", NULL};
         const option_spec *o = i < c->noptions ? &c->options[i] : &help;
         char left[64];
-        snprintf(left, sizeof left, "%c%c%s--%s%s%s", o->letter ? '-' : ' ',
-                 o->letter ? o->letter : ' ', o->letter ? ", " : "  ", o->name, o->value ? " " : "",
+        snprintf(left, sizeof left, "%s%s%s--%s%s%s", o->brief ? "-" : "  ",
+                 o->brief ? o->brief : "", o->brief ? ", " : "  ", o->name, o->value ? " " : "",
                  o->value ? o->value : "");
         printf("  %-26s %s\n", left, o->help);
     }
@@ -116,26 +116,51 @@ static const option_spec *find_long(const command_spec *c, const char *name, siz
     return NULL;
 }
 
-static const option_spec *find_letter(const command_spec *c, char letter)
+static const option_spec *find_brief(const command_spec *c, const char *brief, size_t len)
 {
-    for (size_t i = 0; i < c->noptions; i++)
-        if (c->options[i].letter && c->options[i].letter == letter)
+    for (size_t i = 0; i < c->noptions; i++) {
+        const char *b = c->options[i].brief;
+        if (b && strlen(b) == len && !strncmp(b, brief, len))
             return &c->options[i];
+    }
     return NULL;
+}
+
+/* "-ctk", "-ctk=V", or a letter with its value behind it ("-n64"): the longer spelling first. */
+static const option_spec *find_short(const command_spec *c, const char *word, const char **value)
+{
+    size_t len = strcspn(word, "=");
+    const option_spec *o = find_brief(c, word, len);
+    if (o) {
+        *value = word[len] ? word + len + 1 : NULL;
+        return o;
+    }
+    o = len ? find_brief(c, word, 1) : NULL;
+    *value = len > 1 ? word + 1 : NULL;
+    bool number =
+        o && (o->kind == OPTION_INT || o->kind == OPTION_ANY_INT || o->kind == OPTION_REAL);
+    return number && *value && !strchr("-.0123456789", **value) ? NULL : o;
 }
 
 static int unknown_option(const command_spec *c, const char *arg, size_t len)
 {
-    const char *names[64];
-    size_t n = 0;
-    for (; n < c->noptions && n < 63; n++)
-        names[n] = c->options[n].name;
-    names[n++] = "help";
-    char word[64];
+    enum { MOST = 64 };
+    char names[2 * MOST + 1][32], word[64];
+    const char *lent[2 * MOST + 1];
+    size_t n = 0, limit = c->noptions < MOST ? c->noptions : MOST;
+    for (size_t i = 0; i < limit; i++) {
+        const option_spec *o = &c->options[i];
+        snprintf(names[n++], sizeof *names, "--%s", o->name);
+        if (o->brief && o->brief[1])
+            snprintf(names[n++], sizeof *names, "-%s", o->brief);
+    }
+    snprintf(names[n++], sizeof *names, "--help");
+    for (size_t i = 0; i < n; i++)
+        lent[i] = names[i];
     snprintf(word, sizeof word, "%.*s", (int)len, arg);
-    const char *near = nearest_word(word + strspn(word, "-"), names, n);
+    const char *near = nearest_word(word, lent, n);
     if (near)
-        return usage_error("%s: no option %s; did you mean --%s?", c->name, word, near);
+        return usage_error("%s: no option %s; did you mean %s?", c->name, word, near);
     return usage_error("%s: no option %s; see rlx %s --help", c->name, word, c->name);
 }
 
@@ -160,10 +185,11 @@ static int store(const command_spec *c, const option_spec *o, const char *value)
         l->item[l->n++] = value;
         return -1;
     }
-    case OPTION_INT: {
+    case OPTION_INT:
+    case OPTION_ANY_INT: {
         errno = 0;
         long long i = strtoll(value, &end, 10);
-        if (errno || end == value || *end || i < 0)
+        if (errno || end == value || *end || (i < 0 && o->kind == OPTION_INT))
             return usage_error("%s: --%s takes a whole number, not \"%s\"", c->name, o->name,
                                value);
         *(int64_t *)o->target = i;
@@ -193,8 +219,7 @@ static int parse_option(const command_spec *c, int argc, char **argv, int *i)
         if (!o)
             return unknown_option(c, arg, 2 + len);
     } else {
-        o = find_letter(c, arg[1]);
-        value = arg[1] && arg[2] ? arg + 2 : NULL;
+        o = find_short(c, arg + 1, &value);
         if (!o)
             return unknown_option(c, arg, strlen(arg));
     }

@@ -19,16 +19,17 @@ typedef struct text_list {
 } text_list;
 
 typedef enum option_kind {
-    OPTION_FLAG, /* bool */
-    OPTION_TEXT, /* const char * */
-    OPTION_INT,  /* int64_t, >= 0 */
-    OPTION_REAL, /* double, >= 0 */
-    OPTION_LIST  /* text_list: may be given often */
+    OPTION_FLAG,    /* bool */
+    OPTION_TEXT,    /* const char * */
+    OPTION_INT,     /* int64_t, >= 0 */
+    OPTION_ANY_INT, /* int64_t */
+    OPTION_REAL,    /* double, >= 0 */
+    OPTION_LIST     /* text_list: may be given often */
 } option_kind;
 
 typedef struct option_spec {
-    const char *name; /* without "--" */
-    char letter;      /* 0: none */
+    const char *name;  /* without "--" */
+    const char *brief; /* "p" for -p, "ctk" for -ctk; NULL: none */
     option_kind kind;
     const char *value; /* what stands for the value in the help */
     const char *help;
@@ -65,13 +66,20 @@ typedef struct run_where {
     const char *model, *device;
     int64_t threads;
 } run_where;
-#define OPTION_MODEL(where) \
-    {"model", 'm', OPTION_TEXT, "DIR", "the model (instead of MODEL)", &(where).model}
-#define OPTION_DEVICE(where) \
-    {"device", 0, OPTION_TEXT, "D", "cpu, cpu:FEATURES, ref:lir or ref:mir (cpu)", &(where).device}
-#define OPTION_THREADS(where)                                                               \
-    {"threads",       't', OPTION_INT, "N", "threads (all cores that the process may use)", \
-     &(where).threads}
+#define OPTION_MODEL(where)                                                              \
+    {                                                                                    \
+        "model", "m", OPTION_TEXT, "DIR", "the model (instead of MODEL)", &(where).model \
+    }
+#define OPTION_DEVICE(where)                                                             \
+    {                                                                                    \
+        "device", NULL, OPTION_TEXT, "D", "cpu, cpu:FEATURES, ref:lir or ref:mir (cpu)", \
+            &(where).device                                                              \
+    }
+#define OPTION_THREADS(where)                                                            \
+    {                                                                                    \
+        "threads", "t", OPTION_INT, "N", "threads (all cores that the process may use)", \
+            &(where).threads                                                             \
+    }
 /* The context that these ask for; its warnings go to stderr. */
 rlx_status open_context(const run_where *w, rlx_context **out);
 

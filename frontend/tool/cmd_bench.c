@@ -332,13 +332,13 @@ int command_bench(int argc, char **argv)
     bench_options o = {.prompt = 512, .tokens = 128, .repeats = 5, .output = "md"};
     const option_spec options[] = {
         OPTION_MODEL(o.where),
-        {"prompt", 'p', OPTION_INT, "N", "tokens of a prompt, 0 for none (512)", &o.prompt},
-        {"tokens", 'n', OPTION_INT, "N", "tokens to decode, 0 for none (128)", &o.tokens},
-        {"depth", 'd', OPTION_INT, "N", "tokens before either (0)", &o.depth},
-        {"repeats", 'r', OPTION_INT, "N", "repetitions, after one to warm up (5)", &o.repeats},
-        {"prefill", 0, OPTION_INT, "N", "prompt tokens of one step (as run has it)", &o.prefill},
-        {"threads", 't', OPTION_TEXT, "N,..", "numbers of threads (all cores)", &o.threads},
-        {"output", 'o', OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
+        {"prompt", "p", OPTION_INT, "N", "tokens of a prompt, 0 for none (512)", &o.prompt},
+        {"tokens", "n", OPTION_INT, "N", "tokens to decode, 0 for none (128)", &o.tokens},
+        {"depth", "d", OPTION_INT, "N", "tokens before either (0)", &o.depth},
+        {"repeats", "r", OPTION_INT, "N", "repetitions, after one to warm up (5)", &o.repeats},
+        {"prefill", NULL, OPTION_INT, "N", "prompt tokens of one step (as run has it)", &o.prefill},
+        {"threads", "t", OPTION_TEXT, "N,..", "numbers of threads (all cores)", &o.threads},
+        {"output", "o", OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
         OPTION_DEVICE(o.where),
     };
     const command_spec spec = {

@@ -392,12 +392,13 @@ int command_eval(int argc, char **argv)
     e->decode_from = -1;
     const option_spec options[] = {
         OPTION_MODEL(e->where),
-        {"inputs", 'i', OPTION_TEXT, "FILE", "input_ids I64 [B,S], .safetensors", &e->inputs},
-        {"outputs", 'o', OPTION_TEXT, "FILE", "where to write, .safetensors", &e->outputs},
-        {"decode-from", 0, OPTION_INT, "P", "positions from P on run as decode steps",
+        {"inputs", "i", OPTION_TEXT, "FILE", "input_ids I64 [B,S], .safetensors", &e->inputs},
+        {"outputs", "o", OPTION_TEXT, "FILE", "where to write, .safetensors", &e->outputs},
+        {"decode-from", NULL, OPTION_INT, "P", "positions from P on run as decode steps",
          &e->decode_from},
-        {"generate", 0, OPTION_INT, "N", "adds N new ids, greedy", &e->generate},
-        {"probe", 0, OPTION_LIST, "PATH", "adds what the module of that path returns", &e->probes},
+        {"generate", NULL, OPTION_INT, "N", "adds N new ids, greedy", &e->generate},
+        {"probe", NULL, OPTION_LIST, "PATH", "adds what the module of that path returns",
+         &e->probes},
         OPTION_THREADS(e->where),
         OPTION_DEVICE(e->where),
     };

@@ -21,10 +21,10 @@ int command_inspect(int argc, char **argv)
     bool fusion = false, memory = false;
     const option_spec options[] = {
         OPTION_MODEL(where),
-        {"level", 'l', OPTION_TEXT, "LEVEL", "flow, hir, mir, lir, llvm or asm (flow)", &level},
-        {"fusion", 0, OPTION_FLAG, NULL, "what was fused, what was not, and why", &fusion},
-        {"memory", 0, OPTION_FLAG, NULL, "the arena's map, with its lower bound", &memory},
-        {"bucket", 'b', OPTION_TEXT, "NAME", "decode or prefill (decode)", &bucket},
+        {"level", "l", OPTION_TEXT, "LEVEL", "flow, hir, mir, lir, llvm or asm (flow)", &level},
+        {"fusion", NULL, OPTION_FLAG, NULL, "what was fused, what was not, and why", &fusion},
+        {"memory", NULL, OPTION_FLAG, NULL, "the arena's map, with its lower bound", &memory},
+        {"bucket", "b", OPTION_TEXT, "NAME", "decode or prefill (decode)", &bucket},
         OPTION_DEVICE(where),
     };
     const command_spec spec = {"inspect", "what the compiler makes of a model, as text",

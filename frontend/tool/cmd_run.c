@@ -81,12 +81,13 @@ int command_run(int argc, char **argv)
     rlx_generate_options o = {.prompt = ""};
     const option_spec options[] = {
         OPTION_MODEL(where),
-        {"prompt", 'p', OPTION_TEXT, "TEXT", "the text to go on from", &o.prompt},
-        {"tokens", 'n', OPTION_INT, "N", "new tokens at most (until the context is full)", &tokens},
-        {"temp", 0, OPTION_REAL, "T", "temperature; 0 takes the likeliest token (0)",
+        {"prompt", "p", OPTION_TEXT, "TEXT", "the text to go on from", &o.prompt},
+        {"tokens", "n", OPTION_ANY_INT, "N",
+         "new tokens at most; -1: until the context is full (-1)", &tokens},
+        {"temp", NULL, OPTION_REAL, "T", "temperature; 0 takes the likeliest token (0)",
          &o.temperature},
-        {"seed", 's', OPTION_INT, "S", "of the random choices (0)", &seed},
-        {"ignore-eos", 0, OPTION_FLAG, NULL, "go on after the end of the text", &o.ignore_eos},
+        {"seed", "s", OPTION_ANY_INT, "S", "of the random choices (0)", &seed},
+        {"ignore-eos", NULL, OPTION_FLAG, NULL, "go on after the end of the text", &o.ignore_eos},
         OPTION_THREADS(where),
         OPTION_DEVICE(where),
     };
@@ -96,9 +97,10 @@ int command_run(int argc, char **argv)
     int code = args_parse(&spec, argc, argv);
     if (code >= 0)
         return code;
-    if (tokens == 0)
-        return usage_error("run: --tokens 0 generates nothing; without it the text goes on until "
-                           "it ends or the context is full");
+    if (tokens == 0 || tokens < -1)
+        return usage_error("run: --tokens %lld generates nothing; without it the text goes on "
+                           "until it ends or the context is full",
+                           (long long)tokens);
     o.count = tokens > 0 ? tokens : 0;
     o.seed = (uint64_t)seed;
     rlx_context *cx;

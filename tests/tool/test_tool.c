@@ -67,7 +67,9 @@ START_TEST(mistakes_name_the_nearest)
     RUN(&p, RLX_TOOL, "eval", "--outputz=x", "x");
     complains(&p, 2, "--outputs?");
     RUN(&p, RLX_TOOL, "run", "-z", "x");
-    complains(&p, 2, "-z");
+    complains(&p, 2, "-z; see");
+    RUN(&p, RLX_TOOL, "run", "-see", "1", "x");
+    complains(&p, 2, "--seed?");
 }
 END_TEST
 
@@ -86,8 +88,10 @@ START_TEST(wrong_command_lines)
     complains(&p, 2, "--tokens");
     RUN(&p, RLX_TOOL, "run", "a", "-n", "many");
     complains(&p, 2, "many");
-    RUN(&p, RLX_TOOL, "run", "a", "-n", "-3");
+    RUN(&p, RLX_TOOL, "run", "a", "-t", "-3");
     complains(&p, 2, "-3");
+    RUN(&p, RLX_TOOL, "run", "a", "-n-3");
+    complains(&p, 2, "--tokens -3");
     RUN(&p, RLX_TOOL, "run", "a", "--temp", "nan");
     complains(&p, 2, "nan");
     RUN(&p, RLX_TOOL, "run", "a", "--ignore-eos=1");
