@@ -244,6 +244,13 @@ RLX_API void rlx_session_destroy(rlx_session *s);
 RLX_API void rlx_session_reset(rlx_session *s); /* forgets every sequence; keeps the memory */
 RLX_API int64_t rlx_session_past(const rlx_session *s, int seq); /* positions that a sequence holds */
 
+/* Ends what runs in the session (rlx_executable_run, rlx_model_step, rlx_model_generate) with RLX_CANCELLED, at the
+ * step's next phase: within milliseconds. When nothing runs, the next call ends at once. Each cancel ends one call; two
+ * before it are one. What is cancelled appends nothing, but chunks of a prompt that were done stay: rlx_session_past
+ * tells. rlx_session_reset drops a cancel that nothing has answered. From any thread and from a signal handler (one atomic
+ * flag is stored), as long as the session exists. */
+RLX_API void rlx_session_cancel(rlx_session *s);
+
 /* Runs once. Symbols are bound by the inputs' shapes. Inputs that the session makes itself (pos, seq,
  * table) need not be given. Outputs are lent until the session's next run. */
 RLX_API rlx_status rlx_executable_run(rlx_executable *e, rlx_session *s, const rlx_tensor *inputs,
@@ -286,7 +293,8 @@ RLX_API const rlx_weights *rlx_model_weights(const rlx_model *m); /* lent */
 
 /* Appends `n` tokens to sequence `seq` (prefilled in chunks of the bucket). out: for each of the last `rows`
  * tokens the model's output, f32[rows, info.width], written to the caller's memory; rows may be 0.
- * RLX_EXHAUSTED when the sequence would outgrow the session or the model; then nothing was appended. */
+ * RLX_EXHAUSTED when the sequence would outgrow the session or the model; then nothing was appended.
+ * RLX_CANCELLED after rlx_session_cancel; then the chunks before it were. */
 RLX_API rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *ids,
                                   int64_t n, int64_t rows, float *out);
 /* Tokens of several sequences that are appended together; those of one sequence in their order. */

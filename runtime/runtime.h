@@ -119,6 +119,13 @@ int64_t rlx_session_past(const rlx_session *s, int seq);
 /* Positions that one sequence can hold. */
 int64_t rlx_session_max_positions(const rlx_session *s);
 void rlx_session_reset(rlx_session *s); /* forgets every sequence; keeps the memory */
+/* Ends the step that runs, at its next phase, with RLX_CANCELLED; when none runs, the next one
+ * before it begins. Each cancel ends at most one step; two before it are one. The session is as it
+ * was before that step. A step of a program that has states other than pages, which half a step
+ * would leave half new, ends before it begins or not at all. Any thread may call this, a signal
+ * handler too, while the session exists. rlx_session_reset drops a cancel that nothing has
+ * answered. */
+void rlx_session_cancel(rlx_session *s);
 
 /* One value for a program's input, by name; `data` row-major in the program's format. */
 typedef struct rlx_step_input {

@@ -7,7 +7,6 @@
  */
 #include "runtime/session.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xmmintrin.h>
@@ -84,7 +83,13 @@ void rlx_session_reset(rlx_session *s)
     memset(s->past, 0, sizeof(*s->past) * (size_t)s->max_sequences);
     s->pages = 0;
     s->last = NULL;
+    atomic_store(&s->cancel, false);
     rlx_session_clear_states(s);
+}
+
+void rlx_session_cancel(rlx_session *s)
+{
+    atomic_store(&s->cancel, true);
 }
 
 /* ---- plan -------------------------------------------------------------------------------------
@@ -323,7 +328,27 @@ typedef struct job {
     const rlx_binding *b;
     const rlx_engine *engine;
     _Atomic(rlx_status) error; /* the first one of an engine */
+    _Atomic bool stopped;      /* somebody has left out a part: nobody need go on */
 } job;
+
+static bool is_stopped(job *j)
+{
+    if (!j->b->may_stop)
+        return false;
+    if (atomic_load_explicit(&j->stopped, memory_order_relaxed))
+        return true;
+    if (!atomic_load_explicit(&j->s->cancel, memory_order_relaxed))
+        return false;
+    atomic_store(&j->stopped, true);
+    return true;
+}
+
+/* Answers one rlx_session_cancel. */
+static rlx_status stop(rlx_session *s)
+{
+    atomic_store(&s->cancel, false);
+    return RLX_FAIL(RLX_CANCELLED, "cancelled");
+}
 
 static void launch_engine(job *j, const rlx_binding_launch *l, int part, int parts)
 {
@@ -340,6 +365,8 @@ static void launch_engine(job *j, const rlx_binding_launch *l, int part, int par
 static void run_phase(void *user, int phase, int part, int parts, int member)
 {
     job *j = user;
+    if (is_stopped(j))
+        return;
     void *memory = j->s->scratch ? j->s->scratch + j->s->scratch_stride * (size_t)member : NULL;
     /* Results must not hang on the rounding mode and flush-to-zero that the program happens to
      * have. */
@@ -379,7 +406,9 @@ static rlx_status run(plan *n)
         return engine->step(engine->user, find_address, n, n->b->symbols);
     job j = {.s = n->s, .b = n->b, .engine = engine};
     rlx_team_run(n->s->team, (int)n->b->nphases, run_phase, &j);
-    return atomic_load(&j.error);
+    if (atomic_load(&j.error))
+        return atomic_load(&j.error);
+    return atomic_load(&j.stopped) ? stop(n->s) : RLX_OK;
 }
 
 /* ---- steps ------------------------------------------------------------------------------------
@@ -408,6 +437,8 @@ static rlx_status step_bound(plan *n)
     RLX_TRY(plan_sequences(n));
     RLX_TRY(plan_symbols(n));
     RLX_TRY(plan_inputs(n));
+    if (atomic_load(&n->s->cancel))
+        return stop(n->s);
     n->s->last = NULL; /* the arena is written from here on */
     allot_pages(n);
     for (uint32_t i = 0; i < n->b->ninputs; i++)

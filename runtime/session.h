@@ -6,6 +6,8 @@
 #ifndef RLX_RUNTIME_SESSION_H
 #define RLX_RUNTIME_SESSION_H
 
+#include <stdatomic.h>
+
 #include "runtime/base/arena.h"
 #include "runtime/executable.h"
 #include "runtime/runtime.h"
@@ -52,6 +54,7 @@ typedef struct rlx_binding {
     uint64_t executable;             /* its id */
     rlx_arena *arena;                /* holds this */
     bool has_past;                   /* the program reads positions, sequences or pages */
+    bool may_stop;                   /* half a step is as good as none: see rlx_session_cancel */
     int live_symbol[RLX_LIVE_COUNT]; /* the program's symbol of each; -1: none */
     int64_t symbols[RLX_MAX_SYMBOLS];
     rlx_binding_input *inputs; /* by bound tensor: weights and states have no data */
@@ -98,6 +101,8 @@ struct rlx_session {
     rlx_binding **bindings;
     int nbindings;
     rlx_binding *last; /* of the last step, whose outputs are lent; NULL: none */
+
+    _Atomic bool cancel; /* the step that runs, or the next one, is to end */
 };
 
 /* The binding of an executable, made when it is new, its addresses brought up to date. */

@@ -195,6 +195,7 @@ static size_t upper_bytes(const rlx_program *p, const rlx_program_tensor *t)
 static rlx_status make_inputs(rlx_binding *b, const rlx_program *p)
 {
     b->ninputs = p->nbound;
+    b->may_stop = true;
     b->inputs = RLX_NEW_ARRAY(b->arena, rlx_binding_input, p->nbound);
     if (!b->inputs)
         return RLX_OOM();
@@ -204,6 +205,8 @@ static rlx_status make_inputs(rlx_binding *b, const rlx_program *p)
         in->tensor = t;
         if (t->kind == RLX_BIND_STATE && t->rank && !rlx_dim_is_const(t->dim[0]))
             b->has_past = true;
+        if (t->kind == RLX_BIND_STATE && (t->rank == 0 || !is_symbol(p, t->dim[0], RLX_LIVE_PAGES)))
+            b->may_stop = false;
         if (t->kind != RLX_BIND_INPUT)
             continue;
         in->fill = fill_of(p, t);
