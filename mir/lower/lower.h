@@ -5,7 +5,7 @@
  *   lower_tile.c      the tile of a MIR value at given coordinates (prologues and epilogues)
  *   lower_sink.c      where a region's result goes: a buffer, or the KV pages
  *   lower_rows.c      row reductions and elementwise regions
- *   lower_contract.c  contraction regions
+ *   lower_contract.c  contraction regions (what all of them share: lower_group.c)
  *   lower_attention.c attention regions
  *
  * A region's meaning is lowered by lower_tile and lower_sink alone; the other files make the loop

@@ -1,0 +1,230 @@
+/* mir/lower/lower_group.c: what every lowering of a contraction region begins and ends with: which
+ * results go together, the rows of a prologue, the epilogue of a unit's row, names. */
+#include "mir/lower/lower_group.h"
+
+static void find_contracts(const rlx_ir_value *v, group *g)
+{
+    const rlx_ir_node *n = v->def;
+    if (!n)
+        return;
+    if (n->op == RLX_MIR_CONTRACT) {
+        for (int i = 0; i < g->ncontracts; i++)
+            if (g->contract[i] == n)
+                return;
+        if (g->ncontracts < MAX_CONTRACTS)
+            g->contract[g->ncontracts++] = n;
+        return; /* contractions of contractions do not share a kernel: checked by the caller */
+    }
+    for (int i = 0; i < n->nin; i++)
+        find_contracts(n->in[i], g);
+}
+
+static bool groups_share(const group *a, const group *b)
+{
+    for (int i = 0; i < a->ncontracts; i++)
+        for (int j = 0; j < b->ncontracts; j++)
+            if (a->contract[i] == b->contract[j])
+                return true;
+    return false;
+}
+
+static int64_t product_from(const rlx_ir_type *t, int64_t axis)
+{
+    int64_t p = 1;
+    for (int i = (int)axis; i < t->rank; i++)
+        p = rlx_dim_is_const(t->dim[i]) ? p * t->dim[i] : 0;
+    return p;
+}
+
+static void at_least(int64_t *unit, int64_t v)
+{
+    if (*unit < v)
+        *unit = v;
+}
+
+/* Columns of the contraction that one row of the epilogue must have at hand together. */
+static void unit_below(const rlx_ir_value *v, int64_t *unit)
+{
+    const rlx_ir_node *n = v->def;
+    if (!n || bound(v) || n->op == RLX_MIR_CONTRACT || !value_depends(v, RLX_MIR_CONTRACT))
+        return;
+    if (n->op == RLX_MIR_SLICE || n->op == RLX_MIR_CONCAT) {
+        int64_t axis = rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0);
+        const rlx_ir_type *whole = n->op == RLX_MIR_SLICE ? &n->in[0]->type : &n->out[0]->type;
+        at_least(unit, product_from(whole, axis));
+    }
+    if (n->op == RLX_MIR_RESHAPE && v->type.rank > 2)
+        at_least(unit, product_from(&v->type, 2));
+    if (n->op == RLX_MIR_PAGE_WRITE)
+        at_least(unit, n->in[1]->type.dim[2]);
+    for (int i = 0; i < n->nin; i++)
+        unit_below(n->in[i], unit);
+}
+
+static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
+{
+    const rlx_ir_node *first = g->contract[0];
+    const rlx_ir_type *a = &first->in[0]->type, *w = &first->in[1]->type;
+    if (a->rank != 2)
+        return k_fail(k, first, "contractions take two axes: tokens and features");
+    for (int i = 0; i < g->ncontracts; i++) {
+        const rlx_ir_node *n = g->contract[i];
+        if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&n->in[1]->type, w))
+            return k_fail(k, n, "one result needs contractions of different operands or shapes");
+        if (value_depends(n->in[0], RLX_MIR_CONTRACT))
+            return k_fail(k, n, "a contraction of a contraction in one region");
+    }
+    g->m = a->dim[0];
+    g->k = a->dim[1];
+    g->n = w->dim[0];
+    for (int i = 0; i < g->nresults; i++)
+        unit_below(yield->in[g->result[i]], &g->unit);
+    if (g->unit && g->n % g->unit)
+        return k_fail(k, first, "heads do not divide the columns");
+    rlx_lir_contract_shape shape = {.m = k_upper(k, g->m),
+                                    .n = g->n,
+                                    .k = g->k,
+                                    .unit = g->unit,
+                                    .contracts = g->ncontracts,
+                                    .lanes = (int)rlx_ir_attr_int(first, RLX_ATTR_LANES, 16),
+                                    .prologue = value_depends(first->in[0], RLX_MIR_REDUCE)};
+    rlx_lir_schedule_contract(k->options->target, &shape, &g->s);
+    return RLX_OK;
+}
+
+/* The results of the region by group. */
+rlx_status groups_make(kernel_cx *k, const rlx_ir_node *yield, group *groups, int *ngroups)
+{
+    *ngroups = 0;
+    for (int i = 0; i < yield->nin; i++) {
+        group g = {0};
+        find_contracts(yield->in[i], &g);
+        if (g.ncontracts == 0)
+            return k_fail(k, yield->in[i]->def, "a result without the region's contraction");
+        g.result[g.nresults++] = i;
+        for (int j = 0; j < *ngroups;) {
+            if (!groups_share(&groups[j], &g)) {
+                j++;
+                continue;
+            }
+            for (int c = 0; c < groups[j].nresults && g.nresults < MAX_RESULTS; c++)
+                g.result[g.nresults++] = groups[j].result[c];
+            groups[j] = groups[--*ngroups];
+        }
+        if (*ngroups == MAX_RESULTS)
+            return k_fail(k, yield, "too many results");
+        groups[(*ngroups)++] = g;
+    }
+    for (int j = 0; j < *ngroups; j++) {
+        groups[j].ncontracts = 0;
+        for (int i = 0; i < groups[j].nresults; i++)
+            find_contracts(yield->in[groups[j].result[i]], &groups[j]);
+        RLX_TRY(describe_group(k, &groups[j], yield));
+    }
+    return RLX_OK;
+}
+
+/* ---- the epilogue on blocks of rows */
+
+/* One leaf of a unit's row: which of its axes the unit index gives, and loops over the rest. */
+static rlx_status store_leaf(kernel_cx *k, const group *g, const leaf *l, coord row,
+                             rlx_ir_value *unit_index)
+{
+    const rlx_ir_type *t = &l->value->type;
+    int64_t units = g->n / g->unit;
+    coord c[RLX_MAX_RANK] = {row};
+    if (t->rank >= 2 && t->dim[1] == units) {
+        c[1] = coord_of(unit_index, units, -1);
+        return sink_loop_whole(k, l, c, 2);
+    }
+    if (t->rank >= 2 && rlx_dim_is_const(t->dim[1]) && t->dim[1] % units == 0) {
+        c[1] = coord_scaled(unit_index, t->dim[1] / units, units);
+        return sink_loop(k, l, c, 1, t->dim[1] / units);
+    }
+    return k_fail(k, l->value->def, "the epilogue's shape does not follow the heads");
+}
+
+rlx_status group_store_unit(kernel_cx *k, const group *g, const rlx_ir_node *yield, coord row,
+                            rlx_ir_value *unit_index)
+{
+    for (int i = 0; i < g->nresults; i++) {
+        leaf leaves[MAX_LEAVES];
+        int n, result = g->result[i];
+        RLX_TRY(sink_leaves(k, yield->in[result], kernel_result(k, result), leaves, &n));
+        for (int j = 0; j < n; j++)
+            RLX_TRY(store_leaf(k, g, &leaves[j], row, unit_index));
+    }
+    return RLX_OK;
+}
+
+/* ---- the prologue */
+
+/* Rows of `a` into memory: team memory in a once block, or a temp in a kernel of its own. */
+static rlx_status store_rows(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *memory, coord row)
+{
+    leaf l = {.value = a, .result = a, .buffer = memory};
+    coord c[RLX_MAX_RANK] = {row};
+    RLX_TRY(rows_bind(k, a, c));
+    RLX_TRY(sink_loop_whole(k, &l, c, 1));
+    rows_unbind(a);
+    return RLX_OK;
+}
+
+rlx_status group_prologue_once(kernel_cx *k, const rlx_ir_value *a)
+{
+    int64_t dims[2] = {k_upper(k, a->type.dim[0]), a->type.dim[1]};
+    rlx_ir_value *memory = rlx_lir_build_alloc(&k->top, RLX_F32, 2, dims);
+    rlx_ir_value *rows = k_extent(k, a->type.dim[0]);
+    rlx_lir_scope once, loop;
+    k_begin_once(k, &once);
+    rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &loop);
+    if (k->b->status || k->top.status)
+        return k->b->status ? rlx_ir_builder_finish(k->b) : rlx_ir_builder_finish(&k->top);
+    RLX_TRY(store_rows(k, a, memory, coord_of(loop.index[0], 0, -1)));
+    rlx_lir_end_for(k->b, &loop, NULL);
+    rlx_lir_end_once(k->b, &once);
+    k_bind(k, a, BIND_BUFFER, memory);
+    return rlx_ir_builder_finish(k->b);
+}
+
+rlx_status group_prologue_kernel(region_cx *r, const rlx_ir_value *a, tape_buffer *temp)
+{
+    kernel_cx k;
+    RLX_TRY(kernel_begin(r, &k, "prologue", "rows"));
+    rlx_ir_value *memory = kernel_extra(&k, "rows", temp, true);
+    rlx_ir_value *extent = k_extent(&k, a->type.dim[0]);
+    rlx_lir_scope grid;
+    k_begin_grid(&k, 1, &extent, &grid);
+    if (k.b->status)
+        return rlx_ir_builder_finish(k.b);
+    RLX_TRY(store_rows(&k, a, memory, coord_of(grid.index[0], 0, -1)));
+    rlx_lir_end_grid(k.b, &grid);
+    RLX_TRY(rlx_ir_builder_finish(k.b));
+    return kernel_end(r, &k);
+}
+
+/* As the checkpoint has it. */
+static rlx_format weight_format(const rlx_ir_node *contract)
+{
+    const rlx_ir_value *w = contract->in[1];
+    while (w->def && w->def->op == RLX_MIR_CAST)
+        w = w->def->in[0];
+    return w->type.format;
+}
+
+void groups_describe(const group *groups, int n, rlx_text *what, rlx_text *schedule)
+{
+    int contracts = 0;
+    for (int i = 0; i < n; i++)
+        contracts += groups[i].ncontracts;
+    rlx_text_putf(what, "contract_%s_%lldx%lld",
+                  rlx_format_get(weight_format(groups[0].contract[0]))->name,
+                  (long long)groups[0].n, (long long)groups[0].k);
+    if (contracts > 1)
+        rlx_text_putf(what, "_x%d", contracts);
+    rlx_text_putf(what, "__m%dn%dk%d", groups[0].s.m, groups[0].s.n, groups[0].s.k);
+    for (int i = 0; i < n; i++) {
+        rlx_text_put(schedule, i ? "; " : "");
+        rlx_lir_schedule_print(&groups[i].s, schedule);
+    }
+}

@@ -1,0 +1,37 @@
+/* mir/lower/lower_group.h: a contraction region's groups, for those who lower them.
+ *
+ * Results that share contractions form a group, and each group becomes a grid of one kernel. */
+#ifndef RLX_MIR_LOWER_GROUP_H
+#define RLX_MIR_LOWER_GROUP_H
+
+#include "mir/lower/lower.h"
+
+enum { MAX_CONTRACTS = 8, MAX_RESULTS = 8 };
+
+typedef struct group {
+    const rlx_ir_node *contract[MAX_CONTRACTS];
+    int ncontracts;
+    int result[MAX_RESULTS]; /* which results of the region */
+    int nresults;
+    int64_t unit; /* columns that the epilogue needs together; 0: none */
+    int64_t n, k; /* weight rows, contracted extent */
+    rlx_dim m;
+    rlx_lir_schedule s;
+} group;
+
+/* The groups of a region's results, with their schedules; MAX_RESULTS at most. `k` has options,
+ * dims and place. */
+rlx_status groups_make(kernel_cx *k, const rlx_ir_node *yield, group *groups, int *ngroups);
+/* The kernel's name and how it is cut. */
+void groups_describe(const group *groups, int n, rlx_text *what, rlx_text *schedule);
+
+/* Rows of `a`, computed once: into team memory before any grid, or by a kernel of their own. */
+rlx_status group_prologue_once(kernel_cx *k, const rlx_ir_value *a);
+rlx_status group_prologue_kernel(region_cx *r, const rlx_ir_value *a, tape_buffer *temp);
+
+/* The epilogue of row `row` of one unit: evaluates and stores the group's results. The contractions
+ * are bound. */
+rlx_status group_store_unit(kernel_cx *k, const group *g, const rlx_ir_node *yield, coord row,
+                            rlx_ir_value *unit_index);
+
+#endif
