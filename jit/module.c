@@ -55,14 +55,16 @@ static rlx_status check_module(void *handle, const char *path, const rlx_llvm_mo
 
 static rlx_status open_module(const rlx_llvm_module **out)
 {
+    /* as installed; from the program to the library; from a test's program in the build tree */
+    static const char *const places[] = {"", "/../lib", "/../../lib"};
+    enum { NPLACES = sizeof places / sizeof *places };
     char own[PATH_MAX];
-    char path[3][PATH_MAX + 32] = {"", "", RLX_JIT_BUILD_DIR "/librlx-llvm.so"};
-    if (own_directory(own)) {
-        snprintf(path[0], sizeof path[0], "%s/librlx-llvm.so", own);
-        snprintf(path[1], sizeof path[1], "%s/../lib/librlx-llvm.so", own);
-    }
-    for (int i = 0; i < 3; i++) {
-        if (!path[i][0] || access(path[i], R_OK) != 0)
+    char path[NPLACES][PATH_MAX + 32];
+    if (!own_directory(own))
+        return RLX_FAIL(RLX_NOT_FOUND, "cannot tell which directory this library lies in");
+    for (int i = 0; i < NPLACES; i++) {
+        snprintf(path[i], sizeof path[i], "%s%s/librlx-llvm.so", own, places[i]);
+        if (access(path[i], R_OK) != 0)
             continue;
         void *handle = dlopen(path[i], RTLD_NOW | RTLD_LOCAL);
         if (!handle)
