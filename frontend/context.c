@@ -84,11 +84,16 @@ static rlx_status name_device(rlx_context *cx)
     return cx->device ? RLX_OK : RLX_OOM();
 }
 
-rlx_status rlx_context_create(const rlx_context_options *options, rlx_context **out)
+rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, rlx_context **out)
 {
-    const rlx_context_options o = options ? *options : (rlx_context_options){0};
     rlx_status st;
     *out = NULL;
+    if (abi != RLX_ABI_VERSION)
+        return RLX_FAIL(
+            RLX_UNSUPPORTED,
+            "the program was compiled with the rlx.h of ABI %d; this librlx %s has ABI %d", abi,
+            RLX_VERSION, RLX_ABI_VERSION);
+    const rlx_context_options o = options ? *options : (rlx_context_options){0};
     if (o.threads < 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "%d threads", o.threads);
     rlx_context *cx = calloc(1, sizeof *cx);
@@ -146,4 +151,9 @@ rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options *option
 const char *rlx_version(void)
 {
     return RLX_VERSION;
+}
+
+int rlx_abi_version(void)
+{
+    return RLX_ABI_VERSION;
 }

@@ -31,7 +31,16 @@ extern "C" {
 #define RLX_API
 #endif
 
-RLX_API const char *rlx_version(void); /* "0.1.0" */
+/* ---- versions ----------------------------------------------------------------------------------
+ * Before 1.0 a minor version may change structs and functions: it has an ABI, and a library name
+ * (librlx.so.0.1), of its own. All-zero options stay the defaults, so that a source needs no change. */
+
+#define RLX_VERSION_MAJOR 0
+#define RLX_VERSION_MINOR 1
+#define RLX_VERSION_PATCH 0
+#define RLX_ABI_VERSION 1              /* what this header describes; rises when a release's structs or functions change */
+RLX_API const char *rlx_version(void); /* of the library: "0.1.0"; static */
+RLX_API int rlx_abi_version(void);     /* of the library: RLX_ABI_VERSION when it was built */
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
@@ -136,7 +145,14 @@ typedef struct rlx_context_options {
     void (*log)(void *user, rlx_log_level level, const char *message); /* may be NULL */
     void *log_user;
 } rlx_context_options;
-RLX_API rlx_status rlx_context_create(const rlx_context_options *options, rlx_context **out);
+/* Makes a context for programs whose rlx.h has the ABI `abi`: RLX_UNSUPPORTED, with both numbers, when the library
+ * has another. For bindings from other languages; C and C++ call rlx_context_create. `options` may be NULL. */
+RLX_API rlx_status rlx_context_create_for(int abi, const rlx_context_options *options,
+                                          rlx_context **out);
+static inline rlx_status rlx_context_create(const rlx_context_options *options, rlx_context **out)
+{
+    return rlx_context_create_for(RLX_ABI_VERSION, options, out);
+}
 RLX_API void rlx_context_destroy(rlx_context *cx);
 RLX_API const char *rlx_context_device(const rlx_context *cx); /* "cpu:x86-64-v4+avx512bf16"; lent */
 RLX_API int rlx_context_threads(const rlx_context *cx);
