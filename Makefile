@@ -1,7 +1,8 @@
 # The commands of the README. Building is CMake's business.
 BUILD ?= build
+PREFIX ?= /usr/local
 
-.PHONY: all deps build demo test check check-address check-thread clean
+.PHONY: all deps build install demo test check check-address check-thread clean
 all: build
 
 deps: # what Debian packages are missing
@@ -11,6 +12,9 @@ build: deps
 	@cmake -S . -B $(BUILD) -G Ninja > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
 	@cmake --build $(BUILD)
+
+install: build # DESTDIR is put in front
+	@cmake --install $(BUILD) --prefix $(PREFIX)
 
 demo: build
 	@bench/demo $(BUILD)

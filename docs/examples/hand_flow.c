@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "frontend/rlx.h"
+#include <rlx.h>
 
 enum { LAYERS = 2, TOKENS = 3, HIDDEN = 24, INNER = 40, OUT = 5 };
 
@@ -26,12 +26,13 @@ static rlx_status add(rlx_weights *w, float **memory, int which, const char *nam
     for (int64_t i = 0; i < n; i++)
         data[i] = value(which, i, mean);
     *memory += n;
-    return rlx_weights_add(w, &(rlx_tensor){.name = name,
-                                            .format = RLX_F32,
-                                            .rank = rows ? 2 : 1,
-                                            .dim = {rows ? rows : cols, cols},
-                                            .data = data,
-                                            .bytes = (size_t)n * sizeof *data});
+    const rlx_tensor t = {.name = name,
+                          .format = RLX_F32,
+                          .rank = rows ? 2 : 1,
+                          .dim = {rows ? rows : cols, cols},
+                          .data = data,
+                          .bytes = (size_t)n * sizeof *data};
+    return rlx_weights_add(w, &t);
 }
 
 static rlx_status add_weights(rlx_weights *w, float *memory)
@@ -109,10 +110,10 @@ int main(int argc, char **argv)
     rlx_executable *exe = NULL;
     rlx_session *session = NULL;
     rlx_bucket bucket = {"TOKENS", 8}; /* up to 8 tokens a run; the code takes any live number */
+    const rlx_context_options where = {.device = argc > 1 ? argv[1] : "cpu"};
     rlx_compile_options options = {.buckets = &bucket, .nbuckets = 1};
 
-    rlx_status st =
-        rlx_context_create(&(rlx_context_options){.device = argc > 1 ? argv[1] : "cpu"}, &cx);
+    rlx_status st = rlx_context_create(&where, &cx);
     if (!st)
         st = rlx_weights_create(&w);
     if (!st)

@@ -3,9 +3,8 @@
  * Prints the prompt and what the model makes of it, the likeliest token at each step. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "frontend/rlx.h"
+#include <rlx.h>
 
 static bool print(void *user, const char *utf8, size_t bytes)
 {
@@ -15,6 +14,8 @@ static bool print(void *user, const char *utf8, size_t bytes)
 
 static rlx_status run(const char *directory, const char *prompt, int64_t count)
 {
+    const rlx_session_options size = {.max_positions = 256};
+    const rlx_generate_options options = {.prompt = prompt, .count = count};
     rlx_context *cx = NULL;
     rlx_model *model = NULL;
     rlx_session *session = NULL;
@@ -24,9 +25,8 @@ static rlx_status run(const char *directory, const char *prompt, int64_t count)
     if (!st)
         st = rlx_model_load(cx, directory, NULL, &model); /* compiles, too */
     if (!st)
-        st = rlx_session_create(cx, &(rlx_session_options){.max_positions = 256}, &session);
+        st = rlx_session_create(cx, &size, &session);
     if (!st) {
-        rlx_generate_options options = {.prompt = prompt, .count = count};
         fputs(prompt, stdout);
         st = rlx_model_generate(model, session, &options, print, NULL, &stats);
     }
@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     if (!st)
         return 0;
     char *story = rlx_status_text(st);
-    fprintf(stderr, "%s\n", story);
+    fprintf(stderr, "%s\n", story ? story : rlx_status_message(st));
     free(story);
     rlx_status_free(st);
     return 1;

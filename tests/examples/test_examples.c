@@ -1,12 +1,16 @@
-/* tests/examples/test_examples.c: the examples run, and hand_flow's numbers are those of plain
- * loops. */
+/* tests/examples/test_examples.c: the examples run, and do what they say: numbers of plain loops,
+ * texts and tensors of the program. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "frontend/rlx.h"
+#include "tests/base/suite.h"
 #include "tests/tool/process.h"
 
+#define MODEL RLX_SOURCE_DIR "/models/bundled"
 #define EXAMPLES RLX_BINARY_DIR "/examples/"
 
 /* ---- hand_flow, once more in double */
@@ -73,7 +77,7 @@ END_TEST
 START_TEST(run_model)
 {
     process p;
-    RUN(&p, EXAMPLES "run_model", RLX_SOURCE_DIR "/models/bundled", "Once upon a time", "32");
+    RUN(&p, EXAMPLES "run_model", MODEL, "Once upon a time", "32");
     ck_assert_msg(p.code == 0, "%s", p.err);
     ck_assert_ptr_eq(strstr(p.out, "Once upon a time"), p.out);
     ck_assert_msg(p.out_bytes > 60, "\"%s\"", p.out);
@@ -85,6 +89,111 @@ START_TEST(run_model)
 }
 END_TEST
 
+START_TEST(contexts)
+{
+    process p;
+    RUN(&p, EXAMPLES "contexts");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    ck_assert_msg(strstr(p.out, "ref:mir is ref:mir with 2 threads"), "%s", p.out);
+    process_free(&p);
+    RUN(&p, EXAMPLES "contexts", "cpu:x86-64-v9");
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_msg(strstr(p.err, "x86-64-v9"), "%s", p.err);
+    process_free(&p);
+}
+END_TEST
+
+START_TEST(own_sampling)
+{
+    process p[3];
+    for (int i = 0; i < 3; i++) {
+        RUN(&p[i], EXAMPLES "own_sampling", MODEL, "Once upon a time", "24", i < 2 ? "5" : "6");
+        ck_assert_msg(p[i].code == 0, "%s", p[i].err);
+        ck_assert_ptr_eq(strstr(p[i].out, "Once upon a time"), p[i].out);
+    }
+    ck_assert_str_eq(p[0].out, p[1].out); /* a seed is a text */
+    ck_assert_str_ne(p[0].out, p[2].out);
+    for (int i = 0; i < 3; i++)
+        process_free(&p[i]);
+}
+END_TEST
+
+/* Texts of a batch are those that each prompt has alone. */
+START_TEST(batch)
+{
+    static const char *const prompt[] = {"Once upon a time", "The", "A little dog named Max went"};
+    process together, alone;
+    RUN(&together, EXAMPLES "batch", MODEL, "16", prompt[0], prompt[1], prompt[2]);
+    ck_assert_msg(together.code == 0, "%s", together.err);
+    const char *at = together.out;
+    for (int i = 0; i < 3; i++) {
+        RUN(&alone, EXAMPLES "run_model", MODEL, prompt[i], "16");
+        ck_assert_msg(alone.code == 0, "%s", alone.err);
+        ck_assert_msg(!strncmp(at, alone.out, alone.out_bytes), "text %d of\n%sis not\n%s", i,
+                      together.out, alone.out);
+        at += alone.out_bytes;
+        ck_assert_msg(!strncmp(at, "---\n", 4), "%s", at);
+        at += 4;
+        process_free(&alone);
+    }
+    ck_assert_str_eq(at, "");
+    process_free(&together);
+}
+END_TEST
+
+static void write_ids(const char *path)
+{
+    static const int64_t ids[] = {1, 7, 5, 9, 3};
+    rlx_tensor t = {.name = "input_ids",
+                    .format = RLX_I64,
+                    .rank = 2,
+                    .dim = {1, 5},
+                    .data = ids,
+                    .bytes = sizeof ids};
+    assert_ok(rlx_safetensors_write(path, &t, 1, NULL));
+}
+
+static void same_tensor(const rlx_weights *a, const rlx_weights *b, const char *name)
+{
+    const rlx_tensor *x = rlx_weights_find(a, name), *y = rlx_weights_find(b, name);
+    ck_assert_msg(x && y, "no %s", name);
+    ck_assert_uint_eq(x->bytes, y->bytes);
+    ck_assert_msg(!memcmp(x->data, y->data, x->bytes), "%s differs", name);
+}
+
+/* What the example writes is what the program writes. */
+START_TEST(eval_tensors)
+{
+    char dir[] = "/tmp/rlx-examples-XXXXXX", in[64], out[64], want[64];
+    process p;
+    rlx_weights *a, *b;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(in, sizeof in, "%s/in.safetensors", dir);
+    snprintf(out, sizeof out, "%s/out.safetensors", dir);
+    snprintf(want, sizeof want, "%s/want.safetensors", dir);
+    write_ids(in);
+    RUN(&p, EXAMPLES "eval_tensors", MODEL, in, out, "model.layers.1");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "eval", MODEL, "--inputs", in, "--outputs", want, "--probe",
+        "model.layers.1");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    process_free(&p);
+    assert_ok(rlx_weights_create(&a));
+    assert_ok(rlx_weights_create(&b));
+    assert_ok(rlx_weights_add_safetensors(a, out));
+    assert_ok(rlx_weights_add_safetensors(b, want));
+    same_tensor(a, b, "logits");
+    same_tensor(a, b, "probe:model.layers.1");
+    rlx_weights_destroy(a);
+    rlx_weights_destroy(b);
+    unlink(in);
+    unlink(out);
+    unlink(want);
+    rmdir(dir);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("examples");
@@ -92,10 +201,10 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, hand_flow, 0, sizeof devices / sizeof *devices);
     tcase_add_test(c, run_model);
+    tcase_add_test(c, contexts);
+    tcase_add_test(c, own_sampling);
+    tcase_add_test(c, batch);
+    tcase_add_test(c, eval_tensors);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 5;
-    srunner_free(r);
-    return bad;
+    return run_suite(s, 9);
 }
