@@ -191,13 +191,12 @@ static int64_t token_weight_bytes(const rlx_ir_module *hir)
     return bytes;
 }
 
-/* Rows of a tensor are the ROWS that were selected. */
-static bool has_selected_rows(const rlx_dims *dims, const rlx_ir_type *t)
+static bool is_symbol(const rlx_dims *dims, rlx_dim d, const char *name)
 {
-    if (rlx_dim_is_const(t->dim[0]))
+    if (rlx_dim_is_const(d))
         return false;
-    rlx_dim_node n = rlx_dim_get(dims, t->dim[0]);
-    return n.op == RLX_DIM_SYMBOL && n.a == rlx_dim_symbol_index(dims, "ROWS");
+    rlx_dim_node n = rlx_dim_get(dims, d);
+    return n.op == RLX_DIM_SYMBOL && n.a == rlx_dim_symbol_index(dims, name);
 }
 
 /* Operations of contracting with weights, in `times` runs of a function. */
@@ -209,21 +208,57 @@ static void function_operations(const rlx_ir_func *f, int64_t times, const rlx_d
             continue;
         const rlx_ir_type *w = &n->in[1]->type;
         int64_t operations = 2 * w->dim[0] * w->dim[1] * times;
-        if (has_selected_rows(dims, &n->in[0]->type))
+        if (is_symbol(dims, n->in[0]->type.dim[0], "ROWS")) /* of selected rows */
             stats->row_operations += operations;
         else
             stats->token_operations += operations;
     }
 }
 
-static void count_operations(const rlx_ir_module *hir, rlx_compile_stats *stats)
+/* Bytes of keys and values that attending to one position reads: of states that are pages. */
+static int64_t function_position_bytes(const rlx_ir_func *f, const rlx_dims *dims)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < f->body->nargs; i++) {
+        const rlx_ir_type *t = &f->body->args[i]->type;
+        if (f->arg_info[i].role != RLX_ROLE_STATE || !is_symbol(dims, t->dim[0], "PAGES"))
+            continue;
+        int64_t elems = 1;
+        for (int d = 1; d < t->rank; d++)
+            elems *= t->dim[d];
+        bytes += (int64_t)rlx_format_bytes(t->format, elems) / RLX_PAGE_POSITIONS;
+    }
+    return bytes;
+}
+
+/* `times` runs of a layer: by whether its attention has a window. */
+static void layer_position_bytes(const rlx_ir_func *f, int64_t times, const rlx_dims *dims,
+                                 rlx_compile_stats *stats)
+{
+    int64_t window = 0, bytes = function_position_bytes(f, dims) * times;
+    for (const rlx_ir_node *n = f->body->first; n; n = n->next)
+        if (n->op == RLX_HIR_ATTENTION)
+            window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, 0);
+    if (window)
+        stats->window_position_bytes += bytes;
+    else
+        stats->position_bytes += bytes;
+    stats->window = window > stats->window ? window : stats->window;
+}
+
+static void count_work(const rlx_ir_module *hir, rlx_compile_stats *stats)
 {
     const rlx_ir_func *entry = rlx_ir_func_find(hir, RLX_ENTRY);
     function_operations(entry, 1, hir->dims, stats);
-    for (const rlx_ir_node *n = entry->body->first; n; n = n->next)
-        if (n->op == RLX_HIR_CALL)
-            function_operations(rlx_ir_func_find(hir, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, "")),
-                                rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1), hir->dims, stats);
+    layer_position_bytes(entry, 1, hir->dims, stats);
+    for (const rlx_ir_node *n = entry->body->first; n; n = n->next) {
+        if (n->op != RLX_HIR_CALL)
+            continue;
+        const rlx_ir_func *callee = rlx_ir_func_find(hir, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""));
+        int64_t count = rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1);
+        function_operations(callee, count, hir->dims, stats);
+        layer_position_bytes(callee, count, hir->dims, stats);
+    }
 }
 
 static rlx_status fill_stats(const rlx_compilation *c, const rlx_jit_stats *jit,
@@ -240,7 +275,7 @@ static rlx_status fill_stats(const rlx_compilation *c, const rlx_jit_stats *jit,
     };
     for (const rlx_ir_func *f = c->hir->first; f; f = f->next)
         stats->functions++;
-    count_operations(c->hir, stats);
+    count_work(c->hir, stats);
     return RLX_OK;
 }
 

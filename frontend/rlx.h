@@ -230,6 +230,8 @@ typedef struct rlx_compile_stats {
     int64_t token_weight_bytes; /* weights that a run for one token reads */
     int64_t token_operations; /* that contracting with weights takes per token; a multiply-add is two */
     int64_t row_operations;   /* the same per row of ROWS: a head, after rows were selected */
+    int64_t position_bytes;   /* keys and values that a token reads of every position that it sees, in layers without a window */
+    int64_t window_position_bytes, window; /* the same in layers that see the last `window` positions at most */
 } rlx_compile_stats;
 
 typedef struct rlx_executable rlx_executable;
@@ -301,6 +303,7 @@ typedef struct rlx_model_info {
     int64_t weight_bytes;
     int64_t token_bytes; /* weights read to decode one token */
     int64_t token_operations, row_operations; /* as in rlx_compile_stats: per token; per row of logits */
+    int64_t position_bytes, window_position_bytes, window; /* as there: keys and values that a token reads */
     double load_seconds, compile_seconds;
     int kernels, layer_functions;
 } rlx_model_info;

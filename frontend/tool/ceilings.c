@@ -1,6 +1,5 @@
 #include "frontend/tool/ceilings.h"
 
-#include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -24,8 +23,8 @@ typedef struct trial_set {
     pthread_barrier_t barrier;
     const byte_span *spans;
     size_t nspans, bytes; /* of all spans */
-    int passes;
-    bool wide;
+    int passes, streams;
+    const ceiling_unit *unit;
     _Atomic uint64_t sink; /* keeps the work from being removed */
 } trial_set;
 
@@ -104,26 +103,39 @@ static double run_trials(trial_set *t)
 
 typedef uint64_t vec __attribute__((vector_size(64), aligned(1), may_alias));
 
-__attribute__((target_clones("avx512f", "avx2", "default"))) static uint64_t
-read_part(const char *p, size_t bytes)
+enum { STREAMS = 4 };
+
+/* One stream of four lines at a time, or STREAMS of one line each, side by side. */
+#define READ_LOOP(STEP, PLACE)                   \
+    vec sum[STREAMS] = {{0}};                    \
+    const vec *v = (const vec *)p;               \
+    size_t n = bytes / sizeof *v / STREAMS;      \
+    for (size_t i = 0; i < n; i++)               \
+        for (size_t k = 0; k < STREAMS; k++)     \
+            sum[k] += v[(STEP)*i + (PLACE)*k];   \
+    vec all = sum[0] + sum[1] + sum[2] + sum[3]; \
+    uint64_t total = 0;                          \
+    for (int k = 0; k < 8; k++)                  \
+        total += all[k];                         \
+    return total
+
+#define EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
+
+EACH_WIDTH static uint64_t read_one(const char *p, size_t bytes)
 {
-    vec sum[4] = {{0}};
-    const vec *v = (const vec *)p;
-    size_t n = bytes / sizeof *v / 4 * 4;
-    for (size_t i = 0; i < n; i += 4)
-        for (int k = 0; k < 4; k++)
-            sum[k] += v[i + (size_t)k];
-    vec all = sum[0] + sum[1] + sum[2] + sum[3];
-    uint64_t total = 0;
-    for (int k = 0; k < 8; k++)
-        total += all[k];
-    return total;
+    READ_LOOP(STREAMS, 1);
+}
+
+EACH_WIDTH static uint64_t read_several(const char *p, size_t bytes)
+{
+    READ_LOOP(1, n);
 }
 
 static void read_share(trial_set *t, int index)
 {
     size_t from = t->bytes / (size_t)t->threads * (size_t)index;
     size_t to = index + 1 == t->threads ? t->bytes : from + t->bytes / (size_t)t->threads;
+    uint64_t (*read)(const char *p, size_t bytes) = t->streams == 1 ? read_one : read_several;
     uint64_t total = 0;
     for (int pass = 0; pass < t->passes; pass++) {
         size_t at = 0; /* where the span begins in all of them */
@@ -131,7 +143,7 @@ static void read_share(trial_set *t, int index)
             size_t lo = from > at ? from - at : 0, hi = to - at;
             hi = hi < t->spans[i].bytes ? hi : t->spans[i].bytes;
             if (lo < hi)
-                total += read_part(t->spans[i].data + lo, hi - lo);
+                total += read(t->spans[i].data + lo, hi - lo);
         }
         atomic_signal_fence(memory_order_seq_cst);
     }
@@ -140,58 +152,35 @@ static void read_share(trial_set *t, int index)
 
 double ceiling_read(const byte_span *spans, size_t nspans, int threads, int passes, int trials)
 {
-    trial_set t = {.run = read_share,
-                   .threads = threads,
-                   .trials = trials + 1,
-                   .spans = spans,
-                   .nspans = nspans,
-                   .passes = passes};
-    for (size_t i = 0; i < nspans; i++)
-        t.bytes += spans[i].bytes;
-    double seconds = run_trials(&t);
-    return seconds > 0 ? (double)t.bytes * passes / seconds : 0;
+    double best = 0;
+    for (int streams = 1; streams <= STREAMS; streams += STREAMS - 1) {
+        trial_set t = {.run = read_share,
+                       .threads = threads,
+                       .trials = trials + 1,
+                       .spans = spans,
+                       .nspans = nspans,
+                       .passes = passes,
+                       .streams = streams};
+        for (size_t i = 0; i < nspans; i++)
+            t.bytes += spans[i].bytes;
+        double seconds = run_trials(&t);
+        double rate = seconds > 0 ? (double)t.bytes * passes / seconds : 0;
+        best = rate > best ? rate : best;
+    }
+    return best;
 }
 
 /* ---- multiplying and adding */
 
-enum { FMA_STEPS = 1 << 20, FMA_CHAINS = 12 };
-
-/* Twelve chains hide a latency of four on two ports with room to spare. */
-#define FMA_LOOP(VEC, SET, FMA)                                                     \
-    VEC a[FMA_CHAINS];                                                              \
-    for (int i = 0; i < FMA_CHAINS; i++)                                            \
-        a[i] = SET((float)i);                                                       \
-    VEC x = SET(0.5f), y = SET(1.0f);                                               \
-    for (int step = 0; step < FMA_STEPS; step++) {                                  \
-        a[0] = FMA(a[0], x, y), a[1] = FMA(a[1], x, y), a[2] = FMA(a[2], x, y);     \
-        a[3] = FMA(a[3], x, y), a[4] = FMA(a[4], x, y), a[5] = FMA(a[5], x, y);     \
-        a[6] = FMA(a[6], x, y), a[7] = FMA(a[7], x, y), a[8] = FMA(a[8], x, y);     \
-        a[9] = FMA(a[9], x, y), a[10] = FMA(a[10], x, y), a[11] = FMA(a[11], x, y); \
-    }                                                                               \
-    for (int i = 1; i < FMA_CHAINS; i++)                                            \
-        a[0] = FMA(a[0], x, a[i]);                                                  \
-    return (uint64_t)a[0][0]
-
-__attribute__((target("avx512f"))) static uint64_t fma_512(void)
-{
-    FMA_LOOP(__m512, _mm512_set1_ps, _mm512_fmadd_ps);
-}
-
-__attribute__((target("avx2,fma"))) static uint64_t fma_256(void)
-{
-    FMA_LOOP(__m256, _mm256_set1_ps, _mm256_fmadd_ps);
-}
-
 static void multiply(trial_set *t, int index)
 {
     (void)index;
-    atomic_fetch_add(&t->sink, t->wide ? fma_512() : fma_256());
+    atomic_fetch_add(&t->sink, t->unit->run());
 }
 
-double ceiling_fma(bool wide, int threads, int trials)
+double ceiling_unit_rate(const ceiling_unit *u, int threads, int trials)
 {
-    trial_set t = {.run = multiply, .threads = threads, .trials = trials + 1, .wide = wide};
+    trial_set t = {.run = multiply, .threads = threads, .trials = trials + 1, .unit = u};
     double seconds = run_trials(&t);
-    double operations = 2.0 * (wide ? 16 : 8) * FMA_CHAINS * FMA_STEPS * threads;
-    return seconds > 0 ? operations / seconds : 0;
+    return seconds > 0 ? u->operations * threads / seconds : 0;
 }

@@ -1,6 +1,6 @@
 /* frontend/tool/cmd_bench.c: how fast a model runs, and what of this machine that is.
  *
- *   for threads { for row (pp, tg) { for repetition { read ceiling; fma ceiling; steps } } }
+ *   for threads { for depth { for row (pp, tg by batch) { for repetition { ceilings; steps } } } }
  *
  * Ceilings are measured in turns with the steps, on as many threads: what else runs on the machine
  * touches both. */
@@ -11,25 +11,23 @@
 #include <time.h>
 
 #include "frontend/tool/args.h"
-#include "frontend/tool/ceilings.h"
+#include "frontend/tool/bench.h"
 
-enum { MAX_REPEATS = 1000, MAX_RUNS = 32, MAX_TOKENS = 1 << 20 };
+enum { MAX_REPEATS = 1000, MAX_RUNS = 32, MAX_TOKENS = 1 << 20, MAX_BATCH = 1 << 12 };
+
+/* "1,2,4" of the command line. */
+typedef struct number_list {
+    int64_t at[MAX_RUNS];
+    int n;
+} number_list;
 
 typedef struct bench_options {
     run_where where;
-    int64_t prompt, tokens, depth, repeats, prefill;
-    const char *threads, *output;
+    int64_t repeats, prefill;
+    const char *prompt, *tokens, *depth, *batch, *threads, *output; /* as given */
+    number_list prompts, runs, depths, batches, teams;
+    const bench_printer *printer;
 } bench_options;
-
-/* One row of the table. */
-typedef struct bench_row {
-    char name[64];
-    int threads;
-    int64_t tokens;
-    double median, stddev, best; /* tokens per second */
-    double bytes, operations;    /* of weights read, of contracting with them; per token */
-    double read_peak, fma_peak;  /* ceilings: bytes, operations per second */
-} bench_row;
 
 typedef struct bench {
     const bench_options *o;
@@ -37,11 +35,13 @@ typedef struct bench {
     rlx_model *model;
     rlx_session *session;
     rlx_model_info info;
+    bench_subject subject;
     byte_span *spans; /* the model's weights */
     size_t nspans;
-    bool wide; /* vectors of 512 bits in use */
+    const ceiling_unit *units[CEILING_MAX_UNITS];
+    size_t nunits;
     float *logits;
-    int32_t *ids;
+    int32_t *ids, *seq, *rows;
 } bench;
 
 static double now(void)
@@ -51,25 +51,39 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static int64_t largest(const number_list *l)
+{
+    int64_t most = 0;
+    for (int i = 0; i < l->n; i++)
+        most = l->at[i] > most ? l->at[i] : most;
+    return most;
+}
+
 /* ---- one repetition */
 
-/* A sequence of `depth` tokens. */
-static rlx_status rewind_to(bench *b, int64_t depth)
-{
-    rlx_session_reset(b->session);
-    return depth ? rlx_model_step(b->model, b->session, 0, b->ids, depth, 0, NULL) : RLX_OK;
-}
-
-static rlx_status run_prompt(bench *b)
-{
-    return rlx_model_step(b->model, b->session, 0, b->ids, b->o->prompt, 1, b->logits);
-}
-
-static rlx_status run_tokens(bench *b)
+/* Every sequence of the row holds `depth` tokens. */
+static rlx_status rewind_to(bench *b, const bench_row *row)
 {
     rlx_status st = NULL;
-    for (int64_t i = 0; i < b->o->tokens && !st; i++)
-        st = rlx_model_step(b->model, b->session, 0, b->ids + i, 1, 1, b->logits);
+    rlx_session_reset(b->session);
+    for (int q = 0; q < row->batch && row->depth && !st; q++)
+        st = rlx_model_step(b->model, b->session, q, b->ids, row->depth, 0, NULL);
+    return st;
+}
+
+static rlx_status run_row(bench *b, const bench_row *row)
+{
+    rlx_status st = NULL;
+    if (row->prompt)
+        return rlx_model_step(b->model, b->session, 0, b->ids, row->prompt, 1, b->logits);
+    for (int64_t i = 0; i < row->tokens && !st; i++) {
+        rlx_model_batch batch = {.tokens = row->batch,
+                                 .ids = b->ids + i,
+                                 .seq = b->seq,
+                                 .rows = row->batch,
+                                 .row_index = b->rows};
+        st = rlx_model_step_batch(b->model, b->session, &batch, b->logits);
+    }
     return st;
 }
 
@@ -83,12 +97,12 @@ static int by_value(const void *a, const void *b)
 
 static void summarise(double *rates, int n, bench_row *row)
 {
-    double mean = 0, squares = 0;
+    double squares = 0;
     qsort(rates, (size_t)n, sizeof *rates, by_value);
     for (int i = 0; i < n; i++)
-        mean += rates[i] / n;
+        row->mean += rates[i] / n;
     for (int i = 0; i < n; i++)
-        squares += (rates[i] - mean) * (rates[i] - mean);
+        squares += (rates[i] - row->mean) * (rates[i] - row->mean);
     row->median = (rates[(n - 1) / 2] + rates[n / 2]) / 2;
     row->stddev = n > 1 ? sqrt(squares / (n - 1)) : 0;
     row->best = rates[n - 1];
@@ -99,127 +113,114 @@ static void measure_ceilings(const bench *b, bench_row *row)
     size_t bytes = 1;
     for (size_t i = 0; i < b->nspans; i++)
         bytes += b->spans[i].bytes;
-    int passes = (int)(((size_t)256 << 20) / bytes) + 1; /* a trial takes some 10 ms at least */
+    int passes = (int)(((size_t)128 << 20) / bytes) + 1; /* a trial takes some 10 ms at least */
     double read = ceiling_read(b->spans, b->nspans, row->threads, passes, 1);
-    double fma = ceiling_fma(b->wide, row->threads, 1);
     row->read_peak = read > row->read_peak ? read : row->read_peak;
-    row->fma_peak = fma > row->fma_peak ? fma : row->fma_peak;
+    for (size_t i = 0; i < b->nunits; i++) {
+        const ceiling_unit *u = b->units[i];
+        double rate = ceiling_unit_rate(u, row->threads, 1);
+        if (u->f32 && rate > row->f32_peak)
+            row->f32_peak = rate;
+        if (rate > row->peak) {
+            row->peak = rate;
+            row->peak_unit = u->name;
+        }
+    }
 }
 
-/* `run` once to warm up, then the repetitions. */
-static rlx_status measure(bench *b, rlx_status (*run)(bench *b), bench_row *row)
+/* Keys and values that a token reads when `positions` are in its sequence, itself included. */
+static double attended_bytes(const rlx_model_info *m, int64_t positions)
+{
+    int64_t window = positions < m->window ? positions : m->window;
+    return (double)m->position_bytes * (double)positions +
+           (double)m->window_position_bytes * (double)window;
+}
+
+/* What a step of one chunk or of one token in each sequence reads, over all steps, per token. */
+static void count_work(const bench *b, bench_row *row)
+{
+    const rlx_model_info *m = &b->info;
+    int64_t length = row->prompt ? row->prompt : row->tokens;
+    int64_t step = row->prompt ? m->prefill : 1;
+    double bytes = 0, rows = row->prompt ? 1 : (double)row->tokens;
+    for (int64_t at = 0; at < length; at += step) {
+        int64_t end = at + step < length ? at + step : length;
+        bytes += (double)m->token_bytes + (double)row->batch * attended_bytes(m, row->depth + end);
+    }
+    row->bytes = bytes / (double)(length * row->batch);
+    row->operations =
+        (double)m->token_operations + (double)m->row_operations * rows / (double)length;
+}
+
+/* Once to warm up, then the repetitions. */
+static rlx_status measure(bench *b, bench_row *row)
 {
     double rates[MAX_REPEATS];
     int n = (int)b->o->repeats;
+    int64_t tokens = row->batch * (row->prompt ? row->prompt : row->tokens);
+    row->threads = rlx_context_threads(b->cx);
+    row->peak_unit = "";
+    count_work(b, row);
     for (int i = -1; i < n; i++) {
         if (i >= 0)
             measure_ceilings(b, row);
-        rlx_status st = rewind_to(b, b->o->depth);
+        rlx_status st = rewind_to(b, row);
         double start = now();
         if (!st)
-            st = run(b);
+            st = run_row(b, row);
         if (st)
             return st;
         if (i >= 0)
-            rates[i] = (double)row->tokens / (now() - start);
+            rates[i] = (double)tokens / (now() - start);
     }
     summarise(rates, n, row);
     return RLX_OK;
 }
 
-static void name_row(const bench *b, const char *what, int64_t tokens, bench_row *row)
-{
-    int n = snprintf(row->name, sizeof row->name, "%s%lld", what, (long long)tokens);
-    if (b->o->depth)
-        snprintf(row->name + n, sizeof row->name - (size_t)n, " @ d%lld", (long long)b->o->depth);
-    row->tokens = tokens;
-    row->threads = rlx_context_threads(b->cx);
-}
-
-static rlx_status measure_prompt(bench *b, bench_row *row)
-{
-    double tokens = (double)b->o->prompt;
-    int64_t chunks = (b->o->prompt + b->info.prefill - 1) / b->info.prefill;
-    name_row(b, "pp", b->o->prompt, row);
-    row->bytes = (double)b->info.token_bytes * (double)chunks / tokens;
-    row->operations = (double)b->info.token_operations + (double)b->info.row_operations / tokens;
-    return measure(b, run_prompt, row);
-}
-
-static rlx_status measure_tokens(bench *b, bench_row *row)
-{
-    name_row(b, "tg", b->o->tokens, row);
-    row->bytes = (double)b->info.token_bytes;
-    row->operations = (double)(b->info.token_operations + b->info.row_operations);
-    return measure(b, run_tokens, row);
-}
-
 /* ---- one number of threads */
 
-/* Everything below the model: its weights' bytes, ids to feed, room for a result. False: out of
- * memory. */
-static bool make_data(bench *b)
+/* The model's bytes, each once however many names they have; and how many elements they are. */
+static bool collect_weights(bench *b)
 {
     const rlx_weights *w = rlx_model_weights(b->model);
-    int64_t longest = b->o->prompt > b->o->tokens ? b->o->prompt : b->o->tokens;
-    longest = b->o->depth > longest ? b->o->depth : longest;
     b->spans = calloc((size_t)rlx_weights_count(w) + 1, sizeof *b->spans);
-    b->logits = malloc((size_t)b->info.width * sizeof *b->logits);
-    b->ids = malloc((size_t)(longest + 1) * sizeof *b->ids);
-    if (!b->spans || !b->logits || !b->ids)
-        return false;
-    for (int i = 0; i < rlx_weights_count(w); i++) {
+    for (int i = 0; b->spans && i < rlx_weights_count(w); i++) {
         const rlx_tensor *t = rlx_weights_at(w, i);
-        bool seen = false; /* another name for the same bytes */
+        bool seen = false;
         for (size_t k = 0; k < b->nspans && !seen; k++)
             seen = b->spans[k].data == (const char *)t->data;
-        if (!seen)
-            b->spans[b->nspans++] = (byte_span){t->data, t->bytes};
+        if (seen)
+            continue;
+        int64_t elems = 1;
+        for (int d = 0; d < t->rank; d++)
+            elems *= t->dim[d];
+        b->subject.parameters += elems;
+        b->spans[b->nspans++] = (byte_span){t->data, t->bytes};
     }
-    for (int64_t i = 0; i <= longest; i++) /* spread over the vocabulary */
-        b->ids[i] = (int32_t)((uint64_t)i * 7919 % (uint64_t)b->info.vocab);
-    return true;
+    return b->spans != NULL;
 }
 
-static rlx_status open_model(bench *b)
+/* Ids to feed, room for results. */
+static bool make_inputs(bench *b)
 {
     const bench_options *o = b->o;
-    int64_t most = o->depth + (o->prompt > o->tokens ? o->prompt : o->tokens);
-    rlx_model_options mo = {.prefill = o->prefill, .max_positions = most};
-    rlx_status st = rlx_model_load(b->cx, o->where.model, &mo, &b->model);
-    if (st)
-        return st;
-    rlx_model_get_info(b->model, &b->info);
-    b->wide = strstr(rlx_context_device(b->cx), "x86-64-v4") != NULL;
-    return rlx_session_create(b->cx, &(rlx_session_options){.max_positions = most}, &b->session);
+    int64_t batch = largest(&o->batches),
+            lengths[] = {largest(&o->prompts), largest(&o->runs), largest(&o->depths)};
+    int64_t n = batch;
+    for (int i = 0; i < 3; i++)
+        n += lengths[i];
+    b->logits = malloc((size_t)(batch * b->info.width) * sizeof *b->logits);
+    b->ids = malloc((size_t)n * sizeof *b->ids);
+    b->seq = malloc((size_t)batch * sizeof *b->seq);
+    b->rows = malloc((size_t)batch * sizeof *b->rows);
+    if (!b->logits || !b->ids || !b->seq || !b->rows)
+        return false;
+    for (int64_t i = 0; i < n; i++) /* spread over the vocabulary */
+        b->ids[i] = (int32_t)((uint64_t)i * 7919 % (uint64_t)b->info.vocab);
+    for (int32_t q = 0; q < batch; q++)
+        b->seq[q] = b->rows[q] = q;
+    return true;
 }
-
-/* The exit code of a complaint, or EXIT_OK. */
-static int measure_rows(bench *b, bench_row *rows, int *nrows)
-{
-    rlx_status st = open_model(b);
-    if (st)
-        return report(st);
-    if (!make_data(b))
-        return failure("bench: out of memory");
-    if (b->o->prompt)
-        st = measure_prompt(b, &rows[(*nrows)++]);
-    if (b->o->tokens && !st)
-        st = measure_tokens(b, &rows[(*nrows)++]);
-    return report(st);
-}
-
-static void bench_deinit(bench *b)
-{
-    free(b->spans);
-    free(b->logits);
-    free(b->ids);
-    rlx_session_destroy(b->session);
-    rlx_model_destroy(b->model);
-    rlx_context_destroy(b->cx);
-}
-
-/* ---- output */
 
 static const char *base_name(const char *path)
 {
@@ -227,100 +228,140 @@ static const char *base_name(const char *path)
     return slash && slash[1] ? slash + 1 : path;
 }
 
-static double percent(double part, double whole)
+static rlx_status open_model(bench *b)
 {
-    return whole > 0 ? 100 * part / whole : 0;
+    const bench_options *o = b->o;
+    int64_t prompt = largest(&o->prompts), tokens = largest(&o->runs);
+    int64_t most = largest(&o->depths) + (prompt > tokens ? prompt : tokens);
+    rlx_model_options mo = {.prefill = o->prefill, .max_positions = most};
+    rlx_session_options so = {.max_positions = most, .max_sequences = (int)largest(&o->batches)};
+    rlx_status st = rlx_model_load(b->cx, o->where.model, &mo, &b->model);
+    if (st)
+        return st;
+    rlx_model_get_info(b->model, &b->info);
+    b->subject = (bench_subject){.model = base_name(o->where.model),
+                                 .family = b->info.family,
+                                 .device = rlx_context_device(b->cx),
+                                 .precision = "exact",
+                                 .weight_bytes = b->info.weight_bytes};
+    b->nunits = ceiling_units(b->subject.device, b->units);
+    return rlx_session_create(b->cx, &so, &b->session);
 }
 
-static void print_head(const bench_options *o)
+static void bench_deinit(bench *b)
 {
-    if (!strcmp(o->output, "md"))
-        printf("| test | threads | tokens/s | best | GB/s | of read | GFLOP/s | of FMA peak |\n"
-               "|---|---|---|---|---|---|---|---|\n");
-    else if (!strcmp(o->output, "csv"))
-        printf("model,test,threads,tokens_per_second,stddev,best,bytes_per_second,"
-               "read_bytes_per_second,operations_per_second,fma_operations_per_second\n");
-    else
-        printf("[");
+    free(b->spans);
+    free(b->logits);
+    free(b->ids);
+    free(b->seq);
+    free(b->rows);
+    rlx_session_destroy(b->session);
+    rlx_model_destroy(b->model);
+    rlx_context_destroy(b->cx);
 }
 
-static void print_row(const bench_options *o, const bench_row *r, bool first)
+/* Measures a row and prints it. */
+static rlx_status do_row(bench *b, bench_row row, bool *first)
 {
-    double bytes = r->median * r->bytes, operations = r->median * r->operations;
-    if (!strcmp(o->output, "md"))
-        printf("| %s | %d | %.2f ± %.2f | %.2f | %.2f | %.1f%% of %.2f | %.1f | %.1f%% of %.0f |\n",
-               r->name, r->threads, r->median, r->stddev, r->best, bytes / 1e9,
-               percent(bytes, r->read_peak), r->read_peak / 1e9, operations / 1e9,
-               percent(operations, r->fma_peak), r->fma_peak / 1e9);
-    else if (!strcmp(o->output, "csv"))
-        printf("%s,%s,%d,%.4f,%.4f,%.4f,%.0f,%.0f,%.0f,%.0f\n", base_name(o->where.model), r->name,
-               r->threads, r->median, r->stddev, r->best, bytes, r->read_peak, operations,
-               r->fma_peak);
-    else
-        printf("%s\n  {\"test\": \"%s\", \"threads\": %d, \"tokens_per_second\": %.4f, "
-               "\"stddev\": %.4f, \"best\": %.4f, \"bytes_per_second\": %.0f, "
-               "\"read_bytes_per_second\": %.0f, \"operations_per_second\": %.0f, "
-               "\"fma_operations_per_second\": %.0f}",
-               first ? "" : ",", r->name, r->threads, r->median, r->stddev, r->best, bytes,
-               r->read_peak, operations, r->fma_peak);
-    fflush(stdout);
+    rlx_status st = measure(b, &row);
+    if (st)
+        return st;
+    if (*first)
+        bench_print_head(b->o->printer);
+    bench_print_row(b->o->printer, &b->subject, &row, *first);
+    *first = false;
+    return RLX_OK;
 }
 
-static int bench_threads(const bench_options *o, int64_t threads, bool first)
+static rlx_status do_depth(bench *b, int64_t depth, bool *first)
+{
+    const bench_options *o = b->o;
+    rlx_status st = NULL;
+    for (int i = 0; i < o->prompts.n && !st; i++)
+        if (o->prompts.at[i])
+            st = do_row(b, (bench_row){.prompt = o->prompts.at[i], .batch = 1, .depth = depth},
+                        first);
+    for (int i = 0; i < o->runs.n; i++)
+        for (int k = 0; k < o->batches.n && o->runs.at[i] && !st; k++)
+            st = do_row(
+                b, (bench_row){.tokens = o->runs.at[i], .batch = o->batches.at[k], .depth = depth},
+                first);
+    return st;
+}
+
+static int do_threads(const bench_options *o, int64_t threads, bool *first)
 {
     bench b = {.o = o};
-    bench_row rows[2] = {0};
-    int n = 0;
     run_where where = o->where;
     where.threads = threads;
     rlx_status st = open_context(&where, &b.cx);
-    int code = st ? report(st) : measure_rows(&b, rows, &n);
-    if (code == EXIT_OK && first) {
-        fprintf(stderr, "device   %s, mode exact, prefill %lld tokens at a time, medians of %lld\n",
-                rlx_context_device(b.cx), (long long)b.info.prefill, (long long)o->repeats);
-        print_head(o);
-    }
-    for (int i = 0; i < n && code == EXIT_OK; i++)
-        print_row(o, &rows[i], first && i == 0);
+    if (!st)
+        st = open_model(&b);
+    bool memory = st || (collect_weights(&b) && make_inputs(&b));
+    if (!st && *first && memory)
+        fprintf(stderr, "device   %s, mode %s, prefill %lld tokens at a time, %lld repetitions\n",
+                b.subject.device, b.subject.precision, (long long)b.info.prefill,
+                (long long)o->repeats);
+    for (int i = 0; i < o->depths.n && memory && !st; i++)
+        st = do_depth(&b, o->depths.at[i], first);
+    int code = memory ? report(st) : failure("bench: out of memory");
     bench_deinit(&b);
     return code;
 }
 
 /* ---- the command */
 
-/* "1,2": numbers of threads, into out[0..*n). -1, or the exit code of a complaint. */
-static int parse_threads(const char *text, int64_t *out, int *n)
+/* Whole numbers between commas. -1, or the exit code of a complaint. */
+static int parse_list(const char *option, const char *text, int64_t least, int64_t most,
+                      number_list *out)
 {
-    *n = 0;
+    out->n = 0;
     for (const char *p = text;; p++) {
         char *end;
         long long v = strtoll(p, &end, 10);
-        if (end == p || (*end && *end != ',') || v < 1 || v > CEILING_MAX_THREADS || *n == MAX_RUNS)
-            return usage_error("bench: --threads takes numbers of threads like 1,2 and not \"%s\"",
-                               text);
-        out[(*n)++] = v;
+        if (end == p || (*end && *end != ',') || v < least || v > most || out->n == MAX_RUNS)
+            return usage_error(
+                "bench: --%s takes numbers from %lld to %lld like 1,2 and not \"%s\"", option,
+                (long long)least, (long long)most, text);
+        out->at[out->n++] = v;
         if (!*end)
             return -1;
         p = end;
     }
 }
 
-static int check_options(const bench_options *o)
+static int parse_lists(bench_options *o)
+{
+    const struct {
+        const char *name, *text;
+        int64_t least, most;
+        number_list *out;
+    } lists[] = {{"prompt", o->prompt, 0, MAX_TOKENS, &o->prompts},
+                 {"tokens", o->tokens, 0, MAX_TOKENS, &o->runs},
+                 {"depth", o->depth, 0, MAX_TOKENS, &o->depths},
+                 {"batch", o->batch, 1, MAX_BATCH, &o->batches},
+                 {"threads", o->threads, 1, CEILING_MAX_THREADS, &o->teams}};
+    int code = -1;
+    o->teams.n = 1; /* without --threads 0: as many as there are cores */
+    for (size_t i = 0; i < sizeof lists / sizeof *lists && code < 0; i++)
+        if (lists[i].text)
+            code = parse_list(lists[i].name, lists[i].text, lists[i].least, lists[i].most,
+                              lists[i].out);
+    return code;
+}
+
+static int check_options(bench_options *o)
 {
     static const char *const outputs[] = {"md", "json", "csv"};
-    bool known = false;
-    for (int i = 0; i < 3; i++)
-        known |= !strcmp(o->output, outputs[i]);
-    if (!known) {
+    o->printer = bench_printer_find(o->output);
+    if (!o->printer) {
         const char *near = nearest_word(o->output, outputs, 3);
         return usage_error("bench: --output is md, json or csv and not \"%s\"%s%s%s", o->output,
                            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     }
     if (o->repeats < 1 || o->repeats > MAX_REPEATS)
         return usage_error("bench: --repeats is 1 to %d", MAX_REPEATS);
-    if (o->prompt > MAX_TOKENS || o->tokens > MAX_TOKENS || o->depth > MAX_TOKENS)
-        return usage_error("bench: at most %d tokens", MAX_TOKENS);
-    if (!o->prompt && !o->tokens)
+    if (!largest(&o->prompts) && !largest(&o->runs))
         return usage_error("bench: -p 0 -n 0 leaves nothing to measure");
     if (o->where.device && strncmp(o->where.device, "cpu", 3))
         return usage_error("bench: measures machine code: --device cpu or cpu:FEATURES");
@@ -329,15 +370,17 @@ static int check_options(const bench_options *o)
 
 int command_bench(int argc, char **argv)
 {
-    bench_options o = {.prompt = 512, .tokens = 128, .repeats = 5, .output = "md"};
+    bench_options o = {
+        .prompt = "512", .tokens = "128", .depth = "0", .batch = "1", .repeats = 5, .output = "md"};
     const option_spec options[] = {
         OPTION_MODEL(o.where),
-        {"prompt", "p", OPTION_INT, "N", "tokens of a prompt, 0 for none (512)", &o.prompt},
-        {"tokens", "n", OPTION_INT, "N", "tokens to decode, 0 for none (128)", &o.tokens},
-        {"depth", "d", OPTION_INT, "N", "tokens before either (0)", &o.depth},
+        {"prompt", "p", OPTION_TEXT, "N,..", "tokens of a prompt, 0 for none (512)", &o.prompt},
+        {"tokens", "n", OPTION_TEXT, "N,..", "tokens to decode, 0 for none (128)", &o.tokens},
+        {"depth", "d", OPTION_TEXT, "N,..", "tokens before either (0)", &o.depth},
+        {"batch", "b", OPTION_TEXT, "N,..", "sequences that decode together (1)", &o.batch},
+        {"threads", "t", OPTION_TEXT, "N,..", "numbers of threads (all cores)", &o.threads},
         {"repeats", "r", OPTION_INT, "N", "repetitions, after one to warm up (5)", &o.repeats},
         {"prefill", NULL, OPTION_INT, "N", "prompt tokens of one step (as run has it)", &o.prefill},
-        {"threads", "t", OPTION_TEXT, "N,..", "numbers of threads (all cores)", &o.threads},
         {"output", "o", OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
         OPTION_DEVICE(o.where),
     };
@@ -345,20 +388,19 @@ int command_bench(int argc, char **argv)
         "bench", "tokens per second, and as shares of what was measured of the machine meanwhile",
         "MODEL", &o.where.model,
         options, sizeof options / sizeof *options};
-    int64_t threads[MAX_RUNS] = {0}; /* 0: the context's default */
-    int n = 1, code = args_parse(&spec, argc, argv);
+    bool first = true;
+    int code = args_parse(&spec, argc, argv);
+    if (code < 0)
+        code = parse_lists(&o);
     if (code < 0)
         code = check_options(&o);
-    if (code < 0 && o.threads)
-        code = parse_threads(o.threads, threads, &n);
     if (code >= 0)
         return code;
     code = EXIT_OK;
-    for (int i = 0; i < n && code == EXIT_OK; i++)
-        code = bench_threads(&o, threads[i], i == 0);
+    for (int i = 0; i < o.teams.n && code == EXIT_OK; i++)
+        code = do_threads(&o, o.teams.at[i], &first);
     if (code != EXIT_OK)
         return code;
-    if (!strcmp(o.output, "json"))
-        printf("\n]\n");
+    bench_print_end(o.printer);
     return finish_output();
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/tool/process.h"
 
@@ -30,6 +31,14 @@ START_TEST(refuses_wrong_flags)
     refuses(&p, "1,2");
     RUN(&p, RLX_TOOL, "bench", BUNDLED, "-t", "0");
     refuses(&p, "1,2");
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "-b", "0");
+    refuses(&p, "--batch");
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "-d", "-1");
+    refuses(&p, "--depth");
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "-p", "512x");
+    refuses(&p, "512x");
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "-n", "9999999");
+    refuses(&p, "--tokens");
     RUN(&p, RLX_TOOL, "bench", BUNDLED, "-r", "0");
     refuses(&p, "--repeats");
     RUN(&p, RLX_TOOL, "bench", BUNDLED, "-p", "0", "-n", "0");
@@ -56,30 +65,82 @@ static double number(const cJSON *row, const char *key)
     return v->valuedouble;
 }
 
+static const char *text(const cJSON *row, const char *key)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(row, key);
+    ck_assert_msg(cJSON_IsString(v), "%s is no text", key);
+    return v->valuestring;
+}
+
+/* Runs it and reads its JSON. */
+static cJSON *rows_of(process *p, int count)
+{
+    ck_assert_msg(p->code == 0, "%s", p->err);
+    cJSON *rows = cJSON_Parse(p->out);
+    ck_assert_msg(rows != NULL, "not JSON: %s", p->out);
+    ck_assert_int_eq(cJSON_GetArraySize(rows), count);
+    process_free(p);
+    return rows;
+}
+
 START_TEST(json_has_every_row)
 {
     static const char *const names[] = {"pp9", "tg3", "pp9", "tg3"};
     process p;
     RUN(&p, RLX_TOOL, "bench", SHORT, "-o", "json");
-    ck_assert_msg(p.code == 0, "%s", p.err);
-    cJSON *rows = cJSON_Parse(p.out);
-    ck_assert_msg(rows != NULL, "not JSON: %s", p.out);
-    ck_assert_int_eq(cJSON_GetArraySize(rows), 4);
+    cJSON *rows = rows_of(&p, 4);
     for (int i = 0; i < 4; i++) {
         const cJSON *r = cJSON_GetArrayItem(rows, i);
-        const char *test = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(r, "test"));
-        ck_assert_str_eq(test, names[i]);
+        ck_assert_str_eq(text(r, "test"), names[i]);
+        ck_assert_str_eq(text(r, "model"), "bundled");
+        ck_assert_str_eq(text(r, "family"), "llama");
         ck_assert_int_eq((int)number(r, "threads"), 1 + i / 2);
+        ck_assert(number(r, "weight_bytes") > 2 * number(r, "parameters") - 1); /* bf16 */
         ck_assert(number(r, "tokens_per_second") > 0);
-        ck_assert(number(r, "best") >= number(r, "tokens_per_second"));
+        ck_assert(number(r, "median") > 0);
+        ck_assert(number(r, "best") >= number(r, "median"));
         ck_assert(number(r, "stddev") >= 0);
         ck_assert(number(r, "bytes_per_second") > 0);
         ck_assert(number(r, "operations_per_second") > 0);
         ck_assert(number(r, "read_bytes_per_second") > 0);
-        ck_assert(number(r, "fma_operations_per_second") > 0);
+        ck_assert(number(r, "f32_operations_per_second") > 0);
+        ck_assert(number(r, "peak_operations_per_second") >=
+                  number(r, "f32_operations_per_second"));
+        ck_assert(strlen(text(r, "peak_unit")) > 0);
     }
     cJSON_Delete(rows);
-    process_free(&p);
+}
+END_TEST
+
+static double bytes_per_token(const cJSON *row)
+{
+    return number(row, "bytes_per_second") / number(row, "median");
+}
+
+/* What a token reads, against the model's config: 6 layers of 2 heads of 32, f32 keys and values.
+ */
+START_TEST(depth_and_batch_count_bytes)
+{
+    enum { POSITION = 6 * 2 * 2 * 32 * 4 };
+    static const char *const names[] = {"tg2", "tg2 b4", "tg2 @ d300", "tg2 b4 @ d300"};
+    process p;
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "-p", "0", "-n", "2", "-b", "1,4", "-d", "0,300", "-r", "1",
+        "-t", "1", "-o", "json");
+    cJSON *rows = rows_of(&p, 4);
+    double bytes[4];
+    for (int i = 0; i < 4; i++) {
+        const cJSON *r = cJSON_GetArrayItem(rows, i);
+        ck_assert_str_eq(text(r, "test"), names[i]);
+        ck_assert_int_eq((int)number(r, "batch"), i % 2 ? 4 : 1);
+        ck_assert_int_eq((int)number(r, "depth"), i / 2 * 300);
+        bytes[i] = bytes_per_token(r);
+    }
+    cJSON_Delete(rows);
+    ck_assert_double_eq_tol(bytes[2] - bytes[0], 300 * POSITION, 64);
+    ck_assert_double_eq_tol(bytes[3] - bytes[1], 300 * POSITION, 64);
+    double weights =
+        bytes[0] - 1.5 * POSITION; /* one position seen by the first, two by the second */
+    ck_assert_double_eq_tol(bytes[1], weights / 4 + 1.5 * POSITION, 64);
 }
 END_TEST
 
@@ -88,16 +149,38 @@ START_TEST(markdown_and_csv)
     process p;
     RUN(&p, RLX_TOOL, "bench", SHORT, "-d", "5");
     ck_assert_msg(p.code == 0, "%s", p.err);
-    ck_assert(strstr(p.out, "| pp9 @ d5 | 1 | "));
-    ck_assert(strstr(p.out, "| tg3 @ d5 | 2 | "));
+    ck_assert(strstr(p.out, "| CPU | 1 | pp9 @ d5 | "));
+    ck_assert(strstr(p.out, "| CPU | 2 | tg3 @ d5 | "));
     ck_assert(strstr(p.err, "mode exact"));
     process_free(&p);
     RUN(&p, RLX_TOOL, "bench", BUNDLED, "-p", "0", "-n", "2", "-r", "1", "-t", "1", "-o", "csv",
         "--device", "cpu:x86-64-v3");
     ck_assert_msg(p.code == 0, "%s", p.err);
-    ck_assert(strstr(p.out, "bundled,tg2,1,"));
+    ck_assert(!strncmp(p.out, "model,family,weight_bytes,", 26));
+    ck_assert(strstr(p.out, "\nbundled,llama,"));
+    ck_assert(strstr(p.out, ",cpu:x86-64-v3,exact,tg2,1,0,2,1,0,"));
     ck_assert(!strstr(p.out, ",pp"));
     process_free(&p);
+}
+END_TEST
+
+/* A model's name is the user's. */
+START_TEST(names_are_quoted)
+{
+    char dir[] = "/tmp/rlx-bench-XXXXXX", link[64];
+    process p;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(link, sizeof link, "%s/a,\"b\\", dir);
+    ck_assert_int_eq(symlink(BUNDLED, link), 0);
+    RUN(&p, RLX_TOOL, "bench", link, "-p", "1", "-n", "0", "-r", "1", "-t", "1", "-o", "csv");
+    ck_assert_msg(p.code == 0 && strstr(p.out, "\n\"a,\"\"b\\\",llama,"), "%s%s", p.err, p.out);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "bench", link, "-p", "1", "-n", "0", "-r", "1", "-t", "1", "-o", "json");
+    cJSON *rows = rows_of(&p, 1);
+    ck_assert_str_eq(text(cJSON_GetArrayItem(rows, 0), "model"), "a,\"b\\");
+    cJSON_Delete(rows);
+    unlink(link);
+    rmdir(dir);
 }
 END_TEST
 
@@ -109,11 +192,13 @@ int main(void)
     tcase_add_test(c, refuses_wrong_flags);
     tcase_add_test(c, a_model_that_is_not_there);
     tcase_add_test(c, json_has_every_row);
+    tcase_add_test(c, depth_and_batch_count_bytes);
     tcase_add_test(c, markdown_and_csv);
+    tcase_add_test(c, names_are_quoted);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r), ran = srunner_ntests_run(r);
     srunner_free(r);
-    return failed || ran < 4;
+    return failed || ran < 6;
 }
