@@ -18,12 +18,13 @@ static const struct {
 };
 enum { NDEVICES = sizeof devices / sizeof *devices };
 
-static rlx_text host_target; /* lives as long as the process */
+static rlx_text host_target, host_features; /* live as long as the process */
 static pthread_once_t host_once = PTHREAD_ONCE_INIT;
 
 static void describe_host(void)
 {
     rlx_cpu_describe(rlx_cpu_host()->features, &host_target);
+    rlx_cpu_list(rlx_cpu_host()->features, &host_features);
 }
 
 int rlx_device_count(void)
@@ -39,6 +40,7 @@ void rlx_device_get_info(int i, rlx_device_info *out)
     *out = (rlx_device_info){
         .name = devices[i].name,
         .target = code && host_target.data ? host_target.data : "",
+        .features = code && host_features.data ? host_features.data : "",
         .description = devices[i].description ? devices[i].description : cpu->brand,
         .cores = cpu->cores,
         .l1_bytes = code ? cpu->l1_bytes : 0,

@@ -128,8 +128,9 @@ RLX_API rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *ten
 /* ---- devices and contexts ---------------------------------------------------------------------- */
 
 typedef struct rlx_device_info {
-    const char *name;        /* as contexts take it: "cpu", "ref:mir"; static, as the next two */
+    const char *name;        /* as contexts take it: "cpu", "ref:mir"; static, as the next three */
     const char *target;      /* what code is made for: "x86-64-v4+avx512bf16"; "" for evaluators */
+    const char *features;    /* all that the target stands for: "sse3 ssse3 ..."; "" for evaluators */
     const char *description; /* the processor's name, or what the evaluator does */
     int cores;               /* that the process may use */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* of a core, of a core, of all; 0: unknown */

@@ -375,3 +375,10 @@ void rlx_cpu_describe(uint64_t features, rlx_text *out)
             rlx_text_putf(out, ",-%s", names[i]);
     }
 }
+
+void rlx_cpu_list(uint64_t features, rlx_text *out)
+{
+    for (int i = 0; i < RLX_CPU_FEATURE_COUNT; i++)
+        if (features >> i & 1)
+            rlx_text_putf(out, "%s%s", out->len ? " " : "", names[i]);
+}

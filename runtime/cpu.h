@@ -38,5 +38,7 @@ rlx_status rlx_cpu_parse(const char *text, bool must_run, uint64_t *features);
 void rlx_cpu_llvm_features(uint64_t features, rlx_text *out);
 /* "x86-64-v3" or "x86-64-v4", with the extras ("x86-64-v4+avx512vnni"); rlx_cpu_parse reads it. */
 void rlx_cpu_describe(uint64_t features, rlx_text *out);
+/* "sse3 ssse3 ...": every feature of the set. */
+void rlx_cpu_list(uint64_t features, rlx_text *out);
 
 #endif

@@ -53,6 +53,20 @@ int finish_output(void)
     return EXIT_FAILED;
 }
 
+void put_json_text(const char *text)
+{
+    putchar('"');
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            putchar('\\');
+        if (*c < ' ')
+            printf("\\u%04x", *c);
+        else
+            putchar(*c);
+    }
+    putchar('"');
+}
+
 /* Edit distance, or `limit` when it is that or more. */
 static size_t distance(const char *a, const char *b, size_t limit)
 {

@@ -58,6 +58,8 @@ int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int failure(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The status's story to stderr (nothing for NULL), which is freed; returns the exit code. */
 int report(rlx_status s);
+/* A JSON string to stdout. `text` is UTF-8. */
+void put_json_text(const char *text);
 /* Flushes stdout: EXIT_FAILED with a message when the data did not get out. */
 int finish_output(void);
 

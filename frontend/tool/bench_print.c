@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "frontend/tool/args.h"
 #include "frontend/tool/bench.h"
 
 struct bench_printer {
@@ -69,20 +70,6 @@ static int fill_fields(const bench_subject *s, const bench_row *r, char name[MAX
 static void json_head(void)
 {
     printf("[");
-}
-
-static void put_json_text(const char *text)
-{
-    putchar('"');
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            putchar('\\');
-        if (*c < ' ')
-            printf("\\u%04x", *c);
-        else
-            putchar(*c);
-    }
-    putchar('"');
 }
 
 static void json_row(const bench_subject *s, const bench_row *r, bool first)

@@ -1,6 +1,91 @@
+/* frontend/tool/cmd_devices.c: what models can run on here, and on request how fast that is. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "frontend/tool/args.h"
+#include "frontend/tool/ceilings.h"
+
+/* CPU levels between the least that rlx compiles for and what chips have: --device cpu:LEVEL. */
+static const char *const levels[] = {
+    "x86-64-v3",
+    "x86-64-v3+avxvnni",
+    "x86-64-v4",
+    "x86-64-v4+avx512vnni",
+    "x86-64-v4+avx512vnni+avx512bf16",
+    "x86-64-v4+avx512vnni+avx512bf16+amx-tile+amx-int8+amx-bf16",
+};
+enum { NLEVELS = sizeof levels / sizeof *levels, TRIALS = 5 };
+
+/* Speeds of one number of threads; zeros: not measured. */
+typedef struct measured {
+    int threads;
+    double read;
+    double unit[CEILING_MAX_UNITS];
+} measured;
+
+typedef struct device {
+    rlx_device_info info;
+    const char *level[NLEVELS]; /* below the target, that can run here */
+    int nlevels;
+    const ceiling_unit *units[CEILING_MAX_UNITS];
+    size_t nunits;
+    measured at[2]; /* one thread, all cores */
+    int nmeasured;
+} device;
+
+/* ---- finding out */
+
+static bool runs(const char *level)
+{
+    char name[128];
+    rlx_context *cx;
+    snprintf(name, sizeof name, "cpu:%s", level);
+    rlx_status st = rlx_context_create(&(rlx_context_options){.device = name, .threads = 1}, &cx);
+    if (!st)
+        rlx_context_destroy(cx);
+    rlx_status_free(st);
+    return st == NULL;
+}
+
+/* Memory of four times the last-level cache, so that little of it is read from there. */
+static int measure(device *d)
+{
+    size_t most = (size_t)1 << 30, bytes = (size_t)d->info.l3_bytes * 4;
+    bytes = bytes < most / 4 ? most / 4 : bytes > most ? most : bytes;
+    char *data = malloc(bytes);
+    if (!data)
+        return failure("devices: out of memory: %zu bytes to read", bytes);
+    memset(data, 1, bytes);
+    d->nmeasured = d->info.cores > 1 ? 2 : 1;
+    for (int i = 0; i < d->nmeasured; i++) {
+        measured *m = &d->at[i];
+        int cores = d->info.cores < CEILING_MAX_THREADS ? d->info.cores : CEILING_MAX_THREADS;
+        m->threads = i ? cores : 1;
+        m->read = ceiling_read(&(byte_span){data, bytes}, 1, m->threads, 1, TRIALS);
+        for (size_t u = 0; u < d->nunits; u++)
+            m->unit[u] = ceiling_unit_rate(d->units[u], m->threads, TRIALS);
+    }
+    free(data);
+    return EXIT_OK;
+}
+
+static int look_at(int i, bool speeds, device *d)
+{
+    char name[256];
+    *d = (device){0};
+    rlx_device_get_info(i, &d->info);
+    if (!d->info.target[0])
+        return EXIT_OK; /* an evaluator: nothing to measure */
+    for (int k = 0; k < NLEVELS; k++)
+        if (strcmp(levels[k], d->info.target) && runs(levels[k]))
+            d->level[d->nlevels++] = levels[k];
+    snprintf(name, sizeof name, "cpu:%s", d->info.target);
+    d->nunits = ceiling_units(name, d->units);
+    return speeds ? measure(d) : EXIT_OK;
+}
+
+/* ---- text */
 
 static void put_bytes(const char *name, int64_t bytes)
 {
@@ -10,23 +95,105 @@ static void put_bytes(const char *name, int64_t bytes)
         printf(", %s %.4g KiB", name, (double)bytes / 1024);
 }
 
+static void put_text(const device *d)
+{
+    const rlx_device_info *i = &d->info;
+    printf("%-8s %s", i->name, i->description);
+    if (i->target[0])
+        printf("; %s; %d core%s", i->target, i->cores, i->cores == 1 ? "" : "s");
+    put_bytes("L1", i->l1_bytes);
+    put_bytes("L2", i->l2_bytes);
+    put_bytes("L3", i->l3_bytes);
+    putchar('\n');
+    if (i->features[0])
+        printf("         has %s\n", i->features);
+    for (int k = 0; k < d->nlevels; k++)
+        printf("%s cpu:%s", k ? "," : "         also as", d->level[k]);
+    if (d->nlevels)
+        putchar('\n');
+    for (int k = 0; k < d->nmeasured; k++) {
+        const measured *m = &d->at[k];
+        printf("         %d thread%s: reads %.1f GB/s", m->threads, m->threads == 1 ? "" : "s",
+               m->read / 1e9);
+        for (size_t u = 0; u < d->nunits; u++)
+            printf(", %s %.0f GFLOP/s", d->units[u]->name, m->unit[u] / 1e9);
+        putchar('\n');
+    }
+}
+
+/* ---- JSON */
+
+static void put_json_words(const char *words)
+{
+    putchar('[');
+    for (const char *w = words; *w;) {
+        size_t n = strcspn(w, " ");
+        printf("%s\"%.*s\"", w == words ? "" : ", ", (int)n, w);
+        w += n + (w[n] == ' ');
+    }
+    putchar(']');
+}
+
+static void put_json_speeds(const device *d)
+{
+    printf(", \"measured\": [");
+    for (int k = 0; k < d->nmeasured; k++) {
+        const measured *m = &d->at[k];
+        printf("%s\n    {\"threads\": %d, \"read_bytes_per_second\": %.0f, "
+               "\"operations_per_second\": {",
+               k ? "," : "", m->threads, m->read);
+        for (size_t u = 0; u < d->nunits; u++)
+            printf("%s\"%s\": %.0f", u ? ", " : "", d->units[u]->name, m->unit[u]);
+        printf("}}");
+    }
+    putchar(']');
+}
+
+static void put_json(const device *d, bool first)
+{
+    const rlx_device_info *i = &d->info;
+    printf("%s\n  {\"name\": \"%s\", \"description\": ", first ? "[" : ",", i->name);
+    put_json_text(i->description);
+    printf(", \"target\": \"%s\", \"cores\": %d,\n   \"l1_bytes\": %lld, \"l2_bytes\": %lld, "
+           "\"l3_bytes\": %lld,\n   \"features\": ",
+           i->target, i->cores, (long long)i->l1_bytes, (long long)i->l2_bytes,
+           (long long)i->l3_bytes);
+    put_json_words(i->features);
+    printf(",\n   \"levels\": [");
+    for (int k = 0; k < d->nlevels; k++)
+        printf("%s\"%s\"", k ? ", " : "", d->level[k]);
+    putchar(']');
+    if (d->nmeasured)
+        put_json_speeds(d);
+    putchar('}');
+}
+
 int command_devices(int argc, char **argv)
 {
-    int code = args_parse(
-        &(command_spec){.name = "devices", .about = "what models can run on here (--device)"}, argc,
-        argv);
+    bool json = false, speeds = false;
+    const option_spec options[] = {
+        {"json", NULL, OPTION_FLAG, NULL, "for programs", &json},
+        {"measure", NULL, OPTION_FLAG, NULL, "how fast the CPU reads, multiplies and adds",
+         &speeds},
+    };
+    const command_spec spec = {.name = "devices",
+                               .about = "what models can run on here (--device)",
+                               .options = options,
+                               .noptions = sizeof options / sizeof *options};
+    int code = args_parse(&spec, argc, argv);
     if (code >= 0)
         return code;
     for (int i = 0; i < rlx_device_count(); i++) {
-        rlx_device_info d;
-        rlx_device_get_info(i, &d);
-        printf("%-8s %s", d.name, d.description);
-        if (d.target[0])
-            printf("; %s; %d core%s", d.target, d.cores, d.cores == 1 ? "" : "s");
-        put_bytes("L1", d.l1_bytes);
-        put_bytes("L2", d.l2_bytes);
-        put_bytes("L3", d.l3_bytes);
-        putchar('\n');
+        device d;
+        code = look_at(i, speeds, &d);
+        if (code != EXIT_OK)
+            return code;
+        if (json)
+            put_json(&d, i == 0);
+        else
+            put_text(&d);
     }
+    if (json)
+        printf("\n]\n");
     return finish_output();
 }

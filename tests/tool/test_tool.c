@@ -1,6 +1,7 @@
 /* tests/tool/test_tool.c: the program's command line: what it takes, what it refuses and how it
  * says so. */
 #include <check.h>
+#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,7 +134,43 @@ START_TEST(devices)
     RUN(&p, RLX_TOOL, "devices");
     ck_assert_ptr_nonnull(strstr(p.out, "x86-64-v"));
     ck_assert_ptr_nonnull(strstr(p.out, "ref:lir"));
+    ck_assert_ptr_nonnull(strstr(p.out, "avx2"));
     says(&p, "cpu");
+}
+END_TEST
+
+/* What JSON says of the CPU can be given to --device. */
+START_TEST(devices_for_programs)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "devices", "--json", "--measure");
+    cJSON *list = cJSON_Parse(p.out);
+    ck_assert_msg(p.code == 0 && cJSON_GetArraySize(list) == 3, "%s%s", p.err, p.out);
+    const cJSON *cpu = cJSON_GetArrayItem(list, 0), *level, *feature, *speeds;
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(cpu, "name")), "cpu");
+    bool avx2 = false;
+    cJSON_ArrayForEach(feature, cJSON_GetObjectItem(cpu, "features")) avx2 |=
+        !strcmp(cJSON_GetStringValue(feature), "avx2");
+    ck_assert(avx2);
+    cJSON_ArrayForEach(level, cJSON_GetObjectItem(cpu, "levels"))
+    {
+        char device[128];
+        process q;
+        snprintf(device, sizeof device, "cpu:%s", cJSON_GetStringValue(level));
+        RUN(&q, RLX_TOOL, "run", BUNDLED, "-n", "1", "--device", device);
+        ck_assert_msg(q.code == 0, "%s: %s", device, q.err);
+        process_free(&q);
+    }
+    cJSON_ArrayForEach(speeds, cJSON_GetObjectItem(cpu, "measured"))
+    {
+        ck_assert(cJSON_GetObjectItem(speeds, "read_bytes_per_second")->valuedouble > 1e6);
+        const cJSON *rate, *units = cJSON_GetObjectItem(speeds, "operations_per_second");
+        ck_assert_int_ge(cJSON_GetArraySize(units), 2);
+        cJSON_ArrayForEach(rate, units) ck_assert(rate->valuedouble > 1e6);
+    }
+    ck_assert_int_ge(cJSON_GetArraySize(cJSON_GetObjectItem(cpu, "measured")), 1);
+    cJSON_Delete(list);
+    process_free(&p);
 }
 END_TEST
 
@@ -355,6 +392,7 @@ int main(void)
     tcase_add_test(c, wrong_command_lines);
     tcase_add_test(c, failures_have_a_story);
     tcase_add_test(c, devices);
+    tcase_add_test(c, devices_for_programs);
     tcase_add_test(c, runs_are_repeatable);
     tcase_add_test(c, a_model_without_a_tokenizer);
     tcase_add_test(c, eval_refuses);
