@@ -1,11 +1,12 @@
-/* frontend/tokenizer.h: text to ids and back, as a Hugging Face tokenizer.json says.
+/* frontend/tokenizer.h: text to ids and back, as a Hugging Face tokenizer.json, a GGUF file's
+ * metadata or sentencepiece's tokenizer.model says.
  *
  *   text --added tokens cut out--> parts --normalizer--> --pre-tokenizer--> pieces --BPE--> ids
  *        --post-processor--> ids with the special ones around them
  *   ids --decoder--> bytes, streamed as whole UTF-8 characters
  *
- * Understood: byte-level BPE (GPT-2, Llama 3) and BPE with byte fallback (Llama 2, Phi 3). Anything
- * else that would change an id is refused by its name (RLX_UNSUPPORTED).
+ * Understood: byte-level BPE (GPT-2, Llama 3, Qwen) and BPE with byte fallback (Llama 2, Phi 3).
+ * Anything else that would change an id is refused by its name (RLX_UNSUPPORTED).
  */
 #ifndef RLX_FRONTEND_TOKENIZER_H
 #define RLX_FRONTEND_TOKENIZER_H
@@ -16,12 +17,26 @@
 
 #include "runtime/base/status.h"
 
+struct rlx_gguf; /* runtime/gguf.h */
 typedef struct rlx_tokenizer rlx_tokenizer;
 
 /* Reads tokenizer.json. A tokenizer is immutable: any number of threads may use it. */
 rlx_status rlx_tokenizer_load(const char *path, rlx_tokenizer **out);
 /* The same from memory; `name` stands for the file in messages. */
 rlx_status rlx_tokenizer_parse(const char *json, const char *name, rlx_tokenizer **out);
+/* Reads the tokenizer.ggml.* metadata of a GGUF file, which need not outlive the tokenizer. *out is
+ * NULL when the file has none. */
+rlx_status rlx_tokenizer_read_gguf(const struct rlx_gguf *f, const char *name, rlx_tokenizer **out);
+
+/* The tokens around a text, where the file does not say whether there are any. */
+typedef struct rlx_tokenizer_ends {
+    bool bos, eos;
+} rlx_tokenizer_ends;
+/* Reads a sentencepiece model (BPE); from memory, `name` stands for the file in messages. */
+rlx_status rlx_tokenizer_load_sentencepiece(const char *path, const rlx_tokenizer_ends *ends,
+                                            rlx_tokenizer **out);
+rlx_status rlx_tokenizer_parse_sentencepiece(const void *data, size_t bytes, const char *name,
+                                             const rlx_tokenizer_ends *ends, rlx_tokenizer **out);
 void rlx_tokenizer_destroy(rlx_tokenizer *t); /* accepts NULL */
 
 /* *ids (malloc'ed, *n of them; NULL for none) of `bytes` bytes of UTF-8. `special`: with the tokens
@@ -50,8 +65,8 @@ typedef struct rlx_token_stream {
 
 typedef bool rlx_token_emit(void *user, const char *utf8, size_t bytes);
 void rlx_token_stream_init(rlx_token_stream *s, const rlx_tokenizer *t, bool opens_text);
-/* Calls `emit` at most a few times; false when `emit` returned false, which then gets nothing more of
- * this stream. */
+/* Calls `emit` at most a few times; false when `emit` returned false, which then gets nothing more
+ * of this stream. */
 bool rlx_token_stream_push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit, void *user);
 bool rlx_token_stream_end(rlx_token_stream *s, rlx_token_emit *emit, void *user);
 

@@ -2,20 +2,23 @@
  *
  * A piece starts as one symbol per character. The pair of neighbours with the lowest rank (leftmost
  * among equals) merges, until none is left: a heap of candidates, stale ones dropped when they
- * surface. */
+ * surface. Which pairs merge, and into what, says a table of pairs (GPT-2) or the vocabulary itself
+ * (sentencepiece, where a symbol needs no token of its own to become part of one). */
 #include <stdlib.h>
 #include <string.h>
 
 #include "frontend/tokenizer_impl.h"
 
 typedef struct rlx_bpe_symbol {
-    int32_t id; /* -1: merged into its left neighbour */
+    int32_t id;           /* -1: its text is no token */
+    int32_t start, bytes; /* in the piece; 0 bytes: merged into its left neighbour */
     int32_t prev, next;
 } rlx_bpe_symbol;
 
 typedef struct rlx_bpe_candidate {
-    int32_t rank, at; /* at: the left symbol */
-    int32_t left, right, id;
+    int32_t rank, at;    /* at: the left symbol */
+    int32_t left, right; /* bytes of the two: others mean that one of them has merged */
+    int32_t id;
 } rlx_bpe_candidate;
 
 /* ---- tables */
@@ -174,29 +177,49 @@ static rlx_bpe_candidate heap_pop(rlx_encoding *e)
     return top;
 }
 
+/* Do two neighbours merge? Puts the candidate's rank and id. */
+static bool find_candidate(const rlx_encoding *e, const rlx_bpe_symbol *left,
+                           const rlx_bpe_symbol *right, rlx_bpe_candidate *out)
+{
+    const rlx_tokenizer *t = e->tokenizer;
+    if (!t->by_text) {
+        const rlx_merge *m = find_merge(t, left->id, right->id);
+        if (m) {
+            out->rank = m->rank;
+            out->id = m->id;
+        }
+        return m != NULL;
+    }
+    out->id = rlx_tokenizer_lookup(t, e->piece + left->start, (size_t)(left->bytes + right->bytes));
+    out->rank = out->id < 0 ? RLX_RANK_NEVER : t->tokens[out->id].rank;
+    return out->rank != RLX_RANK_NEVER;
+}
+
 static rlx_status consider(rlx_encoding *e, int32_t at)
 {
     int32_t next = at < 0 ? -1 : e->symbols[at].next;
     if (next < 0)
         return RLX_OK;
-    int32_t left = e->symbols[at].id, right = e->symbols[next].id;
-    const rlx_merge *m = find_merge(e->tokenizer, left, right);
-    if (!m)
-        return RLX_OK;
-    return heap_push(e, (rlx_bpe_candidate){m->rank, at, left, right, m->id});
+    const rlx_bpe_symbol *left = &e->symbols[at], *right = &e->symbols[next];
+    rlx_bpe_candidate c = {.at = at, .left = left->bytes, .right = right->bytes};
+    return find_candidate(e, left, right, &c) ? heap_push(e, c) : RLX_OK;
 }
 
 /* ---- pieces */
 
-static rlx_status add_symbol(rlx_encoding *e, int64_t *n, int32_t id)
+static rlx_status add_symbol(rlx_encoding *e, int64_t *n, int32_t id, size_t start, size_t bytes)
 {
     GROW(e->symbols, e->cap_symbols, *n + 1);
-    e->symbols[*n] = (rlx_bpe_symbol){.id = id, .prev = (int32_t)*n - 1, .next = (int32_t)*n + 1};
+    e->symbols[*n] = (rlx_bpe_symbol){.id = id,
+                                      .start = (int32_t)start,
+                                      .bytes = (int32_t)bytes,
+                                      .prev = (int32_t)*n - 1,
+                                      .next = (int32_t)*n + 1};
     (*n)++;
     return RLX_OK;
 }
 
-/* Has every byte of a character a token of its own? */
+/* Has every byte of a text a token of its own? */
 static bool has_bytes(const rlx_tokenizer *t, const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -205,7 +228,8 @@ static bool has_bytes(const rlx_tokenizer *t, const char *p, size_t n)
     return t->byte_fallback;
 }
 
-/* One symbol per character; characters that have none are spelled in bytes, or unknown. */
+/* One symbol per character. Without `by_text`, characters that have no token are spelled in bytes,
+ * or unknown. */
 static rlx_status read_symbols(rlx_encoding *e, const char *piece, size_t bytes, int64_t *n)
 {
     const rlx_tokenizer *t = e->tokenizer;
@@ -213,17 +237,65 @@ static rlx_status read_symbols(rlx_encoding *e, const char *piece, size_t bytes,
     for (size_t i = 0, len; i < bytes; i += len) {
         len = rlx_utf8_read(piece + i, bytes - i, NULL); /* > 0: encode took UTF-8 only */
         int32_t id = rlx_tokenizer_lookup(t, piece + i, len);
-        if (id >= 0) {
-            RLX_TRY(add_symbol(e, n, id));
-            after_unknown = false;
+        bool was_unknown = after_unknown;
+        after_unknown = false;
+        if (id >= 0 || t->by_text) {
+            bool never = id < 0 || (t->by_text && t->tokens[id].rank == RLX_RANK_NEVER);
+            RLX_TRY(add_symbol(e, n, never ? -1 : id, i, len));
         } else if (has_bytes(t, piece + i, len)) {
-            for (size_t j = 0; j < len; j++)
-                RLX_TRY(add_symbol(e, n, t->byte_id[(unsigned char)piece[i + j]]));
-            after_unknown = false;
-        } else if (t->unknown >= 0) {
-            if (!(after_unknown && t->fuse_unknown))
-                RLX_TRY(add_symbol(e, n, t->unknown));
+            for (size_t j = i; j < i + len; j++)
+                RLX_TRY(add_symbol(e, n, t->byte_id[(unsigned char)piece[j]], j, 1));
+        } else {
             after_unknown = true;
+            if (t->unknown >= 0 && !(was_unknown && t->fuse_unknown))
+                RLX_TRY(add_symbol(e, n, t->unknown, i, len));
+        }
+    }
+    return RLX_OK;
+}
+
+static rlx_status merge(rlx_encoding *e, int64_t n)
+{
+    e->nheap = 0;
+    for (int64_t i = 0; i < n; i++)
+        RLX_TRY(consider(e, (int32_t)i));
+    while (e->nheap) {
+        rlx_bpe_candidate c = heap_pop(e);
+        rlx_bpe_symbol *s = &e->symbols[c.at];
+        if (s->bytes != c.left || s->next < 0 || e->symbols[s->next].bytes != c.right)
+            continue; /* stale: one of the two merged meanwhile */
+        rlx_bpe_symbol *gone = &e->symbols[s->next];
+        s->id = c.id;
+        s->bytes += gone->bytes;
+        s->next = gone->next;
+        gone->bytes = 0;
+        if (s->next >= 0)
+            e->symbols[s->next].prev = c.at;
+        RLX_TRY(consider(e, s->prev));
+        RLX_TRY(consider(e, c.at));
+    }
+    return RLX_OK;
+}
+
+/* The symbols that are left; those that are no token are spelled in bytes, or unknown. */
+static rlx_status push_symbols(rlx_encoding *e)
+{
+    const rlx_tokenizer *t = e->tokenizer;
+    bool after_unknown = false;
+    for (int32_t i = 0; i >= 0; i = e->symbols[i].next) {
+        const rlx_bpe_symbol *s = &e->symbols[i];
+        const char *p = e->piece + s->start;
+        bool was_unknown = after_unknown;
+        after_unknown = false;
+        if (s->id >= 0) {
+            RLX_TRY(rlx_encoding_push(e, s->id));
+        } else if (has_bytes(t, p, (size_t)s->bytes)) {
+            for (int32_t j = 0; j < s->bytes; j++)
+                RLX_TRY(rlx_encoding_push(e, t->byte_id[(unsigned char)p[j]]));
+        } else {
+            after_unknown = true;
+            if (t->unknown >= 0 && !(was_unknown && t->fuse_unknown))
+                RLX_TRY(rlx_encoding_push(e, t->unknown));
         }
     }
     return RLX_OK;
@@ -241,28 +313,11 @@ rlx_status rlx_encoding_push_piece(rlx_encoding *e, const char *piece, size_t by
             return rlx_encoding_push(e, id);
     }
     int64_t n = 0;
+    e->piece = piece;
     RLX_TRY(read_symbols(e, piece, bytes, &n));
     if (!n)
         return RLX_OK;
     e->symbols[n - 1].next = -1;
-    e->nheap = 0;
-    for (int64_t i = 0; i < n; i++)
-        RLX_TRY(consider(e, (int32_t)i));
-    while (e->nheap) {
-        rlx_bpe_candidate c = heap_pop(e);
-        rlx_bpe_symbol *s = &e->symbols[c.at];
-        if (s->id != c.left || s->next < 0 || e->symbols[s->next].id != c.right)
-            continue; /* stale: one of the two merged meanwhile */
-        rlx_bpe_symbol *gone = &e->symbols[s->next];
-        s->id = c.id;
-        s->next = gone->next;
-        gone->id = -1;
-        if (s->next >= 0)
-            e->symbols[s->next].prev = c.at;
-        RLX_TRY(consider(e, s->prev));
-        RLX_TRY(consider(e, c.at));
-    }
-    for (int32_t i = 0; i >= 0; i = e->symbols[i].next)
-        RLX_TRY(rlx_encoding_push(e, e->symbols[i].id));
-    return RLX_OK;
+    RLX_TRY(merge(e, n));
+    return push_symbols(e);
 }

@@ -1,5 +1,8 @@
 /* frontend/tokenizer_impl.h: what the tokenizer's files share.
  *   tokenizer_json.c   tokenizer.json to this structure
+ *   tokenizer_gguf.c   tokenizer.ggml.* of a GGUF file to this structure
+ *   tokenizer_spm.c    tokenizer.model (sentencepiece) to this structure
+ *   tokenizer_build.c  what these readers share
  *   tokenizer_split.c  normalizer and pre-tokenizer: text to pieces
  *   tokenizer_bpe.c    vocabulary, merges: a piece to ids
  *   tokenizer.c        the whole way, and back
@@ -19,8 +22,11 @@ typedef struct rlx_token {
     uint32_t text_bytes;
     const char *bytes; /* decoded */
     uint32_t nbytes;
+    int32_t rank; /* with `by_text`: lower merges first */
     bool special;
 } rlx_token;
+
+enum { RLX_RANK_NEVER = INT32_MAX }; /* no text becomes this token by merging */
 
 /* Cut out of the text before anything else is done with it. */
 typedef struct rlx_added_token {
@@ -43,7 +49,11 @@ typedef struct rlx_merge {
 
 /* Normalizer steps, applied to a whole part. */
 typedef struct rlx_normal_step {
-    enum { RLX_NORMAL_PREPEND, RLX_NORMAL_REPLACE } kind;
+    enum {
+        RLX_NORMAL_PREPEND,
+        RLX_NORMAL_REPLACE,
+        RLX_NORMAL_SQUEEZE /* spaces: none at the ends, one in a row */
+    } kind;
     const char *pattern; /* replace: what */
     const char *text;
 } rlx_normal_step;
@@ -73,6 +83,8 @@ struct rlx_tokenizer {
     rlx_token *tokens; /* by id */
     int32_t *slots;    /* text to id: open addressing, -1 empty */
     uint64_t slot_mask;
+    bool by_text; /* two neighbours merge when their joined text is a token (sentencepiece), else
+                     when the pair is in `merges` */
     rlx_merge *merges; /* pair to merge: open addressing */
     uint64_t merge_mask;
     int32_t byte_id[256]; /* "<0x00>".. ; -1 without byte fallback */
@@ -102,6 +114,30 @@ void rlx_tokenizer_index(rlx_tokenizer *t, int32_t id); /* after its text is set
 void rlx_tokenizer_put_merge(rlx_tokenizer *t, int32_t left, int32_t right, int32_t rank,
                              int32_t id);
 
+/* ---- tokenizer_build.c: for readers */
+
+rlx_status rlx_tokenizer_create(rlx_tokenizer **out); /* empty */
+/* Copies the text and puts it into the index. */
+rlx_status rlx_tokenizer_set_token(rlx_tokenizer *t, int32_t id, const char *text, size_t bytes);
+/* "a b": the two sides, which may themselves hold spaces; false when they are no tokens. */
+bool rlx_tokenizer_find_sides(const rlx_tokenizer *t, const char *merge, size_t bytes,
+                              int32_t *left, int32_t *right);
+/* `joined` is scratch. */
+rlx_status rlx_tokenizer_add_merge(rlx_tokenizer *t, int32_t left, int32_t right, int32_t rank,
+                                   rlx_text *joined);
+rlx_status rlx_tokenizer_add_added(rlx_tokenizer *t, rlx_added_set *set,
+                                   const rlx_added_token *a); /* copies it and its text */
+rlx_status rlx_tokenizer_add_split(rlx_tokenizer *t, rlx_split_step **out);
+rlx_status rlx_tokenizer_add_split_regex(rlx_tokenizer *t, const char *pattern);
+void rlx_tokenizer_find_byte_ids(rlx_tokenizer *t);
+rlx_status rlx_tokenizer_decode_all(rlx_tokenizer *t); /* after everything else is set */
+/* Sentencepiece's BPE (tokenizer_spm.c): scores to ranks; spaces to marks, byte fallback, and back.
+ */
+int32_t rlx_tokenizer_rank_of_score(float score);
+void rlx_tokenizer_set_sentencepiece(rlx_tokenizer *t, bool squeeze, bool prefix);
+
+/* ---- tokenizer_bpe.c */
+
 /* One encoding: the ids so far and scratch that its pieces reuse. */
 typedef struct rlx_encoding {
     const rlx_tokenizer *tokenizer;
@@ -110,8 +146,9 @@ typedef struct rlx_encoding {
     struct rlx_bpe_symbol *symbols;
     struct rlx_bpe_candidate *heap;
     int64_t cap_symbols, nheap, cap_heap;
-    rlx_text mapped; /* a piece in the byte alphabet */
-    bool at_start;   /* nothing of the text was encoded yet */
+    rlx_text mapped;   /* a piece in the byte alphabet */
+    const char *piece; /* that is being merged */
+    bool at_start;     /* nothing of the text was encoded yet */
 } rlx_encoding;
 
 rlx_status rlx_encoding_push(rlx_encoding *e, int32_t id);

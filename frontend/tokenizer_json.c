@@ -1,7 +1,6 @@
 /* frontend/tokenizer_json.c: tokenizer.json to the tables. What would change an id and is not
  * offered is refused by its name. "truncation" and "padding" are ignored: the reference switches
  * them off, too, unless a caller asks. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,18 +56,13 @@ static rlx_status malformed(const reader *r, const char *what)
 
 static rlx_status set_token(reader *r, int32_t id, const char *text)
 {
-    rlx_token *k = &r->t->tokens[id];
+    const rlx_token *k = &r->t->tokens[id];
     if (k->text)
         return strcmp(k->text, text)
                    ? RLX_FAIL(RLX_INVALID_FILE, "%s: id %d is both \"%s\" and \"%s\"", r->name, id,
                               k->text, text)
                    : RLX_OK;
-    k->text = rlx_arena_strdup(r->t->arena, text);
-    if (!k->text)
-        return RLX_OOM();
-    k->text_bytes = (uint32_t)strlen(text);
-    rlx_tokenizer_index(r->t, id);
-    return RLX_OK;
+    return rlx_tokenizer_set_token(r->t, id, text, strlen(text));
 }
 
 static rlx_status read_id(const reader *r, const cJSON *v, const char *token, int32_t *id)
@@ -115,9 +109,8 @@ static rlx_status merge_sides(const reader *r, const cJSON *m, int32_t *left, in
 {
     const char *a = cJSON_GetStringValue(m), *b;
     if (a) {
-        for (b = a; (b = strchr(b, ' ')); b++)
-            if (both_known(r, a, (size_t)(b - a), b + 1, left, right))
-                return RLX_OK;
+        if (rlx_tokenizer_find_sides(r->t, a, strlen(a), left, right))
+            return RLX_OK;
         return RLX_FAIL(RLX_INVALID_FILE, "%s: merge \"%s\" is not of two tokens of the vocabulary",
                         r->name, a);
     }
@@ -142,25 +135,11 @@ static rlx_status read_merges(reader *r, const cJSON *merges)
     {
         int32_t left = 0, right = 0;
         RLX_TRY_TO(done, merge_sides(r, m, &left, &right));
-        rlx_text_clear(&joined);
-        rlx_text_put(&joined, r->t->tokens[left].text);
-        rlx_text_put(&joined, r->t->tokens[right].text);
-        if (joined.oom) {
-            st = RLX_OOM();
-            goto done;
-        }
-        int32_t id = rlx_tokenizer_lookup(r->t, joined.data, joined.len);
-        if (id < 0) {
-            st = RLX_FAIL(RLX_INVALID_FILE,
-                          "%s: merge %d makes \"%s\", which is not in the vocabulary", r->name,
-                          rank, joined.data);
-            goto done;
-        }
-        rlx_tokenizer_put_merge(r->t, left, right, rank++, id);
+        RLX_TRY_TO(done, rlx_tokenizer_add_merge(r->t, left, right, rank++, &joined));
     }
 done:
     rlx_text_deinit(&joined);
-    return st;
+    return rlx_status_note(st, __FILE__, __LINE__, "reading %s", r->name);
 }
 
 static rlx_status check_model(const reader *r, const cJSON *model)
@@ -217,11 +196,7 @@ static rlx_status read_model(reader *r)
     t->fuse_unknown = flag(model, "fuse_unk", false);
     t->ignore_merges = flag(model, "ignore_merges", false);
     t->byte_fallback = flag(model, "byte_fallback", false);
-    for (int b = 0; b < 256; b++) {
-        char name[8];
-        snprintf(name, sizeof name, "<0x%02X>", b);
-        t->byte_id[b] = rlx_tokenizer_find(t, name);
-    }
+    rlx_tokenizer_find_byte_ids(t);
     const char *unknown = text_of(model, "unk_token");
     t->unknown = unknown ? rlx_tokenizer_find(t, unknown) : -1;
     if (unknown && t->unknown < 0)
@@ -288,14 +263,6 @@ static rlx_status read_split(reader *r, const cJSON *part, rlx_split_step *s)
     return RLX_OK;
 }
 
-static rlx_status add_split(reader *r, rlx_split_step **out)
-{
-    if (r->t->nsplit == RLX_MAX_STEPS)
-        return unsupported(r, "pre_tokenizer", "a longer Sequence");
-    *out = &r->t->split[r->t->nsplit++];
-    return RLX_OK;
-}
-
 static rlx_status read_byte_level(reader *r, const cJSON *part)
 {
     rlx_split_step *s = NULL;
@@ -303,15 +270,12 @@ static rlx_status read_byte_level(reader *r, const cJSON *part)
         if (r->t->split[i].kind == RLX_SPLIT_BYTES)
             return unsupported(r, "pre_tokenizer", "a second ByteLevel");
     if (flag(part, "add_prefix_space", true)) {
-        RLX_TRY(add_split(r, &s));
+        RLX_TRY(rlx_tokenizer_add_split(r->t, &s));
         s->kind = RLX_SPLIT_PREFIX;
     }
-    if (flag(part, "use_regex", true)) {
-        RLX_TRY(add_split(r, &s));
-        s->kind = RLX_SPLIT_REGEX;
-        RLX_TRY(rlx_tokenizer_compile_regex(rlx_tokenizer_gpt2_pattern, &s->regex));
-    }
-    RLX_TRY(add_split(r, &s));
+    if (flag(part, "use_regex", true))
+        RLX_TRY(rlx_tokenizer_add_split_regex(r->t, rlx_tokenizer_gpt2_pattern));
+    RLX_TRY(rlx_tokenizer_add_split(r->t, &s));
     s->kind = RLX_SPLIT_BYTES;
     return RLX_OK;
 }
@@ -322,13 +286,13 @@ static rlx_status read_pre_tokenizer(reader *r, const cJSON *part)
     if (type_is(part, "ByteLevel"))
         return read_byte_level(r, part);
     if (type_is(part, "Split")) {
-        RLX_TRY(add_split(r, &s));
+        RLX_TRY(rlx_tokenizer_add_split(r->t, &s));
         return read_split(r, part, s);
     }
     if (!type_is(part, "Metaspace"))
         return unsupported(r, "pre_tokenizer", text_of(part, "type"));
     const char *scheme = text_of(part, "prepend_scheme");
-    RLX_TRY(add_split(r, &s));
+    RLX_TRY(rlx_tokenizer_add_split(r->t, &s));
     s->kind = RLX_SPLIT_SPACE;
     s->text = keep(r, text_of(part, "replacement"));
     s->add_prefix = scheme ? strcmp(scheme, "never") != 0 : flag(part, "add_prefix_space", true);
@@ -338,15 +302,6 @@ static rlx_status read_pre_tokenizer(reader *r, const cJSON *part)
 }
 
 /* ---- added tokens */
-
-static void put_added(rlx_added_set *set, rlx_added_token *a)
-{
-    rlx_added_token **at = &set->by_byte[(unsigned char)a->text[0]];
-    while (*at && (*at)->bytes >= a->bytes)
-        at = &(*at)->next;
-    a->next = *at;
-    *at = a;
-}
 
 static rlx_status read_added(reader *r)
 {
@@ -361,18 +316,22 @@ static rlx_status read_added(reader *r)
             st = unsupported(r, "single_word of added token", text);
             break;
         }
-        rlx_added_token *a = RLX_NEW(r->t->arena, rlx_added_token);
         rlx_tokenizer_normalize(r->t, text, normalized ? strlen(text) : 0, &normal);
-        if (!a || normal.oom || !(a->text = keep(r, normalized ? normal.data : text))) {
+        if (normal.oom) {
             st = RLX_OOM();
             break;
         }
-        a->bytes = (uint32_t)strlen(a->text);
-        a->id = (int32_t)get(v, "id")->valuedouble;
-        a->lstrip = flag(v, "lstrip", false);
-        a->rstrip = flag(v, "rstrip", false);
-        put_added(normalized ? &r->t->normalized : &r->t->raw, a);
+        rlx_added_token a = {
+            .text = normalized ? normal.data : text,
+            .bytes = (uint32_t)(normalized ? normal.len : strlen(text)),
+            .id = (int32_t)get(v, "id")->valuedouble,
+            .lstrip = flag(v, "lstrip", false),
+            .rstrip = flag(v, "rstrip", false),
+        };
+        RLX_TRY_TO(done,
+                   rlx_tokenizer_add_added(r->t, normalized ? &r->t->normalized : &r->t->raw, &a));
     }
+done:
     rlx_text_deinit(&normal);
     return st;
 }
@@ -450,59 +409,6 @@ static rlx_status read_decoder(reader *r, const cJSON *part)
     return RLX_OK;
 }
 
-/* Byte-level: the alphabet's characters to bytes; a text with any other character stands for
- * itself. */
-static bool from_alphabet(const rlx_token *k, rlx_text *out)
-{
-    uint32_t c;
-    rlx_text_clear(out);
-    for (size_t i = 0, n; i < k->text_bytes; i += n) {
-        n = rlx_utf8_read(k->text + i, k->text_bytes - i, &c);
-        int byte = n ? rlx_byte_alphabet_get(c) : -1;
-        if (byte < 0)
-            return false;
-        rlx_text_put_bytes(out, &(char){(char)byte}, 1);
-    }
-    return true;
-}
-
-static rlx_status decode_token(rlx_tokenizer *t, rlx_token *k, rlx_text *out)
-{
-    unsigned byte;
-    int end = 0;
-    const char *space = t->decode_space;
-    rlx_text_clear(out);
-    if (t->decode_bytes) {
-        if (!from_alphabet(k, out)) {
-            rlx_text_clear(out);
-            rlx_text_put_bytes(out, k->text, k->text_bytes);
-        }
-    } else if (t->decode_fallback && sscanf(k->text, "<0x%2X>%n", &byte, &end) == 1 && end == 6 &&
-               k->text_bytes == 6) {
-        rlx_text_put_bytes(out, &(char){(char)byte}, 1);
-    } else {
-        for (const char *p = k->text; *p;) {
-            bool hit = space && *space && !strncmp(p, space, strlen(space));
-            rlx_text_put_bytes(out, hit ? " " : p, 1);
-            p += hit ? strlen(space) : 1;
-        }
-    }
-    k->bytes = rlx_arena_copy(t->arena, out->len ? out->data : "", out->len + !out->len);
-    k->nbytes = (uint32_t)out->len;
-    return out->oom || !k->bytes ? RLX_OOM() : RLX_OK;
-}
-
-static rlx_status decode_all(rlx_tokenizer *t)
-{
-    rlx_text bytes = {0};
-    rlx_status st = RLX_OK;
-    for (int64_t i = 0; i < t->ntokens && !st; i++)
-        if (t->tokens[i].text)
-            st = decode_token(t, &t->tokens[i], &bytes);
-    rlx_text_deinit(&bytes);
-    return st;
-}
-
 /* ---- the file */
 
 static rlx_status read_all(reader *r)
@@ -513,19 +419,14 @@ static rlx_status read_all(reader *r)
     RLX_TRY(each_of(r, get(r->root, "post_processor"), "processors", read_post_processor));
     RLX_TRY(each_of(r, get(r->root, "decoder"), "decoders", read_decoder));
     RLX_TRY(read_added(r));
-    return decode_all(r->t);
+    return rlx_tokenizer_decode_all(r->t);
 }
 
 rlx_status rlx_tokenizer_parse(const char *json, const char *name, rlx_tokenizer **out)
 {
+    rlx_tokenizer *t;
     *out = NULL;
-    rlx_arena *arena = rlx_arena_create();
-    rlx_tokenizer *t = arena ? RLX_NEW(arena, rlx_tokenizer) : NULL;
-    if (!t) {
-        rlx_arena_destroy(arena);
-        return RLX_OOM();
-    }
-    t->arena = arena;
+    RLX_TRY(rlx_tokenizer_create(&t));
     const char *end = json;
     cJSON *root = cJSON_ParseWithOpts(json, &end, true);
     reader r = {.t = t, .name = name, .root = root};

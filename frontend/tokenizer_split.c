@@ -92,6 +92,15 @@ static void replace(const char *text, size_t bytes, const char *what, const char
     rlx_text_put_bytes(out, text + from, bytes - from);
 }
 
+static void squeeze(const char *text, size_t bytes, rlx_text *out)
+{
+    while (bytes && text[bytes - 1] == ' ')
+        bytes--;
+    for (size_t i = 0; i < bytes; i++)
+        if (text[i] != ' ' || (out->len && text[i - 1] != ' '))
+            rlx_text_put_bytes(out, text + i, 1);
+}
+
 void rlx_tokenizer_normalize(const rlx_tokenizer *t, const char *text, size_t bytes, rlx_text *out)
 {
     rlx_text_clear(out);
@@ -103,6 +112,8 @@ void rlx_tokenizer_normalize(const rlx_tokenizer *t, const char *text, size_t by
             if (out->len)
                 rlx_text_put(&next, s->text);
             rlx_text_put_bytes(&next, out->data, out->len);
+        } else if (s->kind == RLX_NORMAL_SQUEEZE) {
+            squeeze(out->data, out->len, &next);
         } else {
             replace(out->data, out->len, s->pattern, s->text, &next);
         }

@@ -74,14 +74,20 @@ static rlx_status take(cursor *c, uint64_t n, const char *what, const uint8_t **
     return RLX_OK;
 }
 
+static uint64_t read_number(const uint8_t *p, int n)
+{
+    uint64_t v = 0;
+    for (int i = n - 1; i >= 0; i--)
+        v = v << 8 | p[i];
+    return v;
+}
+
 /* A little-endian number of `n` bytes. */
 static rlx_status take_number(cursor *c, int n, const char *what, uint64_t *out)
 {
     const uint8_t *p = NULL;
     RLX_TRY(take(c, (uint64_t)n, what, &p));
-    *out = 0;
-    for (int i = n - 1; i >= 0; i--)
-        *out = *out << 8 | p[i];
+    *out = read_number(p, n);
     return RLX_OK;
 }
 
@@ -132,13 +138,17 @@ static rlx_status check_bool(const cursor *c, const char *key, uint64_t v)
                : BAD("G3: byte %zu: '%s' is the bool %llu", c->at - 1, key, (unsigned long long)v);
 }
 
-static rlx_status skip_array(cursor *c, const char *key)
+static rlx_status take_array(cursor *c, rlx_gguf_value *array)
 {
     rlx_gguf_type type = RLX_GGUF_U8;
     uint64_t n = 0, v = 0;
     const uint8_t *p = NULL;
+    const char *key = array->key;
     RLX_TRY(take_type(c, key, &type));
     RLX_TRY(take_number(c, 8, key, &n));
+    array->elem = type;
+    array->count = n;
+    array->items = (const uint8_t *)c->file->map + c->at;
     if (type == RLX_GGUF_ARRAY)
         return RLX_FAIL(RLX_UNSUPPORTED, "G3: byte %zu: '%s' is an array of arrays", c->at, key);
     if (type != RLX_GGUF_STRING && type != RLX_GGUF_BOOL) {
@@ -154,6 +164,32 @@ static rlx_status skip_array(cursor *c, const char *key)
     return RLX_OK;
 }
 
+/* `u`: the bytes of a number or bool of v->type. */
+static void set_number(rlx_gguf_value *v, uint64_t u)
+{
+    int bits = 8 * value_bytes[v->type];
+    switch (v->type) {
+    case RLX_GGUF_F32: {
+        uint32_t low = (uint32_t)u;
+        float f;
+        memcpy(&f, &low, sizeof f);
+        v->f = f;
+        break;
+    }
+    case RLX_GGUF_F64:
+        memcpy(&v->f, &u, sizeof v->f);
+        break;
+    case RLX_GGUF_I8:
+    case RLX_GGUF_I16:
+    case RLX_GGUF_I32:
+    case RLX_GGUF_I64:
+        v->i = (int64_t)(u << (64 - bits)) >> (64 - bits); /* sign-extended */
+        break;
+    default:
+        v->u = u;
+    }
+}
+
 static rlx_status take_value(cursor *c, rlx_gguf_value *v)
 {
     RLX_TRY(take_name(c, "a key", &v->key));
@@ -161,34 +197,11 @@ static rlx_status take_value(cursor *c, rlx_gguf_value *v)
     if (v->type == RLX_GGUF_STRING)
         return take_string(c, v->key, &v->text);
     if (v->type == RLX_GGUF_ARRAY)
-        return skip_array(c, v->key);
+        return take_array(c, v);
     uint64_t u = 0;
-    int bytes = value_bytes[v->type];
-    RLX_TRY(take_number(c, bytes, v->key, &u));
-    switch (v->type) {
-    case RLX_GGUF_F32: {
-        uint32_t bits = (uint32_t)u;
-        float f;
-        memcpy(&f, &bits, sizeof f);
-        v->f = f;
-        return RLX_OK;
-    }
-    case RLX_GGUF_F64:
-        memcpy(&v->f, &u, sizeof v->f);
-        return RLX_OK;
-    case RLX_GGUF_I8:
-    case RLX_GGUF_I16:
-    case RLX_GGUF_I32:
-    case RLX_GGUF_I64: /* sign-extended */
-        v->i = (int64_t)(u << (64 - 8 * bytes)) >> (64 - 8 * bytes);
-        return RLX_OK;
-    case RLX_GGUF_BOOL:
-        v->i = (int64_t)u;
-        return check_bool(c, v->key, u);
-    default:
-        v->u = u;
-        return RLX_OK;
-    }
+    RLX_TRY(take_number(c, value_bytes[v->type], v->key, &u));
+    set_number(v, u);
+    return v->type == RLX_GGUF_BOOL ? check_bool(c, v->key, u) : RLX_OK;
 }
 
 static int by_key(const void *a, const void *b)
@@ -259,6 +272,34 @@ bool rlx_gguf_real(const rlx_gguf_value *v, double *out)
         *out = v->f;
     else
         return false;
+    return true;
+}
+
+rlx_gguf_items rlx_gguf_walk(const rlx_gguf_value *array)
+{
+    return (rlx_gguf_items){.array = array, .at = array->items};
+}
+
+bool rlx_gguf_next(rlx_gguf_items *it, rlx_gguf_value *item)
+{
+    const rlx_gguf_value *a = it->array;
+    if (it->i == a->count)
+        return false;
+    *item = (rlx_gguf_value){.key = a->key, .type = a->elem};
+    set_number(item, read_number(it->at, value_bytes[a->elem]));
+    it->at += value_bytes[a->elem];
+    it->i++;
+    return true;
+}
+
+bool rlx_gguf_next_text(rlx_gguf_items *it, const char **text, size_t *bytes)
+{
+    if (it->i == it->array->count)
+        return false;
+    *bytes = (size_t)read_number(it->at, 8);
+    *text = (const char *)it->at + 8;
+    it->at += 8 + *bytes;
+    it->i++;
     return true;
 }
 

@@ -36,6 +36,11 @@ typedef struct rlx_gguf_value {
         int64_t i;  /* I8 to I64, BOOL */
         double f;   /* F32, F64 */
         const char *text;
+        struct { /* ARRAY: walked with rlx_gguf_next */
+            rlx_gguf_type elem;
+            uint64_t count;
+            const uint8_t *items;
+        };
     };
 } rlx_gguf_value;
 
@@ -44,7 +49,7 @@ typedef struct rlx_gguf_value {
 rlx_status rlx_gguf_open(const char *path, rlx_gguf **out);
 void rlx_gguf_close(rlx_gguf *f); /* accepts NULL */
 
-/* Metadata, lent. NULL: no such key. What arrays hold is checked and not kept. */
+/* Metadata, lent. NULL: no such key. */
 const rlx_gguf_value *rlx_gguf_find(const rlx_gguf *f, const char *key);
 int rlx_gguf_value_count(const rlx_gguf *f);
 const rlx_gguf_value *rlx_gguf_value_at(const rlx_gguf *f, int i);
@@ -52,6 +57,18 @@ const rlx_gguf_value *rlx_gguf_value_at(const rlx_gguf *f, int i);
 bool rlx_gguf_int(const rlx_gguf_value *v, int64_t *out);
 /* A value's number, whole or not. */
 bool rlx_gguf_real(const rlx_gguf_value *v, double *out);
+
+/* The elements of an array in their order, from the mapped file, checked when it was opened. */
+typedef struct rlx_gguf_items {
+    const rlx_gguf_value *array;
+    uint64_t i;
+    const uint8_t *at;
+} rlx_gguf_items;
+rlx_gguf_items rlx_gguf_walk(const rlx_gguf_value *array);
+/* false: there are no more. *item is a number or bool with the array's key. */
+bool rlx_gguf_next(rlx_gguf_items *it, rlx_gguf_value *item);
+/* The same for an array of strings. Lent by the file, and not ended by a NUL. */
+bool rlx_gguf_next_text(rlx_gguf_items *it, const char **text, size_t *bytes);
 
 /* Tensors, lent, as the file names them, innermost extent last. Types that rlx has no format for
  * have format NONE. */

@@ -6,42 +6,18 @@
 
 #include <stddef.h>
 
-#define RLX_HEADER_VALUES                          \
-    {RLX_CODE_OK,                                  \
-     RLX_INVALID_ARGUMENT,                         \
-     RLX_INVALID_IR,                               \
-     RLX_INVALID_FILE,                             \
-     RLX_NOT_FOUND,                                \
-     RLX_UNSUPPORTED,                              \
-     RLX_OUT_OF_MEMORY,                            \
-     RLX_IO,                                       \
-     RLX_EXHAUSTED,                                \
-     RLX_CANCELLED,                                \
-     RLX_INTERNAL,                                 \
-     RLX_FORMAT_NONE,                              \
-     RLX_F32,                                      \
-     RLX_F64,                                      \
-     RLX_F16,                                      \
-     RLX_BF16,                                     \
-     RLX_I8,                                       \
-     RLX_I16,                                      \
-     RLX_I32,                                      \
-     RLX_I64,                                      \
-     RLX_U8,                                       \
-     RLX_BOOL,                                     \
-     RLX_FORMAT_COUNT,                             \
-     sizeof(rlx_tensor),                           \
-     offsetof(rlx_tensor, name),                   \
-     offsetof(rlx_tensor, format),                 \
-     offsetof(rlx_tensor, rank),                   \
-     offsetof(rlx_tensor, dim),                    \
-     offsetof(rlx_tensor, data),                   \
-     offsetof(rlx_tensor, bytes),                  \
-     sizeof(((rlx_tensor *)0)->dim),               \
-     sizeof(rlx_session_options),                  \
-     offsetof(rlx_session_options, max_positions), \
-     offsetof(rlx_session_options, max_sequences), \
-     sizeof(rlx_status)}
+#define RLX_HEADER_VALUES                                                                         \
+    {                                                                                             \
+        RLX_CODE_OK, RLX_INVALID_ARGUMENT, RLX_INVALID_IR, RLX_INVALID_FILE, RLX_NOT_FOUND,       \
+            RLX_UNSUPPORTED, RLX_OUT_OF_MEMORY, RLX_IO, RLX_EXHAUSTED, RLX_CANCELLED,             \
+            RLX_INTERNAL, RLX_FORMAT_NONE, RLX_F32, RLX_F64, RLX_F16, RLX_BF16, RLX_I8, RLX_I16,  \
+            RLX_I32, RLX_I64, RLX_U8, RLX_BOOL, RLX_FORMAT_COUNT, sizeof(rlx_tensor),             \
+            offsetof(rlx_tensor, name), offsetof(rlx_tensor, format), offsetof(rlx_tensor, rank), \
+            offsetof(rlx_tensor, dim), offsetof(rlx_tensor, data), offsetof(rlx_tensor, bytes),   \
+            sizeof(((rlx_tensor *)0)->dim), sizeof(rlx_session_options),                          \
+            offsetof(rlx_session_options, max_positions),                                         \
+            offsetof(rlx_session_options, max_sequences), sizeof(rlx_status)                      \
+    }
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,17 +1,12 @@
 /* tests/frontend/test_tokenizer.c: ids of small vocabularies worked out by hand, refusals by name,
- * streaming; and real vocabularies against encodings by their own implementations (when the shared
- * data is there). */
+ * streaming. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
 #include "frontend/tokenizer.h"
 #include "runtime/base/text.h"
-
-#define TOKENIZERS RLX_SHARED_DIR "/data/tokenizers/"
 
 static void must(rlx_status st)
 {
@@ -238,125 +233,6 @@ START_TEST(refuses_text_that_is_not_utf8)
 }
 END_TEST
 
-/* ---- real vocabularies */
-
-static char *read_or_skip(const char *path)
-{
-    char *data;
-    size_t n;
-    rlx_status st = rlx_file_read(path, &data, &n);
-    if (!st)
-        return data;
-    printf("skipped: %s is not there\n", path);
-    rlx_status_free(st);
-    return NULL;
-}
-
-/* NAME.inp: texts, each ended by a line of its own; NAME.out: one line of ids for each. */
-static int check_vectors(const rlx_tokenizer *t, const char *inp, const char *out)
-{
-    static const char end[] = "\n__ggml_vocab_test__\n";
-    int cases = 0;
-    for (const char *stop; (stop = strstr(inp, end)); inp = stop + strlen(end), cases++) {
-        int32_t *ids;
-        int64_t n;
-        must(rlx_tokenizer_encode(t, inp, (size_t)(stop - inp), false, &ids, &n));
-        for (int64_t i = 0; i < n; i++) {
-            char *next;
-            long want = strtol(out, &next, 10);
-            ck_assert_msg(next != out && ids[i] == want,
-                          "case %d (\"%.*s\"): id %lld is %d, not %ld", cases, (int)(stop - inp),
-                          inp, (long long)i, ids[i], want);
-            out = next;
-        }
-        while (*out == ' ')
-            out++;
-        ck_assert_msg(*out == '\n', "case %d (\"%.*s\"): more ids than the %lld made", cases,
-                      (int)(stop - inp), inp, (long long)n);
-        out++;
-        free(ids);
-    }
-    return cases;
-}
-
-/* What went in comes out: bytes of the ids, joined. */
-static void check_round_trip(const rlx_tokenizer *t, const char *text)
-{
-    int32_t *ids;
-    int64_t n;
-    rlx_text got = {0};
-    rlx_token_stream s;
-    must(rlx_tokenizer_encode(t, text, strlen(text), false, &ids, &n));
-    rlx_token_stream_init(&s, t, true);
-    for (int64_t i = 0; i < n; i++)
-        rlx_token_stream_push(&s, ids[i], append, &got);
-    rlx_token_stream_end(&s, append, &got);
-    ck_assert_str_eq(got.data ? got.data : "", text);
-    rlx_text_deinit(&got);
-    free(ids);
-}
-
-static const struct {
-    const char *vocab, *vectors;
-} real[] = {
-    {"gpt2/tokenizer.json", "ggml-vocab-gpt-2.gguf"},
-    {"llama2/tokenizer.json", "ggml-vocab-llama-spm.gguf"},
-    {"phi3/tokenizer.json", "ggml-vocab-phi-3.gguf"},
-};
-
-START_TEST(real_vocabularies)
-{
-    char path[512];
-    snprintf(path, sizeof path, TOKENIZERS "%s", real[_i].vocab);
-    char *json = read_or_skip(path);
-    if (!json)
-        return;
-    rlx_tokenizer *t;
-    must(rlx_tokenizer_parse(json, path, &t));
-    snprintf(path, sizeof path, TOKENIZERS "vectors/llama.cpp/%s.inp", real[_i].vectors);
-    char *inp = read_or_skip(path);
-    snprintf(path, sizeof path, TOKENIZERS "vectors/llama.cpp/%s.out", real[_i].vectors);
-    char *out = read_or_skip(path);
-    ck_assert_ptr_nonnull(inp);
-    ck_assert_ptr_nonnull(out);
-    ck_assert_int_ge(check_vectors(t, inp, out), 40);
-    check_round_trip(t, "Once upon a time,  there was\n\ta caf\xc3\xa9 \xf0\x9f\x98\x80.");
-    rlx_tokenizer_destroy(t);
-    free(json);
-    free(inp);
-    free(out);
-}
-END_TEST
-
-START_TEST(gpt2_on_a_long_text)
-{
-    char *json = read_or_skip(TOKENIZERS "gpt2/tokenizer.json");
-    char *text = read_or_skip(TOKENIZERS "vectors/rten/monty-python-credits.txt");
-    char *expected = read_or_skip(TOKENIZERS "vectors/rten/monty-python-credits-gpt2.json");
-    if (!json || !text || !expected)
-        return;
-    rlx_tokenizer *t;
-    must(rlx_tokenizer_parse(json, "gpt2", &t));
-    cJSON *root = cJSON_Parse(expected);
-    const cJSON *want = cJSON_GetObjectItem(root, "token_ids");
-    int32_t *ids;
-    int64_t n;
-    must(rlx_tokenizer_encode(t, text, strlen(text), false, &ids, &n));
-    ck_assert_int_ge(n, 500);
-    ck_assert_int_eq(n, cJSON_GetArraySize(want));
-    const cJSON *v;
-    int64_t i = 0;
-    cJSON_ArrayForEach(v, want) ck_assert_int_eq(ids[i++], v->valueint);
-    check_round_trip(t, text);
-    free(ids);
-    cJSON_Delete(root);
-    rlx_tokenizer_destroy(t);
-    free(json);
-    free(text);
-    free(expected);
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("tokenizer");
@@ -368,12 +244,10 @@ int main(void)
     tcase_add_test(c, byte_fallback);
     tcase_add_test(c, refuses_by_name);
     tcase_add_test(c, refuses_text_that_is_not_utf8);
-    tcase_add_loop_test(c, real_vocabularies, 0, sizeof real / sizeof *real);
-    tcase_add_test(c, gpt2_on_a_long_text);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 10;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 6;
     srunner_free(r);
     return bad;
 }
