@@ -301,10 +301,8 @@ static rlx_status push_symbols(rlx_encoding *e)
     return RLX_OK;
 }
 
-rlx_status rlx_encoding_push_piece(rlx_encoding *e, const char *piece, size_t bytes)
+static rlx_status push_part(rlx_encoding *e, const char *piece, size_t bytes)
 {
-    if (!bytes)
-        return RLX_OK;
     if (bytes > INT32_MAX)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a piece of text of %zu bytes is too long", bytes);
     if (e->tokenizer->ignore_merges) {
@@ -320,4 +318,22 @@ rlx_status rlx_encoding_push_piece(rlx_encoding *e, const char *piece, size_t by
     e->symbols[n - 1].next = -1;
     RLX_TRY(merge(e, n));
     return push_symbols(e);
+}
+
+/* Where nothing merges across the beginning of a word, words are merged one by one: the same ids,
+ * from memory that stays in the cache. */
+rlx_status rlx_encoding_push_piece(rlx_encoding *e, const char *piece, size_t bytes)
+{
+    const char *mark = e->tokenizer->word_mark, *end = piece + bytes;
+    size_t n = mark ? strlen(mark) : 0;
+    while (piece < end) {
+        const char *next = piece;
+        while (n && (size_t)(end - next) >= n && !memcmp(next, mark, n))
+            next += n;
+        next = n ? memmem(next, (size_t)(end - next), mark, n) : NULL;
+        size_t part = (size_t)((next ? next : end) - piece);
+        RLX_TRY(push_part(e, piece, part));
+        piece += part;
+    }
+    return RLX_OK;
 }

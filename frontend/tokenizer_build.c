@@ -152,7 +152,31 @@ static rlx_status decode_token(rlx_tokenizer *t, rlx_token *k, rlx_text *out)
     return out->oom || !k->bytes ? RLX_OOM() : RLX_OK;
 }
 
-rlx_status rlx_tokenizer_decode_all(rlx_tokenizer *t)
+/* Does a text hold a mark behind anything but marks? */
+static bool has_inner_mark(const char *text, size_t bytes, const char *mark, size_t n)
+{
+    const char *end = text + bytes, *p = text;
+    for (const char *hit; (hit = memmem(p, (size_t)(end - p), mark, n)); p = hit + n)
+        if (hit != p)
+            return true;
+    return false;
+}
+
+/* Unknown characters are fused across words unless the mark parts them: it must be a token. */
+static void find_word_mark(rlx_tokenizer *t)
+{
+    const char *mark = t->decode_space;
+    size_t n = mark ? strlen(mark) : 0;
+    if (!n || rlx_tokenizer_find(t, mark) < 0)
+        return;
+    for (int64_t i = 0; i < t->ntokens; i++)
+        if (t->tokens[i].text &&
+            has_inner_mark(t->tokens[i].text, t->tokens[i].text_bytes, mark, n))
+            return;
+    t->word_mark = mark;
+}
+
+rlx_status rlx_tokenizer_finish(rlx_tokenizer *t)
 {
     rlx_text bytes = {0};
     rlx_status st = RLX_OK;
@@ -160,5 +184,6 @@ rlx_status rlx_tokenizer_decode_all(rlx_tokenizer *t)
         if (t->tokens[i].text)
             st = decode_token(t, &t->tokens[i], &bytes);
     rlx_text_deinit(&bytes);
+    find_word_mark(t);
     return st;
 }

@@ -338,7 +338,7 @@ static rlx_status read_all(reader *r, const char *model)
     RLX_TRY(read_tokens(r));
     RLX_TRY(r->sentencepiece ? read_sentencepiece(r) : read_byte_level(r));
     RLX_TRY(read_ends(r));
-    return rlx_tokenizer_decode_all(r->t);
+    return rlx_tokenizer_finish(r->t);
 }
 
 rlx_status rlx_tokenizer_read_gguf(const rlx_gguf *f, const char *name, rlx_tokenizer **out)

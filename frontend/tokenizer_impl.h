@@ -90,6 +90,8 @@ struct rlx_tokenizer {
     int32_t byte_id[256]; /* "<0x00>".. ; -1 without byte fallback */
     int32_t unknown;      /* -1: characters without a token vanish, as in the reference */
     bool fuse_unknown, ignore_merges, byte_fallback;
+    const char *word_mark; /* what words begin with (spaces' mark), when no token holds it behind
+                              anything else; or NULL */
 
     rlx_added_set raw, normalized; /* matched before, after the normalizer */
     int nnormal, nsplit;
@@ -130,7 +132,8 @@ rlx_status rlx_tokenizer_add_added(rlx_tokenizer *t, rlx_added_set *set,
 rlx_status rlx_tokenizer_add_split(rlx_tokenizer *t, rlx_split_step **out);
 rlx_status rlx_tokenizer_add_split_regex(rlx_tokenizer *t, const char *pattern);
 void rlx_tokenizer_find_byte_ids(rlx_tokenizer *t);
-rlx_status rlx_tokenizer_decode_all(rlx_tokenizer *t); /* after everything else is set */
+/* What tokens decode to, and where words can be parted: after everything else is set. */
+rlx_status rlx_tokenizer_finish(rlx_tokenizer *t);
 /* Sentencepiece's BPE (tokenizer_spm.c): scores to ranks; spaces to marks, byte fallback, and back.
  */
 int32_t rlx_tokenizer_rank_of_score(float score);

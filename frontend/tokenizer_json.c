@@ -419,7 +419,7 @@ static rlx_status read_all(reader *r)
     RLX_TRY(each_of(r, get(r->root, "post_processor"), "processors", read_post_processor));
     RLX_TRY(each_of(r, get(r->root, "decoder"), "decoders", read_decoder));
     RLX_TRY(read_added(r));
-    return rlx_tokenizer_decode_all(r->t);
+    return rlx_tokenizer_finish(r->t);
 }
 
 rlx_status rlx_tokenizer_parse(const char *json, const char *name, rlx_tokenizer **out)

@@ -279,7 +279,7 @@ static rlx_status read_all(reader *r, const rlx_tokenizer_ends *ends)
         RLX_TRY(put_end(r, "bos", r->bos, t->prefix, &t->nprefix));
     if (ends->eos)
         RLX_TRY(put_end(r, "eos", r->eos, t->suffix, &t->nsuffix));
-    return rlx_tokenizer_decode_all(t);
+    return rlx_tokenizer_finish(t);
 }
 
 rlx_status rlx_tokenizer_parse_sentencepiece(const void *data, size_t bytes, const char *name,
