@@ -70,6 +70,17 @@ const rlx_block_layout *rlx_format_block(rlx_format f); /* f must be a block for
 /* Elements first..first+n-1 of consecutive blocks, in f32 and its roundings: what every engine
  * gives. */
 void rlx_format_decode(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out);
+/* A block as codes, scales and minima: element k is scale[k/G] * code[k] - min[k/G], G elements
+ * sharing their scale. Codes are the bits before a bias is taken off, 0 <= code < 2^bits; Q8_0's
+ * are signed bytes. The minimum of a format with a bias is scale * bias. */
+int rlx_format_group(rlx_format f);     /* G: 16 or 32 */
+int rlx_format_code_bits(rlx_format f); /* 4, 5, 6; 8: signed */
+bool rlx_format_has_min(rlx_format f);
+/* Codes of elements first..first+n-1; scales (minima, 0 where the format has none) of groups
+ * first..first+n-1, each product rounded to f32 once. */
+void rlx_format_codes(rlx_format f, const void *blocks, int64_t first, int64_t n, uint8_t *out);
+void rlx_format_scales(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out);
+void rlx_format_mins(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out);
 /* Blocks of `elems` arbitrary values, none beyond -1..1, from `seed`: what checks run on. */
 void rlx_format_make_blocks(rlx_format f, void *blocks, int64_t elems, uint64_t seed);
 

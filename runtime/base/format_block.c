@@ -52,6 +52,7 @@ static void load_scale(const rlx_block_layout *l, const uint8_t *block, int e, f
     }
 }
 
+/* The bits of element `e`, before a bias. */
 static int load_bits(const rlx_block_layout *l, const uint8_t *block, int e)
 {
     if (l->span == 0)
@@ -65,7 +66,7 @@ static int load_bits(const rlx_block_layout *l, const uint8_t *block, int e)
         int byte = block[l->high + e / elems * 32 + e % 32];
         q |= (byte >> shift & ((1 << l->high_bits) - 1)) << 4;
     }
-    return q - l->bias;
+    return q;
 }
 
 void rlx_format_decode(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out)
@@ -80,10 +81,73 @@ void rlx_format_decode(rlx_format f, const void *blocks, int64_t first, int64_t 
         int e = (int)((first + i) % info->block_elems);
         if (i == 0 || e % 16 == 0)
             load_scale(l, block, e, &scale, &add);
-        float x = (float)load_bits(l, block, e) * scale;
+        float x = (float)(load_bits(l, block, e) - l->bias) * scale;
         out[i] = adds ? x + add : x;
     }
 }
+
+/* ---- codes, scales, minima ---- */
+
+int rlx_format_group(rlx_format f)
+{
+    return rlx_format_block(f)->scale == RLX_BLOCK_SCALE_S8 ? 16 : 32;
+}
+
+int rlx_format_code_bits(rlx_format f)
+{
+    const rlx_block_layout *l = rlx_format_block(f);
+    if (l->span == 0)
+        return 8;
+    return l->high < 0 ? 4 : l->high_bits == 32 ? 5 : 4 + l->high_bits;
+}
+
+bool rlx_format_has_min(rlx_format f)
+{
+    const rlx_block_layout *l = rlx_format_block(f);
+    return l->bias || l->m >= 0;
+}
+
+/* The block of element `index`, which is its element *e. */
+static const uint8_t *block_of(rlx_format f, const void *blocks, int64_t index, int *e)
+{
+    const rlx_format_info *info = rlx_format_get(f);
+    *e = (int)(index % info->block_elems);
+    return (const uint8_t *)blocks + index / info->block_elems * info->block_bytes;
+}
+
+void rlx_format_codes(rlx_format f, const void *blocks, int64_t first, int64_t n, uint8_t *out)
+{
+    const rlx_block_layout *l = rlx_format_block(f);
+    for (int64_t i = 0; i < n; i++) {
+        int e;
+        const uint8_t *block = block_of(f, blocks, first + i, &e);
+        out[i] = (uint8_t)load_bits(l, block, e);
+    }
+}
+
+void rlx_format_scales(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out)
+{
+    for (int64_t i = 0; i < n; i++) {
+        int e;
+        float add;
+        const uint8_t *block = block_of(f, blocks, (first + i) * rlx_format_group(f), &e);
+        load_scale(rlx_format_block(f), block, e, &out[i], &add);
+    }
+}
+
+void rlx_format_mins(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out)
+{
+    const rlx_block_layout *l = rlx_format_block(f);
+    for (int64_t i = 0; i < n; i++) {
+        int e;
+        float scale, add;
+        const uint8_t *block = block_of(f, blocks, (first + i) * rlx_format_group(f), &e);
+        load_scale(l, block, e, &scale, &add);
+        out[i] = l->bias ? scale * (float)l->bias : l->m >= 0 ? -add : 0;
+    }
+}
+
+/* ---- blocks for checks ---- */
 
 static uint64_t next_random(uint64_t *state)
 {

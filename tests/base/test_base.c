@@ -322,6 +322,53 @@ START_TEST(integers_saturate)
 }
 END_TEST
 
+static bool has_value(double v, float got)
+{
+    return isnan(v) ? isnan(got) : (float)v == got;
+}
+
+/* Codes, scales and minima are the decoded values: all products are exact, and one sum is rounded.
+ */
+START_TEST(blocks_split_into_codes_scales_and_minima)
+{
+    enum { ELEMS = 1024 };
+    static const int bits[] = {[RLX_Q8_0] = 8, [RLX_Q4_0] = 4, [RLX_Q4_1] = 4, [RLX_Q5_0] = 5,
+                               [RLX_Q5_1] = 5, [RLX_Q4_K] = 4, [RLX_Q5_K] = 5, [RLX_Q6_K] = 6};
+    rlx_format f = (rlx_format)_i;
+    if (rlx_format_get(f)->kind != RLX_KIND_BLOCK)
+        return;
+    int group = rlx_format_group(f), groups = ELEMS / group, most = 0, least = 0;
+    ck_assert_int_eq(group, f == RLX_Q6_K ? 16 : 32);
+    ck_assert_int_eq(rlx_format_code_bits(f), bits[f]);
+    ck_assert_int_eq(rlx_format_has_min(f), f != RLX_Q8_0);
+    uint8_t blocks[2048], code[ELEMS];
+    float value[ELEMS], scale[ELEMS], min[ELEMS];
+    ck_assert_uint_le(rlx_format_bytes(f, ELEMS), sizeof(blocks));
+    rlx_format_make_blocks(f, blocks, ELEMS, 17);
+    rlx_format_decode(f, blocks, 0, ELEMS, value);
+    rlx_format_codes(f, blocks, 0, ELEMS, code);
+    rlx_format_scales(f, blocks, 0, groups, scale);
+    rlx_format_mins(f, blocks, 0, groups, min);
+    for (int i = 0; i < ELEMS; i++) {
+        int q = bits[f] == 8 ? (int8_t)code[i] : code[i];
+        most = q > most ? q : most;
+        least = q < least ? q : least;
+        double v = (double)scale[i / group] * q - (double)min[i / group];
+        ck_assert_msg(has_value(v, value[i]), "element %d is %g, not %g", i, value[i], v);
+    }
+    ck_assert_int_eq(most, bits[f] == 8 ? 127 : (1 << bits[f]) - 1);
+    ck_assert_int_eq(least, bits[f] == 8 ? -128 : 0);
+    uint8_t some[96];
+    float one[3];
+    rlx_format_codes(f, blocks, 352, 96, some);
+    ck_assert_mem_eq(some, code + 352, 96);
+    rlx_format_scales(f, blocks, groups - 3, 3, one);
+    ck_assert_mem_eq(one, scale + groups - 3, sizeof(one));
+    rlx_format_mins(f, blocks, groups - 3, 3, one);
+    ck_assert_mem_eq(one, min + groups - 3, sizeof(one));
+}
+END_TEST
+
 /* ---- scalar functions
  * ------------------------------------------------------------------------------ */
 
@@ -447,10 +494,11 @@ int main(void)
     tcase_add_loop_test(c, halves_widen_and_come_back, 0, 2);
     tcase_add_loop_test(c, halves_round_to_nearest_even, 0, 2);
     tcase_add_test(c, integers_saturate);
+    tcase_add_loop_test(c, blocks_split_into_codes_scales_and_minima, RLX_F32, RLX_FORMAT_COUNT);
     tcase_add_test(c, map_fns_of_floats);
     tcase_add_test(c, map_fns_of_integers);
     tcase_add_test(c, exp_is_near_and_total);
     tcase_set_timeout(c, 60);
     suite_add_tcase(s, c);
-    return run_suite(s, 16);
+    return run_suite(s, 24);
 }
