@@ -222,6 +222,27 @@ rlx_status rlx_lir_require_index(rlx_ir_module *m, const rlx_ir_node *n, const c
     return RLX_OK;
 }
 
+rlx_status rlx_lir_require_operand(rlx_ir_module *m, const rlx_ir_node *n, const char *id, int i,
+                                   rlx_format f, int rank)
+{
+    const rlx_ir_type *t = &n->in[i]->type;
+    RLX_IR_REQUIRE(m, n, id, t->kind == RLX_TYPE_TILE && t->format == f && t->rank == rank,
+                   "operand %d is %s, not %s of rank %d", i, rlx_lir_type_text(m, t),
+                   rlx_format_get(f)->name, rank);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_require_codes(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
+                                 const char *bits_id, int i)
+{
+    bool is_signed = n->in[i]->type.format == RLX_I8;
+    int64_t bits = rlx_ir_attr_int(n, RLX_ATTR_BITS, 0);
+    RLX_TRY(rlx_lir_require_operand(m, n, id, i, is_signed ? RLX_I8 : RLX_U8, 2));
+    RLX_IR_REQUIRE(m, n, bits_id, is_signed ? bits == 0 : bits >= 1 && bits <= 7,
+                   "%lld bits for codes in %s", (long long)bits, is_signed ? "i8" : "u8");
+    return RLX_OK;
+}
+
 rlx_status rlx_lir_require_types(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
                                  const char *what, int nvalues, rlx_ir_value *const *values,
                                  int ntypes, rlx_ir_value *const *types)
@@ -279,6 +300,17 @@ static int64_t common_divisor(int64_t a, int64_t b)
     return a < 0 ? -a : a;
 }
 
+static int64_t divisor_within(const rlx_ir_value *v, int depth);
+
+/* Of a number that is divided by a constant without rest. */
+static int64_t divisor_of_quotient(const rlx_ir_node *n, int depth)
+{
+    const rlx_ir_node *by = n->in[1]->def;
+    int64_t a = divisor_within(n->in[0], depth - 1);
+    int64_t d = by && by->op == RLX_LIR_CONST ? rlx_ir_attr_int(by, RLX_ATTR_IVALUE, 0) : 0;
+    return d > 0 && a % d == 0 && n->in[0]->type.rank == 0 ? a / d : 1;
+}
+
 static int64_t divisor_within(const rlx_ir_value *v, int depth)
 {
     const rlx_ir_node *n = v->def;
@@ -296,6 +328,8 @@ static int64_t divisor_within(const rlx_ir_value *v, int depth)
     if (n->op != RLX_LIR_MAP || n->nin != 2)
         return 1;
     int64_t fn = rlx_ir_attr_int(n, RLX_ATTR_FN, 0), product;
+    if (fn == RLX_FN_DIV)
+        return divisor_of_quotient(n, depth);
     if (fn != RLX_FN_ADD && fn != RLX_FN_SUB && fn != RLX_FN_MUL)
         return 1;
     int64_t a = divisor_within(n->in[0], depth - 1), b = divisor_within(n->in[1], depth - 1);

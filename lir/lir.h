@@ -53,6 +53,16 @@ rlx_ir_value *rlx_lir_build_broadcast(rlx_ir_builder *b, rlx_ir_value *x, int ra
 rlx_ir_value *rlx_lir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
 rlx_ir_value *rlx_lir_build_contract(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_value *a,
                                      rlx_ir_value *w);
+/* Products of codes; bits: of unsigned codes, 0 when they are i8. */
+rlx_ir_value *rlx_lir_build_dot(rlx_ir_builder *b, int bits, rlx_ir_value *acc, rlx_ir_value *a,
+                                rlx_ir_value *sa, rlx_ir_value *w, rlx_ir_value *sw);
+rlx_ir_value *rlx_lir_build_pack(rlx_ir_builder *b, int64_t width, rlx_ir_value *x);
+/* xs and mins may both be NULL. */
+rlx_ir_value *rlx_lir_build_dot_panel(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
+                                      rlx_ir_value *a, rlx_ir_value *sa, rlx_ir_value *w,
+                                      rlx_ir_value *sw, rlx_ir_value *xs, rlx_ir_value *mins);
+rlx_ir_value *rlx_lir_build_outer(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_value *a,
+                                  rlx_ir_value *w);
 
 /* A team buffer, at a kernel's top level. */
 rlx_ir_value *rlx_lir_build_alloc(rlx_ir_builder *b, rlx_format f, int rank, const int64_t *dims);
@@ -62,6 +72,12 @@ rlx_ir_value *rlx_lir_build_alloc(rlx_ir_builder *b, rlx_format f, int rank, con
 rlx_ir_value *rlx_lir_build_load(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_format f, int rank,
                                  const int64_t *dims, rlx_ir_value *const *index,
                                  const int64_t *axes, rlx_ir_value *const *limits);
+/* The same of a buffer of blocks: "codes", "scale" or "min", whose formats follow from the
+ * buffer's.
+ */
+rlx_ir_value *rlx_lir_build_load_part(rlx_ir_builder *b, rlx_ir_value *buffer, const char *part,
+                                      int rank, const int64_t *dims, rlx_ir_value *const *index,
+                                      const int64_t *axes, rlx_ir_value *const *limits);
 void rlx_lir_build_store(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *tile,
                          rlx_ir_value *const *index, const int64_t *axes,
                          rlx_ir_value *const *limits);
@@ -105,6 +121,18 @@ void rlx_lir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int64_t fi
  * maps, what a for counts); 0 for zero itself, 1 when nothing is known. */
 int64_t rlx_lir_divisor(const rlx_ir_value *v);
 
+/* What a load takes of blocks, by its attribute part. */
+typedef enum rlx_lir_part {
+    RLX_LIR_DECODED, /* no part: values in f32 */
+    RLX_LIR_CODES,
+    RLX_LIR_SCALE,
+    RLX_LIR_MIN,
+    RLX_LIR_NO_PART /* the text names none */
+} rlx_lir_part;
+rlx_lir_part rlx_lir_part_of(const rlx_ir_node *load);
+/* The tile format of such a load from a buffer of format f; f32 where that makes no sense. */
+rlx_format rlx_lir_part_format(rlx_format f, const char *part);
+
 /* ---- what a schedule is -----------------------------------------------------------------------
  */
 
@@ -119,6 +147,8 @@ typedef struct rlx_lir_target {
     int threads;     /* teams that will be resident; only choices that keep the bits may read it */
     int64_t l1_bytes, l2_bytes; /* per core, by class */
     int64_t team_bytes;         /* team memory that a kernel may take */
+    bool vnni, bf16_dot,
+        amx; /* CPU: products of bytes, of bf16 pairs, of tiles in one instruction */
 } rlx_lir_target;
 
 /* How one region is cut. Every schedule of a region gives the same bits. */
@@ -192,7 +222,8 @@ rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *
                                const rlx_lir_eval_options *options);
 
 /* For rlx_pass_options.compare: runs every kernel of both modules on the same small inputs and
- * wants the same bits. `user`: const int64_t *, the bucket's upper bounds by symbol index, or NULL. */
+ * wants the same bits. `user`: const int64_t *, the bucket's upper bounds by symbol index, or NULL.
+ */
 rlx_status rlx_lir_compare(void *user, rlx_ir_module *before, rlx_ir_module *after);
 
 /* ---- counting ---------------------------------------------------------------------------------
@@ -202,7 +233,7 @@ rlx_status rlx_lir_compare(void *user, rlx_ir_module *before, rlx_ir_module *aft
 typedef struct rlx_lir_cost {
     int64_t bytes_read, bytes_written; /* global buffers: what is accessed, at most the live bytes
                                           per launch (the rest comes from caches) */
-    int64_t flops; /* contract: 2 per fma; float maps and reductions: 1 per element */
+    int64_t flops; /* contract, dot..: 2 per product; float maps and reductions: 1 per element */
 } rlx_lir_cost;
 /* Counts a kernel, or a tape function with all that it launches and calls. `unknown_trips`: how
  * often a loop runs whose bounds come from memory (pages of a sequence). Tiles count as full. */

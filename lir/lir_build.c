@@ -149,6 +149,43 @@ rlx_ir_value *rlx_lir_build_contract(rlx_ir_builder *b, rlx_ir_value *acc, rlx_i
     return rlx_ir_build(b, RLX_LIR_CONTRACT, 3, in, 0, NULL, NULL);
 }
 
+static int bits_attr(int bits, rlx_attr *out)
+{
+    if (bits)
+        *out = rlx_attr_int(RLX_ATTR_BITS, bits);
+    return bits ? 1 : 0;
+}
+
+rlx_ir_value *rlx_lir_build_dot(rlx_ir_builder *b, int bits, rlx_ir_value *acc, rlx_ir_value *a,
+                                rlx_ir_value *sa, rlx_ir_value *w, rlx_ir_value *sw)
+{
+    rlx_ir_value *in[] = {acc, a, sa, w, sw};
+    rlx_attr attr;
+    return rlx_ir_build(b, RLX_LIR_DOT, 5, in, bits_attr(bits, &attr), &attr, NULL);
+}
+
+rlx_ir_value *rlx_lir_build_pack(rlx_ir_builder *b, int64_t width, rlx_ir_value *x)
+{
+    rlx_attr attr = rlx_attr_int(RLX_ATTR_WIDTH, width);
+    return rlx_ir_build(b, RLX_LIR_PACK, 1, &x, 1, &attr, NULL);
+}
+
+rlx_ir_value *rlx_lir_build_dot_panel(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
+                                      rlx_ir_value *a, rlx_ir_value *sa, rlx_ir_value *w,
+                                      rlx_ir_value *sw, rlx_ir_value *xs, rlx_ir_value *mins)
+{
+    rlx_ir_value *in[] = {acc, a, sa, w, sw, xs, mins};
+    rlx_attr attr;
+    return rlx_ir_build(b, RLX_LIR_DOT_PANEL, xs ? 7 : 5, in, bits_attr(bits, &attr), &attr, NULL);
+}
+
+rlx_ir_value *rlx_lir_build_outer(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_value *a,
+                                  rlx_ir_value *w)
+{
+    rlx_ir_value *in[] = {acc, a, w};
+    return rlx_ir_build(b, RLX_LIR_OUTER, 3, in, 0, NULL, NULL);
+}
+
 /* ---- memory -----------------------------------------------------------------------------------
  */
 
@@ -162,7 +199,7 @@ rlx_ir_value *rlx_lir_build_alloc(rlx_ir_builder *b, rlx_format f, int rank, con
 typedef struct access_operands {
     rlx_ir_value *in[2 + RLX_MAX_RANK + RLX_LIR_MAX_TILE_RANK];
     int nin, nattr;
-    rlx_attr attr[2];
+    rlx_attr attr[3];
     int64_t limited[RLX_LIR_MAX_TILE_RANK];
 } access_operands;
 
@@ -192,6 +229,18 @@ rlx_ir_value *rlx_lir_build_load(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_fo
 {
     access_operands o = {.in = {buffer}, .nin = 1};
     add_access(&o, buffer, rank, index, axes, limits);
+    rlx_ir_type type = tile_type(f, rank, dims);
+    return rlx_ir_build(b, RLX_LIR_LOAD, o.nin, o.in, o.nattr, o.attr, &type);
+}
+
+rlx_ir_value *rlx_lir_build_load_part(rlx_ir_builder *b, rlx_ir_value *buffer, const char *part,
+                                      int rank, const int64_t *dims, rlx_ir_value *const *index,
+                                      const int64_t *axes, rlx_ir_value *const *limits)
+{
+    access_operands o = {.in = {buffer}, .nin = 1};
+    add_access(&o, buffer, rank, index, axes, limits);
+    o.attr[o.nattr++] = rlx_attr_text(RLX_ATTR_PART, part);
+    rlx_format f = rlx_lir_part_format(buffer ? buffer->type.format : RLX_F32, part);
     rlx_ir_type type = tile_type(f, rank, dims);
     return rlx_ir_build(b, RLX_LIR_LOAD, o.nin, o.in, o.nattr, o.attr, &type);
 }

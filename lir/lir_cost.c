@@ -74,6 +74,9 @@ static void count_access(const rlx_ir_node *n, int64_t *bytes, const rlx_ir_type
     if (!bytes || buffer->def)
         return;
     const rlx_format_info *info = rlx_format_get(buffer->type.format);
+    rlx_lir_part part = rlx_lir_part_of(n);
+    if (part == RLX_LIR_SCALE || part == RLX_LIR_MIN) /* of the blocks that the codes came with */
+        return;
     bytes[buffer->index] += times * elements(tile) * info->block_bytes / info->block_elems;
 }
 
@@ -116,6 +119,15 @@ static void count_node(counter *c, const rlx_ir_node *n, int64_t times)
         break;
     case RLX_LIR_CONTRACT:
         c->flops += times * 2 * elements(&n->in[1]->type) * n->in[2]->type.dim[0];
+        break;
+    case RLX_LIR_DOT:
+        c->flops += times * 2 * elements(&n->in[1]->type) * n->in[3]->type.dim[0];
+        break;
+    case RLX_LIR_DOT_PANEL:
+        c->flops += times * 2 * elements(&n->in[1]->type) * n->in[0]->type.dim[1];
+        break;
+    case RLX_LIR_OUTER:
+        c->flops += times * 2 * elements(&n->in[1]->type) * n->in[2]->type.dim[1];
         break;
     case RLX_LIR_REDUCE:
         c->flops += times * (elements(&n->in[0]->type) - elements(&n->out[0]->type));

@@ -35,9 +35,9 @@ typedef struct rlx_lir_memory {
     int rank;
     int64_t extent[RLX_MAX_RANK], stride[RLX_MAX_RANK]; /* elements, live */
     uint8_t *data;
-    size_t bytes; /* that may be touched */
-    int64_t block_elems; /* 1 unless the format is of blocks */
-    size_t elem_bytes;   /* of a block */
+    size_t bytes;           /* that may be touched */
+    int64_t block_elems;    /* 1 unless the format is of blocks */
+    size_t elem_bytes;      /* of a block */
     bool loaded, stored;    /* by this kernel */
     rlx_lir_shadow *shadow; /* NULL: nothing to check */
     int64_t first_unit;     /* of the shadow, where this buffer begins */
@@ -58,6 +58,7 @@ struct rlx_lir_instr {
     void *work[3];   /* map: scalar operand i spread over the result's shape, or NULL; reduce: x */
     bool fixed[3];   /* map: work[i] was filled once and for all, its scalar being a constant */
     int fn;          /* map, reduce */
+    int part;        /* load: rlx_lir_part */
     int first_index; /* load, store: the operand that is the first index */
     int axis[RLX_LIR_MAX_TILE_RANK];  /* load, store, broadcast */
     int limit[RLX_LIR_MAX_TILE_RANK]; /* load, store: operand that limits the tile axis, or -1 */

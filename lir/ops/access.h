@@ -8,6 +8,10 @@
 rlx_status rlx_lir_verify_access(rlx_ir_module *m, const rlx_ir_node *n, const rlx_ir_type *tile,
                                  int first_index);
 
+/* ops/part.c: a load of codes, scales or minima. */
+rlx_status rlx_lir_verify_part(rlx_ir_module *m, const rlx_ir_node *n);
+rlx_status rlx_lir_load_part_eval(rlx_lir_eval *e, const rlx_lir_instr *i);
+
 /* The part of a tile that an access touches, as three axes: 1 in front for tiles of lower rank. */
 typedef struct rlx_lir_span {
     int64_t first;     /* buffer element of the tile's first */

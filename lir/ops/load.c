@@ -6,7 +6,8 @@
  *       it holds blocks.
  *   C7  blocks: the tile's last axis runs along the innermost buffer axis and has a multiple of 16
  *       elements, and the index along it is a multiple of 16 by its making: constants, multiples,
- *       sums, and what a for counts from and by such numbers. */
+ *       sums, and what a for counts from and by such numbers.
+ *   C8..  with part: lir/ops/part.c, in place of C6 and C7. */
 #include <string.h>
 
 #include "lir/ops/access.h"
@@ -30,6 +31,8 @@ static rlx_status verify_blocks(rlx_ir_module *m, const rlx_ir_node *n)
 rlx_status rlx_lir_load_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     RLX_TRY(rlx_lir_verify_access(m, n, &n->out[0]->type, 1));
+    if (rlx_ir_attr(n, RLX_ATTR_PART))
+        return rlx_lir_verify_part(m, n);
     rlx_format from = n->in[0]->type.format, to = n->out[0]->type.format;
     bool blocks = rlx_format_get(from)->kind == RLX_KIND_BLOCK;
     bool floats = rlx_format_is_float(from) && (to == RLX_F32 || to == RLX_F64);
@@ -44,6 +47,8 @@ rlx_status rlx_lir_load_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
     const rlx_lir_memory *b = i->memory;
     const rlx_lir_tile *r = i->out[0];
     rlx_lir_span s;
+    if (i->part)
+        return rlx_lir_load_part_eval(e, i);
     RLX_TRY(rlx_lir_access_span(e, i, r, &s));
     if (!s.whole)
         memset(r->data, 0, r->bytes); /* zero in every format */

@@ -18,6 +18,10 @@ rlx_status rlx_lir_extent_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_t
 rlx_status rlx_lir_map_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_reduce_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
+rlx_status rlx_lir_dot_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
+rlx_status rlx_lir_pack_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
+rlx_status rlx_lir_dot_panel_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
+rlx_status rlx_lir_outer_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 
 enum { RLX_LIR_MAX_TILE_RANK = 3, RLX_LIR_MAX_TILE_ELEMS = 1 << 20 };
 
@@ -29,6 +33,12 @@ rlx_status rlx_lir_require_tile(rlx_ir_module *m, const rlx_ir_node *n, const ch
                                 const rlx_ir_type *t);
 /* Constraint `id`: operand i is an i64 scalar. */
 rlx_status rlx_lir_require_index(rlx_ir_module *m, const rlx_ir_node *n, const char *id, int i);
+/* Constraint `id`: operand i is a tile of that format and rank. */
+rlx_status rlx_lir_require_operand(rlx_ir_module *m, const rlx_ir_node *n, const char *id, int i,
+                                   rlx_format f, int rank);
+/* Constraint `id`: operand i is a tile of codes of rank 2; `bits_id`: attribute bits suits them. */
+rlx_status rlx_lir_require_codes(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
+                                 const char *bits_id, int i);
 /* Constraint `id`: values have the types, one for one; `what` names them in the message. */
 rlx_status rlx_lir_require_types(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
                                  const char *what, int nvalues, rlx_ir_value *const *values,

@@ -322,6 +322,150 @@ START_TEST(parts_of_teams_make_the_whole)
 }
 END_TEST
 
+/* 32 times 1 * 2 and 32 times -1 * 3 in two groups; each lane has 4 of them. */
+START_TEST(dot_by_lanes)
+{
+    int8_t x[64];
+    uint8_t w[64];
+    for (int k = 0; k < 64; k++) {
+        x[k] = k < 32 ? 1 : -1;
+        w[k] = k < 32 ? 2 : 3;
+    }
+    w[4] = 15; /* of lane 1 */
+    float sx[2] = {0.5f, 2}, sw[2] = {4, 0.25f}, y[16];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(w), BUFFER(sx), BUFFER(sw), BUFFER(y)};
+    assert_ok(test_kernel(
+        ONE("%x: global i8[1,64], %w: global u8[1,64], %sx: global f32[1,2], %sw: global f32[1,2], "
+            "%y: global f32[1,1,16]",
+            ZERO "    %a = load %x, %z, %z {axes=[0,1]} : i8<1x64>\n"
+                 "    %b = load %w, %z, %z {axes=[0,1]} : u8<1x64>\n"
+                 "    %s = load %sx, %z, %z {axes=[0,1]} : f32<1x2>\n"
+                 "    %t = load %sw, %z, %z {axes=[0,1]} : f32<1x2>\n"
+                 "    %c = const {value=1} : f32<1x1x16>\n"
+                 "    %d = dot %c, %a, %s, %b, %t {bits=4} : f32<1x1x16>\n"
+                 "    store %y, %d, %z, %z, %z {axes=[0,1,2]}\n"),
+        b, 5));
+    for (int l = 0; l < 16; l++)
+        ck_assert(y[l] == (l == 1 ? 1 + 0.5f * 4 * 21 : l < 8 ? 1 + 0.5f * 4 * 8 : 1 - 0.5f * 12));
+}
+END_TEST
+
+/* Two columns, two groups of 16 with minima; i8 codes at the end of their range. */
+START_TEST(dot_panel_by_groups)
+{
+    int8_t x[32], w[8][2][4];
+    for (int k = 0; k < 32; k++) {
+        x[k] = k < 16 ? 127 : -2;
+        w[k / 4][0][k % 4] = -128;
+        w[k / 4][1][k % 4] = (int8_t)(k % 4);
+    }
+    float sx[1] = {0.5f}, sw[2][2] = {{1, 2}, {0.25f, 4}}, xs[2] = {3, 5}, y[2];
+    float mins[2][2] = {{1, 10}, {100, 1000}};
+    rlx_lir_buffer b[] = {BUFFER(x),  BUFFER(w),    BUFFER(sx), BUFFER(sw),
+                          BUFFER(xs), BUFFER(mins), BUFFER(y)};
+    assert_ok(test_kernel(
+        ONE("%x: global i8[1,32], %w: global i8[8,8], %sx: global f32[1,1], %sw: global f32[2,2], "
+            "%xs: global f32[1,2], %m: global f32[2,2], %y: global f32[1,2]",
+            ZERO "    %a = load %x, %z, %z {axes=[0,1]} : i8<1x32>\n"
+                 "    %b = load %w, %z, %z {axes=[0,1]} : i8<8x8>\n"
+                 "    %s = load %sx, %z, %z {axes=[0,1]} : f32<1x1>\n"
+                 "    %t = load %sw, %z, %z {axes=[0,1]} : f32<2x2>\n"
+                 "    %u = load %xs, %z, %z {axes=[0,1]} : f32<1x2>\n"
+                 "    %v = load %m, %z, %z {axes=[0,1]} : f32<2x2>\n"
+                 "    %c = const {value=7} : f32<1x2>\n"
+                 "    %d = dot_panel %c, %a, %s, %b, %t, %u, %v : f32<1x2>\n"
+                 "    store %y, %d, %z, %z {axes=[0,1]}\n"),
+        b, 7));
+    ck_assert(y[0] == 7 - 0.5f * 127 * 128 * 16 - 3 + 0.125f * 2 * 128 * 16 - 500);
+    ck_assert(y[1] == 7 + 127 * 24 - 30 - 2 * 2 * 24 - 5000);
+}
+END_TEST
+
+START_TEST(outer_products)
+{
+    float x[2][3] = {{1, 2, 3}, {4, 5, 6}}, w[3][2] = {{1, 10}, {2, 20}, {0x1p-24f, 0}}, y[2][2];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(w), BUFFER(y)};
+    assert_ok(test_kernel(ONE("%x: global f32[2,3], %w: global f32[3,2], %y: global f32[2,2]",
+                              ZERO "    %a = load %x, %z, %z {axes=[0,1]} : f32<2x3>\n"
+                                   "    %b = load %w, %z, %z {axes=[0,1]} : f32<3x2>\n"
+                                   "    %c = const {value=-5} : f32<2x2>\n"
+                                   "    %d = outer %c, %a, %b : f32<2x2>\n"
+                                   "    store %y, %d, %z, %z {axes=[0,1]}\n"),
+                          b, 3));
+    ck_assert(y[0][0] == 3 * 0x1p-24f && y[0][1] == 45); /* the small product comes last */
+    ck_assert(y[1][0] == 9 && y[1][1] == 135);
+}
+END_TEST
+
+START_TEST(pack_turns_rows_into_columns)
+{
+    uint8_t x[2][8], y[2][8];
+    float f[2][3] = {{1, 2, 3}, {4, 5, 6}}, g[3][2];
+    for (int k = 0; k < 16; k++)
+        x[k / 8][k % 8] = (uint8_t)k;
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y), BUFFER(f), BUFFER(g)};
+    assert_ok(test_kernel(ONE("%x: global u8[2,8], %y: global u8[2,8], %f: global f32[2,3], %o: "
+                              "global f32[3,2]",
+                              ZERO "    %a = load %x, %z, %z {axes=[0,1]} : u8<2x8>\n"
+                                   "    %b = pack %a {width=4} : u8<2x8>\n"
+                                   "    store %y, %b, %z, %z {axes=[0,1]}\n"
+                                   "    %c = load %f, %z, %z {axes=[0,1]} : f32<2x3>\n"
+                                   "    %d = pack %c {width=1} : f32<3x2>\n"
+                                   "    store %o, %d, %z, %z {axes=[0,1]}\n"),
+                          b, 4));
+    static const uint8_t want[] = {0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15};
+    ck_assert_mem_eq(y, want, 16);
+    for (int i = 0; i < 6; i++)
+        ck_assert(g[i / 2][i % 2] == f[i % 2][i / 2]);
+}
+END_TEST
+
+/* Limits count elements for codes and groups for scales; rows beyond are zeros too. */
+START_TEST(loads_of_parts)
+{
+    uint8_t w[2 * 144], codes[3][64], want_codes[64];
+    float scale[3][3], min[3][3], want[2];
+    rlx_format_make_blocks(RLX_Q4_K, w, 512, 4);
+    rlx_lir_buffer b[] = {BUFFER(w), BUFFER(codes), BUFFER(scale), BUFFER(min)};
+    assert_ok(test_kernel(
+        ONE("%w: global q4_k[2,256], %c: global u8[3,64], %s: global f32[3,3], %m: global f32[3,3]",
+            ZERO
+            "    %k = const {ivalue=192} : i64\n    %two = const {ivalue=2} : i64\n"
+            "    %six = const {ivalue=6} : i64\n    %end = const {ivalue=224} : i64\n"
+            "    %eight = const {ivalue=8} : i64\n"
+            "    %a = load %w, %z, %k, %two, %end {axes=[0,1], limits=[0,1], part=\"codes\"} : "
+            "u8<3x64>\n"
+            "    store %c, %a, %z, %z {axes=[0,1]}\n"
+            "    %b = load %w, %z, %six, %two, %eight {axes=[0,1], limits=[0,1], part=\"scale\"} : "
+            "f32<3x3>\n"
+            "    store %s, %b, %z, %z {axes=[0,1]}\n"
+            "    %d = load %w, %z, %six, %two, %eight {axes=[0,1], limits=[0,1], part=\"min\"} : "
+            "f32<3x3>\n"
+            "    store %m, %d, %z, %z {axes=[0,1]}\n"),
+        b, 4));
+    for (int r = 0; r < 3; r++) {
+        memset(want_codes, 0, sizeof want_codes);
+        if (r < 2)
+            rlx_format_codes(RLX_Q4_K, w, 256 * r + 192, 32, want_codes);
+        ck_assert_mem_eq(codes[r], want_codes, 64);
+        memset(want, 0, sizeof want);
+        if (r < 2)
+            rlx_format_scales(RLX_Q4_K, w, 8 * r + 6, 2, want);
+        ck_assert(scale[r][0] == want[0] && scale[r][1] == want[1] && scale[r][2] == 0);
+        if (r < 2)
+            rlx_format_mins(RLX_Q4_K, w, 8 * r + 6, 2, want);
+        ck_assert(min[r][0] == want[0] && min[r][1] == want[1] && min[r][2] == 0);
+    }
+    assert_error(test_kernel(ONE("%w: global q4_k[2,256], %s: global f32[2]",
+                                 ZERO "    %i = const {ivalue=7} : i64\n"
+                                      "    %b = load %w, %z, %i {axes=[1], part=\"scale\"} : "
+                                      "f32<2>\n"
+                                      "    store %s, %b, %z {axes=[0]}\n"),
+                             (rlx_lir_buffer[]){BUFFER(w), BUFFER(want)}, 2),
+                 RLX_INVALID_IR, "touches 7..8 of axis 1, which has 8 live elements");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lir eval");
@@ -338,9 +482,14 @@ int main(void)
     tcase_add_test(c, iota_broadcast_bitcast_cast);
     tcase_add_test(c, reduce_by_halves);
     tcase_add_test(c, contract_by_lanes);
+    tcase_add_test(c, dot_by_lanes);
+    tcase_add_test(c, dot_panel_by_groups);
+    tcase_add_test(c, outer_products);
+    tcase_add_test(c, pack_turns_rows_into_columns);
+    tcase_add_test(c, loads_of_parts);
     tcase_add_test(c, extents_are_live);
     tcase_add_test(c, team_memory_lasts_from_once);
     tcase_add_test(c, parts_of_teams_make_the_whole);
     suite_add_tcase(s, c);
-    return run_suite(s, 15);
+    return run_suite(s, 20);
 }

@@ -1,0 +1,80 @@
+/* lir/ops/dot.c: products of codes, by lanes, scaled
+ *   in   acc f32<MxNx16>; a i8<MxK>, its scales sa f32<MxK/32>; b u8|i8<NxK>, its sb f32<NxK/G>
+ *   out  acc's type
+ *   C1  formats and ranks are these.      C2  M and N agree, and there are 16 lanes.
+ *   C3  a and b share K, a multiple of 64.      C4  sa has K/32 and sb K/32 or K/16.
+ *   C5  u8 codes have bits, 1 to 7; i8 codes have none. */
+#include <math.h>
+#include <string.h>
+
+#include "lir/lir_eval.h"
+#include "lir/ops/fma.h"
+
+enum { LANES = 16, TOGETHER = 4 };
+
+rlx_status rlx_lir_dot_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
+{
+    (void)m;
+    results[0] = n->in[0]->type;
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_dot_verify(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    const rlx_ir_type *acc = &n->in[0]->type, *a = &n->in[1]->type, *sa = &n->in[2]->type;
+    const rlx_ir_type *b = &n->in[3]->type, *sb = &n->in[4]->type;
+    RLX_TRY(rlx_lir_require_operand(m, n, "C1", 0, RLX_F32, 3));
+    RLX_TRY(rlx_lir_require_operand(m, n, "C1", 1, RLX_I8, 2));
+    RLX_TRY(rlx_lir_require_operand(m, n, "C1", 2, RLX_F32, 2));
+    RLX_TRY(rlx_lir_require_codes(m, n, "C1", "C5", 3));
+    RLX_TRY(rlx_lir_require_operand(m, n, "C1", 4, RLX_F32, 2));
+    RLX_IR_REQUIRE(
+        m, n, "C2",
+        acc->dim[0] == a->dim[0] && acc->dim[0] == sa->dim[0] && acc->dim[1] == b->dim[0] &&
+            acc->dim[1] == sb->dim[0] && acc->dim[2] == LANES,
+        "%s from rows of %s, %s, %s and %s", rlx_lir_type_text(m, acc), rlx_lir_type_text(m, a),
+        rlx_lir_type_text(m, sa), rlx_lir_type_text(m, b), rlx_lir_type_text(m, sb));
+    int64_t K = a->dim[1];
+    RLX_IR_REQUIRE(m, n, "C3", K == b->dim[1] && K % (LANES * TOGETHER) == 0,
+                   "contracts %lld with %lld", (long long)K, (long long)b->dim[1]);
+    RLX_IR_REQUIRE(m, n, "C4",
+                   sa->dim[1] == K / 32 && (sb->dim[1] == K / 32 || sb->dim[1] == K / 16),
+                   "%lld and %lld scales for %lld elements", (long long)sa->dim[1],
+                   (long long)sb->dim[1], (long long)K);
+    return RLX_OK;
+}
+
+/* Row m of a with row n of b. */
+static inline __attribute__((always_inline)) void dot_row(const rlx_lir_instr *i, int32_t m,
+                                                          int32_t n)
+{
+    int32_t N = i->out[0]->dim[1], K = i->in[1]->dim[1], G = K / i->in[4]->dim[1];
+    const int8_t *a = (const int8_t *)i->in[1]->data + (int64_t)m * K;
+    const float *sa = (const float *)i->in[2]->data + (int64_t)m * (K / 32);
+    const uint8_t *b = (const uint8_t *)i->in[3]->data + (int64_t)n * K;
+    const float *sb = (const float *)i->in[4]->data + (int64_t)n * (K / G);
+    float *acc = (float *)i->out[0]->data + ((int64_t)m * N + n) * LANES;
+    bool is_signed = i->in[3]->format == RLX_I8;
+    for (int32_t k = 0; k < K; k += TOGETHER) {
+        int32_t sum = 0;
+        for (int32_t c = k; c < k + TOGETHER; c++)
+            sum += a[c] * (is_signed ? (int8_t)b[c] : b[c]);
+        float *lane = &acc[k / TOGETHER % LANES];
+        float scale = sa[k / 32] * sb[k / G];
+        *lane = fmaf(scale, (float)sum, *lane);
+    }
+}
+
+RLX_LIR_FMA_LOOPS(dot)
+{
+    for (int32_t m = 0; m < i->out[0]->dim[0]; m++)
+        for (int32_t n = 0; n < i->out[0]->dim[1]; n++)
+            dot_row(i, m, n);
+}
+
+rlx_status rlx_lir_dot_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    memcpy(i->out[0]->data, i->in[0]->data, i->out[0]->bytes);
+    dot(e, i);
+    return RLX_OK;
+}
