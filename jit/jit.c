@@ -31,7 +31,8 @@ static int team_of(const rlx_jit_target *t)
 static rlx_lir_target cpu_target(const rlx_jit_target *t)
 {
     const rlx_cpu *host = rlx_cpu_host();
-    bool avx512 = rlx_jit_code_features(t) >> RLX_CPU_AVX512F & 1;
+    uint64_t features = rlx_jit_code_features(t);
+    bool avx512 = features >> RLX_CPU_AVX512F & 1;
     int64_t l2 = cache_class(host->l2_bytes, 256 << 10, 2 << 20);
     return (rlx_lir_target){.unit = RLX_UNIT_CPU,
                             .vector_f32 = avx512 ? 16 : 8,
@@ -40,7 +41,10 @@ static rlx_lir_target cpu_target(const rlx_jit_target *t)
                             .threads = host->cores,
                             .l1_bytes = cache_class(host->l1_bytes, 32 << 10, 64 << 10),
                             .l2_bytes = l2,
-                            .team_bytes = l2 / 2};
+                            .team_bytes = l2 / 2,
+                            .vnni =
+                                (features >> RLX_CPU_AVX512VNNI | features >> RLX_CPU_AVXVNNI) & 1,
+                            .bf16_dot = features >> RLX_CPU_AVX512BF16 & 1};
 }
 
 rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)

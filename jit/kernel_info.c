@@ -38,6 +38,10 @@ static int64_t block_cost(const rlx_ir_block *block)
         int64_t c = t ? vectors(t) : 1;
         if (n->op == RLX_LIR_CONTRACT)
             c *= n->in[1]->type.dim[1] / t->dim[2];
+        if (n->op == RLX_LIR_DOT)
+            c = c * n->in[1]->type.dim[1] / 64 * 2 + elems(&n->in[3]->type) / 16;
+        if (n->op == RLX_LIR_DOT_PANEL || n->op == RLX_LIR_OUTER)
+            c *= n->in[1]->type.dim[1];
         if (n->op == RLX_LIR_REDUCE)
             c = 3 * vectors(&n->in[0]->type);
         cost += c;

@@ -374,6 +374,14 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
         return emit_reduce(e, n);
     case RLX_LIR_CONTRACT:
         return emit_contract(e, n);
+    case RLX_LIR_DOT:
+        return rlx_emit_cpu_dot(e, n);
+    case RLX_LIR_DOT_PANEL:
+        return rlx_emit_cpu_dot_panel(e, n);
+    case RLX_LIR_OUTER:
+        return rlx_emit_cpu_outer(e, n);
+    case RLX_LIR_PACK:
+        return rlx_emit_cpu_pack(e, n);
     case RLX_LIR_LOAD:
         return rlx_emit_cpu_load(e, n);
     case RLX_LIR_STORE:

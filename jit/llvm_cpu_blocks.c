@@ -23,6 +23,9 @@ typedef struct blocks {
     LLVMValueRef stride[RLX_MAX_TILE_RANK]; /* bytes, along the tile's axes but the last */
     LLVMValueRef room[RLX_MAX_TILE_RANK];   /* limit - index; NULL: no limit */
     position at;
+    rlx_lir_part part;
+    int unit;  /* elements of the row per element of the tile: more than 1 for scales and minima */
+    int piece; /* elements of the tile that are made at once */
 } blocks;
 
 /* A group of 16 elements. */
@@ -174,18 +177,46 @@ static LLVMValueRef load_scale(rlx_emit *e, const rlx_block_layout *l, const gro
     return LLVMBuildFMul(e->b, d, LLVMBuildUIToFP(e->b, s, e->f32, ""), "");
 }
 
+static LLVMValueRef load_codes(rlx_emit *e, const rlx_block_layout *l, const group *g)
+{
+    LLVMValueRef q = low_bits(e, l, g);
+    return l->high >= 0 ? LLVMBuildOr(e->b, q, high_bits(e, l, g), "") : q;
+}
+
+static LLVMValueRef load_min(rlx_emit *e, const rlx_block_layout *l, const group *g)
+{
+    LLVMValueRef add, scale = load_scale(e, l, g, &add);
+    if (l->bias)
+        return LLVMBuildFMul(e->b, scale, LLVMConstReal(e->f32, l->bias), "");
+    return LLVMBuildFNeg(e->b, add, "");
+}
+
 static LLVMValueRef decode_group(rlx_emit *e, const rlx_block_layout *l, const group *g)
 {
     LLVMTypeRef floats = LLVMVectorType(e->f32, RLX_BLOCK_GROUP);
-    LLVMValueRef q = low_bits(e, l, g), add, scale = load_scale(e, l, g, &add);
-    if (l->high >= 0)
-        q = LLVMBuildOr(e->b, q, high_bits(e, l, g), "");
+    LLVMValueRef q = load_codes(e, l, g), add, scale = load_scale(e, l, g, &add);
     if (l->bias)
         q = LLVMBuildSub(e->b, q, byte_splat(e, l->bias), "");
     q = LLVMBuildSExt(e->b, q, LLVMVectorType(e->i32, RLX_BLOCK_GROUP), "");
     LLVMValueRef x = LLVMBuildSIToFP(e->b, q, floats, "");
     x = LLVMBuildFMul(e->b, x, rlx_emit_splat(e, scale, floats), "");
     return add ? LLVMBuildFAdd(e->b, x, rlx_emit_splat(e, add, floats), "") : x;
+}
+
+/* What the load wants of a group. */
+static LLVMValueRef load_part(rlx_emit *e, const blocks *b, const group *g)
+{
+    LLVMValueRef add;
+    switch (b->part) {
+    case RLX_LIR_CODES:
+        return load_codes(e, b->layout, g);
+    case RLX_LIR_SCALE:
+        return load_scale(e, b->layout, g, &add);
+    case RLX_LIR_MIN:
+        return load_min(e, b->layout, g);
+    default:
+        return decode_group(e, b->layout, g);
+    }
 }
 
 /* ---- rows ---- */
@@ -198,7 +229,11 @@ static void blocks_init(rlx_emit *e, const rlx_ir_node *n, blocks *b)
     const rlx_attr *limits = rlx_ir_attr(n, RLX_ATTR_LIMITS);
     int rank = buffer->type->rank;
     *b = (blocks){.layout = rlx_format_block(buffer->type->format),
-                  .info = rlx_format_get(buffer->type->format)};
+                  .info = rlx_format_get(buffer->type->format),
+                  .part = rlx_lir_part_of(n)};
+    bool groups = b->part == RLX_LIR_SCALE || b->part == RLX_LIR_MIN;
+    b->unit = groups ? rlx_format_group(buffer->type->format) : 1;
+    b->piece = groups ? 1 : RLX_BLOCK_GROUP;
     LLVMValueRef offset = rlx_emit_int(e->i64, 0), bytes[RLX_MAX_RANK];
     for (int i = 0; i + 1 < rank; i++) {
         bytes[i] = times(e, over(e, buffer->stride[i], b->info->block_elems), b->info->block_bytes);
@@ -206,8 +241,8 @@ static void blocks_init(rlx_emit *e, const rlx_ir_node *n, blocks *b)
         offset = rlx_emit_add(e->b, offset, at);
     }
     b->base = rlx_emit_offset(e, e->i8, buffer->base, offset);
-    b->at = (position){.index = rlx_emit_scalar(e, n->in[rank]),
-                       .divisor = rlx_lir_divisor(n->in[rank])};
+    b->at = (position){.index = times(e, rlx_emit_scalar(e, n->in[rank]), b->unit),
+                       .divisor = rlx_lir_divisor(n->in[rank]) * b->unit};
     for (int i = 0; i + 1 < tile->rank; i++)
         b->stride[i] = bytes[axes->ints[i]];
     for (int i = 0; limits && i < limits->n; i++) {
@@ -218,9 +253,11 @@ static void blocks_init(rlx_emit *e, const rlx_ir_node *n, blocks *b)
     }
 }
 
-/* Zero in the lanes of group `at` that lie beyond `room` elements of the row. */
+/* Zero in the lanes of the piece at `at` that lie beyond `room` elements of the row. */
 static LLVMValueRef clear_beyond(rlx_emit *e, LLVMValueRef x, int64_t at, LLVMValueRef room)
 {
+    if (LLVMGetTypeKind(LLVMTypeOf(x)) != LLVMVectorTypeKind)
+        return x;
     LLVMTypeRef longs = LLVMVectorType(e->i64, RLX_BLOCK_GROUP);
     LLVMValueRef lanes[RLX_BLOCK_GROUP];
     for (int i = 0; i < RLX_BLOCK_GROUP; i++)
@@ -230,12 +267,12 @@ static LLVMValueRef clear_beyond(rlx_emit *e, LLVMValueRef x, int64_t at, LLVMVa
     return LLVMBuildSelect(e->b, in, x, LLVMConstNull(LLVMTypeOf(x)), "");
 }
 
-/* Group `at` of the row at `row`; `live` and `room` may be NULL. */
-static LLVMValueRef load_group(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t at,
+/* The piece at element `at` of the tile's row at `row`; `live` and `room` may be NULL. */
+static LLVMValueRef load_piece(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t at,
                                LLVMValueRef live, LLVMValueRef room)
 {
     position p = b->at;
-    p.plus = at;
+    p.plus = at * b->unit;
     LLVMValueRef which = quotient(e, p, b->info->block_elems);
     group g = {.block = rlx_emit_offset(e, e->i8, row, times(e, which, b->info->block_bytes)),
                .first = rest(e, p, b->info->block_elems),
@@ -248,23 +285,30 @@ static LLVMValueRef load_group(rlx_emit *e, const blocks *b, LLVMValueRef row, i
     if (reads)
         g.block =
             LLVMBuildSelect(e->b, reads, g.block, rlx_emit_zeros(e, b->info->block_bytes), "");
-    LLVMValueRef x = decode_group(e, b->layout, &g);
+    LLVMValueRef x = load_part(e, b, &g);
     if (room)
         x = clear_beyond(e, x, at, room);
     return reads ? LLVMBuildSelect(e->b, reads, x, LLVMConstNull(LLVMTypeOf(x)), "") : x;
 }
 
-/* A row from its groups. */
-static LLVMValueRef join_groups(rlx_emit *e, LLVMValueRef *x, int n)
+/* A row from its pieces. */
+static LLVMValueRef join_pieces(rlx_emit *e, LLVMValueRef *x, int n)
 {
     LLVMTypeRef part = LLVMTypeOf(x[0]);
-    LLVMTypeRef whole = LLVMVectorType(e->f32, (unsigned)(n * RLX_BLOCK_GROUP));
     if (n == 1)
         return x[0];
+    LLVMValueRef v;
+    if (LLVMGetTypeKind(part) != LLVMVectorTypeKind) {
+        v = LLVMGetPoison(LLVMVectorType(part, (unsigned)n));
+        for (int i = 0; i < n; i++)
+            v = LLVMBuildInsertElement(e->b, v, x[i], rlx_emit_int(e->i32, i), "");
+        return v;
+    }
+    LLVMTypeRef whole = LLVMVectorType(LLVMGetElementType(part), (unsigned)(n * RLX_BLOCK_GROUP));
     LLVMTypeRef overload[] = {whole, part};
     unsigned id = LLVMLookupIntrinsicID("llvm.vector.insert", 18);
     LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, 2);
-    LLVMValueRef v = LLVMGetPoison(whole);
+    v = LLVMGetPoison(whole);
     for (int i = 0; i < n; i++) {
         LLVMValueRef args[] = {v, x[i], rlx_emit_int(e->i64, i * RLX_BLOCK_GROUP)};
         v = LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 3, "");
@@ -275,12 +319,13 @@ static LLVMValueRef join_groups(rlx_emit *e, LLVMValueRef *x, int n)
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *tile = &n->out[0]->type;
-    int last = tile->rank - 1, groups = (int)(tile->dim[last] / RLX_BLOCK_GROUP);
+    int last = tile->rank - 1;
     blocks b;
     blocks_init(e, n, &b);
+    int pieces = (int)tile->dim[last] / b.piece;
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, groups);
+    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, pieces);
     if (!x)
         return RLX_OOM();
     for (int p = 0; p < out->n; p++) {
@@ -295,9 +340,9 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
                 live = live ? LLVMBuildAnd(e->b, live, in, "") : in;
             }
         }
-        for (int k = 0; k < groups; k++)
-            x[k] = load_group(e, &b, row, (int64_t)k * RLX_BLOCK_GROUP, live, b.room[last]);
-        out->part[p] = join_groups(e, x, groups);
+        for (int k = 0; k < pieces; k++)
+            x[k] = load_piece(e, &b, row, (int64_t)k * b.piece, live, b.room[last]);
+        out->part[p] = join_pieces(e, x, pieces);
     }
     return RLX_OK;
 }

@@ -168,6 +168,11 @@ rlx_status rlx_emit_begin_host(rlx_emit *e);
 rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n);
 LLVMValueRef rlx_emit_zeros(rlx_emit *e, int64_t bytes); /* the address of at least so many zeros */
+/* llvm_cpu_dot.c: products of codes and of panels. */
+rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
 /* llvm_cpu_blocks.c: from a buffer of a block format. */
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n);
 

@@ -10,7 +10,7 @@
 
 #include "jit/jit.h"
 
-enum { RLX_LLVM_API_VERSION = 1 }; /* raised when the table or the IR's structs change */
+enum { RLX_LLVM_API_VERSION = 2 }; /* raised when the table or the IR's structs change */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */

@@ -109,11 +109,24 @@ static int level_of(uint64_t features)
     return 1;
 }
 
+/* What code uses beyond its level. */
+enum { NEEDS_V3, NEEDS_V4 };
+static const struct {
+    rlx_cpu_feature feature;
+    int level;
+} extras[] = {
+    {RLX_CPU_AVXVNNI, NEEDS_V3}, {RLX_CPU_AVX512VNNI, NEEDS_V4}, {RLX_CPU_AVX512BF16, NEEDS_V4}};
+
 uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 {
     uint64_t features = 0;
-    if (t->kind == RLX_JIT_CPU)
-        rlx_status_free(rlx_cpu_parse(levels[level_of(t->features)], false, &features));
+    if (t->kind != RLX_JIT_CPU)
+        return 0;
+    int level = level_of(t->features);
+    rlx_status_free(rlx_cpu_parse(levels[level], false, &features));
+    for (size_t i = 0; i < sizeof extras / sizeof *extras; i++)
+        if (extras[i].level == NEEDS_V3 || level == 0)
+            features |= t->features & 1ull << extras[i].feature;
     return features;
 }
 

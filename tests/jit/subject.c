@@ -74,6 +74,22 @@ static double random_float(uint64_t *state, bool odd)
     return r % 8 == 1 ? rint(2 * x) / 2 : x; /* some that lie between integers */
 }
 
+/* Of codes: the ends of their range as often as all between. */
+static double random_code(const char *name, rlx_format f, uint64_t *state)
+{
+    int most = f == RLX_U8 ? (1 << (name[4] - '0')) - 1 : 127;
+    int least = f == RLX_U8 ? 0 : name[0] == 'c' ? -128 : -127;
+    uint64_t r = next_random(state);
+    if (r % 2 == 0)
+        return r % 8 < 4 ? most : least;
+    return least + (double)(r / 2 % (uint64_t)(most - least + 1));
+}
+
+static bool is_code(const char *name)
+{
+    return strncmp(name, "code", 4) == 0 || strncmp(name, "act", 3) == 0;
+}
+
 static void fill(const rlx_ir_value *v, void *data, int64_t elems, uint64_t *state)
 {
     const char *name = v->name ? v->name : "";
@@ -91,6 +107,8 @@ static void fill(const rlx_ir_value *v, void *data, int64_t elems, uint64_t *sta
             x = random_float(state, strncmp(name, "odd", 3) == 0);
         else if (f == RLX_BOOL)
             x = (double)(next_random(state) & 1);
+        else if (is_code(name))
+            x = random_code(name, f, state);
         else if (strncmp(name, "id", 2) == 0)
             x = (double)(next_random(state) % 3);
         else

@@ -37,7 +37,9 @@ typedef struct memory {
 } memory;
 
 /* Made and filled from `seed`: floats in -4..4 (buffers named `odd...` also with NaNs, infinities,
- * zeros of both signs and denormals), blocks likewise (`odd...`: any bytes), integers in -100..100, buffers named `id...` in 0..2. */
+ * zeros of both signs and denormals), blocks likewise (`odd...`: any bytes), integers in -100..100,
+ * buffers named `id...` in 0..2. `code4...`: u8 of so many bits; `code8...`, `act...`: i8 in
+ * -128..127, in -127..127: often at the ends. */
 void memory_create(memory *m, const subject *s, const rlx_ir_func *kernel, uint64_t seed);
 void memory_destroy(memory *m);
 bool memory_canaries_hold(const memory *m);

@@ -19,6 +19,9 @@ static const cut cuts[] = {{0, 16, 16},  {0, 32, 32}, {0, 64, 64},   {16, 32, 32
                            {48, 48, 48}, {0, 96, 96}, {0, 256, 256}, {32, 144, 128}};
 enum { CUTS = sizeof cuts / sizeof *cuts };
 
+static const cut code_cuts[] = {{0, 32, 32}, {32, 96, 64}, {0, 256, 256}, {96, 224, 224}};
+enum { CODE_CUTS = sizeof code_cuts / sizeof *code_cuts };
+
 static void put_kernel(rlx_text *t, int number, const char *format, const cut *c, bool odd)
 {
     rlx_text_putf(t, "  kernel @k%d(%%%s: global %s[2,N,%d], %%y: global f32[N,%d]) {\n", number,
@@ -40,6 +43,48 @@ static void put_kernel(rlx_text *t, int number, const char *format, const cut *c
                   "        store %%y, %%v, %%r, %%c, %%nl, %%end {axes=[0,1], limits=[0,1]}\n"
                   "        yield\n      }\n      yield\n    }\n    return\n  }\n",
                   odd ? "odd" : "w", c->width);
+}
+
+/* Codes by `cut`, and the scales and minima that go with them. */
+static void put_parts(rlx_text *t, int number, const char *format, const cut *c, bool odd)
+{
+    rlx_format f = rlx_format_parse(format, strlen(format));
+    const char *code = rlx_format_code_bits(f) == 8 ? "i8" : "u8", *w = odd ? "odd" : "w";
+    int group = rlx_format_group(f);
+    rlx_text_putf(t,
+                  "  kernel @p%d(%%%s: global %s[2,N,%d], %%y: global %s[N,%d], %%s: global "
+                  "f32[N,%d], %%m: global f32[N,%d]) {\n",
+                  number, w, format, COLUMNS, code, COLUMNS, COLUMNS / group, COLUMNS / group);
+    rlx_text_putf(t,
+                  "    %%nt = extent {extent=ceildiv(N,3)} : i64\n"
+                  "    %%nl = extent {extent=N} : i64\n"
+                  "    grid %%nt (%%i: i64) {\n"
+                  "      %%one = const {ivalue=1} : i64\n"
+                  "      %%three = const {ivalue=3} : i64\n"
+                  "      %%first = const {ivalue=%d} : i64\n"
+                  "      %%end = const {ivalue=%d} : i64\n"
+                  "      %%g = const {ivalue=%d} : i64\n"
+                  "      %%groups = const {ivalue=%d} : i64\n"
+                  "      %%r = map %%i, %%three {fn=mul} : i64\n"
+                  "      for %%first, %%end {step=%d} (%%c: i64) {\n"
+                  "        %%h = map %%c, %%g {fn=div} : i64\n",
+                  c->first, COLUMNS, group, COLUMNS / group, c->step);
+    rlx_text_putf(t,
+                  "        %%v = load %%%s, %%one, %%r, %%c, %%nl, %%end {axes=[1,2], "
+                  "limits=[0,1], part=\"codes\"} : %s<3x%d>\n"
+                  "        store %%y, %%v, %%r, %%c, %%nl, %%end {axes=[0,1], limits=[0,1]}\n",
+                  w, code, c->width);
+    for (int i = 0; i < (rlx_format_has_min(f) ? 2 : 1); i++) {
+        bool whole = COLUMNS % c->step == 0 && c->step == c->width && c->first == 0;
+        rlx_text_putf(t,
+                      "        %%u%d = load %%%s, %%one, %%r, %%h, %%nl%s {axes=[1,2], "
+                      "limits=[0%s], part=\"%s\"} : f32<3x%d>\n"
+                      "        store %%%s, %%u%d, %%r, %%h, %%nl, %%groups {axes=[0,1], "
+                      "limits=[0,1]}\n",
+                      i, w, whole ? "" : ", %groups", whole ? "" : ",1", i ? "min" : "scale",
+                      c->width / group, i ? "m" : "s", i);
+    }
+    rlx_text_put(t, "        yield\n      }\n      yield\n    }\n    return\n  }\n");
 }
 
 /* Rows by index, whole tiles. */
@@ -67,6 +112,8 @@ static void parse_kernels(subject *s, const char *format)
     rlx_text_put(&t, "lir module @blocks {\n");
     for (int i = 0; i < 2 * CUTS; i++)
         put_kernel(&t, i, format, &cuts[i / 2], i % 2);
+    for (int i = 0; i < 2 * CODE_CUTS; i++)
+        put_parts(&t, i, format, &code_cuts[i / 2], i % 2);
     put_gather(&t, format);
     rlx_text_put(&t, "}\n");
     ck_assert(!t.oom);

@@ -1,0 +1,301 @@
+/* Products of codes and of panels as machine code, against the interpreter: shapes that are no
+ * multiple of any vector, limits, codes at the ends of their ranges, every block format. */
+#include <string.h>
+
+#include "tests/jit/subject.h"
+#include "tests/runtime/suite.h"
+
+typedef struct shape {
+    int m, n, k; /* of a tile */
+    int group;   /* G */
+    int bits;    /* of u8 codes; 8: i8 */
+    bool minima;
+    bool odd; /* scales of every kind, infinities and NaNs too */
+} shape;
+
+enum { STEPS = 3 }; /* of K */
+
+static const char *code_format(const shape *s)
+{
+    return s->bits == 8 ? "i8" : "u8";
+}
+
+static void put_bits(rlx_text *t, const shape *s)
+{
+    if (s->bits < 8)
+        rlx_text_putf(t, " {bits=%d}", s->bits);
+}
+
+/* What both kinds of kernel begin with: row r of TOKENS by m, k over STEPS tiles, g and h the scale
+ * groups of activations and weights. */
+static void put_head(rlx_text *t, const shape *s, const char *acc)
+{
+    rlx_text_putf(
+        t,
+        "    %%nt = extent {extent=ceildiv(TOKENS,%d)} : i64\n"
+        "    %%nl = extent {extent=TOKENS} : i64\n"
+        "    grid %%nt (%%i: i64) {\n"
+        "      %%z = const {ivalue=0} : i64\n      %%m = const {ivalue=%d} : i64\n"
+        "      %%end = const {ivalue=%d} : i64\n      %%c32 = const {ivalue=32} : i64\n"
+        "      %%c4 = const {ivalue=4} : i64\n      %%cg = const {ivalue=%d} : i64\n"
+        "      %%r = map %%i, %%m {fn=mul} : i64\n      %%start = const {value=0.5} : %s\n"
+        "      %%sum = for %%z, %%end, %%start {step=%d} : %s (%%k: i64, %%c: %s) {\n"
+        "        %%g = map %%k, %%c32 {fn=div} : i64\n"
+        "        %%h = map %%k, %%cg {fn=div} : i64\n"
+        "        %%k4 = map %%k, %%c4 {fn=div} : i64\n",
+        s->m, s->m, STEPS * s->k, s->group, acc, s->k, acc, acc);
+    rlx_text_putf(
+        t,
+        "        %%a = load %%act, %%r, %%k, %%nl {axes=[0,1], limits=[0]} : i8<%dx%d>\n"
+        "        %%sa = load %%as, %%r, %%g, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n",
+        s->m, s->k, s->m, s->k / 32);
+}
+
+static void put_panel(rlx_text *t, int number, const shape *s)
+{
+    int depth = STEPS * s->k, groups = depth / s->group, tile = s->k / s->group;
+    char acc[32];
+    snprintf(acc, sizeof acc, "f32<%dx%d>", s->m, s->n);
+    rlx_text_putf(t,
+                  "  kernel @panel%d(%%act: global i8[TOKENS,%d], %%as: global f32[TOKENS,%d], "
+                  "%%code%d: global %s[%d,%d], %%%s: global f32[%d,%d], %%xs: global "
+                  "f32[TOKENS,%d], %%mins: global f32[%d,%d], %%y: global f32[TOKENS,%d]) {\n",
+                  number, depth, depth / 32, s->bits, code_format(s), depth / 4, 4 * s->n,
+                  s->odd ? "odd" : "bs", groups, s->n, groups, groups, s->n, s->n);
+    put_head(t, s, acc);
+    rlx_text_putf(t,
+                  "        %%b = load %%code%d, %%k4, %%z {axes=[0,1]} : %s<%dx%d>\n"
+                  "        %%sb = load %%%s, %%h, %%z {axes=[0,1]} : f32<%dx%d>\n"
+                  "        %%x = load %%xs, %%r, %%h, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n"
+                  "        %%mn = load %%mins, %%h, %%z {axes=[0,1]} : f32<%dx%d>\n"
+                  "        %%d = dot_panel %%c, %%a, %%sa, %%b, %%sb%s",
+                  s->bits, code_format(s), s->k / 4, 4 * s->n, s->odd ? "odd" : "bs", tile, s->n,
+                  s->m, tile, tile, s->n, s->minima ? ", %x, %mn" : "");
+    put_bits(t, s);
+    rlx_text_putf(t,
+                  " : %s\n        yield %%d\n      }\n"
+                  "      store %%y, %%sum, %%r, %%z, %%nl {axes=[0,1], limits=[0]}\n"
+                  "      yield\n    }\n    return\n  }\n",
+                  acc);
+}
+
+static void put_dot(rlx_text *t, int number, const shape *s)
+{
+    int depth = STEPS * s->k, groups = depth / s->group;
+    char acc[32];
+    snprintf(acc, sizeof acc, "f32<%dx%dx16>", s->m, s->n);
+    rlx_text_putf(t,
+                  "  kernel @dot%d(%%act: global i8[TOKENS,%d], %%as: global f32[TOKENS,%d], "
+                  "%%code%d: global %s[%d,%d], %%%s: global f32[%d,%d], %%y: global "
+                  "f32[TOKENS,%d,16]) {\n",
+                  number, depth, depth / 32, s->bits, code_format(s), s->n, depth,
+                  s->odd ? "odd" : "bs", s->n, groups, s->n);
+    put_head(t, s, acc);
+    rlx_text_putf(t,
+                  "        %%b = load %%code%d, %%z, %%k {axes=[0,1]} : %s<%dx%d>\n"
+                  "        %%sb = load %%%s, %%z, %%h {axes=[0,1]} : f32<%dx%d>\n"
+                  "        %%d = dot %%c, %%a, %%sa, %%b, %%sb",
+                  s->bits, code_format(s), s->n, s->k, s->odd ? "odd" : "bs", s->n,
+                  s->k / s->group);
+    put_bits(t, s);
+    rlx_text_putf(t,
+                  " : %s\n        yield %%d\n      }\n"
+                  "      store %%y, %%sum, %%r, %%z, %%z, %%nl {axes=[0,1,2], limits=[0]}\n"
+                  "      yield\n    }\n    return\n  }\n",
+                  acc);
+}
+
+/* a and b in formats that a load decodes; rows of a limited. */
+static void put_outer(rlx_text *t, int number, int m, int n, int k)
+{
+    const char *from = number % 3 == 2 ? "bf16" : "f32";
+    rlx_text_putf(
+        t,
+        "  kernel @outer%d(%%x: global f32[TOKENS,%d], %%w: global %s[%d,%d], %%y: global "
+        "f32[TOKENS,%d]) {\n"
+        "    %%nt = extent {extent=ceildiv(TOKENS,%d)} : i64\n"
+        "    %%nl = extent {extent=TOKENS} : i64\n"
+        "    grid %%nt (%%i: i64) {\n"
+        "      %%z = const {ivalue=0} : i64\n      %%m = const {ivalue=%d} : i64\n"
+        "      %%end = const {ivalue=%d} : i64\n"
+        "      %%r = map %%i, %%m {fn=mul} : i64\n"
+        "      %%start = load %%y, %%r, %%z, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n",
+        number, STEPS * k, from, STEPS * k, n, n, m, m, STEPS * k, m, n);
+    rlx_text_putf(t,
+                  "      %%sum = for %%z, %%end, %%start {step=%d} : f32<%dx%d> (%%k: i64, %%c: "
+                  "f32<%dx%d>) {\n"
+                  "        %%a = load %%x, %%r, %%k, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n"
+                  "        %%b = load %%w, %%k, %%z {axes=[0,1]} : f32<%dx%d>\n"
+                  "        %%d = outer %%c, %%a, %%b : f32<%dx%d>\n        yield %%d\n      }\n"
+                  "      store %%y, %%sum, %%r, %%z, %%nl {axes=[0,1], limits=[0]}\n"
+                  "      yield\n    }\n    return\n  }\n",
+                  k, m, n, m, n, m, k, k, n, m, n);
+}
+
+static void put_pack(rlx_text *t, int number, const char *format, int n, int k, int width)
+{
+    rlx_text_putf(t,
+                  "  kernel @pack%d(%%x: global %s[%d,%d], %%y: global %s[%d,%d]) {\n"
+                  "    %%one = const {ivalue=1} : i64\n    grid %%one (%%i: i64) {\n"
+                  "      %%z = const {ivalue=0} : i64\n"
+                  "      %%v = load %%x, %%z, %%z {axes=[0,1]} : %s<%dx%d>\n"
+                  "      %%p = pack %%v {width=%d} : %s<%dx%d>\n"
+                  "      store %%y, %%p, %%z, %%z {axes=[0,1]}\n"
+                  "      yield\n    }\n    return\n  }\n",
+                  number, format, n, k, format, k / width, n * width, format, n, k, width, format,
+                  k / width, n * width);
+}
+
+/* ---- running ---- */
+
+static void check_text(rlx_text *t, const char *bindings, uint64_t seed)
+{
+    subject s;
+    rlx_jit_target targets[2];
+    rlx_text_put(t, "}\n");
+    ck_assert(!t->oom);
+    EXPECT_OK(subject_parse(&s, "dot", t->data));
+    ck_assert(subject_bind(&s, bindings));
+    for (int i = cpu_targets(targets) - 1; i >= 0; i--)
+        subject_check_all(&s, &targets[i], seed);
+    subject_destroy(&s);
+    rlx_text_deinit(t);
+}
+
+static uint64_t state;
+
+static int any(int n)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (int)((state >> 33) % (uint64_t)n);
+}
+
+static shape any_shape(int unit)
+{
+    static const int bits[] = {4, 5, 6, 8, 8, 7, 3};
+    shape s = {.m = 1 + any(7), .n = 1 + any(40), .k = unit * (1 + any(3)), .bits = bits[any(7)]};
+    s.group = any(2) ? 16 : 32;
+    s.minima = any(2);
+    s.odd = any(4) == 0;
+    return s;
+}
+
+START_TEST(panels)
+{
+    static const shape whole[] = {
+        {4, 16, 32, 32, 4, true, false},   {4, 16, 256, 32, 4, true, false},
+        {4, 16, 32, 32, 8, false, false},  {4, 16, 32, 16, 6, true, false},
+        {4, 16, 64, 32, 5, true, false},   {12, 32, 64, 32, 4, true, false},
+        {12, 32, 32, 32, 8, false, false}, {1, 8, 64, 16, 6, true, false},
+        {3, 48, 32, 32, 4, false, false}};
+    rlx_text t = {0};
+    state = 5;
+    rlx_text_put(&t, "lir module @dot {\n");
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        put_panel(&t, (int)i, &whole[i]);
+    for (int i = 0; i < 14; i++) {
+        shape s = any_shape(32);
+        put_panel(&t, 100 + i, &s);
+    }
+    check_text(&t, "TOKENS=13", 3);
+}
+END_TEST
+
+START_TEST(dots)
+{
+    static const shape whole[] = {
+        {1, 1, 64, 32, 4, false, false},  {1, 1, 256, 32, 4, false, false},
+        {1, 1, 256, 16, 6, false, false}, {1, 4, 64, 32, 8, false, false},
+        {3, 2, 64, 32, 8, false, false},  {1, 1, 256, 32, 5, false, false},
+        {1, 1, 256, 32, 8, false, false}};
+    rlx_text t = {0};
+    state = 6;
+    rlx_text_put(&t, "lir module @dot {\n");
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        put_dot(&t, (int)i, &whole[i]);
+    for (int i = 0; i < 14; i++) {
+        shape s = any_shape(64);
+        s.n = 1 + s.n % 5;
+        put_dot(&t, 100 + i, &s);
+    }
+    check_text(&t, "TOKENS=5", 4);
+}
+END_TEST
+
+START_TEST(outers)
+{
+    rlx_text t = {0};
+    state = 7;
+    rlx_text_put(&t, "lir module @dot {\n");
+    put_outer(&t, 0, 6, 16, 1);
+    put_outer(&t, 1, 6, 16, 8);
+    put_outer(&t, 2, 12, 32, 4);
+    for (int i = 3; i < 14; i++)
+        put_outer(&t, i, 1 + any(8), 1 + any(40), 1 + any(9));
+    check_text(&t, "TOKENS=13", 5);
+}
+END_TEST
+
+START_TEST(packs)
+{
+    static const char *const formats[] = {"u8", "i8", "f32", "i16"};
+    rlx_text t = {0};
+    state = 8;
+    rlx_text_put(&t, "lir module @dot {\n");
+    put_pack(&t, 0, "u8", 16, 32, 4);
+    put_pack(&t, 1, "i8", 8, 32, 4);
+    put_pack(&t, 2, "f32", 16, 8, 1);
+    put_pack(&t, 3, "f32", 8, 16, 1);
+    put_pack(&t, 4, "u8", 32, 64, 4);
+    put_pack(&t, 5, "f32", 8, 8, 1);
+    put_pack(&t, 6, "f32", 1, 8, 1);
+    put_pack(&t, 7, "f32", 16, 1, 1);
+    for (int i = 8; i < 30; i++) {
+        int width = 1 << any(3);
+        put_pack(&t, i, formats[any(4)], 1 + any(24), width * (1 + any(12)), width);
+    }
+    check_text(&t, "", 6);
+}
+END_TEST
+
+START_TEST(teams_refuse)
+{
+    static const shape s = {4, 16, 64, 32, 4, true, false};
+    static const char *const names[] = {"dot_panel", "dot", "outer", "pack"};
+    for (int i = 0; i < 4; i++) {
+        subject parsed;
+        loaded code = {0};
+        char want[64];
+        rlx_text t = {0};
+        rlx_jit_target team = host_team_target(32);
+        rlx_text_put(&t, "lir module @dot {\n");
+        if (i == 0)
+            put_panel(&t, 0, &s);
+        else if (i == 1)
+            put_dot(&t, 0, &s);
+        else if (i == 2)
+            put_outer(&t, 0, 4, 16, 1);
+        else
+            put_pack(&t, 0, "f32", 4, 4, 1);
+        rlx_text_put(&t, "}\n");
+        EXPECT_OK(subject_parse(&parsed, "refused", t.data));
+        snprintf(want, sizeof want, "cannot emit `%s` in kernel", names[i]);
+        EXPECT_ERROR(loaded_create(parsed.module->first, &team, &code), RLX_UNSUPPORTED, want);
+        rlx_jit_target spirv = {.kind = RLX_JIT_SPIRV};
+        EXPECT_ERROR(loaded_create(parsed.module->first, &spirv, &code), RLX_UNSUPPORTED, want);
+        subject_destroy(&parsed);
+        rlx_text_deinit(&t);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("jit dot");
+    SUITE_TEST(s, "panels", panels);
+    SUITE_TEST(s, "dots", dots);
+    SUITE_TEST(s, "outers", outers);
+    SUITE_TEST(s, "packs", packs);
+    SUITE_TEST(s, "teams_refuse", teams_refuse);
+    return suite_run(s, 5);
+}
