@@ -74,6 +74,47 @@ static double *add(test_env *e)
     return y;
 }
 
+static double at_last(const rlx_eval_tensor *t, int64_t i) /* a vector or number, repeated */
+{
+    return env_at(t, i % env_elems(t));
+}
+
+static double *map_exp(test_env *e)
+{
+    const rlx_eval_tensor *x = env_get(e, "x");
+    double *y = new_result(env_elems(x));
+    for (int64_t i = 0; i < env_elems(x); i++)
+        y[i] = exp(env_at(x, i));
+    return y;
+}
+
+static double *map_fma(test_env *e)
+{
+    const rlx_eval_tensor *x = env_get(e, "x"), *w = env_get(e, "w"), *b = env_get(e, "b");
+    double *y = new_result(env_elems(x));
+    for (int64_t i = 0; i < env_elems(x); i++)
+        y[i] = at_last(w, i) * env_at(x, i) + at_last(b, i);
+    return y;
+}
+
+static double *map_max(test_env *e)
+{
+    const rlx_eval_tensor *x = env_get(e, "x");
+    double *y = new_result(env_elems(x));
+    for (int64_t i = 0; i < env_elems(x); i++)
+        y[i] = fmax(0.25, env_at(x, i));
+    return y;
+}
+
+static double *map_one_plus(test_env *e)
+{
+    const rlx_eval_tensor *w = env_get(e, "w");
+    double *y = new_result(env_elems(w));
+    for (int64_t i = 0; i < env_elems(w); i++)
+        y[i] = 1 + env_at(w, i);
+    return y;
+}
+
 static double *swiglu(test_env *e)
 {
     const rlx_eval_tensor *g = env_get(e, "g"), *u = env_get(e, "u");
@@ -216,6 +257,16 @@ static const struct {
     {MODULE("%x: f32[T,30], %cos: f32[T,5], %sin: f32[T,5]", "f32[T,30]",
             "%y = rope %x, %cos, %sin {heads=3, head_dim=10, interleaved=1} : f32[T,30]"),
      rope_interleaved, 1e-6},
+    {MODULE("%x: f32[3,T,7]", "f32[3,T,7]", "%y = map %x {fn=exp} : f32[3,T,7]"), map_exp, 2e-6},
+    {MODULE("%x: f32[T,13], %w: bf16[13], %b: f16[13]", "f32[T,13]",
+            "%y = map %w, %x, %b {fn=fma} : f32[T,13]"),
+     map_fma, 5e-7},
+    {MODULE("%x: f32[T,13]", "f32[T,13]",
+            "%c = const {value=0.25} : f32\n    %y = map %c, %x {fn=max} : f32[T,13]"),
+     map_max, 0},
+    {MODULE("%w: bf16[13]", "f32[13]",
+            "%c = const {value=1} : f32\n    %y = map %c, %w {fn=add} : f32[13]"),
+     map_one_plus, 3e-7},
 };
 enum { NCASES = sizeof(cases) / sizeof(cases[0]) };
 
@@ -356,6 +407,20 @@ static const struct {
     {MODULE("%a: i32[T], %b: i32[T]", "i32[T]", "%y = add %a, %b : i32[T]"), "add C1"},
     {MODULE("%a: f32[T,3], %b: f32[R,3]", "f32[T,3]", "%y = swiglu %a, %b : f32[T,3]"),
      "swiglu C1"},
+    {MODULE("%x: f32[T,3]", "f32[T,3]", "%y = map %x : f32[T,3]"), "map C1"},
+    {MODULE("%x: f32[T,3]", "f32[T,3]", "%y = map %x {fn=add} : f32[T,3]"), "map C1"},
+    {MODULE("%x: f32[T,3]", "bool[T,3]", "%y = map %x, %x {fn=lt} : bool[T,3]"), "map C1"},
+    {MODULE("%x: f32[T,3]", "f32[T,3]", "%y = map %x, %x, %x {fn=select} : f32[T,3]"), "map C1"},
+    {MODULE("%x: f32[T,3]", "f32[T,3]", "%y = map %x, %x {fn=mod} : f32[T,3]"), "map C1"},
+    {MODULE("%x: f16[T,3]", "f32[T,3]", "%y = map %x {fn=neg} : f32[T,3]"), "map C2"},
+    {MODULE("%x: f32[T,3], %w: f32[4]", "f32[T,3]", "%y = map %x, %w {fn=mul} : f32[T,3]"),
+     "map C2"},
+    {MODULE("%x: f32[T,3], %w: f32[R,3]", "f32[T,3]", "%y = map %x, %w {fn=mul} : f32[T,3]"),
+     "map C2"},
+    {MODULE("%x: f32[2,T,3], %w: f32[T,3]", "f32[2,T,3]", "%y = map %x, %w {fn=mul} : f32[2,T,3]"),
+     "map C2"},
+    {MODULE("", "f32", "%y = const : f32"), "const C1"},
+    {MODULE("", "f32", "%y = const {value=1e39} : f32"), "const C1"},
     {MODULE("%x: f32[T,6], %c: f32[T,1], %s: f32[T,1]", "f32[T,6]",
             "%y = rope %x, %c, %s {heads=2, head_dim=3} : f32[T,6]"),
      "rope C1"},
