@@ -165,7 +165,8 @@ void rlx_flow_put_resolved(const rlx_stage *s, const char *key, rlx_text *out)
 
 bool rlx_flow_same_stage(const rlx_stage *a, const rlx_stage *b)
 {
-    bool same = a->kind == b->kind && !memcmp(a->real, b->real, sizeof(a->real)) &&
+    bool same = a->kind == b->kind && a->build == b->build && a->user == b->user &&
+                !memcmp(a->real, b->real, sizeof(a->real)) &&
                 !memcmp(a->number, b->number, sizeof(a->number));
     for (int k = 0; same && k < RLX_STAGE_KEYS; k++)
         same = a->key[k] && b->key[k] ? !strcmp(a->key[k], b->key[k]) : a->key[k] == b->key[k];

@@ -27,13 +27,15 @@ typedef struct rlx_stage {
     rlx_stage_kind kind;
     int repeat;       /* which rlx_flow_repeat_layers it was recorded in; -1: in none */
     int64_t layer;    /* the layer's index there; -1 */
-    const char *name; /* of an input, output or probe point */
+    const char *name; /* of an input, output, probe point or custom stage */
     const char *key[RLX_STAGE_KEYS]; /* NULL: none */
     int64_t number[RLX_STAGE_NUMBERS];
     double real[RLX_STAGE_REALS];
     rlx_format format; /* inputs */
     int rank;
     int64_t dim[RLX_MAX_RANK]; /* >= 0, or -1 - i for the flow's symbol i */
+    rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user); /* custom stages */
+    void *user;
 } rlx_stage;
 
 struct rlx_flow {

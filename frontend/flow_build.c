@@ -183,6 +183,56 @@ rlx_status rlx_flow_need_weight(rlx_flow_cx *cx, const rlx_stage *s, int slot, i
                         rlx_ir_tensor(t->format, rank, t->dim), out);
 }
 
+rlx_status rlx_flow_find_weight(rlx_flow_cx *cx, const rlx_stage *s, const char *key,
+                                rlx_ir_value **out)
+{
+    if (!key || !*key)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a weight without a key");
+    if (s->layer < 0 && strstr(key, "{}"))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "weight \"%s\" has {} outside of a layer", key);
+    rlx_text text = {0};
+    rlx_flow_put_resolved(s, key, &text);
+    const char *resolved = text.oom ? NULL : rlx_arena_strndup(cx->scratch, text.data, text.len);
+    rlx_text_deinit(&text);
+    if (!resolved)
+        return RLX_OOM();
+    const rlx_tensor *t = rlx_weights_find(cx->store, resolved);
+    if (!t)
+        return RLX_FAIL(RLX_NOT_FOUND, "weight \"%s\" is missing", resolved);
+    if (!fits(t, t->rank, t->dim))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "weight \"%s\" is %s of rank %d: neither floats nor a matrix of blocks",
+                        resolved, rlx_format_get(t->format)->name, t->rank);
+    const char *name = weight_name(cx, key);
+    if (!name)
+        return RLX_OOM();
+    return rlx_flow_arg(cx, RLX_ROLE_WEIGHT, key, name, rlx_ir_tensor(t->format, t->rank, t->dim),
+                        out);
+}
+
+rlx_status rlx_flow_find_input(rlx_flow_cx *cx, const char *name, rlx_format format, int rank,
+                               const int64_t *dims, rlx_ir_value **out)
+{
+    const char *copy = name && *name ? rlx_arena_strdup(cx->scratch, name) : NULL;
+    rlx_dim d[RLX_MAX_RANK];
+    if (!copy && name && *name)
+        return RLX_OOM();
+    if (!copy || rank < 0 || rank > RLX_MAX_RANK || (unsigned)format >= RLX_FORMAT_COUNT ||
+        format == RLX_FORMAT_NONE)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "an input needs a name, a format, and rank 0 to %d",
+                        RLX_MAX_RANK);
+    for (int i = 0; i < rank; i++) {
+        d[i] = dims[i];
+        if (dims[i] < 0 && -1 - dims[i] >= cx->flow->nsymbols)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "input \"%s\": dim %d is neither >= 0 nor a symbol of this flow", name,
+                            i);
+        if (dims[i] < 0)
+            RLX_TRY(rlx_flow_get_symbol(cx, cx->flow->symbols[-1 - dims[i]], &d[i]));
+    }
+    return rlx_flow_need_input(cx, copy, rlx_ir_tensor(format, rank, d), out);
+}
+
 void rlx_flow_set_place(rlx_flow_cx *cx, const char *key, int up)
 {
     size_t len = strlen(key);
@@ -401,7 +451,8 @@ rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const char *c
     *hir = NULL;
     *outputs = (rlx_flow_outputs){0};
     RLX_TRY(rlx_flow_check(f));
-    rlx_flow_cx cx = {.flow = f, .dims = dims, .kv_repeat = -1, .scratch = rlx_arena_create()};
+    rlx_flow_cx cx = {
+        .flow = f, .store = w, .dims = dims, .kv_repeat = -1, .scratch = rlx_arena_create()};
     rlx_status st =
         cx.scratch ? rlx_ir_module_create(&rlx_hir_level, dims, f->name, &cx.m) : RLX_OOM();
     if (!st)

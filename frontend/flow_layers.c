@@ -5,7 +5,9 @@
  *   the same, probe inside of 2   -->  @layer_0, @layer_1 (one more result); calls 0..1, 2, 3..4
  *
  * Layers are compared as they were recorded, with the formats and shapes of their weights, so that
- * a function is built once per distinct layer and the others cost a comparison.
+ * a function is built once per distinct layer and the others cost a comparison. What a custom stage
+ * builds may depend on the layer: functions with such a stage are built and then compared by their
+ * canonical text.
  */
 #include <string.h>
 
@@ -102,6 +104,35 @@ static int count_funcs(const rlx_ir_module *m)
     return n;
 }
 
+static bool has_custom(const rlx_flow_cx *cx, const layer *l)
+{
+    for (int i = l->first; i < l->first + l->nstages; i++)
+        if (cx->flow->stages[i].kind == RLX_STAGE_CUSTOM)
+            return true;
+    return false;
+}
+
+static bool same_func(const rlx_ir_func *a, const rlx_ir_func *b)
+{
+    const rlx_hash x = rlx_ir_func_fingerprint(a), y = rlx_ir_func_fingerprint(b);
+    static const rlx_hash unknown; /* out of memory */
+    return !memcmp(x.bytes, y.bytes, sizeof x.bytes) &&
+           memcmp(x.bytes, unknown.bytes, sizeof x.bytes);
+}
+
+/* What a custom stage builds is seen when it is built: the layer's function gives way to an equal
+ * one that is there already. Returns whether it did. */
+static bool replace_equal(rlx_flow_cx *cx, layer *l, layer *const *distinct, int ndistinct)
+{
+    for (int d = ndistinct - 1; d >= 0; d--)
+        if (has_custom(cx, distinct[d]) && same_func(l->func, distinct[d]->func)) {
+            rlx_ir_func_remove(cx->m, l->func);
+            l->func = distinct[d]->func;
+            return true;
+        }
+    return false;
+}
+
 /* Gives every layer its function; equal ones share the first one's. */
 static rlx_status build_funcs(rlx_flow_cx *cx, layer *layers, int n)
 {
@@ -115,13 +146,15 @@ static rlx_status build_funcs(rlx_flow_cx *cx, layer *layers, int n)
         layer *l = &layers[i];
         l->x = i ? layers[i - 1].func->results[0] : cx->fn->x->type;
         /* the latest first: a layer mostly equals the one before it */
-        for (int d = ndistinct - 1; d >= 0 && !l->func; d--)
+        const bool custom = has_custom(cx, l);
+        for (int d = ndistinct - 1; d >= 0 && !l->func && !custom; d--)
             if (same_layer(cx, l, distinct[d]))
                 l->func = distinct[d]->func;
-        if (!l->func) {
-            RLX_TRY(build_func(cx, l, before + ndistinct));
+        if (l->func)
+            continue;
+        RLX_TRY(build_func(cx, l, before + ndistinct));
+        if (!custom || !replace_equal(cx, l, distinct, ndistinct))
             distinct[ndistinct++] = l;
-        }
     }
     return RLX_OK;
 }

@@ -111,8 +111,11 @@ void rlx_flow_put_stage(const rlx_flow *f, const rlx_stage *s, rlx_text *out)
     while (first > 0 && f->stages[first - 1].repeat == s->repeat &&
            f->stages[first - 1].layer == s->layer && s->repeat >= 0)
         first--;
-    rlx_text_putf(out, "stage %d (%s)", s->repeat >= 0 ? at - first : at,
+    rlx_text_putf(out, "stage %d (%s", s->repeat >= 0 ? at - first : at,
                   rlx_block_get(s->kind)->name);
+    if (s->kind == RLX_STAGE_CUSTOM)
+        rlx_text_putf(out, " \"%s\"", s->name);
+    rlx_text_put(out, ")");
     if (s->repeat >= 0)
         rlx_text_putf(out, " of layer %lld", (long long)s->layer);
 }

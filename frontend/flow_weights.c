@@ -35,7 +35,8 @@ rlx_status rlx_flow_find_weights(const rlx_flow *f, const rlx_weights *w, const 
 
 static int compare_pointers(const void *a, const void *b)
 {
-    const uintptr_t x = (uintptr_t)*(const void *const *)a, y = (uintptr_t)*(const void *const *)b;
+    const uintptr_t x = (uintptr_t) * (const void *const *)a,
+                    y = (uintptr_t) * (const void *const *)b;
     return (x > y) - (x < y);
 }
 
@@ -77,6 +78,12 @@ rlx_status rlx_flow_check_weights(const rlx_flow *f, const rlx_weights *w,
                                   const char *const *ignore)
 {
     RLX_TRY(rlx_flow_check(f));
+    for (int i = 0; i < f->nstages; i++)
+        if (f->stages[i].kind == RLX_STAGE_CUSTOM)
+            return RLX_FAIL(
+                RLX_UNSUPPORTED,
+                "what custom stage \"%s\" uses of the weights is known when it is built",
+                f->stages[i].name);
     const size_t slots = (size_t)f->nstages * RLX_STAGE_KEYS;
     const rlx_tensor **found = malloc(sizeof(*found) * (slots + 1));
     if (!found)

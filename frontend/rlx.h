@@ -210,6 +210,72 @@ RLX_API void rlx_flow_lm_head(rlx_flow *f, const char *key); /* f32[R,H] -> f32[
 RLX_API void rlx_flow_probe_point(rlx_flow *f, const char *path);
 RLX_API void rlx_flow_output(rlx_flow *f, const char *name); /* the tensor now is an output */
 
+/* ---- custom stages -----------------------------------------------------------------------------
+ * A stage that adds HIR of its own, by the builder that the library's own blocks use. `build` appends what the stage
+ * computes and returns its tensor, which passes on; `x` is the tensor that came. It is called whenever the flow is
+ * compiled or inspected, for every layer that records the stage, on the thread that compiles; from equal calls it must
+ * build equal things. Layers for which it builds the same share a function.
+ *
+ *   static rlx_value *scale(rlx_builder *b, rlx_value *x, void *user)
+ *   {
+ *       return rlx_build_map2(b, RLX_MAP_MUL, x, rlx_build_weight(b, "layers.{}.scale"));
+ *   }
+ *   ... rlx_flow_custom(f, "scale", scale, NULL);
+ *
+ * The first error of a build is kept: later calls do nothing and return NULL, NULL operands included, so that a build
+ * function reads straight. Compile returns it, with the stage's name. Values and the builder are lent until `build`
+ * returns. */
+
+typedef struct rlx_builder rlx_builder;
+typedef struct rlx_value rlx_value; /* a tensor that is known by shape and format only */
+
+/* `user` is lent until the flow is destroyed. */
+RLX_API void rlx_flow_custom(rlx_flow *f, const char *name,
+                             rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user),
+                             void *user);
+
+RLX_API int64_t rlx_builder_layer(const rlx_builder *b); /* index in its rlx_flow_repeat_layers; -1: in none */
+/* Ends the build with an error of one's own. */
+RLX_API void rlx_builder_fail(rlx_builder *b, rlx_code code, const char *message);
+RLX_API rlx_format rlx_value_format(const rlx_value *v);
+RLX_API int rlx_value_rank(const rlx_value *v);
+RLX_API int64_t rlx_value_dim(const rlx_value *v, int i); /* elements; -1 where a symbol decides, and for no value */
+
+/* A weight by key ("{}": the layer's index), as it is stored: a float vector or matrix, or a matrix of blocks. */
+RLX_API rlx_value *rlx_build_weight(rlx_builder *b, const char *key);
+/* A tensor that runs are given by name; dims as in rlx_flow_input. */
+RLX_API rlx_value *rlx_build_input(rlx_builder *b, const char *name, rlx_format format, int rank,
+                                   const int64_t *dims);
+/* x f32[..,K], w [N,K], bias [N] or NULL -> f32[..,N]: x w^T + bias */
+RLX_API rlx_value *rlx_build_linear(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias);
+/* x f32[..,H], w [H]: x * rsqrt(mean(x^2) + eps) * w over the last axis */
+RLX_API rlx_value *rlx_build_rms_norm(rlx_builder *b, rlx_value *x, rlx_value *w, double eps);
+/* ids i32[T], w [V,H] -> f32[T,H] */
+RLX_API rlx_value *rlx_build_embed(rlx_builder *b, rlx_value *ids, rlx_value *w);
+RLX_API rlx_value *rlx_build_constant(rlx_builder *b, double value); /* f32 of rank 0 */
+
+typedef enum rlx_map {
+    RLX_MAP_ADD, /* x + y */
+    RLX_MAP_SUB,
+    RLX_MAP_MUL,
+    RLX_MAP_DIV,
+    RLX_MAP_MIN,   /* a NaN x gives y, as in MAX */
+    RLX_MAP_MAX,
+    RLX_MAP_FMA,   /* x*y + z, rounded once */
+    RLX_MAP_NEG,   /* -x */
+    RLX_MAP_ABS,
+    RLX_MAP_SQRT,
+    RLX_MAP_RSQRT, /* 1 / sqrt(x) */
+    RLX_MAP_EXP,
+    RLX_MAP_ROUND  /* to the nearest integer, ties to even */
+} rlx_map;
+/* A function of one, two or three operands, element by element: f32 tensors of one shape; float vectors [H] of its last
+ * extent, which are repeated along the other axes; numbers of rank 0. */
+RLX_API rlx_value *rlx_build_map1(rlx_builder *b, rlx_map fn, rlx_value *x);
+RLX_API rlx_value *rlx_build_map2(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *y);
+RLX_API rlx_value *rlx_build_map3(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *y,
+                                  rlx_value *z);
+
 /* ---- compiling and running ------------------------------------------------------------------- */
 
 typedef struct rlx_bucket {

@@ -28,6 +28,7 @@ enum { RLX_FLOW_MAX_INPUTS = 32 };
 /* One build of a flow. */
 typedef struct rlx_flow_cx {
     const rlx_flow *flow;
+    const rlx_weights *store;
     rlx_dims *dims;
     rlx_ir_module *m;
     rlx_arena *scratch;
@@ -70,6 +71,12 @@ rlx_status rlx_flow_need_input(rlx_flow_cx *cx, const char *name, rlx_ir_type ty
  * takes any extent. NULL for an empty slot. */
 rlx_status rlx_flow_need_weight(rlx_flow_cx *cx, const rlx_stage *s, int slot, int rank,
                                 const rlx_dim *dims, rlx_ir_value **out);
+/* A weight by key, resolved for the stage's layer, and an input with dims as rlx_flow_input takes
+ * them: arguments of the running function. */
+rlx_status rlx_flow_find_weight(rlx_flow_cx *cx, const rlx_stage *s, const char *key,
+                                rlx_ir_value **out);
+rlx_status rlx_flow_find_input(rlx_flow_cx *cx, const char *name, rlx_format format, int rank,
+                               const int64_t *dims, rlx_ir_value **out);
 /* Fails unless the tensor is f32[..,H] with a constant H, which goes to *width. */
 rlx_status rlx_flow_need_features(rlx_flow_cx *cx, int64_t *width);
 /* The same for f32[TOKENS,H]. */

@@ -63,13 +63,7 @@ void rlx_flow_output(rlx_flow *f, const char *name)
 
 rlx_status rlx_block_input_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    rlx_dim dims[RLX_MAX_RANK];
-    for (int i = 0; i < s->rank; i++) {
-        dims[i] = s->dim[i];
-        if (s->dim[i] < 0)
-            RLX_TRY(rlx_flow_get_symbol(cx, cx->flow->symbols[-1 - s->dim[i]], &dims[i]));
-    }
-    return rlx_flow_need_input(cx, s->name, rlx_ir_tensor(s->format, s->rank, dims), &cx->fn->x);
+    return rlx_flow_find_input(cx, s->name, s->format, s->rank, s->dim, &cx->fn->x);
 }
 
 rlx_status rlx_block_probe_point_build(rlx_flow_cx *cx, const rlx_stage *s)

@@ -74,6 +74,41 @@ START_TEST(hand_flow)
 }
 END_TEST
 
+/* custom_stage, once more in double */
+START_TEST(custom_stage)
+{
+    enum { WIDTH = 12, DEPTH = 20 };
+    process p;
+    RUN(&p, EXAMPLES "custom_stage", devices[_i]);
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    ck_assert_msg(strstr(p.err, "2 layers, 1 of them distinct"), "%s", p.err);
+    char *at = p.out;
+    for (int t = 0; t < TOKENS; t++) {
+        double x[WIDTH], h[DEPTH];
+        for (int i = 0; i < WIDTH; i++)
+            x[i] = 0.4f * sinf(101.0f + 0.9f * (float)(t * WIDTH + i));
+        for (int l = 0; l < LAYERS; l++) {
+            for (int r = 0; r < DEPTH; r++) {
+                double sum = 0;
+                for (int k = 0; k < WIDTH; k++)
+                    sum += 0.4f * sinf((float)(1 + 2 * l) + 0.9f * (float)(r * WIDTH + k)) * x[k];
+                h[r] = sum > 0 ? sum * sum : 0;
+            }
+            for (int r = 0; r < WIDTH; r++)
+                for (int k = 0; k < DEPTH; k++)
+                    x[r] += 0.4f * sinf((float)(2 + 2 * l) + 0.9f * (float)(r * DEPTH + k)) * h[k];
+        }
+        for (int i = 0; i < WIDTH; i++) {
+            double got = strtod(at, &at);
+            ck_assert_msg(fabs(got - x[i]) <= 1e-5 * (1 + fabs(x[i])),
+                          "token %d, element %d: %.9g, not %.9g", t, i, got, x[i]);
+        }
+    }
+    ck_assert_str_eq(at, "\n");
+    process_free(&p);
+}
+END_TEST
+
 START_TEST(run_model)
 {
     process p;
@@ -200,11 +235,12 @@ int main(void)
     TCase *c = tcase_create("examples");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, hand_flow, 0, sizeof devices / sizeof *devices);
+    tcase_add_loop_test(c, custom_stage, 0, sizeof devices / sizeof *devices);
     tcase_add_test(c, run_model);
     tcase_add_test(c, contexts);
     tcase_add_test(c, own_sampling);
     tcase_add_test(c, batch);
     tcase_add_test(c, eval_tensors);
     suite_add_tcase(s, c);
-    return run_suite(s, 9);
+    return run_suite(s, 13);
 }

@@ -1,0 +1,477 @@
+/* tests/flow/test_custom.c: custom stages: the bits of a built-in block, plain loops in f64 for
+ * every function, layers that share what they build, and errors that name the stage. */
+#include <math.h>
+
+#include "frontend/context.h"
+#include "frontend/flow.h"
+#include "tests/base/suite.h"
+
+enum { H = 20, I = 33, TOKENS = 5, LAYERS = 4, BUCKET = 6 };
+
+static const char *const devices[] = {"cpu", "cpu:x86-64-v3", "ref:lir", "ref:mir"};
+enum { NDEVICES = sizeof devices / sizeof *devices };
+
+/* ---- one flow on one device ------------------------------------------------------------------ */
+
+typedef struct world {
+    rlx_context *cx;
+    rlx_weights *w;
+    rlx_flow *flow;
+    rlx_executable *exe;
+    rlx_session *session;
+    rlx_compile_stats stats;
+    float x[TOKENS * H], mask[TOKENS * H];
+    int32_t kind[TOKENS];
+    float *memory[4 * LAYERS + 2]; /* of weights */
+    int nmemory;
+} world;
+
+static float number(int which, int64_t i)
+{
+    return 0.7f * sinf(1.3f * (float)which + 0.37f * (float)i) + 0.2f;
+}
+
+static const float *add_weight(world *t, const char *name, int which, int64_t rows, int64_t cols)
+{
+    const int64_t n = (rows ? rows : 1) * cols;
+    float *data = t->memory[t->nmemory++] = malloc((size_t)n * sizeof *data);
+    for (int64_t i = 0; i < n; i++)
+        data[i] = number(which, i);
+    assert_ok(rlx_weights_add(t->w, &(rlx_tensor){.name = name,
+                                                  .format = RLX_F32,
+                                                  .rank = rows ? 2 : 1,
+                                                  .dim = {rows ? rows : cols, cols},
+                                                  .data = data,
+                                                  .bytes = (size_t)n * sizeof *data}));
+    return data;
+}
+
+static void open_world(world *t, const char *device)
+{
+    *t = (world){0};
+    assert_ok(rlx_context_create(&(rlx_context_options){.device = device, .threads = 2}, &t->cx));
+    assert_ok(rlx_weights_create(&t->w));
+    assert_ok(rlx_session_create(t->cx, NULL, &t->session));
+    for (int l = 0; l < LAYERS; l++) {
+        char name[32];
+        snprintf(name, sizeof name, "layers.%d.gate.weight", l);
+        add_weight(t, name, 3 * l, I, H);
+        snprintf(name, sizeof name, "layers.%d.up.weight", l);
+        add_weight(t, name, 3 * l + 1, I, H);
+        snprintf(name, sizeof name, "layers.%d.down.weight", l);
+        add_weight(t, name, 3 * l + 2, H, I);
+    }
+    add_weight(t, "scale", 50, 0, H);
+    add_weight(t, "kinds", 51, 3, H);
+    for (int i = 0; i < TOKENS * H; i++) {
+        t->x[i] = 0.1f + fabsf(number(60, i)); /* positive: square roots are taken of it */
+        t->mask[i] = (float)(i % 3);
+    }
+    for (int i = 0; i < TOKENS; i++)
+        t->kind[i] = (i * 2) % 3;
+    assert_ok(rlx_flow_create("custom", &t->flow));
+    rlx_flow_input(t->flow, "x", RLX_F32, 2,
+                   (const int64_t[]){rlx_flow_symbol(t->flow, "TOKENS"), H});
+}
+
+static void close_world(world *t)
+{
+    rlx_session_destroy(t->session);
+    rlx_executable_destroy(t->exe);
+    rlx_flow_destroy(t->flow);
+    rlx_weights_destroy(t->w);
+    rlx_context_destroy(t->cx);
+    for (int i = 0; i < t->nmemory; i++)
+        free(t->memory[i]);
+}
+
+static rlx_status compile(world *t)
+{
+    const rlx_bucket bucket = {"TOKENS", BUCKET};
+    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    rlx_flow_output(t->flow, "y");
+    return rlx_flow_compile(t->cx, t->flow, t->w, &o, &t->stats, &t->exe);
+}
+
+/* y f32[TOKENS,H] of the flow; inputs beside x are given when the flow takes them. */
+static void run(world *t, int ninputs, float y[TOKENS * H])
+{
+    const rlx_tensor in[] = {{.name = "x",
+                              .format = RLX_F32,
+                              .rank = 2,
+                              .dim = {TOKENS, H},
+                              .data = t->x,
+                              .bytes = sizeof t->x},
+                             {.name = "mask",
+                              .format = RLX_F32,
+                              .rank = 2,
+                              .dim = {TOKENS, H},
+                              .data = t->mask,
+                              .bytes = sizeof t->mask},
+                             {.name = "kind",
+                              .format = RLX_I32,
+                              .rank = 1,
+                              .dim = {TOKENS},
+                              .data = t->kind,
+                              .bytes = sizeof t->kind}};
+    rlx_tensor out;
+    assert_ok(rlx_executable_run(t->exe, t->session, in, ninputs));
+    assert_ok(rlx_session_output(t->session, "y", &out));
+    ck_assert_uint_eq(out.bytes, sizeof(float) * TOKENS * H);
+    memcpy(y, out.data, out.bytes);
+}
+
+static void check(const float *y, const double *want, double tolerance, const char *what)
+{
+    for (int i = 0; i < TOKENS * H; i++)
+        ck_assert_msg(fabs(y[i] - want[i]) <= tolerance * (1 + fabs(want[i])),
+                      "%s: element %d is %.9g, not %.9g", what, i, y[i], want[i]);
+}
+
+/* ---- a block, once more -----------------------------------------------------------------------
+ */
+
+static rlx_value *silu(rlx_builder *b, rlx_value *x)
+{
+    rlx_value *e = rlx_build_map1(b, RLX_MAP_EXP, rlx_build_map1(b, RLX_MAP_NEG, x));
+    rlx_value *below = rlx_build_map2(b, RLX_MAP_ADD, e, rlx_build_constant(b, 1));
+    return rlx_build_map2(b, RLX_MAP_DIV, x, below);
+}
+
+static rlx_value *build_swiglu(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_value *gate = rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.gate.weight"), NULL);
+    rlx_value *up = rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.up.weight"), NULL);
+    rlx_value *y = rlx_build_map2(b, RLX_MAP_MUL, silu(b, gate), up);
+    return rlx_build_linear(b, y, rlx_build_weight(b, "layers.{}.down.weight"), NULL);
+}
+
+static void custom_layer(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index;
+    rlx_flow_residual_save(f);
+    if (user)
+        rlx_flow_custom(f, "mlp", build_swiglu, NULL);
+    else
+        rlx_flow_swiglu(f, "layers.{}.gate.weight", "layers.{}.up.weight", "layers.{}.down.weight");
+    rlx_flow_residual_add(f);
+}
+
+START_TEST(swiglu)
+{
+    float y[2][TOKENS * H];
+    rlx_compile_stats stats[2];
+    for (int i = 0; i < 2; i++) {
+        world t;
+        open_world(&t, devices[_i]);
+        rlx_flow_repeat_layers(t.flow, LAYERS, custom_layer, i ? &t : NULL);
+        assert_ok(compile(&t));
+        run(&t, 1, y[i]);
+        stats[i] = t.stats;
+        close_world(&t);
+    }
+    ck_assert(!memcmp(y[0], y[1], sizeof y[0]));
+    ck_assert_int_eq(stats[1].functions, 2); /* main and one layer */
+    ck_assert_int_eq(stats[1].kernels, stats[0].kernels);
+    ck_assert_int_eq(stats[1].token_operations, stats[0].token_operations);
+}
+END_TEST
+
+/* ---- every function ---------------------------------------------------------------------------
+ */
+
+typedef double scalar_fn(double x, double s);
+/* clang-format off */
+static double f_add(double x, double s) { return x + s; }
+static double f_sub(double x, double s) { return x - s; }
+static double f_mul(double x, double s) { return x * s; }
+static double f_div(double x, double s) { return x / s; }
+static double f_min(double x, double s) { return fmin(x, s); }
+static double f_max(double x, double s) { return fmax(x, s); }
+static double f_fma(double x, double s) { return x * s + 0.5; }
+static double f_neg(double x, double s) { return (void)s, -x; }
+static double f_abs(double x, double s) { return fabs(x - s); }
+static double f_sqrt(double x, double s) { return (void)s, sqrt(x); }
+static double f_rsqrt(double x, double s) { return (void)s, 1 / sqrt(x); }
+static double f_exp(double x, double s) { return (void)s, exp(x); }
+static double f_round(double x, double s) { return (void)s, nearbyint(4 * x); }
+/* clang-format on */
+
+/* With x and the vector `scale`. */
+static const struct {
+    rlx_map fn;
+    scalar_fn *want;
+} functions[] = {{RLX_MAP_ADD, f_add},    {RLX_MAP_SUB, f_sub},     {RLX_MAP_MUL, f_mul},
+                 {RLX_MAP_DIV, f_div},    {RLX_MAP_MIN, f_min},     {RLX_MAP_MAX, f_max},
+                 {RLX_MAP_FMA, f_fma},    {RLX_MAP_NEG, f_neg},     {RLX_MAP_ABS, f_abs},
+                 {RLX_MAP_SQRT, f_sqrt},  {RLX_MAP_RSQRT, f_rsqrt}, {RLX_MAP_EXP, f_exp},
+                 {RLX_MAP_ROUND, f_round}};
+enum { NFUNCTIONS = sizeof functions / sizeof *functions };
+
+static rlx_value *build_function(rlx_builder *b, rlx_value *x, void *user)
+{
+    const rlx_map fn = *(const rlx_map *)user;
+    rlx_value *s = rlx_build_weight(b, "scale");
+    if (fn == RLX_MAP_FMA)
+        return rlx_build_map3(b, fn, x, s, rlx_build_constant(b, 0.5));
+    if (fn == RLX_MAP_ABS)
+        return rlx_build_map1(b, fn, rlx_build_map2(b, RLX_MAP_SUB, x, s));
+    if (fn == RLX_MAP_ROUND)
+        return rlx_build_map1(b, fn, rlx_build_map2(b, RLX_MAP_MUL, rlx_build_constant(b, 4), x));
+    return fn < RLX_MAP_FMA ? rlx_build_map2(b, fn, x, s) : rlx_build_map1(b, fn, x);
+}
+
+START_TEST(every_function)
+{
+    for (int i = 0; i < NFUNCTIONS; i++) {
+        world t;
+        float y[TOKENS * H];
+        double want[TOKENS * H];
+        char what[32];
+        rlx_map fn = functions[i].fn;
+        open_world(&t, devices[_i]);
+        for (int e = 0; e < TOKENS * H; e++)
+            want[e] = functions[i].want(t.x[e], number(50, e % H));
+        rlx_flow_custom(t.flow, "function", build_function, &fn);
+        assert_ok(compile(&t));
+        run(&t, 1, y);
+        snprintf(what, sizeof what, "function %d", i);
+        check(y, want, 1e-6, what);
+        close_world(&t);
+    }
+}
+END_TEST
+
+/* ---- inputs, norms, embeddings ----------------------------------------------------------------
+ */
+
+/* (rms_norm(x; 1 + scale) + kinds[kind]) * mask */
+static rlx_value *build_mixed(rlx_builder *b, rlx_value *x, void *user)
+{
+    const int64_t *dims = user; /* TOKENS, H */
+    ck_assert_int_eq(rlx_builder_layer(b), -1);
+    ck_assert_int_eq(rlx_value_rank(x), 2);
+    ck_assert_int_eq(rlx_value_dim(x, 0), -1);
+    ck_assert_int_eq(rlx_value_dim(x, 1), H);
+    ck_assert_int_eq(rlx_value_format(x), RLX_F32);
+    rlx_value *kind = rlx_build_embed(b, rlx_build_input(b, "kind", RLX_I32, 1, dims),
+                                      rlx_build_weight(b, "kinds"));
+    rlx_value *mask = rlx_build_input(b, "mask", RLX_F32, 2, dims);
+    rlx_value *w =
+        rlx_build_map2(b, RLX_MAP_ADD, rlx_build_constant(b, 1), rlx_build_weight(b, "scale"));
+    rlx_value *y = rlx_build_rms_norm(b, x, w, 1e-3);
+    return rlx_build_map2(b, RLX_MAP_MUL, rlx_build_map2(b, RLX_MAP_ADD, y, kind), mask);
+}
+
+START_TEST(mixed)
+{
+    world t;
+    float y[TOKENS * H];
+    double want[TOKENS * H];
+    open_world(&t, devices[_i]);
+    int64_t dims[] = {rlx_flow_symbol(t.flow, "TOKENS"), H};
+    rlx_flow_custom(t.flow, "mixed", build_mixed, dims);
+    assert_ok(compile(&t));
+    run(&t, 3, y);
+    for (int e = 0; e < TOKENS * H; e++) {
+        double squares = 0;
+        for (int k = 0; k < H; k++)
+            squares += t.x[e - e % H + k] * (double)t.x[e - e % H + k];
+        const double norm = t.x[e] / sqrt(squares / H + 1e-3) * (1 + (double)number(50, e % H));
+        want[e] = (norm + number(51, t.kind[e / H] * H + e % H)) * t.mask[e];
+    }
+    check(y, want, 2e-6, "mixed");
+    close_world(&t);
+}
+END_TEST
+
+/* ---- layers ------------------------------------------------------------------------------------
+ */
+
+/* Every other layer multiplies by 2, the others by what `user` says. */
+static rlx_value *build_alternating(rlx_builder *b, rlx_value *x, void *user)
+{
+    const double odd = *(const double *)user;
+    return rlx_build_map2(b, RLX_MAP_MUL, x,
+                          rlx_build_constant(b, rlx_builder_layer(b) % 2 ? odd : 2));
+}
+
+static void alternating_layer(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index;
+    rlx_flow_custom(f, "twice", build_alternating, user);
+}
+
+START_TEST(layers)
+{
+    for (int i = 0; i < 2; i++) {
+        double odd = i ? 3 : 2, want[TOKENS * H];
+        world t;
+        float y[TOKENS * H];
+        open_world(&t, "cpu");
+        rlx_flow_repeat_layers(t.flow, LAYERS, alternating_layer, &odd);
+        assert_ok(compile(&t));
+        ck_assert_int_eq(t.stats.functions, i ? 3 : 2); /* main, and layers that differ */
+        run(&t, 1, y);
+        for (int e = 0; e < TOKENS * H; e++)
+            want[e] = t.x[e] * (i ? 36.0 : 16.0);
+        check(y, want, 1e-6, "layers");
+        close_world(&t);
+    }
+}
+END_TEST
+
+/* ---- errors ------------------------------------------------------------------------------------
+ */
+
+static rlx_value *build_nothing(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)b, (void)x, (void)user;
+    return NULL;
+}
+
+static rlx_value *build_failure(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_builder_fail(b, RLX_UNSUPPORTED, "no such gate");
+    rlx_value *y = rlx_build_linear(b, x, rlx_build_weight(b, "not there"), NULL);
+    ck_assert_ptr_null(y); /* the first error stays */
+    ck_assert_int_eq(rlx_value_dim(y, 0), -1);
+    return y;
+}
+
+static rlx_value *build_missing(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.side.weight"), NULL);
+}
+
+static rlx_value *build_misfit(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.down.weight"), NULL);
+}
+
+static rlx_value *build_null_operand(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_map2(b, RLX_MAP_ADD, x, NULL);
+}
+
+static rlx_value *build_unknown(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_map1(b, (rlx_map)99, x);
+}
+
+static rlx_value *build_two_types(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t dims[] = {4, H};
+    rlx_build_input(b, "x", RLX_F32, 2, dims);
+    return x;
+}
+
+static rlx_value *build_wrong_dim(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t dims[] = {-7, H};
+    rlx_build_input(b, "z", RLX_F32, 2, dims);
+    return x;
+}
+
+static const struct {
+    rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user);
+    rlx_code code;
+    const char *part;
+} wrong[] = {
+    {build_nothing, RLX_INVALID_ARGUMENT, "returned no value"},
+    {build_failure, RLX_UNSUPPORTED, "no such gate"},
+    {build_missing, RLX_NOT_FOUND, "\"layers.0.side.weight\" is missing"},
+    {build_misfit, RLX_INVALID_IR, "linear C2"},
+    {build_null_operand, RLX_INVALID_IR, "operand"},
+    {build_unknown, RLX_INVALID_ARGUMENT, "no function 99"},
+    {build_two_types, RLX_UNSUPPORTED,
+     "input \"x\" is taken as f32[4,20], elsewhere f32[TOKENS,20]"},
+    {build_wrong_dim, RLX_INVALID_ARGUMENT, "\"z\": dim 0 is neither"},
+};
+enum { NWRONG = sizeof wrong / sizeof *wrong };
+
+static void wrong_layer(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index;
+    rlx_flow_custom(f, "broken", wrong[*(const int *)user].build, NULL);
+}
+
+START_TEST(refuses)
+{
+    world t;
+    rlx_status st;
+    open_world(&t, "ref:mir");
+    rlx_flow_repeat_layers(t.flow, LAYERS, wrong_layer, &_i);
+    st = compile(&t);
+    char *story = rlx_status_text(st);
+    ck_assert_msg(story && strstr(story, "stage 0 (custom \"broken\") of layer 0"), "%s", story);
+    free(story);
+    assert_error(st, wrong[_i].code, wrong[_i].part);
+    close_world(&t);
+}
+END_TEST
+
+static rlx_value *build_hole(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.gate.weight"), NULL);
+}
+
+START_TEST(refuses_elsewhere)
+{
+    static const char *const none[] = {NULL};
+    world t;
+    open_world(&t, "ref:mir");
+    rlx_flow_custom(t.flow, "hole", build_hole, NULL);
+    assert_error(rlx_flow_check_weights(t.flow, t.w, none), RLX_UNSUPPORTED,
+                 "custom stage \"hole\" uses of the weights");
+    assert_error(compile(&t), RLX_INVALID_ARGUMENT, "has {} outside of a layer");
+    close_world(&t);
+    open_world(&t, "ref:mir");
+    rlx_flow_custom(t.flow, "empty", NULL, NULL);
+    assert_error(compile(&t), RLX_INVALID_ARGUMENT, "custom \"empty\" has nothing that builds it");
+    close_world(&t);
+    open_world(&t, "ref:mir");
+    rlx_flow_custom(t.flow, NULL, build_hole, NULL);
+    assert_error(compile(&t), RLX_INVALID_ARGUMENT, "custom's name is missing");
+    close_world(&t);
+}
+END_TEST
+
+START_TEST(prints)
+{
+    world t;
+    rlx_text text = {0};
+    open_world(&t, "ref:mir");
+    rlx_flow_repeat_layers(t.flow, LAYERS, custom_layer, &t);
+    rlx_flow_print(t.flow, &text);
+    ck_assert_msg(strstr(text.data, "  layers 0..3 {\n    residual_save\n    custom \"mlp\"\n"),
+                  "%s", text.data);
+    rlx_text_deinit(&text);
+    close_world(&t);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("custom");
+    TCase *c = tcase_create("custom");
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, swiglu, 0, NDEVICES);
+    tcase_add_loop_test(c, every_function, 0, NDEVICES);
+    tcase_add_loop_test(c, mixed, 0, NDEVICES);
+    tcase_add_test(c, layers);
+    tcase_add_loop_test(c, refuses, 0, NWRONG);
+    tcase_add_test(c, refuses_elsewhere);
+    tcase_add_test(c, prints);
+    suite_add_tcase(s, c);
+    return run_suite(s, 3 * NDEVICES + NWRONG + 3);
+}
