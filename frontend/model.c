@@ -4,131 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include <cjson/cJSON.h>
 
 #include "frontend/compile.h"
-#include "runtime/gguf.h"
 
 enum { DEFAULT_PREFILL = 128 };
-
-/* ---- reading the directory */
-
-static char *join(const char *dir, const char *file)
-{
-    rlx_text t = {0};
-    size_t n = strlen(dir);
-    rlx_text_putf(&t, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", file);
-    return rlx_text_take(&t);
-}
-
-static rlx_status read_json(const char *path, cJSON **out)
-{
-    char *text;
-    size_t bytes;
-    RLX_TRY(rlx_file_read(path, &text, &bytes));
-    const char *end = text;
-    *out = cJSON_ParseWithOpts(text, &end, true);
-    rlx_status st =
-        *out ? RLX_OK : RLX_FAIL(RLX_INVALID_FILE, "%s: not JSON at byte %td", path, end - text);
-    free(text);
-    return st;
-}
-
-static rlx_status find_family(const cJSON *config, const char *path, const rlx_family **out)
-{
-    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "model_type"));
-    if (!type)
-        return RLX_FAIL(RLX_INVALID_FILE, "%s has no \"model_type\"", path);
-    *out = rlx_family_find(type);
-    if (*out)
-        return RLX_OK;
-    rlx_text known = {0};
-    for (int i = 0; i < rlx_family_count(); i++)
-        rlx_text_putf(&known, "%s%s", i ? ", " : "", rlx_family_at(i)->model_type);
-    rlx_status st = RLX_FAIL(RLX_UNSUPPORTED, "%s: no family \"%s\"; there are: %s", path, type,
-                             known.data ? known.data : "");
-    rlx_text_deinit(&known);
-    return st;
-}
-
-/* model.safetensors, or the shards that model.safetensors.index.json names. */
-static rlx_status add_weights(const char *dir, rlx_weights *w)
-{
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
-    for (int i = 0; i < 2; i++) {
-        char *path = join(dir, names[i]);
-        if (!path)
-            return RLX_OOM();
-        bool there = access(path, F_OK) == 0;
-        rlx_status st = there ? rlx_weights_add_safetensors(w, path) : RLX_OK;
-        free(path);
-        if (there)
-            return st;
-    }
-    return RLX_FAIL(RLX_NOT_FOUND, "%s has neither %s nor %s", dir, names[0], names[1]);
-}
-
-static rlx_status read_tokenizer(rlx_model *m)
-{
-    char *path = join(m->path, "tokenizer.json");
-    if (!path)
-        return RLX_OOM();
-    rlx_status st = access(path, F_OK) ? RLX_OK : rlx_tokenizer_load(path, &m->tokenizer);
-    free(path);
-    return st;
-}
-
-static bool is_gguf(const char *path)
-{
-    size_t n = strlen(path);
-    return n > 5 && !strcmp(path + n - 5, ".gguf");
-}
-
-/* One file with all of it; its tokenizer is not read. */
-static rlx_status read_gguf(rlx_model *m)
-{
-    rlx_gguf *f = NULL;
-    cJSON *config = NULL;
-    const rlx_family *family;
-    rlx_status st;
-    RLX_TRY_TO(done, rlx_gguf_open(m->path, &f));
-    RLX_TRY_TO(done, rlx_family_read_gguf(f, &config));
-    RLX_TRY_TO(done, find_family(config, m->path, &family));
-    RLX_TRY_TO(done, rlx_weights_create(&m->weights));
-    rlx_gguf *taken = f;
-    f = NULL;
-    RLX_TRY_TO(done, rlx_family_add_gguf(m->weights, taken));
-    RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
-done:
-    rlx_gguf_close(f);
-    cJSON_Delete(config);
-    return st;
-}
-
-/* Everything but compiling. */
-static rlx_status read_files(rlx_model *m)
-{
-    if (is_gguf(m->path))
-        return read_gguf(m);
-    char *path = join(m->path, "config.json");
-    if (!path)
-        return RLX_OOM();
-    cJSON *config = NULL;
-    const rlx_family *family;
-    rlx_status st;
-    RLX_TRY_TO(done, read_json(path, &config));
-    RLX_TRY_TO(done, find_family(config, path, &family));
-    RLX_TRY_TO(done, rlx_weights_create(&m->weights));
-    RLX_TRY_TO(done, add_weights(m->path, m->weights));
-    RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
-    RLX_TRY_TO(done, read_tokenizer(m));
-done:
-    cJSON_Delete(config);
-    free(path);
-    return st;
-}
 
 /* ---- compiling the two buckets, side by side */
 
@@ -209,7 +88,7 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_option
     m->path = strdup(path);
     if (!m->path)
         return RLX_OOM();
-    RLX_TRY(read_files(m));
+    RLX_TRY(rlx_model_read_files(m));
     m->prefill = o->prefill ? o->prefill : DEFAULT_PREFILL;
     m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
     m->length = o->length;
@@ -242,6 +121,7 @@ void rlx_model_destroy(rlx_model *m)
     rlx_executable_destroy(m->prefill_exe);
     rlx_executable_destroy(m->decode_exe);
     rlx_tokenizer_destroy(m->tokenizer);
+    free(m->tokenizer_error);
     rlx_flow_destroy(m->flow);
     rlx_rope_destroy(m->config.rope);
     rlx_weights_destroy(m->weights);
@@ -287,7 +167,7 @@ rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *buck
     if (!decode && strcmp(bucket, "prefill"))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "no bucket \"%s\": decode, prefill", bucket);
     rlx_model m = {.path = strdup(path)};
-    rlx_status st = m.path ? read_files(&m) : RLX_OOM();
+    rlx_status st = m.path ? rlx_model_read_files(&m) : RLX_OOM();
     if (!st) {
         rlx_bucket buckets[2];
         rlx_compile_options o;
@@ -295,6 +175,7 @@ rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *buck
         st = rlx_flow_inspect(cx, m.flow, m.weights, &o, what, text);
     }
     rlx_tokenizer_destroy(m.tokenizer);
+    free(m.tokenizer_error);
     rlx_flow_destroy(m.flow);
     rlx_rope_destroy(m.config.rope);
     rlx_weights_destroy(m.weights);
@@ -475,28 +356,16 @@ rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_t
 
 /* ---- text */
 
-static rlx_status need_tokenizer(const rlx_model *m)
-{
-    if (m->tokenizer)
-        return RLX_OK;
-    if (is_gguf(m->path))
-        return RLX_FAIL(RLX_NOT_FOUND,
-                        "the model has no tokenizer: %s is a GGUF file, whose own is not read",
-                        m->path);
-    return RLX_FAIL(RLX_NOT_FOUND, "the model has no tokenizer: %s/tokenizer.json is not there",
-                    m->path);
-}
-
 rlx_status rlx_model_encode(const rlx_model *m, const char *text, bool special, int32_t **ids,
                             int64_t *n)
 {
-    RLX_TRY(need_tokenizer(m));
+    RLX_TRY(rlx_model_need_tokenizer(m));
     return rlx_tokenizer_encode(m->tokenizer, text, strlen(text), special, ids, n);
 }
 
 rlx_status rlx_model_decode(const rlx_model *m, int32_t id, const char **bytes, size_t *len)
 {
-    RLX_TRY(need_tokenizer(m));
+    RLX_TRY(rlx_model_need_tokenizer(m));
     *bytes = rlx_tokenizer_bytes(m->tokenizer, id, len);
     return *bytes ? RLX_OK : RLX_FAIL(RLX_INVALID_ARGUMENT, "the tokenizer has no token %d", id);
 }

@@ -8,17 +8,25 @@
 #include "frontend/tokenizer.h"
 
 struct rlx_model {
-    char *path; /* the directory, or the .gguf file */
+    char *path; /* as it was given */
     rlx_model_config config;
     rlx_weights *weights;
     rlx_flow *flow;
-    rlx_tokenizer *tokenizer; /* NULL: the directory has none */
-    int64_t prefill, max_positions, length; /* as in the options */
+    rlx_tokenizer *tokenizer;                 /* NULL: the files have none, or .. */
+    char *tokenizer_error;                    /* .. one that is not offered: the story */
+    int64_t prefill, max_positions, length;   /* as in the options */
     int64_t width;                            /* of an output row */
     rlx_executable *decode_exe, *prefill_exe; /* one token; up to `prefill` tokens */
     rlx_compile_stats decode_stats, prefill_stats;
     double load_seconds, compile_seconds;
 };
+
+/* Reads all that `path` stands for, but compiles nothing (model_files.c). What was read before an
+ * error is m's. */
+rlx_status rlx_model_read_files(rlx_model *m);
+/* RLX_NOT_FOUND, saying what is missing, when the model has no tokenizer; RLX_UNSUPPORTED when it
+ * is not offered. */
+rlx_status rlx_model_need_tokenizer(const rlx_model *m);
 
 /* Fails with RLX_EXHAUSTED, saying how full it is, when `n` more tokens do not fit. */
 rlx_status rlx_model_check_room(const rlx_model *m, const rlx_session *s, int seq, int64_t n);

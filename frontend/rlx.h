@@ -354,9 +354,9 @@ typedef struct rlx_model_options {
     int nprobes;
 } rlx_model_options;
 
-/* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json) or a .gguf file (whose tokenizer is
- * not read: text then fails with RLX_NOT_FOUND) and compiles what running it
- * needs: a decode and a prefill bucket. */
+/* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json or tokenizer.model), a .safetensors file
+ * or its .index.json with the rest beside it, or a .gguf file (of several parts any one), and compiles what running it
+ * needs: a decode and a prefill bucket. A model without a tokenizer, or with one that is not offered, runs on ids. */
 RLX_API rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_options *options,
                                   rlx_model **out);
 RLX_API void rlx_model_destroy(rlx_model *m);
@@ -398,7 +398,8 @@ RLX_API rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_
 RLX_API rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_tensor *out);
 
 /* Text to ids; *ids is freed by the caller. `special`: put the tokens in front that the tokenizer's
- * post-processor asks for. RLX_NOT_FOUND when the model came without a tokenizer. */
+ * post-processor asks for. RLX_NOT_FOUND when the model came without a tokenizer,
+ * RLX_UNSUPPORTED, naming what is not offered, when it came with another. */
 RLX_API rlx_status rlx_model_encode(const rlx_model *m, const char *text, bool special, int32_t **ids,
                                     int64_t *n);
 /* The bytes that one id stands for inside a text (perhaps a part of a character); lent by the model. */

@@ -113,6 +113,7 @@ static rlx_status check_keys(const reader *r)
         "add_bos_token",
         "add_eos_token",
         "add_space_prefix",
+        "add_sep_token",
         "remove_extra_whitespaces",
         "token_type_count", /* of segment embeddings */
     };
@@ -311,10 +312,13 @@ static rlx_status read_byte_level(reader *r)
 static rlx_status read_ends(reader *r)
 {
     rlx_tokenizer *t = r->t;
-    bool bos = false, eos = false;
+    bool bos = false, eos = false, sep = false;
     int32_t bos_id = -1, eos_id = -1;
     RLX_TRY(find_flag(r, "add_bos_token", r->bos, &bos));
     RLX_TRY(find_flag(r, "add_eos_token", false, &eos));
+    RLX_TRY(find_flag(r, "add_sep_token", false, &sep));
+    if (sep)
+        return unsupported("add_sep_token", "true");
     RLX_TRY(find_id(r, "bos_token_id", &bos_id));
     RLX_TRY(find_id(r, "eos_token_id", &eos_id));
     if (bos && bos_id < 0 && find(r, "add_bos_token"))

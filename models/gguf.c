@@ -32,7 +32,9 @@ static const struct key {
 };
 
 typedef struct reader {
-    const rlx_gguf *file;
+    const rlx_gguf *file; /* with the metadata: the first part */
+    rlx_gguf *const *parts;
+    int nparts;
     const struct arch *arch;
     cJSON *config;
 } reader;
@@ -152,6 +154,8 @@ static rlx_status read_token(reader *r, const char *key, const char *config_key)
         return RLX_OK;
     if (!rlx_gguf_int(v, &id))
         return wrong(key, "no token id");
+    if (id == UINT32_MAX || id == -1) /* none */
+        return RLX_OK;
     return set_number(r, config_key, (double)id);
 }
 
@@ -160,9 +164,10 @@ static rlx_status read_token(reader *r, const char *key, const char *config_key)
 
 static const rlx_tensor *find_tensor(const reader *r, const char *name)
 {
-    for (int i = 0; i < rlx_gguf_count(r->file); i++)
-        if (strcmp(rlx_gguf_at(r->file, i)->name, name) == 0)
-            return rlx_gguf_at(r->file, i);
+    for (int p = 0; p < r->nparts; p++)
+        for (int i = 0; i < rlx_gguf_count(r->parts[p]); i++)
+            if (strcmp(rlx_gguf_at(r->parts[p], i)->name, name) == 0)
+                return rlx_gguf_at(r->parts[p], i);
     return NULL;
 }
 
@@ -196,10 +201,10 @@ static rlx_status fill_config(reader *r)
     return read_tensors(r);
 }
 
-rlx_status rlx_family_read_gguf(const rlx_gguf *f, cJSON **config)
+rlx_status rlx_family_read_gguf(rlx_gguf *const *parts, int n, cJSON **config)
 {
-    const rlx_gguf_value *name = rlx_gguf_find(f, "general.architecture");
-    reader r = {.file = f};
+    const rlx_gguf_value *name = rlx_gguf_find(parts[0], "general.architecture");
+    reader r = {.file = parts[0], .parts = parts, .nparts = n};
     if (!name)
         return RLX_FAIL(RLX_INVALID_FILE, "no metadata general.architecture");
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)

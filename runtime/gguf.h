@@ -2,6 +2,7 @@
  * shapes.
  *
  *   rlx_gguf_open -> metadata by key; tensors by index -> rlx_weights_add_gguf takes the file over
+ *   rlx_gguf_open_parts: the same for a model in several files
  */
 #ifndef RLX_RUNTIME_GGUF_H
 #define RLX_RUNTIME_GGUF_H
@@ -48,6 +49,11 @@ typedef struct rlx_gguf_value {
  * RLX_INVALID_FILE names the file and the byte, key or tensor. */
 rlx_status rlx_gguf_open(const char *path, rlx_gguf **out);
 void rlx_gguf_close(rlx_gguf *f); /* accepts NULL */
+/* Opens a file and, when it is one part of several ("NAME-00002-of-00003.gguf"), the others beside
+ * it: (*files)[0] holds the metadata. RLX_NOT_FOUND and RLX_INVALID_FILE name the part that is
+ * missing, or not what the given one says of it. */
+rlx_status rlx_gguf_open_parts(const char *path, rlx_gguf ***files, int *n);
+void rlx_gguf_close_parts(rlx_gguf **files, int n); /* accepts NULL, and NULL among the files */
 
 /* Metadata, lent. NULL: no such key. */
 const rlx_gguf_value *rlx_gguf_find(const rlx_gguf *f, const char *key);

@@ -98,7 +98,7 @@ static rlx_status finish(file *f, const char *tensor, rlx_weights *w, cJSON **co
     rlx_gguf *g;
     assert_ok(rlx_gguf_open(path, &g));
     unlink(path);
-    rlx_status st = rlx_family_read_gguf(g, config);
+    rlx_status st = rlx_family_read_gguf(&g, 1, config);
     if (st || !w)
         rlx_gguf_close(g);
     else
