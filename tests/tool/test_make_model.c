@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "frontend/rlx.h"
@@ -103,6 +104,44 @@ START_TEST(directories_and_refusals)
 }
 END_TEST
 
+/* bench/compare, with a program in place of llama-bench that says ten tokens a second. */
+START_TEST(compares_with_a_peer)
+{
+    static const char script[] =
+        "#!/bin/sh\n"
+        "for n in '\"n_prompt\": 4, \"n_gen\": 0' '\"n_prompt\": 0, \"n_gen\": 2'; do\n"
+        "    echo '{\"n_threads\": '$8', \"n_batch\": 1, '$n', \"n_depth\": 0, \"avg_ts\": 10.0, "
+        "\"samples\": []}'\n"
+        "done\n";
+    char dir[] = "/tmp/rlx-compare-XXXXXX", peer[64], model[64];
+    process p;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(peer, sizeof peer, "%s/peer", dir);
+    snprintf(model, sizeof model, "%s/tiny-q4_0.gguf", dir);
+    FILE *f = fopen(peer, "w");
+    ck_assert(f && fputs(script, f) >= 0 && !fclose(f) && !chmod(peer, 0755));
+    RUN(&p, RLX_SOURCE_DIR "/bench/compare", "-r", "2", "-p", "4", "-n", "2", "-t", "1,2", peer,
+        RLX_BINARY_DIR, dir, "tiny:q4_0");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    static const char *const rows[] = {"1 | pp4", "1 | tg2", "2 | pp4", "2 | tg2"};
+    for (int i = 0; i < 4; i++) {
+        double rate, ratio;
+        char *row = strstr(p.out, rows[i]), *last = row ? strstr(row, "| 10.00 | ") : NULL;
+        ck_assert_msg(last, "no row %s: %s", rows[i], p.out);
+        ck_assert_int_eq(sscanf(row + strlen(rows[i]), " | %lf", &rate), 1);
+        ck_assert_int_eq(sscanf(last, "| 10.00 | %lf", &ratio), 1);
+        ck_assert_double_eq_tol(ratio / (rate / 10), 1, 0.05);
+    }
+    process_free(&p);
+    RUN(&p, RLX_SOURCE_DIR "/bench/compare", peer, RLX_BINARY_DIR);
+    ck_assert_int_eq(p.code, 2);
+    process_free(&p);
+    unlink(model);
+    unlink(peer);
+    rmdir(dir);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("make_model");
@@ -110,10 +149,11 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, every_format_runs, 0, NFORMATS);
     tcase_add_test(c, directories_and_refusals);
+    tcase_add_test(c, compares_with_a_peer);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r), ran = srunner_ntests_run(r);
     srunner_free(r);
-    return failed || ran < NFORMATS + 1;
+    return failed || ran < NFORMATS + 2;
 }
