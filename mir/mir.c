@@ -20,6 +20,8 @@
 #define INFER_map rlx_mir_map_infer
 #define INFER_reduce rlx_mir_reduce_infer
 #define INFER_contract rlx_mir_contract_infer
+#define INFER_quantize rlx_mir_quantize_infer
+#define INFER_contract_q rlx_mir_contract_q_infer
 #define INFER_gather rlx_mir_gather_infer
 #define INFER_transpose rlx_mir_transpose_infer
 #define INFER_slice rlx_mir_slice_infer
@@ -89,11 +91,12 @@ static rlx_status verify_write(walk_cx *cx, rlx_ir_node *n)
     }
 }
 
-/* F2: blocks are decoded: a value of a block format is cast, gathered by rows or passed into a
- * region, and nothing else is done with it. */
+/* F2: blocks are decoded: a value of a block format is cast, contracted with quantized rows, gathered
+ * by rows or passed into a region, and nothing else is done with it. */
 static rlx_status verify_blocks(walk_cx *cx, rlx_ir_node *n)
 {
-    if (n->op == RLX_MIR_CAST || n->op == RLX_MIR_GATHER || n->op == RLX_MIR_REGION)
+    if (n->op == RLX_MIR_CAST || n->op == RLX_MIR_GATHER || n->op == RLX_MIR_REGION ||
+        n->op == RLX_MIR_CONTRACT_Q)
         return RLX_OK;
     for (int i = 0; i < n->nin; i++) {
         rlx_format f = n->in[i]->type.format;

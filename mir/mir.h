@@ -17,6 +17,10 @@ typedef enum rlx_mir_op {
 
 extern const rlx_ir_level rlx_mir_level;
 
+/* Elements that share a scale in quantize, and a code's step: of the largest magnitude. */
+enum { RLX_MIR_QUANT = 32 };
+#define RLX_MIR_QUANT_STEP (1.0f / 127.0f)
+
 /* ---- building: thin, named forms of rlx_ir_build --------------------------------------------- */
 
 rlx_ir_value *rlx_mir_build_const(rlx_ir_builder *b, rlx_format f, double value);
@@ -30,6 +34,11 @@ rlx_ir_value *rlx_mir_build_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format 
 /* Along the last axis; these two with lanes 16, the order of sums of exact mode. */
 rlx_ir_value *rlx_mir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
 rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w);
+/* A quantize of x: codes, scale, sums32, sums16; NULL after an error. */
+rlx_ir_node *rlx_mir_build_quantize(rlx_ir_builder *b, rlx_ir_value *x);
+/* Rows that `q` quantized against blocks, in the order of `lanes` (16 or 1). */
+rlx_ir_value *rlx_mir_build_contract_q(rlx_ir_builder *b, const rlx_ir_node *q, rlx_ir_value *w,
+                                       int64_t lanes);
 rlx_ir_value *rlx_mir_build_gather(rlx_ir_builder *b, rlx_ir_value *table, rlx_ir_value *ids);
 rlx_ir_value *rlx_mir_build_broadcast(rlx_ir_builder *b, rlx_ir_value *x, int rank,
                                       const rlx_dim *dims, const int64_t *axes);
@@ -78,6 +87,24 @@ rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eva
  * symbol 3, integers 0 or 1) in both modules; results and states must agree in every bit. `user` is
  * not read. */
 rlx_status rlx_mir_compare(void *user, rlx_ir_module *before, rlx_ir_module *after);
+
+/* ---- precision -------------------------------------------------------------------------------- */
+
+/* What a region may round: fixed before fusion, printed, part of every key. */
+typedef enum rlx_mir_precision {
+    RLX_MIR_EXACT,   /* f32 activations and sums in one order, whatever the phase */
+    RLX_MIR_PREFILL, /* fast: integer products with blocks; one partial sum per output */
+    RLX_MIR_DECODE   /* fast: integer products with blocks; sixteen partial sums */
+} rlx_mir_precision;
+/* Gives contractions with weights their operands and order: before rlx_mir_optimize, which changes no
+ * bit. */
+rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision);
+
+/* Whether a node is a contraction, of either kind. */
+static inline bool rlx_mir_is_contract(const rlx_ir_node *n)
+{
+    return n->op == RLX_MIR_CONTRACT || n->op == RLX_MIR_CONTRACT_Q;
+}
 
 /* ---- fusion ---------------------------------------------------------------------------------- */
 

@@ -55,6 +55,22 @@ rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_
                         (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, LANES)}, NULL);
 }
 
+rlx_ir_node *rlx_mir_build_quantize(rlx_ir_builder *b, rlx_ir_value *x)
+{
+    return rlx_ir_build_node(b, RLX_MIR_QUANTIZE, 1, (rlx_ir_value *[]){x}, 0, NULL, 4, NULL);
+}
+
+rlx_ir_value *rlx_mir_build_contract_q(rlx_ir_builder *b, const rlx_ir_node *q, rlx_ir_value *w,
+                                       int64_t lanes)
+{
+    if (!q || !w)
+        return NULL; /* after an earlier error */
+    rlx_ir_value *sums = q->out[rlx_format_group(w->type.format) == RLX_MIR_QUANT ? 2 : 3];
+    return rlx_ir_build(b, RLX_MIR_CONTRACT_Q, 4,
+                        (rlx_ir_value *[]){q->out[0], q->out[1], sums, w}, 1,
+                        (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, lanes)}, NULL);
+}
+
 rlx_ir_value *rlx_mir_build_gather(rlx_ir_builder *b, rlx_ir_value *table, rlx_ir_value *ids)
 {
     return rlx_ir_build(b, RLX_MIR_GATHER, 2, (rlx_ir_value *[]){table, ids}, 0, NULL, NULL);

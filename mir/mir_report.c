@@ -31,7 +31,7 @@ static void set_origin(rlx_ir_value *v, uintptr_t o)
 
 static bool is_root(const rlx_ir_node *n)
 {
-    return n->op == RLX_MIR_CONTRACT || n->op == RLX_MIR_ATTENTION || n->op == RLX_MIR_GATHER;
+    return rlx_mir_is_contract(n) || n->op == RLX_MIR_ATTENTION || n->op == RLX_MIR_GATHER;
 }
 
 /* Marks every value of the block that depends on a root, and on argument `arg` (NULL: on none). */
@@ -96,7 +96,7 @@ static void count_sum(contents *c, const rlx_ir_node *n)
 
 static void count_weights(contents *c, const rlx_ir_node *contract)
 {
-    const rlx_ir_value *b = contract->in[1];
+    const rlx_ir_value *b = contract->in[contract->op == RLX_MIR_CONTRACT ? 1 : 3];
     rlx_format f =
         b->def && b->def->op == RLX_MIR_CAST ? b->def->in[0]->type.format : b->type.format;
     c->exact_weights = c->contracts == 1 || (c->exact_weights && c->weights == f);
@@ -108,6 +108,7 @@ static void count_node(contents *c, const rlx_ir_node *n)
     bool after = n->nout > 0 && origin(n->out[0]) & FROM_ROOT;
     switch (n->op) {
     case RLX_MIR_CONTRACT:
+    case RLX_MIR_CONTRACT_Q:
         c->contracts++;
         count_weights(c, n);
         break;
@@ -207,7 +208,9 @@ static const char *why_apart(const rlx_ir_node *user, int arg)
                         : "attention reads pages that other tokens wrote";
         } else if (n->op == RLX_MIR_GATHER && first) {
             why = "a gather picks rows of the whole value";
-        } else if (n->op == RLX_MIR_CONTRACT && first) {
+        } else if (n->op == RLX_MIR_QUANTIZE && first) {
+            why = "a scale of 32 elements needs them all";
+        } else if (rlx_mir_is_contract(n) && first) {
             why = "contraction over the producer's columns needs whole rows";
         }
     }

@@ -3,6 +3,9 @@
 /* Of a block that goes by panels: columns, and rows when there are registers for them. */
 enum { PANEL_COLUMNS = 64, PANEL_ROWS = 12, PLAIN_ROWS = 6 };
 
+/* Of rows of blocks: elements by the step (the largest block), and tokens. */
+enum { DOT_STEP = 256, DOT_ROWS = 4 };
+
 static int64_t round_up(int64_t v, int64_t to)
 {
     return (v + to - 1) / to * to;
@@ -18,7 +21,11 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
     int together = panels ? 1 : shape->contracts; /* by panels they go one after the other */
     bool wide = t->vector_regs >= 32;
     int lanes = shape->lanes;
-    if (t->unit == RLX_UNIT_GPU) {
+    if (shape->quantized) { /* one stream of weights, read once for a few tokens */
+        s->m = shape->m < DOT_ROWS ? (int)shape->m : DOT_ROWS;
+        s->n = 1;
+        s->k = DOT_STEP;
+    } else if (t->unit == RLX_UNIT_GPU) {
         s->m = shape->m >= 4 ? 4 : (int)shape->m;
         s->n = 8 / together;
         s->k = lanes;
@@ -48,7 +55,7 @@ static bool takes_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *
 {
     int64_t sums = panel_columns(shape) * PANEL_ROWS * shape->lanes * shape->contracts;
     int64_t rows = PLAIN_ROWS * shape->k * (int64_t)sizeof(float);
-    return t->unit == RLX_UNIT_CPU && shape->m > 4 && rows > t->l1_bytes &&
+    return t->unit == RLX_UNIT_CPU && !shape->quantized && shape->m > 4 && rows > t->l1_bytes &&
            sums * (int64_t)sizeof(float) <= t->team_bytes / 4;
 }
 
@@ -71,7 +78,7 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
     while (shape->unit && shape->unit % out->n != 0)
         out->n--;
     int64_t padded = round_up(shape->k, shape->lanes);
-    if (out->k > padded)
+    if (!shape->quantized && out->k > padded)
         out->k = (int)padded;
     out->block_m = out->m;
     out->block_n = out->n;

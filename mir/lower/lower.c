@@ -287,6 +287,8 @@ static rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const
     const char *root = rlx_ir_attr_text(n, RLX_ATTR_ROOT, "map");
     if (strcmp(root, "contract") == 0)
         return lower_contract(&r);
+    if (strcmp(root, "quantize") == 0)
+        return lower_quantize(&r);
     if (strcmp(root, "attention") == 0)
         return lower_attention(&r);
     if (strcmp(root, "reduce") == 0 || strcmp(root, "map") == 0)

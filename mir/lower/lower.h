@@ -6,6 +6,8 @@
  *   lower_sink.c      where a region's result goes: a buffer, or the KV pages
  *   lower_rows.c      row reductions and elementwise regions
  *   lower_contract.c  contraction regions (what all of them share: lower_group.c)
+ *   lower_dot.c       ... of quantized rows, lanes along K
+ *   lower_quantize.c  rows to 8-bit codes
  *   lower_attention.c attention regions
  *
  * A region's meaning is lowered by lower_tile and lower_sink alone; the other files make the loop
@@ -185,6 +187,7 @@ void k_begin_once(kernel_cx *k, rlx_lir_scope *s);
  * ----------------------------------------------------------------------------------- */
 
 rlx_status lower_contract(region_cx *r);
+rlx_status lower_quantize(region_cx *r);
 rlx_status lower_attention(region_cx *r);
 rlx_status lower_rows(region_cx *r); /* reduce and map regions */
 

@@ -11,12 +11,6 @@
  */
 #include "mir/lower/lower_group.h"
 
-/* Where a register tile stands. */
-typedef struct tile_at_mn {
-    rlx_ir_value *m0, *n0;           /* first token, first weight row */
-    rlx_ir_value *m_limit, *n_limit; /* NULL: all live */
-} tile_at_mn;
-
 /* Team memory of a group whose schedule has panels (see "columns by panels"). */
 typedef struct panel {
     rlx_ir_value *x;                  /* f32[m, depth]: activations of a chunk of K */
@@ -25,7 +19,7 @@ typedef struct panel {
 } panel;
 
 /* The x tile of k elements from k0. */
-static rlx_status activations(kernel_cx *k, const group *g, const tile_at_mn *p, const panel *in,
+static rlx_status activations(kernel_cx *k, const group *g, const register_tile *p, const panel *in,
                               rlx_ir_value *k0, int64_t width, rlx_ir_value *k_limit_value,
                               rlx_ir_value **x)
 {
@@ -51,7 +45,7 @@ typedef struct part {
 } part;
 
 /* acc[i] <- acc[i] + the products of k elements from k0. */
-static rlx_status contract_step(kernel_cx *k, const group *g, part of, const tile_at_mn *p,
+static rlx_status contract_step(kernel_cx *k, const group *g, part of, const register_tile *p,
                                 const panel *in, rlx_ir_value *k0, int64_t width,
                                 rlx_ir_value *k_limit_value, rlx_ir_value **acc)
 {
@@ -71,7 +65,7 @@ static rlx_status contract_step(kernel_cx *k, const group *g, part of, const til
 
 /* acc[i] <- acc[i] + the products of `length` elements from `from` (NULL: 0), which end at K unless
  * length is a multiple of the step. */
-static rlx_status contract_span(kernel_cx *k, const group *g, part of, const tile_at_mn *p,
+static rlx_status contract_span(kernel_cx *k, const group *g, part of, const register_tile *p,
                                 const panel *in, rlx_ir_value *from, int64_t length,
                                 rlx_ir_value **acc)
 {
@@ -117,11 +111,13 @@ static void sum_lanes(kernel_cx *k, part of, rlx_ir_value *const *acc, rlx_ir_va
 }
 
 /* The tiles over the whole of K, in registers from beginning to end. */
-static rlx_status contract_tiles(kernel_cx *k, const group *g, const tile_at_mn *p,
+static rlx_status contract_tiles(kernel_cx *k, const group *g, const register_tile *p,
                                  rlx_ir_value **tiles)
 {
     rlx_ir_value *acc[MAX_CONTRACTS];
     const part all = {0, g->ncontracts};
+    if (g->contract[0]->op == RLX_MIR_CONTRACT_Q)
+        return dot_tiles(k, g, p, tiles);
     clear_accumulators(k, g, all, acc);
     RLX_TRY(contract_span(k, g, all, p, NULL, NULL, g->k, acc));
     sum_lanes(k, all, acc, tiles);
@@ -150,7 +146,7 @@ typedef struct columns {
     rlx_ir_value *n_limit;      /* NULL: a column tile never ends beyond the weight */
     panel *panel;
     /* What becomes of a tile: `column` is its place in the block. */
-    rlx_status (*finish)(kernel_cx *k, const struct columns *c, const tile_at_mn *p,
+    rlx_status (*finish)(kernel_cx *k, const struct columns *c, const register_tile *p,
                          rlx_ir_value *column, rlx_ir_value **tiles);
     rlx_ir_value **memory;    /* finish_block */
     const rlx_ir_node *yield; /* finish_registers */
@@ -259,10 +255,10 @@ static rlx_status emit_chunk(kernel_cx *k, const columns *c, rlx_ir_value *from,
     rlx_lir_scope loop;
     RLX_TRY(fill_panel(k, c, from, length));
     RLX_TRY(begin_columns(k, c, &loop));
-    const tile_at_mn p = {.m0 = c->m0,
-                          .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, c->n0, loop.index[0]),
-                          .m_limit = c->m_limit,
-                          .n_limit = c->n_limit};
+    const register_tile p = {.m0 = c->m0,
+                             .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, c->n0, loop.index[0]),
+                             .m_limit = c->m_limit,
+                             .n_limit = c->n_limit};
     for (int i = 0; i < c->g->ncontracts; i++) {
         /* one after the other: each has all registers for itself */
         const part one = {i, 1};
@@ -312,7 +308,7 @@ static rlx_status alloc_panel(kernel_cx *k, const group *g, panel *out)
 
 /* ---- the epilogue on register tiles */
 
-static rlx_status store_tiles(kernel_cx *k, const group *g, const tile_at_mn *p,
+static rlx_status store_tiles(kernel_cx *k, const group *g, const register_tile *p,
                               const rlx_ir_node *yield, rlx_ir_value **tiles)
 {
     const rlx_lir_schedule *s = &g->s;
@@ -337,7 +333,7 @@ static rlx_status store_tiles(kernel_cx *k, const group *g, const tile_at_mn *p,
     return RLX_OK;
 }
 
-static rlx_status finish_registers(kernel_cx *k, const columns *c, const tile_at_mn *p,
+static rlx_status finish_registers(kernel_cx *k, const columns *c, const register_tile *p,
                                    rlx_ir_value *column, rlx_ir_value **tiles)
 {
     (void)column;
@@ -345,7 +341,7 @@ static rlx_status finish_registers(kernel_cx *k, const columns *c, const tile_at
 }
 
 /* The columns of an instance: block_n of them, fewer at the weight's end. */
-static rlx_status emit_register_columns(kernel_cx *k, const group *g, const tile_at_mn *p,
+static rlx_status emit_register_columns(kernel_cx *k, const group *g, const register_tile *p,
                                         const rlx_ir_node *yield)
 {
     panel own;
@@ -375,8 +371,8 @@ static rlx_status emit_registers(kernel_cx *k, const group *g, const rlx_ir_node
     k_begin_grid(k, 2, extents, &grid);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
-    tile_at_mn p = {.n0 = scaled(k, grid.index[0], s->block_n),
-                    .m0 = scaled(k, grid.index[1], s->m)};
+    register_tile p = {.n0 = scaled(k, grid.index[0], s->block_n),
+                       .m0 = scaled(k, grid.index[1], s->m)};
     bool m_whole = s->m == 1 || (rlx_dim_is_const(g->m) && g->m % s->m == 0);
     p.m_limit = m_whole ? NULL : k_extent(k, g->m);
     p.n_limit = g->n % s->n == 0 ? NULL : k_const(k, g->n);
@@ -393,7 +389,7 @@ static rlx_status emit_registers(kernel_cx *k, const group *g, const rlx_ir_node
 
 /* ---- the epilogue on blocks of rows */
 
-static rlx_status finish_block(kernel_cx *k, const columns *c, const tile_at_mn *p,
+static rlx_status finish_block(kernel_cx *k, const columns *c, const register_tile *p,
                                rlx_ir_value *column, rlx_ir_value **tiles)
 {
     static const int64_t axes[2] = {0, 1};
@@ -432,8 +428,8 @@ static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const rlx_lir_s
     rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->unit), s->n, 0, NULL, &ln);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
-    tile_at_mn p = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, t0, lm.index[0]),
-                    .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, u0, ln.index[0])};
+    register_tile p = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, t0, lm.index[0]),
+                       .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, u0, ln.index[0])};
     p.m_limit = s->m == 1 ? NULL : k_extent(k, g->m);
     rlx_ir_value *tiles[MAX_CONTRACTS];
     RLX_TRY(contract_tiles(k, g, &p, tiles));

@@ -7,7 +7,7 @@ static void find_contracts(const rlx_ir_value *v, group *g)
     const rlx_ir_node *n = v->def;
     if (!n)
         return;
-    if (n->op == RLX_MIR_CONTRACT) {
+    if (rlx_mir_is_contract(n)) {
         for (int i = 0; i < g->ncontracts; i++)
             if (g->contract[i] == n)
                 return;
@@ -42,11 +42,16 @@ static void at_least(int64_t *unit, int64_t v)
         *unit = v;
 }
 
+static bool depends_on_contract(const rlx_ir_value *v)
+{
+    return value_depends(v, RLX_MIR_CONTRACT) || value_depends(v, RLX_MIR_CONTRACT_Q);
+}
+
 /* Columns of the contraction that one row of the epilogue must have at hand together. */
 static void unit_below(const rlx_ir_value *v, int64_t *unit)
 {
     const rlx_ir_node *n = v->def;
-    if (!n || bound(v) || n->op == RLX_MIR_CONTRACT || !value_depends(v, RLX_MIR_CONTRACT))
+    if (!n || bound(v) || rlx_mir_is_contract(n) || !depends_on_contract(v))
         return;
     if (n->op == RLX_MIR_SLICE || n->op == RLX_MIR_CONCAT) {
         int64_t axis = rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0);
@@ -64,14 +69,14 @@ static void unit_below(const rlx_ir_value *v, int64_t *unit)
 static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_ir_node *first = g->contract[0];
-    const rlx_ir_type *a = &first->in[0]->type, *w = &first->in[1]->type;
+    const rlx_ir_type *a = &first->in[0]->type, *w = &contract_weight(first)->type;
     if (a->rank != 2)
         return k_fail(k, first, "contractions take two axes: tokens and features");
     for (int i = 0; i < g->ncontracts; i++) {
         const rlx_ir_node *n = g->contract[i];
-        if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&n->in[1]->type, w))
+        if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&contract_weight(n)->type, w))
             return k_fail(k, n, "one result needs contractions of different operands or shapes");
-        if (value_depends(n->in[0], RLX_MIR_CONTRACT))
+        if (depends_on_contract(n->in[0]))
             return k_fail(k, n, "a contraction of a contraction in one region");
     }
     g->m = a->dim[0];
@@ -87,6 +92,7 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                     .unit = g->unit,
                                     .contracts = g->ncontracts,
                                     .lanes = (int)rlx_ir_attr_int(first, RLX_ATTR_LANES, 16),
+                                    .quantized = first->op == RLX_MIR_CONTRACT_Q,
                                     .prologue = value_depends(first->in[0], RLX_MIR_REDUCE)};
     rlx_lir_schedule_contract(k->options->target, &shape, &g->s);
     return RLX_OK;
@@ -206,7 +212,7 @@ rlx_status group_prologue_kernel(region_cx *r, const rlx_ir_value *a, tape_buffe
 /* As the checkpoint has it. */
 static rlx_format weight_format(const rlx_ir_node *contract)
 {
-    const rlx_ir_value *w = contract->in[1];
+    const rlx_ir_value *w = contract_weight(contract);
     while (w->def && w->def->op == RLX_MIR_CAST)
         w = w->def->in[0];
     return w->type.format;

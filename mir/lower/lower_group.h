@@ -19,6 +19,21 @@ typedef struct group {
     rlx_lir_schedule s;
 } group;
 
+/* Where a register tile stands. */
+typedef struct register_tile {
+    rlx_ir_value *m0, *n0;           /* first token, first weight row */
+    rlx_ir_value *m_limit, *n_limit; /* NULL: all live */
+} register_tile;
+
+/* The weight of a contraction, decoded or in blocks. */
+static inline const rlx_ir_value *contract_weight(const rlx_ir_node *contract)
+{
+    return contract->in[contract->op == RLX_MIR_CONTRACT_Q ? 3 : 1];
+}
+
+/* m x n tiles of the group's contract_qs over the whole of K (lower_dot.c). */
+rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_ir_value **tiles);
+
 /* The groups of a region's results, with their schedules; MAX_RESULTS at most. `k` has options,
  * dims and place. */
 rlx_status groups_make(kernel_cx *k, const rlx_ir_node *yield, group *groups, int *ngroups);

@@ -1,12 +1,13 @@
 /* mir/ops/region.c: what is computed together, in one kernel or a few
  *   in   anything                                  out  the yield's operands
  *   The block's arguments are the operands; it sees nothing else. Pure unless it holds page_write.
- *   C1   root is contract, attention, reduce or map.
+ *   C1   root is contract, quantize, attention, reduce or map.
  *   C2   the block's arguments are the operands in number and type.
  *   C3   the yield's operands are the results in number and type.
- *   C4   a contract region holds contracts and no attention; an attention region one attention,
- *        no contract and no reduce; a reduce region holds reduces and no contract or attention;
- *        a map region holds none of the three.
+ *   C4   a contract region holds contracts and no attention; a quantize region one quantize and no
+ *        contract or attention; an attention region one attention, no contract and no reduce; a
+ *        reduce region holds reduces and no contract or attention; a map region none of the three.
+ *        A quantize is in no other region.
  *   C5   holds no region and no call.
  *   C2 to C5 are checked once the block is filled. */
 #include <string.h>
@@ -14,14 +15,15 @@
 #include "mir/ops/ops.h"
 
 typedef struct census {
-    int contracts, attentions, reduces, nested;
+    int contracts, quantizes, attentions, reduces, nested;
 } census;
 
 static census count_ops(const rlx_ir_block *b)
 {
     census c = {0};
     for (const rlx_ir_node *n = b->first; n; n = n->next) {
-        c.contracts += n->op == RLX_MIR_CONTRACT;
+        c.contracts += rlx_mir_is_contract(n);
+        c.quantizes += n->op == RLX_MIR_QUANTIZE;
         c.attentions += n->op == RLX_MIR_ATTENTION;
         c.reduces += n->op == RLX_MIR_REDUCE;
         c.nested += n->op == RLX_MIR_REGION || n->op == RLX_MIR_CALL;
@@ -31,6 +33,10 @@ static census count_ops(const rlx_ir_block *b)
 
 static bool fits_root(const char *root, const census *c)
 {
+    if (strcmp(root, "quantize") == 0)
+        return c->quantizes == 1 && c->contracts == 0 && c->attentions == 0;
+    if (c->quantizes > 0)
+        return false;
     if (strcmp(root, "contract") == 0)
         return c->contracts > 0 && c->attentions == 0;
     if (strcmp(root, "attention") == 0)
@@ -42,8 +48,11 @@ static bool fits_root(const char *root, const census *c)
 
 static bool is_root(const char *root)
 {
-    return strcmp(root, "contract") == 0 || strcmp(root, "attention") == 0 ||
-           strcmp(root, "reduce") == 0 || strcmp(root, "map") == 0;
+    static const char *const roots[] = {"contract", "quantize", "attention", "reduce", "map"};
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
+        if (strcmp(root, roots[i]) == 0)
+            return true;
+    return false;
 }
 
 rlx_status rlx_mir_region_verify(rlx_ir_module *m, const rlx_ir_node *n)
@@ -68,8 +77,8 @@ rlx_status rlx_mir_region_verify(rlx_ir_module *m, const rlx_ir_node *n)
     census c = count_ops(b);
     RLX_IR_REQUIRE(m, n, "C5", c.nested == 0, "holds a region or call");
     RLX_IR_REQUIRE(m, n, "C4", fits_root(root, &c),
-                   "%d contracts, %d attentions, %d reduces in root \"%s\"", c.contracts,
-                   c.attentions, c.reduces, root);
+                   "%d contracts, %d quantizes, %d attentions, %d reduces in root \"%s\"",
+                   c.contracts, c.quantizes, c.attentions, c.reduces, root);
     return RLX_OK;
 }
 

@@ -22,7 +22,7 @@ typedef struct rlx_mir_fuse_node {
     int *deps;
     int nusers; /* the same edges from the other side, live users only */
     int *users;
-    bool *prologue; /* contracts: nodes by index that are copied in front of it; NULL: none */
+    bool *prologue; /* contracts and quantizes: nodes by index that are copied in front of it; NULL: none */
 } rlx_mir_fuse_node;
 
 typedef struct rlx_mir_fuse_group {

@@ -217,12 +217,13 @@ static void add_prologue_deps(const rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n)
     }
 }
 
-/* Contracts of one `a` share the marks of its prologue, so that grouping them compares pointers. */
+/* Contracts of one `a` share the marks of its prologue, so that grouping them compares pointers.
+ * Quantizing rows has one too. */
 static rlx_status find_prologue_of(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n)
 {
     for (int i = 0; i < n->index; i++) {
         const rlx_mir_fuse_node *other = &g->nodes[i];
-        if (other->ir->op == RLX_MIR_CONTRACT && other->ir->in[0] == n->ir->in[0]) {
+        if (other->ir->op == n->ir->op && other->ir->in[0] == n->ir->in[0]) {
             n->prologue = other->prologue;
             return RLX_OK;
         }
@@ -238,7 +239,7 @@ static rlx_status find_prologue_of(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n)
 static rlx_status find_deps(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n, int last_opaque)
 {
     int most = n->ir->nin + 1;
-    if (n->ir->op == RLX_MIR_CONTRACT) {
+    if (n->ir->op == RLX_MIR_CONTRACT || n->ir->op == RLX_MIR_QUANTIZE) {
         RLX_TRY(find_prologue_of(g, n));
         for (int i = 0; n->prologue && i < g->nnodes; i++)
             most += n->prologue[i] ? g->nodes[i].ir->nin : 0;

@@ -7,9 +7,9 @@
  *                                          }
  *
  * Afterwards a function's body holds regions, calls and its return. Groups grow in this order, and
- * a node belongs to the first that takes it: contract    contracts of one `a`; a row normalisation
- * in front is copied in (fuse_graph.c); then whatever follows elementwise, moves data within a row,
- * or writes pages attention   an attention and the views on it reduce      sums and maxima of rows
+ * a node belongs to the first that takes it: contract    contracts (or contract_qs) of one `a`; a row
+ * normalisation in front is copied in (fuse_graph.c); then whatever follows elementwise, moves data
+ * within a row, or writes pages quantize    one, with the row normalisation in front attention   an attention and the views on it reduce      sums and maxima of rows
  * with the maps around them, and what follows within these rows or writes them to pages map a
  * gather and the maps on it; maps, concats and page writes that are left Views, casts of arguments
  * and constants that no group took are copied into every region that uses them. A node joins only
@@ -219,7 +219,7 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "contract", &group));
     for (int i = root->index + 1; i < g->nnodes; i++) {
         rlx_mir_fuse_node *n = &g->nodes[i];
-        if (n->ir->op != RLX_MIR_CONTRACT || !is_free(n) || n->ir->in[0] != root->ir->in[0])
+        if (n->ir->op != root->ir->op || !is_free(n) || n->ir->in[0] != root->ir->in[0])
             continue;
         rlx_mir_fuse_group_set(g, n, group);
         if (waits_for_itself(g, group))
@@ -228,6 +228,14 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     grow_forwards(g, group, contract_takes);
     return_views(g, group);
     return return_maps(g, group);
+}
+
+/* ---- quantize --------------------------------------------------------------------------------- */
+
+static rlx_status fuse_quantize(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
+{
+    int group;
+    return rlx_mir_fuse_group_add(g, root, "quantize", &group);
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */
@@ -388,6 +396,8 @@ static rlx_status fuse_each(rlx_mir_fuse_graph *g, int op,
 static rlx_status fuse_func(rlx_mir_fuse_graph *g)
 {
     RLX_TRY(fuse_each(g, RLX_MIR_CONTRACT, fuse_contract));
+    RLX_TRY(fuse_each(g, RLX_MIR_CONTRACT_Q, fuse_contract));
+    RLX_TRY(fuse_each(g, RLX_MIR_QUANTIZE, fuse_quantize));
     RLX_TRY(fuse_each(g, RLX_MIR_ATTENTION, fuse_attention));
     RLX_TRY(fuse_each(g, RLX_MIR_GATHER, fuse_map));
     RLX_TRY(fuse_each(g, RLX_MIR_REDUCE, fuse_reduce));

@@ -1,0 +1,165 @@
+/* mir/lower/lower_dot.c: register tiles of quantized rows against rows of blocks, lanes along K.
+ *
+ *   for k by 256 { codes, scales -> dot; sums, minima -> contract over groups }
+ *
+ * A row of weights is one stream of bytes: its codes, scales and minima are loaded by the step. */
+#include "mir/lower/lower_group.h"
+
+enum { LANES = 16, MIN_LANES = 8 };
+
+/* One contraction's sums: of terms, and of minima when its blocks have any. */
+typedef struct sums {
+    rlx_ir_value *acc, *less;
+} sums;
+
+typedef struct dots {
+    const group *g;
+    const register_tile *at;
+} dots;
+
+/* The elements of a step, or a value for every `by` of them. Those beyond K are zero when `padded`:
+ * a step's groups may be fewer than the lanes of their sums. */
+typedef struct span {
+    rlx_ir_value *k0; /* the first element */
+    int64_t by, width;
+    bool padded;
+} span;
+
+static rlx_ir_value *first_of(kernel_cx *k, const span *s)
+{
+    return s->by == 1 ? s->k0 : rlx_lir_build_map2(k->b, RLX_FN_DIV, s->k0, k_const(k, s->by));
+}
+
+static rlx_status load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, span s,
+                            rlx_ir_value **out)
+{
+    rlx_ir_value *from = first_of(k, &s);
+    coord c[2] = {coord_of(d->at->m0, 0, 0), coord_of(from, d->g->k / s.by, 1)};
+    tile_space ts = {.rank = 2,
+                     .dim = {d->g->s.m, s.width},
+                     .root = {d->at->m0, from},
+                     .limit = {d->at->m_limit, s.padded ? k_const(k, d->g->k / s.by) : NULL}};
+    return tile_at(k, x, c, &ts, out);
+}
+
+static rlx_status load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *w, const char *what,
+                               span s, rlx_ir_value **out)
+{
+    static const int64_t axes[2] = {0, 1};
+    int64_t dims[2] = {d->g->s.n, s.width};
+    rlx_ir_value *index[2] = {d->at->n0, first_of(k, &s)};
+    rlx_ir_value *limits[2] = {d->at->n_limit, s.padded ? k_const(k, d->g->k / s.by) : NULL};
+    if (!bound(w) || bound(w)->kind != BIND_BUFFER)
+        return k_fail(k, w->def, "blocks that are not in memory");
+    *out = rlx_lir_build_load_part(k->b, bound(w)->lir, what, 2, dims, index, axes, limits);
+    return *out ? RLX_OK : rlx_ir_builder_finish(k->b);
+}
+
+/* Adds sums times minima; K's last groups when `ends`. */
+static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
+                             int64_t groups, bool ends, rlx_ir_value **less)
+{
+    int64_t by = rlx_format_group(n->in[3]->type.format);
+    int64_t width = (groups + MIN_LANES - 1) / MIN_LANES * MIN_LANES;
+    span s = {.k0 = k0, .by = by, .width = width, .padded = ends && width != groups};
+    rlx_ir_value *xs, *mins;
+    RLX_TRY(load_rows(k, d, n->in[2], s, &xs));
+    RLX_TRY(load_weights(k, d, n->in[3], "min", s, &mins));
+    *less = rlx_lir_build_contract(k->b, *less, xs, mins);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Adds the products of `width` elements from `k0` on; they are K's last when `ends`. */
+static rlx_status add_step(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
+                           int64_t width, bool ends, sums *s)
+{
+    rlx_format f = n->in[3]->type.format;
+    int64_t by = rlx_format_group(f);
+    span elements = {.k0 = k0, .by = 1, .width = width};
+    span scales = {.k0 = k0, .by = RLX_MIR_QUANT, .width = width / RLX_MIR_QUANT};
+    span groups = {.k0 = k0, .by = by, .width = width / by};
+    rlx_ir_value *codes, *scale, *u, *us;
+    RLX_TRY(load_rows(k, d, n->in[0], elements, &codes));
+    RLX_TRY(load_rows(k, d, n->in[1], scales, &scale));
+    RLX_TRY(load_weights(k, d, n->in[3], "codes", elements, &u));
+    RLX_TRY(load_weights(k, d, n->in[3], "scale", groups, &us));
+    int bits = u->type.format == RLX_I8 ? 0 : rlx_format_code_bits(f);
+    s->acc = rlx_lir_build_dot(k->b, bits, s->acc, codes, scale, u, us);
+    if (s->less)
+        RLX_TRY(add_minima(k, d, n, k0, width / by, ends, &s->less));
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* All contractions of the group over the same elements. */
+static rlx_status add_steps(kernel_cx *k, const dots *d, rlx_ir_value *k0, int64_t width, bool ends,
+                            sums *s)
+{
+    for (int i = 0; i < d->g->ncontracts; i++)
+        RLX_TRY(add_step(k, d, d->g->contract[i], k0, width, ends, &s[i]));
+    return RLX_OK;
+}
+
+/* The sums in the order in which a loop carries them; from `set` first, unless it is NULL. */
+static int list_sums(const dots *d, sums *s, rlx_ir_value *const *set, rlx_ir_value **list)
+{
+    int n = 0;
+    for (int i = 0; i < d->g->ncontracts; i++) {
+        rlx_ir_value **of[2] = {&s[i].acc, &s[i].less};
+        for (int j = 0; j < 2; j++) {
+            if (!*of[j])
+                continue;
+            if (set)
+                *of[j] = set[n];
+            list[n++] = *of[j];
+        }
+    }
+    return n;
+}
+
+static void clear_sums(kernel_cx *k, const dots *d, sums *s)
+{
+    int64_t terms[3] = {d->g->s.m, d->g->s.n, LANES}, minima[3] = {d->g->s.m, d->g->s.n, MIN_LANES};
+    for (int i = 0; i < d->g->ncontracts; i++) {
+        bool has_min = rlx_format_has_min(d->g->contract[i]->in[3]->type.format);
+        s[i].acc = rlx_lir_build_fill(k->b, RLX_F32, 3, terms, 0.0);
+        s[i].less = has_min ? rlx_lir_build_fill(k->b, RLX_F32, 3, minima, 0.0) : NULL;
+    }
+}
+
+/* Terms less minima, their lanes combined. */
+static rlx_ir_value *total(kernel_cx *k, const sums *s)
+{
+    rlx_ir_value *sum = rlx_lir_build_reduce(k->b, RLX_FN_ADD, s->acc);
+    if (!s->less)
+        return sum;
+    rlx_ir_value *less = rlx_lir_build_reduce(k->b, RLX_FN_ADD, s->less);
+    return rlx_lir_build_map2(k->b, RLX_FN_SUB, sum, less);
+}
+
+rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_ir_value **tiles)
+{
+    const dots d = {g, at};
+    sums s[MAX_CONTRACTS];
+    rlx_ir_value *list[2 * MAX_CONTRACTS];
+    int64_t whole = g->k / g->s.k * g->s.k;
+    if (rlx_ir_attr_int(g->contract[0], RLX_ATTR_LANES, 0) != LANES)
+        return k_fail(k, g->contract[0], "one sum per output goes by panels");
+    clear_sums(k, &d, s);
+    if (whole > 0) {
+        int n = list_sums(&d, s, NULL, list);
+        rlx_lir_scope loop;
+        rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, whole), g->s.k, n, list, &loop);
+        if (k->b->status)
+            return rlx_ir_builder_finish(k->b);
+        list_sums(&d, s, loop.carried, list);
+        RLX_TRY(add_steps(k, &d, loop.index[0], g->s.k, false, s));
+        list_sums(&d, s, NULL, list);
+        rlx_lir_end_for(k->b, &loop, list);
+        list_sums(&d, s, loop.result, list);
+    }
+    if (whole < g->k)
+        RLX_TRY(add_steps(k, &d, k_const(k, whole), g->k - whole, true, s));
+    for (int i = 0; i < g->ncontracts; i++)
+        tiles[i] = total(k, &s[i]);
+    return rlx_ir_builder_finish(k->b);
+}

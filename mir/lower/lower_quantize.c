@@ -1,0 +1,116 @@
+/* mir/lower/lower_quantize.c: rows to 8-bit codes, their scales and sums.
+ *
+ *   grid rows { the prologue's reduces; for groups of 32 { maximum, scale; codes; sums } }
+ */
+#include "mir/lower/lower.h"
+
+enum { HALF = RLX_MIR_QUANT / 2, CODES = 0, SCALE, SUMS, HALF_SUMS, RESULTS };
+
+/* Where the results that anybody uses go. */
+static void find_buffers(const kernel_cx *k, const rlx_ir_node *q, rlx_ir_value **buffer)
+{
+    const rlx_ir_node *yield = k->region->blocks[0]->last;
+    for (int i = 0; i < yield->nin; i++)
+        for (int r = 0; r < RESULTS; r++)
+            if (yield->in[i] == q->out[r])
+                buffer[r] = kernel_result(k, i);
+}
+
+static void store_scalar(kernel_cx *k, rlx_ir_value *buffer, rlx_ir_value *row, rlx_ir_value *at,
+                         rlx_ir_value *x)
+{
+    rlx_ir_value *index[2] = {row, at};
+    if (buffer)
+        rlx_lir_build_store(k->b, buffer, x, index, NULL, NULL);
+}
+
+/* The largest magnitude times 1/127, and its inverse: 0 for 0. */
+static rlx_ir_value *make_scale(rlx_ir_builder *b, rlx_ir_value *const *x, rlx_ir_value **inverse)
+{
+    rlx_ir_value *most[2];
+    for (int h = 0; h < 2; h++)
+        most[h] = rlx_lir_build_reduce(b, RLX_FN_MAX, rlx_lir_build_map1(b, RLX_FN_ABS, x[h]));
+    rlx_ir_value *zero = rlx_lir_build_const_f32(b, 0), *one = rlx_lir_build_const_f32(b, 1);
+    rlx_ir_value *scale = rlx_lir_build_map2(b, RLX_FN_MAX, most[0], most[1]);
+    scale = rlx_lir_build_map2(b, RLX_FN_MUL, scale,
+                               rlx_lir_build_const_f32(b, (double)RLX_MIR_QUANT_STEP));
+    rlx_ir_value *over = rlx_lir_build_map2(b, RLX_FN_DIV, one, scale);
+    rlx_ir_value *some = rlx_lir_build_map2(b, RLX_FN_LT, zero, scale);
+    *inverse = rlx_lir_build_map3(b, RLX_FN_SELECT, some, over, zero);
+    return scale;
+}
+
+/* Group `g` of row `row`, its two halves in x. */
+static void store_group(kernel_cx *k, rlx_ir_value *const *buffer, rlx_ir_value *row,
+                        rlx_ir_value *g, rlx_ir_value *const *first, rlx_ir_value *const *x)
+{
+    static const int64_t axis = 1;
+    rlx_ir_builder *b = k->b;
+    rlx_ir_value *inverse, *sum[2], *two = k_const(k, 2);
+    rlx_ir_value *scale = make_scale(b, x, &inverse);
+    for (int h = 0; h < 2; h++) {
+        rlx_ir_value *code = rlx_lir_build_map2(b, RLX_FN_MUL, x[h], inverse);
+        code = rlx_lir_build_map1(b, RLX_FN_ROUND, code);
+        sum[h] = rlx_lir_build_reduce(b, RLX_FN_ADD, code);
+        rlx_ir_value *index[2] = {row, first[h]};
+        if (buffer[CODES])
+            rlx_lir_build_store(b, buffer[CODES], rlx_lir_build_cast(b, code, RLX_I8), index, &axis,
+                                NULL);
+        rlx_ir_value *at = rlx_lir_build_map2(b, RLX_FN_MUL, g, two);
+        if (h)
+            at = rlx_lir_build_map2(b, RLX_FN_ADD, at, k_const(k, 1));
+        store_scalar(k, buffer[HALF_SUMS], row, at,
+                     rlx_lir_build_map2(b, RLX_FN_MUL, scale, sum[h]));
+    }
+    store_scalar(k, buffer[SCALE], row, g, scale);
+    rlx_ir_value *both = rlx_lir_build_map2(b, RLX_FN_ADD, sum[0], sum[1]);
+    store_scalar(k, buffer[SUMS], row, g, rlx_lir_build_map2(b, RLX_FN_MUL, scale, both));
+}
+
+static rlx_status emit_row(kernel_cx *k, const rlx_ir_node *q, rlx_ir_value *const *buffer,
+                           rlx_ir_value *row)
+{
+    const rlx_ir_value *x = q->in[0];
+    int64_t extent = x->type.dim[1];
+    coord at[2] = {coord_of(row, 0, -1)};
+    rlx_lir_scope loop;
+    RLX_TRY(rows_bind(k, x, at));
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, extent / RLX_MIR_QUANT), 1, 0, NULL, &loop);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    rlx_ir_value *half[2], *first[2];
+    for (int h = 0; h < 2; h++) {
+        first[h] = rlx_lir_build_map2(k->b, RLX_FN_MUL, loop.index[0], k_const(k, RLX_MIR_QUANT));
+        if (h)
+            first[h] = rlx_lir_build_map2(k->b, RLX_FN_ADD, first[h], k_const(k, HALF));
+        at[1] = coord_of(first[h], extent, 0);
+        tile_space ts = {.rank = 1, .dim = {HALF}, .root = {first[h]}};
+        RLX_TRY(tile_at(k, x, at, &ts, &half[h]));
+    }
+    store_group(k, buffer, row, loop.index[0], first, half);
+    rlx_lir_end_for(k->b, &loop, NULL);
+    rows_unbind(x);
+    return rlx_ir_builder_finish(k->b);
+}
+
+rlx_status lower_quantize(region_cx *r)
+{
+    const rlx_ir_node *q = r->node->blocks[0]->first;
+    while (q->op != RLX_MIR_QUANTIZE)
+        q = q->next;
+    kernel_cx k;
+    RLX_TRY(kernel_begin(r, &k, "quantize", "rows"));
+    const rlx_ir_type *x = &q->in[0]->type;
+    if (x->rank != 2)
+        return k_fail(&k, q, "rows are quantized in two axes: tokens and features");
+    rlx_ir_value *buffer[RESULTS] = {0}, *rows = k_extent(&k, x->dim[0]);
+    find_buffers(&k, q, buffer);
+    rlx_lir_scope grid;
+    k_begin_grid(&k, 1, &rows, &grid);
+    if (k.b->status)
+        return rlx_ir_builder_finish(k.b);
+    RLX_TRY(emit_row(&k, q, buffer, grid.index[0]));
+    rlx_lir_end_grid(k.b, &grid);
+    RLX_TRY(rlx_ir_builder_finish(k.b));
+    return kernel_end(r, &k);
+}

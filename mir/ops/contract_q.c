@@ -1,0 +1,145 @@
+/* mir/ops/contract_q.c: quantized rows against rows of blocks, by integer products
+ *   in   codes i8[..,K]; scale f32[..,K/32]; sums f32[..,K/G] (a quantize's, for w's group of G);
+ *        w blocks[N,K], as rlx_format_codes, _scales and _mins have them
+ *   out  y f32[..,N]
+ *   C1   codes have rank 1 or more, w rank 2, and they agree in K.
+ *   C2   codes are i8; scale and sums are f32 with an element for every 32 and every G of K.
+ *   C3   w is of a block format.
+ *   C4   lanes is 16, K being a multiple of 64, or 1. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "mir/ops/ops.h"
+
+enum { LANES = 16, TERM = 4, MIN_LANES = 8 };
+
+rlx_status rlx_mir_contract_q_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
+{
+    const rlx_ir_type *a = &n->in[0]->type, *w = &n->in[3]->type;
+    RLX_IR_REQUIRE(m, n, "C1", a->rank >= 1 && w->rank == 2, "ranks %d and %d", a->rank, w->rank);
+    results[0] = *a;
+    results[0].format = RLX_F32;
+    results[0].dim[a->rank - 1] = w->dim[0];
+    return RLX_OK;
+}
+
+/* Whether `t` has an f32 for every `group` elements of the last axis of `codes`. */
+static bool goes_with(const rlx_ir_type *t, const rlx_ir_type *codes, int64_t group)
+{
+    rlx_ir_type want = *codes;
+    want.format = RLX_F32;
+    want.dim[want.rank - 1] /= group;
+    return rlx_ir_type_equal(t, &want);
+}
+
+rlx_status rlx_mir_contract_q_verify(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    const rlx_ir_type *a = &n->in[0]->type, *w = &n->in[3]->type;
+    const rlx_format_info *format = rlx_format_get(w->format);
+    RLX_IR_REQUIRE(m, n, "C1", a->dim[a->rank - 1] == w->dim[1], "contracts %s with %s",
+                   RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, w->dim[1]));
+    RLX_IR_REQUIRE(m, n, "C3", format->kind == RLX_KIND_BLOCK, "of %s", format->name);
+    RLX_IR_REQUIRE(m, n, "C2", a->format == RLX_I8 && goes_with(&n->in[1]->type, a, RLX_MIR_QUANT),
+                   "codes or their scales are of another type");
+    RLX_IR_REQUIRE(m, n, "C2", goes_with(&n->in[2]->type, a, rlx_format_group(w->format)),
+                   "the sums are not those of %d elements", rlx_format_group(w->format));
+    int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
+    RLX_IR_REQUIRE(m, n, "C4", lanes == 1 || (lanes == LANES && w->dim[1] % (LANES * TERM) == 0),
+                   "lanes=%lld for %s elements", (long long)lanes, RLX_MIR_DIM(m, w->dim[1]));
+    return RLX_OK;
+}
+
+/* A row of codes with its scales and sums; a row of weights decoded. */
+typedef struct rows {
+    int64_t k;
+    int group;
+    bool has_min;
+    const int8_t *codes;
+    const float *scale, *sums;
+    int16_t *w; /* unsigned codes, or signed ones */
+    float *w_scale, *w_min;
+} rows;
+
+static float integer_sum(const rows *r, int64_t first, int n)
+{
+    int sum = 0;
+    for (int64_t i = first; i < first + n; i++)
+        sum += r->codes[i] * r->w[i];
+    return (float)sum;
+}
+
+static float contract_lanes(const rows *r)
+{
+    float acc[LANES] = {0}, less[MIN_LANES] = {0};
+    for (int64_t k = 0; k < r->k; k += TERM) {
+        float scale = r->scale[k / RLX_MIR_QUANT] * r->w_scale[k / r->group];
+        float *a = &acc[k / TERM % LANES];
+        *a = fmaf(scale, integer_sum(r, k, TERM), *a);
+    }
+    for (int64_t h = 0; r->has_min && h < r->k / r->group; h++)
+        less[h % MIN_LANES] = fmaf(r->sums[h], r->w_min[h], less[h % MIN_LANES]);
+    float sum = rlx_mir_halves_add(acc, LANES);
+    return r->has_min ? sum - rlx_mir_halves_add(less, MIN_LANES) : sum;
+}
+
+static float contract_groups(const rows *r)
+{
+    float acc = 0;
+    for (int64_t h = 0; h < r->k / r->group; h++) {
+        float scale = r->scale[h * r->group / RLX_MIR_QUANT] * r->w_scale[h];
+        acc = fmaf(scale, integer_sum(r, h * r->group, r->group), acc);
+        if (r->has_min)
+            acc = fmaf(-r->sums[h], r->w_min[h], acc);
+    }
+    return acc;
+}
+
+static void decode_row(rlx_format f, const uint8_t *blocks, rows *r, uint8_t *codes)
+{
+    bool is_signed = f == RLX_Q8_0;
+    rlx_format_codes(f, blocks, 0, r->k, codes);
+    for (int64_t i = 0; i < r->k; i++)
+        r->w[i] = is_signed ? (int8_t)codes[i] : codes[i];
+    rlx_format_scales(f, blocks, 0, r->k / r->group, r->w_scale);
+    if (r->has_min)
+        rlx_format_mins(f, blocks, 0, r->k / r->group, r->w_min);
+}
+
+rlx_status rlx_mir_contract_q_eval(rlx_mir_frame *f, const rlx_ir_node *n)
+{
+    const rlx_eval_tensor *codes = rlx_mir_tensor(n->in[0]), *scale = rlx_mir_tensor(n->in[1]),
+                          *sums = rlx_mir_tensor(n->in[2]), *w = rlx_mir_tensor(n->in[3]);
+    rlx_eval_tensor *y;
+    RLX_TRY(rlx_mir_frame_make(f, n->out[0], &y));
+    rows r = {.k = w->dim[1],
+              .group = rlx_format_group(w->format),
+              .has_min = rlx_format_has_min(w->format)};
+    int64_t groups = r.k / r.group, steps = r.k / RLX_MIR_QUANT;
+    int64_t count = rlx_mir_elems(codes) / (r.k ? r.k : 1);
+    size_t row_bytes = rlx_format_bytes(w->format, r.k);
+    bool lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0) == LANES;
+    uint8_t *bytes = malloc((size_t)r.k + 1);
+    r.w = malloc((size_t)r.k * sizeof *r.w + 1);
+    r.w_scale = malloc((size_t)groups * 2 * sizeof(float) + 1);
+    if (!bytes || !r.w || !r.w_scale) {
+        free(bytes);
+        free(r.w);
+        free(r.w_scale);
+        return RLX_OOM();
+    }
+    r.w_min = r.w_scale + groups;
+    for (int64_t i = 0; i < w->dim[0]; i++) {
+        decode_row(w->format, (const uint8_t *)w->data + (size_t)i * row_bytes, &r, bytes);
+        for (int64_t t = 0; t < count; t++) {
+            r.codes = (const int8_t *)codes->data + t * r.k;
+            r.scale = (const float *)scale->data + t * steps;
+            r.sums = (const float *)sums->data + t * groups;
+            ((float *)y->data)[t * w->dim[0] + i] =
+                lanes ? contract_lanes(&r) : contract_groups(&r);
+        }
+    }
+    free(bytes);
+    free(r.w);
+    free(r.w_scale);
+    return RLX_OK;
+}

@@ -1,0 +1,84 @@
+/* mir/passes/choose_precision.c: what the products of a fast profile may round
+ *
+ *   %w = cast %weight : f32[N,K]                  %c, %s, %t, %u = quantize %x
+ *   %y = contract %x, %w {lanes=16}      ->       %y = contract_q %c, %s, %t, %weight {lanes=..}
+ *
+ * for weights of a block format; rows that several contractions share are quantized once. Weights
+ * of float formats keep their products and, in prefill, have them added up one after another
+ * (lanes=1), as columns side by side want it. Rows too short for a phase's terms stay exact.
+ * `exact` changes nothing. The phase decides, and never a shape that a bucket may change. */
+#include "mir/mir.h"
+
+enum { DECODE_LANES = 16, DECODE_STEP = 64 };
+
+/* The weight that a contraction decodes: an argument behind casts; NULL: none. */
+static rlx_ir_value *weight_of(const rlx_ir_node *contract)
+{
+    rlx_ir_value *w = contract->in[1];
+    while (w->def && w->def->op == RLX_MIR_CAST)
+        w = w->def->in[0];
+    return w->def ? NULL : w;
+}
+
+/* The quantize of x that stands before `n`, made if there is none. */
+static rlx_ir_node *quantize_before(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_value *x)
+{
+    for (rlx_ir_node *p = n->prev; p; p = p->prev)
+        if (p->op == RLX_MIR_QUANTIZE && p->in[0] == x)
+            return p;
+    return rlx_mir_build_quantize(b, x);
+}
+
+static rlx_status quantize_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_value *w, int64_t lanes)
+{
+    rlx_ir_builder b;
+    rlx_ir_builder_init(&b, cx->module);
+    b.block = n->parent;
+    b.before = n;
+    b.place = n->place;
+    const rlx_ir_node *q = quantize_before(&b, n, n->in[0]);
+    rlx_ir_value *y = rlx_mir_build_contract_q(&b, q, w, lanes);
+    RLX_TRY(rlx_ir_builder_finish(&b));
+    y->name = n->out[0]->name;
+    rlx_ir_replace_uses(n->parent, n->out[0], y);
+    rlx_ir_node_remove(n);
+    cx->changed = true;
+    return RLX_OK;
+}
+
+static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, rlx_mir_precision precision)
+{
+    rlx_ir_value *w = weight_of(n);
+    if (!w)
+        return RLX_OK;
+    bool decode = precision == RLX_MIR_DECODE;
+    int64_t k = w->type.dim[1];
+    if (rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK)
+        return k % (decode ? DECODE_STEP : RLX_MIR_QUANT) == 0
+                   ? quantize_contract(cx, n, w, decode ? DECODE_LANES : 1)
+                   : RLX_OK;
+    if (decode)
+        return RLX_OK;
+    cx->changed = true;
+    return rlx_ir_attr_set(cx->module, n, rlx_attr_int(RLX_ATTR_LANES, 1));
+}
+
+static rlx_status run(rlx_pass_cx *cx)
+{
+    rlx_mir_precision precision = *(const rlx_mir_precision *)cx->options;
+    if (precision == RLX_MIR_EXACT)
+        return RLX_OK;
+    for (rlx_ir_func *f = cx->module->first; f; f = f->next)
+        for (rlx_ir_node *n = f->body->first, *next; n; n = next) {
+            next = n->next;
+            if (n->op == RLX_MIR_CONTRACT)
+                RLX_TRY(choose(cx, n, precision));
+        }
+    return RLX_OK;
+}
+
+rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision)
+{
+    const rlx_pass pass = {"choose_precision", run};
+    return rlx_ir_run_passes(m, &pass, 1, &(rlx_pass_options){.options = &precision});
+}

@@ -1,0 +1,168 @@
+/* Quantized rows and integer products against f64: every block format, both orders of sums. */
+#include <math.h>
+
+#include "tests/mir/world.h"
+
+enum { ROWS = 3, COLUMNS = 5 };
+
+static const rlx_format formats[] = {RLX_Q8_0, RLX_Q4_0, RLX_Q4_1, RLX_Q5_0,
+                                     RLX_Q5_1, RLX_Q4_K, RLX_Q5_K, RLX_Q6_K};
+enum { FORMATS = sizeof formats / sizeof *formats, CASES = 2 * FORMATS };
+
+/* Rows of mixed magnitude: an outlier in each group, a group of zeros, a group of tiny numbers. */
+static void fill_rows(rlx_eval_tensor *x, int64_t n, uint64_t seed)
+{
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        double v = (double)(seed >> 40) / (1 << 23) - 1;
+        if (i / 32 % 5 == 1)
+            v = 0;
+        if (i / 32 % 5 == 2)
+            v *= 1e-20;
+        if (i % 32 == 7)
+            v *= 9;
+        rlx_format_store(RLX_F32, x->data, i, v);
+    }
+}
+
+START_TEST(codes_are_within_half_a_step)
+{
+    enum { K = 320 };
+    world w;
+    world_open(&w,
+               "mir module @t { func @main(%x: f32[T,320] input \"x\") -> (i8[T,320], f32[T,10], "
+               "f32[T,10], f32[T,20]) {\n"
+               "%c, %s, %t, %u = quantize %x : (i8[T,320], f32[T,10], f32[T,10], f32[T,20])\n"
+               "return %c, %s, %t, %u\n}\n}\n");
+    world_symbol(&w, "T", ROWS);
+    rlx_eval_tensor *x = world_tensor(&w, "x", RLX_F32, SHAPE(ROWS, K));
+    fill_rows(x, ROWS * K, 1);
+    rlx_eval_tensor y[4];
+    assert_ok(rlx_mir_eval(w.module, "main", &w.env, y, 4));
+    for (int64_t g = 0; g < ROWS * K / 32; g++) {
+        double most = 0, sum[2] = {0};
+        for (int64_t i = 32 * g; i < 32 * g + 32; i++)
+            most = fmax(most, fabs(f32_at(x, i)));
+        double scale = f32_at(&y[1], g);
+        ck_assert(fabs(scale - most / 127) <= 1e-6 * most);
+        for (int64_t i = 32 * g; i < 32 * g + 32; i++) {
+            int code = ((int8_t *)y[0].data)[i];
+            ck_assert_int_le(abs(code), 127);
+            ck_assert(fabs(scale * code - f32_at(x, i)) <= 0.50001 * scale);
+            sum[i / 16 % 2] += scale * code;
+        }
+        for (int h = 0; h < 2; h++)
+            ck_assert(fabs(f32_at(&y[3], 2 * g + h) - sum[h]) <= 1e-6 * most * 16);
+        ck_assert(fabs(f32_at(&y[2], g) - sum[0] - sum[1]) <= 1e-6 * most * 32);
+    }
+    for (int i = 0; i < 4; i++)
+        free(y[i].data);
+    world_close(&w);
+}
+END_TEST
+
+/* What rounding to codes costs at most: half a step of every product, beside the f32 sums. */
+static double bound(const float *x, const float *weight, int64_t k)
+{
+    double bound = 0, all = 0;
+    for (int64_t g = 0; g < k; g += 32) {
+        double most = 0, weights = 0;
+        for (int64_t i = g; i < g + 32; i++) {
+            most = fmax(most, fabs((double)x[i]));
+            weights += fabs((double)weight[i]);
+            all += fabs((double)x[i] * (double)weight[i]);
+        }
+        bound += 0.501 * most / 127 * weights;
+    }
+    return bound + 1e-5 * all;
+}
+
+/* contract of f32 rows with a weight in blocks, as `precision` has it, against f64. */
+START_TEST(products_are_within_their_bound)
+{
+    rlx_format f = formats[_i / 2];
+    rlx_mir_precision precision = _i % 2 ? RLX_MIR_DECODE : RLX_MIR_PREFILL;
+    const char *name = rlx_format_get(f)->name;
+    int64_t k = rlx_format_get(f)->block_elems == 256 ? 768 : 320;
+    char text[512];
+    snprintf(
+        text, sizeof text,
+        "mir module @t { func @main(%%x: f32[T,%lld] input \"x\", %%w: %s[5,%lld] weight \"w\")"
+        " -> (f32[T,5]) {\n%%1 = cast %%w : f32[5,%lld]\n"
+        "%%2 = contract %%x, %%1 {lanes=16} : f32[T,5]\nreturn %%2\n}\n}\n",
+        (long long)k, name, (long long)k, (long long)k);
+    world w;
+    world_open(&w, text);
+    world_symbol(&w, "T", ROWS);
+    rlx_eval_tensor *x = world_tensor(&w, "x", RLX_F32, SHAPE(ROWS, k));
+    rlx_eval_tensor *b = world_tensor(&w, "w", f, SHAPE(COLUMNS, k));
+    fill_rows(x, ROWS * k, 7 + (uint64_t)_i);
+    rlx_format_make_blocks(f, b->data, COLUMNS * k, 99 + (uint64_t)_i);
+    float *weight = malloc((size_t)(COLUMNS * k) * sizeof *weight);
+    rlx_format_decode(f, b->data, 0, COLUMNS * k, weight);
+    assert_ok(rlx_mir_choose_precision(w.module, precision));
+    int found = 0;
+    for (const rlx_ir_node *n = w.module->first->body->first; n; n = n->next)
+        found += n->op == RLX_MIR_CONTRACT_Q;
+    ck_assert_int_eq(found, 1);
+    rlx_eval_tensor y = world_run(&w);
+    int rounded = 0;
+    for (int64_t t = 0; t < ROWS; t++)
+        for (int64_t n = 0; n < COLUMNS; n++) {
+            const float *row = (float *)x->data + t * k, *column = weight + n * k;
+            double want = 0, got = f32_at(&y, t * COLUMNS + n);
+            for (int64_t i = 0; i < k; i++)
+                want += (double)row[i] * (double)column[i];
+            ck_assert_msg(fabs(got - want) <= bound(row, column, k), "%s (%lld,%lld): %g for %g",
+                          name, (long long)t, (long long)n, got, want);
+            rounded += fabs(got - want) > 1e-6 * fabs(want);
+        }
+    ck_assert_int_gt(rounded, 0); /* it did go by codes */
+    free(y.data);
+    free(weight);
+    world_close(&w);
+}
+END_TEST
+
+/* Shared rows are quantized once; exact changes nothing; float weights change their order alone. */
+START_TEST(precision_chooses)
+{
+    static const char text[] =
+        "mir module @t { func @main(%x: f32[T,64] input \"x\", %a: q4_0[5,64] weight \"a\", "
+        "%b: q8_0[5,64] weight \"b\", %c: bf16[5,64] weight \"c\", %d: q8_0[64,96] weight \"d\") "
+        "-> (f32[T,5], f32[T,5], f32[T,5]) {\n"
+        "%1 = cast %a : f32[5,64]\n%2 = contract %x, %1 {lanes=16} : f32[T,5]\n"
+        "%3 = cast %b : f32[5,64]\n%4 = contract %x, %3 {lanes=16} : f32[T,5]\n"
+        "%5 = cast %c : f32[5,64]\n%6 = contract %x, %5 {lanes=16} : f32[T,5]\n"
+        "return %2, %4, %6\n}\n}\n";
+    static const int quantizes[] = {0, 1, 1}, exact_lanes[] = {16, 1, 16}, lanes[] = {0, 1, 16};
+    for (int p = RLX_MIR_EXACT; p <= RLX_MIR_DECODE; p++) {
+        world w;
+        world_open(&w, text);
+        assert_ok(rlx_mir_choose_precision(w.module, (rlx_mir_precision)p));
+        int found = 0, contracts = 0;
+        for (const rlx_ir_node *n = w.module->first->body->first; n; n = n->next) {
+            found += n->op == RLX_MIR_QUANTIZE;
+            contracts += n->op == RLX_MIR_CONTRACT;
+            if (n->op == RLX_MIR_CONTRACT && n->in[1]->def->in[0]->type.format == RLX_BF16)
+                ck_assert_int_eq(rlx_ir_attr_int(n, RLX_ATTR_LANES, 0), exact_lanes[p]);
+            if (n->op == RLX_MIR_CONTRACT_Q)
+                ck_assert_int_eq(rlx_ir_attr_int(n, RLX_ATTR_LANES, 0), lanes[p]);
+        }
+        ck_assert_int_eq(found, quantizes[p]);
+        ck_assert_int_eq(contracts, p == RLX_MIR_EXACT ? 3 : 1);
+        world_close(&w);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("mir_quantize");
+    TCase *t = tcase_create("quantize");
+    tcase_add_test(t, codes_are_within_half_a_step);
+    tcase_add_loop_test(t, products_are_within_their_bound, 0, CASES);
+    tcase_add_test(t, precision_chooses);
+    suite_add_tcase(s, t);
+    return run_suite(s, CASES + 2);
+}
