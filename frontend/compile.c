@@ -68,6 +68,9 @@ static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flo
                         const rlx_weights *w, const rlx_compile_options *o, rlx_level to)
 {
     double start = rlx_seconds();
+    c->precision = o->precision == RLX_EXACT ? RLX_MIR_EXACT
+                   : o->phase == RLX_PREFILL ? RLX_MIR_PREFILL
+                                             : RLX_MIR_DECODE;
     c->target = cx->target;
     c->dims = rlx_dims_create();
     if (!c->dims)
@@ -81,6 +84,7 @@ static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flo
     start = rlx_seconds();
     RLX_TRY(rlx_hir_lower(c->hir, &c->mir));
     RLX_TRY_NOTE(rlx_ir_verify(c->mir), "after lowering to mir");
+    RLX_TRY(rlx_mir_choose_precision(c->mir, c->precision));
     RLX_TRY(rlx_mir_optimize(c->mir));
     c->seconds[RLX_LEVEL_MIR] = rlx_seconds() - start;
     if (to == RLX_LEVEL_MIR)
@@ -123,7 +127,7 @@ static void put_field_text(rlx_text *t, const char *s)
 }
 
 /* Everything that decides what is compiled: the functions' canonical text, the outputs' names, the
- * bucket, what lowering and emitting read of the target, the compilers. */
+ * bucket, the precision, what lowering and emitting read of the target, the compilers. */
 static rlx_status make_key(const rlx_compilation *c, rlx_hash *key)
 {
     rlx_text t = {0}, features = {0};
@@ -143,9 +147,9 @@ static rlx_status make_key(const rlx_compilation *c, rlx_hash *key)
     }
     rlx_cpu_describe(c->target.features, &features);
     put_field(&t, features.data, features.len);
-    const int64_t numbers[] = {target.unit,     target.vector_f32, target.vector_regs,
-                               target.team,     target.threads,    target.l1_bytes,
-                               target.l2_bytes, target.team_bytes};
+    const int64_t numbers[] = {c->precision,       target.unit,     target.vector_f32,
+                               target.vector_regs, target.team,     target.threads,
+                               target.l1_bytes,    target.l2_bytes, target.team_bytes};
     put_field(&t, numbers, sizeof numbers);
     bool oom = t.oom || features.oom;
     if (!oom)

@@ -19,6 +19,7 @@ typedef enum rlx_level { RLX_LEVEL_HIR, RLX_LEVEL_MIR, RLX_LEVEL_LIR } rlx_level
 /* One compilation under way: the modules of the levels that were reached. */
 typedef struct rlx_compilation {
     rlx_jit_target target;
+    rlx_mir_precision precision;
     rlx_dims *dims;                 /* of all modules */
     rlx_ir_module *hir, *mir, *lir; /* mir: after optimising */
     rlx_flow_outputs outputs;

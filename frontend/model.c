@@ -7,7 +7,7 @@
 
 #include "frontend/compile.h"
 
-enum { DEFAULT_PREFILL = 128 };
+enum { DEFAULT_PREFILL = 128, DEFAULT_FAST_PREFILL = 512 };
 
 /* ---- compiling the two buckets, side by side */
 
@@ -16,18 +16,23 @@ typedef struct bucket_job {
     const rlx_model *model;
     const rlx_model_options *options;
     int64_t tokens;
+    rlx_phase phase;
     rlx_executable **exe;
     rlx_compile_stats *stats;
     rlx_status status;
 } bucket_job;
 
 static void fill_options(const rlx_model_options *o, rlx_bucket bucket[2], int64_t tokens,
-                         rlx_compile_options *out)
+                         rlx_phase phase, rlx_compile_options *out)
 {
     bucket[0] = (rlx_bucket){"TOKENS", tokens};
     bucket[1] = (rlx_bucket){"ROWS", tokens};
-    *out = (rlx_compile_options){
-        .buckets = bucket, .nbuckets = 2, .probes = o->probes, .nprobes = o->nprobes};
+    *out = (rlx_compile_options){.buckets = bucket,
+                                 .nbuckets = 2,
+                                 .probes = o->probes,
+                                 .nprobes = o->nprobes,
+                                 .precision = o->precision,
+                                 .phase = phase};
 }
 
 static void *compile_bucket(void *arg)
@@ -35,15 +40,16 @@ static void *compile_bucket(void *arg)
     bucket_job *j = arg;
     rlx_bucket bucket[2];
     rlx_compile_options o;
-    fill_options(j->options, bucket, j->tokens, &o);
+    fill_options(j->options, bucket, j->tokens, j->phase, &o);
     j->status = rlx_flow_compile(j->cx, j->model->flow, j->model->weights, &o, j->stats, j->exe);
     return NULL;
 }
 
 static rlx_status compile_buckets(rlx_context *cx, rlx_model *m, const rlx_model_options *o)
 {
-    bucket_job prefill = {cx, m, o, m->prefill, &m->prefill_exe, &m->prefill_stats, RLX_OK};
-    bucket_job decode = {cx, m, o, 1, &m->decode_exe, &m->decode_stats, RLX_OK};
+    bucket_job prefill = {cx,    m, o, m->prefill, RLX_PREFILL, &m->prefill_exe, &m->prefill_stats,
+                          RLX_OK};
+    bucket_job decode = {cx, m, o, 1, RLX_DECODE, &m->decode_exe, &m->decode_stats, RLX_OK};
     double start = rlx_seconds();
     pthread_t thread;
     bool threaded = pthread_create(&thread, NULL, compile_bucket, &prefill) == 0;
@@ -59,6 +65,20 @@ static rlx_status compile_buckets(rlx_context *cx, rlx_model *m, const rlx_model
     return decode.status;
 }
 
+rlx_status rlx_model_decode_batch(rlx_model *m, rlx_executable **out)
+{
+    pthread_mutex_lock(&m->lock);
+    rlx_compile_stats stats;
+    const rlx_model_options o = {
+        .probes = (const char *const *)m->probes, .nprobes = m->nprobes, .precision = m->precision};
+    bucket_job job = {m->cx, m, &o, RLX_DECODE_BATCH, RLX_DECODE, &m->batch_exe, &stats, RLX_OK};
+    if (!m->batch_exe)
+        compile_bucket(&job);
+    *out = m->batch_exe;
+    pthread_mutex_unlock(&m->lock);
+    return job.status;
+}
+
 /* ---- handles */
 
 static rlx_status check_options(const rlx_model_options *o)
@@ -67,6 +87,23 @@ static rlx_status check_options(const rlx_model_options *o)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "a prefill bucket of %lld tokens, %lld positions, length %lld",
                         (long long)o->prefill, (long long)o->max_positions, (long long)o->length);
+    return RLX_OK;
+}
+
+static int64_t default_prefill(rlx_precision p)
+{
+    return p == RLX_FAST ? DEFAULT_FAST_PREFILL : DEFAULT_PREFILL;
+}
+
+/* The names, for buckets that are compiled later. */
+static rlx_status keep_probes(rlx_model *m, const rlx_model_options *o)
+{
+    m->probes = calloc((size_t)o->nprobes + 1, sizeof *m->probes);
+    if (!m->probes)
+        return RLX_OOM();
+    for (; m->nprobes < o->nprobes; m->nprobes++)
+        if (!(m->probes[m->nprobes] = strdup(o->probes[m->nprobes])))
+            return RLX_OOM();
     return RLX_OK;
 }
 
@@ -84,12 +121,15 @@ static rlx_status find_width(rlx_model *m)
 static rlx_status load(rlx_context *cx, const char *path, const rlx_model_options *o, rlx_model *m)
 {
     double start = rlx_seconds();
+    m->cx = cx;
     RLX_TRY(check_options(o));
     m->path = strdup(path);
     if (!m->path)
         return RLX_OOM();
     RLX_TRY(rlx_model_read_files(m));
-    m->prefill = o->prefill ? o->prefill : DEFAULT_PREFILL;
+    m->precision = o->precision;
+    m->prefill = o->prefill ? o->prefill : default_prefill(o->precision);
+    RLX_TRY(keep_probes(m, o));
     m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
     m->length = o->length;
     m->load_seconds = rlx_seconds() - start;
@@ -105,6 +145,7 @@ rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_opt
     rlx_model *m = calloc(1, sizeof *m);
     if (!m)
         return RLX_OOM();
+    pthread_mutex_init(&m->lock, NULL);
     rlx_status st = load(cx, path, options ? options : &none, m);
     if (st) {
         rlx_model_destroy(m);
@@ -120,6 +161,11 @@ void rlx_model_destroy(rlx_model *m)
         return;
     rlx_executable_destroy(m->prefill_exe);
     rlx_executable_destroy(m->decode_exe);
+    rlx_executable_destroy(m->batch_exe);
+    for (int i = 0; i < m->nprobes; i++)
+        free(m->probes[i]);
+    free(m->probes);
+    pthread_mutex_destroy(&m->lock);
     rlx_tokenizer_destroy(m->tokenizer);
     free(m->tokenizer_error);
     rlx_flow_destroy(m->flow);
@@ -151,6 +197,7 @@ void rlx_model_get_info(const rlx_model *m, rlx_model_info *out)
         .compile_seconds = m->compile_seconds,
         .kernels = m->decode_stats.kernels + m->prefill_stats.kernels,
         .layer_functions = m->decode_stats.functions - 1,
+        .precision = m->precision,
     };
 }
 
@@ -160,7 +207,7 @@ const rlx_weights *rlx_model_weights(const rlx_model *m)
 }
 
 rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *bucket,
-                             const char *what, char **text)
+                             rlx_precision precision, const char *what, char **text)
 {
     bool decode = !strcmp(bucket, "decode");
     *text = NULL;
@@ -171,7 +218,9 @@ rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *buck
     if (!st) {
         rlx_bucket buckets[2];
         rlx_compile_options o;
-        fill_options(&(rlx_model_options){0}, buckets, decode ? 1 : DEFAULT_PREFILL, &o);
+        fill_options(&(rlx_model_options){.precision = precision}, buckets,
+                     decode ? 1 : default_prefill(precision), decode ? RLX_DECODE : RLX_PREFILL,
+                     &o);
         st = rlx_flow_inspect(cx, m.flow, m.weights, &o, what, text);
     }
     rlx_tokenizer_destroy(m.tokenizer);
@@ -182,176 +231,6 @@ rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *buck
     free(m.path);
     RLX_TRY_NOTE(st, "inspecting the model %s", path);
     return RLX_OK;
-}
-
-/* ---- steps */
-
-rlx_status rlx_model_check_room(const rlx_model *m, const rlx_session *s, int seq, int64_t n)
-{
-    int64_t past = rlx_session_past(s, seq), room = rlx_session_max_positions(s);
-    const char *whose = "session";
-    if (m->max_positions < room) {
-        room = m->max_positions;
-        whose = "model";
-    }
-    if (n <= room - past)
-        return RLX_OK;
-    return RLX_FAIL(RLX_EXHAUSTED,
-                    "the context is full: %lld tokens after %lld positions, and the %s holds %lld",
-                    (long long)n, (long long)past, whose, (long long)room);
-}
-
-static rlx_status check_ids(const rlx_model *m, const int32_t *ids, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= m->config.vocab)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT, "token %lld has id %d; the vocabulary has %lld",
-                            (long long)i, ids[i], (long long)m->config.vocab);
-    return RLX_OK;
-}
-
-/* Every sequence of a batch has room for its tokens. */
-static rlx_status check_batch(const rlx_model *m, const rlx_session *s, const rlx_model_batch *b)
-{
-    if (b->tokens < 1 || b->rows < 0 || b->rows > b->tokens)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens with output for %lld",
-                        (long long)b->tokens, (long long)b->rows);
-    for (int64_t i = 0; i < b->rows; i++)
-        if (b->row_index[i] < (i ? b->row_index[i - 1] + 1 : 0) || b->row_index[i] >= b->tokens)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                            "row %lld is of token %d: not ascending below %lld", (long long)i,
-                            b->row_index[i], (long long)b->tokens);
-    RLX_TRY(check_ids(m, b->ids, b->tokens));
-    for (int64_t i = 0; i < b->tokens; i++) {
-        int64_t count = 0, before = i - 1;
-        while (before >= 0 && b->seq[before] != b->seq[i])
-            before--;
-        for (int64_t k = i; before < 0 && k < b->tokens; k++)
-            count += b->seq[k] == b->seq[i];
-        if (before < 0)
-            RLX_TRY_NOTE(rlx_model_check_room(m, s, b->seq[i], count), "sequence %d", b->seq[i]);
-    }
-    return RLX_OK;
-}
-
-/* Host memory of a step's inputs. */
-typedef struct inputs {
-    int32_t *places, *rows; /* where tokens are rotated to; a chunk's rows */
-    float *cos, *sin;       /* a chunk's [T, D/2]; NULL when nothing rotates */
-    size_t half;            /* D/2 */
-} inputs;
-
-static void inputs_deinit(inputs *in)
-{
-    free(in->places);
-    free(in->rows);
-    free(in->cos);
-    free(in->sin);
-}
-
-static rlx_status inputs_init(inputs *in, const rlx_model *m, int64_t tokens)
-{
-    size_t chunk = (size_t)(tokens < m->prefill ? tokens : m->prefill);
-    *in = (inputs){.places = malloc((size_t)tokens * sizeof *in->places),
-                   .rows = malloc(chunk * sizeof *in->rows)};
-    bool made = in->places && in->rows;
-    if (m->config.rope) {
-        in->half = (size_t)(rlx_rope_dim(m->config.rope) / 2);
-        in->cos = malloc(chunk * in->half * sizeof *in->cos);
-        in->sin = malloc(chunk * in->half * sizeof *in->sin);
-        made = made && in->cos && in->sin;
-    }
-    if (made)
-        return RLX_OK;
-    inputs_deinit(in);
-    return RLX_OOM();
-}
-
-/* Where each token stands: as the caller says, or behind what its sequence holds. */
-static void find_places(const rlx_session *s, const rlx_model_batch *b, int32_t *places)
-{
-    for (int64_t i = 0; i < b->tokens; i++) {
-        int64_t before = i - 1;
-        while (before >= 0 && b->seq[before] != b->seq[i])
-            before--;
-        places[i] = b->positions  ? b->positions[i]
-                    : before >= 0 ? places[before] + 1
-                                  : (int32_t)rlx_session_past(s, b->seq[i]);
-    }
-}
-
-/* One step of the executable: tokens at .. at+n of the batch. *out moves behind what it gave. */
-static rlx_status run_chunk(rlx_model *m, rlx_session *s, const rlx_model_batch *b, int64_t at,
-                            int64_t n, int64_t length, inputs *in, float **out)
-{
-    rlx_step_input given[3] = {{"ids", b->ids + at, (size_t)n * sizeof *b->ids}};
-    rlx_step step = {
-        .tokens = n, .seq = b->seq + at, .row_index = in->rows, .inputs = given, .ninputs = 1};
-    for (int64_t i = 0; i < b->rows; i++)
-        if (b->row_index[i] >= at && b->row_index[i] < at + n)
-            in->rows[step.rows++] = (int32_t)(b->row_index[i] - at);
-    if (in->half) {
-        rlx_rope_tables_for_length(m->config.rope, length, in->places + at, n, in->cos, in->sin);
-        size_t bytes = (size_t)n * in->half * sizeof(float);
-        given[step.ninputs++] = (rlx_step_input){"rope_cos", in->cos, bytes};
-        given[step.ninputs++] = (rlx_step_input){"rope_sin", in->sin, bytes};
-    }
-    RLX_TRY(rlx_session_step(s, n == 1 ? m->decode_exe : m->prefill_exe, &step));
-    if (!step.rows)
-        return RLX_OK;
-    rlx_tensor t;
-    RLX_TRY(rlx_session_output(s, m->config.output, &t));
-    memcpy(*out, t.data, (size_t)(step.rows * m->width) * sizeof **out);
-    *out += step.rows * m->width;
-    return RLX_OK;
-}
-
-rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *b, float *out)
-{
-    inputs in;
-    RLX_TRY(check_batch(m, s, b));
-    RLX_TRY(inputs_init(&in, m, b->tokens));
-    find_places(s, b, in.places);
-    int64_t length = m->length;
-    for (int64_t i = 0; i < b->tokens; i++)
-        if (in.places[i] >= length)
-            length = (int64_t)in.places[i] + 1;
-    rlx_status st = RLX_OK;
-    for (int64_t at = 0, n; at < b->tokens && !st; at += n) {
-        n = b->tokens - at < m->prefill ? b->tokens - at : m->prefill;
-        st = run_chunk(m, s, b, at, n, length, &in, &out);
-    }
-    inputs_deinit(&in);
-    return st;
-}
-
-rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *ids, int64_t n,
-                          int64_t rows, float *out)
-{
-    if (n < 1 || rows < 0 || rows > n)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens with output for %lld",
-                        (long long)n, (long long)rows);
-    int32_t *seqs = malloc((size_t)(n + rows) * sizeof *seqs), *index = seqs + n;
-    if (!seqs)
-        return RLX_OOM();
-    for (int64_t i = 0; i < n; i++)
-        seqs[i] = seq;
-    for (int64_t i = 0; i < rows; i++)
-        index[i] = (int32_t)(n - rows + i);
-    rlx_model_batch b = {.tokens = n, .ids = ids, .seq = seqs, .rows = rows, .row_index = index};
-    rlx_status st = rlx_model_step_batch(m, s, &b, out);
-    free(seqs);
-    return st;
-}
-
-rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_tensor *out)
-{
-    (void)m;
-    rlx_text name = {0};
-    rlx_text_putf(&name, "probe:%s", path);
-    rlx_status st = name.oom ? RLX_OOM() : rlx_session_output(s, name.data, out);
-    rlx_text_deinit(&name);
-    return st;
 }
 
 /* ---- text */

@@ -2,21 +2,32 @@
 #ifndef RLX_FRONTEND_MODEL_H
 #define RLX_FRONTEND_MODEL_H
 
+#include <pthread.h>
+
 #include "frontend/context.h"
 #include "frontend/family.h"
 #include "frontend/rope.h"
 #include "frontend/tokenizer.h"
 
+/* Tokens of the bucket that decodes several sequences at once, in a fast model. */
+enum { RLX_DECODE_BATCH = 16 };
+
 struct rlx_model {
-    char *path; /* as it was given */
+    rlx_context *cx; /* borrowed: outlives the model */
+    char *path;      /* as it was given */
     rlx_model_config config;
     rlx_weights *weights;
     rlx_flow *flow;
-    rlx_tokenizer *tokenizer;                 /* NULL: the files have none, or .. */
-    char *tokenizer_error;                    /* .. one that is not offered: the story */
-    int64_t prefill, max_positions, length;   /* as in the options */
-    int64_t width;                            /* of an output row */
+    rlx_tokenizer *tokenizer;               /* NULL: the files have none, or .. */
+    char *tokenizer_error;                  /* .. one that is not offered: the story */
+    int64_t prefill, max_positions, length; /* as in the options */
+    int64_t width;                          /* of an output row */
+    rlx_precision precision;
+    char **probes;
+    int nprobes;
     rlx_executable *decode_exe, *prefill_exe; /* one token; up to `prefill` tokens */
+    rlx_executable *batch_exe; /* fast: one token of each of several sequences; made when needed */
+    pthread_mutex_t lock;      /* batch_exe's making */
     rlx_compile_stats decode_stats, prefill_stats;
     double load_seconds, compile_seconds;
 };
@@ -30,5 +41,8 @@ rlx_status rlx_model_need_tokenizer(const rlx_model *m);
 
 /* Fails with RLX_EXHAUSTED, saying how full it is, when `n` more tokens do not fit. */
 rlx_status rlx_model_check_room(const rlx_model *m, const rlx_session *s, int seq, int64_t n);
+
+/* The bucket that decodes up to RLX_DECODE_BATCH tokens, compiled by whoever needs it first. */
+rlx_status rlx_model_decode_batch(rlx_model *m, rlx_executable **out);
 
 #endif

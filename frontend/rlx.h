@@ -283,11 +283,22 @@ typedef struct rlx_bucket {
     int64_t upper; /* largest live value the compiled code will be asked to take */
 } rlx_bucket;
 
+/* What may be rounded. Exact: activations and sums in f32 on weights decoded as the file has them, the
+ * same bits in both phases. Fast: weights in blocks are multiplied as integers with activations of 8
+ * bits, a scale for every 32, and sums go in the order that suits the phase. Either way a token's
+ * result has the same bits on any number of threads, in any batch and bucket. docs/precision.md has
+ * the bounds. */
+typedef enum rlx_precision { RLX_EXACT = 0, RLX_FAST } rlx_precision;
+/* What the tokens of a fast flow are: parts of a text, many at a time; or one at the end of each. */
+typedef enum rlx_phase { RLX_PREFILL = 0, RLX_DECODE } rlx_phase;
+
 typedef struct rlx_compile_options {
     const rlx_bucket *buckets;
     int nbuckets;
     const char *const *probes; /* module paths that become outputs "probe:PATH" */
     int nprobes;
+    rlx_precision precision;
+    rlx_phase phase; /* of the bucket; exact flows are the same in both */
 } rlx_compile_options;
 
 typedef struct rlx_compile_stats {
@@ -346,12 +357,13 @@ RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tens
 
 typedef struct rlx_model rlx_model;
 typedef struct rlx_model_options {
-    int64_t prefill;           /* tokens of the prefill bucket; 0: 128 */
+    int64_t prefill;           /* tokens of the prefill bucket; 0: 128, fast 512 */
     int64_t max_positions;     /* of one sequence; 0: what the model was made for */
     int64_t length;            /* what sequences will hold, if that is known: rotary scaling that depends
                                   on the length ("dynamic") follows it; 0: what they hold so far */
     const char *const *probes; /* as in rlx_compile_options */
     int nprobes;
+    rlx_precision precision;
 } rlx_model_options;
 
 /* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json or tokenizer.model), a .safetensors file
@@ -373,6 +385,7 @@ typedef struct rlx_model_info {
     int64_t position_bytes, window_position_bytes, window; /* as there: keys and values that a token reads */
     double load_seconds, compile_seconds;
     int kernels, layer_functions;
+    rlx_precision precision;
 } rlx_model_info;
 RLX_API void rlx_model_get_info(const rlx_model *m, rlx_model_info *out);
 RLX_API const rlx_weights *rlx_model_weights(const rlx_model *m); /* lent */
@@ -391,7 +404,9 @@ typedef struct rlx_model_batch {
     int64_t rows;
     const int32_t *row_index;  /* [rows] tokens whose outputs are wanted, ascending */
 } rlx_model_batch;
-/* As rlx_model_step, for a batch. A token's result has the same bits in any batch. */
+/* As rlx_model_step, for a batch. A token's result has the same bits in any batch. In a fast model a
+ * token that is alone of its sequence in the call is decoded, and others are prefilled; the first call
+ * that decodes several compiles a bucket for them. */
 RLX_API rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *batch, float *out);
 /* A probe's value f32[T,H] for the tokens of the last step, which may have been of at most one
  * prefill bucket. Lent until the session's next step. */
@@ -427,7 +442,7 @@ RLX_API rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_ge
 
 /* What the model's flow looks like, for one of its buckets ("decode", "prefill"): as rlx_flow_inspect. */
 RLX_API rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *bucket,
-                                     const char *what, char **text);
+                                     rlx_precision precision, const char *what, char **text);
 
 #ifdef __cplusplus
 }

@@ -280,6 +280,23 @@ static void log_to_stderr(void *user, rlx_log_level level, const char *message)
         fprintf(stderr, "rlx: %s\n", message);
 }
 
+const char *precision_name(rlx_precision p)
+{
+    return p == RLX_FAST ? "fast" : "exact";
+}
+
+int read_precision(const run_where *w, rlx_precision *out)
+{
+    if (!w->precision)
+        return -1;
+    for (int p = RLX_EXACT; p <= RLX_FAST; p++)
+        if (!strcmp(w->precision, precision_name((rlx_precision)p))) {
+            *out = (rlx_precision)p;
+            return -1;
+        }
+    return usage_error("no precision \"%s\": exact or fast", w->precision);
+}
+
 rlx_status open_context(const run_where *w, rlx_context **out)
 {
     const int most = 1 << 20; /* an int holds it, and the library refuses it */

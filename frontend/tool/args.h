@@ -65,7 +65,7 @@ int finish_output(void);
 
 /* Options of every command that runs a model. */
 typedef struct run_where {
-    const char *model, *device;
+    const char *model, *device, *precision;
     int64_t threads;
 } run_where;
 #define OPTION_MODEL(where)                                                              \
@@ -82,6 +82,14 @@ typedef struct run_where {
         "threads", "t", OPTION_INT, "N", "threads (all cores that the process may use)", \
             &(where).threads                                                             \
     }
+#define OPTION_PRECISION(where, normally)                                                    \
+    {"precision", NULL, OPTION_TEXT, "P",                                                    \
+     "exact (f32, the same in prefill and decode) or fast (8-bit activations with weights in " \
+     "blocks) (" normally ")",                                                               \
+     &(where).precision}
+/* What --precision says into *out, which keeps its value without it. As args_parse: -1 to go on. */
+int read_precision(const run_where *w, rlx_precision *out);
+const char *precision_name(rlx_precision p);
 /* The context that these ask for; its warnings go to stderr. */
 rlx_status open_context(const run_where *w, rlx_context **out);
 

@@ -24,6 +24,7 @@ typedef struct number_list {
 typedef struct bench_options {
     run_where where;
     int64_t repeats, prefill;
+    rlx_precision precision;
     const char *prompt, *tokens, *depth, *batch, *threads, *output; /* as given */
     number_list prompts, runs, depths, batches, teams;
     const bench_printer *printer;
@@ -233,7 +234,8 @@ static rlx_status open_model(bench *b)
     const bench_options *o = b->o;
     int64_t prompt = largest(&o->prompts), tokens = largest(&o->runs);
     int64_t most = largest(&o->depths) + (prompt > tokens ? prompt : tokens);
-    rlx_model_options mo = {.prefill = o->prefill, .max_positions = most};
+    rlx_model_options mo = {
+        .prefill = o->prefill, .max_positions = most, .precision = o->precision};
     rlx_session_options so = {.max_positions = most, .max_sequences = (int)largest(&o->batches)};
     rlx_status st = rlx_model_load(b->cx, o->where.model, &mo, &b->model);
     if (st)
@@ -242,7 +244,7 @@ static rlx_status open_model(bench *b)
     b->subject = (bench_subject){.model = base_name(o->where.model),
                                  .family = b->info.family,
                                  .device = rlx_context_device(b->cx),
-                                 .precision = "exact",
+                                 .precision = precision_name(b->info.precision),
                                  .weight_bytes = b->info.weight_bytes};
     b->nunits = ceiling_units(b->subject.device, b->units);
     return rlx_session_create(b->cx, &so, &b->session);
@@ -382,6 +384,7 @@ int command_bench(int argc, char **argv)
         {"repeats", "r", OPTION_INT, "N", "repetitions, after one to warm up (5)", &o.repeats},
         {"prefill", NULL, OPTION_INT, "N", "prompt tokens of one step (as run has it)", &o.prefill},
         {"output", "o", OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
+        OPTION_PRECISION(o.where, "exact"),
         OPTION_DEVICE(o.where),
     };
     const command_spec spec = {
@@ -394,6 +397,8 @@ int command_bench(int argc, char **argv)
         code = parse_lists(&o);
     if (code < 0)
         code = check_options(&o);
+    if (code < 0)
+        code = read_precision(&o.where, &o.precision);
     if (code >= 0)
         return code;
     code = EXIT_OK;

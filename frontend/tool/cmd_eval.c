@@ -191,7 +191,12 @@ static int open_model(eval *e)
         .probes = e->probes.item,
         .nprobes = e->probes.n,
     };
-    int code = report(open_context(&e->where, &e->cx));
+    int code = read_precision(&e->where, &o.precision);
+    if (code >= 0)
+        return code;
+    if (o.precision == RLX_FAST && e->probes.n && e->B > 1 && e->decode_from >= 0)
+        return failure("--probe with --decode-from of several rows: in exact mode only");
+    code = report(open_context(&e->where, &e->cx));
     if (!code)
         code = report(rlx_model_load(e->cx, e->where.model, &o, &e->model));
     if (code)
@@ -399,11 +404,11 @@ int command_eval(int argc, char **argv)
         {"generate", NULL, OPTION_INT, "N", "adds N new ids, greedy", &e->generate},
         {"probe", NULL, OPTION_LIST, "PATH", "adds what the module of that path returns",
          &e->probes},
+        OPTION_PRECISION(e->where, "exact"),
         OPTION_THREADS(e->where),
         OPTION_DEVICE(e->where),
     };
-    const command_spec spec = {"eval",  "runs a model on named tensors, in exact mode",
-                               "MODEL", &e->where.model,
+    const command_spec spec = {"eval",  "runs a model on named tensors", "MODEL", &e->where.model,
                                options, sizeof options / sizeof *options};
     int code = args_parse(&spec, argc, argv);
     if (code < 0 && (!e->inputs || !e->outputs))

@@ -3,10 +3,16 @@
 
 #include "frontend/tool/args.h"
 
-static rlx_status inspect(rlx_context *cx, const char *model, const char *bucket, const char *what)
+typedef struct inspection {
+    rlx_context *cx;
+    const char *model, *bucket;
+    rlx_precision precision;
+} inspection;
+
+static rlx_status inspect(const inspection *i, const char *what)
 {
     char *text;
-    rlx_status st = rlx_model_inspect(cx, model, bucket, what, &text);
+    rlx_status st = rlx_model_inspect(i->cx, i->model, i->bucket, i->precision, what, &text);
     if (st)
         return st;
     fputs(text, stdout);
@@ -25,6 +31,7 @@ int command_inspect(int argc, char **argv)
         {"fusion", NULL, OPTION_FLAG, NULL, "what was fused, what was not, and why", &fusion},
         {"memory", NULL, OPTION_FLAG, NULL, "the arena's map, with its lower bound", &memory},
         {"bucket", "b", OPTION_TEXT, "NAME", "decode or prefill (decode)", &bucket},
+        OPTION_PRECISION(where, "exact"),
         OPTION_DEVICE(where),
     };
     const command_spec spec = {"inspect", "what the compiler makes of a model, as text",
@@ -33,16 +40,19 @@ int command_inspect(int argc, char **argv)
     int code = args_parse(&spec, argc, argv);
     if (code >= 0)
         return code;
-    rlx_context *cx;
-    rlx_status st = open_context(&where, &cx);
+    inspection i = {.model = where.model, .bucket = bucket};
+    code = read_precision(&where, &i.precision);
+    if (code >= 0)
+        return code;
+    rlx_status st = open_context(&where, &i.cx);
     if (st)
         return report(st);
     if (level || (!fusion && !memory))
-        st = inspect(cx, where.model, bucket, level ? level : "flow");
+        st = inspect(&i, level ? level : "flow");
     if (!st && fusion)
-        st = inspect(cx, where.model, bucket, "fusion");
+        st = inspect(&i, "fusion");
     if (!st && memory)
-        st = inspect(cx, where.model, bucket, "memory");
-    rlx_context_destroy(cx);
+        st = inspect(&i, "memory");
+    rlx_context_destroy(i.cx);
     return st ? report(st) : finish_output();
 }

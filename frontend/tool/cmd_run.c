@@ -33,8 +33,9 @@ static void print_summary(const rlx_context *cx, const rlx_model *m, const rlx_g
     int64_t steps = s->new_tokens > 0 ? s->new_tokens - 1 : 0;
     fprintf(stderr, "model    %s, %lld layers, %.2f MB of weights\n", info.family,
             (long long)info.layers, (double)info.weight_bytes / 1e6);
-    fprintf(stderr, "device   %s, %d thread%s, mode exact\n", rlx_context_device(cx),
-            rlx_context_threads(cx), rlx_context_threads(cx) == 1 ? "" : "s");
+    fprintf(stderr, "device   %s, %d thread%s, precision %s\n", rlx_context_device(cx),
+            rlx_context_threads(cx), rlx_context_threads(cx) == 1 ? "" : "s",
+            precision_name(info.precision));
     fprintf(stderr, "load     %.4f s\n", info.load_seconds);
     fprintf(stderr, "compile  %.4f s (%d kernels, %d layer function%s)\n", info.compile_seconds,
             info.kernels, info.layer_functions, info.layer_functions == 1 ? "" : "s");
@@ -46,14 +47,15 @@ static void print_summary(const rlx_context *cx, const rlx_model *m, const rlx_g
             rate(steps, s->decode_seconds) * (double)info.token_bytes / 1e9);
 }
 
-static rlx_status generate(rlx_context *cx, const run_where *w, const rlx_generate_options *o)
+static rlx_status generate(rlx_context *cx, const run_where *w, const rlx_model_options *mo,
+                           const rlx_generate_options *o)
 {
     rlx_model *model = NULL;
     rlx_session *session = NULL;
     rlx_generate_stats stats;
     rlx_model_info info;
     printer out = {.prompt = o->prompt};
-    rlx_status st = rlx_model_load(cx, w->model, NULL, &model);
+    rlx_status st = rlx_model_load(cx, w->model, mo, &model);
     if (st)
         goto done;
     rlx_model_get_info(model, &info);
@@ -88,6 +90,7 @@ int command_run(int argc, char **argv)
          &o.temperature},
         {"seed", "s", OPTION_ANY_INT, "S", "of the random choices (0)", &seed},
         {"ignore-eos", NULL, OPTION_FLAG, NULL, "go on after the end of the text", &o.ignore_eos},
+        OPTION_PRECISION(where, "exact"),
         OPTION_THREADS(where),
         OPTION_DEVICE(where),
     };
@@ -101,13 +104,17 @@ int command_run(int argc, char **argv)
         return usage_error("run: --tokens %lld generates nothing; without it the text goes on "
                            "until it ends or the context is full",
                            (long long)tokens);
+    rlx_model_options mo = {0};
+    code = read_precision(&where, &mo.precision);
+    if (code >= 0)
+        return code;
     o.count = tokens > 0 ? tokens : 0;
     o.seed = (uint64_t)seed;
     rlx_context *cx;
     rlx_status st = open_context(&where, &cx);
     if (st)
         return report(st);
-    st = generate(cx, &where, &o);
+    st = generate(cx, &where, &mo, &o);
     rlx_context_destroy(cx);
     return st ? report(st) : finish_output();
 }
