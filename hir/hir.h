@@ -30,6 +30,9 @@ rlx_ir_value *rlx_hir_build_add(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value
 rlx_ir_value *rlx_hir_build_const(rlx_ir_builder *b, double value);
 rlx_ir_value *rlx_hir_build_map(rlx_ir_builder *b, rlx_map_fn fn, int n, rlx_ir_value *const *x);
 rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir_value *up);
+rlx_ir_value *rlx_hir_build_concat(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y);
+rlx_ir_value *rlx_hir_build_halve_pairs(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads);
+rlx_ir_value *rlx_hir_build_split_heads(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads);
 rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
                                  rlx_ir_value *sin, int64_t heads, int64_t head_dim);
 /* The same with element 2i of a head paired with 2i + 1. */

@@ -54,6 +54,23 @@ rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir
     return rlx_ir_build(b, RLX_HIR_SWIGLU, 2, (rlx_ir_value *[]){gate, up}, 0, NULL, NULL);
 }
 
+rlx_ir_value *rlx_hir_build_concat(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y)
+{
+    return rlx_ir_build(b, RLX_HIR_CONCAT, 2, (rlx_ir_value *[]){x, y}, 0, NULL, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_halve_pairs(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads)
+{
+    const rlx_attr attr = rlx_attr_int(RLX_ATTR_HEADS, heads);
+    return rlx_ir_build(b, RLX_HIR_HALVE_PAIRS, 1, &x, 1, &attr, NULL);
+}
+
+rlx_ir_value *rlx_hir_build_split_heads(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads)
+{
+    const rlx_attr attr = rlx_attr_int(RLX_ATTR_HEADS, heads);
+    return rlx_ir_build(b, RLX_HIR_SPLIT_HEADS, 1, &x, 1, &attr, NULL);
+}
+
 rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
                                  rlx_ir_value *sin, int64_t heads, int64_t head_dim)
 {

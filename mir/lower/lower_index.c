@@ -172,6 +172,9 @@ rlx_status coord_reshape(rlx_dims *dims, const rlx_ir_type *from, const coord *c
                 return cannot(place, dims, from, to);
             *(left ? &p : &q) *= d;
         } while (p != q);
+        /* trailing axes of 1 may carry the tile: nothing else would take their coordinate */
+        while (j == to->rank && i < from->rank && from->dim[i] == 1)
+            i++;
         if (!reshape_group(from, c, i0, i, to, out, j0, j))
             return cannot(place, dims, from, to);
     }

@@ -124,6 +124,60 @@ static double *swiglu(test_env *e)
     return y;
 }
 
+static double *concat(test_env *e)
+{
+    const rlx_eval_tensor *a = env_get(e, "a"), *b = env_get(e, "b");
+    double *y = new_result(env_elems(a) + env_elems(b));
+    for (int64_t i = 0; i < T * 8; i++)
+        y[i] = i % 8 < 3 ? env_at(a, i / 8 * 3 + i % 8) : env_at(b, i / 8 * 5 + i % 8 - 3);
+    return y;
+}
+
+static double *halve_pairs(test_env *e)
+{
+    const rlx_eval_tensor *x = env_get(e, "x");
+    double *y = new_result(env_elems(x));
+    for (int64_t i = 0; i < env_elems(x); i++)
+        y[i] = env_at(x, i - i % 6 + (i % 6 < 3 ? i % 6 * 2 : (i % 6 - 3) * 2 + 1));
+    return y;
+}
+
+static double *same(test_env *e)
+{
+    const rlx_eval_tensor *x = env_get(e, "x");
+    double *y = new_result(env_elems(x));
+    for (int64_t i = 0; i < env_elems(x); i++)
+        y[i] = env_at(x, i);
+    return y;
+}
+
+/* Three heads of 7, of which 4 elements turn. */
+static double *rope_in_part(test_env *e, bool interleaved)
+{
+    const rlx_eval_tensor *x = env_get(e, "x"), *c = env_get(e, "cos"), *s = env_get(e, "sin");
+    double *y = new_result(env_elems(x));
+    for (int64_t i = 0; i < env_elems(x); i++) {
+        const int64_t t = i / 21, d = i % 7, pair = interleaved ? d / 2 : d % 2;
+        const bool second = interleaved ? d % 2 : d / 2;
+        const int64_t step = interleaved ? 1 : 2;
+        y[i] = env_at(x, i);
+        if (d < 4)
+            y[i] = y[i] * env_at(c, t * 2 + pair) +
+                   (second ? env_at(x, i - step) : -env_at(x, i + step)) * env_at(s, t * 2 + pair);
+    }
+    return y;
+}
+
+static double *rope_partial(test_env *e)
+{
+    return rope_in_part(e, false);
+}
+
+static double *rope_partial_interleaved(test_env *e)
+{
+    return rope_in_part(e, true);
+}
+
 static double *rope(test_env *e)
 {
     const rlx_eval_tensor *x = env_get(e, "x"), *c = env_get(e, "cos"), *s = env_get(e, "sin");
@@ -267,6 +321,16 @@ static const struct {
     {MODULE("%w: bf16[13]", "f32[13]",
             "%c = const {value=1} : f32\n    %y = map %c, %w {fn=add} : f32[13]"),
      map_one_plus, 3e-7},
+    {MODULE("%x: f32[T,21], %cos: f32[T,2], %sin: f32[T,2]", "f32[T,21]",
+            "%y = rope %x, %cos, %sin {heads=3, head_dim=7} : f32[T,21]"),
+     rope_partial, 1e-6},
+    {MODULE("%x: f32[T,21], %cos: f32[T,2], %sin: f32[T,2]", "f32[T,21]",
+            "%y = rope %x, %cos, %sin {heads=3, head_dim=7, interleaved=1} : f32[T,21]"),
+     rope_partial_interleaved, 1e-6},
+    {MODULE("%a: f32[T,3], %b: f32[T,5]", "f32[T,8]", "%y = concat %a, %b : f32[T,8]"), concat, 0},
+    {MODULE("%x: f32[T,12]", "f32[T,3,4]", "%y = split_heads %x {heads=3} : f32[T,3,4]"), same, 0},
+    {MODULE("%x: f32[T,12]", "f32[T,12]", "%y = halve_pairs %x {heads=2} : f32[T,12]"), halve_pairs,
+     0},
 };
 enum { NCASES = sizeof(cases) / sizeof(cases[0]) };
 
@@ -422,7 +486,7 @@ static const struct {
     {MODULE("", "f32", "%y = const : f32"), "const C1"},
     {MODULE("", "f32", "%y = const {value=1e39} : f32"), "const C1"},
     {MODULE("%x: f32[T,6], %c: f32[T,1], %s: f32[T,1]", "f32[T,6]",
-            "%y = rope %x, %c, %s {heads=2, head_dim=3} : f32[T,6]"),
+            "%y = rope %x, %c, %s {heads=0, head_dim=3} : f32[T,6]"),
      "rope C1"},
     {MODULE("%x: f32[T,6], %c: f32[T,2], %s: f32[T,2]", "f32[T,6]",
             "%y = rope %x, %c, %s {heads=2, head_dim=4} : f32[T,6]"),
@@ -430,6 +494,24 @@ static const struct {
     {MODULE("%x: f32[T,8], %c: f32[T,2], %s: f32[T,4]", "f32[T,8]",
             "%y = rope %x, %c, %s {heads=2, head_dim=4} : f32[T,8]"),
      "rope C3"},
+    {MODULE("%x: f32[T,6], %c: f32[T,2], %s: f32[T,2]", "f32[T,6]",
+            "%y = rope %x, %c, %s {heads=2, head_dim=3} : f32[T,6]"),
+     "rope C3"},
+    {MODULE("%x: f32[T,6], %c: f32[T,0], %s: f32[T,0]", "f32[T,6]",
+            "%y = rope %x, %c, %s {heads=2, head_dim=3} : f32[T,6]"),
+     "rope C3"},
+    {MODULE("%a: f32[3,T], %b: f32[3,4]", "f32[3,T]", "%y = concat %a, %b : f32[3,T]"),
+     "concat C1"},
+    {MODULE("%a: f32[T,3], %b: f32[R,4]", "f32[T,7]", "%y = concat %a, %b : f32[T,7]"),
+     "concat C2"},
+    {MODULE("%x: f32[3,T]", "f32[3,T]", "%y = split_heads %x {heads=1} : f32[3,T]"),
+     "split_heads C1"},
+    {MODULE("%x: f32[T,12]", "f32[T,12]", "%y = split_heads %x {heads=5} : f32[T,12]"),
+     "split_heads C2"},
+    {MODULE("%x: f32[T,2,6]", "f32[T,2,6]", "%y = halve_pairs %x {heads=1} : f32[T,2,6]"),
+     "halve_pairs C1"},
+    {MODULE("%x: f32[T,6]", "f32[T,6]", "%y = halve_pairs %x {heads=2} : f32[T,6]"),
+     "halve_pairs C2"},
     {ATTENTION(Q, K, KP, VP, POS, TABLE, "scale=1, heads=4, kv_heads=3, head_dim=6"),
      "attention C1"},
     {ATTENTION(Q, K, KP, VP, POS, TABLE, "heads=4, kv_heads=2, head_dim=6"), "attention C1"},
