@@ -8,8 +8,8 @@
 
 #define LABELS(...) ((const char *const[]){__VA_ARGS__, NULL})
 static const rlx_block_info blocks[RLX_STAGE_COUNT] = {
-#define BLOCK(NAME, name, keys, numbers, reals, meaning) \
-    [RLX_STAGE_##NAME] = {#name, keys, numbers, reals, meaning, rlx_block_##name##_build},
+#define BLOCK(NAME, name, keys, numbers, reals, inside, meaning) \
+    [RLX_STAGE_##NAME] = {#name, keys, numbers, reals, inside, meaning, rlx_block_##name##_build},
 #include "frontend/blocks/blocks.def"
 #undef BLOCK
 };
@@ -161,6 +161,19 @@ void rlx_flow_put_resolved(const rlx_stage *s, const char *key, rlx_text *out)
         rlx_text_putf(out, "%lld", (long long)s->layer);
         key = hole + 2;
     }
+}
+
+bool rlx_flow_is_probe(const rlx_stage *s)
+{
+    return s->kind == RLX_STAGE_PROBE_POINT || s->kind == RLX_STAGE_PROBE_ROTARY;
+}
+
+const rlx_stage *rlx_flow_get_probed(const rlx_flow *f, const rlx_stage *probe_point)
+{
+    const rlx_stage *s = probe_point;
+    while (s > f->stages && s->kind == RLX_STAGE_PROBE_POINT)
+        s--;
+    return s;
 }
 
 bool rlx_flow_same_stage(const rlx_stage *a, const rlx_stage *b)

@@ -14,13 +14,13 @@
 #include "runtime/runtime.h"
 
 typedef enum rlx_stage_kind {
-#define BLOCK(NAME, name, keys, numbers, reals, meaning) RLX_STAGE_##NAME,
+#define BLOCK(NAME, name, keys, numbers, reals, inside, meaning) RLX_STAGE_##NAME,
 #include "frontend/blocks/blocks.def"
 #undef BLOCK
     RLX_STAGE_COUNT
 } rlx_stage_kind;
 
-enum { RLX_STAGE_KEYS = 8, RLX_STAGE_NUMBERS = 6, RLX_STAGE_REALS = 2, RLX_FLOW_MAX_SAVES = 16 };
+enum { RLX_STAGE_KEYS = 8, RLX_STAGE_NUMBERS = 7, RLX_STAGE_REALS = 2, RLX_FLOW_MAX_SAVES = 16 };
 
 /* What was recorded, with the names that blocks.def gives to keys, numbers and reals. */
 typedef struct rlx_stage {
@@ -68,6 +68,13 @@ typedef struct rlx_swiglu_spec {
     const char *gate_bias_key, *up_bias_key, *down_bias_key;
 } rlx_swiglu_spec;
 void rlx_flow_swiglu_biased(rlx_flow *f, const rlx_swiglu_spec *spec);
+
+/* What a probe point is about: 0: the tensor that passes through, else 1 + the slot of a value
+ * inside the stage before it. */
+enum { RLX_PROBE_INSIDE };
+bool rlx_flow_is_probe(const rlx_stage *s); /* has a path that probes can name */
+/* The stage that a probe point belongs to: the one before it and its like. */
+const rlx_stage *rlx_flow_get_probed(const rlx_flow *f, const rlx_stage *probe_point);
 
 /* The recorded stages as text; equal layers are printed once. */
 void rlx_flow_print(const rlx_flow *f, rlx_text *out);

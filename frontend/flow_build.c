@@ -247,7 +247,7 @@ void rlx_flow_set_place(rlx_flow_cx *cx, const char *key, int up)
     cx->fn->b.place = rlx_arena_strndup(cx->scratch, key, len);
 }
 
-rlx_status rlx_flow_add_result(rlx_flow_cx *cx, const char *name)
+rlx_status rlx_flow_add_result(rlx_flow_cx *cx, rlx_ir_value *x, const char *name)
 {
     rlx_flow_func *fn = cx->fn;
     rlx_ir_value **values = RLX_NEW_ARRAY(cx->scratch, rlx_ir_value *, fn->nresults + 1);
@@ -258,15 +258,26 @@ rlx_status rlx_flow_add_result(rlx_flow_cx *cx, const char *name)
         values[i] = fn->result[i];
         names[i] = fn->result_name[i];
     }
-    values[fn->nresults] = fn->x;
+    values[fn->nresults] = x;
     names[fn->nresults++] = name;
     fn->result = values;
     fn->result_name = names;
     return RLX_OK;
 }
 
+bool rlx_flow_is_asked(const rlx_flow_cx *cx, const rlx_stage *s, int slot)
+{
+    const rlx_stage *end = cx->flow->stages + cx->flow->nstages;
+    for (const rlx_stage *t = s + 1; t < end && t->kind == RLX_STAGE_PROBE_POINT; t++)
+        if (t->number[RLX_PROBE_INSIDE] == slot + 1 && cx->request[t - cx->flow->stages] >= 0)
+            return true;
+    return false;
+}
+
 bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s)
 {
+    if (s->number[RLX_PROBE_INSIDE])
+        return false;
     const rlx_stage *end = f->stages + f->nstages;
     for (const rlx_stage *t = s + 1; t < end && t->repeat == s->repeat && t->layer == s->layer; t++)
         if (t->kind != RLX_STAGE_PROBE_POINT)
@@ -287,6 +298,8 @@ rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *n
 
 rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s)
 {
+    if (s->kind != RLX_STAGE_PROBE_POINT)
+        memset(cx->fn->inside, 0, sizeof cx->fn->inside);
     rlx_status st = rlx_block_get(s->kind)->build(cx, s);
     if (!st)
         st = rlx_ir_builder_finish(&cx->fn->b);
@@ -322,6 +335,24 @@ rlx_status rlx_flow_end_func(rlx_flow_cx *cx, rlx_ir_value *first)
 
 /* ---- probes by name ------------------------------------------------------------------------- */
 
+/* Paths that are near to `path`, or, when none is, the first ones. `known` is used up. */
+static void put_near(const char *path, const char **known, size_t n, rlx_text *out)
+{
+    enum { NEAR = 4, FIRST = 12 };
+    const char *near;
+    int listed = 0;
+    for (; listed < NEAR && (near = rlx_text_nearest(path, known, n)); listed++) {
+        rlx_text_putf(out, "%s\"%s\"", listed ? ", " : "; did you mean ", near);
+        size_t at = 0;
+        while (known[at] != near)
+            at++;
+        known[at] = known[--n];
+    }
+    for (size_t i = 0; !listed && i < n && i < FIRST; i++)
+        rlx_text_putf(out, "%s\"%s\"", i ? ", " : "; there are ", known[i]);
+    rlx_text_put(out, listed ? "?" : n > FIRST ? " and more" : "");
+}
+
 static rlx_status unknown_probe(const rlx_flow_cx *cx, const char *path)
 {
     const rlx_flow *f = cx->flow;
@@ -329,16 +360,18 @@ static rlx_status unknown_probe(const rlx_flow_cx *cx, const char *path)
     rlx_text text = {0};
     size_t n = 0;
     for (int i = 0; known && i < f->nstages; i++)
-        if (f->stages[i].kind == RLX_STAGE_PROBE_POINT) {
+        if (rlx_flow_is_probe(&f->stages[i])) {
             rlx_text_clear(&text);
             rlx_flow_put_resolved(&f->stages[i], f->stages[i].name, &text);
             known[n] = text.oom ? NULL : rlx_arena_strndup(cx->scratch, text.data, text.len);
             n += known[n] != NULL;
         }
+    rlx_text_clear(&text);
+    put_near(path, known, known ? n : 0, &text);
+    rlx_status st =
+        RLX_FAIL(RLX_NOT_FOUND, "no probe point \"%s\"%s", path, text.data ? text.data : "");
     rlx_text_deinit(&text);
-    const char *near = known ? rlx_text_nearest(path, known, n) : NULL;
-    return RLX_FAIL(RLX_NOT_FOUND, "no probe point \"%s\"%s%s%s", path,
-                    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    return st;
 }
 
 /* Marks the stages that a probe's path names. */
@@ -348,7 +381,7 @@ static rlx_status find_probe(rlx_flow_cx *cx, const char *path, int request, int
     rlx_text text = {0};
     int found = 0;
     for (int i = 0; i < f->nstages; i++) {
-        if (f->stages[i].kind != RLX_STAGE_PROBE_POINT)
+        if (!rlx_flow_is_probe(&f->stages[i]))
             continue;
         rlx_text_clear(&text);
         rlx_flow_put_resolved(&f->stages[i], f->stages[i].name, &text);
@@ -408,9 +441,8 @@ static rlx_status build_main(rlx_flow_cx *cx, rlx_flow_func *fn, const char *con
     for (int i = 0; i < nprobes; i++) {
         if (is_repeated(probes, i))
             continue;
-        fn->x = cx->probe[i];
         const char *name = rlx_arena_printf(cx->scratch, "probe:%s", probes[i]);
-        RLX_TRY(name ? rlx_flow_add_result(cx, name) : RLX_OOM());
+        RLX_TRY(name ? rlx_flow_add_result(cx, cx->probe[i], name) : RLX_OOM());
     }
     return rlx_flow_end_func(cx, NULL);
 }

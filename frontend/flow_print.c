@@ -37,6 +37,10 @@ static void put_line(const rlx_flow *f, const rlx_stage *s, const char *indent, 
         rlx_text_putf(out, " \"%s\"", s->name);
     if (s->kind == RLX_STAGE_INPUT)
         put_type(f, s, out);
+    if (s->kind == RLX_STAGE_PROBE_POINT && s->number[RLX_PROBE_INSIDE])
+        rlx_text_putf(out, " of %s",
+                      rlx_block_get(rlx_flow_get_probed(f, s)->kind)
+                          ->inside[s->number[RLX_PROBE_INSIDE] - 1]);
     for (int k = 0; block->keys[k]; k++)
         if (s->key[k])
             rlx_text_putf(out, " %s=\"%s\"", block->keys[k], s->key[k]);

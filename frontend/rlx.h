@@ -177,6 +177,7 @@ RLX_API void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, in
 RLX_API void rlx_flow_embed(rlx_flow *f, const char *key); /* ids i32[T] -> f32[T,H], key [V,H] */
 RLX_API void rlx_flow_rms_norm(rlx_flow *f, const char *key, double eps);
 RLX_API void rlx_flow_linear(rlx_flow *f, const char *key, const char *bias_key /* may be NULL */);
+RLX_API void rlx_flow_scale(rlx_flow *f, double by); /* x * by, of any shape f32[..,H]: logits, embeddings, a residual branch */
 RLX_API void rlx_flow_residual_save(rlx_flow *f); /* saves nest */
 RLX_API void rlx_flow_residual_add(rlx_flow *f);  /* adds what the matching save kept */
 RLX_API void rlx_flow_swiglu(rlx_flow *f, const char *gate_key, const char *up_key,
@@ -191,9 +192,10 @@ typedef struct rlx_attention_spec {
     double norm_eps;
     int64_t window; /* keys that a query sees at most, its own included; 0: all */
     bool no_rope;   /* queries and keys are not rotated */
-    bool rope_interleaved; /* rotates the pairs 2i, 2i + 1 of a head rather than i, i + D/2 */
+    bool rope_interleaved; /* rotates the pairs 2i, 2i + 1 of a head rather than i, i + R/2 */
+    int64_t rotary_dim; /* R: that many first elements of a head rotate, even; 0: all of them */
 } rlx_attention_spec;
-/* Causal self-attention with rotary positions (inputs rope_cos, rope_sin f32[T,D/2]) over the
+/* Causal self-attention with rotary positions (inputs rope_cos, rope_sin f32[T,R/2]) over the
  * session's KV pages: f32[T,H] -> f32[T,N*D]. A query at position p sees the keys of its sequence at positions
  * j <= p, with a window w only those with j > p - w. The output projection is a linear stage of its own. Once per layer of
  * one rlx_flow_repeat_layers: the layer's index names its pages. */
@@ -208,6 +210,12 @@ RLX_API void rlx_flow_select_rows(rlx_flow *f); /* keeps the rows that input row
 RLX_API void rlx_flow_lm_head(rlx_flow *f, const char *key); /* f32[R,H] -> f32[R,V] */
 /* Names the module whose output the tensor now is, for probes ("model.layers.{}"). Costs nothing unless asked for. */
 RLX_API void rlx_flow_probe_point(rlx_flow *f, const char *path);
+/* The same for a value inside the stage before: "q", "k" [T,N*D], [T,G*D] before norm and rotation, "v", "q_norm",
+ * "k_norm" [T,N,D], [T,G,D] of self_attention; "gate", "up", "act" [T,I] of swiglu. Kernels that are fused across it
+ * are cut there when it is asked for. */
+RLX_API void rlx_flow_probe_inside(rlx_flow *f, const char *value, const char *path);
+/* The same for the rotary tables, f32[T,R] with both halves alike. */
+RLX_API void rlx_flow_probe_rotary(rlx_flow *f, int64_t rotary_dim, const char *cos_path, const char *sin_path);
 RLX_API void rlx_flow_output(rlx_flow *f, const char *name); /* the tensor now is an output */
 
 /* ---- custom stages -----------------------------------------------------------------------------
@@ -408,7 +416,7 @@ typedef struct rlx_model_batch {
  * token that is alone of its sequence in the call is decoded, and others are prefilled; the first call
  * that decodes several compiles a bucket for them. */
 RLX_API rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *batch, float *out);
-/* A probe's value f32[T,H] for the tokens of the last step, which may have been of at most one
+/* A probe's value f32[T,..] for the tokens of the last step, which may have been of at most one
  * prefill bucket. Lent until the session's next step. */
 RLX_API rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_tensor *out);
 

@@ -6,7 +6,7 @@
 struct rlx_rope {
     rlx_rope_spec spec;
     float attention;  /* multiplies cos and sin */
-    float inv_freq[]; /* D/2, for lengths that need no stretching */
+    float inv_freq[]; /* D/2, for lengths that need no stretching; longrope: D/2 more for others */
 };
 
 /* ---- inverse frequencies -------------------------------------------------------------------- */
@@ -61,10 +61,23 @@ static void yarn_frequencies(const rlx_rope_spec *s, float *inv_freq)
     }
 }
 
+static void longrope_frequencies(const rlx_rope_spec *s, const float *factors, float *inv_freq)
+{
+    for (int64_t i = 0; i < s->dim / 2; i++) {
+        const float exponent = (float)(2 * i) / (float)s->dim;
+        inv_freq[i] = 1.0f / (factors[i] * (float)pow((float)s->theta, exponent));
+    }
+}
+
 static void fill_frequencies(const rlx_rope_spec *s, float theta, float *inv_freq)
 {
     if (s->type == RLX_ROPE_YARN) {
         yarn_frequencies(s, inv_freq);
+        return;
+    }
+    if (s->type == RLX_ROPE_LONGROPE) {
+        longrope_frequencies(s, s->short_factor, inv_freq);
+        longrope_frequencies(s, s->long_factor, inv_freq + s->dim / 2);
         return;
     }
     for (int64_t i = 0; i < s->dim / 2; i++) {
@@ -74,6 +87,14 @@ static void fill_frequencies(const rlx_rope_spec *s, float theta, float *inv_fre
         else if (s->type == RLX_ROPE_LLAMA3)
             inv_freq[i] = llama3_frequency(s, inv_freq[i]);
     }
+}
+
+static double longrope_attention(const rlx_rope_spec *s)
+{
+    const double factor = s->factor != 0 ? s->factor : s->max_positions / s->original;
+    if (s->attention_factor != 0)
+        return s->attention_factor;
+    return factor > 1 ? sqrt(1 + log(factor) / log(s->original)) : 1;
 }
 
 /* The base for sequences longer than max_positions. */
@@ -97,6 +118,21 @@ static double yarn_attention(const rlx_rope_spec *s)
 
 /* ---- the object ----------------------------------------------------------------------------- */
 
+static rlx_status check_longrope(const rlx_rope_spec *s)
+{
+    if (!(s->original > 1) || !(s->max_positions > 0) || s->factor < 0 || !isfinite(s->factor))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "rope: longrope of factor %g, original_max_position_embeddings %g and "
+                        "max_position_embeddings %g",
+                        s->factor, s->original, s->max_positions);
+    for (int64_t i = 0; i < s->dim / 2; i++)
+        if (!(s->short_factor[i] > 0) || !(s->long_factor[i] > 0))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "rope: short_factor[%lld] %g or long_factor[%lld] %g is not positive",
+                            (long long)i, s->short_factor[i], (long long)i, s->long_factor[i]);
+    return RLX_OK;
+}
+
 static rlx_status check_spec(const rlx_rope_spec *s)
 {
     if (s->dim <= 0 || s->dim % 2)
@@ -104,6 +140,8 @@ static rlx_status check_spec(const rlx_rope_spec *s)
                         (long long)s->dim);
     if (!(s->theta > 1) || !isfinite(s->theta))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: theta %g is not above 1", s->theta);
+    if (s->type == RLX_ROPE_LONGROPE)
+        return check_longrope(s);
     if (s->type != RLX_ROPE_DEFAULT && (!(s->factor > 0) || !isfinite(s->factor)))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: factor %g is not positive", s->factor);
     if ((s->type == RLX_ROPE_LLAMA3 || s->type == RLX_ROPE_YARN) && !(s->original > 0))
@@ -126,7 +164,7 @@ rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out)
 {
     *out = NULL;
     RLX_TRY(check_spec(spec));
-    rlx_rope *r = calloc(1, sizeof(*r) + sizeof(float) * (size_t)(spec->dim / 2));
+    rlx_rope *r = calloc(1, sizeof(*r) + sizeof(float) * (size_t)spec->dim);
     if (!r)
         return RLX_OOM();
     r->spec = *spec;
@@ -134,11 +172,15 @@ rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out)
         r->spec.beta_fast = 32;
     if (r->spec.beta_slow == 0)
         r->spec.beta_slow = 1;
-    r->attention = spec->type == RLX_ROPE_YARN ? (float)yarn_attention(&r->spec) : 1.0f;
+    r->attention = 1;
+    if (spec->type == RLX_ROPE_YARN)
+        r->attention = (float)yarn_attention(&r->spec);
+    if (spec->type == RLX_ROPE_LONGROPE)
+        r->attention = (float)longrope_attention(&r->spec);
     fill_frequencies(&r->spec, (float)spec->theta, r->inv_freq);
     for (int64_t i = 0; spec->factors && i < spec->dim / 2; i++)
         r->inv_freq[i] /= spec->factors[i];
-    r->spec.factors = NULL;
+    r->spec.factors = r->spec.short_factor = r->spec.long_factor = NULL;
     *out = r;
     return RLX_OK;
 }
@@ -159,9 +201,11 @@ void rlx_rope_tables_for_length(const rlx_rope *r, int64_t length, const int32_t
     const int64_t half = r->spec.dim / 2;
     const bool stretched =
         r->spec.type == RLX_ROPE_DYNAMIC && (double)length > r->spec.max_positions;
+    const bool is_long = r->spec.type == RLX_ROPE_LONGROPE && (double)length > r->spec.original;
     const float theta = stretched ? dynamic_theta(&r->spec, length) : 0;
     for (int64_t i = 0; i < half; i++) {
-        const float inv = stretched ? frequency_of(theta, i, r->spec.dim) : r->inv_freq[i];
+        const float inv =
+            stretched ? frequency_of(theta, i, r->spec.dim) : r->inv_freq[is_long ? half + i : i];
         for (int64_t t = 0; t < n; t++) {
             const float angle = inv * (float)pos[t];
             cos_out[t * half + i] = (float)cos(angle) * r->attention;

@@ -20,7 +20,8 @@ typedef enum rlx_rope_type {
     RLX_ROPE_LINEAR,  /* divided by factor */
     RLX_ROPE_LLAMA3,  /* low frequencies divided by factor, high ones kept, a ramp between */
     RLX_ROPE_YARN,    /* a ramp over the index between both, and an attention factor */
-    RLX_ROPE_DYNAMIC  /* theta grows with the length beyond max_positions */
+    RLX_ROPE_DYNAMIC, /* theta grows with the length beyond max_positions */
+    RLX_ROPE_LONGROPE /* each divided by a factor of its own: others beyond the original length */
 } rlx_rope_type;
 
 /* What a config says. Only `dim` and `theta` count for the default type. */
@@ -28,15 +29,17 @@ typedef struct rlx_rope_spec {
     rlx_rope_type type;
     int64_t dim;                   /* D: even, > 0 */
     double theta;                  /* base, > 1 */
-    double factor;                 /* linear, llama3, yarn, dynamic: > 0 */
-    double original;               /* llama3, yarn: original_max_position_embeddings */
-    double max_positions;          /* dynamic: max_position_embeddings */
+    double factor;                 /* linear, llama3, yarn, dynamic: > 0; longrope: 0: max_positions / original */
+    double original;               /* llama3, yarn, longrope: original_max_position_embeddings */
+    double max_positions;          /* dynamic, longrope: max_position_embeddings */
     double low, high;              /* llama3: low_freq_factor < high_freq_factor */
     double beta_fast, beta_slow;   /* yarn; 0: 32 and 1 */
     double mscale, mscale_all_dim; /* yarn: both, or the plain attention factor; 0: none */
-    double attention_factor;       /* yarn; 0: from factor (and mscale) */
+    double attention_factor;       /* yarn, longrope; 0: from factor (and mscale) */
     bool no_truncate;              /* yarn: correction indices are not rounded outwards */
-    const float *factors; /* D/2 divisors of the inverse frequencies; NULL: none. Read by create only */
+    /* read by create only */
+    const float *factors;                     /* D/2 divisors of the inverse frequencies; NULL: none */
+    const float *short_factor, *long_factor; /* longrope: D/2 divisors each, > 0 */
 } rlx_rope_spec;
 
 typedef struct rlx_rope rlx_rope;
@@ -47,8 +50,8 @@ void rlx_rope_destroy(rlx_rope *r);      /* accepts NULL */
 int64_t rlx_rope_dim(const rlx_rope *r); /* D */
 
 /* cos and sin (n rows of D/2) of angle f32(inv_freq) * f32(pos), times the attention factor.
- * Dynamic frequencies follow the largest of pos[], as in a forward pass over these tokens. Any
- * thread. */
+ * Frequencies that depend on the length (dynamic, longrope) follow the largest of pos[], as in a
+ * forward pass over these tokens. Any thread. */
 void rlx_rope_tables(const rlx_rope *r, const int32_t *pos, int64_t n, float *cos, float *sin);
 /* The same for a length that the caller knows: a prefill cut into chunks passes the whole's. */
 void rlx_rope_tables_for_length(const rlx_rope *r, int64_t length, const int32_t *pos, int64_t n,

@@ -110,11 +110,9 @@ static rlx_status get_rope_type(const cJSON *scaling, rlx_rope_type *out)
     static const struct {
         const char *name;
         rlx_rope_type type;
-    } types[] = {{"default", RLX_ROPE_DEFAULT},
-                 {"linear", RLX_ROPE_LINEAR},
-                 {"llama3", RLX_ROPE_LLAMA3},
-                 {"yarn", RLX_ROPE_YARN},
-                 {"dynamic", RLX_ROPE_DYNAMIC}};
+    } types[] = {{"default", RLX_ROPE_DEFAULT}, {"linear", RLX_ROPE_LINEAR},
+                 {"llama3", RLX_ROPE_LLAMA3},   {"yarn", RLX_ROPE_YARN},
+                 {"dynamic", RLX_ROPE_DYNAMIC}, {"longrope", RLX_ROPE_LONGROPE}};
     const char *name;
     RLX_TRY(rlx_config_get_text(scaling, "type", "default", &name));
     RLX_TRY(rlx_config_get_text(scaling, "rope_type", name, &name));
@@ -125,28 +123,37 @@ static rlx_status get_rope_type(const cJSON *scaling, rlx_rope_type *out)
         }
     return RLX_FAIL(
         RLX_UNSUPPORTED,
-        "config.json: rope_type \"%s\" (default, linear, llama3, yarn and dynamic are supported)",
+        "config.json: rope_type \"%s\" (default, linear, llama3, yarn, dynamic and longrope are "
+        "supported)",
         name);
 }
 
-static rlx_status refuse_rope_keys(const cJSON *config, const cJSON *scaling)
+static rlx_status refuse_nested(const cJSON *scaling)
 {
     for (const cJSON *item = scaling ? scaling->child : NULL; item; item = item->next)
         if (cJSON_IsObject(item))
             return RLX_FAIL(RLX_UNSUPPORTED,
                             "config.json: rotary parameters nested by layer type (\"%s\")",
                             item->string);
-    const cJSON *places[] = {config, scaling};
-    for (int i = 0; i < 2; i++) {
-        double share;
-        RLX_TRY(rlx_config_get_real(places[i], "partial_rotary_factor", 1, &share));
-        if (share != 1)
-            return RLX_FAIL(RLX_UNSUPPORTED, "config.json: partial_rotary_factor %g", share);
-    }
-    if (rlx_config_has(config, "original_max_position_embeddings"))
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "config.json: original_max_position_embeddings outside of the "
-                        "rotary parameters");
+    return RLX_OK;
+}
+
+/* How many elements of a head rotate: the share in the rotary parameters wins over the one outside.
+ */
+static rlx_status get_rope_dim(const cJSON *config, const cJSON *scaling, int64_t head_dim,
+                               int64_t *out)
+{
+    double share;
+    RLX_TRY(rlx_config_get_real(config, "partial_rotary_factor", 1, &share));
+    RLX_TRY(rlx_config_get_real(scaling, "partial_rotary_factor", share, &share));
+    if (!(share > 0) || share > 1)
+        return RLX_FAIL(RLX_INVALID_FILE, "config.json: partial_rotary_factor %g is not in 0..1",
+                        share);
+    *out = (int64_t)((double)head_dim * share);
+    if (*out < 2 || *out % 2)
+        return RLX_FAIL(RLX_INVALID_FILE,
+                        "config.json: %lld rotating elements of heads of %lld make no rotary pairs",
+                        (long long)*out, (long long)head_dim);
     return RLX_OK;
 }
 
@@ -158,31 +165,40 @@ static rlx_status need_real(const cJSON *scaling, const char *key, double *out)
     return rlx_config_get_real(scaling, key, 0, out);
 }
 
-rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
-                               double absent_theta, rlx_rope_spec *out)
+/* `n` numbers of a list. */
+static rlx_status get_reals(const cJSON *scaling, const char *key, int64_t n, float *out)
 {
-    const cJSON *scaling = get(config, "rope_scaling");
-    if (!scaling)
-        scaling = get(config, "rope_parameters");
-    if (scaling && !cJSON_IsObject(scaling))
-        return wrong("rope_scaling", scaling, "not an object");
-    *out = (rlx_rope_spec){.dim = head_dim, .max_positions = (double)max_positions};
-    RLX_TRY(refuse_rope_keys(config, scaling));
-    RLX_TRY(rlx_config_get_real(config, "rope_theta", absent_theta, &out->theta));
-    RLX_TRY(
-        rlx_config_get_real(scaling, "rope_theta", out->theta, &out->theta)); /* this one wins */
-    RLX_TRY(get_rope_type(scaling, &out->type));
-    if (out->type == RLX_ROPE_DEFAULT)
-        return RLX_OK;
-    RLX_TRY(need_real(scaling, "factor", &out->factor));
-    RLX_TRY(rlx_config_get_real(scaling, "original_max_position_embeddings", out->max_positions,
-                                &out->original));
-    if (out->type == RLX_ROPE_LLAMA3) {
-        RLX_TRY(need_real(scaling, "low_freq_factor", &out->low));
-        RLX_TRY(need_real(scaling, "high_freq_factor", &out->high));
+    const cJSON *list = get(scaling, key);
+    if (!list || !cJSON_IsArray(list) || cJSON_GetArraySize(list) != n)
+        return RLX_FAIL(
+            RLX_INVALID_FILE,
+            "config.json: the rotary parameters' %s is no list of %lld numbers, one for "
+            "each rotary pair",
+            key, (long long)n);
+    for (const cJSON *item = list->child; item; item = item->next) {
+        if (!cJSON_IsNumber(item))
+            return wrong(key, item, "not a number");
+        *out++ = (float)item->valuedouble;
     }
-    if (out->type != RLX_ROPE_YARN)
-        return RLX_OK;
+    return RLX_OK;
+}
+
+static rlx_status get_longrope(const cJSON *scaling, rlx_rope_spec *out)
+{
+    const int64_t half = out->dim / 2;
+    float *factors = malloc(sizeof *factors * (size_t)out->dim);
+    out->short_factor = factors;
+    if (!factors)
+        return RLX_OOM();
+    out->long_factor = factors + half;
+    RLX_TRY(rlx_config_get_real(scaling, "factor", 0, &out->factor));
+    RLX_TRY(rlx_config_get_real(scaling, "attention_factor", 0, &out->attention_factor));
+    RLX_TRY(get_reals(scaling, "short_factor", half, factors));
+    return get_reals(scaling, "long_factor", half, factors + half);
+}
+
+static rlx_status get_yarn(const cJSON *scaling, rlx_rope_spec *out)
+{
     bool truncate;
     RLX_TRY(rlx_config_get_real(scaling, "beta_fast", 0, &out->beta_fast));
     RLX_TRY(rlx_config_get_real(scaling, "beta_slow", 0, &out->beta_slow));
@@ -192,4 +208,41 @@ rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t ma
     RLX_TRY(rlx_config_get_bool(scaling, "truncate", true, &truncate));
     out->no_truncate = !truncate;
     return RLX_OK;
+}
+
+rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
+                               double absent_theta, rlx_rope_spec *out)
+{
+    const cJSON *scaling = get(config, "rope_scaling");
+    if (!scaling || (cJSON_IsObject(scaling) && !scaling->child))
+        scaling = get(config, "rope_parameters");
+    *out = (rlx_rope_spec){.dim = head_dim, .max_positions = (double)max_positions};
+    if (scaling && !cJSON_IsObject(scaling))
+        return wrong("rope_scaling", scaling, "not an object");
+    RLX_TRY(refuse_nested(scaling));
+    RLX_TRY(get_rope_dim(config, scaling, head_dim, &out->dim));
+    RLX_TRY(rlx_config_get_real(config, "rope_theta", absent_theta, &out->theta));
+    RLX_TRY(
+        rlx_config_get_real(scaling, "rope_theta", out->theta, &out->theta)); /* this one wins */
+    RLX_TRY(get_rope_type(scaling, &out->type));
+    RLX_TRY(rlx_config_get_real(scaling, "original_max_position_embeddings", out->max_positions,
+                                &out->original));
+    RLX_TRY(rlx_config_get_real(config, "original_max_position_embeddings", out->original,
+                                &out->original)); /* and here the one outside */
+    if (out->type == RLX_ROPE_DEFAULT)
+        return RLX_OK;
+    if (out->type == RLX_ROPE_LONGROPE)
+        return get_longrope(scaling, out);
+    RLX_TRY(need_real(scaling, "factor", &out->factor));
+    if (out->type == RLX_ROPE_LLAMA3) {
+        RLX_TRY(need_real(scaling, "low_freq_factor", &out->low));
+        RLX_TRY(need_real(scaling, "high_freq_factor", &out->high));
+    }
+    return out->type == RLX_ROPE_YARN ? get_yarn(scaling, out) : RLX_OK;
+}
+
+void rlx_config_free_rope(rlx_rope_spec *spec)
+{
+    free((float *)(uintptr_t)spec->short_factor); /* one block with long_factor */
+    spec->short_factor = spec->long_factor = NULL;
 }

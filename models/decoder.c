@@ -88,6 +88,13 @@ static void probe(rlx_flow *f, const recorder *r, const char *rest)
     rlx_flow_probe_point(f, path);
 }
 
+static void probe_inside(rlx_flow *f, const recorder *r, const char *value, const char *rest)
+{
+    char path[KEY_CHARS];
+    snprintf(path, sizeof(path), "%slayers.{}.%s", r->path_prefix, rest);
+    rlx_flow_probe_inside(f, value, path);
+}
+
 static void record_attention(rlx_flow *f, const recorder *r, const rlx_decoder_layer *layer)
 {
     const rlx_decoder *d = r->d;
@@ -116,8 +123,17 @@ static void record_attention(rlx_flow *f, const recorder *r, const rlx_decoder_l
                                                   .norm_eps = d->eps,
                                                   .window = layer->sliding ? d->window : 0,
                                                   .no_rope = layer->no_rope,
-                                                  .rope_interleaved = d->interleaved});
+                                                  .rope_interleaved = d->interleaved,
+                                                  .rotary_dim = d->rope.dim});
+    probe_inside(f, r, "q", "self_attn.q_proj");
+    probe_inside(f, r, "k", "self_attn.k_proj");
+    probe_inside(f, r, "v", "self_attn.v_proj");
+    if (d->head_norm) {
+        probe_inside(f, r, "q_norm", "self_attn.q_norm");
+        probe_inside(f, r, "k_norm", "self_attn.k_norm");
+    }
     rlx_flow_linear(f, o.text, d->o_bias ? o_bias.text : NULL);
+    probe(f, r, "layers.{}.self_attn.o_proj");
 }
 
 static void record_mlp(rlx_flow *f, const recorder *r)
@@ -132,6 +148,10 @@ static void record_mlp(rlx_flow *f, const recorder *r)
                                                  .gate_bias_key = biased ? gb.text : NULL,
                                                  .up_bias_key = biased ? ub.text : NULL,
                                                  .down_bias_key = biased ? db.text : NULL});
+    probe_inside(f, r, "gate", "mlp.gate_proj");
+    probe_inside(f, r, "act", "mlp.act_fn");
+    probe_inside(f, r, "up", "mlp.up_proj");
+    probe(f, r, "layers.{}.mlp.down_proj");
 }
 
 static void record_layer(rlx_flow *f, int64_t index, void *user)
@@ -152,6 +172,23 @@ static void record_layer(rlx_flow *f, int64_t index, void *user)
     probe(f, r, "layers.{}");
 }
 
+static bool rotates(const rlx_decoder *d)
+{
+    for (int64_t i = 0; i < d->layers; i++)
+        if (!d->layer[i].no_rope)
+            return true;
+    return false;
+}
+
+/* The reference's module returns cosines and sines. */
+static void probe_rotary(rlx_flow *f, const recorder *r)
+{
+    char cosine[KEY_CHARS], sine[KEY_CHARS];
+    snprintf(cosine, sizeof(cosine), "%srotary_emb.0", r->path_prefix);
+    snprintf(sine, sizeof(sine), "%srotary_emb.1", r->path_prefix);
+    rlx_flow_probe_rotary(f, r->d->rope.dim, cosine, sine);
+}
+
 static void record(rlx_flow *f, recorder *r)
 {
     char norm[KEY_CHARS];
@@ -160,10 +197,14 @@ static void record(rlx_flow *f, recorder *r)
     rlx_flow_input(f, "ids", RLX_I32, 1, &tokens);
     rlx_flow_embed(f, r->embed.text);
     probe(f, r, "embed_tokens");
+    if (rotates(r->d))
+        probe_rotary(f, r);
     rlx_flow_repeat_layers(f, r->d->layers, record_layer, r);
     rlx_flow_select_rows(f);
     rlx_flow_rms_norm(f, norm, r->d->eps);
     probe(f, r, "norm");
+    if (r->d->has_head) /* without one the path of the whole model is empty */
+        rlx_flow_probe_point(f, "model");
     if (!r->d->has_head) {
         rlx_flow_output(f, "last_hidden_state");
         return;
@@ -174,14 +215,6 @@ static void record(rlx_flow *f, recorder *r)
 }
 
 /* ---- the family's build --------------------------------------------------------------------- */
-
-static bool rotates(const rlx_decoder *d)
-{
-    for (int64_t i = 0; i < d->layers; i++)
-        if (!d->layer[i].no_rope)
-            return true;
-    return false;
-}
 
 static rlx_status fill(const rlx_decoder *d, const cJSON *config, rlx_model_config *out)
 {
@@ -225,11 +258,12 @@ rlx_status rlx_decoder_build(const cJSON *config, const rlx_decoder_defaults *ab
     *flow = NULL;
     rlx_status st = rlx_decoder_read_common(&d, config, absent);
     if (!st)
-        st = rlx_config_get_rope_factors(w, d.head_dim, &d.rope.factors);
+        st = rlx_config_get_rope_factors(w, d.rope.dim, &d.rope.factors);
     if (!st)
         st = read(&d, config);
     if (!st)
         st = make_flow(&d, config, w, flow, out);
     free(d.layer);
+    rlx_config_free_rope(&d.rope);
     return st;
 }

@@ -38,10 +38,12 @@ rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out);
 #define RLX_CONFIG_INTERLEAVED "rope_interleaved"
 #define RLX_ROPE_FACTORS "rope_freqs.weight"
 /* NULL when there are none; lent by the weights. */
-rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t head_dim, const float **out);
+rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t rotary_dim, const float **out);
 /* The rotary positions in any of the circulating styles: `rope_theta` with `rope_scaling` (type or
  * rope_type), or `rope_parameters`. RLX_UNSUPPORTED names a type or key that we do not have. */
 rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
                                double absent_theta, rlx_rope_spec *out);
+/* What get_rope allocated, whether it succeeded or not. */
+void rlx_config_free_rope(rlx_rope_spec *spec);
 
 #endif

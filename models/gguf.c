@@ -289,16 +289,16 @@ rlx_status rlx_family_add_gguf(rlx_weights *w, rlx_gguf *f)
     return st;
 }
 
-rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t head_dim, const float **out)
+rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t rotary_dim, const float **out)
 {
     const rlx_tensor *t = rlx_weights_find(w, RLX_ROPE_FACTORS);
     *out = NULL;
     if (!t)
         return RLX_OK;
-    if (t->format != RLX_F32 || t->rank != 1 || t->dim[0] != head_dim / 2)
+    if (t->format != RLX_F32 || t->rank != 1 || t->dim[0] != rotary_dim / 2)
         return RLX_FAIL(RLX_INVALID_FILE,
                         "weight '%s' is not f32[%lld], a factor for each rotary pair",
-                        RLX_ROPE_FACTORS, (long long)head_dim / 2);
+                        RLX_ROPE_FACTORS, (long long)rotary_dim / 2);
     *out = t->data;
     return RLX_OK;
 }

@@ -22,12 +22,12 @@ static rlx_status get_rotations(rlx_decoder *d, const cJSON *config)
             d->layer[i].no_rope = (i + 1) % interval == 0;
         return RLX_OK;
     }
-    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != d->layers)
+    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) < d->layers)
         return RLX_FAIL(RLX_INVALID_FILE,
                         "config.json: no_rope_layers is no list of num_hidden_layers %lld numbers",
                         (long long)d->layers);
-    int64_t i = 0;
-    for (const cJSON *item = list->child; item; item = item->next, i++) {
+    const cJSON *item = list->child;
+    for (int64_t i = 0; i < d->layers; item = item->next, i++) {
         if (!cJSON_IsNumber(item) || (item->valuedouble != 0 && item->valuedouble != 1))
             return RLX_FAIL(RLX_INVALID_FILE, "config.json: no_rope_layers[%lld] is not 0 or 1",
                             (long long)i);

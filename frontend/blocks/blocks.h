@@ -4,6 +4,8 @@
 
 #include "frontend/flow.h"
 
+enum { RLX_FLOW_MAX_INSIDE = 8 };
+
 /* A function while stages append to it: @main or a layer. */
 typedef struct rlx_flow_func {
     rlx_ir_func *func;
@@ -12,6 +14,8 @@ typedef struct rlx_flow_func {
     rlx_ir_value *saved[RLX_FLOW_MAX_SAVES];
     int nsaved;
     bool is_layer;
+    rlx_ir_value *inside[RLX_FLOW_MAX_INSIDE]; /* values of the latest stage, by slot; NULL: it has
+                                                  none, or no probe asks */
     /* results: @main's outputs, or a layer's probed values, in order of their stages */
     rlx_ir_value **result;
     const char **result_name;
@@ -46,13 +50,14 @@ typedef struct rlx_block_info {
     const char *const *keys;    /* NULL-ended labels */
     const char *const *numbers; /* the same */
     const char *const *reals;
+    const char *const *inside;
     const char *meaning;
     /* Appends the stage to cx->fn. Errors may also stay in the builder. */
     rlx_status (*build)(rlx_flow_cx *cx, const rlx_stage *s);
 } rlx_block_info;
 const rlx_block_info *rlx_block_get(rlx_stage_kind kind);
 
-#define BLOCK(NAME, name, keys, numbers, reals, meaning) \
+#define BLOCK(NAME, name, keys, numbers, reals, inside, meaning) \
     rlx_status rlx_block_##name##_build(rlx_flow_cx *cx, const rlx_stage *s);
 #include "frontend/blocks/blocks.def"
 #undef BLOCK
@@ -67,6 +72,9 @@ rlx_status rlx_flow_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, cons
 /* An input by name: an argument of the running function. */
 rlx_status rlx_flow_need_input(rlx_flow_cx *cx, const char *name, rlx_ir_type type,
                                rlx_ir_value **out);
+/* The rotary table of cosines, or of sines: the input f32[TOKENS,R/2] that sessions' callers make.
+ */
+rlx_status rlx_flow_need_rotary(rlx_flow_cx *cx, int64_t rotary_dim, bool sine, rlx_ir_value **out);
 /* The weight in a key slot of the stage as an argument, its shape checked; a dim of RLX_DIM_INVALID
  * takes any extent. NULL for an empty slot. */
 rlx_status rlx_flow_need_weight(rlx_flow_cx *cx, const rlx_stage *s, int slot, int rank,
@@ -87,8 +95,11 @@ rlx_status rlx_flow_apply_linear(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_val
                                  int bias, rlx_dim rows, rlx_ir_value **out);
 /* Nodes built next belong to the module that owns `key`: the path without its last `up` parts. */
 void rlx_flow_set_place(rlx_flow_cx *cx, const char *key, int up);
-/* Adds the tensor now to the running function's results. */
-rlx_status rlx_flow_add_result(rlx_flow_cx *cx, const char *name);
+/* Adds a value to the running function's results. */
+rlx_status rlx_flow_add_result(rlx_flow_cx *cx, rlx_ir_value *x, const char *name);
+/* Whether a probe asks for the value in a slot of `inside` of a stage: what the computation itself
+ * does not need is built then only. */
+bool rlx_flow_is_asked(const rlx_flow_cx *cx, const rlx_stage *s, int slot);
 /* Whether nothing but probe points follows in the stage's layer. */
 bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s);
 

@@ -1,7 +1,9 @@
-/* frontend/blocks/ports.c: where tensors enter and leave a flow: input, output, probe_point. */
+/* frontend/blocks/ports.c: where tensors enter and leave a flow: input, output, probe points. */
 #include <string.h>
 
 #include "frontend/blocks/blocks.h"
+
+enum { ROTARY_DIM, SINE };
 
 void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank, const int64_t *dims)
 {
@@ -46,6 +48,48 @@ void rlx_flow_probe_point(rlx_flow *f, const char *path)
     record_named(f, RLX_STAGE_PROBE_POINT, path, "probe_point's path");
 }
 
+void rlx_flow_probe_inside(rlx_flow *f, const char *value, const char *path)
+{
+    if (f->error)
+        return;
+    const rlx_stage *owner = f->nstages ? rlx_flow_get_probed(f, &f->stages[f->nstages - 1]) : NULL;
+    const rlx_block_info *block = owner ? rlx_block_get(owner->kind) : NULL;
+    int slot = 0;
+    while (block && block->inside[slot] && strcmp(block->inside[slot], value ? value : ""))
+        slot++;
+    if (!block || !block->inside[slot] || owner->layer != f->layer) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                  "probe_inside: no value \"%s\" inside the stage before it (%s)",
+                                  value ? value : "", block ? block->name : "there is none"));
+        return;
+    }
+    rlx_stage *s = rlx_flow_record(f, RLX_STAGE_PROBE_POINT);
+    if (s) {
+        s->name = rlx_flow_copy_key(f, path, "probe_inside's path");
+        s->number[RLX_PROBE_INSIDE] = slot + 1;
+    }
+}
+
+void rlx_flow_probe_rotary(rlx_flow *f, int64_t rotary_dim, const char *cos_path,
+                           const char *sin_path)
+{
+    if (!f->error && (f->layer >= 0 || rotary_dim <= 0 || rotary_dim % 2)) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                  "probe_rotary of %lld elements%s: stands outside of layers, and "
+                                  "takes an even number",
+                                  (long long)rotary_dim, f->layer >= 0 ? " in a layer" : ""));
+        return;
+    }
+    for (int sine = 0; sine < 2; sine++) {
+        rlx_stage *s = rlx_flow_record(f, RLX_STAGE_PROBE_ROTARY);
+        if (!s)
+            return;
+        s->name = rlx_flow_copy_key(f, sine ? sin_path : cos_path, "probe_rotary's path");
+        s->number[ROTARY_DIM] = rotary_dim;
+        s->number[SINE] = sine;
+    }
+}
+
 void rlx_flow_output(rlx_flow *f, const char *name)
 {
     if (!f->error && f->layer >= 0) {
@@ -69,15 +113,32 @@ rlx_status rlx_block_input_build(rlx_flow_cx *cx, const rlx_stage *s)
 rlx_status rlx_block_probe_point_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
     const int request = cx->request[s - cx->flow->stages];
+    const int64_t inside = s->number[RLX_PROBE_INSIDE];
     if (request < 0)
         return RLX_OK;
+    rlx_ir_value *x = inside ? cx->fn->inside[inside - 1] : cx->fn->x;
+    if (!x)
+        return RLX_FAIL(RLX_NOT_FOUND, "\"%s\": this stage computes no such value", s->name);
     if (cx->fn->is_layer) /* at the end, the probe is what the call returns anyway */
-        return rlx_flow_ends_layer(cx->flow, s) ? RLX_OK : rlx_flow_add_result(cx, s->name);
-    cx->probe[request] = cx->fn->x;
+        return rlx_flow_ends_layer(cx->flow, s) ? RLX_OK : rlx_flow_add_result(cx, x, s->name);
+    cx->probe[request] = x;
+    return RLX_OK;
+}
+
+/* Both halves of a table are alike: what pairs of a head's elements turn by. */
+rlx_status rlx_block_probe_rotary_build(rlx_flow_cx *cx, const rlx_stage *s)
+{
+    const int request = cx->request[s - cx->flow->stages];
+    if (request < 0)
+        return RLX_OK;
+    rlx_ir_value *table;
+    RLX_TRY(rlx_flow_need_rotary(cx, s->number[ROTARY_DIM], s->number[SINE], &table));
+    cx->fn->b.place = "rotary_emb";
+    cx->probe[request] = rlx_hir_build_concat(&cx->fn->b, table, table);
     return RLX_OK;
 }
 
 rlx_status rlx_block_output_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    return rlx_flow_add_result(cx, s->name);
+    return rlx_flow_add_result(cx, cx->fn->x, s->name);
 }

@@ -3,17 +3,24 @@
 #include "frontend/blocks/blocks.h"
 
 enum { Q, K, V, Q_BIAS, K_BIAS, V_BIAS, Q_NORM, K_NORM };
-enum { HEADS, KV_HEADS, HEAD_DIM, WINDOW, NO_ROPE, INTERLEAVED };
+enum { HEADS, KV_HEADS, HEAD_DIM, WINDOW, NO_ROPE, INTERLEAVED, ROTARY_DIM };
+enum { IN_Q, IN_K, IN_V, IN_Q_NORM, IN_K_NORM };
 enum { SCALE, NORM_EPS };
 
 static rlx_status check_spec(const rlx_flow *f, const rlx_attention_spec *spec)
 {
     const int64_t heads = spec->heads, kv_heads = spec->kv_heads, head_dim = spec->head_dim;
-    if (heads <= 0 || kv_heads <= 0 || heads % kv_heads || head_dim <= 0 || head_dim % 2)
+    const int64_t rotary = spec->no_rope ? 0 : spec->rotary_dim ? spec->rotary_dim : spec->head_dim;
+    if (heads <= 0 || kv_heads <= 0 || heads % kv_heads || head_dim <= 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "self_attention: heads %lld must be a multiple of kv_heads %lld, "
-                        "and head_dim %lld even",
+                        "and head_dim %lld positive",
                         (long long)heads, (long long)kv_heads, (long long)head_dim);
+    if (rotary < 0 || rotary > head_dim || rotary % 2)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "self_attention: %lld elements of a head of %lld rotate: no even number of "
+                        "them",
+                        (long long)rotary, (long long)head_dim);
     if (spec->window < 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "self_attention: a window of %lld keys",
                         (long long)spec->window);
@@ -58,6 +65,8 @@ void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec)
     s->number[WINDOW] = spec->window;
     s->number[NO_ROPE] = spec->no_rope;
     s->number[INTERLEAVED] = spec->rope_interleaved;
+    const bool in_part = !spec->no_rope && spec->rotary_dim != spec->head_dim;
+    s->number[ROTARY_DIM] = in_part ? spec->rotary_dim : 0;
     s->real[SCALE] = spec->scale != 0 ? spec->scale : 1 / sqrt((double)spec->head_dim);
     s->real[NORM_EPS] = spec->q_norm_key ? spec->norm_eps : 0;
 }
@@ -106,22 +115,42 @@ static rlx_status normalise_heads(rlx_flow_cx *cx, const rlx_stage *s, int slot,
         return RLX_OK;
     rlx_flow_set_place(cx, s->key[slot], 1);
     *x = rlx_hir_build_rms_norm_heads(&cx->fn->b, *x, w, s->real[NORM_EPS], heads);
+    const int inside = slot == Q_NORM ? IN_Q_NORM : IN_K_NORM;
+    if (rlx_flow_is_asked(cx, s, inside))
+        cx->fn->inside[inside] = rlx_hir_build_split_heads(&cx->fn->b, *x, heads);
     return RLX_OK;
 }
 
-static rlx_status rotate(rlx_flow_cx *cx, const rlx_stage *s, rlx_dim tokens, rlx_hir_attention *a)
+rlx_status rlx_flow_need_rotary(rlx_flow_cx *cx, int64_t rotary_dim, bool sine, rlx_ir_value **out)
+{
+    rlx_dim dims[2] = {0, rotary_dim / 2};
+    RLX_TRY(rlx_flow_get_symbol(cx, "TOKENS", &dims[0]));
+    return rlx_flow_need_input(cx, sine ? "rope_sin" : "rope_cos", rlx_ir_tensor(RLX_F32, 2, dims),
+                               out);
+}
+
+static rlx_status rotate(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attention *a)
 {
     rlx_ir_value *cosine, *sine;
-    const rlx_dim dims[] = {tokens, a->head_dim / 2};
-    const rlx_ir_type type = rlx_ir_tensor(RLX_F32, 2, dims);
-    RLX_TRY(rlx_flow_need_input(cx, "rope_cos", type, &cosine));
-    RLX_TRY(rlx_flow_need_input(cx, "rope_sin", type, &sine));
+    const int64_t rotary = s->number[ROTARY_DIM] ? s->number[ROTARY_DIM] : a->head_dim;
+    RLX_TRY(rlx_flow_need_rotary(cx, rotary, false, &cosine));
+    RLX_TRY(rlx_flow_need_rotary(cx, rotary, true, &sine));
     rlx_ir_value *(*turn)(rlx_ir_builder *, rlx_ir_value *, rlx_ir_value *, rlx_ir_value *, int64_t,
                           int64_t) =
         s->number[INTERLEAVED] ? rlx_hir_build_rope_interleaved : rlx_hir_build_rope;
     a->q = turn(&cx->fn->b, a->q, cosine, sine, a->heads, a->head_dim);
     a->k = turn(&cx->fn->b, a->k, cosine, sine, a->kv_heads, a->head_dim);
     return RLX_OK;
+}
+
+/* Probes see heads in one order, whichever of their elements rotate together. */
+static rlx_ir_value *halve_asked(rlx_flow_cx *cx, const rlx_stage *s, int inside, int64_t heads,
+                                 rlx_ir_value *x)
+{
+    const bool paired = s->number[INTERLEAVED] && !s->number[ROTARY_DIM];
+    if (!paired || !rlx_flow_is_asked(cx, s, inside))
+        return x;
+    return rlx_hir_build_halve_pairs(&cx->fn->b, x, heads);
 }
 
 rlx_status rlx_block_self_attention_build(rlx_flow_cx *cx, const rlx_stage *s)
@@ -139,11 +168,14 @@ rlx_status rlx_block_self_attention_build(rlx_flow_cx *cx, const rlx_stage *s)
     RLX_TRY(rlx_flow_apply_linear(cx, s, x, Q, Q_BIAS, q_rows, &a.q));
     RLX_TRY(rlx_flow_apply_linear(cx, s, x, K, K_BIAS, kv_rows, &a.k));
     RLX_TRY(rlx_flow_apply_linear(cx, s, x, V, V_BIAS, kv_rows, &a.v));
+    cx->fn->inside[IN_Q] = halve_asked(cx, s, IN_Q, a.heads, a.q);
+    cx->fn->inside[IN_K] = halve_asked(cx, s, IN_K, a.kv_heads, a.k);
+    cx->fn->inside[IN_V] = a.v;
     RLX_TRY(normalise_heads(cx, s, Q_NORM, a.heads, &a.q));
     RLX_TRY(normalise_heads(cx, s, K_NORM, a.kv_heads, &a.k));
     rlx_flow_set_place(cx, s->key[Q], 2);
     if (!s->number[NO_ROPE])
-        RLX_TRY(rotate(cx, s, tokens, &a));
+        RLX_TRY(rotate(cx, s, &a));
     RLX_TRY(need_pools(cx, s, &a));
     RLX_TRY(need_places(cx, tokens, &a));
     cx->fn->x = rlx_hir_build_attention(&cx->fn->b, &a, NULL, NULL);

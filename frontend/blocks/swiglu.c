@@ -1,6 +1,7 @@
 #include "frontend/blocks/blocks.h"
 
 enum { GATE, UP, DOWN, GATE_BIAS, UP_BIAS, DOWN_BIAS };
+enum { IN_GATE, IN_UP, IN_ACT };
 
 void rlx_flow_swiglu_biased(rlx_flow *f, const rlx_swiglu_spec *spec)
 {
@@ -24,6 +25,16 @@ void rlx_flow_swiglu(rlx_flow *f, const char *gate_key, const char *up_key, cons
         f, &(rlx_swiglu_spec){.gate_key = gate_key, .up_key = up_key, .down_key = down_key});
 }
 
+/* x * sigmoid(x), as swiglu computes it. */
+static rlx_ir_value *build_silu(rlx_ir_builder *b, rlx_ir_value *x)
+{
+    rlx_ir_value *one = rlx_hir_build_const(b, 1);
+    rlx_ir_value *e = rlx_hir_build_map(b, RLX_FN_NEG, 1, &x);
+    e = rlx_hir_build_map(b, RLX_FN_EXP, 1, &e);
+    rlx_ir_value *below = rlx_hir_build_map(b, RLX_FN_ADD, 2, (rlx_ir_value *[]){e, one});
+    return rlx_hir_build_map(b, RLX_FN_DIV, 2, (rlx_ir_value *[]){x, below});
+}
+
 rlx_status rlx_block_swiglu_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
     int64_t width;
@@ -33,7 +44,16 @@ rlx_status rlx_block_swiglu_build(rlx_flow_cx *cx, const rlx_stage *s)
     const rlx_dim inner = gate->type.dim[gate->type.rank - 1];
     RLX_TRY(rlx_flow_apply_linear(cx, s, cx->fn->x, UP, UP_BIAS, inner, &up));
     rlx_flow_set_place(cx, s->key[GATE], 2);
-    rlx_ir_value *y = rlx_hir_build_swiglu(&cx->fn->b, gate, up);
+    cx->fn->inside[IN_GATE] = gate;
+    cx->fn->inside[IN_UP] = up;
+    rlx_ir_value *y;
+    if (rlx_flow_is_asked(cx, s, IN_ACT)) { /* the same arithmetic, with a value between */
+        cx->fn->inside[IN_ACT] = build_silu(&cx->fn->b, gate);
+        y = rlx_hir_build_map(&cx->fn->b, RLX_FN_MUL, 2,
+                              (rlx_ir_value *[]){cx->fn->inside[IN_ACT], up});
+    } else {
+        y = rlx_hir_build_swiglu(&cx->fn->b, gate, up);
+    }
     if (!y)
         return rlx_ir_builder_finish(&cx->fn->b);
     return rlx_flow_apply_linear(cx, s, y, DOWN, DOWN_BIAS, RLX_DIM_INVALID, &cx->fn->x);

@@ -1,14 +1,15 @@
 /* rlx eval: tensors by Hugging Face's names from one .safetensors file to another.
  *
  *   in    input_ids       I64 or I32 [B,S] or [S]
- *         attention_mask  I64 or I32 [B,S]: zeros before and after a row's ones are padding, which
- *                         is left out; its places in the outputs are 0
- *         position_ids    I64 or I32 [B,S] or [1,S]: what tokens are rotated to. Without
- *                         attention_mask a row whose positions restart is several sequences, which
- *                         do not see each other
+ *         attention_mask  I64 or I32 [B,S]: nobody sees the tokens at zeros, and their places in
+ *                         the outputs are 0
+ *         position_ids    I64 or I32 [B,S] or [1,S]: what tokens are rotated to; without it their
+ *                         places 0..S-1, hidden ones counted. Without attention_mask a row whose
+ *                         positions restart is several sequences, which do not see each other
  *   out   logits          F32 [B,S,V]; of a model without a head last_hidden_state F32 [B,S,H]
  *         generated       I64 [B,N], with --generate N: greedy, end-of-text ignored
- *         probe:PATH      F32 [B,S,H], for each --probe PATH
+ *         probe:PATH      F32 [B,S,..], for each --probe PATH: what the reference's module of that
+ *                         path returns; rotary_emb.0 and .1 are its cosines and sines
  *
  * Rows are sequences of one session, and each step takes the tokens of all of them.
  */
@@ -32,12 +33,13 @@ typedef struct eval {
     int32_t *ids;       /* [B,S] */
     int32_t *seq;       /* [B,S], -1: padding */
     int32_t *positions; /* [B,S] */
+    int64_t ntokens;    /* that no mask hides */
     int sequences;
-    int64_t length;         /* one behind the largest position, padding counted */
-    float *rows;            /* [B,S,V] */
-    int64_t *generated;     /* [B,N] */
-    float *probe[MAX_LIST]; /* [B,S,H] each, made when the first value arrives */
-    int64_t width[MAX_LIST];
+    int64_t length;             /* one behind the largest position, padding counted */
+    float *rows;                /* [B,S,V] */
+    int64_t *generated;         /* [B,N] */
+    float *probe[MAX_LIST];     /* [B,S,..] each, made when the first value arrives */
+    rlx_tensor shape[MAX_LIST]; /* its rank and dims */
     rlx_context *cx;
     rlx_model *model;
     rlx_session *session;
@@ -64,7 +66,7 @@ static bool is_integer(const rlx_tensor *t)
     return t->format == RLX_I64 || t->format == RLX_I32;
 }
 
-/* A mask shows a run of tokens in each row; the rest is padding. */
+/* Tokens at zeros are left out: they stand in no sequence. */
 static int read_mask(eval *e, const rlx_tensor *mask)
 {
     int64_t n = 1;
@@ -73,20 +75,16 @@ static int read_mask(eval *e, const rlx_tensor *mask)
     if (mask && (!is_integer(mask) || n != e->B * e->S))
         return failure("%s: attention_mask has not the shape of input_ids", e->inputs);
     for (int64_t b = 0; b < e->B; b++) {
-        int64_t shown = 0, runs = 0;
         for (int64_t i = b * e->S; i < (b + 1) * e->S; i++) {
             const int64_t m = mask ? id_at(mask, i) : 1;
             if (m != 0 && m != 1)
                 return failure("%s: attention_mask has a %lld", e->inputs, (long long)m);
             e->seq[i] = m ? (int32_t)b : -1;
-            runs += m && (i == b * e->S || e->seq[i - 1] < 0);
-            shown += m;
+            e->ntokens += m;
         }
-        if (!shown)
-            return failure("%s: attention_mask hides a whole row", e->inputs);
-        if (runs > 1)
-            return failure("%s: attention_mask hides a position between others", e->inputs);
     }
+    if (!e->ntokens)
+        return failure("%s: attention_mask hides every position", e->inputs);
     e->sequences = (int)e->B;
     return EXIT_OK;
 }
@@ -116,11 +114,7 @@ static int read_positions(eval *e, const rlx_tensor *given, bool masked)
         const int64_t p = given ? id_at(given, i % n) : i % e->S;
         if (p < 0 || p >= INT32_MAX)
             return failure("%s: position_ids has a %lld", e->inputs, (long long)p);
-        /* Rotations tell distances only, so that padding in front may be left out of the count: a
-         * row then has the same bits with and without it. The length counts it, as the reference
-         * does. */
-        const bool follows = i % e->S && e->seq[i - 1] >= 0;
-        e->positions[i] = given ? (int32_t)p : follows ? e->positions[i - 1] + 1 : 0;
+        e->positions[i] = (int32_t)p;
         e->length = e->length <= p ? p + 1 : e->length;
     }
     if (given && !masked)
@@ -180,6 +174,25 @@ static int read_inputs(eval *e)
     return code ? code : read_positions(e, rlx_weights_find(e->in, "position_ids"), mask != NULL);
 }
 
+/* Hidden tokens hold no place in a sequence, so that a window would reach further back than the
+ * reference's, which counts them. */
+static int check_windows(const eval *e)
+{
+    for (int64_t i = 0; e->info.window && i < e->B * e->S; i++) {
+        const int64_t row = i - i % e->S;
+        int64_t seen = 0, before = 0;
+        for (int64_t k = row; k <= i && e->seq[i] >= 0; k++) {
+            seen += e->seq[k] == e->seq[i] && k > i - e->info.window;
+            before += e->seq[k] == e->seq[i] && k <= i - e->info.window;
+        }
+        if (before && seen && seen < e->info.window)
+            return failure("%s: attention_mask hides a position between others, and a window of "
+                           "%lld counts it: not supported",
+                           e->inputs, (long long)e->info.window);
+    }
+    return EXIT_OK;
+}
+
 static int open_model(eval *e)
 {
     int64_t prefill = e->B * (e->decode_from < 0 ? e->S : e->decode_from);
@@ -203,6 +216,9 @@ static int open_model(eval *e)
         return code;
     rlx_model_get_info(e->model, &e->info);
     e->V = e->info.width;
+    code = check_windows(e);
+    if (code)
+        return code;
     if (e->generate && strcmp(e->info.output, "logits"))
         return failure("--generate: the model gives %s, not logits", e->info.output);
     if (e->generate && e->sequences > e->B)
@@ -232,6 +248,14 @@ static void scatter(const eval *e, int64_t n, const float *rows, int64_t width, 
         memcpy(out + e->step_at[i] * width, rows + i * width, (size_t)width * sizeof *out);
 }
 
+static int64_t row_elems(const rlx_tensor *t)
+{
+    int64_t n = 1;
+    for (int d = 1; d < t->rank; d++)
+        n *= t->dim[d];
+    return n;
+}
+
 /* The probes of the last step, which had n tokens. */
 static int keep_probes(eval *e, int64_t n)
 {
@@ -240,15 +264,14 @@ static int keep_probes(eval *e, int64_t n)
         int code = report(rlx_model_probe(e->model, e->session, e->probes.item[i], &t));
         if (code)
             return code;
-        if (t.format != RLX_F32 || t.rank != 2 || t.dim[0] != n)
+        if (t.format != RLX_F32 || t.rank < 1 || t.rank > 5 || t.dim[0] != n)
             return failure("probe %s is not F32 with a row per token", e->probes.item[i]);
-        if (!e->probe[i]) {
-            e->width[i] = t.dim[1];
-            e->probe[i] = calloc((size_t)(e->B * e->S * t.dim[1]), sizeof(float));
-            if (!e->probe[i])
-                return failure("out of memory");
-        }
-        scatter(e, n, t.data, e->width[i], e->probe[i]);
+        e->shape[i] = t;
+        if (!e->probe[i])
+            e->probe[i] = calloc((size_t)(e->B * e->S * row_elems(&t)), sizeof(float));
+        if (!e->probe[i])
+            return failure("out of memory");
+        scatter(e, n, t.data, row_elems(&t), e->probe[i]);
     }
     return EXIT_OK;
 }
@@ -300,8 +323,10 @@ static int generate(eval *e)
 {
     for (int64_t b = 0; b < e->B; b++) {
         int64_t last = (b + 1) * e->S - 1;
-        while (e->seq[last] < 0)
+        while (last >= b * e->S && e->seq[last] < 0)
             last--;
+        if (last < b * e->S)
+            return failure("--generate: attention_mask hides the whole of row %lld", (long long)b);
         e->step_seq[b] = e->seq[last];
         e->step_positions[b] = e->positions[last];
         memcpy(e->step_out + b * e->V, e->rows + last * e->V, (size_t)e->V * sizeof(float));
@@ -345,12 +370,15 @@ static int write_outputs(const eval *e)
             break;
         }
         snprintf(names[i], len, "probe:%s", e->probes.item[i]);
-        t[n++] = (rlx_tensor){.name = names[i],
+        const rlx_tensor *row = &e->shape[i];
+        rlx_tensor *probe = &t[n++];
+        *probe = (rlx_tensor){.name = names[i],
                               .format = RLX_F32,
-                              .rank = 3,
-                              .dim = {e->B, e->S, e->width[i]},
+                              .rank = row->rank + 1,
+                              .dim = {e->B, e->S},
                               .data = e->probe[i],
-                              .bytes = (size_t)(e->B * e->S * e->width[i]) * sizeof(float)};
+                              .bytes = (size_t)(e->B * e->S * row_elems(row)) * sizeof(float)};
+        memcpy(probe->dim + 2, row->dim + 1, sizeof *row->dim * (size_t)(row->rank - 1));
     }
     if (!code)
         code = report(rlx_safetensors_write(e->outputs, t, n, NULL));

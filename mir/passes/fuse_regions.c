@@ -105,13 +105,22 @@ static bool used_by_opaque(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node 
     return false;
 }
 
+/* As queries, whose heads are rows. */
+static bool used_by_attention(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
+{
+    for (int i = 0; i < n->nusers; i++)
+        if (g->nodes[n->users[i]].ir->op == RLX_MIR_ATTENTION)
+            return true;
+    return false;
+}
+
 /* A view at the group's border that repeats data, or whose source is a result anyway, costs memory
  * that the users can do without. */
 static bool view_is_useless(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
     if (!rlx_mir_fuse_is_view(g, n) || n->nusers == 0 || used_inside(g, n, n->group))
         return false;
-    if (used_by_opaque(g, n))
+    if (used_by_opaque(g, n) || used_by_attention(g, n))
         return false; /* must be in memory in this very shape */
     const rlx_mir_fuse_node *source = rlx_mir_fuse_def(n->ir->in[0]);
     return n->ir->op == RLX_MIR_BROADCAST ||

@@ -116,6 +116,52 @@ static void bad_heads(rlx_flow *f)
     rlx_flow_self_attention(f, &(rlx_attention_spec){.heads = 4, .kv_heads = 3, .head_dim = 8});
 }
 
+static void bad_rotation(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_self_attention(
+        f, &(rlx_attention_spec){.heads = 4, .kv_heads = 2, .head_dim = 8, .rotary_dim = 3});
+}
+
+static void scale_by_infinity(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_scale(f, 1e39);
+}
+
+static void probe_inside_nothing(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_swiglu(f, "gate", "up", "down");
+    rlx_flow_probe_inside(f, "up", "mlp.up_proj");
+    rlx_flow_probe_inside(f, "down", "mlp.down_proj");
+}
+
+static void probe_inside_of_outside(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index, (void)user;
+    rlx_flow_probe_inside(f, "up", "mlp.up_proj");
+}
+
+static void probe_inside_before_layer(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_swiglu(f, "gate", "up", "down");
+    rlx_flow_repeat_layers(f, 1, probe_inside_of_outside, NULL);
+}
+
+static void rotary_in_layer(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index, (void)user;
+    rlx_flow_probe_rotary(f, 4, "cos", "sin");
+}
+
+static void probe_rotary_in_layer(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_repeat_layers(f, 1, rotary_in_layer, NULL);
+}
+
 static const struct {
     void (*record)(rlx_flow *f);
     const char *error;
@@ -133,6 +179,11 @@ static const struct {
     {same_output, "two outputs \"y\""},
     {attention_outside, "self_attention outside rlx_flow_repeat_layers"},
     {bad_heads, "heads 4 must be a multiple of kv_heads 3"},
+    {bad_rotation, "3 elements of a head of 8 rotate"},
+    {scale_by_infinity, "scale by 1e+39"},
+    {probe_inside_nothing, "no value \"down\" inside the stage before it (swiglu)"},
+    {probe_inside_before_layer, "no value \"up\" inside the stage before it (swiglu)"},
+    {probe_rotary_in_layer, "probe_rotary of 4 elements in a layer"},
 };
 enum { NMISTAKES = sizeof(mistakes) / sizeof(mistakes[0]) };
 
@@ -491,14 +542,78 @@ START_TEST(probes_split_calls_and_change_nothing)
 }
 END_TEST
 
+static int count_ops(const test_model *m, int op)
+{
+    int n = 0;
+    for (const rlx_ir_func *f = m->hir->first; f; f = f->next)
+        for (const rlx_ir_node *node = f->body->first; node; node = node->next)
+            n += (int)node->op == op;
+    return n;
+}
+
+/* Values that only probes need are built for them alone. */
+START_TEST(probes_inside_cost_nothing_unless_asked)
+{
+    static const int ops[] = {RLX_HIR_MAP, RLX_HIR_CONCAT, RLX_HIR_SPLIT_HEADS,
+                              RLX_HIR_HALVE_PAIRS};
+    static const char *const probes[] = {"model.layers.1.mlp.act_fn", "model.rotary_emb.0",
+                                         "model.layers.1.self_attn.q_norm",
+                                         "model.layers.1.self_attn.k_proj"};
+    test_model m;
+    load(&m, "\"num_hidden_layers\": 3, \"model_type\": \"qwen3\", \"rope_interleaved\": true, "
+             "\"architectures\": [\"Qwen3ForCausalLM\"]");
+    for (int i = 0; i < 4; i++) {
+        assert_ok(model_build(&m, NULL, 0));
+        ck_assert_int_eq(count_ops(&m, ops[i]), 0);
+        ck_assert_int_eq(model_count_layers(&m), 1);
+        assert_ok(model_build(&m, probes + i, 1));
+        ck_assert_int_ge(count_ops(&m, ops[i]), 1);
+    }
+    model_deinit(&m);
+}
+END_TEST
+
+/* Files whose rotary pairs are neighbours: the same rows in another order, and probes see them in
+ * one. */
+START_TEST(probed_heads_have_one_order)
+{
+    static const char *const probes[] = {"model.layers.0.self_attn.q_proj",
+                                         "model.layers.0.self_attn.k_proj"};
+    test_model m[2];
+    rlx_eval_tensor got[2][3];
+    for (int i = 0; i < 2; i++) {
+        load(&m[i], i ? "\"rope_interleaved\": true" : "");
+        assert_ok(model_build(&m[i], probes, 2));
+        set_prompt(&m[i]);
+        model_run(&m[i], got[i]);
+    }
+    for (int k = 1; k < 3; k++)
+        for (int64_t i = 0; i < env_elems(&got[0][k]); i++) {
+            const int64_t head = i - i % 10, d = i % 10; /* D is 10 */
+            ck_assert_double_eq(env_at(&got[1][k], head + d / 2 + d % 2 * 5),
+                                env_at(&got[0][k], i));
+        }
+    for (int i = 0; i < 2; i++) {
+        model_free_results(&m[i], got[i]);
+        model_deinit(&m[i]);
+    }
+}
+END_TEST
+
 START_TEST(unknown_probes_name_the_nearest)
 {
     test_model m;
     load(&m, "\"num_hidden_layers\": 5");
-    assert_error(model_build(&m, (const char *const[]){"model.layer.3"}, 1), RLX_NOT_FOUND,
-                 "no probe point \"model.layer.3\"; did you mean \"model.layers.3\"?");
+    assert_error(
+        model_build(&m, (const char *const[]){"model.layer.3"}, 1), RLX_NOT_FOUND,
+        "no probe point \"model.layer.3\"; did you mean \"model.layers.3\", \"model.layers.");
     assert_error(model_build(&m, (const char *const[]){"model.layers.5"}, 1), RLX_NOT_FOUND,
-                 "no probe point \"model.layers.5\"; did you mean \"model.layers.");
+                 "no probe point \"model.layers.5\"; did you mean \"model.layers.0\", "
+                 "\"model.layers.1\", \"model.layers.2\", \"model.layers.3\"?");
+    assert_error(model_build(&m, (const char *const[]){"model.layers.0.self_attn.q_prj"}, 1),
+                 RLX_NOT_FOUND, "did you mean \"model.layers.0.self_attn.q_proj\"");
+    assert_error(model_build(&m, (const char *const[]){"blocks.0"}, 1), RLX_NOT_FOUND,
+                 "no probe point \"blocks.0\"; there are \"model.embed_tokens\", ");
     model_deinit(&m);
 }
 END_TEST
@@ -517,6 +632,7 @@ START_TEST(prints_stages_and_folds_equal_layers)
         "key=\"model.layers.{}.input_layernorm.weight\" "
         "eps=1e-05\n",
         " heads=6 kv_heads=2 head_dim=10 scale=0.316",
+        "\n    probe_point \"model.layers.{}.self_attn.k_proj\" of k\n",
         "\n    probe_point \"model.layers.{}\"\n  }\n  select_rows\n",
         "\n  lm_head key=\"lm_head.weight\"\n  probe_point \"lm_head\"\n  output \"logits\"\n}\n"};
     const char *at = text.data;
@@ -559,9 +675,11 @@ int main(void)
     tcase_add_test(c, two_runs_are_a_pair);
     tcase_add_test(c, depth_costs_little);
     tcase_add_test(c, probes_split_calls_and_change_nothing);
+    tcase_add_test(c, probes_inside_cost_nothing_unless_asked);
+    tcase_add_test(c, probed_heads_have_one_order);
     tcase_add_test(c, unknown_probes_name_the_nearest);
     tcase_add_test(c, prints_stages_and_folds_equal_layers);
     tcase_add_test(c, module_round_trips);
     suite_add_tcase(s, c);
-    return run_suite(s, NMISTAKES + NMISFITS + 8);
+    return run_suite(s, NMISTAKES + NMISFITS + 10);
 }

@@ -60,8 +60,18 @@ START_TEST(probes_pass_fusion_and_lowering)
                                          "model.embed_tokens",
                                          "model.layers.0.self_attn",
                                          "model.layers.0.input_layernorm",
+                                         "model.layers.0.self_attn.q_proj",
+                                         "model.layers.0.self_attn.k_proj",
+                                         "model.layers.0.self_attn.v_proj",
+                                         "model.layers.1.mlp.gate_proj",
+                                         "model.layers.1.mlp.up_proj",
+                                         "model.layers.1.mlp.act_fn",
+                                         "model.layers.1.mlp.down_proj",
                                          "model.layers.1.mlp",
                                          "model.layers.1",
+                                         "model.rotary_emb.0",
+                                         "model.rotary_emb.1",
+                                         "model",
                                          "model.norm"};
     enum { NPROBES = sizeof(probes) / sizeof(probes[0]) };
     const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
@@ -173,10 +183,19 @@ static const struct {
     {"\"quantization_config\": {\"bits\": 4}", RLX_UNSUPPORTED, "quantization_config"},
     {"\"architectures\": [\"LlamaForSequenceClassification\"]", RLX_UNSUPPORTED,
      "LlamaForSequenceClassification"},
-    {ROPE("\"rope_type\": \"longrope\", \"factor\": 2"), RLX_UNSUPPORTED, "rope_type \"longrope\""},
+    {ROPE("\"rope_type\": \"su\", \"factor\": 2"), RLX_UNSUPPORTED, "rope_type \"su\""},
+    {ROPE("\"rope_type\": \"longrope\", \"factor\": 2"), RLX_INVALID_FILE,
+     "short_factor is no list of 5 numbers"},
+    {ROPE("\"type\": \"longrope\", \"short_factor\": [1,1,1,1,1], \"long_factor\": [1,1,1,1]"),
+     RLX_INVALID_FILE, "long_factor is no list of 5 numbers"},
+    {ROPE("\"type\": \"longrope\", \"short_factor\": [1,1,1,1,1], \"long_factor\": [1,1,true,1,1]"),
+     RLX_INVALID_FILE, "long_factor is true, not a number"},
+    {ROPE("\"type\": \"longrope\", \"short_factor\": [1,1,1,1,1], \"long_factor\": [1,1,0,1,1]"),
+     RLX_INVALID_ARGUMENT, "long_factor[2] 0 is not positive"},
     {ROPE("\"full_attention\": {\"rope_theta\": 1e4}"), RLX_UNSUPPORTED,
      "nested by layer type (\"full_attention\")"},
-    {"\"partial_rotary_factor\": 0.5", RLX_UNSUPPORTED, "partial_rotary_factor 0.5"},
+    {"\"partial_rotary_factor\": 0", RLX_INVALID_FILE, "partial_rotary_factor 0 is not in 0..1"},
+    {"\"partial_rotary_factor\": 0.5", RLX_INVALID_FILE, "5 rotating elements of heads of 10"},
     {"\"hidden_size\": null", RLX_INVALID_FILE, "hidden_size is missing"},
     {"\"hidden_size\": 36.5", RLX_INVALID_FILE, "hidden_size is 36.5, not a whole number"},
     {"\"num_hidden_layers\": 0", RLX_INVALID_FILE, "num_hidden_layers is 0, out of range: 1 to"},
@@ -244,6 +263,10 @@ START_TEST(finds_the_base_in_every_style)
         base, 1e-7);
     ck_assert_double_eq_tol(second_cosine("\"rope_theta\": 7, " ROPE("\"rope_theta\": 5000")), base,
                             1e-7);
+    ck_assert_double_eq_tol(second_cosine(ROPE("") ", \"rope_parameters\": {\"rope_theta\": 5000}"),
+                            base, 1e-7);
+    ck_assert_double_eq_tol(second_cosine("\"rope_theta\": 5000, \"partial_rotary_factor\": 0.4"),
+                            cos(pow(5000, -0.5)), 1e-7);
 }
 END_TEST
 

@@ -57,10 +57,31 @@ static double dynamic(const rlx_rope_spec *s, int i, double *attention)
     return plain(&longer, i, attention);
 }
 
+static const float shorter[D / 2] = {1, 1, 1.5f, 1, 2, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1.25f, 1};
+static const float longer[D / 2] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+
+/* positions[] go to 4000. */
+static double longrope(const rlx_rope_spec *s, int i, double *attention)
+{
+    const double inv = plain(s, i, attention), factor = s->factor ? s->factor : 4096 / s->original;
+    *attention = factor > 1 ? sqrt(1 + log(factor) / log(s->original)) : 1;
+    if (s->attention_factor)
+        *attention = s->attention_factor;
+    return inv / (4001 > s->original ? longer : shorter)[i];
+}
+
+#define LONGROPE                                                                \
+    .type = RLX_ROPE_LONGROPE, .dim = D, .theta = 10000, .max_positions = 4096, \
+    .short_factor = shorter, .long_factor = longer
 static const struct {
     rlx_rope_spec spec;
     frequency *want;
 } cases[] = {
+    {{LONGROPE, .original = 64}, longrope},
+    {{LONGROPE, .original = 4000, .factor = 8}, longrope},
+    {{LONGROPE, .original = 4001, .factor = 8}, longrope}, /* just short enough */
+    {{LONGROPE, .original = 4096, .factor = 0.5}, longrope},
+    {{LONGROPE, .original = 64, .attention_factor = 1.25}, longrope},
     {{.dim = D, .theta = 10000}, plain},
     {{.dim = D, .theta = 500000}, plain},
     {{.type = RLX_ROPE_LINEAR, .dim = D, .theta = 10000, .factor = 4}, linear},
@@ -169,6 +190,8 @@ static const struct {
     {{.type = RLX_ROPE_YARN, .dim = 8, .theta = 10000, .factor = 2},
      "original_max_position_embeddings"},
     {{.type = RLX_ROPE_DYNAMIC, .dim = 8, .theta = 10000, .factor = 2}, "max_position_embeddings"},
+    {{LONGROPE, .original = 1}, "original_max_position_embeddings 1"},
+    {{LONGROPE, .original = 64, .factor = -2}, "longrope of factor -2"},
 };
 enum { NWRONG = sizeof(wrong) / sizeof(wrong[0]) };
 

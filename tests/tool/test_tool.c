@@ -259,11 +259,19 @@ static void eval_complains(const rlx_tensor *tensors, int n, const char *option,
 START_TEST(eval_refuses)
 {
     static const int64_t ids[] = {0, 5, 6, 7}, far[] = {0, 5, 1024, 7}, mask[] = {1, 0, 1, 1};
+    static const int64_t none[] = {0, 0, 0, 0}, twos[] = {1, 1, 2, 1};
     static const float real[] = {0, 1, 2, 3};
     rlx_tensor t[2] = {{"input_ids", RLX_I64, 2, {1, 4}, ids, sizeof ids},
                        {"attention_mask", RLX_I64, 2, {1, 4}, mask, sizeof mask}};
     eval_complains(t + 1, 1, "-t", "1", "input_ids");
-    eval_complains(t, 2, "-t", "1", "attention_mask");
+    t[1].data = none;
+    eval_complains(t, 2, "-t", "1", "attention_mask hides every position");
+    t[1].data = twos;
+    eval_complains(t, 2, "-t", "1", "attention_mask has a 2");
+    t[1].data = mask;
+    t[1].dim[1] = 3;
+    t[1].bytes = 3 * sizeof *mask;
+    eval_complains(t, 2, "-t", "1", "attention_mask has not the shape");
     eval_complains(t, 1, "--decode-from", "5", "decode-from");
     eval_complains(t, 1, "--probe", "model.layer.3", "model.layers.3");
     eval_complains(t, 1, "--generate", "9223372036854775807", "--generate 9223372036854775807");
@@ -277,7 +285,8 @@ START_TEST(eval_refuses)
 }
 END_TEST
 
-/* Padding changes nothing for a row's own tokens; a batch is its rows; I32 ids are ids. */
+/* Padding behind changes nothing for a row's own tokens, padding in front their rotation only; a
+ * batch is its rows; I32 ids are ids. */
 START_TEST(eval_pads_and_batches)
 {
     static const int32_t alone[] = {0, 300, 301}, both[] = {0, 300, 301, 9, 9, 9, 0, 300, 301, 7};
@@ -305,7 +314,9 @@ START_TEST(eval_pads_and_batches)
         ck_assert(a && b && a->rank == 3 && b->rank == 3 && a->dim[1] == 3 && b->dim[0] == 2);
         size_t row = (size_t)a->dim[2] * sizeof(float);
         ck_assert_int_eq(memcmp(a->data, b->data, 3 * row), 0);
-        ck_assert_int_eq(memcmp(a->data, (const char *)b->data + 6 * row, 3 * row), 0);
+        const float *x = a->data, *shifted = (const float *)b->data + 6 * a->dim[2];
+        for (int64_t k = 0; k < 3 * a->dim[2]; k++)
+            ck_assert_float_eq_tol(x[k], shifted[k], 1e-3f);
         ck_assert_double_eq(((const float *)b->data)[5 * a->dim[2]], 0); /* padding */
     }
     rlx_weights_destroy(w[0]);

@@ -1,0 +1,24 @@
+#include <math.h>
+
+#include "frontend/blocks/blocks.h"
+
+void rlx_flow_scale(rlx_flow *f, double by)
+{
+    if (!f->error && !isfinite((float)by)) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "scale by %g, which is no finite f32", by));
+        return;
+    }
+    rlx_stage *s = rlx_flow_record(f, RLX_STAGE_SCALE);
+    if (s)
+        s->real[0] = by;
+}
+
+rlx_status rlx_block_scale_build(rlx_flow_cx *cx, const rlx_stage *s)
+{
+    int64_t width;
+    RLX_TRY(rlx_flow_need_features(cx, &width));
+    cx->fn->b.place = "scale";
+    rlx_ir_value *by = rlx_hir_build_const(&cx->fn->b, s->real[0]);
+    cx->fn->x = rlx_hir_build_map(&cx->fn->b, RLX_FN_MUL, 2, (rlx_ir_value *[]){cx->fn->x, by});
+    return RLX_OK;
+}
