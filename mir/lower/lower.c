@@ -151,6 +151,20 @@ static rlx_status bind_arguments(region_cx *r, kernel_cx *k)
     return rlx_ir_builder_finish(k->b);
 }
 
+/* How the region's kernels compute in floating point, as text in the arena; NULL: out of memory. */
+static const char *describe_numerics(const region_cx *r)
+{
+    for (const rlx_ir_node *n = r->node->blocks[0]->first; n; n = n->next) {
+        int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
+        if (n->op == RLX_MIR_CONTRACT_Q)
+            return rlx_arena_printf(r->arena, "i8 products by groups of %d, f32 lanes %lld",
+                                    rlx_format_group(n->in[3]->type.format), (long long)lanes);
+        if (lanes)
+            return rlx_arena_printf(r->arena, "f32 lanes %lld", (long long)lanes);
+    }
+    return "f32 lanes 16";
+}
+
 rlx_status kernel_begin(region_cx *r, kernel_cx *k, const char *what, const char *schedule)
 {
     rlx_ir_builder *b = RLX_NEW(r->arena, rlx_ir_builder);
@@ -168,10 +182,11 @@ rlx_status kernel_begin(region_cx *r, kernel_cx *k, const char *what, const char
         for (int i = 0; i < n->nout; i++)
             n->out[i]->scratch = NULL;
     char *name = rlx_arena_printf(r->arena, "k%d_%s", r->tape->kernels++, what);
-    if (!name)
+    const char *numerics = describe_numerics(r);
+    if (!name || !numerics)
         return RLX_OOM();
     rlx_attr attrs[3] = {rlx_attr_text(RLX_ATTR_SCHEDULE, schedule),
-                         rlx_attr_text(RLX_ATTR_NUMERICS, "f32 lanes 16"),
+                         rlx_attr_text(RLX_ATTR_NUMERICS, numerics),
                          rlx_attr_int(RLX_ATTR_TEAM, r->options->target->team)};
     k->kernel = rlx_lir_build_kernel(b, name, 3, attrs);
     if (!k->kernel)
