@@ -100,8 +100,11 @@ const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
 /* Sequences and what belongs to them: positions, page tables, states. A state ("kv.k.3") is made
  * when the first program that has it runs, and shared by all programs that name it; they must
  * agree on its shape. Its first axis may be PAGES: then address space for every page that the
- * options allow is reserved at once and touched as pages are used, so growth copies nothing. It
- * may be SEQS: one row for each sequence. States begin as zeros. One thread at a time. */
+ * options allow is reserved at once and touched as pages are used, so growth copies nothing.
+ * PAGES_4096 are pages of states that are read 4096 positions far at most, the token's own
+ * included: what lies behind is given back and used again, so that a sequence holds at most
+ * ceil(4096 / 256) + 2 pages between steps. The first axis may be SEQS: one row for each sequence.
+ * States begin as zeros, for sequences that begin anew, too. One thread at a time. */
 typedef struct rlx_session rlx_session;
 enum { RLX_PAGE_POSITIONS = 256 };
 #ifndef RLX_SESSION_TYPES /* frontend/rlx.h declares the same for users */
@@ -119,6 +122,15 @@ int64_t rlx_session_past(const rlx_session *s, int seq);
 /* Positions that one sequence can hold. */
 int64_t rlx_session_max_positions(const rlx_session *s);
 void rlx_session_reset(rlx_session *s); /* forgets every sequence; keeps the memory */
+/* Sequence `to` becomes a copy of `from`; what it held is forgotten. Pages are shared: who writes
+ * to one that is not full gets one of its own first. States with neither pages nor rows belong to
+ * all sequences alike. */
+rlx_status rlx_session_fork(rlx_session *s, int from, int to);
+/* Sequence `seq` forgets all but its first `positions`; with 0 it begins anew, and its pages are
+ * free. RLX_EXHAUSTED when the window of some state would reach back to what is gone (never within
+ * 256 positions of the most that the sequence has held); RLX_UNSUPPORTED when a state is of rows,
+ * which have no past. */
+rlx_status rlx_session_rewind(rlx_session *s, int seq, int64_t positions);
 /* Ends the step that runs, at its next phase, with RLX_CANCELLED; when none runs, the next one
  * before it begins. Each cancel ends at most one step; two before it are one. The session is as it
  * was before that step. A step of a program that has states other than pages, which half a step
@@ -144,14 +156,13 @@ typedef struct rlx_step_symbol {
  * fills those of the following inputs that the program has:
  *   pos   i32[TOKENS]      positions: each sequence's go on where its past ends
  *   seq   i32[TOKENS]      the sequence of each token
- *   table i32[SEQS,SLOTS]  page of each 256 positions of each sequence; 0 where it has none
- *   rows  i32[ROWS]        row_index
- * Symbols: TOKENS and ROWS are the step's; SEQS is the highest sequence of the step + 1, SLOTS the
- * most pages that one of them has, PAGES the pages in use. A program with none of pos, seq, table
- * and no state that grows keeps no past: `seq` is ignored and nothing is counted.
- *   tokens    live TOKENS; seq[t] (NULL: all 0)
- *   rows      row_index[r] < tokens: tokens whose outputs are wanted (NULL: 0, 1, ..)
- *   inputs    all further inputs ("ids", "rope_cos", ...), live shape; others are errors
+ *   table i32[SEQS,SLOTS]  page of each 256 positions of each sequence; 0 where it has none;
+ * table_4096: for PAGES_4096 rows  i32[ROWS]        row_index Symbols: TOKENS and ROWS are the
+ * step's; SEQS is the highest sequence of the step + 1, SLOTS the most pages that one of them has
+ * had, PAGES one more than the highest page in use. A program with none of pos, seq, table and no
+ * state that grows keeps no past: `seq` is ignored and nothing is counted. tokens    live TOKENS;
+ * seq[t] (NULL: all 0) rows      row_index[r] < tokens: tokens whose outputs are wanted (NULL: 0,
+ * 1, ..) inputs    all further inputs ("ids", "rope_cos", ...), live shape; others are errors
  *   symbols   all further symbols
  * Errors: RLX_EXHAUSTED when a sequence would outgrow max_positions, or SLOTS or PAGES the
  * program's bucket; RLX_INVALID_ARGUMENT when TOKENS, ROWS, SEQS or a given symbol does, and for

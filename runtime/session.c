@@ -16,11 +16,6 @@ enum { DEFAULT_POSITIONS = 4096, MAX_SEQUENCES = 1 << 16, MAX_TABLE = 1 << 28 };
 /* ---- birth and death --------------------------------------------------------------------------
  */
 
-static int64_t pages_of(int64_t positions)
-{
-    return (positions + RLX_PAGE_POSITIONS - 1) / RLX_PAGE_POSITIONS;
-}
-
 static rlx_status create(rlx_session *s, rlx_team *team, const rlx_session_options *o)
 {
     s->team = team;
@@ -32,15 +27,14 @@ static rlx_status create(rlx_session *s, rlx_team *team, const rlx_session_optio
     if (s->max_sequences < 1 || s->max_sequences > MAX_SEQUENCES)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a session of %d sequences: expected 1 to %d",
                         s->max_sequences, MAX_SEQUENCES);
-    s->max_slots = pages_of(s->max_positions);
+    s->max_slots = rlx_session_slots(s->max_positions);
     s->max_pages = s->max_slots * s->max_sequences;
     if (s->max_pages > MAX_TABLE)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a session of %lld pages: at most %d",
                         (long long)s->max_pages, MAX_TABLE);
     s->past = calloc((size_t)s->max_sequences, sizeof(*s->past));
     s->next = calloc((size_t)s->max_sequences, sizeof(*s->next));
-    s->table = calloc((size_t)s->max_pages, sizeof(*s->table));
-    return s->past && s->next && s->table ? RLX_OK : RLX_OOM();
+    return s->past && s->next ? RLX_OK : RLX_OOM();
 }
 
 rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, rlx_session **out)
@@ -62,9 +56,9 @@ void rlx_session_destroy(rlx_session *s)
     if (!s)
         return;
     rlx_session_unbind_all(s);
+    rlx_session_free_pages(s);
     free(s->past);
     free(s->next);
-    free(s->table);
     free(s);
 }
 
@@ -80,8 +74,7 @@ int64_t rlx_session_max_positions(const rlx_session *s)
 
 void rlx_session_reset(rlx_session *s)
 {
-    memset(s->past, 0, sizeof(*s->past) * (size_t)s->max_sequences);
-    s->pages = 0;
+    rlx_session_drop_sequences(s);
     s->last = NULL;
     atomic_store(&s->cancel, false);
     rlx_session_clear_states(s);
@@ -120,16 +113,17 @@ static rlx_status outgrown(const plan *n, int q)
                     (long long)n->s->past[q], (long long)more, (long long)n->s->max_positions);
 }
 
-/* Fills s->next and the live SEQS, SLOTS and PAGES. */
+/* Fills s->next and the live SEQS and SLOTS. */
 static rlx_status plan_sequences(plan *n)
 {
     rlx_session *s = n->s;
     memcpy(s->next, s->past, sizeof(*s->past) * (size_t)s->max_sequences);
+    s->reach = 0;
     if (!n->b->has_past)
         return RLX_OK;
     if (n->step->tokens < 1)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens", (long long)n->step->tokens);
-    int64_t seqs = 0, slots = 0, pages = s->pages;
+    int64_t seqs = 0, slots = 0;
     for (int64_t t = 0; t < n->step->tokens; t++) {
         int q = sequence_of(n, t);
         if (q < 0 || q >= s->max_sequences)
@@ -138,14 +132,13 @@ static rlx_status plan_sequences(plan *n)
                             s->max_sequences);
         if (s->next[q] == s->max_positions)
             return outgrown(n, q);
-        pages += s->next[q] % RLX_PAGE_POSITIONS == 0;
-        s->next[q]++;
+        int64_t reach = rlx_session_slots(++s->next[q]);
         seqs = q + 1 > seqs ? q + 1 : seqs;
-        slots = pages_of(s->next[q]) > slots ? pages_of(s->next[q]) : slots;
+        slots = reach > slots ? reach : slots;
     }
+    s->reach = (int)seqs;
     n->live[RLX_LIVE_SEQS] = seqs;
     n->live[RLX_LIVE_SLOTS] = slots;
-    n->live[RLX_LIVE_PAGES] = pages;
     return RLX_OK;
 }
 
@@ -165,18 +158,29 @@ static bool is_live(const plan *n, int symbol)
     for (int i = 0; i < RLX_LIVE_COUNT; i++)
         if (n->b->live_symbol[i] == symbol)
             return true;
+    for (int i = 0; i < RLX_MAX_WINDOWS; i++)
+        if (n->b->pages_symbol[i] == symbol)
+            return true;
     return false;
 }
 
-static rlx_status plan_symbols(plan *n)
+static rlx_status plan_live_symbols(const plan *n)
 {
-    uint32_t given = 0;
-    for (int i = 0; i < RLX_LIVE_COUNT; i++) {
-        bool grows = i == RLX_LIVE_SLOTS || i == RLX_LIVE_PAGES;
+    for (int i = 0; i < RLX_LIVE_COUNT; i++)
         if (n->b->live_symbol[i] >= 0)
             RLX_TRY(set_symbol(n, n->b->live_symbol[i], n->live[i],
-                               grows ? RLX_EXHAUSTED : RLX_INVALID_ARGUMENT));
-    }
+                               i == RLX_LIVE_SLOTS ? RLX_EXHAUSTED : RLX_INVALID_ARGUMENT));
+    for (int i = 0; i < RLX_MAX_WINDOWS; i++)
+        if (n->b->pages_symbol[i] >= 0)
+            RLX_TRY(set_symbol(n, n->b->pages_symbol[i],
+                               rlx_session_count_pages(n->s, &n->s->pages[i]), RLX_EXHAUSTED));
+    return RLX_OK;
+}
+
+static rlx_status plan_symbols(const plan *n)
+{
+    uint32_t given = n->b->idle_symbols;
+    RLX_TRY(plan_live_symbols(n));
     for (int i = 0; i < n->step->nsymbols; i++) {
         const rlx_step_symbol *sym = &n->step->symbols[i];
         int symbol = rlx_dim_symbol_index(n->p->dims, sym->name);
@@ -261,17 +265,6 @@ static rlx_status plan_inputs(const plan *n)
 /* ---- write ------------------------------------------------------------------------------------
  */
 
-/* Gives sequences the pages that the step needs. They are the session's only once it commits: the
- * same ones are given again after a step that failed. */
-static void allot_pages(const plan *n)
-{
-    rlx_session *s = n->s;
-    int32_t page = (int32_t)s->pages;
-    for (int q = 0; q < s->max_sequences; q++)
-        for (int64_t slot = pages_of(s->past[q]); slot < pages_of(s->next[q]); slot++)
-            s->table[q * s->max_slots + slot] = page++;
-}
-
 /* `next` serves as the running position of each sequence, and is what it was afterwards. */
 static void write_positions(const plan *n, int32_t *pos)
 {
@@ -282,15 +275,11 @@ static void write_positions(const plan *n, int32_t *pos)
         s->next[sequence_of(n, t)]++;
 }
 
-static void write_table(const plan *n, int32_t *table)
+static void write_table(const plan *n, const rlx_pages *p, int32_t *to)
 {
-    const rlx_session *s = n->s;
     int64_t slots = n->live[RLX_LIVE_SLOTS];
-    for (int64_t q = 0; q < n->live[RLX_LIVE_SEQS]; q++) {
-        int64_t used = pages_of(s->next[q]);
-        for (int64_t i = 0; i < slots; i++)
-            table[q * slots + i] = i < used ? s->table[q * s->max_slots + i] : 0;
-    }
+    for (int64_t q = 0; q < n->live[RLX_LIVE_SEQS]; q++)
+        memcpy(to + q * slots, p->table + q * n->s->max_slots, (size_t)slots * sizeof(*to));
 }
 
 static void write_input(const plan *n, const rlx_binding_input *in)
@@ -311,7 +300,7 @@ static void write_input(const plan *n, const rlx_binding_input *in)
             to[t] = sequence_of(n, t);
         return;
     case RLX_FILL_TABLE:
-        write_table(n, to);
+        write_table(n, &n->s->pages[in->pages], to);
         return;
     case RLX_FILL_ROWS:
         for (int64_t r = 0; r < n->step->rows; r++)
@@ -419,7 +408,7 @@ static void commit(const plan *n)
     rlx_session *s = n->s;
     if (n->b->has_past) {
         memcpy(s->past, s->next, sizeof(*s->past) * (size_t)s->max_sequences);
-        s->pages = n->live[RLX_LIVE_PAGES];
+        rlx_session_slide_pages(s);
     }
     for (uint32_t i = 0; i < n->b->noutputs; i++) {
         const rlx_program_tensor *t = &n->p->outputs[i];
@@ -440,13 +429,16 @@ static rlx_status step_bound(plan *n)
     if (atomic_load(&n->s->cancel))
         return stop(n->s);
     n->s->last = NULL; /* the arena is written from here on */
-    allot_pages(n);
+    rlx_session_allot_pages(n->s);
     for (uint32_t i = 0; i < n->b->ninputs; i++)
         if (n->b->inputs[i].data)
             write_input(n, &n->b->inputs[i]);
-    RLX_TRY(run(n));
-    commit(n);
-    return RLX_OK;
+    rlx_status st = run(n);
+    if (st)
+        rlx_session_retract_pages(n->s);
+    else
+        commit(n);
+    return st;
 }
 
 rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *step)

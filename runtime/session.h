@@ -1,7 +1,8 @@
 /* runtime/session.h: the inside of a session. Internal to runtime/.
  *
- *   session.c       sequences, steps, outputs
- *   session_bind.c  memory: arena, states, the step block; the tape with addresses
+ *   session.c        steps, outputs
+ *   session_pages.c  which page holds which positions: growing, sliding, sharing, going back
+ *   session_bind.c   memory: arena, states, the step block; the tape with addresses
  */
 #ifndef RLX_RUNTIME_SESSION_H
 #define RLX_RUNTIME_SESSION_H
@@ -12,15 +13,16 @@
 #include "runtime/executable.h"
 #include "runtime/runtime.h"
 
-/* Symbols that the runtime sets. */
+/* Symbols that the runtime sets. PAGES of each window are others beside them. */
 typedef enum rlx_live {
     RLX_LIVE_TOKENS,
     RLX_LIVE_ROWS,
     RLX_LIVE_SEQS,
     RLX_LIVE_SLOTS,
-    RLX_LIVE_PAGES,
     RLX_LIVE_COUNT
 } rlx_live;
+
+enum { RLX_MAX_WINDOWS = 8 }; /* of one session, all positions being one of them */
 
 /* Who fills an input. */
 typedef enum rlx_fill {
@@ -34,6 +36,7 @@ typedef enum rlx_fill {
 typedef struct rlx_binding_input {
     const rlx_program_tensor *tensor; /* of the program: valid while its executable steps */
     rlx_fill fill;
+    int pages;       /* TABLE: which pages of the session's */
     void *data;      /* in the binding's step block */
     size_t capacity; /* bytes at the bucket's upper bounds */
 } rlx_binding_input;
@@ -56,6 +59,8 @@ typedef struct rlx_binding {
     bool has_past;                   /* the program reads positions, sequences or pages */
     bool may_stop;                   /* half a step is as good as none: see rlx_session_cancel */
     int live_symbol[RLX_LIVE_COUNT]; /* the program's symbol of each; -1: none */
+    int pages_symbol[RLX_MAX_WINDOWS]; /* its PAGES of each of the session's pages; -1: none */
+    uint32_t idle_symbols;             /* bits of PAGES that nothing of the program has: always 0 */
     int64_t symbols[RLX_MAX_SYMBOLS];
     rlx_binding_input *inputs; /* by bound tensor: weights and states have no data */
     uint32_t ninputs;
@@ -70,25 +75,47 @@ typedef struct rlx_binding {
     uint64_t arena_generation; /* of the arena that the addresses are in */
 } rlx_binding;
 
+/* What a state's first axis is. */
+typedef enum rlx_pool_axis { RLX_POOL_FIXED, RLX_POOL_PAGES, RLX_POOL_SEQS } rlx_pool_axis;
+
 /* A state's memory. */
 typedef struct rlx_pool {
     char *name;
     rlx_format format;
     int rank;
-    int64_t dim[RLX_PROGRAM_MAX_RANK]; /* dim[0] is -1 - rlx_live when it grows */
-    void *data;
+    int64_t dim[RLX_PROGRAM_MAX_RANK]; /* dim[0] is what the session allows when it grows */
+    rlx_pool_axis axis;
+    int pages; /* axis PAGES: which pages of the session's */
+    char *data;
     size_t bytes; /* reserved */
+    size_t unit;  /* bytes of one page or row */
 } rlx_pool;
+
+/* The pages of all states that are read equally far back. In every pool of theirs a page has the
+ * same number, and holds RLX_PAGE_POSITIONS positions of a sequence, or of several that have the
+ * same past. A sequence that holds `past` positions has pages in slots first[seq] to
+ * pages_of(past) - 1, and in those only. */
+typedef struct rlx_pages {
+    int64_t window; /* positions that a token reads, its own included; 0: all */
+    int32_t *table; /* [max_sequences, max_slots]; 0 where there is none */
+    int64_t *first; /* by sequence */
+    int32_t *refs;  /* by page: slots that lead to it */
+    int32_t *spare; /* pages that no slot leads to, of those below `count` */
+    int64_t nspare;
+    int64_t count;   /* pages in use are below it */
+    int64_t touched; /* pages that were ever in use are below it: no longer zeros */
+} rlx_pages;
 
 struct rlx_session {
     rlx_team *team; /* borrowed */
     int64_t max_positions, max_slots, max_pages;
     int max_sequences;
 
-    int64_t *past;  /* by sequence */
-    int64_t *next;  /* by sequence: past after the step that is being made */
-    int32_t *table; /* [max_sequences, max_slots] */
-    int64_t pages;  /* allotted */
+    int64_t *past; /* by sequence */
+    int64_t *next; /* by sequence: past after the step that is being made */
+    int reach;     /* sequences that this step may change are below it */
+    rlx_pages pages[RLX_MAX_WINDOWS];
+    int nwindows;
 
     char *arena;
     size_t arena_bytes;
@@ -104,6 +131,29 @@ struct rlx_session {
 
     _Atomic bool cancel; /* the step that runs, or the next one, is to end */
 };
+
+/* A page or a row. */
+static inline char *rlx_pool_data(const rlx_pool *pool, int64_t unit)
+{
+    return pool->data + (size_t)unit * pool->unit;
+}
+
+static inline int64_t rlx_session_slots(int64_t positions)
+{
+    return (positions + RLX_PAGE_POSITIONS - 1) / RLX_PAGE_POSITIONS;
+}
+
+/* The session's pages of a window, made when they are new. */
+rlx_status rlx_session_find_pages(rlx_session *s, int64_t window, int *out);
+/* What `count` will be once the sequences' pages reach from `past` to `next`. */
+int64_t rlx_session_count_pages(const rlx_session *s, const rlx_pages *p);
+/* Gives sequences the pages that `next` asks for, and one of its own to whoever is about to write
+ * to a shared one. Cannot fail: a page for every slot is reserved. */
+void rlx_session_allot_pages(rlx_session *s);
+void rlx_session_retract_pages(rlx_session *s); /* takes back those beyond `past` */
+void rlx_session_slide_pages(rlx_session *s);   /* and those behind every window, up to `past` */
+void rlx_session_free_pages(rlx_session *s);    /* their bookkeeping, at the session's end */
+void rlx_session_drop_sequences(rlx_session *s);
 
 /* The binding of an executable, made when it is new, its addresses brought up to date. */
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out);

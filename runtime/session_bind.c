@@ -15,7 +15,7 @@
 
 enum { ALIGN = 64, CACHE_LINE_PAIR = 128 };
 
-static const char *const live_names[] = {"TOKENS", "ROWS", "SEQS", "SLOTS", "PAGES"};
+static const char *const live_names[] = {"TOKENS", "ROWS", "SEQS", "SLOTS"};
 
 /* ---- memory -----------------------------------------------------------------------------------
  */
@@ -68,45 +68,85 @@ static rlx_status grow_scratch(rlx_session *s, int64_t team_bytes)
 /* ---- states -----------------------------------------------------------------------------------
  */
 
-static bool is_symbol(const rlx_program *p, rlx_dim d, rlx_live live)
+static const char *symbol_name(const rlx_program *p, rlx_dim d)
 {
     if (rlx_dim_is_const(d))
-        return false;
+        return NULL;
     rlx_dim_node n = rlx_dim_get(p->dims, d);
-    return n.op == RLX_DIM_SYMBOL && n.a == rlx_dim_symbol_index(p->dims, live_names[live]);
+    return n.op == RLX_DIM_SYMBOL ? rlx_dim_symbol_name(p->dims, (int)n.a) : NULL;
+}
+
+static bool is_symbol(const rlx_program *p, rlx_dim d, rlx_live live)
+{
+    const char *name = symbol_name(p, d);
+    return name && strcmp(name, live_names[live]) == 0;
+}
+
+/* "PAGES" or "PAGES_4096", with `word` PAGES: which window it is of. */
+static bool parse_window(const char *name, const char *word, int64_t *window)
+{
+    size_t n = strlen(word);
+    *window = 0;
+    if (!name || strncmp(name, word, n) != 0)
+        return false;
+    if (!name[n])
+        return true;
+    if (name[n] != '_' || name[n + 1] < '1' || name[n + 1] > '9')
+        return false;
+    for (name += n + 1; *name >= '0' && *name <= '9' && *window <= INT32_MAX; name++)
+        *window = *window * 10 + (*name - '0');
+    return !*name && *window <= INT32_MAX;
+}
+
+static bool is_pages(const rlx_program *p, rlx_dim d, int64_t *window)
+{
+    return parse_window(symbol_name(p, d), "PAGES", window);
+}
+
+/* What the state's first axis is, and how much of it the session allows. */
+static rlx_status describe_axis(rlx_session *s, const rlx_program *p, const rlx_state_use *use,
+                                rlx_pool *out)
+{
+    const rlx_program_tensor *t = use->tensor;
+    int64_t window;
+    if (t->rank && is_pages(p, t->dim[0], &window)) {
+        out->axis = RLX_POOL_PAGES;
+        out->dim[0] = s->max_pages;
+        return rlx_session_find_pages(s, window, &out->pages);
+    }
+    if (t->rank && is_symbol(p, t->dim[0], RLX_LIVE_SEQS)) {
+        out->axis = RLX_POOL_SEQS;
+        out->dim[0] = s->max_sequences;
+    }
+    return RLX_OK;
 }
 
 /* The pool that a state of the program wants; without memory. */
-static rlx_status describe_pool(const rlx_session *s, const rlx_program *p,
-                                const rlx_state_use *use, rlx_pool *out, int64_t *bytes)
+static rlx_status describe_pool(rlx_session *s, const rlx_program *p, const rlx_state_use *use,
+                                rlx_pool *out)
 {
     const rlx_program_tensor *t = use->tensor;
     *out = (rlx_pool){.format = t->format, .rank = t->rank};
-    int64_t elems = 1;
+    memcpy(out->dim, t->dim, sizeof(out->dim));
+    RLX_TRY(describe_axis(s, p, use, out));
+    int64_t elems = 1, bytes;
     for (int d = 0; d < t->rank; d++) {
-        int64_t extent = out->dim[d] = t->dim[d];
-        if (is_symbol(p, t->dim[d], RLX_LIVE_PAGES)) {
-            out->dim[d] = -1 - RLX_LIVE_PAGES;
-            extent = s->max_pages;
-        } else if (is_symbol(p, t->dim[d], RLX_LIVE_SEQS)) {
-            out->dim[d] = -1 - RLX_LIVE_SEQS;
-            extent = s->max_sequences;
-        } else if (!rlx_dim_is_const(t->dim[d])) {
+        if (out->dim[d] < 0)
             return RLX_FAIL(RLX_UNSUPPORTED,
                             "state '%s' grows by another symbol than PAGES or SEQS", use->name);
-        }
-        if (__builtin_mul_overflow(elems, extent, &elems))
+        if (__builtin_mul_overflow(elems, out->dim[d], &elems))
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "state '%s' is too large", use->name);
     }
     const rlx_format_info *info = rlx_format_get(t->format);
     if (elems % info->block_elems ||
-        __builtin_mul_overflow(elems / info->block_elems, info->block_bytes, bytes))
+        __builtin_mul_overflow(elems / info->block_elems, info->block_bytes, &bytes))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "state '%s' is too large", use->name);
+    out->bytes = (size_t)bytes;
+    out->unit = out->axis == RLX_POOL_FIXED ? out->bytes : out->bytes / (size_t)out->dim[0];
     return RLX_OK;
 }
 
-static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *want, int64_t bytes,
-                            void **data)
+static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *want, void **data)
 {
     rlx_pool **pools = realloc(s->pools, sizeof(rlx_pool *) * (size_t)(s->npools + 1));
     if (!pools)
@@ -114,7 +154,7 @@ static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *wa
     s->pools = pools;
     rlx_pool *pool = malloc(sizeof(*pool));
     char *copy = strdup(name);
-    rlx_status st = pool && copy ? map_zeros((size_t)bytes, data) : RLX_OOM();
+    rlx_status st = pool && copy ? map_zeros(want->bytes, data) : RLX_OOM();
     if (st) {
         free(pool);
         free(copy);
@@ -123,7 +163,6 @@ static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *wa
     *pool = *want;
     pool->name = copy;
     pool->data = *data;
-    pool->bytes = (size_t)bytes;
     s->pools[s->npools++] = pool;
     return RLX_OK;
 }
@@ -132,14 +171,13 @@ static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_sta
                              void **data)
 {
     rlx_pool want;
-    int64_t bytes = 0;
-    RLX_TRY(describe_pool(s, p, use, &want, &bytes));
+    RLX_TRY(describe_pool(s, p, use, &want));
     for (int i = 0; i < s->npools; i++) {
         const rlx_pool *have = s->pools[i];
         if (strcmp(have->name, use->name) != 0)
             continue;
-        if (have->format != want.format || have->rank != want.rank ||
-            memcmp(have->dim, want.dim, sizeof(want.dim)) != 0)
+        if (have->format != want.format || have->rank != want.rank || have->axis != want.axis ||
+            have->pages != want.pages || memcmp(have->dim, want.dim, sizeof(want.dim)) != 0)
             return RLX_FAIL(RLX_INVALID_ARGUMENT,
                             "state '%s' has another format or shape in this session than in "
                             "program '%s'",
@@ -147,39 +185,42 @@ static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_sta
         *data = have->data;
         return RLX_OK;
     }
-    return make_pool(s, use->name, &want, bytes, data);
+    return make_pool(s, use->name, &want, data);
 }
 
 /* States that no page table leads to begin anew with their sequences. */
 void rlx_session_clear_states(rlx_session *s)
 {
     for (int i = 0; i < s->npools; i++)
-        if (s->pools[i]->rank == 0 || s->pools[i]->dim[0] != -1 - RLX_LIVE_PAGES)
+        if (s->pools[i]->axis != RLX_POOL_PAGES)
             memset(s->pools[i]->data, 0, s->pools[i]->bytes);
 }
 
 /* ---- bindings ---------------------------------------------------------------------------------
  */
 
-static rlx_fill fill_of(const rlx_program *p, const rlx_program_tensor *t)
+static bool is_i32(const rlx_program *p, const rlx_program_tensor *t, int rank, rlx_live d0,
+                   rlx_live d1)
+{
+    return t->format == RLX_I32 && t->rank == rank && is_symbol(p, t->dim[0], d0) &&
+           (rank == 1 || is_symbol(p, t->dim[1], d1));
+}
+
+/* Who fills an input; the window of a table. */
+static rlx_fill fill_of(const rlx_program *p, const rlx_program_tensor *t, int64_t *window)
 {
     static const struct {
         const char *name;
-        int rank;
-        rlx_live dim[2];
+        rlx_live dim;
         rlx_fill fill;
-    } known[] = {{"pos", 1, {RLX_LIVE_TOKENS}, RLX_FILL_POS},
-                 {"seq", 1, {RLX_LIVE_TOKENS}, RLX_FILL_SEQ},
-                 {"table", 2, {RLX_LIVE_SEQS, RLX_LIVE_SLOTS}, RLX_FILL_TABLE},
-                 {"rows", 1, {RLX_LIVE_ROWS}, RLX_FILL_ROWS}};
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        bool same =
-            strcmp(t->name, known[i].name) == 0 && t->format == RLX_I32 && t->rank == known[i].rank;
-        for (int d = 0; same && d < t->rank; d++)
-            same = is_symbol(p, t->dim[d], known[i].dim[d]);
-        if (same)
+    } known[] = {{"pos", RLX_LIVE_TOKENS, RLX_FILL_POS},
+                 {"seq", RLX_LIVE_TOKENS, RLX_FILL_SEQ},
+                 {"rows", RLX_LIVE_ROWS, RLX_FILL_ROWS}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(t->name, known[i].name) == 0 && is_i32(p, t, 1, known[i].dim, known[i].dim))
             return known[i].fill;
-    }
+    if (parse_window(t->name, "table", window) && is_i32(p, t, 2, RLX_LIVE_SEQS, RLX_LIVE_SLOTS))
+        return RLX_FILL_TABLE;
     return RLX_FILL_GIVEN;
 }
 
@@ -192,7 +233,7 @@ static size_t upper_bytes(const rlx_program *p, const rlx_program_tensor *t)
 }
 
 /* Every input's place in the step block. */
-static rlx_status make_inputs(rlx_binding *b, const rlx_program *p)
+static rlx_status make_inputs(rlx_session *s, rlx_binding *b, const rlx_program *p)
 {
     b->ninputs = p->nbound;
     b->may_stop = true;
@@ -202,14 +243,17 @@ static rlx_status make_inputs(rlx_binding *b, const rlx_program *p)
     for (uint32_t i = 0; i < p->nbound; i++) {
         const rlx_program_tensor *t = &p->bound[i];
         rlx_binding_input *in = &b->inputs[i];
+        int64_t window;
         in->tensor = t;
         if (t->kind == RLX_BIND_STATE && t->rank && !rlx_dim_is_const(t->dim[0]))
             b->has_past = true;
-        if (t->kind == RLX_BIND_STATE && (t->rank == 0 || !is_symbol(p, t->dim[0], RLX_LIVE_PAGES)))
+        if (t->kind == RLX_BIND_STATE && (t->rank == 0 || !is_pages(p, t->dim[0], &window)))
             b->may_stop = false;
         if (t->kind != RLX_BIND_INPUT)
             continue;
-        in->fill = fill_of(p, t);
+        in->fill = fill_of(p, t, &window);
+        if (in->fill == RLX_FILL_TABLE)
+            RLX_TRY(rlx_session_find_pages(s, window, &in->pages));
         in->capacity = upper_bytes(p, t);
         if (in->fill != RLX_FILL_GIVEN && in->fill != RLX_FILL_ROWS)
             b->has_past = true;
@@ -263,13 +307,32 @@ static rlx_status make_launches(rlx_binding *b, const rlx_executable *e)
     return RLX_OK;
 }
 
+/* Which of the program's symbols count the session's pages. One that no state and no table has is
+ * 0. */
+static void find_pages_symbols(const rlx_session *s, rlx_binding *b, const rlx_program *p)
+{
+    int64_t window;
+    for (int i = 0; i < RLX_MAX_WINDOWS; i++)
+        b->pages_symbol[i] = -1;
+    for (int i = 0; i < rlx_dim_symbol_count(p->dims); i++) {
+        if (!parse_window(rlx_dim_symbol_name(p->dims, i), "PAGES", &window))
+            continue;
+        b->idle_symbols |= 1u << i;
+        for (int k = 0; k < s->nwindows; k++)
+            if (s->pages[k].window == window) {
+                b->pages_symbol[k] = i;
+                b->idle_symbols &= ~(1u << i);
+            }
+    }
+}
+
 static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_binding *b)
 {
     const rlx_program *p = e->program;
     b->executable = e->id;
     for (int i = 0; i < RLX_LIVE_COUNT; i++)
         b->live_symbol[i] = rlx_dim_symbol_index(p->dims, live_names[i]);
-    RLX_TRY(make_inputs(b, p));
+    RLX_TRY(make_inputs(s, b, p));
     RLX_TRY(make_outputs(b, p));
     RLX_TRY(make_launches(b, e));
     b->states = RLX_NEW_ARRAY(b->arena, void *, e->nstates);
@@ -277,6 +340,7 @@ static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_bind
         return RLX_OOM();
     for (uint32_t i = 0; i < e->nstates; i++)
         RLX_TRY(find_state(s, p, &e->states[i], &b->states[i]));
+    find_pages_symbols(s, b, p);
     RLX_TRY(grow_scratch(s, e->team_bytes));
     return grow_arena(s, (size_t)p->arena_bytes);
 }
