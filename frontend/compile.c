@@ -39,6 +39,14 @@ static int64_t find_upper(const rlx_bucket *buckets, size_t n, const char *symbo
     return 0;
 }
 
+/* The pages of every window ("PAGES_4096") are bounded alike. */
+static int64_t find_session_upper(const char *symbol)
+{
+    if (!strncmp(symbol, "PAGES_", 6))
+        symbol = "PAGES";
+    return find_upper(session_symbols, sizeof session_symbols / sizeof *session_symbols, symbol);
+}
+
 static rlx_status bind_buckets(rlx_compilation *c, const rlx_compile_options *o)
 {
     for (int i = 0; i < o->nbuckets; i++) {
@@ -54,8 +62,7 @@ static rlx_status bind_buckets(rlx_compilation *c, const rlx_compile_options *o)
         const char *symbol = rlx_dim_symbol_name(c->dims, i);
         c->upper[i] = find_upper(o->buckets, (size_t)o->nbuckets, symbol);
         if (!c->upper[i])
-            c->upper[i] = find_upper(session_symbols,
-                                     sizeof session_symbols / sizeof *session_symbols, symbol);
+            c->upper[i] = find_session_upper(symbol);
         if (!c->upper[i])
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "the flow's symbol %s has no bucket", symbol);
     }

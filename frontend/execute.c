@@ -8,7 +8,8 @@
 /* Filled by the session itself. */
 static bool is_session_input(const char *name)
 {
-    return !strcmp(name, "pos") || !strcmp(name, "seq") || !strcmp(name, "table");
+    return !strcmp(name, "pos") || !strcmp(name, "seq") || !strcmp(name, "table") ||
+           !strncmp(name, "table_", 6);
 }
 
 static const rlx_tensor *find_input(const rlx_tensor *inputs, int n, const char *name)

@@ -333,7 +333,8 @@ RLX_API rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rl
                                     const rlx_compile_options *options, const char *what,
                                     char **text);
 
-/* KV pages, arena and page tables of running sequences. */
+/* Sequences of tokens: their KV pages, page tables, and memory to compute in. A sequence is a number below max_sequences,
+ * empty until a step appends to it. Memory is used as positions are; layers with a sliding window keep what the window sees. */
 typedef struct rlx_session rlx_session;
 #ifndef RLX_SESSION_TYPES /* runtime/runtime.h declares the same */
 #define RLX_SESSION_TYPES
@@ -347,6 +348,16 @@ RLX_API rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options
 RLX_API void rlx_session_destroy(rlx_session *s);
 RLX_API void rlx_session_reset(rlx_session *s); /* forgets every sequence; keeps the memory */
 RLX_API int64_t rlx_session_past(const rlx_session *s, int seq); /* positions that a sequence holds */
+
+/* Sequence `to` becomes a copy of sequence `from`; what it held is forgotten. Full pages of 256 positions are shared,
+ * the last one is copied when either writes to it: forking costs no memory for a common prompt. RLX_INVALID_ARGUMENT for a sequence that
+ * the session does not have, or the same twice. */
+RLX_API rlx_status rlx_session_fork(rlx_session *s, int from, int to);
+/* Sequence `seq` forgets all but its first `positions` (0 <= positions <= past). With 0 it is free: its pages go to whoever
+ * needs some. RLX_EXHAUSTED when a layer with a sliding window would look back to what is gone, which never happens within 256
+ * positions of the most that the sequence has held; RLX_UNSUPPORTED when a layer keeps a state without a past, unless
+ * `positions` is 0. Errors leave the session as it was. */
+RLX_API rlx_status rlx_session_rewind(rlx_session *s, int seq, int64_t positions);
 
 /* Ends what runs in the session (rlx_executable_run, rlx_model_step, rlx_model_generate) with RLX_CANCELLED, at the
  * step's next phase: within milliseconds. When nothing runs, the next call ends at once. Each cancel ends one call; two

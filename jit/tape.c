@@ -87,8 +87,9 @@ static bool same_type(const rlx_program_tensor *a, const rlx_program_tensor *b)
            memcmp(a->dim, b->dim, sizeof a->dim) == 0;
 }
 
-/* The entry of `bound` for an argument; functions share what has one name. Weights of layers may
- * differ in type from one layer function to another: then each has an entry of its own. */
+/* The entry of `bound` for an argument; functions share what has one name. Weights and states of
+ * layers may differ in type from one layer function to another: then each has an entry of its own.
+ */
 static rlx_status bind(builder *b, const rlx_ir_func *f, int arg, uint32_t *index)
 {
     rlx_program *p = b->program;
@@ -99,7 +100,7 @@ static rlx_status bind(builder *b, const rlx_ir_func *f, int arg, uint32_t *inde
         if (strcmp(have->name, t.name) != 0)
             continue;
         bool same = same_type(have, &t), of_layers = strstr(t.name, "{}") != NULL;
-        if (!same && of_layers && have->kind == RLX_BIND_WEIGHT && t.kind == RLX_BIND_WEIGHT)
+        if (!same && of_layers && have->kind == t.kind && t.kind != RLX_BIND_INPUT)
             continue;
         if (!same)
             return RLX_FAIL(RLX_INVALID_IR,

@@ -71,6 +71,16 @@ void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec)
     s->real[NORM_EPS] = spec->q_norm_key ? spec->norm_eps : 0;
 }
 
+/* "PAGES", "table"; of a layer with a window "PAGES_4096", "table_4096": what lies behind the
+ * window is given back, so those pages are none of the layers' that see everything. */
+static rlx_status name_pages(const rlx_flow_cx *cx, const rlx_stage *s, const char *word,
+                             const char **name)
+{
+    const long long window = s->number[WINDOW];
+    *name = window ? rlx_arena_printf(cx->scratch, "%s_%lld", word, window) : word;
+    return *name ? RLX_OK : RLX_OOM();
+}
+
 /* The layer's KV pools, one pair per layer index of one repeat_layers. */
 static rlx_status need_pools(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attention *a)
 {
@@ -85,7 +95,9 @@ static rlx_status need_pools(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attent
             return RLX_FAIL(RLX_UNSUPPORTED, "a second self_attention in a layer: a layer owns one "
                                              "pair of KV pools");
     rlx_dim pages;
-    RLX_TRY(rlx_flow_get_symbol(cx, "PAGES", &pages));
+    const char *name;
+    RLX_TRY(name_pages(cx, s, "PAGES", &name));
+    RLX_TRY(rlx_flow_get_symbol(cx, name, &pages));
     const rlx_dim k[] = {pages, a->kv_heads, a->head_dim, RLX_KV_PAGE};
     const rlx_dim v[] = {pages, a->kv_heads, RLX_KV_PAGE, a->head_dim};
     RLX_TRY(rlx_flow_arg(cx, RLX_ROLE_STATE, "kv.k.{}", "kpool", rlx_ir_tensor(RLX_F32, 4, k),
@@ -95,15 +107,18 @@ static rlx_status need_pools(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attent
 }
 
 /* Where the tokens stand: position, sequence, and the sequences' pages. */
-static rlx_status need_places(rlx_flow_cx *cx, rlx_dim tokens, rlx_hir_attention *a)
+static rlx_status need_places(rlx_flow_cx *cx, const rlx_stage *s, rlx_dim tokens,
+                              rlx_hir_attention *a)
 {
     rlx_dim table[2];
+    const char *name;
+    RLX_TRY(name_pages(cx, s, "table", &name));
     RLX_TRY(rlx_flow_get_symbol(cx, "SEQS", &table[0]));
     RLX_TRY(rlx_flow_get_symbol(cx, "SLOTS", &table[1]));
     const rlx_ir_type of_token = rlx_ir_tensor(RLX_I32, 1, &tokens);
     RLX_TRY(rlx_flow_need_input(cx, "pos", of_token, &a->pos));
     RLX_TRY(rlx_flow_need_input(cx, "seq", of_token, &a->seq));
-    return rlx_flow_need_input(cx, "table", rlx_ir_tensor(RLX_I32, 2, table), &a->table);
+    return rlx_flow_need_input(cx, name, rlx_ir_tensor(RLX_I32, 2, table), &a->table);
 }
 
 static rlx_status normalise_heads(rlx_flow_cx *cx, const rlx_stage *s, int slot, int64_t heads,
@@ -177,7 +192,7 @@ rlx_status rlx_block_self_attention_build(rlx_flow_cx *cx, const rlx_stage *s)
     if (!s->number[NO_ROPE])
         RLX_TRY(rotate(cx, s, &a));
     RLX_TRY(need_pools(cx, s, &a));
-    RLX_TRY(need_places(cx, tokens, &a));
+    RLX_TRY(need_places(cx, s, tokens, &a));
     cx->fn->x = rlx_hir_build_attention(&cx->fn->b, &a, NULL, NULL);
     return RLX_OK;
 }

@@ -170,6 +170,24 @@ void model_deinit(test_model *m)
     env_deinit(&m->env);
 }
 
+/* Pages and their tables, of every window: PAGES and table, PAGES_4096 and table_4096. */
+static void bind_pages(test_model *m)
+{
+    const rlx_dims *dims = m->hir->dims;
+    for (int s = 0; s < rlx_dim_symbol_count(dims); s++) {
+        const char *pages = rlx_dim_symbol_name(dims, s);
+        if (strncmp(pages, "PAGES", 5) != 0)
+            continue;
+        char name[32];
+        snprintf(name, sizeof(name), "table%s", pages + 5);
+        env_set(&m->env, pages, MODEL_PAGES);
+        int32_t *table =
+            env_add(&m->env, name, RLX_I32, 2, (int64_t[]){MODEL_SEQS, MODEL_SLOTS})->data;
+        for (int i = 0; i < MODEL_PAGES; i++) /* pages in no order: 3 is a unit modulo 8 */
+            table[i] = (3 * i + 5) % MODEL_PAGES;
+    }
+}
+
 void model_bind(test_model *m)
 {
     test_env *e = &m->env;
@@ -180,7 +198,6 @@ void model_bind(test_model *m)
     }
     env_set(e, "SEQS", MODEL_SEQS);
     env_set(e, "SLOTS", MODEL_SLOTS);
-    env_set(e, "PAGES", MODEL_PAGES);
     const int64_t k[] = {MODEL_PAGES, c->kv_heads, c->head_dim, RLX_KV_PAGE};
     const int64_t v[] = {MODEL_PAGES, c->kv_heads, RLX_KV_PAGE, c->head_dim};
     char name[32];
@@ -190,9 +207,7 @@ void model_bind(test_model *m)
         snprintf(name, sizeof(name), "kv.v.%lld", (long long)i);
         env_add(e, name, RLX_F32, 4, v);
     }
-    int32_t *table = env_add(e, "table", RLX_I32, 2, (int64_t[]){MODEL_SEQS, MODEL_SLOTS})->data;
-    for (int i = 0; i < MODEL_PAGES; i++) /* pages in no order: 3 is a unit modulo 8 */
-        table[i] = (3 * i + 5) % MODEL_PAGES;
+    bind_pages(m);
 }
 
 void model_set_step(test_model *m, test_env *e, int64_t n, const int32_t *ids, const int32_t *seq,
