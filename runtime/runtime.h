@@ -131,6 +131,16 @@ rlx_status rlx_session_fork(rlx_session *s, int from, int to);
  * 256 positions of the most that the sequence has held); RLX_UNSUPPORTED when a state is of rows,
  * which have no past. */
 rlx_status rlx_session_rewind(rlx_session *s, int seq, int64_t positions);
+/* Makes what an executable needs in the session, its states above all, without running it. */
+rlx_status rlx_session_prepare(rlx_session *s, const rlx_executable *e);
+/* Sequence `seq` to a file, atomically, and back. The file holds the pages and rows of the
+ * session's states, their types, the caller's line of text `model`, and a checksum over all
+ * (session_file.c). Reading needs the same `model` and states (of the same names, formats, shapes
+ * and windows, made by executables that ran or were prepared) or is RLX_INVALID_ARGUMENT that names
+ * both; a damaged file is RLX_INVALID_FILE, one of more positions than the session takes
+ * RLX_EXHAUSTED. Errors leave session and file as they were. */
+rlx_status rlx_session_write(const rlx_session *s, int seq, const char *model, const char *path);
+rlx_status rlx_session_read(rlx_session *s, int seq, const char *model, const char *path);
 /* Ends the step that runs, at its next phase, with RLX_CANCELLED; when none runs, the next one
  * before it begins. Each cancel ends at most one step; two before it are one. The session is as it
  * was before that step. A step of a program that has states other than pages, which half a step

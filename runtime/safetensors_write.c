@@ -4,16 +4,11 @@
  * Tensors are laid out by falling element size, then by name: all are aligned, and equal contents
  * give equal files whatever the order they came in.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "runtime/safetensors.h"
+#include "runtime/write_file.h"
 
 enum { LENGTH_BYTES = 8 };
 
@@ -151,112 +146,33 @@ static rlx_status make_header(const rlx_tensor *const *tensors, int n, const cha
 /* ---- files ------------------------------------------------------------------------------------
  */
 
-static rlx_status write_all(int fd, const void *data, size_t n)
+typedef struct contents {
+    rlx_text header;
+    const rlx_tensor **sorted;
+    int n;
+} contents;
+
+static rlx_status write_contents(void *user, int fd)
 {
-    for (const char *p = data; n > 0;) {
-        ssize_t done = write(fd, p, n < (1 << 30) ? n : (1 << 30));
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return RLX_FAIL(RLX_IO, "%s", strerror(errno));
-        p += done;
-        n -= (size_t)done;
-    }
+    const contents *c = user;
+    RLX_TRY(rlx_write_bytes(fd, c->header.data, c->header.len));
+    for (int i = 0; i < c->n; i++)
+        RLX_TRY(rlx_write_bytes(fd, c->sorted[i]->data, c->sorted[i]->bytes));
     return RLX_OK;
-}
-
-static rlx_status write_contents(int fd, const rlx_text *header, const rlx_tensor *const *tensors,
-                                 int n)
-{
-    RLX_TRY(write_all(fd, header->data, header->len));
-    for (int i = 0; i < n; i++)
-        RLX_TRY(write_all(fd, tensors[i]->data, tensors[i]->bytes));
-    if (fsync(fd) != 0 && errno != EINVAL && errno != EROFS) /* those: a pipe or a device */
-        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
-    return RLX_OK;
-}
-
-/* Takes `fd`, which may be what open() gave when it failed. */
-static rlx_status write_and_close(int fd, const rlx_text *header, const rlx_tensor *const *tensors,
-                                  int n)
-{
-    if (fd < 0)
-        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
-    rlx_status st = write_contents(fd, header, tensors, n);
-    if (close(fd) != 0 && !st)
-        st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
-    return st;
-}
-
-/* After a rename, the name itself is only on disk when the directory is. */
-static void sync_directory(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd >= 0) {
-        fsync(fd); /* file systems without it have nothing to sync */
-        close(fd);
-    }
-    free(dir);
-}
-
-/* A new file, or a regular one's successor: whole or not at all. */
-static rlx_status replace_file(const char *path, const rlx_text *header,
-                               const rlx_tensor *const *tensors, int n)
-{
-    static _Atomic int serial;
-    rlx_text temporary = {0};
-    rlx_text_putf(&temporary, "%s.%ld.%d.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1));
-    if (temporary.oom)
-        return RLX_OOM();
-    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    rlx_status st = write_and_close(fd, header, tensors, n);
-    if (!st && rename(temporary.data, path) != 0)
-        st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
-    if (st && fd >= 0)
-        unlink(temporary.data);
-    if (!st)
-        sync_directory(path);
-    rlx_text_deinit(&temporary);
-    return st;
-}
-
-/* What a link leads to is written, never the link. A device or a pipe is written to: renaming over
- * it would put a file in its place. */
-static rlx_status write_file(const char *path, const rlx_text *header,
-                             const rlx_tensor *const *tensors, int n)
-{
-    struct stat info;
-    if (stat(path, &info) != 0) {
-        struct stat link;
-        if (errno != ENOENT || lstat(path, &link) == 0)
-            return RLX_FAIL(RLX_IO, "%s", strerror(errno));
-        return replace_file(path, header, tensors, n);
-    }
-    if (!S_ISREG(info.st_mode))
-        return write_and_close(open(path, O_WRONLY | O_CLOEXEC), header, tensors, n);
-    char *target = realpath(path, NULL);
-    if (!target)
-        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
-    rlx_status st = replace_file(target, header, tensors, n);
-    free(target);
-    return st;
 }
 
 rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
                                  const char *const *metadata)
 {
-    const rlx_tensor **sorted = calloc((size_t)n + 1, sizeof(*sorted));
-    if (!sorted)
+    contents c = {.sorted = calloc((size_t)n + 1, sizeof(*c.sorted)), .n = n};
+    if (!c.sorted)
         return RLX_OOM();
-    rlx_text header = {0};
-    rlx_status st = sort_tensors(tensors, n, sorted);
+    rlx_status st = sort_tensors(tensors, n, c.sorted);
     if (!st)
-        st = make_header(sorted, n, metadata, &header);
+        st = make_header(c.sorted, n, metadata, &c.header);
     if (!st)
-        st = write_file(path, &header, sorted, n);
-    rlx_text_deinit(&header);
-    free(sorted);
+        st = rlx_write_file(path, write_contents, &c);
+    rlx_text_deinit(&c.header);
+    free(c.sorted);
     return rlx_status_note(st, __FILE__, __LINE__, "writing '%s'", path);
 }

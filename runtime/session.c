@@ -454,6 +454,12 @@ rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *s
     return RLX_OK;
 }
 
+rlx_status rlx_session_prepare(rlx_session *s, const rlx_executable *e)
+{
+    rlx_binding *b;
+    return rlx_session_bind(s, e, &b);
+}
+
 rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out)
 {
     if (!s->last)

@@ -2,6 +2,7 @@
  *
  *   session.c        steps, outputs
  *   session_pages.c  which page holds which positions: growing, sliding, sharing, going back
+ *   session_file.c   a sequence as a file
  *   session_bind.c   memory: arena, states, the step block; the tape with addresses
  */
 #ifndef RLX_RUNTIME_SESSION_H
@@ -153,7 +154,13 @@ void rlx_session_allot_pages(rlx_session *s);
 void rlx_session_retract_pages(rlx_session *s); /* takes back those beyond `past` */
 void rlx_session_slide_pages(rlx_session *s);   /* and those behind every window, up to `past` */
 void rlx_session_free_pages(rlx_session *s);    /* their bookkeeping, at the session's end */
+rlx_status rlx_session_check_sequence(const rlx_session *s, int seq);
 void rlx_session_drop_sequences(rlx_session *s);
+/* The first slot that is read when `past` positions are held and the next one comes. */
+int64_t rlx_session_first_needed(const rlx_pages *p, int64_t past);
+/* The sequence begins anew and holds `past` positions: pages of its own from slot first[i] on, of
+ * every window i, for the caller to fill. */
+void rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *first);
 
 /* The binding of an executable, made when it is new, its addresses brought up to date. */
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out);

@@ -70,15 +70,14 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* The first slot that is read when `past` positions are held and the next one comes. */
-static int64_t first_needed(const rlx_pages *p, int64_t past)
+int64_t rlx_session_first_needed(const rlx_pages *p, int64_t past)
 {
     return p->window ? larger(past + 1 - p->window, 0) / RLX_PAGE_POSITIONS : 0;
 }
 
 static int64_t first_kept(const rlx_pages *p, int64_t past)
 {
-    return first_needed(p, larger(past - SLACK, 0));
+    return rlx_session_first_needed(p, larger(past - SLACK, 0));
 }
 
 /* ---- with steps -------------------------------------------------------------------------------
@@ -193,7 +192,7 @@ rlx_status rlx_session_find_pages(rlx_session *s, int64_t window, int *out)
 /* ---- sequences --------------------------------------------------------------------------------
  */
 
-static rlx_status check_sequence(const rlx_session *s, int seq)
+rlx_status rlx_session_check_sequence(const rlx_session *s, int seq)
 {
     if (seq >= 0 && seq < s->max_sequences)
         return RLX_OK;
@@ -221,10 +220,22 @@ void rlx_session_drop_sequences(rlx_session *s)
         p->count = p->nspare = 0; /* all of them are spare: begin anew with page 0 */
 }
 
+void rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *first)
+{
+    drop_sequence(s, seq);
+    for (int i = 0; i < s->nwindows; i++) {
+        rlx_pages *p = &s->pages[i];
+        p->first[seq] = first[i];
+        for (int64_t k = first[i]; k < rlx_session_slots(past); k++)
+            slots_of(s, p, seq)[k] = take_page(s, p);
+    }
+    s->past[seq] = past;
+}
+
 rlx_status rlx_session_fork(rlx_session *s, int from, int to)
 {
-    RLX_TRY(check_sequence(s, from));
-    RLX_TRY(check_sequence(s, to));
+    RLX_TRY(rlx_session_check_sequence(s, from));
+    RLX_TRY(rlx_session_check_sequence(s, to));
     if (from == to)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "sequence %d cannot be forked into itself", from);
     drop_sequence(s, to);
@@ -254,7 +265,7 @@ static rlx_status check_rewind(const rlx_session *s, int seq, int64_t positions)
                             "keeps no past",
                             seq, (long long)s->past[seq], (long long)positions, s->pools[i]->name);
     for (const rlx_pages *p = s->pages; p < s->pages + s->nwindows; p++)
-        if (first_needed(p, positions) < p->first[seq])
+        if (rlx_session_first_needed(p, positions) < p->first[seq])
             return RLX_FAIL(
                 RLX_EXHAUSTED,
                 "sequence %d cannot go back from %lld positions to %lld: the next token "
@@ -266,7 +277,7 @@ static rlx_status check_rewind(const rlx_session *s, int seq, int64_t positions)
 
 rlx_status rlx_session_rewind(rlx_session *s, int seq, int64_t positions)
 {
-    RLX_TRY(check_sequence(s, seq));
+    RLX_TRY(rlx_session_check_sequence(s, seq));
     if (positions < 0 || positions > s->past[seq])
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "sequence %d cannot go back from %lld positions to %lld", seq,

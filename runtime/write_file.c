@@ -1,0 +1,97 @@
+#include "runtime/write_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/base/text.h"
+
+rlx_status rlx_write_bytes(int fd, const void *data, size_t n)
+{
+    for (const char *p = data; n > 0;) {
+        ssize_t done = write(fd, p, n < (1 << 30) ? n : (1 << 30));
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+        p += done;
+        n -= (size_t)done;
+    }
+    return RLX_OK;
+}
+
+static rlx_status write_and_sync(int fd, rlx_write_fn *contents, void *user)
+{
+    RLX_TRY(contents(user, fd));
+    if (fsync(fd) != 0 && errno != EINVAL && errno != EROFS) /* those: a pipe or a device */
+        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    return RLX_OK;
+}
+
+/* Takes `fd`, which may be what open() gave when it failed. */
+static rlx_status write_and_close(int fd, rlx_write_fn *contents, void *user)
+{
+    if (fd < 0)
+        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    rlx_status st = write_and_sync(fd, contents, user);
+    if (close(fd) != 0 && !st)
+        st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    return st;
+}
+
+/* After a rename, the name itself is only on disk when the directory is. */
+static void sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd); /* file systems without it have nothing to sync */
+        close(fd);
+    }
+    free(dir);
+}
+
+static rlx_status replace_file(const char *path, rlx_write_fn *contents, void *user)
+{
+    static _Atomic int serial;
+    rlx_text temporary = {0};
+    rlx_text_putf(&temporary, "%s.%ld.%d.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1));
+    if (temporary.oom)
+        return RLX_OOM();
+    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    rlx_status st = write_and_close(fd, contents, user);
+    if (!st && rename(temporary.data, path) != 0)
+        st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    if (st && fd >= 0)
+        unlink(temporary.data);
+    if (!st)
+        sync_directory(path);
+    rlx_text_deinit(&temporary);
+    return st;
+}
+
+/* Renaming over a device or a pipe would put a file in its place. */
+rlx_status rlx_write_file(const char *path, rlx_write_fn *contents, void *user)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        struct stat link;
+        if (errno != ENOENT || lstat(path, &link) == 0)
+            return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+        return replace_file(path, contents, user);
+    }
+    if (!S_ISREG(info.st_mode))
+        return write_and_close(open(path, O_WRONLY | O_CLOEXEC), contents, user);
+    char *target = realpath(path, NULL);
+    if (!target)
+        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    rlx_status st = replace_file(target, contents, user);
+    free(target);
+    return st;
+}
