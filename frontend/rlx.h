@@ -431,6 +431,18 @@ RLX_API rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_
  * prefill bucket. Lent until the session's next step. */
 RLX_API rlx_status rlx_model_probe(rlx_model *m, rlx_session *s, const char *path, rlx_tensor *out);
 
+/* Writes a sequence to a file, atomically, and reads one back, in place of what sequence `seq` of
+ * that session holds: a prompt that is computed once, a conversation that outlives the process. The
+ * sequence goes on with the same bits. The file names the model (a hash of its flow, its weights'
+ * names and types and a sample of their bytes), the formats and shapes of the states, and has a
+ * checksum over all. RLX_INVALID_ARGUMENT when it is of another model, format or layout of pages:
+ * the message names both; RLX_INVALID_FILE when it is damaged; RLX_EXHAUSTED when the session takes
+ * fewer positions. Errors leave session and file as they were. `m` NULL: for flows of one's own;
+ * what they are is for the caller to know, and the session must have run them once. */
+RLX_API rlx_status rlx_session_save(rlx_session *s, int seq, const rlx_model *m, const char *path);
+RLX_API rlx_status rlx_session_restore(rlx_session *s, int seq, const rlx_model *m,
+                                       const char *path);
+
 /* Text to ids; *ids is freed by the caller. `special`: put the tokens in front that the tokenizer's
  * post-processor asks for. RLX_NOT_FOUND when the model came without a tokenizer,
  * RLX_UNSUPPORTED, naming what is not offered, when it came with another. */

@@ -318,19 +318,21 @@ static rlx_status read_data(reading *r)
     RLX_TRY(take_line(r, "data ", &line));
     if (!take_number(&line, &bytes) || line.p != line.end)
         return bad_line(r);
+    if (bytes != r->rest.end - r->rest.p)
+        return RLX_FAIL(RLX_INVALID_FILE, "line %d tells of %lld bytes of data, there are %lld",
+                        r->line, (long long)bytes, (long long)(r->rest.end - r->rest.p));
     const char *p = r->rest.p;
     for (int64_t k = 0; k < r->nstates; k++) {
         entry *e = &r->entries[r->order[k]];
         size_t unit = r->s->pools[r->order[k]]->unit, left = (size_t)(r->rest.end - p);
         if (unit && (size_t)e->count > left / unit)
-            return RLX_FAIL(RLX_INVALID_FILE, "it has %lld bytes of data, its states have more",
-                            (long long)bytes);
+            break;
         e->data = p;
         p += (size_t)e->count * unit;
     }
-    if (p != r->rest.end || bytes != p - r->rest.p)
-        return RLX_FAIL(RLX_INVALID_FILE, "it has %lld bytes of data, its states have %lld",
-                        (long long)(r->rest.end - r->rest.p), (long long)(p - r->rest.p));
+    if (p != r->rest.end)
+        return RLX_FAIL(RLX_INVALID_FILE, "it has %lld bytes of data, its states have others",
+                        (long long)bytes);
     return RLX_OK;
 }
 

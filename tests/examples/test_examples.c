@@ -124,6 +124,35 @@ START_TEST(run_model)
 }
 END_TEST
 
+/* The text behind "NAME:" in the output. */
+static char *line_of(const process *p, const char *name)
+{
+    char *at = strstr(p->out, name);
+    ck_assert_msg(at != NULL, "no \"%s\" in %s", name, p->out);
+    at += strlen(name);
+    return strndup(at, strcspn(at, "\n"));
+}
+
+START_TEST(sessions)
+{
+    process p;
+    RUN(&p, EXAMPLES "sessions", MODEL, "Once upon a time there was");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    char *first = line_of(&p, "the likeliest:"), *other = line_of(&p, "another:");
+    char *again = line_of(&p, "once more:"), *restored = line_of(&p, "restored:");
+    ck_assert_int_gt(strlen(first), 10);
+    ck_assert_str_eq(first, again);
+    ck_assert_str_ne(first, other);
+    ck_assert_int_ge(atoi(restored), 5);
+    ck_assert_ptr_nonnull(strstr(p.out, "cancelled after 1 tokens"));
+    free(first);
+    free(other);
+    free(again);
+    free(restored);
+    process_free(&p);
+}
+END_TEST
+
 START_TEST(contexts)
 {
     process p;
@@ -237,6 +266,7 @@ int main(void)
     tcase_add_loop_test(c, hand_flow, 0, sizeof devices / sizeof *devices);
     tcase_add_loop_test(c, custom_stage, 0, sizeof devices / sizeof *devices);
     tcase_add_test(c, run_model);
+    tcase_add_test(c, sessions);
     tcase_add_test(c, contexts);
     tcase_add_test(c, own_sampling);
     tcase_add_test(c, batch);

@@ -3,6 +3,7 @@
 #include <check.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -109,6 +110,51 @@ START_TEST(forks_go_their_ways)
     must_fail(rlx_session_fork(s, 0, 4), RLX_INVALID_ARGUMENT, "sequence 4");
     must_fail(rlx_session_rewind(s, 0, 41), RLX_INVALID_ARGUMENT, "from 40 positions to 41");
     rlx_session_destroy(s);
+}
+END_TEST
+
+/* ---- files */
+
+#define SAVED "test_sessions.rlx"
+
+START_TEST(sequences_outlive_sessions)
+{
+    float got[VOCAB_MAX], want[VOCAB_MAX];
+    rlx_session *s = make_session(1024, 2), *other = make_session(512, 3);
+    say(s, 1, 0, 0, PROMPT, got);
+    must(rlx_session_save(s, 1, model, SAVED));
+    rlx_session_destroy(s);
+    must(rlx_session_restore(other, 2, model, SAVED)); /* which has run nothing */
+    ck_assert_int_eq(rlx_session_past(other, 2), PROMPT);
+    say(other, 2, 1, PROMPT, PROMPT + MORE, got);
+    reference(0, 1, PROMPT, MORE, want);
+    EXPECT_BITS(got, want);
+    must_fail(rlx_session_restore(other, 0, NULL, SAVED), RLX_INVALID_ARGUMENT,
+              "it was saved with model 'llama, 6");
+    rlx_session_destroy(other);
+}
+END_TEST
+
+/* A model of the same shape that was trained on: one weight is another. */
+START_TEST(other_models_are_named)
+{
+    rlx_session *s = make_session(1024, 1);
+    float got[VOCAB_MAX];
+    say(s, 0, 0, 0, 20, got);
+    must(rlx_session_save(s, 0, model, SAVED));
+    const rlx_tensor *w = rlx_weights_at(rlx_model_weights(model), 3);
+    rlx_tensor *writable = (rlx_tensor *)(uintptr_t)w, before = *w;
+    unsigned char *bytes = malloc(w->bytes);
+    memcpy(bytes, w->data, w->bytes);
+    bytes[0] ^= 1;
+    writable->data = bytes;
+    must_fail(rlx_session_restore(s, 0, model, SAVED), RLX_INVALID_ARGUMENT,
+              "this one is 'llama, 6 layers of 192, ");
+    *writable = before;
+    must(rlx_session_restore(s, 0, model, SAVED));
+    free(bytes);
+    rlx_session_destroy(s);
+    remove(SAVED);
 }
 END_TEST
 
@@ -364,6 +410,8 @@ int main(void)
     tcase_set_timeout(c, 0);
     tcase_add_unchecked_fixture(c, load_bundled, unload);
     tcase_add_test(c, forks_go_their_ways);
+    tcase_add_test(c, sequences_outlive_sessions);
+    tcase_add_test(c, other_models_are_named);
     tcase_add_test(c, sessions_in_threads);
     tcase_add_test(c, generating_is_cancelled);
     tcase_add_test(c, prompts_are_cancelled);
@@ -377,5 +425,5 @@ int main(void)
     srunner_run_all(r, CK_NORMAL);
     int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
     srunner_free(r);
-    return failed > 0 || ran < 6;
+    return failed > 0 || ran < 8;
 }

@@ -39,6 +39,7 @@ run()
 {
     case $2 in
     run_model) set -- "$@" "$model" "Once upon a time" 12 ;;
+    sessions) set -- "$@" "$model" "Once upon a time" ;;
     own_sampling) set -- "$@" "$model" "Once upon a time" 12 7 ;;
     batch) set -- "$@" "$model" 8 "Once upon a time" "The" ;;
     eval_tensors) set -- "$@" "$model" "$dir/in.safetensors" "$dir/out.safetensors" model.layers.0 ;;
