@@ -49,6 +49,8 @@ static rlx_status check_batch(const rlx_model *m, const rlx_session *s, const rl
         for (int64_t k = i; before < 0 && k < b->tokens; k++)
             count += b->seq[k] == b->seq[i];
         if (before < 0)
+            RLX_TRY(rlx_session_check_sequence(s, b->seq[i]));
+        if (before < 0)
             RLX_TRY_NOTE(rlx_model_check_room(m, s, b->seq[i], count), "sequence %d", b->seq[i]);
     }
     return RLX_OK;

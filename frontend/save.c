@@ -40,8 +40,8 @@ static rlx_status add_rope(rlx_hasher *h, const rlx_rope *rope)
     return RLX_OK;
 }
 
-/* "llama, 6 layers of 192, 3f0c..": the flow, the weights and the rotation, whatever the place that
- * they were loaded from. */
+/* "llama, exact, 6 layers of 192, 3f0c..": the precision, which decides what states hold, the flow,
+ * the weights and the rotation, whatever the place that they were loaded from. */
 static rlx_status describe_model(const rlx_model *m, rlx_text *out)
 {
     rlx_hasher h;
@@ -59,8 +59,9 @@ static rlx_status describe_model(const rlx_model *m, rlx_text *out)
     RLX_TRY(add_rope(&h, m->config.rope));
     char hex[65];
     rlx_hash_hex(rlx_hasher_finish(&h), hex);
-    rlx_text_putf(out, "%s, %lld layers of %lld, %.16s", m->config.family,
-                  (long long)m->config.layers, (long long)m->config.hidden, hex);
+    rlx_text_putf(out, "%s, %s, %lld layers of %lld, %.16s", m->config.family,
+                  m->precision == RLX_FAST ? "fast" : "exact", (long long)m->config.layers,
+                  (long long)m->config.hidden, hex);
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 

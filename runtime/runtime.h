@@ -119,6 +119,7 @@ rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, r
 void rlx_session_destroy(rlx_session *s);
 /* Positions that sequence `seq` holds. */
 int64_t rlx_session_past(const rlx_session *s, int seq);
+rlx_status rlx_session_check_sequence(const rlx_session *s, int seq); /* that there is one */
 /* Positions that one sequence can hold. */
 int64_t rlx_session_max_positions(const rlx_session *s);
 void rlx_session_reset(rlx_session *s); /* forgets every sequence; keeps the memory */

@@ -154,7 +154,6 @@ void rlx_session_allot_pages(rlx_session *s);
 void rlx_session_retract_pages(rlx_session *s); /* takes back those beyond `past` */
 void rlx_session_slide_pages(rlx_session *s);   /* and those behind every window, up to `past` */
 void rlx_session_free_pages(rlx_session *s);    /* their bookkeeping, at the session's end */
-rlx_status rlx_session_check_sequence(const rlx_session *s, int seq);
 void rlx_session_drop_sequences(rlx_session *s);
 /* The first slot that is read when `past` positions are held and the next one comes. */
 int64_t rlx_session_first_needed(const rlx_pages *p, int64_t past);

@@ -113,6 +113,27 @@ START_TEST(forks_go_their_ways)
 }
 END_TEST
 
+/* In the last of many tokens, too: none of them is appended. */
+START_TEST(wrong_sequences_append_nothing)
+{
+    int32_t ids[300], seq[300] = {0};
+    for (int i = 0; i < 300; i++)
+        ids[i] = token(0, i);
+    seq[299] = 2;
+    rlx_session *s = make_session(1024, 2);
+    const rlx_model_batch batch = {.tokens = 300, .ids = ids, .seq = seq};
+    must_fail(rlx_model_step_batch(model, s, &batch, NULL), RLX_INVALID_ARGUMENT,
+              "sequence 2, the session has 2");
+    must_fail(rlx_model_step(model, s, -1, ids, 300, 0, NULL), RLX_INVALID_ARGUMENT, "sequence -1");
+    seq[299] = 1;
+    ids[299] = -1;
+    must_fail(rlx_model_step_batch(model, s, &batch, NULL), RLX_INVALID_ARGUMENT,
+              "token 299 has id -1");
+    ck_assert_int_eq(rlx_session_past(s, 0), 0);
+    rlx_session_destroy(s);
+}
+END_TEST
+
 /* ---- files */
 
 #define SAVED "test_sessions.rlx"
@@ -130,7 +151,7 @@ START_TEST(sequences_outlive_sessions)
     reference(0, 1, PROMPT, MORE, want);
     EXPECT_BITS(got, want);
     must_fail(rlx_session_restore(other, 0, NULL, SAVED), RLX_INVALID_ARGUMENT,
-              "it was saved with model 'llama, 6");
+              "it was saved with model 'llama, exact, 6");
     rlx_session_destroy(other);
 }
 END_TEST
@@ -149,7 +170,7 @@ START_TEST(other_models_are_named)
     bytes[0] ^= 1;
     writable->data = bytes;
     must_fail(rlx_session_restore(s, 0, model, SAVED), RLX_INVALID_ARGUMENT,
-              "this one is 'llama, 6 layers of 192, ");
+              "this one is 'llama, exact, 6 layers of 192, ");
     *writable = before;
     must(rlx_session_restore(s, 0, model, SAVED));
     free(bytes);
@@ -410,6 +431,7 @@ int main(void)
     tcase_set_timeout(c, 0);
     tcase_add_unchecked_fixture(c, load_bundled, unload);
     tcase_add_test(c, forks_go_their_ways);
+    tcase_add_test(c, wrong_sequences_append_nothing);
     tcase_add_test(c, sequences_outlive_sessions);
     tcase_add_test(c, other_models_are_named);
     tcase_add_test(c, sessions_in_threads);
@@ -425,5 +447,5 @@ int main(void)
     srunner_run_all(r, CK_NORMAL);
     int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
     srunner_free(r);
-    return failed > 0 || ran < 8;
+    return failed > 0 || ran < 9;
 }
