@@ -39,26 +39,6 @@ typedef struct range {
 /* ---- the header's bytes -----------------------------------------------------------------------
  */
 
-size_t rlx_safetensors_utf8(const char *text, size_t n)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    size_t len = s[0] < 0x80   ? 1
-                 : s[0] < 0xc2 ? 0
-                 : s[0] < 0xe0 ? 2
-                 : s[0] < 0xf0 ? 3
-                 : s[0] < 0xf5 ? 4
-                               : 0;
-    if (len == 0 || len > n)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool surrogate = s[0] == 0xed && s[1] >= 0xa0;
-    bool beyond = s[0] == 0xf4 && s[1] >= 0x90;
-    return overlong || surrogate || beyond ? 0 : len;
-}
-
 static rlx_status scan_string(const char *s, size_t n, size_t *i)
 {
     for ((*i)++; *i < n && s[*i] != '"';) {
@@ -66,7 +46,7 @@ static rlx_status scan_string(const char *s, size_t n, size_t *i)
             return BAD("S2: byte %zu: a control character in a string", *i + LENGTH_BYTES);
         if (n - *i >= 6 && memcmp(s + *i, "\\u0000", 6) == 0)
             return BAD("S2: byte %zu: a name with a NUL", *i + LENGTH_BYTES);
-        size_t len = s[*i] == '\\' ? 2 : rlx_safetensors_utf8(s + *i, n - *i);
+        size_t len = s[*i] == '\\' ? 2 : rlx_text_utf8(s + *i, n - *i);
         if (len == 0)
             return BAD("S2: byte %zu: not UTF-8", *i + LENGTH_BYTES);
         *i += len;

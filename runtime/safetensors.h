@@ -30,7 +30,4 @@ typedef struct rlx_safetensors {
 rlx_status rlx_safetensors_open(const char *path, rlx_safetensors **out);
 void rlx_safetensors_close(rlx_safetensors *f); /* accepts NULL */
 
-/* Length of the UTF-8 character at s (of at most n > 0 bytes), or 0 when there is none. */
-size_t rlx_safetensors_utf8(const char *s, size_t n);
-
 #endif

@@ -35,7 +35,7 @@ static int by_name(const void *a, const void *b)
 static rlx_status check_text(const char *s)
 {
     for (size_t n = strlen(s); n > 0;) {
-        size_t len = rlx_safetensors_utf8(s, n);
+        size_t len = rlx_text_utf8(s, n);
         if (len == 0)
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "a name or value is not UTF-8: '%s'", s);
         s += len;

@@ -29,6 +29,8 @@ bool rlx_text_parse_double(const char **s, double *out);
 /* Hands the string over (never NULL unless out of memory); the text is empty afterwards. */
 char *rlx_text_take(rlx_text *t);
 
+/* Length of the UTF-8 character at s (of at most n > 0 bytes), or 0 when there is none. */
+size_t rlx_text_utf8(const char *s, size_t n);
 /* The candidate nearest to `word` by edit distance, or NULL: for "did you mean". */
 const char *rlx_text_nearest(const char *word, const char *const *candidates, size_t n);
 
