@@ -51,18 +51,17 @@ void rlx_device_get_info(int i, rlx_device_info *out)
 
 /* ---- contexts */
 
-/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir". */
-static rlx_status parse_device(const char *text, rlx_context *cx)
+rlx_status rlx_context_parse_device(const char *text, rlx_runner *runner, rlx_jit_target *target)
 {
-    cx->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
+    *target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
     for (int i = 0; i < NDEVICES; i++)
         if (!strcmp(text, devices[i].name)) {
-            cx->runner = devices[i].runner;
+            *runner = devices[i].runner;
             return RLX_OK;
         }
     if (!strncmp(text, "cpu:", 4)) {
-        cx->runner = RLX_RUN_CODE;
-        return rlx_cpu_parse(text + 4, true, &cx->target.features);
+        *runner = RLX_RUN_CODE;
+        return rlx_cpu_parse(text + 4, true, &target->features);
     }
     const char *names[NDEVICES];
     for (int i = 0; i < NDEVICES; i++)
@@ -103,7 +102,8 @@ rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, r
         return RLX_OOM();
     cx->log = o.log;
     cx->log_user = o.log_user;
-    RLX_TRY_TO(failed, parse_device(o.device ? o.device : "cpu", cx));
+    RLX_TRY_TO(failed,
+               rlx_context_parse_device(o.device ? o.device : "cpu", &cx->runner, &cx->target));
     RLX_TRY_TO(failed, name_device(cx));
     RLX_TRY_TO(failed, rlx_team_create(o.threads, &cx->team));
     *out = cx;

@@ -23,6 +23,8 @@ struct rlx_context {
     void *log_user;
 };
 
+/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir". */
+rlx_status rlx_context_parse_device(const char *text, rlx_runner *runner, rlx_jit_target *target);
 void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt, ...)
     RLX_PRINTF(3, 4);
 

@@ -475,6 +475,26 @@ RLX_API rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_ge
 RLX_API rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *bucket,
                                      rlx_precision precision, const char *what, char **text);
 
+/* ---- profiles ----------------------------------------------------------------------------------
+ * Settings in a file, *.rlx.toml (TOML; docs/profiles.md has the keys):
+ *
+ *   rlx_profile_load("server.rlx.toml", &profile);
+ *   rlx_profile_apply_context(profile, &context_options);
+ *   rlx_profile_apply_model(profile, &model_options);
+ *
+ * Applying sets the fields of the keys that the file has, and no others: what is set before is a default, what is set
+ * after wins. A profile may be read from many threads. */
+
+typedef struct rlx_profile rlx_profile;
+/* RLX_INVALID_FILE "FILE:LINE: ...": an unknown key, with the
+ * nearest known one; a value of the wrong type, out of range, or a device that is not
+ * here. */
+RLX_API rlx_status rlx_profile_load(const char *path, rlx_profile **out);
+RLX_API void rlx_profile_destroy(rlx_profile *p);
+/* Texts in the options are lent by the profile. */
+RLX_API void rlx_profile_apply_context(const rlx_profile *p, rlx_context_options *options);
+RLX_API void rlx_profile_apply_model(const rlx_profile *p, rlx_model_options *options);
+
 #ifdef __cplusplus
 }
 #endif

@@ -297,13 +297,30 @@ int read_precision(const run_where *w, rlx_precision *out)
     return usage_error("no precision \"%s\": exact or fast", w->precision);
 }
 
+int read_model_options(run_where *w, rlx_model_options *o)
+{
+    rlx_status st = w->profile_path ? rlx_profile_load(w->profile_path, &w->profile) : RLX_OK;
+    if (st)
+        return report(st);
+    if (w->profile)
+        rlx_profile_apply_model(w->profile, o);
+    int code = read_precision(w, &o->precision);
+    if (code >= 0) {
+        rlx_profile_destroy(w->profile);
+        w->profile = NULL;
+    }
+    return code;
+}
+
 rlx_status open_context(const run_where *w, rlx_context **out)
 {
     const int most = 1 << 20; /* an int holds it, and the library refuses it */
-    rlx_context_options o = {
-        .device = w->device,
-        .threads = w->threads < most ? (int)w->threads : most,
-        .log = log_to_stderr,
-    };
+    rlx_context_options o = {.log = log_to_stderr};
+    if (w->profile)
+        rlx_profile_apply_context(w->profile, &o);
+    if (w->device)
+        o.device = w->device;
+    if (w->threads)
+        o.threads = w->threads < most ? (int)w->threads : most;
     return rlx_context_create(&o, out);
 }

@@ -65,8 +65,9 @@ int finish_output(void);
 
 /* Options of every command that runs a model. */
 typedef struct run_where {
-    const char *model, *device, *precision;
+    const char *model, *device, *precision, *profile_path;
     int64_t threads;
+    rlx_profile *profile; /* after read_model_options; NULL: none was asked for */
 } run_where;
 #define OPTION_MODEL(where)                                                              \
     {                                                                                    \
@@ -90,7 +91,15 @@ typedef struct run_where {
 /* What --precision says into *out, which keeps its value without it. As args_parse: -1 to go on. */
 int read_precision(const run_where *w, rlx_precision *out);
 const char *precision_name(rlx_precision p);
-/* The context that these ask for; its warnings go to stderr. */
+#define OPTION_PROFILE(where)                                                     \
+    {                                                                             \
+        "profile", NULL, OPTION_TEXT, "FILE", "settings; options given here win", \
+            &(where).profile_path                                                 \
+    }
+/* What --profile and --precision say of the model into *o, in this order; the rest keeps its value. As args_parse: -1 to
+ * go on, and then the caller destroys w->profile, behind whatever uses it. */
+int read_model_options(run_where *w, rlx_model_options *o);
+/* The context that these ask for, the profile first; its warnings go to stderr. */
 rlx_status open_context(const run_where *w, rlx_context **out);
 
 int command_run(int argc, char **argv);

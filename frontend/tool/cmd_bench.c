@@ -24,7 +24,7 @@ typedef struct number_list {
 typedef struct bench_options {
     run_where where;
     int64_t repeats, prefill;
-    rlx_precision precision;
+    rlx_model_options model; /* what a profile and --precision say */
     const char *prompt, *tokens, *depth, *batch, *threads, *output; /* as given */
     number_list prompts, runs, depths, batches, teams;
     const bench_printer *printer;
@@ -234,8 +234,11 @@ static rlx_status open_model(bench *b)
     const bench_options *o = b->o;
     int64_t prompt = largest(&o->prompts), tokens = largest(&o->runs);
     int64_t most = largest(&o->depths) + (prompt > tokens ? prompt : tokens);
-    rlx_model_options mo = {
-        .prefill = o->prefill, .max_positions = most, .precision = o->precision};
+    rlx_model_options mo = o->model;
+    if (o->prefill)
+        mo.prefill = o->prefill;
+    if (!mo.max_positions)
+        mo.max_positions = most;
     rlx_session_options so = {.max_positions = most, .max_sequences = (int)largest(&o->batches)};
     rlx_status st = rlx_model_load(b->cx, o->where.model, &mo, &b->model);
     if (st)
@@ -297,6 +300,10 @@ static int do_threads(const bench_options *o, int64_t threads, bool *first)
     run_where where = o->where;
     where.threads = threads;
     rlx_status st = open_context(&where, &b.cx);
+    if (!st && strncmp(rlx_context_device(b.cx), "cpu", 3)) {
+        rlx_context_destroy(b.cx);
+        return usage_error("bench: measures machine code: device cpu or cpu:FEATURES");
+    }
     if (!st)
         st = open_model(&b);
     bool memory = st || (collect_weights(&b) && make_inputs(&b));
@@ -365,8 +372,6 @@ static int check_options(bench_options *o)
         return usage_error("bench: --repeats is 1 to %d", MAX_REPEATS);
     if (!largest(&o->prompts) && !largest(&o->runs))
         return usage_error("bench: -p 0 -n 0 leaves nothing to measure");
-    if (o->where.device && strncmp(o->where.device, "cpu", 3))
-        return usage_error("bench: measures machine code: --device cpu or cpu:FEATURES");
     return -1;
 }
 
@@ -386,6 +391,7 @@ int command_bench(int argc, char **argv)
         {"output", "o", OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
         OPTION_PRECISION(o.where, "exact"),
         OPTION_DEVICE(o.where),
+        OPTION_PROFILE(o.where),
     };
     const command_spec spec = {
         "bench", "tokens per second, and as shares of what was measured of the machine meanwhile",
@@ -398,12 +404,13 @@ int command_bench(int argc, char **argv)
     if (code < 0)
         code = check_options(&o);
     if (code < 0)
-        code = read_precision(&o.where, &o.precision);
+        code = read_model_options(&o.where, &o.model);
     if (code >= 0)
         return code;
     code = EXIT_OK;
     for (int i = 0; i < o.teams.n && code == EXIT_OK; i++)
         code = do_threads(&o, o.teams.at[i], &first);
+    rlx_profile_destroy(o.where.profile);
     if (code != EXIT_OK)
         return code;
     bench_print_end(o.printer);

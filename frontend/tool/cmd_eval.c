@@ -198,17 +198,18 @@ static int open_model(eval *e)
     int64_t prefill = e->B * (e->decode_from < 0 ? e->S : e->decode_from);
     prefill = prefill < e->B ? e->B : prefill;
     rlx_model_options o = {
-        .prefill = prefill > 128 ? prefill : 0, /* what runs as one prefill is one step */
-        .max_positions = e->S + e->generate,    /* as the reference: no limit but memory */
+        .max_positions = e->S + e->generate, /* as the reference: no limit but memory */
         .length = e->length,
         .probes = e->probes.item,
         .nprobes = e->probes.n,
     };
-    int code = read_precision(&e->where, &o.precision);
+    int code = read_model_options(&e->where, &o);
     if (code >= 0)
         return code;
     if (o.precision == RLX_FAST && e->probes.n && e->B > 1 && e->decode_from >= 0)
         return failure("--probe with --decode-from of several rows: in exact mode only");
+    if (prefill > (o.prefill ? o.prefill : 128))
+        o.prefill = prefill; /* what runs as one prefill is one step */
     code = report(open_context(&e->where, &e->cx));
     if (!code)
         code = report(rlx_model_load(e->cx, e->where.model, &o, &e->model));
@@ -409,6 +410,7 @@ static void eval_deinit(eval *e)
     rlx_session_destroy(e->session);
     rlx_model_destroy(e->model);
     rlx_context_destroy(e->cx);
+    rlx_profile_destroy(e->where.profile);
     rlx_weights_destroy(e->in);
     void *const memory[] = {e->generated,      e->rows,       e->ids,      e->seq,
                             e->positions,      e->step_at,    e->step_ids, e->step_seq,
@@ -435,6 +437,7 @@ int command_eval(int argc, char **argv)
         OPTION_PRECISION(e->where, "exact"),
         OPTION_THREADS(e->where),
         OPTION_DEVICE(e->where),
+        OPTION_PROFILE(e->where),
     };
     const command_spec spec = {"eval",  "runs a model on named tensors", "MODEL", &e->where.model,
                                options, sizeof options / sizeof *options};

@@ -93,6 +93,7 @@ int command_run(int argc, char **argv)
         OPTION_PRECISION(where, "exact"),
         OPTION_THREADS(where),
         OPTION_DEVICE(where),
+        OPTION_PROFILE(where),
     };
     const command_spec spec = {"run",   "generates text: prompt and continuation to stdout",
                                "MODEL", &where.model,
@@ -104,17 +105,17 @@ int command_run(int argc, char **argv)
         return usage_error("run: --tokens %lld generates nothing; without it the text goes on "
                            "until it ends or the context is full",
                            (long long)tokens);
-    rlx_model_options mo = {0};
-    code = read_precision(&where, &mo.precision);
-    if (code >= 0)
-        return code;
     o.count = tokens > 0 ? tokens : 0;
     o.seed = (uint64_t)seed;
-    rlx_context *cx;
+    rlx_context *cx = NULL;
+    rlx_model_options mo = {0};
+    code = read_model_options(&where, &mo);
+    if (code >= 0)
+        return code;
     rlx_status st = open_context(&where, &cx);
-    if (st)
-        return report(st);
-    st = generate(cx, &where, &mo, &o);
+    if (!st)
+        st = generate(cx, &where, &mo, &o);
     rlx_context_destroy(cx);
+    rlx_profile_destroy(where.profile);
     return st ? report(st) : finish_output();
 }

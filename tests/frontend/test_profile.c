@@ -1,0 +1,261 @@
+/* tests/frontend/test_profile.c: TOML as profiles have it, held to what TOML 1.0 says; profiles,
+ * their errors with file and line, and the page that lists their keys. */
+#include <math.h>
+#include <unistd.h>
+
+#include "frontend/rlx.h"
+#include "frontend/toml.h"
+#include "runtime/base/text.h"
+#include "tests/base/suite.h"
+
+/* ---- TOML ------------------------------------------------------------------------------------ */
+
+static rlx_status put_entry(void *user, const rlx_toml_entry *e)
+{
+    rlx_text *out = user;
+    switch (e->kind) {
+    case RLX_TOML_TABLE:
+        rlx_text_putf(out, "%d [%s]\n", e->line, e->path);
+        break;
+    case RLX_TOML_TEXT:
+        rlx_text_putf(out, "%d %s \"%s\"\n", e->line, e->path, e->text);
+        break;
+    case RLX_TOML_INT:
+        rlx_text_putf(out, "%d %s %lld\n", e->line, e->path, (long long)e->integer);
+        break;
+    case RLX_TOML_REAL:
+        rlx_text_putf(out, "%d %s real %.15g\n", e->line, e->path, e->real);
+        break;
+    case RLX_TOML_BOOL:
+        rlx_text_putf(out, "%d %s %s\n", e->line, e->path, e->integer ? "true" : "false");
+        break;
+    }
+    return RLX_OK;
+}
+
+static const struct {
+    const char *toml, *entries;
+} good[] = {
+    {"", ""},
+    {"\n  \t\r\n# comment \xc3\xa9", ""},
+    {"a = 1", "1 a 1\n"},
+    {"a=+1_000\nb = -0 # zero\r\nc = 0", "1 a 1000\n2 b 0\n3 c 0\n"},
+    {"a = 9223372036854775807\nb = -9223372036854775808",
+     "1 a 9223372036854775807\n2 b -9223372036854775808\n"},
+    {"a = 1.5\nb = -2e3\nc = 6.02_2e+23", "1 a real 1.5\n2 b real -2000\n3 c real 6.022e+23\n"},
+    {"a = true\nb = false", "1 a true\n2 b false\n"},
+    {"[t]\na = 1\n[t.u] # deeper\na = 2\n[ v . w ]\nb.c = 3",
+     "1 [t]\n2 t.a 1\n3 [t.u]\n4 t.u.a 2\n5 [v.w]\n6 v.w.b.c 3\n"},
+    {"1-_x = ''", "1 1-_x \"\"\n"},
+    {"a = \"x # y\" # z\nb = 'C:\\d\"'", "1 a \"x # y\"\n2 b \"C:\\d\"\"\n"},
+    {"a = \"\\t\\\"\\\\\\u00e9\\U0001F600\"", "1 a \"\t\"\\\xc3\xa9\xf0\x9f\x98\x80\"\n"},
+    {"[a]\n\n\n\nb = 'v'", "1 [a]\n5 a.b \"v\"\n"},
+};
+enum { NGOOD = sizeof good / sizeof *good };
+
+START_TEST(reads)
+{
+    rlx_text got = {0};
+    assert_ok(rlx_toml_read("f", good[_i].toml, strlen(good[_i].toml), put_entry, &got));
+    ck_assert_str_eq(got.data ? got.data : "", good[_i].entries);
+    rlx_text_deinit(&got);
+}
+END_TEST
+
+static const struct {
+    const char *toml, *error;
+} bad[] = {
+    {"a", "f:1: a should be followed by ="},
+    {"a =", "f:1: a has no value"},
+    {"a = # 1", "f:1: a has no value"},
+    {"a = 1 b = 2", "f:1: the line should end before \"b\""},
+    {"a = 1\n\na = 2", "f:3: key a is there twice"},
+    {"[a]\nb = 1\n[a]", "f:3: table a is there twice"},
+    {"[a]\nb.c = 1\n[a.b]\n[c]\n[a.b]", "f:5: table a.b is there twice"},
+    {"[a", "f:1: the name of table a should end with ]"},
+    {"[]", "f:1: a name of letters"},
+    {"[a.]", "f:1: a name of letters"},
+    {"[a] b = 1", "f:1: the line should end before \"b\""},
+    {"= 1", "f:1: a name of letters"},
+    {"\xc3\xa9 = 1", "f:1: a name of letters"},
+    {"[[a]]", "f:1: arrays of tables are not read"},
+    {"\"a\" = 1", "f:1: keys in quotes are not read"},
+    {"a = [1, 2]", "f:1: arrays are not read"},
+    {"a = {b = 1}", "f:1: inline tables are not read"},
+    {"a = \"\"\"x\"\"\"", "f:1: strings of several lines are not read"},
+    {"a = '''x'''", "f:1: strings of several lines are not read"},
+    {"\na = \"x\nb = 1", "f:2: the string has no \" at its end"},
+    {"a = 'x", "f:1: the string has no ' at its end"},
+    {"a = \"\\q\"", "f:1: no escape \\q"},
+    {"a = \"\\u12\"", "f:1: \\u takes 4 hexadecimal digits"},
+    {"a = \"\\ud800\"", "f:1: U+D800 is no character"},
+    {"a = \"\\u0000\"", "f:1: U+0000 is no character"},
+    {"a = \"\\U00110000\"", "f:1: U+110000 is no character"},
+    {"a = \"\x01\"", "f:1: a control character (byte 1)"},
+    {"# \x7f", "f:1: a control character (byte 127)"},
+    {"# \xff", "f:1: byte 255 is not UTF-8"},
+    {"a = '\xc3'", "f:1: byte 195 is not UTF-8"},
+    {"a = 01", "\"01\" is no value"},
+    {"a = 1__0", "\"1__0\" is no value"},
+    {"a = _1", "\"_1\" is no value"},
+    {"a = 1_", "\"1_\" is no value"},
+    {"a = 1.", "\"1.\" is no value"},
+    {"a = .5", "\".5\" is no value"},
+    {"a = 1e", "\"1e\" is no value"},
+    {"a = +-1", "\"+-1\" is no value"},
+    {"a = 0x10", "\"0x10\" is no value"},
+    {"a = inf", "\"inf\" is no value"},
+    {"a = True", "\"True\" is no value"},
+    {"a = 2026-11-29", "\"2026-11-29\" is no value"},
+    {"a = 9223372036854775808", "f:1: 9223372036854775808 is beyond 64 bits"},
+    {"a = 1\rb = 2", "f:1: a control character (byte 13)"},
+};
+enum { NBAD = sizeof bad / sizeof *bad };
+
+START_TEST(refuses)
+{
+    rlx_text got = {0};
+    assert_error(rlx_toml_read("f", bad[_i].toml, strlen(bad[_i].toml), put_entry, &got),
+                 RLX_INVALID_FILE, bad[_i].error);
+    rlx_text_deinit(&got);
+}
+END_TEST
+
+/* ---- profiles -------------------------------------------------------------------------------- */
+
+static void write_file(char path[32], const char *text)
+{
+    strcpy(path, "/tmp/rlx-profile-XXXXXX");
+    const int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
+static rlx_status load(const char *text, rlx_profile **out)
+{
+    char path[32];
+    write_file(path, text);
+    rlx_status st = rlx_profile_load(path, out);
+    unlink(path);
+    return st;
+}
+
+START_TEST(applies)
+{
+    rlx_profile *p;
+    rlx_context_options c = {.device = "cpu", .threads = 7};
+    rlx_model_options m = {.prefill = 99, .length = 5};
+    assert_ok(load("", &p));
+    rlx_profile_apply_context(p, &c);
+    rlx_profile_apply_model(p, &m);
+    ck_assert_str_eq(c.device, "cpu");
+    ck_assert_int_eq(c.threads, 7);
+    ck_assert_int_eq(m.prefill, 99);
+    rlx_profile_destroy(p);
+    assert_ok(
+        load("[device]\nname = \"ref:mir\"\nthreads = 2\n[model]\nmax_positions = 4096\n", &p));
+    rlx_profile_apply_context(p, &c);
+    rlx_profile_apply_model(p, &m);
+    ck_assert_str_eq(c.device, "ref:mir");
+    ck_assert_int_eq(c.threads, 2);
+    ck_assert_int_eq(m.prefill, 99); /* what the file does not say stays */
+    ck_assert_int_eq(m.max_positions, 4096);
+    ck_assert_int_eq(m.length, 5);
+    rlx_profile_destroy(p);
+    assert_ok(load("[precision]\nmode = \"fast\"", &p));
+    rlx_profile_apply_model(p, &m);
+    ck_assert_int_eq(m.precision, RLX_FAST);
+    rlx_profile_destroy(p);
+    assert_ok(load("precision.mode = 'exact'", &p));
+    rlx_profile_apply_model(p, &m);
+    ck_assert_int_eq(m.precision, RLX_EXACT); /* also a value that is zero */
+    rlx_profile_destroy(p);
+    assert_ok(load("device.threads = 3\nmodel.prefill = 1_024\n", &p));
+    rlx_profile_apply_context(p, &c);
+    rlx_profile_apply_model(p, &m);
+    ck_assert_int_eq(c.threads, 3);
+    ck_assert_int_eq(m.prefill, 1024);
+    rlx_profile_destroy(p);
+    rlx_profile_destroy(NULL);
+}
+END_TEST
+
+static const struct {
+    const char *toml, *error;
+} wrong[] = {
+    {"\n[model]\nprefil = 3\n", ":3: no key model.prefil; did you mean model.prefill?"},
+    {"[model]\nthreads = 3\n", ":2: no key model.threads; did you mean device.threads?"},
+    {"what.ever.it.is = 3\n", ":1: no key what.ever.it.is; there are device.name, device.threads"},
+    {"[modle]\n", ":1: no table [modle]; did you mean [model]?"},
+    {"[model.prefill]\n", ":1: no table [model.prefill]"},
+    {"[mod]\n", ":1: no table [mod]"},
+    {"model.prefill = 0", ":1: model.prefill takes a whole number from 1 to 1048576, not 0"},
+    {"model.prefill = -3", "not -3"},
+    {"model.prefill = 1.5", "model.prefill takes a whole number from 1 to 1048576, not 1.5"},
+    {"model.prefill = \"many\"", "not \"many\""},
+    {"model.prefill = true", "not true"},
+    {"device.threads = 1025", "device.threads takes a whole number from 1 to 1024, not 1025"},
+    {"[device]\nname = 3", ":2: device.name takes the name of a device, not 3"},
+    {"[device]\nname = \"cpx\"", ":2: device.name: no device \"cpx\"; did you mean \"cpu\"?"},
+    {"[device]\nname = \"cpu:x86-64-v9\"", ":2: device.name: unknown CPU level 'x86-64-v9'"},
+    {"precision.mode = \"fats\"", "precision.mode takes \"exact\" or \"fast\", not \"fats\""},
+    {"precision.mode = 1", "precision.mode takes \"exact\" or \"fast\", not 1"},
+    {"model.prefill = 3\nmodel.prefill = 3\n", ":2: key model.prefill is there twice"},
+};
+enum { NWRONG = sizeof wrong / sizeof *wrong };
+
+START_TEST(names_what_is_wrong)
+{
+    rlx_profile *p;
+    rlx_status st = load(wrong[_i].toml, &p);
+    ck_assert_ptr_null(p);
+    ck_assert_msg(st && strstr(rlx_status_message(st), "/tmp/rlx-profile-"), "no file in \"%s\"",
+                  st ? rlx_status_message(st) : "");
+    assert_error(st, RLX_INVALID_FILE, wrong[_i].error);
+}
+END_TEST
+
+START_TEST(missing_file)
+{
+    rlx_profile *p;
+    assert_error(rlx_profile_load("/no/such.rlx.toml", &p), RLX_NOT_FOUND, "/no/such.rlx.toml");
+    ck_assert_ptr_null(p);
+}
+END_TEST
+
+/* docs/profiles.md has a line for every key: | `device.threads` | ... */
+START_TEST(documented)
+{
+    static const struct {
+        const char *key, *meaning;
+    } keys[] = {
+#define PROFILE_KEY(key, options, field, rule, meaning) {"| `" key "` |", meaning},
+#include "frontend/profile_keys.def"
+#undef PROFILE_KEY
+    };
+    char *page;
+    size_t bytes;
+    assert_ok(rlx_file_read(RLX_SOURCE_DIR "/docs/profiles.md", &page, &bytes));
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *line = strstr(page, keys[i].key);
+        ck_assert_msg(line && strstr(line, keys[i].meaning),
+                      "docs/profiles.md does not say %s %s |", keys[i].key, keys[i].meaning);
+    }
+    free(page);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("profile");
+    TCase *c = tcase_create("profile");
+    tcase_add_loop_test(c, reads, 0, NGOOD);
+    tcase_add_loop_test(c, refuses, 0, NBAD);
+    tcase_add_test(c, applies);
+    tcase_add_loop_test(c, names_what_is_wrong, 0, NWRONG);
+    tcase_add_test(c, missing_file);
+    tcase_add_test(c, documented);
+    suite_add_tcase(s, c);
+    return run_suite(s, NGOOD + NBAD + NWRONG + 3);
+}

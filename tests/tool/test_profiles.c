@@ -1,0 +1,160 @@
+/* tests/tool/test_profiles.c: the program with --profile: what the file says is done, the command
+ * line wins, and mistakes in the file are told with their line before any work. */
+#include <unistd.h>
+
+#include "frontend/rlx.h"
+#include "tests/base/suite.h"
+#include "tests/tool/process.h"
+
+#define BUNDLED RLX_SOURCE_DIR "/models/bundled"
+
+static char dir[32], profile[64], in[64], out[64], again[64];
+
+static void set_up(void)
+{
+    strcpy(dir, "/tmp/rlx-profiles-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(profile, sizeof profile, "%s/p.rlx.toml", dir);
+    snprintf(in, sizeof in, "%s/in.safetensors", dir);
+    snprintf(out, sizeof out, "%s/out.safetensors", dir);
+    snprintf(again, sizeof again, "%s/again.safetensors", dir);
+}
+
+static void tear_down(void)
+{
+    unlink(profile);
+    unlink(in);
+    unlink(out);
+    unlink(again);
+    rmdir(dir);
+}
+
+static void write_profile(const char *text)
+{
+    FILE *f = fopen(profile, "w");
+    ck_assert(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void succeeds(process *p, const char *word)
+{
+    ck_assert_msg(p->code == 0, "%s", p->err);
+    ck_assert_msg(strstr(p->err, word), "\"%s\" does not say %s", p->err, word);
+}
+
+START_TEST(run)
+{
+    process plain, p;
+    RUN(&plain, RLX_TOOL, "run", BUNDLED, "-p", "Once upon a time", "-n", "9");
+    write_profile("[device]\nname = \"cpu:x86-64-v3\"\nthreads = 1\n[model]\nprefill = 3\n");
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once upon a time", "-n", "9", "--profile", profile);
+    succeeds(&p, "cpu:x86-64-v3, 1 thread,");
+    ck_assert_str_eq(p.out, plain.out); /* neither is numerics */
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-n", "2", "--profile", profile, "-t", "2", "--device",
+        "ref:mir");
+    succeeds(&p, "ref:mir, 2 threads,");
+    process_free(&p);
+    process_free(&plain);
+    write_profile("precision.mode = \"fast\"");
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-n", "2", "--profile", profile);
+    succeeds(&p, "precision fast");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-n", "2", "--profile", profile, "--precision", "exact");
+    succeeds(&p, "precision exact");
+    process_free(&p);
+    write_profile("model.max_positions = 6");
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once upon a time", "-n", "9", "--profile", profile);
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_msg(strstr(p.err, "the context is full"), "%s", p.err);
+    process_free(&p);
+}
+END_TEST
+
+static char *read_bytes(const char *path, size_t *n)
+{
+    char *bytes;
+    FILE *f = fopen(path, "rb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(fseek(f, 0, SEEK_END), 0);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    bytes = malloc(*n + 1);
+    ck_assert_uint_eq(fread(bytes, 1, *n, f), *n);
+    fclose(f);
+    return bytes;
+}
+
+/* A bucket smaller than what --probe needs to see at once gives way. */
+START_TEST(eval)
+{
+    static const int64_t ids[] = {1, 7, 5, 9, 3, 2, 4};
+    const rlx_tensor t = {"input_ids", RLX_I64, 2, {1, 7}, ids, sizeof ids};
+    process p;
+    size_t n[2];
+    assert_ok(rlx_safetensors_write(in, &t, 1, NULL));
+    write_profile("[model]\nprefill = 3\n[device]\nthreads = 1\n");
+    RUN(&p, RLX_TOOL, "eval", BUNDLED, "--inputs", in, "--outputs", out, "--probe",
+        "model.layers.0");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "eval", BUNDLED, "--inputs", in, "--outputs", again, "--probe",
+        "model.layers.0", "--profile", profile);
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    process_free(&p);
+    char *want = read_bytes(out, &n[0]), *got = read_bytes(again, &n[1]);
+    ck_assert(n[0] == n[1] && !memcmp(want, got, n[0]));
+    free(want);
+    free(got);
+}
+END_TEST
+
+START_TEST(bench)
+{
+    process p;
+    write_profile("model.prefill = 24\ndevice.threads = 1\n");
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "-p", "9", "-n", "0", "-r", "1", "--profile", profile);
+    succeeds(&p, "prefill 24 tokens at a time");
+    ck_assert_msg(strstr(p.out, "| 1 | pp9"), "%s", p.out);
+    process_free(&p);
+    write_profile("device.name = 'ref:mir'\n");
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "--profile", profile);
+    ck_assert_int_eq(p.code, 2);
+    ck_assert_msg(strstr(p.err, "machine code"), "%s", p.err);
+    process_free(&p);
+}
+END_TEST
+
+START_TEST(mistakes)
+{
+    static const char *const commands[] = {"run", "bench"};
+    process p;
+    write_profile("[model]\nprefil = 3\n");
+    for (int i = 0; i < 2; i++) {
+        RUN(&p, RLX_TOOL, commands[i], BUNDLED, "--profile", profile);
+        ck_assert_int_eq(p.code, 1);
+        ck_assert_msg(
+            strstr(p.err, "p.rlx.toml:2: no key model.prefil; did you mean model.prefill?"), "%s",
+            p.err);
+        ck_assert_uint_eq(p.out_bytes, 0);
+        process_free(&p);
+    }
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--profile", "/no/such.rlx.toml");
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_msg(strstr(p.err, "/no/such.rlx.toml"), "%s", p.err);
+    process_free(&p);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("profiles");
+    TCase *c = tcase_create("profiles");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, run);
+    tcase_add_test(c, eval);
+    tcase_add_test(c, bench);
+    tcase_add_test(c, mistakes);
+    suite_add_tcase(s, c);
+    return run_suite(s, 4);
+}
