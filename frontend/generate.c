@@ -1,59 +1,26 @@
-/* frontend/generate.c: prompt in, text out: the loop around rlx_model_step. */
-#include <math.h>
+/* frontend/generate.c: prompt in, text out: the loop around rlx_model_step.
+ *
+ *   prompt --encode--> ids --step--> logits --choose--> id --token stream--> --stop filter--> emit
+ *                              ^-------------------------'
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "frontend/compile.h"
 #include "frontend/model.h"
-
-/* ---- choosing a token */
-
-static int32_t argmax(const float *logits, int64_t n)
-{
-    int64_t best = 0; /* of equals the first */
-    for (int64_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return (int32_t)best;
-}
-
-/* splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014), in [0,
- * 1). */
-static double next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
-}
-
-/* From softmax(logits / temperature), by the inverse of its cumulative sum. */
-static int32_t sample(const float *logits, int64_t n, double temperature, uint64_t *random)
-{
-    double max = logits[argmax(logits, n)], sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += exp((logits[i] - max) / temperature);
-    double left = next_random(random) * sum;
-    int32_t last = argmax(logits, n); /* rounding may leave a little over */
-    for (int64_t i = 0; i < n; i++) {
-        left -= exp((logits[i] - max) / temperature);
-        if (left < 0)
-            return (int32_t)i;
-    }
-    return last;
-}
-
-/* ---- the loop */
+#include "frontend/sampler.h"
+#include "frontend/stop_filter.h"
 
 typedef struct generation {
     rlx_model *model;
     rlx_session *session;
     const rlx_generate_options *options;
-    rlx_token_emit *emit;
-    void *user;
     rlx_token_stream stream;
+    rlx_stop_filter filter;
+    rlx_sampler sampler;
     float *logits; /* of the last token */
-    uint64_t random;
+    int32_t *ids;  /* prompt and new tokens */
+    int64_t nids, cap_ids;
     rlx_generate_stats stats;
 } generation;
 
@@ -65,93 +32,157 @@ static bool ends_text(const rlx_model *m, int32_t id)
     return false;
 }
 
-/* The prompt's ids; a text that would begin with nothing begins with bos. */
-static rlx_status encode_prompt(const generation *g, int32_t **ids, int64_t *n)
+static rlx_status push_id(generation *g, int32_t id)
+{
+    if (g->nids == g->cap_ids) {
+        int64_t cap = g->cap_ids ? 2 * g->cap_ids : 256;
+        int32_t *ids = realloc(g->ids, (size_t)cap * sizeof *ids);
+        if (!ids)
+            return RLX_OOM();
+        g->ids = ids;
+        g->cap_ids = cap;
+    }
+    g->ids[g->nids++] = id;
+    return RLX_OK;
+}
+
+/* What the last call left, then the prompt; a text that would begin with nothing begins with bos.
+ */
+static rlx_status encode_prompt(generation *g)
 {
     const rlx_model *m = g->model;
     const char *prompt = g->options->prompt ? g->options->prompt : "";
-    bool opens = rlx_session_past(g->session, 0) == 0;
-    RLX_TRY_NOTE(rlx_model_encode(m, prompt, opens, ids, n), "reading the prompt");
-    if (*n)
-        return RLX_OK;
+    const int32_t pending = rlx_session_pending(g->session);
+    const bool opens = rlx_session_past(g->session, 0) == 0;
+    int32_t *ids;
+    int64_t n;
+    RLX_TRY_NOTE(rlx_model_encode(m, prompt, opens, &ids, &n), "reading the prompt");
+    rlx_status st = pending >= 0 ? push_id(g, pending) : RLX_OK;
+    for (int64_t i = 0; i < n && !st; i++)
+        st = push_id(g, ids[i]);
+    free(ids);
+    if (st || g->nids)
+        return st;
     if (!opens || m->config.bos < 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "the prompt is empty and the model has no token to begin with");
-    *ids = malloc(sizeof **ids);
-    if (!*ids)
-        return RLX_OOM();
-    (*ids)[0] = m->config.bos;
-    *n = 1;
-    return RLX_OK;
+    return push_id(g, m->config.bos);
 }
 
 static rlx_status prefill(generation *g)
 {
-    int32_t *ids;
-    int64_t n;
-    RLX_TRY(encode_prompt(g, &ids, &n));
+    RLX_TRY(encode_prompt(g));
     bool has_text = rlx_session_past(g->session, 0) > 0;
-    for (int64_t i = 0; i < n; i++)
-        has_text |= !rlx_tokenizer_is_special(g->model->tokenizer, ids[i]);
+    for (int64_t i = 0; i < g->nids; i++)
+        has_text |= !rlx_tokenizer_is_special(g->model->tokenizer, g->ids[i]);
     rlx_token_stream_init(&g->stream, g->model->tokenizer, !has_text);
     double start = rlx_seconds();
-    rlx_status st = rlx_model_step(g->model, g->session, 0, ids, n, 1, g->logits);
+    rlx_status st = rlx_model_step(g->model, g->session, 0, g->ids, g->nids, 1, g->logits);
     g->stats.prefill_seconds = rlx_seconds() - start;
-    g->stats.prompt_tokens = n;
-    free(ids);
+    g->stats.prompt_tokens = g->nids;
     return st;
+}
+
+/* *id: the token that follows, or a negative number to end. */
+static rlx_status choose(generation *g, int32_t *id)
+{
+    const rlx_generate_options *o = g->options;
+    const int64_t vocab = g->model->config.vocab;
+    if (!o->choose) {
+        *id = rlx_sampler_choose(&g->sampler, g->logits, g->ids, g->nids);
+        return RLX_OK;
+    }
+    *id = o->choose(o->choose_user, g->logits, vocab);
+    return *id < vocab
+               ? RLX_OK
+               : RLX_FAIL(RLX_INVALID_ARGUMENT, "`choose` gave token %d of a vocabulary of %lld",
+                          *id, (long long)vocab);
+}
+
+/* Appends the last token. *done: there is no room, and the text was to go on until there is none.
+ */
+static rlx_status append(generation *g, bool *done)
+{
+    rlx_status full = rlx_model_check_room(g->model, g->session, 0, 1);
+    *done = full && !g->options->count;
+    if (*done)
+        rlx_status_free(full);
+    if (full)
+        return *done ? RLX_OK : full;
+    double start = rlx_seconds();
+    RLX_TRY(rlx_model_step(g->model, g->session, 0, &g->ids[g->nids - 1], 1, 1, g->logits));
+    g->stats.decode_seconds += rlx_seconds() - start;
+    return RLX_OK;
 }
 
 static rlx_status decode(generation *g)
 {
     const rlx_generate_options *o = g->options;
-    const rlx_model *m = g->model;
-    for (;;) {
-        int32_t id = o->temperature > 0
-                         ? sample(g->logits, m->config.vocab, o->temperature, &g->random)
-                         : argmax(g->logits, m->config.vocab);
-        if (!o->ignore_eos && ends_text(m, id))
+    for (bool done = false; !done;) {
+        int32_t id;
+        RLX_TRY(choose(g, &id));
+        if (id < 0 || (!o->ignore_eos && ends_text(g->model, id)))
             return RLX_OK;
+        RLX_TRY(push_id(g, id));
+        rlx_session_set_pending(g->session, id);
         g->stats.new_tokens++;
-        if (!rlx_token_stream_push(&g->stream, id, g->emit, g->user) ||
-            g->stats.new_tokens == o->count)
+        bool on = rlx_token_stream_push(&g->stream, id, rlx_stop_filter_put, &g->filter);
+        if (g->filter.held.oom)
+            return RLX_OOM();
+        if (!on || g->stats.new_tokens == o->count)
             return RLX_OK;
-        rlx_status full = rlx_model_check_room(m, g->session, 0, 1);
-        if (full && !o->count) { /* asked to go on until here */
-            rlx_status_free(full);
-            return RLX_OK;
-        }
-        RLX_TRY(full);
-        double start = rlx_seconds();
-        RLX_TRY(rlx_model_step(g->model, g->session, 0, &id, 1, 1, g->logits));
-        g->stats.decode_seconds += rlx_seconds() - start;
+        RLX_TRY(append(g, &done));
     }
+    return RLX_OK;
+}
+
+/* ---- the call */
+
+static rlx_status check_options(const rlx_model *m, const rlx_generate_options *o)
+{
+    if (o->count < 0 || o->nstops < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld tokens, %d stop strings", (long long)o->count,
+                        o->nstops);
+    for (int i = 0; i < o->nstops; i++)
+        if (!o->stops[i] || !*o->stops[i])
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "stop string %d is empty", i);
+    if (strcmp(m->config.output, "logits"))
+        return RLX_FAIL(RLX_UNSUPPORTED, "generating text: the model gives %s, not logits",
+                        m->config.output);
+    return RLX_OK;
+}
+
+static rlx_status run(generation *g)
+{
+    const rlx_generate_options *o = g->options;
+    const rlx_model *m = g->model;
+    RLX_TRY(rlx_sampler_init(&g->sampler, o->sampling ? o->sampling : &m->sampling, o->seed,
+                             m->config.vocab));
+    g->logits = malloc((size_t)m->config.vocab * sizeof(float));
+    if (!g->logits)
+        return RLX_OOM();
+    RLX_TRY(prefill(g));
+    rlx_status st = decode(g);
+    if (rlx_token_stream_end(&g->stream, rlx_stop_filter_put, &g->filter))
+        rlx_stop_filter_end(&g->filter);
+    return st;
 }
 
 rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_generate_options *options,
                               rlx_token_emit *emit, void *user, rlx_generate_stats *stats)
 {
-    if (options->count < 0 || !(options->temperature >= 0))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld tokens at temperature %g",
-                        (long long)options->count, options->temperature);
-    if (strcmp(m->config.output, "logits"))
-        return RLX_FAIL(RLX_UNSUPPORTED, "generating text: the model gives %s, not logits",
-                        m->config.output);
+    RLX_TRY(check_options(m, options));
     generation g = {
         .model = m,
         .session = s,
         .options = options,
-        .emit = emit,
-        .user = user,
-        .random = options->seed,
-        .logits = malloc((size_t)m->config.vocab * sizeof(float)),
+        .filter = {options->stops, options->nstops, emit, user, {0}, false},
     };
-    rlx_status st = g.logits ? prefill(&g) : RLX_OOM();
-    if (!st) {
-        st = decode(&g);
-        rlx_token_stream_end(&g.stream, emit, user);
-    }
+    rlx_status st = run(&g);
+    rlx_stop_filter_deinit(&g.filter);
+    rlx_sampler_deinit(&g.sampler);
     free(g.logits);
+    free(g.ids);
     if (stats)
         *stats = g.stats;
     return st;

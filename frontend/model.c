@@ -126,7 +126,7 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_option
     m->path = strdup(path);
     if (!m->path)
         return RLX_OOM();
-    RLX_TRY(rlx_model_read_files(m));
+    RLX_TRY(rlx_model_read_files(cx, m));
     m->precision = o->precision;
     m->prefill = o->prefill ? o->prefill : default_prefill(o->precision);
     RLX_TRY(keep_probes(m, o));
@@ -201,6 +201,11 @@ void rlx_model_get_info(const rlx_model *m, rlx_model_info *out)
     };
 }
 
+void rlx_model_get_sampling(const rlx_model *m, rlx_sampling *out)
+{
+    *out = m->sampling;
+}
+
 const rlx_weights *rlx_model_weights(const rlx_model *m)
 {
     return m->weights;
@@ -214,7 +219,7 @@ rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *buck
     if (!decode && strcmp(bucket, "prefill"))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "no bucket \"%s\": decode, prefill", bucket);
     rlx_model m = {.path = strdup(path)};
-    rlx_status st = m.path ? rlx_model_read_files(&m) : RLX_OOM();
+    rlx_status st = m.path ? rlx_model_read_files(cx, &m) : RLX_OOM();
     if (!st) {
         rlx_bucket buckets[2];
         rlx_compile_options o;

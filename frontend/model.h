@@ -7,6 +7,7 @@
 #include "frontend/context.h"
 #include "frontend/family.h"
 #include "frontend/rope.h"
+#include "frontend/sampler.h"
 #include "frontend/tokenizer.h"
 
 /* Tokens of the bucket that decodes several sequences at once, in a fast model. */
@@ -20,6 +21,7 @@ struct rlx_model {
     rlx_flow *flow;
     rlx_tokenizer *tokenizer;               /* NULL: the files have none, or .. */
     char *tokenizer_error;                  /* .. one that is not offered: the story */
+    rlx_sampling sampling;                  /* what the files ask for */
     int64_t prefill, max_positions, length; /* as in the options */
     int64_t width;                          /* of an output row */
     rlx_precision precision;
@@ -34,7 +36,12 @@ struct rlx_model {
 
 /* Reads all that `path` stands for, but compiles nothing (model_files.c). What was read before an
  * error is m's. */
-rlx_status rlx_model_read_files(rlx_model *m);
+rlx_status rlx_model_read_files(const rlx_context *cx, rlx_model *m);
+/* How to sample, and what ends a text: generation_config.json (NULL: not there), or a GGUF file's
+ * metadata (model_generation.c). The config and the tokenizer are read before. */
+rlx_status rlx_model_read_generation(const rlx_context *cx, rlx_model *m, const struct cJSON *json);
+rlx_status rlx_model_read_generation_gguf(const rlx_context *cx, rlx_model *m,
+                                          const struct rlx_gguf *f);
 /* RLX_NOT_FOUND, saying what is missing, when the model has no tokenizer; RLX_UNSUPPORTED when it
  * is not offered. */
 rlx_status rlx_model_need_tokenizer(const rlx_model *m);

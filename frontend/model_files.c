@@ -182,12 +182,13 @@ static rlx_status read_tokenizer(rlx_model *m, const char *dir)
 }
 
 /* `named`: the weights, when the model was given by them; NULL: those of the directory. */
-static rlx_status read_directory(rlx_model *m, const char *dir, const char *named)
+static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const char *dir,
+                                 const char *named)
 {
     char *path = join(dir, "config.json");
     if (!path)
         return RLX_OOM();
-    cJSON *config = NULL;
+    cJSON *config = NULL, *generation = NULL;
     const rlx_family *family;
     rlx_status st;
     RLX_TRY_TO(done, read_json(path, &config));
@@ -196,7 +197,10 @@ static rlx_status read_directory(rlx_model *m, const char *dir, const char *name
     RLX_TRY_TO(done, add_weights(dir, named, m->weights));
     RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
     RLX_TRY_TO(done, keep_tokenizer_error(m, read_tokenizer(m, dir)));
+    RLX_TRY_TO(done, read_optional_json(dir, "generation_config.json", &generation));
+    RLX_TRY_TO(done, rlx_model_read_generation(cx, m, generation));
 done:
+    cJSON_Delete(generation);
     cJSON_Delete(config);
     free(path);
     return st;
@@ -204,14 +208,15 @@ done:
 
 /* ---- GGUF */
 
-static rlx_status read_gguf(rlx_model *m)
+static rlx_status read_gguf(const rlx_context *cx, rlx_model *m)
 {
-    rlx_gguf **parts;
+    rlx_gguf **parts, *first;
     int n;
     cJSON *config = NULL;
     const rlx_family *family;
     rlx_status st;
     RLX_TRY(rlx_gguf_open_parts(m->path, &parts, &n));
+    first = parts[0]; /* lives on in the weights */
     RLX_TRY_TO(done, rlx_family_read_gguf(parts, n, &config));
     RLX_TRY_TO(done, find_family(config, m->path, &family));
     RLX_TRY_TO(done,
@@ -223,6 +228,7 @@ static rlx_status read_gguf(rlx_model *m)
         RLX_TRY_TO(done, rlx_family_add_gguf(m->weights, taken));
     }
     RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
+    RLX_TRY_TO(done, rlx_model_read_generation_gguf(cx, m, first));
 done:
     rlx_gguf_close_parts(parts, n);
     cJSON_Delete(config);
@@ -231,15 +237,15 @@ done:
 
 /* ---- any */
 
-rlx_status rlx_model_read_files(rlx_model *m)
+rlx_status rlx_model_read_files(const rlx_context *cx, rlx_model *m)
 {
     if (ends_with(m->path, ".gguf"))
-        return read_gguf(m);
+        return read_gguf(cx, m);
     if (!ends_with(m->path, ".safetensors") && !ends_with(m->path, ".safetensors.index.json"))
-        return read_directory(m, m->path, NULL);
+        return read_directory(cx, m, m->path, NULL);
     const char *slash = strrchr(m->path, '/');
     char *dir = slash ? strndup(m->path, (size_t)(slash - m->path) + 1) : strdup(".");
-    rlx_status st = dir ? read_directory(m, dir, m->path) : RLX_OOM();
+    rlx_status st = dir ? read_directory(cx, m, dir, m->path) : RLX_OOM();
     free(dir);
     return st;
 }

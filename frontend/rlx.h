@@ -451,21 +451,43 @@ RLX_API rlx_status rlx_model_encode(const rlx_model *m, const char *text, bool s
 /* The bytes that one id stands for inside a text (perhaps a part of a character); lent by the model. */
 RLX_API rlx_status rlx_model_decode(const rlx_model *m, int32_t id, const char **bytes, size_t *len);
 
+/* How a token is chosen from logits: penalty, top-k, top-p, min-p, temperature, in this order. All-zero: the likeliest
+ * token. Probabilities of the cuts are those at temperature 1; of equal logits the smaller id comes first. */
+typedef struct rlx_sampling {
+    double temperature;    /* chooses by softmax(logits / temperature) of the tokens that are left; 0: the likeliest */
+    int64_t top_k;         /* keeps the k likeliest; 0: all */
+    double top_p;          /* keeps the fewest likeliest whose probabilities reach p together; 0 or 1: all */
+    double min_p;          /* keeps those of at least p times the likeliest's probability; 0: all */
+    double repeat_penalty; /* logits of tokens that were there are divided by it, negative ones multiplied; 0 or 1: not */
+    int64_t repeat_last_n; /* how many of the last tokens (prompt and new) count as having been there; -1: all */
+} rlx_sampling;
+/* What the model's own files ask for (generation_config.json; general.sampling.* of a GGUF file); a value that they
+ * leave out: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalty, of 64 tokens. */
+RLX_API void rlx_model_get_sampling(const rlx_model *m, rlx_sampling *out);
+
 typedef struct rlx_generate_options {
     const char *prompt;
-    int64_t count;      /* new tokens at most; 0: until the context is full or the text ends */
-    double temperature; /* 0: greedy */
-    uint64_t seed;
+    int64_t count;                /* new tokens at most; 0: until the context is full or the text ends */
+    const rlx_sampling *sampling; /* NULL: rlx_model_get_sampling */
+    uint64_t seed;                /* the same seed, the same choices */
     bool ignore_eos;
+    const char *const *stops; /* the text ends before the first of these, which is not emitted, though tokens made it */
+    int nstops;
+    /* Own sampling, in place of the above: returns the id that follows, or a negative number to end the text. The
+     * logits f32[vocab] are lent. */
+    int32_t (*choose)(void *user, const float *logits, int64_t vocab);
+    void *choose_user;
 } rlx_generate_options;
 typedef struct rlx_generate_stats {
     int64_t prompt_tokens, new_tokens;
     double prefill_seconds, decode_seconds;
 } rlx_generate_stats;
 /* Appends the prompt to the session's sequence 0 and goes on from there, until `count` tokens, an
- * end-of-text token or false from `emit`, which receives the new text in pieces of whole UTF-8
- * characters. The last new token is emitted and not appended: nothing has been computed from it, and the
- * session's past ends before it. RLX_EXHAUSTED when the context is full before `count` tokens; RLX_UNSUPPORTED when the
+ * end-of-text token, a stop string or false from `emit`, which receives the new text in pieces of whole UTF-8
+ * characters; what never becomes one is U+FFFD. The last new token is emitted and not appended, because nothing was
+ * computed from it: the session keeps it, and the next call on the session appends it before its prompt, which may then be empty. An
+ * end-of-text token is neither emitted nor appended. RLX_EXHAUSTED when the context is full before `count` tokens;
+ * RLX_CANCELLED after rlx_session_cancel: what was generated before either was emitted; RLX_UNSUPPORTED when the
  * model has no head. stats may be NULL. */
 RLX_API rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_generate_options *options,
                                       bool (*emit)(void *user, const char *utf8, size_t bytes),

@@ -84,9 +84,18 @@ static void fill(rlx_sampler *s, const float *logits, const int32_t *last, int64
         double l = logits[last[i]]; /* once, however often a token was there */
         s->heap[last[i]].logit = (float)(l > 0 ? l / penalty : l * penalty);
     }
-    for (int64_t i = s->vocab / 2; i-- > 0;)
-        sink(s->heap, s->vocab, i);
     s->taken = 0;
+    for (int64_t i = s->how.temperature > 0 ? s->vocab / 2 : 0; i-- > 0;)
+        sink(s->heap, s->vocab, i);
+}
+
+static int32_t likeliest(const rlx_sampler *s)
+{
+    const rlx_candidate *best = s->heap;
+    for (int64_t i = 1; i < s->vocab; i++)
+        if (likelier(&s->heap[i], best))
+            best = &s->heap[i];
+    return best->id;
 }
 
 /* Not yet scaled to a sum of one. */
@@ -109,8 +118,6 @@ int64_t rlx_sampler_cut(rlx_sampler *s, const float *logits, const int32_t *last
 {
     const rlx_sampling *o = &s->how;
     fill(s, logits, last, nlast);
-    if (o->temperature == 0)
-        return 1;
     int64_t left = o->top_k && o->top_k < s->vocab ? o->top_k : s->vocab;
     if (o->top_p > 0 && o->top_p < 1) {
         double want = o->top_p * sum_weights(s, left, 1), sum = weight(s, nth(s, 0), 1);
@@ -132,9 +139,7 @@ double rlx_sampler_probability(rlx_sampler *s, int64_t left, int64_t i, int32_t 
 {
     const rlx_candidate *c = nth(s, i);
     *id = c->id;
-    return left == 1 ? 1
-                     : weight(s, c, s->how.temperature) /
-                           sum_weights(s, left, s->how.temperature);
+    return weight(s, c, s->how.temperature) / sum_weights(s, left, s->how.temperature);
 }
 
 /* ---- choosing */
@@ -152,10 +157,12 @@ static double next_random(uint64_t *state)
 /* By the inverse of the cumulative sum, the likeliest first. */
 int32_t rlx_sampler_choose(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
 {
-    int64_t left = rlx_sampler_cut(s, logits, last, nlast);
-    if (left == 1)
-        return nth(s, 0)->id;
     const double t = s->how.temperature;
+    if (t == 0) {
+        fill(s, logits, last, nlast);
+        return likeliest(s);
+    }
+    int64_t left = rlx_sampler_cut(s, logits, last, nlast);
     double rest = next_random(&s->random) * sum_weights(s, left, t);
     for (int64_t i = 0; i + 1 < left; i++) {
         rest -= weight(s, nth(s, i), t);

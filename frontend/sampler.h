@@ -2,7 +2,8 @@
  *
  *   logits --penalty--> candidates --top-k, top-p, min-p--> those that are left --temperature--> id
  *
- * What is cut are always the least likely, so a cut is a number: how many of the likeliest are left.
+ * What is cut are always the least likely, so a cut is a number: how many of the likeliest are
+ * left.
  */
 #ifndef RLX_FRONTEND_SAMPLER_H
 #define RLX_FRONTEND_SAMPLER_H
@@ -29,7 +30,8 @@ rlx_status rlx_sampler_init(rlx_sampler *s, const rlx_sampling *how, uint64_t se
 void rlx_sampler_deinit(rlx_sampler *s);
 /* logits: f32[vocab]; last: the tokens so far, of which the penalty takes the end. */
 int32_t rlx_sampler_choose(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast);
-/* For tests: how many candidates are left, and the probability that the i-th likeliest is chosen. */
+/* At a temperature above 0: how many candidates are left, and the probability that the i-th
+ * likeliest of them is chosen. */
 int64_t rlx_sampler_cut(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast);
 double rlx_sampler_probability(rlx_sampler *s, int64_t left, int64_t i, int32_t *id);
 

@@ -8,6 +8,7 @@ static bool release(rlx_stop_filter *f, size_t n, size_t drop)
     bool on = !n || f->emit(f->user, f->held.data, n);
     memmove(f->held.data, f->held.data + drop, f->held.len - drop + 1);
     f->held.len -= drop;
+    f->closed |= !on;
     return on;
 }
 
@@ -47,8 +48,8 @@ bool rlx_stop_filter_put(void *filter, const char *utf8, size_t bytes)
         return false;
     const char *stop = find_stop(f);
     if (stop) {
-        f->found = true;
         release(f, (size_t)(stop - f->held.data), f->held.len);
+        f->closed = true;
         return false;
     }
     size_t out = f->held.len - find_beginning(f);
@@ -57,7 +58,7 @@ bool rlx_stop_filter_put(void *filter, const char *utf8, size_t bytes)
 
 bool rlx_stop_filter_end(rlx_stop_filter *f)
 {
-    return !f->held.len || release(f, f->held.len, f->held.len);
+    return f->closed || !f->held.len || release(f, f->held.len, f->held.len);
 }
 
 void rlx_stop_filter_deinit(rlx_stop_filter *f)

@@ -14,11 +14,11 @@ typedef struct rlx_stop_filter {
     rlx_token_emit *emit;
     void *user;
     rlx_text held;
-    bool found; /* a stop string came; nothing of it, or behind it, is emitted */
+    bool closed; /* a stop string came, or `emit` said stop: nothing more is emitted */
 } rlx_stop_filter;
 
-/* A piece of whole characters; `filter` is a rlx_stop_filter, so that this is a rlx_token_emit. False when a stop
- * string was found, `emit` returned false or memory ran out (held.oom). */
+/* A piece of whole characters; `filter` is a rlx_stop_filter, so that this is a rlx_token_emit.
+ * False when a stop string was found, `emit` returned false or memory ran out (held.oom). */
 bool rlx_stop_filter_put(void *filter, const char *utf8, size_t bytes);
 /* The text has ended: what waits goes out. */
 bool rlx_stop_filter_end(rlx_stop_filter *f);

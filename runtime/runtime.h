@@ -142,6 +142,10 @@ rlx_status rlx_session_prepare(rlx_session *s, const rlx_executable *e);
  * RLX_EXHAUSTED. Errors leave session and file as they were. */
 rlx_status rlx_session_write(const rlx_session *s, int seq, const char *model, const char *path);
 rlx_status rlx_session_read(rlx_session *s, int seq, const char *model, const char *path);
+/* A token that was chosen to follow sequence 0 and is not appended yet; -1: none. Forgotten when the
+ * sequence changes. */
+void rlx_session_set_pending(rlx_session *s, int32_t token);
+int32_t rlx_session_pending(const rlx_session *s);
 /* Ends the step that runs, at its next phase, with RLX_CANCELLED; when none runs, the next one
  * before it begins. Each cancel ends at most one step; two before it are one. The session is as it
  * was before that step. A step of a program that has states other than pages, which half a step

@@ -19,6 +19,7 @@ enum { DEFAULT_POSITIONS = 4096, MAX_SEQUENCES = 1 << 16, MAX_TABLE = 1 << 28 };
 static rlx_status create(rlx_session *s, rlx_team *team, const rlx_session_options *o)
 {
     s->team = team;
+    s->pending = -1;
     s->max_positions = o && o->max_positions ? o->max_positions : DEFAULT_POSITIONS;
     s->max_sequences = o && o->max_sequences ? o->max_sequences : 1;
     if (s->max_positions < 1 || s->max_positions > INT32_MAX)
@@ -76,8 +77,20 @@ void rlx_session_reset(rlx_session *s)
 {
     rlx_session_drop_sequences(s);
     s->last = NULL;
+    s->pending = -1;
     atomic_store(&s->cancel, false);
     rlx_session_clear_states(s);
+}
+
+void rlx_session_set_pending(rlx_session *s, int32_t token)
+{
+    s->pending = token;
+    s->pending_past = s->past[0];
+}
+
+int32_t rlx_session_pending(const rlx_session *s)
+{
+    return s->past[0] == s->pending_past ? s->pending : -1;
 }
 
 void rlx_session_cancel(rlx_session *s)
@@ -407,6 +420,8 @@ static void commit(const plan *n)
 {
     rlx_session *s = n->s;
     if (n->b->has_past) {
+        if (s->next[0] != s->past[0])
+            s->pending = -1;
         memcpy(s->past, s->next, sizeof(*s->past) * (size_t)s->max_sequences);
         rlx_session_slide_pages(s);
     }

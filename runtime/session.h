@@ -130,6 +130,9 @@ struct rlx_session {
     int nbindings;
     rlx_binding *last; /* of the last step, whose outputs are lent; NULL: none */
 
+    int32_t pending;      /* a token for sequence 0 that is not appended yet; -1: none */
+    int64_t pending_past; /* what the sequence held when it was chosen */
+
     _Atomic bool cancel; /* the step that runs, or the next one, is to end */
 };
 

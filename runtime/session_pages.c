@@ -209,6 +209,8 @@ static void drop_sequence(rlx_session *s, int seq)
         if (s->pools[i]->axis == RLX_POOL_SEQS)
             memset(rlx_pool_data(s->pools[i], seq), 0, s->pools[i]->unit);
     s->past[seq] = 0;
+    if (seq == 0)
+        s->pending = -1;
 }
 
 void rlx_session_drop_sequences(rlx_session *s)

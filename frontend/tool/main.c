@@ -25,7 +25,7 @@ static void print_usage(FILE *to)
         fprintf(to, "  rlx %-9s %s\n", commands[i].name, commands[i].about);
     fputs("\nrlx COMMAND --help tells a command's options.\n"
           "Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 a wrong "
-          "command line.\n",
+          "command line, 130 ended by Ctrl-C.\n",
           to);
 }
 
