@@ -1,7 +1,7 @@
 /* Generates text with a sampler of one's own:  own_sampling MODEL [PROMPT [TOKENS [SEED]]]
  *
- * The model gives logits, this program chooses: one of the TOP likeliest tokens, by their
- * probabilities. */
+ * The library runs the model and streams the text, this program chooses the tokens: one of the TOP
+ * likeliest tokens, by their probabilities. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,22 +10,6 @@
 
 enum { TOP = 8 };
 static const float temperature = 0.8f;
-
-static void *must(void *memory)
-{
-    if (memory)
-        return memory;
-    fprintf(stderr, "out of memory\n");
-    exit(1);
-}
-
-typedef struct chat {
-    rlx_context *cx;
-    rlx_model *model;
-    rlx_session *session;
-    float *logits; /* of the last token, [V] */
-    int64_t vocab;
-} chat;
 
 /* A number in [0, 1): xorshift64. */
 static double draw(uint64_t *state)
@@ -50,11 +34,13 @@ static void find_top(const float *logits, int64_t n, int32_t top[TOP])
     }
 }
 
-static int32_t choose(const float *logits, int64_t n, uint64_t *random)
+/* The likelier of the TOP likeliest tokens the more often. A negative number would end the text. */
+static int32_t choose(void *user, const float *logits, int64_t vocab)
 {
+    uint64_t *random = (uint64_t *)user;
     int32_t top[TOP] = {0};
     float weight[TOP], sum = 0;
-    find_top(logits, n, top);
+    find_top(logits, vocab, top);
     for (int i = 0; i < TOP; i++)
         sum += weight[i] = expf((logits[top[i]] - logits[top[0]]) / temperature);
     double left = draw(random) * sum;
@@ -64,51 +50,34 @@ static int32_t choose(const float *logits, int64_t n, uint64_t *random)
     return top[i];
 }
 
-static rlx_status start(chat *c, const char *path)
+static bool print(void *user, const char *utf8, size_t bytes)
 {
-    rlx_model_info info;
-    rlx_status st = rlx_context_create(NULL, &c->cx);
-    if (!st)
-        st = rlx_model_load(c->cx, path, NULL, &c->model);
-    if (!st)
-        st = rlx_session_create(c->cx, NULL, &c->session);
-    if (st)
-        return st;
-    rlx_model_get_info(c->model, &info);
-    c->vocab = info.width;
-    c->logits = (float *)must(malloc((size_t)info.width * sizeof *c->logits));
-    return RLX_OK;
+    (void)user;
+    return fwrite(utf8, 1, bytes, stdout) == bytes;
 }
 
-/* The prompt goes in at once, and only its last token's logits come out. */
-static rlx_status read_prompt(chat *c, const char *prompt)
-{
-    int32_t *ids = NULL;
-    int64_t n = 0;
-    rlx_status st = rlx_model_encode(c->model, prompt, true, &ids, &n);
-    if (!st)
-        st = rlx_model_step(c->model, c->session, 0, ids, n, 1, c->logits);
-    free(ids);
-    return st;
-}
-
-static rlx_status run(chat *c, const char *prompt, int64_t count, uint64_t seed)
+static rlx_status run(const char *path, const char *prompt, int64_t count, uint64_t seed)
 {
     uint64_t random = seed + 0x9e3779b97f4a7c15u;
-    rlx_status st = read_prompt(c, prompt);
+    rlx_generate_options options = {.prompt = prompt, .count = count};
+    options.choose = choose; /* in place of the model's own sampling */
+    options.choose_user = &random;
+    rlx_context *cx = NULL;
+    rlx_model *model = NULL;
+    rlx_session *session = NULL;
+    rlx_status st = rlx_context_create(NULL, &cx);
     if (!st)
+        st = rlx_model_load(cx, path, NULL, &model);
+    if (!st)
+        st = rlx_session_create(cx, NULL, &session);
+    if (!st) {
         fputs(prompt, stdout);
-    for (int64_t i = 0; i < count && !st; i++) {
-        const char *bytes;
-        size_t len;
-        const int32_t id = choose(c->logits, c->vocab, &random);
-        st = rlx_model_decode(c->model, id, &bytes, &len);
-        if (!st)
-            fwrite(bytes, 1, len, stdout);
-        if (!st && i + 1 < count)
-            st = rlx_model_step(c->model, c->session, 0, &id, 1, 1, c->logits);
+        st = rlx_model_generate(model, session, &options, print, NULL, NULL);
+        putchar('\n');
     }
-    putchar('\n');
+    rlx_session_destroy(session);
+    rlx_model_destroy(model);
+    rlx_context_destroy(cx);
     return st;
 }
 
@@ -118,18 +87,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: own_sampling MODEL [PROMPT [TOKENS [SEED]]]\n");
         return 2;
     }
-    chat c = {NULL, NULL, NULL, NULL, 0};
-    rlx_status st = start(&c, argv[1]);
-    if (!st)
-        st = run(&c, argc > 2 ? argv[2] : "Once upon a time", argc > 3 ? atoll(argv[3]) : 64,
-                 argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
+    rlx_status st = run(argv[1], argc > 2 ? argv[2] : "Once upon a time",
+                        argc > 3 ? atoll(argv[3]) : 64, argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
     if (st)
         fprintf(stderr, "%s\n", rlx_status_message(st));
     const int code = st != RLX_OK;
     rlx_status_free(st);
-    free(c.logits);
-    rlx_session_destroy(c.session);
-    rlx_model_destroy(c.model);
-    rlx_context_destroy(c.cx);
     return code;
 }

@@ -15,7 +15,8 @@ static bool print(void *user, const char *utf8, size_t bytes)
 static rlx_status run(const char *directory, const char *prompt, int64_t count)
 {
     const rlx_session_options size = {.max_positions = 256};
-    const rlx_generate_options options = {.prompt = prompt, .count = count};
+    const rlx_sampling likeliest = {.temperature = 0}; /* not what the model's files ask for */
+    const rlx_generate_options options = {.prompt = prompt, .count = count, .sampling = &likeliest};
     rlx_context *cx = NULL;
     rlx_model *model = NULL;
     rlx_session *session = NULL;
