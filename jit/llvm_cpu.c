@@ -1,4 +1,4 @@
-#include "jit/llvm_emit.h"
+#include "jit/llvm_cpu.h"
 
 #include <assert.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "jit/llvm_emit.h"
+#include "jit/llvm_cpu.h"
 
 /* Loads from block formats on the CPU: 16 elements at a time, which share their scale (see
  * runtime/base/block_layouts.def, whose table this file follows and nothing else).
@@ -203,23 +203,139 @@ static LLVMValueRef decode_group(rlx_emit *e, const rlx_block_layout *l, const g
     return add ? LLVMBuildFAdd(e->b, x, rlx_emit_splat(e, add, floats), "") : x;
 }
 
+/* ---- many groups at once ---- */
+
+/* The f16 at byte `at` of `n` blocks in a row, as f32. */
+static LLVMValueRef load_halves(rlx_emit *e, const blocks *b, const group *g, int at, int n)
+{
+    LLVMValueRef v = LLVMGetPoison(rlx_emit_vector(e->i16, n));
+    for (int i = 0; i < n; i++) {
+        LLVMValueRef block = rlx_emit_int(e->i64, (int64_t)i * b->info->block_bytes);
+        LLVMValueRef h = load_bytes(e, g->block, block, at, e->i16);
+        v = LLVMBuildInsertElement(e->b, v, h, rlx_emit_int(e->i32, i), "");
+    }
+    v = LLVMBuildBitCast(e->b, v, rlx_emit_vector(e->f16, n), "");
+    return LLVMBuildFPExt(e->b, v, rlx_emit_vector(e->f32, n), "");
+}
+
+static LLVMValueRef bits_at(rlx_emit *e, LLVMValueRef word, int shift, int64_t mask)
+{
+    if (shift)
+        word = LLVMBuildLShr(e->b, word, rlx_emit_int(e->i32, shift), "");
+    return LLVMBuildAnd(e->b, word, rlx_emit_int(e->i32, mask), "");
+}
+
+/* The eight six-bit scales (minima) of a block, four to a word: K4. */
+static LLVMValueRef load_sixes(rlx_emit *e, const rlx_block_layout *l, const group *g, bool min)
+{
+    LLVMValueRef zero = rlx_emit_int(e->i64, 0);
+    LLVMValueRef own = load_bytes(e, g->block, zero, l->scales + (min ? 4 : 0), e->i32);
+    LLVMValueRef both = load_bytes(e, g->block, zero, l->scales + 8, e->i32);
+    LLVMValueRef low = bits_at(e, own, 0, 0x3f3f3f3f);
+    LLVMValueRef high = LLVMBuildOr(e->b, bits_at(e, both, min ? 4 : 0, 0x0f0f0f0f),
+                                    bits_at(e, own, 2, 0x30303030), "");
+    low = LLVMBuildZExt(e->b, low, e->i64, "");
+    high = LLVMBuildShl(e->b, LLVMBuildZExt(e->b, high, e->i64, ""), rlx_emit_int(e->i64, 32), "");
+    LLVMValueRef all = LLVMBuildOr(e->b, low, high, "");
+    all = LLVMBuildBitCast(e->b, all, rlx_emit_vector(e->i8, 8), "");
+    all = LLVMBuildZExt(e->b, all, rlx_emit_vector(e->i32, 8), "");
+    return LLVMBuildSIToFP(e->b, all, rlx_emit_vector(e->f32, 8), "");
+}
+
+static LLVMValueRef load_bytes_as_f32(rlx_emit *e, const blocks *b, const group *g)
+{
+    LLVMValueRef s = load_bytes(e, g->block, over(e, g->first, b->unit), b->layout->scales,
+                                rlx_emit_vector(e->i8, b->piece));
+    s = LLVMBuildSExt(e->b, s, rlx_emit_vector(e->i32, b->piece), "");
+    return LLVMBuildSIToFP(e->b, s, rlx_emit_vector(e->f32, b->piece), "");
+}
+
+/* The f16 factor of a block times so many numbers. */
+static LLVMValueRef scaled(rlx_emit *e, const group *g, int factor, LLVMValueRef x)
+{
+    LLVMValueRef d = rlx_emit_splat(e, load_f16(e, g->block, factor), LLVMTypeOf(x));
+    return LLVMBuildFMul(e->b, d, x, "");
+}
+
+/* Scales of a piece of groups: of one block, or of blocks of one group each. */
+static LLVMValueRef load_scales(rlx_emit *e, const blocks *b, const group *g)
+{
+    const rlx_block_layout *l = b->layout;
+    if (l->scale == RLX_BLOCK_SCALE_PLAIN)
+        return load_halves(e, b, g, l->d, b->piece);
+    return scaled(e, g, l->d,
+                  l->scale == RLX_BLOCK_SCALE_K4 ? load_sixes(e, l, g, false)
+                                                 : load_bytes_as_f32(e, b, g));
+}
+
+static LLVMValueRef load_mins(rlx_emit *e, const blocks *b, const group *g)
+{
+    const rlx_block_layout *l = b->layout;
+    if (l->bias) {
+        LLVMValueRef s = load_scales(e, b, g), bias = LLVMConstReal(e->f32, l->bias);
+        return LLVMBuildFMul(e->b, s, rlx_emit_splat(e, bias, LLVMTypeOf(s)), "");
+    }
+    if (l->scale == RLX_BLOCK_SCALE_K4)
+        return scaled(e, g, l->m, load_sixes(e, l, g, true));
+    return LLVMBuildFNeg(e->b, load_halves(e, b, g, l->m, b->piece), "");
+}
+
+/* 32 codes of a block that has no more: nibbles of 16 bytes, perhaps a word of bits above them. */
+static LLVMValueRef load_32_codes(rlx_emit *e, const rlx_block_layout *l, const group *g)
+{
+    LLVMTypeRef type = rlx_emit_vector(e->i8, 32);
+    LLVMValueRef zero = rlx_emit_int(e->i64, 0), half[2], mask[32];
+    half[0] = load_bytes(e, g->block, zero, l->low, bytes_type(e));
+    half[1] = LLVMBuildLShr(e->b, half[0], byte_splat(e, 4), "");
+    for (int i = 0; i < 32; i++)
+        mask[i] = rlx_emit_int(e->i32, i);
+    LLVMValueRef q = LLVMBuildShuffleVector(e->b, half[0], half[1], LLVMConstVector(mask, 32), "");
+    q = LLVMBuildAnd(e->b, q, rlx_emit_splat(e, rlx_emit_int(e->i8, 15), type), "");
+    if (l->high < 0)
+        return q;
+    LLVMValueRef word = load_bytes(e, g->block, zero, l->high, e->i32);
+    word = LLVMBuildBitCast(e->b, word, rlx_emit_vector(e->i1, 32), "");
+    LLVMValueRef bit = rlx_emit_splat(e, rlx_emit_int(e->i8, 16), type);
+    return LLVMBuildOr(e->b, q, LLVMBuildSelect(e->b, word, bit, LLVMConstNull(type), ""), "");
+}
+
+/* How many elements of the tile are made at once; the fields before it are set. */
+static int piece_of(const blocks *b, const rlx_ir_type *tile)
+{
+    int64_t n = tile->dim[tile->rank - 1], elems = b->info->block_elems;
+    if (b->part == RLX_LIR_CODES)
+        return b->layout->span == 16 ? 32 : RLX_BLOCK_GROUP;
+    if (b->part == RLX_LIR_DECODED)
+        return RLX_BLOCK_GROUP;
+    if (elems > b->unit) { /* six-bit scales come by eight */
+        int most = (int)(elems / b->unit), least = b->layout->scale == RLX_BLOCK_SCALE_K4 ? 8 : 4;
+        while (most >= least && (n % most != 0 || b->at.divisor % (most * b->unit) != 0))
+            most /= 2;
+        return most >= least ? most : 1;
+    }
+    int piece = b->room[tile->rank - 1] ? 1 : 8;
+    while (n % piece != 0)
+        piece /= 2;
+    return piece;
+}
+
+/* ---- rows ---- */
+
 /* What the load wants of a group. */
 static LLVMValueRef load_part(rlx_emit *e, const blocks *b, const group *g)
 {
     LLVMValueRef add;
     switch (b->part) {
     case RLX_LIR_CODES:
-        return load_codes(e, b->layout, g);
+        return b->piece == 32 ? load_32_codes(e, b->layout, g) : load_codes(e, b->layout, g);
     case RLX_LIR_SCALE:
-        return load_scale(e, b->layout, g, &add);
+        return b->piece > 1 ? load_scales(e, b, g) : load_scale(e, b->layout, g, &add);
     case RLX_LIR_MIN:
-        return load_min(e, b->layout, g);
+        return b->piece > 1 ? load_mins(e, b, g) : load_min(e, b->layout, g);
     default:
         return decode_group(e, b->layout, g);
     }
 }
-
-/* ---- rows ---- */
 
 static void blocks_init(rlx_emit *e, const rlx_ir_node *n, blocks *b)
 {
@@ -233,7 +349,6 @@ static void blocks_init(rlx_emit *e, const rlx_ir_node *n, blocks *b)
                   .part = rlx_lir_part_of(n)};
     bool groups = b->part == RLX_LIR_SCALE || b->part == RLX_LIR_MIN;
     b->unit = groups ? rlx_format_group(buffer->type->format) : 1;
-    b->piece = groups ? 1 : RLX_BLOCK_GROUP;
     LLVMValueRef offset = rlx_emit_int(e->i64, 0), bytes[RLX_MAX_RANK];
     for (int i = 0; i + 1 < rank; i++) {
         bytes[i] = times(e, over(e, buffer->stride[i], b->info->block_elems), b->info->block_bytes);
@@ -251,6 +366,7 @@ static void blocks_init(rlx_emit *e, const rlx_ir_node *n, blocks *b)
         LLVMValueRef index = rlx_emit_scalar(e, n->in[1 + axes->ints[axis]]);
         b->room[axis] = LLVMBuildSub(e->b, limit, index, "room");
     }
+    b->piece = piece_of(b, tile);
 }
 
 /* Zero in the lanes of the piece at `at` that lie beyond `room` elements of the row. */
@@ -258,11 +374,13 @@ static LLVMValueRef clear_beyond(rlx_emit *e, LLVMValueRef x, int64_t at, LLVMVa
 {
     if (LLVMGetTypeKind(LLVMTypeOf(x)) != LLVMVectorTypeKind)
         return x;
-    LLVMTypeRef longs = LLVMVectorType(e->i64, RLX_BLOCK_GROUP);
-    LLVMValueRef lanes[RLX_BLOCK_GROUP];
-    for (int i = 0; i < RLX_BLOCK_GROUP; i++)
+    enum { MOST = 32 };
+    int n = (int)LLVMGetVectorSize(LLVMTypeOf(x));
+    LLVMTypeRef longs = rlx_emit_vector(e->i64, n);
+    LLVMValueRef lanes[MOST];
+    for (int i = 0; i < n; i++)
         lanes[i] = rlx_emit_int(e->i64, at + i);
-    LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, LLVMConstVector(lanes, RLX_BLOCK_GROUP),
+    LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, LLVMConstVector(lanes, (unsigned)n),
                                     rlx_emit_splat(e, room, longs), "");
     return LLVMBuildSelect(e->b, in, x, LLVMConstNull(LLVMTypeOf(x)), "");
 }
@@ -304,13 +422,14 @@ static LLVMValueRef join_pieces(rlx_emit *e, LLVMValueRef *x, int n)
             v = LLVMBuildInsertElement(e->b, v, x[i], rlx_emit_int(e->i32, i), "");
         return v;
     }
-    LLVMTypeRef whole = LLVMVectorType(LLVMGetElementType(part), (unsigned)(n * RLX_BLOCK_GROUP));
+    unsigned each = LLVMGetVectorSize(part);
+    LLVMTypeRef whole = rlx_emit_vector(LLVMGetElementType(part), (int64_t)n * each);
     LLVMTypeRef overload[] = {whole, part};
     unsigned id = LLVMLookupIntrinsicID("llvm.vector.insert", 18);
     LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, 2);
     v = LLVMGetPoison(whole);
     for (int i = 0; i < n; i++) {
-        LLVMValueRef args[] = {v, x[i], rlx_emit_int(e->i64, i * RLX_BLOCK_GROUP)};
+        LLVMValueRef args[] = {v, x[i], rlx_emit_int(e->i64, (int64_t)i * each)};
         v = LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 3, "");
     }
     return v;

@@ -1,19 +1,18 @@
-#include "jit/llvm_emit.h"
+#include "jit/llvm_cpu.h"
 
 #include <string.h>
 
-/* Products of codes and of panels on the CPU. */
+/* Products of codes by lanes, and rows turned into columns. */
 
-enum { LANES = 16, TOGETHER = 4 };
+enum { LANES = 16, TOGETHER = 4, SCALED = 32 /* elements per scale of activations */ };
 
-static LLVMTypeRef of(LLVMTypeRef elem, int64_t n)
+LLVMTypeRef rlx_emit_vector(LLVMTypeRef elem, int64_t n)
 {
     return LLVMVectorType(elem, (unsigned)n);
 }
 
-/* Elements first, first + step, .. of x, n of them. */
-static rlx_status pick(rlx_emit *e, LLVMValueRef x, int64_t first, int64_t step, int64_t n,
-                       LLVMValueRef *out)
+rlx_status rlx_emit_pick(rlx_emit *e, LLVMValueRef x, int64_t first, int64_t step, int64_t n,
+                         LLVMValueRef *out)
 {
     LLVMValueRef *mask = RLX_NEW_ARRAY(e->arena, LLVMValueRef, n);
     if (!mask)
@@ -25,63 +24,151 @@ static rlx_status pick(rlx_emit *e, LLVMValueRef x, int64_t first, int64_t step,
     return RLX_OK;
 }
 
-/* A row as a vector, also when it has one element. */
-static LLVMValueRef vector(rlx_emit *e, LLVMValueRef row)
+LLVMValueRef rlx_emit_as_vector(rlx_emit *e, LLVMValueRef row)
 {
     LLVMTypeRef type = LLVMTypeOf(row);
-    return LLVMGetTypeKind(type) == LLVMVectorTypeKind
-               ? row
-               : LLVMBuildBitCast(e->b, row, of(type, 1), "");
+    if (LLVMGetTypeKind(type) == LLVMVectorTypeKind)
+        return row;
+    return LLVMBuildBitCast(e->b, row, rlx_emit_vector(type, 1), "");
 }
 
-/* Element i of a row in every lane of a vector of n. */
-static LLVMValueRef spread(rlx_emit *e, LLVMValueRef row, int64_t i, int64_t n)
+/* v with x's elements from `at` on. LLVM inserts whole vectors only into such as it can cut evenly.
+ */
+static LLVMValueRef insert_at(rlx_emit *e, LLVMValueRef v, LLVMValueRef x, unsigned at, bool whole)
 {
-    LLVMValueRef x = LLVMBuildExtractElement(e->b, vector(e, row), rlx_emit_int(e->i32, i), "");
-    return rlx_emit_splat(e, x, of(LLVMTypeOf(x), n));
+    if (whole) {
+        LLVMTypeRef overload[] = {LLVMTypeOf(v), LLVMTypeOf(x)};
+        unsigned id = LLVMLookupIntrinsicID("llvm.vector.insert", 18);
+        LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, 2);
+        LLVMValueRef args[] = {v, x, rlx_emit_int(e->i64, at)};
+        return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 3, "");
+    }
+    for (unsigned i = 0; i < LLVMGetVectorSize(LLVMTypeOf(x)); i++) {
+        LLVMValueRef one = LLVMBuildExtractElement(e->b, x, rlx_emit_int(e->i32, i), "");
+        v = LLVMBuildInsertElement(e->b, v, one, rlx_emit_int(e->i32, at + i), "");
+    }
+    return v;
 }
 
-static LLVMValueRef fma_of(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z)
+LLVMValueRef rlx_emit_join(rlx_emit *e, LLVMValueRef *x, int n)
+{
+    if (n == 1)
+        return x[0];
+    unsigned total = 0, at = 0, least = LLVMGetVectorSize(LLVMTypeOf(x[n - 1]));
+    for (int i = 0; i < n; i++)
+        total += LLVMGetVectorSize(LLVMTypeOf(x[i]));
+    LLVMTypeRef elem = LLVMGetElementType(LLVMTypeOf(x[0]));
+    bool whole = (total & (total - 1)) == 0 || (elem == e->f32 && least >= 8);
+    LLVMValueRef v = LLVMGetPoison(rlx_emit_vector(elem, total));
+    for (int i = 0; i < n; i++) {
+        v = insert_at(e, v, x[i], at, whole);
+        at += LLVMGetVectorSize(LLVMTypeOf(x[i]));
+    }
+    return v;
+}
+
+LLVMValueRef rlx_emit_fma(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z)
 {
     LLVMValueRef args[] = {x, y, z};
     return rlx_emit_intrinsic(e, "llvm.fma", LLVMTypeOf(z), args, 3);
 }
 
-/* acc + x * y, of bytes in i32; `is_signed` is y's. */
-static LLVMValueRef add_products(rlx_emit *e, LLVMValueRef acc, LLVMValueRef x, LLVMValueRef y,
-                                 bool is_signed)
+void rlx_emit_keep_order(rlx_emit *e)
 {
-    LLVMTypeRef type = LLVMTypeOf(acc);
-    x = LLVMBuildSExt(e->b, x, type, "");
-    y = is_signed ? LLVMBuildSExt(e->b, y, type, "") : LLVMBuildZExt(e->b, y, type, "");
-    return LLVMBuildAdd(e->b, acc, LLVMBuildMul(e->b, x, y, ""), "");
+    LLVMBuildFence(e->b, LLVMAtomicOrderingAcquireRelease, true, "");
 }
 
 /* ---- dot ---- */
 
-/* The 16 sums of 4 products that begin at element k. */
-static rlx_status dot_sums(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, int64_t k, bool is_signed,
-                           LLVMValueRef *out)
+/* One row of activations and one of codes. */
+typedef struct pair {
+    rlx_emit *e;
+    LLVMValueRef a, b;
+    int64_t at; /* the first element */
+    int lanes;
+} pair;
+
+static rlx_status take_code(void *user, int s, int i, LLVMValueRef *out)
 {
-    *out = LLVMConstNull(of(e->i32, LANES));
-    for (int c = 0; c < TOGETHER; c++) {
-        LLVMValueRef x, y;
-        RLX_TRY(pick(e, a, k + c, TOGETHER, LANES, &x));
-        RLX_TRY(pick(e, b, k + c, TOGETHER, LANES, &y));
-        *out = add_products(e, *out, x, y, is_signed);
-    }
-    return RLX_OK;
+    const pair *p = user;
+    (void)s;
+    (void)i;
+    return rlx_emit_pick(p->e, p->b, p->at, 1, TOGETHER * p->lanes, out);
 }
 
-/* Each lane's own of the scales of groups of `group` elements, from element k. */
-static rlx_status dot_scales(rlx_emit *e, LLVMValueRef row, int64_t k, int64_t group,
-                             LLVMValueRef *out)
+static rlx_status take_activation(void *user, int s, int i, LLVMValueRef *out)
+{
+    const pair *p = user;
+    (void)s;
+    (void)i;
+    return rlx_emit_pick(p->e, p->a, p->at, 1, TOGETHER * p->lanes, out);
+}
+
+/* The scales of the lanes from element k, of groups of `group`, out of memory: a broadcast of one
+ * element is a plain load, where a shuffle across a register takes several operations. */
+static LLVMValueRef scales_of(rlx_emit *e, LLVMValueRef scales, int64_t k, int64_t group, int lanes)
 {
     LLVMValueRef mask[LANES];
-    for (int l = 0; l < LANES; l++)
-        mask[l] = rlx_emit_int(e->i32, (k + TOGETHER * l) / group);
-    *out = LLVMBuildShuffleVector(e->b, row, LLVMGetPoison(LLVMTypeOf(row)),
-                                  LLVMConstVector(mask, LANES), "");
+    int64_t each = TOGETHER * lanes / group; /* scales in a register of lanes */
+    LLVMValueRef at = rlx_emit_offset(e, e->f32, scales, rlx_emit_int(e->i64, k / group));
+    LLVMValueRef v =
+        LLVMBuildLoad2(e->b, each > 1 ? rlx_emit_vector(e->f32, each) : e->f32, at, "");
+    LLVMSetAlignment(v, 4);
+    if (each <= 1)
+        return rlx_emit_splat(e, v, rlx_emit_vector(e->f32, lanes));
+    for (int l = 0; l < lanes; l++)
+        mask[l] = rlx_emit_int(e->i32, TOGETHER * l / group);
+    return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+                                  LLVMConstVector(mask, (unsigned)lanes), "");
+}
+
+/* Puts a row on the stack. */
+static LLVMValueRef to_stack(rlx_emit *e, LLVMValueRef row)
+{
+    LLVMValueRef p = LLVMBuildAlloca(e->entry, LLVMTypeOf(row), "scales");
+    LLVMSetAlignment(p, 64);
+    LLVMSetAlignment(LLVMBuildStore(e->b, row, p), 4);
+    return p;
+}
+
+/* Every group's own of the scales of activations, one per 32 elements. */
+static LLVMValueRef by_groups(rlx_emit *e, LLVMValueRef row, int64_t K, int64_t group,
+                              LLVMValueRef *mask)
+{
+    if (group == SCALED)
+        return row;
+    for (int64_t h = 0; h < K / group; h++)
+        mask[h] = rlx_emit_int(e->i32, h * group / SCALED);
+    return LLVMBuildShuffleVector(e->b, row, LLVMGetPoison(LLVMTypeOf(row)),
+                                  LLVMConstVector(mask, (unsigned)(K / group)), "");
+}
+
+/* A row of a with a row of b: acc, its 16 lanes in registers. */
+static rlx_status dot_rows(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef a, LLVMValueRef b,
+                           LLVMValueRef scales, LLVMValueRef *acc)
+{
+    int64_t K = n->in[1]->type.dim[1], group = K / n->in[4]->type.dim[1];
+    int lanes = e->target->avx512 ? 16 : 8, registers = LANES / lanes;
+    LLVMValueRef part[2], sum;
+    for (int i = 0; i < registers; i++)
+        RLX_TRY(rlx_emit_pick(e, *acc, i * lanes, 1, lanes, &part[i]));
+    for (int64_t k = 0; k < K; k += TOGETHER * lanes) {
+        pair p = {.e = e, .a = a, .b = b, .at = k, .lanes = lanes};
+        rlx_emit_byte_sums bytes = {.codes = rlx_emit_codes_of(n),
+                                    .lanes = lanes,
+                                    .steps = 1,
+                                    .rows = 1,
+                                    .columns = 1,
+                                    .code = take_code,
+                                    .activation = take_activation,
+                                    .user = &p};
+        sum = rlx_emit_no_sum(e, &bytes);
+        RLX_TRY(rlx_emit_sum_bytes(e, &bytes, &sum));
+        LLVMValueRef *to = &part[k / (TOGETHER * lanes) % registers];
+        sum = LLVMBuildSIToFP(e->b, sum, LLVMTypeOf(*to), "");
+        *to = rlx_emit_fma(e, scales_of(e, scales, k, group, lanes), sum, *to);
+    }
+    *acc = rlx_emit_join(e, part, registers);
     return RLX_OK;
 }
 
@@ -91,92 +178,19 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
     for (int i = 0; i < 5; i++)
         in[i] = rlx_emit_get(e, n->in[i]);
     int64_t N = n->out[0]->type.dim[1], K = n->in[1]->type.dim[1];
-    int64_t group = K / n->in[4]->type.dim[1];
-    bool is_signed = n->in[3]->type.format == RLX_I8;
+    int64_t groups = n->in[4]->type.dim[1];
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    LLVMValueRef *mask = RLX_NEW_ARRAY(e->arena, LLVMValueRef, groups);
+    if (!mask)
+        return RLX_OOM();
     for (int p = 0; p < out->n; p++) {
-        LLVMValueRef acc = in[0]->part[p], sum, sa, sb;
-        int64_t row = p / N, column = p % N;
-        for (int64_t k = 0; k < K; k += LANES * TOGETHER) {
-            RLX_TRY(dot_sums(e, in[1]->part[row], in[3]->part[column], k, is_signed, &sum));
-            RLX_TRY(dot_scales(e, in[2]->part[row], k, 32, &sa));
-            RLX_TRY(dot_scales(e, in[4]->part[column], k, group, &sb));
-            sum = LLVMBuildSIToFP(e->b, sum, LLVMTypeOf(acc), "");
-            acc = fma_of(e, LLVMBuildFMul(e->b, sa, sb, ""), sum, acc);
-        }
-        out->part[p] = acc;
-    }
-    return RLX_OK;
-}
-
-/* ---- panels ---- */
-
-typedef struct panel {
-    const rlx_emit_tile *a, *sa, *b, *sb, *xs, *mins;
-    int64_t columns, group; /* N, G */
-    bool is_signed;
-} panel;
-
-/* Row m's sums over group h, one per column. */
-static rlx_status group_sums(rlx_emit *e, const panel *p, int64_t m, int64_t h, LLVMValueRef *out)
-{
-    *out = LLVMConstNull(of(e->i32, p->columns));
-    for (int64_t k = h * p->group; k < (h + 1) * p->group; k++) {
-        LLVMValueRef y;
-        RLX_TRY(pick(e, p->b->part[k / TOGETHER], k % TOGETHER, TOGETHER, p->columns, &y));
-        *out = add_products(e, *out, spread(e, p->a->part[m], k, p->columns), y, p->is_signed);
-    }
-    return RLX_OK;
-}
-
-rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n)
-{
-    const rlx_emit_tile *in[7] = {NULL};
-    for (int i = 0; i < n->nin; i++)
-        in[i] = rlx_emit_get(e, n->in[i]);
-    int64_t groups = n->in[4]->type.dim[0];
-    panel p = {.a = in[1],
-               .sa = in[2],
-               .b = in[3],
-               .sb = in[4],
-               .xs = in[5],
-               .mins = in[6],
-               .columns = n->out[0]->type.dim[1],
-               .group = n->in[1]->type.dim[1] / groups,
-               .is_signed = n->in[3]->type.format == RLX_I8};
-    rlx_emit_tile *out;
-    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    for (int m = 0; m < out->n; m++) {
-        LLVMValueRef acc = vector(e, in[0]->part[m]), sum;
-        for (int64_t h = 0; h < groups; h++) {
-            RLX_TRY(group_sums(e, &p, m, h, &sum));
-            sum = LLVMBuildSIToFP(e->b, sum, LLVMTypeOf(acc), "");
-            LLVMValueRef scale = spread(e, p.sa->part[m], h * p.group / 32, p.columns);
-            scale = LLVMBuildFMul(e->b, scale, vector(e, p.sb->part[h]), "");
-            acc = fma_of(e, scale, sum, acc);
-            if (!p.mins)
-                continue;
-            LLVMValueRef x = LLVMBuildFNeg(e->b, spread(e, p.xs->part[m], h, p.columns), "");
-            acc = fma_of(e, x, vector(e, p.mins->part[h]), acc);
-        }
-        out->part[m] = LLVMBuildBitCast(e->b, acc, LLVMTypeOf(in[0]->part[m]), "");
-    }
-    return RLX_OK;
-}
-
-rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n)
-{
-    const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]);
-    const rlx_emit_tile *a = rlx_emit_get(e, n->in[1]), *b = rlx_emit_get(e, n->in[2]);
-    int64_t N = n->out[0]->type.dim[1];
-    rlx_emit_tile *out;
-    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    for (int m = 0; m < out->n; m++) {
-        LLVMValueRef sum = vector(e, acc->part[m]);
-        for (int k = 0; k < b->n; k++)
-            sum = fma_of(e, spread(e, a->part[m], k, N), vector(e, b->part[k]), sum);
-        out->part[m] = LLVMBuildBitCast(e->b, sum, LLVMTypeOf(acc->part[m]), "");
+        LLVMValueRef sa = by_groups(e, in[2]->part[p / N], K, K / groups, mask);
+        LLVMValueRef scales = LLVMBuildFMul(e->b, sa, in[4]->part[p % N], "");
+        out->part[p] = in[0]->part[p];
+        scales = to_stack(e, scales);
+        rlx_emit_keep_order(e);
+        RLX_TRY(dot_rows(e, n, in[1]->part[p / N], in[3]->part[p % N], scales, &out->part[p]));
     }
     return RLX_OK;
 }
@@ -192,14 +206,15 @@ rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n)
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     for (int i = 0; i < out->n; i++) {
         if (rows * width == 1) {
-            out->part[i] =
-                LLVMBuildExtractElement(e->b, vector(e, x->part[0]), rlx_emit_int(e->i32, i), "");
+            out->part[i] = LLVMBuildExtractElement(e->b, rlx_emit_as_vector(e, x->part[0]),
+                                                   rlx_emit_int(e->i32, i), "");
             continue;
         }
         out->part[i] = LLVMGetPoison(type);
         for (int64_t k = 0; k < rows * width; k++) {
             LLVMValueRef from = rlx_emit_int(e->i32, i * width + k % width);
-            LLVMValueRef v = LLVMBuildExtractElement(e->b, vector(e, x->part[k / width]), from, "");
+            LLVMValueRef v =
+                LLVMBuildExtractElement(e->b, rlx_emit_as_vector(e, x->part[k / width]), from, "");
             out->part[i] =
                 LLVMBuildInsertElement(e->b, out->part[i], v, rlx_emit_int(e->i32, k), "");
         }

@@ -1,4 +1,4 @@
-#include "jit/llvm_emit.h"
+#include "jit/llvm_cpu.h"
 
 #include <stdio.h>
 
@@ -166,6 +166,10 @@ rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n)
     rlx_emit_access_init(e, n, &n->out[0]->type, &a);
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    if (rlx_emit_defers(n)) {
+        out->access = rlx_arena_copy(e->arena, &a, sizeof a);
+        return out->access ? RLX_OK : RLX_OOM();
+    }
     rlx_format from = a.buffer->type->format, to = n->out[0]->type.format;
     for (int p = 0; p < out->n; p++) {
         row r = find_row(e, &a, p);

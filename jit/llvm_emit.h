@@ -2,7 +2,7 @@
  *
  *   llvm_emit.c    walks a kernel; structure (for, if), constants, extents, addresses
  *   llvm_values.c  scalar functions, casts, constants: on one LLVM value, scalar or vector
- *   llvm_cpu*.c    engine: a part is one row (the last axis) of a tile, as a vector
+ *   llvm_cpu*.c    engine: a part is one row (the last axis) of a tile, as a vector (llvm_cpu.h)
  *   llvm_team.c    a part is one element per invocation of a team: what GPU engines share
  *   llvm_nvptx.c   engine: NVIDIA
  *   llvm_host_team.c  engine: a team's invocations as coroutines of the host, to test the above
@@ -31,7 +31,8 @@ typedef struct rlx_emit_buffer {
 /* A LIR value as LLVM values. */
 typedef struct rlx_emit_tile {
     const rlx_ir_value *value;
-    rlx_emit_buffer *buffer; /* buffers only */
+    rlx_emit_buffer *buffer;              /* buffers only */
+    const struct rlx_emit_access *access; /* CPU: it is read where it is used, and has no parts */
     int n;
     LLVMValueRef *part;
 } rlx_emit_tile;
@@ -164,16 +165,5 @@ LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes);
 
 /* llvm_cpu.c: the function of a CPU kernel (rlx_kernel_fn), its buffers and parameters. */
 rlx_status rlx_emit_begin_host(rlx_emit *e);
-/* llvm_cpu_memory.c */
-rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n);
-rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n);
-LLVMValueRef rlx_emit_zeros(rlx_emit *e, int64_t bytes); /* the address of at least so many zeros */
-/* llvm_cpu_dot.c: products of codes and of panels. */
-rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
-rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
-rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);
-rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
-/* llvm_cpu_blocks.c: from a buffer of a block format. */
-rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n);
 
 #endif

@@ -19,6 +19,7 @@ typedef struct rlx_llvm_target {
     const char *cpu;      /* LLVM's processor name: "x86-64-v4", "sm_80" */
     const char *features; /* LLVM's feature string */
     bool avx512;          /* CPU: vectors of 512 bits, and masked accesses of every element size */
+    bool vnni;            /* CPU: products of bytes; of 256 bits unless avx512 */
     int team;             /* invocations per team; on a CPU 1, or more for host_team.h */
 } rlx_llvm_target;
 

@@ -130,6 +130,13 @@ uint64_t rlx_jit_code_features(const rlx_jit_target *t)
     return features;
 }
 
+/* AVX-512's where there is AVX-512: its registers are the wider ones. */
+static bool has_vnni(uint64_t features)
+{
+    rlx_cpu_feature f = features >> RLX_CPU_AVX512F & 1 ? RLX_CPU_AVX512VNNI : RLX_CPU_AVXVNNI;
+    return features >> f & 1;
+}
+
 static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
                                     rlx_llvm **out)
 {
@@ -144,6 +151,7 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .cpu = levels[level],
                               .features = features.data,
                               .avx512 = level == 0,
+                              .vnni = has_vnni(rlx_jit_code_features(t)),
                               .team = t->team > 1 ? t->team : 1};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
     rlx_text_deinit(&features);

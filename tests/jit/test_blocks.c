@@ -19,7 +19,7 @@ static const cut cuts[] = {{0, 16, 16},  {0, 32, 32}, {0, 64, 64},   {16, 32, 32
                            {48, 48, 48}, {0, 96, 96}, {0, 256, 256}, {32, 144, 128}};
 enum { CUTS = sizeof cuts / sizeof *cuts };
 
-static const cut code_cuts[] = {{0, 32, 32}, {32, 96, 64}, {0, 256, 256}, {96, 224, 224}};
+static const cut code_cuts[] = {{0, 256, 256}, {32, 96, 64}, {0, 32, 32}};
 enum { CODE_CUTS = sizeof code_cuts / sizeof *code_cuts };
 
 static void put_kernel(rlx_text *t, int number, const char *format, const cut *c, bool odd)
@@ -112,8 +112,8 @@ static void parse_kernels(subject *s, const char *format)
     rlx_text_put(&t, "lir module @blocks {\n");
     for (int i = 0; i < 2 * CUTS; i++)
         put_kernel(&t, i, format, &cuts[i / 2], i % 2);
-    for (int i = 0; i < 2 * CODE_CUTS; i++)
-        put_parts(&t, i, format, &code_cuts[i / 2], i % 2);
+    for (int i = 0; i < CODE_CUTS; i++)
+        put_parts(&t, i, format, &code_cuts[i], i == 0);
     put_gather(&t, format);
     rlx_text_put(&t, "}\n");
     ck_assert(!t.oom);

@@ -1,7 +1,9 @@
 /* Products of codes and of panels as machine code, against the interpreter: shapes that are no
  * multiple of any vector, limits, codes at the ends of their ranges, every block format. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cpu.h"
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
 
@@ -148,6 +150,31 @@ static void put_pack(rlx_text *t, int number, const char *format, int n, int k, 
 
 /* ---- running ---- */
 
+/* CPUs whose code is made and assembled here, whatever this machine runs. */
+static const char *const others[] = {"x86-64-v4", "x86-64-v4+avx512vnni", "x86-64-v3+avxvnni",
+                                     "x86-64-v4+avx512vnni+avx512bf16"};
+enum { OTHERS = sizeof others / sizeof *others };
+
+static rlx_jit_target cpu_named(const char *name)
+{
+    rlx_jit_target t = {.kind = RLX_JIT_CPU};
+    EXPECT_OK(rlx_cpu_parse(name, false, &t.features));
+    return t;
+}
+
+/* Each kernel for one of them, in turn. */
+static void assemble_all(const subject *s)
+{
+    int i = 0;
+    for (const rlx_ir_func *k = s->module->first; k; k = k->next, i++) {
+        rlx_jit_target t = cpu_named(others[i % OTHERS]);
+        uint8_t *code;
+        size_t bytes;
+        EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
+        free(code);
+    }
+}
+
 static void check_text(rlx_text *t, const char *bindings, uint64_t seed)
 {
     subject s;
@@ -158,6 +185,12 @@ static void check_text(rlx_text *t, const char *bindings, uint64_t seed)
     ck_assert(subject_bind(&s, bindings));
     for (int i = cpu_targets(targets) - 1; i >= 0; i--)
         subject_check_all(&s, &targets[i], seed);
+    for (int i = 0; i < OTHERS; i++) { /* those that this machine has */
+        rlx_jit_target other = cpu_named(others[i]);
+        if ((other.features & ~rlx_cpu_host()->features) == 0)
+            subject_check_all(&s, &other, seed);
+    }
+    assemble_all(&s);
     subject_destroy(&s);
     rlx_text_deinit(t);
 }
@@ -258,6 +291,46 @@ START_TEST(packs)
 }
 END_TEST
 
+static void expect_asm(const shape *s, bool panel, const char *cpu, const char *has,
+                       const char *has_not)
+{
+    subject parsed;
+    rlx_text t = {0}, text = {0};
+    rlx_jit_target target = cpu_named(cpu);
+    rlx_text_put(&t, "lir module @dot {\n");
+    if (panel)
+        put_panel(&t, 0, s);
+    else
+        put_dot(&t, 0, s);
+    rlx_text_put(&t, "}\n");
+    EXPECT_OK(subject_parse(&parsed, "instructions", t.data));
+    EXPECT_OK(rlx_jit_print_kernel(parsed.module->first, &target, RLX_JIT_ASM, &text));
+    ck_assert_msg(strstr(text.data, has) != NULL, "%s: no %s", cpu, has);
+    ck_assert_msg(!has_not || !strstr(text.data, has_not), "%s: %s", cpu, has_not);
+    rlx_text_deinit(&text);
+    rlx_text_deinit(&t);
+    subject_destroy(&parsed);
+}
+
+/* Each CPU multiplies bytes with what it has, out of memory that is not copied first. */
+START_TEST(instructions)
+{
+    static const shape four = {4, 32, 256, 32, 4, true, false};
+    static const shape eight = {4, 32, 256, 32, 8, false, false};
+    for (int i = 0; i < 2; i++) {
+        const shape *s = i ? &eight : &four;
+        for (int panel = 0; panel < 2; panel++) {
+            expect_asm(s, panel, "x86-64-v3", "vpmaddubsw", "vpdpbusd");
+            expect_asm(s, panel, "x86-64-v3+avxvnni", "vpdpbusd", "vpmaddubsw");
+            expect_asm(s, panel, "x86-64-v4", "vpmaddubsw", "vpdpbusd");
+            expect_asm(s, panel, "x86-64-v4+avx512vnni", "vpdpbusd", "vpmaddubsw");
+            expect_asm(s, panel, "x86-64-v4+avx512vnni", "zmm", "vpmaddwd");
+        }
+    }
+    expect_asm(&four, true, "x86-64-v3", "vpbroadcastd\t", "vpinsr");
+}
+END_TEST
+
 START_TEST(teams_refuse)
 {
     static const shape s = {4, 16, 64, 32, 4, true, false};
@@ -296,6 +369,7 @@ int main(void)
     SUITE_TEST(s, "dots", dots);
     SUITE_TEST(s, "outers", outers);
     SUITE_TEST(s, "packs", packs);
+    SUITE_TEST(s, "instructions", instructions);
     SUITE_TEST(s, "teams_refuse", teams_refuse);
-    return suite_run(s, 5);
+    return suite_run(s, 6);
 }

@@ -1,0 +1,92 @@
+/* jit/llvm_cpu.h: what the files of the CPU engine share.
+ *
+ *   llvm_cpu.c         the engine; what moves between lanes; reductions
+ *   llvm_cpu_memory.c  loads and stores
+ *   llvm_cpu_blocks.c  loads from block formats
+ *   llvm_cpu_rows.c    operands that are read from memory where they are used
+ *   llvm_cpu_bytes.c   products of bytes: what VNNI, AVX-512 and AVX2 have for them
+ *   llvm_cpu_dot.c     dot, pack
+ *   llvm_cpu_panel.c   dot_panel, outer
+ */
+#ifndef RLX_JIT_LLVM_CPU_H
+#define RLX_JIT_LLVM_CPU_H
+
+#include "jit/llvm_emit.h"
+
+rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n);
+LLVMValueRef rlx_emit_zeros(rlx_emit *e, int64_t bytes); /* the address of at least so many zeros */
+/* From a buffer of a block format. */
+rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);
+
+/* ---- vectors ---- */
+
+LLVMTypeRef rlx_emit_vector(LLVMTypeRef elem, int64_t n);
+/* Elements first, first + step, .. of x, n of them. */
+rlx_status rlx_emit_pick(rlx_emit *e, LLVMValueRef x, int64_t first, int64_t step, int64_t n,
+                         LLVMValueRef *out);
+/* A row as a vector, also when it has one element. */
+LLVMValueRef rlx_emit_as_vector(rlx_emit *e, LLVMValueRef row);
+/* One vector of vectors whose lengths divide the places that they get. */
+LLVMValueRef rlx_emit_join(rlx_emit *e, LLVMValueRef *x, int n);
+LLVMValueRef rlx_emit_fma(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z);
+/* Memory accesses stay on their side of it; no instruction. */
+void rlx_emit_keep_order(rlx_emit *e);
+
+/* ---- llvm_cpu_rows.c ---- */
+
+/* True when everyone who takes the loaded tile reads it from the buffer itself (rlx_emit_rows), and
+ * nothing is stored in between: such a load is not made. */
+bool rlx_emit_defers(const rlx_ir_node *load);
+
+/* A tile of rank 2 in memory. */
+typedef struct rlx_emit_rows {
+    const rlx_ir_node *node; /* whose operand it is, for messages */
+    rlx_format from, to;
+    LLVMTypeRef elem;
+    LLVMValueRef base, stride; /* elements from row to row */
+    LLVMValueRef *row;         /* addresses; NULL: at base, by stride */
+} rlx_emit_rows;
+/* Operand i of n, from its deferred load or, when it is a value, from the stack. */
+rlx_status rlx_emit_rows_init(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit_rows *out);
+/* Address of element [r, c]; r is a constant when rows have addresses. */
+LLVMValueRef rlx_emit_rows_at(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef r, LLVMValueRef c);
+/* `lanes` elements from [r, c]. */
+rlx_status rlx_emit_rows_load(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef r, LLVMValueRef c,
+                              int lanes, LLVMValueRef *out);
+/* Element [r, c] in so many lanes. */
+rlx_status rlx_emit_rows_spread(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef r, LLVMValueRef c,
+                                int lanes, LLVMValueRef *out);
+
+/* ---- llvm_cpu_bytes.c ---- */
+
+/* Codes by which activations are multiplied. */
+typedef struct rlx_emit_codes {
+    int bits; /* u8 below 2^bits; 0: i8 */
+} rlx_emit_codes;
+rlx_emit_codes rlx_emit_codes_of(const rlx_ir_node *n);
+/* Registers of columns that are best multiplied together by so many rows: 1 or 2. */
+int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, int rows);
+/* sums[m * columns + v] (i32, `lanes` of them) + products of 4 bytes per lane: codes (s, v) with
+ * activations (s, m), for s in 0..steps. */
+typedef rlx_status rlx_emit_bytes_fn(void *user, int s, int i, LLVMValueRef *out);
+typedef struct rlx_emit_byte_sums {
+    rlx_emit_codes codes;
+    int lanes, steps, rows, columns;
+    bool in_16; /* sums are of two products each, in 16 bits: rlx_emit_halves makes them whole */
+    rlx_emit_bytes_fn *code;       /* of step s, column v */
+    rlx_emit_bytes_fn *activation; /* of step s, row m */
+    void *user;
+} rlx_emit_byte_sums;
+/* How to add up `steps` steps: so many in one block, a power of two, as often as it takes; in 16
+ * bits when all of them fit. */
+void rlx_emit_byte_steps(const rlx_emit *e, int steps, rlx_emit_byte_sums *b);
+LLVMValueRef rlx_emit_no_sum(const rlx_emit *e, const rlx_emit_byte_sums *b); /* zeros */
+LLVMValueRef rlx_emit_halves(rlx_emit *e, LLVMValueRef sum, int lanes);
+rlx_status rlx_emit_sum_bytes(rlx_emit *e, const rlx_emit_byte_sums *b, LLVMValueRef *sums);
+
+#endif

@@ -1,0 +1,206 @@
+#include "jit/llvm_cpu.h"
+
+#include <string.h>
+
+/* Products of bytes: four to an i32 lane, exact.
+ *
+ *   VNNI      vpdpbusd: unsigned codes by signed activations, added to 32 bits
+ *   else      vpmaddubsw: pairs added in 16 bits, as many as fit; then vpmaddwd by ones
+ *   lanes that fill no register: widened, multiplied, added
+ *
+ * Signed codes: |code| by the activation with the code's sign; -128 becomes 128, which fits. */
+
+enum { TOGETHER = 4 };
+
+rlx_emit_codes rlx_emit_codes_of(const rlx_ir_node *n)
+{
+    return (rlx_emit_codes){.bits = (int)rlx_ir_attr_int(n, RLX_ATTR_BITS, 0)};
+}
+
+static bool has_vnni(const rlx_emit *e, int lanes)
+{
+    if (e->target->avx512)
+        return e->target->vnni;
+    return e->target->vnni && lanes <= 8;
+}
+
+/* A register's worth: 128, 256 or 512 bits. */
+static bool fills(const rlx_emit *e, int lanes)
+{
+    return lanes == 4 || lanes == 8 || (lanes == 16 && e->target->avx512);
+}
+
+static int most_pairs(rlx_emit_codes c)
+{
+    int most = c.bits ? (1 << c.bits) - 1 : 128;
+    return INT16_MAX / (2 * 127 * most);
+}
+
+static LLVMValueRef call(rlx_emit *e, const char *name, LLVMValueRef *args, int n)
+{
+    return rlx_emit_intrinsic(e, name, NULL, args, n);
+}
+
+static LLVMValueRef cast_to(rlx_emit *e, LLVMValueRef x, LLVMTypeRef elem, int64_t n)
+{
+    return LLVMBuildBitCast(e->b, x, rlx_emit_vector(elem, n), "");
+}
+
+static const char *by_lanes(int lanes, const char *xmm, const char *ymm, const char *zmm)
+{
+    return lanes == 4 ? xmm : lanes == 8 ? ymm : zmm;
+}
+
+/* ---- one step ---- */
+
+/* The activation with the sign of the code. */
+static LLVMValueRef take_sign(rlx_emit *e, LLVMValueRef x, LLVMValueRef code, int lanes)
+{
+    LLVMValueRef args[] = {x, code};
+    if (lanes == 4)
+        return call(e, "llvm.x86.ssse3.psign.b.128", args, 2);
+    if (lanes == 8)
+        return call(e, "llvm.x86.avx2.psign.b", args, 2);
+    LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(x));
+    LLVMValueRef below = LLVMBuildICmp(e->b, LLVMIntSLT, code, zero, "");
+    return LLVMBuildSelect(e->b, below, LLVMBuildSub(e->b, zero, x, ""), x, "");
+}
+
+static LLVMValueRef magnitude(rlx_emit *e, LLVMValueRef code)
+{
+    LLVMValueRef args[] = {code, rlx_emit_int(e->i1, 0)};
+    return rlx_emit_intrinsic(e, "llvm.abs", LLVMTypeOf(code), args, 2);
+}
+
+/* Products of two: 16 bits. */
+static LLVMValueRef add_pairs(rlx_emit *e, LLVMValueRef code, LLVMValueRef x, int lanes)
+{
+    LLVMValueRef args[] = {code, x};
+    return call(e,
+                by_lanes(lanes, "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.avx2.pmadd.ub.sw",
+                         "llvm.x86.avx512.pmaddubs.w.512"),
+                args, 2);
+}
+
+/* Pairs of 16 bits: 32 bits. */
+LLVMValueRef rlx_emit_halves(rlx_emit *e, LLVMValueRef x, int lanes)
+{
+    LLVMTypeRef type = LLVMTypeOf(x);
+    LLVMValueRef args[] = {x, rlx_emit_splat(e, rlx_emit_int(e->i16, 1), type)};
+    return call(e,
+                by_lanes(lanes, "llvm.x86.sse2.pmadd.wd", "llvm.x86.avx2.pmadd.wd",
+                         "llvm.x86.avx512.pmaddw.d.512"),
+                args, 2);
+}
+
+static LLVMValueRef add_fours(rlx_emit *e, LLVMValueRef sum, LLVMValueRef code, LLVMValueRef x,
+                              int lanes)
+{
+    LLVMValueRef args[] = {sum, cast_to(e, code, e->i32, lanes), cast_to(e, x, e->i32, lanes)};
+    return call(e,
+                by_lanes(lanes, "llvm.x86.avx512.vpdpbusd.128", "llvm.x86.avx512.vpdpbusd.256",
+                         "llvm.x86.avx512.vpdpbusd.512"),
+                args, 3);
+}
+
+/* Lanes that fill no register. */
+static rlx_status add_widened(rlx_emit *e, bool is_signed, int lanes, LLVMValueRef code,
+                              LLVMValueRef x, LLVMValueRef *sum)
+{
+    LLVMTypeRef type = rlx_emit_vector(e->i32, lanes);
+    for (int c = 0; c < TOGETHER; c++) {
+        LLVMValueRef u, v;
+        RLX_TRY(rlx_emit_pick(e, code, c, TOGETHER, lanes, &u));
+        RLX_TRY(rlx_emit_pick(e, x, c, TOGETHER, lanes, &v));
+        u = is_signed ? LLVMBuildSExt(e->b, u, type, "") : LLVMBuildZExt(e->b, u, type, "");
+        v = LLVMBuildSExt(e->b, v, type, "");
+        *sum = LLVMBuildAdd(e->b, *sum, LLVMBuildMul(e->b, u, v, ""), "");
+    }
+    return RLX_OK;
+}
+
+/* ---- many ---- */
+
+void rlx_emit_byte_steps(const rlx_emit *e, int steps, rlx_emit_byte_sums *b)
+{
+    enum { FEW = 2, MANY = 4 };
+    int most = most_pairs(b->codes);
+    bool by_16 = fills(e, b->lanes) && !has_vnni(e, b->lanes);
+    b->in_16 = by_16 && steps <= most;
+    if (b->in_16 || !by_16)
+        most = FEW;
+    b->steps = 1;
+    while (2 * b->steps <= most && 2 * b->steps <= MANY && 2 * b->steps <= steps)
+        b->steps *= 2;
+}
+
+LLVMValueRef rlx_emit_no_sum(const rlx_emit *e, const rlx_emit_byte_sums *b)
+{
+    return LLVMConstNull(b->in_16 ? rlx_emit_vector(e->i16, 2 * b->lanes)
+                                  : rlx_emit_vector(e->i32, b->lanes));
+}
+
+int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, int rows)
+{
+    int registers = e->target->avx512 ? 32 : 16, besides = c.bits ? 3 : 6;
+    return 2 * rows + besides <= registers ? 2 : 1;
+}
+
+static rlx_status sum_widened(rlx_emit *e, const rlx_emit_byte_sums *b, LLVMValueRef *sums)
+{
+    for (int s = 0; s < b->steps; s++) {
+        for (int i = 0; i < b->rows * b->columns; i++) {
+            LLVMValueRef code, x;
+            RLX_TRY(b->code(b->user, s, i % b->columns, &code));
+            RLX_TRY(b->activation(b->user, s, i / b->columns, &x));
+            RLX_TRY(add_widened(e, !b->codes.bits, b->lanes, code, x, &sums[i]));
+        }
+    }
+    return RLX_OK;
+}
+
+enum { MAX_COLUMNS = 2 };
+
+/* Step s: products in 16 bits added to pairs[i] (NULL: none yet), or in 32 bits to sums[i]. */
+static rlx_status add_step(rlx_emit *e, const rlx_emit_byte_sums *b, int s, LLVMValueRef *sums,
+                           LLVMValueRef *pairs)
+{
+    LLVMValueRef code[MAX_COLUMNS], size[MAX_COLUMNS], x;
+    for (int v = 0; v < b->columns; v++) {
+        RLX_TRY(b->code(b->user, s, v, &code[v]));
+        size[v] = b->codes.bits ? code[v] : magnitude(e, code[v]);
+    }
+    for (int i = 0; i < b->rows * b->columns; i++) {
+        int v = i % b->columns;
+        if (v == 0)
+            RLX_TRY(b->activation(b->user, s, i / b->columns, &x));
+        LLVMValueRef y = b->codes.bits ? x : take_sign(e, x, code[v], b->lanes);
+        if (has_vnni(e, b->lanes)) {
+            sums[i] = add_fours(e, sums[i], size[v], y, b->lanes);
+            continue;
+        }
+        LLVMValueRef two = add_pairs(e, size[v], y, b->lanes);
+        pairs[i] = pairs[i] && !LLVMIsNull(pairs[i]) ? LLVMBuildAdd(e->b, pairs[i], two, "") : two;
+    }
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_sum_bytes(rlx_emit *e, const rlx_emit_byte_sums *b, LLVMValueRef *sums)
+{
+    if (!fills(e, b->lanes))
+        return sum_widened(e, b, sums);
+    int together = most_pairs(b->codes), n = b->rows * b->columns;
+    LLVMValueRef *pairs = RLX_NEW_ARRAY(e->arena, LLVMValueRef, n);
+    if (!pairs)
+        return RLX_OOM();
+    for (int s = 0; s < b->steps; s++) {
+        RLX_TRY(add_step(e, b, s, sums, b->in_16 ? sums : pairs));
+        bool full = !b->in_16 && ((s + 1) % together == 0 || s + 1 == b->steps);
+        for (int i = 0; i < n && full && pairs[i]; i++) {
+            LLVMValueRef four = rlx_emit_halves(e, pairs[i], b->lanes);
+            sums[i] = LLVMIsNull(sums[i]) ? four : LLVMBuildAdd(e->b, sums[i], four, "");
+            pairs[i] = NULL;
+        }
+    }
+    return RLX_OK;
+}

@@ -1,0 +1,283 @@
+#include "jit/llvm_cpu.h"
+
+#include <string.h>
+
+/* Panels on the CPU: vector lanes are columns, activations are broadcast from memory.
+ *
+ * The columns are cut into registers. A loop runs over groups of K (or steps of it), its sums in
+ * registers; for every register of columns come all steps of the group, and for every step all
+ * rows. Operands are read where they are used (llvm_cpu_rows.c); order is kept, so that the
+ * instruction scheduler gathers no more of them than there are registers. */
+
+enum { TOGETHER = 4, MAX_PIECES = 64, UNROLL = 4 };
+
+/* The columns of a tile as registers. */
+typedef struct columns {
+    int n, at[MAX_PIECES], lanes[MAX_PIECES];
+} columns;
+
+static rlx_status cut_columns(rlx_emit *e, const rlx_ir_node *n, columns *c)
+{
+    int64_t total = n->out[0]->type.dim[1];
+    int lanes = e->target->avx512 ? 16 : 8;
+    c->n = 0;
+    for (int at = 0; at < total; at += lanes) {
+        while (at + lanes > total)
+            lanes /= 2;
+        if (c->n == MAX_PIECES)
+            return rlx_emit_unsupported(e, n, "%lld columns", (long long)total);
+        c->at[c->n] = at;
+        c->lanes[c->n++] = lanes;
+    }
+    return RLX_OK;
+}
+
+/* ---- sums in registers, through a loop ---- */
+
+typedef struct sums {
+    int rows;
+    columns columns;
+    LLVMValueRef *now, *phi; /* [row * pieces + piece] */
+    rlx_emit_loop loop;
+} sums;
+
+static rlx_status sums_init(rlx_emit *e, const rlx_ir_node *n, sums *s)
+{
+    const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]);
+    RLX_TRY(cut_columns(e, n, &s->columns));
+    s->rows = acc->n;
+    int count = s->rows * s->columns.n;
+    s->now = RLX_NEW_ARRAY(e->arena, LLVMValueRef, count);
+    s->phi = RLX_NEW_ARRAY(e->arena, LLVMValueRef, count);
+    if (!s->now || !s->phi)
+        return RLX_OOM();
+    for (int i = 0; i < count; i++) {
+        int v = i % s->columns.n;
+        LLVMValueRef row = rlx_emit_as_vector(e, acc->part[i / s->columns.n]);
+        s->now[i] = row;
+        if (s->columns.n > 1)
+            RLX_TRY(rlx_emit_pick(e, row, s->columns.at[v], 1, s->columns.lanes[v], &s->now[i]));
+    }
+    return RLX_OK;
+}
+
+/* A loop of `count` rounds, also of one: its block is what instructions are scheduled in. Until
+ * loop_end the sums of columns first..last are its own. Gives the index, i64. */
+static LLVMValueRef loop_begin(rlx_emit *e, sums *s, int first, int last, int64_t count)
+{
+    rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), rlx_emit_int(e->i64, count),
+                        rlx_emit_int(e->i64, 1), &s->loop);
+    for (int m = 0; m < s->rows; m++) {
+        for (int v = first; v <= last; v++) {
+            int i = m * s->columns.n + v;
+            s->phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(s->now[i]), "");
+            LLVMAddIncoming(s->phi[i], &s->now[i], &s->loop.before, 1);
+            s->now[i] = s->phi[i];
+        }
+    }
+    return s->loop.index;
+}
+
+static void loop_end(rlx_emit *e, sums *s, int first, int last)
+{
+    rlx_emit_loop_end(e, &s->loop);
+    for (int m = 0; m < s->rows; m++) {
+        for (int v = first; v <= last; v++) {
+            int i = m * s->columns.n + v;
+            LLVMAddIncoming(s->phi[i], &s->now[i], &s->loop.latch, 1);
+        }
+    }
+}
+
+static rlx_status sums_end(rlx_emit *e, const rlx_ir_node *n, sums *s)
+{
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    LLVMTypeRef type = e->engine->part_type(e, &n->out[0]->type);
+    for (int m = 0; m < out->n; m++) {
+        LLVMValueRef row = rlx_emit_join(e, s->now + m * s->columns.n, s->columns.n);
+        out->part[m] = LLVMBuildBitCast(e->b, row, type, "");
+    }
+    return RLX_OK;
+}
+
+/* ---- dot_panel ---- */
+
+typedef struct panel {
+    rlx_emit *e;
+    const rlx_ir_node *node;
+    rlx_emit_rows a, sa, b, sb, xs, mins;
+    int group;                    /* elements */
+    LLVMValueRef index;           /* of the group */
+    LLVMValueRef code_row, first; /* of the group's first packed row and element */
+    int at, lanes, width; /* the registers of columns: the first column; how many there are */
+} panel;
+
+static LLVMValueRef number(const panel *p, int64_t v)
+{
+    return rlx_emit_int(p->e->i64, v);
+}
+
+static LLVMValueRef plus(const panel *p, LLVMValueRef x, int64_t v)
+{
+    return rlx_emit_add(p->e->b, x, number(p, v));
+}
+
+static rlx_status load_codes(void *user, int s, int v, LLVMValueRef *out)
+{
+    const panel *p = user;
+    int column = p->at + v * p->lanes;
+    if (v == 0)
+        rlx_emit_keep_order(p->e);
+    return rlx_emit_rows_load(p->e, &p->b, plus(p, p->code_row, s), number(p, TOGETHER * column),
+                              TOGETHER * p->lanes, out);
+}
+
+/* Four activations of row i in every lane. */
+static rlx_status load_activation(void *user, int s, int i, LLVMValueRef *out)
+{
+    const panel *p = user;
+    rlx_emit *e = p->e;
+    LLVMValueRef at = rlx_emit_rows_at(e, &p->a, number(p, i), plus(p, p->first, s * TOGETHER));
+    LLVMValueRef four = LLVMBuildLoad2(e->b, e->i32, at, "");
+    LLVMSetAlignment(four, 1);
+    LLVMValueRef all = rlx_emit_splat(e, four, rlx_emit_vector(e->i32, p->lanes));
+    *out = LLVMBuildBitCast(e->b, all, rlx_emit_vector(e->i8, TOGETHER * p->lanes), "");
+    return RLX_OK;
+}
+
+/* The group's sums of row m and register v, scaled, and its minima, into acc. */
+static rlx_status scale_sums(const panel *p, int m, int v, LLVMValueRef sum, LLVMValueRef *acc)
+{
+    rlx_emit *e = p->e;
+    LLVMValueRef row = number(p, m), column = number(p, p->at + v * p->lanes), sa, sb;
+    LLVMValueRef run = p->group == 32 ? p->index : LLVMBuildLShr(e->b, p->index, number(p, 1), "");
+    RLX_TRY(rlx_emit_rows_spread(e, &p->sa, row, run, p->lanes, &sa));
+    RLX_TRY(rlx_emit_rows_load(e, &p->sb, p->index, column, p->lanes, &sb));
+    sum = LLVMBuildSIToFP(e->b, sum, LLVMTypeOf(*acc), "");
+    *acc = rlx_emit_fma(e, LLVMBuildFMul(e->b, sa, sb, ""), sum, *acc);
+    if (p->node->nin == 5)
+        return RLX_OK;
+    RLX_TRY(rlx_emit_rows_spread(e, &p->xs, row, p->index, p->lanes, &sa));
+    RLX_TRY(rlx_emit_rows_load(e, &p->mins, p->index, column, p->lanes, &sb));
+    *acc = rlx_emit_fma(e, LLVMBuildFNeg(e->b, sa, ""), sb, *acc);
+    return RLX_OK;
+}
+
+/* The sums of a group: a loop over its steps, in blocks of a few, so that they come one after the
+ * other. */
+static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef *phi)
+{
+    rlx_emit *e = p->e;
+    int steps = p->group / TOGETHER, n = rows * p->width;
+    rlx_emit_byte_sums bytes = {.codes = rlx_emit_codes_of(p->node),
+                                .lanes = p->lanes,
+                                .rows = rows,
+                                .columns = p->width,
+                                .code = load_codes,
+                                .activation = load_activation,
+                                .user = p};
+    rlx_emit_byte_steps(e, steps, &bytes);
+    LLVMValueRef first = rlx_emit_mul(e->b, p->index, number(p, p->group));
+    LLVMValueRef code_row = rlx_emit_mul(e->b, p->index, number(p, steps));
+    LLVMValueRef none = rlx_emit_no_sum(e, &bytes);
+    rlx_emit_loop loop;
+    rlx_emit_loop_begin(e, number(p, 0), number(p, steps), number(p, bytes.steps), &loop);
+    for (int i = 0; i < n; i++) {
+        sum[i] = phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(none), "");
+        LLVMAddIncoming(phi[i], &none, &loop.before, 1);
+    }
+    p->code_row = LLVMBuildAdd(e->b, code_row, loop.index, "");
+    LLVMValueRef at = rlx_emit_mul(e->b, loop.index, number(p, TOGETHER));
+    p->first = LLVMBuildAdd(e->b, first, at, "");
+    RLX_TRY(rlx_emit_sum_bytes(e, &bytes, sum));
+    rlx_emit_loop_end(e, &loop);
+    for (int i = 0; i < n; i++) {
+        LLVMAddIncoming(phi[i], &sum[i], &loop.latch, 1);
+        if (bytes.in_16)
+            sum[i] = rlx_emit_halves(e, sum[i], p->lanes);
+    }
+    return RLX_OK;
+}
+
+/* Registers v.. of the columns: how many go together. */
+static int width_at(const rlx_emit *e, const rlx_ir_node *n, const sums *s, int v)
+{
+    const columns *c = &s->columns;
+    bool next = v + 1 < c->n && c->lanes[v] == c->lanes[v + 1];
+    return next ? rlx_emit_byte_columns(e, rlx_emit_codes_of(n), s->rows) : 1;
+}
+
+static rlx_status emit_group(panel *p, sums *s, int v)
+{
+    int n = s->rows * p->width;
+    LLVMValueRef *sum = RLX_NEW_ARRAY(p->e->arena, LLVMValueRef, 2 * n);
+    if (!sum)
+        return RLX_OOM();
+    p->at = s->columns.at[v];
+    p->lanes = s->columns.lanes[v];
+    RLX_TRY(sum_group(p, s->rows, sum, sum + n));
+    rlx_emit_keep_order(p->e);
+    for (int i = 0; i < n; i++) {
+        int m = i / p->width, w = i % p->width;
+        RLX_TRY(scale_sums(p, m, w, sum[i], &s->now[m * s->columns.n + v + w]));
+    }
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n)
+{
+    panel p = {.e = e, .node = n};
+    sums s;
+    int64_t groups = n->in[4]->type.dim[0];
+    p.group = (int)(n->in[1]->type.dim[1] / groups);
+    rlx_emit_rows *rows[] = {&p.a, &p.sa, &p.b, &p.sb, &p.xs, &p.mins};
+    for (int i = 1; i < n->nin; i++)
+        RLX_TRY(rlx_emit_rows_init(e, n, i, rows[i - 1]));
+    RLX_TRY(sums_init(e, n, &s));
+    for (int v = 0; v < s.columns.n; v += p.width) {
+        p.width = width_at(e, n, &s, v);
+        p.index = loop_begin(e, &s, v, v + p.width - 1, groups);
+        RLX_TRY(emit_group(&p, &s, v));
+        loop_end(e, &s, v, v + p.width - 1);
+    }
+    return sums_end(e, n, &s);
+}
+
+/* ---- outer ---- */
+
+static rlx_status emit_step(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_rows *b,
+                            LLVMValueRef k, sums *s)
+{
+    LLVMValueRef w[MAX_PIECES], x;
+    const columns *c = &s->columns;
+    rlx_emit_keep_order(e);
+    for (int v = 0; v < c->n; v++)
+        RLX_TRY(rlx_emit_rows_load(e, b, k, rlx_emit_int(e->i64, c->at[v]), c->lanes[v], &w[v]));
+    for (int m = 0; m < s->rows; m++) {
+        for (int v = 0; v < c->n; v++) {
+            LLVMValueRef *acc = &s->now[m * c->n + v];
+            RLX_TRY(rlx_emit_rows_spread(e, a, rlx_emit_int(e->i64, m), k, c->lanes[v], &x));
+            *acc = rlx_emit_fma(e, x, w[v], *acc);
+        }
+    }
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n)
+{
+    rlx_emit_rows a, b;
+    sums s;
+    int64_t depth = n->in[1]->type.dim[1], unroll = UNROLL;
+    while (depth % unroll != 0)
+        unroll--;
+    RLX_TRY(rlx_emit_rows_init(e, n, 1, &a));
+    RLX_TRY(rlx_emit_rows_init(e, n, 2, &b));
+    RLX_TRY(sums_init(e, n, &s));
+    LLVMValueRef round = loop_begin(e, &s, 0, s.columns.n - 1, depth / unroll);
+    LLVMValueRef first = rlx_emit_mul(e->b, round, rlx_emit_int(e->i64, unroll));
+    for (int64_t k = 0; k < unroll; k++)
+        RLX_TRY(emit_step(e, &a, &b, rlx_emit_add(e->b, first, rlx_emit_int(e->i64, k)), &s));
+    loop_end(e, &s, 0, s.columns.n - 1);
+    return sums_end(e, n, &s);
+}
