@@ -18,7 +18,8 @@ static const struct arch {
     bool interleaved;       /* rows of q and k are stored for rotary pairs 2i, 2i + 1 */
 } archs[] = {{"llama", "llama", "LlamaForCausalLM", true},
              {"qwen2", "qwen2", "Qwen2ForCausalLM", false},
-             {"qwen3", "qwen3", "Qwen3ForCausalLM", false}};
+             {"qwen3", "qwen3", "Qwen3ForCausalLM", false},
+             {"smollm3", "smollm3", "SmolLM3ForCausalLM", true}};
 
 typedef enum key_kind { KEY_INT, KEY_REAL, KEY_HANDLED, KEY_LABEL } key_kind;
 
@@ -98,29 +99,63 @@ static rlx_status copy_values(reader *r)
     return RLX_OK;
 }
 
-/* The value of a key that must equal the size of a head, where it is there. */
-static rlx_status check_head_size(const reader *r, const char *suffix)
+/* The size of a head; 0: the keys that say it are missing. */
+static double head_size(const reader *r)
 {
-    const rlx_gguf_value *v = find(r, suffix);
     const cJSON *dim = cJSON_GetObjectItemCaseSensitive(r->config, "head_dim");
     const cJSON *hidden = cJSON_GetObjectItemCaseSensitive(r->config, "hidden_size");
     const cJSON *heads = cJSON_GetObjectItemCaseSensitive(r->config, "num_attention_heads");
+    if (dim)
+        return dim->valuedouble;
+    return hidden && heads && heads->valuedouble > 0 ? hidden->valuedouble / heads->valuedouble : 0;
+}
+
+/* Values are as long as keys. */
+static rlx_status check_values(const reader *r)
+{
+    const rlx_gguf_value *v = find(r, "attention.value_length");
     int64_t got;
     if (!v)
         return RLX_OK;
     if (!rlx_gguf_int(v, &got))
         return wrong(v->key, "no whole number");
-    double size = dim ? dim->valuedouble
-                  : hidden && heads && heads->valuedouble > 0
-                      ? hidden->valuedouble / heads->valuedouble
-                      : 0;
-    if ((double)got != size)
+    if ((double)got != head_size(r))
         return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s is %lld, and keys have %g elements", v->key,
-                        (long long)got, size);
+                        (long long)got, head_size(r));
     return RLX_OK;
 }
 
-/* Positions divided by a factor: under two names, the older without a type. */
+/* How many elements of a head rotate, as the share that configs have: a quarter of an element more,
+ * because readers round down. */
+static rlx_status read_rotary_size(reader *r)
+{
+    const rlx_gguf_value *v = find(r, "rope.dimension_count");
+    const double size = head_size(r);
+    int64_t got;
+    if (!v)
+        return RLX_OK;
+    if (!rlx_gguf_int(v, &got) || got < 2 || got % 2 || (double)got > size)
+        return wrong(v->key, "no even number of a head's elements");
+    return (double)got == size
+               ? RLX_OK
+               : set_number(r, "partial_rotary_factor", ((double)got + 0.25) / size);
+}
+
+/* The length before it was stretched; the whole one when the file does not tell. */
+static rlx_status read_original(reader *r, cJSON *scaling)
+{
+    const rlx_gguf_value *v = find(r, "rope.scaling.original_context_length");
+    int64_t length;
+    if (!v)
+        return RLX_OK;
+    if (!rlx_gguf_int(v, &length))
+        return wrong(v->key, "no length");
+    return cJSON_AddNumberToObject(scaling, "original_max_position_embeddings", (double)length)
+               ? RLX_OK
+               : RLX_OOM();
+}
+
+/* Scaled frequencies: a factor under two names, the older without a type. */
 static rlx_status read_scaling(reader *r)
 {
     const rlx_gguf_value *type = find(r, "rope.scaling.type");
@@ -129,21 +164,23 @@ static rlx_status read_scaling(reader *r)
         return wrong(type->key, "no string");
     if (type && !strcmp(type->text, "none"))
         return RLX_OK;
-    if (type && strcmp(type->text, "linear"))
-        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s: \"%s\" (none and linear are supported)",
-                        type->key, type->text);
+    const bool yarn = type && !strcmp(type->text, "yarn");
+    if (type && !yarn && strcmp(type->text, "linear"))
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "metadata %s: \"%s\" (none, linear and yarn are supported)", type->key,
+                        type->text);
     if (!factor)
         factor = find(r, "rope.scale_linear");
     double by;
     if (!factor)
-        return type ? wrong(type->key, "linear, without a factor") : RLX_OK;
+        return type ? wrong(type->key, "linear or yarn, without a factor") : RLX_OK;
     if (!rlx_gguf_real(factor, &by))
         return wrong(factor->key, "no number");
     cJSON *scaling = cJSON_AddObjectToObject(r->config, "rope_scaling");
-    if (!scaling || !cJSON_AddStringToObject(scaling, "rope_type", "linear") ||
+    if (!scaling || !cJSON_AddStringToObject(scaling, "rope_type", yarn ? "yarn" : "linear") ||
         !cJSON_AddNumberToObject(scaling, "factor", by))
         return RLX_OOM();
-    return RLX_OK;
+    return yarn ? read_original(r, scaling) : RLX_OK;
 }
 
 static rlx_status read_token(reader *r, const char *key, const char *config_key)
@@ -192,8 +229,8 @@ static rlx_status fill_config(reader *r)
     if (!cJSON_AddStringToObject(r->config, "model_type", r->arch->model_type))
         return RLX_OOM();
     RLX_TRY(copy_values(r));
-    RLX_TRY(check_head_size(r, "attention.value_length"));
-    RLX_TRY(check_head_size(r, "rope.dimension_count"));
+    RLX_TRY(check_values(r));
+    RLX_TRY(read_rotary_size(r));
     RLX_TRY(read_scaling(r));
     RLX_TRY(read_token(r, "tokenizer.ggml.bos_token_id", "bos_token_id"));
     RLX_TRY(read_token(r, "tokenizer.ggml.eos_token_id", "eos_token_id"));
@@ -213,7 +250,7 @@ rlx_status rlx_family_read_gguf(rlx_gguf *const *parts, int n, cJSON **config)
     if (!r.arch)
         return RLX_FAIL(
             RLX_UNSUPPORTED,
-            "metadata general.architecture: \"%s\" (llama, qwen2 and qwen3 are supported)",
+            "metadata general.architecture: \"%s\" (llama, qwen2, qwen3 and smollm3 are supported)",
             name->text);
     r.config = cJSON_CreateObject();
     rlx_status st = r.config ? fill_config(&r) : RLX_OOM();

@@ -142,6 +142,29 @@ START_TEST(becomes_a_config)
 }
 END_TEST
 
+START_TEST(scales_and_rotates_in_part)
+{
+    file f;
+    cJSON *c = NULL;
+    rlx_rope_spec spec;
+    begin(&f, "llama");
+    put_sizes(&f);
+    put_int(&f, "llama.context_length", 4096);
+    put_int(&f, "llama.rope.dimension_count", 6);
+    put_text(&f, "llama.rope.scaling.type", "yarn");
+    put_real(&f, "llama.rope.scaling.factor", 4);
+    put_int(&f, "llama.rope.scaling.original_context_length", 1024);
+    assert_ok(finish(&f, "w", NULL, &c));
+    assert_ok(rlx_config_get_rope(c, 16, 4096, 10000, &spec));
+    ck_assert_int_eq(spec.type, RLX_ROPE_YARN);
+    ck_assert_int_eq(spec.dim, 6);
+    ck_assert_double_eq(spec.factor, 4);
+    ck_assert_double_eq(spec.original, 1024);
+    rlx_config_free_rope(&spec);
+    cJSON_Delete(c);
+}
+END_TEST
+
 START_TEST(refuses)
 {
     static const struct {
@@ -151,9 +174,12 @@ START_TEST(refuses)
     } cases[] = {
         {"mamba", "general.name", "x", RLX_UNSUPPORTED, "general.architecture: \"mamba\""},
         {"llama", "llama.expert_count", NULL, RLX_UNSUPPORTED, "metadata llama.expert_count"},
-        {"llama", "llama.rope.scaling.type", "yarn", RLX_UNSUPPORTED, "\"yarn\""},
+        {"llama", "llama.rope.scaling.type", "longrope", RLX_UNSUPPORTED, "\"longrope\""},
+        {"llama", "llama.rope.scaling.type", "yarn", RLX_INVALID_FILE, "without a factor"},
         {"llama", "llama.rope.scaling.type", "linear", RLX_INVALID_FILE, "without a factor"},
-        {"llama", "llama.rope.dimension_count", NULL, RLX_UNSUPPORTED, "is 3, and keys have 16"},
+        {"llama", "llama.rope.dimension_count", NULL, RLX_INVALID_FILE,
+         "dimension_count is no even number of a head's elements"},
+        {"llama", "llama.attention.value_length", NULL, RLX_UNSUPPORTED, "is 3, and keys have 16"},
         {"llama", "llama.context_length", "long", RLX_INVALID_FILE,
          "metadata llama.context_length"},
         {"llama", "tokenizer.ggml.eos_token_id", "end", RLX_INVALID_FILE, "eos_token_id"},
@@ -178,7 +204,8 @@ int main(void)
     Suite *s = suite_create("gguf models");
     TCase *c = tcase_create("gguf models");
     tcase_add_test(c, becomes_a_config);
+    tcase_add_test(c, scales_and_rotates_in_part);
     tcase_add_test(c, refuses);
     suite_add_tcase(s, c);
-    return run_suite(s, 2);
+    return run_suite(s, 3);
 }
