@@ -17,6 +17,7 @@
 #include "runtime/cgroup.h"
 
 #define BIT(NAME) (1ull << RLX_CPU_##NAME)
+#define LEVEL_V2 ((BIT(POPCNT) << 1) - 1)
 #define LEVEL_V3 ((BIT(F16C) << 1) - 1)
 #define LEVEL_V4 ((BIT(AVX512VL) << 1) - 1)
 
@@ -292,15 +293,16 @@ static rlx_status unknown_word(const char *kind, const char *word, const char *c
 
 static rlx_status parse_level(const char *word, uint64_t *features)
 {
-    static const char *const levels[] = {"x86-64-v3", "x86-64-v4", "native"};
-    const uint64_t sets[] = {LEVEL_V3, LEVEL_V4, rlx_cpu_host()->features};
-    for (int i = 0; i < 3; i++) {
+    static const char *const levels[] = {"x86-64-v3", "x86-64-v4", "native", "x86-64", "x86-64-v2"};
+    enum { LEVELS = sizeof levels / sizeof *levels };
+    const uint64_t sets[LEVELS] = {LEVEL_V3, LEVEL_V4, rlx_cpu_host()->features, 0, LEVEL_V2};
+    for (int i = 0; i < LEVELS; i++) {
         if (strcmp(word, levels[i]) == 0) {
             *features = sets[i];
             return RLX_OK;
         }
     }
-    return unknown_word("level", word, levels, 3);
+    return unknown_word("level", word, levels, LEVELS);
 }
 
 static rlx_status parse_feature(const char *word, uint64_t *features)
@@ -323,13 +325,16 @@ static rlx_status check_set(const char *text, bool must_run, uint64_t features)
 {
     if (must_run)
         RLX_TRY_NOTE(check_host(features), "CPU '%s'", text);
-    uint64_t missing = LEVEL_V3 & ~features;
-    for (int i = 0; i < RLX_CPU_FEATURE_COUNT; i++)
-        if (missing >> i & 1)
-            return RLX_FAIL(RLX_UNSUPPORTED,
-                            "CPU '%s' is without %s: x86-64-v3 is the least rlx compiles for", text,
-                            names[i]);
-    return RLX_OK;
+    const uint64_t missing = LEVEL_V3 & ~features;
+    if (!missing)
+        return RLX_OK;
+    rlx_text list = {0};
+    rlx_cpu_list(missing, &list);
+    rlx_status st =
+        RLX_FAIL(RLX_UNSUPPORTED, "CPU '%s' is without %s: x86-64-v3 is the least rlx compiles for",
+                 text, list.data ? list.data : "features of x86-64-v3");
+    rlx_text_deinit(&list);
+    return st;
 }
 
 rlx_status rlx_cpu_parse(const char *text, bool must_run, uint64_t *features)

@@ -88,6 +88,10 @@ START_TEST(wrong_texts_are_refused)
                  RLX_INVALID_ARGUMENT, "expected a word");
     EXPECT_ERROR(rlx_cpu_parse("x86-64-v3,-avx2", false, &f), RLX_UNSUPPORTED, "is without avx2");
     EXPECT_ERROR(rlx_cpu_parse("x86-64-v4,-movbe", false, &f), RLX_UNSUPPORTED, "is without movbe");
+    EXPECT_ERROR(rlx_cpu_parse("x86-64", false, &f), RLX_UNSUPPORTED,
+                 "'x86-64' is without sse3 ssse3 sse4.1 sse4.2 popcnt avx avx2 ");
+    EXPECT_ERROR(rlx_cpu_parse("x86-64-v2", false, &f), RLX_UNSUPPORTED,
+                 "'x86-64-v2' is without avx avx2 bmi bmi2 fma lzcnt movbe f16c: x86-64-v3 is");
     ck_assert_uint_eq(f, 77);
 }
 END_TEST
