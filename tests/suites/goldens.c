@@ -18,7 +18,7 @@ typedef struct golden {
     char inputs[32]; /* a file made for the run, or "" */
 } golden;
 
-static bool check_run(conformance *c, const golden *g, const eval_run *r)
+static bool check_run(conformance *c, const golden *g, const char *where, const eval_run *r)
 {
     static const char *const names[][2] = {{"logits_f64", "logits"},
                                            {"hidden_state", "last_hidden_state"}};
@@ -32,7 +32,7 @@ static bool check_run(conformance *c, const golden *g, const eval_run *r)
             snprintf(m.text, sizeof m.text, "is no output");
         if (got && is_within(got, want, NULL, bound, &m))
             continue;
-        case_failed(c, g->path, "%s %s", names[i][1], m.text);
+        case_failed(c, where, "%s %s", names[i][1], m.text);
         return false;
     }
     const rlx_tensor *ids = rlx_weights_find(g->file, "greedy_ids");
@@ -40,7 +40,7 @@ static bool check_run(conformance *c, const golden *g, const eval_run *r)
     for (int64_t i = 0; i < r->generate; i++) {
         const double want = element(ids, ids->dim[0] - r->generate + i);
         if (!new_ids || element(new_ids, i) != want) {
-            case_failed(c, g->path, "greedy id %lld is %g, not %g", (long long)i,
+            case_failed(c, where, "greedy id %lld is %g, not %g", (long long)i,
                         new_ids ? element(new_ids, i) : -1, want);
             return false;
         }
@@ -74,13 +74,15 @@ static bool run_ways(conformance *c, golden *g)
     for (int i = 0; ok && i < c->nways; i++) {
         eval_run r = {.model = g->model,
                       .inputs = *g->inputs ? g->inputs : g->path,
-                      .decode_from = c->ways[i] > given ? given : c->ways[i],
+                      .way = way_of(c, i, given),
                       .generate = greedy ? greedy->dim[0] - given : 0};
-        if (case_broke(c, g->path, eval_run_start(c, &r)))
+        char where[PATH_CHARS];
+        put_way(g->path, &r.way, where);
+        if (case_broke(c, where, eval_run_start(c, &r)))
             return false;
         if (!r.out)
-            case_failed(c, g->path, "%s", r.error ? r.error : "it said nothing");
-        ok = r.out && check_run(c, g, &r);
+            case_failed(c, where, "%s", r.error ? r.error : "it said nothing");
+        ok = r.out && check_run(c, g, where, &r);
         eval_run_deinit(&r);
     }
     return ok;

@@ -1,9 +1,10 @@
 /* conformance SUITE DIR [--device D] [--threads N] [--decode-from P] [--least N] [--optional]
  *
- * Runs every case of the suite in DIR and the folders below it: by one prefill and by decoding from
- * positions 1 and 2 on, or only as --decode-from says. One line per failure and per skipped case;
- * at last "N passed, N failed, N skipped". Exit code 0 when nothing failed and at least N (1)
- * passed; also, with --optional, when DIR is not there. */
+ * Runs every case of the suite in DIR and the folders below it: by one prefill on one thread and on
+ * two, and by decoding, position by position from the first, from the second and from the middle,
+ * or only as --decode-from says. One line per failure and per skipped case; at last "N passed, N
+ * failed, N skipped". Exit code 0 when nothing failed and at least N (1) passed; also, with
+ * --optional, when DIR is not there. */
 #include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@ static const struct {
     void (*run)(conformance *c, const char *dir);
 } suites[] = {{"fixtures", fixtures_run}, {"goldens", goldens_run}};
 enum { NSUITES = sizeof suites / sizeof *suites };
+static const char later[] = "opvectors gguf-quant malformed tokenizers templates";
 
 /* ---- outcomes ------------------------------------------------------------------------------- */
 
@@ -103,13 +105,15 @@ static int usage(void)
                     "[--least N] [--optional]\nsuites:");
     for (int i = 0; i < NSUITES; i++)
         fprintf(stderr, " %s", suites[i].name);
-    fprintf(stderr, "\n");
+    fprintf(stderr, "\nsuites to come: %s\n", later);
     return 2;
 }
 
 int main(int argc, char **argv)
 {
-    conformance c = {.ways = {-1, 1, 2}, .nways = 3};
+    conformance c = {
+        .ways = {{PREFILL, "1"}, {PREFILL, "2"}, {0, "1"}, {1, "2"}, {FROM_MIDDLE, "1"}},
+        .nways = 5};
     const char *decode_from = NULL, *least = "1";
     bool optional = false;
     const struct {
@@ -121,6 +125,9 @@ int main(int argc, char **argv)
     int suite = 0;
     while (argc > 1 && suite < NSUITES && strcmp(argv[1], suites[suite].name))
         suite++;
+    if (argc > 1 && suite == NSUITES)
+        fprintf(stderr, "conformance: no suite \"%s\"%s\n", argv[1],
+                strstr(later, argv[1]) ? " yet" : "");
     if (argc < 3 || suite == NSUITES)
         return usage();
     for (int i = 3; i < argc; i++) {
@@ -135,7 +142,7 @@ int main(int argc, char **argv)
             return usage();
     }
     if (decode_from) {
-        c.ways[0] = atoll(decode_from);
+        c.ways[0] = (way){atoll(decode_from), NULL};
         c.nways = 1;
     }
     if (optional && access(argv[2], R_OK)) {

@@ -22,10 +22,10 @@ static void fill_args(const conformance *c, const eval_run *r, const char *out,
     const struct {
         const char *name, *value;
     } given[] = {{"--device", c->device},
-                 {"--threads", c->threads},
-                 {"--decode-from", r->decode_from < 0 ? NULL : numbers[0]},
+                 {"--threads", r->way.threads},
+                 {"--decode-from", r->way.decode_from < 0 ? NULL : numbers[0]},
                  {"--generate", r->generate ? numbers[1] : NULL}};
-    snprintf(numbers[0], NUMBER_CHARS, "%lld", (long long)r->decode_from);
+    snprintf(numbers[0], NUMBER_CHARS, "%lld", (long long)r->way.decode_from);
     snprintf(numbers[1], NUMBER_CHARS, "%lld", (long long)r->generate);
     for (size_t i = 0; i < sizeof given / sizeof *given; i++)
         if (given[i].value) {
@@ -78,6 +78,27 @@ static bool run(const char *const *argv, eval_run *r)
     }
     fclose(err);
     return ended;
+}
+
+way way_of(const conformance *c, int i, int64_t S)
+{
+    way w = c->ways[i];
+    if (w.decode_from == FROM_MIDDLE)
+        w.decode_from = S / 2;
+    if (w.decode_from > S)
+        w.decode_from = S;
+    if (c->threads)
+        w.threads = c->threads;
+    return w;
+}
+
+void put_way(const char *dir, const way *w, char text[PATH_CHARS])
+{
+    char from[48] = "prefill";
+    if (w->decode_from >= 0)
+        snprintf(from, sizeof from, "decoding from %lld", (long long)w->decode_from);
+    snprintf(text, PATH_CHARS, "%s (%s%s%s)", dir, from, w->threads ? ", threads " : "",
+             w->threads ? w->threads : "");
 }
 
 rlx_status eval_run_start(const conformance *c, eval_run *r)

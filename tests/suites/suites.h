@@ -11,11 +11,18 @@
 
 #include "frontend/rlx.h"
 
-enum { PATH_CHARS = 2048, MAX_PROBES = 64, MAX_WAYS = 4 };
+enum { PATH_CHARS = 2048, MAX_PROBES = 200, MAX_WAYS = 8 };
+
+/* How a case is run. */
+enum { PREFILL = -1, FROM_MIDDLE = -2 };
+typedef struct way {
+    int64_t decode_from;
+    const char *threads; /* NULL: the program's own choice */
+} way;
 
 typedef struct conformance {
-    const char *device, *threads; /* NULL: the program's own choice */
-    int64_t ways[MAX_WAYS];       /* --decode-from of each; -1: one prefill */
+    const char *device, *threads; /* NULL: the program's own choice; each way's */
+    way ways[MAX_WAYS];
     int nways;
     int passed, failed, skipped;
 } conformance;
@@ -35,11 +42,16 @@ void goldens_run(conformance *c, const char *dir);
 
 bool has_file(const char *dir, const char *file);
 
+/* A way for an input of S positions: split where there is something to split. */
+way way_of(const conformance *c, int i, int64_t S);
+/* "DIR", or "DIR (decoding from 3, threads 2)". */
+void put_way(const char *dir, const way *w, char text[PATH_CHARS]);
+
 /* ---- runs ----------------------------------------------------------------------------------- */
 
 typedef struct eval_run {
     const char *model, *inputs;
-    int64_t decode_from;           /* -1: one prefill */
+    way way;
     int64_t generate;              /* 0: none */
     const char *probe[MAX_PROBES]; /* paths */
     int nprobes;

@@ -103,7 +103,8 @@ START_TEST(fixtures_fail_by_name)
     write_expected(&f, "logits");
     expect(&f, "fixtures", 1, ": logits [0,3,", "0 passed, 1 failed, 0 skipped");
     write_expected(&f, "logits probe:model.layers.3 probe:model.layers.1");
-    expect(&f, "fixtures", 1, ": probe:model.layers.1 [0,3,", "0 passed, 1 failed, 0 skipped");
+    expect(&f, "fixtures", 1, " (prefill, threads 1): probe:model.layers.1 [0,3,",
+           "0 passed, 1 failed, 0 skipped");
     write_text(f.path[2], "{\"noise\": {\"logits\": 0.01}, \"scale\": {}}"); /* a wider bound */
     write_expected(&f, "logits");
     expect(&f, "fixtures", 0, "", "1 passed, 0 failed, 0 skipped");
@@ -156,6 +157,10 @@ START_TEST(no_case_is_no_success)
     process_free(&p);
     RUN(&p, CONFORMANCE, "fixture", RLX_SOURCE_DIR "/docs");
     ck_assert_int_eq(p.code, 2);
+    ck_assert_msg(strstr(p.err, "no suite \"fixture\"") &&
+                      strstr(p.err, "suites: fixtures goldens") &&
+                      strstr(p.err, "to come: opvectors "),
+                  "%s", p.err);
     process_free(&p);
 }
 END_TEST
