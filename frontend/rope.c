@@ -142,7 +142,7 @@ static rlx_status check_spec(const rlx_rope_spec *s)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: theta %g is not above 1", s->theta);
     if (s->type == RLX_ROPE_LONGROPE)
         return check_longrope(s);
-    if (s->type != RLX_ROPE_DEFAULT && (!(s->factor > 0) || !isfinite(s->factor)))
+    if (s->type != RLX_ROPE_DEFAULT && (!(s->factor > 0) || !isfinite((float)s->factor)))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: factor %g is not positive", s->factor);
     if ((s->type == RLX_ROPE_LLAMA3 || s->type == RLX_ROPE_YARN) && !(s->original > 0))
         return RLX_FAIL(RLX_INVALID_ARGUMENT,

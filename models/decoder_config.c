@@ -22,6 +22,9 @@ static rlx_status read_class(rlx_decoder *d, const cJSON *config,
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "architectures");
     const cJSON *first = cJSON_GetArrayItem(list, 0);
+    if (rlx_config_has(config, "architectures") &&
+        (!cJSON_IsArray(list) || (first && !cJSON_IsString(first))))
+        return RLX_FAIL(RLX_INVALID_FILE, "config.json: architectures is no list of names");
     const char *name = cJSON_IsString(first) ? first->valuestring : absent->causal_class;
     d->has_head = !strcmp(name, absent->causal_class);
     if (!d->has_head && strcmp(name, absent->no_head_class))
@@ -74,6 +77,9 @@ rlx_status rlx_decoder_read_common(rlx_decoder *d, const cJSON *config,
     RLX_TRY(rlx_config_get_int(config, "max_position_embeddings", 1, INT32_MAX,
                                absent->max_positions, &d->max_positions));
     RLX_TRY(rlx_config_get_real(config, "rms_norm_eps", 1e-6, &d->eps));
+    if (!(d->eps >= 0) || d->eps > 1)
+        return RLX_FAIL(RLX_INVALID_FILE, "config.json: rms_norm_eps is %g, out of range: 0 to 1",
+                        d->eps);
     RLX_TRY(rlx_config_get_bool(config, "tie_word_embeddings", absent->tied, &d->tied));
     RLX_TRY(rlx_config_get_bool(config, RLX_CONFIG_INTERLEAVED, false, &d->interleaved));
     RLX_TRY(rlx_config_get_rope(config, d->head_dim, d->max_positions, absent->theta, &d->rope));

@@ -1,12 +1,15 @@
 #include "runtime/base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- growing text ------------------------------------------------------------------------------
  */
@@ -211,12 +214,26 @@ static rlx_status read_stream(FILE *f, const char *path, rlx_text *t)
     }
 }
 
-rlx_status rlx_file_read(const char *path, char **data, size_t *bytes)
+/* A pipe that nobody writes to would be waited for without end: none is read. */
+static rlx_status open_file(const char *path, FILE **out)
 {
-    FILE *f = fopen(path, "rb");
-    if (!f)
+    struct stat info;
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
         return RLX_FAIL(errno == ENOENT ? RLX_NOT_FOUND : RLX_IO, "opening '%s': %s", path,
                         strerror(errno));
+    const bool pipe = fstat(fd, &info) == 0 && S_ISFIFO(info.st_mode);
+    *out = pipe ? NULL : fdopen(fd, "rb");
+    if (*out)
+        return RLX_OK;
+    close(fd);
+    return pipe ? RLX_FAIL(RLX_IO, "opening '%s': a pipe, not a file", path) : RLX_OOM();
+}
+
+rlx_status rlx_file_read(const char *path, char **data, size_t *bytes)
+{
+    FILE *f;
+    RLX_TRY(open_file(path, &f));
     rlx_text t = {0};
     rlx_status st = read_stream(f, path, &t);
     fclose(f);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/base/arena.h"
@@ -186,6 +187,9 @@ START_TEST(files)
     free(data);
     unlink(path);
     assert_error(rlx_file_read(path, &data, &n), RLX_NOT_FOUND, path);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    assert_error(rlx_file_read(path, &data, &n), RLX_IO, "a pipe");
+    unlink(path);
     assert_error(rlx_file_read("/", &data, &n), RLX_IO, "'/'");
     assert_ok(rlx_file_read("/dev/null", &data, &n));
     ck_assert_uint_eq(n, 0);
