@@ -44,6 +44,7 @@ typedef struct rlx_hir_attention {
     double scale;
     int64_t window; /* keys that a query sees at most; 0: all */
     rlx_ir_value *q, *k, *v, *kpool, *vpool, *pos, *seq, *table;
+    rlx_ir_value *kscale, *vscale; /* of a pool of i8; else NULL */
 } rlx_hir_attention;
 /* Returns o; *kpool and *vpool receive the updated pools (may be NULL). */
 rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention *a,

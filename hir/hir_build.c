@@ -95,9 +95,14 @@ rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention
         rlx_attr_int(RLX_ATTR_HEADS, a->heads), rlx_attr_int(RLX_ATTR_KV_HEADS, a->kv_heads),
         rlx_attr_int(RLX_ATTR_HEAD_DIM, a->head_dim), rlx_attr_float(RLX_ATTR_SCALE, a->scale),
         rlx_attr_int(RLX_ATTR_WINDOW, a->window)};
-    rlx_ir_value *in[] = {a->q, a->k, a->v, a->kpool, a->vpool, a->pos, a->seq, a->table};
+    rlx_ir_value *in[10] = {a->q, a->k, a->v, a->kpool, a->vpool, a->pos, a->seq, a->table};
+    int nin = 8;
+    if (a->kscale)
+        in[nin++] = a->kscale;
+    if (a->vscale)
+        in[nin++] = a->vscale;
     rlx_ir_node *n =
-        rlx_ir_build_node(b, RLX_HIR_ATTENTION, 8, in, a->window ? 5 : 4, attrs, 3, NULL);
+        rlx_ir_build_node(b, RLX_HIR_ATTENTION, nin, in, a->window ? 5 : 4, attrs, nin - 5, NULL);
     if (kpool)
         *kpool = n ? n->out[1] : NULL;
     if (vpool)

@@ -51,10 +51,18 @@ rlx_ir_value *rlx_mir_build_concat(rlx_ir_builder *b, int n, rlx_ir_value *const
 rlx_ir_value *rlx_mir_build_page_write(rlx_ir_builder *b, const char *kind, rlx_ir_value *pool,
                                        rlx_ir_value *x, rlx_ir_value *pos, rlx_ir_value *seq,
                                        rlx_ir_value *table);
-rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, rlx_ir_value *q, rlx_ir_value *kpool,
-                                      rlx_ir_value *vpool, rlx_ir_value *pos, rlx_ir_value *seq,
-                                      rlx_ir_value *table, double scale,
-                                      int64_t window /* 0: none */);
+enum { RLX_KV_GROUP = 32 };         /* elements of a head that share a scale, in pools of i8 */
+bool rlx_mir_is_pool(rlx_format f); /* f32, f16, bf16, i8 */
+typedef struct rlx_mir_attention {
+    rlx_ir_value *q, *kpool, *vpool;
+    rlx_ir_value *kscale, *vscale; /* of a pool of i8; else NULL */
+    rlx_ir_value *pos, *seq, *table;
+    double scale;
+    int64_t window; /* 0: none */
+} rlx_mir_attention;
+rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, const rlx_mir_attention *a);
+/* Which operand of an attention has the scales of its keys or values; -1: none. */
+int rlx_mir_attention_scales(const rlx_ir_node *n, bool keys);
 
 /* ---- the evaluator --------------------------------------------------------------------------- */
 

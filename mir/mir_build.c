@@ -126,13 +126,15 @@ rlx_ir_value *rlx_mir_build_page_write(rlx_ir_builder *b, const char *kind, rlx_
                         (rlx_attr[]){rlx_attr_text(RLX_ATTR_KIND, kind)}, NULL);
 }
 
-rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, rlx_ir_value *q, rlx_ir_value *kpool,
-                                      rlx_ir_value *vpool, rlx_ir_value *pos, rlx_ir_value *seq,
-                                      rlx_ir_value *table, double scale, int64_t window)
+rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, const rlx_mir_attention *a)
 {
-    const rlx_attr attrs[] = {rlx_attr_float(RLX_ATTR_SCALE, scale),
-                              rlx_attr_int(RLX_ATTR_WINDOW, window)};
-    return rlx_ir_build(b, RLX_MIR_ATTENTION, 6,
-                        (rlx_ir_value *[]){q, kpool, vpool, pos, seq, table}, window ? 2 : 1, attrs,
-                        NULL);
+    const rlx_attr attrs[] = {rlx_attr_float(RLX_ATTR_SCALE, a->scale),
+                              rlx_attr_int(RLX_ATTR_WINDOW, a->window)};
+    rlx_ir_value *in[8] = {a->q, a->kpool, a->vpool, a->pos, a->seq, a->table};
+    int nin = 6;
+    if (a->kscale)
+        in[nin++] = a->kscale;
+    if (a->vscale)
+        in[nin++] = a->vscale;
+    return rlx_ir_build(b, RLX_MIR_ATTENTION, nin, in, a->window ? 2 : 1, attrs, NULL);
 }

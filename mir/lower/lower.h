@@ -119,7 +119,7 @@ rlx_status tile_store(kernel_cx *k, rlx_ir_value *buffer, rlx_ir_value *tile, co
  * the steps lead (views from the value outwards), into `buffer`. */
 enum { MAX_STEPS = 8, MAX_LEAVES = 16 };
 typedef struct sink_step {
-    const rlx_ir_node *node; /* reshape or concat */
+    const rlx_ir_node *node; /* reshape, concat or cast */
     int64_t offset;          /* concat: where this operand starts along the axis */
 } sink_step;
 typedef struct leaf {

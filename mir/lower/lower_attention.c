@@ -13,6 +13,8 @@
 
 #include "mir/lower/lower.h"
 
+enum { KEYS = 1, VALUES = 2 }; /* operands */
+
 typedef struct attention {
     kernel_cx *k;
     rlx_ir_builder *b;
@@ -21,6 +23,7 @@ typedef struct attention {
     int64_t ratio, d, positions; /* query heads per kv head, head elements, positions per page */
     int64_t window;              /* 0: none */
     double scale;
+    int key_scales, value_scales;      /* operands; -1: none */
     rlx_ir_value *scores, *sums, *acc; /* team memory: [R,P], [R], [R,D padded] */
     rlx_ir_value *g, *h0, *t;          /* kv head, first query head, token */
     rlx_ir_value *seq, *len;           /* i64: sequence, one behind the last seen position */
@@ -61,29 +64,85 @@ static void store_2d(attention *a, rlx_ir_value *buffer, rlx_ir_value *tile, rlx
     rlx_lir_build_store(a->b, buffer, tile, index, axes, NULL);
 }
 
-/* s[r, j] = scale * sum_d q[r, d] * k[d, j0 + j], d ascending. */
-static rlx_status score_tile(attention *a, rlx_ir_value *page, rlx_ir_value *j0, rlx_ir_value **out)
+/* The tile of an operand that lies in memory, as f32: codes as whole numbers. */
+static rlx_status memory_tile(attention *a, int operand, const coord *c, const tile_space *ts,
+                              rlx_ir_value **out)
 {
-    kernel_cx *k = a->k;
-    rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_positions, 0.0);
+    const rlx_ir_value *v = a->node->in[operand];
+    rlx_format format = rlx_format_is_float(v->type.format) ? RLX_F32 : v->type.format;
+    RLX_TRY(tile_load(a->k, bound(v)->lir, format, c, ts, out));
+    *out = rlx_lir_build_cast(a->b, *out, RLX_F32);
+    return *out ? RLX_OK : rlx_ir_builder_finish(a->b);
+}
+
+/* A tile of codes by the scale that all of it has, or each of its positions. */
+static rlx_ir_value *scaled(attention *a, rlx_ir_value *codes, rlx_ir_value *scale)
+{
+    return scale ? rlx_lir_build_map2(a->b, RLX_FN_MUL, codes, scale) : codes;
+}
+
+/* Keys of a page: positions j0.. of the tile. */
+typedef struct key_tile {
+    rlx_ir_value *page, *j0;
+    rlx_ir_value *scale; /* f32<keys>; NULL: the keys are no codes */
+} key_tile;
+
+/* s[r, j] += sum_d q[r, d] * k[d, j0 + j] for d = from .. to-1, ascending. */
+static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *from, rlx_ir_value *to,
+                              rlx_ir_value **s)
+{
     rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, k_const(k, 0), k_const(k, a->d), 1, 1, &zero, &loop);
+    rlx_lir_begin_for(a->b, from, to, 1, 1, s, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *d = loop.index[0], *q, *keys;
     coord cq[3] = {coord_of(a->t, 0, -1), coord_of(a->h0, 0, 0), coord_of(d, a->d, -1)};
     tile_space rows = {.rank = 1, .dim = {a->s.rows}, .root = {a->h0}};
-    RLX_TRY(tile_at(k, a->node->in[0], cq, &rows, &q));
-    coord ck[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(d, a->d, -1),
-                   coord_of(j0, a->positions, 0)};
-    tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {j0}};
-    RLX_TRY(tile_at(k, a->node->in[1], ck, &columns, &keys));
-    rlx_ir_value *next =
-        rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, q, a->rows_positions),
-                           over_columns(a, keys, a->rows_positions), loop.carried[0]);
+    RLX_TRY(tile_at(a->k, a->node->in[0], cq, &rows, &q));
+    coord ck[4] = {coord_of(t->page, 0, -1), coord_of(a->g, 0, -1), coord_of(d, a->d, -1),
+                   coord_of(t->j0, a->positions, 0)};
+    tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {t->j0}};
+    RLX_TRY(memory_tile(a, KEYS, ck, &columns, &keys));
+    keys = over_columns(a, scaled(a, keys, t->scale), a->rows_positions);
+    rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, q, a->rows_positions),
+                                            keys, loop.carried[0]);
     rlx_lir_end_for(a->b, &loop, &next);
+    *s = loop.result[0];
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* The same over a whole head of codes, group by group: a group's scales are loaded once. */
+static rlx_status score_groups(attention *a, key_tile *t, rlx_ir_value **s)
+{
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(a->k, 0), k_const(a->k, a->d / RLX_KV_GROUP), 1, 1, s, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    coord c[4] = {coord_of(t->page, 0, -1), coord_of(a->g, 0, -1),
+                  coord_of(loop.index[0], a->d / RLX_KV_GROUP, -1),
+                  coord_of(t->j0, a->positions, 0)};
+    tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {t->j0}};
+    RLX_TRY(memory_tile(a, a->key_scales, c, &columns, &t->scale));
+    rlx_ir_value *size = k_const(a->k, RLX_KV_GROUP), *next = loop.carried[0];
+    rlx_ir_value *from = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.index[0], size);
+    rlx_ir_value *to = rlx_lir_build_map2(a->b, RLX_FN_ADD, from, size);
+    RLX_TRY(score_chain(a, t, from, to, &next));
+    rlx_lir_end_for(a->b, &loop, &next);
+    *s = loop.result[0];
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* s[r, j] = scale * sum_d q[r, d] * k[d, j0 + j], d ascending. */
+static rlx_status score_tile(attention *a, rlx_ir_value *page, rlx_ir_value *j0, rlx_ir_value **out)
+{
+    key_tile t = {page, j0, NULL};
+    rlx_ir_value *s = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_positions, 0.0);
+    if (a->key_scales >= 0)
+        RLX_TRY(score_groups(a, &t, &s));
+    else
+        RLX_TRY(score_chain(a, &t, k_const(a->k, 0), k_const(a->k, a->d), &s));
     rlx_ir_value *scale = rlx_lir_build_const_f32(a->b, a->scale);
-    *out = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.result[0], scale);
+    *out = rlx_lir_build_map2(a->b, RLX_FN_MUL, s, scale);
     return rlx_ir_builder_finish(a->b);
 }
 
@@ -159,6 +218,23 @@ static rlx_status page_exp(attention *a, const span *seen, rlx_ir_value *max, rl
     return rlx_ir_builder_finish(a->b);
 }
 
+/* A tile of values at position j, elements d0.. of a head, which share a scale if they are codes.
+ */
+static rlx_status scale_values(attention *a, rlx_ir_value *page, rlx_ir_value *j, rlx_ir_value *d0,
+                               rlx_ir_value **v)
+{
+    if (a->value_scales < 0)
+        return RLX_OK;
+    tile_space none = {0};
+    rlx_ir_value *group = rlx_lir_build_map2(a->b, RLX_FN_DIV, d0, k_const(a->k, RLX_KV_GROUP)),
+                 *scale;
+    coord c[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, -1),
+                  coord_of(group, a->d / RLX_KV_GROUP, -1)};
+    RLX_TRY(memory_tile(a, a->value_scales, c, &none, &scale));
+    *v = scaled(a, *v, scale);
+    return RLX_OK;
+}
+
 /* pv[r, d0 + i] = sum_j p[r, j] * v[j, d0 + i], j ascending. */
 static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen, rlx_ir_value *d0,
                              rlx_ir_value **out)
@@ -179,7 +255,8 @@ static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen,
     bool whole = a->d % a->s.width == 0;
     tile_space columns = {
         .rank = 1, .dim = {a->s.width}, .root = {d0}, .limit = {whole ? NULL : k_const(k, a->d)}};
-    RLX_TRY(tile_at(k, a->node->in[2], cv, &columns, &v));
+    RLX_TRY(memory_tile(a, VALUES, cv, &columns, &v));
+    RLX_TRY(scale_values(a, page, j, d0, &v));
     rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, p, a->rows_width),
                                             over_columns(a, v, a->rows_width), loop.carried[0]);
     rlx_lir_end_for(a->b, &loop, &next);
@@ -374,7 +451,11 @@ rlx_status lower_attention(region_cx *r)
     a.positions = kpool->dim[3];
     a.scale = rlx_ir_attr_float(a.node, RLX_ATTR_SCALE, 1.0);
     a.window = rlx_ir_attr_int(a.node, RLX_ATTR_WINDOW, 0);
+    a.key_scales = rlx_mir_attention_scales(a.node, true);
+    a.value_scales = rlx_mir_attention_scales(a.node, false);
     rlx_lir_schedule_attention(r->options->target, a.ratio, a.d, &a.s);
+    if (a.value_scales >= 0 && a.s.width > RLX_KV_GROUP)
+        a.s.width = RLX_KV_GROUP; /* one scale per tile */
     a.rows_positions[0] = a.rows_width[0] = a.rows_lanes[0] = a.s.rows;
     a.rows_positions[1] = a.s.keys;
     a.rows_width[1] = a.s.width;
@@ -384,6 +465,10 @@ rlx_status lower_attention(region_cx *r)
                   (long long)a.d);
     if (a.window)
         rlx_text_putf(&what, "_w%lld", (long long)a.window);
+    for (int i = KEYS; i <= VALUES; i++)
+        if (a.node->in[i]->type.format != RLX_F32)
+            rlx_text_putf(&what, "_%c%s", i == KEYS ? 'k' : 'v',
+                          rlx_format_get(a.node->in[i]->type.format)->name);
     rlx_text_putf(&what, "__r%d", a.s.rows);
     rlx_lir_schedule_attention_print(&a.s, &schedule);
     rlx_status st =

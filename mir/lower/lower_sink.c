@@ -1,14 +1,22 @@
 /* mir/lower/lower_sink.c: where a region's results go.
  *
- * A yielded value is taken apart into leaves: what stands behind reshapes, concats and a
- * page_write. Each leaf is evaluated in its own shape; the steps lead its coordinates outwards to
- * memory. */
+ * A yielded value is taken apart into leaves: what stands behind reshapes, concats, casts of them
+ * and a page_write. Each leaf is evaluated in its own shape; the steps lead its coordinates
+ * outwards to memory. */
 #include "mir/lower/lower.h"
+
+/* Whether a value is taken apart: a concat is no tile, so what is made of its whole goes with the
+ * parts. */
+static bool has_parts(const rlx_ir_node *n)
+{
+    return n && (n->op == RLX_MIR_RESHAPE || n->op == RLX_MIR_CONCAT ||
+                 (n->op == RLX_MIR_CAST && value_depends(n->out[0], RLX_MIR_CONCAT)));
+}
 
 static rlx_status add_leaves(kernel_cx *k, leaf base, const rlx_ir_value *v, leaf *leaves, int *n)
 {
     const rlx_ir_node *d = bound(v) ? NULL : v->def;
-    if (d && (d->op == RLX_MIR_RESHAPE || d->op == RLX_MIR_CONCAT)) {
+    if (has_parts(d)) {
         if (base.nsteps == MAX_STEPS)
             return k_fail(k, d, "too many views behind one result");
         int64_t axis = rlx_ir_attr_int(d, RLX_ATTR_AXIS, 0), offset = 0;
@@ -90,6 +98,10 @@ rlx_status sink_store(kernel_cx *k, const leaf *l, const coord *c, const tile_sp
             RLX_TRY(coord_reshape(k->dims, &v->type, at, &outer->type, next, n->place));
             for (int i = 0; i < outer->type.rank; i++)
                 at[i] = next[i];
+        } else if (n->op == RLX_MIR_CAST) {
+            tile = rlx_lir_build_cast(k->b, tile, outer->type.format);
+            if (!tile)
+                return rlx_ir_builder_finish(k->b);
         } else {
             int64_t axis = rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0);
             at[axis] = coord_add(at[axis], coord_const(l->step[s].offset));

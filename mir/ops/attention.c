@@ -1,18 +1,26 @@
 /* mir/ops/attention.c: every token against the keys of its sequence up to its own position
- *   in   q f32[T,N,D], kpool f32[PAGES,G,D,P], vpool f32[PAGES,G,P,D], pos i32[T], seq i32[T],
- *        table i32[SEQS,SLOTS]
+ *   in   q f32[T,N,D], kpool [PAGES,G,D,P], vpool [PAGES,G,P,D], pos i32[T], seq i32[T],
+ *        table i32[SEQS,SLOTS]; behind them for a pool of i8 its scales, keys' before values':
+ *        kscale f16[PAGES,G,D/32,P], vscale f16[PAGES,G,P,D/32]
  *   out  o f32[T,N,D]; head h reads kv head h / (N/G)
- *   One page of keys at a time, which fixes every order of sums whatever the batch:
- *     s[j]   = (sum over d ascending, by fma, of q[d] * k[d][j]) * scale      positions j <=
- * pos[t]; with a window w, j > pos[t] - w m      = max s;  p[j] = exp(s[j] - m), 0 at other
- * positions l      = sum of p: lane j mod 16, ascending; lanes by halves acc[d] = sum over j
- * ascending, by fma, of p[j] * v[j][d] and pages that have such positions are merged in order, each
- * product and sum rounded: m' = max(m, mp), l' = l * exp(m - m') + lp * exp(mp - m'), acc' alike;
- * at last o = acc / l C1   q has rank 3, the pools rank 4, pos and seq rank 1, table rank 2. C2   q
- * and the pools agree on D, the pools on PAGES, G and P; P is a constant multiple of 16. C3   N and
- * G are constants, N a multiple of G. C4   q and the pools are f32; pos, seq and table are i32. C5
- * pos and seq have one entry per token. C6   scale is given; window, if given, is > 0. Evaluating:
- * indices lie within table and pool. */
+ *   k and v below are the pools' elements as f32; of a pool of i8 the product of code and scale,
+ *   which f32 holds exactly. One page of keys at a time, which fixes every order of sums whatever
+ *   the batch:
+ *     s[j]   = (sum over d ascending, by fma, of q[d] * k[d][j]) * scale
+ *              at positions j <= pos[t]; with a window w, j > pos[t] - w
+ *     m      = max s;  p[j] = exp(s[j] - m), 0 at other positions
+ *     l      = sum of p: lane j mod 16, ascending; lanes by halves
+ *     acc[d] = sum over j ascending, by fma, of p[j] * v[j][d]
+ *   and pages that have such positions are merged in order, each product and sum rounded:
+ *   m' = max(m, mp), l' = l * exp(m - m') + lp * exp(mp - m'), acc' alike; at last o = acc / l
+ *   C1   q has rank 3, the pools rank 4, pos and seq rank 1, table rank 2.
+ *   C2   q and the pools agree on D, the pools on PAGES, G and P; P is a constant multiple of 16.
+ *   C3   N and G are constants, N a multiple of G.
+ *   C4   q is f32; the pools are f32, f16, bf16 or i8; pos, seq and table are i32.
+ *   C5   pos and seq have one entry per token.
+ *   C6   scale is given; window, if given, is > 0.
+ *   C7   a pool of i8 has its scales, 32 divides D; there is no other operand.
+ *   Evaluating: indices lie within table and pool. */
 #include <math.h>
 #include <string.h>
 
@@ -26,16 +34,53 @@ rlx_status rlx_mir_attention_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_i
     return RLX_OK;
 }
 
+bool rlx_mir_is_pool(rlx_format f)
+{
+    return f == RLX_F32 || f == RLX_F16 || f == RLX_BF16 || f == RLX_I8;
+}
+
+int rlx_mir_attention_scales(const rlx_ir_node *n, bool keys)
+{
+    bool coded = n->in[1]->type.format == RLX_I8;
+    if (keys)
+        return coded ? 6 : -1;
+    return n->in[2]->type.format == RLX_I8 ? 6 + coded : -1;
+}
+
+static rlx_status verify_scales(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    int count = 0;
+    for (int pool = 1; pool <= 2; pool++) {
+        int at = rlx_mir_attention_scales(n, pool == 1), along = pool == 1 ? 2 : 3;
+        if (at < 0)
+            continue;
+        rlx_ir_type want = n->in[pool]->type;
+        RLX_IR_REQUIRE(m, n, "C7",
+                       rlx_dim_is_const(want.dim[along]) && want.dim[along] % RLX_KV_GROUP == 0,
+                       "heads of %s elements, of which %d share a scale",
+                       RLX_MIR_DIM(m, want.dim[along]), RLX_KV_GROUP);
+        want.format = RLX_F16;
+        want.dim[along] /= RLX_KV_GROUP;
+        RLX_IR_REQUIRE(m, n, "C7", at < n->nin && rlx_ir_type_equal(&n->in[at]->type, &want),
+                       "pool %d of i8 without scales of its shape", pool);
+        count++;
+    }
+    RLX_IR_REQUIRE(m, n, "C7", n->nin == 6 + count, "%d operands with %d scales", n->nin, count);
+    return RLX_OK;
+}
+
 rlx_status rlx_mir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     static const int rank[6] = {3, 4, 4, 1, 1, 2};
-    static const rlx_format format[6] = {RLX_F32, RLX_F32, RLX_F32, RLX_I32, RLX_I32, RLX_I32};
+    static const rlx_format format[6] = {RLX_F32, 0,       0,
+                                         RLX_I32, RLX_I32, RLX_I32}; /* 0: a pool's */
     for (int i = 0; i < 6; i++) {
         RLX_IR_REQUIRE(m, n, "C1", n->in[i]->type.rank == rank[i], "operand %d has rank %d, not %d",
                        i, n->in[i]->type.rank, rank[i]);
-        RLX_IR_REQUIRE(m, n, "C4", n->in[i]->type.format == format[i], "operand %d is %s, not %s",
-                       i, rlx_format_get(n->in[i]->type.format)->name,
-                       rlx_format_get(format[i])->name);
+        rlx_format f = n->in[i]->type.format;
+        RLX_IR_REQUIRE(m, n, "C4", format[i] ? f == format[i] : rlx_mir_is_pool(f),
+                       "operand %d is %s, not %s", i, rlx_format_get(f)->name,
+                       format[i] ? rlx_format_get(format[i])->name : "f32, f16, bf16 or i8");
     }
     const rlx_dim *q = n->in[0]->type.dim, *k = n->in[1]->type.dim, *v = n->in[2]->type.dim;
     RLX_IR_REQUIRE(m, n, "C2", q[2] == k[2] && q[2] == v[3],
@@ -51,6 +96,7 @@ rlx_status rlx_mir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
     RLX_IR_REQUIRE(m, n, "C5", n->in[3]->type.dim[0] == q[0] && n->in[4]->type.dim[0] == q[0],
                    "%s tokens, %s positions, %s sequences", RLX_MIR_DIM(m, q[0]),
                    RLX_MIR_DIM(m, n->in[3]->type.dim[0]), RLX_MIR_DIM(m, n->in[4]->type.dim[0]));
+    RLX_TRY(verify_scales(m, n));
     RLX_IR_REQUIRE(m, n, "C6", rlx_ir_attr(n, RLX_ATTR_SCALE) != NULL, "has no scale");
     const rlx_attr *window = rlx_ir_attr(n, RLX_ATTR_WINDOW);
     RLX_IR_REQUIRE(m, n, "C6", !window || window->i > 0, "window=%lld", (long long)window->i);
@@ -104,9 +150,29 @@ static void page_merge(const page *g, float *m, float *l, float *acc)
     *m = both;
 }
 
+/* Keys [D][P] or values [P][D] of one head's page as f32, from element `from` of the pool on:
+ * where they are, or the seen ones in `wide`. */
+static const float *widen(const page *g, bool keys, const rlx_eval_tensor *pool,
+                          const rlx_eval_tensor *scales, int64_t from, float *wide)
+{
+    if (pool->format == RLX_F32)
+        return (const float *)pool->data + from;
+    for (int64_t d = 0; d < g->d; d++)
+        for (int64_t j = g->first; j < g->keys; j++) {
+            int64_t at = keys ? d * g->p + j : j * g->d + d, group = d / RLX_KV_GROUP;
+            int64_t scale = keys ? group * g->p + j : j * (g->d / RLX_KV_GROUP) + group;
+            wide[at] = (float)rlx_format_load(pool->format, pool->data, from + at);
+            if (scales)
+                wide[at] *=
+                    (float)rlx_format_load(RLX_F16, scales->data, from / RLX_KV_GROUP + scale);
+        }
+    return wide;
+}
+
 typedef struct tensors {
-    const rlx_eval_tensor *q, *k, *v, *pos, *seq, *table, *o;
-    int64_t window; /* INT64_MAX: none */
+    const rlx_eval_tensor *q, *k, *v, *pos, *seq, *table, *kscale, *vscale, *o;
+    int64_t window;                 /* INT64_MAX: none */
+    float *wide_keys, *wide_values; /* [D*P] */
 } tensors;
 
 /* Token t, head h. `g` lends its scratch. */
@@ -124,10 +190,10 @@ static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
         int64_t index;
         RLX_TRY(rlx_mir_page_find(x->table, x->k->dim[0], seq, slot, &index));
         int64_t first = (index * kv_heads + kv) * g->d * g->p;
-        g->k = (const float *)x->k->data + first;
-        g->v = (const float *)x->v->data + first;
         g->first = slot == begin ? lowest % g->p : 0;
         g->keys = pos - slot * g->p + 1 < g->p ? pos - slot * g->p + 1 : g->p;
+        g->k = widen(g, true, x->k, x->kscale, first, x->wide_keys);
+        g->v = widen(g, false, x->v, x->vscale, first, x->wide_values);
         page_partial(g);
         if (slot == begin) {
             m = g->m;
@@ -142,24 +208,34 @@ static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
     return RLX_OK;
 }
 
+static const rlx_eval_tensor *scales_tensor(const rlx_ir_node *n, bool keys)
+{
+    int at = rlx_mir_attention_scales(n, keys);
+    return at < 0 ? NULL : rlx_mir_tensor(n->in[at]);
+}
+
 rlx_status rlx_mir_attention_eval(rlx_mir_frame *f, const rlx_ir_node *n)
 {
     rlx_eval_tensor *o;
     RLX_TRY(rlx_mir_frame_make(f, n->out[0], &o));
-    tensors x = {rlx_mir_tensor(n->in[0]),
-                 rlx_mir_tensor(n->in[1]),
-                 rlx_mir_tensor(n->in[2]),
-                 rlx_mir_tensor(n->in[3]),
-                 rlx_mir_tensor(n->in[4]),
-                 rlx_mir_tensor(n->in[5]),
-                 o,
-                 rlx_ir_attr_int(n, RLX_ATTR_WINDOW, INT64_MAX)};
+    tensors x = {.q = rlx_mir_tensor(n->in[0]),
+                 .k = rlx_mir_tensor(n->in[1]),
+                 .v = rlx_mir_tensor(n->in[2]),
+                 .pos = rlx_mir_tensor(n->in[3]),
+                 .seq = rlx_mir_tensor(n->in[4]),
+                 .table = rlx_mir_tensor(n->in[5]),
+                 .kscale = scales_tensor(n, true),
+                 .vscale = scales_tensor(n, false),
+                 .o = o,
+                 .window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, INT64_MAX)};
     page g = {.d = x.q->dim[2],
               .p = x.k->dim[3],
               .scale = (float)rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1)};
     g.s = RLX_NEW_ARRAY(f->arena, float, g.p);
     g.acc = RLX_NEW_ARRAY(f->arena, float, g.d);
-    if (!g.s || !g.acc)
+    x.wide_keys = RLX_NEW_ARRAY(f->arena, float, g.d *g.p);
+    x.wide_values = RLX_NEW_ARRAY(f->arena, float, g.d *g.p);
+    if (!g.s || !g.acc || !x.wide_keys || !x.wide_values)
         return RLX_OOM();
     for (int64_t t = 0; t < o->dim[0]; t++)
         for (int64_t h = 0; h < o->dim[1]; h++)

@@ -1,9 +1,12 @@
 /* mir/ops/cast.c: another format
  *   in   x, any shape                              out  the same shape in the written format
  *   C1   shapes are equal.
- *   C2   from a float, an integer or bool to a float (nearest, ties to even), or from an integer or
- *        bool to an integer (wraps); a float never becomes an integer, nothing becomes bool.
- *   C3   from a block format to f32 alone: what rlx_format_decode gives. */
+ *   C2   nothing becomes bool, and no block. To a float: the nearest, ties to even. An integer or
+ *        bool to an integer wraps; a float to one is truncated.
+ *   C3   from a block format to f32 alone: what rlx_format_decode gives.
+ *   Evaluating: a float fits the integer that it becomes. */
+#include <math.h>
+
 #include "mir/ops/ops.h"
 
 rlx_status rlx_mir_cast_verify(rlx_ir_module *m, const rlx_ir_node *n)
@@ -13,8 +16,7 @@ rlx_status rlx_mir_cast_verify(rlx_ir_module *m, const rlx_ir_node *n)
     const char *from = rlx_format_get(x->format)->name, *to = rlx_format_get(y->format)->name;
     bool blocks = rlx_format_get(x->format)->kind == RLX_KIND_BLOCK;
     RLX_IR_REQUIRE(m, n, "C3", !blocks || y->format == RLX_F32, "from %s to %s", from, to);
-    bool ok = rlx_format_is_float(y->format) ||
-              (rlx_format_is_int(y->format) && !rlx_format_is_float(x->format));
+    bool ok = rlx_format_is_float(y->format) || rlx_format_is_int(y->format);
     RLX_IR_REQUIRE(m, n, "C2", ok, "from %s to %s", from, to);
     return RLX_OK;
 }
@@ -28,6 +30,18 @@ RLX_MIR_WIDE static void bf16_to_f32(float *y, const uint16_t *x, int64_t n)
         } bits = {.u = (uint32_t)x[i] << 16};
         y[i] = bits.f;
     }
+}
+
+/* The whole number in v.f, if format `f` has it. */
+static bool to_int(rlx_format f, rlx_scalar *v)
+{
+    const rlx_format_info *info = rlx_format_get(f);
+    bool is_unsigned = info->kind == RLX_KIND_UINT;
+    double whole = trunc(v->f), span = ldexp(1, 8 * info->block_bytes - !is_unsigned);
+    if (!(whole < span && whole >= (is_unsigned ? 0 : -span)))
+        return false;
+    v->i = (int64_t)whole;
+    return true;
 }
 
 rlx_status rlx_mir_cast_eval(rlx_mir_frame *f, const rlx_ir_node *n)
@@ -51,6 +65,9 @@ rlx_status rlx_mir_cast_eval(rlx_mir_frame *f, const rlx_ir_node *n)
         rlx_scalar v = rlx_mir_load(x->format, x->data, i);
         if (to_float && !from_float) /* rounded once: to float at once, not by way of double */
             v.f = y->format == RLX_F32 ? (double)(float)v.i : (double)v.i;
+        if (from_float && !to_float && !to_int(y->format, &v))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "cast: %g does not fit %s", v.f,
+                            rlx_format_get(y->format)->name);
         rlx_mir_store(y->format, y->data, i, v);
     }
     return RLX_OK;

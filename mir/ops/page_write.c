@@ -1,12 +1,12 @@
 /* mir/ops/page_write.c: new keys or values into the pages of their sequences
- *   in   pool, x f32[T,G,D], pos i32[T], seq i32[T], table i32[SEQS,SLOTS]
+ *   in   pool, x [T,G,D], pos i32[T], seq i32[T], table i32[SEQS,SLOTS]
  *   out  the pool, updated in place
- *   kind k: pool f32[PAGES,G,D,P]; kind v: pool f32[PAGES,G,P,D]. Token t goes to page
+ *   kind k: pool [PAGES,G,D,P]; kind v: pool [PAGES,G,P,D]. Token t goes to page
  *   table[seq[t], pos[t] / P], at position pos[t] mod P.
  *   C1   pool has rank 4, x rank 3, pos and seq rank 1, table rank 2.
  *   C2   kind is k or v.
  *   C3   pool and x agree on G and D; P is a constant.
- *   C4   pool and x are f32; pos, seq and table are i32.
+ *   C4   pool and x are of one format, which has no blocks; pos, seq and table are i32.
  *   C5   pos and seq have one entry per token.
  *   F1   (verify_func) the pool is session state that nobody else reads as it was before.
  *   Evaluating: indices lie within table and pool. */
@@ -44,9 +44,12 @@ rlx_status rlx_mir_page_write_verify(rlx_ir_module *m, const rlx_ir_node *n)
     RLX_IR_REQUIRE(m, n, "C3", rlx_dim_is_const(p) && p > 0, "a page of %s positions",
                    RLX_MIR_DIM(m, p));
     RLX_IR_REQUIRE(m, n, "C4",
-                   pool->format == RLX_F32 && x->format == RLX_F32 && pos->format == RLX_I32 &&
-                       seq->format == RLX_I32 && table->format == RLX_I32,
-                   "needs f32 pool and x, i32 pos, seq and table");
+                   pos->format == RLX_I32 && seq->format == RLX_I32 && table->format == RLX_I32,
+                   "needs i32 pos, seq and table");
+    RLX_IR_REQUIRE(m, n, "C4",
+                   pool->format == x->format && rlx_format_get(x->format)->kind != RLX_KIND_BLOCK,
+                   "writes %s into a pool of %s", rlx_format_get(x->format)->name,
+                   rlx_format_get(pool->format)->name);
     RLX_IR_REQUIRE(m, n, "C5", pos->dim[0] == x->dim[0] && seq->dim[0] == x->dim[0],
                    "%s tokens, %s positions, %s sequences", RLX_MIR_DIM(m, x->dim[0]),
                    RLX_MIR_DIM(m, pos->dim[0]), RLX_MIR_DIM(m, seq->dim[0]));
@@ -75,16 +78,18 @@ rlx_status rlx_mir_page_write_eval(rlx_mir_frame *f, const rlx_ir_node *n)
     int64_t heads = x->dim[1], d = x->dim[2], p = pool->dim[is_k(n) ? 3 : 2];
     int64_t along = is_k(n) ? p : 1;  /* from one element of a head to the next */
     int64_t across = is_k(n) ? 1 : d; /* from one position to the next */
+    size_t bytes = rlx_format_bytes(x->format, 1);
     for (int64_t t = 0; t < x->dim[0]; t++) {
         int64_t page;
         RLX_TRY_NOTE(
             rlx_mir_page_find(table, pool->dim[0], seq[t], pos[t] < 0 ? -1 : pos[t] / p, &page),
             "page_write: token %lld at position %d", (long long)t, pos[t]);
         for (int64_t h = 0; h < heads; h++) {
-            const float *from = (const float *)x->data + (t * heads + h) * d;
-            float *to = (float *)pool->data + (page * heads + h) * d * p + pos[t] % p * across;
+            const char *from = (const char *)x->data + (size_t)((t * heads + h) * d) * bytes;
+            int64_t to = (page * heads + h) * d * p + pos[t] % p * across;
             for (int64_t i = 0; i < d; i++)
-                to[i * along] = from[i];
+                memcpy((char *)pool->data + (size_t)(to + i * along) * bytes,
+                       from + (size_t)i * bytes, bytes);
         }
     }
     return rlx_mir_frame_alias(f, n->out[0], pool);

@@ -176,6 +176,21 @@ static rlx_status return_maps(rlx_mir_fuse_graph *g, int group)
     return RLX_OK;
 }
 
+/* A row is stored by tiles of its last axis; a view of `rank` axes or more that divides that axis
+ * has to be the users'. */
+static void return_divided_rows(rlx_mir_fuse_graph *g, int group, int rank)
+{
+    for (int i = g->groups[group].nnodes - 1; i >= 0; i--) {
+        rlx_mir_fuse_node *n = &g->nodes[g->groups[group].nodes[i]];
+        if (n->ir->op != RLX_MIR_RESHAPE || used_inside(g, n, group) || used_by_opaque(g, n))
+            continue;
+        const rlx_ir_type *x = &n->ir->in[0]->type, *y = &n->ir->out[0]->type;
+        if (x->rank > 0 && y->rank > x->rank && y->rank >= rank &&
+            y->dim[y->rank - 1] != x->dim[x->rank - 1])
+            rlx_mir_fuse_group_set(g, n, -1);
+    }
+}
+
 /* ---- contract -------------------------------------------------------------------------------- */
 
 /* Rows stay rows: the leading extent is that of the contract's result. */
@@ -236,7 +251,9 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     }
     grow_forwards(g, group, contract_takes);
     return_views(g, group);
-    return return_maps(g, group);
+    RLX_TRY(return_maps(g, group));
+    return_divided_rows(g, group, 4); /* heads [T,N,D] are stored as they are */
+    return RLX_OK;
 }
 
 /* ---- quantize --------------------------------------------------------------------------------- */
@@ -333,19 +350,6 @@ static bool reduce_is_followed(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_n
     }
 }
 
-/* A row is stored by tiles of its last axis; a view that divides that axis has to be the users'. */
-static void return_divided_rows(rlx_mir_fuse_graph *g, int group)
-{
-    for (int i = g->groups[group].nnodes - 1; i >= 0; i--) {
-        rlx_mir_fuse_node *n = &g->nodes[g->groups[group].nodes[i]];
-        if (n->ir->op != RLX_MIR_RESHAPE || used_inside(g, n, group) || used_by_opaque(g, n))
-            continue;
-        const rlx_ir_type *x = &n->ir->in[0]->type, *y = &n->ir->out[0]->type;
-        if (x->rank > 0 && y->rank > x->rank && y->dim[y->rank - 1] != x->dim[x->rank - 1])
-            rlx_mir_fuse_group_set(g, n, -1);
-    }
-}
-
 static rlx_status fuse_reduce(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
@@ -354,7 +358,8 @@ static rlx_status fuse_reduce(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     grow_forwards(g, group, reduce_is_followed);
     grow_backwards(g, group, reduce_takes); /* what only the rest of the row needs */
     return_views(g, group);
-    return_divided_rows(g, group);
+    RLX_TRY(return_maps(g, group));
+    return_divided_rows(g, group, 0);
     return RLX_OK;
 }
 

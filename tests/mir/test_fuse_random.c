@@ -138,9 +138,16 @@ static void add_attention(graph *g)
         rlx_mir_build_page_write(&g->b, "k", g->kpool, any(g, HEADS), g->pos, g->seq, g->table);
     rlx_ir_value *v =
         rlx_mir_build_page_write(&g->b, "v", g->vpool, any(g, HEADS), g->pos, g->seq, g->table);
-    if (pick(g, 4))
-        add(g, HEADS,
-            rlx_mir_build_attention(&g->b, any(g, HEADS), k, v, g->pos, g->seq, g->table, 0.5, 0));
+    if (pick(g, 4)) {
+        const rlx_mir_attention a = {.q = any(g, HEADS),
+                                     .kpool = k,
+                                     .vpool = v,
+                                     .pos = g->pos,
+                                     .seq = g->seq,
+                                     .table = g->table,
+                                     .scale = 0.5};
+        add(g, HEADS, rlx_mir_build_attention(&g->b, &a));
+    }
     g->kpool = NULL;
 }
 
