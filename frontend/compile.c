@@ -82,7 +82,7 @@ static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flo
     c->dims = rlx_dims_create();
     if (!c->dims)
         return RLX_OOM();
-    RLX_TRY(rlx_flow_build(f, w, o->probes, o->nprobes, c->dims, &c->hir, &c->outputs));
+    RLX_TRY(rlx_flow_build(f, w, o, c->dims, &c->hir, &c->outputs));
     RLX_TRY(bind_buckets(c, o));
     c->seconds[RLX_LEVEL_HIR] = rlx_seconds() - start;
     if (to == RLX_LEVEL_HIR)

@@ -98,13 +98,14 @@ void rlx_flow_outputs_deinit(rlx_flow_outputs *o);
 /* Builds and verifies the HIR module of a flow; formats and shapes of weight arguments are those of
  * `w`. `dims` is borrowed by the module and gets the symbols. Equal layers (same stages, formats,
  * shapes and probes) share a function; consecutive ones share a call.
- *   probes   paths of probe points ("model.layers.3"), each an extra result; a path twice counts
- * once Errors: the recording's; RLX_NOT_FOUND listing every missing weight, or naming an unknown
- * probe and the nearest known; RLX_INVALID_ARGUMENT naming stage, key, shape wanted and shape
- * found. */
-rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const char *const *probes,
-                          int nprobes, rlx_dims *dims, rlx_ir_module **hir,
-                          rlx_flow_outputs *outputs);
+ *   o->probes   paths of probe points ("model.layers.3"), each an extra result; a path twice
+ *               counts once
+ *   o->kv_*     formats of the KV pools
+ * The buckets are not read. Errors: the recording's; RLX_NOT_FOUND listing every missing weight, or
+ * naming an unknown probe and the nearest known; RLX_INVALID_ARGUMENT naming stage, key, shape
+ * wanted and shape found, or a format that pools cannot have. */
+rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *o,
+                          rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs);
 
 /* The weight of stage i, slot k as found[i * RLX_STAGE_KEYS + k] (NULL for an empty slot).
  * RLX_NOT_FOUND lists every missing one. */

@@ -464,21 +464,40 @@ static rlx_status copy_outputs(const rlx_flow_func *fn, rlx_flow_outputs *out)
     return RLX_OK;
 }
 
-static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const char *const *probes,
-                        int nprobes, rlx_flow_outputs *outputs)
+/* What the KV pools are made of. */
+static rlx_status choose_kv(rlx_flow_cx *cx, const rlx_compile_options *o)
+{
+    const struct {
+        const char *what;
+        rlx_format asked, *out;
+    } pools[] = {{"keys", o->kv_key_format, &cx->kv_key_format},
+                 {"values", o->kv_value_format, &cx->kv_value_format}};
+    for (int i = 0; i < 2; i++) {
+        const rlx_format f = pools[i].asked ? pools[i].asked : RLX_F32;
+        if (f != RLX_F32 && f != RLX_F16 && f != RLX_BF16 && f != RLX_Q8_0)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "pages hold no %s as %s: f32, f16, bf16 or q8_0",
+                            pools[i].what,
+                            f < RLX_FORMAT_COUNT ? rlx_format_get(f)->name : "an unknown format");
+        *pools[i].out = f;
+    }
+    return RLX_OK;
+}
+
+static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const rlx_compile_options *o,
+                        rlx_flow_outputs *outputs)
 {
     rlx_flow_func fn;
     cx->weight = RLX_NEW_ARRAY(cx->scratch, const rlx_tensor *, cx->flow->nstages *RLX_STAGE_KEYS);
     RLX_TRY(cx->weight ? rlx_flow_find_weights(cx->flow, w, cx->weight) : RLX_OOM());
-    RLX_TRY(find_probes(cx, probes, nprobes));
-    RLX_TRY(build_main(cx, &fn, probes, nprobes));
+    RLX_TRY(choose_kv(cx, o));
+    RLX_TRY(find_probes(cx, o->probes, o->nprobes));
+    RLX_TRY(build_main(cx, &fn, o->probes, o->nprobes));
     RLX_TRY(rlx_ir_verify(cx->m));
     return copy_outputs(&fn, outputs);
 }
 
-rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const char *const *probes,
-                          int nprobes, rlx_dims *dims, rlx_ir_module **hir,
-                          rlx_flow_outputs *outputs)
+rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *o,
+                          rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs)
 {
     *hir = NULL;
     *outputs = (rlx_flow_outputs){0};
@@ -488,7 +507,7 @@ rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const char *c
     rlx_status st =
         cx.scratch ? rlx_ir_module_create(&rlx_hir_level, dims, f->name, &cx.m) : RLX_OOM();
     if (!st)
-        st = build(&cx, w, probes, nprobes, outputs);
+        st = build(&cx, w, o, outputs);
     rlx_arena_destroy(cx.scratch);
     if (st) {
         rlx_ir_module_destroy(cx.m);

@@ -32,7 +32,9 @@ static void fill_options(const rlx_model_options *o, rlx_bucket bucket[2], int64
                                  .probes = o->probes,
                                  .nprobes = o->nprobes,
                                  .precision = o->precision,
-                                 .phase = phase};
+                                 .phase = phase,
+                                 .kv_key_format = o->kv_key_format,
+                                 .kv_value_format = o->kv_value_format};
 }
 
 static void *compile_bucket(void *arg)

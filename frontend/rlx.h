@@ -307,6 +307,9 @@ typedef struct rlx_compile_options {
     int nprobes;
     rlx_precision precision;
     rlx_phase phase; /* of the bucket; exact flows are the same in both */
+    /* How the session's pages hold keys and values: f32 (0, exact), f16, bf16 (each the nearest), or q8_0, whose head
+     * dims are multiples of 32: 32 elements of a head share a scale. A session serves programs of one choice. */
+    rlx_format kv_key_format, kv_value_format;
 } rlx_compile_options;
 
 typedef struct rlx_compile_stats {
@@ -383,6 +386,7 @@ typedef struct rlx_model_options {
     const char *const *probes; /* as in rlx_compile_options */
     int nprobes;
     rlx_precision precision;
+    rlx_format kv_key_format, kv_value_format; /* as there; 0: f32 */
 } rlx_model_options;
 
 /* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json or tokenizer.model), a .safetensors file

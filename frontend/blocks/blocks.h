@@ -41,6 +41,7 @@ typedef struct rlx_flow_cx {
     const int *request;        /* of stage i: the probe that asked for it, or -1 */
     rlx_ir_value **probe;      /* by probe: its value in @main */
     int kv_repeat;             /* which repeat_layers owns the KV pages; -1: none yet */
+    rlx_format kv_key_format, kv_value_format; /* of the pools; q8_0 is codes and scales */
     rlx_flow_input_type inputs[RLX_FLOW_MAX_INPUTS];
     int ninputs;
 } rlx_flow_cx;

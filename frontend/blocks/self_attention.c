@@ -81,6 +81,27 @@ static rlx_status name_pages(const rlx_flow_cx *cx, const rlx_stage *s, const ch
     return *name ? RLX_OK : RLX_OOM();
 }
 
+/* A pool of keys or of values; q8_0 is a pool of codes and one of their scales. */
+static rlx_status need_pool(rlx_flow_cx *cx, const rlx_hir_attention *a, rlx_dim pages, bool keys,
+                            rlx_ir_value **pool, rlx_ir_value **scales)
+{
+    const rlx_format format = keys ? cx->kv_key_format : cx->kv_value_format;
+    const bool coded = format == RLX_Q8_0;
+    rlx_dim dims[4] = {pages, a->kv_heads, RLX_KV_PAGE, RLX_KV_PAGE}, *width = &dims[keys ? 2 : 3];
+    if (coded && a->head_dim % RLX_KV_GROUP)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "%s of %lld elements per head cannot be kept as q8_0: no multiple of %d",
+                        keys ? "keys" : "values", (long long)a->head_dim, RLX_KV_GROUP);
+    *width = a->head_dim;
+    RLX_TRY(rlx_flow_arg(cx, RLX_ROLE_STATE, keys ? "kv.k.{}" : "kv.v.{}", keys ? "kpool" : "vpool",
+                         rlx_ir_tensor(coded ? RLX_I8 : format, 4, dims), pool));
+    if (!coded)
+        return RLX_OK;
+    *width = a->head_dim / RLX_KV_GROUP;
+    return rlx_flow_arg(cx, RLX_ROLE_STATE, keys ? "kv.k_scale.{}" : "kv.v_scale.{}",
+                        keys ? "kscale" : "vscale", rlx_ir_tensor(RLX_F16, 4, dims), scales);
+}
+
 /* The layer's KV pools, one pair per layer index of one repeat_layers. */
 static rlx_status need_pools(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attention *a)
 {
@@ -98,12 +119,8 @@ static rlx_status need_pools(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attent
     const char *name;
     RLX_TRY(name_pages(cx, s, "PAGES", &name));
     RLX_TRY(rlx_flow_get_symbol(cx, name, &pages));
-    const rlx_dim k[] = {pages, a->kv_heads, a->head_dim, RLX_KV_PAGE};
-    const rlx_dim v[] = {pages, a->kv_heads, RLX_KV_PAGE, a->head_dim};
-    RLX_TRY(rlx_flow_arg(cx, RLX_ROLE_STATE, "kv.k.{}", "kpool", rlx_ir_tensor(RLX_F32, 4, k),
-                         &a->kpool));
-    return rlx_flow_arg(cx, RLX_ROLE_STATE, "kv.v.{}", "vpool", rlx_ir_tensor(RLX_F32, 4, v),
-                        &a->vpool);
+    RLX_TRY(need_pool(cx, a, pages, true, &a->kpool, &a->kscale));
+    return need_pool(cx, a, pages, false, &a->vpool, &a->vscale);
 }
 
 /* Where the tokens stand: position, sequence, and the sequences' pages. */

@@ -297,6 +297,24 @@ int read_precision(const run_where *w, rlx_precision *out)
     return usage_error("no precision \"%s\": exact or fast", w->precision);
 }
 
+/* Format `name` into *out, which keeps its value without it. As args_parse. */
+static int read_cache_type(const char *option, const char *name, rlx_format *out)
+{
+    static const char *const names[] = {"f32", "f16", "bf16", "q8_0"};
+    static const rlx_format formats[] = {RLX_F32, RLX_F16, RLX_BF16, RLX_Q8_0};
+    enum { COUNT = sizeof names / sizeof *names };
+    for (int i = 0; name && i < COUNT; i++)
+        if (!strcmp(name, names[i])) {
+            *out = formats[i];
+            return -1;
+        }
+    if (!name)
+        return -1;
+    const char *near = nearest_word(name, names, COUNT);
+    return usage_error("--%s is f32, f16, bf16 or q8_0 and not \"%s\"%s%s%s", option, name,
+                       near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 int read_model_options(run_where *w, rlx_model_options *o)
 {
     rlx_status st = w->profile_path ? rlx_profile_load(w->profile_path, &w->profile) : RLX_OK;
@@ -305,6 +323,10 @@ int read_model_options(run_where *w, rlx_model_options *o)
     if (w->profile)
         rlx_profile_apply_model(w->profile, o);
     int code = read_precision(w, &o->precision);
+    if (code < 0)
+        code = read_cache_type("cache-type-k", w->type_k, &o->kv_key_format);
+    if (code < 0)
+        code = read_cache_type("cache-type-v", w->type_v, &o->kv_value_format);
     if (code >= 0) {
         rlx_profile_destroy(w->profile);
         w->profile = NULL;

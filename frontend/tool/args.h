@@ -66,6 +66,7 @@ int finish_output(void);
 /* Options of every command that runs a model. */
 typedef struct run_where {
     const char *model, *device, *precision, *profile_path;
+    const char *type_k, *type_v; /* of kept keys and values */
     int64_t threads;
     rlx_profile *profile; /* after read_model_options; NULL: none was asked for */
 } run_where;
@@ -96,7 +97,16 @@ const char *precision_name(rlx_precision p);
         "profile", NULL, OPTION_TEXT, "FILE", "settings; options given here win", \
             &(where).profile_path                                                 \
     }
-/* What --profile and --precision say of the model into *o, in this order; the rest keeps its value. As args_parse: -1 to
+#define OPTION_CACHE_KEYS(where)                                               \
+    {                                                                          \
+        "cache-type-k", "ctk", OPTION_TEXT, "TYPE",                            \
+            "how keys are kept: f32, f16, bf16 or q8_0 (f32)", &(where).type_k \
+    }
+#define OPTION_CACHE_VALUES(where)                                                         \
+    {                                                                                      \
+        "cache-type-v", "ctv", OPTION_TEXT, "TYPE", "the same of values", &(where).type_v \
+    }
+/* What --profile, --precision and --cache-type-* say of the model into *o, in this order; the rest keeps its value. As args_parse: -1 to
  * go on, and then the caller destroys w->profile, behind whatever uses it. */
 int read_model_options(run_where *w, rlx_model_options *o);
 /* The context that these ask for, the profile first; its warnings go to stderr. */

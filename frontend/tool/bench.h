@@ -10,7 +10,7 @@
 
 /* What all rows of a run share. */
 typedef struct bench_subject {
-    const char *model, *family, *device, *precision;
+    const char *model, *family, *device, *precision, *type_k, *type_v;
     int64_t weight_bytes, parameters;
 } bench_subject;
 

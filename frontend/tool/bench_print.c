@@ -44,6 +44,8 @@ static int fill_fields(const bench_subject *s, const bench_row *r, char name[MAX
         {"parameters", NULL, (double)s->parameters, 0},
         {"device", s->device, 0, 0},
         {"precision", s->precision, 0, 0},
+        {"type_k", s->type_k, 0, 0},
+        {"type_v", s->type_v, 0, 0},
         {"test", name, 0, 0},
         {"threads", NULL, r->threads, 0},
         {"prompt", NULL, (double)r->prompt, 0},

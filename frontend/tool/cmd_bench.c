@@ -248,6 +248,8 @@ static rlx_status open_model(bench *b)
                                  .family = b->info.family,
                                  .device = rlx_context_device(b->cx),
                                  .precision = precision_name(b->info.precision),
+                                 .type_k = o->where.type_k ? o->where.type_k : "f32",
+                                 .type_v = o->where.type_v ? o->where.type_v : "f32",
                                  .weight_bytes = b->info.weight_bytes};
     b->nunits = ceiling_units(b->subject.device, b->units);
     return rlx_session_create(b->cx, &so, &b->session);
@@ -392,6 +394,8 @@ int command_bench(int argc, char **argv)
         OPTION_PRECISION(o.where, "exact"),
         OPTION_DEVICE(o.where),
         OPTION_PROFILE(o.where),
+        OPTION_CACHE_KEYS(o.where),
+        OPTION_CACHE_VALUES(o.where),
     };
     const command_spec spec = {
         "bench", "tokens per second, and as shares of what was measured of the machine meanwhile",

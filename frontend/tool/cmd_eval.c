@@ -438,6 +438,8 @@ int command_eval(int argc, char **argv)
         OPTION_THREADS(e->where),
         OPTION_DEVICE(e->where),
         OPTION_PROFILE(e->where),
+        OPTION_CACHE_KEYS(e->where),
+        OPTION_CACHE_VALUES(e->where),
     };
     const command_spec spec = {"eval",  "runs a model on named tensors", "MODEL", &e->where.model,
                                options, sizeof options / sizeof *options};

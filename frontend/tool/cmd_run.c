@@ -330,6 +330,8 @@ int command_run(int argc, char **argv)
         OPTION_THREADS(o.where),
         OPTION_DEVICE(o.where),
         OPTION_PROFILE(o.where),
+        OPTION_CACHE_KEYS(o.where),
+        OPTION_CACHE_VALUES(o.where),
     };
     const command_spec spec = {"run",   "generates text: prompt and continuation to stdout",
                                "MODEL", &o.where.model,

@@ -154,7 +154,8 @@ rlx_status model_build(test_model *m, const char *const *probes, int nprobes)
 {
     rlx_flow_outputs_deinit(&m->outputs);
     rlx_ir_module_destroy(m->hir);
-    return rlx_flow_build(m->flow, m->w, probes, nprobes, m->env.dims, &m->hir, &m->outputs);
+    const rlx_compile_options o = {.probes = probes, .nprobes = nprobes};
+    return rlx_flow_build(m->flow, m->w, &o, m->env.dims, &m->hir, &m->outputs);
 }
 
 void model_deinit(test_model *m)

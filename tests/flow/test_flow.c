@@ -192,7 +192,7 @@ static rlx_status build_with(const rlx_flow *f, const rlx_weights *w)
     rlx_dims *dims = rlx_dims_create();
     rlx_ir_module *hir;
     rlx_flow_outputs outputs;
-    rlx_status st = rlx_flow_build(f, w, NULL, 0, dims, &hir, &outputs);
+    rlx_status st = rlx_flow_build(f, w, &(rlx_compile_options){0}, dims, &hir, &outputs);
     rlx_flow_outputs_deinit(&outputs);
     rlx_ir_module_destroy(hir);
     rlx_dims_destroy(dims);

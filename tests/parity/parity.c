@@ -42,8 +42,10 @@ rlx_weights *parity_eval(const parity_way *way)
     const char *const options[][2] = {{"--device", way->device},
                                       {"--threads", way->threads},
                                       {"--decode-from", way->decode_from},
-                                      {"--generate", way->generate}};
-    for (int i = 0; i < 4; i++)
+                                      {"--generate", way->generate},
+                                      {"-ctk", way->type_k},
+                                      {"-ctv", way->type_v}};
+    for (int i = 0; i < 6; i++)
         if (options[i][1]) {
             argv[n++] = options[i][0];
             argv[n++] = options[i][1];

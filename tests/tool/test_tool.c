@@ -97,6 +97,10 @@ START_TEST(wrong_command_lines)
     complains(&p, 2, "nan");
     RUN(&p, RLX_TOOL, "run", "a", "--ignore-eos=1");
     complains(&p, 2, "no value");
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-ctk", "q8");
+    complains(&p, 2, "did you mean q8_0");
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "-ctv", "q4_0");
+    complains(&p, 2, "--cache-type-v");
     RUN(&p, RLX_TOOL, "devices", "x");
     complains(&p, 2, "\"x\"");
     RUN(&p, RLX_TOOL, "eval", "x");
