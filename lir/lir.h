@@ -157,8 +157,10 @@ typedef struct rlx_lir_schedule {
     int k;                /* elements of K per step: a multiple of lanes */
     int lanes;            /* partial sums per output: the region's numerics, repeated here */
     int block_m, block_n; /* what one instance computes; multiples of m and n */
-    int depth; /* contract: elements of K that go by a panel of activations in team memory, block_n
-                  columns sharing it; a multiple of k; 0: activations from where they lie */
+    int depth; /* contract: elements of K that go by a panel in team memory, a multiple of k: of
+                  activations, block_n columns sharing it; with `rows`, of weights. 0: none */
+    int rows;  /* contract by panels of weights (lanes 1): rows of tokens whose activations of
+                  `depth` stay in the second-level cache, a multiple of m; 0: other lowerings */
     bool prologue_once; /* contract: normalise into team memory once per team; else a kernel of its
                            own */
 } rlx_lir_schedule;

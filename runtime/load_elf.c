@@ -13,6 +13,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -324,6 +325,29 @@ static rlx_status load(rlx_elf_image *image, object *objects)
     return RLX_OK;
 }
 
+/* With RLX_PERF=map in the environment: which function lies where, for Linux's profiler, which
+ * reads /tmp/perf-PID.map. A file that cannot be written is no reason to fail. */
+static void write_perf_map(const rlx_elf_image *image, const rlx_elf_object *objects)
+{
+    const char *want = getenv("RLX_PERF");
+    if (!want || strcmp(want, "map") != 0)
+        return;
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/perf-%ld.map", (long)getpid());
+    FILE *f = fopen(path, "a");
+    for (size_t i = 0; f && i < image->n; i++) {
+        uintptr_t from = (uintptr_t)image->functions[i];
+        uintptr_t to = (uintptr_t)image->base + image->bytes; /* or where the next one begins */
+        for (size_t j = 0; j < image->n; j++) {
+            uintptr_t next = (uintptr_t)image->functions[j];
+            to = next > from && next < to ? next : to;
+        }
+        fprintf(f, "%" PRIxPTR " %zx %s\n", from, (size_t)(to - from), objects[i].name);
+    }
+    if (f)
+        fclose(f);
+}
+
 rlx_status rlx_elf_image_create(const rlx_elf_object *objects, size_t n, rlx_elf_image **out)
 {
     rlx_elf_image *image = calloc(1, sizeof(*image) + n * sizeof(image->functions[0]));
@@ -336,6 +360,8 @@ rlx_status rlx_elf_image_create(const rlx_elf_object *objects, size_t n, rlx_elf
         for (size_t i = 0; i < n; i++)
             loading[i].file = &objects[i];
         st = load(image, loading);
+        if (!st)
+            write_perf_map(image, objects);
     }
     for (size_t i = 0; loading && i < n; i++)
         free(loading[i].place);

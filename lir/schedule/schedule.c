@@ -72,6 +72,10 @@ static void panel(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, 
 void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                                rlx_lir_schedule *out)
 {
+    if (shape->lanes == 1 && t->unit == RLX_UNIT_CPU) {
+        rlx_lir_schedule_panels(t, shape, out);
+        return;
+    }
     *out = (rlx_lir_schedule){.lanes = shape->lanes};
     bool panels = takes_panels(t, shape);
     register_tile(t, shape, panels, out);
@@ -97,6 +101,8 @@ void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
     rlx_text_putf(out, "m%d n%d k%d block %dx%d", s->m, s->n, s->k, s->block_m, s->block_n);
     if (s->depth)
         rlx_text_putf(out, " panel %d", s->depth);
+    if (s->rows)
+        rlx_text_putf(out, " of weights, rows %d", s->rows);
     rlx_text_putf(out, "%s", s->prologue_once ? " prologue once" : "");
 }
 

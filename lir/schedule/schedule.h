@@ -11,17 +11,21 @@
 /* What a contraction region looks like to its schedule: y[m, n] for one or more weights of one
  * shape. */
 typedef struct rlx_lir_contract_shape {
-    int64_t m;     /* tokens at the bucket's upper bound */
-    int64_t n, k;  /* weight rows, contracted extent */
-    int64_t unit;  /* columns that the epilogue needs together (a head); 0: none */
-    int contracts; /* that run in one loop: 2 for gate and up */
-    int lanes;     /* the region's numerics */
+    int64_t m;      /* tokens at the bucket's upper bound */
+    int64_t n, k;   /* weight rows, contracted extent */
+    int64_t unit;   /* columns that the epilogue needs together (a head); 0: none */
+    int contracts;  /* that run in one loop: 2 for gate and up */
+    int lanes;      /* the region's numerics */
     bool quantized; /* integer products with blocks */
-    bool prologue; /* a row normalisation comes first */
+    bool prologue;  /* a row normalisation comes first */
 } rlx_lir_contract_shape;
 
 void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                                rlx_lir_schedule *out);
+
+/* The same for lanes = 1 on a CPU, where weights go by panels (schedule_panel.c). */
+void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                             rlx_lir_schedule *out);
 
 /* Attention: query heads per tile, keys per tile, head elements per tile. */
 typedef struct rlx_lir_attention_schedule {

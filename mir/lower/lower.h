@@ -8,6 +8,7 @@
  *   lower_contract.c  contraction regions (what all of them share: lower_group.c)
  *   lower_dot.c       ... of quantized rows, lanes along K
  *   lower_quantize.c  rows to 8-bit codes
+ *   lower_panel.c     ... in the order of one partial sum, on CPUs
  *   lower_attention.c attention regions
  *
  * A region's meaning is lowered by lower_tile and lower_sink alone; the other files make the loop
@@ -50,6 +51,7 @@ coord coord_const(int64_t off);
 coord coord_of(rlx_ir_value *value, int64_t range, int axis);
 coord coord_scaled(rlx_ir_value *value, int64_t coef, int64_t range);
 coord coord_add(coord a, coord b);
+coord coord_mul(coord c, int64_t by); /* n < 0: a tile axis would be strided */
 coord coord_sub(coord a, coord b); /* terms must cancel; what is left over is an error: n < 0 */
 int coord_axis(const coord *c);    /* its tile axis, or -1 */
 bool coord_equal(const coord *a, const coord *b);

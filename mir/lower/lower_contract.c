@@ -11,7 +11,7 @@
  */
 #include "mir/lower/lower_group.h"
 
-/* Team memory of a group whose schedule has panels (see "columns by panels"). */
+/* Team memory of a group whose schedule has a depth (see "columns by panels"). */
 typedef struct panel {
     rlx_ir_value *x;                  /* f32[m, depth]: activations of a chunk of K */
     rlx_ir_value *acc[MAX_CONTRACTS]; /* f32[columns / n, m, n, lanes]; NULL: K is one chunk */
@@ -478,23 +478,31 @@ static rlx_status emit_blocks(kernel_cx *k, const group *g, const rlx_ir_node *y
         b->at[1] = coord_scaled(grid.index[0], g->unit, g->n / g->unit);
     }
     coord t = coord_add(coord_of(t0, 0, -1), coord_of(row.index[0], 0, -1));
-    RLX_TRY(group_store_unit(k, g, yield, t, grid.index[0]));
+    RLX_TRY(group_store_unit(k, g, yield, t, coord_of(grid.index[0], g->n / g->unit, -1)));
     rlx_lir_end_for(k->b, &row, NULL);
     rlx_lir_end_grid(k->b, &grid);
     return rlx_ir_builder_finish(k->b);
+}
+
+/* Rows that are computed before the contractions: NULL when those lie in memory, or are cheap to
+ * make where they are used. */
+static const rlx_ir_value *prologue_of(const group *g)
+{
+    const rlx_ir_value *a = g->contract[0]->in[0];
+    return value_depends(a, RLX_MIR_REDUCE) || (g->s.rows && a->def) ? a : NULL;
 }
 
 rlx_status lower_contract(region_cx *r)
 {
     const rlx_ir_node *yield = r->node->blocks[0]->last;
     group groups[MAX_RESULTS] = {0};
+    panel_memory memory = {0};
     int n;
     kernel_cx probe = {.options = r->options, .dims = r->out->dims, .place = r->node->place};
     RLX_TRY(groups_make(&probe, yield, groups, &n));
-    const rlx_ir_value *a = groups[0].contract[0]->in[0];
-    bool prologue = value_depends(a, RLX_MIR_REDUCE), once = groups[0].s.prologue_once;
+    const rlx_ir_value *a = prologue_of(&groups[0]);
     tape_buffer *temp = NULL;
-    if (prologue && !once) {
+    if (a && !groups[0].s.prologue_once) {
         temp = tape_temp(r->tape, &a->type);
         if (!temp)
             return RLX_OOM();
@@ -510,10 +518,11 @@ rlx_status lower_contract(region_cx *r)
     RLX_TRY(st);
     if (temp)
         k_bind(&k, a, BIND_BUFFER, kernel_extra(&k, "rows", temp, false));
-    else if (prologue)
+    else if (a)
         RLX_TRY(group_prologue_once(&k, a));
     for (int i = 0; i < n; i++)
-        RLX_TRY(groups[i].unit ? emit_blocks(&k, &groups[i], yield)
-                               : emit_registers(&k, &groups[i], yield));
+        RLX_TRY(groups[i].s.rows ? group_lower_panels(&k, &groups[i], yield, &memory)
+                : groups[i].unit ? emit_blocks(&k, &groups[i], yield)
+                                 : emit_registers(&k, &groups[i], yield));
     return kernel_end(r, &k);
 }

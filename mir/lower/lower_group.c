@@ -70,12 +70,15 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
 {
     const rlx_ir_node *first = g->contract[0];
     const rlx_ir_type *a = &first->in[0]->type, *w = &contract_weight(first)->type;
+    int64_t lanes = rlx_ir_attr_int(first, RLX_ATTR_LANES, 16);
     if (a->rank != 2)
         return k_fail(k, first, "contractions take two axes: tokens and features");
     for (int i = 0; i < g->ncontracts; i++) {
         const rlx_ir_node *n = g->contract[i];
-        if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&contract_weight(n)->type, w))
-            return k_fail(k, n, "one result needs contractions of different operands or shapes");
+        if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&contract_weight(n)->type, w) ||
+            rlx_ir_attr_int(n, RLX_ATTR_LANES, 16) != lanes)
+            return k_fail(k, n,
+                          "one result needs contractions that differ in operands, shapes or lanes");
         if (depends_on_contract(n->in[0]))
             return k_fail(k, n, "a contraction of a contraction in one region");
     }
@@ -91,7 +94,7 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                     .k = g->k,
                                     .unit = g->unit,
                                     .contracts = g->ncontracts,
-                                    .lanes = (int)rlx_ir_attr_int(first, RLX_ATTR_LANES, 16),
+                                    .lanes = (int)lanes,
                                     .quantized = first->op == RLX_MIR_CONTRACT_Q,
                                     .prologue = value_depends(first->in[0], RLX_MIR_REDUCE)};
     rlx_lir_schedule_contract(k->options->target, &shape, &g->s);
@@ -133,32 +136,31 @@ rlx_status groups_make(kernel_cx *k, const rlx_ir_node *yield, group *groups, in
 /* ---- the epilogue on blocks of rows */
 
 /* One leaf of a unit's row: which of its axes the unit index gives, and loops over the rest. */
-static rlx_status store_leaf(kernel_cx *k, const group *g, const leaf *l, coord row,
-                             rlx_ir_value *unit_index)
+static rlx_status store_leaf(kernel_cx *k, const group *g, const leaf *l, coord row, coord unit)
 {
     const rlx_ir_type *t = &l->value->type;
     int64_t units = g->n / g->unit;
     coord c[RLX_MAX_RANK] = {row};
     if (t->rank >= 2 && t->dim[1] == units) {
-        c[1] = coord_of(unit_index, units, -1);
+        c[1] = unit;
         return sink_loop_whole(k, l, c, 2);
     }
     if (t->rank >= 2 && rlx_dim_is_const(t->dim[1]) && t->dim[1] % units == 0) {
-        c[1] = coord_scaled(unit_index, t->dim[1] / units, units);
+        c[1] = coord_mul(unit, t->dim[1] / units);
         return sink_loop(k, l, c, 1, t->dim[1] / units);
     }
     return k_fail(k, l->value->def, "the epilogue's shape does not follow the heads");
 }
 
 rlx_status group_store_unit(kernel_cx *k, const group *g, const rlx_ir_node *yield, coord row,
-                            rlx_ir_value *unit_index)
+                            coord unit)
 {
     for (int i = 0; i < g->nresults; i++) {
         leaf leaves[MAX_LEAVES];
         int n, result = g->result[i];
         RLX_TRY(sink_leaves(k, yield->in[result], kernel_result(k, result), leaves, &n));
         for (int j = 0; j < n; j++)
-            RLX_TRY(store_leaf(k, g, &leaves[j], row, unit_index));
+            RLX_TRY(store_leaf(k, g, &leaves[j], row, unit));
     }
     return RLX_OK;
 }

@@ -47,6 +47,16 @@ rlx_status group_prologue_kernel(region_cx *r, const rlx_ir_value *a, tape_buffe
 /* The epilogue of row `row` of one unit: evaluates and stores the group's results. The contractions
  * are bound. */
 rlx_status group_store_unit(kernel_cx *k, const group *g, const rlx_ir_node *yield, coord row,
-                            rlx_ir_value *unit_index);
+                            coord unit);
+
+/* Team memory that the groups of a kernel use one after the other (lower_panel.c). */
+typedef struct panel_memory {
+    rlx_ir_value *buffer[MAX_RESULTS * MAX_CONTRACTS * 4];
+    int n, taken; /* the first `taken` are the present group's */
+} panel_memory;
+
+/* A grid for a group whose schedule has panels of weights. Activations are bound to memory. */
+rlx_status group_lower_panels(kernel_cx *k, const group *g, const rlx_ir_node *yield,
+                              panel_memory *memory);
 
 #endif

@@ -79,7 +79,7 @@ bool coord_equal(const coord *a, const coord *b)
     return d.n == 0 && d.off == 0 && a->n == b->n;
 }
 
-static coord coord_mul(coord c, int64_t by)
+coord coord_mul(coord c, int64_t by)
 {
     if (by != 1 && coord_axis(&c) >= 0)
         c.n = -1; /* a strided tile axis */

@@ -1,0 +1,98 @@
+/* lir/schedule/schedule_panel.c: contractions by panels of weights (mir/lower/lower_panel.c).
+ *
+ * From the inside outwards, what each level of the machine holds while something goes by:
+ *   registers            m x n sums, while K goes by
+ *   half of a first-level cache and a bit   a column tile's panel: depth x n, while rows go by
+ *   a quarter of a second-level cache       `rows` rows' activations: rows x depth, while column
+ *                                           tiles go by
+ *   team memory          the block's panels and its sums, while chunks of K go by
+ * A weight is decoded once per instance, so an instance takes all rows that team memory has sums
+ * for; columns are as many as activations, which every instance reads from memory, are worth, and
+ * so few that all threads have instances. */
+#include "lir/schedule/schedule.h"
+
+enum { BLOCK_COLUMNS = 64, QUANT = 32, BLOCK = 256, PER_THREAD = 3 };
+
+static int64_t most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t up(int64_t v, int64_t to)
+{
+    return (v + to - 1) / to * to;
+}
+
+/* Eighths of a byte that an element takes, of weights as of activations: floats; or codes with an
+ * f32 scale and an f32 minimum (or sum) for 32 of them. */
+static int64_t element_eighths(const rlx_lir_contract_shape *shape)
+{
+    return 8 * (shape->quantized ? 1 : (int64_t)sizeof(float)) + (shape->quantized ? 2 : 0);
+}
+
+/* Two vectors of columns. Sums of floats fill the registers beside the two weights and a
+ * broadcast; integer products need as many temporaries as there are rows. */
+static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                          rlx_lir_schedule *s)
+{
+    bool wide = t->vector_regs >= 32;
+    int rows = shape->quantized ? (wide ? 8 : 4) : (wide ? 12 : 6);
+    s->m = (int)least(rows, shape->m);
+    s->n = 2 * t->vector_f32;
+    s->k = shape->quantized ? QUANT : 8;
+}
+
+/* Chunks of K: as few as the cache allows, or up to twice as many where those are equal, which
+ * makes one text of them; of whole blocks of 256 when the cache holds any. */
+static void chunk(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
+{
+    int64_t fit = t->l1_bytes * 5 / 8 * 8 / (element_eighths(shape) * s->n);
+    int64_t unit = shape->quantized && fit >= BLOCK ? BLOCK : s->k;
+    int64_t depth = most(fit / unit * unit, unit), fewest = (shape->k + depth - 1) / depth;
+    int64_t chunks = fewest;
+    while (chunks < 2 * fewest && shape->k % (chunks * unit) != 0)
+        chunks++;
+    if (shape->k % (chunks * unit) != 0)
+        chunks = fewest;
+    s->depth = (int)least(up((shape->k + chunks - 1) / chunks, unit), up(shape->k, s->k));
+}
+
+/* Columns of an instance: whole units, or column tiles. */
+static void columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                    rlx_lir_schedule *s)
+{
+    int64_t unit = shape->unit ? shape->unit : s->n, units = (shape->n + unit - 1) / unit;
+    int64_t count = most(BLOCK_COLUMNS / shape->contracts / unit, 1);
+    while (count > 1 && (units / count < (int64_t)t->threads * PER_THREAD ||
+                         (shape->unit && units % count != 0)))
+        count--;
+    s->block_n = (int)(count * unit);
+}
+
+/* Rows of an instance: all that the team memory besides the panels has sums for. */
+static void rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
+{
+    int64_t padded = up(s->block_n, s->n) * shape->contracts;
+    int64_t panels = padded * s->depth * element_eighths(shape) / 8;
+    int64_t sums = most(t->team_bytes - panels, 0) / (padded * (int64_t)sizeof(float));
+    int64_t all = up(shape->m, s->m), fit = most(sums / s->m * s->m, s->m);
+    int64_t blocks = (all + fit - 1) / fit;
+    s->block_m = (int)up((all + blocks - 1) / blocks, s->m);
+    int64_t stay = t->l2_bytes / 4 * 8 / (element_eighths(shape) * s->depth);
+    s->rows = (int)least(most(stay / s->m * s->m, s->m), s->block_m);
+}
+
+void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                             rlx_lir_schedule *out)
+{
+    *out = (rlx_lir_schedule){.lanes = shape->lanes};
+    register_tile(t, shape, out);
+    chunk(t, shape, out);
+    columns(t, shape, out);
+    rows(t, shape, out);
+}
