@@ -1,11 +1,12 @@
 /* bench/compile_time.c: how long a model takes from its file to executables, cold.
  *
- *   compile_time MODEL [REPEATS [PREFILL]]
+ *   compile_time MODEL [REPEATS [PREFILL [exact|fast]]]
  *
  * Each repetition is a process of its own, so that LLVM is opened and nothing is warm but the page
  * cache. "compile" is both buckets, decode and prefill, flow to executables. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,14 +26,14 @@ static int failed(rlx_status st)
     return 1;
 }
 
-static int load(const char *path, int64_t prefill, times *out)
+static int load(const char *path, const rlx_model_options *o, times *out)
 {
     rlx_context *cx = NULL;
     rlx_model *model = NULL;
     rlx_model_info info;
     rlx_status st = rlx_context_create(NULL, &cx);
     if (!st)
-        st = rlx_model_load(cx, path, &(rlx_model_options){.prefill = prefill}, &model);
+        st = rlx_model_load(cx, path, o, &model);
     if (!st) {
         rlx_model_get_info(model, &info);
         *out = (times){info.load_seconds, info.compile_seconds, info.kernels, info.layer_functions};
@@ -43,7 +44,7 @@ static int load(const char *path, int64_t prefill, times *out)
 }
 
 /* In a process of its own; false when it failed. */
-static bool load_apart(const char *path, int64_t prefill, times *out)
+static bool load_apart(const char *path, const rlx_model_options *o, times *out)
 {
     int ends[2], state = 1;
     if (pipe(ends))
@@ -51,7 +52,7 @@ static bool load_apart(const char *path, int64_t prefill, times *out)
     pid_t child = fork();
     if (child == 0) {
         times t = {0};
-        int code = load(path, prefill, &t);
+        int code = load(path, o, &t);
         if (write(ends[1], &t, sizeof t) != sizeof t)
             code = 1;
         _exit(code);
@@ -73,15 +74,18 @@ enum { MAX_REPEATS = 100 };
 int main(int argc, char **argv)
 {
     int repeats = argc > 2 ? atoi(argv[2]) : 5;
-    int64_t prefill = argc > 3 ? atoll(argv[3]) : 0;
+    rlx_model_options o = {.prefill = argc > 3 ? atoll(argv[3]) : 0};
+    bool fast = argc > 4 && !strcmp(argv[4], "fast");
+    bool known = argc < 5 || fast || !strcmp(argv[4], "exact");
     double loads[MAX_REPEATS], compiles[MAX_REPEATS];
     times t = {0};
-    if (argc < 2 || argc > 4 || repeats < 1 || repeats > MAX_REPEATS || prefill < 0) {
-        fprintf(stderr, "usage: compile_time MODEL [REPEATS [PREFILL]]\n");
+    if (argc < 2 || argc > 5 || !known || repeats < 1 || repeats > MAX_REPEATS || o.prefill < 0) {
+        fprintf(stderr, "usage: compile_time MODEL [REPEATS [PREFILL [exact|fast]]]\n");
         return 2;
     }
+    o.precision = fast ? RLX_FAST : RLX_EXACT;
     for (int i = 0; i < repeats; i++) {
-        if (!load_apart(argv[1], prefill, &t))
+        if (!load_apart(argv[1], &o, &t))
             return 1;
         loads[i] = t.load;
         compiles[i] = t.compile;
