@@ -62,13 +62,27 @@ static int64_t largest(const number_list *l)
 
 /* ---- one repetition */
 
-/* Every sequence of the row holds `depth` tokens. */
+/* Sequence `q` holds `depth` tokens: it goes back there, or is filled anew where it holds fewer or a
+ * layer has forgotten too much. */
+static rlx_status hold(bench *b, int q, int64_t depth)
+{
+    rlx_session *s = b->session;
+    rlx_status st = rlx_session_rewind(s, q, rlx_session_past(s, q) < depth ? 0 : depth);
+    rlx_code code = rlx_status_code(st);
+    if (code == RLX_EXHAUSTED || code == RLX_UNSUPPORTED) {
+        rlx_status_free(st);
+        st = rlx_session_rewind(s, q, 0);
+    }
+    if (st || rlx_session_past(s, q) == depth)
+        return st;
+    return rlx_model_step(b->model, s, q, b->ids, depth, 0, NULL);
+}
+
 static rlx_status rewind_to(bench *b, const bench_row *row)
 {
     rlx_status st = NULL;
-    rlx_session_reset(b->session);
-    for (int q = 0; q < row->batch && row->depth && !st; q++)
-        st = rlx_model_step(b->model, b->session, q, b->ids, row->depth, 0, NULL);
+    for (int q = 0; q < row->batch && !st; q++)
+        st = hold(b, q, row->depth);
     return st;
 }
 
