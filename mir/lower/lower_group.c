@@ -82,6 +82,8 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
         if (depends_on_contract(n->in[0]))
             return k_fail(k, n, "a contraction of a contraction in one region");
     }
+    if (first->op == RLX_MIR_CONTRACT_Q && lanes == 1 && k->options->target->unit != RLX_UNIT_CPU)
+        return k_fail(k, first, "panels of codes are lowered for CPUs");
     g->m = a->dim[0];
     g->k = a->dim[1];
     g->n = w->dim[0];

@@ -442,6 +442,8 @@ static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precisio
     for (int i = 0; i < 2; i++)
         expect_near(&plain[i], &want[i], i, precision == RLX_MIR_EXACT ? hir_tolerance(s) : 1e-1f);
     for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+        if (precision == RLX_MIR_PREFILL && targets[t].unit != RLX_UNIT_CPU)
+            continue;
         compare_lir(&w, mir, &targets[t], tokens, want, &before, &after);
         compare_lir(&w, mir, &targets[t], 128, want, &before, &after);
     }
@@ -500,16 +502,24 @@ START_TEST(model_is_the_same_on_mir_and_lir)
 }
 END_TEST
 
+/* Panels of weights, on CPUs. */
+START_TEST(prefill_is_the_same_on_mir_and_lir)
+{
+    run_model(&shapes[_i / LENGTHS], lengths[_i % LENGTHS], RLX_MIR_PREFILL, 2000 + (uint64_t)_i);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lower");
     TCase *c = tcase_create("models");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, model_is_the_same_on_mir_and_lir, 0, CASES);
+    tcase_add_loop_test(c, prefill_is_the_same_on_mir_and_lir, 0, LENGTHS * SHAPES);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
     srunner_free(r);
-    return failed > 0 || ran < CASES;
+    return failed > 0 || ran < CASES + LENGTHS * SHAPES;
 }
