@@ -303,18 +303,59 @@ START_TEST(stories)
 }
 END_TEST
 
+/* ---- how long it takes */
+
+static double encode_seconds(const rlx_tokenizer *t, const char *text, size_t bytes)
+{
+    int32_t *ids;
+    int64_t n;
+    clock_t start = clock();
+    must(rlx_tokenizer_encode(t, text, bytes, false, &ids, &n));
+    free(ids);
+    return (double)(clock() - start) / CLOCKS_PER_SEC;
+}
+
+/* Four times the text takes about four times as long (a quadratic way sixteen times): prose, one
+ * word, one run of spaces, lines. */
+START_TEST(long_texts_take_linear_time)
+{
+    enum { SMALL = 1 << 18, LARGE = 1 << 20 };
+    static const char *const kinds[] = {"The quick brown fox jumps over 13 lazy dogs. ", "a", " ",
+                                        "\n"};
+    rlx_tokenizer *t[2] = {load_json("llama2/tokenizer.json"),
+                           load_gguf("gguf-vocab/ggml-vocab-gpt-2.gguf")};
+    char *text = malloc(LARGE);
+    for (int k = 0; k < 4; k++) {
+        for (size_t i = 0, n = strlen(kinds[k]); i < LARGE; i++)
+            text[i] = kinds[k][i % n];
+        for (int i = 0; i < 2; i++) {
+            if (!t[i])
+                continue;
+            double small = encode_seconds(t[i], text, SMALL) + 0.02;
+            double large = encode_seconds(t[i], text, LARGE);
+            ck_assert_msg(large < 10 * small, "\"%s\": %.3f s, four times as much %.3f s", kinds[k],
+                          small, large);
+        }
+    }
+    free(text);
+    rlx_tokenizer_destroy(t[0]);
+    rlx_tokenizer_destroy(t[1]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("vocabularies");
     TCase *c = tcase_create("vocabularies");
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 200);
     tcase_add_loop_test(c, vectors, 0, sizeof forms / sizeof *forms);
     tcase_add_test(c, stories);
+    tcase_add_test(c, long_texts_take_linear_time);
     tcase_add_test(c, gpt2_on_a_long_text);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 14;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 15;
     srunner_free(r);
     return bad;
 }
