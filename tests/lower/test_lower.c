@@ -502,10 +502,10 @@ START_TEST(model_is_the_same_on_mir_and_lir)
 }
 END_TEST
 
-/* Panels of weights, on CPUs. */
+/* Panels of weights, on CPUs; of one and of many rows. */
 START_TEST(prefill_is_the_same_on_mir_and_lir)
 {
-    run_model(&shapes[_i / LENGTHS], lengths[_i % LENGTHS], RLX_MIR_PREFILL, 2000 + (uint64_t)_i);
+    run_model(&shapes[_i / 2], lengths[_i % 2 ? LENGTHS - 1 : 0], RLX_MIR_PREFILL, 2000 + (uint64_t)_i);
 }
 END_TEST
 
@@ -515,11 +515,11 @@ int main(void)
     TCase *c = tcase_create("models");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, model_is_the_same_on_mir_and_lir, 0, CASES);
-    tcase_add_loop_test(c, prefill_is_the_same_on_mir_and_lir, 0, LENGTHS * SHAPES);
+    tcase_add_loop_test(c, prefill_is_the_same_on_mir_and_lir, 0, 2 * SHAPES);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
     srunner_free(r);
-    return failed > 0 || ran < CASES + LENGTHS * SHAPES;
+    return failed > 0 || ran < CASES + 2 * SHAPES;
 }
