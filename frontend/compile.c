@@ -202,14 +202,6 @@ static int64_t token_weight_bytes(const rlx_ir_module *hir)
     return bytes;
 }
 
-static bool is_symbol(const rlx_dims *dims, rlx_dim d, const char *name)
-{
-    if (rlx_dim_is_const(d))
-        return false;
-    rlx_dim_node n = rlx_dim_get(dims, d);
-    return n.op == RLX_DIM_SYMBOL && n.a == rlx_dim_symbol_index(dims, name);
-}
-
 /* Operations of contracting with weights, in `times` runs of a function. */
 static void function_operations(const rlx_ir_func *f, int64_t times, const rlx_dims *dims,
                                 rlx_compile_stats *stats)
@@ -219,7 +211,7 @@ static void function_operations(const rlx_ir_func *f, int64_t times, const rlx_d
             continue;
         const rlx_ir_type *w = &n->in[1]->type;
         int64_t operations = 2 * w->dim[0] * w->dim[1] * times;
-        if (is_symbol(dims, n->in[0]->type.dim[0], "ROWS")) /* of selected rows */
+        if (rlx_dim_is_symbol(dims, n->in[0]->type.dim[0], "ROWS")) /* of selected rows */
             stats->row_operations += operations;
         else
             stats->token_operations += operations;
@@ -232,7 +224,7 @@ static int64_t function_position_bytes(const rlx_ir_func *f, const rlx_dims *dim
     int64_t bytes = 0;
     for (int i = 0; i < f->body->nargs; i++) {
         const rlx_ir_type *t = &f->body->args[i]->type;
-        if (f->arg_info[i].role != RLX_ROLE_STATE || !is_symbol(dims, t->dim[0], "PAGES"))
+        if (f->arg_info[i].role != RLX_ROLE_STATE || !rlx_dim_is_symbol(dims, t->dim[0], "PAGES"))
             continue;
         int64_t elems = 1;
         for (int d = 1; d < t->rank; d++)

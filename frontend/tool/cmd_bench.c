@@ -62,8 +62,8 @@ static int64_t largest(const number_list *l)
 
 /* ---- one repetition */
 
-/* Sequence `q` holds `depth` tokens: it goes back there, or is filled anew where it holds fewer or a
- * layer has forgotten too much. */
+/* Sequence `q` holds `depth` tokens: it goes back there, or is filled anew where it holds fewer or
+ * a layer has forgotten too much. */
 static rlx_status hold(bench *b, int q, int64_t depth)
 {
     rlx_session *s = b->session;
@@ -393,8 +393,13 @@ static int check_options(bench_options *o)
 
 int command_bench(int argc, char **argv)
 {
-    bench_options o = {
-        .prompt = "512", .tokens = "128", .depth = "0", .batch = "1", .repeats = 5, .output = "md"};
+    bench_options o = {.prompt = "512",
+                       .tokens = "128",
+                       .depth = "0",
+                       .batch = "1",
+                       .repeats = 5,
+                       .output = "md",
+                       .model = {.precision = RLX_FAST}};
     const option_spec options[] = {
         OPTION_MODEL(o.where),
         {"prompt", "p", OPTION_TEXT, "N,..", "tokens of a prompt, 0 for none (512)", &o.prompt},
@@ -405,7 +410,7 @@ int command_bench(int argc, char **argv)
         {"repeats", "r", OPTION_INT, "N", "repetitions, after one to warm up (5)", &o.repeats},
         {"prefill", NULL, OPTION_INT, "N", "prompt tokens of one step (as run has it)", &o.prefill},
         {"output", "o", OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
-        OPTION_PRECISION(o.where, "exact"),
+        OPTION_PRECISION(o.where, "fast"),
         OPTION_DEVICE(o.where),
         OPTION_PROFILE(o.where),
         OPTION_CACHE_KEYS(o.where),

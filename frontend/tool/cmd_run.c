@@ -248,7 +248,7 @@ static int generate(runner *r, const char *prompt)
 
 static int run(run_options *o, const char *prompt)
 {
-    runner r = {.options = o};
+    runner r = {.options = o, .how = {.precision = RLX_FAST}};
     int code = read_model_options(&o->where, &r.how);
     if (code >= 0)
         return code;
@@ -326,7 +326,7 @@ int command_run(int argc, char **argv)
          &o.seed},
         {"ignore-eos", NULL, OPTION_FLAG, NULL, "go on after the end of the text", &o.ignore_eos},
         {"no-display-prompt", NULL, OPTION_FLAG, NULL, "print the new text only", &o.no_prompt},
-        OPTION_PRECISION(o.where, "exact"),
+        OPTION_PRECISION(o.where, "fast"),
         OPTION_THREADS(o.where),
         OPTION_DEVICE(o.where),
         OPTION_PROFILE(o.where),

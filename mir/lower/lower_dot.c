@@ -69,9 +69,9 @@ static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, 
     return rlx_ir_builder_finish(k->b);
 }
 
-/* Adds the products of `width` elements from `k0` on; they are K's last when `ends`. */
-static rlx_status add_step(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
-                           int64_t width, bool ends, sums *s)
+/* Adds the products of `width` elements, a power of two, from `k0` on. */
+static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
+                               int64_t width, rlx_ir_value **acc)
 {
     rlx_format f = n->in[3]->type.format;
     int64_t by = rlx_format_group(f);
@@ -84,10 +84,23 @@ static rlx_status add_step(kernel_cx *k, const dots *d, const rlx_ir_node *n, rl
     RLX_TRY(load_weights(k, d, n->in[3], "codes", elements, &u));
     RLX_TRY(load_weights(k, d, n->in[3], "scale", groups, &us));
     int bits = u->type.format == RLX_I8 ? 0 : rlx_format_code_bits(f);
-    s->acc = rlx_lir_build_dot(k->b, bits, s->acc, codes, scale, u, us);
-    if (s->less)
-        RLX_TRY(add_minima(k, d, n, k0, width / by, ends, &s->less));
+    *acc = rlx_lir_build_dot(k->b, bits, *acc, codes, scale, u, us);
     return rlx_ir_builder_finish(k->b);
+}
+
+/* Adds `width` elements from `k0` on; they are K's last when `ends`, and go by powers of two then,
+ * which is what registers hold. */
+static rlx_status add_step(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
+                           int64_t width, bool ends, sums *s)
+{
+    for (int64_t at = 0, part = d->g->s.k; at < width; at += part) {
+        while (part > width - at)
+            part /= 2;
+        rlx_ir_value *from = at ? rlx_lir_build_map2(k->b, RLX_FN_ADD, k0, k_const(k, at)) : k0;
+        RLX_TRY(add_products(k, d, n, from, part, &s->acc));
+    }
+    int64_t groups = width / rlx_format_group(n->in[3]->type.format);
+    return s->less ? add_minima(k, d, n, k0, groups, ends, &s->less) : RLX_OK;
 }
 
 /* All contractions of the group over the same elements. */

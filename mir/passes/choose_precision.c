@@ -51,7 +51,8 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, rlx_mir_precision prec
     rlx_ir_value *w = weight_of(n);
     if (!w)
         return RLX_OK;
-    bool decode = precision == RLX_MIR_DECODE;
+    bool decode = precision == RLX_MIR_DECODE ||
+                  rlx_dim_is_symbol(cx->module->dims, n->in[0]->type.dim[0], "ROWS");
     int64_t k = w->type.dim[1];
     if (rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK)
         return k % (decode ? DECODE_STEP : RLX_MIR_QUANT) == 0

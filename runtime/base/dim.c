@@ -122,6 +122,14 @@ int rlx_dim_symbol_index(const rlx_dims *t, const char *name)
     return -1;
 }
 
+bool rlx_dim_is_symbol(const rlx_dims *t, rlx_dim d, const char *name)
+{
+    if (rlx_dim_is_const(d))
+        return false;
+    rlx_dim_node n = rlx_dim_get(t, d);
+    return n.op == RLX_DIM_SYMBOL && n.a == rlx_dim_symbol_index(t, name);
+}
+
 rlx_dim rlx_dim_symbol(rlx_dims *t, const char *name)
 {
     int i = rlx_dim_symbol_index(t, name);

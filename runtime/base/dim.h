@@ -47,6 +47,8 @@ void rlx_dims_destroy(rlx_dims *t);
 rlx_dim rlx_dim_symbol(rlx_dims *t, const char *name);
 /* The index of a symbol, or -1. Symbols are numbered 0.. in order of making. */
 int rlx_dim_symbol_index(const rlx_dims *t, const char *name);
+/* Whether `d` is the symbol of that name and nothing else. */
+bool rlx_dim_is_symbol(const rlx_dims *t, rlx_dim d, const char *name);
 int rlx_dim_symbol_count(const rlx_dims *t);
 const char *rlx_dim_symbol_name(const rlx_dims *t, int index); /* lent */
 

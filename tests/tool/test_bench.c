@@ -151,14 +151,14 @@ START_TEST(markdown_and_csv)
     ck_assert_msg(p.code == 0, "%s", p.err);
     ck_assert(strstr(p.out, "| CPU | 1 | pp9 @ d5 | "));
     ck_assert(strstr(p.out, "| CPU | 2 | tg3 @ d5 | "));
-    ck_assert(strstr(p.err, "mode exact"));
+    ck_assert(strstr(p.err, "mode fast"));
     process_free(&p);
     RUN(&p, RLX_TOOL, "bench", BUNDLED, "-p", "0", "-n", "2", "-r", "1", "-t", "1", "-o", "csv",
         "--device", "cpu:x86-64-v3", "-ctv", "f16");
     ck_assert_msg(p.code == 0, "%s", p.err);
     ck_assert(!strncmp(p.out, "model,family,weight_bytes,", 26));
     ck_assert(strstr(p.out, "\nbundled,llama,"));
-    ck_assert(strstr(p.out, ",cpu:x86-64-v3,exact,f32,f16,tg2,1,0,2,1,0,"));
+    ck_assert(strstr(p.out, ",cpu:x86-64-v3,fast,f32,f16,tg2,1,0,2,1,0,"));
     ck_assert(!strstr(p.out, ",pp"));
     process_free(&p);
 }
