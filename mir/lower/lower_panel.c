@@ -149,6 +149,8 @@ static rlx_status expand_blocks(kernel_cx *k, const instance *in, int i, const c
 {
     const panel *p = &in->of[i];
     int64_t width = TOGETHER * (int64_t)k->options->target->vector_f32;
+    if (width < QUANT) /* of the shorter blocks, a whole one */
+        width = QUANT;
     while (c->length % width != 0)
         width /= 2;
     RLX_TRY(expand_part(k, in, i, c, from, "codes", 1, width));
