@@ -152,7 +152,7 @@ static rlx_status make_key(const rlx_compilation *c, rlx_hash *key)
         put_field_text(&t, rlx_dim_symbol_name(c->dims, i));
         put_field(&t, &c->upper[i], sizeof c->upper[i]);
     }
-    rlx_cpu_describe(c->target.features, &features);
+    rlx_jit_describe(&c->target, &features);
     put_field(&t, features.data, features.len);
     const int64_t numbers[] = {c->precision,       target.unit,     target.vector_f32,
                                target.vector_regs, target.team,     target.threads,

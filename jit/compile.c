@@ -116,17 +116,22 @@ static rlx_status run_pool(pool *p, int threads)
     return p->status;
 }
 
+static rlx_code_kind code_kind(rlx_jit_kind kind)
+{
+    if (kind == RLX_JIT_NVPTX)
+        return RLX_CODE_PTX;
+    return kind == RLX_JIT_AARCH64 ? RLX_CODE_AARCH64_ELF : RLX_CODE_X86_64_ELF;
+}
+
 static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, rlx_text *entry,
                          rlx_jit_stats *stats)
 {
     rlx_program *program = &tape->program;
     rlx_text target = {0};
-    program->features = rlx_jit_code_features(t);
-    program->code_kind = t->kind == RLX_JIT_CPU ? RLX_CODE_X86_64_ELF : RLX_CODE_PTX;
-    if (t->kind == RLX_JIT_CPU)
-        rlx_cpu_describe(program->features, &target);
-    else
-        rlx_text_putf(&target, "cuda:%s", t->processor);
+    rlx_jit_target needed = *t;
+    needed.features = program->features = rlx_jit_code_features(t);
+    program->code_kind = code_kind(t->kind);
+    rlx_jit_describe(&needed, &target);
     program->target = target.data;
     for (uint32_t i = 0; i < p->njobs; i++) {
         rlx_program_kernel *k = &program->kernels[p->jobs[i].index];
@@ -159,7 +164,7 @@ rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
     if (t->kind == RLX_JIT_SPIRV)
         return RLX_FAIL(RLX_UNSUPPORTED, "whole programs are not compiled to SPIR-V; kernels are "
                                          "(rlx_jit_emit_kernel)");
-    if (t->kind == RLX_JIT_CPU && t->team > 1)
+    if (t->kind != RLX_JIT_NVPTX && t->team > 1)
         return RLX_FAIL(RLX_UNSUPPORTED,
                         "a CPU's team is one thread; teams of %d are for testing "
                         "kernels",

@@ -11,7 +11,26 @@ const char *rlx_jit_compiler(void)
     return "LLVM " LLVM_VERSION_TEXT;
 }
 
-/* ---- the target as lowering reads it ---- */
+/* ---- targets ---- */
+
+void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out)
+{
+    const char *processor = t->processor ? t->processor : "";
+    switch (t->kind) {
+    case RLX_JIT_CPU:
+        rlx_cpu_describe(t->features, out);
+        return;
+    case RLX_JIT_AARCH64:
+        rlx_text_putf(out, "aarch64:%s", processor);
+        return;
+    case RLX_JIT_NVPTX:
+        rlx_text_putf(out, "cuda:%s", processor);
+        return;
+    case RLX_JIT_SPIRV:
+        rlx_text_put(out, "vulkan");
+        return;
+    }
+}
 
 /* The largest power of two up to `bytes`, within [least, most]: caches by class, so that machines
  * that differ little share compiled code. */
@@ -47,10 +66,24 @@ static rlx_lir_target cpu_target(const rlx_jit_target *t)
                             .bf16_dot = features >> RLX_CPU_AVX512BF16 & 1};
 }
 
+/* Of a machine that is elsewhere: small caches, which suit every one. */
+static rlx_lir_target aarch64_target(void)
+{
+    int64_t l2 = 512 << 10;
+    return (rlx_lir_target){.unit = RLX_UNIT_CPU,
+                            .vector_f32 = 4,
+                            .vector_regs = 32,
+                            .team = 1,
+                            .threads = 16,
+                            .l1_bytes = 32 << 10,
+                            .l2_bytes = l2,
+                            .team_bytes = l2 / 2};
+}
+
 rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
 {
-    if (t->kind == RLX_JIT_CPU) {
-        *out = cpu_target(t);
+    if (t->kind == RLX_JIT_CPU || t->kind == RLX_JIT_AARCH64) {
+        *out = t->kind == RLX_JIT_CPU ? cpu_target(t) : aarch64_target();
         return RLX_OK;
     }
     /* Half of the team memory that every device of the kind has; emitters exchange tiles through

@@ -7,7 +7,13 @@
 #include "lir/lir.h"
 #include "runtime/program.h"
 
-typedef enum rlx_jit_kind { RLX_JIT_CPU, RLX_JIT_NVPTX, RLX_JIT_SPIRV } rlx_jit_kind;
+/* CPU: of this machine's kind, x86-64. AARCH64: objects that no machine here loads. */
+typedef enum rlx_jit_kind {
+    RLX_JIT_CPU,
+    RLX_JIT_AARCH64,
+    RLX_JIT_NVPTX,
+    RLX_JIT_SPIRV
+} rlx_jit_kind;
 
 enum { RLX_JIT_DEFAULT_TEAM = 128 };
 
@@ -15,7 +21,7 @@ typedef struct rlx_jit_target {
     rlx_jit_kind kind;
     uint64_t features;     /* CPU: feature bits of runtime/cpu.h; code uses those of x86-64-v4 when
                               all of them are there, else those of v3 */
-    const char *processor; /* NVPTX: "sm_80" */
+    const char *processor; /* NVPTX: "sm_80"; AARCH64: "generic", "neoverse-v1" */
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
                  what GPUs run (host_team.h) */
 } rlx_jit_target;
@@ -26,8 +32,10 @@ const char *rlx_jit_compiler(void);
 typedef enum rlx_jit_text {
     RLX_JIT_LLVM,
     RLX_JIT_ASM
-} rlx_jit_text; /* ASM: x86, PTX or disassembled SPIR-V */
+} rlx_jit_text; /* ASM: x86, AArch64, PTX or disassembled SPIR-V */
 
+/* "x86-64-v4+avx512vnni", "aarch64:generic", "cuda:sm_80": part of every compile key. */
+void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out);
 /* The target as lowering reads it. */
 rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out);
 

@@ -4,7 +4,7 @@
  *   llvm_cpu_memory.c  loads and stores
  *   llvm_cpu_blocks.c  loads from block formats
  *   llvm_cpu_rows.c    operands that are read from memory where they are used
- *   llvm_cpu_bytes.c   products of bytes: what VNNI, AVX-512 and AVX2 have for them
+ *   llvm_cpu_bytes.c   products of bytes: what VNNI, AVX-512, AVX2 and NEON have for them
  *   llvm_cpu_dot.c     dot, pack
  *   llvm_cpu_panel.c   dot_panel, outer
  */
@@ -25,6 +25,7 @@ rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);
 
 /* ---- vectors ---- */
 
+int rlx_emit_register_lanes(const rlx_emit *e); /* f32 in a register: 4, 8, 16 */
 LLVMTypeRef rlx_emit_vector(LLVMTypeRef elem, int64_t n);
 /* Elements first, first + step, .. of x, n of them. */
 rlx_status rlx_emit_pick(rlx_emit *e, LLVMValueRef x, int64_t first, int64_t step, int64_t n,

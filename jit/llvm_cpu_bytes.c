@@ -6,9 +6,11 @@
  *
  *   VNNI      vpdpbusd: unsigned codes by signed activations, added to 32 bits
  *   else      vpmaddubsw: pairs added in 16 bits, as many as fit; then vpmaddwd by ones
+ *   AArch64   sdot; or smull, pairs added in 16 bits, where they fit, and those in 32
  *   lanes that fill no register: widened, multiplied, added
  *
- * Signed codes: |code| by the activation with the code's sign; -128 becomes 128, which fits. */
+ * Signed codes on x86: |code| by the activation with the code's sign; -128 becomes 128, which fits.
+ * On AArch64 unsigned codes, of 7 bits at most, are signed ones. */
 
 enum { TOGETHER = 4 };
 
@@ -17,8 +19,16 @@ rlx_emit_codes rlx_emit_codes_of(const rlx_ir_node *n)
     return (rlx_emit_codes){.bits = (int)rlx_ir_attr_int(n, RLX_ATTR_BITS, 0)};
 }
 
-static bool has_vnni(const rlx_emit *e, int lanes)
+static bool is_neon(const rlx_emit *e)
 {
+    return e->target->kind == RLX_JIT_AARCH64;
+}
+
+/* Four products go into 32 bits at once. */
+static bool adds_fours(const rlx_emit *e, int lanes)
+{
+    if (is_neon(e))
+        return lanes == 4;
     if (e->target->avx512)
         return e->target->vnni;
     return e->target->vnni && lanes <= 8;
@@ -27,7 +37,7 @@ static bool has_vnni(const rlx_emit *e, int lanes)
 /* A register's worth: 128, 256 or 512 bits. */
 static bool fills(const rlx_emit *e, int lanes)
 {
-    return lanes == 4 || lanes == 8 || (lanes == 16 && e->target->avx512);
+    return lanes == 4 || (lanes == 8 && !is_neon(e)) || (lanes == 16 && e->target->avx512);
 }
 
 static int most_pairs(rlx_emit_codes c)
@@ -93,9 +103,37 @@ LLVMValueRef rlx_emit_halves(rlx_emit *e, LLVMValueRef x, int lanes)
                 args, 2);
 }
 
+/* Bytes of x from `at` on times those of y: 16 bits. */
+static LLVMValueRef multiply_eight(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, int at)
+{
+    LLVMValueRef mask[8], args[2], none = LLVMGetPoison(LLVMTypeOf(x));
+    for (int i = 0; i < 8; i++)
+        mask[i] = rlx_emit_int(e->i32, at + i);
+    args[0] = LLVMBuildShuffleVector(e->b, x, none, LLVMConstVector(mask, 8), "");
+    args[1] = LLVMBuildShuffleVector(e->b, y, none, LLVMConstVector(mask, 8), "");
+    return rlx_emit_intrinsic(e, "llvm.aarch64.neon.smull", rlx_emit_vector(e->i16, 8), args, 2);
+}
+
+/* 16 bits hold two products: of an activation, at least -127, with -128 at the most. */
+static LLVMValueRef add_fours_neon(rlx_emit *e, LLVMValueRef sum, LLVMValueRef code, LLVMValueRef x)
+{
+    LLVMTypeRef type[] = {rlx_emit_vector(e->i32, 4), LLVMTypeOf(code)};
+    LLVMValueRef dot[] = {sum, code, x}, pair[2];
+    if (e->target->dotprod)
+        return rlx_emit_intrinsic_of(e, "llvm.aarch64.neon.sdot", type, 2, dot, 3);
+    for (int i = 0; i < 2; i++)
+        pair[i] = multiply_eight(e, code, x, 8 * i);
+    type[1] = LLVMTypeOf(pair[0]);
+    pair[0] = rlx_emit_intrinsic(e, "llvm.aarch64.neon.addp", type[1], pair, 2);
+    LLVMValueRef four = rlx_emit_intrinsic_of(e, "llvm.aarch64.neon.saddlp", type, 2, pair, 1);
+    return LLVMBuildAdd(e->b, sum, four, "");
+}
+
 static LLVMValueRef add_fours(rlx_emit *e, LLVMValueRef sum, LLVMValueRef code, LLVMValueRef x,
                               int lanes)
 {
+    if (is_neon(e))
+        return add_fours_neon(e, sum, code, x);
     LLVMValueRef args[] = {sum, cast_to(e, code, e->i32, lanes), cast_to(e, x, e->i32, lanes)};
     return call(e,
                 by_lanes(lanes, "llvm.x86.avx512.vpdpbusd.128", "llvm.x86.avx512.vpdpbusd.256",
@@ -125,7 +163,7 @@ void rlx_emit_byte_steps(const rlx_emit *e, int steps, rlx_emit_byte_sums *b)
 {
     enum { FEW = 2, MANY = 4 };
     int most = most_pairs(b->codes);
-    bool by_16 = fills(e, b->lanes) && !has_vnni(e, b->lanes);
+    bool by_16 = fills(e, b->lanes) && !adds_fours(e, b->lanes);
     b->in_16 = by_16 && steps <= most;
     if (b->in_16 || !by_16)
         most = FEW;
@@ -142,7 +180,7 @@ LLVMValueRef rlx_emit_no_sum(const rlx_emit *e, const rlx_emit_byte_sums *b)
 
 int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, int rows)
 {
-    int registers = e->target->avx512 ? 32 : 16, besides = c.bits ? 3 : 6;
+    int registers = e->target->avx512 || is_neon(e) ? 32 : 16, besides = c.bits ? 3 : 6;
     return 2 * rows + besides <= registers ? 2 : 1;
 }
 
@@ -166,16 +204,17 @@ static rlx_status add_step(rlx_emit *e, const rlx_emit_byte_sums *b, int s, LLVM
                            LLVMValueRef *pairs)
 {
     LLVMValueRef code[MAX_COLUMNS], size[MAX_COLUMNS], x;
+    bool as_they_are = b->codes.bits || is_neon(e);
     for (int v = 0; v < b->columns; v++) {
         RLX_TRY(b->code(b->user, s, v, &code[v]));
-        size[v] = b->codes.bits ? code[v] : magnitude(e, code[v]);
+        size[v] = as_they_are ? code[v] : magnitude(e, code[v]);
     }
     for (int i = 0; i < b->rows * b->columns; i++) {
         int v = i % b->columns;
         if (v == 0)
             RLX_TRY(b->activation(b->user, s, i / b->columns, &x));
-        LLVMValueRef y = b->codes.bits ? x : take_sign(e, x, code[v], b->lanes);
-        if (has_vnni(e, b->lanes)) {
+        LLVMValueRef y = as_they_are ? x : take_sign(e, x, code[v], b->lanes);
+        if (adds_fours(e, b->lanes)) {
             sums[i] = add_fours(e, sums[i], size[v], y, b->lanes);
             continue;
         }

@@ -6,6 +6,13 @@
 
 enum { LANES = 16, TOGETHER = 4, SCALED = 32 /* elements per scale of activations */ };
 
+int rlx_emit_register_lanes(const rlx_emit *e)
+{
+    if (e->target->kind == RLX_JIT_AARCH64)
+        return 4;
+    return e->target->avx512 ? 16 : 8;
+}
+
 LLVMTypeRef rlx_emit_vector(LLVMTypeRef elem, int64_t n)
 {
     return LLVMVectorType(elem, (unsigned)n);
@@ -148,8 +155,8 @@ static rlx_status dot_rows(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef a, LL
                            LLVMValueRef scales, LLVMValueRef *acc)
 {
     int64_t K = n->in[1]->type.dim[1], group = K / n->in[4]->type.dim[1];
-    int lanes = e->target->avx512 ? 16 : 8, registers = LANES / lanes;
-    LLVMValueRef part[2], sum;
+    int lanes = rlx_emit_register_lanes(e), registers = LANES / lanes;
+    LLVMValueRef part[LANES / 4], sum;
     for (int i = 0; i < registers; i++)
         RLX_TRY(rlx_emit_pick(e, *acc, i * lanes, 1, lanes, &part[i]));
     for (int64_t k = 0; k < K; k += TOGETHER * lanes) {

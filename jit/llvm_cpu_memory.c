@@ -106,7 +106,7 @@ static LLVMValueRef masked_intrinsic(rlx_emit *e, const char *name, size_t len, 
 
 static bool can_mask(const rlx_emit *e, const rlx_emit_access *a)
 {
-    return e->target->avx512 || elem_bytes(a) >= 4;
+    return e->target->avx512 || (e->target->kind == RLX_JIT_CPU && elem_bytes(a) >= 4);
 }
 
 /* Element i of a row: its address, and whether it is inside. */

@@ -19,7 +19,7 @@ typedef struct columns {
 static rlx_status cut_columns(rlx_emit *e, const rlx_ir_node *n, columns *c)
 {
     int64_t total = n->out[0]->type.dim[1];
-    int lanes = e->target->avx512 ? 16 : 8;
+    int lanes = rlx_emit_register_lanes(e);
     c->n = 0;
     for (int at = 0; at < total; at += lanes) {
         while (at + lanes > total)

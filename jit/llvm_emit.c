@@ -175,8 +175,14 @@ LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef 
 LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef type,
                                 LLVMValueRef *args, int n)
 {
+    return rlx_emit_intrinsic_of(e, name, &type, type ? 1 : 0, args, n);
+}
+
+LLVMValueRef rlx_emit_intrinsic_of(const rlx_emit *e, const char *name, LLVMTypeRef *overload,
+                                   int noverload, LLVMValueRef *args, int n)
+{
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, &type, type ? 1 : 0);
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, (size_t)noverload);
     return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, (unsigned)n, "");
 }
 

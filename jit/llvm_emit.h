@@ -110,7 +110,9 @@ LLVMValueRef rlx_emit_add(LLVMBuilderRef b, LLVMValueRef x, LLVMValueRef y);
 LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef type);
 LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef type,
                                 LLVMValueRef *args, int n); /* overloaded on `type` alone */
-LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d);          /* i64, in the entry block */
+LLVMValueRef rlx_emit_intrinsic_of(const rlx_emit *e, const char *name, LLVMTypeRef *overload,
+                                   int noverload, LLVMValueRef *args, int n);
+LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d); /* i64, in the entry block */
 
 /* ---- llvm_values.c ---- */
 

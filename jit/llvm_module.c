@@ -56,37 +56,43 @@ static void on_fatal_error(const char *text)
 /* ---- workers ---- */
 
 static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
-static bool initialised[2];
+
+typedef void init_fn(void);
+typedef struct backend {
+    const char *triple;
+    init_fn *init[4];
+    bool initialised;
+} backend;
+
+#define INIT(NAME)                                                           \
+    {                                                                        \
+        LLVMInitialize##NAME##TargetInfo, LLVMInitialize##NAME##Target,      \
+            LLVMInitialize##NAME##TargetMC, LLVMInitialize##NAME##AsmPrinter \
+    }
+static backend backends[] = {
+    [RLX_JIT_CPU] = {"x86_64-unknown-linux-gnu", INIT(X86), false},
+    [RLX_JIT_AARCH64] = {"aarch64-unknown-linux-gnu", INIT(AArch64), false},
+    [RLX_JIT_NVPTX] = {"nvptx64-nvidia-cuda", INIT(NVPTX), false},
+};
+#undef INIT
 
 static void init_target(rlx_jit_kind kind)
 {
+    static bool handling;
+    backend *b = &backends[kind];
     pthread_mutex_lock(&init_lock);
-    if (!initialised[0] && !initialised[1])
+    if (!handling)
         LLVMInstallFatalErrorHandler(on_fatal_error);
-    int i = kind == RLX_JIT_NVPTX;
-    if (!initialised[i] && kind == RLX_JIT_CPU) {
-        LLVMInitializeX86TargetInfo();
-        LLVMInitializeX86Target();
-        LLVMInitializeX86TargetMC();
-        LLVMInitializeX86AsmPrinter();
-    } else if (!initialised[i]) {
-        LLVMInitializeNVPTXTargetInfo();
-        LLVMInitializeNVPTXTarget();
-        LLVMInitializeNVPTXTargetMC();
-        LLVMInitializeNVPTXAsmPrinter();
-    }
-    initialised[i] = true;
+    handling = true;
+    for (int i = 0; i < 4 && !b->initialised; i++)
+        b->init[i]();
+    b->initialised = true;
     pthread_mutex_unlock(&init_lock);
-}
-
-static const char *triple_of(rlx_jit_kind kind)
-{
-    return kind == RLX_JIT_CPU ? "x86_64-unknown-linux-gnu" : "nvptx64-nvidia-cuda";
 }
 
 static rlx_status open_llvm(rlx_llvm *w)
 {
-    const char *triple = triple_of(w->target.kind);
+    const char *triple = backends[w->target.kind].triple;
     LLVMTargetRef target;
     char *error = NULL;
     if (LLVMGetTargetFromTriple(triple, &target, &error)) {
@@ -188,7 +194,7 @@ static rlx_status check_object(const rlx_ir_func *kernel, const char *data, size
 static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module,
                            rlx_llvm_form form, rlx_text *out)
 {
-    bool object = form == RLX_LLVM_CODE && w->target.kind == RLX_JIT_CPU;
+    bool object = form == RLX_LLVM_CODE && w->target.kind != RLX_JIT_NVPTX;
     char *error = NULL;
     LLVMMemoryBufferRef code = NULL;
     if (LLVMTargetMachineEmitToMemoryBuffer(
@@ -213,7 +219,7 @@ static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef
 
 static rlx_status build(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module)
 {
-    LLVMSetTarget(module, triple_of(w->target.kind));
+    LLVMSetTarget(module, backends[w->target.kind].triple);
     LLVMSetDataLayout(module, w->layout);
     RLX_TRY(rlx_emit_kernel(w->engine, &w->target, kernel, w->cx, module));
     char *error = NULL;

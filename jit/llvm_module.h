@@ -10,16 +10,17 @@
 
 #include "jit/jit.h"
 
-enum { RLX_LLVM_API_VERSION = 2 }; /* raised when the table or the IR's structs change */
+enum { RLX_LLVM_API_VERSION = 3 }; /* raised when the table or the IR's structs change */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */
 typedef struct rlx_llvm_target {
-    rlx_jit_kind kind;    /* CPU or NVPTX */
-    const char *cpu;      /* LLVM's processor name: "x86-64-v4", "sm_80" */
+    rlx_jit_kind kind;    /* all but SPIRV */
+    const char *cpu;      /* LLVM's processor name: "x86-64-v4", "neoverse-v1", "sm_80" */
     const char *features; /* LLVM's feature string */
     bool avx512;          /* CPU: vectors of 512 bits, and masked accesses of every element size */
     bool vnni;            /* CPU: products of bytes; of 256 bits unless avx512 */
+    bool dotprod;         /* AARCH64: products of bytes */
     int team;             /* invocations per team; on a CPU 1, or more for host_team.h */
 } rlx_llvm_target;
 

@@ -158,6 +158,30 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
     return st;
 }
 
+/* Vectors of 128 bits everywhere; products of bytes where the processor has them. */
+static const struct {
+    const char *processor, *features;
+    bool dotprod;
+} aarch64[] = {{"generic", "+neon", false}, {"neoverse-v1", "+neon,+dotprod", true}};
+
+static rlx_status create_aarch64_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
+                                        rlx_llvm **out)
+{
+    for (size_t i = 0; i < sizeof aarch64 / sizeof *aarch64; i++) {
+        if (!t->processor || strcmp(aarch64[i].processor, t->processor) != 0)
+            continue;
+        rlx_llvm_target target = {.kind = RLX_JIT_AARCH64,
+                                  .cpu = aarch64[i].processor,
+                                  .features = aarch64[i].features,
+                                  .dotprod = aarch64[i].dotprod,
+                                  .team = 1};
+        return rlx_jit_adopt_status(m->create(&target, out));
+    }
+    return RLX_FAIL(RLX_UNSUPPORTED,
+                    "no AArch64 processor is named %s; known are generic and neoverse-v1",
+                    t->processor ? t->processor : "(none)");
+}
+
 /* The lowest PTX version that knows a processor: drivers refuse versions newer than themselves. */
 static const struct {
     const char *processor, *features;
@@ -184,6 +208,8 @@ static rlx_status create_nvptx_worker(const rlx_llvm_module *m, const rlx_jit_ta
 
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out)
 {
+    if (t->kind == RLX_JIT_AARCH64)
+        return create_aarch64_worker(m, t, out);
     return t->kind == RLX_JIT_CPU ? create_cpu_worker(m, t, out) : create_nvptx_worker(m, t, out);
 }
 

@@ -7,9 +7,10 @@
 
 /* Opens the module once per process; thread-safe. RLX_NOT_FOUND lists where it was looked for. */
 rlx_status rlx_jit_module_open(const rlx_llvm_module **out);
-/* A worker for a CPU or NVPTX target. */
+/* A worker for a target that LLVM makes code for. */
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out);
-/* The features that code for `t` may use: those of x86-64-v4 if t has all of them, else of v3. */
+/* The features that x86 code for `t` may use: those of x86-64-v4 if t has all of them, else of v3.
+ */
 uint64_t rlx_jit_code_features(const rlx_jit_target *t);
 /* Statuses of the module are made by its own copy of the base library. They are ordinary heap
  * objects but for out-of-memory, which is replaced here by our own. */

@@ -299,12 +299,17 @@ static rlx_status flatten(rlx_executable *e)
 /* ---- executables ------------------------------------------------------------------------------
  */
 
+static const char *const code_names[] = {[RLX_CODE_X86_64_ELF] = "x86-64",
+                                         [RLX_CODE_PTX] = "NVIDIA GPUs (PTX)",
+                                         [RLX_CODE_SPIRV] = "Vulkan (SPIR-V)",
+                                         [RLX_CODE_AARCH64_ELF] = "AArch64"};
+
 static rlx_status load_code(rlx_executable *e)
 {
     const rlx_program *p = e->program;
     if (p->code_kind != RLX_CODE_X86_64_ELF)
         return RLX_FAIL(RLX_UNSUPPORTED, "program '%s' is code for %s, not for this CPU", p->name,
-                        p->code_kind == RLX_CODE_PTX ? "NVIDIA GPUs (PTX)" : "Vulkan (SPIR-V)");
+                        code_names[p->code_kind]);
     RLX_TRY_NOTE(rlx_cpu_enable(p->features), "program '%s' is compiled for %s", p->name,
                  p->target);
     rlx_elf_object *objects = RLX_NEW_ARRAY(e->arena, rlx_elf_object, p->nkernels);

@@ -525,7 +525,7 @@ static rlx_status read_program(reader *r)
     RLX_TRY(read_string(r, AT_TARGET, &p->target));
     RLX_TRY(read_string(r, AT_PROVENANCE, &p->provenance));
     uint32_t kind = get32(r->bytes + AT_CODE_KIND);
-    if (kind < RLX_CODE_X86_64_ELF || kind > RLX_CODE_SPIRV)
+    if (kind < RLX_CODE_X86_64_ELF || kind > RLX_CODE_AARCH64_ELF)
         return BAD_BYTE(AT_CODE_KIND, "code of kind %u", kind);
     p->code_kind = (rlx_code_kind)kind;
     p->features = (uint64_t)get64(r->bytes + AT_FEATURES);

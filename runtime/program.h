@@ -22,7 +22,8 @@ enum { RLX_PROGRAM_MAX_RANK = 6 };
 typedef enum rlx_code_kind {
     RLX_CODE_X86_64_ELF = 1, /* relocatable object with one kernel; see rlx_kernel_fn */
     RLX_CODE_PTX,
-    RLX_CODE_SPIRV
+    RLX_CODE_SPIRV,
+    RLX_CODE_AARCH64_ELF /* as for x86-64; made here, loaded nowhere yet */
 } rlx_code_kind;
 
 /* What a CPU kernel is once loaded. Runs this team's part of every grid of the kernel.

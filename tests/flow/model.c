@@ -44,7 +44,10 @@ void model_add_weight(test_model *m, const char *name, rlx_format f, int rank, c
     ck_assert_ptr_nonnull(t.data);
     /* matrices keep the size of what passes; norms are near 1 */
     const double scale = rank > 1 ? 1.5 / sqrt((double)dims[rank - 1]) : 0.4;
-    for (int64_t i = 0; i < elems; i++)
+    const bool blocks = rlx_format_get(f)->kind == RLX_KIND_BLOCK;
+    if (blocks)
+        rlx_format_make_blocks(f, (void *)t.data, elems, (uint64_t)m->nmemory);
+    for (int64_t i = 0; i < elems && !blocks; i++)
         rlx_format_store(f, (void *)t.data, i,
                          env_random(&m->env) * scale + (strstr(name, "norm") ? 1 : 0));
     assert_ok(rlx_weights_add(m->w, &t));

@@ -1,6 +1,7 @@
 #include "tests/jit/subject.h"
 
 #include <check.h>
+#include <elf.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,6 +357,23 @@ void subject_check_all(const subject *s, const rlx_jit_target *t, uint64_t seed)
     for (const rlx_ir_func *k = s->module->first; k; k = k->next)
         if (k->is_kernel)
             subject_check(s, k, t, seed);
+}
+
+void subject_assemble_aarch64(const subject *s)
+{
+    static const char *const processors[] = {"generic", "neoverse-v1"};
+    for (const rlx_ir_func *k = s->module->first; k; k = k->next) {
+        for (int i = 0; i < 2 && k->is_kernel; i++) {
+            rlx_jit_target t = {.kind = RLX_JIT_AARCH64, .processor = processors[i]};
+            uint8_t *code;
+            size_t bytes;
+            must(rlx_jit_emit_kernel(k, &t, &code, &bytes), "assembling for AArch64", k);
+            ck_assert_msg(bytes > sizeof(Elf64_Ehdr) &&
+                              ((const Elf64_Ehdr *)(void *)code)->e_machine == EM_AARCH64,
+                          "@%s is no object for AArch64", k->name);
+            free(code);
+        }
+    }
 }
 
 /* ---- targets ---- */

@@ -69,6 +69,8 @@ void subject_check_all(const subject *s, const rlx_jit_target *t, uint64_t seed)
 
 /* CPU targets that this machine can run: x86-64-v3, and x86-64-v4 if it can. How many. */
 int cpu_targets(rlx_jit_target out[2]);
+/* Every kernel becomes an object for each AArch64 processor; none is run. */
+void subject_assemble_aarch64(const subject *s);
 /* The GPUs' emitter on the host, with teams of so many invocations. */
 rlx_jit_target host_team_target(int invocations);
 const char *target_name(const rlx_jit_target *t);

@@ -288,6 +288,10 @@ START_TEST(bad_targets)
                             "f32<200>",
                             &t),
                  RLX_UNSUPPORTED, "of team memory");
+    t = (rlx_jit_target){.kind = RLX_JIT_AARCH64, .processor = "neoverse-v9"};
+    EXPECT_ERROR(compile_op("f32", "", &t), RLX_UNSUPPORTED, "neoverse-v9");
+    t.processor = "generic";
+    EXPECT_OK(compile_op("f32", "", &t));
     t.kind = RLX_JIT_SPIRV;
     rlx_status st = compile_op("f32", "%w = map %v {fn=exp} : f32<16>", &t);
     ck_assert_int_eq(rlx_status_code(st), RLX_UNSUPPORTED);
@@ -367,6 +371,11 @@ START_TEST(lir_targets)
     EXPECT_OK(rlx_cpu_parse("x86-64-v4", false, &t.features));
     EXPECT_OK(rlx_jit_lir_target(&t, &out));
     ck_assert_int_eq(out.vector_f32, 16);
+    ck_assert_int_eq(out.vector_regs, 32);
+    t = (rlx_jit_target){.kind = RLX_JIT_AARCH64, .processor = "generic"};
+    EXPECT_OK(rlx_jit_lir_target(&t, &out));
+    ck_assert_int_eq(out.unit, RLX_UNIT_CPU);
+    ck_assert_int_eq(out.vector_f32, 4);
     ck_assert_int_eq(out.vector_regs, 32);
     t = (rlx_jit_target){.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
     EXPECT_OK(rlx_jit_lir_target(&t, &out));

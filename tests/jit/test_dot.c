@@ -191,6 +191,7 @@ static void check_text(rlx_text *t, const char *bindings, uint64_t seed)
             subject_check_all(&s, &other, seed);
     }
     assemble_all(&s);
+    subject_assemble_aarch64(&s);
     subject_destroy(&s);
     rlx_text_deinit(t);
 }

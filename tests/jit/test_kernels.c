@@ -1,5 +1,6 @@
 /* The kernels of tests/jit/kernels/: each file's `// run` lines bind its symbols; every kernel of
- * it runs with each binding on every CPU target, and as GPUs run it, against the interpreter. */
+ * it runs with each binding on every CPU target, and as GPUs run it, against the interpreter; and
+ * is assembled for AArch64. */
 #include <dirent.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ static void run_file(const char *path)
             subject_check_all(&s, &targets[t], (uint64_t)runs + 1);
         line = end + 1;
     }
+    subject_assemble_aarch64(&s);
     subject_destroy(&s);
     free(text);
 }
