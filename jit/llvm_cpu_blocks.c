@@ -435,6 +435,35 @@ static LLVMValueRef join_pieces(rlx_emit *e, LLVMValueRef *x, int n)
     return v;
 }
 
+/* Whether the load walks along one row: a loop's step of codes. */
+static bool streams(const rlx_ir_node *n)
+{
+    const rlx_ir_type *tile = &n->out[0]->type;
+    return rlx_lir_part_of(n) == RLX_LIR_CODES &&
+           rlx_emit_elems(tile) == tile->dim[tile->rank - 1] && n->parent->parent &&
+           n->parent->parent->op == RLX_LIR_FOR;
+}
+
+/* Asks for the lines that the row will be read from in a while: `elems` elements' worth. A row of
+ * weights is followed by the next one, and nothing is touched. Decoding a step takes so long that a
+ * core alone has too few lines on their way: with 4 KiB ahead a Zen 3 decodes Q8_0 at 79 % of what
+ * it reads instead of 66 %, Q4_K and Q6_K a tenth faster. */
+static void prefetch(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t elems)
+{
+    enum { AHEAD = 4096, LINE = 64, READ = 0, KEEP = 3, DATA = 1 };
+    LLVMTypeRef overload[] = {e->ptr};
+    unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", 13);
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, 1);
+    LLVMValueRef block = times(e, quotient(e, b->at, b->info->block_elems), b->info->block_bytes);
+    int64_t bytes = elems / b->info->block_elems * b->info->block_bytes;
+    for (int64_t at = 0; at < bytes; at += LINE) {
+        LLVMValueRef ahead = rlx_emit_add(e->b, block, rlx_emit_int(e->i64, AHEAD + at));
+        LLVMValueRef args[] = {rlx_emit_offset(e, e->i8, row, ahead), rlx_emit_int(e->i32, READ),
+                               rlx_emit_int(e->i32, KEEP), rlx_emit_int(e->i32, DATA)};
+        LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 4, "");
+    }
+}
+
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *tile = &n->out[0]->type;
@@ -459,6 +488,8 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
                 live = live ? LLVMBuildAnd(e->b, live, in, "") : in;
             }
         }
+        if (streams(n))
+            prefetch(e, &b, row, tile->dim[last]);
         for (int k = 0; k < pieces; k++)
             x[k] = load_piece(e, &b, row, (int64_t)k * b.piece, live, b.room[last]);
         out->part[p] = join_pieces(e, x, pieces);

@@ -492,22 +492,12 @@ static const rlx_ir_value *prologue_of(const group *g)
     return value_depends(a, RLX_MIR_REDUCE) || (g->s.rows && a->def) ? a : NULL;
 }
 
-rlx_status lower_contract(region_cx *r)
+/* One kernel of `n` groups. `a`: rows of a prologue, in `temp` or made once per team; or NULL. */
+static rlx_status lower_groups(region_cx *r, const group *groups, int n, const rlx_ir_value *a,
+                               tape_buffer *temp)
 {
     const rlx_ir_node *yield = r->node->blocks[0]->last;
-    group groups[MAX_RESULTS] = {0};
     panel_memory memory = {0};
-    int n;
-    kernel_cx probe = {.options = r->options, .dims = r->out->dims, .place = r->node->place};
-    RLX_TRY(groups_make(&probe, yield, groups, &n));
-    const rlx_ir_value *a = prologue_of(&groups[0]);
-    tape_buffer *temp = NULL;
-    if (a && !groups[0].s.prologue_once) {
-        temp = tape_temp(r->tape, &a->type);
-        if (!temp)
-            return RLX_OOM();
-        RLX_TRY(group_prologue_kernel(r, a, temp));
-    }
     rlx_text what = {0}, schedule = {0};
     groups_describe(groups, n, &what, &schedule);
     kernel_cx k;
@@ -525,4 +515,28 @@ rlx_status lower_contract(region_cx *r)
                 : groups[i].unit ? emit_blocks(&k, &groups[i], yield)
                                  : emit_registers(&k, &groups[i], yield));
     return kernel_end(r, &k);
+}
+
+/* Groups share a kernel when they share rows in team memory. Else each has its own, launched side
+ * by side: layers whose formats differ in one group still have the others in common. */
+rlx_status lower_contract(region_cx *r)
+{
+    const rlx_ir_node *yield = r->node->blocks[0]->last;
+    group groups[MAX_RESULTS] = {0};
+    int n;
+    kernel_cx probe = {.options = r->options, .dims = r->out->dims, .place = r->node->place};
+    RLX_TRY(groups_make(&probe, yield, groups, &n));
+    const rlx_ir_value *a = prologue_of(&groups[0]);
+    if (a && groups[0].s.prologue_once)
+        return lower_groups(r, groups, n, a, NULL);
+    tape_buffer *temp = NULL;
+    if (a) {
+        temp = tape_temp(r->tape, &a->type);
+        if (!temp)
+            return RLX_OOM();
+        RLX_TRY(group_prologue_kernel(r, a, temp));
+    }
+    for (int i = 0; i < n; i++)
+        RLX_TRY(lower_groups(r, &groups[i], 1, a, temp));
+    return RLX_OK;
 }
