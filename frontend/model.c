@@ -71,9 +71,8 @@ rlx_status rlx_model_decode_batch(rlx_model *m, rlx_executable **out)
 {
     pthread_mutex_lock(&m->lock);
     rlx_compile_stats stats;
-    const rlx_model_options o = {
-        .probes = (const char *const *)m->probes, .nprobes = m->nprobes, .precision = m->precision};
-    bucket_job job = {m->cx, m, &o, RLX_DECODE_BATCH, RLX_DECODE, &m->batch_exe, &stats, RLX_OK};
+    bucket_job job = {m->cx,         m,      &m->options, RLX_DECODE_BATCH, RLX_DECODE,
+                      &m->batch_exe, &stats, RLX_OK};
     if (!m->batch_exe)
         compile_bucket(&job);
     *out = m->batch_exe;
@@ -97,8 +96,8 @@ static int64_t default_prefill(rlx_precision p)
     return p == RLX_FAST ? DEFAULT_FAST_PREFILL : DEFAULT_PREFILL;
 }
 
-/* The names, for buckets that are compiled later. */
-static rlx_status keep_probes(rlx_model *m, const rlx_model_options *o)
+/* The options, for buckets that are compiled later; the probes' names are copied. */
+static rlx_status keep_options(rlx_model *m, const rlx_model_options *o)
 {
     m->probes = calloc((size_t)o->nprobes + 1, sizeof *m->probes);
     if (!m->probes)
@@ -106,6 +105,8 @@ static rlx_status keep_probes(rlx_model *m, const rlx_model_options *o)
     for (; m->nprobes < o->nprobes; m->nprobes++)
         if (!(m->probes[m->nprobes] = strdup(o->probes[m->nprobes])))
             return RLX_OOM();
+    m->options = *o;
+    m->options.probes = (const char *const *)m->probes;
     return RLX_OK;
 }
 
@@ -131,7 +132,7 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_option
     RLX_TRY(rlx_model_read_files(cx, m));
     m->precision = o->precision;
     m->prefill = o->prefill ? o->prefill : default_prefill(o->precision);
-    RLX_TRY(keep_probes(m, o));
+    RLX_TRY(keep_options(m, o));
     m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
     m->length = o->length;
     m->load_seconds = rlx_seconds() - start;

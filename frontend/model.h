@@ -25,6 +25,7 @@ struct rlx_model {
     int64_t prefill, max_positions, length; /* as in the options */
     int64_t width;                          /* of an output row */
     rlx_precision precision;
+    rlx_model_options options; /* as loading had them; probes point to: */
     char **probes;
     int nprobes;
     rlx_executable *decode_exe, *prefill_exe; /* one token; up to `prefill` tokens */

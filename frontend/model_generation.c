@@ -112,7 +112,7 @@ static rlx_status read_sampling(const cJSON *json, rlx_sampling *s)
     }
     if (cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(json, "do_sample")))
         s->temperature = 0;
-    if (cJSON_GetObjectItemCaseSensitive(json, "repetition_penalty"))
+    if (cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(json, "repetition_penalty")))
         s->repeat_last_n = -1; /* of the whole text, as the reference does */
     return in_range(s, "generation_config.json");
 }

@@ -5,7 +5,7 @@
  *   rlx_context_create(NULL, &cx);
  *   rlx_model_load(cx, "models/bundled", NULL, &model);
  *   rlx_session_create(cx, &(rlx_session_options){.max_positions = 512}, &session);
- *   rlx_model_generate(model, session, &(rlx_generate_options){.prompt = "Once", .count = 64}, print, NULL);
+ *   rlx_model_generate(model, session, &(rlx_generate_options){.prompt = "Once", .count = 64}, print, NULL, NULL);
  *   ... and destroy in reverse order.
  *
  * Conventions. Every fallible function returns rlx_status: NULL is success; anything else is a story that

@@ -114,8 +114,7 @@ enum { NEEDS_V3, NEEDS_V4 };
 static const struct {
     rlx_cpu_feature feature;
     int level;
-} extras[] = {
-    {RLX_CPU_AVXVNNI, NEEDS_V3}, {RLX_CPU_AVX512VNNI, NEEDS_V4}, {RLX_CPU_AVX512BF16, NEEDS_V4}};
+} extras[] = {{RLX_CPU_AVXVNNI, NEEDS_V3}, {RLX_CPU_AVX512VNNI, NEEDS_V4}};
 
 uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 {

@@ -147,8 +147,6 @@ typedef struct rlx_lir_target {
     int threads;     /* teams that will be resident; only choices that keep the bits may read it */
     int64_t l1_bytes, l2_bytes; /* per core, by class */
     int64_t team_bytes;         /* team memory that a kernel may take */
-    bool vnni, bf16_dot,
-        amx; /* CPU: products of bytes, of bf16 pairs, of tiles in one instruction */
 } rlx_lir_target;
 
 /* How one region is cut. Every schedule of a region gives the same bits. */

@@ -143,11 +143,6 @@ const char *rlx_mir_dim_str(const rlx_ir_module *m, rlx_dim d, rlx_mir_dim_text 
     return buffer->text;
 }
 
-bool rlx_mir_is(const rlx_ir_value *v, rlx_format f, int rank)
-{
-    return v->type.kind == RLX_TYPE_TENSOR && v->type.format == f && v->type.rank == rank;
-}
-
 bool rlx_mir_is_power_of_two(int64_t v)
 {
     return v > 0 && (v & (v - 1)) == 0;

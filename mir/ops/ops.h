@@ -33,7 +33,6 @@ const char *rlx_mir_dim_str(const rlx_ir_module *m, rlx_dim d, rlx_mir_dim_text 
 /* Within the arguments of RLX_IR_REQUIRE: the text lives as long as the statement. */
 #define RLX_MIR_DIM(m, d) rlx_mir_dim_str((m), (d), &(rlx_mir_dim_text){{0}})
 
-bool rlx_mir_is(const rlx_ir_value *v, rlx_format f, int rank);
 bool rlx_mir_is_power_of_two(int64_t v);
 enum { RLX_MIR_MAX_LANES = 64 };
 

@@ -35,16 +35,17 @@ typedef struct way {
     int64_t prefill;
     bool together; /* other sequences are in the same steps */
     rlx_precision precision;
+    rlx_format kept; /* keys and values */
 } way;
 
-static const way plain = {"plain", "cpu", 1, 0, false, RLX_FAST};
+static const way plain = {"plain", "cpu", 1, 0, false, RLX_FAST, RLX_F32};
 static const way ways[] = {
-    {"two threads", "cpu", 2, 0, false, RLX_FAST},
-    {"chunks of 4", "cpu", 2, 4, false, RLX_FAST},
-    {"with others", "cpu", 2, 0, true, RLX_FAST},
-    {"others in chunks", "cpu", 1, 4, true, RLX_FAST},
-    {"lir", "ref:lir", 2, 0, true, RLX_FAST},
-    {"mir", "ref:mir", 1, 0, false, RLX_FAST},
+    {"two threads", "cpu", 2, 0, false, RLX_FAST, RLX_F32},
+    {"chunks of 4", "cpu", 2, 4, false, RLX_FAST, RLX_F32},
+    {"with others", "cpu", 2, 0, true, RLX_FAST, RLX_F32},
+    {"others in chunks", "cpu", 1, 4, true, RLX_FAST, RLX_F32},
+    {"lir", "ref:lir", 2, 0, true, RLX_FAST, RLX_F32},
+    {"mir", "ref:mir", 1, 0, false, RLX_FAST, RLX_F32},
 };
 enum { WAYS = sizeof ways / sizeof *ways };
 
@@ -72,7 +73,10 @@ static float *run(const char *path, const way *w, int64_t *width)
     rlx_model *m;
     rlx_session *s;
     rlx_model_info info;
-    const rlx_model_options o = {.prefill = w->prefill, .precision = w->precision};
+    const rlx_model_options o = {.prefill = w->prefill,
+                                 .precision = w->precision,
+                                 .kv_key_format = w->kept,
+                                 .kv_value_format = w->kept};
     parity_must(rlx_context_create(
         &(rlx_context_options){.device = w->device, .threads = w->threads}, &cx));
     parity_must(rlx_model_load(cx, path, &o, &m));
@@ -104,21 +108,43 @@ static bool there(const char *path)
     return false;
 }
 
-START_TEST(every_way_gives_the_same_bits)
+static void expect_same(const char *path, const way *w, const float *want, int64_t width)
 {
-    const char *path = models[_i / WAYS];
-    const way *w = &ways[_i % WAYS];
-    int64_t width, again;
-    if (!there(path))
-        return;
-    float *want = run(path, &plain, &width), *got = run(path, w, &again);
+    int64_t again;
+    float *got = run(path, w, &again);
+    ck_assert_int_eq(again, width);
     for (int64_t i = 0; i < ROWS * width; i++)
         ck_assert_msg(memcmp(&want[i], &got[i], sizeof *got) == 0,
                       "%s, %s: token %lld has logit %lld %.9g, not %.9g", path, w->name,
                       (long long)(i / width), (long long)(i % width), (double)got[i],
                       (double)want[i]);
-    free(want);
     free(got);
+}
+
+START_TEST(every_way_gives_the_same_bits)
+{
+    int64_t width;
+    if (!there(models[_i]))
+        return;
+    float *want = run(models[_i], &plain, &width);
+    for (int w = 0; w < WAYS; w++)
+        expect_same(models[_i], &ways[w], want, width);
+    free(want);
+}
+END_TEST
+
+/* The bucket that decodes several sequences keeps keys and values as the others do. */
+START_TEST(kept_formats_are_those_of_every_bucket)
+{
+    static const rlx_format kept[] = {RLX_F16, RLX_BF16};
+    int64_t width;
+    way alone = plain, with = plain;
+    with.name = "with others";
+    with.together = true;
+    alone.kept = with.kept = kept[_i];
+    float *want = run(models[0], &alone, &width);
+    expect_same(models[0], &with, want, width);
+    free(want);
 }
 END_TEST
 
@@ -149,12 +175,13 @@ int main(void)
     Suite *s = suite_create("parity_fast");
     TCase *c = tcase_create("parity_fast");
     tcase_set_timeout(c, 120);
-    tcase_add_loop_test(c, every_way_gives_the_same_bits, 0, MODELS * WAYS);
+    tcase_add_loop_test(c, every_way_gives_the_same_bits, 0, MODELS);
+    tcase_add_loop_test(c, kept_formats_are_those_of_every_bucket, 0, 2);
     tcase_add_loop_test(c, is_near_exact, 0, MODELS);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < MODELS * (WAYS + 1);
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 2 * MODELS + 2;
     srunner_free(r);
     return bad;
 }
