@@ -214,22 +214,23 @@ const rlx_weights *rlx_model_weights(const rlx_model *m)
     return m->weights;
 }
 
-rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *bucket,
-                             rlx_precision precision, const char *what, char **text)
+rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const rlx_model_options *options,
+                             const char *bucket, const char *what, char **text)
 {
+    rlx_model_options o = options ? *options : (rlx_model_options){0};
     bool decode = !strcmp(bucket, "decode");
     *text = NULL;
     if (!decode && strcmp(bucket, "prefill"))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "no bucket \"%s\": decode, prefill", bucket);
+    RLX_TRY(check_options(&o));
     rlx_model m = {.path = strdup(path)};
     rlx_status st = m.path ? rlx_model_read_files(cx, &m) : RLX_OOM();
     if (!st) {
         rlx_bucket buckets[2];
-        rlx_compile_options o;
-        fill_options(&(rlx_model_options){.precision = precision}, buckets,
-                     decode ? 1 : default_prefill(precision), decode ? RLX_DECODE : RLX_PREFILL,
-                     &o);
-        st = rlx_flow_inspect(cx, m.flow, m.weights, &o, what, text);
+        rlx_compile_options c;
+        const int64_t prefill = o.prefill ? o.prefill : default_prefill(o.precision);
+        fill_options(&o, buckets, decode ? 1 : prefill, decode ? RLX_DECODE : RLX_PREFILL, &c);
+        st = rlx_flow_inspect(cx, m.flow, m.weights, &c, what, text);
     }
     rlx_tokenizer_destroy(m.tokenizer);
     free(m.tokenizer_error);

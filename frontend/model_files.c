@@ -1,46 +1,16 @@
-/* frontend/model_files.c: what MODEL may be, and everything that is read of it.
+/* frontend/model_files.c: everything that is read of a model (what MODEL may be: model_path.h).
  *
- *   DIR                        config.json, model.safetensors[.index.json], generation_config.json,
- *                              tokenizer.json or tokenizer.model (with tokenizer_config.json)
- *   DIR/NAME.safetensors       the same, with these weights; .safetensors.index.json likewise
- *   NAME.gguf                  all in one file, or in parts NAME-00001-of-00003.gguf, any of them
+ *   DIR     config.json, model.safetensors[.index.json], generation_config.json,
+ *           tokenizer.json or tokenizer.model (with tokenizer_config.json)
  */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
 #include "frontend/model.h"
+#include "frontend/model_path.h"
 #include "runtime/gguf.h"
-
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-    return n > k && !strcmp(s + n - k, end);
-}
-
-/* `file` in `dir`; NULL when out of memory. */
-static char *join(const char *dir, const char *file)
-{
-    rlx_text t = {0};
-    size_t n = strlen(dir);
-    rlx_text_putf(&t, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", file);
-    return rlx_text_take(&t);
-}
-
-/* *path: of a file in `dir`, to be freed; NULL when it is not there. */
-static rlx_status find_file(const char *dir, const char *file, char **path)
-{
-    *path = join(dir, file);
-    if (!*path)
-        return RLX_OOM();
-    if (access(*path, F_OK)) {
-        free(*path);
-        *path = NULL;
-    }
-    return RLX_OK;
-}
 
 static rlx_status read_json(const char *path, cJSON **out)
 {
@@ -60,7 +30,7 @@ static rlx_status read_optional_json(const char *dir, const char *file, cJSON **
 {
     char *path;
     *out = NULL;
-    RLX_TRY(find_file(dir, file, &path));
+    RLX_TRY(rlx_path_find(dir, file, &path));
     rlx_status st = path ? read_json(path, out) : RLX_OK;
     free(path);
     return st;
@@ -95,24 +65,6 @@ static rlx_status keep_tokenizer_error(rlx_model *m, rlx_status st)
 }
 
 /* ---- directories */
-
-/* The file that was named, or model.safetensors, or the shards that its index names. */
-static rlx_status add_weights(const char *dir, const char *named, rlx_weights *w)
-{
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
-    if (named)
-        return rlx_weights_add_safetensors(w, named);
-    for (int i = 0; i < 2; i++) {
-        char *path;
-        RLX_TRY(find_file(dir, names[i], &path));
-        if (!path)
-            continue;
-        rlx_status st = rlx_weights_add_safetensors(w, path);
-        free(path);
-        return st;
-    }
-    return RLX_FAIL(RLX_NOT_FOUND, "%s has neither %s nor %s", dir, names[0], names[1]);
-}
 
 static rlx_status get_flag(const cJSON *json, const char *file, const char *key, bool absent,
                            bool *out)
@@ -169,32 +121,31 @@ done:
 static rlx_status read_tokenizer(rlx_model *m, const char *dir)
 {
     char *path;
-    RLX_TRY(find_file(dir, "tokenizer.json", &path));
+    RLX_TRY(rlx_path_find(dir, "tokenizer.json", &path));
     if (path) {
         rlx_status st = rlx_tokenizer_load(path, &m->tokenizer);
         free(path);
         return st;
     }
-    RLX_TRY(find_file(dir, "tokenizer.model", &path));
+    RLX_TRY(rlx_path_find(dir, "tokenizer.model", &path));
     rlx_status st = path ? read_sentencepiece(dir, path, &m->tokenizer) : RLX_OK;
     free(path);
     return st;
 }
 
-/* `named`: the weights, when the model was given by them; NULL: those of the directory. */
-static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const char *dir,
-                                 const char *named)
+static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const rlx_model_path *p)
 {
-    char *path = join(dir, "config.json");
+    const char *dir = p->dir;
+    char *path = rlx_path_join(dir, "config.json");
     if (!path)
         return RLX_OOM();
     cJSON *config = NULL, *generation = NULL;
     const rlx_family *family;
     rlx_status st;
+    RLX_TRY_TO(done, rlx_weights_create(&m->weights));
+    RLX_TRY_TO(done, rlx_model_path_add_weights(p, m->weights));
     RLX_TRY_TO(done, read_json(path, &config));
     RLX_TRY_TO(done, find_family(config, path, &family));
-    RLX_TRY_TO(done, rlx_weights_create(&m->weights));
-    RLX_TRY_TO(done, add_weights(dir, named, m->weights));
     RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
     RLX_TRY_TO(done, keep_tokenizer_error(m, read_tokenizer(m, dir)));
     RLX_TRY_TO(done, read_optional_json(dir, "generation_config.json", &generation));
@@ -239,14 +190,11 @@ done:
 
 rlx_status rlx_model_read_files(const rlx_context *cx, rlx_model *m)
 {
-    if (ends_with(m->path, ".gguf"))
-        return read_gguf(cx, m);
-    if (!ends_with(m->path, ".safetensors") && !ends_with(m->path, ".safetensors.index.json"))
-        return read_directory(cx, m, m->path, NULL);
-    const char *slash = strrchr(m->path, '/');
-    char *dir = slash ? strndup(m->path, (size_t)(slash - m->path) + 1) : strdup(".");
-    rlx_status st = dir ? read_directory(cx, m, dir, m->path) : RLX_OOM();
-    free(dir);
+    rlx_model_path p;
+    rlx_status st = rlx_model_path_init(m->path, &p);
+    if (!st)
+        st = p.gguf ? read_gguf(cx, m) : read_directory(cx, m, &p);
+    rlx_model_path_deinit(&p);
     return st;
 }
 
@@ -257,7 +205,7 @@ rlx_status rlx_model_need_tokenizer(const rlx_model *m)
     if (m->tokenizer_error)
         return RLX_FAIL(RLX_UNSUPPORTED, "the model's tokenizer: %s", m->tokenizer_error);
     return RLX_FAIL(RLX_NOT_FOUND, "the model has no tokenizer: %s %s", m->path,
-                    ends_with(m->path, ".gguf")
+                    rlx_path_ends(m->path, ".gguf")
                         ? "has no metadata tokenizer.ggml.model"
                         : "comes with neither tokenizer.json nor tokenizer.model");
 }

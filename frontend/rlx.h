@@ -108,17 +108,38 @@ typedef struct rlx_tensor {
 } rlx_tensor;
 #endif
 
-/* An immutable set of named tensors: mapped files, or memory that the caller keeps alive for as long as
- * anything uses the set. */
+/* A set of named tensors: mapped files, never copied (but for the few that a file does not align to their elements),
+ * and memory that the caller keeps alive for as long as anything uses the set. Built by one thread; immutable from the
+ * first use on, and then any number of threads may use it. Errors leave a set as it was. */
 typedef struct rlx_weights rlx_weights;
-RLX_API rlx_status rlx_weights_create(rlx_weights **out);
+RLX_API rlx_status rlx_weights_create(rlx_weights **out); /* empty */
 RLX_API void rlx_weights_destroy(rlx_weights *w);
+/* Adds all tensors of a .safetensors file or, given an .index.json, of all shards that it names beside itself, under
+ * the files' names. Everything in the headers is checked: RLX_INVALID_FILE names the file and the tensor or byte.
+ * Tensors of a dtype that rlx has no format for (U16, F8_E4M3 ..) have RLX_FORMAT_NONE: they are there, and nothing can
+ * bind them. RLX_NOT_FOUND and RLX_IO: what the system said; RLX_INVALID_ARGUMENT: a name that the set has. */
 RLX_API rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path);
+/* The same for a .gguf file, and for the others beside it when it is a part of several. */
+RLX_API rlx_status rlx_weights_add_gguf(rlx_weights *w, const char *path);
+/* Adds one tensor; its data is lent for as long as anything uses the set, its name copied. RLX_INVALID_ARGUMENT: no
+ * name, one that is there, extents and format that do not make `bytes`, or data that is not aligned to its elements. */
 RLX_API rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
+/* Adds a second name for a tensor (tied weights): RLX_NOT_FOUND when there is no `existing`, RLX_INVALID_ARGUMENT when
+ * there is a `name`. */
 RLX_API rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing);
-RLX_API const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name); /* NULL: none */
+RLX_API const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name); /* NULL: none; lent */
 RLX_API int rlx_weights_count(const rlx_weights *w);
 RLX_API const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i); /* 0 <= i < count; lent */
+#ifndef RLX_ORIGIN_TYPES /* runtime/runtime.h declares the same */
+#define RLX_ORIGIN_TYPES
+typedef struct rlx_tensor_origin {
+    const char *file; /* the path; NULL: the caller's memory; lent, as the type is */
+    const char *type; /* of the elements, in the file's words: "BF16", "iq2_xxs" */
+    int64_t offset;   /* of the first byte in the file; -1: no file */
+    int source;       /* index of the tensor of which this is another name; -1: none */
+} rlx_tensor_origin;
+#endif
+RLX_API void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out); /* 0 <= i < count */
 
 /* Writes tensors to a .safetensors file, atomically; to a pipe or a device in place. Links are followed.
  * `metadata`: key, value, ..., NULL; or NULL. */
@@ -167,6 +188,7 @@ RLX_API int rlx_context_threads(const rlx_context *cx);
  * H hidden, N heads, G kv heads, D head dim, V vocab, I ffn, R rows. Linear weights are [out, in]. */
 
 typedef struct rlx_flow rlx_flow;
+/* An empty flow; `name` is copied, and stands in messages and IR texts. RLX_OUT_OF_MEMORY is the only error. */
 RLX_API rlx_status rlx_flow_create(const char *name, rlx_flow **out);
 RLX_API void rlx_flow_destroy(rlx_flow *f);
 
@@ -245,8 +267,8 @@ RLX_API void rlx_flow_custom(rlx_flow *f, const char *name,
 RLX_API int64_t rlx_builder_layer(const rlx_builder *b); /* index in its rlx_flow_repeat_layers; -1: in none */
 /* Ends the build with an error of one's own. */
 RLX_API void rlx_builder_fail(rlx_builder *b, rlx_code code, const char *message);
-RLX_API rlx_format rlx_value_format(const rlx_value *v);
-RLX_API int rlx_value_rank(const rlx_value *v);
+RLX_API rlx_format rlx_value_format(const rlx_value *v); /* of the elements; RLX_FORMAT_NONE for no value */
+RLX_API int rlx_value_rank(const rlx_value *v);          /* axes; 0 for no value, too */
 RLX_API int64_t rlx_value_dim(const rlx_value *v, int i); /* elements; -1 where a symbol decides, and for no value */
 
 /* A weight by key ("{}": the layer's index), as it is stored: a float vector or matrix, or a matrix of blocks. */
@@ -373,6 +395,8 @@ RLX_API void rlx_session_cancel(rlx_session *s);
  * table) need not be given. Outputs are lent until the session's next run. */
 RLX_API rlx_status rlx_executable_run(rlx_executable *e, rlx_session *s, const rlx_tensor *inputs,
                                       int ninputs);
+/* An output of the session's last run, by its name, with the extents that were live in it. The data, row-major in the
+ * output's format, is lent until the session's next run or end. RLX_NOT_FOUND when that run had none of the name. */
 RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
 
 /* ---- models ------------------------------------------------------------------------------------ */
@@ -497,9 +521,16 @@ RLX_API rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_ge
                                       bool (*emit)(void *user, const char *utf8, size_t bytes),
                                       void *user, rlx_generate_stats *stats);
 
-/* What the model's flow looks like, for one of its buckets ("decode", "prefill"): as rlx_flow_inspect. */
-RLX_API rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const char *bucket,
-                                     rlx_precision precision, const char *what, char **text);
+/* What MODEL's files hold, as text: each tensor with its type, shape, bytes, file and offset, and all metadata
+ * (config.json, __metadata__, a GGUF file's keys). `path` as in rlx_model_load, or any .safetensors file; no family
+ * need know it. `json`: for programs, {"files", "metadata", "tensors"} (docs/files.md). Of metadata's long lists
+ * the first elements. *text is freed by the caller. Errors as those of rlx_weights_add_safetensors. */
+RLX_API rlx_status rlx_model_describe(const char *path, bool json, char **text);
+
+/* What the model's flow looks like, for one of its buckets ("decode", "prefill"), loaded with `options` (NULL: none):
+ * as rlx_flow_inspect. */
+RLX_API rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const rlx_model_options *options,
+                                     const char *bucket, const char *what, char **text);
 
 /* ---- profiles ----------------------------------------------------------------------------------
  * Settings in a file, *.rlx.toml (TOML; docs/profiles.md has the keys):

@@ -319,7 +319,7 @@ rlx_status rlx_family_add_gguf(rlx_weights *w, rlx_gguf *f)
     if (st)
         rlx_gguf_close(f);
     else
-        st = rlx_weights_add_gguf(w, f, (const char *const *)names);
+        st = rlx_weights_take_gguf(w, f, (const char *const *)names);
     for (int i = 0; names && i < n; i++)
         free(names[i]);
     free(names);

@@ -9,30 +9,30 @@
  *   G3  types of values are known; bools are 0 or 1; arrays hold no arrays.
  *   G4  keys, and names of tensors, are there once, not empty and without NUL.
  *   G5  general.architecture is a string; general.alignment is a u32 and a power of two.
- *   G6  a tensor has at most 6 axes, a known type, and whole blocks along the innermost axis.
- *   G7  offsets are multiples of the alignment; tensors lie inside the data and do not overlap.
+ *   G6  a tensor has a name of at most 64 bytes, at most 4 axes, a known type, and whole blocks
+ * along the innermost axis. G7  offsets are multiples of the alignment; tensors lie inside the data
+ * and do not overlap.
  */
 #include "runtime/gguf.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "runtime/base/arena.h"
-#include "runtime/map_file.h"
+#include "runtime/tensor_file.h"
 
 #define BAD(...) RLX_FAIL(RLX_INVALID_FILE, __VA_ARGS__)
 
-enum { MIN_KEY_BYTES = 13, MIN_TENSOR_BYTES = 24, DEFAULT_ALIGNMENT = 32 };
+enum {
+    MIN_KEY_BYTES = 13,
+    MIN_TENSOR_BYTES = 24,
+    DEFAULT_ALIGNMENT = 32,
+    MAX_NAME_BYTES = 64,
+    MAX_AXES = 4
+};
 
-struct rlx_gguf {
-    rlx_arena *arena; /* this, names, strings, and data that is not aligned in the file */
-    void *map;
-    size_t bytes;
-    rlx_gguf_value *values;
-    int nvalues;
-    rlx_tensor *tensors;
-    int n;
+struct rlx_gguf { /* nothing beyond what all readers have */
+    rlx_tensor_file file;
 };
 
 typedef struct file_type {
@@ -48,17 +48,11 @@ static const file_type file_types[] = {
 #undef TYPE
 };
 
-/* A tensor's place in the data. */
-typedef struct range {
-    uint64_t begin, end;
-    const char *name;
-} range;
-
 /* ---- bytes ------------------------------------------------------------------------------------
  */
 
 typedef struct cursor {
-    rlx_gguf *file;
+    rlx_tensor_file *file;
     size_t at;
 } cursor;
 
@@ -69,7 +63,7 @@ static rlx_status take(cursor *c, uint64_t n, const char *what, const uint8_t **
     if (n > left)
         return BAD("G2: byte %zu: %s has %llu bytes, the file %zu more", c->at, what,
                    (unsigned long long)n, left);
-    *out = (const uint8_t *)c->file->map + c->at;
+    *out = c->file->map + c->at;
     c->at += (size_t)n;
     return RLX_OK;
 }
@@ -148,7 +142,7 @@ static rlx_status take_array(cursor *c, rlx_gguf_value *array)
     RLX_TRY(take_number(c, 8, key, &n));
     array->elem = type;
     array->count = n;
-    array->items = (const uint8_t *)c->file->map + c->at;
+    array->items = c->file->map + c->at;
     if (type == RLX_GGUF_ARRAY)
         return RLX_FAIL(RLX_UNSUPPORTED, "G3: byte %zu: '%s' is an array of arrays", c->at, key);
     if (type != RLX_GGUF_STRING && type != RLX_GGUF_BOOL) {
@@ -209,12 +203,19 @@ static int by_key(const void *a, const void *b)
     return strcmp(((const rlx_gguf_value *)a)->key, ((const rlx_gguf_value *)b)->key);
 }
 
+/* G2: `n` things of at least `bytes` each may follow. */
+static rlx_status check_count(const cursor *c, uint64_t n, size_t bytes, const char *what)
+{
+    if (n > INT_MAX || n > (c->file->bytes - c->at) / bytes)
+        return BAD("G2: byte %zu: %llu %s do not fit the file", c->at, (unsigned long long)n, what);
+    return RLX_OK;
+}
+
 /* Sorted by key when it returns. */
 static rlx_status take_values(cursor *c, uint64_t n)
 {
-    rlx_gguf *f = c->file;
-    if (n > (f->bytes - c->at) / MIN_KEY_BYTES)
-        return BAD("G2: byte %zu: %llu keys do not fit the file", c->at, (unsigned long long)n);
+    rlx_tensor_file *f = c->file;
+    RLX_TRY(check_count(c, n, MIN_KEY_BYTES, "keys"));
     f->values = RLX_NEW_ARRAY(f->arena, rlx_gguf_value, n + 1);
     if (!f->values)
         return RLX_OOM();
@@ -227,20 +228,25 @@ static rlx_status take_values(cursor *c, uint64_t n)
     return RLX_OK;
 }
 
-const rlx_gguf_value *rlx_gguf_find(const rlx_gguf *f, const char *key)
+static const rlx_gguf_value *find_value(const rlx_tensor_file *f, const char *key)
 {
     rlx_gguf_value wanted = {.key = key};
     return bsearch(&wanted, f->values, (size_t)f->nvalues, sizeof wanted, by_key);
 }
 
+const rlx_gguf_value *rlx_gguf_find(const rlx_gguf *f, const char *key)
+{
+    return find_value(&f->file, key);
+}
+
 int rlx_gguf_value_count(const rlx_gguf *f)
 {
-    return f->nvalues;
+    return f->file.nvalues;
 }
 
 const rlx_gguf_value *rlx_gguf_value_at(const rlx_gguf *f, int i)
 {
-    return &f->values[i];
+    return &f->file.values[i];
 }
 
 bool rlx_gguf_int(const rlx_gguf_value *v, int64_t *out)
@@ -307,162 +313,150 @@ bool rlx_gguf_next_text(rlx_gguf_items *it, const char **text, size_t *bytes)
  */
 
 /* G5. */
-static rlx_status check_general(const rlx_gguf *f, uint64_t *alignment)
+static rlx_status check_general(const rlx_tensor_file *f, uint64_t *alignment)
 {
-    const rlx_gguf_value *name = rlx_gguf_find(f, "general.architecture");
-    const rlx_gguf_value *align = rlx_gguf_find(f, "general.alignment");
+    const rlx_gguf_value *name = find_value(f, "general.architecture");
+    const rlx_gguf_value *align = find_value(f, "general.alignment");
     if (name && name->type != RLX_GGUF_STRING)
-        return BAD("G5: general.architecture is no string");
+        return BAD("G5: the key 'general.architecture' is no string");
     *alignment = align ? align->u : DEFAULT_ALIGNMENT;
     if (align && (align->type != RLX_GGUF_U32 || align->u == 0 || align->u & (align->u - 1)))
-        return BAD("G5: general.alignment is no u32 that is a power of two");
+        return BAD("G5: the key 'general.alignment' is no u32 that is a power of two");
     return RLX_OK;
 }
 
-static rlx_status take_shape(cursor *c, rlx_tensor *t, const char *name, uint64_t *elems)
+/* G6: the axes, and how many elements they span. */
+static rlx_status take_shape(cursor *c, rlx_tensor *t, uint64_t *elems)
 {
     uint64_t rank = 0;
-    RLX_TRY(take_number(c, 4, name, &rank));
-    if (rank > RLX_PROGRAM_MAX_RANK)
-        return BAD("G6: byte %zu: tensor '%s' has %llu axes, more than %d", c->at - 4, name,
-                   (unsigned long long)rank, RLX_PROGRAM_MAX_RANK);
+    RLX_TRY(take_number(c, 4, t->name, &rank));
+    if (rank > MAX_AXES)
+        return BAD("G6: byte %zu: tensor '%s' has %llu axes, more than %d", c->at - 4, t->name,
+                   (unsigned long long)rank, MAX_AXES);
     t->rank = (int)rank;
     *elems = 1;
     for (int i = t->rank - 1; i >= 0; i--) {
         uint64_t extent = 0;
-        RLX_TRY(take_number(c, 8, name, &extent));
+        RLX_TRY(take_number(c, 8, t->name, &extent));
         if (extent > INT64_MAX || __builtin_mul_overflow(*elems, extent, elems))
-            return BAD("G6: byte %zu: tensor '%s' has an extent of %lld", c->at - 8, name,
+            return BAD("G6: byte %zu: tensor '%s' has an extent of %lld", c->at - 8, t->name,
                        (long long)extent);
         t->dim[i] = (int64_t)extent;
     }
     return RLX_OK;
 }
 
-static rlx_status take_tensor(cursor *c, rlx_tensor *t, range *r, uint64_t *align)
+/* G6: the type of the elements, by its number in the file. */
+static rlx_status take_file_type(cursor *c, const rlx_tensor *t, const file_type **out)
 {
-    uint64_t elems = 0, id = 0, bytes = 0;
-    RLX_TRY(take_name(c, "a tensor's name", &t->name));
-    RLX_TRY(take_shape(c, t, t->name, &elems));
+    uint64_t id = 0;
     RLX_TRY(take_number(c, 4, t->name, &id));
-    RLX_TRY(take_number(c, 8, t->name, &r->begin));
-    const file_type *type = NULL;
+    *out = NULL;
     for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
         if (file_types[i].id == id)
-            type = &file_types[i];
-    if (!type)
-        return BAD("G6: tensor '%s' has the unknown type %llu", t->name, (unsigned long long)id);
+            *out = &file_types[i];
+    if (!*out)
+        return BAD("G6: byte %zu: tensor '%s' has the unknown type %llu", c->at - 4, t->name,
+                   (unsigned long long)id);
     int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
-    if (last % type->block_elems)
-        return BAD("G6: tensor '%s' has rows of %lld elements, no whole blocks of %s", t->name,
-                   (long long)last, type->name);
-    if (__builtin_mul_overflow(elems / (uint64_t)type->block_elems, (uint64_t)type->block_bytes,
-                               &bytes) ||
-        __builtin_add_overflow(r->begin, bytes, &r->end))
-        return BAD("G7: tensor '%s' at offset %llu is too large", t->name,
-                   (unsigned long long)r->begin);
-    *align = type->block_elems == 1 ? (uint64_t)type->block_bytes : 1;
-    r->name = t->name;
-    t->format = type->format;
-    t->bytes = (size_t)bytes;
+    if (last % (*out)->block_elems)
+        return BAD("G6: byte %zu: tensor '%s' has rows of %lld elements, no whole blocks of %s",
+                   c->at - 4, t->name, (long long)last, (*out)->name);
     return RLX_OK;
 }
 
-static int by_name(const void *a, const void *b)
+/* All but its data's address; the offset is the one in the data. */
+static rlx_status take_tensor(cursor *c, rlx_file_tensor *t)
 {
-    return strcmp(((const range *)a)->name, ((const range *)b)->name);
+    uint64_t elems = 0, bytes = 0, end;
+    const size_t at = c->at;
+    const file_type *type;
+    RLX_TRY(take_name(c, "a tensor's name", &t->tensor.name));
+    if (strlen(t->tensor.name) > MAX_NAME_BYTES)
+        return BAD("G6: byte %zu: tensor '%.64s..' has a name of %zu bytes, more than %d", at,
+                   t->tensor.name, strlen(t->tensor.name), MAX_NAME_BYTES);
+    RLX_TRY(take_shape(c, &t->tensor, &elems));
+    RLX_TRY(take_file_type(c, &t->tensor, &type));
+    RLX_TRY(take_number(c, 8, t->tensor.name, &t->offset));
+    if (__builtin_mul_overflow(elems / (uint64_t)type->block_elems, (uint64_t)type->block_bytes,
+                               &bytes) ||
+        __builtin_add_overflow(t->offset, bytes, &end))
+        return BAD("G7: byte %zu: tensor '%s' at offset %llu is too large", c->at - 8,
+                   t->tensor.name, (unsigned long long)t->offset);
+    t->type = type->name;
+    t->align = type->block_elems == 1 ? (uint32_t)type->block_bytes : 1;
+    t->tensor.format = type->format;
+    t->tensor.bytes = (size_t)bytes;
+    return RLX_OK;
 }
 
-static int by_place(const void *a, const void *b)
+/* G4, G7; offsets are those in the data. */
+static rlx_status check_ranges(const rlx_tensor_file *f, uint64_t alignment, uint64_t data_bytes)
 {
-    const range *x = a, *y = b;
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    return x->end < y->end ? -1 : x->end > y->end;
-}
-
-/* G4, G7; sorts the ranges. */
-static rlx_status check_ranges(range *r, int n, uint64_t alignment, uint64_t data_bytes)
-{
-    qsort(r, (size_t)n, sizeof *r, by_name);
-    for (int i = 1; i < n; i++)
-        if (strcmp(r[i - 1].name, r[i].name) == 0)
-            return BAD("G4: tensor '%s' is there twice", r[i].name);
-    qsort(r, (size_t)n, sizeof *r, by_place);
+    const rlx_file_tensor **t;
+    RLX_TRY(rlx_tensor_file_sort(f, "G4", &t));
     uint64_t end = 0;
-    for (int i = 0; i < n; i++) {
-        if (r[i].begin % alignment)
-            return BAD("G7: tensor '%s' begins at byte %llu of the data, no multiple of %llu",
-                       r[i].name, (unsigned long long)r[i].begin, (unsigned long long)alignment);
-        if (r[i].begin < end)
-            return BAD("G7: tensors '%s' and '%s' overlap", r[i - 1].name, r[i].name);
-        if (r[i].end > data_bytes)
-            return BAD("G7: tensor '%s' ends at byte %llu of %llu of data", r[i].name,
-                       (unsigned long long)r[i].end, (unsigned long long)data_bytes);
-        end = r[i].end;
+    for (int i = 0; i < f->n; i++) {
+        const char *name = t[i]->tensor.name;
+        const uint64_t begin = t[i]->offset;
+        if (begin % alignment)
+            return BAD("G7: tensor '%s' begins at byte %llu of the data, no multiple of %llu", name,
+                       (unsigned long long)begin, (unsigned long long)alignment);
+        if (begin < end)
+            return BAD("G7: tensors '%s' and '%s' overlap", t[i - 1]->tensor.name, name);
+        end = begin + t[i]->tensor.bytes;
+        if (end > data_bytes)
+            return BAD("G7: tensor '%s' ends at byte %llu of %llu of data", name,
+                       (unsigned long long)end, (unsigned long long)data_bytes);
     }
     return RLX_OK;
 }
 
 static rlx_status take_tensors(cursor *c, uint64_t n)
 {
-    rlx_gguf *f = c->file;
-    if (n > (f->bytes - c->at) / MIN_TENSOR_BYTES)
-        return BAD("G2: byte %zu: %llu tensors do not fit the file", c->at, (unsigned long long)n);
+    rlx_tensor_file *f = c->file;
     uint64_t alignment = 0;
+    RLX_TRY(check_count(c, n, MIN_TENSOR_BYTES, "tensors"));
     RLX_TRY(check_general(f, &alignment));
-    f->tensors = RLX_NEW_ARRAY(f->arena, rlx_tensor, n + 1);
-    range *ranges = RLX_NEW_ARRAY(f->arena, range, n + 1);
-    uint64_t *begin = RLX_NEW_ARRAY(f->arena, uint64_t, n + 1);
-    uint64_t *align = RLX_NEW_ARRAY(f->arena, uint64_t, n + 1);
-    if (!f->tensors || !ranges || !begin || !align)
+    f->tensors = RLX_NEW_ARRAY(f->arena, rlx_file_tensor, n + 1);
+    if (!f->tensors)
         return RLX_OOM();
-    for (; f->n < (int)n; f->n++) {
-        RLX_TRY(take_tensor(c, &f->tensors[f->n], &ranges[f->n], &align[f->n]));
-        begin[f->n] = ranges[f->n].begin;
-    }
-    uint64_t data = (c->at + alignment - 1) & ~(alignment - 1);
-    RLX_TRY(check_ranges(ranges, f->n, alignment, data < f->bytes ? f->bytes - data : 0));
-    for (int i = 0; i < f->n;
-         i++) { /* kernels load whole elements: what is not aligned is copied */
-        rlx_tensor *t = &f->tensors[i];
-        t->data = (const char *)f->map + (t->bytes ? data + begin[i] : 0);
-        if ((data + begin[i]) % align[i])
-            t->data = rlx_arena_copy(f->arena, t->data, t->bytes);
-        if (!t->data)
-            return RLX_OOM();
-    }
-    return RLX_OK;
+    for (; f->n < (int)n; f->n++)
+        RLX_TRY(take_tensor(c, &f->tensors[f->n]));
+    const uint64_t data = (c->at + alignment - 1) & ~(alignment - 1);
+    RLX_TRY(check_ranges(f, alignment, data < f->bytes ? f->bytes - data : 0));
+    for (int i = 0; i < f->n; i++)
+        f->tensors[i].offset += data;
+    return rlx_tensor_file_place(f);
 }
 
 int rlx_gguf_count(const rlx_gguf *f)
 {
-    return f->n;
+    return f->file.n;
 }
 
 const rlx_tensor *rlx_gguf_at(const rlx_gguf *f, int i)
 {
-    return &f->tensors[i];
+    return &f->file.tensors[i].tensor;
 }
 
 /* ---- the file ---------------------------------------------------------------------------------
  */
 
-static rlx_status read_file(rlx_gguf *f, const char *path)
+static rlx_status read_file(rlx_tensor_file *f)
 {
-    RLX_TRY(rlx_map_file(path, &f->map, &f->bytes));
     cursor c = {f, 0};
     const uint8_t *magic = NULL;
     uint64_t version = 0, tensors = 0, keys = 0;
     RLX_TRY(take(&c, 4, "the magic", &magic));
     if (memcmp(magic, "GGUF", 4) != 0)
-        return BAD("G1: the file does not begin with GGUF");
+        return BAD("G1: byte 0: the file does not begin with GGUF");
     RLX_TRY(take_number(&c, 4, "the version", &version));
     if (version == 0 || (version & 0xffff) == 0)
-        return BAD("G1: version %llu%s", (unsigned long long)version,
+        return BAD("G1: byte 4: version %llu%s", (unsigned long long)version,
                    version ? ": a big-endian file" : "");
     if (version != 2 && version != 3)
-        return RLX_FAIL(RLX_UNSUPPORTED, "G1: version %llu (2 and 3 are supported)",
+        return RLX_FAIL(RLX_UNSUPPORTED, "G1: byte 4: version %llu (2 and 3 are supported)",
                         (unsigned long long)version);
     RLX_TRY(take_number(&c, 8, "the number of tensors", &tensors));
     RLX_TRY(take_number(&c, 8, "the number of keys", &keys));
@@ -472,27 +466,13 @@ static rlx_status read_file(rlx_gguf *f, const char *path)
 
 rlx_status rlx_gguf_open(const char *path, rlx_gguf **out)
 {
-    rlx_arena *arena = rlx_arena_create();
-    rlx_gguf *f = arena ? RLX_NEW(arena, rlx_gguf) : NULL;
-    if (!f) {
-        rlx_arena_destroy(arena);
-        return RLX_OOM();
-    }
-    f->arena = arena;
-    rlx_status st = read_file(f, path);
-    if (st) {
-        rlx_gguf_close(f);
-        return rlx_status_note(st, __FILE__, __LINE__, "reading '%s'", path);
-    }
-    *out = f;
-    return RLX_OK;
+    rlx_tensor_file *f;
+    rlx_status st = rlx_tensor_file_open(path, read_file, &f);
+    *out = (rlx_gguf *)f;
+    return st;
 }
 
 void rlx_gguf_close(rlx_gguf *f)
 {
-    if (!f)
-        return;
-    if (f->map)
-        munmap(f->map, f->bytes);
-    rlx_arena_destroy(f->arena);
+    rlx_tensor_file_close((rlx_tensor_file *)f);
 }

@@ -1,7 +1,7 @@
 /* runtime/gguf.h: one .gguf file, mapped and checked: metadata with types, tensors in row-major
  * shapes.
  *
- *   rlx_gguf_open -> metadata by key; tensors by index -> rlx_weights_add_gguf takes the file over
+ *   rlx_gguf_open -> metadata by key; tensors by index -> rlx_weights_take_gguf takes the file over
  *   rlx_gguf_open_parts: the same for a model in several files
  */
 #ifndef RLX_RUNTIME_GGUF_H
@@ -83,6 +83,6 @@ const rlx_tensor *rlx_gguf_at(const rlx_gguf *f, int i);
 
 /* Adds all tensors, tensor i under names[i] (NULL: the file's own names), and takes the file over:
  * it is closed with the set, or at once after an error, which leaves the set as it was. */
-rlx_status rlx_weights_add_gguf(rlx_weights *w, rlx_gguf *f, const char *const *names);
+rlx_status rlx_weights_take_gguf(rlx_weights *w, rlx_gguf *f, const char *const *names);
 
 #endif

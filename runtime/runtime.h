@@ -39,6 +39,15 @@ typedef struct rlx_tensor {
     size_t bytes;
 } rlx_tensor;
 #endif
+#ifndef RLX_ORIGIN_TYPES /* frontend/rlx.h, too */
+#define RLX_ORIGIN_TYPES
+typedef struct rlx_tensor_origin {
+    const char *file; /* NULL: memory; lent */
+    const char *type; /* of the elements, in the file's words; lent */
+    int64_t offset;   /* of the first byte in the file; -1: no file */
+    int source;       /* of which this is another name; -1: none */
+} rlx_tensor_origin;
+#endif
 
 /* An immutable set of named tensors: mapped files, or memory that the caller keeps alive. Shared
  * by any number of executables and threads. */
@@ -51,6 +60,8 @@ void rlx_weights_destroy(rlx_weights *w);
  * NONE: they are there, nothing can bind them. Data that a file does not align to its elements is
  * copied. */
 rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path);
+/* Maps a .gguf file, of a model in parts all of them, under the files' names. As above. */
+rlx_status rlx_weights_add_gguf(rlx_weights *w, const char *path);
 /* Borrows the tensor's data; copies the name. A name twice is an error. */
 rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
 rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing); /* tied */
@@ -58,6 +69,7 @@ const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name); /* N
 int rlx_weights_count(const rlx_weights *w);
 const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i);
 int64_t rlx_weights_bytes(const rlx_weights *w); /* aliases counted once */
+void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out);
 
 /* Tensors to a .safetensors file, atomically (to a pipe or a device in place; links are followed);
  * `metadata` may be NULL (pairs of key, value, ended by NULL). */

@@ -13,12 +13,7 @@
 #include "runtime/safetensors.h"
 
 #include <cjson/cJSON.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-#include "runtime/map_file.h"
 
 enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100000000, PAD_BYTES = 8 };
 
@@ -29,12 +24,6 @@ const rlx_safetensors_dtype rlx_safetensors_dtypes[] = {
     {NULL, 0, RLX_FORMAT_NONE}};
 
 #define BAD(...) RLX_FAIL(RLX_INVALID_FILE, __VA_ARGS__)
-
-/* A tensor of the header with its place in the data. */
-typedef struct range {
-    int64_t begin, end;
-    const char *name;
-} range;
 
 /* ---- the header's bytes -----------------------------------------------------------------------
  */
@@ -92,8 +81,6 @@ static rlx_status parse(const char *s, size_t n, cJSON **out)
     for (size_t i = (size_t)(end - s); i < n; i++)
         if (!strchr(" \t\n\r", s[i]))
             return BAD("S2: byte %zu: text after the header's end", i + LENGTH_BYTES);
-    if (!cJSON_IsObject(*out))
-        return BAD("S2: the header is no object");
     return RLX_OK;
 }
 
@@ -108,13 +95,25 @@ static bool whole(const cJSON *item, int64_t *out)
     return true;
 }
 
-static rlx_status check_metadata(const cJSON *metadata)
+static rlx_status read_metadata(rlx_tensor_file *f, const cJSON *metadata)
 {
     if (!cJSON_IsObject(metadata))
         return BAD("S3: __metadata__ is no object");
-    for (const cJSON *item = metadata->child; item; item = item->next)
+    if (f->values)
+        return BAD("S3: __metadata__ is there twice");
+    f->values = RLX_NEW_ARRAY(f->arena, rlx_gguf_value, cJSON_GetArraySize(metadata) + 1);
+    if (!f->values)
+        return RLX_OOM();
+    for (const cJSON *item = metadata->child; item; item = item->next) {
+        rlx_gguf_value *v = &f->values[f->nvalues++];
         if (!cJSON_IsString(item))
             return BAD("S3: __metadata__.%s is no string", item->string);
+        *v = (rlx_gguf_value){.key = rlx_arena_strdup(f->arena, item->string),
+                              .type = RLX_GGUF_STRING,
+                              .text = rlx_arena_strdup(f->arena, item->valuestring)};
+        if (!v->key || !v->text)
+            return RLX_OOM();
+    }
     return RLX_OK;
 }
 
@@ -170,153 +169,107 @@ static rlx_status read_shape(const cJSON *tensor, rlx_tensor *t, int64_t *elems)
     return RLX_OK;
 }
 
-static rlx_status read_range(const cJSON *tensor, int64_t data_bytes, range *r)
+/* Where the tensor's bytes are, from the file's begin, which is `begin` bytes before the data's. */
+static rlx_status read_range(const cJSON *tensor, size_t begin, size_t data_bytes,
+                             rlx_file_tensor *t)
 {
     const cJSON *offsets;
+    int64_t from, to;
     RLX_TRY(get_field(tensor, "data_offsets", &offsets));
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
-        !whole(offsets->child, &r->begin) || !whole(offsets->child->next, &r->end))
-        return BAD("S4: data_offsets of tensor '%s' are not two offsets", r->name);
-    if (r->begin > r->end || r->end > data_bytes)
-        return BAD("S5: tensor '%s' is at bytes %lld to %lld of %lld of data", r->name,
-                   (long long)r->begin, (long long)r->end, (long long)data_bytes);
+        !whole(offsets->child, &from) || !whole(offsets->child->next, &to))
+        return BAD("S4: data_offsets of tensor '%s' are not two offsets", t->tensor.name);
+    if (from > to || (uint64_t)to > data_bytes)
+        return BAD("S5: tensor '%s' is at bytes %lld to %lld of %zu of data", t->tensor.name,
+                   (long long)from, (long long)to, data_bytes);
+    t->offset = begin + (uint64_t)from;
+    t->tensor.bytes = (size_t)(to - from);
     return RLX_OK;
 }
 
-static rlx_status read_tensor(rlx_safetensors *f, const cJSON *tensor, const char *data,
-                              int64_t data_bytes, range *r)
+static rlx_status read_tensor(rlx_tensor_file *f, const cJSON *tensor, size_t begin,
+                              rlx_file_tensor *t)
 {
-    rlx_tensor *t = &f->tensors[f->n++];
-    t->name = r->name = rlx_arena_strdup(f->arena, tensor->string);
-    if (!t->name)
+    t->tensor.name = rlx_arena_strdup(f->arena, tensor->string);
+    if (!t->tensor.name)
         return RLX_OOM();
     if (!cJSON_IsObject(tensor))
-        return BAD("S4: tensor '%s' is no object", t->name);
+        return BAD("S4: tensor '%s' is no object", t->tensor.name);
     const rlx_safetensors_dtype *dtype = NULL;
     int64_t elems = 0, bits;
     RLX_TRY(read_dtype(tensor, &dtype));
-    RLX_TRY(read_shape(tensor, t, &elems));
-    RLX_TRY(read_range(tensor, data_bytes, r));
+    RLX_TRY(read_shape(tensor, &t->tensor, &elems));
+    RLX_TRY(read_range(tensor, begin, f->bytes - begin, t));
     if (__builtin_mul_overflow(elems, dtype->bits, &bits) || bits % 8 ||
-        bits / 8 != r->end - r->begin)
-        return BAD("S5: tensor '%s' has %lld elements of %s in %lld bytes", t->name,
-                   (long long)elems, dtype->name, (long long)(r->end - r->begin));
-    t->format = dtype->format;
-    t->bytes = (size_t)(r->end - r->begin);
-    t->data = data + r->begin;
-    /* Files need not align their data. What is not aligned is copied: kernels load whole elements.
-     */
-    size_t align = dtype->bits >= 8 ? (size_t)dtype->bits / 8 : 1;
-    if ((uintptr_t)t->data % align)
-        t->data = rlx_arena_copy(f->arena, t->data, t->bytes);
-    return t->data ? RLX_OK : RLX_OOM();
+        (uint64_t)bits / 8 != t->tensor.bytes)
+        return BAD("S5: tensor '%s' has %lld elements of %s in %zu bytes", t->tensor.name,
+                   (long long)elems, dtype->name, t->tensor.bytes);
+    t->tensor.format = dtype->format;
+    t->type = dtype->name;
+    t->align = dtype->bits >= 8 ? (uint32_t)dtype->bits / 8 : 1;
+    return RLX_OK;
 }
 
 /* ---- all of them ------------------------------------------------------------------------------
  */
 
-static int by_name(const void *a, const void *b)
+/* S4, S6; `begin`: of the data. */
+static rlx_status check_ranges(const rlx_tensor_file *f, size_t begin)
 {
-    return strcmp(((const range *)a)->name, ((const range *)b)->name);
-}
-
-static int by_place(const void *a, const void *b)
-{
-    const range *x = a, *y = b;
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    return x->end < y->end ? -1 : x->end > y->end;
-}
-
-/* S4, S6. */
-static rlx_status check_ranges(const rlx_safetensors *f, range *ranges, int64_t data_bytes)
-{
-    qsort(ranges, (size_t)f->n, sizeof(range), by_name);
-    for (int i = 1; i < f->n; i++)
-        if (strcmp(ranges[i - 1].name, ranges[i].name) == 0)
-            return BAD("S4: tensor '%s' is there twice", ranges[i].name);
-    qsort(ranges, (size_t)f->n, sizeof(range), by_place);
-    int64_t end = 0;
+    const rlx_file_tensor **t;
+    RLX_TRY(rlx_tensor_file_sort(f, "S4", &t));
+    uint64_t end = begin;
     for (int i = 0; i < f->n; i++) {
-        if (ranges[i].begin != end)
-            return BAD("S6: tensor '%s' begins at byte %lld of the data, expected %lld",
-                       ranges[i].name, (long long)ranges[i].begin, (long long)end);
-        end = ranges[i].end;
+        if (t[i]->offset != end)
+            return BAD("S6: tensor '%s' begins at byte %llu of the data, expected %llu",
+                       t[i]->tensor.name, (unsigned long long)t[i]->offset - begin,
+                       (unsigned long long)end - begin);
+        end += t[i]->tensor.bytes;
     }
     static const char zeros[PAD_BYTES];
-    size_t rest = (size_t)(data_bytes - end);
-    const char *tail = (const char *)f->map + f->map_bytes - rest;
-    bool padding = rest < PAD_BYTES && f->map_bytes % PAD_BYTES == 0 && !memcmp(tail, zeros, rest);
+    size_t rest = f->bytes - (size_t)end;
+    bool padding =
+        rest < PAD_BYTES && f->bytes % PAD_BYTES == 0 && !memcmp(f->map + end, zeros, rest);
     if (rest && !padding)
-        return BAD("S6: tensors end at byte %lld of %lld of data", (long long)end,
-                   (long long)data_bytes);
+        return BAD("S6: tensors end at byte %llu of %zu of data", (unsigned long long)end - begin,
+                   f->bytes - begin);
     return RLX_OK;
 }
 
-static rlx_status read_header(rlx_safetensors *f, const cJSON *header, size_t header_bytes)
+static rlx_status read_header(rlx_tensor_file *f, const cJSON *header, size_t begin)
 {
-    const char *data = (const char *)f->map + LENGTH_BYTES + header_bytes;
-    int64_t data_bytes = (int64_t)(f->map_bytes - LENGTH_BYTES - header_bytes);
-    int n = cJSON_GetArraySize(header), metadata = 0;
-    range *ranges = RLX_NEW_ARRAY(f->arena, range, n);
-    f->tensors = RLX_NEW_ARRAY(f->arena, rlx_tensor, n);
-    if (!ranges || !f->tensors)
+    f->tensors = RLX_NEW_ARRAY(f->arena, rlx_file_tensor, cJSON_GetArraySize(header) + 1);
+    if (!f->tensors)
         return RLX_OOM();
     for (const cJSON *item = header->child; item; item = item->next) {
-        if (strcmp(item->string, "__metadata__") == 0) {
-            if (metadata++)
-                return BAD("S3: __metadata__ is there twice");
-            RLX_TRY(check_metadata(item));
-        } else {
-            RLX_TRY(read_tensor(f, item, data, data_bytes, &ranges[f->n]));
-        }
+        if (strcmp(item->string, "__metadata__") == 0)
+            RLX_TRY(read_metadata(f, item));
+        else
+            RLX_TRY(read_tensor(f, item, begin, &f->tensors[f->n++]));
     }
-    return check_ranges(f, ranges, data_bytes);
+    RLX_TRY(check_ranges(f, begin));
+    return rlx_tensor_file_place(f);
 }
 
-static rlx_status read_file(rlx_safetensors *f, const char *path)
+static rlx_status read_file(rlx_tensor_file *f)
 {
-    RLX_TRY(rlx_map_file(path, &f->map, &f->map_bytes));
-    if (f->map_bytes < LENGTH_BYTES)
-        return BAD("S1: %zu bytes are too few for the header's length", f->map_bytes);
-    const uint8_t *b = f->map;
-    uint64_t header_bytes = 0;
+    if (f->bytes < LENGTH_BYTES)
+        return BAD("S1: byte 0: %zu bytes are too few for the header's length", f->bytes);
+    uint64_t n = 0;
     for (int i = LENGTH_BYTES - 1; i >= 0; i--)
-        header_bytes = header_bytes << 8 | b[i];
-    if (header_bytes > f->map_bytes - LENGTH_BYTES || header_bytes > MAX_HEADER_BYTES)
-        return BAD("S1: a header of %llu bytes in a file of %zu", (unsigned long long)header_bytes,
-                   f->map_bytes);
+        n = n << 8 | f->map[i];
+    if (n > f->bytes - LENGTH_BYTES || n > MAX_HEADER_BYTES)
+        return BAD("S1: byte 0: a header of %llu bytes in a file of %zu", (unsigned long long)n,
+                   f->bytes);
     cJSON *header = NULL;
-    rlx_status st = parse((const char *)b + LENGTH_BYTES, (size_t)header_bytes, &header);
+    rlx_status st = parse((const char *)f->map + LENGTH_BYTES, (size_t)n, &header);
     if (!st)
-        st = read_header(f, header, (size_t)header_bytes);
+        st = read_header(f, header, LENGTH_BYTES + (size_t)n);
     cJSON_Delete(header);
     return st;
 }
 
-rlx_status rlx_safetensors_open(const char *path, rlx_safetensors **out)
+rlx_status rlx_safetensors_open(const char *path, rlx_tensor_file **out)
 {
-    rlx_arena *arena = rlx_arena_create();
-    rlx_safetensors *f = arena ? RLX_NEW(arena, rlx_safetensors) : NULL;
-    if (!f) {
-        rlx_arena_destroy(arena);
-        return RLX_OOM();
-    }
-    f->arena = arena;
-    rlx_status st = read_file(f, path);
-    if (st) {
-        rlx_safetensors_close(f);
-        return rlx_status_note(st, __FILE__, __LINE__, "reading '%s'", path);
-    }
-    *out = f;
-    return RLX_OK;
-}
-
-void rlx_safetensors_close(rlx_safetensors *f)
-{
-    if (!f)
-        return;
-    if (f->map)
-        munmap(f->map, f->map_bytes);
-    rlx_arena_destroy(f->arena);
+    return rlx_tensor_file_open(path, read_file, out);
 }

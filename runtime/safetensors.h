@@ -2,8 +2,7 @@
 #ifndef RLX_RUNTIME_SAFETENSORS_H
 #define RLX_RUNTIME_SAFETENSORS_H
 
-#include "runtime/base/arena.h"
-#include "runtime/runtime.h"
+#include "runtime/tensor_file.h"
 
 /* A dtype of the file format. `format` is NONE for those that rlx only carries (U16, F8_E4M3, ..).
  */
@@ -16,18 +15,8 @@ typedef struct rlx_safetensors_dtype {
 /* Ends with a name of NULL. */
 extern const rlx_safetensors_dtype rlx_safetensors_dtypes[];
 
-typedef struct rlx_safetensors {
-    rlx_arena
-        *arena; /* holds this, the names, and copies of data that is not aligned in the file */
-    void *map;
-    size_t map_bytes;
-    rlx_tensor *tensors; /* in the order of the header */
-    int n;
-} rlx_safetensors;
-
 /* Maps and checks the whole header: JSON, dtypes, shapes, offsets, names. RLX_INVALID_FILE names
  * the path and the tensor or byte. */
-rlx_status rlx_safetensors_open(const char *path, rlx_safetensors **out);
-void rlx_safetensors_close(rlx_safetensors *f); /* accepts NULL */
+rlx_status rlx_safetensors_open(const char *path, rlx_tensor_file **out);
 
 #endif

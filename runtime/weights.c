@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "runtime/base/arena.h"
-#include "runtime/gguf.h"
 #include "runtime/safetensors.h"
 
 typedef struct entry {
     rlx_tensor tensor;
-    const rlx_safetensors *file; /* NULL: the caller's memory */
-    bool alias;
+    const rlx_tensor_file *file;  /* NULL: the caller's memory */
+    const rlx_file_tensor *place; /* in it */
+    int source;                   /* of which this is another name or a part; -1: none */
 } entry;
 
 struct rlx_weights {
@@ -18,10 +18,8 @@ struct rlx_weights {
     entry **entries;
     int count, cap;
     int32_t *slots; /* open-addressed by name: entry index + 1, or 0; 2 * cap of them */
-    rlx_safetensors **files;
+    rlx_tensor_file **files;
     int nfiles;
-    rlx_gguf **ggufs;
-    int nggufs;
 };
 
 /* ---- the table --------------------------------------------------------------------------------
@@ -69,22 +67,23 @@ static rlx_status grow(rlx_weights *w)
     return RLX_OK;
 }
 
-static rlx_status add_entry(rlx_weights *w, const rlx_tensor *t, const rlx_safetensors *file,
-                            bool alias)
+/* Copies *from and the name. */
+static rlx_status add_entry(rlx_weights *w, const entry *from)
 {
-    if (rlx_weights_find(w, t->name))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "there is already a weight '%s'", t->name);
+    const char *name = from->tensor.name;
+    if (rlx_weights_find(w, name))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "there is already a weight '%s'", name);
     if (w->count == w->cap)
         RLX_TRY(grow(w));
     entry *e = RLX_NEW(w->arena, entry);
     if (!e)
         return RLX_OOM();
-    *e = (entry){.tensor = *t, .file = file, .alias = alias};
-    e->tensor.name = rlx_arena_strdup(w->arena, t->name);
+    *e = *from;
+    e->tensor.name = rlx_arena_strdup(w->arena, name);
     if (!e->tensor.name)
         return RLX_OOM();
     w->entries[w->count++] = e;
-    *find_slot(w, t->name) = w->count;
+    *find_slot(w, name) = w->count;
     return RLX_OK;
 }
 
@@ -105,21 +104,24 @@ void rlx_weights_destroy(rlx_weights *w)
     if (!w)
         return;
     for (int i = 0; i < w->nfiles; i++)
-        rlx_safetensors_close(w->files[i]);
-    for (int i = 0; i < w->nggufs; i++)
-        rlx_gguf_close(w->ggufs[i]);
+        rlx_tensor_file_close(w->files[i]);
     free(w->files);
-    free(w->ggufs);
     free(w->entries);
     free(w->slots);
     rlx_arena_destroy(w->arena);
     free(w);
 }
 
+/* -1: none */
+static int find_index(const rlx_weights *w, const char *name)
+{
+    return (w->cap ? *find_slot(w, name) : 0) - 1;
+}
+
 const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name)
 {
-    int32_t slot = w->cap ? *find_slot(w, name) : 0;
-    return slot ? &w->entries[slot - 1]->tensor : NULL;
+    const int i = find_index(w, name);
+    return i >= 0 ? &w->entries[i]->tensor : NULL;
 }
 
 int rlx_weights_count(const rlx_weights *w)
@@ -136,7 +138,7 @@ int64_t rlx_weights_bytes(const rlx_weights *w)
 {
     int64_t bytes = 0;
     for (int i = 0; i < w->count; i++)
-        if (!w->entries[i]->alias)
+        if (w->entries[i]->source < 0)
             bytes += (int64_t)w->entries[i]->tensor.bytes;
     return bytes;
 }
@@ -167,7 +169,7 @@ rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t)
     if (info->block_elems == 1 && (uintptr_t)t->data % (size_t)info->block_bytes)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "weight '%s' is not aligned to its elements",
                         t->name);
-    return add_entry(w, t, NULL, false);
+    return add_entry(w, &(entry){.tensor = *t, .source = -1});
 }
 
 rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing)
@@ -176,34 +178,39 @@ rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *exist
     if (!t)
         return RLX_FAIL(RLX_NOT_FOUND, "weight '%s', of which '%s' is to be another name", existing,
                         name);
-    rlx_tensor alias = *t;
-    alias.name = name;
-    return add_entry(w, &alias, NULL, true);
+    entry alias = *(const entry *)t;
+    alias.tensor.name = name;
+    alias.source = find_index(w, existing);
+    return add_entry(w, &alias);
 }
 
 /* ---- files ------------------------------------------------------------------------------------
  */
 
-/* Takes the file over. */
-static rlx_status add_file(rlx_weights *w, rlx_safetensors *f)
+/* Takes the file over; tensor i under names[i], or under its own (NULL). */
+static rlx_status add_file(rlx_weights *w, rlx_tensor_file *f, const char *const *names)
 {
-    rlx_safetensors **files = realloc(w->files, sizeof(*files) * (size_t)(w->nfiles + 1));
+    rlx_tensor_file **files = realloc(w->files, sizeof(*files) * (size_t)(w->nfiles + 1));
     if (!files) {
-        rlx_safetensors_close(f);
+        rlx_tensor_file_close(f);
         return RLX_OOM();
     }
     w->files = files;
     w->files[w->nfiles++] = f;
-    for (int i = 0; i < f->n; i++)
-        RLX_TRY(add_entry(w, &f->tensors[i], f, false));
+    for (int i = 0; i < f->n; i++) {
+        const rlx_file_tensor *t = &f->tensors[i];
+        entry e = {.tensor = t->tensor, .file = f, .place = t, .source = -1};
+        e.tensor.name = names ? names[i] : t->tensor.name;
+        RLX_TRY(add_entry(w, &e));
+    }
     return RLX_OK;
 }
 
 static rlx_status add_path(rlx_weights *w, const char *path)
 {
-    rlx_safetensors *f;
+    rlx_tensor_file *f;
     RLX_TRY(rlx_safetensors_open(path, &f));
-    RLX_TRY_NOTE(add_file(w, f), "adding '%s'", path);
+    RLX_TRY_NOTE(add_file(w, f, NULL), "adding '%s'", path);
     return RLX_OK;
 }
 
@@ -280,7 +287,7 @@ static rlx_status add_index(rlx_weights *w, const char *path)
 static void drop_after(rlx_weights *w, int count, int nfiles)
 {
     while (w->nfiles > nfiles)
-        rlx_safetensors_close(w->files[--w->nfiles]);
+        rlx_tensor_file_close(w->files[--w->nfiles]);
     w->count = count;
     if (w->cap)
         fill_slots(w);
@@ -298,23 +305,54 @@ rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path)
     return st;
 }
 
-rlx_status rlx_weights_add_gguf(rlx_weights *w, rlx_gguf *f, const char *const *names)
+rlx_status rlx_weights_take_gguf(rlx_weights *w, rlx_gguf *f, const char *const *names)
 {
-    int count = w->count;
-    rlx_gguf **files = realloc(w->ggufs, sizeof(*files) * (size_t)(w->nggufs + 1));
-    rlx_status st = files ? RLX_OK : RLX_OOM();
-    if (files)
-        w->ggufs = files;
-    for (int i = 0; i < rlx_gguf_count(f) && !st; i++) {
-        rlx_tensor t = *rlx_gguf_at(f, i);
-        t.name = names ? names[i] : t.name;
-        st = add_entry(w, &t, NULL, false);
+    int count = w->count, nfiles = w->nfiles;
+    rlx_status st = add_file(w, (rlx_tensor_file *)f, names);
+    if (st)
+        drop_after(w, count, nfiles);
+    return st;
+}
+
+static rlx_status add_parts(rlx_weights *w, const char *path)
+{
+    rlx_gguf **parts;
+    int n;
+    rlx_status st = rlx_gguf_open_parts(path, &parts, &n);
+    for (int i = 0; i < n && !st; i++) {
+        rlx_gguf *taken = parts[i];
+        parts[i] = NULL;
+        st = add_file(w, (rlx_tensor_file *)taken, NULL);
     }
-    if (st) {
-        drop_after(w, count, w->nfiles);
-        rlx_gguf_close(f);
-        return st;
-    }
-    w->ggufs[w->nggufs++] = f;
+    rlx_gguf_close_parts(parts, n);
+    return st;
+}
+
+rlx_status rlx_weights_add_gguf(rlx_weights *w, const char *path)
+{
+    int count = w->count, nfiles = w->nfiles;
+    rlx_status st = add_parts(w, path);
+    if (st)
+        drop_after(w, count, nfiles);
+    RLX_TRY_NOTE(st, "adding '%s'", path);
     return RLX_OK;
+}
+
+const rlx_tensor_file *const *rlx_weights_files(const rlx_weights *w, int *n)
+{
+    *n = w->nfiles;
+    return (const rlx_tensor_file *const *)w->files;
+}
+
+void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out)
+{
+    const entry *e = w->entries[i];
+    *out = (rlx_tensor_origin){.offset = -1, .source = e->source};
+    if (!e->file) {
+        out->type = rlx_format_get(e->tensor.format)->name;
+        return;
+    }
+    out->file = e->file->path;
+    out->type = e->place->type;
+    out->offset = (int64_t)e->place->offset;
 }

@@ -1,18 +1,19 @@
+/* frontend/tool/cmd_inspect.c: what a model's files hold; what the compiler makes of it. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "frontend/tool/args.h"
 
 typedef struct inspection {
-    rlx_context *cx;
-    const char *model, *bucket;
-    rlx_precision precision;
+    run_where where;
+    rlx_model_options options;
+    const char *level, *bucket;
+    bool fusion, memory, json;
 } inspection;
 
-static rlx_status inspect(const inspection *i, const char *what)
+static rlx_status put(rlx_status st, char *text)
 {
-    char *text;
-    rlx_status st = rlx_model_inspect(i->cx, i->model, i->bucket, i->precision, what, &text);
     if (st)
         return st;
     fputs(text, stdout);
@@ -20,39 +21,88 @@ static rlx_status inspect(const inspection *i, const char *what)
     return RLX_OK;
 }
 
+static rlx_status list(const inspection *i)
+{
+    char *text;
+    rlx_status st = rlx_model_describe(i->where.model, i->json, &text);
+    return put(st, text);
+}
+
+static rlx_status show(const inspection *i, rlx_context *cx, const char *what)
+{
+    char *text;
+    rlx_status st = rlx_model_inspect(cx, i->where.model, &i->options, i->bucket, what, &text);
+    return put(st, text);
+}
+
+static rlx_status compile(const inspection *i)
+{
+    rlx_context *cx;
+    rlx_status st = open_context(&i->where, &cx);
+    if (st)
+        return st;
+    if (i->level)
+        st = show(i, cx, i->level);
+    if (!st && i->fusion)
+        st = show(i, cx, "fusion");
+    if (!st && i->memory)
+        st = show(i, cx, "memory");
+    rlx_context_destroy(cx);
+    return st;
+}
+
+/* Is the word one of those that the option takes? As args_parse. */
+static int check_word(const char *option, const char *word, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!word || !strcmp(word, words[i]))
+            return -1;
+    const char *near = nearest_word(word, words, n);
+    if (near)
+        return usage_error("inspect: no %s \"%s\"; did you mean %s?", option, word, near);
+    return usage_error("inspect: no %s \"%s\"; see rlx inspect --help", option, word);
+}
+
+static int check(const inspection *i)
+{
+    static const char *const levels[] = {"flow", "hir", "mir", "lir", "llvm", "asm"};
+    static const char *const buckets[] = {"decode", "prefill"};
+    int code = check_word("level", i->level, levels, sizeof levels / sizeof *levels);
+    if (code < 0)
+        code = check_word("bucket", i->bucket, buckets, 2);
+    if (code < 0 && i->json && (i->level || i->fusion || i->memory))
+        return usage_error("inspect: --json is for the list of tensors and metadata");
+    return code;
+}
+
 int command_inspect(int argc, char **argv)
 {
-    run_where where = {0};
-    const char *level = NULL, *bucket = "decode";
-    bool fusion = false, memory = false;
+    inspection i = {.bucket = "decode"};
     const option_spec options[] = {
-        OPTION_MODEL(where),
-        {"level", "l", OPTION_TEXT, "LEVEL", "flow, hir, mir, lir, llvm or asm (flow)", &level},
-        {"fusion", NULL, OPTION_FLAG, NULL, "what was fused, what was not, and why", &fusion},
-        {"memory", NULL, OPTION_FLAG, NULL, "the arena's map, with its lower bound", &memory},
-        {"bucket", "b", OPTION_TEXT, "NAME", "decode or prefill (decode)", &bucket},
-        OPTION_PRECISION(where, "exact"),
-        OPTION_DEVICE(where),
+        OPTION_MODEL(i.where),
+        {"json", NULL, OPTION_FLAG, NULL, "the list of tensors and metadata, for programs",
+         &i.json},
+        {"level", "l", OPTION_TEXT, "LEVEL",
+         "flow, hir, mir, lir, llvm or asm, in place of the list", &i.level},
+        {"fusion", NULL, OPTION_FLAG, NULL, "what was fused, what was not, and why", &i.fusion},
+        {"memory", NULL, OPTION_FLAG, NULL, "the arena's map, with its lower bound", &i.memory},
+        {"bucket", "b", OPTION_TEXT, "NAME", "decode or prefill (decode)", &i.bucket},
+        OPTION_PRECISION(i.where, "exact"),
+        OPTION_CACHE_KEYS(i.where),
+        OPTION_CACHE_VALUES(i.where),
+        OPTION_DEVICE(i.where),
     };
-    const command_spec spec = {"inspect", "what the compiler makes of a model, as text",
-                               "MODEL",   &where.model,
-                               options,   sizeof options / sizeof *options};
+    const command_spec spec = {
+        "inspect", "what a model's files hold, and what the compiler makes of it",
+        "MODEL",   &i.where.model,
+        options,   sizeof options / sizeof *options};
     int code = args_parse(&spec, argc, argv);
+    if (code < 0)
+        code = check(&i);
+    if (code < 0)
+        code = read_model_options(&i.where, &i.options);
     if (code >= 0)
         return code;
-    inspection i = {.model = where.model, .bucket = bucket};
-    code = read_precision(&where, &i.precision);
-    if (code >= 0)
-        return code;
-    rlx_status st = open_context(&where, &i.cx);
-    if (st)
-        return report(st);
-    if (level || (!fusion && !memory))
-        st = inspect(&i, level ? level : "flow");
-    if (!st && fusion)
-        st = inspect(&i, "fusion");
-    if (!st && memory)
-        st = inspect(&i, "memory");
-    rlx_context_destroy(i.cx);
+    rlx_status st = i.level || i.fusion || i.memory ? compile(&i) : list(&i);
     return st ? report(st) : finish_output();
 }

@@ -1,4 +1,5 @@
-/* Weights: safetensors files, good and bad; shards; sets of tensors; writing. */
+/* Weights: safetensors files, good and bad (the collection beside the project: tests/suites);
+ * shards; sets of tensors, and where they come from; writing. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -45,55 +46,6 @@ static rlx_weights *make_weights(void)
     EXPECT_OK(rlx_weights_create(&w));
     return w;
 }
-
-/* ---- the collection beside the project ------------------------------------------------------ */
-
-/* Reads every file whose name ends in .safetensors; names that begin with "bad-" must be refused,
- * with a message, all others must load. Returns how many there were. */
-static int read_folder(const char *folder)
-{
-    char path[1024];
-    snprintf(path, sizeof(path), "%s/data/conformance/%s", RLX_SHARED_DIR, folder);
-    DIR *d = opendir(path);
-    if (!d) {
-        printf("skipped: %s is not there\n", path);
-        return -1;
-    }
-    int n = 0;
-    for (struct dirent *e; (e = readdir(d));) {
-        const char *end = strstr(e->d_name, ".safetensors");
-        if (!end || strcmp(end, ".safetensors") != 0)
-            continue;
-        snprintf(path, sizeof(path), "%s/data/conformance/%s/%s", RLX_SHARED_DIR, folder,
-                 e->d_name);
-        rlx_weights *w = make_weights();
-        if (strncmp(e->d_name, "bad-", 4) == 0) {
-            EXPECT_ERROR(rlx_weights_add_safetensors(w, path), RLX_INVALID_FILE, e->d_name);
-            ck_assert_int_eq(rlx_weights_count(w), 0);
-        } else {
-            EXPECT_OK(rlx_weights_add_safetensors(w, path));
-            ck_assert_int_ge(rlx_weights_count(w), 1);
-        }
-        rlx_weights_destroy(w);
-        n++;
-    }
-    closedir(d);
-    return n;
-}
-
-START_TEST(malformed_collection)
-{
-    int n = read_folder("malformed-safetensors");
-    ck_assert(n < 0 || n >= 24);
-}
-END_TEST
-
-START_TEST(good_collection)
-{
-    int n = read_folder("safetensors-ok");
-    ck_assert(n < 0 || n >= 3);
-}
-END_TEST
 
 /* ---- single files --------------------------------------------------------------------------- */
 
@@ -396,6 +348,55 @@ START_TEST(sets)
 }
 END_TEST
 
+/* A GGUF file of one tensor, four f32 behind a header of 64 bytes. */
+static void put_gguf(const char *name)
+{
+    static const char head[] = "GGUF\3\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                               "\4\0\0\0\0\0\0\0gate\1\0\0\0\4\0\0\0\0\0\0\0";
+    char file[64 + 16] = {0};
+    memcpy(file, head, sizeof head - 1);
+    put_file(name, file, sizeof file);
+}
+
+START_TEST(origins)
+{
+    static const float memory[2];
+    put_safetensors("o.safetensors",
+                    "{\"u\":{\"dtype\":\"U16\",\"shape\":[1],\"data_offsets\":[8,10]}," A "}", 10);
+    put_gguf("o.gguf");
+    rlx_weights *w = make_weights();
+    EXPECT_OK(rlx_weights_add_safetensors(w, in_dir("o.safetensors")));
+    EXPECT_OK(rlx_weights_add_gguf(w, in_dir("o.gguf")));
+    EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){"m", RLX_F32, 1, {2}, memory, 8}));
+    EXPECT_OK(rlx_weights_alias(w, "tied", "gate"));
+    const struct {
+        const char *name, *file, *type;
+        int64_t offset;
+        int source;
+    } want[] = {{"u", "o.safetensors", "U16", 8 + 108 + 8, -1},
+                {"a", "o.safetensors", "F32", 8 + 108, -1},
+                {"gate", "o.gguf", "f32", 64, -1},
+                {"m", NULL, "f32", -1, -1},
+                {"tied", "o.gguf", "f32", 64, 2}};
+    ck_assert_int_eq(rlx_weights_count(w), 5);
+    for (int i = 0; i < 5; i++) {
+        rlx_tensor_origin got;
+        rlx_weights_get_origin(w, i, &got);
+        ck_assert_str_eq(rlx_weights_at(w, i)->name, want[i].name);
+        ck_assert_str_eq(got.type, want[i].type);
+        ck_assert_int_eq(got.offset, want[i].offset);
+        ck_assert_int_eq(got.source, want[i].source);
+        if (want[i].file)
+            ck_assert_str_eq(got.file, in_dir(want[i].file));
+        else
+            ck_assert_ptr_null(got.file);
+    }
+    EXPECT_ERROR(rlx_weights_add_gguf(w, in_dir("o.gguf")), RLX_INVALID_ARGUMENT, "o.gguf");
+    ck_assert_int_eq(rlx_weights_count(w), 5);
+    rlx_weights_destroy(w);
+}
+END_TEST
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 START_TEST(writing)
@@ -530,8 +531,6 @@ int main(void)
     if (!mkdtemp(dir))
         return EXIT_FAILURE;
     Suite *s = suite_create("weights");
-    SUITE_TEST(s, "malformed collection", malformed_collection);
-    SUITE_TEST(s, "good collection", good_collection);
     SUITE_TEST(s, "good files", good_files);
     SUITE_TEST(s, "bad files", bad_files);
     SUITE_TEST(s, "damaged files", damaged_files);
@@ -539,11 +538,12 @@ int main(void)
     SUITE_TEST(s, "data is aligned", data_is_aligned);
     SUITE_TEST(s, "shards", shards);
     SUITE_TEST(s, "sets", sets);
+    SUITE_TEST(s, "origins", origins);
     SUITE_TEST(s, "writing", writing);
     SUITE_TEST(s, "writing refuses", writing_refuses);
     SUITE_TEST(s, "writing keeps links and pipes", writing_keeps_links_and_pipes);
     SUITE_TEST(s, "a pipe is refused at once", a_pipe_is_refused_at_once);
-    int rc = suite_run(s, 13);
+    int rc = suite_run(s, 12);
     char command[64];
     snprintf(command, sizeof(command), "rm -r %s", dir);
     return system(command) == 0 ? rc : EXIT_FAILURE;

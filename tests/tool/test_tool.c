@@ -103,6 +103,12 @@ START_TEST(wrong_command_lines)
     complains(&p, 2, "--cache-type-v");
     RUN(&p, RLX_TOOL, "devices", "x");
     complains(&p, 2, "\"x\"");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mirr");
+    complains(&p, 2, "inspect: no level \"mirr\"; did you mean mir?");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mir", "--bucket", "both");
+    complains(&p, 2, "inspect: no bucket \"both\"");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--json", "--memory");
+    complains(&p, 2, "inspect: --json is for the list");
     RUN(&p, RLX_TOOL, "eval", "x");
     complains(&p, 2, "--inputs");
     RUN(&p, RLX_TOOL, "eval", "x", "--probe", "lm_head", "--probe", "lm_head");
@@ -113,18 +119,12 @@ END_TEST
 START_TEST(failures_have_a_story)
 {
     process p;
-    RUN(&p, RLX_TOOL, "run", "/no/such/model", "-p", "x");
-    complains(&p, 1, "/no/such/model");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "--device", "ref:mri");
     complains(&p, 1, "ref:mir");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "--device", "cpu:x86-64-v33");
     complains(&p, 1, "x86-64-v3");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "caf\xe9");
     complains(&p, 1, "prompt");
-    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mirr");
-    complains(&p, 1, "mir");
-    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mir", "--bucket", "both");
-    complains(&p, 1, "prefill");
     RUN(&p, RLX_TOOL, "eval", BUNDLED, "-i", "/no/such/file", "-o", "/tmp/never");
     complains(&p, 1, "/no/such/file");
     process_run(&p, "/dev/full", (const char *const[]){RLX_TOOL, "devices", NULL});
@@ -206,30 +206,77 @@ START_TEST(runs_are_repeatable)
 }
 END_TEST
 
-/* A directory with the bundled model's config and weights, and no tokenizer. */
+/* A directory with links to files of the bundled model. */
+typedef struct model_folder {
+    char dir[32], *path[2];
+    int n;
+} model_folder;
+
+static void link_model(model_folder *f, const char *name, const char *as)
+{
+    char target[512];
+    snprintf(target, sizeof target, BUNDLED "/%s", name);
+    ck_assert_int_gt(asprintf(&f->path[f->n], "%s/%s", f->dir, as), 0);
+    ck_assert_int_eq(symlink(target, f->path[f->n++]), 0);
+}
+
+static void open_model(model_folder *f)
+{
+    *f = (model_folder){.dir = "/tmp/rlx-tool-XXXXXX"};
+    ck_assert_ptr_nonnull(mkdtemp(f->dir));
+}
+
+static void close_model(model_folder *f)
+{
+    while (f->n > 0) {
+        unlink(f->path[--f->n]);
+        free(f->path[f->n]);
+    }
+    rmdir(f->dir);
+}
+
 START_TEST(a_model_without_a_tokenizer)
 {
-    char dir[] = "/tmp/rlx-tool-XXXXXX", path[2][64];
-    static const char *const files[] = {"config.json", "model.safetensors"};
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    for (int i = 0; i < 2; i++) {
-        char target[512];
-        snprintf(path[i], sizeof path[i], "%s/%s", dir, files[i]);
-        snprintf(target, sizeof target, BUNDLED "/%s", files[i]);
-        ck_assert_int_eq(symlink(target, path[i]), 0);
-    }
+    model_folder f;
     process p;
-    RUN(&p, RLX_TOOL, "run", dir, "-n", "3");
+    open_model(&f);
+    link_model(&f, "config.json", "config.json");
+    link_model(&f, "model.safetensors", "model.safetensors");
+    RUN(&p, RLX_TOOL, "run", f.dir, "-n", "3");
     ck_assert_int_eq(p.code, 1);
     ck_assert_msg(strstr(p.err, "tokenizer.json"), "%s", p.err);
     process_free(&p);
-    RUN(&p, RLX_TOOL, "inspect", dir);
+    RUN(&p, RLX_TOOL, "inspect", f.dir, "--level", "flow");
     says(&p, "flow @");
-    unlink(path[1]);
-    RUN(&p, RLX_TOOL, "inspect", dir);
-    complains(&p, 1, "model.safetensors");
-    unlink(path[0]);
-    rmdir(dir);
+    close_model(&f);
+}
+END_TEST
+
+/* What MODEL can be, and what is said of what it cannot. */
+START_TEST(models_are_named)
+{
+    model_folder f;
+    process p;
+    open_model(&f);
+    RUN(&p, RLX_TOOL, "run", f.dir, "-p", "x");
+    complains(&p, 1, "has neither model.safetensors nor model.safetensors.index.json (");
+    link_model(&f, "model.safetensors", "model.gguf");
+    RUN(&p, RLX_TOOL, "run", f.dir, "-p", "x");
+    complains(&p, 1, "name one of its files as the model: model.gguf");
+    RUN(&p, RLX_TOOL, "inspect", f.path[0]);
+    complains(&p, 1, "G1: byte 0");
+    link_model(&f, "model.safetensors", "part.safetensors");
+    RUN(&p, RLX_TOOL, "inspect", f.dir);
+    complains(&p, 1, "as the model: model.gguf, part.safetensors");
+    RUN(&p, RLX_TOOL, "inspect", f.path[1]);
+    says(&p, "model.norm.weight");
+    RUN(&p, RLX_TOOL, "run", f.path[1], "-p", "x");
+    complains(&p, 1, "config.json");
+    RUN(&p, RLX_TOOL, "run", "/no/such/model", "-p", "x");
+    complains(&p, 1, "there is no file or directory '/no/such/model'");
+    RUN(&p, RLX_TOOL, "run", BUNDLED "/config.json", "-p", "x");
+    complains(&p, 1, "config.json' is no model: a directory, a .gguf file");
+    close_model(&f);
 }
 END_TEST
 
@@ -390,10 +437,58 @@ START_TEST(inspects_every_level)
             RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", levels[i][0], "--bucket", buckets[b]);
             says(&p, levels[i][1]);
         }
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mir", "-ctk", "q8_0");
+    says(&p, "i8[");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--fusion");
     says(&p, "contract");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--memory");
     says(&p, "live at once");
+}
+END_TEST
+
+static double number(const cJSON *o, const char *key)
+{
+    return cJSON_GetNumberValue(cJSON_GetObjectItem(o, key));
+}
+
+/* The list agrees with the file: offsets and bytes fill it, the metadata is config.json's. */
+START_TEST(lists_tensors_and_metadata)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--json");
+    cJSON *list = cJSON_Parse(p.out);
+    ck_assert_msg(p.code == 0 && list, "%s%s", p.err, p.out);
+    const cJSON *files = cJSON_GetObjectItem(list, "files"), *t, *m;
+    const cJSON *tensors = cJSON_GetObjectItem(list, "tensors");
+    ck_assert_int_eq(cJSON_GetArraySize(files), 2);
+    ck_assert_int_eq(cJSON_GetArraySize(tensors), 56);
+    double end = number(cJSON_GetArrayItem(tensors, 0), "offset");
+    cJSON_ArrayForEach(t, tensors)
+    {
+        ck_assert_double_eq(number(t, "offset"), end);
+        ck_assert_double_eq(number(t, "file"), 1);
+        double elements = 1;
+        const cJSON *extent;
+        cJSON_ArrayForEach(extent, cJSON_GetObjectItem(t, "shape")) elements *= extent->valuedouble;
+        ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(t, "type")), "BF16");
+        ck_assert_double_eq(number(t, "bytes"), 2 * elements);
+        end += number(t, "bytes");
+    }
+    ck_assert_double_eq(end, number(cJSON_GetArrayItem(files, 1), "bytes"));
+    bool heads = false, format = false;
+    cJSON_ArrayForEach(m, cJSON_GetObjectItem(list, "metadata"))
+    {
+        const char *key = cJSON_GetStringValue(cJSON_GetObjectItem(m, "key"));
+        heads |= !strcmp(key, "num_attention_heads") && number(m, "value") == 6;
+        format |= !strcmp(key, "format") && number(m, "file") == 1;
+    }
+    ck_assert(heads && format);
+    cJSON_Delete(list);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED);
+    ck_assert_ptr_nonnull(strstr(p.out, "model.safetensors: 5122808 bytes, 56 tensors"));
+    ck_assert_ptr_nonnull(strstr(p.out, "  num_attention_heads = 6\n"));
+    says(&p, "model.embed_tokens.weight                      BF16    [1024,192]");
 }
 END_TEST
 
@@ -410,6 +505,8 @@ int main(void)
     tcase_add_test(c, devices_for_programs);
     tcase_add_test(c, runs_are_repeatable);
     tcase_add_test(c, a_model_without_a_tokenizer);
+    tcase_add_test(c, models_are_named);
+    tcase_add_test(c, lists_tensors_and_metadata);
     tcase_add_test(c, eval_refuses);
     tcase_add_test(c, eval_pads_and_batches);
     tcase_add_test(c, eval_takes_positions);
