@@ -8,7 +8,6 @@
 
 #include "tests/suites/suites.h"
 
-#define RLX_TOOL RLX_BINARY_DIR "/bin/rlx"
 enum { MAX_ARGS = 24 + 2 * MAX_PROBES, NUMBER_CHARS = 24 };
 
 static void fill_args(const conformance *c, const eval_run *r, const char *out,
@@ -39,7 +38,7 @@ static void fill_args(const conformance *c, const eval_run *r, const char *out,
     argv[n] = NULL;
 }
 
-/* What the program wrote to stderr, without a last newline. */
+/* What was written to a file, without a last newline, and the file's end. */
 static char *slurp(FILE *f)
 {
     char *text = NULL;
@@ -52,17 +51,20 @@ static char *slurp(FILE *f)
         fclose(copy);
     while (n && text[n - 1] == '\n')
         text[--n] = 0;
+    fclose(f);
     return text;
 }
 
-static bool run(const char *const *argv, eval_run *r)
+bool program_run(const char *const *argv, program *p)
 {
-    FILE *err = tmpfile();
-    if (!err)
+    FILE *out = tmpfile(), *err = tmpfile();
+    *p = (program){.code = -1};
+    if (!out || !err)
         return false;
     fflush(NULL);
     pid_t pid = fork();
     if (!pid) {
+        dup2(fileno(out), 1);
         dup2(fileno(err), 2);
         execv(argv[0], (char *const *)argv);
         dprintf(2, "%s: %s\n", argv[0], strerror(errno));
@@ -70,13 +72,32 @@ static bool run(const char *const *argv, eval_run *r)
     }
     int status = -1;
     bool ended = pid > 0 && waitpid(pid, &status, 0) == pid;
-    r->error = status == 0 ? NULL : slurp(err);
-    if (ended && WIFSIGNALED(status)) {
-        free(r->error);
-        if (asprintf(&r->error, "ended by signal %d", WTERMSIG(status)) < 0)
-            r->error = NULL;
+    if (ended)
+        p->code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    p->out = slurp(out);
+    p->err = slurp(err);
+    return ended;
+}
+
+void program_deinit(program *p)
+{
+    free(p->out);
+    free(p->err);
+}
+
+/* r->error: NULL when it went well. */
+static bool run(const char *const *argv, eval_run *r)
+{
+    program p;
+    bool ended = program_run(argv, &p);
+    r->error = NULL;
+    if (ended && p.code > 128 && asprintf(&r->error, "ended by signal %d", p.code - 128) < 0)
+        r->error = NULL;
+    if (p.code && !r->error) {
+        r->error = p.err;
+        p.err = NULL;
     }
-    fclose(err);
+    program_deinit(&p);
     return ended;
 }
 

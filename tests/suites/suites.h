@@ -3,7 +3,8 @@
  *   main.c      options, the walk over folders, the closing line
  *   fixtures.c  cases with inputs, expected outputs and probes, and their own bounds
  *   goldens.c   golden*.safetensors beside a model
- *   run.c       one run of `rlx eval`
+ *   malformed.c files that must be refused, and such that must load
+ *   run.c       one run of `rlx eval`, or of any program
  *   compare.c   tensors against what was expected
  */
 #ifndef RLX_TESTS_SUITES_H
@@ -39,6 +40,7 @@ bool case_broke(conformance *c, const char *where, rlx_status st);
 /* Runs the cases that lie in `dir` itself. */
 void fixtures_run(conformance *c, const char *dir);
 void goldens_run(conformance *c, const char *dir);
+void malformed_run(conformance *c, const char *dir);
 
 bool has_file(const char *dir, const char *file);
 
@@ -48,6 +50,17 @@ way way_of(const conformance *c, int i, int64_t S);
 void put_way(const char *dir, const way *w, char text[PATH_CHARS]);
 
 /* ---- runs ----------------------------------------------------------------------------------- */
+
+#define RLX_TOOL RLX_BINARY_DIR "/bin/rlx"
+
+typedef struct program {
+    int code;        /* 128 + the signal when one ended it */
+    char *out, *err; /* what it wrote, without a last newline; heap, NULL when out of memory */
+} program;
+
+/* Runs argv[0] with its arguments (NULL-ended) to its end; false when that cannot be done. */
+bool program_run(const char *const *argv, program *p);
+void program_deinit(program *p);
 
 typedef struct eval_run {
     const char *model, *inputs;

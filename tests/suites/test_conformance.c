@@ -148,6 +148,34 @@ START_TEST(goldens_fail_by_name)
 }
 END_TEST
 
+/* A good file, a bad one and one of neither, each under each name. */
+START_TEST(malformed_files_fail_by_name)
+{
+    static const char *const names[] = {"bad-x.safetensors", "ok-x.safetensors",
+                                        "either-x.safetensors", "x.safetensors"};
+    static const char *const says[2][4] = {
+        {": it was not refused", "1 passed, 0", "1 passed, 0", "0 passed, 0 failed, 1 skipped"},
+        {"1 passed, 0", ": it was not listed", "1 passed, 0", "0 passed, 0 failed, 1 skipped"}};
+    char dir[] = "/tmp/rlx-suite-XXXXXX", path[64];
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    for (int bad = 0; bad < 2; bad++)
+        for (int i = 0; i < 4; i++) {
+            process p;
+            snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+            if (bad)
+                write_text(path, "no tensors at all");
+            else
+                ck_assert_int_eq(symlink(BUNDLED "/model.safetensors", path), 0);
+            RUN(&p, CONFORMANCE, "malformed", dir);
+            ck_assert_msg(strstr(p.out, says[bad][i]), "%s: %s%s", names[i], p.out, p.err);
+            ck_assert_int_eq(p.code, strstr(p.out, "1 passed") == NULL);
+            process_free(&p);
+            unlink(path);
+        }
+    rmdir(dir);
+}
+END_TEST
+
 START_TEST(no_case_is_no_success)
 {
     process p;
@@ -172,11 +200,12 @@ int main(void)
     tcase_set_timeout(c, 100);
     tcase_add_test(c, fixtures_fail_by_name);
     tcase_add_test(c, goldens_fail_by_name);
+    tcase_add_test(c, malformed_files_fail_by_name);
     tcase_add_test(c, no_case_is_no_success);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 3;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 4;
     srunner_free(r);
     return bad;
 }
