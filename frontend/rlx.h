@@ -84,7 +84,7 @@ typedef enum rlx_format {
     RLX_I64,
     RLX_U8,
     RLX_BOOL,
-    RLX_Q8_0, /* blocks of 32 or 256 elements, as GGUF lays them out: weights only */
+    RLX_Q8_0, /* blocks of 32 to 256 elements, as GGUF lays them out: weights only */
     RLX_Q4_0,
     RLX_Q4_1,
     RLX_Q5_0,
@@ -92,6 +92,26 @@ typedef enum rlx_format {
     RLX_Q4_K,
     RLX_Q5_K,
     RLX_Q6_K,
+    RLX_Q2_K,
+    RLX_Q3_K,
+    RLX_Q8_K,
+    RLX_Q8_1,
+    RLX_Q1_0,
+    RLX_Q2_0,     /* of 64 elements */
+    RLX_Q2_0_128, /* GGUF has one type for both */
+    RLX_TQ1_0,
+    RLX_TQ2_0,
+    RLX_MXFP4,
+    RLX_NVFP4,
+    RLX_IQ4_NL,
+    RLX_IQ4_XS,
+    RLX_IQ3_S,
+    RLX_IQ3_XXS,
+    RLX_IQ2_S,
+    RLX_IQ2_XS,
+    RLX_IQ2_XXS,
+    RLX_IQ1_M,
+    RLX_IQ1_S,
     RLX_FORMAT_COUNT
 } rlx_format;
 #endif

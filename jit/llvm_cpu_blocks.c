@@ -464,12 +464,21 @@ static void prefetch(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t ele
     }
 }
 
+static bool has_code(const rlx_block_layout *l)
+{
+    return l->factor == RLX_BLOCK_FACTOR_F16 && l->codes == RLX_BLOCK_CODES_INT &&
+           l->low_bits >= 4 && l->scale <= RLX_BLOCK_SCALE_S8;
+}
+
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *tile = &n->out[0]->type;
     int last = tile->rank - 1;
     blocks b;
     blocks_init(e, n, &b);
+    if (!has_code(b.layout))
+        return RLX_FAIL(RLX_UNSUPPORTED, "loads from blocks of %s have no CPU code yet",
+                        b.info->name);
     int pieces = (int)tile->dim[last] / b.piece;
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));

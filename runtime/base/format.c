@@ -136,6 +136,13 @@ static int64_t to_int(double v, int64_t lo, int64_t hi)
     return (int64_t)v;
 }
 
+static float load_from_block(rlx_format f, const void *p, int64_t index)
+{
+    float x;
+    rlx_format_decode(f, p, index, 1, &x);
+    return x;
+}
+
 double rlx_format_load(rlx_format f, const void *p, int64_t index)
 {
     switch (f) {
@@ -159,22 +166,11 @@ double rlx_format_load(rlx_format f, const void *p, int64_t index)
         return ((const uint8_t *)p)[index];
     case RLX_BOOL:
         return ((const uint8_t *)p)[index] != 0;
-    case RLX_Q8_0:
-    case RLX_Q4_0:
-    case RLX_Q4_1:
-    case RLX_Q5_0:
-    case RLX_Q5_1:
-    case RLX_Q4_K:
-    case RLX_Q5_K:
-    case RLX_Q6_K: {
-        float x;
-        rlx_format_decode(f, p, index, 1, &x);
-        return x;
-    }
-    case RLX_FORMAT_NONE:
-    case RLX_FORMAT_COUNT:
+    default:
         break;
     }
+    if (rlx_format_get(f)->kind == RLX_KIND_BLOCK)
+        return load_from_block(f, p, index);
     assert(!"a format with elements");
     return 0;
 }

@@ -8,8 +8,15 @@
 static const struct {
     rlx_format format;
     const char *file;
-} cases[] = {{RLX_Q8_0, "q8_0"}, {RLX_Q4_0, "q4_0"}, {RLX_Q4_1, "q4_1"}, {RLX_Q5_0, "q5_0"},
-             {RLX_Q5_1, "q5_1"}, {RLX_Q4_K, "q4_K"}, {RLX_Q5_K, "q5_K"}, {RLX_Q6_K, "q6_K"}};
+} cases[] = {{RLX_Q8_0, "q8_0"},     {RLX_Q4_0, "q4_0"},       {RLX_Q4_1, "q4_1"},
+             {RLX_Q5_0, "q5_0"},     {RLX_Q5_1, "q5_1"},       {RLX_Q2_K, "q2_K"},
+             {RLX_Q3_K, "q3_K"},     {RLX_Q4_K, "q4_K"},       {RLX_Q5_K, "q5_K"},
+             {RLX_Q6_K, "q6_K"},     {RLX_Q1_0, "q1_0"},       {RLX_Q2_0, "q2_0"},
+             {RLX_TQ1_0, "tq1_0"},   {RLX_TQ2_0, "tq2_0"},     {RLX_MXFP4, "mxfp4"},
+             {RLX_NVFP4, "nvfp4"},   {RLX_IQ4_NL, "iq4_nl"},   {RLX_IQ4_XS, "iq4_xs"},
+             {RLX_IQ3_S, "iq3_s"},   {RLX_IQ3_XXS, "iq3_xxs"}, {RLX_IQ2_S, "iq2_s"},
+             {RLX_IQ2_XS, "iq2_xs"}, {RLX_IQ2_XXS, "iq2_xxs"}, {RLX_IQ1_M, "iq1_m"},
+             {RLX_IQ1_S, "iq1_s"}};
 
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -86,6 +93,13 @@ START_TEST(by_hand)
         {RLX_Q4_K, 0, {4 + 9, 16 + 66}, {3, 0x90}, 162, 54}, /* 9 * (2 * 3), scale 5's low bits */
         {RLX_Q5_K, 0, {4 + 1, 16 + 4, 48 + 4}, {2, 2, 0x10}, 36, 68}, /* (16 + 1) * (2 * 2) */
         {RLX_Q6_K, 208, {192 + 4, 128}, {0xff, 0x30}, 64, -32},       /* (48 - 32) * (2 * -1) */
+        {RLX_Q8_1, 0, {4 + 30}, {0xfd}, 30, -6},                      /* -3 * 2 */
+        {RLX_Q2_0, 0, {2 + 15}, {0x40}, 63, 0},                       /* (1 - 1) * 2 */
+        {RLX_Q2_0, 0, {2 + 15}, {0x10}, 62, 0},
+        {RLX_Q2_0_128, 0, {2 + 31}, {0xc0}, 127, 4}, /* (3 - 1) * 2 */
+        {RLX_Q2_0_128, 0, {2 + 31}, {0xc0}, 126, -2},
+        {RLX_Q8_K, 2, {4 + 255}, {0xfd}, 255, -6}, /* an f32 of 2: its upper half is 0x4000 */
+        {RLX_NVFP4, 1, {4 + 8, 1}, {0x70, 0x40}, 24, 12}, /* 12 * (2 / 2), its byte is 0x40 */
     };
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
         uint8_t block[256] = {0};
