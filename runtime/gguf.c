@@ -12,6 +12,9 @@
  *   G6  a tensor has a name of at most 64 bytes, at most 4 axes, a known type, and whole blocks
  * along the innermost axis. G7  offsets are multiples of the alignment; tensors lie inside the data
  * and do not overlap.
+ *
+ * Blocks of q2_0 have 64 elements in 18 bytes or 128 in 34: the file does not say which. They are
+ * the longer ones, in all of its tensors, where one of these has no room for the others.
  */
 #include "runtime/gguf.h"
 
@@ -35,15 +38,11 @@ struct rlx_gguf { /* nothing beyond what all readers have */
     rlx_tensor_file file;
 };
 
-typedef struct file_type {
+static const struct {
     uint32_t id;
-    const char *name;
-    int32_t block_elems, block_bytes;
     rlx_format format;
-} file_type;
-
-static const file_type file_types[] = {
-#define TYPE(id, name, elems, bytes, format) {id, name, elems, bytes, RLX_##format},
+} file_types[] = {
+#define TYPE(id, format) {id, RLX_##format},
 #include "runtime/gguf_types.def"
 #undef TYPE
 };
@@ -347,21 +346,22 @@ static rlx_status take_shape(cursor *c, rlx_tensor *t, uint64_t *elems)
 }
 
 /* G6: the type of the elements, by its number in the file. */
-static rlx_status take_file_type(cursor *c, const rlx_tensor *t, const file_type **out)
+static rlx_status take_format(cursor *c, rlx_tensor *t)
 {
     uint64_t id = 0;
     RLX_TRY(take_number(c, 4, t->name, &id));
-    *out = NULL;
+    t->format = RLX_FORMAT_NONE;
     for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
         if (file_types[i].id == id)
-            *out = &file_types[i];
-    if (!*out)
+            t->format = file_types[i].format;
+    if (t->format == RLX_FORMAT_NONE)
         return BAD("G6: byte %zu: tensor '%s' has the unknown type %llu", c->at - 4, t->name,
                    (unsigned long long)id);
+    const rlx_format_info *info = rlx_format_get(t->format);
     int64_t last = t->rank ? t->dim[t->rank - 1] : 1;
-    if (last % (*out)->block_elems)
+    if (last % info->block_elems)
         return BAD("G6: byte %zu: tensor '%s' has rows of %lld elements, no whole blocks of %s",
-                   c->at - 4, t->name, (long long)last, (*out)->name);
+                   c->at - 4, t->name, (long long)last, info->name);
     return RLX_OK;
 }
 
@@ -370,14 +370,14 @@ static rlx_status take_tensor(cursor *c, rlx_file_tensor *t)
 {
     uint64_t elems = 0, bytes = 0, end;
     const size_t at = c->at;
-    const file_type *type;
     RLX_TRY(take_name(c, "a tensor's name", &t->tensor.name));
     if (strlen(t->tensor.name) > MAX_NAME_BYTES)
         return BAD("G6: byte %zu: tensor '%.64s..' has a name of %zu bytes, more than %d", at,
                    t->tensor.name, strlen(t->tensor.name), MAX_NAME_BYTES);
     RLX_TRY(take_shape(c, &t->tensor, &elems));
-    RLX_TRY(take_file_type(c, &t->tensor, &type));
+    RLX_TRY(take_format(c, &t->tensor));
     RLX_TRY(take_number(c, 8, t->tensor.name, &t->offset));
+    const rlx_format_info *type = rlx_format_get(t->tensor.format);
     if (__builtin_mul_overflow(elems / (uint64_t)type->block_elems, (uint64_t)type->block_bytes,
                                &bytes) ||
         __builtin_add_overflow(t->offset, bytes, &end))
@@ -385,16 +385,52 @@ static rlx_status take_tensor(cursor *c, rlx_file_tensor *t)
                    t->tensor.name, (unsigned long long)t->offset);
     t->type = type->name;
     t->align = type->block_elems == 1 ? (uint32_t)type->block_bytes : 1;
-    t->tensor.format = type->format;
     t->tensor.bytes = (size_t)bytes;
     return RLX_OK;
 }
 
+/* Whether the blocks of q2_0 are those of 128 elements. */
+static bool has_long_q2_0(const rlx_file_tensor *const *by_place, int n, uint64_t alignment,
+                          uint64_t data_bytes)
+{
+    const rlx_format_info *is = rlx_format_get(RLX_Q2_0), *longer = rlx_format_get(RLX_Q2_0_128);
+    bool lacks_room = false;
+    for (int i = 0; i < n; i++) {
+        const rlx_tensor *t = &by_place[i]->tensor;
+        if (t->format != RLX_Q2_0)
+            continue;
+        uint64_t pairs = t->bytes / (2 * (uint64_t)is->block_bytes);
+        uint64_t less = pairs * (uint64_t)(2 * is->block_bytes - longer->block_bytes);
+        bool fits =
+            by_place[i]->offset + t->bytes <= (i + 1 < n ? by_place[i + 1]->offset : data_bytes);
+        if (t->dim[t->rank - 1] % longer->block_elems || (fits && less >= alignment))
+            return false; /* padding is shorter than the alignment */
+        lacks_room |= !fits;
+    }
+    return lacks_room;
+}
+
+static void make_q2_0_long(rlx_tensor_file *f)
+{
+    const rlx_format_info *was = rlx_format_get(RLX_Q2_0), *is = rlx_format_get(RLX_Q2_0_128);
+    for (int i = 0; i < f->n; i++) {
+        rlx_tensor *t = &f->tensors[i].tensor;
+        if (t->format != RLX_Q2_0)
+            continue;
+        int64_t elems = (int64_t)(t->bytes / (size_t)was->block_bytes) * was->block_elems;
+        t->format = RLX_Q2_0_128;
+        t->bytes = (size_t)(elems / is->block_elems) * (size_t)is->block_bytes;
+        f->tensors[i].type = is->name;
+    }
+}
+
 /* G4, G7; offsets are those in the data. */
-static rlx_status check_ranges(const rlx_tensor_file *f, uint64_t alignment, uint64_t data_bytes)
+static rlx_status check_ranges(rlx_tensor_file *f, uint64_t alignment, uint64_t data_bytes)
 {
     const rlx_file_tensor **t;
     RLX_TRY(rlx_tensor_file_sort(f, "G4", &t));
+    if (has_long_q2_0(t, f->n, alignment, data_bytes))
+        make_q2_0_long(f);
     uint64_t end = 0;
     for (int i = 0; i < f->n; i++) {
         const char *name = t[i]->tensor.name;

@@ -76,8 +76,7 @@ bool rlx_gguf_next(rlx_gguf_items *it, rlx_gguf_value *item);
 /* The same for an array of strings. Lent by the file, and not ended by a NUL. */
 bool rlx_gguf_next_text(rlx_gguf_items *it, const char **text, size_t *bytes);
 
-/* Tensors, lent, as the file names them, innermost extent last. Types that rlx has no format for
- * have format NONE. */
+/* Tensors, lent, as the file names them, innermost extent last. */
 int rlx_gguf_count(const rlx_gguf *f);
 const rlx_tensor *rlx_gguf_at(const rlx_gguf *f, int i);
 

@@ -15,7 +15,7 @@ static rlx_weights *make_weights(void)
 /* A file of two keys and two tensors, made here: what is read, and that every shorter one, and
  * every byte set to something else, is read or refused. */
 typedef struct bytes {
-    uint8_t data[1024];
+    uint8_t data[2048];
     size_t n;
 } bytes;
 
@@ -185,10 +185,46 @@ START_TEST(gguf_tensor_rules)
 }
 END_TEST
 
+/* Two tensors of 2048 elements of q2_0, the second at byte `second` of `n`. */
+static rlx_status open_q2_0(uint64_t second, size_t n, rlx_gguf **out)
+{
+    bytes b = {.n = 0};
+    put(&b, "GGUF", 4);
+    put_number(&b, 3, 4);
+    put_number(&b, 2, 8);
+    put_number(&b, 0, 8);
+    for (uint64_t i = 0; i < 2; i++) {
+        put_string(&b, i ? "b" : "a");
+        put_number(&b, 1, 4);
+        put_number(&b, 2048, 8);
+        put_number(&b, 42, 4);
+        put_number(&b, i * second, 8);
+    }
+    return open_bytes(&b, (b.n + 31) / 32 * 32 + n, out);
+}
+
+START_TEST(gguf_q2_0_by_room)
+{
+    rlx_gguf *f;
+    EXPECT_OK(open_q2_0(576, 1152, &f));
+    ck_assert_int_eq(rlx_gguf_at(f, 1)->format, RLX_Q2_0);
+    ck_assert_uint_eq(rlx_gguf_at(f, 1)->bytes, 576);
+    rlx_gguf_close(f);
+    EXPECT_OK(open_q2_0(544, 1088, &f));
+    ck_assert_int_eq(rlx_gguf_at(f, 0)->format, RLX_Q2_0_128);
+    ck_assert_int_eq(rlx_gguf_at(f, 1)->format, RLX_Q2_0_128);
+    ck_assert_uint_eq(rlx_gguf_at(f, 1)->bytes, 544);
+    rlx_gguf_close(f);
+    EXPECT_ERROR(open_q2_0(576, 1120, &f), RLX_INVALID_FILE, "'b' ends at byte 1152 of 1120");
+    EXPECT_ERROR(open_q2_0(544, 1056, &f), RLX_INVALID_FILE, "'b' ends at byte 1088 of 1056");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("gguf");
     SUITE_TEST(s, "by_hand", gguf_by_hand);
     SUITE_TEST(s, "tensor_rules", gguf_tensor_rules);
-    return suite_run(s, 2);
+    SUITE_TEST(s, "q2_0_by_room", gguf_q2_0_by_room);
+    return suite_run(s, 3);
 }
