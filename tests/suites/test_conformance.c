@@ -176,6 +176,29 @@ START_TEST(malformed_files_fail_by_name)
 }
 END_TEST
 
+/* Two bytes of bf16 are two floats, and a wrong one has its place. */
+START_TEST(blocks_fail_by_element)
+{
+    static const uint8_t bytes[] = {0x80, 0x3f, 0x00, 0xc0};
+    float want[] = {1, -2};
+    const rlx_tensor t[] = {{"real.bytes", RLX_U8, 2, {1, 4}, bytes, sizeof bytes},
+                            {"real.dequant", RLX_F32, 2, {1, 2}, want, sizeof want}};
+    folder f = {.dir = "/tmp/rlx-suite-XXXXXX"};
+    char path[64];
+    ck_assert_ptr_nonnull(mkdtemp(f.dir));
+    snprintf(path, sizeof path, "%s/bf16.safetensors", f.dir);
+    must(rlx_safetensors_write(path, t, 2, NULL));
+    expect(&f, "gguf-quant", 0, "", "1 passed, 0 failed, 0 skipped");
+    want[1] = 2;
+    must(rlx_safetensors_write(path, t, 2, NULL));
+    expect(&f, "gguf-quant", 1, ": real.dequant [0,1] is -2, not 2", "1 failed");
+    must(rlx_safetensors_write(path, t, 1, NULL));
+    expect(&f, "gguf-quant", 1, ": no bytes with their values", "1 skipped");
+    unlink(path);
+    rmdir(f.dir);
+}
+END_TEST
+
 START_TEST(no_case_is_no_success)
 {
     process p;
@@ -186,7 +209,7 @@ START_TEST(no_case_is_no_success)
     RUN(&p, CONFORMANCE, "fixture", RLX_SOURCE_DIR "/docs");
     ck_assert_int_eq(p.code, 2);
     ck_assert_msg(strstr(p.err, "no suite \"fixture\"") &&
-                      strstr(p.err, "suites: fixtures goldens") &&
+                      strstr(p.err, "suites: fixtures goldens malformed gguf-quant") &&
                       strstr(p.err, "to come: opvectors "),
                   "%s", p.err);
     process_free(&p);
@@ -201,11 +224,12 @@ int main(void)
     tcase_add_test(c, fixtures_fail_by_name);
     tcase_add_test(c, goldens_fail_by_name);
     tcase_add_test(c, malformed_files_fail_by_name);
+    tcase_add_test(c, blocks_fail_by_element);
     tcase_add_test(c, no_case_is_no_success);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 4;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 5;
     srunner_free(r);
     return bad;
 }
