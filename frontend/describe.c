@@ -31,16 +31,21 @@ static rlx_status add(cJSON *to, const char *key, cJSON *item)
     return RLX_OOM();
 }
 
-/* A string of bytes that need not be UTF-8: what is not becomes U+FFFD. */
+/* Bytes that need not be UTF-8: what is not becomes U+FFFD, as does a NUL. */
+static void put_clean(const char *bytes, size_t n, rlx_text *out)
+{
+    rlx_text_put(out, "");
+    for (size_t i = 0; i < n;) {
+        const size_t len = bytes[i] ? rlx_text_utf8(bytes + i, n - i) : 0;
+        rlx_text_put_bytes(out, len ? bytes + i : "\xef\xbf\xbd", len ? len : 3);
+        i += len ? len : 1;
+    }
+}
+
 static cJSON *make_text(const char *bytes, size_t n)
 {
     rlx_text t = {0};
-    rlx_text_put(&t, "");
-    for (size_t i = 0; i < n;) {
-        const size_t len = bytes[i] ? rlx_text_utf8(bytes + i, n - i) : 0;
-        rlx_text_put_bytes(&t, len ? bytes + i : "\xef\xbf\xbd", len ? len : 3);
-        i += len ? len : 1;
-    }
+    put_clean(bytes, n, &t);
     cJSON *s = t.oom ? NULL : cJSON_CreateString(t.data);
     rlx_text_deinit(&t);
     return s;
@@ -187,22 +192,33 @@ static rlx_status add_config_keys(const description *d, cJSON *config)
     return RLX_OK;
 }
 
+static rlx_status parse_config(const char *path, size_t *bytes, cJSON **out)
+{
+    char *text;
+    rlx_text clean = {0};
+    RLX_TRY(rlx_file_read(path, &text, bytes));
+    put_clean(text, *bytes, &clean);
+    *out = clean.oom ? NULL : cJSON_Parse(clean.data);
+    rlx_status st = clean.oom              ? RLX_OOM()
+                    : cJSON_IsObject(*out) ? RLX_OK
+                                           : RLX_FAIL(RLX_INVALID_FILE, "%s: no JSON object", path);
+    rlx_text_deinit(&clean);
+    free(text);
+    return st;
+}
+
 /* config.json, where there is one. */
 static rlx_status add_config(const description *d, const char *dir)
 {
-    char *path, *text;
-    size_t bytes;
+    char *path;
+    size_t bytes = 0;
+    cJSON *config = NULL;
     RLX_TRY(rlx_path_find(dir, "config.json", &path));
     if (!path)
         return RLX_OK;
-    cJSON *config = NULL;
-    rlx_status st = rlx_file_read(path, &text, &bytes);
-    if (!st) {
-        config = cJSON_Parse(text);
-        free(text);
-        st = cJSON_IsObject(config) ? add_file(d, path, bytes)
-                                    : RLX_FAIL(RLX_INVALID_FILE, "%s: no JSON object", path);
-    }
+    rlx_status st = parse_config(path, &bytes, &config);
+    if (!st)
+        st = add_file(d, path, bytes);
     if (!st)
         st = add_config_keys(d, config);
     cJSON_Delete(config);
@@ -235,25 +251,56 @@ static double number_of(const cJSON *entry, const char *key)
     return cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(entry, key));
 }
 
+/* Could this character change what a terminal shows? */
+static bool is_control(const char *c)
+{
+    const unsigned char first = (unsigned char)c[0];
+    return first < ' ' || first == 0x7f || (first == 0xc2 && (unsigned char)c[1] < 0xa0);
+}
+
 /* A value on a line, as JSON; what is long is cut at a character, and its length follows. */
 static void put_value(const cJSON *value, rlx_text *out)
 {
     char *json = cJSON_PrintUnformatted(value);
     const size_t n = json ? strlen(json) : 0;
-    size_t cut = 0;
+    size_t i = 0;
     out->oom = out->oom || !json;
-    while (cut < n && cut < LINE_CHARS)
-        cut += rlx_text_utf8(json + cut, n - cut);
-    rlx_text_put_bytes(out, json ? json : "", cut);
-    if (cut < n)
+    while (i < n && i < LINE_CHARS) {
+        const size_t len = rlx_text_utf8(json + i, n - i);
+        if (is_control(json + i))
+            rlx_text_putf(out, "\\u%04x", (unsigned char)json[i + len - 1]);
+        else
+            rlx_text_put_bytes(out, json + i, len);
+        i += len;
+    }
+    if (i < n)
         rlx_text_putf(out, "... (%zu bytes)", n);
     cJSON_free(json);
+}
+
+/* A name as it is, or in quotes where it could change what a terminal shows. */
+static const char *put_name(const cJSON *entry, const char *key, rlx_text *line)
+{
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(entry, key);
+    const char *s = cJSON_GetStringValue(name);
+    bool plain = true;
+    for (const char *c = s; *c; c++)
+        plain = plain && !is_control(c);
+    rlx_text_clear(line);
+    if (plain)
+        rlx_text_put(line, s);
+    else
+        put_value(name, line);
+    return line->oom ? "" : line->data;
 }
 
 static void put_metadata(const cJSON *m, rlx_text *out)
 {
     const char *type = text_of(m, "type");
-    rlx_text_putf(out, "  %s", text_of(m, "key"));
+    rlx_text name = {0};
+    rlx_text_putf(out, "  %s", put_name(m, "key", &name));
+    out->oom = out->oom || name.oom;
+    rlx_text_deinit(&name);
     if (strcmp(type, "json") && strcmp(type, "string"))
         rlx_text_putf(out, " %s", type);
     rlx_text_put(out, " = ");
@@ -264,10 +311,12 @@ static void put_metadata(const cJSON *m, rlx_text *out)
 static void put_tensor(const cJSON *t, int width, rlx_text *out)
 {
     char *shape = cJSON_PrintUnformatted(cJSON_GetObjectItemCaseSensitive(t, "shape"));
-    out->oom = out->oom || !shape;
-    rlx_text_putf(out, "  %-*s %-7s %-16s %12.0f bytes at %.0f\n", width, text_of(t, "name"),
-                  text_of(t, "type"), shape ? shape : "", number_of(t, "bytes"),
-                  number_of(t, "offset"));
+    rlx_text name = {0};
+    rlx_text_putf(out, "  %-*s %-7s %-16s %12.0f bytes at %.0f\n", width,
+                  put_name(t, "name", &name), text_of(t, "type"), shape ? shape : "",
+                  number_of(t, "bytes"), number_of(t, "offset"));
+    out->oom = out->oom || !shape || name.oom;
+    rlx_text_deinit(&name);
     cJSON_free(shape);
 }
 

@@ -1,5 +1,6 @@
 #include "frontend/tool/args.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -39,6 +40,9 @@ int report(rlx_status s)
     if (!s)
         return EXIT_OK;
     char *text = rlx_status_text(s);
+    for (char *c = text; c && *c; c++) /* names come from files: none shall steer the terminal */
+        if (iscntrl((unsigned char)*c) && *c != '\n')
+            *c = '?';
     fprintf(stderr, "rlx: %s\n", text ? text : rlx_status_message(s));
     free(text);
     rlx_status_free(s);

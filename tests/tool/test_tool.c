@@ -489,6 +489,24 @@ START_TEST(lists_tensors_and_metadata)
     ck_assert_ptr_nonnull(strstr(p.out, "model.safetensors: 5122808 bytes, 56 tensors"));
     ck_assert_ptr_nonnull(strstr(p.out, "  num_attention_heads = 6\n"));
     says(&p, "model.embed_tokens.weight                      BF16    [1024,192]");
+    RUN(&p, RLX_TOOL, "inspect", RLX_SOURCE_DIR "/tests/fuzz/corpus/safetensors/names.safetensors");
+    says(&p, "\n  \"aA\\n\\\"\\\\\" I8  ");
+}
+END_TEST
+
+/* Names of a file that would write over the message; they must not reach the terminal. */
+START_TEST(messages_do_not_steer_the_terminal)
+{
+    static const char file[] =
+        "\x2f\0\0\0\0\0\0\0{\"\\u001b[2J\":{\"dtype\":\"F32\",\"shape\":\"none\"   }}";
+    char path[] = "/tmp/rlx-XXXXXX.safetensors";
+    process p;
+    int fd = mkstemps(path, 12);
+    ck_assert(fd >= 0 && write(fd, file, sizeof file - 1) == (ssize_t)sizeof file - 1);
+    close(fd);
+    RUN(&p, RLX_TOOL, "inspect", path);
+    complains(&p, 1, "tensor '?[2J'");
+    unlink(path);
 }
 END_TEST
 
@@ -507,6 +525,7 @@ int main(void)
     tcase_add_test(c, a_model_without_a_tokenizer);
     tcase_add_test(c, models_are_named);
     tcase_add_test(c, lists_tensors_and_metadata);
+    tcase_add_test(c, messages_do_not_steer_the_terminal);
     tcase_add_test(c, eval_refuses);
     tcase_add_test(c, eval_pads_and_batches);
     tcase_add_test(c, eval_takes_positions);
