@@ -1,21 +1,11 @@
-/* The IR parser under arbitrary text: whatever it accepts and the verifier too prints to text that
- * reads back the same, and survives cloning and cleaning up. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+/* The IR parser of each level under arbitrary text: whatever it accepts and the verifier too prints
+ * to text that reads back the same, and survives cloning and cleaning up. The text's head names the
+ * level; one of its own stands for what none of the three has. */
+#include "hir/hir.h"
+#include "lir/lir.h"
+#include "mir/mir.h"
 #include "tests/base/test_level.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(int holds, const char *what)
-{
-    if (!holds) {
-        fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
+#include "tests/fuzz/fuzz.h"
 
 static char *print(const rlx_ir_module *m)
 {
@@ -48,16 +38,28 @@ static void check_accepted(const rlx_ir_level *level, rlx_dims *dims, rlx_ir_mod
     rlx_ir_module_destroy(copy);
 }
 
+/* By the first line that is no comment. */
+static const rlx_ir_level *find_level(const char *text)
+{
+    static const rlx_ir_level *const levels[] = {&rlx_hir_level, &rlx_mir_level, &rlx_lir_level};
+    while (!strncmp(text, "//", 2) && strchr(text, '\n'))
+        text = strchr(text, '\n') + 1;
+    for (int i = 0; i < 3; i++)
+        if (!strncmp(text, levels[i]->name, strlen(levels[i]->name)))
+            return levels[i];
+    return &test_level;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size > 1 << 16)
+    if (size > FUZZ_MAX_BYTES)
         return 0;
     char *text = malloc(size + 1);
     rlx_dims *dims = rlx_dims_create();
     must(text && dims, "out of memory");
     memcpy(text, data, size);
     text[size] = 0;
-    const rlx_ir_level *level = strncmp(text, "lir", 3) == 0 ? &test_lir_level : &test_level;
+    const rlx_ir_level *level = find_level(text);
     rlx_ir_module *m = NULL;
     rlx_status st = rlx_ir_parse(level, dims, "fuzz", text, &m);
     if (!st) {
@@ -65,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!st && m->first)
             check_accepted(level, dims, m);
     }
-    rlx_status_free(st);
+    fuzz_end(st);
     rlx_ir_module_destroy(m);
     rlx_dims_destroy(dims);
     free(text);

@@ -1,16 +1,18 @@
-/* A fuzz target without a fuzzer: every file of a corpus, then mutations of them from a fixed seed.
- *   replay CORPUS ROUNDS */
+/* A fuzz target without a fuzzer: every file of some folders, then mutations of them from a fixed
+ * seed, and with RLX_FUZZ_SECONDS set more of them until that time is over.
+ *   replay FOLDER... ROUNDS */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "runtime/base/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_FILES = 256, MAX_BYTES = 1 << 14 };
+enum { MAX_FILES = 1024, MAX_BYTES = 1 << 14, BETWEEN_LOOKS = 256 };
 
 static struct {
     char *data;
@@ -31,27 +33,40 @@ static size_t next(size_t n)
 static int read_corpus(const char *dir)
 {
     struct dirent **names;
-    int n = scandir(dir, &names, NULL, alphasort);
+    int n = scandir(dir, &names, NULL, alphasort), bad = n < 0;
     for (int i = 0; i < n; i++) {
         char path[4096];
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);
         if (names[i]->d_name[0] != '.' && nfiles < MAX_FILES) {
-            if (rlx_file_read(path, &files[nfiles].data, &files[nfiles].size) != RLX_OK)
-                return 1;
-            nfiles++;
+            rlx_status st = rlx_file_read(path, &files[nfiles].data, &files[nfiles].size);
+            nfiles += !st;
+            bad += st != RLX_OK;
+            rlx_status_free(st);
         }
         free(names[i]);
     }
     if (n >= 0)
         free(names);
-    return 0;
+    return bad;
 }
 
-/* One small change: a byte, a piece that goes, or a piece of another file that comes in. */
+/* A number of the kinds that sizes and offsets go wrong with, over the next 4 or 8 bytes. */
+static void put_number(char *s, size_t n, size_t at)
+{
+    static const uint64_t kinds[] = {0,        1,         2,          31,        255,
+                                     1u << 16, INT32_MAX, UINT32_MAX, INT64_MAX, UINT64_MAX};
+    const size_t bytes = next(2) ? 8 : 4;
+    uint64_t v = kinds[next(sizeof kinds / sizeof *kinds)] - next(2);
+    if (at + bytes <= n)
+        memcpy(s + at, &v, bytes);
+}
+
+/* One small change: a byte, a number, a piece that goes, or a piece of another file that comes in.
+ */
 static size_t mutate(char *s, size_t n)
 {
     size_t at = next(n + 1), len = 1 + next(12);
-    switch (next(4)) {
+    switch (next(5)) {
     case 0:
         if (at < n)
             s[at] = (char)next(256);
@@ -63,6 +78,9 @@ static size_t mutate(char *s, size_t n)
         return n;
     }
     case 2:
+        put_number(s, n, at);
+        return n;
+    case 3:
         if (len > n - at)
             len = n - at;
         memmove(s + at, s + at + len, n - at - len);
@@ -81,25 +99,36 @@ static size_t mutate(char *s, size_t n)
     }
 }
 
-int main(int argc, char **argv)
+static void run_mutation(void)
 {
     static char input[MAX_BYTES];
-    long rounds = argc == 3 ? strtol(argv[2], NULL, 10) : 0;
-    if (rounds <= 0 || read_corpus(argv[1]) || nfiles == 0) {
-        fprintf(stderr, "replay CORPUS ROUNDS: no corpus or no rounds\n");
+    int i = (int)next((size_t)nfiles);
+    size_t n = files[i].size < MAX_BYTES ? files[i].size : MAX_BYTES;
+    memcpy(input, files[i].data, n);
+    for (size_t k = 1 + next(4); k > 0; k--)
+        n = mutate(input, n);
+    LLVMFuzzerTestOneInput((const uint8_t *)input, n);
+}
+
+int main(int argc, char **argv)
+{
+    const char *text = getenv("RLX_FUZZ_SECONDS");
+    const time_t end = time(NULL) + (text ? strtol(text, NULL, 10) : 0);
+    long rounds = argc > 2 ? strtol(argv[argc - 1], NULL, 10) : 0, done = 0;
+    int bad = rounds <= 0;
+    for (int i = 1; i < argc - 1 && !bad; i++)
+        bad = read_corpus(argv[i]);
+    if (bad || nfiles == 0) {
+        fprintf(stderr, "replay FOLDER... ROUNDS: no files or no rounds\n");
         return 1;
     }
     for (int i = 0; i < nfiles; i++)
         LLVMFuzzerTestOneInput((const uint8_t *)files[i].data, files[i].size);
-    for (long r = 0; r < rounds; r++) {
-        int i = (int)next((size_t)nfiles);
-        size_t n = files[i].size < MAX_BYTES ? files[i].size : MAX_BYTES;
-        memcpy(input, files[i].data, n);
-        for (size_t k = 1 + next(4); k > 0; k--)
-            n = mutate(input, n);
-        LLVMFuzzerTestOneInput((const uint8_t *)input, n);
+    while (done < rounds || (text && (done % BETWEEN_LOOKS || time(NULL) < end))) {
+        run_mutation();
+        done++;
     }
-    printf("%d files and %ld mutations\n", nfiles, rounds);
+    printf("%d files and %ld mutations\n", nfiles, done);
     for (int i = 0; i < nfiles; i++)
         free(files[i].data);
     return 0;
