@@ -5,7 +5,8 @@
  *   llvm_cpu_blocks.c  loads from block formats
  *   llvm_cpu_rows.c    operands that are read from memory where they are used
  *   llvm_cpu_bytes.c   products of bytes: what VNNI, AVX-512, AVX2 and NEON have for them
- *   llvm_cpu_dot.c     dot, pack
+ *   llvm_cpu_dot.c     dot
+ *   llvm_cpu_pack.c    pack
  *   llvm_cpu_panel.c   dot_panel, outer
  */
 #ifndef RLX_JIT_LLVM_CPU_H

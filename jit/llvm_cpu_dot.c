@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Products of codes by lanes, and rows turned into columns. */
+/* Products of codes by lanes. */
 
 enum { LANES = 16, TOGETHER = 4, SCALED = 32 /* elements per scale of activations */ };
 
@@ -198,33 +198,6 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
         scales = to_stack(e, scales);
         rlx_emit_keep_order(e);
         RLX_TRY(dot_rows(e, n, in[1]->part[p / N], in[3]->part[p % N], scales, &out->part[p]));
-    }
-    return RLX_OK;
-}
-
-/* ---- pack ---- */
-
-rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n)
-{
-    const rlx_emit_tile *x = rlx_emit_get(e, n->in[0]);
-    int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 1), rows = n->in[0]->type.dim[0];
-    LLVMTypeRef type = e->engine->part_type(e, &n->out[0]->type);
-    rlx_emit_tile *out;
-    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    for (int i = 0; i < out->n; i++) {
-        if (rows * width == 1) {
-            out->part[i] = LLVMBuildExtractElement(e->b, rlx_emit_as_vector(e, x->part[0]),
-                                                   rlx_emit_int(e->i32, i), "");
-            continue;
-        }
-        out->part[i] = LLVMGetPoison(type);
-        for (int64_t k = 0; k < rows * width; k++) {
-            LLVMValueRef from = rlx_emit_int(e->i32, i * width + k % width);
-            LLVMValueRef v =
-                LLVMBuildExtractElement(e->b, rlx_emit_as_vector(e, x->part[k / width]), from, "");
-            out->part[i] =
-                LLVMBuildInsertElement(e->b, out->part[i], v, rlx_emit_int(e->i32, k), "");
-        }
     }
     return RLX_OK;
 }
