@@ -23,6 +23,9 @@ int64_t rlx_jit_team_bytes(const rlx_ir_func *kernel)
     return bytes;
 }
 
+/* Of a panel's K, in a loop: steps that are written out. */
+enum { PANEL_STEPS = 8 };
+
 static int64_t vectors(const rlx_ir_type *t)
 {
     return t->kind == RLX_TYPE_TILE ? (elems(t) + 15) / 16 : 1;
@@ -41,7 +44,7 @@ static int64_t block_cost(const rlx_ir_block *block)
         if (n->op == RLX_LIR_DOT)
             c = c * n->in[1]->type.dim[1] / 64 * 2 + elems(&n->in[3]->type) / 16;
         if (n->op == RLX_LIR_DOT_PANEL || n->op == RLX_LIR_OUTER)
-            c *= n->in[1]->type.dim[1];
+            c *= PANEL_STEPS;
         if (n->op == RLX_LIR_REDUCE)
             c = 3 * vectors(&n->in[0]->type);
         cost += c;

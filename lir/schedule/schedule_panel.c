@@ -11,7 +11,7 @@
  * so few that all threads have instances. */
 #include "lir/schedule/schedule.h"
 
-enum { BLOCK_COLUMNS = 64, QUANT = 32, BLOCK = 256, PER_THREAD = 3 };
+enum { BLOCK_COLUMNS = 64, QUANT = 32, BLOCK = 256, FLOATS = 8, PER_THREAD = 3 };
 
 static int64_t most(int64_t a, int64_t b)
 {
@@ -44,7 +44,6 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
     int rows = shape->quantized ? (wide ? 8 : 4) : (wide ? 12 : 6);
     s->m = (int)least(rows, shape->m);
     s->n = 2 * t->vector_f32;
-    s->k = shape->quantized ? QUANT : 8;
 }
 
 /* Chunks of K: as few as the cache allows, or up to twice as many where those are equal, which
@@ -52,14 +51,16 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
 static void chunk(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
 {
     int64_t fit = t->l1_bytes * 5 / 8 * 8 / (element_eighths(shape) * s->n);
-    int64_t unit = shape->quantized && fit >= BLOCK ? BLOCK : s->k;
+    int64_t least_unit = shape->quantized ? QUANT : FLOATS;
+    int64_t unit = shape->quantized && fit >= BLOCK ? BLOCK : least_unit;
     int64_t depth = most(fit / unit * unit, unit), fewest = (shape->k + depth - 1) / depth;
     int64_t chunks = fewest;
     while (chunks < 2 * fewest && shape->k % (chunks * unit) != 0)
         chunks++;
     if (shape->k % (chunks * unit) != 0)
         chunks = fewest;
-    s->depth = (int)least(up((shape->k + chunks - 1) / chunks, unit), up(shape->k, s->k));
+    s->depth = (int)least(up((shape->k + chunks - 1) / chunks, unit), up(shape->k, least_unit));
+    s->k = s->depth; /* a register tile's sums stay where they are for all of it */
 }
 
 /* Columns of an instance: whole units, or column tiles. */

@@ -33,11 +33,11 @@ typedef struct panel {
 typedef struct instance {
     const group *g;
     panel of[MAX_CONTRACTS];
-    int64_t tiles;             /* column tiles, the last one perhaps beyond the block */
-    rlx_ir_value *n0, *t0;     /* first column, first row */
-    rlx_ir_value *n_limit;     /* NULL: all columns of all tiles are the weight's */
-    rlx_ir_value *rows, *full; /* live rows of the block; those in whole row tiles */
-    bool ragged;               /* full may be less than rows */
+    int64_t tiles;         /* column tiles, the last one perhaps beyond the block */
+    rlx_ir_value *n0, *t0; /* first column, first row */
+    rlx_ir_value *n_limit; /* NULL: all columns of all tiles are the weight's */
+    rlx_ir_value *t_limit; /* NULL: all rows of all row tiles are live */
+    rlx_ir_value *rows;    /* live rows of the block */
 } instance;
 
 /* A chunk of K: `length` elements from `from`, which is element 0 of group `group`. */
@@ -187,7 +187,7 @@ static rlx_status expand_weights(kernel_cx *k, const instance *in, const chunk *
 /* A register tile: rows from `row` of the block, column tile `tile`. */
 typedef struct place {
     rlx_ir_value *row, *tile;
-    rlx_ir_value *t, *limit; /* the first row among all; NULL: all rows are live */
+    rlx_ir_value *t; /* the first row among all */
 } place;
 
 static rlx_ir_value *load_rows(kernel_cx *k, const instance *in, const place *p,
@@ -196,83 +196,50 @@ static rlx_ir_value *load_rows(kernel_cx *k, const instance *in, const place *p,
 {
     static const int64_t axes[2] = {0, 1};
     int64_t dims[2] = {in->g->s.m, width};
-    rlx_ir_value *index[2] = {p->t, at}, *limits[2] = {p->limit};
+    rlx_ir_value *index[2] = {p->t, at}, *limits[2] = {in->t_limit};
     return rlx_lir_build_load(k->b, bound(operand)->lir, f, 2, dims, index, axes, limits);
 }
 
-static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memory,
-                                rlx_ir_value *at, int64_t steps, int64_t width)
+static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memory, int64_t steps,
+                                int64_t width)
 {
     static const int64_t axes[2] = {1, 2};
     int64_t dims[2] = {steps, width};
-    rlx_ir_value *index[3] = {p->tile, at, k_const(k, 0)};
+    rlx_ir_value *zero = k_const(k, 0), *index[3] = {p->tile, zero, zero};
     return rlx_lir_build_load(k->b, memory, memory->type.format, 2, dims, index, axes, NULL);
 }
 
-/* acc + the products of `width` elements from element `at` of the chunk. */
+/* acc + the products of the chunk. */
 static rlx_ir_value *multiply_floats(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                     const place *p, rlx_ir_value *at, int64_t width,
-                                     rlx_ir_value *acc)
+                                     const place *p, rlx_ir_value *acc)
 {
     const rlx_ir_value *a = in->g->contract[i]->in[0];
-    rlx_ir_value *x = load_rows(k, in, p, a, RLX_F32, plus(k, c->from, at), width);
-    return rlx_lir_build_outer(k->b, acc, x, load_panel(k, p, in->of[i].w, at, width, in->g->s.n));
+    rlx_ir_value *x = load_rows(k, in, p, a, RLX_F32, c->from, c->length);
+    return rlx_lir_build_outer(k->b, acc, x, load_panel(k, p, in->of[i].w, c->length, in->g->s.n));
 }
 
-/* The same of the chunk's quantized groups from number `at` on, 32 elements each. */
 static rlx_ir_value *multiply_codes(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                    const place *p, rlx_ir_value *at, int64_t width,
-                                    rlx_ir_value *acc)
+                                    const place *p, rlx_ir_value *acc)
 {
     const panel *of = &in->of[i];
     const rlx_ir_node *n = in->g->contract[i];
-    int64_t columns = in->g->s.n, groups = width / QUANT, scales = width / of->group;
-    rlx_ir_value *h = plus(k, c->group, at), *hs = times(k, h, QUANT / of->group);
-    rlx_ir_value *ats = times(k, at, QUANT / of->group);
-    rlx_ir_value *a = load_rows(k, in, p, n->in[0], RLX_I8, times(k, h, QUANT), width);
-    rlx_ir_value *sa = load_rows(k, in, p, n->in[1], RLX_F32, h, groups);
-    rlx_ir_value *w = load_panel(k, p, of->w, times(k, at, QUANT / TOGETHER), width / TOGETHER,
-                                 TOGETHER * columns);
-    rlx_ir_value *sw = load_panel(k, p, of->scale, ats, scales, columns);
+    int64_t columns = in->g->s.n, groups = c->length / of->group;
+    rlx_ir_value *a = load_rows(k, in, p, n->in[0], RLX_I8, c->from, c->length);
+    rlx_ir_value *sa = load_rows(k, in, p, n->in[1], RLX_F32, c->group, c->length / QUANT);
+    rlx_ir_value *w = load_panel(k, p, of->w, c->length / TOGETHER, TOGETHER * columns);
+    rlx_ir_value *sw = load_panel(k, p, of->scale, groups, columns);
     rlx_ir_value *xs = NULL, *mins = NULL;
     if (of->mins) {
-        xs = load_rows(k, in, p, n->in[2], RLX_F32, hs, scales);
-        mins = load_panel(k, p, of->mins, ats, scales, columns);
+        rlx_ir_value *first = times(k, c->group, QUANT / of->group);
+        xs = load_rows(k, in, p, n->in[2], RLX_F32, first, groups);
+        mins = load_panel(k, p, of->mins, groups, columns);
     }
     return rlx_lir_build_dot_panel(k->b, of->bits, acc, a, sa, w, sw, xs, mins);
 }
 
-/* One register tile over the chunk. Loops count elements, or groups of quantized ones. */
-static rlx_status multiply_span(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                const place *p, rlx_ir_value **acc)
-{
-    const rlx_lir_schedule *s = &in->g->s;
-    bool quantized = in->of[i].quantized;
-    int64_t per = quantized ? QUANT : 1;
-    int64_t whole = c->length / s->k * s->k, rest = c->length - whole;
-    if (whole > 0) {
-        rlx_lir_scope loop;
-        rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, whole / per), s->k / per, 1, acc, &loop);
-        if (k->b->status)
-            return rlx_ir_builder_finish(k->b);
-        rlx_ir_value *next =
-            quantized ? multiply_codes(k, in, i, c, p, loop.index[0], s->k, loop.carried[0])
-                      : multiply_floats(k, in, i, c, p, loop.index[0], s->k, loop.carried[0]);
-        rlx_lir_end_for(k->b, &loop, &next);
-        *acc = loop.result[0];
-    }
-    if (rest > 0) {
-        rlx_ir_value *at = k_const(k, whole / per);
-        *acc = quantized ? multiply_codes(k, in, i, c, p, at, rest, *acc)
-                         : multiply_floats(k, in, i, c, p, at, rest, *acc);
-    }
-    return rlx_ir_builder_finish(k->b);
-}
-
-/* Row tiles lo.. < hi of one column tile: sums <- sums + products of the chunk. */
+/* Rows lo.. < hi with one column tile: sums <- sums + products of the chunk. */
 static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                rlx_ir_value *tile, rlx_ir_value *lo, rlx_ir_value *hi,
-                                rlx_ir_value *limit)
+                                rlx_ir_value *tile, rlx_ir_value *lo, rlx_ir_value *hi)
 {
     static const int64_t axes[2] = {0, 1};
     const rlx_lir_schedule *s = &in->g->s;
@@ -280,11 +247,11 @@ static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const c
     int64_t dims[2] = {s->m, s->n};
     rlx_lir_scope loop;
     RLX_TRY(begin_loop(k, lo, hi, s->m, &loop));
-    place p = {
-        .row = loop.index[0], .tile = tile, .t = plus(k, in->t0, loop.index[0]), .limit = limit};
+    place p = {.row = loop.index[0], .tile = tile, .t = plus(k, in->t0, loop.index[0])};
     rlx_ir_value *index[2] = {p.row, times(k, tile, s->n)};
     rlx_ir_value *acc = rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
-    RLX_TRY(multiply_span(k, in, i, c, &p, &acc));
+    acc = in->of[i].quantized ? multiply_codes(k, in, i, c, &p, acc)
+                              : multiply_floats(k, in, i, c, &p, acc);
     rlx_lir_build_barrier(k->b); /* all was read before it is written */
     rlx_lir_build_store(k->b, sums, acc, index, axes, NULL);
     rlx_lir_end_for(k->b, &loop, NULL);
@@ -293,12 +260,12 @@ static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const c
 
 /* Rows lo.. < hi with every column tile of every contraction. */
 static rlx_status multiply_block(kernel_cx *k, const instance *in, const chunk *c, rlx_ir_value *lo,
-                                 rlx_ir_value *hi, rlx_ir_value *limit)
+                                 rlx_ir_value *hi)
 {
     for (int i = 0; i < in->g->ncontracts; i++) {
         rlx_lir_scope tile;
         RLX_TRY(begin_count(k, in->tiles, 1, &tile));
-        RLX_TRY(multiply_rows(k, in, i, c, tile.index[0], lo, hi, limit));
+        RLX_TRY(multiply_rows(k, in, i, c, tile.index[0], lo, hi));
         rlx_lir_end_for(k->b, &tile, NULL);
     }
     return rlx_ir_builder_finish(k->b);
@@ -311,12 +278,10 @@ static rlx_status emit_chunk(kernel_cx *k, const instance *in, const chunk *c)
     RLX_TRY(expand_weights(k, in, c));
     rlx_lir_build_barrier(k->b);
     rlx_lir_scope stay;
-    RLX_TRY(begin_loop(k, k_const(k, 0), in->full, s->rows, &stay));
-    rlx_ir_value *to = least(k, plus(k, stay.index[0], k_const(k, s->rows)), in->full);
-    RLX_TRY(multiply_block(k, in, c, stay.index[0], to, NULL));
+    RLX_TRY(begin_loop(k, k_const(k, 0), in->rows, s->rows, &stay));
+    rlx_ir_value *to = least(k, plus(k, stay.index[0], k_const(k, s->rows)), in->rows);
+    RLX_TRY(multiply_block(k, in, c, stay.index[0], to));
     rlx_lir_end_for(k->b, &stay, NULL);
-    if (in->ragged)
-        RLX_TRY(multiply_block(k, in, c, in->full, in->rows, k_extent(k, in->g->m)));
     return rlx_ir_builder_finish(k->b);
 }
 
@@ -496,12 +461,7 @@ rlx_status group_lower_panels(kernel_cx *k, const group *g, const rlx_ir_node *y
     in.t0 = times(k, grid.index[1], s->block_m);
     in.n_limit = g->n % s->block_n || s->block_n % s->n ? k_const(k, g->n) : NULL;
     in.rows = least(k, rlx_lir_build_map2(k->b, RLX_FN_SUB, live, in.t0), k_const(k, s->block_m));
-    in.ragged = !rlx_dim_is_const(g->m) || g->m % s->m != 0;
-    in.full = in.rows;
-    if (in.ragged && s->m > 1)
-        in.full = times(k, rlx_lir_build_map2(k->b, RLX_FN_DIV, in.rows, k_const(k, s->m)), s->m);
-    else
-        in.ragged = false;
+    in.t_limit = rlx_dim_is_const(g->m) && g->m % s->m == 0 ? NULL : live;
     RLX_TRY(emit_sums(k, &in));
     RLX_TRY(emit_epilogue(k, &in, &grid, yield));
     rlx_lir_end_grid(k->b, &grid);
