@@ -470,6 +470,45 @@ static bool has_code(const rlx_block_layout *l)
            l->low_bits >= 4 && l->scale <= RLX_BLOCK_SCALE_S8;
 }
 
+/* Whether many rows are turned into columns. */
+static bool turns(const rlx_ir_node *n)
+{
+    enum { MANY = 8 };
+    const rlx_ir_type *tile = &n->out[0]->type;
+    if (tile->rank != 2 || tile->dim[0] < MANY)
+        return false;
+    for (const rlx_ir_node *use = n->next; use; use = use->next)
+        if (use->op == RLX_LIR_PACK && use->in[0] == n->out[0])
+            return true;
+    return false;
+}
+
+/* Rows by a loop, through the stack: the text of one, where turning them costs more than that. */
+static rlx_status load_by_loop(rlx_emit *e, const blocks *b, rlx_emit_tile *out, int pieces)
+{
+    LLVMTypeRef type = e->engine->part_type(e, &out->value->type);
+    LLVMValueRef rows = LLVMBuildAlloca(e->entry, LLVMArrayType2(type, (uint64_t)out->n), "rows");
+    LLVMValueRef zero = rlx_emit_int(e->i64, 0), one = rlx_emit_int(e->i64, 1), live = NULL;
+    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, pieces);
+    if (!x)
+        return RLX_OOM();
+    rlx_emit_loop loop;
+    rlx_emit_loop_begin(e, zero, rlx_emit_int(e->i64, out->n), one, &loop);
+    if (b->room[0])
+        live = LLVMBuildICmp(e->b, LLVMIntSLT, loop.index, b->room[0], "");
+    LLVMValueRef at = rlx_emit_mul(e->b, loop.index, b->stride[0]);
+    LLVMValueRef row = rlx_emit_offset(e, e->i8, b->base, at);
+    for (int k = 0; k < pieces; k++)
+        x[k] = load_piece(e, b, row, (int64_t)k * b->piece, live, b->room[1]);
+    LLVMBuildStore(e->b, join_pieces(e, x, pieces), rlx_emit_offset(e, type, rows, loop.index));
+    rlx_emit_loop_end(e, &loop);
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef from = rlx_emit_offset(e, type, rows, rlx_emit_int(e->i64, p));
+        out->part[p] = LLVMBuildLoad2(e->b, type, from, "");
+    }
+    return RLX_OK;
+}
+
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *tile = &n->out[0]->type;
@@ -482,6 +521,8 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
     int pieces = (int)tile->dim[last] / b.piece;
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    if (turns(n))
+        return load_by_loop(e, &b, out, pieces);
     LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, pieces);
     if (!x)
         return RLX_OOM();
