@@ -71,6 +71,8 @@ typedef struct rlx_emit_codes {
     int bits; /* u8 below 2^bits; 0: i8 */
 } rlx_emit_codes;
 rlx_emit_codes rlx_emit_codes_of(const rlx_ir_node *n);
+/* Of products by activations: how many sums of two fit into 16 bits together. */
+int rlx_emit_most_pairs(rlx_emit_codes c);
 /* Registers of columns that are best multiplied together by so many rows: 1 or 2. */
 int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, int rows);
 /* sums[m * columns + v] (i32, `lanes` of them) + products of 4 bytes per lane: codes (s, v) with

@@ -205,11 +205,30 @@ static LLVMValueRef decode_group(rlx_emit *e, const rlx_block_layout *l, const g
 
 /* ---- many groups at once ---- */
 
+/* The i16 at byte `at` of eight blocks in a row. Of the 16 bytes that begin 2i before it in block i
+ * the i-th i16 is its own: eight loads, seven of them blended with the first as they come. */
+static LLVMValueRef load_eight(rlx_emit *e, const blocks *b, const group *g, int at)
+{
+    enum { MANY = 8 };
+    LLVMTypeRef type = rlx_emit_vector(e->i16, MANY);
+    LLVMValueRef v = NULL, mask[MANY];
+    for (int i = 0; i < MANY; i++) {
+        LLVMValueRef from = rlx_emit_int(e->i64, (int64_t)i * (b->info->block_bytes - 2));
+        LLVMValueRef x = load_bytes(e, g->block, from, at, type);
+        for (int l = 0; l < MANY; l++)
+            mask[l] = rlx_emit_int(e->i32, l == i ? MANY + l : l);
+        v = v ? LLVMBuildShuffleVector(e->b, v, x, LLVMConstVector(mask, MANY), "") : x;
+    }
+    return v;
+}
+
 /* The f16 at byte `at` of `n` blocks in a row, as f32. */
 static LLVMValueRef load_halves(rlx_emit *e, const blocks *b, const group *g, int at, int n)
 {
     LLVMValueRef v = LLVMGetPoison(rlx_emit_vector(e->i16, n));
-    for (int i = 0; i < n; i++) {
+    if (n == 8)
+        v = load_eight(e, b, g, at);
+    for (int i = 0; i < n && n != 8; i++) {
         LLVMValueRef block = rlx_emit_int(e->i64, (int64_t)i * b->info->block_bytes);
         LLVMValueRef h = load_bytes(e, g->block, block, at, e->i16);
         v = LLVMBuildInsertElement(e->b, v, h, rlx_emit_int(e->i32, i), "");
@@ -280,16 +299,21 @@ static LLVMValueRef load_mins(rlx_emit *e, const blocks *b, const group *g)
     return LLVMBuildFNeg(e->b, load_halves(e, b, g, l->m, b->piece), "");
 }
 
-/* 32 codes of a block that has no more: nibbles of 16 bytes, perhaps a word of bits above them. */
+/* 32 codes of a block that has no more: nibbles of 16 bytes, perhaps a word of bits above them. A
+ * load that repeats 16 bytes is a plain one, and a shift by words takes what the mask drops. */
 static LLVMValueRef load_32_codes(rlx_emit *e, const rlx_block_layout *l, const group *g)
 {
-    LLVMTypeRef type = rlx_emit_vector(e->i8, 32);
-    LLVMValueRef zero = rlx_emit_int(e->i64, 0), half[2], mask[32];
-    half[0] = load_bytes(e, g->block, zero, l->low, bytes_type(e));
-    half[1] = LLVMBuildLShr(e->b, half[0], byte_splat(e, 4), "");
+    LLVMTypeRef type = rlx_emit_vector(e->i8, 32), words = rlx_emit_vector(e->i32, 8);
+    LLVMValueRef zero = rlx_emit_int(e->i64, 0), by[8], mask[32];
+    LLVMValueRef half = load_bytes(e, g->block, zero, l->low, bytes_type(e));
+    for (int i = 0; i < 8; i++)
+        by[i] = rlx_emit_int(e->i32, i < 4 ? 0 : 4);
     for (int i = 0; i < 32; i++)
-        mask[i] = rlx_emit_int(e->i32, i);
-    LLVMValueRef q = LLVMBuildShuffleVector(e->b, half[0], half[1], LLVMConstVector(mask, 32), "");
+        mask[i] = rlx_emit_int(e->i32, i % 16);
+    LLVMValueRef q = LLVMBuildShuffleVector(e->b, half, LLVMGetPoison(LLVMTypeOf(half)),
+                                            LLVMConstVector(mask, 32), "");
+    q = LLVMBuildLShr(e->b, LLVMBuildBitCast(e->b, q, words, ""), LLVMConstVector(by, 8), "");
+    q = LLVMBuildBitCast(e->b, q, type, "");
     q = LLVMBuildAnd(e->b, q, rlx_emit_splat(e, rlx_emit_int(e->i8, 15), type), "");
     if (l->high < 0)
         return q;
@@ -415,24 +439,27 @@ static LLVMValueRef join_pieces(rlx_emit *e, LLVMValueRef *x, int n)
     LLVMTypeRef part = LLVMTypeOf(x[0]);
     if (n == 1)
         return x[0];
-    LLVMValueRef v;
     if (LLVMGetTypeKind(part) != LLVMVectorTypeKind) {
-        v = LLVMGetPoison(LLVMVectorType(part, (unsigned)n));
+        LLVMValueRef v = LLVMGetPoison(LLVMVectorType(part, (unsigned)n));
         for (int i = 0; i < n; i++)
             v = LLVMBuildInsertElement(e->b, v, x[i], rlx_emit_int(e->i32, i), "");
         return v;
     }
-    unsigned each = LLVMGetVectorSize(part);
-    LLVMTypeRef whole = rlx_emit_vector(LLVMGetElementType(part), (int64_t)n * each);
-    LLVMTypeRef overload[] = {whole, part};
-    unsigned id = LLVMLookupIntrinsicID("llvm.vector.insert", 18);
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, 2);
-    v = LLVMGetPoison(whole);
-    for (int i = 0; i < n; i++) {
-        LLVMValueRef args[] = {v, x[i], rlx_emit_int(e->i64, (int64_t)i * each)};
-        v = LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 3, "");
+    return rlx_emit_join(e, x, n);
+}
+
+/* Whether products alone take what is loaded: they read it piece by piece. */
+static bool only_multiplied(const rlx_ir_value *loaded, const rlx_ir_block *block)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        for (int i = 0; i < n->nin; i++)
+            if (n->in[i] == loaded && (n->op != RLX_LIR_DOT || i != 3))
+                return false;
+        for (int i = 0; i < n->nblock; i++)
+            if (!only_multiplied(loaded, n->blocks[i]))
+                return false;
     }
-    return v;
+    return true;
 }
 
 /* Whether the load walks along one row: a loop's step of codes. */
@@ -519,15 +546,17 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
         return RLX_FAIL(RLX_UNSUPPORTED, "loads from blocks of %s have no CPU code yet",
                         b.info->name);
     int pieces = (int)tile->dim[last] / b.piece;
+    bool joined = !only_multiplied(n->out[0], n->parent);
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     if (turns(n))
         return load_by_loop(e, &b, out, pieces);
-    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, pieces);
-    if (!x)
+    out->npieces = pieces;
+    out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, pieces * out->n);
+    if (!out->piece)
         return RLX_OOM();
     for (int p = 0; p < out->n; p++) {
-        LLVMValueRef row = b.base, live = NULL;
+        LLVMValueRef row = b.base, live = NULL, *x = out->piece + p * pieces;
         int64_t index = p;
         for (int i = last - 1; i >= 0; i--) {
             LLVMValueRef j = rlx_emit_int(e->i64, index % tile->dim[i]);
@@ -542,7 +571,7 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
             prefetch(e, &b, row, tile->dim[last]);
         for (int k = 0; k < pieces; k++)
             x[k] = load_piece(e, &b, row, (int64_t)k * b.piece, live, b.room[last]);
-        out->part[p] = join_pieces(e, x, pieces);
+        out->part[p] = joined ? join_pieces(e, x, pieces) : NULL;
     }
     return RLX_OK;
 }

@@ -40,7 +40,7 @@ static bool fills(const rlx_emit *e, int lanes)
     return lanes == 4 || (lanes == 8 && !is_neon(e)) || (lanes == 16 && e->target->avx512);
 }
 
-static int most_pairs(rlx_emit_codes c)
+int rlx_emit_most_pairs(rlx_emit_codes c)
 {
     int most = c.bits ? (1 << c.bits) - 1 : 128;
     return INT16_MAX / (2 * 127 * most);
@@ -162,7 +162,7 @@ static rlx_status add_widened(rlx_emit *e, bool is_signed, int lanes, LLVMValueR
 void rlx_emit_byte_steps(const rlx_emit *e, int steps, rlx_emit_byte_sums *b)
 {
     enum { FEW = 2, MANY = 4 };
-    int most = most_pairs(b->codes);
+    int most = rlx_emit_most_pairs(b->codes);
     bool by_16 = fills(e, b->lanes) && !adds_fours(e, b->lanes);
     b->in_16 = by_16 && steps <= most;
     if (b->in_16 || !by_16)
@@ -228,7 +228,7 @@ rlx_status rlx_emit_sum_bytes(rlx_emit *e, const rlx_emit_byte_sums *b, LLVMValu
 {
     if (!fills(e, b->lanes))
         return sum_widened(e, b, sums);
-    int together = most_pairs(b->codes), n = b->rows * b->columns;
+    int together = rlx_emit_most_pairs(b->codes), n = b->rows * b->columns;
     LLVMValueRef *pairs = RLX_NEW_ARRAY(e->arena, LLVMValueRef, n);
     if (!pairs)
         return RLX_OOM();

@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-/* Products of codes by lanes. */
+/* Products of codes by groups. */
 
-enum { LANES = 16, TOGETHER = 4, SCALED = 32 /* elements per scale of activations */ };
+enum { LANES = 8, TOGETHER = 4, SCALED = 32 /* elements per scale of activations */ };
 
 int rlx_emit_register_lanes(const rlx_emit *e)
 {
@@ -85,119 +85,220 @@ void rlx_emit_keep_order(rlx_emit *e)
     LLVMBuildFence(e->b, LLVMAtomicOrderingAcquireRelease, true, "");
 }
 
-/* ---- dot ---- */
+/* ---- dot ----
+ *
+ * A register holds the products of whole groups, or half a group's. Registers are folded, two into
+ * one inside every 16 bytes, where shuffles are cheap, until each 32 bits are (part of) one group's
+ * sum: eight groups are one vector then, which is scaled and added to the lanes as it is. Integers
+ * are exact, so they stay in 16 bits as long as they fit. */
 
-/* One row of activations and one of codes. */
-typedef struct pair {
+enum { MAX_VECTORS = 8, CHUNK = 16 /* bytes */ };
+
+/* Groups of row a of activations and row b of codes: `count` of them from `first` on. */
+typedef struct groups {
     rlx_emit *e;
-    LLVMValueRef a, b;
-    int64_t at; /* the first element */
-    int lanes;
-} pair;
+    const rlx_emit_tile *b;
+    rlx_emit_rows a;
+    LLVMValueRef row; /* of a */
+    int part;         /* of b */
+    rlx_emit_byte_sums bytes;
+    int group; /* elements */
+    int first, count;
+    int at; /* the first element of the present vector */
+} groups;
+
+/* `n` codes from element `at` on, out of what the row is joined from: vectors that are no power of
+ * two long are better never made. */
+static rlx_status codes_at(rlx_emit *e, const rlx_emit_tile *t, int part, int at, int n,
+                           LLVMValueRef *out)
+{
+    LLVMValueRef few[MAX_VECTORS];
+    if (!t->piece)
+        return rlx_emit_pick(e, t->part[part], at, 1, n, out);
+    int each = (int)LLVMGetVectorSize(LLVMTypeOf(t->piece[0]));
+    LLVMValueRef *first = &t->piece[part * t->npieces + at / each];
+    if (each > n)
+        return rlx_emit_pick(e, *first, at % each, 1, n, out);
+    for (int i = 0; i < n / each; i++)
+        few[i] = first[i];
+    *out = rlx_emit_join(e, few, n / each);
+    return RLX_OK;
+}
 
 static rlx_status take_code(void *user, int s, int i, LLVMValueRef *out)
 {
-    const pair *p = user;
-    (void)s;
+    const groups *g = user;
+    int n = TOGETHER * g->bytes.lanes;
     (void)i;
-    return rlx_emit_pick(p->e, p->b, p->at, 1, TOGETHER * p->lanes, out);
+    return codes_at(g->e, g->b, g->part, g->at + s * n, n, out);
 }
 
 static rlx_status take_activation(void *user, int s, int i, LLVMValueRef *out)
 {
-    const pair *p = user;
-    (void)s;
+    const groups *g = user;
+    int n = TOGETHER * g->bytes.lanes;
     (void)i;
-    return rlx_emit_pick(p->e, p->a, p->at, 1, TOGETHER * p->lanes, out);
+    return rlx_emit_rows_load(g->e, &g->a, g->row, rlx_emit_int(g->e->i64, g->at + s * n), n, out);
 }
 
-/* The scales of the lanes from element k, of groups of `group`, out of memory: a broadcast of one
- * element is a plain load, where a shuffle across a register takes several operations. */
-static LLVMValueRef scales_of(rlx_emit *e, LLVMValueRef scales, int64_t k, int64_t group, int lanes)
+/* Registers of products, all of them in elements of 32 bits or of 16: then of so many pairs. */
+typedef struct folding {
+    int n, pairs; /* 0: 32 bits */
+    LLVMValueRef vec[MAX_VECTORS];
+} folding;
+
+static void widen(rlx_emit *e, folding *f, int lanes)
+{
+    for (int i = 0; i < f->n && f->pairs; i++)
+        f->vec[i] = rlx_emit_halves(e, f->vec[i], lanes);
+    f->pairs = 0;
+}
+
+/* In every 16 bytes: of pieces of so many bytes, of x and then of y, each even one plus the next.
+ */
+static LLVMValueRef fold_two(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, int bytes)
+{
+    LLVMValueRef mask[2][64], half[2];
+    int n = (int)LLVMGetVectorSize(LLVMTypeOf(x));
+    bool is_16 = LLVMGetElementType(LLVMTypeOf(x)) == e->i16;
+    int each = bytes / (is_16 ? 2 : 4), chunk = CHUNK / (is_16 ? 2 : 4);
+    for (int i = 0; i < n; i++) {
+        int in = i % chunk, from = in % (chunk / 2) / each * 2 * each + in % each;
+        from += i / chunk * chunk + (in < chunk / 2 ? 0 : n);
+        mask[0][i] = rlx_emit_int(e->i32, from);
+        mask[1][i] = rlx_emit_int(e->i32, from + each);
+    }
+    for (int i = 0; i < 2; i++)
+        half[i] = LLVMBuildShuffleVector(e->b, x, y, LLVMConstVector(mask[i], (unsigned)n), "");
+    return LLVMBuildAdd(e->b, half[0], half[1], "");
+}
+
+/* Registers 4j.. to register j, whose 32 bits at place d of 4 are of register 4j + d. */
+static void fold(rlx_emit *e, const groups *g, folding *f)
+{
+    int most = rlx_emit_most_pairs(g->bytes.codes);
+    for (int bytes = 8; bytes >= 4; bytes /= 2) {
+        if (2 * f->pairs > most)
+            widen(e, f, g->bytes.lanes);
+        LLVMValueRef none = LLVMGetPoison(LLVMTypeOf(f->vec[0]));
+        for (int i = 0; i < f->n; i += 2)
+            f->vec[i / 2] = fold_two(e, f->vec[i], i + 1 < f->n ? f->vec[i + 1] : none, bytes);
+        f->n = (f->n + 1) / 2;
+        f->pairs *= 2;
+    }
+    widen(e, f, g->bytes.lanes);
+}
+
+/* The sums of the groups, in order: i32<8>. */
+static LLVMValueRef in_order(rlx_emit *e, const groups *g, const folding *f, int registers)
+{
+    LLVMValueRef mask[2][LANES], none = LLVMGetPoison(e->i32), sum[2];
+    int places[LANES] = {0}, lanes = g->bytes.lanes;
+    for (int i = 0; i < 2 * LANES; i++)
+        mask[i / LANES][i % LANES] = none;
+    for (int i = 0; i < f->n * lanes; i++) {
+        int vec = i / lanes * 4 + i % 4, chunk = i % lanes / 4;
+        int h = (vec * TOGETHER * lanes * g->bytes.steps + chunk * CHUNK) / g->group;
+        if (vec < registers && h < g->count)
+            mask[places[h]++][h] = rlx_emit_int(e->i32, i);
+    }
+    LLVMValueRef y = f->n > 1 ? f->vec[1] : LLVMGetPoison(LLVMTypeOf(f->vec[0]));
+    for (int i = 0; i < places[0]; i++)
+        sum[i] = LLVMBuildShuffleVector(e->b, f->vec[0], y, LLVMConstVector(mask[i], LANES), "");
+    return places[0] == 1 ? sum[0] : LLVMBuildAdd(e->b, sum[0], sum[1], "");
+}
+
+/* Lanes that take `n` bytes at once: as many as a register has, if those divide `n`. */
+static int lanes_for(const rlx_emit *e, int n)
+{
+    int lanes = rlx_emit_register_lanes(e);
+    return n % (TOGETHER * lanes) == 0 ? lanes : lanes / 2;
+}
+
+/* The integer sums of the groups: i32<8>, of which `count` have a meaning. */
+static rlx_status sum_groups(groups *g, LLVMValueRef *out)
+{
+    rlx_emit *e = g->e;
+    int n = g->count * g->group, registers;
+    folding f = {0};
+    g->bytes.lanes = lanes_for(e, n);
+    rlx_emit_byte_steps(e, 1, &g->bytes);
+    int each = TOGETHER * g->bytes.lanes;
+    g->bytes.steps = g->group > each ? g->group / each : 1;
+    each *= g->bytes.steps;
+    for (g->at = g->first * g->group; f.n < n / each; f.n++, g->at += each) {
+        f.vec[f.n] = rlx_emit_no_sum(e, &g->bytes);
+        RLX_TRY(rlx_emit_sum_bytes(e, &g->bytes, &f.vec[f.n]));
+    }
+    f.pairs = g->bytes.in_16;
+    registers = f.n;
+    fold(e, g, &f);
+    *out = in_order(e, g, &f, registers);
+    return RLX_OK;
+}
+
+/* The present groups' own of a row of scales, one for every `per` elements. */
+static LLVMValueRef scales_of(const groups *g, LLVMValueRef row, int per)
+{
+    rlx_emit *e = g->e;
+    LLVMValueRef mask[LANES];
+    for (int h = 0; h < LANES; h++)
+        mask[h] = h < g->count ? rlx_emit_int(e->i32, (g->first + h) * g->group / per)
+                               : LLVMGetPoison(e->i32);
+    row = rlx_emit_as_vector(e, row);
+    return LLVMBuildShuffleVector(e->b, row, LLVMGetPoison(LLVMTypeOf(row)),
+                                  LLVMConstVector(mask, LANES), "");
+}
+
+/* Lanes of the groups that are there, else of the sums before. */
+static LLVMValueRef first_lanes(rlx_emit *e, LLVMValueRef sum, LLVMValueRef before, int count)
 {
     LLVMValueRef mask[LANES];
-    int64_t each = TOGETHER * lanes / group; /* scales in a register of lanes */
-    LLVMValueRef at = rlx_emit_offset(e, e->f32, scales, rlx_emit_int(e->i64, k / group));
-    LLVMValueRef v =
-        LLVMBuildLoad2(e->b, each > 1 ? rlx_emit_vector(e->f32, each) : e->f32, at, "");
-    LLVMSetAlignment(v, 4);
-    if (each <= 1)
-        return rlx_emit_splat(e, v, rlx_emit_vector(e->f32, lanes));
-    for (int l = 0; l < lanes; l++)
-        mask[l] = rlx_emit_int(e->i32, TOGETHER * l / group);
-    return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)),
-                                  LLVMConstVector(mask, (unsigned)lanes), "");
+    if (count == LANES)
+        return sum;
+    for (int i = 0; i < LANES; i++)
+        mask[i] = rlx_emit_int(e->i32, i < count ? i : LANES + i);
+    return LLVMBuildShuffleVector(e->b, sum, before, LLVMConstVector(mask, LANES), "");
 }
 
-/* Puts a row on the stack. */
-static LLVMValueRef to_stack(rlx_emit *e, LLVMValueRef row)
+/* A row of a with a row of b, whose scales are sa and sb. */
+static rlx_status dot_rows(groups *g, int total, LLVMValueRef sa, LLVMValueRef sb,
+                           LLVMValueRef *acc)
 {
-    LLVMValueRef p = LLVMBuildAlloca(e->entry, LLVMTypeOf(row), "scales");
-    LLVMSetAlignment(p, 64);
-    LLVMSetAlignment(LLVMBuildStore(e->b, row, p), 4);
-    return p;
-}
-
-/* Every group's own of the scales of activations, one per 32 elements. */
-static LLVMValueRef by_groups(rlx_emit *e, LLVMValueRef row, int64_t K, int64_t group,
-                              LLVMValueRef *mask)
-{
-    if (group == SCALED)
-        return row;
-    for (int64_t h = 0; h < K / group; h++)
-        mask[h] = rlx_emit_int(e->i32, h * group / SCALED);
-    return LLVMBuildShuffleVector(e->b, row, LLVMGetPoison(LLVMTypeOf(row)),
-                                  LLVMConstVector(mask, (unsigned)(K / group)), "");
-}
-
-/* A row of a with a row of b: acc, its 16 lanes in registers. */
-static rlx_status dot_rows(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef a, LLVMValueRef b,
-                           LLVMValueRef scales, LLVMValueRef *acc)
-{
-    int64_t K = n->in[1]->type.dim[1], group = K / n->in[4]->type.dim[1];
-    int lanes = rlx_emit_register_lanes(e), registers = LANES / lanes;
-    LLVMValueRef part[LANES / 4], sum;
-    for (int i = 0; i < registers; i++)
-        RLX_TRY(rlx_emit_pick(e, *acc, i * lanes, 1, lanes, &part[i]));
-    for (int64_t k = 0; k < K; k += TOGETHER * lanes) {
-        pair p = {.e = e, .a = a, .b = b, .at = k, .lanes = lanes};
-        rlx_emit_byte_sums bytes = {.codes = rlx_emit_codes_of(n),
-                                    .lanes = lanes,
-                                    .steps = 1,
-                                    .rows = 1,
-                                    .columns = 1,
-                                    .code = take_code,
-                                    .activation = take_activation,
-                                    .user = &p};
-        sum = rlx_emit_no_sum(e, &bytes);
-        RLX_TRY(rlx_emit_sum_bytes(e, &bytes, &sum));
-        LLVMValueRef *to = &part[k / (TOGETHER * lanes) % registers];
-        sum = LLVMBuildSIToFP(e->b, sum, LLVMTypeOf(*to), "");
-        *to = rlx_emit_fma(e, scales_of(e, scales, k, group, lanes), sum, *to);
+    rlx_emit *e = g->e;
+    LLVMTypeRef type = rlx_emit_vector(e->f32, LANES);
+    for (g->first = 0; g->first < total; g->first += LANES) {
+        LLVMValueRef sum, scale;
+        g->count = total - g->first < LANES ? total - g->first : LANES;
+        RLX_TRY(sum_groups(g, &sum));
+        scale = LLVMBuildFMul(e->b, scales_of(g, sa, SCALED), scales_of(g, sb, g->group), "");
+        sum = rlx_emit_fma(e, scale, LLVMBuildSIToFP(e->b, sum, type, ""), *acc);
+        *acc = first_lanes(e, sum, *acc, g->count);
     }
-    *acc = rlx_emit_join(e, part, registers);
     return RLX_OK;
 }
 
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
 {
-    const rlx_emit_tile *in[5];
-    for (int i = 0; i < 5; i++)
-        in[i] = rlx_emit_get(e, n->in[i]);
+    const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]), *sa = rlx_emit_get(e, n->in[2]),
+                        *sb = rlx_emit_get(e, n->in[4]);
     int64_t N = n->out[0]->type.dim[1], K = n->in[1]->type.dim[1];
-    int64_t groups = n->in[4]->type.dim[1];
+    int total = (int)n->in[4]->type.dim[1];
+    groups g = {.e = e, .b = rlx_emit_get(e, n->in[3]), .group = (int)(K / total)};
+    g.bytes = (rlx_emit_byte_sums){.codes = rlx_emit_codes_of(n),
+                                   .rows = 1,
+                                   .columns = 1,
+                                   .code = take_code,
+                                   .activation = take_activation,
+                                   .user = &g};
     rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_rows_init(e, n, 1, &g.a));
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    LLVMValueRef *mask = RLX_NEW_ARRAY(e->arena, LLVMValueRef, groups);
-    if (!mask)
-        return RLX_OOM();
     for (int p = 0; p < out->n; p++) {
-        LLVMValueRef sa = by_groups(e, in[2]->part[p / N], K, K / groups, mask);
-        LLVMValueRef scales = LLVMBuildFMul(e->b, sa, in[4]->part[p % N], "");
-        out->part[p] = in[0]->part[p];
-        scales = to_stack(e, scales);
-        rlx_emit_keep_order(e);
-        RLX_TRY(dot_rows(e, n, in[1]->part[p / N], in[3]->part[p % N], scales, &out->part[p]));
+        g.row = rlx_emit_int(e->i64, p / N);
+        g.part = (int)(p % N);
+        out->part[p] = acc->part[p];
+        RLX_TRY(dot_rows(&g, total, sa->part[p / N], sb->part[p % N], &out->part[p]));
     }
     return RLX_OK;
 }

@@ -3,8 +3,9 @@
 /* Operands that are read from memory where they are used.
  *
  * A panel has more elements than there are registers, and an activation is wanted in every lane: so
- * who multiplies panels reads them from where they lie, element by element. A load whose tile goes
- * nowhere else emits nothing but its address. Where that cannot be (a tile that was computed, or
+ * who multiplies panels reads them from where they lie, element by element; and dot reads its
+ * activations register by register. A load whose tile goes nowhere else emits nothing but its
+ * address. Where that cannot be (a tile that was computed, or
  * memory that is stored to in between) the tile is put on the stack first. */
 
 enum { MAX_STACK = 64 << 10, MAX_ZEROS = 16 << 10 };
@@ -14,9 +15,9 @@ enum { MAX_STACK = 64 << 10, MAX_ZEROS = 16 << 10 };
 /* Who reads operand i from memory; *limited: also when its rows have a limit. */
 static bool reads_memory(const rlx_ir_node *n, int i, bool *limited)
 {
-    *limited = (n->op == RLX_LIR_DOT_PANEL && (i == 1 || i == 2 || i == 5)) ||
-               (n->op == RLX_LIR_OUTER && i == 1);
-    return (n->op == RLX_LIR_DOT_PANEL || n->op == RLX_LIR_OUTER) && i > 0;
+    bool panel = n->op == RLX_LIR_DOT_PANEL;
+    *limited = i == 1 || (panel && (i == 2 || i == 5));
+    return ((panel || n->op == RLX_LIR_OUTER) && i > 0) || (n->op == RLX_LIR_DOT && i == 1);
 }
 
 static bool has_limit(const rlx_ir_node *load, int axis)

@@ -35,6 +35,8 @@ typedef struct rlx_emit_tile {
     const struct rlx_emit_access *access; /* CPU: it is read where it is used, and has no parts */
     int n;
     LLVMValueRef *part;
+    int npieces; /* CPU: what every part is joined from, `npieces` of one type; or NULL */
+    LLVMValueRef *piece;
 } rlx_emit_tile;
 
 typedef struct rlx_emit_engine {

@@ -1,7 +1,7 @@
-/* lir/ops/dot.c: products of codes, by lanes, scaled
- *   in   acc f32<MxNx16>; a i8<MxK>, its scales sa f32<MxK/32>; b u8|i8<NxK>, its sb f32<NxK/G>
+/* lir/ops/dot.c: products of codes, scaled group by group, groups by lanes
+ *   in   acc f32<MxNx8>; a i8<MxK>, its scales sa f32<MxK/32>; b u8|i8<NxK>, its sb f32<NxK/G>
  *   out  acc's type
- *   C1  formats and ranks are these.      C2  M and N agree, and there are 16 lanes.
+ *   C1  formats and ranks are these.      C2  M and N agree, and there are 8 lanes.
  *   C3  a and b share K, a multiple of 64.      C4  sa has K/32 and sb K/32 or K/16.
  *   C5  u8 codes have bits, 1 to 7; i8 codes have none. */
 #include <math.h>
@@ -10,7 +10,7 @@
 #include "lir/lir_eval.h"
 #include "lir/ops/fma.h"
 
-enum { LANES = 16, TOGETHER = 4 };
+enum { LANES = 8, STEP = 64 };
 
 rlx_status rlx_lir_dot_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
@@ -35,8 +35,8 @@ rlx_status rlx_lir_dot_verify(rlx_ir_module *m, const rlx_ir_node *n)
         "%s from rows of %s, %s, %s and %s", rlx_lir_type_text(m, acc), rlx_lir_type_text(m, a),
         rlx_lir_type_text(m, sa), rlx_lir_type_text(m, b), rlx_lir_type_text(m, sb));
     int64_t K = a->dim[1];
-    RLX_IR_REQUIRE(m, n, "C3", K == b->dim[1] && K % (LANES * TOGETHER) == 0,
-                   "contracts %lld with %lld", (long long)K, (long long)b->dim[1]);
+    RLX_IR_REQUIRE(m, n, "C3", K == b->dim[1] && K % STEP == 0, "contracts %lld with %lld",
+                   (long long)K, (long long)b->dim[1]);
     RLX_IR_REQUIRE(m, n, "C4",
                    sa->dim[1] == K / 32 && (sb->dim[1] == K / 32 || sb->dim[1] == K / 16),
                    "%lld and %lld scales for %lld elements", (long long)sa->dim[1],
@@ -55,13 +55,12 @@ static inline __attribute__((always_inline)) void dot_row(const rlx_lir_instr *i
     const float *sb = (const float *)i->in[4]->data + (int64_t)n * (K / G);
     float *acc = (float *)i->out[0]->data + ((int64_t)m * N + n) * LANES;
     bool is_signed = i->in[3]->format == RLX_I8;
-    for (int32_t k = 0; k < K; k += TOGETHER) {
+    for (int32_t h = 0; h < K / G; h++) {
         int32_t sum = 0;
-        for (int32_t c = k; c < k + TOGETHER; c++)
-            sum += a[c] * (is_signed ? (int8_t)b[c] : b[c]);
-        float *lane = &acc[k / TOGETHER % LANES];
-        float scale = sa[k / 32] * sb[k / G];
-        *lane = fmaf(scale, (float)sum, *lane);
+        for (int32_t k = h * G; k < (h + 1) * G; k++)
+            sum += a[k] * (is_signed ? (int8_t)b[k] : b[k]);
+        float scale = sa[h * G / 32] * sb[h];
+        acc[h % LANES] = fmaf(scale, (float)sum, acc[h % LANES]);
     }
 }
 

@@ -5,7 +5,7 @@
  * A row of weights is one stream of bytes: its codes, scales and minima are loaded by the step. */
 #include "mir/lower/lower_group.h"
 
-enum { LANES = 16, MIN_LANES = 8 };
+enum { LANES = 8 };
 
 /* One contraction's sums: of terms, and of minima when its blocks have any. */
 typedef struct sums {
@@ -60,7 +60,7 @@ static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, 
                              int64_t groups, bool ends, rlx_ir_value **less)
 {
     int64_t by = rlx_format_group(n->in[3]->type.format);
-    int64_t width = (groups + MIN_LANES - 1) / MIN_LANES * MIN_LANES;
+    int64_t width = (groups + LANES - 1) / LANES * LANES;
     span s = {.k0 = k0, .by = by, .width = width, .padded = ends && width != groups};
     rlx_ir_value *xs, *mins;
     RLX_TRY(load_rows(k, d, n->in[2], s, &xs));
@@ -69,7 +69,7 @@ static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, 
     return rlx_ir_builder_finish(k->b);
 }
 
-/* Adds the products of `width` elements, a power of two, from `k0` on. */
+/* Adds the products of `width` elements from `k0` on. */
 static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
                                int64_t width, rlx_ir_value **acc)
 {
@@ -88,17 +88,11 @@ static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n
     return rlx_ir_builder_finish(k->b);
 }
 
-/* Adds `width` elements from `k0` on; they are K's last when `ends`, and go by powers of two then,
- * which is what registers hold. */
+/* Adds `width` elements from `k0` on, K's last ones when `ends`. */
 static rlx_status add_step(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
                            int64_t width, bool ends, sums *s)
 {
-    for (int64_t at = 0, part = d->g->s.k; at < width; at += part) {
-        while (part > width - at)
-            part /= 2;
-        rlx_ir_value *from = at ? rlx_lir_build_map2(k->b, RLX_FN_ADD, k0, k_const(k, at)) : k0;
-        RLX_TRY(add_products(k, d, n, from, part, &s->acc));
-    }
+    RLX_TRY(add_products(k, d, n, k0, width, &s->acc));
     int64_t groups = width / rlx_format_group(n->in[3]->type.format);
     return s->less ? add_minima(k, d, n, k0, groups, ends, &s->less) : RLX_OK;
 }
@@ -131,22 +125,21 @@ static int list_sums(const dots *d, sums *s, rlx_ir_value *const *set, rlx_ir_va
 
 static void clear_sums(kernel_cx *k, const dots *d, sums *s)
 {
-    int64_t terms[3] = {d->g->s.m, d->g->s.n, LANES}, minima[3] = {d->g->s.m, d->g->s.n, MIN_LANES};
+    int64_t dims[3] = {d->g->s.m, d->g->s.n, LANES};
     for (int i = 0; i < d->g->ncontracts; i++) {
         bool has_min = rlx_format_has_min(d->g->contract[i]->in[3]->type.format);
-        s[i].acc = rlx_lir_build_fill(k->b, RLX_F32, 3, terms, 0.0);
-        s[i].less = has_min ? rlx_lir_build_fill(k->b, RLX_F32, 3, minima, 0.0) : NULL;
+        s[i].acc = rlx_lir_build_fill(k->b, RLX_F32, 3, dims, 0.0);
+        s[i].less = has_min ? rlx_lir_build_fill(k->b, RLX_F32, 3, dims, 0.0) : NULL;
     }
 }
 
 /* Terms less minima, their lanes combined. */
 static rlx_ir_value *total(kernel_cx *k, const sums *s)
 {
-    rlx_ir_value *sum = rlx_lir_build_reduce(k->b, RLX_FN_ADD, s->acc);
-    if (!s->less)
-        return sum;
-    rlx_ir_value *less = rlx_lir_build_reduce(k->b, RLX_FN_ADD, s->less);
-    return rlx_lir_build_map2(k->b, RLX_FN_SUB, sum, less);
+    rlx_ir_value *sum = s->acc;
+    if (s->less)
+        sum = rlx_lir_build_map2(k->b, RLX_FN_SUB, sum, s->less);
+    return rlx_lir_build_reduce(k->b, RLX_FN_ADD, sum);
 }
 
 rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_ir_value **tiles)

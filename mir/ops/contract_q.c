@@ -5,13 +5,13 @@
  *   C1   codes have rank 1 or more, w rank 2, and they agree in K.
  *   C2   codes are i8; scale and sums are f32 with an element for every 32 and every G of K.
  *   C3   w is of a block format.
- *   C4   lanes is 16, K being a multiple of 64, or 1. */
+ *   C4   lanes is 8, K being a multiple of 64, or 1. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "mir/ops/ops.h"
 
-enum { LANES = 16, TERM = 4, MIN_LANES = 8 };
+enum { LANES = 8, STEP = 64 };
 
 rlx_status rlx_mir_contract_q_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
@@ -44,7 +44,7 @@ rlx_status rlx_mir_contract_q_verify(rlx_ir_module *m, const rlx_ir_node *n)
     RLX_IR_REQUIRE(m, n, "C2", goes_with(&n->in[2]->type, a, rlx_format_group(w->format)),
                    "the sums are not those of %d elements", rlx_format_group(w->format));
     int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
-    RLX_IR_REQUIRE(m, n, "C4", lanes == 1 || (lanes == LANES && w->dim[1] % (LANES * TERM) == 0),
+    RLX_IR_REQUIRE(m, n, "C4", lanes == 1 || (lanes == LANES && w->dim[1] % STEP == 0),
                    "lanes=%lld for %s elements", (long long)lanes, RLX_MIR_DIM(m, w->dim[1]));
     return RLX_OK;
 }
@@ -60,34 +60,34 @@ typedef struct rows {
     float *w_scale, *w_min;
 } rows;
 
-static float integer_sum(const rows *r, int64_t first, int n)
+/* The scaled sum of group h, added to acc. */
+static float add_group(const rows *r, int64_t h, float acc)
 {
     int sum = 0;
-    for (int64_t i = first; i < first + n; i++)
+    for (int64_t i = h * r->group; i < (h + 1) * r->group; i++)
         sum += r->codes[i] * r->w[i];
-    return (float)sum;
+    float scale = r->scale[h * r->group / RLX_MIR_QUANT] * r->w_scale[h];
+    return fmaf(scale, (float)sum, acc);
 }
 
 static float contract_lanes(const rows *r)
 {
-    float acc[LANES] = {0}, less[MIN_LANES] = {0};
-    for (int64_t k = 0; k < r->k; k += TERM) {
-        float scale = r->scale[k / RLX_MIR_QUANT] * r->w_scale[k / r->group];
-        float *a = &acc[k / TERM % LANES];
-        *a = fmaf(scale, integer_sum(r, k, TERM), *a);
+    float acc[LANES] = {0}, less[LANES] = {0};
+    for (int64_t h = 0; h < r->k / r->group; h++) {
+        acc[h % LANES] = add_group(r, h, acc[h % LANES]);
+        if (r->has_min)
+            less[h % LANES] = fmaf(r->sums[h], r->w_min[h], less[h % LANES]);
     }
-    for (int64_t h = 0; r->has_min && h < r->k / r->group; h++)
-        less[h % MIN_LANES] = fmaf(r->sums[h], r->w_min[h], less[h % MIN_LANES]);
-    float sum = rlx_mir_halves_add(acc, LANES);
-    return r->has_min ? sum - rlx_mir_halves_add(less, MIN_LANES) : sum;
+    for (int i = 0; i < LANES && r->has_min; i++)
+        acc[i] -= less[i];
+    return rlx_mir_halves_add(acc, LANES);
 }
 
 static float contract_groups(const rows *r)
 {
     float acc = 0;
     for (int64_t h = 0; h < r->k / r->group; h++) {
-        float scale = r->scale[h * r->group / RLX_MIR_QUANT] * r->w_scale[h];
-        acc = fmaf(scale, integer_sum(r, h * r->group, r->group), acc);
+        acc = add_group(r, h, acc);
         if (r->has_min)
             acc = fmaf(-r->sums[h], r->w_min[h], acc);
     }

@@ -9,7 +9,7 @@
  * `exact` changes nothing. The phase decides, and never a shape that a bucket may change. */
 #include "mir/mir.h"
 
-enum { DECODE_LANES = 16, DECODE_STEP = 64 };
+enum { DECODE_LANES = 8, DECODE_STEP = 64 };
 
 /* The weight that a contraction decodes: an argument behind casts; NULL: none. */
 static rlx_ir_value *weight_of(const rlx_ir_node *contract)

@@ -85,11 +85,11 @@ static void put_dot(rlx_text *t, int number, const shape *s)
 {
     int depth = STEPS * s->k, groups = depth / s->group;
     char acc[32];
-    snprintf(acc, sizeof acc, "f32<%dx%dx16>", s->m, s->n);
+    snprintf(acc, sizeof acc, "f32<%dx%dx8>", s->m, s->n);
     rlx_text_putf(t,
                   "  kernel @dot%d(%%act: global i8[TOKENS,%d], %%as: global f32[TOKENS,%d], "
                   "%%code%d: global %s[%d,%d], %%%s: global f32[%d,%d], %%y: global "
-                  "f32[TOKENS,%d,16]) {\n",
+                  "f32[TOKENS,%d,8]) {\n",
                   number, depth, depth / 32, s->bits, code_format(s), s->n, depth,
                   s->odd ? "odd" : "bs", s->n, groups, s->n);
     put_head(t, s, acc);

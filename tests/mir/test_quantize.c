@@ -135,7 +135,7 @@ START_TEST(precision_chooses)
         "%3 = cast %b : f32[5,64]\n%4 = contract %x, %3 {lanes=16} : f32[T,5]\n"
         "%5 = cast %c : f32[5,64]\n%6 = contract %x, %5 {lanes=16} : f32[T,5]\n"
         "return %2, %4, %6\n}\n}\n";
-    static const int quantizes[] = {0, 1, 1}, exact_lanes[] = {16, 1, 16}, lanes[] = {0, 1, 16};
+    static const int quantizes[] = {0, 1, 1}, exact_lanes[] = {16, 1, 16}, lanes[] = {0, 1, 8};
     for (int p = RLX_MIR_EXACT; p <= RLX_MIR_DECODE; p++) {
         world w;
         world_open(&w, text);
