@@ -89,17 +89,17 @@ static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flo
         return RLX_OK;
 
     start = rlx_seconds();
+    rlx_lir_target target;
+    RLX_TRY(rlx_jit_lir_target(&c->target, &target));
     RLX_TRY(rlx_hir_lower(c->hir, &c->mir));
     RLX_TRY_NOTE(rlx_ir_verify(c->mir), "after lowering to mir");
-    RLX_TRY(rlx_mir_choose_precision(c->mir, c->precision));
+    RLX_TRY(rlx_mir_choose_precision(c->mir, c->precision, &target));
     RLX_TRY(rlx_mir_optimize(c->mir));
     c->seconds[RLX_LEVEL_MIR] = rlx_seconds() - start;
     if (to == RLX_LEVEL_MIR)
         return RLX_OK;
 
     start = rlx_seconds();
-    rlx_lir_target target;
-    RLX_TRY(rlx_jit_lir_target(&c->target, &target));
     rlx_mir_lower_options lo = {.target = &target, .upper = c->upper};
     RLX_TRY(rlx_mir_lower(c->mir, &lo, &c->lir));
     c->seconds[RLX_LEVEL_LIR] = rlx_seconds() - start;
@@ -154,9 +154,10 @@ static rlx_status make_key(const rlx_compilation *c, rlx_hash *key)
     }
     rlx_jit_describe(&c->target, &features);
     put_field(&t, features.data, features.len);
-    const int64_t numbers[] = {c->precision,       target.unit,     target.vector_f32,
-                               target.vector_regs, target.team,     target.threads,
-                               target.l1_bytes,    target.l2_bytes, target.team_bytes};
+    const int64_t numbers[] = {c->precision,       target.unit,      target.vector_f32,
+                               target.vector_regs, target.team,      target.threads,
+                               target.l1_bytes,    target.l2_bytes,  target.team_bytes,
+                               target.bf16_width,  target.byte_tiles};
     put_field(&t, numbers, sizeof numbers);
     bool oom = t.oom || features.oom;
     if (!oom)

@@ -63,6 +63,8 @@ rlx_ir_value *rlx_lir_build_dot_panel(rlx_ir_builder *b, int bits, rlx_ir_value 
                                       rlx_ir_value *sw, rlx_ir_value *xs, rlx_ir_value *mins);
 rlx_ir_value *rlx_lir_build_outer(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_value *a,
                                   rlx_ir_value *w);
+rlx_ir_value *rlx_lir_build_outer_bf16(rlx_ir_builder *b, int64_t width, rlx_ir_value *acc,
+                                       rlx_ir_value *a, rlx_ir_value *w);
 
 /* A team buffer, at a kernel's top level. */
 rlx_ir_value *rlx_lir_build_alloc(rlx_ir_builder *b, rlx_format f, int rank, const int64_t *dims);
@@ -147,6 +149,9 @@ typedef struct rlx_lir_target {
     int threads;     /* teams that will be resident; only choices that keep the bits may read it */
     int64_t l1_bytes, l2_bytes; /* per core, by class */
     int64_t team_bytes;         /* team memory that a kernel may take */
+    int bf16_width; /* products of bf16 that one instruction sums: 2 (vdpbf16ps), 32 (AMX); 0: none;
+                       part of the numerics */
+    bool byte_tiles; /* products of bytes by AMX's tiles */
 } rlx_lir_target;
 
 /* How one region is cut. Every schedule of a region gives the same bits. */

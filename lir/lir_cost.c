@@ -124,6 +124,7 @@ static void count_node(counter *c, const rlx_ir_node *n, int64_t times)
         c->flops += times * 2 * elements(&n->in[1]->type) * n->in[3]->type.dim[0];
         break;
     case RLX_LIR_DOT_PANEL:
+    case RLX_LIR_OUTER_BF16:
         c->flops += times * 2 * elements(&n->in[1]->type) * n->in[0]->type.dim[1];
         break;
     case RLX_LIR_OUTER:

@@ -34,6 +34,9 @@ rlx_ir_value *rlx_mir_build_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format 
 /* Along the last axis; these two with lanes 16, the order of sums of exact mode. */
 rlx_ir_value *rlx_mir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
 rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w);
+/* Of bf16, by `width` products at a time (2 or 32). */
+rlx_ir_value *rlx_mir_build_contract_bf16(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
+                                          int64_t width);
 /* A quantize of x: codes, scale, sums32, sums16; NULL after an error. */
 rlx_ir_node *rlx_mir_build_quantize(rlx_ir_builder *b, rlx_ir_value *x);
 /* Rows that `q` quantized against blocks, in the order of `lanes` (16 or 1). */
@@ -105,8 +108,9 @@ typedef enum rlx_mir_precision {
     RLX_MIR_DECODE   /* fast: integer products with blocks; sixteen partial sums */
 } rlx_mir_precision;
 /* Gives contractions with weights their operands and order: before rlx_mir_optimize, which changes no
- * bit. */
-rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision);
+ * bit. `target` (NULL: products of f32 and of bytes alone) says which products of floats there are. */
+rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision,
+                                    const rlx_lir_target *target);
 
 /* Whether a node is a contraction, of either kind. */
 static inline bool rlx_mir_is_contract(const rlx_ir_node *n)

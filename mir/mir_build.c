@@ -55,6 +55,14 @@ rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_
                         (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, LANES)}, NULL);
 }
 
+rlx_ir_value *rlx_mir_build_contract_bf16(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
+                                          int64_t width)
+{
+    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_LANES, 1),
+                              rlx_attr_int(RLX_ATTR_WIDTH, width)};
+    return rlx_ir_build(b, RLX_MIR_CONTRACT, 2, (rlx_ir_value *[]){a, w}, 2, attrs, NULL);
+}
+
 rlx_ir_node *rlx_mir_build_quantize(rlx_ir_builder *b, rlx_ir_value *x)
 {
     return rlx_ir_build_node(b, RLX_MIR_QUANTIZE, 1, (rlx_ir_value *[]){x}, 0, NULL, 4, NULL);

@@ -16,6 +16,7 @@ typedef struct rlx_lir_contract_shape {
     int64_t unit;   /* columns that the epilogue needs together (a head); 0: none */
     int contracts;  /* that run in one loop: 2 for gate and up */
     int lanes;      /* the region's numerics */
+    int bf16_width; /* products of bf16 that are summed together; 0: of f32, or of bytes */
     bool quantized; /* integer products with blocks */
     bool prologue;  /* a row normalisation comes first */
 } rlx_lir_contract_shape;

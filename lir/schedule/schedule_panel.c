@@ -1,7 +1,7 @@
 /* lir/schedule/schedule_panel.c: contractions by panels of weights (mir/lower/lower_panel.c).
  *
  * From the inside outwards, what each level of the machine holds while something goes by:
- *   registers            m x n sums, while K goes by
+ *   registers, or tiles  m x n sums, while K goes by
  *   half of a first-level cache and a bit   a column tile's panel: depth x n, while rows go by
  *   a quarter of a second-level cache       `rows` rows' activations: rows x depth, while column
  *                                           tiles go by
@@ -12,6 +12,14 @@
 #include "lir/schedule/schedule.h"
 
 enum { BLOCK_COLUMNS = 64, QUANT = 32, BLOCK = 256, FLOATS = 8, PER_THREAD = 3 };
+
+/* Of a tile register of f32 or i32; products of bf16 by tiles. */
+enum { AMX_ROWS = 16, AMX_COLUMNS = 16, AMX_BF16 = 32 };
+
+static bool takes_amx(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+{
+    return shape->quantized ? t->byte_tiles : shape->bf16_width == AMX_BF16;
+}
 
 static int64_t most(int64_t a, int64_t b)
 {
@@ -28,11 +36,21 @@ static int64_t up(int64_t v, int64_t to)
     return (v + to - 1) / to * to;
 }
 
-/* Eighths of a byte that an element takes, of weights as of activations: floats; or codes with an
- * f32 scale and an f32 minimum (or sum) for 32 of them. */
+/* Eighths of a byte that an element takes, of weights as of activations: floats, of two bytes or
+ * four; or codes with an f32 scale and an f32 minimum (or sum) for 32 of them. */
 static int64_t element_eighths(const rlx_lir_contract_shape *shape)
 {
-    return 8 * (shape->quantized ? 1 : (int64_t)sizeof(float)) + (shape->quantized ? 2 : 0);
+    if (shape->quantized)
+        return 8 + 2;
+    return 8 * (int64_t)(shape->bf16_width ? sizeof(uint16_t) : sizeof(float));
+}
+
+/* AMX: four tiles of bf16 sums. Sums of bytes leave their tile group by group for vector registers:
+ * one tile's. */
+static void amx_tile(const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
+{
+    s->m = (int)least(shape->quantized ? AMX_ROWS : 2 * AMX_ROWS, shape->m);
+    s->n = shape->quantized ? AMX_COLUMNS : 2 * AMX_COLUMNS;
 }
 
 /* Two vectors of columns. Sums of floats fill the registers beside the two weights and a
@@ -41,6 +59,10 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
                           rlx_lir_schedule *s)
 {
     bool wide = t->vector_regs >= 32;
+    if (takes_amx(t, shape)) {
+        amx_tile(shape, s);
+        return;
+    }
     int rows = shape->quantized ? (wide ? 8 : 4) : (wide ? 12 : 6);
     s->m = (int)least(rows, shape->m);
     s->n = 2 * t->vector_f32;
@@ -51,7 +73,9 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
 static void chunk(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
 {
     int64_t fit = t->l1_bytes * 5 / 8 * 8 / (element_eighths(shape) * s->n);
-    int64_t least_unit = shape->quantized ? QUANT : FLOATS;
+    int64_t least_unit = shape->quantized    ? QUANT
+                         : shape->bf16_width ? 4 * shape->bf16_width
+                                             : FLOATS;
     int64_t unit = shape->quantized && fit >= BLOCK ? BLOCK : least_unit;
     int64_t depth = most(fit / unit * unit, unit), fewest = (shape->k + depth - 1) / depth;
     int64_t chunks = fewest;

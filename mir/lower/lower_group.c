@@ -97,6 +97,7 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                     .unit = g->unit,
                                     .contracts = g->ncontracts,
                                     .lanes = (int)lanes,
+                                    .bf16_width = (int)rlx_ir_attr_int(first, RLX_ATTR_WIDTH, 0),
                                     .quantized = first->op == RLX_MIR_CONTRACT_Q,
                                     .prologue = value_depends(first->in[0], RLX_MIR_REDUCE)};
     rlx_lir_schedule_contract(k->options->target, &shape, &g->s);
@@ -183,7 +184,7 @@ static rlx_status store_rows(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *
 rlx_status group_prologue_once(kernel_cx *k, const rlx_ir_value *a)
 {
     int64_t dims[2] = {k_upper(k, a->type.dim[0]), a->type.dim[1]};
-    rlx_ir_value *memory = rlx_lir_build_alloc(&k->top, RLX_F32, 2, dims);
+    rlx_ir_value *memory = rlx_lir_build_alloc(&k->top, a->type.format, 2, dims);
     rlx_ir_value *rows = k_extent(k, a->type.dim[0]);
     rlx_lir_scope once, loop;
     k_begin_once(k, &once);

@@ -18,12 +18,16 @@
  */
 enum { QUANT = 32, TOGETHER = 4 };
 
+/* Elements of bf16 that are multiplied together. */
+enum { PAIR = 2 };
+
 /* A contraction's weights of one chunk, column tile by column tile, and its sums. */
 typedef struct panel {
     bool quantized;
-    int bits;            /* quantized: of unsigned codes; 0: codes are signed bytes */
-    int64_t group;       /* quantized: elements that share a scale */
-    rlx_ir_value *w;     /* f32[tiles, depth, n], or codes[tiles, depth/4, 4n] */
+    int64_t bf16_width; /* products of bf16 that are summed together; 0: of f32, or of codes */
+    int bits;           /* quantized: of unsigned codes; 0: codes are signed bytes */
+    int64_t group;      /* quantized: elements that share a scale */
+    rlx_ir_value *w; /* f32[tiles, depth, n], bf16[tiles, depth/2, 2n], codes[tiles, depth/4, 4n] */
     rlx_ir_value *scale; /* f32[tiles, depth/group, n]; quantized only, as mins */
     rlx_ir_value *mins;  /* NULL: the format has none */
     rlx_ir_value *sums;  /* f32[block_m, tiles * n] */
@@ -91,13 +95,29 @@ static void store_packed(kernel_cx *k, rlx_ir_value *memory, const source *from,
     rlx_lir_build_store(k->b, memory, rlx_lir_build_pack(k->b, together, x), index, axes, NULL);
 }
 
-/* f32, as the contraction's own casts decode them; zeros behind K. */
+static int64_t up(int64_t v, int64_t to)
+{
+    return (v + to - 1) / to * to;
+}
+
+/* Elements of K of a panel of floats that is filled for `length`: whole vectors, whole products. */
+static int64_t padded_floats(const kernel_cx *k, const panel *p, int64_t length)
+{
+    int64_t vector = k->options->target->vector_f32;
+    return up(length, p->bf16_width > vector ? p->bf16_width : vector);
+}
+
+/* f32 as the contraction's own casts decode them, or pairs of bf16; zeros behind K. */
 static rlx_status expand_floats(kernel_cx *k, const instance *in, int i, const chunk *c,
                                 const source *from)
 {
     const group *g = in->g;
-    int64_t width = k->options->target->vector_f32;
-    int64_t padded = (c->length + width - 1) / width * width;
+    const panel *p = &in->of[i];
+    int64_t together = p->bf16_width ? PAIR : 1;
+    int64_t width = k->options->target->vector_f32 * together;
+    int64_t padded = padded_floats(k, p, c->length);
+    while (padded % width != 0)
+        width /= 2;
     rlx_lir_scope loop;
     RLX_TRY(begin_count(k, padded, width, &loop));
     rlx_ir_value *k0 = plus(k, c->from, loop.index[0]), *x;
@@ -107,7 +127,10 @@ static rlx_status expand_floats(kernel_cx *k, const instance *in, int i, const c
                      .root = {from->row, k0},
                      .limit = {in->n_limit, padded == c->length ? NULL : k_const(k, g->k)}};
     RLX_TRY(tile_at(k, contract_weight(g->contract[i]), at, &ts, &x));
-    store_packed(k, in->of[i].w, from, loop.index[0], 1, x);
+    rlx_ir_value *step = loop.index[0];
+    if (together > 1)
+        step = rlx_lir_build_map2(k->b, RLX_FN_DIV, step, k_const(k, together));
+    store_packed(k, p->w, from, step, together, x);
     rlx_lir_end_for(k->b, &loop, NULL);
     return rlx_ir_builder_finish(k->b);
 }
@@ -190,14 +213,23 @@ typedef struct place {
     rlx_ir_value *t; /* the first row among all */
 } place;
 
+/* `width` elements of a register tile's rows from `at` on, zeros from element `end` on (NULL: there
+ * are so many). */
+static rlx_ir_value *load_rows_to(kernel_cx *k, const instance *in, const place *p,
+                                  const rlx_ir_value *operand, rlx_format f, rlx_ir_value *at,
+                                  int64_t width, rlx_ir_value *end)
+{
+    static const int64_t axes[2] = {0, 1};
+    int64_t dims[2] = {in->g->s.m, width};
+    rlx_ir_value *index[2] = {p->t, at}, *limits[2] = {in->t_limit, end};
+    return rlx_lir_build_load(k->b, bound(operand)->lir, f, 2, dims, index, axes, limits);
+}
+
 static rlx_ir_value *load_rows(kernel_cx *k, const instance *in, const place *p,
                                const rlx_ir_value *operand, rlx_format f, rlx_ir_value *at,
                                int64_t width)
 {
-    static const int64_t axes[2] = {0, 1};
-    int64_t dims[2] = {in->g->s.m, width};
-    rlx_ir_value *index[2] = {p->t, at}, *limits[2] = {in->t_limit};
-    return rlx_lir_build_load(k->b, bound(operand)->lir, f, 2, dims, index, axes, limits);
+    return load_rows_to(k, in, p, operand, f, at, width, NULL);
 }
 
 static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memory, int64_t steps,
@@ -216,6 +248,19 @@ static rlx_ir_value *multiply_floats(kernel_cx *k, const instance *in, int i, co
     const rlx_ir_value *a = in->g->contract[i]->in[0];
     rlx_ir_value *x = load_rows(k, in, p, a, RLX_F32, c->from, c->length);
     return rlx_lir_build_outer(k->b, acc, x, load_panel(k, p, in->of[i].w, c->length, in->g->s.n));
+}
+
+/* The same of bf16: whole products, with zeros behind K. */
+static rlx_ir_value *multiply_bf16(kernel_cx *k, const instance *in, int i, const chunk *c,
+                                   const place *p, rlx_ir_value *acc)
+{
+    const panel *of = &in->of[i];
+    const rlx_ir_value *a = in->g->contract[i]->in[0];
+    int64_t padded = up(c->length, of->bf16_width);
+    rlx_ir_value *end = padded == c->length ? NULL : k_const(k, in->g->k);
+    rlx_ir_value *x = load_rows_to(k, in, p, a, RLX_BF16, c->from, padded, end);
+    rlx_ir_value *w = load_panel(k, p, of->w, padded / PAIR, PAIR * in->g->s.n);
+    return rlx_lir_build_outer_bf16(k->b, of->bf16_width, acc, x, w);
 }
 
 static rlx_ir_value *multiply_codes(kernel_cx *k, const instance *in, int i, const chunk *c,
@@ -237,6 +282,15 @@ static rlx_ir_value *multiply_codes(kernel_cx *k, const instance *in, int i, con
     return rlx_lir_build_dot_panel(k->b, of->bits, acc, a, sa, w, sw, xs, mins);
 }
 
+static rlx_ir_value *multiply(kernel_cx *k, const instance *in, int i, const chunk *c,
+                              const place *p, rlx_ir_value *acc)
+{
+    const panel *of = &in->of[i];
+    return (of->quantized    ? multiply_codes
+            : of->bf16_width ? multiply_bf16
+                             : multiply_floats)(k, in, i, c, p, acc);
+}
+
 /* Rows lo.. < hi with one column tile: sums <- sums + products of the chunk. */
 static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const chunk *c,
                                 rlx_ir_value *tile, rlx_ir_value *lo, rlx_ir_value *hi)
@@ -250,8 +304,7 @@ static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const c
     place p = {.row = loop.index[0], .tile = tile, .t = plus(k, in->t0, loop.index[0])};
     rlx_ir_value *index[2] = {p.row, times(k, tile, s->n)};
     rlx_ir_value *acc = rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
-    acc = in->of[i].quantized ? multiply_codes(k, in, i, c, &p, acc)
-                              : multiply_floats(k, in, i, c, &p, acc);
+    acc = multiply(k, in, i, c, &p, acc);
     rlx_lir_build_barrier(k->b); /* all was read before it is written */
     rlx_lir_build_store(k->b, sums, acc, index, axes, NULL);
     rlx_lir_end_for(k->b, &loop, NULL);
@@ -419,13 +472,14 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
     const rlx_ir_node *n = in->g->contract[i];
     const rlx_ir_value *w = contract_weight(n);
     rlx_format f = w->type.format;
-    int64_t width = k->options->target->vector_f32;
     int64_t sums[2] = {(s->block_m + s->m - 1) / s->m * s->m, in->tiles * s->n};
-    *p = (panel){.quantized = n->op == RLX_MIR_CONTRACT_Q};
+    *p = (panel){.quantized = n->op == RLX_MIR_CONTRACT_Q,
+                 .bf16_width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0)};
     p->sums = team_memory(k, memory, RLX_F32, 2, sums);
     if (!p->quantized) {
-        int64_t dims[3] = {in->tiles, (s->depth + width - 1) / width * width, s->n};
-        p->w = team_memory(k, memory, RLX_F32, 3, dims);
+        int64_t together = p->bf16_width ? PAIR : 1;
+        int64_t dims[3] = {in->tiles, padded_floats(k, p, s->depth) / together, together * s->n};
+        p->w = team_memory(k, memory, p->bf16_width ? RLX_BF16 : RLX_F32, 3, dims);
         return k->top.status ? rlx_ir_builder_finish(&k->top) : RLX_OK;
     }
     if (!bound(w) || !bound(n->in[0]) || !bound(n->in[1]) || !bound(n->in[2]))

@@ -2,13 +2,16 @@
  *   in   a f32[..,K];  b f32[N,K]        out  y f32[..,N], y[..,n] = sum_k a[..,k] * b[n,k]
  *   Term k is added by fma to partial k mod lanes, ascending k in each; partials start at 0 and
  *   are combined by halves as in reduce.
+ *   in   a bf16[..,K];  b bf16[N,K]      out  the same f32, in the order of runtime/base/bf16_dot.h
  *   C1   a has rank 1 or more, b rank 2.
  *   C2   the contracted extents agree.
- *   C3   a and b are f32 (other formats are cast where they are used).
- *   C4   lanes is a power of two, at most 64. */
+ *   C3   a and b are f32 (other formats are cast where they are used), or both bf16.
+ *   C4   lanes is a power of two, at most 64; 1 for bf16.
+ *   C5   width is 2 or 32 for bf16, and absent for f32. */
 #include <math.h>
 
 #include "mir/ops/ops.h"
+#include "runtime/base/bf16_dot.h"
 
 rlx_status rlx_mir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
@@ -25,19 +28,26 @@ rlx_status rlx_mir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
     const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
     RLX_IR_REQUIRE(m, n, "C2", a->dim[a->rank - 1] == b->dim[1], "contracts %s with %s",
                    RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, b->dim[1]));
-    RLX_IR_REQUIRE(m, n, "C3", a->format == RLX_F32 && b->format == RLX_F32, "of %s and %s",
-                   rlx_format_get(a->format)->name, rlx_format_get(b->format)->name);
+    bool pairs = a->format == RLX_BF16;
+    RLX_IR_REQUIRE(m, n, "C3", a->format == b->format && (a->format == RLX_F32 || pairs),
+                   "of %s and %s", rlx_format_get(a->format)->name,
+                   rlx_format_get(b->format)->name);
     int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
+    int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
     RLX_IR_REQUIRE(m, n, "C4", rlx_mir_is_power_of_two(lanes) && lanes <= RLX_MIR_MAX_LANES,
                    "lanes=%lld is not a power of two up to %d", (long long)lanes,
                    RLX_MIR_MAX_LANES);
+    RLX_IR_REQUIRE(m, n, "C4", lanes == 1 || !pairs, "lanes=%lld for bf16", (long long)lanes);
+    RLX_IR_REQUIRE(m, n, "C5",
+                   pairs ? width == RLX_BF16_PAIR || width == RLX_BF16_TILE : width == 0,
+                   "width=%lld for %s", (long long)width, rlx_format_get(a->format)->name);
     return RLX_OK;
 }
 
 typedef struct matmul {
-    const float *a, *b;
+    const void *a, *b; /* f32, or bf16 when there is a width */
     float *y;
-    int64_t rows, n, k, lanes;
+    int64_t rows, n, k, lanes, width;
 } matmul;
 
 /* The common case, with a constant trip count for the compiler's sake. */
@@ -46,7 +56,7 @@ RLX_MIR_WIDE static void contract_16(const matmul *c)
     int64_t k = c->k, whole = k - k % 16;
     for (int64_t r = 0; r < c->rows; r++)
         for (int64_t n = 0; n < c->n; n++) {
-            const float *a = c->a + r * k, *b = c->b + n * k;
+            const float *a = (const float *)c->a + r * k, *b = (const float *)c->b + n * k;
             float p[16] = {0};
             for (int64_t i = 0; i < whole; i += 16)
                 for (int l = 0; l < 16; l++)
@@ -61,12 +71,20 @@ RLX_MIR_WIDE static void contract_any(const matmul *c)
 {
     for (int64_t r = 0; r < c->rows; r++)
         for (int64_t n = 0; n < c->n; n++) {
-            const float *a = c->a + r * c->k, *b = c->b + n * c->k;
+            const float *a = (const float *)c->a + r * c->k, *b = (const float *)c->b + n * c->k;
             float p[RLX_MIR_MAX_LANES] = {0};
             for (int64_t i = 0; i < c->k; i++)
                 p[i % c->lanes] = fmaf(a[i], b[i], p[i % c->lanes]);
             c->y[r * c->n + n] = rlx_mir_halves_add(p, c->lanes);
         }
+}
+
+static void contract_pairs(const matmul *c)
+{
+    const uint16_t *a = c->a, *b = c->b;
+    for (int64_t r = 0; r < c->rows; r++)
+        for (int64_t n = 0; n < c->n; n++)
+            c->y[r * c->n + n] = rlx_bf16_dot(a + r * c->k, b + n * c->k, 2, c->k, c->width, 0);
 }
 
 rlx_status rlx_mir_contract_eval(rlx_mir_frame *f, const rlx_ir_node *n)
@@ -80,10 +98,13 @@ rlx_status rlx_mir_contract_eval(rlx_mir_frame *f, const rlx_ir_node *n)
                 .rows = 1,
                 .n = b->dim[0],
                 .k = b->dim[1],
-                .lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0)};
+                .lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0),
+                .width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0)};
     for (int i = 0; i < a->rank - 1; i++)
         c.rows *= a->dim[i];
-    if (c.lanes == 16)
+    if (c.width)
+        contract_pairs(&c);
+    else if (c.lanes == 16)
         contract_16(&c);
     else
         contract_any(&c);

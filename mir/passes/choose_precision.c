@@ -5,11 +5,22 @@
  *
  * for weights of a block format; rows that several contractions share are quantized once. Weights
  * of float formats keep their products and, in prefill, have them added up one after another
- * (lanes=1), as columns side by side want it. Rows too short for a phase's terms stay exact.
- * `exact` changes nothing. The phase decides, and never a shape that a bucket may change. */
+ * (lanes=1), as columns side by side want it; but where the target multiplies bf16, rows for
+ * weights of bf16 are rounded to it:
+ *
+ *   %y = contract %x, %w {lanes=16}      ->       %b = cast %x : bf16[..]
+ *                                                 %y = contract %b, %weight {lanes=1, width=2}
+ *
+ * Rows too short for a phase's terms stay exact. `exact` changes nothing. The phase and the target
+ * decide, and never a shape that a bucket may change. */
 #include "mir/mir.h"
 
 enum { DECODE_LANES = 8, DECODE_STEP = 64 };
+
+typedef struct choice {
+    rlx_mir_precision precision;
+    const rlx_lir_target *target; /* NULL: of no particular kind */
+} choice;
 
 /* The weight that a contraction decodes: an argument behind casts; NULL: none. */
 static rlx_ir_value *weight_of(const rlx_ir_node *contract)
@@ -29,16 +40,19 @@ static rlx_ir_node *quantize_before(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_va
     return rlx_mir_build_quantize(b, x);
 }
 
-static rlx_status quantize_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_value *w, int64_t lanes)
+/* x as bf16, before `n`. */
+static rlx_ir_value *bf16_before(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_value *x)
 {
-    rlx_ir_builder b;
-    rlx_ir_builder_init(&b, cx->module);
-    b.block = n->parent;
-    b.before = n;
-    b.place = n->place;
-    const rlx_ir_node *q = quantize_before(&b, n, n->in[0]);
-    rlx_ir_value *y = rlx_mir_build_contract_q(&b, q, w, lanes);
-    RLX_TRY(rlx_ir_builder_finish(&b));
+    for (rlx_ir_node *p = n->prev; p; p = p->prev)
+        if (p->op == RLX_MIR_CAST && p->in[0] == x && p->out[0]->type.format == RLX_BF16)
+            return p->out[0];
+    return rlx_mir_build_cast(b, x, RLX_BF16);
+}
+
+/* `y` in place of what `n` gives; `b` built it before n. */
+static rlx_status replace(rlx_pass_cx *cx, rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_value *y)
+{
+    RLX_TRY(rlx_ir_builder_finish(b));
     y->name = n->out[0]->name;
     rlx_ir_replace_uses(n->parent, n->out[0], y);
     rlx_ir_node_remove(n);
@@ -46,12 +60,36 @@ static rlx_status quantize_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_valu
     return RLX_OK;
 }
 
-static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, rlx_mir_precision precision)
+static rlx_ir_builder builder_before(const rlx_pass_cx *cx, rlx_ir_node *n)
+{
+    rlx_ir_builder b;
+    rlx_ir_builder_init(&b, cx->module);
+    b.block = n->parent;
+    b.before = n;
+    b.place = n->place;
+    return b;
+}
+
+static rlx_status quantize_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_value *w, int64_t lanes)
+{
+    rlx_ir_builder b = builder_before(cx, n);
+    const rlx_ir_node *q = quantize_before(&b, n, n->in[0]);
+    return replace(cx, &b, n, rlx_mir_build_contract_q(&b, q, w, lanes));
+}
+
+static rlx_status round_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_value *w, int64_t width)
+{
+    rlx_ir_builder b = builder_before(cx, n);
+    rlx_ir_value *x = bf16_before(&b, n, n->in[0]);
+    return replace(cx, &b, n, rlx_mir_build_contract_bf16(&b, x, w, width));
+}
+
+static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
 {
     rlx_ir_value *w = weight_of(n);
     if (!w)
         return RLX_OK;
-    bool decode = precision == RLX_MIR_DECODE ||
+    bool decode = c->precision == RLX_MIR_DECODE ||
                   rlx_dim_is_symbol(cx->module->dims, n->in[0]->type.dim[0], "ROWS");
     int64_t k = w->type.dim[1];
     if (rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK)
@@ -60,26 +98,30 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, rlx_mir_precision prec
                    : RLX_OK;
     if (decode)
         return RLX_OK;
+    if (w->type.format == RLX_BF16 && c->target && c->target->bf16_width)
+        return round_contract(cx, n, w, c->target->bf16_width);
     cx->changed = true;
     return rlx_ir_attr_set(cx->module, n, rlx_attr_int(RLX_ATTR_LANES, 1));
 }
 
 static rlx_status run(rlx_pass_cx *cx)
 {
-    rlx_mir_precision precision = *(const rlx_mir_precision *)cx->options;
-    if (precision == RLX_MIR_EXACT)
+    const choice *c = cx->options;
+    if (c->precision == RLX_MIR_EXACT)
         return RLX_OK;
     for (rlx_ir_func *f = cx->module->first; f; f = f->next)
         for (rlx_ir_node *n = f->body->first, *next; n; n = next) {
             next = n->next;
             if (n->op == RLX_MIR_CONTRACT)
-                RLX_TRY(choose(cx, n, precision));
+                RLX_TRY(choose(cx, n, c));
         }
     return RLX_OK;
 }
 
-rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision)
+rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision,
+                                    const rlx_lir_target *target)
 {
     const rlx_pass pass = {"choose_precision", run};
-    return rlx_ir_run_passes(m, &pass, 1, &(rlx_pass_options){.options = &precision});
+    const choice c = {precision, target};
+    return rlx_ir_run_passes(m, &pass, 1, &(rlx_pass_options){.options = &c});
 }

@@ -429,7 +429,7 @@ static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precisio
     must(rlx_ir_verify(hir), hir);
     must(rlx_hir_lower(hir, &mir), hir);
     bind_symbols(&w, dims);
-    must(rlx_mir_choose_precision(mir, precision), mir);
+    must(rlx_mir_choose_precision(mir, precision, NULL), mir);
     must(rlx_mir_optimize(mir), mir);
     rlx_eval_env env = {.find = find, .user = &w, .symbols = w.symbols};
     pools before, after;

@@ -100,7 +100,7 @@ START_TEST(products_are_within_their_bound)
     rlx_format_make_blocks(f, b->data, COLUMNS * k, 99 + (uint64_t)_i);
     float *weight = malloc((size_t)(COLUMNS * k) * sizeof *weight);
     rlx_format_decode(f, b->data, 0, COLUMNS * k, weight);
-    assert_ok(rlx_mir_choose_precision(w.module, precision));
+    assert_ok(rlx_mir_choose_precision(w.module, precision, NULL));
     int found = 0;
     for (const rlx_ir_node *n = w.module->first->body->first; n; n = n->next)
         found += n->op == RLX_MIR_CONTRACT_Q;
@@ -124,6 +124,76 @@ START_TEST(products_are_within_their_bound)
 }
 END_TEST
 
+static const rlx_lir_target bf16_targets[] = {{.bf16_width = 2}, {.bf16_width = 32}};
+
+/* Rows rounded to bf16, 8 bits of them, by weights of bf16: against f64. */
+START_TEST(bf16_products_are_within_their_bound)
+{
+    enum { K = 75 };
+    static const char text[] =
+        "mir module @t { func @main(%x: f32[T,75] input \"x\", %w: bf16[5,75] weight \"w\")"
+        " -> (f32[T,5]) {\n%1 = cast %w : f32[5,75]\n"
+        "%2 = contract %x, %1 {lanes=16} : f32[T,5]\nreturn %2\n}\n}\n";
+    world w;
+    world_open(&w, text);
+    world_symbol(&w, "T", ROWS);
+    rlx_eval_tensor *x = world_tensor(&w, "x", RLX_F32, SHAPE(ROWS, K));
+    rlx_eval_tensor *b = world_tensor(&w, "w", RLX_BF16, SHAPE(COLUMNS, K));
+    fill_rows(x, ROWS * K, 5);
+    for (int64_t i = 0; i < COLUMNS * K; i++)
+        rlx_format_store(RLX_BF16, b->data, i, sin((double)i));
+    assert_ok(rlx_mir_choose_precision(w.module, RLX_MIR_PREFILL, &bf16_targets[_i]));
+    rlx_eval_tensor y = world_run(&w);
+    int rounded = 0;
+    for (int64_t t = 0; t < ROWS; t++)
+        for (int64_t n = 0; n < COLUMNS; n++) {
+            double want = 0, all = 0, got = f32_at(&y, t * COLUMNS + n);
+            for (int64_t i = 0; i < K; i++) {
+                double term =
+                    (double)f32_at(x, t * K + i) * rlx_format_load(RLX_BF16, b->data, n * K + i);
+                want += term;
+                all += fabs(term);
+            }
+            ck_assert_msg(fabs(got - want) <= (0x1p-8 + 1e-5) * all, "(%lld,%lld): %g for %g",
+                          (long long)t, (long long)n, got, want);
+            rounded += fabs(got - want) > 1e-5 * all;
+        }
+    ck_assert_int_gt(rounded, 0);
+    free(y.data);
+    world_close(&w);
+}
+END_TEST
+
+/* Rows that are rounded to bf16 are rounded once, in prefill alone, and for weights of bf16 alone.
+ */
+START_TEST(targets_choose_bf16)
+{
+    static const char text[] =
+        "mir module @t { func @main(%x: f32[T,64] input \"x\", %r: f32[ROWS,64] input \"r\", "
+        "%a: bf16[5,64] weight \"a\", %b: bf16[6,64] weight \"b\", %c: f16[5,64] weight \"c\") "
+        "-> (f32[T,5], f32[T,6], f32[T,5], f32[ROWS,5]) {\n"
+        "%1 = cast %a : f32[5,64]\n%2 = contract %x, %1 {lanes=16} : f32[T,5]\n"
+        "%3 = cast %b : f32[6,64]\n%4 = contract %x, %3 {lanes=16} : f32[T,6]\n"
+        "%5 = cast %c : f32[5,64]\n%6 = contract %x, %5 {lanes=16} : f32[T,5]\n"
+        "%7 = contract %r, %1 {lanes=16} : f32[ROWS,5]\n"
+        "return %2, %4, %6, %7\n}\n}\n";
+    for (int p = RLX_MIR_EXACT; p <= RLX_MIR_DECODE; p++) {
+        world w;
+        world_open(&w, text);
+        assert_ok(rlx_mir_choose_precision(w.module, (rlx_mir_precision)p, &bf16_targets[_i]));
+        int casts = 0, products = 0;
+        for (const rlx_ir_node *n = w.module->first->body->first; n; n = n->next) {
+            casts += n->op == RLX_MIR_CAST && n->out[0]->type.format == RLX_BF16;
+            products += n->op == RLX_MIR_CONTRACT &&
+                        rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0) == bf16_targets[_i].bf16_width;
+        }
+        ck_assert_int_eq(casts, p == RLX_MIR_PREFILL);
+        ck_assert_int_eq(products, p == RLX_MIR_PREFILL ? 2 : 0);
+        world_close(&w);
+    }
+}
+END_TEST
+
 /* Shared rows are quantized once; exact changes nothing; float weights change their order alone. */
 START_TEST(precision_chooses)
 {
@@ -139,7 +209,7 @@ START_TEST(precision_chooses)
     for (int p = RLX_MIR_EXACT; p <= RLX_MIR_DECODE; p++) {
         world w;
         world_open(&w, text);
-        assert_ok(rlx_mir_choose_precision(w.module, (rlx_mir_precision)p));
+        assert_ok(rlx_mir_choose_precision(w.module, (rlx_mir_precision)p, NULL));
         int found = 0, contracts = 0;
         for (const rlx_ir_node *n = w.module->first->body->first; n; n = n->next) {
             found += n->op == RLX_MIR_QUANTIZE;
@@ -163,6 +233,8 @@ int main(void)
     tcase_add_test(t, codes_are_within_half_a_step);
     tcase_add_loop_test(t, products_are_within_their_bound, 0, CASES);
     tcase_add_test(t, precision_chooses);
+    tcase_add_loop_test(t, bf16_products_are_within_their_bound, 0, 2);
+    tcase_add_loop_test(t, targets_choose_bf16, 0, 2);
     suite_add_tcase(s, t);
-    return run_suite(s, CASES + 2);
+    return run_suite(s, CASES + 6);
 }
