@@ -129,7 +129,7 @@ static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, r
     rlx_program *program = &tape->program;
     rlx_text target = {0};
     rlx_jit_target needed = *t;
-    needed.features = program->features = rlx_jit_code_features(t);
+    needed.features = program->features = rlx_jit_needed_features(t);
     program->code_kind = code_kind(t->kind);
     rlx_jit_describe(&needed, &target);
     program->target = target.data;

@@ -60,7 +60,8 @@ static rlx_lir_target cpu_target(const rlx_jit_target *t)
                             .threads = host->cores,
                             .l1_bytes = cache_class(host->l1_bytes, 32 << 10, 64 << 10),
                             .l2_bytes = l2,
-                            .team_bytes = l2 / 2};
+                            .team_bytes = l2 / 2,
+                            .bf16_width = features >> RLX_CPU_AVX512BF16 & 1 ? 2 : 0};
 }
 
 /* Of a machine that is elsewhere: small caches, which suit every one. */

@@ -22,6 +22,7 @@ typedef struct rlx_jit_target {
     uint64_t features;     /* CPU: feature bits of runtime/cpu.h; code uses those of x86-64-v4 when
                               all of them are there, else those of v3 */
     const char *processor; /* NVPTX: "sm_80"; AARCH64: "generic", "neoverse-v1" */
+    const struct rlx_jit_emulation *emulation; /* CPU, tests only: see emulation.h; or NULL */
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
                  what GPUs run (host_team.h) */
 } rlx_jit_target;

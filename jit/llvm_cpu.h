@@ -7,7 +7,7 @@
  *   llvm_cpu_bytes.c   products of bytes: what VNNI, AVX-512, AVX2 and NEON have for them
  *   llvm_cpu_dot.c     dot
  *   llvm_cpu_pack.c    pack
- *   llvm_cpu_panel.c   dot_panel, outer
+ *   llvm_cpu_panel.c   dot_panel, outer, outer_bf16 by pairs
  */
 #ifndef RLX_JIT_LLVM_CPU_H
 #define RLX_JIT_LLVM_CPU_H
@@ -23,6 +23,7 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_outer_bf16(rlx_emit *e, const rlx_ir_node *n);
 
 /* ---- vectors ---- */
 

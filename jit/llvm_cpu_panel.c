@@ -246,8 +246,12 @@ rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n)
 
 /* ---- outer ---- */
 
-static rlx_status emit_step(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_rows *b,
-                            LLVMValueRef k, sums *s)
+/* Row k of b with every row of a. */
+typedef rlx_status step_fn(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_rows *b,
+                           LLVMValueRef k, sums *s);
+
+static rlx_status multiply_f32(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_rows *b,
+                               LLVMValueRef k, sums *s)
 {
     LLVMValueRef w[MAX_PIECES], x;
     const columns *c = &s->columns;
@@ -264,11 +268,12 @@ static rlx_status emit_step(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_
     return RLX_OK;
 }
 
-rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n)
+/* The products of `depth` rows of b: in a loop, a few at a time. */
+static rlx_status emit_steps(rlx_emit *e, const rlx_ir_node *n, int64_t depth, step_fn *step)
 {
     rlx_emit_rows a, b;
     sums s;
-    int64_t depth = n->in[1]->type.dim[1], unroll = UNROLL;
+    int64_t unroll = UNROLL;
     while (depth % unroll != 0)
         unroll--;
     RLX_TRY(rlx_emit_rows_init(e, n, 1, &a));
@@ -277,7 +282,82 @@ rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n)
     LLVMValueRef round = loop_begin(e, &s, 0, s.columns.n - 1, depth / unroll);
     LLVMValueRef first = rlx_emit_mul(e->b, round, rlx_emit_int(e->i64, unroll));
     for (int64_t k = 0; k < unroll; k++)
-        RLX_TRY(emit_step(e, &a, &b, rlx_emit_add(e->b, first, rlx_emit_int(e->i64, k)), &s));
+        RLX_TRY(step(e, &a, &b, rlx_emit_add(e->b, first, rlx_emit_int(e->i64, k)), &s));
     loop_end(e, &s, 0, s.columns.n - 1);
     return sums_end(e, n, &s);
+}
+
+rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n)
+{
+    return emit_steps(e, n, n->in[2]->type.dim[0], multiply_f32);
+}
+
+/* ---- outer_bf16 by pairs ---- */
+
+enum { PAIR = 2, LEAST_LANES = 4 /* of a register */ };
+
+/* x, a register of fewer lanes than there are, with lanes of zeros behind. */
+static LLVMValueRef widen(rlx_emit *e, LLVMValueRef x)
+{
+    LLVMValueRef mask[LEAST_LANES], zeros = LLVMConstNull(LLVMTypeOf(x));
+    int lanes = (int)LLVMGetVectorSize(LLVMTypeOf(x));
+    if (lanes >= LEAST_LANES)
+        return x;
+    for (int i = 0; i < LEAST_LANES; i++)
+        mask[i] = rlx_emit_int(e->i32, i < lanes ? i : lanes);
+    return LLVMBuildShuffleVector(e->b, x, zeros, LLVMConstVector(mask, LEAST_LANES), "");
+}
+
+/* acc + the products of pairs of x and w (i32 each). */
+static rlx_status multiply_pairs(rlx_emit *e, LLVMValueRef x, LLVMValueRef w, LLVMValueRef *acc)
+{
+    int lanes = (int)LLVMGetVectorSize(LLVMTypeOf(*acc));
+    LLVMValueRef args[3] = {widen(e, *acc), widen(e, w), widen(e, x)};
+    int wide = (int)LLVMGetVectorSize(LLVMTypeOf(args[0]));
+    LLVMTypeRef bf16 = rlx_emit_vector(LLVMBFloatTypeInContext(e->cx), PAIR * wide);
+    for (int i = 1; i < 3; i++)
+        args[i] = LLVMBuildBitCast(e->b, args[i], bf16, "");
+    const char *name = wide == 4   ? "llvm.x86.avx512bf16.dpbf16ps.128"
+                       : wide == 8 ? "llvm.x86.avx512bf16.dpbf16ps.256"
+                                   : "llvm.x86.avx512bf16.dpbf16ps.512";
+    *acc = rlx_emit_intrinsic(e, name, NULL, args, 3);
+    return lanes == wide ? RLX_OK : rlx_emit_pick(e, *acc, 0, 1, lanes, acc);
+}
+
+/* Pair [m, k] of bf16 in so many lanes, as i32. */
+static LLVMValueRef spread_pair(rlx_emit *e, const rlx_emit_rows *a, int m, LLVMValueRef k,
+                                int lanes)
+{
+    LLVMValueRef at = rlx_emit_mul(e->b, k, rlx_emit_int(e->i64, PAIR));
+    at = rlx_emit_rows_at(e, a, rlx_emit_int(e->i64, m), at);
+    LLVMValueRef two = LLVMBuildLoad2(e->b, e->i32, at, "");
+    LLVMSetAlignment(two, 2);
+    return rlx_emit_splat(e, two, rlx_emit_vector(e->i32, lanes));
+}
+
+static rlx_status multiply_bf16(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_rows *b,
+                                LLVMValueRef k, sums *s)
+{
+    LLVMValueRef w[MAX_PIECES];
+    const columns *c = &s->columns;
+    rlx_emit_keep_order(e);
+    for (int v = 0; v < c->n; v++) {
+        LLVMValueRef column = rlx_emit_int(e->i64, PAIR * c->at[v]);
+        RLX_TRY(rlx_emit_rows_load(e, b, k, column, PAIR * c->lanes[v], &w[v]));
+        w[v] = LLVMBuildBitCast(e->b, w[v], rlx_emit_vector(e->i32, c->lanes[v]), "");
+    }
+    for (int m = 0; m < s->rows; m++)
+        for (int v = 0; v < c->n; v++)
+            RLX_TRY(multiply_pairs(e, spread_pair(e, a, m, k, c->lanes[v]), w[v],
+                                   &s->now[m * c->n + v]));
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_cpu_outer_bf16(rlx_emit *e, const rlx_ir_node *n)
+{
+    if (rlx_ir_attr_int(n, RLX_ATTR_WIDTH, PAIR) != PAIR)
+        return rlx_emit_unsupported(e, n, "products of 32 need AMX's tiles");
+    if (!e->target->bf16)
+        return rlx_emit_unsupported(e, n, "products of pairs need AVX512-BF16");
+    return emit_steps(e, n, n->in[2]->type.dim[0], multiply_bf16);
 }

@@ -12,12 +12,23 @@ enum { MAX_STACK = 64 << 10, MAX_ZEROS = 16 << 10 };
 
 /* ---- which loads ---- */
 
+static bool is_outer(const rlx_ir_node *n)
+{
+    return n->op == RLX_LIR_OUTER || n->op == RLX_LIR_OUTER_BF16;
+}
+
 /* Who reads operand i from memory; *limited: also when its rows have a limit. */
 static bool reads_memory(const rlx_ir_node *n, int i, bool *limited)
 {
     bool panel = n->op == RLX_LIR_DOT_PANEL;
     *limited = i == 1 || (panel && (i == 2 || i == 5));
-    return ((panel || n->op == RLX_LIR_OUTER) && i > 0) || (n->op == RLX_LIR_DOT && i == 1);
+    return ((panel || is_outer(n)) && i > 0) || (n->op == RLX_LIR_DOT && i == 1);
+}
+
+/* Pairs are read as they lie: there is no decoding one's way to them. */
+static bool reads_as_is(const rlx_ir_node *n, const rlx_ir_node *load)
+{
+    return n->op != RLX_LIR_OUTER_BF16 || load->in[0]->type.format == load->out[0]->type.format;
 }
 
 static bool has_limit(const rlx_ir_node *load, int axis)
@@ -66,7 +77,8 @@ static bool uses_suit(const rlx_ir_node *load, const rlx_ir_block *block)
         for (int i = 0; i < n->nin; i++) {
             if (n->in[i] != v)
                 continue;
-            if (!reads_memory(n, i, &limited) || (rows_end && !limited) || !stays(load, n))
+            if (!reads_memory(n, i, &limited) || (rows_end && !limited) || !reads_as_is(n, load) ||
+                !stays(load, n))
                 return false;
         }
         for (int b = 0; b < n->nblock; b++)

@@ -172,18 +172,21 @@ LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef 
     return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(type), LLVMConstNull(mask), "");
 }
 
-LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef type,
-                                LLVMValueRef *args, int n)
+LLVMValueRef rlx_emit_intrinsic(rlx_emit *e, const char *name, LLVMTypeRef type, LLVMValueRef *args,
+                                int n)
 {
     return rlx_emit_intrinsic_of(e, name, &type, type ? 1 : 0, args, n);
 }
 
-LLVMValueRef rlx_emit_intrinsic_of(const rlx_emit *e, const char *name, LLVMTypeRef *overload,
+LLVMValueRef rlx_emit_intrinsic_of(rlx_emit *e, const char *name, LLVMTypeRef *overload,
                                    int noverload, LLVMValueRef *args, int n)
 {
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, (size_t)noverload);
-    return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, (unsigned)n, "");
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, (size_t)noverload), v;
+    LLVMTypeRef type = LLVMGlobalGetValueType(fn);
+    if (rlx_emit_emulated(e, name, LLVMGetReturnType(type), args, n, &v))
+        return v;
+    return LLVMBuildCall2(e->b, type, fn, args, (unsigned)n, "");
 }
 
 /* ---- dims ---- */

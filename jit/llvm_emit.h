@@ -110,10 +110,13 @@ LLVMValueRef rlx_emit_mul(LLVMBuilderRef b, LLVMValueRef x, LLVMValueRef y);
 LLVMValueRef rlx_emit_add(LLVMBuilderRef b, LLVMValueRef x, LLVMValueRef y);
 /* The same scalar in every lane of `type` (itself when that is no vector). */
 LLVMValueRef rlx_emit_splat(const rlx_emit *e, LLVMValueRef scalar, LLVMTypeRef type);
-LLVMValueRef rlx_emit_intrinsic(const rlx_emit *e, const char *name, LLVMTypeRef type,
-                                LLVMValueRef *args, int n); /* overloaded on `type` alone */
-LLVMValueRef rlx_emit_intrinsic_of(const rlx_emit *e, const char *name, LLVMTypeRef *overload,
+LLVMValueRef rlx_emit_intrinsic(rlx_emit *e, const char *name, LLVMTypeRef type, LLVMValueRef *args,
+                                int n); /* overloaded on `type` alone */
+LLVMValueRef rlx_emit_intrinsic_of(rlx_emit *e, const char *name, LLVMTypeRef *overload,
                                    int noverload, LLVMValueRef *args, int n);
+/* llvm_emulate.c: true when tests give the intrinsic a function, which is called instead. */
+bool rlx_emit_emulated(rlx_emit *e, const char *name, LLVMTypeRef result, LLVMValueRef *args, int n,
+                       LLVMValueRef *out);
 LLVMValueRef rlx_emit_dim(rlx_emit *e, rlx_dim d); /* i64, in the entry block */
 
 /* ---- llvm_values.c ---- */

@@ -10,7 +10,7 @@
 
 #include "jit/jit.h"
 
-enum { RLX_LLVM_API_VERSION = 3 }; /* raised when the table or the IR's structs change */
+enum { RLX_LLVM_API_VERSION = 4 }; /* raised when the table or the IR's structs change */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */
@@ -20,8 +20,11 @@ typedef struct rlx_llvm_target {
     const char *features; /* LLVM's feature string */
     bool avx512;          /* CPU: vectors of 512 bits, and masked accesses of every element size */
     bool vnni;            /* CPU: products of bytes; of 256 bits unless avx512 */
+    bool bf16;            /* CPU: products of pairs of bf16 */
     bool dotprod;         /* AARCH64: products of bytes */
-    int team;             /* invocations per team; on a CPU 1, or more for host_team.h */
+    const struct rlx_jit_emulation
+        *emulation; /* see emulation.h; or NULL; lives as long as the worker */
+    int team;       /* invocations per team; on a CPU 1, or more for host_team.h */
 } rlx_llvm_target;
 
 typedef enum rlx_llvm_form { RLX_LLVM_CODE, RLX_LLVM_IR, RLX_LLVM_ASM } rlx_llvm_form;

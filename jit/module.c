@@ -114,7 +114,8 @@ enum { NEEDS_V3, NEEDS_V4 };
 static const struct {
     rlx_cpu_feature feature;
     int level;
-} extras[] = {{RLX_CPU_AVXVNNI, NEEDS_V3}, {RLX_CPU_AVX512VNNI, NEEDS_V4}};
+} extras[] = {
+    {RLX_CPU_AVXVNNI, NEEDS_V3}, {RLX_CPU_AVX512VNNI, NEEDS_V4}, {RLX_CPU_AVX512BF16, NEEDS_V4}};
 
 uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 {
@@ -136,24 +137,32 @@ static bool has_vnni(uint64_t features)
     return features >> f & 1;
 }
 
+uint64_t rlx_jit_needed_features(const rlx_jit_target *t)
+{
+    const rlx_jit_target plain = {.kind = RLX_JIT_CPU};
+    return rlx_jit_code_features(t->emulation ? &plain : t);
+}
+
 static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
                                     rlx_llvm **out)
 {
-    rlx_text features = {0};
-    rlx_cpu_llvm_features(rlx_jit_code_features(t), &features);
-    if (features.oom) {
-        rlx_text_deinit(&features);
+    rlx_text text = {0};
+    uint64_t features = rlx_jit_code_features(t), needed = rlx_jit_needed_features(t);
+    rlx_cpu_llvm_features(needed, &text);
+    if (text.oom) {
+        rlx_text_deinit(&text);
         return RLX_OOM();
     }
-    int level = level_of(t->features);
     rlx_llvm_target target = {.kind = RLX_JIT_CPU,
-                              .cpu = levels[level],
-                              .features = features.data,
-                              .avx512 = level == 0,
-                              .vnni = has_vnni(rlx_jit_code_features(t)),
+                              .cpu = levels[level_of(needed)],
+                              .features = text.data,
+                              .avx512 = level_of(features) == 0,
+                              .vnni = has_vnni(features),
+                              .bf16 = features >> RLX_CPU_AVX512BF16 & 1,
+                              .emulation = t->emulation,
                               .team = t->team > 1 ? t->team : 1};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
-    rlx_text_deinit(&features);
+    rlx_text_deinit(&text);
     return st;
 }
 

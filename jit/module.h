@@ -12,6 +12,8 @@ rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target 
 /* The features that x86 code for `t` may use: those of x86-64-v4 if t has all of them, else of v3.
  */
 uint64_t rlx_jit_code_features(const rlx_jit_target *t);
+/* Those of them that whoever runs the code must have: fewer when tests emulate some. */
+uint64_t rlx_jit_needed_features(const rlx_jit_target *t);
 /* Statuses of the module are made by its own copy of the base library. They are ordinary heap
  * objects but for out-of-memory, which is replaced here by our own. */
 rlx_status rlx_jit_adopt_status(rlx_status s);

@@ -73,9 +73,7 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
 static void chunk(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
 {
     int64_t fit = t->l1_bytes * 5 / 8 * 8 / (element_eighths(shape) * s->n);
-    int64_t least_unit = shape->quantized    ? QUANT
-                         : shape->bf16_width ? 4 * shape->bf16_width
-                                             : FLOATS;
+    int64_t least_unit = shape->quantized ? QUANT : most(FLOATS, shape->bf16_width);
     int64_t unit = shape->quantized && fit >= BLOCK ? BLOCK : least_unit;
     int64_t depth = most(fit / unit * unit, unit), fewest = (shape->k + depth - 1) / depth;
     int64_t chunks = fewest;

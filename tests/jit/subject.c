@@ -67,7 +67,8 @@ static uint64_t next_random(uint64_t *state)
 
 static double random_float(uint64_t *state, bool odd)
 {
-    static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -1e-42, 65504};
+    static const double special[] = {NAN,   INFINITY, -INFINITY, 0.0,     -0.0,
+                                     1e-40, -1e-42,   65504,     1.1e-19, -1.05e-19};
     uint64_t r = next_random(state);
     if (odd && r % 4 == 0)
         return special[r / 4 % (sizeof special / sizeof *special)];

@@ -1,9 +1,13 @@
 /* Products of codes and of panels as machine code, against the interpreter: shapes that are no
  * multiple of any vector, limits, codes at the ends of their ranges, every block format. */
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/base/bf16_dot.h"
 #include "runtime/cpu.h"
+#include "tests/jit/emulated.h"
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
 
@@ -134,6 +138,36 @@ static void put_outer(rlx_text *t, int number, int m, int n, int k)
                   k, m, n, m, n, m, k, k, n, m, n);
 }
 
+/* a and b as they are in memory; sums begin with what lies in y. */
+static void put_outer_bf16(rlx_text *t, int number, int m, int n, int k, int width)
+{
+    const char *odd = number % 4 == 3 ? "odd" : "";
+    rlx_text_putf(
+        t,
+        "  kernel @bf16_%d(%%%sx: global bf16[TOKENS,%d], %%%sw: global bf16[%d,%d], %%%sy: global "
+        "f32[TOKENS,%d]) {\n"
+        "    %%nt = extent {extent=ceildiv(TOKENS,%d)} : i64\n"
+        "    %%nl = extent {extent=TOKENS} : i64\n"
+        "    grid %%nt (%%i: i64) {\n"
+        "      %%z = const {ivalue=0} : i64\n      %%m = const {ivalue=%d} : i64\n"
+        "      %%end = const {ivalue=%d} : i64\n      %%two = const {ivalue=2} : i64\n"
+        "      %%r = map %%i, %%m {fn=mul} : i64\n"
+        "      %%start = load %%%sy, %%r, %%z, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n",
+        number, odd, STEPS * k, odd, STEPS * k / 2, 2 * n, odd, n, m, m, STEPS * k, odd, m, n);
+    rlx_text_putf(
+        t,
+        "      %%sum = for %%z, %%end, %%start {step=%d} : f32<%dx%d> (%%k: i64, %%c: "
+        "f32<%dx%d>) {\n"
+        "        %%k2 = map %%k, %%two {fn=div} : i64\n"
+        "        %%a = load %%%sx, %%r, %%k, %%nl {axes=[0,1], limits=[0]} : bf16<%dx%d>\n"
+        "        %%b = load %%%sw, %%k2, %%z {axes=[0,1]} : bf16<%dx%d>\n"
+        "        %%d = outer_bf16 %%c, %%a, %%b {width=%d} : f32<%dx%d>\n"
+        "        yield %%d\n      }\n"
+        "      store %%%sy, %%sum, %%r, %%z, %%nl {axes=[0,1], limits=[0]}\n"
+        "      yield\n    }\n    return\n  }\n",
+        k, m, n, m, n, odd, m, k, odd, k / 2, 2 * n, width, m, n, odd);
+}
+
 static void put_pack(rlx_text *t, int number, const char *format, int n, int k, int width)
 {
     rlx_text_putf(t,
@@ -162,16 +196,17 @@ static rlx_jit_target cpu_named(const char *name)
     return t;
 }
 
-/* Each kernel for one of them, in turn. */
-static void assemble_all(const subject *s)
+/* Each kernel for one of them, in turn: assembled, and run with its instructions emulated. */
+static void check_elsewhere(const subject *s, const char *const *cpus, int n, uint64_t seed)
 {
     int i = 0;
     for (const rlx_ir_func *k = s->module->first; k; k = k->next, i++) {
-        rlx_jit_target t = cpu_named(others[i % OTHERS]);
+        rlx_jit_target t = cpu_named(cpus[i % n]), emulated = emulated_target(cpus[i % n]);
         uint8_t *code;
         size_t bytes;
         EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
         free(code);
+        subject_check(s, k, &emulated, seed);
     }
 }
 
@@ -190,7 +225,7 @@ static void check_text(rlx_text *t, const char *bindings, uint64_t seed)
         if ((other.features & ~rlx_cpu_host()->features) == 0)
             subject_check_all(&s, &other, seed);
     }
-    assemble_all(&s);
+    check_elsewhere(&s, others, OTHERS, seed);
     subject_assemble_aarch64(&s);
     subject_destroy(&s);
     rlx_text_deinit(t);
@@ -270,6 +305,109 @@ START_TEST(outers)
 }
 END_TEST
 
+static void emulate(const char *name, void *result, const void *const *args)
+{
+    for (int i = 0; i < emulated_cpu.n; i++)
+        if (strcmp(emulated_cpu.instruction[i].name, name) == 0) {
+            emulated_cpu.instruction[i].run(result, args);
+            return;
+        }
+    ck_abort_msg("%s is not emulated", name);
+}
+
+/* Factors whose products are close to the smallest normal number, or which are any bits; sums that
+ * nearly cancel them. */
+static uint16_t any_factor(void)
+{
+    if (any(16) == 0)
+        return (uint16_t)any(1 << 16);
+    return (uint16_t)(any(2) << 15 | (60 + any(5)) << 7 | any(1 << 7));
+}
+
+static float any_small(void)
+{
+    uint32_t bits = (uint32_t)any(2) << 31 | (uint32_t)any(4) << 23 | (uint32_t)any(1 << 23);
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return any(4) ? f : 0;
+}
+
+static void expect_same(float got, float want, int width)
+{
+    ck_assert_msg(memcmp(&got, &want, sizeof got) == 0 || (isnan(got) && isnan(want)),
+                  "width %d: the evaluators have %a, the instruction %a", width, (double)got,
+                  (double)want);
+}
+
+/* What the evaluators compute, one sum at a time, as the emulated instructions do: at the limits.
+ */
+START_TEST(bf16_arithmetic)
+{
+    enum { TIMES = 20000, ROW = 64 };
+    static const uint8_t c = 0, a = 1, b = 2;
+    static const int64_t stride = 4;
+    struct {
+        uint8_t palette, rest[15];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } shapes = {.palette = 1, .bytes = {4, ROW, 4}, .rows = {1, 1, ROW / 4}}, *config = &shapes;
+    state = 11;
+    for (int i = 0; i < TIMES; i++) {
+        uint16_t x[ROW / 2] = {0}, y[ROW / 2] = {0};
+        float sum[4] = {any_small()}, out[4], *to = sum;
+        int n = i % 2 ? 2 : 2 * (1 + any(3));
+        for (int k = 0; k < n; k++) {
+            x[k] = any_factor();
+            y[k] = any_factor();
+        }
+        if (i == 0) { /* f32 would round it up to a normal number */
+            sum[0] = FLT_MIN;
+            x[0] = (127 - 76) << 7 | 0x40; /* 1.5 * 2^-76 */
+            y[0] = 0x8000 | (127 - 75) << 7;
+            x[1] = y[1] = 0;
+        }
+        emulate("llvm.x86.avx512bf16.dpbf16ps.128", out, (const void *[]){sum, x, y});
+        expect_same(rlx_bf16_dot(x, y, 2, 2, 2, sum[0]), out[0], 2);
+        float want = rlx_bf16_dot(x, y, 2, n, 32, sum[0]);
+        const uint16_t *px = x, *py = y;
+        emulate("llvm.x86.ldtilecfg", NULL, (const void *[]){&config});
+        emulate("llvm.x86.tileloadd64", NULL, (const void *[]){&c, &to, &stride});
+        emulate("llvm.x86.tileloadd64", NULL, (const void *[]){&a, &px, &stride});
+        emulate("llvm.x86.tileloadd64", NULL, (const void *[]){&b, &py, &stride});
+        emulate("llvm.x86.tdpbf16ps", NULL, (const void *[]){&c, &a, &b});
+        emulate("llvm.x86.tilestored64", NULL, (const void *[]){&c, &to, &stride});
+        expect_same(want, sum[0], 32);
+    }
+}
+END_TEST
+
+/* By pairs, which a CPU without them refuses. */
+START_TEST(bf16_pairs)
+{
+    static const char *const cpus[] = {"x86-64-v4+avx512bf16"};
+    rlx_jit_target plain = cpu_named("x86-64-v4"), host = cpu_named(cpus[0]);
+    rlx_text t = {0};
+    subject s;
+    uint8_t *code;
+    size_t bytes;
+    state = 9;
+    rlx_text_put(&t, "lir module @dot {\n");
+    put_outer_bf16(&t, 0, 12, 32, 16, 2);
+    for (int i = 1; i < 8; i++)
+        put_outer_bf16(&t, i, 1 + any(12), 1 + any(40), 2 * (1 + any(9)), 2);
+    rlx_text_put(&t, "}\n");
+    EXPECT_OK(subject_parse(&s, "pairs", t.data));
+    ck_assert(subject_bind(&s, "TOKENS=13"));
+    check_elsewhere(&s, cpus, 1, 7);
+    if ((host.features & ~rlx_cpu_host()->features) == 0)
+        subject_check_all(&s, &host, 7);
+    EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &plain, &code, &bytes), RLX_UNSUPPORTED,
+                 "products of pairs need AVX512-BF16");
+    subject_destroy(&s);
+    rlx_text_deinit(&t);
+}
+END_TEST
+
 START_TEST(packs)
 {
     static const char *const formats[] = {"u8", "i8", "f32", "i16"};
@@ -332,6 +470,47 @@ START_TEST(instructions)
 }
 END_TEST
 
+static int count(const char *text, const char *what)
+{
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at += strlen(what))
+        n++;
+    return n;
+}
+
+/* Lines that have both words. */
+static int count_lines(const char *text, const char *one, const char *other)
+{
+    int n = 0;
+    for (const char *at = text, *end; *at; at = *end ? end + 1 : end) {
+        end = at + strcspn(at, "\n");
+        const char *p = strstr(at, one), *q = strstr(at, other);
+        n += p && p < end && q && q < end;
+    }
+    return n;
+}
+
+/* An inner loop of nothing but products, broadcasts and weights; the sums never leave registers. */
+START_TEST(bf16_instructions)
+{
+    enum { STEP = 4 /* pairs in a block */, ROWS = 12, COLUMNS = 2 };
+    rlx_jit_target target = cpu_named("x86-64-v4+avx512bf16");
+    rlx_text t = {0}, text = {0};
+    subject s;
+    rlx_text_put(&t, "lir module @dot {\n");
+    put_outer_bf16(&t, 0, ROWS, 16 * COLUMNS, 16, 2);
+    rlx_text_put(&t, "}\n");
+    EXPECT_OK(subject_parse(&s, "instructions", t.data));
+    EXPECT_OK(rlx_jit_print_kernel(s.module->first, &target, RLX_JIT_ASM, &text));
+    ck_assert_int_eq(count(text.data, "vdpbf16ps"), STEP * ROWS * COLUMNS);
+    ck_assert_int_eq(count(text.data, "vbroadcastss"), STEP * ROWS);
+    ck_assert_int_eq(count_lines(text.data, "zmm", "rsp"), 0);
+    subject_destroy(&s);
+    rlx_text_deinit(&t);
+    rlx_text_deinit(&text);
+}
+END_TEST
+
 START_TEST(teams_refuse)
 {
     static const shape s = {4, 16, 64, 32, 4, true, false};
@@ -369,8 +548,11 @@ int main(void)
     SUITE_TEST(s, "panels", panels);
     SUITE_TEST(s, "dots", dots);
     SUITE_TEST(s, "outers", outers);
+    SUITE_TEST(s, "bf16 arithmetic", bf16_arithmetic);
+    SUITE_TEST(s, "bf16 pairs", bf16_pairs);
     SUITE_TEST(s, "packs", packs);
     SUITE_TEST(s, "instructions", instructions);
+    SUITE_TEST(s, "bf16 instructions", bf16_instructions);
     SUITE_TEST(s, "teams_refuse", teams_refuse);
-    return suite_run(s, 6);
+    return suite_run(s, 9);
 }

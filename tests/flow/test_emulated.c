@@ -1,0 +1,84 @@
+/* tests/flow/test_emulated.c: the bundled model, fast, on CPUs that this machine need not be: code
+ * whose instructions are emulated, and the evaluator for the same CPU, give the same bits; and
+ * those are within the bound of exact mode (docs/precision.md). */
+#include <math.h>
+#include <stdio.h>
+
+#include "frontend/context.h"
+#include "tests/base/suite.h"
+#include "tests/jit/emulated.h"
+
+enum { TOKENS = 21 };
+
+static const char *const cpus[] = {"x86-64-v4+avx512vnni+avx512bf16"};
+enum { CPUS = sizeof cpus / sizeof *cpus };
+
+static const double bound = 0.25;
+
+/* The logits of a prompt: f32[TOKENS, width], the caller's. */
+static float *run(const char *device, const char *cpu, rlx_precision precision, int64_t *width)
+{
+    rlx_context *cx;
+    rlx_model *m;
+    rlx_session *s;
+    rlx_model_info info;
+    int32_t ids[TOKENS];
+    for (int i = 0; i < TOKENS; i++)
+        ids[i] = 1 + i * 37 % 90;
+    /* one thread: there is one set of emulated tiles */
+    assert_ok(rlx_context_create(&(rlx_context_options){.device = device, .threads = 1}, &cx));
+    cx->target = emulated_target(cpu);
+    assert_ok(rlx_model_load(cx, RLX_SOURCE_DIR "/models/bundled",
+                             &(rlx_model_options){.precision = precision}, &m));
+    assert_ok(rlx_session_create(cx, &(rlx_session_options){.max_positions = 32}, &s));
+    rlx_model_get_info(m, &info);
+    *width = info.width;
+    float *out = malloc((size_t)(TOKENS * info.width) * sizeof *out);
+    assert_ok(rlx_model_step(m, s, 0, ids, TOKENS, TOKENS, out));
+    rlx_session_destroy(s);
+    rlx_model_destroy(m);
+    rlx_context_destroy(cx);
+    return out;
+}
+
+static void expect_near(const char *cpu, const float *fast, const float *exact, int64_t n)
+{
+    double squares = 0, most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        squares += (double)exact[i] * (double)exact[i];
+        most = fmax(most, fabs((double)fast[i] - (double)exact[i]));
+    }
+    double rms = sqrt(squares / (double)n);
+    printf("%s: largest difference %.4f of the logits' rms %.3f\n", cpu, most / rms, rms);
+    ck_assert_msg(most > 0 && most <= bound * rms, "%s: %g of rms %g", cpu, most, rms);
+}
+
+START_TEST(code_has_the_evaluators_bits)
+{
+    int64_t width, again;
+    float *code = run("cpu", cpus[_i], RLX_FAST, &width);
+    float *want = run("ref:mir", cpus[_i], RLX_FAST, &again);
+    ck_assert_int_eq(again, width);
+    for (int64_t i = 0; i < TOKENS * width; i++)
+        ck_assert_msg(memcmp(&want[i], &code[i], sizeof *code) == 0,
+                      "%s: token %lld has logit %lld %.9g, the evaluator says %.9g", cpus[_i],
+                      (long long)(i / width), (long long)(i % width), (double)code[i],
+                      (double)want[i]);
+    float *exact = run("ref:mir", cpus[_i], RLX_EXACT, &again);
+    expect_near(cpus[_i], code, exact, TOKENS * width);
+    ck_assert(emulated_tiles_are_free());
+    free(exact);
+    free(want);
+    free(code);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("emulated");
+    TCase *c = tcase_create("emulated");
+    tcase_set_timeout(c, 100);
+    tcase_add_loop_test(c, code_has_the_evaluators_bits, 0, CPUS);
+    suite_add_tcase(s, c);
+    return run_suite(s, CPUS);
+}
