@@ -572,6 +572,25 @@ RLX_API void rlx_profile_destroy(rlx_profile *p);
 RLX_API void rlx_profile_apply_context(const rlx_profile *p, rlx_context_options *options);
 RLX_API void rlx_profile_apply_model(const rlx_profile *p, rlx_model_options *options);
 
+/* ---- quantizing --------------------------------------------------------------------------------- */
+
+typedef struct rlx_quantize_options {
+    const char *type;    /* "Q4_K_M", in either case: one of rlx_quantize_type_name */
+    const char *imatrix; /* a file that says how much columns matter, as llama-imatrix writes it; NULL: all alike */
+    int threads;         /* 0: the cores that affinity and cgroup give */
+    /* Called now and then on the calling thread, bytes of IN that are done; false cancels. May be NULL. */
+    bool (*progress)(void *user, int64_t done, int64_t total, const char *tensor);
+    void *user;
+} rlx_quantize_options;
+/* Writes the model `in`, a .gguf file or any of its parts, to `out`, one .gguf file that is there whole or not at all.
+ * Matrices get the formats that the type has for them (docs/formats.md), others are f32; metadata is kept. The same
+ * bytes on any number of threads. RLX_INVALID_ARGUMENT: there is no such type; RLX_INVALID_FILE: a damaged file,
+ * numbers that are not finite, or importance for other matrices; RLX_CANCELLED. */
+RLX_API rlx_status rlx_quantize(const char *in, const char *out, const rlx_quantize_options *options);
+RLX_API int rlx_quantize_type_count(void);
+RLX_API const char *rlx_quantize_type_name(int i);  /* 0 <= i < count; "Q4_K_M"; static */
+RLX_API const char *rlx_quantize_type_about(int i); /* what it is good for, in a few words; static */
+
 #ifdef __cplusplus
 }
 #endif

@@ -113,6 +113,11 @@ static rlx_status take_name(cursor *c, const char *what, const char **out)
 
 static const int value_bytes[RLX_GGUF_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
+int rlx_gguf_type_bytes(rlx_gguf_type type)
+{
+    return value_bytes[type];
+}
+
 static rlx_status take_type(cursor *c, const char *key, rlx_gguf_type *out)
 {
     uint64_t type = 0;

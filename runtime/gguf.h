@@ -28,6 +28,7 @@ typedef enum rlx_gguf_type {
     RLX_GGUF_F64,
     RLX_GGUF_TYPES
 } rlx_gguf_type;
+int rlx_gguf_type_bytes(rlx_gguf_type type); /* of a number or bool; 0 of the others */
 
 typedef struct rlx_gguf_value {
     const char *key;

@@ -225,6 +225,21 @@ static int store(const command_spec *c, const option_spec *o, const char *value)
     return -1;
 }
 
+/* The place of the next positional; NULL: all have theirs. */
+static const char **next_positional(const command_spec *c)
+{
+    if (!c->positional)
+        return NULL;
+    const char **at = c->target;
+    for (const char *word = c->positional; *at; at++) {
+        word = strchr(word, ' ');
+        if (!word)
+            return NULL;
+        word++;
+    }
+    return at;
+}
+
 /* One argument that begins with '-', and its value. */
 static int parse_option(const command_spec *c, int argc, char **argv, int *i)
 {
@@ -263,15 +278,16 @@ int args_parse(const command_spec *c, int argc, char **argv)
             int code = parse_option(c, argc, argv, &i);
             if (code >= 0)
                 return code;
-        } else if (!c->positional || *c->target) {
+        } else if (!next_positional(c)) {
             return usage_error("%s: \"%s\" is one argument too many; see rlx %s --help", c->name,
                                arg, c->name);
         } else {
-            *c->target = arg;
+            *next_positional(c) = arg;
         }
     }
     if (c->positional && (!*c->target || !**c->target))
-        return usage_error("%s: no %s given; see rlx %s --help", c->name, c->positional, c->name);
+        return usage_error("%s: no %.*s given; see rlx %s --help", c->name,
+                           (int)strcspn(c->positional, " "), c->positional, c->name);
     return -1;
 }
 

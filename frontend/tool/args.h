@@ -39,8 +39,8 @@ typedef struct option_spec {
 typedef struct command_spec {
     const char *name;
     const char *about;      /* one line */
-    const char *positional; /* "MODEL", or NULL */
-    const char **target;    /* receives the positional */
+    const char *positional; /* "MODEL", "IN OUT TYPE", or NULL; the first must be there */
+    const char **target;    /* receives them: an element for each word */
     const option_spec *options;
     size_t noptions;
 } command_spec;
@@ -117,5 +117,6 @@ int command_eval(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_devices(int argc, char **argv);
+int command_quantize(int argc, char **argv);
 
 #endif

@@ -1,0 +1,57 @@
+/* frontend/quantize.h: the parts of rlx_quantize.
+ *
+ *   IN --quantize_source--> tensors under GGUF's names, metadata
+ *      --quantize_mix--> the format of each      importance file --quantize_imatrix--> weights of
+ * its columns
+ *      --quantize.c: rows over all cores--> OUT, whole or not at all
+ */
+#ifndef RLX_FRONTEND_QUANTIZE_H
+#define RLX_FRONTEND_QUANTIZE_H
+
+#include <stdint.h>
+
+#include "frontend/rlx.h"
+#include "runtime/gguf_write.h"
+
+/* ---- mixes ---------------------------------------------------------------------------------- */
+
+typedef struct rlx_quantize_model {
+    int layers;
+    int queries_per_key; /* 1 where it is not known */
+    bool tied;           /* there is no output.weight */
+    bool weighed;        /* importance is given */
+} rlx_quantize_model;
+
+/* By name ("Q4_K_M", "q4_k_m"; "Q4_K" is "Q4_K_M"); -1: there is none. */
+int rlx_quantize_find_mix(const char *name);
+int rlx_quantize_mix_id(int mix); /* general.file_type */
+/* The format for a tensor that has the name, as GGUF files have it. */
+rlx_format rlx_quantize_choose(int mix, const rlx_quantize_model *m, const rlx_tensor *t);
+
+/* ---- sources -------------------------------------------------------------------------------- */
+
+typedef struct rlx_quantize_source {
+    rlx_gguf_head head;  /* metadata, without what quantizing decides */
+    rlx_tensor *tensors; /* under GGUF's names */
+    int n;
+    rlx_quantize_model model;
+    rlx_gguf **parts; /* what the tensors lie in */
+    int nparts;
+} rlx_quantize_source;
+
+/* Metadata and tensors of IN. After an error there is nothing to deinit. */
+rlx_status rlx_quantize_source_init(rlx_quantize_source *s, const char *path);
+void rlx_quantize_source_deinit(rlx_quantize_source *s);
+
+/* ---- importance ----------------------------------------------------------------------------- */
+
+typedef struct rlx_imatrix rlx_imatrix;
+/* A file of mean squares of activations, by matrix and column, as llama-imatrix writes them: GGUF,
+ * or the older binary form. */
+rlx_status rlx_imatrix_load(const char *path, rlx_imatrix **out);
+void rlx_imatrix_destroy(rlx_imatrix *m); /* accepts NULL */
+int rlx_imatrix_count(const rlx_imatrix *m);
+/* Numbers for the columns of all the matrices that tensor `t` is made of, or NULL: it has none. */
+rlx_status rlx_imatrix_find(const rlx_imatrix *m, const rlx_tensor *t, const float **out);
+
+#endif

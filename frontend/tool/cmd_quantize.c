@@ -1,0 +1,99 @@
+/* frontend/tool/cmd_quantize.c: a model's file in other formats. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "frontend/tool/args.h"
+
+enum { BAR = 30, NAME = 40, EXIT_INTERRUPTED = 130 };
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+/* The first Ctrl-C ends it in order, a second one at once. */
+static void catch_interrupt(void)
+{
+    struct sigaction on_interrupt = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&on_interrupt.sa_mask);
+    sigaction(SIGINT, &on_interrupt, NULL);
+}
+
+/* `user`: whether somebody watches. */
+static bool show_progress(void *user, int64_t done, int64_t total, const char *tensor)
+{
+    char bar[BAR + 1], name[NAME + 1];
+    int filled = total > 0 ? (int)(done * BAR / total) : BAR;
+    if (!*(const bool *)user)
+        return !interrupted;
+    memset(bar, ' ', BAR);
+    memset(bar, '#', (size_t)(filled < BAR ? filled : BAR));
+    bar[BAR] = 0;
+    snprintf(name, sizeof name, "%s", tensor);
+    for (char *c = name; *c; c++) /* names come from files: none shall steer the terminal */
+        *c = *c < ' ' || *c == 0x7f ? '?' : *c;
+    fprintf(stderr, "\r[%s] %3d%% %-*s", bar, total > 0 ? (int)(done * 100 / total) : 100, NAME,
+            name);
+    fflush(stderr);
+    return !interrupted;
+}
+
+static void list_types(void)
+{
+    for (int i = 0; i < rlx_quantize_type_count(); i++)
+        printf("  %-8s %s\n", rlx_quantize_type_name(i), rlx_quantize_type_about(i));
+}
+
+int command_quantize(int argc, char **argv)
+{
+    rlx_quantize_options o = {0};
+    enum { IN, OUT, TYPE, COUNT };
+    const char *given[COUNT] = {NULL};
+    int64_t threads = 0;
+    bool types = false;
+    const option_spec options[] = {
+        {"type", NULL, OPTION_TEXT, "TYPE", "instead of TYPE", &o.type},
+        {"types", NULL, OPTION_FLAG, NULL, "lists all types", &types},
+        {"imatrix", NULL, OPTION_TEXT, "FILE",
+         "how much columns matter, as llama-imatrix writes it", &o.imatrix},
+        {"threads", "t", OPTION_INT, "N", "threads (all cores that the process may use)", &threads},
+    };
+    const command_spec spec = {
+        .name = "quantize",
+        .about = "writes a model's .gguf file in other formats: Q4_K_M, Q8_0, ...",
+        .positional = "IN OUT TYPE",
+        .target = given,
+        .options = options,
+        .noptions = sizeof options / sizeof *options};
+    if (argc == 1 && !strcmp(argv[0], "--types")) {
+        list_types();
+        return finish_output();
+    }
+    int code = args_parse(&spec, argc, argv);
+    if (code >= 0)
+        return code;
+    if (given[TYPE] && o.type)
+        return usage_error("quantize: TYPE and --type are both given");
+    o.type = given[TYPE] ? given[TYPE] : o.type;
+    if (!given[OUT] || !o.type)
+        return usage_error("quantize: no %s given; see rlx quantize --help",
+                           given[OUT] ? "TYPE" : "OUT");
+    bool watched = isatty(STDERR_FILENO);
+    o.progress = show_progress;
+    o.user = &watched;
+    o.threads = (int)threads;
+    catch_interrupt();
+    rlx_status st = rlx_quantize(given[IN], given[OUT], &o);
+    if (watched)
+        fputs("\r\033[K", stderr);
+    if (interrupted && rlx_status_code(st) == RLX_CANCELLED) {
+        rlx_status_free(st);
+        return EXIT_INTERRUPTED;
+    }
+    return report(st);
+}
