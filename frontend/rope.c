@@ -118,52 +118,69 @@ static double yarn_attention(const rlx_rope_spec *s)
 
 /* ---- the object ----------------------------------------------------------------------------- */
 
-static rlx_status check_longrope(const rlx_rope_spec *s)
+/* The bounds of a parameter, by its name in configs. */
+static rlx_status refuse(const char **key, const char *name, double v, const char *wanted)
 {
-    if (!(s->original > 1) || !(s->max_positions > 0) || s->factor < 0 || !isfinite(s->factor))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "rope: longrope of factor %g, original_max_position_embeddings %g and "
-                        "max_position_embeddings %g",
-                        s->factor, s->original, s->max_positions);
-    for (int64_t i = 0; i < s->dim / 2; i++)
-        if (!(s->short_factor[i] > 0) || !(s->long_factor[i] > 0))
-            return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                            "rope: short_factor[%lld] %g or long_factor[%lld] %g is not positive",
-                            (long long)i, s->short_factor[i], (long long)i, s->long_factor[i]);
+    *key = name;
+    return RLX_FAIL(RLX_INVALID_ARGUMENT, "is %g, not %s", v, wanted);
+}
+
+static rlx_status check_longrope(const rlx_rope_spec *s, const char **key)
+{
+    if (!(s->original > 1))
+        return refuse(key, "original_max_position_embeddings", s->original, "above 1");
+    if (!(s->max_positions > 0))
+        return refuse(key, "max_position_embeddings", s->max_positions, "above 0");
+    if (s->factor < 0 || !isfinite(s->factor))
+        return refuse(key, "factor", s->factor, "a positive number");
+    for (int64_t i = 0; i < s->dim / 2; i++) {
+        if (!(s->short_factor[i] > 0))
+            return refuse(key, "short_factor", s->short_factor[i], "all above 0");
+        if (!(s->long_factor[i] > 0))
+            return refuse(key, "long_factor", s->long_factor[i], "all above 0");
+    }
     return RLX_OK;
 }
 
-static rlx_status check_spec(const rlx_rope_spec *s)
+static rlx_status check_ramp(const rlx_rope_spec *s, const char **key)
+{
+    if (!(s->original > 0))
+        return refuse(key, "original_max_position_embeddings", s->original, "above 0");
+    if (s->type == RLX_ROPE_LLAMA3 && !(s->low > 0))
+        return refuse(key, "low_freq_factor", s->low, "above 0");
+    if (s->type == RLX_ROPE_LLAMA3 && !(s->high > s->low))
+        return refuse(key, "high_freq_factor", s->high, "above low_freq_factor");
+    if (s->type == RLX_ROPE_YARN && s->beta_fast < 0)
+        return refuse(key, "beta_fast", s->beta_fast, "0 or more");
+    if (s->type == RLX_ROPE_YARN && s->beta_slow < 0)
+        return refuse(key, "beta_slow", s->beta_slow, "0 or more");
+    return RLX_OK;
+}
+
+rlx_status rlx_rope_check(const rlx_rope_spec *s, const char **key)
 {
     if (s->dim <= 0 || s->dim % 2)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: dim %lld is not even and positive",
-                        (long long)s->dim);
+        return refuse(key, "head_dim", (double)s->dim, "even and positive where it rotates");
     if (!(s->theta > 1) || !isfinite(s->theta))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: theta %g is not above 1", s->theta);
+        return refuse(key, "rope_theta", s->theta, "above 1");
     if (s->type == RLX_ROPE_LONGROPE)
-        return check_longrope(s);
+        return check_longrope(s, key);
     if (s->type != RLX_ROPE_DEFAULT && (!(s->factor > 0) || !isfinite((float)s->factor)))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: factor %g is not positive", s->factor);
-    if ((s->type == RLX_ROPE_LLAMA3 || s->type == RLX_ROPE_YARN) && !(s->original > 0))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "rope: original_max_position_embeddings %g is not positive", s->original);
-    if (s->type == RLX_ROPE_LLAMA3 && !(s->low > 0 && s->high > s->low))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "rope: low_freq_factor %g must be positive and below high_freq_factor %g",
-                        s->low, s->high);
-    if (s->type == RLX_ROPE_YARN && (s->beta_fast < 0 || s->beta_slow < 0))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope: beta_fast %g or beta_slow %g is negative",
-                        s->beta_fast, s->beta_slow);
-    if (s->type == RLX_ROPE_DYNAMIC && (!(s->max_positions > 0) || s->dim == 2))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "rope: dynamic needs max_position_embeddings and dim > 2");
+        return refuse(key, "factor", s->factor, "a positive number");
+    if (s->type == RLX_ROPE_LLAMA3 || s->type == RLX_ROPE_YARN)
+        return check_ramp(s, key);
+    if (s->type == RLX_ROPE_DYNAMIC && !(s->max_positions > 0))
+        return refuse(key, "max_position_embeddings", s->max_positions, "above 0");
+    if (s->type == RLX_ROPE_DYNAMIC && s->dim == 2)
+        return refuse(key, "head_dim", 2, "more than 2 elements that rotate, as dynamic needs");
     return RLX_OK;
 }
 
 rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out)
 {
+    const char *key = NULL;
     *out = NULL;
-    RLX_TRY(check_spec(spec));
+    RLX_TRY_NOTE(rlx_rope_check(spec, &key), "rope: %s", key);
     rlx_rope *r = calloc(1, sizeof(*r) + sizeof(float) * (size_t)spec->dim);
     if (!r)
         return RLX_OOM();

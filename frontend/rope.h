@@ -44,6 +44,9 @@ typedef struct rlx_rope_spec {
 
 typedef struct rlx_rope rlx_rope;
 
+/* RLX_INVALID_ARGUMENT says what is wrong with a parameter ("is -1, not above 1"); *key is its name in
+ * configs ("rope_theta"). The factors that rlx_rope_spec.factors holds are not looked at. */
+rlx_status rlx_rope_check(const rlx_rope_spec *spec, const char **key);
 /* RLX_INVALID_ARGUMENT names a parameter that makes no sense. */
 rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out);
 void rlx_rope_destroy(rlx_rope *r);      /* accepts NULL */

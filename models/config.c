@@ -12,21 +12,36 @@ static const cJSON *get(const cJSON *config, const char *key)
     return v && !cJSON_IsNull(v) ? v : NULL;
 }
 
+const char *rlx_config_name(const cJSON *config, const char *key, char out[RLX_CONFIG_NAME_CHARS])
+{
+    const char *arch =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, RLX_CONFIG_GGUF));
+    const char *suffix = arch ? rlx_gguf_suffix_of(key) : NULL;
+    if (suffix && !strncmp(suffix, "tokenizer.", 10)) /* not of the architecture */
+        snprintf(out, RLX_CONFIG_NAME_CHARS, "metadata %s", suffix);
+    else if (suffix)
+        snprintf(out, RLX_CONFIG_NAME_CHARS, "metadata %.32s.%s", arch, suffix);
+    else
+        snprintf(out, RLX_CONFIG_NAME_CHARS, "config.json: %s", key);
+    return out;
+}
+
 /* "config.json: KEY is VALUE, WANTED" */
-static rlx_status wrong(const char *key, const cJSON *v, const char *wanted)
+static rlx_status wrong(const cJSON *config, const char *key, const cJSON *v, const char *wanted)
 {
     char *text = cJSON_PrintUnformatted(v);
-    rlx_status st =
-        RLX_FAIL(RLX_INVALID_FILE, "config.json: %s is %.80s, %s", key, text ? text : "?", wanted);
+    rlx_status st = RLX_FAIL(RLX_INVALID_FILE, "%s is %.80s, %s", CONFIG_NAME(config, key),
+                             text ? text : "?", wanted);
     cJSON_free(text);
     return st;
 }
 
-static rlx_status out_of_range(const char *key, const cJSON *v, int64_t min, int64_t max)
+static rlx_status out_of_range(const cJSON *config, const char *key, const cJSON *v, int64_t min,
+                               int64_t max)
 {
     char wanted[64];
     snprintf(wanted, sizeof wanted, "out of range: %lld to %lld", (long long)min, (long long)max);
-    return wrong(key, v, wanted);
+    return wrong(config, key, v, wanted);
 }
 
 bool rlx_config_has(const cJSON *config, const char *key)
@@ -45,13 +60,13 @@ rlx_status rlx_config_get_int(const cJSON *config, const char *key, int64_t min,
     const cJSON *v = get(config, key);
     *out = absent;
     if (!v && absent == RLX_CONFIG_REQUIRED)
-        return RLX_FAIL(RLX_INVALID_FILE, "config.json: %s is missing", key);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s is missing", CONFIG_NAME(config, key));
     if (!v)
         return RLX_OK;
     if (!cJSON_IsNumber(v) || v->valuedouble != floor(v->valuedouble))
-        return wrong(key, v, "not a whole number");
+        return wrong(config, key, v, "not a whole number");
     if (v->valuedouble < (double)min || v->valuedouble > (double)max)
-        return out_of_range(key, v, min, max);
+        return out_of_range(config, key, v, min, max);
     *out = (int64_t)v->valuedouble;
     return RLX_OK;
 }
@@ -60,14 +75,14 @@ rlx_status rlx_config_get_real(const cJSON *config, const char *key, double abse
 {
     const cJSON *v = get(config, key);
     *out = v ? v->valuedouble : absent;
-    return !v || cJSON_IsNumber(v) ? RLX_OK : wrong(key, v, "not a number");
+    return !v || cJSON_IsNumber(v) ? RLX_OK : wrong(config, key, v, "not a number");
 }
 
 rlx_status rlx_config_get_bool(const cJSON *config, const char *key, bool absent, bool *out)
 {
     const cJSON *v = get(config, key);
     *out = v ? cJSON_IsTrue(v) : absent;
-    return !v || cJSON_IsBool(v) ? RLX_OK : wrong(key, v, "not true or false");
+    return !v || cJSON_IsBool(v) ? RLX_OK : wrong(config, key, v, "not true or false");
 }
 
 rlx_status rlx_config_get_text(const cJSON *config, const char *key, const char *absent,
@@ -75,15 +90,18 @@ rlx_status rlx_config_get_text(const cJSON *config, const char *key, const char 
 {
     const cJSON *v = get(config, key);
     *out = v ? v->valuestring : absent;
-    return !v || cJSON_IsString(v) ? RLX_OK : wrong(key, v, "not a string");
+    return !v || cJSON_IsString(v) ? RLX_OK : wrong(config, key, v, "not a string");
 }
 
-static rlx_status add_eos(const cJSON *v, rlx_model_config *out)
+static rlx_status add_eos(const cJSON *config, const cJSON *v, rlx_model_config *out)
 {
-    if (!cJSON_IsNumber(v) || v->valuedouble < 0 || v->valuedouble > INT32_MAX)
-        return wrong("eos_token_id", v, "not a token id");
+    static const char key[] = "eos_token_id";
+    if (!cJSON_IsNumber(v) || v->valuedouble != floor(v->valuedouble))
+        return wrong(config, key, v, "not a token id");
+    if (v->valuedouble < 0 || v->valuedouble >= (double)out->vocab)
+        return out_of_range(config, key, v, 0, out->vocab - 1);
     if (out->neos == RLX_MAX_EOS)
-        return RLX_FAIL(RLX_UNSUPPORTED, "config.json: eos_token_id lists more than %d ids",
+        return RLX_FAIL(RLX_UNSUPPORTED, "%s lists more than %d ids", CONFIG_NAME(config, key),
                         RLX_MAX_EOS);
     out->eos[out->neos++] = (int32_t)v->valuedouble;
     return RLX_OK;
@@ -92,14 +110,14 @@ static rlx_status add_eos(const cJSON *v, rlx_model_config *out)
 rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out)
 {
     int64_t bos;
-    RLX_TRY(rlx_config_get_int(config, "bos_token_id", 0, INT32_MAX, -1, &bos));
+    RLX_TRY(rlx_config_get_int(config, "bos_token_id", 0, out->vocab - 1, -1, &bos));
     out->bos = (int32_t)bos;
     out->neos = 0;
     const cJSON *eos = get(config, "eos_token_id");
     if (!cJSON_IsArray(eos))
-        return eos ? add_eos(eos, out) : RLX_OK;
+        return eos ? add_eos(config, eos, out) : RLX_OK;
     for (const cJSON *id = eos->child; id; id = id->next)
-        RLX_TRY(add_eos(id, out));
+        RLX_TRY(add_eos(config, id, out));
     return RLX_OK;
 }
 
@@ -121,11 +139,9 @@ static rlx_status get_rope_type(const cJSON *scaling, rlx_rope_type *out)
             *out = types[i].type;
             return RLX_OK;
         }
-    return RLX_FAIL(
-        RLX_UNSUPPORTED,
-        "config.json: rope_type \"%s\" (default, linear, llama3, yarn, dynamic and longrope are "
-        "supported)",
-        name);
+    return RLX_FAIL(RLX_UNSUPPORTED,
+                    "%s \"%s\" (default, linear, llama3, yarn, dynamic and longrope are supported)",
+                    CONFIG_NAME(scaling, "rope_type"), name);
 }
 
 static rlx_status refuse_nested(const cJSON *scaling)
@@ -147,13 +163,13 @@ static rlx_status get_rope_dim(const cJSON *config, const cJSON *scaling, int64_
     RLX_TRY(rlx_config_get_real(config, "partial_rotary_factor", 1, &share));
     RLX_TRY(rlx_config_get_real(scaling, "partial_rotary_factor", share, &share));
     if (!(share > 0) || share > 1)
-        return RLX_FAIL(RLX_INVALID_FILE, "config.json: partial_rotary_factor %g is not in 0..1",
-                        share);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s is %g, out of range: above 0, to 1",
+                        CONFIG_NAME(config, "partial_rotary_factor"), share);
     *out = (int64_t)((double)head_dim * share);
     if (*out < 2 || *out % 2)
-        return RLX_FAIL(RLX_INVALID_FILE,
-                        "config.json: %lld rotating elements of heads of %lld make no rotary pairs",
-                        (long long)*out, (long long)head_dim);
+        return RLX_FAIL(
+            RLX_INVALID_FILE, "%s: %lld rotating elements of heads of %lld make no rotary pairs",
+            CONFIG_NAME(config, "partial_rotary_factor"), (long long)*out, (long long)head_dim);
     return RLX_OK;
 }
 
@@ -161,7 +177,8 @@ static rlx_status get_rope_dim(const cJSON *config, const cJSON *scaling, int64_
 static rlx_status need_real(const cJSON *scaling, const char *key, double *out)
 {
     if (!rlx_config_has(scaling, key))
-        return RLX_FAIL(RLX_INVALID_FILE, "config.json: the rotary parameters lack %s", key);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s is missing in the rotary parameters",
+                        CONFIG_NAME(scaling, key));
     return rlx_config_get_real(scaling, key, 0, out);
 }
 
@@ -177,7 +194,7 @@ static rlx_status get_reals(const cJSON *scaling, const char *key, int64_t n, fl
             key, (long long)n);
     for (const cJSON *item = list->child; item; item = item->next) {
         if (!cJSON_IsNumber(item))
-            return wrong(key, item, "not a number");
+            return wrong(scaling, key, item, "not a number");
         *out++ = (float)item->valuedouble;
     }
     return RLX_OK;
@@ -210,15 +227,18 @@ static rlx_status get_yarn(const cJSON *scaling, rlx_rope_spec *out)
     return RLX_OK;
 }
 
-rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
-                               double absent_theta, rlx_rope_spec *out)
+static rlx_status read_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
+                            double absent_theta, rlx_rope_spec *out)
 {
-    const cJSON *scaling = get(config, "rope_scaling");
-    if (!scaling || (cJSON_IsObject(scaling) && !scaling->child))
-        scaling = get(config, "rope_parameters");
+    const char *place = "rope_scaling";
+    const cJSON *scaling = get(config, place);
+    if (!scaling || (cJSON_IsObject(scaling) && !scaling->child)) {
+        place = "rope_parameters";
+        scaling = get(config, place);
+    }
     *out = (rlx_rope_spec){.dim = head_dim, .max_positions = (double)max_positions};
     if (scaling && !cJSON_IsObject(scaling))
-        return wrong("rope_scaling", scaling, "not an object");
+        return wrong(config, place, scaling, "not an object");
     RLX_TRY(refuse_nested(scaling));
     RLX_TRY(get_rope_dim(config, scaling, head_dim, &out->dim));
     RLX_TRY(rlx_config_get_real(config, "rope_theta", absent_theta, &out->theta));
@@ -239,6 +259,20 @@ rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t ma
         RLX_TRY(need_real(scaling, "high_freq_factor", &out->high));
     }
     return out->type == RLX_ROPE_YARN ? get_yarn(scaling, out) : RLX_OK;
+}
+
+rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
+                               double absent_theta, rlx_rope_spec *out)
+{
+    const char *key = NULL;
+    RLX_TRY(read_rope(config, head_dim, max_positions, absent_theta, out));
+    rlx_status st = rlx_rope_check(out, &key);
+    if (!st)
+        return RLX_OK;
+    rlx_status named =
+        RLX_FAIL(RLX_INVALID_FILE, "%s %s", CONFIG_NAME(config, key), rlx_status_message(st));
+    rlx_status_free(st);
+    return named;
 }
 
 void rlx_config_free_rope(rlx_rope_spec *spec)

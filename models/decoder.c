@@ -45,29 +45,30 @@ static void find_ends(recorder *r, const rlx_weights *w)
 }
 
 /* The flow takes its sizes from the weights; these two must be those of the config. */
-static rlx_status check_sizes(const rlx_weights *w, const char *name, const char *config_key,
-                              int64_t rows, int64_t hidden)
+static rlx_status check_sizes(const cJSON *config, const rlx_weights *w, const char *name,
+                              const char *config_key, int64_t rows, int64_t hidden)
 {
     const rlx_tensor *t = rlx_weights_find(w, name);
     if (!t || (t->rank == 2 && t->dim[0] == rows && t->dim[1] == hidden))
         return RLX_OK;
-    return RLX_FAIL(
-        RLX_INVALID_FILE,
-        "config.json: %s %lld and hidden_size %lld do not fit \"%s\" of %lld rows, %lld columns",
-        config_key, (long long)rows, (long long)hidden, name, (long long)(t->rank ? t->dim[0] : 1),
-        (long long)(t->rank > 1 ? t->dim[1] : 1));
+    return RLX_FAIL(RLX_INVALID_FILE,
+                    "%s %lld and %s %lld do not fit \"%s\" of %lld rows, %lld columns",
+                    CONFIG_NAME(config, config_key), (long long)rows,
+                    CONFIG_NAME(config, "hidden_size"), (long long)hidden, name,
+                    (long long)(t->rank ? t->dim[0] : 1), (long long)(t->rank > 1 ? t->dim[1] : 1));
 }
 
-static rlx_status check_weights(const recorder *r, const rlx_flow *f, const rlx_weights *w)
+static rlx_status check_weights(const recorder *r, const cJSON *config, const rlx_flow *f,
+                                const rlx_weights *w)
 {
     static const char *const ignore[] = {".rotary_emb.inv_freq", RLX_ROPE_FACTORS, NULL};
     const rlx_decoder *d = r->d;
     char name[KEY_CHARS];
     RLX_TRY(rlx_flow_check_weights(f, w, ignore));
-    RLX_TRY(check_sizes(w, r->embed.text, "vocab_size", d->vocab, d->hidden));
+    RLX_TRY(check_sizes(config, w, r->embed.text, "vocab_size", d->vocab, d->hidden));
     for (int64_t i = 0; i < d->layers; i++) {
         snprintf(name, sizeof(name), "%slayers.%lld.mlp.gate_proj.weight", r->prefix, (long long)i);
-        RLX_TRY(check_sizes(w, name, "intermediate_size", d->inner, d->hidden));
+        RLX_TRY(check_sizes(config, w, name, "intermediate_size", d->inner, d->hidden));
     }
     return RLX_OK;
 }
@@ -239,7 +240,7 @@ static rlx_status make_flow(const rlx_decoder *d, const cJSON *config, const rlx
     find_ends(&r, w);
     RLX_TRY(rlx_flow_create(d->family, &f));
     record(f, &r);
-    rlx_status st = check_weights(&r, f, w);
+    rlx_status st = check_weights(&r, config, f, w);
     if (!st)
         st = fill(d, config, out);
     if (st) {

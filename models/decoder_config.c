@@ -11,7 +11,8 @@ static rlx_status refuse(const cJSON *config)
     const char *act;
     RLX_TRY(rlx_config_get_text(config, "hidden_act", "silu", &act));
     if (strcmp(act, "silu") && strcmp(act, "swish"))
-        return RLX_FAIL(RLX_UNSUPPORTED, "config.json: hidden_act \"%s\" (silu is supported)", act);
+        return RLX_FAIL(RLX_UNSUPPORTED, "%s \"%s\" (silu is supported)",
+                        CONFIG_NAME(config, "hidden_act"), act);
     if (rlx_config_has(config, "quantization_config"))
         return RLX_FAIL(RLX_UNSUPPORTED, "config.json: quantization_config");
     return RLX_OK;
@@ -43,22 +44,20 @@ static rlx_status read_heads(rlx_decoder *d, const cJSON *config,
     RLX_TRY(rlx_config_get_int(config, "num_key_value_heads", 1, MAX_DIM,
                                grouped ? absent->kv_heads : d->heads, &d->kv_heads));
     if (d->heads % d->kv_heads)
-        return RLX_FAIL(
-            RLX_INVALID_FILE,
-            "config.json: num_attention_heads %lld is no multiple of num_key_value_heads %lld",
-            (long long)d->heads, (long long)d->kv_heads);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s %lld is no multiple of %s %lld",
+                        CONFIG_NAME(config, "num_attention_heads"), (long long)d->heads,
+                        CONFIG_NAME(config, "num_key_value_heads"), (long long)d->kv_heads);
     const bool divided = !absent->head_dim || rlx_config_is_null(config, "head_dim");
     if (!rlx_config_has(config, "head_dim") && divided && d->hidden % d->heads)
-        return RLX_FAIL(RLX_INVALID_FILE,
-                        "config.json: no head_dim, and hidden_size %lld is no multiple of "
-                        "num_attention_heads %lld",
-                        (long long)d->hidden, (long long)d->heads);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s is missing, and %s %lld is no multiple of %s %lld",
+                        CONFIG_NAME(config, "head_dim"), CONFIG_NAME(config, "hidden_size"),
+                        (long long)d->hidden, CONFIG_NAME(config, "num_attention_heads"),
+                        (long long)d->heads);
     RLX_TRY(rlx_config_get_int(config, "head_dim", 2, MAX_DIM,
                                divided ? d->hidden / d->heads : absent->head_dim, &d->head_dim));
     if (d->head_dim % 2)
-        return RLX_FAIL(RLX_INVALID_FILE,
-                        "config.json: heads of odd size %lld have no rotary pairs",
-                        (long long)d->head_dim);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: heads of odd size %lld have no rotary pairs",
+                        CONFIG_NAME(config, "head_dim"), (long long)d->head_dim);
     return RLX_OK;
 }
 
@@ -78,8 +77,8 @@ rlx_status rlx_decoder_read_common(rlx_decoder *d, const cJSON *config,
                                absent->max_positions, &d->max_positions));
     RLX_TRY(rlx_config_get_real(config, "rms_norm_eps", 1e-6, &d->eps));
     if (!(d->eps >= 0) || d->eps > 1)
-        return RLX_FAIL(RLX_INVALID_FILE, "config.json: rms_norm_eps is %g, out of range: 0 to 1",
-                        d->eps);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s is %g, out of range: 0 to 1",
+                        CONFIG_NAME(config, "rms_norm_eps"), d->eps);
     RLX_TRY(rlx_config_get_bool(config, "tie_word_embeddings", absent->tied, &d->tied));
     RLX_TRY(rlx_config_get_bool(config, RLX_CONFIG_INTERLEAVED, false, &d->interleaved));
     RLX_TRY(rlx_config_get_rope(config, d->head_dim, d->max_positions, absent->theta, &d->rope));

@@ -33,14 +33,22 @@ bool rlx_config_has(const cJSON *config, const char *key);     /* there, and not
 bool rlx_config_is_null(const cJSON *config, const char *key); /* there, and null */
 /* bos_token_id and eos_token_id (a number or a list). */
 rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out);
-/* What GGUF files add to a config (models/gguf.c): whether rotary pairs are elements 2i, 2i + 1 of a head; and
+/* How an error calls a key: "config.json: KEY", or of a config that models/gguf.c made "metadata ARCH.KEY". */
+enum { RLX_CONFIG_NAME_CHARS = 96 };
+const char *rlx_config_name(const cJSON *config, const char *key, char out[RLX_CONFIG_NAME_CHARS]);
+#define CONFIG_NAME(config, key) rlx_config_name(config, key, (char[RLX_CONFIG_NAME_CHARS]){0})
+/* What GGUF files add to a config (models/gguf.c): their architecture, in nested objects, too; whether rotary pairs are elements 2i, 2i + 1 of a head; and
  * to the weights: divisors of the rotary frequencies, f32[D/2]. */
+#define RLX_CONFIG_GGUF "gguf_architecture"
 #define RLX_CONFIG_INTERLEAVED "rope_interleaved"
+/* The suffix of the metadata that becomes a key; NULL: none does. */
+const char *rlx_gguf_suffix_of(const char *key);
 #define RLX_ROPE_FACTORS "rope_freqs.weight"
 /* NULL when there are none; lent by the weights. */
 rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t rotary_dim, const float **out);
 /* The rotary positions in any of the circulating styles: `rope_theta` with `rope_scaling` (type or
- * rope_type), or `rope_parameters`. RLX_UNSUPPORTED names a type or key that we do not have. */
+ * rope_type), or `rope_parameters`; numbers that make sense (rlx_rope_check). RLX_UNSUPPORTED names
+ * a type or key that we do not have. */
 rlx_status rlx_config_get_rope(const cJSON *config, int64_t head_dim, int64_t max_positions,
                                double absent_theta, rlx_rope_spec *out);
 /* What get_rope allocated, whether it succeeded or not. */

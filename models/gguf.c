@@ -32,6 +32,23 @@ static const struct key {
 #undef KEY
 };
 
+/* Metadata that is of no architecture. */
+static const struct token_key {
+    const char *key, *config;
+} token_keys[] = {{"tokenizer.ggml.bos_token_id", "bos_token_id"},
+                  {"tokenizer.ggml.eos_token_id", "eos_token_id"}};
+
+const char *rlx_gguf_suffix_of(const char *key)
+{
+    for (size_t i = 0; i < sizeof token_keys / sizeof *token_keys; i++)
+        if (!strcmp(token_keys[i].config, key))
+            return token_keys[i].key;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (keys[i].config && !strcmp(keys[i].config, key))
+            return keys[i].suffix;
+    return NULL;
+}
+
 typedef struct reader {
     const rlx_gguf *file; /* with the metadata: the first part */
     rlx_gguf *const *parts;
@@ -66,6 +83,12 @@ static rlx_status set_number(reader *r, const char *key, double v)
 static rlx_status set_bool(reader *r, const char *key, bool v)
 {
     return cJSON_AddBoolToObject(r->config, key, v) ? RLX_OK : RLX_OOM();
+}
+
+/* So that errors find the file's own names again. */
+static rlx_status set_arch(const reader *r, cJSON *config)
+{
+    return cJSON_AddStringToObject(config, RLX_CONFIG_GGUF, r->arch->name) ? RLX_OK : RLX_OOM();
 }
 
 static rlx_status copy_value(reader *r, const struct key *k, const rlx_gguf_value *v)
@@ -180,20 +203,21 @@ static rlx_status read_scaling(reader *r)
     if (!scaling || !cJSON_AddStringToObject(scaling, "rope_type", yarn ? "yarn" : "linear") ||
         !cJSON_AddNumberToObject(scaling, "factor", by))
         return RLX_OOM();
+    RLX_TRY(set_arch(r, scaling));
     return yarn ? read_original(r, scaling) : RLX_OK;
 }
 
-static rlx_status read_token(reader *r, const char *key, const char *config_key)
+static rlx_status read_token(reader *r, const struct token_key *k)
 {
-    const rlx_gguf_value *v = rlx_gguf_find(r->file, key);
+    const rlx_gguf_value *v = rlx_gguf_find(r->file, k->key);
     int64_t id;
     if (!v)
         return RLX_OK;
     if (!rlx_gguf_int(v, &id))
-        return wrong(key, "no token id");
+        return wrong(k->key, "no token id");
     if (id == UINT32_MAX || id == -1) /* none */
         return RLX_OK;
-    return set_number(r, config_key, (double)id);
+    return set_number(r, k->config, (double)id);
 }
 
 /* ---- what the tensors say ---------------------------------------------------------------------
@@ -228,12 +252,13 @@ static rlx_status fill_config(reader *r)
     }
     if (!cJSON_AddStringToObject(r->config, "model_type", r->arch->model_type))
         return RLX_OOM();
+    RLX_TRY(set_arch(r, r->config));
     RLX_TRY(copy_values(r));
     RLX_TRY(check_values(r));
     RLX_TRY(read_rotary_size(r));
     RLX_TRY(read_scaling(r));
-    RLX_TRY(read_token(r, "tokenizer.ggml.bos_token_id", "bos_token_id"));
-    RLX_TRY(read_token(r, "tokenizer.ggml.eos_token_id", "eos_token_id"));
+    for (size_t i = 0; i < sizeof token_keys / sizeof *token_keys; i++)
+        RLX_TRY(read_token(r, &token_keys[i]));
     RLX_TRY(set_bool(r, RLX_CONFIG_INTERLEAVED, r->arch->interleaved));
     return read_tensors(r);
 }

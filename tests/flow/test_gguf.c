@@ -165,6 +165,46 @@ START_TEST(scales_and_rotates_in_part)
 }
 END_TEST
 
+/* What the family's reader says of a config names the file's own keys. */
+START_TEST(errors_name_metadata)
+{
+    static const struct {
+        const char *key;
+        float value;
+        const char *error;
+    } cases[] = {
+        {"llama.attention.head_count_kv", 3,
+         "metadata llama.attention.head_count 4 is no multiple of "
+         "metadata llama.attention.head_count_kv 3"},
+        {"llama.attention.key_length", 0, "metadata llama.attention.key_length is 0, out of range"},
+        {"llama.context_length", 0, "metadata llama.context_length is 0, out of range"},
+        {"llama.rope.freq_base", 1, "metadata llama.rope.freq_base is 1, not above 1"},
+        {"llama.rope.scaling.factor", -2,
+         "metadata llama.rope.scaling.factor is -2, not a positive number"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        file f;
+        cJSON *c = NULL;
+        rlx_weights *w;
+        rlx_flow *flow;
+        rlx_model_config out;
+        begin(&f, "llama");
+        put_sizes(&f);
+        if (cases[i].value == (float)(int)cases[i].value && cases[i].value >= 0 &&
+            !strstr(cases[i].key, "freq_base"))
+            put_int(&f, cases[i].key, (uint32_t)cases[i].value);
+        else
+            put_real(&f, cases[i].key, cases[i].value);
+        assert_ok(rlx_weights_create(&w));
+        assert_ok(finish(&f, "token_embd.weight", w, &c));
+        assert_error(rlx_family_find("llama")->build(c, w, &flow, &out), RLX_INVALID_FILE,
+                     cases[i].error);
+        cJSON_Delete(c);
+        rlx_weights_destroy(w);
+    }
+}
+END_TEST
+
 START_TEST(refuses)
 {
     static const struct {
@@ -205,7 +245,8 @@ int main(void)
     TCase *c = tcase_create("gguf models");
     tcase_add_test(c, becomes_a_config);
     tcase_add_test(c, scales_and_rotates_in_part);
+    tcase_add_test(c, errors_name_metadata);
     tcase_add_test(c, refuses);
     suite_add_tcase(s, c);
-    return run_suite(s, 3);
+    return run_suite(s, 4);
 }

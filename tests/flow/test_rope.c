@@ -176,9 +176,9 @@ static const struct {
     rlx_rope_spec spec;
     const char *error;
 } wrong[] = {
-    {{.dim = 7, .theta = 10000}, "dim 7"},
-    {{.dim = 8, .theta = 1}, "theta 1"},
-    {{.type = RLX_ROPE_LINEAR, .dim = 8, .theta = 10000}, "factor 0"},
+    {{.dim = 7, .theta = 10000}, "rope: head_dim"},
+    {{.dim = 8, .theta = 1}, "is 1, not above 1"},
+    {{.type = RLX_ROPE_LINEAR, .dim = 8, .theta = 10000}, "rope: factor"},
     {{.type = RLX_ROPE_LLAMA3,
       .dim = 8,
       .theta = 10000,
@@ -186,12 +186,12 @@ static const struct {
       .original = 8,
       .low = 4,
       .high = 1},
-     "low_freq_factor 4"},
+     "is 1, not above low_freq_factor"},
     {{.type = RLX_ROPE_YARN, .dim = 8, .theta = 10000, .factor = 2},
      "original_max_position_embeddings"},
     {{.type = RLX_ROPE_DYNAMIC, .dim = 8, .theta = 10000, .factor = 2}, "max_position_embeddings"},
-    {{LONGROPE, .original = 1}, "original_max_position_embeddings 1"},
-    {{LONGROPE, .original = 64, .factor = -2}, "longrope of factor -2"},
+    {{LONGROPE, .original = 1}, "rope: original_max_position_embeddings"},
+    {{LONGROPE, .original = 64, .factor = -2}, "is -2, not a positive number"},
 };
 enum { NWRONG = sizeof(wrong) / sizeof(wrong[0]) };
 
