@@ -104,11 +104,6 @@ void rlx_lir_end_grid(rlx_ir_builder *b, rlx_lir_scope *s);
 void rlx_lir_begin_for(rlx_ir_builder *b, rlx_ir_value *lo, rlx_ir_value *hi, int64_t step,
                        int ncarried, rlx_ir_value *const *init, rlx_lir_scope *s);
 void rlx_lir_end_for(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *next);
-/* The else block must be begun too; a branch without results yields none. */
-void rlx_lir_begin_if(rlx_ir_builder *b, rlx_ir_value *cond, int nresults, const rlx_ir_type *types,
-                      rlx_lir_scope *s);
-void rlx_lir_begin_else(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *then_results);
-void rlx_lir_end_if(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *else_results);
 
 /* Tape functions: made with rlx_ir_build_func without results; OUT arguments receive them. */
 rlx_ir_value *rlx_lir_build_temp(rlx_ir_builder *b, rlx_format f, int rank, const rlx_dim *dims);

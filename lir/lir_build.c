@@ -272,10 +272,10 @@ void rlx_lir_build_barrier(rlx_ir_builder *b)
 
 /* Builds the node of a scope and moves into its first block. False after an error. */
 static bool enter(rlx_ir_builder *b, rlx_lir_scope *s, int op, int nin, rlx_ir_value *const *in,
-                  const rlx_attr *step, int nout, const rlx_ir_type *types)
+                  const rlx_attr *step, int nout)
 {
     *s = (rlx_lir_scope){.outer = b->block, .outer_before = b->before};
-    s->node = rlx_ir_build_node(b, op, nin, in, step ? 1 : 0, step, nout, types);
+    s->node = rlx_ir_build_node(b, op, nin, in, step ? 1 : 0, step, nout, NULL);
     if (!s->node)
         return false;
     b->block = s->node->blocks[0];
@@ -297,7 +297,7 @@ static void leave(rlx_ir_builder *b, rlx_lir_scope *s, int n, rlx_ir_value *cons
 
 void rlx_lir_begin_once(rlx_ir_builder *b, rlx_lir_scope *s)
 {
-    enter(b, s, RLX_LIR_ONCE, 0, NULL, NULL, 0, NULL);
+    enter(b, s, RLX_LIR_ONCE, 0, NULL, NULL, 0);
 }
 
 void rlx_lir_end_once(rlx_ir_builder *b, rlx_lir_scope *s)
@@ -307,7 +307,7 @@ void rlx_lir_end_once(rlx_ir_builder *b, rlx_lir_scope *s)
 
 void rlx_lir_begin_grid(rlx_ir_builder *b, int n, rlx_ir_value *const *extents, rlx_lir_scope *s)
 {
-    if (!enter(b, s, RLX_LIR_GRID, n, extents, NULL, 0, NULL))
+    if (!enter(b, s, RLX_LIR_GRID, n, extents, NULL, 0))
         return;
     for (int i = 0; i < n; i++)
         s->index[i] = rlx_ir_build_block_arg(b, b->block, NULL, rlx_ir_tile(RLX_I64, 0, NULL));
@@ -332,7 +332,7 @@ void rlx_lir_begin_for(rlx_ir_builder *b, rlx_ir_value *lo, rlx_ir_value *hi, in
     for (int i = 0; i < ncarried; i++)
         in[2 + i] = init[i];
     rlx_attr attr = rlx_attr_int(RLX_ATTR_STEP, step);
-    if (!enter(b, s, RLX_LIR_FOR, 2 + ncarried, in, &attr, ncarried, NULL))
+    if (!enter(b, s, RLX_LIR_FOR, 2 + ncarried, in, &attr, ncarried))
         return;
     s->index[0] = rlx_ir_build_block_arg(b, b->block, NULL, rlx_ir_tile(RLX_I64, 0, NULL));
     for (int i = 0; i < ncarried; i++)
@@ -342,25 +342,6 @@ void rlx_lir_begin_for(rlx_ir_builder *b, rlx_ir_value *lo, rlx_ir_value *hi, in
 void rlx_lir_end_for(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *next)
 {
     leave(b, s, s->node ? s->node->nout : 0, next);
-}
-
-void rlx_lir_begin_if(rlx_ir_builder *b, rlx_ir_value *cond, int nresults, const rlx_ir_type *types,
-                      rlx_lir_scope *s)
-{
-    enter(b, s, RLX_LIR_IF, 1, &cond, NULL, nresults, types);
-}
-
-void rlx_lir_begin_else(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *then_results)
-{
-    if (!s->node)
-        return;
-    rlx_ir_build_yield(b, s->node->nout, then_results);
-    b->block = s->node->blocks[1];
-}
-
-void rlx_lir_end_if(rlx_ir_builder *b, rlx_lir_scope *s, rlx_ir_value *const *else_results)
-{
-    leave(b, s, s->node ? s->node->nout : 0, else_results);
 }
 
 /* ---- the tape ---------------------------------------------------------------------------------

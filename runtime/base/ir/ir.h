@@ -299,8 +299,6 @@ rlx_ir_value *rlx_ir_build(rlx_ir_builder *b, int op, int nin, rlx_ir_value *con
                            const rlx_attr *attrs, const rlx_ir_type *type);
 rlx_ir_value *rlx_ir_build_block_arg(rlx_ir_builder *b, rlx_ir_block *block, const char *name,
                                      rlx_ir_type type);
-/* Adds a result to a node after its block is known (loops, regions). */
-void rlx_ir_node_add_result(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_type type);
 void rlx_ir_build_return(rlx_ir_builder *b, int n, rlx_ir_value *const *values);
 void rlx_ir_build_yield(rlx_ir_builder *b, int n, rlx_ir_value *const *values);
 

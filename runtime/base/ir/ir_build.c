@@ -402,26 +402,6 @@ rlx_ir_value *rlx_ir_build(rlx_ir_builder *b, int op, int nin, rlx_ir_value *con
     return NULL;
 }
 
-void rlx_ir_node_add_result(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_type type)
-{
-    if (b->status)
-        return;
-    b->status = rlx_ir_type_check(&type);
-    if (b->status)
-        return;
-    rlx_ir_value **out = RLX_NEW_ARRAY(b->module->arena, rlx_ir_value *, n->nout + 1);
-    rlx_ir_value *v = RLX_NEW(b->module->arena, rlx_ir_value);
-    if (!out || !v) {
-        out_of_memory(b);
-        return;
-    }
-    *v = (rlx_ir_value){.type = type, .def = n, .index = (uint32_t)n->nout};
-    for (int i = 0; i < n->nout; i++)
-        out[i] = n->out[i];
-    out[n->nout++] = v;
-    n->out = out;
-}
-
 void rlx_ir_build_return(rlx_ir_builder *b, int n, rlx_ir_value *const *values)
 {
     rlx_ir_build_node(b, b->module->level->op_return, n, values, 0, NULL, 0, NULL);
