@@ -68,7 +68,7 @@ static rlx_status open_module(const rlx_llvm_module **out)
             continue;
         void *handle = dlopen(path[i], RTLD_NOW | RTLD_LOCAL);
         if (!handle)
-            return RLX_FAIL(RLX_NOT_FOUND, "cannot open the compiler: %s", dlerror());
+            return RLX_FAIL(RLX_IO, "cannot open the compiler: %s", dlerror()); /* it is there */
         return check_module(handle, path[i], out);
     }
     return RLX_FAIL(RLX_NOT_FOUND,
