@@ -9,12 +9,12 @@
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-typedef enum rule_kind { RULE_DEVICE, RULE_INTEGER, RULE_CHOICE } rule_kind;
+typedef enum rule_kind { RULE_DEVICE, RULE_INTEGER, RULE_CHOICE, RULE_FORMAT } rule_kind;
 
 typedef struct rule {
     rule_kind kind;
     int64_t least, most;        /* INTEGER */
-    const char *const *choices; /* CHOICE; NULL-ended */
+    const char *const *choices; /* CHOICE, FORMAT; NULL-ended */
 } rule;
 
 typedef enum owner { OWNER_context, OWNER_model } owner;
@@ -37,6 +37,13 @@ typedef struct key_info {
 #define CHOICE(...)                                           \
     {                                                         \
         .kind = RULE_CHOICE, .choices = (const char *const[]) \
+        {                                                     \
+            __VA_ARGS__, NULL                                 \
+        }                                                     \
+    }
+#define FORMAT(...)                                           \
+    {                                                         \
+        .kind = RULE_FORMAT, .choices = (const char *const[]) \
         {                                                     \
             __VA_ARGS__, NULL                                 \
         }                                                     \
@@ -193,6 +200,9 @@ static rlx_status set(void *user, const rlx_toml_entry *e)
         return set_integer(p, e, &keys[i].rule, &p->setting[i]);
     case RULE_CHOICE:
         return set_choice(p, e, &keys[i].rule, &p->setting[i]);
+    case RULE_FORMAT:
+        RLX_TRY(set_choice(p, e, &keys[i].rule, &p->setting[i]));
+        p->setting[i].integer = (int64_t)rlx_format_parse(e->text, strlen(e->text));
     }
     return RLX_OK;
 }

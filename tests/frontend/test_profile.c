@@ -171,6 +171,11 @@ START_TEST(applies)
     rlx_profile_apply_model(p, &m);
     ck_assert_int_eq(m.precision, RLX_EXACT); /* also a value that is zero */
     rlx_profile_destroy(p);
+    assert_ok(load("[model]\nkv_key_format = 'q8_0'\nkv_value_format = \"bf16\"", &p));
+    rlx_profile_apply_model(p, &m);
+    ck_assert_int_eq(m.kv_key_format, RLX_Q8_0);
+    ck_assert_int_eq(m.kv_value_format, RLX_BF16);
+    rlx_profile_destroy(p);
     assert_ok(load("device.threads = 3\nmodel.prefill = 1_024\n", &p));
     rlx_profile_apply_context(p, &c);
     rlx_profile_apply_model(p, &m);
@@ -200,6 +205,8 @@ static const struct {
     {"[device]\nname = \"cpx\"", ":2: device.name: no device \"cpx\"; did you mean \"cpu\"?"},
     {"[device]\nname = \"cpu:x86-64-v9\"", ":2: device.name: unknown CPU level 'x86-64-v9'"},
     {"precision.mode = \"fats\"", "precision.mode takes \"exact\" or \"fast\", not \"fats\""},
+    {"model.kv_key_format = \"q4_0\"",
+     "model.kv_key_format takes \"f32\" or \"f16\" or \"bf16\" or \"q8_0\", not \"q4_0\""},
     {"precision.mode = 1", "precision.mode takes \"exact\" or \"fast\", not 1"},
     {"model.prefill = 3\nmodel.prefill = 3\n", ":2: key model.prefill is there twice"},
 };
