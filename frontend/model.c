@@ -91,6 +91,27 @@ static rlx_status check_options(const rlx_model_options *o)
     return RLX_OK;
 }
 
+/* What of the options does not fit the files. */
+static rlx_status check_model(const rlx_model *m, const rlx_model_options *o)
+{
+    if (o->max_positions > m->config.max_positions && !o->any_length)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld positions: the model was made for %lld",
+                        (long long)o->max_positions, (long long)m->config.max_positions);
+    const int64_t most = o->max_positions ? o->max_positions : m->config.max_positions;
+    int32_t *ids;
+    int64_t n;
+    if (!o->text)
+        return RLX_OK;
+    RLX_TRY_NOTE(rlx_model_encode(m, o->text, true, &ids, &n), "reading the prompt");
+    free(ids);
+    if (n > most)
+        return RLX_FAIL(
+            RLX_EXHAUSTED,
+            "the context is full: the prompt has %lld tokens, and there are %lld positions",
+            (long long)n, (long long)most);
+    return RLX_OK;
+}
+
 static int64_t default_prefill(rlx_precision p)
 {
     return p == RLX_FAST ? DEFAULT_FAST_PREFILL : DEFAULT_PREFILL;
@@ -107,6 +128,7 @@ static rlx_status keep_options(rlx_model *m, const rlx_model_options *o)
             return RLX_OOM();
     m->options = *o;
     m->options.probes = (const char *const *)m->probes;
+    m->options.text = NULL; /* the caller's */
     return RLX_OK;
 }
 
@@ -130,6 +152,7 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_option
     if (!m->path)
         return RLX_OOM();
     RLX_TRY(rlx_model_read_files(cx, m));
+    RLX_TRY(check_model(m, o));
     m->precision = o->precision;
     m->prefill = o->prefill ? o->prefill : default_prefill(o->precision);
     RLX_TRY(keep_options(m, o));
@@ -186,6 +209,7 @@ void rlx_model_get_info(const rlx_model *m, rlx_model_info *out)
         .hidden = m->config.hidden,
         .vocab = m->config.vocab,
         .max_positions = m->max_positions,
+        .made_for = m->config.max_positions,
         .prefill = m->prefill,
         .output = m->config.output,
         .width = m->width,

@@ -38,11 +38,13 @@ static void list_settings(rlx_sampling *s, setting out[NSETTINGS])
     memcpy(out, all, sizeof all);
 }
 
-static rlx_status store(const setting *k, const char *name, double v)
+static rlx_status store(const setting *k, const rlx_sampling *s, const char *name, double v)
 {
     if (!isfinite(v) || (k->whole && (v != floor(v) || fabs(v) > 1e9)))
         return RLX_FAIL(RLX_INVALID_FILE, "%s is %g, no %snumber", name, v,
                         k->whole ? "whole " : "");
+    if (k->real == &s->repeat_penalty && !(v > 0))
+        return RLX_FAIL(RLX_INVALID_FILE, "%s is %g, not above 0", name, v);
     if (k->whole)
         *k->whole = (int64_t)v;
     else
@@ -81,7 +83,19 @@ static void warn_of_others(const rlx_context *cx, const cJSON *json)
     }
 }
 
-static rlx_status read_ids(const cJSON *v, rlx_model_config *out)
+static rlx_status check_id(const rlx_model_config *c, const char *key, const cJSON *id)
+{
+    if (!cJSON_IsNumber(id) || id->valuedouble != id->valueint || id->valueint < 0)
+        return RLX_FAIL(RLX_INVALID_FILE, "generation_config.json: %s has something else than ids",
+                        key);
+    if (id->valueint >= c->vocab)
+        return RLX_FAIL(RLX_INVALID_FILE,
+                        "generation_config.json: %s %d, and the vocabulary has %lld tokens", key,
+                        id->valueint, (long long)c->vocab);
+    return RLX_OK;
+}
+
+static rlx_status read_ends(const cJSON *v, rlx_model_config *out)
 {
     int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 1;
     if (n > RLX_MAX_EOS)
@@ -89,9 +103,7 @@ static rlx_status read_ids(const cJSON *v, rlx_model_config *out)
                         RLX_MAX_EOS);
     for (int i = 0; i < n; i++) {
         const cJSON *id = cJSON_IsArray(v) ? cJSON_GetArrayItem(v, i) : v;
-        if (!cJSON_IsNumber(id) || id->valuedouble != id->valueint || id->valueint < 0)
-            return RLX_FAIL(RLX_INVALID_FILE,
-                            "generation_config.json: eos_token_id is no list of ids");
+        RLX_TRY(check_id(out, "eos_token_id", id));
         out->eos[i] = id->valueint;
     }
     out->neos = n;
@@ -101,6 +113,7 @@ static rlx_status read_ids(const cJSON *v, rlx_model_config *out)
 static rlx_status read_sampling(const cJSON *json, rlx_sampling *s)
 {
     setting settings[NSETTINGS];
+    const cJSON *sample = cJSON_GetObjectItemCaseSensitive(json, "do_sample");
     list_settings(s, settings);
     for (int i = 0; i < NSETTINGS; i++) {
         const char *key = settings[i].json;
@@ -108,9 +121,11 @@ static rlx_status read_sampling(const cJSON *json, rlx_sampling *s)
         if (v && !cJSON_IsNull(v) && !cJSON_IsNumber(v))
             return RLX_FAIL(RLX_INVALID_FILE, "generation_config.json: %s is no number", key);
         if (cJSON_IsNumber(v))
-            RLX_TRY_NOTE(store(&settings[i], key, v->valuedouble), "generation_config.json");
+            RLX_TRY_NOTE(store(&settings[i], s, key, v->valuedouble), "generation_config.json");
     }
-    if (cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(json, "do_sample")))
+    if (sample && !cJSON_IsBool(sample) && !cJSON_IsNull(sample))
+        return RLX_FAIL(RLX_INVALID_FILE, "generation_config.json: do_sample is not true or false");
+    if (cJSON_IsFalse(sample))
         s->temperature = 0;
     if (cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(json, "repetition_penalty")))
         s->repeat_last_n = -1; /* of the whole text, as the reference does */
@@ -127,9 +142,11 @@ rlx_status rlx_model_read_generation(const rlx_context *cx, rlx_model *m, const 
     const cJSON *eos = cJSON_GetObjectItemCaseSensitive(json, "eos_token_id");
     const cJSON *bos = cJSON_GetObjectItemCaseSensitive(json, "bos_token_id");
     if (eos && !cJSON_IsNull(eos))
-        RLX_TRY(read_ids(eos, &m->config));
-    if (cJSON_IsNumber(bos) && bos->valueint >= 0)
+        RLX_TRY(read_ends(eos, &m->config));
+    if (bos && !cJSON_IsNull(bos)) {
+        RLX_TRY(check_id(&m->config, "bos_token_id", bos));
         m->config.bos = bos->valueint;
+    }
     warn_of_others(cx, json);
     return read_sampling(json, &m->sampling);
 }
@@ -185,7 +202,7 @@ rlx_status rlx_model_read_generation_gguf(const rlx_context *cx, rlx_model *m, c
         if (k && !rlx_gguf_real(v, &real))
             return RLX_FAIL(RLX_INVALID_FILE, "metadata %s is no number", v->key);
         if (k)
-            RLX_TRY(store(k, v->key, real));
+            RLX_TRY_NOTE(store(k, &m->sampling, v->key, real), "metadata");
         else
             rlx_context_log(cx, RLX_LOG_WARNING,
                             "metadata %s is not offered when text is generated", v->key);

@@ -424,7 +424,10 @@ RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tens
 typedef struct rlx_model rlx_model;
 typedef struct rlx_model_options {
     int64_t prefill;           /* tokens of the prefill bucket; 0: 128, fast 512 */
-    int64_t max_positions;     /* of one sequence; 0: what the model was made for */
+    int64_t max_positions;     /* of one sequence; 0: what the model was made for, and then the most */
+    bool any_length;           /* there may be more positions than it was made for */
+    const char *text;          /* that is going to be gone on from: what would refuse it (no tokenizer, bytes that
+                                  are no UTF-8, too few positions) refuses the model before anything is compiled */
     int64_t length;            /* what sequences will hold, if that is known: rotary scaling that depends
                                   on the length ("dynamic") follows it; 0: what they hold so far */
     const char *const *probes; /* as in rlx_compile_options */
@@ -443,6 +446,7 @@ RLX_API void rlx_model_destroy(rlx_model *m);
 typedef struct rlx_model_info {
     const char *family; /* "llama" */
     int64_t layers, hidden, vocab, max_positions;
+    int64_t made_for;   /* positions that it was made for */
     int64_t prefill;    /* tokens of the prefill bucket */
     const char *output; /* what a step gives per token: "logits", or "last_hidden_state" without a head */
     int64_t width;      /* elements of that: V or H */

@@ -207,9 +207,13 @@ static int store(const command_spec *c, const option_spec *o, const char *value)
     case OPTION_ANY_INT: {
         errno = 0;
         long long i = strtoll(value, &end, 10);
-        if (errno || end == value || *end || (i < 0 && o->kind == OPTION_INT))
+        if (end == value || *end)
             return usage_error("%s: --%s takes a whole number, not \"%s\"", c->name, o->name,
                                value);
+        if (errno || (i < 0 && o->kind == OPTION_INT))
+            return usage_error("%s: --%s %s is out of range: %s to %lld", c->name, o->name, value,
+                               o->kind == OPTION_INT ? "0" : "-9223372036854775808",
+                               (long long)INT64_MAX);
         *(int64_t *)o->target = i;
         return -1;
     }
@@ -314,11 +318,12 @@ int read_precision(const run_where *w, rlx_precision *out)
             *out = (rlx_precision)p;
             return -1;
         }
-    return usage_error("no precision \"%s\": exact or fast", w->precision);
+    return usage_error("%s: no precision \"%s\": exact or fast", w->command, w->precision);
 }
 
 /* Format `name` into *out, which keeps its value without it. As args_parse. */
-static int read_cache_type(const char *option, const char *name, rlx_format *out)
+static int read_cache_type(const char *command, const char *option, const char *name,
+                           rlx_format *out)
 {
     static const char *const names[] = {"f32", "f16", "bf16", "q8_0"};
     static const rlx_format formats[] = {RLX_F32, RLX_F16, RLX_BF16, RLX_Q8_0};
@@ -331,8 +336,8 @@ static int read_cache_type(const char *option, const char *name, rlx_format *out
     if (!name)
         return -1;
     const char *near = nearest_word(name, names, COUNT);
-    return usage_error("--%s is f32, f16, bf16 or q8_0 and not \"%s\"%s%s%s", option, name,
-                       near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return usage_error("%s: --%s is f32, f16, bf16 or q8_0 and not \"%s\"%s%s%s", command, option,
+                       name, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 int read_model_options(run_where *w, rlx_model_options *o)
@@ -344,9 +349,9 @@ int read_model_options(run_where *w, rlx_model_options *o)
         rlx_profile_apply_model(w->profile, o);
     int code = read_precision(w, &o->precision);
     if (code < 0)
-        code = read_cache_type("cache-type-k", w->type_k, &o->kv_key_format);
+        code = read_cache_type(w->command, "cache-type-k", w->type_k, &o->kv_key_format);
     if (code < 0)
-        code = read_cache_type("cache-type-v", w->type_v, &o->kv_value_format);
+        code = read_cache_type(w->command, "cache-type-v", w->type_v, &o->kv_value_format);
     if (code >= 0) {
         rlx_profile_destroy(w->profile);
         w->profile = NULL;
@@ -354,7 +359,7 @@ int read_model_options(run_where *w, rlx_model_options *o)
     return code;
 }
 
-rlx_status open_context(const run_where *w, rlx_context **out)
+int open_context(const run_where *w, rlx_context **out)
 {
     const int most = 1 << 20; /* an int holds it, and the library refuses it */
     rlx_context_options o = {.log = log_to_stderr};
@@ -364,5 +369,10 @@ rlx_status open_context(const run_where *w, rlx_context **out)
         o.device = w->device;
     if (w->threads)
         o.threads = w->threads < most ? (int)w->threads : most;
-    return rlx_context_create(&o, out);
+    rlx_status st = rlx_context_create(&o, out);
+    if (rlx_status_code(st) != RLX_INVALID_ARGUMENT)
+        return report(st);
+    int code = usage_error("%s: %s", w->command, rlx_status_message(st));
+    rlx_status_free(st);
+    return code;
 }

@@ -65,6 +65,7 @@ int finish_output(void);
 
 /* Options of every command that runs a model. */
 typedef struct run_where {
+    const char *command; /* "run": before what is said of these options */
     const char *model, *device, *precision, *profile_path;
     const char *type_k, *type_v; /* of kept keys and values */
     int64_t threads;
@@ -109,8 +110,8 @@ const char *precision_name(rlx_precision p);
 /* What --profile, --precision and --cache-type-* say of the model into *o, in this order; the rest keeps its value. As args_parse: -1 to
  * go on, and then the caller destroys w->profile, behind whatever uses it. */
 int read_model_options(run_where *w, rlx_model_options *o);
-/* The context that these ask for, the profile first; its warnings go to stderr. */
-rlx_status open_context(const run_where *w, rlx_context **out);
+/* The context that these ask for, the profile first; its warnings go to stderr. The exit code. */
+int open_context(const run_where *w, rlx_context **out);
 
 int command_run(int argc, char **argv);
 int command_eval(int argc, char **argv);

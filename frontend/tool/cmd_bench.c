@@ -251,8 +251,10 @@ static rlx_status open_model(bench *b)
     rlx_model_options mo = o->model;
     if (o->prefill)
         mo.prefill = o->prefill;
-    if (!mo.max_positions)
+    if (!mo.max_positions) {
         mo.max_positions = most;
+        mo.any_length = true; /* what is measured need make no sense as text */
+    }
     rlx_session_options so = {.max_positions = most, .max_sequences = (int)largest(&o->batches)};
     rlx_status st = rlx_model_load(b->cx, o->where.model, &mo, &b->model);
     if (st)
@@ -315,13 +317,14 @@ static int do_threads(const bench_options *o, int64_t threads, bool *first)
     bench b = {.o = o};
     run_where where = o->where;
     where.threads = threads;
-    rlx_status st = open_context(&where, &b.cx);
-    if (!st && strncmp(rlx_context_device(b.cx), "cpu", 3)) {
+    int code = open_context(&where, &b.cx);
+    if (!code && strncmp(rlx_context_device(b.cx), "cpu", 3))
+        code = usage_error("bench: measures machine code: device cpu or cpu:FEATURES");
+    if (code) {
         rlx_context_destroy(b.cx);
-        return usage_error("bench: measures machine code: device cpu or cpu:FEATURES");
+        return code;
     }
-    if (!st)
-        st = open_model(&b);
+    rlx_status st = open_model(&b);
     bool memory = st || (collect_weights(&b) && make_inputs(&b));
     if (!st && *first && memory)
         fprintf(stderr, "device   %s, mode %s, prefill %lld tokens at a time, %lld repetitions\n",
@@ -329,7 +332,7 @@ static int do_threads(const bench_options *o, int64_t threads, bool *first)
                 (long long)o->repeats);
     for (int i = 0; i < o->depths.n && memory && !st; i++)
         st = do_depth(&b, o->depths.at[i], first);
-    int code = memory ? report(st) : failure("bench: out of memory");
+    code = memory ? report(st) : failure("bench: out of memory");
     bench_deinit(&b);
     return code;
 }
@@ -393,7 +396,8 @@ static int check_options(bench_options *o)
 
 int command_bench(int argc, char **argv)
 {
-    bench_options o = {.prompt = "512",
+    bench_options o = {.where.command = "bench",
+                       .prompt = "512",
                        .tokens = "128",
                        .depth = "0",
                        .batch = "1",

@@ -66,14 +66,29 @@ static bool is_integer(const rlx_tensor *t)
     return t->format == RLX_I64 || t->format == RLX_I32;
 }
 
+/* Is it of integers, and [B,S] or, where it may serve every row, [1,S] or [S]? */
+static int check_input(const eval *e, const rlx_tensor *t, bool shared)
+{
+    const int64_t rows = t->rank == 2 ? t->dim[0] : 1;
+    if (!is_integer(t)) {
+        rlx_tensor_origin from = {.type = "?"};
+        for (int i = 0; i < rlx_weights_count(e->in); i++)
+            if (rlx_weights_at(e->in, i) == t)
+                rlx_weights_get_origin(e->in, i, &from);
+        return failure("%s: %s is %s and not I64 or I32", e->inputs, t->name, from.type);
+    }
+    if (t->rank < 1 || t->rank > 2 || t->dim[t->rank - 1] != e->S ||
+        (rows != e->B && !(shared && rows == 1)))
+        return failure("%s: %s has not the shape of input_ids", e->inputs, t->name);
+    return EXIT_OK;
+}
+
 /* Tokens at zeros are left out: they stand in no sequence. */
 static int read_mask(eval *e, const rlx_tensor *mask)
 {
-    int64_t n = 1;
-    for (int d = 0; mask && d < mask->rank; d++)
-        n *= mask->dim[d];
-    if (mask && (!is_integer(mask) || n != e->B * e->S))
-        return failure("%s: attention_mask has not the shape of input_ids", e->inputs);
+    int code = mask ? check_input(e, mask, false) : EXIT_OK;
+    if (code)
+        return code;
     for (int64_t b = 0; b < e->B; b++) {
         for (int64_t i = b * e->S; i < (b + 1) * e->S; i++) {
             const int64_t m = mask ? id_at(mask, i) : 1;
@@ -103,12 +118,10 @@ static void split_rows(eval *e)
 
 static int read_positions(eval *e, const rlx_tensor *given, bool masked)
 {
-    int64_t n = 1;
-    for (int d = 0; given && d < given->rank; d++)
-        n *= given->dim[d];
-    if (given && (!is_integer(given) || given->rank < 1 || given->dim[given->rank - 1] != e->S ||
-                  (n != e->B * e->S && n != e->S)))
-        return failure("%s: position_ids has not the shape of input_ids", e->inputs);
+    int code = given ? check_input(e, given, true) : EXIT_OK;
+    if (code)
+        return code;
+    const int64_t n = given && given->rank == 2 ? given->dim[0] * e->S : e->S;
     e->length = 0;
     for (int64_t i = 0; i < e->B * e->S; i++) {
         const int64_t p = given ? id_at(given, i % n) : i % e->S;
@@ -199,6 +212,7 @@ static int open_model(eval *e)
     prefill = prefill < e->B ? e->B : prefill;
     rlx_model_options o = {
         .max_positions = e->S + e->generate, /* as the reference: no limit but memory */
+        .any_length = true,
         .length = e->length,
         .probes = e->probes.item,
         .nprobes = e->probes.n,
@@ -210,7 +224,7 @@ static int open_model(eval *e)
         return failure("--probe with --decode-from of several rows: in exact mode only");
     if (prefill > (o.prefill ? o.prefill : 128))
         o.prefill = prefill; /* what runs as one prefill is one step */
-    code = report(open_context(&e->where, &e->cx));
+    code = open_context(&e->where, &e->cx);
     if (!code)
         code = report(rlx_model_load(e->cx, e->where.model, &o, &e->model));
     if (code)
@@ -424,6 +438,7 @@ int command_eval(int argc, char **argv)
     eval *e = calloc(1, sizeof *e);
     if (!e)
         return failure("out of memory");
+    e->where.command = "eval";
     e->decode_from = -1;
     const option_spec options[] = {
         OPTION_MODEL(e->where),

@@ -35,20 +35,19 @@ static rlx_status show(const inspection *i, rlx_context *cx, const char *what)
     return put(st, text);
 }
 
-static rlx_status compile(const inspection *i)
+static int compile(const inspection *i)
 {
     rlx_context *cx;
-    rlx_status st = open_context(&i->where, &cx);
-    if (st)
-        return st;
-    if (i->level)
-        st = show(i, cx, i->level);
+    int code = open_context(&i->where, &cx);
+    if (code)
+        return code;
+    rlx_status st = i->level ? show(i, cx, i->level) : NULL;
     if (!st && i->fusion)
         st = show(i, cx, "fusion");
     if (!st && i->memory)
         st = show(i, cx, "memory");
     rlx_context_destroy(cx);
-    return st;
+    return report(st);
 }
 
 /* Is the word one of those that the option takes? As args_parse. */
@@ -77,7 +76,7 @@ static int check(const inspection *i)
 
 int command_inspect(int argc, char **argv)
 {
-    inspection i = {.bucket = "decode"};
+    inspection i = {.where.command = "inspect", .bucket = "decode"};
     const option_spec options[] = {
         OPTION_MODEL(i.where),
         {"json", NULL, OPTION_FLAG, NULL, "the list of tensors and metadata, for programs",
@@ -103,6 +102,6 @@ int command_inspect(int argc, char **argv)
         code = read_model_options(&i.where, &i.options);
     if (code >= 0)
         return code;
-    rlx_status st = i.level || i.fusion || i.memory ? compile(&i) : list(&i);
-    return st ? report(st) : finish_output();
+    code = i.level || i.fusion || i.memory ? compile(&i) : report(list(&i));
+    return code ? code : finish_output();
 }

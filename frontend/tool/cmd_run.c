@@ -150,7 +150,7 @@ static void print_summary(const rlx_context *cx, const rlx_model_info *info, int
             rlx_context_threads(cx), rlx_context_threads(cx) == 1 ? "" : "s",
             precision_name(info->precision));
     fprintf(stderr, "context  %lld positions of the model's %lld\n", (long long)positions,
-            (long long)info->max_positions);
+            (long long)info->made_for);
     fprintf(stderr, "load     %.4f s\n", info->load_seconds);
     fprintf(stderr, "compile  %.4f s (%d kernels, %d layer function%s)\n", info->compile_seconds,
             info->kernels, info->layer_functions, info->layer_functions == 1 ? "" : "s");
@@ -252,15 +252,13 @@ static int run(run_options *o, const char *prompt)
     int code = read_model_options(&o->where, &r.how);
     if (code >= 0)
         return code;
-    rlx_status st = open_context(&o->where, &r.cx);
-    if (!st)
-        st = open_model(&r);
-    if (st)
-        code = report(st);
-    else if (r.positions > r.info.max_positions)
-        code = failure("run: --ctx %lld: the model was made for %lld positions",
-                       (long long)r.positions, (long long)r.info.max_positions);
-    else
+    r.how.text = prompt;
+    if (o->context > 0)
+        r.how.max_positions = o->context;
+    code = open_context(&o->where, &r.cx);
+    if (!code)
+        code = report(open_model(&r));
+    if (!code)
         code = generate(&r, prompt);
     rlx_session_destroy(r.session);
     rlx_model_destroy(r.model);
@@ -291,7 +289,8 @@ static int check(const run_options *o)
 
 int command_run(int argc, char **argv)
 {
-    run_options o = {.tokens = -1,
+    run_options o = {.where.command = "run",
+                     .tokens = -1,
                      .context = ABSENT,
                      .temperature = ABSENT,
                      .top_k = ABSENT,

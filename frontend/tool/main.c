@@ -11,7 +11,8 @@ static const struct {
 } commands[] = {
     {"run", command_run, "generate text"},
     {"eval", command_eval, "named tensors in, named tensors out"},
-    {"inspect", command_inspect, "what a model's files hold, and the model at any level of the compiler"},
+    {"inspect", command_inspect,
+     "what a model's files hold, and the model at any level of the compiler"},
     {"bench", command_bench, "how fast a model runs here, and what of the machine that is"},
     {"quantize", command_quantize, "a model's file in other formats"},
     {"devices", command_devices, "what models can run on here"},

@@ -67,6 +67,11 @@ START_TEST(run)
     ck_assert_int_eq(p.code, 1);
     ck_assert_msg(strstr(p.err, "the context is full"), "%s", p.err);
     process_free(&p);
+    write_profile("model.max_positions = 513");
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once", "--profile", profile);
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_msg(strstr(p.err, "513 positions: the model was made for 512"), "%s", p.err);
+    process_free(&p);
 }
 END_TEST
 

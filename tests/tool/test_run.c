@@ -176,9 +176,17 @@ START_TEST(defaults_of_the_model)
     write_file(file, "{\"top_k\":\"7\"}");
     RUN(&p, RLX_TOOL, "run", folder, "-p", "Once", "-n", "2");
     complains(&p, 1, "top_k is no number");
-    write_file(file, "{\"eos_token_id\":[1,\"x\"]}");
-    RUN(&p, RLX_TOOL, "run", folder, "-p", "Once", "-n", "2");
-    complains(&p, 1, "eos_token_id");
+    static const char *const wrong[][2] = {
+        {"{\"eos_token_id\":[1,\"x\"]}", "eos_token_id has something else than ids"},
+        {"{\"eos_token_id\":1024}", "eos_token_id 1024, and the vocabulary has 1024 tokens"},
+        {"{\"bos_token_id\":-1}", "bos_token_id has something else than ids"},
+        {"{\"do_sample\":\"yes\"}", "do_sample is not true or false"},
+        {"{\"repetition_penalty\":0}", "repetition_penalty is 0, not above 0"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        write_file(file, wrong[i][0]);
+        RUN(&p, RLX_TOOL, "run", folder, "-p", "Once", "-n", "2");
+        complains(&p, 1, wrong[i][1]);
+    }
     unlink(file);
     for (int i = 0; i < 3; i++)
         unlink(path[i]);
@@ -252,7 +260,7 @@ START_TEST(contexts)
     ck_assert_ptr_eq(strstr(p.out, "Once"), p.out); /* what there was room for came out */
     complains(&p, 1, "context is full");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once", "-c", "1000");
-    complains(&p, 1, "512 positions");
+    complains(&p, 1, "1000 positions: the model was made for 512");
 }
 END_TEST
 
