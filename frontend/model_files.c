@@ -66,73 +66,6 @@ static rlx_status keep_tokenizer_error(rlx_model *m, rlx_status st)
 
 /* ---- directories */
 
-static rlx_status get_flag(const cJSON *json, const char *file, const char *key, bool absent,
-                           bool *out)
-{
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(json, key);
-    *out = v && !cJSON_IsNull(v) ? cJSON_IsTrue(v) : absent;
-    return !v || cJSON_IsBool(v) || cJSON_IsNull(v)
-               ? RLX_OK
-               : RLX_FAIL(RLX_INVALID_FILE, "%s: %s is not true or false", file, key);
-}
-
-/* Of tokenizer_config.json, which stands beside a tokenizer.model: does it add to the model, or
- * have it used in another way? */
-static rlx_status check_tokenizer_config(const cJSON *json, int64_t count)
-{
-    static const char file[] = "tokenizer_config.json";
-    bool legacy, prefix;
-    RLX_TRY(get_flag(json, file, "legacy", true, &legacy));
-    RLX_TRY(get_flag(json, file, "add_prefix_space", true, &prefix));
-    if (!legacy || !prefix)
-        return RLX_FAIL(RLX_UNSUPPORTED, "%s: %s false is not offered without a tokenizer.json",
-                        file, legacy ? "add_prefix_space" : "legacy");
-    const cJSON *v, *added = cJSON_GetObjectItemCaseSensitive(json, "added_tokens_decoder");
-    cJSON_ArrayForEach(v, added)
-    {
-        if (strtoll(v->string, NULL, 10) >= count)
-            return RLX_FAIL(RLX_UNSUPPORTED,
-                            "%s: token %s of added_tokens_decoder, behind the %lld of "
-                            "tokenizer.model, is not offered without a tokenizer.json",
-                            file, v->string, (long long)count);
-    }
-    return RLX_OK;
-}
-
-static rlx_status read_sentencepiece(const char *dir, const char *path, rlx_tokenizer **out)
-{
-    cJSON *json;
-    rlx_tokenizer_ends ends;
-    rlx_status st;
-    RLX_TRY(read_optional_json(dir, "tokenizer_config.json", &json));
-    RLX_TRY_TO(done, get_flag(json, "tokenizer_config.json", "add_bos_token", true, &ends.bos));
-    RLX_TRY_TO(done, get_flag(json, "tokenizer_config.json", "add_eos_token", false, &ends.eos));
-    RLX_TRY_TO(done, rlx_tokenizer_load_sentencepiece(path, &ends, out));
-    st = check_tokenizer_config(json, rlx_tokenizer_count(*out));
-    if (st) {
-        rlx_tokenizer_destroy(*out);
-        *out = NULL;
-    }
-done:
-    cJSON_Delete(json);
-    return st;
-}
-
-static rlx_status read_tokenizer(rlx_model *m, const char *dir)
-{
-    char *path;
-    RLX_TRY(rlx_path_find(dir, "tokenizer.json", &path));
-    if (path) {
-        rlx_status st = rlx_tokenizer_load(path, &m->tokenizer);
-        free(path);
-        return st;
-    }
-    RLX_TRY(rlx_path_find(dir, "tokenizer.model", &path));
-    rlx_status st = path ? read_sentencepiece(dir, path, &m->tokenizer) : RLX_OK;
-    free(path);
-    return st;
-}
-
 static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const rlx_model_path *p)
 {
     const char *dir = p->dir;
@@ -147,7 +80,7 @@ static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const rlx_
     RLX_TRY_TO(done, read_json(path, &config));
     RLX_TRY_TO(done, find_family(config, path, &family));
     RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
-    RLX_TRY_TO(done, keep_tokenizer_error(m, read_tokenizer(m, dir)));
+    RLX_TRY_TO(done, keep_tokenizer_error(m, rlx_tokenizer_try_load(dir, NULL, &m->tokenizer)));
     RLX_TRY_TO(done, read_optional_json(dir, "generation_config.json", &generation));
     RLX_TRY_TO(done, rlx_model_read_generation(cx, m, generation));
 done:
@@ -207,5 +140,5 @@ rlx_status rlx_model_need_tokenizer(const rlx_model *m)
     return RLX_FAIL(RLX_NOT_FOUND, "the model has no tokenizer: %s %s", m->path,
                     rlx_path_ends(m->path, ".gguf")
                         ? "has no metadata tokenizer.ggml.model"
-                        : "comes with neither tokenizer.json nor tokenizer.model");
+                        : "comes with no tokenizer.json, tokenizer.model, vocab.json or vocab.txt");
 }

@@ -419,6 +419,54 @@ RLX_API rlx_status rlx_executable_run(rlx_executable *e, rlx_session *s, const r
  * output's format, is lent until the session's next run or end. RLX_NOT_FOUND when that run had none of the name. */
 RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
 
+/* ---- tokenizers --------------------------------------------------------------------------------
+ * Text to ids and back, as a model's own file says; docs/tokenizers.md has what is offered. A tokenizer is
+ * immutable: any number of threads may use it. */
+
+typedef struct rlx_tokenizer rlx_tokenizer;
+typedef struct rlx_tokenizer_options {
+    const char *pre; /* of a list of ranks (tiktoken): the pattern, as GGUF files name it; NULL: the known list's */
+} rlx_tokenizer_options;
+/* `path`: tokenizer.json, tokenizer.model (sentencepiece, tiktoken), vocab.json with merges.txt beside it,
+ * vocab.txt, a .gguf file, or a directory with one of them. `options` may be NULL. RLX_NOT_FOUND when there is none;
+ * RLX_INVALID_FILE and RLX_UNSUPPORTED name the file and the key. */
+RLX_API rlx_status rlx_tokenizer_load(const char *path, const rlx_tokenizer_options *options,
+                                      rlx_tokenizer **out);
+RLX_API void rlx_tokenizer_destroy(rlx_tokenizer *t);
+
+/* *ids (*n of them; NULL for none) of `bytes` bytes of UTF-8; the caller frees them. `special`: with the tokens that
+ * the post-processor puts around a text. Added tokens that stand in the text are those tokens. RLX_INVALID_ARGUMENT
+ * when the text is not UTF-8. */
+RLX_API rlx_status rlx_tokenizer_encode(const rlx_tokenizer *t, const char *text, size_t bytes,
+                                        bool special, int32_t **ids, int64_t *n);
+/* Of two texts, as the post-processor joins a pair; `second` NULL: of one. *types, too: the type id of each token. */
+RLX_API rlx_status rlx_tokenizer_encode_pair(const rlx_tokenizer *t, const char *text, size_t bytes,
+                                             const char *second, size_t second_bytes, bool special,
+                                             int32_t **ids, int32_t **types, int64_t *n);
+
+RLX_API int64_t rlx_tokenizer_count(const rlx_tokenizer *t); /* ids are 0..count-1; some may be unused */
+/* The bytes that a token stands for inside a text (perhaps part of a character), lent and not ended by a NUL; NULL when
+ * there is no such token. */
+RLX_API const char *rlx_tokenizer_bytes(const rlx_tokenizer *t, int32_t id, size_t *len);
+/* The same of its text in the file ("<0x41>", "##ing"). */
+RLX_API const char *rlx_tokenizer_text(const rlx_tokenizer *t, int32_t id, size_t *len);
+RLX_API bool rlx_tokenizer_is_special(const rlx_tokenizer *t, int32_t id);
+RLX_API int32_t rlx_tokenizer_find(const rlx_tokenizer *t, const char *text); /* the id of a token by its text, or -1 */
+
+/* Ids to text, one at a time. Bytes wait until they make whole characters; what never can becomes U+FFFD. Special
+ * tokens give nothing. */
+typedef struct rlx_token_stream {
+    const rlx_tokenizer *tokenizer; /* borrowed */
+    bool started; /* false: the next token opens the text, and its leading space may belong to the tokenizer */
+    size_t held;  /* bytes that wait */
+    char hold[4];
+} rlx_token_stream;
+typedef bool rlx_token_emit(void *user, const char *utf8, size_t bytes);
+RLX_API void rlx_token_stream_init(rlx_token_stream *s, const rlx_tokenizer *t, bool opens_text);
+/* Calls `emit` at most a few times; false when `emit` returned false, which then gets nothing more of this stream. */
+RLX_API bool rlx_token_stream_push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit, void *user);
+RLX_API bool rlx_token_stream_end(rlx_token_stream *s, rlx_token_emit *emit, void *user);
+
 /* ---- models ------------------------------------------------------------------------------------ */
 
 typedef struct rlx_model rlx_model;

@@ -182,7 +182,7 @@ START_TEST(refuses_by_name)
 {
     refuses("{", RLX_INVALID_FILE, "byte");
     refuses("[]", RLX_INVALID_FILE, "model");
-    refuses("{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", RLX_UNSUPPORTED, "WordPiece");
+    refuses("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{}}}", RLX_UNSUPPORTED, "WordLevel");
     refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", RLX_INVALID_FILE, "empty");
     refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", RLX_INVALID_FILE,
             "id");
@@ -198,22 +198,28 @@ START_TEST(refuses_by_name)
             "merge");
     refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}}",
             RLX_UNSUPPORTED, "dropout");
-    refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":"
-            "\"</w>\"}}",
-            RLX_UNSUPPORTED, "end_of_word_suffix");
-    refuses("{\"normalizer\":{\"type\":\"NFKC\"}," MODEL "}", RLX_UNSUPPORTED, "NFKC");
-    refuses("{\"pre_tokenizer\":{\"type\":\"Whitespace\"}," MODEL "}", RLX_UNSUPPORTED,
-            "Whitespace");
+    refuses("{\"normalizer\":{\"type\":\"NFX\"}," MODEL "}", RLX_UNSUPPORTED, "NFX");
+    refuses("{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL "}", RLX_UNSUPPORTED,
+            "UnicodeScripts");
+    refuses("{\"pre_tokenizer\":{\"type\":\"Digits\",\"individual_digits\":1}," MODEL "}",
+            RLX_INVALID_FILE, "individual_digits");
+    refuses(
+        "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":"
+        "\"Isolated\"}," MODEL "}",
+        RLX_UNSUPPORTED, "set");
+    refuses("{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}," MODEL
+            "}",
+            RLX_INVALID_FILE, "compiled rules");
     refuses("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":"
             "\"Isolated\"}," MODEL "}",
             RLX_UNSUPPORTED, "regular expression");
     refuses("{\"decoder\":{\"type\":\"CTC\"}," MODEL "}", RLX_UNSUPPORTED, "CTC");
-    refuses("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL "}", RLX_UNSUPPORTED,
-            "BertProcessing");
+    refuses("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL "}", RLX_INVALID_FILE,
+            "cls");
     refuses("{\"added_tokens\":[{\"id\":1,\"content\":\"\"}]," MODEL "}", RLX_INVALID_FILE,
             "content");
-    refuses("{\"added_tokens\":[{\"id\":1,\"content\":\"x\",\"single_word\":true}]," MODEL "}",
-            RLX_UNSUPPORTED, "single_word");
+    refuses("{\"added_tokens\":[{\"id\":1,\"content\":\"x\",\"single_word\":3}]," MODEL "}",
+            RLX_INVALID_FILE, "single_word");
 }
 END_TEST
 

@@ -1,5 +1,6 @@
-/* tests/frontend/test_vocabularies.c: real vocabularies, in every form that a model's own files
- * have, against encodings by their own implementations. Needs the shared data. */
+/* tests/frontend/test_vocabularies.c: real vocabularies in forms that they do not lie in beside the
+ * project (those that do: tests/suites/tokenizers.c), against encodings by their own
+ * implementations; long texts. Needs the shared data. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,7 +85,7 @@ static void check_round_trip(const rlx_tokenizer *t, const char *text)
     free(ids);
 }
 
-/* ---- forms of a vocabulary: NULL when its files are not there */
+/* ---- NULL when the files are not there */
 
 static rlx_tokenizer *load_json(const char *file)
 {
@@ -125,8 +126,7 @@ static rlx_tokenizer *load_spm(const char *file)
     snprintf(path, sizeof path, TOKENIZERS "%s", file);
     char *data = read_or_skip(path, &bytes);
     if (data)
-        must(rlx_tokenizer_parse_sentencepiece(data, bytes, path,
-                                               &(rlx_tokenizer_ends){.bos = true}, &t));
+        must(rlx_tokenizer_parse_sentencepiece(data, bytes, path, &t));
     free(data);
     return t;
 }
@@ -174,18 +174,10 @@ static const struct {
     rlx_tokenizer *(*load)(const char *);
     const char *file;
 } forms[] = {
-    {"gpt-2", load_json, "gpt2/tokenizer.json"},
-    {"gpt-2", load_gguf, "gguf-vocab/ggml-vocab-gpt-2.gguf"},
-    {"llama-spm", load_json, "llama2/tokenizer.json"},
-    {"llama-spm", load_gguf, "gguf-vocab/ggml-vocab-llama-spm.gguf"},
-    {"llama-spm", load_spm, "llama2/tokenizer.model"},
     {"llama-bpe", load_llama3, NULL},
     {"llama-bpe", load_llama3, "llama-bpe"},
     {"qwen2", load_qwen, NULL},
     {"qwen2", load_qwen, "qwen2"},
-    {"starcoder", load_gguf, "gguf-vocab/ggml-vocab-starcoder.gguf"},
-    {"phi-3", load_json, "phi3/tokenizer.json"},
-    {"phi-3", load_gguf, "gguf-vocab/ggml-vocab-phi-3.gguf"},
 };
 
 START_TEST(vectors)
@@ -209,33 +201,6 @@ START_TEST(vectors)
     rlx_tokenizer_destroy(t);
     free(inp);
     free(out);
-}
-END_TEST
-
-START_TEST(gpt2_on_a_long_text)
-{
-    size_t bytes;
-    rlx_tokenizer *t = load_json("gpt2/tokenizer.json");
-    char *text = read_or_skip(TOKENIZERS "vectors/rten/monty-python-credits.txt", &bytes);
-    char *expected = read_or_skip(TOKENIZERS "vectors/rten/monty-python-credits-gpt2.json", &bytes);
-    if (!t || !text || !expected)
-        return;
-    cJSON *root = cJSON_Parse(expected);
-    const cJSON *want = cJSON_GetObjectItem(root, "token_ids");
-    int32_t *ids;
-    int64_t n;
-    must(rlx_tokenizer_encode(t, text, strlen(text), false, &ids, &n));
-    ck_assert_int_ge(n, 500);
-    ck_assert_int_eq(n, cJSON_GetArraySize(want));
-    const cJSON *v;
-    int64_t i = 0;
-    cJSON_ArrayForEach(v, want) ck_assert_int_eq(ids[i++], v->valueint);
-    check_round_trip(t, text);
-    free(ids);
-    cJSON_Delete(root);
-    rlx_tokenizer_destroy(t);
-    free(text);
-    free(expected);
 }
 END_TEST
 
@@ -314,24 +279,25 @@ static void expect_text_back(const rlx_tokenizer *t, const char *text, size_t by
     for (int64_t i = 0; i < n; i++) {
         size_t len;
         const char *piece = rlx_tokenizer_bytes(t, ids[i], &len);
-        ck_assert_ptr_nonnull(piece);
+        if (!piece) /* ck_assert would write a line for each */
+            ck_abort_msg("piece %lld is no token", (long long)i);
         size_t skip =
             i == 0 && len > 0 && piece[0] == ' ' && (len > bytes || memcmp(piece, text, len) != 0)
                 ? 1
                 : 0;
-        ck_assert_msg(at + len - skip <= bytes && !memcmp(piece + skip, text + at, len - skip),
-                      "piece %lld at byte %zu", (long long)i, at);
+        if (at + len - skip > bytes || memcmp(piece + skip, text + at, len - skip) != 0)
+            ck_abort_msg("piece %lld at byte %zu", (long long)i, at);
         at += len - skip;
     }
     ck_assert_uint_eq(at, bytes);
     free(ids);
 }
 
-/* Prose, one word, lines: of a size at which a quadratic way would not come to its end in the time
- * that the suite has. */
+/* Prose, one word of a megabyte, lines: of a size at which a quadratic way would not come to its
+ * end in the time that the suite has. */
 START_TEST(long_texts_keep_every_byte)
 {
-    enum { LONG = 1 << 18 };
+    enum { LONG = 1 << 20 };
     static const char *const kinds[] = {"The quick brown fox jumps over 13 lazy dogs. ", "a", "\n"};
     rlx_tokenizer *t[2] = {load_json("llama2/tokenizer.json"),
                            load_gguf("gguf-vocab/ggml-vocab-gpt-2.gguf")};
@@ -357,11 +323,10 @@ int main(void)
     tcase_add_loop_test(c, vectors, 0, sizeof forms / sizeof *forms);
     tcase_add_test(c, stories);
     tcase_add_test(c, long_texts_keep_every_byte);
-    tcase_add_test(c, gpt2_on_a_long_text);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 15;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 6;
     srunner_free(r);
     return bad;
 }

@@ -21,9 +21,10 @@ static const struct {
 } suites[] = {{"fixtures", fixtures_run},
               {"goldens", goldens_run},
               {"malformed", malformed_run},
-              {"gguf-quant", gguf_quant_run}};
+              {"gguf-quant", gguf_quant_run},
+              {"tokenizers", tokenizers_run}};
 enum { NSUITES = sizeof suites / sizeof *suites };
-static const char later[] = "opvectors tokenizers templates";
+static const char later[] = "opvectors templates";
 
 /* ---- outcomes ------------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
  *   goldens.c   golden*.safetensors beside a model
  *   malformed.c files that must be refused, and such that must load
  *   gguf_quant.c  bytes of block formats and what they decode to
+ *   tokenizers.c  vocabularies against what other implementations made of texts
  *   run.c       one run of `rlx eval`, or of any program
  *   compare.c   tensors against what was expected
  */
@@ -41,6 +42,7 @@ bool case_broke(conformance *c, const char *where, rlx_status st);
 /* Runs the cases that lie in `dir` itself. */
 void fixtures_run(conformance *c, const char *dir);
 void goldens_run(conformance *c, const char *dir);
+void tokenizers_run(conformance *c, const char *dir);
 void malformed_run(conformance *c, const char *dir);
 void gguf_quant_run(conformance *c, const char *dir);
 
