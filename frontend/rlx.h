@@ -604,6 +604,33 @@ RLX_API rlx_status rlx_model_describe(const char *path, bool json, char **text);
 RLX_API rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const rlx_model_options *options,
                                      const char *bucket, const char *what, char **text);
 
+/* ---- chat templates ----------------------------------------------------------------------------
+ * A conversation becomes a prompt by the template that comes with a model: a program in the Jinja
+ * language, which is rendered as Jinja2 does it with Hugging Face's settings (docs/chat.md). It is
+ * untrusted: steps, memory and output have limits. */
+
+typedef struct rlx_template rlx_template;
+/* Reads a template of `bytes` bytes of UTF-8; `name` stands for it in messages. It is immutable: any
+ * number of threads may render it. RLX_INVALID_FILE "NAME:LINE: ..." when it is none; RLX_UNSUPPORTED
+ * for what is not offered: include, import, extends, autoescape. */
+RLX_API rlx_status rlx_template_parse(const char *name, const char *text, size_t bytes,
+                                      rlx_template **out);
+RLX_API void rlx_template_destroy(rlx_template *t);
+typedef struct rlx_template_options {
+    int64_t now;       /* seconds since 1970 for strftime_now, shown in local time; 0: the clock's */
+    int64_t max_steps; /* evaluated nodes and visited elements; 0: 50 million */
+    size_t max_memory; /* bytes; 0: 256 MiB */
+    size_t max_text;   /* bytes of the result; 0: 32 MiB */
+} rlx_template_options;
+/* The text of a template for the names of a JSON object: {"messages": [{"role": "user", "content": "Hi"}],
+ * "add_generation_prompt": true}. *text: UTF-8, *bytes of it (NULL: not asked for) and a NUL, freed
+ * by the caller with free(). `options` may be NULL. RLX_INVALID_ARGUMENT "NAME:LINE: ..." when the
+ * template raises an exception, or the names are not what it takes, or `names` is no JSON object;
+ * RLX_EXHAUSTED when a limit is reached. */
+RLX_API rlx_status rlx_template_render(const rlx_template *t, const char *names,
+                                       const rlx_template_options *options, char **text,
+                                       size_t *bytes);
+
 /* ---- profiles ----------------------------------------------------------------------------------
  * Settings in a file, *.rlx.toml (TOML; docs/profiles.md has the keys):
  *

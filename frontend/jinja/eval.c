@@ -178,6 +178,8 @@ static void push_stars(rlx_jinja_run *x, rlx_jinja_scope *s, const rlx_jinja_nod
 rlx_jinja_args rlx_jinja_eval_args(rlx_jinja_run *x, rlx_jinja_scope *s, const rlx_jinja_node *n,
                                    int extra)
 {
+    if (!n->items.n && !n->nnames && !n->star && !n->double_star && !extra)
+        return (rlx_jinja_args){0};
     rlx_jinja_list *pos = rlx_jinja_list_new(x);
     rlx_jinja_dict *named = rlx_jinja_dict_new(x);
     for (int i = 0; i < n->items.n; i++)

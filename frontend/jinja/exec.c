@@ -3,6 +3,23 @@
 
 /* ---- scopes */
 
+static void bind_without(rlx_jinja_run *x, rlx_jinja_scope *s, const rlx_jinja_body *body)
+{
+    for (int i = 0; body && i < body->nwithout; i++)
+        rlx_jinja_bind(x, s, body->without[i], (rlx_jinja_value){.kind = RLX_JINJA_MISSING});
+}
+
+/* The scope of a loop's next turn: that of the last one, unless somebody keeps it. */
+static rlx_jinja_scope *next_scope(rlx_jinja_run *x, rlx_jinja_scope *last, rlx_jinja_scope *parent,
+                                   const rlx_jinja_body *body)
+{
+    if (!last || last->captured)
+        return rlx_jinja_scope_new(x, parent, body);
+    last->n = 0;
+    bind_without(x, last, body);
+    return last;
+}
+
 rlx_jinja_scope *rlx_jinja_scope_new(rlx_jinja_run *x, rlx_jinja_scope *parent,
                                      const rlx_jinja_body *body)
 {
@@ -10,8 +27,7 @@ rlx_jinja_scope *rlx_jinja_scope_new(rlx_jinja_run *x, rlx_jinja_scope *parent,
     if (!s)
         return NULL;
     s->parent = parent;
-    for (int i = 0; body && i < body->nwithout; i++)
-        rlx_jinja_bind(x, s, body->without[i], (rlx_jinja_value){.kind = RLX_JINJA_MISSING});
+    bind_without(x, s, body);
     return s;
 }
 
@@ -134,8 +150,9 @@ void rlx_jinja_exec_for(rlx_jinja_run *x, rlx_jinja_scope *s, const rlx_jinja_no
     loop->items = n->c ? rlx_jinja_list_new(x) : source;
     const rlx_jinja_value self = {.kind = RLX_JINJA_LOOP, .loop = loop};
     bool any = false; /* a turn that went to its end */
+    rlx_jinja_scope *body = NULL;
     for (int64_t i = 0; x->flow != RLX_JINJA_AT_BREAK && rlx_jinja_loop_fill(x, loop, i + 1); i++) {
-        rlx_jinja_scope *body = rlx_jinja_scope_new(x, s, &n->body);
+        body = next_scope(x, body, s, &n->body);
         if (!rlx_jinja_step(x, 1))
             return;
         loop->index0 = i;
@@ -167,6 +184,8 @@ static rlx_jinja_value macro_value(rlx_jinja_run *x, rlx_jinja_scope *s, const r
     rlx_jinja_macro *m = rlx_jinja_alloc(x, sizeof *m);
     if (!m)
         return rlx_jinja_none();
+    for (rlx_jinja_scope *around = s; around; around = around->parent)
+        around->captured = true;
     *m = (rlx_jinja_macro){n, s, n->name};
     return (rlx_jinja_value){.kind = RLX_JINJA_MACRO, .macro = m};
 }

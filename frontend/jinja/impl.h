@@ -340,6 +340,7 @@ typedef struct rlx_jinja_scope {
     struct rlx_jinja_scope *parent;
     rlx_jinja_binding *bindings;
     int n, cap;
+    bool captured; /* a macro was defined in it, or deeper: it stays as it is */
 } rlx_jinja_scope;
 
 typedef struct rlx_jinja_buffer {

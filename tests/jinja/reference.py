@@ -4,9 +4,9 @@
     python3 -m venv VENV && VENV/bin/pip install jinja2==3.1.6
     VENV/bin/python tests/jinja/reference.py cases > tests/jinja/cases.json
     VENV/bin/python tests/jinja/reference.py templates DIR > tests/jinja/templates.tsv
-    VENV/bin/python tests/jinja/reference.py render DIR OUT       texts of DIR's templates, one file per case
 
-DIR holds folders of *.jinja and a folder `contexts` of *.json. Not run by the tests.
+DIR holds *.jinja; a folder `contexts` of *.json lies in it or beside it. The tests need neither this
+nor Python: only `conformance templates` on a folder that is in no table runs it, where it can.
 """
 import datetime
 import glob
@@ -950,12 +950,8 @@ def make_cases():
 
 # ---- folders of templates
 
-def each_case(folder):
-    contexts = sorted(glob.glob(os.path.join(folder, "contexts", "*.json")))
-    for path in sorted(glob.glob(os.path.join(folder, "**", "*.jinja"), recursive=True)):
-        text = open(path, encoding="utf-8", newline="").read()
-        for context in contexts:
-            yield path, context, render(text, json.load(open(context, encoding="utf-8")))
+def hash_of(data):
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
 def name_of(path):
@@ -963,21 +959,17 @@ def name_of(path):
 
 
 def list_templates(folder):
-    print("# template, context, then the bytes and the BLAKE2b-256 of its text, or its exception")
-    for path, context, (text, failed) in each_case(folder):
-        got = text.encode() if text is not None else b""
-        result = "%d\t%s" % (len(got), hashlib.blake2b(got, digest_size=32).hexdigest())
-        if failed:
-            result = "error\t" + failed[1]
-        print("%s\t%s\t%s" % (name_of(path), name_of(context), result))
-
-
-def write_texts(folder, out):
-    os.makedirs(out, exist_ok=True)
-    for path, context, (text, failed) in each_case(folder):
-        name = os.path.join(out, "%s-%s.%s" % (name_of(path), name_of(context), "error" if failed else "txt"))
-        with open(name, "w", encoding="utf-8", newline="") as f:
-            f.write(failed[1] if failed else text)
+    print("# BLAKE2b-256 of template and context together; bytes of the text and its hash, or \"error\" and")
+    print("# the exception; names of template and context")
+    contexts = sorted(glob.glob(os.path.join(folder, "contexts", "*.json")) or
+                      glob.glob(os.path.join(folder, os.pardir, "contexts", "*.json")))
+    for path in sorted(glob.glob(os.path.join(folder, "*.jinja"))):
+        for context in contexts:
+            template, names = open(path, "rb").read(), open(context, "rb").read()
+            text, failed = render(template.decode(), json.loads(names))
+            result = ("error", " ".join(failed[1].split())) if failed else (
+                len(text.encode()), hash_of(text.encode()))
+            print("%s\t%s\t%s\t%s %s" % ((hash_of(template + names),) + result + (name_of(path), name_of(context))))
 
 
 def main():
@@ -986,8 +978,6 @@ def main():
         make_cases()
     elif what == "templates" and len(sys.argv) == 3:
         list_templates(sys.argv[2])
-    elif what == "render" and len(sys.argv) == 4:
-        write_texts(sys.argv[2], sys.argv[3])
     else:
         sys.exit(__doc__)
 

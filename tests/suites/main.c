@@ -22,9 +22,10 @@ static const struct {
               {"goldens", goldens_run},
               {"malformed", malformed_run},
               {"gguf-quant", gguf_quant_run},
-              {"tokenizers", tokenizers_run}};
+              {"tokenizers", tokenizers_run},
+              {"templates", templates_run}};
 enum { NSUITES = sizeof suites / sizeof *suites };
-static const char later[] = "opvectors templates";
+static const char later[] = "opvectors";
 
 /* ---- outcomes ------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
  *   malformed.c files that must be refused, and such that must load
  *   gguf_quant.c  bytes of block formats and what they decode to
  *   tokenizers.c  vocabularies against what other implementations made of texts
+ *   templates.c chat templates and the conversations that they are rendered for
  *   run.c       one run of `rlx eval`, or of any program
  *   compare.c   tensors against what was expected
  */
@@ -45,6 +46,7 @@ void goldens_run(conformance *c, const char *dir);
 void tokenizers_run(conformance *c, const char *dir);
 void malformed_run(conformance *c, const char *dir);
 void gguf_quant_run(conformance *c, const char *dir);
+void templates_run(conformance *c, const char *dir);
 
 bool has_file(const char *dir, const char *file);
 
