@@ -317,6 +317,21 @@ done:
     return st;
 }
 
+/* Tensors of the set that the flow leaves alone, as the options want it. */
+static rlx_status check_unused(const rlx_context *cx, const rlx_compilation *c,
+                               const rlx_weights *w, const rlx_compile_options *o)
+{
+    if (!o || o->unused == RLX_UNUSED_IGNORE || !w)
+        return RLX_OK;
+    rlx_status st =
+        rlx_flow_check_unused(rlx_ir_func_find(c->hir, RLX_ENTRY), c->hir, w, o->may_unused);
+    if (rlx_status_code(st) != RLX_INVALID_FILE || o->unused == RLX_UNUSED_REFUSE)
+        return st;
+    rlx_context_log(cx, RLX_LOG_WARNING, "%s", rlx_status_message(st));
+    rlx_status_free(st);
+    return RLX_OK;
+}
+
 rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
                             const rlx_compile_options *options, rlx_compile_stats *stats,
                             rlx_executable **out)
@@ -327,7 +342,9 @@ rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weight
     *out = NULL;
     RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, options, RLX_LEVEL_LIR), "compiling %s for %s",
                  f->name, cx->device);
-    rlx_status st = compile(cx, &c, f, w, &s, out);
+    rlx_status st = check_unused(cx, &c, w, options);
+    if (!st)
+        st = compile(cx, &c, f, w, &s, out);
     rlx_compilation_deinit(&c);
     RLX_TRY_NOTE(st, "compiling %s for %s", f->name, cx->device);
     s.seconds = rlx_seconds() - start;

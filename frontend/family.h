@@ -46,10 +46,10 @@ typedef struct rlx_family {
 /* NULL when no family has that model_type. */
 const rlx_family *rlx_family_find(const char *model_type);
 /* GGUF files (models/gguf.c): the metadata of the first of `n` parts as a config that a family's build takes (the
- * caller's, to be deleted), and a file's tensors under the names that families look for. The second takes the file
+ * caller's, to be deleted), and with that config a file's tensors under the names that families look for. The second takes the file
  * over, as rlx_weights_take_gguf does. RLX_UNSUPPORTED names an architecture or key that nobody reads. */
 rlx_status rlx_family_read_gguf(struct rlx_gguf *const *parts, int n, struct cJSON **config);
-rlx_status rlx_family_add_gguf(rlx_weights *w, struct rlx_gguf *f);
+rlx_status rlx_family_add_gguf(rlx_weights *w, const struct cJSON *config, struct rlx_gguf *f);
 /* All families, for messages: count, and the i-th. */
 int rlx_family_count(void);
 const rlx_family *rlx_family_at(int i);

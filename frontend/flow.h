@@ -115,6 +115,11 @@ rlx_status rlx_flow_find_weights(const rlx_flow *f, const rlx_weights *w, const 
 rlx_status rlx_flow_check_weights(const rlx_flow *f, const rlx_weights *w,
                                   const char *const *ignore);
 
+/* The same of a flow that was built, its custom stages included: RLX_INVALID_FILE with the names of
+ * tensors that no function uses. `ignore` may be NULL. */
+rlx_status rlx_flow_check_unused(const rlx_ir_func *entry, const rlx_ir_module *hir,
+                                 const rlx_weights *w, const char *const *ignore);
+
 /* How a flow is made of layers, derived from its HIR. */
 typedef enum rlx_composition_kind {
     RLX_COMPOSITION_SINGLE,      /* no layers, or one */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "frontend/flow.h"
+#include "hir/hir.h"
 
 enum { LISTED = 12 }; /* names that an error lists before it only counts */
 
@@ -51,20 +52,41 @@ static bool ends_with_any(const char *name, const char *const *endings)
     return false;
 }
 
+/* Which tensors are used: those in used[nused], and those that they were made of; heap. */
+static bool *mark_used(const rlx_weights *w, const rlx_tensor **used, size_t nused)
+{
+    const int n = rlx_weights_count(w);
+    bool *marks = calloc((size_t)n + 1, sizeof *marks);
+    qsort(used, nused, sizeof(*used), compare_pointers);
+    for (int i = n - 1; marks && i >= 0; i--) { /* what a tensor is made of stands before it */
+        const rlx_tensor *t = rlx_weights_at(w, i);
+        rlx_tensor_origin from;
+        rlx_weights_get_origin(w, i, &from);
+        marks[i] |= bsearch(&t, used, nused, sizeof(*used), compare_pointers) != NULL;
+        if (from.source >= 0)
+            marks[from.source] |= marks[i];
+    }
+    return marks;
+}
+
 static rlx_status list_unused(const rlx_weights *w, const char *const *ignore,
                               const rlx_tensor **used, size_t nused)
 {
     rlx_text list = {0};
     int unused = 0;
-    qsort(used, nused, sizeof(*used), compare_pointers);
+    bool *marks = mark_used(w, used, nused);
+    if (!marks)
+        return RLX_OOM();
     for (int i = 0; i < rlx_weights_count(w); i++) {
         const rlx_tensor *t = rlx_weights_at(w, i);
-        if (ends_with_any(t->name, ignore) ||
-            bsearch(&t, used, nused, sizeof(*used), compare_pointers))
+        rlx_tensor_origin from;
+        rlx_weights_get_origin(w, i, &from);
+        if (marks[i] || from.source >= 0 || (ignore && ends_with_any(t->name, ignore)))
             continue;
         if (unused++ < LISTED)
             rlx_text_putf(&list, "%s%s", unused > 1 ? ", " : "", t->name);
     }
+    free(marks);
     rlx_status st = RLX_OK;
     if (unused)
         st = RLX_FAIL(RLX_INVALID_FILE, "the model does not use %d tensor%s: %s%s", unused,
@@ -92,5 +114,70 @@ rlx_status rlx_flow_check_weights(const rlx_flow *f, const rlx_weights *w,
     if (!st)
         st = list_unused(w, ignore, found, slots);
     free(found);
+    return st;
+}
+
+/* ---- of a flow that was built -----------------------------------------------------------------
+ */
+
+typedef struct used_list {
+    const rlx_weights *w;
+    const rlx_tensor **at; /* heap */
+    size_t n, cap;
+    bool oom;
+} used_list;
+
+static void put_used(used_list *u, const rlx_tensor *t)
+{
+    if (u->n == u->cap) {
+        const size_t cap = u->cap ? 2 * u->cap : 256;
+        const rlx_tensor **at = realloc(u->at, sizeof(*at) * cap);
+        if (!at) {
+            u->oom = true;
+            return;
+        }
+        u->at = at;
+        u->cap = cap;
+    }
+    u->at[u->n++] = t;
+}
+
+/* The weights of a function that runs as layer `layer`. */
+static void use(used_list *u, const rlx_ir_func *f, int64_t layer)
+{
+    rlx_text name = {0};
+    for (int i = 0; i < f->body->nargs; i++) {
+        const char *symbol = f->arg_info[i].symbol;
+        if (f->arg_info[i].role != RLX_ROLE_WEIGHT)
+            continue;
+        const char *hole = strstr(symbol, "{}");
+        rlx_text_clear(&name);
+        if (hole)
+            rlx_text_putf(&name, "%.*s%lld%s", (int)(hole - symbol), symbol, (long long)layer,
+                          hole + 2);
+        else
+            rlx_text_put(&name, symbol);
+        if (!name.oom)
+            put_used(u, rlx_weights_find(u->w, name.data));
+    }
+    u->oom = u->oom || name.oom;
+    rlx_text_deinit(&name);
+}
+
+rlx_status rlx_flow_check_unused(const rlx_ir_func *entry, const rlx_ir_module *hir,
+                                 const rlx_weights *w, const char *const *ignore)
+{
+    used_list u = {.w = w};
+    use(&u, entry, -1);
+    for (const rlx_ir_node *n = entry->body->first; n; n = n->next) {
+        if (n->op != RLX_HIR_CALL)
+            continue;
+        const rlx_ir_func *callee = rlx_ir_func_find(hir, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""));
+        const int64_t first = rlx_ir_attr_int(n, RLX_ATTR_FIRST, -1);
+        for (int64_t i = 0; i < rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1); i++)
+            use(&u, callee, first + i);
+    }
+    rlx_status st = u.oom ? RLX_OOM() : list_unused(w, ignore, u.at, u.n);
+    free(u.at);
     return st;
 }

@@ -109,7 +109,7 @@ static rlx_status read_gguf(const rlx_context *cx, rlx_model *m)
     for (int i = 0; i < n; i++) {
         rlx_gguf *taken = parts[i];
         parts[i] = NULL;
-        RLX_TRY_TO(done, rlx_family_add_gguf(m->weights, taken));
+        RLX_TRY_TO(done, rlx_family_add_gguf(m->weights, config, taken));
     }
     RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
     RLX_TRY_TO(done, rlx_model_read_generation_gguf(cx, m, first));

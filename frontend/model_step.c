@@ -58,6 +58,26 @@ static rlx_status check_batch(const rlx_model *m, const rlx_session *s, const rl
 
 /* ---- order ---------------------------------------------------------------------------------- */
 
+/* Keys that a sequence holds were rotated for its length; those of some models serve no longer one.
+ */
+static rlx_status check_turn(const rlx_model *m, const rlx_session *s, const rlx_model_batch *b,
+                             int64_t length)
+{
+    const int64_t turn = m->config.rope ? rlx_rope_turn(m->config.rope) : 0;
+    if (!turn || length <= turn || m->length > turn)
+        return RLX_OK;
+    for (int64_t i = 0; i < b->tokens; i++) {
+        const int64_t past = rlx_session_past(s, b->seq[i]);
+        if (past > 0 && past <= turn)
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "the model rotates sequences of more than %lld positions in another "
+                            "way, and sequence %d holds %lld: compute it anew, or load the model "
+                            "for the length that it will have",
+                            (long long)turn, b->seq[i], (long long)past);
+    }
+    return RLX_OK;
+}
+
 /* A batch in the order in which it is run: what is prefilled, then what is decoded. */
 typedef struct order {
     int64_t prefilled;  /* tokens before the first that is decoded */
@@ -207,7 +227,7 @@ rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_ba
     for (int64_t i = 0; i < b->tokens; i++)
         if (o.places[i] >= length)
             length = (int64_t)o.places[i] + 1;
-    rlx_status st = RLX_OK;
+    rlx_status st = check_turn(m, s, b, length);
     for (int64_t at = 0, n; at < b->tokens && !st; at += n) {
         bool decoded = at >= o.prefilled;
         rlx_executable *exe;

@@ -147,6 +147,10 @@ RLX_API rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
 /* Adds a second name for a tensor (tied weights): RLX_NOT_FOUND when there is no `existing`, RLX_INVALID_ARGUMENT when
  * there is a `name`. */
 RLX_API rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing);
+/* Adds a part of a tensor as one of its own (fused weights): `rows` along its first axis from `first` on, where they
+ * lie. RLX_NOT_FOUND and RLX_INVALID_ARGUMENT as above, and when it has not so many. */
+RLX_API rlx_status rlx_weights_add_rows(rlx_weights *w, const char *name, const char *existing,
+                                        int64_t first, int64_t rows);
 RLX_API const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name); /* NULL: none; lent */
 RLX_API int rlx_weights_count(const rlx_weights *w);
 RLX_API const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i); /* 0 <= i < count; lent */
@@ -156,7 +160,7 @@ typedef struct rlx_tensor_origin {
     const char *file; /* the path; NULL: the caller's memory; lent, as the type is */
     const char *type; /* of the elements, in the file's words: "BF16", "iq2_xxs" */
     int64_t offset;   /* of the first byte in the file; -1: no file */
-    int source;       /* index of the tensor of which this is another name; -1: none */
+    int source;       /* index of the tensor of which this is another name or a part; -1: none */
 } rlx_tensor_origin;
 #endif
 RLX_API void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out); /* 0 <= i < count */
@@ -342,6 +346,13 @@ typedef enum rlx_precision { RLX_EXACT = 0, RLX_FAST } rlx_precision;
 /* What the tokens of a fast flow are: parts of a text, many at a time; or one at the end of each. */
 typedef enum rlx_phase { RLX_PREFILL = 0, RLX_DECODE } rlx_phase;
 
+/* What becomes of tensors of a set that the flow does not use: often a sign of a mistake. Models are always strict. */
+typedef enum rlx_unused {
+    RLX_UNUSED_IGNORE = 0,
+    RLX_UNUSED_WARN,  /* the context's log names them */
+    RLX_UNUSED_REFUSE /* RLX_INVALID_FILE names them */
+} rlx_unused;
+
 typedef struct rlx_compile_options {
     const rlx_bucket *buckets;
     int nbuckets;
@@ -352,6 +363,8 @@ typedef struct rlx_compile_options {
     /* How the session's pages hold keys and values: f32 (0, exact), f16, bf16 (each the nearest), or q8_0, whose head
      * dims are multiples of 32: 32 elements of a head share a scale. A session serves programs of one choice. */
     rlx_format kv_key_format, kv_value_format;
+    rlx_unused unused;             /* a tensor is used when one that was made of it is */
+    const char *const *may_unused; /* endings of names that may be unused whatever that says; NULL-ended; or NULL */
 } rlx_compile_options;
 
 typedef struct rlx_compile_stats {

@@ -212,6 +212,11 @@ int64_t rlx_rope_dim(const rlx_rope *r)
     return r->spec.dim;
 }
 
+int64_t rlx_rope_turn(const rlx_rope *r)
+{
+    return r->spec.type == RLX_ROPE_LONGROPE ? (int64_t)r->spec.original : 0;
+}
+
 void rlx_rope_tables_for_length(const rlx_rope *r, int64_t length, const int32_t *pos, int64_t n,
                                 float *cos_out, float *sin_out)
 {

@@ -51,6 +51,9 @@ rlx_status rlx_rope_check(const rlx_rope_spec *spec, const char **key);
 rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out);
 void rlx_rope_destroy(rlx_rope *r);      /* accepts NULL */
 int64_t rlx_rope_dim(const rlx_rope *r); /* D */
+/* The length up to which keys are rotated in one way, and beyond it all of them in another
+ * (longrope); 0: there is none. */
+int64_t rlx_rope_turn(const rlx_rope *r);
 
 /* cos and sin (n rows of D/2) of angle f32(inv_freq) * f32(pos), times the attention factor.
  * Frequencies that depend on the length (dynamic, longrope) follow the largest of pos[], as in a

@@ -45,7 +45,7 @@ typedef struct rlx_tensor_origin {
     const char *file; /* NULL: memory; lent */
     const char *type; /* of the elements, in the file's words; lent */
     int64_t offset;   /* of the first byte in the file; -1: no file */
-    int source;       /* of which this is another name; -1: none */
+    int source;       /* of which this is another name or a part; -1: none */
 } rlx_tensor_origin;
 #endif
 
@@ -65,6 +65,9 @@ rlx_status rlx_weights_add_gguf(rlx_weights *w, const char *path);
 /* Borrows the tensor's data; copies the name. A name twice is an error. */
 rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
 rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing); /* tied */
+/* A part of a tensor as one of its own, where it lies: `rows` along its first axis. */
+rlx_status rlx_weights_add_rows(rlx_weights *w, const char *name, const char *existing,
+                                int64_t first, int64_t rows);
 const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name); /* NULL: none */
 int rlx_weights_count(const rlx_weights *w);
 const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i);

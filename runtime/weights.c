@@ -11,6 +11,7 @@ typedef struct entry {
     const rlx_tensor_file *file;  /* NULL: the caller's memory */
     const rlx_file_tensor *place; /* in it */
     int source;                   /* of which this is another name or a part; -1: none */
+    size_t skipped;               /* bytes from the place to a part */
 } entry;
 
 struct rlx_weights {
@@ -184,6 +185,33 @@ rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *exist
     return add_entry(w, &alias);
 }
 
+rlx_status rlx_weights_add_rows(rlx_weights *w, const char *name, const char *existing,
+                                int64_t first, int64_t rows)
+{
+    const int source = find_index(w, existing);
+    if (source < 0)
+        return RLX_FAIL(RLX_NOT_FOUND, "weight '%s', of which '%s' is to be a part", existing,
+                        name);
+    entry part = *w->entries[source];
+    rlx_tensor *t = &part.tensor;
+    if (t->rank < 1 || first < 0 || rows < 0 || first > t->dim[0] || rows > t->dim[0] - first)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "weight '%s': rows %lld to %lld of '%s', which has %lld", name,
+                        (long long)first, (long long)first + rows, existing,
+                        (long long)(t->rank ? t->dim[0] : 1));
+    if (t->rank == 1 && t->format != RLX_FORMAT_NONE && rlx_format_get(t->format)->block_elems > 1)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "weight '%s': elements of the blocks of '%s'", name,
+                        existing);
+    const size_t row = t->dim[0] ? t->bytes / (size_t)t->dim[0] : 0;
+    t->name = name;
+    t->data = (const char *)t->data + row * (size_t)first;
+    t->bytes = row * (size_t)rows;
+    t->dim[0] = rows;
+    part.source = source;
+    part.skipped += row * (size_t)first;
+    return add_entry(w, &part);
+}
+
 /* ---- files ------------------------------------------------------------------------------------
  */
 
@@ -354,5 +382,5 @@ void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out)
     }
     out->file = e->file->path;
     out->type = e->place->type;
-    out->offset = (int64_t)e->place->offset;
+    out->offset = (int64_t)(e->place->offset + e->skipped);
 }

@@ -254,7 +254,7 @@ static int run(run_options *o, const char *prompt)
         return code;
     r.how.text = prompt;
     if (o->context > 0)
-        r.how.max_positions = o->context;
+        r.how.max_positions = r.how.length = o->context;
     code = open_context(&o->where, &r.cx);
     if (!code)
         code = report(open_model(&r));

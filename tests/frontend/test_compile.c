@@ -282,6 +282,47 @@ START_TEST(refuses)
 }
 END_TEST
 
+static void keep_message(void *user, rlx_log_level level, const char *message)
+{
+    if (level == RLX_LOG_WARNING)
+        snprintf(user, 256, "%s", message);
+}
+
+/* Tensors that nobody uses are let be, told or refused; those that others were made of are used. */
+START_TEST(unused_weights)
+{
+    static const float extra[4];
+    static const char *const endings[] = {".extra", NULL};
+    const rlx_bucket bucket = {"TOKENS", 2};
+    char message[256] = "";
+    fixture t;
+    rlx_executable *exe;
+    open_fixture(&t, "ref:mir", RLX_F32, 1);
+    rlx_context_destroy(t.cx);
+    must(rlx_context_create(
+        &(rlx_context_options){.device = "ref:mir", .log = keep_message, .log_user = message},
+        &t.cx));
+    must(rlx_weights_add(t.w, &(rlx_tensor){"an.extra", RLX_F32, 1, {4}, extra, sizeof extra}));
+    must(rlx_weights_alias(t.w, "another.name", "an.extra"));
+    for (rlx_unused unused = RLX_UNUSED_IGNORE; unused <= RLX_UNUSED_REFUSE; unused++) {
+        rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1, .unused = unused};
+        message[0] = 0;
+        rlx_status st = rlx_flow_compile(t.cx, t.flow, t.w, &o, NULL, &exe);
+        if (unused == RLX_UNUSED_REFUSE)
+            refused(st, RLX_INVALID_FILE, "does not use 1 tensor: an.extra");
+        else
+            must(st);
+        ck_assert_int_eq(strstr(message, "does not use 1 tensor: an.extra") != NULL,
+                         unused == RLX_UNUSED_WARN);
+        rlx_executable_destroy(exe);
+        o.may_unused = endings;
+        must(rlx_flow_compile(t.cx, t.flow, t.w, &o, NULL, &exe));
+        rlx_executable_destroy(exe);
+    }
+    close_fixture(&t);
+}
+END_TEST
+
 START_TEST(contexts)
 {
     rlx_context *cx;
@@ -330,6 +371,7 @@ int main(void)
     tcase_add_loop_test(c, runs_at_every_live_extent, 0, NDEVICES * 2);
     tcase_add_test(c, refuses);
     tcase_add_test(c, contexts);
+    tcase_add_test(c, unused_weights);
     tcase_add_test(c, inspects);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);

@@ -393,6 +393,17 @@ START_TEST(origins)
     }
     EXPECT_ERROR(rlx_weights_add_gguf(w, in_dir("o.gguf")), RLX_INVALID_ARGUMENT, "o.gguf");
     ck_assert_int_eq(rlx_weights_count(w), 5);
+    rlx_tensor_origin part;
+    EXPECT_OK(rlx_weights_add_rows(w, "rows", "tied", 1, 2));
+    rlx_weights_get_origin(w, 5, &part);
+    ck_assert_int_eq(part.offset, 64 + 4);
+    ck_assert_int_eq(part.source, 4);
+    ck_assert_int_eq(rlx_weights_find(w, "rows")->dim[0], 2);
+    EXPECT_ERROR(rlx_weights_add_rows(w, "more", "gate", 3, 2), RLX_INVALID_ARGUMENT,
+                 "rows 3 to 5 of 'gate', which has 4");
+    EXPECT_ERROR(rlx_weights_add_rows(w, "more", "gate", -1, 2), RLX_INVALID_ARGUMENT, "rows -1");
+    EXPECT_ERROR(rlx_weights_add_rows(w, "more", "gates", 0, 1), RLX_NOT_FOUND, "'gates'");
+    EXPECT_ERROR(rlx_weights_add_rows(w, "rows", "gate", 0, 1), RLX_INVALID_ARGUMENT, "already");
     rlx_weights_destroy(w);
 }
 END_TEST
