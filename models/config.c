@@ -130,13 +130,16 @@ static rlx_status get_rope_type(const cJSON *scaling, rlx_rope_type *out)
         rlx_rope_type type;
     } types[] = {{"default", RLX_ROPE_DEFAULT}, {"linear", RLX_ROPE_LINEAR},
                  {"llama3", RLX_ROPE_LLAMA3},   {"yarn", RLX_ROPE_YARN},
-                 {"dynamic", RLX_ROPE_DYNAMIC}, {"longrope", RLX_ROPE_LONGROPE}};
+                 {"dynamic", RLX_ROPE_DYNAMIC}, {"longrope", RLX_ROPE_LONGROPE},
+                 {"su", RLX_ROPE_LONGROPE}};
     const char *name;
     RLX_TRY(rlx_config_get_text(scaling, "type", "default", &name));
     RLX_TRY(rlx_config_get_text(scaling, "rope_type", name, &name));
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
         if (!strcmp(types[i].name, name)) {
             *out = types[i].type;
+            if (*out == RLX_ROPE_YARN && rlx_config_has(scaling, "short_factor"))
+                *out = RLX_ROPE_LONGROPE; /* its name in early files of Phi-3 */
             return RLX_OK;
         }
     return RLX_FAIL(RLX_UNSUPPORTED,

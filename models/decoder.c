@@ -61,7 +61,8 @@ static rlx_status check_sizes(const cJSON *config, const rlx_weights *w, const c
 static rlx_status check_weights(const recorder *r, const cJSON *config, const rlx_flow *f,
                                 const rlx_weights *w)
 {
-    static const char *const ignore[] = {".rotary_emb.inv_freq", RLX_ROPE_FACTORS, NULL};
+    static const char *const ignore[] = {".rotary_emb.inv_freq", RLX_ROPE_FACTORS,
+                                         RLX_ROPE_FACTORS_LONG, RLX_ROPE_FACTORS_SHORT, NULL};
     const rlx_decoder *d = r->d;
     char name[KEY_CHARS];
     RLX_TRY(rlx_flow_check_weights(f, w, ignore));
@@ -232,12 +233,13 @@ static rlx_status fill(const rlx_decoder *d, const cJSON *config, rlx_model_conf
     return rotates(d) ? rlx_rope_create(&d->rope, &out->rope) : RLX_OK;
 }
 
-static rlx_status make_flow(const rlx_decoder *d, const cJSON *config, const rlx_weights *w,
+static rlx_status make_flow(const rlx_decoder *d, const cJSON *config, rlx_weights *w,
                             rlx_flow **flow, rlx_model_config *out)
 {
     recorder r = {.d = d, .prefix = find_prefix(w), .path_prefix = d->has_head ? "model." : ""};
     rlx_flow *f = NULL;
     find_ends(&r, w);
+    RLX_TRY(rlx_decoder_split_fused(d, r.prefix, w));
     RLX_TRY(rlx_flow_create(d->family, &f));
     record(f, &r);
     rlx_status st = check_weights(&r, config, f, w);
@@ -252,7 +254,7 @@ static rlx_status make_flow(const rlx_decoder *d, const cJSON *config, const rlx
 }
 
 rlx_status rlx_decoder_build(const cJSON *config, const rlx_decoder_defaults *absent,
-                             rlx_decoder_read *read, const rlx_weights *w, rlx_flow **flow,
+                             rlx_decoder_read *read, rlx_weights *w, rlx_flow **flow,
                              rlx_model_config *out)
 {
     rlx_decoder d = {0};

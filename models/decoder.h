@@ -49,8 +49,12 @@ typedef rlx_status rlx_decoder_read(rlx_decoder *d, const cJSON *config);
 /* Reads the keys that all families have, then the family's; records the flow over `w`. As
  * rlx_family.build. */
 rlx_status rlx_decoder_build(const cJSON *config, const rlx_decoder_defaults *absent,
-                             rlx_decoder_read *read, const rlx_weights *w, rlx_flow **flow,
+                             rlx_decoder_read *read, rlx_weights *w, rlx_flow **flow,
                              rlx_model_config *out);
+
+/* Matrices that a file keeps in one become tensors of their own; `prefix` of their names: "model."
+ * or "" (decoder_fused.c). */
+rlx_status rlx_decoder_split_fused(const rlx_decoder *d, const char *prefix, rlx_weights *w);
 
 /* ---- for the families' readers (decoder_config.c) ---------------------------------------------
  */

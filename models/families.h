@@ -44,6 +44,9 @@ const char *rlx_config_name(const cJSON *config, const char *key, char out[RLX_C
 /* The suffix of the metadata that becomes a key; NULL: none does. */
 const char *rlx_gguf_suffix_of(const char *key);
 #define RLX_ROPE_FACTORS "rope_freqs.weight"
+/* Divisors for sequences beyond the original length and for others: they become config keys. */
+#define RLX_ROPE_FACTORS_LONG "rope_factors_long.weight"
+#define RLX_ROPE_FACTORS_SHORT "rope_factors_short.weight"
 /* NULL when there are none; lent by the weights. */
 rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t rotary_dim, const float **out);
 /* The rotary positions in any of the circulating styles: `rope_theta` with `rope_scaling` (type or

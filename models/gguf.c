@@ -16,10 +16,12 @@ static const struct arch {
     const char *model_type; /* of config.json */
     const char *class_name; /* the only one of "architectures" */
     bool interleaved;       /* rows of q and k are stored for rotary pairs 2i, 2i + 1 */
-} archs[] = {{"llama", "llama", "LlamaForCausalLM", true},
-             {"qwen2", "qwen2", "Qwen2ForCausalLM", false},
-             {"qwen3", "qwen3", "Qwen3ForCausalLM", false},
-             {"smollm3", "smollm3", "SmolLM3ForCausalLM", true}};
+    bool slides;            /* attention.sliding_window is read */
+} archs[] = {{"llama", "llama", "LlamaForCausalLM", true, false},
+             {"phi3", "phi3", "Phi3ForCausalLM", false, true},
+             {"qwen2", "qwen2", "Qwen2ForCausalLM", false, false},
+             {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false},
+             {"smollm3", "smollm3", "SmolLM3ForCausalLM", true, false}};
 
 typedef enum key_kind { KEY_INT, KEY_REAL, KEY_HANDLED, KEY_LABEL } key_kind;
 
@@ -232,8 +234,69 @@ static const rlx_tensor *find_tensor(const reader *r, const char *name)
     return NULL;
 }
 
+/* The numbers of an f32 vector as a list of the config. */
+static rlx_status add_factors(cJSON *scaling, const char *key, const rlx_tensor *t)
+{
+    cJSON *list = cJSON_AddArrayToObject(scaling, key);
+    if (!list)
+        return RLX_OOM();
+    if (t->format != RLX_F32 || t->rank != 1)
+        return RLX_FAIL(RLX_INVALID_FILE, "tensor '%s' is no f32 vector", t->name);
+    for (int64_t i = 0; i < t->dim[0]; i++) {
+        cJSON *v = cJSON_CreateNumber(((const float *)t->data)[i]);
+        if (!v || !cJSON_AddItemToArray(list, v)) {
+            cJSON_Delete(v);
+            return RLX_OOM();
+        }
+    }
+    return RLX_OK;
+}
+
+/* Frequencies with a divisor each: two tensors, the length that tells which, and a factor for cos
+ * and sin. */
+static rlx_status read_factors(reader *r)
+{
+    const rlx_tensor *far = find_tensor(r, RLX_ROPE_FACTORS_LONG);
+    const rlx_tensor *near = find_tensor(r, RLX_ROPE_FACTORS_SHORT);
+    const rlx_gguf_value *attention = find(r, "rope.scaling.attn_factor");
+    double by = 0;
+    if (!far != !near)
+        return RLX_FAIL(RLX_INVALID_FILE, "there is a tensor '%s', and none for %s sequences",
+                        far ? far->name : near->name, far ? "short" : "long");
+    if (attention && !far)
+        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s without tensors of factors", attention->key);
+    if (!far)
+        return RLX_OK;
+    if (attention && !rlx_gguf_real(attention, &by))
+        return wrong(attention->key, "no number");
+    cJSON_DeleteItemFromObjectCaseSensitive(r->config, "rope_scaling");
+    cJSON *scaling = cJSON_AddObjectToObject(r->config, "rope_scaling");
+    if (!scaling || !cJSON_AddStringToObject(scaling, "rope_type", "longrope") ||
+        !cJSON_AddNumberToObject(scaling, "attention_factor", by))
+        return RLX_OOM();
+    RLX_TRY(set_arch(r, scaling));
+    RLX_TRY(add_factors(scaling, "long_factor", far));
+    RLX_TRY(add_factors(scaling, "short_factor", near));
+    return read_original(r, r->config);
+}
+
+static rlx_status read_window(reader *r)
+{
+    const rlx_gguf_value *v = find(r, "attention.sliding_window");
+    int64_t window = 0;
+    if (!v)
+        return RLX_OK;
+    if (!r->arch->slides)
+        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s", v->key);
+    if (!rlx_gguf_int(v, &window))
+        return wrong(v->key, "no length");
+    return window ? set_number(r, "sliding_window", (double)window) : RLX_OK; /* 0: none */
+}
+
 static rlx_status read_tensors(reader *r)
 {
+    RLX_TRY(read_factors(r));
+    RLX_TRY(read_window(r));
     const rlx_tensor *embed = find_tensor(r, "token_embd.weight");
     if (!cJSON_HasObjectItem(r->config, "vocab_size") && embed && embed->rank == 2)
         RLX_TRY(set_number(r, "vocab_size", (double)embed->dim[0]));
@@ -275,7 +338,8 @@ rlx_status rlx_family_read_gguf(rlx_gguf *const *parts, int n, cJSON **config)
     if (!r.arch)
         return RLX_FAIL(
             RLX_UNSUPPORTED,
-            "metadata general.architecture: \"%s\" (llama, qwen2, qwen3 and smollm3 are supported)",
+            "metadata general.architecture: \"%s\" (llama, phi3, qwen2, qwen3 and smollm3 are "
+            "supported)",
             name->text);
     r.config = cJSON_CreateObject();
     rlx_status st = r.config ? fill_config(&r) : RLX_OOM();
@@ -305,19 +369,22 @@ static bool follows(const char *pattern, const char *name, const char **layer, s
     return *digits > 0 && strcmp(*layer + *digits, hole + 2) == 0;
 }
 
-static rlx_status put_name(const char *name, rlx_text *out)
+static rlx_status put_name(const char *arch, const char *name, rlx_text *out)
 {
     static const struct {
-        const char *from, *to;
+        const char *arch, *from, *to; /* arch NULL: any */
     } names[] = {
-#define TENSOR(from, to) {from, to},
+#define TENSOR(from, to) {NULL, from, to},
+#define TENSOR_OF(arch, from, to) {arch, from, to},
 #include "models/gguf_names.def"
+#undef TENSOR_OF
 #undef TENSOR
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *layer = NULL;
         size_t digits;
-        if (!follows(names[i].from, name, &layer, &digits))
+        if ((names[i].arch && strcmp(names[i].arch, arch)) ||
+            !follows(names[i].from, name, &layer, &digits))
             continue;
         const char *hole = strstr(names[i].to, "{}");
         if (hole)
@@ -331,14 +398,16 @@ static rlx_status put_name(const char *name, rlx_text *out)
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 
-rlx_status rlx_family_add_gguf(rlx_weights *w, rlx_gguf *f)
+rlx_status rlx_family_add_gguf(rlx_weights *w, const cJSON *config, rlx_gguf *f)
 {
+    const char *arch =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, RLX_CONFIG_GGUF));
     int n = rlx_gguf_count(f);
     char **names = calloc((size_t)n + 1, sizeof *names);
     rlx_status st = names ? RLX_OK : RLX_OOM();
     for (int i = 0; i < n && !st; i++) {
         rlx_text name = {0};
-        st = put_name(rlx_gguf_at(f, i)->name, &name);
+        st = put_name(arch ? arch : "", rlx_gguf_at(f, i)->name, &name);
         names[i] = rlx_text_take(&name);
     }
     if (st)

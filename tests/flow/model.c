@@ -89,18 +89,27 @@ static void add_layer(test_model *m, const char *prefix)
     const int64_t g = number(m, "num_key_value_heads") * d;
     const bool attention = flag(m, "attention_bias") || is_family(m, "qwen2");
     const bool mlp = flag(m, "mlp_bias");
+    const bool fused = is_family(m, "phi3");
     add_matrix(m, prefix, "input_layernorm", h, 0, false);
-    add_matrix(m, prefix, "self_attn.q_proj", n, h, attention);
-    add_matrix(m, prefix, "self_attn.k_proj", g, h, attention);
-    add_matrix(m, prefix, "self_attn.v_proj", g, h, attention);
+    if (fused) {
+        add_matrix(m, prefix, "self_attn.qkv_proj", n + 2 * g, h, attention);
+    } else {
+        add_matrix(m, prefix, "self_attn.q_proj", n, h, attention);
+        add_matrix(m, prefix, "self_attn.k_proj", g, h, attention);
+        add_matrix(m, prefix, "self_attn.v_proj", g, h, attention);
+    }
     add_matrix(m, prefix, "self_attn.o_proj", h, n, attention && !is_family(m, "qwen2"));
     if (is_family(m, "qwen3")) {
         add_matrix(m, prefix, "self_attn.q_norm", d, 0, false);
         add_matrix(m, prefix, "self_attn.k_norm", d, 0, false);
     }
     add_matrix(m, prefix, "post_attention_layernorm", h, 0, false);
-    add_matrix(m, prefix, "mlp.gate_proj", i, h, mlp);
-    add_matrix(m, prefix, "mlp.up_proj", i, h, mlp);
+    if (fused) {
+        add_matrix(m, prefix, "mlp.gate_up_proj", 2 * i, h, mlp);
+    } else {
+        add_matrix(m, prefix, "mlp.gate_proj", i, h, mlp);
+        add_matrix(m, prefix, "mlp.up_proj", i, h, mlp);
+    }
     add_matrix(m, prefix, "mlp.down_proj", h, i, mlp);
 }
 

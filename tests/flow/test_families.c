@@ -8,6 +8,7 @@
 
 #define FAMILY(type, class) "\"model_type\": \"" type "\", \"architectures\": [\"" class "\"]"
 #define MISTRAL FAMILY("mistral", "MistralForCausalLM")
+#define PHI3 FAMILY("phi3", "Phi3ForCausalLM")
 #define QWEN2 FAMILY("qwen2", "Qwen2ForCausalLM")
 #define QWEN3 FAMILY("qwen3", "Qwen3ForCausalLM")
 #define SMOLLM3 FAMILY("smollm3", "SmolLM3ForCausalLM") ", \"tie_word_embeddings\": false"
@@ -25,6 +26,7 @@ static const struct {
 } layered[] = {
     {MISTRAL SIX, 1, RLX_COMPOSITION_HOMOGENEOUS},
     {MISTRAL SIX ", \"sliding_window\": null", 1, RLX_COMPOSITION_HOMOGENEOUS},
+    {PHI3 SIX ", \"sliding_window\": 3", 1, RLX_COMPOSITION_HOMOGENEOUS},
     {QWEN2 SIX WINDOW, 1, RLX_COMPOSITION_HOMOGENEOUS}, /* full up to layer 28 */
     {QWEN2 SIX WINDOW ", \"max_window_layers\": 2", 2, RLX_COMPOSITION_PAIR},
     {QWEN2 SIX ", \"sliding_window\": 3, \"max_window_layers\": 2", 1, RLX_COMPOSITION_HOMOGENEOUS},
@@ -146,11 +148,47 @@ START_TEST(smollm3_is_tied_unless_it_says_no)
 }
 END_TEST
 
+/* Parts of fused matrices lie where their rows lie. */
+START_TEST(fused_matrices_are_parted)
+{
+    static const struct {
+        const char *part, *fused;
+        int64_t first, rows, columns;
+        size_t bytes; /* of an element */
+    } parts[] = {{"self_attn.q_proj", "self_attn.qkv_proj", 0, 60, 36, 4},
+                 {"self_attn.k_proj", "self_attn.qkv_proj", 60, 20, 36, 4},
+                 {"self_attn.v_proj", "self_attn.qkv_proj", 80, 20, 36, 4},
+                 {"mlp.gate_proj", "mlp.gate_up_proj", 0, 53, 36, 2},
+                 {"mlp.up_proj", "mlp.gate_up_proj", 53, 53, 36, 2}};
+    test_model m;
+    char name[96];
+    model_init(&m, model_config(PHI3));
+    const int64_t bytes = rlx_weights_bytes(m.w);
+    assert_ok(model_make_flow(&m));
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        snprintf(name, sizeof name, "model.layers.1.%s.weight", parts[i].fused);
+        const rlx_tensor *fused = rlx_weights_find(m.w, name);
+        snprintf(name, sizeof name, "model.layers.1.%s.weight", parts[i].part);
+        const rlx_tensor *part = rlx_weights_find(m.w, name);
+        const size_t row = parts[i].bytes * (size_t)parts[i].columns;
+        ck_assert(fused && part);
+        ck_assert_ptr_eq(part->data, (const char *)fused->data + row * (size_t)parts[i].first);
+        ck_assert_int_eq(part->dim[0], parts[i].rows);
+        ck_assert_int_eq(part->dim[1], parts[i].columns);
+        ck_assert_uint_eq(part->bytes, row * (size_t)parts[i].rows);
+    }
+    ck_assert_int_eq(rlx_weights_bytes(m.w), bytes); /* nothing was copied */
+    model_deinit(&m);
+}
+END_TEST
+
 static const struct {
     const char *config;
     rlx_code code;
     const char *error;
 } refused[] = {
+    {PHI3 ", \"intermediate_size\": 54", RLX_INVALID_FILE,
+     "weight 'model.layers.0.mlp.gate_up_proj.weight' has 106 rows, and by the config 108"},
     {MISTRAL ", \"sliding_window\": 0", RLX_INVALID_FILE, "sliding_window is 0, out of range"},
     {MISTRAL ", \"architectures\": [\"LlamaForCausalLM\"]", RLX_UNSUPPORTED,
      "architecture LlamaForCausalLM (MistralForCausalLM and MistralModel are supported)"},
@@ -204,9 +242,10 @@ int main(void)
     tcase_add_loop_test(c, layers_differ_where_they_do, 0, NLAYERED);
     tcase_add_loop_test(c, lowered_equals_evaluated, 0, NLAYERED);
     tcase_add_test(c, classes_have_their_defaults);
+    tcase_add_test(c, fused_matrices_are_parted);
     tcase_add_test(c, smollm3_has_its_own_base);
     tcase_add_test(c, smollm3_is_tied_unless_it_says_no);
     tcase_add_loop_test(c, refuses_by_name, 0, NREFUSED);
     suite_add_tcase(s, c);
-    return run_suite(s, 2 * NLAYERED + 3 + NREFUSED);
+    return run_suite(s, 2 * NLAYERED + 4 + NREFUSED);
 }

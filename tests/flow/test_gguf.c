@@ -102,7 +102,7 @@ static rlx_status finish(file *f, const char *tensor, rlx_weights *w, cJSON **co
     if (st || !w)
         rlx_gguf_close(g);
     else
-        assert_ok(rlx_family_add_gguf(w, g));
+        assert_ok(rlx_family_add_gguf(w, *config, g));
     return st;
 }
 
@@ -205,6 +205,23 @@ START_TEST(errors_name_metadata)
 }
 END_TEST
 
+/* A name's place depends on the architecture: there ffn_up holds two matrices. */
+START_TEST(phi3_names_its_own)
+{
+    file f;
+    cJSON *c = NULL;
+    rlx_weights *w;
+    assert_ok(rlx_weights_create(&w));
+    begin(&f, "phi3");
+    put_int(&f, "phi3.attention.sliding_window", 0);
+    assert_ok(finish(&f, "blk.3.ffn_up.weight", w, &c));
+    ck_assert_ptr_nonnull(rlx_weights_find(w, "model.layers.3.mlp.gate_up_proj.weight"));
+    ck_assert_ptr_null(cJSON_GetObjectItemCaseSensitive(c, "sliding_window"));
+    cJSON_Delete(c);
+    rlx_weights_destroy(w);
+}
+END_TEST
+
 START_TEST(refuses)
 {
     static const struct {
@@ -213,6 +230,9 @@ START_TEST(refuses)
         const char *error;
     } cases[] = {
         {"mamba", "general.name", "x", RLX_UNSUPPORTED, "general.architecture: \"mamba\""},
+        {"llama", "llama.attention.sliding_window", NULL, RLX_UNSUPPORTED,
+         "metadata llama.attention.sliding_window"},
+        {"phi3", "phi3.rope.scaling.attn_factor", NULL, RLX_UNSUPPORTED, "without tensors"},
         {"llama", "llama.expert_count", NULL, RLX_UNSUPPORTED, "metadata llama.expert_count"},
         {"llama", "llama.rope.scaling.type", "longrope", RLX_UNSUPPORTED, "\"longrope\""},
         {"llama", "llama.rope.scaling.type", "yarn", RLX_INVALID_FILE, "without a factor"},
@@ -246,7 +266,8 @@ int main(void)
     tcase_add_test(c, becomes_a_config);
     tcase_add_test(c, scales_and_rotates_in_part);
     tcase_add_test(c, errors_name_metadata);
+    tcase_add_test(c, phi3_names_its_own);
     tcase_add_test(c, refuses);
     suite_add_tcase(s, c);
-    return run_suite(s, 4);
+    return run_suite(s, 5);
 }

@@ -55,7 +55,7 @@ static rlx_status read_file(const char *path, rlx_weights *w)
     RLX_TRY(rlx_gguf_open(path, &f));
     use_metadata(f);
     rlx_status unread = rlx_family_read_gguf(&f, 1, &config);
-    rlx_status st = rlx_family_add_gguf(w, f);
+    rlx_status st = rlx_family_add_gguf(w, config, f);
     fuzz_use_weights(w);
     if (!st && !unread)
         st = build(config, w);
