@@ -12,17 +12,17 @@ static const cJSON *get(const cJSON *config, const char *key)
     return v && !cJSON_IsNull(v) ? v : NULL;
 }
 
-const char *rlx_config_name(const cJSON *config, const char *key, char out[RLX_CONFIG_NAME_CHARS])
+const char *rlx_config_name(const cJSON *config, const char *key, bool whole,
+                            char out[RLX_CONFIG_NAME_CHARS])
 {
     const char *arch =
         cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, RLX_CONFIG_GGUF));
     const char *suffix = arch ? rlx_gguf_suffix_of(key) : NULL;
-    if (suffix && !strncmp(suffix, "tokenizer.", 10)) /* not of the architecture */
-        snprintf(out, RLX_CONFIG_NAME_CHARS, "metadata %s", suffix);
-    else if (suffix)
-        snprintf(out, RLX_CONFIG_NAME_CHARS, "metadata %.32s.%s", arch, suffix);
+    const char *file = !whole ? "" : suffix ? "metadata " : "config.json: ";
+    if (suffix && strncmp(suffix, "tokenizer.", 10) != 0) /* those are of no architecture */
+        snprintf(out, RLX_CONFIG_NAME_CHARS, "%s%.32s.%s", file, arch, suffix);
     else
-        snprintf(out, RLX_CONFIG_NAME_CHARS, "config.json: %s", key);
+        snprintf(out, RLX_CONFIG_NAME_CHARS, "%s%s", file, suffix ? suffix : key);
     return out;
 }
 

@@ -54,7 +54,7 @@ static rlx_status check_sizes(const cJSON *config, const rlx_weights *w, const c
     return RLX_FAIL(RLX_INVALID_FILE,
                     "%s %lld and %s %lld do not fit \"%s\" of %lld rows, %lld columns",
                     CONFIG_NAME(config, config_key), (long long)rows,
-                    CONFIG_NAME(config, "hidden_size"), (long long)hidden, name,
+                    CONFIG_KEY(config, "hidden_size"), (long long)hidden, name,
                     (long long)(t->rank ? t->dim[0] : 1), (long long)(t->rank > 1 ? t->dim[1] : 1));
 }
 

@@ -46,12 +46,12 @@ static rlx_status read_heads(rlx_decoder *d, const cJSON *config,
     if (d->heads % d->kv_heads)
         return RLX_FAIL(RLX_INVALID_FILE, "%s %lld is no multiple of %s %lld",
                         CONFIG_NAME(config, "num_attention_heads"), (long long)d->heads,
-                        CONFIG_NAME(config, "num_key_value_heads"), (long long)d->kv_heads);
+                        CONFIG_KEY(config, "num_key_value_heads"), (long long)d->kv_heads);
     const bool divided = !absent->head_dim || rlx_config_is_null(config, "head_dim");
     if (!rlx_config_has(config, "head_dim") && divided && d->hidden % d->heads)
         return RLX_FAIL(RLX_INVALID_FILE, "%s is missing, and %s %lld is no multiple of %s %lld",
-                        CONFIG_NAME(config, "head_dim"), CONFIG_NAME(config, "hidden_size"),
-                        (long long)d->hidden, CONFIG_NAME(config, "num_attention_heads"),
+                        CONFIG_NAME(config, "head_dim"), CONFIG_KEY(config, "hidden_size"),
+                        (long long)d->hidden, CONFIG_KEY(config, "num_attention_heads"),
                         (long long)d->heads);
     RLX_TRY(rlx_config_get_int(config, "head_dim", 2, MAX_DIM,
                                divided ? d->hidden / d->heads : absent->head_dim, &d->head_dim));

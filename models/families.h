@@ -35,8 +35,12 @@ bool rlx_config_is_null(const cJSON *config, const char *key); /* there, and nul
 rlx_status rlx_config_get_ends(const cJSON *config, rlx_model_config *out);
 /* How an error calls a key: "config.json: KEY", or of a config that models/gguf.c made "metadata ARCH.KEY". */
 enum { RLX_CONFIG_NAME_CHARS = 96 };
-const char *rlx_config_name(const cJSON *config, const char *key, char out[RLX_CONFIG_NAME_CHARS]);
-#define CONFIG_NAME(config, key) rlx_config_name(config, key, (char[RLX_CONFIG_NAME_CHARS]){0})
+const char *rlx_config_name(const cJSON *config, const char *key, bool whole,
+                            char out[RLX_CONFIG_NAME_CHARS]);
+#define CONFIG_NAME(config, key) \
+    rlx_config_name(config, key, true, (char[RLX_CONFIG_NAME_CHARS]){0})
+#define CONFIG_KEY(config, key) /* the same without what stands before the key */ \
+    rlx_config_name(config, key, false, (char[RLX_CONFIG_NAME_CHARS]){0})
 /* What GGUF files add to a config (models/gguf.c): their architecture, in nested objects, too; whether rotary pairs are elements 2i, 2i + 1 of a head; and
  * to the weights: divisors of the rotary frequencies, f32[D/2]. */
 #define RLX_CONFIG_GGUF "gguf_architecture"

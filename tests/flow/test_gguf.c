@@ -175,7 +175,7 @@ START_TEST(errors_name_metadata)
     } cases[] = {
         {"llama.attention.head_count_kv", 3,
          "metadata llama.attention.head_count 4 is no multiple of "
-         "metadata llama.attention.head_count_kv 3"},
+         "llama.attention.head_count_kv 3"},
         {"llama.attention.key_length", 0, "metadata llama.attention.key_length is 0, out of range"},
         {"llama.context_length", 0, "metadata llama.context_length is 0, out of range"},
         {"llama.rope.freq_base", 1, "metadata llama.rope.freq_base is 1, not above 1"},
