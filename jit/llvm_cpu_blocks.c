@@ -35,13 +35,36 @@ typedef struct group {
     position at;
 } group;
 
+static LLVMValueRef over(rlx_emit *e, LLVMValueRef v, int64_t by)
+{
+    return LLVMBuildUDiv(e->b, v, rlx_emit_int(e->i64, by), "");
+}
+
+static LLVMValueRef times(rlx_emit *e, LLVMValueRef v, int64_t by)
+{
+    return rlx_emit_mul(e->b, v, rlx_emit_int(e->i64, by));
+}
+
+/* Quotient of an index by a divisor of it. Of a product it is a product, whose address LLVM counts
+ * up from step to step, where it would shift and multiply. */
+static LLVMValueRef exact_quotient(rlx_emit *e, LLVMValueRef index, int64_t by)
+{
+    LLVMValueRef x = index;
+    int64_t factor = 1;
+    while (factor % by != 0 && LLVMIsAInstruction(x) && LLVMGetInstructionOpcode(x) == LLVMMul &&
+           LLVMIsAConstantInt(LLVMGetOperand(x, 1))) {
+        factor *= LLVMConstIntGetSExtValue(LLVMGetOperand(x, 1));
+        x = LLVMGetOperand(x, 0);
+    }
+    return factor % by == 0 ? times(e, x, factor / by) : over(e, index, by);
+}
+
 /* Quotient and rest by a power of two. */
 static LLVMValueRef quotient(rlx_emit *e, position p, int64_t by)
 {
-    if (p.divisor % by == 0) {
-        LLVMValueRef q = LLVMBuildUDiv(e->b, p.index, rlx_emit_int(e->i64, by), "");
-        return rlx_emit_add(e->b, q, rlx_emit_int(e->i64, p.plus / by));
-    }
+    if (p.divisor % by == 0)
+        return rlx_emit_add(e->b, exact_quotient(e, p.index, by),
+                            rlx_emit_int(e->i64, p.plus / by));
     LLVMValueRef v = rlx_emit_add(e->b, p.index, rlx_emit_int(e->i64, p.plus));
     return LLVMBuildUDiv(e->b, v, rlx_emit_int(e->i64, by), "");
 }
@@ -52,16 +75,6 @@ static LLVMValueRef rest(rlx_emit *e, position p, int64_t by)
         return rlx_emit_int(e->i64, p.plus % by);
     LLVMValueRef v = rlx_emit_add(e->b, p.index, rlx_emit_int(e->i64, p.plus));
     return LLVMBuildURem(e->b, v, rlx_emit_int(e->i64, by), "");
-}
-
-static LLVMValueRef over(rlx_emit *e, LLVMValueRef v, int64_t by)
-{
-    return LLVMBuildUDiv(e->b, v, rlx_emit_int(e->i64, by), "");
-}
-
-static LLVMValueRef times(rlx_emit *e, LLVMValueRef v, int64_t by)
-{
-    return rlx_emit_mul(e->b, v, rlx_emit_int(e->i64, by));
 }
 
 /* `type` at `offset` (i64) + `at` bytes behind a block's first. */
@@ -237,28 +250,32 @@ static LLVMValueRef load_halves(rlx_emit *e, const blocks *b, const group *g, in
     return LLVMBuildFPExt(e->b, v, rlx_emit_vector(e->f32, n), "");
 }
 
-static LLVMValueRef bits_at(rlx_emit *e, LLVMValueRef word, int shift, int64_t mask)
+static LLVMValueRef long_bits(rlx_emit *e, LLVMValueRef v, uint64_t mask)
 {
-    if (shift)
-        word = LLVMBuildLShr(e->b, word, rlx_emit_int(e->i32, shift), "");
-    return LLVMBuildAnd(e->b, word, rlx_emit_int(e->i32, mask), "");
+    return LLVMBuildAnd(e->b, v, LLVMConstInt(e->i64, mask, false), "");
 }
 
-/* The eight six-bit scales (minima) of a block, four to a word: K4. */
+/* The eight six-bit scales (minima) of a block: K4. Both are worked out together, four of each to a
+ * long: what the load of the others finds done. */
 static LLVMValueRef load_sixes(rlx_emit *e, const rlx_block_layout *l, const group *g, bool min)
 {
-    LLVMValueRef zero = rlx_emit_int(e->i64, 0);
-    LLVMValueRef own = load_bytes(e, g->block, zero, l->scales + (min ? 4 : 0), e->i32);
+    enum { SIXES = 8 };
+    LLVMValueRef zero = rlx_emit_int(e->i64, 0), mask[SIXES];
+    LLVMValueRef own = load_bytes(e, g->block, zero, l->scales, e->i64);
     LLVMValueRef both = load_bytes(e, g->block, zero, l->scales + 8, e->i32);
-    LLVMValueRef low = bits_at(e, own, 0, 0x3f3f3f3f);
-    LLVMValueRef high = LLVMBuildOr(e->b, bits_at(e, both, min ? 4 : 0, 0x0f0f0f0f),
-                                    bits_at(e, own, 2, 0x30303030), "");
-    low = LLVMBuildZExt(e->b, low, e->i64, "");
-    high = LLVMBuildShl(e->b, LLVMBuildZExt(e->b, high, e->i64, ""), rlx_emit_int(e->i64, 32), "");
-    LLVMValueRef all = LLVMBuildOr(e->b, low, high, "");
-    all = LLVMBuildBitCast(e->b, all, rlx_emit_vector(e->i8, 8), "");
-    all = LLVMBuildZExt(e->b, all, rlx_emit_vector(e->i32, 8), "");
-    return LLVMBuildSIToFP(e->b, all, rlx_emit_vector(e->f32, 8), "");
+    both = LLVMBuildZExt(e->b, both, e->i64, "");
+    LLVMValueRef high = LLVMBuildShl(e->b, both, rlx_emit_int(e->i64, 28), "");
+    high = long_bits(e, LLVMBuildOr(e->b, both, high, ""), 0x0f0f0f0f0f0f0f0f);
+    LLVMValueRef top = LLVMBuildLShr(e->b, own, rlx_emit_int(e->i64, 2), "");
+    high = LLVMBuildOr(e->b, high, long_bits(e, top, 0x3030303030303030), "");
+    LLVMTypeRef bytes = rlx_emit_vector(e->i8, SIXES);
+    LLVMValueRef low = LLVMBuildBitCast(e->b, long_bits(e, own, 0x3f3f3f3f3f3f3f3f), bytes, "");
+    high = LLVMBuildBitCast(e->b, high, bytes, "");
+    for (int i = 0; i < SIXES; i++)
+        mask[i] = rlx_emit_int(e->i32, i % 4 + (i < 4 ? 0 : SIXES) + (min ? 4 : 0));
+    LLVMValueRef all = LLVMBuildShuffleVector(e->b, low, high, LLVMConstVector(mask, SIXES), "");
+    all = LLVMBuildZExt(e->b, all, rlx_emit_vector(e->i32, SIXES), "");
+    return LLVMBuildSIToFP(e->b, all, rlx_emit_vector(e->f32, SIXES), "");
 }
 
 static LLVMValueRef load_bytes_as_f32(rlx_emit *e, const blocks *b, const group *g)
@@ -276,15 +293,33 @@ static LLVMValueRef scaled(rlx_emit *e, const group *g, int factor, LLVMValueRef
     return LLVMBuildFMul(e->b, d, x, "");
 }
 
+/* Six-bit scales (minima) by the first (second) of a block's two f16: K4. Both are converted at
+ * once, what the load of the others finds done. */
+static LLVMValueRef scaled_sixes(rlx_emit *e, const rlx_block_layout *l, const group *g, bool min)
+{
+    enum { HALVES = 4 };
+    LLVMValueRef x = load_sixes(e, l, g, min), mask[HALVES], two;
+    for (int i = 0; i < HALVES; i++)
+        mask[i] = rlx_emit_int(e->i32, i);
+    two = load_bytes(e, g->block, rlx_emit_int(e->i64, 0), l->d, e->i32);
+    two = LLVMBuildInsertElement(e->b, LLVMConstNull(rlx_emit_vector(e->i32, HALVES)), two,
+                                 rlx_emit_int(e->i32, 0), "");
+    two = LLVMBuildBitCast(e->b, two, rlx_emit_vector(e->f16, 2 * HALVES), "");
+    two = LLVMBuildShuffleVector(e->b, two, two, LLVMConstVector(mask, HALVES), "");
+    two = LLVMBuildFPExt(e->b, two, rlx_emit_vector(e->f32, HALVES), "");
+    two = LLVMBuildExtractElement(e->b, two, rlx_emit_int(e->i32, min), "");
+    return LLVMBuildFMul(e->b, rlx_emit_splat(e, two, LLVMTypeOf(x)), x, "");
+}
+
 /* Scales of a piece of groups: of one block, or of blocks of one group each. */
 static LLVMValueRef load_scales(rlx_emit *e, const blocks *b, const group *g)
 {
     const rlx_block_layout *l = b->layout;
     if (l->scale == RLX_BLOCK_SCALE_PLAIN)
         return load_halves(e, b, g, l->d, b->piece);
-    return scaled(e, g, l->d,
-                  l->scale == RLX_BLOCK_SCALE_K4 ? load_sixes(e, l, g, false)
-                                                 : load_bytes_as_f32(e, b, g));
+    if (l->scale == RLX_BLOCK_SCALE_K4)
+        return scaled_sixes(e, l, g, false);
+    return scaled(e, g, l->d, load_bytes_as_f32(e, b, g));
 }
 
 static LLVMValueRef load_mins(rlx_emit *e, const blocks *b, const group *g)
@@ -295,8 +330,26 @@ static LLVMValueRef load_mins(rlx_emit *e, const blocks *b, const group *g)
         return LLVMBuildFMul(e->b, s, rlx_emit_splat(e, bias, LLVMTypeOf(s)), "");
     }
     if (l->scale == RLX_BLOCK_SCALE_K4)
-        return scaled(e, g, l->m, load_sixes(e, l, g, true));
+        return scaled_sixes(e, l, g, true);
     return LLVMBuildFNeg(e->b, load_halves(e, b, g, l->m, b->piece), "");
+}
+
+/* 16 in byte i where bit i of the word is set. */
+static LLVMValueRef spread_word(rlx_emit *e, LLVMValueRef word)
+{
+    LLVMTypeRef type = rlx_emit_vector(e->i8, 32);
+    LLVMValueRef of[32], bit[32];
+    for (int i = 0; i < 32; i++) {
+        of[i] = rlx_emit_int(e->i32, i / 16 * 16 + i / 8);
+        bit[i] = rlx_emit_int(e->i8, 1 << i % 8);
+    }
+    word = LLVMBuildBitCast(e->b, rlx_emit_splat(e, word, rlx_emit_vector(e->i32, 8)), type, "");
+    LLVMValueRef all =
+        LLVMBuildShuffleVector(e->b, word, LLVMGetPoison(type), LLVMConstVector(of, 32), "");
+    LLVMValueRef bits = LLVMConstVector(bit, 32);
+    LLVMValueRef set = LLVMBuildICmp(e->b, LLVMIntEQ, LLVMBuildAnd(e->b, all, bits, ""), bits, "");
+    LLVMValueRef sixteen = rlx_emit_splat(e, rlx_emit_int(e->i8, 16), type);
+    return LLVMBuildSelect(e->b, set, sixteen, LLVMConstNull(type), "");
 }
 
 /* 32 codes of a block that has no more: nibbles of 16 bytes, perhaps a word of bits above them. A
@@ -317,10 +370,7 @@ static LLVMValueRef load_32_codes(rlx_emit *e, const rlx_block_layout *l, const 
     q = LLVMBuildAnd(e->b, q, rlx_emit_splat(e, rlx_emit_int(e->i8, 15), type), "");
     if (l->high < 0)
         return q;
-    LLVMValueRef word = load_bytes(e, g->block, zero, l->high, e->i32);
-    word = LLVMBuildBitCast(e->b, word, rlx_emit_vector(e->i1, 32), "");
-    LLVMValueRef bit = rlx_emit_splat(e, rlx_emit_int(e->i8, 16), type);
-    return LLVMBuildOr(e->b, q, LLVMBuildSelect(e->b, word, bit, LLVMConstNull(type), ""), "");
+    return LLVMBuildOr(e->b, q, spread_word(e, load_bytes(e, g->block, zero, l->high, e->i32)), "");
 }
 
 /* How many elements of the tile are made at once; the fields before it are set. */

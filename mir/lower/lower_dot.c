@@ -20,20 +20,21 @@ typedef struct dots {
 /* The elements of a step, or a value for every `by` of them. Those beyond K are zero when `padded`:
  * a step's groups may be fewer than the lanes of their sums. */
 typedef struct span {
-    rlx_ir_value *k0; /* the first element */
+    rlx_ir_value *step; /* its number */
     int64_t by, width;
     bool padded;
 } span;
 
-static rlx_ir_value *first_of(kernel_cx *k, const span *s)
+/* Products of the step's number, that addresses grow by so much from step to step. */
+static rlx_ir_value *first_of(kernel_cx *k, const dots *d, const span *s)
 {
-    return s->by == 1 ? s->k0 : rlx_lir_build_map2(k->b, RLX_FN_DIV, s->k0, k_const(k, s->by));
+    return rlx_lir_build_map2(k->b, RLX_FN_MUL, s->step, k_const(k, d->g->s.k / s->by));
 }
 
 static rlx_status load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, span s,
                             rlx_ir_value **out)
 {
-    rlx_ir_value *from = first_of(k, &s);
+    rlx_ir_value *from = first_of(k, d, &s);
     coord c[2] = {coord_of(d->at->m0, 0, 0), coord_of(from, d->g->k / s.by, 1)};
     tile_space ts = {.rank = 2,
                      .dim = {d->g->s.m, s.width},
@@ -47,7 +48,7 @@ static rlx_status load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *
 {
     static const int64_t axes[2] = {0, 1};
     int64_t dims[2] = {d->g->s.n, s.width};
-    rlx_ir_value *index[2] = {d->at->n0, first_of(k, &s)};
+    rlx_ir_value *index[2] = {d->at->n0, first_of(k, d, &s)};
     rlx_ir_value *limits[2] = {d->at->n_limit, s.padded ? k_const(k, d->g->k / s.by) : NULL};
     if (!bound(w) || bound(w)->kind != BIND_BUFFER)
         return k_fail(k, w->def, "blocks that are not in memory");
@@ -56,12 +57,12 @@ static rlx_status load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *
 }
 
 /* Adds sums times minima; K's last groups when `ends`. */
-static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
+static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *step,
                              int64_t groups, bool ends, rlx_ir_value **less)
 {
     int64_t by = rlx_format_group(n->in[3]->type.format);
     int64_t width = (groups + LANES - 1) / LANES * LANES;
-    span s = {.k0 = k0, .by = by, .width = width, .padded = ends && width != groups};
+    span s = {.step = step, .by = by, .width = width, .padded = ends && width != groups};
     rlx_ir_value *xs, *mins;
     RLX_TRY(load_rows(k, d, n->in[2], s, &xs));
     RLX_TRY(load_weights(k, d, n->in[3], "min", s, &mins));
@@ -69,15 +70,15 @@ static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, 
     return rlx_ir_builder_finish(k->b);
 }
 
-/* Adds the products of `width` elements from `k0` on. */
-static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
-                               int64_t width, rlx_ir_value **acc)
+/* Adds the products of the step's `width` elements. */
+static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n,
+                               rlx_ir_value *step, int64_t width, rlx_ir_value **acc)
 {
     rlx_format f = n->in[3]->type.format;
     int64_t by = rlx_format_group(f);
-    span elements = {.k0 = k0, .by = 1, .width = width};
-    span scales = {.k0 = k0, .by = RLX_MIR_QUANT, .width = width / RLX_MIR_QUANT};
-    span groups = {.k0 = k0, .by = by, .width = width / by};
+    span elements = {.step = step, .by = 1, .width = width};
+    span scales = {.step = step, .by = RLX_MIR_QUANT, .width = width / RLX_MIR_QUANT};
+    span groups = {.step = step, .by = by, .width = width / by};
     rlx_ir_value *codes, *scale, *u, *us;
     RLX_TRY(load_rows(k, d, n->in[0], elements, &codes));
     RLX_TRY(load_rows(k, d, n->in[1], scales, &scale));
@@ -88,21 +89,21 @@ static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n
     return rlx_ir_builder_finish(k->b);
 }
 
-/* Adds `width` elements from `k0` on, K's last ones when `ends`. */
-static rlx_status add_step(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *k0,
+/* Adds the step's `width` elements, K's last ones when `ends`. */
+static rlx_status add_step(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *step,
                            int64_t width, bool ends, sums *s)
 {
-    RLX_TRY(add_products(k, d, n, k0, width, &s->acc));
+    RLX_TRY(add_products(k, d, n, step, width, &s->acc));
     int64_t groups = width / rlx_format_group(n->in[3]->type.format);
-    return s->less ? add_minima(k, d, n, k0, groups, ends, &s->less) : RLX_OK;
+    return s->less ? add_minima(k, d, n, step, groups, ends, &s->less) : RLX_OK;
 }
 
 /* All contractions of the group over the same elements. */
-static rlx_status add_steps(kernel_cx *k, const dots *d, rlx_ir_value *k0, int64_t width, bool ends,
-                            sums *s)
+static rlx_status add_steps(kernel_cx *k, const dots *d, rlx_ir_value *step, int64_t width,
+                            bool ends, sums *s)
 {
     for (int i = 0; i < d->g->ncontracts; i++)
-        RLX_TRY(add_step(k, d, d->g->contract[i], k0, width, ends, &s[i]));
+        RLX_TRY(add_step(k, d, d->g->contract[i], step, width, ends, &s[i]));
     return RLX_OK;
 }
 
@@ -147,14 +148,14 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
     const dots d = {g, at};
     sums s[MAX_CONTRACTS];
     rlx_ir_value *list[2 * MAX_CONTRACTS];
-    int64_t whole = g->k / g->s.k * g->s.k;
+    int64_t whole = g->k / g->s.k, rest = g->k % g->s.k;
     if (rlx_ir_attr_int(g->contract[0], RLX_ATTR_LANES, 0) != LANES)
         return k_fail(k, g->contract[0], "one sum per output goes by panels");
     clear_sums(k, &d, s);
     if (whole > 0) {
         int n = list_sums(&d, s, NULL, list);
         rlx_lir_scope loop;
-        rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, whole), g->s.k, n, list, &loop);
+        rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, whole), 1, n, list, &loop);
         if (k->b->status)
             return rlx_ir_builder_finish(k->b);
         list_sums(&d, s, loop.carried, list);
@@ -163,8 +164,8 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
         rlx_lir_end_for(k->b, &loop, list);
         list_sums(&d, s, loop.result, list);
     }
-    if (whole < g->k)
-        RLX_TRY(add_steps(k, &d, k_const(k, whole), g->k - whole, true, s));
+    if (rest > 0)
+        RLX_TRY(add_steps(k, &d, k_const(k, whole), rest, true, s));
     for (int i = 0; i < g->ncontracts; i++)
         tiles[i] = total(k, &s[i]);
     return rlx_ir_builder_finish(k->b);
