@@ -224,11 +224,49 @@ static rlx_status add_step(rlx_emit *e, const rlx_emit_byte_sums *b, int s, LLVM
     return RLX_OK;
 }
 
+enum { MAX_CODES = 4 };
+
+/* Steps s.. < s + n, whose sums fit 16 bits, row by row: codes stay in registers, and no sums of 16
+ * bits wait for the next step. */
+static rlx_status add_steps_by_row(rlx_emit *e, const rlx_emit_byte_sums *b, int s, int n,
+                                   LLVMValueRef *sums)
+{
+    LLVMValueRef code[MAX_CODES], size[MAX_CODES], x[MAX_CODES];
+    for (int i = 0; i < n * b->columns; i++) {
+        RLX_TRY(b->code(b->user, s + i / b->columns, i % b->columns, &code[i]));
+        size[i] = b->codes.bits ? code[i] : magnitude(e, code[i]);
+    }
+    for (int m = 0; m < b->rows; m++) {
+        for (int k = 0; k < n; k++)
+            RLX_TRY(b->activation(b->user, s + k, m, &x[k]));
+        for (int v = 0; v < b->columns; v++) {
+            LLVMValueRef pairs = NULL, *sum = &sums[m * b->columns + v];
+            for (int k = 0; k < n; k++) {
+                int i = k * b->columns + v;
+                LLVMValueRef y = b->codes.bits ? x[k] : take_sign(e, x[k], code[i], b->lanes);
+                LLVMValueRef two = add_pairs(e, size[i], y, b->lanes);
+                pairs = pairs ? LLVMBuildAdd(e->b, pairs, two, "") : two;
+            }
+            LLVMValueRef four = rlx_emit_halves(e, pairs, b->lanes);
+            *sum = LLVMIsNull(*sum) ? four : LLVMBuildAdd(e->b, *sum, four, "");
+        }
+    }
+    return RLX_OK;
+}
+
 rlx_status rlx_emit_sum_bytes(rlx_emit *e, const rlx_emit_byte_sums *b, LLVMValueRef *sums)
 {
     if (!fills(e, b->lanes))
         return sum_widened(e, b, sums);
     int together = rlx_emit_most_pairs(b->codes), n = b->rows * b->columns;
+    bool by_16 = !is_neon(e) && !adds_fours(e, b->lanes) && !b->in_16;
+    if (by_16 && together * b->columns <= MAX_CODES) {
+        for (int s = 0; s < b->steps; s += together) {
+            int left = b->steps - s;
+            RLX_TRY(add_steps_by_row(e, b, s, left < together ? left : together, sums));
+        }
+        return RLX_OK;
+    }
     LLVMValueRef *pairs = RLX_NEW_ARRAY(e->arena, LLVMValueRef, n);
     if (!pairs)
         return RLX_OOM();
