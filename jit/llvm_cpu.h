@@ -19,6 +19,18 @@ rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n);
 LLVMValueRef rlx_emit_zeros(rlx_emit *e, int64_t bytes); /* the address of at least so many zeros */
 /* From a buffer of a block format. */
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n);
+
+/* ---- llvm_cpu_fields.c: 16 elements of a block, from its element `first` (i64) on ---- */
+
+/* Whether a format's codes (scales) are made here. */
+bool rlx_emit_has_field_codes(const rlx_block_layout *l);
+bool rlx_emit_has_field_scales(const rlx_block_layout *l);
+/* i8<16>, before a bias is taken off. */
+LLVMValueRef rlx_emit_field_codes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                  LLVMValueRef first);
+/* What they are multiplied by, f32; *add: what is added then, or NULL. */
+LLVMValueRef rlx_emit_field_scale(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                  LLVMValueRef first, LLVMValueRef *add);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);

@@ -176,6 +176,8 @@ static void load_k4(rlx_emit *e, const rlx_block_layout *l, const group *g, LLVM
 static LLVMValueRef load_scale(rlx_emit *e, const rlx_block_layout *l, const group *g,
                                LLVMValueRef *add)
 {
+    if (rlx_emit_has_field_scales(l))
+        return rlx_emit_field_scale(e, l, g->block, g->first, add);
     LLVMValueRef d = load_f16(e, g->block, l->d), s, t;
     *add = l->m >= 0 ? load_f16(e, g->block, l->m) : NULL;
     if (l->scale == RLX_BLOCK_SCALE_S8) {
@@ -192,6 +194,8 @@ static LLVMValueRef load_scale(rlx_emit *e, const rlx_block_layout *l, const gro
 
 static LLVMValueRef load_codes(rlx_emit *e, const rlx_block_layout *l, const group *g)
 {
+    if (rlx_emit_has_field_codes(l))
+        return rlx_emit_field_codes(e, l, g->block, g->first);
     LLVMValueRef q = low_bits(e, l, g);
     return l->high >= 0 ? LLVMBuildOr(e->b, q, high_bits(e, l, g), "") : q;
 }
@@ -378,9 +382,12 @@ static int piece_of(const blocks *b, const rlx_ir_type *tile)
 {
     int64_t n = tile->dim[tile->rank - 1], elems = b->info->block_elems;
     if (b->part == RLX_LIR_CODES)
-        return b->layout->span == 16 ? 32 : RLX_BLOCK_GROUP;
+        return b->layout->span == 16 && !rlx_emit_has_field_codes(b->layout) ? 32 : RLX_BLOCK_GROUP;
     if (b->part == RLX_LIR_DECODED)
         return RLX_BLOCK_GROUP;
+    bool plain = b->layout->scale == RLX_BLOCK_SCALE_PLAIN;
+    if (rlx_emit_has_field_scales(b->layout) || (plain && elems > b->unit))
+        return 1;
     if (elems > b->unit) { /* six-bit scales come by eight */
         int most = (int)(elems / b->unit), least = b->layout->scale == RLX_BLOCK_SCALE_K4 ? 8 : 4;
         while (most >= least && (n % most != 0 || b->at.divisor % (most * b->unit) != 0))
@@ -541,12 +548,6 @@ static void prefetch(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t ele
     }
 }
 
-static bool has_code(const rlx_block_layout *l)
-{
-    return l->factor == RLX_BLOCK_FACTOR_F16 && l->codes == RLX_BLOCK_CODES_INT &&
-           l->low_bits >= 4 && l->scale <= RLX_BLOCK_SCALE_S8;
-}
-
 /* Whether many rows are turned into columns. */
 static bool turns(const rlx_ir_node *n)
 {
@@ -592,9 +593,6 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
     int last = tile->rank - 1;
     blocks b;
     blocks_init(e, n, &b);
-    if (!has_code(b.layout))
-        return RLX_FAIL(RLX_UNSUPPORTED, "loads from blocks of %s have no CPU code yet",
-                        b.info->name);
     int pieces = (int)tile->dim[last] / b.piece;
     bool joined = !only_multiplied(n->out[0], n->parent);
     rlx_emit_tile *out;

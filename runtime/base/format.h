@@ -97,6 +97,7 @@ typedef struct rlx_block_field {
 
 /* How blocks decode, for the scalar decode and for emitters: see block_layouts.def. */
 typedef struct rlx_block_layout {
+    rlx_format format;
     rlx_block_factor factor;
     rlx_block_codes codes;
     rlx_block_scale scale;

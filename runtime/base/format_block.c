@@ -10,7 +10,8 @@
 static const rlx_block_layout layouts[RLX_FORMAT_COUNT] = {
 #define LAYOUT(NAME, factor_, d_, m_, codes_, low_, low_bits_, span_, high_, high_bits_, bias_, \
                scale_, scales_)                                                                 \
-    [RLX_##NAME] = {.factor = RLX_BLOCK_FACTOR_##factor_,                                       \
+    [RLX_##NAME] = {.format = RLX_##NAME,                                                       \
+                    .factor = RLX_BLOCK_FACTOR_##factor_,                                       \
                     .codes = RLX_BLOCK_CODES_##codes_,                                          \
                     .scale = RLX_BLOCK_SCALE_##scale_,                                          \
                     .d = d_,                                                                    \

@@ -44,8 +44,9 @@ rlx_weights *parity_eval(const parity_way *way)
                                       {"--decode-from", way->decode_from},
                                       {"--generate", way->generate},
                                       {"-ctk", way->type_k},
-                                      {"-ctv", way->type_v}};
-    for (int i = 0; i < 6; i++)
+                                      {"-ctv", way->type_v},
+                                      {"--precision", way->precision}};
+    for (int i = 0; i < 7; i++)
         if (options[i][1]) {
             argv[n++] = options[i][0];
             argv[n++] = options[i][1];

@@ -9,6 +9,7 @@ typedef struct parity_way {
     const char *device, *threads; /* NULL: the program's own choice */
     const char *decode_from, *generate;
     const char *type_k, *type_v;
+    const char *precision;
     const char *const *probes; /* paths */
     int nprobes;
 } parity_way;

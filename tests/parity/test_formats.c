@@ -1,7 +1,8 @@
 /* tests/parity/test_formats.c: GGUF models whose matrices are in each format, the same bits by
- * every engine and way; and a deep model mixed as llama.cpp's quantiser mixes formats, which is two
- * layer functions. What the formats mean is held against published numbers elsewhere (gguf
- * fixtures, goldens, tests/base). */
+ * every engine and way; a deep model mixed as llama.cpp's quantiser mixes formats, which is two
+ * layer functions; and a model of which every matrix is in another format of blocks, in exact and
+ * in fast mode. What the formats mean is held against published numbers elsewhere (gguf fixtures,
+ * goldens, tests/base). */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "bench/gguf_writer.h"
+#include "runtime/base/format.h"
 #include "tests/parity/parity.h"
 #include "tests/tool/process.h"
 
@@ -32,6 +34,20 @@ static const stored formats[] = {
     {"q6_k", 14, 256, 210, {208, -1}},
 };
 enum { FORMATS = sizeof formats / sizeof *formats };
+
+/* Every format of blocks, by its number in GGUF files. */
+static const struct {
+    uint32_t type;
+    rlx_format format;
+} numbers[] = {
+#define TYPE(id, format) {id, RLX_##format},
+#include "runtime/gguf_types.def"
+#undef TYPE
+};
+enum { NUMBERS = sizeof numbers / sizeof *numbers };
+static stored blocks[NUMBERS]; /* by list_blocks */
+static rlx_format block_format[NUMBERS];
+static int nblocks;
 
 static const struct {
     const char *name; /* "%d": the layer */
@@ -57,7 +73,7 @@ enum { PARTS = sizeof parts / sizeof *parts, IN_LAYER = 2 };
 typedef struct model {
     char path[32];
     int layers;
-    const stored *most, *more;
+    const stored *most, *more; /* NULL: every matrix of a layer is in another format of `blocks` */
     gguf_writer w;
     uint64_t random;
 } model;
@@ -69,8 +85,33 @@ static bool keeps_better(int layer, int layers)
     return layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2;
 }
 
+static void list_blocks(void)
+{
+    for (int i = 0; i < NUMBERS; i++) {
+        const rlx_format_info *f = rlx_format_get(numbers[i].format);
+        if (f->kind != RLX_KIND_BLOCK)
+            continue;
+        block_format[nblocks] = numbers[i].format;
+        blocks[nblocks++] =
+            (stored){f->name, numbers[i].type, f->block_elems, f->block_bytes, {-1, -1}};
+    }
+}
+
+/* The next one, matrix after matrix. */
+static const stored *another_format(int part, int layer)
+{
+    int before = 0, in_layer = 0;
+    for (int i = IN_LAYER; i < PARTS; i++) {
+        before += i < part && parts[i].rows;
+        in_layer += parts[i].rows > 0;
+    }
+    return part < IN_LAYER ? &formats[Q6_K] : &blocks[(layer * in_layer + before) % nblocks];
+}
+
 static const stored *format_of(const model *m, int part, int layer)
 {
+    if (!m->most)
+        return parts[part].rows ? another_format(part, layer) : &formats[0];
     if (!parts[part].rows && m->most->elems > 1)
         return &formats[0]; /* vectors of quantised files */
     return parts[part].better && keeps_better(layer, m->layers) ? m->more : m->most;
@@ -100,6 +141,11 @@ static void put_number(model *m, const stored *f, bool norm, uint8_t *to)
 
 static void fill(model *m, const stored *f, bool norm, uint8_t *to, size_t bytes)
 {
+    if (f >= blocks && f < blocks + nblocks) {
+        rlx_format_make_blocks(block_format[f - blocks], to,
+                               (int64_t)(bytes / (size_t)f->bytes) * f->elems, next(m));
+        return;
+    }
     for (size_t at = 0; at < bytes; at += (size_t)f->bytes) {
         if (f->elems == 1) {
             put_number(m, f, norm, to + at);
@@ -178,6 +224,31 @@ static const struct {
 } ways[] = {
     {"ref:mir", "1", NULL}, {"ref:lir", "2", "4"}, {"cpu:x86-64-v3", "2", NULL}, {"cpu", "1", "1"}};
 
+/* The two ways that differ most, prefill and then decode. */
+static void same_bits_as_evaluated(const model *m, const char *precision)
+{
+    static int64_t ids[S] = {1, 40, 7, 7, 22, 0, 13};
+    const rlx_tensor input = {"input_ids", RLX_I64, 2, {1, S}, ids, sizeof ids};
+    char in[] = "/tmp/rlx-formats-XXXXXX";
+    close(mkstemp(in));
+    parity_must(rlx_safetensors_write(in, &input, 1, NULL));
+    parity_way way = {.model = m->path,
+                      .inputs = in,
+                      .device = "ref:mir",
+                      .decode_from = "5",
+                      .precision = precision};
+    rlx_weights *want = parity_eval(&way);
+    way.device = "cpu:x86-64-v3";
+    rlx_weights *got = parity_eval(&way);
+    const float *x = parity_need(want, "logits")->data, *y = parity_need(got, "logits")->data;
+    for (int i = 0; i < S * V; i++)
+        ck_assert_msg(x[i] == y[i], "%s: logit %d of position %d is %.9g, not %.9g", precision,
+                      i % V, i / V, (double)y[i], (double)x[i]);
+    rlx_weights_destroy(want);
+    rlx_weights_destroy(got);
+    unlink(in);
+}
+
 static void same_bits_by_every_way(const model *m, const char *name)
 {
     static int64_t ids[S] = {1, 40, 7, 7, 22, 0, 13};
@@ -242,6 +313,21 @@ START_TEST(a_mix_is_two_layer_functions)
 }
 END_TEST
 
+START_TEST(every_block_format)
+{
+    model m = {.random = 11};
+    list_blocks();
+    ck_assert_int_ge(nblocks, 27);
+    for (int i = IN_LAYER; i < PARTS; i++)
+        m.layers += parts[i].rows > 0;
+    m.layers = (nblocks + m.layers - 1) / m.layers;
+    write_model(&m);
+    same_bits_as_evaluated(&m, "exact");
+    same_bits_as_evaluated(&m, "fast");
+    unlink(m.path);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("parity_formats");
@@ -250,9 +336,13 @@ int main(void)
     tcase_add_loop_test(c, each_format, 0, FORMATS);
     tcase_add_test(c, a_mix_is_two_layer_functions);
     suite_add_tcase(s, c);
+    c = tcase_create("blocks");
+    tcase_set_timeout(c, 200);
+    tcase_add_test(c, every_block_format);
+    suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < FORMATS + 1;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < FORMATS + 2;
     srunner_free(r);
     return bad;
 }

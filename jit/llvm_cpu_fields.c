@@ -1,0 +1,455 @@
+#include "jit/llvm_cpu.h"
+
+#include <stdio.h>
+
+/* Codes and scales of blocks that are more than nibbles: planes of one or two bits, digits to the
+ * base 3, values of tables, entries of grids; scales out of fields, and of other floats than f16.
+ * Of 16 elements that share a scale, as block_layouts.def has them and format_block.c decodes them:
+ * `first` is their first one's place in the block, whose address is `block`. */
+
+enum { GROUP = RLX_BLOCK_GROUP };
+
+/* ---- integers ---- */
+
+static LLVMValueRef int64_of(const rlx_emit *e, int64_t v)
+{
+    return rlx_emit_int(e->i64, v);
+}
+
+static LLVMValueRef over(rlx_emit *e, LLVMValueRef v, int64_t by)
+{
+    return LLVMBuildUDiv(e->b, v, int64_of(e, by), "");
+}
+
+static LLVMValueRef rest(rlx_emit *e, LLVMValueRef v, int64_t by)
+{
+    return LLVMBuildURem(e->b, v, int64_of(e, by), "");
+}
+
+static LLVMValueRef times(rlx_emit *e, LLVMValueRef v, int64_t by)
+{
+    return rlx_emit_mul(e->b, v, int64_of(e, by));
+}
+
+static LLVMValueRef plus(rlx_emit *e, LLVMValueRef v, int64_t more)
+{
+    return rlx_emit_add(e->b, v, int64_of(e, more));
+}
+
+static LLVMValueRef and_of(rlx_emit *e, LLVMValueRef v, int64_t mask)
+{
+    return LLVMBuildAnd(e->b, v, rlx_emit_int(LLVMTypeOf(v), mask), "");
+}
+
+static LLVMValueRef shifted(rlx_emit *e, LLVMValueRef v, int by)
+{
+    return by ? LLVMBuildLShr(e->b, v, rlx_emit_int(LLVMTypeOf(v), by), "") : v;
+}
+
+/* `type` at byte `offset` (i64) of the block. */
+static LLVMValueRef load_at(rlx_emit *e, LLVMValueRef block, LLVMValueRef offset, LLVMTypeRef type)
+{
+    LLVMValueRef v = LLVMBuildLoad2(e->b, type, rlx_emit_offset(e, e->i8, block, offset), "");
+    LLVMSetAlignment(v, 1);
+    return v;
+}
+
+/* Bytes 0..n-1 of it, as the function `value` has them. */
+static LLVMValueRef byte_vector(const rlx_emit *e, int n, int (*value)(int i, int by), int by)
+{
+    LLVMValueRef v[GROUP];
+    for (int i = 0; i < n; i++)
+        v[i] = rlx_emit_int(e->i8, value(i, by));
+    return LLVMConstVector(v, (unsigned)n);
+}
+
+static LLVMTypeRef bytes_type(const rlx_emit *e)
+{
+    return rlx_emit_vector(e->i8, GROUP);
+}
+
+static LLVMValueRef byte_splat(rlx_emit *e, int64_t v)
+{
+    return rlx_emit_splat(e, rlx_emit_int(e->i8, v), bytes_type(e));
+}
+
+/* Byte `from(i, by)` of x in byte i. */
+static LLVMValueRef spread(rlx_emit *e, LLVMValueRef x, int (*from)(int i, int by), int by)
+{
+    LLVMValueRef mask[GROUP];
+    for (int i = 0; i < GROUP; i++)
+        mask[i] = rlx_emit_int(e->i32, from(i, by));
+    return LLVMBuildShuffleVector(e->b, x, LLVMGetPoison(LLVMTypeOf(x)),
+                                  LLVMConstVector(mask, GROUP), "");
+}
+
+/* A table in the kernel's own memory, made once. */
+static LLVMValueRef table(rlx_emit *e, const char *name, const int8_t *bytes, unsigned n)
+{
+    LLVMValueRef g = LLVMGetNamedGlobal(e->module, name);
+    if (!g) {
+        LLVMValueRef data = LLVMConstStringInContext2(e->cx, (const char *)bytes, n, true);
+        g = LLVMAddGlobal(e->module, LLVMTypeOf(data), name);
+        LLVMSetInitializer(g, data);
+        LLVMSetGlobalConstant(g, true);
+        LLVMSetLinkage(g, LLVMPrivateLinkage);
+        LLVMSetAlignment(g, GROUP);
+    }
+    return g;
+}
+
+/* ---- fields ---- */
+
+/* Number `i` (i64) of a role, as i64. */
+static LLVMValueRef load_field(rlx_emit *e, rlx_format f, rlx_block_role role, LLVMValueRef block,
+                               LLVMValueRef i)
+{
+    const rlx_block_field *l = rlx_format_field(f, role);
+    LLVMValueRef q = over(e, i, l->per), r = rest(e, i, l->per);
+    LLVMTypeRef type = LLVMIntTypeInContext(e->cx, 8 * (unsigned)l->word);
+    LLVMValueRef word = load_at(e, block, plus(e, times(e, q, l->next), l->at), type);
+    LLVMValueRef by = rlx_emit_add(e->b, times(e, r, l->step), times(e, q, l->lift));
+    word = LLVMBuildZExt(e->b, word, e->i64, "");
+    word = LLVMBuildLShr(e->b, word, plus(e, by, l->shift), "");
+    return and_of(e, word, (1 << l->bits) - 1);
+}
+
+/* The same with the bits above it that another role has. */
+static LLVMValueRef load_high_field(rlx_emit *e, rlx_format f, rlx_block_role role,
+                                    rlx_block_role high, LLVMValueRef block, LLVMValueRef i)
+{
+    LLVMValueRef low = load_field(e, f, role, block, i);
+    if (!rlx_format_field(f, high)->bits)
+        return low;
+    LLVMValueRef above = load_field(e, f, high, block, i);
+    above = LLVMBuildShl(e->b, above, int64_of(e, rlx_format_field(f, role)->bits), "");
+    return LLVMBuildOr(e->b, low, above, "");
+}
+
+/* ---- scales ---- */
+
+static LLVMValueRef from_half(rlx_emit *e, LLVMValueRef bits)
+{
+    return LLVMBuildFPExt(e->b, LLVMBuildBitCast(e->b, bits, e->f16, ""), e->f32, "");
+}
+
+static LLVMValueRef as_float(rlx_emit *e, LLVMValueRef bits)
+{
+    return LLVMBuildBitCast(e->b, bits, e->f32, "");
+}
+
+/* Half of 2^(x-127): below 2 it has no exponent. */
+static LLVMValueRef from_e8m0(rlx_emit *e, LLVMValueRef x)
+{
+    const int least = 0x00200000;
+    LLVMValueRef small = LLVMBuildICmp(e->b, LLVMIntULT, x, rlx_emit_int(e->i32, 2), "");
+    LLVMValueRef low = LLVMBuildShl(e->b, rlx_emit_int(e->i32, least), and_of(e, x, 1), "");
+    LLVMValueRef exponent = LLVMBuildSub(e->b, x, rlx_emit_int(e->i32, 1), "");
+    LLVMValueRef high = LLVMBuildShl(e->b, exponent, rlx_emit_int(e->i32, 23), "");
+    return as_float(e, LLVMBuildSelect(e->b, small, low, high, ""));
+}
+
+/* Half of a float of 4 and 3 bits; 0 for the one whose bits are all set. */
+static LLVMValueRef from_e4m3(rlx_emit *e, LLVMValueRef x)
+{
+    enum { ALL = 0x7f, BIAS = 127 - 8 };
+    LLVMValueRef zero = rlx_emit_int(e->i32, 0), mantissa = and_of(e, x, 7);
+    LLVMValueRef exponent = and_of(e, shifted(e, x, 3), 15);
+    LLVMValueRef normal = LLVMBuildAdd(e->b, exponent, rlx_emit_int(e->i32, BIAS), "");
+    normal = LLVMBuildShl(e->b, normal, rlx_emit_int(e->i32, 23), "");
+    LLVMValueRef below = LLVMBuildShl(e->b, mantissa, rlx_emit_int(e->i32, 20), "");
+    normal = as_float(e, LLVMBuildOr(e->b, normal, below, ""));
+    LLVMValueRef least = LLVMBuildSIToFP(e->b, mantissa, e->f32, "");
+    least = LLVMBuildFMul(e->b, least, LLVMConstReal(e->f32, 0x1p-10), "");
+    LLVMValueRef tiny = LLVMBuildICmp(e->b, LLVMIntEQ, exponent, zero, "");
+    LLVMValueRef none = LLVMBuildICmp(e->b, LLVMIntEQ, x, rlx_emit_int(e->i32, ALL), "");
+    LLVMValueRef v = LLVMBuildSelect(e->b, tiny, least, normal, "");
+    return LLVMBuildSelect(e->b, none, LLVMConstReal(e->f32, 0), v, "");
+}
+
+/* An f16 of which four words have four bits each, the first the lowest. */
+static LLVMValueRef from_top4(rlx_emit *e, LLVMValueRef words)
+{
+    LLVMValueRef half = rlx_emit_int(e->i64, 0);
+    for (int i = 0; i < 4; i++)
+        half = LLVMBuildOr(e->b, half, and_of(e, shifted(e, words, 12 + 12 * i), 15 << 4 * i), "");
+    return from_half(e, LLVMBuildTrunc(e->b, half, e->i16, ""));
+}
+
+static LLVMValueRef load_factor(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                LLVMValueRef first)
+{
+    LLVMValueRef at = int64_of(e, l->d);
+    switch (l->factor) {
+    case RLX_BLOCK_FACTOR_F32:
+        return load_at(e, block, at, e->f32);
+    case RLX_BLOCK_FACTOR_E8M0:
+        return from_e8m0(e, LLVMBuildZExt(e->b, load_at(e, block, at, e->i8), e->i32, ""));
+    case RLX_BLOCK_FACTOR_E4M3:
+        at = rlx_emit_add(e->b, over(e, first, GROUP), at);
+        return from_e4m3(e, LLVMBuildZExt(e->b, load_at(e, block, at, e->i8), e->i32, ""));
+    case RLX_BLOCK_FACTOR_TOP4:
+        return from_top4(e, load_at(e, block, at, e->i64));
+    case RLX_BLOCK_FACTOR_F16:
+        break;
+    }
+    return from_half(e, load_at(e, block, at, e->i16));
+}
+
+/* A whole number, i64, as f32. */
+static LLVMValueRef number(rlx_emit *e, LLVMValueRef v)
+{
+    return LLVMBuildSIToFP(e->b, LLVMBuildTrunc(e->b, v, e->i32, ""), e->f32, "");
+}
+
+bool rlx_emit_has_field_scales(const rlx_block_layout *l)
+{
+    return l->factor != RLX_BLOCK_FACTOR_F16 || l->scale == RLX_BLOCK_SCALE_BY16 ||
+           l->scale == RLX_BLOCK_SCALE_BY32;
+}
+
+LLVMValueRef rlx_emit_field_scale(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                  LLVMValueRef first, LLVMValueRef *add)
+{
+    rlx_format f = l->format;
+    const rlx_block_affine *by = rlx_format_affine(f);
+    LLVMValueRef d = load_factor(e, l, block, first);
+    *add = NULL;
+    if (l->scale == RLX_BLOCK_SCALE_PLAIN)
+        return d;
+    LLVMValueRef i = over(e, first, rlx_format_group(f));
+    LLVMValueRef s = load_high_field(e, f, RLX_BLOCK_SCALE, RLX_BLOCK_SCALE_HIGH, block, i);
+    s = plus(e, times(e, s, by->a), by->b);
+    if (l->m >= 0) {
+        LLVMValueRef m = from_half(e, load_at(e, block, int64_of(e, l->m), e->i16));
+        LLVMValueRef t = number(e, load_field(e, f, RLX_BLOCK_MIN, block, i));
+        *add = LLVMBuildFNeg(e->b, LLVMBuildFMul(e->b, m, t, ""), "");
+    }
+    s = LLVMBuildFMul(e->b, d, number(e, s), "");
+    return by->c == 1 ? s : LLVMBuildFMul(e->b, s, LLVMConstReal(e->f32, by->c), "");
+}
+
+/* ---- bits ---- */
+
+static int byte_of_run(int i, int by) /* of 16 elements in planes of one byte: bits each */
+{
+    return i * by / 8;
+}
+
+static int shift_in_run(int i, int by)
+{
+    return i * by % 8;
+}
+
+static int byte_of_halves(int i, int by) /* in planes of eight bytes: two nibbles */
+{
+    return i % by;
+}
+
+static int shift_of_halves(int i, int by)
+{
+    return i / by * 4;
+}
+
+/* Planes of fewer than 16 bytes: those of the group are 2 * bits bytes of its own. */
+static LLVMValueRef load_short_planes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                      LLVMValueRef first)
+{
+    int bits = l->low_bits;
+    LLVMValueRef at = plus(e, over(e, times(e, first, bits), 8), l->low);
+    LLVMValueRef x = load_at(e, block, at, rlx_emit_vector(e->i8, 2 * bits)), by;
+    if (l->span == 1) {
+        x = spread(e, x, byte_of_run, bits);
+        by = byte_vector(e, GROUP, shift_in_run, bits);
+    } else {
+        x = spread(e, x, byte_of_halves, l->span);
+        by = byte_vector(e, GROUP, shift_of_halves, l->span);
+    }
+    return LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, x, by, ""), byte_splat(e, (1 << bits) - 1), "");
+}
+
+/* `bits` bits of each of 16 bytes, of plane `plane` (i64). */
+static LLVMValueRef plane_bits(rlx_emit *e, LLVMValueRef bytes, LLVMValueRef plane, int bits)
+{
+    LLVMValueRef by = LLVMBuildTrunc(e->b, times(e, plane, bits), e->i8, "");
+    bytes = LLVMBuildLShr(e->b, bytes, rlx_emit_splat(e, by, bytes_type(e)), "");
+    return LLVMBuildAnd(e->b, bytes, byte_splat(e, (1 << bits) - 1), "");
+}
+
+/* Of a run of `span` bytes that holds 8 / bits planes of as many elements. */
+static LLVMValueRef load_planes(rlx_emit *e, LLVMValueRef block, LLVMValueRef first, int low,
+                                int span, int bits)
+{
+    int elems = span * 8 / bits;
+    LLVMValueRef in = rest(e, first, elems);
+    LLVMValueRef at = rlx_emit_add(e->b, times(e, over(e, first, elems), span), rest(e, in, span));
+    LLVMValueRef bytes = load_at(e, block, plus(e, at, low), bytes_type(e));
+    return plane_bits(e, bytes, over(e, in, span), bits);
+}
+
+static LLVMValueRef load_bits(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                              LLVMValueRef first)
+{
+    enum { HIGH_SPAN = 32 };
+    if (l->low_bits == 8)
+        return load_at(e, block, plus(e, first, l->low), bytes_type(e));
+    if (l->span < GROUP)
+        return load_short_planes(e, l, block, first);
+    LLVMValueRef q = load_planes(e, block, first, l->low, l->span, l->low_bits);
+    if (l->high < 0)
+        return q;
+    LLVMValueRef high = load_planes(e, block, first, l->high, HIGH_SPAN, l->high_bits);
+    return LLVMBuildOr(e->b, q, LLVMBuildShl(e->b, high, byte_splat(e, l->low_bits), ""), "");
+}
+
+/* ---- digits to the base 3 ---- */
+
+enum {
+    TRIT_LAST = 240,
+    TRIT_LAST_AT = 10
+}; /* the last group's four bytes, in the 16 that end there */
+
+static int last_trits(int i, int by)
+{
+    (void)by;
+    return TRIT_LAST_AT + i % 4;
+}
+
+/* Where the bytes of group g begin, and what they are multiplied by, element by element. */
+static int trit_byte(int g)
+{
+    return g < 10 ? g % 2 * 16 : g < 15 ? 32 : 48 - TRIT_LAST_AT;
+}
+
+static int trit_factor(int g, int i)
+{
+    static const int8_t power[] = {1, 3, 9, 27, 81};
+    return power[g < 10 ? g / 2 : g < 15 ? g - 10 : i / 4];
+}
+
+static LLVMValueRef load_trits(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                               LLVMValueRef first)
+{
+    int8_t factors[GROUP * GROUP], at[GROUP];
+    for (int i = 0; i < GROUP * GROUP; i++)
+        factors[i] = (int8_t)trit_factor(i / GROUP, i % GROUP);
+    for (int g = 0; g < GROUP; g++)
+        at[g] = (int8_t)trit_byte(g);
+    LLVMValueRef where = table(e, "trit_bytes", at, sizeof at);
+    LLVMValueRef by = table(e, "trit_factors", factors, sizeof factors);
+    where = LLVMBuildZExt(e->b, load_at(e, where, over(e, first, GROUP), e->i8), e->i64, "");
+    LLVMValueRef x = load_at(e, block, plus(e, where, l->low), bytes_type(e));
+    LLVMValueRef last = LLVMBuildICmp(e->b, LLVMIntEQ, first, int64_of(e, TRIT_LAST), "");
+    x = LLVMBuildSelect(e->b, last, spread(e, x, last_trits, 0), x, "");
+    x = LLVMBuildMul(e->b, x, load_at(e, by, first, bytes_type(e)), "");
+    LLVMTypeRef words = rlx_emit_vector(e->i16, GROUP);
+    x = LLVMBuildMul(e->b, LLVMBuildZExt(e->b, x, words, ""),
+                     rlx_emit_splat(e, rlx_emit_int(e->i16, 3), words), "");
+    x = LLVMBuildLShr(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i16, 8), words), "");
+    return LLVMBuildTrunc(e->b, x, bytes_type(e), "");
+}
+
+/* ---- values of tables ---- */
+
+static LLVMValueRef look_up(rlx_emit *e, const int8_t *values, LLVMValueRef q)
+{
+    LLVMValueRef v[GROUP];
+    for (int i = 0; i < GROUP; i++)
+        v[i] = rlx_emit_int(e->i8, values[i]);
+    LLVMValueRef args[] = {LLVMConstVector(v, GROUP), q};
+    if (e->target->kind == RLX_JIT_AARCH64)
+        return rlx_emit_intrinsic(e, "llvm.aarch64.neon.tbl1", bytes_type(e), args, 2);
+    return rlx_emit_intrinsic(e, "llvm.x86.ssse3.pshuf.b.128", NULL, args, 2);
+}
+
+/* ---- entries of grids ---- */
+
+static LLVMValueRef grid_table(rlx_emit *e, rlx_format f, const rlx_block_grid *g)
+{
+    char name[32];
+    snprintf(name, sizeof name, "grid_%s", rlx_format_get(f)->name);
+    return table(e, name, g->values, (unsigned)(g->entries * g->run));
+}
+
+/* The values of the runs of 16 elements. */
+static LLVMValueRef load_entries(rlx_emit *e, rlx_format f, LLVMValueRef block, LLVMValueRef first)
+{
+    rlx_block_grid g = rlx_format_grid(f);
+    LLVMValueRef from = grid_table(e, f, &g);
+    int runs = GROUP / g.run;
+    LLVMTypeRef entry = g.run == 8 ? e->i64 : e->i32;
+    LLVMValueRef v = LLVMGetPoison(rlx_emit_vector(entry, runs));
+    for (int r = 0; r < runs; r++) {
+        LLVMValueRef i = plus(e, over(e, first, g.run), r);
+        i = load_high_field(e, f, RLX_BLOCK_INDEX, RLX_BLOCK_INDEX_HIGH, block, i);
+        LLVMValueRef x = load_at(e, from, times(e, i, g.run), entry);
+        v = LLVMBuildInsertElement(e->b, v, x, rlx_emit_int(e->i32, r), "");
+    }
+    return LLVMBuildBitCast(e->b, v, bytes_type(e), "");
+}
+
+/* Two numbers of 8 bits as a lane each of 16. */
+static LLVMValueRef lanes_of(rlx_emit *e, LLVMValueRef low, LLVMValueRef high)
+{
+    high = LLVMBuildShl(e->b, high, int64_of(e, 8), "");
+    LLVMValueRef both = LLVMBuildTrunc(e->b, LLVMBuildOr(e->b, low, high, ""), e->i16, "");
+    return LLVMBuildBitCast(e->b, both, rlx_emit_vector(e->i1, GROUP), "");
+}
+
+/* The signs of 8 elements. */
+static LLVMValueRef load_signs(rlx_emit *e, rlx_format f, LLVMValueRef block, LLVMValueRef eight)
+{
+    LLVMValueRef s = load_field(e, f, RLX_BLOCK_SIGNS, block, eight);
+    if (rlx_format_field(f, RLX_BLOCK_SIGNS)->bits == 8)
+        return s;
+    LLVMValueRef odd = and_of(e, rlx_emit_intrinsic(e, "llvm.ctpop", e->i64, &s, 1), 1);
+    return LLVMBuildOr(e->b, s, LLVMBuildShl(e->b, odd, int64_of(e, 7), ""), "");
+}
+
+/* All ones where the run's bit is set. */
+static LLVMValueRef load_shift(rlx_emit *e, rlx_format f, LLVMValueRef block, LLVMValueRef run)
+{
+    return times(e, load_field(e, f, RLX_BLOCK_SHIFT, block, run), 0xff);
+}
+
+static LLVMValueRef load_grid(rlx_emit *e, rlx_format f, LLVMValueRef block, LLVMValueRef first)
+{
+    LLVMValueRef q = load_entries(e, f, block, first), low = over(e, first, 8);
+    LLVMValueRef high = plus(e, low, 1), lanes;
+    if (rlx_format_field(f, RLX_BLOCK_SIGNS)->bits) {
+        lanes = lanes_of(e, load_signs(e, f, block, low), load_signs(e, f, block, high));
+        return LLVMBuildSelect(e->b, lanes, LLVMBuildNeg(e->b, q, ""), q, "");
+    }
+    lanes = lanes_of(e, load_shift(e, f, block, low), load_shift(e, f, block, high));
+    LLVMValueRef by = LLVMBuildSelect(e->b, lanes, byte_splat(e, -1), byte_splat(e, 1), "");
+    return LLVMBuildAdd(e->b, q, by, "");
+}
+
+/* ---- codes ---- */
+
+bool rlx_emit_has_field_codes(const rlx_block_layout *l)
+{
+    bool whole = l->low_bits == 8 || (l->low_bits == 4 && l->span >= GROUP);
+    return l->codes != RLX_BLOCK_CODES_INT || !whole;
+}
+
+LLVMValueRef rlx_emit_field_codes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                  LLVMValueRef first)
+{
+    LLVMValueRef q;
+    switch (l->codes) {
+    case RLX_BLOCK_CODES_GRID:
+        return load_grid(e, l->format, block, first);
+    case RLX_BLOCK_CODES_TRITS:
+        return load_trits(e, l, block, first);
+    case RLX_BLOCK_CODES_FP4:
+    case RLX_BLOCK_CODES_NL4:
+        return look_up(e, rlx_block_values(l->codes), load_bits(e, l, block, first));
+    case RLX_BLOCK_CODES_PM1: /* 0 and 1 are -1 and 1 */
+        q = load_bits(e, l, block, first);
+        return LLVMBuildSub(e->b, LLVMBuildAdd(e->b, q, q, ""), byte_splat(e, 1), "");
+    case RLX_BLOCK_CODES_INT:
+        break;
+    }
+    return load_bits(e, l, block, first);
+}
