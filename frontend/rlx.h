@@ -83,6 +83,9 @@ typedef enum rlx_format {
     RLX_I32,
     RLX_I64,
     RLX_U8,
+    RLX_U16,
+    RLX_U32,
+    RLX_U64,
     RLX_BOOL,
     RLX_Q8_0, /* blocks of 32 to 256 elements, as GGUF lays them out: weights only */
     RLX_Q4_0,

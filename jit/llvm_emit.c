@@ -122,11 +122,14 @@ LLVMTypeRef rlx_emit_value_type(const rlx_emit *e, rlx_format f)
     case RLX_U8:
         return e->i8;
     case RLX_I16:
+    case RLX_U16:
     case RLX_BF16: /* its bits: there is no arithmetic on it */
         return e->i16;
     case RLX_I32:
+    case RLX_U32:
         return e->i32;
     case RLX_I64:
+    case RLX_U64:
         return e->i64;
     default:
         return NULL;

@@ -140,6 +140,17 @@ static LLVMValueRef shift_left(const rlx_emit *e, rlx_format f, LLVMValueRef x, 
     return LLVMBuildSelect(e->b, inside, shifted, LLVMConstNull(type), "");
 }
 
+/* As shift_left; the sign of signed integers comes in from above. */
+static LLVMValueRef shift_right(const rlx_emit *e, rlx_format f, LLVMValueRef x, LLVMValueRef by)
+{
+    LLVMTypeRef type = LLVMTypeOf(x);
+    LLVMValueRef bits = int_like(e, type, 8 * rlx_format_get(f)->block_bytes);
+    LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntULT, by, bits, "");
+    LLVMValueRef shifted =
+        is_signed(f) ? LLVMBuildAShr(e->b, x, by, "") : LLVMBuildLShr(e->b, x, by, "");
+    return LLVMBuildSelect(e->b, inside, shifted, LLVMConstNull(type), "");
+}
+
 static rlx_status map_float(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn,
                             const LLVMValueRef *in, LLVMValueRef *out)
 {
@@ -182,6 +193,9 @@ static rlx_status map_float(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn,
     case RLX_FN_ROUND:
         *out = rlx_emit_intrinsic(e, "llvm.roundeven", type, args, 1);
         return RLX_OK;
+    case RLX_FN_FLOOR:
+        *out = rlx_emit_intrinsic(e, "llvm.floor", type, args, 1);
+        return RLX_OK;
     case RLX_FN_LT:
         *out = LLVMBuildFCmp(b, LLVMRealOLT, x, y, "");
         return RLX_OK;
@@ -193,6 +207,12 @@ static rlx_status map_float(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn,
         return RLX_OK;
     case RLX_FN_EXP:
     case RLX_FN_RSQRT:
+    case RLX_FN_LOG:
+    case RLX_FN_SIN:
+    case RLX_FN_COS:
+    case RLX_FN_ATAN:
+    case RLX_FN_TANH:
+    case RLX_FN_ERF:
         return rlx_emit_unsupported(e, n, "%s was not expanded (pass expand_math)",
                                     rlx_map_fn_get(fn)->name);
     default:
@@ -259,6 +279,12 @@ static rlx_status map_int(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_
     case RLX_FN_SHL:
         *out = shift_left(e, f, x, y);
         return RLX_OK;
+    case RLX_FN_SHR:
+        *out = shift_right(e, f, x, y);
+        return RLX_OK;
+    case RLX_FN_XOR:
+        *out = LLVMBuildXor(b, x, y, "");
+        return RLX_OK;
     default:
         return rlx_emit_unsupported(e, n, "%s has no meaning on integers",
                                     rlx_map_fn_get(fn)->name);
@@ -293,7 +319,7 @@ rlx_status rlx_emit_map(rlx_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_fo
         return map_half(e, n, fn, f, in, out);
     if (is_float(f))
         return map_float(e, n, fn, in, out);
-    if (f == RLX_BOOL && fn != RLX_FN_AND && fn != RLX_FN_OR && fn != RLX_FN_EQ)
+    if (f == RLX_BOOL && fn != RLX_FN_AND && fn != RLX_FN_OR && fn != RLX_FN_XOR && fn != RLX_FN_EQ)
         return rlx_emit_unsupported(e, n, "%s has no meaning on bools", rlx_map_fn_get(fn)->name);
     return map_int(e, n, fn, f, in, out);
 }

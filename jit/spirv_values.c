@@ -33,6 +33,7 @@ rlx_spirv_id rlx_spirv_value_type(rlx_spirv_emit *e, rlx_format f)
     case RLX_F64:
         return rlx_spirv_type_float(&e->m, 64);
     case RLX_I64:
+    case RLX_U64:
         return e->i64;
     case RLX_BOOL:
         return e->bool_;
@@ -65,7 +66,7 @@ static rlx_spirv_id u32(rlx_spirv_emit *e, uint32_t v)
 /* An integer constant of the type that `f` has in registers. */
 static rlx_spirv_id int_const(rlx_spirv_emit *e, rlx_format f, int64_t v)
 {
-    return f == RLX_I64 ? rlx_spirv_const_i64(&e->m, v) : u32(e, (uint32_t)v);
+    return f == RLX_I64 || f == RLX_U64 ? rlx_spirv_const_i64(&e->m, v) : u32(e, (uint32_t)v);
 }
 
 rlx_spirv_id rlx_spirv_zero(rlx_spirv_emit *e, rlx_format f)
@@ -206,6 +207,9 @@ static rlx_status map_float(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn 
         return RLX_OK;
     case RLX_FN_ROUND:
         *out = rlx_spirv_put_glsl(m, GLSLstd450RoundEven, type, 1, in);
+        return RLX_OK;
+    case RLX_FN_FLOOR:
+        *out = rlx_spirv_put_glsl(m, GLSLstd450Floor, type, 1, in);
         return RLX_OK;
     case RLX_FN_LT:
         *out = compare(e, SpvOpFOrdLessThan, x, y);
@@ -350,12 +354,14 @@ static rlx_status map_int(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn
     case RLX_FN_OR:
         *out = rlx_spirv_op(m, SpvOpBitwiseOr, type, x, y);
         return RLX_OK;
+    case RLX_FN_XOR:
+        *out = rlx_spirv_op(m, SpvOpBitwiseXor, type, x, y);
+        return RLX_OK;
     case RLX_FN_SHL:
         *out = shift_left(e, n, f, in);
         break;
     default:
-        return rlx_spirv_unsupported(e, n, "%s has no meaning on integers",
-                                     rlx_map_fn_get(fn)->name);
+        return rlx_spirv_unsupported(e, n, "%s of integers", rlx_map_fn_get(fn)->name);
     }
     *out = wrap(e, f, *out);
     return RLX_OK;
@@ -364,9 +370,10 @@ static rlx_status map_int(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn
 static rlx_status map_bool(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn,
                            const rlx_spirv_id *in, rlx_spirv_id *out)
 {
-    SpvOp op = fn == RLX_FN_AND  ? SpvOpLogicalAnd
-               : fn == RLX_FN_OR ? SpvOpLogicalOr
-                                 : SpvOpLogicalEqual;
+    SpvOp op = fn == RLX_FN_AND   ? SpvOpLogicalAnd
+               : fn == RLX_FN_OR  ? SpvOpLogicalOr
+               : fn == RLX_FN_XOR ? SpvOpLogicalNotEqual
+                                  : SpvOpLogicalEqual;
     if (op == SpvOpLogicalEqual && fn != RLX_FN_EQ)
         return rlx_spirv_unsupported(e, n, "%s has no meaning on bools", rlx_map_fn_get(fn)->name);
     *out = compare(e, op, in[0], in[1]);
@@ -552,6 +559,9 @@ static rlx_spirv_id int_to_int(rlx_spirv_emit *e, rlx_format from, rlx_format to
 rlx_status rlx_spirv_cast(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format from, rlx_format to,
                           rlx_spirv_id x, rlx_spirv_id *out)
 {
+    if (from != to && (from == RLX_U64 || to == RLX_U64))
+        return rlx_spirv_unsupported(e, n, "%s to %s", rlx_format_get(from)->name,
+                                     rlx_format_get(to)->name);
     *out = x;
     if (from == to)
         return RLX_OK;

@@ -42,7 +42,7 @@ rlx_scalar rlx_lir_scalar_load(rlx_format f, const void *p, int64_t index)
 {
     if (rlx_format_is_float(f))
         return (rlx_scalar){.f = rlx_format_load(f, p, index)};
-    if (f == RLX_I64)
+    if (f == RLX_I64 || f == RLX_U64)
         return (rlx_scalar){.i = ((const int64_t *)p)[index]};
     return (rlx_scalar){.i = (int64_t)rlx_format_load(f, p, index)};
 }
@@ -51,7 +51,7 @@ void rlx_lir_scalar_store(rlx_format f, void *p, int64_t index, rlx_scalar v)
 {
     if (rlx_format_is_float(f))
         rlx_format_store(f, p, index, v.f);
-    else if (f == RLX_I64)
+    else if (f == RLX_I64 || f == RLX_U64)
         ((int64_t *)p)[index] = v.i;
     else
         rlx_format_store(f, p, index, (double)v.i);

@@ -48,7 +48,12 @@ rlx_scalar rlx_mir_load(rlx_format f, const void *p, int64_t index)
         return (rlx_scalar){.i = ((const int32_t *)p)[index]};
     case RLX_I64:
         return (rlx_scalar){.i = ((const int64_t *)p)[index]};
+    case RLX_U64:
+        return (rlx_scalar){.i = (int64_t)((const uint64_t *)p)[index]};
     case RLX_U8:
+    case RLX_U16:
+    case RLX_U32:
+        return (rlx_scalar){.i = (int64_t)rlx_format_load(f, p, index)};
     case RLX_BOOL:
         return (rlx_scalar){.i = ((const uint8_t *)p)[index]};
     default:
@@ -73,6 +78,15 @@ void rlx_mir_store(rlx_format f, void *p, int64_t index, rlx_scalar v)
         break;
     case RLX_U8:
         ((uint8_t *)p)[index] = (uint8_t)v.i;
+        break;
+    case RLX_U16:
+        ((uint16_t *)p)[index] = (uint16_t)v.i;
+        break;
+    case RLX_U32:
+        ((uint32_t *)p)[index] = (uint32_t)v.i;
+        break;
+    case RLX_U64:
+        ((uint64_t *)p)[index] = (uint64_t)v.i;
         break;
     case RLX_BOOL:
         ((uint8_t *)p)[index] = v.i != 0;

@@ -56,7 +56,7 @@ rlx_status rlx_weights_create(rlx_weights **out); /* empty */
 void rlx_weights_destroy(rlx_weights *w);
 /* Maps a .safetensors file or, given an .index.json, all shards that it names beside itself.
  * Everything in the headers is checked; errors name the file and the tensor or byte, and leave the
- * set as it was. Tensors of a dtype that rlx has no format for (U16, F8_E4M3, ..) have format
+ * set as it was. Tensors of a dtype that rlx has no format for (C64, F8_E4M3, ..) have format
  * NONE: they are there, nothing can bind them. Data that a file does not align to its elements is
  * copied. */
 rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path);

@@ -3,8 +3,7 @@
  *   C1   as many operands as the function takes.
  *   C2   operands have one format; the first of select is bool.
  *   C3   operands have one shape, or rank 0.
- *   C4   the function is defined for the format: sqrt, rsqrt, exp, round and fma on floats; mod and
- *        shl on integers; and, or on integers and bool; eq and select on all; the rest on numbers.
+ *   C4   the function is defined for the format (rlx_map_fn_takes); fma, round and floor on floats.
  *   Result: bool for comparisons, else the operands' format. */
 #include <math.h>
 
@@ -18,26 +17,9 @@ static rlx_map_fn fn_of(const rlx_ir_node *n)
 
 static bool defined_for(rlx_map_fn fn, rlx_format f)
 {
-    bool is_float = rlx_format_is_float(f), is_int = rlx_format_is_int(f), is_bool = f == RLX_BOOL;
-    switch (fn) {
-    case RLX_FN_FMA:
-    case RLX_FN_SQRT:
-    case RLX_FN_RSQRT:
-    case RLX_FN_EXP:
-    case RLX_FN_ROUND:
-        return is_float;
-    case RLX_FN_MOD:
-    case RLX_FN_SHL:
-        return is_int;
-    case RLX_FN_AND:
-    case RLX_FN_OR:
-        return is_int || is_bool;
-    case RLX_FN_EQ:
-    case RLX_FN_SELECT:
-        return is_float || is_int || is_bool;
-    default:
-        return is_float || is_int;
-    }
+    if (fn == RLX_FN_FMA || fn == RLX_FN_ROUND || fn == RLX_FN_FLOOR)
+        return rlx_format_is_float(f); /* of integers they are other functions, or none */
+    return rlx_map_fn_takes(fn, f);
 }
 
 rlx_status rlx_mir_map_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)

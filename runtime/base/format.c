@@ -143,6 +143,15 @@ static float load_from_block(rlx_format f, const void *p, int64_t index)
     return x;
 }
 
+/* to_int inside 0..2^64 - 1. */
+static uint64_t to_u64(double v)
+{
+    v = nearbyint(v);
+    if (!(v > 0)) /* NaN too */
+        return 0;
+    return v >= 0x1p64 ? UINT64_MAX : (uint64_t)v;
+}
+
 double rlx_format_load(rlx_format f, const void *p, int64_t index)
 {
     switch (f) {
@@ -164,6 +173,12 @@ double rlx_format_load(rlx_format f, const void *p, int64_t index)
         return (double)((const int64_t *)p)[index];
     case RLX_U8:
         return ((const uint8_t *)p)[index];
+    case RLX_U16:
+        return ((const uint16_t *)p)[index];
+    case RLX_U32:
+        return ((const uint32_t *)p)[index];
+    case RLX_U64:
+        return (double)((const uint64_t *)p)[index];
     case RLX_BOOL:
         return ((const uint8_t *)p)[index] != 0;
     default:
@@ -204,6 +219,15 @@ void rlx_format_store(rlx_format f, void *p, int64_t index, double v)
         return;
     case RLX_U8:
         ((uint8_t *)p)[index] = (uint8_t)to_int(v, 0, UINT8_MAX);
+        return;
+    case RLX_U16:
+        ((uint16_t *)p)[index] = (uint16_t)to_int(v, 0, UINT16_MAX);
+        return;
+    case RLX_U32:
+        ((uint32_t *)p)[index] = (uint32_t)to_int(v, 0, UINT32_MAX);
+        return;
+    case RLX_U64:
+        ((uint64_t *)p)[index] = to_u64(v);
         return;
     case RLX_BOOL:
         ((uint8_t *)p)[index] = v != 0;

@@ -39,7 +39,7 @@ bool rlx_format_is_int(rlx_format f); /* signed, unsigned; not bool */
 /* Bytes of `elems` consecutive elements (a multiple of the block's elements). */
 size_t rlx_format_bytes(rlx_format f, int64_t elems);
 
-/* One element to double (exact for every format but I64). Of a block format: element `index` of
+/* One element to double (exact for every format but I64 and U64). Of a block format: element `index` of
  * consecutive blocks, as rlx_format_decode has it. */
 double rlx_format_load(rlx_format f, const void *p, int64_t index);
 /* The inverse for unblocked formats. Rounds to nearest even; integers saturate, and take NaN as 0.

@@ -250,7 +250,7 @@ START_TEST(shards)
     put_safetensors("s1.safetensors", "{" A "}", 8);
     put_safetensors("s2.safetensors",
                     "{\"b\":{\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                    "\"c\":{\"dtype\":\"U16\",\"shape\":[],\"data_offsets\":[4,6]}}",
+                    "\"c\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[4,6]}}",
                     6);
     put_index("{\"metadata\":{\"total_size\":1.4e1},\"weight_map\":{\"a\":\"s1.safetensors\","
               "\"b\":\"s2.safetensors\",\"c\":\"s2.safetensors\"}}\n");

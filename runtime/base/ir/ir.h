@@ -42,7 +42,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/text.h"
 
-enum { RLX_MAX_RANK = 6 };
+enum { RLX_MAX_RANK = 8 };
 
 /* ---- types ---------------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 
 #include "runtime/base/ir/exp_poly.h"
 #include "runtime/base/ir/ir_internal.h"
+#include "runtime/base/ir/math_steps.h"
 
 enum { SAME = false, BOOL = true };
 
@@ -72,6 +73,10 @@ static int64_t wrap(rlx_format f, int64_t v)
         return (int32_t)v;
     case RLX_U8:
         return (uint8_t)v;
+    case RLX_U16:
+        return (uint16_t)v;
+    case RLX_U32:
+        return (uint32_t)v;
     case RLX_BOOL:
         return v != 0;
     default:
@@ -96,6 +101,31 @@ static int64_t floor_div(int64_t a, int64_t b, int64_t *mod)
     return q;
 }
 
+/* The same of unsigned integers, as their bits. */
+static int64_t unsigned_div(int64_t a, int64_t b, int64_t *mod)
+{
+    *mod = b == 0 ? 0 : (int64_t)((uint64_t)a % (uint64_t)b);
+    return b == 0 ? 0 : (int64_t)((uint64_t)a / (uint64_t)b);
+}
+
+static int64_t divide(rlx_format f, int64_t a, int64_t b, int64_t *mod)
+{
+    return f == RLX_U64 ? unsigned_div(a, b, mod) : floor_div(a, b, mod);
+}
+
+static bool is_less(rlx_format f, int64_t a, int64_t b)
+{
+    return f == RLX_U64 ? (uint64_t)a < (uint64_t)b : a < b;
+}
+
+static int64_t shift_right(rlx_format f, int64_t a, int64_t by)
+{
+    int64_t bits = 8 * rlx_format_get(f)->block_bytes;
+    if (by < 0 || by >= bits)
+        return 0;
+    return f == RLX_U64 ? (int64_t)((uint64_t)a >> by) : a >> by;
+}
+
 static int64_t shift_left(rlx_format f, int64_t a, int64_t by)
 {
     int64_t bits = 8 * rlx_format_get(f)->block_bytes;
@@ -114,26 +144,27 @@ static int64_t eval_int(rlx_map_fn fn, rlx_format f, const rlx_scalar *in)
     case RLX_FN_MUL:
         return (int64_t)(x * y);
     case RLX_FN_DIV:
-        return floor_div(a, b, &mod);
+        return divide(f, a, b, &mod);
     case RLX_FN_MOD:
-        floor_div(a, b, &mod);
+        divide(f, a, b, &mod);
         return mod;
     case RLX_FN_MIN:
-        return a < b ? a : b;
+        return is_less(f, a, b) ? a : b;
     case RLX_FN_MAX:
-        return a > b ? a : b;
+        return is_less(f, b, a) ? a : b;
     case RLX_FN_FMA:
         return (int64_t)(x * y + (uint64_t)in[2].i);
     case RLX_FN_NEG:
         return (int64_t)(0 - x);
     case RLX_FN_ABS:
-        return a < 0 ? (int64_t)(0 - x) : a;
+        return is_less(f, a, 0) ? (int64_t)(0 - x) : a;
     case RLX_FN_ROUND:
+    case RLX_FN_FLOOR:
         return a;
     case RLX_FN_LT:
-        return a < b;
+        return is_less(f, a, b);
     case RLX_FN_LE:
-        return a <= b;
+        return !is_less(f, b, a);
     case RLX_FN_EQ:
         return a == b;
     case RLX_FN_AND:
@@ -142,12 +173,13 @@ static int64_t eval_int(rlx_map_fn fn, rlx_format f, const rlx_scalar *in)
         return a | b;
     case RLX_FN_SHL:
         return shift_left(f, a, b);
+    case RLX_FN_SHR:
+        return shift_right(f, a, b);
+    case RLX_FN_XOR:
+        return a ^ b;
     case RLX_FN_SELECT:
         return a ? b : in[2].i;
-    case RLX_FN_SQRT:
-    case RLX_FN_RSQRT:
-    case RLX_FN_EXP:
-    case RLX_FN_COUNT:
+    default:
         break;
     }
     assert(!"a function of integers");
@@ -180,6 +212,8 @@ static double eval_f32(rlx_map_fn fn, float a, float b, float c)
         return rlx_exp_f32(a);
     case RLX_FN_ROUND:
         return rintf(a);
+    case RLX_FN_FLOOR:
+        return floorf(a);
     default:
         assert(!"a function of floats");
         return 0;
@@ -220,9 +254,11 @@ static double eval_f64(rlx_map_fn fn, rlx_format f, double a, double b, double c
         return 1 / root;
     }
     case RLX_FN_EXP:
-        return f == RLX_F64 ? exp(a) : (double)rlx_exp_f32((float)a);
+        return rlx_exp_f32((float)a); /* f64 goes by steps */
     case RLX_FN_ROUND:
         return rint(a);
+    case RLX_FN_FLOOR:
+        return floor(a);
     default:
         assert(!"a function of floats");
         return 0;
@@ -253,6 +289,8 @@ static rlx_scalar eval_float(rlx_map_fn fn, rlx_format f, const rlx_scalar *in)
     default:
         break;
     }
+    if (rlx_math_is_stepped(fn, f))
+        return rlx_math_eval(fn, f, in[0]);
     if (f == RLX_F32)
         return (rlx_scalar){.f = eval_f32(fn, (float)a, (float)b, (float)c)};
     return (rlx_scalar){.f = round_to(f, eval_f64(fn, f, a, b, c))};
@@ -264,15 +302,25 @@ bool rlx_map_fn_takes(rlx_map_fn fn, rlx_format f)
         return false;
     bool is_float = rlx_format_is_float(f), is_int = rlx_format_is_int(f);
     switch (fn) {
+    case RLX_FN_ATAN:
+    case RLX_FN_TANH:
+    case RLX_FN_ERF:
+        return f == RLX_F32;
+    case RLX_FN_LOG:
+    case RLX_FN_SIN:
+    case RLX_FN_COS:
+        return f == RLX_F32 || f == RLX_F64;
     case RLX_FN_SQRT:
     case RLX_FN_RSQRT:
     case RLX_FN_EXP:
         return is_float;
     case RLX_FN_MOD:
     case RLX_FN_SHL:
+    case RLX_FN_SHR:
         return is_int;
     case RLX_FN_AND:
     case RLX_FN_OR:
+    case RLX_FN_XOR:
         return is_int || f == RLX_BOOL;
     case RLX_FN_EQ:
     case RLX_FN_SELECT:
