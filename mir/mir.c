@@ -9,6 +9,8 @@
 /* Operands and attributes give the type of most results. These ops have it written instead: */
 #define INFER_const NULL
 #define INFER_cast NULL
+#define INFER_bitcast NULL
+#define INFER_iota NULL
 #define INFER_broadcast NULL
 #define INFER_reshape NULL
 #define INFER_call NULL
@@ -22,9 +24,13 @@
 #define INFER_contract rlx_mir_contract_infer
 #define INFER_quantize rlx_mir_quantize_infer
 #define INFER_contract_q rlx_mir_contract_q_infer
+#define INFER_scan rlx_mir_scan_infer
 #define INFER_gather rlx_mir_gather_infer
+#define INFER_scatter rlx_mir_scatter_infer
 #define INFER_transpose rlx_mir_transpose_infer
 #define INFER_slice rlx_mir_slice_infer
+#define INFER_window rlx_mir_window_infer
+#define INFER_pad rlx_mir_pad_infer
 #define INFER_concat rlx_mir_concat_infer
 #define INFER_page_write rlx_mir_page_write_infer
 #define INFER_attention rlx_mir_attention_infer

@@ -50,6 +50,21 @@ rlx_ir_value *rlx_mir_build_reshape(rlx_ir_builder *b, rlx_ir_value *x, int rank
 rlx_ir_value *rlx_mir_build_transpose(rlx_ir_builder *b, rlx_ir_value *x, const int64_t *perm);
 rlx_ir_value *rlx_mir_build_slice(rlx_ir_builder *b, rlx_ir_value *x, int64_t axis, int64_t start,
                                   int64_t size);
+/* `step` apart: backwards when it is negative. */
+rlx_ir_value *rlx_mir_build_slice_step(rlx_ir_builder *b, rlx_ir_value *x, int64_t axis,
+                                       int64_t start, int64_t size, int64_t step);
+rlx_ir_value *rlx_mir_build_window(rlx_ir_builder *b, rlx_ir_value *x, int64_t axis, int64_t size,
+                                   int64_t step, int64_t dilation);
+rlx_ir_value *rlx_mir_build_pad(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *fill,
+                                int64_t axis, int64_t low, int64_t high);
+rlx_ir_value *rlx_mir_build_iota(rlx_ir_builder *b, rlx_format f, rlx_dim extent);
+rlx_ir_value *rlx_mir_build_bitcast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f);
+/* A reduce of any fold, in one partial: elements in their order. */
+rlx_ir_value *rlx_mir_build_fold(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
+rlx_ir_value *rlx_mir_build_scan(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
+/* fn RLX_FN_COUNT: what is put in replaces what was there. */
+rlx_ir_value *rlx_mir_build_scatter(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x,
+                                    rlx_ir_value *ids, rlx_ir_value *u);
 rlx_ir_value *rlx_mir_build_concat(rlx_ir_builder *b, int n, rlx_ir_value *const *x, int64_t axis);
 rlx_ir_value *rlx_mir_build_page_write(rlx_ir_builder *b, const char *kind, rlx_ir_value *pool,
                                        rlx_ir_value *x, rlx_ir_value *pos, rlx_ir_value *seq,
@@ -99,7 +114,8 @@ rlx_status rlx_mir_eval(const rlx_ir_module *m, const char *entry, const rlx_eva
  * not read. */
 rlx_status rlx_mir_compare(void *user, rlx_ir_module *before, rlx_ir_module *after);
 
-/* ---- precision -------------------------------------------------------------------------------- */
+/* ---- precision --------------------------------------------------------------------------------
+ */
 
 /* What a region may round: fixed before fusion, printed, part of every key. */
 typedef enum rlx_mir_precision {

@@ -74,9 +74,8 @@ rlx_ir_value *rlx_mir_build_contract_q(rlx_ir_builder *b, const rlx_ir_node *q, 
     if (!q || !w)
         return NULL; /* after an earlier error */
     rlx_ir_value *sums = q->out[rlx_format_group(w->type.format) == RLX_MIR_QUANT ? 2 : 3];
-    return rlx_ir_build(b, RLX_MIR_CONTRACT_Q, 4,
-                        (rlx_ir_value *[]){q->out[0], q->out[1], sums, w}, 1,
-                        (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, lanes)}, NULL);
+    return rlx_ir_build(b, RLX_MIR_CONTRACT_Q, 4, (rlx_ir_value *[]){q->out[0], q->out[1], sums, w},
+                        1, (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, lanes)}, NULL);
 }
 
 rlx_ir_value *rlx_mir_build_gather(rlx_ir_builder *b, rlx_ir_value *table, rlx_ir_value *ids)
@@ -118,6 +117,68 @@ rlx_ir_value *rlx_mir_build_slice(rlx_ir_builder *b, rlx_ir_value *x, int64_t ax
     rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_AXIS, axis), rlx_attr_int(RLX_ATTR_START, start),
                         rlx_attr_int(RLX_ATTR_SIZE, size)};
     return rlx_ir_build(b, RLX_MIR_SLICE, 1, (rlx_ir_value *[]){x}, 3, attrs, NULL);
+}
+
+rlx_ir_value *rlx_mir_build_slice_step(rlx_ir_builder *b, rlx_ir_value *x, int64_t axis,
+                                       int64_t start, int64_t size, int64_t step)
+{
+    rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_AXIS, axis), rlx_attr_int(RLX_ATTR_START, start),
+                        rlx_attr_int(RLX_ATTR_SIZE, size), rlx_attr_int(RLX_ATTR_STEP, step)};
+    return rlx_ir_build(b, RLX_MIR_SLICE, 1, (rlx_ir_value *[]){x}, 4, attrs, NULL);
+}
+
+rlx_ir_value *rlx_mir_build_window(rlx_ir_builder *b, rlx_ir_value *x, int64_t axis, int64_t size,
+                                   int64_t step, int64_t dilation)
+{
+    rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_AXIS, axis), rlx_attr_int(RLX_ATTR_SIZE, size),
+                        rlx_attr_int(RLX_ATTR_STEP, step),
+                        rlx_attr_int(RLX_ATTR_DILATION, dilation)};
+    return rlx_ir_build(b, RLX_MIR_WINDOW, 1, (rlx_ir_value *[]){x}, 4, attrs, NULL);
+}
+
+rlx_ir_value *rlx_mir_build_pad(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *fill,
+                                int64_t axis, int64_t low, int64_t high)
+{
+    rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_AXIS, axis), rlx_attr_int(RLX_ATTR_LOW, low),
+                        rlx_attr_int(RLX_ATTR_HIGH, high)};
+    return rlx_ir_build(b, RLX_MIR_PAD, 2, (rlx_ir_value *[]){x, fill}, 3, attrs, NULL);
+}
+
+rlx_ir_value *rlx_mir_build_iota(rlx_ir_builder *b, rlx_format f, rlx_dim extent)
+{
+    rlx_ir_type t = rlx_ir_tensor(f, 1, &extent);
+    return rlx_ir_build(b, RLX_MIR_IOTA, 0, NULL, 0, NULL, &t);
+}
+
+rlx_ir_value *rlx_mir_build_bitcast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f)
+{
+    if (!x || x->type.format == f)
+        return x;
+    rlx_ir_type t = rlx_ir_tensor(f, x->type.rank, x->type.dim);
+    return rlx_ir_build(b, RLX_MIR_BITCAST, 1, (rlx_ir_value *[]){x}, 0, NULL, &t);
+}
+
+rlx_ir_value *rlx_mir_build_fold(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x)
+{
+    rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_FN, fn),
+                        rlx_attr_int(RLX_ATTR_AXIS, x ? x->type.rank - 1 : 0),
+                        rlx_attr_int(RLX_ATTR_LANES, 1)};
+    return rlx_ir_build(b, RLX_MIR_REDUCE, 1, (rlx_ir_value *[]){x}, 3, attrs, NULL);
+}
+
+rlx_ir_value *rlx_mir_build_scan(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x)
+{
+    rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_FN, fn),
+                        rlx_attr_int(RLX_ATTR_AXIS, x ? x->type.rank - 1 : 0)};
+    return rlx_ir_build(b, RLX_MIR_SCAN, 1, (rlx_ir_value *[]){x}, 2, attrs, NULL);
+}
+
+rlx_ir_value *rlx_mir_build_scatter(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x,
+                                    rlx_ir_value *ids, rlx_ir_value *u)
+{
+    rlx_attr attr = rlx_attr_int(RLX_ATTR_FN, fn);
+    return rlx_ir_build(b, RLX_MIR_SCATTER, 3, (rlx_ir_value *[]){x, ids, u}, fn != RLX_FN_COUNT,
+                        &attr, NULL);
 }
 
 rlx_ir_value *rlx_mir_build_concat(rlx_ir_builder *b, int n, rlx_ir_value *const *x, int64_t axis)

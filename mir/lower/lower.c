@@ -275,6 +275,14 @@ rlx_status kernel_end(region_cx *r, kernel_cx *k)
     return add_op(r->tape, op, k->written);
 }
 
+void kernel_drop(region_cx *r, kernel_cx *k)
+{
+    rlx_status_free(rlx_ir_builder_finish(k->b));
+    rlx_status_free(rlx_ir_builder_finish(&k->top));
+    rlx_ir_func_remove(r->out, k->kernel);
+    r->tape->kernels--;
+}
+
 /* ---- functions
  * ----------------------------------------------------------------------------------- */
 
@@ -282,6 +290,19 @@ rlx_status kernel_end(region_cx *r, kernel_cx *k)
 static tape_buffer *buffer_of(const rlx_ir_value *v)
 {
     return v->scratch;
+}
+
+/* Whether the region has values without elements, which no tile is loaded from. */
+static bool is_empty_anywhere(const rlx_ir_node *region)
+{
+    for (int i = 0; i < region->nin; i++)
+        if (lower_is_empty(&region->in[i]->type))
+            return true;
+    for (const rlx_ir_node *n = region->blocks[0]->first; n; n = n->next)
+        for (int i = 0; i < n->nout; i++)
+            if (lower_is_empty(&n->out[i]->type))
+                return true;
+    return false;
 }
 
 static rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir_node *n)
@@ -310,8 +331,15 @@ static rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const
         return lower_quantize(&r);
     if (strcmp(root, "attention") == 0)
         return lower_attention(&r);
-    if (strcmp(root, "reduce") == 0 || strcmp(root, "map") == 0)
-        return lower_rows(&r);
+    if (strcmp(root, "loops") == 0 || is_empty_anywhere(n))
+        return lower_loops(&r);
+    if (strcmp(root, "reduce") == 0 || strcmp(root, "map") == 0) {
+        rlx_status st = lower_rows(&r);
+        if (rlx_status_code(st) != RLX_UNSUPPORTED)
+            return st;
+        rlx_status_free(st); /* no tiles walk it */
+        return lower_loops(&r);
+    }
     return RLX_FAIL(RLX_UNSUPPORTED, "no lowering for a region around %s", root);
 }
 

@@ -5,6 +5,7 @@
  *   lower_tile.c      the tile of a MIR value at given coordinates (prologues and epilogues)
  *   lower_sink.c      where a region's result goes: a buffer, or the KV pages
  *   lower_rows.c      row reductions and elementwise regions
+ *   lower_loops.c     ... that no tiles walk, scans and scatters (elements: lower_scalar.c)
  *   lower_contract.c  contraction regions (what all of them share: lower_group.c)
  *   lower_dot.c       ... of quantized rows, lanes along K
  *   lower_quantize.c  rows to 8-bit codes
@@ -52,8 +53,8 @@ coord coord_of(rlx_ir_value *value, int64_t range, int axis);
 coord coord_scaled(rlx_ir_value *value, int64_t coef, int64_t range);
 coord coord_add(coord a, coord b);
 coord coord_mul(coord c, int64_t by); /* n < 0: a tile axis would be strided */
-coord coord_sub(coord a, coord b); /* terms must cancel; what is left over is an error: n < 0 */
-int coord_axis(const coord *c);    /* its tile axis, or -1 */
+coord coord_sub(coord a, coord b);    /* terms must cancel; what is left over is an error: n < 0 */
+int coord_axis(const coord *c);       /* its tile axis, or -1 */
 bool coord_equal(const coord *a, const coord *b);
 
 /* From coordinates of a shape to those of the same elements in another row-major shape. `place`
@@ -96,6 +97,7 @@ typedef struct kernel_cx {
 
 rlx_ir_value *k_const(kernel_cx *k, int64_t v);                            /* pooled i64 */
 rlx_ir_value *k_extent(kernel_cx *k, rlx_dim d);                           /* pooled */
+rlx_ir_value *k_scalar(kernel_cx *k, const rlx_ir_node *n);                /* of a const */
 rlx_ir_value *k_index(kernel_cx *k, const coord *c);                       /* as an i64 value */
 rlx_ir_value *k_limit(kernel_cx *k, const coord *c, const tile_space *ts); /* NULL: none */
 int64_t k_upper(const kernel_cx *k, rlx_dim d); /* at the bucket's upper bounds */
@@ -179,6 +181,8 @@ rlx_ir_value *kernel_result(const kernel_cx *k, int i);
 /* One more argument: a buffer that is not the region's own. */
 rlx_ir_value *kernel_extra(kernel_cx *k, const char *name, tape_buffer *buffer, bool written);
 rlx_status kernel_end(region_cx *r, kernel_cx *k);
+/* Takes a kernel back that cannot be made. */
+void kernel_drop(region_cx *r, kernel_cx *k);
 /* A temp of the tape for a tensor. */
 tape_buffer *tape_temp(tape_cx *t, const rlx_ir_type *tensor);
 /* Begins a grid; pooled constants move to the kernel's top before it. */
@@ -191,7 +195,9 @@ void k_begin_once(kernel_cx *k, rlx_lir_scope *s);
 rlx_status lower_contract(region_cx *r);
 rlx_status lower_quantize(region_cx *r);
 rlx_status lower_attention(region_cx *r);
-rlx_status lower_rows(region_cx *r); /* reduce and map regions */
+rlx_status lower_rows(region_cx *r);  /* reduce and map regions, by tiles */
+bool lower_is_empty(const rlx_ir_type *t); /* some extent is 0 */
+rlx_status lower_loops(region_cx *r); /* any of maps, views, folds and gathers, by elements */
 
 /* Shared by reduce regions and contraction prologues: inside the loops over rows, binds every
  * reduce that `v` needs for the row at coordinates `row`; rows_unbind forgets them. */

@@ -43,6 +43,8 @@ static rlx_status bind_reduce(kernel_cx *k, const rlx_ir_node *n, const coord *r
     rlx_dim extent = x->type.dim[last];
     int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 16);
     rlx_map_fn fn = (rlx_map_fn)rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_ADD);
+    if (!rlx_format_is_float(x->type.format) || (fn != RLX_FN_ADD && fn != RLX_FN_MAX))
+        return k_fail(k, n, "rows are folded by add or max of floats");
     double identity = fn == RLX_FN_MAX ? -INFINITY : 0.0;
     rlx_ir_value *acc = rlx_lir_build_fill(k->b, x->type.format, 1, &lanes, identity);
     rlx_ir_value *hi = k_extent(k, extent);
@@ -121,17 +123,26 @@ static rlx_status lower_leaf(kernel_cx *k, const leaf *l)
     return rlx_ir_builder_finish(k->b);
 }
 
+static rlx_status lower_results(kernel_cx *k, const rlx_ir_node *yield)
+{
+    for (int i = 0; i < yield->nin; i++) {
+        leaf leaves[MAX_LEAVES];
+        int n;
+        RLX_TRY(sink_leaves(k, yield->in[i], kernel_result(k, i), leaves, &n));
+        for (int j = 0; j < n; j++)
+            RLX_TRY(lower_leaf(k, &leaves[j]));
+    }
+    return RLX_OK;
+}
+
 rlx_status lower_rows(region_cx *r)
 {
     kernel_cx k;
     RLX_TRY(kernel_begin(r, &k, rlx_ir_attr_text(r->node, RLX_ATTR_ROOT, "map"), "rows"));
-    const rlx_ir_node *yield = r->node->blocks[0]->last;
-    for (int i = 0; i < yield->nin; i++) {
-        leaf leaves[MAX_LEAVES];
-        int n;
-        RLX_TRY(sink_leaves(&k, yield->in[i], kernel_result(&k, i), leaves, &n));
-        for (int j = 0; j < n; j++)
-            RLX_TRY(lower_leaf(&k, &leaves[j]));
+    rlx_status st = lower_results(&k, r->node->blocks[0]->last);
+    if (st) {
+        kernel_drop(r, &k);
+        return st;
     }
     return kernel_end(r, &k);
 }

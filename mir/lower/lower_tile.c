@@ -30,6 +30,14 @@ rlx_status k_fail(kernel_cx *k, const rlx_ir_node *n, const char *what)
     return RLX_FAIL(RLX_UNSUPPORTED, "cannot lower %s at %s: %s", op, place, what);
 }
 
+rlx_ir_value *k_scalar(kernel_cx *k, const rlx_ir_node *n)
+{
+    rlx_format f = n->out[0]->type.format;
+    double value = rlx_ir_attr_float(n, RLX_ATTR_VALUE, 0);
+    return rlx_format_is_float(f) ? rlx_lir_build_fill(k->b, f, 0, NULL, value)
+                                  : rlx_lir_build_fill_int(k->b, f, 0, NULL, (int64_t)value);
+}
+
 /* Which tile axes occur in c: extents in axis order, and for each rank position its axis. */
 static int present_axes(const coord *c, int rank, const tile_space *ts, int64_t *dims)
 {
@@ -85,6 +93,8 @@ rlx_status tile_store(kernel_cx *k, rlx_ir_value *buffer, rlx_ir_value *tile, co
     int rank;
     RLX_TRY(access_of(k, buffer, c, ts, index, axes, limits, &rank));
     present_axes(c, buffer->type.rank, ts, dims);
+    if (tile->type.rank > 0 && tile->type.rank != rank)
+        return k_fail(k, NULL, "a tile loses an axis where it is stored");
     if (tile->type.rank == 0 && rank > 0)
         tile = rlx_lir_build_broadcast(k->b, tile, rank, dims, NULL);
     rlx_lir_build_store(k->b, buffer, tile, index, axes, limits);
@@ -167,6 +177,8 @@ static rlx_status at_slice(kernel_cx *k, const rlx_ir_node *n, const coord *c, c
 {
     coord inner[RLX_MAX_RANK];
     int64_t axis = rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0);
+    if (rlx_ir_attr_int(n, RLX_ATTR_STEP, 1) != 1)
+        return k_fail(k, n, "elements lie apart");
     for (int i = 0; i < n->in[0]->type.rank; i++)
         inner[i] = c[i];
     inner[axis] = coord_add(inner[axis], coord_const(rlx_ir_attr_int(n, RLX_ATTR_START, 0)));
@@ -191,7 +203,7 @@ static rlx_status at_memory(kernel_cx *k, const rlx_ir_value *v, const coord *c,
 static rlx_status at_gather(kernel_cx *k, const rlx_ir_node *n, const coord *c,
                             const tile_space *ts, rlx_format format, rlx_ir_value **out)
 {
-    if (coord_axis(&c[0]) >= 0)
+    if (n->in[1]->type.rank != 1 || coord_axis(&c[0]) >= 0)
         return k_fail(k, n, "gathers one row at a time");
     rlx_ir_value *id;
     RLX_TRY(tile_at(k, n->in[1], &c[0], ts, &id));
@@ -243,8 +255,7 @@ rlx_status tile_at(kernel_cx *k, const rlx_ir_value *v, const coord *c, const ti
         return k_fail(k, NULL, "a region argument without a buffer");
     switch ((rlx_mir_op)n->op) {
     case RLX_MIR_CONST:
-        *out = rlx_lir_build_fill(k->b, v->type.format, 0, NULL,
-                                  rlx_ir_attr_float(n, RLX_ATTR_VALUE, 0));
+        *out = k_scalar(k, n);
         return *out ? RLX_OK : rlx_ir_builder_finish(k->b);
     case RLX_MIR_MAP:
         return at_map(k, n, c, ts, out);

@@ -36,6 +36,10 @@ const char *rlx_mir_dim_str(const rlx_ir_module *m, rlx_dim d, rlx_mir_dim_text 
 bool rlx_mir_is_power_of_two(int64_t v);
 enum { RLX_MIR_MAX_LANES = 64 };
 
+/* Whether reduce and scan fold elements of a format with a function, and what they start from. */
+bool rlx_mir_is_fold(rlx_map_fn fn, rlx_format f);
+rlx_scalar rlx_mir_fold_start(rlx_map_fn fn, rlx_format f);
+
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
 /* One activation of a function: what it computes lives in `arena` and dies with it. */

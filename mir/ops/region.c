@@ -1,13 +1,13 @@
 /* mir/ops/region.c: what is computed together, in one kernel or a few
  *   in   anything                                  out  the yield's operands
  *   The block's arguments are the operands; it sees nothing else. Pure unless it holds page_write.
- *   C1   root is contract, quantize, attention, reduce or map.
+ *   C1   root is contract, quantize, attention, reduce, map or loops.
  *   C2   the block's arguments are the operands in number and type.
  *   C3   the yield's operands are the results in number and type.
  *   C4   a contract region holds contracts and no attention; a quantize region one quantize and no
  *        contract or attention; an attention region one attention, no contract and no reduce; a
- *        reduce region holds reduces and no contract or attention; a map region none of the three.
- *        A quantize is in no other region.
+ *        reduce region holds reduces and no contract or attention; a map region none of the three;
+ *        a loops region no contract or attention. A quantize is in no other region.
  *   C5   holds no region and no call.
  *   C2 to C5 are checked once the block is filled. */
 #include <string.h>
@@ -41,6 +41,8 @@ static bool fits_root(const char *root, const census *c)
         return c->contracts > 0 && c->attentions == 0;
     if (strcmp(root, "attention") == 0)
         return c->attentions == 1 && c->contracts == 0 && c->reduces == 0;
+    if (strcmp(root, "loops") == 0)
+        return c->contracts == 0 && c->attentions == 0;
     if (strcmp(root, "reduce") == 0)
         return c->reduces > 0 && c->contracts == 0 && c->attentions == 0;
     return c->contracts == 0 && c->attentions == 0 && c->reduces == 0;
@@ -48,7 +50,8 @@ static bool fits_root(const char *root, const census *c)
 
 static bool is_root(const char *root)
 {
-    static const char *const roots[] = {"contract", "quantize", "attention", "reduce", "map"};
+    static const char *const roots[] = {"contract", "quantize", "attention",
+                                        "reduce",   "map",      "loops"};
     for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
         if (strcmp(root, roots[i]) == 0)
             return true;

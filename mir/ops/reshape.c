@@ -4,9 +4,19 @@
  *   C2   as many elements: after equal leading and trailing extents, the rest has one product. */
 #include "mir/ops/ops.h"
 
+static bool is_empty(const rlx_ir_type *t)
+{
+    for (int i = 0; i < t->rank; i++)
+        if (t->dim[i] == 0)
+            return true;
+    return false;
+}
+
 /* Products are compared without the common ends: two symbols in one product have no expression. */
 static bool same_elems(rlx_ir_module *m, const rlx_ir_type *x, const rlx_ir_type *y)
 {
+    if (is_empty(x) || is_empty(y))
+        return is_empty(x) && is_empty(y);
     int first = 0, xe = x->rank, ye = y->rank;
     while (first < xe && first < ye && x->dim[first] == y->dim[first])
         first++;

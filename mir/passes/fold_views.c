@@ -36,6 +36,12 @@ static bool is_identity_perm(const rlx_attr *perm)
     return true;
 }
 
+/* Whether a slice takes elements that lie beside one another, in their order. */
+static bool is_plain_slice(const rlx_ir_node *n)
+{
+    return rlx_ir_attr_int(n, RLX_ATTR_STEP, 1) == 1;
+}
+
 /* Whether the node's result is its operand. */
 static bool is_identity(const rlx_ir_node *n)
 {
@@ -44,9 +50,10 @@ static bool is_identity(const rlx_ir_node *n)
         return is_identity_perm(rlx_ir_attr(n, RLX_ATTR_PERM));
     case RLX_MIR_RESHAPE:
     case RLX_MIR_BROADCAST:
-    case RLX_MIR_SLICE:
     case RLX_MIR_CAST:
         return rlx_ir_type_equal(&n->in[0]->type, &n->out[0]->type);
+    case RLX_MIR_SLICE:
+        return is_plain_slice(n) && rlx_ir_type_equal(&n->in[0]->type, &n->out[0]->type);
     case RLX_MIR_CONCAT:
         return n->nin == 1;
     default:
@@ -87,7 +94,8 @@ static rlx_status merge(rlx_ir_module *m, rlx_ir_node *n, bool *merged)
                         rlx_ir_attr(p, RLX_ATTR_AXES)));
         break;
     case RLX_MIR_SLICE: {
-        if (rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0) != rlx_ir_attr_int(p, RLX_ATTR_AXIS, 0))
+        if (rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0) != rlx_ir_attr_int(p, RLX_ATTR_AXIS, 0) ||
+            !is_plain_slice(n) || !is_plain_slice(p))
             return RLX_OK;
         int64_t start =
             rlx_ir_attr_int(n, RLX_ATTR_START, 0) + rlx_ir_attr_int(p, RLX_ATTR_START, 0);

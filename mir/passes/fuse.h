@@ -1,6 +1,7 @@
 /* mir/passes/fuse.h: what the files of fuse_regions share: the graph of one function's body, in
  * which nodes are put into groups until every node that must be computed has one.
  *
+ *   fuse_loops.c    ... of groups that go by elements
  *   fuse_graph.c    nodes, what each depends on, what is live
  *   fuse_regions.c  the rules: which nodes form a group
  *   fuse_emit.c     groups to regions
@@ -22,7 +23,8 @@ typedef struct rlx_mir_fuse_node {
     int *deps;
     int nusers; /* the same edges from the other side, live users only */
     int *users;
-    bool *prologue; /* contracts and quantizes: nodes by index that are copied in front of it; NULL: none */
+    bool *prologue; /* contracts and quantizes: nodes by index that are copied in front of it; NULL:
+                       none */
 } rlx_mir_fuse_node;
 
 typedef struct rlx_mir_fuse_group {
@@ -63,6 +65,21 @@ rlx_status rlx_mir_fuse_group_add(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *node
 void rlx_mir_fuse_group_set(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *node, int group);
 /* Whether computing `node`, or (whole groups counting as one) anything before it, needs `group`. */
 bool rlx_mir_fuse_reaches(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *node, int group);
+
+/* What a kind of group takes. */
+typedef bool rlx_mir_fuse_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group);
+/* Still to be given to a group. */
+static inline bool rlx_mir_fuse_is_free(const rlx_mir_fuse_node *n)
+{
+    return n->live && !n->leaf && n->group < 0;
+}
+/* Free nodes that use the group's and wait for nothing else of it, in program order. */
+void rlx_mir_fuse_grow_forwards(rlx_mir_fuse_graph *g, int group, rlx_mir_fuse_takes *takes);
+/* Free nodes that serve the group only. */
+void rlx_mir_fuse_grow_backwards(rlx_mir_fuse_graph *g, int group, rlx_mir_fuse_takes *takes);
+
+/* Groups around the nodes that only loops over elements compute (fuse_loops.c). */
+rlx_status rlx_mir_fuse_loops(rlx_mir_fuse_graph *g);
 
 /* Replaces the body of the graph's function: one region per group, in an order that respects what
  * each needs; nodes without a group are copied into the groups that use them. */

@@ -187,7 +187,7 @@ static bool find_prologue(const rlx_mir_fuse_graph *g, const rlx_ir_value *a, bo
 
 static bool is_leaf(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
-    if (n->ir->op == RLX_MIR_CONST)
+    if (n->ir->op == RLX_MIR_CONST || n->ir->op == RLX_MIR_IOTA)
         return true;
     if (n->ir->op != RLX_MIR_CAST && !rlx_mir_fuse_is_view(g, n))
         return false;

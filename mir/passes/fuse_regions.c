@@ -7,13 +7,14 @@
  *                                          }
  *
  * Afterwards a function's body holds regions, calls and its return. Groups grow in this order, and
- * a node belongs to the first that takes it: contract    contracts (or contract_qs) of one `a`; a row
- * normalisation in front is copied in (fuse_graph.c); then whatever follows elementwise, moves data
- * within a row, or writes pages quantize    one, with the row normalisation in front attention   an attention and the views on it reduce      sums and maxima of rows
- * with the maps around them, and what follows within these rows or writes them to pages map a
- * gather and the maps on it; maps, concats and page writes that are left Views, casts of arguments
- * and constants that no group took are copied into every region that uses them. A node joins only
- * if no path leads from its group through other nodes back into it. */
+ * a node belongs to the first that takes it: contract    contracts (or contract_qs) of one `a`; a
+ * row normalisation in front is copied in (fuse_graph.c); then whatever follows elementwise, moves
+ * data within a row, or writes pages quantize    one, with the row normalisation in front attention
+ * an attention and the views on it loops      what tiles do not compute (fuse_loops.c) reduce sums
+ * and maxima of rows with the maps around them, and what follows within these rows or writes them
+ * to pages map a gather and the maps on it; maps, concats and page writes that are left Views,
+ * casts of arguments and constants that no group took are copied into every region that uses them.
+ * A node joins only if no path leads from its group through other nodes back into it. */
 #include <string.h>
 
 #include "mir/passes/fuse.h"
@@ -21,12 +22,6 @@
 static bool is_map(const rlx_mir_fuse_node *n)
 {
     return n->ir->op == RLX_MIR_MAP || n->ir->op == RLX_MIR_CAST;
-}
-
-/* Still to be given to a group. */
-static bool is_free(const rlx_mir_fuse_node *n)
-{
-    return n->live && !n->leaf && n->group < 0;
 }
 
 static bool in_group(const rlx_ir_value *v, int group)
@@ -53,9 +48,6 @@ static bool used_inside(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n,
 
 /* ---- growing forwards ------------------------------------------------------------------------ */
 
-/* What a kind of group takes among the users of its nodes. */
-typedef bool takes_fn(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group);
-
 /* Whether an operand comes from the group, and nothing else that n needs waits for the group. */
 static bool can_follow(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
@@ -71,21 +63,20 @@ static bool can_follow(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, 
 }
 
 /* In program order, which puts a node after everything it uses. */
-static void grow_forwards(rlx_mir_fuse_graph *g, int group, takes_fn *takes)
+void rlx_mir_fuse_grow_forwards(rlx_mir_fuse_graph *g, int group, rlx_mir_fuse_takes *takes)
 {
     for (int i = 0; i < g->nnodes; i++) {
         rlx_mir_fuse_node *n = &g->nodes[i];
-        if (is_free(n) && takes(g, n, group) && can_follow(g, n, group))
+        if (rlx_mir_fuse_is_free(n) && takes(g, n, group) && can_follow(g, n, group))
             rlx_mir_fuse_group_set(g, n, group);
     }
 }
 
-/* Nodes that serve the group only. */
-static void grow_backwards(rlx_mir_fuse_graph *g, int group, takes_fn *takes)
+void rlx_mir_fuse_grow_backwards(rlx_mir_fuse_graph *g, int group, rlx_mir_fuse_takes *takes)
 {
     for (int i = g->nnodes - 1; i >= 0; i--) {
         rlx_mir_fuse_node *n = &g->nodes[i];
-        if (!is_free(n) || !takes(g, n, group) || !used_inside(g, n, group))
+        if (!rlx_mir_fuse_is_free(n) || !takes(g, n, group) || !used_inside(g, n, group))
             continue;
         bool only = true;
         for (int k = 0; k < n->nusers; k++)
@@ -243,20 +234,22 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "contract", &group));
     for (int i = root->index + 1; i < g->nnodes; i++) {
         rlx_mir_fuse_node *n = &g->nodes[i];
-        if (n->ir->op != root->ir->op || !is_free(n) || n->ir->in[0] != root->ir->in[0])
+        if (n->ir->op != root->ir->op || !rlx_mir_fuse_is_free(n) ||
+            n->ir->in[0] != root->ir->in[0])
             continue;
         rlx_mir_fuse_group_set(g, n, group);
         if (waits_for_itself(g, group))
             rlx_mir_fuse_group_set(g, n, -1);
     }
-    grow_forwards(g, group, contract_takes);
+    rlx_mir_fuse_grow_forwards(g, group, contract_takes);
     return_views(g, group);
     RLX_TRY(return_maps(g, group));
     return_divided_rows(g, group, 4); /* heads [T,N,D] are stored as they are */
     return RLX_OK;
 }
 
-/* ---- quantize --------------------------------------------------------------------------------- */
+/* ---- quantize ---------------------------------------------------------------------------------
+ */
 
 static rlx_status fuse_quantize(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
@@ -276,7 +269,7 @@ static rlx_status fuse_attention(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "attention", &group));
-    grow_forwards(g, group, attention_takes);
+    rlx_mir_fuse_grow_forwards(g, group, attention_takes);
     return_views(g, group);
     return RLX_OK;
 }
@@ -354,9 +347,9 @@ static rlx_status fuse_reduce(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "reduce", &group));
-    grow_backwards(g, group, reduce_takes);
-    grow_forwards(g, group, reduce_is_followed);
-    grow_backwards(g, group, reduce_takes); /* what only the rest of the row needs */
+    rlx_mir_fuse_grow_backwards(g, group, reduce_takes);
+    rlx_mir_fuse_grow_forwards(g, group, reduce_is_followed);
+    rlx_mir_fuse_grow_backwards(g, group, reduce_takes); /* what only the rest of the row needs */
     return_views(g, group);
     RLX_TRY(return_maps(g, group));
     return_divided_rows(g, group, 0);
@@ -379,7 +372,8 @@ static rlx_status fuse_map(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "map", &group));
     if (!is_map(root) && root->ir->op != RLX_MIR_GATHER)
         return RLX_OK;
-    grow_forwards(g, group, map_takes);
+    rlx_mir_fuse_grow_forwards(g, group, map_takes);
+    rlx_mir_fuse_grow_backwards(g, group, map_takes);
     return_views(g, group);
     return root->ir->op == RLX_MIR_GATHER ? return_maps(g, group) : RLX_OK;
 }
@@ -402,7 +396,7 @@ static rlx_status fuse_each(rlx_mir_fuse_graph *g, int op,
                             rlx_status (*fuse)(rlx_mir_fuse_graph *, rlx_mir_fuse_node *))
 {
     for (int i = 0; i < g->nnodes; i++)
-        if (g->nodes[i].ir->op == op && is_free(&g->nodes[i]))
+        if (g->nodes[i].ir->op == op && rlx_mir_fuse_is_free(&g->nodes[i]))
             RLX_TRY(fuse(g, &g->nodes[i]));
     return RLX_OK;
 }
@@ -413,10 +407,11 @@ static rlx_status fuse_func(rlx_mir_fuse_graph *g)
     RLX_TRY(fuse_each(g, RLX_MIR_CONTRACT_Q, fuse_contract));
     RLX_TRY(fuse_each(g, RLX_MIR_QUANTIZE, fuse_quantize));
     RLX_TRY(fuse_each(g, RLX_MIR_ATTENTION, fuse_attention));
+    RLX_TRY(rlx_mir_fuse_loops(g));
     RLX_TRY(fuse_each(g, RLX_MIR_GATHER, fuse_map));
     RLX_TRY(fuse_each(g, RLX_MIR_REDUCE, fuse_reduce));
     for (int i = 0; i < g->nnodes; i++)
-        if (is_free(&g->nodes[i]) && !rlx_mir_fuse_is_view(g, &g->nodes[i]))
+        if (rlx_mir_fuse_is_free(&g->nodes[i]) && !rlx_mir_fuse_is_view(g, &g->nodes[i]))
             RLX_TRY(fuse_map(g, &g->nodes[i]));
     for (int i = 0; i < g->nnodes; i++)
         if (g->nodes[i].opaque)

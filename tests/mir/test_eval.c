@@ -735,7 +735,7 @@ START_TEST(test_builder_keeps_first_error)
     y = rlx_mir_build_cast(&b, rlx_mir_build_reshape(&b, y, 0, NULL), RLX_F16);
     ck_assert_ptr_null(rlx_mir_build_broadcast(&b, y, 0, NULL, NULL));
     assert_error(rlx_ir_builder_finish(&b), RLX_INVALID_IR,
-                 "slice C2: 5 from 4 of 8 at layers.7.mlp.up");
+                 "slice C2: 5 from 4 by 1 of 8 at layers.7.mlp.up");
     rlx_ir_module_destroy(m);
     rlx_dims_destroy(dims);
 }
