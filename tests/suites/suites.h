@@ -7,6 +7,7 @@
  *   gguf_quant.c  bytes of block formats and what they decode to
  *   tokenizers.c  vocabularies against what other implementations made of texts
  *   templates.c chat templates and the conversations that they are rendered for
+ *   opvectors.c  operators of the ONNX backend suite (onnx/ makes MIR of them)
  *   run.c       one run of `rlx eval`, or of any program
  *   compare.c   tensors against what was expected
  */
@@ -47,6 +48,7 @@ void tokenizers_run(conformance *c, const char *dir);
 void malformed_run(conformance *c, const char *dir);
 void gguf_quant_run(conformance *c, const char *dir);
 void templates_run(conformance *c, const char *dir);
+void opvectors_run(conformance *c, const char *dir);
 
 bool has_file(const char *dir, const char *file);
 

@@ -199,6 +199,39 @@ START_TEST(blocks_fail_by_element)
 }
 END_TEST
 
+/* One Add of [1, 2] and [10, 20], of which `sum` is said to be the result. */
+static void write_add(const char *path, const char *op, const float *sum)
+{
+    static const float a[] = {1, 2}, b[] = {10, 20};
+    const char *const meta[] = {"op",         op,          "opset",  "14",
+                                "attributes", "{}",        "inputs", "[\"a\", \"b\"]",
+                                "outputs",    "[\"sum\"]", NULL};
+    const rlx_tensor t[] = {{"in.a", RLX_F32, 1, {2}, a, sizeof a},
+                            {"in.b", RLX_F32, 1, {2}, b, sizeof b},
+                            {"out.sum", RLX_F32, 1, {2}, sum, 2 * sizeof *sum}};
+    must(rlx_safetensors_write(path, t, 3, meta));
+}
+
+START_TEST(operators_fail_by_name)
+{
+    static const float right[] = {11, 22}, wrong[] = {11, 22.1f};
+    folder f;
+    strcpy(f.dir, "/tmp/rlx-suite-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(f.dir));
+    for (int i = 0; i < FILES; i++)
+        snprintf(f.path[i], sizeof f.path[i], "%s/%s", f.dir, files[i]);
+    write_add(f.path[3], "Add", right);
+    expect(&f, "opvectors", 0, "", "1 passed, 0 failed, 0 skipped");
+    write_add(f.path[3], "Add", wrong);
+    expect(&f, "opvectors", 1, ": sum[1] is 22, not 22.1", "0 passed, 1 failed, 0 skipped");
+    write_add(f.path[3], "Sums", right);
+    expect(&f, "opvectors", 1, ": no Sums in the importer", "0 passed, 0 failed, 1 skipped");
+    write_text(f.path[3], "nothing");
+    expect(&f, "opvectors", 1, "is no case of an operator", "0 passed, 1 failed, 0 skipped");
+    close_folder(&f);
+}
+END_TEST
+
 START_TEST(no_case_is_no_success)
 {
     process p;
@@ -209,8 +242,8 @@ START_TEST(no_case_is_no_success)
     RUN(&p, CONFORMANCE, "fixture", RLX_SOURCE_DIR "/docs");
     ck_assert_int_eq(p.code, 2);
     ck_assert_msg(strstr(p.err, "no suite \"fixture\"") &&
-                      strstr(p.err, "suites: fixtures goldens malformed gguf-quant") &&
-                      strstr(p.err, "to come: opvectors "),
+                      strstr(p.err, "suites: fixtures goldens malformed gguf-quant tokenizers "
+                                    "templates opvectors"),
                   "%s", p.err);
     process_free(&p);
 }
@@ -225,11 +258,12 @@ int main(void)
     tcase_add_test(c, goldens_fail_by_name);
     tcase_add_test(c, malformed_files_fail_by_name);
     tcase_add_test(c, blocks_fail_by_element);
+    tcase_add_test(c, operators_fail_by_name);
     tcase_add_test(c, no_case_is_no_success);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 5;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 6;
     srunner_free(r);
     return bad;
 }

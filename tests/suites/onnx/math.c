@@ -1,0 +1,340 @@
+/* tests/suites/onnx/math.c: elementwise operators. */
+#include <math.h>
+
+#include "tests/suites/onnx/onnx.h"
+
+#define UNARY(name, expr)     \
+    static void name(onnx *x) \
+    {                         \
+        val a = ox_in(x, 0);  \
+        ox_out(x, 0, expr);   \
+    }
+#define BINARY(name, expr)                    \
+    static void name(onnx *x)                 \
+    {                                         \
+        val a = ox_in(x, 0), b = ox_in(x, 1); \
+        ox_out(x, 0, expr);                   \
+    }
+#define ALPHA(absent) LIKE(a, ox_float(x, "alpha", absent))
+#define BETA(absent) LIKE(a, ox_float(x, "beta", absent))
+#define ONE LIKE(a, 1)
+#define ZERO LIKE(a, 0)
+
+UNARY(do_abs, ABS(a))
+UNARY(do_neg, NEG(a))
+UNARY(do_exp, EXP(a))
+UNARY(do_log, LOG(a))
+UNARY(do_sqrt, SQRT(a))
+UNARY(do_floor, FLOOR(a))
+UNARY(do_ceil, NEG(FLOOR(NEG(a))))
+UNARY(do_round, ox_map1(x, RLX_FN_ROUND, a))
+UNARY(do_reciprocal, DIV(ONE, a))
+UNARY(do_sign, PICK(LT(ZERO, a), ONE, PICK(LT(a, ZERO), LIKE(a, -1), ZERO)))
+UNARY(do_identity, a)
+UNARY(do_not, ox_not(x, a))
+UNARY(do_bit_not, ox_map2(x, RLX_FN_XOR, a, SUB(ZERO, ONE)))
+
+UNARY(do_sin, ox_map1(x, RLX_FN_SIN, a))
+UNARY(do_cos, ox_map1(x, RLX_FN_COS, a))
+UNARY(do_tan, DIV(ox_map1(x, RLX_FN_SIN, a), ox_map1(x, RLX_FN_COS, a)))
+UNARY(do_atan, ox_map1(x, RLX_FN_ATAN, a))
+UNARY(do_tanh, ox_map1(x, RLX_FN_TANH, a))
+UNARY(do_erf, ox_map1(x, RLX_FN_ERF, a))
+
+/* (1 - a)(1 + a) */
+static val complement(onnx *x, val a)
+{
+    return MUL(SUB(ONE, a), ADD(ONE, a));
+}
+UNARY(do_asin, ox_map1(x, RLX_FN_ATAN, DIV(a, SQRT(complement(x, a)))))
+UNARY(do_acos,
+      SUB(LIKE(a, 1.5707963267948966), ox_map1(x, RLX_FN_ATAN, DIV(a, SQRT(complement(x, a))))))
+UNARY(do_sinh, MUL(LIKE(a, 0.5), SUB(EXP(a), EXP(NEG(a)))))
+UNARY(do_cosh, MUL(LIKE(a, 0.5), ADD(EXP(a), EXP(NEG(a)))))
+/* of |a|, whose sum does not cancel */
+static val asinh_of(onnx *x, val a)
+{
+    val m = ABS(a), y = LOG(ADD(m, SQRT(ADD(MUL(m, m), ONE))));
+    return PICK(LT(a, ZERO), NEG(y), y);
+}
+UNARY(do_asinh, asinh_of(x, a))
+UNARY(do_acosh, LOG(ADD(a, SQRT(MUL(SUB(a, ONE), ADD(a, ONE))))))
+UNARY(do_atanh, MUL(LIKE(a, 0.5), LOG(DIV(ADD(ONE, a), SUB(ONE, a)))))
+
+UNARY(do_relu, MAX(a, ZERO))
+UNARY(do_sigmoid, ox_sigmoid(x, a))
+UNARY(do_softplus, ADD(MAX(a, ZERO), LOG(ADD(ONE, EXP(NEG(ABS(a)))))))
+UNARY(do_softsign, DIV(a, ADD(ONE, ABS(a))))
+UNARY(do_elu, PICK(LT(a, ZERO), MUL(ALPHA(1), SUB(EXP(a), ONE)), a))
+UNARY(do_celu, PICK(LT(a, ZERO), MUL(ALPHA(1), SUB(EXP(DIV(a, ALPHA(1))), ONE)), a))
+UNARY(do_selu, MUL(LIKE(a, ox_float(x, "gamma", 1.0507009873554805)),
+                   PICK(LT(ZERO, a), a, MUL(ALPHA(1.6732632423543772), SUB(EXP(a), ONE)))))
+UNARY(do_leaky, PICK(LT(a, ZERO), MUL(ALPHA(0.01), a), a))
+UNARY(do_thresholded, PICK(LT(ALPHA(1), a), a, ZERO))
+UNARY(do_hard_sigmoid, ox_clamp(x, ADD(MUL(ALPHA(0.2), a), BETA(0.5)), 0, 1))
+UNARY(do_hard_swish, MUL(a, ox_clamp(x, ADD(MUL(LIKE(a, 1 / 6.0), a), LIKE(a, 0.5)), 0, 1)))
+UNARY(do_swish, MUL(a, ox_sigmoid(x, MUL(ALPHA(1), a))))
+UNARY(do_mish, MUL(a, ox_map1(x, RLX_FN_TANH, ADD(MAX(a, ZERO), LOG(ADD(ONE, EXP(NEG(ABS(a)))))))))
+
+static void do_gelu(onnx *x)
+{
+    val a = ox_in(x, 0), t;
+    if (ox_text(x, "approximate", "none")[0] == 't') {
+        t = MUL(LIKE(a, 0.044715), MUL(a, MUL(a, a)));
+        t = ox_map1(x, RLX_FN_TANH, MUL(LIKE(a, 0.7978845608028654), ADD(a, t)));
+    } else {
+        t = ox_map1(x, RLX_FN_ERF, MUL(a, LIKE(a, 0.7071067811865476)));
+    }
+    ox_out(x, 0, MUL(MUL(LIKE(a, 0.5), a), ADD(ONE, t)));
+}
+
+static void do_shrink(onnx *x)
+{
+    val a = ox_in(x, 0), l = LIKE(a, ox_float(x, "lambd", 0.5)),
+        b = LIKE(a, ox_float(x, "bias", 0));
+    ox_out(x, 0, PICK(LT(a, NEG(l)), ADD(a, b), PICK(LT(l, a), SUB(a, b), ZERO)));
+}
+
+BINARY(do_add, ADD(a, b))
+BINARY(do_sub, SUB(a, b))
+BINARY(do_mul, MUL(a, b))
+BINARY(do_prelu, PICK(LT(a, ZERO), MUL(b, a), a))
+BINARY(do_and, AND(a, b))
+BINARY(do_or, ox_map2(x, RLX_FN_OR, a, b))
+BINARY(do_xor, ox_map2(x, RLX_FN_XOR, a, b))
+BINARY(do_equal, EQ(a, b))
+BINARY(do_less, LT(a, b))
+BINARY(do_less_equal, LE(a, b))
+BINARY(do_greater, LT(b, a))
+BINARY(do_greater_equal, LE(b, a))
+
+/* What truncates where rlx's division and remainder of integers floor. */
+static val truncated_mod(onnx *x, val a, val b)
+{
+    val r = ox_map2(x, RLX_FN_MOD, ABS(a), ABS(b));
+    return PICK(LT(a, ZERO), NEG(r), r);
+}
+
+static bool is_signed_int(val a)
+{
+    return a && rlx_format_get(a->type.format)->kind == RLX_KIND_INT;
+}
+
+static void do_div(onnx *x)
+{
+    val a = ox_in(x, 0), b = ox_in(x, 1);
+    if (!is_signed_int(a)) {
+        ox_out(x, 0, DIV(a, b));
+        return;
+    }
+    val q = DIV(ABS(a), ABS(b));
+    val opposite = ox_map2(x, RLX_FN_XOR, LT(a, ZERO), LT(b, ZERO));
+    ox_out(x, 0, PICK(opposite, NEG(q), q));
+}
+
+static void do_mod(onnx *x)
+{
+    val a = ox_in(x, 0), b = ox_in(x, 1);
+    bool is_float = a && rlx_format_is_float(a->type.format);
+    if (is_float) {
+        val q = DIV(a, b);
+        q = PICK(LT(q, ZERO), NEG(FLOOR(NEG(q))), FLOOR(q));
+        ox_out(x, 0, SUB(a, MUL(q, b)));
+    } else {
+        bool truncates = ox_int(x, "fmod", 0) && is_signed_int(a);
+        ox_out(x, 0, truncates ? truncated_mod(x, a, b) : ox_map2(x, RLX_FN_MOD, a, b));
+    }
+}
+
+/* a^b for whole b: by its bits. */
+static val whole_power(onnx *x, val a, val b)
+{
+    val y = ADD(MUL(a, ox_cast(x, LIKE(b, 0), a->type.format)), ONE);
+    for (int bit = 0; bit < 7; bit++) {
+        val odd = EQ(ox_map2(x, RLX_FN_AND, b, LIKE(b, 1)), LIKE(b, 1));
+        y = PICK(odd, MUL(y, a), y);
+        a = MUL(a, a);
+        b = ox_map2(x, RLX_FN_SHR, b, LIKE(b, 1));
+    }
+    return y;
+}
+
+static void do_pow(onnx *x)
+{
+    val a = ox_in(x, 0), b = ox_in(x, 1);
+    if (!a || !b)
+        return;
+    rlx_format f = a->type.format;
+    if (rlx_format_is_int(f)) { /* exponents of integers are whole and not negative */
+        ox_out(x, 0, whole_power(x, a, ox_cast(x, b, f)));
+        return;
+    }
+    ox_out(x, 0, ox_pow(x, a, ox_cast(x, b, f)));
+}
+
+static void do_shift(onnx *x)
+{
+    bool left = ox_text(x, "direction", "")[0] == 'L';
+    ox_out(x, 0, ox_map2(x, left ? RLX_FN_SHL : RLX_FN_SHR, ox_in(x, 0), ox_in(x, 1)));
+}
+
+static val all_of(onnx *x, rlx_map_fn fn)
+{
+    val y = ox_in(x, 0);
+    for (int i = 1; i < x->nin; i++)
+        y = ox_map2(x, fn, y, ox_in(x, i));
+    return y;
+}
+
+static void do_max(onnx *x)
+{
+    ox_out(x, 0, all_of(x, RLX_FN_MAX));
+}
+
+static void do_min(onnx *x)
+{
+    ox_out(x, 0, all_of(x, RLX_FN_MIN));
+}
+
+static void do_sum(onnx *x)
+{
+    ox_out(x, 0, all_of(x, RLX_FN_ADD));
+}
+
+static void do_mean(onnx *x)
+{
+    val a = all_of(x, RLX_FN_ADD);
+    ox_out(x, 0, DIV(a, LIKE(a, x->nin)));
+}
+
+static void do_clip(onnx *x)
+{
+    val a = ox_in(x, 0);
+    if (ox_has(x, 1))
+        a = MAX(a, ox_in(x, 1));
+    if (ox_has(x, 2))
+        a = MIN(a, ox_in(x, 2));
+    ox_out(x, 0, a);
+}
+
+static void do_where(onnx *x)
+{
+    ox_out(x, 0, PICK(ox_in(x, 0), ox_in(x, 1), ox_in(x, 2)));
+}
+
+static void do_is_nan(onnx *x)
+{
+    val a = ox_in(x, 0);
+    ox_out(x, 0, ox_not(x, EQ(a, a)));
+}
+
+static void do_is_inf(onnx *x)
+{
+    val a = ox_in(x, 0), y = ox_num(x, RLX_BOOL, 0);
+    if (ox_int(x, "detect_positive", 1))
+        y = ox_map2(x, RLX_FN_OR, y, EQ(a, LIKE(a, INFINITY)));
+    if (ox_int(x, "detect_negative", 1))
+        y = ox_map2(x, RLX_FN_OR, y, EQ(a, LIKE(a, -INFINITY)));
+    ox_out(x, 0, y);
+}
+
+static void do_cast(onnx *x)
+{
+    ox_out(x, 0, ox_saturate(x, ox_in(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
+}
+
+static void do_cast_like(onnx *x)
+{
+    ox_out(x, 0, ox_saturate(x, ox_in(x, 0), x->in[1].format));
+}
+
+static void do_bit_cast(onnx *x)
+{
+    ox_out(x, 0, rlx_mir_build_bitcast(x->b, ox_raw(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
+}
+
+/* In inference nothing is dropped; a training one with ratio 0 drops nothing either. */
+static void do_dropout(onnx *x)
+{
+    val a = ox_in(x, 0);
+    if (ox_number(x, 2, 0) != 0 && ox_number(x, 1, 0.5) != 0)
+        ox_refuse(x, "random numbers");
+    ox_out(x, 0, a);
+    if (a && x->nout > 1)
+        ox_out(x, 1, ox_expand(x, ox_num(x, RLX_BOOL, 1), a->type.rank, a->type.dim));
+}
+
+const onnx_op onnx_math[] = {{"Abs", do_abs},
+                             {"Acos", do_acos},
+                             {"Acosh", do_acosh},
+                             {"Add", do_add},
+                             {"And", do_and},
+                             {"Asin", do_asin},
+                             {"Asinh", do_asinh},
+                             {"Atan", do_atan},
+                             {"Atanh", do_atanh},
+                             {"BitCast", do_bit_cast},
+                             {"BitShift", do_shift},
+                             {"BitwiseAnd", do_and},
+                             {"BitwiseNot", do_bit_not},
+                             {"BitwiseOr", do_or},
+                             {"BitwiseXor", do_xor},
+                             {"Cast", do_cast},
+                             {"CastLike", do_cast_like},
+                             {"Ceil", do_ceil},
+                             {"Celu", do_celu},
+                             {"Clip", do_clip},
+                             {"Cos", do_cos},
+                             {"Cosh", do_cosh},
+                             {"Div", do_div},
+                             {"Dropout", do_dropout},
+                             {"Elu", do_elu},
+                             {"Equal", do_equal},
+                             {"Erf", do_erf},
+                             {"Exp", do_exp},
+                             {"Floor", do_floor},
+                             {"Gelu", do_gelu},
+                             {"Greater", do_greater},
+                             {"GreaterOrEqual", do_greater_equal},
+                             {"HardSigmoid", do_hard_sigmoid},
+                             {"HardSwish", do_hard_swish},
+                             {"Identity", do_identity},
+                             {"IsInf", do_is_inf},
+                             {"IsNaN", do_is_nan},
+                             {"LeakyRelu", do_leaky},
+                             {"Less", do_less},
+                             {"LessOrEqual", do_less_equal},
+                             {"Log", do_log},
+                             {"Max", do_max},
+                             {"Mean", do_mean},
+                             {"Min", do_min},
+                             {"Mish", do_mish},
+                             {"Mod", do_mod},
+                             {"Mul", do_mul},
+                             {"Neg", do_neg},
+                             {"Not", do_not},
+                             {"OptionalGetElement", do_identity},
+                             {"Or", do_or},
+                             {"PRelu", do_prelu},
+                             {"Pow", do_pow},
+                             {"Reciprocal", do_reciprocal},
+                             {"Relu", do_relu},
+                             {"Round", do_round},
+                             {"Selu", do_selu},
+                             {"Shrink", do_shrink},
+                             {"Sigmoid", do_sigmoid},
+                             {"Sign", do_sign},
+                             {"Sin", do_sin},
+                             {"Sinh", do_sinh},
+                             {"Softplus", do_softplus},
+                             {"Softsign", do_softsign},
+                             {"Sqrt", do_sqrt},
+                             {"Sub", do_sub},
+                             {"Sum", do_sum},
+                             {"Swish", do_swish},
+                             {"Tan", do_tan},
+                             {"Tanh", do_tanh},
+                             {"ThresholdedRelu", do_thresholded},
+                             {"Where", do_where},
+                             {"Xor", do_xor},
+                             {0}};

@@ -1,0 +1,177 @@
+/* tests/suites/onnx/signal.c: Fourier transforms, windows, filter banks. */
+#include <math.h>
+
+#include "tests/suites/onnx/onnx.h"
+
+#define TURN 6.283185307179586
+
+/* cos and sin of 2 pi k n / N, f64 [K, N]: the angle is reduced while it is whole. */
+static void twiddles(onnx *x, int64_t K, int64_t N, val *cosine, val *sine)
+{
+    int64_t dims[2] = {K, N};
+    val kn = MUL(ox_iota(x, RLX_I64, 2, dims, 0), ox_iota(x, RLX_I64, 2, dims, 1));
+    kn = ox_map2(x, RLX_FN_MOD, kn, LIKE(kn, (double)N));
+    val angle = MUL(ox_cast(x, kn, RLX_F64), ox_num(x, RLX_F64, TURN / (double)N));
+    *cosine = ox_map1(x, RLX_FN_COS, angle);
+    *sine = ox_map1(x, RLX_FN_SIN, angle);
+}
+
+/* a [.., N] times one of them: [.., K] */
+static val transform(onnx *x, val a, val table)
+{
+    val y = MUL(ox_insert(x, a, a ? a->type.rank - 1 : 0), table);
+    return ox_fold(x, RLX_FN_ADD, y, y ? 1u << (y->type.rank - 1) : 0, false);
+}
+
+static val part(onnx *x, val a, int i)
+{
+    int last = a ? a->type.rank - 1 : 0;
+    return a && ox_dim(a, last) > i
+               ? ox_reshape(x, ox_slice(x, a, last, i, 1, 1), last, a->type.dim)
+               : NULL;
+}
+
+static val joined(onnx *x, val re, val im)
+{
+    int last = re ? re->type.rank : 0;
+    return re && im ? rlx_mir_build_concat(
+                          x->b, 2, (val[]){ox_insert(x, re, last), ox_insert(x, im, last)}, last)
+                    : NULL;
+}
+
+/* Along the last axis of re + i im (im may be NULL), K bins of N. In f64, as bins that cancel are
+ * held against 0. */
+static void fourier(onnx *x, val re, val im, int64_t K, int64_t N, bool back, val *yre, val *yim)
+{
+    val c, s;
+    rlx_format f = re ? re->type.format : RLX_F32;
+    twiddles(x, K, N, &c, &s);
+    re = ox_cast(x, re, RLX_F64);
+    im = ox_cast(x, im, RLX_F64);
+    if (back)
+        s = NEG(s);
+    *yre = transform(x, re, c);
+    *yim = NEG(transform(x, re, s));
+    if (im) {
+        *yre = ADD(*yre, transform(x, im, s));
+        *yim = ADD(*yim, transform(x, im, c));
+    }
+    *yre = ox_cast(x, *yre, f);
+    *yim = ox_cast(x, *yim, f);
+}
+
+/* The whole spectrum of a real signal from its first half: the rest are conjugates. */
+static val mirrored(onnx *x, val a, int64_t N, bool negate)
+{
+    int last = a->type.rank - 1;
+    int64_t have = a->type.dim[last], rest = N - have;
+    if (rest <= 0)
+        return ox_slice(x, a, last, 0, N, 1);
+    val back = ox_slice(x, a, last, rest, rest, -1);
+    return rlx_mir_build_concat(x->b, 2, (val[]){a, negate ? NEG(back) : back}, last);
+}
+
+static void do_dft(onnx *x)
+{
+    val a = ox_in(x, 0), yre, yim;
+    int64_t axis[ONNX_MAX_INTS] = {ox_int(x, "axis", x->opset < 20 ? 1 : -2)};
+    ox_ints(x, 2, axis);
+    if (!a)
+        return;
+    int last = a->type.rank - 2, at = ox_axis(a, axis[0]);
+    bool back = ox_int(x, "inverse", 0), half = ox_int(x, "onesided", 0);
+    val re = ox_move(x, part(x, a, 0), at, last), im = ox_move(x, part(x, a, 1), at, last);
+    int64_t have = ox_dim(re, last), N = (int64_t)ox_number(x, 1, (double)have);
+    if (back && half) {
+        if (!ox_has(x, 1))
+            N = 2 * (have - 1);
+        re = mirrored(x, re, N, false);
+        im = im ? mirrored(x, im, N, true) : NULL;
+    } else {
+        re = ox_pad(x, re, last, 0, N - have, LIKE(a, 0));
+        im = im ? ox_pad(x, im, last, 0, N - have, LIKE(a, 0)) : NULL;
+    }
+    int64_t K = half && !back ? N / 2 + 1 : N;
+    fourier(x, re, im, K, N, back, &yre, &yim);
+    if (back) {
+        yre = MUL(yre, LIKE(yre, 1 / (double)N));
+        yim = MUL(yim, LIKE(yim, 1 / (double)N));
+    }
+    yre = ox_move(x, yre, last, at);
+    yim = ox_move(x, yim, last, at);
+    ox_out(x, 0, back && half ? ox_insert(x, yre, a->type.rank - 1) : joined(x, yre, yim));
+}
+
+static void do_stft(onnx *x)
+{
+    val a = ox_in(x, 0), yre, yim;
+    if (!a || a->type.rank != 3 || ox_dim(a, 2) != 1) {
+        ox_refuse(x, "a signal that is not real");
+        return;
+    }
+    int64_t step = (int64_t)ox_number(x, 1, 1);
+    int64_t N = ox_has(x, 2) ? x->in[2].elems : (int64_t)ox_number(x, 3, 1);
+    val frames = rlx_mir_build_window(x->b, part(x, a, 0), 1, N, step, 1);
+    if (ox_has(x, 2))
+        frames = MUL(frames, ox_in(x, 2));
+    int64_t K = ox_int(x, "onesided", 1) ? N / 2 + 1 : N;
+    fourier(x, frames, NULL, K, N, false, &yre, &yim);
+    ox_out(x, 0, joined(x, yre, yim));
+}
+
+/* a - b cos(2 pi n / N) + c cos(4 pi n / N) */
+static void cosine_window(onnx *x, double a, double b, double c)
+{
+    int64_t size = (int64_t)ox_number(x, 0, 0);
+    int64_t N = ox_int(x, "periodic", 1) ? size : size - 1;
+    val n = ox_iota(x, RLX_F32, 1, &size, 0);
+    val once = ox_map1(x, RLX_FN_COS, MUL(n, LIKE(n, TURN / (double)N)));
+    val twice = ox_map1(x, RLX_FN_COS, MUL(n, LIKE(n, 2 * TURN / (double)N)));
+    val y = SUB(LIKE(n, a), MUL(LIKE(n, b), once));
+    ox_out(x, 0, ADD(y, MUL(LIKE(n, c), twice)));
+}
+
+static void do_hann(onnx *x)
+{
+    cosine_window(x, 0.5, 0.5, 0);
+}
+
+static void do_hamming(onnx *x)
+{
+    cosine_window(x, 25 / 46.0, 21 / 46.0, 0);
+}
+
+static void do_blackman(onnx *x)
+{
+    cosine_window(x, 0.42, 0.5, 0.08);
+}
+
+/* Triangles between points that lie equally far apart in mel. */
+static void do_mel_weights(onnx *x)
+{
+    int64_t bands = (int64_t)ox_number(x, 0, 0), length = (int64_t)ox_number(x, 1, 0);
+    double rate = ox_number(x, 2, 1), lo = ox_number(x, 3, 0), hi = ox_number(x, 4, 0);
+    int64_t bins = length / 2 + 1, dims[2] = {bins, bands};
+    double mel_lo = 2595 * log10(1 + lo / 700), mel_hi = 2595 * log10(1 + hi / 700);
+    double apart = (mel_hi - mel_lo) / (double)(bands + 2);
+    val bin = ox_iota(x, RLX_F32, 2, dims, 0), band = ox_iota(x, RLX_F64, 2, dims, 1), edge[3];
+    for (int i = 0; i < 3; i++) { /* 700 (10^(mel/2595) - 1) Hz, as a bin */
+        val mel = ADD(MUL(ADD(band, LIKE(band, i)), LIKE(band, apart)), LIKE(band, mel_lo));
+        val hz = SUB(EXP(MUL(mel, LIKE(mel, log(10) / 2595))), LIKE(mel, 1));
+        val at = MUL(hz, LIKE(hz, 700.0 * (double)(length + 1) / rate));
+        edge[i] = ox_cast(x, FLOOR(at), RLX_F32);
+    }
+    val rise = SUB(edge[1], edge[0]), fall = SUB(edge[2], edge[1]), one = LIKE(bin, 1);
+    val up = DIV(SUB(bin, edge[0]), MAX(rise, one)), down = DIV(SUB(edge[2], bin), MAX(fall, one));
+    val y = PICK(AND(LE(edge[0], bin), LT(bin, edge[1])), up, LIKE(bin, 0));
+    y = PICK(EQ(bin, edge[1]), one, y);
+    ox_out(x, 0, PICK(AND(LT(edge[1], bin), LT(bin, edge[2])), down, y));
+}
+
+const onnx_op onnx_signal[] = {{"BlackmanWindow", do_blackman},
+                               {"DFT", do_dft},
+                               {"HammingWindow", do_hamming},
+                               {"HannWindow", do_hann},
+                               {"MelWeightMatrix", do_mel_weights},
+                               {"STFT", do_stft},
+                               {0}};
