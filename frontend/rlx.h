@@ -168,6 +168,13 @@ typedef struct rlx_tensor_origin {
 #endif
 RLX_API void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out); /* 0 <= i < count */
 
+/* For programs whose weight files may be made shorter while they are mapped (a download that begins anew): a read
+ * behind the end of such a file raises SIGBUS, which ends the process. From this call on it gives zeros, and what read
+ * them, loading or a step, fails with RLX_IO and the file's name; a step that fails so changes no sequence. Installs a
+ * handler of SIGBUS, once in a process; faults elsewhere go on to the handler that was there. The library never
+ * calls it; `rlx` does. */
+RLX_API rlx_status rlx_guard_files(void);
+
 /* Writes tensors to a .safetensors file, atomically; to a pipe or a device in place. Links are followed.
  * `metadata`: key, value, ..., NULL; or NULL. */
 RLX_API rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,

@@ -73,6 +73,10 @@ int rlx_weights_count(const rlx_weights *w);
 const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i);
 int64_t rlx_weights_bytes(const rlx_weights *w); /* aliases counted once */
 void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out);
+/* Reads of mapped files that were made shorter give zeros from now on, in place of SIGBUS. */
+rlx_status rlx_guard_files(void);
+/* RLX_IO, naming the file, when such a read happened in a file of the set. */
+rlx_status rlx_weights_check_files(const rlx_weights *w);
 
 /* Tensors to a .safetensors file, atomically (to a pipe or a device in place; links are followed);
  * `metadata` may be NULL (pairs of key, value, ended by NULL). */

@@ -449,6 +449,8 @@ static rlx_status step_bound(plan *n)
         if (n->b->inputs[i].data)
             write_input(n, &n->b->inputs[i]);
     rlx_status st = run(n);
+    if (!st && n->e->weights)
+        st = rlx_weights_check_files(n->e->weights);
     if (st)
         rlx_session_retract_pages(n->s);
     else

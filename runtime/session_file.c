@@ -15,7 +15,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "runtime/map_file.h"
 #include "runtime/session.h"
@@ -421,8 +420,12 @@ rlx_status rlx_session_read(rlx_session *s, int seq, const char *model, const ch
     rlx_status st = rlx_map_file(path, &data, &bytes);
     if (!st) {
         st = restore(s, seq, model, data, bytes);
-        if (data)
-            munmap(data, bytes);
+        rlx_status lost = rlx_map_check(data, path);
+        if (lost) {
+            rlx_status_free(st);
+            st = lost;
+        }
+        rlx_unmap_file(data, bytes);
     }
     return rlx_status_note(st, __FILE__, __LINE__, "restoring sequence %d from '%s'", seq, path);
 }

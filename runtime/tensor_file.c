@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "runtime/map_file.h"
 
@@ -15,7 +14,12 @@ static rlx_status map_and_read(rlx_tensor_file *f, const char *path,
         return RLX_OOM();
     RLX_TRY(rlx_map_file(path, &map, &f->bytes));
     f->map = map;
-    return read(f);
+    rlx_status st = read(f), lost = rlx_map_check(map, path);
+    if (lost) { /* what was read is of no worth, an error in it neither */
+        rlx_status_free(st);
+        return lost;
+    }
+    return st;
 }
 
 rlx_status rlx_tensor_file_open(const char *path, rlx_status (*read)(rlx_tensor_file *f),
@@ -42,8 +46,7 @@ void rlx_tensor_file_close(rlx_tensor_file *f)
 {
     if (!f)
         return;
-    if (f->map)
-        munmap((void *)(uintptr_t)f->map, f->bytes);
+    rlx_unmap_file((void *)(uintptr_t)f->map, f->bytes);
     rlx_arena_destroy(f->arena);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/base/arena.h"
+#include "runtime/map_file.h"
 #include "runtime/safetensors.h"
 
 typedef struct entry {
@@ -370,6 +371,13 @@ const rlx_tensor_file *const *rlx_weights_files(const rlx_weights *w, int *n)
 {
     *n = w->nfiles;
     return (const rlx_tensor_file *const *)w->files;
+}
+
+rlx_status rlx_weights_check_files(const rlx_weights *w)
+{
+    for (int i = 0; i < w->nfiles; i++)
+        RLX_TRY(rlx_map_check(w->files[i]->map, w->files[i]->path));
+    return RLX_OK;
 }
 
 void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out)

@@ -57,6 +57,9 @@ int main(int argc, char **argv)
         printf("rlx %s\n", rlx_version());
         return finish_output();
     }
+    int code = report(rlx_guard_files());
+    if (code)
+        return code;
     for (int i = 0; i < NCOMMANDS; i++)
         if (!strcmp(word, commands[i].name))
             return commands[i].run(argc - 2, argv + 2);
