@@ -53,6 +53,7 @@ static rlx_lir_target cpu_target(const rlx_jit_target *t)
     uint64_t features = rlx_jit_code_features(t);
     bool avx512 = features >> RLX_CPU_AVX512F & 1;
     int64_t l2 = cache_class(host->l2_bytes, 256 << 10, 2 << 20);
+    bool pairs = features >> RLX_CPU_AVX512BF16 & 1, tiles = features >> RLX_CPU_AMXBF16 & 1;
     return (rlx_lir_target){.unit = RLX_UNIT_CPU,
                             .vector_f32 = avx512 ? 16 : 8,
                             .vector_regs = avx512 ? 32 : 16,
@@ -61,7 +62,10 @@ static rlx_lir_target cpu_target(const rlx_jit_target *t)
                             .l1_bytes = cache_class(host->l1_bytes, 32 << 10, 64 << 10),
                             .l2_bytes = l2,
                             .team_bytes = l2 / 2,
-                            .bf16_width = features >> RLX_CPU_AVX512BF16 & 1 ? 2 : 0};
+                            .bf16_width = tiles   ? 32
+                                          : pairs ? 2
+                                                  : 0,
+                            .byte_tiles = features >> RLX_CPU_AMXINT8 & 1};
 }
 
 /* Of a machine that is elsewhere: small caches, which suit every one. */

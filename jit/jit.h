@@ -20,7 +20,8 @@ enum { RLX_JIT_DEFAULT_TEAM = 128 };
 typedef struct rlx_jit_target {
     rlx_jit_kind kind;
     uint64_t features;     /* CPU: feature bits of runtime/cpu.h; code uses those of x86-64-v4 when
-                              all of them are there, else those of v3 */
+                              all of them are there, else those of v3; and what multiplies beyond:
+                              VNNI, AVX512-BF16, AMX */
     const char *processor; /* NVPTX: "sm_80"; AARCH64: "generic", "neoverse-v1" */
     const struct rlx_jit_emulation *emulation; /* CPU, tests only: see emulation.h; or NULL */
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test

@@ -401,4 +401,5 @@ const rlx_emit_engine rlx_emit_engine_cpu = {
     .node = emit_node,
     .barrier = barrier,
     .team_memory = rlx_emit_next_team_memory,
+    .end = rlx_emit_cpu_end,
 };

@@ -8,6 +8,7 @@
  *   llvm_cpu_dot.c     dot
  *   llvm_cpu_pack.c    pack
  *   llvm_cpu_panel.c   dot_panel, outer, outer_bf16 by pairs
+ *   llvm_cpu_tiles.c   dot_panel and outer_bf16 by AMX's tiles
  */
 #ifndef RLX_JIT_LLVM_CPU_H
 #define RLX_JIT_LLVM_CPU_H
@@ -37,6 +38,13 @@ rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_outer_bf16(rlx_emit *e, const rlx_ir_node *n);
 
+/* ---- llvm_cpu_tiles.c ---- */
+
+bool rlx_emit_dot_suits_tiles(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_dot_tiles(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_outer_tiles(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_end(rlx_emit *e); /* of a kernel: releases tiles that it used */
+
 /* ---- vectors ---- */
 
 int rlx_emit_register_lanes(const rlx_emit *e); /* f32 in a register: 4, 8, 16 */
@@ -65,9 +73,17 @@ typedef struct rlx_emit_rows {
     LLVMTypeRef elem;
     LLVMValueRef base, stride; /* elements from row to row */
     LLVMValueRef *row;         /* addresses; NULL: at base, by stride */
+    LLVMValueRef room;         /* i64: rows inside the limit; NULL: all */
+    int rows;
+    int64_t bytes; /* of a row */
 } rlx_emit_rows;
 /* Operand i of n, from its deferred load or, when it is a value, from the stack. */
 rlx_status rlx_emit_rows_init(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit_rows *out);
+/* The same at base, by stride: all rows are copied to the stack where some are beyond a limit. Then
+ * by another stride; or, `keep`, by the same, unless they are too far apart for the stack: such
+ * rows have addresses. */
+rlx_status rlx_emit_rows_init_even(rlx_emit *e, const rlx_ir_node *n, int i, bool keep,
+                                   rlx_emit_rows *out);
 /* Address of element [r, c]; r is a constant when rows have addresses. */
 LLVMValueRef rlx_emit_rows_at(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef r, LLVMValueRef c);
 /* `lanes` elements from [r, c]. */

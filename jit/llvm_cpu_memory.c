@@ -218,6 +218,8 @@ rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n)
     const rlx_ir_type *type = &n->in[1]->type;
     rlx_emit_access_init(e, n, type, &a);
     const rlx_emit_tile *in = rlx_emit_get(e, n->in[1]);
+    if (in->stored)
+        return RLX_OK;
     rlx_format to = a.buffer->type->format;
     for (int p = 0; p < in->n; p++) {
         row r = find_row(e, &a, p);

@@ -227,6 +227,8 @@ static rlx_status emit_group(panel *p, sums *s, int v)
 
 rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n)
 {
+    if (rlx_emit_dot_suits_tiles(e, n))
+        return rlx_emit_cpu_dot_tiles(e, n);
     panel p = {.e = e, .node = n};
     sums s;
     int64_t groups = n->in[4]->type.dim[0];
@@ -356,7 +358,7 @@ static rlx_status multiply_bf16(rlx_emit *e, const rlx_emit_rows *a, const rlx_e
 rlx_status rlx_emit_cpu_outer_bf16(rlx_emit *e, const rlx_ir_node *n)
 {
     if (rlx_ir_attr_int(n, RLX_ATTR_WIDTH, PAIR) != PAIR)
-        return rlx_emit_unsupported(e, n, "products of 32 need AMX's tiles");
+        return rlx_emit_cpu_outer_tiles(e, n);
     if (!e->target->bf16)
         return rlx_emit_unsupported(e, n, "products of pairs need AVX512-BF16");
     return emit_steps(e, n, n->in[2]->type.dim[0], multiply_bf16);

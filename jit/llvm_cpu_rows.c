@@ -1,4 +1,5 @@
 #include "jit/llvm_cpu.h"
+#include "runtime/base/bf16_dot.h"
 
 /* Operands that are read from memory where they are used.
  *
@@ -17,12 +18,19 @@ static bool is_outer(const rlx_ir_node *n)
     return n->op == RLX_LIR_OUTER || n->op == RLX_LIR_OUTER_BF16;
 }
 
+/* By AMX's tiles, which begin with the sums that lie in memory. */
+static bool is_bf16_tile(const rlx_ir_node *n)
+{
+    return n->op == RLX_LIR_OUTER_BF16 && rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0) == RLX_BF16_TILE;
+}
+
 /* Who reads operand i from memory; *limited: also when its rows have a limit. */
 static bool reads_memory(const rlx_ir_node *n, int i, bool *limited)
 {
     bool panel = n->op == RLX_LIR_DOT_PANEL;
     *limited = i == 1 || (panel && (i == 2 || i == 5));
-    return ((panel || is_outer(n)) && i > 0) || (n->op == RLX_LIR_DOT && i == 1);
+    return ((panel || is_outer(n)) && i > 0) || (n->op == RLX_LIR_DOT && i == 1) ||
+           (is_bf16_tile(n) && i == 0);
 }
 
 /* Pairs are read as they lie: there is no decoding one's way to them. */
@@ -103,25 +111,26 @@ bool rlx_emit_defers(const rlx_ir_node *load)
 
 /* ---- reading ---- */
 
-static rlx_status from_access(rlx_emit *e, const rlx_emit_access *a, rlx_emit_rows *out)
+static void from_access(const rlx_emit_access *a, rlx_emit_rows *out)
 {
     out->from = a->buffer->type->format;
     out->elem = a->elem;
     out->base = a->base;
     out->stride = a->stride[0];
-    if (!a->room[0])
-        return RLX_OK;
-    int rows = (int)a->tile->dim[0];
-    int64_t bytes = a->tile->dim[1] * rlx_format_get(out->from)->block_bytes;
-    out->row = RLX_NEW_ARRAY(e->arena, LLVMValueRef, rows);
-    if (!out->row)
+    out->room = a->room[0];
+}
+
+/* Addresses of rows that have a limit: those beyond are zeros elsewhere. */
+static rlx_status point_rows(rlx_emit *e, rlx_emit_rows *x)
+{
+    x->row = RLX_NEW_ARRAY(e->arena, LLVMValueRef, x->rows);
+    if (!x->row)
         return RLX_OOM();
-    for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < x->rows; r++) {
         LLVMValueRef index = rlx_emit_int(e->i64, r);
-        LLVMValueRef p =
-            rlx_emit_offset(e, a->elem, a->base, rlx_emit_mul(e->b, index, a->stride[0]));
-        LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, index, a->room[0], "");
-        out->row[r] = LLVMBuildSelect(e->b, in, p, rlx_emit_zeros(e, bytes), "");
+        LLVMValueRef p = rlx_emit_offset(e, x->elem, x->base, rlx_emit_mul(e->b, index, x->stride));
+        LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, index, x->room, "");
+        x->row[r] = LLVMBuildSelect(e->b, in, p, rlx_emit_zeros(e, x->bytes), "");
     }
     return RLX_OK;
 }
@@ -148,11 +157,94 @@ static rlx_status to_stack(rlx_emit *e, const rlx_emit_tile *t, rlx_emit_rows *o
     return RLX_OK;
 }
 
-rlx_status rlx_emit_rows_init(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit_rows *out)
+static rlx_status find_rows(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit_rows *out)
 {
     const rlx_emit_tile *t = rlx_emit_get(e, n->in[i]);
-    *out = (rlx_emit_rows){.node = n, .to = n->in[i]->type.format};
-    return t->access ? from_access(e, t->access, out) : to_stack(e, t, out);
+    const rlx_ir_type *type = &n->in[i]->type;
+    *out = (rlx_emit_rows){.node = n, .to = type->format, .rows = (int)type->dim[0]};
+    if (t->access)
+        from_access(t->access, out);
+    else
+        RLX_TRY(to_stack(e, t, out));
+    out->bytes = type->dim[1] * rlx_format_get(out->from)->block_bytes;
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_rows_init(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit_rows *out)
+{
+    RLX_TRY(find_rows(e, n, i, out));
+    return out->room ? point_rows(e, out) : RLX_OK;
+}
+
+/* ---- rows that lie evenly ---- */
+
+/* The rows of x to `to`, `apart` bytes from one another. */
+static void copy_rows(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef to, int64_t apart)
+{
+    int64_t piece = 64; /* bytes */
+    while (x->bytes % piece != 0)
+        piece /= 2;
+    LLVMTypeRef type = rlx_emit_vector(e->i8, piece);
+    rlx_emit_loop loop;
+    rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), rlx_emit_int(e->i64, x->bytes),
+                        rlx_emit_int(e->i64, piece), &loop);
+    for (int r = 0; r < x->rows; r++) {
+        LLVMValueRef from = rlx_emit_offset(e, e->i8, x->row[r], loop.index);
+        LLVMValueRef v = LLVMBuildLoad2(e->b, type, from, "");
+        LLVMValueRef at = rlx_emit_offset(e, e->i8, to, rlx_emit_int(e->i64, r * apart));
+        LLVMSetAlignment(v, 1);
+        LLVMSetAlignment(LLVMBuildStore(e->b, v, rlx_emit_offset(e, e->i8, at, loop.index)), 1);
+    }
+    rlx_emit_loop_end(e, &loop);
+}
+
+/* Where some rows are beyond their limit all of them are copied to `to`. */
+static rlx_status copy_if_short(rlx_emit *e, rlx_emit_rows *x, LLVMValueRef to, int64_t apart,
+                                bool keep)
+{
+    LLVMBasicBlockRef copy = rlx_emit_new_block(e, "copy"), even = rlx_emit_new_block(e, "even");
+    LLVMBasicBlockRef from[2] = {LLVMGetInsertBlock(e->b)};
+    LLVMValueRef base[2] = {x->base, to}, rows = rlx_emit_int(e->i64, x->rows);
+    int64_t size = rlx_format_get(x->from)->block_bytes;
+    LLVMValueRef stride[2] = {x->stride, rlx_emit_int(e->i64, apart / size)};
+    LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, x->room, rows, ""), even, copy);
+    LLVMPositionBuilderAtEnd(e->b, copy);
+    RLX_TRY(point_rows(e, x));
+    copy_rows(e, x, to, apart);
+    from[1] = LLVMGetInsertBlock(e->b);
+    LLVMBuildBr(e->b, even);
+    LLVMMoveBasicBlockAfter(even, from[1]);
+    LLVMPositionBuilderAtEnd(e->b, even);
+    x->base = LLVMBuildPhi(e->b, e->ptr, "");
+    LLVMAddIncoming(x->base, base, from, 2);
+    if (!keep) {
+        x->stride = LLVMBuildPhi(e->b, e->i64, "");
+        LLVMAddIncoming(x->stride, stride, from, 2);
+    }
+    x->row = NULL;
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_rows_init_even(rlx_emit *e, const rlx_ir_node *n, int i, bool keep,
+                                   rlx_emit_rows *out)
+{
+    RLX_TRY(find_rows(e, n, i, out));
+    if (!out->room)
+        return RLX_OK;
+    int64_t apart = out->bytes;
+    if (keep) {
+        bool fixed = LLVMIsAConstantInt(out->stride);
+        int64_t size = rlx_format_get(out->from)->block_bytes;
+        apart = fixed ? LLVMConstIntGetSExtValue(out->stride) * size : MAX_STACK;
+    }
+    if (out->rows * apart > MAX_STACK)
+        return keep ? point_rows(e, out)
+                    : rlx_emit_unsupported(e, n, "%d rows of %lld bytes", out->rows,
+                                           (long long)apart);
+    LLVMTypeRef type = LLVMArrayType2(e->i8, (uint64_t)(out->rows * apart));
+    LLVMValueRef memory = LLVMBuildAlloca(e->entry, type, "even");
+    LLVMSetAlignment(memory, 64);
+    return copy_if_short(e, out, memory, apart, keep);
 }
 
 LLVMValueRef rlx_emit_rows_at(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef r, LLVMValueRef c)

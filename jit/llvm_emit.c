@@ -544,9 +544,11 @@ static rlx_status emit_function(rlx_emit *e)
     LLVMBasicBlockRef body = rlx_emit_new_block(e, "body");
     LLVMPositionBuilderAtEnd(e->b, body);
     RLX_TRY(rlx_emit_block(e, e->kernel->body));
+    if (e->engine->end)
+        RLX_TRY(e->engine->end(e));
     LLVMBuildRetVoid(e->b);
     LLVMBuildBr(e->entry, body);
-    return e->engine->end ? e->engine->end(e) : RLX_OK;
+    return RLX_OK;
 }
 
 rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,

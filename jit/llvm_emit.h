@@ -33,6 +33,7 @@ typedef struct rlx_emit_tile {
     const rlx_ir_value *value;
     rlx_emit_buffer *buffer;              /* buffers only */
     const struct rlx_emit_access *access; /* CPU: it is read where it is used, and has no parts */
+    bool stored; /* CPU: it lies where its only user, a store, puts it, and has no parts */
     int n;
     LLVMValueRef *part;
     int npieces; /* CPU: what every part is joined from, `npieces` of one type; or NULL */
@@ -49,7 +50,7 @@ typedef struct rlx_emit_engine {
     void (*barrier)(rlx_emit *e);
     /* `bytes` (a multiple of 64) of team memory; the address is known in the entry block. */
     LLVMValueRef (*team_memory)(rlx_emit *e, int64_t bytes);
-    rlx_status (*end)(rlx_emit *e); /* last checks; may be NULL */
+    rlx_status (*end)(rlx_emit *e); /* before the return: last checks, last code; may be NULL */
 } rlx_emit_engine;
 
 extern const rlx_emit_engine rlx_emit_engine_cpu;
@@ -78,7 +79,8 @@ struct rlx_emit {
     int64_t team_bytes;             /* of team memory, given out so far */
     LLVMValueRef memory;            /* where it begins (not on GPUs) */
     /* CPU */
-    LLVMValueRef sink; /* stack memory that stores outside of limits go to */
+    LLVMValueRef sink;       /* stack memory that stores outside of limits go to */
+    uint8_t tile_config[64]; /* shapes of AMX's tiles through most of the kernel; zeros: unused */
     /* GPU */
     LLVMValueRef thread;   /* i32, 0..team-1 */
     LLVMValueRef exchange; /* team memory that tiles change hands through */

@@ -21,6 +21,8 @@ typedef struct rlx_llvm_target {
     bool avx512;          /* CPU: vectors of 512 bits, and masked accesses of every element size */
     bool vnni;            /* CPU: products of bytes; of 256 bits unless avx512 */
     bool bf16;            /* CPU: products of pairs of bf16 */
+    bool tiles_bf16;      /* CPU: products of bf16 by AMX's tiles */
+    bool tiles_bytes;     /* CPU: products of bytes by AMX's tiles */
     bool dotprod;         /* AARCH64: products of bytes */
     const struct rlx_jit_emulation
         *emulation; /* see emulation.h; or NULL; lives as long as the worker */

@@ -114,8 +114,9 @@ enum { NEEDS_V3, NEEDS_V4 };
 static const struct {
     rlx_cpu_feature feature;
     int level;
-} extras[] = {
-    {RLX_CPU_AVXVNNI, NEEDS_V3}, {RLX_CPU_AVX512VNNI, NEEDS_V4}, {RLX_CPU_AVX512BF16, NEEDS_V4}};
+} extras[] = {{RLX_CPU_AVXVNNI, NEEDS_V3},    {RLX_CPU_AVX512VNNI, NEEDS_V4},
+              {RLX_CPU_AVX512BF16, NEEDS_V4}, {RLX_CPU_AMXTILE, NEEDS_V4},
+              {RLX_CPU_AMXINT8, NEEDS_V4},    {RLX_CPU_AMXBF16, NEEDS_V4}};
 
 uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 {
@@ -159,6 +160,8 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .avx512 = level_of(features) == 0,
                               .vnni = has_vnni(features),
                               .bf16 = features >> RLX_CPU_AVX512BF16 & 1,
+                              .tiles_bf16 = features >> RLX_CPU_AMXBF16 & 1,
+                              .tiles_bytes = features >> RLX_CPU_AMXINT8 & 1,
                               .emulation = t->emulation,
                               .team = t->team > 1 ? t->team : 1};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));

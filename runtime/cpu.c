@@ -7,6 +7,7 @@
 #include "runtime/cpu.h"
 
 #include <cpuid.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -232,7 +233,11 @@ rlx_status rlx_cpu_enable(uint64_t features)
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_TILEDATA = 18 };
     if ((features & BIT(AMXTILE)) &&
         syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILEDATA) != 0)
-        return RLX_FAIL(RLX_UNSUPPORTED, "the operating system refuses the AMX tile registers");
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "the operating system refuses AMX's tile registers (%s): perhaps a "
+                        "thread's alternate signal stack has no room for them; \"-amx-tile\" in "
+                        "the device's name (cpu:native,-amx-tile) does without",
+                        strerror(errno));
     return RLX_OK;
 }
 

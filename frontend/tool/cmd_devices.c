@@ -70,6 +70,28 @@ static int measure(device *d)
     return EXIT_OK;
 }
 
+/* The best of a device's units for operands of a kind: what the compiler takes, too. */
+static const char *unit_for(const device *d, const char *kind)
+{
+    const char *best = NULL;
+    for (size_t u = 0; u < d->nunits; u++)
+        if (!strncmp(d->units[u]->name, kind, strlen(kind)))
+            best = d->units[u]->name;
+    return best ? best : "f32";
+}
+
+/* What multiplies and adds: exactly, and when fast by the weights' format. */
+typedef struct chosen {
+    const char *exact, *blocks, *bf16;
+} chosen;
+
+static chosen choose_units(const device *d)
+{
+    chosen c = {.exact = unit_for(d, "f32"), .blocks = unit_for(d, "int8"), .bf16 = NULL};
+    c.bf16 = strcmp(unit_for(d, "bf16"), "f32") ? unit_for(d, "bf16") : c.exact;
+    return c;
+}
+
 static int look_at(int i, bool speeds, device *d)
 {
     char name[256];
@@ -107,6 +129,11 @@ static void put_text(const device *d)
     putchar('\n');
     if (i->features[0])
         printf("         has %s\n", i->features);
+    chosen c = choose_units(d);
+    if (d->nunits)
+        printf(
+            "         multiplies by %s; fast: weights in blocks by %s, in bf16 by %s in prefill\n",
+            c.exact, c.blocks, c.bf16);
     for (int k = 0; k < d->nlevels; k++)
         printf("%s cpu:%s", k ? "," : "         also as", d->level[k]);
     if (d->nlevels)
@@ -163,6 +190,11 @@ static void put_json(const device *d, bool first)
     for (int k = 0; k < d->nlevels; k++)
         printf("%s\"%s\"", k ? ", " : "", d->level[k]);
     putchar(']');
+    chosen c = choose_units(d);
+    if (d->nunits)
+        printf(",\n   \"units\": {\"exact\": \"%s\", \"fast_blocks\": \"%s\", "
+               "\"fast_bf16_prefill\": \"%s\"}",
+               c.exact, c.blocks, c.bf16);
     if (d->nmeasured)
         put_json_speeds(d);
     putchar('}');

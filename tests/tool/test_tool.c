@@ -147,6 +147,8 @@ START_TEST(devices)
     ck_assert_ptr_nonnull(strstr(p.out, "x86-64-v"));
     ck_assert_ptr_nonnull(strstr(p.out, "ref:lir"));
     ck_assert_ptr_nonnull(strstr(p.out, "avx2"));
+    ck_assert_ptr_nonnull(strstr(p.out, "multiplies by f32 fma "));
+    ck_assert_ptr_nonnull(strstr(p.out, "weights in blocks by int8 "));
     says(&p, "cpu");
 }
 END_TEST
@@ -164,6 +166,12 @@ START_TEST(devices_for_programs)
     cJSON_ArrayForEach(feature, cJSON_GetObjectItem(cpu, "features")) avx2 |=
         !strcmp(cJSON_GetStringValue(feature), "avx2");
     ck_assert(avx2);
+    const cJSON *chosen = cJSON_GetObjectItem(cpu, "units");
+    ck_assert_ptr_nonnull(
+        strstr(cJSON_GetStringValue(cJSON_GetObjectItem(chosen, "exact")), "f32"));
+    ck_assert_ptr_nonnull(
+        strstr(cJSON_GetStringValue(cJSON_GetObjectItem(chosen, "fast_blocks")), "int8"));
+    ck_assert_ptr_nonnull(cJSON_GetObjectItem(chosen, "fast_bf16_prefill"));
     cJSON_ArrayForEach(level, cJSON_GetObjectItem(cpu, "levels"))
     {
         char device[128];
