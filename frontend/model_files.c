@@ -103,8 +103,7 @@ static rlx_status read_gguf(const rlx_context *cx, rlx_model *m)
     first = parts[0]; /* lives on in the weights */
     RLX_TRY_TO(done, rlx_family_read_gguf(parts, n, &config));
     RLX_TRY_TO(done, find_family(config, m->path, &family));
-    RLX_TRY_TO(done,
-               keep_tokenizer_error(m, rlx_tokenizer_read_gguf(parts[0], m->path, &m->tokenizer)));
+    RLX_TRY_TO(done, keep_tokenizer_error(m, rlx_tokenizer_try_load(m->path, NULL, &m->tokenizer)));
     RLX_TRY_TO(done, rlx_weights_create(&m->weights));
     for (int i = 0; i < n; i++) {
         rlx_gguf *taken = parts[i];

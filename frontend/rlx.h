@@ -449,6 +449,7 @@ RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tens
 typedef struct rlx_tokenizer rlx_tokenizer;
 typedef struct rlx_tokenizer_options {
     const char *pre; /* of a list of ranks (tiktoken): the pattern, as GGUF files name it; NULL: the known list's */
+    bool no_cache;   /* neither reads nor writes the compiled table in the user's cache folder (docs/tokenizers.md) */
 } rlx_tokenizer_options;
 /* `path`: tokenizer.json, tokenizer.model (sentencepiece, tiktoken), vocab.json with merges.txt beside it,
  * vocab.txt, a .gguf file, or a directory with one of them. `options` may be NULL. RLX_NOT_FOUND when there is none;

@@ -45,8 +45,8 @@ rlx_status rlx_charsmap_check(const char *data, size_t bytes)
     return RLX_OK;
 }
 
-/* The text that a rule for the first *used bytes puts; NULL: there is none. The longest rule, or
- * the shortest. */
+/* The text that a rule for the first *used bytes, which are whole characters, puts; NULL: there is
+ * none. The longest rule, or the shortest. */
 static const char *find_rule(const rules *r, const char *p, size_t n, bool longest, size_t *used)
 {
     const char *found = NULL;
@@ -66,9 +66,13 @@ static const char *find_rule(const rules *r, const char *p, size_t n, bool longe
         if (!(unit >> 8 & 1) || leaf >= r->nunits)
             continue;
         size_t text = u32_at(r->units + 4 * leaf) & 0x7fffffffu;
-        if (text >= r->ntexts)
+        bool inside = i + 1 < n && ((unsigned char)p[i + 1] & 0xc0) == 0x80;
+        if (text >= r->ntexts || inside)
             continue;
-        found = r->texts + text; /* ended by a NUL: the last byte of all is one */
+        size_t len = strlen(r->texts + text); /* ended by a NUL: the last byte of all is one */
+        if (rlx_utf8_valid(r->texts + text, len) != len)
+            continue; /* a damaged rule is none */
+        found = r->texts + text;
         *used = i + 1;
         if (!longest)
             break;

@@ -363,6 +363,7 @@ static rlx_status lay_out(const compiler *c, void **block, size_t *bytes)
     rlx_text out = {0};
     rlx_table head = RLX_TABLE_HEAD;
     head.settings = d->settings;
+    memcpy(head.source, d->source, sizeof head.source);
     rlx_text_put_bytes(&out, &head, sizeof head);
     place(&out, &head.strings, d->strings.data, d->strings.len, 1);
     place(&out, &head.tokens, d->tokens, (uint64_t)d->ntokens, sizeof *d->tokens);
@@ -417,13 +418,4 @@ rlx_status rlx_description_compile(rlx_description *d, void **block, size_t *byt
     rlx_trie_deinit(&c.raw);
     rlx_trie_deinit(&c.normalized);
     return st;
-}
-
-rlx_status rlx_description_open(rlx_description *d, rlx_tokenizer **out)
-{
-    void *block = NULL;
-    size_t bytes = 0;
-    *out = NULL;
-    RLX_TRY(rlx_description_compile(d, &block, &bytes));
-    return rlx_table_open(block, bytes, false, out);
 }

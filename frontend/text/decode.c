@@ -110,6 +110,7 @@ static bool put_first(rlx_token_stream *s, const rlx_token *k, rlx_token_emit *e
 {
     const rlx_text_settings *set = s->tokenizer->settings;
     const char *bytes = rlx_table_text(s->tokenizer, k->bytes);
+    const char *text = rlx_table_text(s->tokenizer, k->text);
     size_t n = k->bytes.bytes;
     rlx_span prefix = set->prefix;
     switch ((rlx_decode_first)set->decode_first) {
@@ -119,16 +120,15 @@ static bool put_first(rlx_token_stream *s, const rlx_token *k, rlx_token_emit *e
         for (uint32_t i = 0; i < set->decode_strip && n && *bytes == ' '; i++, bytes++)
             n--;
         break;
-    case RLX_FIRST_NO_SPACE:
-        for (; n; bytes++, n--)
+    case RLX_FIRST_NO_SPACE: /* but those that its text has itself: an added token's */
+        for (; n && !memchr(text, ' ', k->text.bytes); bytes++, n--)
             if (*bytes != ' ' && !put(s, bytes, 1, emit, user))
                 return false;
         break;
     case RLX_FIRST_WORDPIECE:
         if (prefix.bytes && k->text.bytes >= prefix.bytes &&
-            !memcmp(rlx_table_text(s->tokenizer, k->text), rlx_table_text(s->tokenizer, prefix),
-                    prefix.bytes)) {
-            bytes = rlx_table_text(s->tokenizer, k->text);
+            !memcmp(text, rlx_table_text(s->tokenizer, prefix), prefix.bytes)) {
+            bytes = text;
             n = k->text.bytes;
         } else if (n && *bytes == ' ') {
             bytes++;

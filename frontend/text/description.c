@@ -189,6 +189,8 @@ rlx_status rlx_description_add_added(rlx_description *d, int32_t id, const char 
 {
     if (!bytes)
         return RLX_OK; /* nothing to find in a text */
+    if (rlx_utf8_valid(text, bytes) != bytes)
+        return RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE, "added token %d is not UTF-8", id);
     if (d->nadded == d->cap_added) {
         int64_t cap = d->cap_added ? d->cap_added * 2 : 16;
         rlx_added_token *grown = realloc(d->added, (size_t)cap * sizeof *grown);

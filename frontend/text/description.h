@@ -14,7 +14,8 @@
 enum { RLX_MAX_TOKENS = 1 << 22 };
 
 typedef struct rlx_description {
-    const char *name; /* of the file, for messages; borrowed */
+    const char *name;   /* of the file, for messages; borrowed */
+    uint8_t source[32]; /* the table's key in the cache */
     rlx_text_settings settings;
     rlx_text strings;
     rlx_token *tokens; /* by id */
@@ -88,7 +89,5 @@ rlx_status rlx_description_set_pre(rlx_description *d, const rlx_text_pre *pre);
 
 /* One block, from malloc. */
 rlx_status rlx_description_compile(rlx_description *d, void **block, size_t *bytes);
-/* What follows reading: a tokenizer of the description. */
-rlx_status rlx_description_open(rlx_description *d, rlx_tokenizer **out);
 
 #endif

@@ -114,14 +114,10 @@ static rlx_status make_memo(rlx_encoding *e, size_t bytes)
 
 static rlx_status check_utf8(const char *text, size_t bytes)
 {
-    for (size_t i = 0, len; i < bytes; i += len) {
-        len = rlx_ascii_run(text + i, bytes - i);
-        if (!len)
-            len = rlx_utf8_read(text + i, bytes - i, NULL);
-        if (!len)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT, "the text is not UTF-8 at byte %zu", i);
-    }
-    return RLX_OK;
+    size_t valid = rlx_utf8_valid(text, bytes);
+    return valid == bytes
+               ? RLX_OK
+               : RLX_FAIL(RLX_INVALID_ARGUMENT, "the text is not UTF-8 at byte %zu", valid);
 }
 
 typedef struct sequence {

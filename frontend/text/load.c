@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "frontend/model_path.h"
+#include "frontend/text/cache.h"
 #include "frontend/text/read.h"
 #include "runtime/gguf.h"
 
@@ -25,6 +26,9 @@ typedef struct source {
     source_kind kind;
     char *main, *merges, *config;
 } source;
+
+/* Below this reading is as quick as mapping. */
+enum { CACHED_BYTES = 256 << 10 };
 
 static void source_deinit(source *s)
 {
@@ -121,27 +125,101 @@ typedef struct file_bytes {
     size_t bytes;
 } file_bytes;
 
-static rlx_status read_config(const char *path, cJSON **out)
+/* The files' contents, as far as there are files, and what they are together. */
+typedef struct contents {
+    file_bytes main, merges, config;
+    rlx_gguf **parts; /* of a GGUF file */
+    int nparts;
+    rlx_hash key;
+} contents;
+
+static void contents_deinit(contents *c)
 {
-    char *text;
-    size_t bytes;
-    const char *end;
+    free(c->main.data);
+    free(c->merges.data);
+    free(c->config.data);
+    rlx_gguf_close_parts(c->parts, c->nparts);
+}
+
+static rlx_status read_file(const char *path, file_bytes *out)
+{
+    return path ? rlx_file_read(path, &out->data, &out->bytes) : RLX_OK;
+}
+
+static void hash_bytes(rlx_hasher *h, const void *data, size_t bytes)
+{
+    uint64_t n = bytes;
+    rlx_hasher_add(h, &n, sizeof n);
+    if (bytes)
+        rlx_hasher_add(h, data, bytes);
+}
+
+static void hash_value(rlx_hasher *h, const rlx_gguf_value *v)
+{
+    hash_bytes(h, v->key, strlen(v->key));
+    hash_bytes(h, &v->type, sizeof v->type);
+    if (v->type == RLX_GGUF_STRING) {
+        hash_bytes(h, v->text, strlen(v->text));
+    } else if (v->type != RLX_GGUF_ARRAY) {
+        hash_bytes(h, &v->u, sizeof v->u);
+    } else {
+        rlx_gguf_items it = rlx_gguf_walk(v);
+        rlx_gguf_value item;
+        const char *text;
+        size_t bytes;
+        hash_bytes(h, &v->elem, sizeof v->elem);
+        if (v->elem == RLX_GGUF_STRING)
+            while (rlx_gguf_next_text(&it, &text, &bytes))
+                hash_bytes(h, text, bytes);
+        else
+            while (rlx_gguf_next(&it, &item))
+                rlx_hasher_add(h, &item.u, sizeof item.u);
+    }
+}
+
+static void hash_gguf(rlx_hasher *h, const rlx_gguf *f)
+{
+    static const char prefix[] = "tokenizer.ggml.";
+    for (int i = 0; i < rlx_gguf_value_count(f); i++)
+        if (!strncmp(rlx_gguf_value_at(f, i)->key, prefix, strlen(prefix)))
+            hash_value(h, rlx_gguf_value_at(f, i));
+}
+
+static rlx_status read_contents(const source *s, const char *how, contents *c)
+{
+    static const char build[] = RLX_TABLE_BUILD;
+    rlx_hasher h;
+    rlx_hasher_init(&h);
+    hash_bytes(&h, build, sizeof build);
+    hash_bytes(&h, &s->kind, sizeof s->kind);
+    hash_bytes(&h, how, how ? strlen(how) : 0);
+    if (s->kind == SOURCE_GGUF) {
+        RLX_TRY(rlx_gguf_open_parts(s->main, &c->parts, &c->nparts));
+        hash_gguf(&h, c->parts[0]);
+    } else {
+        RLX_TRY(read_file(s->main, &c->main));
+        RLX_TRY(read_file(s->merges, &c->merges));
+        RLX_TRY(read_file(s->config, &c->config));
+        hash_bytes(&h, c->main.data, c->main.bytes);
+        hash_bytes(&h, c->merges.data, c->merges.bytes);
+        hash_bytes(&h, c->config.data, c->config.bytes);
+    }
+    c->key = rlx_hasher_finish(&h);
+    return RLX_OK;
+}
+
+static rlx_status parse_config(const char *path, const file_bytes *f, cJSON **out)
+{
     *out = NULL;
     if (!path)
         return RLX_OK;
-    RLX_TRY(rlx_file_read(path, &text, &bytes));
-    end = text;
-    *out = cJSON_ParseWithLengthOpts(text, bytes, &end, false);
-    rlx_status st =
-        cJSON_IsObject(*out)
-            ? RLX_OK
-            : RLX_FAIL(RLX_INVALID_FILE, "%s: no JSON object at byte %td", path, end - text);
-    if (st) {
-        cJSON_Delete(*out);
-        *out = NULL;
-    }
-    free(text);
-    return st;
+    const char *end = f->data;
+    *out = cJSON_ParseWithLengthOpts(f->data, f->bytes, &end, false);
+    if (cJSON_IsObject(*out))
+        return RLX_OK;
+    cJSON_Delete(*out);
+    *out = NULL;
+    return RLX_FAIL(RLX_INVALID_FILE, "%s: no JSON object at byte %td", path, end - f->data);
 }
 
 static rlx_status read_model(rlx_description *d, const file_bytes *f, const cJSON *config,
@@ -152,74 +230,111 @@ static rlx_status read_model(rlx_description *d, const file_bytes *f, const cJSO
     return rlx_read_sentencepiece(d, f->data, f->bytes, config);
 }
 
-static rlx_status read_files(rlx_description *d, const source *s, const char *pre)
+/* Contents to a description. */
+static rlx_status read_source(rlx_description *d, const source *s, const contents *c,
+                              const char *pre, bool *there)
 {
-    file_bytes main = {0}, merges = {0};
-    cJSON *config = NULL;
-    rlx_status st;
-    RLX_TRY_TO(done, rlx_file_read(s->main, &main.data, &main.bytes));
-    RLX_TRY_TO(done, read_config(s->config, &config));
+    cJSON *config;
+    RLX_TRY(parse_config(s->config, &c->config, &config));
+    rlx_status st = RLX_OK;
     switch (s->kind) {
     case SOURCE_JSON:
-        st = rlx_read_json(d, main.data, main.bytes);
+        st = rlx_read_json(d, c->main.data, c->main.bytes);
         break;
     case SOURCE_MODEL:
-        st = read_model(d, &main, config, pre);
+        st = read_model(d, &c->main, config, pre);
         break;
     case SOURCE_VOCAB_JSON:
-        RLX_TRY_TO(done, rlx_file_read(s->merges, &merges.data, &merges.bytes));
-        st = rlx_read_vocab_json(d, main.data, main.bytes, merges.data, merges.bytes, config);
+        st = rlx_read_vocab_json(d, c->main.data, c->main.bytes, c->merges.data, c->merges.bytes,
+                                 config);
         break;
     case SOURCE_VOCAB_TXT:
-        st = rlx_read_vocab_txt(d, main.data, main.bytes, config);
+        st = rlx_read_vocab_txt(d, c->main.data, c->main.bytes, config);
         break;
     case SOURCE_GGUF:
+        st = rlx_read_gguf(d, c->parts[0], there);
+        break;
     case SOURCE_NONE:
-        st = RLX_FAIL(RLX_INTERNAL, "no reader for %s", d->name);
+        *there = false;
     }
-done:
-    free(main.data);
-    free(merges.data);
     cJSON_Delete(config);
-    return st;
-}
-
-static rlx_status read_gguf(rlx_description *d, const char *path, bool *there)
-{
-    rlx_gguf **parts;
-    int n;
-    RLX_TRY(rlx_gguf_open_parts(path, &parts, &n));
-    rlx_status st = rlx_read_gguf(d, parts[0], there);
-    rlx_gguf_close_parts(parts, n);
     return st;
 }
 
 /* ---- tokenizers */
 
-/* A description that a reader filled, or its error, to a tokenizer. */
-static rlx_status open_read(rlx_description *d, rlx_status st, bool there, rlx_tokenizer **out)
+/* A description that a reader filled, or its error, to a tokenizer. `cache`, with the content's
+ * key: puts the table there; or NULL. */
+static rlx_status open_read(rlx_description *d, rlx_status st, bool there,
+                            const rlx_text_cache *cache, const rlx_hash *key, rlx_tokenizer **out)
 {
+    void *block = NULL;
+    size_t bytes = 0;
     *out = NULL;
-    if (!st && there)
-        st = rlx_description_open(d, out);
+    if (!st && there) {
+        if (key)
+            memcpy(d->source, key->bytes, sizeof d->source);
+        st = rlx_description_compile(d, &block, &bytes);
+        if (!st && cache)
+            rlx_text_cache_put(cache, key, block, bytes);
+        if (!st)
+            st = rlx_table_open(block, bytes, false, out);
+    }
     rlx_description_deinit(d);
+    return st;
+}
+
+static rlx_status load_contents(const source *s, const char *pre, const rlx_text_cache *cache,
+                                rlx_tokenizer **out)
+{
+    contents c = {0};
+    bool there = true;
+    rlx_status st = read_contents(s, pre, &c);
+    if (!st && cache)
+        *out = rlx_text_cache_find_content(cache, &c.key);
+    if (!st && !*out) {
+        rlx_description d;
+        rlx_description_init(&d, s->main);
+        st = read_source(&d, s, &c, pre, &there);
+        st = open_read(&d, st, there, cache, &c.key, out);
+    }
+    contents_deinit(&c);
+    return st;
+}
+
+static bool is_worth_it(const source *s)
+{
+    struct stat st;
+    bool part = s->kind == SOURCE_GGUF && strstr(base_name(s->main), "-of-"); /* of several files */
+    return !part && !stat(s->main, &st) && st.st_size >= CACHED_BYTES;
+}
+
+static rlx_status load_source(const source *s, const rlx_tokenizer_options *o, rlx_tokenizer **out)
+{
+    const char *pre = o ? o->pre : NULL;
+    if ((o && o->no_cache) || !is_worth_it(s))
+        return load_contents(s, pre, NULL, out);
+    rlx_text_files files = {.how = pre};
+    const char *const paths[RLX_TEXT_FILES] = {s->main, s->merges, s->config};
+    for (int i = 0; i < RLX_TEXT_FILES; i++)
+        if (paths[i])
+            files.path[files.n++] = paths[i];
+    rlx_text_cache cache;
+    rlx_text_cache_init(&cache, &files);
+    *out = rlx_text_cache_find(&cache);
+    rlx_status st = *out ? RLX_OK : load_contents(s, pre, &cache, out);
+    rlx_text_cache_deinit(&cache);
     return st;
 }
 
 rlx_status rlx_tokenizer_try_load(const char *path, const rlx_tokenizer_options *options,
                                   rlx_tokenizer **out)
 {
-    rlx_description d;
     source s = {0};
-    bool there = true;
     *out = NULL;
     rlx_status st = find_source(path, &s);
-    if (!st && s.kind != SOURCE_NONE) {
-        rlx_description_init(&d, s.main);
-        st = s.kind == SOURCE_GGUF ? read_gguf(&d, s.main, &there)
-                                   : read_files(&d, &s, options ? options->pre : NULL);
-        st = open_read(&d, st, there, out);
-    }
+    if (!st && s.kind != SOURCE_NONE)
+        st = load_source(&s, options, out);
     source_deinit(&s);
     return st;
 }
@@ -239,7 +354,7 @@ rlx_status rlx_tokenizer_parse(const char *json, const char *name, rlx_tokenizer
 {
     rlx_description d;
     rlx_description_init(&d, name);
-    return open_read(&d, rlx_read_json(&d, json, strlen(json)), true, out);
+    return open_read(&d, rlx_read_json(&d, json, strlen(json)), true, NULL, NULL, out);
 }
 
 rlx_status rlx_tokenizer_parse_sentencepiece(const void *data, size_t bytes, const char *name,
@@ -247,7 +362,7 @@ rlx_status rlx_tokenizer_parse_sentencepiece(const void *data, size_t bytes, con
 {
     rlx_description d;
     rlx_description_init(&d, name);
-    return open_read(&d, rlx_read_sentencepiece(&d, data, bytes, NULL), true, out);
+    return open_read(&d, rlx_read_sentencepiece(&d, data, bytes, NULL), true, NULL, NULL, out);
 }
 
 rlx_status rlx_tokenizer_read_gguf(const rlx_gguf *f, const char *name, rlx_tokenizer **out)
@@ -256,5 +371,5 @@ rlx_status rlx_tokenizer_read_gguf(const rlx_gguf *f, const char *name, rlx_toke
     bool there = false;
     rlx_description_init(&d, name);
     rlx_status st = rlx_read_gguf(&d, f, &there);
-    return open_read(&d, st, there, out);
+    return open_read(&d, st, there, NULL, NULL, out);
 }

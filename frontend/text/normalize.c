@@ -41,19 +41,18 @@ static rlx_status replace_regex(const rlx_tokenizer *t, uint32_t step, const cha
 {
     const rlx_text_step *s = &t->settings->normal[step];
     rlx_regex_scratch scratch = {0};
+    rlx_regex_walk w = {0};
     rlx_status st = RLX_OK;
-    size_t done = 0, at = 0, from = 0, to = 0;
-    for (bool found = true; !st && at <= bytes;) {
-        st = rlx_regex_find(t->normal_regex[step], &scratch, text, bytes, at, &from, &to, &found);
+    size_t done = 0;
+    for (bool found; bytes;) { /* the reference finds nothing in nothing */
+        st = rlx_regex_next(t->normal_regex[step], &scratch, text, bytes, &w, &found);
         if (st || !found)
             break;
-        rlx_text_put_bytes(out, text + done, from - done);
+        rlx_text_put_bytes(out, text + done, w.from - done);
         rlx_text_put_bytes(out, rlx_table_text(t, s->b), s->b.bytes);
-        done = to;
-        at = to > from ? to : to < bytes ? to + rlx_utf8_read(text + to, bytes - to, NULL) : to + 1;
+        done = w.to;
     }
-    if (!st)
-        rlx_text_put_bytes(out, text + done, bytes - done);
+    rlx_text_put_bytes(out, text + done, bytes - done);
     rlx_regex_scratch_deinit(&scratch);
     return st;
 }

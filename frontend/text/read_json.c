@@ -317,6 +317,9 @@ static rlx_status read_all(rlx_json_reader *r)
 rlx_status rlx_read_json(rlx_description *d, const char *json, size_t bytes)
 {
     const char *end = json;
+    size_t valid = rlx_utf8_valid(json, bytes); /* cJSON does not look */
+    if (valid != bytes)
+        return RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE, "not UTF-8 at byte %zu", valid);
     cJSON *root = cJSON_ParseWithLengthOpts(json, bytes, &end, false);
     rlx_json_reader r = {.d = d, .root = root};
     rlx_status st =

@@ -1,18 +1,19 @@
 /* frontend/text/regex.c: Oniguruma's patterns by PCRE2.
  *
  *   \s \S        White_Space; PCRE2's has U+180E, too, which the standard took out
- *   \w \W \b \B  by Alphabetic, marks, digits and connectors; PCRE2 leaves marks out
- *   ^ $          at every line
- *   a{1,3}+      one or more of a{1,3}: only + behind *, + and ? is possessive
+ *   \w \W \b \B  by Alphabetic, marks, digits, connectors and Latin-1's numbers; PCRE2 leaves marks
+ * out ^ $          at every line a{1,3}+      one or more of a{1,3}: only + behind *, + and ? is
+ * possessive
  *
- * Refused, because PCRE2 would silently read something else: sets in sets, &&, \h, (?m). */
+ * Refused, because PCRE2 would silently read something else: sets in sets ([:punct:] among
+ * them), &&, \h, (?m). */
 #include <stdbool.h>
 #include <string.h>
 
 #include "frontend/text/regex.h"
 #include "runtime/base/text.h"
 
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 enum { MAX_GROUPS = 64 };
 
@@ -80,10 +81,6 @@ static rlx_status translate_set(translation *t)
     while (*t->at && *t->at != ']') {
         if (*t->at == '\\') {
             RLX_TRY(translate_escape(t, true));
-        } else if (*t->at == '[' && t->at[1] == ':' && strstr(t->at, ":]")) {
-            size_t n = (size_t)(strstr(t->at, ":]") - t->at) + 2;
-            rlx_text_put_bytes(&t->out, t->at, n);
-            t->at += n;
         } else if (*t->at == '[' || (*t->at == '&' && t->at[1] == '&')) {
             return refuse(t, "a set inside a set");
         } else {
@@ -186,7 +183,8 @@ rlx_status rlx_regex_compile(const char *pattern, pcre2_code **out)
     if (st)
         goto done;
     *out = pcre2_compile((PCRE2_SPTR)(t.out.data ? t.out.data : ""), PCRE2_ZERO_TERMINATED,
-                         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &offset, NULL);
+                         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                         &offset, NULL);
     if (!*out) {
         PCRE2_UCHAR message[128];
         pcre2_get_error_message(error, message, sizeof message);
@@ -225,20 +223,28 @@ static rlx_status make_scratch(rlx_regex_scratch *s)
     return RLX_OK;
 }
 
-rlx_status rlx_regex_find(const pcre2_code *regex, rlx_regex_scratch *s, const char *text,
-                          size_t bytes, size_t at, size_t *from, size_t *to, bool *found)
+rlx_status rlx_regex_next(const pcre2_code *regex, rlx_regex_scratch *s, const char *text,
+                          size_t bytes, rlx_regex_walk *walk, bool *found)
 {
     RLX_TRY(make_scratch(s));
-    int n =
-        pcre2_match(regex, (PCRE2_SPTR)text, bytes, at, PCRE2_NO_UTF_CHECK, s->data, s->context);
-    *found = n >= 0;
-    if (n == PCRE2_ERROR_NOMATCH)
+    for (*found = false; walk->at <= bytes;) {
+        int n = pcre2_match(regex, (PCRE2_SPTR)text, bytes, walk->at, PCRE2_NO_UTF_CHECK, s->data,
+                            s->context);
+        if (n == PCRE2_ERROR_NOMATCH)
+            return RLX_OK;
+        if (n < 0)
+            return RLX_FAIL(RLX_EXHAUSTED,
+                            "the tokenizer's pattern gave up at byte %zu (PCRE2 error %d)",
+                            walk->at, n);
+        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s->data);
+        if (span[0] == span[1] && walk->any && span[1] == walk->to) {
+            /* Nothing, right behind the last match: looked for from the next character on. */
+            walk->at += walk->at < bytes ? rlx_text_utf8(text + walk->at, bytes - walk->at) : 1;
+            continue;
+        }
+        *walk = (rlx_regex_walk){span[0], span[1], span[1], true};
+        *found = true;
         return RLX_OK;
-    if (n < 0)
-        return RLX_FAIL(RLX_EXHAUSTED,
-                        "the tokenizer's pattern gave up at byte %zu (PCRE2 error %d)", at, n);
-    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s->data);
-    *from = span[0];
-    *to = span[1];
+    }
     return RLX_OK;
 }

@@ -23,9 +23,15 @@ typedef struct rlx_regex_scratch {
 } rlx_regex_scratch;
 void rlx_regex_scratch_deinit(rlx_regex_scratch *s);
 
-/* The next match at or after `at`; *from is *to for an empty one. *found is false when there is
- * none. The text is UTF-8. RLX_EXHAUSTED when the pattern backtracks without end. */
-rlx_status rlx_regex_find(const pcre2_code *regex, rlx_regex_scratch *s, const char *text,
-                          size_t bytes, size_t at, size_t *from, size_t *to, bool *found);
+/* The matches of a text, one after the other, as Oniguruma finds them. {0} begins. */
+typedef struct rlx_regex_walk {
+    size_t from, to; /* of the last match; equal for an empty one */
+    size_t at;       /* where the next may begin */
+    bool any;
+} rlx_regex_walk;
+/* *found is false when there are no more. The text is UTF-8. RLX_EXHAUSTED when the pattern
+ * backtracks without end. */
+rlx_status rlx_regex_next(const pcre2_code *regex, rlx_regex_scratch *s, const char *text,
+                          size_t bytes, rlx_regex_walk *walk, bool *found);
 
 #endif

@@ -98,20 +98,13 @@ static size_t char_bytes(const splitter *s, size_t at)
 static rlx_status match_regex(splitter *s)
 {
     const pcre2_code *regex = s->e->tokenizer->split_regex[s->index];
-    size_t at = 0, from = 0, to = 0, last = SIZE_MAX;
-    bool found;
-    while (at <= s->bytes) {
-        RLX_TRY(rlx_regex_find(regex, &s->e->regex, s->text, s->bytes, at, &from, &to, &found));
+    rlx_regex_walk w = {0};
+    for (bool found;;) {
+        RLX_TRY(rlx_regex_next(regex, &s->e->regex, s->text, s->bytes, &w, &found));
         if (!found)
-            break;
-        if (from == to && to == last) { /* nothing, right behind the last match */
-            at += char_bytes(s, at);
-            continue;
-        }
-        RLX_TRY(put_match(s, from, to));
-        at = last = to;
+            return RLX_OK;
+        RLX_TRY(put_match(s, w.from, w.to));
     }
-    return RLX_OK;
 }
 
 static rlx_status match_literal(splitter *s)

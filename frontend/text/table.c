@@ -97,7 +97,7 @@ static rlx_status check_head(const rlx_table *h, size_t bytes)
     static const rlx_table known = RLX_TABLE_HEAD;
     if (bytes < sizeof *h || memcmp(h->magic, known.magic, sizeof h->magic))
         return broken("is none");
-    if (h->order != known.order || h->version != known.version || h->head_bytes != known.head_bytes)
+    if (memcmp(h, &known, offsetof(rlx_table, bytes)) != 0)
         return broken("is of another version");
     if (h->bytes != bytes)
         return broken("is cut off");

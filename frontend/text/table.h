@@ -248,6 +248,9 @@ struct rlx_tokenizer {
 /* Takes the block over (munmap or free), also when it fails: RLX_INVALID_FILE when it is none, of
  * another version or damaged. */
 rlx_status rlx_table_open(void *block, size_t bytes, bool mapped, rlx_tokenizer **out);
+/* Part of every key: what a reader makes of a file changes with the library. Rises with whatever
+ * changes a table of the same files. */
+#define RLX_TABLE_BUILD RLX_VERSION " 1"
 /* A head before anything is known, and the last thing that is written into it. */
 #define RLX_TABLE_HEAD                                                                         \
     {                                                                                          \

@@ -41,6 +41,19 @@ size_t rlx_utf8_before(const char *p, size_t at)
     return at;
 }
 
+size_t rlx_utf8_valid(const char *p, size_t n)
+{
+    size_t at = 0;
+    for (size_t len; at < n; at += len) {
+        len = rlx_ascii_run(p + at, n - at);
+        if (!len)
+            len = rlx_utf8_read(p + at, n - at, NULL);
+        if (!len)
+            break;
+    }
+    return at;
+}
+
 void rlx_utf8_put(rlx_text *out, uint32_t c)
 {
     char s[4];

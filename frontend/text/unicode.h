@@ -12,6 +12,8 @@
 size_t rlx_utf8_read(const char *p, size_t n, uint32_t *codepoint);
 /* Where the character before `at` (> 0) begins; the text is UTF-8. */
 size_t rlx_utf8_before(const char *p, size_t at);
+/* Bytes of the text that are whole characters from its first on: n when it is UTF-8. */
+size_t rlx_utf8_valid(const char *p, size_t n);
 void rlx_utf8_put(rlx_text *out, uint32_t codepoint);
 /* Bytes until the first that is not ASCII, at most n. */
 size_t rlx_ascii_run(const char *p, size_t n);

@@ -118,6 +118,7 @@ int command_eval(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_devices(int argc, char **argv);
+int command_tokenize(int argc, char **argv);
 int command_quantize(int argc, char **argv);
 
 #endif

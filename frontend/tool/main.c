@@ -14,6 +14,7 @@ static const struct {
     {"inspect", command_inspect,
      "what a model's files hold, and the model at any level of the compiler"},
     {"bench", command_bench, "how fast a model runs here, and what of the machine that is"},
+    {"tokenize", command_tokenize, "text to token ids, and back"},
     {"quantize", command_quantize, "a model's file in other formats"},
     {"devices", command_devices, "what models can run on here"},
 };

@@ -1,0 +1,251 @@
+/* frontend/text/cache.c: compiled tables in the user's cache folder. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "frontend/text/cache.h"
+#include "runtime/base/text.h"
+#include "runtime/write_file.h"
+
+/* ---- the folder */
+
+/* Makes a folder and those above it; whether it is there. */
+static bool make_folder(char *path)
+{
+    for (char *p = path + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = 0;
+        bool failed = mkdir(path, 0700) && errno != EEXIST;
+        *p = '/';
+        if (failed)
+            return false;
+    }
+    return !mkdir(path, 0700) || errno == EEXIST;
+}
+
+/* Only the user can have written there. */
+static bool is_own(const struct stat *st)
+{
+    return st->st_uid == geteuid() && !(st->st_mode & (S_IWGRP | S_IWOTH));
+}
+
+static bool is_own_folder(const char *path)
+{
+    struct stat st;
+    return !lstat(path, &st) && S_ISDIR(st.st_mode) && is_own(&st);
+}
+
+/* The folder of all of rlx's caches, heap; NULL: the environment names none. */
+static char *base_folder(void)
+{
+    rlx_text t = {0};
+    const char *own = getenv("RLX_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
+    if (own)
+        rlx_text_put(&t, own);
+    else if (xdg && *xdg == '/') /* the standard has relative ones ignored */
+        rlx_text_putf(&t, "%s/rlx", xdg);
+    else if (home && *home == '/')
+        rlx_text_putf(&t, "%s/.cache/rlx", home);
+    if (t.oom || !t.len || *t.data != '/')
+        rlx_text_deinit(&t);
+    return t.len ? rlx_text_take(&t) : NULL;
+}
+
+static char *find_folder(void)
+{
+    char *base = base_folder();
+    rlx_text t = {0};
+    if (base && make_folder(base) && is_own_folder(base))
+        rlx_text_putf(&t, "%s/tokenizers", base);
+    free(base);
+    if (t.oom || !t.len || !make_folder(t.data) || !is_own_folder(t.data))
+        rlx_text_deinit(&t);
+    return t.len ? rlx_text_take(&t) : NULL;
+}
+
+static char *entry_path(const rlx_text_cache *c, const rlx_hash *key, const char *ending)
+{
+    char hex[65];
+    rlx_text t = {0};
+    rlx_hash_hex(*key, hex);
+    rlx_text_putf(&t, "%s/%s%s", c->folder, hex, ending);
+    return rlx_text_take(&t);
+}
+
+/* A file that only the user can have written; -1: there is none. */
+static int open_own(const char *path, size_t *bytes)
+{
+    struct stat st;
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !is_own(&st) || st.st_size <= 0) {
+        close(fd);
+        return -1;
+    }
+    *bytes = (size_t)st.st_size;
+    return fd;
+}
+
+typedef struct contents {
+    const void *data;
+    size_t bytes;
+} contents;
+
+static rlx_status write_contents(void *user, int fd)
+{
+    const contents *c = user;
+    if (fchmod(fd, 0600))
+        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    return rlx_write_bytes(fd, c->data, c->bytes);
+}
+
+static void write_entry(const rlx_text_cache *c, const rlx_hash *key, const char *ending,
+                        const void *data, size_t bytes)
+{
+    contents w = {data, bytes};
+    char *path = entry_path(c, key, ending);
+    if (path)
+        rlx_status_free(rlx_write_file(path, write_contents, &w));
+    free(path);
+}
+
+/* ---- files */
+
+enum { FRESH_SECONDS = 2 }; /* file systems keep times no worse than this */
+
+static bool identify(const char *path, rlx_file_identity *out, bool *fresh)
+{
+    struct stat st;
+    if (stat(path, &st) || !S_ISREG(st.st_mode))
+        return false;
+    *out = (rlx_file_identity){.device = (uint64_t)st.st_dev,
+                               .inode = (uint64_t)st.st_ino,
+                               .size = (uint64_t)st.st_size,
+                               .modified_s = st.st_mtim.tv_sec,
+                               .modified_ns = st.st_mtim.tv_nsec,
+                               .changed_s = st.st_ctim.tv_sec,
+                               .changed_ns = st.st_ctim.tv_nsec};
+    *fresh |= st.st_ctim.tv_sec + FRESH_SECONDS > time(NULL);
+    return true;
+}
+
+void rlx_text_cache_init(rlx_text_cache *c, const rlx_text_files *files)
+{
+    rlx_hasher h;
+    *c = (rlx_text_cache){.files = *files};
+    rlx_hasher_init(&h);
+    for (int i = 0; i < files->n; i++) {
+        rlx_file_identity *id = &c->files.identity[i];
+        if (!identify(files->path[i], id, &c->fresh))
+            return;
+        rlx_hasher_add(&h, &id->device, sizeof id->device);
+        rlx_hasher_add(&h, &id->inode, sizeof id->inode);
+    }
+    if (files->how)
+        rlx_hasher_add(&h, files->how, strlen(files->how));
+    c->place = rlx_hasher_finish(&h);
+    c->folder = find_folder();
+}
+
+void rlx_text_cache_deinit(rlx_text_cache *c)
+{
+    free(c->folder);
+}
+
+/* ---- stamps */
+
+typedef struct stamp {
+    char magic[8];
+    uint64_t nfiles;
+    rlx_file_identity file[RLX_TEXT_FILES];
+    rlx_hash table;
+} stamp;
+
+/* All of a stamp but the key of the table. */
+static stamp stamp_of(const rlx_text_cache *c)
+{
+    stamp s;
+    memset(&s, 0, sizeof s);
+    memcpy(s.magic, "rlxstmp", sizeof s.magic);
+    s.nfiles = (uint64_t)c->files.n;
+    memcpy(s.file, c->files.identity, sizeof s.file);
+    return s;
+}
+
+static void put_stamp(const rlx_text_cache *c, const rlx_hash *key)
+{
+    stamp s = stamp_of(c);
+    s.table = *key;
+    if (!c->fresh)
+        write_entry(c, &c->place, ".stamp", &s, sizeof s);
+}
+
+static bool get_stamp(const rlx_text_cache *c, rlx_hash *key)
+{
+    stamp s, want = stamp_of(c);
+    size_t bytes = 0;
+    char *path = entry_path(c, &c->place, ".stamp");
+    int fd = open_own(path, &bytes);
+    bool got = fd >= 0 && bytes == sizeof s && read(fd, &s, sizeof s) == (ssize_t)sizeof s &&
+               !memcmp(&s, &want, offsetof(stamp, table));
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    if (got)
+        *key = s.table;
+    return got;
+}
+
+/* ---- tables */
+
+static rlx_tokenizer *map_table(const rlx_text_cache *c, const rlx_hash *key)
+{
+    size_t bytes = 0;
+    char *path = entry_path(c, key, ".table");
+    int fd = open_own(path, &bytes);
+    void *map =
+        fd < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    rlx_tokenizer *t = NULL;
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    if (map == MAP_FAILED)
+        return NULL;
+    rlx_status_free(rlx_table_open(map, bytes, true, &t)); /* unmaps what it refuses */
+    if (t && memcmp(t->head->source, key->bytes, sizeof t->head->source) != 0) {
+        rlx_tokenizer_destroy(t); /* under another's name */
+        t = NULL;
+    }
+    return t;
+}
+
+rlx_tokenizer *rlx_text_cache_find(const rlx_text_cache *c)
+{
+    rlx_hash key;
+    return c->folder && get_stamp(c, &key) ? map_table(c, &key) : NULL;
+}
+
+rlx_tokenizer *rlx_text_cache_find_content(const rlx_text_cache *c, const rlx_hash *key)
+{
+    rlx_tokenizer *t = c->folder ? map_table(c, key) : NULL;
+    if (t)
+        put_stamp(c, key);
+    return t;
+}
+
+void rlx_text_cache_put(const rlx_text_cache *c, const rlx_hash *key, const void *block,
+                        size_t bytes)
+{
+    if (!c->folder)
+        return;
+    write_entry(c, key, ".table", block, bytes);
+    put_stamp(c, key);
+}

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Makes the vocabularies and cases in this folder, with Hugging Face's tokenizers and sentencepiece as the
+truth (written with tokenizers 0.22 and sentencepiece 0.2):
+
+  python -m venv VENV && VENV/bin/pip install tokenizers sentencepiece
+  VENV/bin/python tests/parity/tokenizers/make.py
+
+Each folder gets a tokenizer.json or tokenizer.model of a few hundred tokens, trained on the lines below, and
+cases.json: texts and what the other implementation makes of them. `conformance tokenizers` runs them."""
+import json
+import os
+import random
+
+import sentencepiece as spm
+from tokenizers import (AddedToken, Regex, Tokenizer, decoders as D, models, normalizers as N,
+                        pre_tokenizers as P, processors as X, trainers as T)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LINES = ["The little boat went down the river and did not come back until the evening.",
+         "We don't know whose boat it is; they're all alike, aren't they?",
+         "Numbers: 1 22 333 4444 55555, dates like 2024-05-17, sums of 3.14 and 2,718.",
+         "Größe, café, naïve, Ångström: words with marks. ÉTÉ, été.",
+         "Привет, мир! Γειά σου Κόσμε. 你好世界 こんにちは 東京",
+         "a-b_c (d) [e] {f} \"g\" 'h' i/j k+l m=n <o> p&q r|s t~u", "Hello World, hello world, HELLO WORLD"] * 4
+PARTS = [" ", "  ", "\n", "\t", "\r\n", "\u00a0", "\u3000", "\u2028", "\u2581", "\x07", "\ufeff", "\u200d", "'s",
+         " the ", " don't ", "boat", "Hello World", "<a>", "<l>", "<r>", "<n>", "word", "words", "[M]", "12", "345",
+         "e\u0301", "\u0301", "ﬁ", "①", "½", "Ａ", "İ", "ß", "ſ", "Σ", "中", "東京", "\U0001f600", "\U0001f1e9\U0001f1ea",
+         "\U0001f44d\U0001f3fd", "é", "Å", "ñ", "привет", "!", "?", ".", ",", ";", "-", "_", "$", "+", "`", "ab", "Z", "q"]
+
+
+def texts():
+    rng = random.Random(7)
+    made = ["".join(rng.choice(PARTS) for _ in range(rng.randrange(1, 14))) for _ in range(26)]
+    return ["", " ", "a", "<a><a>", " <l> x <r> y", "word", "a<n>b"] + made + LINES[1:2]
+
+
+ADDED = [AddedToken("<a>", special=True), AddedToken("<l>", lstrip=True, normalized=False),
+         AddedToken("<r>", rstrip=True, normalized=False), AddedToken("word", single_word=True, normalized=False),
+         AddedToken("<n>", normalized=True), AddedToken("[M]", lstrip=True, rstrip=True, special=True)]
+BYTES = ["<0x%02X>" % i for i in range(256)]
+NAMES = ["<unk>", "<s>", "</s>"]
+
+
+def model_of(kind, size):
+    quiet = dict(vocab_size=size, show_progress=False)
+    if kind == "bytes":
+        return models.BPE(), T.BpeTrainer(special_tokens=NAMES, initial_alphabet=P.ByteLevel.alphabet(), **quiet)
+    if kind == "bpe":
+        return models.BPE(unk_token="<unk>"), T.BpeTrainer(special_tokens=NAMES, **quiet)
+    if kind == "fused":
+        return models.BPE(unk_token="<unk>", fuse_unk=True), T.BpeTrainer(special_tokens=NAMES, **quiet)
+    if kind == "fallback":
+        quiet["vocab_size"] += 256
+        return (models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True),
+                T.BpeTrainer(special_tokens=NAMES + BYTES, limit_alphabet=40, **quiet))
+    if kind == "affix":
+        affix = dict(continuing_subword_prefix="##", end_of_word_suffix="</w>")
+        return models.BPE(unk_token="<unk>", **affix), T.BpeTrainer(special_tokens=NAMES, **affix, **quiet)
+    if kind == "words":
+        names = ["[UNK]", "[CLS]", "[SEP]"]
+        return (models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=12),
+                T.WordPieceTrainer(special_tokens=names, **quiet))
+    quiet["vocab_size"] += 256 if kind == "unigram-bytes" else 0
+    names = NAMES + (BYTES if kind == "unigram-bytes" else [])
+    return models.Unigram(), T.UnigramTrainer(unk_token="<unk>", special_tokens=names, **quiet)
+
+
+def around(first, last):
+    def make(t):
+        return X.TemplateProcessing(single=f"{first} $A {last}", pair=f"{first} $A {last} $B:1 {last}:1",
+                                    special_tokens=[(s, t.token_to_id(s)) for s in (first, last)])
+    return make
+
+
+def train_sentencepiece(kind, size, vocab_name, **options):
+    import io
+    out = io.BytesIO()
+    spm.SentencePieceTrainer.train(sentence_iterator=iter(LINES), model_writer=out, model_type=kind, vocab_size=size,
+                                   hard_vocab_limit=False, minloglevel=2, character_coverage=0.98, **options)
+    return out.getvalue()
+
+
+def put(name, tokenizer_file, content, cases):
+    folder = os.path.join(HERE, name)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, tokenizer_file), "wb") as f:
+        f.write(content)
+    with open(os.path.join(folder, "cases.json"), "w", encoding="utf-8") as f:
+        f.write("[\n" + ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases) + "\n]\n")
+
+
+def make(name, kind, normalizer=None, pre=None, decoder=None, post=None, size=280):
+    model, trainer = model_of(kind, size)
+    t = Tokenizer(model)
+    if normalizer:
+        t.normalizer = normalizer
+    if pre:
+        t.pre_tokenizer = pre
+    t.train_from_iterator(LINES, trainer)
+    if decoder:
+        t.decoder = decoder
+    if post:
+        t.post_processor = post(t)
+    t.add_tokens(ADDED)
+    data = json.loads(t.to_str())
+    if kind == "unigram-bytes":
+        data["model"]["byte_fallback"] = True
+    content = json.dumps(data, ensure_ascii=False)
+    t = Tokenizer.from_str(content)
+    cases, all_texts = [], texts()
+    for i, text in enumerate(all_texts):
+        pair = all_texts[-i] if i % 6 == 1 else None
+        e = t.encode(text, pair, add_special_tokens=i % 2 == 0) if pair is not None else t.encode(
+            text, add_special_tokens=i % 2 == 0)
+        case = {"text": text, "special": i % 2 == 0, "ids": e.ids, "types": e.type_ids, "decoded": t.decode(e.ids)}
+        if pair is not None:
+            case["pair"] = pair
+        cases.append(case)
+    put(name, "tokenizer.json", content.encode(), cases)
+
+
+def make_model(name, kind, size, **options):
+    model = train_sentencepiece(kind, size, name, **options)
+    p = spm.SentencePieceProcessor(model_proto=model)
+    control = {"<s>", "</s>", "<unk>"}  # rlx takes those out of a text; sentencepiece itself does not
+    cases = []
+    for text in texts():
+        if any(c in text for c in control) or "\u2581" in text:
+            continue
+        cases.append({"text": text, "special": False, "ids": p.encode(text)})
+    put(name, "tokenizer.model", model, cases)
+
+
+def main():
+    byte_level = D.ByteLevel()
+    llama3 = Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+                   r"\s*[\r\n]+|\s+(?!\S)|\s+")
+    make("byte-prefix", "bytes", pre=P.ByteLevel(add_prefix_space=True), decoder=byte_level,
+         post=lambda t: X.RobertaProcessing(("</s>", 2), ("<s>", 1)), size=400)
+    make("byte-llama3", "bytes", pre=P.Sequence([P.Split(llama3, "isolated"),
+                                                P.ByteLevel(add_prefix_space=False, use_regex=False)]),
+         decoder=byte_level, post=lambda t: X.Sequence([X.ByteLevel(), around("<s>", "</s>")(t)]), size=400)
+    make("byte-falcon", "bytes", pre=P.Sequence([P.Punctuation("contiguous"), P.ByteLevel(add_prefix_space=False),
+                                                P.Digits(False), P.Split(Regex("[0-9][0-9][0-9]"), "isolated")]),
+         decoder=byte_level, size=400)
+    make("byte-normalizer", "bytes", normalizer=N.Sequence([N.NFKC(), N.ByteLevel()]), decoder=byte_level, size=400)
+    for how in ["removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"]:
+        make("split-" + how.replace("_", "-"), "bpe",
+             pre=P.Sequence([P.Split(Regex(r"\s|[aeiou]"), how), P.Split("t", how), P.Punctuation(how)]))
+        make("inverted-" + how.replace("_", "-"), "fused", pre=P.Split(Regex(r"\w+|(?=[A-Z])|\bo"), how, invert=True))
+    make("whitespace", "bpe", normalizer=N.Sequence([N.Nmt(), N.Lowercase()]), pre=P.Whitespace())
+    make("accents", "fused", normalizer=N.Sequence([N.NFD(), N.StripAccents()]), pre=P.WhitespaceSplit())
+    make("delimiter", "bpe", normalizer=N.Strip(), pre=P.Sequence([P.CharDelimiterSplit("e"), P.FixedLength(3)]))
+    make("replace", "bpe", normalizer=N.Sequence([N.Strip(left=False), N.Replace(Regex(r"^|o*"), "-"), N.Prepend("x"),
+                                                  N.Replace("th", "TH")]))
+    make("digits", "affix", normalizer=N.NFC(), pre=P.Sequence([P.BertPreTokenizer(), P.Digits(True)]))
+    for scheme in ["always", "first", "never"]:
+        make("metaspace-" + scheme, "bpe", pre=P.Metaspace(prepend_scheme=scheme),
+             decoder=D.Metaspace(prepend_scheme=scheme))
+        make("fallback-" + scheme, "fallback", pre=P.Metaspace(prepend_scheme=scheme, split=False),
+             decoder=D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)]))
+    make("gemma", "fallback", normalizer=N.Replace(" ", "▁"), pre=P.Split(" ", "merged_with_previous"),
+         decoder=D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse()]))
+    make("unigram", "unigram", normalizer=N.Replace(Regex(" {2,}"), " "),
+         pre=P.Sequence([P.WhitespaceSplit(), P.Metaspace()]), decoder=D.Metaspace(), post=around("<s>", "</s>"))
+    make("unigram-bytes", "unigram-bytes", pre=P.Metaspace(split=False),
+         decoder=D.Sequence([D.ByteFallback(), D.Metaspace()]))
+    for lower in [True, False]:
+        make("bert-uncased" if lower else "bert-cased", "words",
+             normalizer=N.BertNormalizer(lowercase=lower, handle_chinese_chars=lower, clean_text=lower),
+             pre=P.BertPreTokenizer(), decoder=D.WordPiece(cleanup=lower),
+             post=(lambda t: X.BertProcessing(("[SEP]", 2), ("[CLS]", 1))) if lower else around("[CLS]", "[SEP]"))
+    make_model("model-bpe", "bpe", 420, byte_fallback=True, normalization_rule_name="identity",
+               remove_extra_whitespaces=False, user_defined_symbols=["<a>", "  "])
+    make_model("model-unigram", "unigram", 200, normalization_rule_name="identity", user_defined_symbols=["<a>", "boat"])
+    make_model("model-suffix", "unigram", 200, normalization_rule_name="identity", treat_whitespace_as_suffix=True)
+
+
+main()
