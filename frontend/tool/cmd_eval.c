@@ -1,15 +1,5 @@
 /* rlx eval: tensors by Hugging Face's names from one .safetensors file to another.
- *
- *   in    input_ids       I64 or I32 [B,S] or [S]
- *         attention_mask  I64 or I32 [B,S]: nobody sees the tokens at zeros, and their places in
- *                         the outputs are 0
- *         position_ids    I64 or I32 [B,S] or [1,S]: what tokens are rotated to; without it their
- *                         places 0..S-1, hidden ones counted. Without attention_mask a row whose
- *                         positions restart is several sequences, which do not see each other
- *   out   logits          F32 [B,S,V]; of a model without a head last_hidden_state F32 [B,S,H]
- *         generated       I64 [B,N], with --generate N: greedy, end-of-text ignored
- *         probe:PATH      F32 [B,S,..], for each --probe PATH: what the reference's module of that
- *                         path returns; rotary_emb.0 and .1 are its cosines and sines
+ * docs/evaluating.md is the contract.
  *
  * Rows are sequences of one session, and each step takes the tokens of all of them.
  */
