@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-static double now(void)
+double ceiling_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -44,9 +44,9 @@ static void *work(void *arg)
         sched_yield();
     for (int i = 0; gate > 0 && i < m->set->trials; i++) {
         pthread_barrier_wait(&m->set->barrier);
-        m->begin[i] = now();
+        m->begin[i] = ceiling_now();
         m->set->run(m->set, m->index);
-        m->end[i] = now();
+        m->end[i] = ceiling_now();
     }
     return NULL;
 }

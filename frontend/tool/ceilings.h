@@ -19,6 +19,8 @@ typedef struct byte_span {
 
 enum { CEILING_MAX_THREADS = 256, CEILING_MAX_UNITS = 16 };
 
+double ceiling_now(void); /* seconds, monotonic */
+
 /* Bytes per second of reading all spans `passes` times, every thread its own contiguous share, as
  * one stream and as several at once: the better one. The best of `trials` of each, with one more
  * before them to warm up. 0 when threads cannot be started. */

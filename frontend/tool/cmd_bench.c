@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "frontend/tool/args.h"
 #include "frontend/tool/bench.h"
@@ -44,13 +43,6 @@ typedef struct bench {
     float *logits;
     int32_t *ids, *seq, *rows;
 } bench;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int64_t largest(const number_list *l)
 {
@@ -180,13 +172,13 @@ static rlx_status measure(bench *b, bench_row *row)
         if (i >= 0)
             measure_ceilings(b, row);
         rlx_status st = rewind_to(b, row);
-        double start = now();
+        double start = ceiling_now();
         if (!st)
             st = run_row(b, row);
         if (st)
             return st;
         if (i >= 0)
-            rates[i] = (double)tokens / (now() - start);
+            rates[i] = (double)tokens / (ceiling_now() - start);
     }
     summarise(rates, n, row);
     return RLX_OK;

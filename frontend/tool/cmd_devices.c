@@ -6,14 +6,10 @@
 #include "frontend/tool/args.h"
 #include "frontend/tool/ceilings.h"
 
-/* CPU levels between the least that rlx compiles for and what chips have: --device cpu:LEVEL. */
 static const char *const levels[] = {
-    "x86-64-v3",
-    "x86-64-v3+avxvnni",
-    "x86-64-v4",
-    "x86-64-v4+avx512vnni",
-    "x86-64-v4+avx512vnni+avx512bf16",
-    "x86-64-v4+avx512vnni+avx512bf16+amx-tile+amx-int8+amx-bf16",
+#define LEVEL(name) name,
+#include "frontend/tool/cpu_levels.def"
+#undef LEVEL
 };
 enum { NLEVELS = sizeof levels / sizeof *levels, TRIALS = 5 };
 

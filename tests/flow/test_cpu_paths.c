@@ -11,12 +11,9 @@
 #include "tests/flow/model.h"
 
 static const char *const paths[] = {
-    "x86-64-v3",
-    "x86-64-v3+avxvnni",
-    "x86-64-v4",
-    "x86-64-v4+avx512vnni",
-    "x86-64-v4+avx512vnni+avx512bf16",
-    "x86-64-v4+avx512vnni+avx512bf16+amx-int8+amx-bf16",
+#define LEVEL(name) name,
+#include "frontend/tool/cpu_levels.def"
+#undef LEVEL
 };
 enum { PATHS = sizeof paths / sizeof *paths };
 
