@@ -1,0 +1,245 @@
+/* tests/lower/test_operators.c: operators by loops: fused MIR against its LIR, bit for bit, with
+ * symbols at several live values, none included. What they mean is held against outside numbers by
+ * build/tests/conformance opvectors. */
+#include <math.h>
+
+#include "tests/lower/tape_runner.h"
+#include "tests/mir/world.h"
+
+typedef struct operators {
+    const char *name, *text; /* of @main's body and type; T is a symbol */
+    int64_t below;           /* integer inputs lie in 0..below-1; 0: any */
+    const char *schedule;    /* that some kernel must have */
+} operators;
+
+#define MAIN(args, results, body) \
+    "mir module @m {\n  func @main(" args ") -> (" results ") {\n" body "  }\n}\n"
+
+static const operators cases[] = {
+    {"convolution",
+     MAIN("%x: f32[T,4] input \"x\", %w: f32[5,4,3] input \"w\"", "f32[5,T]",
+          "%0 = const {value=0} : f32\n"
+          "%1 = transpose %x {perm=[1,0]} : f32[4,T]\n"
+          "%2 = pad %1, %0 {axis=1, low=2, high=0} : f32[4,T + 2]\n"
+          "%3 = window %2 {axis=1, size=3, step=1} : f32[4,T,3]\n"
+          "%4 = transpose %3 {perm=[1,0,2]} : f32[T,4,3]\n"
+          "%5 = broadcast %4 {axes=[1,2,3]} : f32[5,T,4,3]\n"
+          "%6 = broadcast %w {axes=[0,2,3]} : f32[5,T,4,3]\n"
+          "%7 = map %5, %6 {fn=mul} : f32[5,T,4,3]\n"
+          "%8 = reduce %7 {fn=add, axis=3, lanes=1} : f32[5,T,4]\n"
+          "%9 = reduce %8 {fn=add, axis=2, lanes=1} : f32[5,T]\n"
+          "return %9\n"),
+     0, "loops"},
+    {"softmax of columns",
+     MAIN("%x: f32[T,7] input \"x\"", "f32[T,7]",
+          "%0 = transpose %x {perm=[1,0]} : f32[7,T]\n"
+          "%1 = reduce %0 {fn=max, axis=1, lanes=1} : f32[7]\n"
+          "%2 = broadcast %1 {axes=[1]} : f32[T,7]\n"
+          "%3 = map %x, %2 {fn=sub} : f32[T,7]\n"
+          "%4 = map %3 {fn=exp} : f32[T,7]\n"
+          "%5 = transpose %4 {perm=[1,0]} : f32[7,T]\n"
+          "%6 = reduce %5 {fn=add, axis=1, lanes=1} : f32[7]\n"
+          "%7 = broadcast %6 {axes=[1]} : f32[T,7]\n"
+          "%8 = map %4, %7 {fn=div} : f32[T,7]\n"
+          "return %8\n"),
+     0, "loops"},
+    {"lanes that end within a row",
+     MAIN("%x: f32[T,21] input \"x\"", "f32[T]",
+          "%0 = const {value=0.5} : f32\n"
+          "%1 = pad %x, %0 {axis=1, low=1, high=3} : f32[T,25]\n"
+          "%2 = reduce %1 {fn=add, axis=1, lanes=16} : f32[T]\n"
+          "return %2\n"),
+     0, "loops"},
+    {"gather of gathers, backwards",
+     MAIN("%x: f32[9,3] input \"x\", %i: i64[T,2] input \"i\"", "f32[T,2,3]",
+          "%0 = slice %x {axis=0, start=8, size=9, step=-1} : f32[9,3]\n"
+          "%1 = concat %0, %x {axis=0} : f32[18,3]\n"
+          "%2 = gather %1, %i : f32[T,2,3]\n"
+          "%3 = map %2 {fn=neg} : f32[T,2,3]\n"
+          "return %3\n"),
+     18, "loops"},
+    {"scatter of sums, then running products",
+     MAIN("%x: f32[5,4] input \"x\", %i: i32[T] input \"i\", %u: f32[T,4] input \"u\"",
+          "f32[5,4], f32[4,5]",
+          "%0 = map %u {fn=abs} : f32[T,4]\n"
+          "%1 = scatter %x, %i, %0 {fn=add} : f32[5,4]\n"
+          "%2 = scan %1 {fn=mul, axis=1} : f32[5,4]\n"
+          "%3 = transpose %1 {perm=[1,0]} : f32[4,5]\n"
+          "return %2, %3\n"),
+     7, "loops"}, /* 5 and 6 are left out */
+    {"views that divide symbols",
+     MAIN("%x: f32[T,6] input \"x\"", "f32[T,6], f32[6 * T]",
+          "%0 = transpose %x {perm=[1,0]} : f32[6,T]\n"
+          "%1 = reshape %0 : f32[6 * T]\n"
+          "%2 = reshape %1 : f32[T,6]\n"
+          "%3 = map %2, %x {fn=add} : f32[T,6]\n"
+          "return %3, %1\n"),
+     0, "loops"},
+    {"unsigned integers",
+     MAIN("%x: u64[T,3] input \"x\", %y: u64[T,3] input \"y\", %z: u16[T] input \"z\"",
+          "u64[T,3], bool[T], u16[T]",
+          "%0 = map %x, %y {fn=div} : u64[T,3]\n"
+          "%1 = map %x, %y {fn=mod} : u64[T,3]\n"
+          "%2 = map %0, %1 {fn=xor} : u64[T,3]\n"
+          "%3 = map %2, %y {fn=min} : u64[T,3]\n"
+          "%4 = map %x, %y {fn=lt} : bool[T,3]\n"
+          "%5 = reduce %4 {fn=or, axis=1, lanes=1} : bool[T]\n"
+          "%6 = const {value=3} : u16\n"
+          "%7 = map %z, %6 {fn=shr} : u16[T]\n"
+          "return %3, %5, %7\n"),
+     0, "loops"},
+    {"integers by index",
+     MAIN("%x: f32[T,5] input \"x\"", "i64[T], i32[T,5]",
+          "%0 = reduce %x {fn=max, axis=1, lanes=16} : f32[T]\n"
+          "%1 = broadcast %0 {axes=[0]} : f32[T,5]\n"
+          "%2 = map %x, %1 {fn=eq} : bool[T,5]\n"
+          "%3 = iota : i64[5]\n"
+          "%4 = broadcast %3 {axes=[1]} : i64[T,5]\n"
+          "%5 = const {value=5} : i64\n"
+          "%6 = map %2, %4, %5 {fn=select} : i64[T,5]\n"
+          "%7 = reduce %6 {fn=min, axis=1, lanes=1} : i64[T]\n"
+          "%8 = bitcast %x : i32[T,5]\n"
+          "return %7, %8\n"),
+     0, "loops"},
+    {"functions by steps",
+     MAIN("%x: f32[T] input \"x\", %y: f64[T] input \"y\"", "f32[T], f64[T]",
+          "%0 = map %x {fn=sin} : f32[T]\n"
+          "%1 = map %0 {fn=erf} : f32[T]\n"
+          "%2 = map %1 {fn=atan} : f32[T]\n"
+          "%3 = map %2 {fn=tanh} : f32[T]\n"
+          "%4 = map %y {fn=exp} : f64[T]\n"
+          "%5 = map %4 {fn=cos} : f64[T]\n"
+          "%6 = map %5, %5 {fn=mul} : f64[T]\n"
+          "%7 = map %6 {fn=log} : f64[T]\n"
+          "return %3, %7\n"),
+     0, NULL},
+};
+enum { NCASES = sizeof cases / sizeof *cases, MAX_RESULTS = 4 };
+
+static const rlx_lir_target targets[] = {
+    {.unit = RLX_UNIT_CPU,
+     .vector_f32 = 8,
+     .vector_regs = 16,
+     .team = 1,
+     .threads = 2,
+     .l1_bytes = 32768,
+     .l2_bytes = 1 << 20,
+     .team_bytes = 1 << 20},
+    {.unit = RLX_UNIT_GPU,
+     .vector_f32 = 1,
+     .vector_regs = 1,
+     .team = 64,
+     .threads = 8,
+     .l1_bytes = 32768,
+     .l2_bytes = 1 << 20,
+     .team_bytes = 32768},
+};
+
+static void add_inputs(world *w, const operators *o)
+{
+    const rlx_ir_func *f = rlx_ir_func_find(w->module, "main");
+    for (int i = 0; i < f->body->nargs; i++) {
+        const rlx_ir_type *t = &f->body->args[i]->type;
+        int64_t shape[RLX_MAX_RANK + 1];
+        for (int d = 0; d < t->rank; d++)
+            shape[d] = rlx_dim_eval(w->dims, t->dim[d], w->symbols);
+        shape[t->rank] = -1;
+        rlx_eval_tensor *x = world_tensor(w, f->arg_info[i].symbol, t->format, shape);
+        world_fill(x);
+        for (int64_t k = 0; !rlx_format_is_float(t->format) && k < world_elems(x); k++)
+            rlx_format_store(t->format, x->data, k,
+                             o->below ? (double)(k * 5 % o->below)
+                                      : (double)(k * k * 7919 % 65521 + 1));
+    }
+}
+
+static bool has_schedule(const rlx_ir_module *lir, const char *name)
+{
+    for (const rlx_ir_func *f = lir->first; f; f = f->next) {
+        const rlx_attr *a = f->is_kernel ? rlx_ir_func_attr(f, RLX_ATTR_SCHEDULE) : NULL;
+        if (a && strcmp(a->text, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void run_lir(world *w, const operators *o, const rlx_ir_module *mir,
+                    const rlx_lir_target *target, const int64_t *upper, rlx_eval_tensor *got, int n)
+{
+    rlx_mir_lower_options options = {.target = target, .upper = upper};
+    rlx_ir_module *lir;
+    rlx_lir_plan_report report;
+    assert_ok(rlx_mir_lower(mir, &options, &lir));
+    ck_assert_msg(!o->schedule || has_schedule(lir, o->schedule), "%s: no kernel by %s", o->name,
+                  o->schedule);
+    assert_ok(rlx_lir_check_plan(lir, "main", upper, &report));
+    tape_run r = {.module = lir,
+                  .env = &w->env,
+                  .arena_bytes = (size_t)report.arena_bytes,
+                  .options = {.teams = 3, .seed = 1}};
+    r.arena = aligned_alloc(64, (r.arena_bytes + 63) / 64 * 64 + 64);
+    assert_ok(tape_run_entry(&r, "main", got, n));
+    free(r.arena);
+    rlx_ir_module_destroy(lir);
+}
+
+static void compare(const operators *o, const rlx_eval_tensor *want, const rlx_eval_tensor *got,
+                    int64_t live)
+{
+    size_t bytes = rlx_format_bytes(want->format, 1);
+    for (int64_t k = 0; k < world_elems(want); k++) {
+        const char *a = (const char *)want->data + (size_t)k * bytes,
+                   *b = (const char *)got->data + (size_t)k * bytes;
+        bool nan = rlx_format_is_float(want->format) &&
+                   isnan(rlx_format_load(want->format, a, 0)) &&
+                   isnan(rlx_format_load(want->format, b, 0));
+        ck_assert_msg(nan || memcmp(a, b, bytes) == 0, "%s, T=%lld, element %lld: mir %g, lir %g",
+                      o->name, (long long)live, (long long)k, rlx_format_load(want->format, a, 0),
+                      rlx_format_load(want->format, b, 0));
+    }
+}
+
+START_TEST(lir_has_the_bits_of_mir)
+{
+    const operators *o = &cases[_i];
+    static const int64_t lives[] = {1, 5, 0, 16};
+    int64_t upper[RLX_MAX_SYMBOLS] = {16};
+    world w;
+    world_open(&w, o->text);
+    const int n = rlx_ir_func_find(w.module, "main")->nresults;
+    for (size_t l = 0; l < sizeof lives / sizeof *lives; l++) {
+        rlx_eval_tensor want[MAX_RESULTS], got[MAX_RESULTS];
+        rlx_ir_module *mir;
+        world_symbol(&w, "T", lives[l]);
+        add_inputs(&w, o);
+        assert_ok(rlx_mir_eval(w.module, "main", &w.env, want, n));
+        assert_ok(rlx_ir_module_clone(w.module, &mir));
+        assert_ok(rlx_mir_optimize(mir));
+        for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+            for (int i = 0; i < n; i++) {
+                got[i] = want[i];
+                got[i].data = malloc(rlx_format_bytes(want[i].format, world_elems(&want[i])) + 1);
+            }
+            run_lir(&w, o, mir, &targets[t], upper, got, n);
+            for (int i = 0; i < n; i++) {
+                compare(o, &want[i], &got[i], lives[l]);
+                free(got[i].data);
+            }
+        }
+        for (int i = 0; i < n; i++)
+            free(want[i].data);
+        rlx_ir_module_destroy(mir);
+    }
+    world_close(&w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("operators");
+    TCase *c = tcase_create("loops");
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, lir_has_the_bits_of_mir, 0, NCASES);
+    suite_add_tcase(s, c);
+    return run_suite(s, NCASES);
+}
