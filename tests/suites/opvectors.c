@@ -1,7 +1,8 @@
 /* tests/suites/opvectors.c: operators of the ONNX backend suite as compiled code. Each .safetensors
  * file of a folder is a case: it becomes a MIR function (onnx/), is compiled and run, and the
  * results are held against the expected ones, as that suite does: 1e-3 relative and 1e-7, whole
- * numbers exactly. ref:mir must give the same bits. */
+ * numbers exactly. ref:mir must give the same bits. `--device cpu:x86-64-v3` masks features; with
+ * ref:lir the interpreter runs the tape. */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 #include "jit/jit.h"
 #include "runtime/runtime.h"
+#include "tests/lower/tape_runner.h"
 #include "tests/suites/onnx/onnx.h"
 #include "tests/suites/suites.h"
 
@@ -24,14 +26,17 @@ typedef struct subject {
     rlx_team *team;
     rlx_session *session;
     rlx_eval_tensor input[ONNX_MAX_IO], evaluated[ONNX_MAX_IO]; /* of ref:mir */
+    void *interpreted[ONNX_MAX_IO];                             /* by ref:lir */
     int nresults;
     const onnx_tensor *want[ONNX_MAX_IO];
 } subject;
 
 static void subject_deinit(subject *s)
 {
-    for (int i = 0; i < s->nresults; i++)
+    for (int i = 0; i < s->nresults; i++) {
         free(s->evaluated[i].data);
+        free(s->interpreted[i]);
+    }
     rlx_session_destroy(s->session);
     rlx_team_destroy(s->team);
     rlx_executable_destroy(s->executable);
@@ -39,6 +44,11 @@ static void subject_deinit(subject *s)
     rlx_ir_module_destroy(s->mir);
     rlx_dims_destroy(s->dims);
     onnx_free(&s->x);
+}
+
+static bool is_reference(const char *device)
+{
+    return device && strcmp(device, "ref:lir") == 0;
 }
 
 /* ---- down the levels ------------------------------------------------------------------------- */
@@ -59,11 +69,24 @@ static rlx_status emit(subject *s, const rlx_jit_target *t)
     return st;
 }
 
-static rlx_status compile(subject *s)
+/* "cpu" or none: all that this machine has. */
+static rlx_status read_device(const char *device, rlx_jit_target *t)
+{
+    *t = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
+    if (!device || is_reference(device) || strcmp(device, "cpu") == 0)
+        return RLX_OK;
+    if (strncmp(device, "cpu:", 4) != 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "operators run on cpu and ref:lir, not on %s",
+                        device);
+    return rlx_cpu_parse(device + 4, true, &t->features);
+}
+
+static rlx_status compile(const conformance *c, subject *s)
 {
     static const int64_t none[RLX_MAX_SYMBOLS];
-    rlx_jit_target t = {.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
+    rlx_jit_target t;
     rlx_lir_target lir_target;
+    RLX_TRY(read_device(c->device, &t));
     for (int i = 0; i < s->x.nout; i++)
         if (s->x.out[i].format != RLX_FORMAT_NONE)
             s->want[s->nresults++] = &s->x.out[i];
@@ -76,7 +99,7 @@ static rlx_status compile(subject *s)
     RLX_TRY(rlx_jit_lir_target(&t, &lir_target));
     rlx_mir_lower_options lo = {.target = &lir_target, .upper = none};
     RLX_TRY(rlx_mir_lower(s->mir, &lo, &s->lir));
-    return emit(s, &t);
+    return is_reference(c->device) ? RLX_OK : emit(s, &t);
 }
 
 /* Inputs that decide nothing are no part of the program. */
@@ -128,6 +151,26 @@ static rlx_status evaluate(subject *s)
     return rlx_mir_eval(s->mir, "main", &env, s->evaluated, s->nresults);
 }
 
+/* The tape by the interpreter. */
+static rlx_status interpret(subject *s)
+{
+    static const int64_t none[RLX_MAX_SYMBOLS];
+    rlx_eval_env env = {find_input, s, none};
+    rlx_eval_tensor out[ONNX_MAX_IO];
+    rlx_lir_plan_report report;
+    RLX_TRY(rlx_lir_check_plan(s->lir, "main", none, &report));
+    for (int i = 0; i < s->nresults; i++) {
+        const onnx_tensor *t = s->want[i];
+        s->interpreted[i] = malloc(rlx_format_bytes(t->format, t->elems) + 1);
+        out[i] = (rlx_eval_tensor){t->name, t->format, 1, {t->elems}, s->interpreted[i]};
+    }
+    tape_run r = {.module = s->lir, .env = &env, .arena_bytes = (size_t)report.arena_bytes};
+    r.arena = aligned_alloc(64, (r.arena_bytes + 63) / 64 * 64 + 64);
+    rlx_status st = r.arena ? tape_run_entry(&r, "main", out, s->nresults) : RLX_OOM();
+    free(r.arena);
+    return st;
+}
+
 /* ---- comparing ----------------------------------------------------------------------------------
  */
 
@@ -161,8 +204,8 @@ static bool is_bit_equal(rlx_format f, const void *a, const void *b, int64_t i)
 static bool compare_one(conformance *c, const char *path, subject *s, int k)
 {
     const onnx_tensor *want = s->want[k];
-    rlx_tensor got;
-    if (case_broke(c, path, rlx_session_output(s->session, want->name, &got)))
+    rlx_tensor got = {.data = s->interpreted[k]};
+    if (!got.data && case_broke(c, path, rlx_session_output(s->session, want->name, &got)))
         return false;
     rlx_format f = want->format;
     for (int64_t i = 0; i < want->elems; i++) {
@@ -186,11 +229,12 @@ static void run_case(conformance *c, const char *path)
     subject s = {0};
     rlx_status st = onnx_read(path, &s.x);
     if (!st)
-        st = compile(&s);
+        st = compile(c, &s);
     if (rlx_status_code(st) == RLX_UNSUPPORTED) {
         case_skipped(c, path, "%s", rlx_status_message(st));
         rlx_status_free(st);
-    } else if (!case_broke(c, path, st) && !case_broke(c, path, run(&s)) &&
+    } else if (!case_broke(c, path, st) &&
+               !case_broke(c, path, is_reference(c->device) ? interpret(&s) : run(&s)) &&
                !case_broke(c, path, evaluate(&s))) {
         bool same = true;
         for (int k = 0; k < s.nresults && same; k++)

@@ -388,6 +388,14 @@ static void do_global_average(onnx *x)
     ox_out(x, 0, ox_mean(x, a, ox_last_axes(a, 2)));
 }
 
+static void do_global_lp(onnx *x)
+{
+    val a = ox_in(x, 0);
+    double p = (double)ox_int(x, "p", 2);
+    val sum = ox_fold(x, RLX_FN_ADD, ox_pow(x, ABS(a), LIKE(a, p)), ox_last_axes(a, 2), true);
+    ox_out(x, 0, ox_pow(x, sum, LIKE(a, 1 / p)));
+}
+
 static void do_global_max(onnx *x)
 {
     val a = ox_in(x, 0);
@@ -442,6 +450,7 @@ const onnx_op onnx_conv[] = {{"AveragePool", do_average_pool},
                              {"ConvInteger", do_conv_integer},
                              {"ConvTranspose", do_conv_transpose},
                              {"GlobalAveragePool", do_global_average},
+                             {"GlobalLpPool", do_global_lp},
                              {"GlobalMaxPool", do_global_max},
                              {"LpPool", do_lp_pool},
                              {"MaxPool", do_max_pool},

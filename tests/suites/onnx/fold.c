@@ -322,6 +322,21 @@ static int index_of(const char *all, int n, char c)
     return -1;
 }
 
+/* Without an arrow: what the ellipsis has, then the labels that occur once, by the alphabet. */
+static int implicit_labels(int nin, char labels[][MAX_LABELS], const int *n, char *all)
+{
+    int count = 0;
+    for (char c = 'A'; c <= 'z'; c++) {
+        int times = 0;
+        for (int i = 0; i < nin; i++)
+            for (int k = 0; k < n[i]; k++)
+                times += labels[i][k] == c;
+        if ((c <= 'Z' ? times > 0 : times == 1) && count < MAX_LABELS)
+            all[count++] = c;
+    }
+    return count;
+}
+
 /* The operand with its axes in the order of `all`, those it lacks being 1. */
 static val aligned(onnx *x, val a, const char *labels, int n, const char *all, int count)
 {
@@ -360,6 +375,8 @@ static void do_einsum(onnx *x)
         for (const char *p = arrow + 2; *p; p++)
             named += *p >= 'a' && *p <= 'z';
         outs = count = labels_of(arrow + 2, (int)strlen(arrow + 2), rank + named, all);
+    } else {
+        outs = count = implicit_labels(x->nin, labels, n, all);
     }
     for (int i = 0; i < x->nin; i++)
         for (int k = 0; k < n[i]; k++)

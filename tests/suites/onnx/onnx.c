@@ -37,8 +37,10 @@ static rlx_format format_named(const char *dtype)
     return rlx_format_parse(name, strlen(name));
 }
 
-static bool read_tensor(const cJSON *header, const char *kind, const char *name, const char *data,
-                        size_t bytes, onnx_tensor *t)
+/* False when it is not there or is no tensor. One of elements that rlx has no format for is there,
+ * and the case is refused for it. */
+static bool read_tensor(onnx *x, const cJSON *header, const char *kind, const char *name,
+                        const char *data, size_t bytes, onnx_tensor *t)
 {
     char key[80];
     snprintf(key, sizeof key, "%s.%s", kind, name);
@@ -60,12 +62,15 @@ static bool read_tensor(const cJSON *header, const char *kind, const char *name,
     size_t begin = (size_t)cJSON_GetArrayItem(offsets, 0)->valuedouble;
     size_t end = (size_t)cJSON_GetArrayItem(offsets, 1)->valuedouble;
     t->data = data + begin;
-    return t->format != RLX_FORMAT_NONE && end <= bytes && begin <= end &&
-           end - begin == rlx_format_bytes(t->format, t->elems);
+    if (t->format == RLX_FORMAT_NONE) {
+        ox_refuse(x, "elements of type %s", dtype->valuestring);
+        return true;
+    }
+    return end <= bytes && begin <= end && end - begin == rlx_format_bytes(t->format, t->elems);
 }
 
-static bool read_list(const cJSON *header, const char *kind, const char *data, size_t bytes,
-                      onnx_tensor *list, int *n)
+static bool read_list(onnx *x, const cJSON *header, const char *kind, const char *data,
+                      size_t bytes, onnx_tensor *list, int *n)
 {
     const cJSON *meta = cJSON_GetObjectItem(header, "__metadata__"), *item;
     char key[16];
@@ -79,7 +84,7 @@ static bool read_list(const cJSON *header, const char *kind, const char *data, s
             break;
         onnx_tensor *t = &list[(*n)++];
         if (item->valuestring[0])
-            ok = read_tensor(header, kind, item->valuestring, data, bytes, t);
+            ok = read_tensor(x, header, kind, item->valuestring, data, bytes, t);
     }
     cJSON_Delete(names);
     return ok;
@@ -98,8 +103,8 @@ static bool parse(onnx *x, size_t bytes)
     const char *data = x->file + 8 + length;
     bytes -= 8 + length;
     bool ok = cJSON_IsString(op) && cJSON_IsString(opset) && cJSON_IsString(attributes) &&
-              read_list(header, "in", data, bytes, x->in, &x->nin) &&
-              read_list(header, "out", data, bytes, x->out, &x->nout);
+              read_list(x, header, "in", data, bytes, x->in, &x->nin) &&
+              read_list(x, header, "out", data, bytes, x->out, &x->nout);
     if (ok) {
         snprintf(x->op, sizeof x->op, "%s", op->valuestring);
         x->opset = atoi(opset->valuestring);
@@ -290,7 +295,8 @@ rlx_status onnx_build(onnx *x, rlx_ir_module *m)
     x->b = &b;
     b.place = x->op;
     x->func = rlx_ir_build_func(&b, "main", 0, NULL);
-    op->build(x);
+    if (!x->why[0])
+        op->build(x);
     if (x->why[0]) {
         rlx_status_free(rlx_ir_builder_finish(&b));
         return RLX_FAIL(RLX_UNSUPPORTED, "%s", x->why);

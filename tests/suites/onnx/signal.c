@@ -168,10 +168,68 @@ static void do_mel_weights(onnx *x)
     ox_out(x, 0, PICK(AND(LT(edge[1], bin), LT(bin, edge[2])), down, y));
 }
 
-const onnx_op onnx_signal[] = {{"BlackmanWindow", do_blackman},
-                               {"DFT", do_dft},
-                               {"HammingWindow", do_hamming},
-                               {"HannWindow", do_hann},
-                               {"MelWeightMatrix", do_mel_weights},
-                               {"STFT", do_stft},
-                               {0}};
+/* ---- n-grams
+ * ------------------------------------------------------------------------------------- */
+
+/* How often pool[0..n) stands in each row of ids [N, C], its elements `apart` from one another:
+ * [N]. */
+static val count_gram(onnx *x, val ids, const int64_t *pool, int64_t n, int64_t apart)
+{
+    int64_t places = ox_dim(ids, 1) - (n - 1) * apart;
+    val hit = NULL;
+    if (places < 1)
+        return NULL;
+    for (int64_t i = 0; i < n; i++) {
+        val one = EQ(ox_slice(x, ids, 1, i * apart, places, 1), LIKE(ids, (double)pool[i]));
+        hit = hit ? AND(hit, one) : one;
+    }
+    return ox_fold(x, RLX_FN_ADD, ox_cast(x, hit, RLX_F32), 2, false);
+}
+
+/* Its count over all distances that are allowed; single elements have but one. */
+static val count_skips(onnx *x, val ids, const int64_t *pool, int64_t n)
+{
+    int64_t most = n == 1 ? 0 : ox_int(x, "max_skip_count", 0);
+    val sum = ox_expand(x, ox_num(x, RLX_F32, 0), 1, (int64_t[]){ox_dim(ids, 0)});
+    for (int64_t skip = 0; skip <= most; skip++) {
+        val c = count_gram(x, ids, pool, n, skip + 1);
+        sum = c ? ADD(sum, c) : sum;
+    }
+    return sum;
+}
+
+static void do_tf_idf(onnx *x)
+{
+    int64_t pool[ONNX_MAX_INTS], starts[ONNX_MAX_INTS], places[ONNX_MAX_INTS];
+    int npool = ox_list(x, "pool_int64s", pool), n = ox_list(x, "ngram_counts", starts);
+    int nplaces = ox_list(x, "ngram_indexes", places);
+    val ids = ox_in(x, 0), columns[ONNX_MAX_INTS] = {NULL};
+    int64_t least = ox_int(x, "min_gram_length", 1), most = ox_int(x, "max_gram_length", 1),
+            width = 0;
+    if (npool < 1 || n < 1 || !ids || ox_text(x, "mode", "TF")[1] != 'F' ||
+        cJSON_GetObjectItem(x->attributes, "weights")) {
+        ox_refuse(x, "grams of texts, or with weights");
+        return;
+    }
+    const bool one = ids->type.rank == 1;
+    ids = one ? ox_insert(x, ids, 0) : ids;
+    for (int i = 0; i < nplaces; i++)
+        width = places[i] >= width ? places[i] + 1 : width;
+    int k = 0;
+    for (int64_t len = 1; len <= n; len++) {
+        int64_t end = len < n ? starts[len] : npool;
+        for (int64_t at = starts[len - 1]; at + len <= end && k < nplaces; at += len, k++)
+            if (len >= least && len <= most)
+                columns[places[k]] = ox_insert(x, count_skips(x, ids, pool + at, len), 1);
+    }
+    for (int i = 0; i < width; i++)
+        if (!columns[i])
+            columns[i] = ox_expand(x, ox_num(x, RLX_F32, 0), 2, (int64_t[]){ox_dim(ids, 0), 1});
+    val y = rlx_mir_build_concat(x->b, (int)width, columns, 1);
+    ox_out(x, 0, one ? ox_reshape(x, y, 1, &width) : y);
+}
+
+const onnx_op onnx_signal[] = {{"BlackmanWindow", do_blackman},     {"DFT", do_dft},
+                               {"HammingWindow", do_hamming},       {"HannWindow", do_hann},
+                               {"MelWeightMatrix", do_mel_weights}, {"STFT", do_stft},
+                               {"TfIdfVectorizer", do_tf_idf},      {0}};
