@@ -110,7 +110,14 @@ static rlx_status append(generation *g, bool *done)
     if (full)
         return *done ? RLX_OK : full;
     double start = rlx_seconds();
-    RLX_TRY(rlx_model_step(g->model, g->session, 0, &g->ids[g->nids - 1], 1, 1, g->logits));
+    rlx_status st = rlx_model_step(g->model, g->session, 0, &g->ids[g->nids - 1], 1, 1, g->logits);
+    if (rlx_status_code(st) == RLX_UNSUPPORTED && rlx_session_past(g->session, 0) == g->nids - 1) {
+        /* beyond the length at which all keys are rotated in another way: anew, all being here */
+        rlx_status_free(st);
+        RLX_TRY(rlx_session_rewind(g->session, 0, 0));
+        st = rlx_model_step(g->model, g->session, 0, g->ids, g->nids, 1, g->logits);
+    }
+    RLX_TRY(st);
     g->stats.decode_seconds += rlx_seconds() - start;
     return RLX_OK;
 }

@@ -282,7 +282,7 @@ static int keep_probes(eval *e, int64_t n)
 }
 
 /* The step of the n tokens that are laid out; every output is wanted. */
-static int step(eval *e, int64_t n)
+static rlx_status try_step(eval *e, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         e->step_index[i] = (int32_t)i;
@@ -292,7 +292,12 @@ static int step(eval *e, int64_t n)
                                    .positions = e->step_positions,
                                    .rows = n,
                                    .row_index = e->step_index};
-    return report(rlx_model_step_batch(e->model, e->session, &batch, e->step_out));
+    return rlx_model_step_batch(e->model, e->session, &batch, e->step_out);
+}
+
+static int step(eval *e, int64_t n)
+{
+    return report(try_step(e, n));
 }
 
 /* One step of the tokens of all rows at [from, to). */
@@ -323,6 +328,52 @@ static int64_t find_largest(const float *row, int64_t n)
     return best;
 }
 
+/* All sequences anew, with `made` ids behind each: as lengths ask for whose keys are rotated in
+ * another way. The output of the last token of each goes to step_out. */
+static int recompute(eval *e, int64_t made)
+{
+    const size_t most = (size_t)(e->B * (e->S + made));
+    int32_t *ids = malloc(3 * most * sizeof *ids), *seq = ids + most, *positions = seq + most;
+    int64_t n = 0;
+    if (!ids)
+        return failure("out of memory");
+    for (int64_t b = 0; b < e->B; b++) {
+        for (int64_t i = b * e->S; i < (b + 1) * e->S; i++) {
+            if (e->seq[i] < 0)
+                continue;
+            ids[n] = e->ids[i];
+            seq[n] = e->seq[i];
+            positions[n++] = e->positions[i];
+        }
+        for (int64_t k = 0; k < made; k++, n++) {
+            ids[n] = (int32_t)e->generated[b * e->generate + k];
+            seq[n] = seq[n - 1];
+            positions[n] = positions[n - 1] + 1;
+        }
+        e->step_index[b] = (int32_t)(n - 1);
+    }
+    rlx_session_reset(e->session);
+    const rlx_model_batch batch = {.tokens = n,
+                                   .ids = ids,
+                                   .seq = seq,
+                                   .positions = positions,
+                                   .rows = e->B,
+                                   .row_index = e->step_index};
+    int code = report(rlx_model_step_batch(e->model, e->session, &batch, e->step_out));
+    free(ids);
+    return code;
+}
+
+/* The step behind `made` ids of each row. */
+static int go_on(eval *e, int64_t made)
+{
+    rlx_status st = try_step(e, e->B);
+    if (rlx_status_code(st) != RLX_UNSUPPORTED)
+        return report(st);
+    rlx_status_free(st);
+    return recompute(e, made);
+}
+
 /* All rows go on together, each behind its last token. */
 static int generate(eval *e)
 {
@@ -342,7 +393,7 @@ static int generate(eval *e)
             e->generated[b * e->generate + i] = e->step_ids[b];
             e->step_positions[b]++;
         }
-        int code = i + 1 < e->generate ? step(e, e->B) : EXIT_OK;
+        int code = i + 1 < e->generate ? go_on(e, i + 1) : EXIT_OK;
         if (code)
             return code;
     }

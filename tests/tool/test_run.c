@@ -108,6 +108,18 @@ START_TEST(models_in_parts)
 }
 END_TEST
 
+/* Beyond 16 positions the model rotates every key in another way. */
+START_TEST(texts_outgrow_their_rotation)
+{
+    static const char model[] = RLX_SHARED_DIR "/fixtures/phi/gguf-phi3-longrope-f32/model.gguf";
+    process p;
+    if (!there(model))
+        return;
+    RUN(&p, RLX_TOOL, "run", model, "-p", "Once", "-n", "40", "--ignore-eos", "--temp", "0");
+    complains(&p, 0, "decode   39 steps");
+}
+END_TEST
+
 /* ---- sampling */
 
 START_TEST(options_of_sampling)
@@ -357,6 +369,7 @@ int main(void)
     tcase_set_timeout(c, 110);
     tcase_add_test(c, models_in_every_form);
     tcase_add_test(c, models_in_parts);
+    tcase_add_test(c, texts_outgrow_their_rotation);
     tcase_add_test(c, options_of_sampling);
     tcase_add_test(c, defaults_of_the_model);
     tcase_add_test(c, stop_strings);
