@@ -92,7 +92,7 @@ static bool describe(const mir_step *s, rlx_role role, const char *name, rlx_eva
     const rlx_tensor *w = role == RLX_ROLE_WEIGHT ? rlx_weights_find(s->e->weights, name) : NULL;
     if (w) {
         *out = (rlx_eval_tensor){.format = w->format, .rank = w->rank, .data = (void *)w->data};
-        memcpy(out->dim, w->dim, sizeof out->dim);
+        memcpy(out->dim, w->dim, sizeof w->dim);
         return true;
     }
     const rlx_program *p = s->e->program;

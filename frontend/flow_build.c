@@ -217,10 +217,10 @@ rlx_status rlx_flow_find_input(rlx_flow_cx *cx, const char *name, rlx_format for
     rlx_dim d[RLX_MAX_RANK];
     if (!copy && name && *name)
         return RLX_OOM();
-    if (!copy || rank < 0 || rank > RLX_MAX_RANK || (unsigned)format >= RLX_FORMAT_COUNT ||
+    if (!copy || rank < 0 || rank > RLX_PROGRAM_MAX_RANK || (unsigned)format >= RLX_FORMAT_COUNT ||
         format == RLX_FORMAT_NONE)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "an input needs a name, a format, and rank 0 to %d",
-                        RLX_MAX_RANK);
+                        RLX_PROGRAM_MAX_RANK);
     for (int i = 0; i < rank; i++) {
         d[i] = dims[i];
         if (dims[i] < 0 && -1 - dims[i] >= cx->flow->nsymbols)

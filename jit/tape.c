@@ -66,12 +66,17 @@ static int64_t upper_bytes(const builder *b, const rlx_ir_type *t)
 
 /* ---- what an operand is ---- */
 
-static void set_tensor(rlx_program_tensor *t, const char *name, const rlx_ir_type *type)
+/* Inside of kernels shapes may have more axes than what users hand over. */
+static rlx_status set_tensor(rlx_program_tensor *t, const char *name, const rlx_ir_type *type)
 {
+    if (type->rank > RLX_PROGRAM_MAX_RANK)
+        return RLX_FAIL(RLX_UNSUPPORTED, "\"%s\" has rank %d, and tensors of programs %d at most",
+                        name, type->rank, RLX_PROGRAM_MAX_RANK);
     t->name = name;
     t->format = type->format;
     t->rank = type->rank;
     memcpy(t->dim, type->dim, sizeof t->dim[0] * (size_t)type->rank);
+    return RLX_OK;
 }
 
 static rlx_bind_kind bind_kind(rlx_role role)
@@ -94,7 +99,7 @@ static rlx_status bind(builder *b, const rlx_ir_func *f, int arg, uint32_t *inde
 {
     rlx_program *p = b->program;
     rlx_program_tensor t = {.kind = bind_kind(f->arg_info[arg].role)};
-    set_tensor(&t, f->arg_info[arg].symbol, &f->body->args[arg]->type);
+    RLX_TRY(set_tensor(&t, f->arg_info[arg].symbol, &f->body->args[arg]->type));
     for (uint32_t i = 0; i < p->nbound; i++) {
         const rlx_program_tensor *have = &p->bound[i];
         if (strcmp(have->name, t.name) != 0)
@@ -274,7 +279,7 @@ static rlx_status place_outputs(builder *b, const rlx_ir_func *entry)
         if (entry->arg_info[i].role != RLX_ROLE_OUT)
             continue;
         rlx_program_tensor *t = &p->outputs[p->noutputs];
-        set_tensor(t, b->options->output_names[p->noutputs], &entry->body->args[i]->type);
+        RLX_TRY(set_tensor(t, b->options->output_names[p->noutputs], &entry->body->args[i]->type));
         t->offset = offset;
         offset += align64(upper_bytes(b, &entry->body->args[i]->type));
         p->noutputs++;

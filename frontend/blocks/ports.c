@@ -7,10 +7,11 @@ enum { ROTARY_DIM, SINE };
 
 void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank, const int64_t *dims)
 {
-    if (!name || rank < 0 || rank > RLX_MAX_RANK || (unsigned)format >= RLX_FORMAT_COUNT ||
+    if (!name || rank < 0 || rank > RLX_PROGRAM_MAX_RANK || (unsigned)format >= RLX_FORMAT_COUNT ||
         format == RLX_FORMAT_NONE) {
         rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                  "input needs a name, a format, and rank 0 to %d", RLX_MAX_RANK));
+                                  "input needs a name, a format, and rank 0 to %d",
+                                  RLX_PROGRAM_MAX_RANK));
         return;
     }
     if (!f->error && f->nstages) {

@@ -232,6 +232,23 @@ START_TEST(bad_modules)
 }
 END_TEST
 
+/* More axes than a tensor has that users hand over. */
+START_TEST(seven_axes)
+{
+    static const char wide[] =
+        "lir module @m {\n func @main(%x: global f32[2,1,1,1,1,1,1] out) {\n  return\n }\n}\n";
+    subject s;
+    rlx_text entry = {0};
+    rlx_jit_target t = v3();
+    rlx_jit_options o = options_of(1);
+    EXPECT_OK(subject_parse(&s, "wide", wide));
+    EXPECT_ERROR(rlx_jit_compile(s.module, &t, &o, &entry, NULL), RLX_UNSUPPORTED,
+                 "\"y\" has rank 7, and tensors of programs 6 at most");
+    subject_destroy(&s);
+    rlx_text_deinit(&entry);
+}
+END_TEST
+
 /* A kernel that applies one op to a tile x of `format`, as text. */
 static rlx_status compile_op(const char *format, const char *op, const rlx_jit_target *t)
 {
@@ -392,6 +409,7 @@ int main(void)
     SUITE_TEST(s, "threads_do_not_matter", threads_do_not_matter);
     SUITE_TEST(s, "runs", runs);
     SUITE_TEST(s, "bad_modules", bad_modules);
+    SUITE_TEST(s, "seven_axes", seven_axes);
     SUITE_TEST(s, "unsupported_ops", unsupported_ops);
     SUITE_TEST(s, "bad_targets", bad_targets);
     SUITE_TEST(s, "llvm_failures", llvm_failures);
