@@ -2,11 +2,11 @@
 """Text to ids on one core, side by side with Hugging Face's tokenizers, tiktoken and sentencepiece.
 
   python -m venv VENV && VENV/bin/pip install tokenizers tiktoken sentencepiece
-  VENV/bin/python bench/tokenizer_speed.py build/lib/librlx.so FOLDER [TEXT]
+  VENV/bin/python bench/tokenizer_speed.py build/lib/librlx.so FOLDER [TEXT [ONLY]]
 
 FOLDER: one like shared/data/tokenizers; a vocabulary that is not there is left out. TEXT: its first MB,
 repeated until it is one; without it FOLDER/sentencepiece/botchan.txt. Each is the best of 3 runs, taken in
-turns; the ids must be the same."""
+turns; the ids must be the same. ONLY: vocabularies whose names hold it."""
 import ctypes
 import os
 import sys
@@ -95,7 +95,7 @@ def main():
     for name, make, files in CASES:
         for file in files:
             path = os.path.join(folder, file)
-            if not os.path.exists(path):
+            if not os.path.exists(path) or (len(sys.argv) > 4 and sys.argv[4] not in file):
                 continue
             other, ours = make(path), Rlx(library, path)
             best = [float("inf"), float("inf")]

@@ -327,7 +327,7 @@ rlx_status rlx_description_set_sentencepiece(rlx_description *d, uint32_t flags)
     rlx_decode_step *k = NULL;
     RLX_TRY(rlx_description_add_normal(d, RLX_NORMAL_SENTENCEPIECE, &n));
     n->flags = flags;
-    s->by_text = s->fuse_unknown = s->f32_scores = true;
+    s->by_text = s->fuse_unknown = true;
     RLX_TRY(rlx_description_add_decode(d, RLX_DECODE_REPLACE, &k));
     k->a = rlx_description_string(d, MARK);
     k->b = rlx_description_string(d, " ");

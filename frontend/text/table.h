@@ -140,7 +140,6 @@ typedef struct rlx_text_settings {
     bool ignore_merges;   /* a piece that is a token is taken as it is */
     bool fuse_unknown;    /* one unknown token for neighbours that are unknown */
     bool byte_fallback;   /* what is unknown is spelled in bytes when all have tokens */
-    bool f32_scores;      /* Unigram's sums are of floats, as sentencepiece's are */
     int32_t unknown;      /* -1: what has no token vanishes */
     int32_t byte_id[256]; /* "<0x00>" ..; -1: no such token */
     rlx_span mark;        /* what words begin with, when no token holds it behind anything else */
@@ -250,7 +249,7 @@ struct rlx_tokenizer {
 rlx_status rlx_table_open(void *block, size_t bytes, bool mapped, rlx_tokenizer **out);
 /* Part of every key: what a reader makes of a file changes with the library. Rises with whatever
  * changes a table of the same files. */
-#define RLX_TABLE_BUILD RLX_VERSION " 1"
+#define RLX_TABLE_BUILD RLX_VERSION " 2"
 /* A head before anything is known, and the last thing that is written into it. */
 #define RLX_TABLE_HEAD                                                                         \
     {                                                                                          \

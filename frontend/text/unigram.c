@@ -12,10 +12,8 @@ typedef struct rlx_unigram_node { /* the best way that ends here */
     int32_t id;   /* of its last token */
 } rlx_unigram_node;
 
-static void offer(rlx_unigram_node *to, double score, bool f32, int32_t from, int32_t id)
+static void offer(rlx_unigram_node *to, double score, int32_t from, int32_t id)
 {
-    if (f32)
-        score = (float)score;
     if (to->from < 0 || score > to->score)
         *to = (rlx_unigram_node){score, from, id};
 }
@@ -36,11 +34,11 @@ static void find_ways(const rlx_tokenizer *t, rlx_unigram_node *nodes, const cha
             int32_t id = t->model.values[node];
             if (id < 0)
                 continue;
-            offer(&nodes[j + 1], t->tokens[id].score + so_far, s->f32_scores, (int32_t)i, id);
+            offer(&nodes[j + 1], t->tokens[id].score + so_far, (int32_t)i, id);
             single |= j + 1 == i + len;
         }
         if (!single)
-            offer(&nodes[i + len], s->unknown_score + so_far, s->f32_scores, (int32_t)i, -1);
+            offer(&nodes[i + len], s->unknown_score + so_far, (int32_t)i, -1);
     }
 }
 
