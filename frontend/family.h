@@ -16,6 +16,8 @@
 
 struct cJSON;
 struct rlx_gguf; /* runtime/gguf.h */
+struct rlx_gguf_head; /* runtime/gguf_write.h */
+struct rlx_text; /* runtime/base/text.h */
 struct rlx_rope; /* frontend/rope.h */
 
 enum { RLX_MAX_EOS = 8 };
@@ -50,6 +52,16 @@ const rlx_family *rlx_family_find(const char *model_type);
  * over, as rlx_weights_take_gguf does. RLX_UNSUPPORTED names an architecture or key that nobody reads. */
 rlx_status rlx_family_read_gguf(struct rlx_gguf *const *parts, int n, struct cJSON **config);
 rlx_status rlx_family_add_gguf(rlx_weights *w, const struct cJSON *config, struct rlx_gguf *f);
+/* The way back (models/gguf_write.c): a config as a GGUF file's metadata, and whether rows of q and k are stored there
+ * for rotary pairs 2i, 2i + 1 of a head; the name that a tensor of families has there. RLX_UNSUPPORTED names what
+ * cannot be written. */
+typedef struct rlx_family_rope_factors {
+    float *values; /* heap: what the file's rope_freqs.weight is to be; NULL: there is none */
+    int64_t n;
+} rlx_family_rope_factors;
+rlx_status rlx_family_write_gguf(const struct cJSON *config, struct rlx_gguf_head *head, bool *interleaved,
+                                 rlx_family_rope_factors *factors);
+rlx_status rlx_family_gguf_name(const char *name, struct rlx_text *out);
 /* All families, for messages: count, and the i-th. */
 int rlx_family_count(void);
 const rlx_family *rlx_family_at(int i);

@@ -9,7 +9,7 @@
 
 #include "frontend/rlx.h"
 
-typedef struct rlx_model_path {
+typedef struct rlx_model_path { /* declared in quantize.h, too */
     const char *given; /* borrowed */
     bool gguf;         /* a .gguf file: `dir` is where it lies */
     bool named;        /* `given` names the weights */

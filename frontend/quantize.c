@@ -31,6 +31,7 @@ typedef struct job {
 /* Some rows of a tensor, shared by the team. */
 typedef struct chunk {
     const rlx_tensor *from, *to;
+    int heads; /* whose rows change places; 0: none */
     const rlx_encoder *encoder;
     const float *importance; /* of the columns; matrix after matrix */
     float **rows;
@@ -58,12 +59,22 @@ static bool is_finite(const float *x, int64_t n)
     return sum == 0;
 }
 
+/* The row of the source that becomes `row`: of a head's halves, elements of which are rotated
+ * together, to pairs. */
+static int64_t source_row(const chunk *c, int64_t row)
+{
+    if (!c->heads)
+        return row;
+    const int64_t size = c->to->dim[0] / c->heads, r = row % size;
+    return row - r + r % 2 * (size / 2) + r / 2;
+}
+
 static void make_row(chunk *c, int64_t row, float *x)
 {
     const rlx_tensor *t = c->to;
     const int64_t n = t->dim[t->rank - 1];
     uint8_t *to = c->bytes + (size_t)row * rlx_format_bytes(t->format, n);
-    read_row(c->from, row, x);
+    read_row(c->from, source_row(c, row), x);
     if (!is_finite(x, n)) {
         c->bad = row;
         return;
@@ -132,9 +143,10 @@ static rlx_status make_tensor(void *user, int i, const void **data)
                .to = &j->results[i],
                .rows = j->rows,
                .bytes = j->bytes,
+               .heads = j->source.heads ? j->source.heads[i] : 0,
                .bad = -1};
     *data = c.from->data;
-    if (c.from->format == c.to->format || c.to->bytes == 0)
+    if ((c.from->format == c.to->format && !c.heads) || c.to->bytes == 0)
         return report(j, c.to->name, (int64_t)c.from->bytes);
     RLX_TRY(get_encoder(j, c.to->format, &c.encoder));
     if (j->imatrix)

@@ -37,11 +37,18 @@ typedef struct rlx_quantize_source {
     rlx_quantize_model model;
     rlx_gguf **parts; /* what the tensors lie in */
     int nparts;
+    rlx_weights *weights; /* or this; then: */
+    char **names;         /* of the tensors */
+    float *rope_factors;  /* data of one */
+    int *heads; /* of each tensor: 0, or heads whose rows become those of rotary pairs 2i, 2i + 1 */
 } rlx_quantize_source;
 
 /* Metadata and tensors of IN. After an error there is nothing to deinit. */
 rlx_status rlx_quantize_source_init(rlx_quantize_source *s, const char *path);
 void rlx_quantize_source_deinit(rlx_quantize_source *s);
+/* quantize_hf.c: of a hub's directory. */
+struct rlx_model_path;
+rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const struct rlx_model_path *p);
 
 /* ---- importance ----------------------------------------------------------------------------- */
 

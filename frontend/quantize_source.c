@@ -53,10 +53,6 @@ static rlx_status read_gguf(rlx_quantize_source *s, const char *path)
     int64_t keys = number_of(first, "attention.head_count_kv", queries);
     s->model.layers = (int)number_of(first, "block_count", 0);
     s->model.queries_per_key = keys > 0 && queries >= keys ? (int)(queries / keys) : 1;
-    s->model.tied = true;
-    for (int i = 0; i < s->n; i++)
-        if (!strcmp(s->tensors[i].name, "output.weight"))
-            s->model.tied = false;
     return RLX_OK;
 }
 
@@ -65,9 +61,11 @@ rlx_status rlx_quantize_source_init(rlx_quantize_source *s, const char *path)
     rlx_model_path p;
     *s = (rlx_quantize_source){0};
     RLX_TRY(rlx_model_path_init(path, &p));
-    rlx_status st = p.gguf ? read_gguf(s, path)
-                           : RLX_FAIL(RLX_UNSUPPORTED,
-                                      "'%s' is no .gguf file: others are not quantized yet", path);
+    rlx_status st = p.gguf ? read_gguf(s, path) : rlx_quantize_read_directory(s, &p);
+    s->model.tied = true;
+    for (int i = 0; i < s->n; i++)
+        if (!strcmp(s->tensors[i].name, "output.weight"))
+            s->model.tied = false;
     rlx_model_path_deinit(&p);
     if (st)
         rlx_quantize_source_deinit(s);
@@ -78,6 +76,12 @@ void rlx_quantize_source_deinit(rlx_quantize_source *s)
 {
     rlx_gguf_head_deinit(&s->head);
     rlx_gguf_close_parts(s->parts, s->nparts);
+    for (int i = 0; s->names && i < s->n; i++)
+        free(s->names[i]);
+    free(s->names);
+    free(s->heads);
+    free(s->rope_factors);
     free(s->tensors);
+    rlx_weights_destroy(s->weights);
     *s = (rlx_quantize_source){0};
 }

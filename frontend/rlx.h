@@ -685,7 +685,8 @@ typedef struct rlx_quantize_options {
     bool (*progress)(void *user, int64_t done, int64_t total, const char *tensor);
     void *user;
 } rlx_quantize_options;
-/* Writes the model `in`, a .gguf file or any of its parts, to `out`, one .gguf file that is there whole or not at all.
+/* Writes the model `in`, a .gguf file or any of its parts, or a hub's directory, to `out`, one .gguf file that is there
+ * whole or not at all. RLX_UNSUPPORTED names what of a directory is not written to such files.
  * Matrices get the formats that the type has for them (docs/formats.md), others are f32; metadata is kept. The same
  * bytes on any number of threads. RLX_INVALID_ARGUMENT: there is no such type; RLX_INVALID_FILE: a damaged file,
  * numbers that are not finite, or importance for other matrices; RLX_CANCELLED. */

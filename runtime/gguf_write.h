@@ -7,7 +7,7 @@
 #include "runtime/gguf.h"
 
 /* `{0}` is empty. */
-typedef struct rlx_gguf_head {
+typedef struct rlx_gguf_head { /* declared in frontend/family.h, too */
     rlx_text bytes;
     uint64_t keys;
 } rlx_gguf_head;

@@ -403,13 +403,26 @@ static patterns VIKING = {" ?[^" NOT_BLOOM "]+", "\\p{N}"};
 static patterns SUPERBPE = {"\\p{N}+", "(?=(\\d{3})+(?!\\d))"};
 static patterns DEFAULT = {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2_PATTERN, "\\p{N}+", "[0-9][0-9][0-9]"};
 
-const rlx_text_pre *rlx_text_pre_find(const char *name)
-{
-    static const rlx_text_pre pres[] = {
+static const rlx_text_pre pres[] = {
 #define PRE(name, patterns, whole_words, bos) {name, patterns, whole_words, bos},
 #include "frontend/text/pre.def"
 #undef PRE
-    };
+};
+
+const char *rlx_text_pre_name(const char *const *wanted, int n, bool whole_words)
+{
+    for (size_t i = 0; i < sizeof pres / sizeof *pres; i++) {
+        int same = 0;
+        while (same < n && pres[i].patterns[same] && !strcmp(pres[i].patterns[same], wanted[same]))
+            same++;
+        if (same == n && !pres[i].patterns[n] && pres[i].whole_words == whole_words)
+            return pres[i].name;
+    }
+    return NULL;
+}
+
+const rlx_text_pre *rlx_text_pre_find(const char *name)
+{
     for (size_t i = 0; i < sizeof pres / sizeof *pres; i++)
         if (!strcmp(pres[i].name, name))
             return &pres[i];

@@ -84,6 +84,8 @@ typedef struct rlx_text_pre {
 } rlx_text_pre;
 enum { RLX_PRE_PATTERNS = 6 };
 const rlx_text_pre *rlx_text_pre_find(const char *name);
+/* A name of these `n` patterns; NULL: none has exactly them. */
+const char *rlx_text_pre_name(const char *const *patterns, int n, bool whole_words);
 /* The pre-tokenizer of a name, and byte-level BPE after it. */
 rlx_status rlx_description_set_pre(rlx_description *d, const rlx_text_pre *pre);
 

@@ -65,7 +65,7 @@ int command_quantize(int argc, char **argv)
     };
     const command_spec spec = {
         .name = "quantize",
-        .about = "writes a model's .gguf file in other formats: Q4_K_M, Q8_0, ...",
+        .about = "writes a directory or .gguf file as a .gguf file of Q4_K_M, Q8_0, ...",
         .positional = "IN OUT TYPE",
         .target = given,
         .options = options,

@@ -15,7 +15,7 @@ static const struct {
      "what a model's files hold, and the model at any level of the compiler"},
     {"bench", command_bench, "how fast a model runs here, and what of the machine that is"},
     {"tokenize", command_tokenize, "text to token ids, and back"},
-    {"quantize", command_quantize, "a model's file in other formats"},
+    {"quantize", command_quantize, "a model as a .gguf file in other formats"},
     {"devices", command_devices, "what models can run on here"},
 };
 enum { NCOMMANDS = sizeof commands / sizeof *commands };

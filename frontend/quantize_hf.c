@@ -1,0 +1,371 @@
+/* frontend/quantize_hf.c: a hub's directory as what a GGUF file has: tensors under other names,
+ * config.json and tokenizer.json as metadata. Of tokenizers those that are byte-level BPE. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "frontend/family.h"
+#include "frontend/model_path.h"
+#include "frontend/quantize.h"
+#include "frontend/text/description.h"
+
+#define KEY "tokenizer.ggml."
+enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED, TYPE_UNUSED, MAX_TOKENS = 1 << 24 };
+
+static const cJSON *get(const cJSON *o, const char *key)
+{
+    return cJSON_GetObjectItemCaseSensitive(o, key);
+}
+
+static const char *text_of(const cJSON *o, const char *key)
+{
+    return cJSON_GetStringValue(get(o, key));
+}
+
+/* *out: NULL when the file is not there. */
+static rlx_status read_json(const char *dir, const char *file, cJSON **out)
+{
+    char *path, *text = NULL;
+    size_t bytes;
+    *out = NULL;
+    RLX_TRY(rlx_path_find(dir, file, &path));
+    if (!path)
+        return RLX_OK;
+    rlx_status st = rlx_file_read(path, &text, &bytes);
+    if (!st && !(*out = cJSON_ParseWithLength(text, bytes)))
+        st = RLX_FAIL(RLX_INVALID_FILE, "%s: not JSON", path);
+    free(text);
+    free(path);
+    return st;
+}
+
+/* ---- tensors -------------------------------------------------------------------------------- */
+
+static bool ends(const char *name, const char *end)
+{
+    return rlx_path_ends(name, end);
+}
+
+/* Heads whose rows change places; 0: none do. */
+static rlx_status heads_of(const char *gguf_name, const cJSON *config, int64_t rows, int *out)
+{
+    bool q = ends(gguf_name, ".attn_q.weight"), k = ends(gguf_name, ".attn_k.weight");
+    const cJSON *heads = get(config, "num_attention_heads"),
+                *keys = get(config, "num_key_value_heads");
+    *out = 0;
+    if (ends(gguf_name, ".attn_q.bias") || ends(gguf_name, ".attn_k.bias"))
+        return RLX_FAIL(RLX_UNSUPPORTED, "tensor '%s': biases of rotated rows are not offered",
+                        gguf_name);
+    if (!q && !k)
+        return RLX_OK;
+    heads = k && cJSON_IsNumber(keys) ? keys : heads;
+    if (!cJSON_IsNumber(heads) || heads->valuedouble < 1 || rows % (2 * heads->valueint))
+        return RLX_FAIL(RLX_INVALID_FILE, "tensor '%s': %lld rows are not those of the heads",
+                        gguf_name, (long long)rows);
+    *out = heads->valueint;
+    return RLX_OK;
+}
+
+static rlx_status add_tensor(rlx_quantize_source *s, const rlx_tensor *t, const cJSON *config,
+                             bool interleaved)
+{
+    rlx_text name = {0};
+    rlx_tensor *to = &s->tensors[s->n];
+    rlx_status st = rlx_family_gguf_name(t->name, &name);
+    *to = *t;
+    to->name = s->names[s->n] = rlx_text_take(&name);
+    if (!st && !to->name)
+        st = RLX_OOM();
+    if (!st && t->format == RLX_FORMAT_NONE)
+        st = RLX_FAIL(RLX_UNSUPPORTED, "tensor '%s' is of a type that nothing reads", t->name);
+    if (!st && interleaved)
+        st = heads_of(to->name, config, t->dim[0], &s->heads[s->n]);
+    s->n++;
+    return st;
+}
+
+static rlx_status add_tensors(rlx_quantize_source *s, const cJSON *config, bool interleaved)
+{
+    int n = rlx_weights_count(s->weights);
+    bool tied = cJSON_IsTrue(get(config, "tie_word_embeddings"));
+    s->tensors = calloc((size_t)n + 1, sizeof *s->tensors);
+    s->names = calloc((size_t)n + 1, sizeof *s->names);
+    s->heads = calloc((size_t)n + 1, sizeof *s->heads);
+    if (!s->tensors || !s->names || !s->heads)
+        return RLX_OOM();
+    for (int i = 0; i < n; i++) {
+        const rlx_tensor *t = rlx_weights_at(s->weights, i);
+        if (ends(t->name, ".rotary_emb.inv_freq") || (tied && !strcmp(t->name, "lm_head.weight")))
+            continue;
+        RLX_TRY(add_tensor(s, t, config, interleaved));
+    }
+    return RLX_OK;
+}
+
+/* There is room for one behind the weights'. */
+static rlx_status add_factors(rlx_quantize_source *s, const rlx_family_rope_factors *f)
+{
+    s->names[s->n] = strdup("rope_freqs.weight");
+    s->tensors[s->n] = (rlx_tensor){.name = s->names[s->n],
+                                    .format = RLX_F32,
+                                    .rank = 1,
+                                    .dim = {f->n},
+                                    .data = f->values,
+                                    .bytes = (size_t)f->n * sizeof *f->values};
+    return s->names[s->n++] ? RLX_OK : RLX_OOM();
+}
+
+/* ---- tokens --------------------------------------------------------------------------------- */
+
+typedef struct tokens {
+    const char **text; /* by id; NULL: unused */
+    int32_t *type;
+    int64_t n;
+} tokens;
+
+static rlx_status set_token(tokens *t, const cJSON *id, const char *text, int32_t type)
+{
+    if (!text || !cJSON_IsNumber(id) || id->valuedouble < 0 || id->valuedouble >= (double)t->n)
+        return RLX_FAIL(RLX_INVALID_FILE, "tokenizer.json: token \"%.40s\" has no id of the %lld",
+                        text ? text : "?", (long long)t->n);
+    t->text[id->valueint] = text;
+    t->type[id->valueint] = type;
+    return RLX_OK;
+}
+
+static rlx_status list_tokens(const cJSON *json, tokens *t)
+{
+    const cJSON *v, *vocab = get(get(json, "model"), "vocab");
+    cJSON_ArrayForEach(v, vocab)
+    {
+        RLX_TRY(set_token(t, v, v->string, TYPE_NORMAL));
+    }
+    cJSON_ArrayForEach(v, get(json, "added_tokens"))
+    {
+        bool special = cJSON_IsTrue(get(v, "special"));
+        RLX_TRY(set_token(t, get(v, "id"), text_of(v, "content"),
+                          special ? TYPE_CONTROL : TYPE_USER_DEFINED));
+    }
+    return RLX_OK;
+}
+
+static rlx_status put_tokens(rlx_gguf_head *h, const tokens *t)
+{
+    char unused[32];
+    rlx_gguf_put_array(h, KEY "tokens", RLX_GGUF_STRING, (uint64_t)t->n);
+    for (int64_t i = 0; i < t->n; i++) {
+        snprintf(unused, sizeof unused, "[PAD%lld]", (long long)i);
+        const char *text = t->text[i] ? t->text[i] : unused;
+        rlx_gguf_put_element_text(h, text, strlen(text));
+    }
+    rlx_gguf_put_array(h, KEY "token_type", RLX_GGUF_I32, (uint64_t)t->n);
+    for (int64_t i = 0; i < t->n; i++)
+        rlx_gguf_put_element_int(h, RLX_GGUF_I32, t->text[i] ? t->type[i] : TYPE_UNUSED);
+    return h->bytes.oom ? RLX_OOM() : RLX_OK;
+}
+
+static rlx_status put_merges(rlx_gguf_head *h, const cJSON *merges)
+{
+    const cJSON *v;
+    rlx_text both = {0};
+    if (!cJSON_IsArray(merges))
+        return RLX_FAIL(RLX_INVALID_FILE, "tokenizer.json: model.merges is no list");
+    rlx_gguf_put_array(h, KEY "merges", RLX_GGUF_STRING, (uint64_t)cJSON_GetArraySize(merges));
+    cJSON_ArrayForEach(v, merges)
+    {
+        const char *left = cJSON_GetStringValue(cJSON_GetArrayItem(v, 0));
+        const char *right = cJSON_GetStringValue(cJSON_GetArrayItem(v, 1));
+        rlx_text_clear(&both);
+        if (cJSON_IsString(v))
+            rlx_text_put(&both, v->valuestring);
+        else
+            rlx_text_putf(&both, "%s %s", left ? left : "", right ? right : "");
+        rlx_gguf_put_element_text(h, both.data ? both.data : "", both.len);
+    }
+    rlx_status st = both.oom ? RLX_OOM() : RLX_OK;
+    rlx_text_deinit(&both);
+    return st;
+}
+
+/* ---- how texts are cut ---------------------------------------------------------------------- */
+
+enum { MAX_STEPS = 4 };
+
+static bool is_type(const cJSON *step, const char *type)
+{
+    const char *t = text_of(step, "type");
+    return t && !strcmp(t, type);
+}
+
+/* The patterns of the steps; 0: they are none that GGUF files have a name for. */
+static int list_patterns(const cJSON *pre, const char **patterns)
+{
+    const rlx_text_pre *gpt2 = rlx_text_pre_find("gpt-2");
+    const cJSON *steps = is_type(pre, "Sequence") ? get(pre, "pretokenizers") : NULL;
+    int n = 0, count = steps ? cJSON_GetArraySize(steps) : 1;
+    for (int i = 0; i < count && count <= MAX_STEPS; i++) {
+        const cJSON *step = steps ? cJSON_GetArrayItem(steps, i) : pre;
+        bool bytes = is_type(step, "ByteLevel");
+        if (is_type(step, "Split") && !cJSON_IsTrue(get(step, "invert")))
+            patterns[n++] = text_of(get(step, "pattern"), "Regex");
+        else if (is_type(step, "Digits") && cJSON_IsTrue(get(step, "individual_digits")))
+            patterns[n++] = "\\p{N}";
+        else if (bytes && !cJSON_IsFalse(get(step, "use_regex")))
+            patterns[n++] = gpt2->patterns[0];
+        else if (!bytes)
+            return 0;
+        if (bytes ? cJSON_IsTrue(get(step, "add_prefix_space")) : !patterns[n - 1])
+            return 0;
+    }
+    return n;
+}
+
+static rlx_status put_pre(rlx_gguf_head *h, const cJSON *json)
+{
+    const char *patterns[MAX_STEPS] = {NULL};
+    const cJSON *model = get(json, "model"), *normalizer = get(json, "normalizer");
+    int n = list_patterns(get(json, "pre_tokenizer"), patterns);
+    const char *name =
+        n ? rlx_text_pre_name(patterns, n, cJSON_IsTrue(get(model, "ignore_merges"))) : NULL;
+    bool normalizes = normalizer && !cJSON_IsNull(normalizer) && !is_type(normalizer, "NFC");
+    if (!is_type(model, "BPE") || cJSON_IsTrue(get(model, "byte_fallback")) || !name || normalizes)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "tokenizer.json: not written to GGUF files yet: only byte-level BPE is, of "
+                        "patterns that GGUF has a name for");
+    rlx_gguf_put_text(h, KEY "model", "gpt2");
+    rlx_gguf_put_text(h, KEY "pre", name);
+    return RLX_OK;
+}
+
+/* ---- ends, and the template ----------------------------------------------------------------- */
+
+/* The id of a token that tokenizer_config.json names, or else config.json's number; -1. */
+static int64_t id_of(const tokens *t, const cJSON *settings, const cJSON *config, const char *name,
+                     const char *key)
+{
+    const cJSON *v = get(settings, name), *id = get(config, key);
+    const char *text = cJSON_IsObject(v) ? text_of(v, "content") : cJSON_GetStringValue(v);
+    for (int64_t i = 0; text && i < t->n; i++)
+        if (t->text[i] && !strcmp(t->text[i], text))
+            return i;
+    id = cJSON_IsArray(id) ? cJSON_GetArrayItem(id, 0) : id;
+    return cJSON_IsNumber(id) ? (int64_t)id->valuedouble : -1;
+}
+
+/* Whether texts begin with that token, as the tokenizer has it. */
+static rlx_status begins_with(const char *dir, int64_t bos, bool *out)
+{
+    rlx_tokenizer *t;
+    int32_t *ids = NULL;
+    int64_t n = 0;
+    RLX_TRY(rlx_tokenizer_load(dir, NULL, &t));
+    rlx_status st = rlx_tokenizer_encode(t, "a", 1, true, &ids, &n);
+    *out = !st && n > 0 && ids[0] == bos;
+    free(ids);
+    rlx_tokenizer_destroy(t);
+    return st;
+}
+
+static rlx_status put_ends(rlx_gguf_head *h, const char *dir, const tokens *t,
+                           const cJSON *settings, const cJSON *config)
+{
+    int64_t bos = id_of(t, settings, config, "bos_token", "bos_token_id");
+    int64_t eos = id_of(t, settings, config, "eos_token", "eos_token_id");
+    bool adds = false;
+    RLX_TRY(begins_with(dir, bos, &adds));
+    if (bos >= 0)
+        rlx_gguf_put_int(h, KEY "bos_token_id", RLX_GGUF_U32, bos);
+    if (eos >= 0)
+        rlx_gguf_put_int(h, KEY "eos_token_id", RLX_GGUF_U32, eos);
+    rlx_gguf_put_int(h, KEY "add_bos_token", RLX_GGUF_BOOL, adds);
+    if (text_of(settings, "chat_template"))
+        rlx_gguf_put_text(h, "tokenizer.chat_template", text_of(settings, "chat_template"));
+    return RLX_OK;
+}
+
+/* A model may come without a tokenizer; one of another kind would be lost. */
+static rlx_status check_none(const char *dir)
+{
+    static const char *const others[] = {"tokenizer.model", "vocab.json", "vocab.txt"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *path;
+        RLX_TRY(rlx_path_find(dir, others[i], &path));
+        if (path) {
+            free(path);
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "'%s': %s without a tokenizer.json is not written to GGUF files yet",
+                            dir, others[i]);
+        }
+    }
+    return RLX_OK;
+}
+
+static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const cJSON *config)
+{
+    cJSON *json = NULL, *settings = NULL;
+    const cJSON *size = get(config, "vocab_size");
+    rlx_status st = read_json(dir, "tokenizer.json", &json);
+    tokens t = {.n = cJSON_IsNumber(size) ? size->valueint : 0};
+    if (!st && !json)
+        return check_none(dir);
+    if (!st && (t.n < 1 || t.n > MAX_TOKENS))
+        st = RLX_FAIL(RLX_INVALID_FILE, "config.json: vocab_size is no number of tokens");
+    if (!st)
+        st = read_json(dir, "tokenizer_config.json", &settings);
+    t.text = calloc((size_t)t.n + 1, sizeof *t.text);
+    t.type = calloc((size_t)t.n + 1, sizeof *t.type);
+    if (!st && (!t.text || !t.type))
+        st = RLX_OOM();
+    if (!st)
+        st = put_pre(h, json);
+    if (!st)
+        st = list_tokens(json, &t);
+    if (!st)
+        st = put_tokens(h, &t);
+    if (!st)
+        st = put_merges(h, get(get(json, "model"), "merges"));
+    if (!st)
+        st = put_ends(h, dir, &t, settings, config);
+    free(t.text);
+    free(t.type);
+    cJSON_Delete(settings);
+    cJSON_Delete(json);
+    return st;
+}
+
+rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const rlx_model_path *p)
+{
+    cJSON *config = NULL;
+    bool interleaved = false;
+    rlx_family_rope_factors factors = {0};
+    rlx_status st = read_json(p->dir, "config.json", &config);
+    if (!st && !config)
+        st = RLX_FAIL(RLX_NOT_FOUND, "'%s' has no config.json", p->dir);
+    if (!st)
+        st = rlx_family_write_gguf(config, &s->head, &interleaved, &factors);
+    s->rope_factors = factors.values;
+    if (!st)
+        st = put_tokenizer(&s->head, p->dir, config);
+    if (!st)
+        st = rlx_weights_create(&s->weights);
+    if (!st)
+        st = rlx_model_path_add_weights(p, s->weights);
+    if (!st)
+        st = add_tensors(s, config, interleaved);
+    if (!st && factors.n)
+        st = add_factors(s, &factors);
+    if (!st) {
+        const cJSON *queries = get(config, "num_attention_heads"),
+                    *keys = get(config, "num_key_value_heads");
+        const cJSON *layers = get(config, "num_hidden_layers");
+        s->model.layers = cJSON_IsNumber(layers) ? layers->valueint : 0;
+        s->model.queries_per_key =
+            cJSON_IsNumber(queries) && cJSON_IsNumber(keys) && keys->valueint > 0
+                ? queries->valueint / keys->valueint
+                : 1;
+    }
+    cJSON_Delete(config);
+    return st;
+}
