@@ -26,24 +26,36 @@ static bool fits_int(rlx_format f, double v)
     return v < span && v >= (is_unsigned ? 0 : -span);
 }
 
+/* v is held as signed bits; of u64 they are a number of their own. */
+static double as_double(rlx_format f, int64_t v)
+{
+    return f == RLX_U64 ? (double)(uint64_t)v : (double)v;
+}
+
+static float as_float(rlx_format f, int64_t v)
+{
+    return f == RLX_U64 ? (float)(uint64_t)v : (float)v;
+}
+
 static bool cast_element(const rlx_lir_tile *from, const rlx_lir_tile *to, int32_t k)
 {
     rlx_scalar v = rlx_lir_scalar_load(from->format, from->data, k);
     bool from_float = rlx_format_is_float(from->format);
     if (rlx_format_is_float(to->format)) {
         if (!from_float && to->format == RLX_F32)
-            ((float *)to->data)[k] = (float)v.i; /* one rounding, even from i64 */
+            ((float *)to->data)[k] = as_float(from->format, v.i); /* one rounding, even from i64 */
         else
-            rlx_lir_scalar_store(to->format, to->data, k,
-                                 (rlx_scalar){.f = from_float ? v.f : (double)v.i});
+            rlx_lir_scalar_store(
+                to->format, to->data, k,
+                (rlx_scalar){.f = from_float ? v.f : as_double(from->format, v.i)});
         return true;
     }
     if (from_float) {
         v.f = trunc(v.f);
         if (!fits_int(to->format, v.f))
             return false;
-        v.i = (int64_t)v.f;
-    } else if (to->format != RLX_I64 && !fits_int(to->format, (double)v.i)) {
+        v.i = to->format == RLX_U64 ? (int64_t)(uint64_t)v.f : (int64_t)v.f;
+    } else if (to->format != RLX_I64 && !fits_int(to->format, as_double(from->format, v.i))) {
         return false;
     }
     rlx_lir_scalar_store(to->format, to->data, k, v);

@@ -40,8 +40,16 @@ static bool to_int(rlx_format f, rlx_scalar *v)
     double whole = trunc(v->f), span = ldexp(1, 8 * info->block_bytes - !is_unsigned);
     if (!(whole < span && whole >= (is_unsigned ? 0 : -span)))
         return false;
-    v->i = (int64_t)whole;
+    v->i = f == RLX_U64 ? (int64_t)(uint64_t)whole : (int64_t)whole;
     return true;
+}
+
+/* Rounded once: to float at once, not by way of double. */
+static double to_float(rlx_format from, rlx_format to, int64_t i)
+{
+    if (from == RLX_U64)
+        return to == RLX_F32 ? (double)(float)(uint64_t)i : (double)(uint64_t)i;
+    return to == RLX_F32 ? (double)(float)i : (double)i;
 }
 
 rlx_status rlx_mir_cast_eval(rlx_mir_frame *f, const rlx_ir_node *n)
@@ -60,12 +68,12 @@ rlx_status rlx_mir_cast_eval(rlx_mir_frame *f, const rlx_ir_node *n)
         rlx_format_decode(x->format, x->data, 0, count, y->data);
         return RLX_OK;
     }
-    bool from_float = rlx_format_is_float(x->format), to_float = rlx_format_is_float(y->format);
+    bool from_floats = rlx_format_is_float(x->format), to_floats = rlx_format_is_float(y->format);
     for (int64_t i = 0; i < count; i++) {
         rlx_scalar v = rlx_mir_load(x->format, x->data, i);
-        if (to_float && !from_float) /* rounded once: to float at once, not by way of double */
-            v.f = y->format == RLX_F32 ? (double)(float)v.i : (double)v.i;
-        if (from_float && !to_float && !to_int(y->format, &v))
+        if (to_floats && !from_floats)
+            v.f = to_float(x->format, y->format, v.i);
+        if (from_floats && !to_floats && !to_int(y->format, &v))
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "cast: %g does not fit %s", v.f,
                             rlx_format_get(y->format)->name);
         rlx_mir_store(y->format, y->data, i, v);

@@ -88,6 +88,20 @@ static const operators cases[] = {
           "%7 = map %z, %6 {fn=shr} : u16[T]\n"
           "return %3, %5, %7\n"),
      0, "loops"},
+    {"the largest integers",
+     MAIN("%x: u64[T] input \"x\"", "f32[T], f64[T], u64[T], bool[T]",
+          "%0 = const {value=9007199254740992} : u64\n" /* 2^53 */
+          "%1 = const {value=2047} : u64\n"
+          "%2 = map %0, %1 {fn=mul} : u64\n" /* near 2^64 */
+          "%3 = map %x, %2 {fn=add} : u64[T]\n"
+          "%4 = cast %3 : f32[T]\n"
+          "%5 = cast %3 : f64[T]\n"
+          "%6 = const {value=0.75} : f64\n"
+          "%7 = map %5, %6 {fn=mul} : f64[T]\n"
+          "%8 = cast %7 : u64[T]\n"
+          "%9 = map %2, %3 {fn=le} : bool[T]\n"
+          "return %4, %5, %8, %9\n"),
+     0, NULL},
     {"integers by index",
      MAIN("%x: f32[T,5] input \"x\"", "i64[T], i32[T,5]",
           "%0 = reduce %x {fn=max, axis=1, lanes=16} : f32[T]\n"
