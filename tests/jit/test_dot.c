@@ -200,17 +200,16 @@ static rlx_jit_target cpu_named(const char *name)
     return t;
 }
 
-/* Each kernel for one of them, in turn: assembled; and every other time round, as emulating takes
- * its time, run with its instructions emulated. */
+/* Each kernel for one of them, in turn: assembled and loaded; and every other time round, as
+ * emulating takes its time, run with its instructions emulated. */
 static void check_elsewhere(const subject *s, const char *const *cpus, int n, uint64_t seed)
 {
     int i = 0;
     for (const rlx_ir_func *k = s->module->first; k; k = k->next, i++) {
         rlx_jit_target t = cpu_named(cpus[i % n]), emulated = emulated_target(cpus[i % n]);
-        uint8_t *code;
-        size_t bytes;
-        EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
-        free(code);
+        loaded code = {0};
+        EXPECT_OK(loaded_create(k, &t, &code)); /* its relocations are such as the loader knows */
+        loaded_destroy(&code);
         if (i / n % 2 == 0 || n == 1)
             subject_check(s, k, &emulated, seed);
     }
