@@ -106,16 +106,22 @@ void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
     rlx_text_putf(out, "%s", s->prologue_once ? " prologue once" : "");
 }
 
+/* As many query heads as are in a group, four at most, share what is read of a kv head: keys and
+ * values of a long sequence are more than caches hold. The sums of a tile are chains, and eight
+ * registers of them hide an fma's latency. */
 void rlx_lir_schedule_attention(const rlx_lir_target *t, int64_t rows, int64_t head_dim,
                                 rlx_lir_attention_schedule *out)
 {
-    bool wide = t->vector_regs >= 32;
+    enum { ROWS = 4, CHAINS = 8 };
+    bool gpu = t->unit == RLX_UNIT_GPU;
     out->rows = 1;
-    for (int i = 2; i <= (wide ? 4 : 2); i++)
+    for (int i = 2; i <= (gpu ? 2 : ROWS); i++)
         if (rows % i == 0)
             out->rows = i;
-    out->keys = t->unit == RLX_UNIT_GPU ? 16 : wide ? 64 : 32;
-    out->width = wide ? 64 : 32;
+    out->width = gpu ? 32 : 64;
+    while (!gpu && t->vector_regs < 32 && out->width * out->rows > CHAINS * t->vector_f32)
+        out->width /= 2;
+    out->keys = gpu ? 16 : out->width;
     while (out->width / 2 >= head_dim && out->width > 1)
         out->width /= 2;
 }
