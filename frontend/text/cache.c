@@ -206,6 +206,10 @@ static bool get_stamp(const rlx_text_cache *c, rlx_hash *key)
 
 /* ---- tables */
 
+enum {
+    CACHED_TABLE = 64 << 10
+}; /* smaller ones, of large files too, are made as quickly as mapped */
+
 static rlx_tokenizer *map_table(const rlx_text_cache *c, const rlx_hash *key)
 {
     size_t bytes = 0;
@@ -244,7 +248,7 @@ rlx_tokenizer *rlx_text_cache_find_content(const rlx_text_cache *c, const rlx_ha
 void rlx_text_cache_put(const rlx_text_cache *c, const rlx_hash *key, const void *block,
                         size_t bytes)
 {
-    if (!c->folder)
+    if (!c->folder || bytes < CACHED_TABLE)
         return;
     write_entry(c, key, ".table", block, bytes);
     put_stamp(c, key);
