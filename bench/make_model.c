@@ -5,7 +5,8 @@
  * PATH ending in .gguf becomes a GGUF file, formats mixed as llama.cpp's quantiser mixes them and a
  * vocabulary of single bytes and placeholders. Any other PATH becomes a directory with config.json
  * and model.safetensors (f32, f16, bf16), and no tokenizer. Norms are 1, the head is tied to the
- * embedding. All tensors are windows into one pool of random numbers for each format. */
+ * embedding. All tensors are windows into one pool of random numbers for each format. Other formats:
+ * `rlx quantize` of an f16 one. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>

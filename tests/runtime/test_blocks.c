@@ -102,7 +102,7 @@ START_TEST(by_hand)
         {RLX_NVFP4, 1, {4 + 8, 1}, {0x70, 0x40}, 24, 12}, /* 12 * (2 / 2), its byte is 0x40 */
     };
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
-        uint8_t block[256] = {0};
+        uint8_t block[320] = {0}; /* the longest has 292 */
         block[blocks[i].d + 1] = 0x40;
         for (int k = 0; k < 3; k++)
             if (blocks[i].at[k])
