@@ -46,6 +46,18 @@ static rlx_status push_id(generation *g, int32_t id)
     return RLX_OK;
 }
 
+static rlx_status take_ids(generation *g)
+{
+    const rlx_generate_options *o = g->options;
+    for (int64_t i = 0; i < o->nids; i++) {
+        if (o->ids[i] < 0 || o->ids[i] >= g->model->config.vocab)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "id %d of a vocabulary of %lld", o->ids[i],
+                            (long long)g->model->config.vocab);
+        RLX_TRY(push_id(g, o->ids[i]));
+    }
+    return rlx_model_need_tokenizer(g->model);
+}
+
 /* What the last call left, then the prompt; a text that would begin with nothing begins with bos.
  */
 static rlx_status encode_prompt(generation *g)
@@ -71,7 +83,7 @@ static rlx_status encode_prompt(generation *g)
 
 static rlx_status prefill(generation *g)
 {
-    RLX_TRY(encode_prompt(g));
+    RLX_TRY(g->options->nids ? take_ids(g) : encode_prompt(g));
     bool has_text = rlx_session_past(g->session, 0) > 0;
     for (int64_t i = 0; i < g->nids; i++)
         has_text |= !rlx_tokenizer_is_special(g->model->tokenizer, g->ids[i]);
@@ -133,6 +145,8 @@ static rlx_status decode(generation *g)
         RLX_TRY(push_id(g, id));
         rlx_session_set_pending(g->session, id);
         g->stats.new_tokens++;
+        if (o->on_token)
+            o->on_token(o->on_token_user, id);
         bool on = rlx_token_stream_push(&g->stream, id, rlx_stop_filter_put, &g->filter);
         if (g->filter.held.oom)
             return RLX_OOM();
@@ -147,9 +161,9 @@ static rlx_status decode(generation *g)
 
 static rlx_status check_options(const rlx_model *m, const rlx_generate_options *o)
 {
-    if (o->count < 0 || o->nstops < 0)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld tokens, %d stop strings", (long long)o->count,
-                        o->nstops);
+    if (o->count < 0 || o->nstops < 0 || o->nids < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld tokens, %d stop strings, %lld ids",
+                        (long long)o->count, o->nstops, (long long)o->nids);
     for (int i = 0; i < o->nstops; i++)
         if (!o->stops[i] || !*o->stops[i])
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "stop string %d is empty", i);

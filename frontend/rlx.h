@@ -591,6 +591,9 @@ RLX_API void rlx_model_get_sampling(const rlx_model *m, rlx_sampling *out);
 
 typedef struct rlx_generate_options {
     const char *prompt;
+    const int32_t *ids; /* in place of the prompt, [nids] of them: they are appended as they are, without tokens in
+                           front and without what the last call left; nids 0: the prompt */
+    int64_t nids;
     int64_t count;                /* new tokens at most; 0: until the context is full or the text ends */
     const rlx_sampling *sampling; /* NULL: rlx_model_get_sampling */
     uint64_t seed;                /* the same seed, the same choices */
@@ -601,6 +604,8 @@ typedef struct rlx_generate_options {
      * logits f32[vocab] are lent. */
     int32_t (*choose)(void *user, const float *logits, int64_t vocab);
     void *choose_user;
+    void (*on_token)(void *user, int32_t id); /* is told each new token, before its text; may be NULL */
+    void *on_token_user;
 } rlx_generate_options;
 typedef struct rlx_generate_stats {
     int64_t prompt_tokens, new_tokens;
@@ -654,6 +659,35 @@ typedef struct rlx_template_options {
 RLX_API rlx_status rlx_template_render(const rlx_template *t, const char *names,
                                        const rlx_template_options *options, char **text,
                                        size_t *bytes);
+
+/* What the files of a model say about conversations: its templates, and the texts of its special
+ * tokens. Needs no loaded model. Any number of threads may use one. */
+typedef struct rlx_chat rlx_chat;
+/* Of MODEL, as in rlx_model_load. A directory's templates: chat_template.jinja, and those of the folders
+ * additional_chat_templates and chat_templates by their names; else chat_template of
+ * chat_template.json or tokenizer_config.json: a text, or a list of named ones. A .gguf file's:
+ * tokenizer.chat_template and tokenizer.chat_template.NAME. There may be none: rlx_chat_count. */
+RLX_API rlx_status rlx_chat_load(const char *path, rlx_chat **out);
+RLX_API void rlx_chat_destroy(rlx_chat *c);
+/* Takes the template of a file (Jinja) in place of those of the model. */
+RLX_API rlx_status rlx_chat_use(rlx_chat *c, const char *path);
+RLX_API int rlx_chat_count(const rlx_chat *c);                /* of templates */
+RLX_API const char *rlx_chat_name(const rlx_chat *c, int i);     /* "default", "tool_use"; 0 <= i < count; lent */
+RLX_API const char *rlx_chat_template(const rlx_chat *c, int i); /* its text; lent */
+
+typedef struct rlx_chat_options {
+    const char *messages;  /* JSON: [{"role": "user", "content": "Hi"}, ...], with whatever else the template reads */
+    const char *tools;     /* JSON: a list of tools; NULL: none. As the next one, None for the template then */
+    const char *documents; /* JSON: a list */
+    const char *names;     /* JSON: an object of further names, {"enable_thinking": false}; NULL: none */
+    const char *which;     /* of several templates; NULL: "tool_use" if there are tools and it is there, else "default" */
+    bool no_generation_prompt; /* the text does not end with the beginning of an answer */
+    int64_t now;               /* as in rlx_template_options */
+} rlx_chat_options;
+/* The prompt that a conversation is, with the special tokens that belong to it: it is encoded without
+ * others (rlx_model_encode with `special` false). *text is freed by the caller with free().
+ * RLX_NOT_FOUND when there is no template, or none of that name; else as rlx_template_parse and _render. */
+RLX_API rlx_status rlx_chat_render(const rlx_chat *c, const rlx_chat_options *options, char **text);
 
 /* ---- profiles ----------------------------------------------------------------------------------
  * Settings in a file, *.rlx.toml (TOML; docs/profiles.md has the keys):

@@ -29,8 +29,8 @@ rlx_status rlx_template_render(const rlx_template *t, const char *names,
     rlx_template_options o = options ? *options : (rlx_template_options){0};
     rlx_jinja_limits limits = {o.max_steps, o.max_memory, o.max_text};
     size_t n = 0;
-    rlx_status st =
-        rlx_jinja_render(engine(t), names, strlen(names), o.now ? o.now : -1, &limits, text, &n);
+    rlx_jinja_names given = {NULL, names, strlen(names)};
+    rlx_status st = rlx_jinja_render(engine(t), &given, 1, o.now ? o.now : -1, &limits, text, &n);
     if (bytes)
         *bytes = n;
     return st;

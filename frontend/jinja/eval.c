@@ -346,19 +346,29 @@ void rlx_jinja_destroy(rlx_jinja_template *t)
 
 /* ---- renderings */
 
-static void render(rlx_jinja_run *x, const char *json, size_t bytes)
+static void take_names(rlx_jinja_run *x, const rlx_jinja_names *given)
 {
-    rlx_jinja_value context = rlx_jinja_read_json(x, json, bytes);
-    if (!x->error && context.kind != RLX_JINJA_DICT)
-        x->error = RLX_FAIL(RLX_INVALID_ARGUMENT, "JSON for %s is no object", x->t->name);
-    if (x->error)
+    rlx_jinja_value v = rlx_jinja_read_json(x, given);
+    if (given->name) {
+        rlx_jinja_dict_set(x, x->context, rlx_jinja_literal(x, given->name), v);
         return;
-    x->context = context.d;
-    x->root = rlx_jinja_scope_new(x, NULL, &x->t->root);
+    }
+    if (!x->error && v.kind != RLX_JINJA_DICT)
+        x->error = RLX_FAIL(RLX_INVALID_ARGUMENT, "names for %s: no JSON object", x->t->name);
+    for (int64_t i = 0; !x->error && i < v.d->n; i++)
+        rlx_jinja_dict_set(x, x->context, v.d->entries[i].key, v.d->entries[i].value);
+}
+
+static void render(rlx_jinja_run *x, const rlx_jinja_names *given, int n)
+{
+    x->context = rlx_jinja_dict_new(x);
+    for (int i = 0; i < n && !x->error; i++)
+        take_names(x, &given[i]);
+    x->root = x->error ? NULL : rlx_jinja_scope_new(x, NULL, &x->t->root);
     rlx_jinja_exec(x, x->root, &x->t->root.nodes);
 }
 
-rlx_status rlx_jinja_render(const rlx_jinja_template *t, const char *json, size_t bytes,
+rlx_status rlx_jinja_render(const rlx_jinja_template *t, const rlx_jinja_names *given, int n,
                             int64_t now, const rlx_jinja_limits *limits, char **out,
                             size_t *out_bytes)
 {
@@ -380,7 +390,7 @@ rlx_status rlx_jinja_render(const rlx_jinja_template *t, const char *json, size_
         rlx_arena_destroy(x.arena);
         return RLX_OOM();
     }
-    render(&x, json, bytes);
+    render(&x, given, n);
     leave_c_locale(c, around);
     char *copy = x.error ? NULL : malloc(text.len + 1);
     if (!copy && !x.error)

@@ -509,7 +509,7 @@ typedef struct rlx_jinja_json_style {
 } rlx_jinja_json_style;
 void rlx_jinja_put_json(rlx_jinja_buffer *b, rlx_jinja_value v, const rlx_jinja_json_style *style,
                         int depth);
-rlx_jinja_value rlx_jinja_read_json(rlx_jinja_run *x, const char *json, size_t bytes);
+rlx_jinja_value rlx_jinja_read_json(rlx_jinja_run *x, const rlx_jinja_names *given);
 rlx_jinja_value rlx_jinja_escape(rlx_jinja_run *x, rlx_jinja_value v);
 
 /* text.c: what filters and methods of strings share */

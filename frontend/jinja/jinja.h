@@ -32,12 +32,19 @@ rlx_status rlx_jinja_parse(const char *name, const char *text, size_t bytes,
                            rlx_jinja_template **out);
 void rlx_jinja_destroy(rlx_jinja_template *t); /* accepts NULL */
 
-/* Renders with the names of a JSON object. *out: malloc'ed, *out_bytes of UTF-8 and a NUL. `now`:
+/* What a template is given, as JSON: a value and its name, or, with no name, an object of names. Of
+ * equal names the last one counts. */
+typedef struct rlx_jinja_names {
+    const char *name; /* NULL: an object */
+    const char *json;
+    size_t bytes;
+} rlx_jinja_names;
+
+/* Renders with n such names. *out: malloc'ed, *out_bytes of UTF-8 and a NUL. `now`:
  * seconds since 1970 for strftime_now, in local time; -1: the clock's. `limits` may be NULL.
  * RLX_INVALID_ARGUMENT "NAME:LINE: ..." when the template raises an exception or does what its
- * values do not allow; RLX_EXHAUSTED when a limit is reached; RLX_INVALID_ARGUMENT when `json` is
- * no JSON object. */
-rlx_status rlx_jinja_render(const rlx_jinja_template *t, const char *json, size_t bytes,
+ * values do not allow, and when what is given is no JSON; RLX_EXHAUSTED when a limit is reached. */
+rlx_status rlx_jinja_render(const rlx_jinja_template *t, const rlx_jinja_names *given, int n,
                             int64_t now, const rlx_jinja_limits *limits, char **out,
                             size_t *out_bytes);
 

@@ -150,6 +150,7 @@ void rlx_jinja_put_json(rlx_jinja_buffer *b, rlx_jinja_value v, const rlx_jinja_
 
 typedef struct reader {
     rlx_jinja_run *x;
+    const char *what; /* is read, for messages */
     const char *s;
     size_t n, at;
 } reader;
@@ -159,8 +160,8 @@ static rlx_jinja_value read_value(reader *r);
 static rlx_jinja_value bad_json(reader *r, const char *what)
 {
     if (!r->x->error)
-        r->x->error =
-            RLX_FAIL(RLX_INVALID_ARGUMENT, "JSON for %s, byte %zu: %s", r->x->t->name, r->at, what);
+        r->x->error = RLX_FAIL(RLX_INVALID_ARGUMENT, "%s for %s: not JSON at byte %zu: %s", r->what,
+                               r->x->t->name, r->at, what);
     return rlx_jinja_none();
 }
 
@@ -340,11 +341,11 @@ static rlx_jinja_value read_value(reader *r)
     return v;
 }
 
-rlx_jinja_value rlx_jinja_read_json(rlx_jinja_run *x, const char *json, size_t bytes)
+rlx_jinja_value rlx_jinja_read_json(rlx_jinja_run *x, const rlx_jinja_names *given)
 {
-    reader r = {x, json, bytes, 0};
+    reader r = {x, given->name ? given->name : "names", given->json, given->bytes, 0};
     rlx_jinja_value v = read_value(&r);
-    if (!x->error && r.at < bytes)
+    if (!x->error && r.at < r.n)
         return bad_json(&r, "something follows the value");
     return v;
 }

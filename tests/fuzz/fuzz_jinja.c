@@ -24,8 +24,9 @@ static void render(const char *text, size_t bytes, const char *json, size_t json
     char *out = NULL;
     size_t n = 0;
     rlx_status st = rlx_jinja_parse("fuzz", text, bytes, &t);
+    const rlx_jinja_names given[] = {{NULL, json, json_bytes}, {"more", "[1.5]", 5}};
     if (!st)
-        st = rlx_jinja_render(t, json, json_bytes, 1700000000, &limits, &out, &n);
+        st = rlx_jinja_render(t, given, 2, 1700000000, &limits, &out, &n);
     if (!st != (out != NULL) || (out && (strlen(out) > n || n > (1 << 16) + (1 << 20))))
         abort();
     free(out);

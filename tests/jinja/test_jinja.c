@@ -18,8 +18,9 @@ static rlx_status render_n(const char *text, size_t bytes, const char *json,
     rlx_jinja_template *t;
     *out = NULL;
     rlx_status st = rlx_jinja_parse("t.jinja", text, bytes, &t);
+    const rlx_jinja_names given = {NULL, json, strlen(json)};
     if (!st)
-        st = rlx_jinja_render(t, json, strlen(json), NOW, limits, out, n);
+        st = rlx_jinja_render(t, &given, 1, NOW, limits, out, n);
     rlx_jinja_destroy(t);
     return st;
 }
@@ -182,8 +183,8 @@ START_TEST(json_is_read_as_python_reads_it)
     assert_json(" [ 1 , [ ] , { } , null , true ] ", "[1, [], {}, None, True]");
     assert_json("\"\\u00e9\\ud83d\\ude00\\n\\/\"", "\xc3\xa9\xf0\x9f\x98\x80\n/");
     assert_json("{\"a\": 1, \"b\": 2, \"a\": 3}", "{'a': 3, 'b': 2}");
-    assert_bad_json("", "byte 0: no value");
-    assert_bad_json("[1]", "is no object");
+    assert_bad_json("", "not JSON at byte 0: no value");
+    assert_bad_json("[1]", "no JSON object");
     assert_bad_json("{\"a\": 01}", "no value");
     assert_bad_json("{\"a\": 1,}", "byte 8: expected a key");
     assert_bad_json("{\"a\" 1}", "expected :");
