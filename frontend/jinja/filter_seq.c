@@ -348,8 +348,11 @@ rlx_jinja_value rlx_jinja_filter_slice(rlx_jinja_run *x, rlx_jinja_value *a,
 static rlx_jinja_args behind(const rlx_jinja_args *args, int n)
 {
     rlx_jinja_args rest = *args;
-    rest.npos -= n < rest.npos ? n : rest.npos;
-    rest.pos += args->npos - rest.npos;
+    if (n > rest.npos)
+        n = rest.npos;
+    if (n)
+        rest.pos += n;
+    rest.npos -= n;
     return rest;
 }
 

@@ -197,9 +197,10 @@ static int32_t read_hex(reader *r)
 static void read_escape(reader *r, rlx_jinja_buffer *b)
 {
     static const char from[] = "\"\\/nrtbf", to[] = "\"\\/\n\r\t\b\f";
-    char c = r->at < r->n ? r->s[r->at] : 0;
+    if (r->at == r->n)
+        return; /* the string has no end, as its reader will say */
+    char c = r->s[r->at++];
     const char *simple = c ? strchr(from, c) : NULL;
-    r->at++;
     if (simple) {
         rlx_jinja_put(b, &to[simple - from], 1);
         return;

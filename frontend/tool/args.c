@@ -57,18 +57,23 @@ int finish_output(void)
     return EXIT_FAILED;
 }
 
-void put_json_text(const char *text)
+void write_json_text(FILE *to, const char *text)
 {
-    putchar('"');
+    putc('"', to);
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
         if (*c == '"' || *c == '\\')
-            putchar('\\');
+            putc('\\', to);
         if (*c < ' ')
-            printf("\\u%04x", *c);
+            fprintf(to, "\\u%04x", *c);
         else
-            putchar(*c);
+            putc(*c, to);
     }
-    putchar('"');
+    putc('"', to);
+}
+
+void put_json_text(const char *text)
+{
+    write_json_text(stdout, text);
 }
 
 /* Edit distance, or `limit` when it is that or more. */

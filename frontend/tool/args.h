@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "frontend/rlx.h"
 
@@ -58,7 +59,9 @@ int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int failure(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The status's story to stderr (nothing for NULL), which is freed; returns the exit code. */
 int report(rlx_status s);
-/* A JSON string to stdout. `text` is UTF-8. */
+/* A JSON string. `text` is UTF-8. */
+void write_json_text(FILE *to, const char *text);
+/* The same to stdout. */
 void put_json_text(const char *text);
 /* Flushes stdout: EXIT_FAILED with a message when the data did not get out. */
 int finish_output(void);
@@ -103,12 +106,13 @@ const char *precision_name(rlx_precision p);
         "cache-type-k", "ctk", OPTION_TEXT, "TYPE",                            \
             "how keys are kept: f32, f16, bf16 or q8_0 (f32)", &(where).type_k \
     }
-#define OPTION_CACHE_VALUES(where)                                                         \
-    {                                                                                      \
+#define OPTION_CACHE_VALUES(where)                                                        \
+    {                                                                                     \
         "cache-type-v", "ctv", OPTION_TEXT, "TYPE", "the same of values", &(where).type_v \
     }
-/* What --profile, --precision and --cache-type-* say of the model into *o, in this order; the rest keeps its value. As args_parse: -1 to
- * go on, and then the caller destroys w->profile, behind whatever uses it. */
+/* What --profile, --precision and --cache-type-* say of the model into *o, in this order; the rest
+ * keeps its value. As args_parse: -1 to go on, and then the caller destroys w->profile, behind
+ * whatever uses it. */
 int read_model_options(run_where *w, rlx_model_options *o);
 /* The context that these ask for, the profile first; its warnings go to stderr. The exit code. */
 int open_context(const run_where *w, rlx_context **out);

@@ -1,53 +1,12 @@
 /* rlx run: a prompt in, text out. Text alone goes to stdout. */
 #include <errno.h>
-#include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "frontend/tool/args.h"
+#include "frontend/tool/run.h"
 
-enum { EXIT_INTERRUPTED = 130, MOST_POSITIONS = 32768 };
-
-/* What the command line says; absent numbers are negative. */
-typedef struct run_options {
-    run_where where;
-    const char *prompt, *file;
-    int64_t tokens, context, seed;
-    double temperature, top_p, min_p, repeat_penalty;
-    int64_t top_k, repeat_last_n;
-    text_list stops;
-    bool ignore_eos, no_prompt;
-} run_options;
-
-enum { ABSENT = -2 }; /* -1 means something to whole numbers that may be negative */
-
-/* ---- Ctrl-C: the first ends the text, the second the program */
-
-static volatile sig_atomic_t interrupted;
-static rlx_session *volatile interruptible; /* NULL: nothing runs that could be ended */
-
-static void interrupt(int number)
-{
-    (void)number;
-    interrupted = 1;
-    rlx_session *s = interruptible;
-    if (s)
-        rlx_session_cancel(s);
-}
-
-static void catch_signals(rlx_session *s)
-{
-    struct sigaction on_interrupt = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigemptyset(&on_interrupt.sa_mask);
-    sigemptyset(&ignore.sa_mask);
-    interruptible = s;
-    sigaction(SIGINT, &on_interrupt, NULL);
-    sigaction(SIGPIPE, &ignore, NULL); /* writing fails instead, and says so */
-}
+enum { MOST_POSITIONS = 32768 };
 
 /* ---- the prompt */
 
@@ -93,90 +52,7 @@ static int read_prompt(const char *file, char **text)
     return -1;
 }
 
-/* ---- text */
-
-/* The prompt is printed when there is something to follow it: not before it has been accepted. */
-typedef struct printer {
-    const char *prompt; /* NULL: printed */
-    int error;          /* errno of a write that failed */
-} printer;
-
-static void print_prompt(printer *p)
-{
-    if (p->prompt)
-        fputs(p->prompt, stdout);
-    p->prompt = NULL;
-}
-
-static bool print_piece(void *user, const char *utf8, size_t bytes)
-{
-    printer *p = user;
-    errno = 0;
-    print_prompt(p);
-    if (fwrite(utf8, 1, bytes, stdout) != bytes || fflush(stdout) || ferror(stdout))
-        p->error = errno ? errno : EIO;
-    return !p->error && !interrupted;
-}
-
-/* ---- the summary */
-
-static double rate(int64_t tokens, double seconds)
-{
-    return seconds > 0 ? (double)tokens / seconds : 0;
-}
-
-static void print_sampling(const rlx_sampling *s, uint64_t seed)
-{
-    if (s->temperature == 0)
-        fprintf(stderr, "sample   the likeliest token");
-    else
-        fprintf(stderr,
-                "sample   temperature %g, top-k %" PRId64 ", top-p %g, min-p %g, seed %" PRIu64,
-                s->temperature, s->top_k, s->top_p, s->min_p, seed);
-    if (s->repeat_penalty > 0 && s->repeat_penalty != 1)
-        fprintf(stderr, ", repeat penalty %g over %" PRId64 " tokens", s->repeat_penalty,
-                s->repeat_last_n);
-    fputc('\n', stderr);
-}
-
-/* Of `new_tokens` the first comes out of the prefill; the others cost a decode step each. */
-static void print_summary(const rlx_context *cx, const rlx_model_info *info, int64_t positions,
-                          const rlx_generate_stats *s)
-{
-    int64_t steps = s->new_tokens > 0 ? s->new_tokens - 1 : 0;
-    fprintf(stderr, "model    %s, %lld layers, %.2f MB of weights\n", info->family,
-            (long long)info->layers, (double)info->weight_bytes / 1e6);
-    fprintf(stderr, "device   %s, %d thread%s, precision %s\n", rlx_context_device(cx),
-            rlx_context_threads(cx), rlx_context_threads(cx) == 1 ? "" : "s",
-            precision_name(info->precision));
-    fprintf(stderr, "context  %lld positions of the model's %lld\n", (long long)positions,
-            (long long)info->made_for);
-    fprintf(stderr, "load     %.4f s\n", info->load_seconds);
-    fprintf(stderr, "compile  %.4f s (%d kernels, %d layer function%s)\n", info->compile_seconds,
-            info->kernels, info->layer_functions, info->layer_functions == 1 ? "" : "s");
-    fprintf(stderr, "prefill  %lld tokens, %.1f tokens/s\n", (long long)s->prompt_tokens,
-            rate(s->prompt_tokens, s->prefill_seconds));
-    fprintf(stderr,
-            "decode   %lld steps, %.1f tokens/s, %lld bytes of weights per token, %.2f GB/s\n",
-            (long long)steps, rate(steps, s->decode_seconds), (long long)info->token_bytes,
-            rate(steps, s->decode_seconds) * (double)info->token_bytes / 1e9);
-}
-
 /* ---- running */
-
-/* What the model's files say, where the command line says nothing. */
-static rlx_sampling choose_sampling(const run_options *o, const rlx_model *m)
-{
-    rlx_sampling s;
-    rlx_model_get_sampling(m, &s);
-    s.temperature = o->temperature >= 0 ? o->temperature : s.temperature;
-    s.top_k = o->top_k >= 0 ? o->top_k : s.top_k;
-    s.top_p = o->top_p >= 0 ? o->top_p : s.top_p;
-    s.min_p = o->min_p >= 0 ? o->min_p : s.min_p;
-    s.repeat_penalty = o->repeat_penalty >= 0 ? o->repeat_penalty : s.repeat_penalty;
-    s.repeat_last_n = o->repeat_last_n > ABSENT ? o->repeat_last_n : s.repeat_last_n;
-    return s;
-}
 
 static int64_t choose_positions(const run_options *o, int64_t model)
 {
@@ -185,16 +61,6 @@ static int64_t choose_positions(const run_options *o, int64_t model)
     return o->context == 0 || model < MOST_POSITIONS ? model : MOST_POSITIONS;
 }
 
-typedef struct runner {
-    const run_options *options;
-    rlx_model_options how;
-    rlx_context *cx;
-    rlx_model *model;
-    rlx_session *session;
-    rlx_model_info info;
-    int64_t positions;
-} runner;
-
 static rlx_status open_model(runner *r)
 {
     rlx_status st = rlx_model_load(r->cx, r->options->where.model, &r->how, &r->model);
@@ -202,66 +68,85 @@ static rlx_status open_model(runner *r)
         return st;
     rlx_model_get_info(r->model, &r->info);
     r->positions = choose_positions(r->options, r->info.max_positions);
+    run_choose_sampling(r);
     return rlx_session_create(r->cx, &(rlx_session_options){.max_positions = r->positions},
                               &r->session);
 }
 
-/* The exit code. */
-static int generate(runner *r, const char *prompt)
+/* A text that is gone on from as it is. The exit code. */
+static int run_plain(runner *r, const char *prompt)
 {
     const run_options *o = r->options;
-    const rlx_sampling sampling = choose_sampling(o, r->model);
-    const rlx_generate_options g = {
-        .prompt = prompt,
-        .count = o->tokens > 0 ? o->tokens : 0,
-        .sampling = &sampling,
-        .seed = o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)time(NULL),
-        .ignore_eos = o->ignore_eos,
-        .stops = o->stops.item,
-        .nstops = o->stops.n,
-    };
-    rlx_generate_stats stats = {0};
-    printer out = {.prompt = o->no_prompt ? NULL : prompt};
-    catch_signals(r->session);
-    rlx_status st = rlx_model_generate(r->model, r->session, &g, print_piece, &out, &stats);
-    interruptible = NULL;
-    if (rlx_status_code(st) == RLX_CANCELLED) {
-        rlx_status_free(st);
-        st = RLX_OK;
-    }
-    if (!st && !interrupted)
-        print_prompt(&out);
-    if (!out.prompt)
-        putchar('\n');
+    rlx_generate_options g = {.prompt = prompt};
+    rlx_generate_stats stats;
+    text_out out = {.before = o->no_prompt ? NULL : prompt, .quiet = o->json};
+    char *text = NULL;
+    size_t bytes;
+    run_fill(r, &g);
+    if (o->json && !(out.kept = open_memstream(&text, &bytes)))
+        return failure("run: out of memory");
+    rlx_status st = run_generate(r, &g, &out, &stats);
+    if (out.kept && fclose(out.kept))
+        out.error = ENOMEM;
+    if (o->json && !st && !out.error)
+        run_print_json(r, NULL, text, &stats, 0);
+    if (!o->json && !st && !run_interrupted())
+        run_begin_text(&out);
+    if (!o->json)
+        run_end_text(&out);
+    free(text);
     if (st) {
         fflush(stdout);
         return report(st);
     }
-    if (!out.error && (fflush(stdout) || ferror(stdout)))
-        out.error = errno ? errno : EIO;
-    print_summary(r->cx, &r->info, r->positions, &stats);
-    print_sampling(&sampling, g.seed);
-    if (out.error)
-        return failure("writing to stdout: %s", strerror(out.error));
-    return interrupted ? EXIT_INTERRUPTED : EXIT_OK;
+    return run_finish(r, out.error);
 }
 
+/* ---- conversations, where there is a template */
+
+/* r->chat stays NULL when texts are to be gone on from as they are. The exit code of a complaint,
+ * or 0. */
+static int open_chat(runner *r)
+{
+    const run_options *o = r->options;
+    if (o->no_chat)
+        return EXIT_OK;
+    rlx_status st = rlx_chat_load(o->where.model, &r->chat);
+    if (!st && o->chat_template)
+        st = rlx_chat_use(r->chat, o->chat_template);
+    if (st)
+        return report(st);
+    if (rlx_chat_count(r->chat))
+        return EXIT_OK;
+    rlx_chat_destroy(r->chat);
+    r->chat = NULL;
+    if (o->chat || o->system)
+        return failure(
+            "run: --%s: %s comes without a chat template; --chat-template FILE gives one",
+            o->chat ? "conversation" : "system", o->where.model);
+    return EXIT_OK;
+}
+
+/* `prompt`: NULL when the command line has none. */
 static int run(run_options *o, const char *prompt)
 {
     runner r = {.options = o, .how = {.precision = RLX_FAST}};
     int code = read_model_options(&o->where, &r.how);
     if (code >= 0)
         return code;
-    r.how.text = prompt;
+    code = open_chat(&r);
+    r.how.text = r.chat ? "" : prompt ? prompt : "";
     if (o->context > 0)
-        r.how.max_positions = r.how.length = o->context;
-    code = open_context(&o->where, &r.cx);
+        r.how.max_positions = o->context;
+    if (!code)
+        code = open_context(&o->where, &r.cx);
     if (!code)
         code = report(open_model(&r));
     if (!code)
-        code = generate(&r, prompt);
+        code = r.chat ? run_chat(&r, prompt) : run_plain(&r, prompt ? prompt : "");
     rlx_session_destroy(r.session);
     rlx_model_destroy(r.model);
+    rlx_chat_destroy(r.chat);
     rlx_context_destroy(r.cx);
     return code;
 }
@@ -275,6 +160,11 @@ static int check(const run_options *o)
                            (long long)o->tokens);
     if (o->prompt && o->file)
         return usage_error("run: --prompt and --file: one of them");
+    if (o->no_chat && (o->chat || o->system || o->chat_template))
+        return usage_error("run: --no-conversation and --%s: one of them", o->chat ? "conversation"
+                                                                           : o->system
+                                                                               ? "system"
+                                                                               : "chat-template");
     if (o->top_p > 1 || o->min_p > 1)
         return usage_error("run: --%s %g is no share: at most 1", o->top_p > 1 ? "top-p" : "min-p",
                            o->top_p > 1 ? o->top_p : o->min_p);
@@ -325,6 +215,16 @@ int command_run(int argc, char **argv)
          &o.seed},
         {"ignore-eos", NULL, OPTION_FLAG, NULL, "go on after the end of the text", &o.ignore_eos},
         {"no-display-prompt", NULL, OPTION_FLAG, NULL, "print the new text only", &o.no_prompt},
+        {"conversation", "cnv", OPTION_FLAG, NULL,
+         "go on with lines of stdin as messages (without -p where there is a chat template)",
+         &o.chat},
+        {"no-conversation", "no-cnv", OPTION_FLAG, NULL,
+         "no chat template: go on from the text as it is", &o.no_chat},
+        {"system", "sys", OPTION_TEXT, "TEXT", "the system's message (none)", &o.system},
+        {"chat-template", NULL, OPTION_TEXT, "FILE",
+         "a Jinja file in place of the model's own template", &o.chat_template},
+        {"json", NULL, OPTION_FLAG, NULL, "one JSON object per text; lines of stdin are JSON, too",
+         &o.json},
         OPTION_PRECISION(o.where, "fast"),
         OPTION_THREADS(o.where),
         OPTION_DEVICE(o.where),
@@ -332,9 +232,10 @@ int command_run(int argc, char **argv)
         OPTION_CACHE_KEYS(o.where),
         OPTION_CACHE_VALUES(o.where),
     };
-    const command_spec spec = {"run",   "generates text: prompt and continuation to stdout",
-                               "MODEL", &o.where.model,
-                               options, sizeof options / sizeof *options};
+    const command_spec spec = {
+        "run",   "generates text: an answer where there is a chat template, else a continuation",
+        "MODEL", &o.where.model,
+        options, sizeof options / sizeof *options};
     int code = args_parse(&spec, argc, argv);
     if (code < 0)
         code = check(&o);
@@ -342,7 +243,7 @@ int command_run(int argc, char **argv)
     if (code < 0 && o.file)
         code = read_prompt(o.file, &text);
     if (code < 0)
-        code = run(&o, text ? text : o.prompt ? o.prompt : "");
+        code = run(&o, text ? text : o.prompt);
     free(text);
     rlx_profile_destroy(o.where.profile);
     return code;

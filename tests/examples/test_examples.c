@@ -133,6 +133,27 @@ static char *line_of(const process *p, const char *name)
     return strndup(at, strcspn(at, "\n"));
 }
 
+START_TEST(chat)
+{
+    char path[] = "/tmp/rlx-example-XXXXXX";
+    static const char text[] =
+        "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}";
+    process p;
+    int fd = mkstemp(path);
+    ck_assert(fd >= 0 && write(fd, text, sizeof text - 1) == (ssize_t)sizeof text - 1);
+    close(fd);
+    RUN(&p, EXAMPLES "chat", MODEL, path);
+    unlink(path);
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    ck_assert_str_eq(p.out, "<|begin|>[system]You are brief.[user]Hello!\n");
+    process_free(&p);
+    RUN(&p, EXAMPLES "chat", MODEL);
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_ptr_nonnull(strstr(p.err, "comes without a chat template"));
+    process_free(&p);
+}
+END_TEST
+
 START_TEST(sessions)
 {
     process p;
@@ -267,10 +288,11 @@ int main(void)
     tcase_add_loop_test(c, custom_stage, 0, sizeof devices / sizeof *devices);
     tcase_add_test(c, run_model);
     tcase_add_test(c, sessions);
+    tcase_add_test(c, chat);
     tcase_add_test(c, contexts);
     tcase_add_test(c, own_sampling);
     tcase_add_test(c, batch);
     tcase_add_test(c, eval_tensors);
     suite_add_tcase(s, c);
-    return run_suite(s, 13);
+    return run_suite(s, 15);
 }

@@ -1,0 +1,169 @@
+/* tests/tool/test_chat.c: rlx run with a chat template: the bundled model is none for chatting, and
+ * so says more plainly what it was given. */
+#include <check.h>
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/tool/process.h"
+
+#define MODEL RLX_SOURCE_DIR "/models/bundled"
+/* Messages side by side, as one text. */
+#define TEMPLATE "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
+
+static char template_path[] = "/tmp/rlx-chat-XXXXXX";
+
+static void says(process *p, const char *want)
+{
+    ck_assert_msg(p->code == 0, "exit code %d: %s", p->code, p->err);
+    ck_assert_str_eq(p->out, want);
+    process_free(p);
+}
+
+static void complains(process *p, int code, const char *word)
+{
+    ck_assert_msg(p->code == code, "looking for %s: exit code %d, not %d: %s", word, p->code, code,
+                  p->err);
+    ck_assert_msg(strstr(p->err, word), "\"%s\" does not say %s", p->err, word);
+    process_free(p);
+}
+
+/* `rlx run` with the template and these options, with lines on stdin. */
+static void chat(process *p, const char *lines, const char *options)
+{
+    char command[2048];
+    snprintf(command, sizeof command,
+             "printf '%s' | " RLX_TOOL " run " MODEL " --temp 0 --chat-template %s %s", lines,
+             template_path, options);
+    RUN(p, "/bin/sh", "-c", command);
+}
+
+/* What the model goes on with. */
+static char *go_on(const char *prompt, const char *tokens)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "run", MODEL, "-p", prompt, "-n", tokens, "--temp", "0",
+        "--no-display-prompt");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    char *text = strdup(p.out);
+    process_free(&p);
+    return text;
+}
+
+START_TEST(one_turn)
+{
+    process p;
+    char *want = go_on("Once upon a time", "8");
+    chat(&p, "", "-p 'Once upon a time' -n 8");
+    says(&p, want);
+    chat(&p, "", "-p ' upon a time' -sys Once -n 8");
+    says(&p, want);
+    chat(&p, "", "-no-cnv -p x");
+    complains(&p, 2, "--no-conversation and --chat-template");
+    free(want);
+}
+END_TEST
+
+START_TEST(a_conversation)
+{
+    process p;
+    char prompt[512];
+    char *first = go_on("Once upon a time", "8");
+    first[strlen(first) - 1] = 0;
+    snprintf(prompt, sizeof prompt, "Once upon a time%s The dog", first);
+    char *second = go_on(prompt, "8"), both[1024];
+    snprintf(both, sizeof both, "%s\n%s", first, second);
+    chat(&p, "Once upon a time\\n\\n The dog\\n", "-n 8");
+    says(&p, both);
+    chat(&p, " The dog\\n", "-cnv -p 'Once upon a time' -n 8");
+    says(&p, both);
+    chat(&p, "", "-n 8"); /* nobody says anything */
+    says(&p, "");
+    free(first);
+    free(second);
+}
+END_TEST
+
+static double number(const cJSON *o, const char *key)
+{
+    const cJSON *v = cJSON_GetObjectItem(o, key);
+    ck_assert_msg(cJSON_IsNumber(v), "no number %s", key);
+    return v->valuedouble;
+}
+
+/* Every turn's tokens but those that are new were kept; a line is an object. */
+START_TEST(for_machines)
+{
+    process p;
+    char *want = go_on("Once upon a time", "8");
+    want[strlen(want) - 1] = 0;
+    chat(&p, "\"Once upon a time\"\\n{\"role\": \"user\", \"content\": \" The dog\"}\\n",
+         "-n 8 --json");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    char *line = strchr(p.out, '\n');
+    cJSON *one = cJSON_Parse(p.out), *two = line ? cJSON_Parse(line + 1) : NULL;
+    ck_assert(one && two);
+    ck_assert_str_eq(cJSON_GetObjectItem(one, "content")->valuestring, want);
+    ck_assert_str_eq(cJSON_GetObjectItem(one, "role")->valuestring, "assistant");
+    ck_assert_str_eq(cJSON_GetObjectItem(one, "finish")->valuestring, "length");
+    ck_assert(number(one, "new_tokens") == 8 && number(one, "cached_tokens") == 0);
+    /* The last token of an answer was not computed from. */
+    ck_assert(number(two, "cached_tokens") == number(one, "prompt_tokens") + 7);
+    ck_assert(number(two, "prompt_tokens") > number(two, "cached_tokens") + 1);
+    cJSON_Delete(one);
+    cJSON_Delete(two);
+    process_free(&p);
+    chat(&p, "5\\n", "--json");
+    complains(&p, 1, "neither a JSON string nor an object: 5");
+    RUN(&p, RLX_TOOL, "run", MODEL, "-p", "Once upon a time", "-n", "8", "--temp", "0", "--json");
+    one = cJSON_Parse(p.out);
+    ck_assert_str_eq(cJSON_GetObjectItem(one, "content")->valuestring, want);
+    ck_assert_ptr_null(cJSON_GetObjectItem(one, "role"));
+    cJSON_Delete(one);
+    process_free(&p);
+    free(want);
+}
+END_TEST
+
+START_TEST(what_is_wrong)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "run", MODEL, "-cnv");
+    complains(&p, 1, "comes without a chat template; --chat-template FILE");
+    RUN(&p, RLX_TOOL, "run", MODEL, "-p", "x", "-sys", "y");
+    complains(&p, 1, "--system");
+    RUN(&p, RLX_TOOL, "run", MODEL, "-cnv", "-no-cnv");
+    complains(&p, 2, "--no-conversation and --conversation");
+    RUN(&p, RLX_TOOL, "run", MODEL, "-p", "x", "--chat-template", "/nowhere.jinja");
+    complains(&p, 1, "/nowhere.jinja");
+    /* The second message is beyond the context: the first is answered, and the error says how full
+     * it is. */
+    chat(&p, "Once upon a time\\nThe dog and the cat and the bird and the cow\\n", "-c 16 -n 8");
+    ck_assert_ptr_nonnull(strchr(p.out, '\n'));
+    complains(&p, 1, "16");
+}
+END_TEST
+
+int main(void)
+{
+    int fd = mkstemp(template_path);
+    if (fd < 0 || write(fd, TEMPLATE, strlen(TEMPLATE)) != (ssize_t)strlen(TEMPLATE))
+        return 1;
+    close(fd);
+    Suite *s = suite_create("tool_chat");
+    TCase *t = tcase_create("tool_chat");
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, one_turn);
+    tcase_add_test(t, a_conversation);
+    tcase_add_test(t, for_machines);
+    tcase_add_test(t, what_is_wrong);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r), ran = srunner_ntests_run(r);
+    srunner_free(r);
+    unlink(template_path);
+    return failed || ran < 4;
+}
