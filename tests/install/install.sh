@@ -34,6 +34,8 @@ head='{"input_ids":{"dtype":"I64","shape":[1,4],"data_offsets":[0,32]}} '
     printf '\1\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\5\0\0\0\0\0\0\0\11\0\0\0\0\0\0\0'
 } > "$dir/in.safetensors"
 
+echo "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}" > "$dir/chat.jinja" # for chat
+
 # run PROGRAM NAME OUT: an example with arguments that make it do its work
 run()
 {
@@ -41,6 +43,7 @@ run()
     run_model) set -- "$@" "$model" "Once upon a time" 12 ;;
     sessions) set -- "$@" "$model" "Once upon a time" ;;
     own_sampling) set -- "$@" "$model" "Once upon a time" 12 7 ;;
+    chat) set -- "$@" "$model" "$dir/chat.jinja" ;;
     batch) set -- "$@" "$model" 8 "Once upon a time" "The" ;;
     eval_tensors) set -- "$@" "$model" "$dir/in.safetensors" "$dir/out.safetensors" model.layers.0 ;;
     contexts | hand_flow | custom_stage) ;;
