@@ -185,14 +185,12 @@ rlx_jinja_value rlx_jinja_filter_filesizeformat(rlx_jinja_run *x, rlx_jinja_valu
 {
     static const char decimal[][4] = {"kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"};
     static const char binary[][4] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
-    rlx_jinja_value none[3] = {a[0]}, v = rlx_jinja_filter_float(x, none, args);
+    rlx_jinja_value wrong[3] = {a[0], rlx_jinja_none()}, v = rlx_jinja_filter_float(x, wrong, args);
     double base = rlx_jinja_truth(a[1]) ? 1024 : 1000, unit = base * base;
     char text[400];
     int i = 0;
-    if (a[0].kind != RLX_JINJA_STRING && !rlx_jinja_is_number(a[0]))
-        return rlx_jinja_type_error(x,
-                                    "float() argument must be a string or a real number, not '%s'",
-                                    rlx_jinja_type_name(a[0]));
+    if (v.kind != RLX_JINJA_FLOAT)
+        return rlx_jinja_type_error(x, "could not convert %s to float", rlx_jinja_type_name(a[0]));
     if (v.f == 1)
         return rlx_jinja_literal(x, "1 Byte");
     if (v.f < base) {

@@ -570,6 +570,8 @@ html|striptags
 123456789|filesizeformat
 123456789|filesizeformat(true)
 1e30|filesizeformat
+'x'|filesizeformat
+n|filesizeformat
 n|tojson
 t|tojson
 x|tojson
