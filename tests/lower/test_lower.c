@@ -398,14 +398,24 @@ static void compare_lir(world *w, const rlx_ir_module *mir, const rlx_lir_target
     rlx_ir_module_destroy(lir);
 }
 
-/* How far apart the levels may be: HIR sums in f64, and a fast profile rounds activations. */
-static void expect_near(const rlx_eval_tensor *hir, const rlx_eval_tensor *mir, int result, float bound)
+/* How far apart the levels may be: HIR sums in f64, and stores round; a fast profile rounds activations, by a share
+ * of all that a row adds up: what is small among large results is as far off as they are (docs/precision.md). */
+static void expect_near(const rlx_eval_tensor *hir, const rlx_eval_tensor *mir, int result, float bound, float least)
 {
     for (int64_t e = 0; e < mir->dim[0] * mir->dim[1]; e++) {
         float a = ((float *)hir->data)[e], b = ((float *)mir->data)[e];
-        ck_assert_msg(fabsf(a - b) <= bound * fmaxf(1.0f, fabsf(a)), "result %d element %lld: hir %g, mir %g", result,
+        ck_assert_msg(fabsf(a - b) <= bound * fmaxf(least, fabsf(a)), "result %d element %lld: hir %g, mir %g", result,
                       (long long)e, (double)a, (double)b);
     }
+}
+
+static float rms(const rlx_eval_tensor *t)
+{
+    const int64_t elems = t->dim[0] * t->dim[1];
+    double sum = 0;
+    for (int64_t e = 0; e < elems; e++)
+        sum += (double)((float *)t->data)[e] * (double)((float *)t->data)[e];
+    return (float)sqrt(sum / (double)elems);
 }
 
 /* In exact mode: what is stored may round to the neighbour, of which a pool's format has few. */
@@ -440,7 +450,10 @@ static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precisio
     must(rlx_mir_eval(mir, "main", &env, want, 2), mir);
     save_pools(&w, &after);
     for (int i = 0; i < 2; i++)
-        expect_near(&plain[i], &want[i], i, precision == RLX_MIR_EXACT ? hir_tolerance(s) : 1e-1f);
+        if (precision == RLX_MIR_EXACT)
+            expect_near(&plain[i], &want[i], i, hir_tolerance(s), 1);
+        else
+            expect_near(&plain[i], &want[i], i, 0.25f, rms(&plain[i]));
     for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
         if (precision == RLX_MIR_PREFILL && targets[t].unit != RLX_UNIT_CPU)
             continue;
