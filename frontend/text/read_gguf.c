@@ -3,8 +3,7 @@
  *   model "gpt2"   byte-level BPE: tokens in the byte alphabet, merges, `pre` names the patterns
  *   model "llama"  sentencepiece BPE: a score for each token, spaces as marks, byte fallback
  *   model "t5"     sentencepiece Unigram: the same, with its compiled rules
- *   model "bert"   WordPiece: what begins a word has a mark in front, what continues one has
- * nothing
+ *   model "bert"   WordPiece: a mark in front of what begins a word, none of what continues one
  *
  * Tokens of type control, unknown and user-defined are cut out of a text before anything else. What
  * would change an id and is not offered is refused by its key. */

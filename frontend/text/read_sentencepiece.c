@@ -2,9 +2,8 @@
  *
  *   file        1 piece (often), 2 trainer, 3 normalizer         a protocol buffer: (number, value)
  *   piece       1 text, 2 score, 3 type
- *   trainer     3 model type, 24 spaces behind words, 35 byte fallback, 40 unknown id, 41 bos id,
- * 42 eos id normalizer  1 name, 2 compiled rules, 3 space in front, 4 spaces squeezed, 5 spaces
- * marked
+ *   trainer     3 model type, 24 spaces behind words, 35 byte fallback; ids: 40 unknown, 41 bos, 42 eos
+ *   normalizer  1 name, 2 compiled rules; spaces: 3 one in front, 4 squeezed, 5 marked
  *
  * The numbers are those of sentencepiece_model.proto. */
 #include <math.h>

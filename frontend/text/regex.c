@@ -1,9 +1,9 @@
 /* frontend/text/regex.c: Oniguruma's patterns by PCRE2.
  *
  *   \s \S        White_Space; PCRE2's has U+180E, too, which the standard took out
- *   \w \W \b \B  by Alphabetic, marks, digits, connectors and Latin-1's numbers; PCRE2 leaves marks
- * out ^ $          at every line a{1,3}+      one or more of a{1,3}: only + behind *, + and ? is
- * possessive
+ *   \w \W \b \B  by Alphabetic, marks, digits, connectors and Latin-1's numbers; PCRE2 has no marks
+ *   ^ $          at every line
+ *   a{1,3}+      one or more of a{1,3}: only + behind *, + and ? is possessive
  *
  * Refused, because PCRE2 would silently read something else: sets in sets ([:punct:] among
  * them), &&, \h, (?m). */

@@ -1,8 +1,7 @@
 /* mir/passes/fold_views.c: views and casts that do nothing, or that follow one another
  *
  *   %1 = reshape %x : f32[T,4,2]
- *   %2 = reshape %1 : f32[T,8]           ->      %2 = reshape %x : f32[T,8], or %x if it has that
- * type
+ *   %2 = reshape %1 : f32[T,8]      ->   %2 = reshape %x : f32[T,8], or %x if that is its type
  *
  * The same for transpose, broadcast, slice (along one axis) and cast (when the inner one loses
  * nothing); a concat of one operand is that operand. */

@@ -1,14 +1,14 @@
 /* tests/suites/tokenizers.c: ids, and text back from them, by what other implementations made of
  * the same vocabulary.
  *
- *   DIR/vectors/SET/NAME.gguf.inp, .out  texts, each ended by a line of its own; a line of ids for
- * each DIR/vectors/SET/TEXT-MODEL.json      "token_ids" of SET/TEXT.txt, with special tokens
+ *   DIR/vectors/SET/NAME.gguf.inp, .out  texts, each ended by a line of its own; a line of ids each
+ *   DIR/vectors/SET/TEXT-MODEL.json      "token_ids" of SET/TEXT.txt, with special tokens
  *   DIR/FAMILY/..                        vocabularies: the vectors' NAME or MODEL says which
- *   DIR/cases.json                       [{"text", "pair", "special", "ids", "types", "decoded"},
- * ..] of the tokenizer that lies in DIR
+ *   DIR/cases.json                       of the tokenizer in DIR: a list of objects with "text",
+ *                                        "pair", "special", "ids", "types", "decoded"
  *
  * Every text by every form of its vocabulary is a case. Every vocabulary under a DIR with vectors
- * must load, and decode what it encoded of the vectors' texts to UTF-8. */
+ * must load, and decode what it encoded of a sentence to UTF-8. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
