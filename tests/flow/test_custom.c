@@ -178,6 +178,63 @@ START_TEST(swiglu)
 }
 END_TEST
 
+/* ---- scales: what comes in, a residual branch, what goes out ----------------------------------
+ */
+
+enum { COME_IN, BRANCH, GO_OUT };
+
+static void scaled_layer(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index;
+    rlx_flow_residual_save(f);
+    rlx_flow_swiglu(f, "layers.{}.gate.weight", "layers.{}.up.weight", "layers.{}.down.weight");
+    rlx_flow_scale(f, ((const double *)user)[BRANCH]);
+    rlx_flow_residual_add(f);
+}
+
+/* f64: x = in * x; x += branch * mlp(x) for each layer; y = out * x */
+static void scaled_in_f64(const world *t, const double scales[3], double y[TOKENS * H])
+{
+    for (int i = 0; i < TOKENS * H; i++)
+        y[i] = scales[COME_IN] * (double)t->x[i];
+    for (int l = 0; l < LAYERS; l++)
+        for (int r = 0; r < TOKENS; r++) {
+            double hidden[I], x[H];
+            memcpy(x, y + r * H, sizeof x);
+            for (int j = 0; j < I; j++) {
+                double gate = 0, up = 0;
+                for (int k = 0; k < H; k++) {
+                    gate += (double)t->memory[3 * l][j * H + k] * x[k];
+                    up += (double)t->memory[3 * l + 1][j * H + k] * x[k];
+                }
+                hidden[j] = gate / (1 + exp(-gate)) * up;
+            }
+            for (int k = 0; k < H; k++)
+                for (int j = 0; j < I; j++)
+                    y[r * H + k] +=
+                        scales[BRANCH] * (double)t->memory[3 * l + 2][k * I + j] * hidden[j];
+        }
+    for (int i = 0; i < TOKENS * H; i++)
+        y[i] *= scales[GO_OUT];
+}
+
+START_TEST(scaled)
+{
+    double scales[3] = {0.5, 0.02, 3.25}, want[TOKENS * H];
+    float y[TOKENS * H];
+    world t;
+    open_world(&t, devices[_i]);
+    rlx_flow_scale(t.flow, scales[COME_IN]);
+    rlx_flow_repeat_layers(t.flow, LAYERS, scaled_layer, scales);
+    rlx_flow_scale(t.flow, scales[GO_OUT]);
+    assert_ok(compile(&t));
+    run(&t, 1, y);
+    scaled_in_f64(&t, scales, want);
+    check(y, want, 1e-5, "scales");
+    close_world(&t);
+}
+END_TEST
+
 /* ---- every function ---------------------------------------------------------------------------
  */
 
@@ -466,6 +523,7 @@ int main(void)
     TCase *c = tcase_create("custom");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, swiglu, 0, NDEVICES);
+    tcase_add_loop_test(c, scaled, 0, NDEVICES);
     tcase_add_loop_test(c, every_function, 0, NDEVICES);
     tcase_add_loop_test(c, mixed, 0, NDEVICES);
     tcase_add_test(c, layers);
