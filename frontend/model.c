@@ -192,12 +192,7 @@ void rlx_model_destroy(rlx_model *m)
         free(m->probes[i]);
     free(m->probes);
     pthread_mutex_destroy(&m->lock);
-    rlx_tokenizer_destroy(m->tokenizer);
-    free(m->tokenizer_error);
-    rlx_flow_destroy(m->flow);
-    rlx_rope_destroy(m->config.rope);
-    rlx_weights_destroy(m->weights);
-    free(m->path);
+    rlx_model_deinit_files(m);
     free(m);
 }
 
@@ -256,12 +251,7 @@ rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const rlx_model_
         fill_options(&o, buckets, decode ? 1 : prefill, decode ? RLX_DECODE : RLX_PREFILL, &c);
         st = rlx_flow_inspect(cx, m.flow, m.weights, &c, what, text);
     }
-    rlx_tokenizer_destroy(m.tokenizer);
-    free(m.tokenizer_error);
-    rlx_flow_destroy(m.flow);
-    rlx_rope_destroy(m.config.rope);
-    rlx_weights_destroy(m.weights);
-    free(m.path);
+    rlx_model_deinit_files(&m);
     RLX_TRY_NOTE(st, "inspecting the model %s", path);
     return RLX_OK;
 }

@@ -38,6 +38,8 @@ struct rlx_model {
 /* Reads all that `path` stands for, but compiles nothing (model_files.c). What was read before an
  * error is m's. */
 rlx_status rlx_model_read_files(const rlx_context *cx, rlx_model *m);
+/* Frees what it read, and m->path. */
+void rlx_model_deinit_files(rlx_model *m);
 /* How to sample, and what ends a text: generation_config.json (NULL: not there), or a GGUF file's
  * metadata (model_generation.c). The config and the tokenizer are read before. */
 rlx_status rlx_model_read_generation(const rlx_context *cx, rlx_model *m, const struct cJSON *json);

@@ -130,6 +130,16 @@ rlx_status rlx_model_read_files(const rlx_context *cx, rlx_model *m)
     return st;
 }
 
+void rlx_model_deinit_files(rlx_model *m)
+{
+    rlx_tokenizer_destroy(m->tokenizer);
+    free(m->tokenizer_error);
+    rlx_flow_destroy(m->flow);
+    rlx_rope_destroy(m->config.rope);
+    rlx_weights_destroy(m->weights);
+    free(m->path);
+}
+
 rlx_status rlx_model_need_tokenizer(const rlx_model *m)
 {
     if (m->tokenizer)

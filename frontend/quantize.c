@@ -192,7 +192,6 @@ static rlx_status run(job *j, const char *out, int mix)
     if (o->imatrix)
         RLX_TRY(rlx_imatrix_load(o->imatrix, &j->imatrix));
     j->source.model.weighed = j->imatrix != NULL;
-    RLX_TRY(rlx_team_create(o->threads, &j->team));
     RLX_TRY(plan(j, mix));
     rlx_gguf_head *head = &j->source.head;
     rlx_gguf_put_int(head, "general.quantization_version", RLX_GGUF_U32, QUANTIZATION_VERSION);
@@ -236,8 +235,10 @@ rlx_status rlx_quantize(const char *in, const char *out, const rlx_quantize_opti
     job j = {.options = options};
     int mix;
     RLX_TRY(find_mix(options->type, &mix));
-    RLX_TRY(rlx_quantize_source_init(&j.source, in));
-    rlx_status st = run(&j, out, mix);
+    RLX_TRY(rlx_team_create(options->threads, &j.team));
+    rlx_status st = rlx_quantize_source_init(&j.source, in);
+    if (!st)
+        st = run(&j, out, mix);
     deinit(&j);
     return rlx_status_note(st, __FILE__, __LINE__, "quantizing '%s'", in);
 }

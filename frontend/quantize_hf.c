@@ -6,13 +6,13 @@
 
 #include <cjson/cJSON.h>
 
-#include "frontend/family.h"
+#include "frontend/model.h"
 #include "frontend/model_path.h"
 #include "frontend/quantize.h"
 #include "frontend/text/description.h"
 
 #define KEY "tokenizer.ggml."
-enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED, TYPE_UNUSED, MAX_TOKENS = 1 << 24 };
+enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED, TYPE_UNUSED };
 
 static const cJSON *get(const cJSON *o, const char *key)
 {
@@ -49,26 +49,24 @@ static bool ends(const char *name, const char *end)
 }
 
 /* Heads whose rows change places; 0: none do. */
-static rlx_status heads_of(const char *gguf_name, const cJSON *config, int64_t rows, int *out)
+static rlx_status heads_of(const char *gguf_name, const rlx_model_config *c, int64_t rows, int *out)
 {
     bool q = ends(gguf_name, ".attn_q.weight"), k = ends(gguf_name, ".attn_k.weight");
-    const cJSON *heads = get(config, "num_attention_heads"),
-                *keys = get(config, "num_key_value_heads");
+    const int64_t heads = k ? c->kv_heads : c->heads;
     *out = 0;
     if (ends(gguf_name, ".attn_q.bias") || ends(gguf_name, ".attn_k.bias"))
         return RLX_FAIL(RLX_UNSUPPORTED, "tensor '%s': biases of rotated rows are not offered",
                         gguf_name);
     if (!q && !k)
         return RLX_OK;
-    heads = k && cJSON_IsNumber(keys) ? keys : heads;
-    if (!cJSON_IsNumber(heads) || heads->valuedouble < 1 || rows % (2 * heads->valueint))
-        return RLX_FAIL(RLX_INVALID_FILE, "tensor '%s': %lld rows are not those of the heads",
-                        gguf_name, (long long)rows);
-    *out = heads->valueint;
+    if (rows != heads * c->head_dim)
+        return RLX_FAIL(RLX_INVALID_FILE, "tensor '%s': %lld rows are not those of %lld heads",
+                        gguf_name, (long long)rows, (long long)heads);
+    *out = (int)heads;
     return RLX_OK;
 }
 
-static rlx_status add_tensor(rlx_quantize_source *s, const rlx_tensor *t, const cJSON *config,
+static rlx_status add_tensor(rlx_quantize_source *s, const rlx_tensor *t, const rlx_model_config *c,
                              bool interleaved)
 {
     rlx_text name = {0};
@@ -81,12 +79,13 @@ static rlx_status add_tensor(rlx_quantize_source *s, const rlx_tensor *t, const 
     if (!st && t->format == RLX_FORMAT_NONE)
         st = RLX_FAIL(RLX_UNSUPPORTED, "tensor '%s' is of a type that nothing reads", t->name);
     if (!st && interleaved)
-        st = heads_of(to->name, config, t->dim[0], &s->heads[s->n]);
+        st = heads_of(to->name, c, t->dim[0], &s->heads[s->n]);
     s->n++;
     return st;
 }
 
-static rlx_status add_tensors(rlx_quantize_source *s, const cJSON *config, bool interleaved)
+static rlx_status add_tensors(rlx_quantize_source *s, const cJSON *config,
+                              const rlx_model_config *c, bool interleaved)
 {
     int n = rlx_weights_count(s->weights);
     bool tied = cJSON_IsTrue(get(config, "tie_word_embeddings"));
@@ -99,7 +98,7 @@ static rlx_status add_tensors(rlx_quantize_source *s, const cJSON *config, bool 
         const rlx_tensor *t = rlx_weights_at(s->weights, i);
         if (ends(t->name, ".rotary_emb.inv_freq") || (tied && !strcmp(t->name, "lm_head.weight")))
             continue;
-        RLX_TRY(add_tensor(s, t, config, interleaved));
+        RLX_TRY(add_tensor(s, t, c, interleaved));
     }
     return RLX_OK;
 }
@@ -302,16 +301,14 @@ static rlx_status check_none(const char *dir)
     return RLX_OK;
 }
 
-static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const cJSON *config)
+static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const cJSON *config,
+                                const rlx_model *m)
 {
     cJSON *json = NULL, *settings = NULL;
-    const cJSON *size = get(config, "vocab_size");
     rlx_status st = read_json(dir, "tokenizer.json", &json);
-    tokens t = {.n = cJSON_IsNumber(size) ? size->valueint : 0};
+    tokens t = {.n = m->config.vocab};
     if (!st && !json)
         return check_none(dir);
-    if (!st && (t.n < 1 || t.n > MAX_TOKENS))
-        st = RLX_FAIL(RLX_INVALID_FILE, "config.json: vocab_size is no number of tokens");
     if (!st)
         st = read_json(dir, "tokenizer_config.json", &settings);
     t.text = calloc((size_t)t.n + 1, sizeof *t.text);
@@ -335,37 +332,55 @@ static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const cJSON *
     return st;
 }
 
-rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const rlx_model_path *p)
+/* ---- the directory --------------------------------------------------------------------------- */
+
+/* What the family takes for an absent number is written out: other readers take something else. */
+static rlx_status set_absent(cJSON *config, const char *key, int64_t v)
 {
-    cJSON *config = NULL;
+    const cJSON *is = get(config, key);
+    if (is && !cJSON_IsNull(is))
+        return RLX_OK;
+    cJSON_DeleteItemFromObjectCaseSensitive(config, key);
+    return cJSON_AddNumberToObject(config, key, (double)v) ? RLX_OK : RLX_OOM();
+}
+
+/* All but the weights' data: of a model that was accepted. */
+static rlx_status read_model(rlx_quantize_source *s, const rlx_model_path *p, cJSON *config,
+                             const rlx_model *m)
+{
+    const rlx_model_config *c = &m->config;
     bool interleaved = false;
     rlx_family_rope_factors factors = {0};
-    rlx_status st = read_json(p->dir, "config.json", &config);
-    if (!st && !config)
-        st = RLX_FAIL(RLX_NOT_FOUND, "'%s' has no config.json", p->dir);
-    if (!st)
-        st = rlx_family_write_gguf(config, &s->head, &interleaved, &factors);
+    RLX_TRY(set_absent(config, "num_key_value_heads", c->kv_heads));
+    RLX_TRY(set_absent(config, "head_dim", c->head_dim));
+    RLX_TRY(set_absent(config, "max_position_embeddings", c->max_positions));
+    rlx_status st = rlx_family_write_gguf(config, &s->head, &interleaved, &factors);
     s->rope_factors = factors.values;
+    RLX_TRY(st);
+    RLX_TRY(put_tokenizer(&s->head, p->dir, config, m));
+    RLX_TRY(rlx_weights_create(&s->weights));
+    RLX_TRY(rlx_model_path_add_weights(p, s->weights));
+    RLX_TRY(add_tensors(s, config, c, interleaved));
+    if (factors.n)
+        RLX_TRY(add_factors(s, &factors));
+    s->model.layers = (int)c->layers;
+    s->model.queries_per_key = (int)(c->heads / c->kv_heads);
+    return RLX_OK;
+}
+
+/* A model that would not load is not written: its family reads the configuration first. */
+rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const rlx_model_path *p)
+{
+    const rlx_context silent = {0};
+    cJSON *config = NULL;
+    RLX_TRY(read_json(p->dir, "config.json", &config));
+    if (!config)
+        return RLX_FAIL(RLX_NOT_FOUND, "'%s' has no config.json", p->dir);
+    rlx_model m = {.path = strdup(p->given)};
+    rlx_status st = m.path ? rlx_model_read_files(&silent, &m) : RLX_OOM();
     if (!st)
-        st = put_tokenizer(&s->head, p->dir, config);
-    if (!st)
-        st = rlx_weights_create(&s->weights);
-    if (!st)
-        st = rlx_model_path_add_weights(p, s->weights);
-    if (!st)
-        st = add_tensors(s, config, interleaved);
-    if (!st && factors.n)
-        st = add_factors(s, &factors);
-    if (!st) {
-        const cJSON *queries = get(config, "num_attention_heads"),
-                    *keys = get(config, "num_key_value_heads");
-        const cJSON *layers = get(config, "num_hidden_layers");
-        s->model.layers = cJSON_IsNumber(layers) ? layers->valueint : 0;
-        s->model.queries_per_key =
-            cJSON_IsNumber(queries) && cJSON_IsNumber(keys) && keys->valueint > 0
-                ? queries->valueint / keys->valueint
-                : 1;
-    }
+        st = read_model(s, p, config, &m);
+    rlx_model_deinit_files(&m);
     cJSON_Delete(config);
     return st;
 }

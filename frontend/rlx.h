@@ -722,8 +722,9 @@ typedef struct rlx_quantize_options {
 /* Writes the model `in`, a .gguf file or any of its parts, or a hub's directory, to `out`, one .gguf file that is there
  * whole or not at all. RLX_UNSUPPORTED names what of a directory is not written to such files.
  * Matrices get the formats that the type has for them (docs/formats.md), others are f32; metadata is kept. The same
- * bytes on any number of threads. RLX_INVALID_ARGUMENT: there is no such type; RLX_INVALID_FILE: a damaged file,
- * numbers that are not finite, or importance for other matrices; RLX_CANCELLED. */
+ * bytes on any number of threads. RLX_INVALID_ARGUMENT: there is no such type, a team has no such number of threads, or
+ * `in` is none of these; RLX_INVALID_FILE: a damaged file, a configuration that would not load, numbers that are not
+ * finite, or importance for other matrices; RLX_CANCELLED. */
 RLX_API rlx_status rlx_quantize(const char *in, const char *out, const rlx_quantize_options *options);
 RLX_API int rlx_quantize_type_count(void);
 RLX_API const char *rlx_quantize_type_name(int i);  /* 0 <= i < count; "Q4_K_M"; static */

@@ -47,12 +47,16 @@ static rlx_status put_values(const cJSON *config, const char *arch, rlx_gguf_hea
         if ((keys[i].kind != KEY_INT && keys[i].kind != KEY_REAL) ||
             !strcmp(keys[i].config, "rope_theta")) /* put_rope */
             continue;
-        const cJSON *v = cJSON_GetObjectItemCaseSensitive(config, keys[i].config);
-        if (!v || cJSON_IsNull(v))
+        bool whole = keys[i].kind == KEY_INT;
+        int64_t n = 0;
+        double v = 0;
+        if (!rlx_config_has(config, keys[i].config))
             continue;
-        if (!cJSON_IsNumber(v))
-            return RLX_FAIL(RLX_INVALID_FILE, "config.json: %s is no number", keys[i].config);
-        RLX_TRY(put(head, arch, keys[i].suffix, keys[i].kind == KEY_INT, v->valuedouble));
+        if (whole)
+            RLX_TRY(rlx_config_get_int(config, keys[i].config, 0, UINT32_MAX, 0, &n));
+        else
+            RLX_TRY(rlx_config_get_real(config, keys[i].config, 0, &v));
+        RLX_TRY(put(head, arch, keys[i].suffix, whole, whole ? (double)n : v));
     }
     return RLX_OK;
 }

@@ -6,7 +6,12 @@
 
 #include "frontend/tool/args.h"
 
-enum { BAR = 30, NAME = 40, EXIT_INTERRUPTED = 130 };
+enum {
+    BAR = 30,
+    NAME = 40,
+    EXIT_INTERRUPTED = 130,
+    MOST_THREADS = 1 << 20 /* an int holds it, and the library refuses it */
+};
 
 static volatile sig_atomic_t interrupted;
 
@@ -49,6 +54,17 @@ static void list_types(void)
         printf("  %-8s %s\n", rlx_quantize_type_name(i), rlx_quantize_type_about(i));
 }
 
+/* The status's story; the exit code. What the library calls an argument is one of the command
+ * line. */
+static int explain(rlx_status st)
+{
+    if (rlx_status_code(st) != RLX_INVALID_ARGUMENT)
+        return report(st);
+    int code = usage_error("quantize: %s", rlx_status_message(st));
+    rlx_status_free(st);
+    return code;
+}
+
 int command_quantize(int argc, char **argv)
 {
     rlx_quantize_options o = {0};
@@ -77,6 +93,8 @@ int command_quantize(int argc, char **argv)
     int code = args_parse(&spec, argc, argv);
     if (code >= 0)
         return code;
+    if (types)
+        return usage_error("quantize: --types stands alone");
     if (given[TYPE] && o.type)
         return usage_error("quantize: TYPE and --type are both given");
     o.type = given[TYPE] ? given[TYPE] : o.type;
@@ -86,7 +104,7 @@ int command_quantize(int argc, char **argv)
     bool watched = isatty(STDERR_FILENO);
     o.progress = show_progress;
     o.user = &watched;
-    o.threads = (int)threads;
+    o.threads = threads < MOST_THREADS ? (int)threads : MOST_THREADS;
     catch_interrupt();
     rlx_status st = rlx_quantize(given[IN], given[OUT], &o);
     if (watched)
@@ -95,5 +113,5 @@ int command_quantize(int argc, char **argv)
         rlx_status_free(st);
         return EXIT_INTERRUPTED;
     }
-    return report(st);
+    return explain(st);
 }

@@ -1,0 +1,185 @@
+/* tests/tool/test_quantize.c: rlx quantize: what it says and writes, and what it refuses. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/tool/process.h"
+
+#define BUNDLED RLX_SOURCE_DIR "/models/bundled"
+
+enum { PATH = 256 };
+
+static char dir[] = "/tmp/rlx-tool-quantize-XXXXXX", model[PATH], out[PATH];
+static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json",
+                                    "tokenizer_config.json", "generation_config.json"};
+enum { FILES = sizeof files / sizeof *files };
+
+/* A directory with links to the bundled model's files. */
+static void setup(void)
+{
+    char from[PATH], to[PATH];
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(model, sizeof model, "%s/model", dir);
+    snprintf(out, sizeof out, "%s/out.gguf", dir);
+    ck_assert_int_eq(mkdir(model, 0700), 0);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(from, sizeof from, BUNDLED "/%s", files[i]);
+        snprintf(to, sizeof to, "%.200s/%s", model, files[i]);
+        ck_assert_int_eq(symlink(from, to), 0);
+    }
+}
+
+static void teardown(void)
+{
+    char path[PATH];
+    for (int i = 0; i < FILES; i++) {
+        snprintf(path, sizeof path, "%.200s/%s", model, files[i]);
+        unlink(path);
+    }
+    rmdir(model);
+    unlink(out);
+    ck_assert_int_eq(rmdir(dir), 0); /* nothing else is left */
+}
+
+/* The model's `file` becomes the bundled one with `from` replaced by `to`. */
+static void change(const char *file, const char *from, const char *to)
+{
+    char path[PATH], *text = malloc(1 << 20);
+    ck_assert_ptr_nonnull(text);
+    snprintf(path, sizeof path, BUNDLED "/%s", file);
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    text[fread(text, 1, (1 << 20) - 1, f)] = 0;
+    fclose(f);
+    char *at = strstr(text, from);
+    ck_assert_msg(at != NULL, "%s has no %s", file, from);
+    snprintf(path, sizeof path, "%.200s/%s", model, file);
+    unlink(path);
+    f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fprintf(f, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    fclose(f);
+    free(text);
+}
+
+static void complains(process *p, int code, const char *word)
+{
+    ck_assert_msg(p->code == code, "looking for %s: exit code %d, not %d: %s", word, p->code, code,
+                  p->err);
+    ck_assert_msg(strstr(p->err, word), "\"%s\" does not say %s", p->err, word);
+    ck_assert_msg(access(out, F_OK) != 0, "there is a file in spite of %s", word);
+    process_free(p);
+}
+
+/* ---- cases ---- */
+
+START_TEST(writes_what_runs)
+{
+    static const char *const models[] = {BUNDLED, out};
+    char *text[2];
+    process p;
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED, out, "--type", "f32", "-t", "2");
+    ck_assert_msg(p.code == 0 && !*p.err && !*p.out, "exit code %d: %s", p.code, p.err);
+    process_free(&p);
+    for (int i = 0; i < 2; i++) {
+        RUN(&p, RLX_TOOL, "run", models[i], "-p", "Once upon a time", "-n", "12", "--temp", "0");
+        ck_assert_msg(p.code == 0, "exit code %d: %s", p.code, p.err);
+        text[i] = p.out;
+        free(p.err);
+    }
+    ck_assert_str_ne(text[0], "");
+    ck_assert_str_eq(text[0], text[1]);
+    free(text[0]);
+    free(text[1]);
+}
+END_TEST
+
+START_TEST(lists_types)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "quantize", "--types");
+    ck_assert_int_eq(p.code, 0);
+    ck_assert(strstr(p.out, "  Q4_K_M   4.8 bits, a good balance\n") && strstr(p.out, "  IQ1_S "));
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED, out, "Q8_0", "--types");
+    complains(&p, 2, "--types stands alone");
+}
+END_TEST
+
+START_TEST(command_lines)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "quantize");
+    complains(&p, 2, "no IN given");
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED);
+    complains(&p, 2, "no OUT given");
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED, out);
+    complains(&p, 2, "no TYPE given");
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED, out, "Q8_0", "--type", "Q8_0");
+    complains(&p, 2, "TYPE and --type are both given");
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED, out, "Q4_K_X");
+    complains(&p, 2, "rlx: quantize: no type \"Q4_K_X\"; did you mean Q4_K_");
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED, out, "Q8_0", "-t", "5000");
+    complains(&p, 2, "rlx: quantize: a team of 5000 threads: expected 1 to ");
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED, out, "Q8_0", "-t", "4294967297");
+    complains(&p, 2, " threads: expected 1 to ");
+    RUN(&p, RLX_TOOL, "quantize", "/nowhere.gguf", out, "Q8_0");
+    complains(&p, 1, "/nowhere.gguf");
+    RUN(&p, RLX_TOOL, "quantize", BUNDLED, out, "Q8_0", "--imatrix", "/nowhere");
+    complains(&p, 1, "/nowhere");
+}
+END_TEST
+
+/* A configuration that the family refuses is not written. */
+START_TEST(bad_configurations)
+{
+    static const struct {
+        const char *from, *to, *word;
+    } cases[] = {
+        {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3000000000",
+         "num_key_value_heads"},
+        {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3",
+         "rows are not those of 3 heads"},
+        {"\"num_hidden_layers\": 6", "\"num_hidden_layers\": 1e300", "num_hidden_layers"},
+        {"\"intermediate_size\": 512", "\"intermediate_size\": -1", "intermediate_size"},
+        {"\"intermediate_size\": 512", "\"intermediate_size\": 500", "intermediate_size 500"},
+        {"\"vocab_size\": 1024", "\"vocab_size\": 1e18", "vocab_size"},
+        {"\"silu\"", "\"gelu\"", "hidden_act \"gelu\""},
+        {"\"eos_token_id\": 1", "\"eos_token_id\": 99999", "eos_token_id"},
+        {"\"bos_token_id\": 0", "\"bos_token_id\": 0.5", "bos_token_id"},
+        {"\"model_type\": \"llama\"", "\"model_type\": \"lama\"", "lama"},
+        {"{", "", "not JSON"},
+    };
+    process p;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        change("config.json", cases[i].from, cases[i].to);
+        RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0");
+        complains(&p, 1, cases[i].word);
+    }
+    change("config.json", "{", "{");
+    change("generation_config.json", "\"eos_token_id\": 1", "\"eos_token_id\": 4096");
+    RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0");
+    complains(&p, 1, "eos_token_id 4096");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("tool_quantize");
+    TCase *c = tcase_create("quantize");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, writes_what_runs);
+    tcase_add_test(c, lists_types);
+    tcase_add_test(c, command_lines);
+    tcase_add_test(c, bad_configurations);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 4;
+    srunner_free(r);
+    return bad;
+}
