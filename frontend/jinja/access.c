@@ -74,8 +74,7 @@ static rlx_jinja_value sequence_item(rlx_jinja_run *x, rlx_jinja_value v, int64_
         return rlx_jinja_int(v.range->start + at * v.range->step);
     if (v.kind != RLX_JINJA_STRING)
         return v.l->items[at];
-    rlx_jinja_step(x, at / 64);
-    size_t from = rlx_jinja_offset(v.s, at);
+    size_t from = rlx_jinja_offset(x, v.s, at);
     const char *p = v.s->data + from;
     rlx_jinja_next(&p);
     return rlx_jinja_part(x, v, from, (size_t)(p - v.s->data));
@@ -155,9 +154,8 @@ static rlx_jinja_value slice_string(rlx_jinja_run *x, rlx_jinja_value v, int64_t
                                     int64_t count)
 {
     if (step == 1) {
-        size_t start = rlx_jinja_offset(v.s, from);
-        rlx_jinja_step(x, (int64_t)(v.s->len / 64));
-        return rlx_jinja_part(x, v, start, rlx_jinja_offset(v.s, from + count));
+        size_t start = rlx_jinja_offset(x, v.s, from);
+        return rlx_jinja_part(x, v, start, rlx_jinja_offset(x, v.s, from + count));
     }
     rlx_jinja_buffer b = {.x = x};
     const rlx_jinja_list *chars = rlx_jinja_iterate(x, v);

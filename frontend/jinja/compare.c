@@ -84,7 +84,7 @@ int64_t rlx_jinja_length(rlx_jinja_run *x, rlx_jinja_value v)
     case RLX_JINJA_UNDEFINED:
         return 0;
     case RLX_JINJA_STRING:
-        return rlx_jinja_chars(v.s);
+        return rlx_jinja_chars(x, v.s);
     case RLX_JINJA_LIST:
     case RLX_JINJA_TUPLE:
         return v.l->n;
@@ -115,6 +115,8 @@ bool rlx_jinja_truth(rlx_jinja_value v)
         return v.i != 0;
     case RLX_JINJA_FLOAT:
         return v.f != 0;
+    case RLX_JINJA_STRING:
+        return v.s->len > 0;
     default:
         return !rlx_jinja_has_length(v) || v.kind == RLX_JINJA_LOOP ||
                rlx_jinja_length(NULL, v) != 0;
@@ -136,6 +138,7 @@ uint64_t rlx_jinja_hash(rlx_jinja_run *x, rlx_jinja_value v)
     double f = v.kind == RLX_JINJA_FLOAT ? v.f : 0;
     switch (v.kind) {
     case RLX_JINJA_STRING:
+        rlx_jinja_walk(x, v.s->len);
         for (size_t i = 0; i < v.s->len; i++)
             h = (h ^ (uint8_t)v.s->data[i]) * 1099511628211u;
         return mix(h);
@@ -210,8 +213,8 @@ static bool equal_kind(rlx_jinja_run *x, rlx_jinja_value a, rlx_jinja_value b)
     case RLX_JINJA_NONE:
         return true;
     case RLX_JINJA_STRING:
-        rlx_jinja_step(x, (int64_t)(a.s->len / 64));
-        return a.s->len == b.s->len && !memcmp(a.s->data, b.s->data, a.s->len);
+        return a.s->len == b.s->len && rlx_jinja_walk(x, a.s->len) &&
+               !memcmp(a.s->data, b.s->data, a.s->len);
     case RLX_JINJA_LIST:
     case RLX_JINJA_TUPLE:
         return equal_lists(x, a.l, b.l);
@@ -305,7 +308,7 @@ bool rlx_jinja_order(rlx_jinja_run *x, rlx_jinja_op op, rlx_jinja_value a, rlx_j
     if (rlx_jinja_is_number(a) && rlx_jinja_is_number(b))
         return order_numbers(op, a, b);
     if (a.kind == RLX_JINJA_STRING && b.kind == RLX_JINJA_STRING) {
-        rlx_jinja_step(x, (int64_t)(a.s->len / 64));
+        rlx_jinja_walk(x, a.s->len < b.s->len ? a.s->len : b.s->len);
         return from_sign(op, sign_of_strings(a.s, b.s));
     }
     if (a.kind == b.kind && (a.kind == RLX_JINJA_LIST || a.kind == RLX_JINJA_TUPLE) &&
@@ -339,8 +342,7 @@ bool rlx_jinja_contains(rlx_jinja_run *x, rlx_jinja_value in, rlx_jinja_value v)
                                  rlx_jinja_type_name(v));
             return false;
         }
-        rlx_jinja_step(x, (int64_t)(in.s->len / 64));
-        return !v.s->len || memmem(in.s->data, in.s->len, v.s->data, v.s->len);
+        return rlx_jinja_find_bytes(x, in.s, 0, in.s->len, v.s) != NULL;
     }
     if (in.kind == RLX_JINJA_DICT || (in.kind == RLX_JINJA_VIEW && in.view->of == RLX_JINJA_KEYS))
         return rlx_jinja_dict_get(x, in.kind == RLX_JINJA_DICT ? in.d : in.view->dict, v) != NULL;

@@ -105,7 +105,7 @@ rlx_jinja_value rlx_jinja_filter_int(rlx_jinja_run *x, rlx_jinja_value *a,
     if (a[0].kind == RLX_JINJA_FLOAT && !isnan(a[0].f))
         return truncated(x, a[0].f);
     rlx_jinja_value absent = rlx_jinja_given(a[1]) ? a[1] : rlx_jinja_int(0);
-    if (a[0].kind != RLX_JINJA_STRING)
+    if (a[0].kind != RLX_JINJA_STRING || !rlx_jinja_walk(x, a[0].s->len))
         return absent;
     if ((base == 0 || (base >= 2 && base <= 36)) && rlx_jinja_parse_int(a[0], (int)base, &i))
         return rlx_jinja_int(i);

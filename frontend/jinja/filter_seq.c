@@ -43,8 +43,8 @@ static rlx_jinja_value get(rlx_jinja_run *x, rlx_jinja_value item, rlx_jinja_val
                    ? item
                    : get_step(x, item, attribute, absent);
     for (size_t from = 0, to; from <= attribute.s->len && rlx_jinja_step(x, 1); from = to + 1) {
-        const char *dot =
-            rlx_jinja_find_bytes(attribute.s, from, attribute.s->len, rlx_jinja_literal(x, ".").s);
+        const char *dot = rlx_jinja_find_bytes(x, attribute.s, from, attribute.s->len,
+                                               rlx_jinja_literal(x, ".").s);
         to = dot ? (size_t)(dot - attribute.s->data) : attribute.s->len;
         item = get_step(x, item, rlx_jinja_part(x, attribute, from, to), absent);
     }
@@ -79,7 +79,7 @@ static rlx_jinja_list *many_keys_of(rlx_jinja_run *x, const rlx_jinja_list *item
     for (int64_t i = 0; i < items->n && rlx_jinja_step(x, 1); i++) {
         rlx_jinja_list *parts = rlx_jinja_list_new(x);
         for (size_t from = 0, to; from <= attribute.s->len && rlx_jinja_step(x, 1); from = to + 1) {
-            const char *at = rlx_jinja_find_bytes(attribute.s, from, attribute.s->len, comma);
+            const char *at = rlx_jinja_find_bytes(x, attribute.s, from, attribute.s->len, comma);
             to = at ? (size_t)(at - attribute.s->data) : attribute.s->len;
             rlx_jinja_value v =
                 get(x, items->items[i], rlx_jinja_part(x, attribute, from, to), none);

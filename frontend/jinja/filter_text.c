@@ -156,14 +156,15 @@ rlx_jinja_value rlx_jinja_filter_truncate(rlx_jinja_run *x, rlx_jinja_value *a,
         !rlx_jinja_need_string(x, end, "end") || !rlx_jinja_need_int(x, a[1], 255, &length) ||
         !rlx_jinja_need_int(x, a[4], 5, &leeway))
         return rlx_jinja_none();
-    if (length < rlx_jinja_chars(end.s))
+    if (length < rlx_jinja_chars(x, end.s))
         return rlx_jinja_type_error(x, "expected length >= %lld, got %lld",
-                                    (long long)rlx_jinja_chars(end.s), (long long)length);
+                                    (long long)rlx_jinja_chars(x, end.s), (long long)length);
     if (leeway < 0)
         return rlx_jinja_type_error(x, "expected leeway >= 0, got %lld", (long long)leeway);
-    if (rlx_jinja_chars(a[0].s) - leeway <= length)
+    if (rlx_jinja_chars(x, a[0].s) - leeway <= length)
         return a[0];
-    size_t to = rlx_jinja_offset(a[0].s, length - rlx_jinja_chars(end.s));
+    size_t to = rlx_jinja_offset(x, a[0].s, length - rlx_jinja_chars(x, end.s));
+    rlx_jinja_walk(x, to);
     const char *blank = rlx_jinja_truth(a[2]) ? NULL : memrchr(a[0].s->data, ' ', to);
     rlx_jinja_value head = rlx_jinja_part(x, a[0], 0, blank ? (size_t)(blank - a[0].s->data) : to);
     return rlx_jinja_binary(x, RLX_JINJA_ADD, head, end);
@@ -231,9 +232,9 @@ rlx_jinja_value rlx_jinja_filter_urlencode(rlx_jinja_run *x, rlx_jinja_value *a,
     return rlx_jinja_taken(&b);
 }
 
-static bool is_attribute_name(rlx_jinja_value key)
+static bool is_attribute_name(rlx_jinja_run *x, rlx_jinja_value key)
 {
-    for (size_t i = 0; i < key.s->len; i++)
+    for (size_t i = 0; i < key.s->len && rlx_jinja_step(x, 1); i++)
         if (!key.s->data[i] || strchr(" \t\n\r\f\v/>=", key.s->data[i]))
             return false;
     return true;
@@ -251,7 +252,7 @@ rlx_jinja_value rlx_jinja_filter_xmlattr(rlx_jinja_run *x, rlx_jinja_value *a,
         const rlx_jinja_entry *e = &a[0].d->entries[i];
         if (e->value.kind == RLX_JINJA_NONE || e->value.kind == RLX_JINJA_UNDEFINED)
             continue;
-        if (e->key.kind != RLX_JINJA_STRING || !is_attribute_name(e->key))
+        if (e->key.kind != RLX_JINJA_STRING || !is_attribute_name(x, e->key))
             return rlx_jinja_type_error(x, "Invalid character in attribute name");
         rlx_jinja_puts(&b, first && !space ? "" : " ");
         first = false;
@@ -263,17 +264,33 @@ rlx_jinja_value rlx_jinja_filter_xmlattr(rlx_jinja_run *x, rlx_jinja_value *a,
     return rlx_jinja_taken(&b);
 }
 
-/* Behind the comment or tag at `p`, or NULL. */
-static const char *skip_markup(const char *p, const char *end)
+/* A text with tags, and behind its last ">" and "-->", so that nothing is looked for in vain. */
+typedef struct marked {
+    const rlx_jinja_string *s;
+    size_t last_tag, last_comment;
+} marked;
+
+static const rlx_jinja_string tag_end = {">", 1, 1}, comment_end = {"-->", 3, 3};
+
+static size_t behind_last(rlx_jinja_run *x, const rlx_jinja_string *s, const rlx_jinja_string *what)
 {
-    const char *close;
-    if (end - p >= 4 && !memcmp(p, "<!--", 4)) {
-        close = memmem(p + 4, (size_t)(end - p - 4), "-->", 3);
-        if (close)
-            return close + 3;
-    }
-    close = *p == '<' ? memchr(p, '>', (size_t)(end - p)) : NULL;
-    return close ? close + 1 : NULL;
+    const char *p = rlx_jinja_find_last_bytes(x, s, 0, s->len, what);
+    return p ? (size_t)(p - s->data) + what->len : 0;
+}
+
+/* Behind the comment or tag at `at`, or 0. */
+static size_t skip_markup(rlx_jinja_run *x, const marked *m, size_t at)
+{
+    const char *p = m->s->data + at;
+    const rlx_jinja_string *close = NULL;
+    if (*p == '<' && at + 7 <= m->last_comment && !memcmp(p, "<!--", 4))
+        close = &comment_end;
+    else if (*p == '<' && at < m->last_tag)
+        close = &tag_end;
+    if (!close)
+        return 0;
+    p = rlx_jinja_find_bytes(x, m->s, close == &comment_end ? at + 4 : at, m->s->len, close);
+    return p ? (size_t)(p - m->s->data) + close->len : 0;
 }
 
 /* The entities that escape writes, by name or number. */
@@ -301,12 +318,12 @@ rlx_jinja_value rlx_jinja_filter_striptags(rlx_jinja_run *x, rlx_jinja_value *a,
     uint32_t c;
     (void)args;
     rlx_jinja_value s = rlx_jinja_str(x, a[0]);
-    for (const char *p = s.s->data, *end = p + s.s->len; p < end && rlx_jinja_step(x, 1);) {
-        const char *behind = skip_markup(p, end);
+    const marked m = {s.s, behind_last(x, s.s, &tag_end), behind_last(x, s.s, &comment_end)};
+    for (size_t at = 0; at < s.s->len && rlx_jinja_step(x, 1);) {
+        size_t behind = skip_markup(x, &m, at);
         if (!behind)
-            rlx_jinja_put(&text, p++, 1);
-        else
-            p = behind;
+            rlx_jinja_put(&text, s.s->data + at, 1);
+        at = behind ? behind : at + 1;
     }
     rlx_jinja_value words =
         rlx_jinja_join(x, rlx_jinja_literal(x, " "),

@@ -146,7 +146,7 @@ static bool read_layout(formatter *f, rlx_jinja_value text, layout *l)
 static void put_aligned(formatter *f, const layout *l, rlx_jinja_value text, char align,
                         size_t digits)
 {
-    int64_t pad = l->width - rlx_jinja_chars(text.s);
+    int64_t pad = l->width - rlx_jinja_chars(f->x, text.s);
     pad = pad < 0 ? 0 : pad;
     int64_t left = align == '>' ? pad : align == '^' ? pad / 2 : 0;
     rlx_jinja_put_fill(&f->b, l->fill, left);
@@ -193,8 +193,8 @@ static void put_text(formatter *f, rlx_jinja_value text, const layout *l, const 
         bad(f, "'=' alignment not allowed in string format specifier");
         return;
     }
-    if (l->number.precision >= 0 && l->number.precision < rlx_jinja_chars(text.s))
-        text = rlx_jinja_part(f->x, text, 0, rlx_jinja_offset(text.s, l->number.precision));
+    if (l->number.precision >= 0 && l->number.precision < rlx_jinja_chars(f->x, text.s))
+        text = rlx_jinja_part(f->x, text, 0, rlx_jinja_offset(f->x, text.s, l->number.precision));
     put_aligned(f, l, text, l->align ? l->align : '<', 0);
 }
 

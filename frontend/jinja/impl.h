@@ -399,6 +399,11 @@ rlx_jinja_value rlx_jinja_fail(rlx_jinja_run *x, rlx_code code, const char *fmt,
 rlx_jinja_value rlx_jinja_type_error(rlx_jinja_run *x, const char *fmt, ...)
     RLX_PRINTF(2, 3);                             /* INVALID_ARGUMENT */
 bool rlx_jinja_step(rlx_jinja_run *x, int64_t n); /* false: stop, there is an error */
+/* Walking over that many bytes of a text: a step per 16 of them, and one. */
+static inline bool rlx_jinja_walk(rlx_jinja_run *x, size_t bytes)
+{
+    return rlx_jinja_step(x, 1 + (int64_t)(bytes / 16));
+}
 bool rlx_jinja_deeper(
     rlx_jinja_run *x); /* false: too deep; rlx_jinja_shallower undoes a true one */
 void rlx_jinja_shallower(rlx_jinja_run *x);
@@ -416,8 +421,10 @@ rlx_jinja_value rlx_jinja_literal(rlx_jinja_run *x, const char *text);
 rlx_jinja_value rlx_jinja_part(rlx_jinja_run *x, rlx_jinja_value s, size_t from,
                                size_t to);                       /* bytes of a string, lent */
 const char *rlx_jinja_cstr(rlx_jinja_run *x, rlx_jinja_value s); /* a string with a NUL behind it */
-int64_t rlx_jinja_chars(rlx_jinja_string *s);
-size_t rlx_jinja_offset(rlx_jinja_string *s, int64_t chars); /* bytes of that many characters */
+void rlx_jinja_count(rlx_jinja_string *s); /* its characters, once for all renderings */
+int64_t rlx_jinja_chars(rlx_jinja_run *x, rlx_jinja_string *s);
+size_t rlx_jinja_offset(rlx_jinja_run *x, rlx_jinja_string *s,
+                        int64_t chars); /* bytes of that many characters */
 bool rlx_jinja_equal_text(rlx_jinja_value s, const char *text);
 static inline rlx_jinja_value rlx_jinja_none(void)
 {
@@ -537,8 +544,11 @@ bool rlx_jinja_parse_float(rlx_jinja_run *x, rlx_jinja_value s, double *out);
 bool rlx_jinja_need_string(rlx_jinja_run *x, rlx_jinja_value v, const char *what);
 bool rlx_jinja_need_int(rlx_jinja_run *x, rlx_jinja_value v, int64_t absent,
                         int64_t *out); /* may be missing or none */
-const char *rlx_jinja_find_bytes(const rlx_jinja_string *s, size_t from, size_t to,
-                                 const rlx_jinja_string *what);
+/* Where `what` is first in these bytes of s, or NULL: not there, or an error. */
+const char *rlx_jinja_find_bytes(rlx_jinja_run *x, const rlx_jinja_string *s, size_t from,
+                                 size_t to, const rlx_jinja_string *what);
+const char *rlx_jinja_find_last_bytes(rlx_jinja_run *x, const rlx_jinja_string *s, size_t from,
+                                      size_t to, const rlx_jinja_string *what); /* the last */
 
 /* percent.c, format.c */
 rlx_jinja_value rlx_jinja_percent(rlx_jinja_run *x, rlx_jinja_value format, rlx_jinja_value args);

@@ -20,7 +20,7 @@ typedef struct rlx_jinja_template rlx_jinja_template;
 
 /* A field that is 0 is the default. */
 typedef struct rlx_jinja_limits {
-    int64_t steps;       /* evaluated nodes, visited elements, pieces of 64 bytes: 50 million */
+    int64_t steps;       /* evaluated nodes, visited elements, 16 bytes of text: 50 million */
     size_t bytes;        /* memory that one rendering may ask for: 256 MiB */
     size_t output_bytes; /* 32 MiB */
 } rlx_jinja_limits;

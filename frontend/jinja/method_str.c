@@ -12,33 +12,22 @@ typedef struct span {
 static bool get_span(rlx_jinja_run *x, rlx_jinja_value s, rlx_jinja_value start,
                      rlx_jinja_value end, span *out)
 {
-    int64_t n = rlx_jinja_chars(s.s), from, to;
-    if (!rlx_jinja_need_int(x, start, 0, &from) || !rlx_jinja_need_int(x, end, n, &to) ||
-        !rlx_jinja_step(x, (int64_t)(s.s->len / 64)))
+    int64_t n = rlx_jinja_chars(x, s.s), from, to;
+    if (!rlx_jinja_need_int(x, start, 0, &from) || !rlx_jinja_need_int(x, end, n, &to))
         return false;
     from += from < 0 ? n : 0;
     to += to < 0 ? n : 0;
     from = from < 0 ? 0 : from;
     to = to < 0 ? 0 : to > n ? n : to;
     out->valid = from <= to;
-    out->from = out->valid ? rlx_jinja_offset(s.s, from) : 0;
-    out->to = out->valid ? rlx_jinja_offset(s.s, to) : 0;
+    out->from = out->valid ? rlx_jinja_offset(x, s.s, from) : 0;
+    out->to = out->valid ? rlx_jinja_offset(x, s.s, to) : 0;
     return true;
 }
 
 static int64_t chars_before(rlx_jinja_run *x, rlx_jinja_value s, const char *p)
 {
-    return rlx_jinja_chars(rlx_jinja_part(x, s, 0, (size_t)(p - s.s->data)).s);
-}
-
-static const char *find_last(const rlx_jinja_string *s, span in, const rlx_jinja_string *what)
-{
-    if (what->len > in.to - in.from)
-        return NULL;
-    for (size_t at = in.to - what->len + 1; at-- > in.from;)
-        if (!memcmp(s->data + at, what->data, what->len))
-            return s->data + at;
-    return NULL;
+    return rlx_jinja_chars(x, rlx_jinja_part(x, s, 0, (size_t)(p - s.s->data)).s);
 }
 
 /* Where a[1] is in a[0], in characters; -1: nowhere. */
@@ -47,11 +36,8 @@ static int64_t find(rlx_jinja_run *x, rlx_jinja_value *a, bool last)
     span in;
     if (!rlx_jinja_need_string(x, a[1], "sub") || !get_span(x, a[0], a[2], a[3], &in) || !in.valid)
         return -1;
-    if (last) /* quadratic at worst */
-        rlx_jinja_step(x, (int64_t)((in.to - in.from) * (a[1].s->len + 1) / 64));
-    const char *found = x->error ? NULL
-                        : last   ? find_last(a[0].s, in, a[1].s)
-                                 : rlx_jinja_find_bytes(a[0].s, in.from, in.to, a[1].s);
+    const char *found = (last ? rlx_jinja_find_last_bytes
+                              : rlx_jinja_find_bytes)(x, a[0].s, in.from, in.to, a[1].s);
     return found ? chars_before(x, a[0], found) : -1;
 }
 
@@ -97,19 +83,21 @@ rlx_jinja_value rlx_jinja_str_count(rlx_jinja_run *x, rlx_jinja_value *a,
     if (!rlx_jinja_need_string(x, a[1], "sub") || !get_span(x, a[0], a[2], a[3], &in) || !in.valid)
         return rlx_jinja_int(0);
     if (!a[1].s->len)
-        return rlx_jinja_int(rlx_jinja_chars(rlx_jinja_part(x, a[0], in.from, in.to).s) + 1);
+        return rlx_jinja_int(rlx_jinja_chars(x, rlx_jinja_part(x, a[0], in.from, in.to).s) + 1);
     for (const char *p;
-         rlx_jinja_step(x, 1) && (p = rlx_jinja_find_bytes(a[0].s, in.from, in.to, a[1].s)); n++)
+         rlx_jinja_step(x, 1) && (p = rlx_jinja_find_bytes(x, a[0].s, in.from, in.to, a[1].s)); n++)
         in.from = (size_t)(p - a[0].s->data) + a[1].s->len;
     return rlx_jinja_int(n);
 }
 
-static bool matches_end(rlx_jinja_value s, span in, const rlx_jinja_string *part, bool at_end)
+static bool matches_end(rlx_jinja_run *x, rlx_jinja_value s, span in, const rlx_jinja_string *part,
+                        bool at_end)
 {
     if (!in.valid || part->len > in.to - in.from)
         return false;
     size_t at = at_end ? in.to - part->len : in.from;
-    return !part->len || !memcmp(s.s->data + at, part->data, part->len);
+    return !part->len ||
+           (rlx_jinja_walk(x, part->len) && !memcmp(s.s->data + at, part->data, part->len));
 }
 
 static rlx_jinja_value has_end(rlx_jinja_run *x, rlx_jinja_value *a, bool at_end)
@@ -120,12 +108,12 @@ static rlx_jinja_value has_end(rlx_jinja_run *x, rlx_jinja_value *a, bool at_end
     if (a[1].kind != RLX_JINJA_TUPLE)
         return rlx_jinja_need_string(x, a[1],
                                      at_end ? "endswith first arg" : "startswith first arg")
-                   ? rlx_jinja_bool(matches_end(a[0], in, a[1].s, at_end))
+                   ? rlx_jinja_bool(matches_end(x, a[0], in, a[1].s, at_end))
                    : rlx_jinja_none();
     bool any = false;
     for (int64_t i = 0; i < a[1].l->n && !any && rlx_jinja_step(x, 1); i++)
         any = rlx_jinja_need_string(x, a[1].l->items[i], "tuple item") &&
-              matches_end(a[0], in, a[1].l->items[i].s, at_end);
+              matches_end(x, a[0], in, a[1].l->items[i].s, at_end);
     return rlx_jinja_bool(any);
 }
 
@@ -151,7 +139,7 @@ static rlx_jinja_list *split_at(rlx_jinja_run *x, rlx_jinja_value s,
     rlx_jinja_list *out = rlx_jinja_list_new(x);
     size_t from = 0;
     for (; most != 0 && rlx_jinja_step(x, 1); most--) {
-        const char *p = rlx_jinja_find_bytes(s.s, from, s.s->len, separator);
+        const char *p = rlx_jinja_find_bytes(x, s.s, from, s.s->len, separator);
         if (!p)
             break;
         rlx_jinja_push(x, out, rlx_jinja_part(x, s, from, (size_t)(p - s.s->data)));
@@ -167,8 +155,7 @@ static rlx_jinja_list *rsplit_at(rlx_jinja_run *x, rlx_jinja_value s,
     rlx_jinja_list *out = rlx_jinja_list_new(x);
     size_t to = s.s->len;
     for (; most != 0 && rlx_jinja_step(x, 1); most--) {
-        const char *p = find_last(s.s, (span){0, to, true}, separator);
-        rlx_jinja_step(x, p ? (int64_t)(to - (size_t)(p - s.s->data)) / 16 : (int64_t)to / 16);
+        const char *p = rlx_jinja_find_last_bytes(x, s.s, 0, to, separator);
         if (!p)
             break;
         rlx_jinja_push(x, out, rlx_jinja_part(x, s, (size_t)(p - s.s->data) + separator->len, to));
@@ -293,8 +280,8 @@ rlx_jinja_value rlx_jinja_str_removeprefix(rlx_jinja_run *x, rlx_jinja_value *a,
     (void)args;
     if (!rlx_jinja_need_string(x, a[1], "prefix"))
         return rlx_jinja_none();
-    return matches_end(a[0], all, a[1].s, false) ? rlx_jinja_part(x, a[0], a[1].s->len, all.to)
-                                                 : a[0];
+    return matches_end(x, a[0], all, a[1].s, false) ? rlx_jinja_part(x, a[0], a[1].s->len, all.to)
+                                                    : a[0];
 }
 
 rlx_jinja_value rlx_jinja_str_removesuffix(rlx_jinja_run *x, rlx_jinja_value *a,
@@ -304,8 +291,9 @@ rlx_jinja_value rlx_jinja_str_removesuffix(rlx_jinja_run *x, rlx_jinja_value *a,
     (void)args;
     if (!rlx_jinja_need_string(x, a[1], "suffix"))
         return rlx_jinja_none();
-    return matches_end(a[0], all, a[1].s, true) ? rlx_jinja_part(x, a[0], 0, all.to - a[1].s->len)
-                                                : a[0];
+    return matches_end(x, a[0], all, a[1].s, true)
+               ? rlx_jinja_part(x, a[0], 0, all.to - a[1].s->len)
+               : a[0];
 }
 
 rlx_jinja_value rlx_jinja_str_replace(rlx_jinja_run *x, rlx_jinja_value *a,
@@ -327,7 +315,7 @@ static rlx_jinja_value pad(rlx_jinja_run *x, rlx_jinja_value *a, rlx_jinja_side 
     if (!rlx_jinja_as_int(x, a[1], &width))
         return rlx_jinja_none();
     if (rlx_jinja_given(a[2])) {
-        if (a[2].kind != RLX_JINJA_STRING || rlx_jinja_chars(a[2].s) != 1)
+        if (a[2].kind != RLX_JINJA_STRING || rlx_jinja_chars(x, a[2].s) != 1)
             return rlx_jinja_type_error(x, "The fill character must be exactly one character long");
         const char *p = a[2].s->data;
         fill = rlx_jinja_next(&p);
@@ -366,7 +354,7 @@ rlx_jinja_value rlx_jinja_str_zfill(rlx_jinja_run *x, rlx_jinja_value *a,
     bool sign = a[0].s->len && (a[0].s->data[0] == '+' || a[0].s->data[0] == '-');
     rlx_jinja_buffer b = {.x = x};
     rlx_jinja_put(&b, a[0].s->data, sign);
-    rlx_jinja_put_fill(&b, '0', width - rlx_jinja_chars(a[0].s));
+    rlx_jinja_put_fill(&b, '0', width - rlx_jinja_chars(x, a[0].s));
     rlx_jinja_put(&b, a[0].s->data + sign, a[0].s->len - sign);
     return rlx_jinja_taken(&b);
 }

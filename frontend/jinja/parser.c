@@ -37,7 +37,7 @@ rlx_jinja_value rlx_jinja_parse_string(rlx_jinja_parser *p, const char *data, si
         return rlx_jinja_none();
     *s = (rlx_jinja_string){data, len, 0};
     s->chars = -1;
-    rlx_jinja_chars(s); /* counted here: rendering only reads */
+    rlx_jinja_count(s); /* counted here: rendering only reads */
     return (rlx_jinja_value){.kind = RLX_JINJA_STRING, .s = s};
 }
 
@@ -67,7 +67,7 @@ rlx_jinja_string *rlx_jinja_intern(rlx_jinja_parser *p, const char *data, size_t
         return NULL;
     memcpy(copy, data, len);
     n->s = (rlx_jinja_string){copy, len, -1};
-    rlx_jinja_chars(&n->s);
+    rlx_jinja_count(&n->s);
     n->next = *at;
     *at = n;
     return &n->s;

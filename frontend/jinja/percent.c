@@ -205,7 +205,7 @@ static void read_conversion(percent *f, conversion *c)
 /* `text`, filled to the width; zeros go in at byte `digits`. */
 static void put_filled(percent *f, const conversion *c, rlx_jinja_value text, size_t digits)
 {
-    int64_t pad = c->width - rlx_jinja_chars(text.s);
+    int64_t pad = c->width - rlx_jinja_chars(f->x, text.s);
     bool zeros = c->zero && !c->left && digits <= text.s->len;
     if (!c->left && !zeros)
         rlx_jinja_put_fill(&f->b, ' ', pad);
@@ -228,7 +228,7 @@ static rlx_jinja_value character(percent *f, rlx_jinja_value v)
 {
     int64_t code;
     rlx_jinja_buffer b = {.x = f->x};
-    if (v.kind == RLX_JINJA_STRING && rlx_jinja_chars(v.s) == 1)
+    if (v.kind == RLX_JINJA_STRING && rlx_jinja_chars(f->x, v.s) == 1)
         return v;
     if (!rlx_jinja_is_int(v) || !rlx_jinja_as_int(f->x, v, &code) || code < 0 || code > 0x10ffff ||
         (code >= 0xd800 && code < 0xe000))
@@ -246,8 +246,9 @@ static void put_conversion(percent *f, const conversion *c, char kind, rlx_jinja
         if (f->x->error)
             return;
         if (kind != 'c' && c->number.precision >= 0 &&
-            c->number.precision < rlx_jinja_chars(text.s))
-            text = rlx_jinja_part(f->x, text, 0, rlx_jinja_offset(text.s, c->number.precision));
+            c->number.precision < rlx_jinja_chars(f->x, text.s))
+            text =
+                rlx_jinja_part(f->x, text, 0, rlx_jinja_offset(f->x, text.s, c->number.precision));
         own.zero = false;
         put_filled(f, &own, text, digits);
         return;

@@ -37,7 +37,7 @@ rlx_jinja_value rlx_jinja_strip(rlx_jinja_run *x, rlx_jinja_value s, rlx_jinja_v
     bool blanks = chars.kind == RLX_JINJA_MISSING || chars.kind == RLX_JINJA_NONE;
     if (!blanks && !rlx_jinja_need_string(x, chars, "strip arg"))
         return rlx_jinja_none();
-    const int64_t cost = blanks ? 1 : 1 + (int64_t)chars.s->len / 8;
+    const int64_t cost = blanks ? 1 : 1 + (int64_t)chars.s->len / 4;
     const char *from = s.s->data, *to = from + s.s->len;
     for (const char *p = from; (sides & RLX_JINJA_LEFT) && p < to && rlx_jinja_step(x, cost);
          from = p)
@@ -50,14 +50,43 @@ rlx_jinja_value rlx_jinja_strip(rlx_jinja_run *x, rlx_jinja_value s, rlx_jinja_v
     return rlx_jinja_part(x, s, (size_t)(from - s.s->data), (size_t)(to - s.s->data));
 }
 
-/* ---- replacing */
+/* ---- searching, replacing */
 
-const char *rlx_jinja_find_bytes(const rlx_jinja_string *s, size_t from, size_t to,
-                                 const rlx_jinja_string *what)
+/* Searched in blocks, so that a limit holds soon. memmem compares up to 256 bytes at each byte. */
+const char *rlx_jinja_find_bytes(rlx_jinja_run *x, const rlx_jinja_string *s, size_t from,
+                                 size_t to, const rlx_jinja_string *what)
+{
+    const size_t block = what->len > 1 << 16 ? what->len : 1 << 16;
+    const size_t weight = 1 + (what->len < 256 ? what->len : 256) / 32;
+    if (!what->len && from <= to)
+        return s->data + from;
+    for (; from < to && what->len <= to - from; from += block) {
+        size_t n = to - from < block + what->len - 1 ? to - from : block + what->len - 1;
+        const char *found = memmem(s->data + from, n, what->data, what->len);
+        n = found ? (size_t)(found - s->data) - from + what->len : n;
+        if (!rlx_jinja_walk(x, n * weight) || found)
+            return x->error ? NULL : found;
+    }
+    return NULL;
+}
+
+const char *rlx_jinja_find_last_bytes(rlx_jinja_run *x, const rlx_jinja_string *s, size_t from,
+                                      size_t to, const rlx_jinja_string *what)
 {
     if (from > to || what->len > to - from)
         return NULL;
-    return what->len ? memmem(s->data + from, to - from, what->data, what->len) : s->data + from;
+    if (!what->len)
+        return s->data + to;
+    for (size_t before = to - what->len + 1; before > from;) {
+        const char *p = memrchr(s->data + from, what->data[0], before - from);
+        size_t at = p ? (size_t)(p - s->data) : from;
+        if (!rlx_jinja_walk(x, before - at + what->len) || !p)
+            return NULL;
+        if (!memcmp(p, what->data, what->len))
+            return p;
+        before = at;
+    }
+    return NULL;
 }
 
 /* With nothing to look for: before every character and at the end. */
@@ -89,7 +118,7 @@ rlx_jinja_value rlx_jinja_replace(rlx_jinja_run *x, rlx_jinja_value s, rlx_jinja
     rlx_jinja_buffer b = {.x = x};
     size_t at = 0;
     for (; count != 0 && rlx_jinja_step(x, 1); count--) {
-        const char *found = rlx_jinja_find_bytes(s.s, at, s.s->len, from.s);
+        const char *found = rlx_jinja_find_bytes(x, s.s, at, s.s->len, from.s);
         if (!found)
             break;
         rlx_jinja_put(&b, s.s->data + at, (size_t)(found - s.s->data) - at);
@@ -120,7 +149,7 @@ rlx_jinja_value rlx_jinja_capitalized(rlx_jinja_run *x, rlx_jinja_value s)
 rlx_jinja_value rlx_jinja_padded(rlx_jinja_run *x, rlx_jinja_value s, int64_t width, uint32_t fill,
                                  rlx_jinja_side text_at)
 {
-    int64_t pad = width - rlx_jinja_chars(s.s);
+    int64_t pad = width - rlx_jinja_chars(x, s.s);
     if (pad <= 0)
         return s;
     int64_t left = text_at == RLX_JINJA_LEFT    ? 0
@@ -278,6 +307,7 @@ bool rlx_jinja_parse_int(rlx_jinja_value s, int base, int64_t *out)
 bool rlx_jinja_parse_float(rlx_jinja_run *x, rlx_jinja_value s, double *out)
 {
     const char *from, *to;
+    rlx_jinja_walk(x, s.s->len);
     trim(s.s, &from, &to);
     rlx_jinja_buffer b = {.x = x};
     for (const char *p = from; p < to; p++) {

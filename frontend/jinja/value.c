@@ -108,24 +108,31 @@ const char *rlx_jinja_cstr(rlx_jinja_run *x, rlx_jinja_value s)
     return copy ? copy : "";
 }
 
-int64_t rlx_jinja_chars(rlx_jinja_string *s)
+void rlx_jinja_count(rlx_jinja_string *s)
 {
-    if (s->chars >= 0)
-        return s->chars;
     int64_t n = 0;
     for (size_t i = 0; i < s->len; i++)
         n += ((unsigned char)s->data[i] & 0xc0) != 0x80;
     s->chars = n;
-    return n;
 }
 
-size_t rlx_jinja_offset(rlx_jinja_string *s, int64_t chars)
+int64_t rlx_jinja_chars(rlx_jinja_run *x, rlx_jinja_string *s)
 {
-    if (rlx_jinja_chars(s) == (int64_t)s->len)
+    if (s->chars < 0) {
+        rlx_jinja_walk(x, s->len);
+        rlx_jinja_count(s);
+    }
+    return s->chars;
+}
+
+size_t rlx_jinja_offset(rlx_jinja_run *x, rlx_jinja_string *s, int64_t chars)
+{
+    if (rlx_jinja_chars(x, s) == (int64_t)s->len)
         return (size_t)chars;
     const char *p = s->data, *end = p + s->len;
     for (; chars > 0 && p < end; chars--)
         rlx_jinja_next(&p);
+    rlx_jinja_walk(x, (size_t)(p - s->data));
     return (size_t)(p - s->data);
 }
 

@@ -119,6 +119,75 @@ START_TEST(limits_hold)
 }
 END_TEST
 
+/* Ten walks over a megabyte are more steps than are left. */
+START_TEST(walks_over_text_are_steps)
+{
+    static const char *const walks[] = {"s.replace('b', 'c')",
+                                        "s|replace('b', 'c')",
+                                        "s.count('b')",
+                                        "s.find('b')",
+                                        "s.rfind('b')",
+                                        "s.rfind('ba')",
+                                        "'b' in s",
+                                        "s.split('b')",
+                                        "s.rsplit('b')",
+                                        "s.partition('b')",
+                                        "s.rpartition('b')",
+                                        "s == t",
+                                        "s < t",
+                                        "{s: 1}",
+                                        "s|int",
+                                        "s|float",
+                                        "s.startswith(t)",
+                                        "s.endswith((t, t))",
+                                        "s.removeprefix(t)",
+                                        "s[1:]|length",
+                                        "s[1:].ljust(1)",
+                                        "u[500000]",
+                                        "s|truncate(900000)"};
+    for (size_t i = 0; i < sizeof walks / sizeof *walks; i++) {
+        char text[512], *got;
+        rlx_jinja_limits limits = {.steps = 400000};
+        snprintf(text, sizeof text,
+                 "{%% set s = 'a' * 1000000 %%}{%% set t = 'a' * 1000000 %%}"
+                 "{%% set u = '\u00e9' * 500001 %%}"
+                 "{%% for i in range(10) %%}{%% set x = %s %%}{%% endfor %%}",
+                 walks[i]);
+        rlx_status st = render(text, "{}", &limits, &got);
+        ck_assert_msg(st != NULL, "no limit holds %s", walks[i]);
+        assert_error(st, RLX_EXHAUSTED, "too many steps");
+    }
+}
+END_TEST
+
+static void gives(const char *text, const char *want)
+{
+    char *got;
+    assert_ok(render(text, "{}", NULL, &got));
+    ck_assert_str_eq(got, want);
+    free(got);
+}
+
+START_TEST(what_tags_are)
+{
+    gives("{{ ('<' * 2500000)|striptags|length }}", "2500000"); /* at once */
+    gives("{{ ('<!--' * 500000)|striptags|length }}", "2000000");
+    gives("{{ ('<!--' * 500000 ~ '>')|striptags|length }}", "0");
+    gives("{{ 'a<!-- > -->b<i>c</i>d<!--->e-->f<'|striptags }}", "abcdf<");
+    gives("{{ 'a-->b<!-- c>d'|striptags }}", "a-->bd");
+}
+END_TEST
+
+START_TEST(searches_over_many_blocks)
+{
+    gives("{% set s = 'a' * 200000 ~ 'bc' ~ 'a' * 65535 ~ 'bc' %}"
+          "{{ [s.find('bc'), s.rfind('bc'), s.count('bc'), s.find('abca'), s.find('cb'), "
+          "s.count('a' * 70000), s.find('', 3), s.rfind(''), s.split('bc')|length, "
+          "s.find('bc', 200001), s.find('b', 265538), 'bc' in s, '' in ''] }}",
+          "[200000, 265537, 2, 199999, -1, 2, 3, 265539, 3, 265537, -1, True, True]");
+}
+END_TEST
+
 START_TEST(nesting_has_a_limit)
 {
     static char text[20001];
@@ -231,11 +300,14 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, cases_are_as_jinja2_has_them);
     tcase_add_test(t, limits_hold);
+    tcase_add_test(t, walks_over_text_are_steps);
+    tcase_add_test(t, what_tags_are);
+    tcase_add_test(t, searches_over_many_blocks);
     tcase_add_test(t, nesting_has_a_limit);
     tcase_add_test(t, errors_name_template_and_line);
     tcase_add_test(t, json_is_read_as_python_reads_it);
     tcase_add_test(t, a_nul_is_a_character);
     tcase_add_test(t, numbers_have_points);
     suite_add_tcase(s, t);
-    return run_suite(s, 7);
+    return run_suite(s, 10);
 }
