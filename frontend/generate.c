@@ -140,7 +140,8 @@ static rlx_status decode(generation *g)
     for (bool done = false; !done;) {
         int32_t id;
         RLX_TRY(choose(g, &id));
-        if (id < 0 || (!o->ignore_eos && ends_text(g->model, id)))
+        g->stats.ended = id < 0 || (!o->ignore_eos && ends_text(g->model, id));
+        if (g->stats.ended)
             return RLX_OK;
         RLX_TRY(push_id(g, id));
         rlx_session_set_pending(g->session, id);
@@ -186,6 +187,7 @@ static rlx_status run(generation *g)
     rlx_status st = decode(g);
     if (rlx_token_stream_end(&g->stream, rlx_stop_filter_put, &g->filter))
         rlx_stop_filter_end(&g->filter);
+    g->stats.ended |= g->filter.found;
     return st;
 }
 
@@ -197,7 +199,7 @@ rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_generate_o
         .model = m,
         .session = s,
         .options = options,
-        .filter = {options->stops, options->nstops, emit, user, {0}, false},
+        .filter = {options->stops, options->nstops, emit, user, {0}, false, false},
     };
     rlx_status st = run(&g);
     rlx_stop_filter_deinit(&g.filter);

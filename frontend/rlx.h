@@ -610,6 +610,7 @@ typedef struct rlx_generate_options {
 typedef struct rlx_generate_stats {
     int64_t prompt_tokens, new_tokens;
     double prefill_seconds, decode_seconds;
+    bool ended; /* by an end-of-text token, a stop string or `choose`; else by count, room, emit or an error */
 } rlx_generate_stats;
 /* Appends the prompt to the session's sequence 0 and goes on from there, until `count` tokens, an
  * end-of-text token, a stop string or false from `emit`, which receives the new text in pieces of whole UTF-8

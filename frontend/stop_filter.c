@@ -49,7 +49,7 @@ bool rlx_stop_filter_put(void *filter, const char *utf8, size_t bytes)
     const char *stop = find_stop(f);
     if (stop) {
         release(f, (size_t)(stop - f->held.data), f->held.len);
-        f->closed = true;
+        f->closed = f->found = true;
         return false;
     }
     size_t out = f->held.len - find_beginning(f);

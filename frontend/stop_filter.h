@@ -15,6 +15,7 @@ typedef struct rlx_stop_filter {
     void *user;
     rlx_text held;
     bool closed; /* a stop string came, or `emit` said stop: nothing more is emitted */
+    bool found;  /* a stop string came */
 } rlx_stop_filter;
 
 /* A piece of whole characters; `filter` is a rlx_stop_filter, so that this is a rlx_token_emit.

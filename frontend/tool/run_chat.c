@@ -64,7 +64,7 @@ static rlx_status render(conversation *c, char **prompt)
     *prompt = NULL;
     if (fflush(c->messages) || asprintf(&list, "%s]", c->json) < 0) {
         c->short_of_memory = true;
-        return NULL;
+        return RLX_OK;
     }
     rlx_status st = rlx_chat_render(c->r->chat, &(rlx_chat_options){.messages = list}, prompt);
     free(list);
@@ -210,7 +210,7 @@ static int converse(conversation *c, const char *prompt)
         if (code < 0)
             code = answer(c);
     }
-    if (code < 0 && more && ferror(stdin))
+    if (code < 0 && more && !run_interrupted() && ferror(stdin))
         code = failure("reading stdin: %s", strerror(errno));
     free(line);
     return code;

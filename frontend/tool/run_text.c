@@ -121,9 +121,9 @@ static const char *finish(const runner *r, const rlx_generate_stats *s)
 {
     if (interrupted)
         return "interrupted";
-    if (r->options->tokens > 0 && s->new_tokens == r->options->tokens)
-        return "length";
-    return rlx_session_past(r->session, 0) >= r->positions ? "context" : "stop";
+    if (s->ended)
+        return "stop";
+    return r->options->tokens > 0 && s->new_tokens == r->options->tokens ? "length" : "context";
 }
 
 void run_print_json(const runner *r, const char *role, const char *text,

@@ -198,7 +198,7 @@ static const char *const stops[] = {"END", "\n\n", "ENDE", "x\xc3\xa9"};
 static void expect_pieces(const char *const *pieces, bool stopped, const char *want)
 {
     rlx_text got = {0};
-    rlx_stop_filter f = {stops, COUNT(stops), append, &got, {0}, false};
+    rlx_stop_filter f = {stops, COUNT(stops), append, &got, {0}, false, false};
     bool on = true;
     for (; *pieces && on; pieces++)
         on = rlx_stop_filter_put(&f, *pieces, strlen(*pieces));
@@ -237,7 +237,7 @@ static bool refuse(void *user, const char *utf8, size_t n)
 START_TEST(who_says_stop_gets_no_more)
 {
     int calls = 0;
-    rlx_stop_filter f = {stops, COUNT(stops), refuse, &calls, {0}, false};
+    rlx_stop_filter f = {stops, COUNT(stops), refuse, &calls, {0}, false, false};
     ck_assert(!rlx_stop_filter_put(&f, "aEN", 3));
     ck_assert(rlx_stop_filter_end(&f));
     ck_assert_int_eq(calls, 1);

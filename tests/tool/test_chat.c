@@ -2,9 +2,11 @@
  * so says more plainly what it was given. */
 #include <check.h>
 #include <cjson/cJSON.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/tool/process.h"
@@ -127,6 +129,58 @@ START_TEST(for_machines)
 }
 END_TEST
 
+/* A stop text that the last token that -n allows completes. */
+START_TEST(a_stop_text_ends_it_first)
+{
+    process p;
+    char *seven = go_on("Once upon a time", "7"), *eight = go_on("Once upon a time", "8");
+    char *last = eight + strlen(seven) - 1; /* the line's end */
+    last[strlen(last) - 1] = 0;
+    RUN(&p, RLX_TOOL, "run", MODEL, "-p", "Once upon a time", "-n", "8", "--temp", "0", "--json",
+        "--stop", last);
+    cJSON *one = cJSON_Parse(p.out);
+    ck_assert_msg(one && number(one, "new_tokens") == 8, "%s%s", p.out, p.err);
+    ck_assert_str_eq(cJSON_GetObjectItem(one, "finish")->valuestring, "stop");
+    cJSON_Delete(one);
+    process_free(&p);
+    free(seven);
+    free(eight);
+}
+END_TEST
+
+/* Ctrl-C while the next line is waited for. What it says is left out: stdin's end, in case the
+ * signal came before the reading, gives the same code. */
+START_TEST(interrupted_at_the_prompt)
+{
+    int in[2], out[2], status;
+    char c = 0;
+    ck_assert(!pipe(in) && !pipe(out));
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (!pid) {
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        close(in[1]);
+        execl(RLX_TOOL, RLX_TOOL, "run", MODEL, "--chat-template", template_path, "--temp", "0",
+              "--stop", "\n", "-n", "4", (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    ck_assert_int_eq(write(in[1], "Once\n", 5), 5);
+    while (c != '\n')
+        ck_assert_int_eq(read(out[0], &c, 1), 1);
+    usleep(100000);
+    ck_assert_int_eq(kill(pid, SIGINT), 0);
+    usleep(100000);
+    close(in[1]);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 130);
+    close(out[0]);
+}
+END_TEST
+
 START_TEST(what_is_wrong)
 {
     process p;
@@ -158,6 +212,8 @@ int main(void)
     tcase_add_test(t, one_turn);
     tcase_add_test(t, a_conversation);
     tcase_add_test(t, for_machines);
+    tcase_add_test(t, a_stop_text_ends_it_first);
+    tcase_add_test(t, interrupted_at_the_prompt);
     tcase_add_test(t, what_is_wrong);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
@@ -165,5 +221,5 @@ int main(void)
     int failed = srunner_ntests_failed(r), ran = srunner_ntests_run(r);
     srunner_free(r);
     unlink(template_path);
-    return failed || ran < 4;
+    return failed || ran < 6;
 }
