@@ -45,6 +45,8 @@ void rlx_model_deinit_files(rlx_model *m);
 rlx_status rlx_model_read_generation(const rlx_context *cx, rlx_model *m, const struct cJSON *json);
 rlx_status rlx_model_read_generation_gguf(const rlx_context *cx, rlx_model *m,
                                           const struct rlx_gguf *f);
+/* The way back into metadata: what is not as it is without any. */
+void rlx_model_put_sampling(const rlx_sampling *s, struct rlx_gguf_head *h);
 /* RLX_NOT_FOUND, saying what is missing, when the model has no tokenizer; RLX_UNSUPPORTED when it
  * is not offered. */
 rlx_status rlx_model_need_tokenizer(const rlx_model *m);

@@ -6,7 +6,7 @@
 #include <cjson/cJSON.h>
 
 #include "frontend/model.h"
-#include "runtime/gguf.h"
+#include "runtime/gguf_write.h"
 
 /* Documented with rlx_model_get_sampling. */
 static const rlx_sampling program_defaults = {.temperature = 0.8,
@@ -182,6 +182,19 @@ static rlx_status add_ends(rlx_model *m, const rlx_gguf *f)
             c->eos[c->neos++] = ids[i];
     }
     return RLX_OK;
+}
+
+void rlx_model_put_sampling(const rlx_sampling *s, rlx_gguf_head *h)
+{
+    rlx_sampling is = *s, normal = program_defaults;
+    setting given[NSETTINGS], absent[NSETTINGS];
+    list_settings(&is, given);
+    list_settings(&normal, absent);
+    for (int i = 0; i < NSETTINGS; i++)
+        if (given[i].whole && *given[i].whole != *absent[i].whole)
+            rlx_gguf_put_int(h, given[i].gguf, RLX_GGUF_I32, *given[i].whole);
+        else if (given[i].real && *given[i].real != *absent[i].real)
+            rlx_gguf_put_real(h, given[i].gguf, (float)*given[i].real);
 }
 
 rlx_status rlx_model_read_generation_gguf(const rlx_context *cx, rlx_model *m, const rlx_gguf *f)

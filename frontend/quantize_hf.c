@@ -6,6 +6,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "frontend/chat.h"
 #include "frontend/model.h"
 #include "frontend/model_path.h"
 #include "frontend/quantize.h"
@@ -134,6 +135,20 @@ static rlx_status set_token(tokens *t, const cJSON *id, const char *text, int32_
     return RLX_OK;
 }
 
+/* What changes where an added token is found, and has no metadata. */
+static rlx_status check_added(const cJSON *token)
+{
+    static const char *const refused[] = {"lstrip", "rstrip", "single_word"};
+    const char *text = text_of(token, "content");
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (cJSON_IsTrue(get(token, refused[i])))
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "tokenizer.json: %s of added token \"%.40s\" is not written to GGUF "
+                            "files: they have nothing for it",
+                            refused[i], text ? text : "?");
+    return RLX_OK;
+}
+
 static rlx_status list_tokens(const cJSON *json, tokens *t)
 {
     const cJSON *v, *vocab = get(get(json, "model"), "vocab");
@@ -144,6 +159,7 @@ static rlx_status list_tokens(const cJSON *json, tokens *t)
     cJSON_ArrayForEach(v, get(json, "added_tokens"))
     {
         bool special = cJSON_IsTrue(get(v, "special"));
+        RLX_TRY(check_added(v));
         RLX_TRY(set_token(t, get(v, "id"), text_of(v, "content"),
                           special ? TYPE_CONTROL : TYPE_USER_DEFINED));
     }
@@ -221,67 +237,104 @@ static int list_patterns(const cJSON *pre, const char **patterns)
     return n;
 }
 
+/* A key of tokenizer.json, or of its model, that is not as byte-level BPE in GGUF files has it;
+ * NULL: there is none. NFC is left out of such files everywhere. */
+static const char *odd_key(const cJSON *json)
+{
+    static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+    const cJSON *model = get(json, "model"), *normalizer = get(json, "normalizer");
+    if (!is_type(model, "BPE"))
+        return "model.type";
+    if (cJSON_IsTrue(get(model, "byte_fallback")))
+        return "model.byte_fallback";
+    for (size_t i = 0; i < sizeof affixes / sizeof *affixes; i++)
+        if (text_of(model, affixes[i]) && *text_of(model, affixes[i]))
+            return affixes[i];
+    return normalizer && !cJSON_IsNull(normalizer) && !is_type(normalizer, "NFC") ? "normalizer"
+                                                                                  : NULL;
+}
+
 static rlx_status put_pre(rlx_gguf_head *h, const cJSON *json)
 {
-    const char *patterns[MAX_STEPS] = {NULL};
-    const cJSON *model = get(json, "model"), *normalizer = get(json, "normalizer");
+    const char *patterns[MAX_STEPS] = {NULL}, *odd = odd_key(json);
     int n = list_patterns(get(json, "pre_tokenizer"), patterns);
-    const char *name =
-        n ? rlx_text_pre_name(patterns, n, cJSON_IsTrue(get(model, "ignore_merges"))) : NULL;
-    bool normalizes = normalizer && !cJSON_IsNull(normalizer) && !is_type(normalizer, "NFC");
-    if (!is_type(model, "BPE") || cJSON_IsTrue(get(model, "byte_fallback")) || !name || normalizes)
+    const bool whole_words = cJSON_IsTrue(get(get(json, "model"), "ignore_merges"));
+    const char *name = n ? rlx_text_pre_name(patterns, n, whole_words) : NULL;
+    if (odd || !name)
         return RLX_FAIL(RLX_UNSUPPORTED,
-                        "tokenizer.json: not written to GGUF files yet: only byte-level BPE is, of "
-                        "patterns that GGUF has a name for");
+                        "tokenizer.json: %s: not written to GGUF files yet: only byte-level BPE "
+                        "is, of patterns that GGUF has a name for",
+                        odd ? odd : "pre_tokenizer");
     rlx_gguf_put_text(h, KEY "model", "gpt2");
     rlx_gguf_put_text(h, KEY "pre", name);
     return RLX_OK;
 }
 
-/* ---- ends, and the template ----------------------------------------------------------------- */
+/* ---- ends ----------------------------------------------------------------------------------- */
 
-/* The id of a token that tokenizer_config.json names, or else config.json's number; -1. */
-static int64_t id_of(const tokens *t, const cJSON *settings, const cJSON *config, const char *name,
-                     const char *key)
+typedef struct text_ends {
+    int64_t bos, eos; /* -1: none */
+} text_ends;
+
+/* The id of a token that tokenizer_config.json names; `otherwise` when it does not. */
+static int64_t id_of(const tokens *t, const cJSON *settings, const char *name, int64_t otherwise)
 {
-    const cJSON *v = get(settings, name), *id = get(config, key);
+    const cJSON *v = get(settings, name);
     const char *text = cJSON_IsObject(v) ? text_of(v, "content") : cJSON_GetStringValue(v);
     for (int64_t i = 0; text && i < t->n; i++)
         if (t->text[i] && !strcmp(t->text[i], text))
             return i;
-    id = cJSON_IsArray(id) ? cJSON_GetArrayItem(id, 0) : id;
-    return cJSON_IsNumber(id) ? (int64_t)id->valuedouble : -1;
+    return otherwise;
 }
 
-/* Whether texts begin with that token, as the tokenizer has it. */
-static rlx_status begins_with(const char *dir, int64_t bos, bool *out)
+/* All that end a text: GGUF files have keys for three. */
+static rlx_status put_ends(rlx_gguf_head *h, const rlx_model_config *c, const text_ends *e)
 {
-    rlx_tokenizer *t;
-    int32_t *ids = NULL;
-    int64_t n = 0;
-    RLX_TRY(rlx_tokenizer_load(dir, NULL, &t));
-    rlx_status st = rlx_tokenizer_encode(t, "a", 1, true, &ids, &n);
-    *out = !st && n > 0 && ids[0] == bos;
-    free(ids);
-    rlx_tokenizer_destroy(t);
-    return st;
-}
-
-static rlx_status put_ends(rlx_gguf_head *h, const char *dir, const tokens *t,
-                           const cJSON *settings, const cJSON *config)
-{
-    int64_t bos = id_of(t, settings, config, "bos_token", "bos_token_id");
-    int64_t eos = id_of(t, settings, config, "eos_token", "eos_token_id");
-    bool adds = false;
-    RLX_TRY(begins_with(dir, bos, &adds));
-    if (bos >= 0)
-        rlx_gguf_put_int(h, KEY "bos_token_id", RLX_GGUF_U32, bos);
-    if (eos >= 0)
-        rlx_gguf_put_int(h, KEY "eos_token_id", RLX_GGUF_U32, eos);
-    rlx_gguf_put_int(h, KEY "add_bos_token", RLX_GGUF_BOOL, adds);
-    if (text_of(settings, "chat_template"))
-        rlx_gguf_put_text(h, "tokenizer.chat_template", text_of(settings, "chat_template"));
+    static const char *const keys[] = {KEY "eos_token_id", KEY "eot_token_id", KEY "eom_token_id"};
+    enum { KEYS = sizeof keys / sizeof *keys };
+    int64_t ids[RLX_MAX_EOS + 1] = {e->eos};
+    int n = e->eos >= 0;
+    for (int i = 0; i < c->neos; i++) {
+        bool known = false;
+        for (int k = 0; k < n; k++)
+            known |= ids[k] == c->eos[i];
+        if (!known)
+            ids[n++] = c->eos[i];
+    }
+    if (n > KEYS)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "eos_token_id: %d tokens end a text, and GGUF files have keys for %d", n,
+                        KEYS);
+    if (e->bos >= 0)
+        rlx_gguf_put_int(h, KEY "bos_token_id", RLX_GGUF_U32, e->bos);
+    for (int i = 0; i < n; i++)
+        rlx_gguf_put_int(h, keys[i], RLX_GGUF_U32, ids[i]);
     return RLX_OK;
+}
+
+/* Whether texts begin and end with these tokens, as the tokenizer has it. */
+static rlx_status put_around(rlx_gguf_head *h, const rlx_model *m, const text_ends *e)
+{
+    int32_t *plain = NULL, *whole = NULL;
+    int64_t n = 0, k = 0;
+    RLX_TRY(rlx_model_need_tokenizer(m));
+    rlx_status st = rlx_tokenizer_encode(m->tokenizer, "a", 1, false, &plain, &n);
+    if (!st)
+        st = rlx_tokenizer_encode(m->tokenizer, "a", 1, true, &whole, &k);
+    const bool has_bos = !st && k > n && whole[0] == e->bos;
+    const bool has_eos = !st && k > n && whole[k - 1] == e->eos;
+    bool same = k == n + has_bos + has_eos;
+    for (int64_t i = 0; same && i < n; i++)
+        same = whole[i + has_bos] == plain[i];
+    if (!st && !same)
+        st =
+            RLX_FAIL(RLX_UNSUPPORTED, "tokenizer.json: post_processor: only a bos token before and "
+                                      "an eos token behind a text are written to GGUF files");
+    rlx_gguf_put_int(h, KEY "add_bos_token", RLX_GGUF_BOOL, has_bos);
+    rlx_gguf_put_int(h, KEY "add_eos_token", RLX_GGUF_BOOL, has_eos);
+    free(plain);
+    free(whole);
+    return st;
 }
 
 /* A model may come without a tokenizer; one of another kind would be lost. */
@@ -301,14 +354,35 @@ static rlx_status check_none(const char *dir)
     return RLX_OK;
 }
 
-static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const cJSON *config,
-                                const rlx_model *m)
+static text_ends config_ends(const rlx_model_config *c)
+{
+    return (text_ends){c->bos, c->neos ? c->eos[0] : -1};
+}
+
+static rlx_status put_token_ends(rlx_gguf_head *h, const tokens *t, const cJSON *settings,
+                                 const rlx_model *m)
+{
+    text_ends e = config_ends(&m->config);
+    e.bos = id_of(t, settings, "bos_token", e.bos);
+    e.eos = id_of(t, settings, "eos_token", e.eos);
+    RLX_TRY(put_ends(h, &m->config, &e));
+    return put_around(h, m, &e);
+}
+
+static rlx_status put_ids_only(rlx_gguf_head *h, const char *dir, const rlx_model_config *c)
+{
+    const text_ends e = config_ends(c);
+    RLX_TRY(check_none(dir));
+    return put_ends(h, c, &e);
+}
+
+static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const rlx_model *m)
 {
     cJSON *json = NULL, *settings = NULL;
     rlx_status st = read_json(dir, "tokenizer.json", &json);
     tokens t = {.n = m->config.vocab};
     if (!st && !json)
-        return check_none(dir);
+        return put_ids_only(h, dir, &m->config);
     if (!st)
         st = read_json(dir, "tokenizer_config.json", &settings);
     t.text = calloc((size_t)t.n + 1, sizeof *t.text);
@@ -324,7 +398,7 @@ static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const cJSON *
     if (!st)
         st = put_merges(h, get(get(json, "model"), "merges"));
     if (!st)
-        st = put_ends(h, dir, &t, settings, config);
+        st = put_token_ends(h, &t, settings, m);
     free(t.text);
     free(t.type);
     cJSON_Delete(settings);
@@ -333,6 +407,33 @@ static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const cJSON *
 }
 
 /* ---- the directory --------------------------------------------------------------------------- */
+
+/* "tokenizer.chat_template" is the one without a name; the others' names are listed. */
+static rlx_status put_templates(rlx_gguf_head *h, const char *dir)
+{
+    rlx_chat *c;
+    rlx_text key = {0};
+    uint64_t named = 0;
+    RLX_TRY(rlx_chat_load(dir, &c));
+    for (int i = 0; i < c->nsources; i++) {
+        bool is_default = !strcmp(c->sources[i].name, "default");
+        rlx_text_clear(&key);
+        rlx_text_putf(&key, "tokenizer.chat_template%s%s", is_default ? "" : ".",
+                      is_default ? "" : c->sources[i].name);
+        if (!key.oom)
+            rlx_gguf_put_text(h, key.data, c->sources[i].text);
+        named += !is_default;
+    }
+    if (named)
+        rlx_gguf_put_array(h, "tokenizer.chat_templates", RLX_GGUF_STRING, named);
+    for (int i = 0; i < c->nsources; i++)
+        if (strcmp(c->sources[i].name, "default"))
+            rlx_gguf_put_element_text(h, c->sources[i].name, strlen(c->sources[i].name));
+    rlx_status st = key.oom ? RLX_OOM() : RLX_OK;
+    rlx_text_deinit(&key);
+    rlx_chat_destroy(c);
+    return st;
+}
 
 /* What the family takes for an absent number is written out: other readers take something else. */
 static rlx_status set_absent(cJSON *config, const char *key, int64_t v)
@@ -357,7 +458,9 @@ static rlx_status read_model(rlx_quantize_source *s, const rlx_model_path *p, cJ
     rlx_status st = rlx_family_write_gguf(config, &s->head, &interleaved, &factors);
     s->rope_factors = factors.values;
     RLX_TRY(st);
-    RLX_TRY(put_tokenizer(&s->head, p->dir, config, m));
+    RLX_TRY(put_tokenizer(&s->head, p->dir, m));
+    RLX_TRY(put_templates(&s->head, p->dir));
+    rlx_model_put_sampling(&m->sampling, &s->head);
     RLX_TRY(rlx_weights_create(&s->weights));
     RLX_TRY(rlx_model_path_add_weights(p, s->weights));
     RLX_TRY(add_tensors(s, config, c, interleaved));

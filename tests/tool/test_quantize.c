@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/gguf.h"
 #include "tests/tool/process.h"
 
 #define BUNDLED RLX_SOURCE_DIR "/models/bundled"
@@ -13,9 +14,10 @@
 enum { PATH = 256 };
 
 static char dir[] = "/tmp/rlx-tool-quantize-XXXXXX", model[PATH], out[PATH];
-static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json",
-                                    "tokenizer_config.json", "generation_config.json"};
-enum { FILES = sizeof files / sizeof *files };
+static const char *const files[] = {
+    "config.json",           "model.safetensors",      "tokenizer.json",
+    "tokenizer_config.json", "generation_config.json", "chat_template.jinja"};
+enum { FILES = sizeof files / sizeof *files, LINKS = FILES - 1 };
 
 /* A directory with links to the bundled model's files. */
 static void setup(void)
@@ -25,7 +27,7 @@ static void setup(void)
     snprintf(model, sizeof model, "%s/model", dir);
     snprintf(out, sizeof out, "%s/out.gguf", dir);
     ck_assert_int_eq(mkdir(model, 0700), 0);
-    for (int i = 0; i < FILES; i++) {
+    for (int i = 0; i < LINKS; i++) {
         snprintf(from, sizeof from, BUNDLED "/%s", files[i]);
         snprintf(to, sizeof to, "%.200s/%s", model, files[i]);
         ck_assert_int_eq(symlink(from, to), 0);
@@ -166,6 +168,120 @@ START_TEST(bad_configurations)
 }
 END_TEST
 
+/* ---- what a directory says beside its weights ---- */
+
+static rlx_gguf *written(void)
+{
+    rlx_gguf *f;
+    process p;
+    RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0");
+    ck_assert_msg(p.code == 0, "exit code %d: %s", p.code, p.err);
+    process_free(&p);
+    ck_assert_ptr_null(rlx_gguf_open(out, &f));
+    return f;
+}
+
+static void has_text(const rlx_gguf *f, const char *key, const char *want)
+{
+    const rlx_gguf_value *v = rlx_gguf_find(f, key);
+    ck_assert_msg(v && v->type == RLX_GGUF_STRING, "no text %s", key);
+    ck_assert_str_eq(v->text, want);
+}
+
+static void has_number(const rlx_gguf *f, const char *key, double want)
+{
+    double is = -1;
+    const rlx_gguf_value *v = rlx_gguf_find(f, key);
+    ck_assert_msg(v && rlx_gguf_real(v, &is) && is == want, "%s is %g", key, is);
+}
+
+START_TEST(templates_are_kept)
+{
+    char path[PATH];
+    change("tokenizer_config.json", "\"model_max_length\": 512",
+           "\"chat_template\": [{\"name\": \"default\", \"template\": \"plain\"},"
+           " {\"name\": \"tool_use\", \"template\": \"with tools\"}]");
+    rlx_gguf *f = written();
+    has_text(f, "tokenizer.chat_template", "plain");
+    has_text(f, "tokenizer.chat_template.tool_use", "with tools");
+    rlx_gguf_items it = rlx_gguf_walk(rlx_gguf_find(f, "tokenizer.chat_templates"));
+    const char *text;
+    size_t bytes;
+    ck_assert(rlx_gguf_next_text(&it, &text, &bytes) && bytes == 8 && !memcmp(text, "tool_use", 8));
+    ck_assert(!rlx_gguf_next_text(&it, &text, &bytes));
+    rlx_gguf_close(f);
+    snprintf(path, sizeof path, "%.200s/chat_template.jinja", model);
+    FILE *file = fopen(path, "w");
+    ck_assert(file && fputs("its own file", file) >= 0 && !fclose(file));
+    f = written();
+    has_text(f, "tokenizer.chat_template", "its own file");
+    ck_assert_ptr_null(rlx_gguf_find(f, "tokenizer.chat_templates"));
+    rlx_gguf_close(f);
+}
+END_TEST
+
+START_TEST(generation_is_kept)
+{
+    change("generation_config.json", "\"eos_token_id\": 1,\n  \"do_sample\": false",
+           "\"eos_token_id\": [5, 1, 9], \"temperature\": 0.25, \"top_k\": 7");
+    rlx_gguf *f = written();
+    has_number(f, "tokenizer.ggml.eos_token_id", 1);
+    has_number(f, "tokenizer.ggml.eot_token_id", 5);
+    has_number(f, "tokenizer.ggml.eom_token_id", 9);
+    has_number(f, "general.sampling.temp", 0.25);
+    has_number(f, "general.sampling.top_k", 7);
+    ck_assert_ptr_null(rlx_gguf_find(f, "general.sampling.top_p"));
+    rlx_gguf_close(f);
+}
+END_TEST
+
+/* The processor of texts: the bos token before them; and another one behind. */
+static const char bos_only[] = "\"id\": \"A\",\n          \"type_id\": 0\n        }\n      }\n";
+static const char bos_and_end[] = "\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": "
+                                  "{\"id\": \"<|begin|>\", \"type_id\": 0}}";
+
+/* An eos token behind every text; a configuration that leaves numbers to the family. */
+START_TEST(defaults_and_ends_are_kept)
+{
+    process p;
+    change("tokenizer.json", bos_only, bos_and_end);
+    change("tokenizer_config.json", "\"eos_token\": \"<|end|>\"", "\"eos_token\": \"<|begin|>\"");
+    change("config.json", "\"max_position_embeddings\": 512,", "");
+    rlx_gguf *f = written();
+    has_number(f, "llama.context_length", 2048);
+    has_number(f, "tokenizer.ggml.eos_token_id", 0);
+    has_number(f, "tokenizer.ggml.eot_token_id", 1);
+    rlx_gguf_close(f);
+    RUN(&p, RLX_TOOL, "tokenize", out, "-p", "Once upon", "--ids");
+    ck_assert_str_eq(p.out, "0 465 480 0\n");
+    process_free(&p);
+}
+END_TEST
+
+START_TEST(what_cannot_be_said)
+{
+    static const struct {
+        const char *file, *from, *to, *word;
+    } cases[] = {
+        {"tokenizer.json", "\"lstrip\": false", "\"lstrip\": true",
+         "lstrip of added token \"<|begin|>\""},
+        {"tokenizer.json", "\"single_word\": false", "\"single_word\": true", "single_word"},
+        {"tokenizer.json", "\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}",
+         "normalizer"},
+        {"tokenizer.json", bos_only, bos_and_end, "post_processor"},
+        {"generation_config.json", "\"eos_token_id\": 1", "\"eos_token_id\": [1, 2, 3, 4]",
+         "4 tokens end a text"},
+    };
+    process p;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        change(cases[i].file, cases[i].from, cases[i].to);
+        RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0");
+        complains(&p, 1, cases[i].word);
+        change(cases[i].file, cases[i].from, cases[i].from);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("tool_quantize");
@@ -176,10 +292,14 @@ int main(void)
     tcase_add_test(c, lists_types);
     tcase_add_test(c, command_lines);
     tcase_add_test(c, bad_configurations);
+    tcase_add_test(c, templates_are_kept);
+    tcase_add_test(c, generation_is_kept);
+    tcase_add_test(c, defaults_and_ends_are_kept);
+    tcase_add_test(c, what_cannot_be_said);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 4;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 8;
     srunner_free(r);
     return bad;
 }
