@@ -158,12 +158,12 @@ START_TEST(bad_configurations)
     process p;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         change("config.json", cases[i].from, cases[i].to);
-        RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0");
+        RUN(&p, RLX_TOOL, "quantize", model, out, "F16");
         complains(&p, 1, cases[i].word);
     }
     change("config.json", "{", "{");
     change("generation_config.json", "\"eos_token_id\": 1", "\"eos_token_id\": 4096");
-    RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0");
+    RUN(&p, RLX_TOOL, "quantize", model, out, "F16");
     complains(&p, 1, "eos_token_id 4096");
 }
 END_TEST
@@ -174,7 +174,7 @@ static rlx_gguf *written(void)
 {
     rlx_gguf *f;
     process p;
-    RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0");
+    RUN(&p, RLX_TOOL, "quantize", model, out, "F16");
     ck_assert_msg(p.code == 0, "exit code %d: %s", p.code, p.err);
     process_free(&p);
     ck_assert_ptr_null(rlx_gguf_open(out, &f));
@@ -275,7 +275,7 @@ START_TEST(what_cannot_be_said)
     process p;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         change(cases[i].file, cases[i].from, cases[i].to);
-        RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0");
+        RUN(&p, RLX_TOOL, "quantize", model, out, "F16");
         complains(&p, 1, cases[i].word);
         change(cases[i].file, cases[i].from, cases[i].from);
     }
