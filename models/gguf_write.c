@@ -62,7 +62,7 @@ static rlx_status put_values(const cJSON *config, const char *arch, rlx_gguf_hea
 }
 
 /* Keys that change what is computed, and have no metadata here. */
-static rlx_status check_keys(const cJSON *config)
+static rlx_status check_keys(const cJSON *config, const char *model_type)
 {
     static const char *const refused[] = {"sliding_window", "quantization_config"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -73,6 +73,10 @@ static rlx_status check_keys(const cJSON *config)
             return RLX_FAIL(RLX_UNSUPPORTED, "config.json: %s is not written to GGUF files yet",
                             refused[i]);
     }
+    if (!strcmp(model_type, "mistral") && !rlx_config_is_null(config, "sliding_window"))
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "config.json: sliding_window is missing, which is one of 4096, and is not "
+                        "written to GGUF files yet (null is none)");
     return RLX_OK;
 }
 
@@ -165,7 +169,7 @@ rlx_status rlx_family_write_gguf(const cJSON *config, rlx_gguf_head *head, bool 
                         "config.json: model_type \"%s\" is not written to GGUF files yet (llama, "
                         "mistral, qwen2 and qwen3 are)",
                         type);
-    RLX_TRY(check_keys(config));
+    RLX_TRY(check_keys(config, type));
     rlx_gguf_put_text(head, "general.architecture", archs[i].arch);
     *interleaved = archs[i].interleaved;
     RLX_TRY(put_values(config, archs[i].arch, head));

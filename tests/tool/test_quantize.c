@@ -269,6 +269,8 @@ START_TEST(what_cannot_be_said)
         {"tokenizer.json", "\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}",
          "normalizer"},
         {"tokenizer.json", bos_only, bos_and_end, "post_processor"},
+        {"config.json", "LlamaForCausalLM\"\n  ],\n  \"model_type\": \"llama\"",
+         "MistralForCausalLM\"], \"model_type\": \"mistral\"", "sliding_window is missing"},
         {"generation_config.json", "\"eos_token_id\": 1", "\"eos_token_id\": [1, 2, 3, 4]",
          "4 tokens end a text"},
     };
