@@ -17,10 +17,39 @@ typedef struct conversation {
     char *json;     /* .. this */
     size_t bytes;
     int count;
-    int32_t *ids; /* of the last prompt and its answer */
+    int64_t lines; /* of stdin that were read */
+    int32_t *ids;  /* of the last prompt and its answer */
     int64_t nids, cap_ids;
     bool short_of_memory;
 } conversation;
+
+/* ---- texts */
+
+/* How many bytes the character at s has; 0: it is none, or NUL. */
+static size_t character(const unsigned char *s, size_t n)
+{
+    const unsigned char c = s[0];
+    const size_t bytes = c < 0x80 ? c != 0 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    if (c > 0xf4 || bytes > n)
+        return 0;
+    for (size_t i = 1; i < bytes; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    const bool bad = (c == 0xe0 && s[1] < 0xa0) || (c == 0xed && s[1] >= 0xa0) ||
+                     (c == 0xf0 && s[1] < 0x90) || (c == 0xf4 && s[1] >= 0x90);
+    return bad ? 0 : bytes;
+}
+
+/* -1, or the exit code after the complaint that `name` is no text. */
+static int check_text(const char *name, const char *text, size_t bytes)
+{
+    size_t at = 0;
+    for (size_t n = 1; n && at < bytes; at += n)
+        n = character((const unsigned char *)text + at, bytes - at);
+    if (at == bytes)
+        return -1;
+    return failure("run: %s: byte %zu is %s", name, at, text[at] ? "not UTF-8" : "NUL");
+}
 
 /* ---- messages */
 
@@ -175,21 +204,38 @@ static int answer(conversation *c)
 
 /* ---- the loop */
 
-/* The next line that says something, without its end; false: there is none. */
-static bool read_line(char **line, size_t *cap)
+static bool is_person(void)
 {
-    bool person = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
+/* The next line that says something, without its end: its bytes; -1: there is none. */
+static ssize_t read_line(conversation *c, char **line, size_t *cap)
+{
     for (;;) {
-        if (person)
+        if (is_person())
             fputs("> ", stderr);
         ssize_t n = getline(line, cap, stdin);
         if (n < 0)
-            return false;
+            return -1;
+        c->lines++;
         while (n && ((*line)[n - 1] == '\n' || (*line)[n - 1] == '\r'))
             (*line)[--n] = 0;
         if (n)
-            return true;
+            return n;
     }
+}
+
+/* -1, or the exit code of a complaint. A person sees it and says something else. */
+static int take_line(conversation *c, const char *line, size_t bytes)
+{
+    char name[64];
+    snprintf(name, sizeof name, "line %lld of stdin", (long long)c->lines);
+    int code = check_text(name, line, bytes);
+    if (code >= 0)
+        return is_person() ? -1 : code;
+    code = add_line(c, line);
+    return code < 0 ? answer(c) : code;
 }
 
 static int converse(conversation *c, const char *prompt)
@@ -197,19 +243,19 @@ static int converse(conversation *c, const char *prompt)
     const run_options *o = c->r->options;
     char *line = NULL;
     size_t cap = 0;
-    int code = -1;
-    if (o->system)
+    ssize_t bytes;
+    int code = o->system ? check_text("--system", o->system, strlen(o->system)) : -1;
+    if (code < 0 && prompt)
+        code = check_text("the prompt", prompt, strlen(prompt));
+    if (code < 0 && o->system)
         add_message(c, "system", o->system);
-    if (prompt) {
+    if (code < 0 && prompt) {
         add_message(c, "user", prompt);
         code = answer(c);
     }
     bool more = !prompt || o->chat;
-    while (code < 0 && more && !run_interrupted() && read_line(&line, &cap)) {
-        code = add_line(c, line);
-        if (code < 0)
-            code = answer(c);
-    }
+    while (code < 0 && more && !run_interrupted() && (bytes = read_line(c, &line, &cap)) >= 0)
+        code = take_line(c, line, (size_t)bytes);
     if (code < 0 && more && !run_interrupted() && ferror(stdin))
         code = failure("reading stdin: %s", strerror(errno));
     free(line);

@@ -2,6 +2,7 @@
  * so says more plainly what it was given. */
 #include <check.h>
 #include <cjson/cJSON.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,6 +182,55 @@ START_TEST(interrupted_at_the_prompt)
 }
 END_TEST
 
+START_TEST(lines_that_are_no_text)
+{
+    process p;
+    chat(&p, "Once\\n\\nab\\000c\\n", "-n 2");
+    complains(&p, 1, "line 3 of stdin: byte 2 is NUL");
+    chat(&p, "a\\377\\n", "-n 2");
+    complains(&p, 1, "line 1 of stdin: byte 1 is not UTF-8");
+    RUN(&p, RLX_TOOL, "run", MODEL, "--chat-template", template_path, "-p", "\xe2\x82");
+    complains(&p, 1, "the prompt: byte 0 is not UTF-8");
+    RUN(&p, RLX_TOOL, "run", MODEL, "--chat-template", template_path, "-sys", "a\xff", "-p", "x");
+    complains(&p, 1, "--system: byte 1 is not UTF-8");
+    chat(&p, "", "-n 2 -p '\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xed\x9f\xbf'");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    process_free(&p);
+}
+END_TEST
+
+/* In a terminal a line that is refused ends nothing. */
+START_TEST(a_person_tries_again)
+{
+    static const char lines[] = "\xc0\x80\n\xe0\x80\x80\n\xed\xa0\x80\n\xf4\x90\x80\x80\n"
+                                "\xf5\x80\x80\x80\n\x80\nOnce upon a time\n\4";
+    char said[8192] = "";
+    size_t n = 0;
+    int terminal, status;
+    pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+    ck_assert_int_ge(pid, 0);
+    if (!pid) {
+        execl(RLX_TOOL, RLX_TOOL, "run", MODEL, "--chat-template", template_path, "--temp", "0",
+              "-n", "4", (char *)NULL);
+        _exit(127);
+    }
+    ck_assert_int_eq(write(terminal, lines, sizeof lines - 1), sizeof lines - 1);
+    for (ssize_t got = 1; got > 0 && n<sizeof said - 1; n += got> 0 ? (size_t)got : 0)
+        got = read(terminal, said + n, sizeof said - 1 - n);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    close(terminal);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s", said);
+    const char *at = said;
+    for (int line = 1; line <= 6; line++) {
+        char want[64];
+        snprintf(want, sizeof want, "line %d of stdin: byte 0 is not UTF-8", line);
+        at = strstr(at, want);
+        ck_assert_msg(at, "no \"%s\": %s", want, said);
+    }
+    ck_assert_msg(strstr(at, "decode   3 steps"), "%s", said);
+}
+END_TEST
+
 START_TEST(what_is_wrong)
 {
     process p;
@@ -214,6 +264,8 @@ int main(void)
     tcase_add_test(t, for_machines);
     tcase_add_test(t, a_stop_text_ends_it_first);
     tcase_add_test(t, interrupted_at_the_prompt);
+    tcase_add_test(t, lines_that_are_no_text);
+    tcase_add_test(t, a_person_tries_again);
     tcase_add_test(t, what_is_wrong);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
@@ -221,5 +273,5 @@ int main(void)
     int failed = srunner_ntests_failed(r), ran = srunner_ntests_run(r);
     srunner_free(r);
     unlink(template_path);
-    return failed || ran < 6;
+    return failed || ran < 8;
 }
