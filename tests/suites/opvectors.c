@@ -138,7 +138,7 @@ static rlx_eval_tensor *find_input(void *user, rlx_role role, const char *symbol
         const onnx_tensor *t = &s->x.in[i];
         if (strcmp(t->name, symbol) != 0)
             continue;
-        s->input[i] = (rlx_eval_tensor){t->name, t->format, 1, {t->elems}, (void *)t->data};
+        s->input[i] = (rlx_eval_tensor){t->name, t->format, 1, {t->elems}, t->data};
         return &s->input[i];
     }
     return NULL;

@@ -38,7 +38,10 @@ val ox_like(onnx *x, val like, double v)
 
 static bool is_shape(val a, int rank, const int64_t *dims)
 {
-    return a->type.rank == rank && memcmp(a->type.dim, dims, sizeof *dims * (size_t)rank) == 0;
+    for (int i = 0; i < rank && a->type.rank == rank; i++)
+        if (a->type.dim[i] != dims[i])
+            return false;
+    return a->type.rank == rank;
 }
 
 val ox_reshape(onnx *x, val a, int rank, const int64_t *dims)

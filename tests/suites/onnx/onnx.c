@@ -61,12 +61,16 @@ static bool read_tensor(onnx *x, const cJSON *header, const char *kind, const ch
     }
     size_t begin = (size_t)cJSON_GetArrayItem(offsets, 0)->valuedouble;
     size_t end = (size_t)cJSON_GetArrayItem(offsets, 1)->valuedouble;
-    t->data = data + begin;
     if (t->format == RLX_FORMAT_NONE) {
         ox_refuse(x, "elements of type %s", dtype->valuestring);
         return true;
     }
-    return end <= bytes && begin <= end && end - begin == rlx_format_bytes(t->format, t->elems);
+    if (end > bytes || begin > end || end - begin != rlx_format_bytes(t->format, t->elems))
+        return false;
+    t->data = malloc(end - begin + 1); /* aligned, which the file is not */
+    if (t->data)
+        memcpy(t->data, data + begin, end - begin);
+    return t->data;
 }
 
 static bool read_list(onnx *x, const cJSON *header, const char *kind, const char *data,
@@ -90,17 +94,17 @@ static bool read_list(onnx *x, const cJSON *header, const char *kind, const char
     return ok;
 }
 
-static bool parse(onnx *x, size_t bytes)
+static bool parse(onnx *x, const char *file, size_t bytes)
 {
     uint64_t length;
-    memcpy(&length, x->file, sizeof length);
+    memcpy(&length, file, sizeof length);
     if (length > bytes - 8)
         return false;
-    cJSON *header = cJSON_ParseWithLength(x->file + 8, length);
+    cJSON *header = cJSON_ParseWithLength(file + 8, length);
     const cJSON *meta = cJSON_GetObjectItem(header, "__metadata__");
     const cJSON *op = cJSON_GetObjectItem(meta, "op"), *opset = cJSON_GetObjectItem(meta, "opset");
     const cJSON *attributes = cJSON_GetObjectItem(meta, "attributes");
-    const char *data = x->file + 8 + length;
+    const char *data = file + 8 + length;
     bytes -= 8 + length;
     bool ok = cJSON_IsString(op) && cJSON_IsString(opset) && cJSON_IsString(attributes) &&
               read_list(x, header, "in", data, bytes, x->in, &x->nin) &&
@@ -118,8 +122,10 @@ rlx_status onnx_read(const char *path, onnx *x)
 {
     size_t bytes;
     *x = (onnx){0};
-    x->file = read_all(path, &bytes);
-    if (x->file && parse(x, bytes))
+    char *file = read_all(path, &bytes);
+    const bool ok = file && parse(x, file, bytes);
+    free(file);
+    if (ok)
         return RLX_OK;
     onnx_free(x);
     return RLX_FAIL(RLX_INVALID_FILE, "%s is no case of an operator", path);
@@ -128,7 +134,10 @@ rlx_status onnx_read(const char *path, onnx *x)
 void onnx_free(onnx *x)
 {
     cJSON_Delete(x->attributes);
-    free(x->file);
+    for (int i = 0; i < ONNX_MAX_IO; i++) {
+        free(x->in[i].data);
+        free(x->out[i].data);
+    }
     *x = (onnx){0};
 }
 
@@ -185,9 +194,11 @@ int ox_ints(onnx *x, int i, int64_t *out)
         ox_refuse(x, "%lld constants", (long long)t->elems);
         return 0;
     }
-    for (int64_t k = 0; k < t->elems; k++)
-        out[k] = t->format == RLX_I64 ? ((const int64_t *)t->data)[k]
-                                      : (int64_t)rlx_format_load(t->format, t->data, k);
+    if (t->format == RLX_I64) /* of any value, at any address */
+        memcpy(out, t->data, sizeof *out * (size_t)t->elems);
+    else
+        for (int64_t k = 0; k < t->elems; k++)
+            out[k] = (int64_t)rlx_format_load(t->format, t->data, k);
     return (int)t->elems;
 }
 

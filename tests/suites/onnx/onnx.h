@@ -25,14 +25,13 @@ typedef struct onnx_tensor {
     int rank;
     int64_t dim[RLX_MAX_RANK];
     int64_t elems;
-    const void *data;
+    void *data; /* its own */
 } onnx_tensor;
 
 typedef struct onnx {
     char op[64];
     int opset;
     cJSON *meta, *attributes;
-    char *file; /* the bytes that tensors point into */
     int nin, nout;
     onnx_tensor in[ONNX_MAX_IO], out[ONNX_MAX_IO]; /* name "" (format NONE): left out */
     /* while it is built */
