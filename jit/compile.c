@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "jit/kernel_info.h"
@@ -39,6 +40,20 @@ static double seconds(clockid_t clock)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* LLVM ends the process when it gets no memory, so it is begun only where there is room: for its
+ * library and its threads' heaps (64 MB of addresses each), then for a kernel. */
+enum { ROOM_TO_OPEN = 224 << 20, ROOM_FOR_KERNEL = 64 << 20 };
+
+static rlx_status check_room(size_t bytes)
+{
+    void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        return RLX_FAIL(RLX_OUT_OF_MEMORY, "out of memory: compiling wants %zu MB to be free",
+                        bytes >> 20);
+    munmap(room, bytes);
+    return RLX_OK;
+}
+
 static rlx_status run_jobs(pool *p)
 {
     rlx_llvm *worker = NULL;
@@ -49,7 +64,9 @@ static rlx_status run_jobs(pool *p)
         if (i >= p->njobs)
             break;
         job *j = &p->jobs[i];
-        st = rlx_jit_adopt_status(p->module->emit(worker, j->kernel, RLX_LLVM_CODE, &j->code));
+        st = check_room(ROOM_FOR_KERNEL);
+        if (!st)
+            st = rlx_jit_adopt_status(p->module->emit(worker, j->kernel, RLX_LLVM_CODE, &j->code));
     }
     p->module->destroy(worker);
     return st;
@@ -152,6 +169,7 @@ static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const
     RLX_TRY(make_jobs(&tape, arena, p));
     stats->kernels = (int)p->njobs;
     if (!o->no_code) {
+        RLX_TRY(check_room(ROOM_TO_OPEN));
         RLX_TRY(rlx_jit_module_open(&p->module));
         RLX_TRY(run_pool(p, o->threads));
     }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "frontend/rlx.h"
@@ -135,6 +136,32 @@ START_TEST(peak_of_a_process)
 }
 END_TEST
 
+/* A process that may have so much ends well or with a story; it is not ended by LLVM. */
+START_TEST(too_little_memory_is_told)
+{
+    int ended_well = 0, told = 0;
+    for (int mb = 48; mb <= 480 && !SANITIZED; mb += 48) {
+        char command[1024];
+        snprintf(command, sizeof command,
+                 "ulimit -v %d; exec '%s' cold '%s' '%s' >/dev/null 2>'%s/story'", mb * 1024, self,
+                 directory, model, directory);
+        int status = system(command);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) <= 1, "with %d MB: status %x", mb,
+                      (unsigned)status);
+        char path[256], *story;
+        size_t bytes;
+        snprintf(path, sizeof path, "%s/story", directory);
+        ck_assert(!rlx_file_read(path, &story, &bytes));
+        if (WEXITSTATUS(status) == 0)
+            ended_well++;
+        else if (strstr(story, "memory")) /* rlx's words, or the system's */
+            told++;
+        free(story);
+    }
+    ck_assert(SANITIZED || (ended_well >= 2 && told >= 4));
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     if (argc == 4) {
@@ -151,10 +178,11 @@ int main(int argc, char **argv)
     TCase *c = tcase_create("peak");
     tcase_set_timeout(c, 100);
     tcase_add_test(c, peak_of_a_process);
+    tcase_add_test(c, too_little_memory_is_told);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 1;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 2;
     srunner_free(r);
     snprintf(command, sizeof command, "rm -r '%s'", path);
     return system(command) || bad;
