@@ -205,9 +205,14 @@ int rlx_team_size(const rlx_team *t)
 
 static rlx_status start_workers(rlx_team *t)
 {
-    /* The program's signals are the program's: no handler of its runs on our threads. */
+    /* The program's signals are the program's: no handler of its runs on our threads. But a
+     * thread's own faults are its own: blocked, they end the process before any handler is asked.
+     */
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
     sigset_t all, before;
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = 0;
     while (!error && t->started < t->size - 1) {
