@@ -59,6 +59,10 @@ int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int failure(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The status's story to stderr (nothing for NULL), which is freed; returns the exit code. */
 int report(rlx_status s);
+/* All of a file, or of standard input (NULL, "-"), and a NUL behind it; *text is the caller's to
+ * free. `reading` begins a complaint ("tokenize: reading"), whose exit code comes back; -1: it was
+ * read. */
+int read_text(const char *reading, const char *file, char **text, size_t *bytes);
 /* A JSON string. `text` is UTF-8. */
 void write_json_text(FILE *to, const char *text);
 /* The same to stdout. */

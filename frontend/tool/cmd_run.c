@@ -10,41 +10,14 @@ enum { MOST_POSITIONS = 32768 };
 
 /* ---- the prompt */
 
-/* *text is NULL when memory is short. */
-static void read_stream(FILE *in, char **text, size_t *bytes)
-{
-    size_t cap = 1 << 16, n = 0;
-    char *t = malloc(cap + 1), *more;
-    while (t && (n += fread(t + n, 1, cap - n, in)) == cap) {
-        more = realloc(t, 2 * cap + 1);
-        if (!more)
-            free(t);
-        t = more;
-        cap *= 2;
-    }
-    *text = t;
-    *bytes = n;
-    if (t)
-        t[n] = 0;
-}
-
 /* The prompt of -f FILE, without the line's end that editors put behind it; the exit code of a
  * complaint, or -1. */
 static int read_prompt(const char *file, char **text)
 {
-    const bool standard = !strcmp(file, "-");
-    FILE *in = standard ? stdin : fopen(file, "rb");
-    size_t bytes = 0;
-    errno = in ? 0 : errno;
-    if (in)
-        read_stream(in, text, &bytes);
-    const int bad = !in || ferror(in) ? (errno ? errno : EIO) : 0;
-    if (in && !standard)
-        fclose(in);
-    if (bad)
-        return failure("reading the prompt from %s: %s", file, strerror(bad));
-    if (!*text)
-        return failure("reading the prompt from %s: out of memory", file);
+    size_t bytes;
+    const int code = read_text("reading the prompt from", file, text, &bytes);
+    if (code >= 0)
+        return code;
     if (strlen(*text) != bytes)
         return failure("reading the prompt from %s: byte %zu is NUL", file, strlen(*text));
     if (bytes && (*text)[bytes - 1] == '\n')

@@ -1,6 +1,5 @@
 /* frontend/tool/cmd_tokenize.c: text to ids, ids to text. */
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,43 +16,15 @@ typedef struct tokenize {
 
 /* ---- what comes in */
 
-static bool read_stream(FILE *in, char **text, size_t *bytes)
-{
-    size_t cap = 1 << 16, n = 0;
-    char *t = malloc(cap + 1), *more;
-    while (t && (n += fread(t + n, 1, cap - n, in)) == cap) {
-        more = realloc(t, 2 * cap + 1);
-        if (!more)
-            free(t);
-        t = more;
-        cap *= 2;
-    }
-    *text = t;
-    *bytes = n;
-    if (t)
-        t[n] = 0;
-    return t != NULL;
-}
-
 /* -p, -f or, without either, standard input, all of it. The exit code of a complaint, or -1. */
 static int read_input(tokenize *k)
 {
-    bool standard = !k->file || !strcmp(k->file, "-");
     if (k->prompt) {
         k->text = strdup(k->prompt);
         k->bytes = strlen(k->prompt);
         return k->text ? -1 : failure("tokenize: out of memory");
     }
-    FILE *in = standard ? stdin : fopen(k->file, "rb");
-    errno = in ? 0 : errno;
-    bool all = in && read_stream(in, &k->text, &k->bytes);
-    int bad = !in || ferror(in) ? (errno ? errno : EIO) : 0;
-    if (in && !standard)
-        fclose(in);
-    if (bad)
-        return failure("tokenize: reading %s: %s", standard ? "standard input" : k->file,
-                       strerror(bad));
-    return all ? -1 : failure("tokenize: out of memory");
+    return read_text("tokenize: reading", k->file, &k->text, &k->bytes);
 }
 
 /* ---- ids to text */
