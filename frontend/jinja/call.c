@@ -51,6 +51,14 @@ static void bind_named(rlx_jinja_run *x, const rlx_jinja_callable *c, const para
     }
 }
 
+const rlx_jinja_callable *rlx_jinja_find(const rlx_jinja_callable *list, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(list[i].name, name))
+            return &list[i];
+    return NULL;
+}
+
 rlx_jinja_value rlx_jinja_call_with(rlx_jinja_run *x, const rlx_jinja_callable *c,
                                     rlx_jinja_value *first, const rlx_jinja_args *args)
 {

@@ -250,10 +250,7 @@ static const rlx_jinja_callable filters[] = {
 
 const rlx_jinja_callable *rlx_jinja_find_filter(const char *name)
 {
-    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
-        if (!strcmp(filters[i].name, name))
-            return &filters[i];
-    return NULL;
+    return rlx_jinja_find(filters, sizeof filters / sizeof *filters, name);
 }
 
 rlx_jinja_value rlx_jinja_call_filter(rlx_jinja_run *x, rlx_jinja_value name, rlx_jinja_value v,

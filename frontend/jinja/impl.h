@@ -582,6 +582,9 @@ bool rlx_jinja_call_test(rlx_jinja_run *x, rlx_jinja_value name, rlx_jinja_value
                          const rlx_jinja_args *args);
 rlx_jinja_dict *rlx_jinja_make_dict(rlx_jinja_run *x,
                                     const rlx_jinja_args *args); /* as dict() does */
+/* By name in a list of n; NULL. */
+const rlx_jinja_callable *rlx_jinja_find(const rlx_jinja_callable *list, size_t n,
+                                         const char *name);
 const rlx_jinja_callable *rlx_jinja_find_filter(const char *name);
 const rlx_jinja_callable *rlx_jinja_find_test(const char *name);
 const rlx_jinja_callable *rlx_jinja_find_method(rlx_jinja_value receiver, const char *name,

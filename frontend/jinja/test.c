@@ -143,10 +143,7 @@ static const rlx_jinja_callable tests[] = {
 
 const rlx_jinja_callable *rlx_jinja_find_test(const char *name)
 {
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-        if (!strcmp(tests[i].name, name))
-            return &tests[i];
-    return NULL;
+    return rlx_jinja_find(tests, sizeof tests / sizeof *tests, name);
 }
 
 bool rlx_jinja_call_test(rlx_jinja_run *x, rlx_jinja_value name, rlx_jinja_value v,
