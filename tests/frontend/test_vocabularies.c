@@ -8,6 +8,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "tests/frontend/decoded.h"
 #include "tests/frontend/vocabulary.h"
 
 #define TOKENIZERS RLX_SHARED_DIR "/data/tokenizers/"
@@ -25,23 +26,6 @@ static void must(rlx_status st)
         return;
     char *text = rlx_status_text(st);
     ck_abort_msg("%s", text);
-}
-
-static bool append(void *user, const char *utf8, size_t n)
-{
-    rlx_text_put_bytes(user, utf8, n);
-    return true;
-}
-
-static char *decode(const rlx_tokenizer *t, const int32_t *ids, int64_t n)
-{
-    rlx_text got = {0};
-    rlx_token_stream s;
-    rlx_token_stream_init(&s, t, true);
-    for (int64_t i = 0; i < n; i++)
-        rlx_token_stream_push(&s, ids[i], append, &got);
-    rlx_token_stream_end(&s, append, &got);
-    return rlx_text_take(&got);
 }
 
 /* ---- the vectors */
@@ -79,7 +63,7 @@ static void check_round_trip(const rlx_tokenizer *t, const char *text)
     int32_t *ids;
     int64_t n;
     must(rlx_tokenizer_encode(t, text, strlen(text), false, &ids, &n));
-    char *got = decode(t, ids, n);
+    char *got = decoded(t, ids, n);
     ck_assert_str_eq(got, text);
     free(got);
     free(ids);
@@ -244,7 +228,7 @@ static void check_golden(const rlx_tokenizer *t, const char *path)
         memcpy(&want, at + 8 * i, 8);
         ids[i] = (int32_t)want;
     }
-    char *got = decode(t, ids, n);
+    char *got = decoded(t, ids, n);
     ck_assert_str_eq(got, text);
     free(got);
     free(ids);

@@ -140,7 +140,11 @@ END_TEST
 START_TEST(too_little_memory_is_told)
 {
     int ended_well = 0, told = 0;
-    for (int mb = 48; mb <= 480 && !SANITIZED; mb += 48) {
+    if (SANITIZED) {
+        printf("skipped: sanitizers reserve more addresses than a limit would leave\n");
+        return;
+    }
+    for (int mb = 48; mb <= 480; mb += 48) {
         char command[1024];
         snprintf(command, sizeof command,
                  "ulimit -v %d; exec '%s' cold '%s' '%s' >/dev/null 2>'%s/story'", mb * 1024, self,
@@ -158,7 +162,7 @@ START_TEST(too_little_memory_is_told)
             told++;
         free(story);
     }
-    ck_assert(SANITIZED || (ended_well >= 2 && told >= 4));
+    ck_assert(ended_well >= 2 && told >= 4);
 }
 END_TEST
 

@@ -18,6 +18,7 @@
 #include <cjson/cJSON.h>
 
 #include "runtime/base/text.h"
+#include "tests/frontend/decoded.h"
 #include "tests/suites/suites.h"
 
 /* Vocabularies by the names that vectors have; without a name: of any, between `path` and `rest`.
@@ -48,26 +49,6 @@ enum { NFORMS = sizeof forms / sizeof *forms };
 
 /* What is compiled of so many stays out of the user's cache. */
 static const rlx_tokenizer_options from_files = {.no_cache = true};
-
-/* ---- text back */
-
-static bool append(void *user, const char *utf8, size_t n)
-{
-    rlx_text_put_bytes(user, utf8, n);
-    return true;
-}
-
-static char *decode(const rlx_tokenizer *t, const int32_t *ids, int64_t n)
-{
-    rlx_text got = {0};
-    rlx_token_stream s;
-    rlx_token_stream_init(&s, t, true);
-    for (int64_t i = 0; i < n; i++)
-        rlx_token_stream_push(&s, ids[i], append, &got);
-    rlx_token_stream_end(&s, append, &got);
-    rlx_text_put(&got, "");
-    return rlx_text_take(&got);
-}
 
 static bool is_utf8(const char *s)
 {
@@ -108,7 +89,7 @@ static void check_text(conformance *c, const char *where, const rlx_tokenizer *t
     if (case_broke(c, where, rlx_tokenizer_encode(t, text, bytes, special, &ids, &n)))
         return;
     if (expect_ids(c, where, ids, n, want, wanted)) {
-        char *back = decode(t, ids, n);
+        char *back = decoded(t, ids, n);
         if (is_utf8(back))
             case_passed(c);
         else
@@ -289,7 +270,7 @@ static void check_vocabulary(conformance *c, const char *path)
     if (case_broke(c, path, rlx_tokenizer_load(path, &from_files, &t)))
         return;
     if (!case_broke(c, path, rlx_tokenizer_encode(t, text, strlen(text), true, &ids, &n))) {
-        char *back = decode(t, ids, n);
+        char *back = decoded(t, ids, n);
         if (n < 5 || !is_utf8(back) || !*back)
             case_failed(c, path, "%lld ids, \"%s\"", (long long)n, back);
         else
@@ -325,7 +306,7 @@ static void check_case(conformance *c, const char *where, const rlx_tokenizer *t
     const cJSON *type_list = cJSON_GetObjectItem(o, "types");
     int32_t *want = read_ids(cJSON_GetObjectItem(o, "ids"), &wanted);
     int32_t *want_types = read_ids(type_list, &wanted_types);
-    char *got = decode(t, ids, n);
+    char *got = decoded(t, ids, n);
     if (expect_ids(c, where, ids, n, want, wanted) &&
         (!type_list || expect_ids(c, where, types, n, want_types, wanted_types))) {
         if (back && strcmp(back, got))

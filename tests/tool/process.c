@@ -51,3 +51,18 @@ void process_free(process *p)
     free(p->out);
     free(p->err);
 }
+
+void process_says(process *p, const char *want)
+{
+    ck_assert_msg(p->code == 0, "exit code %d: %s", p->code, p->err);
+    ck_assert_str_eq(p->out, want);
+    process_free(p);
+}
+
+void process_complains(process *p, int code, const char *word)
+{
+    ck_assert_msg(p->code == code, "looking for %s: exit code %d, not %d: %s", word, p->code, code,
+                  p->err);
+    ck_assert_msg(strstr(p->err, word), "\"%s\" does not say %s", p->err, word);
+    process_free(p);
+}

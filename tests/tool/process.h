@@ -17,6 +17,11 @@ typedef struct process {
 void process_run(process *p, const char *out_path, const char *const *argv);
 void process_free(process *p);
 
+/* Fails unless it ended well and wrote `want`, all of it, to stdout; frees. */
+void process_says(process *p, const char *want);
+/* Fails unless it ended with that code and stderr has `word`; frees. */
+void process_complains(process *p, int code, const char *word);
+
 /* process_run with the arguments written out. */
 #define RUN(p, ...) process_run((p), NULL, (const char *const[]){__VA_ARGS__, NULL})
 

@@ -18,21 +18,6 @@
 
 static char template_path[] = "/tmp/rlx-chat-XXXXXX";
 
-static void says(process *p, const char *want)
-{
-    ck_assert_msg(p->code == 0, "exit code %d: %s", p->code, p->err);
-    ck_assert_str_eq(p->out, want);
-    process_free(p);
-}
-
-static void complains(process *p, int code, const char *word)
-{
-    ck_assert_msg(p->code == code, "looking for %s: exit code %d, not %d: %s", word, p->code, code,
-                  p->err);
-    ck_assert_msg(strstr(p->err, word), "\"%s\" does not say %s", p->err, word);
-    process_free(p);
-}
-
 /* `rlx run` with the template and these options, with lines on stdin. */
 static void chat(process *p, const char *lines, const char *options)
 {
@@ -60,11 +45,11 @@ START_TEST(one_turn)
     process p;
     char *want = go_on("Once upon a time", "8");
     chat(&p, "", "-p 'Once upon a time' -n 8");
-    says(&p, want);
+    process_says(&p, want);
     chat(&p, "", "-p ' upon a time' -sys Once -n 8");
-    says(&p, want);
+    process_says(&p, want);
     chat(&p, "", "-no-cnv -p x");
-    complains(&p, 2, "--no-conversation and --chat-template");
+    process_complains(&p, 2, "--no-conversation and --chat-template");
     free(want);
 }
 END_TEST
@@ -79,11 +64,11 @@ START_TEST(a_conversation)
     char *second = go_on(prompt, "8"), both[1024];
     snprintf(both, sizeof both, "%s\n%s", first, second);
     chat(&p, "Once upon a time\\n\\n The dog\\n", "-n 8");
-    says(&p, both);
+    process_says(&p, both);
     chat(&p, " The dog\\n", "-cnv -p 'Once upon a time' -n 8");
-    says(&p, both);
+    process_says(&p, both);
     chat(&p, "", "-n 8"); /* nobody says anything */
-    says(&p, "");
+    process_says(&p, "");
     free(first);
     free(second);
 }
@@ -119,7 +104,7 @@ START_TEST(for_machines)
     cJSON_Delete(two);
     process_free(&p);
     chat(&p, "5\\n", "--json");
-    complains(&p, 1, "neither a JSON string nor an object: 5");
+    process_complains(&p, 1, "neither a JSON string nor an object: 5");
     RUN(&p, RLX_TOOL, "run", MODEL, "-p", "Once upon a time", "-n", "8", "--temp", "0", "--json");
     one = cJSON_Parse(p.out);
     ck_assert_str_eq(cJSON_GetObjectItem(one, "content")->valuestring, want);
@@ -186,13 +171,13 @@ START_TEST(lines_that_are_no_text)
 {
     process p;
     chat(&p, "Once\\n\\nab\\000c\\n", "-n 2");
-    complains(&p, 1, "line 3 of stdin: byte 2 is NUL");
+    process_complains(&p, 1, "line 3 of stdin: byte 2 is NUL");
     chat(&p, "a\\377\\n", "-n 2");
-    complains(&p, 1, "line 1 of stdin: byte 1 is not UTF-8");
+    process_complains(&p, 1, "line 1 of stdin: byte 1 is not UTF-8");
     RUN(&p, RLX_TOOL, "run", MODEL, "--chat-template", template_path, "-p", "\xe2\x82");
-    complains(&p, 1, "the prompt: byte 0 is not UTF-8");
+    process_complains(&p, 1, "the prompt: byte 0 is not UTF-8");
     RUN(&p, RLX_TOOL, "run", MODEL, "--chat-template", template_path, "-sys", "a\xff", "-p", "x");
-    complains(&p, 1, "--system: byte 1 is not UTF-8");
+    process_complains(&p, 1, "--system: byte 1 is not UTF-8");
     chat(&p, "", "-n 2 -p '\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xed\x9f\xbf'");
     ck_assert_msg(p.code == 0, "%s", p.err);
     process_free(&p);
@@ -235,18 +220,18 @@ START_TEST(what_is_wrong)
 {
     process p;
     RUN(&p, RLX_TOOL, "run", MODEL, "-cnv");
-    complains(&p, 1, "comes without a chat template; --chat-template FILE");
+    process_complains(&p, 1, "comes without a chat template; --chat-template FILE");
     RUN(&p, RLX_TOOL, "run", MODEL, "-p", "x", "-sys", "y");
-    complains(&p, 1, "--system");
+    process_complains(&p, 1, "--system");
     RUN(&p, RLX_TOOL, "run", MODEL, "-cnv", "-no-cnv");
-    complains(&p, 2, "--no-conversation and --conversation");
+    process_complains(&p, 2, "--no-conversation and --conversation");
     RUN(&p, RLX_TOOL, "run", MODEL, "-p", "x", "--chat-template", "/nowhere.jinja");
-    complains(&p, 1, "/nowhere.jinja");
+    process_complains(&p, 1, "/nowhere.jinja");
     /* The second message is beyond the context: the first is answered, and the error says how full
      * it is. */
     chat(&p, "Once upon a time\\nThe dog and the cat and the bird and the cow\\n", "-c 16 -n 8");
     ck_assert_ptr_nonnull(strchr(p.out, '\n'));
-    complains(&p, 1, "16");
+    process_complains(&p, 1, "16");
 }
 END_TEST
 

@@ -22,21 +22,6 @@
 
 static char folder[] = "/tmp/rlx-run-XXXXXX";
 
-static void says(process *p, const char *want)
-{
-    ck_assert_msg(p->code == 0, "exit code %d: %s", p->code, p->err);
-    ck_assert_str_eq(p->out, want);
-    process_free(p);
-}
-
-static void complains(process *p, int code, const char *word)
-{
-    ck_assert_msg(p->code == code, "looking for %s: exit code %d, not %d: %s", word, p->code, code,
-                  p->err);
-    ck_assert_msg(strstr(p->err, word), "\"%s\" does not say %s", p->err, word);
-    process_free(p);
-}
-
 static bool there(const char *path)
 {
     if (access(path, R_OK) == 0)
@@ -65,7 +50,7 @@ static void tells_the_story(const char *model)
 {
     process p;
     RUN(&p, RLX_TOOL, "run", model, "-p", PROMPT, "-n", "48", "--temp", "0");
-    says(&p, STORY);
+    process_says(&p, STORY);
 }
 
 START_TEST(models_in_every_form)
@@ -83,10 +68,10 @@ START_TEST(models_in_every_form)
     tells_the_story(weights);
     process p;
     RUN(&p, RLX_TOOL, "run", folder, "-p", "x");
-    complains(&p, 1, "model.safetensors");
+    process_complains(&p, 1, "model.safetensors");
     unlink(tokenizer);
     RUN(&p, RLX_TOOL, "run", weights, "-p", "x");
-    complains(&p, 1, "comes with no tokenizer.json, tokenizer.model");
+    process_complains(&p, 1, "comes with no tokenizer.json, tokenizer.model");
     unlink(weights);
     unlink(in_folder("config.json", NULL));
 }
@@ -102,7 +87,7 @@ START_TEST(models_in_parts)
     tells_the_story(in_folder("m-00003-of-00003.gguf", NULL));
     unlink(in_folder("m-00002-of-00003.gguf", NULL));
     RUN(&p, RLX_TOOL, "run", in_folder("m-00001-of-00003.gguf", NULL), "-p", "x");
-    complains(&p, 1, "m-00002-of-00003.gguf");
+    process_complains(&p, 1, "m-00002-of-00003.gguf");
     unlink(in_folder("m-00001-of-00003.gguf", NULL));
     unlink(in_folder("m-00003-of-00003.gguf", NULL));
 }
@@ -116,7 +101,7 @@ START_TEST(texts_outgrow_their_rotation)
     if (!there(model))
         return;
     RUN(&p, RLX_TOOL, "run", model, "-p", "Once", "-n", "40", "--ignore-eos", "--temp", "0");
-    complains(&p, 0, "decode   39 steps");
+    process_complains(&p, 0, "decode   39 steps");
 }
 END_TEST
 
@@ -132,7 +117,7 @@ START_TEST(options_of_sampling)
     for (int i = 0; i < 4; i++) {
         RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once", "-n", "20", "--temp", "1", greedy[i][0],
             greedy[i][1]);
-        says(&p, first.out);
+        process_says(&p, first.out);
     }
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once", "-n", "20", "--temp", "3", "-s", "4", "--top-k",
         "0", "--top-p", "1", "--min-p", "0");
@@ -177,17 +162,17 @@ START_TEST(defaults_of_the_model)
     for (int i = 0; i < 4; i++) {
         write_file(file, cases[i][0]);
         RUN(&p, RLX_TOOL, "run", folder, "-p", "Once", "-n", "2");
-        complains(&p, 0, cases[i][1]);
+        process_complains(&p, 0, cases[i][1]);
     }
     write_file(file, "{\"num_beams\":4}");
     RUN(&p, RLX_TOOL, "run", folder, "-p", "Once", "-n", "2");
-    complains(&p, 0, "num_beams 4 is not offered");
+    process_complains(&p, 0, "num_beams 4 is not offered");
     write_file(file, "{\"top_p\":1.5}");
     RUN(&p, RLX_TOOL, "run", folder, "-p", "Once", "-n", "2");
-    complains(&p, 1, "generation_config.json: sampling: top_p 1.5");
+    process_complains(&p, 1, "generation_config.json: sampling: top_p 1.5");
     write_file(file, "{\"top_k\":\"7\"}");
     RUN(&p, RLX_TOOL, "run", folder, "-p", "Once", "-n", "2");
-    complains(&p, 1, "top_k is no number");
+    process_complains(&p, 1, "top_k is no number");
     static const char *const wrong[][2] = {
         {"{\"eos_token_id\":[1,\"x\"]}", "eos_token_id has something else than ids"},
         {"{\"eos_token_id\":1024}", "eos_token_id 1024, and the vocabulary has 1024 tokens"},
@@ -197,7 +182,7 @@ START_TEST(defaults_of_the_model)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         write_file(file, wrong[i][0]);
         RUN(&p, RLX_TOOL, "run", folder, "-p", "Once", "-n", "2");
-        complains(&p, 1, wrong[i][1]);
+        process_complains(&p, 1, wrong[i][1]);
     }
     unlink(file);
     for (int i = 0; i < 3; i++)
@@ -229,16 +214,16 @@ START_TEST(prompts_from_files)
     write_file(file, "Once upon\na time\n"); /* the last line's end is no part of it */
     RUN(&want, RLX_TOOL, "run", BUNDLED, "-p", "Once upon\na time", "-n", "9");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-f", file, "-n", "9");
-    says(&p, want.out);
+    process_says(&p, want.out);
     char command[1024];
     snprintf(command, sizeof command, "%s run %s -f - -n 9 --no-display-prompt < %s", RLX_TOOL,
              BUNDLED, file);
     RUN(&p, "/bin/sh", "-c", command);
-    says(&p, want.out + strlen("Once upon\na time"));
+    process_says(&p, want.out + strlen("Once upon\na time"));
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-f", "/no/such/file");
-    complains(&p, 1, "/no/such/file");
+    process_complains(&p, 1, "/no/such/file");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-f", file, "-p", "x");
-    complains(&p, 2, "one of them");
+    process_complains(&p, 2, "one of them");
     process_free(&want);
     unlink(file);
 }
@@ -259,7 +244,7 @@ START_TEST(long_prompts)
     ck_assert_int_gt(strtol(line + 8, NULL, 10), 2 * 128);
     process_free(&p);
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", prompt, "-n", "4", "-c", "300");
-    complains(&p, 1, "context is full");
+    process_complains(&p, 1, "context is full");
 }
 END_TEST
 
@@ -267,12 +252,12 @@ START_TEST(contexts)
 {
     process p;
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once", "-c", "20", "--ignore-eos", "-n", "-1");
-    complains(&p, 0, "context  20 positions of the model's 512");
+    process_complains(&p, 0, "context  20 positions of the model's 512");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once", "-c", "20", "--ignore-eos", "-n", "40");
     ck_assert_ptr_eq(strstr(p.out, "Once"), p.out); /* what there was room for came out */
-    complains(&p, 1, "context is full");
+    process_complains(&p, 1, "context is full");
     RUN(&p, RLX_TOOL, "run", BUNDLED, "-p", "Once", "-c", "1000");
-    complains(&p, 1, "1000 positions: the model was made for 512");
+    process_complains(&p, 1, "1000 positions: the model was made for 512");
 }
 END_TEST
 
@@ -285,7 +270,7 @@ START_TEST(wrong_values)
     process p;
     for (int i = 0; i < 6; i++) {
         RUN(&p, RLX_TOOL, "run", BUNDLED, cases[i][0], cases[i][1]);
-        complains(&p, 2, cases[i][2]);
+        process_complains(&p, 2, cases[i][2]);
     }
     RUN(&p, RLX_TOOL, "run", "--help");
     ck_assert_ptr_nonnull(strstr(p.out, "else 0.95)"));
