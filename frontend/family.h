@@ -52,16 +52,24 @@ const rlx_family *rlx_family_find(const char *model_type);
  * over, as rlx_weights_take_gguf does. RLX_UNSUPPORTED names an architecture or key that nobody reads. */
 rlx_status rlx_family_read_gguf(struct rlx_gguf *const *parts, int n, struct cJSON **config);
 rlx_status rlx_family_add_gguf(rlx_weights *w, const struct cJSON *config, struct rlx_gguf *f);
-/* The way back (models/gguf_write.c): a config as a GGUF file's metadata, and whether rows of q and k are stored there
- * for rotary pairs 2i, 2i + 1 of a head; the name that a tensor of families has there. RLX_UNSUPPORTED names what
- * cannot be written. */
+/* The way back (models/gguf_write.c): a config as a GGUF file's metadata, and what its tensors become there.
+ * RLX_UNSUPPORTED names what such files cannot say. */
 typedef struct rlx_family_rope_factors {
-    float *values; /* heap: what the file's rope_freqs.weight is to be; NULL: there is none */
+    const char *name; /* of the tensor that holds them: "rope_freqs.weight"; static */
+    float *values;    /* heap */
     int64_t n;
 } rlx_family_rope_factors;
-rlx_status rlx_family_write_gguf(const struct cJSON *config, struct rlx_gguf_head *head, bool *interleaved,
-                                 rlx_family_rope_factors *factors);
-rlx_status rlx_family_gguf_name(const char *name, struct rlx_text *out);
+typedef struct rlx_family_gguf {
+    const char *arch; /* "llama"; static */
+    bool fused;       /* q, k and v are one matrix there, gate and up another */
+    int64_t rotary;   /* so many first rows of each head of q and k are stored there for rotary pairs 2i, 2i + 1; 0: none */
+    rlx_family_rope_factors factors[2];
+    int nfactors;
+} rlx_family_gguf;
+rlx_status rlx_family_write_gguf(const struct cJSON *config, struct rlx_gguf_head *head, rlx_family_gguf *out);
+void rlx_family_gguf_deinit(rlx_family_gguf *g);
+/* The name of a tensor of families in files of an architecture. */
+rlx_status rlx_family_gguf_name(const char *arch, const char *name, struct rlx_text *out);
 /* All families, for messages: count, and the i-th. */
 int rlx_family_count(void);
 const rlx_family *rlx_family_at(int i);

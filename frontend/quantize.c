@@ -31,7 +31,8 @@ typedef struct job {
 /* Some rows of a tensor, shared by the team. */
 typedef struct chunk {
     const rlx_tensor *from, *to;
-    int heads; /* whose rows change places; 0: none */
+    int heads;      /* whose rows change places; 0: none */
+    int64_t rotary; /* the first so many of each */
     const rlx_encoder *encoder;
     const float *importance; /* of the columns; matrix after matrix */
     float **rows;
@@ -59,14 +60,24 @@ static bool is_finite(const float *x, int64_t n)
     return sum == 0;
 }
 
-/* The row of the source that becomes `row`: of a head's halves, elements of which are rotated
- * together, to pairs. */
+/* The row (of a vector: the element) of the source that becomes `row`: of a head's halves, elements
+ * of which are rotated together, to pairs. */
 static int64_t source_row(const chunk *c, int64_t row)
 {
     if (!c->heads)
         return row;
     const int64_t size = c->to->dim[0] / c->heads, r = row % size;
-    return row - r + r % 2 * (size / 2) + r / 2;
+    return r < c->rotary ? row - r + r % 2 * (c->rotary / 2) + r / 2 : row;
+}
+
+static void read_source(const chunk *c, int64_t row, float *out)
+{
+    if (!c->heads || c->from->rank > 1) {
+        read_row(c->from, source_row(c, row), out);
+        return;
+    }
+    for (int64_t i = 0; i < c->from->dim[0]; i++)
+        out[i] = (float)rlx_format_load(c->from->format, c->from->data, source_row(c, i));
 }
 
 static void make_row(chunk *c, int64_t row, float *x)
@@ -74,7 +85,7 @@ static void make_row(chunk *c, int64_t row, float *x)
     const rlx_tensor *t = c->to;
     const int64_t n = t->dim[t->rank - 1];
     uint8_t *to = c->bytes + (size_t)row * rlx_format_bytes(t->format, n);
-    read_row(c->from, source_row(c, row), x);
+    read_source(c, row, x);
     if (!is_finite(x, n)) {
         c->bad = row;
         return;
@@ -144,6 +155,7 @@ static rlx_status make_tensor(void *user, int i, const void **data)
                .rows = j->rows,
                .bytes = j->bytes,
                .heads = j->source.heads ? j->source.heads[i] : 0,
+               .rotary = j->source.rotary,
                .bad = -1};
     *data = c.from->data;
     if ((c.from->format == c.to->format && !c.heads) || c.to->bytes == 0)

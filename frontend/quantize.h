@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#include "frontend/rlx.h"
+#include "frontend/model.h"
 #include "runtime/gguf_write.h"
 
 /* ---- mixes ---------------------------------------------------------------------------------- */
@@ -39,8 +39,9 @@ typedef struct rlx_quantize_source {
     int nparts;
     rlx_weights *weights; /* or this; then: */
     char **names;         /* of the tensors */
-    float *rope_factors;  /* data of one */
-    int *heads; /* of each tensor: 0, or heads whose rows become those of rotary pairs 2i, 2i + 1 */
+    float *rope_factors[2]; /* data of some */
+    int *heads;     /* of each tensor: 0, or heads whose first `rotary` rows become .. */
+    int64_t rotary; /* .. those of rotary pairs 2i, 2i + 1 */
 } rlx_quantize_source;
 
 /* Metadata and tensors of IN. After an error there is nothing to deinit. */
@@ -49,6 +50,10 @@ void rlx_quantize_source_deinit(rlx_quantize_source *s);
 /* quantize_hf.c: of a hub's directory. */
 struct rlx_model_path;
 rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const struct rlx_model_path *p);
+/* quantize_text.c: what it says about text as metadata. */
+rlx_status rlx_quantize_put_text(rlx_gguf_head *h, const char *dir, const rlx_model *m);
+/* *out: NULL when the file is not there. */
+rlx_status rlx_quantize_read_json(const char *dir, const char *file, struct cJSON **out);
 
 /* ---- importance ----------------------------------------------------------------------------- */
 

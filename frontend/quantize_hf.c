@@ -1,46 +1,12 @@
 /* frontend/quantize_hf.c: a hub's directory as what a GGUF file has: tensors under other names,
- * config.json and tokenizer.json as metadata. Of tokenizers those that are byte-level BPE. */
-#include <stdio.h>
+ * config.json (models/gguf_write.c) and what is about text (quantize_text.c) as metadata. */
 #include <stdlib.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
 
-#include "frontend/chat.h"
-#include "frontend/model.h"
 #include "frontend/model_path.h"
 #include "frontend/quantize.h"
-#include "frontend/text/description.h"
-
-#define KEY "tokenizer.ggml."
-enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED, TYPE_UNUSED };
-
-static const cJSON *get(const cJSON *o, const char *key)
-{
-    return cJSON_GetObjectItemCaseSensitive(o, key);
-}
-
-static const char *text_of(const cJSON *o, const char *key)
-{
-    return cJSON_GetStringValue(get(o, key));
-}
-
-/* *out: NULL when the file is not there. */
-static rlx_status read_json(const char *dir, const char *file, cJSON **out)
-{
-    char *path, *text = NULL;
-    size_t bytes;
-    *out = NULL;
-    RLX_TRY(rlx_path_find(dir, file, &path));
-    if (!path)
-        return RLX_OK;
-    rlx_status st = rlx_file_read(path, &text, &bytes);
-    if (!st && !(*out = cJSON_ParseWithLength(text, bytes)))
-        st = RLX_FAIL(RLX_INVALID_FILE, "%s: not JSON", path);
-    free(text);
-    free(path);
-    return st;
-}
 
 /* ---- tensors -------------------------------------------------------------------------------- */
 
@@ -49,15 +15,38 @@ static bool ends(const char *name, const char *end)
     return rlx_path_ends(name, end);
 }
 
+/* Is it some rows of another? Else it may be another name. */
+static bool is_part(const rlx_weights *w, int i)
+{
+    rlx_tensor_origin o;
+    rlx_weights_get_origin(w, i, &o);
+    return o.source >= 0 && rlx_weights_at(w, i)->bytes != rlx_weights_at(w, o.source)->bytes;
+}
+
+/* Which tensors of a model are written: heap. Of several names the last, which families look for;
+ * of parts and what they are of, as the architecture has it. */
+static bool *choose_tensors(const rlx_weights *w, bool fused)
+{
+    const int n = rlx_weights_count(w);
+    bool *chosen = malloc((size_t)n + 1);
+    for (int i = 0; chosen && i < n; i++) {
+        rlx_tensor_origin o;
+        rlx_weights_get_origin(w, i, &o);
+        chosen[i] =
+            !(fused && is_part(w, i)) && !ends(rlx_weights_at(w, i)->name, ".rotary_emb.inv_freq");
+        if (o.source >= 0 && chosen[i])
+            chosen[o.source] = false;
+    }
+    return chosen;
+}
+
 /* Heads whose rows change places; 0: none do. */
 static rlx_status heads_of(const char *gguf_name, const rlx_model_config *c, int64_t rows, int *out)
 {
-    bool q = ends(gguf_name, ".attn_q.weight"), k = ends(gguf_name, ".attn_k.weight");
+    bool q = ends(gguf_name, ".attn_q.weight") || ends(gguf_name, ".attn_q.bias");
+    bool k = ends(gguf_name, ".attn_k.weight") || ends(gguf_name, ".attn_k.bias");
     const int64_t heads = k ? c->kv_heads : c->heads;
     *out = 0;
-    if (ends(gguf_name, ".attn_q.bias") || ends(gguf_name, ".attn_k.bias"))
-        return RLX_FAIL(RLX_UNSUPPORTED, "tensor '%s': biases of rotated rows are not offered",
-                        gguf_name);
     if (!q && !k)
         return RLX_OK;
     if (rows != heads * c->head_dim)
@@ -67,408 +56,98 @@ static rlx_status heads_of(const char *gguf_name, const rlx_model_config *c, int
     return RLX_OK;
 }
 
-static rlx_status add_tensor(rlx_quantize_source *s, const rlx_tensor *t, const rlx_model_config *c,
-                             bool interleaved)
+static rlx_status add_tensor(rlx_quantize_source *s, const rlx_tensor *t, const char *called,
+                             const rlx_model_config *c, const rlx_family_gguf *g)
 {
     rlx_text name = {0};
     rlx_tensor *to = &s->tensors[s->n];
-    rlx_status st = rlx_family_gguf_name(t->name, &name);
+    rlx_status st = rlx_family_gguf_name(g->arch, called, &name);
     *to = *t;
     to->name = s->names[s->n] = rlx_text_take(&name);
     if (!st && !to->name)
         st = RLX_OOM();
     if (!st && t->format == RLX_FORMAT_NONE)
         st = RLX_FAIL(RLX_UNSUPPORTED, "tensor '%s' is of a type that nothing reads", t->name);
-    if (!st && interleaved)
+    if (!st && g->rotary)
         st = heads_of(to->name, c, t->dim[0], &s->heads[s->n]);
     s->n++;
     return st;
 }
 
-static rlx_status add_tensors(rlx_quantize_source *s, const cJSON *config,
-                              const rlx_model_config *c, bool interleaved)
+/* What an embedding and a head that are one are called: a file may have either name, or both. */
+static const char *end_name(const rlx_weights *w, const rlx_tensor *t)
 {
-    int n = rlx_weights_count(s->weights);
-    bool tied = cJSON_IsTrue(get(config, "tie_word_embeddings"));
-    s->tensors = calloc((size_t)n + 1, sizeof *s->tensors);
-    s->names = calloc((size_t)n + 1, sizeof *s->names);
-    s->heads = calloc((size_t)n + 1, sizeof *s->heads);
-    if (!s->tensors || !s->names || !s->heads)
-        return RLX_OOM();
-    for (int i = 0; i < n; i++) {
+    static const char embed[] = "model.embed_tokens.weight", head[] = "lm_head.weight";
+    const rlx_tensor *other = rlx_weights_find(w, embed);
+    if (strcmp(t->name, head))
+        return t->name;
+    if (!other)
+        return embed;
+    const bool same = other->format == t->format && other->bytes == t->bytes &&
+                      !memcmp(other->data, t->data, t->bytes);
+    return same ? NULL : head;
+}
+
+static rlx_status add_tensors(rlx_quantize_source *s, const rlx_model_config *c,
+                              const rlx_family_gguf *g)
+{
+    const int n = rlx_weights_count(s->weights), room = n + g->nfactors + 1;
+    s->tensors = calloc((size_t)room, sizeof *s->tensors);
+    s->names = calloc((size_t)room, sizeof *s->names);
+    s->heads = calloc((size_t)room, sizeof *s->heads);
+    s->rotary = g->rotary;
+    bool *chosen = choose_tensors(s->weights, g->fused);
+    rlx_status st = s->tensors && s->names && s->heads && chosen ? RLX_OK : RLX_OOM();
+    for (int i = 0; i < n && !st; i++) {
         const rlx_tensor *t = rlx_weights_at(s->weights, i);
-        if (ends(t->name, ".rotary_emb.inv_freq") || (tied && !strcmp(t->name, "lm_head.weight")))
-            continue;
-        RLX_TRY(add_tensor(s, t, c, interleaved));
+        const char *name = chosen[i] ? end_name(s->weights, t) : NULL;
+        if (name)
+            st = add_tensor(s, t, name, c, g);
     }
-    return RLX_OK;
-}
-
-/* There is room for one behind the weights'. */
-static rlx_status add_factors(rlx_quantize_source *s, const rlx_family_rope_factors *f)
-{
-    s->names[s->n] = strdup("rope_freqs.weight");
-    s->tensors[s->n] = (rlx_tensor){.name = s->names[s->n],
-                                    .format = RLX_F32,
-                                    .rank = 1,
-                                    .dim = {f->n},
-                                    .data = f->values,
-                                    .bytes = (size_t)f->n * sizeof *f->values};
-    return s->names[s->n++] ? RLX_OK : RLX_OOM();
-}
-
-/* ---- tokens --------------------------------------------------------------------------------- */
-
-typedef struct tokens {
-    const char **text; /* by id; NULL: unused */
-    int32_t *type;
-    int64_t n;
-} tokens;
-
-static rlx_status set_token(tokens *t, const cJSON *id, const char *text, int32_t type)
-{
-    if (!text || !cJSON_IsNumber(id) || id->valuedouble < 0 || id->valuedouble >= (double)t->n)
-        return RLX_FAIL(RLX_INVALID_FILE, "tokenizer.json: token \"%.40s\" has no id of the %lld",
-                        text ? text : "?", (long long)t->n);
-    t->text[id->valueint] = text;
-    t->type[id->valueint] = type;
-    return RLX_OK;
-}
-
-/* What changes where an added token is found, and has no metadata. */
-static rlx_status check_added(const cJSON *token)
-{
-    static const char *const refused[] = {"lstrip", "rstrip", "single_word"};
-    const char *text = text_of(token, "content");
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        if (cJSON_IsTrue(get(token, refused[i])))
-            return RLX_FAIL(RLX_UNSUPPORTED,
-                            "tokenizer.json: %s of added token \"%.40s\" is not written to GGUF "
-                            "files: they have nothing for it",
-                            refused[i], text ? text : "?");
-    return RLX_OK;
-}
-
-static rlx_status list_tokens(const cJSON *json, tokens *t)
-{
-    const cJSON *v, *vocab = get(get(json, "model"), "vocab");
-    cJSON_ArrayForEach(v, vocab)
-    {
-        RLX_TRY(set_token(t, v, v->string, TYPE_NORMAL));
-    }
-    cJSON_ArrayForEach(v, get(json, "added_tokens"))
-    {
-        bool special = cJSON_IsTrue(get(v, "special"));
-        RLX_TRY(check_added(v));
-        RLX_TRY(set_token(t, get(v, "id"), text_of(v, "content"),
-                          special ? TYPE_CONTROL : TYPE_USER_DEFINED));
-    }
-    return RLX_OK;
-}
-
-static rlx_status put_tokens(rlx_gguf_head *h, const tokens *t)
-{
-    char unused[32];
-    rlx_gguf_put_array(h, KEY "tokens", RLX_GGUF_STRING, (uint64_t)t->n);
-    for (int64_t i = 0; i < t->n; i++) {
-        snprintf(unused, sizeof unused, "[PAD%lld]", (long long)i);
-        const char *text = t->text[i] ? t->text[i] : unused;
-        rlx_gguf_put_element_text(h, text, strlen(text));
-    }
-    rlx_gguf_put_array(h, KEY "token_type", RLX_GGUF_I32, (uint64_t)t->n);
-    for (int64_t i = 0; i < t->n; i++)
-        rlx_gguf_put_element_int(h, RLX_GGUF_I32, t->text[i] ? t->type[i] : TYPE_UNUSED);
-    return h->bytes.oom ? RLX_OOM() : RLX_OK;
-}
-
-static rlx_status put_merges(rlx_gguf_head *h, const cJSON *merges)
-{
-    const cJSON *v;
-    rlx_text both = {0};
-    if (!cJSON_IsArray(merges))
-        return RLX_FAIL(RLX_INVALID_FILE, "tokenizer.json: model.merges is no list");
-    rlx_gguf_put_array(h, KEY "merges", RLX_GGUF_STRING, (uint64_t)cJSON_GetArraySize(merges));
-    cJSON_ArrayForEach(v, merges)
-    {
-        const char *left = cJSON_GetStringValue(cJSON_GetArrayItem(v, 0));
-        const char *right = cJSON_GetStringValue(cJSON_GetArrayItem(v, 1));
-        rlx_text_clear(&both);
-        if (cJSON_IsString(v))
-            rlx_text_put(&both, v->valuestring);
-        else
-            rlx_text_putf(&both, "%s %s", left ? left : "", right ? right : "");
-        rlx_gguf_put_element_text(h, both.data ? both.data : "", both.len);
-    }
-    rlx_status st = both.oom ? RLX_OOM() : RLX_OK;
-    rlx_text_deinit(&both);
+    free(chosen);
     return st;
 }
 
-/* ---- how texts are cut ---------------------------------------------------------------------- */
-
-enum { MAX_STEPS = 4 };
-
-static bool is_type(const cJSON *step, const char *type)
+/* There is room for them behind the weights'; their numbers become the source's. */
+static rlx_status add_factors(rlx_quantize_source *s, rlx_family_gguf *g)
 {
-    const char *t = text_of(step, "type");
-    return t && !strcmp(t, type);
-}
-
-/* The patterns of the steps; 0: they are none that GGUF files have a name for. */
-static int list_patterns(const cJSON *pre, const char **patterns)
-{
-    const rlx_text_pre *gpt2 = rlx_text_pre_find("gpt-2");
-    const cJSON *steps = is_type(pre, "Sequence") ? get(pre, "pretokenizers") : NULL;
-    int n = 0, count = steps ? cJSON_GetArraySize(steps) : 1;
-    for (int i = 0; i < count && count <= MAX_STEPS; i++) {
-        const cJSON *step = steps ? cJSON_GetArrayItem(steps, i) : pre;
-        bool bytes = is_type(step, "ByteLevel");
-        if (is_type(step, "Split") && !cJSON_IsTrue(get(step, "invert")))
-            patterns[n++] = text_of(get(step, "pattern"), "Regex");
-        else if (is_type(step, "Digits") && cJSON_IsTrue(get(step, "individual_digits")))
-            patterns[n++] = "\\p{N}";
-        else if (bytes && !cJSON_IsFalse(get(step, "use_regex")))
-            patterns[n++] = gpt2->patterns[0];
-        else if (!bytes)
-            return 0;
-        if (bytes ? cJSON_IsTrue(get(step, "add_prefix_space")) : !patterns[n - 1])
-            return 0;
-    }
-    return n;
-}
-
-/* A key of tokenizer.json, or of its model, that is not as byte-level BPE in GGUF files has it;
- * NULL: there is none. NFC is left out of such files everywhere. */
-static const char *odd_key(const cJSON *json)
-{
-    static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    const cJSON *model = get(json, "model"), *normalizer = get(json, "normalizer");
-    if (!is_type(model, "BPE"))
-        return "model.type";
-    if (cJSON_IsTrue(get(model, "byte_fallback")))
-        return "model.byte_fallback";
-    for (size_t i = 0; i < sizeof affixes / sizeof *affixes; i++)
-        if (text_of(model, affixes[i]) && *text_of(model, affixes[i]))
-            return affixes[i];
-    return normalizer && !cJSON_IsNull(normalizer) && !is_type(normalizer, "NFC") ? "normalizer"
-                                                                                  : NULL;
-}
-
-static rlx_status put_pre(rlx_gguf_head *h, const cJSON *json)
-{
-    const char *patterns[MAX_STEPS] = {NULL}, *odd = odd_key(json);
-    int n = list_patterns(get(json, "pre_tokenizer"), patterns);
-    const bool whole_words = cJSON_IsTrue(get(get(json, "model"), "ignore_merges"));
-    const char *name = n ? rlx_text_pre_name(patterns, n, whole_words) : NULL;
-    if (odd || !name)
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "tokenizer.json: %s: not written to GGUF files yet: only byte-level BPE "
-                        "is, of patterns that GGUF has a name for",
-                        odd ? odd : "pre_tokenizer");
-    rlx_gguf_put_text(h, KEY "model", "gpt2");
-    rlx_gguf_put_text(h, KEY "pre", name);
-    return RLX_OK;
-}
-
-/* ---- ends ----------------------------------------------------------------------------------- */
-
-typedef struct text_ends {
-    int64_t bos, eos; /* -1: none */
-} text_ends;
-
-/* The id of a token that tokenizer_config.json names; `otherwise` when it does not. */
-static int64_t id_of(const tokens *t, const cJSON *settings, const char *name, int64_t otherwise)
-{
-    const cJSON *v = get(settings, name);
-    const char *text = cJSON_IsObject(v) ? text_of(v, "content") : cJSON_GetStringValue(v);
-    for (int64_t i = 0; text && i < t->n; i++)
-        if (t->text[i] && !strcmp(t->text[i], text))
-            return i;
-    return otherwise;
-}
-
-/* All that end a text: GGUF files have keys for three. */
-static rlx_status put_ends(rlx_gguf_head *h, const rlx_model_config *c, const text_ends *e)
-{
-    static const char *const keys[] = {KEY "eos_token_id", KEY "eot_token_id", KEY "eom_token_id"};
-    enum { KEYS = sizeof keys / sizeof *keys };
-    int64_t ids[RLX_MAX_EOS + 1] = {e->eos};
-    int n = e->eos >= 0;
-    for (int i = 0; i < c->neos; i++) {
-        bool known = false;
-        for (int k = 0; k < n; k++)
-            known |= ids[k] == c->eos[i];
-        if (!known)
-            ids[n++] = c->eos[i];
-    }
-    if (n > KEYS)
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "eos_token_id: %d tokens end a text, and GGUF files have keys for %d", n,
-                        KEYS);
-    if (e->bos >= 0)
-        rlx_gguf_put_int(h, KEY "bos_token_id", RLX_GGUF_U32, e->bos);
-    for (int i = 0; i < n; i++)
-        rlx_gguf_put_int(h, keys[i], RLX_GGUF_U32, ids[i]);
-    return RLX_OK;
-}
-
-/* Whether texts begin and end with these tokens, as the tokenizer has it. */
-static rlx_status put_around(rlx_gguf_head *h, const rlx_model *m, const text_ends *e)
-{
-    int32_t *plain = NULL, *whole = NULL;
-    int64_t n = 0, k = 0;
-    RLX_TRY(rlx_model_need_tokenizer(m));
-    rlx_status st = rlx_tokenizer_encode(m->tokenizer, "a", 1, false, &plain, &n);
-    if (!st)
-        st = rlx_tokenizer_encode(m->tokenizer, "a", 1, true, &whole, &k);
-    const bool has_bos = !st && k > n && whole[0] == e->bos;
-    const bool has_eos = !st && k > n && whole[k - 1] == e->eos;
-    bool same = k == n + has_bos + has_eos;
-    for (int64_t i = 0; same && i < n; i++)
-        same = whole[i + has_bos] == plain[i];
-    if (!st && !same)
-        st =
-            RLX_FAIL(RLX_UNSUPPORTED, "tokenizer.json: post_processor: only a bos token before and "
-                                      "an eos token behind a text are written to GGUF files");
-    rlx_gguf_put_int(h, KEY "add_bos_token", RLX_GGUF_BOOL, has_bos);
-    rlx_gguf_put_int(h, KEY "add_eos_token", RLX_GGUF_BOOL, has_eos);
-    free(plain);
-    free(whole);
-    return st;
-}
-
-/* A model may come without a tokenizer; one of another kind would be lost. */
-static rlx_status check_none(const char *dir)
-{
-    static const char *const others[] = {"tokenizer.model", "vocab.json", "vocab.txt"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        char *path;
-        RLX_TRY(rlx_path_find(dir, others[i], &path));
-        if (path) {
-            free(path);
-            return RLX_FAIL(RLX_UNSUPPORTED,
-                            "'%s': %s without a tokenizer.json is not written to GGUF files yet",
-                            dir, others[i]);
-        }
+    for (int i = 0; i < g->nfactors; i++) {
+        rlx_family_rope_factors *f = &g->factors[i];
+        s->names[s->n] = strdup(f->name);
+        s->tensors[s->n] = (rlx_tensor){.name = s->names[s->n],
+                                        .format = RLX_F32,
+                                        .rank = 1,
+                                        .dim = {f->n},
+                                        .data = f->values,
+                                        .bytes = (size_t)f->n * sizeof *f->values};
+        s->rope_factors[i] = f->values;
+        f->values = NULL;
+        if (!s->names[s->n++])
+            return RLX_OOM();
     }
     return RLX_OK;
-}
-
-static text_ends config_ends(const rlx_model_config *c)
-{
-    return (text_ends){c->bos, c->neos ? c->eos[0] : -1};
-}
-
-static rlx_status put_token_ends(rlx_gguf_head *h, const tokens *t, const cJSON *settings,
-                                 const rlx_model *m)
-{
-    text_ends e = config_ends(&m->config);
-    e.bos = id_of(t, settings, "bos_token", e.bos);
-    e.eos = id_of(t, settings, "eos_token", e.eos);
-    RLX_TRY(put_ends(h, &m->config, &e));
-    return put_around(h, m, &e);
-}
-
-static rlx_status put_ids_only(rlx_gguf_head *h, const char *dir, const rlx_model_config *c)
-{
-    const text_ends e = config_ends(c);
-    RLX_TRY(check_none(dir));
-    return put_ends(h, c, &e);
-}
-
-static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const rlx_model *m)
-{
-    cJSON *json = NULL, *settings = NULL;
-    rlx_status st = read_json(dir, "tokenizer.json", &json);
-    tokens t = {.n = m->config.vocab};
-    if (!st && !json)
-        return put_ids_only(h, dir, &m->config);
-    if (!st)
-        st = read_json(dir, "tokenizer_config.json", &settings);
-    t.text = calloc((size_t)t.n + 1, sizeof *t.text);
-    t.type = calloc((size_t)t.n + 1, sizeof *t.type);
-    if (!st && (!t.text || !t.type))
-        st = RLX_OOM();
-    if (!st)
-        st = put_pre(h, json);
-    if (!st)
-        st = list_tokens(json, &t);
-    if (!st)
-        st = put_tokens(h, &t);
-    if (!st)
-        st = put_merges(h, get(get(json, "model"), "merges"));
-    if (!st)
-        st = put_token_ends(h, &t, settings, m);
-    free(t.text);
-    free(t.type);
-    cJSON_Delete(settings);
-    cJSON_Delete(json);
-    return st;
 }
 
 /* ---- the directory --------------------------------------------------------------------------- */
 
-/* "tokenizer.chat_template" is the one without a name; the others' names are listed. */
-static rlx_status put_templates(rlx_gguf_head *h, const char *dir)
-{
-    rlx_chat *c;
-    rlx_text key = {0};
-    uint64_t named = 0;
-    RLX_TRY(rlx_chat_load(dir, &c));
-    for (int i = 0; i < c->nsources; i++) {
-        bool is_default = !strcmp(c->sources[i].name, "default");
-        rlx_text_clear(&key);
-        rlx_text_putf(&key, "tokenizer.chat_template%s%s", is_default ? "" : ".",
-                      is_default ? "" : c->sources[i].name);
-        if (!key.oom)
-            rlx_gguf_put_text(h, key.data, c->sources[i].text);
-        named += !is_default;
-    }
-    if (named)
-        rlx_gguf_put_array(h, "tokenizer.chat_templates", RLX_GGUF_STRING, named);
-    for (int i = 0; i < c->nsources; i++)
-        if (strcmp(c->sources[i].name, "default"))
-            rlx_gguf_put_element_text(h, c->sources[i].name, strlen(c->sources[i].name));
-    rlx_status st = key.oom ? RLX_OOM() : RLX_OK;
-    rlx_text_deinit(&key);
-    rlx_chat_destroy(c);
-    return st;
-}
-
-/* What the family takes for an absent number is written out: other readers take something else. */
-static rlx_status set_absent(cJSON *config, const char *key, int64_t v)
-{
-    const cJSON *is = get(config, key);
-    if (is && !cJSON_IsNull(is))
-        return RLX_OK;
-    cJSON_DeleteItemFromObjectCaseSensitive(config, key);
-    return cJSON_AddNumberToObject(config, key, (double)v) ? RLX_OK : RLX_OOM();
-}
-
 /* All but the weights' data: of a model that was accepted. */
-static rlx_status read_model(rlx_quantize_source *s, const rlx_model_path *p, cJSON *config,
-                             const rlx_model *m)
+static rlx_status read_model(rlx_quantize_source *s, const rlx_model_path *p, const cJSON *config,
+                             rlx_model *m)
 {
     const rlx_model_config *c = &m->config;
-    bool interleaved = false;
-    rlx_family_rope_factors factors = {0};
-    RLX_TRY(set_absent(config, "num_key_value_heads", c->kv_heads));
-    RLX_TRY(set_absent(config, "head_dim", c->head_dim));
-    RLX_TRY(set_absent(config, "max_position_embeddings", c->max_positions));
-    rlx_status st = rlx_family_write_gguf(config, &s->head, &interleaved, &factors);
-    s->rope_factors = factors.values;
-    RLX_TRY(st);
-    RLX_TRY(put_tokenizer(&s->head, p->dir, m));
-    RLX_TRY(put_templates(&s->head, p->dir));
-    rlx_model_put_sampling(&m->sampling, &s->head);
-    RLX_TRY(rlx_weights_create(&s->weights));
-    RLX_TRY(rlx_model_path_add_weights(p, s->weights));
-    RLX_TRY(add_tensors(s, config, c, interleaved));
-    if (factors.n)
-        RLX_TRY(add_factors(s, &factors));
+    rlx_family_gguf g;
+    RLX_TRY(rlx_family_write_gguf(config, &s->head, &g));
+    rlx_status st = rlx_quantize_put_text(&s->head, p->dir, m);
+    s->weights = m->weights;
+    m->weights = NULL;
+    if (!st)
+        st = add_tensors(s, c, &g);
+    if (!st)
+        st = add_factors(s, &g);
+    rlx_family_gguf_deinit(&g);
     s->model.layers = (int)c->layers;
     s->model.queries_per_key = (int)(c->heads / c->kv_heads);
-    return RLX_OK;
+    return st;
 }
 
 /* A model that would not load is not written: its family reads the configuration first. */
@@ -476,7 +155,7 @@ rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const rlx_model_p
 {
     const rlx_context silent = {0};
     cJSON *config = NULL;
-    RLX_TRY(read_json(p->dir, "config.json", &config));
+    RLX_TRY(rlx_quantize_read_json(p->dir, "config.json", &config));
     if (!config)
         return RLX_FAIL(RLX_NOT_FOUND, "'%s' has no config.json", p->dir);
     rlx_model m = {.path = strdup(p->given)};

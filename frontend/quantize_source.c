@@ -80,7 +80,8 @@ void rlx_quantize_source_deinit(rlx_quantize_source *s)
         free(s->names[i]);
     free(s->names);
     free(s->heads);
-    free(s->rope_factors);
+    free(s->rope_factors[0]);
+    free(s->rope_factors[1]);
     free(s->tensors);
     rlx_weights_destroy(s->weights);
     *s = (rlx_quantize_source){0};

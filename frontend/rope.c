@@ -212,6 +212,16 @@ int64_t rlx_rope_dim(const rlx_rope *r)
     return r->spec.dim;
 }
 
+float rlx_rope_attention(const rlx_rope *r)
+{
+    return r->attention;
+}
+
+float rlx_rope_frequency(const rlx_rope *r, int64_t i)
+{
+    return r->inv_freq[i];
+}
+
 int64_t rlx_rope_turn(const rlx_rope *r)
 {
     return r->spec.type == RLX_ROPE_LONGROPE ? (int64_t)r->spec.original : 0;

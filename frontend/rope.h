@@ -51,6 +51,9 @@ rlx_status rlx_rope_check(const rlx_rope_spec *spec, const char **key);
 rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out);
 void rlx_rope_destroy(rlx_rope *r);      /* accepts NULL */
 int64_t rlx_rope_dim(const rlx_rope *r); /* D */
+/* What cosines and sines are multiplied by; the inverse frequency of pair i at short lengths. */
+float rlx_rope_attention(const rlx_rope *r);
+float rlx_rope_frequency(const rlx_rope *r, int64_t i);
 /* The length up to which keys are rotated in one way, and beyond it all of them in another
  * (longrope); 0: there is none. */
 int64_t rlx_rope_turn(const rlx_rope *r);

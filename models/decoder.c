@@ -2,7 +2,6 @@
 #include "models/decoder.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "frontend/flow.h"
 
@@ -259,14 +258,11 @@ rlx_status rlx_decoder_build(const cJSON *config, const rlx_decoder_defaults *ab
 {
     rlx_decoder d = {0};
     *flow = NULL;
-    rlx_status st = rlx_decoder_read_common(&d, config, absent);
+    rlx_status st = rlx_decoder_read_config(&d, config, absent, read);
     if (!st)
         st = rlx_config_get_rope_factors(w, d.rope.dim, &d.rope.factors);
     if (!st)
-        st = read(&d, config);
-    if (!st)
         st = make_flow(&d, config, w, flow, out);
-    free(d.layer);
-    rlx_config_free_rope(&d.rope);
+    rlx_decoder_deinit(&d);
     return st;
 }

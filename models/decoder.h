@@ -46,8 +46,17 @@ typedef struct rlx_decoder {
 /* Reads the family's own keys into the fields that are left to it. */
 typedef rlx_status rlx_decoder_read(rlx_decoder *d, const cJSON *config);
 
-/* Reads the keys that all families have, then the family's; records the flow over `w`. As
- * rlx_family.build. */
+/* Reads the keys that all families have, then the family's. What was read is to be freed, after an
+ * error, too. */
+rlx_status rlx_decoder_read_config(rlx_decoder *d, const cJSON *config,
+                                   const rlx_decoder_defaults *absent, rlx_decoder_read *read);
+void rlx_decoder_deinit(rlx_decoder *d);
+/* The same of one family: rlx_decoder_read_config with what its file says. */
+typedef rlx_status rlx_decoder_describe(rlx_decoder *d, const cJSON *config);
+rlx_decoder_describe rlx_llama_describe, rlx_mistral_describe, rlx_phi3_describe,
+    rlx_qwen2_describe, rlx_qwen3_describe, rlx_smollm3_describe;
+
+/* The flow over `w` of what rlx_decoder_read_config reads. As rlx_family.build. */
 rlx_status rlx_decoder_build(const cJSON *config, const rlx_decoder_defaults *absent,
                              rlx_decoder_read *read, rlx_weights *w, rlx_flow **flow,
                              rlx_model_config *out);

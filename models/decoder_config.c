@@ -86,6 +86,19 @@ rlx_status rlx_decoder_read_common(rlx_decoder *d, const cJSON *config,
     return d->layer ? RLX_OK : RLX_OOM();
 }
 
+rlx_status rlx_decoder_read_config(rlx_decoder *d, const cJSON *config,
+                                   const rlx_decoder_defaults *absent, rlx_decoder_read *read)
+{
+    RLX_TRY(rlx_decoder_read_common(d, config, absent));
+    return read(d, config);
+}
+
+void rlx_decoder_deinit(rlx_decoder *d)
+{
+    free(d->layer);
+    rlx_config_free_rope(&d->rope);
+}
+
 /* ---- windows -------------------------------------------------------------------------------- */
 
 rlx_status rlx_decoder_read_window(rlx_decoder *d, const cJSON *config, int64_t absent)

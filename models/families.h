@@ -51,6 +51,8 @@ const char *rlx_gguf_suffix_of(const char *key);
 /* Divisors for sequences beyond the original length and for others: they become config keys. */
 #define RLX_ROPE_FACTORS_LONG "rope_factors_long.weight"
 #define RLX_ROPE_FACTORS_SHORT "rope_factors_short.weight"
+/* By what readers of GGUF files multiply cosines and sines under yarn, whatever the file says beside it. */
+double rlx_gguf_yarn_attention(double factor);
 /* NULL when there are none; lent by the weights. */
 rlx_status rlx_config_get_rope_factors(const rlx_weights *w, int64_t rotary_dim, const float **out);
 /* The rotary positions in any of the circulating styles: `rope_theta` with `rope_scaling` (type or

@@ -4,11 +4,14 @@
  *   general.architecture, ARCH.* --gguf_keys.def--> config        blk.0.attn_q.weight
  * --gguf_names.def--> name
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/families.h"
+#include "models/names.h"
 #include "runtime/gguf.h"
+
+enum { MAX_LAYERS = 4096 };
 
 /* Architectures by their names in GGUF files. */
 static const struct arch {
@@ -16,12 +19,15 @@ static const struct arch {
     const char *model_type; /* of config.json */
     const char *class_name; /* the only one of "architectures" */
     bool interleaved;       /* rows of q and k are stored for rotary pairs 2i, 2i + 1 */
-    bool slides;            /* attention.sliding_window is read */
-} archs[] = {{"llama", "llama", "LlamaForCausalLM", true, false},
+    bool alike;             /* all layers slide, or none */
+} archs[] = {{"llama", "llama", "LlamaForCausalLM", true, true},
              {"phi3", "phi3", "Phi3ForCausalLM", false, true},
              {"qwen2", "qwen2", "Qwen2ForCausalLM", false, false},
              {"qwen3", "qwen3", "Qwen3ForCausalLM", false, false},
              {"smollm3", "smollm3", "SmolLM3ForCausalLM", true, false}};
+
+/* What a llama is whose layers slide. */
+static const struct arch sliding_llama = {"llama", "mistral", "MistralForCausalLM", true, true};
 
 typedef enum key_kind { KEY_INT, KEY_REAL, KEY_HANDLED, KEY_LABEL } key_kind;
 
@@ -75,6 +81,15 @@ static const rlx_gguf_value *find(const reader *r, const char *suffix)
     const rlx_gguf_value *v = key.oom ? NULL : rlx_gguf_find(r->file, key.data);
     rlx_text_deinit(&key);
     return v;
+}
+
+static const rlx_tensor *find_tensor(const reader *r, const char *name)
+{
+    for (int p = 0; p < r->nparts; p++)
+        for (int i = 0; i < rlx_gguf_count(r->parts[p]); i++)
+            if (strcmp(rlx_gguf_at(r->parts[p], i)->name, name) == 0)
+                return rlx_gguf_at(r->parts[p], i);
+    return NULL;
 }
 
 static rlx_status set_number(reader *r, const char *key, double v)
@@ -180,33 +195,87 @@ static rlx_status read_original(reader *r, cJSON *scaling)
                : RLX_OOM();
 }
 
+/* A number of the metadata, for a key of the config; *v is `absent` without it. */
+static rlx_status find_real(const reader *r, const char *suffix, double absent, double *v)
+{
+    const rlx_gguf_value *is = find(r, suffix);
+    *v = absent;
+    return !is || rlx_gguf_real(is, v) ? RLX_OK : wrong(is->key, "no number");
+}
+
+double rlx_gguf_yarn_attention(double factor)
+{
+    return factor > 1 ? 0.1 * log(factor) + 1 : 1;
+}
+
+static rlx_status read_yarn(reader *r, cJSON *scaling, double factor)
+{
+    double extent, by, more, fast, slow;
+    RLX_TRY(find_real(r, "rope.scaling.yarn_ext_factor", 1, &extent));
+    RLX_TRY(find_real(r, "rope.scaling.attn_factor", 1, &by));
+    RLX_TRY(find_real(r, "rope.scaling.yarn_attn_factor", 1, &more));
+    RLX_TRY(find_real(r, "rope.scaling.yarn_beta_fast", 0, &fast));
+    RLX_TRY(find_real(r, "rope.scaling.yarn_beta_slow", 0, &slow));
+    if (extent != 1)
+        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s.rope.scaling.yarn_ext_factor is %g, not 1",
+                        r->arch->name, extent);
+    if (by * more != 1 && !cJSON_AddNumberToObject(scaling, "attention_factor",
+                                                   by * more * rlx_gguf_yarn_attention(factor)))
+        return RLX_OOM();
+    if ((fast && !cJSON_AddNumberToObject(scaling, "beta_fast", fast)) ||
+        (slow && !cJSON_AddNumberToObject(scaling, "beta_slow", slow)))
+        return RLX_OOM();
+    return read_original(r, scaling);
+}
+
+/* How frequencies are scaled; *out NULL: not by a factor for all. */
+static rlx_status find_scaling(const reader *r, const char **out)
+{
+    static const char *const types[] = {"linear", "yarn"};
+    const rlx_gguf_value *type = find(r, "rope.scaling.type");
+    *out = NULL;
+    if (!type) /* older files have a factor alone */
+        *out = types[0];
+    else if (type->type != RLX_GGUF_STRING)
+        return wrong(type->key, "no string");
+    else if (!strcmp(type->text, "longrope"))
+        return find_tensor(r, RLX_ROPE_FACTORS_LONG)
+                   ? RLX_OK
+                   : wrong(type->key, "longrope, without tensors of factors");
+    else if (strcmp(type->text, "none")) {
+        for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+            if (!strcmp(type->text, types[i]))
+                *out = types[i];
+        if (!*out)
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "metadata %s: \"%s\" (none, linear, yarn and longrope are supported)",
+                            type->key, type->text);
+    }
+    return RLX_OK;
+}
+
 /* Scaled frequencies: a factor under two names, the older without a type. */
 static rlx_status read_scaling(reader *r)
 {
-    const rlx_gguf_value *type = find(r, "rope.scaling.type");
     const rlx_gguf_value *factor = find(r, "rope.scaling.factor");
-    if (type && type->type != RLX_GGUF_STRING)
-        return wrong(type->key, "no string");
-    if (type && !strcmp(type->text, "none"))
+    const rlx_gguf_value *type = find(r, "rope.scaling.type");
+    const char *name;
+    double by;
+    RLX_TRY(find_scaling(r, &name));
+    if (!name)
         return RLX_OK;
-    const bool yarn = type && !strcmp(type->text, "yarn");
-    if (type && !yarn && strcmp(type->text, "linear"))
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "metadata %s: \"%s\" (none, linear and yarn are supported)", type->key,
-                        type->text);
     if (!factor)
         factor = find(r, "rope.scale_linear");
-    double by;
     if (!factor)
         return type ? wrong(type->key, "linear or yarn, without a factor") : RLX_OK;
     if (!rlx_gguf_real(factor, &by))
         return wrong(factor->key, "no number");
     cJSON *scaling = cJSON_AddObjectToObject(r->config, "rope_scaling");
-    if (!scaling || !cJSON_AddStringToObject(scaling, "rope_type", yarn ? "yarn" : "linear") ||
+    if (!scaling || !cJSON_AddStringToObject(scaling, "rope_type", name) ||
         !cJSON_AddNumberToObject(scaling, "factor", by))
         return RLX_OOM();
     RLX_TRY(set_arch(r, scaling));
-    return yarn ? read_original(r, scaling) : RLX_OK;
+    return strcmp(name, "yarn") ? RLX_OK : read_yarn(r, scaling, by);
 }
 
 static rlx_status read_token(reader *r, const struct token_key *k)
@@ -224,15 +293,6 @@ static rlx_status read_token(reader *r, const struct token_key *k)
 
 /* ---- what the tensors say ---------------------------------------------------------------------
  */
-
-static const rlx_tensor *find_tensor(const reader *r, const char *name)
-{
-    for (int p = 0; p < r->nparts; p++)
-        for (int i = 0; i < rlx_gguf_count(r->parts[p]); i++)
-            if (strcmp(rlx_gguf_at(r->parts[p], i)->name, name) == 0)
-                return rlx_gguf_at(r->parts[p], i);
-    return NULL;
-}
 
 /* The numbers of an f32 vector as a list of the config. */
 static rlx_status add_factors(cJSON *scaling, const char *key, const rlx_tensor *t)
@@ -252,6 +312,13 @@ static rlx_status add_factors(cJSON *scaling, const char *key, const rlx_tensor 
     return RLX_OK;
 }
 
+static bool is_yarn(const reader *r)
+{
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
+        cJSON_GetObjectItemCaseSensitive(r->config, "rope_scaling"), "rope_type"));
+    return type && !strcmp(type, "yarn");
+}
+
 /* Frequencies with a divisor each: two tensors, the length that tells which, and a factor for cos
  * and sin. */
 static rlx_status read_factors(reader *r)
@@ -263,7 +330,7 @@ static rlx_status read_factors(reader *r)
     if (!far != !near)
         return RLX_FAIL(RLX_INVALID_FILE, "there is a tensor '%s', and none for %s sequences",
                         far ? far->name : near->name, far ? "short" : "long");
-    if (attention && !far)
+    if (attention && !far && !is_yarn(r))
         return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s without tensors of factors", attention->key);
     if (!far)
         return RLX_OK;
@@ -280,23 +347,53 @@ static rlx_status read_factors(reader *r)
     return read_original(r, r->config);
 }
 
+/* Which layers slide: all, or a flag for each; `layers` of them. */
+static rlx_status read_pattern(reader *r, int64_t layers)
+{
+    const rlx_gguf_value *v = find(r, "attention.sliding_window_pattern");
+    const bool flags = v && v->type == RLX_GGUF_ARRAY && v->elem == RLX_GGUF_BOOL;
+    if (v && (!flags || v->count != (uint64_t)layers))
+        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s is no list of %lld bools, one for each layer",
+                        v->key, (long long)layers);
+    cJSON *list = cJSON_AddArrayToObject(r->config, "layer_types");
+    if (!list)
+        return RLX_OOM();
+    rlx_gguf_items it = v ? rlx_gguf_walk(v) : (rlx_gguf_items){0};
+    for (int64_t i = 0; i < layers; i++) {
+        rlx_gguf_value flag = {.i = 1};
+        if (v)
+            rlx_gguf_next(&it, &flag);
+        if (!flag.i && r->arch->alike)
+            return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s: layer %lld does not slide", v->key,
+                            (long long)i);
+        cJSON *type = cJSON_CreateString(flag.i ? "sliding_attention" : "full_attention");
+        if (!type || !cJSON_AddItemToArray(list, type)) {
+            cJSON_Delete(type);
+            return RLX_OOM();
+        }
+    }
+    return RLX_OK;
+}
+
 static rlx_status read_window(reader *r)
 {
     const rlx_gguf_value *v = find(r, "attention.sliding_window");
+    const cJSON *layers = cJSON_GetObjectItemCaseSensitive(r->config, "num_hidden_layers");
     int64_t window = 0;
-    if (!v)
-        return RLX_OK;
-    if (!r->arch->slides)
-        return RLX_FAIL(RLX_UNSUPPORTED, "metadata %s", v->key);
-    if (!rlx_gguf_int(v, &window))
+    if (v && !rlx_gguf_int(v, &window))
         return wrong(v->key, "no length");
-    return window ? set_number(r, "sliding_window", (double)window) : RLX_OK; /* 0: none */
+    if (!window) /* 0: none */
+        return RLX_OK;
+    RLX_TRY(set_number(r, "sliding_window", (double)window));
+    RLX_TRY(set_bool(r, "use_sliding_window", true));
+    /* a number of layers that makes no sense is for the family to refuse */
+    const double n = layers ? layers->valuedouble : 0;
+    return n >= 1 && n <= MAX_LAYERS ? read_pattern(r, (int64_t)n) : RLX_OK;
 }
 
 static rlx_status read_tensors(reader *r)
 {
     RLX_TRY(read_factors(r));
-    RLX_TRY(read_window(r));
     const rlx_tensor *embed = find_tensor(r, "token_embd.weight");
     if (!cJSON_HasObjectItem(r->config, "vocab_size") && embed && embed->rank == 2)
         RLX_TRY(set_number(r, "vocab_size", (double)embed->dim[0]));
@@ -307,6 +404,10 @@ static rlx_status read_tensors(reader *r)
 
 static rlx_status fill_config(reader *r)
 {
+    const rlx_gguf_value *window = find(r, "attention.sliding_window");
+    int64_t length = 0;
+    if (window && rlx_gguf_int(window, &length) && length && !strcmp(r->arch->name, "llama"))
+        r->arch = &sliding_llama;
     cJSON *classes = cJSON_AddArrayToObject(r->config, "architectures");
     cJSON *name = cJSON_CreateString(r->arch->class_name);
     if (!classes || !name || !cJSON_AddItemToArray(classes, name)) {
@@ -320,6 +421,7 @@ static rlx_status fill_config(reader *r)
     RLX_TRY(check_values(r));
     RLX_TRY(read_rotary_size(r));
     RLX_TRY(read_scaling(r));
+    RLX_TRY(read_window(r));
     for (size_t i = 0; i < sizeof token_keys / sizeof *token_keys; i++)
         RLX_TRY(read_token(r, &token_keys[i]));
     RLX_TRY(set_bool(r, RLX_CONFIG_INTERLEAVED, r->arch->interleaved));
@@ -354,47 +456,12 @@ rlx_status rlx_family_read_gguf(rlx_gguf *const *parts, int n, cJSON **config)
 /* ---- names ------------------------------------------------------------------------------------
  */
 
-/* Does `name` follow `pattern`, whose "{}" is a number? `*layer` gets its digits. */
-static bool follows(const char *pattern, const char *name, const char **layer, size_t *digits)
-{
-    const char *hole = strstr(pattern, "{}");
-    *digits = 0;
-    if (!hole)
-        return strcmp(pattern, name) == 0;
-    size_t before = (size_t)(hole - pattern);
-    if (strncmp(pattern, name, before) != 0)
-        return false;
-    *layer = name + before;
-    *digits = strspn(*layer, "0123456789");
-    return *digits > 0 && strcmp(*layer + *digits, hole + 2) == 0;
-}
-
 static rlx_status put_name(const char *arch, const char *name, rlx_text *out)
 {
-    static const struct {
-        const char *arch, *from, *to; /* arch NULL: any */
-    } names[] = {
-#define TENSOR(from, to) {NULL, from, to},
-#define TENSOR_OF(arch, from, to) {arch, from, to},
-#include "models/gguf_names.def"
-#undef TENSOR_OF
-#undef TENSOR
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *layer = NULL;
-        size_t digits;
-        if ((names[i].arch && strcmp(names[i].arch, arch)) ||
-            !follows(names[i].from, name, &layer, &digits))
-            continue;
-        const char *hole = strstr(names[i].to, "{}");
-        if (hole)
-            rlx_text_putf(out, "%.*s%.*s%s", (int)(hole - names[i].to), names[i].to, (int)digits,
-                          layer, hole + 2);
-        else
-            rlx_text_put(out, names[i].to);
-        return out->oom ? RLX_OOM() : RLX_OK;
-    }
-    rlx_text_put(out, name);
+    bool found = false;
+    RLX_TRY(rlx_name_from_gguf(arch, name, out, &found));
+    if (!found)
+        rlx_text_put(out, name);
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 
@@ -407,7 +474,7 @@ rlx_status rlx_family_add_gguf(rlx_weights *w, const cJSON *config, rlx_gguf *f)
     rlx_status st = names ? RLX_OK : RLX_OOM();
     for (int i = 0; i < n && !st; i++) {
         rlx_text name = {0};
-        st = put_name(arch ? arch : "", rlx_gguf_at(f, i)->name, &name);
+        st = put_name(arch, rlx_gguf_at(f, i)->name, &name);
         names[i] = rlx_text_take(&name);
     }
     if (st)

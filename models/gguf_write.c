@@ -1,218 +1,298 @@
-/* models/gguf_write.c: the way back from models/gguf.c: config.json as a GGUF file's metadata, and
- * the names that its tensors have there. What such metadata cannot say is refused by its key. */
+/* models/gguf_write.c: the way back from models/gguf.c: a decoder's config as a GGUF file's
+ * metadata, and what its tensors become there. What such files cannot say is refused by its key. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/families.h"
+#include "models/decoder.h"
+#include "runtime/base/text.h"
 #include "runtime/gguf_write.h"
 
-static const struct {
-    const char *model_type, *arch;
+static const struct arch {
+    const char *model_type, *name;
     bool interleaved; /* rows of q and k are stored for rotary pairs 2i, 2i + 1 */
-} archs[] = {{"llama", "llama", true},
-             {"mistral", "llama", true},
-             {"qwen2", "qwen2", false},
-             {"qwen3", "qwen3", false}};
+    bool fused;       /* q, k and v are one matrix, gate and up another */
+    rlx_decoder_describe *describe;
+} archs[] = {{"llama", "llama", true, false, rlx_llama_describe},
+             {"mistral", "llama", true, false, rlx_mistral_describe},
+             {"phi3", "phi3", false, true, rlx_phi3_describe},
+             {"qwen2", "qwen2", false, false, rlx_qwen2_describe},
+             {"qwen3", "qwen3", false, false, rlx_qwen3_describe},
+             {"smollm3", "smollm3", true, false, rlx_smollm3_describe}};
 enum { ARCHS = sizeof archs / sizeof *archs };
 
-typedef enum key_kind { KEY_INT, KEY_REAL, KEY_HANDLED, KEY_LABEL } key_kind;
+enum { NOPE_STEP = 4 }; /* of SmolLM3 as every reader of such files takes it */
 
-static const struct {
-    const char *suffix, *config;
-    key_kind kind;
-} keys[] = {
-#define KEY(suffix, config, kind) {suffix, config, KEY_##kind},
-#include "models/gguf_keys.def"
-#undef KEY
-};
+typedef struct writer {
+    const struct arch *arch;
+    const rlx_decoder *d;
+    rlx_gguf_head *head;
+    rlx_family_gguf *out;
+} writer;
 
-static rlx_status put(rlx_gguf_head *head, const char *arch, const char *suffix, bool whole,
-                      double v)
+/* ---- metadata ------------------------------------------------------------------------------- */
+
+typedef enum value_kind { WHOLE, REAL, TEXT, FLAGS } value_kind;
+
+/* ARCH.suffix */
+static rlx_status put(const writer *w, const char *suffix, value_kind kind, double v,
+                      const char *text)
 {
     rlx_text key = {0};
-    rlx_text_putf(&key, "%s.%s", arch, suffix);
-    if (!key.oom && whole)
-        rlx_gguf_put_int(head, key.data, RLX_GGUF_U32, (int64_t)v);
+    rlx_text_putf(&key, "%s.%s", w->arch->name, suffix);
+    if (!key.oom && kind == WHOLE)
+        rlx_gguf_put_int(w->head, key.data, RLX_GGUF_U32, (int64_t)v);
+    else if (!key.oom && kind == REAL)
+        rlx_gguf_put_real(w->head, key.data, (float)v);
+    else if (!key.oom && kind == TEXT)
+        rlx_gguf_put_text(w->head, key.data, text);
     else if (!key.oom)
-        rlx_gguf_put_real(head, key.data, (float)v);
+        rlx_gguf_put_array(w->head, key.data, RLX_GGUF_BOOL, (uint64_t)v);
     rlx_status st = key.oom ? RLX_OOM() : RLX_OK;
     rlx_text_deinit(&key);
     return st;
 }
 
-static rlx_status put_values(const cJSON *config, const char *arch, rlx_gguf_head *head)
+static rlx_status put_whole(const writer *w, const char *suffix, int64_t v)
 {
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        if ((keys[i].kind != KEY_INT && keys[i].kind != KEY_REAL) ||
-            !strcmp(keys[i].config, "rope_theta")) /* put_rope */
-            continue;
-        bool whole = keys[i].kind == KEY_INT;
-        int64_t n = 0;
-        double v = 0;
-        if (!rlx_config_has(config, keys[i].config))
-            continue;
-        if (whole)
-            RLX_TRY(rlx_config_get_int(config, keys[i].config, 0, UINT32_MAX, 0, &n));
-        else
-            RLX_TRY(rlx_config_get_real(config, keys[i].config, 0, &v));
-        RLX_TRY(put(head, arch, keys[i].suffix, whole, whole ? (double)n : v));
-    }
-    return RLX_OK;
+    return put(w, suffix, WHOLE, (double)v, NULL);
 }
 
-/* Keys that change what is computed, and have no metadata here. */
-static rlx_status check_keys(const cJSON *config, const char *model_type)
+static rlx_status put_real(const writer *w, const char *suffix, double v)
 {
-    static const char *const refused[] = {"sliding_window", "quantization_config"};
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        bool slides = strcmp(refused[i], "sliding_window") == 0, used = true;
-        if (slides)
-            RLX_TRY(rlx_config_get_bool(config, "use_sliding_window", true, &used));
-        if (rlx_config_has(config, refused[i]) && used)
-            return RLX_FAIL(RLX_UNSUPPORTED, "config.json: %s is not written to GGUF files yet",
-                            refused[i]);
-    }
-    if (!strcmp(model_type, "mistral") && !rlx_config_is_null(config, "sliding_window"))
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "config.json: sliding_window is missing, which is one of 4096, and is not "
-                        "written to GGUF files yet (null is none)");
-    return RLX_OK;
+    return put(w, suffix, REAL, v, NULL);
 }
 
-/* ---- rotary positions ---- */
-
-/* Llama 3's divisors of frequencies, which GGUF files keep as a tensor: 1 for waves of fewer than
- * original / high positions, `factor` for such of more than original / low, and between. */
-static rlx_status make_factors(const rlx_rope_spec *r, rlx_family_rope_factors *out)
+static rlx_status put_sizes(const writer *w)
 {
-    out->n = r->dim / 2;
-    out->values = malloc((size_t)out->n * sizeof *out->values);
-    if (!out->values)
-        return RLX_OOM();
-    for (int64_t i = 0; i < out->n; i++) {
-        double wave = 2 * acos(-1) * pow(r->theta, 2.0 * (double)i / (double)r->dim);
-        double share = (r->original / wave - r->low) / (r->high - r->low);
-        share = share < 0 ? 0 : share > 1 ? 1 : share;
-        out->values[i] = (float)(1 / ((1 - share) / r->factor + share));
-    }
-    return RLX_OK;
+    const rlx_decoder *d = w->d;
+    RLX_TRY(put_whole(w, "context_length", d->max_positions));
+    RLX_TRY(put_whole(w, "embedding_length", d->hidden));
+    RLX_TRY(put_whole(w, "feed_forward_length", d->inner));
+    RLX_TRY(put_whole(w, "block_count", d->layers));
+    RLX_TRY(put_whole(w, "vocab_size", d->vocab));
+    RLX_TRY(put_whole(w, "attention.head_count", d->heads));
+    RLX_TRY(put_whole(w, "attention.head_count_kv", d->kv_heads));
+    RLX_TRY(put_whole(w, "attention.key_length", d->head_dim));
+    RLX_TRY(put_whole(w, "attention.value_length", d->head_dim));
+    return put_real(w, "attention.layer_norm_rms_epsilon", d->eps);
 }
 
-static rlx_status put_scaling(rlx_gguf_head *head, const char *arch, const char *type,
-                              const rlx_rope_spec *r)
+/* A window, and which layers have it when not all do. */
+static rlx_status put_window(const writer *w)
 {
-    rlx_text key = {0};
-    rlx_text_putf(&key, "%s.rope.scaling.type", arch);
-    if (!key.oom)
-        rlx_gguf_put_text(head, key.data, type);
-    rlx_status st = key.oom ? RLX_OOM() : RLX_OK;
-    rlx_text_deinit(&key);
-    if (!st)
-        st = put(head, arch, "rope.scaling.factor", false, r->factor);
-    if (!st && r->type == RLX_ROPE_YARN)
-        st = put(head, arch, "rope.scaling.original_context_length", true, r->original);
-    return st;
-}
-
-static rlx_status put_rope_spec(const rlx_rope_spec *r, int64_t head_dim, const char *arch,
-                                rlx_gguf_head *head, rlx_family_rope_factors *factors)
-{
-    bool plain_yarn = !r->beta_fast && !r->beta_slow && !r->mscale && !r->mscale_all_dim &&
-                      !r->attention_factor && !r->no_truncate;
-    RLX_TRY(put(head, arch, "rope.freq_base", false, r->theta));
-    if (r->dim != head_dim)
-        return RLX_FAIL(RLX_UNSUPPORTED, "config.json: partial_rotary_factor is not written to "
-                                         "GGUF files yet");
-    RLX_TRY(put(head, arch, "rope.dimension_count", true, (double)r->dim));
-    if (r->type == RLX_ROPE_DEFAULT)
+    const rlx_decoder *d = w->d;
+    int64_t sliding = 0;
+    for (int64_t i = 0; i < d->layers; i++)
+        sliding += d->layer[i].sliding;
+    if (!sliding) /* files of phi3 have the key all the same */
+        return w->arch->fused ? put_whole(w, "attention.sliding_window", 0) : RLX_OK;
+    RLX_TRY(put_whole(w, "attention.sliding_window", d->window));
+    if (sliding == d->layers)
         return RLX_OK;
-    if (r->type == RLX_ROPE_LINEAR)
-        return put_scaling(head, arch, "linear", r);
-    if (r->type == RLX_ROPE_YARN && plain_yarn)
-        return put_scaling(head, arch, "yarn", r);
-    if (r->type == RLX_ROPE_LLAMA3)
-        return make_factors(r, factors);
-    return RLX_FAIL(RLX_UNSUPPORTED, "config.json: rotary scaling of this kind is not written to "
-                                     "GGUF files yet (linear, llama3 and plain yarn are)");
+    RLX_TRY(put(w, "attention.sliding_window_pattern", FLAGS, (double)d->layers, NULL));
+    for (int64_t i = 0; i < d->layers; i++)
+        rlx_gguf_put_element_int(w->head, RLX_GGUF_BOOL, d->layer[i].sliding);
+    return RLX_OK;
 }
 
-static rlx_status put_rope(const cJSON *config, const char *arch, rlx_gguf_head *head,
-                           rlx_family_rope_factors *factors)
+/* Readers know which layers of an architecture do not rotate. */
+static rlx_status check_rotations(const writer *w)
 {
-    enum { MOST = 1 << 24 };
-    int64_t hidden = 0, heads = 1, head_dim = 0, positions = 0;
-    rlx_rope_spec r = {0};
-    RLX_TRY(rlx_config_get_int(config, "hidden_size", 1, MOST, RLX_CONFIG_REQUIRED, &hidden));
-    RLX_TRY(
-        rlx_config_get_int(config, "num_attention_heads", 1, MOST, RLX_CONFIG_REQUIRED, &heads));
-    RLX_TRY(rlx_config_get_int(config, "head_dim", 2, MOST, hidden / heads, &head_dim));
-    RLX_TRY(rlx_config_get_int(config, "max_position_embeddings", 1, INT32_MAX, 2048, &positions));
-    RLX_TRY(put(head, arch, "attention.value_length", true, (double)head_dim));
-    rlx_status st = rlx_config_get_rope(config, head_dim, positions, 10000, &r);
+    const bool some = !strcmp(w->arch->name, "smollm3");
+    for (int64_t i = 0; i < w->d->layers; i++)
+        if (w->d->layer[i].no_rope != (some && (i + 1) % NOPE_STEP == 0))
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "config.json: no_rope_layers: layer %lld %s, and GGUF files cannot say "
+                            "so: in theirs every %dth layer does not",
+                            (long long)i, w->d->layer[i].no_rope ? "does not rotate" : "rotates",
+                            NOPE_STEP);
+    return RLX_OK;
+}
+
+/* ---- rotary positions ----------------------------------------------------------------------- */
+
+/* Numbers for the file, `n` of them; NULL when out of memory, which is an error, too. */
+static rlx_status add_factors(const writer *w, const char *name, int64_t n, float **values)
+{
+    rlx_family_rope_factors *f = &w->out->factors[w->out->nfactors];
+    *f = (rlx_family_rope_factors){name, malloc((size_t)n * sizeof *f->values), n};
+    *values = f->values;
+    if (!f->values)
+        return RLX_OOM();
+    w->out->nfactors++;
+    return RLX_OK;
+}
+
+/* The float by which `plain` is to be divided for `wanted`: readers round the quotient. */
+static float divisor_of(float plain, float wanted)
+{
+    enum { NEAR = 2 };
+    float f = plain / wanted;
+    const float first = f;
+    for (int i = 0; i < NEAR; i++)
+        f = nextafterf(f, 0);
+    for (int i = 0; i <= 2 * NEAR; i++, f = nextafterf(f, INFINITY))
+        if (plain / f == wanted)
+            return f;
+    return first;
+}
+
+/* Llama 3's frequencies, which GGUF files keep as divisors of the plain ones. */
+static rlx_status put_llama3(const writer *w)
+{
+    const rlx_rope_spec *r = &w->d->rope;
+    const rlx_rope_spec plain = {.dim = r->dim, .theta = r->theta};
+    rlx_rope *from = NULL, *to = NULL;
+    float *values = NULL;
+    rlx_status st = add_factors(w, RLX_ROPE_FACTORS, r->dim / 2, &values);
     if (!st)
-        st = put_rope_spec(&r, head_dim, arch, head, factors);
-    rlx_config_free_rope(&r);
+        st = rlx_rope_create(&plain, &from);
+    if (!st)
+        st = rlx_rope_create(r, &to);
+    for (int64_t i = 0; !st && i < r->dim / 2; i++)
+        values[i] = divisor_of(rlx_rope_frequency(from, i), rlx_rope_frequency(to, i));
+    rlx_rope_destroy(from);
+    rlx_rope_destroy(to);
     return st;
 }
 
-rlx_status rlx_family_write_gguf(const cJSON *config, rlx_gguf_head *head, bool *interleaved,
-                                 rlx_family_rope_factors *factors)
+static rlx_status put_scaling(const writer *w, const char *type)
+{
+    RLX_TRY(put(w, "rope.scaling.type", TEXT, 0, type));
+    return put_real(w, "rope.scaling.factor", w->d->rope.factor);
+}
+
+/* What cosines and sines are multiplied by is in the file a part of what it is without any. */
+static rlx_status put_yarn_attention(const writer *w)
+{
+    const rlx_rope_spec *r = &w->d->rope;
+    const double usual = rlx_gguf_yarn_attention(r->factor);
+    rlx_rope *rope;
+    if (!r->attention_factor && !(r->mscale && r->mscale_all_dim))
+        return RLX_OK;
+    RLX_TRY(rlx_rope_create(r, &rope));
+    const float wanted = rlx_rope_attention(rope);
+    rlx_rope_destroy(rope);
+    float f = (float)(wanted / usual);
+    f = nextafterf(f, 0);
+    for (int i = 0; i < 3 && (float)(f * usual) < wanted; i++)
+        f = nextafterf(f, INFINITY);
+    return put_real(w, "rope.scaling.yarn_attn_factor", f);
+}
+
+static rlx_status put_yarn(const writer *w)
+{
+    const rlx_rope_spec *r = &w->d->rope;
+    if (r->no_truncate)
+        return RLX_FAIL(RLX_UNSUPPORTED, "config.json: truncate is false in the rotary parameters, "
+                                         "and GGUF files cannot say so");
+    RLX_TRY(put_scaling(w, "yarn"));
+    RLX_TRY(put_whole(w, "rope.scaling.original_context_length", (int64_t)r->original));
+    if (r->beta_fast)
+        RLX_TRY(put_real(w, "rope.scaling.yarn_beta_fast", r->beta_fast));
+    if (r->beta_slow)
+        RLX_TRY(put_real(w, "rope.scaling.yarn_beta_slow", r->beta_slow));
+    return put_yarn_attention(w);
+}
+
+static rlx_status put_longrope(const writer *w)
+{
+    const rlx_rope_spec *r = &w->d->rope;
+    const size_t bytes = (size_t)(r->dim / 2) * sizeof(float);
+    float *far = NULL, *near = NULL;
+    rlx_rope *rope;
+    RLX_TRY(add_factors(w, RLX_ROPE_FACTORS_LONG, r->dim / 2, &far));
+    memcpy(far, r->long_factor, bytes);
+    RLX_TRY(add_factors(w, RLX_ROPE_FACTORS_SHORT, r->dim / 2, &near));
+    memcpy(near, r->short_factor, bytes);
+    RLX_TRY(put(w, "rope.scaling.type", TEXT, 0, "longrope"));
+    RLX_TRY(put_whole(w, "rope.scaling.original_context_length", (int64_t)r->original));
+    RLX_TRY(rlx_rope_create(r, &rope));
+    const float attention = rlx_rope_attention(rope);
+    rlx_rope_destroy(rope);
+    return put_real(w, "rope.scaling.attn_factor", attention);
+}
+
+static rlx_status put_rope(const writer *w)
+{
+    const rlx_rope_spec *r = &w->d->rope;
+    RLX_TRY(put_real(w, "rope.freq_base", r->theta));
+    RLX_TRY(put_whole(w, "rope.dimension_count", r->dim));
+    switch (r->type) {
+    case RLX_ROPE_DEFAULT:
+        return RLX_OK;
+    case RLX_ROPE_LINEAR:
+        return put_scaling(w, "linear");
+    case RLX_ROPE_LLAMA3:
+        return put_llama3(w);
+    case RLX_ROPE_YARN:
+        return put_yarn(w);
+    case RLX_ROPE_LONGROPE:
+        return put_longrope(w);
+    case RLX_ROPE_DYNAMIC:
+        break;
+    }
+    return RLX_FAIL(RLX_UNSUPPORTED, "config.json: rope_type \"dynamic\": GGUF files cannot say "
+                                     "so");
+}
+
+/* ---- the config ----------------------------------------------------------------------------- */
+
+static rlx_status write_all(const writer *w)
+{
+    const rlx_decoder *d = w->d;
+    if (!d->has_head)
+        return RLX_FAIL(RLX_UNSUPPORTED, "config.json: architectures: a model without a head is "
+                                         "not written to GGUF files");
+    rlx_gguf_put_text(w->head, "general.architecture", w->arch->name);
+    w->out->arch = w->arch->name;
+    w->out->fused = w->arch->fused;
+    w->out->rotary = w->arch->interleaved && !d->interleaved ? d->rope.dim : 0;
+    RLX_TRY(put_sizes(w));
+    RLX_TRY(put_window(w));
+    RLX_TRY(check_rotations(w));
+    return put_rope(w);
+}
+
+static rlx_status find_arch(const cJSON *config, const struct arch **out)
 {
     const char *type = "?";
-    size_t i = 0;
     RLX_TRY(rlx_config_get_text(config, "model_type", "none", &type));
-    while (i < ARCHS && strcmp(archs[i].model_type, type))
-        i++;
-    if (i == ARCHS)
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "config.json: model_type \"%s\" is not written to GGUF files yet (llama, "
-                        "mistral, qwen2 and qwen3 are)",
-                        type);
-    RLX_TRY(check_keys(config, type));
-    rlx_gguf_put_text(head, "general.architecture", archs[i].arch);
-    *interleaved = archs[i].interleaved;
-    RLX_TRY(put_values(config, archs[i].arch, head));
-    return put_rope(config, archs[i].arch, head, factors);
+    for (int i = 0; i < ARCHS; i++)
+        if (!strcmp(archs[i].model_type, type)) {
+            *out = &archs[i];
+            return RLX_OK;
+        }
+    rlx_text known = {0};
+    for (int i = 0; i < ARCHS; i++)
+        rlx_text_putf(&known, "%s%s", i ? ", " : "", archs[i].model_type);
+    rlx_status st = RLX_FAIL(RLX_UNSUPPORTED,
+                             "config.json: model_type \"%s\" is not written to GGUF files yet (%s "
+                             "are)",
+                             type, known.data ? known.data : "");
+    rlx_text_deinit(&known);
+    return st;
 }
 
-/* The digits that stand for "{}" in `pattern`; NULL: the name does not follow it. */
-static const char *match(const char *pattern, const char *name, size_t *digits)
+rlx_status rlx_family_write_gguf(const cJSON *config, rlx_gguf_head *head, rlx_family_gguf *out)
 {
-    const char *hole = strstr(pattern, "{}");
-    *digits = 0;
-    if (!hole)
-        return strcmp(pattern, name) ? NULL : name;
-    size_t before = (size_t)(hole - pattern);
-    if (strncmp(pattern, name, before))
-        return NULL;
-    *digits = strspn(name + before, "0123456789");
-    return *digits && !strcmp(name + before + *digits, hole + 2) ? name + before : NULL;
+    rlx_decoder d = {0};
+    writer w = {.d = &d, .head = head, .out = out};
+    *out = (rlx_family_gguf){0};
+    RLX_TRY(find_arch(config, &w.arch));
+    rlx_status st = w.arch->describe(&d, config);
+    if (!st)
+        st = write_all(&w);
+    rlx_decoder_deinit(&d);
+    if (st)
+        rlx_family_gguf_deinit(out);
+    return st;
 }
 
-rlx_status rlx_family_gguf_name(const char *name, rlx_text *out)
+void rlx_family_gguf_deinit(rlx_family_gguf *g)
 {
-    static const struct {
-        const char *gguf, *ours;
-    } names[] = {
-#define TENSOR(gguf, ours) {gguf, ours},
-#define TENSOR_OF(arch, gguf, ours)
-#include "models/gguf_names.def"
-#undef TENSOR
-#undef TENSOR_OF
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        size_t digits;
-        const char *layer = match(names[i].ours, name, &digits);
-        const char *hole = strstr(names[i].gguf, "{}");
-        if (!layer)
-            continue;
-        if (hole)
-            rlx_text_putf(out, "%.*s%.*s%s", (int)(hole - names[i].gguf), names[i].gguf,
-                          (int)digits, layer, hole + 2);
-        else
-            rlx_text_put(out, names[i].gguf);
-        return out->oom ? RLX_OOM() : RLX_OK;
-    }
-    return RLX_FAIL(RLX_UNSUPPORTED, "tensor '%s' has no name in GGUF files", name);
+    for (int i = 0; i < g->nfactors; i++)
+        free(g->factors[i].values);
+    *g = (rlx_family_gguf){0};
 }

@@ -15,6 +15,11 @@ static rlx_status read(rlx_decoder *d, const cJSON *config)
     return rlx_config_get_bool(config, "mlp_bias", false, &d->mlp_bias);
 }
 
+rlx_status rlx_llama_describe(rlx_decoder *d, const cJSON *config)
+{
+    return rlx_decoder_read_config(d, config, &absent, read);
+}
+
 rlx_status rlx_llama_build(const cJSON *config, rlx_weights *w, rlx_flow **flow,
                            rlx_model_config *out)
 {

@@ -15,6 +15,11 @@ static rlx_status read(rlx_decoder *d, const cJSON *config)
     return rlx_decoder_read_qwen_window(d, config);
 }
 
+rlx_status rlx_qwen2_describe(rlx_decoder *d, const cJSON *config)
+{
+    return rlx_decoder_read_config(d, config, &absent, read);
+}
+
 rlx_status rlx_qwen2_build(const cJSON *config, rlx_weights *w, rlx_flow **flow,
                            rlx_model_config *out)
 {

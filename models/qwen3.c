@@ -18,6 +18,11 @@ static rlx_status read(rlx_decoder *d, const cJSON *config)
     return rlx_decoder_read_qwen_window(d, config);
 }
 
+rlx_status rlx_qwen3_describe(rlx_decoder *d, const cJSON *config)
+{
+    return rlx_decoder_read_config(d, config, &absent, read);
+}
+
 rlx_status rlx_qwen3_build(const cJSON *config, rlx_weights *w, rlx_flow **flow,
                            rlx_model_config *out)
 {

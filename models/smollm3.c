@@ -56,6 +56,11 @@ static rlx_status read(rlx_decoder *d, const cJSON *config)
     return get_windows(d, config);
 }
 
+rlx_status rlx_smollm3_describe(rlx_decoder *d, const cJSON *config)
+{
+    return rlx_decoder_read_config(d, config, &absent, read);
+}
+
 rlx_status rlx_smollm3_build(const cJSON *config, rlx_weights *w, rlx_flow **flow,
                              rlx_model_config *out)
 {

@@ -1,6 +1,7 @@
 /* GGUF files as models: what their metadata becomes, and what is refused by name. */
 #include <check.h>
 #include <cjson/cJSON.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -154,14 +155,72 @@ START_TEST(scales_and_rotates_in_part)
     put_text(&f, "llama.rope.scaling.type", "yarn");
     put_real(&f, "llama.rope.scaling.factor", 4);
     put_int(&f, "llama.rope.scaling.original_context_length", 1024);
+    put_real(&f, "llama.rope.scaling.yarn_beta_slow", 0.5f);
+    put_real(&f, "llama.rope.scaling.yarn_attn_factor", 0.5f);
     assert_ok(finish(&f, "w", NULL, &c));
     assert_ok(rlx_config_get_rope(c, 16, 4096, 10000, &spec));
     ck_assert_int_eq(spec.type, RLX_ROPE_YARN);
     ck_assert_int_eq(spec.dim, 6);
     ck_assert_double_eq(spec.factor, 4);
     ck_assert_double_eq(spec.original, 1024);
+    ck_assert_double_eq(spec.beta_fast, 0); /* the default */
+    ck_assert_double_eq(spec.beta_slow, 0.5);
+    ck_assert_double_eq(spec.attention_factor, 0.5 * (0.1 * log(4) + 1));
     rlx_config_free_rope(&spec);
     cJSON_Delete(c);
+}
+END_TEST
+
+/* A flag for each layer. */
+static void put_flags(file *f, const char *key, int n, const uint8_t *flags)
+{
+    put_string(f, key);
+    put_number(f, RLX_GGUF_ARRAY, 4);
+    put_number(f, RLX_GGUF_BOOL, 4);
+    put_number(f, (uint64_t)n, 8);
+    put(f, flags, (size_t)n);
+    f->keys++;
+}
+
+static const char *layer_type(const cJSON *c, int i)
+{
+    return cJSON_GetStringValue(
+        cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(c, "layer_types"), i));
+}
+
+/* A llama whose layers slide is a mistral; others say which do. */
+START_TEST(windows)
+{
+    file f;
+    cJSON *c = NULL;
+    begin(&f, "llama");
+    put_sizes(&f);
+    put_int(&f, "llama.attention.sliding_window", 5);
+    assert_ok(finish(&f, "w", NULL, &c));
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(c, "model_type")), "mistral");
+    ck_assert_double_eq(number(c, "sliding_window"), 5);
+    cJSON_Delete(c);
+    begin(&f, "qwen2");
+    put_int(&f, "qwen2.block_count", 2);
+    put_int(&f, "qwen2.attention.sliding_window", 7);
+    put_flags(&f, "qwen2.attention.sliding_window_pattern", 2, (const uint8_t[]){0, 1});
+    assert_ok(finish(&f, "w", NULL, &c));
+    ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(c, "use_sliding_window")));
+    ck_assert_str_eq(layer_type(c, 0), "full_attention");
+    ck_assert_str_eq(layer_type(c, 1), "sliding_attention");
+    cJSON_Delete(c);
+    begin(&f, "llama");
+    put_sizes(&f);
+    put_int(&f, "llama.attention.sliding_window", 5);
+    put_flags(&f, "llama.attention.sliding_window_pattern", 2, (const uint8_t[]){0, 1});
+    c = NULL;
+    assert_error(finish(&f, "w", NULL, &c), RLX_UNSUPPORTED, "layer 0 does not slide");
+    begin(&f, "qwen2");
+    put_int(&f, "qwen2.block_count", 3);
+    put_int(&f, "qwen2.attention.sliding_window", 7);
+    put_flags(&f, "qwen2.attention.sliding_window_pattern", 2, (const uint8_t[]){0, 1});
+    assert_error(finish(&f, "w", NULL, &c), RLX_UNSUPPORTED, "no list of 3 bools");
+    ck_assert_ptr_null(c);
 }
 END_TEST
 
@@ -230,11 +289,12 @@ START_TEST(refuses)
         const char *error;
     } cases[] = {
         {"mamba", "general.name", "x", RLX_UNSUPPORTED, "general.architecture: \"mamba\""},
-        {"llama", "llama.attention.sliding_window", NULL, RLX_UNSUPPORTED,
-         "metadata llama.attention.sliding_window"},
+        {"llama", "llama.attention.sliding_window", "far", RLX_INVALID_FILE,
+         "metadata llama.attention.sliding_window is no length"},
+        {"llama", "llama.rope.scaling.type", "su", RLX_UNSUPPORTED, "\"su\""},
         {"phi3", "phi3.rope.scaling.attn_factor", NULL, RLX_UNSUPPORTED, "without tensors"},
         {"llama", "llama.expert_count", NULL, RLX_UNSUPPORTED, "metadata llama.expert_count"},
-        {"llama", "llama.rope.scaling.type", "longrope", RLX_UNSUPPORTED, "\"longrope\""},
+        {"llama", "llama.rope.scaling.type", "longrope", RLX_INVALID_FILE, "without tensors"},
         {"llama", "llama.rope.scaling.type", "yarn", RLX_INVALID_FILE, "without a factor"},
         {"llama", "llama.rope.scaling.type", "linear", RLX_INVALID_FILE, "without a factor"},
         {"llama", "llama.rope.dimension_count", NULL, RLX_INVALID_FILE,
@@ -267,7 +327,8 @@ int main(void)
     tcase_add_test(c, scales_and_rotates_in_part);
     tcase_add_test(c, errors_name_metadata);
     tcase_add_test(c, phi3_names_its_own);
+    tcase_add_test(c, windows);
     tcase_add_test(c, refuses);
     suite_add_tcase(s, c);
-    return run_suite(s, 5);
+    return run_suite(s, 6);
 }

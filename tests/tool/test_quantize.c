@@ -237,6 +237,17 @@ static const char bos_only[] = "\"id\": \"A\",\n          \"type_id\": 0\n      
 static const char bos_and_end[] = "\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": "
                                   "{\"id\": \"<|begin|>\", \"type_id\": 0}}";
 
+/* A missing sliding_window of a mistral is one of 4096. */
+START_TEST(windows_are_kept)
+{
+    change("config.json", "LlamaForCausalLM\"\n  ],\n  \"model_type\": \"llama\"",
+           "MistralForCausalLM\"], \"model_type\": \"mistral\"");
+    rlx_gguf *f = written();
+    has_number(f, "llama.attention.sliding_window", 4096);
+    rlx_gguf_close(f);
+}
+END_TEST
+
 /* An eos token behind every text; a configuration that leaves numbers to the family. */
 START_TEST(defaults_and_ends_are_kept)
 {
@@ -266,8 +277,9 @@ START_TEST(what_cannot_be_said)
         {"tokenizer.json", "\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}",
          "normalizer"},
         {"tokenizer.json", bos_only, bos_and_end, "post_processor"},
-        {"config.json", "LlamaForCausalLM\"\n  ],\n  \"model_type\": \"llama\"",
-         "MistralForCausalLM\"], \"model_type\": \"mistral\"", "sliding_window is missing"},
+        {"config.json", "\"rope_theta\"",
+         "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}, \"rope_theta\"",
+         "rope_type \"dynamic\""},
         {"generation_config.json", "\"eos_token_id\": 1", "\"eos_token_id\": [1, 2, 3, 4]",
          "4 tokens end a text"},
     };
@@ -293,12 +305,13 @@ int main(void)
     tcase_add_test(c, bad_configurations);
     tcase_add_test(c, templates_are_kept);
     tcase_add_test(c, generation_is_kept);
+    tcase_add_test(c, windows_are_kept);
     tcase_add_test(c, defaults_and_ends_are_kept);
     tcase_add_test(c, what_cannot_be_said);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 8;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 9;
     srunner_free(r);
     return bad;
 }
