@@ -168,18 +168,38 @@ bool rlx_flow_is_probe(const rlx_stage *s)
     return s->kind == RLX_STAGE_PROBE_POINT || s->kind == RLX_STAGE_PROBE_ROTARY;
 }
 
-const rlx_stage *rlx_flow_get_probed(const rlx_flow *f, const rlx_stage *probe_point)
+bool rlx_flow_is_port(const rlx_stage *s)
 {
-    const rlx_stage *s = probe_point;
-    while (s > f->stages && s->kind == RLX_STAGE_PROBE_POINT)
+    return s->kind == RLX_STAGE_PROBE_POINT || s->kind == RLX_STAGE_NAME_VALUE ||
+           s->kind == RLX_STAGE_OUTPUT;
+}
+
+bool rlx_flow_is_built_by_caller(const rlx_stage *s)
+{
+    return s->kind == RLX_STAGE_CUSTOM || s->kind == RLX_STAGE_DUAL_STREAM;
+}
+
+bool rlx_flow_is_weight(const rlx_stage *s, int slot)
+{
+    const char *const *labels = blocks[s->kind].keys;
+    for (int k = 0; k < slot; k++)
+        if (!labels[k])
+            return true;
+    return !labels[slot] || labels[slot][0] != '@';
+}
+
+const rlx_stage *rlx_flow_get_probed(const rlx_flow *f, const rlx_stage *port)
+{
+    const rlx_stage *s = port;
+    while (s > f->stages && rlx_flow_is_port(s))
         s--;
     return s;
 }
 
 bool rlx_flow_same_stage(const rlx_stage *a, const rlx_stage *b)
 {
-    bool same = a->kind == b->kind && a->build == b->build && a->user == b->user &&
-                !memcmp(a->real, b->real, sizeof(a->real)) &&
+    bool same = a->kind == b->kind && a->build == b->build && a->build_two == b->build_two &&
+                a->user == b->user && !memcmp(a->real, b->real, sizeof(a->real)) &&
                 !memcmp(a->number, b->number, sizeof(a->number));
     for (int k = 0; same && k < RLX_STAGE_KEYS; k++)
         same = a->key[k] && b->key[k] ? !strcmp(a->key[k], b->key[k]) : a->key[k] == b->key[k];

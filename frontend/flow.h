@@ -34,7 +34,8 @@ typedef struct rlx_stage {
     rlx_format format; /* inputs */
     int rank;
     int64_t dim[RLX_MAX_RANK]; /* >= 0, or -1 - i for the flow's symbol i */
-    rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user); /* custom stages */
+    rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user);               /* custom stages */
+    void (*build_two)(rlx_builder *b, rlx_value **x, rlx_value **y, void *user); /* dual_stream */
     void *user;
 } rlx_stage;
 
@@ -73,7 +74,12 @@ void rlx_flow_swiglu_biased(rlx_flow *f, const rlx_swiglu_spec *spec);
  * inside the stage before it. */
 enum { RLX_PROBE_INSIDE };
 bool rlx_flow_is_probe(const rlx_stage *s); /* has a path that probes can name */
-/* The stage that a probe point belongs to: the one before it and its like. */
+bool rlx_flow_is_port(const rlx_stage *s);  /* only names a value: a probe point, an output .. */
+bool rlx_flow_is_built_by_caller(
+    const rlx_stage *s); /* a function of the caller's says what it is */
+/* Whether a slot's key is a weight's, and not the name of a stream or an input. */
+bool rlx_flow_is_weight(const rlx_stage *s, int slot);
+/* The stage that a port belongs to: the one before it and its like. */
 const rlx_stage *rlx_flow_get_probed(const rlx_flow *f, const rlx_stage *probe_point);
 
 /* The recorded stages as text; equal layers are printed once. */

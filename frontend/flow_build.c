@@ -87,8 +87,12 @@ rlx_status rlx_flow_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, cons
                         rlx_ir_type type, rlx_ir_value **out)
 {
     *out = find_arg(cx->fn->func, role, symbol);
-    if (*out)
-        return RLX_OK;
+    return *out ? RLX_OK : rlx_flow_add_arg(cx, role, symbol, name, type, out);
+}
+
+rlx_status rlx_flow_add_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, const char *name,
+                            rlx_ir_type type, rlx_ir_value **out)
+{
     name = free_name(cx, name);
     if (!name)
         return RLX_OOM();
@@ -268,19 +272,26 @@ rlx_status rlx_flow_add_result(rlx_flow_cx *cx, rlx_ir_value *x, const char *nam
 bool rlx_flow_is_asked(const rlx_flow_cx *cx, const rlx_stage *s, int slot)
 {
     const rlx_stage *end = cx->flow->stages + cx->flow->nstages;
-    for (const rlx_stage *t = s + 1; t < end && t->kind == RLX_STAGE_PROBE_POINT; t++)
-        if (t->number[RLX_PROBE_INSIDE] == slot + 1 && cx->request[t - cx->flow->stages] >= 0)
+    for (const rlx_stage *t = s + 1; t < end && rlx_flow_is_port(t); t++)
+        if (t->number[RLX_PROBE_INSIDE] == slot + 1 &&
+            (t->kind == RLX_STAGE_NAME_VALUE || cx->request[t - cx->flow->stages] >= 0))
             return true;
     return false;
 }
 
+static bool names_what_is_there(const rlx_stage *s)
+{
+    return s->kind == RLX_STAGE_OUTPUT ||
+           (s->kind == RLX_STAGE_PROBE_POINT && !s->number[RLX_PROBE_INSIDE]);
+}
+
 bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s)
 {
-    if (s->number[RLX_PROBE_INSIDE])
+    if (!names_what_is_there(s))
         return false;
     const rlx_stage *end = f->stages + f->nstages;
     for (const rlx_stage *t = s + 1; t < end && t->repeat == s->repeat && t->layer == s->layer; t++)
-        if (t->kind != RLX_STAGE_PROBE_POINT)
+        if (!names_what_is_there(t))
             return false;
     return true;
 }
@@ -298,7 +309,7 @@ rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *n
 
 rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    if (s->kind != RLX_STAGE_PROBE_POINT)
+    if (!rlx_flow_is_port(s))
         memset(cx->fn->inside, 0, sizeof cx->fn->inside);
     rlx_status st = rlx_block_get(s->kind)->build(cx, s);
     if (!st)
@@ -312,19 +323,18 @@ rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s)
     return st;
 }
 
-rlx_status rlx_flow_end_func(rlx_flow_cx *cx, rlx_ir_value *first)
+rlx_status rlx_flow_end_func(rlx_flow_cx *cx, int nfirst, rlx_ir_value *const *first)
 {
     rlx_flow_func *fn = cx->fn;
-    const int n = fn->nresults + (first ? 1 : 0);
+    const int n = nfirst + fn->nresults;
     rlx_ir_value **values = RLX_NEW_ARRAY(cx->scratch, rlx_ir_value *, n + 1);
     rlx_ir_type *types = RLX_NEW_ARRAY(cx->scratch, rlx_ir_type, n + 1);
     if (!values || !types)
         return RLX_OOM();
-    int at = 0;
-    if (first)
-        values[at++] = first;
+    for (int i = 0; i < nfirst; i++)
+        values[i] = first[i];
     for (int i = 0; i < fn->nresults; i++)
-        values[at++] = fn->result[i];
+        values[nfirst + i] = fn->result[i];
     for (int i = 0; i < n; i++)
         types[i] = values[i]->type;
     fn->b.place = NULL;
@@ -444,7 +454,7 @@ static rlx_status build_main(rlx_flow_cx *cx, rlx_flow_func *fn, const char *con
         const char *name = rlx_arena_printf(cx->scratch, "probe:%s", probes[i]);
         RLX_TRY(name ? rlx_flow_add_result(cx, cx->probe[i], name) : RLX_OOM());
     }
-    return rlx_flow_end_func(cx, NULL);
+    return rlx_flow_end_func(cx, 0, NULL);
 }
 
 static rlx_status copy_outputs(const rlx_flow_func *fn, rlx_flow_outputs *out)
@@ -483,6 +493,23 @@ static rlx_status choose_kv(rlx_flow_cx *cx, const rlx_compile_options *o)
     return RLX_OK;
 }
 
+/* That every input beside the first is used: runs cannot be given others. */
+static rlx_status check_inputs(const rlx_flow_cx *cx)
+{
+    for (int i = 1; i < cx->flow->nstages; i++) {
+        const rlx_stage *s = &cx->flow->stages[i];
+        int uses = s->kind == RLX_STAGE_INPUT ? 0 : 1;
+        for (const rlx_ir_func *f = cx->m->first; f && !uses; f = f->next) {
+            const rlx_ir_value *arg = find_arg(f, RLX_ROLE_INPUT, s->name);
+            uses = arg ? rlx_ir_count_uses(f->body, arg) : 0;
+        }
+        if (!uses)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "stage %d (input): no stage uses \"%s\"", i,
+                            s->name);
+    }
+    return RLX_OK;
+}
+
 static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const rlx_compile_options *o,
                         rlx_flow_outputs *outputs)
 {
@@ -492,6 +519,7 @@ static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const rlx_compile
     RLX_TRY(choose_kv(cx, o));
     RLX_TRY(find_probes(cx, o->probes, o->nprobes));
     RLX_TRY(build_main(cx, &fn, o->probes, o->nprobes));
+    RLX_TRY(check_inputs(cx));
     RLX_TRY(rlx_ir_verify(cx->m));
     return copy_outputs(&fn, outputs);
 }

@@ -37,13 +37,14 @@ static void put_line(const rlx_flow *f, const rlx_stage *s, const char *indent, 
         rlx_text_putf(out, " \"%s\"", s->name);
     if (s->kind == RLX_STAGE_INPUT)
         put_type(f, s, out);
-    if (s->kind == RLX_STAGE_PROBE_POINT && s->number[RLX_PROBE_INSIDE])
+    if (rlx_flow_is_port(s) && s->number[RLX_PROBE_INSIDE])
         rlx_text_putf(out, " of %s",
                       rlx_block_get(rlx_flow_get_probed(f, s)->kind)
                           ->inside[s->number[RLX_PROBE_INSIDE] - 1]);
     for (int k = 0; block->keys[k]; k++)
         if (s->key[k])
-            rlx_text_putf(out, " %s=\"%s\"", block->keys[k], s->key[k]);
+            rlx_text_putf(out, " %s=\"%s\"", block->keys[k] + (block->keys[k][0] == '@'),
+                          s->key[k]);
     for (int i = 0; block->numbers[i]; i++)
         if (s->number[i])
             rlx_text_putf(out, " %s=%lld", block->numbers[i], (long long)s->number[i]);
@@ -117,7 +118,7 @@ void rlx_flow_put_stage(const rlx_flow *f, const rlx_stage *s, rlx_text *out)
         first--;
     rlx_text_putf(out, "stage %d (%s", s->repeat >= 0 ? at - first : at,
                   rlx_block_get(s->kind)->name);
-    if (s->kind == RLX_STAGE_CUSTOM)
+    if (rlx_flow_is_built_by_caller(s))
         rlx_text_putf(out, " \"%s\"", s->name);
     rlx_text_put(out, ")");
     if (s->repeat >= 0)

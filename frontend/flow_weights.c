@@ -16,7 +16,7 @@ rlx_status rlx_flow_find_weights(const rlx_flow *f, const rlx_weights *w, const 
         const rlx_stage *s = &f->stages[i / RLX_STAGE_KEYS];
         const char *key = s->key[i % RLX_STAGE_KEYS];
         found[i] = NULL;
-        if (!key)
+        if (!key || !rlx_flow_is_weight(s, i % RLX_STAGE_KEYS))
             continue;
         rlx_text_clear(&name);
         rlx_flow_put_resolved(s, key, &name);
@@ -101,7 +101,7 @@ rlx_status rlx_flow_check_weights(const rlx_flow *f, const rlx_weights *w,
 {
     RLX_TRY(rlx_flow_check(f));
     for (int i = 0; i < f->nstages; i++)
-        if (f->stages[i].kind == RLX_STAGE_CUSTOM)
+        if (rlx_flow_is_built_by_caller(&f->stages[i]))
             return RLX_FAIL(
                 RLX_UNSUPPORTED,
                 "what custom stage \"%s\" uses of the weights is known when it is built",

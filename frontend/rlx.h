@@ -226,7 +226,8 @@ typedef struct rlx_flow rlx_flow;
 RLX_API rlx_status rlx_flow_create(const char *name, rlx_flow **out);
 RLX_API void rlx_flow_destroy(rlx_flow *f);
 
-/* The tensor that enters the flow. Dims: constants >= 0, or rlx_flow_symbol. */
+/* The tensor that enters the flow; a later one waits until a stage asks for it by name ("values by name"). Dims:
+ * constants >= 0, or rlx_flow_symbol. */
 RLX_API int64_t rlx_flow_symbol(rlx_flow *f, const char *name); /* "TOKENS", "ROWS" or one's own */
 RLX_API void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank,
                             const int64_t *dims);
@@ -272,7 +273,26 @@ RLX_API void rlx_flow_probe_point(rlx_flow *f, const char *path);
 RLX_API void rlx_flow_probe_inside(rlx_flow *f, const char *value, const char *path);
 /* The same for the rotary tables, f32[T,R] with both halves alike. */
 RLX_API void rlx_flow_probe_rotary(rlx_flow *f, int64_t rotary_dim, const char *cos_path, const char *sin_path);
-RLX_API void rlx_flow_output(rlx_flow *f, const char *name); /* the tensor now is an output */
+/* The tensor now is an output. In a layer "{}" stands for its index: "hidden.{}" is an output of every layer that
+ * records it; a name without "{}" is that of one layer. */
+RLX_API void rlx_flow_output(rlx_flow *f, const char *name);
+
+/* ---- values by name ----------------------------------------------------------------------------
+ * Streams are tensors that a flow keeps under names: in @main, through layers (which take those that they read as
+ * arguments and hand on those that they store, so that equal layers still share a function), and for the build
+ * functions of custom stages. "{}" in a name is the layer's index: "hidden.{}" stored by every layer is "hidden.3"
+ * behind them. What a stream holds is read at the stage that loads it: a name that nothing stored before is refused
+ * there (RLX_NOT_FOUND, with the nearest). */
+
+RLX_API void rlx_flow_store_stream(rlx_flow *f, const char *stream); /* keeps the tensor, which passes on */
+RLX_API void rlx_flow_load_stream(rlx_flow *f, const char *stream);  /* goes on with that tensor */
+/* Inputs behind the first: rlx_flow_input declares them, anywhere outside of layers; the tensor passes on. These go on
+ * with one, and keep one as a stream. */
+RLX_API void rlx_flow_load_input(rlx_flow *f, const char *input);
+RLX_API void rlx_flow_bind_stream(rlx_flow *f, const char *input, const char *stream);
+/* Keeps a value inside the stage before, by the names of rlx_flow_probe_inside: "k" of self_attention. */
+RLX_API void rlx_flow_name_value(rlx_flow *f, const char *value, const char *stream);
+RLX_API void rlx_flow_output_stream(rlx_flow *f, const char *name, const char *stream); /* as rlx_flow_output */
 
 /* ---- custom stages -----------------------------------------------------------------------------
  * A stage that adds HIR of its own, by the builder that the library's own blocks use. `build` appends what the stage
@@ -298,6 +318,12 @@ RLX_API void rlx_flow_custom(rlx_flow *f, const char *name,
                              rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user),
                              void *user);
 
+/* The same for two streams: `build` gets what they hold in *x and *y and leaves there what they shall hold; the flow
+ * goes on with *x. */
+RLX_API void rlx_flow_dual_stream(rlx_flow *f, const char *name, const char *a, const char *b,
+                                  void (*build)(rlx_builder *b, rlx_value **x, rlx_value **y, void *user),
+                                  void *user);
+
 RLX_API int64_t rlx_builder_layer(const rlx_builder *b); /* index in its rlx_flow_repeat_layers; -1: in none */
 /* Ends the build with an error of one's own. */
 RLX_API void rlx_builder_fail(rlx_builder *b, rlx_code code, const char *message);
@@ -310,6 +336,9 @@ RLX_API rlx_value *rlx_build_weight(rlx_builder *b, const char *key);
 /* A tensor that runs are given by name; dims as in rlx_flow_input. */
 RLX_API rlx_value *rlx_build_input(rlx_builder *b, const char *name, rlx_format format, int rank,
                                    const int64_t *dims);
+RLX_API rlx_value *rlx_build_declared(rlx_builder *b, const char *input); /* one that rlx_flow_input declares */
+RLX_API rlx_value *rlx_build_load(rlx_builder *b, const char *stream);    /* what a stream holds */
+RLX_API void rlx_build_store(rlx_builder *b, const char *stream, rlx_value *v); /* what it holds from now on */
 /* x f32[..,K], w [N,K], bias [N] or NULL -> f32[..,N]: x w^T + bias */
 RLX_API rlx_value *rlx_build_linear(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias);
 /* x f32[..,H], w [H]: x * rsqrt(mean(x^2) + eps) * w over the last axis */

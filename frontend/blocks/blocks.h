@@ -6,6 +6,22 @@
 
 enum { RLX_FLOW_MAX_INSIDE = 8 };
 
+/* A named value: a stream. "{}" in its name is the layer's index. */
+typedef struct rlx_flow_stream {
+    const char *name;
+    rlx_ir_value *value; /* now */
+    rlx_ir_value *arg;   /* of a layer's function: what came in; NULL: nothing was asked for */
+} rlx_flow_stream;
+enum { RLX_FLOW_MAX_STREAMS = 64 };
+
+/* The streams that a layer finds, by their resolved names; the tensor that passes through is one
+ * of them, called "". */
+typedef struct rlx_flow_env {
+    int n;
+    const char *name[RLX_FLOW_MAX_STREAMS + 1];
+    rlx_ir_type type[RLX_FLOW_MAX_STREAMS + 1];
+} rlx_flow_env;
+
 /* A function while stages append to it: @main or a layer. */
 typedef struct rlx_flow_func {
     rlx_ir_func *func;
@@ -14,6 +30,9 @@ typedef struct rlx_flow_func {
     rlx_ir_value *saved[RLX_FLOW_MAX_SAVES];
     int nsaved;
     bool is_layer;
+    rlx_flow_stream stream[RLX_FLOW_MAX_STREAMS];
+    int nstreams;
+    const rlx_flow_env *env;                   /* of a layer's function */
     rlx_ir_value *inside[RLX_FLOW_MAX_INSIDE]; /* values of the latest stage, by slot; NULL: it has
                                                   none, or no probe asks */
     /* results: @main's outputs, or a layer's probed values, in order of their stages */
@@ -73,6 +92,15 @@ rlx_status rlx_flow_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, cons
 /* An input by name: an argument of the running function. */
 rlx_status rlx_flow_need_input(rlx_flow_cx *cx, const char *name, rlx_ir_type type,
                                rlx_ir_value **out);
+/* An input that the flow declares; RLX_NOT_FOUND names those that there are. */
+rlx_status rlx_flow_need_declared(rlx_flow_cx *cx, const char *name, rlx_ir_value **out);
+/* A stream of the running function, by its name as stage `s` has it: what was stored last. Layers
+ * take those of before as arguments. RLX_NOT_FOUND names those that there are. */
+rlx_status rlx_flow_get_stream(rlx_flow_cx *cx, const rlx_stage *s, const char *name,
+                               rlx_ir_value **out);
+rlx_status rlx_flow_set_stream(rlx_flow_cx *cx, const char *name, rlx_ir_value *value);
+/* A name with the stage's layer for "{}", in scratch; NULL when memory is short. */
+const char *rlx_flow_resolve(rlx_flow_cx *cx, const rlx_stage *s, const char *name);
 /* The rotary table of cosines, or of sines: the input f32[TOKENS,R/2] that sessions' callers make.
  */
 rlx_status rlx_flow_need_rotary(rlx_flow_cx *cx, int64_t rotary_dim, bool sine, rlx_ir_value **out);
@@ -101,8 +129,11 @@ rlx_status rlx_flow_add_result(rlx_flow_cx *cx, rlx_ir_value *x, const char *nam
 /* Whether a probe asks for the value in a slot of `inside` of a stage: what the computation itself
  * does not need is built then only. */
 bool rlx_flow_is_asked(const rlx_flow_cx *cx, const rlx_stage *s, int slot);
-/* Whether nothing but probe points follows in the stage's layer. */
+/* Whether the stage, a probe point or an output, and what follows it in its layer are only that:
+ * what they name is then known outside. */
 bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s);
+/* Adds an output's value in @main. */
+rlx_status rlx_flow_add_output(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_value *x);
 
 /* ---- between flow_build.c and flow_layers.c ------------------------------------------------- */
 
@@ -110,9 +141,11 @@ bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s);
 rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *name, bool is_layer);
 /* Appends one stage to the running function; errors name the stage. */
 rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s);
-/* Ends the running function: returns `first` (NULL: nothing) and then the results that stages
- * added. */
-rlx_status rlx_flow_end_func(rlx_flow_cx *cx, rlx_ir_value *first);
+/* Ends the running function: returns n values and then the results that stages added. */
+rlx_status rlx_flow_end_func(rlx_flow_cx *cx, int n, rlx_ir_value *const *values);
+/* An argument of the running function, named like `name`. */
+rlx_status rlx_flow_add_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, const char *name,
+                            rlx_ir_type type, rlx_ir_value **out);
 /* Builds the layer functions of the repeat_layers that stage `at` begins, and their calls in the
  * running function, @main; *end is the first stage behind. */
 rlx_status rlx_flow_build_layers(rlx_flow_cx *cx, int at, int *end);

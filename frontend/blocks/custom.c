@@ -35,6 +35,28 @@ rlx_status rlx_block_custom_build(rlx_flow_cx *cx, const rlx_stage *s)
     return RLX_OK;
 }
 
+rlx_status rlx_block_dual_stream_build(rlx_flow_cx *cx, const rlx_stage *s)
+{
+    rlx_builder b = {cx, s};
+    rlx_ir_value *in[2];
+    for (int i = 0; i < 2; i++)
+        RLX_TRY(rlx_flow_get_stream(cx, s, s->key[i], &in[i]));
+    rlx_value *out[2] = {(rlx_value *)in[0], (rlx_value *)in[1]};
+    cx->fn->b.place = s->name;
+    s->build_two(&b, &out[0], &out[1], s->user);
+    RLX_TRY(rlx_ir_builder_finish(&cx->fn->b));
+    for (int i = 0; i < 2; i++) {
+        if (!out[i])
+            return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "the function that builds it left no value for "
+                            "stream \"%s\"",
+                            s->key[i]);
+        RLX_TRY(rlx_flow_set_stream(cx, s->key[i], (rlx_ir_value *)out[i]));
+    }
+    cx->fn->x = (rlx_ir_value *)out[0];
+    return RLX_OK;
+}
+
 /* ---- what a build function sees -------------------------------------------------------------- */
 
 static rlx_ir_builder *inside(rlx_builder *b)
@@ -103,6 +125,35 @@ rlx_value *rlx_build_input(rlx_builder *b, const char *name, rlx_format format, 
     if (!inside(b)->status)
         rlx_ir_builder_fail(inside(b), rlx_flow_find_input(b->cx, name, format, rank, dims, &v));
     return (rlx_value *)v;
+}
+
+rlx_value *rlx_build_declared(rlx_builder *b, const char *input)
+{
+    rlx_ir_value *v = NULL;
+    if (!inside(b)->status)
+        rlx_ir_builder_fail(inside(b), rlx_flow_need_declared(b->cx, input ? input : "", &v));
+    return (rlx_value *)v;
+}
+
+rlx_value *rlx_build_load(rlx_builder *b, const char *stream)
+{
+    rlx_ir_value *v = NULL;
+    if (!inside(b)->status)
+        rlx_ir_builder_fail(inside(b),
+                            rlx_flow_get_stream(b->cx, b->stage, stream ? stream : "", &v));
+    return (rlx_value *)v;
+}
+
+void rlx_build_store(rlx_builder *b, const char *stream, rlx_value *v)
+{
+    if (inside(b)->status)
+        return;
+    if (!v || !stream || !*stream)
+        rlx_ir_builder_fail(inside(b),
+                            RLX_FAIL(RLX_INVALID_ARGUMENT, "store \"%s\": %s", stream ? stream : "",
+                                     v ? "it has no name" : "there is no value"));
+    else
+        rlx_ir_builder_fail(inside(b), rlx_flow_set_stream(b->cx, stream, value(v)));
 }
 
 rlx_value *rlx_build_linear(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias)

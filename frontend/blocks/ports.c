@@ -5,6 +5,24 @@
 
 enum { ROTARY_DIM, SINE };
 
+/* Whether an input or an output before stage `s` has its name, "{}" being the layer's index. */
+static bool is_named_before(const rlx_flow *f, const rlx_stage *s)
+{
+    rlx_text name = {0}, other = {0};
+    bool found = false;
+    rlx_flow_put_resolved(s, s->name, &name);
+    for (const rlx_stage *t = f->stages; t < s && !found; t++) {
+        if ((t->kind != RLX_STAGE_OUTPUT && t->kind != RLX_STAGE_INPUT) || !t->name)
+            continue;
+        rlx_text_clear(&other);
+        rlx_flow_put_resolved(t, t->name, &other);
+        found = !name.oom && !other.oom && !strcmp(name.data, other.data);
+    }
+    rlx_text_deinit(&name);
+    rlx_text_deinit(&other);
+    return found;
+}
+
 void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank, const int64_t *dims)
 {
     if (!name || rank < 0 || rank > RLX_PROGRAM_MAX_RANK || (unsigned)format >= RLX_FORMAT_COUNT ||
@@ -14,15 +32,18 @@ void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank, 
                                   RLX_PROGRAM_MAX_RANK));
         return;
     }
-    if (!f->error && f->nstages) {
-        rlx_flow_fail(
-            f, RLX_FAIL(RLX_INVALID_ARGUMENT, "input \"%s\" is not the flow's first stage", name));
+    if (!f->error && f->layer >= 0) {
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "input \"%s\" inside a layer", name));
         return;
     }
     rlx_stage *s = rlx_flow_record(f, RLX_STAGE_INPUT);
     if (!s)
         return;
     s->name = rlx_flow_copy_key(f, name, "input's name");
+    if (s->name && is_named_before(f, s))
+        rlx_flow_fail(f,
+                      RLX_FAIL(RLX_INVALID_ARGUMENT,
+                               "input \"%s\": an input or output before it has that name", name));
     s->format = format;
     s->rank = rank;
     for (int i = 0; i < rank; i++) {
@@ -49,10 +70,11 @@ void rlx_flow_probe_point(rlx_flow *f, const char *path)
     record_named(f, RLX_STAGE_PROBE_POINT, path, "probe_point's path");
 }
 
-void rlx_flow_probe_inside(rlx_flow *f, const char *value, const char *path)
+/* The slot of a value inside the stage before, + 1; 0 after an error. */
+static int find_inside(rlx_flow *f, const char *value, const char *what)
 {
     if (f->error)
-        return;
+        return 0;
     const rlx_stage *owner = f->nstages ? rlx_flow_get_probed(f, &f->stages[f->nstages - 1]) : NULL;
     const rlx_block_info *block = owner ? rlx_block_get(owner->kind) : NULL;
     int slot = 0;
@@ -60,14 +82,30 @@ void rlx_flow_probe_inside(rlx_flow *f, const char *value, const char *path)
         slot++;
     if (!block || !block->inside[slot] || owner->layer != f->layer) {
         rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                  "probe_inside: no value \"%s\" inside the stage before it (%s)",
+                                  "%s: no value \"%s\" inside the stage before it (%s)", what,
                                   value ? value : "", block ? block->name : "there is none"));
-        return;
+        return 0;
     }
-    rlx_stage *s = rlx_flow_record(f, RLX_STAGE_PROBE_POINT);
+    return slot + 1;
+}
+
+void rlx_flow_probe_inside(rlx_flow *f, const char *value, const char *path)
+{
+    const int inside = find_inside(f, value, "probe_inside");
+    rlx_stage *s = inside ? rlx_flow_record(f, RLX_STAGE_PROBE_POINT) : NULL;
     if (s) {
         s->name = rlx_flow_copy_key(f, path, "probe_inside's path");
-        s->number[RLX_PROBE_INSIDE] = slot + 1;
+        s->number[RLX_PROBE_INSIDE] = inside;
+    }
+}
+
+void rlx_flow_name_value(rlx_flow *f, const char *value, const char *stream)
+{
+    const int inside = find_inside(f, value, "name_value");
+    rlx_stage *s = inside ? rlx_flow_record(f, RLX_STAGE_NAME_VALUE) : NULL;
+    if (s) {
+        s->key[0] = rlx_flow_copy_key(f, stream, "name_value's stream");
+        s->number[RLX_PROBE_INSIDE] = inside;
     }
 }
 
@@ -91,24 +129,37 @@ void rlx_flow_probe_rotary(rlx_flow *f, int64_t rotary_dim, const char *cos_path
     }
 }
 
+static void record_output(rlx_flow *f, const char *name, const char *stream)
+{
+    rlx_stage *s = rlx_flow_record(f, RLX_STAGE_OUTPUT);
+    if (!s)
+        return;
+    s->name = rlx_flow_copy_key(f, name, "output's name");
+    s->key[0] = stream;
+    if (s->name && is_named_before(f, s))
+        rlx_flow_fail(f,
+                      RLX_FAIL(RLX_INVALID_ARGUMENT,
+                               "output \"%s\": an input or output before it has that name", name));
+}
+
 void rlx_flow_output(rlx_flow *f, const char *name)
 {
-    if (!f->error && f->layer >= 0) {
-        rlx_flow_fail(
-            f, RLX_FAIL(RLX_INVALID_ARGUMENT, "output \"%s\" inside a layer", name ? name : ""));
-        return;
-    }
-    for (int i = 0; name && i < f->nstages; i++)
-        if (f->stages[i].kind == RLX_STAGE_OUTPUT && !strcmp(f->stages[i].name, name)) {
-            rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "two outputs \"%s\"", name));
-            return;
-        }
-    record_named(f, RLX_STAGE_OUTPUT, name, "output's name");
+    record_output(f, name, NULL);
+}
+
+void rlx_flow_output_stream(rlx_flow *f, const char *name, const char *stream)
+{
+    if (!f->error)
+        record_output(f, name, rlx_flow_copy_key(f, stream, "output_stream's stream"));
 }
 
 rlx_status rlx_block_input_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    return rlx_flow_find_input(cx, s->name, s->format, s->rank, s->dim, &cx->fn->x);
+    rlx_ir_value *x;
+    RLX_TRY(rlx_flow_find_input(cx, s->name, s->format, s->rank, s->dim, &x));
+    if (s == cx->flow->stages) /* others wait until a stage asks for them */
+        cx->fn->x = x;
+    return RLX_OK;
 }
 
 rlx_status rlx_block_probe_point_build(rlx_flow_cx *cx, const rlx_stage *s)
@@ -139,7 +190,26 @@ rlx_status rlx_block_probe_rotary_build(rlx_flow_cx *cx, const rlx_stage *s)
     return RLX_OK;
 }
 
+rlx_status rlx_flow_add_output(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_value *x)
+{
+    const char *name = rlx_flow_resolve(cx, s, s->name);
+    return name ? rlx_flow_add_result(cx, x, name) : RLX_OOM();
+}
+
 rlx_status rlx_block_output_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    return rlx_flow_add_result(cx, cx->fn->x, s->name);
+    rlx_ir_value *x = cx->fn->x;
+    if (cx->fn->is_layer && rlx_flow_ends_layer(cx->flow, s))
+        return RLX_OK; /* @main knows it by then */
+    if (s->key[0])
+        RLX_TRY(rlx_flow_get_stream(cx, s, s->key[0], &x));
+    return cx->fn->is_layer ? rlx_flow_add_result(cx, x, s->name) : rlx_flow_add_output(cx, s, x);
+}
+
+rlx_status rlx_block_name_value_build(rlx_flow_cx *cx, const rlx_stage *s)
+{
+    rlx_ir_value *x = cx->fn->inside[s->number[RLX_PROBE_INSIDE] - 1];
+    if (!x)
+        return RLX_FAIL(RLX_NOT_FOUND, "\"%s\": this stage computes no such value", s->key[0]);
+    return rlx_flow_set_stream(cx, s->key[0], x);
 }

@@ -92,7 +92,7 @@ static void nested_layers(rlx_flow *f)
 static void output_in_layer(rlx_flow *f)
 {
     start(f);
-    rlx_flow_repeat_layers(f, 1, output_inside, NULL);
+    rlx_flow_repeat_layers(f, 2, output_inside, NULL);
 }
 
 static void same_output(rlx_flow *f)
@@ -165,7 +165,7 @@ static const struct {
     const char *error;
 } mistakes[] = {
     {no_input, "embed before the flow's input"},
-    {two_inputs, "input \"ids\" is not the flow's first stage"},
+    {two_inputs, "input \"ids\": an input or output before it has that name"},
     {bad_symbol, "input \"ids\": dim 0 is neither >= 0 nor a symbol"},
     {no_key, "rms_norm's key is missing"},
     {hole_outside, "embed's key \"model.layers.{}.weight\" has {} outside of a layer"},
@@ -173,8 +173,8 @@ static const struct {
     {add_of_outer_save, "residual_add without a residual_save in its layer"},
     {open_save, "layer 0 leaves 1 residual_save open"},
     {nested_layers, "repeat_layers inside layer 0"},
-    {output_in_layer, "output \"y\" inside a layer"},
-    {same_output, "two outputs \"y\""},
+    {output_in_layer, "output \"y\": an input or output before it has that name"},
+    {same_output, "output \"y\": an input or output before it has that name"},
     {attention_outside, "self_attention outside rlx_flow_repeat_layers"},
     {bad_heads, "heads 4 must be a multiple of kv_heads 3"},
     {bad_rotation, "3 elements of a head of 8 rotate"},
