@@ -494,7 +494,7 @@ static const struct {
     {wrong_input, RLX_NOT_FOUND, "no input \"text\"; did you mean \"txt\"?",
      "stage 2 (load_input)"},
     {twice, RLX_INVALID_ARGUMENT, "input \"txt\": an input or output before it has that name",
-     "stage 2"},
+     "stage 3"},
     {unused, RLX_INVALID_ARGUMENT, "stage 1 (input): no stage uses \"txt\"", "building flow"},
     {no_build, RLX_INVALID_ARGUMENT, "dual_stream \"pair\" has nothing that builds it", "stage 3"},
     {no_value, RLX_INVALID_ARGUMENT, "left no value for stream \"b\"",
