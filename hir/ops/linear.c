@@ -51,7 +51,11 @@ rlx_status rlx_hir_linear_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
 void rlx_hir_linear_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in,
                           rlx_ir_value **out)
 {
-    out[0] = rlx_mir_build_contract(b, in[0], rlx_mir_build_cast(b, in[1], RLX_F32));
+    const rlx_dim row[] = {1, rlx_hir_last_dim(n->in[0])}, *dims = n->out[0]->type.dim;
+    rlx_ir_value *x = n->in[0]->type.rank == 1 ? rlx_mir_build_reshape(b, in[0], 2, row) : in[0];
+    out[0] = rlx_mir_build_contract(b, x, rlx_mir_build_cast(b, in[1], RLX_F32));
+    if (n->in[0]->type.rank == 1)
+        out[0] = rlx_mir_build_reshape(b, out[0], 1, dims);
     if (n->nin == 3) {
         rlx_ir_value *bias = rlx_mir_build_cast(b, in[2], RLX_F32);
         bias = rlx_hir_lower_along_last(b, bias, &n->out[0]->type);

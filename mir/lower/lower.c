@@ -99,7 +99,9 @@ static rlx_status add_op(tape_cx *t, tape_op op, const bool *written)
 /* ---- kernels
  * -------------------------------------------------------------------------------------- */
 
-rlx_ir_value *kernel_extra(kernel_cx *k, const char *name, tape_buffer *buffer, bool written)
+/* One more argument: a buffer's elements in row-major order as `t`. */
+static rlx_ir_value *add_argument(kernel_cx *k, const char *name, tape_buffer *buffer,
+                                  const rlx_ir_type *t, bool written)
 {
     tape_buffer **args = grow(k->arena, k->args, k->nargs, &k->cap_args, sizeof *args);
     bool *flags = RLX_NEW_ARRAY(k->arena, bool, k->nargs + 1);
@@ -113,8 +115,12 @@ rlx_ir_value *kernel_extra(kernel_cx *k, const char *name, tape_buffer *buffer, 
     k->written = flags;
     k->args[k->nargs] = buffer;
     k->written[k->nargs++] = written;
-    const rlx_ir_type *t = &buffer->type;
     return rlx_lir_build_buffer(k->b, k->kernel, name, t->format, t->rank, t->dim);
+}
+
+rlx_ir_value *kernel_extra(kernel_cx *k, const char *name, tape_buffer *buffer, bool written)
+{
+    return add_argument(k, name, buffer, &buffer->type, written);
 }
 
 /* The operand whose memory result i updates in place, or -1. */
@@ -125,6 +131,21 @@ static int aliased_operand(const rlx_ir_node *region, int i)
         return -1;
     const rlx_ir_value *pool = v->def->in[0];
     return pool->def ? -1 : (int)pool->index;
+}
+
+/* A reshape of what lies in memory is that memory, in other axes: no index is taken apart. Pools
+ * that the region writes stay as they are. */
+static void bind_reshaped(region_cx *r, kernel_cx *k)
+{
+    char name[16];
+    int made = 0;
+    for (const rlx_ir_node *n = r->node->blocks[0]->first; n; n = n->next) {
+        if (n->op != RLX_MIR_RESHAPE || n->in[0]->def || k->written[n->in[0]->index])
+            continue;
+        snprintf(name, sizeof name, "view%d", made++);
+        tape_buffer *memory = r->operand[n->in[0]->index];
+        k_bind(k, n->out[0], BIND_BUFFER, add_argument(k, name, memory, &n->out[0]->type, false));
+    }
 }
 
 static rlx_status bind_arguments(region_cx *r, kernel_cx *k)
@@ -148,6 +169,7 @@ static rlx_status bind_arguments(region_cx *r, kernel_cx *k)
         snprintf(name, sizeof name, "out%d", i);
         kernel_extra(k, name, r->result[i], true);
     }
+    bind_reshaped(r, k);
     return rlx_ir_builder_finish(k->b);
 }
 

@@ -31,7 +31,8 @@ static rlx_status activations(kernel_cx *k, const group *g, const register_tile 
         *x = rlx_lir_build_load(k->b, in->x, RLX_F32, 2, dims, index, axes, NULL);
         return *x ? RLX_OK : rlx_ir_builder_finish(k->b);
     }
-    coord c[2] = {coord_of(p->m0, 0, 0), coord_of(k0, g->k, 1)};
+    coord c[RLX_MAX_RANK];
+    group_place(g, coord_of(p->m0, 0, 0), coord_of(k0, g->k, 1), c);
     tile_space ts = {.rank = 2,
                      .dim = {g->s.m, width},
                      .root = {p->m0, k0},
@@ -213,8 +214,9 @@ static rlx_status fill_row(kernel_cx *k, const columns *c, rlx_ir_value *row, bo
     rlx_ir_value *x = NULL;
     if (live) {
         rlx_ir_value *k0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, from, loop.index[0]);
-        coord at[2] = {coord_add(coord_of(c->m0, 0, -1), coord_of(row, g->s.m, -1)),
-                       coord_of(k0, g->k, 0)};
+        coord t = coord_add(coord_of(c->m0, 0, -1), coord_of(row, g->s.m, -1));
+        coord at[RLX_MAX_RANK];
+        group_place(g, t, coord_of(k0, g->k, 0), at);
         tile_space ts = {.rank = 1, .dim = {width}, .root = {k0}};
         ts.limit[0] = g->k % g->s.lanes ? k_const(k, g->k) : NULL;
         RLX_TRY(tile_at(k, g->contract[0]->in[0], at, &ts, &x));
@@ -312,15 +314,16 @@ static rlx_status store_tiles(kernel_cx *k, const group *g, const register_tile 
                               const rlx_ir_node *yield, rlx_ir_value **tiles)
 {
     const rlx_lir_schedule *s = &g->s;
-    coord c[2] = {coord_of(p->m0, 0, 0), coord_of(p->n0, g->n, 1)};
+    coord c[RLX_MAX_RANK];
+    group_place(g, coord_of(p->m0, 0, 0), coord_of(p->n0, g->n, 1), c);
     tile_space ts = {
         .rank = 2, .dim = {s->m, s->n}, .root = {p->m0, p->n0}, .limit = {p->m_limit, p->n_limit}};
     for (int i = 0; i < g->ncontracts; i++) {
         binding *b = k_bind(k, g->contract[i]->out[0], BIND_TILE, tiles[i]);
         if (!b)
             return rlx_ir_builder_finish(k->b);
-        b->at[0] = c[0];
-        b->at[1] = c[1];
+        for (int axis = 0; axis < g->nlead + 2; axis++)
+            b->at[axis] = c[axis];
     }
     for (int i = 0; i < g->nresults; i++) {
         leaf leaves[MAX_LEAVES];
@@ -362,17 +365,14 @@ static rlx_status emit_register_columns(kernel_cx *k, const group *g, const regi
 }
 
 /* grid n, m: register tiles, their epilogue, their store. */
-static rlx_status emit_registers(kernel_cx *k, const group *g, const rlx_ir_node *yield)
+static rlx_status emit_registers(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_lir_schedule *s = &g->s;
-    rlx_ir_value *extents[2] = {k_const(k, (g->n + s->block_n - 1) / s->block_n),
-                                k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->m))};
-    rlx_lir_scope grid;
-    k_begin_grid(k, 2, extents, &grid);
-    if (k->b->status)
-        return rlx_ir_builder_finish(k->b);
-    register_tile p = {.n0 = scaled(k, grid.index[0], s->block_n),
-                       .m0 = scaled(k, grid.index[1], s->m)};
+    rlx_ir_value *across = k_const(k, (g->n + s->block_n - 1) / s->block_n);
+    rlx_ir_value *rows = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->m));
+    group_grid grid;
+    RLX_TRY(group_begin_grid(k, g, across, rows, &grid));
+    register_tile p = {.n0 = scaled(k, grid.column, s->block_n), .m0 = scaled(k, grid.row, s->m)};
     bool m_whole = s->m == 1 || (rlx_dim_is_const(g->m) && g->m % s->m == 0);
     p.m_limit = m_whole ? NULL : k_extent(k, g->m);
     p.n_limit = g->n % s->n == 0 ? NULL : k_const(k, g->n);
@@ -383,8 +383,7 @@ static rlx_status emit_registers(kernel_cx *k, const group *g, const rlx_ir_node
         RLX_TRY(contract_tiles(k, g, &p, tiles));
         RLX_TRY(store_tiles(k, g, &p, yield, tiles));
     }
-    rlx_lir_end_grid(k->b, &grid);
-    return rlx_ir_builder_finish(k->b);
+    return group_end_grid(k, &grid);
 }
 
 /* ---- the epilogue on blocks of rows */
@@ -401,7 +400,7 @@ static rlx_status finish_block(kernel_cx *k, const columns *c, const register_ti
 }
 
 /* A block of one register tile's rows by panels: its tiles into team memory. */
-static rlx_status emit_block_columns(kernel_cx *k, const group *g, const rlx_lir_scope *grid,
+static rlx_status emit_block_columns(kernel_cx *k, const group *g, const group_grid *grid,
                                      rlx_ir_value *t0, rlx_ir_value **memory)
 {
     panel own;
@@ -409,7 +408,7 @@ static rlx_status emit_block_columns(kernel_cx *k, const group *g, const rlx_lir
     const columns c = {.g = g,
                        .m0 = t0,
                        .m_limit = k_extent(k, g->m),
-                       .n0 = scaled(k, grid->index[0], g->unit),
+                       .n0 = scaled(k, grid->column, g->unit),
                        .count = k_const(k, g->unit),
                        .panel = &own,
                        .finish = finish_block,
@@ -418,11 +417,11 @@ static rlx_status emit_block_columns(kernel_cx *k, const group *g, const rlx_lir
 }
 
 /* Rows 0..rows of a block: contraction tiles into team memory. */
-static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const rlx_lir_scope *grid,
+static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const group_grid *grid,
                                    rlx_ir_value *t0, rlx_ir_value *rows, rlx_ir_value **memory)
 {
     const rlx_lir_schedule *s = &g->s;
-    rlx_ir_value *u0 = scaled(k, grid->index[0], g->unit);
+    rlx_ir_value *u0 = scaled(k, grid->column, g->unit);
     rlx_lir_scope lm, ln;
     rlx_lir_begin_for(k->b, k_const(k, 0), rows, s->m, 0, NULL, &lm);
     rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->unit), s->n, 0, NULL, &ln);
@@ -444,22 +443,22 @@ static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const rlx_lir_s
 
 /* grid unit, m: a block of rows by one unit (a head) into team memory, then the epilogue row by
  * row. */
-static rlx_status emit_blocks(kernel_cx *k, const group *g, const rlx_ir_node *yield)
+static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_lir_schedule *s = &g->s;
     int64_t dims[2] = {s->block_m, g->unit};
     rlx_ir_value *memory[MAX_CONTRACTS];
     for (int i = 0; i < g->ncontracts; i++)
         memory[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 2, dims);
-    rlx_ir_value *extents[2] = {
-        k_const(k, g->n / g->unit),
-        k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m))};
+    rlx_ir_value *units = k_const(k, g->n / g->unit);
+    rlx_ir_value *blocks = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m));
     rlx_ir_value *live = k_extent(k, g->m);
-    rlx_lir_scope grid, row;
-    k_begin_grid(k, 2, extents, &grid);
-    if (k->b->status || k->top.status)
-        return k->b->status ? rlx_ir_builder_finish(k->b) : rlx_ir_builder_finish(&k->top);
-    rlx_ir_value *t0 = scaled(k, grid.index[1], s->block_m);
+    group_grid grid;
+    rlx_lir_scope row;
+    RLX_TRY(group_begin_grid(k, g, units, blocks, &grid));
+    if (k->top.status)
+        return rlx_ir_builder_finish(&k->top);
+    rlx_ir_value *t0 = scaled(k, grid.row, s->block_m);
     rlx_ir_value *rows = rlx_lir_build_map2(k->b, RLX_FN_SUB, live, t0);
     rows = rlx_lir_build_map2(k->b, RLX_FN_MIN, rows, k_const(k, s->block_m));
     if (s->depth)
@@ -474,14 +473,13 @@ static rlx_status emit_blocks(kernel_cx *k, const group *g, const rlx_ir_node *y
         binding *b = k_bind(k, g->contract[i]->out[0], BIND_BUFFER, memory[i]);
         if (!b)
             return rlx_ir_builder_finish(k->b);
-        b->at[0] = coord_of(t0, 0, -1);
-        b->at[1] = coord_scaled(grid.index[0], g->unit, g->n / g->unit);
+        group_place(g, coord_of(t0, 0, -1), coord_scaled(grid.column, g->unit, g->n / g->unit),
+                    b->at);
     }
     coord t = coord_add(coord_of(t0, 0, -1), coord_of(row.index[0], 0, -1));
-    RLX_TRY(group_store_unit(k, g, yield, t, coord_of(grid.index[0], g->n / g->unit, -1)));
+    RLX_TRY(group_store_unit(k, g, yield, t, coord_of(grid.column, g->n / g->unit, -1)));
     rlx_lir_end_for(k->b, &row, NULL);
-    rlx_lir_end_grid(k->b, &grid);
-    return rlx_ir_builder_finish(k->b);
+    return group_end_grid(k, &grid);
 }
 
 /* Rows that are computed before the contractions: NULL when those lie in memory, or are cheap to
@@ -493,7 +491,7 @@ static const rlx_ir_value *prologue_of(const group *g)
 }
 
 /* One kernel of `n` groups. `a`: rows of a prologue, in `temp` or made once per team; or NULL. */
-static rlx_status lower_groups(region_cx *r, const group *groups, int n, const rlx_ir_value *a,
+static rlx_status lower_groups(region_cx *r, group *groups, int n, const rlx_ir_value *a,
                                tape_buffer *temp)
 {
     const rlx_ir_node *yield = r->node->blocks[0]->last;

@@ -47,8 +47,9 @@ static bool depends_on_contract(const rlx_ir_value *v)
     return value_depends(v, RLX_MIR_CONTRACT) || value_depends(v, RLX_MIR_CONTRACT_Q);
 }
 
-/* Columns of the contraction that one row of the epilogue must have at hand together. */
-static void unit_below(const rlx_ir_value *v, int64_t *unit)
+/* Columns of the contraction that one row of the epilogue must have at hand together; values are
+ * [lead.., row, ..]. */
+static void unit_below(const rlx_ir_value *v, int nlead, int64_t *unit)
 {
     const rlx_ir_node *n = v->def;
     if (!n || bound(v) || rlx_mir_is_contract(n) || !depends_on_contract(v))
@@ -58,12 +59,12 @@ static void unit_below(const rlx_ir_value *v, int64_t *unit)
         const rlx_ir_type *whole = n->op == RLX_MIR_SLICE ? &n->in[0]->type : &n->out[0]->type;
         at_least(unit, product_from(whole, axis));
     }
-    if (n->op == RLX_MIR_RESHAPE && v->type.rank > 2)
-        at_least(unit, product_from(&v->type, 2));
+    if (n->op == RLX_MIR_RESHAPE && v->type.rank > nlead + 2)
+        at_least(unit, product_from(&v->type, nlead + 2));
     if (n->op == RLX_MIR_PAGE_WRITE)
         at_least(unit, n->in[1]->type.dim[2]);
     for (int i = 0; i < n->nin; i++)
-        unit_below(n->in[i], unit);
+        unit_below(n->in[i], nlead, unit);
 }
 
 static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
@@ -71,8 +72,12 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
     const rlx_ir_node *first = g->contract[0];
     const rlx_ir_type *a = &first->in[0]->type, *w = &contract_weight(first)->type;
     int64_t lanes = rlx_ir_attr_int(first, RLX_ATTR_LANES, 16);
-    if (a->rank != 2)
-        return k_fail(k, first, "contractions take two axes: tokens and features");
+    const bool ordered =
+        first->op == RLX_MIR_CONTRACT && lanes > 1; /* not by panels, nor of codes */
+    if (a->rank < 2 || (a->rank > 2 && !ordered))
+        return k_fail(k, first,
+                      a->rank < 2 ? "contractions take two axes or more: tokens and features"
+                                  : "this order of sums is for two axes: tokens and features");
     for (int i = 0; i < g->ncontracts; i++) {
         const rlx_ir_node *n = g->contract[i];
         if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&contract_weight(n)->type, w) ||
@@ -84,11 +89,12 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
     }
     if (first->op == RLX_MIR_CONTRACT_Q && lanes == 1 && k->options->target->unit != RLX_UNIT_CPU)
         return k_fail(k, first, "panels of codes are lowered for CPUs");
-    g->m = a->dim[0];
-    g->k = a->dim[1];
+    g->nlead = a->rank - 2;
+    g->m = a->dim[g->nlead];
+    g->k = a->dim[g->nlead + 1];
     g->n = w->dim[0];
     for (int i = 0; i < g->nresults; i++)
-        unit_below(yield->in[g->result[i]], &g->unit);
+        unit_below(yield->in[g->result[i]], g->nlead, &g->unit);
     if (g->unit && g->n % g->unit)
         return k_fail(k, first, "heads do not divide the columns");
     rlx_lir_contract_shape shape = {.m = k_upper(k, g->m),
@@ -136,6 +142,40 @@ rlx_status groups_make(kernel_cx *k, const rlx_ir_node *yield, group *groups, in
     return RLX_OK;
 }
 
+/* ---- instances */
+
+rlx_status group_begin_grid(kernel_cx *k, group *g, rlx_ir_value *columns, rlx_ir_value *rows,
+                            group_grid *s)
+{
+    const rlx_ir_type *a = &g->contract[0]->in[0]->type;
+    rlx_ir_value *extents[RLX_LIR_MAX_GRID] = {columns, rows};
+    const int in_grid = g->nlead < RLX_LIR_MAX_GRID - 2 ? g->nlead : RLX_LIR_MAX_GRID - 2;
+    s->ninner = g->nlead - in_grid;
+    for (int i = 0; i < in_grid; i++)
+        extents[2 + i] = k_extent(k, a->dim[i]);
+    k_begin_grid(k, 2 + in_grid, extents, &s->grid);
+    for (int i = 0; i < g->nlead && !k->b->status; i++) {
+        rlx_ir_value *index = s->grid.index[2 + i];
+        if (i >= in_grid) {
+            rlx_lir_scope *loop = &s->inner[i - in_grid];
+            rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, a->dim[i]), 1, 0, NULL, loop);
+            index = loop->index[0];
+        }
+        g->lead[i] = coord_of(index, rlx_dim_is_const(a->dim[i]) ? a->dim[i] : 0, -1);
+    }
+    s->column = s->grid.index[0];
+    s->row = s->grid.index[1];
+    return k->b->status ? rlx_ir_builder_finish(k->b) : RLX_OK;
+}
+
+rlx_status group_end_grid(kernel_cx *k, group_grid *s)
+{
+    for (int i = s->ninner - 1; i >= 0; i--)
+        rlx_lir_end_for(k->b, &s->inner[i], NULL);
+    rlx_lir_end_grid(k->b, &s->grid);
+    return rlx_ir_builder_finish(k->b);
+}
+
 /* ---- the epilogue on blocks of rows */
 
 /* One leaf of a unit's row: which of its axes the unit index gives, and loops over the rest. */
@@ -143,14 +183,14 @@ static rlx_status store_leaf(kernel_cx *k, const group *g, const leaf *l, coord 
 {
     const rlx_ir_type *t = &l->value->type;
     int64_t units = g->n / g->unit;
-    coord c[RLX_MAX_RANK] = {row};
-    if (t->rank >= 2 && t->dim[1] == units) {
-        c[1] = unit;
-        return sink_loop_whole(k, l, c, 2);
-    }
-    if (t->rank >= 2 && rlx_dim_is_const(t->dim[1]) && t->dim[1] % units == 0) {
-        c[1] = coord_mul(unit, t->dim[1] / units);
-        return sink_loop(k, l, c, 1, t->dim[1] / units);
+    const int axis = g->nlead + 1;
+    coord c[RLX_MAX_RANK];
+    group_place(g, row, unit, c);
+    if (t->rank > axis && t->dim[axis] == units)
+        return sink_loop_whole(k, l, c, axis + 1);
+    if (t->rank > axis && rlx_dim_is_const(t->dim[axis]) && t->dim[axis] % units == 0) {
+        c[axis] = coord_mul(unit, t->dim[axis] / units);
+        return sink_loop(k, l, c, axis, t->dim[axis] / units);
     }
     return k_fail(k, l->value->def, "the epilogue's shape does not follow the heads");
 }
@@ -170,29 +210,47 @@ rlx_status group_store_unit(kernel_cx *k, const group *g, const rlx_ir_node *yie
 
 /* ---- the prologue */
 
-/* Rows of `a` into memory: team memory in a once block, or a temp in a kernel of its own. */
-static rlx_status store_rows(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *memory, coord row)
+/* One row of `a` into memory: team memory in a once block, or a temp in a kernel of its own. */
+static rlx_status store_row(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *memory, coord *row)
 {
     leaf l = {.value = a, .result = a, .buffer = memory};
-    coord c[RLX_MAX_RANK] = {row};
-    RLX_TRY(rows_bind(k, a, c));
-    RLX_TRY(sink_loop_whole(k, &l, c, 1));
+    RLX_TRY(rows_bind(k, a, row));
+    RLX_TRY(sink_loop_whole(k, &l, row, a->type.rank - 1));
     rows_unbind(a);
     return RLX_OK;
 }
 
+/* The same of all rows, in loops over axes from `first` on; `row` has the coordinates before. */
+static rlx_status store_rows(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *memory, int first,
+                             coord *row)
+{
+    rlx_lir_scope loop[RLX_MAX_RANK];
+    const int rows = a->type.rank - 1;
+    for (int i = first; i < rows && !k->b->status; i++) {
+        rlx_dim d = a->type.dim[i];
+        rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, d), 1, 0, NULL, &loop[i]);
+        row[i] = coord_of(loop[i].index[0], rlx_dim_is_const(d) ? d : 0, -1);
+    }
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    RLX_TRY(store_row(k, a, memory, row));
+    for (int i = rows - 1; i >= first; i--)
+        rlx_lir_end_for(k->b, &loop[i], NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
 rlx_status group_prologue_once(kernel_cx *k, const rlx_ir_value *a)
 {
-    int64_t dims[2] = {k_upper(k, a->type.dim[0]), a->type.dim[1]};
-    rlx_ir_value *memory = rlx_lir_build_alloc(&k->top, a->type.format, 2, dims);
-    rlx_ir_value *rows = k_extent(k, a->type.dim[0]);
-    rlx_lir_scope once, loop;
+    int64_t dims[RLX_MAX_RANK];
+    for (int i = 0; i < a->type.rank; i++)
+        dims[i] = k_upper(k, a->type.dim[i]);
+    rlx_ir_value *memory = rlx_lir_build_alloc(&k->top, a->type.format, a->type.rank, dims);
+    coord row[RLX_MAX_RANK];
+    rlx_lir_scope once;
     k_begin_once(k, &once);
-    rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &loop);
     if (k->b->status || k->top.status)
         return k->b->status ? rlx_ir_builder_finish(k->b) : rlx_ir_builder_finish(&k->top);
-    RLX_TRY(store_rows(k, a, memory, coord_of(loop.index[0], 0, -1)));
-    rlx_lir_end_for(k->b, &loop, NULL);
+    RLX_TRY(store_rows(k, a, memory, 0, row));
     rlx_lir_end_once(k->b, &once);
     k_bind(k, a, BIND_BUFFER, memory);
     return rlx_ir_builder_finish(k->b);
@@ -203,12 +261,20 @@ rlx_status group_prologue_kernel(region_cx *r, const rlx_ir_value *a, tape_buffe
     kernel_cx k;
     RLX_TRY(kernel_begin(r, &k, "prologue", "rows"));
     rlx_ir_value *memory = kernel_extra(&k, "rows", temp, true);
-    rlx_ir_value *extent = k_extent(&k, a->type.dim[0]);
+    const int rows = a->type.rank - 1, in_grid = rows < RLX_LIR_MAX_GRID ? rows : RLX_LIR_MAX_GRID;
+    rlx_ir_value *extents[RLX_LIR_MAX_GRID];
+    coord row[RLX_MAX_RANK];
+    for (int i = 0; i < in_grid; i++)
+        extents[i] = k_extent(&k, a->type.dim[i]);
     rlx_lir_scope grid;
-    k_begin_grid(&k, 1, &extent, &grid);
+    k_begin_grid(&k, in_grid, extents, &grid);
     if (k.b->status)
         return rlx_ir_builder_finish(k.b);
-    RLX_TRY(store_rows(&k, a, memory, coord_of(grid.index[0], 0, -1)));
+    for (int i = 0; i < in_grid; i++) {
+        rlx_dim d = a->type.dim[i];
+        row[i] = coord_of(grid.index[i], rlx_dim_is_const(d) ? d : 0, -1);
+    }
+    RLX_TRY(store_rows(&k, a, memory, in_grid, row));
     rlx_lir_end_grid(k.b, &grid);
     RLX_TRY(rlx_ir_builder_finish(k.b));
     return kernel_end(r, &k);

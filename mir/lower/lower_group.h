@@ -15,7 +15,9 @@ typedef struct group {
     int nresults;
     int64_t unit; /* columns that the epilogue needs together; 0: none */
     int64_t n, k; /* weight rows, contracted extent */
-    rlx_dim m;
+    rlx_dim m;    /* rows: the axis before the contracted one */
+    int nlead;    /* axes before that: `lead` is where an instance of the grid stands in them */
+    coord lead[RLX_MAX_RANK];
     rlx_lir_schedule s;
 } group;
 
@@ -24,6 +26,25 @@ typedef struct register_tile {
     rlx_ir_value *m0, *n0;           /* first token, first weight row */
     rlx_ir_value *m_limit, *n_limit; /* NULL: all live */
 } register_tile;
+
+/* The instances of a group: a grid over blocks of columns, blocks of rows and the first leading
+ * axis, and in each loops over the other leading axes. Sets g->lead. */
+typedef struct group_grid {
+    rlx_ir_value *column, *row; /* the block's indices */
+    rlx_lir_scope grid, inner[RLX_MAX_RANK];
+    int ninner;
+} group_grid;
+rlx_status group_begin_grid(kernel_cx *k, group *g, rlx_ir_value *columns, rlx_ir_value *rows,
+                            group_grid *s);
+rlx_status group_end_grid(kernel_cx *k, group_grid *s);
+/* Coordinates of a value [lead.., row, column]. */
+static inline void group_place(const group *g, coord row, coord column, coord *c)
+{
+    for (int i = 0; i < g->nlead; i++)
+        c[i] = g->lead[i];
+    c[g->nlead] = row;
+    c[g->nlead + 1] = column;
+}
 
 /* The weight of a contraction, decoded or in blocks. */
 static inline const rlx_ir_value *contract_weight(const rlx_ir_node *contract)

@@ -18,6 +18,7 @@ typedef struct rlx_mir_fuse_node {
     int group;   /* that computes it; -1: none (yet), or it is copied into its users */
     bool leaf;   /* a constant, or views and casts of arguments: copied into whatever uses it */
     bool opaque; /* return, call, region: stays as it is */
+    bool stored; /* a contract's operand that its tiles cannot walk: it goes to memory */
     bool live;
     int ndeps; /* live nodes that run before it, without leaves; one may occur twice */
     int *deps;

@@ -185,8 +185,44 @@ static bool find_prologue(const rlx_mir_fuse_graph *g, const rlx_ir_value *a, bo
 /* ---- building -----------------------------------------------------------------------------------
  */
 
+/* Whether tiles [m,k] of a view are tiles of what it views: then a contract reads through it. A
+ * reshape of memory is that memory. */
+static bool is_walked(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *view)
+{
+    for (const rlx_mir_fuse_node *n = view; n && rlx_mir_fuse_is_view(g, n);
+         n = rlx_mir_fuse_def(n->ir->in[0])) {
+        const rlx_mir_fuse_node *below = rlx_mir_fuse_def(n->ir->in[0]);
+        const bool plain =
+            n->ir->op == RLX_MIR_BROADCAST ||
+            (n->ir->op == RLX_MIR_SLICE && rlx_ir_attr_int(n->ir, RLX_ATTR_STEP, 1) == 1);
+        const bool memory =
+            n->ir->op == RLX_MIR_RESHAPE && !(below && rlx_mir_fuse_is_view(g, below));
+        if (!plain && !memory)
+            return false;
+    }
+    return true;
+}
+
+/* Marks operands of contracts that have to be stored. */
+static void find_stored(rlx_mir_fuse_graph *g)
+{
+    for (int i = 0; i < g->nnodes; i++) {
+        const rlx_ir_node *ir = g->nodes[i].ir;
+        for (int k = 0; ir->op == RLX_MIR_CONTRACT && k < ir->nin; k++) {
+            rlx_mir_fuse_node *d = rlx_mir_fuse_def(ir->in[k]);
+            while (d && k &&
+                   d->ir->op == RLX_MIR_CAST) /* weights are decoded where they are used */
+                d = rlx_mir_fuse_def(d->ir->in[0]);
+            if (d && rlx_mir_fuse_is_view(g, d) && !is_walked(g, d))
+                d->stored = true;
+        }
+    }
+}
+
 static bool is_leaf(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
+    if (n->stored)
+        return false;
     if (n->ir->op == RLX_MIR_CONST || n->ir->op == RLX_MIR_IOTA)
         return true;
     if (n->ir->op != RLX_MIR_CAST && !rlx_mir_fuse_is_view(g, n))
@@ -310,8 +346,10 @@ rlx_status rlx_mir_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena 
         n->opaque = ir->op == RLX_MIR_RETURN || ir->op == RLX_MIR_CALL || ir->op == RLX_MIR_REGION;
         for (int i = 0; i < ir->nout; i++)
             ir->out[i]->scratch = n;
-        n->leaf = is_leaf(g, n);
     }
+    find_stored(g);
+    for (int i = 0; i < g->nnodes; i++)
+        g->nodes[i].leaf = is_leaf(g, &g->nodes[i]);
     for (int i = 0; i < g->nnodes; i++) {
         int group;
         RLX_TRY(find_deps(g, &g->nodes[i], last_opaque));

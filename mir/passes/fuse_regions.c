@@ -7,14 +7,24 @@
  *                                          }
  *
  * Afterwards a function's body holds regions, calls and its return. Groups grow in this order, and
- * a node belongs to the first that takes it: contract    contracts (or contract_qs) of one `a`; a
- * row normalisation in front is copied in (fuse_graph.c); then whatever follows elementwise, moves
- * data within a row, or writes pages quantize    one, with the row normalisation in front attention
- * an attention and the views on it loops      what tiles do not compute (fuse_loops.c) reduce sums
- * and maxima of rows with the maps around them, and what follows within these rows or writes them
- * to pages map a gather and the maps on it; maps, concats and page writes that are left Views,
- * casts of arguments and constants that no group took are copied into every region that uses them.
- * A node joins only if no path leads from its group through other nodes back into it. */
+ * a node belongs to the first that takes it:
+ *
+ * "stored": views (windows, transposes) that a contract cannot read through, with the pads and
+ * views that serve them alone; their root is map.
+ *
+ * "contract": contracts (or contract_qs) of one `a`; a row normalisation in front is copied in
+ * (fuse_graph.c); then whatever follows elementwise, moves data within a row, or writes pages.
+ *
+ * "quantize": one, with the row normalisation in front. "attention": an attention and the views on
+ * it. "loops": what tiles do not compute (fuse_loops.c).
+ *
+ * "reduce": sums and maxima of rows with the maps around them, and what follows within these rows
+ * or writes them to pages.
+ *
+ * "map": a gather and the maps on it; maps, concats and page writes that are left.
+ *
+ * Views, casts of arguments and constants that no group took are copied into every region that uses
+ * them. A node joins only if no path leads from its group through other nodes back into it. */
 #include <string.h>
 
 #include "mir/passes/fuse.h"
@@ -184,12 +194,13 @@ static void return_divided_rows(rlx_mir_fuse_graph *g, int group, int rank)
 
 /* ---- contract -------------------------------------------------------------------------------- */
 
-/* Rows stay rows: the leading extent is that of the contract's result. */
+/* Rows stay rows: the leading extents are those of the contract's result. */
 static bool keeps_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     const rlx_ir_type *y = &n->ir->out[0]->type;
-    const rlx_ir_node *root = g->nodes[g->groups[group].nodes[0]].ir;
-    return y->rank > 0 && y->dim[0] == root->out[0]->type.dim[0];
+    const rlx_ir_type *rows = &g->nodes[g->groups[group].nodes[0]].ir->out[0]->type;
+    const int leading = rows->rank > 1 ? rows->rank - 1 : 1;
+    return y->rank >= leading && memcmp(y->dim, rows->dim, sizeof(rlx_dim) * (size_t)leading) == 0;
 }
 
 static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
@@ -244,7 +255,30 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     rlx_mir_fuse_grow_forwards(g, group, contract_takes);
     return_views(g, group);
     RLX_TRY(return_maps(g, group));
-    return_divided_rows(g, group, 4); /* heads [T,N,D] are stored as they are */
+    /* heads [T,N,D] are stored as they are */
+    return_divided_rows(g, group, root->ir->out[0]->type.rank + 2);
+    return RLX_OK;
+}
+
+/* ---- stored views of contracts
+ * ------------------------------------------------------------------ */
+
+/* No maps: an element of theirs may be in many windows. */
+static bool stored_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
+{
+    (void)group;
+    return n->ir->op == RLX_MIR_PAD || rlx_mir_fuse_is_view(g, n);
+}
+
+static rlx_status fuse_stored(rlx_mir_fuse_graph *g)
+{
+    for (int i = 0; i < g->nnodes; i++) {
+        int group;
+        if (!g->nodes[i].stored || !rlx_mir_fuse_is_free(&g->nodes[i]))
+            continue;
+        RLX_TRY(rlx_mir_fuse_group_add(g, &g->nodes[i], "map", &group));
+        rlx_mir_fuse_grow_backwards(g, group, stored_takes);
+    }
     return RLX_OK;
 }
 
@@ -403,6 +437,7 @@ static rlx_status fuse_each(rlx_mir_fuse_graph *g, int op,
 
 static rlx_status fuse_func(rlx_mir_fuse_graph *g)
 {
+    RLX_TRY(fuse_stored(g));
     RLX_TRY(fuse_each(g, RLX_MIR_CONTRACT, fuse_contract));
     RLX_TRY(fuse_each(g, RLX_MIR_CONTRACT_Q, fuse_contract));
     RLX_TRY(fuse_each(g, RLX_MIR_QUANTIZE, fuse_quantize));

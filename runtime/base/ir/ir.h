@@ -70,6 +70,8 @@ bool rlx_ir_type_equal(const rlx_ir_type *a, const rlx_ir_type *b);
 bool rlx_ir_shape_equal(const rlx_ir_type *a, const rlx_ir_type *b);
 /* Product of the dims; RLX_DIM_INVALID when two symbolic dims meet (not quasi-affine). */
 rlx_dim rlx_ir_type_elems(rlx_dims *t, const rlx_ir_type *type);
+/* Whether two shapes have as many elements, as far as expressions can tell. */
+bool rlx_ir_same_elems(rlx_dims *t, const rlx_ir_type *a, const rlx_ir_type *b);
 void rlx_ir_type_print(const rlx_dims *t, const rlx_ir_type *type, rlx_text *out);
 
 /* ---- attributes ----------------------------------------------------------------------------- */

@@ -53,6 +53,30 @@ rlx_dim rlx_ir_type_elems(rlx_dims *t, const rlx_ir_type *type)
     return n;
 }
 
+static bool is_empty(const rlx_ir_type *t)
+{
+    for (int i = 0; i < t->rank; i++)
+        if (t->dim[i] == 0)
+            return true;
+    return false;
+}
+
+/* Products are compared without the common ends: two symbols in one product have no expression. */
+bool rlx_ir_same_elems(rlx_dims *t, const rlx_ir_type *a, const rlx_ir_type *b)
+{
+    if (is_empty(a) || is_empty(b))
+        return is_empty(a) && is_empty(b);
+    int first = 0, ae = a->rank, be = b->rank;
+    while (first < ae && first < be && a->dim[first] == b->dim[first])
+        first++;
+    while (ae > first && be > first && a->dim[ae - 1] == b->dim[be - 1])
+        ae--, be--;
+    rlx_ir_type am = rlx_ir_tensor(a->format, ae - first, a->dim + first);
+    rlx_ir_type bm = rlx_ir_tensor(b->format, be - first, b->dim + first);
+    rlx_dim x = rlx_ir_type_elems(t, &am), y = rlx_ir_type_elems(t, &bm);
+    return x == y && x != RLX_DIM_INVALID;
+}
+
 void rlx_ir_type_print(const rlx_dims *t, const rlx_ir_type *type, rlx_text *out)
 {
     if (type->kind == RLX_TYPE_NONE || type->format == RLX_FORMAT_NONE) {
