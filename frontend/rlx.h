@@ -477,12 +477,13 @@ RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tens
 
 typedef struct rlx_tokenizer rlx_tokenizer;
 typedef struct rlx_tokenizer_options {
-    const char *pre; /* of a list of ranks (tiktoken): the pattern, as GGUF files name it; NULL: the known list's */
+    const char *pre; /* the pattern, as GGUF files name it, of a list of ranks (tiktoken; NULL: the known list's) or
+                      * of a GGUF file's byte-level vocabulary (NULL: its own); anything else refuses one */
     bool no_cache;   /* neither reads nor writes the compiled table in the user's cache folder (docs/tokenizers.md) */
 } rlx_tokenizer_options;
 /* `path`: tokenizer.json, tokenizer.model (sentencepiece, tiktoken), vocab.json with merges.txt beside it,
  * vocab.txt, a .gguf file, or a directory with one of them. `options` may be NULL. RLX_NOT_FOUND when there is none;
- * RLX_INVALID_FILE and RLX_UNSUPPORTED name the file and the key. */
+ * RLX_INVALID_FILE and RLX_UNSUPPORTED name the file and the key; RLX_INVALID_ARGUMENT: `pre` has no meaning there. */
 RLX_API rlx_status rlx_tokenizer_load(const char *path, const rlx_tokenizer_options *options,
                                       rlx_tokenizer **out);
 RLX_API void rlx_tokenizer_destroy(rlx_tokenizer *t);

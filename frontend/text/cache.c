@@ -1,4 +1,5 @@
 /* frontend/text/cache.c: compiled tables in the user's cache folder. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -91,6 +92,7 @@ static int open_own(const char *path, size_t *bytes)
         return -1;
     }
     *bytes = (size_t)st.st_size;
+    futimens(fd, NULL); /* in use: what is not goes first */
     return fd;
 }
 
@@ -115,6 +117,67 @@ static void write_entry(const rlx_text_cache *c, const rlx_hash *key, const char
     if (path)
         rlx_status_free(rlx_write_file(path, write_contents, &w));
     free(path);
+}
+
+/* ---- removing */
+
+typedef struct entry {
+    char *path;
+    uint64_t bytes;
+    struct timespec used;
+} entry;
+
+/* 64 hexadecimal digits and an ending of ours: nothing else is ever removed. */
+static int is_entry(const struct dirent *d)
+{
+    size_t hex = strspn(d->d_name, "0123456789abcdef");
+    const char *end = d->d_name + hex;
+    return hex == 64 && (!strcmp(end, ".table") || !strcmp(end, ".stamp"));
+}
+
+static int older_first(const void *a, const void *b)
+{
+    const struct timespec *p = &((const entry *)a)->used, *q = &((const entry *)b)->used;
+    return p->tv_sec != q->tv_sec     ? (p->tv_sec < q->tv_sec ? -1 : 1)
+           : p->tv_nsec != q->tv_nsec ? (p->tv_nsec < q->tv_nsec ? -1 : 1)
+                                      : 0;
+}
+
+static bool look_at(const char *folder, const char *name, entry *out)
+{
+    struct stat st;
+    rlx_text t = {0};
+    rlx_text_putf(&t, "%s/%s", folder, name);
+    bool there = !t.oom && !lstat(t.data, &st) && S_ISREG(st.st_mode);
+    if (there)
+        *out = (entry){rlx_text_take(&t), (uint64_t)st.st_size, st.st_mtim};
+    else
+        rlx_text_deinit(&t);
+    return there;
+}
+
+void rlx_text_cache_trim(const char *folder, uint64_t most)
+{
+    struct dirent **list;
+    int n = scandir(folder, &list, is_entry, NULL);
+    entry *all = n > 0 ? calloc((size_t)n, sizeof *all) : NULL;
+    size_t found = 0;
+    uint64_t bytes = 0;
+    for (int i = 0; i < n; i++) {
+        if (all && look_at(folder, list[i]->d_name, &all[found]))
+            bytes += all[found++].bytes;
+        free(list[i]);
+    }
+    if (n >= 0)
+        free(list);
+    if (found)
+        qsort(all, found, sizeof *all, older_first);
+    for (size_t i = 0; i < found; i++) {
+        if (bytes > most && !unlink(all[i].path))
+            bytes -= all[i].bytes;
+        free(all[i].path);
+    }
+    free(all);
 }
 
 /* ---- files */
@@ -252,4 +315,5 @@ void rlx_text_cache_put(const rlx_text_cache *c, const rlx_hash *key, const void
         return;
     write_entry(c, key, ".table", block, bytes);
     put_stamp(c, key);
+    rlx_text_cache_trim(c->folder, RLX_TEXT_CACHE_BYTES);
 }

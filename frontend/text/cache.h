@@ -4,6 +4,8 @@
  *   KEY.stamp    of files: their devices, inodes, sizes and times, and the key of their table
  *
  * The folder is $RLX_CACHE_DIR, else rlx in $XDG_CACHE_HOME or $HOME/.cache, and there tokenizers.
+ * Beyond RLX_TEXT_CACHE_BYTES those go that were not used for the longest time.
+ *
  * It is a help and never an error: what is missing, of another version, damaged or not the user's
  * own is a miss, and what cannot be written is not. */
 #ifndef RLX_FRONTEND_TEXT_CACHE_H
@@ -13,6 +15,7 @@
 #include "runtime/base/hash.h"
 
 enum { RLX_TEXT_FILES = 3 };
+#define RLX_TEXT_CACHE_BYTES (256u << 20) /* some twenty vocabularies of 128k tokens */
 
 typedef struct rlx_file_identity {
     uint64_t device, inode, size;
@@ -43,5 +46,8 @@ rlx_tokenizer *rlx_text_cache_find(const rlx_text_cache *c);
 rlx_tokenizer *rlx_text_cache_find_content(const rlx_text_cache *c, const rlx_hash *key);
 void rlx_text_cache_put(const rlx_text_cache *c, const rlx_hash *key, const void *block,
                         size_t bytes);
+/* Removes tables and stamps, those first that were not used for the longest time, until the
+ * folder's have no more than `most` bytes. */
+void rlx_text_cache_trim(const char *folder, uint64_t most);
 
 #endif

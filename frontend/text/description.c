@@ -429,6 +429,13 @@ const rlx_text_pre *rlx_text_pre_find(const char *name)
     return NULL;
 }
 
+const char *rlx_description_take_pre(rlx_description *d, const char *absent)
+{
+    const char *name = d->pre ? d->pre : absent;
+    d->pre = NULL;
+    return name;
+}
+
 rlx_status rlx_description_set_pre(rlx_description *d, const rlx_text_pre *pre)
 {
     for (int i = 0; i < RLX_PRE_PATTERNS && pre->patterns[i]; i++)

@@ -14,7 +14,9 @@
 enum { RLX_MAX_TOKENS = 1 << 22 };
 
 typedef struct rlx_description {
-    const char *name;   /* of the file, for messages; borrowed */
+    const char *name; /* of the file, for messages; borrowed */
+    const char
+        *pre; /* a pattern that the caller names (pre.def); borrowed; NULL once a reader took it */
     uint8_t source[32]; /* the table's key in the cache */
     rlx_text_settings settings;
     rlx_text strings;
@@ -87,6 +89,8 @@ const rlx_text_pre *rlx_text_pre_find(const char *name);
 /* A name of these `n` patterns; NULL: none has exactly them. */
 const char *rlx_text_pre_name(const char *const *patterns, int n, bool whole_words);
 /* The pre-tokenizer of a name, and byte-level BPE after it. */
+/* The name that the caller gave, to a reader that goes by it; else `absent`. */
+const char *rlx_description_take_pre(rlx_description *d, const char *absent);
 rlx_status rlx_description_set_pre(rlx_description *d, const rlx_text_pre *pre);
 
 /* One block, from malloc. */

@@ -70,13 +70,11 @@ static source_kind kind_of_file(const char *path)
                                                     : SOURCE_MODEL;
 }
 
-/* What stands beside the main file, for those that look there: files under the names that they have
- * in a model's directory. */
+/* What stands beside the main file, for kinds that say less than a tokenizer needs. */
 static rlx_status find_beside(source *s)
 {
     const char *base = base_name(s->main);
-    if (s->kind == SOURCE_JSON || s->kind == SOURCE_GGUF ||
-        (s->kind == SOURCE_MODEL && strcmp(base, "tokenizer.model")))
+    if (s->kind == SOURCE_JSON || s->kind == SOURCE_GGUF)
         return RLX_OK;
     char *dir = base > s->main ? strndup(s->main, (size_t)(base - s->main)) : strdup(".");
     rlx_status st = dir ? rlx_path_find(dir, "tokenizer_config.json", &s->config) : RLX_OOM();
@@ -222,17 +220,31 @@ static rlx_status parse_config(const char *path, const file_bytes *f, cJSON **ou
     return RLX_FAIL(RLX_INVALID_FILE, "%s: no JSON object at byte %td", path, end - f->data);
 }
 
-static rlx_status read_model(rlx_description *d, const file_bytes *f, const cJSON *config,
-                             const char *pre)
+static rlx_status read_list(rlx_description *d, const file_bytes *f, const cJSON *config)
 {
     if (rlx_is_tiktoken(f->data, f->bytes))
-        return rlx_read_tiktoken(d, f->data, f->bytes, pre, config);
+        return rlx_read_tiktoken(d, f->data, f->bytes, config);
     return rlx_read_sentencepiece(d, f->data, f->bytes, config);
 }
 
+/* What stands beside a file of any name may be another vocabulary's: when it does not fit, its
+ * tokens have other ids than the file's, the file stands alone. */
+static rlx_status read_model(rlx_description *d, const source *s, const file_bytes *f,
+                             const cJSON *config)
+{
+    const char *pre = d->pre;
+    rlx_status st = read_list(d, f, config);
+    if (!st || !config || !strcmp(base_name(s->main), "tokenizer.model"))
+        return st;
+    rlx_status_free(st);
+    rlx_description_deinit(d);
+    rlx_description_init(d, s->main);
+    d->pre = pre;
+    return read_list(d, f, NULL);
+}
+
 /* Contents to a description. */
-static rlx_status read_source(rlx_description *d, const source *s, const contents *c,
-                              const char *pre, bool *there)
+static rlx_status read_source(rlx_description *d, const source *s, const contents *c, bool *there)
 {
     cJSON *config;
     RLX_TRY(parse_config(s->config, &c->config, &config));
@@ -242,7 +254,7 @@ static rlx_status read_source(rlx_description *d, const source *s, const content
         st = rlx_read_json(d, c->main.data, c->main.bytes);
         break;
     case SOURCE_MODEL:
-        st = read_model(d, &c->main, config, pre);
+        st = read_model(d, s, &c->main, config);
         break;
     case SOURCE_VOCAB_JSON:
         st = rlx_read_vocab_json(d, c->main.data, c->main.bytes, c->merges.data, c->merges.bytes,
@@ -258,6 +270,11 @@ static rlx_status read_source(rlx_description *d, const source *s, const content
         *there = false;
     }
     cJSON_Delete(config);
+    if (!st && *there && d->pre)
+        st = RLX_DESCRIPTION_FAIL(d, RLX_INVALID_ARGUMENT,
+                                  "pre \"%s\" names the pattern of a list of ranks or of a GGUF "
+                                  "file's byte-level vocabulary, and this is neither",
+                                  d->pre);
     return st;
 }
 
@@ -295,27 +312,45 @@ static rlx_status load_contents(const source *s, const char *pre, const rlx_text
     if (!st && !*out) {
         rlx_description d;
         rlx_description_init(&d, s->main);
-        st = read_source(&d, s, &c, pre, &there);
+        d.pre = pre;
+        st = read_source(&d, s, &c, &there);
         st = open_read(&d, st, there, cache, &c.key, out);
     }
     contents_deinit(&c);
     return st;
 }
 
-static bool is_worth_it(const source *s)
+static bool is_worth_it(const char *path)
 {
     struct stat st;
-    bool part = s->kind == SOURCE_GGUF && strstr(base_name(s->main), "-of-"); /* of several files */
-    return !part && !stat(s->main, &st) && st.st_size >= CACHED_BYTES;
+    return !stat(path, &st) && st.st_size >= CACHED_BYTES;
+}
+
+/* A name like NAME-00002-of-00003.gguf to that of the first part, which holds all metadata. */
+static void name_first_part(char *path)
+{
+    static const char form[] = "-00000-of-00000.gguf";
+    size_t n = strlen(path), m = sizeof form - 1;
+    char *end = path + n - m;
+    for (size_t i = 0; n >= m && i < m; i++)
+        if (form[i] == '0' ? end[i] < '0' || end[i] > '9' : end[i] != form[i])
+            return;
+    if (n >= m)
+        memcpy(end, "-00001", 6);
 }
 
 static rlx_status load_source(const source *s, const rlx_tokenizer_options *o, rlx_tokenizer **out)
 {
     const char *pre = o ? o->pre : NULL;
-    if ((o && o->no_cache) || !is_worth_it(s))
+    char *first = s->kind == SOURCE_GGUF ? strdup(s->main) : NULL;
+    if (first)
+        name_first_part(first);
+    if ((o && o->no_cache) || !is_worth_it(first ? first : s->main)) {
+        free(first);
         return load_contents(s, pre, NULL, out);
+    }
     rlx_text_files files = {.how = pre};
-    const char *const paths[RLX_TEXT_FILES] = {s->main, s->merges, s->config};
+    const char *const paths[RLX_TEXT_FILES] = {s->main, first ? first : s->merges, s->config};
     for (int i = 0; i < RLX_TEXT_FILES; i++)
         if (paths[i])
             files.path[files.n++] = paths[i];
@@ -324,6 +359,7 @@ static rlx_status load_source(const source *s, const rlx_tokenizer_options *o, r
     *out = rlx_text_cache_find(&cache);
     rlx_status st = *out ? RLX_OK : load_contents(s, pre, &cache, out);
     rlx_text_cache_deinit(&cache);
+    free(first);
     return st;
 }
 

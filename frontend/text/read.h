@@ -11,13 +11,14 @@ rlx_status rlx_read_json(rlx_description *d, const char *json, size_t bytes);
 /* `config`: tokenizer_config.json; may be NULL. */
 rlx_status rlx_read_sentencepiece(rlx_description *d, const void *data, size_t bytes,
                                   const struct cJSON *config);
-/* *there is false when the file has no tokenizer. */
+/* d->pre, when there is one, instead of the file's own; *there is false when the file has no
+ * tokenizer. */
 rlx_status rlx_read_gguf(rlx_description *d, const struct rlx_gguf *f, bool *there);
 
-/* A list of ranks (tiktoken): "BASE64 RANK" lines. `pre` names the pattern (pre.def); NULL: that of
- * the known list of as many ranks, or RLX_UNSUPPORTED. Special tokens: those of `config`
+/* A list of ranks (tiktoken): "BASE64 RANK" lines. d->pre names the pattern (pre.def); NULL: that
+ * of the known list of as many ranks, or RLX_UNSUPPORTED. Special tokens: those of `config`
  * (tokenizer_config.json; may be NULL), or the known list's own. */
-rlx_status rlx_read_tiktoken(rlx_description *d, const char *data, size_t bytes, const char *pre,
+rlx_status rlx_read_tiktoken(rlx_description *d, const char *data, size_t bytes,
                              const struct cJSON *config);
 bool rlx_is_tiktoken(const char *data, size_t bytes);
 

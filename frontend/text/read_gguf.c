@@ -267,6 +267,7 @@ static rlx_status read_pre(reader *r)
 {
     const char *name = NULL;
     RLX_TRY(find_text(r, "pre", "default", &name));
+    name = rlx_description_take_pre(r->d, name);
     const rlx_text_pre *pre = rlx_text_pre_find(name);
     if (!pre)
         return RLX_FAIL(RLX_UNSUPPORTED, "metadata " KEY "pre: \"%s\" is not offered", name);

@@ -198,9 +198,10 @@ static const struct known *find_list(int32_t ranks)
     return NULL;
 }
 
-rlx_status rlx_read_tiktoken(rlx_description *d, const char *data, size_t bytes, const char *name,
+rlx_status rlx_read_tiktoken(rlx_description *d, const char *data, size_t bytes,
                              const struct cJSON *config)
 {
+    const char *name = rlx_description_take_pre(d, NULL);
     int32_t count = 0, max_id = -1;
     RLX_TRY(count_ranks(d, data, bytes, &count, &max_id));
     const struct known *k = find_list(count);

@@ -142,8 +142,8 @@ int command_tokenize(int argc, char **argv)
          &k.decode},
         {"no-special", NULL, OPTION_FLAG, NULL, "without the tokens around a text (bos, eos ..)",
          &k.plain},
-        {"pre", NULL, OPTION_TEXT, "NAME", "the pattern of a list of ranks: llama-bpe, qwen2 ..",
-         &k.pre},
+        {"pre", NULL, OPTION_TEXT, "NAME",
+         "the pattern of a list of ranks, or of a GGUF vocabulary: qwen2 ..", &k.pre},
         {"json", NULL, OPTION_FLAG, NULL, "for programs", &k.json},
     };
     const command_spec spec = {

@@ -10,8 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "frontend/text/table.h"
+#include "frontend/text/cache.h"
 #include "runtime/base/text.h"
+#include "tests/frontend/gguf_file.h"
 
 enum { PAD = 300 << 10, TOKENS = 1500, CHARS = 256 }; /* small files and tables are not worth it */
 
@@ -160,6 +161,103 @@ START_TEST(what_others_can_write_is_not_trusted)
 }
 END_TEST
 
+static void set_age(const char *path, time_t seconds)
+{
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    const struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = st.st_mtim.tv_sec - seconds}};
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, t, 0), 0);
+}
+
+static bool there(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+/* Two tables, the older of which was used since; a file of somebody else's. */
+START_TEST(what_was_not_used_goes_first)
+{
+    char one[CHARS * 2], two[CHARS * 2] = "", other[CHARS * 2], folder[CHARS + 16];
+    glob_t g;
+    struct stat st;
+    ck_assert(!load(7, false));
+    snprintf(one, sizeof one, "%s", find(".table"));
+    write_model(8);
+    ck_assert(!load(8, false));
+    snprintf(folder, sizeof folder, "%s/tokenizers", cache);
+    snprintf(other, sizeof other, "%s/*.table", folder);
+    ck_assert_int_eq(glob(other, 0, NULL, &g), 0);
+    ck_assert_uint_eq(g.gl_pathc, 2);
+    for (size_t i = 0; i < 2; i++)
+        if (strcmp(g.gl_pathv[i], one))
+            snprintf(two, sizeof two, "%s", g.gl_pathv[i]);
+    globfree(&g);
+    snprintf(other, sizeof other, "%s/notes.table", folder);
+    FILE *f = fopen(other, "w");
+    ck_assert(f && !fclose(f));
+    ck_assert_int_eq(stat(two, &st), 0);
+    set_age(one, 1000);
+    set_age(two, 500);
+    set_age(other, 2000);
+    write_model(7);
+    ck_assert(load(7, false)); /* used: now the younger */
+    rlx_text_cache_trim(folder, 2 * (uint64_t)st.st_size);
+    ck_assert(there(one) && there(two));
+    rlx_text_cache_trim(folder, 2 * (uint64_t)st.st_size - 1);
+    ck_assert(there(one) && !there(two) && there(other));
+    rlx_text_cache_trim(folder, 0);
+    ck_assert(!there(one) && there(other));
+    ck_assert(!load(7, false));
+    rlx_text_cache_trim("/nowhere", 0);
+}
+END_TEST
+
+/* Part `no` of two; the first has the vocabulary, in which "a" has the id. */
+static void write_part(const char *path, uint32_t no, int id)
+{
+    static char padding[PAD], text[TOKENS][16];
+    static const char *token[TOKENS];
+    gguf_file f = {0};
+    rlx_text whole = {0};
+    memset(padding, 'x', PAD - 1);
+    for (int i = 0; i < TOKENS; i++) {
+        snprintf(text[i], sizeof text[i], i == id ? "a" : "x%d", i);
+        token[i] = text[i];
+    }
+    if (!no) {
+        gguf_string(&f, "padding", padding);
+        gguf_string(&f, "tokenizer.ggml.model", "gpt2");
+        gguf_strings(&f, "tokenizer.ggml.tokens", token, TOKENS);
+        gguf_strings(&f, "tokenizer.ggml.merges", token, 0);
+    }
+    gguf_int(&f, "split.no", no);
+    gguf_int(&f, "split.count", 2);
+    gguf_int(&f, "split.tensors.count", 0);
+    gguf_bytes(&f, &whole);
+    FILE *out = fopen(path, "wb");
+    ck_assert(out && fwrite(whole.data, 1, whole.len, out) == whole.len && !fclose(out));
+    rlx_text_deinit(&whole);
+    rlx_text_deinit(&f.body);
+}
+
+/* By the name of the second part: what is in the first decides. */
+START_TEST(parts_of_a_model)
+{
+    char first[CHARS];
+    snprintf(first, sizeof first, "%.200s/m-00001-of-00002.gguf", dir);
+    snprintf(model, sizeof model, "%.200s/m-00002-of-00002.gguf", dir);
+    write_part(first, 0, 7);
+    write_part(model, 1, 0);
+    sleep(2); /* stamps are of files that time tells apart */
+    ck_assert(!load(7, false));
+    ck_assert_str_ne(find(".stamp"), "");
+    ck_assert(load(7, false));
+    write_part(first, 0, 9);
+    ck_assert(!load(9, false));
+    ck_assert(load(9, false));
+}
+END_TEST
+
 START_TEST(no_folder_is_no_error)
 {
     setenv("RLX_CACHE_DIR", "", 1);
@@ -189,11 +287,13 @@ int main(void)
     tcase_add_test(c, stamps_tell_files);
     tcase_add_test(c, damaged_tables_are_made_again);
     tcase_add_test(c, what_others_can_write_is_not_trusted);
+    tcase_add_test(c, what_was_not_used_goes_first);
+    tcase_add_test(c, parts_of_a_model);
     tcase_add_test(c, no_folder_is_no_error);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 5;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 7;
     srunner_free(r);
     return bad;
 }

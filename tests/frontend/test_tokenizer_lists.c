@@ -39,12 +39,14 @@ static void put(const char *file, const char *text)
     fclose(f);
 }
 
-static void expect(const char *pre, const char *text, bool special, const int32_t *want)
+/* `path`: the folder, or a file in it. */
+static void expect_of(const char *path, const char *pre, const char *text, bool special,
+                      const int32_t *want)
 {
     rlx_tokenizer *t = NULL;
     int32_t *ids;
     int64_t n, m = 0;
-    rlx_status st = rlx_tokenizer_load(dir, &(rlx_tokenizer_options){.pre = pre}, &t);
+    rlx_status st = rlx_tokenizer_load(path, &(rlx_tokenizer_options){.pre = pre}, &t);
     if (!st)
         st = rlx_tokenizer_encode(t, text, strlen(text), special, &ids, &n);
     ck_assert_msg(!st, "%s", st ? rlx_status_text(st) : "");
@@ -58,7 +60,7 @@ static void expect(const char *pre, const char *text, bool special, const int32_
     rlx_tokenizer_destroy(t);
 }
 #define EXPECT(pre, text, special, ...) \
-    expect(pre, text, special, (const int32_t[]){__VA_ARGS__, -1})
+    expect_of(dir, pre, text, special, (const int32_t[]){__VA_ARGS__, -1})
 
 /* The story names the file and the place. */
 static void refuses(const char *pre, rlx_code code, const char *file, const char *word)
@@ -93,6 +95,36 @@ START_TEST(lists_of_ranks)
     refuses("gpt-2", RLX_INVALID_FILE, "tokenizer.model", "id 4");
     put("tokenizer_config.json", "[");
     refuses("gpt-2", RLX_INVALID_FILE, "tokenizer_config.json", "byte");
+}
+END_TEST
+
+/* Whatever the file's name: what stands beside it counts. */
+START_TEST(lists_by_name)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/some.tiktoken", dir);
+    put("some.tiktoken", RANKS);
+    put("tokenizer_config.json",
+        "{\"bos_token\":\"<s>\",\"add_bos_token\":true,\"added_tokens_decoder\":{\"9\":{"
+        "\"content\":\"<s>\",\"special\":true}}}");
+    expect_of(path, "gpt-2", "ab<s>", true, (const int32_t[]){9, 4, 9, -1});
+    /* Another vocabulary's: its <s> is this one's "ab". */
+    put("tokenizer_config.json", "{\"added_tokens_decoder\":{\"4\":{\"content\":\"<s>\"}}}");
+    expect_of(path, "gpt-2", "cab", true, (const int32_t[]){2, 4, -1});
+}
+END_TEST
+
+/* A pattern's name where the file says itself how it splits. */
+START_TEST(patterns_without_a_meaning)
+{
+    put("vocab.txt", "[UNK]\nun\n");
+    refuses("gpt-2", RLX_INVALID_ARGUMENT, "vocab.txt", "pre \"gpt-2\"");
+    put("vocab.json", "{\"a\":0}");
+    put("merges.txt", "");
+    refuses("gpt-2", RLX_INVALID_ARGUMENT, "vocab.json", "pre \"gpt-2\"");
+    put("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{\"a\":0}}}");
+    refuses("gpt-2", RLX_INVALID_ARGUMENT, "tokenizer.json", "pre \"gpt-2\"");
+    EXPECT(NULL, "a", true, 0);
 }
 END_TEST
 
@@ -156,13 +188,15 @@ int main(void)
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_set_timeout(c, 60);
     tcase_add_test(c, lists_of_ranks);
+    tcase_add_test(c, lists_by_name);
+    tcase_add_test(c, patterns_without_a_meaning);
     tcase_add_test(c, broken_lists_of_ranks);
     tcase_add_test(c, vocab_json_and_merges);
     tcase_add_test(c, vocab_txt);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 4;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 6;
     srunner_free(r);
     return bad;
 }

@@ -81,6 +81,8 @@ START_TEST(refuses)
     process_complains(&p, 1, "/nowhere");
     RUN(&p, RLX_TOOL, "tokenize", RLX_SOURCE_DIR "/docs", "-p", "a");
     process_complains(&p, 1, "no tokenizer.json");
+    RUN(&p, RLX_TOOL, "tokenize", BUNDLED, "-p", "a", "--pre", "qwen2");
+    process_complains(&p, 1, "pre \"qwen2\" names the pattern of a list of ranks");
 }
 END_TEST
 
