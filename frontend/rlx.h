@@ -514,6 +514,7 @@ typedef struct rlx_token_stream {
     bool started; /* false: the next token opens the text, and its leading space may belong to the tokenizer */
     size_t held;  /* bytes that wait */
     char hold[4];
+    int32_t last; /* token */
 } rlx_token_stream;
 typedef bool rlx_token_emit(void *user, const char *utf8, size_t bytes);
 RLX_API void rlx_token_stream_init(rlx_token_stream *s, const rlx_tokenizer *t, bool opens_text);

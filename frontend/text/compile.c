@@ -400,6 +400,8 @@ static rlx_status make_indices(compiler *c)
         find_mark(d);
         RLX_TRY(index_keys(c));
         RLX_TRY(index_merges(c));
+    } else if (d->settings.model == RLX_MODEL_WORDS) {
+        RLX_TRY(index_keys(c));
     } else {
         RLX_TRY(index_pieces(c));
     }

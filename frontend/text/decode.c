@@ -48,7 +48,7 @@ static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 
 void rlx_token_stream_init(rlx_token_stream *s, const rlx_tokenizer *t, bool opens_text)
 {
-    *s = (rlx_token_stream){.tokenizer = t, .started = !opens_text};
+    *s = (rlx_token_stream){.tokenizer = t, .started = !opens_text, .last = -1};
 }
 
 /* Could these n > 0 bytes be the beginning, and no more, of a character? */
@@ -105,6 +105,23 @@ static bool put(rlx_token_stream *s, const char *bytes, size_t n, rlx_token_emit
     return !n || drain(s, bytes, n, false, emit, user);
 }
 
+/* The bytes of a token. The space that stands for a word's end waits: it is none at the text's. */
+static bool put_token(rlx_token_stream *s, const rlx_token *k, const char *bytes, size_t n,
+                      rlx_token_emit *emit, void *user)
+{
+    rlx_span end = s->tokenizer->settings->decode_end;
+    const char *text = rlx_table_text(s->tokenizer, k->text);
+    bool ends =
+        end.bytes && n && bytes[n - 1] == ' ' && k->text.bytes >= end.bytes &&
+        !memcmp(text + k->text.bytes - end.bytes, rlx_table_text(s->tokenizer, end), end.bytes);
+    if (!put(s, bytes, ends ? n - 1 : n, emit, user))
+        return false;
+    if (!ends || s->held)
+        return !ends || put(s, " ", 1, emit, user);
+    s->hold[s->held++] = ' ';
+    return true;
+}
+
 /* The text's first token, without what only tokens inside a text have in front. */
 static bool put_first(rlx_token_stream *s, const rlx_token *k, rlx_token_emit *emit, void *user)
 {
@@ -136,19 +153,23 @@ static bool put_first(rlx_token_stream *s, const rlx_token *k, rlx_token_emit *e
         }
         break;
     }
-    return put(s, bytes, n, emit, user);
+    return put_token(s, k, bytes, n, emit, user);
 }
 
 static bool push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit, void *user)
 {
     const rlx_token *k = get_token(s->tokenizer, id);
-    if (!k || (k->flags & RLX_TOKEN_SPECIAL))
+    bool special = k && (k->flags & RLX_TOKEN_SPECIAL);
+    bool again = s->tokenizer->settings->decode_collapse && id == s->last;
+    if (!special || !k->bytes.bytes) /* what decodes to nothing parts two that are the same */
+        s->last = id;
+    if (!k || special || again)
         return true;
     if (!s->started) {
         s->started = true;
         return put_first(s, k, emit, user);
     }
-    return put(s, rlx_table_text(s->tokenizer, k->bytes), k->bytes.bytes, emit, user);
+    return put_token(s, k, rlx_table_text(s->tokenizer, k->bytes), k->bytes.bytes, emit, user);
 }
 
 bool rlx_token_stream_push(rlx_token_stream *s, int32_t id, rlx_token_emit *emit, void *user)
@@ -163,6 +184,7 @@ bool rlx_token_stream_end(rlx_token_stream *s, rlx_token_emit *emit, void *user)
 {
     char rest[sizeof s->hold];
     size_t n = s->held;
+    n -= n && s->hold[n - 1] == ' '; /* of a word that ends the text */
     memcpy(rest, s->hold, n);
     return drain(s, rest, n, true, emit, user);
 }

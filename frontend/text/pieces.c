@@ -46,6 +46,18 @@ rlx_status rlx_encoding_push_bytes(rlx_encoding *e, const char *p, size_t n, boo
     return RLX_OK;
 }
 
+static rlx_status push_word(rlx_encoding *e, const char *piece, size_t bytes)
+{
+    int32_t id = rlx_table_find_key(e->tokenizer, piece, bytes);
+    if (id < 0)
+        id = e->tokenizer->settings->unknown;
+    if (id < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "\"%.*s\" is not in the vocabulary, and there is no unknown token",
+                        bytes < 200 ? (int)bytes : 200, piece);
+    return rlx_encoding_push(e, id);
+}
+
 static rlx_status push_by_model(rlx_encoding *e, const char *piece, size_t bytes)
 {
     switch ((rlx_text_model)e->tokenizer->settings->model) {
@@ -55,6 +67,8 @@ static rlx_status push_by_model(rlx_encoding *e, const char *piece, size_t bytes
         return rlx_encoding_wordpiece(e, piece, bytes);
     case RLX_MODEL_UNIGRAM:
         return rlx_encoding_unigram(e, piece, bytes);
+    case RLX_MODEL_WORDS:
+        return push_word(e, piece, bytes);
     }
     return RLX_FAIL(RLX_INTERNAL, "a tokenizer without a model");
 }

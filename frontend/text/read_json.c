@@ -184,6 +184,17 @@ static rlx_status read_wordpiece(rlx_json_reader *r, const cJSON *model)
     return find_unknown(r, model);
 }
 
+/* Without its unknown token a text can have words that there is no id for. */
+static rlx_status read_words(rlx_json_reader *r, const cJSON *model)
+{
+    const char *unknown = "<unk>";
+    r->d->settings.model = RLX_MODEL_WORDS;
+    RLX_TRY(read_vocab(r, rlx_json_get(model, "vocab")));
+    RLX_TRY(rlx_json_text(r, "model", model, "unk_token", &unknown));
+    r->d->settings.unknown = rlx_description_find(r->d, unknown, strlen(unknown));
+    return RLX_OK;
+}
+
 /* What an unknown character costs beyond the worst token. */
 enum { UNKNOWN_PENALTY = 10 };
 
@@ -233,6 +244,7 @@ static const struct {
     {"WordPiece", read_wordpiece,
      " type unk_token continuing_subword_prefix max_input_chars_per_word vocab "},
     {"Unigram", read_unigram, " type unk_id vocab byte_fallback "},
+    {"WordLevel", read_words, " type unk_token vocab "},
 };
 enum { NMODELS = sizeof models / sizeof *models };
 
@@ -242,6 +254,7 @@ static int guess_model(const cJSON *model)
     return rlx_json_get(model, "merges")                     ? 0
            : cJSON_IsArray(rlx_json_get(model, "vocab"))     ? 2
            : rlx_json_get(model, "max_input_chars_per_word") ? 1
+           : cJSON_IsObject(rlx_json_get(model, "vocab"))    ? 3
                                                              : NMODELS;
 }
 

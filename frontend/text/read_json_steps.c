@@ -323,6 +323,40 @@ static rlx_status read_delimiter(rlx_json_reader *r, const cJSON *part)
     return RLX_OK;
 }
 
+/* A piece is what one script writes, with the spaces and unassigned characters behind it; those in
+ * front of all are none of any. Common characters are a script, too, but U+30FC, which lengthens
+ * vowels. */
+static rlx_status read_scripts(rlx_json_reader *r, const cJSON *part)
+{
+    static const char pattern[] =
+#define ANY "\\p{sc:Unknown}"
+#define COMMON(name) "[^\\P{sc:" #name "}\\x{30fc} ](?:[^\\P{sc:" #name "}\\x{30fc}]|" ANY ")*|"
+#define KANA(name)
+#define SCRIPT(name) "\\p{sc:" #name "}[\\p{sc:" #name "} " ANY "]*|"
+#include "frontend/text/scripts.def"
+#undef COMMON
+#undef KANA
+#undef SCRIPT
+#define COMMON(name)
+#define KANA(name) "\\p{sc:" #name "}"
+#define SCRIPT(name)
+        "["
+#include "frontend/text/scripts.def"
+        "\\x{30fc}]["
+#include "frontend/text/scripts.def"
+        "\\x{30fc} " ANY "]*";
+#undef COMMON
+#undef KANA
+#undef SCRIPT
+#undef ANY
+    (void)part;
+    RLX_TRY(rlx_description_split_regex(r->d, pattern));
+    rlx_text_step *s = &r->d->settings.split[r->d->settings.nsplit - 1];
+    s->behavior = RLX_SPLIT_REMOVED;
+    s->invert = true;
+    return RLX_OK;
+}
+
 static rlx_status read_fixed_length(rlx_json_reader *r, const cJSON *part)
 {
     rlx_text_step *s = NULL;
@@ -347,6 +381,7 @@ static const struct part_kind {
     {"Digits", read_digits},
     {"CharDelimiterSplit", read_delimiter},
     {"FixedLength", read_fixed_length},
+    {"UnicodeScripts", read_scripts},
 };
 
 static rlx_status read_kind(rlx_json_reader *r, const struct part_kind *kinds, size_t n,
@@ -548,6 +583,45 @@ static rlx_status decode_wordpiece(rlx_json_reader *r, const cJSON *part)
     return RLX_OK;
 }
 
+/* A word's last token is behind all but the text's end a space. */
+static rlx_status decode_ends(rlx_json_reader *r, const cJSON *part)
+{
+    rlx_decode_step *s = NULL;
+    const char *suffix = "</w>";
+    RLX_TRY(rlx_json_text(r, "BPEDecoder", part, "suffix", &suffix));
+    if (!*suffix)
+        return unsupported(r, "decoder", "BPEDecoder with an empty suffix");
+    RLX_TRY(rlx_description_add_decode(r->d, RLX_DECODE_REPLACE, &s));
+    s->a = rlx_description_string(r->d, suffix);
+    s->b = rlx_description_string(r->d, " ");
+    r->d->settings.decode_end = s->a;
+    return RLX_OK;
+}
+
+/* One token for neighbours that are the same, and nothing for the one that parts them. */
+static rlx_status decode_ctc(rlx_json_reader *r, const cJSON *part)
+{
+    rlx_decode_step *s = NULL;
+    const char *pad = "<pad>", *delimiter = "|";
+    bool cleanup = true;
+    RLX_TRY(rlx_json_text(r, "CTC", part, "pad_token", &pad));
+    RLX_TRY(rlx_json_text(r, "CTC", part, "word_delimiter_token", &delimiter));
+    RLX_TRY(rlx_json_flag(r, "CTC", part, "cleanup", &cleanup));
+    if (r->d->settings.ndecode)
+        return unsupported(r, "decoder", "CTC behind another step");
+    r->d->settings.decode_collapse = true;
+    RLX_TRY(rlx_description_add_decode(r->d, RLX_DECODE_REPLACE, &s));
+    s->a = rlx_description_string(r->d, pad);
+    s->b = rlx_description_string(r->d, "");
+    if (!cleanup)
+        return RLX_OK;
+    RLX_TRY(rlx_description_add_decode(r->d, RLX_DECODE_CLEANUP, &s));
+    RLX_TRY(rlx_description_add_decode(r->d, RLX_DECODE_REPLACE, &s));
+    s->a = rlx_description_string(r->d, delimiter);
+    s->b = rlx_description_string(r->d, " ");
+    return RLX_OK;
+}
+
 static bool fuses(const cJSON *part)
 {
     return !strcmp(type_of(part), "Fuse");
@@ -591,6 +665,8 @@ static const struct part_kind decoders[] = {
     {"WordPiece", decode_wordpiece},
     {"ByteFallback", decode_fallback},
     {"Strip", decode_strip},
+    {"BPEDecoder", decode_ends},
+    {"CTC", decode_ctc},
     {"Fuse", ignore},
 };
 

@@ -10,6 +10,10 @@
 #include <stddef.h>
 
 #include "runtime/base/status.h"
+#include "runtime/base/text.h"
+
+/* regex_translate.c: a pattern as PCRE2 spells it. *out is the caller's, also when it fails. */
+rlx_status rlx_regex_translate(const char *pattern, rlx_text *out);
 
 /* RLX_UNSUPPORTED, with the pattern and the place, for what PCRE2 does not know or the two
  * understand differently. Freed with pcre2_code_free. */

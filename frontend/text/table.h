@@ -85,7 +85,8 @@ typedef struct rlx_text_step {
 typedef enum rlx_text_model {
     RLX_MODEL_BPE,
     RLX_MODEL_WORDPIECE,
-    RLX_MODEL_UNIGRAM
+    RLX_MODEL_UNIGRAM,
+    RLX_MODEL_WORDS /* a piece is a token, or unknown */
 } rlx_text_model;
 
 /* Of the text's first token when it is decoded. */
@@ -152,6 +153,8 @@ typedef struct rlx_text_settings {
         decode[RLX_MAX_DECODERS]; /* token by token; `bytes` of a token is their result */
     uint32_t decode_first;        /* rlx_decode_first */
     uint32_t decode_strip;
+    rlx_span decode_end;  /* a token's text ends in it: the space that this is, is none at the end */
+    bool decode_collapse; /* neighbours that are the same are one */
     rlx_span charsmap; /* sentencepiece's compiled rules */
 } rlx_text_settings;
 
@@ -249,7 +252,7 @@ struct rlx_tokenizer {
 rlx_status rlx_table_open(void *block, size_t bytes, bool mapped, rlx_tokenizer **out);
 /* Part of every key: what a reader makes of a file changes with the library. Rises with whatever
  * changes a table of the same files. */
-#define RLX_TABLE_BUILD RLX_VERSION " 2"
+#define RLX_TABLE_BUILD RLX_VERSION " 3"
 /* A head before anything is known, and the last thing that is written into it. */
 #define RLX_TABLE_HEAD                                                                         \
     {                                                                                          \

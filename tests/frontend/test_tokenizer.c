@@ -163,6 +163,37 @@ START_TEST(byte_fallback)
 }
 END_TEST
 
+/* Letters, of which one for every frame of a sound; the special pad parts two that are the same. */
+START_TEST(frames_collapse)
+{
+    rlx_tokenizer *t = parse(
+        "{\"added_tokens\":[{\"id\":0,\"content\":\"<pad>\",\"special\":true}],"
+        "\"decoder\":{\"type\":\"CTC\"},\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":1},"
+        "\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"?\",\"vocab\":{\"<pad>\":0,\"|\":1,"
+        "\"a\":2,\"l\":3}}}");
+    int32_t *ids;
+    int64_t n;
+    TEXT(t, true, "all a", 0, 2, 2, 3, 3, 0, 3, 0, 1, 1, 0, 2, 2, 0);
+    IDS(t, "al|l<pad>", false, 2, 3, 1, 3, 0);
+    rlx_status st = rlx_tokenizer_encode(t, "abl", 3, false, &ids, &n);
+    ck_assert(st && rlx_status_code(st) == RLX_INVALID_ARGUMENT &&
+              strstr(rlx_status_message(st), "\"b\" is not in the vocabulary"));
+    rlx_status_free(st);
+    rlx_tokenizer_destroy(t);
+}
+END_TEST
+
+/* A word's end is a space once there is a word behind it. */
+START_TEST(spaces_between_words)
+{
+    rlx_tokenizer *t = parse("{\"decoder\":{\"type\":\"BPEDecoder\"},\"model\":{\"type\":\"BPE\","
+                             "\"merges\":[],\"vocab\":{\"a</w>\":0,\"b\":1,\"\u00e9</w>\":2}}}");
+    TEXT(t, true, "ba a", 1, 0, 0);
+    TEXT(t, false, "a \xc3\xa9 b", 0, 2, 1);
+    rlx_tokenizer_destroy(t);
+}
+END_TEST
+
 /* ---- what is refused */
 
 static void refuses(const char *json, rlx_code code, const char *word)
@@ -182,7 +213,8 @@ START_TEST(refuses_by_name)
 {
     refuses("{", RLX_INVALID_FILE, "byte");
     refuses("[]", RLX_INVALID_FILE, "model");
-    refuses("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{}}}", RLX_UNSUPPORTED, "WordLevel");
+    refuses("{\"model\":{\"type\":\"WordSalad\",\"vocab\":{}}}", RLX_UNSUPPORTED, "WordSalad");
+    refuses("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{}}}", RLX_INVALID_FILE, "empty");
     refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", RLX_INVALID_FILE, "empty");
     refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", RLX_INVALID_FILE,
             "id");
@@ -199,21 +231,37 @@ START_TEST(refuses_by_name)
     refuses("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}}",
             RLX_UNSUPPORTED, "dropout");
     refuses("{\"normalizer\":{\"type\":\"NFX\"}," MODEL "}", RLX_UNSUPPORTED, "NFX");
-    refuses("{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL "}", RLX_UNSUPPORTED,
-            "UnicodeScripts");
+    refuses("{\"pre_tokenizer\":{\"type\":\"UnicodeScript\"}," MODEL "}", RLX_UNSUPPORTED,
+            "UnicodeScript");
     refuses("{\"pre_tokenizer\":{\"type\":\"Digits\",\"individual_digits\":1}," MODEL "}",
             RLX_INVALID_FILE, "individual_digits");
-    refuses(
-        "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":"
-        "\"Isolated\"}," MODEL "}",
-        RLX_UNSUPPORTED, "set");
+    static const char *const patterns[][2] = {
+        {"[a&&]", "nothing beside && at 4"},
+        {"[&&a]", "nothing beside && at 1"},
+        {"x[a", "a set without an end at 1"},
+        {"[[:alfa:]]", "a class of this name at 1"},
+        {"(?s:a)", "option s at 0"},
+        {"[\\\\B]", "an escape"},
+        {"\\\\p{Klingon}", "regular expression"},
+        {"[[[[[[[[[[[[[[[[[a]]]]]]]]]]]]]]]]]", "a set so deep at 16"},
+        {"(", "regular expression"},
+    };
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        char json[512];
+        snprintf(json, sizeof json,
+                 "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},"
+                 "\"behavior\":\"Isolated\"}," MODEL "}",
+                 patterns[i][0]);
+        refuses(json, RLX_UNSUPPORTED, patterns[i][1]);
+    }
     refuses("{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}," MODEL
             "}",
             RLX_INVALID_FILE, "compiled rules");
-    refuses("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":"
-            "\"Isolated\"}," MODEL "}",
-            RLX_UNSUPPORTED, "regular expression");
-    refuses("{\"decoder\":{\"type\":\"CTC\"}," MODEL "}", RLX_UNSUPPORTED, "CTC");
+    refuses("{\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"\"}," MODEL "}", RLX_UNSUPPORTED,
+            "suffix");
+    refuses("{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"},{\"type\":"
+            "\"CTC\"}]}," MODEL "}",
+            RLX_UNSUPPORTED, "CTC");
     refuses("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL "}", RLX_INVALID_FILE,
             "cls");
     refuses("{\"added_tokens\":[{\"id\":1,\"content\":\"\"}]," MODEL "}", RLX_INVALID_FILE,
@@ -248,12 +296,14 @@ int main(void)
     tcase_add_test(c, byte_level_streams_whole_characters);
     tcase_add_test(c, streams_end_when_told);
     tcase_add_test(c, byte_fallback);
+    tcase_add_test(c, frames_collapse);
+    tcase_add_test(c, spaces_between_words);
     tcase_add_test(c, refuses_by_name);
     tcase_add_test(c, refuses_text_that_is_not_utf8);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 6;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 8;
     srunner_free(r);
     return bad;
 }

@@ -3,18 +3,20 @@
 truth (written with tokenizers 0.22 and sentencepiece 0.2):
 
   python -m venv VENV && VENV/bin/pip install tokenizers sentencepiece
-  VENV/bin/python tests/parity/tokenizers/make.py
+  VENV/bin/python tests/parity/tokenizers/make.py [NAME ...]
 
-Each folder gets a tokenizer.json or tokenizer.model of a few hundred tokens, trained on the lines below, and
+NAME: a folder, to make only that one. Each folder gets a tokenizer.json or tokenizer.model of a few hundred tokens, trained on the lines below, and
 cases.json: texts and what the other implementation makes of them. `conformance tokenizers` runs them."""
 import json
 import os
 import random
+import sys
 
 import sentencepiece as spm
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders as D, models, normalizers as N,
                         pre_tokenizers as P, processors as X, trainers as T)
 
+ONLY = sys.argv[1:]
 HERE = os.path.dirname(os.path.abspath(__file__))
 LINES = ["The little boat went down the river and did not come back until the evening.",
          "We don't know whose boat it is; they're all alike, aren't they?",
@@ -34,6 +36,10 @@ def texts():
     return ["", " ", "a", "<a><a>", " <l> x <r> y", "word", "a<n>b"] + made + LINES[1:2]
 
 
+SCRIPTS = ["Hello, мир! Γειά κόσμε 12 שלום", "東京タワーへ。ーひらがなカタカナー", "가나다 abc ไทย٣٤", "  latin \U0001f600 αβγ",
+           "नमस्ते दुनिया e\u0301\u0660\ue000x", "a\u30fcb\u3001中文，ab1ー"]
+SETS = ["a-b_c, (de) «fg» $+<=>^`|~!", "xyzzy x!y?z Ünïcode ABCdef déjà", "東京、大阪 abc 漢字かな Ab", "1a2b3c ff0Gg \n\nx",
+        "0xDEADbeef--^^ab-ba", "Ａ１²٣ ab\n.c #$%", "don't you_all e\u0301\u200d7"]
 ADDED = [AddedToken("<a>", special=True), AddedToken("<l>", lstrip=True, normalized=False),
          AddedToken("<r>", rstrip=True, normalized=False), AddedToken("word", single_word=True, normalized=False),
          AddedToken("<n>", normalized=True), AddedToken("[M]", lstrip=True, rstrip=True, special=True)]
@@ -56,6 +62,13 @@ def model_of(kind, size):
     if kind == "affix":
         affix = dict(continuing_subword_prefix="##", end_of_word_suffix="</w>")
         return models.BPE(unk_token="<unk>", **affix), T.BpeTrainer(special_tokens=NAMES, **affix, **quiet)
+    if kind == "ends":
+        return models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"), T.BpeTrainer(
+            special_tokens=NAMES, end_of_word_suffix="</w>", **quiet)
+    if kind == "word-level":
+        return models.WordLevel(unk_token="<unk>"), T.WordLevelTrainer(special_tokens=NAMES, **quiet)
+    if kind == "letters":
+        return models.WordLevel(unk_token="<unk>"), T.WordLevelTrainer(special_tokens=["<pad>", "<unk>"], **quiet)
     if kind == "words":
         names = ["[UNK]", "[CLS]", "[SEP]"]
         return (models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=12),
@@ -89,14 +102,19 @@ def put(name, tokenizer_file, content, cases):
         f.write("[\n" + ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases) + "\n]\n")
 
 
-def make(name, kind, normalizer=None, pre=None, decoder=None, post=None, size=280):
+def make(name, kind, normalizer=None, pre=None, decoder=None, post=None, size=280, learnt=None, more=()):
+    """learnt: what is learnt of whole texts, so that every split shows in the ids."""
+    if ONLY and name not in ONLY:
+        return
     model, trainer = model_of(kind, size)
     t = Tokenizer(model)
     if normalizer:
         t.normalizer = normalizer
+    if pre and not learnt:
+        t.pre_tokenizer = pre
+    t.train_from_iterator(learnt or LINES, trainer)
     if pre:
         t.pre_tokenizer = pre
-    t.train_from_iterator(LINES, trainer)
     if decoder:
         t.decoder = decoder
     if post:
@@ -107,7 +125,7 @@ def make(name, kind, normalizer=None, pre=None, decoder=None, post=None, size=28
         data["model"]["byte_fallback"] = True
     content = json.dumps(data, ensure_ascii=False)
     t = Tokenizer.from_str(content)
-    cases, all_texts = [], texts()
+    cases, all_texts = [], texts() + list(more)
     for i, text in enumerate(all_texts):
         pair = all_texts[-i] if i % 6 == 1 else None
         e = t.encode(text, pair, add_special_tokens=i % 2 == 0) if pair is not None else t.encode(
@@ -120,6 +138,8 @@ def make(name, kind, normalizer=None, pre=None, decoder=None, post=None, size=28
 
 
 def make_model(name, kind, size, **options):
+    if ONLY and name not in ONLY:
+        return
     model = train_sentencepiece(kind, size, name, **options)
     p = spm.SentencePieceProcessor(model_proto=model)
     control = {"<s>", "</s>", "<unk>"}  # rlx takes those out of a text; sentencepiece itself does not
@@ -165,6 +185,15 @@ def main():
          pre=P.Sequence([P.WhitespaceSplit(), P.Metaspace()]), decoder=D.Metaspace(), post=around("<s>", "</s>"))
     make("unigram-bytes", "unigram-bytes", pre=P.Metaspace(split=False),
          decoder=D.Sequence([D.ByteFallback(), D.Metaspace()]))
+    make("word-level", "word-level", normalizer=N.Lowercase(), pre=P.Whitespace(), post=around("<s>", "</s>"))
+    make("letters-ctc", "letters", normalizer=N.Sequence([N.Lowercase(), N.Replace(" ", "|")]),
+         pre=P.Split(Regex("."), "isolated"), decoder=D.CTC(), more=["hello  all|book|.", "aa b'bb ,"])
+    make("ends", "ends", pre=P.WhitespaceSplit(), decoder=D.BPEDecoder())
+    make("scripts", "bpe", pre=P.UnicodeScripts(), learnt=SCRIPTS, more=SCRIPTS, size=500)
+    sets = [r"[[:punct:]&&[^-_]]+", r"[\p{L}&&[^\p{Han}a-f]]+", r"[x[yz][^\s\w]]{2}", r"[^a[[:digit:]]\W]{3}", r"\h\H",
+            r"(?m:\n.)", r"[[:^alpha:]&&\S]+[^[:upper:]&&[^\n]&&[^ ]]", r"[\W&&\p{Alnum}]|[-[ab]-&&[^^]]"]
+    for i, pattern in enumerate(sets):
+        make("regex-set-%d" % i, "bpe", pre=P.Split(Regex(pattern), "isolated"), learnt=SETS, more=SETS, size=420)
     for lower in [True, False]:
         make("bert-uncased" if lower else "bert-cased", "words",
              normalizer=N.BertNormalizer(lowercase=lower, handle_chinese_chars=lower, clean_text=lower),
