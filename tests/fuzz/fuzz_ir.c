@@ -1,6 +1,5 @@
-/* The IR parser of each level under arbitrary text: whatever it accepts and the verifier too prints
- * to text that reads back the same, and survives cloning and cleaning up. The text's head names the
- * level; one of its own stands for what none of the three has. */
+/* The IR parser under arbitrary text, for the level that FUZZ_LEVEL is: whatever it accepts and the
+ * verifier too prints to text that reads back the same, and survives cloning and cleaning up. */
 #include "hir/hir.h"
 #include "lir/lir.h"
 #include "mir/mir.h"
@@ -38,18 +37,6 @@ static void check_accepted(const rlx_ir_level *level, rlx_dims *dims, rlx_ir_mod
     rlx_ir_module_destroy(copy);
 }
 
-/* By the first line that is no comment. */
-static const rlx_ir_level *find_level(const char *text)
-{
-    static const rlx_ir_level *const levels[] = {&rlx_hir_level, &rlx_mir_level, &rlx_lir_level};
-    while (!strncmp(text, "//", 2) && strchr(text, '\n'))
-        text = strchr(text, '\n') + 1;
-    for (int i = 0; i < 3; i++)
-        if (!strncmp(text, levels[i]->name, strlen(levels[i]->name)))
-            return levels[i];
-    return &test_level;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size > FUZZ_MAX_BYTES)
@@ -59,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(text && dims, "out of memory");
     memcpy(text, data, size);
     text[size] = 0;
-    const rlx_ir_level *level = find_level(text);
+    const rlx_ir_level *level = &FUZZ_LEVEL;
     rlx_ir_module *m = NULL;
     rlx_status st = rlx_ir_parse(level, dims, "fuzz", text, &m);
     if (!st) {

@@ -1,7 +1,8 @@
 /* A fuzz target without a fuzzer: every file of some folders, then mutations of them from a fixed
  * seed, and with RLX_FUZZ_SECONDS set more of them until that time is over.
- *   replay FOLDER... ROUNDS */
+ *   replay FOLDER... ROUNDS          ?FOLDER: one that need not be there */
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,19 +31,55 @@ static size_t next(size_t n)
     return (size_t)(state >> 11) % n;
 }
 
+static void add_input(const char *data, size_t size)
+{
+    char *copy = nfiles < MAX_FILES ? malloc(size ? size : 1) : NULL;
+    if (!copy)
+        return;
+    memcpy(copy, data, size);
+    files[nfiles].data = copy;
+    files[nfiles++].size = size;
+}
+
+/* A file as tests/golden has them is an input for each of its cases, and of what they give. */
+static void add_cases(const char *text, size_t size)
+{
+    const char *end = text + size;
+    for (const char *p = text; p < end; p++)
+        if (end - p > 9 && (!memcmp(p, "\n// ====\n", 9) || !memcmp(p, "\n// ----\n", 9))) {
+            add_input(text, (size_t)(p + 1 - text));
+            text = p + 9;
+        }
+    add_input(text, (size_t)(end - text));
+}
+
+static int read_corpus_file(const char *path)
+{
+    char *data;
+    size_t size;
+    rlx_status st = rlx_file_read(path, &data, &size);
+    if (st) {
+        rlx_status_free(st);
+        return 1;
+    }
+    add_cases(data, size);
+    free(data);
+    return 0;
+}
+
 static int read_corpus(const char *dir)
 {
     struct dirent **names;
-    int n = scandir(dir, &names, NULL, alphasort), bad = n < 0;
+    const bool optional = *dir == '?';
+    dir += optional;
+    int n = scandir(dir, &names, NULL, alphasort), bad = n < 0 && !optional;
+    if (n < 0)
+        fprintf(stderr, "%s: there is no folder %s\n", optional ? "skipped" : "replay", dir);
     for (int i = 0; i < n; i++) {
         char path[4096];
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);
-        if (names[i]->d_name[0] != '.' && nfiles < MAX_FILES) {
-            rlx_status st = rlx_file_read(path, &files[nfiles].data, &files[nfiles].size);
-            nfiles += !st;
-            bad += st != RLX_OK;
-            rlx_status_free(st);
-        }
+        if (names[i]->d_name[0] != '.')
+            bad |= read_corpus_file(path);
         free(names[i]);
     }
     if (n >= 0)
