@@ -50,7 +50,7 @@ static bool take_bytes(cursor *c, uint64_t n, field *f)
 static bool next_field(cursor *c, field *f, bool *bad)
 {
     uint64_t tag, n;
-    *f = (field){0};
+    *f = (field){.data = c->at}; /* no bytes, but a place */
     if (c->at == c->end)
         return false;
     *bad = !take_varint(c, &tag);

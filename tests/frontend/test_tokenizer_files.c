@@ -360,6 +360,20 @@ START_TEST(refuses_sentencepiece_models)
 END_TEST
 
 /* Every shorter file is read or refused. */
+/* A number where a message should be. */
+START_TEST(sentencepiece_models_of_other_types)
+{
+    for (unsigned number = 1; number <= 3; number++) {
+        rlx_tokenizer *t = NULL;
+        rlx_text file = {0};
+        put_value(&file, number, 7);
+        rlx_status st = parse(&file, &t);
+        ck_assert_int_eq(rlx_status_code(st), RLX_INVALID_FILE);
+        rlx_status_free(st);
+    }
+}
+END_TEST
+
 START_TEST(shortened_sentencepiece_models)
 {
     rlx_text file = {0};
@@ -393,6 +407,7 @@ int main(void)
     tcase_add_test(c, refuses_arrays);
     tcase_add_test(c, sentencepiece_model);
     tcase_add_test(c, refuses_sentencepiece_models);
+    tcase_add_test(c, sentencepiece_models_of_other_types);
     tcase_add_test(c, shortened_sentencepiece_models);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
