@@ -282,13 +282,16 @@ static rlx_status read_block(parser *p, rlx_ir_block *block, int depth, bool fir
     if (depth > RLX_IR_MAX_NESTING)
         return rlx_ir_scan_fail(&p->sc, p->sc.s, "blocks nest deeper than %d", RLX_IR_MAX_NESTING);
     RLX_TRY(read_block_args(p, block));
+    const char *at = p->sc.s;
     RLX_TRY(rlx_ir_scan_expect(&p->sc, '{', "before a block"));
     if (first && p->sc.comment) { /* the node's line ends behind its first `{` */
         block->parent->place = rlx_ir_place_copy(p->m, comment_text(p), NULL);
         if (!block->parent->place)
             return RLX_OOM();
     }
-    return read_nodes(p, block, depth);
+    RLX_TRY(read_nodes(p, block, depth));
+    /* the op's own rules, which are asked next, take a last node for granted */
+    return block->last ? RLX_OK : rlx_ir_scan_fail(&p->sc, at, "a block has no nodes");
 }
 
 /* ---- functions
