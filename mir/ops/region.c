@@ -9,7 +9,9 @@
  *        reduce region holds reduces and no contract or attention; a map region none of the three;
  *        a loops region no contract or attention. A quantize is in no other region.
  *   C5   holds no region and no call.
- *   C2 to C5 are checked once the block is filled. */
+ *   C6   C4 holds without what nobody uses, too.
+ *   C2 to C6 are checked once the block is filled. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "mir/ops/ops.h"
@@ -18,10 +20,14 @@ typedef struct census {
     int contracts, quantizes, attentions, reduces, nested;
 } census;
 
-static census count_ops(const rlx_ir_block *b)
+/* `live`: counts only these; NULL: all. */
+static census count_ops(const rlx_ir_block *b, const bool *live)
 {
     census c = {0};
+    int i = 0;
     for (const rlx_ir_node *n = b->first; n; n = n->next) {
+        if (live && !live[i++])
+            continue;
         c.contracts += rlx_mir_is_contract(n);
         c.quantizes += n->op == RLX_MIR_QUANTIZE;
         c.attentions += n->op == RLX_MIR_ATTENTION;
@@ -58,6 +64,17 @@ static bool is_root(const char *root)
     return false;
 }
 
+static rlx_status check_live(rlx_ir_module *m, const rlx_ir_node *n, const char *root)
+{
+    bool *live = rlx_ir_find_live(m, n->blocks[0]);
+    if (!live)
+        return RLX_OOM();
+    census c = count_ops(n->blocks[0], live);
+    free(live);
+    RLX_IR_REQUIRE(m, n, "C6", fits_root(root, &c), "nobody uses what root \"%s\" is for", root);
+    return RLX_OK;
+}
+
 rlx_status rlx_mir_region_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const char *root = rlx_ir_attr_text(n, RLX_ATTR_ROOT, "");
@@ -77,12 +94,12 @@ rlx_status rlx_mir_region_verify(rlx_ir_module *m, const rlx_ir_node *n)
     for (int i = 0; i < n->nout; i++)
         RLX_IR_REQUIRE(m, n, "C3", rlx_ir_type_equal(&b->last->in[i]->type, &n->out[i]->type),
                        "yields another type than result %d", i);
-    census c = count_ops(b);
+    census c = count_ops(b, NULL);
     RLX_IR_REQUIRE(m, n, "C5", c.nested == 0, "holds a region or call");
     RLX_IR_REQUIRE(m, n, "C4", fits_root(root, &c),
                    "%d contracts, %d quantizes, %d attentions, %d reduces in root \"%s\"",
                    c.contracts, c.quantizes, c.attentions, c.reduces, root);
-    return RLX_OK;
+    return check_live(m, n, root);
 }
 
 rlx_status rlx_mir_region_eval(rlx_mir_frame *f, const rlx_ir_node *n)

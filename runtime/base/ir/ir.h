@@ -356,6 +356,9 @@ rlx_status rlx_ir_module_clone(const rlx_ir_module *m, rlx_ir_module **out);
 /* Has no effect but its results: by its trait, or, for an op with blocks and without RLX_EFFECT,
  * because that holds of all that is in them. */
 bool rlx_ir_is_pure(const rlx_ir_module *m, const rlx_ir_node *n);
+/* Which nodes of a block, in their order, are asked for: those that are not pure, and whatever these
+ * use. On the heap; NULL when out of memory. */
+bool *rlx_ir_find_live(const rlx_ir_module *m, const rlx_ir_block *block);
 /* Removes pure nodes without uses, to a fixed point; returns how many. */
 int rlx_ir_remove_dead(rlx_ir_module *m);
 

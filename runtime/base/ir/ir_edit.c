@@ -1,4 +1,6 @@
 /* Changing a module in place, and copying. */
+#include <stdlib.h>
+
 #include "runtime/base/ir/ir_internal.h"
 
 void rlx_ir_node_remove(rlx_ir_node *n)
@@ -240,16 +242,39 @@ static bool count_node(rlx_ir_map *uses, const rlx_ir_node *n, int by)
     return true;
 }
 
+static bool is_live(const rlx_ir_module *m, const rlx_ir_node *n, const rlx_ir_map *uses)
+{
+    for (int i = 0; i < n->nout; i++)
+        if (rlx_ir_map_get(uses, n->out[i], 0) > 0)
+            return true;
+    return !rlx_ir_is_pure(m, n);
+}
+
+bool *rlx_ir_find_live(const rlx_ir_module *m, const rlx_ir_block *block)
+{
+    size_t count = 0;
+    for (const rlx_ir_node *n = block->first; n; n = n->next)
+        count++;
+    rlx_ir_map uses = {0};
+    bool *live = calloc(count + 1, sizeof *live), counted = live != NULL;
+    for (const rlx_ir_node *n = block->last; n && counted; n = n->prev) {
+        live[--count] = is_live(m, n, &uses);
+        counted = !live[count] || count_node(&uses, n, 1);
+    }
+    rlx_ir_map_deinit(&uses);
+    if (counted)
+        return live;
+    free(live);
+    return NULL;
+}
+
 /* Backwards: users come after what they use, so one pass reaches the fixed point. */
 static int remove_dead_in(rlx_ir_module *m, rlx_ir_block *block, rlx_ir_map *uses)
 {
     int removed = 0;
     for (rlx_ir_node *n = block->last, *prev; n; n = prev) {
         prev = n->prev;
-        bool used = false;
-        for (int i = 0; i < n->nout; i++)
-            used = used || rlx_ir_map_get(uses, n->out[i], 0) > 0;
-        if (!used && rlx_ir_is_pure(m, n)) {
+        if (!is_live(m, n, uses)) {
             count_node(uses, n, -1);
             rlx_ir_node_remove(n);
             removed++;
