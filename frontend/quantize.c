@@ -157,14 +157,17 @@ static rlx_status make_tensor(void *user, int i, const void **data)
                .heads = j->source.heads ? j->source.heads[i] : 0,
                .rotary = j->source.rotary,
                .bad = -1};
-    *data = c.from->data;
-    if ((c.from->format == c.to->format && !c.heads) || c.to->bytes == 0)
-        return report(j, c.to->name, (int64_t)c.from->bytes);
-    RLX_TRY(get_encoder(j, c.to->format, &c.encoder));
-    if (j->imatrix)
-        RLX_TRY(rlx_imatrix_find(j->imatrix, c.to, &c.importance));
     *data = j->bytes;
-    return make_rows(j, &c);
+    if ((c.from->format == c.to->format && !c.heads) || c.to->bytes == 0) {
+        memcpy(j->bytes, c.from->data, c.to->bytes);
+        RLX_TRY(report(j, c.to->name, (int64_t)c.from->bytes));
+    } else {
+        RLX_TRY(get_encoder(j, c.to->format, &c.encoder));
+        if (j->imatrix)
+            RLX_TRY(rlx_imatrix_find(j->imatrix, c.to, &c.importance));
+        RLX_TRY(make_rows(j, &c));
+    }
+    return rlx_quantize_source_check(&j->source);
 }
 
 /* ---- the file ------------------------------------------------------------------------------- */

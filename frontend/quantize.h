@@ -47,6 +47,8 @@ typedef struct rlx_quantize_source {
 /* Metadata and tensors of IN. After an error there is nothing to deinit. */
 rlx_status rlx_quantize_source_init(rlx_quantize_source *s, const char *path);
 void rlx_quantize_source_deinit(rlx_quantize_source *s);
+/* RLX_IO when what was read so far is not the files' any more: one was made shorter. */
+rlx_status rlx_quantize_source_check(const rlx_quantize_source *s);
 /* quantize_hf.c: of a hub's directory. */
 struct rlx_model_path;
 rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const struct rlx_model_path *p);

@@ -72,6 +72,13 @@ rlx_status rlx_quantize_source_init(rlx_quantize_source *s, const char *path)
     return st;
 }
 
+rlx_status rlx_quantize_source_check(const rlx_quantize_source *s)
+{
+    for (int i = 0; i < s->nparts; i++)
+        RLX_TRY(rlx_gguf_check(s->parts[i]));
+    return s->weights ? rlx_weights_check_files(s->weights) : RLX_OK;
+}
+
 void rlx_quantize_source_deinit(rlx_quantize_source *s)
 {
     rlx_gguf_head_deinit(&s->head);

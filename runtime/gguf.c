@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/map_file.h"
 #include "runtime/tensor_file.h"
 
 #define BAD(...) RLX_FAIL(RLX_INVALID_FILE, __VA_ARGS__)
@@ -516,4 +517,10 @@ rlx_status rlx_gguf_open(const char *path, rlx_gguf **out)
 void rlx_gguf_close(rlx_gguf *f)
 {
     rlx_tensor_file_close((rlx_tensor_file *)f);
+}
+
+rlx_status rlx_gguf_check(const rlx_gguf *f)
+{
+    const rlx_tensor_file *file = (const rlx_tensor_file *)f;
+    return rlx_map_check(file->map, file->path);
 }

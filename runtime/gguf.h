@@ -50,6 +50,8 @@ typedef struct rlx_gguf_value {
  * RLX_INVALID_FILE names the file and the byte, key or tensor. */
 rlx_status rlx_gguf_open(const char *path, rlx_gguf **out);
 void rlx_gguf_close(rlx_gguf *f); /* accepts NULL */
+/* RLX_IO when a guarded read (rlx_guard_files) found the file shorter than it was. */
+rlx_status rlx_gguf_check(const rlx_gguf *f);
 /* Opens a file and, when it is one part of several ("NAME-00002-of-00003.gguf"), the others beside
  * it: (*files)[0] holds the metadata. RLX_NOT_FOUND and RLX_INVALID_FILE name the part that is
  * missing, or not what the given one says of it. */

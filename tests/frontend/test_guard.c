@@ -78,6 +78,64 @@ START_TEST(a_step_fails_and_changes_nothing)
 }
 END_TEST
 
+/* ---- a GGUF file ---- */
+
+static void make_gguf(const char *path)
+{
+    must(rlx_quantize(BUNDLED, path, &(rlx_quantize_options){.type = "Q8_0", .threads = 1}));
+}
+
+START_TEST(a_gguf_file_is_guarded_too)
+{
+    static const int32_t ids[] = {0, 300, 301};
+    float logits[1024];
+    rlx_context *cx;
+    rlx_model *model;
+    rlx_session *session;
+    char path[] = "/tmp/rlx-guard-XXXXXX.gguf";
+    ck_assert_int_ge(mkstemps(path, 5), 0);
+    make_gguf(path);
+    must(rlx_guard_files());
+    must(rlx_context_create(&(rlx_context_options){.threads = 1}, &cx));
+    must(rlx_model_load(cx, path, NULL, &model));
+    must(rlx_session_create(cx, NULL, &session));
+    ck_assert_int_eq(truncate(path, 1 << 18), 0);
+    refused(rlx_model_step(model, session, 0, ids, 3, 1, logits), RLX_IO,
+            ".gguf' was made shorter while it was read");
+    rlx_session_destroy(session);
+    rlx_model_destroy(model);
+    rlx_context_destroy(cx);
+    unlink(path);
+}
+END_TEST
+
+static bool cut(void *path, int64_t done, int64_t total, const char *tensor)
+{
+    (void)done, (void)total, (void)tensor;
+    return truncate(path, 1 << 18) == 0;
+}
+
+/* Neither a tensor that is made anew nor one that is kept is written as zeros. */
+START_TEST(nothing_is_made_of_half_a_file)
+{
+    static const char *const types[] = {"Q4_0", "Q8_0"};
+    char in[] = "/tmp/rlx-guard-XXXXXX.gguf", out[] = "/tmp/rlx-guard-out.gguf-XXXXXX";
+    ck_assert_int_ge(mkstemps(in, 5), 0);
+    ck_assert_int_ge(mkstemp(out), 0);
+    must(rlx_guard_files());
+    for (int i = 0; i < 2; i++) {
+        make_gguf(in);
+        unlink(out);
+        refused(rlx_quantize(in, out,
+                             &(rlx_quantize_options){
+                                 .type = types[i], .threads = 1, .progress = cut, .user = in}),
+                RLX_IO, ".gguf' was made shorter while it was read");
+        ck_assert_int_ne(access(out, F_OK), 0);
+    }
+    unlink(in);
+}
+END_TEST
+
 static void on_bus_error(int signal)
 {
     (void)signal;
@@ -116,11 +174,13 @@ int main(void)
     TCase *c = tcase_create("guard");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, a_step_fails_and_changes_nothing);
+    tcase_add_test(c, a_gguf_file_is_guarded_too);
+    tcase_add_test(c, nothing_is_made_of_half_a_file);
     tcase_add_test(c, other_faults_go_where_they_went);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 2;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 4;
     srunner_free(r);
     return bad;
 }
