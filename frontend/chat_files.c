@@ -18,27 +18,6 @@
 
 /* ---- directories */
 
-/* The JSON object of a file; *out NULL: it is not there. */
-static rlx_status read_object(const char *dir, const char *file, cJSON **out)
-{
-    char *path, *text;
-    size_t bytes;
-    *out = NULL;
-    RLX_TRY(rlx_path_find(dir, file, &path));
-    if (!path)
-        return RLX_OK;
-    rlx_status st = rlx_file_read(path, &text, &bytes);
-    if (!st) {
-        const char *end = text;
-        *out = cJSON_ParseWithOpts(text, &end, true);
-        if (!cJSON_IsObject(*out))
-            st = RLX_FAIL(RLX_INVALID_FILE, "%s: no JSON object (byte %td)", path, end - text);
-        free(text);
-    }
-    free(path);
-    return st;
-}
-
 static rlx_status add_file(rlx_chat *c, const char *name, const char *path)
 {
     char *text;
@@ -137,7 +116,7 @@ static rlx_status read_templates(rlx_chat *c, const char *dir, const cJSON *conf
         st = add_folder(c, dir, "chat_templates");
     if (st || c->nsources)
         return st;
-    st = read_object(dir, "chat_template.json", &json);
+    st = rlx_path_read_json(dir, "chat_template.json", &json);
     if (!st && json)
         st = add_member(c, json, "chat_template.json");
     cJSON_Delete(json);
@@ -151,9 +130,9 @@ static rlx_status read_directory(rlx_chat *c, const char *dir)
     cJSON *config = NULL, *map = NULL, *tokens = cJSON_CreateObject();
     rlx_status st = tokens ? RLX_OK : RLX_OOM();
     if (!st)
-        st = read_object(dir, "tokenizer_config.json", &config);
+        st = rlx_path_read_json(dir, "tokenizer_config.json", &config);
     if (!st)
-        st = read_object(dir, "special_tokens_map.json", &map);
+        st = rlx_path_read_json(dir, "special_tokens_map.json", &map);
     if (!st)
         st = read_templates(c, dir, config);
     if (!st && (!copy_tokens(config, tokens) || !copy_tokens(map, tokens)))

@@ -12,30 +12,6 @@
 #include "frontend/model_path.h"
 #include "runtime/gguf.h"
 
-static rlx_status read_json(const char *path, cJSON **out)
-{
-    char *text;
-    size_t bytes;
-    RLX_TRY(rlx_file_read(path, &text, &bytes));
-    const char *end = text;
-    *out = cJSON_ParseWithOpts(text, &end, true);
-    rlx_status st =
-        *out ? RLX_OK : RLX_FAIL(RLX_INVALID_FILE, "%s: not JSON at byte %td", path, end - text);
-    free(text);
-    return st;
-}
-
-/* The JSON of a file that need not be there: then *out is NULL. */
-static rlx_status read_optional_json(const char *dir, const char *file, cJSON **out)
-{
-    char *path;
-    *out = NULL;
-    RLX_TRY(rlx_path_find(dir, file, &path));
-    rlx_status st = path ? read_json(path, out) : RLX_OK;
-    free(path);
-    return st;
-}
-
 static rlx_status find_family(const cJSON *config, const char *path, const rlx_family **out)
 {
     const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "model_type"));
@@ -77,11 +53,13 @@ static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const rlx_
     rlx_status st;
     RLX_TRY_TO(done, rlx_weights_create(&m->weights));
     RLX_TRY_TO(done, rlx_model_path_add_weights(p, m->weights));
-    RLX_TRY_TO(done, read_json(path, &config));
+    RLX_TRY_TO(done, rlx_path_read_json(dir, "config.json", &config));
+    if (!config)
+        RLX_TRY_TO(done, RLX_FAIL(RLX_NOT_FOUND, "'%s' has no config.json", dir));
     RLX_TRY_TO(done, find_family(config, path, &family));
     RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
     RLX_TRY_TO(done, keep_tokenizer_error(m, rlx_tokenizer_try_load(dir, NULL, &m->tokenizer)));
-    RLX_TRY_TO(done, read_optional_json(dir, "generation_config.json", &generation));
+    RLX_TRY_TO(done, rlx_path_read_json(dir, "generation_config.json", &generation));
     RLX_TRY_TO(done, rlx_model_read_generation(cx, m, generation));
 done:
     cJSON_Delete(generation);

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cjson/cJSON.h>
+
 #include "runtime/base/text.h"
 
 enum { LISTED = 8 }; /* files that a message names */
@@ -35,6 +37,39 @@ rlx_status rlx_path_find(const char *dir, const char *file, char **path)
         *path = NULL;
     }
     return RLX_OK;
+}
+
+static rlx_status parse_object(const char *path, const char *text, size_t bytes, cJSON **json)
+{
+    const char *end = text;
+    *json = cJSON_ParseWithLengthOpts(text, bytes + 1, &end, true); /* a NUL is behind the text */
+    rlx_status st = RLX_OK;
+    if (!*json || end != text + bytes)
+        st = RLX_FAIL(RLX_INVALID_FILE, "%s: not JSON at byte %td", path, end - text);
+    else if (!cJSON_IsObject(*json))
+        st = RLX_FAIL(RLX_INVALID_FILE, "%s: no JSON object", path);
+    if (st) {
+        cJSON_Delete(*json);
+        *json = NULL;
+    }
+    return st;
+}
+
+rlx_status rlx_path_read_json(const char *dir, const char *file, cJSON **json)
+{
+    char *path, *text;
+    size_t bytes;
+    *json = NULL;
+    RLX_TRY(rlx_path_find(dir, file, &path));
+    if (!path)
+        return RLX_OK;
+    rlx_status st = rlx_file_read(path, &text, &bytes);
+    if (!st) {
+        st = parse_object(path, text, bytes, json);
+        free(text);
+    }
+    free(path);
+    return st;
 }
 
 static bool is_weights(const char *name)

@@ -29,5 +29,8 @@ bool rlx_path_ends(const char *path, const char *end);
 char *rlx_path_join(const char *dir, const char *file);
 /* *path: of a file in `dir`, to be freed; NULL when it is not there. */
 rlx_status rlx_path_find(const char *dir, const char *file, char **path);
+/* *json: what a file of `dir`, all of it one JSON object, says; NULL when it is not there. */
+struct cJSON;
+rlx_status rlx_path_read_json(const char *dir, const char *file, struct cJSON **json);
 
 #endif

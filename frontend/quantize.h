@@ -54,8 +54,6 @@ struct rlx_model_path;
 rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const struct rlx_model_path *p);
 /* quantize_text.c: what it says about text as metadata. */
 rlx_status rlx_quantize_put_text(rlx_gguf_head *h, const char *dir, const rlx_model *m);
-/* *out: NULL when the file is not there. */
-rlx_status rlx_quantize_read_json(const char *dir, const char *file, struct cJSON **out);
 
 /* ---- importance ----------------------------------------------------------------------------- */
 

@@ -155,7 +155,7 @@ rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const rlx_model_p
 {
     const rlx_context silent = {0};
     cJSON *config = NULL;
-    RLX_TRY(rlx_quantize_read_json(p->dir, "config.json", &config));
+    RLX_TRY(rlx_path_read_json(p->dir, "config.json", &config));
     if (!config)
         return RLX_FAIL(RLX_NOT_FOUND, "'%s' has no config.json", p->dir);
     rlx_model m = {.path = strdup(p->given)};

@@ -24,22 +24,6 @@ static const char *text_of(const cJSON *o, const char *key)
     return cJSON_GetStringValue(get(o, key));
 }
 
-rlx_status rlx_quantize_read_json(const char *dir, const char *file, cJSON **out)
-{
-    char *path, *text = NULL;
-    size_t bytes;
-    *out = NULL;
-    RLX_TRY(rlx_path_find(dir, file, &path));
-    if (!path)
-        return RLX_OK;
-    rlx_status st = rlx_file_read(path, &text, &bytes);
-    if (!st && !(*out = cJSON_ParseWithLength(text, bytes)))
-        st = RLX_FAIL(RLX_INVALID_FILE, "%s: not JSON", path);
-    free(text);
-    free(path);
-    return st;
-}
-
 /* ---- tokens --------------------------------------------------------------------------------- */
 
 typedef struct tokens {
@@ -302,12 +286,12 @@ static rlx_status put_ids_only(rlx_gguf_head *h, const char *dir, const rlx_mode
 static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const rlx_model *m)
 {
     cJSON *json = NULL, *settings = NULL;
-    rlx_status st = rlx_quantize_read_json(dir, "tokenizer.json", &json);
+    rlx_status st = rlx_path_read_json(dir, "tokenizer.json", &json);
     tokens t = {.n = m->config.vocab};
     if (!st && !json)
         return put_ids_only(h, dir, &m->config);
     if (!st)
-        st = rlx_quantize_read_json(dir, "tokenizer_config.json", &settings);
+        st = rlx_path_read_json(dir, "tokenizer_config.json", &settings);
     t.text = calloc((size_t)t.n + 1, sizeof *t.text);
     t.type = calloc((size_t)t.n + 1, sizeof *t.type);
     if (!st && (!t.text || !t.type))
