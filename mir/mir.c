@@ -15,6 +15,8 @@
 #define INFER_reshape NULL
 #define INFER_call NULL
 #define INFER_region NULL
+#define INFER_recur NULL
+#define INFER_recur_tokens NULL
 /* ... and these have no results: */
 #define INFER_return NULL
 #define INFER_yield NULL
@@ -50,6 +52,13 @@ static const rlx_ir_opinfo op_table[RLX_MIR_OP_COUNT] = {
 #undef MIR_OP
 };
 
+int rlx_mir_updated_operand(const rlx_ir_node *n, int result)
+{
+    if (n->op == RLX_MIR_PAGE_WRITE)
+        return 0;
+    return n->op == RLX_MIR_RECUR_TOKENS ? rlx_mir_recur_state_of(n, result) : -1;
+}
+
 /* ---- rules about functions ------------------------------------------------------------------- */
 
 /* Where a pool comes from: the STATE argument behind it, or NULL. Follows writes and regions. */
@@ -62,8 +71,8 @@ static const rlx_ir_value *pool_origin(const rlx_ir_value *v)
             if (!region)
                 return v;
             v = region->in[v->index];
-        } else if (n->op == RLX_MIR_PAGE_WRITE) {
-            v = n->in[0];
+        } else if (rlx_mir_updated_operand(n, (int)v->index) >= 0) {
+            v = n->in[rlx_mir_updated_operand(n, (int)v->index)];
         } else if (n->op == RLX_MIR_REGION && n->blocks[0]->last) {
             v = n->blocks[0]->last->in[v->index];
         } else {
@@ -79,13 +88,13 @@ typedef struct walk_cx {
 
 /* F1: a pool that is written is session state, and nobody else uses the pool from before the write.
  */
-static rlx_status verify_write(walk_cx *cx, rlx_ir_node *n)
+static rlx_status verify_write(walk_cx *cx, rlx_ir_node *n, int operand)
 {
-    const rlx_ir_value *origin = pool_origin(n->in[0]);
+    const rlx_ir_value *origin = pool_origin(n->in[operand]);
     bool state = origin && cx->func->arg_info[origin->index].role == RLX_ROLE_STATE;
     RLX_IR_REQUIRE(cx->module, n, "F1", state, "the pool that is written is not a state of @%s",
                    cx->func->name);
-    const rlx_ir_value *v = n->in[0];
+    const rlx_ir_value *v = n->in[operand];
     for (;;) {
         const rlx_ir_block *scope = v->def ? v->def->parent : v->block;
         int uses = rlx_ir_count_uses(scope, v);
@@ -97,8 +106,8 @@ static rlx_status verify_write(walk_cx *cx, rlx_ir_node *n)
     }
 }
 
-/* F2: blocks are decoded: a value of a block format is cast, contracted with quantized rows, gathered
- * by rows or passed into a region, and nothing else is done with it. */
+/* F2: blocks are decoded: a value of a block format is cast, contracted with quantized rows,
+ * gathered by rows or passed into a region, and nothing else is done with it. */
 static rlx_status verify_blocks(walk_cx *cx, rlx_ir_node *n)
 {
     if (n->op == RLX_MIR_CAST || n->op == RLX_MIR_GATHER || n->op == RLX_MIR_REGION ||
@@ -118,8 +127,9 @@ static rlx_status verify_node(void *user, rlx_ir_node *n)
     RLX_TRY(verify_blocks(cx, n));
     if (n->op == RLX_MIR_CALL)
         return rlx_mir_call_check(cx->module, cx->func, n);
-    if (n->op == RLX_MIR_PAGE_WRITE)
-        return verify_write(cx, n);
+    for (int i = 0; i < n->nout; i++)
+        if (rlx_mir_updated_operand(n, i) >= 0)
+            RLX_TRY(verify_write(cx, n, rlx_mir_updated_operand(n, i)));
     return RLX_OK;
 }
 

@@ -82,6 +82,63 @@ rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, const rlx_mir_attention
 /* Which operand of an attention has the scales of its keys or values; -1: none. */
 int rlx_mir_attention_scales(const rlx_ir_node *n, bool keys);
 
+/* The operand of `n` that its result `result` is, updated in place: a pool; -1: it is none. */
+int rlx_mir_updated_operand(const rlx_ir_node *n, int result);
+/* Whether it has such a result: its last one is, if any. */
+static inline bool rlx_mir_has_updates(const rlx_ir_node *n)
+{
+    return n->nout > 0 && rlx_mir_updated_operand(n, n->nout - 1) >= 0;
+}
+
+/* ---- recurrences ------------------------------------------------------------------------------
+ */
+
+enum { RLX_MIR_MAX_PARALLEL = 3, RLX_MIR_MAX_RECUR = 16 };
+
+/* A recur or recur_tokens, read off its node, which is verified. */
+typedef struct rlx_mir_recur {
+    bool tokens, columns, backwards;
+    int sequences, states, stay; /* operands; `stay` are those that do not change */
+    int outputs;
+    int parallel;
+    const int64_t *has; /* by operand */
+    rlx_dim steps;
+    rlx_dim extent[RLX_MIR_MAX_PARALLEL];
+} rlx_mir_recur;
+void rlx_mir_recur_get(const rlx_ir_node *n, rlx_mir_recur *out);
+/* The operand whose memory result `result` of a recur_tokens updates; -1: it is an output. */
+int rlx_mir_recur_state_of(const rlx_ir_node *n, int result);
+
+/* Which axis of an operand or a result is what. */
+typedef struct rlx_mir_recur_axes {
+    int step, slot; /* of the steps, of the sequences' states; -1: it has none */
+    int parallel[RLX_MIR_MAX_PARALLEL]; /* -1: it has not that one */
+    int inner, ninner;                  /* the block's own axes: where they begin, how many */
+    int rank;
+} rlx_mir_recur_axes;
+void rlx_mir_recur_operand_axes(const rlx_ir_node *n, const rlx_mir_recur *r, int operand,
+                                rlx_mir_recur_axes *out);
+void rlx_mir_recur_result_axes(const rlx_ir_node *n, const rlx_mir_recur *r, int result,
+                               rlx_mir_recur_axes *out);
+
+/* What a recurrence is made of. Operands in order: sequences, states, what stays. */
+typedef struct rlx_mir_recur_spec {
+    int sequences, states, stay, outputs;
+    rlx_ir_value *operand[RLX_MIR_MAX_RECUR];
+    int64_t has[RLX_MIR_MAX_RECUR]; /* of the states it is not read: they have all axes */
+    int parallel;
+    bool columns, backwards;
+    rlx_dim steps;           /* of a recur */
+    rlx_ir_value *pos, *seq; /* of tokens; else NULL */
+} rlx_mir_recur_spec;
+/* Begins the node; `body` is a builder for its block, whose arguments are args[i]. Then the step is
+ * built with `body`, and ended. NULL after an error. */
+rlx_ir_node *rlx_mir_begin_recur(rlx_ir_builder *b, const rlx_mir_recur_spec *spec,
+                                 rlx_ir_builder *body, rlx_ir_value **args);
+/* Outputs, then next states; their types become those of the results, which are n->out. */
+void rlx_mir_end_recur(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_builder *body,
+                       rlx_ir_value *const *yields);
+
 /* ---- the evaluator --------------------------------------------------------------------------- */
 
 /* One tensor by name for rlx_*_eval: inputs, weights and states by symbol, "{}" already replaced by
@@ -123,8 +180,9 @@ typedef enum rlx_mir_precision {
     RLX_MIR_PREFILL, /* fast: integer products with blocks; one partial sum per output */
     RLX_MIR_DECODE   /* fast: integer products with blocks; sixteen partial sums */
 } rlx_mir_precision;
-/* Gives contractions with weights their operands and order: before rlx_mir_optimize, which changes no
- * bit. `target` (NULL: products of f32 and of bytes alone) says which products of floats there are. */
+/* Gives contractions with weights their operands and order: before rlx_mir_optimize, which changes
+ * no bit. `target` (NULL: products of f32 and of bytes alone) says which products of floats there
+ * are. */
 rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision,
                                     const rlx_lir_target *target);
 
@@ -132,6 +190,12 @@ rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precisio
 static inline bool rlx_mir_is_contract(const rlx_ir_node *n)
 {
     return n->op == RLX_MIR_CONTRACT || n->op == RLX_MIR_CONTRACT_Q;
+}
+
+/* Whether a node is a recurrence, of either kind. */
+static inline bool rlx_mir_is_recur(const rlx_ir_node *n)
+{
+    return n->op == RLX_MIR_RECUR || n->op == RLX_MIR_RECUR_TOKENS;
 }
 
 /* ---- fusion ---------------------------------------------------------------------------------- */

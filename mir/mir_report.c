@@ -208,6 +208,8 @@ static const char *why_apart(const rlx_ir_node *user, int arg)
                         : "attention reads pages that other tokens wrote";
         } else if (n->op == RLX_MIR_GATHER && first) {
             why = "a gather picks rows of the whole value";
+        } else if (rlx_mir_is_recur(n)) {
+            why = "the steps of a recurrence go one after another";
         } else if (n->op == RLX_MIR_QUANTIZE && first) {
             why = "a scale of 32 elements needs them all";
         } else if (rlx_mir_is_contract(n) && first) {

@@ -127,10 +127,8 @@ rlx_ir_value *kernel_extra(kernel_cx *k, const char *name, tape_buffer *buffer, 
 static int aliased_operand(const rlx_ir_node *region, int i)
 {
     const rlx_ir_value *v = region->blocks[0]->last->in[i];
-    if (!v->def || v->def->op != RLX_MIR_PAGE_WRITE)
-        return -1;
-    const rlx_ir_value *pool = v->def->in[0];
-    return pool->def ? -1 : (int)pool->index;
+    const int pool = v->def ? rlx_mir_updated_operand(v->def, (int)v->index) : -1;
+    return pool < 0 || v->def->in[pool]->def ? -1 : (int)v->def->in[pool]->index;
 }
 
 /* A reshape of what lies in memory is that memory, in other axes: no index is taken apart. Pools
@@ -353,6 +351,8 @@ static rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const
         return lower_quantize(&r);
     if (strcmp(root, "attention") == 0)
         return lower_attention(&r);
+    if (strcmp(root, "recur") == 0)
+        return lower_recur(&r);
     if (strcmp(root, "loops") == 0 || is_empty_anywhere(n))
         return lower_loops(&r);
     if (strcmp(root, "reduce") == 0 || strcmp(root, "map") == 0) {

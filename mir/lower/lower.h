@@ -11,6 +11,7 @@
  *   lower_quantize.c  rows to 8-bit codes
  *   lower_panel.c     ... in the order of one partial sum, on CPUs
  *   lower_attention.c attention regions
+ *   lower_recur.c     recurrences: the steps in one kernel
  *
  * A region's meaning is lowered by lower_tile and lower_sink alone; the other files make the loop
  * skeletons that schedules describe.
@@ -67,13 +68,24 @@ rlx_status coord_reshape(rlx_dims *dims, const rlx_ir_type *from, const coord *c
 typedef enum bind_kind {
     BIND_BUFFER, /* lives in memory: load it */
     BIND_TILE,   /* a tile at known coordinates */
-    BIND_ROW     /* a scalar that holds for the row being processed */
+    BIND_ROW,    /* a scalar that holds for the row being processed */
+    BIND_PART    /* elements of something larger */
 } bind_kind;
+
+/* The elements of a value that some axes of something larger have, the others being fixed. */
+typedef struct value_part {
+    const rlx_ir_value *value; /* the larger MIR value; NULL: */
+    rlx_ir_value *buffer;      /* it is memory */
+    const tile_space *space;   /* of tiles of that memory; NULL: that of the place */
+    int rank, inner, ninner;   /* axes inner .. inner + ninner - 1 are the value's */
+    coord at[RLX_MAX_RANK];    /* along the others */
+} value_part;
 
 /* What a MIR value is, while a kernel is made (rlx_ir_value.scratch). */
 typedef struct binding {
     bind_kind kind;
     rlx_ir_value *lir;      /* buffer, tile or scalar */
+    const value_part *part; /* PART */
     coord at[RLX_MAX_RANK]; /* BUFFER: its origin in the value; TILE: where the tile is */
 } binding;
 
@@ -195,9 +207,10 @@ void k_begin_once(kernel_cx *k, rlx_lir_scope *s);
 rlx_status lower_contract(region_cx *r);
 rlx_status lower_quantize(region_cx *r);
 rlx_status lower_attention(region_cx *r);
-rlx_status lower_rows(region_cx *r);  /* reduce and map regions, by tiles */
+rlx_status lower_recur(region_cx *r);
+rlx_status lower_rows(region_cx *r);       /* reduce and map regions, by tiles */
 bool lower_is_empty(const rlx_ir_type *t); /* some extent is 0 */
-rlx_status lower_loops(region_cx *r); /* any of maps, views, folds and gathers, by elements */
+rlx_status lower_loops(region_cx *r);      /* any of maps, views, folds and gathers, by elements */
 
 /* Shared by reduce regions and contraction prologues: inside the loops over rows, binds every
  * reduce that `v` needs for the row at coordinates `row`; rows_unbind forgets them. */

@@ -154,7 +154,7 @@ static rlx_status lower_leaf(kernel_cx *k, const leaf *f)
     return n && n->op == RLX_MIR_SCAN ? lower_scan(&l, f) : lower_elements(&l, f);
 }
 
-static rlx_status lower_leaves(kernel_cx *k, const rlx_ir_value *v, rlx_ir_value *buffer)
+rlx_status loops_store(kernel_cx *k, const rlx_ir_value *v, rlx_ir_value *buffer)
 {
     leaf leaves[MAX_LEAVES];
     int n;
@@ -213,7 +213,7 @@ static rlx_status lower_scatter(region_cx *r, const rlx_ir_node *n)
 {
     kernel_cx k;
     RLX_TRY(kernel_begin(r, &k, "scatter", "loops"));
-    RLX_TRY(lower_leaves(&k, n->in[0], kernel_result(&k, 0)));
+    RLX_TRY(loops_store(&k, n->in[0], kernel_result(&k, 0)));
     RLX_TRY(kernel_end(r, &k));
     if (lower_is_empty(&n->in[2]->type) || lower_is_empty(&n->in[0]->type))
         return RLX_OK;
@@ -231,6 +231,6 @@ rlx_status lower_loops(region_cx *r)
     kernel_cx k;
     RLX_TRY(kernel_begin(r, &k, rlx_ir_attr_text(r->node, RLX_ATTR_ROOT, "map"), "loops"));
     for (int i = 0; i < yield->nin; i++)
-        RLX_TRY(lower_leaves(&k, yield->in[i], kernel_result(&k, i)));
+        RLX_TRY(loops_store(&k, yield->in[i], kernel_result(&k, i)));
     return kernel_end(r, &k);
 }

@@ -2,10 +2,15 @@
  *
  *   lower_loops.c    the nest of loops over a result; scans and scatters
  *   lower_scalar.c   one element of a MIR value at given coordinates
+ *   lower_recur.c    recurrences, whose steps are made of both
  *
  * Coordinates are linear forms of loop indices (lower_index.c). Where a view is not linear (a pad,
  * a gather, a reshape that divides), the index is computed and becomes a term of its own. What does
- * not depend on an inner loop is computed in front of it, once. */
+ * not depend on an inner loop is computed in front of it, once.
+ *
+ * An element may be a tile of them: where a coordinate runs along an axis of `tile`, everything
+ * that varies with it is a tile. Indices that are computed do not vary so: that is an error, and
+ * who wanted tiles takes single elements instead. */
 #ifndef RLX_MIR_LOWER_LOOPS_H
 #define RLX_MIR_LOWER_LOOPS_H
 
@@ -36,10 +41,17 @@ typedef struct nest {
     int nmemo, cap_memo;
     index_depth *index;
     int nindex, cap_index;
+    const tile_space *tile; /* NULL: single elements */
+    /* values of this block are made at `floor` or deeper: they change with every round of a loop */
+    const rlx_ir_block *step;
+    int floor;
 } nest;
 
 /* Notes that loop `s` was begun; its body is one deeper. `index` becomes a coordinate. */
 coord nest_enter(nest *l, const rlx_lir_scope *s, rlx_ir_value *index, rlx_dim extent);
+/* A computed index, which lies where code goes now, as a coordinate below `extent` (0: not known).
+ */
+coord nest_term(nest *l, rlx_ir_value *index, rlx_dim extent);
 void nest_leave(nest *l);                /* before the loop's end */
 rlx_status nest_overflow(const nest *l); /* an error when loops nest too deeply */
 
@@ -49,6 +61,10 @@ rlx_status scalar_at(nest *l, const rlx_ir_value *v, const coord *c, rlx_ir_valu
  * linear. */
 rlx_status scalar_reshape(nest *l, const rlx_ir_type *from, const coord *c, const rlx_ir_type *to,
                           coord *out);
+/* Stores an element at coordinates of a part of memory. */
+rlx_status scalar_store(nest *l, const value_part *p, rlx_ir_value *x, const coord *c);
+/* Grids that store every element of `v`, a value of the region, to a buffer. */
+rlx_status loops_store(kernel_cx *k, const rlx_ir_value *v, rlx_ir_value *buffer);
 /* A value of format f that a fold starts from. */
 rlx_ir_value *scalar_fold_start(nest *l, rlx_map_fn fn, rlx_format f);
 

@@ -31,6 +31,14 @@ static int depth_of_all(const nest *l, const coord *c, int n)
     return depth;
 }
 
+/* Where the element of `v` at c is made. */
+static int depth_of_value(const nest *l, const rlx_ir_value *v, const coord *c)
+{
+    int depth = depth_of_all(l, c, v->type.rank);
+    const bool changes = l->step && (v->def ? v->def->parent : v->block) == l->step;
+    return changes && depth < l->floor ? l->floor : depth;
+}
+
 static void note_depth(nest *l, const rlx_ir_value *v, int depth)
 {
     if (l->nindex == l->cap_index) {
@@ -53,6 +61,12 @@ coord nest_enter(nest *l, const rlx_lir_scope *s, rlx_ir_value *index, rlx_dim e
     if (l->depth + 1 < MAX_NEST)
         l->loop[l->depth + 1] = s->node;
     l->depth++;
+    note_depth(l, index, l->depth);
+    return coord_of(index, rlx_dim_is_const(extent) ? extent : 0, -1);
+}
+
+coord nest_term(nest *l, rlx_ir_value *index, rlx_dim extent)
+{
     note_depth(l, index, l->depth);
     return coord_of(index, rlx_dim_is_const(extent) ? extent : 0, -1);
 }
@@ -156,9 +170,19 @@ static int64_t range_of(rlx_dim d)
     return rlx_dim_is_const(d) ? d : 0;
 }
 
+/* An index that something is computed of is the same for all of a tile. */
+static bool index_is_one(nest *l, const coord *c)
+{
+    if (l->tile && (c->n < 0 || coord_axis(c) >= 0))
+        rlx_ir_builder_fail(l->k->b, k_fail(l->k, NULL, "an index differs within a tile"));
+    return !l->k->b->status;
+}
+
 /* The coordinate as one computed term, below `extent`: for forms that cannot be split. */
 static coord index_as_term(nest *l, const coord *c, rlx_dim extent)
 {
+    if (!index_is_one(l, c))
+        return coord_const(0);
     if (c->n == 0)
         return *c;
     static const char key; /* of every such index */
@@ -192,6 +216,9 @@ static coord index_add(nest *l, coord a, coord b)
 /* Quotient and remainder by an extent, computed. */
 static void index_divide(nest *l, const coord *c, rlx_dim by, coord *quotient, coord *remainder)
 {
+    *quotient = *remainder = coord_const(0);
+    if (!index_is_one(l, c))
+        return;
     rlx_ir_value *v = k_index(l->k, c), *d = k_extent(l->k, by);
     rlx_ir_value *q = index_map(l, RLX_FN_DIV, v, d), *r = index_map(l, RLX_FN_MOD, v, d);
     note_depth(l, q, l->depth);
@@ -206,6 +233,8 @@ static rlx_status reshape_by_number(nest *l, const rlx_ir_type *from, const coor
 {
     coord number = coord_const(0);
     for (int i = 0; i < from->rank; i++) {
+        if (!index_is_one(l, &c[i]))
+            return rlx_ir_builder_finish(l->k->b);
         if (!rlx_dim_is_const(from->dim[i]) && i > 0 && (number.n > 0 || number.off > 0)) {
             rlx_ir_value *v = k_index(l->k, &number);
             v = index_map(l, RLX_FN_MUL, v, k_extent(l->k, from->dim[i]));
@@ -254,14 +283,50 @@ static void copy_coords(const coord *c, int n, coord *out)
         out[i] = c[i];
 }
 
+static const tile_space no_tile;
+
+/* From coordinates of a part to those of the whole. */
+static void whole_coords(const value_part *p, const coord *c, coord *out)
+{
+    for (int i = 0; i < p->rank; i++)
+        out[i] = i >= p->inner && i < p->inner + p->ninner ? c[i - p->inner] : p->at[i];
+}
+
+static const tile_space *part_space(const nest *l, const value_part *p)
+{
+    return p->space ? p->space : l->tile ? l->tile : &no_tile;
+}
+
+rlx_status scalar_store(nest *l, const value_part *p, rlx_ir_value *x, const coord *c)
+{
+    coord whole[RLX_MAX_RANK];
+    whole_coords(p, c, whole);
+    return tile_store(l->k, p->buffer, x, whole, part_space(l, p));
+}
+
+static rlx_status part_at(nest *l, const value_part *p, const coord *c, rlx_format f,
+                          rlx_ir_value **out)
+{
+    coord whole[RLX_MAX_RANK];
+    whole_coords(p, c, whole);
+    return p->value ? scalar_at(l, p->value, whole, out)
+                    : tile_load(l->k, p->buffer, f, whole, part_space(l, p), out);
+}
+
 static rlx_status load_at(nest *l, const rlx_ir_value *v, const coord *c, rlx_format f,
                           rlx_ir_value **out)
 {
     const binding *b = bound(v);
-    tile_space none = {0};
-    if (b->kind != BIND_BUFFER)
+    switch (b->kind) {
+    case BIND_BUFFER:
+        return tile_load(l->k, b->lir, f, c, l->tile ? l->tile : &no_tile, out);
+    case BIND_PART:
+        return part_at(l, b->part, c, f, out);
+    case BIND_ROW: /* it has no axes */
+        return done(l, b->lir, out);
+    default:
         return k_fail(l->k, v->def, "is not in memory");
-    return tile_load(l->k, b->lir, f, c, &none, out);
+    }
 }
 
 static rlx_status map_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_ir_value **out)
@@ -280,6 +345,9 @@ static rlx_status cast_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_ir_
     if (rlx_format_get(x->type.format)->kind == RLX_KIND_BLOCK)
         return bound(x) ? load_at(l, x, c, f, out)
                         : k_fail(l->k, n, "its elements are not decoded where they are loaded");
+    const bool widens = rlx_format_is_float(x->type.format) && f == RLX_F32;
+    if (l->tile && widens && bound(x) && bound(x)->kind == BIND_BUFFER)
+        return load_at(l, x, c, f, out); /* which decodes: no narrow tile is needed */
     RLX_TRY(scalar_at(l, x, c, out));
     return done(l,
                 n->op == RLX_MIR_BITCAST ? rlx_lir_build_bitcast(l->k->b, *out, f)
@@ -336,6 +404,8 @@ static rlx_status held_at(nest *l, const rlx_ir_value *x, const coord *c, int ax
 {
     coord inner[RLX_MAX_RANK];
     copy_coords(c, x->type.rank, inner);
+    if (!index_is_one(l, &at))
+        return rlx_ir_builder_finish(l->k->b);
     rlx_ir_value *held = clamp_index(l, k_index(l->k, &at), x->type.dim[axis]);
     note_depth(l, held, l->depth);
     inner[axis] = coord_of(held, range_of(x->type.dim[axis]), -1);
@@ -349,6 +419,8 @@ static rlx_status inside_or(nest *l, const rlx_ir_value *x, const coord *c, int 
     rlx_dim extent = x->type.dim[axis];
     if (!low && !high)
         return scalar_at(l, x, c, out); /* nothing is in front: the index is the same */
+    if (!index_is_one(l, &at))
+        return rlx_ir_builder_finish(l->k->b);
     rlx_ir_value *raw = k_index(l->k, &at), *in = NULL;
     if (low)
         in = index_map(l, RLX_FN_LE, k_const(l->k, 0), raw);
@@ -405,7 +477,10 @@ static rlx_status gather_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_i
     rlx_ir_value *id = recall(l, n, c, rank);
     if (!id) {
         way_back w;
-        int depth = depth_of_all(l, c, rank);
+        int depth = depth_of_value(l, ids, c);
+        for (int i = 0; i < rank; i++)
+            if (!index_is_one(l, &c[i]))
+                return rlx_ir_builder_finish(l->k->b);
         go_up(l, depth, &w);
         RLX_TRY(scalar_at(l, ids, c, &id));
         id = clamp_index(l, rlx_lir_build_cast(l->k->b, id, RLX_I64), x->type.dim[0]);
@@ -426,9 +501,10 @@ static rlx_status gather_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_i
 rlx_ir_value *scalar_fold_start(nest *l, rlx_map_fn fn, rlx_format f)
 {
     rlx_scalar start = rlx_mir_fold_start(fn, f);
+    const tile_space *t = l->tile ? l->tile : &no_tile;
     if (rlx_format_is_float(f))
-        return rlx_lir_build_fill(l->k->b, f, 0, NULL, start.f);
-    return rlx_lir_build_fill_int(l->k->b, f, 0, NULL, start.i);
+        return rlx_lir_build_fill(l->k->b, f, t->rank, t->dim, start.f);
+    return rlx_lir_build_fill_int(l->k->b, f, t->rank, t->dim, start.i);
 }
 
 /* The partials with element k0 + lane folded in; past the end they stay as they are. */
@@ -501,6 +577,8 @@ static rlx_status compute(nest *l, const rlx_ir_value *v, const coord *c, rlx_ir
     case RLX_MIR_CONST:
         return done(l, k_scalar(l->k, n), out);
     case RLX_MIR_IOTA:
+        if (!index_is_one(l, &c[0]))
+            return rlx_ir_builder_finish(l->k->b);
         return done(l, rlx_lir_build_cast(l->k->b, k_index(l->k, &c[0]), v->type.format), out);
     case RLX_MIR_MAP:
         return map_at(l, n, c, out);
@@ -539,7 +617,7 @@ rlx_status scalar_at(nest *l, const rlx_ir_value *v, const coord *c, rlx_ir_valu
     *out = recall(l, v, c, rank);
     if (*out)
         return RLX_OK;
-    int depth = depth_of_all(l, c, rank);
+    int depth = depth_of_value(l, v, c);
     way_back w;
     go_up(l, depth < l->depth ? depth : l->depth, &w);
     RLX_TRY(compute(l, v, c, out));

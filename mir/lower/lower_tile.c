@@ -107,6 +107,8 @@ static rlx_status at_binding(kernel_cx *k, const rlx_ir_value *v, const coord *c
     const binding *b = bound(v);
     int rank = v->type.rank;
     switch (b->kind) {
+    case BIND_PART:
+        return k_fail(k, v->def, "a part of something is computed by elements");
     case BIND_ROW:
     case BIND_TILE:
         for (int i = 0; i < rank; i++)

@@ -114,13 +114,13 @@ static void find_border(emitter *e, int group)
 static void find_borders(emitter *e)
 {
     for (int i = 0; i < e->g->nnodes; i++)
-        if (e->g->nodes[i].opaque || e->g->nodes[i].ir->op == RLX_MIR_PAGE_WRITE)
+        if (e->g->nodes[i].opaque || rlx_mir_has_updates(e->g->nodes[i].ir))
             want(e, e->g->nodes[i].group);
     for (int i = 0; i < e->wanted.n; i++)
         find_border(e, (int)((rlx_mir_fuse_group *)e->wanted.items[i] - e->g->groups));
 }
 
-/* Results in program order; a page write's pool is always one, for the effect's sake. */
+/* Results in program order; a pool that is updated is always one, for the effect's sake. */
 static void sort_results(emitter *e, int group)
 {
     const rlx_mir_fuse_group *all = &e->g->groups[group];
@@ -129,7 +129,7 @@ static void sort_results(emitter *e, int group)
     for (int i = 0; i < all->nnodes; i++) {
         const rlx_ir_node *ir = e->g->nodes[all->nodes[i]].ir;
         for (int k = 0; k < ir->nout; k++)
-            if (ir->op == RLX_MIR_PAGE_WRITE || holds(&b->out, ir->out[k]))
+            if (rlx_mir_updated_operand(ir, k) >= 0 || holds(&b->out, ir->out[k]))
                 add_once(e, &sorted, ir->out[k]);
     }
     b->out = sorted;

@@ -297,7 +297,7 @@ static void find_live(rlx_mir_fuse_graph *g)
 {
     for (int i = g->nnodes - 1; i >= 0; i--) {
         rlx_mir_fuse_node *n = &g->nodes[i];
-        n->live = n->live || n->opaque || n->ir->op == RLX_MIR_PAGE_WRITE;
+        n->live = n->live || n->opaque || rlx_mir_has_updates(n->ir);
         for (int k = 0; n->live && k < n->ndeps; k++)
             g->nodes[n->deps[k]].live = true;
     }

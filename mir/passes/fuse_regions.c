@@ -16,7 +16,8 @@
  * (fuse_graph.c); then whatever follows elementwise, moves data within a row, or writes pages.
  *
  * "quantize": one, with the row normalisation in front. "attention": an attention and the views on
- * it. "loops": what tiles do not compute (fuse_loops.c).
+ * it. "recur": a recurrence, with views in front. "loops": what tiles do not compute
+ * (fuse_loops.c).
  *
  * "reduce": sums and maxima of rows with the maps around them, and what follows within these rows
  * or writes them to pages.
@@ -308,6 +309,15 @@ static rlx_status fuse_attention(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     return RLX_OK;
 }
 
+/* ---- recur ----------------------------------------------------------------------------------- */
+
+/* The steps are one kernel; what is made of views goes in, nothing else. */
+static rlx_status fuse_recur(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
+{
+    int group;
+    return rlx_mir_fuse_group_add(g, root, "recur", &group);
+}
+
 /* ---- reduce ---------------------------------------------------------------------------------- */
 
 /* The shape that the group's first reduce takes: rows of one extent. */
@@ -442,6 +452,8 @@ static rlx_status fuse_func(rlx_mir_fuse_graph *g)
     RLX_TRY(fuse_each(g, RLX_MIR_CONTRACT_Q, fuse_contract));
     RLX_TRY(fuse_each(g, RLX_MIR_QUANTIZE, fuse_quantize));
     RLX_TRY(fuse_each(g, RLX_MIR_ATTENTION, fuse_attention));
+    RLX_TRY(fuse_each(g, RLX_MIR_RECUR, fuse_recur));
+    RLX_TRY(fuse_each(g, RLX_MIR_RECUR_TOKENS, fuse_recur));
     RLX_TRY(rlx_mir_fuse_loops(g));
     RLX_TRY(fuse_each(g, RLX_MIR_GATHER, fuse_map));
     RLX_TRY(fuse_each(g, RLX_MIR_REDUCE, fuse_reduce));

@@ -127,6 +127,63 @@ static const operators cases[] = {
           "%7 = map %6 {fn=log} : f64[T]\n"
           "return %3, %7\n"),
      0, NULL},
+    {"delta rule by columns",
+     MAIN("%k: f32[T,2,5] input \"k\", %v: f32[T,42] input \"v\", %g: f32[T,2] input \"g\", %s: f32[2,5,21] input \"s\"",
+          "f32[T,2,21], f32[2,5,21]",
+          "%0 = reshape %v : f32[T,2,21]\n"
+          "%o, %n = recur %k, %0, %g, %s {extent=T, counts=[3,1], parallel=2, has=[1,3,1,3], "
+          "kind=\"columns\"} : (f32[T,2,21], f32[2,5,21]) (%a: f32[5], %b: f32, %c: f32, %d: f32[5]) {\n"
+          "%1 = map %d, %c {fn=mul} : f32[5]\n"
+          "%2 = map %1, %a {fn=mul} : f32[5]\n"
+          "%3 = reduce %2 {fn=add, axis=0, lanes=1} : f32\n"
+          "%4 = map %b, %3 {fn=sub} : f32\n"
+          "%5 = map %a, %4, %1 {fn=fma} : f32[5]\n"
+          "%6 = map %5, %a {fn=mul} : f32[5]\n"
+          "%7 = reduce %6 {fn=add, axis=0, lanes=1} : f32\n"
+          "yield %7, %5\n}\n"
+          "return %o, %n\n"),
+     0, "columns"},
+    {"a cell with a hidden product",
+     MAIN("%x: f32[3,T,20] input \"x\", %h: f32[3,20] input \"h\", %w: f16[20,32] input \"w\", %b: f32[20] input \"b\"",
+          "f32[T,3,20], f32[T,3]",
+          "%0 = transpose %x {perm=[1,0,2]} : f32[T,3,20]\n"
+          "%1 = cast %w : f32[20,32]\n"
+          "%o, %m, %n = recur %0, %h, %1, %b {extent=T, step=-1, counts=[1,1], parallel=1, "
+          "has=[1,1,0,0], kind=\"rows\"} : (f32[T,3,20], f32[T,3], f32[3,20]) (%a: f32[20], %c: f32[20], %d: f32[20,32], %e: f32[20]) {\n"
+          "%z = const {value=0.5} : f32\n"
+          "%p = pad %c, %z {axis=0, low=4, high=8} : f32[32]\n"
+          "%2 = contract %p, %d {lanes=16} : f32[20]\n"
+          "%3 = map %2, %a {fn=add} : f32[20]\n"
+          "%4 = map %3, %e {fn=add} : f32[20]\n"
+          "%5 = map %4 {fn=tanh} : f32[20]\n"
+          "%6 = map %5, %c {fn=mul} : f32[20]\n"
+          "%7 = reduce %6 {fn=max, axis=0, lanes=16} : f32\n"
+          "yield %5, %7, %5\n}\n"
+          "return %o, %m\n"),
+     0, "rows"},
+    {"states that change places, odd products",
+     MAIN("%x: f32[T] input \"x\", %p: f32[7] input \"p\", %q: f32[7] input \"q\", %w: f32[7,7] input \"w\", %n: i32 input \"n\"",
+          "f32[T,7], f32[7], f32[7], i32",
+          "%o, %1, %2, %3 = recur %x, %p, %q, %n, %w {extent=T, counts=[1,3], parallel=0, has=[0,0,0,0,0], "
+          "kind=\"rows\"} : (f32[T,7], f32[7], f32[7], i32) (%a: f32, %b: f32[7], %c: f32[7], %i: i32, %d: f32[7,7]) {\n"
+          "%4 = contract %c, %d {lanes=4} : f32[7]\n"
+          "%5 = map %4, %a {fn=add} : f32[7]\n"
+          "%one = const {value=1} : i32\n"
+          "%6 = map %i, %one {fn=add} : i32\n"
+          "yield %c, %5, %b, %6\n}\n"
+          "return %o, %1, %2, %3\n"),
+     0, "rows"},
+    {"steps without sequences, columns of a symbol",
+     MAIN("%s: f32[3,T] input \"s\", %w: f32[T] input \"w\"", "f32[2,T], f32[3,T]",
+          "%o, %n = recur %s, %w {extent=2, counts=[0,1], parallel=1, has=[1,1], kind=\"columns\"} : (f32[2,T], f32[3,T]) (%a: f32[3], %b: f32) {\n"
+          "%1 = slice %a {axis=0, start=1, size=2} : f32[2]\n"
+          "%2 = reshape %b : f32[1]\n"
+          "%3 = concat %1, %2 {axis=0} : f32[3]\n"
+          "%4 = map %3, %b {fn=mul} : f32[3]\n"
+          "%5 = reduce %a {fn=add, axis=0, lanes=1} : f32\n"
+          "yield %5, %4\n}\n"
+          "return %o, %n\n"),
+     0, "columns"},
 };
 enum { NCASES = sizeof cases / sizeof *cases, MAX_RESULTS = 4 };
 

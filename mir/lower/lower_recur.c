@@ -1,0 +1,806 @@
+/* mir/lower/lower_recur.c: recurrences.
+ *
+ *   grid of the parallel axes { for each step { in program order: what the step cannot do without
+ * in memory, and outputs as soon as they are there; then the states that were not updated in place
+ * } }
+ *
+ * States are in memory all the time: in the session's pools, or where the result will be, which a
+ * kernel before this one fills. What lies between is computed where it is used, element by element,
+ * but for folds, products, next states, and what is used again and again: that goes through team
+ * memory. Kind rows takes the block's last axes by tiles, kind columns the last parallel axis;
+ * where that does not work out, single elements are taken. The bits are the same. */
+#include <string.h>
+
+#include "mir/lower/lower_loops.h"
+
+/* What happens in a step, in this order. */
+typedef struct event {
+    const rlx_ir_node *node; /* its value goes to memory (or is a number); NULL: */
+    int output;              /* this output is stored */
+    const rlx_ir_value
+        *arg;  /* output < 0: a state's argument that another state becomes is saved */
+    int state; /* node: the state that it becomes in place; -1: none */
+} event;
+
+typedef struct recur_cx {
+    region_cx *r;
+    kernel_cx k;
+    nest l;
+    const rlx_ir_node *n;
+    rlx_mir_recur s;
+    const char *schedule;
+    bool rows, columns;   /* what goes by tiles */
+    tile_space lane;      /* columns: the tile of the last parallel axis */
+    tile_space team_lane; /* the same in team memory */
+    coord parallel[RLX_MIR_MAX_PARALLEL], step, slot;
+    tape_buffer *temp[RLX_MIR_MAX_RECUR]; /* by state: its memory when it is no result; or NULL */
+    rlx_ir_value *memory[RLX_MIR_MAX_RECUR]; /* by state */
+    event *events;
+    int nevents;
+    int64_t team_bytes;
+} recur_cx;
+
+/* ---- what a step needs in memory ----------------------------------------------------------------
+ */
+
+static const rlx_ir_block *step_of(const recur_cx *x)
+{
+    return x->n->blocks[0];
+}
+
+static const rlx_ir_value *yielded(const recur_cx *x, int result)
+{
+    return step_of(x)->last->in[result];
+}
+
+/* The state whose argument `v` is, or -1. */
+static int state_of_arg(const recur_cx *x, const rlx_ir_value *v)
+{
+    const int state = v->def ? -1 : (int)v->index - x->s.sequences;
+    return state < x->s.states ? state : -1;
+}
+
+/* Used for each element of something larger. */
+static bool is_repeated(const recur_cx *x, const rlx_ir_value *v)
+{
+    for (const rlx_ir_node *u = step_of(x)->first; u; u = u->next)
+        if ((u->op == RLX_MIR_BROADCAST || u->op == RLX_MIR_CONTRACT) && u->in[0] == v)
+            return true;
+    return false;
+}
+
+static bool is_yielded(const recur_cx *x, const rlx_ir_value *v, int from)
+{
+    for (int i = from; i < x->n->nout; i++)
+        if (yielded(x, i) == v)
+            return true;
+    return false;
+}
+
+static bool goes_to_memory(const recur_cx *x, const rlx_ir_node *n)
+{
+    if (n->op == RLX_MIR_REDUCE || n->op == RLX_MIR_CONTRACT)
+        return true;
+    if (n->op == RLX_MIR_YIELD || n->op == RLX_MIR_CONST)
+        return false;
+    if (is_yielded(x, n->out[0], x->s.outputs))
+        return true;
+    const bool is_view = rlx_mir_level.ops[n->op].traits & RLX_VIEW;
+    return !is_view && is_repeated(x, n->out[0]);
+}
+
+/* Whether computing `v` reads state `state`: up to what is in memory by then. */
+static bool reads(const recur_cx *x, const rlx_ir_value *v, int state, bool root)
+{
+    const rlx_ir_node *n = v->def;
+    if (!n)
+        return state_of_arg(x, v) == state;
+    if (!root && goes_to_memory(x, n))
+        return false;
+    for (int i = 0; i < n->nin; i++)
+        if (reads(x, n->in[i], state, false))
+            return true;
+    return false;
+}
+
+/* Whether an element of `v` reads of the state the same element only. */
+static bool reads_in_place(const recur_cx *x, const rlx_ir_value *v, int state, bool root)
+{
+    const rlx_ir_node *n = v->def;
+    if (!n || (!root && goes_to_memory(x, n)))
+        return true;
+    const bool same = n->op == RLX_MIR_MAP || n->op == RLX_MIR_CAST;
+    for (int i = 0; i < n->nin; i++) {
+        const bool alike = same && n->in[i]->type.rank == v->type.rank;
+        if (alike ? !reads_in_place(x, n->in[i], state, false) : reads(x, n->in[i], state, false))
+            return false;
+    }
+    return true;
+}
+
+static bool event_reads(const recur_cx *x, const event *e, int state)
+{
+    if (e->node)
+        return reads(x, e->node->out[0], state, true);
+    const rlx_ir_value *v = e->output < 0 ? e->arg : yielded(x, e->output);
+    return !(v->def && goes_to_memory(x, v->def)) && reads(x, v, state, false);
+}
+
+/* The state that event `at` may write to its place: nothing behind it reads what was there. */
+static int state_in_place(const recur_cx *x, int at)
+{
+    const rlx_ir_value *v = x->events[at].node->out[0];
+    for (int i = 0; i < x->s.states; i++) {
+        bool free =
+            yielded(x, x->s.outputs + i) == v && v->type.rank > 0 && reads_in_place(x, v, i, true);
+        for (int k = at + 1; free && k < x->nevents; k++)
+            free = !event_reads(x, &x->events[k], i);
+        if (free)
+            return i;
+    }
+    return -1;
+}
+
+static void add_outputs(recur_cx *x, const rlx_ir_node *of)
+{
+    for (int i = 0; i < x->s.outputs; i++)
+        if (yielded(x, i)->def == of)
+            x->events[x->nevents++] = (event){.output = i, .state = -1};
+}
+
+static rlx_status plan_events(recur_cx *x)
+{
+    int most = x->n->nout + x->s.states;
+    for (const rlx_ir_node *n = step_of(x)->first; n; n = n->next)
+        most++;
+    x->events = RLX_NEW_ARRAY(x->k.arena, event, most);
+    x->nevents = 0;
+    if (!x->events)
+        return RLX_OOM();
+    for (int i = 0; i < x->s.states; i++) {
+        const rlx_ir_value *v = yielded(x, x->s.outputs + i);
+        const int from = state_of_arg(x, v);
+        if (from >= 0 && from != i && !is_yielded(x, v, x->s.outputs + i + 1))
+            x->events[x->nevents++] = (event){.output = -1, .arg = v, .state = -1};
+    }
+    add_outputs(x, NULL);
+    for (const rlx_ir_node *n = step_of(x)->first; n; n = n->next) {
+        if (goes_to_memory(x, n))
+            x->events[x->nevents++] = (event){.node = n, .state = -1};
+        add_outputs(x, n);
+    }
+    for (int i = 0; i < x->nevents; i++)
+        if (x->events[i].node)
+            x->events[i].state = state_in_place(x, i);
+    return RLX_OK;
+}
+
+/* ---- parts --------------------------------------------------------------------------------------
+ */
+
+static value_part *new_part(recur_cx *x, const rlx_mir_recur_axes *a)
+{
+    value_part *p = RLX_NEW(x->k.arena, value_part);
+    if (!p) {
+        rlx_ir_builder_fail(x->k.b, RLX_OOM());
+        return NULL;
+    }
+    *p = (value_part){.rank = a->rank, .inner = a->inner, .ninner = a->ninner};
+    if (a->step >= 0)
+        p->at[a->step] = x->step;
+    if (a->slot >= 0)
+        p->at[a->slot] = x->slot;
+    for (int i = 0; i < x->s.parallel; i++)
+        if (a->parallel[i] >= 0)
+            p->at[a->parallel[i]] = x->parallel[i];
+    return p;
+}
+
+static void bind_part(recur_cx *x, const rlx_ir_value *v, const value_part *p)
+{
+    binding *b = k_bind(&x->k, v, BIND_PART, NULL);
+    if (b)
+        b->part = p;
+}
+
+/* The part of a state's memory that the instance owns now. */
+static value_part *state_part(recur_cx *x, int state)
+{
+    rlx_mir_recur_axes a;
+    rlx_mir_recur_operand_axes(x->n, &x->s, x->s.sequences + state, &a);
+    value_part *p = new_part(x, &a);
+    if (p)
+        p->buffer = x->memory[state];
+    return p;
+}
+
+static void bind_arguments(recur_cx *x)
+{
+    const rlx_ir_block *b = step_of(x);
+    for (int i = 0; i < b->nargs; i++) {
+        const int state = state_of_arg(x, b->args[i]);
+        rlx_mir_recur_axes a;
+        rlx_mir_recur_operand_axes(x->n, &x->s, i, &a);
+        value_part *p = state >= 0 ? state_part(x, state) : new_part(x, &a);
+        if (p && state < 0)
+            p->value = x->n->in[i];
+        bind_part(x, b->args[i], p);
+    }
+}
+
+/* Team memory for a value of the step. */
+static value_part *team_part(recur_cx *x, const rlx_ir_value *v)
+{
+    const rlx_ir_type *t = &v->type;
+    value_part *p = RLX_NEW(x->k.arena, value_part);
+    int64_t dims[RLX_MAX_RANK], elems = 1;
+    int rank = 0;
+    if (!p) {
+        rlx_ir_builder_fail(x->k.b, RLX_OOM());
+        return NULL;
+    }
+    /* an axis of 1 in front, for tiles of two axes: see contract_rows */
+    for (dims[rank++] = 1; rank <= t->rank && rank < RLX_MAX_RANK; rank++)
+        dims[rank] = t->dim[rank - 1];
+    *p = (value_part){.inner = 1, .ninner = t->rank};
+    p->at[0] = coord_const(0);
+    if (x->columns && rank < RLX_MAX_RANK) {
+        p->at[rank] = coord_of(k_const(&x->k, 0), x->lane.dim[0], 0);
+        dims[rank++] = x->lane.dim[0];
+        p->space = &x->team_lane;
+    }
+    for (int i = 0; i < rank; i++)
+        elems *= dims[i];
+    x->team_bytes += (int64_t)rlx_format_bytes(t->format, elems);
+    if (x->team_bytes > x->k.options->target->team_bytes)
+        rlx_ir_builder_fail(x->k.b, k_fail(&x->k, x->n, "a step takes more than a team's memory"));
+    p->rank = rank;
+    p->buffer = rlx_lir_build_alloc(&x->k.top, t->format, rank, dims);
+    return p;
+}
+
+/* ---- loops over the block's axes ----------------------------------------------------------------
+ */
+
+typedef struct inner_loops {
+    int n;
+    rlx_lir_scope s[RLX_MAX_RANK];
+    coord c[RLX_MAX_RANK];
+    tile_space last; /* with tiles: the last axis */
+} inner_loops;
+
+/* Loops over the axes of `t`; with kind rows and `tiles` the last one goes by tiles. */
+static rlx_status axes_begin(recur_cx *x, const rlx_ir_type *t, bool tiles, inner_loops *a)
+{
+    kernel_cx *k = &x->k;
+    a->n = t->rank;
+    for (int i = 0; i < a->n; i++) {
+        const bool tile = tiles && x->rows && i == a->n - 1;
+        const int64_t w = tile ? rlx_lir_schedule_width(k->options->target, t->dim[i]) : 1;
+        rlx_ir_value *hi = k_extent(k, t->dim[i]);
+        rlx_lir_begin_for(k->b, k_const(k, 0), hi, w, 0, NULL, &a->s[i]);
+        if (k->b->status)
+            return rlx_ir_builder_finish(k->b);
+        a->c[i] = nest_enter(&x->l, &a->s[i], a->s[i].index[0], t->dim[i]);
+        if (!tile)
+            continue;
+        a->last = (tile_space){.rank = 1, .dim = {w}, .root = {a->s[i].index[0]}};
+        a->last.limit[0] = t->dim[i] % w == 0 ? NULL : hi;
+        a->c[i].term[0].axis = 0;
+        x->l.tile = &a->last;
+    }
+    return nest_overflow(&x->l);
+}
+
+static rlx_status axes_end(recur_cx *x, inner_loops *a)
+{
+    for (int i = a->n - 1; i >= 0; i--) {
+        nest_leave(&x->l);
+        rlx_lir_end_for(x->k.b, &a->s[i], NULL);
+    }
+    x->l.tile = x->columns ? &x->lane : NULL;
+    return rlx_ir_builder_finish(x->k.b);
+}
+
+/* Whether computing `v`, up to what is in memory, takes elements at computed indices. */
+static bool picks(const rlx_ir_value *v)
+{
+    const rlx_ir_node *n = bound(v) ? NULL : v->def;
+    if (!n)
+        return false;
+    if (n->op == RLX_MIR_PAD || n->op == RLX_MIR_CONCAT || n->op == RLX_MIR_GATHER ||
+        n->op == RLX_MIR_IOTA || rlx_ir_attr_int(n, RLX_ATTR_STEP, 1) != 1)
+        return true;
+    for (int i = 0; i < n->nin; i++)
+        if (picks(n->in[i]))
+            return true;
+    return false;
+}
+
+/* Every element of `v` to `to`. */
+static rlx_status store_value(recur_cx *x, const rlx_ir_value *v, const value_part *to)
+{
+    inner_loops a;
+    rlx_ir_value *e;
+    if (!to)
+        return rlx_ir_builder_finish(x->k.b);
+    RLX_TRY(axes_begin(x, &v->type, !picks(v), &a));
+    RLX_TRY(scalar_at(&x->l, v, a.c, &e));
+    RLX_TRY(scalar_store(&x->l, to, e, a.c));
+    RLX_TRY(axes_end(x, &a));
+    rlx_lir_build_barrier(x->k.b);
+    return rlx_ir_builder_finish(x->k.b);
+}
+
+static rlx_status store_zeros(recur_cx *x, const rlx_ir_value *like, const value_part *to)
+{
+    inner_loops a;
+    if (!to)
+        return rlx_ir_builder_finish(x->k.b);
+    RLX_TRY(axes_begin(x, &like->type, true, &a));
+    rlx_format f = like->type.format;
+    rlx_ir_value *zero = rlx_format_is_float(f) ? rlx_lir_build_fill(x->k.b, f, 0, NULL, 0)
+                                                : rlx_lir_build_fill_int(x->k.b, f, 0, NULL, 0);
+    if (!zero)
+        return rlx_ir_builder_finish(x->k.b);
+    RLX_TRY(scalar_store(&x->l, to, zero, a.c));
+    return axes_end(x, &a);
+}
+
+/* ---- folds and products -------------------------------------------------------------------------
+ */
+
+/* One element of a reduce by tiles along its last axis, each lane being a partial. */
+static rlx_status reduce_tiles(recur_cx *x, const rlx_ir_node *n, const coord *row,
+                               rlx_ir_value **out)
+{
+    kernel_cx *k = &x->k;
+    const rlx_ir_value *v = n->in[0];
+    const rlx_map_fn fn = (rlx_map_fn)rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_ADD);
+    const int last = v->type.rank - 1;
+    const int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 1), extent = v->type.dim[last];
+    rlx_ir_value *hi = k_extent(k, extent), *t;
+    tile_space ts = {.rank = 1, .dim = {lanes}};
+    x->l.tile = &ts;
+    rlx_ir_value *acc = scalar_fold_start(&x->l, fn, v->type.format);
+    rlx_lir_scope s;
+    rlx_lir_begin_for(k->b, k_const(k, 0), hi, lanes, 1, &acc, &s);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    coord c[RLX_MAX_RANK];
+    memcpy(c, row, sizeof *c * (size_t)last);
+    c[last] = nest_enter(&x->l, &s, s.index[0], extent);
+    c[last].term[0].axis = 0;
+    ts.root[0] = s.index[0];
+    ts.limit[0] = extent % lanes == 0 ? NULL : hi;
+    RLX_TRY(nest_overflow(&x->l));
+    RLX_TRY(scalar_at(&x->l, v, c, &t));
+    rlx_ir_value *next = rlx_lir_build_map2(k->b, fn, s.carried[0], t);
+    if (ts.limit[0]) {
+        rlx_ir_value *lane = rlx_lir_build_iota(k->b, RLX_I64, 1, &lanes);
+        lane = rlx_lir_build_map2(k->b, RLX_FN_ADD, lane, s.index[0]);
+        lane = rlx_lir_build_map2(k->b, RLX_FN_LT, lane, hi);
+        next = rlx_lir_build_map3(k->b, RLX_FN_SELECT, lane, next, s.carried[0]);
+    }
+    nest_leave(&x->l);
+    rlx_lir_end_for(k->b, &s, &next);
+    x->l.tile = NULL;
+    *out = rlx_lir_build_reduce(k->b, fn, s.result[0]);
+    return rlx_ir_builder_finish(k->b);
+}
+
+static bool reduces_by_tiles(const recur_cx *x, const rlx_ir_node *n)
+{
+    const int64_t fn = rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_COUNT);
+    return x->rows && !picks(n->in[0]) && rlx_format_is_float(n->in[0]->type.format) &&
+           rlx_ir_attr_int(n, RLX_ATTR_LANES, 1) > 1 && (fn == RLX_FN_ADD || fn == RLX_FN_MAX);
+}
+
+/* One element of a contract, its partials being numbers (kind columns: tiles). */
+static rlx_status contract_lanes(recur_cx *x, const rlx_ir_node *n, const coord *c,
+                                 rlx_ir_value **out)
+{
+    kernel_cx *k = &x->k;
+    const int last = n->in[0]->type.rank - 1;
+    const int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 1), extent = n->in[1]->type.dim[1];
+    rlx_ir_value *p[RLX_LIR_MAX_CARRIED];
+    coord at[RLX_MAX_RANK];
+    rlx_lir_scope s;
+    if (lanes > RLX_LIR_MAX_CARRIED || rlx_ir_attr(n, RLX_ATTR_WIDTH))
+        return k_fail(k, n, "more lanes than a loop carries, or products of bf16");
+    for (int64_t i = 0; i < lanes; i++)
+        p[i] = scalar_fold_start(&x->l, RLX_FN_ADD, RLX_F32);
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, extent), lanes, (int)lanes, p, &s);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    coord k0 = nest_enter(&x->l, &s, s.index[0], extent);
+    RLX_TRY(nest_overflow(&x->l));
+    for (int64_t i = 0; i < lanes; i++) {
+        rlx_ir_value *index = rlx_lir_build_map2(k->b, RLX_FN_ADD, s.index[0], k_const(k, i)), *a,
+                     *b;
+        rlx_ir_value *live = NULL;
+        coord j = coord_add(k0, coord_const(i));
+        if (extent % lanes) { /* held inside; what lies behind is not added */
+            rlx_ir_value *most = k_const(k, extent - 1);
+            live = rlx_lir_build_map2(k->b, RLX_FN_LE, index, most);
+            rlx_ir_value *held = rlx_lir_build_map2(k->b, RLX_FN_MIN, index, most);
+            if (!held)
+                return rlx_ir_builder_finish(k->b);
+            j = nest_term(&x->l, held, extent);
+        }
+        memcpy(at, c, sizeof *at * (size_t)last);
+        at[last] = j;
+        RLX_TRY(scalar_at(&x->l, n->in[0], at, &a));
+        RLX_TRY(scalar_at(&x->l, n->in[1], (coord[]){c[last], j}, &b));
+        p[i] = rlx_lir_build_map3(k->b, RLX_FN_FMA, a, b, s.carried[i]);
+        if (live)
+            p[i] = rlx_lir_build_map3(k->b, RLX_FN_SELECT, live, p[i], s.carried[i]);
+    }
+    nest_leave(&x->l);
+    rlx_lir_end_for(k->b, &s, p);
+    for (int64_t h = lanes / 2; h > 0; h /= 2)
+        for (int64_t i = 0; i < h; i++)
+            s.result[i] = rlx_lir_build_map2(k->b, RLX_FN_ADD, s.result[i], s.result[i + h]);
+    *out = s.result[0];
+    return rlx_ir_builder_finish(k->b);
+}
+
+enum { CONTRACT_ROWS = 4 };
+
+/* A vector against several rows of a matrix at once. */
+static bool contracts_by_rows(const recur_cx *x, const rlx_ir_node *n)
+{
+    const int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 1);
+    return n->op == RLX_MIR_CONTRACT && x->rows && n->in[0]->type.rank == 1 && lanes > 1 &&
+           !picks(n->in[0]) && !picks(n->in[1]) && n->in[1]->type.dim[1] % lanes == 0 &&
+           n->in[1]->type.dim[0] % CONTRACT_ROWS == 0;
+}
+
+static rlx_status contract_rows(recur_cx *x, const rlx_ir_node *n, const value_part *to)
+{
+    kernel_cx *k = &x->k;
+    const int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 1), rows = n->in[1]->type.dim[0],
+                  extent = n->in[1]->type.dim[1];
+    const int64_t acc_dims[] = {1, CONTRACT_ROWS, lanes};
+    rlx_lir_scope sn, sk;
+    rlx_ir_value *a, *w;
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, rows), CONTRACT_ROWS, 0, NULL, &sn);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    coord cn = nest_enter(&x->l, &sn, sn.index[0], rows);
+    rlx_ir_value *acc = rlx_lir_build_fill(k->b, RLX_F32, 3, acc_dims, 0);
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, extent), lanes, 1, &acc, &sk);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    coord ck = nest_enter(&x->l, &sk, sk.index[0], extent);
+    tile_space ts = {.rank = 2, .dim = {CONTRACT_ROWS, lanes}, .root = {sn.index[0], sk.index[0]}};
+    cn.term[0].axis = 0;
+    ck.term[0].axis = 1;
+    x->l.tile = &ts;
+    RLX_TRY(nest_overflow(&x->l));
+    RLX_TRY(scalar_at(&x->l, n->in[0], &ck, &a));
+    RLX_TRY(scalar_at(&x->l, n->in[1], (coord[]){cn, ck}, &w));
+    const int64_t a_dims[] = {1, lanes}, a_axes[] = {1};
+    a = rlx_lir_build_broadcast(k->b, a, 2, a_dims, a->type.rank ? a_axes : NULL);
+    if (w->type.rank != 2)
+        return k_fail(k, n, "rows that are all the same");
+    acc = rlx_lir_build_contract(k->b, sk.carried[0], a, w);
+    nest_leave(&x->l);
+    rlx_lir_end_for(k->b, &sk, &acc);
+    acc = rlx_lir_build_reduce(k->b, RLX_FN_ADD, sk.result[0]);
+    /* team memory has an axis of 1 in front */
+    const int64_t axes[] = {0, 1};
+    rlx_lir_build_store(k->b, to->buffer, acc, (rlx_ir_value *[]){k_const(k, 0), sn.index[0]}, axes,
+                        NULL);
+    nest_leave(&x->l);
+    rlx_lir_end_for(k->b, &sn, NULL);
+    x->l.tile = NULL;
+    return rlx_ir_builder_finish(k->b);
+}
+
+static rlx_status fold_at(recur_cx *x, const rlx_ir_node *n, const coord *c, rlx_ir_value **out)
+{
+    if (n->op == RLX_MIR_CONTRACT)
+        return contract_lanes(x, n, c, out);
+    if (reduces_by_tiles(x, n))
+        return reduce_tiles(x, n, c, out);
+    return scalar_at(&x->l, n->out[0], c, out);
+}
+
+/* A reduce or contract with axes, element by element. */
+static rlx_status store_folds(recur_cx *x, const rlx_ir_node *n, const value_part *to)
+{
+    inner_loops a;
+    rlx_ir_value *e;
+    RLX_TRY(axes_begin(x, &n->out[0]->type, false, &a));
+    RLX_TRY(fold_at(x, n, a.c, &e));
+    RLX_TRY(scalar_store(&x->l, to, e, a.c));
+    return axes_end(x, &a);
+}
+
+/* ---- a step -------------------------------------------------------------------------------------
+ */
+
+/* A number (kind columns: one for each column of the tile). */
+static rlx_status make_number(recur_cx *x, const rlx_ir_node *n)
+{
+    const bool folds = n->op == RLX_MIR_REDUCE || n->op == RLX_MIR_CONTRACT;
+    rlx_ir_value *e;
+    RLX_TRY(folds ? fold_at(x, n, NULL, &e) : scalar_at(&x->l, n->out[0], NULL, &e));
+    k_bind(&x->k, n->out[0], BIND_ROW, e);
+    return rlx_ir_builder_finish(x->k.b);
+}
+
+static rlx_status make_node(recur_cx *x, const event *e)
+{
+    const rlx_ir_node *n = e->node;
+    const rlx_ir_value *v = n->out[0];
+    if (v->type.rank == 0)
+        return make_number(x, n);
+    const bool folds = n->op == RLX_MIR_REDUCE || n->op == RLX_MIR_CONTRACT;
+    value_part *to = e->state >= 0 && !folds ? state_part(x, e->state) : team_part(x, v);
+    if (x->k.b->status || x->k.top.status)
+        return RLX_OK; /* the caller looks at them */
+    if (!folds)
+        RLX_TRY(store_value(x, v, to));
+    else
+        RLX_TRY(contracts_by_rows(x, n) ? contract_rows(x, n, to) : store_folds(x, n, to));
+    rlx_lir_build_barrier(x->k.b);
+    bind_part(x, v, to);
+    return rlx_ir_builder_finish(x->k.b);
+}
+
+static int region_result(const recur_cx *x, int result)
+{
+    const rlx_ir_node *yield = x->r->node->blocks[0]->last;
+    for (int i = 0; i < yield->nin; i++)
+        if (yield->in[i] == x->n->out[result])
+            return i;
+    return -1;
+}
+
+static rlx_status store_output(recur_cx *x, int output)
+{
+    const int result = region_result(x, output);
+    rlx_mir_recur_axes a;
+    if (result < 0)
+        return RLX_OK; /* nobody wants it */
+    rlx_mir_recur_result_axes(x->n, &x->s, output, &a);
+    value_part *to = new_part(x, &a);
+    if (to)
+        to->buffer = kernel_result(&x->k, result);
+    return store_value(x, yielded(x, output), to);
+}
+
+/* The argument of a state that another state becomes: its memory will not wait. */
+static rlx_status save_argument(recur_cx *x, const rlx_ir_value *v)
+{
+    value_part *to = team_part(x, v);
+    RLX_TRY(store_value(x, v, to));
+    bind_part(x, v, to);
+    return rlx_ir_builder_finish(x->k.b);
+}
+
+/* States that are not in their place yet. */
+static rlx_status store_states(recur_cx *x)
+{
+    for (int i = 0; i < x->s.states; i++) {
+        const rlx_ir_value *v = yielded(x, x->s.outputs + i);
+        bool there = state_of_arg(x, v) == i;
+        for (int k = 0; k < x->nevents; k++) {
+            const event *e = &x->events[k];
+            const bool folds =
+                e->node && (e->node->op == RLX_MIR_REDUCE || e->node->op == RLX_MIR_CONTRACT);
+            there |= e->state == i && !folds;
+        }
+        if (!there)
+            RLX_TRY(store_value(x, v, state_part(x, i)));
+    }
+    return RLX_OK;
+}
+
+/* At a sequence's first token its states are zeros, whatever the pools hold. */
+static rlx_status begin_sequences(recur_cx *x)
+{
+    kernel_cx *k = &x->k;
+    rlx_ir_value *pos;
+    rlx_lir_scope s;
+    if (!x->s.tokens)
+        return RLX_OK;
+    RLX_TRY(scalar_at(&x->l, x->n->in[x->n->nin - 2], &x->step, &pos));
+    pos = rlx_lir_build_cast(k->b, pos, RLX_I64);
+    rlx_ir_value *first = rlx_lir_build_map2(k->b, RLX_FN_EQ, pos, k_const(k, 0));
+    rlx_ir_value *times =
+        rlx_lir_build_map3(k->b, RLX_FN_SELECT, first, k_const(k, 1), k_const(k, 0));
+    rlx_lir_begin_for(k->b, k_const(k, 0), times, 1, 0, NULL, &s);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    nest_enter(&x->l, &s, s.index[0], 1);
+    for (int i = 0; i < x->s.states; i++)
+        RLX_TRY(store_zeros(x, step_of(x)->args[x->s.sequences + i], state_part(x, i)));
+    nest_leave(&x->l);
+    rlx_lir_end_for(k->b, &s, NULL);
+    rlx_lir_build_barrier(k->b);
+    return rlx_ir_builder_finish(k->b);
+}
+
+static rlx_status lower_step(recur_cx *x)
+{
+    RLX_TRY(begin_sequences(x));
+    bind_arguments(x);
+    for (int i = 0; i < x->nevents; i++) {
+        const event *e = &x->events[i];
+        if (e->node)
+            RLX_TRY(make_node(x, e));
+        else
+            RLX_TRY(e->output < 0 ? save_argument(x, e->arg) : store_output(x, e->output));
+        if (x->k.b->status || x->k.top.status)
+            break;
+    }
+    RLX_TRY(rlx_ir_builder_finish(x->k.b));
+    RLX_TRY(rlx_ir_builder_finish(&x->k.top));
+    return store_states(x);
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------------
+ */
+
+static rlx_status find_slot(recur_cx *x)
+{
+    rlx_ir_value *seq;
+    if (!x->s.tokens)
+        return RLX_OK;
+    RLX_TRY(scalar_at(&x->l, x->n->in[x->n->nin - 1], &x->step, &seq));
+    seq = rlx_lir_build_cast(x->k.b, seq, RLX_I64);
+    if (!seq)
+        return rlx_ir_builder_finish(x->k.b);
+    x->slot = nest_term(&x->l, seq, 0);
+    return rlx_ir_builder_finish(x->k.b);
+}
+
+static rlx_status lower_steps(recur_cx *x)
+{
+    kernel_cx *k = &x->k;
+    rlx_lir_scope s;
+    rlx_ir_value *steps = k_extent(k, x->s.steps);
+    rlx_lir_begin_for(k->b, k_const(k, 0), steps, 1, 0, NULL, &s);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    x->step = nest_enter(&x->l, &s, s.index[0], x->s.steps);
+    x->l.floor = x->l.depth;
+    x->l.step = step_of(x);
+    if (x->s.backwards) {
+        rlx_ir_value *last = rlx_lir_build_map2(k->b, RLX_FN_SUB, steps, k_const(k, 1));
+        last = rlx_lir_build_map2(k->b, RLX_FN_SUB, last, s.index[0]);
+        if (!last)
+            return rlx_ir_builder_finish(k->b);
+        x->step = nest_term(&x->l, last, x->s.steps);
+    }
+    RLX_TRY(find_slot(x));
+    RLX_TRY(lower_step(x));
+    nest_leave(&x->l);
+    rlx_lir_end_for(k->b, &s, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* The instances: an index of each parallel axis, a tile of the last one for columns. */
+static rlx_status lower_instances(recur_cx *x)
+{
+    kernel_cx *k = &x->k;
+    const int n = x->s.parallel, last = n - 1;
+    rlx_ir_value *extents[RLX_LIR_MAX_GRID] = {k_const(k, 1)}, *width = NULL;
+    rlx_lir_scope grid;
+    for (int i = 0; i < n; i++)
+        extents[i] = k_extent(k, x->s.extent[i]);
+    rlx_ir_value *limit = n ? extents[last] : NULL;
+    if (x->columns) {
+        width = k_const(k, x->lane.dim[0]);
+        extents[last] =
+            k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, x->s.extent[last], x->lane.dim[0]));
+    }
+    k_begin_grid(k, n ? n : 1, extents, &grid);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    for (int i = 0; i < n; i++) {
+        x->l.depth = 0; /* all of them are of the one body */
+        x->parallel[i] = nest_enter(&x->l, &grid, grid.index[i], x->s.extent[i]);
+    }
+    x->l.depth = 1;
+    x->l.loop[1] = grid.node;
+    if (x->columns) {
+        rlx_ir_value *first = rlx_lir_build_map2(k->b, RLX_FN_MUL, grid.index[last], width);
+        if (!first)
+            return rlx_ir_builder_finish(k->b);
+        x->parallel[last] = nest_term(&x->l, first, x->s.extent[last]);
+        x->parallel[last].term[0].axis = 0;
+        x->lane.root[0] = first;
+        const rlx_dim extent = x->s.extent[last];
+        const bool whole = rlx_dim_is_const(extent) && extent % x->lane.dim[0] == 0;
+        x->lane.limit[0] = whole ? NULL : limit;
+        x->l.tile = &x->lane;
+    }
+    RLX_TRY(lower_steps(x));
+    rlx_lir_end_grid(k->b, &grid);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* The states' memory in a kernel, which writes to it. */
+static rlx_status find_memory(recur_cx *x)
+{
+    for (int i = 0; i < x->s.states; i++) {
+        const rlx_ir_value *first = x->n->in[x->s.sequences + i];
+        const int result = region_result(x, x->s.outputs + i);
+        if (result >= 0) {
+            x->memory[i] = kernel_result(&x->k, result);
+            continue;
+        }
+        if (!x->temp[i])
+            x->temp[i] = tape_temp(x->r->tape, &first->type);
+        if (!x->temp[i])
+            return RLX_OOM();
+        x->memory[i] = kernel_extra(&x->k, "state", x->temp[i], true);
+    }
+    return rlx_ir_builder_finish(x->k.b);
+}
+
+/* States of a recur begin as its operands are. */
+static rlx_status lower_first_states(recur_cx *x)
+{
+    RLX_TRY(kernel_begin(x->r, &x->k, "recur_first", "loops"));
+    RLX_TRY(find_memory(x));
+    for (int i = 0; i < x->s.states; i++)
+        RLX_TRY(loops_store(&x->k, x->n->in[x->s.sequences + i], x->memory[i]));
+    return kernel_end(x->r, &x->k);
+}
+
+static rlx_status lower_kernel(recur_cx *x)
+{
+    rlx_ir_clear_scratch(x->n->blocks[0]);
+    RLX_TRY(kernel_begin(x->r, &x->k, "recur", x->schedule));
+    x->l = (nest){.k = &x->k};
+    x->team_bytes = 0;
+    rlx_status st = find_memory(x);
+    if (!st)
+        st = plan_events(x);
+    if (!st)
+        st = lower_instances(x);
+    if (st) {
+        kernel_drop(x->r, &x->k);
+        return st;
+    }
+    return kernel_end(x->r, &x->k);
+}
+
+static void choose_tiles(recur_cx *x)
+{
+    const rlx_mir_recur *s = &x->s;
+    int64_t width = 0;
+    if (s->columns)
+        width = rlx_lir_schedule_width(
+            x->r->options->target,
+            rlx_dim_upper(x->r->out->dims, s->extent[s->parallel - 1], x->r->options->upper));
+    x->columns = width > 1;
+    x->rows = !s->columns;
+    x->schedule = x->columns ? "columns" : x->rows ? "rows" : "elements";
+    x->lane = x->team_lane = (tile_space){.rank = 1, .dim = {width}};
+}
+
+rlx_status lower_recur(region_cx *r)
+{
+    recur_cx x = {.r = r};
+    const rlx_ir_node *n = r->node->blocks[0]->first;
+    while (!rlx_mir_is_recur(n))
+        n = n->next;
+    x.n = n;
+    rlx_mir_recur_get(n, &x.s);
+    if (!x.s.tokens)
+        RLX_TRY(lower_first_states(&x));
+    choose_tiles(&x);
+    rlx_status st = lower_kernel(&x);
+    if (rlx_status_code(st) != RLX_UNSUPPORTED || (!x.rows && !x.columns))
+        return st;
+    rlx_status_free(st); /* no tiles walk it */
+    x.rows = x.columns = false;
+    x.schedule = "elements";
+    return lower_kernel(&x);
+}
