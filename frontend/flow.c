@@ -57,6 +57,9 @@ void rlx_flow_fail(rlx_flow *f, rlx_status s)
 
 rlx_status rlx_flow_check(const rlx_flow *f)
 {
+    if (!f->error && f->is_stack)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%s is a stack: rlx_flow_stack puts it into a flow",
+                        f->name);
     if (!f->error)
         return RLX_OK;
     return RLX_FAIL(rlx_status_code(f->error), "recording flow %s, stage %d: %s", f->name,
@@ -65,7 +68,7 @@ rlx_status rlx_flow_check(const rlx_flow *f)
 
 rlx_stage *rlx_flow_record(rlx_flow *f, rlx_stage_kind kind)
 {
-    if (!f->error && f->nstages == 0 && kind != RLX_STAGE_INPUT)
+    if (!f->error && f->nstages == 0 && kind != RLX_STAGE_INPUT && !f->is_stack)
         rlx_flow_fail(
             f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s before the flow's input", blocks[kind].name));
     if (f->error)
@@ -81,7 +84,7 @@ rlx_stage *rlx_flow_record(rlx_flow *f, rlx_stage_kind kind)
         f->cap = cap;
     }
     rlx_stage *s = &f->stages[f->nstages++];
-    *s = (rlx_stage){.kind = kind, .repeat = f->repeat, .layer = f->layer};
+    *s = (rlx_stage){.kind = kind, .repeat = f->repeat, .layer = f->layer, .scope = f->scope};
     return s;
 }
 
@@ -126,8 +129,10 @@ void rlx_flow_repeat_layers(rlx_flow *f, int64_t count,
                             void (*layer)(rlx_flow *f, int64_t index, void *user), void *user)
 {
     if (f->layer >= 0) {
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "repeat_layers inside layer %lld",
-                                  (long long)f->layer));
+        rlx_flow_fail(f, f->is_stack
+                             ? RLX_FAIL(RLX_INVALID_ARGUMENT, "repeat_layers in a stack")
+                             : RLX_FAIL(RLX_INVALID_ARGUMENT, "repeat_layers inside layer %lld",
+                                        (long long)f->layer));
         return;
     }
     if (count < 0 || !layer) {

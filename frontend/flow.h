@@ -25,9 +25,10 @@ enum { RLX_STAGE_KEYS = 8, RLX_STAGE_NUMBERS = 7, RLX_STAGE_REALS = 2, RLX_FLOW_
 /* What was recorded, with the names that blocks.def gives to keys, numbers and reals. */
 typedef struct rlx_stage {
     rlx_stage_kind kind;
-    int repeat;       /* which rlx_flow_repeat_layers it was recorded in; -1: in none */
-    int64_t layer;    /* the layer's index there; -1 */
-    const char *name; /* of an input, output, probe point or custom stage */
+    int repeat;        /* which rlx_flow_repeat_layers it was recorded in; -1: in none */
+    int64_t layer;     /* the layer's index there; -1 */
+    const char *scope; /* "attn/heads": the scopes it was recorded in; NULL: none */
+    const char *name;  /* of an input, output, probe point or custom stage */
     const char *key[RLX_STAGE_KEYS]; /* NULL: none */
     int64_t number[RLX_STAGE_NUMBERS];
     double real[RLX_STAGE_REALS];
@@ -50,12 +51,16 @@ struct rlx_flow {
     /* where recording stands */
     int repeat;
     int64_t layer;
+    const char *scope;        /* NULL: none */
+    bool is_stack;            /* recorded to be put into others: its layer is any */
     int saves, saves_outside; /* open residual_saves; those from before the running layer */
     rlx_status error;         /* the first; later calls record nothing */
 };
 
 /* Keeps the first error of a recording; takes `s` over. */
 void rlx_flow_fail(rlx_flow *f, rlx_status s);
+/* Whether an input or an output before stage `s` has its name, "{}" being the layer's index. */
+bool rlx_flow_is_named_before(const rlx_flow *f, const rlx_stage *s);
 /* A new stage of that kind at the recording's place; NULL once the flow has an error. */
 rlx_stage *rlx_flow_record(rlx_flow *f, rlx_stage_kind kind);
 /* The flow's own copy of a weight's key; `what` names it in the error when it is NULL or misplaced.
@@ -127,13 +132,6 @@ rlx_status rlx_flow_check_unused(const rlx_ir_func *entry, const rlx_ir_module *
                                  const rlx_weights *w, const char *const *ignore);
 
 /* How a flow is made of layers, derived from its HIR. */
-typedef enum rlx_composition_kind {
-    RLX_COMPOSITION_SINGLE,      /* no layers, or one */
-    RLX_COMPOSITION_HOMOGENEOUS, /* one layer function, repeated */
-    RLX_COMPOSITION_PAIR,        /* a head run and a tail run */
-    RLX_COMPOSITION_SEQUENCE     /* more runs */
-} rlx_composition_kind;
-
 typedef struct rlx_layer_run {
     const rlx_ir_func *func; /* the module's */
     rlx_hash fingerprint;    /* of its canonical text */

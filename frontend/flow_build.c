@@ -454,7 +454,8 @@ static rlx_status build_main(rlx_flow_cx *cx, rlx_flow_func *fn, const char *con
         const char *name = rlx_arena_printf(cx->scratch, "probe:%s", probes[i]);
         RLX_TRY(name ? rlx_flow_add_result(cx, cx->probe[i], name) : RLX_OOM());
     }
-    return rlx_flow_end_func(cx, 0, NULL);
+    RLX_TRY(rlx_flow_end_func(cx, 0, NULL));
+    return rlx_flow_extend(cx, f->stages);
 }
 
 static rlx_status copy_outputs(const rlx_flow_func *fn, rlx_flow_outputs *out)
@@ -517,6 +518,7 @@ static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const rlx_compile
     cx->weight = RLX_NEW_ARRAY(cx->scratch, const rlx_tensor *, cx->flow->nstages *RLX_STAGE_KEYS);
     RLX_TRY(cx->weight ? rlx_flow_find_weights(cx->flow, w, cx->weight) : RLX_OOM());
     RLX_TRY(choose_kv(cx, o));
+    RLX_TRY(rlx_flow_choose_extensions(cx, o));
     RLX_TRY(find_probes(cx, o->probes, o->nprobes));
     RLX_TRY(build_main(cx, &fn, o->probes, o->nprobes));
     RLX_TRY(check_inputs(cx));

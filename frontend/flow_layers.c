@@ -246,6 +246,7 @@ static rlx_status build_func(rlx_flow_cx *cx, layer *l, const rlx_flow_env *env,
     for (int i = 0; i < l->nbody; i++)
         RLX_TRY(rlx_flow_build_stage(cx, &cx->flow->stages[l->first + i]));
     RLX_TRY(end_layer(cx, x, face));
+    RLX_TRY(rlx_flow_extend(cx, stage_of(cx, l)));
     l->func = fn->func;
     l->face = face;
     cx->fn = outer;

@@ -123,6 +123,8 @@ void rlx_flow_put_stage(const rlx_flow *f, const rlx_stage *s, rlx_text *out)
     rlx_text_put(out, ")");
     if (s->repeat >= 0)
         rlx_text_putf(out, " of layer %lld", (long long)s->layer);
+    if (s->scope)
+        rlx_text_putf(out, " in %s", s->scope);
 }
 
 /* ---- composition ---------------------------------------------------------------------------- */

@@ -30,6 +30,11 @@ static rlx_status print_fusion(const rlx_compilation *c, rlx_text *out)
     return rlx_mir_fusion_report(c->mir, out);
 }
 
+static rlx_status print_composition(const rlx_compilation *c, rlx_text *out)
+{
+    return rlx_flow_print_composition(c->hir, out);
+}
+
 static rlx_status print_lir(const rlx_compilation *c, rlx_text *out)
 {
     rlx_ir_print(c->lir, 0, out);
@@ -57,9 +62,13 @@ static const struct {
     rlx_status (*print)(const rlx_compilation *c, rlx_text *out);
 } views[] = {
     {"flow", RLX_LEVEL_HIR, NULL}, /* needs no lowering */
-    {"hir", RLX_LEVEL_HIR, print_hir},       {"mir", RLX_LEVEL_MIR, print_mir},
-    {"fusion", RLX_LEVEL_MIR, print_fusion}, {"lir", RLX_LEVEL_LIR, print_lir},
-    {"memory", RLX_LEVEL_LIR, print_memory}, {"llvm", RLX_LEVEL_LIR, print_llvm},
+    {"composition", RLX_LEVEL_HIR, print_composition},
+    {"hir", RLX_LEVEL_HIR, print_hir},
+    {"mir", RLX_LEVEL_MIR, print_mir},
+    {"fusion", RLX_LEVEL_MIR, print_fusion},
+    {"lir", RLX_LEVEL_LIR, print_lir},
+    {"memory", RLX_LEVEL_LIR, print_memory},
+    {"llvm", RLX_LEVEL_LIR, print_llvm},
     {"asm", RLX_LEVEL_LIR, print_asm},
 };
 enum { NVIEWS = sizeof views / sizeof *views };
@@ -70,9 +79,10 @@ static rlx_status unknown_view(const char *what)
     for (int i = 0; i < NVIEWS; i++)
         names[i] = views[i].name;
     const char *near = rlx_text_nearest(what, names, NVIEWS);
-    return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                    "no level \"%s\"%s%s%s: flow, hir, mir, lir, llvm, asm, fusion, memory", what,
-                    near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    return RLX_FAIL(
+        RLX_INVALID_ARGUMENT,
+        "no level \"%s\"%s%s%s: flow, hir, mir, lir, llvm, asm, fusion, memory, composition", what,
+        near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
 rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
@@ -99,4 +109,36 @@ rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weight
         st = RLX_OOM();
     rlx_text_deinit(&out);
     return st;
+}
+
+rlx_status rlx_flow_compose(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                            const rlx_compile_options *options, rlx_composition *out)
+{
+    rlx_compilation c;
+    rlx_layer_composition layers;
+    *out = (rlx_composition){0};
+    RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, options, RLX_LEVEL_HIR), "composing %s",
+                 f->name);
+    rlx_status st = rlx_flow_get_composition(c.hir, &layers);
+    if (!st) {
+        out->kind = layers.kind;
+        out->runs = calloc((size_t)layers.n + 1, sizeof *out->runs);
+        st = out->runs ? RLX_OK : RLX_OOM();
+        for (int i = 0; !st && i < layers.n; i++) {
+            rlx_composition_run *r = &out->runs[out->nruns++];
+            r->first = layers.runs[i].first;
+            r->count = layers.runs[i].count;
+            rlx_hash_hex(layers.runs[i].fingerprint, r->fingerprint);
+        }
+        rlx_hash_hex(rlx_ir_func_fingerprint(rlx_ir_func_find(c.hir, RLX_ENTRY)), out->fingerprint);
+        rlx_layer_composition_deinit(&layers);
+    }
+    rlx_compilation_deinit(&c);
+    return st;
+}
+
+void rlx_composition_deinit(rlx_composition *c)
+{
+    free(c->runs);
+    *c = (rlx_composition){0};
 }

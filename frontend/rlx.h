@@ -294,6 +294,30 @@ RLX_API void rlx_flow_bind_stream(rlx_flow *f, const char *input, const char *st
 RLX_API void rlx_flow_name_value(rlx_flow *f, const char *value, const char *stream);
 RLX_API void rlx_flow_output_stream(rlx_flow *f, const char *name, const char *stream); /* as rlx_flow_output */
 
+/* ---- flows of parts ----------------------------------------------------------------------------
+ * Functions that record are the simplest parts. Scopes give stages places, which errors name and patches find; stacks
+ * are recorded once and put into flows as often as they are needed. */
+
+/* Records if the condition holds. */
+RLX_API void rlx_flow_when(rlx_flow *f, bool condition, void (*record)(rlx_flow *f, void *user), void *user);
+/* Records what belongs together under a name ("attn"; no / or #); scopes nest. */
+RLX_API void rlx_flow_scope(rlx_flow *f, const char *name, void (*record)(rlx_flow *f, void *user), void *user);
+
+/* A group of stages for layers, "{}" in keys as there: a flow without an input, for the two that follow, which leave it
+ * as it is. Its name is the scope of its stages. rlx_flow_destroy frees it. */
+RLX_API rlx_status rlx_stack_create(const char *name, rlx_flow **out);
+RLX_API void rlx_flow_stack(rlx_flow *f, const rlx_flow *stack);
+RLX_API void rlx_flow_repeat_stack(rlx_flow *f, int64_t count, const rlx_flow *stack); /* as layers 0..count-1 */
+
+typedef enum rlx_patch_edit { RLX_PATCH_BEFORE, RLX_PATCH_AFTER, RLX_PATCH_REPLACE, RLX_PATCH_REMOVE } rlx_patch_edit;
+/* Changes what was recorded. `where` is [layers/ | layers.N/][SCOPE/..]STAGE[#n]: a stage by what it is ("swiglu") or
+ * its name, of every layer, of layer N, or outside of layers; of several that are alike the n-th, from 0; or a whole
+ * scope. `record` records what comes before it, after it or in its place, once for each that is found. Refused, with
+ * the nearest: a place where nothing is; one that is several stages; what would leave residuals unbalanced, a name
+ * twice, or the flow without its input. */
+RLX_API void rlx_flow_patch(rlx_flow *f, const char *where, rlx_patch_edit edit,
+                            void (*record)(rlx_flow *f, void *user), void *user);
+
 /* ---- custom stages -----------------------------------------------------------------------------
  * A stage that adds HIR of its own, by the builder that the library's own blocks use. `build` appends what the stage
  * computes and returns its tensor, which passes on; `x` is the tensor that came. It is called whenever the flow is
@@ -323,6 +347,18 @@ RLX_API void rlx_flow_custom(rlx_flow *f, const char *name,
 RLX_API void rlx_flow_dual_stream(rlx_flow *f, const char *name, const char *a, const char *b,
                                   void (*build)(rlx_builder *b, rlx_value **x, rlx_value **y, void *user),
                                   void *user);
+
+/* Build functions by name, for the whole process, which keeps a copy of the entry. RLX_INVALID_ARGUMENT: a name that is
+ * taken, or missing. From any thread. */
+typedef struct rlx_plugin {
+    const char *name, *meaning; /* "snake"; a few words, or NULL */
+    rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user);
+    void *user; /* lent for as long as the process uses the plugin */
+} rlx_plugin;
+RLX_API rlx_status rlx_plugin_register(const rlx_plugin *p);
+/* A custom stage that a plugin builds; named: a name of its own, and `user` in place of the plugin's unless it is NULL. */
+RLX_API void rlx_flow_plugin(rlx_flow *f, const char *plugin);
+RLX_API void rlx_flow_plugin_named(rlx_flow *f, const char *plugin, const char *name, void *user);
 
 RLX_API int64_t rlx_builder_layer(const rlx_builder *b); /* index in its rlx_flow_repeat_layers; -1: in none */
 /* Ends the build with an error of one's own. */
@@ -369,6 +405,39 @@ RLX_API rlx_value *rlx_build_map2(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_
 RLX_API rlx_value *rlx_build_map3(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *y,
                                   rlx_value *z);
 
+/* Extensions rewrite the HIR of any flow: `rewrite` is called for every node with one result, when a function is built,
+ * and returns what is used in its place, of the same type, or NULL. What it builds stands before the node; what nothing
+ * uses any more is not compiled. Registered like plugins; all apply, in order, unless rlx_compile_options names those
+ * that do. */
+typedef struct rlx_node rlx_node; /* lent until `rewrite` returns */
+typedef struct rlx_extension {
+    const char *name, *meaning;
+    rlx_value *(*rewrite)(rlx_builder *b, const rlx_node *n, void *user);
+    void *user;
+} rlx_extension;
+RLX_API rlx_status rlx_extension_register(const rlx_extension *e);
+RLX_API const char *rlx_node_op(const rlx_node *n);    /* "swiglu": docs/reference has them; static */
+RLX_API const char *rlx_node_place(const rlx_node *n); /* "model.layers.{}.mlp"; lent */
+RLX_API int rlx_node_count(const rlx_node *n);         /* of operands */
+RLX_API rlx_value *rlx_node_operand(const rlx_node *n, int i); /* NULL: there is none */
+RLX_API bool rlx_node_number(const rlx_node *n, const char *attribute, double *out); /* false: it has none of the name */
+
+/* Recipes make flows of configurations: `assemble` records into an empty flow, named like the recipe. The families that
+ * the library knows are recipes ("llama"), of the text of a config.json and the weights, to which they may add aliases. */
+typedef struct rlx_recipe_input {
+    const char *config;   /* text; what it means is the recipe's */
+    rlx_weights *weights; /* may be NULL for recipes that need none */
+    const struct rlx_execution *execution; /* what the flow is for; NULL: any. Families' flows are for all phases */
+} rlx_recipe_input;
+typedef struct rlx_recipe {
+    const char *name, *meaning;
+    rlx_status (*assemble)(rlx_flow *f, const rlx_recipe_input *in, void *user);
+    void *user;
+} rlx_recipe;
+RLX_API rlx_status rlx_recipe_register(const rlx_recipe *r);
+/* RLX_NOT_FOUND, with the nearest; else what `assemble` or the recording says. `in` may be NULL. */
+RLX_API rlx_status rlx_flow_from_recipe(const char *name, const rlx_recipe_input *in, rlx_flow **out);
+
 /* ---- compiling and running ------------------------------------------------------------------- */
 
 typedef struct rlx_bucket {
@@ -404,6 +473,7 @@ typedef struct rlx_compile_options {
     rlx_format kv_key_format, kv_value_format;
     rlx_unused unused;             /* a tensor is used when one that was made of it is */
     const char *const *may_unused; /* endings of names that may be unused whatever that says; NULL-ended; or NULL */
+    const char *const *extensions; /* that apply, in order, NULL-ended; NULL: all that are registered */
 } rlx_compile_options;
 
 typedef struct rlx_compile_stats {
@@ -425,10 +495,51 @@ RLX_API rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rl
 RLX_API void rlx_executable_destroy(rlx_executable *e);
 
 /* What a flow looks like at a level, as text: "flow", "hir", "mir", "lir", "llvm", "asm", and the reports
- * "fusion" and "memory". *text is freed by the caller. */
+ * "fusion", "memory" and "composition". *text is freed by the caller. */
 RLX_API rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
                                     const rlx_compile_options *options, const char *what,
                                     char **text);
+
+/* How a flow is made of layers, derived from what it is compiled to: layers with equal functions are one. */
+typedef enum rlx_composition_kind {
+    RLX_COMPOSITION_SINGLE,      /* no layers, or one */
+    RLX_COMPOSITION_HOMOGENEOUS, /* equal layers */
+    RLX_COMPOSITION_PAIR,        /* a run of equal ones, and another */
+    RLX_COMPOSITION_SEQUENCE     /* more runs */
+} rlx_composition_kind;
+typedef struct rlx_composition_run {
+    int64_t first, count; /* layers */
+    char fingerprint[65]; /* of the function's canonical text, in hexadecimal */
+} rlx_composition_run;
+typedef struct rlx_composition {
+    rlx_composition_kind kind;
+    int nruns;
+    rlx_composition_run *runs;
+    char fingerprint[65]; /* of the whole: layers and what is around them */
+} rlx_composition;
+/* `options` as for compiling; text: rlx_flow_inspect "composition". */
+RLX_API rlx_status rlx_flow_compose(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                                    const rlx_compile_options *options, rlx_composition *out);
+RLX_API void rlx_composition_deinit(rlx_composition *c);
+
+/* What a flow runs as: how many sequences, how long, in which phase. */
+typedef enum rlx_execution_phase { RLX_RUN_PREFILL, RLX_RUN_DECODE, RLX_RUN_ENCODE, RLX_RUN_INFER } rlx_execution_phase;
+typedef struct rlx_execution {
+    rlx_execution_phase phase;
+    int64_t batch, seq, past; /* sequences (0: one), tokens of each at once (0: 128; decoding: one), positions before */
+} rlx_execution;
+enum { RLX_EXECUTION_BUCKETS = 16 };
+typedef struct rlx_execution_options {
+    rlx_compile_options options; /* its buckets are those below */
+    rlx_bucket buckets[RLX_EXECUTION_BUCKETS];
+} rlx_execution_options;
+/* Options for compiling `f` for that: phase, and a bucket for each symbol of the flow: BATCH, SEQ, PAST as they are, TOKENS
+ * batch * seq, ROWS and SEQS batch; others from `more` ([nmore]), which wins. *out is filled in place (options point
+ * into it); everything else in it is default. RLX_INVALID_ARGUMENT: a symbol that nothing bounds. */
+RLX_API rlx_status rlx_execution_resolve(const rlx_execution *e, const rlx_flow *f, const rlx_bucket *more, int nmore,
+                                         rlx_execution_options *out);
+/* "decode batch=4 seq=1 past=512": equal texts, equal variants. The caller frees *text. */
+RLX_API rlx_status rlx_execution_describe(const rlx_execution *e, char **text);
 
 /* Sequences of tokens: their KV pages, page tables, and memory to compute in. A sequence is a number below max_sequences,
  * empty until a step appends to it. Memory is used as positions are; layers with a sliding window keep what the window sees. */

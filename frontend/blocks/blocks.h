@@ -63,6 +63,8 @@ typedef struct rlx_flow_cx {
     rlx_format kv_key_format, kv_value_format; /* of the pools; q8_0 is codes and scales */
     rlx_flow_input_type inputs[RLX_FLOW_MAX_INPUTS];
     int ninputs;
+    const rlx_extension **extension; /* that apply, in order */
+    int nextensions;
 } rlx_flow_cx;
 
 typedef struct rlx_block_info {
@@ -135,6 +137,10 @@ bool rlx_flow_ends_layer(const rlx_flow *f, const rlx_stage *s);
 /* Adds an output's value in @main. */
 rlx_status rlx_flow_add_output(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_value *x);
 
+/* What an extension makes of a node; built before it. NULL: nothing. */
+rlx_ir_value *rlx_builder_rewrite(rlx_flow_cx *cx, const rlx_stage *s, const rlx_extension *e,
+                                  rlx_ir_node *n);
+
 /* ---- between flow_build.c and flow_layers.c ------------------------------------------------- */
 
 /* Opens a function in the module and makes it the running one. */
@@ -143,6 +149,10 @@ rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *n
 rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s);
 /* Ends the running function: returns n values and then the results that stages added. */
 rlx_status rlx_flow_end_func(rlx_flow_cx *cx, int n, rlx_ir_value *const *values);
+/* The extensions of the options, or all that are registered; what they make of the running function
+ * once it is whole, whose layer is that of stage `s`. */
+rlx_status rlx_flow_choose_extensions(rlx_flow_cx *cx, const rlx_compile_options *o);
+rlx_status rlx_flow_extend(rlx_flow_cx *cx, const rlx_stage *s);
 /* An argument of the running function, named like `name`. */
 rlx_status rlx_flow_add_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, const char *name,
                             rlx_ir_type type, rlx_ir_value **out);

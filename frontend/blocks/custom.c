@@ -3,10 +3,12 @@
 #include <string.h>
 
 #include "frontend/blocks/blocks.h"
+#include "frontend/registry.h"
 
 struct rlx_builder {
     rlx_flow_cx *cx;
     const rlx_stage *stage;
+    const char *place; /* of nodes that belong to no weight */
 };
 
 void rlx_flow_custom(rlx_flow *f, const char *name,
@@ -23,9 +25,28 @@ void rlx_flow_custom(rlx_flow *f, const char *name,
                                   name ? name : ""));
 }
 
+void rlx_flow_plugin_named(rlx_flow *f, const char *plugin, const char *name, void *user)
+{
+    const rlx_plugin *p = rlx_registry_find_plugin(plugin ? plugin : "");
+    if (f->error)
+        return;
+    if (!p) {
+        rlx_flow_fail(f, rlx_registry_unknown(RLX_REGISTRY_PLUGIN, plugin ? plugin : "", NULL, 0));
+        return;
+    }
+    rlx_flow_custom(f, name, p->build, user ? user : p->user);
+    if (!f->error)
+        f->stages[f->nstages - 1].key[0] = p->name;
+}
+
+void rlx_flow_plugin(rlx_flow *f, const char *plugin)
+{
+    rlx_flow_plugin_named(f, plugin, plugin, NULL);
+}
+
 rlx_status rlx_block_custom_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    rlx_builder b = {cx, s};
+    rlx_builder b = {cx, s, s->name};
     cx->fn->b.place = s->name;
     rlx_value *y = s->build(&b, (rlx_value *)cx->fn->x, s->user);
     RLX_TRY(rlx_ir_builder_finish(&cx->fn->b));
@@ -37,7 +58,7 @@ rlx_status rlx_block_custom_build(rlx_flow_cx *cx, const rlx_stage *s)
 
 rlx_status rlx_block_dual_stream_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    rlx_builder b = {cx, s};
+    rlx_builder b = {cx, s, s->name};
     rlx_ir_value *in[2];
     for (int i = 0; i < 2; i++)
         RLX_TRY(rlx_flow_get_stream(cx, s, s->key[i], &in[i]));
@@ -55,6 +76,14 @@ rlx_status rlx_block_dual_stream_build(rlx_flow_cx *cx, const rlx_stage *s)
     }
     cx->fn->x = (rlx_ir_value *)out[0];
     return RLX_OK;
+}
+
+rlx_ir_value *rlx_builder_rewrite(rlx_flow_cx *cx, const rlx_stage *s, const rlx_extension *e,
+                                  rlx_ir_node *n)
+{
+    rlx_builder b = {cx, s, n->place};
+    cx->fn->b.place = n->place;
+    return (rlx_ir_value *)e->rewrite(&b, (const rlx_node *)n, e->user);
 }
 
 /* ---- what a build function sees -------------------------------------------------------------- */
@@ -75,7 +104,7 @@ static rlx_ir_builder *at(rlx_builder *b, const rlx_value *w)
 {
     const rlx_ir_value *v = (const rlx_ir_value *)w;
     const rlx_ir_func *f = b->cx->fn->func;
-    inside(b)->place = b->stage->name;
+    inside(b)->place = b->place;
     if (v && !v->def && v->block == f->body && f->arg_info[v->index].role == RLX_ROLE_WEIGHT)
         rlx_flow_set_place(b->cx, f->arg_info[v->index].symbol, 1);
     return inside(b);

@@ -5,8 +5,7 @@
 
 enum { ROTARY_DIM, SINE };
 
-/* Whether an input or an output before stage `s` has its name, "{}" being the layer's index. */
-static bool is_named_before(const rlx_flow *f, const rlx_stage *s)
+bool rlx_flow_is_named_before(const rlx_flow *f, const rlx_stage *s)
 {
     rlx_text name = {0}, other = {0};
     bool found = false;
@@ -33,14 +32,15 @@ void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank, 
         return;
     }
     if (!f->error && f->layer >= 0) {
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "input \"%s\" inside a layer", name));
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "input \"%s\" inside a %s", name,
+                                  f->is_stack ? "stack" : "layer"));
         return;
     }
     rlx_stage *s = rlx_flow_record(f, RLX_STAGE_INPUT);
     if (!s)
         return;
     s->name = rlx_flow_copy_key(f, name, "input's name");
-    if (s->name && is_named_before(f, s))
+    if (s->name && rlx_flow_is_named_before(f, s))
         rlx_flow_fail(f,
                       RLX_FAIL(RLX_INVALID_ARGUMENT,
                                "input \"%s\": an input or output before it has that name", name));
@@ -136,7 +136,7 @@ static void record_output(rlx_flow *f, const char *name, const char *stream)
         return;
     s->name = rlx_flow_copy_key(f, name, "output's name");
     s->key[0] = stream;
-    if (s->name && is_named_before(f, s))
+    if (s->name && rlx_flow_is_named_before(f, s))
         rlx_flow_fail(f,
                       RLX_FAIL(RLX_INVALID_ARGUMENT,
                                "output \"%s\": an input or output before it has that name", name));
