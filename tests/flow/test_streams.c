@@ -7,7 +7,7 @@
 
 enum { H = 12, TOKENS = 5, WORDS = 3, LAYERS = 4 };
 
-static const char *const devices[] = {"cpu", "cpu:x86-64-v3", "ref:lir", "ref:mir"};
+static const char *const devices[] = {"cpu", "ref:lir", "ref:mir"};
 enum { NDEVICES = sizeof devices / sizeof *devices };
 
 /* img [TOKENS,H] enters, txt [WORDS,H] and gain [TOKENS,H] beside it. */
