@@ -242,7 +242,7 @@ static void layer_position_bytes(const rlx_ir_func *f, int64_t times, const rlx_
     int64_t window = 0, bytes = function_position_bytes(f, dims) * times;
     for (const rlx_ir_node *n = f->body->first; n; n = n->next)
         if (n->op == RLX_HIR_ATTENTION)
-            window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, 0);
+            window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, rlx_ir_attr_int(n, RLX_ATTR_CHUNK, 0));
     if (window)
         stats->window_position_bytes += bytes;
     else

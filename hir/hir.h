@@ -42,9 +42,11 @@ rlx_ir_value *rlx_hir_build_rope_interleaved(rlx_ir_builder *b, rlx_ir_value *x,
 typedef struct rlx_hir_attention {
     int64_t heads, kv_heads, head_dim;
     double scale;
-    int64_t window; /* keys that a query sees at most; 0: all */
-    rlx_ir_value *q, *k, *v, *kpool, *vpool, *pos, *seq, *table;
-    rlx_ir_value *kscale, *vscale; /* of a pool of i8; else NULL */
+    double softcap;               /* 0: none */
+    int64_t window, chunk, block; /* which keys a query sees (hir_ops.def); 0: all before it */
+    rlx_ir_value *q, *k, *v, *kpool, *vpool, *pos, *seq, *table; /* k and v NULL: shared */
+    rlx_ir_value *kscale, *vscale;                               /* of a pool of i8; else NULL */
+    rlx_ir_value *sinks;                                         /* may be NULL */
 } rlx_hir_attention;
 /* Returns o; *kpool and *vpool receive the updated pools (may be NULL). */
 rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention *a,

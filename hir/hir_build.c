@@ -91,22 +91,36 @@ rlx_ir_value *rlx_hir_build_rope_interleaved(rlx_ir_builder *b, rlx_ir_value *x,
 rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention *a,
                                       rlx_ir_value **kpool, rlx_ir_value **vpool)
 {
-    const rlx_attr attrs[] = {
+    rlx_attr attrs[10] = {
         rlx_attr_int(RLX_ATTR_HEADS, a->heads), rlx_attr_int(RLX_ATTR_KV_HEADS, a->kv_heads),
-        rlx_attr_int(RLX_ATTR_HEAD_DIM, a->head_dim), rlx_attr_float(RLX_ATTR_SCALE, a->scale),
-        rlx_attr_int(RLX_ATTR_WINDOW, a->window)};
-    rlx_ir_value *in[10] = {a->q, a->k, a->v, a->kpool, a->vpool, a->pos, a->seq, a->table};
-    int nin = 8;
-    if (a->kscale)
-        in[nin++] = a->kscale;
-    if (a->vscale)
-        in[nin++] = a->vscale;
-    rlx_ir_node *n =
-        rlx_ir_build_node(b, RLX_HIR_ATTENTION, nin, in, a->window ? 5 : 4, attrs, nin - 5, NULL);
+        rlx_attr_int(RLX_ATTR_HEAD_DIM, a->head_dim), rlx_attr_float(RLX_ATTR_SCALE, a->scale)};
+    const struct {
+        rlx_attr_key key;
+        int64_t value;
+    } optional[] = {{RLX_ATTR_WINDOW, a->window},
+                    {RLX_ATTR_CHUNK, a->chunk},
+                    {RLX_ATTR_BLOCK, a->block},
+                    {RLX_ATTR_SINKS, a->sinks != NULL},
+                    {RLX_ATTR_SHARED, a->k == NULL}};
+    int nattrs = 4;
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++)
+        if (optional[i].value)
+            attrs[nattrs++] = rlx_attr_int(optional[i].key, optional[i].value);
+    if (a->softcap != 0)
+        attrs[nattrs++] = rlx_attr_float(RLX_ATTR_SOFTCAP, a->softcap);
+    rlx_ir_value *const operands[] = {a->q,   a->k,     a->v,      a->kpool,  a->vpool, a->pos,
+                                      a->seq, a->table, a->kscale, a->vscale, a->sinks};
+    rlx_ir_value *in[11];
+    int nin = 0;
+    for (int i = 0; i < 11; i++)
+        if (operands[i] || (i < 8 && i != 1 && i != 2)) /* a missing one is the builder's error */
+            in[nin++] = operands[i];
+    const int nout = a->k ? 3 + (a->kscale != NULL) + (a->vscale != NULL) : 1;
+    rlx_ir_node *n = rlx_ir_build_node(b, RLX_HIR_ATTENTION, nin, in, nattrs, attrs, nout, NULL);
     if (kpool)
-        *kpool = n ? n->out[1] : NULL;
+        *kpool = n && a->k ? n->out[1] : NULL;
     if (vpool)
-        *vpool = n ? n->out[2] : NULL;
+        *vpool = n && a->k ? n->out[2] : NULL;
     return n ? n->out[0] : NULL;
 }
 

@@ -75,12 +75,15 @@ typedef struct rlx_mir_attention {
     rlx_ir_value *q, *kpool, *vpool;
     rlx_ir_value *kscale, *vscale; /* of a pool of i8; else NULL */
     rlx_ir_value *pos, *seq, *table;
+    rlx_ir_value *sinks; /* f32[N]; NULL: none */
     double scale;
-    int64_t window; /* 0: none */
+    double softcap;               /* 0: none */
+    int64_t window, chunk, block; /* 0: none */
 } rlx_mir_attention;
 rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, const rlx_mir_attention *a);
 /* Which operand of an attention has the scales of its keys or values; -1: none. */
 int rlx_mir_attention_scales(const rlx_ir_node *n, bool keys);
+int rlx_mir_attention_sinks(const rlx_ir_node *n); /* the same of the sinks */
 
 /* The operand of `n` that its result `result` is, updated in place: a pool; -1: it is none. */
 int rlx_mir_updated_operand(const rlx_ir_node *n, int result);

@@ -58,8 +58,7 @@ rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_
 rlx_ir_value *rlx_mir_build_contract_bf16(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
                                           int64_t width)
 {
-    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_LANES, 1),
-                              rlx_attr_int(RLX_ATTR_WIDTH, width)};
+    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_LANES, 1), rlx_attr_int(RLX_ATTR_WIDTH, width)};
     return rlx_ir_build(b, RLX_MIR_CONTRACT, 2, (rlx_ir_value *[]){a, w}, 2, attrs, NULL);
 }
 
@@ -197,13 +196,24 @@ rlx_ir_value *rlx_mir_build_page_write(rlx_ir_builder *b, const char *kind, rlx_
 
 rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, const rlx_mir_attention *a)
 {
-    const rlx_attr attrs[] = {rlx_attr_float(RLX_ATTR_SCALE, a->scale),
-                              rlx_attr_int(RLX_ATTR_WINDOW, a->window)};
-    rlx_ir_value *in[8] = {a->q, a->kpool, a->vpool, a->pos, a->seq, a->table};
-    int nin = 6;
+    rlx_attr attrs[6] = {rlx_attr_float(RLX_ATTR_SCALE, a->scale)};
+    rlx_ir_value *in[9] = {a->q, a->kpool, a->vpool, a->pos, a->seq, a->table};
+    int nin = 6, nattrs = 1;
+    if (a->window)
+        attrs[nattrs++] = rlx_attr_int(RLX_ATTR_WINDOW, a->window);
+    if (a->chunk)
+        attrs[nattrs++] = rlx_attr_int(RLX_ATTR_CHUNK, a->chunk);
+    if (a->block)
+        attrs[nattrs++] = rlx_attr_int(RLX_ATTR_BLOCK, a->block);
+    if (a->softcap != 0)
+        attrs[nattrs++] = rlx_attr_float(RLX_ATTR_SOFTCAP, a->softcap);
+    if (a->sinks)
+        attrs[nattrs++] = rlx_attr_int(RLX_ATTR_SINKS, 1);
     if (a->kscale)
         in[nin++] = a->kscale;
     if (a->vscale)
         in[nin++] = a->vscale;
-    return rlx_ir_build(b, RLX_MIR_ATTENTION, nin, in, a->window ? 2 : 1, attrs, NULL);
+    if (a->sinks)
+        in[nin++] = a->sinks;
+    return rlx_ir_build(b, RLX_MIR_ATTENTION, nin, in, nattrs, attrs, NULL);
 }

@@ -2,24 +2,61 @@
  *   in   q f32[T,N*D];  k, v f32[T,G*D];  kpool [PAGES,G,D,P];  vpool [PAGES,G,P,D];
  *        pos i32[T];  seq i32[T];  table i32[SEQS,SLOTS]            P = RLX_KV_PAGE
  *        behind them for a pool of i8 codes their scales, keys' before values':
- *        kscale f16[PAGES,G,D/32,P];  vscale f16[PAGES,G,P,D/32]
+ *        kscale f16[PAGES,G,D/32,P];  vscale f16[PAGES,G,P,D/32]; with sinks at last sinks [N]
  *   out  o f32[T,N*D];  kpool;  vpool;  the scales
  *   k and v go to the pools at (seq, pos); then query head h of token t sees the keys of kv head
- *   h / (N/G) of sequence seq[t] at positions 0..pos[t], with a window w only those > pos[t] - w.
+ *   h / (N/G) of sequence seq[t] at positions 0..pos[t], with a window w only those > pos[t] - w,
+ *   with a chunk c those of its own c positions. With a block b it sees all of its own b positions,
+ *   which a step must bring together, and those before.
+ *   A shared attention has no k and v and gives o alone: it reads what an earlier layer wrote.
+ *   Scores are q.k * scale, with a softcap c then c * tanh(s / c). A head's sink is one more score,
+ *   without a value.
  *   A float pool holds what k or v round to in its format. Codes stand for code * scale, 32
- * elements of a head sharing a scale: with d = max |x| / 127, the scale is d in f16 and a code the
- * whole number nearest to x * (1 / d); d = 0 makes zeros. C1  heads N, kv_heads G and head_dim D
- * are > 0, and G divides N; scale is given and finite. C2  q is f32[T,N*D]. C3  k and v are
- * f32[T,G*D]. C4  kpool is [PAGES,G,D,P], vpool [PAGES,G,P,D], with the same PAGES; each f32, f16,
- * bf16 or i8. C5  pos and seq are i32[T], table is i32 of rank 2. C6  the pools and scales are
- * STATE arguments: nothing else can be written. C7  window, if given, is > 0. C8  a pool of i8 has
- * its scales, 32 divides D; no operand or result beyond these.
+ *   elements of a head sharing a scale: with d = max |x| / 127, the scale is d in f16 and a code
+ *   the whole number nearest to x * (1 / d); d = 0 makes zeros.
+ *   C1  heads N, kv_heads G and head_dim D are > 0, and G divides N; scale is given and finite.
+ *   C2  q is f32[T,N*D].  C3  k and v are f32[T,G*D].
+ *   C4  kpool is [PAGES,G,D,P], vpool [PAGES,G,P,D], with the same PAGES; each f32, f16, bf16 or
+ * i8. C5  pos and seq are i32[T], table is i32 of rank 2. C6  the pools and scales are STATE
+ * arguments: nothing else can be written. C7  window, chunk and block, if given, are > 0, one of
+ * them at most; block divides P; softcap, if given, is finite and > 0. C8  a pool of i8 has its
+ * scales, 32 divides D; no operand or result beyond these. C9  sinks are a float [N].
  */
 #include "hir/ops/ops.h"
 
 #include <math.h>
 
-enum { Q, K, V, KPOOL, VPOOL, POS, SEQ, TABLE, SCALES };
+/* Where the operands stand; -1: there is none. */
+typedef struct places {
+    int q, k, v, kpool, vpool, pos, seq, table;
+    int kscale, vscale, sinks;
+    int least, all; /* operands without and with the optional ones */
+} places;
+
+static places get_places(const rlx_ir_node *n)
+{
+    const bool shared = rlx_ir_attr_int(n, RLX_ATTR_SHARED, 0);
+    int at = shared ? 1 : 3;
+    places o = {.q = 0, .k = shared ? -1 : 1, .v = shared ? -1 : 2};
+    o.kpool = at++;
+    o.vpool = at++;
+    o.pos = at++;
+    o.seq = at++;
+    o.table = at++;
+    o.least = at;
+    const bool known = n->nin >= at;
+    o.kscale = known && n->in[o.kpool]->type.format == RLX_I8 ? at++ : -1;
+    o.vscale = known && n->in[o.vpool]->type.format == RLX_I8 ? at++ : -1;
+    o.sinks = rlx_ir_attr_int(n, RLX_ATTR_SINKS, 0) ? at++ : -1;
+    o.all = at;
+    return o;
+}
+
+/* Pools, then scales: what is written. */
+static int count_states(const places *o)
+{
+    return 2 + (o->kscale >= 0) + (o->vscale >= 0);
+}
 
 typedef struct heads_of {
     int64_t heads, kv_heads, head_dim;
@@ -44,43 +81,35 @@ static bool is_state(const rlx_ir_value *v)
     return f && f->body == v->block && f->arg_info[v->index].role == RLX_ROLE_STATE;
 }
 
-/* Where the scales of pool KPOOL or VPOOL stand among the operands; -1: it has none. */
-static int scales_of(const rlx_ir_node *n, int pool)
-{
-    if (n->in[pool]->type.format != RLX_I8)
-        return -1;
-    return pool == VPOOL && n->in[KPOOL]->type.format == RLX_I8 ? SCALES + 1 : SCALES;
-}
-
 /* The shape of a pool with `width` elements per head and position. */
-static void pool_shape(int pool, rlx_dim pages, const heads_of *a, int64_t width, rlx_dim dims[4])
+static void pool_shape(bool keys, rlx_dim pages, const heads_of *a, int64_t width, rlx_dim dims[4])
 {
     dims[0] = pages;
     dims[1] = a->kv_heads;
-    dims[2] = pool == KPOOL ? width : RLX_KV_PAGE;
-    dims[3] = pool == KPOOL ? RLX_KV_PAGE : width;
+    dims[2] = keys ? width : RLX_KV_PAGE;
+    dims[3] = keys ? RLX_KV_PAGE : width;
 }
 
 static rlx_status verify_pools(rlx_ir_module *m, const rlx_ir_node *n, const heads_of *a)
 {
-    static const char *const want[2] = {"kpool is [PAGES,G,D,P]", "vpool is [PAGES,G,P,D]"};
-    for (int pool = KPOOL; pool <= VPOOL; pool++) {
+    const places o = get_places(n);
+    for (int pool = o.kpool; pool <= o.vpool; pool++) {
         const rlx_ir_type *t = &n->in[pool]->type;
         rlx_dim dims[4];
         RLX_HIR_REQUIRE_TYPE(m, n, "C4", rlx_mir_is_pool(t->format), pool,
                              "pools are f32, f16, bf16 or i8");
-        pool_shape(pool, n->in[KPOOL]->type.dim[0], a, a->head_dim, dims);
+        pool_shape(pool == o.kpool, n->in[o.kpool]->type.dim[0], a, a->head_dim, dims);
         RLX_HIR_REQUIRE_TYPE(m, n, "C4", has_type(n->in[pool], t->format, 4, dims), pool,
-                             want[pool - KPOOL]);
+                             pool == o.kpool ? "kpool is [PAGES,G,D,P]" : "vpool is [PAGES,G,P,D]");
     }
     return RLX_OK;
 }
 
-static rlx_status verify_scales(rlx_ir_module *m, const rlx_ir_node *n, const heads_of *a)
+static rlx_status verify_states(rlx_ir_module *m, const rlx_ir_node *n, const heads_of *a)
 {
-    int scales = 0;
-    for (int pool = KPOOL; pool <= VPOOL; pool++) {
-        const int i = scales_of(n, pool);
+    const places o = get_places(n);
+    for (int keys = 1; keys >= 0; keys--) {
+        const int i = keys ? o.kscale : o.vscale;
         if (i < 0)
             continue;
         rlx_dim dims[4];
@@ -88,20 +117,43 @@ static rlx_status verify_scales(rlx_ir_module *m, const rlx_ir_node *n, const he
                        "head_dim=%lld is no multiple of the %d elements that share a scale",
                        (long long)a->head_dim, RLX_KV_GROUP);
         RLX_IR_REQUIRE(m, n, "C8", i < n->nin, "a pool of i8 without scales");
-        pool_shape(pool, n->in[KPOOL]->type.dim[0], a, a->head_dim / RLX_KV_GROUP, dims);
+        pool_shape(keys, n->in[o.kpool]->type.dim[0], a, a->head_dim / RLX_KV_GROUP, dims);
         RLX_HIR_REQUIRE_TYPE(m, n, "C8", has_type(n->in[i], RLX_F16, 4, dims), i,
-                             pool == KPOOL ? "kscale is f16[PAGES,G,D/32,P]"
-                                           : "vscale is f16[PAGES,G,P,D/32]");
-        scales++;
+                             keys ? "kscale is f16[PAGES,G,D/32,P]"
+                                  : "vscale is f16[PAGES,G,P,D/32]");
     }
-    RLX_IR_REQUIRE(m, n, "C8", n->nin == SCALES + scales && n->nout == 3 + scales,
-                   "%d operands and %d results with %d scales", n->nin, n->nout, scales);
+    RLX_IR_REQUIRE(m, n, "C8", n->nin == o.all && n->nout == (o.k < 0 ? 1 : 1 + count_states(&o)),
+                   "%d operands and %d results with %d scales", n->nin, n->nout,
+                   count_states(&o) - 2);
+    for (int i = o.kpool; i < o.all; i++)
+        if (i <= o.vpool || (i >= o.least && i != o.sinks))
+            RLX_IR_REQUIRE(m, n, "C6", is_state(n->in[i]), "the %s are no states of the function",
+                           i <= o.vpool ? "pools" : "scales");
+    return RLX_OK;
+}
+
+static rlx_status verify_mask(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    static const rlx_attr_key keys[] = {RLX_ATTR_WINDOW, RLX_ATTR_CHUNK, RLX_ATTR_BLOCK};
+    int given = 0;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const rlx_attr *a = rlx_ir_attr(n, keys[i]);
+        RLX_IR_REQUIRE(m, n, "C7", !a || a->i > 0, "%s=%lld", rlx_attr_name(keys[i]),
+                       (long long)a->i);
+        RLX_IR_REQUIRE(m, n, "C7", !a || keys[i] != RLX_ATTR_BLOCK || RLX_KV_PAGE % a->i == 0,
+                       "block=%lld does not divide a page of %d", (long long)a->i, RLX_KV_PAGE);
+        given += a != NULL;
+    }
+    RLX_IR_REQUIRE(m, n, "C7", given <= 1, "%d of window, chunk and block", given);
+    const rlx_attr *cap = rlx_ir_attr(n, RLX_ATTR_SOFTCAP);
+    RLX_IR_REQUIRE(m, n, "C7", !cap || (cap->f > 0 && isfinite(cap->f)), "softcap=%g", cap->f);
     return RLX_OK;
 }
 
 rlx_status rlx_hir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const heads_of a = get_heads(n);
+    const places o = get_places(n);
     RLX_IR_REQUIRE(m, n, "C1",
                    a.heads > 0 && a.kv_heads > 0 && a.head_dim > 0 && a.heads % a.kv_heads == 0,
                    "heads=%lld, kv_heads=%lld, head_dim=%lld", (long long)a.heads,
@@ -109,58 +161,87 @@ rlx_status rlx_hir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
     const rlx_attr *scale = rlx_ir_attr(n, RLX_ATTR_SCALE);
     RLX_IR_REQUIRE(m, n, "C1", scale && isfinite(scale->f), "scale is %s",
                    scale ? "not finite" : "missing");
+    RLX_IR_REQUIRE(m, n, "C8", n->nin >= o.least, "%d operands", n->nin);
     RLX_HIR_REQUIRE_TYPE(m, n, "C2",
-                         rlx_hir_is(n->in[Q], RLX_F32, 2) &&
-                             n->in[Q]->type.dim[1] == a.heads * a.head_dim,
-                         Q, "q is f32[T,N*D]");
-    const rlx_dim tokens = n->in[Q]->type.dim[0];
+                         rlx_hir_is(n->in[o.q], RLX_F32, 2) &&
+                             n->in[o.q]->type.dim[1] == a.heads * a.head_dim,
+                         o.q, "q is f32[T,N*D]");
+    const rlx_dim tokens = n->in[o.q]->type.dim[0];
     const rlx_dim kv[] = {tokens, a.kv_heads * a.head_dim};
-    RLX_HIR_REQUIRE_TYPE(m, n, "C3", has_type(n->in[K], RLX_F32, 2, kv), K, "k is f32[T,G*D]");
-    RLX_HIR_REQUIRE_TYPE(m, n, "C3", has_type(n->in[V], RLX_F32, 2, kv), V, "v is f32[T,G*D]");
+    for (int i = o.k; i > 0 && i <= o.v; i++)
+        RLX_HIR_REQUIRE_TYPE(m, n, "C3", has_type(n->in[i], RLX_F32, 2, kv), i,
+                             i == o.k ? "k is f32[T,G*D]" : "v is f32[T,G*D]");
     RLX_TRY(verify_pools(m, n, &a));
-    RLX_HIR_REQUIRE_TYPE(m, n, "C5", has_type(n->in[POS], RLX_I32, 1, &tokens), POS,
+    RLX_HIR_REQUIRE_TYPE(m, n, "C5", has_type(n->in[o.pos], RLX_I32, 1, &tokens), o.pos,
                          "pos is i32[T]");
-    RLX_HIR_REQUIRE_TYPE(m, n, "C5", has_type(n->in[SEQ], RLX_I32, 1, &tokens), SEQ,
+    RLX_HIR_REQUIRE_TYPE(m, n, "C5", has_type(n->in[o.seq], RLX_I32, 1, &tokens), o.seq,
                          "seq is i32[T]");
-    RLX_HIR_REQUIRE_TYPE(m, n, "C5", rlx_hir_is(n->in[TABLE], RLX_I32, 2), TABLE,
+    RLX_HIR_REQUIRE_TYPE(m, n, "C5", rlx_hir_is(n->in[o.table], RLX_I32, 2), o.table,
                          "table is i32[SEQS,SLOTS]");
-    RLX_TRY(verify_scales(m, n, &a));
-    RLX_IR_REQUIRE(m, n, "C6", is_state(n->in[KPOOL]) && is_state(n->in[VPOOL]),
-                   "the pools are not states of the function");
-    for (int i = SCALES; i < n->nin; i++)
-        RLX_IR_REQUIRE(m, n, "C6", is_state(n->in[i]), "the scales are no state of the function");
-    const rlx_attr *window = rlx_ir_attr(n, RLX_ATTR_WINDOW);
-    RLX_IR_REQUIRE(m, n, "C7", !window || window->i > 0, "window=%lld", (long long)window->i);
-    return RLX_OK;
+    RLX_TRY(verify_states(m, n, &a));
+    if (o.sinks >= 0)
+        RLX_HIR_REQUIRE_TYPE(m, n, "C9",
+                             rlx_hir_is_weight(n->in[o.sinks], 1) &&
+                                 n->in[o.sinks]->type.dim[0] == a.heads,
+                             o.sinks, "sinks are a float [N]");
+    return verify_mask(m, n);
 }
 
 rlx_status rlx_hir_attention_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
     RLX_TRY(rlx_hir_attention_verify(m, n));
-    results[0] = n->in[Q]->type;
-    results[1] = n->in[KPOOL]->type;
-    results[2] = n->in[VPOOL]->type;
-    for (int i = SCALES; i < n->nin; i++)
-        results[3 + i - SCALES] = n->in[i]->type;
+    const places o = get_places(n);
+    results[0] = n->in[o.q]->type;
+    for (int i = 1; i < n->nout; i++)
+        results[i] = n->in[i < 3 ? o.kpool + i - 1 : o.least + i - 3]->type;
     return RLX_OK;
 }
 
+/* What the evaluator works on. */
+typedef struct eval_of {
+    places at;
+    heads_of heads;
+    rlx_eval_tensor *const *in;
+    const rlx_eval_tensor *table;
+    int64_t pages;
+    const int32_t *pos, *seq;
+    double scale, softcap;
+    int64_t window, chunk, block; /* 0: none */
+} eval_of;
+
+static eval_of get_eval(const rlx_ir_node *n, rlx_eval_tensor *const *in)
+{
+    const places o = get_places(n);
+    return (eval_of){.at = o,
+                     .heads = get_heads(n),
+                     .in = in,
+                     .table = in[o.table],
+                     .pages = in[o.kpool]->dim[0],
+                     .pos = in[o.pos]->data,
+                     .seq = in[o.seq]->data,
+                     .scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1),
+                     .softcap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0),
+                     .window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, 0),
+                     .chunk = rlx_ir_attr_int(n, RLX_ATTR_CHUNK, 0),
+                     .block = rlx_ir_attr_int(n, RLX_ATTR_BLOCK, 0)};
+}
+
 /* Where a position of a sequence lies: its page of the pool and its place in the page. */
-static rlx_status find_position(rlx_eval_tensor *const *in, int64_t seq, int64_t pos, int64_t *page,
+static rlx_status find_position(const eval_of *e, int64_t seq, int64_t pos, int64_t *page,
                                 int64_t *place)
 {
-    const int64_t seqs = in[TABLE]->dim[0], slots = in[TABLE]->dim[1], pages = in[KPOOL]->dim[0];
+    const int64_t seqs = e->table->dim[0], slots = e->table->dim[1];
     if (seq < 0 || seq >= seqs || pos < 0 || pos / RLX_KV_PAGE >= slots)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "attention: sequence %lld, position %lld is outside the table of %lld "
                         "sequences with %lld pages",
                         (long long)seq, (long long)pos, (long long)seqs, (long long)slots);
-    *page = ((const int32_t *)in[TABLE]->data)[seq * slots + pos / RLX_KV_PAGE];
+    *page = ((const int32_t *)e->table->data)[seq * slots + pos / RLX_KV_PAGE];
     *place = pos % RLX_KV_PAGE;
-    if (*page < 0 || *page >= pages)
+    if (*page < 0 || *page >= e->pages)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "attention: the table gives page %lld to sequence %lld, the pool has %lld",
-                        (long long)*page, (long long)seq, (long long)pages);
+                        (long long)*page, (long long)seq, (long long)e->pages);
     return RLX_OK;
 }
 
@@ -171,12 +252,11 @@ typedef struct pool_of {
     const rlx_eval_tensor *values, *scales; /* scales: NULL unless the values are codes */
 } pool_of;
 
-static pool_of get_pool(const rlx_ir_node *n, rlx_eval_tensor *const *in, int pool)
+static pool_of get_pool(const eval_of *e, bool keys)
 {
-    const heads_of a = get_heads(n);
-    const int scales = scales_of(n, pool);
-    return (pool_of){pool == KPOOL, a.kv_heads, a.head_dim, in[pool],
-                     scales < 0 ? NULL : in[scales]};
+    const int scales = keys ? e->at.kscale : e->at.vscale;
+    return (pool_of){keys, e->heads.kv_heads, e->heads.head_dim,
+                     e->in[keys ? e->at.kpool : e->at.vpool], scales < 0 ? NULL : e->in[scales]};
 }
 
 /* Element d of `width` of a head at a place of a page. */
@@ -225,14 +305,13 @@ static void write_head(const pool_of *p, int64_t page, int64_t head, int64_t pla
                          element(p, page, head, p->width, d, place), x[d]);
 }
 
-static rlx_status write_kv(const rlx_ir_node *n, rlx_eval_tensor *const *in)
+static rlx_status write_kv(const eval_of *e)
 {
-    const int32_t *pos = in[POS]->data, *seq = in[SEQ]->data;
-    const float *k = in[K]->data, *v = in[V]->data;
-    const pool_of keys = get_pool(n, in, KPOOL), values = get_pool(n, in, VPOOL);
-    for (int64_t t = 0; t < in[Q]->dim[0]; t++) {
+    const float *k = e->in[e->at.k]->data, *v = e->in[e->at.v]->data;
+    const pool_of keys = get_pool(e, true), values = get_pool(e, false);
+    for (int64_t t = 0; t < e->in[e->at.q]->dim[0]; t++) {
         int64_t page, place;
-        RLX_TRY(find_position(in, seq[t], pos[t], &page, &place));
+        RLX_TRY(find_position(e, e->seq[t], e->pos[t], &page, &place));
         for (int64_t g = 0; g < keys.kv_heads; g++) {
             const int64_t from = (t * keys.kv_heads + g) * keys.width;
             write_head(&keys, page, g, place, k + from);
@@ -242,29 +321,39 @@ static rlx_status write_kv(const rlx_ir_node *n, rlx_eval_tensor *const *in)
     return RLX_OK;
 }
 
-/* One query head over keys first..last of its sequence. `p` holds last + 1 numbers, `sum` head_dim.
- */
-static rlx_status attend(const rlx_ir_node *n, rlx_eval_tensor *const *in, const float *q,
-                         int64_t group, int64_t seq, int64_t first, int64_t last, double *p,
-                         double *sum, float *o)
+static double score(const eval_of *e, const pool_of *keys, const float *q, int64_t group,
+                    int64_t page, int64_t place)
 {
-    const pool_of keys = get_pool(n, in, KPOOL), values = get_pool(n, in, VPOOL);
-    const double scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
-    const int64_t width = keys.width;
-    double highest = -INFINITY, total = 0;
-    int64_t page, place;
-    for (int64_t j = first; j <= last; j++) {
-        RLX_TRY(find_position(in, seq, j, &page, &place));
-        p[j] = 0;
-        for (int64_t d = 0; d < width; d++)
-            p[j] += (double)q[d] * read_element(&keys, page, group, d, place);
-        p[j] *= scale;
+    double s = 0;
+    for (int64_t d = 0; d < keys->width; d++)
+        s += (double)q[d] * read_element(keys, page, group, d, place);
+    s *= e->scale;
+    return e->softcap != 0 ? e->softcap * tanh(s / e->softcap) : s;
+}
+
+/* Head h of token t. `p` holds a number for every position, `sum` head_dim. */
+static rlx_status attend(const eval_of *e, int64_t t, int64_t h, double *p, double *sum, float *o)
+{
+    const pool_of keys = get_pool(e, true), values = get_pool(e, false);
+    const int64_t width = keys.width, group = h / (e->heads.heads / e->heads.kv_heads);
+    const int64_t pos = e->pos[t], seq = e->seq[t];
+    const float *q = (const float *)e->in[e->at.q]->data + (t * e->heads.heads + h) * width;
+    int64_t first = e->window && pos >= e->window ? pos - e->window + 1 : 0, page, place;
+    if (e->chunk)
+        first = pos - pos % e->chunk;
+    const int64_t end = e->block ? (pos / e->block + 1) * e->block : pos + 1;
+    const double sink = e->at.sinks >= 0 ? rlx_hir_load(e->in[e->at.sinks], h) : -INFINITY;
+    double highest = sink;
+    for (int64_t j = first; j < end; j++) {
+        RLX_TRY(find_position(e, seq, j, &page, &place));
+        p[j] = score(e, &keys, q, group, page, place);
         highest = fmax(highest, p[j]);
     }
     for (int64_t d = 0; d < width; d++)
         sum[d] = 0;
-    for (int64_t j = first; j <= last; j++) {
-        RLX_TRY(find_position(in, seq, j, &page, &place));
+    double total = exp(sink - highest);
+    for (int64_t j = first; j < end; j++) {
+        RLX_TRY(find_position(e, seq, j, &page, &place));
         const double weight = exp(p[j] - highest);
         total += weight;
         for (int64_t d = 0; d < width; d++)
@@ -278,26 +367,20 @@ static rlx_status attend(const rlx_ir_node *n, rlx_eval_tensor *const *in, const
 rlx_status rlx_hir_attention_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
                                   rlx_eval_tensor *const *in, rlx_eval_tensor *out)
 {
-    const heads_of a = get_heads(n);
+    const eval_of e = get_eval(n, in);
     RLX_TRY(rlx_hir_eval_alloc(cx, &out[0]));
-    out[1] = *in[KPOOL]; /* updated in place */
-    out[2] = *in[VPOOL];
-    for (int i = SCALES; i < n->nin; i++)
-        out[3 + i - SCALES] = *in[i];
-    RLX_TRY(write_kv(n, in));
-    const int32_t *pos = in[POS]->data, *seq = in[SEQ]->data;
-    const int64_t window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, INT64_MAX);
-    double *p = RLX_NEW_ARRAY(cx->arena, double, in[TABLE]->dim[1] * RLX_KV_PAGE);
-    double *sum = RLX_NEW_ARRAY(cx->arena, double, a.head_dim);
+    for (int i = 1; i < n->nout; i++) /* updated in place */
+        out[i] = *in[i < 3 ? e.at.kpool + i - 1 : e.at.least + i - 3];
+    if (e.at.k >= 0)
+        RLX_TRY(write_kv(&e));
+    double *p = RLX_NEW_ARRAY(cx->arena, double, e.table->dim[1] * RLX_KV_PAGE);
+    double *sum = RLX_NEW_ARRAY(cx->arena, double, e.heads.head_dim);
     if (!p || !sum)
         return RLX_OOM();
-    for (int64_t t = 0; t < in[Q]->dim[0]; t++)
-        for (int64_t h = 0; h < a.heads; h++) {
-            const int64_t at = (t * a.heads + h) * a.head_dim;
-            const int64_t first = pos[t] >= window ? pos[t] - window + 1 : 0;
-            RLX_TRY(attend(n, in, (const float *)in[Q]->data + at, h / (a.heads / a.kv_heads),
-                           seq[t], first, pos[t], p, sum, (float *)out[0].data + at));
-        }
+    for (int64_t t = 0; t < out[0].dim[0]; t++)
+        for (int64_t h = 0; h < e.heads.heads; h++)
+            RLX_TRY(attend(&e, t, h, p, sum,
+                           (float *)out[0].data + (t * e.heads.heads + h) * e.heads.head_dim));
     return RLX_OK;
 }
 
@@ -325,46 +408,66 @@ static void quantize(rlx_ir_builder *b, rlx_ir_value *x, const rlx_dim heads[3],
     *codes = rlx_mir_build_reshape(b, rlx_mir_build_cast(b, x, RLX_I8), 3, heads);
 }
 
-/* x f32[T,G,D] to pool KPOOL or VPOOL, whose results are set. */
-static void write_pool(rlx_ir_builder *b, const rlx_ir_node *n, int pool, rlx_ir_value *const *in,
-                       rlx_ir_value *x, const rlx_dim heads[3], rlx_ir_value **out)
+/* x f32[T,G,D] to a pool; returns the pool and its scales as they are then. */
+static void write_pool(rlx_ir_builder *b, const places *o, bool keys, rlx_ir_value *const *in,
+                       rlx_ir_value *x, const rlx_dim heads[3], rlx_ir_value **pool,
+                       rlx_ir_value **scales)
 {
-    const char *kind = pool == KPOOL ? "k" : "v";
-    const int at = scales_of(n, pool);
-    rlx_ir_value *scales = NULL;
+    const char *kind = keys ? "k" : "v";
+    const int at = keys ? o->kscale : o->vscale;
+    rlx_ir_value *to = in[keys ? o->kpool : o->vpool], *fresh = NULL;
     if (at < 0)
-        x = rlx_mir_build_cast(b, x, n->in[pool]->type.format);
+        x = rlx_mir_build_cast(b, x, to->type.format);
     else
-        quantize(b, x, heads, &x, &scales);
-    out[pool - KPOOL + 1] =
-        rlx_mir_build_page_write(b, kind, in[pool], x, in[POS], in[SEQ], in[TABLE]);
+        quantize(b, x, heads, &x, &fresh);
+    *pool = rlx_mir_build_page_write(b, kind, to, x, in[o->pos], in[o->seq], in[o->table]);
     if (at >= 0)
-        out[3 + at - SCALES] =
-            rlx_mir_build_page_write(b, kind, in[at], scales, in[POS], in[SEQ], in[TABLE]);
+        *scales =
+            rlx_mir_build_page_write(b, kind, in[at], fresh, in[o->pos], in[o->seq], in[o->table]);
+}
+
+/* This step's keys and values to the pools, which `spec` then has as they are. */
+static void write_pools(rlx_ir_builder *b, const rlx_ir_node *n, const places *o,
+                        rlx_ir_value *const *in, rlx_mir_attention *spec, rlx_ir_value **out)
+{
+    const heads_of a = get_heads(n);
+    const rlx_dim kv_dims[] = {n->in[o->q]->type.dim[0], a.kv_heads, a.head_dim};
+    rlx_ir_value *k = rlx_mir_build_reshape(b, in[o->k], 3, kv_dims);
+    rlx_ir_value *v = rlx_mir_build_reshape(b, in[o->v], 3, kv_dims);
+    write_pool(b, o, true, in, k, kv_dims, &spec->kpool, &spec->kscale);
+    write_pool(b, o, false, in, v, kv_dims, &spec->vpool, &spec->vscale);
+    int at = 1;
+    out[at++] = spec->kpool;
+    out[at++] = spec->vpool;
+    if (spec->kscale)
+        out[at++] = spec->kscale;
+    if (spec->vscale)
+        out[at++] = spec->vscale;
 }
 
 void rlx_hir_attention_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in,
                              rlx_ir_value **out)
 {
     const heads_of a = get_heads(n);
-    const rlx_dim tokens = n->in[Q]->type.dim[0];
-    const rlx_dim q_dims[] = {tokens, a.heads, a.head_dim};
-    const rlx_dim kv_dims[] = {tokens, a.kv_heads, a.head_dim};
-    rlx_ir_value *q = rlx_mir_build_reshape(b, in[Q], 3, q_dims);
-    rlx_ir_value *k = rlx_mir_build_reshape(b, in[K], 3, kv_dims);
-    rlx_ir_value *v = rlx_mir_build_reshape(b, in[V], 3, kv_dims);
-    write_pool(b, n, KPOOL, in, k, kv_dims, out);
-    write_pool(b, n, VPOOL, in, v, kv_dims, out);
-    const rlx_mir_attention spec = {.q = q,
-                                    .kpool = out[1],
-                                    .vpool = out[2],
-                                    .kscale = scales_of(n, KPOOL) < 0 ? NULL : out[3],
-                                    .vscale = scales_of(n, VPOOL) < 0 ? NULL : out[n->nout - 1],
-                                    .pos = in[POS],
-                                    .seq = in[SEQ],
-                                    .table = in[TABLE],
-                                    .scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1),
-                                    .window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, 0)};
-    rlx_ir_value *o = rlx_mir_build_attention(b, &spec);
-    out[0] = rlx_mir_build_reshape(b, o, 2, n->out[0]->type.dim);
+    const places o = get_places(n);
+    const rlx_dim q_dims[] = {n->in[o.q]->type.dim[0], a.heads, a.head_dim};
+    rlx_mir_attention spec = {.q = rlx_mir_build_reshape(b, in[o.q], 3, q_dims),
+                              .kpool = in[o.kpool],
+                              .vpool = in[o.vpool],
+                              .kscale = o.kscale < 0 ? NULL : in[o.kscale],
+                              .vscale = o.vscale < 0 ? NULL : in[o.vscale],
+                              .pos = in[o.pos],
+                              .seq = in[o.seq],
+                              .table = in[o.table],
+                              .scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1),
+                              .softcap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0),
+                              .window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, 0),
+                              .chunk = rlx_ir_attr_int(n, RLX_ATTR_CHUNK, 0),
+                              .block = rlx_ir_attr_int(n, RLX_ATTR_BLOCK, 0)};
+    if (o.k >= 0)
+        write_pools(b, n, &o, in, &spec, out);
+    if (o.sinks >= 0)
+        spec.sinks = rlx_mir_build_cast(b, in[o.sinks], RLX_F32);
+    rlx_ir_value *y = rlx_mir_build_attention(b, &spec);
+    out[0] = rlx_mir_build_reshape(b, y, 2, n->out[0]->type.dim);
 }

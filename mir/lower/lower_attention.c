@@ -8,7 +8,8 @@
  * are [positions, D]. A page's partial is made alone and merged in page order: the same bits
  * however the pages are spread. Score and value chains ascend over d and over positions, one fma
  * each. With a sliding window, pages that lie wholly behind it are not visited, and the first one
- * that is begins at its first seen position: the same bits as if the others had weight 0. */
+ * that is begins at its first seen position: the same bits as if the others had weight 0. A chunk
+ * is a window that grows; a block ends behind the query. Sinks are what the merging starts from. */
 #include <math.h>
 
 #include "mir/lower/lower.h"
@@ -20,14 +21,14 @@ typedef struct attention {
     rlx_ir_builder *b;
     const rlx_ir_node *node;
     rlx_lir_attention_schedule s;
-    int64_t ratio, d, positions; /* query heads per kv head, head elements, positions per page */
-    int64_t window;              /* 0: none */
-    double scale;
-    int key_scales, value_scales;      /* operands; -1: none */
-    rlx_ir_value *scores, *sums, *acc; /* team memory: [R,P], [R], [R,D padded] */
-    rlx_ir_value *g, *h0, *t;          /* kv head, first query head, token */
-    rlx_ir_value *seq, *len;           /* i64: sequence, one behind the last seen position */
-    rlx_ir_value *lowest;              /* i64: the first seen position; NULL without a window */
+    int64_t ratio, d, positions;  /* query heads per kv head, head elements, positions per page */
+    int64_t window, chunk, block; /* 0: none */
+    double scale, softcap;        /* softcap 0: none */
+    int key_scales, value_scales, sinks; /* operands; -1: none */
+    rlx_ir_value *scores, *sums, *acc;   /* team memory: [R,P], [R], [R,D padded] */
+    rlx_ir_value *g, *h0, *t;            /* kv head, first query head, token */
+    rlx_ir_value *seq, *len;             /* i64: sequence, one behind the last seen position */
+    rlx_ir_value *lowest;                /* i64: the first seen position; NULL: 0 */
     int64_t rows_positions[2], rows_width[2], rows_lanes[2];
 } attention;
 
@@ -141,8 +142,14 @@ static rlx_status score_tile(attention *a, rlx_ir_value *page, rlx_ir_value *j0,
         RLX_TRY(score_groups(a, &t, &s));
     else
         RLX_TRY(score_chain(a, &t, k_const(a->k, 0), k_const(a->k, a->d), &s));
-    rlx_ir_value *scale = rlx_lir_build_const_f32(a->b, a->scale);
+    const bool capped = a->softcap != 0;
+    rlx_ir_value *scale = rlx_lir_build_const_f32(a->b, capped ? a->scale / a->softcap : a->scale);
     *out = rlx_lir_build_map2(a->b, RLX_FN_MUL, s, scale);
+    if (capped) {
+        rlx_ir_value *cap = rlx_lir_build_const_f32(a->b, a->softcap);
+        *out =
+            rlx_lir_build_map2(a->b, RLX_FN_MUL, rlx_lir_build_map1(a->b, RLX_FN_TANH, *out), cap);
+    }
     return rlx_ir_builder_finish(a->b);
 }
 
@@ -154,7 +161,7 @@ typedef struct span {
 /* A loop over a page's positions by tiles begins at the tile that holds the first one. */
 static rlx_ir_value *tile_start(attention *a, rlx_ir_value *first, int64_t step)
 {
-    if (!a->window)
+    if (!a->lowest)
         return first;
     rlx_ir_value *size = k_const(a->k, step);
     return rlx_lir_build_map2(a->b, RLX_FN_MUL, rlx_lir_build_map2(a->b, RLX_FN_DIV, first, size),
@@ -168,7 +175,7 @@ static rlx_ir_value *seen_mask(attention *a, const span *p, rlx_ir_value *j0)
     j = rlx_lir_build_map2(a->b, RLX_FN_ADD, j, rlx_lir_build_cast(a->b, j0, RLX_I32));
     rlx_ir_value *below =
         rlx_lir_build_map2(a->b, RLX_FN_LT, j, rlx_lir_build_cast(a->b, p->live, RLX_I32));
-    if (!a->window)
+    if (!a->lowest)
         return below;
     rlx_ir_value *from =
         rlx_lir_build_map2(a->b, RLX_FN_LE, rlx_lir_build_cast(a->b, p->first, RLX_I32), j);
@@ -292,27 +299,42 @@ static span seen_in(attention *a, rlx_ir_value *slot)
     rlx_ir_value *before = rlx_lir_build_map2(a->b, RLX_FN_MUL, slot, size);
     rlx_ir_value *live = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->len, before);
     span s = {zero, rlx_lir_build_map2(a->b, RLX_FN_MIN, live, size)};
-    if (a->window) {
+    if (a->lowest) {
         s.first = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->lowest, before);
         s.first = rlx_lir_build_map2(a->b, RLX_FN_MAX, s.first, zero);
     }
     return s;
 }
 
+/* What the pages are merged with: maxima and sums of no keys, or of the sinks. */
+static rlx_status first_sums(attention *a, rlx_ir_value *init[2])
+{
+    int64_t rows = a->s.rows;
+    init[0] = NULL;
+    if (a->sinks >= 0) {
+        const coord c = coord_of(a->h0, 0, 0);
+        tile_space ts = {.rank = 1, .dim = {rows}, .root = {a->h0}};
+        RLX_TRY(tile_at(a->k, a->node->in[a->sinks], &c, &ts, &init[0]));
+    } else {
+        init[0] = rlx_lir_build_fill(a->b, RLX_F32, 1, &rows, -INFINITY);
+    }
+    init[1] = rlx_lir_build_fill(a->b, RLX_F32, 1, &rows, a->sinks >= 0 ? 1.0 : 0.0);
+    return rlx_ir_builder_finish(a->b);
+}
+
 /* All pages in order; leaves acc in team memory, the sums of the weights in *sum. */
 static rlx_status all_pages(attention *a, rlx_ir_value **sum)
 {
     kernel_cx *k = a->k;
-    int64_t rows = a->s.rows;
-    rlx_ir_value *init[2] = {rlx_lir_build_fill(a->b, RLX_F32, 1, &rows, -INFINITY),
-                             rlx_lir_build_fill(a->b, RLX_F32, 1, &rows, 0.0)};
+    rlx_ir_value *init[2];
+    RLX_TRY(first_sums(a, init));
     rlx_ir_value *size = k_const(k, a->positions);
     rlx_ir_value *pages =
         rlx_lir_build_map2(a->b, RLX_FN_ADD, a->len, k_const(k, a->positions - 1));
     pages = rlx_lir_build_map2(a->b, RLX_FN_DIV, pages, size);
     rlx_lir_scope loop;
     rlx_ir_value *begin =
-        a->window ? rlx_lir_build_map2(a->b, RLX_FN_DIV, a->lowest, size) : k_const(k, 0);
+        a->lowest ? rlx_lir_build_map2(a->b, RLX_FN_DIV, a->lowest, size) : k_const(k, 0);
     rlx_lir_begin_for(a->b, begin, pages, 1, 2, init, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
@@ -388,6 +410,26 @@ static rlx_status store_rows(attention *a, rlx_ir_value *sum, const leaf *l)
     return rlx_ir_builder_finish(a->b);
 }
 
+/* Positions lowest .. len-1 are what the query at `pos` sees. */
+static void find_seen(attention *a, rlx_ir_value *pos)
+{
+    kernel_cx *k = a->k;
+    a->len = rlx_lir_build_map2(a->b, RLX_FN_ADD, pos, k_const(k, 1));
+    if (a->window) {
+        a->lowest = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->len, k_const(k, a->window));
+        a->lowest = rlx_lir_build_map2(a->b, RLX_FN_MAX, a->lowest, k_const(k, 0));
+    }
+    rlx_ir_value *size = a->chunk || a->block ? k_const(k, a->chunk ? a->chunk : a->block) : NULL;
+    rlx_ir_value *before = NULL; /* of the chunk or block */
+    if (size)
+        before = rlx_lir_build_map2(a->b, RLX_FN_MUL,
+                                    rlx_lir_build_map2(a->b, RLX_FN_DIV, pos, size), size);
+    if (a->chunk)
+        a->lowest = before;
+    if (a->block)
+        a->len = rlx_lir_build_map2(a->b, RLX_FN_ADD, before, size);
+}
+
 static rlx_status emit(attention *a, const leaf *l)
 {
     kernel_cx *k = a->k;
@@ -416,12 +458,7 @@ static rlx_status emit(attention *a, const leaf *l)
     RLX_TRY(tile_at(k, a->node->in[3], &t, &none, &pos));
     RLX_TRY(tile_at(k, a->node->in[4], &t, &none, &a->seq));
     a->seq = rlx_lir_build_cast(a->b, a->seq, RLX_I64);
-    a->len =
-        rlx_lir_build_map2(a->b, RLX_FN_ADD, rlx_lir_build_cast(a->b, pos, RLX_I64), k_const(k, 1));
-    if (a->window) {
-        a->lowest = rlx_lir_build_map2(a->b, RLX_FN_SUB, a->len, k_const(k, a->window));
-        a->lowest = rlx_lir_build_map2(a->b, RLX_FN_MAX, a->lowest, k_const(k, 0));
-    }
+    find_seen(a, rlx_lir_build_cast(a->b, pos, RLX_I64));
     RLX_TRY(clear_acc(a));
     RLX_TRY(all_pages(a, &sum));
     RLX_TRY(store_rows(a, sum, l));
@@ -437,6 +474,19 @@ static const rlx_ir_node *find_attention(const rlx_ir_node *region)
     return NULL;
 }
 
+/* What a kernel's name says of the seen keys and of the scores. */
+static void put_mask(const attention *a, rlx_text *what)
+{
+    if (a->window)
+        rlx_text_putf(what, "_w%lld", (long long)a->window);
+    if (a->chunk)
+        rlx_text_putf(what, "_c%lld", (long long)a->chunk);
+    if (a->block)
+        rlx_text_putf(what, "_b%lld", (long long)a->block);
+    rlx_text_put(what, a->softcap != 0 ? "_capped" : "");
+    rlx_text_put(what, a->sinks >= 0 ? "_sinks" : "");
+}
+
 rlx_status lower_attention(region_cx *r)
 {
     attention a = {.node = find_attention(r->node)};
@@ -450,7 +500,11 @@ rlx_status lower_attention(region_cx *r)
     a.ratio = q->dim[1] / kpool->dim[1];
     a.positions = kpool->dim[3];
     a.scale = rlx_ir_attr_float(a.node, RLX_ATTR_SCALE, 1.0);
+    a.softcap = rlx_ir_attr_float(a.node, RLX_ATTR_SOFTCAP, 0);
     a.window = rlx_ir_attr_int(a.node, RLX_ATTR_WINDOW, 0);
+    a.chunk = rlx_ir_attr_int(a.node, RLX_ATTR_CHUNK, 0);
+    a.block = rlx_ir_attr_int(a.node, RLX_ATTR_BLOCK, 0);
+    a.sinks = rlx_mir_attention_sinks(a.node);
     a.key_scales = rlx_mir_attention_scales(a.node, true);
     a.value_scales = rlx_mir_attention_scales(a.node, false);
     rlx_lir_schedule_attention(r->options->target, a.ratio, a.d, &a.s);
@@ -463,8 +517,7 @@ rlx_status lower_attention(region_cx *r)
     rlx_text what = {0}, schedule = {0};
     rlx_text_putf(&what, "attention_%lldx%lldx%lld", (long long)q->dim[1], (long long)kpool->dim[1],
                   (long long)a.d);
-    if (a.window)
-        rlx_text_putf(&what, "_w%lld", (long long)a.window);
+    put_mask(&a, &what);
     for (int i = KEYS; i <= VALUES; i++)
         if (a.node->in[i]->type.format != RLX_F32)
             rlx_text_putf(&what, "_%c%s", i == KEYS ? 'k' : 'v',

@@ -1,25 +1,29 @@
 /* mir/ops/attention.c: every token against the keys of its sequence up to its own position
  *   in   q f32[T,N,D], kpool [PAGES,G,D,P], vpool [PAGES,G,P,D], pos i32[T], seq i32[T],
  *        table i32[SEQS,SLOTS]; behind them for a pool of i8 its scales, keys' before values':
- *        kscale f16[PAGES,G,D/32,P], vscale f16[PAGES,G,P,D/32]
+ *        kscale f16[PAGES,G,D/32,P], vscale f16[PAGES,G,P,D/32]; with sinks at last f32[N]
  *   out  o f32[T,N,D]; head h reads kv head h / (N/G)
  *   k and v below are the pools' elements as f32; of a pool of i8 the product of code and scale,
  *   which f32 holds exactly. One page of keys at a time, which fixes every order of sums whatever
  *   the batch:
- *     s[j]   = (sum over d ascending, by fma, of q[d] * k[d][j]) * scale
- *              at positions j <= pos[t]; with a window w, j > pos[t] - w
+ *     s[j]   = (sum over d ascending, by fma, of q[d] * k[d][j]) * scale; with a softcap c
+ *              tanh((sum) * (scale / c)) * c
+ *              at positions j <= pos[t]; with a window w, j > pos[t] - w; with a chunk w, j not
+ *              below pos[t] - pos[t] mod w; with a block b all j < (pos[t] div b + 1) * b
  *     m      = max s;  p[j] = exp(s[j] - m), 0 at other positions
  *     l      = sum of p: lane j mod 16, ascending; lanes by halves
  *     acc[d] = sum over j ascending, by fma, of p[j] * v[j][d]
  *   and pages that have such positions are merged in order, each product and sum rounded:
- *   m' = max(m, mp), l' = l * exp(m - m') + lp * exp(mp - m'), acc' alike; at last o = acc / l
+ *   m' = max(m, mp), l' = l * exp(m - m') + lp * exp(mp - m'), acc' alike; at last o = acc / l.
+ *   Sinks are a page in front of all, with m the head's sink, l = 1 and acc = 0.
  *   C1   q has rank 3, the pools rank 4, pos and seq rank 1, table rank 2.
  *   C2   q and the pools agree on D, the pools on PAGES, G and P; P is a constant multiple of 16.
  *   C3   N and G are constants, N a multiple of G.
  *   C4   q is f32; the pools are f32, f16, bf16 or i8; pos, seq and table are i32.
  *   C5   pos and seq have one entry per token.
- *   C6   scale is given; window, if given, is > 0.
- *   C7   a pool of i8 has its scales, 32 divides D; there is no other operand.
+ *   C6   scale is given; window and chunk, if given, are > 0, block divides P, one of the three
+ *        at most; softcap, if given, is > 0.
+ *   C7   a pool of i8 has its scales, 32 divides D; sinks are f32[N]; there is no other operand.
  *   Evaluating: indices lie within table and pool. */
 #include <math.h>
 #include <string.h>
@@ -47,6 +51,12 @@ int rlx_mir_attention_scales(const rlx_ir_node *n, bool keys)
     return n->in[2]->type.format == RLX_I8 ? 6 + coded : -1;
 }
 
+int rlx_mir_attention_sinks(const rlx_ir_node *n)
+{
+    const int pools = (n->in[1]->type.format == RLX_I8) + (n->in[2]->type.format == RLX_I8);
+    return rlx_ir_attr_int(n, RLX_ATTR_SINKS, 0) ? 6 + pools : -1;
+}
+
 static rlx_status verify_scales(rlx_ir_module *m, const rlx_ir_node *n)
 {
     int count = 0;
@@ -65,7 +75,32 @@ static rlx_status verify_scales(rlx_ir_module *m, const rlx_ir_node *n)
                        "pool %d of i8 without scales of its shape", pool);
         count++;
     }
-    RLX_IR_REQUIRE(m, n, "C7", n->nin == 6 + count, "%d operands with %d scales", n->nin, count);
+    const int sinks = rlx_mir_attention_sinks(n);
+    RLX_IR_REQUIRE(m, n, "C7", n->nin == 6 + count + (sinks >= 0), "%d operands with %d scales%s",
+                   n->nin, count, sinks >= 0 ? " and sinks" : "");
+    const rlx_ir_type want = rlx_ir_tensor(RLX_F32, 1, &n->in[0]->type.dim[1]);
+    RLX_IR_REQUIRE(m, n, "C7", sinks < 0 || rlx_ir_type_equal(&n->in[sinks]->type, &want),
+                   "sinks of %s", RLX_MIR_DIM(m, n->in[sinks]->type.dim[0]));
+    return RLX_OK;
+}
+
+/* Which keys are seen, and what scores become. */
+static rlx_status verify_mask(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    static const rlx_attr_key keys[] = {RLX_ATTR_WINDOW, RLX_ATTR_CHUNK, RLX_ATTR_BLOCK};
+    const int64_t positions = n->in[1]->type.dim[3];
+    int given = 0;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const rlx_attr *a = rlx_ir_attr(n, keys[i]);
+        RLX_IR_REQUIRE(m, n, "C6", !a || a->i > 0, "%s=%lld", rlx_attr_name(keys[i]),
+                       (long long)a->i);
+        RLX_IR_REQUIRE(m, n, "C6", !a || keys[i] != RLX_ATTR_BLOCK || positions % a->i == 0,
+                       "block=%lld does not divide a page", (long long)a->i);
+        given += a != NULL;
+    }
+    RLX_IR_REQUIRE(m, n, "C6", given <= 1, "%d of window, chunk and block", given);
+    const rlx_attr *cap = rlx_ir_attr(n, RLX_ATTR_SOFTCAP);
+    RLX_IR_REQUIRE(m, n, "C6", !cap || (cap->f > 0 && isfinite(cap->f)), "softcap=%g", cap->f);
     return RLX_OK;
 }
 
@@ -98,9 +133,7 @@ rlx_status rlx_mir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    RLX_MIR_DIM(m, n->in[3]->type.dim[0]), RLX_MIR_DIM(m, n->in[4]->type.dim[0]));
     RLX_TRY(verify_scales(m, n));
     RLX_IR_REQUIRE(m, n, "C6", rlx_ir_attr(n, RLX_ATTR_SCALE) != NULL, "has no scale");
-    const rlx_attr *window = rlx_ir_attr(n, RLX_ATTR_WINDOW);
-    RLX_IR_REQUIRE(m, n, "C6", !window || window->i > 0, "window=%lld", (long long)window->i);
-    return RLX_OK;
+    return verify_mask(m, n);
 }
 
 /* One head of one token over one page, and the running result of the pages before it. */
@@ -110,11 +143,17 @@ typedef struct page {
     const float *v; /* [P][D] */
     int64_t d, p;
     int64_t first, keys; /* positions of the page that are seen: first..keys-1 */
-    float scale;
-    float *s;   /* [P]: scores, then probabilities */
-    float *acc; /* [D]: this page's result */
+    float scale, cap;    /* cap 0: none; else scale is a score's before tanh */
+    float *s;            /* [P]: scores, then probabilities */
+    float *acc;          /* [D]: this page's result */
     float m, l;
 } page;
+
+static float cap_score(float s, float cap)
+{
+    return cap == 0 ? s
+                    : (float)rlx_map_fn_eval(RLX_FN_TANH, RLX_F32, &(rlx_scalar){.f = s}).f * cap;
+}
 
 RLX_MIR_WIDE static void page_partial(page *g)
 {
@@ -125,7 +164,7 @@ RLX_MIR_WIDE static void page_partial(page *g)
             g->s[j] = fmaf(g->q[d], g->k[d * g->p + j], g->s[j]);
     g->m = -INFINITY;
     for (int64_t j = g->first; j < g->keys; j++) {
-        g->s[j] *= g->scale;
+        g->s[j] = cap_score(g->s[j] * g->scale, g->cap);
         g->m = g->m > g->s[j] ? g->m : g->s[j];
     }
     float lane[16] = {0};
@@ -171,9 +210,19 @@ static const float *widen(const page *g, bool keys, const rlx_eval_tensor *pool,
 
 typedef struct tensors {
     const rlx_eval_tensor *q, *k, *v, *pos, *seq, *table, *kscale, *vscale, *o;
-    int64_t window;                 /* INT64_MAX: none */
+    const float *sinks;             /* [N]; NULL: none */
+    int64_t window, chunk, block;   /* 0: none */
     float *wide_keys, *wide_values; /* [D*P] */
 } tensors;
+
+/* The seen positions of a query: lowest .. end-1. */
+static void seen_by(const tensors *x, int64_t pos, int64_t *lowest, int64_t *end)
+{
+    *lowest = x->window && pos >= x->window ? pos - x->window + 1 : 0;
+    if (x->chunk)
+        *lowest = pos - pos % x->chunk;
+    *end = x->block ? (pos / x->block + 1) * x->block : pos + 1;
+}
 
 /* Token t, head h. `g` lends its scratch. */
 static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
@@ -181,21 +230,24 @@ static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
     int64_t heads = x->q->dim[1], kv_heads = x->k->dim[1], kv = h / (heads / kv_heads);
     int64_t pos = ((const int32_t *)x->pos->data)[t], seq = ((const int32_t *)x->seq->data)[t];
     float *o = (float *)x->o->data + (t * heads + h) * g->d;
-    float m = 0, l = 0;
+    float m = x->sinks ? x->sinks[h] : 0, l = 1;
+    int64_t lowest, end;
     if (pos < 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "position %lld", (long long)pos);
     g->q = (const float *)x->q->data + (t * heads + h) * g->d;
-    const int64_t lowest = pos >= x->window ? pos - x->window + 1 : 0, begin = lowest / g->p;
-    for (int64_t slot = begin; slot * g->p <= pos; slot++) {
+    seen_by(x, pos, &lowest, &end);
+    memset(o, 0, (size_t)g->d * sizeof(float));
+    const int64_t begin = lowest / g->p;
+    for (int64_t slot = begin; slot * g->p < end; slot++) {
         int64_t index;
         RLX_TRY(rlx_mir_page_find(x->table, x->k->dim[0], seq, slot, &index));
         int64_t first = (index * kv_heads + kv) * g->d * g->p;
         g->first = slot == begin ? lowest % g->p : 0;
-        g->keys = pos - slot * g->p + 1 < g->p ? pos - slot * g->p + 1 : g->p;
+        g->keys = end - slot * g->p < g->p ? end - slot * g->p : g->p;
         g->k = widen(g, true, x->k, x->kscale, first, x->wide_keys);
         g->v = widen(g, false, x->v, x->vscale, first, x->wide_values);
         page_partial(g);
-        if (slot == begin) {
+        if (slot == begin && !x->sinks) {
             m = g->m;
             l = g->l;
             memcpy(o, g->acc, (size_t)g->d * sizeof(float));
@@ -227,10 +279,18 @@ rlx_status rlx_mir_attention_eval(rlx_mir_frame *f, const rlx_ir_node *n)
                  .kscale = scales_tensor(n, true),
                  .vscale = scales_tensor(n, false),
                  .o = o,
-                 .window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, INT64_MAX)};
+                 .window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, 0),
+                 .chunk = rlx_ir_attr_int(n, RLX_ATTR_CHUNK, 0),
+                 .block = rlx_ir_attr_int(n, RLX_ATTR_BLOCK, 0)};
+    const int sinks = rlx_mir_attention_sinks(n);
+    if (sinks >= 0)
+        x.sinks = rlx_mir_tensor(n->in[sinks])->data;
+    const double scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
+    const double cap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0);
     page g = {.d = x.q->dim[2],
               .p = x.k->dim[3],
-              .scale = (float)rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1)};
+              .scale = (float)(cap != 0 ? scale / cap : scale),
+              .cap = (float)cap};
     g.s = RLX_NEW_ARRAY(f->arena, float, g.p);
     g.acc = RLX_NEW_ARRAY(f->arena, float, g.d);
     x.wide_keys = RLX_NEW_ARRAY(f->arena, float, g.d *g.p);

@@ -210,7 +210,7 @@ static double kv_at(test_env *e, const char *pool, const char *fresh, int64_t se
                     int64_t g, int64_t d)
 {
     const rlx_eval_tensor *p = env_get(e, pool), *table = env_get(e, "table");
-    for (int64_t t = 0; t < T; t++)
+    for (int64_t t = 0; t < T && strcmp(pool, fresh); t++)
         if (env_at(env_get(e, "seq"), t) == (double)seq &&
             env_at(env_get(e, "pos"), t) == (double)pos)
             return env_at(env_get(e, fresh), (t * 2 + g) * 6 + d);
@@ -219,42 +219,75 @@ static double kv_at(test_env *e, const char *pool, const char *fresh, int64_t se
     return env_at(p, ((at[0] * p->dim[1] + at[1]) * p->dim[2] + at[2]) * p->dim[3] + at[3]);
 }
 
-static double *attend(test_env *e, int64_t window)
+/* What a query sees and what becomes of scores; 0: nothing of it. */
+typedef struct seeing {
+    int64_t window, chunk, block;
+    double softcap;
+    bool sinks, shared;
+} seeing;
+
+static double *attend(test_env *e, const seeing *how)
 {
     double *y = new_result(T * 24), p[2 * 256];
     for (int64_t i = 0; i < T * 4; i++) {
         const int64_t t = i / 4, g = i % 4 / 2;
         const int64_t seq = (int64_t)env_at(env_get(e, "seq"), t);
         const int64_t last = (int64_t)env_at(env_get(e, "pos"), t);
-        const int64_t first = last >= window ? last - window + 1 : 0;
-        double sum = 0;
-        for (int64_t j = first; j <= last; j++) {
+        int64_t first = how->window && last >= how->window ? last - how->window + 1 : 0;
+        first = how->chunk ? last / how->chunk * how->chunk : first;
+        const int64_t end = how->block ? (last / how->block + 1) * how->block : last + 1;
+        double sum = how->sinks ? exp(env_at(env_get(e, "sinks"), i % 4)) : 0;
+        for (int64_t j = first; j < end; j++) {
             double score = 0;
             for (int64_t d = 0; d < 6; d++)
-                score += env_at(env_get(e, "q"), i * 6 + d) * kv_at(e, "kpool", "k", seq, j, g, d);
-            sum += p[j] = exp(score * 0.75);
+                score += env_at(env_get(e, "q"), i * 6 + d) *
+                         kv_at(e, "kpool", how->shared ? "kpool" : "k", seq, j, g, d);
+            score *= 0.75;
+            sum += p[j] = exp(how->softcap ? how->softcap * tanh(score / how->softcap) : score);
         }
-        for (int64_t j = first; j <= last; j++)
+        for (int64_t j = first; j < end; j++)
             for (int64_t d = 0; d < 6; d++)
-                y[i * 6 + d] += p[j] / sum * kv_at(e, "vpool", "v", seq, j, g, d);
+                y[i * 6 + d] +=
+                    p[j] / sum * kv_at(e, "vpool", how->shared ? "vpool" : "v", seq, j, g, d);
     }
     return y;
 }
 
 static double *attention(test_env *e)
 {
-    return attend(e, 1000);
+    return attend(e, &(seeing){0});
 }
 
 static double *attention_in_window(test_env *e)
 {
-    return attend(e, 3);
+    return attend(e, &(seeing){.window = 3});
+}
+
+static double *attention_in_chunk(test_env *e)
+{
+    return attend(e, &(seeing){.chunk = 255, .softcap = 0.3});
+}
+
+static double *attention_in_block(test_env *e)
+{
+    return attend(e, &(seeing){.block = 4, .sinks = true});
+}
+
+static double *attention_shared(test_env *e)
+{
+    return attend(e, &(seeing){.window = 200, .sinks = true, .softcap = 2, .shared = true});
 }
 
 /* ---- one op, three ways --------------------------------------------------------------------- */
 
 #define MODULE(args, result, op) \
     "hir module @t {\n  func @f(" args ") -> (" result ") {\n    " op "\n    return %y\n  }\n}\n"
+
+#define POOLED(args, op)                                                                 \
+    MODULE("%q: f32[T,24], " args "%kpool: f32[PAGES,2,6,256] state \"kpool\", %vpool: " \
+           "f32[PAGES,2,256,6] state \"vpool\", %pos: i32[T], %seq: i32[T], %table: "    \
+           "i32[SEQS,SLOTS]",                                                            \
+           "f32[T,24]", op)
 
 static const struct {
     const char *text;
@@ -308,6 +341,21 @@ static const struct {
          "{scale=0.75, window=3, heads=4, kv_heads=2, head_dim=6} : (f32[T,24], "
          "f32[PAGES,2,6,256], f32[PAGES,2,256,6])"),
      attention_in_window, 5e-6},
+    {POOLED("%k: f32[T,12], %v: f32[T,12], %sinks: f32[4], ",
+            "%y, %kp, %vp = attention %q, %k, %v, %kpool, %vpool, %pos, %seq, %table {scale=0.75, "
+            "chunk=255, softcap=0.3, heads=4, kv_heads=2, head_dim=6} : (f32[T,24], "
+            "f32[PAGES,2,6,256], f32[PAGES,2,256,6])"),
+     attention_in_chunk, 5e-6},
+    {POOLED("%k: f32[T,12], %v: f32[T,12], %sinks: bf16[4], ",
+            "%y, %kp, %vp = attention %q, %k, %v, %kpool, %vpool, %pos, %seq, %table, %sinks "
+            "{scale=0.75, block=4, sinks=1, heads=4, kv_heads=2, head_dim=6} : (f32[T,24], "
+            "f32[PAGES,2,6,256], f32[PAGES,2,256,6])"),
+     attention_in_block, 5e-6},
+    {POOLED(
+         "%sinks: f32[4], ",
+         "%y = attention %q, %kpool, %vpool, %pos, %seq, %table, %sinks {scale=0.75, window=200, "
+         "softcap=2, sinks=1, shared=1, heads=4, kv_heads=2, head_dim=6} : f32[T,24]"),
+     attention_shared, 5e-6},
     {MODULE("%x: f32[T,30], %cos: f32[T,5], %sin: f32[T,5]", "f32[T,30]",
             "%y = rope %x, %cos, %sin {heads=3, head_dim=10, interleaved=1} : f32[T,30]"),
      rope_interleaved, 1e-6},
@@ -522,6 +570,23 @@ static const struct {
     {ATTENTION(Q, K, KP, VP, "i32[R]", TABLE, ATTRS), "attention C5"},
     {ATTENTION(Q, K, KP, VP, POS, "i64[SEQS,SLOTS]", ATTRS), "attention C5"},
     {ATTENTION(Q, K, KP, VP, POS, TABLE, ATTRS), "attention C6"},
+    {WINDOW("4, chunk=4"), "attention C7: 2 of window, chunk and block"},
+    {WINDOW("4, softcap=-1"), "attention C7: softcap=-1"},
+    {POOLED("%k: f32[T,12], %v: f32[T,12], ",
+            "%y, %a, %b = attention %q, %k, %v, %kpool, %vpool, %pos, %seq, %table {" ATTRS
+            ", block=48} : (" Q ", " KP ", " VP ")"),
+     "attention C7: block=48 does not divide"},
+    {POOLED("%k: f32[T,12], %v: f32[T,12], ",
+            "%y, %a, %b = attention %q, %k, %v, %kpool, %vpool, %pos, %seq, %table {" ATTRS
+            ", sinks=1} : (" Q ", " KP ", " VP ")"),
+     "attention C8"},
+    {POOLED("%k: f32[T,12], %v: f32[T,12], %s: f32[3], ",
+            "%y, %a, %b = attention %q, %k, %v, %kpool, %vpool, %pos, %seq, %table, %s {" ATTRS
+            ", sinks=1} : (" Q ", " KP ", " VP ")"),
+     "attention C9"},
+    {POOLED("", "%y, %a, %b = attention %q, %kpool, %vpool, %pos, %seq, %table {" ATTRS
+                ", shared=1} : (" Q ", " KP ", " VP ")"),
+     "attention C8: 6 operands and 3 results"},
     {WINDOW("0"), "attention C7"},
     {WINDOW("-4"), "attention C7"},
     {CALLS("", "%x: f32[T,3]", "%y = call %x {callee=@f, first=0, count=1} : f32[T,3]"), "call C1"},

@@ -18,6 +18,9 @@ typedef struct shape {
     int64_t window; /* 0: none */
     bool head_norm, no_rope, interleaved;
     rlx_format keys, values; /* of the pools; NONE: f32; i8 with scales */
+    int64_t chunk, block;    /* 0: none */
+    double softcap;          /* 0: none */
+    bool sinks, shared;
 } shape;
 
 typedef struct world {
@@ -112,6 +115,7 @@ static void add_layer(world *w, int layer)
                 {"v", {s->kv_heads * s->head_dim, s->hidden}},
                 {"qn", {s->head_dim, 0}},
                 {"kn", {s->head_dim, 0}},
+                {"sinks", {s->heads, 0}},
                 {"o", {s->hidden, s->heads * s->head_dim}},
                 {"n2", {s->hidden, 0}},
                 {"gate", {s->ffn, s->hidden}},
@@ -223,6 +227,10 @@ static rlx_ir_func *build_layer(rlx_ir_module *m, const world *w, rlx_dim tokens
     a.k = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.k"), NULL);
     a.v = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.v"), NULL);
     a.window = s->window;
+    a.chunk = s->chunk;
+    a.block = s->block;
+    a.softcap = s->softcap;
+    a.sinks = s->sinks ? weight(&b, f, w, "l{}.sinks") : NULL;
     if (s->head_norm) {
         a.q = rlx_hir_build_rms_norm_heads(&b, a.q, weight(&b, f, w, "l{}.qn"), 1e-5, s->heads);
         a.k = rlx_hir_build_rms_norm_heads(&b, a.k, weight(&b, f, w, "l{}.kn"), 1e-5, s->kv_heads);
@@ -233,6 +241,8 @@ static rlx_ir_func *build_layer(rlx_ir_module *m, const world *w, rlx_dim tokens
         a.q = rotate(&b, a.q, cos, sin, s->heads, s->head_dim);
         a.k = rotate(&b, a.k, cos, sin, s->kv_heads, s->head_dim);
     }
+    if (s->shared)
+        a.k = a.v = NULL;
     rlx_ir_value *o = rlx_hir_build_attention(&b, &a, NULL, NULL);
     o = rlx_hir_build_linear(&b, o, weight(&b, f, w, "l{}.o"), NULL);
     x = rlx_hir_build_add(&b, x, o);
@@ -497,6 +507,10 @@ static const shape shapes[] = {
      .window = 90, .head_norm = true, .keys = RLX_I8, .values = RLX_F32},
     {.hidden = 32, .heads = 1, .kv_heads = 1, .head_dim = 96, .ffn = 20, .vocab = 30, .format = RLX_F32,
      .no_rope = true, .keys = RLX_F16, .values = RLX_I8},
+    {.hidden = 12, .heads = 3, .kv_heads = 1, .head_dim = 6, .ffn = 5, .vocab = 7, .format = RLX_F32,
+     .chunk = 252, .sinks = true, .softcap = 0.5}, /* chunks begin and end within pages */
+    {.hidden = 12, .heads = 2, .kv_heads = 1, .head_dim = 32, .ffn = 5, .vocab = 7, .format = RLX_F32,
+     .block = 32, .shared = true, .softcap = 30, .keys = RLX_I8, .values = RLX_F16},
     {.hidden = 96, .heads = 3, .kv_heads = 1, .head_dim = 32, .ffn = 160, .vocab = 37, .format = RLX_Q8_0,
      .interleaved = true},
     {.hidden = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .ffn = 32, .vocab = 50, .format = RLX_Q5_1},

@@ -233,11 +233,14 @@ typedef struct rlx_ir_opinfo {
 } rlx_ir_opinfo;
 
 /* For a level's op table: RLX_ATTR_KEYS(AXIS, START) is a list of keys ended by RLX_ATTR_NONE;
- * RLX_ATTR_KEYS(NONE) an empty one. At most six keys. */
-#define RLX_ATTR_KEYS_(a, b, c, d, e, f, ...)                                                     \
+ * RLX_ATTR_KEYS(NONE) an empty one. At most twelve keys. */
+#define RLX_ATTR_KEYS_(a, b, c, d, e, f, g, h, i, j, k, l, ...)                                   \
     ((const rlx_attr_key[]){RLX_ATTR_##a, RLX_ATTR_##b, RLX_ATTR_##c, RLX_ATTR_##d, RLX_ATTR_##e, \
-                            RLX_ATTR_##f, RLX_ATTR_NONE})
-#define RLX_ATTR_KEYS(...) RLX_ATTR_KEYS_(__VA_ARGS__, NONE, NONE, NONE, NONE, NONE, NONE)
+                            RLX_ATTR_##f, RLX_ATTR_##g, RLX_ATTR_##h, RLX_ATTR_##i, RLX_ATTR_##j, \
+                            RLX_ATTR_##k, RLX_ATTR_##l, RLX_ATTR_NONE})
+#define RLX_ATTR_KEYS(...)                                                                        \
+    RLX_ATTR_KEYS_(__VA_ARGS__, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, \
+                   NONE)
 #define RLX_MANY(min) (-1 - (min)) /* at least `min` */
 
 struct rlx_ir_level {
