@@ -51,6 +51,16 @@ typedef struct rlx_hir_attention {
 /* Returns o; *kpool and *vpool receive the updated pools (may be NULL). */
 rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention *a,
                                       rlx_ir_value **kpool, rlx_ir_value **vpool);
+/* Attention over given keys and values (ops/dense_attention.c). What is NULL or 0 is not there. */
+typedef struct rlx_hir_dense_attention {
+    rlx_ir_value *q, *k, *v;
+    rlx_ir_value *valid, *lengths, *offset, *mask, *bias, *sinks, *relative;
+    double scale, softcap;
+    bool causal, aligned;
+    int64_t window; /* keys at distances below it are seen */
+    int64_t at, chunk, block, left;
+} rlx_hir_dense_attention;
+rlx_ir_value *rlx_hir_build_dense_attention(rlx_ir_builder *b, const rlx_hir_dense_attention *a);
 /* Calls `callee` for layers first..first+count-1. */
 rlx_ir_node *rlx_hir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int nin,
                                 rlx_ir_value *const *in, int64_t first, int64_t count);

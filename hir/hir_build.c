@@ -1,5 +1,7 @@
 #include "hir/hir.h"
 
+#include <string.h>
+
 rlx_ir_value *rlx_hir_build_embed(rlx_ir_builder *b, rlx_ir_value *ids, rlx_ir_value *w)
 {
     return rlx_ir_build(b, RLX_HIR_EMBED, 2, (rlx_ir_value *[]){ids, w}, 0, NULL, NULL);
@@ -122,6 +124,46 @@ rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention
     if (vpool)
         *vpool = n && a->k ? n->out[2] : NULL;
     return n ? n->out[0] : NULL;
+}
+
+rlx_ir_value *rlx_hir_build_dense_attention(rlx_ir_builder *b, const rlx_hir_dense_attention *a)
+{
+    const struct {
+        const char *word;
+        rlx_ir_value *value;
+    } options[] = {{"valid", a->valid},      {"lengths", a->lengths}, {"offset", a->offset},
+                   {"mask", a->mask},        {"bias", a->bias},       {"sinks", a->sinks},
+                   {"relative", a->relative}};
+    const bool bounded = a->window > 0;
+    const struct {
+        rlx_attr_key key;
+        bool given;
+        int64_t value;
+    } ints[] = {{RLX_ATTR_BEFORE, bounded, a->window - 1},
+                {RLX_ATTR_AFTER, a->causal || bounded, a->causal ? 0 : a->window - 1},
+                {RLX_ATTR_AT, a->at != 0, a->at},
+                {RLX_ATTR_ALIGNED, a->aligned, 1},
+                {RLX_ATTR_LEFT, a->left != 0, a->left},
+                {RLX_ATTR_CHUNK, a->chunk != 0, a->chunk},
+                {RLX_ATTR_BLOCK, a->block != 0, a->block}};
+    rlx_attr attrs[10] = {rlx_attr_float(RLX_ATTR_SCALE, a->scale)};
+    rlx_ir_value *in[10] = {a->q, a->k, a->v};
+    char with[64] = "";
+    int nin = 3, nattrs = 1;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        if (!options[i].value)
+            continue;
+        in[nin++] = options[i].value;
+        strcat(strcat(with, *with ? " " : ""), options[i].word);
+    }
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
+        if (ints[i].given)
+            attrs[nattrs++] = rlx_attr_int(ints[i].key, ints[i].value);
+    if (a->softcap != 0)
+        attrs[nattrs++] = rlx_attr_float(RLX_ATTR_SOFTCAP, a->softcap);
+    if (*with)
+        attrs[nattrs++] = rlx_attr_text(RLX_ATTR_WITH, with);
+    return rlx_ir_build(b, RLX_HIR_DENSE_ATTENTION, nin, in, nattrs, attrs, NULL);
 }
 
 rlx_ir_node *rlx_hir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int nin,

@@ -1,0 +1,625 @@
+/* hir/ops/dense_attention.c: attention over keys and values that are given, not kept
+ *   in   q f32[B..,S,N,D];  k f32[B..,K,G,D];  v f32[B..,K,G,E]; then those that `with` lists, in
+ *        its order:
+ *          valid     bool or i32 [B..,K]      keys that are not 0 are seen
+ *          lengths   i32 [B..]                keys below it are seen
+ *          offset    i32 [] or [B..]          is added to the queries' positions
+ *          mask      bool                     of a shape that repeats to [B..,N,S,K]: seen
+ *          bias      f32, f16 or bf16         of such a shape: is added to the scores
+ *          sinks     a float [N]              a score more per head, without a value
+ *          relative  a float [L,D]            row l is added to the key at distance l - left, the
+ *                                             nearest row to those farther away
+ *   out  f32[B..,S,N,E]
+ *   Query head h reads kv head h / (N/G): heads are never repeated. Score s = (q.k) * scale, with
+ *   a softcap c then c * tanh(s / c), then + bias; weights are softmax(s) over the seen keys.
+ *   Query i stands at p = at + i + offset, aligned also + K - S (the last query at the last key);
+ *   key j is seen if p - before <= j <= p + after (causal: after = 0), with a chunk c if j and p
+ *   lie in one chunk of c, with a block b if j's block of b is not behind p's. A row whose keys are
+ *   all hidden weighs them alike, as eager attention of transformers does with additive masks of
+ *   the lowest float; with sinks, and without keys, it is 0.
+ *   C1  q is f32 of rank 3 to 6, N and D constants > 0.
+ *   C2  k is f32[B..,K,G,D] with the B.. and D of q, and G divides N.
+ *   C3  v is f32[B..,K,G,E] with the B.., K and G of k, and E is a constant > 0.
+ *   C4  scale is given and finite; softcap, if given, is finite and > 0.
+ *   C5  `with` has each word once, and there are as many operands as it says.
+ *   C6  these operands are as above; left lies in 0..L-1.
+ *   C7  before, after and at are >= 0; chunk and block are > 0.
+ */
+#include "hir/ops/ops.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+enum { VALID, LENGTHS, OFFSET, MASK, BIAS, SINKS, RELATIVE, OPTIONS };
+static const char *const words[OPTIONS] = {"valid", "lengths", "offset",  "mask",
+                                           "bias",  "sinks",   "relative"};
+
+/* Which operand each option is; -1: none. False when `with` has another word, or one twice. */
+static bool find_options(const rlx_ir_node *n, int at[OPTIONS], int *count)
+{
+    const char *s = rlx_ir_attr_text(n, RLX_ATTR_WITH, "");
+    for (int i = 0; i < OPTIONS; i++)
+        at[i] = -1;
+    for (*count = 0; *s; ++*count) {
+        const size_t len = strcspn(s, " ");
+        int i = 0;
+        while (i < OPTIONS && (strlen(words[i]) != len || strncmp(words[i], s, len) != 0))
+            i++;
+        if (i == OPTIONS || at[i] >= 0)
+            return false;
+        at[i] = 3 + *count;
+        s += len + (s[len] == ' ');
+    }
+    return true;
+}
+
+/* ---- constraints ----------------------------------------------------------------------------- */
+
+static rlx_dim axis_of(const rlx_ir_value *v, int from_end)
+{
+    return v->type.dim[v->type.rank - from_end];
+}
+
+static bool same_leading(const rlx_ir_type *a, const rlx_ir_type *b, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (a->dim[i] != b->dim[i])
+            return false;
+    return true;
+}
+
+static rlx_status verify_qkv(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    const rlx_ir_value *q = n->in[0], *k = n->in[1], *v = n->in[2];
+    const int rank = q->type.rank, nb = rank - 3;
+    RLX_HIR_REQUIRE_TYPE(m, n, "C1",
+                         rank >= 3 && rank <= 6 && rlx_hir_is(q, RLX_F32, rank) &&
+                             axis_of(q, 2) > 0 && axis_of(q, 1) > 0,
+                         0, "q is f32[B..,S,N,D] of rank 3 to 6 with constant N and D");
+    RLX_HIR_REQUIRE_TYPE(m, n, "C2",
+                         rlx_hir_is(k, RLX_F32, rank) && same_leading(&k->type, &q->type, nb) &&
+                             axis_of(k, 1) == axis_of(q, 1) && axis_of(k, 2) > 0 &&
+                             axis_of(q, 2) % axis_of(k, 2) == 0,
+                         1, "k is f32[B..,K,G,D] with the B.. and D of q, G dividing N");
+    RLX_HIR_REQUIRE_TYPE(m, n, "C3",
+                         rlx_hir_is(v, RLX_F32, rank) && same_leading(&v->type, &k->type, nb + 2) &&
+                             axis_of(v, 1) > 0,
+                         2, "v is f32[B..,K,G,E] with the B.., K and G of k");
+    return RLX_OK;
+}
+
+/* The extent along axis `f` of [B..,N,S,K]. */
+static rlx_dim score_dim(const rlx_ir_node *n, int f)
+{
+    const int nb = n->in[0]->type.rank - 3;
+    if (f < nb)
+        return n->in[0]->type.dim[f];
+    return f == nb       ? n->in[0]->type.dim[nb + 1]
+           : f == nb + 1 ? n->in[0]->type.dim[nb]
+                         : n->in[1]->type.dim[nb];
+}
+
+static bool repeats_to_scores(const rlx_ir_node *n, const rlx_ir_type *t)
+{
+    const int full = n->in[0]->type.rank;
+    for (int i = 0; i < t->rank; i++)
+        if (t->rank > full || (t->dim[i] != 1 && t->dim[i] != score_dim(n, full - t->rank + i)))
+            return false;
+    return true;
+}
+
+/* [B..] or [B..,K], as many axes as `rank` says. */
+static bool is_of_batch(const rlx_ir_node *n, const rlx_ir_type *t, int rank)
+{
+    const int nb = n->in[0]->type.rank - 3;
+    return t->rank == rank && same_leading(t, &n->in[0]->type, nb) &&
+           (rank == nb || t->dim[nb] == n->in[1]->type.dim[nb]);
+}
+
+static rlx_status verify_options(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    int at[OPTIONS], count;
+    RLX_IR_REQUIRE(m, n, "C5", find_options(n, at, &count), "with=\"%s\"",
+                   rlx_ir_attr_text(n, RLX_ATTR_WITH, ""));
+    RLX_IR_REQUIRE(m, n, "C5", n->nin == 3 + count, "%d operands with %d options", n->nin, count);
+    const int nb = n->in[0]->type.rank - 3;
+    static const char *const wanted[OPTIONS] = {"valid is bool or i32 [B..,K]",
+                                                "lengths are i32 [B..]",
+                                                "offset is i32 of rank 0 or [B..]",
+                                                "a mask is bool and repeats to [B..,N,S,K]",
+                                                "a bias is a float and repeats to [B..,N,S,K]",
+                                                "sinks are a float [N]",
+                                                "relative is a float [L,D] with left in 0..L-1"};
+    for (int i = 0; i < OPTIONS; i++) {
+        if (at[i] < 0)
+            continue;
+        const rlx_ir_value *v = n->in[at[i]];
+        const rlx_ir_type *t = &v->type;
+        const int64_t left = rlx_ir_attr_int(n, RLX_ATTR_LEFT, 0);
+        const bool is_i32 = t->format == RLX_I32;
+        const bool fits[OPTIONS] = {
+            [VALID] = (is_i32 || t->format == RLX_BOOL) && is_of_batch(n, t, nb + 1),
+            [LENGTHS] = is_i32 && is_of_batch(n, t, nb),
+            [OFFSET] = is_i32 && (t->rank == 0 || is_of_batch(n, t, nb)),
+            [MASK] = t->format == RLX_BOOL && repeats_to_scores(n, t),
+            [BIAS] = rlx_hir_is_weight(v, t->rank) && rlx_format_is_float(t->format) &&
+                     repeats_to_scores(n, t),
+            [SINKS] = rlx_hir_is_weight(v, 1) && t->dim[0] == axis_of(n->in[0], 2),
+            [RELATIVE] = rlx_hir_is_weight(v, 2) && rlx_format_is_float(t->format) &&
+                         t->dim[1] == axis_of(n->in[0], 1) && left >= 0 && left < t->dim[0]};
+        RLX_HIR_REQUIRE_TYPE(m, n, "C6", fits[i], at[i], wanted[i]);
+    }
+    return RLX_OK;
+}
+
+rlx_status rlx_hir_dense_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    static const rlx_attr_key keys[] = {RLX_ATTR_BEFORE, RLX_ATTR_AFTER, RLX_ATTR_AT,
+                                        RLX_ATTR_CHUNK, RLX_ATTR_BLOCK};
+    RLX_TRY(verify_qkv(m, n));
+    const rlx_attr *scale = rlx_ir_attr(n, RLX_ATTR_SCALE), *cap = rlx_ir_attr(n, RLX_ATTR_SOFTCAP);
+    RLX_IR_REQUIRE(m, n, "C4", scale && isfinite(scale->f), "scale is %s",
+                   scale ? "not finite" : "missing");
+    RLX_IR_REQUIRE(m, n, "C4", !cap || (isfinite(cap->f) && cap->f > 0), "softcap=%g", cap->f);
+    RLX_TRY(verify_options(m, n));
+    for (int i = 0; i < 5; i++) {
+        const rlx_attr *a = rlx_ir_attr(n, keys[i]);
+        RLX_IR_REQUIRE(m, n, "C7", !a || a->i >= (i < 3 ? 0 : 1), "%s=%lld", rlx_attr_name(keys[i]),
+                       (long long)a->i);
+    }
+    return RLX_OK;
+}
+
+rlx_status rlx_hir_dense_attention_infer(rlx_ir_module *m, const rlx_ir_node *n,
+                                         rlx_ir_type *results)
+{
+    RLX_TRY(rlx_hir_dense_attention_verify(m, n));
+    results[0] = n->in[0]->type;
+    results[0].dim[results[0].rank - 1] = axis_of(n->in[2], 1);
+    return RLX_OK;
+}
+
+/* ---- evaluation ------------------------------------------------------------------------------ */
+
+typedef struct dense {
+    const rlx_ir_node *n;
+    const rlx_eval_tensor *q, *k, *v, *option[OPTIONS];
+    int nb;
+    int64_t batch, queries, keys, heads, kv_heads, d, e;
+    double scale, softcap;
+    int64_t before, after, at, chunk, block, left; /* before, after -1: none */
+} dense;
+
+static dense get_dense(const rlx_ir_node *n, rlx_eval_tensor *const *in)
+{
+    dense a = {.n = n, .q = in[0], .k = in[1], .v = in[2], .nb = in[0]->rank - 3, .batch = 1};
+    for (int i = 0; i < a.nb; i++)
+        a.batch *= in[0]->dim[i];
+    a.queries = in[0]->dim[a.nb];
+    a.heads = in[0]->dim[a.nb + 1];
+    a.d = in[0]->dim[a.nb + 2];
+    a.keys = in[1]->dim[a.nb];
+    a.kv_heads = in[1]->dim[a.nb + 1];
+    a.e = in[2]->dim[a.nb + 2];
+    a.scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
+    a.softcap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0);
+    a.before = rlx_ir_attr_int(n, RLX_ATTR_BEFORE, -1);
+    a.after = rlx_ir_attr_int(n, RLX_ATTR_AFTER, -1);
+    a.at = rlx_ir_attr_int(n, RLX_ATTR_AT, 0);
+    a.at += rlx_ir_attr_int(n, RLX_ATTR_ALIGNED, 0) ? a.keys - a.queries : 0;
+    a.chunk = rlx_ir_attr_int(n, RLX_ATTR_CHUNK, 0);
+    a.block = rlx_ir_attr_int(n, RLX_ATTR_BLOCK, 0);
+    a.left = rlx_ir_attr_int(n, RLX_ATTR_LEFT, 0);
+    int at[OPTIONS], count;
+    find_options(n, at, &count);
+    for (int i = 0; i < OPTIONS; i++)
+        a.option[i] = at[i] < 0 ? NULL : in[at[i]];
+    return a;
+}
+
+/* One query and key of a head. */
+typedef struct pair {
+    int64_t b, h, i, j;
+} pair;
+
+/* The element of a mask or bias that is repeated to [B..,N,S,K]. */
+static int64_t repeated(const dense *a, const rlx_eval_tensor *t, const pair *p)
+{
+    int64_t index[6] = {0}, b = p->b, at = 0;
+    for (int i = a->nb - 1; i >= 0; i--) {
+        index[i] = b % a->q->dim[i];
+        b /= a->q->dim[i];
+    }
+    index[a->nb] = p->h;
+    index[a->nb + 1] = p->i;
+    index[a->nb + 2] = p->j;
+    for (int i = 0; i < t->rank; i++)
+        at = at * t->dim[i] + (t->dim[i] == 1 ? 0 : index[a->nb + 3 - t->rank + i]);
+    return at;
+}
+
+static int64_t position(const dense *a, const pair *p)
+{
+    const rlx_eval_tensor *offset = a->option[OFFSET];
+    return a->at + p->i + (offset ? ((const int32_t *)offset->data)[offset->rank ? p->b : 0] : 0);
+}
+
+static int64_t floor_div(int64_t x, int64_t by)
+{
+    return x / by - (x % by < 0);
+}
+
+static bool is_seen(const dense *a, const pair *p)
+{
+    const rlx_eval_tensor *const *o = a->option;
+    const int64_t at = position(a, p), key = p->b * a->keys + p->j;
+    bool seen =
+        (a->before < 0 || p->j >= at - a->before) && (a->after < 0 || p->j <= at + a->after);
+    if (a->chunk)
+        seen = seen && p->j / a->chunk == floor_div(at, a->chunk);
+    if (a->block)
+        seen = seen && p->j / a->block <= floor_div(at, a->block);
+    if (o[VALID] && o[VALID]->format == RLX_BOOL)
+        seen = seen && ((const uint8_t *)o[VALID]->data)[key];
+    else if (o[VALID])
+        seen = seen && ((const int32_t *)o[VALID]->data)[key];
+    if (o[LENGTHS])
+        seen = seen && p->j < ((const int32_t *)o[LENGTHS]->data)[p->b];
+    if (o[MASK])
+        seen = seen && ((const uint8_t *)o[MASK]->data)[repeated(a, o[MASK], p)];
+    return seen;
+}
+
+static double score(const dense *a, const pair *p)
+{
+    const int64_t g = p->h / (a->heads / a->kv_heads);
+    const float *q =
+        (const float *)a->q->data + ((p->b * a->queries + p->i) * a->heads + p->h) * a->d;
+    const float *k = (const float *)a->k->data + ((p->b * a->keys + p->j) * a->kv_heads + g) * a->d;
+    const rlx_eval_tensor *relative = a->option[RELATIVE], *bias = a->option[BIAS];
+    int64_t row = 0;
+    if (relative) {
+        row = p->j - position(a, p) + a->left;
+        row = row < 0 ? 0 : row >= relative->dim[0] ? relative->dim[0] - 1 : row;
+    }
+    double s = 0;
+    for (int64_t d = 0; d < a->d; d++)
+        s += q[d] * (k[d] + (relative ? rlx_hir_load(relative, row * a->d + d) : 0));
+    s *= a->scale;
+    if (a->softcap != 0)
+        s = a->softcap * tanh(s / a->softcap);
+    return s + (bias ? rlx_hir_load(bias, repeated(a, bias, p)) : 0);
+}
+
+/* One row of one head; `s` holds a number for every key. */
+static void attend(const dense *a, pair p, double *s, float *o)
+{
+    const rlx_eval_tensor *sinks = a->option[SINKS];
+    const double sink = sinks ? rlx_hir_load(sinks, p.h) : -INFINITY;
+    double most = sink, total;
+    for (p.j = 0; p.j < a->keys; p.j++) {
+        s[p.j] = is_seen(a, &p) ? score(a, &p) : -FLT_MAX;
+        most = fmax(most, s[p.j]);
+    }
+    total = sinks ? exp(sink - most) : 0;
+    for (p.j = 0; p.j < a->keys; p.j++)
+        total += s[p.j] = exp(s[p.j] - most);
+    const int64_t g = p.h / (a->heads / a->kv_heads);
+    for (int64_t e = 0; e < a->e; e++) {
+        double sum = 0;
+        for (int64_t j = 0; j < a->keys; j++)
+            sum += s[j] *
+                   ((const float *)a->v->data)[((p.b * a->keys + j) * a->kv_heads + g) * a->e + e];
+        o[e] = total > 0 ? (float)(sum / total) : 0;
+    }
+}
+
+rlx_status rlx_hir_dense_attention_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
+                                        rlx_eval_tensor *const *in, rlx_eval_tensor *out)
+{
+    const dense a = get_dense(n, in);
+    double *s = RLX_NEW_ARRAY(cx->arena, double, a.keys + 1);
+    RLX_TRY(rlx_hir_eval_alloc(cx, &out[0]));
+    if (!s)
+        return RLX_OOM();
+    for (pair p = {0}; p.b < a.batch; p.b++)
+        for (p.i = 0; p.i < a.queries; p.i++)
+            for (p.h = 0; p.h < a.heads; p.h++)
+                attend(&a, p, s,
+                       (float *)out[0].data + ((p.b * a.queries + p.i) * a.heads + p.h) * a.e);
+    return RLX_OK;
+}
+
+/* ---- lowering -------------------------------------------------------------------------------- */
+
+/* The space of scores: [B..,G,S,K], or with R > 1 query heads of a kv head [B..,G,R,S,K]. */
+typedef struct space {
+    rlx_ir_builder *b;
+    const rlx_ir_node *n;
+    rlx_ir_value *const *in;
+    int option[OPTIONS]; /* -1: none */
+    int nb, nh;          /* axes of B.. and of heads */
+    int64_t g, r;
+    int rank;
+    rlx_dim dim[RLX_MAX_RANK]; /* with one more for what is summed over */
+} space;
+
+static space get_space(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in)
+{
+    space s = {.b = b, .n = n, .in = in, .nb = n->in[0]->type.rank - 3};
+    int count;
+    find_options(n, s.option, &count);
+    s.g = axis_of(n->in[1], 2);
+    s.r = axis_of(n->in[0], 2) / s.g;
+    s.nh = s.r > 1 ? 2 : 1;
+    for (int i = 0; i < s.nb; i++)
+        s.dim[s.rank++] = n->in[0]->type.dim[i];
+    s.dim[s.rank++] = s.g;
+    if (s.nh == 2)
+        s.dim[s.rank++] = s.r;
+    s.dim[s.rank++] = axis_of(n->in[0], 3);
+    s.dim[s.rank++] = axis_of(n->in[1], 3);
+    return s;
+}
+
+/* x repeated from axes 0..lead-1 and those of `more` to [scores' axes.., last]. */
+static rlx_ir_value *repeat(const space *s, rlx_ir_value *x, int rank, const rlx_dim *dims,
+                            int lead, int nmore, const int *more)
+{
+    int64_t axes[RLX_MAX_RANK];
+    for (int i = 0; i < lead; i++)
+        axes[i] = i;
+    for (int i = 0; i < nmore; i++)
+        axes[lead + i] = more[i];
+    return rlx_mir_build_broadcast(s->b, x, rank, dims, axes);
+}
+
+/* [B..,L,heads..,X] to [B..,heads..,L,X]; heads are one axis or two. */
+static rlx_ir_value *heads_first(const space *s, rlx_ir_value *x, int nh)
+{
+    int64_t perm[RLX_MAX_RANK];
+    for (int i = 0; i < s->nb; i++)
+        perm[i] = i;
+    for (int i = 0; i < nh; i++)
+        perm[s->nb + i] = s->nb + 1 + i;
+    perm[s->nb + nh] = s->nb;
+    perm[s->nb + nh + 1] = s->nb + nh + 1;
+    return rlx_mir_build_transpose(s->b, x, perm);
+}
+
+/* A number that mixes with `like`. */
+static rlx_ir_value *number(const space *s, rlx_format f, double v)
+{
+    return rlx_mir_build_const(s->b, f, v);
+}
+
+static rlx_ir_value *map2(const space *s, rlx_map_fn fn, rlx_ir_value *x, rlx_ir_value *y)
+{
+    return rlx_mir_build_map2(s->b, fn, x, y);
+}
+
+/* A mask or bias to the scores' space: axes of 1 go, heads fall into groups. */
+static rlx_ir_value *to_scores(const space *s, rlx_ir_value *x)
+{
+    rlx_dim kept[RLX_MAX_RANK] = {0};
+    int axes[RLX_MAX_RANK] = {0}, n = 0;
+    const int full = s->nb + 3;
+    for (int i = 0; x && i < x->type.rank; i++) {
+        const int f = full - x->type.rank + i;
+        const rlx_dim d = x->type.dim[i];
+        if (d == 1 && score_dim(s->n, f) != 1)
+            continue;
+        const int heads = f == s->nb ? s->nh : 1;
+        for (int h = 0; h < heads; h++) {
+            axes[n] = f + (f > s->nb ? s->nh - 1 : h);
+            kept[n++] = f == s->nb && s->nh == 2 ? (h ? s->r : s->g) : d;
+        }
+    }
+    x = rlx_mir_build_reshape(s->b, x, n, kept);
+    return repeat(s, x, s->rank, s->dim, 0, n, axes);
+}
+
+/* The positions of queries, i32 [S] or [B..,S], repeated like those of keys to [..,S,K]. */
+static void find_positions(const space *s, rlx_ir_value **query, rlx_ir_value **key, rlx_ir_type *t)
+{
+    const rlx_dim queries = s->dim[s->rank - 2], keys = s->dim[s->rank - 1];
+    rlx_ir_value *offset = s->option[OFFSET] < 0 ? NULL : s->in[s->option[OFFSET]];
+    const int lead = offset && offset->type.rank ? s->nb : 0;
+    int64_t at = rlx_ir_attr_int(s->n, RLX_ATTR_AT, 0);
+    *t = rlx_ir_tensor(RLX_I32, lead, s->dim);
+    t->dim[t->rank++] = queries;
+    t->dim[t->rank++] = keys;
+    rlx_ir_value *i = rlx_mir_build_iota(s->b, RLX_I32, queries);
+    rlx_ir_value *j = rlx_mir_build_iota(s->b, RLX_I32, keys);
+    rlx_ir_value *shift = offset && !lead ? offset : NULL;
+    if (rlx_ir_attr_int(s->n, RLX_ATTR_ALIGNED, 0)) { /* the last indices' difference */
+        rlx_ir_value *last_key = rlx_mir_build_fold(s->b, RLX_FN_MAX, j);
+        rlx_ir_value *last = rlx_mir_build_fold(s->b, RLX_FN_MAX, i);
+        last = map2(s, RLX_FN_SUB, last_key, last);
+        shift = shift ? map2(s, RLX_FN_ADD, shift, last) : last;
+    }
+    if (at)
+        i = map2(s, RLX_FN_ADD, i, number(s, RLX_I32, (double)at));
+    if (shift)
+        i = map2(s, RLX_FN_ADD, i, shift);
+    *query = repeat(s, i, t->rank, t->dim, 0, 1, &(int){lead});
+    *key = repeat(s, j, t->rank, t->dim, 0, 1, &(int){lead + 1});
+    if (lead)
+        *query = map2(s, RLX_FN_ADD, *query, repeat(s, offset, t->rank, t->dim, lead, 0, NULL));
+}
+
+static rlx_ir_value *both(const space *s, rlx_ir_value *x, rlx_ir_value *y)
+{
+    return x && y ? map2(s, RLX_FN_AND, x, y) : x ? x : y;
+}
+
+/* Which keys are seen by where they stand, [..,S,K]; NULL: all. */
+static rlx_ir_value *seen_by_place(const space *s)
+{
+    static const rlx_attr_key parts[] = {RLX_ATTR_CHUNK, RLX_ATTR_BLOCK};
+    rlx_ir_value *query, *key, *seen = NULL;
+    rlx_ir_type t;
+    const int64_t before = rlx_ir_attr_int(s->n, RLX_ATTR_BEFORE, -1);
+    const int64_t after = rlx_ir_attr_int(s->n, RLX_ATTR_AFTER, -1);
+    const bool cut = rlx_ir_attr(s->n, RLX_ATTR_CHUNK) || rlx_ir_attr(s->n, RLX_ATTR_BLOCK);
+    if (before < 0 && after < 0 && !cut)
+        return NULL;
+    find_positions(s, &query, &key, &t);
+    if (after >= 0)
+        seen = map2(s, RLX_FN_LE, key,
+                    after ? map2(s, RLX_FN_ADD, query, number(s, RLX_I32, (double)after)) : query);
+    if (before >= 0) {
+        rlx_ir_value *reach = map2(s, RLX_FN_ADD, key, number(s, RLX_I32, (double)before));
+        seen = both(s, seen, map2(s, RLX_FN_LE, query, reach));
+    }
+    for (int i = 0; i < 2; i++) {
+        const rlx_attr *a = rlx_ir_attr(s->n, parts[i]);
+        if (!a)
+            continue;
+        rlx_ir_value *size = number(s, RLX_I32, (double)a->i);
+        rlx_ir_value *of_key = map2(s, RLX_FN_DIV, key, size);
+        rlx_ir_value *of_query = map2(s, RLX_FN_DIV, query, size);
+        seen = both(s, seen, map2(s, i ? RLX_FN_LE : RLX_FN_EQ, of_key, of_query));
+    }
+    const int nb = t.rank == 2 ? 0 : s->nb;
+    return repeat(s, seen, s->rank, s->dim, nb, 2, (int[]){s->rank - 2, s->rank - 1});
+}
+
+/* Which keys are seen, in the scores' space; NULL: all. */
+static rlx_ir_value *seen_keys(const space *s)
+{
+    rlx_ir_value *seen = seen_by_place(s);
+    const int *o = s->option;
+    const int last = s->rank - 1;
+    if (o[VALID] >= 0) {
+        rlx_ir_value *v = s->in[o[VALID]];
+        if (v->type.format != RLX_BOOL) {
+            v = map2(s, RLX_FN_EQ, v, number(s, RLX_I32, 0));
+            v = map2(s, RLX_FN_XOR, v, number(s, RLX_BOOL, 1));
+        }
+        seen = both(s, seen, repeat(s, v, s->rank, s->dim, s->nb, 1, &last));
+    }
+    if (o[LENGTHS] >= 0) {
+        rlx_ir_value *j = rlx_mir_build_iota(s->b, RLX_I32, s->dim[last]);
+        j = repeat(s, j, s->rank, s->dim, 0, 1, &last);
+        rlx_ir_value *most = repeat(s, s->in[o[LENGTHS]], s->rank, s->dim, s->nb, 0, NULL);
+        seen = both(s, seen, map2(s, RLX_FN_LT, j, most));
+    }
+    return o[MASK] < 0 ? seen : both(s, seen, to_scores(s, s->in[o[MASK]]));
+}
+
+/* Rows of the table of distances, repeated to [scores' axes.., D]. */
+static rlx_ir_value *relative_keys(const space *s, const rlx_dim *dims)
+{
+    rlx_ir_value *table = s->in[s->option[RELATIVE]], *query, *key;
+    rlx_ir_type t;
+    find_positions(s, &query, &key, &t);
+    const int64_t left = rlx_ir_attr_int(s->n, RLX_ATTR_LEFT, 0);
+    rlx_ir_value *row = map2(s, RLX_FN_SUB, key, query);
+    row = map2(s, RLX_FN_ADD, row, number(s, RLX_I32, (double)left));
+    row = map2(s, RLX_FN_MAX, row, number(s, RLX_I32, 0));
+    row = map2(s, RLX_FN_MIN, row,
+               number(s, RLX_I32, (double)(s->n->in[s->option[RELATIVE]]->type.dim[0] - 1)));
+    rlx_ir_value *x = rlx_mir_build_gather(s->b, rlx_mir_build_cast(s->b, table, RLX_F32), row);
+    return repeat(s, x, s->rank + 1, dims, t.rank - 2, 3,
+                  (int[]){s->rank - 2, s->rank - 1, s->rank});
+}
+
+/* Sums over the last axis, in as many partial sums as suit how its elements lie. */
+static rlx_ir_value *sum_last(const space *s, rlx_ir_value *x, int64_t lanes)
+{
+    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_FN, RLX_FN_ADD),
+                              rlx_attr_int(RLX_ATTR_AXIS, s->rank),
+                              rlx_attr_int(RLX_ATTR_LANES, lanes)};
+    return rlx_ir_build(s->b, RLX_MIR_REDUCE, 1, &x, 3, attrs, NULL);
+}
+
+/* The scores of all keys, the hidden ones the lowest float. */
+static rlx_ir_value *scores(const space *s)
+{
+    const rlx_ir_node *n = s->n;
+    const int last = s->rank;
+    rlx_dim dims[RLX_MAX_RANK], grouped[RLX_MAX_RANK];
+    memcpy(dims, s->dim, sizeof dims);
+    dims[last] = axis_of(n->in[0], 1);
+    rlx_ir_value *q = s->in[0];
+    if (s->nh == 2) {
+        memcpy(grouped, n->in[0]->type.dim, sizeof grouped);
+        grouped[s->nb + 1] = s->g;
+        grouped[s->nb + 2] = s->r;
+        grouped[s->nb + 3] = dims[last];
+        q = rlx_mir_build_reshape(s->b, q, s->nb + 4, grouped);
+    }
+    q = repeat(s, heads_first(s, q, s->nh), last + 1, dims, s->nb + s->nh + 1, 1, &last);
+    rlx_ir_value *k = repeat(s, heads_first(s, s->in[1], 1), last + 1, dims, s->nb + 1, 2,
+                             (int[]){last - 1, last});
+    /* rows that are gathered are so inside the fold, which then goes by single elements */
+    const bool relative = s->option[RELATIVE] >= 0;
+    if (relative)
+        k = map2(s, RLX_FN_ADD, k, relative_keys(s, dims));
+    rlx_ir_value *x = sum_last(s, map2(s, RLX_FN_MUL, q, k), relative ? 1 : 16);
+    const double scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
+    const double cap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0);
+    x = map2(s, RLX_FN_MUL, x, number(s, RLX_F32, cap != 0 ? scale / cap : scale));
+    if (cap != 0)
+        x = map2(s, RLX_FN_MUL, rlx_mir_build_map1(s->b, RLX_FN_TANH, x), number(s, RLX_F32, cap));
+    if (s->option[BIAS] >= 0)
+        x = map2(s, RLX_FN_ADD, x,
+                 to_scores(s, rlx_mir_build_cast(s->b, s->in[s->option[BIAS]], RLX_F32)));
+    rlx_ir_value *seen = seen_keys(s);
+    if (seen)
+        x = rlx_mir_build_map3(s->b, RLX_FN_SELECT, seen, x, number(s, RLX_F32, -FLT_MAX));
+    return x;
+}
+
+/* exp(s - max) of every score, and their sums by row; sinks take part in both. */
+static rlx_ir_value *weights(const space *s, rlx_ir_value *x, rlx_ir_value **sum)
+{
+    const int rows = s->rank - 1;
+    rlx_ir_value *sink = NULL, *most = rlx_mir_build_reduce(s->b, RLX_FN_MAX, x);
+    if (s->option[SINKS] >= 0) {
+        const rlx_dim heads[] = {s->g, s->r};
+        sink = rlx_mir_build_cast(s->b, s->in[s->option[SINKS]], RLX_F32);
+        sink = rlx_mir_build_reshape(s->b, sink, s->nh, heads);
+        sink = repeat(s, sink, rows, s->dim, 0, s->nh, (int[]){s->nb, s->nb + 1});
+        most = map2(s, RLX_FN_MAX, most, sink);
+    }
+    x = map2(s, RLX_FN_SUB, x, repeat(s, most, s->rank, s->dim, rows, 0, NULL));
+    x = rlx_mir_build_map1(s->b, RLX_FN_EXP, x);
+    *sum = rlx_mir_build_reduce(s->b, RLX_FN_ADD, x);
+    if (sink)
+        *sum = map2(s, RLX_FN_ADD, *sum,
+                    rlx_mir_build_map1(s->b, RLX_FN_EXP, map2(s, RLX_FN_SUB, sink, most)));
+    return x;
+}
+
+/* The largest weight of a row is 1, so that a sum below 1 has no keys. */
+void rlx_hir_dense_attention_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in,
+                                   rlx_ir_value **out)
+{
+    const space s = get_space(b, n, in);
+    const int last = s.rank, rows = s.rank - 1;
+    rlx_ir_value *sum, *x = weights(&s, scores(&s), &sum);
+    rlx_dim dims[RLX_MAX_RANK];
+    memcpy(dims, s.dim, sizeof dims);
+    dims[last - 1] = axis_of(n->in[2], 1);
+    dims[last] = s.dim[last - 1];
+    x = repeat(&s, x, last + 1, dims, rows, 1, &last);
+    int64_t perm[RLX_MAX_RANK]; /* [B..,K,G,E] to [B..,G,E,K] */
+    for (int i = 0; i < s.nb; i++)
+        perm[i] = i;
+    for (int i = 0; i < 3; i++)
+        perm[s.nb + i] = s.nb + (i + 1) % 3;
+    rlx_ir_value *v = rlx_mir_build_transpose(b, in[2], perm);
+    v = repeat(&s, v, last + 1, dims, s.nb + 1, 2, (int[]){last - 1, last});
+    x = sum_last(&s, map2(&s, RLX_FN_MUL, x, v), 4);
+    sum = map2(&s, RLX_FN_MAX, sum, number(&s, RLX_F32, 1));
+    x = map2(&s, RLX_FN_DIV, x, repeat(&s, sum, s.rank, dims, rows, 0, NULL));
+    for (int i = 0; i < s.nh; i++) /* [B..,heads..,S,E] to [B..,S,heads..,E] */
+        perm[s.nb + 1 + i] = s.nb + i;
+    perm[s.nb] = s.nb + s.nh;
+    perm[s.nb + s.nh + 1] = s.nb + s.nh + 1;
+    x = rlx_mir_build_transpose(b, x, perm);
+    out[0] = rlx_mir_build_reshape(b, x, n->out[0]->type.rank, n->out[0]->type.dim);
+}
