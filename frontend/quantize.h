@@ -54,6 +54,26 @@ struct rlx_model_path;
 rlx_status rlx_quantize_read_directory(rlx_quantize_source *s, const struct rlx_model_path *p);
 /* quantize_text.c: what it says about text as metadata. */
 rlx_status rlx_quantize_put_text(rlx_gguf_head *h, const char *dir, const rlx_model *m);
+/* The tokens of a tokenizer, by id. */
+enum {
+    RLX_QUANTIZE_NORMAL = 1, /* as GGUF files number them */
+    RLX_QUANTIZE_UNKNOWN,
+    RLX_QUANTIZE_CONTROL,
+    RLX_QUANTIZE_USER_DEFINED,
+    RLX_QUANTIZE_UNUSED,
+    RLX_QUANTIZE_BYTE
+};
+typedef struct rlx_quantize_tokens {
+    char **text; /* heap; NULL: unused */
+    int32_t *type;
+    int64_t n;
+} rlx_quantize_tokens;
+rlx_status rlx_quantize_put_tokens(rlx_gguf_head *h, const rlx_quantize_tokens *t);
+/* Refuses what changes where an added token is found, `what` of it, and has no metadata. */
+rlx_status rlx_quantize_refuse_added(const char *what, const char *text);
+/* quantize_spm.c: of a directory whose tokenizer is not byte-level; fills *t, which has room. */
+rlx_status rlx_quantize_put_sentencepiece(rlx_gguf_head *h, const char *dir, bool phi3,
+                                          rlx_quantize_tokens *t);
 
 /* ---- importance ----------------------------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 /* frontend/quantize_text.c: what a hub's directory says about text as a GGUF file's metadata:
- * tokenizer.json, of tokenizers those that are byte-level BPE; what ends a text; chat templates. */
+ * tokenizer.json, if it is byte-level BPE (others: quantize_spm.c); what ends a text; chat
+ * templates. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,6 @@
 #include "frontend/text/description.h"
 
 #define KEY "tokenizer.ggml."
-enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED, TYPE_UNUSED };
 
 static const cJSON *get(const cJSON *o, const char *key)
 {
@@ -26,54 +26,54 @@ static const char *text_of(const cJSON *o, const char *key)
 
 /* ---- tokens --------------------------------------------------------------------------------- */
 
-typedef struct tokens {
-    const char **text; /* by id; NULL: unused */
-    int32_t *type;
-    int64_t n;
-} tokens;
-
-static rlx_status set_token(tokens *t, const cJSON *id, const char *text, int32_t type)
+static rlx_status set_token(rlx_quantize_tokens *t, const cJSON *id, const char *text, int32_t type)
 {
     if (!text || !cJSON_IsNumber(id) || id->valuedouble < 0 || id->valuedouble >= (double)t->n)
         return RLX_FAIL(RLX_INVALID_FILE, "tokenizer.json: token \"%.40s\" has no id of the %lld",
                         text ? text : "?", (long long)t->n);
-    t->text[id->valueint] = text;
+    free(t->text[id->valueint]);
+    t->text[id->valueint] = strdup(text);
     t->type[id->valueint] = type;
-    return RLX_OK;
+    return t->text[id->valueint] ? RLX_OK : RLX_OOM();
 }
 
-/* What changes where an added token is found, and has no metadata. */
+rlx_status rlx_quantize_refuse_added(const char *what, const char *text)
+{
+    return RLX_FAIL(
+        RLX_UNSUPPORTED,
+        "tokenizer.json: %s of added token \"%.40s\" is not written to GGUF files: they "
+        "have nothing for it",
+        what, text);
+}
+
 static rlx_status check_added(const cJSON *token)
 {
     static const char *const refused[] = {"lstrip", "rstrip", "single_word"};
     const char *text = text_of(token, "content");
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (cJSON_IsTrue(get(token, refused[i])))
-            return RLX_FAIL(RLX_UNSUPPORTED,
-                            "tokenizer.json: %s of added token \"%.40s\" is not written to GGUF "
-                            "files: they have nothing for it",
-                            refused[i], text ? text : "?");
+            return rlx_quantize_refuse_added(refused[i], text ? text : "?");
     return RLX_OK;
 }
 
-static rlx_status list_tokens(const cJSON *json, tokens *t)
+static rlx_status list_tokens(const cJSON *json, rlx_quantize_tokens *t)
 {
     const cJSON *v, *vocab = get(get(json, "model"), "vocab");
     cJSON_ArrayForEach(v, vocab)
     {
-        RLX_TRY(set_token(t, v, v->string, TYPE_NORMAL));
+        RLX_TRY(set_token(t, v, v->string, RLX_QUANTIZE_NORMAL));
     }
     cJSON_ArrayForEach(v, get(json, "added_tokens"))
     {
         bool special = cJSON_IsTrue(get(v, "special"));
         RLX_TRY(check_added(v));
         RLX_TRY(set_token(t, get(v, "id"), text_of(v, "content"),
-                          special ? TYPE_CONTROL : TYPE_USER_DEFINED));
+                          special ? RLX_QUANTIZE_CONTROL : RLX_QUANTIZE_USER_DEFINED));
     }
     return RLX_OK;
 }
 
-static rlx_status put_tokens(rlx_gguf_head *h, const tokens *t)
+rlx_status rlx_quantize_put_tokens(rlx_gguf_head *h, const rlx_quantize_tokens *t)
 {
     char unused[32];
     rlx_gguf_put_array(h, KEY "tokens", RLX_GGUF_STRING, (uint64_t)t->n);
@@ -84,7 +84,7 @@ static rlx_status put_tokens(rlx_gguf_head *h, const tokens *t)
     }
     rlx_gguf_put_array(h, KEY "token_type", RLX_GGUF_I32, (uint64_t)t->n);
     for (int64_t i = 0; i < t->n; i++)
-        rlx_gguf_put_element_int(h, RLX_GGUF_I32, t->text[i] ? t->type[i] : TYPE_UNUSED);
+        rlx_gguf_put_element_int(h, RLX_GGUF_I32, t->text[i] ? t->type[i] : RLX_QUANTIZE_UNUSED);
     return h->bytes.oom ? RLX_OOM() : RLX_OK;
 }
 
@@ -152,8 +152,6 @@ static const char *odd_key(const cJSON *json)
     const cJSON *model = get(json, "model"), *normalizer = get(json, "normalizer");
     if (!is_type(model, "BPE"))
         return "model.type";
-    if (cJSON_IsTrue(get(model, "byte_fallback")))
-        return "model.byte_fallback";
     for (size_t i = 0; i < sizeof affixes / sizeof *affixes; i++)
         if (text_of(model, affixes[i]) && *text_of(model, affixes[i]))
             return affixes[i];
@@ -169,8 +167,8 @@ static rlx_status put_pre(rlx_gguf_head *h, const cJSON *json)
     const char *name = n ? rlx_text_pre_name(patterns, n, whole_words) : NULL;
     if (odd || !name)
         return RLX_FAIL(RLX_UNSUPPORTED,
-                        "tokenizer.json: %s: not written to GGUF files yet: only byte-level BPE "
-                        "is, of patterns that GGUF has a name for",
+                        "tokenizer.json: %s: not written to GGUF files: byte-level BPE is, of "
+                        "patterns that they have a name for, and BPE with byte fallback",
                         odd ? odd : "pre_tokenizer");
     rlx_gguf_put_text(h, KEY "model", "gpt2");
     rlx_gguf_put_text(h, KEY "pre", name);
@@ -184,7 +182,8 @@ typedef struct text_ends {
 } text_ends;
 
 /* The id of a token that tokenizer_config.json names; `otherwise` when it does not. */
-static int64_t id_of(const tokens *t, const cJSON *settings, const char *name, int64_t otherwise)
+static int64_t id_of(const rlx_quantize_tokens *t, const cJSON *settings, const char *name,
+                     int64_t otherwise)
 {
     const cJSON *v = get(settings, name);
     const char *text = cJSON_IsObject(v) ? text_of(v, "content") : cJSON_GetStringValue(v);
@@ -247,7 +246,7 @@ static rlx_status put_around(rlx_gguf_head *h, const rlx_model *m, const text_en
 /* A model may come without a tokenizer; one of another kind would be lost. */
 static rlx_status check_none(const char *dir)
 {
-    static const char *const others[] = {"tokenizer.model", "vocab.json", "vocab.txt"};
+    static const char *const others[] = {"vocab.json", "vocab.txt"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char *path;
         RLX_TRY(rlx_path_find(dir, others[i], &path));
@@ -266,8 +265,8 @@ static text_ends config_ends(const rlx_model_config *c)
     return (text_ends){c->bos, c->neos ? c->eos[0] : -1};
 }
 
-static rlx_status put_token_ends(rlx_gguf_head *h, const tokens *t, const cJSON *settings,
-                                 const rlx_model *m)
+static rlx_status put_token_ends(rlx_gguf_head *h, const rlx_quantize_tokens *t,
+                                 const cJSON *settings, const rlx_model *m)
 {
     text_ends e = config_ends(&m->config);
     e.bos = id_of(t, settings, "bos_token", e.bos);
@@ -283,32 +282,47 @@ static rlx_status put_ids_only(rlx_gguf_head *h, const char *dir, const rlx_mode
     return put_ends(h, c, &e);
 }
 
+static rlx_status put_byte_level(rlx_gguf_head *h, const cJSON *json, rlx_quantize_tokens *t)
+{
+    RLX_TRY(put_pre(h, json));
+    RLX_TRY(list_tokens(json, t));
+    RLX_TRY(rlx_quantize_put_tokens(h, t));
+    return put_merges(h, get(get(json, "model"), "merges"));
+}
+
+/* `json`: tokenizer.json, or NULL: there is a tokenizer.model. */
+static rlx_status put_kind(rlx_gguf_head *h, const char *dir, const rlx_model *m, const cJSON *json,
+                           rlx_quantize_tokens *t)
+{
+    cJSON *settings = NULL;
+    const bool marks = !json || cJSON_IsTrue(get(get(json, "model"), "byte_fallback"));
+    t->text = calloc((size_t)t->n + 1, sizeof *t->text);
+    t->type = calloc((size_t)t->n + 1, sizeof *t->type);
+    if (!t->text || !t->type)
+        return RLX_OOM();
+    RLX_TRY(marks ? rlx_quantize_put_sentencepiece(h, dir, !strcmp(m->config.family, "phi3"), t)
+                  : put_byte_level(h, json, t));
+    RLX_TRY(rlx_path_read_json(dir, "tokenizer_config.json", &settings));
+    rlx_status st = put_token_ends(h, t, settings, m);
+    cJSON_Delete(settings);
+    return st;
+}
+
 static rlx_status put_tokenizer(rlx_gguf_head *h, const char *dir, const rlx_model *m)
 {
-    cJSON *json = NULL, *settings = NULL;
+    cJSON *json = NULL;
+    char *pieces = NULL;
+    rlx_quantize_tokens t = {.n = m->config.vocab};
     rlx_status st = rlx_path_read_json(dir, "tokenizer.json", &json);
-    tokens t = {.n = m->config.vocab};
-    if (!st && !json)
-        return put_ids_only(h, dir, &m->config);
     if (!st)
-        st = rlx_path_read_json(dir, "tokenizer_config.json", &settings);
-    t.text = calloc((size_t)t.n + 1, sizeof *t.text);
-    t.type = calloc((size_t)t.n + 1, sizeof *t.type);
-    if (!st && (!t.text || !t.type))
-        st = RLX_OOM();
+        st = rlx_path_find(dir, "tokenizer.model", &pieces);
     if (!st)
-        st = put_pre(h, json);
-    if (!st)
-        st = list_tokens(json, &t);
-    if (!st)
-        st = put_tokens(h, &t);
-    if (!st)
-        st = put_merges(h, get(get(json, "model"), "merges"));
-    if (!st)
-        st = put_token_ends(h, &t, settings, m);
+        st = json || pieces ? put_kind(h, dir, m, json, &t) : put_ids_only(h, dir, &m->config);
+    for (int64_t i = 0; t.text && i < t.n; i++)
+        free(t.text[i]);
     free(t.text);
     free(t.type);
-    cJSON_Delete(settings);
+    free(pieces);
     cJSON_Delete(json);
     return st;
 }

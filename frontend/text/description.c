@@ -320,6 +320,15 @@ int32_t rlx_description_rank_of_score(float score)
     return -1 - (bits < 0 ? bits ^ INT32_MAX : bits);
 }
 
+float rlx_description_score_of_rank(int32_t rank)
+{
+    int32_t bits = -1 - rank;
+    float score;
+    bits = bits < 0 ? bits ^ INT32_MAX : bits;
+    memcpy(&score, &bits, sizeof score);
+    return score;
+}
+
 rlx_status rlx_description_set_sentencepiece(rlx_description *d, uint32_t flags)
 {
     rlx_text_settings *s = &d->settings;
@@ -442,4 +451,9 @@ rlx_status rlx_description_set_pre(rlx_description *d, const rlx_text_pre *pre)
         RLX_TRY(rlx_description_split_regex(d, pre->patterns[i]));
     d->settings.ignore_merges = pre->whole_words;
     return rlx_description_set_byte_level(d);
+}
+
+bool rlx_text_phi3_strips(const char *added)
+{
+    return strcmp(added, "<unk>") && strcmp(added, "<s>") && strcmp(added, "<|endoftext|>");
 }

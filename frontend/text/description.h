@@ -33,6 +33,9 @@ typedef struct rlx_description {
 
 void rlx_description_init(rlx_description *d, const char *name);
 void rlx_description_deinit(rlx_description *d);
+/* What a tokenizer's files say (load.c; rlx_tokenizer_load has what `path` may be, and lends it to the
+ * description). Initialises it, which is to be freed after an error, too. */
+rlx_status rlx_description_load(rlx_description *d, const char *path);
 
 /* The file's name, a colon and the message. */
 #define RLX_DESCRIPTION_FAIL(d, code, fmt, ...) RLX_FAIL(code, "%s: " fmt, (d)->name, __VA_ARGS__)
@@ -77,6 +80,12 @@ rlx_status rlx_description_set_byte_level(rlx_description *d);
 /* Sentencepiece's normalizer (RLX_SPM_*) and decoder; `ranks` are of scores. */
 rlx_status rlx_description_set_sentencepiece(rlx_description *d, uint32_t flags);
 int32_t rlx_description_rank_of_score(float score);
+float rlx_description_score_of_rank(int32_t rank);
+
+/* Which added tokens of Phi-3 take the white space behind them: files of models that are named so do
+ * not say it. */
+#define RLX_PHI3_NAME "Phi-3"
+bool rlx_text_phi3_strips(const char *added);
 
 /* What `pre` names: pre.def. NULL: no such name. */
 typedef struct rlx_text_pre {

@@ -179,7 +179,8 @@ static void hash_gguf(rlx_hasher *h, const rlx_gguf *f)
 {
     static const char prefix[] = "tokenizer.ggml.";
     for (int i = 0; i < rlx_gguf_value_count(f); i++)
-        if (!strncmp(rlx_gguf_value_at(f, i)->key, prefix, strlen(prefix)))
+        if (!strncmp(rlx_gguf_value_at(f, i)->key, prefix, strlen(prefix)) ||
+            !strcmp(rlx_gguf_value_at(f, i)->key, "general.name"))
             hash_value(h, rlx_gguf_value_at(f, i));
 }
 
@@ -275,6 +276,24 @@ static rlx_status read_source(rlx_description *d, const source *s, const content
                                   "pre \"%s\" names the pattern of a list of ranks or of a GGUF "
                                   "file's byte-level vocabulary, and this is neither",
                                   d->pre);
+    return st;
+}
+
+rlx_status rlx_description_load(rlx_description *d, const char *path)
+{
+    source s = {0};
+    contents c = {0};
+    bool there = true;
+    rlx_description_init(d, path);
+    rlx_status st = find_source(path, &s);
+    if (!st)
+        st = read_contents(&s, NULL, &c);
+    if (!st)
+        st = read_source(d, &s, &c, &there);
+    if (!st && !there)
+        st = RLX_FAIL(RLX_NOT_FOUND, "%s has no tokenizer", path);
+    contents_deinit(&c);
+    source_deinit(&s);
     return st;
 }
 

@@ -28,6 +28,7 @@ typedef struct reader {
     const rlx_gguf *file;
     const struct kind *kind;
     bool bos, eos; /* the defaults of add_bos_token and add_eos_token */
+    bool phi3;     /* added tokens take white space behind them: rlx_text_phi3_strips */
 } reader;
 
 /* ---- metadata */
@@ -176,9 +177,10 @@ static rlx_status set_type(reader *r, int32_t id, int64_t type)
     const char *text = rlx_description_get(r->d, k->text);
     rlx_text copy = {0}; /* adding may move the text */
     rlx_text_put_bytes(&copy, text, k->text.bytes);
+    const char *added = copy.len ? copy.data : "";
+    const uint32_t flags = r->phi3 && rlx_text_phi3_strips(added) ? RLX_ADDED_RSTRIP : 0;
     rlx_status st =
-        copy.oom ? RLX_OOM()
-                 : rlx_description_add_added(r->d, id, copy.len ? copy.data : "", copy.len, 0);
+        copy.oom ? RLX_OOM() : rlx_description_add_added(r->d, id, added, copy.len, flags);
     rlx_text_deinit(&copy);
     return st;
 }
@@ -247,9 +249,18 @@ static rlx_status read_rules(reader *r)
     return RLX_OK;
 }
 
+/* Other readers tell these models by their name, too. */
+static bool is_phi3(const rlx_gguf *f)
+{
+    const rlx_gguf_value *name = rlx_gguf_find(f, "general.name");
+    return name && name->type == RLX_GGUF_STRING &&
+           (strcasestr(name->text, RLX_PHI3_NAME) || strcasestr(name->text, "phi3"));
+}
+
 static rlx_status read_sentencepiece(reader *r)
 {
     bool squeeze = false, prefix = true;
+    r->phi3 = is_phi3(r->file);
     RLX_TRY(read_types(r));
     RLX_TRY(read_scores(r));
     RLX_TRY(read_rules(r));
