@@ -145,7 +145,7 @@ static int list_patterns(const cJSON *pre, const char **patterns)
 }
 
 /* A key of tokenizer.json, or of its model, that is not as byte-level BPE in GGUF files has it;
- * NULL: there is none. NFC is left out of such files everywhere. */
+ * NULL: there is none. NFC is not written: pre.def has the names that go with it. */
 static const char *odd_key(const cJSON *json)
 {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -164,7 +164,8 @@ static rlx_status put_pre(rlx_gguf_head *h, const cJSON *json)
     const char *patterns[MAX_STEPS] = {NULL}, *odd = odd_key(json);
     int n = list_patterns(get(json, "pre_tokenizer"), patterns);
     const bool whole_words = cJSON_IsTrue(get(get(json, "model"), "ignore_merges"));
-    const char *name = n ? rlx_text_pre_name(patterns, n, whole_words) : NULL;
+    const bool nfc = is_type(get(json, "normalizer"), "NFC");
+    const char *name = n ? rlx_text_pre_name(patterns, n, whole_words, nfc) : NULL;
     if (odd || !name)
         return RLX_FAIL(RLX_UNSUPPORTED,
                         "tokenizer.json: %s: not written to GGUF files: byte-level BPE is, of "

@@ -393,41 +393,56 @@ static patterns GPT4O = {
     "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
 static patterns GPT2 = {GPT2_PATTERN};
 static patterns DIGITS_GPT2 = {"\\p{N}", GPT2_PATTERN};
-static patterns FALCON = {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2_PATTERN, "[0-9][0-9][0-9]"};
+static patterns FALCON = {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2_PATTERN, "\\p{N}+", "[0-9][0-9][0-9]"};
 static patterns DEEPSEEK_LLM = {
     "[\\r\\n]",
     "\\s?[" CASED "]+",
     "\\s?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
     "\\s+$",
     WIDE,
-    "\\p{N}+"};
+    "\\p{N}"};
 static patterns DEEPSEEK_CODER = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", WIDE, "\\p{N}"};
 static patterns DEEPSEEK3 = {
     "\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
     "[!\"#$%&'()*+,\\-./"
     ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}"
     "]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
+#define UNLESS_HAN "&&[^\\p{Han}]]"
+static patterns KIMI = {
+    "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?[" UPPER UNLESS_HAN "*[" LOWER UNLESS_HAN "+" SHORT
+    "|[^\\r\\n\\p{L}\\p{N}]?[" UPPER UNLESS_HAN "+[" LOWER UNLESS_HAN "*" SHORT
+    "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
+static patterns BAILING = {
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
+    "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"};
+static patterns SEED_CODER = {LETTERS_3
+                              "\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
 static patterns BLOOM = {" ?[^" NOT_BLOOM "]+"};
 static patterns VIKING = {" ?[^" NOT_BLOOM "]+", "\\p{N}"};
 static patterns SUPERBPE = {"\\p{N}+", "(?=(\\d{3})+(?!\\d))"};
 static patterns DEFAULT = {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2_PATTERN, "\\p{N}+", "[0-9][0-9][0-9]"};
 
 static const rlx_text_pre pres[] = {
-#define PRE(name, patterns, whole_words, bos) {name, patterns, whole_words, bos},
+#define PRE(name, patterns, whole_words, bos, nfc) {name, patterns, whole_words, bos, nfc},
 #include "frontend/text/pre.def"
 #undef PRE
 };
 
-const char *rlx_text_pre_name(const char *const *wanted, int n, bool whole_words)
+const char *rlx_text_pre_name(const char *const *wanted, int n, bool whole_words, bool nfc)
 {
+    const char *name = NULL;
     for (size_t i = 0; i < sizeof pres / sizeof *pres; i++) {
         int same = 0;
         while (same < n && pres[i].patterns[same] && !strcmp(pres[i].patterns[same], wanted[same]))
             same++;
-        if (same == n && !pres[i].patterns[n] && pres[i].whole_words == whole_words)
+        if (same < n || (n < RLX_PRE_PATTERNS && pres[i].patterns[n]) ||
+            pres[i].whole_words != whole_words)
+            continue;
+        if (pres[i].nfc == nfc)
             return pres[i].name;
+        name = name ? name : pres[i].name;
     }
-    return NULL;
+    return name;
 }
 
 const rlx_text_pre *rlx_text_pre_find(const char *name)
@@ -447,6 +462,11 @@ const char *rlx_description_take_pre(rlx_description *d, const char *absent)
 
 rlx_status rlx_description_set_pre(rlx_description *d, const rlx_text_pre *pre)
 {
+    rlx_text_step *s = NULL;
+    if (pre->nfc) {
+        RLX_TRY(rlx_description_add_normal(d, RLX_NORMAL_FORM, &s));
+        s->n = RLX_NFC;
+    }
     for (int i = 0; i < RLX_PRE_PATTERNS && pre->patterns[i]; i++)
         RLX_TRY(rlx_description_split_regex(d, pre->patterns[i]));
     d->settings.ignore_merges = pre->whole_words;

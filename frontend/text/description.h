@@ -91,12 +91,12 @@ bool rlx_text_phi3_strips(const char *added);
 typedef struct rlx_text_pre {
     const char *name;
     const char *const *patterns; /* RLX_PRE_PATTERNS of them at most, ended by NULL */
-    bool whole_words, bos;
+    bool whole_words, bos, nfc;
 } rlx_text_pre;
 enum { RLX_PRE_PATTERNS = 6 };
 const rlx_text_pre *rlx_text_pre_find(const char *name);
-/* A name of these `n` patterns; NULL: none has exactly them. */
-const char *rlx_text_pre_name(const char *const *patterns, int n, bool whole_words);
+/* A name of these `n` patterns, if it can be one with this `nfc`; NULL: none has exactly them. */
+const char *rlx_text_pre_name(const char *const *patterns, int n, bool whole_words, bool nfc);
 /* The pre-tokenizer of a name, and byte-level BPE after it. */
 /* The name that the caller gave, to a reader that goes by it; else `absent`. */
 const char *rlx_description_take_pre(rlx_description *d, const char *absent);

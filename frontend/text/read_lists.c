@@ -116,11 +116,9 @@ static rlx_status read_merges(rlx_description *d, const char *data, size_t bytes
 /* What the classes of such files do beside the merges. */
 static const struct gpt2_class {
     const char *name, *pre;
-    bool nfc;
 } classes[] = {
-    {"GPT2Tokenizer", "gpt-2", false},     {"GPT2TokenizerFast", "gpt-2", false},
-    {"WhisperTokenizer", "gpt-2", false},  {"Qwen2Tokenizer", "qwen2", true},
-    {"Qwen2TokenizerFast", "qwen2", true},
+    {"GPT2Tokenizer", "gpt-2"},  {"GPT2TokenizerFast", "gpt-2"},  {"WhisperTokenizer", "gpt-2"},
+    {"Qwen2Tokenizer", "qwen2"}, {"Qwen2TokenizerFast", "qwen2"},
 };
 
 static rlx_status find_class(rlx_description *d, const cJSON *config, const struct gpt2_class **out)
@@ -141,7 +139,6 @@ rlx_status rlx_read_vocab_json(rlx_description *d, const char *vocab, size_t voc
                                const char *merges, size_t merges_bytes, const struct cJSON *config)
 {
     const struct gpt2_class *c = NULL;
-    rlx_text_step *s = NULL;
     const char *end = vocab;
     RLX_TRY(find_class(d, config, &c));
     cJSON *root = cJSON_ParseWithLengthOpts(vocab, vocab_bytes, &end, false);
@@ -152,10 +149,6 @@ rlx_status rlx_read_vocab_json(rlx_description *d, const char *vocab, size_t voc
     cJSON_Delete(root);
     RLX_TRY(st);
     RLX_TRY(read_merges(d, merges, merges_bytes));
-    if (c->nfc) {
-        RLX_TRY(rlx_description_add_normal(d, RLX_NORMAL_FORM, &s));
-        s->n = RLX_NFC;
-    }
     RLX_TRY(rlx_description_set_pre(d, rlx_text_pre_find(c->pre)));
     RLX_TRY(rlx_config_add_tokens(d, config, true));
     return rlx_config_set_ends(d, config, false, false);

@@ -5,7 +5,8 @@
  *   DIR/vectors/SET/TEXT-MODEL.json      "token_ids" of SET/TEXT.txt, with special tokens
  *   DIR/FAMILY/..                        vocabularies: the vectors' NAME or MODEL says which
  *   DIR/cases.json                       of the tokenizer in DIR: a list of objects with "text",
- *                                        "pair", "special", "ids", "types", "decoded"
+ *                                        "pair", "special", "ids", "types", "decoded"; or of
+ *                                        {"pre": names, "cases": such a list}, of DIR/vocab.gguf
  *
  * Every text by every form of its vocabulary is a case. Every vocabulary under a DIR with vectors
  * must load, and decode what it encoded of a sentence to UTF-8. */
@@ -321,19 +322,45 @@ static void check_case(conformance *c, const char *where, const rlx_tokenizer *t
     free(types);
 }
 
-static void run_cases(conformance *c, const char *dir)
+static void check_list(conformance *c, const char *dir, const char *what, const rlx_tokenizer *t,
+                       const cJSON *cases)
 {
-    char path[PATH_CHARS], where[PATH_CHARS];
-    rlx_tokenizer *t = NULL;
+    char where[PATH_CHARS];
     const cJSON *v;
     int number = 0;
+    if (!cJSON_GetArraySize(cases))
+        case_failed(c, dir, "%s: no array of cases", what);
+    cJSON_ArrayForEach(v, cases) check_case(c, place(dir, what, ++number, where), t, v);
+}
+
+/* The vocabulary by each of the patterns' names. */
+static void run_names(conformance *c, const char *dir, const cJSON *group)
+{
+    char path[PATH_CHARS];
+    const cJSON *name;
+    snprintf(path, sizeof path, "%s/vocab.gguf", dir);
+    cJSON_ArrayForEach(name, cJSON_GetObjectItem(group, "pre"))
+    {
+        const rlx_tokenizer_options o = {.pre = cJSON_GetStringValue(name), .no_cache = true};
+        rlx_tokenizer *t = NULL;
+        if (!case_broke(c, path, rlx_tokenizer_load(path, &o, &t)))
+            check_list(c, dir, o.pre, t, cJSON_GetObjectItem(group, "cases"));
+        rlx_tokenizer_destroy(t);
+    }
+}
+
+static void run_cases(conformance *c, const char *dir)
+{
+    char path[PATH_CHARS];
+    rlx_tokenizer *t = NULL;
+    const cJSON *group;
     snprintf(path, sizeof path, "%s/cases.json", dir);
     char *json = read_text(c, path);
     cJSON *cases = json ? cJSON_Parse(json) : NULL;
-    if (!cJSON_IsArray(cases))
-        case_failed(c, path, "no array of cases");
+    if (cJSON_HasObjectItem(cJSON_GetArrayItem(cases, 0), "pre"))
+        cJSON_ArrayForEach(group, cases) run_names(c, dir, group);
     else if (!case_broke(c, dir, rlx_tokenizer_load(dir, &from_files, &t)))
-        cJSON_ArrayForEach(v, cases) check_case(c, place(dir, "cases.json", ++number, where), t, v);
+        check_list(c, dir, "cases.json", t, cases);
     rlx_tokenizer_destroy(t);
     cJSON_Delete(cases);
     free(json);
