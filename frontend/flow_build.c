@@ -214,6 +214,22 @@ rlx_status rlx_flow_find_weight(rlx_flow_cx *cx, const rlx_stage *s, const char 
                         out);
 }
 
+rlx_status rlx_flow_get_extent(rlx_flow_cx *cx, int64_t extent, rlx_dim *out)
+{
+    *out = extent;
+    if (extent >= 0)
+        return RLX_OK;
+    if (extent <= RLX_EXTENT_EXPRESSIONS) {
+        *out = extent - RLX_EXTENT_EXPRESSIONS;
+        return RLX_OK;
+    }
+    if (-1 - extent >= cx->flow->nsymbols)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "%lld is neither >= 0, nor a symbol of this flow, nor an extent of a value",
+                        (long long)extent);
+    return rlx_flow_get_symbol(cx, cx->flow->symbols[-1 - extent], out);
+}
+
 rlx_status rlx_flow_find_input(rlx_flow_cx *cx, const char *name, rlx_format format, int rank,
                                const int64_t *dims, rlx_ir_value **out)
 {
@@ -225,15 +241,8 @@ rlx_status rlx_flow_find_input(rlx_flow_cx *cx, const char *name, rlx_format for
         format == RLX_FORMAT_NONE)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "an input needs a name, a format, and rank 0 to %d",
                         RLX_PROGRAM_MAX_RANK);
-    for (int i = 0; i < rank; i++) {
-        d[i] = dims[i];
-        if (dims[i] < 0 && -1 - dims[i] >= cx->flow->nsymbols)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                            "input \"%s\": dim %d is neither >= 0 nor a symbol of this flow", name,
-                            i);
-        if (dims[i] < 0)
-            RLX_TRY(rlx_flow_get_symbol(cx, cx->flow->symbols[-1 - dims[i]], &d[i]));
-    }
+    for (int i = 0; i < rank; i++)
+        RLX_TRY_NOTE(rlx_flow_get_extent(cx, dims[i], &d[i]), "dim %d of input \"%s\"", i, name);
     return rlx_flow_need_input(cx, copy, rlx_ir_tensor(format, rank, d), out);
 }
 

@@ -367,6 +367,21 @@ RLX_API rlx_format rlx_value_format(const rlx_value *v); /* of the elements; RLX
 RLX_API int rlx_value_rank(const rlx_value *v);          /* axes; 0 for no value, too */
 RLX_API int64_t rlx_value_dim(const rlx_value *v, int i); /* elements; -1 where a symbol decides, and for no value */
 
+/* Extents. Wherever a builder takes dims, each is a constant >= 0, an rlx_flow_symbol, or what these give: "the same as
+ * axis i of v", whatever decides it, and sums, products and quotients of such. A product of two symbols has no extent,
+ * nor has a quotient by one: an error. */
+RLX_API int64_t rlx_value_extent(const rlx_value *v, int i);
+typedef enum rlx_extent_op {
+    RLX_EXTENT_ADD,
+    RLX_EXTENT_MUL,
+    RLX_EXTENT_DIV,      /* rounded down, by a constant > 0 */
+    RLX_EXTENT_CEIL_DIV, /* rounded up, by a constant > 0 */
+    RLX_EXTENT_MOD,      /* by a constant > 0 */
+    RLX_EXTENT_MIN,
+    RLX_EXTENT_MAX
+} rlx_extent_op;
+RLX_API int64_t rlx_build_extent(rlx_builder *b, rlx_extent_op op, int64_t x, int64_t y);
+
 /* A weight by key ("{}": the layer's index), as it is stored: a float vector or matrix, or a matrix of blocks. */
 RLX_API rlx_value *rlx_build_weight(rlx_builder *b, const char *key);
 /* A tensor that runs are given by name; dims as in rlx_flow_input. */
@@ -396,10 +411,27 @@ typedef enum rlx_map {
     RLX_MAP_SQRT,
     RLX_MAP_RSQRT, /* 1 / sqrt(x) */
     RLX_MAP_EXP,
-    RLX_MAP_ROUND  /* to the nearest integer, ties to even */
+    RLX_MAP_ROUND, /* to the nearest integer, ties to even */
+    RLX_MAP_FLOOR,
+    RLX_MAP_LOG,
+    RLX_MAP_SIN,
+    RLX_MAP_COS,
+    RLX_MAP_ATAN,
+    RLX_MAP_TANH,
+    RLX_MAP_ERF,
+    RLX_MAP_MOD,   /* x - floor(x / y) * y, of integers; DIV of integers rounds down */
+    RLX_MAP_LT,    /* x < y, a bool, as LE and EQ are */
+    RLX_MAP_LE,
+    RLX_MAP_EQ,
+    RLX_MAP_AND,   /* of integers by bits, as OR and XOR; of bools */
+    RLX_MAP_OR,
+    RLX_MAP_XOR,
+    RLX_MAP_SHL,
+    RLX_MAP_SHR,   /* the sign of signed integers stays */
+    RLX_MAP_SELECT /* x, a bool, decides between y and z */
 } rlx_map;
-/* A function of one, two or three operands, element by element: f32 tensors of one shape; float vectors [H] of its last
- * extent, which are repeated along the other axes; numbers of rank 0. */
+/* A function of one, two or three operands, element by element. Shapes are broadcast as in numpy: from the last axis on,
+ * extents are equal or one of them is 1. Operands have one format; floats of several meet in f32 (f64 if one is). */
 RLX_API rlx_value *rlx_build_map1(rlx_builder *b, rlx_map fn, rlx_value *x);
 RLX_API rlx_value *rlx_build_map2(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *y);
 RLX_API rlx_value *rlx_build_map3(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *y,
@@ -437,6 +469,69 @@ typedef struct rlx_recipe {
 RLX_API rlx_status rlx_recipe_register(const rlx_recipe *r);
 /* RLX_NOT_FOUND, with the nearest; else what `assemble` or the recording says. `in` may be NULL. */
 RLX_API rlx_status rlx_flow_from_recipe(const char *name, const rlx_recipe_input *in, rlx_flow **out);
+/* Tensor expressions. T is any format, [..] any axes; a negative axis counts from the end. What is a view moves no data.
+ * Errors (axes and shapes that do not fit, formats that an op does not take) are the build's. */
+
+RLX_API rlx_value *rlx_build_number(rlx_builder *b, rlx_format format, double value); /* T, rank 0 */
+RLX_API rlx_value *rlx_build_size(rlx_builder *b, rlx_format format, int64_t extent); /* the extent as a number T, rank 0 */
+RLX_API rlx_value *rlx_build_iota(rlx_builder *b, rlx_format format, int64_t extent); /* T[extent]: 0, 1, 2, .. */
+RLX_API rlx_value *rlx_build_not(rlx_builder *b, rlx_value *x);                       /* bool[..] */
+RLX_API rlx_value *rlx_build_clamp(rlx_builder *b, rlx_value *x, double low, double high);
+RLX_API rlx_value *rlx_build_sigmoid(rlx_builder *b, rlx_value *x);
+RLX_API rlx_value *rlx_build_pow(rlx_builder *b, rlx_value *x, rlx_value *y); /* floats, broadcast: x^y by exp and log */
+
+/* Another format. Floats round to nearest even, integers wrap, to bool: whether it is not 0. A float to an integer is cut
+ * off; it must fit, or saturate, which holds it in the range (NaN becomes 0). Blocks of weights become f32. */
+RLX_API rlx_value *rlx_build_cast(rlx_builder *b, rlx_value *x, rlx_format format);
+RLX_API rlx_value *rlx_build_saturate(rlx_builder *b, rlx_value *x, rlx_format format);
+RLX_API rlx_value *rlx_build_bitcast(rlx_builder *b, rlx_value *x, rlx_format format); /* the same bits, of equal size */
+
+/* Shapes: dims as said at rlx_value_extent. */
+RLX_API rlx_value *rlx_build_reshape(rlx_builder *b, rlx_value *x, int rank, const int64_t *dims); /* a view: as many elements */
+RLX_API rlx_value *rlx_build_expand(rlx_builder *b, rlx_value *x, int rank, const int64_t *dims);  /* a view: as numpy broadcasts */
+RLX_API rlx_value *rlx_build_transpose(rlx_builder *b, rlx_value *x, const int64_t *perm); /* a view: axis i is x's axis perm[i] */
+RLX_API rlx_value *rlx_build_move(rlx_builder *b, rlx_value *x, int from, int to);         /* a view: one axis elsewhere */
+RLX_API rlx_value *rlx_build_insert(rlx_builder *b, rlx_value *x, int axis);               /* a view: an axis of 1, which has that index */
+RLX_API rlx_value *rlx_build_flatten(rlx_builder *b, rlx_value *x, int first, int last);   /* a view: axes first..last as one */
+/* A view: `size` elements from start, `step` apart (backwards when it is negative), of an axis of constant extent. */
+RLX_API rlx_value *rlx_build_slice(rlx_builder *b, rlx_value *x, int axis, int64_t start,
+                                   int64_t size, int64_t step);
+RLX_API rlx_value *rlx_build_flip(rlx_builder *b, rlx_value *x, int axis); /* backwards */
+/* low times fill in front of an axis, high times behind it; negative ones cut off, of a constant extent. */
+RLX_API rlx_value *rlx_build_pad(rlx_builder *b, rlx_value *x, int axis, int64_t low, int64_t high,
+                                 double fill);
+/* A view: the axis L becomes two, [O,size], [o,k] being element o*step + k*dilation; O is as many as lie inside. */
+RLX_API rlx_value *rlx_build_window(rlx_builder *b, rlx_value *x, int axis, int64_t size,
+                                    int64_t step, int64_t dilation);
+RLX_API rlx_value *rlx_build_concat(rlx_builder *b, int n, rlx_value *const *x, int axis); /* 1 to 64 values */
+/* Views: parts of `sizes` along an axis of constant extent, which they fill, to out[0..n-1] (NULL after an error). */
+RLX_API void rlx_build_split(rlx_builder *b, rlx_value *x, int axis, int n, const int64_t *sizes,
+                             rlx_value **out);
+
+/* Folds with ADD, MUL, MIN, MAX (of numbers) or AND, OR (of bools) over n axes; keep: they stay, as 1. Of nothing: 0, 1,
+ * the largest and the least of the format, true, false. */
+RLX_API rlx_value *rlx_build_reduce(rlx_builder *b, rlx_map fn, rlx_value *x, int n, const int *axes,
+                                    bool keep);
+RLX_API rlx_value *rlx_build_mean(rlx_builder *b, rlx_value *x, int n, const int *axes); /* floats; axes stay, as 1 */
+/* All elements so far along an axis, with ADD, MUL, MIN or MAX; reverse: from the end; exclusive (ADD, MUL): without the
+ * element itself. A cumulative sum is ADD. */
+RLX_API rlx_value *rlx_build_scan(rlx_builder *b, rlx_map fn, rlx_value *x, int axis, bool exclusive,
+                                  bool reverse);
+RLX_API rlx_value *rlx_build_softmax(rlx_builder *b, rlx_value *x, int axis);     /* f32[..] */
+RLX_API rlx_value *rlx_build_log_softmax(rlx_builder *b, rlx_value *x, int axis); /* f32[..] */
+/* As numpy's matmul: x [..,M,K], y [..,K,N] -> [..,M,N], leading axes broadcast; vectors drop their axis. (Rows times
+ * a matrix [N,K] of weights: linear.) */
+RLX_API rlx_value *rlx_build_matmul(rlx_builder *b, rlx_value *x, rlx_value *y);
+
+/* Indices are i32 or i64. Compiled code reads some element for an index that is out of range; the evaluators refuse it. */
+RLX_API rlx_value *rlx_build_take(rlx_builder *b, rlx_value *x, rlx_value *ids, int axis); /* x's axis becomes those of ids; -1: the last */
+/* ids [..] of x's rank -> T[..]: at the index along the axis, and where the index stands along the others (torch.gather). */
+RLX_API rlx_value *rlx_build_take_along(rlx_builder *b, rlx_value *x, rlx_value *ids, int axis);
+/* x T[V,..], ids [N], u T[N,..] -> x with row ids[n] replaced by u[n], n ascending, or folded with it by ADD, MUL, MIN or
+ * MAX. Rows out of range are left out. */
+RLX_API rlx_value *rlx_build_scatter(rlx_builder *b, rlx_value *x, rlx_value *ids, rlx_value *u);
+RLX_API rlx_value *rlx_build_scatter_fold(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *ids,
+                                          rlx_value *u);
 
 /* ---- compiling and running ------------------------------------------------------------------- */
 

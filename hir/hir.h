@@ -3,6 +3,7 @@
 #define RLX_HIR_H
 
 #include "mir/mir.h"
+#include "mir/mir_compose.h"
 #include "runtime/base/ir/ir.h"
 
 typedef enum rlx_hir_op {
@@ -16,7 +17,8 @@ extern const rlx_ir_level rlx_hir_level;
 
 enum { RLX_KV_PAGE = 256 }; /* positions per page */
 
-/* Named forms of rlx_ir_build; shapes as in hir_ops.def. */
+/* Named forms of rlx_ir_build; shapes as in hir_ops.def. Tensor ops: rlx_mir_build_* and what
+ * mir/mir_compose.h makes of them build in HIR too. */
 rlx_ir_value *rlx_hir_build_embed(rlx_ir_builder *b, rlx_ir_value *ids, rlx_ir_value *w);
 rlx_ir_value *rlx_hir_build_select_rows(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *rows);
 rlx_ir_value *rlx_hir_build_rms_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
@@ -26,13 +28,7 @@ rlx_ir_value *rlx_hir_build_rms_norm_heads(rlx_ir_builder *b, rlx_ir_value *x, r
                                            double eps, int64_t heads);
 rlx_ir_value *rlx_hir_build_linear(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
                                    rlx_ir_value *bias /* may be NULL */);
-rlx_ir_value *rlx_hir_build_add(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y);
-rlx_ir_value *rlx_hir_build_const(rlx_ir_builder *b, double value);
-rlx_ir_value *rlx_hir_build_map(rlx_ir_builder *b, rlx_map_fn fn, int n, rlx_ir_value *const *x);
 rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir_value *up);
-rlx_ir_value *rlx_hir_build_concat(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y);
-rlx_ir_value *rlx_hir_build_halve_pairs(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads);
-rlx_ir_value *rlx_hir_build_split_heads(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads);
 rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
                                  rlx_ir_value *sin, int64_t heads, int64_t head_dim);
 /* The same with element 2i of a head paired with 2i + 1. */

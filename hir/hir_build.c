@@ -34,43 +34,9 @@ rlx_ir_value *rlx_hir_build_linear(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_va
     return rlx_ir_build(b, RLX_HIR_LINEAR, bias ? 3 : 2, in, 0, NULL, NULL);
 }
 
-rlx_ir_value *rlx_hir_build_add(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y)
-{
-    return rlx_ir_build(b, RLX_HIR_ADD, 2, (rlx_ir_value *[]){x, y}, 0, NULL, NULL);
-}
-
-rlx_ir_value *rlx_hir_build_const(rlx_ir_builder *b, double value)
-{
-    const rlx_attr attr = rlx_attr_float(RLX_ATTR_VALUE, value);
-    return rlx_ir_build(b, RLX_HIR_CONST, 0, NULL, 1, &attr, NULL);
-}
-
-rlx_ir_value *rlx_hir_build_map(rlx_ir_builder *b, rlx_map_fn fn, int n, rlx_ir_value *const *x)
-{
-    const rlx_attr attr = rlx_attr_int(RLX_ATTR_FN, fn);
-    return rlx_ir_build(b, RLX_HIR_MAP, n, x, 1, &attr, NULL);
-}
-
 rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir_value *up)
 {
     return rlx_ir_build(b, RLX_HIR_SWIGLU, 2, (rlx_ir_value *[]){gate, up}, 0, NULL, NULL);
-}
-
-rlx_ir_value *rlx_hir_build_concat(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y)
-{
-    return rlx_ir_build(b, RLX_HIR_CONCAT, 2, (rlx_ir_value *[]){x, y}, 0, NULL, NULL);
-}
-
-rlx_ir_value *rlx_hir_build_halve_pairs(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads)
-{
-    const rlx_attr attr = rlx_attr_int(RLX_ATTR_HEADS, heads);
-    return rlx_ir_build(b, RLX_HIR_HALVE_PAIRS, 1, &x, 1, &attr, NULL);
-}
-
-rlx_ir_value *rlx_hir_build_split_heads(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads)
-{
-    const rlx_attr attr = rlx_attr_int(RLX_ATTR_HEADS, heads);
-    return rlx_ir_build(b, RLX_HIR_SPLIT_HEADS, 1, &x, 1, &attr, NULL);
 }
 
 rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,

@@ -13,6 +13,8 @@ typedef rlx_status eval_fn(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eval_t
 static eval_fn *const eval_op[RLX_HIR_OP_COUNT] = {
 #define HIR_OP(NAME, mnemonic, inputs, outputs, blocks, traits, attrs, meaning) \
     [RLX_HIR_##NAME] = rlx_hir_##mnemonic##_eval,
+#define TENSOR_OP(NAME, mnemonic, inputs, traits, attrs, infer, meaning) \
+    [RLX_HIR_##NAME] = rlx_hir_tensor_eval,
 #include "hir/hir_ops.def"
 #undef HIR_OP
 };

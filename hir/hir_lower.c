@@ -15,6 +15,8 @@ typedef void lower_fn(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *con
 static lower_fn *const lower_op[RLX_HIR_OP_COUNT] = {
 #define HIR_OP(NAME, mnemonic, inputs, outputs, blocks, traits, attrs, meaning) \
     [RLX_HIR_##NAME] = rlx_hir_##mnemonic##_lower,
+#define TENSOR_OP(NAME, mnemonic, inputs, traits, attrs, infer, meaning) \
+    [RLX_HIR_##NAME] = rlx_hir_tensor_lower,
 #include "hir/hir_ops.def"
 #undef HIR_OP
 };

@@ -6,50 +6,37 @@
 
 #include "mir/ops/ops.h"
 
-/* Operands and attributes give the type of most results. These ops have it written instead: */
-#define INFER_const NULL
-#define INFER_cast NULL
-#define INFER_bitcast NULL
-#define INFER_iota NULL
-#define INFER_broadcast NULL
-#define INFER_reshape NULL
+/* Of the ops that are the level's own: those with a type to infer, ... */
+#define INFER_quantize rlx_mir_quantize_infer
+#define INFER_contract_q rlx_mir_contract_q_infer
+#define INFER_page_write rlx_mir_page_write_infer
+#define INFER_attention rlx_mir_attention_infer
+/* ... those whose type is written, and those without results: */
 #define INFER_call NULL
 #define INFER_region NULL
 #define INFER_recur NULL
 #define INFER_recur_tokens NULL
-/* ... and these have no results: */
 #define INFER_return NULL
 #define INFER_yield NULL
 
-#define INFER_map rlx_mir_map_infer
-#define INFER_reduce rlx_mir_reduce_infer
-#define INFER_contract rlx_mir_contract_infer
-#define INFER_quantize rlx_mir_quantize_infer
-#define INFER_contract_q rlx_mir_contract_q_infer
-#define INFER_scan rlx_mir_scan_infer
-#define INFER_gather rlx_mir_gather_infer
-#define INFER_scatter rlx_mir_scatter_infer
-#define INFER_transpose rlx_mir_transpose_infer
-#define INFER_slice rlx_mir_slice_infer
-#define INFER_window rlx_mir_window_infer
-#define INFER_pad rlx_mir_pad_infer
-#define INFER_concat rlx_mir_concat_infer
-#define INFER_page_write rlx_mir_page_write_infer
-#define INFER_attention rlx_mir_attention_infer
-
 static const rlx_ir_opinfo op_table[RLX_MIR_OP_COUNT] = {
-#define MIR_OP(NAME, text, nin, nout, nblk, flags, keys, what) \
-    [RLX_MIR_##NAME] = {.mnemonic = #text,                     \
-                        .inputs = nin,                         \
-                        .outputs = nout,                       \
-                        .nblocks = nblk,                       \
-                        .traits = flags,                       \
-                        .attrs = keys,                         \
-                        .meaning = what,                       \
-                        .infer = INFER_##text,                 \
+#define OP(NAME, text, nin, nout, nblk, flags, keys, how, what) \
+    [RLX_MIR_##NAME] = {.mnemonic = #text,                      \
+                        .inputs = nin,                          \
+                        .outputs = nout,                        \
+                        .nblocks = nblk,                        \
+                        .traits = flags,                        \
+                        .attrs = keys,                          \
+                        .meaning = what,                        \
+                        .infer = how,                           \
                         .verify = rlx_mir_##text##_verify},
+#define TENSOR_OP(NAME, text, nin, flags, keys, how, what) \
+    OP(NAME, text, nin, 1, 0, flags, keys, how, what)
+#define MIR_OP(NAME, text, nin, nout, nblk, flags, keys, what) \
+    OP(NAME, text, nin, nout, nblk, flags, keys, INFER_##text, what)
 #include "mir/mir_ops.def"
 #undef MIR_OP
+#undef OP
 };
 
 int rlx_mir_updated_operand(const rlx_ir_node *n, int result)

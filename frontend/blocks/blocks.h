@@ -88,6 +88,10 @@ const rlx_block_info *rlx_block_get(rlx_stage_kind kind);
 
 /* The dim of a symbol; RLX_EXHAUSTED when there are too many. */
 rlx_status rlx_flow_get_symbol(rlx_flow_cx *cx, const char *name, rlx_dim *out);
+/* An extent as callers write it: a constant >= 0, a symbol of the flow (-1 - i), or an expression
+ * that rlx_value_extent gave, at RLX_EXTENT_EXPRESSIONS and below. */
+enum { RLX_EXTENT_EXPRESSIONS = -1000000 };
+rlx_status rlx_flow_get_extent(rlx_flow_cx *cx, int64_t extent, rlx_dim *out);
 /* The argument of the running function that binds `symbol`; made when new, then *made is set. */
 rlx_status rlx_flow_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, const char *name,
                         rlx_ir_type type, rlx_ir_value **out);

@@ -1,15 +1,9 @@
-/* frontend/blocks/custom.c: a stage that a function of the caller's builds. What rlx.h calls a
- * value is a value of the function that is being built; a builder is what a block has at hand. */
+/* frontend/blocks/custom.c: a stage that a function of the caller's builds: its builder, values,
+ * weights and inputs. The ops are in build_<group>.c. */
 #include <string.h>
 
-#include "frontend/blocks/blocks.h"
+#include "frontend/blocks/build.h"
 #include "frontend/registry.h"
-
-struct rlx_builder {
-    rlx_flow_cx *cx;
-    const rlx_stage *stage;
-    const char *place; /* of nodes that belong to no weight */
-};
 
 void rlx_flow_custom(rlx_flow *f, const char *name,
                      rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user), void *user)
@@ -62,7 +56,7 @@ rlx_status rlx_block_dual_stream_build(rlx_flow_cx *cx, const rlx_stage *s)
     rlx_ir_value *in[2];
     for (int i = 0; i < 2; i++)
         RLX_TRY(rlx_flow_get_stream(cx, s, s->key[i], &in[i]));
-    rlx_value *out[2] = {(rlx_value *)in[0], (rlx_value *)in[1]};
+    rlx_value *out[2] = {rlx_value_of(in[0]), rlx_value_of(in[1])};
     cx->fn->b.place = s->name;
     s->build_two(&b, &out[0], &out[1], s->user);
     RLX_TRY(rlx_ir_builder_finish(&cx->fn->b));
@@ -86,29 +80,80 @@ rlx_ir_value *rlx_builder_rewrite(rlx_flow_cx *cx, const rlx_stage *s, const rlx
     return (rlx_ir_value *)e->rewrite(&b, (const rlx_node *)n, e->user);
 }
 
-/* ---- what a build function sees -------------------------------------------------------------- */
+/* ---- what build_<group>.c share ---------------------------------------------------------------
+ */
 
-static rlx_ir_builder *inside(rlx_builder *b)
+rlx_ir_builder *rlx_builder_at(rlx_builder *b, const rlx_value *w)
 {
-    return &b->cx->fn->b;
-}
-
-static rlx_ir_value *value(rlx_value *v)
-{
-    return (rlx_ir_value *)v;
-}
-
-/* The builder, about to add a node: it belongs to the module that owns `w`, a weight, or else to
- * the stage. */
-static rlx_ir_builder *at(rlx_builder *b, const rlx_value *w)
-{
+    rlx_ir_builder *inside = &b->cx->fn->b;
     const rlx_ir_value *v = (const rlx_ir_value *)w;
     const rlx_ir_func *f = b->cx->fn->func;
-    inside(b)->place = b->place;
+    inside->place = b->place;
     if (v && !v->def && v->block == f->body && f->arg_info[v->index].role == RLX_ROLE_WEIGHT)
         rlx_flow_set_place(b->cx, f->arg_info[v->index].symbol, 1);
-    return inside(b);
+    return inside;
 }
+
+void rlx_builder_note(rlx_builder *b, rlx_status st)
+{
+    if (st)
+        rlx_ir_builder_fail(&b->cx->fn->b, st);
+}
+
+bool rlx_builder_all(rlx_builder *b, const char *op, int n, rlx_value *const *x)
+{
+    for (int i = 0; i < n; i++)
+        if (!x[i]) {
+            if (!b->cx->fn->b.status)
+                rlx_builder_note(b,
+                                 RLX_FAIL(RLX_INVALID_ARGUMENT, "%s: operand %d is NULL", op, i));
+            return false;
+        }
+    return true;
+}
+
+bool rlx_builder_axis(rlx_builder *b, const char *op, rlx_value *x, int *axis)
+{
+    const int rank = rlx_value_rank(x), given = *axis;
+    if (!rlx_builder_all(b, op, 1, &x))
+        return false;
+    *axis += *axis < 0 ? rank : 0;
+    if (*axis >= 0 && *axis < rank)
+        return true;
+    rlx_builder_note(
+        b, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s: axis %d of a value of rank %d", op, given, rank));
+    return false;
+}
+
+bool rlx_builder_axes(rlx_builder *b, const char *op, rlx_value *x, int n, const int *axes,
+                      unsigned *set)
+{
+    *set = 0;
+    for (int i = 0; i < n; i++) {
+        int axis = axes[i];
+        if (!rlx_builder_axis(b, op, x, &axis))
+            return false;
+        *set |= 1u << axis;
+    }
+    return rlx_builder_all(b, op, 1, &x);
+}
+
+bool rlx_builder_dims(rlx_builder *b, const char *op, int rank, const int64_t *dims, rlx_dim *out)
+{
+    if (b->cx->fn->b.status)
+        return false;
+    rlx_status st = RLX_OK;
+    if (rank < 0 || rank > RLX_MAX_RANK)
+        st = RLX_FAIL(RLX_INVALID_ARGUMENT, "%s: rank %d; there are 0 to %d", op, rank,
+                      RLX_MAX_RANK);
+    for (int i = 0; i < rank && !st; i++)
+        st = rlx_status_note(rlx_flow_get_extent(b->cx, dims[i], &out[i]), __FILE__, __LINE__,
+                             "%s: extent %d", op, i);
+    rlx_builder_note(b, st);
+    return !st;
+}
+
+/* ---- what a build function sees -------------------------------------------------------------- */
 
 int64_t rlx_builder_layer(const rlx_builder *b)
 {
@@ -117,8 +162,8 @@ int64_t rlx_builder_layer(const rlx_builder *b)
 
 void rlx_builder_fail(rlx_builder *b, rlx_code code, const char *message)
 {
-    rlx_ir_builder_fail(inside(b), RLX_FAIL(code == RLX_CODE_OK ? RLX_INVALID_ARGUMENT : code, "%s",
-                                            message ? message : "it failed"));
+    rlx_builder_note(b, RLX_FAIL(code == RLX_CODE_OK ? RLX_INVALID_ARGUMENT : code, "%s",
+                                 message ? message : "it failed"));
 }
 
 rlx_format rlx_value_format(const rlx_value *v)
@@ -139,98 +184,95 @@ int64_t rlx_value_dim(const rlx_value *v, int i)
     return rlx_dim_is_const(d) ? d : -1;
 }
 
+int64_t rlx_value_extent(const rlx_value *v, int i)
+{
+    if (i < 0 || i >= rlx_value_rank(v))
+        return 0; /* after an earlier error; what is built of it builds nothing */
+    const rlx_dim d = ((const rlx_ir_value *)v)->type.dim[i];
+    return rlx_dim_is_const(d) ? d : d + RLX_EXTENT_EXPRESSIONS;
+}
+
+int64_t rlx_build_extent(rlx_builder *b, rlx_extent_op op, int64_t x, int64_t y)
+{
+    static const rlx_dim_op ops[] = {
+        [RLX_EXTENT_ADD] = RLX_DIM_ADD,      [RLX_EXTENT_MUL] = RLX_DIM_MUL,
+        [RLX_EXTENT_DIV] = RLX_DIM_FLOORDIV, [RLX_EXTENT_CEIL_DIV] = RLX_DIM_CEILDIV,
+        [RLX_EXTENT_MOD] = RLX_DIM_MOD,      [RLX_EXTENT_MIN] = RLX_DIM_MIN,
+        [RLX_EXTENT_MAX] = RLX_DIM_MAX};
+    const int64_t in[] = {x, y};
+    rlx_dim d[2];
+    if (!rlx_builder_dims(b, "extent", 2, in, d))
+        return 0;
+    const bool known = (size_t)op < sizeof ops / sizeof *ops;
+    const rlx_dim e = known ? rlx_dim_make(b->cx->dims, ops[op], d[0], d[1]) : RLX_DIM_INVALID;
+    if (e == RLX_DIM_INVALID) {
+        rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                     "extent: no such operation, or its result is not linear in "
+                                     "symbols (two of them multiplied, or a divisor that is no "
+                                     "constant)"));
+        return 0;
+    }
+    return rlx_dim_is_const(e) ? e : e + RLX_EXTENT_EXPRESSIONS;
+}
+
 rlx_value *rlx_build_weight(rlx_builder *b, const char *key)
 {
     rlx_ir_value *v = NULL;
-    if (!inside(b)->status)
-        rlx_ir_builder_fail(inside(b), rlx_flow_find_weight(b->cx, b->stage, key, &v));
-    return (rlx_value *)v;
+    if (!b->cx->fn->b.status)
+        rlx_builder_note(b, rlx_flow_find_weight(b->cx, b->stage, key, &v));
+    return rlx_value_of(v);
 }
 
 rlx_value *rlx_build_input(rlx_builder *b, const char *name, rlx_format format, int rank,
                            const int64_t *dims)
 {
     rlx_ir_value *v = NULL;
-    if (!inside(b)->status)
-        rlx_ir_builder_fail(inside(b), rlx_flow_find_input(b->cx, name, format, rank, dims, &v));
-    return (rlx_value *)v;
+    if (!b->cx->fn->b.status)
+        rlx_builder_note(b, rlx_flow_find_input(b->cx, name, format, rank, dims, &v));
+    return rlx_value_of(v);
 }
 
 rlx_value *rlx_build_declared(rlx_builder *b, const char *input)
 {
     rlx_ir_value *v = NULL;
-    if (!inside(b)->status)
-        rlx_ir_builder_fail(inside(b), rlx_flow_need_declared(b->cx, input ? input : "", &v));
-    return (rlx_value *)v;
+    if (!b->cx->fn->b.status)
+        rlx_builder_note(b, rlx_flow_need_declared(b->cx, input ? input : "", &v));
+    return rlx_value_of(v);
 }
 
 rlx_value *rlx_build_load(rlx_builder *b, const char *stream)
 {
     rlx_ir_value *v = NULL;
-    if (!inside(b)->status)
-        rlx_ir_builder_fail(inside(b),
-                            rlx_flow_get_stream(b->cx, b->stage, stream ? stream : "", &v));
-    return (rlx_value *)v;
+    if (!b->cx->fn->b.status)
+        rlx_builder_note(b, rlx_flow_get_stream(b->cx, b->stage, stream ? stream : "", &v));
+    return rlx_value_of(v);
 }
 
 void rlx_build_store(rlx_builder *b, const char *stream, rlx_value *v)
 {
-    if (inside(b)->status)
+    if (b->cx->fn->b.status)
         return;
     if (!v || !stream || !*stream)
-        rlx_ir_builder_fail(inside(b),
-                            RLX_FAIL(RLX_INVALID_ARGUMENT, "store \"%s\": %s", stream ? stream : "",
+        rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT, "store \"%s\": %s", stream ? stream : "",
                                      v ? "it has no name" : "there is no value"));
     else
-        rlx_ir_builder_fail(inside(b), rlx_flow_set_stream(b->cx, stream, value(v)));
+        rlx_builder_note(b, rlx_flow_set_stream(b->cx, stream, rlx_value_ir(v)));
 }
 
 rlx_value *rlx_build_linear(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias)
 {
-    return (rlx_value *)rlx_hir_build_linear(at(b, w), value(x), value(w), value(bias));
+    return rlx_value_of(rlx_hir_build_linear(rlx_builder_at(b, w), rlx_value_ir(x), rlx_value_ir(w),
+                                             rlx_value_ir(bias)));
 }
 
 rlx_value *rlx_build_rms_norm(rlx_builder *b, rlx_value *x, rlx_value *w, double eps)
 {
-    return (rlx_value *)rlx_hir_build_rms_norm(at(b, w), value(x), value(w), eps);
+    return rlx_value_of(
+        rlx_hir_build_rms_norm(rlx_builder_at(b, w), rlx_value_ir(x), rlx_value_ir(w), eps));
 }
 
 rlx_value *rlx_build_embed(rlx_builder *b, rlx_value *ids, rlx_value *w)
 {
-    return (rlx_value *)rlx_hir_build_embed(at(b, w), value(ids), value(w));
-}
-
-rlx_value *rlx_build_constant(rlx_builder *b, double number)
-{
-    return (rlx_value *)rlx_hir_build_const(at(b, NULL), number);
-}
-
-static rlx_value *map(rlx_builder *b, rlx_map fn, int n, rlx_value *x, rlx_value *y, rlx_value *z)
-{
-    static const rlx_map_fn fns[] = {
-        [RLX_MAP_ADD] = RLX_FN_ADD,    [RLX_MAP_SUB] = RLX_FN_SUB,     [RLX_MAP_MUL] = RLX_FN_MUL,
-        [RLX_MAP_DIV] = RLX_FN_DIV,    [RLX_MAP_MIN] = RLX_FN_MIN,     [RLX_MAP_MAX] = RLX_FN_MAX,
-        [RLX_MAP_FMA] = RLX_FN_FMA,    [RLX_MAP_NEG] = RLX_FN_NEG,     [RLX_MAP_ABS] = RLX_FN_ABS,
-        [RLX_MAP_SQRT] = RLX_FN_SQRT,  [RLX_MAP_RSQRT] = RLX_FN_RSQRT, [RLX_MAP_EXP] = RLX_FN_EXP,
-        [RLX_MAP_ROUND] = RLX_FN_ROUND};
-    rlx_ir_value *in[] = {value(x), value(y), value(z)};
-    if ((size_t)fn < sizeof fns / sizeof *fns)
-        return (rlx_value *)rlx_hir_build_map(at(b, NULL), fns[fn], n, in);
-    rlx_ir_builder_fail(inside(b), RLX_FAIL(RLX_INVALID_ARGUMENT, "no function %d", (int)fn));
-    return NULL;
-}
-
-rlx_value *rlx_build_map1(rlx_builder *b, rlx_map fn, rlx_value *x)
-{
-    return map(b, fn, 1, x, NULL, NULL);
-}
-
-rlx_value *rlx_build_map2(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *y)
-{
-    return map(b, fn, 2, x, y, NULL);
-}
-
-rlx_value *rlx_build_map3(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *y, rlx_value *z)
-{
-    return map(b, fn, 3, x, y, z);
+    return rlx_value_of(
+        rlx_hir_build_embed(rlx_builder_at(b, w), rlx_value_ir(ids), rlx_value_ir(w)));
 }

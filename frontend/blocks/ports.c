@@ -186,7 +186,7 @@ rlx_status rlx_block_probe_rotary_build(rlx_flow_cx *cx, const rlx_stage *s)
     rlx_ir_value *table;
     RLX_TRY(rlx_flow_need_rotary(cx, s->number[ROTARY_DIM], s->number[SINE], &table));
     cx->fn->b.place = "rotary_emb";
-    cx->probe[request] = rlx_hir_build_concat(&cx->fn->b, table, table);
+    cx->probe[request] = rlx_mir_build_concat(&cx->fn->b, 2, (rlx_ir_value *[]){table, table}, 1);
     return RLX_OK;
 }
 

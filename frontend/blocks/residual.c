@@ -30,6 +30,6 @@ rlx_status rlx_block_residual_add_build(rlx_flow_cx *cx, const rlx_stage *s)
     (void)s;
     rlx_ir_value *saved = cx->fn->saved[--cx->fn->nsaved];
     cx->fn->b.place = "residual";
-    cx->fn->x = rlx_hir_build_add(&cx->fn->b, saved, cx->fn->x);
+    cx->fn->x = rlx_mir_build_map2(&cx->fn->b, RLX_FN_ADD, saved, cx->fn->x);
     return RLX_OK;
 }

@@ -18,7 +18,6 @@ rlx_status rlx_block_scale_build(rlx_flow_cx *cx, const rlx_stage *s)
     int64_t width;
     RLX_TRY(rlx_flow_need_features(cx, &width));
     cx->fn->b.place = "scale";
-    rlx_ir_value *by = rlx_hir_build_const(&cx->fn->b, s->real[0]);
-    cx->fn->x = rlx_hir_build_map(&cx->fn->b, RLX_FN_MUL, 2, (rlx_ir_value *[]){cx->fn->x, by});
+    cx->fn->x = rlx_mir_map_num(&cx->fn->b, RLX_FN_MUL, cx->fn->x, s->real[0]);
     return RLX_OK;
 }

@@ -138,6 +138,17 @@ static rlx_status need_places(rlx_flow_cx *cx, const rlx_stage *s, rlx_dim token
     return rlx_flow_need_input(cx, name, rlx_ir_tensor(RLX_I32, 2, table), &a->table);
 }
 
+/* x f32[..,N*D] as f32[..,N,D]. */
+static rlx_ir_value *split_heads(rlx_ir_builder *b, rlx_ir_value *x, int64_t heads)
+{
+    if (!x)
+        return NULL;
+    rlx_ir_type y = x->type;
+    y.dim[y.rank] = y.dim[y.rank - 1] / heads;
+    y.dim[y.rank++ - 1] = heads;
+    return rlx_mir_reshape(b, x, y.rank, y.dim);
+}
+
 static rlx_status normalise_heads(rlx_flow_cx *cx, const rlx_stage *s, int slot, int64_t heads,
                                   rlx_ir_value **x)
 {
@@ -149,7 +160,7 @@ static rlx_status normalise_heads(rlx_flow_cx *cx, const rlx_stage *s, int slot,
     *x = rlx_hir_build_rms_norm_heads(&cx->fn->b, *x, w, s->real[NORM_EPS], heads);
     const int inside = slot == Q_NORM ? IN_Q_NORM : IN_K_NORM;
     if (rlx_flow_is_asked(cx, s, inside))
-        cx->fn->inside[inside] = rlx_hir_build_split_heads(&cx->fn->b, *x, heads);
+        cx->fn->inside[inside] = split_heads(&cx->fn->b, *x, heads);
     return RLX_OK;
 }
 
@@ -175,14 +186,18 @@ static rlx_status rotate(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attention 
     return RLX_OK;
 }
 
-/* Probes see heads in one order, whichever of their elements rotate together. */
+/* Probes see heads in one order, whichever of their elements rotate together: element 2i of a head
+ * goes to i, element 2i + 1 to i + D/2. */
 static rlx_ir_value *halve_asked(rlx_flow_cx *cx, const rlx_stage *s, int inside, int64_t heads,
                                  rlx_ir_value *x)
 {
     const bool paired = s->number[INTERLEAVED] && !s->number[ROTARY_DIM];
-    if (!paired || !rlx_flow_is_asked(cx, s, inside))
+    if (!x || !paired || !rlx_flow_is_asked(cx, s, inside))
         return x;
-    return rlx_hir_build_halve_pairs(&cx->fn->b, x, heads);
+    rlx_ir_builder *b = &cx->fn->b;
+    const rlx_dim dims[] = {x->type.dim[0], heads, x->type.dim[1] / heads / 2, 2};
+    rlx_ir_value *pairs = rlx_mir_move(b, rlx_mir_reshape(b, x, 4, dims), 3, 2);
+    return rlx_mir_reshape(b, pairs, 2, x->type.dim);
 }
 
 rlx_status rlx_block_self_attention_build(rlx_flow_cx *cx, const rlx_stage *s)

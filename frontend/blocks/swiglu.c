@@ -28,11 +28,8 @@ void rlx_flow_swiglu(rlx_flow *f, const char *gate_key, const char *up_key, cons
 /* x * sigmoid(x), as swiglu computes it. */
 static rlx_ir_value *build_silu(rlx_ir_builder *b, rlx_ir_value *x)
 {
-    rlx_ir_value *one = rlx_hir_build_const(b, 1);
-    rlx_ir_value *e = rlx_hir_build_map(b, RLX_FN_NEG, 1, &x);
-    e = rlx_hir_build_map(b, RLX_FN_EXP, 1, &e);
-    rlx_ir_value *below = rlx_hir_build_map(b, RLX_FN_ADD, 2, (rlx_ir_value *[]){e, one});
-    return rlx_hir_build_map(b, RLX_FN_DIV, 2, (rlx_ir_value *[]){x, below});
+    rlx_ir_value *e = rlx_mir_map1(b, RLX_FN_EXP, rlx_mir_map1(b, RLX_FN_NEG, x));
+    return rlx_mir_map2(b, RLX_FN_DIV, x, rlx_mir_map_num(b, RLX_FN_ADD, e, 1));
 }
 
 rlx_status rlx_block_swiglu_build(rlx_flow_cx *cx, const rlx_stage *s)
@@ -49,8 +46,7 @@ rlx_status rlx_block_swiglu_build(rlx_flow_cx *cx, const rlx_stage *s)
     rlx_ir_value *y;
     if (rlx_flow_is_asked(cx, s, IN_ACT)) { /* the same arithmetic, with a value between */
         cx->fn->inside[IN_ACT] = build_silu(&cx->fn->b, gate);
-        y = rlx_hir_build_map(&cx->fn->b, RLX_FN_MUL, 2,
-                              (rlx_ir_value *[]){cx->fn->inside[IN_ACT], up});
+        y = rlx_mir_map2(&cx->fn->b, RLX_FN_MUL, cx->fn->inside[IN_ACT], up);
     } else {
         y = rlx_hir_build_swiglu(&cx->fn->b, gate, up);
     }

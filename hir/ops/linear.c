@@ -58,7 +58,7 @@ void rlx_hir_linear_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value 
         out[0] = rlx_mir_build_reshape(b, out[0], 1, dims);
     if (n->nin == 3) {
         rlx_ir_value *bias = rlx_mir_build_cast(b, in[2], RLX_F32);
-        bias = rlx_hir_lower_along_last(b, bias, &n->out[0]->type);
+        bias = rlx_mir_expand(b, bias, n->out[0]->type.rank, n->out[0]->type.dim);
         out[0] = rlx_mir_build_map2(b, RLX_FN_ADD, out[0], bias);
     }
 }

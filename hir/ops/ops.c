@@ -53,9 +53,3 @@ rlx_status rlx_hir_eval_alloc(rlx_hir_eval_cx *cx, rlx_eval_tensor *t)
     t->data = rlx_arena_alloc(cx->arena, rlx_format_bytes(t->format, rlx_hir_eval_elems(t)));
     return t->data ? RLX_OK : RLX_OOM();
 }
-
-rlx_ir_value *rlx_hir_lower_along_last(rlx_ir_builder *b, rlx_ir_value *v, const rlx_ir_type *x)
-{
-    const int64_t axes[] = {x->rank - 1};
-    return rlx_mir_build_broadcast(b, v, x->rank, x->dim, axes);
-}

@@ -28,8 +28,15 @@ typedef struct rlx_hir_eval_cx {
                                          rlx_eval_tensor *const *in, rlx_eval_tensor *out); \
     void rlx_hir_##mnemonic##_lower(rlx_ir_builder *b, const rlx_ir_node *n,                \
                                     rlx_ir_value *const *in, rlx_ir_value **out);
+#define TENSOR_OP(NAME, mnemonic, inputs, traits, attrs, infer, meaning)
 #include "hir/hir_ops.def"
 #undef HIR_OP
+
+/* The same for every tensor op. */
+rlx_status rlx_hir_tensor_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
+                               rlx_eval_tensor *const *in, rlx_eval_tensor *out);
+void rlx_hir_tensor_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in,
+                          rlx_ir_value **out);
 
 /* ---- shared by verifiers -------------------------------------------------------------------- */
 
@@ -70,10 +77,5 @@ static inline double rlx_hir_load(const rlx_eval_tensor *t, int64_t i)
 rlx_status rlx_hir_eval_func(const rlx_hir_eval_cx *caller, const rlx_ir_func *f, int64_t layer,
                              const rlx_eval_tensor *values, rlx_arena *arena,
                              rlx_eval_tensor *results);
-
-/* ---- shared by lowerings -------------------------------------------------------------------- */
-
-/* A per-feature vector [H] as a tensor of x's shape, repeated along every axis but the last. */
-rlx_ir_value *rlx_hir_lower_along_last(rlx_ir_builder *b, rlx_ir_value *v, const rlx_ir_type *x);
 
 #endif

@@ -79,8 +79,8 @@ void rlx_hir_rms_norm_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_valu
     const int64_t rows[RLX_MAX_RANK] = {0, 1, 2, 3, 4, 5};
     rlx_ir_value *wide = rlx_mir_build_broadcast(b, scale, x.rank, x.dim, rows);
     rlx_ir_value *normal = rlx_mir_build_map2(b, RLX_FN_MUL, parts, wide);
-    rlx_ir_value *w = rlx_hir_lower_along_last(b, rlx_mir_build_cast(b, in[1], RLX_F32), &x);
-    out[0] = rlx_mir_build_map2(b, RLX_FN_MUL, normal, w);
+    rlx_ir_value *w = rlx_mir_build_cast(b, in[1], RLX_F32);
+    out[0] = rlx_mir_map2(b, RLX_FN_MUL, normal, w);
     if (heads)
         out[0] = rlx_mir_build_reshape(b, out[0], n->out[0]->type.rank, n->out[0]->type.dim);
 }

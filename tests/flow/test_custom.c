@@ -343,6 +343,73 @@ START_TEST(mixed)
 }
 END_TEST
 
+/* ---- tensor expressions ------------------------------------------------------------------------
+ */
+
+/* y[t,h] = cumulative sum over t of softmax(x)[t, :] in pairs swapped: shapes by x's own extents.
+ */
+static rlx_value *build_shapes(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t tokens = rlx_value_extent(x, 0), half = H / 2;
+    rlx_value *p = rlx_build_softmax(b, x, -1);
+    rlx_value *pairs = rlx_build_reshape(b, p, 3, (int64_t[]){tokens, half, 2});
+    rlx_value *swapped = rlx_build_flatten(b, rlx_build_flip(b, pairs, 2), 1, 2);
+    rlx_value *sums = rlx_build_scan(b, RLX_MAP_ADD, swapped, 0, false, false);
+    rlx_value *column = rlx_build_reduce(b, RLX_MAP_MAX, x, 1, (int[]){1}, true);
+    const int64_t twice = rlx_build_extent(b, RLX_EXTENT_MUL, tokens, 2);
+    rlx_value *n = rlx_build_size(b, RLX_F32, rlx_build_extent(b, RLX_EXTENT_DIV, twice, 2));
+    rlx_value *is_big = rlx_build_map2(b, RLX_MAP_LT, rlx_build_constant(b, 0.5), column);
+    rlx_value *mean = rlx_build_map2(b, RLX_MAP_DIV, sums, n);
+    return rlx_build_map3(b, RLX_MAP_SELECT, is_big, mean, rlx_build_constant(b, -1));
+}
+
+START_TEST(shapes)
+{
+    world t;
+    float y[TOKENS * H];
+    double want[TOKENS * H], sums[H] = {0};
+    open_world(&t, devices[_i]);
+    rlx_flow_custom(t.flow, "shapes", build_shapes, NULL);
+    assert_ok(compile(&t));
+    run(&t, 1, y);
+    for (int r = 0; r < TOKENS; r++) {
+        double most = 0, sum = 0;
+        for (int h = 0; h < H; h++) {
+            most = fmax(most, t.x[r * H + h]);
+            sum += exp(t.x[r * H + h]);
+        }
+        for (int h = 0; h < H; h++) {
+            sums[h] += exp(t.x[r * H + (h ^ 1)]) / sum;
+            want[r * H + h] = most > 0.5 ? sums[h] / TOKENS : -1;
+        }
+    }
+    check(y, want, 2e-6, "shapes");
+    close_world(&t);
+}
+END_TEST
+
+static rlx_value *build_no_axis(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_softmax(b, x, 2);
+}
+
+static rlx_value *build_no_broadcast(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_value *half = rlx_build_slice(b, x, 1, 0, H / 2, 1);
+    return rlx_build_map2(b, RLX_MAP_ADD, x, half);
+}
+
+static rlx_value *build_no_product(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t tokens = rlx_value_extent(x, 0);
+    rlx_build_size(b, RLX_F32, rlx_build_extent(b, RLX_EXTENT_MUL, tokens, tokens));
+    return x;
+}
+
 /* ---- layers ------------------------------------------------------------------------------------
  */
 
@@ -447,11 +514,15 @@ static const struct {
     {build_failure, RLX_UNSUPPORTED, "no such gate"},
     {build_missing, RLX_NOT_FOUND, "\"layers.0.side.weight\" is missing"},
     {build_misfit, RLX_INVALID_IR, "linear C2"},
-    {build_null_operand, RLX_INVALID_IR, "operand"},
+    {build_null_operand, RLX_INVALID_ARGUMENT, "operand 1 is NULL"},
     {build_unknown, RLX_INVALID_ARGUMENT, "no function 99"},
     {build_two_types, RLX_UNSUPPORTED,
      "input \"x\" is taken as f32[4,20], elsewhere f32[TOKENS,20]"},
-    {build_wrong_dim, RLX_INVALID_ARGUMENT, "\"z\": dim 0 is neither"},
+    {build_no_axis, RLX_INVALID_ARGUMENT, "softmax: axis 2 of a value of rank 2"},
+    {build_no_broadcast, RLX_INVALID_ARGUMENT,
+     "f32[TOKENS,10] does not broadcast to f32[TOKENS,20]"},
+    {build_no_product, RLX_INVALID_ARGUMENT, "not linear in symbols"},
+    {build_wrong_dim, RLX_INVALID_ARGUMENT, "-7 is neither >= 0, nor a symbol"},
 };
 enum { NWRONG = sizeof wrong / sizeof *wrong };
 
@@ -526,10 +597,11 @@ int main(void)
     tcase_add_loop_test(c, scaled, 0, NDEVICES);
     tcase_add_loop_test(c, every_function, 0, NDEVICES);
     tcase_add_loop_test(c, mixed, 0, NDEVICES);
+    tcase_add_loop_test(c, shapes, 0, NDEVICES);
     tcase_add_test(c, layers);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
     tcase_add_test(c, refuses_elsewhere);
     tcase_add_test(c, prints);
     suite_add_tcase(s, c);
-    return run_suite(s, 3 * NDEVICES + NWRONG + 3);
+    return run_suite(s, 4 * NDEVICES + NWRONG + 3);
 }

@@ -512,20 +512,18 @@ START_TEST(probes_split_calls_and_change_nothing)
 }
 END_TEST
 
-static int count_ops(const test_model *m, int op)
+static int count_nodes(const test_model *m)
 {
     int n = 0;
     for (const rlx_ir_func *f = m->hir->first; f; f = f->next)
         for (const rlx_ir_node *node = f->body->first; node; node = node->next)
-            n += (int)node->op == op;
+            n++;
     return n;
 }
 
 /* Values that only probes need are built for them alone. */
 START_TEST(probes_inside_cost_nothing_unless_asked)
 {
-    static const int ops[] = {RLX_HIR_MAP, RLX_HIR_CONCAT, RLX_HIR_SPLIT_HEADS,
-                              RLX_HIR_HALVE_PAIRS};
     static const char *const probes[] = {"model.layers.1.mlp.act_fn", "model.rotary_emb.0",
                                          "model.layers.1.self_attn.q_norm",
                                          "model.layers.1.self_attn.k_proj"};
@@ -534,10 +532,10 @@ START_TEST(probes_inside_cost_nothing_unless_asked)
              "\"architectures\": [\"Qwen3ForCausalLM\"]");
     for (int i = 0; i < 4; i++) {
         assert_ok(model_build(&m, NULL, 0));
-        ck_assert_int_eq(count_ops(&m, ops[i]), 0);
+        const int without = count_nodes(&m);
         ck_assert_int_eq(model_count_layers(&m), 1);
         assert_ok(model_build(&m, probes + i, 1));
-        ck_assert_int_ge(count_ops(&m, ops[i]), 1);
+        ck_assert_int_gt(count_nodes(&m), without);
     }
     model_deinit(&m);
 }

@@ -245,14 +245,14 @@ static rlx_ir_func *build_layer(rlx_ir_module *m, const world *w, rlx_dim tokens
         a.k = a.v = NULL;
     rlx_ir_value *o = rlx_hir_build_attention(&b, &a, NULL, NULL);
     o = rlx_hir_build_linear(&b, o, weight(&b, f, w, "l{}.o"), NULL);
-    x = rlx_hir_build_add(&b, x, o);
+    x = rlx_mir_build_map2(&b, RLX_FN_ADD, x, o);
     b.place = "mlp";
     n = rlx_hir_build_rms_norm(&b, x, weight(&b, f, w, "l{}.n2"), 1e-5);
     rlx_ir_value *gate = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.gate"), NULL);
     rlx_ir_value *up = rlx_hir_build_linear(&b, n, weight(&b, f, w, "l{}.up"), NULL);
     rlx_ir_value *down = rlx_hir_build_swiglu(&b, gate, up);
     down = rlx_hir_build_linear(&b, down, weight(&b, f, w, "l{}.down"), NULL);
-    x = rlx_hir_build_add(&b, x, down);
+    x = rlx_mir_build_map2(&b, RLX_FN_ADD, x, down);
     rlx_ir_build_return(&b, 1, &x);
     ck_assert_ptr_null(rlx_ir_builder_finish(&b));
     return f;

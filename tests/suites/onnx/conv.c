@@ -70,12 +70,12 @@ static val window_of(onnx *x, val a, const windows *w, val fill)
     for (int i = 0; i < w->n; i++) {
         int axis = 2 + 2 * i;
         int64_t length = (w->out[i] - 1) * w->step[i] + reach(w, i);
-        a = ox_pad(x, a, axis, w->low[i], length - w->low[i] - w->in[i], fill);
+        a = rlx_mir_pad(x->b, a, axis, w->low[i], length - w->low[i] - w->in[i], fill);
         a = a ? rlx_mir_build_window(x->b, a, axis, w->size[i], w->step[i], w->dilation[i]) : NULL;
         perm[2 + i] = axis;
         perm[2 + w->n + i] = axis + 1;
     }
-    return ox_transpose(x, a, perm);
+    return rlx_mir_transpose(x->b, a, perm);
 }
 
 /* ---- convolutions
@@ -88,8 +88,8 @@ static val convolve(onnx *x, val a, val w, int64_t groups, int n)
         return NULL;
     int64_t N = ox_dim(a, 0), C = ox_dim(a, 1), M = ox_dim(w, 0), dims[RLX_MAX_RANK];
     if (n > 2) { /* one axis for all places and one for all taps: ranks end at 8 */
-        a = ox_flatten(x, ox_flatten(x, a, 2 + n, 2 + 2 * n), 2, 2 + n);
-        w = ox_flatten(x, w, 2, 2 + n);
+        a = rlx_mir_flatten(x->b, rlx_mir_flatten(x->b, a, 2 + n, 2 + 2 * n), 2, 2 + n);
+        w = rlx_mir_flatten(x->b, w, 2, 2 + n);
         n = 1;
     }
     if (!a || !w)
@@ -103,12 +103,12 @@ static val convolve(onnx *x, val a, val w, int64_t groups, int n)
         right[4 + i] = 1;
         left[4 + n + i] = right[4 + n + i] = w->type.dim[2 + i];
     }
-    val y = MUL(ox_reshape(x, a, rank, left), ox_reshape(x, w, rank, right));
-    y = ox_fold(x, RLX_FN_ADD, y, ox_last_axes(y, 4 + n) | 8u, false);
+    val y = MUL(rlx_mir_reshape(x->b, a, rank, left), rlx_mir_reshape(x->b, w, rank, right));
+    y = rlx_mir_fold(x->b, RLX_FN_ADD, y, rlx_mir_last_axes(y, 4 + n) | 8u, false);
     dims[0] = N;
     dims[1] = M;
     memcpy(dims + 2, left + 4, sizeof *dims * (size_t)n);
-    return ox_reshape(x, y, 2 + n, dims);
+    return rlx_mir_reshape(x->b, y, 2 + n, dims);
 }
 
 /* [N, M, places] as [N, M, O..] with a bias per channel. */
@@ -119,8 +119,10 @@ static val with_bias(onnx *x, val y, const windows *w, int bias)
         dims[2 + i] = w->out[i];
         one[2 + i] = 1;
     }
-    y = ox_reshape(x, y, 2 + w->n, dims);
-    return bias >= 0 && ox_has(x, bias) ? ADD(y, ox_reshape(x, ox_in(x, bias), 2 + w->n, one)) : y;
+    y = rlx_mir_reshape(x->b, y, 2 + w->n, dims);
+    return bias >= 0 && ox_has(x, bias)
+               ? ADD(y, rlx_mir_reshape(x->b, ox_in(x, bias), 2 + w->n, one))
+               : y;
 }
 
 static void do_conv(onnx *x)
@@ -136,13 +138,13 @@ static void do_conv(onnx *x)
 /* An input with its zero point taken off, in f; a zero point per row of w. */
 static val centered(onnx *x, int i, int zero, rlx_format f)
 {
-    val a = ox_cast(x, ox_in(x, i), f);
+    val a = rlx_mir_cast(x->b, ox_in(x, i), f);
     if (!a || !ox_has(x, zero))
         return a;
-    val z = ox_cast(x, ox_in(x, zero), f);
+    val z = rlx_mir_cast(x->b, ox_in(x, zero), f);
     int64_t dims[RLX_MAX_RANK] = {ox_elems(z), 1, 1, 1, 1};
-    return SUB(a,
-               ox_elems(z) == 1 ? ox_reshape(x, z, 0, NULL) : ox_reshape(x, z, a->type.rank, dims));
+    return SUB(a, ox_elems(z) == 1 ? rlx_mir_reshape(x->b, z, 0, NULL)
+                                   : rlx_mir_reshape(x->b, z, a->type.rank, dims));
 }
 
 static val integer_conv(onnx *x, int a_in, int a_zero, int k_in, int k_zero, windows *w)
@@ -168,15 +170,16 @@ static void do_qlinear_conv(onnx *x)
         return;
     y = with_bias(x, y, &w, 8);
     int64_t dims[RLX_MAX_RANK] = {1, 1, 1, 1, 1};
-    val ws = ox_in(x, 4), s = ox_reshape(x, ox_in(x, 1), 0, NULL);
+    val ws = ox_in(x, 4), s = rlx_mir_reshape(x->b, ox_in(x, 1), 0, NULL);
     dims[1] = ox_elems(ws);
-    ws = dims[1] == 1 ? ox_reshape(x, ws, 0, NULL) : ox_reshape(x, ws, 2 + w.n, dims);
-    s = DIV(MUL(s, ws), ox_reshape(x, ox_in(x, 6), 0, NULL));
-    y = ox_map1(x, RLX_FN_ROUND, MUL(ox_cast(x, y, RLX_F32), s));
+    ws = dims[1] == 1 ? rlx_mir_reshape(x->b, ws, 0, NULL)
+                      : rlx_mir_reshape(x->b, ws, 2 + w.n, dims);
+    s = DIV(MUL(s, ws), rlx_mir_reshape(x->b, ox_in(x, 6), 0, NULL));
+    y = rlx_mir_map1(x->b, RLX_FN_ROUND, MUL(rlx_mir_cast(x->b, y, RLX_F32), s));
     val zero = ox_in(x, 7);
     if (zero)
-        y = ADD(y, ox_cast(x, ox_reshape(x, zero, 0, NULL), RLX_F32));
-    ox_out(x, 0, zero ? ox_saturate(x, y, zero->type.format) : NULL);
+        y = ADD(y, rlx_mir_cast(x->b, rlx_mir_reshape(x->b, zero, 0, NULL), RLX_F32));
+    ox_out(x, 0, zero ? rlx_mir_saturate(x->b, y, zero->type.format) : NULL);
 }
 
 /* How much a transposed convolution cuts off, from the output's shape if that is given. */
@@ -210,10 +213,11 @@ static void do_conv_transpose(onnx *x)
     int64_t groups = ox_int(x, "group", 1), C = ox_dim(k, 0), M = ox_dim(k, 1), dims[RLX_MAX_RANK];
     for (int i = 0; i < w.n && a && k; i++) {
         int axis = 2 + i;
-        k = ox_slice(x, k, axis, w.size[i] - 1, w.size[i], -1);
-        a = ox_pad(x, ox_insert(x, a, axis + 1), axis + 1, 0, w.step[i] - 1, LIKE(a, 0));
+        k = rlx_mir_slice(x->b, k, axis, w.size[i] - 1, w.size[i], -1);
+        a = rlx_mir_pad(x->b, rlx_mir_insert(x->b, a, axis + 1), axis + 1, 0, w.step[i] - 1,
+                        LIKE(a, 0));
         w.in[i] = (w.in[i] - 1) * w.step[i] + 1;
-        a = ox_slice(x, ox_flatten(x, a, axis, axis + 2), axis, 0, w.in[i], 1);
+        a = rlx_mir_slice(x->b, rlx_mir_flatten(x->b, a, axis, axis + 2), axis, 0, w.in[i], 1);
         w.low[i] = reach(&w, i) - 1 - w.low[i];
         w.step[i] = 1;
     }
@@ -226,8 +230,8 @@ static void do_conv_transpose(onnx *x)
     dims[0] = groups;
     dims[1] = C / groups;
     dims[2] = M;
-    k = ox_move(x, ox_reshape(x, k, 3 + w.n, dims), 1, 2);
-    k = ox_flatten(x, k, 0, 2);
+    k = rlx_mir_move(x->b, rlx_mir_reshape(x->b, k, 3 + w.n, dims), 1, 2);
+    k = rlx_mir_flatten(x->b, k, 0, 2);
     val y = convolve(x, window_of(x, a, &w, LIKE(a, 0)), k, groups, w.n);
     ox_out(x, 0, with_bias(x, y, &w, 2));
 }
@@ -268,22 +272,22 @@ static void do_col2im(onnx *x)
         dims[2 + i] = w.in[i];
     }
     val at[RLX_MAX_RANK], ok = NULL;
-    at[0] = ox_iota(x, RLX_I64, rank, dims, 0);
-    at[1] = ox_iota(x, RLX_I64, rank, dims, 1);
+    at[0] = rlx_mir_iota(x->b, RLX_I64, rank, dims, 0);
+    at[1] = rlx_mir_iota(x->b, RLX_I64, rank, dims, 1);
     for (int i = 0; i < n; i++) {
-        val p = ox_iota(x, RLX_I64, rank, dims, 2 + i),
-            k = ox_iota(x, RLX_I64, rank, dims, 2 + n + i);
+        val p = rlx_mir_iota(x->b, RLX_I64, rank, dims, 2 + i),
+            k = rlx_mir_iota(x->b, RLX_I64, rank, dims, 2 + n + i);
         val t = SUB(ADD(p, LIKE(p, (double)w.low[i])), MUL(k, LIKE(k, (double)w.dilation[i])));
         val step = LIKE(p, (double)w.step[i]), q = DIV(t, step);
-        val fits = AND(EQ(ox_map2(x, RLX_FN_MOD, t, step), LIKE(t, 0)),
+        val fits = AND(EQ(rlx_mir_map2(x->b, RLX_FN_MOD, t, step), LIKE(t, 0)),
                        AND(LE(LIKE(t, 0), q), LT(q, LIKE(q, (double)w.out[i]))));
         ok = ok ? AND(ok, fits) : fits;
         at[2 + i] = k;
-        at[2 + n + i] = ox_clamp(x, q, 0, (double)(w.out[i] - 1));
+        at[2 + n + i] = rlx_mir_clamp(x->b, q, 0, (double)(w.out[i] - 1));
     }
-    val v = ox_at(x, ox_reshape(x, a, rank, shape), at);
+    val v = rlx_mir_at(x->b, rlx_mir_reshape(x->b, a, rank, shape), at);
     v = PICK(ok, v, LIKE(v, 0));
-    ox_out(x, 0, ox_fold(x, RLX_FN_ADD, v, ox_last_axes(v, 2 + n), false));
+    ox_out(x, 0, rlx_mir_fold(x->b, RLX_FN_ADD, v, rlx_mir_last_axes(v, 2 + n), false));
 }
 
 /* ---- pools
@@ -306,8 +310,10 @@ static val window_counts(onnx *x, const windows *w, bool padding)
         }
         dims[2 + i] = c.in[i];
     }
-    val ones = ox_expand(x, ox_num(x, RLX_F32, 1), 2 + w->n, dims);
-    return ox_fold(x, RLX_FN_ADD, window_of(x, ones, &c, ox_num(x, RLX_F32, 0)), taps_of(w), false);
+    val ones = rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 1), 2 + w->n, dims);
+    return rlx_mir_fold(x->b, RLX_FN_ADD,
+                        window_of(x, ones, &c, rlx_mir_build_const(x->b, RLX_F32, 0)), taps_of(w),
+                        false);
 }
 
 static void do_average_pool(onnx *x)
@@ -316,7 +322,7 @@ static void do_average_pool(onnx *x)
     windows w;
     if (!read_windows(x, a, NULL, &w))
         return;
-    val sum = ox_fold(x, RLX_FN_ADD, window_of(x, a, &w, LIKE(a, 0)), taps_of(&w), false);
+    val sum = rlx_mir_fold(x->b, RLX_FN_ADD, window_of(x, a, &w, LIKE(a, 0)), taps_of(&w), false);
     ox_out(x, 0, DIV(sum, window_counts(x, &w, ox_int(x, "count_include_pad", 0))));
 }
 
@@ -324,11 +330,11 @@ static void do_average_pool(onnx *x)
 static val least(onnx *x, rlx_format f)
 {
     if (rlx_format_is_float(f))
-        return ox_num(x, f, -INFINITY);
-    return ox_num(x, f,
-                  rlx_format_get(f)->kind == RLX_KIND_UINT
-                      ? 0
-                      : -ldexp(1, 8 * (int)rlx_format_bytes(f, 1) - 1));
+        return rlx_mir_build_const(x->b, f, -INFINITY);
+    return rlx_mir_build_const(x->b, f,
+                               rlx_format_get(f)->kind == RLX_KIND_UINT
+                                   ? 0
+                                   : -ldexp(1, 8 * (int)rlx_format_bytes(f, 1) - 1));
 }
 
 /* The place of every element in the whole input; the last two axes swapped with storage_order. */
@@ -342,7 +348,7 @@ static val places_of(onnx *x, val a)
     for (int i = 0; ox_int(x, "storage_order", 0) && i < rank - 2; i++)
         order[i] = 2 + i;
     for (int i = 0; i < rank; i++) {
-        val at = ox_iota(x, RLX_I64, rank, a->type.dim, order[i]);
+        val at = rlx_mir_iota(x->b, RLX_I64, rank, a->type.dim, order[i]);
         at = MUL(at, LIKE(at, (double)scale));
         place = place ? ADD(place, at) : at;
         scale *= a->type.dim[order[i]];
@@ -357,18 +363,18 @@ static void do_max_pool(onnx *x)
     if (!read_windows(x, a, NULL, &w))
         return;
     val pieces = window_of(x, a, &w, least(x, a->type.format));
-    val y = ox_fold(x, RLX_FN_MAX, pieces, taps_of(&w), false);
+    val y = rlx_mir_fold(x->b, RLX_FN_MAX, pieces, taps_of(&w), false);
     ox_out(x, 0, y);
     if (x->nout < 2 || !y)
         return;
-    val none = ox_num(x, RLX_I64, (double)ox_elems(a));
+    val none = rlx_mir_build_const(x->b, RLX_I64, (double)ox_elems(a));
     val places = window_of(x, places_of(x, a), &w, none);
     int64_t dims[RLX_MAX_RANK];
     memcpy(dims, y->type.dim, sizeof dims);
     for (int i = 0; i < w.n; i++)
         dims[2 + w.n + i] = 1;
-    val hit = EQ(pieces, ox_reshape(x, y, 2 + 2 * w.n, dims));
-    ox_out(x, 1, ox_fold(x, RLX_FN_MIN, PICK(hit, places, none), taps_of(&w), false));
+    val hit = EQ(pieces, rlx_mir_reshape(x->b, y, 2 + 2 * w.n, dims));
+    ox_out(x, 1, rlx_mir_fold(x->b, RLX_FN_MIN, PICK(hit, places, none), taps_of(&w), false));
 }
 
 static void do_lp_pool(onnx *x)
@@ -378,28 +384,31 @@ static void do_lp_pool(onnx *x)
     if (!read_windows(x, a, NULL, &w))
         return;
     double p = (double)ox_int(x, "p", 2);
-    val v = ox_pow(x, ABS(window_of(x, a, &w, LIKE(a, 0))), LIKE(a, p));
-    ox_out(x, 0, ox_pow(x, ox_fold(x, RLX_FN_ADD, v, taps_of(&w), false), LIKE(a, 1 / p)));
+    val v = rlx_mir_pow(x->b, ABS(window_of(x, a, &w, LIKE(a, 0))), LIKE(a, p));
+    ox_out(
+        x, 0,
+        rlx_mir_pow(x->b, rlx_mir_fold(x->b, RLX_FN_ADD, v, taps_of(&w), false), LIKE(a, 1 / p)));
 }
 
 static void do_global_average(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, ox_mean(x, a, ox_last_axes(a, 2)));
+    ox_out(x, 0, rlx_mir_mean(x->b, a, rlx_mir_last_axes(a, 2)));
 }
 
 static void do_global_lp(onnx *x)
 {
     val a = ox_in(x, 0);
     double p = (double)ox_int(x, "p", 2);
-    val sum = ox_fold(x, RLX_FN_ADD, ox_pow(x, ABS(a), LIKE(a, p)), ox_last_axes(a, 2), true);
-    ox_out(x, 0, ox_pow(x, sum, LIKE(a, 1 / p)));
+    val sum = rlx_mir_fold(x->b, RLX_FN_ADD, rlx_mir_pow(x->b, ABS(a), LIKE(a, p)),
+                           rlx_mir_last_axes(a, 2), true);
+    ox_out(x, 0, rlx_mir_pow(x->b, sum, LIKE(a, 1 / p)));
 }
 
 static void do_global_max(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, ox_fold(x, RLX_FN_MAX, a, ox_last_axes(a, 2), true));
+    ox_out(x, 0, rlx_mir_fold(x->b, RLX_FN_MAX, a, rlx_mir_last_axes(a, 2), true));
 }
 
 /* Elements go back to where they were the largest; a larger shape than that follows is padded. */
@@ -413,13 +422,14 @@ static void do_max_unpool(onnx *x)
     memcpy(dims, a->type.dim, sizeof dims);
     for (int i = 0; i < w.n; i++)
         dims[2 + i] = (w.in[i] - 1) * w.step[i] - w.low[i] - w.high[i] + w.size[i];
-    val zeros = ox_expand(x, LIKE(a, 0), 2 + w.n, dims);
+    val zeros = rlx_mir_expand(x->b, LIKE(a, 0), 2 + w.n, dims);
     int rank = 2 + w.n;
-    val y = rlx_mir_build_scatter(x->b, RLX_FN_COUNT, ox_flatten(x, zeros, 0, rank),
-                                  ox_flatten(x, ox_in(x, 1), 0, rank), ox_flatten(x, a, 0, rank));
-    y = ox_reshape(x, y, rank, dims);
+    val y = rlx_mir_build_scatter(x->b, RLX_FN_COUNT, rlx_mir_flatten(x->b, zeros, 0, rank),
+                                  rlx_mir_flatten(x->b, ox_in(x, 1), 0, rank),
+                                  rlx_mir_flatten(x->b, a, 0, rank));
+    y = rlx_mir_reshape(x->b, y, rank, dims);
     for (int i = 0; i < ox_ints(x, 2, shape); i++)
-        y = ox_pad(x, y, i, 0, shape[i] - dims[i], LIKE(a, 0));
+        y = rlx_mir_pad(x->b, y, i, 0, shape[i] - dims[i], LIKE(a, 0));
     ox_out(x, 0, y);
 }
 
@@ -431,16 +441,16 @@ static void do_causal_conv(onnx *x)
         return;
     int64_t C = ox_dim(a, 1), L = ox_dim(a, 2), K = ox_dim(k, 2);
     val all = ox_has(x, 3) ? rlx_mir_build_concat(x->b, 2, (val[]){ox_in(x, 3), a}, 2)
-                           : ox_pad(x, a, 2, K - 1, 0, LIKE(a, 0));
+                           : rlx_mir_pad(x->b, a, 2, K - 1, 0, LIKE(a, 0));
     val pieces = all ? rlx_mir_build_window(x->b, all, 2, K, 1, 1) : NULL;
-    val y = MUL(pieces, ox_reshape(x, k, 3, (int64_t[]){C, 1, K}));
-    y = ox_fold(x, RLX_FN_ADD, y, 8, false);
+    val y = MUL(pieces, rlx_mir_reshape(x->b, k, 3, (int64_t[]){C, 1, K}));
+    y = rlx_mir_fold(x->b, RLX_FN_ADD, y, 8, false);
     if (ox_has(x, 2))
-        y = ADD(y, ox_reshape(x, ox_in(x, 2), 2, (int64_t[]){C, 1}));
+        y = ADD(y, rlx_mir_reshape(x->b, ox_in(x, 2), 2, (int64_t[]){C, 1}));
     if (ox_text(x, "activation", "none")[0] == 's')
-        y = MUL(y, ox_sigmoid(x, y));
+        y = MUL(y, rlx_mir_sigmoid(x->b, y));
     ox_out(x, 0, y);
-    ox_out(x, 1, ox_slice(x, all, 2, L, K - 1, 1));
+    ox_out(x, 1, rlx_mir_slice(x->b, all, 2, L, K - 1, 1));
 }
 
 const onnx_op onnx_conv[] = {{"AveragePool", do_average_pool},

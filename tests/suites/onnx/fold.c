@@ -16,13 +16,13 @@ static unsigned axes_of(onnx *x, val a)
     for (int i = 0; i < n; i++)
         axes |= 1u << ox_axis(a, list[i]);
     if (n == 0 && !ox_int(x, "noop_with_empty_axes", 0))
-        axes = ox_last_axes(a, 0);
+        axes = rlx_mir_last_axes(a, 0);
     return axes;
 }
 
 static val reduce(onnx *x, rlx_map_fn fn, val a)
 {
-    return ox_fold(x, fn, a, axes_of(x, a), ox_int(x, "keepdims", 1));
+    return rlx_mir_fold(x->b, fn, a, axes_of(x, a), ox_int(x, "keepdims", 1));
 }
 
 #define REDUCTION(name, expr) \
@@ -42,11 +42,11 @@ static val mean(onnx *x, val a)
 static val log_sum_exp(onnx *x, val a)
 {
     unsigned axes = axes_of(x, a);
-    val most = ox_fold(x, RLX_FN_MAX, a, axes, true);
+    val most = rlx_mir_fold(x->b, RLX_FN_MAX, a, axes, true);
     most = PICK(EQ(SUB(most, most), LIKE(a, 0)), most, LIKE(a, 0)); /* infinities would cancel */
-    val sum = LOG(ox_fold(x, RLX_FN_ADD, EXP(SUB(a, most)), axes, true));
+    val sum = LOG(rlx_mir_fold(x->b, RLX_FN_ADD, EXP(SUB(a, most)), axes, true));
     val y = ADD(sum, most);
-    return ox_int(x, "keepdims", 1) ? y : ox_fold(x, RLX_FN_ADD, y, axes, false);
+    return ox_int(x, "keepdims", 1) ? y : rlx_mir_fold(x->b, RLX_FN_ADD, y, axes, false);
 }
 
 REDUCTION(do_sum, reduce(x, RLX_FN_ADD, a))
@@ -70,10 +70,12 @@ static void arg_fold(onnx *x, rlx_map_fn fn)
         return;
     int axis = ox_axis(a, ox_int(x, "axis", 0));
     bool last = ox_int(x, "select_last_index", 0), keep = ox_int(x, "keepdims", 1);
-    val hit = EQ(a, ox_fold(x, fn, a, 1u << axis, true));
-    val i = ox_iota(x, RLX_I64, a->type.rank, a->type.dim, axis);
+    val hit = EQ(a, rlx_mir_fold(x->b, fn, a, 1u << axis, true));
+    val i = rlx_mir_iota(x->b, RLX_I64, a->type.rank, a->type.dim, axis);
     val other = LIKE(i, last ? -1 : (double)a->type.dim[axis]);
-    ox_out(x, 0, ox_fold(x, last ? RLX_FN_MAX : RLX_FN_MIN, PICK(hit, i, other), 1u << axis, keep));
+    ox_out(
+        x, 0,
+        rlx_mir_fold(x->b, last ? RLX_FN_MAX : RLX_FN_MIN, PICK(hit, i, other), 1u << axis, keep));
 }
 
 static void do_arg_max(onnx *x)
@@ -92,23 +94,23 @@ static void do_hardmax(onnx *x)
     if (!a)
         return;
     int axis = ox_axis(a, ox_int(x, "axis", -1));
-    val hit = EQ(a, ox_fold(x, RLX_FN_MAX, a, 1u << axis, true));
-    val i = ox_iota(x, RLX_I64, a->type.rank, a->type.dim, axis);
-    val first =
-        ox_fold(x, RLX_FN_MIN, PICK(hit, i, LIKE(i, (double)a->type.dim[axis])), 1u << axis, true);
-    ox_out(x, 0, ox_cast(x, EQ(i, first), a->type.format));
+    val hit = EQ(a, rlx_mir_fold(x->b, RLX_FN_MAX, a, 1u << axis, true));
+    val i = rlx_mir_iota(x->b, RLX_I64, a->type.rank, a->type.dim, axis);
+    val first = rlx_mir_fold(x->b, RLX_FN_MIN, PICK(hit, i, LIKE(i, (double)a->type.dim[axis])),
+                             1u << axis, true);
+    ox_out(x, 0, rlx_mir_cast(x->b, EQ(i, first), a->type.format));
 }
 
 static void do_softmax(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, ox_softmax(x, a, ox_axis(a, ox_int(x, "axis", -1))));
+    ox_out(x, 0, rlx_mir_softmax(x->b, a, ox_axis(a, ox_int(x, "axis", -1))));
 }
 
 static void do_log_softmax(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, ox_log_softmax(x, a, ox_axis(a, ox_int(x, "axis", -1))));
+    ox_out(x, 0, rlx_mir_log_softmax(x->b, a, ox_axis(a, ox_int(x, "axis", -1))));
 }
 
 /* ---- normalizations
@@ -117,7 +119,7 @@ static void do_log_softmax(onnx *x)
 static val variance(onnx *x, val a, val m, unsigned axes)
 {
     val d = SUB(a, m);
-    return ox_mean(x, MUL(d, d), axes);
+    return rlx_mir_mean(x->b, MUL(d, d), axes);
 }
 
 /* One number per channel (axis 1) against [N, C, ..]. */
@@ -126,7 +128,7 @@ static val per_channel(onnx *x, val a, val v)
     int64_t dims[RLX_MAX_RANK];
     for (int i = 0; a && i < a->type.rank; i++)
         dims[i] = i == 1 ? a->type.dim[1] : 1;
-    return a ? ox_reshape(x, v, a->type.rank, dims) : NULL;
+    return a ? rlx_mir_reshape(x->b, v, a->type.rank, dims) : NULL;
 }
 
 static val normalized(onnx *x, val a, val m, val v, double eps)
@@ -141,12 +143,12 @@ static void do_batch_norm(onnx *x)
         return;
     if (ox_int(x, "training_mode", 0)) {
         val old = LIKE(a, ox_float(x, "momentum", 0.9)), fresh = SUB(LIKE(a, 1), old);
-        unsigned axes = ox_last_axes(a, 0) & ~2u;
-        val now = ox_mean(x, a, axes), spread = variance(x, a, now, axes);
+        unsigned axes = rlx_mir_last_axes(a, 0) & ~2u;
+        val now = rlx_mir_mean(x->b, a, axes), spread = variance(x, a, now, axes);
         val mean_out = ADD(MUL(m, old), MUL(now, fresh)),
             var_out = ADD(MUL(v, old), MUL(spread, fresh));
-        ox_out(x, 1, ox_flatten(x, mean_out, 0, a->type.rank));
-        ox_out(x, 2, ox_flatten(x, var_out, 0, a->type.rank));
+        ox_out(x, 1, rlx_mir_flatten(x->b, mean_out, 0, a->type.rank));
+        ox_out(x, 2, rlx_mir_flatten(x->b, var_out, 0, a->type.rank));
         m = now;
         v = spread;
     }
@@ -158,7 +160,8 @@ static void do_batch_norm(onnx *x)
 static void do_instance_norm(onnx *x)
 {
     val a = ox_in(x, 0);
-    val m = ox_mean(x, a, ox_last_axes(a, 2)), v = variance(x, a, m, ox_last_axes(a, 2));
+    val m = rlx_mir_mean(x->b, a, rlx_mir_last_axes(a, 2)),
+        v = variance(x, a, m, rlx_mir_last_axes(a, 2));
     val y = normalized(x, a, m, v, ox_float(x, "epsilon", 1e-5));
     ox_out(x, 0, ADD(MUL(y, per_channel(x, a, ox_in(x, 1))), per_channel(x, a, ox_in(x, 2))));
 }
@@ -170,18 +173,18 @@ static void do_group_norm(onnx *x)
         return;
     int64_t groups = ox_int(x, "num_groups", 1), N = ox_dim(a, 0), C = ox_dim(a, 1);
     int64_t rest = ox_elems(a) / (N * C);
-    val g = ox_reshape(x, a, 3, (int64_t[]){N, groups, C / groups * rest});
-    val m = ox_mean(x, g, 4),
+    val g = rlx_mir_reshape(x->b, a, 3, (int64_t[]){N, groups, C / groups * rest});
+    val m = rlx_mir_mean(x->b, g, 4),
         y = normalized(x, g, m, variance(x, g, m, 4), ox_float(x, "epsilon", 1e-5));
-    y = ox_reshape(x, y, a->type.rank, a->type.dim);
+    y = rlx_mir_reshape(x->b, y, a->type.rank, a->type.dim);
     ox_out(x, 0, ADD(MUL(y, per_channel(x, a, ox_in(x, 1))), per_channel(x, a, ox_in(x, 2))));
 }
 
 static void do_layer_norm(onnx *x)
 {
     val a = ox_in(x, 0);
-    unsigned axes = ox_last_axes(a, ox_axis(a, ox_int(x, "axis", -1)));
-    val m = ox_mean(x, a, axes), v = variance(x, a, m, axes);
+    unsigned axes = rlx_mir_last_axes(a, ox_axis(a, ox_int(x, "axis", -1)));
+    val m = rlx_mir_mean(x->b, a, axes), v = variance(x, a, m, axes);
     val inv = DIV(LIKE(v, 1), SQRT(ADD(v, LIKE(v, ox_float(x, "epsilon", 1e-5)))));
     val y = MUL(MUL(SUB(a, m), inv), ox_in(x, 1));
     ox_out(x, 0, ox_has(x, 2) ? ADD(y, ox_in(x, 2)) : y);
@@ -192,7 +195,7 @@ static void do_layer_norm(onnx *x)
 static void do_rms_norm(onnx *x)
 {
     val a = ox_in(x, 0);
-    val v = ox_mean(x, MUL(a, a), ox_last_axes(a, ox_axis(a, ox_int(x, "axis", -1))));
+    val v = rlx_mir_mean(x->b, MUL(a, a), rlx_mir_last_axes(a, ox_axis(a, ox_int(x, "axis", -1))));
     val y = DIV(a, SQRT(ADD(v, LIKE(v, ox_float(x, "epsilon", 1e-5)))));
     ox_out(x, 0, MUL(y, ox_in(x, 1)));
 }
@@ -205,7 +208,7 @@ static void do_mvn(onnx *x)
     unsigned axes = 0;
     for (int i = 0; i < (n < 0 ? 3 : n); i++)
         axes |= 1u << ox_axis(a, list[i]);
-    val m = ox_mean(x, a, axes), v = variance(x, a, m, axes);
+    val m = rlx_mir_mean(x->b, a, axes), v = variance(x, a, m, axes);
     ox_out(x, 0, DIV(SUB(a, m), ADD(SQRT(v), LIKE(v, 1e-9))));
 }
 
@@ -214,7 +217,7 @@ static void do_lp_norm(onnx *x)
     val a = ox_in(x, 0);
     unsigned axis = 1u << ox_axis(a, ox_int(x, "axis", -1));
     bool one = ox_int(x, "p", 2) == 1;
-    val n = ox_fold(x, RLX_FN_ADD, one ? ABS(a) : MUL(a, a), axis, true);
+    val n = rlx_mir_fold(x->b, RLX_FN_ADD, one ? ABS(a) : MUL(a, a), axis, true);
     n = one ? n : SQRT(n);
     ox_out(x, 0, PICK(EQ(n, LIKE(a, 0)), LIKE(a, 0), DIV(a, n)));
 }
@@ -223,11 +226,11 @@ static void do_lrn(onnx *x)
 {
     val a = ox_in(x, 0);
     int64_t size = ox_int(x, "size", 1);
-    val s = ox_pad(x, MUL(a, a), 1, (size - 1) / 2, size - 1 - (size - 1) / 2, LIKE(a, 0));
-    s = ox_fold(x, RLX_FN_ADD, rlx_mir_build_window(x->b, s, 1, size, 1, 1), 4, false);
+    val s = rlx_mir_pad(x->b, MUL(a, a), 1, (size - 1) / 2, size - 1 - (size - 1) / 2, LIKE(a, 0));
+    s = rlx_mir_fold(x->b, RLX_FN_ADD, rlx_mir_build_window(x->b, s, 1, size, 1, 1), 4, false);
     s = ADD(LIKE(a, ox_float(x, "bias", 1)),
             MUL(s, LIKE(a, ox_float(x, "alpha", 1e-4) / (double)size)));
-    ox_out(x, 0, DIV(a, ox_pow(x, s, LIKE(a, ox_float(x, "beta", 0.75)))));
+    ox_out(x, 0, DIV(a, rlx_mir_pow(x->b, s, LIKE(a, ox_float(x, "beta", 0.75)))));
 }
 
 /* ---- losses
@@ -236,15 +239,17 @@ static void do_lrn(onnx *x)
 /* -log_prob[target] * weight[target] over [N, C, ..], reduced; ignored targets weigh nothing. */
 static void loss_of(onnx *x, val logp)
 {
-    val target = ox_cast(x, ox_in(x, 1), RLX_I64);
+    val target = rlx_mir_cast(x->b, ox_in(x, 1), RLX_I64);
     if (!logp || !target)
         return;
-    val at = ox_insert(x, target, 1), i = ox_iota(x, RLX_I64, logp->type.rank, logp->type.dim, 1);
+    val at = rlx_mir_insert(x->b, target, 1),
+        i = rlx_mir_iota(x->b, RLX_I64, logp->type.rank, logp->type.dim, 1);
     val hit = EQ(i, at), w = LIKE(logp, 1);
     if (ox_has(x, 2))
         w = per_channel(x, logp, ox_in(x, 2));
-    val each = ox_fold(x, RLX_FN_ADD, PICK(hit, NEG(MUL(logp, w)), LIKE(logp, 0)), 2, false);
-    val weight = ox_fold(x, RLX_FN_ADD, PICK(hit, w, LIKE(logp, 0)), 2, false);
+    val each =
+        rlx_mir_fold(x->b, RLX_FN_ADD, PICK(hit, NEG(MUL(logp, w)), LIKE(logp, 0)), 2, false);
+    val weight = rlx_mir_fold(x->b, RLX_FN_ADD, PICK(hit, w, LIKE(logp, 0)), 2, false);
     const int64_t none = INT64_MIN, ignored = ox_int(x, "ignore_index", none);
     if (ignored != none) {
         val drop = EQ(target, LIKE(target, (double)ignored));
@@ -253,9 +258,10 @@ static void loss_of(onnx *x, val logp)
     }
     const char *how = ox_text(x, "reduction", "mean");
     if (how[0] != 'n')
-        each = ox_fold(x, RLX_FN_ADD, each, ox_last_axes(each, 0), false);
+        each = rlx_mir_fold(x->b, RLX_FN_ADD, each, rlx_mir_last_axes(each, 0), false);
     if (how[0] == 'm')
-        each = DIV(each, ox_fold(x, RLX_FN_ADD, weight, ox_last_axes(weight, 0), false));
+        each =
+            DIV(each, rlx_mir_fold(x->b, RLX_FN_ADD, weight, rlx_mir_last_axes(weight, 0), false));
     ox_out(x, 0, each);
 }
 
@@ -266,7 +272,7 @@ static void do_nll_loss(onnx *x)
 
 static void do_sce_loss(onnx *x)
 {
-    val logp = ox_log_softmax(x, ox_in(x, 0), 1);
+    val logp = rlx_mir_log_softmax(x->b, ox_in(x, 0), 1);
     loss_of(x, logp);
     ox_out(x, 1, logp);
 }
@@ -302,9 +308,9 @@ static val diagonals(onnx *x, val a, char *labels, int *n)
             if (labels[i] != labels[j])
                 continue;
             int64_t d = ox_dim(a, i);
-            a = ox_move(x, a, j, *n - 1);
-            a = ox_move(x, a, i, *n - 2);
-            a = ox_slice(x, ox_flatten(x, a, *n - 2, *n), *n - 2, 0, d, d + 1);
+            a = rlx_mir_move(x->b, a, j, *n - 1);
+            a = rlx_mir_move(x->b, a, i, *n - 2);
+            a = rlx_mir_slice(x->b, rlx_mir_flatten(x->b, a, *n - 2, *n), *n - 2, 0, d, d + 1);
             char label = labels[i];
             memmove(labels + j, labels + j + 1, (size_t)(*n - j - 1));
             memmove(labels + i, labels + i + 1, (size_t)(*n - i - 2));
@@ -348,7 +354,7 @@ static val aligned(onnx *x, val a, const char *labels, int n, const char *all, i
         if (at >= 0)
             perm[k++] = at;
     }
-    return ox_reshape(x, ox_transpose(x, a, perm), count, dims);
+    return rlx_mir_reshape(x->b, rlx_mir_transpose(x->b, a, perm), count, dims);
 }
 
 static void do_einsum(onnx *x)
@@ -386,20 +392,20 @@ static void do_einsum(onnx *x)
         val a = aligned(x, in[i], labels[i], n[i], all, count);
         y = y ? MUL(y, a) : a;
     }
-    ox_out(x, 0, ox_fold(x, RLX_FN_ADD, y, ox_last_axes(y, outs), false));
+    ox_out(x, 0, rlx_mir_fold(x->b, RLX_FN_ADD, y, rlx_mir_last_axes(y, outs), false));
 }
 
 static void do_matmul(onnx *x)
 {
-    ox_out(x, 0, ox_matmul(x, ox_in(x, 0), ox_in(x, 1)));
+    ox_out(x, 0, rlx_mir_matmul(x->b, ox_in(x, 0), ox_in(x, 1)));
 }
 
 static void do_gemm(onnx *x)
 {
     val a = ox_in(x, 0), b = ox_in(x, 1);
-    a = ox_int(x, "transA", 0) ? ox_move(x, a, 0, 1) : a;
-    b = ox_int(x, "transB", 0) ? ox_move(x, b, 0, 1) : b;
-    val y = MUL(ox_matmul(x, a, b), LIKE(a, ox_float(x, "alpha", 1)));
+    a = ox_int(x, "transA", 0) ? rlx_mir_move(x->b, a, 0, 1) : a;
+    b = ox_int(x, "transB", 0) ? rlx_mir_move(x->b, b, 0, 1) : b;
+    val y = MUL(rlx_mir_matmul(x->b, a, b), LIKE(a, ox_float(x, "alpha", 1)));
     if (ox_has(x, 2))
         y = ADD(y, MUL(ox_in(x, 2), LIKE(a, ox_float(x, "beta", 1))));
     ox_out(x, 0, y);

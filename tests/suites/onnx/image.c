@@ -35,7 +35,7 @@ typedef struct axis_spec {
 static val origin(onnx *x, const axis_spec *s)
 {
     const char *mode = ox_text(x, "coordinate_transformation_mode", "half_pixel");
-    val o = ox_iota(x, RLX_F64, 1, &s->out, 0);
+    val o = rlx_mir_iota(x->b, RLX_F64, 1, &s->out, 0);
     double width = s->scale * (double)s->in, last = (double)(s->in - 1);
     if (strcmp(mode, "align_corners") == 0)
         return s->out == 1 ? MUL(o, LIKE(o, 0)) : MUL(o, LIKE(o, last / (width - 1)));
@@ -73,7 +73,7 @@ static val nearest(onnx *x, val at)
 
 static val held(onnx *x, val at, int64_t in)
 {
-    return ox_cast(x, ox_clamp(x, at, 0, (double)(in - 1)), RLX_I64);
+    return rlx_mir_cast(x->b, rlx_mir_clamp(x->b, at, 0, (double)(in - 1)), RLX_I64);
 }
 
 /* Along `axis`: sum over taps of weight times element; outside of the input its edge is read. */
@@ -82,10 +82,10 @@ static val interpolate(onnx *x, val a, int axis, const axis_spec *s, val at, boo
     double shrink = ox_int(x, "antialias", 0) && s->scale < 1 ? s->scale : 1;
     int64_t first = (int64_t)floor((is_cubic ? -2 : -1) / shrink) + 1;
     int64_t dims[2] = {s->out, 2 - 2 * first};
-    at = ox_insert(x, at, 1);
+    at = rlx_mir_insert(x->b, at, 1);
     /* taps base + first ..: base is the whole number below the position */
     val base = SUB(NEG(FLOOR(NEG(at))), LIKE(at, 1));
-    val tap = ADD(ox_iota(x, RLX_F64, 2, dims, 1), LIKE(at, (double)first));
+    val tap = ADD(rlx_mir_iota(x->b, RLX_F64, 2, dims, 1), LIKE(at, (double)first));
     tap = ADD(tap, base);
     val d = MUL(SUB(tap, at), LIKE(at, shrink));
     val w = is_cubic ? cubic(x, d, ox_float(x, "cubic_coeff_a", -0.75)) : hat(x, d);
@@ -93,13 +93,14 @@ static val interpolate(onnx *x, val a, int axis, const axis_spec *s, val at, boo
         val inside = AND(LE(LIKE(tap, 0), tap), LE(tap, LIKE(tap, (double)(s->in - 1))));
         w = PICK(inside, w, LIKE(w, 0));
     }
-    w = DIV(w, ox_fold(x, RLX_FN_ADD, w, 2, true));
+    w = DIV(w, rlx_mir_fold(x->b, RLX_FN_ADD, w, 2, true));
     /* [.., out, taps, ..]: the weights go along with the taken elements */
-    a = ox_move(x, a, axis, a ? a->type.rank - 1 : 0);
+    a = rlx_mir_move(x->b, a, axis, a ? a->type.rank - 1 : 0);
     int last = a ? a->type.rank - 1 : 0;
-    val taken = ox_take(x, a, held(x, tap, s->in), last);
-    val y = ox_fold(x, RLX_FN_ADD, MUL(taken, ox_cast(x, w, RLX_F32)), 1u << (last + 1), false);
-    return ox_move(x, y, last, axis);
+    val taken = rlx_mir_take(x->b, a, held(x, tap, s->in), last);
+    val y = rlx_mir_fold(x->b, RLX_FN_ADD, MUL(taken, rlx_mir_cast(x->b, w, RLX_F32)),
+                         1u << (last + 1), false);
+    return rlx_mir_move(x->b, y, last, axis);
 }
 
 static val resize_axis(onnx *x, val a, int axis, const axis_spec *s)
@@ -111,7 +112,7 @@ static val resize_axis(onnx *x, val a, int axis, const axis_spec *s)
         return a;
     val at = origin(x, s), y;
     if (mode[0] == 'n')
-        y = ox_take(x, a, held(x, nearest(x, at), s->in), axis);
+        y = rlx_mir_take(x->b, a, held(x, nearest(x, at), s->in), axis);
     else
         y = interpolate(x, a, axis, s, at, mode[0] == 'c');
     if (!crops || !y)
@@ -120,7 +121,7 @@ static val resize_axis(onnx *x, val a, int axis, const axis_spec *s)
     int64_t dims[RLX_MAX_RANK];
     for (int i = 0; i < y->type.rank; i++)
         dims[i] = i == axis ? s->out : 1;
-    return PICK(ox_reshape(x, inside, y->type.rank, dims), y,
+    return PICK(rlx_mir_reshape(x->b, inside, y->type.rank, dims), y,
                 LIKE(y, ox_float(x, "extrapolation_value", 0)));
 }
 
@@ -198,7 +199,7 @@ static void do_upsample(onnx *x)
 static val even_positions(onnx *x, int rank, const int64_t *dims, int axis, bool corners)
 {
     double n = (double)dims[axis];
-    val i = ox_iota(x, RLX_F32, rank, dims, axis);
+    val i = rlx_mir_iota(x->b, RLX_F32, rank, dims, axis);
     if (corners)
         return n > 1 ? SUB(MUL(i, LIKE(i, 2 / (n - 1))), LIKE(i, 1)) : MUL(i, LIKE(i, 0));
     return SUB(MUL(ADD(i, LIKE(i, 0.5)), LIKE(i, 2 / n)), LIKE(i, 1));
@@ -215,8 +216,9 @@ static void do_affine_grid(onnx *x)
     for (int i = 0; i < n; i++)
         dims[i] = size[2 + i];
     for (int i = 0; i < n; i++) /* x is the last axis */
-        parts[i] = ox_insert(x, even_positions(x, n, dims, n - 1 - i, corners), n);
-    parts[n] = ox_expand(x, ox_num(x, RLX_F32, 1), n + 1, parts[0] ? parts[0]->type.dim : dims);
+        parts[i] = rlx_mir_insert(x->b, even_positions(x, n, dims, n - 1 - i, corners), n);
+    parts[n] = rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 1), n + 1,
+                              parts[0] ? parts[0]->type.dim : dims);
     val base = rlx_mir_build_concat(x->b, n + 1, parts, n); /* [D.., n+1] */
     int64_t shape[RLX_MAX_RANK] = {size[0]};
     for (int i = 0; i < n; i++)
@@ -224,8 +226,8 @@ static void do_affine_grid(onnx *x)
     shape[1 + n] = n;
     shape[2 + n] = n + 1;
     /* [N, 1.., n, n+1] times [D.., 1, n+1] */
-    val y = MUL(ox_reshape(x, theta, n + 3, shape), ox_insert(x, base, n));
-    ox_out(x, 0, ox_fold(x, RLX_FN_ADD, y, 1u << (n + 2), false));
+    val y = MUL(rlx_mir_reshape(x->b, theta, n + 3, shape), rlx_mir_insert(x->b, base, n));
+    ox_out(x, 0, rlx_mir_fold(x->b, RLX_FN_ADD, y, 1u << (n + 2), false));
 }
 
 typedef struct sampler {
@@ -250,7 +252,7 @@ static val bounded(onnx *x, const sampler *s, val at, int axis)
 {
     double d = (double)s->a->type.dim[2 + axis];
     if (s->padding == 'b')
-        return ox_clamp(x, at, 0, d - 1);
+        return rlx_mir_clamp(x->b, at, 0, d - 1);
     if (s->padding == 'r')
         return reflect(x, at, s->corners ? 0 : -0.5, s->corners ? d - 1 : d - 0.5);
     return at;
@@ -260,16 +262,16 @@ static val bounded(onnx *x, const sampler *s, val at, int axis)
 static val pixels(onnx *x, const sampler *s, const val *where)
 {
     val at[RLX_MAX_RANK], inside = NULL;
-    at[0] = ox_iota(x, RLX_I64, s->rank, s->dims, 0);
-    at[1] = ox_iota(x, RLX_I64, s->rank, s->dims, 1);
+    at[0] = rlx_mir_iota(x->b, RLX_I64, s->rank, s->dims, 0);
+    at[1] = rlx_mir_iota(x->b, RLX_I64, s->rank, s->dims, 1);
     for (int i = 0; i < s->n; i++) {
         double last = (double)s->a->type.dim[2 + i] - 1;
         val p = bounded(x, s, where[i], i);
         val in = AND(LE(LIKE(p, 0), p), LE(p, LIKE(p, last)));
         inside = inside ? AND(inside, in) : in;
-        at[2 + i] = ox_cast(x, ox_clamp(x, p, 0, last), RLX_I64);
+        at[2 + i] = rlx_mir_cast(x->b, rlx_mir_clamp(x->b, p, 0, last), RLX_I64);
     }
-    val v = ox_at(x, s->a, at);
+    val v = rlx_mir_at(x->b, s->a, at);
     return PICK(inside, v, LIKE(v, 0));
 }
 
@@ -278,7 +280,7 @@ static val sample(onnx *x, const sampler *s, const val *at, char mode)
     val sum = NULL, where[3], base[3];
     int taps = mode == 'c' ? 4 : 2, all = 1;
     for (int i = 0; i < s->n; i++) {
-        base[i] = mode == 'n' ? ox_map1(x, RLX_FN_ROUND, at[i]) : FLOOR(at[i]);
+        base[i] = mode == 'n' ? rlx_mir_map1(x->b, RLX_FN_ROUND, at[i]) : FLOOR(at[i]);
         if (mode == 'c')
             base[i] = SUB(base[i], LIKE(at[i], 1));
         all *= taps;
@@ -315,15 +317,15 @@ static void do_grid_sample(onnx *x)
         s.dims[2 + i] = grid->type.dim[1 + i];
     for (int i = 0; i < s.n; i++) { /* x, the first, is the last axis */
         double d = (double)s.a->type.dim[2 + i];
-        val g = ox_slice(x, grid, 1 + s.n, s.n - 1 - i, 1, 1);
-        g = ox_insert(x, ox_reshape(x, g, 1 + s.n, grid->type.dim), 1);
+        val g = rlx_mir_slice(x->b, grid, 1 + s.n, s.n - 1 - i, 1, 1);
+        g = rlx_mir_insert(x->b, rlx_mir_reshape(x->b, g, 1 + s.n, grid->type.dim), 1);
         if (s.corners)
             g = MUL(ADD(g, LIKE(g, 1)), LIKE(g, (d - 1) / 2));
         else
             g = MUL(SUB(MUL(ADD(g, LIKE(g, 1)), LIKE(g, d)), LIKE(g, 1)), LIKE(g, 0.5));
         if (kind == 'n')
-            g = ox_map1(x, RLX_FN_ROUND, g);
-        at[i] = ox_expand(x, bounded(x, &s, g, i), s.rank, s.dims);
+            g = rlx_mir_map1(x->b, RLX_FN_ROUND, g);
+        at[i] = rlx_mir_expand(x->b, bounded(x, &s, g, i), s.rank, s.dims);
     }
     ox_out(x, 0, sample(x, &s, at, kind));
 }
@@ -340,20 +342,20 @@ static val roi_positions(onnx *x, val lo, val hi, int64_t bins, int64_t samples,
     val size = SUB(hi, lo);
     if (!aligned)
         size = MAX(size, LIKE(size, 1));
-    val bin = MUL(ox_reshape(x, size, 3, one), LIKE(size, 1 / (double)bins));
-    val i = ox_iota(x, RLX_F32, 3, dims, 1), k = ox_iota(x, RLX_F32, 3, dims, 2);
+    val bin = MUL(rlx_mir_reshape(x->b, size, 3, one), LIKE(size, 1 / (double)bins));
+    val i = rlx_mir_iota(x->b, RLX_F32, 3, dims, 1), k = rlx_mir_iota(x->b, RLX_F32, 3, dims, 2);
     val step = ADD(i, MUL(ADD(k, LIKE(k, 0.5)), LIKE(k, 1 / (double)samples)));
-    val at = ADD(ox_reshape(x, lo, 3, one), MUL(step, bin));
+    val at = ADD(rlx_mir_reshape(x->b, lo, 3, one), MUL(step, bin));
     *alive = AND(LE(LIKE(at, -1), at), LE(at, LIKE(at, (double)extent)));
-    return ox_clamp(x, at, 0, (double)(extent - 1));
+    return rlx_mir_clamp(x->b, at, 0, (double)(extent - 1));
 }
 
 /* [R, bins, samples] as [R, 1, bins or 1, .., samples or 1, ..] for axis y or x. */
 static val roi_axis(onnx *x, val v, bool horizontal)
 {
     int64_t R = ox_dim(v, 0), b = ox_dim(v, 1), s = ox_dim(v, 2);
-    return horizontal ? ox_reshape(x, v, 6, (int64_t[]){R, 1, 1, b, 1, s})
-                      : ox_reshape(x, v, 6, (int64_t[]){R, 1, b, 1, s, 1});
+    return horizontal ? rlx_mir_reshape(x->b, v, 6, (int64_t[]){R, 1, 1, b, 1, s})
+                      : rlx_mir_reshape(x->b, v, 6, (int64_t[]){R, 1, b, 1, s, 1});
 }
 
 static void do_roi_align(onnx *x)
@@ -370,7 +372,7 @@ static void do_roi_align(onnx *x)
         return;
     }
     for (int i = 0; i < 4; i++) {
-        edge[i] = ox_reshape(x, ox_slice(x, rois, 1, i, 1, 1), 1, &R);
+        edge[i] = rlx_mir_reshape(x->b, rlx_mir_slice(x->b, rois, 1, i, 1, 1), 1, &R);
         edge[i] = MUL(edge[i], LIKE(rois, ox_float(x, "spatial_scale", 1)));
         edge[i] = SUB(edge[i], LIKE(rois, aligned ? 0.5 : 0));
     }
@@ -385,20 +387,22 @@ static void do_roi_align(onnx *x)
         for (int i = 0; i < 2; i++) {
             val base = ADD(FLOOR(at[i]), LIKE(at[i], t >> i & 1));
             val one = hat(x, SUB(at[i], base));
-            base = ox_clamp(x, base, 0, (double)ox_dim(a, 2 + i) - 1);
+            base = rlx_mir_clamp(x->b, base, 0, (double)ox_dim(a, 2 + i) - 1);
             w = w ? MUL(w, roi_axis(x, one, i)) : roi_axis(x, one, i);
-            where[2 + i] = ox_expand(x, ox_cast(x, roi_axis(x, base, i), RLX_I64), 6, dims);
+            where[2 + i] =
+                rlx_mir_expand(x->b, rlx_mir_cast(x->b, roi_axis(x, base, i), RLX_I64), 6, dims);
         }
-        val b = ox_reshape(x, ox_cast(x, batch, RLX_I64), 6, (int64_t[]){R, 1, 1, 1, 1, 1});
-        where[0] = ox_expand(x, b, 6, dims);
-        where[1] = ox_iota(x, RLX_I64, 6, dims, 1);
-        val v = MUL(w, ox_at(x, a, where));
+        val b = rlx_mir_reshape(x->b, rlx_mir_cast(x->b, batch, RLX_I64), 6,
+                                (int64_t[]){R, 1, 1, 1, 1, 1});
+        where[0] = rlx_mir_expand(x->b, b, 6, dims);
+        where[1] = rlx_mir_iota(x->b, RLX_I64, 6, dims, 1);
+        val v = MUL(w, rlx_mir_at(x->b, a, where));
         sum = !sum ? v : most ? MAX(sum, v) : ADD(sum, v);
     }
     sum = PICK(AND(roi_axis(x, alive[0], false), roi_axis(x, alive[1], true)), sum, LIKE(sum, 0));
     ox_out(x, 0,
-           most ? ox_fold(x, RLX_FN_MAX, sum, 48, false)
-                : DIV(ox_fold(x, RLX_FN_ADD, sum, 48, false), LIKE(sum, (double)(S * S))));
+           most ? rlx_mir_fold(x->b, RLX_FN_MAX, sum, 48, false)
+                : DIV(rlx_mir_fold(x->b, RLX_FN_ADD, sum, 48, false), LIKE(sum, (double)(S * S))));
 }
 
 /* ---- deformed windows
@@ -422,33 +426,35 @@ static void do_deform_conv(onnx *x)
     int64_t OH = ox_dim(off, 2), OW = ox_dim(off, 3);
     /* [N, C, OH, OW, KH KW] */
     sampler s = {.a = a, .n = 2, .padding = 'z', .rank = 5, .dims = {N, C, OH, OW, KH * KW}};
-    off = ox_reshape(x, off, 6, (int64_t[]){N, og, KH * KW, 2, OH, OW});
+    off = rlx_mir_reshape(x->b, off, 6, (int64_t[]){N, og, KH * KW, 2, OH, OW});
     val at[2], weight = NULL;
     for (int i = 0; i < 2; i++) {
-        val o =
-            ox_reshape(x, ox_slice(x, off, 3, i, 1, 1), 6, (int64_t[]){N, og, 1, KH * KW, OH, OW});
-        o = ox_expand(x, o, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
-        o = ox_move(x, ox_flatten(x, o, 1, 3), 2, 4);
-        val tap = ox_iota(x, RLX_I64, 5, s.dims, 4);
-        tap = i ? ox_map2(x, RLX_FN_MOD, tap, LIKE(tap, (double)KW))
+        val o = rlx_mir_reshape(x->b, rlx_mir_slice(x->b, off, 3, i, 1, 1), 6,
+                                (int64_t[]){N, og, 1, KH * KW, OH, OW});
+        o = rlx_mir_expand(x->b, o, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
+        o = rlx_mir_move(x->b, rlx_mir_flatten(x->b, o, 1, 3), 2, 4);
+        val tap = rlx_mir_iota(x->b, RLX_I64, 5, s.dims, 4);
+        tap = i ? rlx_mir_map2(x->b, RLX_FN_MOD, tap, LIKE(tap, (double)KW))
                 : DIV(tap, LIKE(tap, (double)KW));
-        val p = MUL(ox_iota(x, RLX_I64, 5, s.dims, 2 + i), LIKE(tap, (double)step[i]));
+        val p = MUL(rlx_mir_iota(x->b, RLX_I64, 5, s.dims, 2 + i), LIKE(tap, (double)step[i]));
         p = ADD(p, MUL(tap, LIKE(tap, (double)dil[i])));
-        at[i] = ADD(ADD(ox_cast(x, p, RLX_F32), ox_num(x, RLX_F32, (double)-pads[i])), o);
+        at[i] = ADD(ADD(rlx_mir_cast(x->b, p, RLX_F32),
+                        rlx_mir_build_const(x->b, RLX_F32, (double)-pads[i])),
+                    o);
     }
     val v = sample(x, &s, at, 'l');
     if (ox_has(x, 4)) {
-        weight = ox_reshape(x, ox_in(x, 4), 6, (int64_t[]){N, og, 1, KH * KW, OH, OW});
-        weight = ox_expand(x, weight, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
-        v = MUL(v, ox_move(x, ox_flatten(x, weight, 1, 3), 2, 4));
+        weight = rlx_mir_reshape(x->b, ox_in(x, 4), 6, (int64_t[]){N, og, 1, KH * KW, OH, OW});
+        weight = rlx_mir_expand(x->b, weight, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
+        v = MUL(v, rlx_mir_move(x->b, rlx_mir_flatten(x->b, weight, 1, 3), 2, 4));
     }
     /* [N, G, 1, C/G, OH, OW, K] times [1, G, M/G, C/G, 1, 1, K] */
-    v = ox_reshape(x, v, 7, (int64_t[]){N, groups, 1, C / groups, OH, OW, KH * KW});
-    k = ox_reshape(x, k, 7, (int64_t[]){1, groups, M / groups, C / groups, 1, 1, KH * KW});
-    val y = ox_fold(x, RLX_FN_ADD, MUL(v, k), 1u << 3 | 1u << 6, false);
-    y = ox_reshape(x, y, 4, (int64_t[]){N, M, OH, OW});
+    v = rlx_mir_reshape(x->b, v, 7, (int64_t[]){N, groups, 1, C / groups, OH, OW, KH * KW});
+    k = rlx_mir_reshape(x->b, k, 7, (int64_t[]){1, groups, M / groups, C / groups, 1, 1, KH * KW});
+    val y = rlx_mir_fold(x->b, RLX_FN_ADD, MUL(v, k), 1u << 3 | 1u << 6, false);
+    y = rlx_mir_reshape(x->b, y, 4, (int64_t[]){N, M, OH, OW});
     if (ox_has(x, 3))
-        y = ADD(y, ox_reshape(x, ox_in(x, 3), 4, (int64_t[]){1, M, 1, 1}));
+        y = ADD(y, rlx_mir_reshape(x->b, ox_in(x, 3), 4, (int64_t[]){1, M, 1, 1}));
     ox_out(x, 0, y);
 }
 

@@ -15,7 +15,8 @@ static val heads_of(onnx *x, int i, const char *heads)
     if (!a || a->type.rank == 4)
         return a;
     int64_t H = ox_int(x, heads, 1), B = ox_dim(a, 0), S = ox_dim(a, 1);
-    return ox_move(x, ox_reshape(x, a, 4, (int64_t[]){B, S, H, ox_dim(a, 2) / H}), 2, 1);
+    return rlx_mir_move(x->b, rlx_mir_reshape(x->b, a, 4, (int64_t[]){B, S, H, ox_dim(a, 2) / H}),
+                        2, 1);
 }
 
 static val with_past(onnx *x, val a, int past)
@@ -28,12 +29,12 @@ static val mask_of(onnx *x, int64_t T)
 {
     if (!ox_has(x, 3))
         return NULL;
-    val m = ox_in(x, 3), low = ox_num(x, RLX_F32, -INFINITY);
+    val m = ox_in(x, 3), low = rlx_mir_build_const(x->b, RLX_F32, -INFINITY);
     if (!m)
         return NULL;
     if (m->type.format == RLX_BOOL)
-        m = PICK(m, ox_num(x, RLX_F32, 0), low);
-    return ox_pad(x, m, m ? m->type.rank - 1 : 0, 0, T - ox_dim(m, -1), low);
+        m = PICK(m, rlx_mir_build_const(x->b, RLX_F32, 0), low);
+    return rlx_mir_pad(x->b, m, m ? m->type.rank - 1 : 0, 0, T - ox_dim(m, -1), low);
 }
 
 static val hide(onnx *x, val s, val seen)
@@ -44,13 +45,15 @@ static val hide(onnx *x, val s, val seen)
 /* Keys that come later than the query, or behind what a sequence holds, are not seen. */
 static val hide_keys(onnx *x, val s, int64_t past)
 {
-    val key = ox_iota(x, RLX_I64, 4, s->type.dim, 3);
+    val key = rlx_mir_iota(x->b, RLX_I64, 4, s->type.dim, 3);
     if (ox_int(x, "is_causal", 0)) {
-        val query = ox_iota(x, RLX_I64, 4, s->type.dim, 2);
+        val query = rlx_mir_iota(x->b, RLX_I64, 4, s->type.dim, 2);
         s = hide(x, s, LE(key, ADD(query, LIKE(query, (double)past))));
     }
     if (ox_has(x, 6))
-        s = hide(x, s, LT(key, ox_reshape(x, ox_in(x, 6), 4, (int64_t[]){ox_dim(s, 0), 1, 1, 1})));
+        s = hide(
+            x, s,
+            LT(key, rlx_mir_reshape(x->b, ox_in(x, 6), 4, (int64_t[]){ox_dim(s, 0), 1, 1, 1})));
     return s;
 }
 
@@ -68,25 +71,25 @@ static void do_attention(onnx *x)
     ox_out(x, 1, k);
     ox_out(x, 2, v);
     /* heads of a group share keys: [B, G, H/G, S, D] */
-    q = ox_reshape(x, q, 5, (int64_t[]){B, G, H / G, S, D});
-    k = ox_reshape(x, k, 5, (int64_t[]){B, G, 1, T, D});
-    v = ox_reshape(x, v, 5, (int64_t[]){B, G, 1, T, E});
-    val s = ox_matmul(x, q, ox_move(x, k, 3, 4));
+    q = rlx_mir_reshape(x->b, q, 5, (int64_t[]){B, G, H / G, S, D});
+    k = rlx_mir_reshape(x->b, k, 5, (int64_t[]){B, G, 1, T, D});
+    v = rlx_mir_reshape(x->b, v, 5, (int64_t[]){B, G, 1, T, E});
+    val s = rlx_mir_matmul(x->b, q, rlx_mir_move(x->b, k, 3, 4));
     s = MUL(s, LIKE(s, ox_float(x, "scale", 1 / sqrt((double)D))));
-    modes[0] = s = ox_reshape(x, s, 4, (int64_t[]){B, H, S, T});
+    modes[0] = s = rlx_mir_reshape(x->b, s, 4, (int64_t[]){B, H, S, T});
     double cap = ox_float(x, "softcap", 0);
     if (cap > 0)
-        s = MUL(ox_map1(x, RLX_FN_TANH, DIV(s, LIKE(s, cap))), LIKE(s, cap));
+        s = MUL(rlx_mir_map1(x->b, RLX_FN_TANH, DIV(s, LIKE(s, cap))), LIKE(s, cap));
     modes[1] = s;
     val mask = mask_of(x, T);
     s = mask ? ADD(s, mask) : s;
     modes[2] = s = s ? hide_keys(x, s, T - fresh) : NULL;
-    modes[3] = s = ox_softmax(x, s, 3);
+    modes[3] = s = rlx_mir_softmax(x->b, s, 3);
     ox_out(x, 3, modes[mode & 3]);
-    val y = ox_matmul(x, ox_reshape(x, s, 5, (int64_t[]){B, G, H / G, S, T}), v);
-    y = ox_reshape(x, y, 4, (int64_t[]){B, H, S, E});
+    val y = rlx_mir_matmul(x->b, rlx_mir_reshape(x->b, s, 5, (int64_t[]){B, G, H / G, S, T}), v);
+    y = rlx_mir_reshape(x->b, y, 4, (int64_t[]){B, H, S, E});
     if (x->in[0].rank == 3)
-        y = ox_reshape(x, ox_move(x, y, 1, 2), 3, (int64_t[]){B, S, H * E});
+        y = rlx_mir_reshape(x->b, rlx_mir_move(x->b, y, 1, 2), 3, (int64_t[]){B, S, H * E});
     ox_out(x, 0, y);
 }
 
@@ -100,24 +103,25 @@ static void do_rotary(onnx *x)
     int64_t R = ox_int(x, "rotary_embedding_dim", 0);
     R = R ? R : D;
     if (ox_has(x, 3)) {
-        c = ox_take(x, c, ox_in(x, 3), 0);
-        s = ox_take(x, s, ox_in(x, 3), 0);
+        c = rlx_mir_take(x->b, c, ox_in(x, 3), 0);
+        s = rlx_mir_take(x->b, s, ox_in(x, 3), 0);
     }
-    c = ox_insert(x, c, 1);
-    s = ox_insert(x, s, 1);
+    c = rlx_mir_insert(x->b, c, 1);
+    s = rlx_mir_insert(x->b, s, 1);
     bool pairs = ox_int(x, "interleaved", 0);
-    val head = ox_slice(x, a, 3, 0, R, 1), rest = ox_slice(x, a, 3, R, D - R, 1);
-    val p = ox_slice(x, head, 3, 0, R / 2, pairs ? 2 : 1);
-    val q = ox_slice(x, head, 3, pairs ? 1 : R / 2, R / 2, pairs ? 2 : 1);
+    val head = rlx_mir_slice(x->b, a, 3, 0, R, 1), rest = rlx_mir_slice(x->b, a, 3, R, D - R, 1);
+    val p = rlx_mir_slice(x->b, head, 3, 0, R / 2, pairs ? 2 : 1);
+    val q = rlx_mir_slice(x->b, head, 3, pairs ? 1 : R / 2, R / 2, pairs ? 2 : 1);
     val re = SUB(MUL(c, p), MUL(s, q)), im = ADD(MUL(s, p), MUL(c, q));
     if (pairs)
-        head = rlx_mir_build_concat(x->b, 2, (val[]){ox_insert(x, re, 4), ox_insert(x, im, 4)}, 4);
+        head = rlx_mir_build_concat(
+            x->b, 2, (val[]){rlx_mir_insert(x->b, re, 4), rlx_mir_insert(x->b, im, 4)}, 4);
     else
         head = rlx_mir_build_concat(x->b, 2, (val[]){re, im}, 3);
-    head = ox_reshape(x, head, 4, (int64_t[]){B, H, S, R});
+    head = rlx_mir_reshape(x->b, head, 4, (int64_t[]){B, H, S, R});
     val y = R < D ? rlx_mir_build_concat(x->b, 2, (val[]){head, rest}, 3) : head;
     if (x->in[0].rank == 3)
-        y = ox_reshape(x, ox_move(x, y, 1, 2), 3, (int64_t[]){B, S, H * D});
+        y = rlx_mir_reshape(x->b, rlx_mir_move(x->b, y, 1, 2), 3, (int64_t[]){B, S, H * D});
     ox_out(x, 0, y);
 }
 
@@ -130,19 +134,20 @@ static val step_of(onnx *x, val a, int64_t t, int64_t H)
     if (!a)
         return NULL;
     int64_t B = ox_dim(a, 0);
-    return ox_reshape(x, ox_slice(x, a, 1, t, 1, 1), 3, (int64_t[]){B, H, ox_dim(a, 2) / H});
+    return rlx_mir_reshape(x->b, rlx_mir_slice(x->b, a, 1, t, 1, 1), 3,
+                           (int64_t[]){B, H, ox_dim(a, 2) / H});
 }
 
 /* S [B, G, D, E] after key and value of a step: S' = e^decay S + k (v - ..) */
 static val updated(onnx *x, val S, val k, val v, val decay, val beta, bool delta)
 {
-    val kd = ox_insert(x, k, 3), ve = ox_insert(x, v, 2);
+    val kd = rlx_mir_insert(x->b, k, 3), ve = rlx_mir_insert(x->b, v, 2);
     if (decay)
-        S = MUL(S, ox_insert(x, EXP(decay), 3));
+        S = MUL(S, rlx_mir_insert(x->b, EXP(decay), 3));
     if (delta)
-        ve = SUB(ve, ox_fold(x, RLX_FN_ADD, MUL(S, kd), 4, true));
+        ve = SUB(ve, rlx_mir_fold(x->b, RLX_FN_ADD, MUL(S, kd), 4, true));
     if (delta && beta)
-        ve = MUL(ve, ox_insert(x, beta, 3));
+        ve = MUL(ve, rlx_mir_insert(x->b, beta, 3));
     return ADD(S, MUL(kd, ve));
 }
 
@@ -156,7 +161,8 @@ static void do_linear_attention(onnx *x)
     double scale = ox_float(x, "scale", 0);
     scale = scale != 0 ? scale : 1 / sqrt((double)D);
     val S = ox_has(x, 3) ? ox_in(x, 3)
-                         : ox_expand(x, ox_num(x, RLX_F32, 0), 4, (int64_t[]){B, G, D, E});
+                         : rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 0), 4,
+                                          (int64_t[]){B, G, D, E});
     if (!q || T > ONNX_MAX_INTS)
         return;
     for (int64_t t = 0; t < T; t++) {
@@ -164,10 +170,10 @@ static void do_linear_attention(onnx *x)
         val beta = delta && ox_has(x, 5) ? step_of(x, ox_in(x, 5), t, G) : NULL;
         S = updated(x, S, step_of(x, k, t, G), step_of(x, v, t, G), decay, beta, delta);
         /* heads of a group share the state: [B, G, H/G, D, 1] times [B, G, 1, D, E] */
-        val qt = ox_reshape(x, step_of(x, q, t, H), 5, (int64_t[]){B, G, H / G, D, 1});
-        val y = ox_fold(x, RLX_FN_ADD, MUL(qt, ox_insert(x, S, 2)), 8, false);
+        val qt = rlx_mir_reshape(x->b, step_of(x, q, t, H), 5, (int64_t[]){B, G, H / G, D, 1});
+        val y = rlx_mir_fold(x->b, RLX_FN_ADD, MUL(qt, rlx_mir_insert(x->b, S, 2)), 8, false);
         y = MUL(y, LIKE(y, scale));
-        rows[t] = ox_reshape(x, y, 3, (int64_t[]){B, 1, H * E});
+        rows[t] = rlx_mir_reshape(x->b, y, 3, (int64_t[]){B, 1, H * E});
     }
     ox_out(x, 0, T == 1 ? rows[0] : rlx_mir_build_concat(x->b, (int)T, rows, 1));
     ox_out(x, 1, S);
@@ -186,13 +192,13 @@ typedef struct cell {
 
 static val product(onnx *x, val a, val w)
 {
-    return ox_matmul(x, a, ox_move(x, w, 0, 1));
+    return rlx_mir_matmul(x->b, a, rlx_mir_move(x->b, w, 0, 1));
 }
 
 /* Gate i of [B, gates H] (or of a bias [gates H]). */
 static val gate(onnx *x, val a, int i, int64_t H)
 {
-    return a ? ox_slice(x, a, a->type.rank - 1, i * H, H, 1) : NULL;
+    return a ? rlx_mir_slice(x->b, a, a->type.rank - 1, i * H, H, 1) : NULL;
 }
 
 static val plus(onnx *x, val a, val b)
@@ -202,7 +208,7 @@ static val plus(onnx *x, val a, val b)
 
 static val tanh_of(onnx *x, val a)
 {
-    return ox_map1(x, RLX_FN_TANH, a);
+    return rlx_mir_map1(x->b, RLX_FN_TANH, a);
 }
 
 static void rnn_step(onnx *x, cell *s, val in)
@@ -215,12 +221,13 @@ static void gru_step(onnx *x, cell *s, val in)
 {
     int64_t H = s->H;
     val a = plus(x, product(x, in, s->w), s->bias_w);
-    val zr = ox_slice(x, s->r, 0, 0, 2 * H, 1), rh = ox_slice(x, s->r, 0, 2 * H, H, 1);
+    val zr = rlx_mir_slice(x->b, s->r, 0, 0, 2 * H, 1),
+        rh = rlx_mir_slice(x->b, s->r, 0, 2 * H, H, 1);
     val b = product(x, s->h, zr);
-    val z =
-        ox_sigmoid(x, plus(x, ADD(gate(x, a, 0, H), gate(x, b, 0, H)), gate(x, s->bias_r, 0, H)));
-    val r =
-        ox_sigmoid(x, plus(x, ADD(gate(x, a, 1, H), gate(x, b, 1, H)), gate(x, s->bias_r, 1, H)));
+    val z = rlx_mir_sigmoid(
+        x->b, plus(x, ADD(gate(x, a, 0, H), gate(x, b, 0, H)), gate(x, s->bias_r, 0, H)));
+    val r = rlx_mir_sigmoid(
+        x->b, plus(x, ADD(gate(x, a, 1, H), gate(x, b, 1, H)), gate(x, s->bias_r, 1, H)));
     val bias = gate(x, s->bias_r, 2, H), n;
     if (s->reset_last)
         n = MUL(r, plus(x, product(x, s->h, rh), bias));
@@ -237,10 +244,10 @@ static void lstm_step(onnx *x, cell *s, val in)
         plus(x, ADD(plus(x, product(x, in, s->w), s->bias_w), product(x, s->h, s->r)), s->bias_r);
     val p[3] = {gate(x, s->peephole, 0, H), gate(x, s->peephole, 1, H), gate(x, s->peephole, 2, H)};
     val i = gate(x, a, 0, H), o = gate(x, a, 1, H), f = gate(x, a, 2, H), g = gate(x, a, 3, H);
-    i = ox_sigmoid(x, p[0] ? ADD(i, MUL(p[0], s->c)) : i);
-    f = ox_sigmoid(x, p[2] ? ADD(f, MUL(p[2], s->c)) : f);
+    i = rlx_mir_sigmoid(x->b, p[0] ? ADD(i, MUL(p[0], s->c)) : i);
+    f = rlx_mir_sigmoid(x->b, p[2] ? ADD(f, MUL(p[2], s->c)) : f);
     s->c = ADD(MUL(f, s->c), MUL(i, tanh_of(x, g)));
-    o = ox_sigmoid(x, p[1] ? ADD(o, MUL(p[1], s->c)) : o);
+    o = rlx_mir_sigmoid(x->b, p[1] ? ADD(o, MUL(p[1], s->c)) : o);
     s->h = MUL(o, tanh_of(x, s->c));
 }
 
@@ -250,14 +257,16 @@ static val of_direction(onnx *x, int i, int d)
     if (!ox_has(x, i))
         return NULL;
     val a = ox_in(x, i);
-    a = ox_slice(x, a, 0, d, 1, 1);
-    return a ? ox_reshape(x, a, a->type.rank - 1, a->type.dim + 1) : NULL;
+    a = rlx_mir_slice(x->b, a, 0, d, 1, 1);
+    return a ? rlx_mir_reshape(x->b, a, a->type.rank - 1, a->type.dim + 1) : NULL;
 }
 
 static val initial(onnx *x, const cell *s, int i, int d)
 {
     val a = of_direction(x, i, d);
-    return a ? a : ox_expand(x, ox_num(x, RLX_F32, 0), 2, (int64_t[]){s->B, s->H});
+    return a ? a
+             : rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 0), 2,
+                              (int64_t[]){s->B, s->H});
 }
 
 static void init_cell(onnx *x, cell *s, int d)
@@ -266,8 +275,8 @@ static void init_cell(onnx *x, cell *s, int d)
     val bias = of_direction(x, 3, d);
     s->w = of_direction(x, 1, d);
     s->r = of_direction(x, 2, d);
-    s->bias_w = bias ? ox_slice(x, bias, 0, 0, n, 1) : NULL;
-    s->bias_r = bias ? ox_slice(x, bias, 0, n, n, 1) : NULL;
+    s->bias_w = bias ? rlx_mir_slice(x->b, bias, 0, 0, n, 1) : NULL;
+    s->bias_r = bias ? rlx_mir_slice(x->b, bias, 0, n, n, 1) : NULL;
     s->peephole = of_direction(x, 7, d);
     s->h = initial(x, s, 5, d);
     s->c = initial(x, s, 6, d);
@@ -289,8 +298,9 @@ static val run_direction(onnx *x, cell *s, val in, bool back, void (*step)(onnx 
     val rows[ONNX_MAX_INTS];
     for (int64_t i = 0; i < T; i++) {
         int64_t t = back ? T - 1 - i : i;
-        step(x, s, ox_reshape(x, ox_slice(x, in, 0, t, 1, 1), 2, (int64_t[]){s->B, I}));
-        rows[t] = ox_reshape(x, s->h, 4, (int64_t[]){1, 1, s->B, s->H});
+        step(x, s,
+             rlx_mir_reshape(x->b, rlx_mir_slice(x->b, in, 0, t, 1, 1), 2, (int64_t[]){s->B, I}));
+        rows[t] = rlx_mir_reshape(x->b, s->h, 4, (int64_t[]){1, 1, s->B, s->H});
     }
     return T == 1 ? rows[0] : rlx_mir_build_concat(x->b, (int)T, rows, 0);
 }
@@ -303,7 +313,7 @@ static void recur(onnx *x, int gates, void (*step)(onnx *, cell *, val))
     int dirs = way[0] == 'b' ? 2 : 1;
     if (!is_offered(x) || !in)
         return;
-    in = batch_first ? ox_move(x, in, 1, 0) : in;
+    in = batch_first ? rlx_mir_move(x->b, in, 1, 0) : in;
     cell s = {.gates = gates, .B = ox_dim(in, 1), .H = x->in[2].dim[2]};
     s.reset_last = ox_int(x, "linear_before_reset", 0);
     if (ox_dim(in, 0) > ONNX_MAX_INTS) {
@@ -313,17 +323,17 @@ static void recur(onnx *x, int gates, void (*step)(onnx *, cell *, val))
     for (int d = 0; d < dirs; d++) {
         init_cell(x, &s, d);
         y[d] = run_direction(x, &s, in, d == 1 || way[0] == 'r', step);
-        h[d] = ox_insert(x, s.h, 0);
-        c[d] = ox_insert(x, s.c, 0);
+        h[d] = rlx_mir_insert(x->b, s.h, 0);
+        c[d] = rlx_mir_insert(x->b, s.c, 0);
     }
     if (dirs == 2) {
         y[0] = rlx_mir_build_concat(x->b, 2, y, 1);
         h[0] = rlx_mir_build_concat(x->b, 2, h, 0);
         c[0] = rlx_mir_build_concat(x->b, 2, c, 0);
     }
-    ox_out(x, 0, batch_first ? ox_move(x, y[0], 2, 0) : y[0]);
-    ox_out(x, 1, batch_first ? ox_move(x, h[0], 0, 1) : h[0]);
-    ox_out(x, 2, batch_first ? ox_move(x, c[0], 0, 1) : c[0]);
+    ox_out(x, 0, batch_first ? rlx_mir_move(x->b, y[0], 2, 0) : y[0]);
+    ox_out(x, 1, batch_first ? rlx_mir_move(x->b, h[0], 0, 1) : h[0]);
+    ox_out(x, 2, batch_first ? rlx_mir_move(x->b, c[0], 0, 1) : c[0]);
 }
 
 static void do_rnn(onnx *x)

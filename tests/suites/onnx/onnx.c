@@ -169,14 +169,14 @@ val ox_raw(onnx *x, int i)
     if (!x->arg[i])
         x->arg[i] = rlx_ir_build_arg(x->b, x->func, RLX_ROLE_INPUT, t->name, NULL,
                                      rlx_ir_tensor(t->format, 1, &t->elems));
-    return ox_reshape(x, x->arg[i], t->rank, t->dim);
+    return rlx_mir_reshape(x->b, x->arg[i], t->rank, t->dim);
 }
 
 val ox_in(onnx *x, int i)
 {
     val v = ox_raw(x, i);
     bool half = v && (v->type.format == RLX_F16 || v->type.format == RLX_BF16);
-    return half ? ox_cast(x, v, RLX_F32) : v;
+    return half ? rlx_mir_cast(x->b, v, RLX_F32) : v;
 }
 
 void ox_out(onnx *x, int i, val v)
@@ -284,11 +284,11 @@ static rlx_status finish(onnx *x)
         bool narrows =
             v->type.format == RLX_F32 && (want->format == RLX_F16 || want->format == RLX_BF16);
         if (narrows)
-            v = ox_cast(x, v, want->format);
+            v = rlx_mir_cast(x->b, v, want->format);
         if (v && (v->type.format != want->format || v->type.rank != want->rank ||
                   memcmp(v->type.dim, want->dim, sizeof *want->dim * (size_t)want->rank)))
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "output %d has another type than expected", i);
-        results[n] = ox_reshape(x, v, 1, &want->elems);
+        results[n] = rlx_mir_reshape(x->b, v, 1, &want->elems);
         types[n++] = rlx_ir_tensor(want->format, 1, &want->elems);
     }
     rlx_ir_func_set_results(x->b, x->func, n, types);

@@ -13,7 +13,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "mir/mir.h"
+#include "mir/mir_compose.h"
 
 enum { ONNX_MAX_IO = 16, ONNX_MAX_INTS = 64 };
 
@@ -76,67 +76,30 @@ const char *ox_text(const onnx *x, const char *name, const char *absent);
 int ox_list(const onnx *x, const char *name, int64_t *out); /* -1: absent */
 rlx_format ox_dtype(onnx *x, int64_t code);                 /* of TensorProto */
 
-/* ---- expressions -------------------------------------------------------------------------------
+/* ---- expressions: those of mir/mir_compose.h, and -----------------------------------------------
  */
 
 int64_t ox_dim(val v, int axis); /* a negative axis counts from the end */
 int ox_axis(val v, int64_t axis);
 int64_t ox_elems(val v);
-val ox_num(onnx *x, rlx_format f, double v);
-val ox_like(onnx *x, val like, double v); /* of its format */
-/* Operands are broadcast against one another. */
-val ox_map1(onnx *x, rlx_map_fn fn, val a);
-val ox_map2(onnx *x, rlx_map_fn fn, val a, val b);
-val ox_pick(onnx *x, val c, val a, val b);
-val ox_cast(onnx *x, val a, rlx_format f);     /* values that fit */
-val ox_saturate(onnx *x, val a, rlx_format f); /* any float to an integer: held inside, NaN 0 */
-val ox_not(onnx *x, val a);
-val ox_clamp(onnx *x, val a, double lo, double hi);
 
-val ox_reshape(onnx *x, val a, int rank, const int64_t *dims);
-val ox_expand(onnx *x, val a, int rank, const int64_t *dims); /* as numpy broadcasts */
-val ox_transpose(onnx *x, val a, const int64_t *perm);
-val ox_move(onnx *x, val a, int from, int to);    /* an axis elsewhere */
-val ox_insert(onnx *x, val a, int axis);          /* an axis of 1 */
-val ox_flatten(onnx *x, val a, int from, int to); /* axes from..to-1 as one */
-val ox_slice(onnx *x, val a, int axis, int64_t start, int64_t size, int64_t step);
-val ox_pad(onnx *x, val a, int axis, int64_t low, int64_t high, val fill); /* negative: cut off */
-val ox_iota(onnx *x, rlx_format f, int rank, const int64_t *dims, int axis);
-/* Over the axes that are set; keep: they stay, as 1. */
-val ox_fold(onnx *x, rlx_map_fn fn, val a, unsigned axes, bool keep);
-val ox_mean(onnx *x, val a, unsigned axes);     /* keeps */
-unsigned ox_last_axes(val a, int from);         /* from..rank-1 */
-val ox_matmul(onnx *x, val a, val b);           /* as numpy */
-val ox_take(onnx *x, val a, val ids, int axis); /* ids may be negative */
-/* Where the elements at these indices of its first n axes lie, counted in row-major order. */
-val ox_place(onnx *x, val a, int n, const val *at);
-/* The elements themselves, by an index for every axis. */
-val ox_at(onnx *x, val a, const val *at);
-val ox_sigmoid(onnx *x, val a);
-val ox_softmax(onnx *x, val a, int axis);
-val ox_log_softmax(onnx *x, val a, int axis);
-/* x^y of floats: by exp and log, signs as whole exponents give them. */
-val ox_pow(onnx *x, val a, val b);
-/* All elements along an axis less than the one they belong to (ties: by index): its rank. */
-val ox_ranks(onnx *x, val a, bool largest); /* i64, along the last axis */
-
-#define ADD(a, b) ox_map2(x, RLX_FN_ADD, a, b)
-#define SUB(a, b) ox_map2(x, RLX_FN_SUB, a, b)
-#define MUL(a, b) ox_map2(x, RLX_FN_MUL, a, b)
-#define DIV(a, b) ox_map2(x, RLX_FN_DIV, a, b)
-#define LT(a, b) ox_map2(x, RLX_FN_LT, a, b)
-#define LE(a, b) ox_map2(x, RLX_FN_LE, a, b)
-#define EQ(a, b) ox_map2(x, RLX_FN_EQ, a, b)
-#define AND(a, b) ox_map2(x, RLX_FN_AND, a, b)
-#define MAX(a, b) ox_map2(x, RLX_FN_MAX, a, b)
-#define MIN(a, b) ox_map2(x, RLX_FN_MIN, a, b)
-#define NEG(a) ox_map1(x, RLX_FN_NEG, a)
-#define EXP(a) ox_map1(x, RLX_FN_EXP, a)
-#define LOG(a) ox_map1(x, RLX_FN_LOG, a)
-#define SQRT(a) ox_map1(x, RLX_FN_SQRT, a)
-#define ABS(a) ox_map1(x, RLX_FN_ABS, a)
-#define FLOOR(a) ox_map1(x, RLX_FN_FLOOR, a)
-#define LIKE(a, v) ox_like(x, a, v)
-#define PICK(c, a, b) ox_pick(x, c, a, b)
+#define ADD(p, q) rlx_mir_map2(x->b, RLX_FN_ADD, p, q)
+#define SUB(p, q) rlx_mir_map2(x->b, RLX_FN_SUB, p, q)
+#define MUL(p, q) rlx_mir_map2(x->b, RLX_FN_MUL, p, q)
+#define DIV(p, q) rlx_mir_map2(x->b, RLX_FN_DIV, p, q)
+#define LT(p, q) rlx_mir_map2(x->b, RLX_FN_LT, p, q)
+#define LE(p, q) rlx_mir_map2(x->b, RLX_FN_LE, p, q)
+#define EQ(p, q) rlx_mir_map2(x->b, RLX_FN_EQ, p, q)
+#define AND(p, q) rlx_mir_map2(x->b, RLX_FN_AND, p, q)
+#define MAX(p, q) rlx_mir_map2(x->b, RLX_FN_MAX, p, q)
+#define MIN(p, q) rlx_mir_map2(x->b, RLX_FN_MIN, p, q)
+#define NEG(p) rlx_mir_map1(x->b, RLX_FN_NEG, p)
+#define EXP(p) rlx_mir_map1(x->b, RLX_FN_EXP, p)
+#define LOG(p) rlx_mir_map1(x->b, RLX_FN_LOG, p)
+#define SQRT(p) rlx_mir_map1(x->b, RLX_FN_SQRT, p)
+#define ABS(p) rlx_mir_map1(x->b, RLX_FN_ABS, p)
+#define FLOOR(p) rlx_mir_map1(x->b, RLX_FN_FLOOR, p)
+#define LIKE(p, v) rlx_mir_like(x->b, p, v)
+#define PICK(c, p, q) rlx_mir_pick(x->b, c, p, q)
 
 #endif
