@@ -1,9 +1,11 @@
 /* tests/suites/test_conformance.c: the conformance program sees what is wrong: a fixture made of
  * the bundled model's own outputs passes, and with changed numbers fails by the right name. */
 #include <check.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "frontend/rlx.h"
@@ -232,6 +234,104 @@ START_TEST(operators_fail_by_name)
 }
 END_TEST
 
+static void make_folder(const char *dir, const char *name)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static void put(const folder *f, const char *file, const char *text)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s", f->dir, file);
+    write_text(path, text);
+}
+
+/* "Once upon" is 465 480, behind <|begin|>. */
+START_TEST(ids_fail_by_place)
+{
+    static const struct {
+        const char *list, *line, *last;
+    } cases[] = {
+        {"\"ids\": [0, 465, 480], \"special\": true, \"types\": [0, 0, 0]", "",
+         "2 passed, 0 failed"},
+        {"\"ids\": [465, 480], \"decoded\": \"Once upon\"", "", "2 passed, 0 failed"},
+        {"\"ids\": [465, 481]", "/cases.json 2: id 1 is 480, not 481", "1 passed, 1 failed"},
+        {"\"ids\": [465]", "/cases.json 2: 2 ids, not 1", "1 passed, 1 failed"},
+        {"\"ids\": [465, 480], \"types\": [0, 1]", "/cases.json 2: id 1 is 0, not 1",
+         "1 passed, 1 failed"},
+        {"\"ids\": [465, 480], \"decoded\": \"Once\"", "decodes to \"Once upon\", not \"Once\"",
+         "1 passed, 1 failed"},
+    };
+    folder f = {.dir = "/tmp/rlx-suite-XXXXXX"};
+    char text[256];
+    ck_assert_ptr_nonnull(mkdtemp(f.dir));
+    snprintf(text, sizeof text, "%s/tokenizer.json", f.dir);
+    ck_assert_int_eq(symlink(BUNDLED "/tokenizer.json", text), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text,
+                 "[{\"text\": \"Once\", \"ids\": [465]}, {\"text\": \"Once upon\", %s}]",
+                 cases[i].list);
+        put(&f, "cases.json", text);
+        expect(&f, "tokenizers", i > 1, cases[i].line, cases[i].last);
+    }
+    put(&f, "cases.json", "[]");
+    expect(&f, "tokenizers", 1, "no array of cases", "0 passed, 1 failed");
+    nftw(f.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+END_TEST
+
+/* Lines of ids, and a vocabulary that has none of its own: both vocabularies must load, too. */
+START_TEST(vectors_fail_by_text)
+{
+    folder f = {.dir = "/tmp/rlx-suite-XXXXXX"};
+    char path[64];
+    ck_assert_ptr_nonnull(mkdtemp(f.dir));
+    make_folder(f.dir, "vectors");
+    make_folder(f.dir, "vectors/set");
+    make_folder(f.dir, "small");
+    snprintf(path, sizeof path, "%s/small/tokenizer.json", f.dir);
+    ck_assert_int_eq(symlink(BUNDLED "/tokenizer.json", path), 0);
+    put(&f, "vectors/set/ggml-vocab-small.gguf.inp",
+        "Once\n__ggml_vocab_test__\nOnce upon\n__ggml_vocab_test__\n");
+    put(&f, "vectors/set/ggml-vocab-small.gguf.out", " 465\n 465 480\n");
+    expect(&f, "tokenizers", 0, "", "3 passed, 0 failed, 0 skipped");
+    put(&f, "vectors/set/ggml-vocab-small.gguf.out", " 465\n 465 480 1\n");
+    expect(&f, "tokenizers", 1, "text 2: 2 ids, not 3", "2 passed, 1 failed, 0 skipped");
+    unlink(path); /* not through the link */
+    put(&f, "small/tokenizer.json", "{}");
+    expect(&f, "tokenizers", 1, "there is no \"model\"", "0 passed, 2 failed, 1 skipped");
+    nftw(f.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+END_TEST
+
+START_TEST(templates_fail_by_byte)
+{
+    folder f = {.dir = "/tmp/rlx-suite-XXXXXX"};
+    ck_assert_ptr_nonnull(mkdtemp(f.dir));
+    make_folder(f.dir, "contexts");
+    make_folder(f.dir, "goldens");
+    put(&f, "contexts/two.json", "{\"messages\": [{\"content\": \"a\"}, {\"content\": \"b\"}]}");
+    put(&f, "x.jinja", "{% for m in messages %}<{{ m.content }}>{% endfor %}");
+    put(&f, "goldens/x-two.txt", "<a><b>");
+    expect(&f, "templates", 0, "", "1 passed, 0 failed, 0 skipped");
+    put(&f, "goldens/x-two.txt", "<a><c>");
+    expect(&f, "templates", 1, "x.jinja, two: at byte 4: \"b>\", not \"c>\"", "0 passed, 1 failed");
+    put(&f, "goldens/x-two.txt", "<a><b>\n");
+    expect(&f, "templates", 1, "x.jinja, two: at byte 6", "0 passed, 1 failed");
+    put(&f, "x.jinja", "{{ raise_exception('no') }}");
+    expect(&f, "templates", 1, "x.jinja, two: ", "0 passed, 1 failed");
+    nftw(f.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+END_TEST
+
 START_TEST(no_case_is_no_success)
 {
     process p;
@@ -259,11 +359,14 @@ int main(void)
     tcase_add_test(c, malformed_files_fail_by_name);
     tcase_add_test(c, blocks_fail_by_element);
     tcase_add_test(c, operators_fail_by_name);
+    tcase_add_test(c, ids_fail_by_place);
+    tcase_add_test(c, vectors_fail_by_text);
+    tcase_add_test(c, templates_fail_by_byte);
     tcase_add_test(c, no_case_is_no_success);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 6;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 9;
     srunner_free(r);
     return bad;
 }

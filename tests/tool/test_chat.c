@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "frontend/rlx.h"
 #include "tests/tool/process.h"
 
 #define MODEL RLX_SOURCE_DIR "/models/bundled"
@@ -216,6 +217,128 @@ START_TEST(a_person_tries_again)
 }
 END_TEST
 
+/* ---- what a model's own files say */
+
+static char own[] = "/tmp/rlx-own-XXXXXX";
+static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json",
+                                    "tokenizer_config.json", "generation_config.json"};
+
+static void put(const char *file, const char *text)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s", own, file);
+    FILE *f = fopen(path, "w");
+    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
+}
+
+/* The bundled model with a template of its own, and tokens of its own that end a text. */
+static void open_own(const char *template, const char *ends)
+{
+    char text[1024];
+    strcpy(own + strlen(own) - 6, "XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(own));
+    for (int i = 0; i < 3; i++) {
+        char from[512], to[64];
+        snprintf(from, sizeof from, "%s/%s", MODEL, files[i]);
+        snprintf(to, sizeof to, "%s/%s", own, files[i]);
+        ck_assert_int_eq(symlink(from, to), 0);
+    }
+    snprintf(text, sizeof text, "{\"bos_token\": \"<|begin|>\", \"chat_template\": \"%s\"}",
+             template);
+    put("tokenizer_config.json", text);
+    snprintf(text, sizeof text, "{\"bos_token_id\": 0, \"eos_token_id\": %s}", ends);
+    put("generation_config.json", text);
+}
+
+static void close_own(void)
+{
+    char path[64];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", own, files[i]);
+        unlink(path);
+    }
+    rmdir(own);
+}
+
+static int32_t id_of(const char *text)
+{
+    rlx_tokenizer *t;
+    ck_assert(!rlx_tokenizer_load(MODEL, NULL, &t));
+    int32_t id = rlx_tokenizer_find(t, text);
+    ck_assert_msg(id >= 0, "no token %s", text);
+    rlx_tokenizer_destroy(t);
+    return id;
+}
+
+/* A template in the model's files makes it one for chatting; each of several ends ends a text,
+ * which would go on with " little girl". */
+START_TEST(its_own_template)
+{
+    process p;
+    char ends[64];
+    snprintf(ends, sizeof ends, "[1, %d, %d]", id_of("\xc4\xa0girl"), id_of("\xc4\xa0little"));
+    open_own(TEMPLATE, ends);
+    RUN(&p, RLX_TOOL, "run", own, "-p", "Once upon a time", "-n", "8", "--temp", "0");
+    process_says(&p, ", there was a\n");
+    RUN(&p, RLX_TOOL, "run", own, "-p", "Once upon a time", "-n", "8", "--temp", "0", "--json");
+    cJSON *one = cJSON_Parse(p.out);
+    ck_assert_msg(one, "%s%s", p.out, p.err);
+    ck_assert_str_eq(cJSON_GetObjectItem(one, "finish")->valuestring, "stop");
+    ck_assert_str_eq(cJSON_GetObjectItem(one, "content")->valuestring, ", there was a");
+    cJSON_Delete(one);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "run", own, "-no-cnv", "-p", "Once upon a time", "-n", "8", "--temp", "0");
+    process_says(&p, "Once upon a time, there was a\n");
+    close_own();
+}
+END_TEST
+
+/* Messages of tools reach the template whole. */
+START_TEST(tools_answer)
+{
+    static const char lines[] =
+        "{\"role\": \"user\", \"content\": \"Once upon a time\"}\n"
+        "{\"role\": \"tool\", \"name\": \"dog\", \"content\": {\"says\": [\"no\", 2]}}\n";
+    static const char command[] = "printf '%s' | " RLX_TOOL " run %s --temp 0 -n 8 --json";
+    process p;
+    char shell[1024], prompt[512];
+    open_own(
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'tool' %} The {{ m.name }} said: "
+        "{{ m.content | tojson }}{% else %}{{ m.content }}{% endif %}{% endfor %}",
+        "1");
+    snprintf(shell, sizeof shell, command, lines, own);
+    RUN(&p, "/bin/sh", "-c", shell);
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    char *line = strchr(p.out, '\n');
+    cJSON *one = cJSON_Parse(p.out), *two = line ? cJSON_Parse(line + 1) : NULL;
+    ck_assert_msg(one && two, "%s", p.out);
+    snprintf(prompt, sizeof prompt, "Once upon a time%s The dog said: {\"says\": [\"no\", 2]}",
+             cJSON_GetObjectItem(one, "content")->valuestring);
+    char *second = go_on(prompt, "8");
+    second[strlen(second) - 1] = 0;
+    ck_assert_str_eq(cJSON_GetObjectItem(two, "content")->valuestring, second);
+    cJSON_Delete(one);
+    cJSON_Delete(two);
+    process_free(&p);
+    close_own();
+    free(second);
+}
+END_TEST
+
+/* What a template refuses is an error with its words. */
+START_TEST(a_template_refuses)
+{
+    process p;
+    open_own(
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not "
+        "supported') }}{% endif %}{{ m.content }}{% endfor %}",
+        "1");
+    RUN(&p, RLX_TOOL, "run", own, "-sys", "Be kind", "-p", "Once", "-n", "2");
+    process_complains(&p, 1, "System role not supported");
+    close_own();
+}
+END_TEST
+
 START_TEST(what_is_wrong)
 {
     process p;
@@ -251,6 +374,9 @@ int main(void)
     tcase_add_test(t, interrupted_at_the_prompt);
     tcase_add_test(t, lines_that_are_no_text);
     tcase_add_test(t, a_person_tries_again);
+    tcase_add_test(t, its_own_template);
+    tcase_add_test(t, tools_answer);
+    tcase_add_test(t, a_template_refuses);
     tcase_add_test(t, what_is_wrong);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
@@ -258,5 +384,5 @@ int main(void)
     int failed = srunner_ntests_failed(r), ran = srunner_ntests_run(r);
     srunner_free(r);
     unlink(template_path);
-    return failed || ran < 8;
+    return failed || ran < 11;
 }
