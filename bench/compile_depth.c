@@ -108,7 +108,7 @@ int main(int argc, char **argv)
     enum { DEEP = 64, SHALLOW = 4 };
     rlx_context *cx;
     rlx_weights *w;
-    check(rlx_context_create(NULL, &cx));
+    check(rlx_context_create(&(rlx_context_options){.no_cache = true}, &cx));
     check(rlx_weights_create(&w));
     float *data = calloc((size_t)VOCAB * HIDDEN, sizeof *data); /* every weight may share it */
     for (int64_t i = 0; i < (int64_t)VOCAB * HIDDEN; i++)

@@ -31,7 +31,7 @@ static int load(const char *path, const rlx_model_options *o, times *out)
     rlx_context *cx = NULL;
     rlx_model *model = NULL;
     rlx_model_info info;
-    rlx_status st = rlx_context_create(NULL, &cx);
+    rlx_status st = rlx_context_create(&(rlx_context_options){.no_cache = true}, &cx);
     if (!st)
         st = rlx_model_load(cx, path, o, &model);
     if (!st) {

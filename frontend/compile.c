@@ -4,6 +4,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "frontend/cache.h"
+#include "frontend/compile_key.h"
+
 double rlx_seconds(void)
 {
     struct timespec t;
@@ -71,8 +74,8 @@ static rlx_status bind_buckets(rlx_compilation *c, const rlx_compile_options *o)
 
 /* ---- down the levels */
 
-static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
-                        const rlx_weights *w, const rlx_compile_options *o, rlx_level to)
+static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
+                        const rlx_weights *w, const rlx_compile_options *o)
 {
     double start = rlx_seconds();
     c->precision = o->precision == RLX_EXACT ? RLX_MIR_EXACT
@@ -85,10 +88,15 @@ static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flo
     RLX_TRY(rlx_flow_build(f, w, o, c->dims, &c->hir, &c->outputs));
     RLX_TRY(bind_buckets(c, o));
     c->seconds[RLX_LEVEL_HIR] = rlx_seconds() - start;
+    return RLX_OK;
+}
+
+rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to)
+{
     if (to == RLX_LEVEL_HIR)
         return RLX_OK;
 
-    start = rlx_seconds();
+    double start = rlx_seconds();
     rlx_lir_target target;
     RLX_TRY(rlx_jit_lir_target(&c->target, &target));
     RLX_TRY(rlx_hir_lower(c->hir, &c->mir));
@@ -112,59 +120,12 @@ rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const 
 {
     rlx_compile_options none = {0};
     *c = (rlx_compilation){0};
-    rlx_status st = lower(c, cx, f, w, options ? options : &none, to);
+    rlx_status st = build(c, cx, f, w, options ? options : &none);
+    if (!st)
+        st = rlx_compilation_lower(c, to);
     if (st)
         rlx_compilation_deinit(c);
     return st;
-}
-
-/* ---- the key */
-
-/* Fields are length-prefixed, so that no two lists of fields have the same bytes. */
-static void put_field(rlx_text *t, const void *p, size_t n)
-{
-    uint64_t bytes = n;
-    rlx_text_put_bytes(t, &bytes, sizeof bytes);
-    rlx_text_put_bytes(t, p, n);
-}
-
-static void put_field_text(rlx_text *t, const char *s)
-{
-    put_field(t, s, strlen(s));
-}
-
-/* Everything that decides what is compiled: the functions' canonical text, the outputs' names, the
- * bucket, the precision, what lowering and emitting read of the target, the compilers. */
-static rlx_status make_key(const rlx_compilation *c, rlx_hash *key)
-{
-    rlx_text t = {0}, features = {0};
-    rlx_lir_target target;
-    RLX_TRY(rlx_jit_lir_target(&c->target, &target));
-    put_field_text(&t, "rlx " RLX_VERSION);
-    put_field_text(&t, rlx_jit_compiler());
-    for (const rlx_ir_func *f = c->hir->first; f; f = f->next) {
-        rlx_hash h = rlx_ir_func_fingerprint(f);
-        put_field(&t, &h, sizeof h);
-    }
-    for (int i = 0; i < c->outputs.n; i++)
-        put_field_text(&t, c->outputs.name[i]);
-    for (int i = 0; i < rlx_dim_symbol_count(c->dims); i++) {
-        put_field_text(&t, rlx_dim_symbol_name(c->dims, i));
-        put_field(&t, &c->upper[i], sizeof c->upper[i]);
-    }
-    rlx_jit_describe(&c->target, &features);
-    put_field(&t, features.data, features.len);
-    const int64_t numbers[] = {c->precision,       target.unit,      target.vector_f32,
-                               target.vector_regs, target.team,      target.threads,
-                               target.l1_bytes,    target.l2_bytes,  target.team_bytes,
-                               target.bf16_width,  target.byte_tiles};
-    put_field(&t, numbers, sizeof numbers);
-    bool oom = t.oom || features.oom;
-    if (!oom)
-        *key = rlx_hash_bytes(t.data, t.len);
-    rlx_text_deinit(&t);
-    rlx_text_deinit(&features);
-    return oom ? RLX_OOM() : RLX_OK;
 }
 
 /* ---- statistics */
@@ -265,56 +226,146 @@ static void count_work(const rlx_ir_module *hir, rlx_compile_stats *stats)
     }
 }
 
-static rlx_status fill_stats(const rlx_compilation *c, const rlx_jit_stats *jit,
-                             rlx_compile_stats *stats)
+static void fill_stats(const rlx_compilation *c, const rlx_program *p, rlx_compile_stats *stats)
 {
-    rlx_lir_plan_report plan;
-    RLX_TRY(rlx_lir_check_plan(c->lir, RLX_ENTRY, c->upper, &plan));
     *stats = (rlx_compile_stats){
-        .kernels = jit->kernels,
-        .code_bytes = jit->code_bytes,
-        .arena_bytes = plan.arena_bytes,
-        .arena_lower_bound = plan.lower_bound,
+        .kernels = (int)p->nkernels,
+        .arena_bytes = p->funcs[p->nfuncs - 1].frame_bytes,
+        .arena_lower_bound = p->plan_least,
         .token_weight_bytes = token_weight_bytes(c->hir),
     };
+    for (uint32_t i = 0; i < p->nkernels; i++)
+        stats->code_bytes += (int64_t)p->kernels[i].code_bytes;
     for (const rlx_ir_func *f = c->hir->first; f; f = f->next)
         stats->functions++;
     count_work(c->hir, stats);
-    return RLX_OK;
 }
 
-/* ---- a flow to an executable */
+/* ---- a flow to an entry */
 
-static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_flow *f,
-                          const rlx_weights *w, rlx_compile_stats *stats, rlx_executable **out)
+/* From HIR on, for c->target. */
+static rlx_status make_entry(const rlx_context *cx, rlx_compilation *c, const char *name,
+                             const char *preimage, rlx_text *entry)
 {
-    rlx_text entry = {0}, provenance = {0};
+    rlx_text provenance = {0};
     rlx_jit_stats jit = {0};
+    rlx_lir_plan_report plan;
+    RLX_TRY(rlx_compilation_lower(c, RLX_LEVEL_LIR));
+    RLX_TRY(rlx_lir_check_plan(c->lir, RLX_ENTRY, c->upper, &plan));
+    rlx_text_putf(&provenance, "%s, rlx %s, %s", name, RLX_VERSION, rlx_jit_compiler());
     rlx_jit_options jo = {
         .entry = RLX_ENTRY,
         .output_names = (const char *const *)c->outputs.name,
         .upper = c->upper,
         .no_code = cx->runner != RLX_RUN_CODE,
+        .preimage = preimage,
+        .plan_least = plan.lower_bound,
+        .provenance = provenance.data,
+        .key = rlx_hash_bytes(preimage, strlen(preimage)),
     };
-    rlx_status st;
-    rlx_text_putf(&provenance, "%s, rlx %s, %s", f->name, RLX_VERSION, rlx_jit_compiler());
-    RLX_TRY_TO(done, provenance.oom ? RLX_OOM() : RLX_OK);
-    jo.provenance = provenance.data;
-    RLX_TRY_TO(done, make_key(c, &jo.key));
-    RLX_TRY_TO(done, rlx_jit_compile(c->lir, &c->target, &jo, &entry, &jit));
-    RLX_TRY_TO(done, fill_stats(c, &jit, stats));
+    rlx_status st =
+        provenance.oom ? RLX_OOM() : rlx_jit_compile(c->lir, &c->target, &jo, entry, &jit);
+    rlx_text_deinit(&provenance);
+    RLX_TRY(st);
     rlx_context_log(cx, RLX_LOG_INFO,
-                    "%s: hir %.1f ms, mir %.1f ms, lir %.1f ms, code %.1f ms (%d kernels)", f->name,
+                    "%s: hir %.1f ms, mir %.1f ms, lir %.1f ms, code %.1f ms (%d kernels)", name,
                     1e3 * c->seconds[RLX_LEVEL_HIR], 1e3 * c->seconds[RLX_LEVEL_MIR],
                     1e3 * c->seconds[RLX_LEVEL_LIR], 1e3 * jit.seconds, jit.kernels);
-    if (cx->runner == RLX_RUN_CODE)
-        st = rlx_executable_create(entry.data, entry.len, w, out);
-    else
-        st = rlx_evaluator_create(c, cx->runner, entry.data, entry.len, w, out);
-done:
-    rlx_text_deinit(&entry);
-    rlx_text_deinit(&provenance);
+    return RLX_OK;
+}
+
+/* ---- the cache */
+
+/* What a bucket is called in messages: "TOKENS 512, ROWS 512, fast, prefill". */
+static void put_bucket(const rlx_compilation *c, const rlx_compile_options *o, rlx_text *out)
+{
+    for (int i = 0; o && i < o->nbuckets; i++)
+        rlx_text_putf(out, "%s %lld, ", o->buckets[i].symbol, (long long)o->buckets[i].upper);
+    rlx_text_put(out, c->precision == RLX_MIR_EXACT     ? "exact"
+                      : c->precision == RLX_MIR_PREFILL ? "fast, prefill"
+                                                        : "fast, decode");
+}
+
+/* Code of this machine's kind, else of one that it can stand in for. */
+static rlx_status find_program(const rlx_context *cx, const rlx_compilation *c,
+                               const char *preimage, rlx_program **out)
+{
+    const rlx_hash key = rlx_hash_bytes(preimage, strlen(preimage));
+    *out = rlx_cache_get(cx->cache, &key, preimage);
+    for (int i = 0; !*out && i < rlx_jit_target_count(); i++) {
+        rlx_jit_target below;
+        rlx_text text = {0};
+        if (!rlx_jit_target_below(&c->target, i, &below))
+            continue;
+        rlx_status st = rlx_compile_key(c, &below, &text);
+        if (!st && strcmp(text.data, preimage) != 0) {
+            const rlx_hash other = rlx_hash_bytes(text.data, text.len);
+            *out = rlx_cache_get(cx->cache, &other, text.data);
+        }
+        rlx_text_deinit(&text);
+        RLX_TRY(st);
+    }
+    return RLX_OK;
+}
+
+static rlx_status refuse_to_compile(const rlx_context *cx, const rlx_compilation *c,
+                                    const rlx_compile_options *o, const char *preimage)
+{
+    rlx_text bucket = {0}, why = {0};
+    put_bucket(c, o, &bucket);
+    rlx_status st = rlx_cache_explain_key(cx->cache, preimage, &why);
+    if (!st)
+        st = RLX_FAIL(RLX_NOT_FOUND, "the bucket %s is not in the compile cache%s%s, and %s: %s",
+                      bucket.data ? bucket.data : "", rlx_cache_folder(cx->cache) ? " " : "",
+                      rlx_cache_folder(cx->cache) ? rlx_cache_folder(cx->cache) : "",
+                      cx->no_compile ? "nothing may be compiled" : "the cache is sealed",
+                      why.data ? why.data : "");
+    rlx_text_deinit(&bucket);
+    rlx_text_deinit(&why);
     return st;
+}
+
+/* A program for the compilation: out of the cache, or compiled and put there. */
+static rlx_status get_program(const rlx_context *cx, rlx_compilation *c, const char *name,
+                              const rlx_compile_options *o, rlx_program **out, bool *cached)
+{
+    rlx_text preimage = {0}, entry = {0};
+    rlx_status st;
+    *out = NULL;
+    RLX_TRY_TO(done, rlx_compile_key(c, &c->target, &preimage));
+    if (cx->cache)
+        RLX_TRY_TO(done, find_program(cx, c, preimage.data, out));
+    *cached = *out != NULL;
+    if (*out)
+        goto done;
+    if (cx->cache && (cx->no_compile || rlx_cache_is_sealed(cx->cache))) {
+        st = refuse_to_compile(cx, c, o, preimage.data);
+        goto done;
+    }
+    RLX_TRY_TO(done, make_entry(cx, c, name, preimage.data, &entry));
+    RLX_TRY_TO(done, rlx_program_decode(entry.data, entry.len, out));
+    if (cx->cache)
+        rlx_context_warn(cx, rlx_cache_put(cx->cache, &(*out)->key, entry.data, entry.len));
+done:
+    rlx_text_deinit(&preimage);
+    rlx_text_deinit(&entry);
+    return st;
+}
+
+/* ---- a flow to an executable */
+
+static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_flow *f,
+                          const rlx_weights *w, const rlx_compile_options *o,
+                          rlx_compile_stats *stats, rlx_executable **out)
+{
+    rlx_program *p;
+    bool cached = false;
+    RLX_TRY(get_program(cx, c, f->name, o, &p, &cached));
+    fill_stats(c, p, stats);
+    stats->cached = cached;
+    if (cx->runner == RLX_RUN_CODE)
+        return rlx_executable_create_program(p, w, NULL, out);
+    return rlx_evaluator_create(c, cx->runner, p, w, out);
 }
 
 /* Tensors of the set that the flow leaves alone, as the options want it. */
@@ -327,8 +378,7 @@ static rlx_status check_unused(const rlx_context *cx, const rlx_compilation *c,
         rlx_flow_check_unused(rlx_ir_func_find(c->hir, RLX_ENTRY), c->hir, w, o->may_unused);
     if (rlx_status_code(st) != RLX_INVALID_FILE || o->unused == RLX_UNUSED_REFUSE)
         return st;
-    rlx_context_log(cx, RLX_LOG_WARNING, "%s", rlx_status_message(st));
-    rlx_status_free(st);
+    rlx_context_warn(cx, st);
     return RLX_OK;
 }
 
@@ -340,11 +390,11 @@ rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weight
     rlx_compilation c;
     rlx_compile_stats s;
     *out = NULL;
-    RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, options, RLX_LEVEL_LIR), "compiling %s for %s",
+    RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, options, RLX_LEVEL_HIR), "compiling %s for %s",
                  f->name, cx->device);
     rlx_status st = check_unused(cx, &c, w, options);
     if (!st)
-        st = compile(cx, &c, f, w, &s, out);
+        st = compile(cx, &c, f, w, options, &s, out);
     rlx_compilation_deinit(&c);
     RLX_TRY_NOTE(st, "compiling %s for %s", f->name, cx->device);
     s.seconds = rlx_seconds() - start;

@@ -2,7 +2,9 @@
  *
  *   flow --rlx_flow_build--> hir --rlx_hir_lower--> mir --rlx_mir_optimize--> regions
  * --rlx_mir_lower--> lir
- *        --rlx_jit_compile--> entry bytes --rlx_executable_create--> executable
+ *        --rlx_jit_compile--> entry bytes --rlx_program_decode, rlx_executable_create_program--> executable
+ *
+ * HIR makes the compile key (compile_key.h); a program that the cache has under it needs no more levels.
  */
 #ifndef RLX_FRONTEND_COMPILE_H
 #define RLX_FRONTEND_COMPILE_H
@@ -30,11 +32,13 @@ typedef struct rlx_compilation {
 /* Lowers a flow as far as `to`. On failure `c` is left empty. */
 rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
                                const rlx_weights *w, const rlx_compile_options *o, rlx_level to);
+/* Goes on from HIR to `to`. On failure `c` is for rlx_compilation_deinit only. */
+rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to);
 void rlx_compilation_deinit(rlx_compilation *c);
 
-/* An executable whose kernels (or steps) an evaluator runs: takes `*c` over, also on failure. */
-rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, const void *entry,
-                                size_t bytes, const rlx_weights *w, rlx_executable **out);
+/* An executable whose kernels (or steps) an evaluator runs: takes `*c` and `p` over, also on failure. */
+rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, rlx_program *p,
+                                const rlx_weights *w, rlx_executable **out);
 
 double rlx_seconds(void); /* monotonic */
 

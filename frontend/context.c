@@ -85,6 +85,28 @@ static rlx_status name_device(rlx_context *cx)
     return cx->device ? RLX_OK : RLX_OOM();
 }
 
+static void warn_of_cache(void *user, const char *message)
+{
+    rlx_context_log(user, RLX_LOG_WARNING, "%s", message);
+}
+
+/* Evaluators have no code to keep. */
+static rlx_status open_cache(rlx_context *cx, const rlx_context_options *o)
+{
+    if (o->no_compile && (o->no_cache || cx->runner != RLX_RUN_CODE))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "nothing may be compiled, and %s: nothing could run",
+                        o->no_cache ? "there is to be no cache" : "an evaluator has none");
+    cx->no_compile = o->no_compile;
+    if (o->no_cache || cx->runner != RLX_RUN_CODE)
+        return RLX_OK;
+    rlx_cache_options cache = o->cache;
+    if (!cache.warn) {
+        cache.warn = warn_of_cache;
+        cache.warn_user = cx;
+    }
+    return rlx_cache_open(&cache, &cx->cache);
+}
+
 rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, rlx_context **out)
 {
     rlx_status st;
@@ -105,6 +127,7 @@ rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, r
     RLX_TRY_TO(failed,
                rlx_context_parse_device(o.device ? o.device : "cpu", &cx->runner, &cx->target));
     RLX_TRY_TO(failed, name_device(cx));
+    RLX_TRY_TO(failed, open_cache(cx, &o));
     RLX_TRY_TO(failed, rlx_team_create(o.threads, &cx->team));
     *out = cx;
     return RLX_OK;
@@ -118,6 +141,7 @@ void rlx_context_destroy(rlx_context *cx)
     if (!cx)
         return;
     rlx_team_destroy(cx->team);
+    rlx_cache_close(cx->cache);
     free(cx->device);
     free(cx);
 }
@@ -142,6 +166,18 @@ void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
     cx->log(cx->log_user, level, message);
+}
+
+rlx_cache *rlx_context_cache(const rlx_context *cx)
+{
+    return cx->cache;
+}
+
+void rlx_context_warn(const rlx_context *cx, rlx_status st)
+{
+    if (st)
+        rlx_context_log(cx, RLX_LOG_WARNING, "%s", rlx_status_message(st));
+    rlx_status_free(st);
 }
 
 rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options *options,

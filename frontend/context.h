@@ -4,6 +4,7 @@
 
 #include "frontend/rlx.h"
 #include "jit/jit.h"
+#include "runtime/cache.h"
 #include "runtime/runtime.h"
 
 /* What runs a compiled flow. */
@@ -21,11 +22,15 @@ struct rlx_context {
     char *device; /* "cpu:x86-64-v4" */
     void (*log)(void *user, rlx_log_level level, const char *message);
     void *log_user;
+    rlx_cache *cache; /* of compiled code; NULL: none */
+    bool no_compile;
 };
 
 /* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir". */
 rlx_status rlx_context_parse_device(const char *text, rlx_runner *runner, rlx_jit_target *target);
 void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt, ...)
     RLX_PRINTF(3, 4);
+/* Logs the story of a status, if it is one, as a warning, and frees it. */
+void rlx_context_warn(const rlx_context *cx, rlx_status st);
 
 #endif

@@ -9,8 +9,8 @@
 
 typedef struct evaluator {
     rlx_compilation c;
-    const rlx_weights *weights; /* borrowed */
-    rlx_program *program;
+    const rlx_weights *weights;  /* borrowed */
+    const rlx_program *program;  /* the executable's */
     const rlx_ir_func **kernels; /* by the program's kernel index */
     pthread_mutex_t lock;        /* evaluators write to the module's scratch */
 } evaluator;
@@ -18,7 +18,6 @@ typedef struct evaluator {
 static void destroy(void *user)
 {
     evaluator *e = user;
-    rlx_program_destroy(e->program);
     rlx_compilation_deinit(&e->c);
     free(e->kernels);
     pthread_mutex_destroy(&e->lock);
@@ -183,29 +182,30 @@ static rlx_status index_kernels(evaluator *e)
     return RLX_OK;
 }
 
-rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, const void *entry,
-                                size_t bytes, const rlx_weights *w, rlx_executable **out)
+rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, rlx_program *p,
+                                const rlx_weights *w, rlx_executable **out)
 {
     evaluator *e = calloc(1, sizeof *e);
     if (!e) {
         rlx_compilation_deinit(c);
+        rlx_program_destroy(p);
         return RLX_OOM();
     }
     e->c = *c;
     *c = (rlx_compilation){0};
     e->weights = w;
+    e->program = p;
     pthread_mutex_init(&e->lock, NULL);
-    rlx_status st = rlx_program_decode(entry, bytes, &e->program);
-    if (!st)
-        st = index_kernels(e);
-    if (!st) {
-        rlx_engine engine = {.user = e, .destroy = destroy};
-        if (runner == RLX_RUN_EVAL_LIR)
-            engine.launch = launch;
-        else
-            engine.step = step;
-        st = rlx_executable_create_engine(entry, bytes, w, &engine, out);
-    }
+    rlx_engine engine = {.user = e, .destroy = destroy};
+    if (runner == RLX_RUN_EVAL_LIR)
+        engine.launch = launch;
+    else
+        engine.step = step;
+    rlx_status st = index_kernels(e);
+    if (st)
+        rlx_program_destroy(p);
+    else
+        st = rlx_executable_create_program(p, w, &engine, out);
     if (st)
         destroy(e);
     return st;

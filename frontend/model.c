@@ -217,6 +217,7 @@ void rlx_model_get_info(const rlx_model *m, rlx_model_info *out)
         .window = m->decode_stats.window,
         .load_seconds = m->load_seconds,
         .compile_seconds = m->compile_seconds,
+        .cached = m->decode_stats.cached && m->prefill_stats.cached,
         .kernels = m->decode_stats.kernels + m->prefill_stats.kernels,
         .layer_functions = m->decode_stats.functions - 1,
         .precision = m->precision,

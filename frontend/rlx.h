@@ -180,6 +180,47 @@ RLX_API rlx_status rlx_guard_files(void);
 RLX_API rlx_status rlx_safetensors_write(const char *path, const rlx_tensor *tensors, int n,
                                          const char *const *metadata);
 
+/* ---- the compile cache ---------------------------------------------------------------------------
+ * Compiled code in files, one for each flow and bucket, under a key made of everything that decides what is
+ * compiled (docs/cache.md). A context opens its own; a program opens one to look after it. Any number of threads may use a cache, any number of processes a folder. */
+
+typedef struct rlx_cache rlx_cache;
+#ifndef RLX_CACHE_TYPES /* runtime/cache.h declares the same */
+#define RLX_CACHE_TYPES
+typedef struct rlx_cache_options {
+    const char *folder;        /* NULL: $RLX_CACHE_DIR, else rlx in $XDG_CACHE_HOME or $HOME/.cache */
+    const char *system_folder; /* looked in when `folder` has no entry, never written; NULL: $RLX_CACHE_SYSTEM_DIR */
+    int64_t max_bytes;         /* of `folder`; beyond it what was used least recently goes; 0: 4 GiB */
+    bool shared;               /* folders that others can write to are taken, too: their code is run */
+    void (*warn)(void *user, const char *message); /* damaged entries, writes that fail; may be NULL */
+    void *warn_user;
+} rlx_cache_options;
+typedef struct rlx_cache_entry {
+    char key[65]; /* hex */
+    int64_t bytes;
+    int64_t used; /* seconds since 1970, within an hour */
+    bool system;  /* in the system folder */
+} rlx_cache_entry;
+typedef struct rlx_cache_stats {
+    int64_t hits, misses, written, damaged; /* since it was opened */
+} rlx_cache_stats;
+#endif
+/* A named folder that cannot be used is RLX_INVALID_ARGUMENT (others can write to it) or RLX_IO; the
+ * user's own is a warning then, and nothing is kept. */
+RLX_API rlx_status rlx_cache_open(const rlx_cache_options *o, rlx_cache **out);
+RLX_API void rlx_cache_close(rlx_cache *c);
+RLX_API const char *rlx_cache_folder(const rlx_cache *c); /* NULL: nothing is kept; lent */
+RLX_API bool rlx_cache_is_sealed(const rlx_cache *c);
+RLX_API void rlx_cache_get_stats(const rlx_cache *c, rlx_cache_stats *out);
+/* Calls `fn` for every entry, those of the user's folder first; false from it ends. */
+typedef bool rlx_cache_visit(void *user, const rlx_cache_entry *e);
+RLX_API rlx_status rlx_cache_each(rlx_cache *c, rlx_cache_visit *fn, void *user);
+RLX_API rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e);
+/* Removes what was used least recently until at most `max_bytes` are left. *removed: how many entries; may be NULL. */
+RLX_API rlx_status rlx_cache_trim(rlx_cache *c, int64_t max_bytes, int64_t *removed);
+/* Records that the set of entries is complete: from then on nothing is compiled with this cache; or no longer. */
+RLX_API rlx_status rlx_cache_seal(rlx_cache *c, bool sealed);
+
 /* ---- devices and contexts ---------------------------------------------------------------------- */
 
 typedef struct rlx_device_info {
@@ -200,6 +241,9 @@ typedef struct rlx_context_options {
     int threads;        /* 0: the cores that affinity and cgroup give */
     void (*log)(void *user, rlx_log_level level, const char *message); /* may be NULL */
     void *log_user;
+    rlx_cache_options cache; /* where compiled code is; without `warn` of its own, `log` hears of it */
+    bool no_cache;           /* compiled code is neither looked for nor kept */
+    bool no_compile;         /* what the cache does not have is an error, RLX_NOT_FOUND, that says why */
 } rlx_context_options;
 /* Makes a context for programs whose rlx.h has the ABI `abi`: RLX_UNSUPPORTED, with both numbers, when the library
  * has another. For bindings from other languages; C and C++ call rlx_context_create. `options` may be NULL. */
@@ -212,6 +256,7 @@ static inline rlx_status rlx_context_create(const rlx_context_options *options, 
 RLX_API void rlx_context_destroy(rlx_context *cx);
 RLX_API const char *rlx_context_device(const rlx_context *cx); /* "cpu:x86-64-v4+avx512bf16"; lent */
 RLX_API int rlx_context_threads(const rlx_context *cx);
+RLX_API rlx_cache *rlx_context_cache(const rlx_context *cx); /* NULL: none; lent */
 
 /* ---- flows -----------------------------------------------------------------------------------
  * A flow is a list of stages that a tensor passes through. Stages are recorded; shapes and weights are
@@ -573,6 +618,7 @@ typedef struct rlx_compile_options {
 
 typedef struct rlx_compile_stats {
     double seconds; /* flow to executable, wall */
+    bool cached;    /* the code came out of the compile cache */
     int kernels, functions; /* functions: distinct layers and the one that calls them */
     int64_t code_bytes, arena_bytes, arena_lower_bound;
     int64_t token_weight_bytes; /* weights that a run for one token reads */
@@ -764,6 +810,7 @@ typedef struct rlx_model_info {
     int64_t token_operations, row_operations; /* as in rlx_compile_stats: per token; per row of logits */
     int64_t position_bytes, window_position_bytes, window; /* as there: keys and values that a token reads */
     double load_seconds, compile_seconds;
+    bool cached; /* all of the code came out of the compile cache */
     int kernels, layer_functions;
     rlx_precision precision;
 } rlx_model_info;

@@ -1,6 +1,7 @@
 #include "jit/jit.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "jit/module.h"
 #include "jit/spirv_emit.h"
@@ -12,6 +13,72 @@ const char *rlx_jit_compiler(void)
 }
 
 /* ---- targets ---- */
+
+/* What lowering reads of a machine beside its features. */
+typedef struct rlx_jit_machine {
+    const char *name, *features;
+    int64_t l1_bytes, l2_bytes, cores;
+} rlx_jit_machine;
+
+static const rlx_jit_machine machines[] = {
+#define CPU_TARGET(name, features, l1, l2, cores) {name, features, l1, l2, cores},
+#include "jit/cpu_targets.def"
+#undef CPU_TARGET
+};
+enum { NMACHINES = sizeof machines / sizeof *machines };
+static const char *const aarch64_processors[] = {
+#define AARCH64_TARGET(processor, features, dotprod) processor,
+#include "jit/cpu_targets.def"
+#undef AARCH64_TARGET
+};
+enum { NAARCH64 = sizeof aarch64_processors / sizeof *aarch64_processors };
+
+static rlx_status target_of(const rlx_jit_machine *m, rlx_jit_target *out)
+{
+    *out = (rlx_jit_target){.kind = RLX_JIT_CPU, .machine = m};
+    return rlx_cpu_parse(m->features, false, &out->features);
+}
+
+rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out)
+{
+    const char *names[NMACHINES + NAARCH64];
+    for (int i = 0; i < NMACHINES; i++) {
+        names[i] = machines[i].name;
+        if (!strcmp(name, machines[i].name))
+            return target_of(&machines[i], out);
+    }
+    for (int i = 0; i < NAARCH64; i++) {
+        names[NMACHINES + i] = aarch64_processors[i];
+        if (!strcmp(name, aarch64_processors[i])) {
+            *out = (rlx_jit_target){.kind = RLX_JIT_AARCH64, .processor = aarch64_processors[i]};
+            return RLX_OK;
+        }
+    }
+    const char *near = rlx_text_nearest(name, names, NMACHINES + NAARCH64);
+    rlx_text all = {0};
+    for (int i = 0; i < NMACHINES + NAARCH64; i++)
+        rlx_text_putf(&all, "%s%s", i ? ", " : "", names[i]);
+    rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "no target \"%s\"; %s%s%sthere are %s", name,
+                             near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "",
+                             all.data ? all.data : "none");
+    rlx_text_deinit(&all);
+    return st;
+}
+
+bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out)
+{
+    if (host->kind != RLX_JIT_CPU || host->machine || host->emulation || host->team)
+        return false;
+    rlx_status st = target_of(&machines[i], out);
+    bool fits = !st && !(rlx_jit_code_features(out) & ~host->features);
+    rlx_status_free(st);
+    return fits;
+}
+
+int rlx_jit_target_count(void)
+{
+    return NMACHINES;
+}
 
 void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out)
 {
@@ -32,12 +99,12 @@ void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out)
     }
 }
 
-/* The largest power of two up to `bytes`, within [least, most]: caches by class, so that machines
- * that differ little share compiled code. */
-static int64_t cache_class(int64_t bytes, int64_t least, int64_t most)
+/* The largest power of two up to `size`, within [least, most]: caches and cores by class, so that
+ * machines that differ little share compiled code. */
+static int64_t size_class(int64_t size, int64_t least, int64_t most)
 {
     int64_t c = least;
-    while (c * 2 <= bytes && c * 2 <= most)
+    while (c * 2 <= size && c * 2 <= most)
         c *= 2;
     return c;
 }
@@ -50,16 +117,18 @@ static int team_of(const rlx_jit_target *t)
 static rlx_lir_target cpu_target(const rlx_jit_target *t)
 {
     const rlx_cpu *host = rlx_cpu_host();
+    const rlx_jit_machine *m = t->machine;
     uint64_t features = rlx_jit_code_features(t);
     bool avx512 = features >> RLX_CPU_AVX512F & 1;
-    int64_t l2 = cache_class(host->l2_bytes, 256 << 10, 2 << 20);
+    int64_t l2 = size_class(m ? m->l2_bytes : host->l2_bytes, 256 << 10, 2 << 20);
     bool pairs = features >> RLX_CPU_AVX512BF16 & 1, tiles = features >> RLX_CPU_AMXBF16 & 1;
     return (rlx_lir_target){.unit = RLX_UNIT_CPU,
                             .vector_f32 = avx512 ? 16 : 8,
                             .vector_regs = avx512 ? 32 : 16,
                             .team = 1,
-                            .threads = host->cores,
-                            .l1_bytes = cache_class(host->l1_bytes, 32 << 10, 64 << 10),
+                            .threads = (int)size_class(m ? m->cores : host->cores, 1, 128),
+                            .l1_bytes =
+                                size_class(m ? m->l1_bytes : host->l1_bytes, 32 << 10, 64 << 10),
                             .l2_bytes = l2,
                             .team_bytes = l2 / 2,
                             .bf16_width = tiles   ? 32
@@ -99,6 +168,22 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
                             .l2_bytes = 4 << 20,
                             .team_bytes = t->kind == RLX_JIT_NVPTX ? 24 << 10 : 8 << 10};
     return RLX_OK;
+}
+
+rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
+{
+    rlx_jit_target code = *t;
+    rlx_lir_target lir;
+    RLX_TRY(rlx_jit_lir_target(t, &lir));
+    code.features = rlx_jit_code_features(t);
+    rlx_jit_describe(&code, out);
+    rlx_text_putf(
+        out,
+        "; unit %d, vector %d x %d, team %d, cores %d, l1 %lld, l2 %lld, team memory %lld, "
+        "bf16 %d, byte tiles %d",
+        lir.unit, lir.vector_f32, lir.vector_regs, lir.team, lir.threads, (long long)lir.l1_bytes,
+        (long long)lir.l2_bytes, (long long)lir.team_bytes, lir.bf16_width, lir.byte_tiles);
+    return out->oom ? RLX_OOM() : RLX_OK;
 }
 
 /* ---- one kernel ---- */

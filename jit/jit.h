@@ -23,10 +23,18 @@ typedef struct rlx_jit_target {
                               all of them are there, else those of v3; and what multiplies beyond:
                               VNNI, AVX512-BF16, AMX */
     const char *processor; /* NVPTX: "sm_80"; AARCH64: "generic", "neoverse-v1" */
+    const struct rlx_jit_machine *machine; /* CPU: one that need not be here; NULL: this one */
     const struct rlx_jit_emulation *emulation; /* CPU, tests only: see emulation.h; or NULL */
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
                  what GPUs run (host_team.h) */
 } rlx_jit_target;
+
+/* A machine by name ("znver4", "x86-64-v3"; "neoverse-v2", ...: AArch64) as a target. RLX_INVALID_ARGUMENT names the
+ * nearest known one. */
+rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
+/* The i-th machine of cpu_targets.def, best first, if its code runs on `host`; false otherwise. */
+bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);
+int rlx_jit_target_count(void); /* of those */
 
 /* "LLVM 19.1.7": part of every compile key. Opens nothing. */
 const char *rlx_jit_compiler(void);
@@ -38,6 +46,8 @@ typedef enum rlx_jit_text {
 
 /* "x86-64-v4+avx512vnni", "aarch64:generic", "cuda:sm_80": part of every compile key. */
 void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out);
+/* All that code depends on, as text: two targets of the same text share compiled code. */
+rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out);
 /* The target as lowering reads it. */
 rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out);
 
@@ -62,7 +72,8 @@ typedef struct rlx_jit_options {
     const char *entry;               /* the tape's main function */
     const char *const *output_names; /* of the entry's results */
     const int64_t *upper;            /* the bucket, by symbol index */
-    const char *provenance;
+    const char *provenance, *preimage; /* as in rlx_program; NULL: "" */
+    int64_t plan_least;                /* as there */
     rlx_hash key;
 } rlx_jit_options;
 

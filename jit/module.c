@@ -169,11 +169,14 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
     return st;
 }
 
-/* Vectors of 128 bits everywhere; products of bytes where the processor has them. */
 static const struct {
     const char *processor, *features;
     bool dotprod;
-} aarch64[] = {{"generic", "+neon", false}, {"neoverse-v1", "+neon,+dotprod", true}};
+} aarch64[] = {
+#define AARCH64_TARGET(processor, features, dotprod) {processor, features, dotprod},
+#include "jit/cpu_targets.def"
+#undef AARCH64_TARGET
+};
 
 static rlx_status create_aarch64_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
                                         rlx_llvm **out)
@@ -189,7 +192,7 @@ static rlx_status create_aarch64_worker(const rlx_llvm_module *m, const rlx_jit_
         return rlx_jit_adopt_status(m->create(&target, out));
     }
     return RLX_FAIL(RLX_UNSUPPORTED,
-                    "no AArch64 processor is named %s; known are generic and neoverse-v1",
+                    "no AArch64 processor is named %s; known are generic, neoverse-v1, neoverse-v2",
                     t->processor ? t->processor : "(none)");
 }
 

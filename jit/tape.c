@@ -301,9 +301,11 @@ rlx_status rlx_jit_tape_build(const rlx_ir_module *m, const rlx_jit_options *o, 
     RLX_TRY(visit(&b, entry));
     RLX_TRY(place_outputs(&b, entry));
     rlx_program *p = &out->program;
+    p->plan_least = o->plan_least;
     p->name = m->name;
     p->key = o->key;
     p->provenance = o->provenance ? o->provenance : "";
+    p->preimage = o->preimage ? o->preimage : "";
     p->dims = m->dims;
     memcpy(p->upper, o->upper, sizeof o->upper[0] * (size_t)rlx_dim_symbol_count(m->dims));
     return RLX_OK;

@@ -321,45 +321,55 @@ static rlx_status load_code(rlx_executable *e)
     return rlx_elf_image_create(objects, p->nkernels, &e->image);
 }
 
-static rlx_status create(const void *entry, size_t bytes, const rlx_weights *w,
-                         const rlx_engine *engine, rlx_executable **out)
+static rlx_status load(rlx_executable *e, const rlx_engine *engine)
+{
+    if (!e->arena)
+        return RLX_OOM();
+    if (!engine)
+        RLX_TRY(load_code(e));
+    RLX_TRY_NOTE(flatten(e), "loading program '%s'", e->program->name);
+    if (engine)
+        e->engine = *engine;
+    return RLX_OK;
+}
+
+rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
+                                         const rlx_engine *engine, rlx_executable **out)
 {
     static _Atomic uint64_t next_id;
     rlx_executable *e = calloc(1, sizeof(*e));
-    if (!e)
+    if (!e) {
+        rlx_program_destroy(p);
         return RLX_OOM();
+    }
     e->id = atomic_fetch_add(&next_id, 1) + 1;
     e->weights = w;
+    e->program = p;
     e->arena = rlx_arena_create();
-    rlx_status st = e->arena ? rlx_program_decode(entry, bytes, &e->program) : RLX_OOM();
-    if (!st && !engine)
-        st = load_code(e);
-    if (!st) {
-        st = flatten(e);
-        st = rlx_status_note(st, __FILE__, __LINE__, "loading program '%s'", e->program->name);
-    }
-    if (st) {
+    rlx_status st = load(e, engine);
+    if (st)
         rlx_executable_destroy(e);
-        return st;
-    }
-    if (engine)
-        e->engine = *engine;
-    *out = e;
-    return RLX_OK;
+    else
+        *out = e;
+    return st;
 }
 
 rlx_status rlx_executable_create(const void *entry, size_t bytes, const rlx_weights *w,
                                  rlx_executable **out)
 {
-    return create(entry, bytes, w, NULL, out);
+    rlx_program *p;
+    RLX_TRY(rlx_program_decode(entry, bytes, &p));
+    return rlx_executable_create_program(p, w, NULL, out);
 }
 
 rlx_status rlx_executable_create_engine(const void *entry, size_t bytes, const rlx_weights *w,
                                         const rlx_engine *engine, rlx_executable **out)
 {
+    rlx_program *p;
     if (!engine->launch == !engine->step)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "an engine either launches or steps");
-    return create(entry, bytes, w, engine, out);
+    RLX_TRY(rlx_program_decode(entry, bytes, &p));
+    return rlx_executable_create_program(p, w, engine, out);
 }
 
 void rlx_executable_destroy(rlx_executable *e)

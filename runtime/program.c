@@ -1,6 +1,6 @@
 /* runtime/program.c: entry bytes.
  *
- *   header    168 bytes: magic, version, total bytes, features, key, arena, names, counts
+ *   header    176 bytes: magic, version, total bytes, features, key, arena, names, counts, plan
  *   sections  fixed-size records, in the order of rlx_program_section; strings and code last
  *   checksum  32 bytes over all before
  *
@@ -17,8 +17,8 @@
 #include "runtime/program_check.h"
 
 enum {
-    VERSION = 1,
-    HEADER_BYTES = 168,
+    VERSION = 2,
+    HEADER_BYTES = 176,
     CHECKSUM_BYTES = sizeof(rlx_hash),
     MAX_DIMS = 4096,
     MAX_DIM_SIZE = 256 /* nodes of an expression written out */
@@ -37,7 +37,9 @@ enum {
     AT_NAME = 72,
     AT_TARGET = 76,
     AT_PROVENANCE = 80,
-    AT_COUNTS = 88 /* of every section, 8 bytes each, in order */
+    AT_PREIMAGE = 84,
+    AT_COUNTS = 88, /* of every section, 8 bytes each, in order */
+    AT_PLAN = AT_COUNTS + 8 * RLX_SECTION_COUNT
 };
 
 static const size_t record_bytes[RLX_SECTION_COUNT] = {
@@ -195,7 +197,7 @@ static void put_header(writer *w, rlx_text *out)
 {
     const rlx_program *p = w->p;
     uint32_t names[] = {put_string(w, p->name), put_string(w, p->target),
-                        put_string(w, p->provenance), 0};
+                        put_string(w, p->provenance), put_string(w, p->preimage)};
     size_t total = HEADER_BYTES + CHECKSUM_BYTES;
     for (int s = 0; s < RLX_SECTION_COUNT; s++)
         total += w->sections[s].len;
@@ -210,6 +212,7 @@ static void put_header(writer *w, rlx_text *out)
         put32(out, names[k]);
     for (int s = 0; s < RLX_SECTION_COUNT; s++)
         put64(out, (int64_t)(w->sections[s].len / record_bytes[s]));
+    put64(out, p->plan_least);
 }
 
 static rlx_status encode(writer *w, rlx_text *out)
@@ -524,6 +527,7 @@ static rlx_status read_program(reader *r)
     RLX_TRY(read_string(r, AT_NAME, &p->name));
     RLX_TRY(read_string(r, AT_TARGET, &p->target));
     RLX_TRY(read_string(r, AT_PROVENANCE, &p->provenance));
+    RLX_TRY(read_string(r, AT_PREIMAGE, &p->preimage));
     uint32_t kind = get32(r->bytes + AT_CODE_KIND);
     if (kind < RLX_CODE_X86_64_ELF || kind > RLX_CODE_AARCH64_ELF)
         return BAD_BYTE(AT_CODE_KIND, "code of kind %u", kind);
@@ -531,6 +535,7 @@ static rlx_status read_program(reader *r)
     p->features = (uint64_t)get64(r->bytes + AT_FEATURES);
     memcpy(p->key.bytes, r->bytes + AT_KEY, sizeof(p->key.bytes));
     p->arena_bytes = get64(r->bytes + AT_ARENA);
+    p->plan_least = get64(r->bytes + AT_PLAN);
     p->nkernels = (uint32_t)count(r, RLX_SECTION_KERNELS);
     p->nfuncs = (uint32_t)count(r, RLX_SECTION_FUNCS);
     p->nbound = (uint32_t)count(r, RLX_SECTION_BOUND);

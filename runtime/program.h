@@ -94,6 +94,7 @@ typedef struct rlx_program {
     rlx_code_kind code_kind;
     rlx_hash key;
     const char *provenance; /* free text: flow, bucket, compiler versions */
+    const char *preimage;   /* the text that `key` is the hash of (docs/cache.md), or "" */
 
     uint32_t nkernels, nops, nargs, nfuncs, nbound, noutputs;
     rlx_program_kernel *kernels;
@@ -106,6 +107,7 @@ typedef struct rlx_program {
     rlx_dims *dims;         /* owned by the program when decoded; borrowed when built */
     int64_t upper[RLX_MAX_SYMBOLS]; /* the bucket: symbol index -> largest live value */
     int64_t arena_bytes;    /* entry frame, callees' frames and outputs */
+    int64_t plan_least;     /* for statistics: bytes that any plan of the entry's frame would take */
 } rlx_program;
 
 /* Appends entry bytes: header, sections, checksum over everything. Deterministic. Decodes what it

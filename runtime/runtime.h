@@ -112,6 +112,10 @@ typedef struct rlx_engine {
 rlx_status rlx_executable_create_engine(const void *entry, size_t bytes, const rlx_weights *w,
                                         const rlx_engine *engine, rlx_executable **out);
 
+/* The same of a decoded program, which it takes over, also on failure; `engine` may be NULL. */
+rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
+                                         const rlx_engine *engine, rlx_executable **out);
+
 const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
 
 /* ---- sessions: state, arena, steps ---------------------------------------------------------- */

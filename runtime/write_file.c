@@ -45,11 +45,11 @@ static rlx_status write_and_close(int fd, rlx_write_fn *contents, void *user)
 }
 
 /* After a rename, the name itself is only on disk when the directory is. */
-static void sync_directory(const char *path)
+static void sync_directory(int folder, const char *path)
 {
     const char *slash = strrchr(path, '/');
     char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int fd = dir ? openat(folder, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         fsync(fd); /* file systems without it have nothing to sync */
         close(fd);
@@ -57,23 +57,30 @@ static void sync_directory(const char *path)
     free(dir);
 }
 
-static rlx_status replace_file(const char *path, rlx_write_fn *contents, void *user)
+static rlx_status replace_file(int folder, const char *path, int mode, rlx_write_fn *contents,
+                               void *user)
 {
     static _Atomic int serial;
     rlx_text temporary = {0};
-    rlx_text_putf(&temporary, "%s.%ld.%d.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1));
+    rlx_text_putf(&temporary, "%s.%ld.%d" RLX_TEMPORARY, path, (long)getpid(),
+                  atomic_fetch_add(&serial, 1));
     if (temporary.oom)
         return RLX_OOM();
-    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = openat(folder, temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     rlx_status st = write_and_close(fd, contents, user);
-    if (!st && rename(temporary.data, path) != 0)
+    if (!st && renameat(folder, temporary.data, folder, path) != 0)
         st = RLX_FAIL(RLX_IO, "%s", strerror(errno));
     if (st && fd >= 0)
-        unlink(temporary.data);
+        unlinkat(folder, temporary.data, 0);
     if (!st)
-        sync_directory(path);
+        sync_directory(folder, path);
     rlx_text_deinit(&temporary);
     return st;
+}
+
+rlx_status rlx_write_file_in(int folder, const char *name, rlx_write_fn *contents, void *user)
+{
+    return replace_file(folder, name, 0600, contents, user);
 }
 
 /* Renaming over a device or a pipe would put a file in its place. */
@@ -84,14 +91,14 @@ rlx_status rlx_write_file(const char *path, rlx_write_fn *contents, void *user)
         struct stat link;
         if (errno != ENOENT || lstat(path, &link) == 0)
             return RLX_FAIL(RLX_IO, "%s", strerror(errno));
-        return replace_file(path, contents, user);
+        return replace_file(AT_FDCWD, path, 0666, contents, user);
     }
     if (!S_ISREG(info.st_mode))
         return write_and_close(open(path, O_WRONLY | O_CLOEXEC), contents, user);
     char *target = realpath(path, NULL);
     if (!target)
         return RLX_FAIL(RLX_IO, "%s", strerror(errno));
-    rlx_status st = replace_file(target, contents, user);
+    rlx_status st = replace_file(AT_FDCWD, target, 0666, contents, user);
     free(target);
     return st;
 }

@@ -372,6 +372,11 @@ int open_context(const run_where *w, rlx_context **out)
         rlx_profile_apply_context(w->profile, &o);
     if (w->device)
         o.device = w->device;
+    if (w->no_cache && w->cache_dir)
+        return usage_error("%s: --no-cache and --cache-dir: one of them", w->command);
+    o.cache.folder = w->cache_dir;
+    o.no_cache = w->no_cache;
+    o.no_compile = w->no_compile;
     if (w->threads)
         o.threads = w->threads < most ? (int)w->threads : most;
     rlx_status st = rlx_context_create(&o, out);

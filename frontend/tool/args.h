@@ -75,6 +75,8 @@ typedef struct run_where {
     const char *command; /* "run": before what is said of these options */
     const char *model, *device, *precision, *profile_path;
     const char *type_k, *type_v; /* of kept keys and values */
+    const char *cache_dir;
+    bool no_cache, no_compile;
     int64_t threads;
     rlx_profile *profile; /* after read_model_options; NULL: none was asked for */
 } run_where;
@@ -104,6 +106,20 @@ const char *precision_name(rlx_precision p);
     {                                                                             \
         "profile", NULL, OPTION_TEXT, "FILE", "settings; options given here win", \
             &(where).profile_path                                                 \
+    }
+#define OPTION_CACHE_DIR(where)                                                         \
+    {                                                                                   \
+        "cache-dir", NULL, OPTION_TEXT, "DIR",                                          \
+            "where compiled code is kept (rlx in the user's cache)", &(where).cache_dir \
+    }
+#define OPTION_NO_CACHE(where)                                                                     \
+    {                                                                                              \
+        "no-cache", NULL, OPTION_FLAG, NULL, "compile, and keep nothing of it", &(where).no_cache \
+    }
+#define OPTION_NO_COMPILE(where)                                                                \
+    {                                                                                           \
+        "no-compile", NULL, OPTION_FLAG, NULL, "fail where the cache does not have the code", \
+            &(where).no_compile                                                                 \
     }
 #define OPTION_CACHE_KEYS(where)                                               \
     {                                                                          \

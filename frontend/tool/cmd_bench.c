@@ -409,6 +409,9 @@ int command_bench(int argc, char **argv)
         OPTION_PRECISION(o.where, "fast"),
         OPTION_DEVICE(o.where),
         OPTION_PROFILE(o.where),
+        OPTION_CACHE_DIR(o.where),
+        OPTION_NO_CACHE(o.where),
+        OPTION_NO_COMPILE(o.where),
         OPTION_CACHE_KEYS(o.where),
         OPTION_CACHE_VALUES(o.where),
     };

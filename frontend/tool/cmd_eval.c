@@ -494,6 +494,9 @@ int command_eval(int argc, char **argv)
         OPTION_THREADS(e->where),
         OPTION_DEVICE(e->where),
         OPTION_PROFILE(e->where),
+        OPTION_CACHE_DIR(e->where),
+        OPTION_NO_CACHE(e->where),
+        OPTION_NO_COMPILE(e->where),
         OPTION_CACHE_KEYS(e->where),
         OPTION_CACHE_VALUES(e->where),
     };

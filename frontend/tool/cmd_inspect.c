@@ -76,7 +76,8 @@ static int check(const inspection *i)
 
 int command_inspect(int argc, char **argv)
 {
-    inspection i = {.where.command = "inspect", .bucket = "decode"};
+    inspection i = {.where = {.command = "inspect", .no_cache = true}, /* it runs nothing */
+                    .bucket = "decode"};
     const option_spec options[] = {
         OPTION_MODEL(i.where),
         {"json", NULL, OPTION_FLAG, NULL, "the list of tensors and metadata, for programs",

@@ -202,6 +202,9 @@ int command_run(int argc, char **argv)
         OPTION_THREADS(o.where),
         OPTION_DEVICE(o.where),
         OPTION_PROFILE(o.where),
+        OPTION_CACHE_DIR(o.where),
+        OPTION_NO_CACHE(o.where),
+        OPTION_NO_COMPILE(o.where),
         OPTION_CACHE_KEYS(o.where),
         OPTION_CACHE_VALUES(o.where),
     };

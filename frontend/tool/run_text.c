@@ -105,8 +105,9 @@ static void summarize(const runner *r)
     fprintf(stderr, "context  %lld positions of the model's %lld\n", (long long)r->positions,
             (long long)info->made_for);
     fprintf(stderr, "load     %.4f s\n", info->load_seconds);
-    fprintf(stderr, "compile  %.4f s (%d kernels, %d layer function%s)\n", info->compile_seconds,
-            info->kernels, info->layer_functions, info->layer_functions == 1 ? "" : "s");
+    fprintf(stderr, "compile  %.4f s (%d kernels, %d layer function%s%s)\n", info->compile_seconds,
+            info->kernels, info->layer_functions, info->layer_functions == 1 ? "" : "s",
+            info->cached ? ", from the cache" : "");
     fprintf(stderr, "prefill  %lld tokens, %.1f tokens/s\n", (long long)s->prompt_tokens,
             rate(s->prompt_tokens, s->prefill_seconds));
     fprintf(stderr,

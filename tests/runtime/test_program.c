@@ -108,6 +108,8 @@ static void fill(fixture *f)
     p->code_kind = RLX_CODE_X86_64_ELF;
     p->key = rlx_hash_bytes("key", 3);
     p->provenance = "a test";
+    p->preimage = "what the key is of";
+    p->plan_least = 64;
     p->nkernels = 2, p->kernels = f->kernels;
     p->nops = 6, p->ops = f->ops;
     p->nargs = 16, p->args = f->args;
@@ -139,9 +141,9 @@ static void print_tensor(const rlx_program *p, const rlx_program_tensor *t, rlx_
 static char *print(const rlx_program *p)
 {
     rlx_text t = {0};
-    rlx_text_putf(&t, "%s %s %llx kind %d '%s' arena %lld\n", p->name, p->target,
-                  (unsigned long long)p->features, p->code_kind, p->provenance,
-                  (long long)p->arena_bytes);
+    rlx_text_putf(&t, "%s %s %llx kind %d '%s' of '%s' arena %lld, least %lld\n", p->name,
+                  p->target, (unsigned long long)p->features, p->code_kind, p->provenance,
+                  p->preimage, (long long)p->arena_bytes, (long long)p->plan_least);
     char hex[65];
     rlx_hash_hex(p->key, hex);
     rlx_text_put(&t, hex);

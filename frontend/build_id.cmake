@@ -1,0 +1,20 @@
+# Writes build_id.h: a hash of every source that decides what code is compiled to, part of every compile key. Entries of another
+# build are not found, and equal builds on different machines find one another's.
+#   cmake -DSOURCE=DIR -DOUTPUT=FILE -P build_id.cmake
+file(GLOB_RECURSE files RELATIVE ${SOURCE} ${SOURCE}/runtime/*.[ch] ${SOURCE}/runtime/*.def ${SOURCE}/lir/*.[ch] ${SOURCE}/lir/*.def
+  ${SOURCE}/mir/*.[ch] ${SOURCE}/mir/*.def ${SOURCE}/hir/*.[ch] ${SOURCE}/hir/*.def ${SOURCE}/jit/*.[ch] ${SOURCE}/jit/*.def
+  ${SOURCE}/frontend/compile*.[ch])
+list(SORT files)
+foreach(file ${files})
+  file(SHA256 ${SOURCE}/${file} hash)
+  string(APPEND all "${file} ${hash}\n")
+endforeach()
+string(SHA256 id "${all}")
+set(text "#define RLX_BUILD_ID \"${id}\"\n")
+set(old "")
+if(EXISTS ${OUTPUT})
+  file(READ ${OUTPUT} old)
+endif()
+if(NOT old STREQUAL text)
+  file(WRITE ${OUTPUT} "${text}")
+endif()

@@ -1,0 +1,489 @@
+#include "runtime/cache.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runtime/base/text.h"
+#include "runtime/cache_folder.h"
+#include "runtime/write_file.h"
+
+#define DEFAULT_MAX_BYTES ((int64_t)4 << 30)
+#define ENDING ".rlx"
+#define SEAL "sealed"
+enum {
+    KEY_CHARS = 64,
+    NAME_CHARS = KEY_CHARS + sizeof ENDING, /* with its NUL */
+    TOUCH_SECONDS = 3600,                   /* how exactly an entry knows when it was used */
+    STALE_SECONDS = 3600,                   /* a temporary file of that age has no writer */
+};
+
+/* A folder of entries. */
+typedef struct layer {
+    char *path; /* FOLDER/code; NULL: there is none */
+    int fd;     /* of it; -1: it could not be opened yet */
+    bool is_system;
+} layer;
+
+enum { USER, SYSTEM, NLAYERS };
+
+struct rlx_cache {
+    layer layers[NLAYERS];
+    char *folder; /* without "code" */
+    int64_t max_bytes;
+    bool shared;
+    void (*warn)(void *user, const char *message);
+    void *warn_user;
+    pthread_mutex_t lock; /* of the user's layer being made anew */
+    _Atomic int64_t hits, misses, written, damaged;
+};
+
+/* ---- opening */
+
+static void warn(const rlx_cache *c, rlx_status st)
+{
+    char *text = c->warn ? rlx_status_text(st) : NULL;
+    if (text)
+        c->warn(c->warn_user, rlx_status_message(st));
+    free(text);
+    rlx_status_free(st);
+}
+
+static rlx_status open_layer(rlx_cache *c, int which, const char *folder)
+{
+    rlx_text path = {0};
+    layer *l = &c->layers[which];
+    rlx_text_putf(&path, "%s/code", folder);
+    l->is_system = which == SYSTEM;
+    l->path = rlx_text_take(&path);
+    if (!l->path)
+        return RLX_OOM();
+    rlx_status st = RLX_OK;
+    int outer = -1; /* who can write to the folder above can put another in its place */
+    if (which == USER)
+        st = rlx_cache_folder_open(folder, true, c->shared, &outer);
+    if (outer >= 0)
+        close(outer);
+    if (!st)
+        st = rlx_cache_folder_open(l->path, which == USER, c->shared, &l->fd);
+    if (st) {
+        free(l->path);
+        l->path = NULL;
+    }
+    return st;
+}
+
+static rlx_status open_user(rlx_cache *c, const rlx_cache_options *o)
+{
+    c->folder = o->folder ? strdup(o->folder) : rlx_cache_default_folder();
+    if (!c->folder)
+        return o->folder ? RLX_OOM() : RLX_OK;
+    rlx_status st = open_layer(c, USER, c->folder);
+    if (!st)
+        return RLX_OK;
+    free(c->folder);
+    c->folder = NULL;
+    if (o->folder || rlx_status_code(st) == RLX_OUT_OF_MEMORY)
+        return st;
+    if (rlx_status_code(st) == RLX_INVALID_ARGUMENT)
+        warn(c, st);
+    else
+        rlx_status_free(st);
+    return RLX_OK;
+}
+
+static rlx_status open_system(rlx_cache *c, const rlx_cache_options *o)
+{
+    const char *folder = o->system_folder ? o->system_folder : getenv("RLX_CACHE_SYSTEM_DIR");
+    return folder && *folder ? open_layer(c, SYSTEM, folder) : RLX_OK;
+}
+
+rlx_status rlx_cache_open(const rlx_cache_options *options, rlx_cache **out)
+{
+    const rlx_cache_options o = options ? *options : (rlx_cache_options){0};
+    *out = NULL;
+    if (o.max_bytes < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a cache of %lld bytes", (long long)o.max_bytes);
+    rlx_cache *c = calloc(1, sizeof *c);
+    if (!c)
+        return RLX_OOM();
+    pthread_mutex_init(&c->lock, NULL);
+    c->layers[USER].fd = c->layers[SYSTEM].fd = -1;
+    c->max_bytes = o.max_bytes ? o.max_bytes : DEFAULT_MAX_BYTES;
+    c->shared = o.shared;
+    c->warn = o.warn;
+    c->warn_user = o.warn_user;
+    rlx_status st = open_user(c, &o);
+    if (!st)
+        st = open_system(c, &o);
+    if (st) {
+        rlx_cache_close(c);
+        RLX_TRY_NOTE(st, "opening the compile cache");
+    }
+    *out = c;
+    return RLX_OK;
+}
+
+void rlx_cache_close(rlx_cache *c)
+{
+    if (!c)
+        return;
+    for (int i = 0; i < NLAYERS; i++) {
+        if (c->layers[i].fd >= 0)
+            close(c->layers[i].fd);
+        free(c->layers[i].path);
+    }
+    pthread_mutex_destroy(&c->lock);
+    free(c->folder);
+    free(c);
+}
+
+const char *rlx_cache_folder(const rlx_cache *c)
+{
+    return c->folder;
+}
+
+void rlx_cache_get_stats(const rlx_cache *c, rlx_cache_stats *out)
+{
+    *out = (rlx_cache_stats){.hits = atomic_load(&c->hits),
+                             .misses = atomic_load(&c->misses),
+                             .written = atomic_load(&c->written),
+                             .damaged = atomic_load(&c->damaged)};
+}
+
+/* ---- reading */
+
+static void entry_name(const char *key, char name[NAME_CHARS])
+{
+    memcpy(name, key, KEY_CHARS);
+    memcpy(name + KEY_CHARS, ENDING, sizeof ENDING);
+}
+
+/* All of a file, in memory of its own: what another process does to it then changes nothing. */
+static rlx_status read_all(int fd, size_t bytes, void **out)
+{
+    char *data = malloc(bytes + 1);
+    if (!data)
+        return RLX_OOM();
+    size_t got = 0;
+    while (got < bytes) {
+        ssize_t n = read(fd, data + got, bytes - got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            free(data);
+            return n < 0 ? RLX_FAIL(RLX_IO, "%s", strerror(errno))
+                         : RLX_FAIL(RLX_INVALID_FILE, "it ends at byte %zu of %zu", got, bytes);
+        }
+        got += (size_t)n;
+    }
+    *out = data;
+    return RLX_OK;
+}
+
+/* RLX_NOT_FOUND, without a note: there is no such file. `touch`: it counts as used. */
+static rlx_status read_file(const rlx_cache *c, const layer *l, const char *key, bool touch,
+                            void **bytes, size_t *n)
+{
+    char name[NAME_CHARS];
+    entry_name(key, name);
+    int fd = l->fd < 0 ? -1 : rlx_cache_file_open(l->fd, name, c->shared, n);
+    if (fd < 0 && (l->fd < 0 || errno == ENOENT))
+        return RLX_FAIL(RLX_NOT_FOUND, "%.16s..: no such entry", key);
+    if (fd < 0)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s/%s: %s", l->path, name,
+                        errno == EPERM ? "others can write to it, or it is no regular file"
+                                       : strerror(errno));
+    rlx_status st = read_all(fd, *n, bytes);
+    struct stat info;
+    if (!st && touch && !l->is_system && !fstat(fd, &info) &&
+        llabs((long long)time(NULL) - info.st_mtim.tv_sec) > TOUCH_SECONDS)
+        futimens(fd, NULL); /* a folder that is read only keeps its times */
+    close(fd);
+    RLX_TRY_NOTE(st, "%s/%s", l->path, name);
+    return RLX_OK;
+}
+
+/* An entry as a program; `preimage` NULL: whatever it is of. */
+static rlx_status read_program(const rlx_cache *c, const layer *l, const char *key,
+                               const char *preimage, rlx_program **out)
+{
+    void *bytes;
+    size_t n;
+    char hex[KEY_CHARS + 1];
+    RLX_TRY(read_file(c, l, key, preimage != NULL, &bytes, &n));
+    rlx_status st = rlx_program_decode(bytes, n, out);
+    free(bytes);
+    if (st)
+        return rlx_status_note(st, __FILE__, __LINE__, "%s/%s" ENDING, l->path, key);
+    rlx_hash own = rlx_hash_bytes((*out)->preimage, strlen((*out)->preimage));
+    rlx_hash_hex(own, hex);
+    if (memcmp(own.bytes, (*out)->key.bytes, sizeof own.bytes) == 0 && !strcmp(hex, key) &&
+        (!preimage || !strcmp(preimage, (*out)->preimage)))
+        return RLX_OK;
+    rlx_program_destroy(*out);
+    *out = NULL;
+    return RLX_FAIL(RLX_INVALID_FILE, "%s/%s" ENDING " is another entry, %s", l->path, key, hex);
+}
+
+rlx_program *rlx_cache_get(rlx_cache *c, const rlx_hash *key, const char *preimage)
+{
+    char hex[KEY_CHARS + 1];
+    rlx_hash_hex(*key, hex);
+    for (int i = 0; i < NLAYERS; i++) {
+        rlx_program *p = NULL;
+        rlx_status st = read_program(c, &c->layers[i], hex, preimage, &p);
+        if (!st) {
+            atomic_fetch_add(&c->hits, 1);
+            return p;
+        }
+        if (rlx_status_code(st) == RLX_NOT_FOUND) {
+            rlx_status_free(st);
+            continue;
+        }
+        atomic_fetch_add(&c->damaged, 1);
+        warn(c, rlx_status_note(st, __FILE__, __LINE__, "compiling anew"));
+    }
+    atomic_fetch_add(&c->misses, 1);
+    return NULL;
+}
+
+rlx_status rlx_cache_read(rlx_cache *c, const rlx_cache_entry *e, rlx_program **out)
+{
+    return read_program(c, &c->layers[e->system ? SYSTEM : USER], e->key, NULL, out);
+}
+
+rlx_status rlx_cache_read_bytes(rlx_cache *c, const rlx_cache_entry *e, void **bytes, size_t *n)
+{
+    return read_file(c, &c->layers[e->system ? SYSTEM : USER], e->key, false, bytes, n);
+}
+
+/* ---- what is there */
+
+static bool is_key(const char *name)
+{
+    return strspn(name, "0123456789abcdef") == KEY_CHARS && !strcmp(name + KEY_CHARS, ENDING);
+}
+
+/* Calls `fn` with the name of every file of a layer and what it is. */
+typedef bool file_fn(void *user, const char *name, const struct stat *st);
+static rlx_status each_file(const layer *l, file_fn *fn, void *user)
+{
+    if (l->fd < 0)
+        return RLX_OK;
+    int fd = openat(l->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* with a place of its own */
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        int error = errno;
+        if (fd >= 0)
+            close(fd);
+        return error == ENOENT ? RLX_OK /* somebody removed it */
+                               : RLX_FAIL(RLX_IO, "%s: %s", l->path, strerror(error));
+    }
+    struct stat st;
+    for (struct dirent *e = readdir(dir); e; e = readdir(dir))
+        if (!fstatat(l->fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
+            !fn(user, e->d_name, &st))
+            break;
+    closedir(dir);
+    return RLX_OK;
+}
+
+typedef struct visit {
+    rlx_cache_visit *fn;
+    void *user;
+    bool is_system, ended;
+} visit;
+
+static bool visit_file(void *user, const char *name, const struct stat *st)
+{
+    visit *v = user;
+    rlx_cache_entry e = {.bytes = st->st_size, .used = st->st_mtim.tv_sec, .system = v->is_system};
+    if (!is_key(name))
+        return true;
+    memcpy(e.key, name, KEY_CHARS);
+    v->ended = !v->fn(v->user, &e);
+    return !v->ended;
+}
+
+rlx_status rlx_cache_each(rlx_cache *c, rlx_cache_visit *fn, void *user)
+{
+    visit v = {.fn = fn, .user = user};
+    for (int i = 0; i < NLAYERS && !v.ended; i++) {
+        v.is_system = c->layers[i].is_system;
+        RLX_TRY(each_file(&c->layers[i], visit_file, &v));
+    }
+    return RLX_OK;
+}
+
+rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e)
+{
+    char name[NAME_CHARS];
+    const layer *l = &c->layers[USER];
+    if (e->system || l->fd < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%.16s..: entries of the system's folder stay",
+                        e->key);
+    entry_name(e->key, name);
+    if (unlinkat(l->fd, name, 0) && errno != ENOENT)
+        return RLX_FAIL(RLX_IO, "%s/%s: %s", l->path, name, strerror(errno));
+    return RLX_OK;
+}
+
+/* ---- making room */
+
+typedef struct inventory {
+    rlx_cache_entry *entries;
+    size_t n, cap;
+    int64_t bytes;
+    int folder;
+    bool oom;
+} inventory;
+
+/* Entries are listed; what a killed writer left goes. */
+static bool take_stock(void *user, const char *name, const struct stat *st)
+{
+    inventory *v = user;
+    size_t len = strlen(name), ending = strlen(RLX_TEMPORARY);
+    if (len > ending && !strcmp(name + len - ending, RLX_TEMPORARY) &&
+        llabs((long long)time(NULL) - st->st_mtim.tv_sec) > STALE_SECONDS)
+        unlinkat(v->folder, name, 0);
+    if (!is_key(name))
+        return true;
+    if (v->n == v->cap) {
+        size_t cap = v->cap ? 2 * v->cap : 64;
+        rlx_cache_entry *more = realloc(v->entries, cap * sizeof *more);
+        if (!more) {
+            v->oom = true;
+            return false;
+        }
+        v->entries = more;
+        v->cap = cap;
+    }
+    rlx_cache_entry *e = &v->entries[v->n++];
+    *e = (rlx_cache_entry){.bytes = st->st_size, .used = st->st_mtim.tv_sec};
+    memcpy(e->key, name, KEY_CHARS);
+    v->bytes += e->bytes;
+    return true;
+}
+
+static int least_recent_first(const void *a, const void *b)
+{
+    const rlx_cache_entry *x = a, *y = b;
+    if (x->used != y->used)
+        return x->used < y->used ? -1 : 1;
+    return strcmp(x->key, y->key);
+}
+
+/* As rlx_cache_trim; the entry `keep` (may be NULL) stays. */
+static rlx_status trim(rlx_cache *c, int64_t max_bytes, const char *keep, int64_t *removed)
+{
+    const layer *l = &c->layers[USER];
+    inventory v = {.folder = l->fd};
+    rlx_status st = each_file(l, take_stock, &v);
+    if (!st && v.oom)
+        st = RLX_OOM();
+    if (!st && v.bytes > max_bytes)
+        qsort(v.entries, v.n, sizeof *v.entries, least_recent_first);
+    for (size_t i = 0; !st && i < v.n && v.bytes > max_bytes; i++) {
+        if (keep && !strcmp(v.entries[i].key, keep))
+            continue;
+        st = rlx_cache_remove(c, &v.entries[i]);
+        v.bytes -= v.entries[i].bytes;
+        *removed += st ? 0 : 1;
+    }
+    free(v.entries);
+    return st;
+}
+
+rlx_status rlx_cache_trim(rlx_cache *c, int64_t max_bytes, int64_t *removed)
+{
+    int64_t ignored = 0;
+    if (removed)
+        *removed = 0;
+    return trim(c, max_bytes, NULL, removed ? removed : &ignored);
+}
+
+/* ---- writing */
+
+typedef struct contents {
+    const void *data;
+    size_t bytes;
+} contents;
+
+static rlx_status write_contents(void *user, int fd)
+{
+    const contents *c = user;
+    return rlx_write_bytes(fd, c->data, c->bytes);
+}
+
+/* The folder may have been removed meanwhile, by hand or by another process: it is made again. */
+static rlx_status reopen(rlx_cache *c)
+{
+    layer *l = &c->layers[USER];
+    int fd;
+    RLX_TRY(rlx_cache_folder_open(l->path, true, c->shared, &fd));
+    dup3(fd, l->fd, O_CLOEXEC); /* for threads that use its number */
+    close(fd);
+    return RLX_OK;
+}
+
+static rlx_status write_file(rlx_cache *c, const char *name, const void *data, size_t bytes)
+{
+    layer *l = &c->layers[USER];
+    contents w = {data, bytes};
+    struct stat st;
+    pthread_mutex_lock(&c->lock);
+    rlx_status s = !fstat(l->fd, &st) && st.st_nlink ? RLX_OK : reopen(c);
+    pthread_mutex_unlock(&c->lock);
+    if (!s)
+        s = rlx_write_file_in(l->fd, name, write_contents, &w);
+    RLX_TRY_NOTE(s, "writing %s/%s", l->path, name);
+    return RLX_OK;
+}
+
+rlx_status rlx_cache_put(rlx_cache *c, const rlx_hash *key, const void *bytes, size_t n)
+{
+    char hex[KEY_CHARS + 1], name[NAME_CHARS];
+    int64_t removed = 0;
+    if (c->layers[USER].fd < 0)
+        return RLX_OK;
+    if (rlx_cache_is_sealed(c))
+        return RLX_FAIL(RLX_UNSUPPORTED, "the compile cache %s is sealed", c->folder);
+    rlx_hash_hex(*key, hex);
+    entry_name(hex, name);
+    RLX_TRY(write_file(c, name, bytes, n));
+    atomic_fetch_add(&c->written, 1);
+    return trim(c, c->max_bytes, hex, &removed);
+}
+
+/* ---- sealing */
+
+static const layer *sealed_layer(const rlx_cache *c)
+{
+    return &c->layers[c->layers[USER].fd >= 0 ? USER : SYSTEM];
+}
+
+bool rlx_cache_is_sealed(const rlx_cache *c)
+{
+    const layer *l = sealed_layer(c);
+    return l->fd >= 0 && !faccessat(l->fd, SEAL, F_OK, 0);
+}
+
+rlx_status rlx_cache_seal(rlx_cache *c, bool sealed)
+{
+    const layer *l = &c->layers[USER];
+    if (l->fd < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "there is no cache folder to seal");
+    if (sealed)
+        return write_file(c, SEAL, "", 0);
+    if (unlinkat(l->fd, SEAL, 0) && errno != ENOENT)
+        return RLX_FAIL(RLX_IO, "%s/" SEAL ": %s", l->path, strerror(errno));
+    return RLX_OK;
+}
