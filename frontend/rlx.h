@@ -363,6 +363,70 @@ typedef enum rlx_patch_edit { RLX_PATCH_BEFORE, RLX_PATCH_AFTER, RLX_PATCH_REPLA
 RLX_API void rlx_flow_patch(rlx_flow *f, const char *where, rlx_patch_edit edit,
                             void (*record)(rlx_flow *f, void *user), void *user);
 
+/* ---- stages of encoders and vision models ------------------------------------------------------
+ * x is f32[..,H] unless it is said otherwise; B batch, S sequence. A NULL key leaves that weight out. */
+
+/* A function of one element. alpha and beta are numbers of those that have them; both 0: as said here. */
+typedef enum rlx_activation {
+    RLX_ACT_IDENTITY, /* x */
+    RLX_ACT_RELU, /* max(x, 0) */
+    RLX_ACT_RELU6, /* min(max(x, 0), 6) */
+    RLX_ACT_RELU_SQUARED, /* max(x, 0)^2 */
+    RLX_ACT_LEAKY_RELU, /* x, alpha x below 0; alpha 0.01 */
+    RLX_ACT_ELU, /* x, alpha (e^x - 1) below 0; alpha 1 */
+    RLX_ACT_SELU, /* 1.0507.. times elu of alpha 1.6732.. */
+    RLX_ACT_GELU, /* x/2 (1 + erf(x/sqrt 2)) */
+    RLX_ACT_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    RLX_ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
+    RLX_ACT_SILU, /* x sigmoid(x) */
+    RLX_ACT_MISH, /* x tanh(log(1 + e^x)) */
+    RLX_ACT_SIGMOID, /* 1/(1 + e^-x) */
+    RLX_ACT_LOG_SIGMOID, /* log(sigmoid(x)) */
+    RLX_ACT_HARD_SIGMOID, /* min(max(x + 3, 0), 6)/6 */
+    RLX_ACT_HARD_SWISH, /* x min(max(x + 3, 0), 6)/6 */
+    RLX_ACT_TANH, /* tanh(x) */
+    RLX_ACT_SOFTPLUS, /* log(1 + e^(alpha x))/alpha; alpha 1 */
+    RLX_ACT_SOFTSIGN, /* x/(1 + |x|) */
+    RLX_ACT_CLAMP, /* min(max(x, alpha), beta); alpha -1, beta 1 */
+    RLX_ACT_SOFTCAP /* alpha tanh(x/alpha); alpha 30 */
+} rlx_activation;
+RLX_API void rlx_flow_activation(rlx_flow *f, rlx_activation fn, double alpha, double beta);
+RLX_API void rlx_flow_logit_softcap(rlx_flow *f, double cap); /* cap tanh(x/cap) */
+/* (x - mean) / sqrt(variance + eps) * w + bias over the last axis; keys [H]. */
+RLX_API void rlx_flow_layer_norm(rlx_flow *f, const char *key, const char *bias_key, double eps);
+RLX_API void rlx_flow_gemma_rms_norm(rlx_flow *f, const char *key, double eps); /* rms_norm with the weight 1 + w */
+RLX_API void rlx_flow_layer_scale(rlx_flow *f, const char *key); /* x * gamma, key [H] */
+RLX_API void rlx_flow_embed_scale(rlx_flow *f, int64_t hidden);  /* x * sqrt(hidden) */
+
+/* Two linear maps with biases and gelu (erf) between, by the keys of a family: "PREFIX.intermediate.dense" and
+ * "PREFIX.output.dense" (BERT), "PREFIX.mlp.fc1" and "PREFIX.mlp.fc2" (DINOv2), each with .weight and .bias. */
+typedef enum rlx_ffn_keys { RLX_FFN_BERT, RLX_FFN_DINOV2 } rlx_ffn_keys;
+RLX_API void rlx_flow_gelu_ffn(rlx_flow *f, const char *prefix, rlx_ffn_keys keys);
+
+typedef struct rlx_gated_mlp_spec {
+    const char *gate_key, *up_key, *down_key;                /* [I,H], [I,H], [H,I] */
+    const char *gate_bias_key, *up_bias_key, *down_bias_key; /* may be NULL */
+    const char *norm_key, *norm_bias_key;                    /* [I]: a layer norm in front of down, with norm_eps; or NULL */
+    double norm_eps;
+    rlx_activation activation; /* of the gate */
+} rlx_gated_mlp_spec;
+/* down(norm(activation(gate(x)) * up(x))) */
+RLX_API void rlx_flow_gated_mlp(rlx_flow *f, const rlx_gated_mlp_spec *spec);
+/* The same with gelu_tanh, as Gemma has it. */
+RLX_API void rlx_flow_geglu(rlx_flow *f, const char *gate_key, const char *up_key,
+                            const char *down_key);
+/* The same as "PREFIX.mlp.fc12" (gate), "fc11" (up), "norm" and "fc2", all with biases, and silu. */
+RLX_API void rlx_flow_vision_swiglu_ffn(rlx_flow *f, const char *prefix, double norm_eps);
+
+RLX_API void rlx_flow_cls_token_pool(rlx_flow *f); /* f32[B,S,H] -> f32[B,H]: what stands at 0 */
+/* f32[B,S,H] -> f32[B,H]: the mean over those s for which the input `mask` i32[B,S] is not 0; NULL: over all. A row
+ * without any gives 0. */
+RLX_API void rlx_flow_mean_pool(rlx_flow *f, const char *mask);
+/* Rows of a table [V,H] by the ids i32[..] of an input that rlx_flow_input declares: f32[..,H] in place of the tensor,
+ * or added to it, of that shape or f32[..,S,H] for ids i32[S]. */
+RLX_API void rlx_flow_gather_from_input(rlx_flow *f, const char *input, const char *key);
+RLX_API void rlx_flow_gather_add(rlx_flow *f, const char *input, const char *key);
+
 /* ---- custom stages -----------------------------------------------------------------------------
  * A stage that adds HIR of its own, by the builder that the library's own blocks use. `build` appends what the stage
  * computes and returns its tensor, which passes on; `x` is the tensor that came. It is called whenever the flow is
@@ -577,6 +641,37 @@ RLX_API rlx_value *rlx_build_take_along(rlx_builder *b, rlx_value *x, rlx_value 
 RLX_API rlx_value *rlx_build_scatter(rlx_builder *b, rlx_value *x, rlx_value *ids, rlx_value *u);
 RLX_API rlx_value *rlx_build_scatter_fold(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_value *ids,
                                           rlx_value *u);
+
+/* ---- norms, activations and images of custom stages --------------------------------------------
+ * f32 tensors; weights may have any float format. N batch, C channels, S.. one to three axes of places. NULL weights
+ * are left out, and a bias needs a weight. */
+
+RLX_API rlx_value *rlx_build_activation(rlx_builder *b, rlx_activation fn, double alpha, double beta,
+                                        rlx_value *x);
+/* The last axis in halves u, g -> u * fn(g): sigmoid is GLU, gelu GEGLU, silu SwiGLU. */
+RLX_API rlx_value *rlx_build_gated(rlx_builder *b, rlx_activation fn, rlx_value *x);
+/* x [N,C,S..], alpha [C]: x + sin(alpha x)^2 / alpha */
+RLX_API rlx_value *rlx_build_snake(rlx_builder *b, rlx_value *x, rlx_value *alpha);
+/* Over the last axis, w and bias [H]. */
+RLX_API rlx_value *rlx_build_layer_norm(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias,
+                                        double eps);
+/* rlx_build_rms_norm with the weight w + shift; w may be NULL. */
+RLX_API rlx_value *rlx_build_rms_norm_shifted(rlx_builder *b, rlx_value *x, rlx_value *w, double eps,
+                                              double shift);
+/* x [N,C,S..], constant but for N; w, bias [C]: over each of `groups` groups of channels and all their places. */
+RLX_API rlx_value *rlx_build_group_norm(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias,
+                                        int64_t groups, double eps);
+RLX_API rlx_value *rlx_build_instance_norm(rlx_builder *b, rlx_value *x, rlx_value *w,
+                                           rlx_value *bias, double eps); /* each channel by itself */
+/* x [N,C,S..], w, bias [C]: a layer norm over the channels of each place (LayerNorm2d). */
+RLX_API rlx_value *rlx_build_channel_norm(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias,
+                                          double eps);
+/* x [N,C,S..], mean, variance, w, bias [C]: (x - mean) / sqrt(variance + eps) * w + bias, with the running ones. */
+RLX_API rlx_value *rlx_build_batch_norm(rlx_builder *b, rlx_value *x, rlx_value *mean,
+                                        rlx_value *variance, rlx_value *w, rlx_value *bias,
+                                        double eps);
+/* x / max(sqrt(sum of squares), eps) along an axis. */
+RLX_API rlx_value *rlx_build_l2_norm(rlx_builder *b, rlx_value *x, int axis, double eps);
 
 /* ---- compiling and running ------------------------------------------------------------------- */
 

@@ -61,6 +61,29 @@ rlx_ir_value *rlx_hir_build_dense_attention(rlx_ir_builder *b, const rlx_hir_den
 rlx_ir_node *rlx_hir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, int nin,
                                 rlx_ir_value *const *in, int64_t first, int64_t count);
 
+/* ---- norms and activations (hir_build_vision.c) ------------------------------------------------
+ */
+
+/* w may be NULL; the weight is w + shift. */
+rlx_ir_value *rlx_hir_build_rms_norm_shifted(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                             double eps, double shift);
+/* w and bias may be NULL; no bias without w. */
+rlx_ir_value *rlx_hir_build_layer_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                       rlx_ir_value *bias, double eps);
+rlx_ir_value *rlx_hir_build_group_norm(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                       rlx_ir_value *bias, int64_t groups, double eps);
+
+typedef enum rlx_hir_activation {
+#define ACTIVATION(NAME, text, alpha, beta, meaning) RLX_HIR_ACT_##NAME,
+#include "hir/activations.def"
+#undef ACTIVATION
+    RLX_HIR_ACT_COUNT
+} rlx_hir_activation;
+const char *rlx_hir_activation_name(rlx_hir_activation a); /* as the table has it; NULL: none */
+/* alpha and beta both 0: the table's. */
+rlx_ir_value *rlx_hir_build_activation(rlx_ir_builder *b, rlx_hir_activation a, double alpha,
+                                       double beta, rlx_ir_value *x);
+
 /* Every op by plain loops in f32 (accumulation in f64): the oracle for lowering. As rlx_mir_eval.
  */
 rlx_status rlx_hir_eval(const rlx_ir_module *m, const char *entry, const rlx_eval_env *env,

@@ -128,6 +128,8 @@ rlx_status rlx_flow_need_tokens(rlx_flow_cx *cx, rlx_dim *tokens, int64_t *width
  * number of rows, or RLX_DIM_INVALID for any. */
 rlx_status rlx_flow_apply_linear(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_value *x, int slot,
                                  int bias, rlx_dim rows, rlx_ir_value **out);
+/* HIR's activation of an rlx_activation; RLX_INVALID_ARGUMENT when there is none. */
+rlx_status rlx_flow_get_activation(int64_t fn, rlx_hir_activation *out);
 /* Nodes built next belong to the module that owns `key`: the path without its last `up` parts. */
 void rlx_flow_set_place(rlx_flow_cx *cx, const char *key, int up);
 /* Adds a value to the running function's results. */

@@ -1,13 +1,15 @@
 /* hir/ops/embed.c
- *   in   ids i32[T];  w [V,H], float or blocks          out  f32[T,H]: row ids[t] of w
- *   C1  ids is i32 of rank 1.
+ *   in   ids i32[..];  w [V,H], float or blocks         out  f32[..,H]: row ids[..] of w
+ *   C1  ids is i32, of less than the most axes.
  *   C2  w is a tensor of rank 2, of a float or block format.
  */
 #include "hir/ops/ops.h"
 
 rlx_status rlx_hir_embed_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
-    RLX_HIR_REQUIRE_TYPE(m, n, "C1", rlx_hir_is(n->in[0], RLX_I32, 1), 0, "ids are i32[T]");
+    const int rank = n->in[0]->type.rank;
+    RLX_HIR_REQUIRE_TYPE(m, n, "C1", rlx_hir_is(n->in[0], RLX_I32, rank) && rank < RLX_MAX_RANK, 0,
+                         "ids are i32[..]");
     RLX_HIR_REQUIRE_TYPE(m, n, "C2", rlx_hir_is_weight(n->in[1], 2), 1,
                          "w is a float or block [V,H]");
     return RLX_OK;
@@ -16,8 +18,9 @@ rlx_status rlx_hir_embed_verify(rlx_ir_module *m, const rlx_ir_node *n)
 rlx_status rlx_hir_embed_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
     RLX_TRY(rlx_hir_embed_verify(m, n));
-    const rlx_dim dims[] = {n->in[0]->type.dim[0], n->in[1]->type.dim[1]};
-    results[0] = rlx_ir_tensor(RLX_F32, 2, dims);
+    results[0] = n->in[0]->type;
+    results[0].format = RLX_F32;
+    results[0].dim[results[0].rank++] = n->in[1]->type.dim[1];
     return RLX_OK;
 }
 
@@ -28,7 +31,7 @@ rlx_status rlx_hir_embed_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eva
     const int32_t *ids = in[0]->data;
     const int64_t vocab = in[1]->dim[0], hidden = in[1]->dim[1];
     float *y = out[0].data;
-    for (int64_t t = 0; t < in[0]->dim[0]; t++) {
+    for (int64_t t = 0; t < rlx_hir_eval_elems(in[0]); t++) {
         if (ids[t] < 0 || ids[t] >= vocab)
             return RLX_FAIL(RLX_INVALID_ARGUMENT,
                             "embed: id %d of token %lld is not in 0..%lld at %s", ids[t],

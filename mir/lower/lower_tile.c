@@ -202,20 +202,22 @@ static rlx_status at_transpose(kernel_cx *k, const rlx_ir_node *n, const coord *
 static rlx_status at_memory(kernel_cx *k, const rlx_ir_value *v, const coord *c,
                             const tile_space *ts, rlx_format format, rlx_ir_value **out);
 
-/* Row ids[t] of the table, as `format`; t must be one row at a time. */
+/* Row ids[t..] of the table, as `format`; t.. must be one row at a time. */
 static rlx_status at_gather(kernel_cx *k, const rlx_ir_node *n, const coord *c,
                             const tile_space *ts, rlx_format format, rlx_ir_value **out)
 {
-    if (n->in[1]->type.rank != 1 || coord_axis(&c[0]) >= 0)
-        return k_fail(k, n, "gathers one row at a time");
+    const int nids = n->in[1]->type.rank;
+    for (int i = 0; i < nids; i++)
+        if (coord_axis(&c[i]) >= 0)
+            return k_fail(k, n, "gathers one row at a time");
     rlx_ir_value *id;
-    RLX_TRY(tile_at(k, n->in[1], &c[0], ts, &id));
+    RLX_TRY(tile_at(k, n->in[1], c, ts, &id));
     id = rlx_lir_build_cast(k->b, id, RLX_I64);
     if (!id)
         return rlx_ir_builder_finish(k->b);
     coord inner[RLX_MAX_RANK] = {coord_of(id, 0, -1)};
     for (int i = 1; i < n->in[0]->type.rank; i++)
-        inner[i] = c[i];
+        inner[i] = c[nids - 1 + i];
     return at_memory(k, n->in[0], inner, ts, format, out);
 }
 

@@ -21,7 +21,7 @@ static bool is_tile_reduce(const rlx_ir_node *n)
 
 static bool is_tile_gather(const rlx_ir_node *n)
 {
-    return n->in[0]->type.rank == 2 && n->in[1]->type.rank == 1 && n->in[1]->type.format == RLX_I32;
+    return n->in[0]->type.rank == 2 && n->in[1]->type.rank >= 1 && n->in[1]->type.format == RLX_I32;
 }
 
 static bool is_fold(const rlx_ir_node *n)

@@ -27,7 +27,7 @@ class Group:
         return module.eval()
 
     def case(self, name, compute, weights, *runs):
-        """`compute(**inputs)` gives {output: tensor} or one tensor, y; `weights` is a dict or a module; `runs` are
+        """`compute(**inputs)` (a module gets them in their order) gives {output: tensor} or one tensor, y; `weights` is a dict or a module; `runs` are
         dicts of inputs, all for one compiled program."""
         if isinstance(weights, torch.nn.Module):
             weights = weights.state_dict()
@@ -35,7 +35,7 @@ class Group:
             self.put(f"{name}/w.{key}", value)
         for i, inputs in enumerate(runs):
             head = f"{name}/{i + 1}/" if i else f"{name}/"
-            outputs = compute(**inputs)
+            outputs = compute(*inputs.values()) if isinstance(compute, torch.nn.Module) else compute(**inputs)
             if isinstance(outputs, torch.Tensor):
                 outputs = {"y": outputs}
             for key, value in inputs.items():

@@ -1,0 +1,97 @@
+/* tests/hir/test_vision.c: what norms, activations and operators of images refuse, and that they
+ * print what they parse. What they compute is held to torch (tests/torch). */
+#include "hir/hir.h"
+#include "tests/base/suite.h"
+
+#define MODULE(args, result, op)                                                   \
+    "hir module @t {\n  func @f(" args ") -> (" result ") {\n    " op " : " result \
+    "\n    return %y\n  }\n}\n"
+#define NORM(args, op) MODULE("%x: f32[T,6], " args, "f32[T,6]", "%y = " op)
+#define GROUPS(x, op) MODULE("%x: " x ", %w: f32[6]", x, "%y = group_norm " op)
+
+static const char *const right[] = {
+    NORM("%w: f16[6]", "rms_norm %x, %w {eps=1e-06, shift=1}"),
+    NORM("%w: f32[6]", "rms_norm %x {eps=1, heads=2}"),
+    NORM("%w: bf16[6]", "layer_norm %x, %w, %w {eps=0}"),
+    NORM("%w: f32[6]", "layer_norm %x {eps=1}"),
+    GROUPS("f32[N,6,4]", "%x, %w, %w {eps=1, groups=3}"),
+    NORM("%w: f32[6]", "activation %x {alpha=-2, beta=0.5, kind=\"clamp\"}"),
+};
+enum { NRIGHT = sizeof right / sizeof *right };
+
+static const struct {
+    const char *text, *error;
+} wrong[] = {
+    {NORM("%w: f32[5]", "rms_norm %x, %w {eps=1}"), "rms_norm C2: w is a float [H/heads]"},
+    {NORM("%w: f32[6]", "rms_norm %x {eps=1, shift=1}"), "rms_norm C2: a shift without a weight"},
+    {NORM("%w: f32[6]", "rms_norm %x, %w, %w {eps=1}"), "rms_norm C2: 3 operands, at most 2"},
+    {NORM("%w: f32[6]", "rms_norm %x {eps=1, heads=4}"), "rms_norm C4: heads=4 of 6 elements"},
+    {MODULE("%x: f32[6,T]", "f32[6,T]", "%y = layer_norm %x {eps=1}"), "layer_norm C1"},
+    {MODULE("%x: f16[T,6]", "f16[T,6]", "%y = layer_norm %x {eps=1}"), "layer_norm C1"},
+    {NORM("%w: f32[5]", "layer_norm %x, %w {eps=1}"),
+     "layer_norm C2: w and b are floats [H] with the H of x, got f32[5]"},
+    {NORM("%w: f32[6]", "layer_norm %x, %w, %w, %w {eps=1}"),
+     "layer_norm C2: 4 operands, at most 3"},
+    {NORM("%w: f32[6]", "layer_norm %x, %w"), "layer_norm C3: eps is missing"},
+    {NORM("%w: f32[6]", "layer_norm %x, %w {eps=-1}"), "layer_norm C3: eps is negative"},
+    {GROUPS("f32[N,6,S]", "%x, %w {eps=1, groups=3}"), "group_norm C1"},
+    {GROUPS("f32[N,4,5]", "%x, %w {eps=1, groups=2}"), "group_norm C2"},
+    {GROUPS("f32[N,6,5]", "%x, %w {groups=2}"), "group_norm C3: eps is missing"},
+    {GROUPS("f32[N,6,5]", "%x, %w {eps=1, groups=4}"), "group_norm C4: groups=4 of 6 channels"},
+    {GROUPS("f32[N,6,5]", "%x, %w {eps=1}"), "group_norm C4: groups=0 of 6 channels"},
+    {MODULE("%x: i32[T]", "i32[T]", "%y = activation %x {kind=\"relu\"}"), "activation C1"},
+    {NORM("%w: f32[6]", "activation %x {kind=\"swoosh\"}"),
+     "activation C2: there is no activation \"swoosh\""},
+    {NORM("%w: f32[6]", "activation %x"), "activation C2: there is no activation \"\""},
+    {NORM("%w: f32[6]", "activation %x {kind=\"elu\", alpha=1e39}"), "activation C2: alpha 1e+39"},
+    {NORM("%w: f32[6]", "activation %x {kind=\"softcap\", alpha=0}"),
+     "activation C3: softcap with alpha 0"},
+    {NORM("%w: f32[6]", "activation %x {kind=\"clamp\", alpha=2}"),
+     "activation C3: clamp between 2 and 1"},
+};
+enum { NWRONG = sizeof wrong / sizeof *wrong };
+
+static rlx_status parse(const char *text, rlx_dims *dims, rlx_ir_module **m)
+{
+    rlx_status st = rlx_ir_parse(&rlx_hir_level, dims, "case", text, m);
+    return st ? st : rlx_ir_verify(*m);
+}
+
+START_TEST(prints_what_it_parses)
+{
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *m = NULL;
+    rlx_text out = {0};
+    assert_ok(parse(right[_i], dims, &m));
+    rlx_ir_print(m, 0, &out);
+    for (const char *line = strstr(right[_i], "%y ="); line; line = NULL) {
+        const size_t len = strcspn(line, ":") - 1;
+        char want[256];
+        snprintf(want, sizeof want, "%.*s", (int)len, line);
+        ck_assert_msg(strstr(out.data, want) != NULL, "'%s' is not in %s", want, out.data);
+    }
+    rlx_text_deinit(&out);
+    rlx_ir_module_destroy(m);
+    rlx_dims_destroy(dims);
+}
+END_TEST
+
+START_TEST(refuses)
+{
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *m = NULL;
+    assert_error(parse(wrong[_i].text, dims, &m), RLX_INVALID_IR, wrong[_i].error);
+    rlx_ir_module_destroy(m);
+    rlx_dims_destroy(dims);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("hir vision");
+    TCase *c = tcase_create("vision");
+    tcase_add_loop_test(c, prints_what_it_parses, 0, NRIGHT);
+    tcase_add_loop_test(c, refuses, 0, NWRONG);
+    suite_add_tcase(s, c);
+    return run_suite(s, NRIGHT + NWRONG);
+}
