@@ -172,6 +172,19 @@ static rlx_status make_tensor(void *user, int i, const void **data)
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
+/* Rows that are no whole blocks have the tensor be something else than the type says. */
+static void choose(const job *j, int mix, rlx_tensor *t)
+{
+    const rlx_quantize_options *o = j->options;
+    rlx_format wanted;
+    if (!t->rank)
+        return;
+    t->format = rlx_quantize_choose(mix, &j->source.model, t, &wanted);
+    if (o->replaced && t->format != wanted)
+        o->replaced(o->user, t->name, rlx_format_get(wanted)->name,
+                    rlx_format_get(t->format)->name);
+}
+
 /* What every tensor will be, and memory for the largest and its longest row. */
 static rlx_status plan(job *j, int mix)
 {
@@ -188,7 +201,7 @@ static rlx_status plan(job *j, int mix)
         *t = s->tensors[i];
         for (int d = 0; d < t->rank; d++)
             elems *= t->dim[d];
-        t->format = t->rank ? rlx_quantize_choose(mix, &s->model, t) : t->format;
+        choose(j, mix, t);
         t->bytes = rlx_format_bytes(t->format, elems);
         most = t->bytes > most ? t->bytes : most;
         longest = t->rank && t->dim[t->rank - 1] > longest ? t->dim[t->rank - 1] : longest;

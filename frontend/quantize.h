@@ -25,8 +25,10 @@ typedef struct rlx_quantize_model {
 /* By name ("Q4_K_M", "q4_k_m"; "Q4_K" is "Q4_K_M"); -1: there is none. */
 int rlx_quantize_find_mix(const char *name);
 int rlx_quantize_mix_id(int mix); /* general.file_type */
-/* The format for a tensor that has the name, as GGUF files have it. */
-rlx_format rlx_quantize_choose(int mix, const rlx_quantize_model *m, const rlx_tensor *t);
+/* The format for a tensor that has the name, as GGUF files have it; *wanted: what the mix has for it, whatever its
+ * rows are. */
+rlx_format rlx_quantize_choose(int mix, const rlx_quantize_model *m, const rlx_tensor *t,
+                               rlx_format *wanted);
 
 /* ---- sources -------------------------------------------------------------------------------- */
 

@@ -190,13 +190,14 @@ static rlx_format fit_row(rlx_format f, int64_t row)
     return row % rlx_format_get(f)->block_elems ? RLX_F16 : f;
 }
 
-rlx_format rlx_quantize_choose(int mix, const rlx_quantize_model *m, const rlx_tensor *t)
+rlx_format rlx_quantize_choose(int mix, const rlx_quantize_model *m, const rlx_tensor *t,
+                               rlx_format *wanted)
 {
     const char *rest;
     if (rlx_format_is_int(t->format) || t->format == RLX_BOOL)
-        return t->format;
+        return *wanted = t->format;
     if (!is_quantized(t))
-        return RLX_F32;
+        return *wanted = RLX_F32;
     const role is = role_of(t->name);
     int layer = layer_of(t->name, &rest);
     rlx_format f = mixes[mix].format;
@@ -209,5 +210,6 @@ rlx_format rlx_quantize_choose(int mix, const rlx_quantize_model *m, const rlx_t
             f = rules[i].format;
             break;
         }
+    *wanted = f;
     return fit_row(f, t->dim[t->rank - 1]);
 }

@@ -1098,6 +1098,9 @@ typedef struct rlx_quantize_options {
     /* Called now and then on the calling thread, bytes of IN that are done; false cancels. May be NULL. */
     bool (*progress)(void *user, int64_t done, int64_t total, const char *tensor);
     void *user;
+    /* Told, before anything is written, of each tensor whose rows are no whole blocks of the format that the type has
+     * for it ("q4_k"), and what it gets ("q5_0"). On the calling thread; may be NULL. */
+    void (*replaced)(void *user, const char *tensor, const char *wanted, const char *got);
 } rlx_quantize_options;
 /* Writes the model `in`, a .gguf file or any of its parts, or a hub's directory, to `out`, one .gguf file that is there
  * whole or not at all. RLX_UNSUPPORTED names what of a directory is not written to such files.

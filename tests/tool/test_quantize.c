@@ -1,9 +1,12 @@
 /* tests/tool/test_quantize.c: rlx quantize: what it says and writes, and what it refuses. */
 #include <check.h>
+#include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/gguf.h"
@@ -294,6 +297,58 @@ START_TEST(what_cannot_be_said)
 }
 END_TEST
 
+/* ---- what is told, and how it ends ---- */
+
+START_TEST(replaced_formats_are_told)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "quantize", model, out, "Q4_K_M");
+    ck_assert_int_eq(p.code, 0);
+    ck_assert_msg(strstr(p.err, " tensors are q5_0, not q4_k: rows are no whole blocks (-v"), "%s",
+                  p.err);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "quantize", model, out, "Q4_K_M", "-v");
+    ck_assert(p.code == 0 && strstr(p.err, "blk.0.attn_q.weight: q5_0, not q4_k"));
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "quantize", model, out, "Q8_0", "-v");
+    ck_assert_msg(p.code == 0 && !*p.err, "%s", p.err);
+    process_free(&p);
+}
+END_TEST
+
+static int count_entries(void)
+{
+    int n = 0;
+    DIR *d = opendir(dir);
+    ck_assert_ptr_nonnull(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+/* A request to end while the file is being made leaves no part of it. */
+START_TEST(ended_by_a_signal)
+{
+    static const int signals[] = {SIGTERM, SIGINT};
+    const int before = count_entries();
+    int status, waits = 0;
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (!pid) {
+        execl(RLX_TOOL, RLX_TOOL, "quantize", model, out, "IQ1_M", "-t", "1", (char *)NULL);
+        _exit(127);
+    }
+    while (count_entries() == before && waits++ < 5000)
+        usleep(2000);
+    ck_assert_int_eq(kill(pid, signals[_i]), 0);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 128 + signals[_i], "status %x",
+                  (unsigned)status);
+    ck_assert_int_eq(count_entries(), before);
+}
+END_TEST
+
 /* ---- tokenizers of spaces as marks, and byte fallback ---- */
 
 #define TOKENIZERS RLX_SOURCE_DIR "/tests/parity/tokenizers/"
@@ -463,13 +518,15 @@ int main(void)
     tcase_add_test(c, windows_are_kept);
     tcase_add_test(c, defaults_and_ends_are_kept);
     tcase_add_test(c, what_cannot_be_said);
+    tcase_add_test(c, replaced_formats_are_told);
+    tcase_add_loop_test(c, ended_by_a_signal, 0, 2);
     tcase_add_test(c, marks_are_kept);
     tcase_add_test(c, marks_that_cannot_be_said);
     tcase_add_test(c, merges_that_cannot_be_said);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 12;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 15;
     srunner_free(r);
     return bad;
 }
