@@ -10,26 +10,13 @@
 
 size_t rlx_utf8_read(const char *p, size_t n, uint32_t *codepoint)
 {
-    const unsigned char *s = (const unsigned char *)p;
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = s[0] < 0x80   ? 1
-                 : s[0] < 0xc2 ? 0
-                 : s[0] < 0xe0 ? 2
-                 : s[0] < 0xf0 ? 3
-                 : s[0] < 0xf5 ? 4
-                               : 0;
-    if (!len || len > n)
-        return 0;
-    uint32_t c = len == 1 ? s[0] : s[0] & (0xffu >> (len + 1));
-    for (size_t i = 1; i < len; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (s[i] & 0x3f);
-    }
-    if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-        return 0;
-    if (codepoint)
-        *codepoint = c;
+    const size_t len = rlx_text_utf8(p, n);
+    if (!len || !codepoint)
+        return len;
+    uint32_t c = (unsigned char)p[0] & (len == 1 ? 0x7fu : 0xffu >> (len + 1));
+    for (size_t i = 1; i < len; i++)
+        c = c << 6 | ((unsigned char)p[i] & 0x3f);
+    *codepoint = c;
     return len;
 }
 
