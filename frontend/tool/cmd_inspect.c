@@ -31,7 +31,8 @@ static rlx_status list(const inspection *i)
 static rlx_status show(const inspection *i, rlx_context *cx, const char *what)
 {
     char *text;
-    rlx_status st = rlx_model_inspect(cx, i->where.model, &i->options, i->bucket, what, &text);
+    rlx_status st = rlx_model_inspect(cx, i->where.model, &i->options,
+                                      i->bucket ? i->bucket : "decode", what, &text);
     return put(st, text);
 }
 
@@ -62,6 +63,29 @@ static int check_word(const char *option, const char *word, const char *const *w
     return usage_error("inspect: no %s \"%s\"; see rlx inspect --help", option, word);
 }
 
+static bool compiles(const inspection *i)
+{
+    return i->level || i->fusion || i->memory;
+}
+
+/* The list is of the files alone. */
+static int check_list(const inspection *i)
+{
+    const run_where *w = &i->where;
+    const struct {
+        const char *option, *given;
+    } unused[] = {{"bucket", i->bucket},
+                  {"precision", w->precision},
+                  {"cache-type-k", w->type_k},
+                  {"cache-type-v", w->type_v},
+                  {"device", w->device}};
+    for (size_t k = 0; k < sizeof unused / sizeof *unused; k++)
+        if (unused[k].given)
+            return usage_error("inspect: --%s is for --level, --fusion and --memory",
+                               unused[k].option);
+    return -1;
+}
+
 static int check(const inspection *i)
 {
     static const char *const levels[] = {"flow", "hir", "mir", "lir", "llvm", "asm"};
@@ -69,15 +93,14 @@ static int check(const inspection *i)
     int code = check_word("level", i->level, levels, sizeof levels / sizeof *levels);
     if (code < 0)
         code = check_word("bucket", i->bucket, buckets, 2);
-    if (code < 0 && i->json && (i->level || i->fusion || i->memory))
+    if (code < 0 && i->json && compiles(i))
         return usage_error("inspect: --json is for the list of tensors and metadata");
-    return code;
+    return code < 0 && !compiles(i) ? check_list(i) : code;
 }
 
 int command_inspect(int argc, char **argv)
 {
-    inspection i = {.where = {.command = "inspect", .no_cache = true}, /* it runs nothing */
-                    .bucket = "decode"};
+    inspection i = {.where = {.command = "inspect", .no_cache = true}}; /* it runs nothing */
     const option_spec options[] = {
         OPTION_MODEL(i.where),
         {"json", NULL, OPTION_FLAG, NULL, "the list of tensors and metadata, for programs",
@@ -103,6 +126,6 @@ int command_inspect(int argc, char **argv)
         code = read_model_options(&i.where, &i.options);
     if (code >= 0)
         return code;
-    code = i.level || i.fusion || i.memory ? compile(&i) : report(list(&i));
+    code = compiles(&i) ? compile(&i) : report(list(&i));
     return code ? code : finish_output();
 }

@@ -116,6 +116,10 @@ START_TEST(wrong_command_lines)
     complains(&p, 2, "inspect: no level \"mirr\"; did you mean mir?");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mir", "--bucket", "both");
     complains(&p, 2, "inspect: no bucket \"both\"");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "-b", "prefill");
+    complains(&p, 2, "inspect: --bucket is for --level, --fusion and --memory");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--json", "--device", "ref:lir");
+    complains(&p, 2, "inspect: --device is for --level");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--json", "--memory");
     complains(&p, 2, "inspect: --json is for the list");
     RUN(&p, RLX_TOOL, "eval", "x");
