@@ -9,6 +9,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "frontend/text/unicode.h"
 #include "runtime/base/text.h"
 
 enum { LISTED = 8 }; /* files that a message names */
@@ -42,6 +43,9 @@ rlx_status rlx_path_find(const char *dir, const char *file, char **path)
 static rlx_status parse_object(const char *path, const char *text, size_t bytes, cJSON **json)
 {
     const char *end = text;
+    const size_t valid = rlx_utf8_valid(text, bytes); /* cJSON does not look */
+    if (valid < bytes)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: not UTF-8 at byte %zu", path, valid);
     *json = cJSON_ParseWithLengthOpts(text, bytes + 1, &end, true); /* a NUL is behind the text */
     rlx_status st = RLX_OK;
     if (!*json || end != text + bytes)

@@ -140,6 +140,35 @@ START_TEST(what_is_wrong_is_named)
 }
 END_TEST
 
+/* The JSON files of a directory are text, and one object each, to their ends. */
+START_TEST(files_that_are_no_json)
+{
+    static const struct {
+        const char *text;
+        size_t bytes;
+        const char *word;
+    } cases[] = {
+        {"", 0, "not JSON at byte 0"},
+        {"{\"a\": nul}", 10, "not JSON at byte 6"},
+        {"{} {}", 5, "not JSON at byte 3"},
+        {"{}\0{}", 5, "not JSON at byte 3"},
+        {"{\"a\": \"\xc3(\"}", 12, "not UTF-8 at byte 7"},
+        {"[]", 2, "no JSON object"},
+    };
+    static const char *const files[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                        "chat_template.json"};
+    rlx_chat *c;
+    for (int f = 0; f < 3; f++) {
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            put_bytes(files[f], cases[i].text, cases[i].bytes);
+            assert_error(rlx_chat_load(folder, &c), RLX_INVALID_FILE, cases[i].word);
+            assert_error(rlx_chat_load(folder, &c), RLX_INVALID_FILE, files[f]);
+        }
+        gone(files[f]);
+    }
+}
+END_TEST
+
 START_TEST(templates_of_a_gguf_file)
 {
     static const char *const tokens[] = {"<unk>", "<b>", "<e>"};
@@ -191,6 +220,7 @@ int main(void)
     tcase_add_test(t, templates_of_a_directory);
     tcase_add_test(t, named_templates);
     tcase_add_test(t, what_is_wrong_is_named);
+    tcase_add_test(t, files_that_are_no_json);
     tcase_add_test(t, templates_of_a_gguf_file);
     tcase_add_test(t, templates_by_themselves);
     suite_add_tcase(s, t);
