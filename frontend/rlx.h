@@ -672,6 +672,88 @@ RLX_API rlx_value *rlx_build_batch_norm(rlx_builder *b, rlx_value *x, rlx_value 
                                         double eps);
 /* x / max(sqrt(sum of squares), eps) along an axis. */
 RLX_API rlx_value *rlx_build_l2_norm(rlx_builder *b, rlx_value *x, int axis, double eps);
+/* Orders. Equal elements go by index; a NaN has no place. */
+
+/* The `count` largest (smallest) of x T[..,N,..] along an axis, in order: T[..,count,..], and their indices i32 to *indices
+ * (may be NULL). N is a constant. */
+RLX_API rlx_value *rlx_build_top_k(rlx_builder *b, rlx_value *x, int axis, int64_t count,
+                                   bool smallest, rlx_value **indices);
+/* All of them; *indices (may be NULL) is the argsort. */
+RLX_API rlx_value *rlx_build_sort(rlx_builder *b, rlx_value *x, int axis, bool descending,
+                                  rlx_value **indices);
+RLX_API rlx_value *rlx_build_arg_best(rlx_builder *b, rlx_value *x, int axis, bool smallest, bool keep); /* argmax, argmin: i32 */
+RLX_API rlx_value *rlx_build_one_hot(rlx_builder *b, rlx_value *ids, int64_t extent, rlx_format format); /* ids [..] -> T[..,extent] */
+
+/* Routing. Scores of a token's experts are softmax(logits), or sigmoid(logits). The `count` largest of score + bias are
+ * chosen; with groups, among the experts of the groups_chosen best of so many equal groups: by the largest score + bias
+ * (softmax), by the sum of the two largest (sigmoid). Weights are the scores of what is chosen, divided by their sum if
+ * normalize, times scale. DeepSeek-V3, arXiv 2412.19437; the simple case is Mixtral's and Qwen's. */
+typedef struct rlx_route_spec {
+    int64_t count;
+    bool sigmoid, normalize;
+    int64_t groups, groups_chosen; /* 0: no groups */
+    double scale;                  /* 0: 1 */
+} rlx_route_spec;
+/* logits f32[..,E], bias [E] or NULL -> weights f32[..,count]; the experts i32[..,count] to *experts. */
+RLX_API rlx_value *rlx_build_route(rlx_builder *b, const rlx_route_spec *spec, rlx_value *logits,
+                                   rlx_value *bias, rlx_value **experts);
+/* x f32[..,K], w [E,N,K] of floats, ids i32[..] -> f32[..,N]: each row times the matrix of its expert. What others would
+ * give is not computed. */
+RLX_API rlx_value *rlx_build_experts(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *ids);
+typedef struct rlx_moe_weights {
+    rlx_value *router;           /* [E,H] */
+    rlx_value *bias;             /* [E], or NULL */
+    rlx_value *gate, *up, *down; /* [E,I,H], [E,I,H], [E,H,I] */
+} rlx_moe_weights;
+/* x f32[..,H] -> f32[..,H]: the sum over a token's experts of weight * down(silu(gate(x)) * up(x)). */
+RLX_API rlx_value *rlx_build_moe(rlx_builder *b, rlx_value *x, const rlx_moe_weights *w,
+                                 const rlx_route_spec *spec);
+/* x f32[..,K], w [N,K], a [R,K], up [N,R] -> f32[..,N]: x w^T + scale * (x a^T) up^T */
+RLX_API rlx_value *rlx_build_lora(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *a,
+                                  rlx_value *up, double scale);
+
+/* Integers with scales: code = round(x / scale) + zero, held in the codes' range, ties to even; x = (code - zero) * scale.
+ * scale and zero (NULL: none) are numbers, vectors [C] along `axis`, or, with a block of elements of the axis that share
+ * one, of x's shape with axis / block. */
+typedef struct rlx_quantize_spec {
+    rlx_format format; /* of codes: i8 (when it is none), u8, i16, u16 */
+    int bits;          /* of it that are used: 4; 0: all */
+    int axis;
+    int64_t block;
+} rlx_quantize_spec;
+RLX_API rlx_value *rlx_build_quantize(rlx_builder *b, const rlx_quantize_spec *spec, rlx_value *x,
+                                      rlx_value *scale, rlx_value *zero);
+RLX_API rlx_value *rlx_build_dequantize(rlx_builder *b, const rlx_quantize_spec *spec, rlx_value *codes,
+                                        rlx_value *scale, rlx_value *zero);
+RLX_API rlx_value *rlx_build_fake_quantize(rlx_builder *b, const rlx_quantize_spec *spec, rlx_value *x,
+                                           rlx_value *scale, rlx_value *zero);
+/* 8-bit floats (OCP, 1.0) as codes u8. Beyond the largest: saturate holds there; else infinity, NaN in e4m3. */
+typedef enum rlx_f8 {
+    RLX_F8_E4M3, /* no infinity, to 448 */
+    RLX_F8_E5M2  /* to 57344 */
+} rlx_f8;
+RLX_API rlx_value *rlx_build_f8_encode(rlx_builder *b, rlx_value *x, rlx_f8 kind, bool saturate);
+RLX_API rlx_value *rlx_build_f8_decode(rlx_builder *b, rlx_value *codes, rlx_f8 kind);
+
+/* Fourier transforms along the last axis, of constant extent N, of f32; complex numbers are two values. */
+
+/* re + i im (im NULL: real) -> all N bins; inverse: the other sign, and / N. */
+RLX_API rlx_value *rlx_build_fft(rlx_builder *b, rlx_value *re, rlx_value *im, bool inverse,
+                                 rlx_value **out_im);
+RLX_API rlx_value *rlx_build_rfft(rlx_builder *b, rlx_value *x, rlx_value **im); /* the bins 0..N/2 */
+RLX_API rlx_value *rlx_build_irfft(rlx_builder *b, rlx_value *re, rlx_value *im, int64_t n); /* n points of n/2+1 bins */
+/* As torch.stft: frames of n_fft points, hop apart, times a window [W], W <= n_fft, in their middle (NULL: ones); center:
+ * x [..,L] is mirrored by n_fft/2 at both ends first. -> re, im f32[..,n_fft/2+1,F]. L may be a symbol when it is centred. */
+typedef struct rlx_stft_spec {
+    int64_t n_fft, hop;
+    bool center;
+} rlx_stft_spec;
+RLX_API rlx_value *rlx_build_stft(rlx_builder *b, const rlx_stft_spec *s, rlx_value *x,
+                                  rlx_value *window, rlx_value **im);
+/* As torch.istft: frames are added, times the window, and divided by the sum of its squares; `length` points (an extent),
+ * from n_fft/2 on when it is centred. */
+RLX_API rlx_value *rlx_build_istft(rlx_builder *b, const rlx_stft_spec *s, rlx_value *re,
+                                   rlx_value *im, rlx_value *window, int64_t length);
 
 /* ---- compiling and running ------------------------------------------------------------------- */
 

@@ -83,6 +83,21 @@ const char *rlx_hir_activation_name(rlx_hir_activation a); /* as the table has i
 /* alpha and beta both 0: the table's. */
 rlx_ir_value *rlx_hir_build_activation(rlx_ir_builder *b, rlx_hir_activation a, double alpha,
                                        double beta, rlx_ir_value *x);
+/* routing */
+/* values, and indices i32 to *indices (may be NULL); count 0: all, which sorts. */
+rlx_ir_value *rlx_hir_build_top_k(rlx_ir_builder *b, rlx_ir_value *x, int64_t count, bool smallest,
+                                  rlx_ir_value **indices);
+typedef struct rlx_hir_route {
+    rlx_ir_value *logits, *bias; /* bias may be NULL */
+    bool sigmoid, normalize;
+    int64_t count, groups, chosen; /* groups 0: none */
+    double scale;
+} rlx_hir_route;
+/* weights, and experts i32 to *experts. */
+rlx_ir_value *rlx_hir_build_route(rlx_ir_builder *b, const rlx_hir_route *r,
+                                  rlx_ir_value **experts);
+rlx_ir_value *rlx_hir_build_experts(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                    rlx_ir_value *ids);
 
 /* Every op by plain loops in f32 (accumulation in f64): the oracle for lowering. As rlx_mir_eval.
  */

@@ -140,3 +140,50 @@ rlx_ir_node *rlx_hir_build_call(rlx_ir_builder *b, const rlx_ir_func *callee, in
                               rlx_attr_int(RLX_ATTR_COUNT, count)};
     return rlx_ir_build_node(b, RLX_HIR_CALL, nin, in, 3, attrs, callee->nresults, callee->results);
 }
+
+/* ---- routing ----------------------------------------------------------------------------------
+ */
+
+/* The first result of a node of two, the second to *second. */
+static rlx_ir_value *both(const rlx_ir_node *n, rlx_ir_value **second)
+{
+    if (second)
+        *second = n ? n->out[1] : NULL;
+    return n ? n->out[0] : NULL;
+}
+
+rlx_ir_value *rlx_hir_build_top_k(rlx_ir_builder *b, rlx_ir_value *x, int64_t count, bool smallest,
+                                  rlx_ir_value **indices)
+{
+    rlx_attr attrs[2];
+    int n = 0;
+    if (count)
+        attrs[n++] = rlx_attr_int(RLX_ATTR_COUNT, count);
+    if (smallest)
+        attrs[n++] = rlx_attr_text(RLX_ATTR_KIND, "smallest");
+    return both(rlx_ir_build_node(b, RLX_HIR_TOP_K, 1, &x, n, attrs, 2, NULL), indices);
+}
+
+rlx_ir_value *rlx_hir_build_route(rlx_ir_builder *b, const rlx_hir_route *r, rlx_ir_value **experts)
+{
+    rlx_attr attrs[6] = {rlx_attr_text(RLX_ATTR_KIND, r->sigmoid ? "sigmoid" : "softmax"),
+                         rlx_attr_int(RLX_ATTR_COUNT, r->count)};
+    int n = 2;
+    if (r->groups) {
+        attrs[n++] = rlx_attr_int(RLX_ATTR_GROUPS, r->groups);
+        attrs[n++] = rlx_attr_int(RLX_ATTR_CHOSEN, r->chosen);
+    }
+    if (r->normalize)
+        attrs[n++] = rlx_attr_int(RLX_ATTR_NORMALIZE, 1);
+    if (r->scale != 1)
+        attrs[n++] = rlx_attr_float(RLX_ATTR_SCALE, r->scale);
+    rlx_ir_value *in[] = {r->logits, r->bias};
+    return both(rlx_ir_build_node(b, RLX_HIR_ROUTE, r->bias ? 2 : 1, in, n, attrs, 2, NULL),
+                experts);
+}
+
+rlx_ir_value *rlx_hir_build_experts(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                    rlx_ir_value *ids)
+{
+    return rlx_ir_build(b, RLX_HIR_EXPERTS, 3, (rlx_ir_value *[]){x, w, ids}, 0, NULL, NULL);
+}

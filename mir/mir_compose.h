@@ -85,7 +85,25 @@ rlx_ir_value *rlx_mir_take_along(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_valu
 rlx_ir_value *rlx_mir_place(rlx_ir_builder *b, rlx_ir_value *x, int n, rlx_ir_value *const *at);
 /* The elements themselves, by an index for every axis. */
 rlx_ir_value *rlx_mir_at(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *const *at);
+/* By the ranks of all elements along the last axis, the first k in order: indices i32 [..,k] and
+ * the elements themselves, to *values. */
+rlx_ir_value *rlx_mir_first_ranked(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *ranks,
+                                   rlx_dim k, rlx_ir_value **values);
 /* How many elements along the last axis go before each (equal ones: those in front of it), i64. */
 rlx_ir_value *rlx_mir_ranks(rlx_ir_builder *b, rlx_ir_value *x, bool largest);
+
+/* ---- signals ----------------------------------------------------------------------------------
+ */
+
+/* Along the last axis, of constant extent N: `bins` (N, or N/2+1 for the half that a real signal
+ * needs) of re + i im, f32; im may be NULL. inverse: the other sign, and / N. */
+void rlx_mir_dft(rlx_ir_builder *b, rlx_ir_value *re, rlx_ir_value *im, int64_t bins, bool inverse,
+                 rlx_ir_value **yre, rlx_ir_value **yim);
+/* n real points of the n/2+1 bins of their transform. */
+rlx_ir_value *rlx_mir_irdft(rlx_ir_builder *b, rlx_ir_value *re, rlx_ir_value *im, int64_t n);
+/* n elements more at both ends, mirrored at the outermost ones; n is below the extent. */
+rlx_ir_value *rlx_mir_pad_reflect(rlx_ir_builder *b, rlx_ir_value *x, int axis, int64_t n);
+/* [..,F,N] -> [..,(F+P-1)*hop], P = ceil(N/hop): frame f added in from f*hop on. */
+rlx_ir_value *rlx_mir_overlap_add(rlx_ir_builder *b, rlx_ir_value *frames, int64_t hop);
 
 #endif
