@@ -45,6 +45,7 @@ static rlx_status find_in_directory(const char *dir, source *s)
         const char *file;
         source_kind kind;
     } kinds[] = {{"tokenizer.json", SOURCE_JSON},
+                 {"tekken.json", SOURCE_JSON},
                  {"tokenizer.model", SOURCE_MODEL},
                  {"vocab.json", SOURCE_VOCAB_JSON},
                  {"vocab.txt", SOURCE_VOCAB_TXT}};
@@ -400,7 +401,8 @@ rlx_status rlx_tokenizer_load(const char *path, const rlx_tokenizer_options *opt
     RLX_TRY(rlx_tokenizer_try_load(path, options, out));
     return *out ? RLX_OK
                 : RLX_FAIL(RLX_NOT_FOUND,
-                           "%s has no tokenizer: no tokenizer.json, tokenizer.model, vocab.json "
+                           "%s has no tokenizer: no tokenizer.json, tekken.json, tokenizer.model, "
+                           "vocab.json "
                            "with merges.txt, vocab.txt or metadata tokenizer.ggml.model",
                            path);
 }

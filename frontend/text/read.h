@@ -22,6 +22,9 @@ rlx_status rlx_read_tiktoken(rlx_description *d, const char *data, size_t bytes,
                              const struct cJSON *config);
 bool rlx_is_tiktoken(const char *data, size_t bytes);
 
+/* Mistral's tekken.json: ranks with their pattern and special tokens. rlx_read_json hands it on. */
+rlx_status rlx_read_tekken(rlx_description *d, const struct cJSON *root);
+
 /* BERT's vocab.txt, a token a line. `config` may be NULL. */
 rlx_status rlx_read_vocab_txt(rlx_description *d, const char *data, size_t bytes,
                               const struct cJSON *config);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "frontend/text/read.h"
 #include "frontend/text/read_json.h"
 
 /* ---- small readers */
@@ -322,6 +323,9 @@ static rlx_status read_one_added(rlx_json_reader *r, const cJSON *v)
 static rlx_status read_all(rlx_json_reader *r)
 {
     const cJSON *v;
+    if (!rlx_json_get(r->root, "model") && cJSON_IsObject(rlx_json_get(r->root, "config")) &&
+        cJSON_IsArray(rlx_json_get(r->root, "vocab")))
+        return rlx_read_tekken(r->d, r->root);
     RLX_TRY(read_model(r));
     cJSON_ArrayForEach(v, rlx_json_get(r->root, "added_tokens")) RLX_TRY(read_one_added(r, v));
     return rlx_json_read_steps(r);

@@ -104,7 +104,8 @@ static rlx_status count_ranks(rlx_description *d, const char *data, size_t bytes
     return RLX_OK;
 }
 
-static rlx_status set_rank(rlx_description *d, const line *l, int32_t number)
+/* A token in base64, whose rank is its id less `first`. */
+static rlx_status set_rank(rlx_description *d, const line *l, int32_t first)
 {
     char few[256], *token = l->bytes <= sizeof few ? few : malloc(l->bytes);
     size_t n = 0;
@@ -114,15 +115,16 @@ static rlx_status set_rank(rlx_description *d, const line *l, int32_t number)
         (sodium_base642bin((unsigned char *)token, l->bytes, l->text, l->bytes, NULL, &n, NULL,
                            sodium_base64_VARIANT_ORIGINAL) ||
          !n))
-        st = RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE, "line %d of the list of ranks: no base64",
-                                  number);
+        st =
+            RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE, "the token of rank %d is no base64", l->rank);
     if (!st && !empty) {
+        int32_t id = first + l->rank;
         rlx_text_clear(&d->scratch);
         rlx_byte_alphabet_put(&d->scratch, token, n);
         st = d->scratch.oom ? RLX_OOM()
-                            : rlx_description_set_token(d, l->rank, d->scratch.data, d->scratch.len,
+                            : rlx_description_set_token(d, id, d->scratch.data, d->scratch.len,
                                                         RLX_TOKEN_MODEL);
-        d->tokens[l->rank].rank = l->rank;
+        d->tokens[id].rank = l->rank;
     }
     if (token != few)
         free(token);
@@ -133,8 +135,8 @@ static rlx_status set_ranks(rlx_description *d, const char *data, size_t bytes)
 {
     const char *at = data;
     line l;
-    for (int32_t number = 1; next_line(&at, data + bytes, &l) == 1; number++)
-        RLX_TRY(set_rank(d, &l, number));
+    while (next_line(&at, data + bytes, &l) == 1)
+        RLX_TRY(set_rank(d, &l, 0));
     return RLX_OK;
 }
 
@@ -226,4 +228,109 @@ rlx_status rlx_read_tiktoken(rlx_description *d, const char *data, size_t bytes,
         return k ? add_known(d, k) : RLX_OK;
     RLX_TRY(rlx_config_add_tokens(d, config, true));
     return rlx_config_set_ends(d, config, pre->bos, false);
+}
+
+/* ---- Mistral's tekken.json: special tokens first, then the ranks */
+
+static rlx_status tekken_number(rlx_description *d, const cJSON *o, const char *key, int32_t *out)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
+    double n = cJSON_IsNumber(v) ? v->valuedouble : -1;
+    if (!(n >= 0 && n < RLX_MAX_TOKENS) || n != (int32_t)n)
+        return RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE, "\"%s\" is no number of tokens", key);
+    *out = (int32_t)n;
+    return RLX_OK;
+}
+
+/* Those that the file lists, or, in older ones, which do not, that were always the same. */
+static rlx_status add_tekken_names(rlx_description *d, const cJSON *listed, int32_t most)
+{
+    static const char *const known[] = {"<unk>",
+                                        "<s>",
+                                        "</s>",
+                                        "[INST]",
+                                        "[/INST]",
+                                        "[AVAILABLE_TOOLS]",
+                                        "[/AVAILABLE_TOOLS]",
+                                        "[TOOL_RESULTS]",
+                                        "[/TOOL_RESULTS]",
+                                        "[TOOL_CALLS]",
+                                        "[IMG]",
+                                        "<pad>",
+                                        "[IMG_BREAK]",
+                                        "[IMG_END]",
+                                        "[PREFIX]",
+                                        "[MIDDLE]",
+                                        "[SUFFIX]",
+                                        "[SYSTEM_PROMPT]",
+                                        "[/SYSTEM_PROMPT]",
+                                        "[TOOL_CONTENT]"};
+    const cJSON *v;
+    for (int32_t i = 0; !cJSON_IsArray(listed) && i < 20 && i < most; i++)
+        RLX_TRY(add_special(d, i, known[i]));
+    cJSON_ArrayForEach(v, listed)
+    {
+        int32_t id = 0;
+        const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "token_str"));
+        RLX_TRY(tekken_number(d, v, "rank", &id));
+        if (!text || !*text || id >= most)
+            return RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE,
+                                        "special_tokens: %d of %d has no text, or is beyond them",
+                                        id, most);
+        RLX_TRY(add_special(d, id, text));
+    }
+    for (int32_t i = 0; i < most; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "<SPECIAL_%d>", i);
+        if (!(d->tokens[i].flags & RLX_TOKEN_PRESENT))
+            RLX_TRY(add_special(d, i, text));
+    }
+    return RLX_OK;
+}
+
+/* Files have more ranks than models use: those are the first. */
+static rlx_status set_tekken_ranks(rlx_description *d, const cJSON *vocab, int32_t first,
+                                   int32_t count)
+{
+    const cJSON *v;
+    int32_t found = 0;
+    cJSON_ArrayForEach(v, vocab)
+    {
+        line l = {0};
+        RLX_TRY(tekken_number(d, v, "rank", &l.rank));
+        l.text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "token_bytes"));
+        l.bytes = l.text ? strlen(l.text) : 0;
+        if (!l.bytes)
+            return RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE, "the token of rank %d has no bytes",
+                                        l.rank);
+        if (l.rank >= count)
+            continue;
+        RLX_TRY(set_rank(d, &l, first));
+        found++;
+    }
+    return found == count ? RLX_OK
+                          : RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE,
+                                                 "vocab has %d of the %d ranks", found, count);
+}
+
+rlx_status rlx_read_tekken(rlx_description *d, const struct cJSON *root)
+{
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(root, "config");
+    const char *pattern = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "pattern"));
+    int32_t size = 0, first = 0;
+    RLX_TRY(tekken_number(d, config, "default_vocab_size", &size));
+    RLX_TRY(tekken_number(d, config, "default_num_special_tokens", &first));
+    if (!pattern || !*pattern)
+        return RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE, "%s", "config has no \"pattern\"");
+    if (first < 3 || first >= size)
+        return RLX_DESCRIPTION_FAIL(d, RLX_INVALID_FILE, "%d of %d tokens are special", first,
+                                    size);
+    RLX_TRY(rlx_description_reserve(d, size));
+    RLX_TRY(rlx_description_split_regex(d, pattern));
+    RLX_TRY(rlx_description_set_byte_level(d));
+    d->settings.by_text = d->settings.ignore_merges = true;
+    RLX_TRY(
+        set_tekken_ranks(d, cJSON_GetObjectItemCaseSensitive(root, "vocab"), first, size - first));
+    RLX_TRY(add_tekken_names(d, cJSON_GetObjectItemCaseSensitive(root, "special_tokens"), first));
+    return rlx_description_set_ends(d, rlx_description_find(d, "<s>", 3), -1);
 }

@@ -134,13 +134,47 @@ START_TEST(broken_lists_of_ranks)
         const char *text, *word;
     } bad[] = {
         {"YQ== 0\nYg== 0\n", "id 0"},    {"YQ== 0\nYQ== 1\n", "ids 0 and 1"},
-        {"YQ== 0\nYg==\n", "line 2"},    {"YQ== 0\nY!== 1\n", "line 2"},
+        {"YQ== 0\nYg==\n", "line 2"},    {"YQ== 0\nY!== 1\n", "rank 1"},
         {"YQ== 0\nYg== x\n", "line 2"},  {"YQ== 0\nYg== 99999999999\n", "line 2"},
         {"YQ== 0\nYg== -1\n", "line 2"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put("tokenizer.model", bad[i].text);
         refuses("gpt-2", RLX_INVALID_FILE, "tokenizer.model", bad[i].word);
+    }
+}
+END_TEST
+
+#define TEKKEN(size, special, vocab, more)                                  \
+    "{\"config\":{\"pattern\":\"\\\\s|\\\\S\",\"default_vocab_size\":" size \
+    ",\"default_num_special_tokens\":" special "},\"vocab\":[" vocab "]" more "}"
+#define RANK(rank, bytes) "{\"rank\":" rank ",\"token_bytes\":\"" bytes "\"}"
+
+/* Ranks 0 and 1 behind four special tokens; the third is beyond the size. */
+START_TEST(tekken_files)
+{
+    static const struct {
+        const char *text, *word;
+    } bad[] = {
+        {TEKKEN("6", "4", RANK("0", "YQ=="), ""), "1 of the 2 ranks"},
+        {TEKKEN("6", "4", RANK("0", "Y!=="), ""), "rank 0 is no base64"},
+        {TEKKEN("6", "4", "{\"rank\":0}", ""), "rank 0 has no bytes"},
+        {TEKKEN("6", "4", "{\"rank\":-1}", ""), "\"rank\""},
+        {TEKKEN("6", "9", "", ""), "9 of 6"},
+        {TEKKEN("6", "null", "", ""), "default_num_special_tokens"},
+        {TEKKEN("5", "4", RANK("0", "YQ=="),
+                ",\"special_tokens\":[{\"rank\":4,\"token_str\":\"x\"}]"),
+         "4 of 4"},
+        {"{\"config\":{\"default_vocab_size\":4,\"default_num_special_tokens\":3},\"vocab\":[]}",
+         "pattern"},
+    };
+    put("tekken.json",
+        TEKKEN("6", "4", RANK("0", "YQ==") "," RANK("1", "Yg==") "," RANK("2", "YWI="), ""));
+    EXPECT(NULL, "ab", true, 1, 4, 5);
+    EXPECT(NULL, "a[INST]", false, 4, 3);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put("tekken.json", bad[i].text);
+        refuses(NULL, RLX_INVALID_FILE, "tekken.json", bad[i].word);
     }
 }
 END_TEST
@@ -191,12 +225,13 @@ int main(void)
     tcase_add_test(c, lists_by_name);
     tcase_add_test(c, patterns_without_a_meaning);
     tcase_add_test(c, broken_lists_of_ranks);
+    tcase_add_test(c, tekken_files);
     tcase_add_test(c, vocab_json_and_merges);
     tcase_add_test(c, vocab_txt);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 6;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 7;
     srunner_free(r);
     return bad;
 }

@@ -2,7 +2,7 @@
 """Makes the vocabularies and cases in this folder, with Hugging Face's tokenizers and sentencepiece as the
 truth (written with tokenizers 0.22 and sentencepiece 0.2):
 
-  python -m venv VENV && VENV/bin/pip install tokenizers sentencepiece
+  python -m venv VENV && VENV/bin/pip install tokenizers sentencepiece mistral-common
   VENV/bin/python tests/parity/tokenizers/make.py [NAME ...]
 
 NAME: a folder, to make only that one. Each folder gets a tokenizer.json or tokenizer.model of a few hundred tokens, trained on the lines below, and
@@ -11,6 +11,7 @@ import json
 import os
 import random
 import sys
+import tempfile
 
 import sentencepiece as spm
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders as D, models, normalizers as N,
@@ -151,6 +152,46 @@ def make_model(name, kind, size, **options):
     put(name, "tokenizer.model", model, cases)
 
 
+def make_tekken(name, listed):
+    """By mistral-common (1.13)."""
+    if ONLY and name not in ONLY:
+        return
+    import base64
+    from mistral_common.tokens.tokenizers.tekken import SpecialTokenPolicy, Tekkenizer
+    pattern = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}"
+               r"\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|"
+               r"\s+(?!\S)|\s+")
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = P.Sequence([P.Split(Regex(pattern), "isolated"), P.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.train_from_iterator(LINES, T.BpeTrainer(initial_alphabet=P.ByteLevel.alphabet(), vocab_size=420, show_progress=False))
+    learnt = [k for k, _ in sorted(t.get_vocab().items(), key=lambda k: k[1]) if len(k) > 1]
+    kept = [b for b in range(256) if 33 <= b < 127 or 161 <= b < 173 or b > 173]
+    others = [b for b in range(256) if b not in kept]
+    byte = {chr(b): b for b in kept} | {chr(256 + i): b for i, b in enumerate(others)}
+    tokens = [bytes([b]) for b in range(256)] + [bytes(byte[c] for c in k) for k in learnt]
+    vocab = [{"rank": i, "token_bytes": base64.b64encode(b).decode(), "token_str": b.decode(errors="ignore") or None}
+             for i, b in enumerate(tokens)]
+    data = {"config": {"pattern": pattern, "num_vocab_tokens": len(vocab), "default_vocab_size": len(vocab) + 20,
+                       "default_num_special_tokens": 24, "version": "v7" if listed else "v3"}, "vocab": vocab}
+    if listed:
+        names = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]
+        data["special_tokens"] = [{"rank": i, "token_str": n, "is_control": True} for i, n in enumerate(names)]
+    content = json.dumps(data, ensure_ascii=False)
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "tekken.json")
+        with open(file, "w", encoding="utf-8") as f:
+            f.write(content)
+        t = Tekkenizer.from_file(file)
+    cases = []
+    for i, text in enumerate(texts()):
+        ids = t.encode(text, bos=i % 2 == 0, eos=False)
+        cases.append({"text": text, "special": i % 2 == 0, "ids": ids, "decoded": t.decode(ids, SpecialTokenPolicy.IGNORE)})
+    for text, ids in [("<SPECIAL_23>a", [23]), ("[INST]a[/INST]", [3, t.encode("a", False, False)[0], 4])]:
+        ids += t.encode("a", False, False) if len(ids) == 1 else []
+        cases.append({"text": text, "special": False, "ids": ids, "decoded": "a"})
+    put(name, "tekken.json", content.encode(), cases)
+
+
 def main():
     byte_level = D.ByteLevel()
     llama3 = Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
@@ -202,6 +243,8 @@ def main():
     make_model("model-bpe", "bpe", 420, byte_fallback=True, normalization_rule_name="identity",
                remove_extra_whitespaces=False, user_defined_symbols=["<a>", "  "])
     make_model("model-unigram", "unigram", 200, normalization_rule_name="identity", user_defined_symbols=["<a>", "boat"])
+    make_tekken("tekken", False)
+    make_tekken("tekken-listed", True)
     make_model("model-suffix", "unigram", 200, normalization_rule_name="identity", treat_whitespace_as_suffix=True)
 
 
