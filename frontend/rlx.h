@@ -322,6 +322,27 @@ RLX_API void rlx_flow_probe_rotary(rlx_flow *f, int64_t rotary_dim, const char *
  * records it; a name without "{}" is that of one layer. No input has the name. */
 RLX_API void rlx_flow_output(rlx_flow *f, const char *name);
 
+/* Recurrences over axis 1 of f32[B,S,I]: torch's nn.GRU and nn.LSTM with batch_first, all layers, without dropout. Weights
+ * "PREFIX.weight_ih_l0" and so on, PREFIX "" for none; [.., 2H] with both directions. First states: rlx_build_gru. */
+typedef struct rlx_recurrent_spec {
+    const char *prefix;
+    int64_t layers; /* 0: 1 */
+    bool bidirectional, no_bias;
+} rlx_recurrent_spec;
+RLX_API void rlx_flow_gru(rlx_flow *f, const rlx_recurrent_spec *spec);
+RLX_API void rlx_flow_lstm(rlx_flow *f, const rlx_recurrent_spec *spec);
+/* A causal depthwise convolution, key [C,1,K] or [C,K], bias_key [C] or NULL: of f32[B,S,C]; with `state`, the name of a
+ * state of the session ("conv.{}"), of f32[T,C]. */
+RLX_API void rlx_flow_short_conv(rlx_flow *f, const char *key, const char *bias_key, const char *state);
+/* The gated delta rule (rlx_build_delta_rule) of the streams "gdn.q", "gdn.k", "gdn.v", "gdn.g", "gdn.beta", which a stage before
+ * it stores; the tensor is what it gives, f32[..,H,E]. `state` as above, NULL: zeros at the first step of axis 1. */
+typedef struct rlx_gdn_spec {
+    double scale, norm_eps; /* as in rlx_delta_rule_spec */
+    bool tile;
+    const char *state;
+} rlx_gdn_spec;
+RLX_API void rlx_flow_gdn_scan(rlx_flow *f, const rlx_gdn_spec *spec);
+
 /* ---- values by name ----------------------------------------------------------------------------
  * Streams are tensors that a flow keeps under names: in @main, through layers (which take those that they read as
  * arguments and hand on those that they store, so that equal layers still share a function), and for the build
@@ -754,6 +775,67 @@ RLX_API rlx_value *rlx_build_stft(rlx_builder *b, const rlx_stft_spec *s, rlx_va
  * from n_fft/2 on when it is centred. */
 RLX_API rlx_value *rlx_build_istft(rlx_builder *b, const rlx_stft_spec *s, rlx_value *re,
                                    rlx_value *im, rlx_value *window, int64_t length);
+/* Recurrences. They run over axis 1 of tensors [B,S,..]; or, given a state of the session, over the tokens of tensors
+ * [T,..]: of several sequences, in whatever steps they come; token t reads and updates the state of its sequence. The
+ * same bits in any batch and any chunks.
+ *
+ * A state of the session: f32[SEQS,dims..], one for each sequence, zeros at its first token. Its name is the flow's own;
+ * "{}" is the layer's index. What holds such a state can be forked, saved and begun anew, and cannot go back
+ * (rlx_session_rewind). Each is updated once. */
+RLX_API rlx_value *rlx_build_state(rlx_builder *b, const char *name, int rank, const int64_t *dims);
+
+typedef struct rlx_cell_spec {
+    rlx_value *w_ih, *w_hh; /* GRU: [3H,I], [3H,H], gates r, z, n; LSTM: [4H,I], [4H,H], gates i, f, g, o; as torch has them */
+    rlx_value *b_ih, *b_hh; /* [3H] or [4H]; both or NULL */
+    rlx_value *h, *c;       /* first states f32[B,H]; NULL: zeros. LSTM: both or NULL */
+    bool backwards;         /* from the last step to the first */
+    bool reset_before;      /* GRU: r multiplies h, not the product with it */
+} rlx_cell_spec;
+/* x f32[B,S,I] -> f32[B,S,H]; the states after the last step, f32[B,H], in *h and *c, which may be NULL. */
+RLX_API rlx_value *rlx_build_gru(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h);
+RLX_API rlx_value *rlx_build_lstm(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h, rlx_value **c);
+/* A causal depthwise convolution: x f32[B,S,C] or f32[T,C], w [C,K] or [C,1,K] (K >= 2), bias [C] or NULL, state
+ * f32[B,K-1,C]: the inputs before x (NULL: zeros), or one of the session -> x's shape; *last (may be NULL): the state
+ * behind x. */
+RLX_API rlx_value *rlx_build_short_conv(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias, rlx_value *state,
+                                        rlx_value **last);
+typedef struct rlx_delta_rule_spec {
+    rlx_value *q, *k;     /* f32[B,S,G,D] or f32[T,G,D] */
+    rlx_value *v;         /* f32[..,H,E], H a multiple of G */
+    rlx_value *g, *beta;  /* f32[..,H]: the logarithm of the decay, the rate */
+    rlx_value *state;     /* f32[B,H,D,E] (NULL: zeros), or one of the session, dims H,D,E */
+    double scale;         /* of what is read; 0: 1/sqrt(D) */
+    double norm_eps;      /* not 0: q and k are divided by sqrt(sum of squares + norm_eps) first */
+    bool tile;            /* value head h uses q and k of h mod G; false: of h / (H/G) */
+} rlx_delta_rule_spec;
+/* The gated delta rule, per head: S *= e^g; S += k (beta (v - S^T k))^T; o = scale S^T q -> f32[..,H,E]. */
+RLX_API rlx_value *rlx_build_delta_rule(rlx_builder *b, const rlx_delta_rule_spec *spec, rlx_value **last);
+typedef struct rlx_selective_scan_spec {
+    rlx_value *x, *dt;    /* f32[B,S,C], f32[B,S,C] (Mamba); or f32[B,S,H,P], f32[B,S,H] (Mamba-2); or of tokens */
+    rlx_value *a;         /* [C,N]; or [H]: what dt multiplies in the exponent, -e^A_log */
+    rlx_value *b, *c;     /* f32[..,N]; or f32[..,G,N], head h using h / (H/G) */
+    rlx_value *d;         /* [C]; or [H]; NULL: none */
+    rlx_value *state;     /* f32[B,C,N]; or f32[B,H,P,N] (NULL: zeros); or one of the session */
+} rlx_selective_scan_spec;
+/* h = e^(dt a) h + dt x b; y = c . h + d x -> x's shape. */
+RLX_API rlx_value *rlx_build_selective_scan(rlx_builder *b, const rlx_selective_scan_spec *spec, rlx_value **last);
+
+/* Any recurrence, by a function that builds one step. */
+typedef struct rlx_recur_spec {
+    int sequences, states, stay; /* how many of the operands are what, in this order; one state or more */
+    rlx_value *operand[16];      /* sequences T[S,P..,..], states T[P..,..] (or of the session), what stays T[..] */
+    int parallel;                /* leading axes P.., 0 to 3, along which all runs independently: a step does not see them */
+    int outputs;                 /* values that a step gives, besides the next states */
+    int64_t steps;               /* as a dim of rlx_build_reshape, when there are no sequences */
+    bool backwards;
+    /* One step: args are the operands without S and P; results are to be outputs, then next states. Tensor ops with
+     * constant extents only; weights and inputs are operands. A state that is to end the loop's work early is a
+     * bool that the step selects by. */
+    void (*step)(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user);
+    void *user;
+} rlx_recur_spec;
+/* *results: outputs T[S,P..,..], then the states after the last step. */
+RLX_API void rlx_build_recur(rlx_builder *b, const rlx_recur_spec *spec, rlx_value **results);
 
 /* ---- compiling and running ------------------------------------------------------------------- */
 

@@ -66,6 +66,6 @@ const rlx_ir_level rlx_hir_level = {
     .ops = ops,
     .nops = RLX_HIR_OP_COUNT,
     .op_return = RLX_HIR_RETURN,
-    .op_yield = -1,
+    .op_yield = RLX_HIR_YIELD,
     .verify_func = verify_func,
 };

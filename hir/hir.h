@@ -98,6 +98,43 @@ rlx_ir_value *rlx_hir_build_route(rlx_ir_builder *b, const rlx_hir_route *r,
                                   rlx_ir_value **experts);
 rlx_ir_value *rlx_hir_build_experts(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
                                     rlx_ir_value *ids);
+/* ---- recurrences: shapes as in hir_ops.def ------------------------------------------------------
+ */
+
+typedef struct rlx_hir_cell {
+    rlx_ir_value *x, *w_ih, *w_hh;
+    rlx_ir_value *b_ih, *b_hh; /* both or NULL */
+    rlx_ir_value *h, *c;       /* the first states; NULL: zeros. c: of an LSTM */
+    bool backwards;
+    bool reset_before; /* of a GRU: r multiplies h, not the product with it */
+} rlx_hir_cell;
+/* Return y; the last states, if they are asked for, in *h and *c. */
+rlx_ir_value *rlx_hir_build_gru(rlx_ir_builder *b, const rlx_hir_cell *cell, rlx_ir_value **h);
+rlx_ir_value *rlx_hir_build_lstm(rlx_ir_builder *b, const rlx_hir_cell *cell, rlx_ir_value **h,
+                                 rlx_ir_value **c);
+typedef struct rlx_hir_short_conv {
+    rlx_ir_value *x, *w;
+    rlx_ir_value *bias, *state; /* may be NULL */
+    rlx_ir_value *pos, *seq;    /* of tokens, or NULL */
+} rlx_hir_short_conv;
+rlx_ir_value *rlx_hir_build_short_conv(rlx_ir_builder *b, const rlx_hir_short_conv *c,
+                                       rlx_ir_value **state);
+typedef struct rlx_hir_delta_rule {
+    rlx_ir_value *q, *k, *v, *g, *beta;
+    rlx_ir_value *state;     /* may be NULL */
+    rlx_ir_value *pos, *seq; /* of tokens, or NULL */
+    double scale, eps;       /* eps 0: q and k are taken as they are */
+    bool tile;               /* value head h has the q and k of h mod G */
+} rlx_hir_delta_rule;
+rlx_ir_value *rlx_hir_build_delta_rule(rlx_ir_builder *b, const rlx_hir_delta_rule *d,
+                                       rlx_ir_value **state);
+typedef struct rlx_hir_selective_scan {
+    rlx_ir_value *x, *dt, *a, *b, *c;
+    rlx_ir_value *d, *state; /* may be NULL */
+    rlx_ir_value *pos, *seq; /* of tokens, or NULL */
+} rlx_hir_selective_scan;
+rlx_ir_value *rlx_hir_build_selective_scan(rlx_ir_builder *b, const rlx_hir_selective_scan *s,
+                                           rlx_ir_value **state);
 
 /* Every op by plain loops in f32 (accumulation in f64): the oracle for lowering. As rlx_mir_eval.
  */

@@ -132,6 +132,14 @@ rlx_status rlx_flow_apply_linear(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_val
 rlx_status rlx_flow_get_activation(int64_t fn, rlx_hir_activation *out);
 /* Nodes built next belong to the module that owns `key`: the path without its last `up` parts. */
 void rlx_flow_set_place(rlx_flow_cx *cx, const char *key, int up);
+/* A state of the session, f32[SEQS,dims..], by name: an argument of the running function; whether a
+ * value is one; where the step's tokens stand. */
+rlx_status rlx_flow_need_state(rlx_flow_cx *cx, const rlx_stage *s, const char *name, int rank,
+                               const rlx_dim *dims, rlx_ir_value **out);
+bool rlx_flow_is_state(const rlx_flow_cx *cx, const rlx_ir_value *v);
+rlx_status rlx_flow_need_places(rlx_flow_cx *cx, rlx_ir_value **pos, rlx_ir_value **seq);
+/* What a delta rule multiplies with; 0 is 1/sqrt of q's last extent. */
+double rlx_flow_delta_scale(const rlx_ir_value *q, double scale);
 /* Adds a value to the running function's results. */
 rlx_status rlx_flow_add_result(rlx_flow_cx *cx, rlx_ir_value *x, const char *name);
 /* Whether a probe asks for the value in a slot of `inside` of a stage: what the computation itself

@@ -1,4 +1,5 @@
 #include <math.h>
+#include <string.h>
 
 #include "frontend/blocks/blocks.h"
 
@@ -112,7 +113,8 @@ static rlx_status need_pools(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_attent
             "share the first one's KV pages");
     cx->kv_repeat = s->repeat;
     for (int i = 0; i < cx->fn->func->body->nargs; i++)
-        if (cx->fn->func->arg_info[i].role == RLX_ROLE_STATE)
+        if (cx->fn->func->arg_info[i].role == RLX_ROLE_STATE &&
+            !strncmp(cx->fn->func->arg_info[i].symbol, "kv.", 3))
             return RLX_FAIL(RLX_UNSUPPORTED, "a second self_attention in a layer: a layer owns one "
                                              "pair of KV pools");
     rlx_dim pages;

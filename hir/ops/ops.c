@@ -31,13 +31,8 @@ rlx_dim rlx_hir_last_dim(const rlx_ir_value *v)
 
 void rlx_hir_clear_scratch(const rlx_ir_module *m)
 {
-    for (const rlx_ir_func *f = m->first; f; f = f->next) {
-        for (int i = 0; i < f->body->nargs; i++)
-            f->body->args[i]->scratch = NULL;
-        for (const rlx_ir_node *n = f->body->first; n; n = n->next)
-            for (int i = 0; i < n->nout; i++)
-                n->out[i]->scratch = NULL;
-    }
+    for (const rlx_ir_func *f = m->first; f; f = f->next)
+        rlx_ir_clear_scratch(f->body);
 }
 
 int64_t rlx_hir_eval_elems(const rlx_eval_tensor *t)

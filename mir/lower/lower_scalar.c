@@ -213,18 +213,32 @@ static coord index_add(nest *l, coord a, coord b)
                                   index_as_term(l, &b, RLX_DIM_INVALID));
 }
 
-/* Quotient and remainder by an extent, computed. */
+/* Quotient or remainder by an extent, computed where the index is known. */
+static coord index_part(nest *l, rlx_map_fn fn, const coord *c, rlx_dim by, int64_t range)
+{
+    static const char keys[2];
+    const void *key = &keys[fn == RLX_FN_DIV];
+    const coord at[] = {*c, coord_const(by)};
+    rlx_ir_value *v = recall(l, key, at, 2);
+    if (!v) {
+        way_back w;
+        const int depth = depth_of_all(l, c, 1);
+        go_up(l, depth < l->depth ? depth : l->depth, &w);
+        v = index_map(l, fn, k_index(l->k, c), k_extent(l->k, by));
+        note_depth(l, v, l->depth);
+        remember(l, key, at, 2, l->depth, v);
+        go_back(l, &w);
+    }
+    return coord_of(v, range, -1);
+}
+
 static void index_divide(nest *l, const coord *c, rlx_dim by, coord *quotient, coord *remainder)
 {
     *quotient = *remainder = coord_const(0);
     if (!index_is_one(l, c))
         return;
-    rlx_ir_value *v = k_index(l->k, c), *d = k_extent(l->k, by);
-    rlx_ir_value *q = index_map(l, RLX_FN_DIV, v, d), *r = index_map(l, RLX_FN_MOD, v, d);
-    note_depth(l, q, l->depth);
-    note_depth(l, r, l->depth);
-    *quotient = coord_of(q, 0, -1);
-    *remainder = coord_of(r, range_of(by), -1);
+    *quotient = index_part(l, RLX_FN_DIV, c, by, 0);
+    *remainder = index_part(l, RLX_FN_MOD, c, by, range_of(by));
 }
 
 /* The element's number in row-major order, taken apart again. */

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Numbers for tests/torch/test_recurrence.c, by torch 2.4:  python3 tests/torch/recurrence.py"""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from group import Group
+
+g = Group(__file__)
+
+# ---- cells ------------------------------------------------------------------------------------------------------
+for name, kind in (("gru", nn.GRU), ("lstm", nn.LSTM)):
+    two = g.draw(kind(5, 7, num_layers=2, bidirectional=True, batch_first=True), 0.4)
+    g.case(name, lambda x: two(x)[0], two, dict(x=g.randn(2, 3, 5)), dict(x=g.randn(3, 1, 5)), dict(x=g.randn(1, 9, 5)))
+    wide = g.draw(kind(6, 16, batch_first=True, bias=False), 0.4)
+    g.case(name + "_wide", lambda x: wide(x)[0], {"cell." + k: v for k, v in wide.state_dict().items()},
+           dict(x=g.randn(2, 5, 6)), dict(x=g.randn(1, 2, 6)))
+
+gru = g.draw(nn.GRU(4, 6, batch_first=True), 0.5)
+def gru_states(x, h):
+    y, last = gru(x, h[None])
+    return dict(y=y, h_last=last[0])
+g.case("gru_states", gru_states, gru, dict(x=g.randn(2, 4, 4), h=g.randn(2, 6)), dict(x=g.randn(3, 2, 4), h=g.randn(3, 6)))
+
+lstm = g.draw(nn.LSTM(4, 6, batch_first=True), 0.5)
+def lstm_states(x, h, c):
+    y, (a, b) = lstm(x, (h[None], c[None]))
+    return dict(y=y, h_last=a[0], c_last=b[0])
+g.case("lstm_states", lstm_states, lstm, dict(x=g.randn(2, 4, 4), h=g.randn(2, 6), c=g.randn(2, 6)),
+       dict(x=g.randn(1, 3, 4), h=g.randn(1, 6), c=g.randn(1, 6)))
+
+# A GRU whose reset gate multiplies the state (Keras' reset_after=False, ONNX's linear_before_reset 0), backwards.
+def gru_before(x, h):
+    w_ih, w_hh, b_ih, b_hh = (gru.state_dict()[k + "_l0"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    ys = [None] * x.shape[1]
+    for t in reversed(range(x.shape[1])):
+        r, z, n = (x[:, t] @ w_ih.T + b_ih).split(6, -1)
+        ar, az, _ = (h @ w_hh.T + b_hh).split(6, -1)
+        r, z = torch.sigmoid(r + ar), torch.sigmoid(z + az)
+        n = torch.tanh(n + (r * h) @ w_hh[12:].T + b_hh[12:])
+        h = (1 - z) * n + z * h
+        ys[t] = h
+    return dict(y=torch.stack(ys, 1), h_last=h)
+g.case("gru_before", gru_before, gru, dict(x=g.randn(2, 4, 4), h=g.randn(2, 6)))
+
+# ---- short convolutions -----------------------------------------------------------------------------------------
+conv = g.draw(nn.Conv1d(19, 19, 4, groups=19))
+def short_conv(x, s):
+    whole = torch.cat([s, x], 1)
+    return dict(y=conv(whole.transpose(1, 2)).transpose(1, 2), last=whole[:, -3:])
+g.case("short_conv", short_conv, conv, dict(x=g.randn(2, 5, 19), s=g.randn(2, 3, 19)), dict(x=g.randn(1, 1, 19), s=g.randn(1, 3, 19)))
+
+class Tokens:
+    """The same sequence in steps: a run goes on where the one before it ended."""
+    def __init__(self, compute, *inputs):
+        self.compute, self.past = compute, None
+    def __call__(self, **inputs):
+        if self.past is None:
+            self.past = inputs
+        else:
+            self.past = {k: torch.cat([self.past[k], v]) for k, v in inputs.items()}
+        n = next(iter(inputs.values())).shape[0]
+        return self.compute(**{k: v[None] for k, v in self.past.items()})[0, -n:]
+def steps(lengths, **widths):
+    return [{k: g.randn(n, *w) * (0.3 if k in ("dt",) else 1) for k, w in widths.items()} for n in lengths]
+
+taps = conv.weight
+g.case("short_conv_tokens", Tokens(lambda x: short_conv(x, torch.zeros(1, 3, 19))["y"]), conv,
+       *steps((5, 1, 1, 4), x=(19,)))
+
+# ---- the gated delta rule ---------------------------------------------------------------------------------------
+def delta(q, k, v, g, beta, S=None, eps=0.0, tile=False):
+    B, T, H, E = v.shape
+    r = H // q.shape[2]
+    if eps:
+        q, k = (x * torch.rsqrt((x * x).sum(-1, keepdim=True) + eps) for x in (q, k))
+    q, k = (x.repeat(1, 1, r, 1) if tile else x.repeat_interleave(r, 2) for x in (q, k))
+    S = torch.zeros(B, H, q.shape[-1], E) if S is None else S.clone()
+    o = torch.empty(B, T, H, E)
+    for t in range(T):
+        S = S * g[:, t, :, None, None].exp()
+        d = (v[:, t] - torch.einsum("bhde,bhd->bhe", S, k[:, t])) * beta[:, t, :, None]
+        S = S + k[:, t, :, :, None] * d[:, :, None]
+        o[:, t] = torch.einsum("bhde,bhd->bhe", S, q[:, t]) / q.shape[-1] ** 0.5
+    return o, S
+def delta_inputs(*lead):
+    return dict(q=g.randn(*lead, 2, 6), k=g.randn(*lead, 2, 6), v=g.randn(*lead, 4, 18), g=-g.randn(*lead, 4).abs(),
+                beta=g.randn(*lead, 4).sigmoid())
+def delta_state(q, k, v, g, beta, s):
+    o, S = delta(q, k, v, g, beta, s, 1e-6)
+    return dict(y=o, last=S)
+g.case("delta_rule", delta_state, {}, dict(delta_inputs(2, 3), s=g.randn(2, 4, 6, 18)), dict(delta_inputs(1, 7), s=g.randn(1, 4, 6, 18)))
+g.case("gdn_scan", lambda **x: delta(**x, tile=True, eps=1e-6)[0], {}, delta_inputs(2, 4), delta_inputs(1, 2))
+g.case("gdn_tokens", Tokens(lambda **x: delta(**x, eps=1e-6)[0]), {}, *[delta_inputs(n) for n in (4, 1, 3)])
+
+# ---- state spaces -----------------------------------------------------------------------------------------------
+def s6(x, dt, b, c, A, D, h=None):
+    h = torch.zeros(x.shape[0], *A.shape) if h is None else h
+    ys = []
+    for t in range(x.shape[1]):
+        h = torch.exp(dt[:, t, :, None] * A) * h + (dt[:, t] * x[:, t])[..., None] * b[:, t, None]
+        ys.append((h * c[:, t, None]).sum(-1) + D * x[:, t])
+    return torch.stack(ys, 1), h
+A, D = -g.randn(11, 16).abs(), g.randn(11)
+def mamba(x, dt, b, c, h):
+    y, last = s6(x, dt, b, c, A, D, h)
+    return dict(y=y, last=last)
+def s6_inputs(*lead):
+    return dict(x=g.randn(*lead, 11), dt=g.randn(*lead, 11).abs() * 0.3, b=g.randn(*lead, 16), c=g.randn(*lead, 16))
+g.case("mamba", mamba, {"A": A, "D": D}, dict(s6_inputs(2, 4), h=g.randn(2, 11, 16)), dict(s6_inputs(3, 1), h=g.randn(3, 11, 16)))
+g.case("mamba_tokens", Tokens(lambda x, dt, b, c: s6(x, dt, b, c, A, D)[0]), {"A": A, "D": D}, *[s6_inputs(n) for n in (3, 1, 1, 2)])
+
+def ssd(x, dt, b, c, A, D, h=None):
+    B, T, H, P = x.shape
+    b, c = (v.repeat_interleave(H // v.shape[2], 2) for v in (b, c))
+    h = torch.zeros(B, H, P, b.shape[-1]) if h is None else h
+    ys = []
+    for t in range(T):
+        u = dt[:, t, :, None] * x[:, t]
+        h = torch.exp(dt[:, t] * A)[..., None, None] * h + u[..., None] * b[:, t, :, None]
+        ys.append((h * c[:, t, :, None]).sum(-1) + D[:, None] * x[:, t])
+    return torch.stack(ys, 1), h
+A2, D2 = -g.randn(4).abs(), g.randn(4)
+def ssd_inputs(*lead):
+    return dict(x=g.randn(*lead, 4, 5), dt=g.randn(*lead, 4).abs() * 0.3, b=g.randn(*lead, 2, 20), c=g.randn(*lead, 2, 20))
+def mamba2(x, dt, b, c, h):
+    y, last = ssd(x, dt, b, c, A2, D2, h)
+    return dict(y=y, last=last)
+g.case("mamba2", mamba2, {"A": A2, "D": D2}, dict(ssd_inputs(2, 3), h=g.randn(2, 4, 5, 20)), dict(ssd_inputs(1, 5), h=g.randn(1, 4, 5, 20)))
+g.case("mamba2_tokens", Tokens(lambda x, dt, b, c: ssd(x, dt, b, c, A2, D2)[0]), {"A": A2, "D": D2}, *[ssd_inputs(n) for n in (2, 1, 3)])
+
+# ---- recurrences of one's own -----------------------------------------------------------------------------------
+def cell(x, s, w):
+    ys = []
+    for t in range(x.shape[0]):
+        s = torch.tanh(s @ w.T + x[t])
+        ys.append(s.max(-1).values)
+    return dict(y=torch.stack(ys), last=s)
+w = g.randn(9, 9)
+g.case("recur", lambda x, s: cell(x, s, w), {"w": w}, dict(x=g.randn(4, 3, 9), s=g.randn(3, 9)), dict(x=g.randn(1, 2, 9), s=g.randn(2, 9)))
+
+def newton(a):
+    """Square roots by at most 30 steps, each element until it no longer changes by 1e-3."""
+    x, live, n = a.clone(), torch.ones_like(a, dtype=torch.bool), torch.zeros_like(a, dtype=torch.int32)
+    for _ in range(30):
+        y = (x + a / x) / 2
+        n = n + live
+        x, live = torch.where(live, y, x), live & ((y - x).abs() > 1e-3)
+    return dict(y=x, n=n.int())
+g.case("until", newton, {}, dict(a=g.randn(7).abs() * 50 + 0.1))
+
+g.save()
