@@ -52,6 +52,9 @@ const rlx_family *rlx_family_find(const char *model_type);
  * over, as rlx_weights_take_gguf does. RLX_UNSUPPORTED names an architecture or key that nobody reads. */
 rlx_status rlx_family_read_gguf(struct rlx_gguf *const *parts, int n, struct cJSON **config);
 rlx_status rlx_family_add_gguf(rlx_weights *w, const struct cJSON *config, struct rlx_gguf *f);
+/* Weights under the names of other files (GGUF's, Meta's, with a prefix) get those that families look for, too
+ * (models/resolve.c); the config, what such files mean beside. Once or more. */
+rlx_status rlx_family_resolve_names(struct cJSON *config, rlx_weights *w);
 /* The way back (models/gguf_write.c): a config as a GGUF file's metadata, and what its tensors become there.
  * RLX_UNSUPPORTED names what such files cannot say. */
 typedef struct rlx_family_rope_factors {

@@ -143,7 +143,8 @@ static rlx_status find_width(rlx_model *m)
     return RLX_FAIL(RLX_INTERNAL, "the flow has no output \"%s\"", m->config.output);
 }
 
-static rlx_status load(rlx_context *cx, const char *path, const rlx_model_options *o, rlx_model *m)
+static rlx_status load(rlx_context *cx, const char *path, const rlx_model_source *source,
+                       const rlx_model_options *o, rlx_model *m)
 {
     double start = rlx_seconds();
     m->cx = cx;
@@ -151,7 +152,9 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_option
     m->path = strdup(path);
     if (!m->path)
         return RLX_OOM();
+    m->source = source;
     RLX_TRY(rlx_model_read_files(cx, m));
+    m->source = NULL; /* the caller's */
     RLX_TRY(check_model(m, o));
     m->precision = o->precision;
     m->prefill = o->prefill ? o->prefill : default_prefill(o->precision);
@@ -163,8 +166,8 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_option
     return find_width(m);
 }
 
-rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_options *options,
-                          rlx_model **out)
+static rlx_status create(rlx_context *cx, const char *path, const rlx_model_source *source,
+                         const rlx_model_options *options, rlx_model **out)
 {
     rlx_model_options none = {0};
     *out = NULL;
@@ -172,13 +175,25 @@ rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_opt
     if (!m)
         return RLX_OOM();
     pthread_mutex_init(&m->lock, NULL);
-    rlx_status st = load(cx, path, options ? options : &none, m);
+    rlx_status st = load(cx, path, source, options ? options : &none, m);
     if (st) {
         rlx_model_destroy(m);
         RLX_TRY_NOTE(st, "loading the model %s", path);
     }
     *out = m;
     return RLX_OK;
+}
+
+rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_options *options,
+                          rlx_model **out)
+{
+    return create(cx, path, NULL, options, out);
+}
+
+rlx_status rlx_model_load_from(rlx_context *cx, const rlx_model_source *source,
+                               const rlx_model_options *options, rlx_model **out)
+{
+    return create(cx, "in memory", source, options, out);
 }
 
 void rlx_model_destroy(rlx_model *m)

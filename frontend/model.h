@@ -15,7 +15,9 @@ enum { RLX_DECODE_BATCH = 16 };
 
 struct rlx_model {
     rlx_context *cx; /* borrowed: outlives the model */
-    char *path;      /* as it was given */
+    char *path;      /* as it was given, or what stands for a source in messages */
+    const rlx_model_source *source; /* in place of files, while they are read; NULL: there are files */
+    bool lent_weights;              /* by the source */
     rlx_model_config config;
     rlx_weights *weights;
     rlx_flow *flow;

@@ -2,6 +2,7 @@
  *
  *   DIR     config.json, model.safetensors[.index.json], generation_config.json,
  *           tokenizer.json or tokenizer.model (with tokenizer_config.json)
+ *   source  the same in memory (rlx_model_load_from)
  */
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,16 @@ static rlx_status keep_tokenizer_error(rlx_model *m, rlx_status st)
     return m->tokenizer_error ? RLX_OK : RLX_OOM();
 }
 
-/* ---- directories */
+/* ---- directories, and what stands for one */
+
+/* `name` of the config, for messages. The weights' names become those that families look for. */
+static rlx_status build(rlx_model *m, cJSON *config, const char *name)
+{
+    const rlx_family *family;
+    RLX_TRY(find_family(config, name, &family));
+    RLX_TRY(rlx_family_resolve_names(config, m->weights));
+    return family->build(config, m->weights, &m->flow, &m->config);
+}
 
 static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const rlx_model_path *p)
 {
@@ -49,15 +59,13 @@ static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const rlx_
     if (!path)
         return RLX_OOM();
     cJSON *config = NULL, *generation = NULL;
-    const rlx_family *family;
     rlx_status st;
     RLX_TRY_TO(done, rlx_weights_create(&m->weights));
     RLX_TRY_TO(done, rlx_model_path_add_weights(p, m->weights));
     RLX_TRY_TO(done, rlx_path_read_json(dir, "config.json", &config));
     if (!config)
         RLX_TRY_TO(done, RLX_FAIL(RLX_NOT_FOUND, "'%s' has no config.json", dir));
-    RLX_TRY_TO(done, find_family(config, path, &family));
-    RLX_TRY_TO(done, family->build(config, m->weights, &m->flow, &m->config));
+    RLX_TRY_TO(done, build(m, config, path));
     RLX_TRY_TO(done, keep_tokenizer_error(m, rlx_tokenizer_try_load(dir, NULL, &m->tokenizer)));
     RLX_TRY_TO(done, rlx_path_read_json(dir, "generation_config.json", &generation));
     RLX_TRY_TO(done, rlx_model_read_generation(cx, m, generation));
@@ -65,6 +73,36 @@ done:
     cJSON_Delete(generation);
     cJSON_Delete(config);
     free(path);
+    return st;
+}
+
+static rlx_status parse(const char *what, const char *text, cJSON **out)
+{
+    const char *end = text;
+    *out = cJSON_ParseWithOpts(text, &end, true);
+    return *out ? RLX_OK : RLX_FAIL(RLX_INVALID_FILE, "%s: not JSON at byte %td", what, end - text);
+}
+
+static rlx_status read_source(const rlx_context *cx, rlx_model *m)
+{
+    const rlx_model_source *s = m->source;
+    cJSON *config = NULL, *generation = NULL;
+    rlx_status st;
+    if (!s->config || !s->weights)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "there are no %s", s->config ? "weights" : "config");
+    m->weights = s->weights;
+    m->lent_weights = true;
+    RLX_TRY_TO(done, parse("config", s->config, &config));
+    RLX_TRY_TO(done, build(m, config, "config"));
+    if (s->tokenizer)
+        RLX_TRY_TO(done,
+                   keep_tokenizer_error(m, rlx_tokenizer_load(s->tokenizer, NULL, &m->tokenizer)));
+    if (s->generation)
+        RLX_TRY_TO(done, parse("generation_config", s->generation, &generation));
+    RLX_TRY_TO(done, rlx_model_read_generation(cx, m, generation));
+done:
+    cJSON_Delete(generation);
+    cJSON_Delete(config);
     return st;
 }
 
@@ -101,6 +139,8 @@ done:
 rlx_status rlx_model_read_files(const rlx_context *cx, rlx_model *m)
 {
     rlx_model_path p;
+    if (m->source)
+        return read_source(cx, m);
     rlx_status st = rlx_model_path_init(m->path, &p);
     if (!st)
         st = p.gguf ? read_gguf(cx, m) : read_directory(cx, m, &p);
@@ -114,7 +154,8 @@ void rlx_model_deinit_files(rlx_model *m)
     free(m->tokenizer_error);
     rlx_flow_destroy(m->flow);
     rlx_rope_destroy(m->config.rope);
-    rlx_weights_destroy(m->weights);
+    if (!m->lent_weights)
+        rlx_weights_destroy(m->weights);
     free(m->path);
 }
 
@@ -124,6 +165,8 @@ rlx_status rlx_model_need_tokenizer(const rlx_model *m)
         return RLX_OK;
     if (m->tokenizer_error)
         return RLX_FAIL(RLX_UNSUPPORTED, "the model's tokenizer: %s", m->tokenizer_error);
+    if (m->lent_weights)
+        return RLX_FAIL(RLX_NOT_FOUND, "the model has no tokenizer: its source names none");
     return RLX_FAIL(RLX_NOT_FOUND, "the model has no tokenizer: %s %s", m->path,
                     rlx_path_ends(m->path, ".gguf")
                         ? "has no metadata tokenizer.ggml.model"

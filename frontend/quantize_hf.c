@@ -131,11 +131,12 @@ static rlx_status add_factors(rlx_quantize_source *s, rlx_family_gguf *g)
 /* ---- the directory --------------------------------------------------------------------------- */
 
 /* All but the weights' data: of a model that was accepted. */
-static rlx_status read_model(rlx_quantize_source *s, const rlx_model_path *p, const cJSON *config,
+static rlx_status read_model(rlx_quantize_source *s, const rlx_model_path *p, cJSON *config,
                              rlx_model *m)
 {
     const rlx_model_config *c = &m->config;
     rlx_family_gguf g;
+    RLX_TRY(rlx_family_resolve_names(config, m->weights));
     RLX_TRY(rlx_family_write_gguf(config, &s->head, &g));
     rlx_status st = rlx_quantize_put_text(&s->head, p->dir, m);
     s->weights = m->weights;

@@ -154,6 +154,13 @@ RLX_API rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const cha
  * lie. RLX_NOT_FOUND and RLX_INVALID_ARGUMENT as above, and when it has not so many. */
 RLX_API rlx_status rlx_weights_add_rows(rlx_weights *w, const char *name, const char *existing,
                                         int64_t first, int64_t rows);
+/* Adds to every tensor whose name is known its name in other files, as a second one: in a hub's checkpoint, which flows
+ * of families use ("model.layers.3.self_attn.q_proj.weight"), of GGUF's ("blk.3.attn_q.weight") and Meta's
+ * ("layers.3.attention.wq.weight"); or in a GGUF file, of the hub's. `architecture` ("llama") as GGUF files have it: some
+ * names depend on it; NULL: those that do not. Names that are there stay. Nothing is permuted: rows of q and k in GGUF
+ * files of llama and smollm3, and in Meta's, are for rope_interleaved. */
+typedef enum rlx_naming { RLX_NAMES_HUB, RLX_NAMES_GGUF } rlx_naming;
+RLX_API rlx_status rlx_weights_add_names(rlx_weights *w, const char *architecture, rlx_naming naming);
 RLX_API const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name); /* NULL: none; lent */
 RLX_API int rlx_weights_count(const rlx_weights *w);
 RLX_API const rlx_tensor *rlx_weights_at(const rlx_weights *w, int i); /* 0 <= i < count; lent */
@@ -1055,6 +1062,17 @@ typedef struct rlx_model_options {
  * needs: a decode and a prefill bucket. A model without a tokenizer, or with one that is not offered, runs on ids. */
 RLX_API rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_options *options,
                                   rlx_model **out);
+/* A model that is not read from files: what they would say. */
+typedef struct rlx_model_source {
+    const char *config;     /* the text of config.json */
+    rlx_weights *weights;   /* under a hub's names, with or without a prefix, GGUF's or Meta's. Lent for as long as the
+                               model; second names and parts are added. Models may share it, loaded one after the other */
+    const char *generation; /* the text of generation_config.json; NULL: none */
+    const char *tokenizer;  /* as rlx_tokenizer_load takes it; NULL: the model runs on ids */
+} rlx_model_source;
+/* As rlx_model_load. RLX_INVALID_ARGUMENT without config or weights. */
+RLX_API rlx_status rlx_model_load_from(rlx_context *cx, const rlx_model_source *source,
+                                       const rlx_model_options *options, rlx_model **out);
 RLX_API void rlx_model_destroy(rlx_model *m);
 
 typedef struct rlx_model_info {

@@ -24,9 +24,9 @@ typedef struct recorder {
 /* Files of the class without a head name their weights without "model.". */
 static const char *find_prefix(const rlx_weights *w)
 {
-    return rlx_weights_find(w, "embed_tokens.weight") || rlx_weights_find(w, "norm.weight")
-               ? ""
-               : "model.";
+    const bool has_bare =
+        rlx_weights_find(w, "embed_tokens.weight") || rlx_weights_find(w, "norm.weight");
+    return has_bare && !rlx_weights_find(w, "model.norm.weight") ? "" : "model.";
 }
 
 /* Tied: one matrix serves both ends, under whichever name the file has it; a file with both names
@@ -60,8 +60,9 @@ static rlx_status check_sizes(const cJSON *config, const rlx_weights *w, const c
 static rlx_status check_weights(const recorder *r, const cJSON *config, const rlx_flow *f,
                                 const rlx_weights *w)
 {
-    static const char *const ignore[] = {".rotary_emb.inv_freq", RLX_ROPE_FACTORS,
-                                         RLX_ROPE_FACTORS_LONG, RLX_ROPE_FACTORS_SHORT, NULL};
+    static const char *const ignore[] = {".rotary_emb.inv_freq", "rope.freqs",
+                                         RLX_ROPE_FACTORS,       RLX_ROPE_FACTORS_LONG,
+                                         RLX_ROPE_FACTORS_SHORT, NULL};
     const rlx_decoder *d = r->d;
     char name[KEY_CHARS];
     RLX_TRY(rlx_flow_check_weights(f, w, ignore));

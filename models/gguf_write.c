@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "models/decoder.h"
+#include "models/names.h"
 #include "runtime/base/text.h"
 #include "runtime/gguf_write.h"
 
@@ -22,6 +23,17 @@ static const struct arch {
 enum { ARCHS = sizeof archs / sizeof *archs };
 
 enum { NOPE_STEP = 4 }; /* of SmolLM3 as every reader of such files takes it */
+
+const char *rlx_gguf_arch_of(const char *model_type, bool *interleaved)
+{
+    *interleaved = false;
+    for (int i = 0; i < ARCHS; i++)
+        if (!strcmp(archs[i].model_type, model_type)) {
+            *interleaved = archs[i].interleaved;
+            return archs[i].name;
+        }
+    return NULL;
+}
 
 typedef struct writer {
     const struct arch *arch;

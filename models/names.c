@@ -18,6 +18,13 @@ static const line gguf_lines[] = {
 };
 enum { GGUF_LINES = sizeof gguf_lines / sizeof *gguf_lines };
 
+static const line meta_lines[] = {
+#define META(theirs, ours) {NULL, theirs, ours},
+#include "models/older_names.def"
+#undef META
+};
+enum { META_LINES = sizeof meta_lines / sizeof *meta_lines };
+
 /* ---- one name ------------------------------------------------------------------------------- */
 
 /* Does `name` follow `pattern`, whose "{}" is a number? `*layer` gets its digits. */
@@ -76,10 +83,21 @@ rlx_status rlx_name_from_gguf(const char *arch, const char *name, rlx_text *out,
     return translate(gguf_lines, GGUF_LINES, arch, true, name, out, found);
 }
 
+rlx_status rlx_name_to_gguf(const char *arch, const char *name, rlx_text *out, bool *found)
+{
+    return translate(gguf_lines, GGUF_LINES, arch, false, name, out, found);
+}
+
+rlx_status rlx_name_from_meta(const char *arch, const char *name, rlx_text *out, bool *found)
+{
+    (void)arch;
+    return translate(meta_lines, META_LINES, NULL, true, name, out, found);
+}
+
 rlx_status rlx_family_gguf_name(const char *arch, const char *name, rlx_text *out)
 {
     bool found = false;
-    RLX_TRY(translate(gguf_lines, GGUF_LINES, arch, false, name, out, &found));
+    RLX_TRY(rlx_name_to_gguf(arch, name, out, &found));
     return found ? RLX_OK
                  : RLX_FAIL(RLX_UNSUPPORTED, "tensor '%s' has no name in GGUF files of %s", name,
                             arch);
