@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cjson/cJSON.h>
+
 #include "frontend/compile_key.h"
+#include "hir/hir.h"
 
 /* ---- explaining a miss ----------------------------------------------------------------------- */
 
@@ -63,4 +66,213 @@ rlx_status rlx_cache_explain_key(rlx_cache *c, const char *preimage, rlx_text *o
     free(s.preimage);
     free(s.provenance);
     return st ? st : out->oom ? RLX_OOM() : RLX_OK;
+}
+
+/* ---- entries as text ------------------------------------------------------------------------- */
+
+/* The value of a field of a preimage; "" when there is none. */
+static void put_value(const char *preimage, const char *name, rlx_text *out)
+{
+    rlx_key_field f;
+    while (rlx_key_next(&preimage, &f))
+        if (f.name_len == strlen(name) && !memcmp(f.name, name, f.name_len)) {
+            rlx_text_put_bytes(out, f.value, f.value_len);
+            return;
+        }
+}
+
+/* "TOKENS 512, ROWS 512": symbols that every session binds alike are left out. */
+static void put_buckets(const char *preimage, rlx_text *out)
+{
+    rlx_key_field f;
+    bool first = true;
+    while (rlx_key_next(&preimage, &f)) {
+        if (f.name_len != strlen("bucket") || memcmp(f.name, "bucket", f.name_len) != 0 ||
+            !strncmp(f.value, "SEQS ", 5) || !strncmp(f.value, "SLOTS ", 6) ||
+            !strncmp(f.value, "PAGES", 5))
+            continue;
+        rlx_text_put(out, first ? "" : ", ");
+        rlx_text_put_bytes(out, f.value, f.value_len);
+        first = false;
+    }
+}
+
+static void put_line(const rlx_cache_entry *e, const rlx_program *p, rlx_text *out)
+{
+    rlx_text_putf(out, "%.16s %8lld  %-24s ", e->key, (long long)e->bytes, p->target);
+    put_buckets(p->preimage, out);
+    rlx_text_put(out, "; ");
+    put_value(p->preimage, "precision", out);
+    rlx_text_putf(out, "; %s%s\n", p->provenance, e->system ? " (system)" : "");
+}
+
+static void put_text(const rlx_cache_entry *e, const rlx_program *p, rlx_text *out)
+{
+    rlx_key_field f;
+    rlx_text_putf(out, "key          %s\nbytes        %lld\nflow         %s\nneeds        %s\n",
+                  e->key, (long long)e->bytes, p->provenance, p->target);
+    rlx_text_putf(out, "kernels      %u\narena        %lld bytes\n", p->nkernels,
+                  (long long)p->arena_bytes);
+    for (const char *at = p->preimage; rlx_key_next(&at, &f);)
+        rlx_text_putf(out, "%-12.*s %.*s\n", (int)f.name_len, f.name, (int)f.value_len, f.value);
+}
+
+static rlx_status put_json(const rlx_cache_entry *e, const rlx_program *p, rlx_text *out)
+{
+    cJSON *json = cJSON_CreateObject(), *fields = cJSON_AddArrayToObject(json, "fields");
+    cJSON_AddStringToObject(json, "key", e->key);
+    cJSON_AddNumberToObject(json, "bytes", (double)e->bytes);
+    cJSON_AddNumberToObject(json, "used", (double)e->used);
+    cJSON_AddBoolToObject(json, "system", e->system);
+    cJSON_AddStringToObject(json, "flow", p->provenance);
+    cJSON_AddStringToObject(json, "target", p->target);
+    cJSON_AddNumberToObject(json, "kernels", p->nkernels);
+    rlx_key_field f;
+    for (const char *at = p->preimage; rlx_key_next(&at, &f);) {
+        cJSON *pair = cJSON_CreateArray();
+        char *name = strndup(f.name, f.name_len), *value = strndup(f.value, f.value_len);
+        cJSON_AddItemToArray(pair, cJSON_CreateString(name ? name : ""));
+        cJSON_AddItemToArray(pair, cJSON_CreateString(value ? value : ""));
+        cJSON_AddItemToArray(fields, pair);
+        free(name);
+        free(value);
+    }
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    rlx_text_putf(out, "%s\n", text ? text : "");
+    free(text);
+    return text ? RLX_OK : RLX_OOM();
+}
+
+rlx_status rlx_cache_describe(rlx_cache *c, const rlx_cache_entry *e, const char *what, char **text)
+{
+    rlx_program *p;
+    rlx_text out = {0};
+    rlx_status st = RLX_OK;
+    *text = NULL;
+    RLX_TRY(rlx_cache_read(c, e, &p));
+    if (!strcmp(what, "line"))
+        put_line(e, p, &out);
+    else if (!strcmp(what, "text"))
+        put_text(e, p, &out);
+    else if (!strcmp(what, "json"))
+        st = put_json(e, p, &out);
+    else
+        st = RLX_FAIL(RLX_INVALID_ARGUMENT, "an entry as \"%s\": line, text, json", what);
+    rlx_program_destroy(p);
+    if (!st && out.oom)
+        st = RLX_OOM();
+    *text = st ? NULL : rlx_text_take(&out);
+    rlx_text_deinit(&out);
+    return st;
+}
+
+/* ---- making an entry again ------------------------------------------------------------------- */
+
+/* The target with this description: of this machine, or of one with a name. */
+static rlx_status find_target(const char *wanted, uint64_t features, rlx_jit_target *out)
+{
+    static const char aarch64[] = "aarch64:";
+    const rlx_jit_target all = {.kind = RLX_JIT_CPU, .features = ~UINT64_C(0)};
+    if (!strncmp(wanted, aarch64, strlen(aarch64))) {
+        char name[32] = "";
+        sscanf(wanted + strlen(aarch64), "%31[^;]", name);
+        return rlx_jit_target_named(name, out);
+    }
+    for (int i = -1; i < rlx_jit_target_count(); i++) {
+        rlx_text text = {0};
+        if (i < 0)
+            *out = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = features};
+        else if (!rlx_jit_target_below(&all, i, out))
+            continue;
+        rlx_status st = rlx_jit_describe_code(out, &text);
+        const bool same = !st && !strcmp(text.data, wanted);
+        rlx_text_deinit(&text);
+        RLX_TRY(st);
+        if (same)
+            return RLX_OK;
+    }
+    return RLX_FAIL(RLX_UNSUPPORTED, "it is for another machine (%s)", wanted);
+}
+
+static rlx_status restore_bucket(const rlx_program *p, rlx_compilation *c)
+{
+    for (int i = 0; i < rlx_dim_symbol_count(c->dims); i++) {
+        const int at = rlx_dim_symbol_index(p->dims, rlx_dim_symbol_name(c->dims, i));
+        if (at < 0)
+            return RLX_FAIL(RLX_INVALID_FILE, "its source has a symbol %s, and its tape has not",
+                            rlx_dim_symbol_name(c->dims, i));
+        c->upper[i] = p->upper[at];
+    }
+    return RLX_OK;
+}
+
+/* The compilation that an entry came from, at HIR. */
+static rlx_status restore(const rlx_program *p, rlx_compilation *c)
+{
+    rlx_text target = {0}, precision = {0};
+    put_value(p->preimage, "target", &target);
+    put_value(p->preimage, "precision", &precision);
+    rlx_status st = target.data && precision.data
+                        ? find_target(target.data, p->features, &c->target)
+                        : RLX_FAIL(RLX_INVALID_FILE, "its key does not say what it is for");
+    if (!st)
+        st = rlx_compile_read_precision(precision.data, &c->precision);
+    rlx_text_deinit(&target);
+    rlx_text_deinit(&precision);
+    RLX_TRY(st);
+    c->dims = rlx_dims_create();
+    if (!c->dims)
+        return RLX_OOM();
+    RLX_TRY(rlx_ir_parse(&rlx_hir_level, c->dims, "source", p->source, &c->hir));
+    c->outputs.name = calloc(p->noutputs + 1, sizeof *c->outputs.name);
+    for (uint32_t i = 0; c->outputs.name && i < p->noutputs; i++)
+        c->outputs.name[c->outputs.n++] = (char *)(uintptr_t)p->outputs[i].name;
+    return c->outputs.name ? restore_bucket(p, c) : RLX_OOM();
+}
+
+static rlx_status compare(const rlx_program *p, const rlx_compilation *c, const rlx_text *entry,
+                          const void *bytes, size_t n)
+{
+    rlx_text key = {0};
+    RLX_TRY(rlx_compile_key(c, &c->target, &key));
+    const bool same_key = !strcmp(key.data, p->preimage);
+    rlx_text_deinit(&key);
+    if (!same_key)
+        return RLX_FAIL(RLX_UNSUPPORTED, "it is of another build of rlx, or of another compiler");
+    if (entry->len != n || memcmp(entry->data, bytes, n) != 0)
+        return RLX_FAIL(RLX_INVALID_FILE, "compiling it anew gives other code");
+    return RLX_OK;
+}
+
+static rlx_status recompile(const rlx_program *p, const void *bytes, size_t n)
+{
+    const rlx_context none = {.runner = RLX_RUN_CODE};
+    rlx_compilation c = {0};
+    rlx_text entry = {0};
+    rlx_status st = restore(p, &c);
+    if (!st)
+        st = rlx_compile_entry(&none, &c, p->provenance, p->preimage, &entry);
+    if (!st)
+        st = compare(p, &c, &entry, bytes, n);
+    c.outputs.n = 0; /* the names are the program's */
+    rlx_compilation_deinit(&c);
+    rlx_text_deinit(&entry);
+    return st;
+}
+
+rlx_status rlx_cache_verify(rlx_cache *c, const rlx_cache_entry *e, bool anew)
+{
+    rlx_program *p;
+    void *bytes;
+    size_t n;
+    RLX_TRY(rlx_cache_read(c, e, &p));
+    rlx_status st = RLX_OK;
+    if (anew && !(st = rlx_cache_read_bytes(c, e, &bytes, &n))) {
+        st = recompile(p, bytes, n);
+        free(bytes);
+    }
+    rlx_program_destroy(p);
+    RLX_TRY_NOTE(st, "the entry %.16s", e->key);
+    return RLX_OK;
 }

@@ -243,16 +243,15 @@ static void fill_stats(const rlx_compilation *c, const rlx_program *p, rlx_compi
 
 /* ---- a flow to an entry */
 
-/* From HIR on, for c->target. */
-static rlx_status make_entry(const rlx_context *cx, rlx_compilation *c, const char *name,
+rlx_status rlx_compile_entry(const rlx_context *cx, rlx_compilation *c, const char *provenance,
                              const char *preimage, rlx_text *entry)
 {
-    rlx_text provenance = {0};
+    rlx_text source = {0};
     rlx_jit_stats jit = {0};
     rlx_lir_plan_report plan;
     RLX_TRY(rlx_compilation_lower(c, RLX_LEVEL_LIR));
     RLX_TRY(rlx_lir_check_plan(c->lir, RLX_ENTRY, c->upper, &plan));
-    rlx_text_putf(&provenance, "%s, rlx %s, %s", name, RLX_VERSION, rlx_jit_compiler());
+    rlx_ir_print(c->hir, 0, &source);
     rlx_jit_options jo = {
         .entry = RLX_ENTRY,
         .output_names = (const char *const *)c->outputs.name,
@@ -260,18 +259,29 @@ static rlx_status make_entry(const rlx_context *cx, rlx_compilation *c, const ch
         .no_code = cx->runner != RLX_RUN_CODE,
         .preimage = preimage,
         .plan_least = plan.lower_bound,
-        .provenance = provenance.data,
+        .provenance = provenance,
+        .source = source.data,
         .key = rlx_hash_bytes(preimage, strlen(preimage)),
     };
-    rlx_status st =
-        provenance.oom ? RLX_OOM() : rlx_jit_compile(c->lir, &c->target, &jo, entry, &jit);
-    rlx_text_deinit(&provenance);
+    rlx_status st = source.oom ? RLX_OOM() : rlx_jit_compile(c->lir, &c->target, &jo, entry, &jit);
+    rlx_text_deinit(&source);
     RLX_TRY(st);
     rlx_context_log(cx, RLX_LOG_INFO,
-                    "%s: hir %.1f ms, mir %.1f ms, lir %.1f ms, code %.1f ms (%d kernels)", name,
-                    1e3 * c->seconds[RLX_LEVEL_HIR], 1e3 * c->seconds[RLX_LEVEL_MIR],
+                    "%s: hir %.1f ms, mir %.1f ms, lir %.1f ms, code %.1f ms (%d kernels)",
+                    c->hir->name, 1e3 * c->seconds[RLX_LEVEL_HIR], 1e3 * c->seconds[RLX_LEVEL_MIR],
                     1e3 * c->seconds[RLX_LEVEL_LIR], 1e3 * jit.seconds, jit.kernels);
     return RLX_OK;
+}
+
+static rlx_status compile_entry(const rlx_context *cx, rlx_compilation *c, const char *name,
+                                const char *preimage, rlx_text *entry)
+{
+    rlx_text provenance = {0};
+    rlx_text_putf(&provenance, "%s, rlx %s, %s", name, RLX_VERSION, rlx_jit_compiler());
+    rlx_status st =
+        provenance.oom ? RLX_OOM() : rlx_compile_entry(cx, c, provenance.data, preimage, entry);
+    rlx_text_deinit(&provenance);
+    return st;
 }
 
 /* ---- the cache */
@@ -342,7 +352,7 @@ static rlx_status get_program(const rlx_context *cx, rlx_compilation *c, const c
         st = refuse_to_compile(cx, c, o, preimage.data);
         goto done;
     }
-    RLX_TRY_TO(done, make_entry(cx, c, name, preimage.data, &entry));
+    RLX_TRY_TO(done, compile_entry(cx, c, name, preimage.data, &entry));
     RLX_TRY_TO(done, rlx_program_decode(entry.data, entry.len, out));
     if (cx->cache)
         rlx_context_warn(cx, rlx_cache_put(cx->cache, &(*out)->key, entry.data, entry.len));
@@ -400,5 +410,42 @@ rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weight
     s.seconds = rlx_seconds() - start;
     if (stats)
         *stats = s;
+    return RLX_OK;
+}
+
+/* ---- a flow to an entry of the cache */
+
+static rlx_status warm(const rlx_context *cx, rlx_compilation *c, const char *name, bool dry_run,
+                       bool *there, rlx_text *why)
+{
+    rlx_text preimage = {0}, entry = {0};
+    rlx_status st;
+    RLX_TRY_TO(done, rlx_compile_key(c, &c->target, &preimage));
+    const rlx_hash key = rlx_hash_bytes(preimage.data, preimage.len);
+    rlx_program *p = rlx_cache_get(cx->cache, &key, preimage.data);
+    *there = p != NULL;
+    rlx_program_destroy(p);
+    if (!*there && why)
+        RLX_TRY_TO(done, rlx_cache_explain_key(cx->cache, preimage.data, why));
+    if (*there || dry_run)
+        goto done;
+    RLX_TRY_TO(done, compile_entry(cx, c, name, preimage.data, &entry));
+    RLX_TRY_TO(done, rlx_cache_put(cx->cache, &key, entry.data, entry.len));
+done:
+    rlx_text_deinit(&preimage);
+    rlx_text_deinit(&entry);
+    return st;
+}
+
+rlx_status rlx_flow_warm(const rlx_context *cx, const rlx_jit_target *target, const rlx_flow *f,
+                         const rlx_weights *w, const rlx_compile_options *o, bool dry_run,
+                         bool *there, rlx_text *why)
+{
+    rlx_compilation c;
+    RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, o, RLX_LEVEL_HIR), "compiling %s", f->name);
+    c.target = *target;
+    rlx_status st = warm(cx, &c, f->name, dry_run, there, why);
+    rlx_compilation_deinit(&c);
+    RLX_TRY_NOTE(st, "compiling %s", f->name);
     return RLX_OK;
 }

@@ -35,6 +35,14 @@ rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const 
 /* Goes on from HIR to `to`. On failure `c` is for rlx_compilation_deinit only. */
 rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to);
 void rlx_compilation_deinit(rlx_compilation *c);
+/* The rest of the way, from HIR to entry bytes for c->target under the key of `preimage`. Equal modules give equal bytes. */
+rlx_status rlx_compile_entry(const rlx_context *cx, rlx_compilation *c, const char *provenance,
+                             const char *preimage, rlx_text *entry);
+/* Puts a flow's code for `target`, which need not be here, into the context's cache, unless it is there (*there) or
+ * `dry_run`. `why` (may be NULL) receives how the nearest entry differs when it is not. */
+rlx_status rlx_flow_warm(const rlx_context *cx, const rlx_jit_target *target, const rlx_flow *f,
+                         const rlx_weights *w, const rlx_compile_options *o, bool dry_run,
+                         bool *there, rlx_text *why);
 
 /* An executable whose kernels (or steps) an evaluator runs: takes `*c` and `p` over, also on failure. */
 rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, rlx_program *p,

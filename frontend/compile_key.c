@@ -93,11 +93,23 @@ static void put_bucket(const rlx_compilation *c, rlx_text *t)
     }
 }
 
+static const char *const precisions[] = {[RLX_MIR_EXACT] = "exact",
+                                         [RLX_MIR_PREFILL] = "fast, prefill",
+                                         [RLX_MIR_DECODE] = "fast, decode"};
+enum { NPRECISIONS = sizeof precisions / sizeof *precisions };
+
+rlx_status rlx_compile_read_precision(const char *text, rlx_mir_precision *out)
+{
+    for (int i = 0; i < NPRECISIONS; i++)
+        if (!strcmp(text, precisions[i])) {
+            *out = (rlx_mir_precision)i;
+            return RLX_OK;
+        }
+    return RLX_FAIL(RLX_INVALID_FILE, "there is no precision \"%s\"", text);
+}
+
 rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *target, rlx_text *out)
 {
-    static const char *const precisions[] = {[RLX_MIR_EXACT] = "exact",
-                                             [RLX_MIR_PREFILL] = "fast, prefill",
-                                             [RLX_MIR_DECODE] = "fast, decode"};
     rlx_text described = {0};
     put_text(out, "build", RLX_BUILD_ID);
     put_text(out, "compiler", rlx_jit_compiler());

@@ -9,49 +9,56 @@
 
 enum { DEFAULT_PREFILL = 128, DEFAULT_FAST_PREFILL = 512 };
 
-/* ---- compiling the two buckets, side by side */
+/* ---- buckets */
+
+bool rlx_model_get_bucket(const rlx_model_options *o, rlx_model_bucket which,
+                          rlx_bucket_options *out)
+{
+    const bool fast = o->precision == RLX_FAST;
+    const int64_t prefill = o->prefill ? o->prefill : fast ? DEFAULT_FAST_PREFILL : DEFAULT_PREFILL;
+    const int64_t tokens[] = {[RLX_BUCKET_DECODE] = 1,
+                              [RLX_BUCKET_PREFILL] = prefill,
+                              [RLX_BUCKET_DECODE_BATCH] = RLX_DECODE_BATCH};
+    static const char *const names[] = {[RLX_BUCKET_DECODE] = "decode",
+                                        [RLX_BUCKET_PREFILL] = "prefill",
+                                        [RLX_BUCKET_DECODE_BATCH] = "decode of several"};
+    *out = (rlx_bucket_options){
+        .name = names[which],
+        .bucket = {{"TOKENS", tokens[which]}, {"ROWS", tokens[which]}},
+        .compile = {.nbuckets = 2,
+                    .probes = o->probes,
+                    .nprobes = o->nprobes,
+                    .precision = o->precision,
+                    .phase = which == RLX_BUCKET_PREFILL ? RLX_PREFILL : RLX_DECODE,
+                    .kv_key_format = o->kv_key_format,
+                    .kv_value_format = o->kv_value_format}};
+    out->compile.buckets = out->bucket;
+    return which != RLX_BUCKET_DECODE_BATCH || fast;
+}
 
 typedef struct bucket_job {
-    rlx_context *cx;
     const rlx_model *model;
-    const rlx_model_options *options;
-    int64_t tokens;
-    rlx_phase phase;
+    rlx_model_bucket which;
     rlx_executable **exe;
     rlx_compile_stats *stats;
     rlx_status status;
 } bucket_job;
 
-static void fill_options(const rlx_model_options *o, rlx_bucket bucket[2], int64_t tokens,
-                         rlx_phase phase, rlx_compile_options *out)
-{
-    bucket[0] = (rlx_bucket){"TOKENS", tokens};
-    bucket[1] = (rlx_bucket){"ROWS", tokens};
-    *out = (rlx_compile_options){.buckets = bucket,
-                                 .nbuckets = 2,
-                                 .probes = o->probes,
-                                 .nprobes = o->nprobes,
-                                 .precision = o->precision,
-                                 .phase = phase,
-                                 .kv_key_format = o->kv_key_format,
-                                 .kv_value_format = o->kv_value_format};
-}
-
 static void *compile_bucket(void *arg)
 {
     bucket_job *j = arg;
-    rlx_bucket bucket[2];
-    rlx_compile_options o;
-    fill_options(j->options, bucket, j->tokens, j->phase, &o);
-    j->status = rlx_flow_compile(j->cx, j->model->flow, j->model->weights, &o, j->stats, j->exe);
+    rlx_bucket_options o;
+    rlx_model_get_bucket(&j->model->options, j->which, &o);
+    j->status = rlx_flow_compile(j->model->cx, j->model->flow, j->model->weights, &o.compile,
+                                 j->stats, j->exe);
     return NULL;
 }
 
-static rlx_status compile_buckets(rlx_context *cx, rlx_model *m, const rlx_model_options *o)
+/* Side by side. */
+static rlx_status compile_buckets(rlx_model *m)
 {
-    bucket_job prefill = {cx,    m, o, m->prefill, RLX_PREFILL, &m->prefill_exe, &m->prefill_stats,
-                          RLX_OK};
-    bucket_job decode = {cx, m, o, 1, RLX_DECODE, &m->decode_exe, &m->decode_stats, RLX_OK};
+    bucket_job prefill = {m, RLX_BUCKET_PREFILL, &m->prefill_exe, &m->prefill_stats, RLX_OK};
+    bucket_job decode = {m, RLX_BUCKET_DECODE, &m->decode_exe, &m->decode_stats, RLX_OK};
     double start = rlx_seconds();
     pthread_t thread;
     bool threaded = pthread_create(&thread, NULL, compile_bucket, &prefill) == 0;
@@ -71,8 +78,7 @@ rlx_status rlx_model_decode_batch(rlx_model *m, rlx_executable **out)
 {
     pthread_mutex_lock(&m->lock);
     rlx_compile_stats stats;
-    bucket_job job = {m->cx,         m,      &m->options, RLX_DECODE_BATCH, RLX_DECODE,
-                      &m->batch_exe, &stats, RLX_OK};
+    bucket_job job = {m, RLX_BUCKET_DECODE_BATCH, &m->batch_exe, &stats, RLX_OK};
     if (!m->batch_exe)
         compile_bucket(&job);
     *out = m->batch_exe;
@@ -110,11 +116,6 @@ static rlx_status check_model(const rlx_model *m, const rlx_model_options *o)
             "the context is full: the prompt has %lld tokens, and there are %lld positions",
             (long long)n, (long long)most);
     return RLX_OK;
-}
-
-static int64_t default_prefill(rlx_precision p)
-{
-    return p == RLX_FAST ? DEFAULT_FAST_PREFILL : DEFAULT_PREFILL;
 }
 
 /* The options, for buckets that are compiled later; the probes' names are copied. */
@@ -157,12 +158,14 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_source
     m->source = NULL; /* the caller's */
     RLX_TRY(check_model(m, o));
     m->precision = o->precision;
-    m->prefill = o->prefill ? o->prefill : default_prefill(o->precision);
     RLX_TRY(keep_options(m, o));
+    rlx_bucket_options prefill;
+    rlx_model_get_bucket(o, RLX_BUCKET_PREFILL, &prefill);
+    m->prefill = prefill.bucket[0].upper;
     m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
     m->length = o->length;
     m->load_seconds = rlx_seconds() - start;
-    RLX_TRY(compile_buckets(cx, m, o));
+    RLX_TRY(compile_buckets(m));
     return find_width(m);
 }
 
@@ -261,11 +264,9 @@ rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const rlx_model_
     rlx_model m = {.path = strdup(path)};
     rlx_status st = m.path ? rlx_model_read_files(cx, &m) : RLX_OOM();
     if (!st) {
-        rlx_bucket buckets[2];
-        rlx_compile_options c;
-        const int64_t prefill = o.prefill ? o.prefill : default_prefill(o.precision);
-        fill_options(&o, buckets, decode ? 1 : prefill, decode ? RLX_DECODE : RLX_PREFILL, &c);
-        st = rlx_flow_inspect(cx, m.flow, m.weights, &c, what, text);
+        rlx_bucket_options c;
+        rlx_model_get_bucket(&o, decode ? RLX_BUCKET_DECODE : RLX_BUCKET_PREFILL, &c);
+        st = rlx_flow_inspect(cx, m.flow, m.weights, &c.compile, what, text);
     }
     rlx_model_deinit_files(&m);
     RLX_TRY_NOTE(st, "inspecting the model %s", path);

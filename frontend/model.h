@@ -56,6 +56,22 @@ rlx_status rlx_model_need_tokenizer(const rlx_model *m);
 /* Fails with RLX_EXHAUSTED, saying how full it is, when `n` more tokens do not fit. */
 rlx_status rlx_model_check_room(const rlx_model *m, const rlx_session *s, int seq, int64_t n);
 
+/* What a model is compiled for. */
+typedef enum rlx_model_bucket {
+    RLX_BUCKET_DECODE,
+    RLX_BUCKET_PREFILL,
+    RLX_BUCKET_DECODE_BATCH, /* fast models */
+    RLX_MODEL_BUCKETS
+} rlx_model_bucket;
+typedef struct rlx_bucket_options {
+    const char *name; /* static */
+    rlx_bucket bucket[2];
+    rlx_compile_options compile; /* refers to `bucket`: not to be copied */
+} rlx_bucket_options;
+/* False: models with these options have no such bucket. */
+bool rlx_model_get_bucket(const rlx_model_options *o, rlx_model_bucket which,
+                          rlx_bucket_options *out);
+
 /* The bucket that decodes up to RLX_DECODE_BATCH tokens, compiled by whoever needs it first. */
 rlx_status rlx_model_decode_batch(rlx_model *m, rlx_executable **out);
 

@@ -225,6 +225,14 @@ RLX_API rlx_status rlx_cache_each(rlx_cache *c, rlx_cache_visit *fn, void *user)
 RLX_API rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e);
 /* Removes what was used least recently until at most `max_bytes` are left. *removed: how many entries; may be NULL. */
 RLX_API rlx_status rlx_cache_trim(rlx_cache *c, int64_t max_bytes, int64_t *removed);
+/* An entry as text: "line" (key, bytes, target, bucket, flow), "text" (that and every field of its key) or "json". *text is freed
+ * by the caller. */
+RLX_API rlx_status rlx_cache_describe(rlx_cache *c, const rlx_cache_entry *e, const char *what,
+                                      char **text);
+/* Holds an entry to its checksum and its name; `recompile`: and to what compiling it anew gives, byte for byte.
+ * RLX_INVALID_FILE says what is wrong; RLX_UNSUPPORTED: it is of another build of rlx, or for a machine that is
+ * neither this one nor one with a name, and cannot be made again here. */
+RLX_API rlx_status rlx_cache_verify(rlx_cache *c, const rlx_cache_entry *e, bool recompile);
 /* Records that the set of entries is complete: from then on nothing is compiled with this cache; or no longer. */
 RLX_API rlx_status rlx_cache_seal(rlx_cache *c, bool sealed);
 
@@ -1189,6 +1197,29 @@ RLX_API rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_ge
  * need know it. `json`: for programs, {"files", "metadata", "tensors"} (docs/files.md). Of metadata's long lists
  * the first elements. *text is freed by the caller. Errors as those of rlx_weights_add_safetensors. */
 RLX_API rlx_status rlx_model_describe(const char *path, bool json, char **text);
+
+/* One bucket of a model, for one target. */
+typedef struct rlx_warm_step {
+    const char *target, *bucket; /* "znver4", "prefill"; lent */
+    int64_t tokens;              /* of the bucket */
+    bool there;                  /* the cache had it */
+    const char *why;             /* in a dry run, where it had not: how the nearest entry differs, as lines; lent */
+    int done, total;             /* buckets, this one among those that are done */
+    double seconds;
+} rlx_warm_step;
+typedef struct rlx_warm_options {
+    const char *const *targets; /* machines by name, which need not be here (docs/cache.md); none: this one */
+    int ntargets;
+    bool dry_run; /* nothing is compiled; `progress` hears what is missing */
+    bool (*progress)(void *user, const rlx_warm_step *step); /* after each bucket; false ends; may be NULL */
+    void *user;
+} rlx_warm_options;
+/* Puts the code of all buckets that a model loaded with `how` is compiled for into the context's cache, on all
+ * cores. What is there is left as it is. Options may be NULL. RLX_INVALID_ARGUMENT when the context has no
+ * cache, or there is no such target; RLX_UNSUPPORTED when the cache is sealed; RLX_CANCELLED by `progress`;
+ * else as rlx_model_load. */
+RLX_API rlx_status rlx_model_warm(rlx_context *cx, const char *path, const rlx_model_options *how,
+                                  const rlx_warm_options *options);
 
 /* What the model's flow looks like, for one of its buckets ("decode", "prefill"), loaded with `options` (NULL: none):
  * as rlx_flow_inspect. */

@@ -72,8 +72,8 @@ typedef struct rlx_jit_options {
     const char *entry;               /* the tape's main function */
     const char *const *output_names; /* of the entry's results */
     const int64_t *upper;            /* the bucket, by symbol index */
-    const char *provenance, *preimage; /* as in rlx_program; NULL: "" */
-    int64_t plan_least;                /* as there */
+    const char *provenance, *preimage, *source; /* as in rlx_program; NULL: "" */
+    int64_t plan_least;                         /* as there */
     rlx_hash key;
 } rlx_jit_options;
 

@@ -306,6 +306,7 @@ rlx_status rlx_jit_tape_build(const rlx_ir_module *m, const rlx_jit_options *o, 
     p->key = o->key;
     p->provenance = o->provenance ? o->provenance : "";
     p->preimage = o->preimage ? o->preimage : "";
+    p->source = o->source ? o->source : "";
     p->dims = m->dims;
     memcpy(p->upper, o->upper, sizeof o->upper[0] * (size_t)rlx_dim_symbol_count(m->dims));
     return RLX_OK;

@@ -1,6 +1,6 @@
 /* runtime/program.c: entry bytes.
  *
- *   header    176 bytes: magic, version, total bytes, features, key, arena, names, counts, plan
+ *   header    184 bytes: magic, version, total bytes, features, key, arena, names, counts, plan, source
  *   sections  fixed-size records, in the order of rlx_program_section; strings and code last
  *   checksum  32 bytes over all before
  *
@@ -18,7 +18,7 @@
 
 enum {
     VERSION = 2,
-    HEADER_BYTES = 176,
+    HEADER_BYTES = 184,
     CHECKSUM_BYTES = sizeof(rlx_hash),
     MAX_DIMS = 4096,
     MAX_DIM_SIZE = 256 /* nodes of an expression written out */
@@ -39,7 +39,8 @@ enum {
     AT_PROVENANCE = 80,
     AT_PREIMAGE = 84,
     AT_COUNTS = 88, /* of every section, 8 bytes each, in order */
-    AT_PLAN = AT_COUNTS + 8 * RLX_SECTION_COUNT
+    AT_PLAN = AT_COUNTS + 8 * RLX_SECTION_COUNT,
+    AT_SOURCE = AT_PLAN + 8
 };
 
 static const size_t record_bytes[RLX_SECTION_COUNT] = {
@@ -197,7 +198,8 @@ static void put_header(writer *w, rlx_text *out)
 {
     const rlx_program *p = w->p;
     uint32_t names[] = {put_string(w, p->name), put_string(w, p->target),
-                        put_string(w, p->provenance), put_string(w, p->preimage)};
+                        put_string(w, p->provenance), put_string(w, p->preimage),
+                        put_string(w, p->source)};
     size_t total = HEADER_BYTES + CHECKSUM_BYTES;
     for (int s = 0; s < RLX_SECTION_COUNT; s++)
         total += w->sections[s].len;
@@ -213,6 +215,7 @@ static void put_header(writer *w, rlx_text *out)
     for (int s = 0; s < RLX_SECTION_COUNT; s++)
         put64(out, (int64_t)(w->sections[s].len / record_bytes[s]));
     put64(out, p->plan_least);
+    put64(out, names[4]);
 }
 
 static rlx_status encode(writer *w, rlx_text *out)
@@ -528,6 +531,7 @@ static rlx_status read_program(reader *r)
     RLX_TRY(read_string(r, AT_TARGET, &p->target));
     RLX_TRY(read_string(r, AT_PROVENANCE, &p->provenance));
     RLX_TRY(read_string(r, AT_PREIMAGE, &p->preimage));
+    RLX_TRY(read_string(r, AT_SOURCE, &p->source));
     uint32_t kind = get32(r->bytes + AT_CODE_KIND);
     if (kind < RLX_CODE_X86_64_ELF || kind > RLX_CODE_AARCH64_ELF)
         return BAD_BYTE(AT_CODE_KIND, "code of kind %u", kind);

@@ -95,6 +95,7 @@ typedef struct rlx_program {
     rlx_hash key;
     const char *provenance; /* free text: flow, bucket, compiler versions */
     const char *preimage;   /* the text that `key` is the hash of (docs/cache.md), or "" */
+    const char *source;     /* what it was compiled from, as text: a HIR module, or "" */
 
     uint32_t nkernels, nops, nargs, nfuncs, nbound, noutputs;
     rlx_program_kernel *kernels;

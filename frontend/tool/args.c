@@ -241,10 +241,10 @@ static const char **next_positional(const command_spec *c)
         return NULL;
     const char **at = c->target;
     for (const char *word = c->positional; *at; at++) {
-        word = strchr(word, ' ');
-        if (!word)
+        const char *next = strchr(word, ' ');
+        if (!next && (!strstr(word, "...") || at - c->target >= MAX_LIST - 1))
             return NULL;
-        word++;
+        word = next ? next + 1 : word;
     }
     return at;
 }
@@ -296,7 +296,7 @@ int args_parse(const command_spec *c, int argc, char **argv)
     }
     if (c->positional && (!*c->target || !**c->target))
         return usage_error("%s: no %.*s given; see rlx %s --help", c->name,
-                           (int)strcspn(c->positional, " "), c->positional, c->name);
+                           (int)strcspn(c->positional, " ."), c->positional, c->name);
     return -1;
 }
 

@@ -40,8 +40,8 @@ typedef struct option_spec {
 typedef struct command_spec {
     const char *name;
     const char *about;      /* one line */
-    const char *positional; /* "MODEL", "IN OUT TYPE", or NULL; the first must be there */
-    const char **target;    /* receives them: an element for each word */
+    const char *positional; /* "MODEL", "IN OUT TYPE", "MODEL...", or NULL; the first must be there */
+    const char **target;    /* receives them: an element for each word; MAX_LIST of them with "..." */
     const option_spec *options;
     size_t noptions;
 } command_spec;
@@ -144,5 +144,7 @@ int command_bench(int argc, char **argv);
 int command_devices(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
 int command_quantize(int argc, char **argv);
+int command_warm(int argc, char **argv);
+int command_cache(int argc, char **argv);
 
 #endif

@@ -16,6 +16,8 @@ static const struct {
     {"bench", command_bench, "how fast a model runs here, and what of the machine that is"},
     {"tokenize", command_tokenize, "text to token ids, and back"},
     {"quantize", command_quantize, "a model as a .gguf file in other formats"},
+    {"warm", command_warm, "compiles a model's code before it is run, also for other machines"},
+    {"cache", command_cache, "compiled code that is kept: lists, checks, explains, removes"},
     {"devices", command_devices, "what models can run on here"},
 };
 enum { NCOMMANDS = sizeof commands / sizeof *commands };

@@ -109,6 +109,7 @@ static void fill(fixture *f)
     p->key = rlx_hash_bytes("key", 3);
     p->provenance = "a test";
     p->preimage = "what the key is of";
+    p->source = "what it was made of";
     p->plan_least = 64;
     p->nkernels = 2, p->kernels = f->kernels;
     p->nops = 6, p->ops = f->ops;
@@ -141,9 +142,9 @@ static void print_tensor(const rlx_program *p, const rlx_program_tensor *t, rlx_
 static char *print(const rlx_program *p)
 {
     rlx_text t = {0};
-    rlx_text_putf(&t, "%s %s %llx kind %d '%s' of '%s' arena %lld, least %lld\n", p->name,
+    rlx_text_putf(&t, "%s %s %llx kind %d '%s' of '%s' from '%s' arena %lld, least %lld\n", p->name,
                   p->target, (unsigned long long)p->features, p->code_kind, p->provenance,
-                  p->preimage, (long long)p->arena_bytes, (long long)p->plan_least);
+                  p->preimage, p->source, (long long)p->arena_bytes, (long long)p->plan_least);
     char hex[65];
     rlx_hash_hex(p->key, hex);
     rlx_text_put(&t, hex);

@@ -1,0 +1,99 @@
+/* frontend/warm.c: a model's code into the cache, for this machine or others, before anybody runs
+ * it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/compile.h"
+#include "frontend/model.h"
+
+typedef struct warming {
+    rlx_context *cx;
+    const rlx_model *model;
+    const rlx_model_options *how;
+    const rlx_warm_options *options;
+    rlx_warm_step step; /* as the caller sees it */
+} warming;
+
+static rlx_status tell(warming *w)
+{
+    if (w->options->progress && !w->options->progress(w->options->user, &w->step))
+        return RLX_FAIL(RLX_CANCELLED, "ended by the caller");
+    return RLX_OK;
+}
+
+static rlx_status warm_bucket(warming *w, const rlx_jit_target *target, rlx_model_bucket which)
+{
+    rlx_bucket_options o;
+    rlx_text why = {0};
+    bool there = false;
+    if (!rlx_model_get_bucket(w->how, which, &o))
+        return RLX_OK;
+    const double start = rlx_seconds();
+    w->step.bucket = o.name;
+    w->step.tokens = o.bucket[0].upper;
+    rlx_status st = rlx_flow_warm(w->cx, target, w->model->flow, w->model->weights, &o.compile,
+                                  w->options->dry_run, &there, w->options->dry_run ? &why : NULL);
+    if (!st) {
+        w->step.done++;
+        w->step.there = there;
+        w->step.why = why.data ? why.data : "";
+        w->step.seconds = rlx_seconds() - start;
+        st = tell(w);
+    }
+    rlx_text_deinit(&why);
+    return rlx_status_note(st, __FILE__, __LINE__, "the bucket %s of %lld tokens for %s", o.name,
+                           (long long)o.bucket[0].upper, w->step.target);
+}
+
+/* NULL: this machine, as the context has it. */
+static rlx_status find_target(const rlx_context *cx, const char *name, rlx_jit_target *out)
+{
+    if (name)
+        return rlx_jit_target_named(name, out);
+    *out = cx->target;
+    return RLX_OK;
+}
+
+static rlx_status warm_target(warming *w, const char *name)
+{
+    rlx_jit_target target;
+    RLX_TRY(find_target(w->cx, name, &target));
+    w->step.target = name ? name : w->cx->device;
+    for (rlx_model_bucket b = 0; b < RLX_MODEL_BUCKETS; b++)
+        RLX_TRY(warm_bucket(w, &target, b));
+    return RLX_OK;
+}
+
+static rlx_status warm(warming *w)
+{
+    const rlx_warm_options *o = w->options;
+    rlx_jit_target ignored;
+    rlx_bucket_options bucket;
+    const int n = o->ntargets ? o->ntargets : 1;
+    for (int i = 0; i < o->ntargets; i++) /* all names, before the work */
+        RLX_TRY(rlx_jit_target_named(o->targets[i], &ignored));
+    for (rlx_model_bucket b = 0; b < RLX_MODEL_BUCKETS; b++)
+        w->step.total += n * rlx_model_get_bucket(w->how, b, &bucket);
+    for (int i = 0; i < n; i++)
+        RLX_TRY(warm_target(w, o->ntargets ? o->targets[i] : NULL));
+    return RLX_OK;
+}
+
+rlx_status rlx_model_warm(rlx_context *cx, const char *path, const rlx_model_options *how,
+                          const rlx_warm_options *options)
+{
+    const rlx_warm_options none = {0};
+    const rlx_model_options usual = {0};
+    if (!cx->cache || !rlx_cache_folder(cx->cache))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "warming %s: there is no cache to put code into",
+                        path);
+    rlx_model m = {.path = strdup(path)};
+    warming w = {
+        .cx = cx, .model = &m, .how = how ? how : &usual, .options = options ? options : &none};
+    rlx_status st = m.path ? rlx_model_read_files(cx, &m) : RLX_OOM();
+    if (!st)
+        st = warm(&w);
+    rlx_model_deinit_files(&m);
+    RLX_TRY_NOTE(st, "warming the model %s", path);
+    return RLX_OK;
+}

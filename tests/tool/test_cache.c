@@ -1,0 +1,211 @@
+/* tests/tool/test_cache.c: rlx warm and rlx cache, and runs that find their code: what processes
+ * say and leave. */
+#include <check.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/tool/process.h"
+
+#define BUNDLED RLX_SOURCE_DIR "/models/bundled"
+#define TEXT "-p", "Once upon a time", "-n", "6", "--temp", "0", "-t", "1"
+
+enum { CHARS = 256 };
+static char dir[CHARS];
+
+static void set_up(void)
+{
+    snprintf(dir, sizeof dir, "%s/rlx-tool-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    setenv("RLX_CACHE_DIR", dir, 1);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static void tear_down(void)
+{
+    unsetenv("LD_DEBUG");
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void ends(const process *p, int code)
+{
+    ck_assert_msg(p->code == code, "exit code %d: %s%s", p->code, p->out, p->err);
+}
+
+static void has(const char *text, const char *part)
+{
+    ck_assert_msg(strstr(text, part), "no \"%s\" in: %s", part, text);
+}
+
+/* The whole life of a warmed model. */
+START_TEST(warm_then_run)
+{
+    process p, first;
+    RUN(&p, RLX_TOOL, "warm", BUNDLED, "--dry-run");
+    ends(&p, 1);
+    has(p.out, "decode of 1 tokens is missing: there are no entries");
+    has(p.err, "0 buckets compiled, 0 there, 3 missing");
+    process_free(&p);
+
+    RUN(&p, RLX_TOOL, "warm", BUNDLED);
+    ends(&p, 0);
+    has(p.err, "3 buckets compiled");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "warm", BUNDLED, "--dry-run", "--json");
+    ends(&p, 0);
+    has(p.out, "\"bucket\": \"prefill\", \"tokens\": 512, \"there\": true");
+    process_free(&p);
+
+    RUN(&first, RLX_TOOL, "run", BUNDLED, "--no-cache", TEXT);
+    ends(&first, 0);
+    ck_assert_ptr_null(strstr(first.err, "from the cache"));
+    setenv("LD_DEBUG", "files", 1); /* the loader tells what it opens */
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--no-compile", TEXT);
+    unsetenv("LD_DEBUG");
+    ends(&p, 0);
+    ck_assert_str_eq(p.out, first.out);
+    has(p.err, "from the cache");
+    has(p.err, "librlx.so");
+    ck_assert_ptr_null(strstr(p.err, "librlx-llvm")); /* LLVM is not opened */
+    process_free(&p);
+    process_free(&first);
+
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--no-compile", "--precision", "exact", TEXT);
+    ends(&p, 1);
+    has(p.err, "TOKENS 1, ROWS 1, exact is not in the compile cache");
+    has(p.err, "precision: it has fast, decode, wanted exact");
+    process_free(&p);
+}
+END_TEST
+
+START_TEST(entries_are_listed_checked_and_removed)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "warm", BUNDLED, "--target", "znver4", "--target", "neoverse-v2");
+    ends(&p, 0);
+    has(p.err, "6 buckets compiled");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "ls");
+    ends(&p, 0);
+    has(p.out, "aarch64:neoverse-v2");
+    has(p.err, "6 entries");
+    char key[17] = "";
+    memcpy(key, p.out, 16);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "show", key);
+    ends(&p, 0);
+    has(p.out, "model.layers.{}.mlp.gate_proj.weight bf16[512,192]");
+    process_free(&p);
+    setenv("LC_ALL", "tr_TR.UTF-8", 1);
+    RUN(&p, RLX_TOOL, "cache", "verify", "--recompile"); /* the same bytes in another process */
+    unsetenv("LC_ALL");
+    ends(&p, 0);
+    has(p.err, "6 entries: 6 as they should be, 0 not compiled anew, 0 bad");
+    process_free(&p);
+
+    char path[CHARS];
+    snprintf(path, sizeof path, "%.200s/code/", dir);
+    RUN(&p, "/bin/sh", "-c",
+        "for f in \"$0\"*.rlx; do printf x | dd of=\"$f\" bs=1 seek=999 conv=notrunc 2>&1; break; "
+        "done",
+        path);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "verify");
+    ends(&p, 1);
+    has(p.out, "BAD: byte");
+    has(p.err, "1 bad");
+    process_free(&p);
+
+    RUN(&p, RLX_TOOL, "cache", "gc", "--max-size", "60k");
+    ends(&p, 0);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "clear");
+    ends(&p, 0);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "ls", "--json");
+    ends(&p, 0);
+    ck_assert_str_eq(p.out, "");
+    process_free(&p);
+}
+END_TEST
+
+START_TEST(sealed)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "warm", BUNDLED, "--seal");
+    ends(&p, 0);
+    has(p.err, "the cache is sealed");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, TEXT);
+    ends(&p, 0);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--cache-type-k", "f16", TEXT);
+    ends(&p, 1);
+    has(p.err, "the cache is sealed: the nearest entry");
+    has(p.err, "state 0: it has kv.k.{} f32[PAGES,2,32,256], wanted kv.k.{} f16[PAGES,2,32,256]");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "warm", BUNDLED, "--precision", "exact");
+    ends(&p, 1);
+    has(p.err, "is sealed");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "unseal");
+    ends(&p, 0);
+    process_free(&p);
+}
+END_TEST
+
+START_TEST(mistakes)
+{
+    process p;
+    static const char *const lines[][5] = {
+        {"warm", "no MODEL given"},
+        {"warm", "did you mean \"znver4\"?", BUNDLED, "--target", "znver44"},
+        {"warm", "one of them", BUNDLED, "--seal", "--dry-run"},
+        {"cache", "no ACTION given"},
+        {"cache", "did you mean verify?", "verfy"},
+        {"cache", "of which entry?", "show"},
+        {"cache", "one argument too many", "ls", "x"},
+        {"cache", "--max-size SIZE", "gc"},
+        {"cache", "is no size", "gc", "--max-size", "many"},
+        {"run", "one of them", BUNDLED, "--no-cache", "--cache-dir=x"},
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        RUN(&p, RLX_TOOL, lines[i][0], lines[i][2], lines[i][3], lines[i][4]);
+        process_complains(&p, 2, lines[i][1]);
+    }
+    RUN(&p, RLX_TOOL, "cache", "show", "0123");
+    process_complains(&p, 1, "no entry 0123");
+    setenv("RLX_CACHE_DIR", "", 1);
+    RUN(&p, RLX_TOOL, "cache", "clear");
+    process_complains(&p, 1, "there is no cache folder");
+    RUN(&p, RLX_TOOL, "warm", BUNDLED);
+    process_complains(&p, 2, "there is no cache to put code into");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("tool cache");
+    TCase *t = tcase_create("cache");
+    tcase_add_checked_fixture(t, set_up, tear_down);
+    tcase_set_timeout(t, 0);
+    tcase_add_test(t, warm_then_run);
+    tcase_add_test(t, entries_are_listed_checked_and_removed);
+    tcase_add_test(t, sealed);
+    tcase_add_test(t, mistakes);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_set_fork_status(r, CK_NOFORK);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
