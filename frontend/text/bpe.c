@@ -23,6 +23,10 @@ typedef struct rlx_bpe_candidate {
     int32_t id;
 } rlx_bpe_candidate;
 
+typedef struct rlx_bpe_parts { /* the last way that was seen to make an unused token */
+    int32_t id, left;          /* bytes of its left part */
+} rlx_bpe_parts;
+
 /* ---- the heap */
 
 static bool before(const rlx_bpe_candidate *a, const rlx_bpe_candidate *b)
@@ -86,6 +90,26 @@ static bool find_candidate(const rlx_encoding *e, const rlx_bpe_symbol *left,
     return out->id >= 0;
 }
 
+/* Of the unused token: few are, and few of those come up in a piece. */
+static rlx_bpe_parts *find_parts(const rlx_encoding *e, int32_t id)
+{
+    for (int64_t i = 0; i < e->nparts; i++)
+        if (e->parts[i].id == id)
+            return &e->parts[i];
+    return NULL;
+}
+
+static rlx_status keep_parts(rlx_encoding *e, int32_t id, int32_t left)
+{
+    rlx_bpe_parts *known = find_parts(e, id);
+    if (!known) {
+        RLX_ENCODING_GROW(e->parts, e->cap_parts, e->nparts + 1);
+        known = &e->parts[e->nparts++];
+    }
+    *known = (rlx_bpe_parts){id, left};
+    return RLX_OK;
+}
+
 static rlx_status consider(rlx_encoding *e, int32_t at)
 {
     int32_t next = at < 0 ? -1 : e->symbols[at].next;
@@ -93,7 +117,11 @@ static rlx_status consider(rlx_encoding *e, int32_t at)
         return RLX_OK;
     const rlx_bpe_symbol *left = &e->symbols[at], *right = &e->symbols[next];
     rlx_bpe_candidate c = {.at = at, .left = left->bytes, .right = right->bytes};
-    return find_candidate(e, left, right, &c) ? heap_push(e, c) : RLX_OK;
+    if (!find_candidate(e, left, right, &c))
+        return RLX_OK;
+    if (e->tokenizer->tokens[c.id].flags & RLX_TOKEN_UNUSED)
+        RLX_TRY(keep_parts(e, c.id, left->bytes));
+    return heap_push(e, c);
 }
 
 /* ---- symbols */
@@ -186,7 +214,7 @@ static rlx_status read_symbols(rlx_encoding *e, const char *piece, size_t bytes,
 
 static rlx_status merge(rlx_encoding *e, int64_t n)
 {
-    e->nheap = 0;
+    e->nheap = e->nparts = 0;
     for (int64_t i = 0; i < n; i++)
         RLX_TRY(consider(e, (int32_t)i));
     while (e->nheap) {
@@ -207,25 +235,41 @@ static rlx_status merge(rlx_encoding *e, int64_t n)
     return RLX_OK;
 }
 
-/* The symbols that are left; those that are no token are spelled in bytes, or unknown. */
-static rlx_status push_symbols(rlx_encoding *e)
+/* A text of the piece: its token, the parts of an unused one, bytes, or unknown. */
+static rlx_status push_text(rlx_encoding *e, int32_t id, int32_t start, int32_t bytes,
+                            bool *after_unknown)
 {
     const rlx_text_settings *s = e->tokenizer->settings;
+    bool spelled = false, was_unknown = *after_unknown;
+    *after_unknown = false;
+    if (id >= 0) {
+        bool unused = e->tokenizer->tokens[id].flags & RLX_TOKEN_UNUSED;
+        const rlx_bpe_parts *p = unused ? find_parts(e, id) : NULL;
+        if (!p)
+            return rlx_encoding_push(e, id);
+        const char *at = e->piece + start;
+        int32_t left = p->left, rest = bytes - left;
+        RLX_TRY(push_text(e, rlx_table_find_key(e->tokenizer, at, (size_t)left), start, left,
+                          &was_unknown));
+        *after_unknown = was_unknown;
+        return push_text(e, rlx_table_find_key(e->tokenizer, at + left, (size_t)rest), start + left,
+                         rest, after_unknown);
+    }
+    RLX_TRY(rlx_encoding_push_bytes(e, e->piece + start, (size_t)bytes, &spelled));
+    if (spelled)
+        return RLX_OK;
+    *after_unknown = true;
+    if (s->unknown >= 0 && !(was_unknown && s->fuse_unknown))
+        RLX_TRY(rlx_encoding_push(e, s->unknown));
+    return RLX_OK;
+}
+
+static rlx_status push_symbols(rlx_encoding *e)
+{
     bool after_unknown = false;
     for (int32_t i = 0; i >= 0; i = e->symbols[i].next) {
         const rlx_bpe_symbol *y = &e->symbols[i];
-        bool spelled = false, was_unknown = after_unknown;
-        after_unknown = false;
-        if (y->id >= 0) {
-            RLX_TRY(rlx_encoding_push(e, y->id));
-            continue;
-        }
-        RLX_TRY(rlx_encoding_push_bytes(e, e->piece + y->start, (size_t)y->bytes, &spelled));
-        if (spelled)
-            continue;
-        after_unknown = true;
-        if (s->unknown >= 0 && !(was_unknown && s->fuse_unknown))
-            RLX_TRY(rlx_encoding_push(e, s->unknown));
+        RLX_TRY(push_text(e, y->id, y->start, y->bytes, &after_unknown));
     }
     return RLX_OK;
 }

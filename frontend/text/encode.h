@@ -28,8 +28,9 @@ typedef struct rlx_encoding {
     uint32_t nmemo; /* a power of two; 0: none */
     struct rlx_bpe_symbol *symbols;
     struct rlx_bpe_candidate *heap;
+    struct rlx_bpe_parts *parts; /* of unused tokens */
     struct rlx_unigram_node *nodes;
-    int64_t cap_symbols, nheap, cap_heap, cap_nodes;
+    int64_t cap_symbols, nheap, cap_heap, nparts, cap_parts, cap_nodes;
     rlx_text normal, mapped, affixed;
     const char *piece; /* that is being merged */
     rlx_regex_scratch regex;

@@ -28,6 +28,7 @@ void rlx_encoding_deinit(rlx_encoding *e)
     free(e->memo);
     free(e->symbols);
     free(e->heap);
+    free(e->parts);
     free(e->nodes);
     rlx_text_deinit(&e->normal);
     rlx_text_deinit(&e->mapped);

@@ -28,6 +28,7 @@ typedef struct reader {
     const rlx_gguf *file;
     const struct kind *kind;
     bool bos, eos; /* the defaults of add_bos_token and add_eos_token */
+    bool by_score; /* sentencepiece's BPE */
     bool phi3;     /* added tokens take white space behind them: rlx_text_phi3_strips */
 } reader;
 
@@ -170,6 +171,8 @@ static rlx_status set_type(reader *r, int32_t id, int64_t type)
         k->flags |= RLX_TOKEN_SPECIAL;
     if (type == TYPE_USER_DEFINED)
         k->flags |= RLX_TOKEN_USER;
+    else if (type == TYPE_UNUSED && r->by_score)
+        k->flags |= RLX_TOKEN_UNUSED;
     else if (type != TYPE_NORMAL)
         k->flags &= ~(uint32_t)RLX_TOKEN_MODEL;
     if (type < TYPE_UNKNOWN || type > TYPE_USER_DEFINED)
@@ -421,7 +424,8 @@ static rlx_status read_all(reader *r, const char *model)
             "metadata " KEY "model: \"%s\" is not offered (gpt2, llama, t5 and bert are)", model);
     r->kind = &kinds[i];
     r->d->settings.model = kinds[i].model;
-    r->bos = r->kind->rest == read_sentencepiece && r->kind->model == RLX_MODEL_BPE;
+    r->by_score = r->kind->rest == read_sentencepiece && r->kind->model == RLX_MODEL_BPE;
+    r->bos = r->by_score;
     r->eos = r->kind->model == RLX_MODEL_UNIGRAM;
     RLX_TRY(check_keys(r));
     RLX_TRY(kinds[i].tokens(r));

@@ -257,12 +257,11 @@ static rlx_status set_piece(reader *r, int32_t id, const piece *p)
     size_t n = p->text.bytes;
     bool user = p->type == PIECE_USER_DEFINED, bpe = r->model_type == MODEL_BPE;
     bool special = p->type == PIECE_CONTROL || p->type == PIECE_UNKNOWN;
-    if (p->type == PIECE_UNUSED && bpe)
-        return RLX_DESCRIPTION_FAIL(r->d, RLX_UNSUPPORTED,
-                                    "piece %d is of type UNUSED, which BPE does not offer", id);
-    RLX_TRY(rlx_description_set_token(r->d, id, text, n,
-                                      (special ? RLX_TOKEN_SPECIAL : 0) |
-                                          (p->type == PIECE_NORMAL || user ? RLX_TOKEN_MODEL : 0)));
+    uint32_t flags = special                             ? RLX_TOKEN_SPECIAL
+                     : p->type == PIECE_NORMAL || user   ? RLX_TOKEN_MODEL
+                     : p->type == PIECE_UNUSED && bpe ? RLX_TOKEN_MODEL | RLX_TOKEN_UNUSED
+                                                         : 0;
+    RLX_TRY(rlx_description_set_token(r->d, id, text, n, flags));
     rlx_token *k = &r->d->tokens[id];
     if (bpe)
         k->rank = rlx_description_rank_of_score(p->score);

@@ -164,7 +164,8 @@ enum {
     RLX_TOKEN_PRESENT = 1, /* the id is used */
     RLX_TOKEN_SPECIAL = 2, /* decodes to nothing */
     RLX_TOKEN_MODEL = 4,   /* the model can make it */
-    RLX_TOKEN_USER = 8     /* sentencepiece's user-defined: beats every other way */
+    RLX_TOKEN_USER = 8,    /* sentencepiece's user-defined: beats every other way */
+    RLX_TOKEN_UNUSED = 16  /* merged like others, and in the end what it was merged from */
 };
 enum { RLX_RANK_NEVER = INT32_MAX }; /* no text becomes this token by merging */
 
@@ -252,7 +253,7 @@ struct rlx_tokenizer {
 rlx_status rlx_table_open(void *block, size_t bytes, bool mapped, rlx_tokenizer **out);
 /* Part of every key: what a reader makes of a file changes with the library. Rises with whatever
  * changes a table of the same files. */
-#define RLX_TABLE_BUILD RLX_VERSION " 3"
+#define RLX_TABLE_BUILD RLX_VERSION " 4"
 /* A head before anything is known, and the last thing that is written into it. */
 #define RLX_TABLE_HEAD                                                                         \
     {                                                                                          \

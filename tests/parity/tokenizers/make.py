@@ -138,10 +138,18 @@ def make(name, kind, normalizer=None, pre=None, decoder=None, post=None, size=28
     put(name, "tokenizer.json", content.encode(), cases)
 
 
-def make_model(name, kind, size, **options):
+def make_model(name, kind, size, unused=0, **options):
+    """unused: every so manieth of the longer pieces."""
     if ONLY and name not in ONLY:
         return
     model = train_sentencepiece(kind, size, name, **options)
+    if unused:
+        from sentencepiece import sentencepiece_model_pb2
+        proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+        longer = [p for p in proto.pieces if p.type == p.NORMAL and len(p.piece) > 1]
+        for p in longer[::unused] + [p for p in proto.pieces if p.piece in ("e", "z")]:
+            p.type = p.UNUSED
+        model = proto.SerializeToString()
     p = spm.SentencePieceProcessor(model_proto=model)
     control = {"<s>", "</s>", "<unk>"}  # rlx takes those out of a text; sentencepiece itself does not
     cases = []
@@ -242,6 +250,8 @@ def main():
              post=(lambda t: X.BertProcessing(("[SEP]", 2), ("[CLS]", 1))) if lower else around("[CLS]", "[SEP]"))
     make_model("model-bpe", "bpe", 420, byte_fallback=True, normalization_rule_name="identity",
                remove_extra_whitespaces=False, user_defined_symbols=["<a>", "  "])
+    make_model("model-unused", "bpe", 420, unused=3, byte_fallback=True, normalization_rule_name="identity")
+    make_model("model-unused-unigram", "unigram", 200, unused=3, normalization_rule_name="identity")
     make_model("model-unigram", "unigram", 200, normalization_rule_name="identity", user_defined_symbols=["<a>", "boat"])
     make_tekken("tekken", False)
     make_tekken("tekken-listed", True)
