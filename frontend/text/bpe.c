@@ -235,18 +235,19 @@ static rlx_status merge(rlx_encoding *e, int64_t n)
     return RLX_OK;
 }
 
-/* A text of the piece: its token, the parts of an unused one, bytes, or unknown. */
+/* A text of the piece: its token, the parts of an unused one, bytes, or unknown, as an unused one
+ * is that nothing was merged into. */
 static rlx_status push_text(rlx_encoding *e, int32_t id, int32_t start, int32_t bytes,
                             bool *after_unknown)
 {
     const rlx_text_settings *s = e->tokenizer->settings;
     bool spelled = false, was_unknown = *after_unknown;
     *after_unknown = false;
-    if (id >= 0) {
-        bool unused = e->tokenizer->tokens[id].flags & RLX_TOKEN_UNUSED;
-        const rlx_bpe_parts *p = unused ? find_parts(e, id) : NULL;
-        if (!p)
-            return rlx_encoding_push(e, id);
+    bool unused = id >= 0 && (e->tokenizer->tokens[id].flags & RLX_TOKEN_UNUSED);
+    const rlx_bpe_parts *p = unused ? find_parts(e, id) : NULL;
+    if (id >= 0 && !unused)
+        return rlx_encoding_push(e, id);
+    if (p) {
         const char *at = e->piece + start;
         int32_t left = p->left, rest = bytes - left;
         RLX_TRY(push_text(e, rlx_table_find_key(e->tokenizer, at, (size_t)left), start, left,

@@ -150,7 +150,7 @@ void rlx_sentencepiece_put(const rlx_tokenizer *t, uint32_t flags, const char *t
                            rlx_text *out)
 {
     bool squeeze = flags & RLX_SPM_SQUEEZE, marks = flags & RLX_SPM_MARKS;
-    bool prefix_space = flags & RLX_SPM_PREFIX, behind = flags & RLX_SPM_SUFFIX;
+    bool prefix_space = flags & RLX_SPM_PREFIX, behind = flags & RLX_SPM_SUFFIX, spaces = false;
     const char *space = marks ? MARK : " ";
     size_t at = 0, nspace = strlen(space);
     rlx_span map = t->settings->charsmap;
@@ -161,10 +161,11 @@ void rlx_sentencepiece_put(const rlx_tokenizer *t, uint32_t flags, const char *t
         if (p.bytes != 1 || p.text[0] != ' ')
             break;
         at += p.used;
+        spaces = true;
     }
     if (at == bytes)
         return;
-    if (prefix_space && !behind)
+    if ((prefix_space && !behind) || (spaces && (flags & RLX_SPM_KEEP)))
         rlx_text_put(out, space);
     bool after_space = squeeze;
     while (at < bytes) {

@@ -96,6 +96,7 @@ typedef struct reader {
     int32_t npieces;
     uint64_t model_type;
     bool byte_fallback, suffix, prefix, squeeze, marks;
+    bool once; /* prefix: in front of the whole text alone, not behind added tokens */
     int32_t unknown, bos, eos;
     field rules;
     float least, most; /* scores of normal pieces */
@@ -295,10 +296,11 @@ static rlx_status read_config(reader *r, rlx_json_reader *config)
     RLX_TRY(check_class(config));
     RLX_TRY(rlx_json_flag(config, file, config->root, "legacy", &legacy));
     RLX_TRY(rlx_json_flag(config, file, config->root, "add_prefix_space", &r->prefix));
-    if (!legacy)
+    r->once = !legacy;
+    if (r->once && r->suffix)
         return RLX_DESCRIPTION_FAIL(r->d, RLX_UNSUPPORTED, "%s",
-                                    "legacy false of tokenizer_config.json is not offered without "
-                                    "a tokenizer.json");
+                                    "legacy false of tokenizer_config.json is not offered with "
+                                    "spaces behind words");
     return RLX_OK;
 }
 
@@ -319,6 +321,27 @@ static rlx_status set_ends(const reader *r, rlx_json_reader *config)
             return RLX_DESCRIPTION_FAIL(r->d, RLX_INVALID_FILE, "%s id %d; there are %d pieces",
                                         ends[i].what, ends[i].id, r->npieces);
     return rlx_description_set_ends(r->d, bos ? r->bos : -1, eos ? r->eos : -1);
+}
+
+/* ---- spaces */
+
+static rlx_status set_spaces(const reader *r)
+{
+    rlx_text_settings *s = &r->d->settings;
+    rlx_text_step *first = NULL;
+    bool always = r->prefix && !r->once;
+    RLX_TRY(rlx_description_set_sentencepiece(
+        r->d, (always ? RLX_SPM_PREFIX : 0) | (r->squeeze ? RLX_SPM_SQUEEZE : 0) |
+                  (r->marks ? RLX_SPM_MARKS : 0) | (r->suffix ? RLX_SPM_SUFFIX : 0) |
+                  (r->once ? RLX_SPM_KEEP : 0)));
+    if (!r->prefix || !r->once)
+        return RLX_OK;
+    RLX_TRY(rlx_description_add_split(r->d, RLX_SPLIT_METASPACE, &first));
+    first->a = rlx_description_string(r->d, r->marks ? "\xe2\x96\x81" : " ");
+    first->flags = RLX_METASPACE_PREFIX | RLX_METASPACE_FIRST;
+    s->decode_first = RLX_FIRST_STRIP;
+    s->decode_strip = 1;
+    return RLX_OK;
 }
 
 /* ---- the whole */
@@ -342,9 +365,7 @@ static rlx_status read_all(reader *r, const struct cJSON *json)
     s->unknown = r->unknown >= 0 && r->unknown < r->npieces ? r->unknown : -1;
     s->unknown_score = (double)(r->least - UNKNOWN_PENALTY);
     s->byte_fallback = r->byte_fallback;
-    RLX_TRY(rlx_description_set_sentencepiece(
-        r->d, (r->prefix ? RLX_SPM_PREFIX : 0) | (r->squeeze ? RLX_SPM_SQUEEZE : 0) |
-                  (r->marks ? RLX_SPM_MARKS : 0) | (r->suffix ? RLX_SPM_SUFFIX : 0)));
+    RLX_TRY(set_spaces(r));
     return set_ends(r, &config);
 }
 

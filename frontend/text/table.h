@@ -46,7 +46,8 @@ enum {
     RLX_SPM_PREFIX = 1,  /* a space in front */
     RLX_SPM_SQUEEZE = 2, /* spaces: none at the ends, one in a row */
     RLX_SPM_MARKS = 4,   /* spaces become U+2581 */
-    RLX_SPM_SUFFIX = 8   /* the space of PREFIX behind instead */
+    RLX_SPM_SUFFIX = 8,  /* the space of PREFIX behind instead */
+    RLX_SPM_KEEP = 16    /* with SQUEEZE: one at the beginning where there are any */
 };
 
 typedef enum rlx_split_kind {
@@ -153,9 +154,9 @@ typedef struct rlx_text_settings {
         decode[RLX_MAX_DECODERS]; /* token by token; `bytes` of a token is their result */
     uint32_t decode_first;        /* rlx_decode_first */
     uint32_t decode_strip;
-    rlx_span decode_end;  /* a token's text ends in it: the space that this is, is none at the end */
+    rlx_span decode_end; /* a token's text ends in it: the space that this is, is none at the end */
     bool decode_collapse; /* neighbours that are the same are one */
-    rlx_span charsmap; /* sentencepiece's compiled rules */
+    rlx_span charsmap;    /* sentencepiece's compiled rules */
 } rlx_text_settings;
 
 /* ---- parts */
