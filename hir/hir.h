@@ -31,6 +31,9 @@ rlx_ir_value *rlx_hir_build_linear(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_va
 rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir_value *up);
 rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
                                  rlx_ir_value *sin, int64_t heads, int64_t head_dim);
+rlx_ir_value *rlx_hir_build_rope_with(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
+                                      rlx_ir_value *sin, int64_t heads, int64_t head_dim,
+                                      bool interleaved, bool each);
 /* The same with element 2i of a head paired with 2i + 1. */
 rlx_ir_value *rlx_hir_build_rope_interleaved(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
                                              rlx_ir_value *sin, int64_t heads, int64_t head_dim);

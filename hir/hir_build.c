@@ -39,21 +39,30 @@ rlx_ir_value *rlx_hir_build_swiglu(rlx_ir_builder *b, rlx_ir_value *gate, rlx_ir
     return rlx_ir_build(b, RLX_HIR_SWIGLU, 2, (rlx_ir_value *[]){gate, up}, 0, NULL, NULL);
 }
 
+rlx_ir_value *rlx_hir_build_rope_with(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
+                                      rlx_ir_value *sin, int64_t heads, int64_t head_dim,
+                                      bool interleaved, bool each)
+{
+    rlx_attr attrs[4] = {rlx_attr_int(RLX_ATTR_HEADS, heads),
+                         rlx_attr_int(RLX_ATTR_HEAD_DIM, head_dim)};
+    int n = 2;
+    if (interleaved)
+        attrs[n++] = rlx_attr_int(RLX_ATTR_INTERLEAVED, 1);
+    if (each)
+        attrs[n++] = rlx_attr_int(RLX_ATTR_EACH, 1);
+    return rlx_ir_build(b, RLX_HIR_ROPE, 3, (rlx_ir_value *[]){x, cos, sin}, n, attrs, NULL);
+}
+
 rlx_ir_value *rlx_hir_build_rope(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
                                  rlx_ir_value *sin, int64_t heads, int64_t head_dim)
 {
-    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_HEADS, heads),
-                              rlx_attr_int(RLX_ATTR_HEAD_DIM, head_dim)};
-    return rlx_ir_build(b, RLX_HIR_ROPE, 3, (rlx_ir_value *[]){x, cos, sin}, 2, attrs, NULL);
+    return rlx_hir_build_rope_with(b, x, cos, sin, heads, head_dim, false, false);
 }
 
 rlx_ir_value *rlx_hir_build_rope_interleaved(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *cos,
                                              rlx_ir_value *sin, int64_t heads, int64_t head_dim)
 {
-    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_HEADS, heads),
-                              rlx_attr_int(RLX_ATTR_HEAD_DIM, head_dim),
-                              rlx_attr_int(RLX_ATTR_INTERLEAVED, 1)};
-    return rlx_ir_build(b, RLX_HIR_ROPE, 3, (rlx_ir_value *[]){x, cos, sin}, 3, attrs, NULL);
+    return rlx_hir_build_rope_with(b, x, cos, sin, heads, head_dim, true, false);
 }
 
 rlx_ir_value *rlx_hir_build_attention(rlx_ir_builder *b, const rlx_hir_attention *a,

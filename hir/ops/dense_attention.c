@@ -526,15 +526,6 @@ static rlx_ir_value *relative_keys(const space *s, const rlx_dim *dims)
                   (int[]){s->rank - 2, s->rank - 1, s->rank});
 }
 
-/* Sums over the last axis, in as many partial sums as suit how its elements lie. */
-static rlx_ir_value *sum_last(const space *s, rlx_ir_value *x, int64_t lanes)
-{
-    const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_FN, RLX_FN_ADD),
-                              rlx_attr_int(RLX_ATTR_AXIS, s->rank),
-                              rlx_attr_int(RLX_ATTR_LANES, lanes)};
-    return rlx_ir_build(s->b, RLX_MIR_REDUCE, 1, &x, 3, attrs, NULL);
-}
-
 /* The scores of all keys, the hidden ones the lowest float. */
 static rlx_ir_value *scores(const space *s)
 {
@@ -558,7 +549,9 @@ static rlx_ir_value *scores(const space *s)
     const bool relative = s->option[RELATIVE] >= 0;
     if (relative)
         k = map2(s, RLX_FN_ADD, k, relative_keys(s, dims));
-    rlx_ir_value *x = sum_last(s, map2(s, RLX_FN_MUL, q, k), relative ? 1 : 16);
+    rlx_ir_value *x = map2(s, RLX_FN_MUL, q, k);
+    x = relative ? rlx_mir_build_fold(s->b, RLX_FN_ADD, x)
+                 : rlx_mir_build_reduce(s->b, RLX_FN_ADD, x);
     const double scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
     const double cap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0);
     x = map2(s, RLX_FN_MUL, x, number(s, RLX_F32, cap != 0 ? scale / cap : scale));
@@ -613,7 +606,7 @@ void rlx_hir_dense_attention_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_
         perm[s.nb + i] = s.nb + (i + 1) % 3;
     rlx_ir_value *v = rlx_mir_build_transpose(b, in[2], perm);
     v = repeat(&s, v, last + 1, dims, s.nb + 1, 2, (int[]){last - 1, last});
-    x = sum_last(&s, map2(&s, RLX_FN_MUL, x, v), 4);
+    x = rlx_mir_build_fold(b, RLX_FN_ADD, map2(&s, RLX_FN_MUL, x, v));
     sum = map2(&s, RLX_FN_MAX, sum, number(&s, RLX_F32, 1));
     x = map2(&s, RLX_FN_DIV, x, repeat(&s, sum, s.rank, dims, rows, 0, NULL));
     for (int i = 0; i < s.nh; i++) /* [B..,heads..,S,E] to [B..,S,heads..,E] */

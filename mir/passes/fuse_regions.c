@@ -204,6 +204,14 @@ static bool keeps_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, 
     return y->rank >= leading && memcmp(y->dim, rows->dim, sizeof(rlx_dim) * (size_t)leading) == 0;
 }
 
+/* Columns of rows with several axes in front: the users look at them where they lie. */
+static bool cuts_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
+{
+    const int rank = g->nodes[g->groups[group].nodes[0]].ir->out[0]->type.rank;
+    return rank > 2 && n->ir->in[0]->type.rank == rank &&
+           rlx_ir_attr_int(n->ir, RLX_ATTR_AXIS, 0) == rank - 1;
+}
+
 static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     switch (n->ir->op) {
@@ -214,10 +222,11 @@ static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node 
             if (!in_group(n->ir->in[i], group))
                 return false;
         return keeps_rows(g, n, group);
+    case RLX_MIR_SLICE:
+        return keeps_rows(g, n, group) && !cuts_rows(g, n, group);
     case RLX_MIR_MAP:
     case RLX_MIR_CAST:
     case RLX_MIR_RESHAPE:
-    case RLX_MIR_SLICE:
     case RLX_MIR_BROADCAST:
         return keeps_rows(g, n, group);
     default:

@@ -1,6 +1,6 @@
-/* tests/hir/test_attention.c: dense attention: the evaluator against the lowered module for every
- * option, at two sets of extents; and every constraint's error. What it means in numbers is held
- * against torch in tests/torch. */
+/* tests/hir/test_attention.c: dense attention and rotations: the evaluator against the lowered
+ * module for every option, at two sets of extents; and every constraint's error. What it means in
+ * numbers is held against torch in tests/torch. */
 #include <math.h>
 
 #include "tests/base/suite.h"
@@ -38,6 +38,13 @@ static const char *const cases[] = {
        "%y = dense_attention %q, %k, %v {scale=1, after=0} : f32[B,3,S,4,2]"),
     OP("%q: f32[B,S,1,5], %k: f32[B,1,1,5], %v: f32[B,1,1,5]", "f32[B,S,1,5]",
        "%y = dense_attention %q, %k, %v {scale=1, after=0} : f32[B,S,1,5]"),
+    /* rotations: leading axes, tables of fewer, an entry for each element */
+    OP("%x: f32[B,S,2,14], %c: f32[S,2,3], %s: f32[S,2,3]", "f32[B,S,2,14]",
+       "%y = rope %x, %c, %s {heads=2, head_dim=7} : f32[B,S,2,14]"),
+    OP("%x: f32[B,S,14], %c: f32[4], %s: f32[4]", "f32[B,S,14]",
+       "%y = rope %x, %c, %s {heads=2, head_dim=7, each=1} : f32[B,S,14]"),
+    OP("%x: f32[B,S,16], %c: f32[B,S,8], %s: f32[B,S,8]", "f32[B,S,16]",
+       "%y = rope %x, %c, %s {heads=2, head_dim=8, interleaved=1, each=1} : f32[B,S,16]"),
 };
 enum { NCASES = sizeof cases / sizeof *cases };
 static const struct {
@@ -121,6 +128,15 @@ static const struct {
      "dense_attention C6: sinks are a float [N]"},
     {WRONG(Q, K, K, ", %a: f32[4,5]", ", %a", "scale=1, left=4, with=\"relative\""),
      "dense_attention C6: relative is a float [L,D]"},
+    {OP("%x: f32[B,S,8], %c: f32[B,2], %s: f32[B,2]", "f32[B,S,8]",
+        "%y = rope %x, %c, %s {heads=2, head_dim=4} : f32[B,S,8]"),
+     "rope C3: cos is f32[M..,R/2]"},
+    {OP("%x: f32[B,S,8], %c: f32[S,3], %s: f32[S,3]", "f32[B,S,8]",
+        "%y = rope %x, %c, %s {heads=2, head_dim=4, each=1} : f32[B,S,8]"),
+     "rope C3: cos is f32[M..,R], R even"},
+    {OP("%x: f32[B,S,8], %c: f32[S,2], %s: f32[S,2]", "f32[B,S,8]",
+        "%y = rope %x, %c, %s {heads=2, head_dim=4, each=2} : f32[B,S,8]"),
+     "rope C4: each=2"},
     {WRONG(Q, K, K, "", "", "scale=1, before=-1"), "dense_attention C7: before=-1"},
     {WRONG(Q, K, K, "", "", "scale=1, chunk=0"), "dense_attention C7: chunk=0"},
 };
