@@ -86,8 +86,46 @@ static bool is_instance(const char *template, const char *name)
     return digits && !strcmp(name + head + digits, hole + 2);
 }
 
+/* The argument of `f` that binds a name for one of the layers first..first+count-1. */
+static const rlx_ir_type *find_arg(const rlx_ir_func *f, rlx_role role, const char *name,
+                                   int64_t first, int64_t count)
+{
+    for (int i = 0; i < f->body->nargs; i++) {
+        const char *symbol = f->arg_info[i].symbol;
+        if (f->arg_info[i].role != role || !is_instance(symbol, name))
+            continue;
+        const char *hole = strstr(symbol, "{}");
+        const int64_t layer = hole ? strtoll(name + (hole - symbol), NULL, 10) : first;
+        if (layer >= first && layer < first + count)
+            return &f->body->args[i]->type;
+    }
+    return NULL;
+}
+
+/* A state's type: layers of several shapes have it by one template. */
+static const rlx_ir_type *state_type(const mir_step *s, const char *name)
+{
+    const rlx_ir_module *m = s->e->c.mir;
+    const rlx_ir_func *entry = rlx_ir_func_find(m, RLX_ENTRY);
+    const rlx_ir_type *t = find_arg(entry, RLX_ROLE_STATE, name, 0, 1);
+    for (const rlx_ir_node *n = entry->body->first; n && !t; n = n->next)
+        if (n->op == RLX_MIR_CALL)
+            t = find_arg(rlx_ir_func_find(m, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, "")),
+                         RLX_ROLE_STATE, name, rlx_ir_attr_int(n, RLX_ATTR_FIRST, 0),
+                         rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1));
+    return t;
+}
+
 static bool describe(const mir_step *s, rlx_role role, const char *name, rlx_eval_tensor *out)
 {
+    const rlx_ir_type *state = role == RLX_ROLE_STATE ? state_type(s, name) : NULL;
+    if (state) {
+        *out = (rlx_eval_tensor){
+            .format = state->format, .rank = state->rank, .data = s->bind(s->cx, name)};
+        for (int d = 0; d < state->rank; d++)
+            out->dim[d] = rlx_dim_eval(s->e->c.dims, state->dim[d], s->symbols);
+        return out->data != NULL;
+    }
     const rlx_tensor *w = role == RLX_ROLE_WEIGHT ? rlx_weights_find(s->e->weights, name) : NULL;
     if (w) {
         *out = (rlx_eval_tensor){.format = w->format, .rank = w->rank, .data = (void *)w->data};
