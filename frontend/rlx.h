@@ -311,11 +311,24 @@ typedef struct rlx_attention_spec {
     bool no_rope;   /* queries and keys are not rotated */
     bool rope_interleaved; /* rotates the pairs 2i, 2i + 1 of a head rather than i, i + R/2 */
     int64_t rotary_dim; /* R: that many first elements of a head rotate, even; 0: all of them */
+    const char *rope;   /* of the tables of rlx_flow_rope_tables; NULL: inputs rope_cos and rope_sin */
+    double softcap;     /* c: scores s become c * tanh(s / c); 0: they stay */
+    int64_t chunk;      /* a query sees keys of its own chunk of so many positions only; 0: none */
+    int64_t block;      /* a query also sees what is behind it in its own block of so many positions, a divisor of 256; a
+                           step brings whole blocks; 0: none. At most one of window, chunk and block */
+    const char *sinks_key; /* [N]: a score more per head, without a value; may be NULL */
+    bool gated;         /* q_key is [N*2*D,H], of every head its queries, then a gate: o * sigmoid(gate) */
+    bool v_norm;        /* RMSNorm of every value head, without a weight */
+    bool norm_plus_one; /* q_norm and k_norm multiply by 1 + w */
+    bool kv_shared;     /* there are no keys and values (k_key and v_key NULL): those of layer kv_layer are read, an earlier
+                           one of the same kv_heads, head_dim, window and chunk */
+    int64_t kv_layer;
 } rlx_attention_spec;
 /* Causal self-attention with rotary positions (inputs rope_cos, rope_sin f32[T,R/2]) over the
- * session's KV pages: f32[T,H] -> f32[T,N*D]. A query at position p sees the keys of its sequence at positions
- * j <= p, with a window w only those with j > p - w. The output projection is a linear stage of its own. Once per layer of
- * one rlx_flow_repeat_layers: the layer's index names its pages. */
+ * session's KV pages: f32[T,H] -> f32[T,N*D]. With v_key NULL values are the k projection before its norm. A query at
+ * position p sees the keys of its sequence at positions j <= p, with a window w only those with j > p - w. The output
+ * projection is a linear stage of its own. Once per layer of one rlx_flow_repeat_layers: the layer's index names its
+ * pages. Values inside: those of rlx_flow_probe_inside, and "keys", "values" [T,G*D] as they are kept. */
 RLX_API void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec);
 
 /* Records `layer(flow, index, user)` for index 0..count-1. Equal layers become one function: keys that spell the index
@@ -462,6 +475,112 @@ RLX_API void rlx_flow_mean_pool(rlx_flow *f, const char *mask);
  * or added to it, of that shape or f32[..,S,H] for ids i32[S]. */
 RLX_API void rlx_flow_gather_from_input(rlx_flow *f, const char *input, const char *key);
 RLX_API void rlx_flow_gather_add(rlx_flow *f, const char *input, const char *key);
+
+/* ---- attention of whole sequences, rotary tables -------------------------------------------------
+ * B batch, S sequence. */
+
+typedef enum rlx_rope_order {
+    RLX_ROPE_AXES,     /* each axis has frequencies of its own, pairs of one behind those of another: images, video, Flux */
+    RLX_ROPE_SECTIONS, /* one series of frequencies, cut into the axes' pairs: Qwen2-VL */
+    RLX_ROPE_TURNS     /* one series; pair i is of axis i mod n while i < n * pairs of that axis, else of axis 0: Qwen3.5 */
+} rlx_rope_order;
+
+typedef struct rlx_flow_rope_spec {
+    const char *name;      /* for the `rope` of attentions; streams "NAME.cos" and "NAME.sin" hold the tables f32[..,R/2] */
+    int64_t rotary_dim;    /* R */
+    double theta;          /* tables are computed: pair i has the frequency theta^(-2i/R) / factor */
+    double factor;         /* 0: 1 */
+    double amplitude;      /* multiplies cosines and sines (YaRN, LongRoPE); 0: 1 */
+    const char *cos_key, *sin_key; /* in place of theta: tables [places,R/2], made by whatever scaling a model has */
+    const char *positions; /* an input i32[..], or with sections i32[A,..]. NULL: of f32[TOKENS,H] and ids i32[TOKENS] the
+                              session's, of f32[B,S,H] and ids i32[B,S] 0, 1, .. */
+    int64_t sections[4];   /* pairs of each of A axes of positions; all 0: one axis */
+    rlx_rope_order order;  /* of the sections */
+} rlx_flow_rope_spec;
+/* Several tables of one flow have names of their own (Gemma 3: two thetas). The tensor passes on. */
+RLX_API void rlx_flow_rope_tables(rlx_flow *f, const rlx_flow_rope_spec *spec);
+/* Keeps T5's and MPNet's bias f32[N,S,S] of the tensor f32[B,S,H] (or ids i32[B,S]) under a stream's name: a table
+ * [buckets,N] by the bucket of key - query; one_sided: keys behind the query count as distance 0. */
+RLX_API void rlx_flow_bucket_bias(rlx_flow *f, const char *stream, const char *key, int64_t max_distance,
+                                  bool one_sided);
+
+typedef struct rlx_encoder_attention_spec {
+    const char *q_key, *k_key, *v_key;                /* [N*D,H], [G*D,H], [G*D,H] ... */
+    const char *q_bias_key, *k_bias_key, *v_bias_key; /* may be NULL */
+    const char *qkv_key, *qkv_bias_key;               /* ... or all rows of q, of k, of v in one */
+    int64_t heads, kv_heads, head_dim;                /* kv_heads 0: heads */
+    double scale, softcap;                            /* scale 0: 1/sqrt(D); softcap 0: none */
+    bool causal;
+    int64_t window;        /* keys at distances below it are seen (causal: so many keys); 0: all */
+    const char *mask;      /* an input i32[B,S]: keys that are not 0 are seen; NULL: all */
+    const char *bias;      /* a stream that is added to the scores, of a shape that repeats to [B,N,S,S]; or NULL */
+    const char *rope;      /* of rlx_flow_rope_tables; NULL: nothing rotates */
+    bool rope_interleaved; /* as in rlx_attention_spec, as the next one */
+    int64_t rotary_dim;
+    const char *context;   /* a stream f32[B,K,H'] that keys and values are made of (cross-attention); NULL: the tensor */
+} rlx_encoder_attention_spec;
+/* f32[B,S,H] -> f32[B,S,N*D]; the output projection is a linear stage of its own. Nothing is kept: for encoders, and for
+ * decoders that see whole texts. Values inside: "q", "k", "v", and "keys", "values" as attention sees them. */
+RLX_API void rlx_flow_encoder_attention(rlx_flow *f, const rlx_encoder_attention_spec *spec);
+
+/* ---- layers of well-known models ----------------------------------------------------------------
+ * Each records a sequence of the stages above: a flow prints as what it is. `prefix` is what a layer's keys begin with. */
+
+typedef enum rlx_bert_style {
+    RLX_BERT_BERT, /* attention.self.query, attention.output.dense */
+    RLX_BERT_MPNET /* attention.attn.q, attention.attn.o; a stream RLX_MPNET_BIAS is added to the scores */
+} rlx_bert_style;
+#define RLX_MPNET_BIAS "relative_attention_bias" /* made by rlx_flow_repeat_bert_layers, or by rlx_flow_bucket_bias */
+typedef struct rlx_encoder_layer_spec {
+    const char *prefix; /* "encoder.layer.{}"; of the repeat functions what stands in front of that, or NULL */
+    int64_t heads, head_dim;
+    double eps;
+    const char *mask;      /* input i32[B,S], "attention_mask"; NULL: all tokens are there */
+    const char *rope;      /* Nomic: of rlx_flow_rope_tables; may be NULL */
+    bool rope_interleaved; /* Nomic vision */
+    rlx_bert_style style;
+} rlx_encoder_layer_spec;
+/* f32[B,S,H] -> f32[B,S,H]. BERT and Nomic norm behind the residual, the others in front. */
+RLX_API void rlx_flow_bert_encoder_layer(rlx_flow *f, const rlx_encoder_layer_spec *spec);
+RLX_API void rlx_flow_nomic_encoder_layer(rlx_flow *f, const rlx_encoder_layer_spec *spec);
+RLX_API void rlx_flow_dinov2_layer(rlx_flow *f, const rlx_encoder_layer_spec *spec);
+RLX_API void rlx_flow_nomic_vision_layer(rlx_flow *f, const rlx_encoder_layer_spec *spec);
+RLX_API void rlx_flow_siglip_layer(rlx_flow *f, const rlx_encoder_layer_spec *spec);
+/* Attention with biases by "PREFIX.QKV" and its output projection "PREFIX.OUT": "attn.qkv", "attn.proj". */
+RLX_API void rlx_flow_vit_self_attention(rlx_flow *f, const rlx_encoder_layer_spec *spec, const char *qkv,
+                                         const char *out);
+/* `count` of them: "encoder.layer.{}" (BERT, MPNet with its table of distances), "encoder.layers.{}" (Nomic, SigLIP),
+ * "blocks.{}" (DINOv2), "layers.{}" (Nomic vision). */
+RLX_API void rlx_flow_repeat_bert_layers(rlx_flow *f, int64_t count, const rlx_encoder_layer_spec *spec);
+RLX_API void rlx_flow_repeat_nomic_layers(rlx_flow *f, int64_t count, const rlx_encoder_layer_spec *spec);
+RLX_API void rlx_flow_repeat_dinov2_layers(rlx_flow *f, int64_t count, const rlx_encoder_layer_spec *spec);
+RLX_API void rlx_flow_repeat_vision_layers(rlx_flow *f, int64_t count, const rlx_encoder_layer_spec *spec);
+RLX_API void rlx_flow_repeat_siglip_layers(rlx_flow *f, int64_t count, const rlx_encoder_layer_spec *spec);
+
+typedef enum rlx_decoder_kind {
+    RLX_DECODER_LLAMA,
+    RLX_DECODER_QWEN2,  /* biases of q, k and v */
+    RLX_DECODER_QWEN3,  /* norms of every head of q and k */
+    RLX_DECODER_GEMMA,  /* norms by 1 + w, gelu_tanh */
+    RLX_DECODER_GEMMA2, /* and norms behind attention and feed-forward */
+    RLX_DECODER_GEMMA3  /* and of every head of q and k */
+} rlx_decoder_kind;
+typedef struct rlx_decoder_layer_spec {
+    const char *prefix; /* "model.layers.{}"; of rlx_flow_repeat_decoder_layers what stands in front of "layers"; NULL: "model" */
+    rlx_decoder_kind kind;
+    int64_t heads, kv_heads, head_dim;
+    double eps;
+    double scale, softcap;  /* Gemma 2: query_pre_attn_scalar^-0.5, attn_logit_softcapping; 0: 1/sqrt(D), none */
+    bool attention_bias;    /* biases of q, k, v and o */
+    int64_t window;         /* keys that a query sees at most; 0: all */
+    int64_t full_every;     /* layer i has no window if full_every divides i + 1: Gemma 2: 2, Gemma 3: 6; 0: none such */
+    const char *rope;       /* of rlx_flow_rope_tables; NULL: inputs rope_cos and rope_sin */
+    const char *local_rope; /* the same of layers with a window, if they have others */
+    bool export_kv;         /* keys (rotated) and values of layer i are outputs "k_i" and "v_i" f32[T,G*D] */
+} rlx_decoder_layer_spec;
+/* f32[TOKENS,H] -> f32[TOKENS,H], over the session's pages: for prefill and decode alike. */
+RLX_API void rlx_flow_decoder_layer(rlx_flow *f, const rlx_decoder_layer_spec *spec);
+RLX_API void rlx_flow_repeat_decoder_layers(rlx_flow *f, int64_t count, const rlx_decoder_layer_spec *spec);
 
 /* ---- custom stages -----------------------------------------------------------------------------
  * A stage that adds HIR of its own, by the builder that the library's own blocks use. `build` appends what the stage
@@ -851,6 +970,70 @@ typedef struct rlx_recur_spec {
 } rlx_recur_spec;
 /* *results: outputs T[S,P..,..], then the states after the last step. */
 RLX_API void rlx_build_recur(rlx_builder *b, const rlx_recur_spec *spec, rlx_value **results);
+/* ---- attention of custom stages -----------------------------------------------------------------
+ * Over tensors that are given; keys that a session keeps are rlx_flow_self_attention's. B.. up to three axes, S queries,
+ * K keys, N heads, G kv heads (G divides N; query head h uses kv head h / (N/G), and nothing is repeated), D and E
+ * elements of a head. */
+
+typedef struct rlx_dense_attention_spec {
+    double scale;   /* of q.k; 0: 1/sqrt(D) */
+    double softcap; /* c: scores s become c * tanh(s / c), before bias and mask; 0: they stay */
+    bool causal;    /* key j is seen by the query at position p if j <= p */
+    bool aligned;   /* the last query stands at the last key, as behind a cache; else query i stands at i */
+    int64_t at;     /* is added to the queries' positions */
+    int64_t window; /* w: keys at distances below w are seen (causal: w keys with the query's own); 0: all */
+    int64_t chunk;  /* keys of the query's own chunk of so many positions are seen; 0: all */
+    int64_t block;  /* keys up to the end of the query's own block are seen; 0: all */
+    int64_t left;   /* the row of `relative` that is distance 0 */
+    /* Each may be NULL. */
+    rlx_value *valid;    /* bool or i32 [B..,K]: keys that are not 0 are seen */
+    rlx_value *lengths;  /* i32 [B..]: keys below it are seen */
+    rlx_value *offset;   /* i32 [] or [B..]: is added to the queries' positions */
+    rlx_value *mask;     /* bool, of a shape that repeats to [B..,N,S,K]: is seen */
+    rlx_value *bias;     /* float, of such a shape: is added to the scores */
+    rlx_value *sinks;    /* [N]: a score more per head, without a value */
+    rlx_value *relative; /* [L,D]: row j - p + left (the nearest there is) is added to key j, as w2v-BERT has it */
+} rlx_dense_attention_spec;
+/* q f32[B..,S,N,D], k f32[B..,K,G,D], v f32[B..,K,G,E] -> f32[B..,S,N,E]. A query that sees no key weighs all keys
+ * alike, as eager attention of transformers does; with sinks, and when there are no keys, it gives 0. `spec` may be NULL. */
+RLX_API rlx_value *rlx_build_dense_attention(rlx_builder *b, rlx_value *q, rlx_value *k, rlx_value *v,
+                                             const rlx_dense_attention_spec *spec);
+
+/* x f32[L..,N*D], tables f32[M..,R/2] whose M.. are the last of L.. -> f32[L..,N*D]: of every head's first R elements i
+ * turns with i + R/2, interleaved 2i with 2i + 1, by the table's entry i; the others pass. each: tables [M..,R], an
+ * entry for every element. */
+RLX_API rlx_value *rlx_build_rope(rlx_builder *b, rlx_value *x, rlx_value *cosine, rlx_value *sine,
+                                  int64_t heads, bool interleaved, bool each);
+
+typedef struct rlx_rope_tables_spec {
+    int naxes;               /* 1 to 4; 0: 1 */
+    rlx_value *positions[4]; /* i32 or f32 [M..], of one shape */
+    int64_t pairs[4];        /* of each axis; R/2 together */
+    rlx_rope_order order;
+    double theta;     /* pair i of a series of n has the frequency theta^(-i/n) */
+    double factor;    /* divides frequencies; 0: 1 */
+    double amplitude; /* multiplies cosines and sines; 0: 1 */
+    rlx_value *freqs; /* [R/2] in place of theta; may be NULL */
+    bool each;        /* tables [M..,R] for rlx_build_rope's each: an axis's series stands twice, one behind the other */
+    int64_t still;    /* so many tokens that do not turn follow along the last axis: SAM 2's object pointers */
+} rlx_rope_tables_spec;
+/* Cosines and sines, f32[M..,R/2], computed where they are used. */
+RLX_API void rlx_build_rope_tables(rlx_builder *b, const rlx_rope_tables_spec *spec, rlx_value **cosine,
+                                   rlx_value **sine);
+
+/* Biases f32[N,queries,keys] for `bias`; extents as rlx_value_extent gives them. By buckets of key - query (T5, MPNet): table
+ * [buckets,N]; one_sided: keys behind the query count as distance 0, else they have half of the buckets. */
+RLX_API rlx_value *rlx_build_bucket_bias(rlx_builder *b, rlx_value *table, int64_t queries, int64_t keys,
+                                         int64_t max_distance, bool one_sided);
+RLX_API rlx_value *rlx_build_alibi(rlx_builder *b, int64_t heads, int64_t queries, int64_t keys); /* -slope * distance */
+/* q f32[B,H*W,N,D], tables [2H-1,D] and [2W-1,D] of distances along height and width (others are interpolated) ->
+ * f32[B,N,H*W,H*W]: SAM's decomposed relative positions, q as it is, not scaled. */
+RLX_API rlx_value *rlx_build_grid_bias(rlx_builder *b, rlx_value *q, rlx_value *table_h, rlx_value *table_w,
+                                       int64_t height, int64_t width);
+/* x f32[B,H,W,C] with constant H and W, zeros put behind them -> f32[B*ceil(H/s)*ceil(W/s),s,s,C], and back. */
+RLX_API rlx_value *rlx_build_window_partition(rlx_builder *b, rlx_value *x, int64_t size);
+RLX_API rlx_value *rlx_build_window_join(rlx_builder *b, rlx_value *x, int64_t batch, int64_t height,
+                                         int64_t width);
 
 /* ---- compiling and running ------------------------------------------------------------------- */
 

@@ -121,6 +121,54 @@ static void bad_rotation(rlx_flow *f)
         f, &(rlx_attention_spec){.heads = 4, .kv_heads = 2, .head_dim = 8, .rotary_dim = 3});
 }
 
+static void window_and_chunk(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_self_attention(
+        f,
+        &(rlx_attention_spec){.heads = 4, .kv_heads = 2, .head_dim = 8, .window = 4, .chunk = 4});
+}
+
+static void block_of_seven(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_self_attention(
+        f, &(rlx_attention_spec){.heads = 4, .kv_heads = 2, .head_dim = 8, .block = 7});
+}
+
+static void shares_with_nobody(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_self_attention(
+        f, &(rlx_attention_spec){
+               .heads = 4, .kv_heads = 2, .head_dim = 8, .kv_shared = true, .kv_layer = 1});
+}
+
+static void two_ways_to_project(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_encoder_attention(
+        f, &(rlx_encoder_attention_spec){.qkv_key = "a", .q_key = "b", .heads = 1, .head_dim = 4});
+}
+
+static void odd_tables(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_rope_tables(f, &(rlx_flow_rope_spec){.name = "t", .rotary_dim = 5, .theta = 1e4});
+}
+
+static void tables_without_theta(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_rope_tables(f, &(rlx_flow_rope_spec){.name = "t", .rotary_dim = 4});
+}
+
+static void layer_without_prefix(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_bert_encoder_layer(f, &(rlx_encoder_layer_spec){.heads = 1, .head_dim = 4});
+}
+
 static void scale_by_infinity(rlx_flow *f)
 {
     start(f);
@@ -178,6 +226,13 @@ static const struct {
     {attention_outside, "self_attention outside rlx_flow_repeat_layers"},
     {bad_heads, "heads 4 must be a multiple of kv_heads 3"},
     {bad_rotation, "3 elements of a head of 8 rotate"},
+    {window_and_chunk, "self_attention: more than one of window, chunk and block"},
+    {block_of_seven, "blocks of 7 positions: a block divides 256"},
+    {shares_with_nobody, "layer 1 is no earlier one with keys and values of 2 heads of 8"},
+    {two_ways_to_project, "encoder_attention: either qkv_key or q_key, k_key and v_key"},
+    {odd_tables, "rope_tables for 5 elements: no even number"},
+    {tables_without_theta, "rope_tables: theta is 0, not above 1"},
+    {layer_without_prefix, "bert_encoder_layer without a prefix of keys"},
     {scale_by_infinity, "scale by 1e+39"},
     {probe_inside_nothing, "no value \"down\" inside the stage before it (swiglu)"},
     {probe_inside_before_layer, "no value \"up\" inside the stage before it (swiglu)"},
