@@ -1,0 +1,257 @@
+/* tests/flow/test_states.c: layers that keep a state: a token's result has the same bits in
+ * whatever steps its sequence came in, beside whatever others; forks, saved sequences and new ones
+ * hold to it, and going back is refused. */
+#include <math.h>
+#include <unistd.h>
+
+#include "frontend/context.h"
+#include "frontend/flow.h"
+#include "tests/base/suite.h"
+
+enum { H = 8, HALF = H / 2, TAPS = 3, LAYERS = 2, TOKENS = 12, SEQS = 4 };
+
+static const char *const devices[] = {"cpu", "cpu:x86-64-v3", "ref:lir", "ref:mir"};
+enum { NDEVICES = sizeof devices / sizeof *devices };
+
+/* Tokens of three sequences, mixed. */
+static const int32_t seq[TOKENS] = {2, 0, 0, 2, 1, 0, 2, 2, 1, 0, 1, 2};
+
+typedef struct world {
+    rlx_context *cx;
+    rlx_weights *w;
+    rlx_flow *flow;
+    rlx_executable *exe;
+    float taps[LAYERS][H * TAPS], x[TOKENS * H];
+} world;
+
+/* Keys, values, decays and rates from the features; what is read goes to both halves. */
+static rlx_value *build_memory(rlx_builder *b, rlx_value *x, void *user)
+{
+    const int64_t t = rlx_value_extent(x, 0);
+    const int64_t head[] = {t, 1, HALF}, number[] = {t, 1}, back[] = {t, HALF};
+    rlx_value *first = rlx_build_slice(b, x, 1, 0, HALF, 1);
+    rlx_value *g = rlx_build_map1(
+        b, RLX_MAP_NEG, rlx_build_map1(b, RLX_MAP_ABS, rlx_build_slice(b, x, 1, 0, 1, 1)));
+    rlx_delta_rule_spec spec = {
+        .v = rlx_build_reshape(b, rlx_build_slice(b, x, 1, HALF, HALF, 1), 3, head),
+        .g = rlx_build_reshape(b, g, 2, number),
+        .beta = rlx_build_reshape(b, rlx_build_sigmoid(b, rlx_build_slice(b, x, 1, 1, 1, 1)), 2,
+                                  number),
+        .state = rlx_build_state(b, "memory.{}", 3, (const int64_t[]){1, HALF, HALF}),
+        .norm_eps = 1e-6};
+    (void)user;
+    spec.q = spec.k = rlx_build_reshape(b, first, 3, head);
+    rlx_value *o = rlx_build_reshape(b, rlx_build_delta_rule(b, &spec, NULL), 2, back);
+    return rlx_build_concat(b, 2, (rlx_value *[]){o, o}, 1);
+}
+
+static void record_layer(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index;
+    (void)user;
+    rlx_flow_residual_save(f);
+    rlx_flow_short_conv(f, "layers.{}.conv.weight", NULL, "conv.{}");
+    rlx_flow_custom(f, "memory", build_memory, NULL);
+    rlx_flow_residual_add(f);
+}
+
+static void open_world(world *t, const char *device)
+{
+    const rlx_bucket buckets[] = {{"TOKENS", TOKENS}, {"SEQS", SEQS}};
+    const rlx_compile_options o = {.buckets = buckets, .nbuckets = 2};
+    *t = (world){0};
+    assert_ok(rlx_context_create(&(rlx_context_options){.device = device, .threads = 2}, &t->cx));
+    assert_ok(rlx_weights_create(&t->w));
+    for (int l = 0; l < LAYERS; l++) {
+        char name[32];
+        snprintf(name, sizeof name, "layers.%d.conv.weight", l);
+        for (int i = 0; i < H * TAPS; i++)
+            t->taps[l][i] = 0.6f * sinf(1.7f * (float)(i + 31 * l));
+        assert_ok(rlx_weights_add(t->w, &(rlx_tensor){.name = name,
+                                                      .format = RLX_F32,
+                                                      .rank = 3,
+                                                      .dim = {H, 1, TAPS},
+                                                      .data = t->taps[l],
+                                                      .bytes = sizeof t->taps[l]}));
+    }
+    for (int i = 0; i < TOKENS * H; i++)
+        t->x[i] = sinf(0.9f * (float)i);
+    assert_ok(rlx_flow_create("states", &t->flow));
+    rlx_flow_input(t->flow, "x", RLX_F32, 2,
+                   (const int64_t[]){rlx_flow_symbol(t->flow, "TOKENS"), H});
+    rlx_flow_repeat_layers(t->flow, LAYERS, record_layer, NULL);
+    rlx_flow_output(t->flow, "y");
+    assert_ok(rlx_flow_compile(t->cx, t->flow, t->w, &o, NULL, &t->exe));
+}
+
+static void close_world(world *t)
+{
+    rlx_executable_destroy(t->exe);
+    rlx_flow_destroy(t->flow);
+    rlx_weights_destroy(t->w);
+    rlx_context_destroy(t->cx);
+}
+
+static rlx_session *open_session(const world *t)
+{
+    rlx_session *s;
+    assert_ok(rlx_session_create(t->cx, &(rlx_session_options){.max_sequences = SEQS}, &s));
+    return s;
+}
+
+/* n tokens at once; y f32[n,H]. */
+static void step(world *t, rlx_session *s, int n, const int32_t *of, const float *x, float *y)
+{
+    const rlx_step_input in = {"x", x, sizeof *x * (size_t)(n * H)};
+    const rlx_step step = {.tokens = n, .seq = of, .inputs = &in, .ninputs = 1};
+    rlx_tensor out;
+    assert_ok(rlx_session_step(s, t->exe, &step));
+    assert_ok(rlx_session_output(s, "y", &out));
+    ck_assert_uint_eq(out.bytes, in.bytes);
+    memcpy(y, out.data, out.bytes);
+}
+
+/* All tokens, `chunk` at a time. */
+static void run(world *t, rlx_session *s, int chunk, float *y)
+{
+    for (int at = 0; at < TOKENS; at += chunk)
+        step(t, s, TOKENS - at < chunk ? TOKENS - at : chunk, seq + at, t->x + at * H, y + at * H);
+}
+
+/* Every sequence by itself, a token at a time. */
+static void run_alone(world *t, float *y)
+{
+    for (int q = 0; q < SEQS; q++) {
+        rlx_session *s = open_session(t);
+        for (int at = 0; at < TOKENS; at++)
+            if (seq[at] == q)
+                step(t, s, 1, (const int32_t[]){0}, t->x + at * H, y + at * H);
+        rlx_session_destroy(s);
+    }
+}
+
+START_TEST(bits_do_not_depend_on_steps)
+{
+    static float first[TOKENS * H], y[TOKENS * H];
+    static const int chunks[] = {1, 5, TOKENS};
+    for (int d = 0; d < NDEVICES; d++) {
+        world t;
+        open_world(&t, devices[d]);
+        run_alone(&t, d ? y : first);
+        if (d)
+            ck_assert_msg(!memcmp(first, y, sizeof y), "%s has other bits", devices[d]);
+        for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
+            rlx_session *s = open_session(&t);
+            run(&t, s, chunks[c], y);
+            ck_assert_msg(!memcmp(first, y, sizeof y), "%s in chunks of %d", devices[d], chunks[c]);
+            rlx_session_reset(s);
+            run(&t, s, TOKENS, y);
+            ck_assert_mem_eq(first, y, sizeof y);
+            rlx_session_destroy(s);
+        }
+        close_world(&t);
+    }
+}
+END_TEST
+
+START_TEST(sequences_are_forked_and_begun_anew)
+{
+    static float y[TOKENS * H], a[2 * H], b[H];
+    static const int32_t both[] = {3, 0}, again[] = {1};
+    world t;
+    open_world(&t, "cpu");
+    rlx_session *s = open_session(&t);
+    run(&t, s, TOKENS, y);
+    assert_ok(rlx_session_fork(s, 0, 3));
+    memcpy(t.x + H, t.x, H * sizeof(float)); /* the same token for both */
+    step(&t, s, 2, both, t.x, a);
+    ck_assert_mem_eq(a, a + H, sizeof b);
+    rlx_status st = rlx_session_rewind(s, 0, 2);
+    ck_assert_int_eq(rlx_status_code(st), RLX_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(rlx_status_message(st), "keeps no past"));
+    rlx_status_free(st);
+    ck_assert_int_eq(rlx_session_past(s, 0), 5);
+    assert_ok(rlx_session_rewind(s, 1, 0));
+    step(&t, s, 1, again, t.x + 4 * H, b); /* its first token, again */
+    ck_assert_mem_eq(b, y + 4 * H, sizeof b);
+    rlx_session_destroy(s);
+    close_world(&t);
+}
+END_TEST
+
+START_TEST(sequences_are_saved)
+{
+    static float y[TOKENS * H], want[H], got[H];
+    char path[] = "/tmp/rlx_states_XXXXXX";
+    const int fd = mkstemp(path);
+    world t;
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    open_world(&t, "cpu");
+    rlx_session *s = open_session(&t), *other = open_session(&t);
+    run(&t, s, 5, y);
+    assert_ok(rlx_session_save(s, 2, NULL, path));
+    step(&t, s, 1, (const int32_t[]){2}, t.x, want);
+    run(&t, other, TOKENS, y); /* states of its own, which go */
+    assert_ok(rlx_session_restore(other, 1, NULL, path));
+    step(&t, other, 1, (const int32_t[]){1}, t.x, got);
+    ck_assert_mem_eq(want, got, sizeof got);
+    unlink(path);
+    rlx_session_destroy(other);
+    rlx_session_destroy(s);
+    close_world(&t);
+}
+END_TEST
+
+/* ---- errors ------------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name, *message;
+} wrong_states[] = {
+    {"kv.k", "a state needs a name that is not \"kv...\""},
+    {"", "a state needs a name that is not \"kv...\""},
+    {"memory.{}", "state \"memory.{}\" has {} outside of a layer"},
+};
+enum { NWRONG = sizeof wrong_states / sizeof *wrong_states };
+
+static rlx_value *build_wrong(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_value *w = rlx_build_weight(b, "layers.0.conv.weight");
+    rlx_value *s = rlx_build_state(b, user, 2, (const int64_t[]){TAPS - 1, H});
+    return rlx_build_short_conv(b, x, w, NULL, s, NULL);
+}
+
+START_TEST(wrong_states_are_named)
+{
+    world t;
+    rlx_flow *f;
+    rlx_executable *exe;
+    open_world(&t, "ref:mir");
+    assert_ok(rlx_flow_create("wrong", &f));
+    rlx_flow_input(f, "x", RLX_F32, 2, (const int64_t[]){rlx_flow_symbol(f, "TOKENS"), H});
+    rlx_flow_custom(f, "bad", build_wrong, (void *)wrong_states[_i].name);
+    rlx_flow_output(f, "y");
+    const rlx_bucket bucket = {"TOKENS", TOKENS};
+    rlx_status st = rlx_flow_compile(
+        t.cx, f, t.w, &(rlx_compile_options){.buckets = &bucket, .nbuckets = 1}, NULL, &exe);
+    ck_assert_ptr_nonnull(st);
+    ck_assert_str_eq(rlx_status_message(st), wrong_states[_i].message);
+    rlx_status_free(st);
+    rlx_flow_destroy(f);
+    close_world(&t);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("states");
+    TCase *c = tcase_create("sequences");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, bits_do_not_depend_on_steps);
+    tcase_add_test(c, sequences_are_forked_and_begun_anew);
+    tcase_add_test(c, sequences_are_saved);
+    tcase_add_loop_test(c, wrong_states_are_named, 0, NWRONG);
+    suite_add_tcase(s, c);
+    return run_suite(s, 3 + NWRONG);
+}
