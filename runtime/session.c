@@ -451,11 +451,17 @@ static rlx_status step_bound(plan *n)
     rlx_status st = run(n);
     if (!st && n->e->weights)
         st = rlx_weights_check_files(n->e->weights);
-    if (st)
-        rlx_session_retract_pages(n->s);
-    else
+    if (!st) {
         commit(n);
-    return st;
+        return RLX_OK;
+    }
+    rlx_session_retract_pages(n->s);
+    if (n->b->may_stop)
+        return st;
+    rlx_session_drop_stepped(n->s);
+    return rlx_status_note(
+        st, __FILE__, __LINE__,
+        "layers that keep a state have lost it: the step's sequences begin anew");
 }
 
 rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *step)

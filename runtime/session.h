@@ -158,6 +158,8 @@ void rlx_session_retract_pages(rlx_session *s); /* takes back those beyond `past
 void rlx_session_slide_pages(rlx_session *s);   /* and those behind every window, up to `past` */
 void rlx_session_free_pages(rlx_session *s);    /* their bookkeeping, at the session's end */
 void rlx_session_drop_sequences(rlx_session *s);
+/* Those that the present step is about begin anew: it ended half way, and states have no past. */
+void rlx_session_drop_stepped(rlx_session *s);
 /* The first slot that is read when `past` positions are held and the next one comes. */
 int64_t rlx_session_first_needed(const rlx_pages *p, int64_t past);
 /* The sequence begins anew and holds `past` positions: pages of its own from slot first[i] on, of

@@ -213,6 +213,13 @@ static void drop_sequence(rlx_session *s, int seq)
         s->pending = -1;
 }
 
+void rlx_session_drop_stepped(rlx_session *s)
+{
+    for (int q = 0; q < s->reach; q++)
+        if (s->next[q] != s->past[q])
+            drop_sequence(s, q);
+}
+
 void rlx_session_drop_sequences(rlx_session *s)
 {
     for (int q = 0; q < s->max_sequences; q++)
