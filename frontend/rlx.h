@@ -467,6 +467,8 @@ RLX_API void rlx_flow_geglu(rlx_flow *f, const char *gate_key, const char *up_ke
 /* The same as "PREFIX.mlp.fc12" (gate), "fc11" (up), "norm" and "fc2", all with biases, and silu. */
 RLX_API void rlx_flow_vision_swiglu_ffn(rlx_flow *f, const char *prefix, double norm_eps);
 
+/* Images f32[N,C,H,W] as rows f32[N,P,M] of patches, by rlx_build_patch_embed; key [M,C,h,w], bias [M] or NULL. */
+RLX_API void rlx_flow_patch_embed(rlx_flow *f, const char *key, const char *bias_key);
 RLX_API void rlx_flow_cls_token_pool(rlx_flow *f); /* f32[B,S,H] -> f32[B,H]: what stands at 0 */
 /* f32[B,S,H] -> f32[B,H]: the mean over those s for which the input `mask` i32[B,S] is not 0; NULL: over all. A row
  * without any gives 0. */
@@ -1034,6 +1036,47 @@ RLX_API rlx_value *rlx_build_grid_bias(rlx_builder *b, rlx_value *q, rlx_value *
 RLX_API rlx_value *rlx_build_window_partition(rlx_builder *b, rlx_value *x, int64_t size);
 RLX_API rlx_value *rlx_build_window_join(rlx_builder *b, rlx_value *x, int64_t batch, int64_t height,
                                          int64_t width);
+
+/* Windows over places, an entry per axis of S... All-zero (or no spec): one apart, no padding, one group. */
+typedef struct rlx_window_spec {
+    int64_t stride[3], dilation[3]; /* 0: 1; stride 0 of pools: the window's size */
+    int64_t low[3], high[3];        /* padding in front of the places and behind them */
+    int64_t more[3];                /* conv_transpose: places that it adds behind (output_padding) */
+    int64_t groups;                 /* convolutions: that channels fall into; 0: one */
+    bool ceil;                      /* pools: a last window may reach over the end */
+    bool count_padding;             /* mean_pool: padding counts; not with ceil */
+} rlx_window_spec;
+/* x [N,C,S..], w [M,C/groups,K..], bias [M] or NULL -> [N,M,O..], O = (S + low + high - (K-1)*dilation - 1)/stride + 1. S may
+ * be a symbol's where the padding is what a window reaches over, or more. With 8 channels a group or more it is a matrix
+ * product of stored windows, else loops. */
+RLX_API rlx_value *rlx_build_conv(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias,
+                                  const rlx_window_spec *spec);
+/* w [C,M/groups,K..] -> [N,M,O..], O = (S-1)*stride - low - high + (K-1)*dilation + 1 + more; S constant. */
+RLX_API rlx_value *rlx_build_conv_transpose(rlx_builder *b, rlx_value *x, rlx_value *w,
+                                            rlx_value *bias, const rlx_window_spec *spec);
+/* Images [N,C,S..], S divisible by w's [M,C,K..], as rows [N,P,M] of patches K.., P in row-major order. */
+RLX_API rlx_value *rlx_build_patch_embed(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias);
+/* x [N,C,S..] -> [N,C,O..] of windows of `size` places; padding is never the largest. */
+RLX_API rlx_value *rlx_build_max_pool(rlx_builder *b, rlx_value *x, const int64_t *size,
+                                      const rlx_window_spec *spec);
+RLX_API rlx_value *rlx_build_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *size,
+                                       const rlx_window_spec *spec);
+/* x [N,C,S..] -> [N,C,parts..]: part o of an axis goes from floor(o*S/parts) to ceil((o+1)*S/parts); S constant. */
+RLX_API rlx_value *rlx_build_adaptive_max_pool(rlx_builder *b, rlx_value *x, const int64_t *parts);
+RLX_API rlx_value *rlx_build_adaptive_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *parts);
+
+typedef enum rlx_resize { RLX_RESIZE_NEAREST, RLX_RESIZE_LINEAR, RLX_RESIZE_CUBIC /* a -0.75, antialiased -0.5 */ } rlx_resize;
+/* Where element o of the result lies in x. Nearest: asymmetric rounds down, the others to the nearest, halves up. */
+typedef enum rlx_resize_align {
+    RLX_ALIGN_HALF_PIXEL, /* (o + 1/2) * S/size - 1/2 */
+    RLX_ALIGN_CORNERS,    /* o * (S-1)/(size-1) */
+    RLX_ALIGN_ASYMMETRIC  /* o * S/size */
+} rlx_resize_align;
+/* x [N,C,S..] -> [N,C,sizes..], S constant; antialias: filters that shrink are as much wider. */
+RLX_API rlx_value *rlx_build_resize(rlx_builder *b, rlx_value *x, rlx_resize mode, rlx_resize_align align,
+                                    bool antialias, const int64_t *sizes);
+RLX_API rlx_value *rlx_build_pixel_shuffle(rlx_builder *b, rlx_value *x, int64_t by); /* [N,C*by*by,H,W] -> [N,C,H*by,W*by] */
+RLX_API rlx_value *rlx_build_pixel_unshuffle(rlx_builder *b, rlx_value *x, int64_t by); /* the inverse; H, W constant */
 
 /* ---- compiling and running ------------------------------------------------------------------- */
 

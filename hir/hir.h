@@ -4,6 +4,7 @@
 
 #include "mir/mir.h"
 #include "mir/mir_compose.h"
+#include "mir/mir_image.h"
 #include "runtime/base/ir/ir.h"
 
 typedef enum rlx_hir_op {
@@ -138,6 +139,27 @@ typedef struct rlx_hir_selective_scan {
 } rlx_hir_selective_scan;
 rlx_ir_value *rlx_hir_build_selective_scan(rlx_ir_builder *b, const rlx_hir_selective_scan *s,
                                            rlx_ir_value **state);
+
+/* ---- places: x [N,C,S..], one to three axes of them (hir_build_vision.c) -----------------------
+ */
+
+/* groups 0: 1; sizes are of pools. `more` is for conv_transpose. */
+typedef struct rlx_hir_windows {
+    rlx_mir_windows at;
+    int64_t groups, more[RLX_MIR_MAX_PLACES];
+    bool count_padding;
+} rlx_hir_windows;
+rlx_ir_value *rlx_hir_build_conv(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                 rlx_ir_value *bias /* may be NULL */, const rlx_hir_windows *s);
+rlx_ir_value *rlx_hir_build_conv_transpose(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
+                                           rlx_ir_value *bias, const rlx_hir_windows *s);
+rlx_ir_value *rlx_hir_build_pool(rlx_ir_builder *b, rlx_ir_value *x, bool largest,
+                                 const rlx_hir_windows *s);
+rlx_ir_value *rlx_hir_build_adaptive_pool(rlx_ir_builder *b, rlx_ir_value *x, bool largest, int n,
+                                          const int64_t *sizes);
+/* mode and align as hir/ops/resize.c names them. */
+rlx_ir_value *rlx_hir_build_resize(rlx_ir_builder *b, rlx_ir_value *x, const char *mode,
+                                   const char *align, bool antialias, int n, const int64_t *sizes);
 
 /* Every op by plain loops in f32 (accumulation in f64): the oracle for lowering. As rlx_mir_eval.
  */

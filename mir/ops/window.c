@@ -1,9 +1,9 @@
 /* mir/ops/window.c: overlapping pieces of one axis (a view)
- *   in   x T[..L..]                                out  T[..O,size..], [o,k] is x[o*step + k*dilation]
- *   O = (L - (size-1)*dilation - 1) / step + 1: the pieces that lie inside
- *   C1   axis is one of x's, and there is room for one more.
- *   C2   size, step and dilation (absent: 1) are positive.
- *   C3   L holds one piece at least: a symbolic one has been padded by so much. */
+ *   in   x T[..L..]                                out  T[..O,size..], [o,k] is x[o*step +
+ * k*dilation] O = (L - (size-1)*dilation - 1) / step + 1: the pieces that lie inside C1   axis is
+ * one of x's, and there is room for one more. C2   size, step and dilation (absent: 1) are
+ * positive. C3   L holds one piece at least: a symbolic one has been padded by so much. */
+#include "mir/mir_image.h"
 #include "mir/ops/ops.h"
 
 static int64_t attr_of(const rlx_ir_node *n, rlx_attr_key key)
@@ -11,9 +11,9 @@ static int64_t attr_of(const rlx_ir_node *n, rlx_attr_key key)
     return rlx_ir_attr_int(n, key, 1);
 }
 
-/* How many pieces there are. Dims have no subtraction: what a piece reaches over comes off the
- * constant that a pad has added. */
-static rlx_dim pieces(rlx_dims *dims, rlx_dim L, int64_t reach, int64_t step)
+/* Dims have no subtraction: what a piece reaches over comes off the constant that a pad has added.
+ */
+rlx_dim rlx_mir_window_pieces(rlx_dims *dims, rlx_dim L, int64_t reach, int64_t step)
 {
     if (rlx_dim_is_const(L))
         return (L - reach) / step + 1;
@@ -45,7 +45,7 @@ rlx_status rlx_mir_window_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_t
     RLX_IR_REQUIRE(m, n, "C3", !rlx_dim_is_const(L) || L >= reach,
                    "a piece reaches over %lld of %lld elements", (long long)reach, (long long)L);
     rlx_ir_type y = *x;
-    y.dim[axis] = pieces(m->dims, L, reach, step);
+    y.dim[axis] = rlx_mir_window_pieces(m->dims, L, reach, step);
     RLX_IR_REQUIRE(m, n, "C3", y.dim[axis] != RLX_DIM_INVALID,
                    "a piece reaches over %lld of %s elements", (long long)reach, RLX_MIR_DIM(m, L));
     for (int i = y.rank++; i > axis + 1; i--)

@@ -1,6 +1,6 @@
 /* tests/torch/test_vision.c: norms, activations, convolutions, pools, resizes and the stages of
  * encoders and vision models, as vision.py computed them. */
-#include "tests/torch/harness.h"
+#include "tests/torch/cases.h"
 
 static void record_linear(rlx_flow *f)
 {
@@ -40,23 +40,6 @@ static void record_swiglu_batch(rlx_flow *f)
     rlx_flow_residual_add(f);
     rlx_flow_output(f, "y");
 }
-
-/* A flow of one stage, or of one custom stage, from x to y. */
-#define STAGE(name, dims, stage)            \
-    static void record_##name(rlx_flow *f)  \
-    {                                       \
-        torch_input(f, "x", RLX_F32, dims); \
-        stage;                              \
-        rlx_flow_output(f, "y");            \
-    }
-#define CUSTOM(name, dims, value)                                            \
-    static rlx_value *build_##name(rlx_builder *b, rlx_value *x, void *user) \
-    {                                                                        \
-        (void)user;                                                          \
-        return value;                                                        \
-    }                                                                        \
-    STAGE(name, dims, rlx_flow_custom(f, #name, build_##name, NULL))
-#define W(key) rlx_build_weight(b, key)
 
 /* ---- activations ------------------------------------------------------------------------------
  */
