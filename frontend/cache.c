@@ -210,16 +210,20 @@ static rlx_status restore_bucket(const rlx_program *p, rlx_compilation *c)
 /* The compilation that an entry came from, at HIR. */
 static rlx_status restore(const rlx_program *p, rlx_compilation *c)
 {
-    rlx_text target = {0}, precision = {0};
+    rlx_text target = {0}, precision = {0}, tuning = {0};
     put_value(p->preimage, "target", &target);
     put_value(p->preimage, "precision", &precision);
+    put_value(p->preimage, "tuning", &tuning);
     rlx_status st = target.data && precision.data
                         ? find_target(target.data, p->features, &c->target)
                         : RLX_FAIL(RLX_INVALID_FILE, "its key does not say what it is for");
     if (!st)
         st = rlx_compile_read_precision(precision.data, &c->precision);
+    if (!st)
+        st = rlx_compile_read_tuning(tuning.data ? tuning.data : "", &c->tuning);
     rlx_text_deinit(&target);
     rlx_text_deinit(&precision);
+    rlx_text_deinit(&tuning);
     RLX_TRY(st);
     c->dims = rlx_dims_create();
     if (!c->dims)

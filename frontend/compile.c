@@ -74,6 +74,48 @@ static rlx_status bind_buckets(rlx_compilation *c, const rlx_compile_options *o)
 
 /* ---- down the levels */
 
+/* What schedules read of the target. */
+static rlx_status describe_target(rlx_compilation *c)
+{
+    const rlx_tuning *t = &c->tuning;
+    RLX_TRY(rlx_jit_lir_target(&c->target, &c->lir_target));
+    if (t->l1_bytes)
+        c->lir_target.l1_bytes = t->l1_bytes;
+    if (t->l2_bytes)
+        c->lir_target.l2_bytes = t->l2_bytes;
+    if (t->teams)
+        c->lir_target.threads = t->teams;
+    return RLX_OK;
+}
+
+static rlx_status fuse(rlx_compilation *c)
+{
+    static const rlx_mir_fusion how[] = {[RLX_FUSION_FULL] = RLX_MIR_FUSE_ALL,
+                                         [RLX_FUSION_BLOCKS] = RLX_MIR_FUSE_PLACES,
+                                         [RLX_FUSION_NONE] = RLX_MIR_FUSE_ROOTS};
+    const rlx_mir_optimize_options options = {how[c->tuning.fusion], c->tuning.unfuse_maps};
+    RLX_TRY(rlx_mir_optimize_with(c->mir, &options));
+    if (c->tuning.assert_clean)
+        RLX_TRY(rlx_mir_check_fusion(c->mir));
+    if (!c->tuning.verbose)
+        return RLX_OK;
+    rlx_text report = {0};
+    rlx_status st = rlx_mir_fusion_report(c->mir, &report);
+    if (!st)
+        rlx_context_log(c->log, RLX_LOG_WARNING, "%s: fusion\n%s", c->hir->name, report.data);
+    rlx_text_deinit(&report);
+    return st;
+}
+
+static rlx_status check_tuning(const rlx_tuning *t)
+{
+    if (t->l1_bytes < 0 || t->l2_bytes < 0 || t->teams < 0 || (unsigned)t->fusion > RLX_FUSION_NONE)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "tuning: fusion %d, l1_bytes %lld, l2_bytes %lld, teams %d", (int)t->fusion,
+                        (long long)t->l1_bytes, (long long)t->l2_bytes, t->teams);
+    return RLX_OK;
+}
+
 static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
                         const rlx_weights *w, const rlx_compile_options *o)
 {
@@ -81,7 +123,10 @@ static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_flo
     c->precision = o->precision == RLX_EXACT ? RLX_MIR_EXACT
                    : o->phase == RLX_PREFILL ? RLX_MIR_PREFILL
                                              : RLX_MIR_DECODE;
+    RLX_TRY(check_tuning(&o->tuning));
     c->target = cx->target;
+    c->log = cx;
+    c->tuning = o->tuning;
     c->dims = rlx_dims_create();
     if (!c->dims)
         return RLX_OOM();
@@ -97,18 +142,17 @@ rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to)
         return RLX_OK;
 
     double start = rlx_seconds();
-    rlx_lir_target target;
-    RLX_TRY(rlx_jit_lir_target(&c->target, &target));
+    RLX_TRY(describe_target(c));
     RLX_TRY(rlx_hir_lower(c->hir, &c->mir));
     RLX_TRY_NOTE(rlx_ir_verify(c->mir), "after lowering to mir");
-    RLX_TRY(rlx_mir_choose_precision(c->mir, c->precision, &target));
-    RLX_TRY(rlx_mir_optimize(c->mir));
+    RLX_TRY(rlx_mir_choose_precision(c->mir, c->precision, &c->lir_target));
+    RLX_TRY(fuse(c));
     c->seconds[RLX_LEVEL_MIR] = rlx_seconds() - start;
     if (to == RLX_LEVEL_MIR)
         return RLX_OK;
 
     start = rlx_seconds();
-    rlx_mir_lower_options lo = {.target = &target, .upper = c->upper};
+    rlx_mir_lower_options lo = {.target = &c->lir_target, .upper = c->upper};
     RLX_TRY(rlx_mir_lower(c->mir, &lo, &c->lir));
     c->seconds[RLX_LEVEL_LIR] = rlx_seconds() - start;
     return RLX_OK;
@@ -342,13 +386,14 @@ static rlx_status get_program(const rlx_context *cx, rlx_compilation *c, const c
     rlx_text preimage = {0}, entry = {0};
     rlx_status st;
     *out = NULL;
+    const bool may_compile = !cx->cache || !(cx->no_compile || rlx_cache_is_sealed(cx->cache));
     RLX_TRY_TO(done, rlx_compile_key(c, &c->target, &preimage));
-    if (cx->cache)
+    if (cx->cache && !(c->tuning.verbose && may_compile)) /* compiling tells what is asked for */
         RLX_TRY_TO(done, find_program(cx, c, preimage.data, out));
     *cached = *out != NULL;
     if (*out)
         goto done;
-    if (cx->cache && (cx->no_compile || rlx_cache_is_sealed(cx->cache))) {
+    if (!may_compile) {
         st = refuse_to_compile(cx, c, o, preimage.data);
         goto done;
     }

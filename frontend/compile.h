@@ -22,6 +22,9 @@ typedef enum rlx_level { RLX_LEVEL_HIR, RLX_LEVEL_MIR, RLX_LEVEL_LIR } rlx_level
 typedef struct rlx_compilation {
     rlx_jit_target target;
     rlx_mir_precision precision;
+    rlx_tuning tuning;
+    const rlx_context *log; /* borrowed: whose log is told */
+    rlx_lir_target lir_target; /* the target's, with what tuning says */
     rlx_dims *dims;                 /* of all modules */
     rlx_ir_module *hir, *mir, *lir; /* mir: after optimising */
     rlx_flow_outputs outputs;

@@ -108,6 +108,37 @@ rlx_status rlx_compile_read_precision(const char *text, rlx_mir_precision *out)
     return RLX_FAIL(RLX_INVALID_FILE, "there is no precision \"%s\"", text);
 }
 
+static const char tuning_text[] = "fusion %d, single maps %d, clean %d, l1 %lld, l2 %lld, teams %d";
+
+rlx_status rlx_compile_read_tuning(const char *text, rlx_tuning *out)
+{
+    int fusion, single, clean;
+    long long l1, l2;
+    *out = (rlx_tuning){0};
+    if (!*text)
+        return RLX_OK;
+    if (sscanf(text, tuning_text, &fusion, &single, &clean, &l1, &l2, &out->teams) != 6)
+        return RLX_FAIL(RLX_INVALID_FILE, "there is no tuning \"%s\"", text);
+    out->fusion = (rlx_fusion)fusion;
+    out->unfuse_maps = single;
+    out->assert_clean = clean;
+    out->l1_bytes = l1;
+    out->l2_bytes = l2;
+    return RLX_OK;
+}
+
+/* Nothing for what is meant for use. */
+static void put_tuning(const rlx_tuning *u, rlx_text *t)
+{
+    rlx_text value = {0};
+    if (!u->fusion && !u->unfuse_maps && !u->assert_clean && !u->l1_bytes && !u->l2_bytes &&
+        !u->teams)
+        return;
+    rlx_text_putf(&value, tuning_text, (int)u->fusion, u->unfuse_maps, u->assert_clean,
+                  (long long)u->l1_bytes, (long long)u->l2_bytes, u->teams);
+    put_buffer(t, "tuning", &value);
+}
+
 rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *target, rlx_text *out)
 {
     rlx_text described = {0};
@@ -117,6 +148,7 @@ rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *targe
     put_buffer(out, "target", &described);
     RLX_TRY(st);
     put_text(out, "precision", precisions[c->precision]);
+    put_tuning(&c->tuning, out);
     put_bucket(c, out);
     RLX_TRY(put_composition(c->hir, out));
     put_functions(c->hir, out);

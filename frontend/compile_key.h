@@ -15,6 +15,8 @@ rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *targe
 
 /* What a key says of the precision, read back. RLX_INVALID_FILE. */
 rlx_status rlx_compile_read_precision(const char *text, rlx_mir_precision *out);
+/* The same of tuning; "": the key has none. */
+rlx_status rlx_compile_read_tuning(const char *text, rlx_tuning *out);
 
 /* One field of a preimage; texts are lent and not ended by a NUL. */
 typedef struct rlx_key_field {

@@ -29,6 +29,7 @@ bool rlx_model_get_bucket(const rlx_model_options *o, rlx_model_bucket which,
                     .probes = o->probes,
                     .nprobes = o->nprobes,
                     .precision = o->precision,
+                    .tuning = o->tuning,
                     .phase = which == RLX_BUCKET_PREFILL ? RLX_PREFILL : RLX_DECODE,
                     .kv_key_format = o->kv_key_format,
                     .kv_value_format = o->kv_value_format}};

@@ -9,71 +9,100 @@
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-typedef enum rule_kind { RULE_DEVICE, RULE_INTEGER, RULE_CHOICE, RULE_FORMAT } rule_kind;
+typedef enum rule_kind {
+    RULE_DEVICE,
+    RULE_INTEGER,
+    RULE_CHOICE,
+    RULE_FORMAT,
+    RULE_FLAG,
+    RULE_SWITCH,
+    RULE_ONLY,
+    RULE_TARGET,
+    RULE_PRESET
+} rule_kind;
 
 typedef struct rule {
     rule_kind kind;
-    int64_t least, most;        /* INTEGER */
-    const char *const *choices; /* CHOICE, FORMAT; NULL-ended */
+    int64_t least, most;        /* INTEGER; SWITCH: the value, in `most` */
+    const char *const *choices; /* CHOICE, FORMAT, ONLY (the value and why); NULL-ended */
 } rule;
 
-typedef enum owner { OWNER_context, OWNER_model } owner;
+typedef enum owner { OWNER_none, OWNER_context, OWNER_model, OWNER_tuning, OWNER_run } owner;
 
 typedef struct key_info {
     const char *name;
     owner owner;
     size_t offset, bytes; /* of the field in its options */
     rule rule;
+    const char *fallback, *meaning;
 } key_info;
 
-#define DEVICE              \
-    {                       \
-        .kind = RULE_DEVICE \
-    }
-#define INTEGER(low, high)                                   \
-    {                                                        \
-        .kind = RULE_INTEGER, .least = (low), .most = (high) \
-    }
-#define CHOICE(...)                                           \
-    {                                                         \
-        .kind = RULE_CHOICE, .choices = (const char *const[]) \
-        {                                                     \
-            __VA_ARGS__, NULL                                 \
-        }                                                     \
-    }
-#define FORMAT(...)                                           \
-    {                                                         \
-        .kind = RULE_FORMAT, .choices = (const char *const[]) \
-        {                                                     \
-            __VA_ARGS__, NULL                                 \
-        }                                                     \
-    }
+/* What owners are, by the names of the table. */
+typedef rlx_tuning rlx_tuning_options;
+typedef rlx_execution rlx_run_options;
+typedef struct rlx_none_options {
+    int none;
+} rlx_none_options;
+
+/* clang-format off */
+#define TEXTS(...) (const char *const[]){__VA_ARGS__, NULL}
+#define DEVICE {.kind = RULE_DEVICE}
+#define INTEGER(low, high) {.kind = RULE_INTEGER, .least = (low), .most = (high)}
+#define CHOICE(...) {.kind = RULE_CHOICE, .choices = TEXTS(__VA_ARGS__)}
+#define FORMAT(...) {.kind = RULE_FORMAT, .choices = TEXTS(__VA_ARGS__)}
+#define FLAG {.kind = RULE_FLAG}
+#define SWITCH(value) {.kind = RULE_SWITCH, .most = (value)}
+#define ONLY(value, why) {.kind = RULE_ONLY, .choices = TEXTS(value, why)}
+#define TARGET {.kind = RULE_TARGET}
+#define PRESET {.kind = RULE_PRESET}
 static const key_info keys[] = {
-#define PROFILE_KEY(key, options, field, rule, meaning)              \
+#define PROFILE_KEY(key, options, field, rule, fallback, meaning) \
     {key, OWNER_##options, offsetof(rlx_##options##_options, field), \
-     sizeof(((rlx_##options##_options *)0)->field), rule},
+     sizeof(((rlx_##options##_options *)0)->field), rule, fallback, meaning},
 #include "frontend/profile_keys.def"
 #undef PROFILE_KEY
 };
-enum { NKEYS = sizeof keys / sizeof *keys };
+#undef PRESET
+/* clang-format on */
+enum { NKEYS = sizeof keys / sizeof *keys, MAX_BUCKETS = 16 };
+
+static const struct {
+    const char *name;
+    rlx_execution_phase phase;
+    int64_t seq;
+} presets[] = {
+#define PRESET(name, phase, seq) {name, phase, seq},
+#include "frontend/profile_presets.def"
+#undef PRESET
+};
+enum { NPRESETS = sizeof presets / sizeof *presets };
 
 /* ---- profiles -------------------------------------------------------------------------------- */
 
 typedef struct setting {
     bool set;
     int64_t integer;
-    char *text; /* DEVICE; heap */
+    char *text; /* as the file has it; heap */
+    int line;
 } setting;
 
 struct rlx_profile {
-    const char *path; /* while it is read */
+    char *path;
     setting setting[NKEYS];
+    rlx_bucket bucket[MAX_BUCKETS]; /* symbols are heap */
+    int bucket_line[MAX_BUCKETS], nbuckets;
+    int preset; /* -1: none */
 };
 
 void rlx_profile_destroy(rlx_profile *p)
 {
-    for (int i = 0; p && i < NKEYS; i++)
+    if (!p)
+        return;
+    for (int i = 0; i < NKEYS; i++)
         free(p->setting[i].text);
+    for (int i = 0; i < p->nbuckets; i++)
+        free((char *)p->bucket[i].symbol);
+    free(p->path);
     free(p);
 }
 
@@ -115,17 +144,20 @@ static rlx_status unknown_key(const rlx_profile *p, const rlx_toml_entry *e)
 /* A table is known when a key lies in it. */
 static rlx_status check_table(const rlx_profile *p, const rlx_toml_entry *e)
 {
-    char tables[NKEYS][32];
-    const char *names[NKEYS];
+    char tables[NKEYS + 1][32] = {"buckets"};
+    const char *names[NKEYS + 1] = {tables[0]};
     const size_t n = strlen(e->path);
+    if (!strcmp(e->path, "buckets"))
+        return RLX_OK;
     for (int i = 0; i < NKEYS; i++) {
+        const char *dot = strrchr(keys[i].name, '.');
         if (!strncmp(keys[i].name, e->path, n) && keys[i].name[n] == '.')
             return RLX_OK;
-        snprintf(tables[i], sizeof tables[i], "%.*s", (int)strcspn(keys[i].name, "."),
+        snprintf(tables[i + 1], sizeof *tables, "%.*s", dot ? (int)(dot - keys[i].name) : 0,
                  keys[i].name);
-        names[i] = tables[i];
+        names[i + 1] = tables[i + 1];
     }
-    const char *near = rlx_text_nearest(e->path, names, NKEYS);
+    const char *near = rlx_text_nearest(e->path, names, NKEYS + 1);
     return BAD(p, e->line, "no table [%s]%s%s%s", e->path, near ? "; did you mean [" : "",
                near ? near : "", near ? "]?" : "");
 }
@@ -136,7 +168,7 @@ static rlx_status wrong_value(const rlx_profile *p, const rlx_toml_entry *e, con
     return BAD(p, e->line, "%s takes %s, not %s%s%s", e->path, takes, quote, e->text, quote);
 }
 
-static rlx_status set_device(const rlx_profile *p, const rlx_toml_entry *e, setting *s)
+static rlx_status check_device(const rlx_profile *p, const rlx_toml_entry *e)
 {
     rlx_runner runner;
     rlx_jit_target target;
@@ -148,38 +180,123 @@ static rlx_status set_device(const rlx_profile *p, const rlx_toml_entry *e, sett
         rlx_status_free(st);
         return here;
     }
-    s->text = strdup(e->text);
-    return s->text ? RLX_OK : RLX_OOM();
+    return RLX_OK;
 }
 
-static rlx_status set_integer(const rlx_profile *p, const rlx_toml_entry *e, const rule *r,
-                              setting *s)
+static rlx_status read_integer(const rlx_profile *p, const rlx_toml_entry *e, int64_t least,
+                               int64_t most, int64_t *out)
 {
     char takes[96];
-    s->integer = e->integer;
-    if (e->kind == RLX_TOML_INT && e->integer >= r->least && e->integer <= r->most)
+    *out = e->integer;
+    if (e->kind == RLX_TOML_INT && e->integer >= least && e->integer <= most)
         return RLX_OK;
-    snprintf(takes, sizeof takes, "a whole number from %lld to %lld", (long long)r->least,
-             (long long)r->most);
+    snprintf(takes, sizeof takes, "a whole number from %lld to %lld", (long long)least,
+             (long long)most);
     return wrong_value(p, e, takes);
 }
 
-static rlx_status set_choice(const rlx_profile *p, const rlx_toml_entry *e, const rule *r,
-                             setting *s)
+static rlx_status read_choice(const rlx_profile *p, const rlx_toml_entry *e,
+                              const char *const *choices, int64_t *out)
 {
     rlx_text takes = {0};
     size_t n = 0;
-    for (; r->choices[n]; n++) {
-        if (e->kind == RLX_TOML_TEXT && !strcmp(e->text, r->choices[n])) {
+    for (; choices[n]; n++) {
+        if (e->kind == RLX_TOML_TEXT && !strcmp(e->text, choices[n])) {
             rlx_text_deinit(&takes);
-            s->integer = (int64_t)n;
+            *out = (int64_t)n;
             return RLX_OK;
         }
-        rlx_text_putf(&takes, "%s\"%s\"", n ? " or " : "", r->choices[n]);
+        rlx_text_putf(&takes, "%s\"%s\"", n ? " or " : "", choices[n]);
     }
     rlx_status st = takes.oom ? RLX_OOM() : wrong_value(p, e, takes.data);
     rlx_text_deinit(&takes);
     return st;
+}
+
+static rlx_status read_flag(const rlx_profile *p, const rlx_toml_entry *e, int64_t *out)
+{
+    *out = e->integer;
+    return e->kind == RLX_TOML_BOOL ? RLX_OK : wrong_value(p, e, "true or false");
+}
+
+/* A key of other compilers: what it would choose is no choice here. */
+static rlx_status check_only(const rlx_profile *p, const rlx_toml_entry *e, const rule *r)
+{
+    const bool flag = !strcmp(r->choices[0], "true") || !strcmp(r->choices[0], "false");
+    if (!strcmp(e->text, r->choices[0]) && e->kind == (flag ? RLX_TOML_BOOL : RLX_TOML_TEXT))
+        return RLX_OK;
+    const char *quote = e->kind == RLX_TOML_TEXT ? "\"" : "", *own = flag ? "" : "\"";
+    return BAD(p, e->line, "%s is always %s%s%s, not %s%s%s: %s", e->path, own, r->choices[0], own,
+               quote, e->text, quote, r->choices[1]);
+}
+
+static rlx_status check_target(const rlx_profile *p, const rlx_toml_entry *e)
+{
+    static const char *const targets[] = {"auto", "cpu",  "metal", "mlx", "cuda",
+                                          "rocm", "wgpu", "tpu",   NULL};
+    int64_t which;
+    RLX_TRY(read_choice(p, e, targets, &which));
+    if (which > 1)
+        return BAD(p, e->line,
+                   "%s: no code is made for \"%s\" by this library; \"auto\" or \"cpu\"", e->path,
+                   e->text);
+    return RLX_OK;
+}
+
+static rlx_status read_preset(rlx_profile *p, const rlx_toml_entry *e)
+{
+    const char *names[NPRESETS];
+    for (int i = 0; i < NPRESETS; i++) {
+        names[i] = presets[i].name;
+        if (e->kind == RLX_TOML_TEXT && !strcmp(names[i], e->text)) {
+            p->preset = i;
+            return RLX_OK;
+        }
+    }
+    const char *near = e->kind == RLX_TOML_TEXT ? rlx_text_nearest(e->text, names, NPRESETS) : NULL;
+    return BAD(p, e->line, "no preset %s%s%s%s", e->text, near ? "; did you mean " : "",
+               near ? near : "", near ? "?" : "");
+}
+
+static rlx_status read_value(rlx_profile *p, const rlx_toml_entry *e, const rule *r, int64_t *out)
+{
+    switch (r->kind) {
+    case RULE_DEVICE:
+        return check_device(p, e);
+    case RULE_INTEGER:
+        return read_integer(p, e, r->least, r->most, out);
+    case RULE_CHOICE:
+        return read_choice(p, e, r->choices, out);
+    case RULE_FORMAT:
+        RLX_TRY(read_choice(p, e, r->choices, out));
+        *out = (int64_t)rlx_format_parse(e->text, strlen(e->text));
+        return RLX_OK;
+    case RULE_FLAG:
+    case RULE_SWITCH:
+        return read_flag(p, e, out);
+    case RULE_ONLY:
+        return check_only(p, e, r);
+    case RULE_TARGET:
+        return check_target(p, e);
+    case RULE_PRESET:
+        return read_preset(p, e);
+    }
+    return RLX_OK;
+}
+
+/* [buckets] SYMBOL = N */
+static rlx_status set_bucket(rlx_profile *p, const rlx_toml_entry *e)
+{
+    int64_t upper;
+    RLX_TRY(read_integer(p, e, 1, INT32_MAX, &upper));
+    if (p->nbuckets == MAX_BUCKETS)
+        return BAD(p, e->line, "more than %d buckets", MAX_BUCKETS);
+    char *symbol = strdup(strchr(e->path, '.') + 1);
+    if (!symbol)
+        return RLX_OOM();
+    p->bucket_line[p->nbuckets] = e->line;
+    p->bucket[p->nbuckets++] = (rlx_bucket){symbol, upper};
+    return RLX_OK;
 }
 
 static rlx_status set(void *user, const rlx_toml_entry *e)
@@ -188,41 +305,62 @@ static rlx_status set(void *user, const rlx_toml_entry *e)
     int i = 0;
     if (e->kind == RLX_TOML_TABLE)
         return check_table(p, e);
+    if (!strncmp(e->path, "buckets.", 8))
+        return set_bucket(p, e);
     while (i < NKEYS && strcmp(keys[i].name, e->path))
         i++;
     if (i == NKEYS)
         return unknown_key(p, e);
-    p->setting[i].set = true;
-    switch (keys[i].rule.kind) {
-    case RULE_DEVICE:
-        return set_device(p, e, &p->setting[i]);
-    case RULE_INTEGER:
-        return set_integer(p, e, &keys[i].rule, &p->setting[i]);
-    case RULE_CHOICE:
-        return set_choice(p, e, &keys[i].rule, &p->setting[i]);
-    case RULE_FORMAT:
-        RLX_TRY(set_choice(p, e, &keys[i].rule, &p->setting[i]));
-        p->setting[i].integer = (int64_t)rlx_format_parse(e->text, strlen(e->text));
-    }
-    return RLX_OK;
+    setting *s = &p->setting[i];
+    RLX_TRY(read_value(p, e, &keys[i].rule, &s->integer));
+    s->set = true;
+    s->line = e->line;
+    s->text = strdup(e->text);
+    return s->text ? RLX_OK : RLX_OOM();
+}
+
+static rlx_status create(const char *path, rlx_profile **out)
+{
+    *out = calloc(1, sizeof **out);
+    if (!*out)
+        return RLX_OOM();
+    (*out)->preset = -1;
+    (*out)->path = strdup(path);
+    return (*out)->path ? RLX_OK : RLX_OOM();
 }
 
 rlx_status rlx_profile_load(const char *path, rlx_profile **out)
 {
     char *text;
     size_t bytes;
+    rlx_profile *p;
     *out = NULL;
     RLX_TRY_NOTE(rlx_file_read(path, &text, &bytes), "reading a profile");
-    rlx_profile *p = calloc(1, sizeof *p);
-    if (p)
-        p->path = path;
-    rlx_status st = p ? rlx_toml_read(path, text, bytes, set, p) : RLX_OOM();
+    rlx_status st = create(path, &p);
+    if (!st)
+        st = rlx_toml_read(path, text, bytes, set, p);
     free(text);
     if (st) {
         rlx_profile_destroy(p);
         return st;
     }
-    p->path = NULL;
+    *out = p;
+    return RLX_OK;
+}
+
+rlx_status rlx_profile_preset(const char *name, rlx_profile **out)
+{
+    rlx_profile *p;
+    *out = NULL;
+    rlx_status st = create("preset", &p);
+    const rlx_toml_entry e = {
+        .path = "preset", .kind = RLX_TOML_TEXT, .text = name ? name : "", .line = 1};
+    if (!st)
+        st = set(p, &e);
+    if (st) {
+        rlx_profile_destroy(p);
+        return st;
+    }
     *out = p;
     return RLX_OK;
 }
@@ -233,16 +371,21 @@ static void apply(const rlx_profile *p, owner to, void *options)
 {
     for (int i = 0; i < NKEYS; i++) {
         const setting *s = &p->setting[i];
+        const rule_kind kind = keys[i].rule.kind;
         char *field = (char *)options + keys[i].offset;
-        const int narrow = (int)s->integer;
-        if (keys[i].owner != to || !s->set)
+        const int64_t value = kind == RULE_SWITCH ? keys[i].rule.most : s->integer;
+        const int narrow = (int)value;
+        const bool flag = value != 0;
+        if (keys[i].owner != to || !s->set || (kind == RULE_SWITCH && !s->integer))
             continue;
-        if (s->text)
+        if (kind == RULE_DEVICE)
             memcpy(field, &s->text, sizeof s->text);
+        else if (keys[i].bytes == sizeof flag)
+            memcpy(field, &flag, sizeof flag);
         else if (keys[i].bytes == sizeof narrow) /* an int, or an enum */
             memcpy(field, &narrow, sizeof narrow);
         else
-            memcpy(field, &s->integer, sizeof s->integer);
+            memcpy(field, &value, sizeof value);
     }
 }
 
@@ -254,4 +397,87 @@ void rlx_profile_apply_context(const rlx_profile *p, rlx_context_options *option
 void rlx_profile_apply_model(const rlx_profile *p, rlx_model_options *options)
 {
     apply(p, OWNER_model, options);
+    apply(p, OWNER_tuning, &options->tuning);
+}
+
+void rlx_profile_apply_execution(const rlx_profile *p, rlx_execution *e)
+{
+    if (p->preset >= 0) {
+        e->phase = presets[p->preset].phase;
+        e->seq = presets[p->preset].seq;
+    }
+    apply(p, OWNER_run, e);
+}
+
+/* The keys that models have, too, by way of a model's options. */
+void rlx_profile_apply_compile(const rlx_profile *p, rlx_compile_options *options)
+{
+    rlx_model_options m = {.precision = options->precision,
+                           .kv_key_format = options->kv_key_format,
+                           .kv_value_format = options->kv_value_format,
+                           .tuning = options->tuning};
+    rlx_profile_apply_model(p, &m);
+    options->precision = m.precision;
+    options->kv_key_format = m.kv_key_format;
+    options->kv_value_format = m.kv_value_format;
+    options->tuning = m.tuning;
+}
+
+const rlx_bucket *rlx_profile_buckets(const rlx_profile *p, int *n)
+{
+    *n = p->nbuckets;
+    return p->bucket;
+}
+
+/* ---- what is said ---------------------------------------------------------------------------- */
+
+int rlx_profile_count(const rlx_profile *p)
+{
+    return NKEYS + (p ? p->nbuckets : 0);
+}
+
+/* What a preset says of a key; NULL: nothing. */
+static const char *preset_value(const rlx_profile *p, const char *key, char text[32])
+{
+    static const char *const phases[] = {"prefill", "decode", "encode", "infer"};
+    if (!p || p->preset < 0)
+        return NULL;
+    if (!strcmp(key, "execution.phase"))
+        return phases[presets[p->preset].phase];
+    if (strcmp(key, "execution.seq"))
+        return NULL;
+    snprintf(text, 32, "%lld", (long long)presets[p->preset].seq);
+    return text;
+}
+
+static void put_bucket(const rlx_profile *p, int i, rlx_profile_setting *out)
+{
+    snprintf(out->key, sizeof out->key, "buckets.%s", p->bucket[i].symbol);
+    snprintf(out->value, sizeof out->value, "%lld", (long long)p->bucket[i].upper);
+    snprintf(out->origin, sizeof out->origin, "%s:%d", p->path, p->bucket_line[i]);
+    out->meaning = "the most that a symbol of a flow is";
+}
+
+void rlx_profile_at(const rlx_profile *p, int i, rlx_profile_setting *out)
+{
+    char number[32];
+    *out = (rlx_profile_setting){.meaning = ""};
+    if (i >= NKEYS) {
+        put_bucket(p, i - NKEYS, out);
+        return;
+    }
+    const setting *s = p ? &p->setting[i] : NULL;
+    const char *preset = preset_value(p, keys[i].name, number);
+    const char *value = keys[i].fallback;
+    snprintf(out->origin, sizeof out->origin, "default");
+    if (s && s->set) {
+        value = s->text;
+        snprintf(out->origin, sizeof out->origin, "%s:%d", p->path, s->line);
+    } else if (preset) {
+        value = preset;
+        snprintf(out->origin, sizeof out->origin, "preset %s", presets[p->preset].name);
+    }
+    snprintf(out->key, sizeof out->key, "%s", keys[i].name);
+    snprintf(out->value, sizeof out->value, "%s", value);
+    out->meaning = keys[i].meaning;
 }

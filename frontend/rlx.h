@@ -1101,6 +1101,18 @@ typedef enum rlx_unused {
     RLX_UNUSED_REFUSE /* RLX_INVALID_FILE names them */
 } rlx_unused;
 
+/* How kernels are made. Every choice gives the same bits; all-zero is what is meant for use, the rest is for finding
+ * out why something is slow or wrong (docs/tuning.md). */
+typedef enum rlx_fusion { RLX_FUSION_FULL = 0, RLX_FUSION_BLOCKS, RLX_FUSION_NONE } rlx_fusion;
+typedef struct rlx_tuning {
+    rlx_fusion fusion;   /* kernels hold all that fits; what belongs to one place in the model; one operation */
+    bool unfuse_maps;    /* element by element operations that no other kernel takes have one each */
+    bool assert_clean;   /* RLX_UNSUPPORTED names a value that goes through memory though nothing asks for it there */
+    bool verbose;        /* the context's log gets the fusion report of what is compiled */
+    int64_t l1_bytes, l2_bytes; /* what schedules assume of a core's caches; 0: as they are */
+    int teams;                  /* and of threads that run together; 0: as the device has them */
+} rlx_tuning;
+
 typedef struct rlx_compile_options {
     const rlx_bucket *buckets;
     int nbuckets;
@@ -1113,6 +1125,7 @@ typedef struct rlx_compile_options {
     rlx_format kv_key_format, kv_value_format;
     rlx_unused unused;             /* a tensor is used when one that was made of it is */
     const char *const *may_unused; /* endings of names that may be unused whatever that says; NULL-ended; or NULL */
+    rlx_tuning tuning;
     const char *const *extensions; /* that apply, in order, NULL-ended; NULL: all that are registered */
 } rlx_compile_options;
 
@@ -1289,6 +1302,7 @@ typedef struct rlx_model_options {
     int nprobes;
     rlx_precision precision;
     rlx_format kv_key_format, kv_value_format; /* as there; 0: f32 */
+    rlx_tuning tuning;
 } rlx_model_options;
 
 /* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json or tokenizer.model), a .safetensors file
@@ -1523,10 +1537,27 @@ typedef struct rlx_profile rlx_profile;
  * nearest known one; a value of the wrong type, out of range, or a device that is not
  * here. */
 RLX_API rlx_status rlx_profile_load(const char *path, rlx_profile **out);
+/* The profile that only starts from a preset ("llama32_decode"; docs/profiles.md has them). */
+RLX_API rlx_status rlx_profile_preset(const char *name, rlx_profile **out);
+/* The path of the profile beside a model: FAMILY.rlx.toml, by config.json's model_type or a .gguf file's architecture.
+ * *path is freed by the caller; NULL: there is none, or no such model. `rlx` uses it unless --profile names another. */
+RLX_API rlx_status rlx_profile_find(const char *model, char **path);
 RLX_API void rlx_profile_destroy(rlx_profile *p);
 /* Texts in the options are lent by the profile. */
 RLX_API void rlx_profile_apply_context(const rlx_profile *p, rlx_context_options *options);
 RLX_API void rlx_profile_apply_model(const rlx_profile *p, rlx_model_options *options);
+RLX_API void rlx_profile_apply_compile(const rlx_profile *p, rlx_compile_options *options); /* but its buckets */
+RLX_API void rlx_profile_apply_execution(const rlx_profile *p, rlx_execution *e);
+RLX_API const rlx_bucket *rlx_profile_buckets(const rlx_profile *p, int *n); /* of [buckets]; lent */
+
+typedef struct rlx_profile_setting {
+    char key[64], value[128]; /* value: as it stands in the file; or what is without it */
+    char origin[256];         /* "FILE:LINE", "preset NAME" or "default" */
+    const char *meaning;      /* static */
+} rlx_profile_setting;
+/* All keys, with what a profile (NULL: none) makes of them, and its buckets behind them; 0 <= i < count. */
+RLX_API int rlx_profile_count(const rlx_profile *p);
+RLX_API void rlx_profile_at(const rlx_profile *p, int i, rlx_profile_setting *out);
 
 /* ---- quantizing --------------------------------------------------------------------------------- */
 

@@ -208,12 +208,27 @@ extern const rlx_pass rlx_mir_pass_fold_views;
 /* Grows every region; afterwards a function holds regions, calls and its return only. */
 extern const rlx_pass rlx_mir_pass_fuse_regions;
 extern const rlx_pass rlx_mir_pass_remove_dead;
+/* How far regions grow. Every choice gives the same bits. */
+typedef enum rlx_mir_fusion {
+    RLX_MIR_FUSE_ALL = 0,
+    RLX_MIR_FUSE_PLACES, /* nodes of one place in the model: block by block */
+    RLX_MIR_FUSE_ROOTS   /* a region per node */
+} rlx_mir_fusion;
+typedef struct rlx_mir_optimize_options {
+    rlx_mir_fusion fusion;
+    bool single_maps; /* maps that no other kind of region takes stay apart */
+} rlx_mir_optimize_options;
+
 /* The pipeline from hir/lower's output to rlx_mir_lower's input. */
 rlx_status rlx_mir_optimize(rlx_ir_module *m);
+rlx_status rlx_mir_optimize_with(rlx_ir_module *m, const rlx_mir_optimize_options *options);
 /* What fused with what, what did not, and why: a line per region of a fused module, and one per
  * value that goes from region to region through memory. RLX_INVALID_ARGUMENT when it is not fused.
  */
 rlx_status rlx_mir_fusion_report(const rlx_ir_module *m, rlx_text *out);
+/* The first value of a fused module that goes through memory though nothing that its users compute
+ * asks for it: RLX_UNSUPPORTED names both regions. OK when there is none. */
+rlx_status rlx_mir_check_fusion(const rlx_ir_module *m);
 
 /* ---- lowering -------------------------------------------------------------------------------- */
 

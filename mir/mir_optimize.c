@@ -204,8 +204,13 @@ rlx_status rlx_mir_compare(void *user, rlx_ir_module *before, rlx_ir_module *aft
 
 rlx_status rlx_mir_optimize(rlx_ir_module *m)
 {
+    return rlx_mir_optimize_with(m, &(rlx_mir_optimize_options){0});
+}
+
+rlx_status rlx_mir_optimize_with(rlx_ir_module *m, const rlx_mir_optimize_options *how)
+{
     const rlx_pass passes[] = {rlx_mir_pass_fold_views, rlx_mir_pass_remove_dead,
                                rlx_mir_pass_fuse_regions};
-    rlx_pass_options options = {.compare = rlx_mir_compare};
+    rlx_pass_options options = {.options = how, .compare = rlx_mir_compare};
     return rlx_ir_run_passes(m, passes, sizeof passes / sizeof *passes, &options);
 }

@@ -193,10 +193,12 @@ static void put_region(const rlx_ir_node *region, int number, rlx_text *out)
 
 /* Why region `user`, which takes a value as argument `arg`, is not one with the region that makes
  * it. */
+static const char by_themselves[] = "both are grown around a root of their own";
+
 static const char *why_apart(const rlx_ir_node *user, int arg)
 {
     const rlx_ir_block *b = user->blocks[0];
-    const char *why = "both are grown around a root of their own";
+    const char *why = by_themselves;
     mark_origins(b, b->args[arg]);
     bool reduced = false;
     for (const rlx_ir_node *n = b->first; n; n = n->next) {
@@ -282,4 +284,46 @@ rlx_status rlx_mir_fusion_report(const rlx_ir_module *m, rlx_text *out)
         put_func(m, f, out);
     }
     return out->oom ? RLX_OOM() : RLX_OK;
+}
+
+/* Whether a user's computation asks for the value in memory; the last one that does not goes to
+ * *user. */
+static bool is_asked_for(const rlx_ir_value *v, const rlx_ir_node **user)
+{
+    bool asked = v->def->op != RLX_MIR_REGION;
+    *user = NULL;
+    for (const rlx_ir_node *n = v->def->next; n; n = n->next)
+        for (int i = 0; i < n->nin; i++) {
+            if (n->in[i] != v)
+                continue;
+            if (n->op != RLX_MIR_REGION || why_apart(n, i) != by_themselves)
+                asked = true; /* a call's, a result, or whole rows of it */
+            else
+                *user = n;
+        }
+    return asked || !*user;
+}
+
+rlx_status rlx_mir_check_fusion(const rlx_ir_module *m)
+{
+    for (const rlx_ir_func *f = m->first; f; f = f->next)
+        for (const rlx_ir_node *n = f->body->first; n; n = n->next)
+            for (int i = 0; i < n->nout; i++) {
+                const rlx_ir_node *user;
+                if (is_asked_for(n->out[i], &user))
+                    continue;
+                rlx_text type = {0};
+                rlx_ir_type_print(m->dims, &n->out[i]->type, &type);
+                rlx_status st = RLX_FAIL(
+                    RLX_UNSUPPORTED,
+                    "fusion missed: %s goes through memory from region %d (%s, %s) to region %d "
+                    "(%s, %s) of @%s: %s",
+                    type.data ? type.data : "a value", region_number(n),
+                    rlx_ir_attr_text(n, RLX_ATTR_ROOT, "?"), n->place ? n->place : "nowhere",
+                    region_number(user), rlx_ir_attr_text(user, RLX_ATTR_ROOT, "?"),
+                    user->place ? user->place : "nowhere", f->name, by_themselves);
+                rlx_text_deinit(&type);
+                return st;
+            }
+    return RLX_OK;
 }

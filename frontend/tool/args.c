@@ -345,9 +345,25 @@ static int read_cache_type(const char *command, const char *option, const char *
                        name, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
+/* What --profile names, or else what lies beside the model. */
+static rlx_status load_profile(run_where *w)
+{
+    char *beside = NULL;
+    rlx_status st = RLX_OK;
+    if (!w->profile_path && w->model)
+        st = rlx_profile_find(w->model, &beside);
+    const char *path = w->profile_path ? w->profile_path : beside;
+    if (!st && path)
+        st = rlx_profile_load(path, &w->profile);
+    if (!st && beside)
+        fprintf(stderr, "rlx: profile %s\n", beside);
+    free(beside);
+    return st;
+}
+
 int read_model_options(run_where *w, rlx_model_options *o)
 {
-    rlx_status st = w->profile_path ? rlx_profile_load(w->profile_path, &w->profile) : RLX_OK;
+    rlx_status st = load_profile(w);
     if (st)
         return report(st);
     if (w->profile)

@@ -94,18 +94,22 @@ typedef struct run_where {
         "threads", "t", OPTION_INT, "N", "threads (all cores that the process may use)", \
             &(where).threads                                                             \
     }
-#define OPTION_PRECISION(where, normally)                                                    \
-    {"precision", NULL, OPTION_TEXT, "P",                                                    \
-     "exact (f32, the same in prefill and decode) or fast (8-bit activations with weights in " \
-     "blocks) (" normally ")",                                                               \
-     &(where).precision}
+#define OPTION_PRECISION(where, normally)                                                          \
+    {                                                                                              \
+        "precision", NULL, OPTION_TEXT, "P",                                                       \
+            "exact (f32, the same in prefill and decode) or fast (8-bit activations with weights " \
+            "in "                                                                                  \
+            "blocks) (" normally ")",                                                              \
+            &(where).precision                                                                     \
+    }
 /* What --precision says into *out, which keeps its value without it. As args_parse: -1 to go on. */
 int read_precision(const run_where *w, rlx_precision *out);
 const char *precision_name(rlx_precision p);
-#define OPTION_PROFILE(where)                                                     \
-    {                                                                             \
-        "profile", NULL, OPTION_TEXT, "FILE", "settings; options given here win", \
-            &(where).profile_path                                                 \
+#define OPTION_PROFILE(where)                                                      \
+    {                                                                              \
+        "profile", NULL, OPTION_TEXT, "FILE",                                      \
+            "settings (FAMILY.rlx.toml beside the model); options given here win", \
+            &(where).profile_path                                                  \
     }
 #define OPTION_CACHE_DIR(where)                                                         \
     {                                                                                   \
@@ -146,5 +150,6 @@ int command_tokenize(int argc, char **argv);
 int command_quantize(int argc, char **argv);
 int command_warm(int argc, char **argv);
 int command_cache(int argc, char **argv);
+int command_profile(int argc, char **argv);
 
 #endif

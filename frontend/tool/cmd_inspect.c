@@ -114,6 +114,7 @@ int command_inspect(int argc, char **argv)
         OPTION_CACHE_KEYS(i.where),
         OPTION_CACHE_VALUES(i.where),
         OPTION_DEVICE(i.where),
+        OPTION_PROFILE(i.where),
     };
     const command_spec spec = {
         "inspect", "what a model's files hold, and what the compiler makes of it",
@@ -127,5 +128,6 @@ int command_inspect(int argc, char **argv)
     if (code >= 0)
         return code;
     code = compiles(&i) ? compile(&i) : report(list(&i));
+    rlx_profile_destroy(i.where.profile);
     return code ? code : finish_output();
 }

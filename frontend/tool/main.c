@@ -18,6 +18,7 @@ static const struct {
     {"quantize", command_quantize, "a model as a .gguf file in other formats"},
     {"warm", command_warm, "compiles a model's code before it is run, also for other machines"},
     {"cache", command_cache, "compiled code that is kept: lists, checks, explains, removes"},
+    {"profile", command_profile, "settings in files: what they say, whether they are right"},
     {"devices", command_devices, "what models can run on here"},
 };
 enum { NCOMMANDS = sizeof commands / sizeof *commands };

@@ -42,6 +42,7 @@ typedef struct rlx_mir_fuse_graph {
     rlx_arena *arena;
     int nnodes;
     rlx_mir_fuse_node *nodes;
+    rlx_mir_optimize_options how;
     int ngroups;
     rlx_mir_fuse_group *groups; /* as many as nodes at most */
     bool *seen;                 /* scratch of rlx_mir_fuse_reaches, by node */
@@ -51,7 +52,9 @@ typedef struct rlx_mir_fuse_graph {
 /* The graph of `f`, prologues found, liveness and users known, no groups but those of opaque nodes.
  * Every result's `scratch` points to its node until the graph is emitted. */
 rlx_status rlx_mir_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena *arena,
-                                    rlx_mir_fuse_graph *g);
+                                    const rlx_mir_optimize_options *how, rlx_mir_fuse_graph *g);
+/* Whether the options let two nodes into one group. */
+bool rlx_mir_fuse_may_join(const rlx_mir_fuse_graph *g, const rlx_ir_node *a, const rlx_ir_node *b);
 /* The node that computes `v`; NULL for arguments. */
 static inline rlx_mir_fuse_node *rlx_mir_fuse_def(const rlx_ir_value *v)
 {

@@ -275,7 +275,8 @@ static rlx_status find_prologue_of(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n)
 static rlx_status find_deps(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *n, int last_opaque)
 {
     int most = n->ir->nin + 1;
-    if (n->ir->op == RLX_MIR_CONTRACT || n->ir->op == RLX_MIR_QUANTIZE) {
+    const bool may_have = g->how.fusion == RLX_MIR_FUSE_ALL;
+    if (may_have && (n->ir->op == RLX_MIR_CONTRACT || n->ir->op == RLX_MIR_QUANTIZE)) {
         RLX_TRY(find_prologue_of(g, n));
         for (int i = 0; n->prologue && i < g->nnodes; i++)
             most += n->prologue[i] ? g->nodes[i].ir->nin : 0;
@@ -326,10 +327,20 @@ static rlx_status find_users(rlx_mir_fuse_graph *g)
     return RLX_OK;
 }
 
+bool rlx_mir_fuse_may_join(const rlx_mir_fuse_graph *g, const rlx_ir_node *a, const rlx_ir_node *b)
+{
+    if (g->how.fusion == RLX_MIR_FUSE_ALL)
+        return true;
+    return g->how.fusion == RLX_MIR_FUSE_PLACES && a->place && b->place &&
+           !strcmp(a->place, b->place);
+}
+
 rlx_status rlx_mir_fuse_graph_build(rlx_ir_module *m, rlx_ir_func *f, rlx_arena *arena,
-                                    rlx_mir_fuse_graph *g)
+                                    const rlx_mir_optimize_options *how, rlx_mir_fuse_graph *g)
 {
     *g = (rlx_mir_fuse_graph){.module = m, .func = f, .arena = arena};
+    if (how)
+        g->how = *how;
     for (const rlx_ir_node *n = f->body->first; n; n = n->next)
         g->nnodes++;
     g->nodes = RLX_NEW_ARRAY(arena, rlx_mir_fuse_node, g->nnodes);

@@ -73,12 +73,19 @@ static bool can_follow(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, 
     return follows;
 }
 
+/* Whether the options let the node into the group. */
+static bool may_join(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
+{
+    return rlx_mir_fuse_may_join(g, g->nodes[g->groups[group].nodes[0]].ir, n->ir);
+}
+
 /* In program order, which puts a node after everything it uses. */
 void rlx_mir_fuse_grow_forwards(rlx_mir_fuse_graph *g, int group, rlx_mir_fuse_takes *takes)
 {
     for (int i = 0; i < g->nnodes; i++) {
         rlx_mir_fuse_node *n = &g->nodes[i];
-        if (rlx_mir_fuse_is_free(n) && takes(g, n, group) && can_follow(g, n, group))
+        if (rlx_mir_fuse_is_free(n) && may_join(g, n, group) && takes(g, n, group) &&
+            can_follow(g, n, group))
             rlx_mir_fuse_group_set(g, n, group);
     }
 }
@@ -87,7 +94,8 @@ void rlx_mir_fuse_grow_backwards(rlx_mir_fuse_graph *g, int group, rlx_mir_fuse_
 {
     for (int i = g->nnodes - 1; i >= 0; i--) {
         rlx_mir_fuse_node *n = &g->nodes[i];
-        if (!rlx_mir_fuse_is_free(n) || !takes(g, n, group) || !used_inside(g, n, group))
+        if (!rlx_mir_fuse_is_free(n) || !may_join(g, n, group) || !takes(g, n, group) ||
+            !used_inside(g, n, group))
             continue;
         bool only = true;
         for (int k = 0; k < n->nusers; k++)
@@ -256,7 +264,7 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     for (int i = root->index + 1; i < g->nnodes; i++) {
         rlx_mir_fuse_node *n = &g->nodes[i];
         if (n->ir->op != root->ir->op || !rlx_mir_fuse_is_free(n) ||
-            n->ir->in[0] != root->ir->in[0])
+            !rlx_mir_fuse_may_join(g, root->ir, n->ir) || n->ir->in[0] != root->ir->in[0])
             continue;
         rlx_mir_fuse_group_set(g, n, group);
         if (waits_for_itself(g, group))
@@ -423,7 +431,7 @@ static rlx_status fuse_map(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "map", &group));
-    if (!is_map(root) && root->ir->op != RLX_MIR_GATHER)
+    if ((!is_map(root) && root->ir->op != RLX_MIR_GATHER) || g->how.single_maps)
         return RLX_OK;
     rlx_mir_fuse_grow_forwards(g, group, map_takes);
     rlx_mir_fuse_grow_backwards(g, group, map_takes);
@@ -489,8 +497,8 @@ static rlx_status run(rlx_pass_cx *cx)
         if (is_fused(f))
             continue;
         rlx_mir_fuse_graph g;
-        RLX_TRY_NOTE(rlx_mir_fuse_graph_build(cx->module, f, cx->scratch, &g), "fusing @%s",
-                     f->name);
+        RLX_TRY_NOTE(rlx_mir_fuse_graph_build(cx->module, f, cx->scratch, cx->options, &g),
+                     "fusing @%s", f->name);
         RLX_TRY_NOTE(fuse_func(&g), "fusing @%s", f->name);
         cx->changed = true;
     }

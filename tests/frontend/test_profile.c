@@ -186,12 +186,89 @@ START_TEST(applies)
 }
 END_TEST
 
+/* Fusion, schedules, and what flows of one's own run as. */
+START_TEST(applies_to_compiling)
+{
+    rlx_profile *p;
+    rlx_compile_options c = {.precision = RLX_FAST, .kv_key_format = RLX_F16};
+    rlx_model_options m = {.prefill = 7};
+    rlx_execution e = {.batch = 3};
+    int n;
+    assert_ok(load("preset = \"qwen3_decode\"\nexecution.past = 9\n"
+                   "[fusion]\npolicy = 'direct'\nassert_clean = true\ntarget = 'cpu'\n"
+                   "[passes]\ndce = true\nconstant_folding = true\nverbose = true\n"
+                   "[precision]\ncompute = 'f32'\nmixed = 'none'\n"
+                   "[backend.cpu]\nunfuse_regions = true\n[backend.metal]\nskip_fusion = false\n"
+                   "[schedule]\nl1_bytes = 32768\nl2_bytes = 65536\nteams = 5\n"
+                   "[buckets]\nFRAMES = 64\nTOKENS = 12",
+                   &p));
+    rlx_profile_apply_compile(p, &c);
+    rlx_profile_apply_model(p, &m);
+    rlx_profile_apply_execution(p, &e);
+    ck_assert_int_eq(c.precision, RLX_FAST); /* what no key says stays */
+    ck_assert_int_eq(c.kv_key_format, RLX_F16);
+    ck_assert_int_eq(c.tuning.fusion, RLX_FUSION_BLOCKS);
+    ck_assert(c.tuning.assert_clean && c.tuning.verbose && c.tuning.unfuse_maps);
+    ck_assert_int_eq(c.tuning.l1_bytes, 32768);
+    ck_assert_int_eq(c.tuning.l2_bytes, 65536);
+    ck_assert_int_eq(c.tuning.teams, 5);
+    ck_assert_int_eq(m.tuning.fusion, RLX_FUSION_BLOCKS);
+    ck_assert_int_eq(m.prefill, 7);
+    ck_assert_int_eq(e.phase, RLX_RUN_DECODE); /* of the preset */
+    ck_assert_int_eq(e.seq, 1);
+    ck_assert_int_eq(e.batch, 3);
+    ck_assert_int_eq(e.past, 9);
+    const rlx_bucket *b = rlx_profile_buckets(p, &n);
+    ck_assert_int_eq(n, 2);
+    ck_assert_str_eq(b[0].symbol, "FRAMES");
+    ck_assert_int_eq(b[1].upper, 12);
+    rlx_profile_destroy(p);
+    assert_ok(load("fusion.policy = 'direct'\nfusion.skip = true", &p));
+    rlx_profile_apply_compile(p, &c);
+    ck_assert_int_eq(c.tuning.fusion, RLX_FUSION_NONE);
+    rlx_profile_destroy(p);
+    assert_ok(load("fusion.policy = 'direct'\nfusion.skip = false", &p));
+    rlx_profile_apply_compile(p, &c);
+    ck_assert_int_eq(c.tuning.fusion, RLX_FUSION_BLOCKS);
+    rlx_profile_destroy(p);
+}
+END_TEST
+
+static void expect(const rlx_profile *p, const char *key, const char *value, const char *origin)
+{
+    rlx_profile_setting s = {0};
+    for (int i = 0; i < rlx_profile_count(p) && strcmp(s.key, key); i++)
+        rlx_profile_at(p, i, &s);
+    ck_assert_str_eq(s.key, key);
+    ck_assert_str_eq(s.value, value);
+    ck_assert_msg(strstr(s.origin, origin) != NULL, "%s is from %s", key, s.origin);
+}
+
+START_TEST(says_where_values_come_from)
+{
+    rlx_profile *p;
+    assert_ok(load("preset = 'encoder'\nmodel.prefill = 9\n[buckets]\nBATCH = 2", &p));
+    expect(p, "model.prefill", "9", ":2");
+    expect(p, "execution.phase", "encode", "preset encoder");
+    expect(p, "execution.seq", "512", "preset encoder");
+    expect(p, "device.threads", "all", "default");
+    expect(p, "buckets.BATCH", "2", ":4");
+    rlx_profile_destroy(p);
+    expect(NULL, "fusion.policy", "fusable", "default");
+    assert_ok(rlx_profile_preset("llama32_decode", &p));
+    expect(p, "execution.seq", "1", "preset llama32_decode");
+    rlx_profile_destroy(p);
+    assert_error(rlx_profile_preset("lama32_decode", &p), RLX_INVALID_FILE,
+                 "no preset lama32_decode; did you mean llama32_decode?");
+}
+END_TEST
+
 static const struct {
     const char *toml, *error;
 } wrong[] = {
     {"\n[model]\nprefil = 3\n", ":3: no key model.prefil; did you mean model.prefill?"},
     {"[model]\nthreads = 3\n", ":2: no key model.threads; did you mean device.threads?"},
-    {"what.ever.it.is = 3\n", ":1: no key what.ever.it.is; there are device.name, device.threads"},
+    {"what.ever.it.is = 3\n", ":1: no key what.ever.it.is; there are preset, device.name"},
     {"[modle]\n", ":1: no table [modle]; did you mean [model]?"},
     {"[model.prefill]\n", ":1: no table [model.prefill]"},
     {"[mod]\n", ":1: no table [mod]"},
@@ -208,6 +285,20 @@ static const struct {
     {"model.kv_key_format = \"q4_0\"",
      "model.kv_key_format takes \"f32\" or \"f16\" or \"bf16\" or \"q8_0\", not \"q4_0\""},
     {"precision.mode = 1", "precision.mode takes \"exact\" or \"fast\", not 1"},
+    {"precision.compute = \"bf16\"",
+     ":1: precision.compute is always \"f32\", not \"bf16\": activations are f32"},
+    {"precision.mixed = 'auto'", "precision.mixed is always \"none\", not \"auto\""},
+    {"[passes]\ndce = false", ":2: passes.dce is always true, not false: kernels are made of"},
+    {"[passes]\ndce = 'true'", ":2: passes.dce is always true, not \"true\""},
+    {"[backend.metal]\nskip_fusion = true", ":2: backend.metal.skip_fusion is always false"},
+    {"[backend.cuda]", ":1: no table [backend.cuda]; did you mean [backend.cpu]?"},
+    {"fusion.target = 'cuda'", ":1: fusion.target: no code is made for \"cuda\""},
+    {"fusion.target = 'gpu'", "fusion.target takes \"auto\" or \"cpu\" or"},
+    {"fusion.policy = 'fused'", "fusion.policy takes \"fusable\" or \"direct\", not \"fused\""},
+    {"fusion.skip = 1", "fusion.skip takes true or false, not 1"},
+    {"preset = 'llama32'", "no preset llama32"},
+    {"[buckets]\nTOKENS = 0", ":2: buckets.TOKENS takes a whole number from 1 to"},
+    {"schedule.teams = 0", "schedule.teams takes a whole number from 1 to 1024, not 0"},
     {"model.prefill = 3\nmodel.prefill = 3\n", ":2: key model.prefill is there twice"},
 };
 enum { NWRONG = sizeof wrong / sizeof *wrong };
@@ -237,7 +328,7 @@ START_TEST(documented)
     static const struct {
         const char *key, *meaning;
     } keys[] = {
-#define PROFILE_KEY(key, options, field, rule, meaning) {"| `" key "` |", meaning},
+#define PROFILE_KEY(key, options, field, rule, fallback, meaning) {"| `" key "` |", meaning},
 #include "frontend/profile_keys.def"
 #undef PROFILE_KEY
     };
@@ -260,9 +351,11 @@ int main(void)
     tcase_add_loop_test(c, reads, 0, NGOOD);
     tcase_add_loop_test(c, refuses, 0, NBAD);
     tcase_add_test(c, applies);
+    tcase_add_test(c, applies_to_compiling);
+    tcase_add_test(c, says_where_values_come_from);
     tcase_add_loop_test(c, names_what_is_wrong, 0, NWRONG);
     tcase_add_test(c, missing_file);
     tcase_add_test(c, documented);
     suite_add_tcase(s, c);
-    return run_suite(s, NGOOD + NBAD + NWRONG + 3);
+    return run_suite(s, NGOOD + NBAD + NWRONG + 5);
 }

@@ -150,6 +150,96 @@ START_TEST(mistakes)
 }
 END_TEST
 
+/* ---- rlx profile -------------------------------------------------------------------------------
+ */
+
+START_TEST(show)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "profile", "show", "--preset", "llama32_decode");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    ck_assert_msg(
+        strstr(p.out, "execution.phase                decode           preset llama32_decode\n"),
+        "%s", p.out);
+    ck_assert_ptr_nonnull(
+        strstr(p.out, "fusion.policy                  fusable          default\n"));
+    process_free(&p);
+    write_profile("[model]\nprefill = 33\n[buckets]\nFRAMES = 8\n");
+    RUN(&p, RLX_TOOL, "profile", "show", "--profile", profile, "--json");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    ck_assert_msg(strstr(p.out, "\"model.prefill\": {\"value\": \"33\", \"origin\": \"/tmp/"), "%s",
+                  p.out);
+    ck_assert_msg(strstr(p.out, "\"buckets.FRAMES\": {\"value\": \"8\", \"origin\": \"/tmp/"), "%s",
+                  p.out);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "profile", "check", profile);
+    process_says(&p, "");
+    write_profile("fusion.polcy = 'direct'");
+    RUN(&p, RLX_TOOL, "profile", "check", profile);
+    process_complains(&p, 1, ":1: no key fusion.polcy; did you mean fusion.policy?");
+    RUN(&p, RLX_TOOL, "profile", "shwo");
+    process_complains(&p, 2, "profile: no \"shwo\"; did you mean show?: show, check or diff");
+    RUN(&p, RLX_TOOL, "profile", "diff", profile);
+    process_complains(&p, 2, "takes two FILEs");
+}
+END_TEST
+
+START_TEST(diff)
+{
+    process p;
+    char other[64], want[512];
+    snprintf(other, sizeof other, "%s/in.safetensors", dir); /* of another name, removed as that */
+    write_profile("[model]\nprefill = 33\n");
+    rename(profile, other);
+    write_profile("model.prefill = 34\nbuckets.FRAMES = 8");
+    RUN(&p, RLX_TOOL, "profile", "diff", other, profile);
+    snprintf(want, sizeof want,
+             "model.prefill: 33 (%s:2) -> 34 (%s:1)\nbuckets.FRAMES: - (default) -> 8 (%s:2)\n",
+             other, profile, profile);
+    process_says(&p, want);
+    RUN(&p, RLX_TOOL, "profile", "diff", other, profile, "--json");
+    process_says(
+        &p, "{\n  \"model.prefill\": [\"33\", \"34\"],\n  \"buckets.FRAMES\": [\"\", \"8\"]\n}\n");
+}
+END_TEST
+
+/* llama.rlx.toml beside the weights is taken, unless --profile names another. */
+START_TEST(beside_the_model)
+{
+    process p;
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json",
+                                        "generation_config.json"};
+    char path[96], from[256];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(from, sizeof from, "%s/%s", BUNDLED, files[i]);
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        if (!access(from, R_OK))
+            ck_assert_int_eq(symlink(from, path), 0);
+    }
+    snprintf(path, sizeof path, "%s/llama.rlx.toml", dir);
+    write_profile("device.threads = 1\nmodel.prefill = 3");
+    ck_assert_int_eq(rename(profile, path), 0);
+    RUN(&p, RLX_TOOL, "run", dir, "-n", "2");
+    succeeds(&p, "llama.rlx.toml\n");
+    ck_assert_msg(strstr(p.err, ", 1 thread,"), "%s", p.err);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "profile", "show", dir);
+    ck_assert_msg(strstr(p.out, "model.prefill                  3                /tmp/"), "%s",
+                  p.out);
+    process_free(&p);
+    write_profile("device.threads = 2");
+    RUN(&p, RLX_TOOL, "run", dir, "-n", "2", "--profile", profile);
+    succeeds(&p, ", 2 threads,");
+    ck_assert_ptr_null(strstr(p.err, "llama.rlx.toml"));
+    process_free(&p);
+    unlink(path);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        unlink(path);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("profiles");
@@ -160,6 +250,9 @@ int main(void)
     tcase_add_test(c, eval);
     tcase_add_test(c, bench);
     tcase_add_test(c, mistakes);
+    tcase_add_test(c, show);
+    tcase_add_test(c, diff);
+    tcase_add_test(c, beside_the_model);
     suite_add_tcase(s, c);
-    return run_suite(s, 4);
+    return run_suite(s, 7);
 }
