@@ -70,7 +70,7 @@ rlx_stage *rlx_flow_record(rlx_flow *f, rlx_stage_kind kind)
 {
     if (!f->error && f->nstages == 0 && kind != RLX_STAGE_INPUT && !f->is_stack)
         rlx_flow_fail(
-            f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s before the flow's input", blocks[kind].name));
+            f, RLX_FAIL(RLX_INVALID_ARGUMENT, "F1: %s before the flow's input", blocks[kind].name));
     if (f->error)
         return NULL;
     if (f->nstages == f->cap) {
@@ -95,8 +95,8 @@ const char *rlx_flow_copy_key(rlx_flow *f, const char *key, const char *what)
         return NULL;
     }
     if (f->layer < 0 && strstr(key, "{}")) {
-        rlx_flow_fail(
-            f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s \"%s\" has {} outside of a layer", what, key));
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "F9: %s \"%s\" has {} outside of a layer",
+                                  what, key));
         return NULL;
     }
     const char *copy = rlx_arena_strdup(f->arena, key);
@@ -130,8 +130,8 @@ void rlx_flow_repeat_layers(rlx_flow *f, int64_t count,
 {
     if (f->layer >= 0) {
         rlx_flow_fail(f, f->is_stack
-                             ? RLX_FAIL(RLX_INVALID_ARGUMENT, "repeat_layers in a stack")
-                             : RLX_FAIL(RLX_INVALID_ARGUMENT, "repeat_layers inside layer %lld",
+                             ? RLX_FAIL(RLX_INVALID_ARGUMENT, "F9: repeat_layers in a stack")
+                             : RLX_FAIL(RLX_INVALID_ARGUMENT, "F9: repeat_layers inside layer %lld",
                                         (long long)f->layer));
         return;
     }
@@ -147,9 +147,9 @@ void rlx_flow_repeat_layers(rlx_flow *f, int64_t count,
         f->layer = i;
         layer(f, i, user);
         if (f->saves != f->saves_outside)
-            rlx_flow_fail(f,
-                          RLX_FAIL(RLX_INVALID_ARGUMENT, "layer %lld leaves %d residual_save open",
-                                   (long long)i, f->saves - f->saves_outside));
+            rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                      "F6: layer %lld leaves %d residual_save open", (long long)i,
+                                      f->saves - f->saves_outside));
     }
     f->repeat = -1;
     f->layer = -1;

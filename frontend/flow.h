@@ -13,6 +13,19 @@
 #include "hir/hir.h"
 #include "runtime/runtime.h"
 
+/* What a flow must be, beside the numbered constraints of the HIR that its stages build. Errors
+ * name the constraint, what was expected and what came, and the stage. */
+/* F1   the first stage is the input. */
+/* F2   no input or output has the name of another. */
+/* F3   every weight that a stage asks for is there. */
+/* F4   a weight has the shape and the kind of elements that its stage takes. */
+/* F5   so has the tensor that comes to a stage. */
+/* F6   every residual_add has its residual_save, in the same layer; layers leave none open. */
+/* F7   what a stream holds was stored before it is loaded. */
+/* F8   inputs that stages name are declared, of one type; those beside the first are used. */
+/* F9   "{}" stands in layers; layers do not nest, and have no inputs. */
+/* F10  a flow has an output. */
+
 typedef enum rlx_stage_kind {
 #define BLOCK(NAME, name, keys, numbers, reals, inside, meaning) RLX_STAGE_##NAME,
 #include "frontend/blocks/blocks.def"

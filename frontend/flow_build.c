@@ -41,7 +41,7 @@ rlx_status rlx_flow_need_features(rlx_flow_cx *cx, int64_t *width)
         rlx_text_put(&text, "a type that rlx has no format for");
     else
         put_type(cx, t->format, t->rank, t->dim, &text);
-    rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "takes f32[..,H] with a constant H, gets %s",
+    rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "F5: takes f32[..,H] with a constant H, gets %s",
                              text.data ? text.data : "?");
     rlx_text_deinit(&text);
     return st;
@@ -56,8 +56,8 @@ rlx_status rlx_flow_need_tokens(rlx_flow_cx *cx, rlx_dim *tokens, int64_t *width
         return RLX_OK;
     rlx_text text = {0};
     put_type(cx, t->format, t->rank, t->dim, &text);
-    rlx_status st =
-        RLX_FAIL(RLX_INVALID_ARGUMENT, "takes f32[TOKENS,H], gets %s", text.data ? text.data : "?");
+    rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "F5: takes f32[TOKENS,H], gets %s",
+                             text.data ? text.data : "?");
     rlx_text_deinit(&text);
     return st;
 }
@@ -116,8 +116,8 @@ rlx_status rlx_flow_need_input(rlx_flow_cx *cx, const char *name, rlx_ir_type ty
     rlx_ir_type_print(cx->dims, &type, &text);
     rlx_text_put(&text, ", elsewhere ");
     rlx_ir_type_print(cx->dims, &cx->inputs[i].type, &text);
-    rlx_status st =
-        RLX_FAIL(RLX_UNSUPPORTED, "input \"%s\" is taken as %s", name, text.data ? text.data : "?");
+    rlx_status st = RLX_FAIL(RLX_UNSUPPORTED, "F8: input \"%s\" is taken as %s", name,
+                             text.data ? text.data : "?");
     rlx_text_deinit(&text);
     return st;
 }
@@ -166,7 +166,8 @@ static rlx_status wrong_weight(const rlx_flow_cx *cx, const rlx_stage *s, int sl
     put_type(cx, RLX_FORMAT_NONE, rank, dims, &text);
     rlx_text_put(&text, ", got ");
     put_type(cx, t->format, t->rank, t->dim, &text);
-    rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "weight \"%s", text.data ? text.data : "?\"");
+    rlx_status st =
+        RLX_FAIL(RLX_INVALID_ARGUMENT, "F4: weight \"%s", text.data ? text.data : "?\"");
     rlx_text_deinit(&text);
     return st;
 }
@@ -193,7 +194,7 @@ rlx_status rlx_flow_find_weight(rlx_flow_cx *cx, const rlx_stage *s, const char 
     if (!key || !*key)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a weight without a key");
     if (s->layer < 0 && strstr(key, "{}"))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "weight \"%s\" has {} outside of a layer", key);
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "F9: weight \"%s\" has {} outside of a layer", key);
     rlx_text text = {0};
     rlx_flow_put_resolved(s, key, &text);
     const char *resolved = text.oom ? NULL : rlx_arena_strndup(cx->scratch, text.data, text.len);
@@ -202,10 +203,10 @@ rlx_status rlx_flow_find_weight(rlx_flow_cx *cx, const rlx_stage *s, const char 
         return RLX_OOM();
     const rlx_tensor *t = rlx_weights_find(cx->store, resolved);
     if (!t)
-        return RLX_FAIL(RLX_NOT_FOUND, "weight \"%s\" is missing", resolved);
+        return RLX_FAIL(RLX_NOT_FOUND, "F3: weight \"%s\" is missing", resolved);
     if (!fits(t, t->rank, t->dim))
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "weight \"%s\" is %s of rank %d: neither floats nor a matrix of blocks",
+                        "F4: weight \"%s\" is %s of rank %d: neither floats nor a matrix of blocks",
                         resolved, rlx_format_get(t->format)->name, t->rank);
     const char *name = weight_name(cx, key);
     if (!name)
@@ -320,6 +321,7 @@ rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s)
 {
     if (!rlx_flow_is_port(s))
         memset(cx->fn->inside, 0, sizeof cx->fn->inside);
+    const rlx_ir_value *x = cx->fn->x; /* what it is given */
     rlx_status st = rlx_block_get(s->kind)->build(cx, s);
     if (!st)
         st = rlx_ir_builder_finish(&cx->fn->b);
@@ -327,6 +329,10 @@ rlx_status rlx_flow_build_stage(rlx_flow_cx *cx, const rlx_stage *s)
         return RLX_OK;
     rlx_text text = {0};
     rlx_flow_put_stage(cx->flow, s, &text);
+    if (x) {
+        rlx_text_put(&text, ", given ");
+        rlx_ir_type_print(cx->dims, &x->type, &text);
+    }
     st = rlx_status_note(st, __FILE__, __LINE__, "%s", text.data ? text.data : "a stage");
     rlx_text_deinit(&text);
     return st;
@@ -456,7 +462,7 @@ static rlx_status build_main(rlx_flow_cx *cx, rlx_flow_func *fn, const char *con
             RLX_TRY(rlx_flow_build_stage(cx, &f->stages[i++]));
     }
     if (!fn->nresults)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "it has no output");
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "F10: it has no output");
     for (int i = 0; i < nprobes; i++) {
         if (is_repeated(probes, i))
             continue;
@@ -514,7 +520,7 @@ static rlx_status check_inputs(const rlx_flow_cx *cx)
             uses = arg ? rlx_ir_count_uses(f->body, arg) : 0;
         }
         if (!uses)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT, "stage %d (input): no stage uses \"%s\"", i,
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "F8: stage %d (input): no stage uses \"%s\"", i,
                             s->name);
     }
     return RLX_OK;

@@ -73,7 +73,7 @@ static void copy_stage(rlx_flow *f, const rlx_stage *from)
         rlx_flow_fail(f, RLX_OOM());
     else if (s->kind == RLX_STAGE_OUTPUT && rlx_flow_is_named_before(f, s))
         rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                  "output \"%s\": an input or output before it has that name",
+                                  "F2: output \"%s\": an input or output before it has that name",
                                   s->name));
 }
 
@@ -84,10 +84,11 @@ static void record_stack(rlx_flow *f, void *user)
     for (int i = 0; i < stack->nstages && !f->error; i++) {
         const rlx_stage *s = &stack->stages[i];
         if (f->layer < 0 && needs_layer(s)) {
-            rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                      "stack %s: its stage %d (%s) stands for a layer, and this is "
-                                      "outside of layers",
-                                      stack->name, i, rlx_block_get(s->kind)->name));
+            rlx_flow_fail(
+                f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "F9: stack %s: its stage %d (%s) stands for a layer, and this is "
+                            "outside of layers",
+                            stack->name, i, rlx_block_get(s->kind)->name));
             return;
         }
         f->scope = s->scope ? rlx_arena_printf(f->arena, "%s/%s", base, s->scope) : base;
@@ -106,7 +107,7 @@ void rlx_flow_stack(rlx_flow *f, const rlx_flow *stack)
         rlx_flow_fail(f, RLX_FAIL(rlx_status_code(stack->error), "stack %s, stage %d: %s",
                                   stack->name, stack->nstages, rlx_status_message(stack->error)));
     else if (!f->error && stack->saves)
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "stack %s leaves %d residual_save open",
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "F6: stack %s leaves %d residual_save open",
                                   stack->name, stack->saves));
     else
         rlx_flow_scope(f, stack ? stack->name : NULL, record_stack, (void *)stack);

@@ -213,13 +213,13 @@ static rlx_status check_edited(rlx_flow *f)
         int *open = s->layer < 0 ? &outside : &inside;
         *open += (s->kind == RLX_STAGE_RESIDUAL_SAVE) - (s->kind == RLX_STAGE_RESIDUAL_ADD);
         if (*open < 0)
-            return broken(f, s, "a residual_add without a residual_save");
+            return broken(f, s, "F6: a residual_add without a residual_save");
         const bool ends = i + 1 == f->nstages || !same_layer(s, s + 1);
         if (s->layer >= 0 && ends && inside)
-            return broken(f, s, "the layer ends with a residual_save open");
+            return broken(f, s, "F6: the layer ends with a residual_save open");
         if ((s->kind == RLX_STAGE_OUTPUT || s->kind == RLX_STAGE_INPUT) &&
             rlx_flow_is_named_before(f, s))
-            return broken(f, s, "an input or output before it has that name");
+            return broken(f, s, "F2: an input or output before it has that name");
     }
     f->saves = outside;
     return RLX_OK;
@@ -234,8 +234,8 @@ static rlx_status patch(rlx_flow *f, const place *p, rlx_patch_edit how,
     if (!st)
         st = n ? choose_nth(f, p, all, &n) : not_there(f, p);
     if (!st && all[0].first == 0 && how != RLX_PATCH_AFTER)
-        st = RLX_FAIL(RLX_INVALID_ARGUMENT, "patch: \"%s\" is the flow's input, which stays first",
-                      p->text);
+        st = RLX_FAIL(RLX_INVALID_ARGUMENT,
+                      "F1: patch: \"%s\" is the flow's input, which stays first", p->text);
     for (int i = n - 1; !st && i >= 0 && !f->error; i--) /* the last first: others stay in place */
         st = edit(f, all[i], how, record, user);
     free(all);

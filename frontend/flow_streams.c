@@ -19,7 +19,8 @@ const char *rlx_flow_resolve(rlx_flow_cx *cx, const rlx_stage *s, const char *na
 }
 
 /* "no stream "img"; there are ..", the nearest first. */
-static rlx_status unknown(const char *what, const char *name, const char *const *known, int n)
+static rlx_status unknown(const char *rule, const char *what, const char *name,
+                          const char *const *known, int n)
 {
     const char *near = rlx_text_nearest(name, known, (size_t)n);
     rlx_text list = {0};
@@ -28,7 +29,7 @@ static rlx_status unknown(const char *what, const char *name, const char *const 
     for (int i = 0; !near && i < n; i++)
         rlx_text_putf(&list, "%s\"%s\"", i ? ", " : "; there are ", known[i]);
     rlx_status st =
-        RLX_FAIL(RLX_NOT_FOUND, "no %s \"%s\"%s", what, name, list.data ? list.data : "");
+        RLX_FAIL(RLX_NOT_FOUND, "%s: no %s \"%s\"%s", rule, what, name, list.data ? list.data : "");
     rlx_text_deinit(&list);
     return st;
 }
@@ -46,7 +47,7 @@ rlx_status rlx_flow_need_declared(rlx_flow_cx *cx, const char *name, rlx_ir_valu
         if (n < RLX_FLOW_MAX_INPUTS)
             known[n++] = s->name;
     }
-    return unknown("input", name, known, n);
+    return unknown("F8", "input", name, known, n);
 }
 
 static rlx_flow_stream *find_stream(rlx_flow_func *fn, const char *name)
@@ -77,7 +78,7 @@ static rlx_status unknown_stream(const rlx_flow_cx *cx, const char *name)
     for (int i = 0; fn->env && i < fn->env->n; i++)
         if (*fn->env->name[i])
             known[n++] = fn->env->name[i];
-    return unknown("stream", name, known, n);
+    return unknown("F7", "stream", name, known, n);
 }
 
 /* An argument of a layer's function for a stream of before. */

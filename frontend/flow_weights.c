@@ -11,6 +11,7 @@ enum { LISTED = 12 }; /* names that an error lists before it only counts */
 rlx_status rlx_flow_find_weights(const rlx_flow *f, const rlx_weights *w, const rlx_tensor **found)
 {
     rlx_text name = {0}, missing = {0};
+    const rlx_stage *first = NULL; /* that misses one */
     int nmissing = 0;
     for (int i = 0; i < f->nstages * RLX_STAGE_KEYS && !name.oom; i++) {
         const rlx_stage *s = &f->stages[i / RLX_STAGE_KEYS];
@@ -21,14 +22,21 @@ rlx_status rlx_flow_find_weights(const rlx_flow *f, const rlx_weights *w, const 
         rlx_text_clear(&name);
         rlx_flow_put_resolved(s, key, &name);
         found[i] = name.oom ? NULL : rlx_weights_find(w, name.data);
+        if (!found[i] && !name.oom && !nmissing)
+            first = s;
         if (!found[i] && !name.oom && nmissing++ < LISTED)
             rlx_text_putf(&missing, "%s%s", nmissing > 1 ? ", " : "", name.data);
     }
     rlx_status st = name.oom ? RLX_OOM() : RLX_OK;
     if (!st && nmissing)
-        st = RLX_FAIL(RLX_NOT_FOUND, "%d weight%s missing: %s%s", nmissing,
+        st = RLX_FAIL(RLX_NOT_FOUND, "F3: %d weight%s missing: %s%s", nmissing,
                       nmissing > 1 ? "s are" : " is", missing.data ? missing.data : "",
                       nmissing > LISTED ? ", ..." : "");
+    rlx_text_clear(&name);
+    if (first)
+        rlx_flow_put_stage(f, first, &name);
+    if (st && name.data)
+        st = rlx_status_note(st, __FILE__, __LINE__, "%s", name.data);
     rlx_text_deinit(&name);
     rlx_text_deinit(&missing);
     return st;

@@ -32,7 +32,7 @@ void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank, 
         return;
     }
     if (!f->error && f->layer >= 0) {
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "input \"%s\" inside a %s", name,
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "F9: input \"%s\" inside a %s", name,
                                   f->is_stack ? "stack" : "layer"));
         return;
     }
@@ -41,9 +41,9 @@ void rlx_flow_input(rlx_flow *f, const char *name, rlx_format format, int rank, 
         return;
     s->name = rlx_flow_copy_key(f, name, "input's name");
     if (s->name && rlx_flow_is_named_before(f, s))
-        rlx_flow_fail(f,
-                      RLX_FAIL(RLX_INVALID_ARGUMENT,
-                               "input \"%s\": an input or output before it has that name", name));
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                  "F2: input \"%s\": an input or output before it has that name",
+                                  name));
     s->format = format;
     s->rank = rank;
     for (int i = 0; i < rank; i++) {
@@ -137,9 +137,9 @@ static void record_output(rlx_flow *f, const char *name, const char *stream)
     s->name = rlx_flow_copy_key(f, name, "output's name");
     s->key[0] = stream;
     if (s->name && rlx_flow_is_named_before(f, s))
-        rlx_flow_fail(f,
-                      RLX_FAIL(RLX_INVALID_ARGUMENT,
-                               "output \"%s\": an input or output before it has that name", name));
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                  "F2: output \"%s\": an input or output before it has that name",
+                                  name));
 }
 
 void rlx_flow_output(rlx_flow *f, const char *name)

@@ -12,8 +12,9 @@ void rlx_flow_residual_save(rlx_flow *f)
 void rlx_flow_residual_add(rlx_flow *f)
 {
     if (f->saves == f->saves_outside)
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "residual_add without a residual_save%s",
-                                  f->layer >= 0 ? " in its layer" : ""));
+        rlx_flow_fail(f,
+                      RLX_FAIL(RLX_INVALID_ARGUMENT, "F6: residual_add without a residual_save%s",
+                               f->layer >= 0 ? " in its layer" : ""));
     else if (rlx_flow_record(f, RLX_STAGE_RESIDUAL_ADD))
         f->saves--;
 }

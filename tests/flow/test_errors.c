@@ -1,0 +1,360 @@
+/* tests/flow/test_errors.c: what wrong flows are told, whole: tests/golden/errors/flow.txt has a
+ * story for each. RLX_BLESS=1 rewrites the file; read what changed. */
+#include "frontend/flow.h"
+#include "tests/base/suite.h"
+#include "tests/golden/diff.h"
+
+#define GOLDEN RLX_SOURCE_DIR "/tests/golden/errors/flow.txt"
+
+/* ---- flows: x f32[TOKENS,8] enters --------------------------------------------------------------
+ */
+
+static void start(rlx_flow *f)
+{
+    rlx_flow_input(f, "x", RLX_F32, 2, (const int64_t[]){rlx_flow_symbol(f, "TOKENS"), 8});
+}
+
+static void no_input(rlx_flow *f)
+{
+    rlx_flow_linear(f, "w88", NULL);
+}
+
+static void input_twice(rlx_flow *f)
+{
+    start(f);
+    start(f);
+}
+
+static void output_like_input(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_output(f, "x");
+}
+
+static void unknown_symbol(rlx_flow *f)
+{
+    rlx_flow_input(f, "x", RLX_F32, 1, (const int64_t[]){-5});
+}
+
+static void missing_weight(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_linear(f, "w88", "b9");
+    rlx_flow_rms_norm(f, "norm", 1e-5);
+    rlx_flow_output(f, "y");
+}
+
+static void wrong_shape(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_linear(f, "w57", NULL);
+    rlx_flow_output(f, "y");
+}
+
+static void wrong_bias(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_linear(f, "w88", "v5");
+    rlx_flow_output(f, "y");
+}
+
+static void wrong_elements(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_linear(f, "i88", NULL);
+    rlx_flow_output(f, "y");
+}
+
+static void wrong_tensor(rlx_flow *f)
+{
+    rlx_flow_input(f, "ids", RLX_I32, 1, (const int64_t[]){rlx_flow_symbol(f, "TOKENS")});
+    rlx_flow_rms_norm(f, "v8", 1e-5);
+    rlx_flow_output(f, "y");
+}
+
+static void embed_floats(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_embed(f, "w88");
+    rlx_flow_output(f, "y");
+}
+
+static void residual_of_another_width(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_residual_save(f);
+    rlx_flow_linear(f, "w58", NULL);
+    rlx_flow_residual_add(f);
+    rlx_flow_output(f, "y");
+}
+
+static void add_alone(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_residual_add(f);
+}
+
+static void record_save(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index, (void)user;
+    rlx_flow_residual_save(f);
+}
+
+static void layer_leaves_save(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_repeat_layers(f, 3, record_save, NULL);
+}
+
+static void record_add(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index, (void)user;
+    rlx_flow_residual_add(f);
+}
+
+static void layer_adds_outer_save(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_residual_save(f);
+    rlx_flow_repeat_layers(f, 3, record_add, NULL);
+}
+
+static void unknown_stream(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_store_stream(f, "image");
+    rlx_flow_load_stream(f, "imagine");
+    rlx_flow_output(f, "y");
+}
+
+static void unknown_input(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_load_input(f, "mask");
+    rlx_flow_output(f, "y");
+}
+
+static void unused_input(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_input(f, "mask", RLX_F32, 1, (const int64_t[]){8});
+    rlx_flow_output(f, "y");
+}
+
+static void hole_outside(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_linear(f, "layers.{}.weight", NULL);
+}
+
+static void record_layers(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index, (void)user;
+    rlx_flow_repeat_layers(f, 2, record_save, NULL);
+}
+
+static void nested_layers(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_repeat_layers(f, 2, record_layers, NULL);
+}
+
+static void no_output(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_linear(f, "w88", NULL);
+}
+
+static void record_mlp(rlx_flow *f, void *user)
+{
+    (void)user;
+    rlx_flow_swiglu(f, "w58", "w58", "w88");
+}
+
+/* The second layer is not like the first: its tensor has another width. */
+static void record_narrow(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index, (void)user;
+    rlx_flow_scope(f, "mlp", record_mlp, NULL);
+}
+
+static void layer_mismatch(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_repeat_layers(f, 2, record_narrow, NULL);
+    rlx_flow_output(f, "y");
+}
+
+static rlx_value *build_mismatch(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_map2(b, RLX_MAP_ADD, x, rlx_build_weight(b, "v5"));
+}
+
+static void custom_mismatch(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_custom(f, "shift", build_mismatch, NULL);
+    rlx_flow_output(f, "y");
+}
+
+static rlx_value *build_refusal(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_builder_fail(b, RLX_UNSUPPORTED, "only widths of 16 elements");
+    return x;
+}
+
+static void custom_refusal(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_custom(f, "shift", build_refusal, NULL);
+    rlx_flow_output(f, "y");
+}
+
+static void unknown_plugin(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_plugin(f, "snake");
+}
+
+static void unknown_patch(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_linear(f, "w88", NULL);
+    rlx_flow_patch(f, "liner", RLX_PATCH_REMOVE, NULL, NULL);
+}
+
+static void heads_do_not_divide(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_self_attention(
+        f, &(rlx_attention_spec){
+               .q_key = "q", .k_key = "k", .v_key = "v", .heads = 5, .kv_heads = 2, .head_dim = 8});
+}
+
+#define CASE(name)  \
+    {               \
+#name, name \
+    }
+static const struct {
+    const char *name;
+    void (*record)(rlx_flow *f);
+} cases[] = {CASE(no_input),
+             CASE(input_twice),
+             CASE(output_like_input),
+             CASE(unknown_symbol),
+             CASE(missing_weight),
+             CASE(wrong_shape),
+             CASE(wrong_bias),
+             CASE(wrong_elements),
+             CASE(wrong_tensor),
+             CASE(embed_floats),
+             CASE(residual_of_another_width),
+             CASE(add_alone),
+             CASE(layer_leaves_save),
+             CASE(layer_adds_outer_save),
+             CASE(unknown_stream),
+             CASE(unknown_input),
+             CASE(unused_input),
+             CASE(hole_outside),
+             CASE(nested_layers),
+             CASE(no_output),
+             CASE(layer_mismatch),
+             CASE(custom_mismatch),
+             CASE(custom_refusal),
+             CASE(unknown_plugin),
+             CASE(unknown_patch),
+             CASE(heads_do_not_divide)};
+enum { NCASES = sizeof cases / sizeof *cases };
+
+/* ---- weights, stories
+ * ----------------------------------------------------------------------------- */
+
+static rlx_weights *make_weights(void)
+{
+    static const float zeros[64];
+    static const struct {
+        const char *name;
+        rlx_format format;
+        int64_t rows, cols;
+    } all[] = {{"w88", RLX_F32, 8, 8}, {"w57", RLX_F32, 5, 7}, {"w58", RLX_F32, 5, 8},
+               {"i88", RLX_I32, 8, 8}, {"v8", RLX_F32, 8, 0},  {"v5", RLX_F32, 5, 0}};
+    rlx_weights *w;
+    assert_ok(rlx_weights_create(&w));
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const int64_t cols = all[i].cols;
+        assert_ok(rlx_weights_add(
+            w, &(rlx_tensor){.name = all[i].name,
+                             .format = all[i].format,
+                             .rank = cols ? 2 : 1,
+                             .dim = {all[i].rows, cols},
+                             .data = zeros,
+                             .bytes = 4 * (size_t)(all[i].rows * (cols ? cols : 1))}));
+    }
+    return w;
+}
+
+/* A story without the places in the library's sources. */
+static void put_story(rlx_status st, rlx_text *out)
+{
+    char *story = rlx_status_text(st);
+    for (const char *at = story; at && *at;) {
+        const char *place = strstr(at, " (frontend/");
+        const char *other = strstr(at, " (runtime/"), *hir = strstr(at, " (hir/");
+        if (!place || (other && other < place))
+            place = other ? other : place;
+        if (!place || (hir && hir < place))
+            place = hir ? hir : place;
+        rlx_text_put_bytes(out, at, place ? (size_t)(place - at) : strlen(at));
+        if (!place)
+            break;
+        at = strchr(place, ')') + 1;
+    }
+    rlx_text_put(out, "\n\n");
+    free(story);
+    rlx_status_free(st);
+}
+
+START_TEST(stories)
+{
+    rlx_text got = {0}, diff = {0};
+    rlx_weights *w = make_weights();
+    for (int i = 0; i < NCASES; i++) {
+        rlx_flow *f;
+        rlx_ir_module *hir;
+        rlx_flow_outputs outputs;
+        rlx_dims *dims = rlx_dims_create();
+        assert_ok(rlx_flow_create("wrong", &f));
+        cases[i].record(f);
+        rlx_text_putf(&got, "== %s\n", cases[i].name);
+        rlx_status st = rlx_flow_build(f, w, &(rlx_compile_options){0}, dims, &hir, &outputs);
+        ck_assert_msg(st != NULL, "%s was not refused", cases[i].name);
+        put_story(st, &got);
+        rlx_flow_destroy(f);
+        rlx_dims_destroy(dims);
+    }
+    rlx_weights_destroy(w);
+    if (getenv("RLX_BLESS")) {
+        FILE *file = fopen(GOLDEN, "w");
+        ck_assert(file && fputs(got.data, file) >= 0 && fclose(file) == 0);
+    }
+    char *want;
+    size_t bytes;
+    assert_ok(rlx_file_read(GOLDEN, &want, &bytes));
+    diff_lines(want, got.data, &diff);
+    ck_assert_msg(!diff.len, "%s:\n%s(RLX_BLESS=1 accepts it)", GOLDEN, diff.data);
+    free(want);
+    rlx_text_deinit(&got);
+    rlx_text_deinit(&diff);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("errors");
+    TCase *c = tcase_create("errors");
+    tcase_add_test(c, stories);
+    suite_add_tcase(s, c);
+    return run_suite(s, 1);
+}
