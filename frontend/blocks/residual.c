@@ -30,6 +30,14 @@ rlx_status rlx_block_residual_add_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
     (void)s;
     rlx_ir_value *saved = cx->fn->saved[--cx->fn->nsaved];
+    if (!rlx_ir_type_equal(&saved->type, &cx->fn->x->type)) {
+        rlx_text text = {0};
+        rlx_ir_type_print(cx->dims, &saved->type, &text);
+        rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "F5: adds to what was saved, %s",
+                                 text.data ? text.data : "?");
+        rlx_text_deinit(&text);
+        return st;
+    }
     cx->fn->b.place = "residual";
     cx->fn->x = rlx_mir_build_map2(&cx->fn->b, RLX_FN_ADD, saved, cx->fn->x);
     return RLX_OK;

@@ -295,21 +295,19 @@ static rlx_weights *make_weights(void)
     return w;
 }
 
-/* A story without the places in the library's sources. */
+/* A story without the places in the library's sources: " (frontend/flow.c:65)". */
 static void put_story(rlx_status st, rlx_text *out)
 {
+    static const char *const folders[] = {" (frontend/", " (hir/", " (mir/", " (runtime/"};
     char *story = rlx_status_text(st);
     for (const char *at = story; at && *at;) {
-        const char *place = strstr(at, " (frontend/");
-        const char *other = strstr(at, " (runtime/"), *hir = strstr(at, " (hir/");
-        if (!place || (other && other < place))
-            place = other ? other : place;
-        if (!place || (hir && hir < place))
-            place = hir ? hir : place;
+        const char *place = NULL;
+        for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+            const char *p = strstr(at, folders[i]);
+            place = p && (!place || p < place) ? p : place;
+        }
         rlx_text_put_bytes(out, at, place ? (size_t)(place - at) : strlen(at));
-        if (!place)
-            break;
-        at = strchr(place, ')') + 1;
+        at = place ? strchr(place, ')') + 1 : NULL;
     }
     rlx_text_put(out, "\n\n");
     free(story);
