@@ -109,6 +109,23 @@ START_TEST(custom_stage)
 }
 END_TEST
 
+/* Every stage of the reference, alike on every device. */
+START_TEST(stages)
+{
+    process p, again;
+    RUN(&p, EXAMPLES "stages");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    static const char *const lines[] = {"input 0.5\n", "scale 0.25\n", "load_input 1\n",
+                                        "custom 0.25\n", "load_stream -0.5\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        ck_assert_msg(strstr(p.out, lines[i]) != NULL, "no %s in %s", lines[i], p.out);
+    RUN(&again, EXAMPLES "stages", "ref:mir");
+    ck_assert_str_eq(p.out, again.out);
+    process_free(&p);
+    process_free(&again);
+}
+END_TEST
+
 START_TEST(run_model)
 {
     process p;
@@ -286,6 +303,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, hand_flow, 0, sizeof devices / sizeof *devices);
     tcase_add_loop_test(c, custom_stage, 0, sizeof devices / sizeof *devices);
+    tcase_add_test(c, stages);
     tcase_add_test(c, run_model);
     tcase_add_test(c, sessions);
     tcase_add_test(c, chat);
@@ -294,5 +312,5 @@ int main(void)
     tcase_add_test(c, batch);
     tcase_add_test(c, eval_tensors);
     suite_add_tcase(s, c);
-    return run_suite(s, 15);
+    return run_suite(s, 16);
 }

@@ -1,0 +1,366 @@
+/* tests/docs/test_reference.c: docs/reference, made of the tables: a page per stage (blocks.def,
+ * rlx.h, docs/examples/stages.c) and per op of HIR (hir_ops.def, the head of the op's file,
+ * ops.rlx). The pages there must be these; RLX_BLESS=1 writes them. Examples of ops are read,
+ * checked, evaluated and lowered; those of stages run in tests/examples. */
+#include <dirent.h>
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "frontend/blocks/blocks.h"
+#include "tests/base/suite.h"
+#include "tests/hir/env.h"
+
+#define SOURCE RLX_SOURCE_DIR
+#define REFERENCE SOURCE "/docs/reference"
+enum { LEAST_STAGE_EXAMPLES = 14 };
+
+/* ---- the sources -------------------------------------------------------------------------------
+ */
+
+static char *read_file(const char *path)
+{
+    char *text;
+    size_t bytes;
+    rlx_status st = rlx_file_read(path, &text, &bytes);
+    if (!st)
+        return text;
+    rlx_status_free(st);
+    return NULL;
+}
+
+static char *need_file(const char *path)
+{
+    char *text = read_file(path);
+    ck_assert_msg(text != NULL, "%s is not there", path);
+    return text;
+}
+
+/* The C comment that `at` begins, without its marks. */
+static void put_comment(const char *at, rlx_text *out)
+{
+    const char *end = strstr(at, "*/");
+    ck_assert_ptr_nonnull(end);
+    for (at += 2; at < end;) {
+        at += strspn(at, " ");
+        if (at < end && *at == '*' && at + 1 <= end)
+            at += at[1] == ' ' ? 2 : 1;
+        size_t n = strcspn(at, "\n");
+        if (at + n >= end)
+            n = (size_t)(end - at);
+        while (n && at[n - 1] == ' ')
+            n--;
+        rlx_text_put_bytes(out, at, n);
+        rlx_text_put(out, "\n");
+        at += strcspn(at, "\n");
+        at += *at == '\n';
+    }
+}
+
+/* ---- pages -------------------------------------------------------------------------------------
+ */
+
+static int npages, nwrong;
+static char wrong[512];
+
+/* The page is what is there, or (RLX_BLESS) what will be. */
+static void keep_page(const char *path, const rlx_text *page)
+{
+    npages++;
+    if (getenv("RLX_BLESS")) {
+        FILE *f = fopen(path, "w");
+        ck_assert_msg(f && fputs(page->data, f) >= 0 && fclose(f) == 0, "%s: %s", path,
+                      strerror(errno));
+        return;
+    }
+    char *there = read_file(path);
+    if (!there || strcmp(there, page->data)) {
+        if (!nwrong++)
+            snprintf(wrong, sizeof wrong, "%s", path);
+    }
+    free(there);
+}
+
+static void finish_pages(const char *folder)
+{
+    int there = 0;
+    DIR *d = opendir(folder);
+    ck_assert_msg(d != NULL, "%s: %s", folder, strerror(errno));
+    for (const struct dirent *e; (e = readdir(d));)
+        there += strstr(e->d_name, ".md") != NULL;
+    closedir(d);
+    ck_assert_msg(!nwrong,
+                  "%d pages are not what the tables say, the first is %s "
+                  "(RLX_BLESS=1 build/tests/docs/test_reference writes them)",
+                  nwrong, wrong);
+    ck_assert_msg(there == npages, "%s has %d pages for %d", folder, there, npages);
+}
+
+/* ---- ops ---------------------------------------------------------------------------------------
+ */
+
+typedef struct op {
+    const char *name, *meaning;
+    bool is_tensor;
+} op;
+
+static const op ops[] = {
+#define TENSOR_OP(NAME, mnemonic, inputs, traits, attrs, infer, meaning) {#mnemonic, meaning, true},
+#define HIR_OP(NAME, mnemonic, inputs, outputs, blocks, traits, attrs, meaning) \
+    {#mnemonic, meaning, false},
+#include "hir/hir_ops.def"
+#undef HIR_OP
+};
+enum { NOPS = sizeof ops / sizeof *ops };
+
+static const char *const attr_meanings[] = {
+#define ATTR(NAME, text, kind, meaning) meaning,
+#include "runtime/base/ir/attrs.def"
+#undef ATTR
+};
+
+/* The file that an op is in: of its name, or the one that has its verifier. */
+static char *find_source(const op *o, rlx_text *path)
+{
+    const char *folder = o->is_tensor ? "mir/ops" : "hir/ops";
+    char verify[96];
+    rlx_text_putf(path, SOURCE "/%s/%s.c", folder, o->name);
+    char *text = read_file(path->data);
+    snprintf(verify, sizeof verify, "rlx_%s_%s_verify(", o->is_tensor ? "mir" : "hir", o->name);
+    rlx_text_clear(path);
+    rlx_text_putf(path, "%s/%s.c", folder, o->name);
+    DIR *d = text ? NULL : opendir(o->is_tensor ? SOURCE "/mir/ops" : SOURCE "/hir/ops");
+    for (const struct dirent *e; d && !text && (e = readdir(d));) {
+        if (!strstr(e->d_name, ".c"))
+            continue;
+        rlx_text_clear(path);
+        rlx_text_putf(path, SOURCE "/%s/%s", folder, e->d_name);
+        text = read_file(path->data);
+        if (text && !strstr(text, verify)) {
+            free(text);
+            text = NULL;
+        }
+        rlx_text_clear(path);
+        rlx_text_putf(path, "%s/%s", folder, e->d_name);
+    }
+    if (d)
+        closedir(d);
+    ck_assert_msg(text != NULL, "no file has %s)", verify);
+    return text;
+}
+
+static void put_count(const char *what, int n, rlx_text *out)
+{
+    if (n < 0)
+        rlx_text_putf(out, "%s: %d or more  \n", what, -1 - n);
+    else
+        rlx_text_putf(out, "%s: %d  \n", what, n);
+}
+
+/* The module behind "// ==== OP"; NULL: there is none. Heap. */
+static char *find_example(const char *examples, const char *name)
+{
+    char head[80];
+    snprintf(head, sizeof head, "// ==== %s\n", name);
+    const char *at = strstr(examples, head);
+    if (!at)
+        return NULL;
+    at += strlen(head);
+    const char *end = strstr(at, "// ====");
+    return end ? strndup(at, (size_t)(end - at)) : strdup(at);
+}
+
+/* Reads, checks, evaluates and lowers an example. */
+static void run_example(const char *name, const char *text)
+{
+    test_env e;
+    rlx_ir_module *hir, *mir;
+    rlx_eval_tensor results[8] = {0};
+    env_init(&e, 7);
+    assert_ok(rlx_ir_parse(&rlx_hir_level, e.dims, name, text, &hir));
+    assert_ok(rlx_ir_verify(hir));
+    for (int i = 0; i < rlx_dim_symbol_count(e.dims); i++)
+        env_set(&e, rlx_dim_symbol_name(e.dims, i), 3);
+    env_bind(&e, hir, "main", 1);
+    for (int i = 0; i < e.n; i++) /* indices in range, of whatever kind */
+        for (int64_t k = 0; e.tensor[i].format == RLX_I32 && k < env_elems(&e.tensor[i]); k++)
+            ((int32_t *)e.tensor[i].data)[k] = (int32_t)(k % 2);
+    const rlx_ir_func *f = rlx_ir_func_find(hir, "main");
+    bool used = false;
+    for (const rlx_ir_func *g = hir->first; g; g = g->next)
+        for (const rlx_ir_node *n = g->body->first; n; n = n->next)
+            used |= !strcmp(rlx_ir_info(hir, n)->mnemonic, name);
+    ck_assert_msg(used, "the example of %s has none", name);
+    ck_assert_int_le(f->nresults, 8);
+    assert_ok(rlx_hir_eval(hir, "main", &e.eval, results, f->nresults));
+    for (int i = 0; i < f->nresults; i++)
+        free(results[i].data);
+    assert_ok(rlx_hir_lower(hir, &mir));
+    rlx_ir_module_destroy(mir);
+    rlx_ir_module_destroy(hir);
+    env_deinit(&e);
+}
+
+static void put_op(int i, const char *examples, rlx_text *out)
+{
+    const rlx_ir_opinfo *info = &rlx_hir_level.ops[i];
+    rlx_text path = {0};
+    rlx_text_putf(out, "# %s\n\n%s\n\n", ops[i].name, ops[i].meaning);
+    put_count("Operands", info->inputs, out);
+    put_count("Results", info->outputs, out);
+    if (info->attrs[0] != RLX_ATTR_NONE)
+        rlx_text_put(out, "\n| attribute | meaning |\n|---|---|\n");
+    for (const rlx_attr_key *a = info->attrs; *a != RLX_ATTR_NONE; a++)
+        rlx_text_putf(out, "| `%s` | %s |\n", rlx_attr_name(*a), attr_meanings[*a]);
+    char *source = find_source(&ops[i], &path);
+    rlx_text_putf(out, "\nFrom `%s`:\n\n```\n", path.data);
+    if (!strncmp(source, "/*", 2))
+        put_comment(source, out);
+    rlx_text_put(out, "```\n");
+    char *example = find_example(examples, ops[i].name);
+    ck_assert_msg(example != NULL,
+                  "docs/reference/ops.rlx has no example of %s: add one, and bless", ops[i].name);
+    run_example(ops[i].name, example);
+    rlx_text_putf(out, "\nExample:\n\n```\n%s```\n", example);
+    free(example);
+    free(source);
+    rlx_text_deinit(&path);
+}
+
+START_TEST(pages_of_ops)
+{
+    char *examples = need_file(REFERENCE "/ops.rlx");
+    npages = nwrong = 0;
+    mkdir(REFERENCE "/ops", 0777);
+    for (int i = 0; i < NOPS; i++) {
+        rlx_text page = {0};
+        char path[512];
+        ck_assert_str_eq(ops[i].name, rlx_hir_level.ops[i].mnemonic);
+        put_op(i, examples, &page);
+        snprintf(path, sizeof path, REFERENCE "/ops/%s.md", ops[i].name);
+        keep_page(path, &page);
+        rlx_text_deinit(&page);
+    }
+    free(examples);
+    finish_pages(REFERENCE "/ops");
+}
+END_TEST
+
+/* ---- stages ------------------------------------------------------------------------------------
+ */
+
+static void put_labels(const char *what, const char *const *labels, rlx_text *out)
+{
+    for (int i = 0; labels[i]; i++)
+        rlx_text_putf(out, "%s`%s`", i ? ", " : what, labels[i] + (labels[i][0] == '@'));
+    if (labels[0])
+        rlx_text_put(out, "  \n");
+}
+
+/* What the header says of a function: its comment, if one stands before it, and its declaration. */
+static void put_declaration(const char *header, const char *name, rlx_text *out)
+{
+    char call[80];
+    snprintf(call, sizeof call, "RLX_API void rlx_flow_%s(", name);
+    const char *at = strstr(header, call);
+    ck_assert_msg(at != NULL, "rlx.h has no rlx_flow_%s", name);
+    const char *first = at; /* of the declarations that a comment is about */
+    while (first - header > 8 && first[-1] == '\n') {
+        const char *line = first - 1;
+        while (line > header && line[-1] != '\n')
+            line--;
+        if (strncmp(line, "RLX_API", 7))
+            break;
+        first = line;
+    }
+    const char *start = first;
+    if (first - header > 4 && !strncmp(first - 3, "*/\n", 3)) {
+        start = first - 3;
+        while (start > header && strncmp(start, "/*", 2))
+            start--;
+        put_comment(start, out);
+    }
+    const char *end = strchr(strchr(at, ';'), '\n');
+    rlx_text_putf(out, "\n```c\n%.*s\n```\n", (int)(end - at), at);
+}
+
+/* "static void NAME(rlx_flow *f)" of the examples, as it stands there. */
+static bool put_stage_example(const char *examples, const char *name, rlx_text *out)
+{
+    char head[96];
+    snprintf(head, sizeof head, "static void %s(rlx_flow *f)\n", name);
+    const char *at = strstr(examples, head), *end = at ? strstr(at, "\n}\n") : NULL;
+    if (!end)
+        return false;
+    rlx_text_putf(out, "\nExample, of `docs/examples/stages.c`:\n\n```c\n%.*s\n}\n```\n",
+                  (int)(end - at), at);
+    return true;
+}
+
+START_TEST(pages_of_stages)
+{
+    char *header = need_file(SOURCE "/frontend/rlx.h");
+    char *examples = need_file(SOURCE "/docs/examples/stages.c");
+    int shown = 0;
+    npages = nwrong = 0;
+    mkdir(REFERENCE "/stages", 0777);
+    for (int k = 0; k < RLX_STAGE_COUNT; k++) {
+        const rlx_block_info *b = rlx_block_get((rlx_stage_kind)k);
+        rlx_text page = {0};
+        char path[512];
+        rlx_text_putf(&page, "# %s\n\n%s\n\n", b->name, b->meaning);
+        put_labels("Keys: ", b->keys, &page);
+        put_labels("Numbers: ", b->numbers, &page);
+        put_labels("Reals: ", b->reals, &page);
+        put_labels("Values inside, for probes and `rlx_flow_name_value`: ", b->inside, &page);
+        rlx_text_put(&page, "\n");
+        put_declaration(header, b->name, &page);
+        shown += put_stage_example(examples, b->name, &page);
+        snprintf(path, sizeof path, REFERENCE "/stages/%s.md", b->name);
+        keep_page(path, &page);
+        rlx_text_deinit(&page);
+    }
+    free(header);
+    free(examples);
+    finish_pages(REFERENCE "/stages");
+    ck_assert_int_ge(shown, LEAST_STAGE_EXAMPLES);
+}
+END_TEST
+
+/* ---- the list ----------------------------------------------------------------------------------
+ */
+
+START_TEST(list)
+{
+    rlx_text page = {0};
+    rlx_text_put(
+        &page, "# Reference\n\nMade of the tables of the source by `tests/docs/test_reference.c`: "
+               "the header `frontend/rlx.h` has every function. What a flow must be is in "
+               "[flow-api.md](../flow-api.md).\n\n## Stages of flows\n\n| stage | what it does "
+               "|\n|---|---|\n");
+    for (int k = 0; k < RLX_STAGE_COUNT; k++) {
+        const rlx_block_info *b = rlx_block_get((rlx_stage_kind)k);
+        rlx_text_putf(&page, "| [%s](stages/%s.md) | %s |\n", b->name, b->name, b->meaning);
+    }
+    rlx_text_put(&page, "\n## Ops of HIR\n\nTensor ops are MIR's primitives.\n\n| op | what it "
+                        "computes |\n|---|---|\n");
+    for (int i = 0; i < NOPS; i++)
+        rlx_text_putf(&page, "| [%s](ops/%s.md) | %s |\n", ops[i].name, ops[i].name,
+                      ops[i].meaning);
+    npages = nwrong = 0;
+    keep_page(REFERENCE "/README.md", &page);
+    rlx_text_deinit(&page);
+    finish_pages(REFERENCE);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("reference");
+    TCase *c = tcase_create("reference");
+    tcase_add_test(c, pages_of_ops);
+    tcase_add_test(c, pages_of_stages);
+    tcase_add_test(c, list);
+    suite_add_tcase(s, c);
+    return run_suite(s, 3);
+}
