@@ -22,7 +22,7 @@
 /* F5   so has the tensor that comes to a stage. */
 /* F6   every residual_add has its residual_save, in the same layer; layers leave none open. */
 /* F7   what a stream holds was stored before it is loaded. */
-/* F8   inputs that stages name are declared, of one type; those beside the first are used. */
+/* F8   inputs that stages name are declared, of one type; those declared are used. */
 /* F9   "{}" stands in layers; layers do not nest, and have no inputs. */
 /* F10  a flow has an output. */
 

@@ -509,10 +509,10 @@ static rlx_status choose_kv(rlx_flow_cx *cx, const rlx_compile_options *o)
     return RLX_OK;
 }
 
-/* That every input beside the first is used: runs cannot be given others. */
+/* That every input is used: runs cannot be given others. */
 static rlx_status check_inputs(const rlx_flow_cx *cx)
 {
-    for (int i = 1; i < cx->flow->nstages; i++) {
+    for (int i = 0; i < cx->flow->nstages; i++) {
         const rlx_stage *s = &cx->flow->stages[i];
         int uses = s->kind == RLX_STAGE_INPUT ? 0 : 1;
         for (const rlx_ir_func *f = cx->m->first; f && !uses; f = f->next) {

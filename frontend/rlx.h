@@ -337,6 +337,11 @@ RLX_API void rlx_flow_repeat_layers(rlx_flow *f, int64_t count,
                                     void (*layer)(rlx_flow *f, int64_t index, void *user),
                                     void *user);
 RLX_API void rlx_flow_select_rows(rlx_flow *f); /* keeps the rows that input rows i32[R] names */
+/* One token of each sequence of a filled batch, f32[B,S,H] -> f32[B,1,H]: the one that input last_token_idx i32[B] names
+ * (zeros for an index out of range), or token length - 1 of all, where S is a constant. Ragged batches, f32[T,H], have
+ * rlx_flow_select_rows. */
+RLX_API void rlx_flow_gather_last_token(rlx_flow *f);
+RLX_API void rlx_flow_gather_last_token_at(rlx_flow *f, int64_t length);
 RLX_API void rlx_flow_lm_head(rlx_flow *f, const char *key); /* f32[R,H] -> f32[R,V] */
 /* Names the module whose output the tensor now is, for probes ("model.layers.{}"). Costs nothing unless asked for. */
 RLX_API void rlx_flow_probe_point(rlx_flow *f, const char *path);

@@ -39,6 +39,7 @@ static void output(rlx_flow *f)
 static void load_input(rlx_flow *f)
 {
     enter(f);
+    rlx_flow_output(f, "before");
     rlx_flow_input(f, "gain", RLX_F32, 1, (const int64_t[]){8});
     rlx_flow_load_input(f, "gain");
     rlx_flow_output(f, "y");
@@ -138,6 +139,14 @@ static void select_rows(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
+static void gather_last_token(rlx_flow *f)
+{
+    const int64_t dims[] = {rlx_flow_symbol(f, "BATCH"), rlx_flow_symbol(f, "SEQ"), 8};
+    rlx_flow_input(f, "batch", RLX_F32, 3, dims);
+    rlx_flow_gather_last_token(f);
+    rlx_flow_output(f, "y");
+}
+
 static void lm_head(rlx_flow *f)
 {
     enter(f);
@@ -172,6 +181,7 @@ static void load_stream(rlx_flow *f)
 static void bind_stream(rlx_flow *f)
 {
     enter(f);
+    rlx_flow_output(f, "before");
     rlx_flow_input(f, "gain", RLX_F32, 1, (const int64_t[]){8});
     rlx_flow_bind_stream(f, "gain", "gain");
     rlx_flow_output_stream(f, "y", "gain");
@@ -224,14 +234,14 @@ static void dual_stream(rlx_flow *f)
 /* ---- running them -------------------------------------------------------------------------------
  */
 
-enum { X = 1, IDS = 2, GAIN = 4, ROWS = 8 };
+enum { X = 1, IDS = 2, GAIN = 4, ROWS = 8, SEQUENCES = 16 };
 static const struct {
     const char *name;
     void (*record)(rlx_flow *f);
     int inputs;
 } stages[] = {{"input", input, X},
               {"output", output, X},
-              {"load_input", load_input, GAIN},
+              {"load_input", load_input, X | GAIN},
               {"probe_point", probe_point, X},
               {"embed", embed, IDS},
               {"rms_norm", rms_norm, X},
@@ -242,10 +252,11 @@ static const struct {
               {"residual_add", residual_add, X},
               {"self_attention", self_attention, X},
               {"select_rows", select_rows, X | ROWS},
+              {"gather_last_token", gather_last_token, SEQUENCES},
               {"lm_head", lm_head, X | ROWS},
               {"store_stream", store_stream, X},
               {"load_stream", load_stream, X},
-              {"bind_stream", bind_stream, GAIN},
+              {"bind_stream", bind_stream, X | GAIN},
               {"name_value", name_value, X},
               {"custom", custom, X},
               {"dual_stream", dual_stream, X}};
@@ -279,7 +290,7 @@ static rlx_status add_weights(rlx_weights *w)
 static int list_inputs(int which, rlx_tensor *in)
 {
     static float x[TOKENS * H], gain[H];
-    static const int32_t ids[TOKENS] = {3, 1, 4, 1}, rows[2] = {1, 3};
+    static const int32_t ids[TOKENS] = {3, 1, 4, 1}, rows[2] = {1, 3}, last[2] = {1, 0};
     int n = 0;
     for (int i = 0; i < TOKENS * H; i++)
         x[i] = 0.5f * cosf(0.3f * (float)i);
@@ -293,6 +304,10 @@ static int list_inputs(int which, rlx_tensor *in)
         in[n++] = (rlx_tensor){"gain", RLX_F32, 1, {H}, gain, sizeof gain};
     if (which & ROWS)
         in[n++] = (rlx_tensor){"rows", RLX_I32, 1, {2}, rows, sizeof rows};
+    if (which & SEQUENCES) { /* two of two tokens */
+        in[n++] = (rlx_tensor){"batch", RLX_F32, 3, {2, 2, H}, x, sizeof x};
+        in[n++] = (rlx_tensor){"last_token_idx", RLX_I32, 1, {2}, last, sizeof last};
+    }
     return n;
 }
 
@@ -303,11 +318,12 @@ static rlx_status run(rlx_context *cx, const rlx_weights *w, int i)
     rlx_session *s = NULL;
     rlx_execution_options o;
     rlx_tensor in[4], y;
+    const rlx_execution execution = {.batch = TOKENS, .seq = 2};
     rlx_status st = rlx_flow_create(stages[i].name, &f);
     if (!st)
         stages[i].record(f);
     if (!st)
-        st = rlx_execution_resolve(&(rlx_execution){.batch = TOKENS, .seq = 1}, f, NULL, 0, &o);
+        st = rlx_execution_resolve(&execution, f, NULL, 0, &o);
     if (!st)
         st = rlx_flow_compile(cx, f, w, &o.options, NULL, &e);
     if (!st)

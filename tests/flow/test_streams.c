@@ -414,6 +414,56 @@ START_TEST(values_inside_stages)
 }
 END_TEST
 
+/* ---- the last token of each sequence
+ * -------------------------------------------------------------- */
+
+enum { BATCH = 3, SEQ = 4 };
+
+static void run_last(const char *device, bool dynamic, float y[BATCH * H], const float *x)
+{
+    static const int32_t last[BATCH] = {3, 0, 2};
+    world t;
+    rlx_tensor out;
+    open_world(&t, device);
+    rlx_flow_destroy(t.flow);
+    assert_ok(rlx_flow_create("last", &t.flow));
+    const int64_t batch = rlx_flow_symbol(t.flow, "BATCH");
+    const int64_t dims[] = {batch, dynamic ? rlx_flow_symbol(t.flow, "SEQ") : SEQ, H};
+    rlx_flow_input(t.flow, "x", RLX_F32, 3, dims);
+    if (dynamic)
+        rlx_flow_gather_last_token(t.flow);
+    else
+        rlx_flow_gather_last_token_at(t.flow, 3);
+    rlx_flow_output(t.flow, "y");
+    rlx_execution_options o;
+    assert_ok(rlx_execution_resolve(&(rlx_execution){.batch = BATCH, .seq = SEQ + 1}, t.flow, NULL,
+                                    0, &o));
+    assert_ok(rlx_flow_compile(t.cx, t.flow, t.w, &o.options, NULL, &t.exe));
+    const rlx_tensor in[] = {{"x", RLX_F32, 3, {BATCH, SEQ, H}, x, BATCH * SEQ * H * 4},
+                             {"last_token_idx", RLX_I32, 1, {BATCH}, last, sizeof last}};
+    assert_ok(rlx_executable_run(t.exe, t.session, in, dynamic ? 2 : 1));
+    assert_ok(rlx_session_output(t.session, "y", &out));
+    ck_assert_uint_eq(out.bytes, sizeof(float) * BATCH * H);
+    ck_assert_int_eq(out.dim[1], 1);
+    memcpy(y, out.data, out.bytes);
+    close_world(&t);
+}
+
+START_TEST(last_tokens)
+{
+    float x[BATCH * SEQ * H], y[BATCH * H];
+    for (int i = 0; i < BATCH * SEQ * H; i++)
+        x[i] = number(30, i);
+    for (int dynamic = 0; dynamic < 2; dynamic++) {
+        run_last(devices[_i], dynamic, y, x);
+        for (int b = 0; b < BATCH; b++) {
+            const int at = dynamic ? ((const int[]){3, 0, 2})[b] : 2;
+            ck_assert_mem_eq(y + b * H, x + (b * SEQ + at) * H, sizeof(float) * H);
+        }
+    }
+}
+END_TEST
+
 /* ---- mistakes -----------------------------------------------------------------------------------
  */
 
@@ -530,7 +580,8 @@ int main(void)
     tcase_add_loop_test(c, layers_keep_streams_of_their_own, 0, NDEVICES);
     tcase_add_loop_test(c, layers_that_only_name, 0, NDEVICES);
     tcase_add_loop_test(c, values_inside_stages, 0, NDEVICES);
+    tcase_add_loop_test(c, last_tokens, 0, NDEVICES);
     tcase_add_loop_test(c, refuses, 0, NMISTAKES);
     suite_add_tcase(s, c);
-    return run_suite(s, 6 * NDEVICES + NMISTAKES);
+    return run_suite(s, 7 * NDEVICES + NMISTAKES);
 }

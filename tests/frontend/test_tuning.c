@@ -51,17 +51,20 @@ static int run(const char *device, const rlx_tuning *t, float **logits, int64_t 
 
 START_TEST(changes_no_bit)
 {
-    float *want, *got;
+    float *want;
     int64_t width;
     const int usual = run("cpu", &ways[0].tuning, &want, &width);
-    const int kernels = run("cpu", &ways[_i].tuning, &got, &width);
-    ck_assert_msg(!memcmp(want, got, sizeof(float) * (size_t)(TOKENS * width)), "%s: other bits",
-                  ways[_i].name);
-    if (ways[_i].more >= 0)
-        ck_assert_msg((kernels > usual) == ways[_i].more, "%s: %d kernels, usually %d",
-                      ways[_i].name, kernels, usual);
+    for (int i = 1; i < NWAYS; i++) {
+        float *got;
+        const int kernels = run("cpu", &ways[i].tuning, &got, &width);
+        ck_assert_msg(!memcmp(want, got, sizeof(float) * (size_t)(TOKENS * width)),
+                      "%s: other bits", ways[i].name);
+        if (ways[i].more >= 0)
+            ck_assert_msg((kernels > usual) == ways[i].more, "%s: %d kernels, usually %d",
+                          ways[i].name, kernels, usual);
+        free(got);
+    }
     free(want);
-    free(got);
 }
 END_TEST
 
@@ -94,8 +97,8 @@ int main(void)
     Suite *s = suite_create("tuning");
     TCase *c = tcase_create("tuning");
     tcase_set_timeout(c, 60);
-    tcase_add_loop_test(c, changes_no_bit, 1, NWAYS);
+    tcase_add_test(c, changes_no_bit);
     tcase_add_test(c, says_what_it_is_asked);
     suite_add_tcase(s, c);
-    return run_suite(s, NWAYS);
+    return run_suite(s, 2);
 }
