@@ -1556,8 +1556,8 @@ RLX_API void rlx_profile_apply_execution(const rlx_profile *p, rlx_execution *e)
 RLX_API const rlx_bucket *rlx_profile_buckets(const rlx_profile *p, int *n); /* of [buckets]; lent */
 
 typedef struct rlx_profile_setting {
-    char key[64], value[128]; /* value: as it stands in the file; or what is without it */
-    char origin[256];         /* "FILE:LINE", "preset NAME" or "default" */
+    char key[64], value[256]; /* value: as it stands in the file; or what is without it */
+    char origin[512];         /* "FILE:LINE", "preset NAME" or "default" */
     const char *meaning;      /* static */
 } rlx_profile_setting;
 /* All keys, with what a profile (NULL: none) makes of them, and its buckets behind them; 0 <= i < count. */

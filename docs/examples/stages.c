@@ -139,19 +139,93 @@ static void select_rows(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
-static void gather_last_token(rlx_flow *f)
-{
-    const int64_t dims[] = {rlx_flow_symbol(f, "BATCH"), rlx_flow_symbol(f, "SEQ"), 8};
-    rlx_flow_input(f, "batch", RLX_F32, 3, dims);
-    rlx_flow_gather_last_token(f);
-    rlx_flow_output(f, "y");
-}
-
 static void lm_head(rlx_flow *f)
 {
     enter(f);
     rlx_flow_select_rows(f);
     rlx_flow_lm_head(f, "embed.weight"); /* tied: the table that ids are looked up in */
+    rlx_flow_output(f, "y");
+}
+
+/* ---- encoders -----------------------------------------------------------------------------------
+ */
+
+static void activation(rlx_flow *f)
+{
+    enter(f);
+    rlx_flow_activation(f, RLX_ACT_GELU, 0, 0);
+    rlx_flow_output(f, "y");
+}
+
+static void layer_norm(rlx_flow *f)
+{
+    enter(f);
+    rlx_flow_layer_norm(f, "norm.weight", "proj.bias", 1e-5);
+    rlx_flow_output(f, "y");
+}
+
+static void layer_scale(rlx_flow *f)
+{
+    enter(f);
+    rlx_flow_layer_scale(f, "norm.weight");
+    rlx_flow_output(f, "y");
+}
+
+static void gated_mlp(rlx_flow *f)
+{
+    const rlx_gated_mlp_spec spec = {.gate_key = "gate.weight",
+                                     .up_key = "up.weight",
+                                     .down_key = "proj.weight",
+                                     .activation = RLX_ACT_GELU_TANH};
+    enter(f);
+    rlx_flow_gated_mlp(f, &spec);
+    rlx_flow_output(f, "y");
+}
+
+/* A batch of sequences, f32[BATCH,SEQ,8]. */
+static void enter_batch(rlx_flow *f)
+{
+    const int64_t dims[] = {rlx_flow_symbol(f, "BATCH"), rlx_flow_symbol(f, "SEQ"), 8};
+    rlx_flow_input(f, "batch", RLX_F32, 3, dims);
+}
+
+static void cls_token_pool(rlx_flow *f)
+{
+    enter_batch(f);
+    rlx_flow_cls_token_pool(f);
+    rlx_flow_output(f, "y");
+}
+
+static void mean_pool(rlx_flow *f)
+{
+    enter_batch(f);
+    rlx_flow_mean_pool(f, NULL); /* over all; or those that an input names */
+    rlx_flow_output(f, "y");
+}
+
+static void gather_from_input(rlx_flow *f)
+{
+    const int64_t tokens = rlx_flow_symbol(f, "TOKENS");
+    enter(f);
+    rlx_flow_output(f, "before");
+    rlx_flow_input(f, "ids", RLX_I32, 1, &tokens);
+    rlx_flow_gather_from_input(f, "ids", "embed.weight");
+    rlx_flow_output(f, "y");
+}
+
+static void gather_add(rlx_flow *f)
+{
+    const int64_t tokens = rlx_flow_symbol(f, "TOKENS");
+    enter(f);
+    rlx_flow_input(f, "ids", RLX_I32, 1, &tokens);
+    rlx_flow_gather_add(f, "ids", "embed.weight"); /* positions, kinds of tokens */
+    rlx_flow_output(f, "y");
+}
+
+static void gather_last_token(rlx_flow *f)
+{
+    enter_batch(f);
+    rlx_flow_gather_last_token(f);
     rlx_flow_output(f, "y");
 }
 
@@ -234,7 +308,7 @@ static void dual_stream(rlx_flow *f)
 /* ---- running them -------------------------------------------------------------------------------
  */
 
-enum { X = 1, IDS = 2, GAIN = 4, ROWS = 8, SEQUENCES = 16 };
+enum { X = 1, IDS = 2, GAIN = 4, ROWS = 8, SEQUENCES = 16, LAST = 32 };
 static const struct {
     const char *name;
     void (*record)(rlx_flow *f);
@@ -252,7 +326,15 @@ static const struct {
               {"residual_add", residual_add, X},
               {"self_attention", self_attention, X},
               {"select_rows", select_rows, X | ROWS},
-              {"gather_last_token", gather_last_token, SEQUENCES},
+              {"activation", activation, X},
+              {"layer_norm", layer_norm, X},
+              {"layer_scale", layer_scale, X},
+              {"gated_mlp", gated_mlp, X},
+              {"cls_token_pool", cls_token_pool, SEQUENCES},
+              {"mean_pool", mean_pool, SEQUENCES},
+              {"gather_from_input", gather_from_input, X | IDS},
+              {"gather_add", gather_add, X | IDS},
+              {"gather_last_token", gather_last_token, SEQUENCES | LAST},
               {"lm_head", lm_head, X | ROWS},
               {"store_stream", store_stream, X},
               {"load_stream", load_stream, X},
@@ -304,10 +386,10 @@ static int list_inputs(int which, rlx_tensor *in)
         in[n++] = (rlx_tensor){"gain", RLX_F32, 1, {H}, gain, sizeof gain};
     if (which & ROWS)
         in[n++] = (rlx_tensor){"rows", RLX_I32, 1, {2}, rows, sizeof rows};
-    if (which & SEQUENCES) { /* two of two tokens */
+    if (which & SEQUENCES) /* two of two tokens */
         in[n++] = (rlx_tensor){"batch", RLX_F32, 3, {2, 2, H}, x, sizeof x};
+    if (which & LAST)
         in[n++] = (rlx_tensor){"last_token_idx", RLX_I32, 1, {2}, last, sizeof last};
-    }
     return n;
 }
 

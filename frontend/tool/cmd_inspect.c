@@ -88,7 +88,7 @@ static int check_list(const inspection *i)
 
 static int check(const inspection *i)
 {
-    static const char *const levels[] = {"flow", "hir", "mir", "lir", "llvm", "asm"};
+    static const char *const levels[] = {"flow", "hir", "mir", "lir", "llvm", "asm", "composition"};
     static const char *const buckets[] = {"decode", "prefill"};
     int code = check_word("level", i->level, levels, sizeof levels / sizeof *levels);
     if (code < 0)
@@ -106,7 +106,9 @@ int command_inspect(int argc, char **argv)
         {"json", NULL, OPTION_FLAG, NULL, "the list of tensors and metadata, for programs",
          &i.json},
         {"level", "l", OPTION_TEXT, "LEVEL",
-         "flow, hir, mir, lir, llvm or asm, in place of the list", &i.level},
+         "flow, hir, mir, lir, llvm, asm or composition (which layers are alike), in place of the "
+         "list",
+         &i.level},
         {"fusion", NULL, OPTION_FLAG, NULL, "what was fused, what was not, and why", &i.fusion},
         {"memory", NULL, OPTION_FLAG, NULL, "the arena's map, with its lower bound", &i.memory},
         {"bucket", "b", OPTION_TEXT, "NAME", "decode or prefill (decode)", &i.bucket},

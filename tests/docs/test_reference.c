@@ -354,6 +354,51 @@ START_TEST(list)
 }
 END_TEST
 
+/* ---- pages that quote
+ * ---------------------------------------------------------------------------- */
+
+/* Every ```c listing of the tutorial stands in its program. */
+START_TEST(tutorial)
+{
+    char *page = need_file(SOURCE "/docs/tutorial.md");
+    char *program = need_file(SOURCE "/docs/examples/tutorial.c");
+    int n = 0;
+    for (char *at = page; (at = strstr(at, "```c\n")); n++) {
+        at += 5;
+        char *end = strstr(at, "```\n");
+        ck_assert_ptr_nonnull(end);
+        *end = 0;
+        ck_assert_msg(strstr(program, at) != NULL, "docs/examples/tutorial.c has no\n%s", at);
+        at = end + 1;
+    }
+    ck_assert_int_ge(n, 8);
+    free(page);
+    free(program);
+}
+END_TEST
+
+/* Functions and types that the page of the Flow API names are in the header. */
+START_TEST(flow_api)
+{
+    char *page = need_file(SOURCE "/docs/flow-api.md");
+    char *header = need_file(SOURCE "/frontend/rlx.h");
+    int n = 0;
+    for (const char *at = page; (at = strstr(at, "`rlx_")); n++) {
+        char name[80];
+        const size_t len = strspn(at + 1, "abcdefghijklmnopqrstuvwxyz_0123456789");
+        snprintf(name, sizeof name, "%.*s", (int)len, at + 1);
+        const char *there = strstr(header, name);
+        while (there && strspn(there, "abcdefghijklmnopqrstuvwxyz_0123456789") != len)
+            there = strstr(there + 1, name);
+        ck_assert_msg(there != NULL, "docs/flow-api.md names %s, which rlx.h has not", name);
+        at += len;
+    }
+    ck_assert_int_ge(n, 60);
+    free(page);
+    free(header);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("reference");
@@ -361,6 +406,8 @@ int main(void)
     tcase_add_test(c, pages_of_ops);
     tcase_add_test(c, pages_of_stages);
     tcase_add_test(c, list);
+    tcase_add_test(c, tutorial);
+    tcase_add_test(c, flow_api);
     suite_add_tcase(s, c);
-    return run_suite(s, 3);
+    return run_suite(s, 5);
 }

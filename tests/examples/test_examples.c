@@ -126,6 +126,22 @@ START_TEST(stages)
 }
 END_TEST
 
+/* The numbers mean nothing; they are the same on an evaluator. */
+START_TEST(tutorial)
+{
+    process p, again;
+    RUN(&p, EXAMPLES "tutorial");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    ck_assert_msg(strstr(p.err, "2 functions,"), "%s", p.err); /* main and one layer */
+    const char *second = strstr(p.out, "| hidden.1 is [1,16]\n");
+    ck_assert_msg(second && strstr(second + 1, "| hidden.1 is [1,16]\n"), "%s", p.out);
+    RUN(&again, EXAMPLES "tutorial", "ref:mir");
+    ck_assert_str_eq(p.out, again.out);
+    process_free(&p);
+    process_free(&again);
+}
+END_TEST
+
 START_TEST(run_model)
 {
     process p;
@@ -304,6 +320,7 @@ int main(void)
     tcase_add_loop_test(c, hand_flow, 0, sizeof devices / sizeof *devices);
     tcase_add_loop_test(c, custom_stage, 0, sizeof devices / sizeof *devices);
     tcase_add_test(c, stages);
+    tcase_add_test(c, tutorial);
     tcase_add_test(c, run_model);
     tcase_add_test(c, sessions);
     tcase_add_test(c, chat);
@@ -312,5 +329,5 @@ int main(void)
     tcase_add_test(c, batch);
     tcase_add_test(c, eval_tensors);
     suite_add_tcase(s, c);
-    return run_suite(s, 16);
+    return run_suite(s, 17);
 }
