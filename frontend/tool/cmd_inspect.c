@@ -74,11 +74,9 @@ static int check_list(const inspection *i)
     const run_where *w = &i->where;
     const struct {
         const char *option, *given;
-    } unused[] = {{"bucket", i->bucket},
-                  {"precision", w->precision},
-                  {"cache-type-k", w->type_k},
-                  {"cache-type-v", w->type_v},
-                  {"device", w->device}};
+    } unused[] = {{"bucket", i->bucket},       {"precision", w->precision},
+                  {"cache-type-k", w->type_k}, {"cache-type-v", w->type_v},
+                  {"device", w->device},       {"profile", w->profile_path}};
     for (size_t k = 0; k < sizeof unused / sizeof *unused; k++)
         if (unused[k].given)
             return usage_error("inspect: --%s is for --level, --fusion and --memory",
@@ -125,7 +123,7 @@ int command_inspect(int argc, char **argv)
     int code = args_parse(&spec, argc, argv);
     if (code < 0)
         code = check(&i);
-    if (code < 0)
+    if (code < 0 && compiles(&i))
         code = read_model_options(&i.where, &i.options);
     if (code >= 0)
         return code;
