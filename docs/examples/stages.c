@@ -229,6 +229,52 @@ static void gather_last_token(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
+/* ---- recurrences --------------------------------------------------------------------------------
+ */
+
+static void gru(rlx_flow *f)
+{
+    enter_batch(f);
+    rlx_flow_gru(f, &(rlx_recurrent_spec){.prefix = "gru", .layers = 1});
+    rlx_flow_output(f, "y");
+}
+
+static void lstm(rlx_flow *f)
+{
+    enter_batch(f);
+    rlx_flow_lstm(f, &(rlx_recurrent_spec){.prefix = "lstm", .layers = 1, .no_bias = true});
+    rlx_flow_output(f, "y");
+}
+
+static void short_conv(rlx_flow *f)
+{
+    enter_batch(f);
+    rlx_flow_short_conv(f, "conv.weight", NULL, NULL);
+    rlx_flow_output(f, "y");
+}
+
+/* What gdn_scan reads by name, two heads of four elements; a model makes them of linear maps. */
+static rlx_value *build_heads(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t dims[] = {rlx_value_extent(x, 0), rlx_value_extent(x, 1), 2, 4};
+    rlx_value *heads = rlx_build_reshape(b, x, 4, dims);
+    rlx_build_store(b, "gdn.q", heads);
+    rlx_build_store(b, "gdn.k", heads);
+    rlx_build_store(b, "gdn.v", heads);
+    rlx_build_store(b, "gdn.g", rlx_build_slice(b, x, 2, 0, 2, 1));
+    rlx_build_store(b, "gdn.beta", rlx_build_slice(b, x, 2, 2, 2, 1));
+    return x;
+}
+
+static void gdn_scan(rlx_flow *f)
+{
+    enter_batch(f);
+    rlx_flow_custom(f, "heads", build_heads, NULL);
+    rlx_flow_gdn_scan(f, &(rlx_gdn_spec){.scale = 0.5});
+    rlx_flow_output(f, "y");
+}
+
 /* ---- values by name -----------------------------------------------------------------------------
  */
 
@@ -336,6 +382,10 @@ static const struct {
               {"gather_add", gather_add, X | IDS},
               {"gather_last_token", gather_last_token, SEQUENCES | LAST},
               {"lm_head", lm_head, X | ROWS},
+              {"gru", gru, SEQUENCES},
+              {"lstm", lstm, SEQUENCES},
+              {"short_conv", short_conv, SEQUENCES},
+              {"gdn_scan", gdn_scan, SEQUENCES},
               {"store_stream", store_stream, X},
               {"load_stream", load_stream, X},
               {"bind_stream", bind_stream, X | GAIN},
@@ -344,16 +394,19 @@ static const struct {
               {"dual_stream", dual_stream, X}};
 enum { NSTAGES = sizeof stages / sizeof *stages };
 
-static float memory[16][VOCAB * H];
+static float memory[24][VOCAB * H];
 
 static rlx_status add_weights(rlx_weights *w)
 {
     static const struct {
         const char *name;
         int64_t rows, cols; /* cols 0: a vector */
-    } all[] = {{"embed.weight", VOCAB, H}, {"norm.weight", H, 0}, {"proj.weight", H, H},
-               {"proj.bias", H, 0},        {"gate.weight", H, H}, {"up.weight", H, H},
-               {"q.weight", H, H},         {"k.weight", 4, H},    {"v.weight", 4, H}};
+    } all[] = {{"embed.weight", VOCAB, H}, {"norm.weight", H, 0},       {"proj.weight", H, H},
+               {"proj.bias", H, 0},        {"gate.weight", H, H},       {"up.weight", H, H},
+               {"q.weight", H, H},         {"k.weight", 4, H},          {"v.weight", 4, H},
+               {"gru.weight_ih_l0", 6, H}, {"gru.weight_hh_l0", 6, 2},  {"gru.bias_ih_l0", 6, 0},
+               {"gru.bias_hh_l0", 6, 0},   {"lstm.weight_ih_l0", 8, H}, {"lstm.weight_hh_l0", 8, 2},
+               {"conv.weight", H, 3}};
     rlx_status st = NULL;
     for (size_t i = 0; i < sizeof all / sizeof *all && !st; i++) {
         const int64_t n = all[i].rows * (all[i].cols ? all[i].cols : 1);

@@ -170,6 +170,19 @@ static char *find_example(const char *examples, const char *name)
     return end ? strndup(at, (size_t)(end - at)) : strdup(at);
 }
 
+typedef struct search {
+    const rlx_ir_module *module;
+    const char *name;
+    bool found;
+} search;
+
+static rlx_status find_op(void *user, rlx_ir_node *n)
+{
+    search *s = user;
+    s->found |= !strcmp(rlx_ir_info(s->module, n)->mnemonic, s->name);
+    return RLX_OK;
+}
+
 /* Reads, checks, evaluates and lowers an example. */
 static void run_example(const char *name, const char *text)
 {
@@ -186,11 +199,10 @@ static void run_example(const char *name, const char *text)
         for (int64_t k = 0; e.tensor[i].format == RLX_I32 && k < env_elems(&e.tensor[i]); k++)
             ((int32_t *)e.tensor[i].data)[k] = (int32_t)(k % 2);
     const rlx_ir_func *f = rlx_ir_func_find(hir, "main");
-    bool used = false;
+    search look = {hir, name, false};
     for (const rlx_ir_func *g = hir->first; g; g = g->next)
-        for (const rlx_ir_node *n = g->body->first; n; n = n->next)
-            used |= !strcmp(rlx_ir_info(hir, n)->mnemonic, name);
-    ck_assert_msg(used, "the example of %s has none", name);
+        assert_ok(rlx_ir_walk(g->body, find_op, &look));
+    ck_assert_msg(look.found, "the example of %s has none", name);
     ck_assert_int_le(f->nresults, 8);
     assert_ok(rlx_hir_eval(hir, "main", &e.eval, results, f->nresults));
     for (int i = 0; i < f->nresults; i++)
