@@ -189,6 +189,50 @@ static void enter_batch(rlx_flow *f)
     rlx_flow_input(f, "batch", RLX_F32, 3, dims);
 }
 
+static void encoder_attention(rlx_flow *f)
+{
+    const rlx_encoder_attention_spec spec = {.q_key = "q.weight",
+                                             .k_key = "k.weight",
+                                             .v_key = "v.weight",
+                                             .heads = 2,
+                                             .kv_heads = 1,
+                                             .head_dim = 4};
+    enter_batch(f);
+    rlx_flow_encoder_attention(f, &spec);
+    rlx_flow_output(f, "y");
+}
+
+static void rope_tables(rlx_flow *f)
+{
+    const rlx_flow_rope_spec tables = {.name = "global", .rotary_dim = 4, .theta = 10000};
+    const rlx_encoder_attention_spec spec = {.q_key = "q.weight",
+                                             .k_key = "k.weight",
+                                             .v_key = "v.weight",
+                                             .heads = 2,
+                                             .kv_heads = 1,
+                                             .head_dim = 4,
+                                             .rope = "global"};
+    enter_batch(f);
+    rlx_flow_rope_tables(f, &tables);
+    rlx_flow_encoder_attention(f, &spec);
+    rlx_flow_output(f, "y");
+}
+
+static void bucket_bias(rlx_flow *f)
+{
+    const rlx_encoder_attention_spec spec = {.q_key = "q.weight",
+                                             .k_key = "k.weight",
+                                             .v_key = "v.weight",
+                                             .heads = 2,
+                                             .kv_heads = 1,
+                                             .head_dim = 4,
+                                             .bias = "distances"};
+    enter_batch(f);
+    rlx_flow_bucket_bias(f, "distances", "buckets.weight", 16, false);
+    rlx_flow_encoder_attention(f, &spec);
+    rlx_flow_output(f, "y");
+}
+
 static void cls_token_pool(rlx_flow *f)
 {
     enter_batch(f);
@@ -376,6 +420,9 @@ static const struct {
               {"layer_norm", layer_norm, X},
               {"layer_scale", layer_scale, X},
               {"gated_mlp", gated_mlp, X},
+              {"encoder_attention", encoder_attention, SEQUENCES},
+              {"rope_tables", rope_tables, SEQUENCES},
+              {"bucket_bias", bucket_bias, SEQUENCES},
               {"cls_token_pool", cls_token_pool, SEQUENCES},
               {"mean_pool", mean_pool, SEQUENCES},
               {"gather_from_input", gather_from_input, X | IDS},
@@ -406,7 +453,7 @@ static rlx_status add_weights(rlx_weights *w)
                {"q.weight", H, H},         {"k.weight", 4, H},          {"v.weight", 4, H},
                {"gru.weight_ih_l0", 6, H}, {"gru.weight_hh_l0", 6, 2},  {"gru.bias_ih_l0", 6, 0},
                {"gru.bias_hh_l0", 6, 0},   {"lstm.weight_ih_l0", 8, H}, {"lstm.weight_hh_l0", 8, 2},
-               {"conv.weight", H, 3}};
+               {"conv.weight", H, 3},      {"buckets.weight", 8, 2}};
     rlx_status st = NULL;
     for (size_t i = 0; i < sizeof all / sizeof *all && !st; i++) {
         const int64_t n = all[i].rows * (all[i].cols ? all[i].cols : 1);
