@@ -273,6 +273,17 @@ static void gather_last_token(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
+/* ---- images -------------------------------------------------------------------------------------
+ */
+
+static void patch_embed(rlx_flow *f)
+{
+    const int64_t dims[] = {rlx_flow_symbol(f, "BATCH"), 1, 4, 4};
+    rlx_flow_input(f, "image", RLX_F32, 4, dims);
+    rlx_flow_patch_embed(f, "patch.weight", NULL); /* patches of 2 x 2, 8 elements for each */
+    rlx_flow_output(f, "y");
+}
+
 /* ---- recurrences --------------------------------------------------------------------------------
  */
 
@@ -398,7 +409,7 @@ static void dual_stream(rlx_flow *f)
 /* ---- running them -------------------------------------------------------------------------------
  */
 
-enum { X = 1, IDS = 2, GAIN = 4, ROWS = 8, SEQUENCES = 16, LAST = 32 };
+enum { X = 1, IDS = 2, GAIN = 4, ROWS = 8, SEQUENCES = 16, LAST = 32, IMAGE = 64 };
 static const struct {
     const char *name;
     void (*record)(rlx_flow *f);
@@ -429,6 +440,7 @@ static const struct {
               {"gather_add", gather_add, X | IDS},
               {"gather_last_token", gather_last_token, SEQUENCES | LAST},
               {"lm_head", lm_head, X | ROWS},
+              {"patch_embed", patch_embed, IMAGE},
               {"gru", gru, SEQUENCES},
               {"lstm", lstm, SEQUENCES},
               {"short_conv", short_conv, SEQUENCES},
@@ -466,7 +478,9 @@ static rlx_status add_weights(rlx_weights *w)
                                               .data = memory[i],
                                               .bytes = (size_t)n * sizeof(float)});
     }
-    return st;
+    const rlx_tensor patch = {"patch.weight", RLX_F32,   4,
+                              {H, 1, 2, 2},   memory[0], 4 * H * sizeof(float)};
+    return st ? st : rlx_weights_add(w, &patch);
 }
 
 static int list_inputs(int which, rlx_tensor *in)
@@ -488,6 +502,8 @@ static int list_inputs(int which, rlx_tensor *in)
         in[n++] = (rlx_tensor){"rows", RLX_I32, 1, {2}, rows, sizeof rows};
     if (which & SEQUENCES) /* two of two tokens */
         in[n++] = (rlx_tensor){"batch", RLX_F32, 3, {2, 2, H}, x, sizeof x};
+    if (which & IMAGE)
+        in[n++] = (rlx_tensor){"image", RLX_F32, 4, {2, 1, 4, 4}, x, 2 * 16 * sizeof *x};
     if (which & LAST)
         in[n++] = (rlx_tensor){"last_token_idx", RLX_I32, 1, {2}, last, sizeof last};
     return n;
