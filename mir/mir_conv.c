@@ -222,20 +222,21 @@ rlx_ir_value *rlx_mir_conv_transpose(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_
 /* ---- pools ------------------------------------------------------------------------------------
  */
 
-/* Less than everything that the format holds, or as little. */
-static double least_of(rlx_format f)
+rlx_ir_value *rlx_mir_least(rlx_ir_builder *b, const rlx_ir_value *x)
 {
+    if (!x)
+        return NULL;
+    const rlx_format f = x->type.format;
     if (rlx_format_is_float(f))
-        return -INFINITY;
-    return rlx_format_get(f)->kind == RLX_KIND_UINT
-               ? 0
-               : -ldexp(1, 8 * (int)rlx_format_bytes(f, 1) - 1);
+        return rlx_mir_like(b, x, -INFINITY);
+    const bool is_unsigned = rlx_format_get(f)->kind == RLX_KIND_UINT;
+    return rlx_mir_like(b, x, is_unsigned ? 0 : -ldexp(1, 8 * (int)rlx_format_bytes(f, 1) - 1));
 }
 
 rlx_ir_value *rlx_mir_max_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w)
 {
-    rlx_ir_value *fill = x ? rlx_mir_like(b, x, least_of(x->type.format)) : NULL;
-    return rlx_mir_fold(b, RLX_FN_MAX, rlx_mir_windows_of(b, x, w, fill), taps_of(w), false);
+    rlx_ir_value *windows = rlx_mir_windows_of(b, x, w, rlx_mir_least(b, x));
+    return rlx_mir_fold(b, RLX_FN_MAX, windows, taps_of(w), false);
 }
 
 rlx_ir_value *rlx_mir_mean_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w,
@@ -270,7 +271,7 @@ rlx_ir_value *rlx_mir_adaptive_pool(rlx_ir_builder *b, rlx_ir_value *x, int axis
     /* [.., out, most], with the axis last */
     const int last = x->type.rank - 1;
     rlx_ir_value *y = rlx_mir_take(b, rlx_mir_move(b, x, axis, last), held, last);
-    y = rlx_mir_pick(b, inside, y, rlx_mir_like(b, x, largest ? least_of(x->type.format) : 0));
+    y = rlx_mir_pick(b, inside, y, largest ? rlx_mir_least(b, x) : rlx_mir_like(b, x, 0));
     y = rlx_mir_fold(b, largest ? RLX_FN_MAX : RLX_FN_ADD, y, 1u << (last + 1), false);
     if (!largest) {
         rlx_ir_value *n = rlx_mir_cast(b, rlx_mir_map2(b, RLX_FN_SUB, to, from), RLX_F32);

@@ -39,6 +39,8 @@ rlx_ir_value *rlx_mir_conv(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w, 
 rlx_ir_value *rlx_mir_conv_transpose(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w,
                                      rlx_ir_value *bias, int64_t groups, const rlx_mir_windows *at,
                                      const int64_t *more);
+/* A number of x's format, rank 0, that no element is below. */
+rlx_ir_value *rlx_mir_least(rlx_ir_builder *b, const rlx_ir_value *x);
 /* The largest element of each window, or the mean: of all places, or of those that are not padding.
  */
 rlx_ir_value *rlx_mir_max_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w);

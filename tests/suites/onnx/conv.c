@@ -63,66 +63,35 @@ static bool read_windows(onnx *x, val a, const int64_t *kernel, windows *w)
     return true;
 }
 
-/* [N, C, S..] to [N, C, O.., K..]: padded to what the windows take, or cut to it. */
+/* What the windows take: the end of the places is padded, or cut off. */
+static rlx_mir_windows taken(const windows *w)
+{
+    rlx_mir_windows t = {.n = w->n};
+    for (int i = 0; i < w->n; i++) {
+        t.size[i] = w->size[i];
+        t.step[i] = w->step[i];
+        t.dilation[i] = w->dilation[i];
+        t.low[i] = w->low[i];
+        t.high[i] = (w->out[i] - 1) * w->step[i] + reach(w, i) - w->low[i] - w->in[i];
+    }
+    return t;
+}
+
+/* [N, C, O.., K..] */
 static val window_of(onnx *x, val a, const windows *w, val fill)
 {
-    int64_t perm[RLX_MAX_RANK] = {0, 1};
-    for (int i = 0; i < w->n; i++) {
-        int axis = 2 + 2 * i;
-        int64_t length = (w->out[i] - 1) * w->step[i] + reach(w, i);
-        a = rlx_mir_pad(x->b, a, axis, w->low[i], length - w->low[i] - w->in[i], fill);
-        a = a ? rlx_mir_build_window(x->b, a, axis, w->size[i], w->step[i], w->dilation[i]) : NULL;
-        perm[2 + i] = axis;
-        perm[2 + w->n + i] = axis + 1;
-    }
-    return rlx_mir_transpose(x->b, a, perm);
+    const rlx_mir_windows t = taken(w);
+    return rlx_mir_windows_of(x->b, a, &t, fill);
 }
 
 /* ---- convolutions
  * ------------------------------------------------------------------------------------ */
 
-/* x's windows [N, C, O.., K..] with w [M, C/G, K..]: [N, M, O..], in `f`. */
-static val convolve(onnx *x, val a, val w, int64_t groups, int n)
+static val convolve(onnx *x, val a, val k, int bias, const windows *w)
 {
-    if (!a || !w)
-        return NULL;
-    int64_t N = ox_dim(a, 0), C = ox_dim(a, 1), M = ox_dim(w, 0), dims[RLX_MAX_RANK];
-    if (n > 2) { /* one axis for all places and one for all taps: ranks end at 8 */
-        a = rlx_mir_flatten(x->b, rlx_mir_flatten(x->b, a, 2 + n, 2 + 2 * n), 2, 2 + n);
-        w = rlx_mir_flatten(x->b, w, 2, 2 + n);
-        n = 1;
-    }
-    if (!a || !w)
-        return NULL;
-    /* [N, G, 1, C/G, O.., K..] and [1, G, M/G, C/G, 1.., K..] */
-    int rank = 4 + 2 * n;
-    int64_t left[RLX_MAX_RANK] = {N, groups, 1, C / groups};
-    int64_t right[RLX_MAX_RANK] = {1, groups, M / groups, C / groups};
-    for (int i = 0; i < n; i++) {
-        left[4 + i] = a->type.dim[2 + i];
-        right[4 + i] = 1;
-        left[4 + n + i] = right[4 + n + i] = w->type.dim[2 + i];
-    }
-    val y = MUL(rlx_mir_reshape(x->b, a, rank, left), rlx_mir_reshape(x->b, w, rank, right));
-    y = rlx_mir_fold(x->b, RLX_FN_ADD, y, rlx_mir_last_axes(y, 4 + n) | 8u, false);
-    dims[0] = N;
-    dims[1] = M;
-    memcpy(dims + 2, left + 4, sizeof *dims * (size_t)n);
-    return rlx_mir_reshape(x->b, y, 2 + n, dims);
-}
-
-/* [N, M, places] as [N, M, O..] with a bias per channel. */
-static val with_bias(onnx *x, val y, const windows *w, int bias)
-{
-    int64_t dims[RLX_MAX_RANK] = {ox_dim(y, 0), ox_dim(y, 1)}, one[RLX_MAX_RANK] = {1, dims[1]};
-    for (int i = 0; i < w->n; i++) {
-        dims[2 + i] = w->out[i];
-        one[2 + i] = 1;
-    }
-    y = rlx_mir_reshape(x->b, y, 2 + w->n, dims);
-    return bias >= 0 && ox_has(x, bias)
-               ? ADD(y, rlx_mir_reshape(x->b, ox_in(x, bias), 2 + w->n, one))
-               : y;
+    const rlx_mir_windows t = taken(w);
+    val b = bias >= 0 && ox_has(x, bias) ? ox_in(x, bias) : NULL;
+    return rlx_mir_conv(x->b, a, k, b, ox_int(x, "group", 1), &t);
 }
 
 static void do_conv(onnx *x)
@@ -131,8 +100,7 @@ static void do_conv(onnx *x)
     windows w;
     if (!k || !read_windows(x, a, k->type.dim + 2, &w))
         return;
-    val y = convolve(x, window_of(x, a, &w, LIKE(a, 0)), k, ox_int(x, "group", 1), w.n);
-    ox_out(x, 0, with_bias(x, y, &w, 2));
+    ox_out(x, 0, convolve(x, a, k, 2, &w));
 }
 
 /* An input with its zero point taken off, in f; a zero point per row of w. */
@@ -147,28 +115,26 @@ static val centered(onnx *x, int i, int zero, rlx_format f)
                                    : rlx_mir_reshape(x->b, z, a->type.rank, dims));
 }
 
-static val integer_conv(onnx *x, int a_in, int a_zero, int k_in, int k_zero, windows *w)
+static val integer_conv(onnx *x, int a_in, int a_zero, int k_in, int k_zero, int bias, windows *w)
 {
     val a = centered(x, a_in, a_zero, RLX_I32), k = centered(x, k_in, k_zero, RLX_I32);
     if (!k || !read_windows(x, a, k->type.dim + 2, w))
         return NULL;
-    return convolve(x, window_of(x, a, w, LIKE(a, 0)), k, ox_int(x, "group", 1), w->n);
+    return convolve(x, a, k, bias, w);
 }
 
 static void do_conv_integer(onnx *x)
 {
     windows w;
-    val y = integer_conv(x, 0, 2, 1, 3, &w);
-    ox_out(x, 0, y ? with_bias(x, y, &w, -1) : NULL);
+    ox_out(x, 0, integer_conv(x, 0, 2, 1, 3, -1, &w));
 }
 
 static void do_qlinear_conv(onnx *x)
 {
     windows w;
-    val y = integer_conv(x, 0, 2, 3, 5, &w);
+    val y = integer_conv(x, 0, 2, 3, 5, 8, &w);
     if (!y)
         return;
-    y = with_bias(x, y, &w, 8);
     int64_t dims[RLX_MAX_RANK] = {1, 1, 1, 1, 1};
     val ws = ox_in(x, 4), s = rlx_mir_reshape(x->b, ox_in(x, 1), 0, NULL);
     dims[1] = ox_elems(ws);
@@ -202,38 +168,18 @@ static void read_transposed(onnx *x, windows *w)
     }
 }
 
-/* A convolution of x with zeros between its elements and the kernel turned around. */
 static void do_conv_transpose(onnx *x)
 {
-    val a = ox_in(x, 0), k = ox_in(x, 1);
+    val a = ox_in(x, 0), k = ox_in(x, 1), bias = ox_has(x, 2) ? ox_in(x, 2) : NULL;
+    int64_t more[ONNX_MAX_INTS] = {0};
     windows w;
     if (!k || !read_windows(x, a, k->type.dim + 2, &w))
         return;
     read_transposed(x, &w);
-    int64_t groups = ox_int(x, "group", 1), C = ox_dim(k, 0), M = ox_dim(k, 1), dims[RLX_MAX_RANK];
-    for (int i = 0; i < w.n && a && k; i++) {
-        int axis = 2 + i;
-        k = rlx_mir_slice(x->b, k, axis, w.size[i] - 1, w.size[i], -1);
-        a = rlx_mir_pad(x->b, rlx_mir_insert(x->b, a, axis + 1), axis + 1, 0, w.step[i] - 1,
-                        LIKE(a, 0));
-        w.in[i] = (w.in[i] - 1) * w.step[i] + 1;
-        a = rlx_mir_slice(x->b, rlx_mir_flatten(x->b, a, axis, axis + 2), axis, 0, w.in[i], 1);
-        w.low[i] = reach(&w, i) - 1 - w.low[i];
-        w.step[i] = 1;
-    }
-    /* [C, M/G, K..] to [M, C/G, K..] */
-    if (!k)
-        return;
-    memcpy(dims, k->type.dim, sizeof dims);
-    for (int i = w.n + 2; i > 1; i--)
-        dims[i] = k->type.dim[i - 1];
-    dims[0] = groups;
-    dims[1] = C / groups;
-    dims[2] = M;
-    k = rlx_mir_move(x->b, rlx_mir_reshape(x->b, k, 3 + w.n, dims), 1, 2);
-    k = rlx_mir_flatten(x->b, k, 0, 2);
-    val y = convolve(x, window_of(x, a, &w, LIKE(a, 0)), k, groups, w.n);
-    ox_out(x, 0, with_bias(x, y, &w, 2));
+    ox_list(x, "output_padding", more);
+    rlx_mir_windows t = taken(&w);
+    memcpy(t.high, w.high, sizeof t.high);
+    ox_out(x, 0, rlx_mir_conv_transpose(x->b, a, k, bias, ox_int(x, "group", 1), &t, more));
 }
 
 /* Blocks [N, C * K.., L] summed where they lie in the image. */
@@ -298,43 +244,21 @@ static unsigned taps_of(const windows *w)
     return (1u << (2 + 2 * w->n)) - (1u << (2 + w->n));
 }
 
-/* How many elements each window has: all that are inside, or inside of the padding too. */
-static val window_counts(onnx *x, const windows *w, bool padding)
-{
-    windows c = *w;
-    int64_t dims[RLX_MAX_RANK] = {1, 1};
-    for (int i = 0; i < w->n; i++) {
-        if (padding) {
-            c.in[i] += w->low[i] + w->high[i];
-            c.low[i] = 0;
-        }
-        dims[2 + i] = c.in[i];
-    }
-    val ones = rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 1), 2 + w->n, dims);
-    return rlx_mir_fold(x->b, RLX_FN_ADD,
-                        window_of(x, ones, &c, rlx_mir_build_const(x->b, RLX_F32, 0)), taps_of(w),
-                        false);
-}
-
+/* Padding that counts is part of the input; what a last window reaches over its end never counts.
+ */
 static void do_average_pool(onnx *x)
 {
     val a = ox_in(x, 0);
     windows w;
     if (!read_windows(x, a, NULL, &w))
         return;
-    val sum = rlx_mir_fold(x->b, RLX_FN_ADD, window_of(x, a, &w, LIKE(a, 0)), taps_of(&w), false);
-    ox_out(x, 0, DIV(sum, window_counts(x, &w, ox_int(x, "count_include_pad", 0))));
-}
-
-/* Less than everything that the format holds. */
-static val least(onnx *x, rlx_format f)
-{
-    if (rlx_format_is_float(f))
-        return rlx_mir_build_const(x->b, f, -INFINITY);
-    return rlx_mir_build_const(x->b, f,
-                               rlx_format_get(f)->kind == RLX_KIND_UINT
-                                   ? 0
-                                   : -ldexp(1, 8 * (int)rlx_format_bytes(f, 1) - 1));
+    for (int i = 0; i < w.n && ox_int(x, "count_include_pad", 0); i++) {
+        a = rlx_mir_pad(x->b, a, 2 + i, w.low[i], w.high[i], LIKE(a, 0));
+        w.in[i] += w.low[i] + w.high[i];
+        w.low[i] = w.high[i] = 0;
+    }
+    const rlx_mir_windows t = taken(&w);
+    ox_out(x, 0, rlx_mir_mean_pool(x->b, a, &t, false));
 }
 
 /* The place of every element in the whole input; the last two axes swapped with storage_order. */
@@ -362,7 +286,7 @@ static void do_max_pool(onnx *x)
     windows w;
     if (!read_windows(x, a, NULL, &w))
         return;
-    val pieces = window_of(x, a, &w, least(x, a->type.format));
+    val pieces = window_of(x, a, &w, rlx_mir_least(x->b, a));
     val y = rlx_mir_fold(x->b, RLX_FN_MAX, pieces, taps_of(&w), false);
     ox_out(x, 0, y);
     if (x->nout < 2 || !y)

@@ -5,24 +5,6 @@
 
 #include "tests/suites/onnx/onnx.h"
 
-/* ---- kernels ------------------------------------------------------------------------------------
- */
-
-/* Weights of linear and cubic interpolation at distance |d|. */
-static val hat(onnx *x, val d)
-{
-    return MAX(SUB(LIKE(d, 1), ABS(d)), LIKE(d, 0));
-}
-
-static val cubic(onnx *x, val d, double a)
-{
-    val m = ABS(d), mm = MUL(m, m), mmm = MUL(mm, m);
-    val near = ADD(SUB(MUL(LIKE(d, a + 2), mmm), MUL(LIKE(d, a + 3), mm)), LIKE(d, 1));
-    val far = SUB(MUL(LIKE(d, a), mmm), MUL(LIKE(d, 5 * a), mm));
-    far = ADD(far, SUB(MUL(LIKE(d, 8 * a), m), LIKE(d, 4 * a)));
-    return PICK(LE(m, LIKE(d, 1)), near, PICK(LT(m, LIKE(d, 2)), far, LIKE(d, 0)));
-}
-
 /* ---- resize
  * -------------------------------------------------------------------------------------- */
 
@@ -31,92 +13,70 @@ typedef struct axis_spec {
     double scale, roi_start, roi_end;
 } axis_spec;
 
-/* Where element o of the result lies in the input, f64 [out]. */
-static val origin(onnx *x, const axis_spec *s)
+/* Where element o of the result lies in the input. */
+static void read_origin(onnx *x, const axis_spec *s, rlx_mir_resize *r)
 {
     const char *mode = ox_text(x, "coordinate_transformation_mode", "half_pixel");
-    val o = rlx_mir_iota(x->b, RLX_F64, 1, &s->out, 0);
-    double width = s->scale * (double)s->in, last = (double)(s->in - 1);
-    if (strcmp(mode, "align_corners") == 0)
-        return s->out == 1 ? MUL(o, LIKE(o, 0)) : MUL(o, LIKE(o, last / (width - 1)));
-    if (strcmp(mode, "asymmetric") == 0)
-        return DIV(o, LIKE(o, s->scale));
-    if (strcmp(mode, "tf_crop_and_resize") == 0) {
-        double span = (s->roi_end - s->roi_start) * last;
-        if (s->out == 1)
-            return ADD(o, LIKE(o, s->roi_start * last + span / 2));
-        return ADD(MUL(o, LIKE(o, span / (width - 1))), LIKE(o, s->roi_start * last));
+    const double width = s->scale * (double)s->in, last = (double)(s->in - 1);
+    const bool one = s->out == 1;
+    r->times = r->per = 1;
+    if (strcmp(mode, "align_corners") == 0) {
+        r->times = one ? 0 : last;
+        r->per = one ? 1 : width - 1;
+    } else if (strcmp(mode, "asymmetric") == 0) {
+        r->per = s->scale;
+    } else if (strcmp(mode, "tf_crop_and_resize") == 0) {
+        const double span = (s->roi_end - s->roi_start) * last;
+        r->times = one ? 1 : span;
+        r->per = one ? 1 : width - 1;
+        r->offset = s->roi_start * last + (one ? span / 2 : 0);
+    } else if (strcmp(mode, "pytorch_half_pixel") == 0 && one) {
+        r->offset = -0.5;
+    } else {
+        r->shift = 0.5;
+        r->per = s->scale;
+        r->offset = -0.5;
+        if (strcmp(mode, "half_pixel_symmetric") == 0)
+            r->offset += (double)s->in / 2 * (1 - (double)s->out / width);
+        else if (strcmp(mode, "half_pixel") && strcmp(mode, "pytorch_half_pixel"))
+            ox_refuse(x, "coordinates by \"%s\"", mode);
     }
-    if (strcmp(mode, "pytorch_half_pixel") == 0 && s->out == 1)
-        return SUB(o, LIKE(o, 0.5));
-    double shift = -0.5;
-    if (strcmp(mode, "half_pixel_symmetric") == 0)
-        shift += (double)s->in / 2 * (1 - (double)s->out / width);
-    else if (strcmp(mode, "half_pixel") && strcmp(mode, "pytorch_half_pixel"))
-        ox_refuse(x, "coordinates by \"%s\"", mode);
-    return ADD(DIV(ADD(o, LIKE(o, 0.5)), LIKE(o, s->scale)), LIKE(o, shift));
 }
 
-/* Which of two neighbours the nearest is, as `how` rounds. */
-static val nearest(onnx *x, val at)
+static rlx_mir_resize read_resize(onnx *x, const axis_spec *s)
 {
-    const char *how = ox_text(x, "nearest_mode", "round_prefer_floor");
-    val half = LIKE(at, 0.5);
-    if (strcmp(how, "floor") == 0)
-        return FLOOR(at);
-    if (strcmp(how, "ceil") == 0)
-        return NEG(FLOOR(NEG(at)));
-    if (strcmp(how, "round_prefer_ceil") == 0)
-        return FLOOR(ADD(at, half));
-    return NEG(FLOOR(SUB(half, at)));
-}
-
-static val held(onnx *x, val at, int64_t in)
-{
-    return rlx_mir_cast(x->b, rlx_mir_clamp(x->b, at, 0, (double)(in - 1)), RLX_I64);
-}
-
-/* Along `axis`: sum over taps of weight times element; outside of the input its edge is read. */
-static val interpolate(onnx *x, val a, int axis, const axis_spec *s, val at, bool is_cubic)
-{
-    double shrink = ox_int(x, "antialias", 0) && s->scale < 1 ? s->scale : 1;
-    int64_t first = (int64_t)floor((is_cubic ? -2 : -1) / shrink) + 1;
-    int64_t dims[2] = {s->out, 2 - 2 * first};
-    at = rlx_mir_insert(x->b, at, 1);
-    /* taps base + first ..: base is the whole number below the position */
-    val base = SUB(NEG(FLOOR(NEG(at))), LIKE(at, 1));
-    val tap = ADD(rlx_mir_iota(x->b, RLX_F64, 2, dims, 1), LIKE(at, (double)first));
-    tap = ADD(tap, base);
-    val d = MUL(SUB(tap, at), LIKE(at, shrink));
-    val w = is_cubic ? cubic(x, d, ox_float(x, "cubic_coeff_a", -0.75)) : hat(x, d);
-    if (ox_int(x, "exclude_outside", 0)) {
-        val inside = AND(LE(LIKE(tap, 0), tap), LE(tap, LIKE(tap, (double)(s->in - 1))));
-        w = PICK(inside, w, LIKE(w, 0));
-    }
-    w = DIV(w, rlx_mir_fold(x->b, RLX_FN_ADD, w, 2, true));
-    /* [.., out, taps, ..]: the weights go along with the taken elements */
-    a = rlx_mir_move(x->b, a, axis, a ? a->type.rank - 1 : 0);
-    int last = a ? a->type.rank - 1 : 0;
-    val taken = rlx_mir_take(x->b, a, held(x, tap, s->in), last);
-    val y = rlx_mir_fold(x->b, RLX_FN_ADD, MUL(taken, rlx_mir_cast(x->b, w, RLX_F32)),
-                         1u << (last + 1), false);
-    return rlx_mir_move(x->b, y, last, axis);
+    static const char *const names[] = {[RLX_MIR_FLOOR] = "floor",
+                                        [RLX_MIR_CEIL] = "ceil",
+                                        [RLX_MIR_HALF_DOWN] = "round_prefer_floor",
+                                        [RLX_MIR_HALF_UP] = "round_prefer_ceil"};
+    const char *mode = ox_text(x, "mode", "nearest");
+    const char *how = ox_text(x, "nearest_mode", names[RLX_MIR_HALF_DOWN]);
+    rlx_mir_resize r = {.out = s->out,
+                        .filter = mode[0] == 'n'   ? RLX_MIR_NEAREST
+                                  : mode[0] == 'c' ? RLX_MIR_CUBIC
+                                                   : RLX_MIR_LINEAR,
+                        .rounding = RLX_MIR_HALF_DOWN,
+                        .cubic_a = ox_float(x, "cubic_coeff_a", -0.75),
+                        .shrink = ox_int(x, "antialias", 0) && s->scale < 1 ? s->scale : 1,
+                        .only_inside = ox_int(x, "exclude_outside", 0)};
+    for (int i = RLX_MIR_FLOOR; i <= RLX_MIR_HALF_UP; i++)
+        if (strcmp(how, names[i]) == 0)
+            r.rounding = (rlx_mir_rounding)i;
+    read_origin(x, s, &r);
+    return r;
 }
 
 static val resize_axis(onnx *x, val a, int axis, const axis_spec *s)
 {
-    const char *mode = ox_text(x, "mode", "nearest");
     const bool crops =
         strcmp(ox_text(x, "coordinate_transformation_mode", ""), "tf_crop_and_resize") == 0;
     if (s->in == s->out && s->scale == 1 && !crops)
         return a;
-    val at = origin(x, s), y;
-    if (mode[0] == 'n')
-        y = rlx_mir_take(x->b, a, held(x, nearest(x, at), s->in), axis);
-    else
-        y = interpolate(x, a, axis, s, at, mode[0] == 'c');
+    const rlx_mir_resize r = read_resize(x, s);
+    val y = rlx_mir_resize_axis(x->b, a, axis, &r);
     if (!crops || !y)
         return y;
+    val at = rlx_mir_resize_positions(x->b, &r);
     val inside = AND(LE(LIKE(at, 0), at), LE(at, LIKE(at, (double)(s->in - 1))));
     int64_t dims[RLX_MAX_RANK];
     for (int i = 0; i < y->type.rank; i++)
@@ -291,7 +251,8 @@ static val sample(onnx *x, const sampler *s, const val *at, char mode)
         val w = NULL;
         for (int i = 0, rest = t; i < s->n; i++, rest /= taps) {
             where[i] = ADD(base[i], LIKE(at[i], rest % taps));
-            val d = SUB(at[i], where[i]), one = mode == 'c' ? cubic(x, d, -0.75) : hat(x, d);
+            val d = SUB(at[i], where[i]),
+                one = mode == 'c' ? rlx_mir_cubic(x->b, d, -0.75) : rlx_mir_hat(x->b, d);
             w = w ? MUL(w, one) : one;
         }
         val v = MUL(w, pixels(x, s, where));
@@ -386,7 +347,7 @@ static void do_roi_align(onnx *x)
         val w = NULL, where[4];
         for (int i = 0; i < 2; i++) {
             val base = ADD(FLOOR(at[i]), LIKE(at[i], t >> i & 1));
-            val one = hat(x, SUB(at[i], base));
+            val one = rlx_mir_hat(x->b, SUB(at[i], base));
             base = rlx_mir_clamp(x->b, base, 0, (double)ox_dim(a, 2 + i) - 1);
             w = w ? MUL(w, roi_axis(x, one, i)) : roi_axis(x, one, i);
             where[2 + i] =

@@ -14,6 +14,7 @@
 #include <cjson/cJSON.h>
 
 #include "mir/mir_compose.h"
+#include "mir/mir_image.h"
 
 enum { ONNX_MAX_IO = 16, ONNX_MAX_INTS = 64 };
 
