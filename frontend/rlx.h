@@ -486,6 +486,38 @@ RLX_API void rlx_flow_gather_add(rlx_flow *f, const char *input, const char *key
 /* ---- attention of whole sequences, rotary tables -------------------------------------------------
  * B batch, S sequence. */
 
+/* How a model stretches its rotations; of frontend/rope.c, for tables and frequencies of one's own. */
+typedef enum rlx_rope_type {
+    RLX_ROPE_DEFAULT, /* 1 / theta^(2i/D) */
+    RLX_ROPE_LINEAR,  /* divided by factor */
+    RLX_ROPE_LLAMA3,  /* low frequencies divided by factor, high ones kept, a ramp between */
+    RLX_ROPE_YARN,    /* a ramp over the index between both, and an attention factor */
+    RLX_ROPE_DYNAMIC, /* theta grows with the length beyond max_positions */
+    RLX_ROPE_LONGROPE /* each divided by a factor of its own: others beyond the original length */
+} rlx_rope_type;
+
+/* What a config says, by transformers' names. Only `dim` and `theta` count for the default type. */
+typedef struct rlx_rope_spec {
+    rlx_rope_type type;
+    int64_t dim;                   /* D: even, > 0 */
+    double theta;                  /* base, > 1 */
+    double factor;                 /* linear, llama3, yarn, dynamic: > 0; longrope: 0: max_positions / original */
+    double original;               /* llama3, yarn, longrope: original_max_position_embeddings */
+    double max_positions;          /* dynamic, longrope: max_position_embeddings */
+    double low, high;              /* llama3: low_freq_factor < high_freq_factor */
+    double beta_fast, beta_slow;   /* yarn; 0: 32 and 1 */
+    double mscale, mscale_all_dim; /* yarn: both, or the plain attention factor; 0: none */
+    double attention_factor;       /* yarn, longrope; 0: from factor (and mscale) */
+    bool no_truncate;              /* yarn: correction indices are not rounded outwards */
+    const float *factors;                     /* D/2 divisors of the inverse frequencies; NULL: none */
+    const float *short_factor, *long_factor; /* longrope: D/2 divisors each, > 0 */
+} rlx_rope_spec;
+/* dim/2 frequencies, for rlx_flow_rope_spec's freqs_key, and what multiplies cosines and sines, its amplitude. `length`:
+ * that of the sequences, for types whose frequencies depend on it (dynamic, longrope); others do not read it.
+ * RLX_INVALID_ARGUMENT names a parameter that makes no sense. */
+RLX_API rlx_status rlx_rope_frequencies(const rlx_rope_spec *spec, int64_t length, float *freqs,
+                                        double *amplitude);
+
 typedef enum rlx_rope_order {
     RLX_ROPE_AXES,     /* each axis has frequencies of its own, pairs of one behind those of another: images, video, Flux */
     RLX_ROPE_SECTIONS, /* one series of frequencies, cut into the axes' pairs: Qwen2-VL */
@@ -498,7 +530,8 @@ typedef struct rlx_flow_rope_spec {
     double theta;          /* tables are computed: pair i has the frequency theta^(-2i/R) / factor */
     double factor;         /* 0: 1 */
     double amplitude;      /* multiplies cosines and sines (YaRN, LongRoPE); 0: 1 */
-    const char *cos_key, *sin_key; /* in place of theta: tables [places,R/2], made by whatever scaling a model has */
+    const char *freqs_key; /* in place of theta: frequencies [R/2] (rlx_rope_frequencies) */
+    const char *cos_key, *sin_key; /* in place of all these: tables [places,R/2] */
     const char *positions; /* an input i32[..], or with sections i32[A,..]. NULL: of f32[TOKENS,H] and ids i32[TOKENS] the
                               session's, of f32[B,S,H] and ids i32[B,S] 0, 1, .. */
     int64_t sections[4];   /* pairs of each of A axes of positions; all 0: one axis */

@@ -227,17 +227,33 @@ int64_t rlx_rope_turn(const rlx_rope *r)
     return r->spec.type == RLX_ROPE_LONGROPE ? (int64_t)r->spec.original : 0;
 }
 
+/* The inverse frequency of pair i for sequences of that length. */
+static float frequency_for(const rlx_rope *r, int64_t length, int64_t i)
+{
+    if (r->spec.type == RLX_ROPE_DYNAMIC && (double)length > r->spec.max_positions)
+        return frequency_of(dynamic_theta(&r->spec, length), i, r->spec.dim);
+    const bool is_long = r->spec.type == RLX_ROPE_LONGROPE && (double)length > r->spec.original;
+    return r->inv_freq[is_long ? r->spec.dim / 2 + i : i];
+}
+
+rlx_status rlx_rope_frequencies(const rlx_rope_spec *spec, int64_t length, float *freqs,
+                                double *amplitude)
+{
+    rlx_rope *r;
+    RLX_TRY(rlx_rope_create(spec, &r));
+    for (int64_t i = 0; i < spec->dim / 2; i++)
+        freqs[i] = frequency_for(r, length, i);
+    *amplitude = r->attention;
+    rlx_rope_destroy(r);
+    return RLX_OK;
+}
+
 void rlx_rope_tables_for_length(const rlx_rope *r, int64_t length, const int32_t *pos, int64_t n,
                                 float *cos_out, float *sin_out)
 {
     const int64_t half = r->spec.dim / 2;
-    const bool stretched =
-        r->spec.type == RLX_ROPE_DYNAMIC && (double)length > r->spec.max_positions;
-    const bool is_long = r->spec.type == RLX_ROPE_LONGROPE && (double)length > r->spec.original;
-    const float theta = stretched ? dynamic_theta(&r->spec, length) : 0;
     for (int64_t i = 0; i < half; i++) {
-        const float inv =
-            stretched ? frequency_of(theta, i, r->spec.dim) : r->inv_freq[is_long ? half + i : i];
+        const float inv = frequency_for(r, length, i);
         for (int64_t t = 0; t < n; t++) {
             const float angle = inv * (float)pos[t];
             cos_out[t * half + i] = (float)cos(angle) * r->attention;

@@ -10,42 +10,13 @@
 #ifndef RLX_FRONTEND_ROPE_H
 #define RLX_FRONTEND_ROPE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
+#include "frontend/rlx.h"
 #include "runtime/base/status.h"
-
-typedef enum rlx_rope_type {
-    RLX_ROPE_DEFAULT, /* 1 / theta^(2i/D) */
-    RLX_ROPE_LINEAR,  /* divided by factor */
-    RLX_ROPE_LLAMA3,  /* low frequencies divided by factor, high ones kept, a ramp between */
-    RLX_ROPE_YARN,    /* a ramp over the index between both, and an attention factor */
-    RLX_ROPE_DYNAMIC, /* theta grows with the length beyond max_positions */
-    RLX_ROPE_LONGROPE /* each divided by a factor of its own: others beyond the original length */
-} rlx_rope_type;
-
-/* What a config says. Only `dim` and `theta` count for the default type. */
-typedef struct rlx_rope_spec {
-    rlx_rope_type type;
-    int64_t dim;                   /* D: even, > 0 */
-    double theta;                  /* base, > 1 */
-    double factor;                 /* linear, llama3, yarn, dynamic: > 0; longrope: 0: max_positions / original */
-    double original;               /* llama3, yarn, longrope: original_max_position_embeddings */
-    double max_positions;          /* dynamic, longrope: max_position_embeddings */
-    double low, high;              /* llama3: low_freq_factor < high_freq_factor */
-    double beta_fast, beta_slow;   /* yarn; 0: 32 and 1 */
-    double mscale, mscale_all_dim; /* yarn: both, or the plain attention factor; 0: none */
-    double attention_factor;       /* yarn, longrope; 0: from factor (and mscale) */
-    bool no_truncate;              /* yarn: correction indices are not rounded outwards */
-    /* read by create only */
-    const float *factors;                     /* D/2 divisors of the inverse frequencies; NULL: none */
-    const float *short_factor, *long_factor; /* longrope: D/2 divisors each, > 0 */
-} rlx_rope_spec;
 
 typedef struct rlx_rope rlx_rope;
 
-/* RLX_INVALID_ARGUMENT says what is wrong with a parameter ("is -1, not above 1"); *key is its name in
- * configs ("rope_theta"). The factors that rlx_rope_spec.factors holds are not looked at. */
+/* RLX_INVALID_ARGUMENT says what is wrong with a parameter ("is -1, not above 1"); *key is its name
+ * in configs ("rope_theta"). The factors that rlx_rope_spec.factors holds are not looked at. */
 rlx_status rlx_rope_check(const rlx_rope_spec *spec, const char **key);
 /* RLX_INVALID_ARGUMENT names a parameter that makes no sense. */
 rlx_status rlx_rope_create(const rlx_rope_spec *spec, rlx_rope **out);

@@ -4,7 +4,7 @@
 #include "frontend/blocks/blocks.h"
 #include "hir/hir_attention.h"
 
-enum { COS, SIN, POSITIONS, NAME };
+enum { COS, SIN, POSITIONS, NAME, FREQS };
 enum { ROTARY_DIM, ORDER, SECTION };
 enum { THETA, FACTOR, AMPLITUDE };
 
@@ -23,10 +23,11 @@ static rlx_status check(const rlx_flow *f, const rlx_flow_rope_spec *spec)
                         "rope_tables: sections of %lld pairs for %lld elements, with positions of "
                         "every axis",
                         (long long)pairs, (long long)spec->rotary_dim);
-    if (!spec->cos_key != !spec->sin_key || (spec->cos_key && pairs))
+    if (!spec->cos_key != !spec->sin_key || (spec->cos_key && (pairs || spec->freqs_key)))
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "rope_tables: cos_key and sin_key come together, without sections");
-    if (!spec->cos_key && !(spec->theta > 1 && isfinite((float)spec->theta)))
+                        "rope_tables: cos_key and sin_key come together, without freqs_key and "
+                        "sections");
+    if (!spec->cos_key && !spec->freqs_key && !(spec->theta > 1 && isfinite((float)spec->theta)))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "rope_tables: theta is %g, not above 1", spec->theta);
     return RLX_OK;
 }
@@ -46,6 +47,8 @@ void rlx_flow_rope_tables(rlx_flow *f, const rlx_flow_rope_spec *spec)
         s->key[COS] = rlx_flow_copy_key(f, spec->cos_key, "rope_tables' cos_key");
         s->key[SIN] = rlx_flow_copy_key(f, spec->sin_key, "rope_tables' sin_key");
     }
+    if (spec->freqs_key)
+        s->key[FREQS] = rlx_flow_copy_key(f, spec->freqs_key, "rope_tables' freqs_key");
     if (spec->positions)
         s->key[POSITIONS] = rlx_flow_copy_key(f, spec->positions, "rope_tables' positions");
     s->number[ROTARY_DIM] = spec->rotary_dim;
@@ -119,6 +122,7 @@ rlx_status rlx_block_rope_tables_build(rlx_flow_cx *cx, const rlx_stage *s)
                              .theta = s->real[THETA],
                              .factor = s->real[FACTOR],
                              .amplitude = s->real[AMPLITUDE]};
+    RLX_TRY(rlx_flow_need_weight(cx, s, FREQS, 1, &t.pairs[0], &t.freqs));
     if (s->number[SECTION])
         split_positions(cx, s, pos, &t);
     rlx_hir_build_rope_tables(&cx->fn->b, &t, &cosine, &sine);

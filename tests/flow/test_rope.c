@@ -154,6 +154,24 @@ START_TEST(follows_the_formula)
 }
 END_TEST
 
+/* Frequencies for tables of one's own are those of the tables. */
+START_TEST(frequencies_are_those_of_the_tables)
+{
+    rlx_rope *r;
+    float c[N * D / 2], s[N * D / 2], freqs[D / 2];
+    double amplitude;
+    assert_ok(rlx_rope_create(&cases[_i].spec, &r));
+    rlx_rope_tables(r, positions, N, c, s);
+    assert_ok(rlx_rope_frequencies(&cases[_i].spec, positions[N - 1] + 1, freqs, &amplitude));
+    for (int i = 0; i < N * D / 2; i++) {
+        const float angle = freqs[i % (D / 2)] * (float)positions[i / (D / 2)];
+        ck_assert_float_eq(c[i], (float)cos(angle) * (float)amplitude);
+        ck_assert_float_eq(s[i], (float)sin(angle) * (float)amplitude);
+    }
+    rlx_rope_destroy(r);
+}
+END_TEST
+
 START_TEST(length_can_be_given)
 {
     const rlx_rope_spec spec = {
@@ -208,8 +226,9 @@ int main(void)
     Suite *s = suite_create("rope");
     TCase *c = tcase_create("rope");
     tcase_add_loop_test(c, follows_the_formula, 0, NCASES);
+    tcase_add_loop_test(c, frequencies_are_those_of_the_tables, 0, NCASES);
     tcase_add_test(c, length_can_be_given);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
     suite_add_tcase(s, c);
-    return run_suite(s, NCASES + NWRONG + 1);
+    return run_suite(s, 2 * NCASES + NWRONG + 1);
 }

@@ -274,8 +274,8 @@ def causal(x):
     return j <= i
 
 
-def turn(x, d):
-    return rotate(x, torch.arange(x.shape[0])[:, None].float() * inv(10000.0, d))
+def turn(x, d, freqs=None):
+    return rotate(x, torch.arange(x.shape[0])[:, None].float() * (inv(10000.0, d) if freqs is None else freqs))
 
 
 def gated(w, x):
@@ -289,10 +289,11 @@ g.case("gated", *single(gated, dict(q=16, k=4, v=4)))
 
 def with_sinks(w, x):
     q, k, v = heads(w.lin("q", x), 4), heads(w.lin("k", x), 2), heads(w.lin("v", x), 2)
-    return attend(turn(q, 2), turn(k, 2), v, seen=causal(x), sinks=w["sinks"]).flatten(-2)
+    q, k = turn(q, 2, w["freqs"]), turn(k, 2, w["freqs"])
+    return attend(q, k, v, seen=causal(x), sinks=w["sinks"]).flatten(-2)
 
 
-g.case("sinks", *single(with_sinks, dict(q=8, k=4, v=4, sinks=g.randn(4))))
+g.case("sinks", *single(with_sinks, dict(q=8, k=4, v=4, sinks=g.randn(4), freqs=torch.tensor([0.7]))))
 
 
 def chunked(w, x):

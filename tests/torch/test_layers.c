@@ -161,8 +161,13 @@ static void record_gated(rlx_flow *f)
 
 static void record_sinks(rlx_flow *f)
 {
-    record_single(
-        f, (rlx_attention_spec){.heads = 4, .kv_heads = 2, .head_dim = 2, .sinks_key = "sinks"});
+    rlx_attention_spec spec = {.heads = 4, .kv_heads = 2, .head_dim = 2, .sinks_key = "sinks"};
+    torch_input(f, "x", RLX_F32, "TOKENS,8");
+    rlx_flow_rope_tables(
+        f, &(rlx_flow_rope_spec){.name = "rope", .rotary_dim = 2, .freqs_key = "freqs"});
+    spec.rope = "rope";
+    rlx_flow_repeat_layers(f, 1, attend, &spec);
+    rlx_flow_output(f, "y");
 }
 
 static void record_chunked(rlx_flow *f)
