@@ -197,6 +197,8 @@ typedef struct rlx_cache rlx_cache;
 typedef struct rlx_cache_options {
     const char *folder;        /* NULL: $RLX_CACHE_DIR, else rlx in $XDG_CACHE_HOME or $HOME/.cache */
     const char *system_folder; /* looked in when `folder` has no entry, never written; NULL: $RLX_CACHE_SYSTEM_DIR */
+    const char *trusted_key;   /* a file with a public key: of the system folder, which anybody may then have written, only
+                                  entries that were signed with it are taken; NULL: $RLX_CACHE_KEY, or none */
     int64_t max_bytes;         /* of `folder`; beyond it what was used least recently goes; 0: 4 GiB */
     bool shared;               /* folders that others can write to are taken, too: their code is run */
     void (*warn)(void *user, const char *message); /* damaged entries, writes that fail; may be NULL */
@@ -233,6 +235,18 @@ RLX_API rlx_status rlx_cache_describe(rlx_cache *c, const rlx_cache_entry *e, co
  * RLX_INVALID_FILE says what is wrong; RLX_UNSUPPORTED: it is of another build of rlx, or for a machine that is
  * neither this one nor one with a name, and cannot be made again here. */
 RLX_API rlx_status rlx_cache_verify(rlx_cache *c, const rlx_cache_entry *e, bool recompile);
+/* Puts a signature beside each entry of the folder, by the secret key in a file: the folder can then be another's system folder
+ * (rlx_cache_options.trusted_key). *count: how many. */
+RLX_API rlx_status rlx_cache_sign(rlx_cache *c, const char *secret_key, int64_t *count);
+/* All entries into one file, and out of one into the folder. `secret_key`: a file; entries are signed with it; NULL: not.
+ * `trusted_key`: a file with a public key; an entry that is not signed with its other half ends the import. NULL: what is in the file
+ * is trusted as it is, and its code will be run. RLX_INVALID_FILE names the byte; what was taken before stays. */
+RLX_API rlx_status rlx_cache_export(rlx_cache *c, const char *path, const char *secret_key,
+                                    int64_t *count);
+RLX_API rlx_status rlx_cache_import(rlx_cache *c, const char *path, const char *trusted_key,
+                                    int64_t *count);
+/* Makes a pair of keys: `path`, secret, and `path`.pub. Neither may be there. */
+RLX_API rlx_status rlx_cache_make_keys(const char *path);
 /* Records that the set of entries is complete: from then on nothing is compiled with this cache; or no longer. */
 RLX_API rlx_status rlx_cache_seal(rlx_cache *c, bool sealed);
 

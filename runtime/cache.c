@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/base/sign.h"
 #include "runtime/base/text.h"
 #include "runtime/cache_folder.h"
 #include "runtime/write_file.h"
@@ -18,6 +20,7 @@
 #define DEFAULT_MAX_BYTES ((int64_t)4 << 30)
 #define ENDING ".rlx"
 #define SEAL "sealed"
+#define SIGNATURE ".sig"
 enum {
     KEY_CHARS = 64,
     NAME_CHARS = KEY_CHARS + sizeof ENDING, /* with its NUL */
@@ -30,6 +33,7 @@ typedef struct layer {
     char *path; /* FOLDER/code; NULL: there is none */
     int fd;     /* of it; -1: it could not be opened yet */
     bool is_system;
+    bool is_signed; /* what has no signature by the cache's key is not taken */
 } layer;
 
 enum { USER, SYSTEM, NLAYERS };
@@ -39,6 +43,7 @@ struct rlx_cache {
     char *folder; /* without "code" */
     int64_t max_bytes;
     bool shared;
+    rlx_public_key key; /* of signed layers */
     void (*warn)(void *user, const char *message);
     void *warn_user;
     pthread_mutex_t lock; /* of the user's layer being made anew */
@@ -72,7 +77,7 @@ static rlx_status open_layer(rlx_cache *c, int which, const char *folder)
     if (outer >= 0)
         close(outer);
     if (!st)
-        st = rlx_cache_folder_open(l->path, which == USER, c->shared, &l->fd);
+        st = rlx_cache_folder_open(l->path, which == USER, c->shared || l->is_signed, &l->fd);
     if (st) {
         free(l->path);
         l->path = NULL;
@@ -102,7 +107,18 @@ static rlx_status open_user(rlx_cache *c, const rlx_cache_options *o)
 static rlx_status open_system(rlx_cache *c, const rlx_cache_options *o)
 {
     const char *folder = o->system_folder ? o->system_folder : getenv("RLX_CACHE_SYSTEM_DIR");
-    return folder && *folder ? open_layer(c, SYSTEM, folder) : RLX_OK;
+    const char *key = o->trusted_key ? o->trusted_key : getenv("RLX_CACHE_KEY");
+    if (!folder || !*folder)
+        return RLX_OK;
+    if (key && *key) {
+        RLX_TRY(rlx_sign_read_public(key, &c->key));
+        c->layers[SYSTEM].is_signed = true;
+    }
+    rlx_status st = open_layer(c, SYSTEM, folder);
+    if (o->system_folder || rlx_status_code(st) != RLX_NOT_FOUND)
+        return st;
+    rlx_status_free(st); /* the environment names what may come later */
+    return RLX_OK;
 }
 
 rlx_status rlx_cache_open(const rlx_cache_options *options, rlx_cache **out)
@@ -188,13 +204,33 @@ static rlx_status read_all(int fd, size_t bytes, void **out)
     return RLX_OK;
 }
 
+/* Whether the file beside an entry has the signature of its bytes. */
+static bool is_signed(const rlx_cache *c, const layer *l, const char *key, const void *bytes,
+                      size_t n)
+{
+    char name[NAME_CHARS + sizeof SIGNATURE];
+    void *signature = NULL;
+    size_t have;
+    snprintf(name, sizeof name, "%.64s" SIGNATURE, key);
+    int fd = rlx_cache_file_open(l->fd, name, true, &have);
+    if (fd < 0)
+        return false;
+    rlx_status st = have == RLX_SIGNATURE_BYTES ? read_all(fd, have, &signature)
+                                                : RLX_FAIL(RLX_INVALID_FILE, "%zu bytes", have);
+    close(fd);
+    const bool right = !st && rlx_sign_verify(&c->key, bytes, n, signature);
+    rlx_status_free(st);
+    free(signature);
+    return right;
+}
+
 /* RLX_NOT_FOUND, without a note: there is no such file. `touch`: it counts as used. */
 static rlx_status read_file(const rlx_cache *c, const layer *l, const char *key, bool touch,
                             void **bytes, size_t *n)
 {
     char name[NAME_CHARS];
     entry_name(key, name);
-    int fd = l->fd < 0 ? -1 : rlx_cache_file_open(l->fd, name, c->shared, n);
+    int fd = l->fd < 0 ? -1 : rlx_cache_file_open(l->fd, name, c->shared || l->is_signed, n);
     if (fd < 0 && (l->fd < 0 || errno == ENOENT))
         return RLX_FAIL(RLX_NOT_FOUND, "%.16s..: no such entry", key);
     if (fd < 0)
@@ -208,6 +244,11 @@ static rlx_status read_file(const rlx_cache *c, const layer *l, const char *key,
         futimens(fd, NULL); /* a folder that is read only keeps its times */
     close(fd);
     RLX_TRY_NOTE(st, "%s/%s", l->path, name);
+    if (l->is_signed && !is_signed(c, l, key, *bytes, *n)) {
+        free(*bytes);
+        return RLX_FAIL(RLX_INVALID_FILE, "%s/%s is not signed with the key that is trusted",
+                        l->path, name);
+    }
     return RLX_OK;
 }
 
@@ -333,6 +374,8 @@ rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e)
     entry_name(e->key, name);
     if (unlinkat(l->fd, name, 0) && errno != ENOENT)
         return RLX_FAIL(RLX_IO, "%s/%s: %s", l->path, name, strerror(errno));
+    memcpy(name + KEY_CHARS, SIGNATURE, sizeof SIGNATURE);
+    unlinkat(l->fd, name, 0);
     return RLX_OK;
 }
 
@@ -486,4 +529,47 @@ rlx_status rlx_cache_seal(rlx_cache *c, bool sealed)
     if (unlinkat(l->fd, SEAL, 0) && errno != ENOENT)
         return RLX_FAIL(RLX_IO, "%s/" SEAL ": %s", l->path, strerror(errno));
     return RLX_OK;
+}
+
+/* ---- signing --------------------------------------------------------------------------------- */
+
+typedef struct signing {
+    rlx_cache *cache;
+    const rlx_secret_key *key;
+    int64_t count;
+    rlx_status status;
+} signing;
+
+static bool sign_entry(void *user, const rlx_cache_entry *e)
+{
+    signing *s = user;
+    void *bytes;
+    size_t n;
+    uint8_t signature[RLX_SIGNATURE_BYTES];
+    char name[NAME_CHARS + sizeof SIGNATURE];
+    if (e->system)
+        return false;
+    s->status = rlx_cache_read_bytes(s->cache, e, &bytes, &n);
+    if (s->status)
+        return false;
+    rlx_sign(s->key, bytes, n, signature);
+    free(bytes);
+    snprintf(name, sizeof name, "%.64s" SIGNATURE, e->key);
+    s->status = write_file(s->cache, name, signature, sizeof signature);
+    s->count += !s->status;
+    return !s->status;
+}
+
+rlx_status rlx_cache_sign(rlx_cache *c, const char *secret_key, int64_t *count)
+{
+    rlx_secret_key key;
+    RLX_TRY(rlx_sign_read_secret(secret_key, &key));
+    signing s = {.cache = c, .key = &key};
+    rlx_status st = rlx_cache_each(c, sign_entry, &s);
+    rlx_sign_wipe(&key, sizeof key);
+    *count = s.count;
+    if (!st)
+        return s.status;
+    rlx_status_free(s.status);
+    return st;
 }

@@ -20,13 +20,13 @@ typedef struct rlx_cache rlx_cache;
 #ifndef RLX_CACHE_TYPES /* frontend/rlx.h declares the same for users */
 #define RLX_CACHE_TYPES
 typedef struct rlx_cache_options {
-    const char *folder;        /* NULL: the user's (docs/cache.md) */
-    const char *system_folder; /* looked in when `folder` has no entry, never written; NULL:
-                                  $RLX_CACHE_SYSTEM_DIR */
-    int64_t max_bytes; /* of `folder`; beyond it what was used least recently goes; 0: 4 GiB */
-    bool shared;       /* folders that others can write to are taken, too: their code is run */
-    void (*warn)(void *user,
-                 const char *message); /* damaged entries, writes that fail; may be NULL */
+    const char *folder;        /* NULL: $RLX_CACHE_DIR, else rlx in $XDG_CACHE_HOME or $HOME/.cache */
+    const char *system_folder; /* looked in when `folder` has no entry, never written; NULL: $RLX_CACHE_SYSTEM_DIR */
+    const char *trusted_key;   /* a file with a public key: of the system folder, which anybody may then have written, only
+                                  entries that were signed with it are taken; NULL: $RLX_CACHE_KEY, or none */
+    int64_t max_bytes;         /* of `folder`; beyond it what was used least recently goes; 0: 4 GiB */
+    bool shared;               /* folders that others can write to are taken, too: their code is run */
+    void (*warn)(void *user, const char *message); /* damaged entries, writes that fail; may be NULL */
     void *warn_user;
 } rlx_cache_options;
 
@@ -73,5 +73,9 @@ rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e); /* of the u
 rlx_status rlx_cache_trim(rlx_cache *c, int64_t max_bytes, int64_t *removed);
 /* From then on rlx_cache_put refuses; or it does no longer. */
 rlx_status rlx_cache_seal(rlx_cache *c, bool sealed);
+
+/* Puts a signature beside each entry of the folder, by the secret key in a file: the folder can then be another's system folder
+ * (rlx_cache_options.trusted_key). *count: how many. */
+rlx_status rlx_cache_sign(rlx_cache *c, const char *secret_key, int64_t *count);
 
 #endif

@@ -8,8 +8,8 @@
 typedef struct caching {
     run_where where;
     const char *words[2]; /* the action, and what it is about */
-    const char *max_size;
-    bool recompile, json;
+    const char *max_size, *key;
+    bool recompile, json, is_unsigned;
     rlx_cache *cache;
     int64_t count, bytes, bad, unsure;
     int code;
@@ -162,21 +162,101 @@ static int unseal(caching *c)
     return report(rlx_cache_seal(c->cache, false));
 }
 
+/* ---- carried elsewhere */
+
+static int count_done(int code, const caching *c, const char *what)
+{
+    if (!code)
+        fprintf(stderr, "%lld entries %s\n", (long long)c->count, what);
+    return code;
+}
+
+static int export_all(caching *c)
+{
+    rlx_status st = rlx_cache_export(c->cache, c->words[1], c->key, &c->count);
+    return count_done(report(st), c, c->key ? "written, signed" : "written");
+}
+
+static int import_all(caching *c)
+{
+    if (!c->key == !c->is_unsigned)
+        return usage_error(
+            "cache import: entries are code: --key FILE.pub names whose, or --unsigned trusts the "
+            "file as it is");
+    rlx_status st = rlx_cache_import(c->cache, c->words[1], c->key, &c->count);
+    return count_done(report(st), c, "taken");
+}
+
+static int sign_all(caching *c)
+{
+    if (!c->key)
+        return usage_error("cache sign: --key FILE is the secret key");
+    rlx_status st = rlx_cache_sign(c->cache, c->key, &c->count);
+    return count_done(report(st), c, "signed");
+}
+
+static int make_keys(caching *c)
+{
+    int code = report(rlx_cache_make_keys(c->words[1]));
+    if (!code)
+        fprintf(stderr, "%s is secret; %s.pub is for whoever shall trust what it signs\n",
+                c->words[1], c->words[1]);
+    return code;
+}
+
+/* ---- what is missing */
+
+static bool explain_bucket(void *user, const rlx_warm_step *s)
+{
+    caching *c = user;
+    c->bad += !s->there;
+    printf("%s of %lld tokens, %s: %s", s->bucket, (long long)s->tokens, s->target,
+           s->there ? "there\n" : s->why);
+    return true;
+}
+
+static int explain(caching *c)
+{
+    rlx_context *cx = NULL;
+    rlx_model_options how = {.precision = RLX_FAST};
+    const rlx_warm_options o = {.dry_run = true, .progress = explain_bucket, .user = c};
+    c->where.model = c->words[1];
+    int code = read_model_options(&c->where, &how);
+    if (code >= 0)
+        return code;
+    code = open_context(&c->where, &cx);
+    if (!code)
+        code = report(rlx_model_warm(cx, c->where.model, &how, &o));
+    rlx_context_destroy(cx);
+    rlx_profile_destroy(c->where.profile);
+    return code ? code : c->bad ? EXIT_FAILED : EXIT_OK;
+}
+
 static const struct action {
     const char *name;
     int (*run)(caching *c);
-    bool takes_word, must_have_folder;
+    const char *word; /* what it is about; NULL: nothing */
+    bool must_have_folder;
 } actions[] = {
-    {"ls", list, false, false},   {"show", show, true, false},   {"verify", verify, false, false},
-    {"gc", collect, false, true}, {"clear", clear, false, true}, {"unseal", unseal, false, true},
+    {"ls", list, NULL, false},
+    {"show", show, "KEY, as rlx cache ls prints it", false},
+    {"explain", explain, "MODEL", true},
+    {"verify", verify, NULL, false},
+    {"gc", collect, NULL, true},
+    {"clear", clear, NULL, true},
+    {"unseal", unseal, NULL, true},
+    {"export", export_all, "FILE", false},
+    {"import", import_all, "FILE", true},
+    {"sign", sign_all, NULL, true},
+    {"keygen", make_keys, "FILE", false},
 };
 enum { NACTIONS = sizeof actions / sizeof *actions };
 
 static int run(caching *c, const struct action *a)
 {
-    if (a->takes_word && !c->words[1])
-        return usage_error("cache %s: of which entry? its KEY, as rlx cache ls prints it", a->name);
-    if (!a->takes_word && c->words[1])
+    if (a->word && !c->words[1])
+        return usage_error("cache %s: no %s given", a->name, a->word);
+    if (!a->word && c->words[1])
         return usage_error("cache %s: \"%s\" is one argument too many", a->name, c->words[1]);
     rlx_status st = rlx_cache_open(&(rlx_cache_options){.folder = c->where.cache_dir}, &c->cache);
     if (st)
@@ -196,16 +276,24 @@ int command_cache(int argc, char **argv)
         {"recompile", NULL, OPTION_FLAG, NULL,
          "verify: also compile every entry anew and compare the bytes", &c.recompile},
         {"max-size", NULL, OPTION_TEXT, "SIZE", "gc: what may stay (500M, 2G)", &c.max_size},
+        {"key", NULL, OPTION_TEXT, "FILE",
+         "export, sign: the secret key; import: the public key that is trusted", &c.key},
+        {"unsigned", NULL, OPTION_FLAG, NULL, "import: trust the file as it is", &c.is_unsigned},
+        OPTION_PRECISION(c.where, "explain: fast"),
+        OPTION_CACHE_KEYS(c.where),
+        OPTION_CACHE_VALUES(c.where),
         {"json", NULL, OPTION_FLAG, NULL, "ls, show, verify: a JSON object per entry", &c.json},
     };
-    const command_spec spec = {
-        .name = "cache",
-        .about = "ls, show KEY, verify, gc, clear, unseal: compiled code that is kept\n"
-                 "  (why a model's code is not there: rlx warm MODEL --dry-run)",
-        .positional = "ACTION KEY",
-        .target = c.words,
-        .options = options,
-        .noptions = sizeof options / sizeof *options};
+    const command_spec spec = {.name = "cache",
+                               .about =
+                                   "compiled code that is kept: ls, show KEY, explain MODEL (what "
+                                   "of it is missing, and why), "
+                                   "verify, gc,\n"
+                                   "  clear, unseal; export FILE, import FILE, sign, keygen FILE",
+                               .positional = "ACTION WORD",
+                               .target = c.words,
+                               .options = options,
+                               .noptions = sizeof options / sizeof *options};
     int code = args_parse(&spec, argc, argv);
     if (code >= 0)
         return code;
@@ -216,7 +304,6 @@ int command_cache(int argc, char **argv)
             return run(&c, &actions[i]);
     }
     const char *near = nearest_word(c.words[0], names, NACTIONS);
-    return usage_error("cache: no action %s%s%s%s; there are ls, show, verify, gc, clear, unseal",
-                       c.words[0], near ? "; did you mean " : "", near ? near : "",
-                       near ? "?" : "");
+    return usage_error("cache: no action %s%s%s%s; see rlx cache --help", c.words[0],
+                       near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }

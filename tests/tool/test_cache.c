@@ -162,6 +162,74 @@ START_TEST(sealed)
 }
 END_TEST
 
+/* Entries go elsewhere: signed, and taken by whoever has the other half of the key. */
+START_TEST(carried_elsewhere)
+{
+    process p;
+    char archive[CHARS], key[CHARS], public[CHARS], other[CHARS], there[CHARS], path[CHARS];
+    snprintf(archive, sizeof archive, "%.200s/entries", dir);
+    snprintf(key, sizeof key, "%.200s/key", dir);
+    snprintf(public, sizeof public, "%.200s/key.pub", dir);
+    snprintf(other, sizeof other, "%.200s/other", dir);
+    snprintf(there, sizeof there, "--cache-dir=%.200s/there", dir);
+    RUN(&p, RLX_TOOL, "warm", BUNDLED);
+    ends(&p, 0);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "keygen", key);
+    ends(&p, 0);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "keygen", key);
+    process_complains(&p, 1, "File exists");
+    RUN(&p, RLX_TOOL, "cache", "keygen", other);
+    ends(&p, 0);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "export", archive, "--key", key);
+    ends(&p, 0);
+    has(p.err, "3 entries written, signed");
+    process_free(&p);
+    strcat(other, ".pub");
+    RUN(&p, RLX_TOOL, "cache", "import", archive, there, "--key", other);
+    process_complains(&p, 1, "is not signed with the key that is trusted");
+    RUN(&p, RLX_TOOL, "cache", "import", archive, there, "--key", key);
+    process_complains(&p, 1, "is no \"rlx public key 1 ...\"");
+    RUN(&p, RLX_TOOL, "cache", "import", archive, there, "--key", public);
+    ends(&p, 0);
+    has(p.err, "3 entries taken");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--no-compile", there, TEXT);
+    ends(&p, 0);
+    process_free(&p);
+
+    /* The same as a folder below: what is signed is taken, whoever can write there. */
+    RUN(&p, RLX_TOOL, "cache", "sign", there, "--key", key);
+    ends(&p, 0);
+    process_free(&p);
+    snprintf(path, sizeof path, "%.200s/there", dir);
+    RUN(&p, "/bin/chmod", "-R", "go+rwX", path);
+    process_free(&p);
+    setenv("RLX_CACHE_SYSTEM_DIR", path, 1);
+    snprintf(path, sizeof path, "--cache-dir=%.200s/empty", dir);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--no-compile", path, TEXT);
+    process_complains(&p, 2, "can be written to by others");
+    setenv("RLX_CACHE_KEY", public, 1);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--no-compile", path, TEXT);
+    ends(&p, 0);
+    process_free(&p);
+    setenv("RLX_CACHE_KEY", other, 1);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--no-compile", path, TEXT);
+    process_complains(&p, 1, "is not in the compile cache");
+    unsetenv("RLX_CACHE_KEY");
+    unsetenv("RLX_CACHE_SYSTEM_DIR");
+
+    /* An archive that is cut off is refused by byte. */
+    RUN(&p, "/bin/sh", "-c", "head -c 60000 \"$0\" > \"$0.cut\"", archive);
+    process_free(&p);
+    strcat(archive, ".cut");
+    RUN(&p, RLX_TOOL, "cache", "import", archive, "--unsigned");
+    process_complains(&p, 1, "are left");
+}
+END_TEST
+
 START_TEST(mistakes)
 {
     process p;
@@ -171,7 +239,9 @@ START_TEST(mistakes)
         {"warm", "one of them", BUNDLED, "--seal", "--dry-run"},
         {"cache", "no ACTION given"},
         {"cache", "did you mean verify?", "verfy"},
-        {"cache", "of which entry?", "show"},
+        {"cache", "no KEY, as rlx cache ls prints it given", "show"},
+        {"cache", "--unsigned trusts", "import", "x"},
+        {"cache", "--key FILE is the secret key", "sign"},
         {"cache", "one argument too many", "ls", "x"},
         {"cache", "--max-size SIZE", "gc"},
         {"cache", "is no size", "gc", "--max-size", "many"},
@@ -200,6 +270,7 @@ int main(void)
     tcase_add_test(t, warm_then_run);
     tcase_add_test(t, entries_are_listed_checked_and_removed);
     tcase_add_test(t, sealed);
+    tcase_add_test(t, carried_elsewhere);
     tcase_add_test(t, mistakes);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
