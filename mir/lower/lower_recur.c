@@ -771,16 +771,30 @@ static rlx_status lower_kernel(recur_cx *x)
     return kernel_end(x->r, &x->k);
 }
 
+/* Columns that an instance takes: several registers of them, so that the sums of some go on while
+ * those of others wait; fewer when the threads would not all have work. */
+static int64_t choose_columns(const recur_cx *x)
+{
+    const rlx_lir_target *t = x->r->options->target;
+    const rlx_mir_recur *s = &x->s;
+    int64_t others = 1, upper[RLX_MIR_MAX_PARALLEL];
+    for (int i = 0; i < s->parallel; i++)
+        upper[i] = rlx_dim_upper(x->r->out->dims, s->extent[i], x->r->options->upper);
+    for (int i = 0; i < s->parallel - 1; i++)
+        others = others > t->threads ? others : others * upper[i];
+    const int64_t extent = upper[s->parallel - 1];
+    int64_t width = rlx_lir_schedule_width(t, extent);
+    const int64_t most = t->unit == RLX_UNIT_GPU ? width : 8 * (int64_t)t->vector_f32;
+    while (width < most && width < extent && others * (extent / width) >= 4 * t->threads)
+        width *= 2;
+    return width;
+}
+
 static void choose_tiles(recur_cx *x)
 {
-    const rlx_mir_recur *s = &x->s;
-    int64_t width = 0;
-    if (s->columns)
-        width = rlx_lir_schedule_width(
-            x->r->options->target,
-            rlx_dim_upper(x->r->out->dims, s->extent[s->parallel - 1], x->r->options->upper));
+    const int64_t width = x->s.columns ? choose_columns(x) : 0;
     x->columns = width > 1;
-    x->rows = !s->columns;
+    x->rows = !x->s.columns;
     x->schedule = x->columns ? "columns" : x->rows ? "rows" : "elements";
     x->lane = x->team_lane = (tile_space){.rank = 1, .dim = {width}};
 }
