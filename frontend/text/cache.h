@@ -15,7 +15,7 @@
 #include "runtime/base/hash.h"
 
 enum { RLX_TEXT_FILES = 3 };
-#define RLX_TEXT_CACHE_BYTES (256u << 20) /* some twenty vocabularies of 128k tokens */
+#define RLX_TEXT_CACHE_BYTES (256u << 20) /* some thirty vocabularies of 128k tokens */
 
 typedef struct rlx_file_identity {
     uint64_t device, inode, size;

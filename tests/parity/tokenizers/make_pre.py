@@ -84,7 +84,7 @@ def falcon():
 
 # names, pre-tokenizer, normalizer, ignore_merges
 KINDS = [
-    ("llama-bpe llama3 llama-v3 falcon3 pixtral falcon-h1 midm-2.0 lfm2 cl100k", splits(LETTERS + r"\p{N}{1,3}" + REST),
+    ("llama-bpe llama3 llama-v3 falcon3 pixtral falcon-h1 midm-2.0 lfm2 jina-v5-nano cl100k", splits(LETTERS + r"\p{N}{1,3}" + REST),
      None, True),
     ("smaug-bpe smollm3 dbrx chatglm-bpe glm4", splits(LETTERS + r"\p{N}{1,3}" + REST), None, False),
     ("qwen2 deepseek-r1-qwen", splits(LETTERS + r"\p{N}" + REST), N.NFC(), False),
@@ -92,7 +92,7 @@ KINDS = [
     ("qwen35", splits(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|"
                       r"\s*[\r\n]+|\s+(?!\S)|\s+"), N.NFC(), False),
     ("tekken", splits(OPEN + UPPER + "*" + LOWER + "+|" + OPEN + UPPER + "+" + LOWER + r"*|\p{N}" + SLASH), None, True),
-    ("gpt-4o llama4 kanana2 minimax-m2", splits(OPEN + UPPER + "*" + LOWER + "+" + SHORT + "|" + OPEN + UPPER + "+" + LOWER +
+    ("gpt-4o llama4 kanana2 talkie minimax-m2", splits(OPEN + UPPER + "*" + LOWER + "+" + SHORT + "|" + OPEN + UPPER + "+" + LOWER +
                                                 "*" + SHORT + r"|\p{N}{1,3}" + SLASH), None, False),
     ("o200k", splits(OPEN + UPPER + "*" + LOWER + "+" + SHORT + "|" + OPEN + UPPER + "+" + LOWER + "*" + SHORT +
                      r"|\p{N}{1,3}" + SLASH), None, True),
