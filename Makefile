@@ -2,7 +2,7 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: all deps build install demo test check check-address check-thread clean
+.PHONY: all deps build install demo test check check-random check-address check-thread clean
 all: build
 
 deps: # what Debian packages are missing
@@ -22,7 +22,11 @@ demo: build
 test: build
 	@cd $(BUILD) && ctest --output-on-failure -j 2
 
-check: test check-address check-thread # and once more, with sanitizers
+check: test check-random check-address check-thread # and once more, with sanitizers
+
+check-random: deps # graphs of tensor ops through every engine; what differs is reduced and printed
+	@cmake --build $(BUILD) --target random_graphs
+	@$(BUILD)/tests/random_graphs/random_graphs 0 2000
 
 check-address: deps
 	@cmake -S . -B $(BUILD)-asan -G Ninja -DRLX_SANITIZE=address,undefined > /dev/null

@@ -51,10 +51,10 @@ void rlx_lir_scalar_store(rlx_format f, void *p, int64_t index, rlx_scalar v)
 {
     if (rlx_format_is_float(f))
         rlx_format_store(f, p, index, v.f);
-    else if (f == RLX_I64 || f == RLX_U64)
-        ((int64_t *)p)[index] = v.i;
-    else
-        rlx_format_store(f, p, index, (double)v.i);
+    else if (f == RLX_BOOL)
+        ((uint8_t *)p)[index] = v.i != 0;
+    else /* the low bytes: integers wrap */
+        memcpy((char *)p + (size_t)index * rlx_format_bytes(f, 1), &v.i, rlx_format_bytes(f, 1));
 }
 
 const char *rlx_lir_element_text(const rlx_lir_eval *e, const rlx_lir_tile *t, int64_t index)

@@ -226,6 +226,8 @@ rlx_ir_value *rlx_mir_saturate(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f)
 {
     if (!x || !rlx_format_is_float(x->type.format) || !rlx_format_is_int(f))
         return rlx_mir_cast(b, x, f);
+    if (x->type.format != RLX_F64) /* which has the bounds */
+        x = rlx_mir_cast(b, x, RLX_F32);
     const int bits = 8 * (int)rlx_format_bytes(f, 1);
     const bool is_unsigned = rlx_format_get(f)->kind == RLX_KIND_UINT;
     const double span = ldexp(1, is_unsigned ? bits : bits - 1);

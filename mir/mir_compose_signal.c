@@ -21,6 +21,15 @@ static rlx_ir_value *table(rlx_ir_builder *b, rlx_map_fn fn, int64_t K, int64_t 
     return rlx_mir_cast(b, factor ? rlx_mir_map2(b, RLX_FN_MUL, y, factor) : y, RLX_F32);
 }
 
+/* x [..,N] times a table [K,N]: [..,K], of a vector too. */
+static rlx_ir_value *times(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w)
+{
+    if (!x || !w || x->type.rank > 1)
+        return rlx_mir_build_contract(b, x, w);
+    rlx_ir_value *y = rlx_mir_build_contract(b, rlx_mir_insert(b, x, 0), w);
+    return rlx_mir_reshape(b, y, 1, w->type.dim);
+}
+
 void rlx_mir_dft(rlx_ir_builder *b, rlx_ir_value *re, rlx_ir_value *im, int64_t bins, bool inverse,
                  rlx_ir_value **yre, rlx_ir_value **yim)
 {
@@ -30,13 +39,13 @@ void rlx_mir_dft(rlx_ir_builder *b, rlx_ir_value *re, rlx_ir_value *im, int64_t 
     const int64_t N = re->type.dim[re->type.rank - 1];
     rlx_ir_value *cosine = table(b, RLX_FN_COS, bins, N, false, NULL);
     rlx_ir_value *sine = table(b, RLX_FN_SIN, bins, N, false, NULL);
-    *yre = rlx_mir_build_contract(b, re, cosine);
-    *yim = rlx_mir_build_contract(b, re, sine);
+    *yre = times(b, re, cosine);
+    *yim = times(b, re, sine);
     if (!inverse)
         *yim = rlx_mir_map1(b, RLX_FN_NEG, *yim);
     if (im) {
-        rlx_ir_value *cross = rlx_mir_build_contract(b, im, sine);
-        rlx_ir_value *along = rlx_mir_build_contract(b, im, cosine);
+        rlx_ir_value *cross = times(b, im, sine);
+        rlx_ir_value *along = times(b, im, cosine);
         *yre = rlx_mir_map2(b, inverse ? RLX_FN_SUB : RLX_FN_ADD, *yre, cross);
         *yim = rlx_mir_map2(b, RLX_FN_ADD, *yim, along);
     }
@@ -62,8 +71,8 @@ rlx_ir_value *rlx_mir_irdft(rlx_ir_builder *b, rlx_ir_value *re, rlx_ir_value *i
     rlx_ir_value *factor = rlx_mir_pick(b, alone, once, twice);
     rlx_ir_value *cosine = table(b, RLX_FN_COS, K, n, true, factor);
     rlx_ir_value *sine = table(b, RLX_FN_SIN, K, n, true, factor);
-    rlx_ir_value *even = rlx_mir_build_contract(b, re, cosine);
-    rlx_ir_value *odd = rlx_mir_build_contract(b, im, sine);
+    rlx_ir_value *even = times(b, re, cosine);
+    rlx_ir_value *odd = times(b, im, sine);
     return rlx_mir_map2(b, RLX_FN_SUB, even, odd);
 }
 

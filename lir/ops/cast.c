@@ -1,5 +1,6 @@
 /* lir/ops/cast.c: the same numbers in another format
  *   in   x of any format      out  the shape, in the written format
+ *   A float that becomes an integer is cut off and must fit; an integer wraps.
  *   C1  the result is a tile of x's shape.      C2  not to bool (a comparison says what is true).
  */
 #include <math.h>
@@ -55,8 +56,6 @@ static bool cast_element(const rlx_lir_tile *from, const rlx_lir_tile *to, int32
         if (!fits_int(to->format, v.f))
             return false;
         v.i = to->format == RLX_U64 ? (int64_t)(uint64_t)v.f : (int64_t)v.f;
-    } else if (to->format != RLX_I64 && !fits_int(to->format, as_double(from->format, v.i))) {
-        return false;
     }
     rlx_lir_scalar_store(to->format, to->data, k, v);
     return true;

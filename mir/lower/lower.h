@@ -109,6 +109,7 @@ typedef struct kernel_cx {
 
 rlx_ir_value *k_const(kernel_cx *k, int64_t v);                            /* pooled i64 */
 rlx_ir_value *k_extent(kernel_cx *k, rlx_dim d);                           /* pooled */
+coord coord_extent(kernel_cx *k, rlx_dim extent); /* as a coordinate; a symbol may decide it */
 rlx_ir_value *k_scalar(kernel_cx *k, const rlx_ir_node *n);                /* of a const */
 rlx_ir_value *k_index(kernel_cx *k, const coord *c);                       /* as an i64 value */
 rlx_ir_value *k_limit(kernel_cx *k, const coord *c, const tile_space *ts); /* NULL: none */
@@ -136,7 +137,7 @@ rlx_status tile_store(kernel_cx *k, rlx_ir_value *buffer, rlx_ir_value *tile, co
 enum { MAX_STEPS = 8, MAX_LEAVES = 16 };
 typedef struct sink_step {
     const rlx_ir_node *node; /* reshape, concat or cast */
-    int64_t offset;          /* concat: where this operand starts along the axis */
+    rlx_dim offset;          /* concat: where this operand starts along the axis */
 } sink_step;
 typedef struct leaf {
     const rlx_ir_value *value;

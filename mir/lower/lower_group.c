@@ -97,7 +97,8 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
         unit_below(yield->in[g->result[i]], g->nlead, &g->unit);
     if (g->unit && g->n % g->unit)
         return k_fail(k, first, "heads do not divide the columns");
-    rlx_lir_contract_shape shape = {.m = k_upper(k, g->m),
+    const int64_t rows = k_upper(k, g->m);
+    rlx_lir_contract_shape shape = {.m = rows > 0 ? rows : 1, /* blocks are never empty */
                                     .n = g->n,
                                     .k = g->k,
                                     .unit = g->unit,

@@ -9,6 +9,11 @@ coord coord_const(int64_t off)
     return (coord){.off = off};
 }
 
+coord coord_extent(kernel_cx *k, rlx_dim extent)
+{
+    return rlx_dim_is_const(extent) ? coord_const(extent) : coord_of(k_extent(k, extent), 0, -1);
+}
+
 coord coord_of(rlx_ir_value *value, int64_t range, int axis)
 {
     return (coord){.n = 1, .term = {{.value = value, .coef = 1, .range = range, .axis = axis}}};

@@ -77,7 +77,7 @@ static rlx_status store_element(nest *l, const leaf *f, rlx_ir_value *x, const c
                 return rlx_ir_builder_finish(l->k->b);
         } else {
             int64_t axis = rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0);
-            at[axis] = coord_add(at[axis], coord_const(f->step[s].offset));
+            at[axis] = coord_add(at[axis], coord_extent(l->k, f->step[s].offset));
         }
         v = outer;
     }
@@ -180,7 +180,11 @@ static rlx_status scatter_rows(nest *l, const rlx_ir_node *n, rlx_ir_value *y)
     rlx_lir_scope s;
     rlx_ir_value *id, *v, *old;
     RLX_TRY(loops_begin(l, &within, within.rank, &a, c + 1));
-    rlx_lir_begin_for(b, k_const(l->k, 0), k_extent(l->k, u->dim[0]), 1, 0, NULL, &s);
+    rlx_ir_value *rows = k_extent(l->k, n->in[0]->type.dim[0]);
+    rlx_ir_value *count = k_extent(l->k, u->dim[0]); /* none when there is no row to put them in */
+    count = rlx_lir_build_map2(b, RLX_FN_MIN, count,
+                               rlx_lir_build_map2(b, RLX_FN_MUL, count, rows));
+    rlx_lir_begin_for(b, k_const(l->k, 0), count, 1, 0, NULL, &s);
     if (b->status)
         return rlx_ir_builder_finish(b);
     c[0] = nest_enter(l, &s, s.index[0], u->dim[0]);
@@ -188,7 +192,7 @@ static rlx_status scatter_rows(nest *l, const rlx_ir_node *n, rlx_ir_value *y)
     RLX_TRY(scalar_at(l, n->in[1], c, &id));
     RLX_TRY(scalar_at(l, n->in[2], c, &v));
     id = rlx_lir_build_cast(b, id, RLX_I64);
-    rlx_ir_value *rows = k_extent(l->k, n->in[0]->type.dim[0]), *zero = k_const(l->k, 0);
+    rlx_ir_value *zero = k_const(l->k, 0);
     rlx_ir_value *last = rlx_lir_build_map2(b, RLX_FN_SUB, rows, k_const(l->k, 1));
     rlx_ir_value *in = rlx_lir_build_map2(b, RLX_FN_AND, rlx_lir_build_map2(b, RLX_FN_LE, zero, id),
                                           rlx_lir_build_map2(b, RLX_FN_LT, id, rows));

@@ -19,12 +19,14 @@ static rlx_status add_leaves(kernel_cx *k, leaf base, const rlx_ir_value *v, lea
     if (has_parts(d)) {
         if (base.nsteps == MAX_STEPS)
             return k_fail(k, d, "too many views behind one result");
-        int64_t axis = rlx_ir_attr_int(d, RLX_ATTR_AXIS, 0), offset = 0;
+        int64_t axis = rlx_ir_attr_int(d, RLX_ATTR_AXIS, 0);
+        rlx_dim offset = 0;
         for (int i = 0; i < d->nin; i++) {
             leaf l = base;
             l.step[l.nsteps++] = (sink_step){d, offset};
             RLX_TRY(add_leaves(k, l, d->in[i], leaves, n));
-            offset += d->op == RLX_MIR_CONCAT ? d->in[i]->type.dim[axis] : 0;
+            if (d->op == RLX_MIR_CONCAT)
+                offset = rlx_dim_make(k->dims, RLX_DIM_ADD, offset, d->in[i]->type.dim[axis]);
         }
         return RLX_OK;
     }
@@ -104,7 +106,7 @@ rlx_status sink_store(kernel_cx *k, const leaf *l, const coord *c, const tile_sp
                 return rlx_ir_builder_finish(k->b);
         } else {
             int64_t axis = rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0);
-            at[axis] = coord_add(at[axis], coord_const(l->step[s].offset));
+            at[axis] = coord_add(at[axis], coord_extent(k, l->step[s].offset));
         }
         v = outer;
     }

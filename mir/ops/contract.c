@@ -4,7 +4,7 @@
  *   are combined by halves as in reduce.
  *   in   a bf16[..,K];  b bf16[N,K]      out  the same f32, in the order of runtime/base/bf16_dot.h
  *   C1   a has rank 1 or more, b rank 2.
- *   C2   the contracted extents agree.
+ *   C2   the contracted extents agree; those of b are constants.
  *   C3   a and b are f32 (other formats are cast where they are used), or both bf16.
  *   C4   lanes is a power of two, at most 64; 1 for bf16.
  *   C5   width is 2 or 32 for bf16, and absent for f32. */
@@ -28,6 +28,9 @@ rlx_status rlx_mir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
     const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
     RLX_IR_REQUIRE(m, n, "C2", a->dim[a->rank - 1] == b->dim[1], "contracts %s with %s",
                    RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, b->dim[1]));
+    RLX_IR_REQUIRE(m, n, "C2", rlx_dim_is_const(b->dim[0]) && rlx_dim_is_const(b->dim[1]),
+                   "b is [%s,%s], which is not constant", RLX_MIR_DIM(m, b->dim[0]),
+                   RLX_MIR_DIM(m, b->dim[1]));
     bool pairs = a->format == RLX_BF16;
     RLX_IR_REQUIRE(m, n, "C3", a->format == b->format && (a->format == RLX_F32 || pairs),
                    "of %s and %s", rlx_format_get(a->format)->name,

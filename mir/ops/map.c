@@ -3,7 +3,7 @@
  *   C1   as many operands as the function takes.
  *   C2   operands have one format; the first of select is bool.
  *   C3   operands have one shape, or rank 0.
- *   C4   the function is defined for the format (rlx_map_fn_takes); fma, round and floor on floats.
+ *   C4   the function is defined for the format (rlx_map_fn_takes); fma on f32 and f64, round and floor on floats.
  *   Result: bool for comparisons, else the operands' format. */
 #include <math.h>
 
@@ -17,7 +17,9 @@ static rlx_map_fn fn_of(const rlx_ir_node *n)
 
 static bool defined_for(rlx_map_fn fn, rlx_format f)
 {
-    if (fn == RLX_FN_FMA || fn == RLX_FN_ROUND || fn == RLX_FN_FLOOR)
+    if (fn == RLX_FN_FMA)
+        return f == RLX_F32 || f == RLX_F64; /* of 16 bits nothing rounds once */
+    if (fn == RLX_FN_ROUND || fn == RLX_FN_FLOOR)
         return rlx_format_is_float(f); /* of integers they are other functions, or none */
     return rlx_map_fn_takes(fn, f);
 }

@@ -203,6 +203,14 @@ static bool is_walked(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *view
     return true;
 }
 
+/* Whether a value is made of indices or a constant alone, by views and casts. */
+static bool is_made(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
+{
+    while (n && (n->ir->op == RLX_MIR_CAST || rlx_mir_fuse_is_view(g, n)))
+        n = rlx_mir_fuse_def(n->ir->in[0]);
+    return n && (n->ir->op == RLX_MIR_IOTA || n->ir->op == RLX_MIR_CONST);
+}
+
 /* Marks operands of contracts that have to be stored. */
 static void find_stored(rlx_mir_fuse_graph *g)
 {
@@ -210,6 +218,10 @@ static void find_stored(rlx_mir_fuse_graph *g)
         const rlx_ir_node *ir = g->nodes[i].ir;
         for (int k = 0; ir->op == RLX_MIR_CONTRACT && k < ir->nin; k++) {
             rlx_mir_fuse_node *d = rlx_mir_fuse_def(ir->in[k]);
+            if (is_made(g, d)) {
+                d->stored = true;
+                continue;
+            }
             while (d && k &&
                    d->ir->op == RLX_MIR_CAST) /* weights are decoded where they are used */
                 d = rlx_mir_fuse_def(d->ir->in[0]);

@@ -46,9 +46,11 @@ static bool takes_sources(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *
     case RLX_MIR_CAST:
     case RLX_MIR_BITCAST:
     case RLX_MIR_PAD:
-    case RLX_MIR_CONCAT:
     case RLX_MIR_GATHER:
         return true;
+    case RLX_MIR_CONCAT: /* of extents that are known: an index tells the part */
+        return rlx_dim_is_const(
+            n->ir->out[0]->type.dim[rlx_ir_attr_int(n->ir, RLX_ATTR_AXIS, 0)]);
     default:
         return rlx_mir_fuse_is_view(g, n);
     }
