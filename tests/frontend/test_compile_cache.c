@@ -53,6 +53,7 @@ typedef struct recipe {
     rlx_phase phase;
     bool swapped, two_kinds, log; /* layers in another order, the first one other than the rest */
     float weights;                /* what they are made of */
+    rlx_tuning tuning;
 } recipe;
 
 static const recipe usual = {.name = "flow",
@@ -151,7 +152,8 @@ static rlx_compile_options options_of(const recipe *r, rlx_bucket *bucket)
                                  .probes = &r->probe,
                                  .nprobes = r->probe != NULL,
                                  .precision = r->precision,
-                                 .phase = r->phase};
+                                 .phase = r->phase,
+                                 .tuning = r->tuning};
 }
 
 /* The key's text; freed by the caller. */
@@ -201,6 +203,9 @@ CHANGE(other_numbers, r->weights = -0.5f)
 CHANGE(more_threads, r->threads = 2)
 CHANGE(with_log, r->log = true)
 CHANGE(exact_decode, r->phase = RLX_DECODE)
+CHANGE(no_fusion, r->tuning.fusion = RLX_FUSION_NONE)
+CHANGE(more_teams, r->tuning.teams = 64)
+CHANGE(with_report, r->tuning.verbose = true)
 
 static const change changes[] = {
     {"a layer more", "composition: ", more_layers},
@@ -217,6 +222,10 @@ static const change changes[] = {
     {"them in another order", "wanted pair", other_order},
     {"a weight's name", "wanted lm_head", other_weight},
     {"an output's name", "output: it has y, wanted z", other_output},
+    {"another fusion", "tuning: wanted fusion 2, single maps 0", no_fusion},
+    {"other schedules", "tuning: wanted fusion 0, single maps 0, clean 0, l1 0, l2 0, teams 64",
+     more_teams},
+    {"a report of fusion", NULL, with_report},
     {"the flow's name", NULL, other_name},
     {"what weights are", NULL, other_numbers},
     {"threads", NULL, more_threads},
@@ -241,6 +250,40 @@ START_TEST(every_field_that_matters)
     rlx_text_deinit(&why);
     free(before);
     free(after);
+}
+END_TEST
+
+/* What a key says of tuning is read back when an entry is made again. */
+START_TEST(tuning_is_read_back)
+{
+    const rlx_tuning want = {.fusion = RLX_FUSION_BLOCKS,
+                             .unfuse_maps = true,
+                             .l1_bytes = 4096,
+                             .l2_bytes = INT64_C(1) << 33,
+                             .teams = 3};
+    recipe r = usual;
+    r.tuning = want;
+    char *key = key_of(&r);
+    rlx_tuning got;
+    rlx_key_field f;
+    bool found = false;
+    for (const char *at = key; rlx_key_next(&at, &f);) {
+        if (f.name_len != 6 || memcmp(f.name, "tuning", 6))
+            continue;
+        char *text = strndup(f.value, f.value_len);
+        must(rlx_compile_read_tuning(text, &got));
+        free(text);
+        found = true;
+    }
+    ck_assert(found);
+    ck_assert(got.fusion == want.fusion && got.unfuse_maps && !got.assert_clean);
+    ck_assert(got.l1_bytes == want.l1_bytes && got.l2_bytes == want.l2_bytes && got.teams == 3);
+    must(rlx_compile_read_tuning("", &got));
+    ck_assert(!got.fusion && !got.teams);
+    rlx_status st = rlx_compile_read_tuning("fast", &got);
+    ck_assert_int_eq(rlx_status_code(st), RLX_INVALID_FILE);
+    rlx_status_free(st);
+    free(key);
 }
 END_TEST
 
@@ -422,6 +465,7 @@ int main(void)
     TCase *t = tcase_create("cache");
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_loop_test(t, every_field_that_matters, 0, NCHANGES);
+    tcase_add_test(t, tuning_is_read_back);
     tcase_add_test(t, order_matters);
     tcase_add_test(t, targets);
     tcase_add_test(t, the_second_time);
