@@ -225,8 +225,13 @@ static void find_stored(rlx_mir_fuse_graph *g)
             while (d && k &&
                    d->ir->op == RLX_MIR_CAST) /* weights are decoded where they are used */
                 d = rlx_mir_fuse_def(d->ir->in[0]);
-            if (d && rlx_mir_fuse_is_view(g, d) && !is_walked(g, d))
-                d->stored = true;
+            if (!d || !rlx_mir_fuse_is_view(g, d) || is_walked(g, d))
+                continue;
+            /* what is stored in more axes needs no index taken apart */
+            const rlx_mir_fuse_node *below = rlx_mir_fuse_def(d->ir->in[0]);
+            if (d->ir->op == RLX_MIR_RESHAPE && below && rlx_mir_fuse_is_view(g, below))
+                d = rlx_mir_fuse_def(d->ir->in[0]);
+            d->stored = true;
         }
     }
 }
