@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/build_id.h"
-
 /* ---- making ---------------------------------------------------------------------------------- */
 
 static void put_field(rlx_text *t, const char *name, const char *value, size_t n)
@@ -142,7 +140,7 @@ static void put_tuning(const rlx_tuning *u, rlx_text *t)
 rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *target, rlx_text *out)
 {
     rlx_text described = {0};
-    put_text(out, "build", RLX_BUILD_ID);
+    put_text(out, "build", rlx_jit_build());
     put_text(out, "compiler", rlx_jit_compiler());
     rlx_status st = rlx_jit_describe_code(target, &described);
     put_buffer(out, "target", &described);

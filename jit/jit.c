@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jit/build_id.h"
 #include "jit/module.h"
 #include "jit/spirv_emit.h"
 #include "runtime/cpu.h"
@@ -10,6 +11,11 @@
 const char *rlx_jit_compiler(void)
 {
     return "LLVM " LLVM_VERSION_TEXT;
+}
+
+const char *rlx_jit_build(void)
+{
+    return RLX_BUILD_ID;
 }
 
 /* ---- targets ---- */

@@ -36,8 +36,9 @@ rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);
 int rlx_jit_target_count(void); /* of those */
 
-/* "LLVM 19.1.7": part of every compile key. Opens nothing. */
+/* "LLVM 19.1.7", and a hash of all sources that decide about code: parts of every compile key. Open nothing. */
 const char *rlx_jit_compiler(void);
+const char *rlx_jit_build(void);
 
 typedef enum rlx_jit_text {
     RLX_JIT_LLVM,

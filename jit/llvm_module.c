@@ -1,4 +1,5 @@
 #include "jit/llvm_module.h"
+#include "jit/build_id.h"
 
 #include <elf.h>
 #include <llvm-c/Analysis.h>
@@ -271,6 +272,7 @@ static rlx_status emit(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form for
 
 static const rlx_llvm_module the_module = {
     .version = RLX_LLVM_API_VERSION,
+    .build = RLX_BUILD_ID,
     .llvm = "LLVM " LLVM_VERSION_TEXT,
     .create = create,
     .destroy = destroy,

@@ -10,7 +10,7 @@
 
 #include "jit/jit.h"
 
-enum { RLX_LLVM_API_VERSION = 4 }; /* raised when the table or the IR's structs change */
+enum { RLX_LLVM_API_VERSION = 5 }; /* raised when the table changes */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */
@@ -37,7 +37,8 @@ typedef struct rlx_llvm rlx_llvm;
 
 typedef struct rlx_llvm_module {
     int version;
-    const char *llvm; /* "LLVM 19.1.7" */
+    const char *build; /* rlx_jit_build() of librlx, or the two do not understand each other's IR */
+    const char *llvm;  /* "LLVM 19.1.7" */
     rlx_status (*create)(const rlx_llvm_target *target, rlx_llvm **out);
     void (*destroy)(rlx_llvm *w); /* accepts NULL */
     /* Appends a kernel's code or text. LLVM's own failures are RLX_UNSUPPORTED with its words. */

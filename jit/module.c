@@ -49,6 +49,9 @@ static rlx_status check_module(void *handle, const char *path, const rlx_llvm_mo
         return RLX_FAIL(RLX_INVALID_FILE,
                         "%s belongs to another build of rlx (interface %d, not %d)", path,
                         m->version, RLX_LLVM_API_VERSION);
+    if (strcmp(m->build, rlx_jit_build()) != 0)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s belongs to another build of rlx (%.12s, not %.12s)",
+                        path, m->build, rlx_jit_build());
     *out = m;
     return RLX_OK;
 }

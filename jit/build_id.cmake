@@ -1,5 +1,5 @@
-# Writes build_id.h: a hash of every source that decides what code is compiled to, part of every compile key. Entries of another
-# build are not found, and equal builds on different machines find one another's.
+# Writes build_id.h: a hash of every source that decides what code is compiled to. It is part of every compile key: entries of another
+# build are not found, and equal builds on different machines find one another's. librlx and librlx-llvm must have the same.
 #   cmake -DSOURCE=DIR -DOUTPUT=FILE -P build_id.cmake
 file(GLOB_RECURSE files RELATIVE ${SOURCE} ${SOURCE}/runtime/*.[ch] ${SOURCE}/runtime/*.def ${SOURCE}/lir/*.[ch] ${SOURCE}/lir/*.def
   ${SOURCE}/mir/*.[ch] ${SOURCE}/mir/*.def ${SOURCE}/hir/*.[ch] ${SOURCE}/hir/*.def ${SOURCE}/jit/*.[ch] ${SOURCE}/jit/*.def
