@@ -230,8 +230,9 @@ static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node 
             if (!in_group(n->ir->in[i], group))
                 return false;
         return keeps_rows(g, n, group);
-    case RLX_MIR_SLICE:
-        return keeps_rows(g, n, group) && !cuts_rows(g, n, group);
+    case RLX_MIR_SLICE: /* elements that lie apart are no tile */
+        return rlx_ir_attr_int(n->ir, RLX_ATTR_STEP, 1) == 1 && keeps_rows(g, n, group) &&
+               !cuts_rows(g, n, group);
     case RLX_MIR_MAP:
     case RLX_MIR_CAST:
     case RLX_MIR_RESHAPE:

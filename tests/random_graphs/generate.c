@@ -292,8 +292,12 @@ static rlx_ir_value *make_contract(maker *k)
     rlx_ir_value *x = any_of(k, is_f32), *y = any_of(k, is_f32);
     if (!x || !y || x->type.rank < 2 || y->type.rank < 2)
         return NULL;
-    for (int i = 0; i < x->type.rank; i++) /* constants of 0 have no tiles: an error says so */
+    /* constants of 0 have no tiles: an error says so */
+    for (int i = 0; i < x->type.rank; i++)
         if (x->type.dim[i] == 0)
+            return NULL;
+    for (int i = 0; i < y->type.rank; i++)
+        if (y->type.dim[i] == 0)
             return NULL;
     if (below(k, 2))
         return rlx_mir_build_contract(&k->b, x, rlx_mir_flatten(&k->b, y, 0, y->type.rank - 1));
