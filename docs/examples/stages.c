@@ -290,14 +290,16 @@ static void patch_embed(rlx_flow *f)
 static void gru(rlx_flow *f)
 {
     enter_batch(f);
-    rlx_flow_gru(f, &(rlx_recurrent_spec){.prefix = "gru", .layers = 1});
+    const rlx_recurrent_spec spec = {.prefix = "gru", .layers = 1};
+    rlx_flow_gru(f, &spec);
     rlx_flow_output(f, "y");
 }
 
 static void lstm(rlx_flow *f)
 {
     enter_batch(f);
-    rlx_flow_lstm(f, &(rlx_recurrent_spec){.prefix = "lstm", .layers = 1, .no_bias = true});
+    const rlx_recurrent_spec spec = {.prefix = "lstm", .layers = 1, .no_bias = true};
+    rlx_flow_lstm(f, &spec);
     rlx_flow_output(f, "y");
 }
 
@@ -326,7 +328,8 @@ static void gdn_scan(rlx_flow *f)
 {
     enter_batch(f);
     rlx_flow_custom(f, "heads", build_heads, NULL);
-    rlx_flow_gdn_scan(f, &(rlx_gdn_spec){.scale = 0.5});
+    const rlx_gdn_spec spec = {.scale = 0.5};
+    rlx_flow_gdn_scan(f, &spec);
     rlx_flow_output(f, "y");
 }
 
@@ -471,12 +474,13 @@ static rlx_status add_weights(rlx_weights *w)
         const int64_t n = all[i].rows * (all[i].cols ? all[i].cols : 1);
         for (int64_t k = 0; k < n; k++)
             memory[i][k] = 0.3f * sinf((float)(i + 1) + 0.7f * (float)k);
-        st = rlx_weights_add(w, &(rlx_tensor){.name = all[i].name,
-                                              .format = RLX_F32,
-                                              .rank = all[i].cols ? 2 : 1,
-                                              .dim = {all[i].rows, all[i].cols},
-                                              .data = memory[i],
-                                              .bytes = (size_t)n * sizeof(float)});
+        const rlx_tensor t = {.name = all[i].name,
+                              .format = RLX_F32,
+                              .rank = all[i].cols ? 2 : 1,
+                              .dim = {all[i].rows, all[i].cols},
+                              .data = memory[i],
+                              .bytes = (size_t)n * sizeof(float)};
+        st = rlx_weights_add(w, &t);
     }
     const rlx_tensor patch = {"patch.weight", RLX_F32,   4,
                               {H, 1, 2, 2},   memory[0], 4 * H * sizeof(float)};

@@ -127,7 +127,7 @@ static rlx_status step(rlx_executable *e, rlx_session *s, const int32_t *ids, in
     const int64_t past = rlx_session_past(s, 0);
     for (int64_t t = 0; t < n; t++)
         for (int i = 0; i < HEAD_DIM / 2; i++) {
-            const double angle = (double)(past + t) / pow(10000, 2.0 * i / HEAD_DIM);
+            const double angle = (double)(past + t) / pow(10000, 2.0 * i / (int)HEAD_DIM);
             cosine[t][i] = (float)cos(angle);
             sine[t][i] = (float)sin(angle);
         }
