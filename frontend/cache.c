@@ -229,6 +229,7 @@ static rlx_status restore(const rlx_program *p, rlx_compilation *c)
     if (!c->dims)
         return RLX_OOM();
     RLX_TRY(rlx_ir_parse(&rlx_hir_level, c->dims, "source", p->source, &c->hir));
+    RLX_TRY(rlx_ir_verify(c->hir));
     c->outputs.name = calloc(p->noutputs + 1, sizeof *c->outputs.name);
     for (uint32_t i = 0; c->outputs.name && i < p->noutputs; i++)
         c->outputs.name[c->outputs.n++] = (char *)(uintptr_t)p->outputs[i].name;

@@ -37,20 +37,29 @@ static rlx_status write_entry(archive *a, const void *bytes, size_t n)
     return rlx_write_bytes(a->fd, bytes, n);
 }
 
+/* The bytes of a whole entry; NULL when it is damaged, or gone meanwhile. */
+static void *read_whole(archive *a, const rlx_cache_entry *e, size_t *n)
+{
+    void *bytes = NULL;
+    rlx_program *p = NULL;
+    rlx_status st = rlx_cache_read_bytes(a->cache, e, &bytes, n);
+    if (!st && (st = rlx_program_decode(bytes, *n, &p))) {
+        free(bytes);
+        bytes = NULL;
+    }
+    rlx_program_destroy(p);
+    rlx_status_free(st);
+    return bytes;
+}
+
 /* What is damaged stays where it is. */
 static bool add_entry(void *user, const rlx_cache_entry *e)
 {
     archive *a = user;
-    void *bytes;
     size_t n;
-    rlx_status st = rlx_cache_verify(a->cache, e, false);
-    if (st) {
-        rlx_status_free(st);
+    void *bytes = read_whole(a, e, &n);
+    if (!bytes)
         return true;
-    }
-    a->status = rlx_cache_read_bytes(a->cache, e, &bytes, &n);
-    if (a->status)
-        return false;
     a->status = write_entry(a, bytes, n);
     free(bytes);
     a->count += !a->status;
@@ -73,6 +82,7 @@ rlx_status rlx_cache_export(rlx_cache *c, const char *path, const char *secret_k
 {
     rlx_secret_key key;
     archive a = {.cache = c};
+    *count = 0;
     if (secret_key) {
         RLX_TRY(rlx_sign_read_secret(secret_key, &key));
         a.key = &key;
@@ -142,10 +152,10 @@ rlx_status rlx_cache_import(rlx_cache *c, const char *path, const char *trusted_
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-/* A file that is not there yet, for its owner alone. */
-static rlx_status write_new(const char *path, const char *text)
+/* A file that is not there yet. */
+static rlx_status write_new(const char *path, int mode, const char *text)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return RLX_FAIL(RLX_IO, "%s: %s", path, strerror(errno));
     rlx_status st = rlx_write_bytes(fd, text, strlen(text));
@@ -163,8 +173,8 @@ rlx_status rlx_cache_make_keys(const char *path)
     rlx_text public_path = {0};
     RLX_TRY(rlx_sign_make_keys(&secret, &public));
     rlx_text_putf(&public_path, "%s.pub", path);
-    rlx_status st = public_path.oom ? RLX_OOM() : write_new(path, secret);
-    if (!st && (st = write_new(public_path.data, public)))
+    rlx_status st = public_path.oom ? RLX_OOM() : write_new(path, 0600, secret);
+    if (!st && (st = write_new(public_path.data, 0644, public)))
         unlink(path);
     rlx_sign_wipe(secret, strlen(secret));
     free(secret);

@@ -107,7 +107,7 @@ static rlx_status fuse(rlx_compilation *c)
     return st;
 }
 
-static rlx_status check_tuning(const rlx_tuning *t)
+rlx_status rlx_compile_check_tuning(const rlx_tuning *t)
 {
     if (t->l1_bytes < 0 || t->l2_bytes < 0 || t->teams < 0 || (unsigned)t->fusion > RLX_FUSION_NONE)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
@@ -123,7 +123,7 @@ static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_flo
     c->precision = o->precision == RLX_EXACT ? RLX_MIR_EXACT
                    : o->phase == RLX_PREFILL ? RLX_MIR_PREFILL
                                              : RLX_MIR_DECODE;
-    RLX_TRY(check_tuning(&o->tuning));
+    RLX_TRY(rlx_compile_check_tuning(&o->tuning));
     c->target = cx->target;
     c->log = cx;
     c->tuning = o->tuning;
@@ -300,6 +300,7 @@ rlx_status rlx_compile_entry(const rlx_context *cx, rlx_compilation *c, const ch
         .entry = RLX_ENTRY,
         .output_names = (const char *const *)c->outputs.name,
         .upper = c->upper,
+        .threads = cx->team ? rlx_team_size(cx->team) : 0,
         .no_code = cx->runner != RLX_RUN_CODE,
         .preimage = preimage,
         .plan_least = plan.lower_bound,
@@ -335,30 +336,39 @@ static void put_bucket(const rlx_compilation *c, const rlx_compile_options *o, r
 {
     for (int i = 0; o && i < o->nbuckets; i++)
         rlx_text_putf(out, "%s %lld, ", o->buckets[i].symbol, (long long)o->buckets[i].upper);
-    rlx_text_put(out, c->precision == RLX_MIR_EXACT     ? "exact"
-                      : c->precision == RLX_MIR_PREFILL ? "fast, prefill"
-                                                        : "fast, decode");
+    rlx_text_put(out, rlx_compile_precision_name(c->precision));
 }
 
-/* Code of this machine's kind, else of one that it can stand in for. */
+/* The code of a machine with a name that is under that machine's key. */
+static rlx_status find_below(const rlx_context *cx, const rlx_compilation *c, int i, bool lesser,
+                             rlx_program **out)
+{
+    rlx_jit_target below;
+    rlx_text text = {0};
+    if (!rlx_jit_target_below(&c->target, i, &below) ||
+        (!lesser && !rlx_jit_same_features(&c->target, &below)))
+        return RLX_OK;
+    rlx_status st = rlx_compile_key(c, &below, &text);
+    const rlx_hash key = rlx_hash_bytes(text.data ? text.data : "", text.len);
+    if (!st)
+        *out = rlx_cache_get(cx->cache, &key, text.data);
+    rlx_text_deinit(&text);
+    if (*out)
+        rlx_context_log(cx, RLX_LOG_INFO, "%s: code for %s stands in", c->hir->name,
+                        (*out)->target);
+    return st;
+}
+
+/* Code of this machine's kind, else of a named one that has the same features and other sizes. Code
+ * of one that has less is slower, and in fast mode rounds otherwise: it stands in where nothing may
+ * be compiled. */
 static rlx_status find_program(const rlx_context *cx, const rlx_compilation *c,
-                               const char *preimage, rlx_program **out)
+                               const char *preimage, bool may_compile, rlx_program **out)
 {
     const rlx_hash key = rlx_hash_bytes(preimage, strlen(preimage));
     *out = rlx_cache_get(cx->cache, &key, preimage);
-    for (int i = 0; !*out && i < rlx_jit_target_count(); i++) {
-        rlx_jit_target below;
-        rlx_text text = {0};
-        if (!rlx_jit_target_below(&c->target, i, &below))
-            continue;
-        rlx_status st = rlx_compile_key(c, &below, &text);
-        if (!st && strcmp(text.data, preimage) != 0) {
-            const rlx_hash other = rlx_hash_bytes(text.data, text.len);
-            *out = rlx_cache_get(cx->cache, &other, text.data);
-        }
-        rlx_text_deinit(&text);
-        RLX_TRY(st);
-    }
+    for (int i = 0; !*out && i < rlx_jit_target_count(); i++)
+        RLX_TRY(find_below(cx, c, i, !may_compile, out));
     return RLX_OK;
 }
 
@@ -389,7 +399,7 @@ static rlx_status get_program(const rlx_context *cx, rlx_compilation *c, const c
     const bool may_compile = !cx->cache || !(cx->no_compile || rlx_cache_is_sealed(cx->cache));
     RLX_TRY_TO(done, rlx_compile_key(c, &c->target, &preimage));
     if (cx->cache && !(c->tuning.verbose && may_compile)) /* compiling tells what is asked for */
-        RLX_TRY_TO(done, find_program(cx, c, preimage.data, out));
+        RLX_TRY_TO(done, find_program(cx, c, preimage.data, may_compile, out));
     *cached = *out != NULL;
     if (*out)
         goto done;
@@ -467,13 +477,19 @@ static rlx_status warm(const rlx_context *cx, rlx_compilation *c, const char *na
     rlx_status st;
     RLX_TRY_TO(done, rlx_compile_key(c, &c->target, &preimage));
     const rlx_hash key = rlx_hash_bytes(preimage.data, preimage.len);
-    rlx_program *p = rlx_cache_get(cx->cache, &key, preimage.data);
+    rlx_program *p;
+    RLX_TRY_TO(done, find_program(cx, c, preimage.data, true, &p));
     *there = p != NULL;
     rlx_program_destroy(p);
     if (!*there && why)
         RLX_TRY_TO(done, rlx_cache_explain_key(cx->cache, preimage.data, why));
     if (*there || dry_run)
         goto done;
+    if (cx->no_compile || rlx_cache_is_sealed(cx->cache)) {
+        st = RLX_FAIL(RLX_UNSUPPORTED, "%s: nothing may be compiled",
+                      cx->no_compile ? "the context says" : "the cache is sealed");
+        goto done;
+    }
     RLX_TRY_TO(done, compile_entry(cx, c, name, preimage.data, &entry));
     RLX_TRY_TO(done, rlx_cache_put(cx->cache, &key, entry.data, entry.len));
 done:

@@ -38,6 +38,8 @@ rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const 
 /* Goes on from HIR to `to`. On failure `c` is for rlx_compilation_deinit only. */
 rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to);
 void rlx_compilation_deinit(rlx_compilation *c);
+/* RLX_INVALID_ARGUMENT when a value is out of range. */
+rlx_status rlx_compile_check_tuning(const rlx_tuning *t);
 /* The rest of the way, from HIR to entry bytes for c->target under the key of `preimage`. Equal modules give equal bytes. */
 rlx_status rlx_compile_entry(const rlx_context *cx, rlx_compilation *c, const char *provenance,
                              const char *preimage, rlx_text *entry);

@@ -25,11 +25,14 @@ static void put_buffer(rlx_text *t, const char *name, rlx_text *value)
     rlx_text_deinit(value);
 }
 
+/* A fingerprint of zeros is one that there was no memory for. */
 static void put_hash(rlx_text *t, const char *name, rlx_hash h)
 {
+    static const rlx_hash none;
     char hex[65];
     rlx_hash_hex(h, hex);
     put_text(t, name, hex);
+    t->oom |= !memcmp(&h, &none, sizeof h);
 }
 
 /* "homogeneous: 16 x 1f0c..": how layers follow one another. */
@@ -82,6 +85,18 @@ static void put_functions(const rlx_ir_module *hir, rlx_text *t)
     }
 }
 
+/* Where nodes belong in the model, when fusion stops at its borders. */
+static void put_places(const rlx_compilation *c, rlx_text *t)
+{
+    rlx_text module = {0};
+    if (c->tuning.fusion != RLX_FUSION_BLOCKS)
+        return;
+    rlx_ir_print(c->hir, 0, &module);
+    t->oom |= module.oom;
+    put_hash(t, "places", rlx_hash_bytes(module.data ? module.data : "", module.len));
+    rlx_text_deinit(&module);
+}
+
 static void put_bucket(const rlx_compilation *c, rlx_text *t)
 {
     for (int i = 0; i < rlx_dim_symbol_count(c->dims); i++) {
@@ -95,6 +110,11 @@ static const char *const precisions[] = {[RLX_MIR_EXACT] = "exact",
                                          [RLX_MIR_PREFILL] = "fast, prefill",
                                          [RLX_MIR_DECODE] = "fast, decode"};
 enum { NPRECISIONS = sizeof precisions / sizeof *precisions };
+
+const char *rlx_compile_precision_name(rlx_mir_precision p)
+{
+    return precisions[p];
+}
 
 rlx_status rlx_compile_read_precision(const char *text, rlx_mir_precision *out)
 {
@@ -122,7 +142,7 @@ rlx_status rlx_compile_read_tuning(const char *text, rlx_tuning *out)
     out->assert_clean = clean;
     out->l1_bytes = l1;
     out->l2_bytes = l2;
-    return RLX_OK;
+    return rlx_compile_check_tuning(out);
 }
 
 /* Nothing for what is meant for use. */
@@ -147,6 +167,7 @@ rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *targe
     RLX_TRY(st);
     put_text(out, "precision", precisions[c->precision]);
     put_tuning(&c->tuning, out);
+    put_places(c, out);
     put_bucket(c, out);
     RLX_TRY(put_composition(c->hir, out));
     put_functions(c->hir, out);

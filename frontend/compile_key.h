@@ -13,6 +13,7 @@
 rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *target,
                            rlx_text *preimage);
 
+const char *rlx_compile_precision_name(rlx_mir_precision p); /* as keys have it: "fast, prefill" */
 /* What a key says of the precision, read back. RLX_INVALID_FILE. */
 rlx_status rlx_compile_read_precision(const char *text, rlx_mir_precision *out);
 /* The same of tuning; "": the key has none. */

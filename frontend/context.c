@@ -160,12 +160,14 @@ void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt
 {
     if (!cx->log)
         return;
-    char message[512];
+    char *message = NULL;
     va_list args;
     va_start(args, fmt);
-    vsnprintf(message, sizeof message, fmt, args);
+    if (vasprintf(&message, fmt, args) < 0)
+        message = NULL;
     va_end(args);
-    cx->log(cx->log_user, level, message);
+    cx->log(cx->log_user, level, message ? message : "out of memory: what was to be said is lost");
+    free(message);
 }
 
 rlx_cache *rlx_context_cache(const rlx_context *cx)
@@ -175,8 +177,10 @@ rlx_cache *rlx_context_cache(const rlx_context *cx)
 
 void rlx_context_warn(const rlx_context *cx, rlx_status st)
 {
+    char *text = st ? rlx_status_text(st) : NULL;
     if (st)
-        rlx_context_log(cx, RLX_LOG_WARNING, "%s", rlx_status_message(st));
+        rlx_context_log(cx, RLX_LOG_WARNING, "%s", text ? text : rlx_status_message(st));
+    free(text);
     rlx_status_free(st);
 }
 

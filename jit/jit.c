@@ -81,6 +81,11 @@ bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out
     return fits;
 }
 
+bool rlx_jit_same_features(const rlx_jit_target *a, const rlx_jit_target *b)
+{
+    return a->kind == b->kind && rlx_jit_code_features(a) == rlx_jit_code_features(b);
+}
+
 int rlx_jit_target_count(void)
 {
     return NMACHINES;

@@ -35,6 +35,8 @@ rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
 /* The i-th machine of cpu_targets.def, best first, if its code runs on `host`; false otherwise. */
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);
 int rlx_jit_target_count(void); /* of those */
+/* Whether code for both is made of the same features. */
+bool rlx_jit_same_features(const rlx_jit_target *a, const rlx_jit_target *b);
 
 /* "LLVM 19.1.7", and a hash of all sources that decide about code: parts of every compile key. Open nothing. */
 const char *rlx_jit_compiler(void);

@@ -1,6 +1,5 @@
-/* models/names.c: what tensors are called: in GGUF files, in the checkpoints that families read
- * ("ours"), in files of other origin.
-: gguf_names.def, in both directions. */
+/* models/names.c: what tensors are called: in GGUF files (gguf_names.def, in both directions), in
+ * the checkpoints that families read ("ours"), in files of other origin. */
 #include <string.h>
 
 #include "models/names.h"

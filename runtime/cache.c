@@ -56,7 +56,7 @@ static void warn(const rlx_cache *c, rlx_status st)
 {
     char *text = c->warn ? rlx_status_text(st) : NULL;
     if (text)
-        c->warn(c->warn_user, rlx_status_message(st));
+        c->warn(c->warn_user, text);
     free(text);
     rlx_status_free(st);
 }
@@ -97,8 +97,8 @@ static rlx_status open_user(rlx_cache *c, const rlx_cache_options *o)
     c->folder = NULL;
     if (o->folder || rlx_status_code(st) == RLX_OUT_OF_MEMORY)
         return st;
-    if (rlx_status_code(st) == RLX_INVALID_ARGUMENT)
-        warn(c, st);
+    if (rlx_status_code(st) == RLX_INVALID_ARGUMENT || getenv("RLX_CACHE_DIR"))
+        warn(c, st); /* somebody chose it */
     else
         rlx_status_free(st);
     return RLX_OK;
@@ -115,9 +115,12 @@ static rlx_status open_system(rlx_cache *c, const rlx_cache_options *o)
         c->layers[SYSTEM].is_signed = true;
     }
     rlx_status st = open_layer(c, SYSTEM, folder);
-    if (o->system_folder || rlx_status_code(st) != RLX_NOT_FOUND)
+    if (o->system_folder || (rlx_status_code(st) != RLX_NOT_FOUND && rlx_status_code(st) != RLX_IO))
         return st;
-    rlx_status_free(st); /* the environment names what may come later */
+    if (rlx_status_code(st) == RLX_IO)
+        warn(c, st);
+    else
+        rlx_status_free(st); /* the environment names what may come later */
     return RLX_OK;
 }
 
@@ -549,7 +552,12 @@ static bool sign_entry(void *user, const rlx_cache_entry *e)
     char name[NAME_CHARS + sizeof SIGNATURE];
     if (e->system)
         return false;
-    s->status = rlx_cache_read_bytes(s->cache, e, &bytes, &n);
+    rlx_program *p;
+    s->status = rlx_cache_read(s->cache, e, &p); /* what is damaged gets no signature */
+    if (!s->status) {
+        rlx_program_destroy(p);
+        s->status = rlx_cache_read_bytes(s->cache, e, &bytes, &n);
+    }
     if (s->status)
         return false;
     rlx_sign(s->key, bytes, n, signature);
@@ -563,6 +571,7 @@ static bool sign_entry(void *user, const rlx_cache_entry *e)
 rlx_status rlx_cache_sign(rlx_cache *c, const char *secret_key, int64_t *count)
 {
     rlx_secret_key key;
+    *count = 0;
     RLX_TRY(rlx_sign_read_secret(secret_key, &key));
     signing s = {.cache = c, .key = &key};
     rlx_status st = rlx_cache_each(c, sign_entry, &s);

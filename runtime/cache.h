@@ -43,9 +43,9 @@ typedef struct rlx_cache_stats {
 } rlx_cache_stats;
 #endif
 
-/* A folder that `o` or the environment names and that cannot be used is RLX_INVALID_ARGUMENT
- * (others can write to it) or RLX_IO. With folder NULL the first is a warning and nothing is kept,
- * and no HOME, or a read-only one, is not even that. */
+/* A folder that `o` names and that cannot be used is RLX_INVALID_ARGUMENT (others can write to it)
+ * or RLX_IO. With folder NULL that is a warning, and nothing is kept; no HOME, or a read-only one,
+ * is not even that. */
 rlx_status rlx_cache_open(const rlx_cache_options *o, rlx_cache **out);
 void rlx_cache_close(rlx_cache *c);
 const char *rlx_cache_folder(const rlx_cache *c); /* NULL: nothing is kept; lent */

@@ -20,7 +20,7 @@ char *rlx_cache_default_folder(void)
         rlx_text_putf(&t, "%s/rlx", xdg);
     else if (home && *home == '/')
         rlx_text_putf(&t, "%s/.cache/rlx", home);
-    if (t.oom || !t.len || *t.data != '/')
+    if (t.oom || !t.len)
         rlx_text_deinit(&t);
     return t.len ? rlx_text_take(&t) : NULL;
 }

@@ -10,7 +10,8 @@
 
 /* The folder of all of rlx's caches: $RLX_CACHE_DIR, else rlx in $XDG_CACHE_HOME or $HOME/.cache;
  * heap. NULL: the environment names none, or has RLX_CACHE_DIR empty, which means that nothing is
- * to be kept. Relative paths are ignored, as the XDG standard wants it. */
+ * to be kept. A relative XDG_CACHE_HOME is ignored, as
+ * the standard wants it. */
 char *rlx_cache_default_folder(void);
 
 /* Opens a folder for the functions of the openat family. `make`: it and those above it are made
@@ -20,9 +21,9 @@ char *rlx_cache_default_folder(void);
  * name the path. */
 rlx_status rlx_cache_folder_open(const char *path, bool make, bool shared, int *fd);
 
-/* Opens a file of a folder for reading: a regular one, no link, that others cannot have written (as
- * above). -1: there is no such file; errno has ENOENT when it is not there, EPERM when it is not
- * trusted. */
+/* Opens a file of a folder (AT_FDCWD: of any) for reading: a regular one, no link, that others
+ * cannot have written (as above). -1: there is no such file; errno has ENOENT when it is not there,
+ * EPERM when it is not trusted. */
 int rlx_cache_file_open(int folder, const char *name, bool shared, size_t *bytes);
 
 #endif

@@ -2,10 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,16 +58,33 @@ static void sync_directory(int folder, const char *path)
     free(dir);
 }
 
+/* A file of a name that nobody else has: processes of two machines, or of two containers, may have
+ * one number. */
+static rlx_status make_temporary(int folder, const char *path, int mode, rlx_text *name, int *fd)
+{
+    enum { TRIES = 16 };
+    *fd = -1;
+    for (int i = 0; i < TRIES && *fd < 0; i++) {
+        uint64_t random;
+        if (getrandom(&random, sizeof random, 0) != sizeof random)
+            return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+        rlx_text_clear(name);
+        rlx_text_putf(name, "%s.%016llx" RLX_TEMPORARY, path, (unsigned long long)random);
+        if (name->oom)
+            return RLX_OOM();
+        *fd = openat(folder, name->data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        if (*fd < 0 && errno != EEXIST)
+            break;
+    }
+    return RLX_OK; /* write_and_close says what is wrong */
+}
+
 static rlx_status replace_file(int folder, const char *path, int mode, rlx_write_fn *contents,
                                void *user)
 {
-    static _Atomic int serial;
     rlx_text temporary = {0};
-    rlx_text_putf(&temporary, "%s.%ld.%d" RLX_TEMPORARY, path, (long)getpid(),
-                  atomic_fetch_add(&serial, 1));
-    if (temporary.oom)
-        return RLX_OOM();
-    int fd = openat(folder, temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    int fd = -1;
+    RLX_TRY(make_temporary(folder, path, mode, &temporary, &fd));
     rlx_status st = write_and_close(fd, contents, user);
     if (!st && renameat(folder, temporary.data, folder, path) != 0)
         st = RLX_FAIL(RLX_IO, "%s", strerror(errno));

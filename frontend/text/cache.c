@@ -11,62 +11,30 @@
 
 #include "frontend/text/cache.h"
 #include "runtime/base/text.h"
+#include "runtime/cache_folder.h"
 #include "runtime/write_file.h"
 
 /* ---- the folder */
 
-/* Makes a folder and those above it; whether it is there. */
-static bool make_folder(char *path)
+static bool is_trusted(const char *folder)
 {
-    for (char *p = path + 1; *p; p++) {
-        if (*p != '/')
-            continue;
-        *p = 0;
-        bool failed = mkdir(path, 0700) && errno != EEXIST;
-        *p = '/';
-        if (failed)
-            return false;
-    }
-    return !mkdir(path, 0700) || errno == EEXIST;
-}
-
-/* Only the user can have written there. */
-static bool is_own(const struct stat *st)
-{
-    return st->st_uid == geteuid() && !(st->st_mode & (S_IWGRP | S_IWOTH));
-}
-
-static bool is_own_folder(const char *path)
-{
-    struct stat st;
-    return !lstat(path, &st) && S_ISDIR(st.st_mode) && is_own(&st);
-}
-
-/* The folder of all of rlx's caches, heap; NULL: the environment names none. */
-static char *base_folder(void)
-{
-    rlx_text t = {0};
-    const char *own = getenv("RLX_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
-    if (own)
-        rlx_text_put(&t, own);
-    else if (xdg && *xdg == '/') /* the standard has relative ones ignored */
-        rlx_text_putf(&t, "%s/rlx", xdg);
-    else if (home && *home == '/')
-        rlx_text_putf(&t, "%s/.cache/rlx", home);
-    if (t.oom || !t.len || *t.data != '/')
-        rlx_text_deinit(&t);
-    return t.len ? rlx_text_take(&t) : NULL;
+    int fd = -1;
+    rlx_status st = rlx_cache_folder_open(folder, true, false, &fd);
+    const bool trusted = !st;
+    if (fd >= 0)
+        close(fd);
+    rlx_status_free(st);
+    return trusted;
 }
 
 static char *find_folder(void)
 {
-    char *base = base_folder();
+    char *base = rlx_cache_default_folder();
     rlx_text t = {0};
-    if (base && make_folder(base) && is_own_folder(base))
+    if (base && is_trusted(base))
         rlx_text_putf(&t, "%s/tokenizers", base);
     free(base);
-    if (t.oom || !t.len || !make_folder(t.data) || !is_own_folder(t.data))
+    if (t.oom || !t.len || !is_trusted(t.data))
         rlx_text_deinit(&t);
     return t.len ? rlx_text_take(&t) : NULL;
 }
@@ -83,16 +51,13 @@ static char *entry_path(const rlx_text_cache *c, const rlx_hash *key, const char
 /* A file that only the user can have written; -1: there is none. */
 static int open_own(const char *path, size_t *bytes)
 {
-    struct stat st;
-    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-    if (fd < 0)
-        return -1;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !is_own(&st) || st.st_size <= 0) {
+    int fd = path ? rlx_cache_file_open(AT_FDCWD, path, false, bytes) : -1;
+    if (fd >= 0 && !*bytes) {
         close(fd);
         return -1;
     }
-    *bytes = (size_t)st.st_size;
-    futimens(fd, NULL); /* in use: what is not goes first */
+    if (fd >= 0)
+        futimens(fd, NULL); /* in use: what is not goes first */
     return fd;
 }
 

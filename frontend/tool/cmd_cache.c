@@ -1,4 +1,5 @@
 /* rlx cache: looks after compiled code that is kept. */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,15 @@ typedef struct caching {
 
 /* ---- actions on every entry */
 
+/* Names come from files: none shall steer the terminal. */
+static void put_plain(char *text)
+{
+    for (char *c = text; *c; c++)
+        if (iscntrl((unsigned char)*c) && *c != '\n')
+            *c = '?';
+    fputs(text, stdout);
+}
+
 /* A damaged entry is listed, too. */
 static bool list_entry(void *user, const rlx_cache_entry *e)
 {
@@ -28,7 +38,7 @@ static bool list_entry(void *user, const rlx_cache_entry *e)
     if (st)
         c->code = report(st);
     else
-        fputs(text, stdout);
+        put_plain(text);
     free(text);
     return true;
 }
@@ -76,7 +86,7 @@ static bool show_entry(void *user, const rlx_cache_entry *e)
     c->count++;
     c->code = report(rlx_cache_describe(c->cache, e, c->json ? "json" : "text", &text));
     if (text)
-        fputs(text, stdout);
+        put_plain(text);
     free(text);
     return !c->code;
 }
@@ -258,6 +268,8 @@ static int run(caching *c, const struct action *a)
         return usage_error("cache %s: no %s given", a->name, a->word);
     if (!a->word && c->words[1])
         return usage_error("cache %s: \"%s\" is one argument too many", a->name, c->words[1]);
+    if (a->run == make_keys)
+        return make_keys(c); /* of no cache */
     rlx_status st = rlx_cache_open(&(rlx_cache_options){.folder = c->where.cache_dir}, &c->cache);
     if (st)
         return report(st);

@@ -50,6 +50,11 @@ static int show(const profiles *p)
 {
     rlx_profile *profile;
     rlx_profile_setting s;
+    if (p->word[2])
+        return usage_error("profile show: \"%s\" is one argument too many", p->word[2]);
+    if (p->preset && (p->file || p->word[1]))
+        return usage_error("profile show: --preset stands alone, without %s",
+                           p->file ? "--profile" : "MODEL");
     int code = report(load(p, p->word[1], &profile));
     if (code)
         return code;
@@ -72,6 +77,8 @@ static int check(const profiles *p)
     rlx_profile *profile;
     if (!p->word[1])
         return usage_error("profile check: no FILE given; see rlx profile --help");
+    if (p->word[2])
+        return usage_error("profile check: \"%s\" is one argument too many", p->word[2]);
     int code = report(rlx_profile_load(p->word[1], &profile));
     if (!code && p->json)
         puts("{\"ok\": true}");

@@ -58,7 +58,7 @@ static bool hear(void *user, const rlx_warm_step *s)
     return true;
 }
 
-static int warm_one(warming *w, rlx_context *cx, const rlx_model_options *how)
+static int warm_in(warming *w, rlx_context *cx, const rlx_model_options *how)
 {
     const rlx_warm_options o = {.targets = w->targets.item,
                                 .ntargets = w->targets.n,
@@ -75,26 +75,35 @@ static int warm_one(warming *w, rlx_context *cx, const rlx_model_options *how)
     return code;
 }
 
-static int warm_all(warming *w, const char *const *models)
+/* A model with the profile that lies beside it. `seal`: it is the last one. */
+static int warm_one(warming *w, const char *model, bool seal)
 {
     rlx_context *cx = NULL;
     rlx_model_options how = {.precision = RLX_FAST};
+    w->where.model = model;
     int code = read_model_options(&w->where, &how);
     if (code >= 0)
         return code;
     code = open_context(&w->where, &cx);
-    for (; !code && *models; models++) {
-        w->where.model = *models;
-        code = warm_one(w, cx, &how);
-    }
-    if (!code && w->seal)
+    if (!code)
+        code = warm_in(w, cx, &how);
+    if (!code && seal)
         code = report(rlx_cache_seal(rlx_context_cache(cx), true));
+    rlx_context_destroy(cx);
+    rlx_profile_destroy(w->where.profile);
+    w->where.profile = NULL;
+    return code;
+}
+
+static int warm_all(warming *w, const char *const *models)
+{
+    int code = EXIT_OK;
+    for (; !code && *models; models++)
+        code = warm_one(w, *models, w->seal && !models[1]);
     if (!code && !w->json)
         fprintf(stderr, "%d bucket%s compiled, %d there%s, %d missing%s\n", w->compiled,
                 w->compiled == 1 ? "" : "s", w->there, w->dry_run ? "" : " before", w->missing,
                 w->seal ? "; the cache is sealed" : "");
-    rlx_context_destroy(cx);
-    rlx_profile_destroy(w->where.profile);
     if (!code)
         code = finish_output();
     return code ? code : w->missing ? EXIT_FAILED : EXIT_OK;

@@ -137,6 +137,29 @@ START_TEST(entries_are_listed_checked_and_removed)
 }
 END_TEST
 
+/* Each model is warmed as its own profile has it, as it will be run. */
+START_TEST(profiles_beside_models)
+{
+    process p;
+    char model[CHARS];
+    snprintf(model, sizeof model, "%.200s/model", dir);
+    RUN(&p, "/bin/sh", "-c",
+        "mkdir \"$0\" && ln -s " BUNDLED
+        "/* \"$0\" && printf '[model]\\nprefill = 64\\nkv_key_format = "
+        "\"q8_0\"\\n' > \"$0/llama.rlx.toml\"",
+        model);
+    ends(&p, 0);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "warm", BUNDLED, model);
+    ends(&p, 0);
+    has(p.err, "6 buckets compiled");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "run", model, "--no-compile", TEXT);
+    ends(&p, 0);
+    process_free(&p);
+}
+END_TEST
+
 START_TEST(sealed)
 {
     process p;
@@ -269,6 +292,7 @@ int main(void)
     tcase_set_timeout(t, 0);
     tcase_add_test(t, warm_then_run);
     tcase_add_test(t, entries_are_listed_checked_and_removed);
+    tcase_add_test(t, profiles_beside_models);
     tcase_add_test(t, sealed);
     tcase_add_test(t, carried_elsewhere);
     tcase_add_test(t, mistakes);
