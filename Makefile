@@ -2,7 +2,7 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: all deps build install demo test check check-random check-address check-thread clean
+.PHONY: all deps build install demo test check check-long check-random check-address check-thread clean
 all: build
 
 deps: # what Debian packages are missing
@@ -20,9 +20,12 @@ demo: build
 	@bench/demo $(BUILD)
 
 test: build
-	@cd $(BUILD) && ctest --output-on-failure -j 2
+	@cd $(BUILD) && ctest --output-on-failure -j 2 -LE long
 
-check: test check-random check-address check-thread # and once more, with sanitizers
+check: test check-long check-random check-address check-thread # and once more, with sanitizers
+
+check-long: build # what is too long for make test
+	@cd $(BUILD) && ctest --output-on-failure -j 2 -L long
 
 check-random: deps # graphs of tensor ops through every engine; what differs is reduced and printed
 	@cmake --build $(BUILD) --target random_graphs
