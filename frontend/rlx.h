@@ -895,8 +895,8 @@ RLX_API rlx_value *rlx_build_one_hot(rlx_builder *b, rlx_value *ids, int64_t ext
 
 /* Routing. Scores of a token's experts are softmax(logits), or sigmoid(logits). The `count` largest of score + bias are
  * chosen; with groups, among the experts of the groups_chosen best of so many equal groups: by the largest score + bias
- * (softmax), by the sum of the two largest (sigmoid). Weights are the scores of what is chosen, divided by their sum if
- * normalize, times scale. DeepSeek-V3, arXiv 2412.19437; the simple case is Mixtral's and Qwen's. */
+ * (softmax), by the sum of the two largest (sigmoid). Weights are the scores of what is chosen, divided by their sum
+ * + 1e-20 if normalize, times scale. DeepSeek-V3, arXiv 2412.19437; the simple case is Mixtral's and Qwen's. */
 typedef struct rlx_route_spec {
     int64_t count;
     bool sigmoid, normalize;
@@ -952,7 +952,8 @@ RLX_API rlx_value *rlx_build_fft(rlx_builder *b, rlx_value *re, rlx_value *im, b
 RLX_API rlx_value *rlx_build_rfft(rlx_builder *b, rlx_value *x, rlx_value **im); /* the bins 0..N/2 */
 RLX_API rlx_value *rlx_build_irfft(rlx_builder *b, rlx_value *re, rlx_value *im, int64_t n); /* n points of n/2+1 bins */
 /* As torch.stft: frames of n_fft points, hop apart, times a window [W], W <= n_fft, in their middle (NULL: ones); center:
- * x [..,L] is mirrored by n_fft/2 at both ends first. -> re, im f32[..,n_fft/2+1,F]. L may be a symbol when it is centred. */
+ * x f32[..,L], L > n_fft/2, is mirrored by n_fft/2 at both ends first. -> re, im f32[..,n_fft/2+1,F]. L may be a symbol
+ * when it is centred. */
 typedef struct rlx_stft_spec {
     int64_t n_fft, hop;
     bool center;
@@ -1011,7 +1012,7 @@ RLX_API rlx_value *rlx_build_selective_scan(rlx_builder *b, const rlx_selective_
 /* Any recurrence, by a function that builds one step. */
 typedef struct rlx_recur_spec {
     int sequences, states, stay; /* how many of the operands are what, in this order; one state or more */
-    rlx_value *operand[16];      /* sequences T[S,P..,..], states T[P..,..] (or of the session), what stays T[..] */
+    rlx_value *operand[16];      /* sequences T[S,P..,..], states T[P..,..] (or all of the session), what stays T[..] */
     int parallel;                /* leading axes P.., 0 to 3, along which all runs independently: a step does not see them */
     int outputs;                 /* values that a step gives, besides the next states */
     int64_t steps;               /* as a dim of rlx_build_reshape, when there are no sequences */
@@ -1049,7 +1050,8 @@ typedef struct rlx_dense_attention_spec {
     rlx_value *relative; /* [L,D]: row j - p + left (the nearest there is) is added to key j, as w2v-BERT has it */
 } rlx_dense_attention_spec;
 /* q f32[B..,S,N,D], k f32[B..,K,G,D], v f32[B..,K,G,E] -> f32[B..,S,N,E]. A query that sees no key weighs all keys
- * alike, as eager attention of transformers does; with sinks, and when there are no keys, it gives 0. `spec` may be NULL. */
+ * alike, as eager attention of transformers does; with sinks, when there are no keys, and when all scores are -inf
+ * by a bias, it gives 0. `spec` may be NULL. */
 RLX_API rlx_value *rlx_build_dense_attention(rlx_builder *b, rlx_value *q, rlx_value *k, rlx_value *v,
                                              const rlx_dense_attention_spec *spec);
 
@@ -1124,7 +1126,8 @@ typedef enum rlx_resize_align {
     RLX_ALIGN_CORNERS,    /* o * (S-1)/(size-1) */
     RLX_ALIGN_ASYMMETRIC  /* o * S/size */
 } rlx_resize_align;
-/* x [N,C,S..] -> [N,C,sizes..], S constant; antialias: filters that shrink are as much wider. */
+/* x [N,C,S..] -> [N,C,sizes..], S constant; antialias: filters that shrink are as much wider; not of nearest, nor with
+ * RLX_ALIGN_CORNERS. */
 RLX_API rlx_value *rlx_build_resize(rlx_builder *b, rlx_value *x, rlx_resize mode, rlx_resize_align align,
                                     bool antialias, const int64_t *sizes);
 RLX_API rlx_value *rlx_build_pixel_shuffle(rlx_builder *b, rlx_value *x, int64_t by); /* [N,C*by*by,H,W] -> [N,C,H*by,W*by] */

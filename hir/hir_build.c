@@ -109,13 +109,14 @@ rlx_ir_value *rlx_hir_build_dense_attention(rlx_ir_builder *b, const rlx_hir_den
     } options[] = {{"valid", a->valid},      {"lengths", a->lengths}, {"offset", a->offset},
                    {"mask", a->mask},        {"bias", a->bias},       {"sinks", a->sinks},
                    {"relative", a->relative}};
-    const bool bounded = a->window > 0;
+    const bool bounded = a->window != 0;
+    const int64_t reach = a->window > 0 ? a->window - 1 : -1; /* -1 is refused */
     const struct {
         rlx_attr_key key;
         bool given;
         int64_t value;
-    } ints[] = {{RLX_ATTR_BEFORE, bounded, a->window - 1},
-                {RLX_ATTR_AFTER, a->causal || bounded, a->causal ? 0 : a->window - 1},
+    } ints[] = {{RLX_ATTR_BEFORE, bounded, reach},
+                {RLX_ATTR_AFTER, a->causal || bounded, a->causal ? 0 : reach},
                 {RLX_ATTR_AT, a->at != 0, a->at},
                 {RLX_ATTR_ALIGNED, a->aligned, 1},
                 {RLX_ATTR_LEFT, a->left != 0, a->left},

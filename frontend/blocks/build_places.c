@@ -83,10 +83,36 @@ rlx_value *rlx_build_patch_embed(rlx_builder *b, rlx_value *x, rlx_value *w, rlx
 /* ---- pools ------------------------------------------------------------------------------------
  */
 
+/* Windows whose extents can be reckoned with. */
+static bool are_windows(rlx_builder *b, const char *op, const rlx_mir_windows *w)
+{
+    for (int i = 0; i < w->n; i++) {
+        const int64_t above[] = {w->size[i], w->step[i], w->dilation[i]};
+        const int64_t pads[] = {w->low[i], w->high[i]};
+        bool fits = true;
+        for (int j = 0; j < 3; j++)
+            fits = fits && above[j] > 0 && above[j] <= INT32_MAX;
+        for (int j = 0; j < 2; j++)
+            fits = fits && pads[j] >= 0 && pads[j] <= INT32_MAX;
+        if (!fits) {
+            rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                         "%s: size %lld, stride %lld, dilation %lld, pads of %lld "
+                                         "and %lld on axis %d",
+                                         op, (long long)above[0], (long long)above[1],
+                                         (long long)above[2], (long long)pads[0],
+                                         (long long)pads[1], 2 + i));
+            return false;
+        }
+    }
+    return true;
+}
+
 /* As much padding more that the last window fits, unless it would begin behind all that is there.
  */
-static bool round_up(rlx_builder *b, rlx_value *x, rlx_mir_windows *w)
+static bool round_up(rlx_builder *b, const char *op, rlx_value *x, rlx_mir_windows *w)
 {
+    if (!are_windows(b, op, w))
+        return false;
     for (int i = 0; i < w->n; i++) {
         const int64_t extent = rlx_value_dim(x, 2 + i),
                       reach = (w->size[i] - 1) * w->dilation[i] + 1;
@@ -112,7 +138,7 @@ static rlx_value *pool(rlx_builder *b, const char *op, rlx_value *x, bool larges
         rlx_builder_note(b, RLX_FAIL(RLX_UNSUPPORTED, "%s: ceil with count_padding", op));
         return NULL;
     }
-    if (spec && spec->ceil && !round_up(b, x, &s.at))
+    if (spec && spec->ceil && !round_up(b, op, x, &s.at))
         return NULL;
     return rlx_value_of(rlx_hir_build_pool(rlx_builder_at(b, NULL), rlx_value_ir(x), largest, &s));
 }
@@ -178,7 +204,7 @@ static bool is_shuffled(rlx_builder *b, const char *op, rlx_value *x, int64_t by
 {
     if (!rlx_builder_all(b, op, 1, &x))
         return false;
-    bool fits = rlx_value_rank(x) == 4 && by > 0 && rlx_value_dim(x, 1) >= 0;
+    bool fits = rlx_value_rank(x) == 4 && by > 0 && by <= INT32_MAX && rlx_value_dim(x, 1) >= 0;
     if (fits && whole)
         fits = rlx_value_dim(x, 1) % (by * by) == 0;
     for (int axis = 2; fits && !whole && axis < 4; axis++)

@@ -167,6 +167,7 @@ rlx_value *rlx_build_selective_scan(rlx_builder *b, const rlx_selective_scan_spe
 static bool fill_spec(rlx_builder *b, const rlx_recur_spec *s, rlx_mir_recur_spec *out)
 {
     const int n = s->sequences + s->states + s->stay;
+    int kept = 0;
     *out = (rlx_mir_recur_spec){.sequences = s->sequences,
                                 .states = s->states,
                                 .stay = s->stay,
@@ -190,6 +191,14 @@ static bool fill_spec(rlx_builder *b, const rlx_recur_spec *s, rlx_mir_recur_spe
     for (int i = 0; i < n; i++) {
         out->operand[i] = rlx_value_ir(s->operand[i]);
         out->has[i] = i < s->sequences ? ((int64_t)1 << s->parallel) - 1 : 0;
+    }
+    for (int i = 0; i < s->states; i++)
+        kept += rlx_flow_is_state(b->cx, out->operand[s->sequences + i]);
+    if (kept && kept < s->states) {
+        rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                     "recur: %d of %d states are the session's: all are, or none",
+                                     kept, s->states));
+        return false;
     }
     find_places(b, s->operand[s->sequences], &out->pos, &out->seq);
     if (s->sequences && out->operand[0]->type.rank)

@@ -85,12 +85,28 @@ static rlx_ir_value *whole_window(rlx_ir_builder *ir, const rlx_stft_spec *s, rl
     return rlx_mir_pad(ir, w, 0, left, s->n_fft - rlx_value_dim(window, 0) - left, zero);
 }
 
+/* What frames are taken of: as torch, what is mirrored at the ends is more than it adds. */
+static bool check_signal(rlx_builder *b, const rlx_stft_spec *s, rlx_value *x)
+{
+    const int rank = rlx_value_rank(x);
+    const int64_t n = rank ? rlx_value_dim(x, rank - 1) : -1;
+    if (rank && rlx_value_format(x) == RLX_F32 && (!s->center || n < 0 || n > s->n_fft / 2))
+        return true;
+    rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                 "stft: takes f32[..,L], with center an L above n_fft / 2: gets %s "
+                                 "of rank %d, n_fft %lld",
+                                 rlx_format_get(rlx_value_format(x))->name, rank,
+                                 (long long)s->n_fft));
+    return false;
+}
+
 rlx_value *rlx_build_stft(rlx_builder *b, const rlx_stft_spec *s, rlx_value *x, rlx_value *window,
                           rlx_value **im)
 {
     rlx_ir_value *yre, *yim;
     *im = NULL;
-    if (!rlx_builder_all(b, "stft", 1, &x) || !check(b, "stft", s, window))
+    if (!rlx_builder_all(b, "stft", 1, &x) || !check(b, "stft", s, window) ||
+        !check_signal(b, s, x))
         return NULL;
     rlx_ir_builder *ir = rlx_builder_at(b, NULL);
     rlx_ir_value *v = rlx_value_ir(x);

@@ -77,6 +77,15 @@ static rlx_ir_value *columns(rlx_flow_cx *cx, rlx_ir_value *x, int64_t first, in
     return rlx_mir_slice(&cx->fn->b, x, x->type.rank - 1, first, width, 1);
 }
 
+/* Attention's operands have an axis more, and at most six. */
+static rlx_status check_rank(const char *name, const rlx_ir_value *x)
+{
+    if (x->type.rank >= 2 && x->type.rank <= 5)
+        return RLX_OK;
+    return RLX_FAIL(RLX_INVALID_ARGUMENT, "takes f32[B..,S,H] of rank 2 to 5; %s has rank %d", name,
+                    x->type.rank);
+}
+
 static rlx_status project(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_value *qkv[3])
 {
     const int64_t q = s->number[HEADS] * s->number[HEAD_DIM];
@@ -91,6 +100,7 @@ static rlx_status project(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_value *qkv
     }
     if (s->key[CONTEXT])
         RLX_TRY(rlx_flow_get_stream(cx, s, s->key[CONTEXT], &from));
+    RLX_TRY(check_rank("the context", from));
     RLX_TRY(rlx_flow_apply_linear(cx, s, x, Q, Q_BIAS, q, &qkv[0]));
     RLX_TRY(rlx_flow_apply_linear(cx, s, from, K, K_BIAS, kv, &qkv[1]));
     return rlx_flow_apply_linear(cx, s, from, V, V_BIAS, kv, &qkv[2]);
@@ -146,8 +156,7 @@ rlx_status rlx_block_encoder_attention_build(rlx_flow_cx *cx, const rlx_stage *s
     rlx_ir_value *qkv[3];
     int64_t width;
     RLX_TRY(rlx_flow_need_features(cx, &width));
-    if (cx->fn->x->type.rank < 2)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "takes f32[B,S,H], gets a vector");
+    RLX_TRY(check_rank("x", cx->fn->x));
     RLX_TRY(project(cx, s, qkv));
     cx->fn->inside[IN_Q] = qkv[0];
     cx->fn->inside[IN_K] = qkv[1];

@@ -16,14 +16,17 @@
  *   key j is seen if p - before <= j <= p + after (causal: after = 0), with a chunk c if j and p
  *   lie in one chunk of c, with a block b if j's block of b is not behind p's. A row whose keys are
  *   all hidden weighs them alike, as eager attention of transformers does with additive masks of
- *   the lowest float; with sinks, and without keys, it is 0.
+ *   the lowest float; with sinks, and without keys, it is 0. A row whose scores are all
+ *   -inf, by a bias, is 0 too (in code K times the least normal float at most), where a softmax of
+ *   torch gives NaN. But a hidden key's score is the lowest float, which is above -inf: where there
+ *   are hidden keys and all seen ones have -inf, the hidden ones are weighed alike.
  *   C1  q is f32 of rank 3 to 6, N and D constants > 0.
  *   C2  k is f32[B..,K,G,D] with the B.. and D of q, and G divides N.
  *   C3  v is f32[B..,K,G,E] with the B.., K and G of k, and E is a constant > 0.
  *   C4  scale is given and finite; softcap, if given, is finite and > 0.
  *   C5  `with` has each word once, and there are as many operands as it says.
  *   C6  these operands are as above; left lies in 0..L-1.
- *   C7  before, after and at are >= 0; chunk and block are > 0.
+ *   C7  before, after, at and left are in 0..2^30, chunk and block in 1..2^30.
  */
 #include "hir/ops/ops.h"
 
@@ -156,17 +159,18 @@ static rlx_status verify_options(rlx_ir_module *m, const rlx_ir_node *n)
 rlx_status rlx_hir_dense_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     static const rlx_attr_key keys[] = {RLX_ATTR_BEFORE, RLX_ATTR_AFTER, RLX_ATTR_AT,
-                                        RLX_ATTR_CHUNK, RLX_ATTR_BLOCK};
+                                        RLX_ATTR_LEFT,   RLX_ATTR_CHUNK, RLX_ATTR_BLOCK};
+    static const int64_t most = (int64_t)1 << 30; /* i32 positions reach on from there */
     RLX_TRY(verify_qkv(m, n));
     const rlx_attr *scale = rlx_ir_attr(n, RLX_ATTR_SCALE), *cap = rlx_ir_attr(n, RLX_ATTR_SOFTCAP);
     RLX_IR_REQUIRE(m, n, "C4", scale && isfinite(scale->f), "scale is %s",
                    scale ? "not finite" : "missing");
     RLX_IR_REQUIRE(m, n, "C4", !cap || (isfinite(cap->f) && cap->f > 0), "softcap=%g", cap->f);
     RLX_TRY(verify_options(m, n));
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         const rlx_attr *a = rlx_ir_attr(n, keys[i]);
-        RLX_IR_REQUIRE(m, n, "C7", !a || a->i >= (i < 3 ? 0 : 1), "%s=%lld", rlx_attr_name(keys[i]),
-                       (long long)a->i);
+        RLX_IR_REQUIRE(m, n, "C7", !a || (a->i >= (i < 4 ? 0 : 1) && a->i <= most), "%s=%lld",
+                       rlx_attr_name(keys[i]), (long long)a->i);
     }
     return RLX_OK;
 }
@@ -311,7 +315,7 @@ static void attend(const dense *a, pair p, double *s, float *o)
         for (int64_t j = 0; j < a->keys; j++)
             sum += s[j] *
                    ((const float *)a->v->data)[((p.b * a->keys + j) * a->kv_heads + g) * a->e + e];
-        o[e] = total > 0 ? (float)(sum / total) : 0;
+        o[e] = total > 0 ? (float)(sum / total) : 0; /* no keys, or scores of -inf alone: NaN */
     }
 }
 

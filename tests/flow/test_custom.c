@@ -505,6 +505,82 @@ static rlx_value *build_wrong_dim(rlx_builder *b, rlx_value *x, void *user)
     return x;
 }
 
+/* A pool without places that is to be rounded up. */
+static rlx_value *build_no_window(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_value *z = rlx_build_input(b, "z", RLX_F32, 3, (const int64_t[]){1, 2, H});
+    rlx_build_max_pool(b, z, (const int64_t[]){0}, &(rlx_window_spec){.ceil = true});
+    return x;
+}
+
+static rlx_value *build_wide_window(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_value *z = rlx_build_input(b, "z", RLX_F32, 3, (const int64_t[]){1, 2, H});
+    rlx_build_mean_pool(b, z, (const int64_t[]){INT64_MAX},
+                        &(rlx_window_spec){.dilation = {2}, .ceil = true});
+    return x;
+}
+
+/* The square of 2^32 is 0 in 64 bits. */
+static rlx_value *build_wide_shuffle(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_value *z = rlx_build_input(b, "z", RLX_F32, 4, (const int64_t[]){1, 4, 2, H});
+    rlx_build_pixel_shuffle(b, z, (int64_t)1 << 32);
+    return x;
+}
+
+static rlx_value *build_signal_of_none(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_value *im;
+    (void)user;
+    rlx_build_stft(b, &(rlx_stft_spec){.n_fft = 8, .hop = 2, .center = true},
+                   rlx_build_number(b, RLX_F32, 1), NULL, &im);
+    return x;
+}
+
+static rlx_value *build_short_signal(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_value *im;
+    (void)user;
+    rlx_build_stft(b, &(rlx_stft_spec){.n_fft = 2 * H, .hop = 2, .center = true}, x, NULL, &im);
+    return x;
+}
+
+static rlx_value *build_attention_behind(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t heads[] = {rlx_value_extent(x, 0), 1, H};
+    rlx_value *q = rlx_build_reshape(b, x, 3, heads);
+    return rlx_build_dense_attention(b, q, q, q, &(rlx_dense_attention_spec){.window = -3});
+}
+
+static void step_pair(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user)
+{
+    (void)user;
+    results[0] = results[1] = rlx_build_map2(b, RLX_MAP_ADD, args[0], args[1]);
+    results[2] = args[2];
+}
+
+/* Of its states only the second is the session's. */
+static rlx_value *build_mixed_states(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_value *out[3];
+    (void)user;
+    const int64_t dims[] = {H};
+    rlx_value *mine = rlx_build_expand(b, rlx_build_number(b, RLX_F32, 0), 1, dims);
+    rlx_build_recur(b,
+                    &(rlx_recur_spec){.sequences = 1,
+                                      .states = 2,
+                                      .operand = {x, mine, rlx_build_state(b, "s.{}", 1, dims)},
+                                      .outputs = 1,
+                                      .step = step_pair},
+                    out);
+    return out[0];
+}
+
 static const struct {
     rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user);
     rlx_code code;
@@ -523,6 +599,13 @@ static const struct {
      "f32[TOKENS,10] does not broadcast to f32[TOKENS,20]"},
     {build_no_product, RLX_INVALID_ARGUMENT, "not linear in symbols"},
     {build_wrong_dim, RLX_INVALID_ARGUMENT, "-7 is neither >= 0, nor a symbol"},
+    {build_no_window, RLX_INVALID_ARGUMENT, "max_pool: size 0, stride 0, dilation 1"},
+    {build_wide_window, RLX_INVALID_ARGUMENT, "mean_pool: size 9223372036854775807"},
+    {build_wide_shuffle, RLX_INVALID_ARGUMENT, "pixel_shuffle by 4294967296 of rank 4"},
+    {build_signal_of_none, RLX_INVALID_ARGUMENT, "gets f32 of rank 0, n_fft 8"},
+    {build_short_signal, RLX_INVALID_ARGUMENT, "gets f32 of rank 2, n_fft 40"},
+    {build_attention_behind, RLX_INVALID_IR, "dense_attention C7: before=-1"},
+    {build_mixed_states, RLX_INVALID_ARGUMENT, "recur: 1 of 2 states are the session's"},
 };
 enum { NWRONG = sizeof wrong / sizeof *wrong };
 

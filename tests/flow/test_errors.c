@@ -233,6 +233,15 @@ static void heads_do_not_divide(rlx_flow *f)
                .q_key = "q", .k_key = "k", .v_key = "v", .heads = 5, .kv_heads = 2, .head_dim = 8});
 }
 
+static void attention_of_six_axes(rlx_flow *f)
+{
+    rlx_flow_input(f, "x", RLX_F32, 6, (const int64_t[]){1, 2, 1, 2, 1, 8});
+    rlx_flow_encoder_attention(
+        f, &(rlx_encoder_attention_spec){
+               .q_key = "w88", .k_key = "w88", .v_key = "w88", .heads = 2, .head_dim = 4});
+    rlx_flow_output(f, "y");
+}
+
 #define CASE(name)  \
     {               \
 #name, name \
@@ -265,7 +274,8 @@ static const struct {
              CASE(custom_refusal),
              CASE(unknown_plugin),
              CASE(unknown_patch),
-             CASE(heads_do_not_divide)};
+             CASE(heads_do_not_divide),
+             CASE(attention_of_six_axes)};
 enum { NCASES = sizeof cases / sizeof *cases };
 
 /* ---- weights, stories

@@ -91,6 +91,40 @@ START_TEST(lowers_to_what_it_is)
 }
 END_TEST
 
+/* A row of scores that are all -inf is 0, unless there are hidden keys, which are above them. */
+START_TEST(minus_infinity)
+{
+#define ROWS(attrs)                                                                                \
+    OP("%q: f32[2,1,5], %k: f32[3,1,5], %v: f32[3,1,3], %b: f32[1,2,3] input \"b\"", "f32[2,1,3]", \
+       "%y = dense_attention %q, %k, %v, %b {scale=1, with=\"bias\"" attrs "} "                    \
+       ": f32[2,1,3]")
+    static const char *const texts[] = {ROWS(""), ROWS(", before=0")};
+    for (int i = 0; i < 2; i++) {
+        test_env e;
+        rlx_ir_module *hir, *mir;
+        rlx_eval_tensor y = {0}, z = {0};
+        env_init(&e, 5);
+        assert_ok(rlx_ir_parse(&rlx_hir_level, e.dims, "case", texts[i], &hir));
+        float *bias = env_add(&e, "b", RLX_F32, 3, (int64_t[]){1, 2, 3})->data;
+        /* of the first row one key, of the second all */
+        bias[0] = bias[3] = bias[4] = bias[5] = -INFINITY;
+        env_bind(&e, hir, "f", 1);
+        assert_ok(rlx_hir_eval(hir, "f", &e.eval, &y, 1));
+        assert_ok(rlx_hir_lower(hir, &mir));
+        assert_ok(rlx_mir_eval(mir, "f", &e.eval, &z, 1));
+        for (int64_t j = 0; j < 6; j++) {
+            ck_assert(fabs(env_at(&y, j) - env_at(&z, j)) <= 2e-6);
+            ck_assert_int_eq(fabs(env_at(&z, j)) > 1e-30, j < 3 || i);
+        }
+        free(y.data);
+        free(z.data);
+        rlx_ir_module_destroy(mir);
+        rlx_ir_module_destroy(hir);
+        env_deinit(&e);
+    }
+}
+END_TEST
+
 #define WRONG(q, k, v, more, operands, attrs)  \
     OP("%q: " q ", %k: " k ", %v: " v more, q, \
        "%y = dense_attention %q, %k, %v" operands " {" attrs "} : " q)
@@ -139,6 +173,12 @@ static const struct {
      "rope C4: each=2"},
     {WRONG(Q, K, K, "", "", "scale=1, before=-1"), "dense_attention C7: before=-1"},
     {WRONG(Q, K, K, "", "", "scale=1, chunk=0"), "dense_attention C7: chunk=0"},
+    {WRONG(Q, K, K, "", "", "scale=1, before=1073741825"), "dense_attention C7: before=1073741825"},
+    {WRONG(Q, K, K, "", "", "scale=1, after=1073741825"), "dense_attention C7: after="},
+    {WRONG(Q, K, K, "", "", "scale=1, at=1073741825"), "dense_attention C7: at="},
+    {WRONG(Q, K, K, "", "", "scale=1, left=1073741825"), "dense_attention C7: left="},
+    {WRONG(Q, K, K, "", "", "scale=1, chunk=1073741825"), "dense_attention C7: chunk="},
+    {WRONG(Q, K, K, "", "", "scale=1, block=1073741825"), "dense_attention C7: block="},
 };
 enum { NWRONG = sizeof wrong / sizeof *wrong };
 
@@ -160,7 +200,8 @@ int main(void)
     Suite *s = suite_create("hir attention");
     TCase *c = tcase_create("attention");
     tcase_add_loop_test(c, lowers_to_what_it_is, 0, NCASES * NEXTENTS);
+    tcase_add_test(c, minus_infinity);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
     suite_add_tcase(s, c);
-    return run_suite(s, NCASES * NEXTENTS + NWRONG);
+    return run_suite(s, NCASES * NEXTENTS + 1 + NWRONG);
 }
