@@ -2,12 +2,15 @@
  *   in   logits f32[..,E];  bias f32[E], or none       out  weights f32[..,k];  experts i32[..,k]
  *   s = softmax(logits) or sigmoid(logits); c = s + bias. With groups G, c is -inf outside of the
  *   `chosen` groups of E/G experts whose mark is best: the largest c of a group (softmax), or the
- * sum of its two largest (sigmoid). The k largest c are chosen, in order, equal ones by index.
+ *   sum of its two largest (sigmoid). The k largest c are chosen, in order, equal ones by index.
  *   weights = s of those, with normalize / (their sum + 1e-20), times scale.
  *   DeepSeek-V3 (arXiv 2412.19437, 2.1.2), of which Mixtral's and Qwen's softmax is the simple
- * case. C1  logits are f32[..,E] of rank 1 to 6 with a constant E. C2  bias is f32[E]. C3  kind is
- * "softmax" or "sigmoid". C4  k, `count`, is in 1..E, or in 1..E/G*chosen. C5  groups G divides E
- * (into two each at least for sigmoid), and chosen is in 1..G.
+ *   case.
+ *   C1  logits are f32[..,E] of rank 1 to 6 with a constant E.
+ *   C2  bias is f32[E].
+ *   C3  kind is "softmax" or "sigmoid".
+ *   C4  k, `count`, is in 1..E, or in 1..E/G*chosen.
+ *   C5  groups G divides E (into two each at least for sigmoid), and chosen is in 1..G.
  */
 #include <math.h>
 #include <string.h>
@@ -73,14 +76,14 @@ rlx_status rlx_hir_route_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_ty
 /* ---- evaluating -------------------------------------------------------------------------------
  */
 
-/* The first largest of n marks; it is -inf from then on. */
-static int64_t take_best(double *marks, int64_t n)
+/* The first largest of n marks that is not taken yet, even if it is -inf; now it is. */
+static int64_t take_best(const double *marks, bool *taken, int64_t n)
 {
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (marks[i] > marks[best])
+    int64_t best = -1;
+    for (int64_t i = 0; i < n; i++)
+        if (!taken[i] && (best < 0 || marks[i] > marks[best]))
             best = i;
-    marks[best] = -INFINITY;
+    taken[best] = true;
     return best;
 }
 
@@ -95,16 +98,17 @@ static double group_mark(const router *r, const double *choice)
     return r->sigmoid ? first + second : first;
 }
 
-/* Leaves -inf in groups that are not chosen; `marks` has room for each. */
-static void keep_groups(const router *r, double *choice, double *marks)
+/* Leaves -inf in groups that are not chosen; `marks` and `taken` have room for each. */
+static void keep_groups(const router *r, double *choice, double *marks, bool *taken)
 {
     const int64_t size = r->experts / r->groups;
+    memset(taken, 0, (size_t)r->groups);
     for (int64_t g = 0; g < r->groups; g++)
         marks[g] = group_mark(r, choice + g * size);
     for (int64_t i = 0; i < r->chosen; i++)
-        take_best(marks, r->groups);
+        take_best(marks, taken, r->groups);
     for (int64_t e = 0; e < r->experts; e++)
-        if (marks[e / size] > -INFINITY) /* not taken */
+        if (!taken[e / size])
             choice[e] = -INFINITY;
 }
 
@@ -126,7 +130,8 @@ rlx_status rlx_hir_route_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eva
     RLX_TRY(rlx_hir_eval_alloc(cx, &out[0]));
     RLX_TRY(rlx_hir_eval_alloc(cx, &out[1]));
     double *scores = RLX_NEW_ARRAY(cx->arena, double, 3 * r.experts);
-    if (!scores)
+    bool *taken = RLX_NEW_ARRAY(cx->arena, bool, r.experts);
+    if (!scores || !taken)
         return RLX_OOM();
     double *choice = scores + r.experts, *marks = choice + r.experts;
     const int64_t rows = rlx_hir_eval_elems(in[0]) / r.experts;
@@ -138,9 +143,10 @@ rlx_status rlx_hir_route_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eva
         for (int64_t e = 0; e < r.experts; e++)
             choice[e] = scores[e] + (n->nin == 2 ? (double)((const float *)in[1]->data)[e] : 0);
         if (r.groups > 1)
-            keep_groups(&r, choice, marks);
+            keep_groups(&r, choice, marks, taken);
+        memset(taken, 0, (size_t)r.experts);
         for (int64_t i = 0; i < r.k; i++)
-            sum += scores[experts[i] = (int32_t)take_best(choice, r.experts)];
+            sum += scores[experts[i] = (int32_t)take_best(choice, taken, r.experts)];
         for (int64_t i = 0; i < r.k; i++)
             weights[i] = (float)(scores[experts[i]] / (r.normalize ? sum : 1) * r.scale);
     }

@@ -79,12 +79,52 @@ START_TEST(refuses_data)
 }
 END_TEST
 
+/* Marks and choices of -inf are taken once each, by index, as lowered code does. */
+START_TEST(takes_each_once)
+{
+    static const char *const kinds[] = {"softmax", "sigmoid"};
+    static const float bias[][6] = {
+        {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY},
+        {-INFINITY, -INFINITY, 0, 0, -INFINITY, -INFINITY},
+        {0, 0, -INFINITY, -INFINITY, -INFINITY, 0}};
+    for (int i = 0; i < 6; i++) {
+        char text[512];
+        test_env e;
+        rlx_ir_module *hir, *mir;
+        rlx_eval_tensor y[2] = {0}, z[2] = {0};
+        env_init(&e, 7);
+        snprintf(
+            text, sizeof text,
+            "hir module @t { func @f(%%x: f32[2,6], %%b: f32[6] input \"b\") -> (f32[2,4], "
+            "i32[2,4]) { %%y, %%i = route %%x, %%b {kind=\"%s\", count=4, groups=3, chosen=2} : "
+            "(f32[2,4], i32[2,4]) return %%y, %%i } }",
+            kinds[i % 2]);
+        assert_ok(rlx_ir_parse(&rlx_hir_level, e.dims, "case", text, &hir));
+        memcpy(env_add(&e, "b", RLX_F32, 1, (int64_t[]){6})->data, bias[i / 2], sizeof *bias);
+        env_bind(&e, hir, "f", 1);
+        assert_ok(rlx_hir_eval(hir, "f", &e.eval, y, 2));
+        assert_ok(rlx_hir_lower(hir, &mir));
+        assert_ok(rlx_mir_eval(mir, "f", &e.eval, z, 2));
+        ck_assert(env_distance(&y[0], &z[0]) <= 1e-6);
+        ck_assert(env_distance(&y[1], &z[1]) == 0);
+        for (int j = 0; j < 2; j++) {
+            free(y[j].data);
+            free(z[j].data);
+        }
+        rlx_ir_module_destroy(mir);
+        rlx_ir_module_destroy(hir);
+        env_deinit(&e);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("hir routing");
     TCase *c = tcase_create("routing");
     tcase_add_loop_test(c, refuses, 0, NWRONG);
     tcase_add_test(c, refuses_data);
+    tcase_add_test(c, takes_each_once);
     suite_add_tcase(s, c);
-    return run_suite(s, NWRONG + 1);
+    return run_suite(s, NWRONG + 2);
 }
