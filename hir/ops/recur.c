@@ -1,8 +1,9 @@
 /* hir/ops/recur.c: recurrences whose step is given, and are MIR's (mir/ops/recur.c)
  *
  * The ops have MIR's numbers, as have the tensor ops that a step is made of; so MIR's constraints
- * and loops are theirs, and lowering copies them. */
-#include "hir/ops/ops.h"
+ * and loops are theirs, and lowering copies them. One constraint is HIR's own:
+ *   C10  the states of recur_tokens, which it updates, are the session's. */
+#include "hir/ops/steps.h"
 #include "mir/ops/ops.h"
 
 _Static_assert((int)RLX_HIR_RETURN == (int)RLX_MIR_RETURN &&
@@ -32,7 +33,11 @@ rlx_status rlx_hir_recur_verify(rlx_ir_module *m, const rlx_ir_node *n)
 
 rlx_status rlx_hir_recur_tokens_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
-    return rlx_mir_recur_tokens_verify(m, n);
+    RLX_TRY(rlx_mir_recur_tokens_verify(m, n));
+    const int64_t *counts = rlx_ir_attr(n, RLX_ATTR_COUNTS)->ints;
+    for (int64_t i = counts[0]; i < counts[0] + counts[1]; i++)
+        RLX_TRY(rlx_hir_check_state(m, n, "C10", (int)i));
+    return RLX_OK;
 }
 
 rlx_status rlx_hir_recur_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eval_tensor *const *in,

@@ -9,7 +9,7 @@
  *   C2  mode is "nearest", "linear" or "cubic"; align is "half_pixel", "align_corners" or
  *       "asymmetric".
  *   C3  sizes is a list of positive numbers, one per axis of places.
- *   C4  antialias is 0 or 1, and 0 for nearest.
+ *   C4  antialias is 0 or 1, and 0 for nearest and for align_corners.
  */
 #include "hir/ops/places.h"
 
@@ -51,8 +51,11 @@ rlx_status rlx_hir_resize_verify(rlx_ir_module *m, const rlx_ir_node *n)
                        "a size of %lld", (long long)sizes->ints[i]);
     }
     const int64_t antialias = rlx_ir_attr_int(n, RLX_ATTR_ANTIALIAS, 0);
-    RLX_IR_REQUIRE(m, n, "C4", antialias == 0 || (antialias == 1 && mode != RLX_MIR_NEAREST),
-                   "antialias=%lld with mode \"%s\"", (long long)antialias, modes[mode]);
+    RLX_IR_REQUIRE(m, n, "C4",
+                   antialias == 0 ||
+                       (antialias == 1 && mode != RLX_MIR_NEAREST && align_of(n) != ALIGN_CORNERS),
+                   "antialias=%lld with mode \"%s\", align \"%s\"", (long long)antialias,
+                   modes[mode], aligns[align_of(n)]);
     return RLX_OK;
 }
 

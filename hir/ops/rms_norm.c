@@ -5,7 +5,7 @@
  *   C1  x is f32 of rank 1 or more, with a constant last extent N*D > 0.
  *   C2  w is a float tensor [D]; a shift has a w to be added to.
  *   C3  eps is given, finite and not negative.
- *   C4  heads is > 0 and divides N*D; rank 5 at most when it is given.
+ *   C4  heads is > 0 and divides N*D; rank 7 at most when it is given.
  */
 #include "hir/ops/norms.h"
 
@@ -80,7 +80,7 @@ void rlx_hir_rms_norm_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_valu
     rlx_ir_value *eps = rlx_mir_build_const(b, RLX_F32, rlx_ir_attr_float(n, RLX_ATTR_EPS, 0));
     rlx_ir_value *scale =
         rlx_mir_build_map1(b, RLX_FN_RSQRT, rlx_mir_build_map2(b, RLX_FN_ADD, mean, eps));
-    const int64_t rows[RLX_MAX_RANK] = {0, 1, 2, 3, 4, 5};
+    const int64_t rows[RLX_MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
     rlx_ir_value *wide = rlx_mir_build_broadcast(b, scale, x.rank, x.dim, rows);
     out[0] = rlx_mir_build_map2(b, RLX_FN_MUL, parts, wide);
     if (n->nin == 2) {

@@ -53,20 +53,25 @@ bool rlx_hir_is_step_state(const rlx_ir_value *v, const rlx_ir_value *x, bool to
     return fits(v, 1, n, dims) && (tokens || v->type.dim[0] == x->type.dim[0]);
 }
 
+rlx_status rlx_hir_check_state(rlx_ir_module *m, const rlx_ir_node *n, const char *id, int operand)
+{
+    const rlx_ir_value *pool = n->in[operand];
+    const rlx_ir_func *f = n->parent->func;
+    RLX_IR_REQUIRE(m, n, id,
+                   !pool->def && f->body == pool->block &&
+                       f->arg_info[pool->index].role == RLX_ROLE_STATE,
+                   "operand %d is updated, and is no state of the session", operand);
+    return RLX_OK;
+}
+
 rlx_status rlx_hir_check_tokens(rlx_ir_module *m, const rlx_ir_node *n, const char *id, int state)
 {
-    const rlx_ir_value *pool = n->in[state];
-    const rlx_ir_func *f = n->parent->func;
     for (int i = n->nin - 2; i < n->nin; i++)
         RLX_HIR_REQUIRE_TYPE(m, n, id,
                              rlx_hir_is(n->in[i], RLX_I32, 1) &&
                                  n->in[i]->type.dim[0] == n->in[0]->type.dim[0],
                              i, "pos and seq are i32[T]");
-    RLX_IR_REQUIRE(m, n, id,
-                   !pool->def && f->body == pool->block &&
-                       f->arg_info[pool->index].role == RLX_ROLE_STATE,
-                   "operand %d is updated, and is no state of the session", state);
-    return RLX_OK;
+    return rlx_hir_check_state(m, n, id, state);
 }
 
 /* ---- evaluating ---------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ bool rlx_hir_is_steps(const rlx_ir_value *v, const rlx_ir_value *x, bool tokens,
 /* f32 of the batch of x, or of any number of sequences, and `n` others. */
 bool rlx_hir_is_step_state(const rlx_ir_value *v, const rlx_ir_value *x, bool tokens, int n,
                            const rlx_dim *dims);
+/* Operand `operand`, which is updated, is a state of the session. */
+rlx_status rlx_hir_check_state(rlx_ir_module *m, const rlx_ir_node *n, const char *id, int operand);
 /* The last two operands are pos and seq, i32[T], and the state before them is one of the session.
  */
 rlx_status rlx_hir_check_tokens(rlx_ir_module *m, const rlx_ir_node *n, const char *id, int state);

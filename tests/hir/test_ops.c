@@ -386,6 +386,13 @@ static const struct {
             "%p = reshape %x : f32[T,2,3,2]\n    "
             "%q = transpose %p {perm=[0,1,3,2]} : f32[T,2,2,3]\n    %y = reshape %q : f32[T,12]"),
      halve_pairs, 0},
+    /* of all the axes that there are */
+    {MODULE("%x: f32[1,2,1,T,1,1,2,5], %w: f32[5]", "f32[1,2,1,T,1,1,2,5]",
+            "%y = rms_norm %x, %w {eps=0.01} : f32[1,2,1,T,1,1,2,5]"),
+     rms_norm, 2e-6},
+    {MODULE("%x: f32[1,2,1,T,1,2,8], %w: f32[4]", "f32[1,2,1,T,1,2,8]",
+            "%y = rms_norm %x, %w {eps=0.01, heads=2} : f32[1,2,1,T,1,2,8]"),
+     rms_norm, 2e-6},
 };
 enum { NCASES = sizeof(cases) / sizeof(cases[0]) };
 

@@ -32,8 +32,15 @@
     MODULE("%x: " x ", %d: " dt ", %a: " a ", %b: " b ", %c: f32[B,S,8]" more, \
            "%y, %s = selective_scan %x, %d, %a, %b, %c" op " : (f32[B,S,7], f32[B,7,8])" ZERO)
 #define MAMBA_ARGS "f32[B,S,7]", "f32[B,S,7]", "f32[7,8]", "f32[B,S,8]"
+#define POOLS(states)                                                                             \
+    MODULE(                                                                                       \
+        "%x: f32[T,4], " states PLACES,                                                           \
+        "%y, %m, %n = recur_tokens %x, %s, %t, %p, %q {kind=\"rows\", counts=[1,2], parallel=0, " \
+        "has=[0,0,0]} : (f32[T,4], f32[SEQS,4], f32[SEQS,4]) (%a: f32[4], %b: f32[4], %c: "       \
+        "f32[4]) {\n      %1 = map %a, %b {fn=add} : f32[4]\n      yield %c, %1, %b\n    }" ZERO)
 
 static const char *const right[] = {
+    POOLS("%s: f32[SEQS,4] state \"s\", %t: f32[SEQS,4] state \"t\""),
     GRU(GRU_ARGS, "", " {kind=\"after\", counts=[0,0]}"),
     GRU("f32[B,S,3]", "bf16[12,3]", "f16[12,4]", ", %b: f32[12], %h0: f32[B,4]",
         ", %b, %b, %h0 {step=-1, kind=\"before\", counts=[2,1]}"),
@@ -115,6 +122,10 @@ static const struct {
             "has=[0,0]} : (f32[S,4], f32[4]) (%a: f32[4], %b: f32[4]) {\n      %1 = swiglu %a, %b "
             ": f32[4]\n      yield %b, %1\n    }" ZERO),
      "recur C8: a step holds swiglu"},
+    {POOLS("%s: f32[SEQS,4], %t: f32[SEQS,4] state \"t\""),
+     "recur_tokens C10: operand 1 is updated, and is no state of the session"},
+    {POOLS("%s: f32[SEQS,4] state \"s\", %t: f32[SEQS,4]"),
+     "recur_tokens C10: operand 2 is updated, and is no state of the session"},
 };
 enum { NWRONG = sizeof wrong / sizeof *wrong };
 

@@ -110,6 +110,9 @@ static const struct {
     {PLACES("%w: f32[6]", "f32[N,4,4,5]",
             "resize %x {sizes=[4, 5], mode=\"nearest\", antialias=1}"),
      "resize C4: antialias=1 with mode \"nearest\""},
+    {PLACES("%w: f32[6]", "f32[N,4,4,5]",
+            "resize %x {sizes=[4, 5], mode=\"linear\", align=\"align_corners\", antialias=1}"),
+     "resize C4: antialias=1 with mode \"linear\", align \"align_corners\""},
 };
 enum { NWRONG = sizeof wrong / sizeof *wrong };
 
