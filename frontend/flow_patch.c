@@ -1,8 +1,9 @@
 /* frontend/flow_patch.c: edits of a recorded flow, by the places of stages.
  *
- *   layers/mlp/swiglu      the swiglu in scope mlp of every layer     rms_norm#1  the second
- * rms_norm layers.3/rms_norm      of layer 3                                  layers/mlp  all of
- * scope mlp
+ *   layers/mlp/swiglu    the swiglu in scope mlp of every layer
+ *   rms_norm#1           the second rms_norm
+ *   layers.3/rms_norm    the rms_norm of layer 3
+ *   layers/mlp           all of scope mlp
  */
 #include <stdlib.h>
 #include <string.h>

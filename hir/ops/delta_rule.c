@@ -2,14 +2,21 @@
  *   in   q, k f32[B,S,G,D];  v f32[B,S,H,E];  g (the logarithm of the decay), beta f32[B,S,H];
  *        counts[0] = 1: state f32[B,H,D,E], the first one (else zeros)
  *        counts[1] = 2: of tokens: q, k f32[T,G,D], v f32[T,H,E], g, beta f32[T,H], the state a
- * pool f32[SEQS,H,D,E] of the session, and pos, seq i32[T] follow out  o f32[B,S,H,E];  the state
- * after the last step For each head h, whose q and k are those of head h / (H/G) (kind repeat) or h
- * mod G (kind tile): S *= e^g;  d = beta * (v - S^T k);  S += k d^T;  o = scale * S^T q.   With
- * eps, q and k are first divided by sqrt(sum of squares + eps). C1  counts make all operands;
- * tokens need a state.       C2  q is f32[B,S,G,D]; G and D constant. C3  k has q's type.        C4
- * v is f32[B,S,H,E], G divides H.       C5  g and beta are f32[B,S,H]. C6  the state is
- * f32[B,H,D,E].     C7  pos and seq are i32[T], and the pool is a state. C8  scale is there; kind
- * is repeat or tile. */
+ *        pool f32[SEQS,H,D,E] of the session, and pos, seq i32[T] follow
+ *   out  o f32[B,S,H,E];  the state after the last step
+ *   For each head h, whose q and k are those of head h / (H/G) (kind repeat) or h mod G (kind
+ *   tile):
+ *     S *= e^g;  d = beta * (v - S^T k);  S += k d^T;  o = scale * S^T q.
+ *   With eps, q and k are first divided by sqrt(sum of squares + eps).
+ *   C1  counts make all operands; tokens need a state.
+ *   C2  q is f32[B,S,G,D]; G and D constant.
+ *   C3  k has q's type.
+ *   C4  v is f32[B,S,H,E], G divides H.
+ *   C5  g and beta are f32[B,S,H].
+ *   C6  the state is f32[B,H,D,E].
+ *   C7  pos and seq are i32[T], and the pool is a state.
+ *   C8  scale is there; kind is repeat or tile.
+ */
 #include <math.h>
 #include <string.h>
 

@@ -2,12 +2,19 @@
  *   in   x f32[B,S,I];  w_ih [3H,I], w_hh [3H,H] (float or blocks), rows in the order r, z, n;
  *        counts[0] = 2: b_ih, b_hh [3H];  counts[1] = 1: h f32[B,H], the first state (else zeros)
  *   out  y f32[B,S,H], the state after every step;  h f32[B,H], after the last one
- *   With g = x w_ih^T + b_ih and a = h w_hh^T + b_hh:  r = sigmoid(g_r + a_r), z = sigmoid(g_z +
- * a_z), kind after:   n = tanh(g_n + r * a_n), as in torch; kind before:  n = tanh(g_n + (r * h)
- * w_n^T + b_n);   h' = (1 - z) * n + z * h. step -1: from the last step to the first. C1  x is
- * f32[B,S,I].               C2  w_ih is [3H,I].      C3  w_hh is [3H,H] with the H of w_ih. C4
- * counts are 0 or 2 biases and 0 or 1 state, and make all operands. C5  biases are float [3H]. C6
- * h is f32[B,H].       C7  kind is after or before; step is 1 or -1. H is constant and not 0. */
+ *   With g = x w_ih^T + b_ih and a = h w_hh^T + b_hh:
+ *     r = sigmoid(g_r + a_r);  z = sigmoid(g_z + a_z);
+ *     n = tanh(g_n + r * a_n) (kind after, as in torch), tanh(g_n + (r * h) w_n^T + b_n) (before);
+ *     h' = (1 - z) * n + z * h.
+ *   step -1: from the last step to the first.
+ *   C1  x is f32[B,S,I].
+ *   C2  w_ih is [3H,I].
+ *   C3  w_hh is [3H,H] with the H of w_ih, which is constant and not 0.
+ *   C4  counts are 0 or 2 biases and 0 or 1 state, and make all operands.
+ *   C5  biases are float [3H].
+ *   C6  h is f32[B,H].
+ *   C7  kind is after or before; step is 1 or -1.
+ */
 #include <math.h>
 #include <string.h>
 

@@ -1,12 +1,19 @@
 /* hir/ops/lstm.c
  *   in   x f32[B,S,I];  w_ih [4H,I], w_hh [4H,H] (float or blocks), rows in the order i, f, g, o;
- *        counts[0] = 2: b_ih, b_hh [4H];  counts[1] = 2: h, c f32[B,H], the first states (else
- * zeros) out  y f32[B,S,H], h after every step;  h, c f32[B,H], after the last one With a = x
- * w_ih^T + b_ih + h w_hh^T + b_hh:  c' = sigmoid(a_f) * c + sigmoid(a_i) * tanh(a_g), h' =
- * sigmoid(a_o) * tanh(c').   step -1: from the last step to the first. C1  x is f32[B,S,I]. C2 w_ih
- * is [4H,I].      C3  w_hh is [4H,H] with the H of w_ih. C4  counts are 0 or 2 biases and 0 or 2
- * states, and make all operands. C5  biases are float [4H].         C6  h and c are f32[B,H].    C7
- * step is 1 or -1. H is constant and not 0. */
+ *        counts[0] = 2: b_ih, b_hh [4H];
+ *        counts[1] = 2: h, c f32[B,H], the first states (else zeros)
+ *   out  y f32[B,S,H], h after every step;  h, c f32[B,H], after the last one
+ *   With a = x w_ih^T + b_ih + h w_hh^T + b_hh:
+ *     c' = sigmoid(a_f) * c + sigmoid(a_i) * tanh(a_g);  h' = sigmoid(a_o) * tanh(c').
+ *   step -1: from the last step to the first.
+ *   C1  x is f32[B,S,I].
+ *   C2  w_ih is [4H,I].
+ *   C3  w_hh is [4H,H] with the H of w_ih, which is constant and not 0.
+ *   C4  counts are 0 or 2 biases and 0 or 2 states, and make all operands.
+ *   C5  biases are float [4H].
+ *   C6  h and c are f32[B,H].
+ *   C7  step is 1 or -1.
+ */
 #include <math.h>
 #include <string.h>
 

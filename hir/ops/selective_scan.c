@@ -1,15 +1,23 @@
 /* hir/ops/selective_scan.c: state space recurrences (Mamba, and Mamba-2 when A is one per head)
  *   in   x f32[B,S,C], dt f32[B,S,C];  A [C,N];  Bm, Cm f32[B,S,N]
  *        or x f32[B,S,H,P], dt f32[B,S,H];  A [H];  Bm, Cm f32[B,S,G,N], head h using h / (H/G)
- *        counts[0] = 1: D [C], or [H];  counts[1] = 1: state f32[B,C,N], or f32[B,H,P,N] (else
- * zeros) counts[2] = 2: of tokens: [T,..] for [B,S,..], the state a pool [SEQS,..] of the session,
- * and pos, seq i32[T] follow out  y as x;  the state after the last step h = e^(dt * A) * h + dt *
- * x * Bm (a vector [N] for every channel);  y = sum over N of h * Cm, + D * x. A is the negative
- * matrix, -e^A_log. A and D are float weights. C1  counts make all operands; tokens need a state.
- * C2  x is f32[B,S,C] or f32[B,S,H,P]. C3  dt is f32[B,S,C] or f32[B,S,H].     C4  A is a float
- * [C,N] or [H]. C5  Bm is f32[B,S,N] or f32[B,S,G,N], G divides H, and Cm has its type.    C6  D is
- * a float [C] or [H]. C7  the state is f32[B,C,N] or f32[B,H,P,N].     C8  pos and seq are i32[T],
- * the pool is a state. */
+ *        counts[0] = 1: D [C], or [H];
+ *        counts[1] = 1: state f32[B,C,N], or f32[B,H,P,N] (else zeros)
+ *        counts[2] = 2: of tokens: [T,..] for [B,S,..], the state a pool [SEQS,..] of the session,
+ *        and pos, seq i32[T] follow
+ *   out  y as x;  the state after the last step
+ *     h = e^(dt * A) * h + dt * x * Bm (a vector [N] for every channel);
+ *     y = sum over N of h * Cm, + D * x.
+ *   A is the negative matrix, -e^A_log. A and D are float weights.
+ *   C1  counts make all operands; tokens need a state.
+ *   C2  x is f32[B,S,C] or f32[B,S,H,P].
+ *   C3  dt is f32[B,S,C] or f32[B,S,H].
+ *   C4  A is a float [C,N] or [H].
+ *   C5  Bm is f32[B,S,N] or f32[B,S,G,N], G divides H, and Cm has its type.
+ *   C6  D is a float [C] or [H].
+ *   C7  the state is f32[B,C,N] or f32[B,H,P,N].
+ *   C8  pos and seq are i32[T], the pool is a state.
+ */
 #include <math.h>
 #include <string.h>
 

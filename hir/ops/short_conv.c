@@ -4,10 +4,13 @@
  *        counts[2] = 2: x is f32[T,C], state a pool f32[SEQS,K-1,C] of the session, and pos, seq
  *        i32[T] follow
  *   out  y f32[B,S,C], y[s,c] = bias[c] + sum_k w[c,k] * x[s - (K-1) + k, c];  the state behind x
- *   C1  x is f32[B,S,C] or f32[T,C], with a constant C.      C2  w is a float [C,K] or [C,1,K], K
- * >= 2. C3  counts make all operands; tokens need a state.       C4  the bias is a float [C]. C5
- * the state is f32[B,K-1,C], of tokens f32[SEQS,K-1,C]. C6  pos and seq are i32[T], and the pool is
- * a state. */
+ *   C1  x is f32[B,S,C] or f32[T,C], with a constant C.
+ *   C2  w is a float [C,K] or [C,1,K], K >= 2.
+ *   C3  counts make all operands; tokens need a state.
+ *   C4  the bias is a float [C].
+ *   C5  the state is f32[B,K-1,C], of tokens f32[SEQS,K-1,C].
+ *   C6  pos and seq are i32[T], and the pool is a state.
+ */
 #include <string.h>
 
 #include "hir/ops/steps.h"
