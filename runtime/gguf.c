@@ -339,15 +339,18 @@ static rlx_status take_shape(cursor *c, rlx_tensor *t, uint64_t *elems)
         return BAD("G6: byte %zu: tensor '%s' has %llu axes, more than %d", c->at - 4, t->name,
                    (unsigned long long)rank, MAX_AXES);
     t->rank = (int)rank;
-    *elems = 1;
+    int64_t span = 1; /* without axes of 0: their product in any order is safe, too */
+    bool empty = false;
     for (int i = t->rank - 1; i >= 0; i--) {
         uint64_t extent = 0;
         RLX_TRY(take_number(c, 8, t->name, &extent));
-        if (extent > INT64_MAX || __builtin_mul_overflow(*elems, extent, elems))
+        if (extent > INT64_MAX || __builtin_mul_overflow(span, extent ? extent : 1, &span))
             return BAD("G6: byte %zu: tensor '%s' has an extent of %lld", c->at - 8, t->name,
                        (long long)extent);
         t->dim[i] = (int64_t)extent;
+        empty = empty || extent == 0;
     }
+    *elems = empty ? 0 : (uint64_t)span;
     return RLX_OK;
 }
 

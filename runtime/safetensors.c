@@ -160,12 +160,13 @@ static rlx_status read_shape(const cJSON *tensor, rlx_tensor *t, int64_t *elems)
                             RLX_PROGRAM_MAX_RANK);
         t->dim[t->rank++] = extent;
         empty = empty || extent == 0;
-        fits = fits && !__builtin_mul_overflow(*elems, extent, elems);
+        /* without axes of 0: their product in any order is safe, too */
+        fits = fits && !__builtin_mul_overflow(*elems, extent ? extent : 1, elems);
     }
+    if (!fits)
+        return BAD("S5: the shape of tensor '%s' is too large", t->name);
     if (empty)
         *elems = 0;
-    else if (!fits)
-        return BAD("S5: the shape of tensor '%s' is too large", t->name);
     return RLX_OK;
 }
 
