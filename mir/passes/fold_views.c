@@ -4,7 +4,7 @@
  *   %2 = reshape %1 : f32[T,8]      ->   %2 = reshape %x : f32[T,8], or %x if that is its type
  *
  * The same for transpose, broadcast, slice (along one axis) and cast (when the inner one loses
- * nothing); a concat of one operand is that operand. */
+ * nothing); a concat goes without its empty operands, and one of one operand is that operand. */
 #include <string.h>
 
 #include "mir/mir.h"
@@ -109,6 +109,18 @@ static rlx_status merge(rlx_ir_module *m, rlx_ir_node *n, bool *merged)
     return RLX_OK;
 }
 
+/* Leaves out the operands of a concat that have no elements, but not the last one of all. */
+static bool drop_empty(rlx_ir_node *n)
+{
+    const int64_t axis = rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0), all = n->nin;
+    int kept = 0;
+    for (int i = 0; i < n->nin; i++)
+        if (n->in[i]->type.dim[axis] != 0 || (!kept && i == n->nin - 1))
+            n->in[kept++] = n->in[i];
+    n->nin = kept;
+    return kept < all;
+}
+
 /* ---- the pass -------------------------------------------------------------------------------- */
 
 /* In order, so that a node's producer is folded before it, and one merge per node is enough. */
@@ -118,6 +130,8 @@ static rlx_status fold_node(void *user, rlx_ir_node *n)
     bool merged = false;
     if (n->nin > 0 && n->nout == 1)
         RLX_TRY(merge(cx->module, n, &merged));
+    if (n->op == RLX_MIR_CONCAT)
+        merged |= drop_empty(n);
     cx->changed = cx->changed || merged;
     if (!is_identity(n))
         return RLX_OK;
