@@ -328,8 +328,8 @@ typedef struct rlx_attention_spec {
     const char *rope;   /* of the tables of rlx_flow_rope_tables; NULL: inputs rope_cos and rope_sin */
     double softcap;     /* c: scores s become c * tanh(s / c); 0: they stay */
     int64_t chunk;      /* a query sees keys of its own chunk of so many positions only; 0: none */
-    int64_t block;      /* a query also sees what is behind it in its own block of so many positions, a divisor of 256; a
-                           step brings whole blocks; 0: none. At most one of window, chunk and block */
+    int64_t block;      /* a query also sees what is behind it in its own block of so many positions, a divisor of 256,
+                           as far as the step has it: it brings whole blocks but for a sequence's last; 0: none. At most one of window, chunk and block */
     const char *sinks_key; /* [N]: a score more per head, without a value; may be NULL */
     bool gated;         /* q_key is [N*2*D,H], of every head its queries, then a gate: o * sigmoid(gate) */
     bool v_norm;        /* RMSNorm of every value head, without a weight */

@@ -6,8 +6,8 @@
  *   out  o f32[T,N*D];  kpool;  vpool;  the scales
  *   k and v go to the pools at (seq, pos); then query head h of token t sees the keys of kv head
  *   h / (N/G) of sequence seq[t] at positions 0..pos[t], with a window w only those > pos[t] - w,
- *   with a chunk c those of its own c positions. With a block b it sees all of its own b positions,
- *   which a step must bring together, and those before.
+ *   with a chunk c those of its own c positions. With a block b it sees all of its own b positions
+ *   up to the last one that the step has of the sequence, and those before.
  *   A shared attention has no k and v and gives o alone: it reads what an earlier layer wrote.
  *   Scores are q.k * scale, with a softcap c then c * tanh(s / c). A head's sink is one more score,
  *   without a value.
@@ -15,12 +15,16 @@
  *   elements of a head sharing a scale: with d = max |x| / 127, the scale is d in f16 and a code
  *   the whole number nearest to x * (1 / d); d = 0 makes zeros.
  *   C1  heads N, kv_heads G and head_dim D are > 0, and G divides N; scale is given and finite.
- *   C2  q is f32[T,N*D].  C3  k and v are f32[T,G*D].
+ *   C2  q is f32[T,N*D].
+ *   C3  k and v are f32[T,G*D].
  *   C4  kpool is [PAGES,G,D,P], vpool [PAGES,G,P,D], with the same PAGES; each f32, f16, bf16 or
- * i8. C5  pos and seq are i32[T], table is i32 of rank 2. C6  the pools and scales are STATE
- * arguments: nothing else can be written. C7  window, chunk and block, if given, are > 0, one of
- * them at most; block divides P; softcap, if given, is finite and > 0. C8  a pool of i8 has its
- * scales, 32 divides D; no operand or result beyond these. C9  sinks are a float [N].
+ *       i8.
+ *   C5  pos and seq are i32[T], table is i32 of rank 2.
+ *   C6  the pools and scales are STATE arguments: nothing else can be written.
+ *   C7  window, chunk and block, if given, are > 0, one of them at most; block divides P; softcap,
+ *       if given, is finite and > 0.
+ *   C8  a pool of i8 has its scales, 32 divides D; no operand or result beyond these.
+ *   C9  sinks are a float [N].
  */
 #include "hir/ops/ops.h"
 
@@ -331,6 +335,19 @@ static double score(const eval_of *e, const pool_of *keys, const float *q, int64
     return e->softcap != 0 ? e->softcap * tanh(s / e->softcap) : s;
 }
 
+/* One behind what token t sees: its own position, or its block as far as the step has it. */
+static int64_t end_of(const eval_of *e, int64_t t)
+{
+    int64_t end = e->pos[t] + (int64_t)1;
+    if (!e->block)
+        return end;
+    const int64_t whole = (e->pos[t] / e->block + 1) * e->block;
+    for (int64_t i = 0; i < e->in[e->at.pos]->dim[0]; i++)
+        if (e->seq[i] == e->seq[t] && e->pos[i] >= end)
+            end = e->pos[i] + (int64_t)1;
+    return end < whole ? end : whole;
+}
+
 /* Head h of token t. `p` holds a number for every position, `sum` head_dim. */
 static rlx_status attend(const eval_of *e, int64_t t, int64_t h, double *p, double *sum, float *o)
 {
@@ -341,7 +358,7 @@ static rlx_status attend(const eval_of *e, int64_t t, int64_t h, double *p, doub
     int64_t first = e->window && pos >= e->window ? pos - e->window + 1 : 0, page, place;
     if (e->chunk)
         first = pos - pos % e->chunk;
-    const int64_t end = e->block ? (pos / e->block + 1) * e->block : pos + 1;
+    const int64_t end = end_of(e, t);
     const double sink = e->at.sinks >= 0 ? rlx_hir_load(e->in[e->at.sinks], h) : -INFINITY;
     double highest = sink;
     for (int64_t j = first; j < end; j++) {

@@ -9,7 +9,7 @@
  * however the pages are spread. Score and value chains ascend over d and over positions, one fma
  * each. With a sliding window, pages that lie wholly behind it are not visited, and the first one
  * that is begins at its first seen position: the same bits as if the others had weight 0. A chunk
- * is a window that grows; a block ends behind the query. Sinks are what the merging starts from. */
+ * is a window that grows; a block ends behind the query, or with the step. Sinks are what the merging starts from. */
 #include <math.h>
 
 #include "mir/lower/lower.h"
@@ -410,8 +410,33 @@ static rlx_status store_rows(attention *a, rlx_ir_value *sum, const leaf *l)
     return rlx_ir_builder_finish(a->b);
 }
 
+/* *length: one behind the last position that the step has of the query's sequence. What lies
+ * behind it in the page was never written, or by another sequence. */
+static rlx_status find_length(attention *a, rlx_ir_value *pos, rlx_ir_value **length)
+{
+    kernel_cx *k = a->k;
+    const tile_space none = {0};
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, k_const(k, 0), k_extent(k, a->node->in[0]->type.dim[0]), 1, 1, &pos,
+                      &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    const coord at = coord_of(loop.index[0], 0, -1);
+    rlx_ir_value *other = NULL, *seq = NULL;
+    RLX_TRY(tile_at(k, a->node->in[3], &at, &none, &other));
+    RLX_TRY(tile_at(k, a->node->in[4], &at, &none, &seq));
+    seq = rlx_lir_build_cast(a->b, seq, RLX_I64);
+    rlx_ir_value *same = rlx_lir_build_map2(a->b, RLX_FN_EQ, seq, a->seq);
+    rlx_ir_value *later = rlx_lir_build_map2(a->b, RLX_FN_MAX, loop.carried[0],
+                                             rlx_lir_build_cast(a->b, other, RLX_I64));
+    rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_SELECT, same, later, loop.carried[0]);
+    rlx_lir_end_for(a->b, &loop, &next);
+    *length = rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.result[0], k_const(k, 1));
+    return rlx_ir_builder_finish(a->b);
+}
+
 /* Positions lowest .. len-1 are what the query at `pos` sees. */
-static void find_seen(attention *a, rlx_ir_value *pos)
+static rlx_status find_seen(attention *a, rlx_ir_value *pos)
 {
     kernel_cx *k = a->k;
     a->len = rlx_lir_build_map2(a->b, RLX_FN_ADD, pos, k_const(k, 1));
@@ -426,8 +451,12 @@ static void find_seen(attention *a, rlx_ir_value *pos)
                                     rlx_lir_build_map2(a->b, RLX_FN_DIV, pos, size), size);
     if (a->chunk)
         a->lowest = before;
-    if (a->block)
-        a->len = rlx_lir_build_map2(a->b, RLX_FN_ADD, before, size);
+    if (a->block) {
+        RLX_TRY(find_length(a, pos, &a->len));
+        rlx_ir_value *end = rlx_lir_build_map2(a->b, RLX_FN_ADD, before, size);
+        a->len = rlx_lir_build_map2(a->b, RLX_FN_MIN, a->len, end);
+    }
+    return rlx_ir_builder_finish(a->b);
 }
 
 static rlx_status emit(attention *a, const leaf *l)
@@ -458,7 +487,7 @@ static rlx_status emit(attention *a, const leaf *l)
     RLX_TRY(tile_at(k, a->node->in[3], &t, &none, &pos));
     RLX_TRY(tile_at(k, a->node->in[4], &t, &none, &a->seq));
     a->seq = rlx_lir_build_cast(a->b, a->seq, RLX_I64);
-    find_seen(a, rlx_lir_build_cast(a->b, pos, RLX_I64));
+    RLX_TRY(find_seen(a, rlx_lir_build_cast(a->b, pos, RLX_I64)));
     RLX_TRY(clear_acc(a));
     RLX_TRY(all_pages(a, &sum));
     RLX_TRY(store_rows(a, sum, l));

@@ -10,6 +10,7 @@
  *              tanh((sum) * (scale / c)) * c
  *              at positions j <= pos[t]; with a window w, j > pos[t] - w; with a chunk w, j not
  *              below pos[t] - pos[t] mod w; with a block b all j < (pos[t] div b + 1) * b
+ *              that are not behind the last of the sequence's positions in pos
  *     m      = max s;  p[j] = exp(s[j] - m), 0 at other positions
  *     l      = sum of p: lane j mod 16, ascending; lanes by halves
  *     acc[d] = sum over j ascending, by fma, of p[j] * v[j][d]
@@ -215,13 +216,29 @@ typedef struct tensors {
     float *wide_keys, *wide_values; /* [D*P] */
 } tensors;
 
-/* The seen positions of a query: lowest .. end-1. */
-static void seen_by(const tensors *x, int64_t pos, int64_t *lowest, int64_t *end)
+/* One behind the last position that token t's sequence has here. */
+static int64_t length_of(const tensors *x, int64_t t)
 {
+    const int32_t *pos = x->pos->data, *seq = x->seq->data;
+    int32_t last = pos[t];
+    for (int64_t i = 0; i < x->pos->dim[0]; i++)
+        if (seq[i] == seq[t] && pos[i] > last)
+            last = pos[i];
+    return (int64_t)last + 1;
+}
+
+/* The seen positions of token t's query: lowest .. end-1. */
+static void seen_by(const tensors *x, int64_t t, int64_t *lowest, int64_t *end)
+{
+    const int64_t pos = ((const int32_t *)x->pos->data)[t];
     *lowest = x->window && pos >= x->window ? pos - x->window + 1 : 0;
     if (x->chunk)
         *lowest = pos - pos % x->chunk;
-    *end = x->block ? (pos / x->block + 1) * x->block : pos + 1;
+    *end = pos + 1;
+    if (x->block) {
+        const int64_t whole = (pos / x->block + 1) * x->block, length = length_of(x, t);
+        *end = whole < length ? whole : length;
+    }
 }
 
 /* Token t, head h. `g` lends its scratch. */
@@ -235,7 +252,7 @@ static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
     if (pos < 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "position %lld", (long long)pos);
     g->q = (const float *)x->q->data + (t * heads + h) * g->d;
-    seen_by(x, pos, &lowest, &end);
+    seen_by(x, t, &lowest, &end);
     memset(o, 0, (size_t)g->d * sizeof(float));
     const int64_t begin = lowest / g->p;
     for (int64_t slot = begin; slot * g->p < end; slot++) {

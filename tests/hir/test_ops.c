@@ -226,6 +226,18 @@ typedef struct seeing {
     bool sinks, shared;
 } seeing;
 
+/* A block ends where it does, or with the last position that its sequence has in the step. */
+static int64_t end_of_block(test_env *e, int64_t t, int64_t block)
+{
+    const rlx_eval_tensor *pos = env_get(e, "pos"), *seq = env_get(e, "seq");
+    const int64_t whole = ((int64_t)env_at(pos, t) / block + 1) * block;
+    int64_t length = 0;
+    for (int64_t i = 0; i < T; i++)
+        if (env_at(seq, i) == env_at(seq, t) && env_at(pos, i) >= (double)length)
+            length = (int64_t)env_at(pos, i) + 1;
+    return whole < length ? whole : length;
+}
+
 static double *attend(test_env *e, const seeing *how)
 {
     double *y = new_result(T * 24), p[2 * 256];
@@ -235,7 +247,7 @@ static double *attend(test_env *e, const seeing *how)
         const int64_t last = (int64_t)env_at(env_get(e, "pos"), t);
         int64_t first = how->window && last >= how->window ? last - how->window + 1 : 0;
         first = how->chunk ? last / how->chunk * how->chunk : first;
-        const int64_t end = how->block ? (last / how->block + 1) * how->block : last + 1;
+        const int64_t end = how->block ? end_of_block(e, t, how->block) : last + 1;
         double sum = how->sinks ? exp(env_at(env_get(e, "sinks"), i % 4)) : 0;
         for (int64_t j = first; j < end; j++) {
             double score = 0;

@@ -564,15 +564,16 @@ START_TEST(test_attention_window)
 }
 END_TEST
 
-/* What lies beyond a token's position, be it NaN, does not matter. */
+/* What lies beyond the last position of a sequence, be it NaN, does not matter: no query sees it,
+ * nor one with a block that ends there. */
 START_TEST(test_attention_mask)
 {
     world w;
-    open_attention(&w);
-    fill_pages(&w, 1);
-    world_random(&w, "q", RLX_F32, SHAPE(1, N, D));
-    world_ints(&w, "pos", 1, (int32_t[]){17});
-    world_ints(&w, "seq", 1, (int32_t[]){0});
+    open_attention_with(&w, _i ? ", block=16" : "");
+    fill_pages(&w, 2);
+    world_random(&w, "q", RLX_F32, SHAPE(2, N, D));
+    world_ints(&w, "pos", 2, (int32_t[]){16, 17});
+    world_ints(&w, "seq", 2, (int32_t[]){0, 0});
     rlx_eval_tensor a = world_run(&w);
     float *k = world_find(&w, RLX_ROLE_STATE, "k")->data;
     float *v = world_find(&w, RLX_ROLE_STATE, "v")->data;
@@ -582,7 +583,14 @@ START_TEST(test_attention_mask)
             for (int j = 2; j < P; j++)
                 k[((page * G + h) * D + d) * P + j] = v[((page * G + h) * P + j) * D + d] = NAN;
     rlx_eval_tensor b = world_run(&w);
-    ck_assert_mem_eq(a.data, b.data, sizeof(float) * N * D);
+    ck_assert_mem_eq(a.data, b.data, sizeof(float) * 2 * N * D);
+    const float *q = world_find(&w, RLX_ROLE_INPUT, "q")->data;
+    for (int i = 0; i < 2 * N; i++) { /* with a block both see both */
+        double o[D];
+        plain_attention(&w, q + i * D, 0, 0, i < N && !_i ? 16 : 17, i % N / (N / G), o);
+        for (int d = 0; d < D; d++)
+            ck_assert_double_eq_tol(f32_at(&b, i * D + d), o[d], 1e-6);
+    }
     free(a.data);
     free(b.data);
     world_close(&w);
@@ -763,7 +771,7 @@ int main(void)
     tcase_add_test(t, test_attention);
     tcase_add_test(t, test_attention_alone);
     tcase_add_loop_test(t, test_attention_window, 0, 6);
-    tcase_add_test(t, test_attention_mask);
+    tcase_add_loop_test(t, test_attention_mask, 0, 2);
     tcase_add_test(t, test_call);
     tcase_add_test(t, test_binding_errors);
     tcase_add_test(t, test_leaves_no_scratch);
