@@ -827,7 +827,8 @@ RLX_API void rlx_build_split(rlx_builder *b, rlx_value *x, int axis, int n, cons
                              rlx_value **out);
 
 /* Folds with ADD, MUL, MIN, MAX (of numbers) or AND, OR (of bools) over n axes; keep: they stay, as 1. Of nothing: 0, 1,
- * the largest and the least of the format, true, false. */
+ * the largest and the least of the format, true, false. Sums, products and means of f16 and bf16 are made in f32 and
+ * rounded once. */
 RLX_API rlx_value *rlx_build_reduce(rlx_builder *b, rlx_map fn, rlx_value *x, int n, const int *axes,
                                     bool keep);
 RLX_API rlx_value *rlx_build_mean(rlx_builder *b, rlx_value *x, int n, const int *axes); /* floats; axes stay, as 1 */

@@ -13,8 +13,9 @@ rlx_ir_value *rlx_mir_extent(rlx_ir_builder *b, rlx_dim extent, rlx_format f)
 {
     if (rlx_dim_is_const(extent))
         return rlx_mir_build_const(b, f, (double)extent);
-    rlx_ir_value *one = rlx_mir_build_const(b, f, 1);
-    return rlx_mir_build_fold(b, RLX_FN_ADD, rlx_mir_build_broadcast(b, one, 1, &extent, NULL));
+    rlx_ir_value *one = rlx_mir_build_const(b, RLX_I64, 1); /* floats stop counting */
+    rlx_ir_value *ones = rlx_mir_build_broadcast(b, one, 1, &extent, NULL);
+    return rlx_mir_cast(b, rlx_mir_build_fold(b, RLX_FN_ADD, ones), f);
 }
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
@@ -222,6 +223,14 @@ rlx_ir_value *rlx_mir_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f)
     return rlx_mir_build_cast(b, x, f);
 }
 
+/* The largest number of f64 or f32 below 2^n that is whole, for integers of so many bits. */
+static double most_below(double span, int bits, bool is_f64)
+{
+    if (bits <= (is_f64 ? 32 : 16)) /* which the format holds */
+        return span - 1;
+    return is_f64 ? nextafter(span, 0) : (double)nextafterf((float)span, 0);
+}
+
 rlx_ir_value *rlx_mir_saturate(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f)
 {
     if (!x || !rlx_format_is_float(x->type.format) || !rlx_format_is_int(f))
@@ -231,8 +240,7 @@ rlx_ir_value *rlx_mir_saturate(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f)
     const int bits = 8 * (int)rlx_format_bytes(f, 1);
     const bool is_unsigned = rlx_format_get(f)->kind == RLX_KIND_UINT;
     const double span = ldexp(1, is_unsigned ? bits : bits - 1);
-    /* the largest float below the span */
-    const double most = bits <= 16 ? span - 1 : (double)nextafterf((float)span, 0);
+    const double most = most_below(span, bits, x->type.format == RLX_F64);
     rlx_ir_value *is_number = rlx_mir_map2(b, RLX_FN_EQ, x, x);
     rlx_ir_value *zero = rlx_mir_like(b, x, 0);
     x = rlx_mir_pick(b, is_number, x, zero);

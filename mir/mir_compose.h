@@ -60,7 +60,8 @@ rlx_ir_value *rlx_mir_pow(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y);
  */
 
 unsigned rlx_mir_last_axes(const rlx_ir_value *x, int from); /* the set from..rank-1 */
-/* Over the axes that are set, elements in their order; keep: the axes stay, as 1. */
+/* Over the axes that are set, elements in their order; keep: the axes stay, as 1. Sums and products
+ * of f16 and bf16 are made in f32 and rounded once; so are means. */
 rlx_ir_value *rlx_mir_fold(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, unsigned axes,
                            bool keep);
 /* Over one axis, which stays as 1: by rows of tiles (lanes) where it is the last, of f32. */

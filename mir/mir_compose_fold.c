@@ -6,11 +6,22 @@ unsigned rlx_mir_last_axes(const rlx_ir_value *x, int from)
     return x ? (1u << x->type.rank) - (1u << from) : 0;
 }
 
+/* What sums and products of elements of that format are made in. */
+static rlx_format wide_format(rlx_map_fn fn, rlx_format f)
+{
+    const bool rounds = fn == RLX_FN_ADD || fn == RLX_FN_MUL;
+    return rounds && (f == RLX_F16 || f == RLX_BF16) ? RLX_F32 : f;
+}
+
 rlx_ir_value *rlx_mir_fold(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, unsigned axes,
                            bool keep)
 {
     if (!x || axes == 0)
         return x;
+    const rlx_format format = x->type.format;
+    x = rlx_mir_cast(b, x, wide_format(fn, format));
+    if (!x)
+        return NULL;
     int64_t perm[RLX_MAX_RANK] = {0};
     rlx_dim kept[RLX_MAX_RANK];
     const int rank = x->type.rank;
@@ -28,7 +39,7 @@ rlx_ir_value *rlx_mir_fold(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, un
     x = rlx_mir_transpose(b, x, perm);
     for (int i = outer; i < rank; i++) /* one after another, so that no index is divided */
         x = rlx_mir_build_fold(b, fn, x);
-    return rlx_mir_reshape(b, x, left, kept);
+    return rlx_mir_cast(b, rlx_mir_reshape(b, x, left, kept), format);
 }
 
 rlx_ir_value *rlx_mir_fold_rows(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, int axis)
@@ -40,9 +51,13 @@ rlx_ir_value *rlx_mir_fold_rows(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *
 
 rlx_ir_value *rlx_mir_mean(rlx_ir_builder *b, rlx_ir_value *x, unsigned axes)
 {
+    if (!x || !axes)
+        return x;
+    const rlx_format format = x->type.format;
+    x = rlx_mir_cast(b, x, wide_format(RLX_FN_ADD, format));
     rlx_ir_value *sum = rlx_mir_fold(b, RLX_FN_ADD, x, axes, true);
-    if (!sum || !axes)
-        return sum;
+    if (!sum)
+        return NULL;
     rlx_dim n = 1;
     for (int i = 0; i < x->type.rank; i++)
         if (axes >> i & 1)
@@ -53,7 +68,8 @@ rlx_ir_value *rlx_mir_mean(rlx_ir_builder *b, rlx_ir_value *x, unsigned axes)
                                         "linear in symbols"));
         return NULL;
     }
-    return rlx_mir_map2(b, RLX_FN_DIV, sum, rlx_mir_extent(b, n, x->type.format));
+    rlx_ir_value *mean = rlx_mir_map2(b, RLX_FN_DIV, sum, rlx_mir_extent(b, n, x->type.format));
+    return rlx_mir_cast(b, mean, format);
 }
 
 rlx_ir_value *rlx_mir_softmax(rlx_ir_builder *b, rlx_ir_value *x, int axis)

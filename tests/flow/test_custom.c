@@ -389,6 +389,45 @@ START_TEST(shapes)
 }
 END_TEST
 
+/* What steps of 16-bit sums would lose: 1,000 ones and a count of as many are 1,000 in bf16, whose
+ * next number above 256 is 258; the bound of i32 is one of f64. y[t,h] is one of them by h. */
+static rlx_value *build_wide(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t thousand[] = {1000}, tokens = rlx_value_extent(x, 0);
+    rlx_value *ones = rlx_build_expand(b, rlx_build_number(b, RLX_BF16, 1), 1, thousand);
+    rlx_value *number[4];
+    number[0] = rlx_build_reduce(b, RLX_MAP_ADD, ones, 1, (int[]){0}, true);
+    number[1] = rlx_build_mean(b, ones, 1, (int[]){0});
+    number[2] = rlx_build_size(b, RLX_BF16, rlx_build_extent(b, RLX_EXTENT_MUL, tokens, 200));
+    number[3] = rlx_build_saturate(b, rlx_build_number(b, RLX_F64, 3e9), RLX_I32);
+    /* f32 rounds the largest i32 up */
+    number[3] = rlx_build_map2(b, RLX_MAP_SUB, number[3], rlx_build_number(b, RLX_I32, 2147483000));
+    const int64_t column[] = {H / 4};
+    for (int i = 0; i < 4; i++)
+        number[i] = rlx_build_expand(b, rlx_build_cast(b, number[i], RLX_F32), 1, column);
+    rlx_value *row = rlx_build_concat(b, 4, number, 0);
+    return rlx_build_map2(b, RLX_MAP_ADD,
+                          rlx_build_map2(b, RLX_MAP_MUL, x, rlx_build_constant(b, 0)), row);
+}
+
+START_TEST(wide)
+{
+    static const double each[] = {1000, 1, 1000, 647};
+    world t;
+    float y[TOKENS * H];
+    double want[TOKENS * H];
+    open_world(&t, devices[_i]);
+    rlx_flow_custom(t.flow, "wide", build_wide, NULL);
+    assert_ok(compile(&t));
+    run(&t, 1, y);
+    for (int e = 0; e < TOKENS * H; e++)
+        want[e] = each[e % H / (H / 4)];
+    check(y, want, 0, "wide");
+    close_world(&t);
+}
+END_TEST
+
 static rlx_value *build_no_axis(rlx_builder *b, rlx_value *x, void *user)
 {
     (void)user;
@@ -681,10 +720,11 @@ int main(void)
     tcase_add_loop_test(c, every_function, 0, NDEVICES);
     tcase_add_loop_test(c, mixed, 0, NDEVICES);
     tcase_add_loop_test(c, shapes, 0, NDEVICES);
+    tcase_add_loop_test(c, wide, 0, NDEVICES);
     tcase_add_test(c, layers);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
     tcase_add_test(c, refuses_elsewhere);
     tcase_add_test(c, prints);
     suite_add_tcase(s, c);
-    return run_suite(s, 4 * NDEVICES + NWRONG + 3);
+    return run_suite(s, 5 * NDEVICES + NWRONG + 3);
 }
