@@ -280,12 +280,30 @@ rlx_status scalar_reshape(nest *l, const rlx_ir_type *from, const coord *c, cons
     return reshape_by_number(l, from, c, to, out);
 }
 
-/* v held inside 0..extent-1. */
+/* v held inside 0..extent-1; 0 of an extent that is empty. */
 static rlx_ir_value *clamp_index(nest *l, rlx_ir_value *v, rlx_dim extent)
 {
     rlx_ir_value *last = index_map(l, RLX_FN_SUB, k_extent(l->k, extent), k_const(l->k, 1));
-    v = index_map(l, RLX_FN_MAX, v, k_const(l->k, 0));
-    return index_map(l, RLX_FN_MIN, v, last);
+    v = index_map(l, RLX_FN_MIN, v, last);
+    return index_map(l, RLX_FN_MAX, v, k_const(l->k, 0));
+}
+
+static bool has_remainder(const nest *l, rlx_dim d)
+{
+    if (rlx_dim_is_const(d))
+        return false;
+    const rlx_dim_node n = rlx_dim_get(l->k->dims, d);
+    if (n.op == RLX_DIM_SYMBOL)
+        return false;
+    return n.op == RLX_DIM_MOD || has_remainder(l, n.a) || has_remainder(l, n.b);
+}
+
+/* Whether symbols may make the extent 0: but for remainders, expressions only grow with them. */
+static bool may_be_empty(const nest *l, rlx_dim extent)
+{
+    static const int64_t none[RLX_MAX_SYMBOLS];
+    return !rlx_dim_is_const(extent) &&
+           (has_remainder(l, extent) || rlx_dim_eval(l->k->dims, extent, none) == 0);
 }
 
 /* ---- operators
@@ -426,6 +444,29 @@ static rlx_status held_at(nest *l, const rlx_ir_value *x, const coord *c, int ax
     return scalar_at(l, x, inner, out);
 }
 
+/* The same, or `none` where that axis is empty, of which nothing is read: in a loop that runs once
+ * at most. Its index is part of the coordinate, so that no read moves in front of it. */
+static rlx_status some_at(nest *l, const rlx_ir_value *x, const coord *c, int axis, coord at,
+                          rlx_ir_value *none, rlx_ir_value **out)
+{
+    const rlx_dim extent = x->type.dim[axis];
+    if (!may_be_empty(l, extent))
+        return held_at(l, x, c, axis, at, out);
+    if (l->tile)
+        return k_fail(l->k, x->def, "an axis that may be empty, by tiles");
+    rlx_ir_value *times = index_map(l, RLX_FN_MIN, k_extent(l->k, extent), k_const(l->k, 1)), *v;
+    rlx_lir_scope s;
+    rlx_lir_begin_for(l->k->b, k_const(l->k, 0), times, 1, 1, &none, &s);
+    if (l->k->b->status)
+        return rlx_ir_builder_finish(l->k->b);
+    const coord once = nest_enter(l, &s, s.index[0], 0);
+    RLX_TRY(nest_overflow(l));
+    RLX_TRY(held_at(l, x, c, axis, index_add(l, at, once), &v));
+    nest_leave(l);
+    rlx_lir_end_for(l->k->b, &s, &v);
+    return done(l, s.result[0], out);
+}
+
 /* x where the index lies in it, read at an index that is held inside; else fill. */
 static rlx_status inside_or(nest *l, const rlx_ir_value *x, const coord *c, int axis, coord at,
                             bool low, bool high, rlx_ir_value *fill, rlx_ir_value **out)
@@ -443,7 +484,7 @@ static rlx_status inside_or(nest *l, const rlx_ir_value *x, const coord *c, int 
         in = in ? index_map(l, RLX_FN_AND, in, below) : below;
     }
     rlx_ir_value *v;
-    RLX_TRY(held_at(l, x, c, axis, at, &v));
+    RLX_TRY(some_at(l, x, c, axis, at, fill, &v));
     return done(l, rlx_lir_build_map3(l->k->b, RLX_FN_SELECT, in, v, fill), out);
 }
 
@@ -484,6 +525,12 @@ static rlx_status concat_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_i
     return RLX_OK;
 }
 
+static rlx_ir_value *zero_of(nest *l, rlx_format f)
+{
+    return rlx_format_is_float(f) ? rlx_lir_build_fill(l->k->b, f, 0, NULL, 0)
+                                  : rlx_lir_build_fill_int(l->k->b, f, 0, NULL, 0);
+}
+
 static rlx_status gather_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_ir_value **out)
 {
     const rlx_ir_value *x = n->in[0], *ids = n->in[1];
@@ -506,7 +553,9 @@ static rlx_status gather_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_i
     }
     coord inner[RLX_MAX_RANK] = {coord_of(id, range_of(x->type.dim[0]), -1)};
     copy_coords(c + rank, x->type.rank - 1, inner + 1);
-    return scalar_at(l, x, inner, out);
+    if (!may_be_empty(l, x->type.dim[0]))
+        return scalar_at(l, x, inner, out);
+    return some_at(l, x, inner, 0, inner[0], zero_of(l, x->type.format), out);
 }
 
 /* ---- folds

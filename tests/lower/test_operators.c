@@ -50,6 +50,20 @@ static const operators cases[] = {
           "%2 = reduce %1 {fn=add, axis=1, lanes=16} : f32[T]\n"
           "return %2\n"),
      0, "loops"},
+    {"pads of what may be empty",
+     MAIN("%x: f32[T,3] input \"x\", %i: i32[T] input \"i\"", "f32[T + 3,3], f32[4], f32[2 * T + 2]",
+          "%0 = const {value=0.5} : f32\n"
+          "%1 = pad %x, %0 {axis=0, low=2, high=1} : f32[T + 3,3]\n"
+          "%2 = reduce %x {fn=max, axis=1, lanes=1} : f32[T]\n"
+          "%3 = gather %2, %i : f32[T]\n"
+          "%4 = broadcast %3 {axes=[1]} : f32[4,T]\n"
+          "%5 = pad %4, %0 {axis=1, low=0, high=2} : f32[4,T + 2]\n"
+          "%6 = reduce %5 {fn=add, axis=1, lanes=1} : f32[4]\n"
+          "%7 = broadcast %3 {axes=[0]} : f32[T,2]\n"
+          "%8 = reshape %7 : f32[2 * T]\n"
+          "%9 = pad %8, %0 {axis=0, low=1, high=1} : f32[2 * T + 2]\n"
+          "return %1, %6, %9\n"),
+     1, "loops"},
     {"gather of gathers, backwards",
      MAIN("%x: f32[9,3] input \"x\", %i: i64[T,2] input \"i\"", "f32[T,2,3]",
           "%0 = slice %x {axis=0, start=8, size=9, step=-1} : f32[9,3]\n"

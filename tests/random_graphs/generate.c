@@ -372,18 +372,6 @@ static rlx_status finish(maker *k, rlx_ir_func *f, int narguments)
     return rlx_ir_builder_finish(&k->b);
 }
 
-/* Code reads an element of what it pads, at an index that is held inside: there is none in an empty
- * extent that only a symbol knows to be empty (docs/decisions/2026-11-29-operators.md). */
-static void fill_padded(random_graph *g)
-{
-    for (const rlx_ir_node *n = g->hir->first->body->first; n; n = n->next) {
-        const rlx_dim d =
-            n->op == RLX_HIR_PAD ? n->in[0]->type.dim[rlx_ir_attr_int(n, RLX_ATTR_AXIS, 0)] : 0;
-        for (int i = 0; d < 0 && i < 2 && rlx_dim_eval(g->dims, d, g->live) == 0; i++)
-            g->live[i] = g->live[i] ? g->live[i] : 1;
-    }
-}
-
 rlx_status graph_generate(uint64_t seed, random_graph *g)
 {
     maker k = {.g = g, .state = seed};
@@ -405,7 +393,6 @@ rlx_status graph_generate(uint64_t seed, random_graph *g)
         add_op(&k);
     RLX_TRY(finish(&k, f, narguments));
     rlx_ir_remove_dead(g->hir);
-    fill_padded(g);
     return rlx_ir_verify(g->hir);
 }
 
