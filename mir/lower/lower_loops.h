@@ -2,7 +2,7 @@
  *
  *   lower_loops.c    the nest of loops over a result; scans and scatters
  *   lower_scalar.c   one element of a MIR value at given coordinates
- *   lower_recur.c    recurrences, whose steps are made of both
+ *   lower_recur*.c   recurrences, whose steps are made of both
  *
  * Coordinates are linear forms of loop indices (lower_index.c). Where a view is not linear (a pad,
  * a gather, a reshape that divides), the index is computed and becomes a term of its own. What does
