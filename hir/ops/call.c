@@ -1,12 +1,14 @@
 /* hir/ops/call.c
  *   in   the callee's VALUE arguments, in order        out  the callee's results
  *   Runs the callee for layer index first, first + 1, ..., first + count - 1. What it returns
- * becomes its first VALUE arguments of the next round; further ones stay. WEIGHT, INPUT and STATE
- * arguments bind by name, with the layer index for "{}". C1  callee is a function that stands
- * before the caller (so nothing calls itself, and text parses in one go). C2  the operands have the
- * types of the callee's VALUE arguments. C3  the results have the types of the callee's results. C4
- * first >= 0 and count >= 1. C5  if count > 1, the results have the types of the first VALUE
- * arguments.
+ *   becomes its first VALUE arguments of the next round; further ones stay. WEIGHT, INPUT and STATE
+ *   arguments bind by name, with the layer index for "{}".
+ *   C1  callee is a function that stands before the caller (so nothing calls itself, and text
+ *       parses in one go).
+ *   C2  the operands have the types of the callee's VALUE arguments.
+ *   C3  the results have the types of the callee's results.
+ *   C4  first >= 0 and count >= 1.
+ *   C5  if count > 1, the results have the types of the first VALUE arguments.
  */
 #include "hir/ops/ops.h"
 

@@ -3,7 +3,8 @@
  *   C1   as many operands as the function takes.
  *   C2   operands have one format; the first of select is bool.
  *   C3   operands have one shape, or rank 0.
- *   C4   the function is defined for the format (rlx_map_fn_takes); fma on f32 and f64, round and floor on floats.
+ *   C4   the function is defined for the format (rlx_map_fn_takes): fma on f32 and f64, round and
+ *        floor on floats.
  *   Result: bool for comparisons, else the operands' format. */
 #include <math.h>
 

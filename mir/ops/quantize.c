@@ -2,8 +2,9 @@
  *   in   x f32[..,K]
  *   out  codes i8[..,K]; scale f32[..,K/32]; sums32 f32[..,K/32]; sums16 f32[..,K/16]
  *   scale = max |x| * (1/127); code = round(x * (1/scale)), 0 where the scale is 0; sums are the
- * scale times the sum of the codes of 32 or 16 elements. Every operation is rounded to f32. C1   x
- * is f32 of rank 1 or more. C2   K is a constant multiple of 32. */
+ *   scale times the sum of the codes of 32 or 16 elements. Every operation is rounded to f32.
+ *   C1   x is f32 of rank 1 or more.
+ *   C2   K is a constant multiple of 32. */
 #include <math.h>
 
 #include "mir/ops/ops.h"

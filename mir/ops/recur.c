@@ -7,12 +7,15 @@
  *   C1   1 to 16 operands; counts has two numbers, with at least one state, that they suffice for.
  *   C2   parallel is 0 to 3, for columns at least 1; kind is rows or columns; step is 1 or -1.
  *   C3   has is a number for each operand (but pos and seq), of bits below parallel; states have
- * all. C4   every operand is what its argument has, with the axes that it has in front (or behind).
+ *        all.
+ *   C4   every operand is what its argument has, with the axes that it has in front (or behind).
  *   C5   the block yields an output or more, or none, then the states' types.
  *   C6   results are the outputs with all parallel axes, then the states.
  *   C7   the extents that the block sees are constants, 1 or more.
  *   C8   the block holds maps, casts, constants, views, pads, concats, gathers, reduces and
- * contracts. C9   pos and seq are i32[S]. C4 to C8 are checked once the block is filled. */
+ *        contracts.
+ *   C9   pos and seq are i32[S].
+ *   C4 to C8 are checked once the block is filled. */
 #include <string.h>
 
 #include "mir/ops/ops.h"
@@ -270,11 +273,12 @@ static void part_of(const rlx_eval_tensor *whole, const rlx_mir_recur_axes *a, c
     for (int i = 0; i < RLX_MIR_MAX_PARALLEL; i++)
         if (a->parallel[i] >= 0)
             *offset += at->parallel[i] * stride[a->parallel[i]];
-    for (int i = a->ninner - 1, s = 1; i >= 0; i--) {
+    int64_t s = 1;
+    for (int i = a->ninner - 1; i >= 0; i--) {
         copy->extent[i] = whole->dim[a->inner + i];
         copy->from_stride[i] = stride[a->inner + i];
         copy->to_stride[i] = s;
-        s *= (int)copy->extent[i];
+        s *= copy->extent[i];
     }
 }
 

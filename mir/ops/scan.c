@@ -1,7 +1,8 @@
 /* mir/ops/scan.c: running sums, products, minima and maxima along the last axis
- *   in   x T[..,K]                                 out  y T[..,K]: y[0] = x[0], y[k] = fn(y[k-1],
- * x[k]) C1   fn is add, mul, min or max, and the format has it. C2   axis is the last one, and
- * there is one. */
+ *   in   x T[..,K]
+ *   out  y T[..,K]: y[0] = x[0], y[k] = fn(y[k-1], x[k])
+ *   C1   fn is add, mul, min or max, and the format has it.
+ *   C2   axis is the last one, and there is one. */
 #include "mir/ops/ops.h"
 
 rlx_status rlx_mir_scan_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)

@@ -1,9 +1,10 @@
 /* mir/ops/scatter.c: rows to places by index
- *   in   x T[V,..];  ids i32 or i64 [T];  u T[T,..]  out  x, changed: for t ascending
- *   y[ids[t]] = u[t], or with fn y[ids[t]] = fn(y[ids[t]], u[t]); ids outside of 0..V-1 are left
- * out C1   x has an axis, ids one, u those of ids and then x's behind the first. C2   ids are i32
- * or i64; x and u have one format. C3   fn, if there, is add, mul, min or max, and the format has
- * it. */
+ *   in   x T[V,..];  ids i32 or i64 [T];  u T[T,..]
+ *   out  x, changed: for t ascending y[ids[t]] = u[t], or with fn y[ids[t]] = fn(y[ids[t]], u[t]);
+ *        ids outside of 0..V-1 are left out
+ *   C1   x has an axis, ids one, u those of ids and then x's behind the first.
+ *   C2   ids are i32 or i64; x and u have one format.
+ *   C3   fn, if there, is add, mul, min or max, and the format has it. */
 #include <string.h>
 
 #include "mir/ops/ops.h"

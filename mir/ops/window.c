@@ -1,8 +1,10 @@
 /* mir/ops/window.c: overlapping pieces of one axis (a view)
- *   in   x T[..L..]                                out  T[..O,size..], [o,k] is x[o*step +
- * k*dilation] O = (L - (size-1)*dilation - 1) / step + 1: the pieces that lie inside C1   axis is
- * one of x's, and there is room for one more. C2   size, step and dilation (absent: 1) are
- * positive. C3   L holds one piece at least: a symbolic one has been padded by so much. */
+ *   in   x T[..L..]
+ *   out  T[..O,size..], [o,k] is x[o*step + k*dilation]
+ *   O = (L - (size-1)*dilation - 1) / step + 1: the pieces that lie inside
+ *   C1   axis is one of x's, and there is room for one more.
+ *   C2   size, step and dilation (absent: 1) are positive.
+ *   C3   L holds one piece at least: a symbolic one has been padded by so much. */
 #include "mir/mir_image.h"
 #include "mir/ops/ops.h"
 
