@@ -40,6 +40,11 @@ typedef struct coord {
     term term[MAX_TERMS];
     int64_t off;
 } coord;
+static inline void copy_coords(const coord *c, int n, coord *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = c[i];
+}
 
 /* The tile that is being made: extents, and per axis the limit that its root index stays below. */
 typedef struct tile_space {

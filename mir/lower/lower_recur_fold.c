@@ -1,6 +1,4 @@
 /* mir/lower/lower_recur_fold.c: the reduces and contracts of a recurrence's step. */
-#include <string.h>
-
 #include "mir/lower/lower_recur.h"
 
 /* One element of a reduce by tiles along its last axis, each lane being a partial. */
@@ -21,7 +19,7 @@ static rlx_status reduce_tiles(recur_cx *x, const rlx_ir_node *n, const coord *r
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     coord c[RLX_MAX_RANK];
-    memcpy(c, row, sizeof *c * (size_t)last);
+    copy_coords(row, last, c);
     c[last] = nest_enter(&x->l, &s, s.index[0], extent);
     c[last].term[0].axis = 0;
     ts.root[0] = s.index[0];
@@ -81,7 +79,7 @@ static rlx_status contract_lanes(recur_cx *x, const rlx_ir_node *n, const coord 
                 return rlx_ir_builder_finish(k->b);
             j = nest_term(&x->l, held, extent);
         }
-        memcpy(at, c, sizeof *at * (size_t)last);
+        copy_coords(c, last, at);
         at[last] = j;
         RLX_TRY(scalar_at(&x->l, n->in[0], at, &a));
         RLX_TRY(scalar_at(&x->l, n->in[1], (coord[]){c[last], j}, &b));

@@ -309,12 +309,6 @@ static bool may_be_empty(const nest *l, rlx_dim extent)
 /* ---- operators
  * ------------------------------------------------------------------------------------- */
 
-static void copy_coords(const coord *c, int n, coord *out)
-{
-    for (int i = 0; i < n; i++)
-        out[i] = c[i];
-}
-
 static const tile_space no_tile;
 
 /* From coordinates of a part to those of the whole. */
