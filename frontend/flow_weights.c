@@ -65,7 +65,8 @@ static bool *mark_used(const rlx_weights *w, const rlx_tensor **used, size_t nus
 {
     const int n = rlx_weights_count(w);
     bool *marks = calloc((size_t)n + 1, sizeof *marks);
-    qsort(used, nused, sizeof(*used), compare_pointers);
+    if (nused)
+        qsort(used, nused, sizeof(*used), compare_pointers);
     for (int i = n - 1; marks && i >= 0; i--) { /* what a tensor is made of stands before it */
         const rlx_tensor *t = rlx_weights_at(w, i);
         rlx_tensor_origin from;

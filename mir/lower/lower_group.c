@@ -156,8 +156,10 @@ rlx_status group_begin_grid(kernel_cx *k, group *g, rlx_ir_value *columns, rlx_i
         extents[2 + i] = k_extent(k, a->dim[i]);
     k_begin_grid(k, 2 + in_grid, extents, &s->grid);
     for (int i = 0; i < g->nlead && !k->b->status; i++) {
-        rlx_ir_value *index = s->grid.index[2 + i];
-        if (i >= in_grid) {
+        rlx_ir_value *index;
+        if (i < in_grid) {
+            index = s->grid.index[2 + i];
+        } else {
             rlx_lir_scope *loop = &s->inner[i - in_grid];
             rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, a->dim[i]), 1, 0, NULL, loop);
             index = loop->index[0];
