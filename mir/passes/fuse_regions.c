@@ -203,12 +203,30 @@ static void return_divided_rows(rlx_mir_fuse_graph *g, int group, int rank)
 
 /* ---- contract -------------------------------------------------------------------------------- */
 
+/* Axes in front of the columns of a group's contract. */
+static int row_axes(const rlx_mir_fuse_graph *g, int group)
+{
+    const rlx_ir_type *rows = &g->nodes[g->groups[group].nodes[0]].ir->out[0]->type;
+    return rows->rank > 1 ? rows->rank - 1 : 1;
+}
+
+/* A broadcast whose new axes stand behind the rows: extents may be alike by chance. */
+static bool repeats_within_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
+{
+    const rlx_attr *axes = rlx_ir_attr(n->ir, RLX_ATTR_AXES);
+    const int leading = row_axes(g, group);
+    for (int i = 0; i < axes->n && i < leading; i++)
+        if (axes->ints[i] != i)
+            return false;
+    return axes->n >= leading;
+}
+
 /* Rows stay rows: the leading extents are those of the contract's result. */
 static bool keeps_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     const rlx_ir_type *y = &n->ir->out[0]->type;
     const rlx_ir_type *rows = &g->nodes[g->groups[group].nodes[0]].ir->out[0]->type;
-    const int leading = rows->rank > 1 ? rows->rank - 1 : 1;
+    const int leading = row_axes(g, group);
     return y->rank >= leading && memcmp(y->dim, rows->dim, sizeof(rlx_dim) * (size_t)leading) == 0;
 }
 
@@ -233,10 +251,11 @@ static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node 
     case RLX_MIR_SLICE: /* elements that lie apart are no tile */
         return rlx_ir_attr_int(n->ir, RLX_ATTR_STEP, 1) == 1 && keeps_rows(g, n, group) &&
                !cuts_rows(g, n, group);
+    case RLX_MIR_BROADCAST:
+        return repeats_within_rows(g, n, group) && keeps_rows(g, n, group);
     case RLX_MIR_MAP:
     case RLX_MIR_CAST:
     case RLX_MIR_RESHAPE:
-    case RLX_MIR_BROADCAST:
         return keeps_rows(g, n, group);
     default:
         return false;
