@@ -1,3 +1,4 @@
+#include "runtime/cache.h"
 #include "runtime/runtime.h"
 
 #include "tests/frontend/header_values.h"

@@ -16,7 +16,16 @@
             offsetof(rlx_tensor, dim), offsetof(rlx_tensor, data), offsetof(rlx_tensor, bytes),   \
             sizeof(((rlx_tensor *)0)->dim), sizeof(rlx_session_options),                          \
             offsetof(rlx_session_options, max_positions),                                         \
-            offsetof(rlx_session_options, max_sequences), sizeof(rlx_status)                      \
+            offsetof(rlx_session_options, max_sequences), sizeof(rlx_status),                     \
+            sizeof(rlx_tensor_origin), offsetof(rlx_tensor_origin, offset),                       \
+            sizeof(rlx_cache_options), offsetof(rlx_cache_options, folder),                       \
+            offsetof(rlx_cache_options, system_folder), offsetof(rlx_cache_options, trusted_key), \
+            offsetof(rlx_cache_options, max_bytes), offsetof(rlx_cache_options, shared),          \
+            offsetof(rlx_cache_options, warn), offsetof(rlx_cache_options, warn_user),            \
+            sizeof(rlx_cache_entry), offsetof(rlx_cache_entry, bytes),                            \
+            offsetof(rlx_cache_entry, used), offsetof(rlx_cache_entry, system),                   \
+            sizeof(rlx_cache_stats), offsetof(rlx_cache_stats, misses),                           \
+            offsetof(rlx_cache_stats, written), offsetof(rlx_cache_stats, damaged)                \
     }
 
 #ifdef __cplusplus
