@@ -204,7 +204,8 @@ static rlx_status plan(job *j, int mix)
         choose(j, mix, t);
         t->bytes = rlx_format_bytes(t->format, elems);
         most = t->bytes > most ? t->bytes : most;
-        longest = t->rank && t->dim[t->rank - 1] > longest ? t->dim[t->rank - 1] : longest;
+        if (t->rank && elems && t->dim[t->rank - 1] > longest)
+            longest = t->dim[t->rank - 1];
         j->total += (int64_t)s->tensors[i].bytes;
     }
     j->bytes = malloc(most);

@@ -369,6 +369,24 @@ START_TEST(refused_whole)
 }
 END_TEST
 
+/* Rows that are not there cost no memory, however long they would be. */
+START_TEST(no_rows_of_any_length)
+{
+    model m;
+    open_model(&m);
+    free((void *)m.tensors[4].data);
+    m.tensors[4].data = NULL;
+    m.tensors[4].dim[0] = 0;
+    m.tensors[4].dim[1] = INT64_C(1) << 52;
+    m.tensors[4].bytes = 0;
+    write_model(&m);
+    rlx_gguf *f = quantize(&m, &(rlx_quantize_options){.type = "Q4_K_M"});
+    ck_assert_uint_eq(find(f, m.names[4])->bytes, 0);
+    rlx_gguf_close(f);
+    close_model(&m);
+}
+END_TEST
+
 /* ---- directories ---- */
 
 enum { IDS = 12, VOCAB = 1024 };
@@ -454,7 +472,8 @@ int main(void)
     SUITE_TEST(s, "threads", same_bytes_on_any_threads);
     SUITE_TEST(s, "importance", importance_of_columns);
     SUITE_TEST(s, "refused", refused_whole);
+    SUITE_TEST(s, "no_rows", no_rows_of_any_length);
     SUITE_TEST(s, "directory", directory_becomes_a_file);
     SUITE_TEST(s, "documented", documented);
-    return suite_run(s, 8);
+    return suite_run(s, 9);
 }
