@@ -33,7 +33,7 @@ typedef enum rlx_stage_kind {
     RLX_STAGE_COUNT
 } rlx_stage_kind;
 
-enum { RLX_STAGE_KEYS = 10, RLX_STAGE_NUMBERS = 13, RLX_STAGE_REALS = 3, RLX_FLOW_MAX_SAVES = 16 };
+enum { RLX_STAGE_KEYS = 13, RLX_STAGE_NUMBERS = 13, RLX_STAGE_REALS = 3, RLX_FLOW_MAX_SAVES = 16 };
 
 /* What was recorded, with the names that blocks.def gives to keys, numbers and reals. */
 typedef struct rlx_stage {

@@ -370,11 +370,17 @@ RLX_API void rlx_flow_probe_rotary(rlx_flow *f, int64_t rotary_dim, const char *
 RLX_API void rlx_flow_output(rlx_flow *f, const char *name);
 
 /* Recurrences over axis 1 of f32[B,S,I]: torch's nn.GRU and nn.LSTM with batch_first, all layers, without dropout. Weights
- * "PREFIX.weight_ih_l0" and so on, PREFIX "" for none; [.., 2H] with both directions. First states: rlx_build_gru. */
+ * "PREFIX.weight_ih_l0" and so on, PREFIX "" for none; [.., 2H] with both directions. The streams (rlx_flow_bind_stream
+ * makes one of an input) may be NULL. */
 typedef struct rlx_recurrent_spec {
     const char *prefix;
     int64_t layers; /* 0: 1 */
     bool bidirectional, no_bias;
+    bool backwards;                 /* the one direction is from the last step to the first */
+    bool reset_before;              /* as in rlx_cell_spec */
+    const char *lengths;            /* stream i32[B]: the steps of each row, behind which is 0; as of a packed sequence */
+    const char *h, *c;              /* streams f32[layers * directions,B,H]: first states, else zeros; LSTM: both or none */
+    const char *h_last, *c_last;    /* streams to keep the last states in, of the same shape */
 } rlx_recurrent_spec;
 RLX_API void rlx_flow_gru(rlx_flow *f, const rlx_recurrent_spec *spec);
 RLX_API void rlx_flow_lstm(rlx_flow *f, const rlx_recurrent_spec *spec);
@@ -980,8 +986,11 @@ typedef struct rlx_cell_spec {
     rlx_value *h, *c;       /* first states f32[B,H]; NULL: zeros. LSTM: both or NULL */
     bool backwards;         /* from the last step to the first */
     bool reset_before;      /* GRU: r multiplies h, not the product with it */
+    rlx_value *lengths;     /* i32[B], the steps that each row has (its first ones, in either direction); NULL: all */
+    rlx_value *peephole;    /* LSTM: [3H]: the gates i and f see c before the step, o c after it, times these; NULL: none */
 } rlx_cell_spec;
-/* x f32[B,S,I] -> f32[B,S,H]; the states after the last step, f32[B,H], in *h and *c, which may be NULL. */
+/* x f32[B,S,I] -> f32[B,S,H], zeros behind a row's length; the states after a row's last step, f32[B,H], in *h and *c, which
+ * may be NULL. One direction, tanh and sigmoid; other cells are an rlx_build_recur. */
 RLX_API rlx_value *rlx_build_gru(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h);
 RLX_API rlx_value *rlx_build_lstm(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h, rlx_value **c);
 /* A causal depthwise convolution: x f32[B,S,C] or f32[T,C], w [C,K] or [C,1,K] (K >= 2), bias [C] or NULL, state

@@ -109,6 +109,8 @@ typedef struct rlx_hir_cell {
     rlx_ir_value *x, *w_ih, *w_hh;
     rlx_ir_value *b_ih, *b_hh; /* both or NULL */
     rlx_ir_value *h, *c;       /* the first states; NULL: zeros. c: of an LSTM */
+    rlx_ir_value *lengths;     /* may be NULL */
+    rlx_ir_value *peephole;    /* of an LSTM; may be NULL */
     bool backwards;
     bool reset_before; /* of a GRU: r multiplies h, not the product with it */
 } rlx_hir_cell;

@@ -7,7 +7,7 @@ enum { MOST = 10 };
 typedef struct operands {
     rlx_ir_value *in[MOST];
     int n;
-    int64_t counts[3];
+    int64_t counts[4];
 } operands;
 
 /* Adds what is there of `n` values as entry `kind` of counts. */
@@ -38,7 +38,10 @@ static rlx_ir_value *build_cell(rlx_ir_builder *b, int op, const rlx_hir_cell *c
     int n = 0;
     add_option(&o, 0, 2, (rlx_ir_value *[]){c->b_ih, c->b_hh});
     add_option(&o, 1, states, (rlx_ir_value *[]){c->h, c->c});
-    attrs[n++] = rlx_attr_ints(RLX_ATTR_COUNTS, 2, o.counts);
+    add_option(&o, 2, 1, &c->lengths);
+    if (op == RLX_HIR_LSTM)
+        add_option(&o, 3, 1, &c->peephole);
+    attrs[n++] = rlx_attr_ints(RLX_ATTR_COUNTS, op == RLX_HIR_LSTM ? 4 : 3, o.counts);
     if (op == RLX_HIR_GRU)
         attrs[n++] = rlx_attr_text(RLX_ATTR_KIND, c->reset_before ? "before" : "after");
     if (c->backwards)

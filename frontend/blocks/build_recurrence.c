@@ -80,6 +80,8 @@ static rlx_hir_cell get_cell(rlx_value *x, const rlx_cell_spec *s)
                           .b_hh = rlx_value_ir(s->b_hh),
                           .h = rlx_value_ir(s->h),
                           .c = rlx_value_ir(s->c),
+                          .lengths = rlx_value_ir(s->lengths),
+                          .peephole = rlx_value_ir(s->peephole),
                           .backwards = s->backwards,
                           .reset_before = s->reset_before};
 }

@@ -4,16 +4,16 @@
 #include "frontend/blocks/blocks.h"
 
 enum { W_IH, W_HH, B_IH, B_HH, DIRECTION };
+enum { LENGTHS = 2 * DIRECTION, FIRST_H, FIRST_C, LAST_H, LAST_C };
+enum { LAYER, LAYERS, BACKWARDS, RESET_BEFORE };
 
 /* ---- GRU and LSTM
  * -------------------------------------------------------------------------------- */
 
-static void record_layer(rlx_flow *f, rlx_stage_kind kind, const rlx_recurrent_spec *spec,
-                         int64_t layer)
+static void record_weights(rlx_flow *f, rlx_stage *s, const rlx_recurrent_spec *spec, int64_t layer)
 {
     static const char *const names[DIRECTION] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
-    rlx_stage *s = rlx_flow_record(f, kind);
-    for (int i = 0; s && i < (spec->bidirectional ? 2 : 1) * DIRECTION; i++) {
+    for (int i = 0; i < (spec->bidirectional ? 2 : 1) * DIRECTION; i++) {
         rlx_text key = {0};
         if (spec->no_bias && i % DIRECTION >= B_IH)
             continue;
@@ -29,14 +29,42 @@ static void record_layer(rlx_flow *f, rlx_stage_kind kind, const rlx_recurrent_s
     }
 }
 
+static void record_layer(rlx_flow *f, rlx_stage_kind kind, const rlx_recurrent_spec *spec,
+                         int64_t layer, int64_t layers)
+{
+    const char *const streams[] = {spec->lengths, spec->h, spec->c, spec->h_last, spec->c_last};
+    rlx_stage *s = rlx_flow_record(f, kind);
+    if (!s)
+        return;
+    record_weights(f, s, spec, layer);
+    for (int i = LENGTHS; i <= LAST_C; i++)
+        if (streams[i - LENGTHS])
+            s->key[i] = rlx_flow_copy_key(f, streams[i - LENGTHS], "a recurrent layer's stream");
+    s->number[LAYER] = layer;
+    s->number[LAYERS] = layers;
+    s->number[BACKWARDS] = spec->backwards;
+    s->number[RESET_BEFORE] = spec->reset_before;
+}
+
 static void record(rlx_flow *f, rlx_stage_kind kind, const rlx_recurrent_spec *spec)
 {
+    const bool gru = kind == RLX_STAGE_GRU;
     if (spec->layers < 0)
         rlx_flow_fail(
             f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld recurrent layers", (long long)spec->layers));
+    if (spec->bidirectional && spec->backwards)
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                  "a recurrent layer of both directions, and backwards"));
+    if (gru && (spec->c || spec->c_last))
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "a gru has no c"));
+    if (!gru && !spec->h != !spec->c)
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "an lstm's first states: %s without %s",
+                                  spec->h ? "h" : "c", spec->h ? "c" : "h"));
+    if (!gru && spec->reset_before)
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "an lstm has no reset gate"));
     const int64_t layers = spec->layers ? spec->layers : 1;
     for (int64_t i = 0; i < layers; i++)
-        record_layer(f, kind, spec, i);
+        record_layer(f, kind, spec, i, layers);
 }
 
 void rlx_flow_gru(rlx_flow *f, const rlx_recurrent_spec *spec)
@@ -49,28 +77,83 @@ void rlx_flow_lstm(rlx_flow *f, const rlx_recurrent_spec *spec)
     record(f, RLX_STAGE_LSTM, spec);
 }
 
-/* One direction, whose weights begin at slot `first`. */
-static rlx_status build_direction(rlx_flow_cx *cx, const rlx_stage *s, int first, rlx_ir_value **y)
+static int64_t count_directions(const rlx_stage *s)
 {
-    rlx_hir_cell cell = {.x = cx->fn->x, .backwards = first > 0};
+    return s->key[DIRECTION] ? 2 : 1;
+}
+
+/* The first state of a direction, out of a stream of all; NULL where the slot is empty. */
+static rlx_status get_first(rlx_flow_cx *cx, const rlx_stage *s, int slot, int direction,
+                            rlx_ir_value **out)
+{
+    const int64_t dirs = count_directions(s), all = s->number[LAYERS] * dirs;
+    rlx_ir_builder *b = &cx->fn->b;
+    rlx_ir_value *v;
+    if (!s->key[slot])
+        return RLX_OK;
+    RLX_TRY(rlx_flow_get_stream(cx, s, s->key[slot], &v));
+    if (v->type.format != RLX_F32 || v->type.rank != 3 || v->type.dim[0] != all)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "first states \"%s\" are not f32[%lld,B,H]: of %lld layers, %lld %s",
+                        s->key[slot], (long long)all, (long long)s->number[LAYERS], (long long)dirs,
+                        dirs == 1 ? "direction" : "directions");
+    v = rlx_mir_slice(b, v, 0, s->number[LAYER] * dirs + direction, 1, 1);
+    *out = v ? rlx_mir_reshape(b, v, 2, v->type.dim + 1) : NULL;
+    return RLX_OK;
+}
+
+/* One direction, whose weights begin at slot `first`; last: h and c, f32[B,H]. */
+static rlx_status build_direction(rlx_flow_cx *cx, const rlx_stage *s, int first, rlx_ir_value **y,
+                                  rlx_ir_value **last)
+{
+    rlx_hir_cell cell = {.x = cx->fn->x,
+                         .backwards = first > 0 || s->number[BACKWARDS],
+                         .reset_before = s->number[RESET_BEFORE]};
     const rlx_dim any[] = {RLX_DIM_INVALID, RLX_DIM_INVALID};
     RLX_TRY(rlx_flow_need_weight(cx, s, first + W_IH, 2, any, &cell.w_ih));
     RLX_TRY(rlx_flow_need_weight(cx, s, first + W_HH, 2, any, &cell.w_hh));
     RLX_TRY(rlx_flow_need_weight(cx, s, first + B_IH, 1, any, &cell.b_ih));
     RLX_TRY(rlx_flow_need_weight(cx, s, first + B_HH, 1, any, &cell.b_hh));
+    RLX_TRY(get_first(cx, s, FIRST_H, first / DIRECTION, &cell.h));
+    RLX_TRY(get_first(cx, s, FIRST_C, first / DIRECTION, &cell.c));
+    if (s->key[LENGTHS])
+        RLX_TRY(rlx_flow_get_stream(cx, s, s->key[LENGTHS], &cell.lengths));
     rlx_flow_set_place(cx, s->key[first], 1);
-    *y = s->kind == RLX_STAGE_GRU ? rlx_hir_build_gru(&cx->fn->b, &cell, NULL)
-                                  : rlx_hir_build_lstm(&cx->fn->b, &cell, NULL, NULL);
+    *y = s->kind == RLX_STAGE_GRU ? rlx_hir_build_gru(&cx->fn->b, &cell, &last[0])
+                                  : rlx_hir_build_lstm(&cx->fn->b, &cell, &last[0], &last[1]);
     return *y ? RLX_OK : rlx_ir_builder_finish(&cx->fn->b);
+}
+
+/* The last states of this layer's directions, behind those of the layers before. */
+static rlx_status keep_last(rlx_flow_cx *cx, const rlx_stage *s, int slot,
+                            rlx_ir_value *const *last)
+{
+    rlx_ir_builder *b = &cx->fn->b;
+    rlx_ir_value *part[3];
+    int n = 0;
+    if (!s->key[slot])
+        return RLX_OK;
+    if (s->number[LAYER] > 0)
+        RLX_TRY(rlx_flow_get_stream(cx, s, s->key[slot], &part[n++]));
+    for (int i = 0; i < count_directions(s); i++)
+        part[n++] = rlx_mir_insert(b, last[i], 0);
+    return rlx_flow_set_stream(cx, s->key[slot],
+                               n == 1 ? part[0] : rlx_mir_build_concat(b, n, part, 0));
 }
 
 rlx_status rlx_block_gru_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    rlx_ir_value *y[2];
-    RLX_TRY(build_direction(cx, s, 0, &y[0]));
-    if (s->key[DIRECTION])
-        RLX_TRY(build_direction(cx, s, DIRECTION, &y[1]));
-    cx->fn->x = s->key[DIRECTION] ? rlx_mir_build_concat(&cx->fn->b, 2, y, 2) : y[0];
+    const int dirs = (int)count_directions(s);
+    rlx_ir_value *y[2], *h[2] = {0}, *c[2] = {0};
+    for (int i = 0; i < dirs; i++) {
+        rlx_ir_value *last[2] = {0};
+        RLX_TRY(build_direction(cx, s, i * DIRECTION, &y[i], last));
+        h[i] = last[0];
+        c[i] = last[1];
+    }
+    RLX_TRY(keep_last(cx, s, LAST_H, h));
+    RLX_TRY(keep_last(cx, s, LAST_C, c));
+    cx->fn->x = dirs == 2 ? rlx_mir_build_concat(&cx->fn->b, 2, y, 2) : y[0];
     return RLX_OK;
 }
 

@@ -149,4 +149,45 @@ def newton(a):
     return dict(y=x, n=n.int())
 g.case("until", newton, {}, dict(a=g.randn(7).abs() * 50 + 0.1))
 
+# ---- rows of different lengths, first and last states -----------------------------------------------------------
+def packed(module):
+    """As torch runs a packed sequence: h, c f32[layers * directions,B,H]."""
+    def run(x, lengths, **first):
+        rows = nn.utils.rnn.pack_padded_sequence(x, lengths.long(), batch_first=True, enforce_sorted=False)
+        first = tuple(first.values())
+        y, last = module(rows, first if len(first) > 1 else first[0])
+        y, _ = nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+        last = last if isinstance(last, tuple) else (last,)
+        return dict(y=y, **dict(zip(("h_last", "c_last"), last)))
+    return run
+for name, kind, names in (("gru_flow", nn.GRU, "h"), ("lstm_flow", nn.LSTM, "hc")):
+    two = g.draw(kind(5, 6, num_layers=2, bidirectional=True, batch_first=True), 0.4)
+    g.case(name, packed(two), two,
+           *[dict(x=g.randn(len(n), s, 5), lengths=torch.tensor(n, dtype=torch.int32), **{k: g.randn(4, len(n), 6) for k in names})
+             for s, n in ((4, (4, 1, 3)), (1, (1,)))])
+
+def gru_backwards(x):
+    y = gru_before(x, torch.zeros(x.shape[0], 6))
+    return dict(y=y["y"], h_last=y["h_last"][None])
+g.case("gru_backwards", gru_backwards, gru, dict(x=g.randn(2, 4, 4)))
+
+# An LSTM with peepholes p (ONNX's P, in the order i, f, o), from each row's last step to its first; 0 and more steps than
+# there are: none, all.
+def lstm_peephole(x, lengths, p):
+    w_ih, w_hh, b_ih, b_hh = (lstm.state_dict()[k + "_l0"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    pi, pf, po = p.split(6)
+    y, last = torch.zeros(*x.shape[:2], 6), torch.zeros(2, x.shape[0], 6)
+    for row, n in enumerate(lengths.tolist()):
+        h = c = torch.zeros(6)
+        for t in reversed(range(min(max(n, 0), x.shape[1]))):
+            i, f, u, o = (x[row, t] @ w_ih.T + b_ih + h @ w_hh.T + b_hh).split(6)
+            c = torch.sigmoid(f + pf * c) * c + torch.sigmoid(i + pi * c) * torch.tanh(u)
+            h = torch.sigmoid(o + po * c) * torch.tanh(c)
+            y[row, t] = h
+        last[0, row], last[1, row] = h, c
+    return dict(y=y, h_last=last[0], c_last=last[1])
+p = g.randn(18)
+g.case("lstm_peephole", lambda **k: lstm_peephole(**k, p=p), {"p": p, **lstm.state_dict()},
+       dict(x=g.randn(4, 3, 4), lengths=torch.tensor([2, 0, 3, 9], dtype=torch.int32)))
+
 g.save()

@@ -34,18 +34,18 @@ static void record_lstm_wide(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
-static rlx_cell_spec cell_of(rlx_builder *b)
+static rlx_cell_spec cell_of(rlx_builder *b, const char *h)
 {
     return (rlx_cell_spec){.w_ih = rlx_build_weight(b, "weight_ih_l0"),
                            .w_hh = rlx_build_weight(b, "weight_hh_l0"),
                            .b_ih = rlx_build_weight(b, "bias_ih_l0"),
                            .b_hh = rlx_build_weight(b, "bias_hh_l0"),
-                           .h = rlx_build_declared(b, "h")};
+                           .h = h ? rlx_build_declared(b, h) : NULL};
 }
 
 static rlx_value *build_gru(rlx_builder *b, rlx_value *x, void *user)
 {
-    rlx_cell_spec spec = cell_of(b);
+    rlx_cell_spec spec = cell_of(b, "h");
     rlx_value *h;
     spec.backwards = spec.reset_before = user != NULL;
     x = rlx_build_gru(b, x, &spec, &h);
@@ -55,7 +55,7 @@ static rlx_value *build_gru(rlx_builder *b, rlx_value *x, void *user)
 
 static rlx_value *build_lstm(rlx_builder *b, rlx_value *x, void *user)
 {
-    rlx_cell_spec spec = cell_of(b);
+    rlx_cell_spec spec = cell_of(b, "h");
     rlx_value *h, *c;
     (void)user;
     spec.c = rlx_build_declared(b, "c");
@@ -90,6 +90,73 @@ static void record_lstm_states(rlx_flow *f)
     torch_input(f, "h", RLX_F32, "B,6");
     torch_input(f, "c", RLX_F32, "B,6");
     rlx_flow_custom(f, "lstm", build_lstm, NULL);
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "h_last", "h_last");
+    rlx_flow_output_stream(f, "c_last", "c_last");
+}
+
+static rlx_recurrent_spec whole = {
+    .layers = 2, .bidirectional = true, .lengths = "lengths", .h = "h", .h_last = "h_last"};
+
+static void record_ragged(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "B,S,5");
+    torch_input(f, "lengths", RLX_I32, "B");
+    torch_input(f, "h", RLX_F32, "4,B,6");
+    rlx_flow_bind_stream(f, "lengths", "lengths");
+    rlx_flow_bind_stream(f, "h", "h");
+}
+
+static void record_gru_flow(rlx_flow *f)
+{
+    record_ragged(f);
+    rlx_flow_gru(f, &whole);
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "h_last", "h_last");
+}
+
+static void record_lstm_flow(rlx_flow *f)
+{
+    rlx_recurrent_spec spec = whole;
+    record_ragged(f);
+    torch_input(f, "c", RLX_F32, "4,B,6");
+    rlx_flow_bind_stream(f, "c", "c");
+    spec.c = "c";
+    spec.c_last = "c_last";
+    rlx_flow_lstm(f, &spec);
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "h_last", "h_last");
+    rlx_flow_output_stream(f, "c_last", "c_last");
+}
+
+static void record_gru_backwards(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "B,S,4");
+    rlx_flow_gru(
+        f, &(rlx_recurrent_spec){.backwards = true, .reset_before = true, .h_last = "h_last"});
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "h_last", "h_last");
+}
+
+static rlx_value *build_peephole(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_cell_spec spec = cell_of(b, NULL);
+    rlx_value *h, *c;
+    (void)user;
+    spec.backwards = true;
+    spec.lengths = rlx_build_declared(b, "lengths");
+    spec.peephole = rlx_build_weight(b, "p");
+    x = rlx_build_lstm(b, x, &spec, &h, &c);
+    rlx_build_store(b, "h_last", h);
+    rlx_build_store(b, "c_last", c);
+    return x;
+}
+
+static void record_lstm_peephole(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "B,S,4");
+    torch_input(f, "lengths", RLX_I32, "B");
+    rlx_flow_custom(f, "lstm", build_peephole, NULL);
     rlx_flow_output(f, "y");
     rlx_flow_output_stream(f, "h_last", "h_last");
     rlx_flow_output_stream(f, "c_last", "c_last");
@@ -342,6 +409,10 @@ static const torch_case cases[] = {
     {"gru_states", record_gru_states, 2e-6, NULL},
     {"gru_before", record_gru_before, 2e-6, NULL},
     {"lstm_states", record_lstm_states, 2e-6, NULL},
+    {"gru_flow", record_gru_flow, 2e-6, NULL},
+    {"lstm_flow", record_lstm_flow, 2e-6, NULL},
+    {"gru_backwards", record_gru_backwards, 2e-6, NULL},
+    {"lstm_peephole", record_lstm_peephole, 2e-6, NULL},
     {"short_conv", record_short_conv, 2e-6, NULL},
     {"short_conv_tokens", record_short_conv_tokens, 2e-6, sessions},
     {"delta_rule", record_delta_rule, 5e-6, NULL},
