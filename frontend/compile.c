@@ -447,6 +447,13 @@ static rlx_status check_unused(const rlx_context *cx, const rlx_compilation *c,
     return RLX_OK;
 }
 
+static void count_executable(rlx_context *cx, const rlx_compile_stats *s)
+{
+    const int64_t nanoseconds = (int64_t)(1e9 * s->seconds);
+    atomic_fetch_add(s->cached ? &cx->loaded : &cx->compiled, 1);
+    atomic_fetch_add(s->cached ? &cx->load_nanoseconds : &cx->compile_nanoseconds, nanoseconds);
+}
+
 rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
                             const rlx_compile_options *options, rlx_compile_stats *stats,
                             rlx_executable **out)
@@ -463,6 +470,7 @@ rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weight
     rlx_compilation_deinit(&c);
     RLX_TRY_NOTE(st, "compiling %s for %s", f->name, cx->device);
     s.seconds = rlx_seconds() - start;
+    count_executable(cx, &s);
     if (stats)
         *stats = s;
     return RLX_OK;

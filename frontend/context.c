@@ -170,6 +170,16 @@ void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt
     free(message);
 }
 
+void rlx_context_get_stats(const rlx_context *cx, rlx_context_stats *out)
+{
+    *out = (rlx_context_stats){
+        .compiled = atomic_load(&cx->compiled),
+        .loaded = atomic_load(&cx->loaded),
+        .compile_seconds = 1e-9 * (double)atomic_load(&cx->compile_nanoseconds),
+        .load_seconds = 1e-9 * (double)atomic_load(&cx->load_nanoseconds),
+    };
+}
+
 rlx_cache *rlx_context_cache(const rlx_context *cx)
 {
     return cx->cache;

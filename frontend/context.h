@@ -2,6 +2,8 @@
 #ifndef RLX_FRONTEND_CONTEXT_H
 #define RLX_FRONTEND_CONTEXT_H
 
+#include <stdatomic.h>
+
 #include "frontend/rlx.h"
 #include "jit/jit.h"
 #include "runtime/cache.h"
@@ -24,6 +26,8 @@ struct rlx_context {
     void *log_user;
     rlx_cache *cache; /* of compiled code; NULL: none */
     bool no_compile;
+    _Atomic int64_t compiled, loaded; /* executables; see rlx_context_stats */
+    _Atomic int64_t compile_nanoseconds, load_nanoseconds;
 };
 
 /* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir". */

@@ -1,95 +1,14 @@
 #include "frontend/model.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "frontend/compile.h"
 
-enum { DEFAULT_PREFILL = 128, DEFAULT_FAST_PREFILL = 512 };
-
-/* ---- buckets */
-
-bool rlx_model_get_bucket(const rlx_model_options *o, rlx_model_bucket which,
-                          rlx_bucket_options *out)
-{
-    const bool fast = o->precision == RLX_FAST;
-    const int64_t prefill = o->prefill ? o->prefill : fast ? DEFAULT_FAST_PREFILL : DEFAULT_PREFILL;
-    const int64_t tokens[] = {[RLX_BUCKET_DECODE] = 1,
-                              [RLX_BUCKET_PREFILL] = prefill,
-                              [RLX_BUCKET_DECODE_BATCH] = RLX_DECODE_BATCH};
-    static const char *const names[] = {[RLX_BUCKET_DECODE] = "decode",
-                                        [RLX_BUCKET_PREFILL] = "prefill",
-                                        [RLX_BUCKET_DECODE_BATCH] = "decode of several"};
-    *out = (rlx_bucket_options){
-        .name = names[which],
-        .bucket = {{"TOKENS", tokens[which]}, {"ROWS", tokens[which]}},
-        .compile = {.nbuckets = 2,
-                    .probes = o->probes,
-                    .nprobes = o->nprobes,
-                    .precision = o->precision,
-                    .tuning = o->tuning,
-                    .phase = which == RLX_BUCKET_PREFILL ? RLX_PREFILL : RLX_DECODE,
-                    .kv_key_format = o->kv_key_format,
-                    .kv_value_format = o->kv_value_format}};
-    out->compile.buckets = out->bucket;
-    return which != RLX_BUCKET_DECODE_BATCH || fast;
-}
-
-typedef struct bucket_job {
-    const rlx_model *model;
-    rlx_model_bucket which;
-    rlx_executable **exe;
-    rlx_compile_stats *stats;
-    rlx_status status;
-} bucket_job;
-
-static void *compile_bucket(void *arg)
-{
-    bucket_job *j = arg;
-    rlx_bucket_options o;
-    rlx_model_get_bucket(&j->model->options, j->which, &o);
-    j->status = rlx_flow_compile(j->model->cx, j->model->flow, j->model->weights, &o.compile,
-                                 j->stats, j->exe);
-    return NULL;
-}
-
-/* Side by side. */
-static rlx_status compile_buckets(rlx_model *m)
-{
-    bucket_job prefill = {m, RLX_BUCKET_PREFILL, &m->prefill_exe, &m->prefill_stats, RLX_OK};
-    bucket_job decode = {m, RLX_BUCKET_DECODE, &m->decode_exe, &m->decode_stats, RLX_OK};
-    double start = rlx_seconds();
-    pthread_t thread;
-    bool threaded = pthread_create(&thread, NULL, compile_bucket, &prefill) == 0;
-    compile_bucket(&decode);
-    if (threaded)
-        pthread_join(thread, NULL);
-    else
-        compile_bucket(&prefill);
-    m->compile_seconds = rlx_seconds() - start;
-    if (!decode.status)
-        return prefill.status;
-    rlx_status_free(prefill.status);
-    return decode.status;
-}
-
-rlx_status rlx_model_decode_batch(rlx_model *m, rlx_executable **out)
-{
-    pthread_mutex_lock(&m->lock);
-    rlx_compile_stats stats;
-    bucket_job job = {m, RLX_BUCKET_DECODE_BATCH, &m->batch_exe, &stats, RLX_OK};
-    if (!m->batch_exe)
-        compile_bucket(&job);
-    *out = m->batch_exe;
-    pthread_mutex_unlock(&m->lock);
-    return job.status;
-}
-
 /* ---- handles */
 
-static rlx_status check_options(const rlx_model_options *o)
+rlx_status rlx_model_check_options(const rlx_model_options *o)
 {
     if (o->prefill < 0 || o->max_positions < 0 || o->length < 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
@@ -98,24 +17,24 @@ static rlx_status check_options(const rlx_model_options *o)
     return RLX_OK;
 }
 
-/* What of the options does not fit the files. */
-static rlx_status check_model(const rlx_model *m, const rlx_model_options *o)
+/* What of the options does not fit the files. *tokens: of their text; 0 when there is none. */
+static rlx_status check_model(const rlx_model *m, const rlx_model_options *o, int64_t *tokens)
 {
     if (o->max_positions > m->config.max_positions && !o->any_length)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld positions: the model was made for %lld",
                         (long long)o->max_positions, (long long)m->config.max_positions);
     const int64_t most = o->max_positions ? o->max_positions : m->config.max_positions;
     int32_t *ids;
-    int64_t n;
+    *tokens = 0;
     if (!o->text)
         return RLX_OK;
-    RLX_TRY_NOTE(rlx_model_encode(m, o->text, true, &ids, &n), "reading the prompt");
+    RLX_TRY_NOTE(rlx_model_encode(m, o->text, true, &ids, tokens), "reading the prompt");
     free(ids);
-    if (n > most)
+    if (*tokens > most)
         return RLX_FAIL(
             RLX_EXHAUSTED,
             "the context is full: the prompt has %lld tokens, and there are %lld positions",
-            (long long)n, (long long)most);
+            (long long)*tokens, (long long)most);
     return RLX_OK;
 }
 
@@ -130,13 +49,15 @@ static rlx_status keep_options(rlx_model *m, const rlx_model_options *o)
             return RLX_OOM();
     m->options = *o;
     m->options.probes = (const char *const *)m->probes;
-    m->options.text = NULL; /* the caller's */
+    m->options.text = NULL;    /* the caller's, as */
+    m->options.ladders = NULL; /* these; the plan has what they say */
+    m->options.nladders = 0;
     return RLX_OK;
 }
 
 static rlx_status find_width(rlx_model *m)
 {
-    const rlx_program *p = rlx_executable_program(m->decode_exe);
+    const rlx_program *p = rlx_executable_program(rlx_lazy_peek(&m->lazy[0]));
     for (uint32_t i = 0; i < p->noutputs; i++)
         if (!strcmp(p->outputs[i].name, m->config.output)) {
             m->width = p->outputs[i].dim[p->outputs[i].rank - 1];
@@ -145,28 +66,64 @@ static rlx_status find_width(rlx_model *m)
     return RLX_FAIL(RLX_INTERNAL, "the flow has no output \"%s\"", m->config.output);
 }
 
+typedef struct bucket_job {
+    rlx_model *model;
+    int bucket;
+    rlx_status status;
+} bucket_job;
+
+static void *compile_bucket(void *arg)
+{
+    bucket_job *j = arg;
+    rlx_executable *exe;
+    j->status = rlx_model_get_executable(j->model, j->bucket, &exe);
+    return NULL;
+}
+
+/* The bucket that decodes and, side by side, the one that `tokens` tokens go through first. */
+static rlx_status compile_first(rlx_model *m, int64_t tokens)
+{
+    int64_t n;
+    const int first = tokens ? rlx_model_choose_bucket(m, tokens == 1, tokens, &n) : 0;
+    bucket_job decode = {.model = m}, other = {.model = m, .bucket = first};
+    double start = rlx_seconds();
+    pthread_t thread;
+    const bool threaded = first && !pthread_create(&thread, NULL, compile_bucket, &other);
+    compile_bucket(&decode);
+    if (threaded)
+        pthread_join(thread, NULL);
+    else if (first)
+        compile_bucket(&other);
+    m->compile_seconds = rlx_seconds() - start;
+    m->loaded = 1 | UINT64_C(1) << first;
+    if (!decode.status)
+        return other.status;
+    rlx_status_free(other.status);
+    return decode.status;
+}
+
 static rlx_status load(rlx_context *cx, const char *path, const rlx_model_source *source,
                        const rlx_model_options *o, rlx_model *m)
 {
     double start = rlx_seconds();
+    int64_t tokens;
     m->cx = cx;
-    RLX_TRY(check_options(o));
+    RLX_TRY(rlx_model_check_options(o));
+    RLX_TRY(rlx_model_make_plan(o, &m->plan));
     m->path = strdup(path);
     if (!m->path)
         return RLX_OOM();
     m->source = source;
     RLX_TRY(rlx_model_read_files(cx, m));
     m->source = NULL; /* the caller's */
-    RLX_TRY(check_model(m, o));
+    RLX_TRY(check_model(m, o, &tokens));
     m->precision = o->precision;
     RLX_TRY(keep_options(m, o));
-    rlx_bucket_options prefill;
-    rlx_model_get_bucket(o, RLX_BUCKET_PREFILL, &prefill);
-    m->prefill = prefill.bucket[0].upper;
+    m->prefill = m->plan.prefill.upper[m->plan.prefill.n - 1];
     m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
     m->length = o->length;
     m->load_seconds = rlx_seconds() - start;
-    RLX_TRY(compile_buckets(m));
+    RLX_TRY(compile_first(m, tokens));
     return find_width(m);
 }
 
@@ -178,7 +135,8 @@ static rlx_status create(rlx_context *cx, const char *path, const rlx_model_sour
     rlx_model *m = calloc(1, sizeof *m);
     if (!m)
         return RLX_OOM();
-    pthread_mutex_init(&m->lock, NULL);
+    for (int i = 0; i < RLX_MODEL_BUCKETS; i++)
+        rlx_lazy_init(&m->lazy[i]);
     rlx_status st = load(cx, path, source, options ? options : &none, m);
     if (st) {
         rlx_model_destroy(m);
@@ -204,19 +162,27 @@ void rlx_model_destroy(rlx_model *m)
 {
     if (!m)
         return;
-    rlx_executable_destroy(m->prefill_exe);
-    rlx_executable_destroy(m->decode_exe);
-    rlx_executable_destroy(m->batch_exe);
+    for (int i = 0; i < RLX_MODEL_BUCKETS; i++)
+        rlx_lazy_deinit(&m->lazy[i]);
     for (int i = 0; i < m->nprobes; i++)
         free(m->probes[i]);
     free(m->probes);
-    pthread_mutex_destroy(&m->lock);
     rlx_model_deinit_files(m);
     free(m);
 }
 
+/* A ladder with the bucket of one token, which is always there. */
+static rlx_ladder with_one(const char *symbol, const rlx_ladder *l)
+{
+    rlx_ladder out = {.symbol = symbol, .n = 1, .upper = {1}};
+    for (int i = l->upper[0] == 1; i < l->n; i++)
+        out.upper[out.n++] = l->upper[i];
+    return out;
+}
+
 void rlx_model_get_info(const rlx_model *m, rlx_model_info *out)
 {
+    const rlx_compile_stats *decode = &m->lazy[0].stats;
     *out = (rlx_model_info){
         .family = m->config.family,
         .layers = m->config.layers,
@@ -225,22 +191,31 @@ void rlx_model_get_info(const rlx_model *m, rlx_model_info *out)
         .max_positions = m->max_positions,
         .made_for = m->config.max_positions,
         .prefill = m->prefill,
+        .seq = with_one("SEQ", &m->plan.prefill),
+        .batch = m->plan.batch.n ? with_one("BATCH", &m->plan.batch) : m->plan.batch,
         .output = m->config.output,
         .width = m->width,
         .weight_bytes = rlx_weights_bytes(m->weights),
-        .token_bytes = m->decode_stats.token_weight_bytes,
-        .token_operations = m->decode_stats.token_operations,
-        .row_operations = m->decode_stats.row_operations,
-        .position_bytes = m->decode_stats.position_bytes,
-        .window_position_bytes = m->decode_stats.window_position_bytes,
-        .window = m->decode_stats.window,
+        .token_bytes = decode->token_weight_bytes,
+        .token_operations = decode->token_operations,
+        .row_operations = decode->row_operations,
+        .position_bytes = decode->position_bytes,
+        .window_position_bytes = decode->window_position_bytes,
+        .window = decode->window,
         .load_seconds = m->load_seconds,
         .compile_seconds = m->compile_seconds,
-        .cached = m->decode_stats.cached && m->prefill_stats.cached,
-        .kernels = m->decode_stats.kernels + m->prefill_stats.kernels,
-        .layer_functions = m->decode_stats.functions - 1,
+        .cached = true,
+        .layer_functions = decode->functions - 1,
         .precision = m->precision,
     };
+    for (int i = 0; i < RLX_MODEL_BUCKETS; i++) {
+        const rlx_compile_stats *stats = &m->lazy[i].stats;
+        if (!rlx_lazy_peek(&m->lazy[i]))
+            continue;
+        out->cached &= stats->cached;
+        out->kernels += stats->kernels;
+        out->compile_seconds += m->loaded >> i & 1 ? 0 : stats->seconds;
+    }
 }
 
 void rlx_model_get_sampling(const rlx_model *m, rlx_sampling *out)
@@ -251,27 +226,6 @@ void rlx_model_get_sampling(const rlx_model *m, rlx_sampling *out)
 const rlx_weights *rlx_model_weights(const rlx_model *m)
 {
     return m->weights;
-}
-
-rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const rlx_model_options *options,
-                             const char *bucket, const char *what, char **text)
-{
-    rlx_model_options o = options ? *options : (rlx_model_options){0};
-    bool decode = !strcmp(bucket, "decode");
-    *text = NULL;
-    if (!decode && strcmp(bucket, "prefill"))
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "no bucket \"%s\": decode, prefill", bucket);
-    RLX_TRY(check_options(&o));
-    rlx_model m = {.path = strdup(path)};
-    rlx_status st = m.path ? rlx_model_read_files(cx, &m) : RLX_OOM();
-    if (!st) {
-        rlx_bucket_options c;
-        rlx_model_get_bucket(&o, decode ? RLX_BUCKET_DECODE : RLX_BUCKET_PREFILL, &c);
-        st = rlx_flow_inspect(cx, m.flow, m.weights, &c.compile, what, text);
-    }
-    rlx_model_deinit_files(&m);
-    RLX_TRY_NOTE(st, "inspecting the model %s", path);
-    return RLX_OK;
 }
 
 /* ---- text */

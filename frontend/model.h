@@ -2,22 +2,32 @@
 #ifndef RLX_FRONTEND_MODEL_H
 #define RLX_FRONTEND_MODEL_H
 
-#include <pthread.h>
-
 #include "frontend/context.h"
 #include "frontend/family.h"
+#include "frontend/ladder.h"
 #include "frontend/rope.h"
 #include "frontend/sampler.h"
 #include "frontend/tokenizer.h"
 
-/* Tokens of the bucket that decodes several sequences at once, in a fast model. */
-enum { RLX_DECODE_BATCH = 16 };
+/* What a model is compiled for: one token that is decoded; tokens of prompts (in an exact model any tokens); and in a
+ * fast one tokens that are each of another sequence. Neither ladder has 1, unless it is all that was asked for of prompts. */
+typedef struct rlx_model_plan {
+    rlx_ladder prefill, batch; /* batch.n 0: none */
+} rlx_model_plan;
+enum { RLX_MODEL_BUCKETS = 1 + 2 * RLX_LADDER_RUNGS };
+
+typedef struct rlx_model_bucket {
+    const char *name; /* "decode", "prefill", "decode of several"; static */
+    rlx_bucket bucket[2];
+    rlx_compile_options compile; /* refers to `bucket`: not to be copied */
+} rlx_model_bucket;
 
 struct rlx_model {
     rlx_context *cx; /* borrowed: outlives the model */
     char *path;      /* as it was given, or what stands for a source in messages */
-    const rlx_model_source *source; /* in place of files, while they are read; NULL: there are files */
-    bool lent_weights;              /* by the source */
+    const rlx_model_source
+        *source;       /* in place of files, while they are read; NULL: there are files */
+    bool lent_weights; /* by the source */
     rlx_model_config config;
     rlx_weights *weights;
     rlx_flow *flow;
@@ -30,10 +40,9 @@ struct rlx_model {
     rlx_model_options options; /* as loading had them; probes point to: */
     char **probes;
     int nprobes;
-    rlx_executable *decode_exe, *prefill_exe; /* one token; up to `prefill` tokens */
-    rlx_executable *batch_exe; /* fast: one token of each of several sequences; made when needed */
-    pthread_mutex_t lock;      /* batch_exe's making */
-    rlx_compile_stats decode_stats, prefill_stats;
+    rlx_model_plan plan;
+    rlx_lazy lazy[RLX_MODEL_BUCKETS]; /* by bucket; the first is there once the model is loaded */
+    uint64_t loaded;                  /* bits of those that were compiled at loading, together */
     double load_seconds, compile_seconds;
 };
 
@@ -56,23 +65,17 @@ rlx_status rlx_model_need_tokenizer(const rlx_model *m);
 /* Fails with RLX_EXHAUSTED, saying how full it is, when `n` more tokens do not fit. */
 rlx_status rlx_model_check_room(const rlx_model *m, const rlx_session *s, int seq, int64_t n);
 
-/* What a model is compiled for. */
-typedef enum rlx_model_bucket {
-    RLX_BUCKET_DECODE,
-    RLX_BUCKET_PREFILL,
-    RLX_BUCKET_DECODE_BATCH, /* fast models */
-    RLX_MODEL_BUCKETS
-} rlx_model_bucket;
-typedef struct rlx_bucket_options {
-    const char *name; /* static */
-    rlx_bucket bucket[2];
-    rlx_compile_options compile; /* refers to `bucket`: not to be copied */
-} rlx_bucket_options;
-/* False: models with these options have no such bucket. */
-bool rlx_model_get_bucket(const rlx_model_options *o, rlx_model_bucket which,
-                          rlx_bucket_options *out);
-
-/* The bucket that decodes up to RLX_DECODE_BATCH tokens, compiled by whoever needs it first. */
-rlx_status rlx_model_decode_batch(rlx_model *m, rlx_executable **out);
+/* RLX_INVALID_ARGUMENT for numbers that no model takes. */
+rlx_status rlx_model_check_options(const rlx_model_options *o);
+/* RLX_INVALID_ARGUMENT when ladders are wrong, or of symbols that models have not. */
+rlx_status rlx_model_make_plan(const rlx_model_options *o, rlx_model_plan *out);
+int rlx_model_bucket_count(const rlx_model_plan *p);
+/* Bucket 0 decodes a token; those of prompts follow, then those of several sequences. */
+void rlx_model_get_bucket(const rlx_model_options *o, const rlx_model_plan *p, int i,
+                          rlx_model_bucket *out);
+/* The first bucket that `left` tokens go through, and how many of them: `decoded` ones, each of another sequence, or others. */
+int rlx_model_choose_bucket(const rlx_model *m, bool decoded, int64_t left, int64_t *n);
+/* Its code, compiled when it is first needed. */
+rlx_status rlx_model_get_executable(rlx_model *m, int bucket, rlx_executable **out);
 
 #endif

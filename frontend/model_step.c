@@ -104,9 +104,10 @@ static void order_deinit(order *o)
 
 static rlx_status order_init(order *o, const rlx_model *m, int64_t tokens)
 {
+    const rlx_ladder *batch = &m->plan.batch;
     size_t n = (size_t)tokens, chunk = tokens < m->prefill ? n : (size_t)m->prefill;
-    if (chunk < RLX_DECODE_BATCH)
-        chunk = RLX_DECODE_BATCH;
+    if (batch->n && (int64_t)chunk < batch->upper[batch->n - 1])
+        chunk = (size_t)batch->upper[batch->n - 1];
     *o = (order){.ids = malloc(n * sizeof *o->ids),
                  .seq = malloc(n * sizeof *o->seq),
                  .places = malloc(n * sizeof *o->places),
@@ -200,23 +201,6 @@ static rlx_status run_chunk(rlx_model *m, rlx_session *s, rlx_executable *exe, c
     return RLX_OK;
 }
 
-/* What runs the next of `left` tokens, and how many of them at once. */
-static rlx_status choose_bucket(rlx_model *m, bool decoded, int64_t left, rlx_executable **exe,
-                                int64_t *n)
-{
-    bool fast = m->precision == RLX_FAST;
-    *n = 1;
-    *exe = m->decode_exe;
-    if (left == 1 && (decoded || !fast))
-        return RLX_OK;
-    *n = left < m->prefill ? left : m->prefill;
-    *exe = m->prefill_exe;
-    if (!decoded)
-        return RLX_OK;
-    *n = left < RLX_DECODE_BATCH ? left : RLX_DECODE_BATCH;
-    return rlx_model_decode_batch(m, exe);
-}
-
 rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *b, float *out)
 {
     order o;
@@ -231,7 +215,8 @@ rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_ba
     for (int64_t at = 0, n; at < b->tokens && !st; at += n) {
         bool decoded = at >= o.prefilled;
         rlx_executable *exe;
-        st = choose_bucket(m, decoded, (decoded ? b->tokens : o.prefilled) - at, &exe, &n);
+        const int64_t left = (decoded ? b->tokens : o.prefilled) - at;
+        st = rlx_model_get_executable(m, rlx_model_choose_bucket(m, decoded, left, &n), &exe);
         if (!st)
             st = run_chunk(m, s, exe, &o, at, n, length, out);
     }

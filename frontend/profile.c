@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/context.h"
+#include "frontend/ladder.h"
 #include "frontend/toml.h"
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -64,16 +64,25 @@ static const key_info keys[] = {
 };
 #undef PRESET
 /* clang-format on */
-enum { NKEYS = sizeof keys / sizeof *keys, MAX_BUCKETS = 16 };
+enum { NKEYS = sizeof keys / sizeof *keys, MAX_LADDERS = 16 };
 
 static const struct {
     const char *name;
     rlx_execution_phase phase;
     int64_t seq;
+    rlx_ladder ladder;
 } presets[] = {
-#define PRESET(name, phase, seq) {name, phase, seq},
+#define LADDER(...)                                                      \
+    {                                                                    \
+        "SEQ", sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t), \
+        {                                                                \
+            __VA_ARGS__                                                  \
+        }                                                                \
+    }
+#define PRESET(name, phase, seq, ladder) {name, phase, seq, ladder},
 #include "frontend/profile_presets.def"
 #undef PRESET
+#undef LADDER
 };
 enum { NPRESETS = sizeof presets / sizeof *presets };
 
@@ -89,9 +98,10 @@ typedef struct setting {
 struct rlx_profile {
     char *path;
     setting setting[NKEYS];
-    rlx_bucket bucket[MAX_BUCKETS]; /* symbols are heap */
-    int bucket_line[MAX_BUCKETS], nbuckets;
-    int preset; /* -1: none */
+    rlx_ladder ladder[MAX_LADDERS];         /* symbols are heap, as the file has them */
+    rlx_bucket bucket[MAX_LADDERS];         /* the largest of each */
+    int ladder_line[MAX_LADDERS], nladders; /* line 0: the preset's */
+    int preset;                             /* -1: none */
 };
 
 void rlx_profile_destroy(rlx_profile *p)
@@ -100,8 +110,8 @@ void rlx_profile_destroy(rlx_profile *p)
         return;
     for (int i = 0; i < NKEYS; i++)
         free(p->setting[i].text);
-    for (int i = 0; i < p->nbuckets; i++)
-        free((char *)p->bucket[i].symbol);
+    for (int i = 0; i < p->nladders; i++)
+        free((char *)p->ladder[i].symbol);
     free(p->path);
     free(p);
 }
@@ -284,19 +294,53 @@ static rlx_status read_value(rlx_profile *p, const rlx_toml_entry *e, const rule
     return RLX_OK;
 }
 
-/* [buckets] SYMBOL = N */
-static rlx_status set_bucket(rlx_profile *p, const rlx_toml_entry *e)
+static rlx_status add_ladder(rlx_profile *p, const rlx_ladder *l, int line)
 {
-    int64_t upper;
-    RLX_TRY(read_integer(p, e, 1, INT32_MAX, &upper));
-    if (p->nbuckets == MAX_BUCKETS)
-        return BAD(p, e->line, "more than %d buckets", MAX_BUCKETS);
-    char *symbol = strdup(strchr(e->path, '.') + 1);
+    const int i = p->nladders;
+    if (i == MAX_LADDERS)
+        return BAD(p, line, "more than %d ladders of buckets", MAX_LADDERS);
+    char *symbol = strdup(l->symbol);
     if (!symbol)
         return RLX_OOM();
-    p->bucket_line[p->nbuckets] = e->line;
-    p->bucket[p->nbuckets++] = (rlx_bucket){symbol, upper};
+    p->ladder[i] = *l;
+    p->ladder[i].symbol = symbol;
+    p->bucket[i] = (rlx_bucket){symbol, l->upper[l->n - 1]};
+    p->ladder_line[i] = line;
+    p->nladders++;
     return RLX_OK;
+}
+
+/* [buckets] SYMBOL = [1, 16, N], or N alone */
+static rlx_status set_ladder(rlx_profile *p, const rlx_toml_entry *e)
+{
+    rlx_ladder l = {.symbol = strchr(e->path, '.') + 1, .n = 1};
+    if (e->kind != RLX_TOML_INTS) {
+        RLX_TRY(read_integer(p, e, 1, INT32_MAX, &l.upper[0]));
+    } else {
+        l.n = e->nitems;
+        if (l.n <= RLX_LADDER_RUNGS)
+            memcpy(l.upper, e->items, sizeof *l.upper * (size_t)l.n);
+    }
+    rlx_status st = rlx_ladder_check(&l, 1);
+    if (!st && rlx_ladder_find(p->ladder, p->nladders, l.symbol))
+        st = RLX_FAIL(RLX_INVALID_ARGUMENT, "the ladder of %s is there twice", l.symbol);
+    if (!st)
+        return add_ladder(p, &l, e->line);
+    rlx_status bad = BAD(p, e->line, "%s: %s", e->path, rlx_status_message(st));
+    rlx_status_free(st);
+    return bad;
+}
+
+/* What a preset has without a ladder in the file: up to execution.seq. */
+static rlx_status add_preset_ladder(rlx_profile *p)
+{
+    if (p->preset < 0 || rlx_ladder_find(p->ladder, p->nladders, "SEQ"))
+        return RLX_OK;
+    rlx_execution e = {0};
+    rlx_ladder l = presets[p->preset].ladder;
+    rlx_profile_apply_execution(p, &e);
+    rlx_ladder_end_at(&l, e.seq);
+    return add_ladder(p, &l, 0);
 }
 
 static rlx_status set(void *user, const rlx_toml_entry *e)
@@ -306,7 +350,7 @@ static rlx_status set(void *user, const rlx_toml_entry *e)
     if (e->kind == RLX_TOML_TABLE)
         return check_table(p, e);
     if (!strncmp(e->path, "buckets.", 8))
-        return set_bucket(p, e);
+        return set_ladder(p, e);
     while (i < NKEYS && strcmp(keys[i].name, e->path))
         i++;
     if (i == NKEYS)
@@ -339,6 +383,8 @@ rlx_status rlx_profile_load(const char *path, rlx_profile **out)
     rlx_status st = create(path, &p);
     if (!st)
         st = rlx_toml_read(path, text, bytes, set, p);
+    if (!st)
+        st = add_preset_ladder(p);
     free(text);
     if (st) {
         rlx_profile_destroy(p);
@@ -357,6 +403,8 @@ rlx_status rlx_profile_preset(const char *name, rlx_profile **out)
         .path = "preset", .kind = RLX_TOML_TEXT, .text = name ? name : "", .line = 1};
     if (!st)
         st = set(p, &e);
+    if (!st)
+        st = add_preset_ladder(p);
     if (st) {
         rlx_profile_destroy(p);
         return st;
@@ -394,10 +442,24 @@ void rlx_profile_apply_context(const rlx_profile *p, rlx_context_options *option
     apply(p, OWNER_context, options);
 }
 
+/* Of the file: what a preset has is for flows of one's own, and stands behind them. */
+static int count_own_ladders(const rlx_profile *p)
+{
+    int n = 0;
+    while (n < p->nladders && p->ladder_line[n])
+        n++;
+    return n;
+}
+
 void rlx_profile_apply_model(const rlx_profile *p, rlx_model_options *options)
 {
     apply(p, OWNER_model, options);
     apply(p, OWNER_tuning, &options->tuning);
+    const int n = count_own_ladders(p);
+    if (n) {
+        options->ladders = p->ladder;
+        options->nladders = n;
+    }
 }
 
 void rlx_profile_apply_execution(const rlx_profile *p, rlx_execution *e)
@@ -425,15 +487,21 @@ void rlx_profile_apply_compile(const rlx_profile *p, rlx_compile_options *option
 
 const rlx_bucket *rlx_profile_buckets(const rlx_profile *p, int *n)
 {
-    *n = p->nbuckets;
+    *n = count_own_ladders(p);
     return p->bucket;
+}
+
+const rlx_ladder *rlx_profile_ladders(const rlx_profile *p, int *n)
+{
+    *n = p->nladders;
+    return p->ladder;
 }
 
 /* ---- what is said ---------------------------------------------------------------------------- */
 
 int rlx_profile_count(const rlx_profile *p)
 {
-    return NKEYS + (p ? p->nbuckets : 0);
+    return NKEYS + (p ? p->nladders : 0);
 }
 
 /* What a preset says of a key; NULL: nothing. */
@@ -450,12 +518,19 @@ static const char *preset_value(const rlx_profile *p, const char *key, char text
     return text;
 }
 
-static void put_bucket(const rlx_profile *p, int i, rlx_profile_setting *out)
+static void put_ladder(const rlx_profile *p, int i, rlx_profile_setting *out)
 {
-    snprintf(out->key, sizeof out->key, "buckets.%s", p->bucket[i].symbol);
-    snprintf(out->value, sizeof out->value, "%lld", (long long)p->bucket[i].upper);
-    snprintf(out->origin, sizeof out->origin, "%s:%d", p->path, p->bucket_line[i]);
-    out->meaning = "the most that a symbol of a flow is";
+    const rlx_ladder *l = &p->ladder[i];
+    rlx_text value = {0};
+    rlx_ladder_print(l, &value);
+    snprintf(out->key, sizeof out->key, "buckets.%s", l->symbol);
+    snprintf(out->value, sizeof out->value, l->n > 1 ? "[%s]" : "%s", value.data ? value.data : "");
+    if (p->ladder_line[i])
+        snprintf(out->origin, sizeof out->origin, "%s:%d", p->path, p->ladder_line[i]);
+    else
+        snprintf(out->origin, sizeof out->origin, "preset %s", presets[p->preset].name);
+    out->meaning = "sizes that code is made for, as a symbol of a flow asks for them";
+    rlx_text_deinit(&value);
 }
 
 void rlx_profile_at(const rlx_profile *p, int i, rlx_profile_setting *out)
@@ -463,7 +538,7 @@ void rlx_profile_at(const rlx_profile *p, int i, rlx_profile_setting *out)
     char number[32];
     *out = (rlx_profile_setting){.meaning = ""};
     if (i >= NKEYS) {
-        put_bucket(p, i - NKEYS, out);
+        put_ladder(p, i - NKEYS, out);
         return;
     }
     const setting *s = p ? &p->setting[i] : NULL;

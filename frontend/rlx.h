@@ -286,6 +286,13 @@ RLX_API void rlx_context_destroy(rlx_context *cx);
 RLX_API const char *rlx_context_device(const rlx_context *cx); /* "cpu:x86-64-v4+avx512bf16"; lent */
 RLX_API int rlx_context_threads(const rlx_context *cx);
 RLX_API rlx_cache *rlx_context_cache(const rlx_context *cx); /* NULL: none; lent */
+/* What the context made executables of, since it was created: flows that were compiled, and those whose code the cache had;
+ * seconds that each took, of all threads together. From any thread. */
+typedef struct rlx_context_stats {
+    int64_t compiled, loaded;
+    double compile_seconds, load_seconds;
+} rlx_context_stats;
+RLX_API void rlx_context_get_stats(const rlx_context *cx, rlx_context_stats *out);
 
 /* ---- flows -----------------------------------------------------------------------------------
  * A flow is a list of stages that a tensor passes through. Stages are recorded; shapes and weights are
@@ -1150,6 +1157,15 @@ typedef struct rlx_bucket {
     int64_t upper; /* largest live value the compiled code will be asked to take */
 } rlx_bucket;
 
+/* The buckets of a symbol, ascending. A run takes the least that holds it, at its own length: the bucket chooses schedules and
+ * sizes memory, never what is computed. docs/tuning.md. */
+enum { RLX_LADDER_RUNGS = 16 };
+typedef struct rlx_ladder {
+    const char *symbol; /* "SEQ", "BATCH", or one of a flow; in any case of letters */
+    int n;
+    int64_t upper[RLX_LADDER_RUNGS];
+} rlx_ladder;
+
 /* What may be rounded. Exact: activations and sums in f32 on weights decoded as the file has them, the
  * same bits in both phases. Fast: weights in blocks are multiplied as integers with activations of 8
  * bits, a scale for every 32, and sums go in the order that suits the phase. Either way a token's
@@ -1269,6 +1285,10 @@ typedef struct rlx_session_options {
     int64_t max_positions; /* of one sequence; 0: 4096 */
     int max_sequences;     /* 0: one */
 } rlx_session_options;
+typedef struct rlx_session_stats {
+    int64_t steps, tokens;
+    int64_t copied_bytes; /* of keys, values and other states: a shared page that is written to, rows of a fork */
+} rlx_session_stats;
 #endif
 RLX_API rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options *options,
                                       rlx_session **out);
@@ -1286,6 +1306,9 @@ RLX_API rlx_status rlx_session_fork(rlx_session *s, int from, int to);
  * `positions` is 0. Errors leave the session as it was. */
 RLX_API rlx_status rlx_session_rewind(rlx_session *s, int seq, int64_t positions);
 
+/* What the session did since it was created. A decode loop appends, and copies nothing. */
+RLX_API void rlx_session_get_stats(const rlx_session *s, rlx_session_stats *out);
+
 /* Ends what runs in the session (rlx_executable_run, rlx_model_step, rlx_model_generate) with RLX_CANCELLED, at the
  * step's next phase: within milliseconds. When nothing runs, the next call ends at once. Each cancel ends one call; two
  * before it are one. What is cancelled appends nothing, but chunks of a prompt that were done stay: rlx_session_past
@@ -1300,6 +1323,30 @@ RLX_API rlx_status rlx_executable_run(rlx_executable *e, rlx_session *s, const r
 /* An output of the session's last run, by its name, with the extents that were live in it. The data, row-major in the
  * output's format, is lent until the session's next run or end. RLX_NOT_FOUND when that run had none of the name. */
 RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
+
+/* A flow's executables for ladders of lengths: one for every bucket, compiled when a run first needs it. What they are made of
+ * is lent for as long. Any number of threads may use them; who needs a bucket that another one compiles waits for that one. */
+typedef struct rlx_executables rlx_executables;
+/* `e` as for rlx_execution_resolve: what no ladder says. Ladders of SEQ and BATCH stand for its seq and batch, and so for TOKENS,
+ * ROWS and SEQS; others for symbols of the flow, and win. Of several ladders every combination is a bucket. `o` (NULL: none): its
+ * `buckets` bound symbols that no ladder does, its phase is the execution's. RLX_INVALID_ARGUMENT: a ladder that does not
+ * ascend from 1 or more, of a symbol that the flow has not, or twice; a symbol that nothing bounds; RLX_EXHAUSTED: more than 256 buckets. */
+RLX_API rlx_status rlx_executables_create(rlx_context *cx, const rlx_flow *f, const rlx_weights *w, const rlx_execution *e,
+                                          const rlx_ladder *ladders, int nladders, const rlx_compile_options *o,
+                                          rlx_executables **out);
+RLX_API void rlx_executables_destroy(rlx_executables *x);
+/* As rlx_executable_run, by the least bucket that holds the inputs. RLX_EXHAUSTED names the symbol that outgrows every
+ * bucket; errors of compiling name the bucket. */
+RLX_API rlx_status rlx_executables_run(rlx_executables *x, rlx_session *s, const rlx_tensor *inputs, int ninputs);
+RLX_API rlx_status rlx_executables_compile(rlx_executables *x); /* all that are not yet, before anybody waits for them */
+typedef struct rlx_executables_bucket {
+    const rlx_bucket *buckets; /* a bound for each symbol; lent */
+    int nbuckets;
+    bool compiled;
+    rlx_compile_stats stats; /* once it is */
+} rlx_executables_bucket;
+RLX_API int rlx_executables_count(const rlx_executables *x);
+RLX_API void rlx_executables_at(const rlx_executables *x, int i, rlx_executables_bucket *out); /* 0 <= i < count; the least first */
 
 /* ---- tokenizers --------------------------------------------------------------------------------
  * Text to ids and back, as a model's own file says; docs/tokenizers.md has what is offered. A tokenizer is
@@ -1356,11 +1403,16 @@ RLX_API bool rlx_token_stream_end(rlx_token_stream *s, rlx_token_emit *emit, voi
 
 typedef struct rlx_model rlx_model;
 typedef struct rlx_model_options {
-    int64_t prefill;           /* tokens of the prefill bucket; 0: 128, fast 512 */
+    /* Buckets (lent while the model is loaded), compiled as steps need them. SEQ: tokens of a step; prompts go in parts of the
+     * largest. BATCH: sequences that decode together in a fast model, more of them in parts; an exact model has SEQ for them. */
+    const rlx_ladder *ladders;
+    int nladders;
+    int64_t prefill;           /* the largest SEQ, smaller ones stay; 0: the ladder's, else 128, fast 512 */
     int64_t max_positions;     /* of one sequence; 0: what the model was made for, and then the most */
     bool any_length;           /* there may be more positions than it was made for */
     const char *text;          /* that is going to be gone on from: what would refuse it (no tokenizer, bytes that
-                                  are no UTF-8, too few positions) refuses the model before anything is compiled */
+                                  are no UTF-8, too few positions) refuses the model before anything is compiled; and
+                                  its bucket is compiled beside the one that decodes */
     int64_t length;            /* what sequences will hold, if that is known: rotary scaling that depends
                                   on the length ("dynamic") follows it; 0: what they hold so far */
     const char *const *probes; /* as in rlx_compile_options */
@@ -1371,8 +1423,8 @@ typedef struct rlx_model_options {
 } rlx_model_options;
 
 /* Loads a Hugging Face directory (config.json, *.safetensors, tokenizer.json or tokenizer.model), a .safetensors file
- * or its .index.json with the rest beside it, or a .gguf file (of several parts any one), and compiles what running it
- * needs: a decode and a prefill bucket. A model without a tokenizer, or with one that is not offered, runs on ids. */
+ * or its .index.json with the rest beside it, or a .gguf file (of several parts any one), and compiles the bucket that decodes
+ * a token; others when a step first needs them. A model without a tokenizer, or with one that is not offered, runs on ids. */
 RLX_API rlx_status rlx_model_load(rlx_context *cx, const char *path, const rlx_model_options *options,
                                   rlx_model **out);
 /* A model that is not read from files: what they would say. */
@@ -1392,14 +1444,15 @@ typedef struct rlx_model_info {
     const char *family; /* "llama" */
     int64_t layers, hidden, vocab, max_positions;
     int64_t made_for;   /* positions that it was made for */
-    int64_t prefill;    /* tokens of the prefill bucket */
+    int64_t prefill;    /* the most tokens of one step: the last of: */
+    rlx_ladder seq, batch; /* buckets by tokens of a step; of sequences that decode together (n 0: as many tokens) */
     const char *output; /* what a step gives per token: "logits", or "last_hidden_state" without a head */
     int64_t width;      /* elements of that: V or H */
     int64_t weight_bytes;
     int64_t token_bytes; /* weights read to decode one token */
     int64_t token_operations, row_operations; /* as in rlx_compile_stats: per token; per row of logits */
     int64_t position_bytes, window_position_bytes, window; /* as there: keys and values that a token reads */
-    double load_seconds, compile_seconds;
+    double load_seconds, compile_seconds; /* of the buckets that were needed until now, as the next three: */
     bool cached; /* all of the code came out of the compile cache */
     int kernels, layer_functions;
     rlx_precision precision;
@@ -1407,7 +1460,7 @@ typedef struct rlx_model_info {
 RLX_API void rlx_model_get_info(const rlx_model *m, rlx_model_info *out);
 RLX_API const rlx_weights *rlx_model_weights(const rlx_model *m); /* lent */
 
-/* Appends `n` tokens to sequence `seq` (prefilled in chunks of the bucket). out: for each of the last `rows`
+/* Appends `n` tokens to sequence `seq` (in parts of the largest bucket). out: for each of the last `rows`
  * tokens the model's output, f32[rows, info.width], written to the caller's memory; rows may be 0.
  * RLX_EXHAUSTED when the sequence would outgrow the session or the model; then nothing was appended.
  * RLX_CANCELLED after rlx_session_cancel; then the chunks before it were. */
@@ -1422,8 +1475,7 @@ typedef struct rlx_model_batch {
     const int32_t *row_index;  /* [rows] tokens whose outputs are wanted, ascending */
 } rlx_model_batch;
 /* As rlx_model_step, for a batch. A token's result has the same bits in any batch. In a fast model a
- * token that is alone of its sequence in the call is decoded, and others are prefilled; the first call
- * that decodes several compiles a bucket for them. */
+ * token that is alone of its sequence in the call is decoded, and others are prefilled. */
 RLX_API rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *batch, float *out);
 /* A probe's value f32[T,..] for the tokens of the last step, which may have been of at most one
  * prefill bucket. Lent until the session's next step. */
@@ -1526,8 +1578,8 @@ typedef struct rlx_warm_options {
 RLX_API rlx_status rlx_model_warm(rlx_context *cx, const char *path, const rlx_model_options *how,
                                   const rlx_warm_options *options);
 
-/* What the model's flow looks like, for one of its buckets ("decode", "prefill"), loaded with `options` (NULL: none):
- * as rlx_flow_inspect. */
+/* What the model's flow looks like, for one of its buckets ("decode", "prefill": the largest, "prefill:16", "decode:16": of
+ * several sequences), loaded with `options` (NULL: none): as rlx_flow_inspect, and "buckets": a line for each. */
 RLX_API rlx_status rlx_model_inspect(rlx_context *cx, const char *path, const rlx_model_options *options,
                                      const char *bucket, const char *what, char **text);
 
@@ -1608,12 +1660,13 @@ RLX_API rlx_status rlx_profile_preset(const char *name, rlx_profile **out);
  * *path is freed by the caller; NULL: there is none, or no such model. `rlx` uses it unless --profile names another. */
 RLX_API rlx_status rlx_profile_find(const char *model, char **path);
 RLX_API void rlx_profile_destroy(rlx_profile *p);
-/* Texts in the options are lent by the profile. */
+/* Texts and ladders in the options are lent by the profile. */
 RLX_API void rlx_profile_apply_context(const rlx_profile *p, rlx_context_options *options);
 RLX_API void rlx_profile_apply_model(const rlx_profile *p, rlx_model_options *options);
 RLX_API void rlx_profile_apply_compile(const rlx_profile *p, rlx_compile_options *options); /* but its buckets */
 RLX_API void rlx_profile_apply_execution(const rlx_profile *p, rlx_execution *e);
-RLX_API const rlx_bucket *rlx_profile_buckets(const rlx_profile *p, int *n); /* of [buckets]; lent */
+RLX_API const rlx_bucket *rlx_profile_buckets(const rlx_profile *p, int *n); /* of [buckets], the largest of each; lent */
+RLX_API const rlx_ladder *rlx_profile_ladders(const rlx_profile *p, int *n); /* of [buckets]; SEQ of its preset; lent */
 
 typedef struct rlx_profile_setting {
     char key[64], value[256]; /* value: as it stands in the file; or what is without it */

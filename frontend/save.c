@@ -80,7 +80,7 @@ rlx_status rlx_session_restore(rlx_session *s, int seq, const rlx_model *m, cons
     rlx_text model = {0};
     rlx_status st = m ? describe_model(m, &model) : RLX_OK;
     if (!st && m)
-        st = rlx_session_prepare(s, m->decode_exe);
+        st = rlx_session_prepare(s, rlx_lazy_peek(&m->lazy[0]));
     if (!st)
         st = rlx_session_read(s, seq, m ? model.data : "", path);
     rlx_text_deinit(&model);

@@ -11,8 +11,9 @@ typedef struct reader {
     const char *name;
     const char *p, *end;
     int line;
-    rlx_text table, path, value; /* the running table; a key with it in front; a value's text */
-    rlx_text seen;               /* "\n[table\n" and "\npath\n" of all that came */
+    rlx_text table, path, value;   /* the running table; a key with it in front; a value's text */
+    int64_t items[RLX_TOML_ITEMS]; /* of an array */
+    rlx_text seen;                 /* "\n[table\n" and "\npath\n" of all that came */
     rlx_status (*visit)(void *user, const rlx_toml_entry *entry);
     void *user;
 } reader;
@@ -58,21 +59,32 @@ static rlx_status take_char(reader *r, rlx_text *out)
     return RLX_OK;
 }
 
-/* What may stand behind a key's value or a table's name: blanks and a comment. */
-static rlx_status end_line(reader *r)
+static rlx_status skip_comment(reader *r)
 {
     skip_blank(r);
     if (peek(r) == '#')
         while (!at_line_end(r))
             RLX_TRY(take_char(r, NULL));
+    return RLX_OK;
+}
+
+static void next_line(reader *r)
+{
+    if (r->p < r->end)
+        r->p += *r->p == '\r' ? 2 : 1;
+    r->line++;
+}
+
+/* What may stand behind a key's value or a table's name: blanks and a comment. */
+static rlx_status end_line(reader *r)
+{
+    RLX_TRY(skip_comment(r));
     if (!at_line_end(r)) {
         const char *at = r->p;
         RLX_TRY(take_char(r, NULL));
         return BAD(r, "the line should end before \"%.*s\"", (int)(r->p - at), at);
     }
-    if (r->p < r->end)
-        r->p += *r->p == '\r' ? 2 : 1;
-    r->line++;
+    next_line(r);
     return RLX_OK;
 }
 
@@ -283,6 +295,60 @@ static rlx_status read_word(reader *r, rlx_toml_entry *e)
     return e->integer || !strcmp(word, "false") ? RLX_OK : read_number(r, e, word);
 }
 
+/* Between the elements of an array there may be lines and comments. */
+static rlx_status skip_lines(reader *r)
+{
+    RLX_TRY(skip_comment(r));
+    while (at_line_end(r) && r->p < r->end) {
+        next_line(r);
+        RLX_TRY(skip_comment(r));
+    }
+    return RLX_OK;
+}
+
+static rlx_status read_item(reader *r, rlx_toml_entry *e)
+{
+    rlx_toml_entry item = {.path = e->path};
+    rlx_text_clear(&r->value);
+    if (peek(r) && strchr("\"'[{", peek(r)))
+        return BAD(r, "%s: arrays of anything but whole numbers are not read: no key takes one",
+                   e->path);
+    RLX_TRY(read_word(r, &item));
+    if (item.kind != RLX_TOML_INT)
+        return BAD(r, "%s: arrays of anything but whole numbers are not read: no key takes one",
+                   e->path);
+    if (e->nitems == RLX_TOML_ITEMS)
+        return BAD(r, "%s has more than %d elements", e->path, RLX_TOML_ITEMS);
+    r->items[e->nitems++] = item.integer;
+    return RLX_OK;
+}
+
+/* [1, 2, 3], in the file on one line or several; its text is as here. */
+static rlx_status read_array(reader *r, rlx_toml_entry *e)
+{
+    e->kind = RLX_TOML_INTS;
+    e->items = r->items;
+    r->p++;
+    RLX_TRY(skip_lines(r));
+    while (peek(r) != ']') {
+        RLX_TRY(read_item(r, e));
+        RLX_TRY(skip_lines(r));
+        if (peek(r) != ',' && peek(r) != ']')
+            return BAD(r, "%s should go on with , or ] behind an element", e->path);
+        if (peek(r) == ',') {
+            r->p++;
+            RLX_TRY(skip_lines(r));
+        }
+    }
+    r->p++;
+    rlx_text_clear(&r->value);
+    rlx_text_put(&r->value, "[");
+    for (int i = 0; i < e->nitems; i++)
+        rlx_text_putf(&r->value, "%s%lld", i ? ", " : "", (long long)r->items[i]);
+    rlx_text_put(&r->value, "]");
+    return RLX_OK;
+}
+
 static rlx_status read_value(reader *r, rlx_toml_entry *e)
 {
     rlx_text_clear(&r->value);
@@ -293,9 +359,10 @@ static rlx_status read_value(reader *r, rlx_toml_entry *e)
         RLX_TRY(read_string(r, e));
         break;
     case '[':
+        RLX_TRY(read_array(r, e));
+        break;
     case '{':
-        return BAD(r, "%s are not read: no key takes one",
-                   peek(r) == '[' ? "arrays" : "inline tables");
+        return BAD(r, "%s are not read: no key takes one", "inline tables");
     default:
         RLX_TRY(read_word(r, e));
     }

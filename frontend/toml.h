@@ -1,6 +1,6 @@
 /* frontend/toml.h: the part of TOML 1.0 that profiles are written in: tables, keys, strings of one
- * line, decimal numbers, true and false. The rest (arrays, inline tables, quoted keys, dates,
- * strings of several lines, other bases) is refused by name. Whatever is read means what TOML says.
+ * line, decimal numbers, true and false, arrays of whole numbers. The rest (other arrays, inline
+ * tables, quoted keys, dates, strings of several lines, other bases) is refused by name. Whatever is read means what TOML says.
  */
 #ifndef RLX_FRONTEND_TOML_H
 #define RLX_FRONTEND_TOML_H
@@ -15,8 +15,11 @@ typedef enum rlx_toml_kind {
     RLX_TOML_TEXT,
     RLX_TOML_INT,
     RLX_TOML_REAL,
-    RLX_TOML_BOOL
+    RLX_TOML_BOOL,
+    RLX_TOML_INTS /* [1, 2] */
 } rlx_toml_kind;
+
+enum { RLX_TOML_ITEMS = 64 }; /* of an array, at most */
 
 typedef struct rlx_toml_entry {
     const char *path; /* "table.key", or a table's name; lent, as `text` */
@@ -25,6 +28,8 @@ typedef struct rlx_toml_entry {
     const char *text;
     int64_t integer; /* of a bool 0 or 1 */
     double real;
+    const int64_t *items; /* of an array; lent */
+    int nitems;
 } rlx_toml_entry;
 
 /* Calls `visit` for every table and key, in order. `bytes` bytes of text; `name` is the file's.

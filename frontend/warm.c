@@ -11,6 +11,7 @@ typedef struct warming {
     const rlx_model *model;
     const rlx_model_options *how;
     const rlx_warm_options *options;
+    rlx_model_plan plan;
     rlx_warm_step step; /* as the caller sees it */
 } warming;
 
@@ -21,13 +22,12 @@ static rlx_status tell(warming *w)
     return RLX_OK;
 }
 
-static rlx_status warm_bucket(warming *w, const rlx_jit_target *target, rlx_model_bucket which)
+static rlx_status warm_bucket(warming *w, const rlx_jit_target *target, int which)
 {
-    rlx_bucket_options o;
+    rlx_model_bucket o;
     rlx_text why = {0};
     bool there = false;
-    if (!rlx_model_get_bucket(w->how, which, &o))
-        return RLX_OK;
+    rlx_model_get_bucket(w->how, &w->plan, which, &o);
     const double start = rlx_seconds();
     w->step.bucket = o.name;
     w->step.tokens = o.bucket[0].upper;
@@ -59,7 +59,7 @@ static rlx_status warm_target(warming *w, const char *name)
     rlx_jit_target target;
     RLX_TRY(find_target(w->cx, name, &target));
     w->step.target = name ? name : w->cx->device;
-    for (rlx_model_bucket b = 0; b < RLX_MODEL_BUCKETS; b++)
+    for (int b = 0; b < rlx_model_bucket_count(&w->plan); b++)
         RLX_TRY(warm_bucket(w, &target, b));
     return RLX_OK;
 }
@@ -68,12 +68,10 @@ static rlx_status warm(warming *w)
 {
     const rlx_warm_options *o = w->options;
     rlx_jit_target ignored;
-    rlx_bucket_options bucket;
     const int n = o->ntargets ? o->ntargets : 1;
     for (int i = 0; i < o->ntargets; i++) /* all names, before the work */
         RLX_TRY(rlx_jit_target_named(o->targets[i], &ignored));
-    for (rlx_model_bucket b = 0; b < RLX_MODEL_BUCKETS; b++)
-        w->step.total += n * rlx_model_get_bucket(w->how, b, &bucket);
+    w->step.total = n * rlx_model_bucket_count(&w->plan);
     for (int i = 0; i < n; i++)
         RLX_TRY(warm_target(w, o->ntargets ? o->targets[i] : NULL));
     return RLX_OK;
@@ -90,7 +88,9 @@ rlx_status rlx_model_warm(rlx_context *cx, const char *path, const rlx_model_opt
     rlx_model m = {.path = strdup(path)};
     warming w = {
         .cx = cx, .model = &m, .how = how ? how : &usual, .options = options ? options : &none};
-    rlx_status st = m.path ? rlx_model_read_files(cx, &m) : RLX_OOM();
+    rlx_status st = m.path ? rlx_model_make_plan(w.how, &w.plan) : RLX_OOM();
+    if (!st)
+        st = rlx_model_read_files(cx, &m);
     if (!st)
         st = warm(&w);
     rlx_model_deinit_files(&m);

@@ -136,10 +136,16 @@ typedef struct rlx_session_options {
     int64_t max_positions; /* of one sequence; 0: 4096 */
     int max_sequences;     /* 0: one */
 } rlx_session_options;
+typedef struct rlx_session_stats {
+    int64_t steps, tokens;
+    int64_t copied_bytes; /* of states: a shared page that is written to, rows of a fork */
+} rlx_session_stats;
 #endif
 /* `team` is borrowed. (rlx_session_create of the public header takes a context and calls this.) */
 rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, rlx_session **out);
 void rlx_session_destroy(rlx_session *s);
+/* What it did since it was created. */
+void rlx_session_get_stats(const rlx_session *s, rlx_session_stats *out);
 /* Positions that sequence `seq` holds. */
 int64_t rlx_session_past(const rlx_session *s, int seq);
 rlx_status rlx_session_check_sequence(const rlx_session *s, int seq); /* that there is one */

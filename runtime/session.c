@@ -68,6 +68,11 @@ int64_t rlx_session_past(const rlx_session *s, int seq)
     return seq >= 0 && seq < s->max_sequences ? s->past[seq] : 0;
 }
 
+void rlx_session_get_stats(const rlx_session *s, rlx_session_stats *out)
+{
+    *out = s->stats;
+}
+
 int64_t rlx_session_max_positions(const rlx_session *s)
 {
     return s->max_positions;
@@ -434,6 +439,8 @@ static void commit(const plan *n)
         out->data = s->arena + t->offset;
     }
     s->last = n->b;
+    s->stats.steps++;
+    s->stats.tokens += n->step->tokens;
 }
 
 static rlx_status step_bound(plan *n)

@@ -9,6 +9,7 @@
 #define RLX_RUNTIME_SESSION_H
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "runtime/base/arena.h"
 #include "runtime/executable.h"
@@ -55,11 +56,11 @@ typedef struct rlx_binding_launch {
 
 /* What an executable is in a session: everything resolved. */
 typedef struct rlx_binding {
-    uint64_t executable;             /* its id */
-    rlx_arena *arena;                /* holds this */
-    bool has_past;                   /* the program reads positions, sequences or pages */
-    bool may_stop;                   /* half a step is as good as none: see rlx_session_cancel */
-    int live_symbol[RLX_LIVE_COUNT]; /* the program's symbol of each; -1: none */
+    uint64_t executable;               /* its id */
+    rlx_arena *arena;                  /* holds this */
+    bool has_past;                     /* the program reads positions, sequences or pages */
+    bool may_stop;                     /* half a step is as good as none: see rlx_session_cancel */
+    int live_symbol[RLX_LIVE_COUNT];   /* the program's symbol of each; -1: none */
     int pages_symbol[RLX_MAX_WINDOWS]; /* its PAGES of each of the session's pages; -1: none */
     uint32_t idle_symbols;             /* bits of PAGES that nothing of the program has: always 0 */
     int64_t symbols[RLX_MAX_SYMBOLS];
@@ -130,6 +131,8 @@ struct rlx_session {
     int nbindings;
     rlx_binding *last; /* of the last step, whose outputs are lent; NULL: none */
 
+    rlx_session_stats stats;
+
     int32_t pending;      /* a token for sequence 0 that is not appended yet; -1: none */
     int64_t pending_past; /* what the sequence held when it was chosen */
 
@@ -140,6 +143,14 @@ struct rlx_session {
 static inline char *rlx_pool_data(const rlx_pool *pool, int64_t unit)
 {
     return pool->data + (size_t)unit * pool->unit;
+}
+
+/* Copies the state's page or row `from` to `to`. */
+static inline void rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from,
+                                         int64_t to)
+{
+    memcpy(rlx_pool_data(pool, to), rlx_pool_data(pool, from), pool->unit);
+    s->stats.copied_bytes += (int64_t)pool->unit;
 }
 
 static inline int64_t rlx_session_slots(int64_t positions)

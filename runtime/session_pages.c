@@ -100,12 +100,12 @@ int64_t rlx_session_count_pages(const rlx_session *s, const rlx_pages *p)
     return p->count + larger(more, 0);
 }
 
-static void copy_page(const rlx_session *s, rlx_pages *p, int32_t *slot)
+static void copy_page(rlx_session *s, rlx_pages *p, int32_t *slot)
 {
     int32_t from = *slot, to = take_page(s, p);
     const rlx_pool *pool;
     for (int i = -1; (pool = next_pool(s, p, &i));)
-        memcpy(rlx_pool_data(pool, to), rlx_pool_data(pool, from), pool->unit);
+        rlx_session_copy_unit(s, pool, from, to);
     give_back(p, from);
     *slot = to;
 }
@@ -258,8 +258,7 @@ rlx_status rlx_session_fork(rlx_session *s, int from, int to)
     }
     for (int i = 0; i < s->npools; i++)
         if (s->pools[i]->axis == RLX_POOL_SEQS)
-            memcpy(rlx_pool_data(s->pools[i], to), rlx_pool_data(s->pools[i], from),
-                   s->pools[i]->unit);
+            rlx_session_copy_unit(s, s->pools[i], from, to);
     s->past[to] = s->past[from];
     return RLX_OK;
 }

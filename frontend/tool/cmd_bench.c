@@ -263,6 +263,22 @@ static rlx_status open_model(bench *b)
     return rlx_session_create(b->cx, &so, &b->session);
 }
 
+static void put_ladder(const char *name, const rlx_ladder *l)
+{
+    for (int i = 0; i < l->n; i++)
+        fprintf(stderr, "%s%lld", i ? ", " : name, (long long)l->upper[i]);
+}
+
+static void describe(const bench *b)
+{
+    fprintf(stderr, "device   %s, mode %s, prefill %lld tokens at a time, %lld repetitions\n",
+            b->subject.device, b->subject.precision, (long long)b->info.prefill,
+            (long long)b->o->repeats);
+    put_ladder("buckets  SEQ ", &b->info.seq);
+    put_ladder("; BATCH ", &b->info.batch);
+    fputc('\n', stderr);
+}
+
 static void bench_deinit(bench *b)
 {
     free(b->spans);
@@ -319,9 +335,7 @@ static int do_threads(const bench_options *o, int64_t threads, bool *first)
     rlx_status st = open_model(&b);
     bool memory = st || (collect_weights(&b) && make_inputs(&b));
     if (!st && *first && memory)
-        fprintf(stderr, "device   %s, mode %s, prefill %lld tokens at a time, %lld repetitions\n",
-                b.subject.device, b.subject.precision, (long long)b.info.prefill,
-                (long long)o->repeats);
+        describe(&b);
     for (int i = 0; i < o->depths.n && memory && !st; i++)
         st = do_depth(&b, o->depths.at[i], first);
     code = memory ? report(st) : failure("bench: out of memory");

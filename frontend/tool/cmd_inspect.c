@@ -86,10 +86,11 @@ static int check_list(const inspection *i)
 
 static int check(const inspection *i)
 {
-    static const char *const levels[] = {"flow", "hir", "mir", "lir", "llvm", "asm", "composition"};
+    static const char *const levels[] = {"flow", "hir", "mir",         "lir",
+                                         "llvm", "asm", "composition", "buckets"};
     static const char *const buckets[] = {"decode", "prefill"};
     int code = check_word("level", i->level, levels, sizeof levels / sizeof *levels);
-    if (code < 0)
+    if (code < 0 && !(i->bucket && strchr(i->bucket, ':'))) /* "prefill:16": the model knows */
         code = check_word("bucket", i->bucket, buckets, 2);
     if (code < 0 && i->json && compiles(i))
         return usage_error("inspect: --json is for the list of tensors and metadata");
@@ -104,12 +105,14 @@ int command_inspect(int argc, char **argv)
         {"json", NULL, OPTION_FLAG, NULL, "the list of tensors and metadata, for programs",
          &i.json},
         {"level", "l", OPTION_TEXT, "LEVEL",
-         "flow, hir, mir, lir, llvm, asm or composition (which layers are alike), in place of the "
-         "list",
+         "flow, hir, mir, lir, llvm, asm, composition (which layers are alike) or buckets, in "
+         "place "
+         "of the list",
          &i.level},
         {"fusion", NULL, OPTION_FLAG, NULL, "what was fused, what was not, and why", &i.fusion},
         {"memory", NULL, OPTION_FLAG, NULL, "the arena's map, with its lower bound", &i.memory},
-        {"bucket", "b", OPTION_TEXT, "NAME", "decode or prefill (decode)", &i.bucket},
+        {"bucket", "b", OPTION_TEXT, "NAME",
+         "decode, prefill (the largest), prefill:N or decode:N (decode)", &i.bucket},
         OPTION_PRECISION(i.where, "exact"),
         OPTION_CACHE_KEYS(i.where),
         OPTION_CACHE_VALUES(i.where),

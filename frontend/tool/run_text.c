@@ -93,10 +93,12 @@ static void print_sampling(const rlx_sampling *s, uint64_t seed)
 
 static void summarize(const runner *r)
 {
-    const rlx_model_info *info = &r->info;
+    rlx_model_info now;
+    const rlx_model_info *info = &now; /* with what was compiled on the way */
     const rlx_generate_stats *s = &r->total;
     const rlx_context *cx = r->cx;
     int64_t steps = r->steps;
+    rlx_model_get_info(r->model, &now);
     fprintf(stderr, "model    %s, %lld layers, %.2f MB of weights\n", info->family,
             (long long)info->layers, (double)info->weight_bytes / 1e6);
     fprintf(stderr, "device   %s, %d thread%s, precision %s\n", rlx_context_device(cx),

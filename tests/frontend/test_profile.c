@@ -29,6 +29,12 @@ static rlx_status put_entry(void *user, const rlx_toml_entry *e)
     case RLX_TOML_BOOL:
         rlx_text_putf(out, "%d %s %s\n", e->line, e->path, e->integer ? "true" : "false");
         break;
+    case RLX_TOML_INTS:
+        rlx_text_putf(out, "%d %s %s", e->line, e->path, e->text);
+        for (int i = 0; i < e->nitems; i++)
+            rlx_text_putf(out, " %lld", (long long)e->items[i]);
+        rlx_text_put(out, "\n");
+        break;
     }
     return RLX_OK;
 }
@@ -50,6 +56,8 @@ static const struct {
     {"a = \"x # y\" # z\nb = 'C:\\d\"'", "1 a \"x # y\"\n2 b \"C:\\d\"\"\n"},
     {"a = \"\\t\\\"\\\\\\u00e9\\U0001F600\"", "1 a \"\t\"\\\xc3\xa9\xf0\x9f\x98\x80\"\n"},
     {"[a]\n\n\n\nb = 'v'", "1 [a]\n5 a.b \"v\"\n"},
+    {"a = []\nb=[1]\nc = [ +1 ,-2 , 3_0, ] # d", "1 a []\n2 b [1] 1\n3 c [1, -2, 30] 1 -2 30\n"},
+    {"a = [ # one\n  1, # two\r\n\n  2\n]\nb = 3", "1 a [1, 2] 1 2\n6 b 3\n"},
 };
 enum { NGOOD = sizeof good / sizeof *good };
 
@@ -80,7 +88,15 @@ static const struct {
     {"\xc3\xa9 = 1", "f:1: a name of letters"},
     {"[[a]]", "f:1: arrays of tables are not read"},
     {"\"a\" = 1", "f:1: keys in quotes are not read"},
-    {"a = [1, 2]", "f:1: arrays are not read"},
+    {"a = ['x']", "f:1: a: arrays of anything but whole numbers are not read"},
+    {"a = [1, 2.5]", "f:1: a: arrays of anything but whole numbers are not read"},
+    {"a = [1,\n[2]]", "f:2: a: arrays of anything but whole numbers are not read"},
+    {"a = [1 2]", "f:1: a should go on with , or ] behind an element"},
+    {"a = [1", "f:1: a should go on with , or ]"},
+    {"a = [,]", "f:1: a has no value"},
+    {"a = [1,,2]", "f:1: a has no value"},
+    {"a = [1] 2", "f:1: the line should end before \"2\""},
+    {"a = [9223372036854775808]", "is beyond 64 bits"},
     {"a = {b = 1}", "f:1: inline tables are not read"},
     {"a = \"\"\"x\"\"\"", "f:1: strings of several lines are not read"},
     {"a = '''x'''", "f:1: strings of several lines are not read"},
@@ -222,6 +238,11 @@ START_TEST(applies_to_compiling)
     ck_assert_int_eq(n, 2);
     ck_assert_str_eq(b[0].symbol, "FRAMES");
     ck_assert_int_eq(b[1].upper, 12);
+    const rlx_ladder *l = rlx_profile_ladders(p, &n);
+    ck_assert_int_eq(n, 3);
+    ck_assert_str_eq(l[2].symbol, "SEQ"); /* of the preset; behind those of the file, */
+    ck_assert_int_eq(l[2].upper[0], 1);
+    ck_assert_int_eq(m.nladders, 2); /* which alone are a model's */
     rlx_profile_destroy(p);
     assert_ok(load("fusion.policy = 'direct'\nfusion.skip = true", &p));
     rlx_profile_apply_compile(p, &c);
@@ -230,6 +251,44 @@ START_TEST(applies_to_compiling)
     assert_ok(load("fusion.policy = 'direct'\nfusion.skip = false", &p));
     rlx_profile_apply_compile(p, &c);
     ck_assert_int_eq(c.tuning.fusion, RLX_FUSION_BLOCKS);
+    rlx_profile_destroy(p);
+}
+END_TEST
+
+static void expect_ladder(const rlx_ladder *l, const char *symbol, int n, const int64_t *upper)
+{
+    ck_assert_str_eq(l->symbol, symbol);
+    ck_assert_int_eq(l->n, n);
+    ck_assert_mem_eq(l->upper, upper, sizeof *upper * (size_t)n);
+}
+
+/* [buckets], and what presets have in its place: up to execution.seq. */
+START_TEST(has_ladders)
+{
+    rlx_profile *p;
+    rlx_model_options m = {.nladders = 0};
+    int n;
+    assert_ok(load("[buckets]\nseq = [1, 16,\n 128]\nbatch = 4\nFRAMES = [8]", &p));
+    const rlx_ladder *l = rlx_profile_ladders(p, &n);
+    ck_assert_int_eq(n, 3);
+    expect_ladder(&l[0], "seq", 3, (const int64_t[]){1, 16, 128});
+    expect_ladder(&l[1], "batch", 1, (const int64_t[]){4});
+    expect_ladder(&l[2], "FRAMES", 1, (const int64_t[]){8});
+    ck_assert_int_eq(rlx_profile_buckets(p, &n)[0].upper, 128);
+    rlx_profile_apply_model(p, &m);
+    ck_assert_int_eq(m.nladders, 3);
+    ck_assert_ptr_eq(m.ladders, l);
+    rlx_profile_destroy(p);
+    assert_ok(rlx_profile_preset("llama32_prefill", &p));
+    expect_ladder(rlx_profile_ladders(p, &n), "SEQ", 2, (const int64_t[]){1, 128});
+    ck_assert_int_eq(n, 1);
+    rlx_profile_destroy(p);
+    assert_ok(load("preset = 'llama32_prefill'\nexecution.seq = 40", &p));
+    expect_ladder(rlx_profile_ladders(p, &n), "SEQ", 2, (const int64_t[]){1, 40});
+    rlx_profile_destroy(p);
+    assert_ok(load("preset = 'llama32_prefill'\nbuckets.seq = [2, 3]", &p));
+    expect_ladder(rlx_profile_ladders(p, &n), "seq", 2, (const int64_t[]){2, 3});
+    ck_assert_int_eq(n, 1);
     rlx_profile_destroy(p);
 }
 END_TEST
@@ -253,6 +312,7 @@ START_TEST(says_where_values_come_from)
     expect(p, "execution.seq", "512", "preset encoder");
     expect(p, "device.threads", "all", "default");
     expect(p, "buckets.BATCH", "2", ":4");
+    expect(p, "buckets.SEQ", "512", "preset encoder");
     rlx_profile_destroy(p);
     expect(NULL, "fusion.policy", "fusable", "default");
     assert_ok(rlx_profile_preset("llama32_decode", &p));
@@ -298,6 +358,15 @@ static const struct {
     {"fusion.skip = 1", "fusion.skip takes true or false, not 1"},
     {"preset = 'llama32'", "no preset llama32"},
     {"[buckets]\nTOKENS = 0", ":2: buckets.TOKENS takes a whole number from 1 to"},
+    {"buckets.seq = []", ":1: buckets.seq: the ladder of seq has 0 buckets: 1 to 16"},
+    {"buckets.seq = [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]", "has 17 buckets: 1 to 16"},
+    {"buckets.seq = [1, 16, 16]", "buckets.seq: the ladder of seq: 16 after 16 does not ascend"},
+    {"buckets.seq = [0, 16]", "the ladder of seq: 0 after 0 does not ascend"},
+    {"buckets.seq = [16, 2147483648]", "the ladder of seq: 2147483648 is above 2147483647"},
+    {"buckets.seq = ['x']", "arrays of anything but whole numbers are not read"},
+    {"buckets.seq = 'x'", "buckets.seq takes a whole number from 1 to 2147483647, not \"x\""},
+    {"[buckets]\nseq = 1\nSEQ = 2", ":3: buckets.SEQ: the ladder of SEQ is there twice"},
+    {"model.prefill = [3]", "model.prefill takes a whole number from 1 to 1048576, not [3]"},
     {"schedule.teams = 0", "schedule.teams takes a whole number from 1 to 1024, not 0"},
     {"model.prefill = 3\nmodel.prefill = 3\n", ":2: key model.prefill is there twice"},
 };
@@ -352,10 +421,11 @@ int main(void)
     tcase_add_loop_test(c, refuses, 0, NBAD);
     tcase_add_test(c, applies);
     tcase_add_test(c, applies_to_compiling);
+    tcase_add_test(c, has_ladders);
     tcase_add_test(c, says_where_values_come_from);
     tcase_add_loop_test(c, names_what_is_wrong, 0, NWRONG);
     tcase_add_test(c, missing_file);
     tcase_add_test(c, documented);
     suite_add_tcase(s, c);
-    return run_suite(s, NGOOD + NBAD + NWRONG + 5);
+    return run_suite(s, NGOOD + NBAD + NWRONG + 6);
 }

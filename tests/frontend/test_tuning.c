@@ -86,7 +86,12 @@ START_TEST(says_what_it_is_asked)
     assert_error(load(cx, &(rlx_tuning){.teams = -1}, &m), RLX_INVALID_ARGUMENT,
                  "tuning: fusion 0, l1_bytes 0, l2_bytes 0, teams -1");
     assert_ok(load(cx, &(rlx_tuning){.assert_clean = true, .verbose = true}, &m));
-    ck_assert_int_eq(reports, 2); /* a prefill and a decode bucket */
+    ck_assert_int_eq(reports, 1); /* the bucket that decodes */
+    rlx_session *s;
+    assert_ok(rlx_session_create(cx, NULL, &s));
+    assert_ok(rlx_model_step(m, s, 0, (const int32_t[]){1, 7}, 2, 0, NULL));
+    ck_assert_int_eq(reports, 2); /* and the one of prompts */
+    rlx_session_destroy(s);
     rlx_model_destroy(m);
     rlx_context_destroy(cx);
 }

@@ -154,6 +154,25 @@ START_TEST(profiles_beside_models)
     ends(&p, 0);
     has(p.err, "6 buckets compiled");
     process_free(&p);
+    RUN(&p, "/bin/sh", "-c",
+        "printf '[model]\\nkv_key_format = \"q8_0\"\\n[buckets]\\nseq = [1, 48, 64]\\n' > "
+        "\"$0/llama.rlx.toml\"",
+        model);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "warm", model, "--dry-run"); /* of the other ladder one is new */
+    ends(&p, 1);
+    has(p.out, "prefill of 48 tokens is missing");
+    has(p.out, "wanted TOKENS 48");
+    has(p.err, "3 there, 1 missing");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "run", model, "--no-compile", TEXT);
+    ends(&p, 1);
+    has(p.err, "the bucket prefill of 48 tokens");
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "warm", model);
+    ends(&p, 0);
+    has(p.err, "1 bucket compiled, 3 there before");
+    process_free(&p);
     RUN(&p, RLX_TOOL, "run", model, "--no-compile", TEXT);
     ends(&p, 0);
     process_free(&p);

@@ -470,6 +470,13 @@ START_TEST(inspects_every_level)
     says(&p, "contract");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--memory");
     says(&p, "live at once");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "buckets", "--precision", "fast");
+    says(&p, "decode  decode, up to 1 token\nprefill:512  prefill, up to 512 tokens\n"
+             "decode:16  decode of several, up to 16 tokens\n");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "flow", "--bucket", "prefill:128");
+    says(&p, "rms_norm");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "flow", "--bucket", "prefill:17");
+    complains(&p, 1, "no bucket \"prefill:17\"; there are\ndecode  decode");
 }
 END_TEST
 
