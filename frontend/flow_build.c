@@ -145,13 +145,13 @@ static const char *weight_name(rlx_flow_cx *cx, const char *key)
     return name;
 }
 
-/* Floats, and matrices in block formats; shapes as far as dims say. */
+/* Floats, and matrices in block formats, or several of them; shapes as far as dims say. */
 static bool fits(const rlx_tensor *t, int rank, const rlx_dim *dims)
 {
     if (t->format == RLX_FORMAT_NONE || t->rank != rank)
         return false;
     bool blocks = rlx_format_get(t->format)->kind == RLX_KIND_BLOCK;
-    bool fit = rlx_format_is_float(t->format) || (blocks && rank == 2);
+    bool fit = rlx_format_is_float(t->format) || (blocks && (rank == 2 || rank == 3));
     for (int i = 0; fit && i < rank; i++)
         fit = dims[i] == RLX_DIM_INVALID || dims[i] == t->dim[i];
     return fit;
@@ -206,7 +206,7 @@ rlx_status rlx_flow_find_weight(rlx_flow_cx *cx, const rlx_stage *s, const char 
         return RLX_FAIL(RLX_NOT_FOUND, "F3: weight \"%s\" is missing", resolved);
     if (!fits(t, t->rank, t->dim))
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "F4: weight \"%s\" is %s of rank %d: neither floats nor a matrix of blocks",
+                        "F4: weight \"%s\" is %s of rank %d: neither floats nor matrices of blocks",
                         resolved, rlx_format_get(t->format)->name, t->rank);
     const char *name = weight_name(cx, key);
     if (!name)

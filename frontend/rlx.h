@@ -713,7 +713,7 @@ typedef enum rlx_extent_op {
 } rlx_extent_op;
 RLX_API int64_t rlx_build_extent(rlx_builder *b, rlx_extent_op op, int64_t x, int64_t y);
 
-/* A weight by key ("{}": the layer's index), as it is stored: a float vector or matrix, or a matrix of blocks. */
+/* A weight by key ("{}": the layer's index), as it is stored: floats, a matrix of blocks, or experts' [E,N,K] of blocks. */
 RLX_API rlx_value *rlx_build_weight(rlx_builder *b, const char *key);
 /* A tensor that runs are given by name; dims as in rlx_flow_input. */
 RLX_API rlx_value *rlx_build_input(rlx_builder *b, const char *name, rlx_format format, int rank,
@@ -920,8 +920,9 @@ typedef struct rlx_route_spec {
 /* logits f32[..,E], bias [E] or NULL -> weights f32[..,count]; the experts i32[..,count] to *experts. */
 RLX_API rlx_value *rlx_build_route(rlx_builder *b, const rlx_route_spec *spec, rlx_value *logits,
                                    rlx_value *bias, rlx_value **experts);
-/* x f32[..,K], w [E,N,K] of floats, ids i32[..] -> f32[..,N]: each row times the matrix of its expert. What others would
- * give is not computed. */
+/* x f32[..,K], w [E,N,K] of any weight format, ids i32[..] -> f32[..,N]: each row times the matrix of its expert. With one
+ * more axis, ids i32[..,S] -> f32[..,S,N]: times those of S experts. Only what is chosen is read and computed, and many rows
+ * go expert by expert (docs/decisions/2026-11-29-grouped-contractions.md); an id outside of 0..E-1 is the nearest one. */
 RLX_API rlx_value *rlx_build_experts(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *ids);
 typedef struct rlx_moe_weights {
     rlx_value *router;           /* [E,H] */

@@ -34,14 +34,17 @@ rlx_ir_value *rlx_mir_build_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format 
 /* Along the last axis; these two with lanes 16, the order of sums of exact mode. */
 rlx_ir_value *rlx_mir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
 rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w);
-/* Of bf16, by `width` products at a time (2 or 32). */
+/* Rows with the matrices of w [E,N,K] that ids i32[R] or i32[R,S] choose for them. */
+rlx_ir_value *rlx_mir_build_contract_chosen(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
+                                            rlx_ir_value *ids);
+/* Of bf16, by `width` products at a time (2 or 32). ids NULL, here and below: w is one matrix. */
 rlx_ir_value *rlx_mir_build_contract_bf16(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
-                                          int64_t width);
+                                          rlx_ir_value *ids, int64_t width);
 /* A quantize of x: codes, scale, sums32, sums16; NULL after an error. */
 rlx_ir_node *rlx_mir_build_quantize(rlx_ir_builder *b, rlx_ir_value *x);
 /* Rows that `q` quantized against blocks, in the order of `lanes` (16 or 1). */
 rlx_ir_value *rlx_mir_build_contract_q(rlx_ir_builder *b, const rlx_ir_node *q, rlx_ir_value *w,
-                                       int64_t lanes);
+                                       rlx_ir_value *ids, int64_t lanes);
 rlx_ir_value *rlx_mir_build_gather(rlx_ir_builder *b, rlx_ir_value *table, rlx_ir_value *ids);
 rlx_ir_value *rlx_mir_build_broadcast(rlx_ir_builder *b, rlx_ir_value *x, int rank,
                                       const rlx_dim *dims, const int64_t *axes);
@@ -189,6 +192,12 @@ typedef enum rlx_mir_precision {
 rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision,
                                     const rlx_lir_target *target);
 
+/* The operand that chooses a contraction's matrix for each row; NULL: there is one for all. */
+static inline rlx_ir_value *rlx_mir_contract_ids(const rlx_ir_node *n)
+{
+    const int without = n->op == RLX_MIR_CONTRACT ? 2 : 4;
+    return n->nin > without ? n->in[without] : NULL;
+}
 /* Whether a node is a contraction, of either kind. */
 static inline bool rlx_mir_is_contract(const rlx_ir_node *n)
 {

@@ -55,11 +55,19 @@ rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_
                         (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, LANES)}, NULL);
 }
 
+rlx_ir_value *rlx_mir_build_contract_chosen(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
+                                            rlx_ir_value *ids)
+{
+    return rlx_ir_build(b, RLX_MIR_CONTRACT, 3, (rlx_ir_value *[]){a, w, ids}, 1,
+                        (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, LANES)}, NULL);
+}
+
 rlx_ir_value *rlx_mir_build_contract_bf16(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
-                                          int64_t width)
+                                          rlx_ir_value *ids, int64_t width)
 {
     const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_LANES, 1), rlx_attr_int(RLX_ATTR_WIDTH, width)};
-    return rlx_ir_build(b, RLX_MIR_CONTRACT, 2, (rlx_ir_value *[]){a, w}, 2, attrs, NULL);
+    return rlx_ir_build(b, RLX_MIR_CONTRACT, ids ? 3 : 2, (rlx_ir_value *[]){a, w, ids}, 2, attrs,
+                        NULL);
 }
 
 rlx_ir_node *rlx_mir_build_quantize(rlx_ir_builder *b, rlx_ir_value *x)
@@ -68,13 +76,14 @@ rlx_ir_node *rlx_mir_build_quantize(rlx_ir_builder *b, rlx_ir_value *x)
 }
 
 rlx_ir_value *rlx_mir_build_contract_q(rlx_ir_builder *b, const rlx_ir_node *q, rlx_ir_value *w,
-                                       int64_t lanes)
+                                       rlx_ir_value *ids, int64_t lanes)
 {
     if (!q || !w)
         return NULL; /* after an earlier error */
     rlx_ir_value *sums = q->out[rlx_format_group(w->type.format) == RLX_MIR_QUANT ? 2 : 3];
-    return rlx_ir_build(b, RLX_MIR_CONTRACT_Q, 4, (rlx_ir_value *[]){q->out[0], q->out[1], sums, w},
-                        1, (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, lanes)}, NULL);
+    return rlx_ir_build(b, RLX_MIR_CONTRACT_Q, ids ? 5 : 4,
+                        (rlx_ir_value *[]){q->out[0], q->out[1], sums, w, ids}, 1,
+                        (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, lanes)}, NULL);
 }
 
 rlx_ir_value *rlx_mir_build_gather(rlx_ir_builder *b, rlx_ir_value *table, rlx_ir_value *ids)

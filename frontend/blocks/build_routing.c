@@ -90,20 +90,6 @@ rlx_value *rlx_build_experts(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_val
                                               rlx_value_ir(w), rlx_value_ir(ids)));
 }
 
-/* f32[..,H] as f32[..,k,H]. */
-static rlx_ir_value *for_each_choice(rlx_ir_builder *ir, rlx_ir_value *x, rlx_dim k)
-{
-    if (!x)
-        return NULL;
-    const int rank = x->type.rank;
-    rlx_ir_type wide = x->type;
-    if (rank < RLX_MAX_RANK) {
-        wide.dim[rank] = wide.dim[rank - 1];
-        wide.dim[rank - 1] = k;
-    }
-    return rlx_mir_expand(ir, rlx_mir_insert(ir, x, rank - 1), rank + 1, wide.dim);
-}
-
 rlx_value *rlx_build_moe(rlx_builder *b, rlx_value *x, const rlx_moe_weights *w,
                          const rlx_route_spec *spec)
 {
@@ -112,14 +98,12 @@ rlx_value *rlx_build_moe(rlx_builder *b, rlx_value *x, const rlx_moe_weights *w,
         return NULL;
     rlx_value *logits = rlx_build_linear(b, x, w->router, NULL);
     rlx_value *weights = rlx_build_route(b, spec, logits, w->bias, &ids);
-    rlx_ir_builder *ir = rlx_builder_at(b, w->gate);
-    rlx_value *rows = rlx_value_of(for_each_choice(ir, rlx_value_ir(x), spec->count));
-    rlx_value *gate = rlx_build_experts(b, rows, w->gate, ids);
-    rlx_value *up = rlx_build_experts(b, rows, w->up, ids);
+    rlx_value *gate = rlx_build_experts(b, x, w->gate, ids);
+    rlx_value *up = rlx_build_experts(b, x, w->up, ids);
     rlx_value *act = rlx_value_of(
         rlx_hir_build_swiglu(rlx_builder_at(b, w->gate), rlx_value_ir(gate), rlx_value_ir(up)));
     rlx_value *down = rlx_build_experts(b, act, w->down, ids);
-    ir = rlx_builder_at(b, w->down);
+    rlx_ir_builder *ir = rlx_builder_at(b, w->down);
     const int rank = rlx_value_rank(x); /* the axis of choices is rank - 1 */
     rlx_ir_value *share = rlx_mir_insert(ir, rlx_value_ir(weights), rank);
     rlx_ir_value *y = rlx_mir_map2(ir, RLX_FN_MUL, rlx_value_ir(down), share);

@@ -7,6 +7,7 @@
  *   lower_rows.c      row reductions and elementwise regions
  *   lower_loops.c     ... that no tiles walk, scans and scatters (elements: lower_scalar.c)
  *   lower_contract.c  contraction regions (what all of them share: lower_group.c)
+ *   lower_chosen.c    ... whose rows choose their matrix
  *   lower_dot.c       ... of quantized rows, lanes along K
  *   lower_quantize.c  rows to 8-bit codes
  *   lower_panel.c     ... in the order of one partial sum, on CPUs

@@ -32,11 +32,15 @@ static rlx_status activations(kernel_cx *k, const group *g, const register_tile 
         return *x ? RLX_OK : rlx_ir_builder_finish(k->b);
     }
     coord c[RLX_MAX_RANK];
-    group_place(g, coord_of(p->m0, 0, 0), coord_of(k0, g->k, 1), c);
-    tile_space ts = {.rank = 2,
-                     .dim = {g->s.m, width},
-                     .root = {p->m0, k0},
-                     .limit = {p->m_limit, k_limit_value}};
+    rlx_ir_value *m0 = p->x0 ? p->x0 : p->m0;
+    if (p->x0) { /* [R,K] */
+        c[0] = coord_of(m0, 0, 0);
+        c[1] = coord_of(k0, g->k, 1);
+    } else {
+        group_place(g, coord_of(m0, 0, 0), coord_of(k0, g->k, 1), c);
+    }
+    tile_space ts = {
+        .rank = 2, .dim = {g->s.m, width}, .root = {m0, k0}, .limit = {p->m_limit, k_limit_value}};
     return tile_at(k, g->contract[0]->in[0], c, &ts, x);
 }
 
@@ -50,7 +54,8 @@ static rlx_status contract_step(kernel_cx *k, const group *g, part of, const reg
                                 const panel *in, rlx_ir_value *k0, int64_t width,
                                 rlx_ir_value *k_limit_value, rlx_ir_value **acc)
 {
-    coord cw[2] = {coord_of(p->n0, g->n, 0), coord_of(k0, g->k, 1)};
+    coord cw[3];
+    group_weight_place(g, coord_of(p->n0, g->n, 0), coord_of(k0, g->k, 1), cw);
     tile_space tw = {.rank = 2,
                      .dim = {g->s.n, width},
                      .root = {p->n0, k0},
@@ -111,9 +116,8 @@ static void sum_lanes(kernel_cx *k, part of, rlx_ir_value *const *acc, rlx_ir_va
         tiles[i] = rlx_lir_build_reduce(k->b, RLX_FN_ADD, acc[i]);
 }
 
-/* The tiles over the whole of K, in registers from beginning to end. */
-static rlx_status contract_tiles(kernel_cx *k, const group *g, const register_tile *p,
-                                 rlx_ir_value **tiles)
+rlx_status group_contract_tiles(kernel_cx *k, const group *g, const register_tile *p,
+                                rlx_ir_value **tiles)
 {
     rlx_ir_value *acc[MAX_CONTRACTS];
     const part all = {0, g->ncontracts};
@@ -310,8 +314,8 @@ static rlx_status alloc_panel(kernel_cx *k, const group *g, panel *out)
 
 /* ---- the epilogue on register tiles */
 
-static rlx_status store_tiles(kernel_cx *k, const group *g, const register_tile *p,
-                              const rlx_ir_node *yield, rlx_ir_value **tiles)
+rlx_status group_store_tiles(kernel_cx *k, const group *g, const register_tile *p,
+                             const rlx_ir_node *yield, rlx_ir_value **tiles)
 {
     const rlx_lir_schedule *s = &g->s;
     coord c[RLX_MAX_RANK];
@@ -340,7 +344,7 @@ static rlx_status finish_registers(kernel_cx *k, const columns *c, const registe
                                    rlx_ir_value *column, rlx_ir_value **tiles)
 {
     (void)column;
-    return store_tiles(k, c->g, p, c->yield, tiles);
+    return group_store_tiles(k, c->g, p, c->yield, tiles);
 }
 
 /* The columns of an instance: block_n of them, fewer at the weight's end. */
@@ -380,8 +384,8 @@ static rlx_status emit_registers(kernel_cx *k, group *g, const rlx_ir_node *yiel
         RLX_TRY(emit_register_columns(k, g, &p, yield));
     } else {
         rlx_ir_value *tiles[MAX_CONTRACTS];
-        RLX_TRY(contract_tiles(k, g, &p, tiles));
-        RLX_TRY(store_tiles(k, g, &p, yield, tiles));
+        RLX_TRY(group_contract_tiles(k, g, &p, tiles));
+        RLX_TRY(group_store_tiles(k, g, &p, yield, tiles));
     }
     return group_end_grid(k, &grid);
 }
@@ -431,7 +435,7 @@ static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const group_gri
                        .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, u0, ln.index[0])};
     p.m_limit = s->m == 1 ? NULL : k_extent(k, g->m);
     rlx_ir_value *tiles[MAX_CONTRACTS];
-    RLX_TRY(contract_tiles(k, g, &p, tiles));
+    RLX_TRY(group_contract_tiles(k, g, &p, tiles));
     coord at[2] = {coord_of(lm.index[0], 0, 0), coord_of(ln.index[0], g->unit, 1)};
     tile_space ts = {.rank = 2, .dim = {s->m, s->n}, .root = {lm.index[0], ln.index[0]}};
     for (int i = 0; i < g->ncontracts; i++)
@@ -524,6 +528,8 @@ rlx_status lower_contract(region_cx *r)
     int n;
     kernel_cx probe = {.options = r->options, .dims = r->out->dims, .place = r->node->place};
     RLX_TRY(groups_make(&probe, yield, groups, &n));
+    if (groups[0].ids)
+        return lower_chosen(r, groups, n);
     const rlx_ir_value *a = prologue_of(&groups[0]);
     if (a && groups[0].s.prologue_once)
         return lower_groups(r, groups, n, a, NULL);

@@ -34,11 +34,11 @@ static rlx_ir_value *first_of(kernel_cx *k, const dots *d, const span *s)
 static rlx_status load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, span s,
                             rlx_ir_value **out)
 {
-    rlx_ir_value *from = first_of(k, d, &s);
-    coord c[2] = {coord_of(d->at->m0, 0, 0), coord_of(from, d->g->k / s.by, 1)};
+    rlx_ir_value *from = first_of(k, d, &s), *m0 = d->at->x0 ? d->at->x0 : d->at->m0;
+    coord c[2] = {coord_of(m0, 0, 0), coord_of(from, d->g->k / s.by, 1)};
     tile_space ts = {.rank = 2,
                      .dim = {d->g->s.m, s.width},
-                     .root = {d->at->m0, from},
+                     .root = {m0, from},
                      .limit = {d->at->m_limit, s.padded ? k_const(k, d->g->k / s.by) : NULL}};
     return tile_at(k, x, c, &ts, out);
 }
@@ -46,9 +46,9 @@ static rlx_status load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, 
 static rlx_status load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *w, const char *what,
                                span s, rlx_ir_value **out)
 {
-    static const int64_t axes[2] = {0, 1};
-    int64_t dims[2] = {d->g->s.n, s.width};
-    rlx_ir_value *index[2] = {d->at->n0, first_of(k, d, &s)};
+    int64_t dims[2] = {d->g->s.n, s.width}, axes[2];
+    rlx_ir_value *index[3];
+    group_weight_index(d->g, d->at->n0, first_of(k, d, &s), index, axes);
     rlx_ir_value *limits[2] = {d->at->n_limit, s.padded ? k_const(k, d->g->k / s.by) : NULL};
     if (!bound(w) || bound(w)->kind != BIND_BUFFER)
         return k_fail(k, w->def, "blocks that are not in memory");

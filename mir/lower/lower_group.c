@@ -67,10 +67,29 @@ static void unit_below(const rlx_ir_value *v, int nlead, int64_t *unit)
         unit_below(n->in[i], nlead, unit);
 }
 
+/* Rows of one matrix go together when there are more rows than matrices, and where panels are made
+ * of weights. In the order of several partial sums they go one by one: `rows` at a time. */
+static rlx_status describe_choice(kernel_cx *k, group *g, int64_t matrices, int64_t lanes,
+                                  int64_t *rows)
+{
+    const rlx_ir_node *first = g->contract[0];
+    if (k->options->target->unit != RLX_UNIT_CPU)
+        return k_fail(k, first, "matrices that rows choose are lowered for CPUs");
+    if (g->unit)
+        return k_fail(k, first, "rows that choose their matrix are stored by tiles of columns");
+    for (int i = 0; i < g->nlead; i++)
+        *rows *= k_upper(k, g->ids->type.dim[i]);
+    g->by_matrix = lanes == 1 || *rows > matrices;
+    if (lanes > 1)
+        *rows = 1;
+    return RLX_OK;
+}
+
 static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_ir_node *first = g->contract[0];
     const rlx_ir_type *a = &first->in[0]->type, *w = &contract_weight(first)->type;
+    const int axes = first->out[0]->type.rank;
     int64_t lanes = rlx_ir_attr_int(first, RLX_ATTR_LANES, 16);
     const bool ordered =
         first->op == RLX_MIR_CONTRACT && lanes > 1; /* not by panels, nor of codes */
@@ -81,7 +100,8 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
     for (int i = 0; i < g->ncontracts; i++) {
         const rlx_ir_node *n = g->contract[i];
         if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&contract_weight(n)->type, w) ||
-            rlx_ir_attr_int(n, RLX_ATTR_LANES, 16) != lanes)
+            rlx_ir_attr_int(n, RLX_ATTR_LANES, 16) != lanes ||
+            rlx_mir_contract_ids(n) != rlx_mir_contract_ids(first))
             return k_fail(k, n,
                           "one result needs contractions that differ in operands, shapes or lanes");
         if (depends_on_contract(n->in[0]))
@@ -89,15 +109,18 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
     }
     if (first->op == RLX_MIR_CONTRACT_Q && lanes == 1 && k->options->target->unit != RLX_UNIT_CPU)
         return k_fail(k, first, "panels of codes are lowered for CPUs");
-    g->nlead = a->rank - 2;
-    g->m = a->dim[g->nlead];
-    g->k = a->dim[g->nlead + 1];
-    g->n = w->dim[0];
+    g->nlead = axes - 2;
+    g->m = first->out[0]->type.dim[g->nlead];
+    g->k = a->dim[a->rank - 1];
+    g->n = w->dim[w->rank - 2];
+    g->ids = rlx_mir_contract_ids(first);
     for (int i = 0; i < g->nresults; i++)
         unit_below(yield->in[g->result[i]], g->nlead, &g->unit);
     if (g->unit && g->n % g->unit)
         return k_fail(k, first, "heads do not divide the columns");
-    const int64_t rows = k_upper(k, g->m);
+    int64_t rows = k_upper(k, g->m);
+    if (g->ids)
+        RLX_TRY(describe_choice(k, g, w->dim[0], lanes, &rows));
     rlx_lir_contract_shape shape = {.m = rows > 0 ? rows : 1, /* blocks are never empty */
                                     .n = g->n,
                                     .k = g->k,
@@ -108,6 +131,8 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                     .quantized = first->op == RLX_MIR_CONTRACT_Q,
                                     .prologue = value_depends(first->in[0], RLX_MIR_REDUCE)};
     rlx_lir_schedule_contract(k->options->target, &shape, &g->s);
+    if (g->by_matrix)
+        g->s.prologue_once = false;
     return RLX_OK;
 }
 
@@ -297,9 +322,11 @@ void groups_describe(const group *groups, int n, rlx_text *what, rlx_text *sched
     int contracts = 0;
     for (int i = 0; i < n; i++)
         contracts += groups[i].ncontracts;
-    rlx_text_putf(what, "contract_%s_%lldx%lld",
-                  rlx_format_get(weight_format(groups[0].contract[0]))->name,
-                  (long long)groups[0].n, (long long)groups[0].k);
+    rlx_text_putf(what, "contract_%s_", rlx_format_get(weight_format(groups[0].contract[0]))->name);
+    if (groups[0].ids)
+        rlx_text_putf(what, "%lldx",
+                      (long long)contract_weight(groups[0].contract[0])->type.dim[0]);
+    rlx_text_putf(what, "%lldx%lld", (long long)groups[0].n, (long long)groups[0].k);
     if (contracts > 1)
         rlx_text_putf(what, "_x%d", contracts);
     rlx_text_putf(what, "__m%dn%dk%d", groups[0].s.m, groups[0].s.n, groups[0].s.k);

@@ -19,12 +19,18 @@ typedef struct group {
     int nlead;    /* axes before that: `lead` is where an instance of the grid stands in them */
     coord lead[RLX_MAX_RANK];
     rlx_lir_schedule s;
+    /* Of contractions whose rows choose their matrix (lower_chosen.c); the latter three are LIR. */
+    const rlx_ir_value *ids;     /* NULL: there is one matrix */
+    bool by_matrix;              /* rows of a matrix go together */
+    rlx_ir_value *matrix;        /* the present one */
+    rlx_ir_value *order, *first; /* i64[rows], i64[E+1]: rows by matrix, where each one's begin */
 } group;
 
 /* Where a register tile stands. */
 typedef struct register_tile {
     rlx_ir_value *m0, *n0;           /* first token, first weight row */
     rlx_ir_value *m_limit, *n_limit; /* NULL: all live */
+    rlx_ir_value *x0;                /* first row of activations; NULL: m0 */
 } register_tile;
 
 /* The instances of a group: a grid over blocks of columns, blocks of rows and the first leading
@@ -52,6 +58,45 @@ static inline const rlx_ir_value *contract_weight(const rlx_ir_node *contract)
     return contract->in[contract->op == RLX_MIR_CONTRACT_Q ? 3 : 1];
 }
 
+/* Coordinates of a weight's element; returns how many. */
+static inline int group_weight_place(const group *g, coord row, coord column, coord *c)
+{
+    int n = 0;
+    if (g->matrix)
+        c[n++] = coord_of(g->matrix, 0, -1);
+    c[n++] = row;
+    c[n++] = column;
+    return n;
+}
+/* The same as an access by tiles <rows x columns>. */
+static inline void group_weight_index(const group *g, rlx_ir_value *row, rlx_ir_value *column,
+                                      rlx_ir_value **index, int64_t *axes)
+{
+    int n = 0;
+    if (g->matrix)
+        index[n++] = g->matrix;
+    axes[0] = n;
+    index[n++] = row;
+    axes[1] = n;
+    index[n++] = column;
+}
+
+/* m x n tiles of the group's contractions over the whole of K, in registers from beginning to end;
+ * the epilogue on them, and its store (lower_contract.c). */
+rlx_status group_contract_tiles(kernel_cx *k, const group *g, const register_tile *p,
+                                rlx_ir_value **tiles);
+rlx_status group_store_tiles(kernel_cx *k, const group *g, const register_tile *p,
+                             const rlx_ir_node *yield, rlx_ir_value **tiles);
+
+/* The groups of a region whose rows choose their matrix. */
+rlx_status lower_chosen(region_cx *r, group *groups, int n);
+/* Takes the group to row `row` of its contractions' [R] or [R,S], counted as one: sets its place,
+ * returns the row of activations and the coordinate of the result's row. */
+rlx_ir_value *chosen_row(kernel_cx *k, group *g, rlx_ir_value *row, rlx_ir_value **last);
+/* Where the rows of matrix `matrix` lie in g->order. */
+void chosen_span(kernel_cx *k, const group *g, rlx_ir_value *matrix, rlx_ir_value **from,
+                 rlx_ir_value **to);
+
 /* m x n tiles of the group's contract_qs over the whole of K (lower_dot.c). */
 rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_ir_value **tiles);
 
@@ -77,7 +122,7 @@ typedef struct panel_memory {
 } panel_memory;
 
 /* A grid for a group whose schedule has panels of weights. Activations are bound to memory. */
-rlx_status group_lower_panels(kernel_cx *k, const group *g, const rlx_ir_node *yield,
+rlx_status group_lower_panels(kernel_cx *k, group *g, const rlx_ir_node *yield,
                               panel_memory *memory);
 
 #endif

@@ -35,7 +35,7 @@ typedef struct panel {
 
 /* An instance: one block of columns for one block of rows. */
 typedef struct instance {
-    const group *g;
+    group *g;
     panel of[MAX_CONTRACTS];
     int64_t tiles;         /* column tiles, the last one perhaps beyond the block */
     rlx_ir_value *n0, *t0; /* first column, first row */
@@ -121,7 +121,8 @@ static rlx_status expand_floats(kernel_cx *k, const instance *in, int i, const c
     rlx_lir_scope loop;
     RLX_TRY(begin_count(k, padded, width, &loop));
     rlx_ir_value *k0 = plus(k, c->from, loop.index[0]), *x;
-    coord at[2] = {coord_of(from->row, g->n, 0), coord_of(k0, g->k, 1)};
+    coord at[3];
+    group_weight_place(g, coord_of(from->row, g->n, 0), coord_of(k0, g->k, 1), at);
     tile_space ts = {.rank = 2,
                      .dim = {from->rows, width},
                      .root = {from->row, k0},
@@ -139,18 +140,18 @@ static rlx_status expand_floats(kernel_cx *k, const instance *in, int i, const c
 static rlx_status expand_part(kernel_cx *k, const instance *in, int i, const chunk *c,
                               const source *from, const char *part, int64_t per, int64_t width)
 {
-    static const int64_t axes[2] = {0, 1};
     const panel *p = &in->of[i];
     const binding *w = bound(contract_weight(in->g->contract[i]));
     bool codes = per == 1;
-    int64_t together = codes ? TOGETHER : 1, dims[2] = {from->rows, width};
+    int64_t together = codes ? TOGETHER : 1, dims[2] = {from->rows, width}, axes[2];
     rlx_ir_value *first = c->from, *limits[2] = {in->n_limit};
     if (!codes)
         first = rlx_lir_build_map2(k->b, RLX_FN_DIV, first, k_const(k, per));
     rlx_lir_scope loop;
     RLX_TRY(begin_count(k, c->length / per / width, 1, &loop));
     rlx_ir_value *offset = times(k, loop.index[0], width);
-    rlx_ir_value *index[2] = {from->row, plus(k, first, offset)};
+    rlx_ir_value *index[3];
+    group_weight_index(in->g, from->row, plus(k, first, offset), index, axes);
     rlx_ir_value *x = rlx_lir_build_load_part(k->b, w->lir, part, 2, dims, index, axes, limits);
     rlx_ir_value *memory = codes ? p->w : part[0] == 's' ? p->scale : p->mins;
     store_packed(k, memory, from, times(k, loop.index[0], width / together), together, x);
@@ -377,9 +378,28 @@ static rlx_status emit_sums(kernel_cx *k, const instance *in)
 
 /* ---- the epilogue, row by row from the sums */
 
-/* Results without units are [rows, columns]: the block's columns of one row. */
+/* The sums of a tile of columns, of row `row` of the block, which are those at `c`. */
+static rlx_status bind_sums(kernel_cx *k, const instance *in, rlx_ir_value *row,
+                            rlx_ir_value *column, const tile_space *ts, const coord *c)
+{
+    static const int64_t axis = 1;
+    const group *g = in->g;
+    rlx_ir_value *index[2] = {row, column};
+    for (int i = 0; i < g->ncontracts; i++) {
+        rlx_ir_value *sums =
+            rlx_lir_build_load(k->b, in->of[i].sums, RLX_F32, 1, ts->dim, index, &axis, NULL);
+        binding *b = k_bind(k, g->contract[i]->out[0], BIND_TILE, sums);
+        if (!b)
+            return rlx_ir_builder_finish(k->b);
+        copy_coords(c, g->nlead + 2, b->at);
+    }
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Results without units are [.., rows, columns]: the columns of one row, which is row
+ * `in_block` of the block. */
 static rlx_status store_columns(kernel_cx *k, const instance *in, const rlx_lir_scope *grid,
-                                const rlx_ir_node *yield, coord row)
+                                const rlx_ir_node *yield, coord row, rlx_ir_value *in_block)
 {
     const group *g = in->g;
     const rlx_lir_schedule *s = &g->s;
@@ -396,7 +416,10 @@ static rlx_status store_columns(kernel_cx *k, const instance *in, const rlx_lir_
                      .root = {column.index[0]},
                      .limit = {g->n % s->n == 0 ? NULL : left}};
     coord n0 = coord_scaled(grid->index[0], s->block_n, (g->n + s->block_n - 1) / s->block_n);
-    coord c[2] = {row, coord_add(n0, coord_of(column.index[0], s->block_n, 0))};
+    coord c[RLX_MAX_RANK];
+    group_place(g, row, coord_add(n0, coord_of(column.index[0], s->block_n, 0)), c);
+    if (g->order)
+        RLX_TRY(bind_sums(k, in, in_block, column.index[0], &ts, c));
     for (int i = 0; i < g->nresults; i++) {
         leaf leaves[MAX_LEAVES];
         int n, result = g->result[i];
@@ -434,14 +457,21 @@ static rlx_status emit_epilogue(kernel_cx *k, const instance *in, const rlx_lir_
     rlx_lir_scope row;
     RLX_TRY(begin_loop(k, k_const(k, 0), in->rows, 1, &row));
     coord t0 = coord_of(in->t0, 0, -1), t = coord_add(t0, coord_of(row.index[0], 0, -1));
-    for (int i = 0; i < g->ncontracts; i++) {
+    if (g->order) {
+        rlx_ir_value *at = plus(k, in->t0, row.index[0]), *last;
+        chosen_row(k, in->g, rlx_lir_build_load(k->b, g->order, RLX_I64, 0, NULL, &at, NULL, NULL),
+                   &last);
+        t = coord_of(last, 0, -1);
+    }
+    for (int i = 0; i < g->ncontracts && !g->order; i++) {
         binding *b = k_bind(k, g->contract[i]->out[0], BIND_BUFFER, in->of[i].sums);
         if (!b)
             return rlx_ir_builder_finish(k->b);
         b->at[0] = t0;
         b->at[1] = coord_scaled(grid->index[0], g->s.block_n, blocks);
     }
-    RLX_TRY(g->unit ? store_units(k, in, grid, yield, t) : store_columns(k, in, grid, yield, t));
+    RLX_TRY(g->unit ? store_units(k, in, grid, yield, t)
+                    : store_columns(k, in, grid, yield, t, row.index[0]));
     rlx_lir_end_for(k->b, &row, NULL);
     return rlx_ir_builder_finish(k->b);
 }
@@ -495,7 +525,34 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
     return k->top.status ? rlx_ir_builder_finish(&k->top) : RLX_OK;
 }
 
-rlx_status group_lower_panels(kernel_cx *k, const group *g, const rlx_ir_node *yield,
+/* Rows from in->t0 of an instance's columns, as many as a block has, up to `end`. */
+static rlx_status emit_rows(kernel_cx *k, instance *in, rlx_ir_value *end,
+                            const rlx_lir_scope *grid, const rlx_ir_node *yield)
+{
+    rlx_ir_value *left = rlx_lir_build_map2(k->b, RLX_FN_SUB, end, in->t0);
+    in->rows = least(k, left, k_const(k, in->g->s.block_m));
+    RLX_TRY(emit_sums(k, in));
+    return emit_epilogue(k, in, grid, yield);
+}
+
+/* The rows of one matrix, block by block. */
+static rlx_status emit_matrix(kernel_cx *k, instance *in, const rlx_lir_scope *grid,
+                              const rlx_ir_node *yield)
+{
+    rlx_ir_value *from, *to;
+    rlx_lir_scope block;
+    in->g->matrix = grid->index[1];
+    chosen_span(k, in->g, in->g->matrix, &from, &to);
+    RLX_TRY(begin_loop(k, from, to, in->g->s.block_m, &block));
+    rlx_lir_build_barrier(k->b); /* the sums of the block before were read to their end */
+    in->t0 = block.index[0];
+    in->t_limit = to;
+    RLX_TRY(emit_rows(k, in, to, grid, yield));
+    rlx_lir_end_for(k->b, &block, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+rlx_status group_lower_panels(kernel_cx *k, group *g, const rlx_ir_node *yield,
                               panel_memory *memory)
 {
     const rlx_lir_schedule *s = &g->s;
@@ -503,21 +560,24 @@ rlx_status group_lower_panels(kernel_cx *k, const group *g, const rlx_ir_node *y
     memory->taken = 0;
     for (int i = 0; i < g->ncontracts; i++)
         RLX_TRY(make_panel(k, memory, &in, i, &in.of[i]));
+    rlx_ir_value *live = k_extent(k, g->m);
     rlx_ir_value *extents[2] = {
         k_const(k, (g->n + s->block_n - 1) / s->block_n),
-        k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m))};
-    rlx_ir_value *live = k_extent(k, g->m);
+        g->order ? k_const(k, contract_weight(g->contract[0])->type.dim[0])
+                 : k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m))};
     rlx_lir_scope grid;
     k_begin_grid(k, 2, extents, &grid);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     in.n0 = times(k, grid.index[0], s->block_n);
-    in.t0 = times(k, grid.index[1], s->block_m);
     in.n_limit = g->n % s->block_n || s->block_n % s->n ? k_const(k, g->n) : NULL;
-    in.rows = least(k, rlx_lir_build_map2(k->b, RLX_FN_SUB, live, in.t0), k_const(k, s->block_m));
-    in.t_limit = rlx_dim_is_const(g->m) && g->m % s->m == 0 ? NULL : live;
-    RLX_TRY(emit_sums(k, &in));
-    RLX_TRY(emit_epilogue(k, &in, &grid, yield));
+    if (g->order) {
+        RLX_TRY(emit_matrix(k, &in, &grid, yield));
+    } else {
+        in.t0 = times(k, grid.index[1], s->block_m);
+        in.t_limit = rlx_dim_is_const(g->m) && g->m % s->m == 0 ? NULL : live;
+        RLX_TRY(emit_rows(k, &in, live, &grid, yield));
+    }
     rlx_lir_end_grid(k->b, &grid);
     return rlx_ir_builder_finish(k->b);
 }

@@ -7,7 +7,9 @@
  *   C2   the contracted extents agree; those of b are constants.
  *   C3   a and b are f32 (other formats are cast where they are used), or both bf16.
  *   C4   lanes is a power of two, at most 64; 1 for bf16.
- *   C5   width is 2 or 32 for bf16, and absent for f32. */
+ *   C5   width is 2 or 32 for bf16, and absent for f32.
+ *   With ids, a third operand, each row goes with a matrix of b [E,N,K]: mir/ops/chosen.c, in place
+ *   of C1. */
 #include <math.h>
 
 #include "mir/ops/ops.h"
@@ -16,6 +18,8 @@
 rlx_status rlx_mir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
     const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
+    if (rlx_mir_contract_ids(n))
+        return rlx_mir_chosen_infer(m, n, b, results);
     RLX_IR_REQUIRE(m, n, "C1", a->rank >= 1 && b->rank == 2, "ranks %d and %d", a->rank, b->rank);
     results[0] = *a;
     results[0].format = RLX_F32;
@@ -26,11 +30,12 @@ rlx_status rlx_mir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir
 rlx_status rlx_mir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
-    RLX_IR_REQUIRE(m, n, "C2", a->dim[a->rank - 1] == b->dim[1], "contracts %s with %s",
-                   RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, b->dim[1]));
-    RLX_IR_REQUIRE(m, n, "C2", rlx_dim_is_const(b->dim[0]) && rlx_dim_is_const(b->dim[1]),
-                   "b is [%s,%s], which is not constant", RLX_MIR_DIM(m, b->dim[0]),
-                   RLX_MIR_DIM(m, b->dim[1]));
+    const rlx_dim rows = b->dim[b->rank - 2], depth = b->dim[b->rank - 1];
+    RLX_IR_REQUIRE(m, n, "C2", a->dim[a->rank - 1] == depth, "contracts %s with %s",
+                   RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, depth));
+    RLX_IR_REQUIRE(m, n, "C2", rlx_dim_is_const(rows) && rlx_dim_is_const(depth),
+                   "b is [%s,%s], which is not constant", RLX_MIR_DIM(m, rows),
+                   RLX_MIR_DIM(m, depth));
     bool pairs = a->format == RLX_BF16;
     RLX_IR_REQUIRE(m, n, "C3", a->format == b->format && (a->format == RLX_F32 || pairs),
                    "of %s and %s", rlx_format_get(a->format)->name,
@@ -90,6 +95,28 @@ static void contract_pairs(const matmul *c)
             c->y[r * c->n + n] = rlx_bf16_dot(a + r * c->k, b + n * c->k, 2, c->k, c->width, 0);
 }
 
+static void contract_rows(const matmul *c)
+{
+    if (c->width)
+        contract_pairs(c);
+    else if (c->lanes == 16)
+        contract_16(c);
+    else
+        contract_any(c);
+}
+
+/* Row `from` of a with one of the matrices. */
+static void contract_row(void *all, int64_t of, int64_t from, int64_t to)
+{
+    matmul c = *(const matmul *)all;
+    const int64_t size = c.width ? sizeof(uint16_t) : sizeof(float);
+    c.rows = 1;
+    c.a = (const char *)c.a + from * c.k * size;
+    c.b = (const char *)c.b + of * c.n * c.k * size;
+    c.y += to * c.n;
+    contract_rows(&c);
+}
+
 rlx_status rlx_mir_contract_eval(rlx_mir_frame *f, const rlx_ir_node *n)
 {
     const rlx_eval_tensor *a = rlx_mir_tensor(n->in[0]), *b = rlx_mir_tensor(n->in[1]);
@@ -99,17 +126,15 @@ rlx_status rlx_mir_contract_eval(rlx_mir_frame *f, const rlx_ir_node *n)
                 .b = b->data,
                 .y = y->data,
                 .rows = 1,
-                .n = b->dim[0],
-                .k = b->dim[1],
+                .n = b->dim[b->rank - 2],
+                .k = b->dim[b->rank - 1],
                 .lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0),
                 .width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0)};
+    if (rlx_mir_contract_ids(n))
+        return rlx_mir_chosen_eval(rlx_mir_tensor(rlx_mir_contract_ids(n)), b->dim[0], contract_row,
+                                   &c);
     for (int i = 0; i < a->rank - 1; i++)
         c.rows *= a->dim[i];
-    if (c.width)
-        contract_pairs(&c);
-    else if (c.lanes == 16)
-        contract_16(&c);
-    else
-        contract_any(&c);
+    contract_rows(&c);
     return RLX_OK;
 }

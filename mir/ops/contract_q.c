@@ -5,7 +5,8 @@
  *   C1   codes have rank 1 or more, w rank 2, and they agree in K.
  *   C2   codes are i8; scale and sums are f32 with an element for every 32 and every G of K.
  *   C3   w is of a block format.
- *   C4   lanes is 8, K being a multiple of 64, or 1. */
+ *   C4   lanes is 8, K being a multiple of 64, or 1.
+ *   With ids, a fifth operand, each row goes with a matrix of w [E,N,K]: mir/ops/chosen.c. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -16,6 +17,8 @@ enum { LANES = 8, STEP = 64 };
 rlx_status rlx_mir_contract_q_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
     const rlx_ir_type *a = &n->in[0]->type, *w = &n->in[3]->type;
+    if (rlx_mir_contract_ids(n))
+        return rlx_mir_chosen_infer(m, n, w, results);
     RLX_IR_REQUIRE(m, n, "C1", a->rank >= 1 && w->rank == 2, "ranks %d and %d", a->rank, w->rank);
     results[0] = *a;
     results[0].format = RLX_F32;
@@ -36,16 +39,17 @@ rlx_status rlx_mir_contract_q_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const rlx_ir_type *a = &n->in[0]->type, *w = &n->in[3]->type;
     const rlx_format_info *format = rlx_format_get(w->format);
-    RLX_IR_REQUIRE(m, n, "C1", a->dim[a->rank - 1] == w->dim[1], "contracts %s with %s",
-                   RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, w->dim[1]));
+    const rlx_dim depth = w->dim[w->rank - 1];
+    RLX_IR_REQUIRE(m, n, "C1", a->dim[a->rank - 1] == depth, "contracts %s with %s",
+                   RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, depth));
     RLX_IR_REQUIRE(m, n, "C3", format->kind == RLX_KIND_BLOCK, "of %s", format->name);
     RLX_IR_REQUIRE(m, n, "C2", a->format == RLX_I8 && goes_with(&n->in[1]->type, a, RLX_MIR_QUANT),
                    "codes or their scales are of another type");
     RLX_IR_REQUIRE(m, n, "C2", goes_with(&n->in[2]->type, a, rlx_format_group(w->format)),
                    "the sums are not those of %d elements", rlx_format_group(w->format));
     int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
-    RLX_IR_REQUIRE(m, n, "C4", lanes == 1 || (lanes == LANES && w->dim[1] % STEP == 0),
-                   "lanes=%lld for %s elements", (long long)lanes, RLX_MIR_DIM(m, w->dim[1]));
+    RLX_IR_REQUIRE(m, n, "C4", lanes == 1 || (lanes == LANES && depth % STEP == 0),
+                   "lanes=%lld for %s elements", (long long)lanes, RLX_MIR_DIM(m, depth));
     return RLX_OK;
 }
 
@@ -105,41 +109,77 @@ static void decode_row(rlx_format f, const uint8_t *blocks, rows *r, uint8_t *co
         rlx_format_mins(f, blocks, 0, r->k / r->group, r->w_min);
 }
 
+/* A contraction: of which tensors, and room for a row of weights. */
+typedef struct products {
+    const rlx_eval_tensor *codes, *scale, *sums, *w;
+    float *y;
+    bool lanes;
+    rows r;
+    uint8_t *bytes;
+    int64_t decoded; /* row of weights that `r` holds; -1: none */
+} products;
+
+/* Row `from` with row `of` of the weights, `column` of row `to`. */
+static void multiply(products *p, int64_t of, int64_t from, int64_t to, int64_t column)
+{
+    rows *r = &p->r;
+    const int64_t n = p->w->dim[p->w->rank - 2], groups = r->k / r->group;
+    if (of != p->decoded)
+        decode_row(p->w->format,
+                   (const uint8_t *)p->w->data + (size_t)of * rlx_format_bytes(p->w->format, r->k),
+                   r, p->bytes);
+    p->decoded = of;
+    r->codes = (const int8_t *)p->codes->data + from * r->k;
+    r->scale = (const float *)p->scale->data + from * (r->k / RLX_MIR_QUANT);
+    r->sums = (const float *)p->sums->data + from * groups;
+    p->y[to * n + column] = p->lanes ? contract_lanes(r) : contract_groups(r);
+}
+
+static void multiply_row(void *user, int64_t of, int64_t from, int64_t to)
+{
+    products *p = user;
+    const int64_t n = p->w->dim[p->w->rank - 2];
+    for (int64_t i = 0; i < n; i++)
+        multiply(p, of * n + i, from, to, i);
+}
+
+static rlx_status multiply_all(products *p, const rlx_eval_tensor *ids)
+{
+    if (ids)
+        return rlx_mir_chosen_eval(ids, p->w->dim[0], multiply_row, p);
+    const int64_t count = rlx_mir_elems(p->codes) / (p->r.k ? p->r.k : 1);
+    for (int64_t i = 0; i < p->w->dim[0]; i++)
+        for (int64_t t = 0; t < count; t++)
+            multiply(p, i, t, t, i);
+    return RLX_OK;
+}
+
 rlx_status rlx_mir_contract_q_eval(rlx_mir_frame *f, const rlx_ir_node *n)
 {
-    const rlx_eval_tensor *codes = rlx_mir_tensor(n->in[0]), *scale = rlx_mir_tensor(n->in[1]),
-                          *sums = rlx_mir_tensor(n->in[2]), *w = rlx_mir_tensor(n->in[3]);
+    const rlx_ir_value *ids = rlx_mir_contract_ids(n);
+    const rlx_eval_tensor *w = rlx_mir_tensor(n->in[3]);
     rlx_eval_tensor *y;
     RLX_TRY(rlx_mir_frame_make(f, n->out[0], &y));
-    rows r = {.k = w->dim[1],
-              .group = rlx_format_group(w->format),
-              .has_min = rlx_format_has_min(w->format)};
-    int64_t groups = r.k / r.group, steps = r.k / RLX_MIR_QUANT;
-    int64_t count = rlx_mir_elems(codes) / (r.k ? r.k : 1);
-    size_t row_bytes = rlx_format_bytes(w->format, r.k);
-    bool lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0) == LANES;
-    uint8_t *bytes = malloc((size_t)r.k + 1);
-    r.w = malloc((size_t)r.k * sizeof *r.w + 1);
-    r.w_scale = malloc((size_t)groups * 2 * sizeof(float) + 1);
-    if (!bytes || !r.w || !r.w_scale) {
-        free(bytes);
-        free(r.w);
-        free(r.w_scale);
-        return RLX_OOM();
-    }
-    r.w_min = r.w_scale + groups;
-    for (int64_t i = 0; i < w->dim[0]; i++) {
-        decode_row(w->format, (const uint8_t *)w->data + (size_t)i * row_bytes, &r, bytes);
-        for (int64_t t = 0; t < count; t++) {
-            r.codes = (const int8_t *)codes->data + t * r.k;
-            r.scale = (const float *)scale->data + t * steps;
-            r.sums = (const float *)sums->data + t * groups;
-            ((float *)y->data)[t * w->dim[0] + i] =
-                lanes ? contract_lanes(&r) : contract_groups(&r);
-        }
-    }
-    free(bytes);
-    free(r.w);
-    free(r.w_scale);
-    return RLX_OK;
+    products p = {.codes = rlx_mir_tensor(n->in[0]),
+                  .scale = rlx_mir_tensor(n->in[1]),
+                  .sums = rlx_mir_tensor(n->in[2]),
+                  .w = w,
+                  .y = y->data,
+                  .lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0) == LANES,
+                  .r = {.k = w->dim[w->rank - 1],
+                        .group = rlx_format_group(w->format),
+                        .has_min = rlx_format_has_min(w->format)},
+                  .decoded = -1};
+    int64_t groups = p.r.k / p.r.group;
+    p.bytes = malloc((size_t)p.r.k + 1);
+    p.r.w = malloc((size_t)p.r.k * sizeof *p.r.w + 1);
+    p.r.w_scale = malloc((size_t)groups * 2 * sizeof(float) + 1);
+    p.r.w_min = p.r.w_scale ? p.r.w_scale + groups : NULL;
+    rlx_status st = p.bytes && p.r.w && p.r.w_scale
+                        ? multiply_all(&p, ids ? rlx_mir_tensor(ids) : NULL)
+                        : RLX_OOM();
+    free(p.bytes);
+    free(p.r.w);
+    free(p.r.w_scale);
+    return st;
 }

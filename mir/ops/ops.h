@@ -67,6 +67,15 @@ rlx_status rlx_mir_eval_block(rlx_mir_frame *f, const rlx_ir_block *block);
 rlx_status rlx_mir_eval_call(rlx_mir_frame *f, const rlx_ir_func *callee, int64_t layer,
                              rlx_eval_tensor *const *values, rlx_eval_tensor **results);
 
+/* Contractions with ids, their last operand (chosen.c): the result's type, constraints X1 and X2
+ * checked; row by row, rows of one matrix together: row `from` of a with matrix `of` is row `to` of
+ * the result. */
+rlx_status rlx_mir_chosen_infer(rlx_ir_module *m, const rlx_ir_node *n, const rlx_ir_type *b,
+                                rlx_ir_type *results);
+typedef void rlx_mir_chosen_row(void *user, int64_t of, int64_t from, int64_t to);
+rlx_status rlx_mir_chosen_eval(const rlx_eval_tensor *ids, int64_t matrices, rlx_mir_chosen_row *row,
+                               void *user);
+
 /* The page of a pool of `pages` that holds positions slot*P.. of a sequence. */
 rlx_status rlx_mir_page_find(const rlx_eval_tensor *table, int64_t pages, int64_t seq, int64_t slot,
                              int64_t *page);

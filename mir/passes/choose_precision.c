@@ -74,14 +74,15 @@ static rlx_status quantize_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_valu
 {
     rlx_ir_builder b = builder_before(cx, n);
     const rlx_ir_node *q = quantize_before(&b, n, n->in[0]);
-    return replace(cx, &b, n, rlx_mir_build_contract_q(&b, q, w, lanes));
+    return replace(cx, &b, n, rlx_mir_build_contract_q(&b, q, w, rlx_mir_contract_ids(n), lanes));
 }
 
 static rlx_status round_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_value *w, int64_t width)
 {
     rlx_ir_builder b = builder_before(cx, n);
     rlx_ir_value *x = bf16_before(&b, n, n->in[0]);
-    return replace(cx, &b, n, rlx_mir_build_contract_bf16(&b, x, w, width));
+    return replace(cx, &b, n,
+                   rlx_mir_build_contract_bf16(&b, x, w, rlx_mir_contract_ids(n), width));
 }
 
 static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
@@ -91,7 +92,7 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
         return RLX_OK;
     bool decode = c->precision == RLX_MIR_DECODE ||
                   rlx_dim_is_symbol(cx->module->dims, n->in[0]->type.dim[0], "ROWS");
-    int64_t k = w->type.dim[1];
+    int64_t k = w->type.dim[w->type.rank - 1];
     if (rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK)
         return k % (decode ? DECODE_STEP : RLX_MIR_QUANT) == 0
                    ? quantize_contract(cx, n, w, decode ? DECODE_LANES : 1)

@@ -240,6 +240,9 @@ static bool cuts_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, i
 
 static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
+    const bool chosen = rlx_mir_contract_ids(g->nodes[g->groups[group].nodes[0]].ir) != NULL;
+    if (chosen && !is_map(n) && n->ir->op != RLX_MIR_BROADCAST)
+        return false; /* rows are stored one by one, by tiles of their columns */
     switch (n->ir->op) {
     case RLX_MIR_PAGE_WRITE:
         return in_group(n->ir->in[1], group);
@@ -284,7 +287,8 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     for (int i = root->index + 1; i < g->nnodes; i++) {
         rlx_mir_fuse_node *n = &g->nodes[i];
         if (n->ir->op != root->ir->op || !rlx_mir_fuse_is_free(n) ||
-            !rlx_mir_fuse_may_join(g, root->ir, n->ir) || n->ir->in[0] != root->ir->in[0])
+            !rlx_mir_fuse_may_join(g, root->ir, n->ir) || n->ir->in[0] != root->ir->in[0] ||
+            rlx_mir_contract_ids(n->ir) != rlx_mir_contract_ids(root->ir))
             continue;
         rlx_mir_fuse_group_set(g, n, group);
         if (waits_for_itself(g, group))

@@ -37,11 +37,13 @@ static const struct {
     {ROUTE("f32[T,6]", "kind=\"sigmoid\", count=2, groups=6, chosen=3"), "route C5"},
     {EXPERTS("f16[T,3]", "f32[5,4,3]", "i32[T]"), "experts C1: x is f32[..,K], got f16[T,3]"},
     {EXPERTS("f32[T,3]", "f32[5,4,2]", "i32[T]"),
-     "experts C2: w is a float [E,N,K] with the K of x, got f32[5,4,2]"},
-    {EXPERTS("f32[T,32]", "q8_0[5,4,32]", "i32[T]"), "experts C2"},
+     "experts C2: w is a weight [E,N,K] with the K of x, got f32[5,4,2]"},
+    {EXPERTS("f32[T,32]", "q8_0[4,32]", "i32[T]"), "experts C2"},
+    {EXPERTS("f32[T,32]", "q8_0[0,4,32]", "i32[T]"), "experts C2"},
     {EXPERTS("f32[T,3]", "f32[5,4,3]", "i64[T]"), "experts C3"},
     {EXPERTS("f32[T,3]", "f32[5,4,3]", "i32[R]"),
-     "experts C3: ids are i32[..] with the leading extents of x, got i32[R]"},
+     "experts C3: ids are i32[..] or i32[..,S] with the leading extents of x, got i32[R]"},
+    {EXPERTS("f32[T,3]", "f32[5,4,3]", "i32[T,2,2]"), "experts C3"},
 };
 enum { NWRONG = sizeof(wrong) / sizeof(wrong[0]) };
 

@@ -305,6 +305,22 @@ static rlx_ir_value *make_contract(maker *k)
     return rlx_mir_build_contract(&k->b, x, rlx_mir_iota(&k->b, RLX_F32, 2, dims, below(k, 2)));
 }
 
+/* Rows with the matrices that they choose: rows mod how many there are, one of them never. */
+static rlx_ir_value *make_chosen(maker *k)
+{
+    rlx_ir_value *x = any_of(k, is_f32);
+    if (!x || x->type.rank != 2 || x->type.dim[1] == 0)
+        return NULL;
+    const int64_t matrices = 2 + below(k, 6), each = below(k, 3);
+    const rlx_dim w[] = {matrices, below(k, 9) + 1, x->type.dim[1]};
+    const rlx_dim rows[] = {x->type.dim[0], each};
+    rlx_ir_value *ids = rlx_mir_iota(&k->b, RLX_I32, each ? 2 : 1, rows, each ? below(k, 2) : 0);
+    rlx_ir_value *count = rlx_mir_like(&k->b, ids, (double)matrices - 1);
+    ids = rlx_mir_map2(&k->b, RLX_FN_MOD, ids, count);
+    rlx_ir_value *b = rlx_mir_iota(&k->b, RLX_F32, 3, w, below(k, 3));
+    return rlx_mir_build_contract_chosen(&k->b, x, b, ids);
+}
+
 static rlx_ir_value *make_rows(maker *k)
 {
     rlx_ir_value *x = any_of(k, is_float);
@@ -334,7 +350,7 @@ static rlx_ir_value *(*const makers[])(maker *) = {
     make_map1,   make_map1,    make_map2,     make_map2,      make_map2,   make_map3,
     make_number, make_cast,    make_reshape,  make_transpose, make_expand, make_slice,
     make_pad,    make_window,  make_concat,   make_reduce,    make_reduce, make_scan,
-    make_take,   make_scatter, make_contract, make_rows,      make_iota};
+    make_take,   make_scatter, make_contract, make_rows,      make_iota,   make_chosen};
 
 static void add_argument(maker *k, rlx_ir_func *f)
 {

@@ -1,0 +1,151 @@
+/* tests/lower/test_chosen.c: contractions whose rows choose their matrix: random regions in every
+ * weight format and precision, few rows and many, matrices that nobody chooses, all rows to one,
+ * extents that no tile divides. MIR's evaluator (which knows no groups), LIR's and machine code give
+ * the same bits, so neither a batch nor who else is in it changes any. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/jit/subject.h"
+#include "tests/lower/engines.h"
+
+enum { CASES = 150, CODE_EVERY = 16, MAX_MATRICES = 7 };
+
+static const char *const formats[] = {
+#define FORMAT(NAME, text, elems, bytes, kind) FORMAT_##kind(text)
+#define FORMAT_FLOAT(text)
+#define FORMAT_INT(text)
+#define FORMAT_UINT(text)
+#define FORMAT_BOOL(text)
+#define FORMAT_BLOCK(text) text,
+#include "runtime/base/formats.def"
+    "f32", "f16", "bf16"};
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+typedef struct world {
+    engines e;
+    int64_t rows, upper, each; /* each 0: ids [T] */
+    int64_t matrices, n, k;
+} world;
+
+static int64_t pick(world *w, int64_t n)
+{
+    return (int64_t)engines_pick(&w->e, (uint64_t)n);
+}
+
+/* "[T,S" or "[T". */
+static const char *lead(const world *w)
+{
+    static char text[32];
+    snprintf(text, sizeof text, w->each ? "[T,%lld" : "[T", (long long)w->each);
+    return text;
+}
+
+/* Two of one shape, multiplied, with a residual; then rows of that with matrices of their own, as
+ * gate, up and down are. */
+static void make_text(world *w, const char *format, const char *other)
+{
+    rlx_text *t = &w->e.text;
+    const long long e = w->matrices, n = w->n, k = w->k, k2 = 256, each = w->each ? w->each : 1;
+    rlx_text_putf(t,
+                  "mir module @m {\n  func @main(%%x: f32[T,%lld] input \"x\", %%i: i32%s] input "
+                  "\"i\", %%r: f32%s,%lld] input \"r\", %%z: f32[T*%lld,%lld] input \"z\", %%w0: "
+                  "%s[%lld,%lld,%lld] weight \"w0\", %%w1: %s[%lld,%lld,%lld] weight \"w1\", "
+                  "%%w2: %s[%lld,3,%lld] weight \"w2\") -> (f32%s,%lld], f32[T*%lld,3]) {\n",
+                  k, lead(w), lead(w), n, each, k2, format, e, n, k, other, e, n, k, format, e, k2,
+                  lead(w), n, each);
+    rlx_text_putf(t, "    %%f0 = cast %%w0 : f32[%lld,%lld,%lld]\n", e, n, k);
+    rlx_text_putf(t, "    %%f1 = cast %%w1 : f32[%lld,%lld,%lld]\n", e, n, k);
+    rlx_text_putf(t, "    %%f2 = cast %%w2 : f32[%lld,3,%lld]\n", e, k2);
+    for (int c = 0; c < 2; c++)
+        rlx_text_putf(t, "    %%c%d = contract %%x, %%f%d, %%i {lanes=16} : f32%s,%lld]\n", c, c,
+                      lead(w), n);
+    rlx_text_putf(t, "    %%m = map %%c0, %%c1 {fn=mul} : f32%s,%lld]\n", lead(w), n);
+    rlx_text_putf(t, "    %%y = map %%m, %%r {fn=add} : f32%s,%lld]\n", lead(w), n);
+    rlx_text_putf(t, "    %%ii = reshape %%i : i32[T*%lld]\n", each);
+    rlx_text_putf(t, "    %%d = contract %%z, %%f2, %%ii {lanes=16} : f32[T*%lld,3]\n", each);
+    rlx_text_put(t, "    return %y, %d\n  }\n}\n");
+    ck_assert(!t->oom);
+}
+
+/* Random ones; all of one matrix; few of them. */
+static void make_ids(world *w)
+{
+    const int64_t n = w->rows * (w->each ? w->each : 1);
+    int32_t *ids = malloc(sizeof *ids * (size_t)(n + 1));
+    const int64_t kind = pick(w, 3), one = pick(w, w->matrices);
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(kind == 0   ? one
+                           : kind == 1 ? pick(w, w->matrices)
+                                       : pick(w, w->matrices) / 2 * 2);
+    w->e.tensor[w->e.n++] = (rlx_eval_tensor){.name = "i",
+                                              .format = RLX_I32,
+                                              .rank = w->each ? 2 : 1,
+                                              .dim = {w->rows, w->each},
+                                              .data = ids};
+}
+
+static void check_module(world *w, rlx_ir_module *mir, bool wide, bool code)
+{
+    rlx_ir_module *lir;
+    rlx_eval_tensor want[2];
+    rlx_eval_env env = {.find = engines_find, .user = &w->e, .symbols = w->e.symbols};
+    engines_must(rlx_mir_eval(mir, "main", &env, want, 2), &w->e);
+    rlx_lir_target target = engines_target(&w->e, wide);
+    int64_t upper[RLX_MAX_SYMBOLS] = {0};
+    upper[rlx_dim_symbol_index(mir->dims, "T")] = w->upper;
+    engines_must(
+        rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir),
+        &w->e);
+    engines_compare(&w->e, lir, want, 2, false);
+    if (code)
+        engines_compare(&w->e, lir, want, 2, true);
+    for (int i = 0; i < 2; i++)
+        free(want[i].data);
+    rlx_ir_module_destroy(lir);
+}
+
+START_TEST(rows_choose_matrices)
+{
+    static const rlx_mir_precision precisions[] = {RLX_MIR_EXACT, RLX_MIR_PREFILL, RLX_MIR_DECODE};
+    world w = {.e.seed = (uint64_t)_i * 91 + 3};
+    const char *format = formats[_i % FORMATS], *other = formats[pick(&w, FORMATS)];
+    rlx_jit_target own[2];
+    cpu_targets(own);
+    w.e.code = own[0];
+    w.matrices = 1 + pick(&w, MAX_MATRICES);
+    w.each = pick(&w, 4);
+    w.n = 1 + pick(&w, 40);
+    w.k = 256 * (1 + pick(&w, 2));
+    w.rows = pick(&w, 3) ? pick(&w, 30) : pick(&w, 4);
+    w.upper = w.rows + 1 + pick(&w, 10);
+    make_text(&w, format, other);
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *mir;
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "chosen", w.e.text.data, &mir), &w.e);
+    w.e.symbols[rlx_dim_symbol_index(dims, "T")] = w.rows;
+    make_ids(&w);
+    engines_make_tensors(&w.e, mir);
+    engines_must(rlx_mir_choose_precision(mir, precisions[_i % 3], NULL), &w.e);
+    engines_must(rlx_mir_optimize(mir), &w.e);
+    check_module(&w, mir, pick(&w, 2) && _i % CODE_EVERY, _i % CODE_EVERY == 0);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    engines_deinit(&w.e);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("chosen");
+    TCase *c = tcase_create("random");
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, rows_choose_matrices, 0, CASES);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed > 0 || ran < CASES;
+}
