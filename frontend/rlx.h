@@ -1036,10 +1036,13 @@ typedef struct rlx_recur_spec {
     int64_t steps;               /* as a dim of rlx_build_reshape, when there are no sequences */
     bool backwards;
     /* One step: args are the operands without S and P; results are to be outputs, then next states. Tensor ops with
-     * constant extents only; weights and inputs are operands. A state that is to end the loop's work early is a
-     * bool that the step selects by. */
+     * constant extents only (no stages' ops such as linear: rlx_build_matmul); weights and inputs are operands. A
+     * recurrence inside of a step is unrolled: its step function is called for each of its steps, at most 64. */
     void (*step)(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user);
     void *user;
+    /* 0, or the number, from 1, of a state that is one bool (to the step): a loop that data ends. Once it is false no step
+     * is taken: states stay as they are, outputs are 0. */
+    int live;
 } rlx_recur_spec;
 /* *results: outputs T[S,P..,..], then the states after the last step. */
 RLX_API void rlx_build_recur(rlx_builder *b, const rlx_recur_spec *spec, rlx_value **results);

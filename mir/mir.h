@@ -107,6 +107,7 @@ typedef struct rlx_mir_recur {
     int sequences, states, stay; /* operands; `stay` are those that do not change */
     int outputs;
     int parallel;
+    int live;           /* the state while which is true steps are taken; -1: all are */
     const int64_t *has; /* by operand */
     rlx_dim steps;
     rlx_dim extent[RLX_MIR_MAX_PARALLEL];
@@ -134,6 +135,7 @@ typedef struct rlx_mir_recur_spec {
     int64_t has[RLX_MIR_MAX_RECUR]; /* of the states it is not read: they have all axes */
     int parallel;
     bool columns, backwards;
+    int live;                /* of a recur: 1 + the state that says whether there are more steps; 0: all */
     rlx_dim steps;           /* of a recur */
     rlx_ir_value *pos, *seq; /* of tokens; else NULL */
 } rlx_mir_recur_spec;

@@ -49,18 +49,19 @@ rlx_ir_node *rlx_mir_begin_recur(rlx_ir_builder *b, const rlx_mir_recur_spec *s,
     in[operands + 1] = s->seq;
     for (int i = 0; i < s->outputs + s->states; i++) /* until the end */
         types[i] = in[s->sequences]->type;
-    rlx_attr attrs[6] = {rlx_attr_ints(RLX_ATTR_COUNTS, 2, counts),
+    rlx_attr attrs[7] = {rlx_attr_ints(RLX_ATTR_COUNTS, 2, counts),
                          rlx_attr_int(RLX_ATTR_PARALLEL, s->parallel),
                          rlx_attr_ints(RLX_ATTR_HAS, operands, has),
                          rlx_attr_text(RLX_ATTR_KIND, s->columns ? "columns" : "rows"),
-                         rlx_attr_int(RLX_ATTR_EXTENT, s->steps),
-                         rlx_attr_int(RLX_ATTR_STEP, -1)};
+                         rlx_attr_int(RLX_ATTR_EXTENT, s->steps)};
+    int nattrs = s->pos ? 4 : 5;
+    if (s->backwards && !s->pos)
+        attrs[nattrs++] = rlx_attr_int(RLX_ATTR_STEP, -1);
+    if (s->live)
+        attrs[nattrs++] = rlx_attr_int(RLX_ATTR_LIVE, s->live);
     rlx_ir_node *n = rlx_ir_build_node(b, s->pos ? RLX_MIR_RECUR_TOKENS : RLX_MIR_RECUR,
-                                       operands + (s->pos ? 2 : 0), in,
-                                       s->pos         ? 4
-                                       : s->backwards ? 6
-                                                      : 5,
-                                       attrs, s->outputs + s->states, types);
+                                       operands + (s->pos ? 2 : 0), in, nattrs, attrs,
+                                       s->outputs + s->states, types);
     if (!n)
         return NULL;
     rlx_ir_builder_init(body, b->module);

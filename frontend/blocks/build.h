@@ -40,5 +40,8 @@ bool rlx_builder_axes(rlx_builder *b, const char *op, rlx_value *x, int n, const
 bool rlx_builder_dims(rlx_builder *b, const char *op, int rank, const int64_t *dims, rlx_dim *out);
 /* Whether none of n operands is NULL; one that is, without an error before, is an error. */
 bool rlx_builder_all(rlx_builder *b, const char *op, int n, rlx_value *const *x);
+/* rlx_build_recur inside of a step of another recurrence; `spec` was checked. */
+void rlx_build_unrolled(rlx_builder *b, const rlx_recur_spec *spec, rlx_dim steps,
+                        rlx_value **results);
 
 #endif

@@ -176,7 +176,7 @@ static bool fill_spec(rlx_builder *b, const rlx_recur_spec *s, rlx_mir_recur_spe
                                 .outputs = s->outputs,
                                 .parallel = s->parallel,
                                 .backwards = s->backwards,
-                                .steps = 0};
+                                .live = s->live};
     if (s->sequences < 0 || s->states < 1 || s->stay < 0 || n > RLX_MIR_MAX_RECUR || !s->step ||
         s->outputs < 0 || s->outputs + s->states > RLX_MIR_MAX_RECUR || s->parallel < 0 ||
         s->parallel > RLX_MIR_MAX_PARALLEL) {
@@ -225,6 +225,30 @@ static bool build_step(rlx_builder *b, const rlx_recur_spec *s, const rlx_ir_bui
     return rlx_builder_all(b, "recur's step", s->outputs + s->states, results);
 }
 
+/* A step sees its arguments only. */
+static bool check_operands(rlx_builder *b, const rlx_ir_block *step)
+{
+    for (const rlx_ir_node *n = step->first; n; n = n->next)
+        for (int i = 0; i < n->nin; i++) {
+            const rlx_ir_value *v = n->in[i];
+            if ((v->def ? v->def->parent : v->block) == step)
+                continue;
+            rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                         "recur's step uses %s%s%s from outside: what "
+                                         "stays is an operand, which the step gets in args",
+                                         v->name ? "\"" : "", v->name ? v->name : "a value",
+                                         v->name ? "\"" : ""));
+            return false;
+        }
+    return true;
+}
+
+static bool is_in_step(const rlx_builder *b)
+{
+    const rlx_ir_block *block = b->cx->fn->b.block;
+    return block && block->parent && rlx_mir_is_recur(block->parent);
+}
+
 void rlx_build_recur(rlx_builder *b, const rlx_recur_spec *s, rlx_value **results)
 {
     rlx_mir_recur_spec spec;
@@ -236,13 +260,17 @@ void rlx_build_recur(rlx_builder *b, const rlx_recur_spec *s, rlx_value **result
         results[i] = NULL;
     if (!fill_spec(b, s, &spec))
         return;
+    if (is_in_step(b)) {
+        rlx_build_unrolled(b, s, spec.steps, results);
+        return;
+    }
     rlx_ir_builder *at = rlx_builder_at(b, NULL);
     rlx_ir_node *node = rlx_mir_begin_recur(at, &spec, &body, args);
     if (!node)
         return;
     for (int i = 0; i < s->sequences + s->states + s->stay; i++)
         in[i] = rlx_value_of(args[i]);
-    if (!build_step(b, s, &body, in, out))
+    if (!build_step(b, s, &body, in, out) || !check_operands(b, node->blocks[0]))
         return;
     for (int i = 0; i < n; i++)
         yields[i] = rlx_value_ir(out[i]);

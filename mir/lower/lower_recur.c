@@ -352,17 +352,23 @@ static int region_result(const recur_cx *x, int result)
     return -1;
 }
 
-static rlx_status store_output(recur_cx *x, int output)
+/* Where an output goes; NULL: nobody wants it. */
+static value_part *output_part(recur_cx *x, int output)
 {
     const int result = region_result(x, output);
     rlx_mir_recur_axes a;
     if (result < 0)
-        return RLX_OK; /* nobody wants it */
+        return NULL;
     rlx_mir_recur_result_axes(x->n, &x->s, output, &a);
     value_part *to = new_part(x, &a);
     if (to)
         to->buffer = kernel_result(&x->k, result);
-    return store_value(x, yielded(x, output), to);
+    return to;
+}
+
+static rlx_status store_output(recur_cx *x, int output)
+{
+    return store_value(x, yielded(x, output), output_part(x, output));
 }
 
 /* The argument of a state that another state becomes: its memory will not wait. */
@@ -392,6 +398,24 @@ static rlx_status store_states(recur_cx *x)
     return RLX_OK;
 }
 
+/* A loop of one turn or none: whether number `c`, a bool, is true (or `not`). */
+static rlx_status begin_if(recur_cx *x, rlx_ir_value *c, bool not, rlx_lir_scope *s)
+{
+    kernel_cx *k = &x->k;
+    rlx_ir_value *times =
+        rlx_lir_build_map3(k->b, RLX_FN_SELECT, c, k_const(k, !not ), k_const(k, not ));
+    rlx_lir_begin_for(k->b, k_const(k, 0), times, 1, 0, NULL, s);
+    if (!k->b->status)
+        nest_enter(&x->l, s, s->index[0], 1);
+    return rlx_ir_builder_finish(k->b);
+}
+
+static void end_if(recur_cx *x, rlx_lir_scope *s)
+{
+    nest_leave(&x->l);
+    rlx_lir_end_for(x->k.b, s, NULL);
+}
+
 /* At a sequence's first token its states are zeros, whatever the pools hold. */
 static rlx_status begin_sequences(recur_cx *x)
 {
@@ -402,17 +426,10 @@ static rlx_status begin_sequences(recur_cx *x)
         return RLX_OK;
     RLX_TRY(scalar_at(&x->l, x->n->in[x->n->nin - 2], &x->step, &pos));
     pos = rlx_lir_build_cast(k->b, pos, RLX_I64);
-    rlx_ir_value *first = rlx_lir_build_map2(k->b, RLX_FN_EQ, pos, k_const(k, 0));
-    rlx_ir_value *times =
-        rlx_lir_build_map3(k->b, RLX_FN_SELECT, first, k_const(k, 1), k_const(k, 0));
-    rlx_lir_begin_for(k->b, k_const(k, 0), times, 1, 0, NULL, &s);
-    if (k->b->status)
-        return rlx_ir_builder_finish(k->b);
-    nest_enter(&x->l, &s, s.index[0], 1);
+    RLX_TRY(begin_if(x, rlx_lir_build_map2(k->b, RLX_FN_EQ, pos, k_const(k, 0)), false, &s));
     for (int i = 0; i < x->s.states; i++)
         RLX_TRY(store_zeros(x, step_of(x)->args[x->s.sequences + i], state_part(x, i)));
-    nest_leave(&x->l);
-    rlx_lir_end_for(k->b, &s, NULL);
+    end_if(x, &s);
     rlx_lir_build_barrier(k->b);
     return rlx_ir_builder_finish(k->b);
 }
@@ -433,6 +450,32 @@ static rlx_status lower_step(recur_cx *x)
     RLX_TRY(rlx_ir_builder_finish(x->k.b));
     RLX_TRY(rlx_ir_builder_finish(&x->k.top));
     return store_states(x);
+}
+
+/* The step; where the state that says so is false, zeros in its place. */
+static rlx_status lower_live_step(recur_cx *x)
+{
+    rlx_ir_value *live;
+    rlx_lir_scope s;
+    const int floor = x->l.floor;
+    if (x->s.live < 0)
+        return lower_step(x);
+    bind_arguments(x);
+    RLX_TRY(scalar_at(&x->l, step_of(x)->args[x->s.sequences + x->s.live], NULL, &live));
+    rlx_lir_build_barrier(x->k.b); /* all have read it before one changes it */
+    RLX_TRY(begin_if(x, live, false, &s));
+    x->l.floor = x->l.depth;
+    RLX_TRY(lower_step(x));
+    x->l.floor = floor;
+    end_if(x, &s);
+    RLX_TRY(begin_if(x, live, true, &s));
+    for (int i = 0; i < x->s.outputs; i++) {
+        value_part *to = output_part(x, i);
+        if (to)
+            RLX_TRY(store_zeros(x, yielded(x, i), to));
+    }
+    end_if(x, &s);
+    return rlx_ir_builder_finish(x->k.b);
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------------
@@ -470,7 +513,7 @@ static rlx_status lower_steps(recur_cx *x)
         x->step = nest_term(&x->l, last, x->s.steps);
     }
     RLX_TRY(find_slot(x));
-    RLX_TRY(lower_step(x));
+    RLX_TRY(lower_live_step(x));
     nest_leave(&x->l);
     rlx_lir_end_for(k->b, &s, NULL);
     return rlx_ir_builder_finish(k->b);

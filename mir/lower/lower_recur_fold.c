@@ -57,8 +57,8 @@ static rlx_status contract_lanes(recur_cx *x, const rlx_ir_node *n, const coord 
     rlx_ir_value *p[RLX_LIR_MAX_CARRIED];
     coord at[RLX_MAX_RANK];
     rlx_lir_scope s;
-    if (lanes > RLX_LIR_MAX_CARRIED || rlx_ir_attr(n, RLX_ATTR_WIDTH))
-        return k_fail(k, n, "more lanes than a loop carries, or products of bf16");
+    if (lanes > RLX_LIR_MAX_CARRIED)
+        return k_fail(k, n, "more lanes than a loop carries");
     for (int64_t i = 0; i < lanes; i++)
         p[i] = scalar_fold_start(&x->l, RLX_FN_ADD, RLX_F32);
     rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, extent), lanes, (int)lanes, p, &s);

@@ -2,6 +2,7 @@
  *   in   sequences T[S,P..,I..];  states T[P..,I..];  what stays T[P..,I..]
  *        recur_tokens: states T[SEQS,P..,I..], session state; behind all of them pos, seq i32[S]
  *   out  outputs T[S,P..,I..];  the states after the last step, of recur_tokens the pools
+ *   live: once that state is false no step is taken: states stay as they are, outputs are zeros.
  *   I.. are extents of the operand's own, which its argument of the block has. P.. are the parallel
  *   axes, those of them that the operand has; with kind columns the last one is behind I...
  *   C1   1 to 16 operands; counts has two numbers, with at least one state, that they suffice for.
@@ -13,8 +14,10 @@
  *   C6   results are the outputs with all parallel axes, then the states.
  *   C7   the extents that the block sees are constants, 1 or more.
  *   C8   the block holds maps, casts, constants, views, pads, concats, gathers, reduces and
- *        contracts.
+ *        contracts, these of f32.
  *   C9   pos and seq are i32[S].
+ *   C11  live is the number, from 1, of a state that is one bool to the block; kind is rows. (C10 is
+ *        HIR's.)
  *   C4 to C8 are checked once the block is filled. */
 #include <string.h>
 
@@ -37,6 +40,7 @@ void rlx_mir_recur_get(const rlx_ir_node *n, rlx_mir_recur *r)
                          .sequences = (int)counts->ints[0],
                          .states = (int)counts->ints[1],
                          .parallel = (int)rlx_ir_attr_int(n, RLX_ATTR_PARALLEL, 0),
+                         .live = (int)rlx_ir_attr_int(n, RLX_ATTR_LIVE, 0) - 1,
                          .has = has->ints};
     r->stay = n->nin - ntail(n) - r->sequences - r->states;
     r->outputs = n->nout - r->states;
@@ -129,6 +133,12 @@ static rlx_status check_attributes(rlx_ir_module *m, const rlx_ir_node *n)
             has->ints[i] >= 0 && has->ints[i] <= all && (!is_state || has->ints[i] == all),
             "operand %d has axes %lld of %lld", i, (long long)has->ints[i], (long long)parallel);
     }
+    if (rlx_ir_attr(n, RLX_ATTR_LIVE)) {
+        const int64_t live = rlx_ir_attr_int(n, RLX_ATTR_LIVE, 0);
+        RLX_IR_REQUIRE(m, n, "C11", live >= 1 && live <= counts->ints[1] && !columns,
+                       "live is %lld of %lld states, kind \"%s\"", (long long)live,
+                       (long long)counts->ints[1], kind);
+    }
     const rlx_ir_type *state = &n->in[counts->ints[0]]->type;
     RLX_IR_REQUIRE(m, n, "C4", state->rank >= parallel + (ntail(n) ? 1 : 0),
                    "a state of rank %d for %lld parallel axes", state->rank, (long long)parallel);
@@ -204,8 +214,15 @@ static rlx_status check_block(rlx_ir_module *m, const rlx_ir_node *n, const rlx_
         RLX_IR_REQUIRE(m, n, "C4", has_axes(r, &a, &n->in[i]->type, &b->args[i]->type, slots),
                        "operand %d is not its argument with the axes that it has", i);
     }
+    if (r->live >= 0) {
+        const rlx_ir_type *t = &b->args[r->sequences + r->live]->type;
+        RLX_IR_REQUIRE(m, n, "C11", t->format == RLX_BOOL && t->rank == 0,
+                       "state %d, which says whether steps are taken, is not one bool", r->live);
+    }
     for (const rlx_ir_node *s = b->first; s; s = s->next) {
         RLX_IR_REQUIRE(m, n, "C8", is_in_step(s), "a step holds %s", rlx_ir_info(m, s)->mnemonic);
+        RLX_IR_REQUIRE(m, n, "C8", !rlx_ir_attr(s, RLX_ATTR_WIDTH) || s->op != RLX_MIR_CONTRACT,
+                       "a step holds a contract of bf16; one of f32 casts its operands");
         for (int i = 0; i < s->nout; i++)
             RLX_IR_REQUIRE(m, n, "C7", is_fixed(&s->out[i]->type), "an extent of %s",
                            rlx_ir_info(m, s)->mnemonic);
@@ -325,9 +342,35 @@ static rlx_status get_argument(const running *x, const instance *at, int i)
     return RLX_OK;
 }
 
+/* Whether the instance has come to its end: then outputs are zeros. */
+static rlx_status run_rest(const running *x, const instance *at, bool *ended)
+{
+    rlx_mir_recur_axes a;
+    rlx_mir_copy c;
+    int64_t offset;
+    *ended = false;
+    if (x->r.live < 0)
+        return RLX_OK;
+    rlx_mir_recur_operand_axes(x->n, &x->r, x->r.sequences + x->r.live, &a);
+    part_of(x->state[x->r.live], &a, at, &c, &offset);
+    *ended = !((const char *)x->state[x->r.live]->data)[(size_t)offset * c.bytes];
+    for (int i = 0; *ended && i < x->r.outputs; i++) {
+        rlx_eval_tensor *zeros;
+        RLX_TRY(rlx_mir_frame_make(x->frame, x->n->blocks[0]->last->in[i], &zeros));
+        memset(zeros->data, 0, rlx_format_bytes(zeros->format, rlx_mir_elems(zeros)));
+        rlx_mir_recur_result_axes(x->n, &x->r, i, &a);
+        put_part(rlx_mir_tensor(x->n->out[i]), &a, at, zeros->data);
+    }
+    return RLX_OK;
+}
+
 static rlx_status run_step(const running *x, const instance *at)
 {
     const rlx_ir_block *b = x->n->blocks[0];
+    bool ended;
+    RLX_TRY(run_rest(x, at, &ended));
+    if (ended)
+        return RLX_OK;
     for (int i = 0; i < b->nargs; i++)
         RLX_TRY(get_argument(x, at, i));
     RLX_TRY(rlx_mir_eval_block(x->frame, b));

@@ -212,6 +212,97 @@ static void custom_refusal(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
+/* ---- recurrences --------------------------------------------------------------------------------
+ */
+
+static void step_linear(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user)
+{
+    (void)user;
+    results[0] = rlx_build_linear(b, args[0], args[1], NULL);
+}
+
+static void step_weight(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user)
+{
+    (void)user;
+    results[0] = rlx_build_matmul(b, rlx_build_weight(b, "w88"), args[0]);
+}
+
+static void step_add(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user)
+{
+    (void)user;
+    results[0] = rlx_build_map2(b, RLX_MAP_ADD, args[0], args[1]);
+}
+
+static void step_again(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user)
+{
+    const rlx_recur_spec inner = {
+        .states = 1, .stay = 1, .operand = {args[0], args[1]}, .steps = 65, .step = step_add};
+    (void)user;
+    rlx_build_recur(b, &inner, results);
+}
+
+/* The state is the tensor's features; `user` is the step. */
+static rlx_value *build_steps(rlx_builder *b, rlx_value *x, void *user)
+{
+    const rlx_recur_spec *spec = user;
+    rlx_recur_spec s = *spec;
+    s.operand[0] = rlx_build_slice(b, rlx_build_weight(b, "w88"), 0, 0, 1, 1);
+    s.operand[0] = rlx_build_reshape(b, s.operand[0], 1, (const int64_t[]){8});
+    s.operand[1] = rlx_build_weight(b, spec->step == step_linear ? "w88" : "v8");
+    s.states = s.stay = 1;
+    s.steps = 3;
+    rlx_build_recur(b, &s, &s.operand[2]);
+    return rlx_build_map2(b, RLX_MAP_ADD, x, s.operand[2]);
+}
+
+static void record_steps(rlx_flow *f, rlx_recur_spec *spec)
+{
+    start(f);
+    rlx_flow_custom(f, "steps", build_steps, spec);
+    rlx_flow_output(f, "y");
+}
+
+static void step_holds_linear(rlx_flow *f)
+{
+    static rlx_recur_spec spec = {.step = step_linear};
+    record_steps(f, &spec);
+}
+
+static void step_takes_weight(rlx_flow *f)
+{
+    static rlx_recur_spec spec = {.step = step_weight};
+    record_steps(f, &spec);
+}
+
+static void step_unrolls_too_much(rlx_flow *f)
+{
+    static rlx_recur_spec spec = {.step = step_again};
+    record_steps(f, &spec);
+}
+
+static void ends_on_a_float(rlx_flow *f)
+{
+    static rlx_recur_spec spec = {.step = step_add, .live = 1};
+    record_steps(f, &spec);
+}
+
+static void first_states(rlx_flow *f)
+{
+    const rlx_recurrent_spec spec = {.prefix = "cell", .layers = 2, .no_bias = true, .h = "h"};
+    rlx_flow_input(f, "x", RLX_F32, 3, (const int64_t[]){2, 3, 8});
+    rlx_flow_input(f, "first", RLX_F32, 3, (const int64_t[]){1, 2, 8});
+    rlx_flow_bind_stream(f, "first", "h");
+    rlx_flow_gru(f, &spec);
+    rlx_flow_output(f, "y");
+}
+
+static void both_and_backwards(rlx_flow *f)
+{
+    const rlx_recurrent_spec spec = {.bidirectional = true, .backwards = true};
+    start(f);
+    rlx_flow_gru(f, &spec);
+}
+
 static void unknown_plugin(rlx_flow *f)
 {
     start(f);
@@ -272,6 +363,12 @@ static const struct {
              CASE(layer_mismatch),
              CASE(custom_mismatch),
              CASE(custom_refusal),
+             CASE(step_holds_linear),
+             CASE(step_takes_weight),
+             CASE(step_unrolls_too_much),
+             CASE(ends_on_a_float),
+             CASE(first_states),
+             CASE(both_and_backwards),
              CASE(unknown_plugin),
              CASE(unknown_patch),
              CASE(heads_do_not_divide),
@@ -283,13 +380,21 @@ enum { NCASES = sizeof cases / sizeof *cases };
 
 static rlx_weights *make_weights(void)
 {
-    static const float zeros[64];
+    static const float zeros[24 * 8];
     static const struct {
         const char *name;
         rlx_format format;
         int64_t rows, cols;
-    } all[] = {{"w88", RLX_F32, 8, 8}, {"w57", RLX_F32, 5, 7}, {"w58", RLX_F32, 5, 8},
-               {"i88", RLX_I32, 8, 8}, {"v8", RLX_F32, 8, 0},  {"v5", RLX_F32, 5, 0}};
+    } all[] = {{"cell.weight_ih_l0", RLX_F32, 24, 8},
+               {"cell.weight_hh_l0", RLX_F32, 24, 8},
+               {"cell.weight_ih_l1", RLX_F32, 24, 8},
+               {"cell.weight_hh_l1", RLX_F32, 24, 8},
+               {"w88", RLX_F32, 8, 8},
+               {"w57", RLX_F32, 5, 7},
+               {"w58", RLX_F32, 5, 8},
+               {"i88", RLX_I32, 8, 8},
+               {"v8", RLX_F32, 8, 0},
+               {"v5", RLX_F32, 5, 0}};
     rlx_weights *w;
     assert_ok(rlx_weights_create(&w));
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {

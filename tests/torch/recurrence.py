@@ -190,4 +190,30 @@ p = g.randn(18)
 g.case("lstm_peephole", lambda **k: lstm_peephole(**k, p=p), {"p": p, **lstm.state_dict()},
        dict(x=g.randn(4, 3, 4), lengths=torch.tensor([2, 0, 3, 9], dtype=torch.int32)))
 
+# ---- loops that data ends, and recurrences in recurrences -------------------------------------------------------
+def countdown(n, x):
+    """While more than 0 are left, at most 6 times: halves x, row by row; what each round makes is kept, then zeros."""
+    y, out = x.clone(), torch.zeros(6, *x.shape)
+    for row in range(x.shape[0]):
+        for t in range(min(max(int(n[row]), 0), 6)):
+            out[t, row] = y[row] + t
+            y[row] = y[row] / 2
+    return dict(y=out, last=y)
+g.case("live", countdown, {}, dict(n=torch.tensor([3, 0, 9], dtype=torch.int32), x=g.randn(3, 5)), dict(n=torch.tensor([1], dtype=torch.int32), x=g.randn(1, 5)))
+
+def nested(x, s, w):
+    """A step of the outer recurrence (axis 0) takes the inner one through the rows of x[t], from the last; the inner states
+    begin as the outer one, and their sums over rows are what the outer step gives."""
+    ys = []
+    for t in range(x.shape[0]):
+        inner, rows = s, []
+        for r in reversed(range(x.shape[1])):
+            inner = torch.tanh(inner @ w.T + x[t, r])
+            rows.insert(0, inner)
+        ys.append(torch.stack(rows) * torch.arange(1, x.shape[1] + 1)[:, None])
+        s = inner
+    return dict(y=torch.stack(ys), last=s)
+wn = g.randn(6, 6) * 0.5
+g.case("nested", lambda x, s: nested(x, s, wn), {"w": wn}, dict(x=g.randn(4, 3, 6), s=g.randn(6)), dict(x=g.randn(1, 3, 6), s=g.randn(6)))
+
 g.save()

@@ -400,6 +400,98 @@ static void record_until(rlx_flow *f)
     rlx_flow_output_stream(f, "n", "n");
 }
 
+/* x of the row, how many rounds are left, whether any are, the round. */
+static void step_countdown(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user)
+{
+    rlx_value *left = rlx_build_map2(b, RLX_MAP_SUB, args[1], rlx_build_number(b, RLX_I32, 1));
+    (void)user;
+    results[0] = rlx_build_map2(b, RLX_MAP_ADD, args[0], args[3]);
+    results[1] = rlx_build_map2(b, RLX_MAP_MUL, args[0], rlx_build_constant(b, 0.5));
+    results[2] = left;
+    results[3] = rlx_build_map2(b, RLX_MAP_LT, rlx_build_number(b, RLX_I32, 0), left);
+    results[4] = rlx_build_map2(b, RLX_MAP_ADD, args[3], rlx_build_constant(b, 1));
+}
+
+static rlx_value *build_live(rlx_builder *b, rlx_value *x, void *user)
+{
+    const int64_t dims[] = {rlx_value_extent(x, 0)};
+    rlx_value *n = rlx_build_declared(b, "n"), *out[5];
+    const rlx_recur_spec spec = {
+        .states = 4,
+        .operand = {x, n, rlx_build_map2(b, RLX_MAP_LT, rlx_build_number(b, RLX_I32, 0), n),
+                    rlx_build_expand(b, rlx_build_constant(b, 0), 1, dims)},
+        .parallel = 1,
+        .outputs = 1,
+        .steps = 6,
+        .live = 3,
+        .step = step_countdown};
+    (void)user;
+    rlx_build_recur(b, &spec, out);
+    rlx_build_store(b, "last", out[1]);
+    return out[0];
+}
+
+static void record_live(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "B,5");
+    torch_input(f, "n", RLX_I32, "B");
+    rlx_flow_custom(f, "live", build_live, NULL);
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "last", "last");
+}
+
+static void step_inner(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user)
+{
+    rlx_value *s = rlx_build_matmul(b, args[2], args[1]); /* w s */
+    (void)user;
+    results[0] = results[1] =
+        rlx_build_map1(b, RLX_MAP_TANH, rlx_build_map2(b, RLX_MAP_ADD, s, args[0]));
+}
+
+static void step_outer(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user)
+{
+    rlx_value *out[2];
+    const rlx_recur_spec spec = {.sequences = 1,
+                                 .states = 1,
+                                 .stay = 1,
+                                 .operand = {args[0], args[1], args[2]},
+                                 .outputs = 1,
+                                 .backwards = true,
+                                 .step = step_inner};
+    rlx_build_recur(b, &spec, out);
+    results[0] = rlx_build_map2(b, RLX_MAP_MUL, out[0], args[3]);
+    results[1] = out[1];
+    (void)user;
+}
+
+static rlx_value *build_nested(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_value *out[2], *row = rlx_build_iota(b, RLX_F32, 3);
+    const int64_t dims[] = {3, 1};
+    (void)user;
+    row = rlx_build_map2(b, RLX_MAP_ADD, row, rlx_build_constant(b, 1));
+    const rlx_recur_spec spec = {.sequences = 1,
+                                 .states = 1,
+                                 .stay = 2,
+                                 .operand = {x, rlx_build_declared(b, "s"),
+                                             rlx_build_weight(b, "w"),
+                                             rlx_build_reshape(b, row, 2, dims)},
+                                 .outputs = 1,
+                                 .step = step_outer};
+    rlx_build_recur(b, &spec, out);
+    rlx_build_store(b, "last", out[1]);
+    return out[0];
+}
+
+static void record_nested(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "S,3,6");
+    torch_input(f, "s", RLX_F32, "6");
+    rlx_flow_custom(f, "nested", build_nested, NULL);
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "last", "last");
+}
+
 static const char sessions[] = "its states are a session's";
 static const torch_case cases[] = {
     {"gru", record_gru, 2e-6, NULL},
@@ -424,6 +516,8 @@ static const torch_case cases[] = {
     {"mamba2_tokens", record_mamba2_tokens, 3e-6, sessions},
     {"recur", record_recur, 3e-6, NULL},
     {"until", record_until, 1e-6, NULL},
+    {"live", record_live, 1e-6, NULL},
+    {"nested", record_nested, 3e-6, NULL},
 };
 
 int main(void)
