@@ -109,26 +109,60 @@ void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
 /* As many query heads as are in a group, four at most, share what is read of a kv head: keys and
  * values of a long sequence are more than caches hold. The sums of a tile are chains, and eight
  * registers of them hide an fma's latency. */
-void rlx_lir_schedule_attention(const rlx_lir_target *t, int64_t rows, int64_t head_dim,
-                                rlx_lir_attention_schedule *out)
+static void attention_tokens(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                             rlx_lir_attention_schedule *out)
 {
     enum { ROWS = 4, CHAINS = 8 };
     bool gpu = t->unit == RLX_UNIT_GPU;
     out->rows = 1;
     for (int i = 2; i <= (gpu ? 2 : ROWS); i++)
-        if (rows % i == 0)
+        if (shape->heads % i == 0)
             out->rows = i;
     out->width = gpu ? 32 : 64;
     while (!gpu && t->vector_regs < 32 && out->width * out->rows > CHAINS * t->vector_f32)
         out->width /= 2;
     out->keys = gpu ? 16 : out->width;
-    while (out->width / 2 >= head_dim && out->width > 1)
+    while (out->width / 2 >= shape->width && out->width > 1)
         out->width /= 2;
+}
+
+/* Rows share what is widened of keys and values: with 96 of them that is a thirtieth of the work.
+ * What a block keeps in team memory beside the panels: queries, sums and a page's scores. */
+static void attention_blocks(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                             rlx_lir_attention_schedule *out)
+{
+    enum { ROWS = 96 };
+    out->m = t->vector_regs >= 32 ? 12 : 6;
+    out->n = 2 * t->vector_f32;
+    while (shape->positions % out->n != 0)
+        out->n /= 2;
+    int64_t padded = round_up(shape->width, out->n), bytes = (int64_t)sizeof(float);
+    int64_t row = bytes * (shape->width + padded + shape->positions + 16);
+    int64_t panels = bytes * out->n * (shape->width + shape->positions);
+    int64_t fit = (t->team_bytes - panels) / row - out->m, rows = fit < ROWS ? fit : ROWS;
+    int64_t tokens = rows / shape->heads;
+    if (tokens > shape->tokens)
+        tokens = shape->tokens;
+    out->tokens = tokens > 1 ? (int)tokens : 0;
+}
+
+void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                                rlx_lir_attention_schedule *out)
+{
+    enum { PROMPT = 32 }; /* tokens: steps of fewer are those of sequences that decode together */
+    *out = (rlx_lir_attention_schedule){0};
+    if (t->unit == RLX_UNIT_CPU && shape->tokens >= PROMPT)
+        attention_blocks(t, shape, out);
+    if (!out->tokens)
+        attention_tokens(t, shape, out);
 }
 
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out)
 {
-    rlx_text_putf(out, "heads %d keys %d width %d", s->rows, s->keys, s->width);
+    if (s->tokens)
+        rlx_text_putf(out, "tokens %d tile %dx%d", s->tokens, s->m, s->n);
+    else
+        rlx_text_putf(out, "heads %d keys %d width %d", s->rows, s->keys, s->width);
 }
 
 int rlx_lir_schedule_width(const rlx_lir_target *t, int64_t extent)

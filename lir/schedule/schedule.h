@@ -28,11 +28,22 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
 void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                              rlx_lir_schedule *out);
 
-/* Attention: query heads per tile, keys per tile, head elements per tile. */
+/* What an attention region looks like to its schedule. */
+typedef struct rlx_lir_attention_shape {
+    int64_t heads;     /* query heads that share a kv head */
+    int64_t width;     /* elements of a head */
+    int64_t positions; /* of a page */
+    int64_t tokens;    /* at the bucket's upper bound */
+} rlx_lir_attention_shape;
+
+/* Token by token: query heads per tile, keys per tile, head elements per tile. By blocks: tokens
+ * per instance, whose query heads are the rows, and the register tile. */
 typedef struct rlx_lir_attention_schedule {
     int rows, keys, width;
+    int tokens; /* 0: token by token */
+    int m, n;   /* rows; keys, or elements of values */
 } rlx_lir_attention_schedule;
-void rlx_lir_schedule_attention(const rlx_lir_target *t, int64_t rows, int64_t head_dim,
+void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out);
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out);
 

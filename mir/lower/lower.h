@@ -11,7 +11,7 @@
  *   lower_dot.c       ... of quantized rows, lanes along K
  *   lower_quantize.c  rows to 8-bit codes
  *   lower_panel.c     ... in the order of one partial sum, on CPUs
- *   lower_attention.c attention regions
+ *   lower_attention.c attention regions (prompts: lower_attention_block.c)
  *   lower_recur.c     recurrences: the steps in one kernel (a step's folds: lower_recur_fold.c)
  *
  * A region's meaning is lowered by lower_tile and lower_sink alone; the other files make the loop

@@ -12,25 +12,7 @@
  * is a window that grows; a block ends behind the query, or with the step. Sinks are what the merging starts from. */
 #include <math.h>
 
-#include "mir/lower/lower.h"
-
-enum { KEYS = 1, VALUES = 2 }; /* operands */
-
-typedef struct attention {
-    kernel_cx *k;
-    rlx_ir_builder *b;
-    const rlx_ir_node *node;
-    rlx_lir_attention_schedule s;
-    int64_t ratio, d, positions;  /* query heads per kv head, head elements, positions per page */
-    int64_t window, chunk, block; /* 0: none */
-    double scale, softcap;        /* softcap 0: none */
-    int key_scales, value_scales, sinks; /* operands; -1: none */
-    rlx_ir_value *scores, *sums, *acc;   /* team memory: [R,P], [R], [R,D padded] */
-    rlx_ir_value *g, *h0, *t;            /* kv head, first query head, token */
-    rlx_ir_value *seq, *len;             /* i64: sequence, one behind the last seen position */
-    rlx_ir_value *lowest;                /* i64: the first seen position; NULL: 0 */
-    int64_t rows_positions[2], rows_width[2], rows_lanes[2];
-} attention;
+#include "mir/lower/lower_attention.h"
 
 static rlx_ir_value *over_rows(attention *a, rlx_ir_value *x, const int64_t *dims)
 {
@@ -65,15 +47,34 @@ static void store_2d(attention *a, rlx_ir_value *buffer, rlx_ir_value *tile, rlx
     rlx_lir_build_store(a->b, buffer, tile, index, axes, NULL);
 }
 
-/* The tile of an operand that lies in memory, as f32: codes as whole numbers. */
-static rlx_status memory_tile(attention *a, int operand, const coord *c, const tile_space *ts,
-                              rlx_ir_value **out)
+rlx_status attention_memory_tile(attention *a, int operand, const coord *c, const tile_space *ts,
+                                 rlx_ir_value **out)
 {
     const rlx_ir_value *v = a->node->in[operand];
     rlx_format format = rlx_format_is_float(v->type.format) ? RLX_F32 : v->type.format;
     RLX_TRY(tile_load(a->k, bound(v)->lir, format, c, ts, out));
     *out = rlx_lir_build_cast(a->b, *out, RLX_F32);
     return *out ? RLX_OK : rlx_ir_builder_finish(a->b);
+}
+
+rlx_ir_value *attention_score(attention *a, rlx_ir_value *sum)
+{
+    const bool capped = a->softcap != 0;
+    rlx_ir_value *scale = rlx_lir_build_const_f32(a->b, capped ? a->scale / a->softcap : a->scale);
+    rlx_ir_value *s = rlx_lir_build_map2(a->b, RLX_FN_MUL, sum, scale);
+    if (!capped)
+        return s;
+    rlx_ir_value *cap = rlx_lir_build_const_f32(a->b, a->softcap);
+    return rlx_lir_build_map2(a->b, RLX_FN_MUL, rlx_lir_build_map1(a->b, RLX_FN_TANH, s), cap);
+}
+
+rlx_status attention_find_page(attention *a, rlx_ir_value *slot, rlx_ir_value **page)
+{
+    const tile_space none = {0};
+    const coord at[2] = {coord_of(a->seq, 0, -1), coord_of(slot, 0, -1)};
+    RLX_TRY(tile_at(a->k, a->node->in[5], at, &none, page));
+    *page = rlx_lir_build_cast(a->b, *page, RLX_I64);
+    return rlx_ir_builder_finish(a->b);
 }
 
 /* A tile of codes by the scale that all of it has, or each of its positions. */
@@ -103,7 +104,7 @@ static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *fro
     coord ck[4] = {coord_of(t->page, 0, -1), coord_of(a->g, 0, -1), coord_of(d, a->d, -1),
                    coord_of(t->j0, a->positions, 0)};
     tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {t->j0}};
-    RLX_TRY(memory_tile(a, KEYS, ck, &columns, &keys));
+    RLX_TRY(attention_memory_tile(a, KEYS, ck, &columns, &keys));
     keys = over_columns(a, scaled(a, keys, t->scale), a->rows_positions);
     rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, q, a->rows_positions),
                                             keys, loop.carried[0]);
@@ -123,7 +124,7 @@ static rlx_status score_groups(attention *a, key_tile *t, rlx_ir_value **s)
                   coord_of(loop.index[0], a->d / RLX_KV_GROUP, -1),
                   coord_of(t->j0, a->positions, 0)};
     tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {t->j0}};
-    RLX_TRY(memory_tile(a, a->key_scales, c, &columns, &t->scale));
+    RLX_TRY(attention_memory_tile(a, a->key_scales, c, &columns, &t->scale));
     rlx_ir_value *size = k_const(a->k, RLX_KV_GROUP), *next = loop.carried[0];
     rlx_ir_value *from = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.index[0], size);
     rlx_ir_value *to = rlx_lir_build_map2(a->b, RLX_FN_ADD, from, size);
@@ -142,14 +143,7 @@ static rlx_status score_tile(attention *a, rlx_ir_value *page, rlx_ir_value *j0,
         RLX_TRY(score_groups(a, &t, &s));
     else
         RLX_TRY(score_chain(a, &t, k_const(a->k, 0), k_const(a->k, a->d), &s));
-    const bool capped = a->softcap != 0;
-    rlx_ir_value *scale = rlx_lir_build_const_f32(a->b, capped ? a->scale / a->softcap : a->scale);
-    *out = rlx_lir_build_map2(a->b, RLX_FN_MUL, s, scale);
-    if (capped) {
-        rlx_ir_value *cap = rlx_lir_build_const_f32(a->b, a->softcap);
-        *out =
-            rlx_lir_build_map2(a->b, RLX_FN_MUL, rlx_lir_build_map1(a->b, RLX_FN_TANH, *out), cap);
-    }
+    *out = attention_score(a, s);
     return rlx_ir_builder_finish(a->b);
 }
 
@@ -237,7 +231,7 @@ static rlx_status scale_values(attention *a, rlx_ir_value *page, rlx_ir_value *j
                  *scale;
     coord c[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, -1),
                   coord_of(group, a->d / RLX_KV_GROUP, -1)};
-    RLX_TRY(memory_tile(a, a->value_scales, c, &none, &scale));
+    RLX_TRY(attention_memory_tile(a, a->value_scales, c, &none, &scale));
     *v = scaled(a, *v, scale);
     return RLX_OK;
 }
@@ -262,7 +256,7 @@ static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen,
     bool whole = a->d % a->s.width == 0;
     tile_space columns = {
         .rank = 1, .dim = {a->s.width}, .root = {d0}, .limit = {whole ? NULL : k_const(k, a->d)}};
-    RLX_TRY(memory_tile(a, VALUES, cv, &columns, &v));
+    RLX_TRY(attention_memory_tile(a, VALUES, cv, &columns, &v));
     RLX_TRY(scale_values(a, page, j, d0, &v));
     rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, p, a->rows_width),
                                             over_columns(a, v, a->rows_width), loop.carried[0]);
@@ -338,11 +332,8 @@ static rlx_status all_pages(attention *a, rlx_ir_value **sum)
     rlx_lir_begin_for(a->b, begin, pages, 1, 2, init, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
-    tile_space none = {0};
-    coord at[2] = {coord_of(a->seq, 0, -1), coord_of(loop.index[0], 0, -1)};
     rlx_ir_value *page = NULL, *max = NULL, *part = NULL;
-    RLX_TRY(tile_at(k, a->node->in[5], at, &none, &page));
-    page = rlx_lir_build_cast(a->b, page, RLX_I64);
+    RLX_TRY(attention_find_page(a, loop.index[0], &page));
     const span seen = seen_in(a, loop.index[0]);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
@@ -373,6 +364,19 @@ static rlx_status clear_acc(attention *a)
     return rlx_ir_builder_finish(a->b);
 }
 
+rlx_status attention_store(attention *a, const leaf *l, const coord *at, rlx_ir_value *d0,
+                           int64_t width, rlx_ir_value *x)
+{
+    binding *b = k_bind(a->k, a->node->out[0], BIND_TILE, x);
+    if (!b)
+        return rlx_ir_builder_finish(a->b);
+    const coord c[3] = {at[0], at[1], coord_of(d0, a->d, 0)};
+    tile_space ts = {.rank = 1, .dim = {width}, .root = {d0}};
+    ts.limit[0] = a->d % width == 0 ? NULL : k_const(a->k, a->d);
+    copy_coords(c, 3, b->at);
+    return sink_store(a->k, l, c, &ts);
+}
+
 /* o = acc / sum, row by row, to where the region's result goes. */
 static rlx_status store_rows(attention *a, rlx_ir_value *sum, const leaf *l)
 {
@@ -394,17 +398,9 @@ static rlx_status store_rows(attention *a, rlx_ir_value *sum, const leaf *l)
     int64_t width = a->s.width;
     rlx_ir_value *o = rlx_lir_build_load(a->b, a->acc, RLX_F32, 1, &width, index, &column, NULL);
     o = rlx_lir_build_map2(a->b, RLX_FN_DIV, o, divisor);
-    binding *b = k_bind(k, a->node->out[0], BIND_TILE, o);
-    if (!b)
-        return rlx_ir_builder_finish(a->b);
-    coord c[3] = {coord_of(a->t, 0, -1),
-                  coord_add(coord_of(a->h0, 0, -1), coord_of(r, a->s.rows, -1)),
-                  coord_of(d0, a->d, 0)};
-    tile_space ts = {.rank = 1, .dim = {width}, .root = {d0}};
-    ts.limit[0] = a->d % width == 0 ? NULL : k_const(k, a->d);
-    for (int i = 0; i < 3; i++)
-        b->at[i] = c[i];
-    RLX_TRY(sink_store(k, l, c, &ts));
+    const coord at[2] = {coord_of(a->t, 0, -1),
+                         coord_add(coord_of(a->h0, 0, -1), coord_of(r, a->s.rows, -1))};
+    RLX_TRY(attention_store(a, l, at, d0, width, o));
     rlx_lir_end_for(a->b, &loop, NULL);
     rlx_lir_end_for(a->b, &row, NULL);
     return rlx_ir_builder_finish(a->b);
@@ -436,7 +432,7 @@ static rlx_status find_length(attention *a, rlx_ir_value *pos, rlx_ir_value **le
 }
 
 /* Positions lowest .. len-1 are what the query at `pos` sees. */
-static rlx_status find_seen(attention *a, rlx_ir_value *pos)
+rlx_status attention_find_seen(attention *a, rlx_ir_value *pos)
 {
     kernel_cx *k = a->k;
     a->len = rlx_lir_build_map2(a->b, RLX_FN_ADD, pos, k_const(k, 1));
@@ -487,7 +483,7 @@ static rlx_status emit(attention *a, const leaf *l)
     RLX_TRY(tile_at(k, a->node->in[3], &t, &none, &pos));
     RLX_TRY(tile_at(k, a->node->in[4], &t, &none, &a->seq));
     a->seq = rlx_lir_build_cast(a->b, a->seq, RLX_I64);
-    RLX_TRY(find_seen(a, rlx_lir_build_cast(a->b, pos, RLX_I64)));
+    RLX_TRY(attention_find_seen(a, rlx_lir_build_cast(a->b, pos, RLX_I64)));
     RLX_TRY(clear_acc(a));
     RLX_TRY(all_pages(a, &sum));
     RLX_TRY(store_rows(a, sum, l));
@@ -536,7 +532,12 @@ rlx_status lower_attention(region_cx *r)
     a.sinks = rlx_mir_attention_sinks(a.node);
     a.key_scales = rlx_mir_attention_scales(a.node, true);
     a.value_scales = rlx_mir_attention_scales(a.node, false);
-    rlx_lir_schedule_attention(r->options->target, a.ratio, a.d, &a.s);
+    const rlx_lir_attention_shape shape = {
+        .heads = a.ratio,
+        .width = a.d,
+        .positions = a.positions,
+        .tokens = rlx_dim_upper(r->out->dims, q->dim[0], r->options->upper)};
+    rlx_lir_schedule_attention(r->options->target, &shape, &a.s);
     if (a.value_scales >= 0 && a.s.width > RLX_KV_GROUP)
         a.s.width = RLX_KV_GROUP; /* one scale per tile */
     a.rows_positions[0] = a.rows_width[0] = a.rows_lanes[0] = a.s.rows;
@@ -551,7 +552,7 @@ rlx_status lower_attention(region_cx *r)
         if (a.node->in[i]->type.format != RLX_F32)
             rlx_text_putf(&what, "_%c%s", i == KEYS ? 'k' : 'v',
                           rlx_format_get(a.node->in[i]->type.format)->name);
-    rlx_text_putf(&what, "__r%d", a.s.rows);
+    rlx_text_putf(&what, a.s.tokens ? "__t%d" : "__r%d", a.s.tokens ? a.s.tokens : a.s.rows);
     rlx_lir_schedule_attention_print(&a.s, &schedule);
     rlx_status st =
         what.oom || schedule.oom ? RLX_OOM() : kernel_begin(r, &k, what.data, schedule.data);
@@ -566,6 +567,6 @@ rlx_status lower_attention(region_cx *r)
     RLX_TRY(sink_leaves(&k, yield->in[0], kernel_result(&k, 0), leaves, &n));
     if (n != 1 || leaves[0].value != a.node->out[0])
         return k_fail(&k, a.node, "only views may follow attention in its region");
-    RLX_TRY(emit(&a, &leaves[0]));
+    RLX_TRY(a.s.tokens ? lower_attention_block(&a, &leaves[0]) : emit(&a, &leaves[0]));
     return kernel_end(r, &k);
 }

@@ -1,0 +1,759 @@
+/* mir/lower/lower_attention_block.c: attention of many tokens, as products of matrices.
+ *
+ * An instance is one kv head and a block of tokens, whose query heads of that kv head are rows.
+ * Neighbours of one sequence are a run and go together:
+ *
+ *   for runs {
+ *     queries -> team memory
+ *     for pages that any of the run sees {
+ *       for columns of keys   { widen -> panel; for row tiles { scores += queries * panel } }
+ *       for row tiles         { maxima; exp; sums; what merging multiplies by }
+ *       for columns of values { widen -> panel; for row tiles { scores * panel; merge } } }
+ *     sums / weights -> result }
+ *
+ * Chains, maxima, sums and merging are those of lower_attention.c, so the bits are. A row tile
+ * visits what some row of it sees; positions that not all of its rows see are masked one by one,
+ * since an infinite value must not meet a weight of 0. A row that sees nothing of a page keeps what
+ * it has. Rows behind the last of a run are copies of its masks over queries of 0. */
+#include <math.h>
+
+#include "mir/lower/lower_attention.h"
+
+enum { LANES = 16, TOGETHER = 8 }; /* of a sum of weights; positions of values in one product */
+
+/* Of a row tile: positions (of the sequence) that some row sees, and that all rows see. */
+enum { SOME_FROM, SOME_TO, ALL_FROM, ALL_TO, BOUNDS };
+
+typedef struct block {
+    attention *a;
+    kernel_cx *k;
+    rlx_ir_builder *b;
+    int64_t m, n;                      /* register tile */
+    int64_t rows, padded;              /* rows at most; elements of a head, whole columns */
+    rlx_ir_value *q, *scores, *acc;    /* [rows, D], [rows, P], [rows, padded] */
+    rlx_ir_value *max, *sum;           /* [rows], over the pages so far */
+    rlx_ir_value *page_max, *page_sum; /* [rows] */
+    rlx_ir_value *old, *fresh;         /* [rows], what merging multiplies by */
+    rlx_ir_value *from, *to, *bounds;  /* i32[rows], seen positions; i32[row tiles, BOUNDS] */
+    rlx_ir_value *keys, *values;       /* panels: [D, n], [P, n] */
+    rlx_ir_value *first, *count;       /* of the run: first token, rows */
+    rlx_ir_value *begin, *end;         /* of the run: positions that some row sees */
+    rlx_ir_value *page, *page_at;      /* index of the page; its first position */
+} block;
+
+/* ---- small things ---- */
+
+static rlx_ir_value *at(block *x, int64_t v)
+{
+    return k_const(x->k, v);
+}
+
+static rlx_ir_value *map2(block *x, rlx_map_fn fn, rlx_ir_value *p, rlx_ir_value *q)
+{
+    return rlx_lir_build_map2(x->b, fn, p, q);
+}
+
+static rlx_ir_value *plus(block *x, rlx_ir_value *p, rlx_ir_value *q)
+{
+    return map2(x, RLX_FN_ADD, p, q);
+}
+
+static rlx_ir_value *times(block *x, rlx_ir_value *p, int64_t by)
+{
+    return by == 1 ? p : map2(x, RLX_FN_MUL, p, at(x, by));
+}
+
+static rlx_ir_value *choose(block *x, rlx_ir_value *c, rlx_ir_value *p, rlx_ir_value *q)
+{
+    return rlx_lir_build_map3(x->b, RLX_FN_SELECT, c, p, q);
+}
+
+/* v down to, or up to, a multiple. */
+static rlx_ir_value *down(block *x, rlx_ir_value *v, int64_t to)
+{
+    return times(x, map2(x, RLX_FN_DIV, v, at(x, to)), to);
+}
+
+static rlx_ir_value *up(block *x, rlx_ir_value *v, int64_t to)
+{
+    return down(x, plus(x, v, at(x, to - 1)), to);
+}
+
+/* A position of the sequence as one of the page, 0 .. P. */
+static rlx_ir_value *in_page(block *x, rlx_ir_value *position)
+{
+    rlx_ir_value *p = map2(x, RLX_FN_SUB, position, x->page_at);
+    return map2(x, RLX_FN_MIN, map2(x, RLX_FN_MAX, p, at(x, 0)), at(x, x->a->positions));
+}
+
+static rlx_status begin_loop(block *x, rlx_ir_value *lo, rlx_ir_value *hi, int64_t step,
+                             rlx_lir_scope *s)
+{
+    rlx_lir_begin_for(x->b, lo, hi, step, 0, NULL, s);
+    return x->b->status ? rlx_ir_builder_finish(x->b) : RLX_OK;
+}
+
+/* The block that follows runs once if the condition holds, or not at all. */
+static rlx_status begin_when(block *x, rlx_ir_value *condition, rlx_lir_scope *s)
+{
+    return begin_loop(x, at(x, 0), choose(x, condition, at(x, 1), at(x, 0)), 1, s);
+}
+
+/* Team memory: one element or a row from [r]; a tile from [r, c]. */
+static rlx_ir_value *load_1(block *x, rlx_ir_value *buffer, rlx_ir_value *r, int64_t n)
+{
+    static const int64_t axis = 0;
+    return rlx_lir_build_load(x->b, buffer, buffer->type.format, n ? 1 : 0, n ? &n : NULL, &r,
+                              n ? &axis : NULL, NULL);
+}
+
+static void store_1(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *v)
+{
+    static const int64_t axis = 0;
+    rlx_lir_build_store(x->b, buffer, v, &r, v->type.rank ? &axis : NULL, NULL);
+}
+
+static rlx_ir_value *load_2(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *c,
+                            int64_t m, int64_t n)
+{
+    static const int64_t axes[2] = {0, 1};
+    rlx_ir_value *index[2] = {r, c};
+    const int64_t dims[2] = {m, n};
+    return rlx_lir_build_load(x->b, buffer, RLX_F32, 2, dims, index, axes, NULL);
+}
+
+static void store_2(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *c,
+                    rlx_ir_value *tile)
+{
+    static const int64_t axes[2] = {0, 1};
+    rlx_ir_value *index[2] = {r, c};
+    rlx_lir_build_store(x->b, buffer, tile, index, axes, NULL);
+}
+
+/* Elements of a row r from c. */
+static rlx_ir_value *load_row(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *c,
+                              int64_t n)
+{
+    static const int64_t axis = 1;
+    rlx_ir_value *index[2] = {r, c};
+    return rlx_lir_build_load(x->b, buffer, buffer->type.format, 1, &n, index, &axis, NULL);
+}
+
+static void store_row(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *c,
+                      rlx_ir_value *row)
+{
+    static const int64_t axis = 1;
+    rlx_ir_value *index[2] = {r, c};
+    rlx_lir_build_store(x->b, buffer, row, index, &axis, NULL);
+}
+
+/* f32 or bool [m] -> [m, n]. */
+static rlx_ir_value *spread_rows(block *x, rlx_ir_value *v)
+{
+    static const int64_t axis = 0;
+    const int64_t dims[2] = {x->m, x->n};
+    return rlx_lir_build_broadcast(x->b, v, 2, dims, &axis);
+}
+
+static rlx_ir_value *spread_columns(block *x, rlx_ir_value *v)
+{
+    static const int64_t axis = 1;
+    const int64_t dims[2] = {x->m, x->n};
+    return rlx_lir_build_broadcast(x->b, v, 2, dims, &axis);
+}
+
+/* The largest power of two, 8 at most, that divides n. */
+static int64_t step_of(int64_t n)
+{
+    int64_t step = 8;
+    while (n % step != 0)
+        step /= 2;
+    return step;
+}
+
+/* ---- a run: which rows there are and what they see ---- */
+
+/* One behind the run's last token. */
+static rlx_status find_run(block *x, rlx_ir_value *end, rlx_ir_value **stop)
+{
+    const tile_space none = {0};
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, x->first, end, 1, 1, &x->first, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    const coord c = coord_of(loop.index[0], 0, -1);
+    rlx_ir_value *seq = NULL;
+    RLX_TRY(tile_at(x->k, x->a->node->in[4], &c, &none, &seq));
+    rlx_ir_value *same = map2(x, RLX_FN_EQ, rlx_lir_build_cast(x->b, seq, RLX_I64), x->a->seq);
+    same = map2(x, RLX_FN_AND, same, map2(x, RLX_FN_EQ, loop.index[0], loop.carried[0]));
+    rlx_ir_value *next = choose(x, same, plus(x, loop.carried[0], at(x, 1)), loop.carried[0]);
+    rlx_lir_end_for(x->b, &loop, &next);
+    *stop = loop.result[0];
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* The heads of token t, as rows from `row`, to team memory. */
+static rlx_status copy_queries(block *x, rlx_ir_value *t, rlx_ir_value *row)
+{
+    attention *a = x->a;
+    const int64_t width = step_of(a->d);
+    rlx_lir_scope head, loop;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->ratio), 1, &head));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), width, &loop));
+    const coord c[3] = {coord_of(t, 0, -1),
+                        coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], a->ratio, -1)),
+                        coord_of(loop.index[0], a->d, 0)};
+    const tile_space ts = {.rank = 1, .dim = {width}, .root = {loop.index[0]}};
+    rlx_ir_value *q = NULL;
+    RLX_TRY(tile_at(x->k, a->node->in[0], c, &ts, &q));
+    store_row(x, x->q, plus(x, row, head.index[0]), loop.index[0], q);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_end_for(x->b, &head, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* What row r is merged with before the first page. */
+static rlx_status begin_row(block *x, rlx_ir_value *r, rlx_ir_value *max)
+{
+    const int64_t n = x->n;
+    store_1(x, x->max, r, max);
+    store_1(x, x->sum, r, rlx_lir_build_const_f32(x->b, x->a->sinks >= 0 ? 1 : 0));
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->padded), n, &loop));
+    store_row(x, x->acc, r, loop.index[0], rlx_lir_build_fill(x->b, RLX_F32, 1, &n, 0));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_ir_value *lowest_of(block *x)
+{
+    return x->a->lowest ? x->a->lowest : at(x, 0);
+}
+
+static rlx_status begin_token_rows(block *x, rlx_ir_value *row)
+{
+    attention *a = x->a;
+    const tile_space none = {0};
+    rlx_lir_scope head;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->ratio), 1, &head));
+    rlx_ir_value *r = plus(x, row, head.index[0]), *max = NULL;
+    const coord h = coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], a->ratio, -1));
+    if (a->sinks >= 0)
+        RLX_TRY(tile_at(x->k, a->node->in[a->sinks], &h, &none, &max));
+    else
+        max = rlx_lir_build_const_f32(x->b, -INFINITY);
+    RLX_TRY(begin_row(x, r, max));
+    store_1(x, x->from, r, rlx_lir_build_cast(x->b, lowest_of(x), RLX_I32));
+    store_1(x, x->to, r, rlx_lir_build_cast(x->b, a->len, RLX_I32));
+    rlx_lir_end_for(x->b, &head, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Rows of the tokens first .. stop-1, and which positions they see. */
+static rlx_status begin_rows(block *x, rlx_ir_value *stop)
+{
+    attention *a = x->a;
+    const tile_space none = {0};
+    rlx_ir_value *init[2] = {at(x, INT32_MAX), at(x, 0)};
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, x->first, stop, 1, 2, init, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    const coord t = coord_of(loop.index[0], 0, -1);
+    rlx_ir_value *pos = NULL;
+    RLX_TRY(tile_at(x->k, a->node->in[3], &t, &none, &pos));
+    RLX_TRY(attention_find_seen(a, rlx_lir_build_cast(x->b, pos, RLX_I64)));
+    rlx_ir_value *row = times(x, map2(x, RLX_FN_SUB, loop.index[0], x->first), a->ratio);
+    RLX_TRY(copy_queries(x, loop.index[0], row));
+    RLX_TRY(begin_token_rows(x, row));
+    rlx_ir_value *next[2] = {map2(x, RLX_FN_MIN, loop.carried[0], lowest_of(x)),
+                             map2(x, RLX_FN_MAX, loop.carried[1], a->len)};
+    rlx_lir_end_for(x->b, &loop, next);
+    x->begin = loop.result[0];
+    x->end = loop.result[1];
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Rows behind the last, as many as fill its tile. */
+static rlx_status fill_last_tile(block *x)
+{
+    attention *a = x->a;
+    const int64_t width = step_of(a->d);
+    rlx_ir_value *last = map2(x, RLX_FN_SUB, x->count, at(x, 1));
+    rlx_ir_value *from = load_1(x, x->from, last, 0), *to = load_1(x, x->to, last, 0);
+    rlx_lir_scope loop, element;
+    RLX_TRY(begin_loop(x, x->count, up(x, x->count, x->m), 1, &loop));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), width, &element));
+    store_row(x, x->q, loop.index[0], element.index[0],
+              rlx_lir_build_fill(x->b, RLX_F32, 1, &width, 0));
+    rlx_lir_end_for(x->b, &element, NULL);
+    RLX_TRY(begin_row(x, loop.index[0], rlx_lir_build_const_f32(x->b, 0)));
+    store_1(x, x->from, loop.index[0], from);
+    store_1(x, x->to, loop.index[0], to);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Bounds of every row tile. */
+static rlx_status find_bounds(block *x)
+{
+    static const rlx_map_fn fold[BOUNDS] = {RLX_FN_MIN, RLX_FN_MAX, RLX_FN_MAX, RLX_FN_MIN};
+    rlx_lir_scope tile, row;
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    rlx_ir_value *from = load_1(x, x->from, tile.index[0], 0);
+    rlx_ir_value *to = load_1(x, x->to, tile.index[0], 0), *init[BOUNDS] = {from, to, from, to};
+    rlx_lir_begin_for(x->b, tile.index[0], plus(x, tile.index[0], at(x, x->m)), 1, BOUNDS, init,
+                      &row);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    rlx_ir_value *next[BOUNDS];
+    for (int i = 0; i < BOUNDS; i++)
+        next[i] =
+            map2(x, fold[i], row.carried[i], load_1(x, i % 2 ? x->to : x->from, row.index[0], 0));
+    rlx_lir_end_for(x->b, &row, next);
+    rlx_ir_value *index[2] = {map2(x, RLX_FN_DIV, tile.index[0], at(x, x->m))};
+    for (int i = 0; i < BOUNDS; i++) {
+        index[1] = at(x, i);
+        rlx_lir_build_store(x->b, x->bounds, row.result[i], index, NULL, NULL);
+    }
+    rlx_lir_end_for(x->b, &tile, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* A bound of the row tile that begins with row r, as a position of the page. */
+static rlx_ir_value *bound_of(block *x, rlx_ir_value *r, int which)
+{
+    rlx_ir_value *index[2] = {map2(x, RLX_FN_DIV, r, at(x, x->m)), at(x, which)};
+    rlx_ir_value *v = rlx_lir_build_load(x->b, x->bounds, RLX_I32, 0, NULL, index, NULL, NULL);
+    return in_page(x, rlx_lir_build_cast(x->b, v, RLX_I64));
+}
+
+/* The block that follows runs for row tiles that see something of the page. */
+static rlx_status begin_tiles(block *x, rlx_lir_scope *tile, rlx_lir_scope *sees,
+                              rlx_ir_value **from, rlx_ir_value **to)
+{
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, tile));
+    *from = bound_of(x, tile->index[0], SOME_FROM);
+    *to = bound_of(x, tile->index[0], SOME_TO);
+    return begin_when(x, map2(x, RLX_FN_LT, *from, *to), sees);
+}
+
+/* ---- scores ---- */
+
+/* Keys j0.. of the page to their panel. */
+static rlx_status widen_keys(block *x, rlx_ir_value *j0)
+{
+    attention *a = x->a;
+    const int64_t step = step_of(a->d);
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), step, &loop));
+    rlx_ir_value *d = loop.index[0], *keys = NULL, *scale = NULL;
+    coord c[4] = {coord_of(x->page, 0, -1), coord_of(a->g, 0, -1), coord_of(d, a->d, 0),
+                  coord_of(j0, a->positions, 1)};
+    tile_space ts = {.rank = 2, .dim = {step, x->n}, .root = {d, j0}};
+    RLX_TRY(attention_memory_tile(a, KEYS, c, &ts, &keys));
+    if (a->key_scales >= 0) {
+        static const int64_t axis = 1;
+        rlx_ir_value *group = map2(x, RLX_FN_DIV, d, at(x, RLX_KV_GROUP));
+        c[2] = coord_of(group, a->d / RLX_KV_GROUP, -1);
+        c[3] = coord_of(j0, a->positions, 0);
+        tile_space columns = {.rank = 1, .dim = {x->n}, .root = {j0}};
+        RLX_TRY(attention_memory_tile(a, a->key_scales, c, &columns, &scale));
+        keys = map2(x, RLX_FN_MUL, keys, rlx_lir_build_broadcast(x->b, scale, 2, ts.dim, &axis));
+    }
+    store_2(x, x->keys, d, at(x, 0), keys);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Scores of the row tiles that see some of the panel's keys. */
+static rlx_status score_panel(block *x, rlx_ir_value *j0)
+{
+    attention *a = x->a;
+    rlx_lir_scope tile, sees;
+    const int64_t dims[2] = {x->m, x->n};
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    rlx_ir_value *r = tile.index[0];
+    rlx_ir_value *from = down(x, bound_of(x, r, SOME_FROM), LANES);
+    rlx_ir_value *to = up(x, bound_of(x, r, SOME_TO), LANES);
+    rlx_ir_value *meets = map2(x, RLX_FN_LT, from, plus(x, j0, at(x, x->n)));
+    RLX_TRY(begin_when(x, map2(x, RLX_FN_AND, meets, map2(x, RLX_FN_LT, j0, to)), &sees));
+    rlx_ir_value *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
+    rlx_ir_value *q = load_2(x, x->q, r, at(x, 0), x->m, a->d);
+    rlx_ir_value *keys = load_2(x, x->keys, at(x, 0), at(x, 0), a->d, x->n);
+    s = attention_score(a, rlx_lir_build_outer(x->b, s, q, keys));
+    store_2(x, x->scores, r, j0, s);
+    rlx_lir_end_for(x->b, &sees, NULL);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status page_scores(block *x)
+{
+    const int64_t step = x->n > LANES ? x->n : LANES;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, down(x, in_page(x, x->begin), step), up(x, in_page(x, x->end), step),
+                       x->n, &loop));
+    RLX_TRY(widen_keys(x, loop.index[0]));
+    RLX_TRY(score_panel(x, loop.index[0]));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* ---- weights ---- */
+
+/* Of positions j.. of the page, which row r sees. */
+static rlx_ir_value *seen_mask(block *x, rlx_ir_value *r, rlx_ir_value *j)
+{
+    const int64_t lanes = LANES;
+    rlx_ir_value *position = rlx_lir_build_iota(x->b, RLX_I32, 1, &lanes);
+    rlx_ir_value *first = rlx_lir_build_cast(x->b, plus(x, x->page_at, j), RLX_I32);
+    position = plus(x, position, first);
+    rlx_ir_value *below = map2(x, RLX_FN_LT, position, load_1(x, x->to, r, 0));
+    if (!x->a->lowest)
+        return below;
+    return map2(x, RLX_FN_AND, below, map2(x, RLX_FN_LE, load_1(x, x->from, r, 0), position));
+}
+
+/* The row's scores, -inf where it sees nothing, and their maximum. */
+static rlx_status row_max(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to)
+{
+    const int64_t lanes = LANES;
+    rlx_ir_value *none = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, from, to, LANES, 1, &none, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    rlx_ir_value *s = load_row(x, x->scores, r, loop.index[0], LANES);
+    s = choose(x, seen_mask(x, r, loop.index[0]), s, none);
+    rlx_lir_build_barrier(x->b);
+    store_row(x, x->scores, r, loop.index[0], s);
+    rlx_ir_value *next = map2(x, RLX_FN_MAX, loop.carried[0], s);
+    rlx_lir_end_for(x->b, &loop, &next);
+    store_1(x, x->page_max, r, rlx_lir_build_reduce(x->b, RLX_FN_MAX, loop.result[0]));
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* scores <- exp(scores - maximum); their sum by lanes. */
+static rlx_status row_exp(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to)
+{
+    const int64_t lanes = LANES;
+    rlx_ir_value *zero = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, 0);
+    rlx_ir_value *max = load_1(x, x->page_max, r, 0);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, from, to, LANES, 1, &zero, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    rlx_ir_value *p = load_row(x, x->scores, r, loop.index[0], LANES);
+    p = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, p, max));
+    rlx_lir_build_barrier(x->b);
+    store_row(x, x->scores, r, loop.index[0], p);
+    rlx_ir_value *next = plus(x, loop.carried[0], p);
+    rlx_lir_end_for(x->b, &loop, &next);
+    store_1(x, x->page_sum, r, rlx_lir_build_reduce(x->b, RLX_FN_ADD, loop.result[0]));
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Which rows of the tile see some of the page. */
+static rlx_ir_value *tile_sees(block *x, rlx_ir_value *r)
+{
+    rlx_ir_value *page = rlx_lir_build_cast(x->b, x->page_at, RLX_I32);
+    rlx_ir_value *sees = map2(x, RLX_FN_LT, page, load_1(x, x->to, r, x->m));
+    if (!x->a->lowest)
+        return sees;
+    rlx_ir_value *next =
+        rlx_lir_build_cast(x->b, plus(x, x->page_at, at(x, x->a->positions)), RLX_I32);
+    return map2(x, RLX_FN_AND, sees, map2(x, RLX_FN_LT, load_1(x, x->from, r, x->m), next));
+}
+
+/* Maxima and sums of a row tile with the page's. */
+static rlx_status merge_sums(block *x, rlx_ir_value *r)
+{
+    rlx_ir_value *max = load_1(x, x->max, r, x->m), *sum = load_1(x, x->sum, r, x->m);
+    rlx_ir_value *page_max = load_1(x, x->page_max, r, x->m), *sees = tile_sees(x, r);
+    rlx_ir_value *both = map2(x, RLX_FN_MAX, max, page_max);
+    rlx_ir_value *old = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, max, both));
+    rlx_ir_value *fresh = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, page_max, both));
+    rlx_ir_value *next = plus(x, map2(x, RLX_FN_MUL, sum, old),
+                              map2(x, RLX_FN_MUL, load_1(x, x->page_sum, r, x->m), fresh));
+    rlx_lir_build_barrier(x->b);
+    store_1(x, x->old, r, old);
+    store_1(x, x->fresh, r, fresh);
+    store_1(x, x->max, r, choose(x, sees, both, max));
+    store_1(x, x->sum, r, choose(x, sees, next, sum));
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status page_weights(block *x)
+{
+    rlx_lir_scope tile, sees, row;
+    rlx_ir_value *from = NULL, *to = NULL;
+    RLX_TRY(begin_tiles(x, &tile, &sees, &from, &to));
+    from = down(x, from, LANES);
+    to = up(x, to, LANES);
+    RLX_TRY(begin_loop(x, tile.index[0], plus(x, tile.index[0], at(x, x->m)), 1, &row));
+    RLX_TRY(row_max(x, row.index[0], from, to));
+    RLX_TRY(row_exp(x, row.index[0], from, to));
+    rlx_lir_end_for(x->b, &row, NULL);
+    RLX_TRY(merge_sums(x, tile.index[0]));
+    rlx_lir_end_for(x->b, &sees, NULL);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* ---- values ---- */
+
+/* Elements d0.. of the page's values to their panel. */
+static rlx_status widen_values(block *x, rlx_ir_value *d0)
+{
+    attention *a = x->a;
+    const int64_t step = 8; /* a page has multiples of 16 */
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, down(x, in_page(x, x->begin), step), in_page(x, x->end), step, &loop));
+    rlx_ir_value *j = loop.index[0], *v = NULL, *scale = NULL;
+    coord c[4] = {coord_of(x->page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, 0),
+                  coord_of(d0, a->d, 1)};
+    tile_space ts = {.rank = 2, .dim = {step, x->n}, .root = {j, d0}};
+    ts.limit[1] = a->d % x->n == 0 ? NULL : at(x, a->d);
+    RLX_TRY(attention_memory_tile(a, VALUES, c, &ts, &v));
+    if (a->value_scales >= 0) {
+        static const int64_t axis = 0;
+        rlx_ir_value *group = map2(x, RLX_FN_DIV, d0, at(x, RLX_KV_GROUP));
+        c[3] = coord_of(group, a->d / RLX_KV_GROUP, -1);
+        tile_space rows = {.rank = 1, .dim = {step}, .root = {j}};
+        RLX_TRY(attention_memory_tile(a, a->value_scales, c, &rows, &scale));
+        v = map2(x, RLX_FN_MUL, v, rlx_lir_build_broadcast(x->b, scale, 2, ts.dim, &axis));
+    }
+    store_2(x, x->values, j, at(x, 0), v);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* sum + weights * values at positions from .. to-1, of which every row sees its own. */
+static rlx_status masked_values(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
+                                rlx_ir_value **sum)
+{
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, from, to, 1, 1, sum, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    static const int64_t axis = 0;
+    rlx_ir_value *j = loop.index[0], *index[2] = {r, j};
+    rlx_ir_value *p = rlx_lir_build_load(x->b, x->scores, RLX_F32, 1, &x->m, index, &axis, NULL);
+    rlx_ir_value *v = load_row(x, x->values, j, at(x, 0), x->n);
+    rlx_ir_value *position = rlx_lir_build_cast(x->b, plus(x, x->page_at, j), RLX_I32);
+    rlx_ir_value *sees = map2(x, RLX_FN_LT, position, load_1(x, x->to, r, x->m));
+    if (x->a->lowest)
+        sees = map2(x, RLX_FN_AND, sees, map2(x, RLX_FN_LE, load_1(x, x->from, r, x->m), position));
+    rlx_ir_value *next = rlx_lir_build_map3(x->b, RLX_FN_FMA, spread_rows(x, p),
+                                            spread_columns(x, v), loop.carried[0]);
+    next = choose(x, spread_rows(x, sees), next, loop.carried[0]);
+    rlx_lir_end_for(x->b, &loop, &next);
+    *sum = loop.result[0];
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* The same where every row sees all of it, by whole products. */
+static rlx_status whole_values(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
+                               rlx_ir_value **sum)
+{
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, from, to, TOGETHER, 1, sum, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    rlx_ir_value *p = load_2(x, x->scores, r, loop.index[0], x->m, TOGETHER);
+    rlx_ir_value *v = load_2(x, x->values, loop.index[0], at(x, 0), TOGETHER, x->n);
+    rlx_ir_value *next = rlx_lir_build_outer(x->b, loop.carried[0], p, v);
+    rlx_lir_end_for(x->b, &loop, &next);
+    *sum = loop.result[0];
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status weigh_values(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
+                               rlx_ir_value **sum)
+{
+    const int64_t dims[2] = {x->m, x->n};
+    *sum = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
+    rlx_ir_value *all_from = up(x, bound_of(x, r, ALL_FROM), TOGETHER);
+    rlx_ir_value *all_to = down(x, bound_of(x, r, ALL_TO), TOGETHER);
+    if (x->a->lowest) {
+        all_from = map2(x, RLX_FN_MIN, all_from, to);
+        RLX_TRY(masked_values(x, r, from, all_from, sum));
+    } else {
+        all_from = at(x, 0);
+    }
+    all_to = map2(x, RLX_FN_MAX, all_to, all_from);
+    RLX_TRY(whole_values(x, r, all_from, all_to, sum));
+    return masked_values(x, r, all_to, to, sum);
+}
+
+/* acc <- acc * old + sum * fresh in rows that see some of the page. */
+static void merge_values(block *x, rlx_ir_value *r, rlx_ir_value *d0, rlx_ir_value *sum)
+{
+    rlx_ir_value *acc = load_2(x, x->acc, r, d0, x->m, x->n);
+    rlx_ir_value *old = spread_rows(x, load_1(x, x->old, r, x->m));
+    rlx_ir_value *fresh = spread_rows(x, load_1(x, x->fresh, r, x->m));
+    rlx_ir_value *next = plus(x, map2(x, RLX_FN_MUL, acc, old), map2(x, RLX_FN_MUL, sum, fresh));
+    next = choose(x, spread_rows(x, tile_sees(x, r)), next, acc);
+    rlx_lir_build_barrier(x->b);
+    store_2(x, x->acc, r, d0, next);
+}
+
+static rlx_status page_values(block *x)
+{
+    rlx_lir_scope loop, tile, sees;
+    rlx_ir_value *from = NULL, *to = NULL, *sum = NULL;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->a->d), x->n, &loop));
+    RLX_TRY(widen_values(x, loop.index[0]));
+    RLX_TRY(begin_tiles(x, &tile, &sees, &from, &to));
+    RLX_TRY(weigh_values(x, tile.index[0], from, to, &sum));
+    merge_values(x, tile.index[0], loop.index[0], sum);
+    rlx_lir_end_for(x->b, &sees, NULL);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    rlx_lir_build_barrier(x->b);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* ---- all of it ---- */
+
+static rlx_status run_pages(block *x)
+{
+    const int64_t positions = x->a->positions;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, map2(x, RLX_FN_DIV, x->begin, at(x, positions)),
+                       map2(x, RLX_FN_DIV, plus(x, x->end, at(x, positions - 1)), at(x, positions)),
+                       1, &loop));
+    x->page_at = times(x, loop.index[0], positions);
+    RLX_TRY(attention_find_page(x->a, loop.index[0], &x->page));
+    RLX_TRY(page_scores(x));
+    RLX_TRY(page_weights(x));
+    RLX_TRY(page_values(x));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* o = acc / sum, row by row. */
+static rlx_status store_rows(block *x, rlx_ir_value *stop, const leaf *l)
+{
+    attention *a = x->a;
+    rlx_lir_scope token, head, loop;
+    RLX_TRY(begin_loop(x, x->first, stop, 1, &token));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->ratio), 1, &head));
+    rlx_ir_value *row = times(x, map2(x, RLX_FN_SUB, token.index[0], x->first), a->ratio);
+    row = plus(x, row, head.index[0]);
+    rlx_ir_value *sum = load_1(x, x->sum, row, 0);
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), x->n, &loop));
+    rlx_ir_value *o = load_row(x, x->acc, row, loop.index[0], x->n);
+    const coord c[2] = {coord_of(token.index[0], 0, -1),
+                        coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], a->ratio, -1))};
+    RLX_TRY(attention_store(a, l, c, loop.index[0], x->n, map2(x, RLX_FN_DIV, o, sum)));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_end_for(x->b, &head, NULL);
+    rlx_lir_end_for(x->b, &token, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* The run that begins with token x->first, at most up to token `end`. */
+static rlx_status emit_run(block *x, rlx_ir_value *end, const leaf *l)
+{
+    rlx_ir_value *stop = NULL;
+    RLX_TRY(find_run(x, end, &stop));
+    x->count = times(x, map2(x, RLX_FN_SUB, stop, x->first), x->a->ratio);
+    RLX_TRY(begin_rows(x, stop));
+    rlx_lir_build_barrier(x->b);
+    RLX_TRY(fill_last_tile(x));
+    rlx_lir_build_barrier(x->b);
+    RLX_TRY(find_bounds(x));
+    rlx_lir_build_barrier(x->b);
+    RLX_TRY(run_pages(x));
+    return store_rows(x, stop, l);
+}
+
+/* Whether a run begins with token t: the block's first one, or of another sequence than the one
+ * before. Sets the sequence. */
+static rlx_status begins_run(block *x, rlx_ir_value *t, rlx_ir_value *first, rlx_ir_value **begins)
+{
+    attention *a = x->a;
+    const tile_space none = {0};
+    rlx_ir_value *before = map2(x, RLX_FN_MAX, map2(x, RLX_FN_SUB, t, at(x, 1)), first), *other = NULL;
+    const coord here = coord_of(t, 0, -1), there = coord_of(before, 0, -1);
+    RLX_TRY(tile_at(x->k, a->node->in[4], &here, &none, &a->seq));
+    RLX_TRY(tile_at(x->k, a->node->in[4], &there, &none, &other));
+    rlx_ir_value *same = map2(x, RLX_FN_EQ, a->seq, other);
+    same = map2(x, RLX_FN_AND, same, map2(x, RLX_FN_LT, first, t));
+    rlx_ir_value *never = rlx_lir_build_fill_int(x->b, RLX_BOOL, 0, NULL, 0);
+    *begins = map2(x, RLX_FN_EQ, same, never);
+    a->seq = rlx_lir_build_cast(x->b, a->seq, RLX_I64);
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_ir_value *memory(block *x, rlx_format f, int rank, int64_t m, int64_t n)
+{
+    const int64_t dims[2] = {m, n};
+    return rlx_lir_build_alloc(&x->k->top, f, rank, dims);
+}
+
+static rlx_status take_memory(block *x)
+{
+    const attention *a = x->a;
+    rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->page_sum, &x->old, &x->fresh};
+    x->q = memory(x, RLX_F32, 2, x->rows, a->d);
+    x->scores = memory(x, RLX_F32, 2, x->rows, a->positions);
+    x->acc = memory(x, RLX_F32, 2, x->rows, x->padded);
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+        *vectors[i] = memory(x, RLX_F32, 1, x->rows, 0);
+    x->from = memory(x, RLX_I32, 1, x->rows, 0);
+    x->to = memory(x, RLX_I32, 1, x->rows, 0);
+    x->bounds = memory(x, RLX_I32, 2, x->rows / x->m, BOUNDS);
+    x->keys = memory(x, RLX_F32, 2, a->d, x->n);
+    x->values = memory(x, RLX_F32, 2, a->positions, x->n);
+    return x->k->top.status ? rlx_ir_builder_finish(&x->k->top) : RLX_OK;
+}
+
+/* Blocks in turn from the front and from the back: those behind see more, and a thread takes
+ * neighbours. */
+static rlx_ir_value *block_of(block *x, rlx_ir_value *i, rlx_ir_value *blocks)
+{
+    rlx_ir_value *half = map2(x, RLX_FN_DIV, i, at(x, 2));
+    rlx_ir_value *last = map2(x, RLX_FN_SUB, blocks, at(x, 1));
+    rlx_ir_value *even = map2(x, RLX_FN_EQ, times(x, half, 2), i);
+    return choose(x, even, half, map2(x, RLX_FN_SUB, last, half));
+}
+
+rlx_status lower_attention_block(attention *a, const leaf *l)
+{
+    const rlx_ir_type *q = &a->node->in[0]->type;
+    block x = {.a = a, .k = a->k, .b = a->b, .m = a->s.m, .n = a->s.n};
+    x.rows = (a->s.tokens * a->ratio + x.m - 1) / x.m * x.m;
+    x.padded = (a->d + x.n - 1) / x.n * x.n;
+    RLX_TRY(take_memory(&x));
+    rlx_ir_value *tokens = k_extent(a->k, q->dim[0]);
+    rlx_ir_value *blocks =
+        k_extent(a->k, rlx_dim_make(a->k->dims, RLX_DIM_CEILDIV, q->dim[0], a->s.tokens));
+    rlx_ir_value *extents[2] = {k_const(a->k, q->dim[1] / a->ratio), blocks};
+    rlx_lir_scope grid, token, begins;
+    k_begin_grid(a->k, 2, extents, &grid);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    a->g = grid.index[0];
+    a->h0 = times(&x, a->g, a->ratio);
+    rlx_ir_value *first = times(&x, block_of(&x, grid.index[1], blocks), a->s.tokens);
+    rlx_ir_value *end = map2(&x, RLX_FN_MIN, plus(&x, first, at(&x, a->s.tokens)), tokens), *when = NULL;
+    RLX_TRY(begin_loop(&x, first, end, 1, &token));
+    x.first = token.index[0];
+    RLX_TRY(begins_run(&x, x.first, first, &when));
+    RLX_TRY(begin_when(&x, when, &begins));
+    RLX_TRY(emit_run(&x, end, l));
+    rlx_lir_end_for(a->b, &begins, NULL);
+    rlx_lir_end_for(a->b, &token, NULL);
+    rlx_lir_end_grid(a->b, &grid);
+    return rlx_ir_builder_finish(a->b);
+}
