@@ -122,23 +122,25 @@ static void attention_tokens(const rlx_lir_target *t, const rlx_lir_attention_sh
     while (!gpu && t->vector_regs < 32 && out->width * out->rows > CHAINS * t->vector_f32)
         out->width /= 2;
     out->keys = gpu ? 16 : out->width;
+    while (shape->positions % out->keys != 0)
+        out->keys /= 2;
     while (out->width / 2 >= shape->width && out->width > 1)
         out->width /= 2;
 }
 
-/* Rows share what is widened of keys and values: with 96 of them that is a thirtieth of the work.
+/* Rows share what is widened of keys and values: with 144 of them that is a fiftieth of the work.
  * What a block keeps in team memory beside the panels: queries, sums and a page's scores. */
 static void attention_blocks(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                              rlx_lir_attention_schedule *out)
 {
-    enum { ROWS = 96 };
+    enum { ROWS = 144, PANELS = 4 };
     out->m = t->vector_regs >= 32 ? 12 : 6;
     out->n = 2 * t->vector_f32;
     while (shape->positions % out->n != 0)
         out->n /= 2;
     int64_t padded = round_up(shape->width, out->n), bytes = (int64_t)sizeof(float);
     int64_t row = bytes * (shape->width + padded + shape->positions + 16);
-    int64_t panels = bytes * out->n * (shape->width + shape->positions);
+    int64_t panels = bytes * out->n * (PANELS * shape->width + shape->positions);
     int64_t fit = (t->team_bytes - panels) / row - out->m, rows = fit < ROWS ? fit : ROWS;
     int64_t tokens = rows / shape->heads;
     if (tokens > shape->tokens)

@@ -20,6 +20,7 @@
 #include "mir/lower/lower_attention.h"
 
 enum { LANES = 16, TOGETHER = 8 }; /* of a sum of weights; positions of values in one product */
+enum { PANELS = 4 }; /* of keys that are widened at once, so that a row's are read in one go */
 
 /* Of a row tile: positions (of the sequence) that some row sees, and that all rows see. */
 enum { SOME_FROM, SOME_TO, ALL_FROM, ALL_TO, BOUNDS };
@@ -35,7 +36,7 @@ typedef struct block {
     rlx_ir_value *page_max, *page_sum; /* [rows] */
     rlx_ir_value *old, *fresh;         /* [rows], what merging multiplies by */
     rlx_ir_value *from, *to, *bounds;  /* i32[rows], seen positions; i32[row tiles, BOUNDS] */
-    rlx_ir_value *keys, *values;       /* panels: [D, n], [P, n] */
+    rlx_ir_value *keys, *values;       /* panels: [PANELS, D, n], [P, n] */
     rlx_ir_value *first, *count;       /* of the run: first token, rows */
     rlx_ir_value *begin, *end;         /* of the run: positions that some row sees */
     rlx_ir_value *page, *page_at;      /* index of the page; its first position */
@@ -340,64 +341,87 @@ static rlx_status begin_tiles(block *x, rlx_lir_scope *tile, rlx_lir_scope *sees
 
 /* ---- scores ---- */
 
-/* Keys j0.. of the page to their panel. */
-static rlx_status widen_keys(block *x, rlx_ir_value *j0)
+static rlx_ir_value *panel_of(block *x, rlx_ir_value *j0, rlx_ir_value *j)
 {
+    return map2(x, RLX_FN_DIV, map2(x, RLX_FN_SUB, j, j0), at(x, x->n));
+}
+
+/* Keys j.. of the page, elements d.. of each, as they are multiplied. */
+static rlx_status key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
+                           rlx_ir_value **out)
+{
+    static const int64_t axis = 1;
     attention *a = x->a;
-    const int64_t step = step_of(a->d);
-    rlx_lir_scope loop;
-    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), step, &loop));
-    rlx_ir_value *d = loop.index[0], *keys = NULL, *scale = NULL;
     coord c[4] = {coord_of(x->page, 0, -1), coord_of(a->g, 0, -1), coord_of(d, a->d, 0),
-                  coord_of(j0, a->positions, 1)};
-    tile_space ts = {.rank = 2, .dim = {step, x->n}, .root = {d, j0}};
-    RLX_TRY(attention_memory_tile(a, KEYS, c, &ts, &keys));
-    if (a->key_scales >= 0) {
-        static const int64_t axis = 1;
-        rlx_ir_value *group = map2(x, RLX_FN_DIV, d, at(x, RLX_KV_GROUP));
-        c[2] = coord_of(group, a->d / RLX_KV_GROUP, -1);
-        c[3] = coord_of(j0, a->positions, 0);
-        tile_space columns = {.rank = 1, .dim = {x->n}, .root = {j0}};
-        RLX_TRY(attention_memory_tile(a, a->key_scales, c, &columns, &scale));
-        keys = map2(x, RLX_FN_MUL, keys, rlx_lir_build_broadcast(x->b, scale, 2, ts.dim, &axis));
-    }
-    store_2(x, x->keys, d, at(x, 0), keys);
-    rlx_lir_end_for(x->b, &loop, NULL);
+                  coord_of(j, a->positions, 1)};
+    const tile_space ts = {.rank = 2, .dim = {step, x->n}, .root = {d, j}};
+    rlx_ir_value *scale = NULL;
+    RLX_TRY(attention_memory_tile(a, KEYS, c, &ts, out));
+    if (a->key_scales < 0)
+        return RLX_OK;
+    c[2] = coord_of(map2(x, RLX_FN_DIV, d, at(x, RLX_KV_GROUP)), a->d / RLX_KV_GROUP, -1);
+    c[3] = coord_of(j, a->positions, 0);
+    const tile_space columns = {.rank = 1, .dim = {x->n}, .root = {j}};
+    RLX_TRY(attention_memory_tile(a, a->key_scales, c, &columns, &scale));
+    *out = map2(x, RLX_FN_MUL, *out, rlx_lir_build_broadcast(x->b, scale, 2, ts.dim, &axis));
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Keys j0 .. end-1 of the page to their panels. */
+static rlx_status widen_keys(block *x, rlx_ir_value *j0, rlx_ir_value *end)
+{
+    static const int64_t axes[2] = {1, 2};
+    const int64_t step = x->a->d % 2 == 0 ? 2 : 1;
+    rlx_lir_scope element, panel;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->a->d), step, &element));
+    RLX_TRY(begin_loop(x, j0, end, x->n, &panel));
+    rlx_ir_value *keys = NULL,
+                 *index[3] = {panel_of(x, j0, panel.index[0]), element.index[0], at(x, 0)};
+    RLX_TRY(key_tile(x, element.index[0], step, panel.index[0], &keys));
+    rlx_lir_build_store(x->b, x->keys, keys, index, axes, NULL);
+    rlx_lir_end_for(x->b, &panel, NULL);
+    rlx_lir_end_for(x->b, &element, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
 
-/* Scores of the row tiles that see some of the panel's keys. */
-static rlx_status score_panel(block *x, rlx_ir_value *j0)
+/* Scores of the row tiles that see some of the keys from j, which are panel `panel`. */
+static rlx_status score_panel(block *x, rlx_ir_value *panel, rlx_ir_value *j)
 {
+    static const int64_t axes[2] = {1, 2};
     attention *a = x->a;
     rlx_lir_scope tile, sees;
-    const int64_t dims[2] = {x->m, x->n};
+    const int64_t dims[2] = {x->m, x->n}, panel_dims[2] = {a->d, x->n};
     RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
-    rlx_ir_value *r = tile.index[0];
+    rlx_ir_value *r = tile.index[0], *index[3] = {panel, at(x, 0), at(x, 0)};
     rlx_ir_value *from = down(x, bound_of(x, r, SOME_FROM), LANES);
     rlx_ir_value *to = up(x, bound_of(x, r, SOME_TO), LANES);
-    rlx_ir_value *meets = map2(x, RLX_FN_LT, from, plus(x, j0, at(x, x->n)));
-    RLX_TRY(begin_when(x, map2(x, RLX_FN_AND, meets, map2(x, RLX_FN_LT, j0, to)), &sees));
+    rlx_ir_value *meets = map2(x, RLX_FN_LT, from, plus(x, j, at(x, x->n)));
+    RLX_TRY(begin_when(x, map2(x, RLX_FN_AND, meets, map2(x, RLX_FN_LT, j, to)), &sees));
     rlx_ir_value *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
     rlx_ir_value *q = load_2(x, x->q, r, at(x, 0), x->m, a->d);
-    rlx_ir_value *keys = load_2(x, x->keys, at(x, 0), at(x, 0), a->d, x->n);
+    rlx_ir_value *keys =
+        rlx_lir_build_load(x->b, x->keys, RLX_F32, 2, panel_dims, index, axes, NULL);
     s = attention_score(a, rlx_lir_build_outer(x->b, s, q, keys));
-    store_2(x, x->scores, r, j0, s);
+    store_2(x, x->scores, r, j, s);
     rlx_lir_end_for(x->b, &sees, NULL);
     rlx_lir_end_for(x->b, &tile, NULL);
-    rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
 
 static rlx_status page_scores(block *x)
 {
     const int64_t step = x->n > LANES ? x->n : LANES;
-    rlx_lir_scope loop;
-    RLX_TRY(begin_loop(x, down(x, in_page(x, x->begin), step), up(x, in_page(x, x->end), step),
-                       x->n, &loop));
-    RLX_TRY(widen_keys(x, loop.index[0]));
-    RLX_TRY(score_panel(x, loop.index[0]));
+    rlx_lir_scope loop, panel;
+    rlx_ir_value *last = up(x, in_page(x, x->end), step);
+    RLX_TRY(begin_loop(x, down(x, in_page(x, x->begin), step), last, PANELS * x->n, &loop));
+    rlx_ir_value *j0 = loop.index[0];
+    rlx_ir_value *end = map2(x, RLX_FN_MIN, plus(x, j0, at(x, PANELS * x->n)), last);
+    RLX_TRY(widen_keys(x, j0, end));
+    RLX_TRY(begin_loop(x, j0, end, x->n, &panel));
+    RLX_TRY(score_panel(x, panel_of(x, j0, panel.index[0]), panel.index[0]));
+    rlx_lir_end_for(x->b, &panel, NULL);
+    rlx_lir_build_barrier(x->b);
     rlx_lir_end_for(x->b, &loop, NULL);
     return rlx_ir_builder_finish(x->b);
 }
@@ -683,7 +707,8 @@ static rlx_status begins_run(block *x, rlx_ir_value *t, rlx_ir_value *first, rlx
 {
     attention *a = x->a;
     const tile_space none = {0};
-    rlx_ir_value *before = map2(x, RLX_FN_MAX, map2(x, RLX_FN_SUB, t, at(x, 1)), first), *other = NULL;
+    rlx_ir_value *before = map2(x, RLX_FN_MAX, map2(x, RLX_FN_SUB, t, at(x, 1)), first),
+                 *other = NULL;
     const coord here = coord_of(t, 0, -1), there = coord_of(before, 0, -1);
     RLX_TRY(tile_at(x->k, a->node->in[4], &here, &none, &a->seq));
     RLX_TRY(tile_at(x->k, a->node->in[4], &there, &none, &other));
@@ -713,7 +738,8 @@ static rlx_status take_memory(block *x)
     x->from = memory(x, RLX_I32, 1, x->rows, 0);
     x->to = memory(x, RLX_I32, 1, x->rows, 0);
     x->bounds = memory(x, RLX_I32, 2, x->rows / x->m, BOUNDS);
-    x->keys = memory(x, RLX_F32, 2, a->d, x->n);
+    const int64_t panels[3] = {PANELS, a->d, x->n};
+    x->keys = rlx_lir_build_alloc(&x->k->top, RLX_F32, 3, panels);
     x->values = memory(x, RLX_F32, 2, a->positions, x->n);
     return x->k->top.status ? rlx_ir_builder_finish(&x->k->top) : RLX_OK;
 }
@@ -746,7 +772,8 @@ rlx_status lower_attention_block(attention *a, const leaf *l)
     a->g = grid.index[0];
     a->h0 = times(&x, a->g, a->ratio);
     rlx_ir_value *first = times(&x, block_of(&x, grid.index[1], blocks), a->s.tokens);
-    rlx_ir_value *end = map2(&x, RLX_FN_MIN, plus(&x, first, at(&x, a->s.tokens)), tokens), *when = NULL;
+    rlx_ir_value *end = map2(&x, RLX_FN_MIN, plus(&x, first, at(&x, a->s.tokens)), tokens),
+                 *when = NULL;
     RLX_TRY(begin_loop(&x, first, end, 1, &token));
     x.first = token.index[0];
     RLX_TRY(begins_run(&x, x.first, first, &when));

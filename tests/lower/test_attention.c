@@ -1,0 +1,277 @@
+/* tests/lower/test_attention.c: attention of steps of one token and of many, over small pages: random heads, formats,
+ * masks and sequences, in any order within the step. MIR's evaluator, LIR's and machine code give the same bits,
+ * whether a step goes token by token or by blocks; infinities in values that a query does not see do not reach it. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mir/mir.h"
+#include "tests/jit/subject.h"
+#include "tests/lower/tape_runner.h"
+
+enum { MAX_ARGS = 12, CASES = 48, CODE_EVERY = 6, SEQS = 3, SLOTS = 4, PAGES = SEQS * SLOTS };
+
+typedef struct world {
+    uint64_t seed;
+    int64_t tokens, heads, ratio, width, positions;
+    int32_t length[SEQS]; /* positions that a sequence has after the step */
+    int64_t symbols[RLX_MAX_SYMBOLS];
+    rlx_eval_tensor tensor[MAX_ARGS];
+    int n;
+    rlx_text text; /* the module's */
+    rlx_jit_target code;
+} world;
+
+static int64_t pick(world *w, int64_t n) /* below n */
+{
+    w->seed = w->seed * 6364136223846793005u + 1442695040888963407u;
+    return (int64_t)((w->seed >> 33) % (uint64_t)n);
+}
+
+static void must(rlx_status s, const world *w)
+{
+    if (s)
+        ck_abort_msg("%s\n%s", rlx_status_text(s), w->text.data);
+}
+
+/* ---- modules ---- */
+
+static const char *const formats[] = {"f32", "f16", "bf16", "i8"};
+
+static void put_mask(world *w, rlx_text *t)
+{
+    const int64_t span = 1 + pick(w, 3 * w->positions);
+    switch (pick(w, 5)) {
+    case 0:
+        rlx_text_putf(t, ", window=%lld", (long long)span);
+        break;
+    case 1:
+        rlx_text_putf(t, ", chunk=%lld", (long long)span);
+        break;
+    case 2:
+        rlx_text_putf(t, ", block=%d", 4 << pick(w, 2));
+        break;
+    default:
+        break;
+    }
+    if (pick(w, 4) == 0)
+        rlx_text_put(t, ", softcap=1.5");
+}
+
+static void make_text(world *w)
+{
+    const char *k = formats[pick(w, w->width % 32 == 0 ? 4 : 3)], *v = formats[pick(w, w->width % 32 == 0 ? 4 : 3)];
+    const long long g = w->heads, d = w->width, p = w->positions, h = w->heads * w->ratio;
+    const bool ks = strcmp(k, "i8") == 0, vs = strcmp(v, "i8") == 0, sinks = pick(w, 4) == 0;
+    rlx_text *t = &w->text;
+    rlx_text_putf(t, "mir module @m {\n  func @main(%%q: f32[T,%lld,%lld] input \"q\", ", h, d);
+    rlx_text_putf(t, "%%k: %s[PAGES,%lld,%lld,%lld] state \"k\", %%v: %s[PAGES,%lld,%lld,%lld] state \"v\", ", k, g, d,
+                  p, v, g, p, d);
+    rlx_text_put(t, "%pos: i32[T] input \"pos\", %seq: i32[T] input \"seq\", %table: i32[SEQS,SLOTS] input \"table\"");
+    if (ks)
+        rlx_text_putf(t, ", %%ks: f16[PAGES,%lld,%lld,%lld] state \"ks\"", g, d / 32, p);
+    if (vs)
+        rlx_text_putf(t, ", %%vs: f16[PAGES,%lld,%lld,%lld] state \"vs\"", g, p, d / 32);
+    if (sinks)
+        rlx_text_putf(t, ", %%sinks: f32[%lld] weight \"sinks\"", h);
+    rlx_text_putf(t, ") -> (f32[T,%lld,%lld]) {\n    %%o = attention %%q, %%k, %%v, %%pos, %%seq, %%table%s%s%s {scale=0.3",
+                  h, d, ks ? ", %ks" : "", vs ? ", %vs" : "", sinks ? ", %sinks" : "");
+    put_mask(w, t);
+    rlx_text_putf(t, "%s} : f32[T,%lld,%lld]\n    return %%o\n  }\n}\n", sinks ? ", sinks=1" : "", h, d);
+    ck_assert(!t->oom);
+}
+
+/* ---- tensors ---- */
+
+static rlx_eval_tensor *find(void *user, rlx_role role, const char *symbol)
+{
+    world *w = user;
+    (void)role;
+    for (int i = 0; i < w->n; i++)
+        if (strcmp(w->tensor[i].name, symbol) == 0)
+            return &w->tensor[i];
+    return NULL;
+}
+
+static int64_t elements(const rlx_eval_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++)
+        n *= t->dim[i];
+    return n;
+}
+
+/* Tokens of several sequences: runs of neighbours, or any order. */
+static void place_tokens(world *w)
+{
+    int32_t *pos = find(w, 0, "pos")->data, *seq = find(w, 0, "seq")->data, *table = find(w, 0, "table")->data;
+    const int64_t room = SLOTS * w->positions - w->tokens;
+    for (int s = 0; s < SEQS; s++)
+        w->length[s] = (int32_t)pick(w, room);
+    for (int64_t t = 0, s = 0; t < w->tokens; t++) {
+        if (pick(w, 9) == 0)
+            s = pick(w, SEQS);
+        seq[t] = (int32_t)s;
+        pos[t] = w->length[s]++;
+    }
+    for (int64_t i = w->tokens - 1; i > 0 && w->seed % 4 == 0; i--) {
+        const int64_t j = pick(w, i + 1);
+        const int32_t p = pos[i], s = seq[i];
+        pos[i] = pos[j];
+        pos[j] = p;
+        seq[i] = seq[j];
+        seq[j] = s;
+    }
+    for (int32_t i = 0; i < PAGES; i++)
+        table[i] = PAGES - 1 - i;
+}
+
+/* What lies behind a sequence's end was another's: of floats also what is none. */
+static void spoil_values(world *w)
+{
+    rlx_eval_tensor *v = find(w, 0, "v");
+    const int64_t page = w->heads * w->positions * w->width;
+    for (int s = 0; s < SEQS && rlx_format_is_float(v->format); s++) {
+        const int64_t slot = w->length[s] / w->positions, first = w->length[s] % w->positions;
+        if (slot == SLOTS)
+            continue;
+        const int64_t at = (PAGES - 1 - (s * SLOTS + slot)) * page;
+        for (int64_t j = first; j < w->positions; j++)
+            for (int64_t e = 0; e < w->width; e++)
+                rlx_format_store(v->format, v->data, at + j * w->width + e, j % 2 ? INFINITY : NAN);
+    }
+}
+
+static void make_tensors(world *w, const rlx_ir_module *m)
+{
+    const rlx_ir_func *f = rlx_ir_func_find(m, "main");
+    for (int i = 0; i < f->body->nargs; i++) {
+        const rlx_ir_type *t = &f->body->args[i]->type;
+        rlx_eval_tensor *x = &w->tensor[w->n++];
+        *x = (rlx_eval_tensor){.name = f->arg_info[i].symbol, .format = t->format, .rank = t->rank};
+        for (int d = 0; d < t->rank; d++)
+            x->dim[d] = rlx_dim_eval(m->dims, t->dim[d], w->symbols);
+        x->data = malloc(rlx_format_bytes(t->format, elements(x)) + 1);
+        for (int64_t e = 0; e < elements(x); e++)
+            rlx_format_store(t->format, x->data, e,
+                             t->format == RLX_I8 ? (double)pick(w, 255) - 127 : (double)pick(w, 20001) / 5e3 - 2);
+    }
+    place_tokens(w);
+    spoil_values(w);
+}
+
+/* ---- engines ---- */
+
+/* For tape_run: machine code, on two teams in turn. */
+static rlx_status run_code(void *user, const rlx_ir_func *kernel, const rlx_lir_buffer *buffers, int n)
+{
+    world *w = user;
+    loaded code = {0};
+    memory m = {.n = n};
+    RLX_TRY(loaded_create(kernel, &w->code, &code));
+    for (int i = 0; i < n; i++) {
+        m.buffer[i].data = buffers[i].data;
+        m.buffer[i].bytes = buffers[i].bytes;
+    }
+    loaded_run(&code, &m, w->symbols, 2);
+    loaded_destroy(&code);
+    return RLX_OK;
+}
+
+static void compare(world *w, const rlx_ir_module *lir, const rlx_eval_tensor *want, bool code)
+{
+    rlx_lir_plan_report report;
+    must(rlx_lir_check_plan(lir, "main", w->symbols, &report), w);
+    rlx_eval_env env = {.find = find, .user = w, .symbols = w->symbols};
+    tape_run r = {.module = lir, .env = &env, .arena_bytes = (size_t)report.arena_bytes,
+                  .options = {.teams = 3, .seed = w->seed}, .launch = code ? run_code : NULL, .user = w};
+    r.arena = aligned_alloc(64, (r.arena_bytes + 63) / 64 * 64 + 64);
+    rlx_eval_tensor got = *want;
+    got.data = malloc(sizeof(float) * (size_t)elements(want));
+    must(tape_run_entry(&r, "main", &got, 1), w);
+    const float *a = want->data, *b = got.data;
+    for (int64_t e = 0; e < elements(want); e++)
+        ck_assert_msg(memcmp(&a[e], &b[e], 4) == 0, "element %lld of %lld tokens: mir %.9g, %s %.9g\n%s", (long long)e,
+                      (long long)w->tokens, (double)a[e], code ? "code" : "lir", (double)b[e], w->text.data);
+    free(got.data);
+    free(r.arena);
+}
+
+/* Lowered for a bucket of `upper` tokens. */
+static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_target *target, int64_t upper,
+                         const rlx_eval_tensor *want, bool code)
+{
+    int64_t symbols[RLX_MAX_SYMBOLS];
+    rlx_ir_module *lir;
+    memcpy(symbols, w->symbols, sizeof symbols);
+    symbols[rlx_dim_symbol_index(mir->dims, "T")] = upper;
+    must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = target, .upper = symbols}, &lir), w);
+    compare(w, lir, want, false);
+    if (code)
+        compare(w, lir, want, true);
+    rlx_ir_module_destroy(lir);
+}
+
+static const int64_t widths[] = {2, 6, 8, 24, 32, 64, 80};
+
+static void make_world(world *w, int number)
+{
+    rlx_jit_target own[2];
+    *w = (world){.seed = (uint64_t)number * 977 + 11};
+    w->code = own[(cpu_targets(own) - 1) * (number / CODE_EVERY % 2)];
+    w->heads = 1 + pick(w, 3);
+    w->ratio = 1 + pick(w, 5);
+    w->width = widths[pick(w, 7)];
+    w->positions = 16 << pick(w, 3);
+    w->tokens = 1 + pick(w, pick(w, 2) ? 40 : 9);
+    make_text(w);
+}
+
+START_TEST(attention_is_the_same_everywhere)
+{
+    world w;
+    make_world(&w, _i);
+    const bool code = _i % CODE_EVERY == 0, wide = !code && pick(&w, 2);
+    const rlx_lir_target target = {.unit = RLX_UNIT_CPU, .vector_f32 = wide ? 16 : 8, .vector_regs = wide ? 32 : 16,
+                                   .team = 1, .threads = 2, .l1_bytes = 32768, .l2_bytes = 1 << 19,
+                                   .team_bytes = 32768 << pick(&w, 4)};
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *mir;
+    must(rlx_ir_parse(&rlx_mir_level, dims, "attention", w.text.data, &mir), &w);
+    const struct {
+        const char *name;
+        int64_t value;
+    } symbols[] = {{"T", w.tokens}, {"PAGES", PAGES}, {"SEQS", SEQS}, {"SLOTS", SLOTS}};
+    for (int i = 0; i < 4; i++)
+        w.symbols[rlx_dim_symbol_index(dims, symbols[i].name)] = symbols[i].value;
+    make_tensors(&w, mir);
+    must(rlx_mir_optimize(mir), &w);
+    rlx_eval_env env = {.find = find, .user = &w, .symbols = w.symbols};
+    rlx_eval_tensor want;
+    must(rlx_mir_eval(mir, "main", &env, &want, 1), &w);
+    check_bucket(&w, mir, &target, 40, &want, code);
+    check_bucket(&w, mir, &target, w.tokens < 31 ? w.tokens : 31, &want, code);
+    free(want.data);
+    for (int i = 0; i < w.n; i++)
+        free(w.tensor[i].data);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    rlx_text_deinit(&w.text);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("attention");
+    TCase *c = tcase_create("random");
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, attention_is_the_same_everywhere, 0, CASES);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed > 0 || ran < CASES;
+}
