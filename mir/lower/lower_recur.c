@@ -5,7 +5,8 @@
  * } }
  *
  * States are in memory all the time: in the session's pools, or where the result will be, which a
- * kernel before this one fills. What lies between is computed where it is used, element by element,
+ * kernel before this one fills; or copied to team memory while one sequence's steps go on
+ * (lower_recur_state.c). What lies between is computed where it is used, element by element,
  * but for folds, products, next states, and what is used again and again: that goes through team
  * memory. Kind rows takes the block's last axes by tiles, kind columns the last parallel axis;
  * where that does not work out, single elements are taken. The bits are the same. */
@@ -16,27 +17,15 @@
 /* ---- what a step needs in memory ----------------------------------------------------------------
  */
 
-static const rlx_ir_block *step_of(const recur_cx *x)
-{
-    return x->n->blocks[0];
-}
-
 static const rlx_ir_value *yielded(const recur_cx *x, int result)
 {
-    return step_of(x)->last->in[result];
-}
-
-/* The state whose argument `v` is, or -1. */
-static int state_of_arg(const recur_cx *x, const rlx_ir_value *v)
-{
-    const int state = v->def ? -1 : (int)v->index - x->s.sequences;
-    return state < x->s.states ? state : -1;
+    return recur_step_of(x)->last->in[result];
 }
 
 /* Used for each element of something larger. */
 static bool is_repeated(const recur_cx *x, const rlx_ir_value *v)
 {
-    for (const rlx_ir_node *u = step_of(x)->first; u; u = u->next)
+    for (const rlx_ir_node *u = recur_step_of(x)->first; u; u = u->next)
         if ((u->op == RLX_MIR_BROADCAST || u->op == RLX_MIR_CONTRACT) && u->in[0] == v)
             return true;
     return false;
@@ -67,7 +56,7 @@ static bool reads(const recur_cx *x, const rlx_ir_value *v, int state, bool root
 {
     const rlx_ir_node *n = v->def;
     if (!n)
-        return state_of_arg(x, v) == state;
+        return recur_state_of_arg(x, v) == state;
     if (!root && goes_to_memory(x, n))
         return false;
     for (int i = 0; i < n->nin; i++)
@@ -124,7 +113,7 @@ static void add_outputs(recur_cx *x, const rlx_ir_node *of)
 static rlx_status plan_events(recur_cx *x)
 {
     int most = x->n->nout + x->s.states;
-    for (const rlx_ir_node *n = step_of(x)->first; n; n = n->next)
+    for (const rlx_ir_node *n = recur_step_of(x)->first; n; n = n->next)
         most++;
     x->events = RLX_NEW_ARRAY(x->k.arena, event, most);
     x->nevents = 0;
@@ -132,12 +121,12 @@ static rlx_status plan_events(recur_cx *x)
         return RLX_OOM();
     for (int i = 0; i < x->s.states; i++) {
         const rlx_ir_value *v = yielded(x, x->s.outputs + i);
-        const int from = state_of_arg(x, v);
+        const int from = recur_state_of_arg(x, v);
         if (from >= 0 && from != i && !is_yielded(x, v, x->s.outputs + i + 1))
             x->events[x->nevents++] = (event){.output = -1, .arg = v, .state = -1};
     }
     add_outputs(x, NULL);
-    for (const rlx_ir_node *n = step_of(x)->first; n; n = n->next) {
+    for (const rlx_ir_node *n = recur_step_of(x)->first; n; n = n->next) {
         if (goes_to_memory(x, n))
             x->events[x->nevents++] = (event){.node = n, .state = -1};
         add_outputs(x, n);
@@ -146,90 +135,6 @@ static rlx_status plan_events(recur_cx *x)
         if (x->events[i].node)
             x->events[i].state = state_in_place(x, i);
     return RLX_OK;
-}
-
-/* ---- parts --------------------------------------------------------------------------------------
- */
-
-static value_part *new_part(recur_cx *x, const rlx_mir_recur_axes *a)
-{
-    value_part *p = RLX_NEW(x->k.arena, value_part);
-    if (!p) {
-        rlx_ir_builder_fail(x->k.b, RLX_OOM());
-        return NULL;
-    }
-    *p = (value_part){.rank = a->rank, .inner = a->inner, .ninner = a->ninner};
-    if (a->step >= 0)
-        p->at[a->step] = x->step;
-    if (a->slot >= 0)
-        p->at[a->slot] = x->slot;
-    for (int i = 0; i < x->s.parallel; i++)
-        if (a->parallel[i] >= 0)
-            p->at[a->parallel[i]] = x->parallel[i];
-    return p;
-}
-
-static void bind_part(recur_cx *x, const rlx_ir_value *v, const value_part *p)
-{
-    binding *b = k_bind(&x->k, v, BIND_PART, NULL);
-    if (b)
-        b->part = p;
-}
-
-/* The part of a state's memory that the instance owns now. */
-static value_part *state_part(recur_cx *x, int state)
-{
-    rlx_mir_recur_axes a;
-    rlx_mir_recur_operand_axes(x->n, &x->s, x->s.sequences + state, &a);
-    value_part *p = new_part(x, &a);
-    if (p)
-        p->buffer = x->memory[state];
-    return p;
-}
-
-static void bind_arguments(recur_cx *x)
-{
-    const rlx_ir_block *b = step_of(x);
-    for (int i = 0; i < b->nargs; i++) {
-        const int state = state_of_arg(x, b->args[i]);
-        rlx_mir_recur_axes a;
-        rlx_mir_recur_operand_axes(x->n, &x->s, i, &a);
-        value_part *p = state >= 0 ? state_part(x, state) : new_part(x, &a);
-        if (p && state < 0)
-            p->value = x->n->in[i];
-        bind_part(x, b->args[i], p);
-    }
-}
-
-/* Team memory for a value of the step. */
-static value_part *team_part(recur_cx *x, const rlx_ir_value *v)
-{
-    const rlx_ir_type *t = &v->type;
-    value_part *p = RLX_NEW(x->k.arena, value_part);
-    int64_t dims[RLX_MAX_RANK], elems = 1;
-    int rank = 0;
-    if (!p) {
-        rlx_ir_builder_fail(x->k.b, RLX_OOM());
-        return NULL;
-    }
-    /* an axis of 1 in front, for tiles of two axes: see contract_rows */
-    for (dims[rank++] = 1; rank <= t->rank && rank < RLX_MAX_RANK; rank++)
-        dims[rank] = t->dim[rank - 1];
-    *p = (value_part){.inner = 1, .ninner = t->rank};
-    p->at[0] = coord_const(0);
-    if (x->columns && rank < RLX_MAX_RANK) {
-        p->at[rank] = coord_of(k_const(&x->k, 0), x->lane.dim[0], 0);
-        dims[rank++] = x->lane.dim[0];
-        p->space = &x->team_lane;
-    }
-    for (int i = 0; i < rank; i++)
-        elems *= dims[i];
-    x->team_bytes += (int64_t)rlx_format_bytes(t->format, elems);
-    if (x->team_bytes > x->k.options->target->team_bytes)
-        rlx_ir_builder_fail(x->k.b, k_fail(&x->k, x->n, "a step takes more than a team's memory"));
-    p->rank = rank;
-    p->buffer = rlx_lir_build_alloc(&x->k.top, t->format, rank, dims);
-    return p;
 }
 
 /* ---- loops over the block's axes ----------------------------------------------------------------
@@ -281,8 +186,7 @@ bool recur_picks(const rlx_ir_value *v)
     return false;
 }
 
-/* Every element of `v` to `to`. */
-static rlx_status store_value(recur_cx *x, const rlx_ir_value *v, const value_part *to)
+rlx_status recur_store_value(recur_cx *x, const rlx_ir_value *v, const value_part *to)
 {
     inner_loops a;
     rlx_ir_value *e;
@@ -290,13 +194,15 @@ static rlx_status store_value(recur_cx *x, const rlx_ir_value *v, const value_pa
         return rlx_ir_builder_finish(x->k.b);
     RLX_TRY(recur_axes_begin(x, &v->type, !recur_picks(v), &a));
     RLX_TRY(scalar_at(&x->l, v, a.c, &e));
+    if (x->held[0]) /* team memory: who reads an element to change it has read it */
+        rlx_lir_build_barrier(x->k.b);
     RLX_TRY(scalar_store(&x->l, to, e, a.c));
     RLX_TRY(recur_axes_end(x, &a));
     rlx_lir_build_barrier(x->k.b);
     return rlx_ir_builder_finish(x->k.b);
 }
 
-static rlx_status store_zeros(recur_cx *x, const rlx_ir_value *like, const value_part *to)
+rlx_status recur_store_zeros(recur_cx *x, const rlx_ir_value *like, const value_part *to)
 {
     inner_loops a;
     if (!to)
@@ -331,15 +237,16 @@ static rlx_status make_node(recur_cx *x, const event *e)
     if (v->type.rank == 0)
         return make_number(x, n);
     const bool folds = n->op == RLX_MIR_REDUCE || n->op == RLX_MIR_CONTRACT;
-    value_part *to = e->state >= 0 && !folds ? state_part(x, e->state) : team_part(x, v);
+    value_part *to =
+        e->state >= 0 && !folds ? recur_state_part(x, e->state) : recur_team_part(x, v);
     if (x->k.b->status || x->k.top.status)
         return RLX_OK; /* the caller looks at them */
     if (!folds)
-        RLX_TRY(store_value(x, v, to));
+        RLX_TRY(recur_store_value(x, v, to));
     else
         RLX_TRY(recur_store_fold(x, n, to));
     rlx_lir_build_barrier(x->k.b);
-    bind_part(x, v, to);
+    recur_bind_part(x, v, to);
     return rlx_ir_builder_finish(x->k.b);
 }
 
@@ -360,7 +267,7 @@ static value_part *output_part(recur_cx *x, int output)
     if (result < 0)
         return NULL;
     rlx_mir_recur_result_axes(x->n, &x->s, output, &a);
-    value_part *to = new_part(x, &a);
+    value_part *to = recur_new_part(x, &a);
     if (to)
         to->buffer = kernel_result(&x->k, result);
     return to;
@@ -368,15 +275,15 @@ static value_part *output_part(recur_cx *x, int output)
 
 static rlx_status store_output(recur_cx *x, int output)
 {
-    return store_value(x, yielded(x, output), output_part(x, output));
+    return recur_store_value(x, yielded(x, output), output_part(x, output));
 }
 
 /* The argument of a state that another state becomes: its memory will not wait. */
 static rlx_status save_argument(recur_cx *x, const rlx_ir_value *v)
 {
-    value_part *to = team_part(x, v);
-    RLX_TRY(store_value(x, v, to));
-    bind_part(x, v, to);
+    value_part *to = recur_team_part(x, v);
+    RLX_TRY(recur_store_value(x, v, to));
+    recur_bind_part(x, v, to);
     return rlx_ir_builder_finish(x->k.b);
 }
 
@@ -385,7 +292,7 @@ static rlx_status store_states(recur_cx *x)
 {
     for (int i = 0; i < x->s.states; i++) {
         const rlx_ir_value *v = yielded(x, x->s.outputs + i);
-        bool there = state_of_arg(x, v) == i;
+        bool there = recur_state_of_arg(x, v) == i;
         for (int k = 0; k < x->nevents; k++) {
             const event *e = &x->events[k];
             const bool folds =
@@ -393,51 +300,15 @@ static rlx_status store_states(recur_cx *x)
             there |= e->state == i && !folds;
         }
         if (!there)
-            RLX_TRY(store_value(x, v, state_part(x, i)));
+            RLX_TRY(recur_store_value(x, v, recur_state_part(x, i)));
     }
     return RLX_OK;
 }
 
-/* A loop of one turn or none: whether number `c`, a bool, is true (or `not`). */
-static rlx_status begin_if(recur_cx *x, rlx_ir_value *c, bool not, rlx_lir_scope *s)
-{
-    kernel_cx *k = &x->k;
-    rlx_ir_value *times =
-        rlx_lir_build_map3(k->b, RLX_FN_SELECT, c, k_const(k, !not ), k_const(k, not ));
-    rlx_lir_begin_for(k->b, k_const(k, 0), times, 1, 0, NULL, s);
-    if (!k->b->status)
-        nest_enter(&x->l, s, s->index[0], 1);
-    return rlx_ir_builder_finish(k->b);
-}
-
-static void end_if(recur_cx *x, rlx_lir_scope *s)
-{
-    nest_leave(&x->l);
-    rlx_lir_end_for(x->k.b, s, NULL);
-}
-
-/* At a sequence's first token its states are zeros, whatever the pools hold. */
-static rlx_status begin_sequences(recur_cx *x)
-{
-    kernel_cx *k = &x->k;
-    rlx_ir_value *pos;
-    rlx_lir_scope s;
-    if (!x->s.tokens)
-        return RLX_OK;
-    RLX_TRY(scalar_at(&x->l, x->n->in[x->n->nin - 2], &x->step, &pos));
-    pos = rlx_lir_build_cast(k->b, pos, RLX_I64);
-    RLX_TRY(begin_if(x, rlx_lir_build_map2(k->b, RLX_FN_EQ, pos, k_const(k, 0)), false, &s));
-    for (int i = 0; i < x->s.states; i++)
-        RLX_TRY(store_zeros(x, step_of(x)->args[x->s.sequences + i], state_part(x, i)));
-    end_if(x, &s);
-    rlx_lir_build_barrier(k->b);
-    return rlx_ir_builder_finish(k->b);
-}
-
 static rlx_status lower_step(recur_cx *x)
 {
-    RLX_TRY(begin_sequences(x));
-    bind_arguments(x);
+    RLX_TRY(recur_begin_sequence(x));
+    recur_bind_arguments(x);
     for (int i = 0; i < x->nevents; i++) {
         const event *e = &x->events[i];
         if (e->node)
@@ -460,51 +331,42 @@ static rlx_status lower_live_step(recur_cx *x)
     const int floor = x->l.floor;
     if (x->s.live < 0)
         return lower_step(x);
-    bind_arguments(x);
-    RLX_TRY(scalar_at(&x->l, step_of(x)->args[x->s.sequences + x->s.live], NULL, &live));
+    recur_bind_arguments(x);
+    RLX_TRY(scalar_at(&x->l, recur_step_of(x)->args[x->s.sequences + x->s.live], NULL, &live));
     rlx_lir_build_barrier(x->k.b); /* all have read it before one changes it */
-    RLX_TRY(begin_if(x, live, false, &s));
+    RLX_TRY(recur_begin_if(x, live, false, &s));
     x->l.floor = x->l.depth;
     RLX_TRY(lower_step(x));
     x->l.floor = floor;
-    end_if(x, &s);
-    RLX_TRY(begin_if(x, live, true, &s));
+    recur_end_if(x, &s);
+    RLX_TRY(recur_begin_if(x, live, true, &s));
     for (int i = 0; i < x->s.outputs; i++) {
         value_part *to = output_part(x, i);
         if (to)
-            RLX_TRY(store_zeros(x, yielded(x, i), to));
+            RLX_TRY(recur_store_zeros(x, yielded(x, i), to));
     }
-    end_if(x, &s);
+    recur_end_if(x, &s);
     return rlx_ir_builder_finish(x->k.b);
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------------
  */
 
-static rlx_status find_slot(recur_cx *x)
-{
-    rlx_ir_value *seq;
-    if (!x->s.tokens)
-        return RLX_OK;
-    RLX_TRY(scalar_at(&x->l, x->n->in[x->n->nin - 1], &x->step, &seq));
-    seq = rlx_lir_build_cast(x->k.b, seq, RLX_I64);
-    if (!seq)
-        return rlx_ir_builder_finish(x->k.b);
-    x->slot = nest_term(&x->l, seq, 0);
-    return rlx_ir_builder_finish(x->k.b);
-}
-
 static rlx_status lower_steps(recur_cx *x)
 {
     kernel_cx *k = &x->k;
     rlx_lir_scope s;
-    rlx_ir_value *steps = k_extent(k, x->s.steps);
-    rlx_lir_begin_for(k->b, k_const(k, 0), steps, 1, 0, NULL, &s);
+    rlx_ir_value *steps = k_extent(k, x->s.steps), *of = k_const(k, -1);
+    const int carried = x->held[0] && x->s.tokens;
+    x->l.step = recur_step_of(x);
+    x->l.floor = x->l.depth;
+    if (x->held[0] && !x->s.tokens)
+        RLX_TRY(recur_load_states(x));
+    rlx_lir_begin_for(k->b, k_const(k, 0), steps, 1, carried, &of, &s);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     x->step = nest_enter(&x->l, &s, s.index[0], x->s.steps);
     x->l.floor = x->l.depth;
-    x->l.step = step_of(x);
     if (x->s.backwards) {
         rlx_ir_value *last = rlx_lir_build_map2(k->b, RLX_FN_SUB, steps, k_const(k, 1));
         last = rlx_lir_build_map2(k->b, RLX_FN_SUB, last, s.index[0]);
@@ -512,11 +374,14 @@ static rlx_status lower_steps(recur_cx *x)
             return rlx_ir_builder_finish(k->b);
         x->step = nest_term(&x->l, last, x->s.steps);
     }
-    RLX_TRY(find_slot(x));
+    RLX_TRY(recur_find_slot(x, carried ? s.carried[0] : NULL, &of));
     RLX_TRY(lower_live_step(x));
     nest_leave(&x->l);
-    rlx_lir_end_for(k->b, &s, NULL);
-    return rlx_ir_builder_finish(k->b);
+    rlx_lir_end_for(k->b, &s, &of);
+    x->l.floor = x->l.depth;
+    if (k->b->status || !x->held[0])
+        return rlx_ir_builder_finish(k->b);
+    return x->s.tokens ? recur_save_states_of(x, s.result[0]) : recur_save_states(x);
 }
 
 /* The instances: an index of each parallel axis, a tile of the last one for columns. */
@@ -599,6 +464,8 @@ static rlx_status lower_kernel(recur_cx *x)
     if (!st)
         st = plan_events(x);
     if (!st)
+        st = recur_hold_states(x);
+    if (!st)
         st = lower_instances(x);
     if (st) {
         kernel_drop(x->r, &x->k);
@@ -620,7 +487,9 @@ static int64_t choose_columns(const recur_cx *x)
         others = others > t->threads ? others : others * upper[i];
     const int64_t extent = upper[s->parallel - 1];
     int64_t width = rlx_lir_schedule_width(t, extent);
-    const int64_t most = t->unit == RLX_UNIT_GPU ? width : 8 * (int64_t)t->vector_f32;
+    int64_t most = t->unit == RLX_UNIT_GPU ? width : 8 * (int64_t)t->vector_f32;
+    if (x->holds && most > recur_column_room(x))
+        most = recur_column_room(x);
     while (width < most && width < extent && others * (extent / width) >= 4 * t->threads)
         width *= 2;
     return width;
@@ -628,6 +497,7 @@ static int64_t choose_columns(const recur_cx *x)
 
 static void choose_tiles(recur_cx *x)
 {
+    x->holds = recur_chooses_to_hold(x);
     const int64_t width = x->s.columns ? choose_columns(x) : 0;
     x->columns = width > 1;
     x->rows = !x->s.columns;
@@ -650,7 +520,7 @@ rlx_status lower_recur(region_cx *r)
     if (rlx_status_code(st) != RLX_UNSUPPORTED || (!x.rows && !x.columns))
         return st;
     rlx_status_free(st); /* no tiles walk it */
-    x.rows = x.columns = false;
+    x.rows = x.columns = x.holds = false;
     x.schedule = "elements";
     return lower_kernel(&x);
 }

@@ -1,7 +1,8 @@
 /* mir/lower/lower_recur.h: inside of the lowering of recurrences.
  *
- *   lower_recur.c       what a step needs in memory, steps, the kernel
- *   lower_recur_fold.c  a step's reduces and contracts */
+ *   lower_recur.c        what a step needs in memory, steps, the kernel
+ *   lower_recur_fold.c   a step's reduces and contracts
+ *   lower_recur_state.c  where values are, the states of sequences */
 #ifndef RLX_MIR_LOWER_RECUR_H
 #define RLX_MIR_LOWER_RECUR_H
 
@@ -32,7 +33,21 @@ typedef struct recur_cx {
     event *events;
     int nevents;
     int64_t team_bytes;
+    bool holds; /* states are in team memory while a sequence's steps go on: */
+    value_part *held[RLX_MIR_MAX_RECUR]; /* by state; NULL: they are where they belong */
 } recur_cx;
+
+static inline const rlx_ir_block *recur_step_of(const recur_cx *x)
+{
+    return x->n->blocks[0];
+}
+
+/* The state whose argument `v` is, or -1. */
+static inline int recur_state_of_arg(const recur_cx *x, const rlx_ir_value *v)
+{
+    const int state = v->def ? -1 : (int)v->index - x->s.sequences;
+    return state < x->s.states ? state : -1;
+}
 
 /* Loops over the block's axes. */
 typedef struct inner_loops {
@@ -52,5 +67,39 @@ bool recur_picks(const rlx_ir_value *v);
 rlx_status recur_fold_at(recur_cx *x, const rlx_ir_node *n, const coord *c, rlx_ir_value **out);
 /* All elements of one with axes. */
 rlx_status recur_store_fold(recur_cx *x, const rlx_ir_node *n, const value_part *to);
+
+/* Every element of `v` to `to`; zeros for those of a value like it. */
+rlx_status recur_store_value(recur_cx *x, const rlx_ir_value *v, const value_part *to);
+rlx_status recur_store_zeros(recur_cx *x, const rlx_ir_value *like, const value_part *to);
+
+/* ---- lower_recur_state.c ------------------------------------------------------------------------
+ */
+
+/* What the instance has of a tensor with those axes; NULL after an error, which the builder has. */
+value_part *recur_new_part(recur_cx *x, const rlx_mir_recur_axes *a);
+/* Team memory for a value of the step. */
+value_part *recur_team_part(recur_cx *x, const rlx_ir_value *v);
+/* Where a state is now. */
+value_part *recur_state_part(recur_cx *x, int state);
+void recur_bind_part(recur_cx *x, const rlx_ir_value *v, const value_part *p);
+void recur_bind_arguments(recur_cx *x);
+
+/* A loop of one turn or none: whether number `c`, a bool, is true (or `not`). */
+rlx_status recur_begin_if(recur_cx *x, rlx_ir_value *c, bool not, rlx_lir_scope *s);
+void recur_end_if(recur_cx *x, rlx_lir_scope *s);
+
+/* At a sequence's first token its states are zeros, whatever the pools hold. */
+rlx_status recur_begin_sequence(recur_cx *x);
+/* The sequence of the step's token. `held`: the one whose states are held, -1 for none; NULL when
+ * none ever are. */
+rlx_status recur_find_slot(recur_cx *x, rlx_ir_value *held, rlx_ir_value **slot);
+
+/* Whether holding pays; how many columns of the states half of the first-level cache holds. */
+bool recur_chooses_to_hold(const recur_cx *x);
+int64_t recur_column_room(const recur_cx *x);
+rlx_status recur_hold_states(recur_cx *x); /* makes the memory */
+rlx_status recur_load_states(recur_cx *x);
+rlx_status recur_save_states(recur_cx *x);
+rlx_status recur_save_states_of(recur_cx *x, rlx_ir_value *slot); /* i64; below 0: of none */
 
 #endif

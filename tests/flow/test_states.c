@@ -102,10 +102,17 @@ static void record_layer(rlx_flow *f, int64_t index, void *user)
     rlx_flow_residual_add(f);
 }
 
-static void open_world(world *t, const char *device)
+static rlx_executable *compile(const world *t, const rlx_weights *w)
 {
     const rlx_bucket buckets[] = {{"TOKENS", TOKENS}, {"SEQS", SEQS}};
     const rlx_compile_options o = {.buckets = buckets, .nbuckets = 2};
+    rlx_executable *e;
+    assert_ok(rlx_flow_compile(t->cx, t->flow, w, &o, NULL, &e));
+    return e;
+}
+
+static void open_world(world *t, const char *device)
+{
     *t = (world){0};
     assert_ok(rlx_context_create(&(rlx_context_options){.device = device, .threads = 2}, &t->cx));
     assert_ok(rlx_weights_create(&t->w));
@@ -128,7 +135,7 @@ static void open_world(world *t, const char *device)
                    (const int64_t[]){rlx_flow_symbol(t->flow, "TOKENS"), H});
     rlx_flow_repeat_layers(t->flow, LAYERS, record_layer, NULL);
     rlx_flow_output(t->flow, "y");
-    assert_ok(rlx_flow_compile(t->cx, t->flow, t->w, &o, NULL, &t->exe));
+    t->exe = compile(t, t->w);
 }
 
 static void close_world(world *t)
@@ -146,15 +153,20 @@ static rlx_session *open_session(const world *t)
     return s;
 }
 
+static rlx_status try_step(rlx_executable *e, rlx_session *s, int n, const int32_t *of,
+                           const float *x)
+{
+    const rlx_step_input in = {"x", x, sizeof *x * (size_t)(n * H)};
+    return rlx_session_step(s, e, &(rlx_step){.tokens = n, .seq = of, .inputs = &in, .ninputs = 1});
+}
+
 /* n tokens at once; y f32[n,H]. */
 static void step(world *t, rlx_session *s, int n, const int32_t *of, const float *x, float *y)
 {
-    const rlx_step_input in = {"x", x, sizeof *x * (size_t)(n * H)};
-    const rlx_step step = {.tokens = n, .seq = of, .inputs = &in, .ninputs = 1};
     rlx_tensor out;
-    assert_ok(rlx_session_step(s, t->exe, &step));
+    assert_ok(try_step(t->exe, s, n, of, x));
     assert_ok(rlx_session_output(s, "y", &out));
-    ck_assert_uint_eq(out.bytes, in.bytes);
+    ck_assert_uint_eq(out.bytes, sizeof *x * (size_t)(n * H));
     memcpy(y, out.data, out.bytes);
 }
 
@@ -252,6 +264,122 @@ START_TEST(sequences_are_saved)
 }
 END_TEST
 
+/* ---- states that are too large for the first-level cache ----------------------------------------
+ */
+
+enum { DEEP = 64, WIDE = 160 };
+
+/* Keys from the first features, values from the others. */
+static rlx_value *build_wide(rlx_builder *b, rlx_value *x, void *user)
+{
+    const int64_t t = rlx_value_extent(x, 0);
+    const int64_t key[] = {t, 1, DEEP}, value[] = {t, 1, WIDE}, number[] = {t, 1},
+                  back[] = {t, WIDE};
+    rlx_value *rate = rlx_build_sigmoid(b, rlx_build_slice(b, x, 1, 1, 1, 1));
+    rlx_delta_rule_spec spec = {
+        .v = rlx_build_reshape(b, rlx_build_slice(b, x, 1, DEEP, WIDE, 1), 3, value),
+        .g = rlx_build_reshape(b, rlx_build_map1(b, RLX_MAP_NEG, rate), 2, number),
+        .beta = rlx_build_reshape(b, rate, 2, number),
+        .state = rlx_build_state(b, "memory", 3, (const int64_t[]){1, DEEP, WIDE}),
+        .norm_eps = 1e-6};
+    (void)user;
+    spec.q = spec.k = rlx_build_reshape(b, rlx_build_slice(b, x, 1, 0, DEEP, 1), 3, key);
+    return rlx_build_reshape(b, rlx_build_delta_rule(b, &spec, NULL), 2, back);
+}
+
+/* In team memory while a sequence's tokens follow one another: the lir tells, and the bits do not. */
+START_TEST(large_states_are_held)
+{
+    static float x[TOKENS * (DEEP + WIDE)], first[TOKENS * WIDE];
+    static const char *const kinds[] = {"ref:mir", "cpu", "cpu:x86-64-v3", "ref:lir"};
+    const rlx_step_input in = {"x", x, sizeof x};
+    for (int i = 0; i < TOKENS * (DEEP + WIDE); i++)
+        x[i] = sinf(0.7f * (float)i);
+    for (int d = 0; d < NDEVICES; d++) {
+        world t = {0};
+        rlx_tensor out;
+        char *lir;
+        assert_ok(
+            rlx_context_create(&(rlx_context_options){.device = kinds[d], .threads = 2}, &t.cx));
+        assert_ok(rlx_weights_create(&t.w));
+        assert_ok(rlx_flow_create("wide", &t.flow));
+        rlx_flow_input(t.flow, "x", RLX_F32, 2,
+                       (const int64_t[]){rlx_flow_symbol(t.flow, "TOKENS"), DEEP + WIDE});
+        rlx_flow_custom(t.flow, "wide", build_wide, NULL);
+        rlx_flow_output(t.flow, "y");
+        t.exe = compile(&t, t.w);
+        if (d) {
+            const rlx_bucket buckets[] = {{"TOKENS", TOKENS}, {"SEQS", SEQS}};
+            const rlx_compile_options o = {.buckets = buckets, .nbuckets = 2};
+            assert_ok(rlx_flow_inspect(t.cx, t.flow, t.w, &o, "lir", &lir));
+            ck_assert_ptr_nonnull(strstr(lir, " = alloc"));
+            free(lir);
+        }
+        rlx_session *s = open_session(&t);
+        for (int i = 0; i < 2; i++) { /* the second time the states are not zeros */
+            assert_ok(rlx_session_step(
+                s, t.exe, &(rlx_step){.tokens = TOKENS, .seq = seq, .inputs = &in, .ninputs = 1}));
+            assert_ok(rlx_session_output(s, "y", &out));
+            if (i && !d)
+                memcpy(first, out.data, out.bytes);
+        }
+        ck_assert_msg(!memcmp(first, out.data, out.bytes), "%s has other bits", kinds[d]);
+        rlx_session_destroy(s);
+        close_world(&t);
+    }
+}
+END_TEST
+
+/* ---- a step that fails half way -----------------------------------------------------------------
+ */
+
+/* Somebody shortens the weights' file while a sequence is decoded: the step's states are of zeros
+ * in part. Its sequences begin anew, and only they. */
+START_TEST(a_failed_step_begins_its_sequences_anew)
+{
+    static float y[TOKENS * H], again[H];
+    char path[] = "/tmp/rlx_states_XXXXXX.safetensors";
+    world t;
+    const int fd = mkstemps(path, 12);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    assert_ok(rlx_guard_files());
+    open_world(&t, "cpu");
+    run_alone(&t, y);
+    rlx_tensor tensors[LAYERS];
+    for (int l = 0; l < LAYERS; l++)
+        tensors[l] = *rlx_weights_at(t.w, l);
+    rlx_weights *file;
+    assert_ok(rlx_safetensors_write(path, tensors, LAYERS, NULL));
+    assert_ok(rlx_weights_create(&file));
+    assert_ok(rlx_weights_add_safetensors(file, path));
+    rlx_executable *of_file = compile(&t, file);
+    rlx_session *s = open_session(&t);
+    assert_ok(try_step(of_file, s, 5, seq, t.x));
+    ck_assert_int_eq(truncate(path, 0), 0);
+    rlx_status st = try_step(of_file, s, 2, seq + 5, t.x + 5 * H); /* of sequences 0 and 2 */
+    char *story = rlx_status_text(st);
+    ck_assert_int_eq(rlx_status_code(st), RLX_IO);
+    ck_assert_ptr_nonnull(strstr(story, "was made shorter while it was read"));
+    ck_assert_ptr_nonnull(strstr(story, "the step's sequences begin anew"));
+    free(story);
+    rlx_status_free(st);
+    ck_assert_int_eq(rlx_session_past(s, 0), 0);
+    ck_assert_int_eq(rlx_session_past(s, 2), 0);
+    ck_assert_int_eq(rlx_session_past(s, 1), 1);
+    for (int at = 0; at < TOKENS; at++) /* sequence 1 goes on, the others from their start */
+        if (seq[at] != 1 || at > 5) {
+            step(&t, s, 1, seq + at, t.x + at * H, again);
+            ck_assert_msg(!memcmp(again, y + at * H, sizeof again), "token %d", at);
+        }
+    unlink(path);
+    rlx_session_destroy(s);
+    rlx_executable_destroy(of_file);
+    rlx_weights_destroy(file);
+    close_world(&t);
+}
+END_TEST
+
 /* ---- errors ------------------------------------------------------------------------------------
  */
 
@@ -300,7 +428,9 @@ int main(void)
     tcase_add_test(c, bits_do_not_depend_on_steps);
     tcase_add_test(c, sequences_are_forked_and_begun_anew);
     tcase_add_test(c, sequences_are_saved);
+    tcase_add_test(c, large_states_are_held);
+    tcase_add_test(c, a_failed_step_begins_its_sequences_anew);
     tcase_add_loop_test(c, wrong_states_are_named, 0, NWRONG);
     suite_add_tcase(s, c);
-    return run_suite(s, 3 + NWRONG);
+    return run_suite(s, 5 + NWRONG);
 }
