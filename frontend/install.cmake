@@ -6,13 +6,14 @@ set(RLX_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/rlx)
 file(RELATIVE_PATH RLX_PREFIX_FROM_PC ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" RLX_PREFIX_FROM_PC "${RLX_PREFIX_FROM_PC}")
 file(RELATIVE_PATH lib_from_bin ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
-set_target_properties(rlx rlx_llvm PROPERTIES INSTALL_RPATH "$ORIGIN")
+# The library finds its modules itself (jit/module.c), and all else is the system's: a search path would only be searched.
+set_target_properties(rlx rlx_llvm rlx_spirv PROPERTIES INSTALL_RPATH "" BUILD_WITH_INSTALL_RPATH ON)
 set_target_properties(rlx_tool PROPERTIES INSTALL_RPATH "$ORIGIN/${lib_from_bin}" EXPORT_NAME tool)
 
 target_include_directories(rlx INTERFACE
   $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 install(TARGETS rlx rlx_tool EXPORT rlx-targets)
-install(TARGETS rlx_llvm LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}) # beside the library: it looks there first
+install(TARGETS rlx_llvm rlx_spirv LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}) # beside the library: it looks there first
 install(FILES rlx.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT rlx-targets NAMESPACE rlx:: DESTINATION ${RLX_CMAKE_DIR})
 

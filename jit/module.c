@@ -38,25 +38,8 @@ static bool own_directory(char path[PATH_MAX])
     return true;
 }
 
-static rlx_status check_module(void *handle, const char *path, const rlx_llvm_module **out)
-{
-    rlx_llvm_module_get_fn *get;
-    *(void **)&get = dlsym(handle, RLX_LLVM_ENTRY);
-    if (!get)
-        return RLX_FAIL(RLX_INVALID_FILE, "%s is not rlx's: %s", path, dlerror());
-    const rlx_llvm_module *m = get();
-    if (m->version != RLX_LLVM_API_VERSION)
-        return RLX_FAIL(RLX_INVALID_FILE,
-                        "%s belongs to another build of rlx (interface %d, not %d)", path,
-                        m->version, RLX_LLVM_API_VERSION);
-    if (strcmp(m->build, rlx_jit_build()) != 0)
-        return RLX_FAIL(RLX_INVALID_FILE, "%s belongs to another build of rlx (%.12s, not %.12s)",
-                        path, m->build, rlx_jit_build());
-    *out = m;
-    return RLX_OK;
-}
-
-static rlx_status open_module(const rlx_llvm_module **out)
+rlx_status rlx_jit_open_beside(const char *file, const char *what, const char *entry, void **out,
+                               char **path_out)
 {
     /* as installed; from the program to the library; from a test's program in the build tree */
     static const char *const places[] = {"", "/../lib", "/../../lib"};
@@ -66,17 +49,47 @@ static rlx_status open_module(const rlx_llvm_module **out)
     if (!own_directory(own))
         return RLX_FAIL(RLX_NOT_FOUND, "cannot tell which directory this library lies in");
     for (int i = 0; i < NPLACES; i++) {
-        snprintf(path[i], sizeof path[i], "%s%s/librlx-llvm.so", own, places[i]);
+        snprintf(path[i], sizeof path[i], "%s%s/%s", own, places[i], file);
         if (access(path[i], R_OK) != 0)
             continue;
         void *handle = dlopen(path[i], RTLD_NOW | RTLD_LOCAL);
         if (!handle)
-            return RLX_FAIL(RLX_IO, "cannot open the compiler: %s", dlerror()); /* it is there */
-        return check_module(handle, path[i], out);
+            return RLX_FAIL(RLX_IO, "cannot open the %s: %s", what, dlerror()); /* it is there */
+        *out = dlsym(handle, entry);
+        if (!*out)
+            return RLX_FAIL(RLX_INVALID_FILE, "%s is not rlx's: %s", path[i], dlerror());
+        *path_out = strdup(path[i]);
+        return *path_out ? RLX_OK : RLX_OOM();
     }
-    return RLX_FAIL(RLX_NOT_FOUND,
-                    "there is no compiler: librlx-llvm.so is neither %s nor %s nor %s", path[0],
-                    path[1], path[2]);
+    return RLX_FAIL(RLX_NOT_FOUND, "there is no %s: %s is neither %s nor %s nor %s", what, file,
+                    path[0], path[1], path[2]);
+}
+
+static rlx_status check_module(const rlx_llvm_module *m, const char *path)
+{
+    if (m->version != RLX_LLVM_API_VERSION)
+        return RLX_FAIL(RLX_INVALID_FILE,
+                        "%s belongs to another build of rlx (interface %d, not %d)", path,
+                        m->version, RLX_LLVM_API_VERSION);
+    if (strcmp(m->build, rlx_jit_build()) != 0)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s belongs to another build of rlx (%.12s, not %.12s)",
+                        path, m->build, rlx_jit_build());
+    return RLX_OK;
+}
+
+static rlx_status open_module(const rlx_llvm_module **out)
+{
+    void *entry;
+    char *path;
+    RLX_TRY(rlx_jit_open_beside("librlx-llvm.so", "compiler", RLX_LLVM_ENTRY, &entry, &path));
+    rlx_llvm_module_get_fn *get;
+    *(void **)&get = entry;
+    const rlx_llvm_module *m = get();
+    rlx_status st = check_module(m, path);
+    free(path);
+    if (!st)
+        *out = m;
+    return st;
 }
 
 rlx_status rlx_jit_module_open(const rlx_llvm_module **out)

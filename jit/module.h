@@ -1,5 +1,5 @@
-/* jit/module.h: finding and opening librlx-llvm.so; targets as LLVM wants them. Internal to jit/.
- */
+/* jit/module.h: finding and opening librlx-llvm.so and its like; targets as LLVM wants them.
+ * Internal to jit/. */
 #ifndef RLX_JIT_MODULE_H
 #define RLX_JIT_MODULE_H
 
@@ -7,6 +7,10 @@
 
 /* Opens the module once per process; thread-safe. RLX_NOT_FOUND lists where it was looked for. */
 rlx_status rlx_jit_module_open(const rlx_llvm_module **out);
+/* Opens a file of rlx's that lies beside this library, for good, and gives the address of `entry` in
+ * it and its path (heap). `what` it is, for messages. */
+rlx_status rlx_jit_open_beside(const char *file, const char *what, const char *entry, void **out,
+                               char **path);
 /* A worker for a target that LLVM makes code for. */
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out);
 /* The features that x86 code for `t` may use: those of x86-64-v4 if t has all of them, else of v3.

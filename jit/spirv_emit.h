@@ -4,7 +4,7 @@
  *   spirv_values.c  maps, casts, constants: on one element
  *   spirv_team.c    elements of a tile: iota, broadcast, reduce, contract, load, store
  *   spirv_module.c  words, types and constants
- *   spirv_check.c   the validator and the disassembler of SPIRV-Tools
+ *   spirv_check.c   the validator and the disassembler of SPIRV-Tools, which librlx-spirv.so holds (spirv_tools.c)
  *
  * The kernel as Vulkan 1.1 sees it (SPIR-V 1.3): a compute entry point of the kernel's name and one
  * workgroup size, the target's team; set 0 has a storage buffer per kernel argument at binding

@@ -34,65 +34,79 @@ enum { EAX, EBX, ECX, EDX };
 /* Register state that the operating system must keep (bits of XCR0). */
 enum { STATE_NONE = 0, STATE_YMM = 0x6, STATE_ZMM = 0xe6, STATE_TILE = 0x60000 };
 
+/* Leaves that are asked for; a virtual machine takes tens of microseconds for each, so none is asked
+ * for twice. */
+enum { LEAF_1, LEAF_7, LEAF_7_1, LEAF_EXTENDED, NLEAVES };
+typedef struct leaves {
+    uint32_t highest, highest_extended;
+    uint32_t r[NLEAVES][4]; /* zeros: the CPU does not have it */
+} leaves;
+
+/* Registers of a leaf; zeros when the CPU does not have it. */
+static void cpuid(const leaves *l, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+{
+    memset(r, 0, sizeof(uint32_t) * 4);
+    if (leaf <= (leaf >> 31 ? l->highest_extended : l->highest))
+        __cpuid_count(leaf, subleaf, r[EAX], r[EBX], r[ECX], r[EDX]);
+}
+
+static leaves read_leaves(rlx_cpu *cpu)
+{
+    leaves l = {0};
+    uint32_t r[4];
+    __cpuid(0, l.highest, r[EBX], r[ECX], r[EDX]);
+    memcpy(cpu->vendor, &r[EBX], 4);
+    memcpy(cpu->vendor + 4, &r[EDX], 4);
+    memcpy(cpu->vendor + 8, &r[ECX], 4);
+    __cpuid(0x80000000, l.highest_extended, r[EBX], r[ECX], r[EDX]);
+    cpuid(&l, 1, 0, l.r[LEAF_1]);
+    cpuid(&l, 7, 0, l.r[LEAF_7]);
+    if (l.r[LEAF_7][EAX] > 0)
+        cpuid(&l, 7, 1, l.r[LEAF_7_1]);
+    cpuid(&l, 0x80000001, 0, l.r[LEAF_EXTENDED]);
+    return l;
+}
+
 typedef struct cpuid_bit {
     rlx_cpu_feature feature;
-    uint32_t leaf, subleaf;
-    int reg, bit;
+    int leaf, reg, bit;
     uint64_t state;
 } cpuid_bit;
 
 static const cpuid_bit cpuid_bits[] = {
-    {RLX_CPU_SSE3, 1, 0, ECX, 0, STATE_NONE},
-    {RLX_CPU_SSSE3, 1, 0, ECX, 9, STATE_NONE},
-    {RLX_CPU_SSE41, 1, 0, ECX, 19, STATE_NONE},
-    {RLX_CPU_SSE42, 1, 0, ECX, 20, STATE_NONE},
-    {RLX_CPU_POPCNT, 1, 0, ECX, 23, STATE_NONE},
-    {RLX_CPU_AVX, 1, 0, ECX, 28, STATE_YMM},
-    {RLX_CPU_AVX2, 7, 0, EBX, 5, STATE_YMM},
-    {RLX_CPU_BMI, 7, 0, EBX, 3, STATE_NONE},
-    {RLX_CPU_BMI2, 7, 0, EBX, 8, STATE_NONE},
-    {RLX_CPU_FMA, 1, 0, ECX, 12, STATE_YMM},
-    {RLX_CPU_LZCNT, 0x80000001, 0, ECX, 5, STATE_NONE},
-    {RLX_CPU_MOVBE, 1, 0, ECX, 22, STATE_NONE},
-    {RLX_CPU_F16C, 1, 0, ECX, 29, STATE_YMM},
-    {RLX_CPU_AVX512F, 7, 0, EBX, 16, STATE_ZMM},
-    {RLX_CPU_AVX512BW, 7, 0, EBX, 30, STATE_ZMM},
-    {RLX_CPU_AVX512CD, 7, 0, EBX, 28, STATE_ZMM},
-    {RLX_CPU_AVX512DQ, 7, 0, EBX, 17, STATE_ZMM},
-    {RLX_CPU_AVX512VL, 7, 0, EBX, 31, STATE_ZMM},
-    {RLX_CPU_AVX512VNNI, 7, 0, ECX, 11, STATE_ZMM},
-    {RLX_CPU_AVX512BF16, 7, 1, EAX, 5, STATE_ZMM},
-    {RLX_CPU_AVX512FP16, 7, 0, EDX, 23, STATE_ZMM},
-    {RLX_CPU_AVX512VBMI, 7, 0, ECX, 1, STATE_ZMM},
-    {RLX_CPU_AVXVNNI, 7, 1, EAX, 4, STATE_YMM},
-    {RLX_CPU_AMXTILE, 7, 0, EDX, 24, STATE_TILE},
-    {RLX_CPU_AMXINT8, 7, 0, EDX, 25, STATE_TILE},
-    {RLX_CPU_AMXBF16, 7, 0, EDX, 22, STATE_TILE},
+    {RLX_CPU_SSE3, LEAF_1, ECX, 0, STATE_NONE},
+    {RLX_CPU_SSSE3, LEAF_1, ECX, 9, STATE_NONE},
+    {RLX_CPU_SSE41, LEAF_1, ECX, 19, STATE_NONE},
+    {RLX_CPU_SSE42, LEAF_1, ECX, 20, STATE_NONE},
+    {RLX_CPU_POPCNT, LEAF_1, ECX, 23, STATE_NONE},
+    {RLX_CPU_AVX, LEAF_1, ECX, 28, STATE_YMM},
+    {RLX_CPU_AVX2, LEAF_7, EBX, 5, STATE_YMM},
+    {RLX_CPU_BMI, LEAF_7, EBX, 3, STATE_NONE},
+    {RLX_CPU_BMI2, LEAF_7, EBX, 8, STATE_NONE},
+    {RLX_CPU_FMA, LEAF_1, ECX, 12, STATE_YMM},
+    {RLX_CPU_LZCNT, LEAF_EXTENDED, ECX, 5, STATE_NONE},
+    {RLX_CPU_MOVBE, LEAF_1, ECX, 22, STATE_NONE},
+    {RLX_CPU_F16C, LEAF_1, ECX, 29, STATE_YMM},
+    {RLX_CPU_AVX512F, LEAF_7, EBX, 16, STATE_ZMM},
+    {RLX_CPU_AVX512BW, LEAF_7, EBX, 30, STATE_ZMM},
+    {RLX_CPU_AVX512CD, LEAF_7, EBX, 28, STATE_ZMM},
+    {RLX_CPU_AVX512DQ, LEAF_7, EBX, 17, STATE_ZMM},
+    {RLX_CPU_AVX512VL, LEAF_7, EBX, 31, STATE_ZMM},
+    {RLX_CPU_AVX512VNNI, LEAF_7, ECX, 11, STATE_ZMM},
+    {RLX_CPU_AVX512BF16, LEAF_7_1, EAX, 5, STATE_ZMM},
+    {RLX_CPU_AVX512FP16, LEAF_7, EDX, 23, STATE_ZMM},
+    {RLX_CPU_AVX512VBMI, LEAF_7, ECX, 1, STATE_ZMM},
+    {RLX_CPU_AVXVNNI, LEAF_7_1, EAX, 4, STATE_YMM},
+    {RLX_CPU_AMXTILE, LEAF_7, EDX, 24, STATE_TILE},
+    {RLX_CPU_AMXINT8, LEAF_7, EDX, 25, STATE_TILE},
+    {RLX_CPU_AMXBF16, LEAF_7, EDX, 22, STATE_TILE},
 };
 _Static_assert(sizeof(cpuid_bits) / sizeof(cpuid_bits[0]) == RLX_CPU_FEATURE_COUNT,
                "every feature has its CPUID bit");
 
-/* Registers of a leaf; zeros when the CPU does not have it. */
-static void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
+static uint64_t kept_state(const leaves *l)
 {
-    memset(r, 0, sizeof(uint32_t) * 4);
-    uint32_t highest = __get_cpuid_max(leaf & 0x80000000u, NULL);
-    if (highest < leaf)
-        return;
-    if (leaf == 7 && subleaf > 0) {
-        uint32_t first[4];
-        cpuid(7, 0, first);
-        if (first[EAX] < subleaf)
-            return;
-    }
-    __cpuid_count(leaf, subleaf, r[EAX], r[EBX], r[ECX], r[EDX]);
-}
-
-static uint64_t kept_state(void)
-{
-    uint32_t r[4];
-    cpuid(1, 0, r);
-    if (!(r[ECX] >> 27 & 1)) /* OSXSAVE */
+    if (!(l->r[LEAF_1][ECX] >> 27 & 1)) /* OSXSAVE */
         return 0;
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -107,25 +121,23 @@ static uint64_t kept_state(void)
     return state;
 }
 
-static uint64_t detect_features(void)
+static uint64_t detect_features(const leaves *l)
 {
-    uint64_t state = kept_state(), features = 0;
+    uint64_t state = kept_state(l), features = 0;
     for (size_t i = 0; i < RLX_CPU_FEATURE_COUNT; i++) {
         const cpuid_bit *b = &cpuid_bits[i];
-        uint32_t r[4];
-        cpuid(b->leaf, b->subleaf, r);
-        if ((r[b->reg] >> b->bit & 1) && (state & b->state) == b->state)
+        if ((l->r[b->leaf][b->reg] >> b->bit & 1) && (state & b->state) == b->state)
             features |= 1ull << b->feature;
     }
     return features;
 }
 
 /* Leaf 4 (Intel) and leaf 0x8000001D (AMD) have the same layout. */
-static void detect_caches(uint32_t leaf, rlx_cpu *cpu)
+static void detect_caches(const leaves *l, uint32_t leaf, rlx_cpu *cpu)
 {
     for (uint32_t i = 0; i < 16; i++) {
         uint32_t r[4];
-        cpuid(leaf, i, r);
+        cpuid(l, leaf, i, r);
         uint32_t type = r[EAX] & 31, level = r[EAX] >> 5 & 7;
         if (type == 0)
             return;
@@ -142,15 +154,11 @@ static void detect_caches(uint32_t leaf, rlx_cpu *cpu)
     }
 }
 
-static void detect_names(rlx_cpu *cpu)
+static void detect_brand(const leaves *l, rlx_cpu *cpu)
 {
     uint32_t r[4];
-    cpuid(0, 0, r);
-    memcpy(cpu->vendor, &r[EBX], 4);
-    memcpy(cpu->vendor + 4, &r[EDX], 4);
-    memcpy(cpu->vendor + 8, &r[ECX], 4);
     for (uint32_t i = 0; i < 3; i++) {
-        cpuid(0x80000002 + i, 0, r);
+        cpuid(l, 0x80000002 + i, 0, r);
         memcpy(cpu->brand + 16 * i, r, 16);
     }
     size_t lead = strspn(cpu->brand, " ");
@@ -194,13 +202,11 @@ static void detect_host(void)
     /* Emulators hide caches; every CPU that runs our code has at least these. */
     host.l1_bytes = 32 << 10;
     host.l2_bytes = 256 << 10;
-    detect_caches(4, &host);
-    uint32_t r[4];
-    cpuid(0x80000001, 0, r);
-    if (r[ECX] >> 22 & 1) /* topology extensions */
-        detect_caches(0x8000001d, &host);
-    detect_names(&host);
-    host.features = detect_features();
+    const leaves l = read_leaves(&host);
+    const bool topology = l.r[LEAF_EXTENDED][ECX] >> 22 & 1; /* AMD's */
+    detect_caches(&l, topology ? 0x8000001d : 4, &host);
+    detect_brand(&l, &host);
+    host.features = detect_features(&l);
     host.cores = usable_cores();
 }
 
