@@ -394,7 +394,7 @@ END_TEST
 /* Many processes on one folder, each of which writes and reads everything. */
 START_TEST(many_processes)
 {
-    enum { PROCESSES = 16, N = 8 };
+    enum { PROCESSES = 64, N = 8 };
     entry e[N];
     for (int i = 0; i < N; i++)
         e[i] = make_entry(i);

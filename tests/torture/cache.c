@@ -1,6 +1,8 @@
 /* tests/torture/cache.c: the compile cache under faults: a process that writes, reads or makes room
  * is killed at any of its system calls, or told by any of them that the disk is full, broken, read
- * only or not its own, or that there is no memory; files are cut off and bits turned over between.
+ * only or not its own, or that there is no memory, or its folder is removed; files are cut off and bits turned over
+ * between. First, once: a write that meets each of these at each of its calls, and an entry that is cut off at every byte and
+ * has every bit turned over. Then FAULTS at random places.
  * Afterwards: never another program than the one that was put, never a crash or a hang, nothing
  * left behind that stays; and the next write heals.
  *
@@ -36,7 +38,8 @@ enum {
 static char folder[PATH];
 static torture_entry entries[ENTRIES];
 static uint64_t state;
-static int64_t killed, refused, unhurt; /* what became of the processes */
+static int64_t killed, refused, removed, unhurt; /* what became of the processes */
+static int64_t damaged;                          /* files */
 
 static uint64_t next_random(void)
 {
@@ -180,23 +183,39 @@ static int end_of(pid_t pid, int *status)
     return 1;
 }
 
-static int strike(const int *calls, int64_t fault)
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
-    static const int errors[] = {ENOSPC, EIO, EACCES, EROFS, ENOMEM, EMFILE, EINTR};
-    const int nerrors = sizeof errors / sizeof *errors;
-    const operation op = (operation)below(OPERATIONS);
-    const int n = below(calls[op]), what = below(nerrors + 4);
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static void remove_folder(void)
+{
+    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What may befall a process at one of its system calls: the call fails, or one of these. */
+static const int errors[] = {ENOSPC, EIO, EACCES, EROFS, ENOMEM, EMFILE, EINTR};
+enum { ERRORS = sizeof errors / sizeof *errors, KILL = ERRORS, REMOVE, FATES };
+
+/* An operation that meets its fate at its n-th system call. */
+static int strike(operation op, const torture_entry *e, int n, int fate, int64_t fault)
+{
     int status;
-    pid_t pid = start(op, &entries[below(ENTRIES)]);
+    pid_t pid = start(op, e);
     if (run_to_call(pid, n, &status)) {
-        if (what >= nerrors) { /* killed */
+        if (fate == KILL) {
             kill(pid, SIGKILL);
             waitpid(pid, &status, 0);
             killed++;
             return 0;
         }
-        refused++;
-        refuse_next_call(pid, errors[what], &status);
+        if (fate == REMOVE)
+            remove_folder();
+        else
+            refuse_next_call(pid, errors[fate], &status);
+        removed += fate == REMOVE;
+        refused += fate != REMOVE;
         if (WIFSTOPPED(status) && end_of(pid, &status))
             return fail("the process hangs", fault);
     } else {
@@ -205,6 +224,15 @@ static int strike(const int *calls, int64_t fault)
     if (WIFEXITED(status) && WEXITSTATUS(status) == WRONG_PROGRAM)
         return fail("another program was given out", fault);
     return WIFEXITED(status) ? 0 : fail("the process crashed", fault);
+}
+
+/* Being killed is as likely as being refused something twice. */
+static int strike_somewhere(const int *calls, int64_t fault)
+{
+    const operation op = (operation)below(OPERATIONS);
+    const int what = below(FATES + 3);
+    return strike(op, &entries[below(ENTRIES)], below(calls[op]), what < FATES ? what : KILL,
+                  fault);
 }
 
 /* ---- damage between
@@ -302,22 +330,73 @@ static int look(int64_t fault)
     return failed;
 }
 
+/* ---- everywhere, once --------------------------------------------------------------------------- */
+
+/* A file that is not what was put: nothing is given out. */
+static int expect_miss(rlx_cache *c, const torture_entry *e, const char *what, int64_t at)
+{
+    bool there;
+    damaged++;
+    return is_right(c, e, &there) && !there ? 0 : fail(what, at);
+}
+
+/* An entry that is cut off at every byte, and that has every one of its bits turned over. */
+static int damage_everywhere(const torture_entry *e)
+{
+    char path[PATH];
+    rlx_cache *c = open_cache();
+    const uint8_t *bytes = (const uint8_t *)e->bytes.data;
+    const size_t n = e->bytes.len;
+    path_of(e, path);
+    int failed = c ? 0 : fail("the folder cannot be opened", 0);
+    if (!failed && rlx_cache_put(c, &e->key, bytes, n))
+        failed = fail("an entry cannot be put", 0);
+    int fd = open(path, O_RDWR);
+    for (size_t bit = 0; bit < 8 * n && !failed && fd >= 0; bit++) {
+        const uint8_t turned = bytes[bit / 8] ^ (uint8_t)(1 << bit % 8);
+        if (pwrite(fd, &turned, 1, (off_t)(bit / 8)) != 1)
+            perror("pwrite");
+        failed = expect_miss(c, e, "a bit was turned over", (int64_t)bit);
+        if (pwrite(fd, &bytes[bit / 8], 1, (off_t)(bit / 8)) != 1)
+            perror("pwrite");
+    }
+    for (size_t at = n; at-- > 0 && !failed && fd >= 0;) {
+        if (ftruncate(fd, (off_t)at))
+            perror("ftruncate");
+        failed = expect_miss(c, e, "it was cut off", (int64_t)at);
+    }
+    if (fd >= 0)
+        close(fd);
+    rlx_cache_close(c);
+    return failed || fd >= 0 ? failed : fail("an entry that was put is not there", 0);
+}
+
+/* A write that meets every fate at each of its system calls. */
+static int strike_everywhere(int calls)
+{
+    int failed = 0;
+    for (int n = 0; n < calls && !failed; n++)
+        for (int fate = 0; fate < FATES && !failed; fate++)
+            failed = strike(PUT, &entries[n % ENTRIES], n, fate, n);
+    return failed;
+}
+
 /* ---- the run
  * --------------------------------------------------------------------------------------- */
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)st, (void)type, (void)at;
-    return remove(path);
-}
 
 static int run(int64_t faults)
 {
     int calls[OPERATIONS], failed = look(0);
     for (int op = 0; op < OPERATIONS; op++)
         calls[op] = measure((operation)op) + 4;
+    if (!failed)
+        failed = damage_everywhere(&entries[0]);
+    if (!failed)
+        failed = strike_everywhere(calls[PUT]);
+    if (!failed)
+        failed = look(0);
     for (int64_t i = 1; i <= faults && !failed; i++) {
-        failed = strike(calls, i);
+        failed = strike_somewhere(calls, i);
         if (!failed && below(2))
             damage();
         if (!failed && i % CHECK_EVERY == 0)
@@ -347,8 +426,11 @@ int main(int argc, char **argv)
     nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     for (int i = 0; i < ENTRIES; i++)
         torture_free_entry(&entries[i]);
-    printf("seed %llu: %lld processes killed, %lld with a system call refused, %lld unhurt\n",
-           (unsigned long long)seed, (long long)killed, (long long)refused, (long long)unhurt);
+    printf("seed %llu: %lld processes killed, %lld with a system call refused, %lld whose folder "
+           "went, %lld unhurt; "
+           "%lld damaged files\n",
+           (unsigned long long)seed, (long long)killed, (long long)refused, (long long)removed,
+           (long long)unhurt, (long long)damaged);
     printf("%d passed, %d failed, 0 skipped\n", !failed, failed);
     return failed;
 }
