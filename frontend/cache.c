@@ -97,12 +97,24 @@ static void put_buckets(const char *preimage, rlx_text *out)
     }
 }
 
+/* "; fusion 0, ..", of code that is not as it would be by itself. */
+static void put_tuning(const char *preimage, rlx_text *out)
+{
+    rlx_text value = {0};
+    put_value(preimage, "tuning", &value);
+    if (value.len)
+        rlx_text_putf(out, "; tuning: %s", value.data);
+    out->oom |= value.oom;
+    rlx_text_deinit(&value);
+}
+
 static void put_line(const rlx_cache_entry *e, const rlx_program *p, rlx_text *out)
 {
     rlx_text_putf(out, "%.16s %8lld  %-24s ", e->key, (long long)e->bytes, p->target);
     put_buckets(p->preimage, out);
     rlx_text_put(out, "; ");
     put_value(p->preimage, "precision", out);
+    put_tuning(p->preimage, out);
     rlx_text_putf(out, "; %s%s\n", p->provenance, e->system ? " (system)" : "");
 }
 

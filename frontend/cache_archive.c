@@ -37,7 +37,7 @@ static rlx_status write_entry(archive *a, const void *bytes, size_t n)
     return rlx_write_bytes(a->fd, bytes, n);
 }
 
-/* The bytes of a whole entry; NULL when it is damaged, or gone meanwhile. */
+/* The bytes of a whole entry; NULL when it is damaged, which is told, or gone meanwhile. */
 static void *read_whole(archive *a, const rlx_cache_entry *e, size_t *n)
 {
     void *bytes = NULL;
@@ -48,7 +48,11 @@ static void *read_whole(archive *a, const rlx_cache_entry *e, size_t *n)
         bytes = NULL;
     }
     rlx_program_destroy(p);
-    rlx_status_free(st);
+    if (rlx_status_code(st) == RLX_NOT_FOUND)
+        rlx_status_free(st);
+    else if (st)
+        rlx_cache_tell_damage(
+            a->cache, rlx_status_note(st, __FILE__, __LINE__, "left out: the entry %.16s", e->key));
     return bytes;
 }
 

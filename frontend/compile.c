@@ -351,7 +351,7 @@ static rlx_status find_below(const rlx_context *cx, const rlx_compilation *c, in
     rlx_status st = rlx_compile_key(c, &below, &text);
     const rlx_hash key = rlx_hash_bytes(text.data ? text.data : "", text.len);
     if (!st)
-        *out = rlx_cache_get(cx->cache, &key, text.data);
+        *out = rlx_cache_look(cx->cache, &key, text.data);
     rlx_text_deinit(&text);
     if (*out)
         rlx_context_log(cx, RLX_LOG_INFO, "%s: code for %s stands in", c->hir->name,
@@ -366,9 +366,10 @@ static rlx_status find_program(const rlx_context *cx, const rlx_compilation *c,
                                const char *preimage, bool may_compile, rlx_program **out)
 {
     const rlx_hash key = rlx_hash_bytes(preimage, strlen(preimage));
-    *out = rlx_cache_get(cx->cache, &key, preimage);
+    *out = rlx_cache_look(cx->cache, &key, preimage);
     for (int i = 0; !*out && i < rlx_jit_target_count(); i++)
         RLX_TRY(find_below(cx, c, i, !may_compile, out));
+    rlx_cache_count(cx->cache, *out != NULL);
     return RLX_OK;
 }
 
@@ -428,8 +429,12 @@ static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_f
     RLX_TRY(get_program(cx, c, f->name, o, &p, &cached));
     fill_stats(c, p, stats);
     stats->cached = cached;
-    if (cx->runner == RLX_RUN_CODE)
-        return rlx_executable_create_program(p, w, NULL, out);
+    if (cx->runner == RLX_RUN_CODE) {
+        RLX_TRY(rlx_executable_create_program(p, w, NULL, out));
+        if (cx->perf) /* a file that cannot be written is no reason to fail */
+            rlx_context_warn(cx, rlx_executable_tell_perf(*out, cx->perf));
+        return RLX_OK;
+    }
     return rlx_evaluator_create(c, cx->runner, p, w, out);
 }
 

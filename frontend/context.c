@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cache_folder.h"
+
 /* ---- devices */
 
 static const struct {
@@ -91,7 +93,7 @@ static void warn_of_cache(void *user, const char *message)
 }
 
 /* Evaluators have no code to keep. */
-static rlx_status open_cache(rlx_context *cx, const rlx_context_options *o)
+static rlx_status open_code_cache(rlx_context *cx, const rlx_context_options *o)
 {
     if (o->no_compile && (o->no_cache || cx->runner != RLX_RUN_CODE))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "nothing may be compiled, and %s: nothing could run",
@@ -105,6 +107,34 @@ static rlx_status open_cache(rlx_context *cx, const rlx_context_options *o)
         cache.warn_user = cx;
     }
     return rlx_cache_open(&cache, &cx->cache);
+}
+
+/* The cache, and the folder that all that is kept goes to: where code is kept, that of the code. */
+static rlx_status open_cache(rlx_context *cx, const rlx_context_options *o)
+{
+    RLX_TRY(open_code_cache(cx, o));
+    if (o->no_cache)
+        return RLX_OK;
+    const char *folder = cx->cache ? rlx_cache_folder(cx->cache) : o->cache.folder;
+    if (folder && !(cx->cache_folder = strdup(folder)))
+        return RLX_OOM();
+    if (!cx->cache && !folder)
+        cx->cache_folder = rlx_cache_default_folder();
+    return RLX_OK;
+}
+
+/* As the options want it, else RLX_PERF in the environment: "map", "jitdump". */
+static rlx_status open_perf(rlx_context *cx, const rlx_context_options *o)
+{
+    static const char *const names[] = {[RLX_PERF_MAP] = "map", [RLX_PERF_JITDUMP] = "jitdump"};
+    const char *want = getenv("RLX_PERF");
+    rlx_perf_form form = o->perf;
+    for (int f = RLX_PERF_MAP; want && !o->perf && f <= RLX_PERF_JITDUMP; f++)
+        if (!strcmp(want, names[f]))
+            form = (rlx_perf_form)f;
+    if (want && *want && !form)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "RLX_PERF is \"%s\": map, jitdump", want);
+    return form ? rlx_perf_open(form, o->perf_folder, &cx->perf) : RLX_OK;
 }
 
 rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, rlx_context **out)
@@ -128,6 +158,7 @@ rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, r
                rlx_context_parse_device(o.device ? o.device : "cpu", &cx->runner, &cx->target));
     RLX_TRY_TO(failed, name_device(cx));
     RLX_TRY_TO(failed, open_cache(cx, &o));
+    RLX_TRY_TO(failed, open_perf(cx, &o));
     RLX_TRY_TO(failed, rlx_team_create(o.threads, &cx->team));
     *out = cx;
     return RLX_OK;
@@ -141,7 +172,9 @@ void rlx_context_destroy(rlx_context *cx)
     if (!cx)
         return;
     rlx_team_destroy(cx->team);
+    rlx_perf_close(cx->perf);
     rlx_cache_close(cx->cache);
+    free(cx->cache_folder);
     free(cx->device);
     free(cx);
 }

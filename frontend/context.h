@@ -25,7 +25,9 @@ struct rlx_context {
     void (*log)(void *user, rlx_log_level level, const char *message);
     void *log_user;
     rlx_cache *cache; /* of compiled code; NULL: none */
+    rlx_perf *perf;     /* told of loaded kernels; NULL: nobody is */
     bool no_compile;
+    char *cache_folder; /* of all that is kept: code, tokenizers' tables; NULL: nothing is */
     _Atomic int64_t compiled, loaded; /* executables; see rlx_context_stats */
     _Atomic int64_t compile_nanoseconds, load_nanoseconds;
 };

@@ -88,9 +88,13 @@ static rlx_status prefill(generation *g)
     for (int64_t i = 0; i < g->nids; i++)
         has_text |= !rlx_tokenizer_is_special(g->model->tokenizer, g->ids[i]);
     rlx_token_stream_init(&g->stream, g->model->tokenizer, !has_text);
+    const bool first = !rlx_session_first_ns(g->session);
     double start = rlx_seconds();
     rlx_status st = rlx_model_step(g->model, g->session, 0, g->ids, g->nids, 1, g->logits);
     g->stats.prefill_seconds = rlx_seconds() - start;
+    if (first && !st) /* bench/start.c reads it */
+        rlx_context_log(g->model->cx, RLX_LOG_INFO, "first kernel at %.6f s of the monotonic clock",
+                        1e-9 * (double)rlx_session_first_ns(g->session));
     g->stats.prompt_tokens = g->nids;
     return st;
 }

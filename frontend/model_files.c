@@ -41,6 +41,23 @@ static rlx_status keep_tokenizer_error(rlx_model *m, rlx_status st)
     return m->tokenizer_error ? RLX_OK : RLX_OOM();
 }
 
+/* The tokenizer of a path, if it has one: its table where the context keeps things. */
+static rlx_status load_tokenizer(const rlx_context *cx, const char *path, rlx_model *m)
+{
+    const rlx_tokenizer_options o = {.no_cache = !cx->cache_folder,
+                                     .cache_folder = cx->cache_folder};
+    return keep_tokenizer_error(m, rlx_tokenizer_try_load(path, &o, &m->tokenizer));
+}
+
+/* The same of a path that must have one. */
+static rlx_status load_named_tokenizer(const rlx_context *cx, const char *path, rlx_model *m)
+{
+    RLX_TRY(load_tokenizer(cx, path, m));
+    return m->tokenizer || m->tokenizer_error
+               ? RLX_OK
+               : RLX_FAIL(RLX_NOT_FOUND, "%s has no tokenizer", path);
+}
+
 /* ---- directories, and what stands for one */
 
 /* `name` of the config, for messages. The weights' names become those that families look for. */
@@ -66,7 +83,7 @@ static rlx_status read_directory(const rlx_context *cx, rlx_model *m, const rlx_
     if (!config)
         RLX_TRY_TO(done, RLX_FAIL(RLX_NOT_FOUND, "'%s' has no config.json", dir));
     RLX_TRY_TO(done, build(m, config, path));
-    RLX_TRY_TO(done, keep_tokenizer_error(m, rlx_tokenizer_try_load(dir, NULL, &m->tokenizer)));
+    RLX_TRY_TO(done, load_tokenizer(cx, dir, m));
     RLX_TRY_TO(done, rlx_path_read_json(dir, "generation_config.json", &generation));
     RLX_TRY_TO(done, rlx_model_read_generation(cx, m, generation));
 done:
@@ -95,8 +112,7 @@ static rlx_status read_source(const rlx_context *cx, rlx_model *m)
     RLX_TRY_TO(done, parse("config", s->config, &config));
     RLX_TRY_TO(done, build(m, config, "config"));
     if (s->tokenizer)
-        RLX_TRY_TO(done,
-                   keep_tokenizer_error(m, rlx_tokenizer_load(s->tokenizer, NULL, &m->tokenizer)));
+        RLX_TRY_TO(done, load_named_tokenizer(cx, s->tokenizer, m));
     if (s->generation)
         RLX_TRY_TO(done, parse("generation_config", s->generation, &generation));
     RLX_TRY_TO(done, rlx_model_read_generation(cx, m, generation));
@@ -119,7 +135,7 @@ static rlx_status read_gguf(const rlx_context *cx, rlx_model *m)
     first = parts[0]; /* lives on in the weights */
     RLX_TRY_TO(done, rlx_family_read_gguf(parts, n, &config));
     RLX_TRY_TO(done, find_family(config, m->path, &family));
-    RLX_TRY_TO(done, keep_tokenizer_error(m, rlx_tokenizer_try_load(m->path, NULL, &m->tokenizer)));
+    RLX_TRY_TO(done, load_tokenizer(cx, m->path, m));
     RLX_TRY_TO(done, rlx_weights_create(&m->weights));
     for (int i = 0; i < n; i++) {
         rlx_gguf *taken = parts[i];

@@ -240,7 +240,8 @@ RLX_API rlx_status rlx_cache_verify(rlx_cache *c, const rlx_cache_entry *e, bool
 RLX_API rlx_status rlx_cache_sign(rlx_cache *c, const char *secret_key, int64_t *count);
 /* All entries into one file, and out of one into the folder. `secret_key`: a file; entries are signed with it; NULL: not.
  * `trusted_key`: a file with a public key; an entry that is not signed with its other half ends the import. NULL: what is in the file
- * is trusted as it is, and its code will be run. RLX_INVALID_FILE names the byte; what was taken before stays. */
+ * is trusted as it is, and its code will be run. RLX_INVALID_FILE names the byte; what was taken before stays.
+ * A damaged entry is not exported: rlx_cache_options.warn hears of it, and rlx_cache_stats.damaged counts it. */
 RLX_API rlx_status rlx_cache_export(rlx_cache *c, const char *path, const char *secret_key,
                                     int64_t *count);
 RLX_API rlx_status rlx_cache_import(rlx_cache *c, const char *path, const char *trusted_key,
@@ -265,14 +266,25 @@ RLX_API void rlx_device_get_info(int i, rlx_device_info *out); /* 0 <= i < count
 
 typedef struct rlx_context rlx_context;
 typedef enum rlx_log_level { RLX_LOG_ERROR, RLX_LOG_WARNING, RLX_LOG_INFO } rlx_log_level;
+/* How `perf` learns of kernels (docs/embedding.md). The contexts of a process share its file of a form. */
+#ifndef RLX_PERF_TYPES /* runtime/perf.h declares the same */
+#define RLX_PERF_TYPES
+typedef enum rlx_perf_form {
+    RLX_PERF_NONE,
+    RLX_PERF_MAP,    /* names and addresses: /tmp/perf-PID.map, which perf report finds by itself */
+    RLX_PERF_JITDUMP /* the code, too: FOLDER/jit-PID.dump, for perf inject --jit */
+} rlx_perf_form;
+#endif
 typedef struct rlx_context_options {
     const char *device; /* "cpu" (default), "cpu:x86-64-v3", "cpu:native,-avx512f", "ref:mir", "ref:lir" */
     int threads;        /* 0: the cores that affinity and cgroup give */
     void (*log)(void *user, rlx_log_level level, const char *message); /* may be NULL */
     void *log_user;
     rlx_cache_options cache; /* where compiled code is; without `warn` of its own, `log` hears of it */
-    bool no_cache;           /* compiled code is neither looked for nor kept */
+    bool no_cache;           /* compiled code and tokenizers' tables are neither looked for nor kept */
     bool no_compile;         /* what the cache does not have is an error, RLX_NOT_FOUND, that says why */
+    rlx_perf_form perf;      /* loaded kernels are named to Linux's profiler; NONE: as RLX_PERF (map, jitdump) says */
+    const char *perf_folder; /* of a jitdump; NULL: the current one */
 } rlx_context_options;
 /* Makes a context for programs whose rlx.h has the ABI `abi`: RLX_UNSUPPORTED, with both numbers, when the library
  * has another. For bindings from other languages; C and C++ call rlx_context_create. `options` may be NULL. */
@@ -1360,7 +1372,8 @@ typedef struct rlx_tokenizer rlx_tokenizer;
 typedef struct rlx_tokenizer_options {
     const char *pre; /* the pattern, as GGUF files name it, of a list of ranks (tiktoken; NULL: the known list's) or
                       * of a GGUF file's byte-level vocabulary (NULL: its own); anything else refuses one */
-    bool no_cache;   /* neither reads nor writes the compiled table in the user's cache folder (docs/tokenizers.md) */
+    bool no_cache;   /* neither reads nor writes the compiled table in the cache folder (docs/tokenizers.md) */
+    const char *cache_folder; /* of the table; NULL: as rlx_cache_options.folder. Models have that of their context */
 } rlx_tokenizer_options;
 /* `path`: tokenizer.json, tokenizer.model (sentencepiece, tiktoken), vocab.json with merges.txt beside it,
  * vocab.txt, a .gguf file, or a directory with one of them. `options` may be NULL. RLX_NOT_FOUND when there is none;

@@ -277,25 +277,39 @@ static rlx_status read_program(const rlx_cache *c, const layer *l, const char *k
     return RLX_FAIL(RLX_INVALID_FILE, "%s/%s" ENDING " is another entry, %s", l->path, key, hex);
 }
 
+void rlx_cache_count(rlx_cache *c, bool hit)
+{
+    atomic_fetch_add(hit ? &c->hits : &c->misses, 1);
+}
+
+void rlx_cache_tell_damage(rlx_cache *c, rlx_status st)
+{
+    atomic_fetch_add(&c->damaged, 1);
+    warn(c, st);
+}
+
 rlx_program *rlx_cache_get(rlx_cache *c, const rlx_hash *key, const char *preimage)
+{
+    rlx_program *p = rlx_cache_look(c, key, preimage);
+    rlx_cache_count(c, p != NULL);
+    return p;
+}
+
+rlx_program *rlx_cache_look(rlx_cache *c, const rlx_hash *key, const char *preimage)
 {
     char hex[KEY_CHARS + 1];
     rlx_hash_hex(*key, hex);
     for (int i = 0; i < NLAYERS; i++) {
         rlx_program *p = NULL;
         rlx_status st = read_program(c, &c->layers[i], hex, preimage, &p);
-        if (!st) {
-            atomic_fetch_add(&c->hits, 1);
+        if (!st)
             return p;
-        }
         if (rlx_status_code(st) == RLX_NOT_FOUND) {
             rlx_status_free(st);
             continue;
         }
-        atomic_fetch_add(&c->damaged, 1);
-        warn(c, rlx_status_note(st, __FILE__, __LINE__, "compiling anew"));
+        rlx_cache_tell_damage(c, rlx_status_note(st, __FILE__, __LINE__, "compiling anew"));
     }
-    atomic_fetch_add(&c->misses, 1);
     return NULL;
 }
 

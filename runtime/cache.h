@@ -55,6 +55,11 @@ void rlx_cache_get_stats(const rlx_cache *c, rlx_cache_stats *out);
 /* The program of a key whose text is `preimage`, which the caller destroys; NULL when there is
  * none. */
 rlx_program *rlx_cache_get(rlx_cache *c, const rlx_hash *key, const char *preimage);
+/* The same for who looks under several keys for one program: neither a hit nor a miss; and what it was. */
+rlx_program *rlx_cache_look(rlx_cache *c, const rlx_hash *key, const char *preimage);
+void rlx_cache_count(rlx_cache *c, bool hit);
+/* Counts an entry as damaged and warns of it; takes the status over. */
+void rlx_cache_tell_damage(rlx_cache *c, rlx_status st);
 /* Keeps an entry, and makes room for it. RLX_IO; RLX_UNSUPPORTED when the cache is sealed. No error
  * when nothing is kept. */
 rlx_status rlx_cache_put(rlx_cache *c, const rlx_hash *key, const void *bytes, size_t n);

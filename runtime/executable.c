@@ -384,6 +384,20 @@ void rlx_executable_destroy(rlx_executable *e)
     free(e);
 }
 
+rlx_status rlx_executable_tell_perf(const rlx_executable *e, rlx_perf *perf)
+{
+    const uint32_t n = e->image ? e->program->nkernels : 0;
+    rlx_perf_code *codes = calloc(n + 1, sizeof *codes);
+    if (!codes)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < n; i++)
+        codes[i] = (rlx_perf_code){e->program->kernels[i].name, rlx_elf_image_get(e->image, i),
+                                   rlx_elf_image_function_bytes(e->image, i)};
+    rlx_status st = rlx_perf_add(perf, codes, n);
+    free(codes);
+    return st;
+}
+
 const rlx_program *rlx_executable_program(const rlx_executable *e)
 {
     return e->program;

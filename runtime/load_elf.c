@@ -13,7 +13,6 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +43,10 @@ struct rlx_elf_image {
     uint8_t *base;
     size_t bytes;
     size_t n;
-    void *functions[];
+    struct {
+        void *address;
+        size_t bytes;
+    } functions[];
 };
 
 #define BAD(o, ...) bad((o), __LINE__, __VA_ARGS__)
@@ -273,7 +275,8 @@ static rlx_status relocate(const object *o, uint8_t *base)
     return RLX_OK;
 }
 
-static rlx_status find_function(const object *o, const uint8_t *base, void **function)
+static rlx_status find_function(const object *o, const uint8_t *base, void **function,
+                                size_t *bytes)
 {
     for (size_t i = 1; i < o->nsymbols; i++) {
         Elf64_Sym s = symbol(o, i);
@@ -287,6 +290,7 @@ static rlx_status find_function(const object *o, const uint8_t *base, void **fun
         uint64_t address;
         RLX_TRY(resolve(o, base, i, &address));
         *function = (void *)(uintptr_t)address;
+        *bytes = s.st_size < in.sh_size - s.st_value ? s.st_size : in.sh_size - s.st_value;
         return RLX_OK;
     }
     return BAD(o, "no function of that name");
@@ -321,31 +325,9 @@ static rlx_status load(rlx_elf_image *image, object *objects)
     if (mprotect(image->base, image->bytes, PROT_READ | PROT_EXEC) != 0)
         return RLX_FAIL(RLX_IO, "making code executable: %s", strerror(errno));
     for (size_t i = 0; i < image->n; i++)
-        RLX_TRY(find_function(&objects[i], image->base, &image->functions[i]));
+        RLX_TRY(find_function(&objects[i], image->base, &image->functions[i].address,
+                              &image->functions[i].bytes));
     return RLX_OK;
-}
-
-/* With RLX_PERF=map in the environment: which function lies where, for Linux's profiler, which
- * reads /tmp/perf-PID.map. A file that cannot be written is no reason to fail. */
-static void write_perf_map(const rlx_elf_image *image, const rlx_elf_object *objects)
-{
-    const char *want = getenv("RLX_PERF");
-    if (!want || strcmp(want, "map") != 0)
-        return;
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/perf-%ld.map", (long)getpid());
-    FILE *f = fopen(path, "a");
-    for (size_t i = 0; f && i < image->n; i++) {
-        uintptr_t from = (uintptr_t)image->functions[i];
-        uintptr_t to = (uintptr_t)image->base + image->bytes; /* or where the next one begins */
-        for (size_t j = 0; j < image->n; j++) {
-            uintptr_t next = (uintptr_t)image->functions[j];
-            to = next > from && next < to ? next : to;
-        }
-        fprintf(f, "%" PRIxPTR " %zx %s\n", from, (size_t)(to - from), objects[i].name);
-    }
-    if (f)
-        fclose(f);
 }
 
 rlx_status rlx_elf_image_create(const rlx_elf_object *objects, size_t n, rlx_elf_image **out)
@@ -360,8 +342,6 @@ rlx_status rlx_elf_image_create(const rlx_elf_object *objects, size_t n, rlx_elf
         for (size_t i = 0; i < n; i++)
             loading[i].file = &objects[i];
         st = load(image, loading);
-        if (!st)
-            write_perf_map(image, objects);
     }
     for (size_t i = 0; loading && i < n; i++)
         free(loading[i].place);
@@ -385,7 +365,12 @@ void rlx_elf_image_destroy(rlx_elf_image *image)
 
 void *rlx_elf_image_get(const rlx_elf_image *image, size_t i)
 {
-    return image->functions[i];
+    return image->functions[i].address;
+}
+
+size_t rlx_elf_image_function_bytes(const rlx_elf_image *image, size_t i)
+{
+    return image->functions[i].bytes;
 }
 
 size_t rlx_elf_image_bytes(const rlx_elf_image *image)

@@ -25,6 +25,7 @@ rlx_status rlx_elf_image_create(const rlx_elf_object *objects, size_t n, rlx_elf
 void rlx_elf_image_destroy(rlx_elf_image *image); /* accepts NULL */
 /* The address of object i's function. */
 void *rlx_elf_image_get(const rlx_elf_image *image, size_t i);
+size_t rlx_elf_image_function_bytes(const rlx_elf_image *image, size_t i);
 size_t rlx_elf_image_bytes(const rlx_elf_image *image); /* mapped */
 
 #endif

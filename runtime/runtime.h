@@ -9,6 +9,7 @@
 #define RLX_RUNTIME_H
 
 #include "runtime/cpu.h"
+#include "runtime/perf.h"
 #include "runtime/program.h"
 
 /* ---- thread team ---------------------------------------------------------------------------- */
@@ -117,6 +118,8 @@ rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
                                          const rlx_engine *engine, rlx_executable **out);
 
 const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
+/* Names its kernels to Linux's profiler; an engine has none. RLX_IO. */
+rlx_status rlx_executable_tell_perf(const rlx_executable *e, rlx_perf *perf);
 
 /* ---- sessions: state, arena, steps ---------------------------------------------------------- */
 
@@ -175,6 +178,8 @@ rlx_status rlx_session_read(rlx_session *s, int seq, const char *model, const ch
  * sequence changes. */
 void rlx_session_set_pending(rlx_session *s, int32_t token);
 int32_t rlx_session_pending(const rlx_session *s);
+/* When the kernels of the session's first step began: nanoseconds of CLOCK_MONOTONIC; 0: none did. */
+int64_t rlx_session_first_ns(const rlx_session *s);
 /* Ends the step that runs, at its next phase, with RLX_CANCELLED; when none runs, the next one
  * before it begins. Each cancel ends at most one step; two before it are one. The session is as it
  * was before that step. A step of a program that has states other than pages, which half a step

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <xmmintrin.h>
 
 enum { DEFAULT_POSITIONS = 4096, MAX_SEQUENCES = 1 << 16, MAX_TABLE = 1 << 28 };
@@ -96,6 +97,11 @@ void rlx_session_set_pending(rlx_session *s, int32_t token)
 int32_t rlx_session_pending(const rlx_session *s)
 {
     return s->past[0] == s->pending_past ? s->pending : -1;
+}
+
+int64_t rlx_session_first_ns(const rlx_session *s)
+{
+    return s->first_ns;
 }
 
 void rlx_session_cancel(rlx_session *s)
@@ -406,12 +412,21 @@ static void *find_address(void *cx, const char *name)
     return w ? (void *)(uintptr_t)w->data : NULL;
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static rlx_status run(plan *n)
 {
     const rlx_engine *engine = &n->e->engine;
     if (engine->step)
         return engine->step(engine->user, find_address, n, n->b->symbols);
     job j = {.s = n->s, .b = n->b, .engine = engine};
+    if (!n->s->first_ns)
+        n->s->first_ns = now_ns();
     rlx_team_run(n->s->team, (int)n->b->nphases, run_phase, &j);
     if (atomic_load(&j.error))
         return atomic_load(&j.error);

@@ -133,6 +133,7 @@ struct rlx_session {
 
     rlx_session_stats stats;
 
+    int64_t first_ns;     /* when the first step's kernels began, of CLOCK_MONOTONIC; 0: none did */
     int32_t pending;      /* a token for sequence 0 that is not appended yet; -1: none */
     int64_t pending_past; /* what the sequence held when it was chosen */
 

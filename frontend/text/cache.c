@@ -27,9 +27,10 @@ static bool is_trusted(const char *folder)
     return trusted;
 }
 
-static char *find_folder(void)
+/* `given`: of all caches; NULL: the default one. */
+static char *find_folder(const char *given)
 {
-    char *base = rlx_cache_default_folder();
+    char *base = given ? strdup(given) : rlx_cache_default_folder();
     rlx_text t = {0};
     if (base && is_trusted(base))
         rlx_text_putf(&t, "%s/tokenizers", base);
@@ -180,7 +181,7 @@ void rlx_text_cache_init(rlx_text_cache *c, const rlx_text_files *files)
     if (files->how)
         rlx_hasher_add(&h, files->how, strlen(files->how));
     c->place = rlx_hasher_finish(&h);
-    c->folder = find_folder();
+    c->folder = find_folder(files->folder);
 }
 
 void rlx_text_cache_deinit(rlx_text_cache *c)
@@ -235,7 +236,7 @@ static bool get_stamp(const rlx_text_cache *c, rlx_hash *key)
 /* ---- tables */
 
 enum {
-    CACHED_TABLE = 64 << 10
+    CACHED_TABLE = 8 << 10
 }; /* smaller ones, of large files too, are made as quickly as mapped */
 
 static rlx_tokenizer *map_table(const rlx_text_cache *c, const rlx_hash *key)

@@ -3,7 +3,7 @@
  *   KEY.table    a table; KEY is the hash of what it was made of
  *   KEY.stamp    of files: their devices, inodes, sizes and times, and the key of their table
  *
- * The folder is $RLX_CACHE_DIR, else rlx in $XDG_CACHE_HOME or $HOME/.cache, and there tokenizers.
+ * The folder is the one that compiled code is kept in (rlx_tokenizer_options.cache_folder), and there tokenizers.
  * Beyond RLX_TEXT_CACHE_BYTES those go that were not used for the longest time.
  *
  * It is a help and never an error: what is missing, of another version, damaged or not the user's
@@ -26,7 +26,8 @@ typedef struct rlx_file_identity {
 typedef struct rlx_text_files {
     const char *path[RLX_TEXT_FILES]; /* borrowed */
     int n;
-    const char *how; /* whatever else decides what is read: options; may be NULL */
+    const char *folder; /* of all of rlx's caches; NULL: the default one */
+    const char *how;    /* whatever else decides what is read: options; may be NULL */
     rlx_file_identity identity[RLX_TEXT_FILES];
 } rlx_text_files;
 

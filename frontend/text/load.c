@@ -28,7 +28,7 @@ typedef struct source {
 } source;
 
 /* Below this reading is as quick as mapping. */
-enum { CACHED_BYTES = 256 << 10 };
+enum { CACHED_BYTES = 16 << 10 };
 
 static void source_deinit(source *s)
 {
@@ -369,7 +369,7 @@ static rlx_status load_source(const source *s, const rlx_tokenizer_options *o, r
         free(first);
         return load_contents(s, pre, NULL, out);
     }
-    rlx_text_files files = {.how = pre};
+    rlx_text_files files = {.how = pre, .folder = o ? o->cache_folder : NULL};
     const char *const paths[RLX_TEXT_FILES] = {s->main, first ? first : s->merges, s->config};
     for (int i = 0; i < RLX_TEXT_FILES; i++)
         if (paths[i])

@@ -181,10 +181,17 @@ static int count_done(int code, const caching *c, const char *what)
     return code;
 }
 
+/* What is damaged is left out, each with a warning; the rest is good, and the exit code says that it is not all. */
 static int export_all(caching *c)
 {
+    rlx_cache_stats stats;
     rlx_status st = rlx_cache_export(c->cache, c->words[1], c->key, &c->count);
-    return count_done(report(st), c, c->key ? "written, signed" : "written");
+    int code = count_done(report(st), c, c->key ? "written, signed" : "written");
+    rlx_cache_get_stats(c->cache, &stats);
+    if (!code && stats.damaged)
+        code = failure("cache export: %lld damaged entr%s left out", (long long)stats.damaged,
+                       stats.damaged == 1 ? "y is" : "ies are");
+    return code;
 }
 
 static int import_all(caching *c)
@@ -242,25 +249,57 @@ static int explain(caching *c)
     return code ? code : c->bad ? EXIT_FAILED : EXIT_OK;
 }
 
+/* Options that some actions take and others do not. */
+enum { RECOMPILE = 1, MAX_SIZE = 2, KEY = 4, UNSIGNED = 8, HOW = 16, JSON = 32, FOLDER = 64 };
+
 static const struct action {
     const char *name;
     int (*run)(caching *c);
     const char *word; /* what it is about; NULL: nothing */
     bool must_have_folder;
+    int options; /* that it takes */
 } actions[] = {
-    {"ls", list, NULL, false},
-    {"show", show, "KEY, as rlx cache ls prints it", false},
-    {"explain", explain, "MODEL", true},
-    {"verify", verify, NULL, false},
-    {"gc", collect, NULL, true},
-    {"clear", clear, NULL, true},
-    {"unseal", unseal, NULL, true},
-    {"export", export_all, "FILE", false},
-    {"import", import_all, "FILE", true},
-    {"sign", sign_all, NULL, true},
-    {"keygen", make_keys, "FILE", false},
+    {"ls", list, NULL, false, FOLDER | JSON},
+    {"show", show, "KEY, as rlx cache ls prints it", false, FOLDER | JSON},
+    {"explain", explain, "MODEL", true, FOLDER | HOW},
+    {"verify", verify, NULL, false, FOLDER | RECOMPILE | JSON},
+    {"gc", collect, NULL, true, FOLDER | MAX_SIZE},
+    {"clear", clear, NULL, true, FOLDER},
+    {"unseal", unseal, NULL, true, FOLDER},
+    {"export", export_all, "FILE", false, FOLDER | KEY},
+    {"import", import_all, "FILE", true, FOLDER | KEY | UNSIGNED},
+    {"sign", sign_all, NULL, true, FOLDER | KEY},
+    {"keygen", make_keys, "FILE", false, 0},
 };
 enum { NACTIONS = sizeof actions / sizeof *actions };
+
+/* An option that was given and that the action has no use for; NULL: none. */
+static const char *useless_option(const caching *c, const struct action *a)
+{
+    const struct {
+        const char *name;
+        int option;
+        bool given;
+    } all[] = {{"recompile", RECOMPILE, c->recompile},
+               {"max-size", MAX_SIZE, c->max_size != NULL},
+               {"key", KEY, c->key != NULL},
+               {"unsigned", UNSIGNED, c->is_unsigned},
+               {"precision", HOW, c->where.precision != NULL},
+               {"cache-type-k", HOW, c->where.type_k != NULL},
+               {"cache-type-v", HOW, c->where.type_v != NULL},
+               {"json", JSON, c->json},
+               {"cache-dir", FOLDER, c->where.cache_dir != NULL}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].given && !(a->options & all[i].option))
+            return all[i].name;
+    return NULL;
+}
+
+static void warn(void *user, const char *message)
+{
+    (void)user;
+    fprintf(stderr, "rlx: %s\n", message);
+}
 
 static int run(caching *c, const struct action *a)
 {
@@ -268,9 +307,13 @@ static int run(caching *c, const struct action *a)
         return usage_error("cache %s: no %s given", a->name, a->word);
     if (!a->word && c->words[1])
         return usage_error("cache %s: \"%s\" is one argument too many", a->name, c->words[1]);
+    const char *useless = useless_option(c, a);
+    if (useless)
+        return usage_error("cache %s: --%s is of no use there", a->name, useless);
     if (a->run == make_keys)
         return make_keys(c); /* of no cache */
-    rlx_status st = rlx_cache_open(&(rlx_cache_options){.folder = c->where.cache_dir}, &c->cache);
+    const rlx_cache_options o = {.folder = c->where.cache_dir, .warn = warn};
+    rlx_status st = rlx_cache_open(&o, &c->cache);
     if (st)
         return report(st);
     int code = a->must_have_folder && !rlx_cache_folder(c->cache)

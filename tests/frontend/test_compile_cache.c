@@ -2,10 +2,12 @@
  * what not, the same numbers, and what is said of a miss. */
 #include <check.h>
 #include <ftw.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "frontend/cache.h"
@@ -415,6 +417,136 @@ START_TEST(the_second_time)
 }
 END_TEST
 
+/* Under whatever keys a program is looked for, that is one hit or one miss. */
+START_TEST(hits_and_misses_are_counted_once)
+{
+    const rlx_context_options o = {.cache.folder = dir};
+    rlx_cache_stats stats;
+    rlx_executable *exe;
+    made m = make(&usual, &o);
+    for (int i = 0; i < 2; i++) {
+        must(compile(&m, &usual, NULL, &exe));
+        rlx_executable_destroy(exe);
+        rlx_cache_get_stats(rlx_context_cache(m.cx), &stats);
+        ck_assert_int_eq(stats.misses, 1);
+        ck_assert_int_eq(stats.hits, i);
+        ck_assert_int_eq(stats.written, 1);
+    }
+    unmake(&m);
+}
+END_TEST
+
+#define ELSEWHERE \
+    "RLX_TEST_ELSEWHERE" /* in the environment: the process is the other one; its folder */
+
+/* ---- code generation is deterministic ------------------------------------------------------- */
+
+/* A locale that writes 1,5, made here; false: it cannot be. */
+static bool use_commas(void)
+{
+    static const char source[] = "escape_char /\nLC_NUMERIC\ndecimal_point \"<U002C>\"\n"
+                                 "thousands_sep \"<U002E>\"\ngrouping 3;3\nEND LC_NUMERIC\n";
+    char command[3 * CHARS], text[16];
+    snprintf(command, sizeof command, "%s/commas.src", dir);
+    FILE *f = fopen(command, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(source, f);
+    fclose(f);
+    snprintf(command, sizeof command,
+             "cd %s && localedef -c -i commas.src -f ANSI_X3.4-1968 ./commas > /dev/null 2>&1",
+             dir);
+    if (system(command) == -1)
+        return false;
+    setenv("LOCPATH", dir, 1);
+    if (!setlocale(LC_NUMERIC, "commas"))
+        return false;
+    snprintf(text, sizeof text, "%.1f", 1.5);
+    return !strcmp(text, "1,5");
+}
+
+typedef struct bytes {
+    void *data;
+    size_t n;
+} bytes;
+
+static bool take_bytes(void *user, const rlx_cache_entry *e)
+{
+    (void)e;
+    bytes *b = user;
+    ck_assert_ptr_null(b->data);
+    b->n = (size_t)e->bytes;
+    b->data = malloc(b->n);
+    char path[2 * CHARS];
+    snprintf(path, sizeof path, "code/%s.rlx", e->key); /* of the current folder */
+    FILE *f = fopen(path, "rb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fread(b->data, 1, b->n, f), b->n);
+    fclose(f);
+    return true;
+}
+
+/* The one entry that compiling into a folder of that name leaves; it becomes the current folder. */
+static bytes compile_into(const char *name)
+{
+    char folder[2 * CHARS];
+    rlx_executable *exe;
+    bytes b = {0};
+    snprintf(folder, sizeof folder, "%s/%s", dir, name);
+    made m = make(&usual, &(rlx_context_options){.cache.folder = folder});
+    must(compile(&m, &usual, NULL, &exe));
+    rlx_executable_destroy(exe);
+    ck_assert_int_eq(chdir(folder), 0);
+    must(rlx_cache_each(rlx_context_cache(m.cx), take_bytes, &b));
+    unmake(&m);
+    return b;
+}
+
+static bool verify_anew(void *user, const rlx_cache_entry *e)
+{
+    must(rlx_cache_verify(user, e, true));
+    return true;
+}
+
+/* In another process, whose addresses are others, in another folder, locale and cache: the same bytes; and there the first
+ * one's entries hold against compiling anew. */
+START_TEST(the_same_bytes_elsewhere)
+{
+    const bytes here = compile_into("here");
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const char *own[] = {"/proc/self/exe", NULL};
+        setenv(ELSEWHERE, dir, 1);
+        execv(own[0], (char **)(uintptr_t)own); /* a new image: its libraries lie elsewhere */
+        _exit(127);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    ck_assert_int_eq(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
+    ck_assert_int_eq(chdir(dir), 0);
+    const bytes there = compile_into("there"); /* a hit: what the other process left */
+    ck_assert_uint_eq(here.n, there.n);
+    ck_assert_mem_eq(here.data, there.data, here.n);
+    free(here.data);
+    free(there.data);
+}
+END_TEST
+
+/* What the other process does. */
+START_TEST(elsewhere)
+{
+    char path[2 * CHARS];
+    rlx_cache *c;
+    snprintf(dir, sizeof dir, "%s", getenv(ELSEWHERE));
+    if (!use_commas())
+        fprintf(stderr, "no locale with decimal commas: localedef makes none here\n");
+    free(compile_into("there").data);
+    snprintf(path, sizeof path, "%s/here", dir);
+    must(rlx_cache_open(&(rlx_cache_options){.folder = path}, &c));
+    must(rlx_cache_each(c, verify_anew, c));
+    rlx_cache_close(c);
+}
+END_TEST
+
 static void expect_refusal(rlx_status st, const char *const *parts, int n)
 {
     ck_assert_int_eq(rlx_status_code(st), RLX_NOT_FOUND);
@@ -459,9 +591,8 @@ START_TEST(misses_are_explained)
 }
 END_TEST
 
-int main(void)
+static TCase *all_tests(void)
 {
-    Suite *s = suite_create("compile cache");
     TCase *t = tcase_create("cache");
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_loop_test(t, every_field_that_matters, 0, NCHANGES);
@@ -469,8 +600,24 @@ int main(void)
     tcase_add_test(t, order_matters);
     tcase_add_test(t, targets);
     tcase_add_test(t, the_second_time);
+    tcase_add_test(t, hits_and_misses_are_counted_once);
+    tcase_add_test(t, the_same_bytes_elsewhere);
     tcase_add_test(t, misses_are_explained);
-    suite_add_tcase(s, t);
+    return t;
+}
+
+/* In the folder of the process that began this one, which removes it. */
+static TCase *tests_elsewhere(void)
+{
+    TCase *t = tcase_create("elsewhere");
+    tcase_add_test(t, elsewhere);
+    return t;
+}
+
+int main(void)
+{
+    Suite *s = suite_create("compile cache");
+    suite_add_tcase(s, getenv(ELSEWHERE) ? tests_elsewhere() : all_tests());
     SRunner *r = srunner_create(s);
     srunner_set_fork_status(r, CK_NOFORK);
     srunner_run_all(r, CK_NORMAL);

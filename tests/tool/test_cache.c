@@ -78,11 +78,74 @@ START_TEST(warm_then_run)
     process_free(&p);
     process_free(&first);
 
+    /* A conversation whose answer is there, and which waits for the next line: its own map. */
+    RUN(&p, "/bin/sh", "-c",
+        "cd \"$0\" && mkfifo in out && echo '{% for m in messages %}{{ m.content }}{% endfor %}' > "
+        "t\n"
+        "\"$1\" run \"$2\" --chat-template t -n 3 < in > out 2> err & exec 3> in 4< out\n"
+        "echo Once >&3; dd bs=1 count=1 <&4 2> /dev/null > first; cat /proc/$!/maps; exec 3>&-\n"
+        "cat <&4 > rest; wait $!",
+        dir, RLX_TOOL, BUNDLED);
+    ends(&p, 0);
+    has(p.out, "librlx.so");
+    ck_assert_ptr_null(strstr(p.out, "librlx-"));
+    ck_assert_ptr_null(strcasestr(p.out, "llvm"));
+    ck_assert_ptr_null(strstr(p.out, "libstdc++"));
+    process_free(&p);
+
     RUN(&p, RLX_TOOL, "run", BUNDLED, "--no-compile", "--precision", "exact", TEXT);
     ends(&p, 1);
     has(p.err, "TOKENS 1, ROWS 1, exact is not in the compile cache");
     has(p.err, "precision: it has fast, decode, wanted exact");
     process_free(&p);
+}
+END_TEST
+
+static int count_files(const char *folder)
+{
+    process p;
+    RUN(&p, "/bin/sh", "-c", "find \"$0\" -type f 2> /dev/null | wc -l", folder);
+    const int n = atoi(p.out);
+    process_free(&p);
+    return n;
+}
+
+/* One place decides about code and tokenizers' tables: what the command line says, else the environment; and nowhere is no
+ * error. */
+START_TEST(one_folder_for_all)
+{
+    process p;
+    char there[CHARS], option[CHARS];
+    snprintf(there, sizeof there, "%.200s/there", dir);
+    snprintf(option, sizeof option, "--cache-dir=%.200s", there);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--no-cache", TEXT);
+    ends(&p, 0);
+    process_free(&p);
+    ck_assert_int_eq(count_files(dir), 0);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, option, TEXT);
+    ends(&p, 0);
+    process_free(&p);
+    strcat(there, "/tokenizers");
+    ck_assert_int_ge(count_files(there), 1);
+    ck_assert_int_eq(count_files(dir), count_files(there) + 2); /* two buckets, nothing elsewhere */
+
+    unsetenv("RLX_CACHE_DIR");
+    const char *home = getenv("HOME");
+    char *kept = home ? strdup(home) : NULL;
+    unsetenv("XDG_CACHE_HOME");
+    for (int i = 0; i < 2; i++) { /* no HOME; one that nothing can be made in */
+        if (i)
+            setenv("HOME", "/proc/1", 1);
+        else
+            unsetenv("HOME");
+        RUN(&p, RLX_TOOL, "tokenize", BUNDLED, "-p", "Once", "--ids");
+        ends(&p, 0);
+        ck_assert_str_eq(p.err, "");
+        process_free(&p);
+    }
+    if (kept)
+        setenv("HOME", kept, 1);
+    free(kept);
 }
 END_TEST
 
@@ -122,6 +185,13 @@ START_TEST(entries_are_listed_checked_and_removed)
     ends(&p, 1);
     has(p.out, "BAD: byte");
     has(p.err, "1 bad");
+    process_free(&p);
+    snprintf(path, sizeof path, "%.200s/archive", dir);
+    RUN(&p, RLX_TOOL, "cache", "export", path);
+    ends(&p, 1);
+    has(p.err, "left out: the entry");
+    has(p.err, "5 entries written");
+    has(p.err, "1 damaged entry is left out");
     process_free(&p);
 
     RUN(&p, RLX_TOOL, "cache", "gc", "--max-size", "60k");
@@ -287,6 +357,10 @@ START_TEST(mistakes)
         {"cache", "one argument too many", "ls", "x"},
         {"cache", "--max-size SIZE", "gc"},
         {"cache", "is no size", "gc", "--max-size", "many"},
+        {"cache", "gc: --json is of no use there", "gc", "--json"},
+        {"cache", "ls: --recompile is of no use there", "ls", "--recompile"},
+        {"cache", "verify: --key is of no use there", "verify", "--key=x"},
+        {"cache", "keygen: --cache-dir is of no use there", "keygen", "x", "--cache-dir=x"},
         {"run", "one of them", BUNDLED, "--no-cache", "--cache-dir=x"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -310,6 +384,7 @@ int main(void)
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 0);
     tcase_add_test(t, warm_then_run);
+    tcase_add_test(t, one_folder_for_all);
     tcase_add_test(t, entries_are_listed_checked_and_removed);
     tcase_add_test(t, profiles_beside_models);
     tcase_add_test(t, sealed);
