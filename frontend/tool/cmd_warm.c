@@ -8,7 +8,7 @@
 typedef struct warming {
     run_where where;
     text_list targets;
-    bool dry_run, seal, json;
+    bool dry_run, seal, pack, json;
     bool watched; /* somebody sees the bar */
     int missing, compiled, there;
 } warming;
@@ -104,6 +104,9 @@ static int warm_all(warming *w, const char *const *models)
         fprintf(stderr, "%d bucket%s compiled, %d there%s, %d missing%s\n", w->compiled,
                 w->compiled == 1 ? "" : "s", w->there, w->dry_run ? "" : " before", w->missing,
                 w->seal ? "; the cache is sealed" : "");
+    if (!code && w->pack) /* docs/decisions/2026-11-29-weight-packs.md */
+        fprintf(stderr, "nothing to pack: every kernel of this build reads weights as their file "
+                        "has them\n");
     if (!code)
         code = finish_output();
     return code ? code : w->missing ? EXIT_FAILED : EXIT_OK;
@@ -131,6 +134,11 @@ int command_warm(int argc, char **argv)
          &w.dry_run},
         {"seal", NULL, OPTION_FLAG, NULL,
          "the set is complete then: a run that would have to compile fails", &w.seal},
+        {"pack", NULL, OPTION_FLAG, NULL,
+         "also makes weight packs for kernels that want other layouts than the file's: none of "
+         "this "
+         "build does",
+         &w.pack},
         {"json", NULL, OPTION_FLAG, NULL, "a JSON object per bucket", &w.json},
     };
     const command_spec spec = {.name = "warm",

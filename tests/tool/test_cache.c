@@ -58,9 +58,11 @@ START_TEST(warm_then_run)
     RUN(&p, RLX_TOOL, "warm", BUNDLED);
     ends(&p, 0);
     has(p.err, "3 buckets compiled");
+    ck_assert_ptr_null(strstr(p.err, "pack"));
     process_free(&p);
-    RUN(&p, RLX_TOOL, "warm", BUNDLED, "--dry-run", "--json");
+    RUN(&p, RLX_TOOL, "warm", BUNDLED, "--dry-run", "--json", "--pack");
     ends(&p, 0);
+    has(p.err, "nothing to pack: every kernel of this build reads weights as their file has them");
     has(p.out, "\"bucket\": \"prefill\", \"tokens\": 512, \"there\": true");
     process_free(&p);
 
@@ -249,6 +251,80 @@ START_TEST(profiles_beside_models)
 }
 END_TEST
 
+/* What `rlx run` of a model says, and whether its code came out of the cache. */
+static char *answer(const char *model, bool cached)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "run", model, TEXT);
+    ends(&p, 0);
+    ck_assert_int_eq(strstr(p.err, "from the cache") != NULL, cached);
+    char *said = strdup(p.out);
+    process_free(&p);
+    return said;
+}
+
+static void shell(const char *script, const char *model)
+{
+    process p;
+    RUN(&p, "/bin/sh", "-c", script, model);
+    ends(&p, 0);
+    process_free(&p);
+}
+
+/* Weights are not in the key: others run with the same code. What is in it, and the tokenizer, is noticed; and a process that
+ * runs goes on with the files that it began with. */
+START_TEST(a_model_that_changes)
+{
+    process p;
+    char model[CHARS];
+    snprintf(model, sizeof model, "%.200s/model", dir);
+    shell("cp -r " BUNDLED " \"$0\"; chmod -R u+w \"$0\"; touch -d '1 hour ago' \"$0\"/*", model);
+    RUN(&p, RLX_TOOL, "warm", model);
+    ends(&p, 0);
+    process_free(&p);
+    char *first = answer(model, true);
+
+    /* Under a running process: another file of the name. */
+    RUN(&p, "/bin/sh", "-c",
+        "cd \"$0\" && mkfifo in out && echo '{% for m in messages %}{{ m.content }}{% endfor %}' > "
+        "t\n"
+        "\"$1\" run model --chat-template t -n 6 --temp 0 < in > out 2> err & exec 3> in 4< out\n"
+        "echo Once upon a time >&3; read -r line <&4; echo \"$line\"\n"
+        "cd model; { head -c 1000000 model.safetensors; head -c 4122808 /dev/zero; } > w\n"
+        "mv w model.safetensors; cd ..; echo And then >&3; read -r line <&4; echo \"$line\"\n"
+        "exec 3>&-; cat <&4 > rest; wait $!",
+        dir, RLX_TOOL);
+    ends(&p, 0);
+    ck_assert_ptr_nonnull(strchr(p.out, '\n'));
+    ck_assert_uint_gt(strlen(strchr(p.out, '\n')), 4); /* the second answer is text, not of zeros */
+    process_free(&p);
+
+    char *second = answer(model, true); /* the next one has the new weights, and the same code */
+    ck_assert_str_ne(first, second);
+    free(first);
+    free(second);
+
+    shell("sed -i 's/\"rms_norm_eps\": [^,]*/\"rms_norm_eps\": 0.01/' \"$0/config.json\"", model);
+    RUN(&p, RLX_TOOL, "warm", model, "--dry-run");
+    ends(&p, 1);
+    has(p.out, "is missing");
+    has(p.out, "function 0");
+    process_free(&p);
+
+    RUN(&p, RLX_TOOL, "tokenize", model, "-p", "Once", "--ids");
+    ends(&p, 0);
+    char *ids = strdup(p.out);
+    process_free(&p);
+    shell("sed -i 's/: 465,$/: x,/; s/: 464,$/: 465,/; s/: x,$/: 464,/' \"$0/tokenizer.json\"",
+          model);
+    RUN(&p, RLX_TOOL, "tokenize", model, "-p", "Once", "--ids");
+    ends(&p, 0);
+    ck_assert_str_ne(p.out, ids);
+    process_free(&p);
+    free(ids);
+}
+END_TEST
+
 START_TEST(sealed)
 {
     process p;
@@ -387,6 +463,7 @@ int main(void)
     tcase_add_test(t, one_folder_for_all);
     tcase_add_test(t, entries_are_listed_checked_and_removed);
     tcase_add_test(t, profiles_beside_models);
+    tcase_add_test(t, a_model_that_changes);
     tcase_add_test(t, sealed);
     tcase_add_test(t, carried_elsewhere);
     tcase_add_test(t, mistakes);
