@@ -127,7 +127,7 @@ static rlx_status open_cache(rlx_context *cx, const rlx_context_options *o)
 static rlx_status open_perf(rlx_context *cx, const rlx_context_options *o)
 {
     static const char *const names[] = {[RLX_PERF_MAP] = "map", [RLX_PERF_JITDUMP] = "jitdump"};
-    const char *want = getenv("RLX_PERF");
+    const char *want = secure_getenv("RLX_PERF");
     rlx_perf_form form = o->perf;
     for (int f = RLX_PERF_MAP; want && !o->perf && f <= RLX_PERF_JITDUMP; f++)
         if (!strcmp(want, names[f]))

@@ -26,7 +26,8 @@ static bool validate(const uint32_t *words, size_t nwords, char **why)
         return is_well(SPV_ERROR_OUT_OF_MEMORY, NULL, why);
     spv_const_binary_t binary = {.code = words, .wordCount = nwords};
     spv_diagnostic diagnostic = NULL;
-    const bool well = is_well(spvValidate(cx, &binary, &diagnostic), diagnostic, why);
+    const spv_result_t r = spvValidate(cx, &binary, &diagnostic);
+    const bool well = is_well(r, diagnostic, why);
     spvContextDestroy(cx);
     return well;
 }

@@ -97,7 +97,7 @@ static rlx_status open_user(rlx_cache *c, const rlx_cache_options *o)
     c->folder = NULL;
     if (o->folder || rlx_status_code(st) == RLX_OUT_OF_MEMORY)
         return st;
-    if (rlx_status_code(st) == RLX_INVALID_ARGUMENT || getenv("RLX_CACHE_DIR"))
+    if (rlx_status_code(st) == RLX_INVALID_ARGUMENT || secure_getenv("RLX_CACHE_DIR"))
         warn(c, st); /* somebody chose it */
     else
         rlx_status_free(st);
@@ -106,8 +106,8 @@ static rlx_status open_user(rlx_cache *c, const rlx_cache_options *o)
 
 static rlx_status open_system(rlx_cache *c, const rlx_cache_options *o)
 {
-    const char *folder = o->system_folder ? o->system_folder : getenv("RLX_CACHE_SYSTEM_DIR");
-    const char *key = o->trusted_key ? o->trusted_key : getenv("RLX_CACHE_KEY");
+    const char *folder = o->system_folder ? o->system_folder : secure_getenv("RLX_CACHE_SYSTEM_DIR");
+    const char *key = o->trusted_key ? o->trusted_key : secure_getenv("RLX_CACHE_KEY");
     if (!folder || !*folder)
         return RLX_OK;
     if (key && *key) {

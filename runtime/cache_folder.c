@@ -12,8 +12,8 @@
 char *rlx_cache_default_folder(void)
 {
     rlx_text t = {0};
-    const char *own = getenv("RLX_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
+    const char *own = secure_getenv("RLX_CACHE_DIR"), *xdg = secure_getenv("XDG_CACHE_HOME"),
+               *home = secure_getenv("HOME");
     if (own)
         rlx_text_put(&t, own);
     else if (xdg && *xdg == '/')
