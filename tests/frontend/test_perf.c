@@ -13,7 +13,7 @@
 #include "frontend/rlx.h"
 
 #define BUNDLED RLX_SOURCE_DIR "/models/bundled"
-enum { CHARS = 256, FEWEST = 10 };
+enum { CHARS = 256, FEWEST = 5 };
 
 static char dir[CHARS], path[CHARS];
 
