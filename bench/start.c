@@ -1,8 +1,8 @@
 /* bench/start.c: a warm start from outside: from the process's birth to its first kernel and to its first byte of text.
  *
- *   start TOOL MODEL [REPEATS]
+ *   start TOOL MODEL [REPEATS [PROMPT]]
  *
- * Each repetition runs `TOOL run MODEL` for one token (RLX_VERBOSE has it tell when its first kernel began); the first, which
+ * Each repetition runs `TOOL run MODEL` for one token behind the prompt (RLX_VERBOSE has it tell when its first kernel began); the first, which
  * may compile, is not counted. Files are in the page cache then. Prints medians, and the least, of milliseconds. */
 #include <poll.h>
 #include <spawn.h>
@@ -55,13 +55,13 @@ static void listen(int out, int err, char *said, size_t room, double *text)
 }
 
 /* false: it failed; what it said is on stderr. */
-static bool start(char *tool, char *model, double times[TIMES])
+static bool start(char *tool, char *model, char *prompt, double times[TIMES])
 {
     char *argv[] = {tool,
                     "run",
                     model,
                     "-p",
-                    "Once upon a time",
+                    prompt,
                     "-n",
                     "1",
                     "--temp",
@@ -115,13 +115,13 @@ int main(int argc, char **argv)
     static double times[TIMES][MOST];
     const int n = argc > 3 ? atoi(argv[3]) : USUAL;
     if (argc < 3 || n < 1 || n > MOST) {
-        fprintf(stderr, "start TOOL MODEL [REPEATS]\n");
+        fprintf(stderr, "start TOOL MODEL [REPEATS [PROMPT]]\n");
         return 2;
     }
     setenv("RLX_VERBOSE", "1", 1);
     for (int i = -1; i < n; i++) {
         double t[TIMES];
-        if (!start(argv[1], argv[2], t))
+        if (!start(argv[1], argv[2], argc > 4 ? argv[4] : "Once upon a time", t))
             return 1;
         for (int k = 0; i >= 0 && k < TIMES; k++)
             times[k][i] = t[k];
