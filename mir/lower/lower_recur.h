@@ -84,8 +84,8 @@ value_part *recur_state_part(recur_cx *x, int state);
 void recur_bind_part(recur_cx *x, const rlx_ir_value *v, const value_part *p);
 void recur_bind_arguments(recur_cx *x);
 
-/* A loop of one turn or none: whether number `c`, a bool, is true (or `not`). */
-rlx_status recur_begin_if(recur_cx *x, rlx_ir_value *c, bool not, rlx_lir_scope *s);
+/* A loop of one turn or none: whether number `c`, a bool, is true (with `negate`: false). */
+rlx_status recur_begin_if(recur_cx *x, rlx_ir_value *c, bool negate, rlx_lir_scope *s);
 void recur_end_if(recur_cx *x, rlx_lir_scope *s);
 
 /* At a sequence's first token its states are zeros, whatever the pools hold. */

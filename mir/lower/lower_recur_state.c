@@ -99,11 +99,11 @@ value_part *recur_team_part(recur_cx *x, const rlx_ir_value *v)
 /* ---- sequences ----------------------------------------------------------------------------------
  */
 
-rlx_status recur_begin_if(recur_cx *x, rlx_ir_value *c, bool not, rlx_lir_scope *s)
+rlx_status recur_begin_if(recur_cx *x, rlx_ir_value *c, bool negate, rlx_lir_scope *s)
 {
     kernel_cx *k = &x->k;
     rlx_ir_value *times =
-        rlx_lir_build_map3(k->b, RLX_FN_SELECT, c, k_const(k, !not ), k_const(k, not ));
+        rlx_lir_build_map3(k->b, RLX_FN_SELECT, c, k_const(k, !negate), k_const(k, negate));
     rlx_lir_begin_for(k->b, k_const(k, 0), times, 1, 0, NULL, s);
     if (!k->b->status)
         nest_enter(&x->l, s, s->index[0], 1);
