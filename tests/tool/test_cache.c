@@ -221,7 +221,7 @@ START_TEST(profiles_beside_models)
     RUN(&p, "/bin/sh", "-c",
         "mkdir \"$0\" && ln -s " BUNDLED
         "/* \"$0\" && printf '[model]\\nprefill = 64\\nkv_key_format = "
-        "\"q8_0\"\\n' > \"$0/llama.rlx.toml\"",
+        "\"q8_0\"\\n[backend.cpu]\\nunfuse_regions = true\\n' > \"$0/llama.rlx.toml\"",
         model);
     ends(&p, 0);
     process_free(&p);
@@ -229,8 +229,13 @@ START_TEST(profiles_beside_models)
     ends(&p, 0);
     has(p.err, "6 buckets compiled");
     process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "ls"); /* of the second one */
+    ends(&p, 0);
+    has(p.out, "; tuning: fusion 0, single maps 1");
+    process_free(&p);
     RUN(&p, "/bin/sh", "-c",
-        "printf '[model]\\nkv_key_format = \"q8_0\"\\n[buckets]\\nseq = [1, 48, 64]\\n' > "
+        "printf '[model]\\nkv_key_format = \"q8_0\"\\n[backend.cpu]\\nunfuse_regions = true\\n"
+        "[buckets]\\nseq = [1, 48, 64]\\n' > "
         "\"$0/llama.rlx.toml\"",
         model);
     process_free(&p);
