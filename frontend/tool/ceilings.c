@@ -1,5 +1,6 @@
 #include "frontend/tool/ceilings.h"
 
+#include <cpuid.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ typedef struct trial_set {
     const byte_span *spans;
     size_t nspans, bytes; /* of all spans */
     int passes, streams;
+    const struct reader *reader;
     const ceiling_unit *unit;
     _Atomic uint64_t sink; /* keeps the work from being removed */
 } trial_set;
@@ -119,23 +121,47 @@ enum { STREAMS = 4 };
         total += all[k];                         \
     return total
 
-#define EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
+typedef uint64_t read_fn(const char *p, size_t bytes);
+typedef struct reader {
+    read_fn *one, *several;
+} reader;
 
-EACH_WIDTH static uint64_t read_one(const char *p, size_t bytes)
-{
-    READ_LOOP(STREAMS, 1);
-}
+#define READER(NAME, ...)                                                   \
+    __VA_ARGS__ static uint64_t NAME##_one(const char *p, size_t bytes)     \
+    {                                                                       \
+        READ_LOOP(STREAMS, 1);                                              \
+    }                                                                       \
+    __VA_ARGS__ static uint64_t NAME##_several(const char *p, size_t bytes) \
+    {                                                                       \
+        READ_LOOP(1, n);                                                    \
+    }                                                                       \
+    static const reader NAME = {NAME##_one, NAME##_several};
 
-EACH_WIDTH static uint64_t read_several(const char *p, size_t bytes)
+READER(read_any, )
+READER(read_256, __attribute__((target("avx2"))))
+READER(read_512, __attribute__((target("avx512f"))))
+
+/* The widest that the CPU and the operating system have. (target_clones and __builtin_cpu_supports would ask at every start
+ * of a program that holds them, whatever it does: a tenth of a millisecond on a virtual machine.) */
+static const reader *widest_reader(void)
 {
-    READ_LOOP(1, n);
+    enum { YMM = 0x6, ZMM = 0xe6 };
+    unsigned eax, ebx, ecx, edx, state;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE))
+        return &read_any;
+    __asm__ volatile("xgetbv" : "=a"(state), "=d"(edx) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
+        return &read_any;
+    if ((ebx & bit_AVX512F) && (state & ZMM) == ZMM)
+        return &read_512;
+    return (ebx & bit_AVX2) && (state & YMM) == YMM ? &read_256 : &read_any;
 }
 
 static void read_share(trial_set *t, int index)
 {
     size_t from = t->bytes / (size_t)t->threads * (size_t)index;
     size_t to = index + 1 == t->threads ? t->bytes : from + t->bytes / (size_t)t->threads;
-    uint64_t (*read)(const char *p, size_t bytes) = t->streams == 1 ? read_one : read_several;
+    read_fn *read = t->streams == 1 ? t->reader->one : t->reader->several;
     uint64_t total = 0;
     for (int pass = 0; pass < t->passes; pass++) {
         size_t at = 0; /* where the span begins in all of them */
@@ -160,7 +186,8 @@ double ceiling_read(const byte_span *spans, size_t nspans, int threads, int pass
                        .spans = spans,
                        .nspans = nspans,
                        .passes = passes,
-                       .streams = streams};
+                       .streams = streams,
+                       .reader = widest_reader()};
         for (size_t i = 0; i < nspans; i++)
             t.bytes += spans[i].bytes;
         double seconds = run_trials(&t);
