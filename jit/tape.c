@@ -288,6 +288,16 @@ static rlx_status place_outputs(builder *b, const rlx_ir_func *entry)
     return RLX_OK;
 }
 
+/* Inputs that decide nothing, of no elements perhaps, are given all the same, and bind symbols. */
+static rlx_status bind_inputs(builder *b, const rlx_ir_func *entry)
+{
+    uint32_t index;
+    for (int i = 0; i < entry->body->nargs; i++)
+        if (entry->arg_info[i].role == RLX_ROLE_INPUT)
+            RLX_TRY(bind(b, entry, i, &index));
+    return RLX_OK;
+}
+
 rlx_status rlx_jit_tape_build(const rlx_ir_module *m, const rlx_jit_options *o, rlx_arena *arena,
                               rlx_jit_tape *out)
 {
@@ -299,6 +309,7 @@ rlx_status rlx_jit_tape_build(const rlx_ir_module *m, const rlx_jit_options *o, 
     if (!entry || entry->is_kernel)
         return RLX_FAIL(RLX_NOT_FOUND, "module @%s has no tape function @%s", m->name, o->entry);
     RLX_TRY(visit(&b, entry));
+    RLX_TRY(bind_inputs(&b, entry));
     RLX_TRY(place_outputs(&b, entry));
     rlx_program *p = &out->program;
     p->plan_least = o->plan_least;

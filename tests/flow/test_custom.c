@@ -389,6 +389,30 @@ START_TEST(shapes)
 }
 END_TEST
 
+/* An input of which nothing is read is given all the same. */
+static rlx_value *build_unread(rlx_builder *b, rlx_value *x, void *user)
+{
+    const int64_t *dims = user;
+    rlx_value *mask = rlx_build_input(b, "mask", RLX_F32, 2, dims);
+    rlx_value *none = rlx_build_slice(b, mask, 1, 0, 0, 1);
+    return rlx_build_map2(b, RLX_MAP_ADD, x,
+                          rlx_build_reduce(b, RLX_MAP_ADD, none, 1, (int[]){1}, true));
+}
+
+START_TEST(unread)
+{
+    world t;
+    float y[TOKENS * H];
+    open_world(&t, devices[_i]);
+    int64_t dims[] = {rlx_flow_symbol(t.flow, "TOKENS"), H};
+    rlx_flow_custom(t.flow, "unread", build_unread, dims);
+    assert_ok(compile(&t));
+    run(&t, 2, y);
+    ck_assert_mem_eq(y, t.x, sizeof y);
+    close_world(&t);
+}
+END_TEST
+
 /* What steps of 16-bit sums would lose: 1,000 ones and a count of as many are 1,000 in bf16, whose
  * next number above 256 is 258; the bound of i32 is one of f64. y[t,h] is one of them by h. */
 static rlx_value *build_wide(rlx_builder *b, rlx_value *x, void *user)
@@ -720,11 +744,12 @@ int main(void)
     tcase_add_loop_test(c, every_function, 0, NDEVICES);
     tcase_add_loop_test(c, mixed, 0, NDEVICES);
     tcase_add_loop_test(c, shapes, 0, NDEVICES);
+    tcase_add_loop_test(c, unread, 0, NDEVICES);
     tcase_add_loop_test(c, wide, 0, NDEVICES);
     tcase_add_test(c, layers);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
     tcase_add_test(c, refuses_elsewhere);
     tcase_add_test(c, prints);
     suite_add_tcase(s, c);
-    return run_suite(s, 5 * NDEVICES + NWRONG + 3);
+    return run_suite(s, 6 * NDEVICES + NWRONG + 3);
 }
