@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tests/suites/onnx/onnx.h"
+#include "tests/suites/onnx/old.h"
 
 enum { MAX_SPATIAL = 3 };
 
@@ -81,7 +81,7 @@ static rlx_mir_windows taken(const windows *w)
 static val window_of(onnx *x, val a, const windows *w, val fill)
 {
     const rlx_mir_windows t = taken(w);
-    return rlx_mir_windows_of(x->b, a, &t, fill);
+    return rlx_mir_windows_of(IR, a, &t, fill);
 }
 
 /* ---- convolutions
@@ -91,7 +91,7 @@ static val convolve(onnx *x, val a, val k, int bias, const windows *w)
 {
     const rlx_mir_windows t = taken(w);
     val b = bias >= 0 && ox_has(x, bias) ? ox_in(x, bias) : NULL;
-    return rlx_mir_conv(x->b, a, k, b, ox_int(x, "group", 1), &t);
+    return rlx_mir_conv(IR, a, k, b, ox_int(x, "group", 1), &t);
 }
 
 static void do_conv(onnx *x)
@@ -106,13 +106,13 @@ static void do_conv(onnx *x)
 /* An input with its zero point taken off, in f; a zero point per row of w. */
 static val centered(onnx *x, int i, int zero, rlx_format f)
 {
-    val a = rlx_mir_cast(x->b, ox_in(x, i), f);
+    val a = rlx_mir_cast(IR, ox_in(x, i), f);
     if (!a || !ox_has(x, zero))
         return a;
-    val z = rlx_mir_cast(x->b, ox_in(x, zero), f);
+    val z = rlx_mir_cast(IR, ox_in(x, zero), f);
     int64_t dims[RLX_MAX_RANK] = {ox_elems(z), 1, 1, 1, 1};
-    return SUB(a, ox_elems(z) == 1 ? rlx_mir_reshape(x->b, z, 0, NULL)
-                                   : rlx_mir_reshape(x->b, z, a->type.rank, dims));
+    return SUB(a, ox_elems(z) == 1 ? rlx_mir_reshape(IR, z, 0, NULL)
+                                   : rlx_mir_reshape(IR, z, a->type.rank, dims));
 }
 
 static val integer_conv(onnx *x, int a_in, int a_zero, int k_in, int k_zero, int bias, windows *w)
@@ -136,16 +136,15 @@ static void do_qlinear_conv(onnx *x)
     if (!y)
         return;
     int64_t dims[RLX_MAX_RANK] = {1, 1, 1, 1, 1};
-    val ws = ox_in(x, 4), s = rlx_mir_reshape(x->b, ox_in(x, 1), 0, NULL);
+    val ws = ox_in(x, 4), s = rlx_mir_reshape(IR, ox_in(x, 1), 0, NULL);
     dims[1] = ox_elems(ws);
-    ws = dims[1] == 1 ? rlx_mir_reshape(x->b, ws, 0, NULL)
-                      : rlx_mir_reshape(x->b, ws, 2 + w.n, dims);
-    s = DIV(MUL(s, ws), rlx_mir_reshape(x->b, ox_in(x, 6), 0, NULL));
-    y = rlx_mir_map1(x->b, RLX_FN_ROUND, MUL(rlx_mir_cast(x->b, y, RLX_F32), s));
+    ws = dims[1] == 1 ? rlx_mir_reshape(IR, ws, 0, NULL) : rlx_mir_reshape(IR, ws, 2 + w.n, dims);
+    s = DIV(MUL(s, ws), rlx_mir_reshape(IR, ox_in(x, 6), 0, NULL));
+    y = rlx_mir_map1(IR, RLX_FN_ROUND, MUL(rlx_mir_cast(IR, y, RLX_F32), s));
     val zero = ox_in(x, 7);
     if (zero)
-        y = ADD(y, rlx_mir_cast(x->b, rlx_mir_reshape(x->b, zero, 0, NULL), RLX_F32));
-    ox_out(x, 0, zero ? rlx_mir_saturate(x->b, y, zero->type.format) : NULL);
+        y = ADD(y, rlx_mir_cast(IR, rlx_mir_reshape(IR, zero, 0, NULL), RLX_F32));
+    ox_out(x, 0, zero ? rlx_mir_saturate(IR, y, zero->type.format) : NULL);
 }
 
 /* How much a transposed convolution cuts off, from the output's shape if that is given. */
@@ -179,7 +178,7 @@ static void do_conv_transpose(onnx *x)
     ox_list(x, "output_padding", more);
     rlx_mir_windows t = taken(&w);
     memcpy(t.high, w.high, sizeof t.high);
-    ox_out(x, 0, rlx_mir_conv_transpose(x->b, a, k, bias, ox_int(x, "group", 1), &t, more));
+    ox_out(x, 0, rlx_mir_conv_transpose(IR, a, k, bias, ox_int(x, "group", 1), &t, more));
 }
 
 /* Blocks [N, C * K.., L] summed where they lie in the image. */
@@ -218,22 +217,22 @@ static void do_col2im(onnx *x)
         dims[2 + i] = w.in[i];
     }
     val at[RLX_MAX_RANK], ok = NULL;
-    at[0] = rlx_mir_iota(x->b, RLX_I64, rank, dims, 0);
-    at[1] = rlx_mir_iota(x->b, RLX_I64, rank, dims, 1);
+    at[0] = rlx_mir_iota(IR, RLX_I64, rank, dims, 0);
+    at[1] = rlx_mir_iota(IR, RLX_I64, rank, dims, 1);
     for (int i = 0; i < n; i++) {
-        val p = rlx_mir_iota(x->b, RLX_I64, rank, dims, 2 + i),
-            k = rlx_mir_iota(x->b, RLX_I64, rank, dims, 2 + n + i);
+        val p = rlx_mir_iota(IR, RLX_I64, rank, dims, 2 + i),
+            k = rlx_mir_iota(IR, RLX_I64, rank, dims, 2 + n + i);
         val t = SUB(ADD(p, LIKE(p, (double)w.low[i])), MUL(k, LIKE(k, (double)w.dilation[i])));
         val step = LIKE(p, (double)w.step[i]), q = DIV(t, step);
-        val fits = AND(EQ(rlx_mir_map2(x->b, RLX_FN_MOD, t, step), LIKE(t, 0)),
+        val fits = AND(EQ(rlx_mir_map2(IR, RLX_FN_MOD, t, step), LIKE(t, 0)),
                        AND(LE(LIKE(t, 0), q), LT(q, LIKE(q, (double)w.out[i]))));
         ok = ok ? AND(ok, fits) : fits;
         at[2 + i] = k;
-        at[2 + n + i] = rlx_mir_clamp(x->b, q, 0, (double)(w.out[i] - 1));
+        at[2 + n + i] = rlx_mir_clamp(IR, q, 0, (double)(w.out[i] - 1));
     }
-    val v = rlx_mir_at(x->b, rlx_mir_reshape(x->b, a, rank, shape), at);
+    val v = rlx_mir_at(IR, rlx_mir_reshape(IR, a, rank, shape), at);
     v = PICK(ok, v, LIKE(v, 0));
-    ox_out(x, 0, rlx_mir_fold(x->b, RLX_FN_ADD, v, rlx_mir_last_axes(v, 2 + n), false));
+    ox_out(x, 0, rlx_mir_fold(IR, RLX_FN_ADD, v, rlx_mir_last_axes(v, 2 + n), false));
 }
 
 /* ---- pools
@@ -253,12 +252,12 @@ static void do_average_pool(onnx *x)
     if (!read_windows(x, a, NULL, &w))
         return;
     for (int i = 0; i < w.n && ox_int(x, "count_include_pad", 0); i++) {
-        a = rlx_mir_pad(x->b, a, 2 + i, w.low[i], w.high[i], LIKE(a, 0));
+        a = rlx_mir_pad(IR, a, 2 + i, w.low[i], w.high[i], LIKE(a, 0));
         w.in[i] += w.low[i] + w.high[i];
         w.low[i] = w.high[i] = 0;
     }
     const rlx_mir_windows t = taken(&w);
-    ox_out(x, 0, rlx_mir_mean_pool(x->b, a, &t, false));
+    ox_out(x, 0, rlx_mir_mean_pool(IR, a, &t, false));
 }
 
 /* The place of every element in the whole input; the last two axes swapped with storage_order. */
@@ -272,7 +271,7 @@ static val places_of(onnx *x, val a)
     for (int i = 0; ox_int(x, "storage_order", 0) && i < rank - 2; i++)
         order[i] = 2 + i;
     for (int i = 0; i < rank; i++) {
-        val at = rlx_mir_iota(x->b, RLX_I64, rank, a->type.dim, order[i]);
+        val at = rlx_mir_iota(IR, RLX_I64, rank, a->type.dim, order[i]);
         at = MUL(at, LIKE(at, (double)scale));
         place = place ? ADD(place, at) : at;
         scale *= a->type.dim[order[i]];
@@ -286,19 +285,19 @@ static void do_max_pool(onnx *x)
     windows w;
     if (!read_windows(x, a, NULL, &w))
         return;
-    val pieces = window_of(x, a, &w, rlx_mir_least(x->b, a));
-    val y = rlx_mir_fold(x->b, RLX_FN_MAX, pieces, taps_of(&w), false);
+    val pieces = window_of(x, a, &w, rlx_mir_least(IR, a));
+    val y = rlx_mir_fold(IR, RLX_FN_MAX, pieces, taps_of(&w), false);
     ox_out(x, 0, y);
     if (x->nout < 2 || !y)
         return;
-    val none = rlx_mir_build_const(x->b, RLX_I64, (double)ox_elems(a));
+    val none = rlx_mir_build_const(IR, RLX_I64, (double)ox_elems(a));
     val places = window_of(x, places_of(x, a), &w, none);
     int64_t dims[RLX_MAX_RANK];
     memcpy(dims, y->type.dim, sizeof dims);
     for (int i = 0; i < w.n; i++)
         dims[2 + w.n + i] = 1;
-    val hit = EQ(pieces, rlx_mir_reshape(x->b, y, 2 + 2 * w.n, dims));
-    ox_out(x, 1, rlx_mir_fold(x->b, RLX_FN_MIN, PICK(hit, places, none), taps_of(&w), false));
+    val hit = EQ(pieces, rlx_mir_reshape(IR, y, 2 + 2 * w.n, dims));
+    ox_out(x, 1, rlx_mir_fold(IR, RLX_FN_MIN, PICK(hit, places, none), taps_of(&w), false));
 }
 
 static void do_lp_pool(onnx *x)
@@ -308,31 +307,30 @@ static void do_lp_pool(onnx *x)
     if (!read_windows(x, a, NULL, &w))
         return;
     double p = (double)ox_int(x, "p", 2);
-    val v = rlx_mir_pow(x->b, ABS(window_of(x, a, &w, LIKE(a, 0))), LIKE(a, p));
-    ox_out(
-        x, 0,
-        rlx_mir_pow(x->b, rlx_mir_fold(x->b, RLX_FN_ADD, v, taps_of(&w), false), LIKE(a, 1 / p)));
+    val v = rlx_mir_pow(IR, ABS(window_of(x, a, &w, LIKE(a, 0))), LIKE(a, p));
+    ox_out(x, 0,
+           rlx_mir_pow(IR, rlx_mir_fold(IR, RLX_FN_ADD, v, taps_of(&w), false), LIKE(a, 1 / p)));
 }
 
 static void do_global_average(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_mean(x->b, a, rlx_mir_last_axes(a, 2)));
+    ox_out(x, 0, rlx_mir_mean(IR, a, rlx_mir_last_axes(a, 2)));
 }
 
 static void do_global_lp(onnx *x)
 {
     val a = ox_in(x, 0);
     double p = (double)ox_int(x, "p", 2);
-    val sum = rlx_mir_fold(x->b, RLX_FN_ADD, rlx_mir_pow(x->b, ABS(a), LIKE(a, p)),
+    val sum = rlx_mir_fold(IR, RLX_FN_ADD, rlx_mir_pow(IR, ABS(a), LIKE(a, p)),
                            rlx_mir_last_axes(a, 2), true);
-    ox_out(x, 0, rlx_mir_pow(x->b, sum, LIKE(a, 1 / p)));
+    ox_out(x, 0, rlx_mir_pow(IR, sum, LIKE(a, 1 / p)));
 }
 
 static void do_global_max(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_fold(x->b, RLX_FN_MAX, a, rlx_mir_last_axes(a, 2), true));
+    ox_out(x, 0, rlx_mir_fold(IR, RLX_FN_MAX, a, rlx_mir_last_axes(a, 2), true));
 }
 
 /* Elements go back to where they were the largest; a larger shape than that follows is padded. */
@@ -346,14 +344,14 @@ static void do_max_unpool(onnx *x)
     memcpy(dims, a->type.dim, sizeof dims);
     for (int i = 0; i < w.n; i++)
         dims[2 + i] = (w.in[i] - 1) * w.step[i] - w.low[i] - w.high[i] + w.size[i];
-    val zeros = rlx_mir_expand(x->b, LIKE(a, 0), 2 + w.n, dims);
+    val zeros = rlx_mir_expand(IR, LIKE(a, 0), 2 + w.n, dims);
     int rank = 2 + w.n;
-    val y = rlx_mir_build_scatter(x->b, RLX_FN_COUNT, rlx_mir_flatten(x->b, zeros, 0, rank),
-                                  rlx_mir_flatten(x->b, ox_in(x, 1), 0, rank),
-                                  rlx_mir_flatten(x->b, a, 0, rank));
-    y = rlx_mir_reshape(x->b, y, rank, dims);
+    val y = rlx_mir_build_scatter(IR, RLX_FN_COUNT, rlx_mir_flatten(IR, zeros, 0, rank),
+                                  rlx_mir_flatten(IR, ox_in(x, 1), 0, rank),
+                                  rlx_mir_flatten(IR, a, 0, rank));
+    y = rlx_mir_reshape(IR, y, rank, dims);
     for (int i = 0; i < ox_ints(x, 2, shape); i++)
-        y = rlx_mir_pad(x->b, y, i, 0, shape[i] - dims[i], LIKE(a, 0));
+        y = rlx_mir_pad(IR, y, i, 0, shape[i] - dims[i], LIKE(a, 0));
     ox_out(x, 0, y);
 }
 
@@ -364,30 +362,30 @@ static void do_causal_conv(onnx *x)
     if (!a || !k)
         return;
     int64_t C = ox_dim(a, 1), L = ox_dim(a, 2), K = ox_dim(k, 2);
-    val all = ox_has(x, 3) ? rlx_mir_build_concat(x->b, 2, (val[]){ox_in(x, 3), a}, 2)
-                           : rlx_mir_pad(x->b, a, 2, K - 1, 0, LIKE(a, 0));
-    val pieces = all ? rlx_mir_build_window(x->b, all, 2, K, 1, 1) : NULL;
-    val y = MUL(pieces, rlx_mir_reshape(x->b, k, 3, (int64_t[]){C, 1, K}));
-    y = rlx_mir_fold(x->b, RLX_FN_ADD, y, 8, false);
+    val all = ox_has(x, 3) ? rlx_mir_build_concat(IR, 2, (val[]){ox_in(x, 3), a}, 2)
+                           : rlx_mir_pad(IR, a, 2, K - 1, 0, LIKE(a, 0));
+    val pieces = all ? rlx_mir_build_window(IR, all, 2, K, 1, 1) : NULL;
+    val y = MUL(pieces, rlx_mir_reshape(IR, k, 3, (int64_t[]){C, 1, K}));
+    y = rlx_mir_fold(IR, RLX_FN_ADD, y, 8, false);
     if (ox_has(x, 2))
-        y = ADD(y, rlx_mir_reshape(x->b, ox_in(x, 2), 2, (int64_t[]){C, 1}));
+        y = ADD(y, rlx_mir_reshape(IR, ox_in(x, 2), 2, (int64_t[]){C, 1}));
     if (ox_text(x, "activation", "none")[0] == 's')
-        y = MUL(y, rlx_mir_sigmoid(x->b, y));
+        y = MUL(y, rlx_mir_sigmoid(IR, y));
     ox_out(x, 0, y);
-    ox_out(x, 1, rlx_mir_slice(x->b, all, 2, L, K - 1, 1));
+    ox_out(x, 1, rlx_mir_slice(IR, all, 2, L, K - 1, 1));
 }
 
-const onnx_op onnx_conv[] = {{"AveragePool", do_average_pool},
-                             {"CausalConvWithState", do_causal_conv},
-                             {"Col2Im", do_col2im},
-                             {"Conv", do_conv},
-                             {"ConvInteger", do_conv_integer},
-                             {"ConvTranspose", do_conv_transpose},
-                             {"GlobalAveragePool", do_global_average},
-                             {"GlobalLpPool", do_global_lp},
-                             {"GlobalMaxPool", do_global_max},
-                             {"LpPool", do_lp_pool},
-                             {"MaxPool", do_max_pool},
-                             {"MaxUnpool", do_max_unpool},
-                             {"QLinearConv", do_qlinear_conv},
-                             {0}};
+const onnx_op onnx_conv[] = {OP(AveragePool, do_average_pool),
+                             OP(CausalConvWithState, do_causal_conv),
+                             OP(Col2Im, do_col2im),
+                             OP(Conv, do_conv),
+                             OP(ConvInteger, do_conv_integer),
+                             OP(ConvTranspose, do_conv_transpose),
+                             OP(GlobalAveragePool, do_global_average),
+                             OP(GlobalLpPool, do_global_lp),
+                             OP(GlobalMaxPool, do_global_max),
+                             OP(LpPool, do_lp_pool),
+                             OP(MaxPool, do_max_pool),
+                             OP(MaxUnpool, do_max_unpool),
+                             OP(QLinearConv, do_qlinear_conv),
+                             OP_END};

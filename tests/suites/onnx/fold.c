@@ -1,7 +1,7 @@
 /* tests/suites/onnx/fold.c: reductions, normalizations, losses, einsum. */
 #include <string.h>
 
-#include "tests/suites/onnx/onnx.h"
+#include "tests/suites/onnx/old.h"
 
 /* ---- reductions
  * ------------------------------------------------------------------------------------ */
@@ -22,7 +22,7 @@ static unsigned axes_of(onnx *x, val a)
 
 static val reduce(onnx *x, rlx_map_fn fn, val a)
 {
-    return rlx_mir_fold(x->b, fn, a, axes_of(x, a), ox_int(x, "keepdims", 1));
+    return rlx_mir_fold(IR, fn, a, axes_of(x, a), ox_int(x, "keepdims", 1));
 }
 
 #define REDUCTION(name, expr) \
@@ -42,11 +42,11 @@ static val mean(onnx *x, val a)
 static val log_sum_exp(onnx *x, val a)
 {
     unsigned axes = axes_of(x, a);
-    val most = rlx_mir_fold(x->b, RLX_FN_MAX, a, axes, true);
+    val most = rlx_mir_fold(IR, RLX_FN_MAX, a, axes, true);
     most = PICK(EQ(SUB(most, most), LIKE(a, 0)), most, LIKE(a, 0)); /* infinities would cancel */
-    val sum = LOG(rlx_mir_fold(x->b, RLX_FN_ADD, EXP(SUB(a, most)), axes, true));
+    val sum = LOG(rlx_mir_fold(IR, RLX_FN_ADD, EXP(SUB(a, most)), axes, true));
     val y = ADD(sum, most);
-    return ox_int(x, "keepdims", 1) ? y : rlx_mir_fold(x->b, RLX_FN_ADD, y, axes, false);
+    return ox_int(x, "keepdims", 1) ? y : rlx_mir_fold(IR, RLX_FN_ADD, y, axes, false);
 }
 
 REDUCTION(do_sum, reduce(x, RLX_FN_ADD, a))
@@ -70,12 +70,11 @@ static void arg_fold(onnx *x, rlx_map_fn fn)
         return;
     int axis = ox_axis(a, ox_int(x, "axis", 0));
     bool last = ox_int(x, "select_last_index", 0), keep = ox_int(x, "keepdims", 1);
-    val hit = EQ(a, rlx_mir_fold(x->b, fn, a, 1u << axis, true));
-    val i = rlx_mir_iota(x->b, RLX_I64, a->type.rank, a->type.dim, axis);
+    val hit = EQ(a, rlx_mir_fold(IR, fn, a, 1u << axis, true));
+    val i = rlx_mir_iota(IR, RLX_I64, a->type.rank, a->type.dim, axis);
     val other = LIKE(i, last ? -1 : (double)a->type.dim[axis]);
-    ox_out(
-        x, 0,
-        rlx_mir_fold(x->b, last ? RLX_FN_MAX : RLX_FN_MIN, PICK(hit, i, other), 1u << axis, keep));
+    ox_out(x, 0,
+           rlx_mir_fold(IR, last ? RLX_FN_MAX : RLX_FN_MIN, PICK(hit, i, other), 1u << axis, keep));
 }
 
 static void do_arg_max(onnx *x)
@@ -94,23 +93,23 @@ static void do_hardmax(onnx *x)
     if (!a)
         return;
     int axis = ox_axis(a, ox_int(x, "axis", -1));
-    val hit = EQ(a, rlx_mir_fold(x->b, RLX_FN_MAX, a, 1u << axis, true));
-    val i = rlx_mir_iota(x->b, RLX_I64, a->type.rank, a->type.dim, axis);
-    val first = rlx_mir_fold(x->b, RLX_FN_MIN, PICK(hit, i, LIKE(i, (double)a->type.dim[axis])),
+    val hit = EQ(a, rlx_mir_fold(IR, RLX_FN_MAX, a, 1u << axis, true));
+    val i = rlx_mir_iota(IR, RLX_I64, a->type.rank, a->type.dim, axis);
+    val first = rlx_mir_fold(IR, RLX_FN_MIN, PICK(hit, i, LIKE(i, (double)a->type.dim[axis])),
                              1u << axis, true);
-    ox_out(x, 0, rlx_mir_cast(x->b, EQ(i, first), a->type.format));
+    ox_out(x, 0, rlx_mir_cast(IR, EQ(i, first), a->type.format));
 }
 
 static void do_softmax(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_softmax(x->b, a, ox_axis(a, ox_int(x, "axis", -1))));
+    ox_out(x, 0, rlx_mir_softmax(IR, a, ox_axis(a, ox_int(x, "axis", -1))));
 }
 
 static void do_log_softmax(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_log_softmax(x->b, a, ox_axis(a, ox_int(x, "axis", -1))));
+    ox_out(x, 0, rlx_mir_log_softmax(IR, a, ox_axis(a, ox_int(x, "axis", -1))));
 }
 
 /* ---- normalizations
@@ -119,7 +118,7 @@ static void do_log_softmax(onnx *x)
 static val variance(onnx *x, val a, val m, unsigned axes)
 {
     val d = SUB(a, m);
-    return rlx_mir_mean(x->b, MUL(d, d), axes);
+    return rlx_mir_mean(IR, MUL(d, d), axes);
 }
 
 /* One number per channel (axis 1) against [N, C, ..]. */
@@ -128,7 +127,7 @@ static val per_channel(onnx *x, val a, val v)
     int64_t dims[RLX_MAX_RANK];
     for (int i = 0; a && i < a->type.rank; i++)
         dims[i] = i == 1 ? a->type.dim[1] : 1;
-    return a ? rlx_mir_reshape(x->b, v, a->type.rank, dims) : NULL;
+    return a ? rlx_mir_reshape(IR, v, a->type.rank, dims) : NULL;
 }
 
 static val normalized(onnx *x, val a, val m, val v, double eps)
@@ -144,11 +143,11 @@ static void do_batch_norm(onnx *x)
     if (ox_int(x, "training_mode", 0)) {
         val old = LIKE(a, ox_float(x, "momentum", 0.9)), fresh = SUB(LIKE(a, 1), old);
         unsigned axes = rlx_mir_last_axes(a, 0) & ~2u;
-        val now = rlx_mir_mean(x->b, a, axes), spread = variance(x, a, now, axes);
+        val now = rlx_mir_mean(IR, a, axes), spread = variance(x, a, now, axes);
         val mean_out = ADD(MUL(m, old), MUL(now, fresh)),
             var_out = ADD(MUL(v, old), MUL(spread, fresh));
-        ox_out(x, 1, rlx_mir_flatten(x->b, mean_out, 0, a->type.rank));
-        ox_out(x, 2, rlx_mir_flatten(x->b, var_out, 0, a->type.rank));
+        ox_out(x, 1, rlx_mir_flatten(IR, mean_out, 0, a->type.rank));
+        ox_out(x, 2, rlx_mir_flatten(IR, var_out, 0, a->type.rank));
         m = now;
         v = spread;
     }
@@ -160,7 +159,7 @@ static void do_batch_norm(onnx *x)
 static void do_instance_norm(onnx *x)
 {
     val a = ox_in(x, 0);
-    val m = rlx_mir_mean(x->b, a, rlx_mir_last_axes(a, 2)),
+    val m = rlx_mir_mean(IR, a, rlx_mir_last_axes(a, 2)),
         v = variance(x, a, m, rlx_mir_last_axes(a, 2));
     val y = normalized(x, a, m, v, ox_float(x, "epsilon", 1e-5));
     ox_out(x, 0, ADD(MUL(y, per_channel(x, a, ox_in(x, 1))), per_channel(x, a, ox_in(x, 2))));
@@ -173,10 +172,10 @@ static void do_group_norm(onnx *x)
         return;
     int64_t groups = ox_int(x, "num_groups", 1), N = ox_dim(a, 0), C = ox_dim(a, 1);
     int64_t rest = ox_elems(a) / (N * C);
-    val g = rlx_mir_reshape(x->b, a, 3, (int64_t[]){N, groups, C / groups * rest});
-    val m = rlx_mir_mean(x->b, g, 4),
+    val g = rlx_mir_reshape(IR, a, 3, (int64_t[]){N, groups, C / groups * rest});
+    val m = rlx_mir_mean(IR, g, 4),
         y = normalized(x, g, m, variance(x, g, m, 4), ox_float(x, "epsilon", 1e-5));
-    y = rlx_mir_reshape(x->b, y, a->type.rank, a->type.dim);
+    y = rlx_mir_reshape(IR, y, a->type.rank, a->type.dim);
     ox_out(x, 0, ADD(MUL(y, per_channel(x, a, ox_in(x, 1))), per_channel(x, a, ox_in(x, 2))));
 }
 
@@ -184,7 +183,7 @@ static void do_layer_norm(onnx *x)
 {
     val a = ox_in(x, 0);
     unsigned axes = rlx_mir_last_axes(a, ox_axis(a, ox_int(x, "axis", -1)));
-    val m = rlx_mir_mean(x->b, a, axes), v = variance(x, a, m, axes);
+    val m = rlx_mir_mean(IR, a, axes), v = variance(x, a, m, axes);
     val inv = DIV(LIKE(v, 1), SQRT(ADD(v, LIKE(v, ox_float(x, "epsilon", 1e-5)))));
     val y = MUL(MUL(SUB(a, m), inv), ox_in(x, 1));
     ox_out(x, 0, ox_has(x, 2) ? ADD(y, ox_in(x, 2)) : y);
@@ -195,7 +194,7 @@ static void do_layer_norm(onnx *x)
 static void do_rms_norm(onnx *x)
 {
     val a = ox_in(x, 0);
-    val v = rlx_mir_mean(x->b, MUL(a, a), rlx_mir_last_axes(a, ox_axis(a, ox_int(x, "axis", -1))));
+    val v = rlx_mir_mean(IR, MUL(a, a), rlx_mir_last_axes(a, ox_axis(a, ox_int(x, "axis", -1))));
     val y = DIV(a, SQRT(ADD(v, LIKE(v, ox_float(x, "epsilon", 1e-5)))));
     ox_out(x, 0, MUL(y, ox_in(x, 1)));
 }
@@ -208,7 +207,7 @@ static void do_mvn(onnx *x)
     unsigned axes = 0;
     for (int i = 0; i < (n < 0 ? 3 : n); i++)
         axes |= 1u << ox_axis(a, list[i]);
-    val m = rlx_mir_mean(x->b, a, axes), v = variance(x, a, m, axes);
+    val m = rlx_mir_mean(IR, a, axes), v = variance(x, a, m, axes);
     ox_out(x, 0, DIV(SUB(a, m), ADD(SQRT(v), LIKE(v, 1e-9))));
 }
 
@@ -217,7 +216,7 @@ static void do_lp_norm(onnx *x)
     val a = ox_in(x, 0);
     unsigned axis = 1u << ox_axis(a, ox_int(x, "axis", -1));
     bool one = ox_int(x, "p", 2) == 1;
-    val n = rlx_mir_fold(x->b, RLX_FN_ADD, one ? ABS(a) : MUL(a, a), axis, true);
+    val n = rlx_mir_fold(IR, RLX_FN_ADD, one ? ABS(a) : MUL(a, a), axis, true);
     n = one ? n : SQRT(n);
     ox_out(x, 0, PICK(EQ(n, LIKE(a, 0)), LIKE(a, 0), DIV(a, n)));
 }
@@ -226,11 +225,11 @@ static void do_lrn(onnx *x)
 {
     val a = ox_in(x, 0);
     int64_t size = ox_int(x, "size", 1);
-    val s = rlx_mir_pad(x->b, MUL(a, a), 1, (size - 1) / 2, size - 1 - (size - 1) / 2, LIKE(a, 0));
-    s = rlx_mir_fold(x->b, RLX_FN_ADD, rlx_mir_build_window(x->b, s, 1, size, 1, 1), 4, false);
+    val s = rlx_mir_pad(IR, MUL(a, a), 1, (size - 1) / 2, size - 1 - (size - 1) / 2, LIKE(a, 0));
+    s = rlx_mir_fold(IR, RLX_FN_ADD, rlx_mir_build_window(IR, s, 1, size, 1, 1), 4, false);
     s = ADD(LIKE(a, ox_float(x, "bias", 1)),
             MUL(s, LIKE(a, ox_float(x, "alpha", 1e-4) / (double)size)));
-    ox_out(x, 0, DIV(a, rlx_mir_pow(x->b, s, LIKE(a, ox_float(x, "beta", 0.75)))));
+    ox_out(x, 0, DIV(a, rlx_mir_pow(IR, s, LIKE(a, ox_float(x, "beta", 0.75)))));
 }
 
 /* ---- losses
@@ -239,17 +238,16 @@ static void do_lrn(onnx *x)
 /* -log_prob[target] * weight[target] over [N, C, ..], reduced; ignored targets weigh nothing. */
 static void loss_of(onnx *x, val logp)
 {
-    val target = rlx_mir_cast(x->b, ox_in(x, 1), RLX_I64);
+    val target = rlx_mir_cast(IR, ox_in(x, 1), RLX_I64);
     if (!logp || !target)
         return;
-    val at = rlx_mir_insert(x->b, target, 1),
-        i = rlx_mir_iota(x->b, RLX_I64, logp->type.rank, logp->type.dim, 1);
+    val at = rlx_mir_insert(IR, target, 1),
+        i = rlx_mir_iota(IR, RLX_I64, logp->type.rank, logp->type.dim, 1);
     val hit = EQ(i, at), w = LIKE(logp, 1);
     if (ox_has(x, 2))
         w = per_channel(x, logp, ox_in(x, 2));
-    val each =
-        rlx_mir_fold(x->b, RLX_FN_ADD, PICK(hit, NEG(MUL(logp, w)), LIKE(logp, 0)), 2, false);
-    val weight = rlx_mir_fold(x->b, RLX_FN_ADD, PICK(hit, w, LIKE(logp, 0)), 2, false);
+    val each = rlx_mir_fold(IR, RLX_FN_ADD, PICK(hit, NEG(MUL(logp, w)), LIKE(logp, 0)), 2, false);
+    val weight = rlx_mir_fold(IR, RLX_FN_ADD, PICK(hit, w, LIKE(logp, 0)), 2, false);
     const int64_t none = INT64_MIN, ignored = ox_int(x, "ignore_index", none);
     if (ignored != none) {
         val drop = EQ(target, LIKE(target, (double)ignored));
@@ -258,10 +256,9 @@ static void loss_of(onnx *x, val logp)
     }
     const char *how = ox_text(x, "reduction", "mean");
     if (how[0] != 'n')
-        each = rlx_mir_fold(x->b, RLX_FN_ADD, each, rlx_mir_last_axes(each, 0), false);
+        each = rlx_mir_fold(IR, RLX_FN_ADD, each, rlx_mir_last_axes(each, 0), false);
     if (how[0] == 'm')
-        each =
-            DIV(each, rlx_mir_fold(x->b, RLX_FN_ADD, weight, rlx_mir_last_axes(weight, 0), false));
+        each = DIV(each, rlx_mir_fold(IR, RLX_FN_ADD, weight, rlx_mir_last_axes(weight, 0), false));
     ox_out(x, 0, each);
 }
 
@@ -272,7 +269,7 @@ static void do_nll_loss(onnx *x)
 
 static void do_sce_loss(onnx *x)
 {
-    val logp = rlx_mir_log_softmax(x->b, ox_in(x, 0), 1);
+    val logp = rlx_mir_log_softmax(IR, ox_in(x, 0), 1);
     loss_of(x, logp);
     ox_out(x, 1, logp);
 }
@@ -308,9 +305,9 @@ static val diagonals(onnx *x, val a, char *labels, int *n)
             if (labels[i] != labels[j])
                 continue;
             int64_t d = ox_dim(a, i);
-            a = rlx_mir_move(x->b, a, j, *n - 1);
-            a = rlx_mir_move(x->b, a, i, *n - 2);
-            a = rlx_mir_slice(x->b, rlx_mir_flatten(x->b, a, *n - 2, *n), *n - 2, 0, d, d + 1);
+            a = rlx_mir_move(IR, a, j, *n - 1);
+            a = rlx_mir_move(IR, a, i, *n - 2);
+            a = rlx_mir_slice(IR, rlx_mir_flatten(IR, a, *n - 2, *n), *n - 2, 0, d, d + 1);
             char label = labels[i];
             memmove(labels + j, labels + j + 1, (size_t)(*n - j - 1));
             memmove(labels + i, labels + i + 1, (size_t)(*n - i - 2));
@@ -354,7 +351,7 @@ static val aligned(onnx *x, val a, const char *labels, int n, const char *all, i
         if (at >= 0)
             perm[k++] = at;
     }
-    return rlx_mir_reshape(x->b, rlx_mir_transpose(x->b, a, perm), count, dims);
+    return rlx_mir_reshape(IR, rlx_mir_transpose(IR, a, perm), count, dims);
 }
 
 static void do_einsum(onnx *x)
@@ -392,51 +389,51 @@ static void do_einsum(onnx *x)
         val a = aligned(x, in[i], labels[i], n[i], all, count);
         y = y ? MUL(y, a) : a;
     }
-    ox_out(x, 0, rlx_mir_fold(x->b, RLX_FN_ADD, y, rlx_mir_last_axes(y, outs), false));
+    ox_out(x, 0, rlx_mir_fold(IR, RLX_FN_ADD, y, rlx_mir_last_axes(y, outs), false));
 }
 
 static void do_matmul(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_matmul(x->b, ox_in(x, 0), ox_in(x, 1)));
+    ox_out(x, 0, rlx_mir_matmul(IR, ox_in(x, 0), ox_in(x, 1)));
 }
 
 static void do_gemm(onnx *x)
 {
     val a = ox_in(x, 0), b = ox_in(x, 1);
-    a = ox_int(x, "transA", 0) ? rlx_mir_move(x->b, a, 0, 1) : a;
-    b = ox_int(x, "transB", 0) ? rlx_mir_move(x->b, b, 0, 1) : b;
-    val y = MUL(rlx_mir_matmul(x->b, a, b), LIKE(a, ox_float(x, "alpha", 1)));
+    a = ox_int(x, "transA", 0) ? rlx_mir_move(IR, a, 0, 1) : a;
+    b = ox_int(x, "transB", 0) ? rlx_mir_move(IR, b, 0, 1) : b;
+    val y = MUL(rlx_mir_matmul(IR, a, b), LIKE(a, ox_float(x, "alpha", 1)));
     if (ox_has(x, 2))
         y = ADD(y, MUL(ox_in(x, 2), LIKE(a, ox_float(x, "beta", 1))));
     ox_out(x, 0, y);
 }
 
-const onnx_op onnx_fold[] = {{"ArgMax", do_arg_max},
-                             {"ArgMin", do_arg_min},
-                             {"BatchNormalization", do_batch_norm},
-                             {"Einsum", do_einsum},
-                             {"Gemm", do_gemm},
-                             {"GroupNormalization", do_group_norm},
-                             {"Hardmax", do_hardmax},
-                             {"InstanceNormalization", do_instance_norm},
-                             {"LRN", do_lrn},
-                             {"LayerNormalization", do_layer_norm},
-                             {"LogSoftmax", do_log_softmax},
-                             {"LpNormalization", do_lp_norm},
-                             {"MatMul", do_matmul},
-                             {"MeanVarianceNormalization", do_mvn},
-                             {"NegativeLogLikelihoodLoss", do_nll_loss},
-                             {"RMSNormalization", do_rms_norm},
-                             {"ReduceL1", do_l1},
-                             {"ReduceL2", do_l2},
-                             {"ReduceLogSum", do_log_sum},
-                             {"ReduceLogSumExp", do_log_sum_exp},
-                             {"ReduceMax", do_max},
-                             {"ReduceMean", do_mean},
-                             {"ReduceMin", do_min},
-                             {"ReduceProd", do_prod},
-                             {"ReduceSum", do_sum},
-                             {"ReduceSumSquare", do_sum_square},
-                             {"Softmax", do_softmax},
-                             {"SoftmaxCrossEntropyLoss", do_sce_loss},
-                             {0}};
+const onnx_op onnx_fold[] = {OP(ArgMax, do_arg_max),
+                             OP(ArgMin, do_arg_min),
+                             OP(BatchNormalization, do_batch_norm),
+                             OP(Einsum, do_einsum),
+                             OP(Gemm, do_gemm),
+                             OP(GroupNormalization, do_group_norm),
+                             OP(Hardmax, do_hardmax),
+                             OP(InstanceNormalization, do_instance_norm),
+                             OP(LRN, do_lrn),
+                             OP(LayerNormalization, do_layer_norm),
+                             OP(LogSoftmax, do_log_softmax),
+                             OP(LpNormalization, do_lp_norm),
+                             OP(MatMul, do_matmul),
+                             OP(MeanVarianceNormalization, do_mvn),
+                             OP(NegativeLogLikelihoodLoss, do_nll_loss),
+                             OP(RMSNormalization, do_rms_norm),
+                             OP(ReduceL1, do_l1),
+                             OP(ReduceL2, do_l2),
+                             OP(ReduceLogSum, do_log_sum),
+                             OP(ReduceLogSumExp, do_log_sum_exp),
+                             OP(ReduceMax, do_max),
+                             OP(ReduceMean, do_mean),
+                             OP(ReduceMin, do_min),
+                             OP(ReduceProd, do_prod),
+                             OP(ReduceSum, do_sum),
+                             OP(ReduceSumSquare, do_sum_square),
+                             OP(Softmax, do_softmax),
+                             OP(SoftmaxCrossEntropyLoss, do_sce_loss),
+                             OP_END};

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tests/suites/onnx/onnx.h"
+#include "tests/suites/onnx/old.h"
 
 /* ---- resize
  * -------------------------------------------------------------------------------------- */
@@ -73,15 +73,15 @@ static val resize_axis(onnx *x, val a, int axis, const axis_spec *s)
     if (s->in == s->out && s->scale == 1 && !crops)
         return a;
     const rlx_mir_resize r = read_resize(x, s);
-    val y = rlx_mir_resize_axis(x->b, a, axis, &r);
+    val y = rlx_mir_resize_axis(IR, a, axis, &r);
     if (!crops || !y)
         return y;
-    val at = rlx_mir_resize_positions(x->b, &r);
+    val at = rlx_mir_resize_positions(IR, &r);
     val inside = AND(LE(LIKE(at, 0), at), LE(at, LIKE(at, (double)(s->in - 1))));
     int64_t dims[RLX_MAX_RANK];
     for (int i = 0; i < y->type.rank; i++)
         dims[i] = i == axis ? s->out : 1;
-    return PICK(rlx_mir_reshape(x->b, inside, y->type.rank, dims), y,
+    return PICK(rlx_mir_reshape(IR, inside, y->type.rank, dims), y,
                 LIKE(y, ox_float(x, "extrapolation_value", 0)));
 }
 
@@ -159,7 +159,7 @@ static void do_upsample(onnx *x)
 static val even_positions(onnx *x, int rank, const int64_t *dims, int axis, bool corners)
 {
     double n = (double)dims[axis];
-    val i = rlx_mir_iota(x->b, RLX_F32, rank, dims, axis);
+    val i = rlx_mir_iota(IR, RLX_F32, rank, dims, axis);
     if (corners)
         return n > 1 ? SUB(MUL(i, LIKE(i, 2 / (n - 1))), LIKE(i, 1)) : MUL(i, LIKE(i, 0));
     return SUB(MUL(ADD(i, LIKE(i, 0.5)), LIKE(i, 2 / n)), LIKE(i, 1));
@@ -176,18 +176,18 @@ static void do_affine_grid(onnx *x)
     for (int i = 0; i < n; i++)
         dims[i] = size[2 + i];
     for (int i = 0; i < n; i++) /* x is the last axis */
-        parts[i] = rlx_mir_insert(x->b, even_positions(x, n, dims, n - 1 - i, corners), n);
-    parts[n] = rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 1), n + 1,
+        parts[i] = rlx_mir_insert(IR, even_positions(x, n, dims, n - 1 - i, corners), n);
+    parts[n] = rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_F32, 1), n + 1,
                               parts[0] ? parts[0]->type.dim : dims);
-    val base = rlx_mir_build_concat(x->b, n + 1, parts, n); /* [D.., n+1] */
+    val base = rlx_mir_build_concat(IR, n + 1, parts, n); /* [D.., n+1] */
     int64_t shape[RLX_MAX_RANK] = {size[0]};
     for (int i = 0; i < n; i++)
         shape[1 + i] = 1;
     shape[1 + n] = n;
     shape[2 + n] = n + 1;
     /* [N, 1.., n, n+1] times [D.., 1, n+1] */
-    val y = MUL(rlx_mir_reshape(x->b, theta, n + 3, shape), rlx_mir_insert(x->b, base, n));
-    ox_out(x, 0, rlx_mir_fold(x->b, RLX_FN_ADD, y, 1u << (n + 2), false));
+    val y = MUL(rlx_mir_reshape(IR, theta, n + 3, shape), rlx_mir_insert(IR, base, n));
+    ox_out(x, 0, rlx_mir_fold(IR, RLX_FN_ADD, y, 1u << (n + 2), false));
 }
 
 typedef struct sampler {
@@ -212,7 +212,7 @@ static val bounded(onnx *x, const sampler *s, val at, int axis)
 {
     double d = (double)s->a->type.dim[2 + axis];
     if (s->padding == 'b')
-        return rlx_mir_clamp(x->b, at, 0, d - 1);
+        return rlx_mir_clamp(IR, at, 0, d - 1);
     if (s->padding == 'r')
         return reflect(x, at, s->corners ? 0 : -0.5, s->corners ? d - 1 : d - 0.5);
     return at;
@@ -222,16 +222,16 @@ static val bounded(onnx *x, const sampler *s, val at, int axis)
 static val pixels(onnx *x, const sampler *s, const val *where)
 {
     val at[RLX_MAX_RANK], inside = NULL;
-    at[0] = rlx_mir_iota(x->b, RLX_I64, s->rank, s->dims, 0);
-    at[1] = rlx_mir_iota(x->b, RLX_I64, s->rank, s->dims, 1);
+    at[0] = rlx_mir_iota(IR, RLX_I64, s->rank, s->dims, 0);
+    at[1] = rlx_mir_iota(IR, RLX_I64, s->rank, s->dims, 1);
     for (int i = 0; i < s->n; i++) {
         double last = (double)s->a->type.dim[2 + i] - 1;
         val p = bounded(x, s, where[i], i);
         val in = AND(LE(LIKE(p, 0), p), LE(p, LIKE(p, last)));
         inside = inside ? AND(inside, in) : in;
-        at[2 + i] = rlx_mir_cast(x->b, rlx_mir_clamp(x->b, p, 0, last), RLX_I64);
+        at[2 + i] = rlx_mir_cast(IR, rlx_mir_clamp(IR, p, 0, last), RLX_I64);
     }
-    val v = rlx_mir_at(x->b, s->a, at);
+    val v = rlx_mir_at(IR, s->a, at);
     return PICK(inside, v, LIKE(v, 0));
 }
 
@@ -240,7 +240,7 @@ static val sample(onnx *x, const sampler *s, const val *at, char mode)
     val sum = NULL, where[3], base[3];
     int taps = mode == 'c' ? 4 : 2, all = 1;
     for (int i = 0; i < s->n; i++) {
-        base[i] = mode == 'n' ? rlx_mir_map1(x->b, RLX_FN_ROUND, at[i]) : FLOOR(at[i]);
+        base[i] = mode == 'n' ? rlx_mir_map1(IR, RLX_FN_ROUND, at[i]) : FLOOR(at[i]);
         if (mode == 'c')
             base[i] = SUB(base[i], LIKE(at[i], 1));
         all *= taps;
@@ -252,7 +252,7 @@ static val sample(onnx *x, const sampler *s, const val *at, char mode)
         for (int i = 0, rest = t; i < s->n; i++, rest /= taps) {
             where[i] = ADD(base[i], LIKE(at[i], rest % taps));
             val d = SUB(at[i], where[i]),
-                one = mode == 'c' ? rlx_mir_cubic(x->b, d, -0.75) : rlx_mir_hat(x->b, d);
+                one = mode == 'c' ? rlx_mir_cubic(IR, d, -0.75) : rlx_mir_hat(IR, d);
             w = w ? MUL(w, one) : one;
         }
         val v = MUL(w, pixels(x, s, where));
@@ -278,15 +278,15 @@ static void do_grid_sample(onnx *x)
         s.dims[2 + i] = grid->type.dim[1 + i];
     for (int i = 0; i < s.n; i++) { /* x, the first, is the last axis */
         double d = (double)s.a->type.dim[2 + i];
-        val g = rlx_mir_slice(x->b, grid, 1 + s.n, s.n - 1 - i, 1, 1);
-        g = rlx_mir_insert(x->b, rlx_mir_reshape(x->b, g, 1 + s.n, grid->type.dim), 1);
+        val g = rlx_mir_slice(IR, grid, 1 + s.n, s.n - 1 - i, 1, 1);
+        g = rlx_mir_insert(IR, rlx_mir_reshape(IR, g, 1 + s.n, grid->type.dim), 1);
         if (s.corners)
             g = MUL(ADD(g, LIKE(g, 1)), LIKE(g, (d - 1) / 2));
         else
             g = MUL(SUB(MUL(ADD(g, LIKE(g, 1)), LIKE(g, d)), LIKE(g, 1)), LIKE(g, 0.5));
         if (kind == 'n')
-            g = rlx_mir_map1(x->b, RLX_FN_ROUND, g);
-        at[i] = rlx_mir_expand(x->b, bounded(x, &s, g, i), s.rank, s.dims);
+            g = rlx_mir_map1(IR, RLX_FN_ROUND, g);
+        at[i] = rlx_mir_expand(IR, bounded(x, &s, g, i), s.rank, s.dims);
     }
     ox_out(x, 0, sample(x, &s, at, kind));
 }
@@ -303,20 +303,20 @@ static val roi_positions(onnx *x, val lo, val hi, int64_t bins, int64_t samples,
     val size = SUB(hi, lo);
     if (!aligned)
         size = MAX(size, LIKE(size, 1));
-    val bin = MUL(rlx_mir_reshape(x->b, size, 3, one), LIKE(size, 1 / (double)bins));
-    val i = rlx_mir_iota(x->b, RLX_F32, 3, dims, 1), k = rlx_mir_iota(x->b, RLX_F32, 3, dims, 2);
+    val bin = MUL(rlx_mir_reshape(IR, size, 3, one), LIKE(size, 1 / (double)bins));
+    val i = rlx_mir_iota(IR, RLX_F32, 3, dims, 1), k = rlx_mir_iota(IR, RLX_F32, 3, dims, 2);
     val step = ADD(i, MUL(ADD(k, LIKE(k, 0.5)), LIKE(k, 1 / (double)samples)));
-    val at = ADD(rlx_mir_reshape(x->b, lo, 3, one), MUL(step, bin));
+    val at = ADD(rlx_mir_reshape(IR, lo, 3, one), MUL(step, bin));
     *alive = AND(LE(LIKE(at, -1), at), LE(at, LIKE(at, (double)extent)));
-    return rlx_mir_clamp(x->b, at, 0, (double)(extent - 1));
+    return rlx_mir_clamp(IR, at, 0, (double)(extent - 1));
 }
 
 /* [R, bins, samples] as [R, 1, bins or 1, .., samples or 1, ..] for axis y or x. */
 static val roi_axis(onnx *x, val v, bool horizontal)
 {
     int64_t R = ox_dim(v, 0), b = ox_dim(v, 1), s = ox_dim(v, 2);
-    return horizontal ? rlx_mir_reshape(x->b, v, 6, (int64_t[]){R, 1, 1, b, 1, s})
-                      : rlx_mir_reshape(x->b, v, 6, (int64_t[]){R, 1, b, 1, s, 1});
+    return horizontal ? rlx_mir_reshape(IR, v, 6, (int64_t[]){R, 1, 1, b, 1, s})
+                      : rlx_mir_reshape(IR, v, 6, (int64_t[]){R, 1, b, 1, s, 1});
 }
 
 static void do_roi_align(onnx *x)
@@ -333,7 +333,7 @@ static void do_roi_align(onnx *x)
         return;
     }
     for (int i = 0; i < 4; i++) {
-        edge[i] = rlx_mir_reshape(x->b, rlx_mir_slice(x->b, rois, 1, i, 1, 1), 1, &R);
+        edge[i] = rlx_mir_reshape(IR, rlx_mir_slice(IR, rois, 1, i, 1, 1), 1, &R);
         edge[i] = MUL(edge[i], LIKE(rois, ox_float(x, "spatial_scale", 1)));
         edge[i] = SUB(edge[i], LIKE(rois, aligned ? 0.5 : 0));
     }
@@ -347,23 +347,23 @@ static void do_roi_align(onnx *x)
         val w = NULL, where[4];
         for (int i = 0; i < 2; i++) {
             val base = ADD(FLOOR(at[i]), LIKE(at[i], t >> i & 1));
-            val one = rlx_mir_hat(x->b, SUB(at[i], base));
-            base = rlx_mir_clamp(x->b, base, 0, (double)ox_dim(a, 2 + i) - 1);
+            val one = rlx_mir_hat(IR, SUB(at[i], base));
+            base = rlx_mir_clamp(IR, base, 0, (double)ox_dim(a, 2 + i) - 1);
             w = w ? MUL(w, roi_axis(x, one, i)) : roi_axis(x, one, i);
             where[2 + i] =
-                rlx_mir_expand(x->b, rlx_mir_cast(x->b, roi_axis(x, base, i), RLX_I64), 6, dims);
+                rlx_mir_expand(IR, rlx_mir_cast(IR, roi_axis(x, base, i), RLX_I64), 6, dims);
         }
-        val b = rlx_mir_reshape(x->b, rlx_mir_cast(x->b, batch, RLX_I64), 6,
-                                (int64_t[]){R, 1, 1, 1, 1, 1});
-        where[0] = rlx_mir_expand(x->b, b, 6, dims);
-        where[1] = rlx_mir_iota(x->b, RLX_I64, 6, dims, 1);
-        val v = MUL(w, rlx_mir_at(x->b, a, where));
+        val b =
+            rlx_mir_reshape(IR, rlx_mir_cast(IR, batch, RLX_I64), 6, (int64_t[]){R, 1, 1, 1, 1, 1});
+        where[0] = rlx_mir_expand(IR, b, 6, dims);
+        where[1] = rlx_mir_iota(IR, RLX_I64, 6, dims, 1);
+        val v = MUL(w, rlx_mir_at(IR, a, where));
         sum = !sum ? v : most ? MAX(sum, v) : ADD(sum, v);
     }
     sum = PICK(AND(roi_axis(x, alive[0], false), roi_axis(x, alive[1], true)), sum, LIKE(sum, 0));
     ox_out(x, 0,
-           most ? rlx_mir_fold(x->b, RLX_FN_MAX, sum, 48, false)
-                : DIV(rlx_mir_fold(x->b, RLX_FN_ADD, sum, 48, false), LIKE(sum, (double)(S * S))));
+           most ? rlx_mir_fold(IR, RLX_FN_MAX, sum, 48, false)
+                : DIV(rlx_mir_fold(IR, RLX_FN_ADD, sum, 48, false), LIKE(sum, (double)(S * S))));
 }
 
 /* ---- deformed windows
@@ -387,42 +387,42 @@ static void do_deform_conv(onnx *x)
     int64_t OH = ox_dim(off, 2), OW = ox_dim(off, 3);
     /* [N, C, OH, OW, KH KW] */
     sampler s = {.a = a, .n = 2, .padding = 'z', .rank = 5, .dims = {N, C, OH, OW, KH * KW}};
-    off = rlx_mir_reshape(x->b, off, 6, (int64_t[]){N, og, KH * KW, 2, OH, OW});
+    off = rlx_mir_reshape(IR, off, 6, (int64_t[]){N, og, KH * KW, 2, OH, OW});
     val at[2], weight = NULL;
     for (int i = 0; i < 2; i++) {
-        val o = rlx_mir_reshape(x->b, rlx_mir_slice(x->b, off, 3, i, 1, 1), 6,
+        val o = rlx_mir_reshape(IR, rlx_mir_slice(IR, off, 3, i, 1, 1), 6,
                                 (int64_t[]){N, og, 1, KH * KW, OH, OW});
-        o = rlx_mir_expand(x->b, o, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
-        o = rlx_mir_move(x->b, rlx_mir_flatten(x->b, o, 1, 3), 2, 4);
-        val tap = rlx_mir_iota(x->b, RLX_I64, 5, s.dims, 4);
-        tap = i ? rlx_mir_map2(x->b, RLX_FN_MOD, tap, LIKE(tap, (double)KW))
+        o = rlx_mir_expand(IR, o, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
+        o = rlx_mir_move(IR, rlx_mir_flatten(IR, o, 1, 3), 2, 4);
+        val tap = rlx_mir_iota(IR, RLX_I64, 5, s.dims, 4);
+        tap = i ? rlx_mir_map2(IR, RLX_FN_MOD, tap, LIKE(tap, (double)KW))
                 : DIV(tap, LIKE(tap, (double)KW));
-        val p = MUL(rlx_mir_iota(x->b, RLX_I64, 5, s.dims, 2 + i), LIKE(tap, (double)step[i]));
+        val p = MUL(rlx_mir_iota(IR, RLX_I64, 5, s.dims, 2 + i), LIKE(tap, (double)step[i]));
         p = ADD(p, MUL(tap, LIKE(tap, (double)dil[i])));
-        at[i] = ADD(ADD(rlx_mir_cast(x->b, p, RLX_F32),
-                        rlx_mir_build_const(x->b, RLX_F32, (double)-pads[i])),
-                    o);
+        at[i] = ADD(
+            ADD(rlx_mir_cast(IR, p, RLX_F32), rlx_mir_build_const(IR, RLX_F32, (double)-pads[i])),
+            o);
     }
     val v = sample(x, &s, at, 'l');
     if (ox_has(x, 4)) {
-        weight = rlx_mir_reshape(x->b, ox_in(x, 4), 6, (int64_t[]){N, og, 1, KH * KW, OH, OW});
-        weight = rlx_mir_expand(x->b, weight, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
-        v = MUL(v, rlx_mir_move(x->b, rlx_mir_flatten(x->b, weight, 1, 3), 2, 4));
+        weight = rlx_mir_reshape(IR, ox_in(x, 4), 6, (int64_t[]){N, og, 1, KH * KW, OH, OW});
+        weight = rlx_mir_expand(IR, weight, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
+        v = MUL(v, rlx_mir_move(IR, rlx_mir_flatten(IR, weight, 1, 3), 2, 4));
     }
     /* [N, G, 1, C/G, OH, OW, K] times [1, G, M/G, C/G, 1, 1, K] */
-    v = rlx_mir_reshape(x->b, v, 7, (int64_t[]){N, groups, 1, C / groups, OH, OW, KH * KW});
-    k = rlx_mir_reshape(x->b, k, 7, (int64_t[]){1, groups, M / groups, C / groups, 1, 1, KH * KW});
-    val y = rlx_mir_fold(x->b, RLX_FN_ADD, MUL(v, k), 1u << 3 | 1u << 6, false);
-    y = rlx_mir_reshape(x->b, y, 4, (int64_t[]){N, M, OH, OW});
+    v = rlx_mir_reshape(IR, v, 7, (int64_t[]){N, groups, 1, C / groups, OH, OW, KH * KW});
+    k = rlx_mir_reshape(IR, k, 7, (int64_t[]){1, groups, M / groups, C / groups, 1, 1, KH * KW});
+    val y = rlx_mir_fold(IR, RLX_FN_ADD, MUL(v, k), 1u << 3 | 1u << 6, false);
+    y = rlx_mir_reshape(IR, y, 4, (int64_t[]){N, M, OH, OW});
     if (ox_has(x, 3))
-        y = ADD(y, rlx_mir_reshape(x->b, ox_in(x, 3), 4, (int64_t[]){1, M, 1, 1}));
+        y = ADD(y, rlx_mir_reshape(IR, ox_in(x, 3), 4, (int64_t[]){1, M, 1, 1}));
     ox_out(x, 0, y);
 }
 
-const onnx_op onnx_image[] = {{"AffineGrid", do_affine_grid},
-                              {"DeformConv", do_deform_conv},
-                              {"GridSample", do_grid_sample},
-                              {"Resize", do_resize},
-                              {"RoiAlign", do_roi_align},
-                              {"Upsample", do_upsample},
-                              {0}};
+const onnx_op onnx_image[] = {OP(AffineGrid, do_affine_grid),
+                              OP(DeformConv, do_deform_conv),
+                              OP(GridSample, do_grid_sample),
+                              OP(Resize, do_resize),
+                              OP(RoiAlign, do_roi_align),
+                              OP(Upsample, do_upsample),
+                              OP_END};

@@ -1,7 +1,7 @@
 /* tests/suites/onnx/math.c: elementwise operators. */
 #include <math.h>
 
-#include "tests/suites/onnx/onnx.h"
+#include "tests/suites/onnx/old.h"
 
 #define UNARY(name, expr)     \
     static void name(onnx *x) \
@@ -27,28 +27,28 @@ UNARY(do_log, LOG(a))
 UNARY(do_sqrt, SQRT(a))
 UNARY(do_floor, FLOOR(a))
 UNARY(do_ceil, NEG(FLOOR(NEG(a))))
-UNARY(do_round, rlx_mir_map1(x->b, RLX_FN_ROUND, a))
+UNARY(do_round, rlx_mir_map1(IR, RLX_FN_ROUND, a))
 UNARY(do_reciprocal, DIV(ONE, a))
 UNARY(do_sign, PICK(LT(ZERO, a), ONE, PICK(LT(a, ZERO), LIKE(a, -1), ZERO)))
 UNARY(do_identity, a)
-UNARY(do_not, rlx_mir_not(x->b, a))
-UNARY(do_bit_not, rlx_mir_map2(x->b, RLX_FN_XOR, a, SUB(ZERO, ONE)))
+UNARY(do_not, rlx_mir_not(IR, a))
+UNARY(do_bit_not, rlx_mir_map2(IR, RLX_FN_XOR, a, SUB(ZERO, ONE)))
 
-UNARY(do_sin, rlx_mir_map1(x->b, RLX_FN_SIN, a))
-UNARY(do_cos, rlx_mir_map1(x->b, RLX_FN_COS, a))
-UNARY(do_tan, DIV(rlx_mir_map1(x->b, RLX_FN_SIN, a), rlx_mir_map1(x->b, RLX_FN_COS, a)))
-UNARY(do_atan, rlx_mir_map1(x->b, RLX_FN_ATAN, a))
-UNARY(do_tanh, rlx_mir_map1(x->b, RLX_FN_TANH, a))
-UNARY(do_erf, rlx_mir_map1(x->b, RLX_FN_ERF, a))
+UNARY(do_sin, rlx_mir_map1(IR, RLX_FN_SIN, a))
+UNARY(do_cos, rlx_mir_map1(IR, RLX_FN_COS, a))
+UNARY(do_tan, DIV(rlx_mir_map1(IR, RLX_FN_SIN, a), rlx_mir_map1(IR, RLX_FN_COS, a)))
+UNARY(do_atan, rlx_mir_map1(IR, RLX_FN_ATAN, a))
+UNARY(do_tanh, rlx_mir_map1(IR, RLX_FN_TANH, a))
+UNARY(do_erf, rlx_mir_map1(IR, RLX_FN_ERF, a))
 
 /* (1 - a)(1 + a) */
 static val complement(onnx *x, val a)
 {
     return MUL(SUB(ONE, a), ADD(ONE, a));
 }
-UNARY(do_asin, rlx_mir_map1(x->b, RLX_FN_ATAN, DIV(a, SQRT(complement(x, a)))))
+UNARY(do_asin, rlx_mir_map1(IR, RLX_FN_ATAN, DIV(a, SQRT(complement(x, a)))))
 UNARY(do_acos, SUB(LIKE(a, 1.5707963267948966),
-                   rlx_mir_map1(x->b, RLX_FN_ATAN, DIV(a, SQRT(complement(x, a))))))
+                   rlx_mir_map1(IR, RLX_FN_ATAN, DIV(a, SQRT(complement(x, a))))))
 UNARY(do_sinh, MUL(LIKE(a, 0.5), SUB(EXP(a), EXP(NEG(a)))))
 UNARY(do_cosh, MUL(LIKE(a, 0.5), ADD(EXP(a), EXP(NEG(a)))))
 /* of |a|, whose sum does not cancel */
@@ -62,7 +62,7 @@ UNARY(do_acosh, LOG(ADD(a, SQRT(MUL(SUB(a, ONE), ADD(a, ONE))))))
 UNARY(do_atanh, MUL(LIKE(a, 0.5), LOG(DIV(ADD(ONE, a), SUB(ONE, a)))))
 
 UNARY(do_relu, MAX(a, ZERO))
-UNARY(do_sigmoid, rlx_mir_sigmoid(x->b, a))
+UNARY(do_sigmoid, rlx_mir_sigmoid(IR, a))
 UNARY(do_softplus, ADD(MAX(a, ZERO), LOG(ADD(ONE, EXP(NEG(ABS(a)))))))
 UNARY(do_softsign, DIV(a, ADD(ONE, ABS(a))))
 UNARY(do_elu, PICK(LT(a, ZERO), MUL(ALPHA(1), SUB(EXP(a), ONE)), a))
@@ -71,20 +71,20 @@ UNARY(do_selu, MUL(LIKE(a, ox_float(x, "gamma", 1.0507009873554805)),
                    PICK(LT(ZERO, a), a, MUL(ALPHA(1.6732632423543772), SUB(EXP(a), ONE)))))
 UNARY(do_leaky, PICK(LT(a, ZERO), MUL(ALPHA(0.01), a), a))
 UNARY(do_thresholded, PICK(LT(ALPHA(1), a), a, ZERO))
-UNARY(do_hard_sigmoid, rlx_mir_clamp(x->b, ADD(MUL(ALPHA(0.2), a), BETA(0.5)), 0, 1))
-UNARY(do_hard_swish, MUL(a, rlx_mir_clamp(x->b, ADD(MUL(LIKE(a, 1 / 6.0), a), LIKE(a, 0.5)), 0, 1)))
-UNARY(do_swish, MUL(a, rlx_mir_sigmoid(x->b, MUL(ALPHA(1), a))))
+UNARY(do_hard_sigmoid, rlx_mir_clamp(IR, ADD(MUL(ALPHA(0.2), a), BETA(0.5)), 0, 1))
+UNARY(do_hard_swish, MUL(a, rlx_mir_clamp(IR, ADD(MUL(LIKE(a, 1 / 6.0), a), LIKE(a, 0.5)), 0, 1)))
+UNARY(do_swish, MUL(a, rlx_mir_sigmoid(IR, MUL(ALPHA(1), a))))
 UNARY(do_mish,
-      MUL(a, rlx_mir_map1(x->b, RLX_FN_TANH, ADD(MAX(a, ZERO), LOG(ADD(ONE, EXP(NEG(ABS(a)))))))))
+      MUL(a, rlx_mir_map1(IR, RLX_FN_TANH, ADD(MAX(a, ZERO), LOG(ADD(ONE, EXP(NEG(ABS(a)))))))))
 
 static void do_gelu(onnx *x)
 {
     val a = ox_in(x, 0), t;
     if (ox_text(x, "approximate", "none")[0] == 't') {
         t = MUL(LIKE(a, 0.044715), MUL(a, MUL(a, a)));
-        t = rlx_mir_map1(x->b, RLX_FN_TANH, MUL(LIKE(a, 0.7978845608028654), ADD(a, t)));
+        t = rlx_mir_map1(IR, RLX_FN_TANH, MUL(LIKE(a, 0.7978845608028654), ADD(a, t)));
     } else {
-        t = rlx_mir_map1(x->b, RLX_FN_ERF, MUL(a, LIKE(a, 0.7071067811865476)));
+        t = rlx_mir_map1(IR, RLX_FN_ERF, MUL(a, LIKE(a, 0.7071067811865476)));
     }
     ox_out(x, 0, MUL(MUL(LIKE(a, 0.5), a), ADD(ONE, t)));
 }
@@ -101,8 +101,8 @@ BINARY(do_sub, SUB(a, b))
 BINARY(do_mul, MUL(a, b))
 BINARY(do_prelu, PICK(LT(a, ZERO), MUL(b, a), a))
 BINARY(do_and, AND(a, b))
-BINARY(do_or, rlx_mir_map2(x->b, RLX_FN_OR, a, b))
-BINARY(do_xor, rlx_mir_map2(x->b, RLX_FN_XOR, a, b))
+BINARY(do_or, rlx_mir_map2(IR, RLX_FN_OR, a, b))
+BINARY(do_xor, rlx_mir_map2(IR, RLX_FN_XOR, a, b))
 BINARY(do_equal, EQ(a, b))
 BINARY(do_less, LT(a, b))
 BINARY(do_less_equal, LE(a, b))
@@ -112,7 +112,7 @@ BINARY(do_greater_equal, LE(b, a))
 /* What truncates where rlx's division and remainder of integers floor. */
 static val truncated_mod(onnx *x, val a, val b)
 {
-    val r = rlx_mir_map2(x->b, RLX_FN_MOD, ABS(a), ABS(b));
+    val r = rlx_mir_map2(IR, RLX_FN_MOD, ABS(a), ABS(b));
     return PICK(LT(a, ZERO), NEG(r), r);
 }
 
@@ -129,7 +129,7 @@ static void do_div(onnx *x)
         return;
     }
     val q = DIV(ABS(a), ABS(b));
-    val opposite = rlx_mir_map2(x->b, RLX_FN_XOR, LT(a, ZERO), LT(b, ZERO));
+    val opposite = rlx_mir_map2(IR, RLX_FN_XOR, LT(a, ZERO), LT(b, ZERO));
     ox_out(x, 0, PICK(opposite, NEG(q), q));
 }
 
@@ -143,19 +143,19 @@ static void do_mod(onnx *x)
         ox_out(x, 0, SUB(a, MUL(q, b)));
     } else {
         bool truncates = ox_int(x, "fmod", 0) && is_signed_int(a);
-        ox_out(x, 0, truncates ? truncated_mod(x, a, b) : rlx_mir_map2(x->b, RLX_FN_MOD, a, b));
+        ox_out(x, 0, truncates ? truncated_mod(x, a, b) : rlx_mir_map2(IR, RLX_FN_MOD, a, b));
     }
 }
 
 /* a^b for whole b: by its bits. */
 static val whole_power(onnx *x, val a, val b)
 {
-    val y = ADD(MUL(a, rlx_mir_cast(x->b, LIKE(b, 0), a->type.format)), ONE);
+    val y = ADD(MUL(a, rlx_mir_cast(IR, LIKE(b, 0), a->type.format)), ONE);
     for (int bit = 0; bit < 7; bit++) {
-        val odd = EQ(rlx_mir_map2(x->b, RLX_FN_AND, b, LIKE(b, 1)), LIKE(b, 1));
+        val odd = EQ(rlx_mir_map2(IR, RLX_FN_AND, b, LIKE(b, 1)), LIKE(b, 1));
         y = PICK(odd, MUL(y, a), y);
         a = MUL(a, a);
-        b = rlx_mir_map2(x->b, RLX_FN_SHR, b, LIKE(b, 1));
+        b = rlx_mir_map2(IR, RLX_FN_SHR, b, LIKE(b, 1));
     }
     return y;
 }
@@ -167,23 +167,23 @@ static void do_pow(onnx *x)
         return;
     rlx_format f = a->type.format;
     if (rlx_format_is_int(f)) { /* exponents of integers are whole and not negative */
-        ox_out(x, 0, whole_power(x, a, rlx_mir_cast(x->b, b, f)));
+        ox_out(x, 0, whole_power(x, a, rlx_mir_cast(IR, b, f)));
         return;
     }
-    ox_out(x, 0, rlx_mir_pow(x->b, a, rlx_mir_cast(x->b, b, f)));
+    ox_out(x, 0, rlx_mir_pow(IR, a, rlx_mir_cast(IR, b, f)));
 }
 
 static void do_shift(onnx *x)
 {
     bool left = ox_text(x, "direction", "")[0] == 'L';
-    ox_out(x, 0, rlx_mir_map2(x->b, left ? RLX_FN_SHL : RLX_FN_SHR, ox_in(x, 0), ox_in(x, 1)));
+    ox_out(x, 0, rlx_mir_map2(IR, left ? RLX_FN_SHL : RLX_FN_SHR, ox_in(x, 0), ox_in(x, 1)));
 }
 
 static val all_of(onnx *x, rlx_map_fn fn)
 {
     val y = ox_in(x, 0);
     for (int i = 1; i < x->nin; i++)
-        y = rlx_mir_map2(x->b, fn, y, ox_in(x, i));
+        y = rlx_mir_map2(IR, fn, y, ox_in(x, i));
     return y;
 }
 
@@ -226,32 +226,32 @@ static void do_where(onnx *x)
 static void do_is_nan(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_not(x->b, EQ(a, a)));
+    ox_out(x, 0, rlx_mir_not(IR, EQ(a, a)));
 }
 
 static void do_is_inf(onnx *x)
 {
-    val a = ox_in(x, 0), y = rlx_mir_build_const(x->b, RLX_BOOL, 0);
+    val a = ox_in(x, 0), y = rlx_mir_build_const(IR, RLX_BOOL, 0);
     if (ox_int(x, "detect_positive", 1))
-        y = rlx_mir_map2(x->b, RLX_FN_OR, y, EQ(a, LIKE(a, INFINITY)));
+        y = rlx_mir_map2(IR, RLX_FN_OR, y, EQ(a, LIKE(a, INFINITY)));
     if (ox_int(x, "detect_negative", 1))
-        y = rlx_mir_map2(x->b, RLX_FN_OR, y, EQ(a, LIKE(a, -INFINITY)));
+        y = rlx_mir_map2(IR, RLX_FN_OR, y, EQ(a, LIKE(a, -INFINITY)));
     ox_out(x, 0, y);
 }
 
 static void do_cast(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_saturate(x->b, ox_in(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
+    ox_out(x, 0, rlx_mir_saturate(IR, ox_in(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
 }
 
 static void do_cast_like(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_saturate(x->b, ox_in(x, 0), x->in[1].format));
+    ox_out(x, 0, rlx_mir_saturate(IR, ox_in(x, 0), x->in[1].format));
 }
 
 static void do_bit_cast(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_build_bitcast(x->b, ox_raw(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
+    ox_out(x, 0, rlx_mir_build_bitcast(IR, ox_raw(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
 }
 
 /* In inference nothing is dropped; a training one with ratio 0 drops nothing either. */
@@ -263,81 +263,80 @@ static void do_dropout(onnx *x)
     ox_out(x, 0, a);
     if (a && x->nout > 1)
         ox_out(x, 1,
-               rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_BOOL, 1), a->type.rank,
-                              a->type.dim));
+               rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_BOOL, 1), a->type.rank, a->type.dim));
 }
 
-const onnx_op onnx_math[] = {{"Abs", do_abs},
-                             {"Acos", do_acos},
-                             {"Acosh", do_acosh},
-                             {"Add", do_add},
-                             {"And", do_and},
-                             {"Asin", do_asin},
-                             {"Asinh", do_asinh},
-                             {"Atan", do_atan},
-                             {"Atanh", do_atanh},
-                             {"BitCast", do_bit_cast},
-                             {"BitShift", do_shift},
-                             {"BitwiseAnd", do_and},
-                             {"BitwiseNot", do_bit_not},
-                             {"BitwiseOr", do_or},
-                             {"BitwiseXor", do_xor},
-                             {"Cast", do_cast},
-                             {"CastLike", do_cast_like},
-                             {"Ceil", do_ceil},
-                             {"Celu", do_celu},
-                             {"Clip", do_clip},
-                             {"Cos", do_cos},
-                             {"Cosh", do_cosh},
-                             {"Div", do_div},
-                             {"Dropout", do_dropout},
-                             {"Elu", do_elu},
-                             {"Equal", do_equal},
-                             {"Erf", do_erf},
-                             {"Exp", do_exp},
-                             {"Floor", do_floor},
-                             {"Gelu", do_gelu},
-                             {"Greater", do_greater},
-                             {"GreaterOrEqual", do_greater_equal},
-                             {"HardSigmoid", do_hard_sigmoid},
-                             {"HardSwish", do_hard_swish},
-                             {"Identity", do_identity},
-                             {"IsInf", do_is_inf},
-                             {"IsNaN", do_is_nan},
-                             {"LeakyRelu", do_leaky},
-                             {"Less", do_less},
-                             {"LessOrEqual", do_less_equal},
-                             {"Log", do_log},
-                             {"Max", do_max},
-                             {"Mean", do_mean},
-                             {"Min", do_min},
-                             {"Mish", do_mish},
-                             {"Mod", do_mod},
-                             {"Mul", do_mul},
-                             {"Neg", do_neg},
-                             {"Not", do_not},
-                             {"OptionalGetElement", do_identity},
-                             {"Or", do_or},
-                             {"PRelu", do_prelu},
-                             {"Pow", do_pow},
-                             {"Reciprocal", do_reciprocal},
-                             {"Relu", do_relu},
-                             {"Round", do_round},
-                             {"Selu", do_selu},
-                             {"Shrink", do_shrink},
-                             {"Sigmoid", do_sigmoid},
-                             {"Sign", do_sign},
-                             {"Sin", do_sin},
-                             {"Sinh", do_sinh},
-                             {"Softplus", do_softplus},
-                             {"Softsign", do_softsign},
-                             {"Sqrt", do_sqrt},
-                             {"Sub", do_sub},
-                             {"Sum", do_sum},
-                             {"Swish", do_swish},
-                             {"Tan", do_tan},
-                             {"Tanh", do_tanh},
-                             {"ThresholdedRelu", do_thresholded},
-                             {"Where", do_where},
-                             {"Xor", do_xor},
-                             {0}};
+const onnx_op onnx_math[] = {OP(Abs, do_abs),
+                             OP(Acos, do_acos),
+                             OP(Acosh, do_acosh),
+                             OP(Add, do_add),
+                             OP(And, do_and),
+                             OP(Asin, do_asin),
+                             OP(Asinh, do_asinh),
+                             OP(Atan, do_atan),
+                             OP(Atanh, do_atanh),
+                             OP(BitCast, do_bit_cast),
+                             OP(BitShift, do_shift),
+                             OP(BitwiseAnd, do_and),
+                             OP(BitwiseNot, do_bit_not),
+                             OP(BitwiseOr, do_or),
+                             OP(BitwiseXor, do_xor),
+                             OP(Cast, do_cast),
+                             OP(CastLike, do_cast_like),
+                             OP(Ceil, do_ceil),
+                             OP(Celu, do_celu),
+                             OP(Clip, do_clip),
+                             OP(Cos, do_cos),
+                             OP(Cosh, do_cosh),
+                             OP(Div, do_div),
+                             OP(Dropout, do_dropout),
+                             OP(Elu, do_elu),
+                             OP(Equal, do_equal),
+                             OP(Erf, do_erf),
+                             OP(Exp, do_exp),
+                             OP(Floor, do_floor),
+                             OP(Gelu, do_gelu),
+                             OP(Greater, do_greater),
+                             OP(GreaterOrEqual, do_greater_equal),
+                             OP(HardSigmoid, do_hard_sigmoid),
+                             OP(HardSwish, do_hard_swish),
+                             OP(Identity, do_identity),
+                             OP(IsInf, do_is_inf),
+                             OP(IsNaN, do_is_nan),
+                             OP(LeakyRelu, do_leaky),
+                             OP(Less, do_less),
+                             OP(LessOrEqual, do_less_equal),
+                             OP(Log, do_log),
+                             OP(Max, do_max),
+                             OP(Mean, do_mean),
+                             OP(Min, do_min),
+                             OP(Mish, do_mish),
+                             OP(Mod, do_mod),
+                             OP(Mul, do_mul),
+                             OP(Neg, do_neg),
+                             OP(Not, do_not),
+                             OP(OptionalGetElement, do_identity),
+                             OP(Or, do_or),
+                             OP(PRelu, do_prelu),
+                             OP(Pow, do_pow),
+                             OP(Reciprocal, do_reciprocal),
+                             OP(Relu, do_relu),
+                             OP(Round, do_round),
+                             OP(Selu, do_selu),
+                             OP(Shrink, do_shrink),
+                             OP(Sigmoid, do_sigmoid),
+                             OP(Sign, do_sign),
+                             OP(Sin, do_sin),
+                             OP(Sinh, do_sinh),
+                             OP(Softplus, do_softplus),
+                             OP(Softsign, do_softsign),
+                             OP(Sqrt, do_sqrt),
+                             OP(Sub, do_sub),
+                             OP(Sum, do_sum),
+                             OP(Swish, do_swish),
+                             OP(Tan, do_tan),
+                             OP(Tanh, do_tanh),
+                             OP(ThresholdedRelu, do_thresholded),
+                             OP(Where, do_where),
+                             OP(Xor, do_xor),
+                             OP_END};

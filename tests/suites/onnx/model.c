@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tests/suites/onnx/onnx.h"
+#include "tests/suites/onnx/old.h"
 
 /* ---- attention
  * ------------------------------------------------------------------------------------- */
@@ -15,13 +15,13 @@ static val heads_of(onnx *x, int i, const char *heads)
     if (!a || a->type.rank == 4)
         return a;
     int64_t H = ox_int(x, heads, 1), B = ox_dim(a, 0), S = ox_dim(a, 1);
-    return rlx_mir_move(x->b, rlx_mir_reshape(x->b, a, 4, (int64_t[]){B, S, H, ox_dim(a, 2) / H}),
-                        2, 1);
+    return rlx_mir_move(IR, rlx_mir_reshape(IR, a, 4, (int64_t[]){B, S, H, ox_dim(a, 2) / H}), 2,
+                        1);
 }
 
 static val with_past(onnx *x, val a, int past)
 {
-    return a && ox_has(x, past) ? rlx_mir_build_concat(x->b, 2, (val[]){ox_in(x, past), a}, 2) : a;
+    return a && ox_has(x, past) ? rlx_mir_build_concat(IR, 2, (val[]){ox_in(x, past), a}, 2) : a;
 }
 
 /* What is added to scores [B, H, S, T]: NULL, or -inf where a key is not seen. */
@@ -29,12 +29,12 @@ static val mask_of(onnx *x, int64_t T)
 {
     if (!ox_has(x, 3))
         return NULL;
-    val m = ox_in(x, 3), low = rlx_mir_build_const(x->b, RLX_F32, -INFINITY);
+    val m = ox_in(x, 3), low = rlx_mir_build_const(IR, RLX_F32, -INFINITY);
     if (!m)
         return NULL;
     if (m->type.format == RLX_BOOL)
-        m = PICK(m, rlx_mir_build_const(x->b, RLX_F32, 0), low);
-    return rlx_mir_pad(x->b, m, m ? m->type.rank - 1 : 0, 0, T - ox_dim(m, -1), low);
+        m = PICK(m, rlx_mir_build_const(IR, RLX_F32, 0), low);
+    return rlx_mir_pad(IR, m, m ? m->type.rank - 1 : 0, 0, T - ox_dim(m, -1), low);
 }
 
 static val hide(onnx *x, val s, val seen)
@@ -45,15 +45,14 @@ static val hide(onnx *x, val s, val seen)
 /* Keys that come later than the query, or behind what a sequence holds, are not seen. */
 static val hide_keys(onnx *x, val s, int64_t past)
 {
-    val key = rlx_mir_iota(x->b, RLX_I64, 4, s->type.dim, 3);
+    val key = rlx_mir_iota(IR, RLX_I64, 4, s->type.dim, 3);
     if (ox_int(x, "is_causal", 0)) {
-        val query = rlx_mir_iota(x->b, RLX_I64, 4, s->type.dim, 2);
+        val query = rlx_mir_iota(IR, RLX_I64, 4, s->type.dim, 2);
         s = hide(x, s, LE(key, ADD(query, LIKE(query, (double)past))));
     }
     if (ox_has(x, 6))
-        s = hide(
-            x, s,
-            LT(key, rlx_mir_reshape(x->b, ox_in(x, 6), 4, (int64_t[]){ox_dim(s, 0), 1, 1, 1})));
+        s = hide(x, s,
+                 LT(key, rlx_mir_reshape(IR, ox_in(x, 6), 4, (int64_t[]){ox_dim(s, 0), 1, 1, 1})));
     return s;
 }
 
@@ -71,25 +70,25 @@ static void do_attention(onnx *x)
     ox_out(x, 1, k);
     ox_out(x, 2, v);
     /* heads of a group share keys: [B, G, H/G, S, D] */
-    q = rlx_mir_reshape(x->b, q, 5, (int64_t[]){B, G, H / G, S, D});
-    k = rlx_mir_reshape(x->b, k, 5, (int64_t[]){B, G, 1, T, D});
-    v = rlx_mir_reshape(x->b, v, 5, (int64_t[]){B, G, 1, T, E});
-    val s = rlx_mir_matmul(x->b, q, rlx_mir_move(x->b, k, 3, 4));
+    q = rlx_mir_reshape(IR, q, 5, (int64_t[]){B, G, H / G, S, D});
+    k = rlx_mir_reshape(IR, k, 5, (int64_t[]){B, G, 1, T, D});
+    v = rlx_mir_reshape(IR, v, 5, (int64_t[]){B, G, 1, T, E});
+    val s = rlx_mir_matmul(IR, q, rlx_mir_move(IR, k, 3, 4));
     s = MUL(s, LIKE(s, ox_float(x, "scale", 1 / sqrt((double)D))));
-    modes[0] = s = rlx_mir_reshape(x->b, s, 4, (int64_t[]){B, H, S, T});
+    modes[0] = s = rlx_mir_reshape(IR, s, 4, (int64_t[]){B, H, S, T});
     double cap = ox_float(x, "softcap", 0);
     if (cap > 0)
-        s = MUL(rlx_mir_map1(x->b, RLX_FN_TANH, DIV(s, LIKE(s, cap))), LIKE(s, cap));
+        s = MUL(rlx_mir_map1(IR, RLX_FN_TANH, DIV(s, LIKE(s, cap))), LIKE(s, cap));
     modes[1] = s;
     val mask = mask_of(x, T);
     s = mask ? ADD(s, mask) : s;
     modes[2] = s = s ? hide_keys(x, s, T - fresh) : NULL;
-    modes[3] = s = rlx_mir_softmax(x->b, s, 3);
+    modes[3] = s = rlx_mir_softmax(IR, s, 3);
     ox_out(x, 3, modes[mode & 3]);
-    val y = rlx_mir_matmul(x->b, rlx_mir_reshape(x->b, s, 5, (int64_t[]){B, G, H / G, S, T}), v);
-    y = rlx_mir_reshape(x->b, y, 4, (int64_t[]){B, H, S, E});
+    val y = rlx_mir_matmul(IR, rlx_mir_reshape(IR, s, 5, (int64_t[]){B, G, H / G, S, T}), v);
+    y = rlx_mir_reshape(IR, y, 4, (int64_t[]){B, H, S, E});
     if (x->in[0].rank == 3)
-        y = rlx_mir_reshape(x->b, rlx_mir_move(x->b, y, 1, 2), 3, (int64_t[]){B, S, H * E});
+        y = rlx_mir_reshape(IR, rlx_mir_move(IR, y, 1, 2), 3, (int64_t[]){B, S, H * E});
     ox_out(x, 0, y);
 }
 
@@ -103,25 +102,25 @@ static void do_rotary(onnx *x)
     int64_t R = ox_int(x, "rotary_embedding_dim", 0);
     R = R ? R : D;
     if (ox_has(x, 3)) {
-        c = rlx_mir_take(x->b, c, ox_in(x, 3), 0);
-        s = rlx_mir_take(x->b, s, ox_in(x, 3), 0);
+        c = rlx_mir_take(IR, c, ox_in(x, 3), 0);
+        s = rlx_mir_take(IR, s, ox_in(x, 3), 0);
     }
-    c = rlx_mir_insert(x->b, c, 1);
-    s = rlx_mir_insert(x->b, s, 1);
+    c = rlx_mir_insert(IR, c, 1);
+    s = rlx_mir_insert(IR, s, 1);
     bool pairs = ox_int(x, "interleaved", 0);
-    val head = rlx_mir_slice(x->b, a, 3, 0, R, 1), rest = rlx_mir_slice(x->b, a, 3, R, D - R, 1);
-    val p = rlx_mir_slice(x->b, head, 3, 0, R / 2, pairs ? 2 : 1);
-    val q = rlx_mir_slice(x->b, head, 3, pairs ? 1 : R / 2, R / 2, pairs ? 2 : 1);
+    val head = rlx_mir_slice(IR, a, 3, 0, R, 1), rest = rlx_mir_slice(IR, a, 3, R, D - R, 1);
+    val p = rlx_mir_slice(IR, head, 3, 0, R / 2, pairs ? 2 : 1);
+    val q = rlx_mir_slice(IR, head, 3, pairs ? 1 : R / 2, R / 2, pairs ? 2 : 1);
     val re = SUB(MUL(c, p), MUL(s, q)), im = ADD(MUL(s, p), MUL(c, q));
     if (pairs)
         head = rlx_mir_build_concat(
-            x->b, 2, (val[]){rlx_mir_insert(x->b, re, 4), rlx_mir_insert(x->b, im, 4)}, 4);
+            IR, 2, (val[]){rlx_mir_insert(IR, re, 4), rlx_mir_insert(IR, im, 4)}, 4);
     else
-        head = rlx_mir_build_concat(x->b, 2, (val[]){re, im}, 3);
-    head = rlx_mir_reshape(x->b, head, 4, (int64_t[]){B, H, S, R});
-    val y = R < D ? rlx_mir_build_concat(x->b, 2, (val[]){head, rest}, 3) : head;
+        head = rlx_mir_build_concat(IR, 2, (val[]){re, im}, 3);
+    head = rlx_mir_reshape(IR, head, 4, (int64_t[]){B, H, S, R});
+    val y = R < D ? rlx_mir_build_concat(IR, 2, (val[]){head, rest}, 3) : head;
     if (x->in[0].rank == 3)
-        y = rlx_mir_reshape(x->b, rlx_mir_move(x->b, y, 1, 2), 3, (int64_t[]){B, S, H * D});
+        y = rlx_mir_reshape(IR, rlx_mir_move(IR, y, 1, 2), 3, (int64_t[]){B, S, H * D});
     ox_out(x, 0, y);
 }
 
@@ -134,20 +133,20 @@ static val step_of(onnx *x, val a, int64_t t, int64_t H)
     if (!a)
         return NULL;
     int64_t B = ox_dim(a, 0);
-    return rlx_mir_reshape(x->b, rlx_mir_slice(x->b, a, 1, t, 1, 1), 3,
+    return rlx_mir_reshape(IR, rlx_mir_slice(IR, a, 1, t, 1, 1), 3,
                            (int64_t[]){B, H, ox_dim(a, 2) / H});
 }
 
 /* S [B, G, D, E] after key and value of a step: S' = e^decay S + k (v - ..) */
 static val updated(onnx *x, val S, val k, val v, val decay, val beta, bool delta)
 {
-    val kd = rlx_mir_insert(x->b, k, 3), ve = rlx_mir_insert(x->b, v, 2);
+    val kd = rlx_mir_insert(IR, k, 3), ve = rlx_mir_insert(IR, v, 2);
     if (decay)
-        S = MUL(S, rlx_mir_insert(x->b, EXP(decay), 3));
+        S = MUL(S, rlx_mir_insert(IR, EXP(decay), 3));
     if (delta)
-        ve = SUB(ve, rlx_mir_fold(x->b, RLX_FN_ADD, MUL(S, kd), 4, true));
+        ve = SUB(ve, rlx_mir_fold(IR, RLX_FN_ADD, MUL(S, kd), 4, true));
     if (delta && beta)
-        ve = MUL(ve, rlx_mir_insert(x->b, beta, 3));
+        ve = MUL(ve, rlx_mir_insert(IR, beta, 3));
     return ADD(S, MUL(kd, ve));
 }
 
@@ -161,7 +160,7 @@ static void do_linear_attention(onnx *x)
     double scale = ox_float(x, "scale", 0);
     scale = scale != 0 ? scale : 1 / sqrt((double)D);
     val S = ox_has(x, 3) ? ox_in(x, 3)
-                         : rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 0), 4,
+                         : rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_F32, 0), 4,
                                           (int64_t[]){B, G, D, E});
     if (!q || T > ONNX_MAX_INTS)
         return;
@@ -170,12 +169,12 @@ static void do_linear_attention(onnx *x)
         val beta = delta && ox_has(x, 5) ? step_of(x, ox_in(x, 5), t, G) : NULL;
         S = updated(x, S, step_of(x, k, t, G), step_of(x, v, t, G), decay, beta, delta);
         /* heads of a group share the state: [B, G, H/G, D, 1] times [B, G, 1, D, E] */
-        val qt = rlx_mir_reshape(x->b, step_of(x, q, t, H), 5, (int64_t[]){B, G, H / G, D, 1});
-        val y = rlx_mir_fold(x->b, RLX_FN_ADD, MUL(qt, rlx_mir_insert(x->b, S, 2)), 8, false);
+        val qt = rlx_mir_reshape(IR, step_of(x, q, t, H), 5, (int64_t[]){B, G, H / G, D, 1});
+        val y = rlx_mir_fold(IR, RLX_FN_ADD, MUL(qt, rlx_mir_insert(IR, S, 2)), 8, false);
         y = MUL(y, LIKE(y, scale));
-        rows[t] = rlx_mir_reshape(x->b, y, 3, (int64_t[]){B, 1, H * E});
+        rows[t] = rlx_mir_reshape(IR, y, 3, (int64_t[]){B, 1, H * E});
     }
-    ox_out(x, 0, T == 1 ? rows[0] : rlx_mir_build_concat(x->b, (int)T, rows, 1));
+    ox_out(x, 0, T == 1 ? rows[0] : rlx_mir_build_concat(IR, (int)T, rows, 1));
     ox_out(x, 1, S);
 }
 
@@ -192,13 +191,13 @@ typedef struct cell {
 
 static val product(onnx *x, val a, val w)
 {
-    return rlx_mir_matmul(x->b, a, rlx_mir_move(x->b, w, 0, 1));
+    return rlx_mir_matmul(IR, a, rlx_mir_move(IR, w, 0, 1));
 }
 
 /* Gate i of [B, gates H] (or of a bias [gates H]). */
 static val gate(onnx *x, val a, int i, int64_t H)
 {
-    return a ? rlx_mir_slice(x->b, a, a->type.rank - 1, i * H, H, 1) : NULL;
+    return a ? rlx_mir_slice(IR, a, a->type.rank - 1, i * H, H, 1) : NULL;
 }
 
 static val plus(onnx *x, val a, val b)
@@ -208,7 +207,7 @@ static val plus(onnx *x, val a, val b)
 
 static val tanh_of(onnx *x, val a)
 {
-    return rlx_mir_map1(x->b, RLX_FN_TANH, a);
+    return rlx_mir_map1(IR, RLX_FN_TANH, a);
 }
 
 static void rnn_step(onnx *x, cell *s, val in)
@@ -221,13 +220,12 @@ static void gru_step(onnx *x, cell *s, val in)
 {
     int64_t H = s->H;
     val a = plus(x, product(x, in, s->w), s->bias_w);
-    val zr = rlx_mir_slice(x->b, s->r, 0, 0, 2 * H, 1),
-        rh = rlx_mir_slice(x->b, s->r, 0, 2 * H, H, 1);
+    val zr = rlx_mir_slice(IR, s->r, 0, 0, 2 * H, 1), rh = rlx_mir_slice(IR, s->r, 0, 2 * H, H, 1);
     val b = product(x, s->h, zr);
     val z = rlx_mir_sigmoid(
-        x->b, plus(x, ADD(gate(x, a, 0, H), gate(x, b, 0, H)), gate(x, s->bias_r, 0, H)));
+        IR, plus(x, ADD(gate(x, a, 0, H), gate(x, b, 0, H)), gate(x, s->bias_r, 0, H)));
     val r = rlx_mir_sigmoid(
-        x->b, plus(x, ADD(gate(x, a, 1, H), gate(x, b, 1, H)), gate(x, s->bias_r, 1, H)));
+        IR, plus(x, ADD(gate(x, a, 1, H), gate(x, b, 1, H)), gate(x, s->bias_r, 1, H)));
     val bias = gate(x, s->bias_r, 2, H), n;
     if (s->reset_last)
         n = MUL(r, plus(x, product(x, s->h, rh), bias));
@@ -244,10 +242,10 @@ static void lstm_step(onnx *x, cell *s, val in)
         plus(x, ADD(plus(x, product(x, in, s->w), s->bias_w), product(x, s->h, s->r)), s->bias_r);
     val p[3] = {gate(x, s->peephole, 0, H), gate(x, s->peephole, 1, H), gate(x, s->peephole, 2, H)};
     val i = gate(x, a, 0, H), o = gate(x, a, 1, H), f = gate(x, a, 2, H), g = gate(x, a, 3, H);
-    i = rlx_mir_sigmoid(x->b, p[0] ? ADD(i, MUL(p[0], s->c)) : i);
-    f = rlx_mir_sigmoid(x->b, p[2] ? ADD(f, MUL(p[2], s->c)) : f);
+    i = rlx_mir_sigmoid(IR, p[0] ? ADD(i, MUL(p[0], s->c)) : i);
+    f = rlx_mir_sigmoid(IR, p[2] ? ADD(f, MUL(p[2], s->c)) : f);
     s->c = ADD(MUL(f, s->c), MUL(i, tanh_of(x, g)));
-    o = rlx_mir_sigmoid(x->b, p[1] ? ADD(o, MUL(p[1], s->c)) : o);
+    o = rlx_mir_sigmoid(IR, p[1] ? ADD(o, MUL(p[1], s->c)) : o);
     s->h = MUL(o, tanh_of(x, s->c));
 }
 
@@ -257,16 +255,15 @@ static val of_direction(onnx *x, int i, int d)
     if (!ox_has(x, i))
         return NULL;
     val a = ox_in(x, i);
-    a = rlx_mir_slice(x->b, a, 0, d, 1, 1);
-    return a ? rlx_mir_reshape(x->b, a, a->type.rank - 1, a->type.dim + 1) : NULL;
+    a = rlx_mir_slice(IR, a, 0, d, 1, 1);
+    return a ? rlx_mir_reshape(IR, a, a->type.rank - 1, a->type.dim + 1) : NULL;
 }
 
 static val initial(onnx *x, const cell *s, int i, int d)
 {
     val a = of_direction(x, i, d);
     return a ? a
-             : rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 0), 2,
-                              (int64_t[]){s->B, s->H});
+             : rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_F32, 0), 2, (int64_t[]){s->B, s->H});
 }
 
 static void init_cell(onnx *x, cell *s, int d)
@@ -275,8 +272,8 @@ static void init_cell(onnx *x, cell *s, int d)
     val bias = of_direction(x, 3, d);
     s->w = of_direction(x, 1, d);
     s->r = of_direction(x, 2, d);
-    s->bias_w = bias ? rlx_mir_slice(x->b, bias, 0, 0, n, 1) : NULL;
-    s->bias_r = bias ? rlx_mir_slice(x->b, bias, 0, n, n, 1) : NULL;
+    s->bias_w = bias ? rlx_mir_slice(IR, bias, 0, 0, n, 1) : NULL;
+    s->bias_r = bias ? rlx_mir_slice(IR, bias, 0, n, n, 1) : NULL;
     s->peephole = of_direction(x, 7, d);
     s->h = initial(x, s, 5, d);
     s->c = initial(x, s, 6, d);
@@ -298,11 +295,10 @@ static val run_direction(onnx *x, cell *s, val in, bool back, void (*step)(onnx 
     val rows[ONNX_MAX_INTS];
     for (int64_t i = 0; i < T; i++) {
         int64_t t = back ? T - 1 - i : i;
-        step(x, s,
-             rlx_mir_reshape(x->b, rlx_mir_slice(x->b, in, 0, t, 1, 1), 2, (int64_t[]){s->B, I}));
-        rows[t] = rlx_mir_reshape(x->b, s->h, 4, (int64_t[]){1, 1, s->B, s->H});
+        step(x, s, rlx_mir_reshape(IR, rlx_mir_slice(IR, in, 0, t, 1, 1), 2, (int64_t[]){s->B, I}));
+        rows[t] = rlx_mir_reshape(IR, s->h, 4, (int64_t[]){1, 1, s->B, s->H});
     }
-    return T == 1 ? rows[0] : rlx_mir_build_concat(x->b, (int)T, rows, 0);
+    return T == 1 ? rows[0] : rlx_mir_build_concat(IR, (int)T, rows, 0);
 }
 
 static void recur(onnx *x, int gates, void (*step)(onnx *, cell *, val))
@@ -313,7 +309,7 @@ static void recur(onnx *x, int gates, void (*step)(onnx *, cell *, val))
     int dirs = way[0] == 'b' ? 2 : 1;
     if (!is_offered(x) || !in)
         return;
-    in = batch_first ? rlx_mir_move(x->b, in, 1, 0) : in;
+    in = batch_first ? rlx_mir_move(IR, in, 1, 0) : in;
     cell s = {.gates = gates, .B = ox_dim(in, 1), .H = x->in[2].dim[2]};
     s.reset_last = ox_int(x, "linear_before_reset", 0);
     if (ox_dim(in, 0) > ONNX_MAX_INTS) {
@@ -323,17 +319,17 @@ static void recur(onnx *x, int gates, void (*step)(onnx *, cell *, val))
     for (int d = 0; d < dirs; d++) {
         init_cell(x, &s, d);
         y[d] = run_direction(x, &s, in, d == 1 || way[0] == 'r', step);
-        h[d] = rlx_mir_insert(x->b, s.h, 0);
-        c[d] = rlx_mir_insert(x->b, s.c, 0);
+        h[d] = rlx_mir_insert(IR, s.h, 0);
+        c[d] = rlx_mir_insert(IR, s.c, 0);
     }
     if (dirs == 2) {
-        y[0] = rlx_mir_build_concat(x->b, 2, y, 1);
-        h[0] = rlx_mir_build_concat(x->b, 2, h, 0);
-        c[0] = rlx_mir_build_concat(x->b, 2, c, 0);
+        y[0] = rlx_mir_build_concat(IR, 2, y, 1);
+        h[0] = rlx_mir_build_concat(IR, 2, h, 0);
+        c[0] = rlx_mir_build_concat(IR, 2, c, 0);
     }
-    ox_out(x, 0, batch_first ? rlx_mir_move(x->b, y[0], 2, 0) : y[0]);
-    ox_out(x, 1, batch_first ? rlx_mir_move(x->b, h[0], 0, 1) : h[0]);
-    ox_out(x, 2, batch_first ? rlx_mir_move(x->b, c[0], 0, 1) : c[0]);
+    ox_out(x, 0, batch_first ? rlx_mir_move(IR, y[0], 2, 0) : y[0]);
+    ox_out(x, 1, batch_first ? rlx_mir_move(IR, h[0], 0, 1) : h[0]);
+    ox_out(x, 2, batch_first ? rlx_mir_move(IR, c[0], 0, 1) : c[0]);
 }
 
 static void do_rnn(onnx *x)
@@ -351,10 +347,10 @@ static void do_lstm(onnx *x)
     recur(x, 4, lstm_step);
 }
 
-const onnx_op onnx_model[] = {{"Attention", do_attention},
-                              {"GRU", do_gru},
-                              {"LSTM", do_lstm},
-                              {"LinearAttention", do_linear_attention},
-                              {"RNN", do_rnn},
-                              {"RotaryEmbedding", do_rotary},
-                              {0}};
+const onnx_op onnx_model[] = {OP(Attention, do_attention),
+                              OP(GRU, do_gru),
+                              OP(LSTM, do_lstm),
+                              OP(LinearAttention, do_linear_attention),
+                              OP(RNN, do_rnn),
+                              OP(RotaryEmbedding, do_rotary),
+                              OP_END};

@@ -1,8 +1,9 @@
 /* tests/suites/onnx/onnx.c: a case file, and what operators read of it. */
 #include "tests/suites/onnx/onnx.h"
+#include "runtime/base/format.h"
+#include "runtime/base/status.h"
 
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static bool read_tensor(onnx *x, const cJSON *header, const char *kind, const ch
     t->elems = 1;
     cJSON_ArrayForEach(item, cJSON_GetObjectItem(j, "shape"))
     {
-        if (t->rank == RLX_MAX_RANK)
+        if (t->rank == ONNX_MAX_RANK)
             return false;
         t->dim[t->rank++] = (int64_t)item->valuedouble;
         t->elems *= (int64_t)item->valuedouble;
@@ -118,6 +119,33 @@ static bool parse(onnx *x, const char *file, size_t bytes)
     return ok && x->attributes;
 }
 
+rlx_tensor onnx_as_tensor(const onnx_tensor *t)
+{
+    rlx_tensor v = {.name = t->name,
+                    .format = t->format,
+                    .rank = t->rank > ONNX_MAX_DIMS ? 1 : t->rank,
+                    .dim = {t->elems},
+                    .data = t->data,
+                    .bytes = t->format ? rlx_format_bytes(t->format, t->elems) : 0};
+    if (t->rank <= ONNX_MAX_DIMS)
+        memcpy(v.dim, t->dim, sizeof v.dim);
+    return v;
+}
+
+/* Input i is "in<i>". All floats that may be weights are in the set; operators ask for some. */
+static rlx_status add_weights(onnx *x)
+{
+    RLX_TRY(rlx_weights_create(&x->weights));
+    for (int i = 0; i < x->nin; i++) {
+        snprintf(x->in[i].name, sizeof x->in[i].name, "in%d", i);
+        if (!rlx_format_is_float(x->in[i].format) || !x->in[i].elems)
+            continue;
+        const rlx_tensor t = onnx_as_tensor(&x->in[i]);
+        RLX_TRY(rlx_weights_add(x->weights, &t));
+    }
+    return RLX_OK;
+}
+
 rlx_status onnx_read(const char *path, onnx *x)
 {
     size_t bytes;
@@ -126,13 +154,14 @@ rlx_status onnx_read(const char *path, onnx *x)
     const bool ok = file && parse(x, file, bytes);
     free(file);
     if (ok)
-        return RLX_OK;
+        return add_weights(x);
     onnx_free(x);
     return RLX_FAIL(RLX_INVALID_FILE, "%s is no case of an operator", path);
 }
 
 void onnx_free(onnx *x)
 {
+    rlx_weights_destroy(x->weights);
     cJSON_Delete(x->attributes);
     for (int i = 0; i < ONNX_MAX_IO; i++) {
         free(x->in[i].data);
@@ -141,120 +170,7 @@ void onnx_free(onnx *x)
     *x = (onnx){0};
 }
 
-/* ---- reading it
- * --------------------------------------------------------------------------------------- */
-
-void ox_refuse(onnx *x, const char *fmt, ...)
-{
-    va_list args;
-    if (x->why[0])
-        return;
-    va_start(args, fmt);
-    vsnprintf(x->why, sizeof x->why, fmt, args);
-    va_end(args);
-}
-
-bool ox_has(const onnx *x, int i)
-{
-    return i < x->nin && x->in[i].format != RLX_FORMAT_NONE;
-}
-
-val ox_raw(onnx *x, int i)
-{
-    if (!ox_has(x, i)) {
-        ox_refuse(x, "input %d is left out", i);
-        return NULL;
-    }
-    const onnx_tensor *t = &x->in[i];
-    if (!x->arg[i])
-        x->arg[i] = rlx_ir_build_arg(x->b, x->func, RLX_ROLE_INPUT, t->name, NULL,
-                                     rlx_ir_tensor(t->format, 1, &t->elems));
-    return rlx_mir_reshape(x->b, x->arg[i], t->rank, t->dim);
-}
-
-val ox_in(onnx *x, int i)
-{
-    val v = ox_raw(x, i);
-    bool half = v && (v->type.format == RLX_F16 || v->type.format == RLX_BF16);
-    return half ? rlx_mir_cast(x->b, v, RLX_F32) : v;
-}
-
-void ox_out(onnx *x, int i, val v)
-{
-    if (i < x->nout && x->out[i].format != RLX_FORMAT_NONE)
-        x->result[i] = v;
-}
-
-int ox_ints(onnx *x, int i, int64_t *out)
-{
-    if (!ox_has(x, i))
-        return 0;
-    const onnx_tensor *t = &x->in[i];
-    if (t->elems > ONNX_MAX_INTS) {
-        ox_refuse(x, "%lld constants", (long long)t->elems);
-        return 0;
-    }
-    if (t->format == RLX_I64) /* of any value, at any address */
-        memcpy(out, t->data, sizeof *out * (size_t)t->elems);
-    else
-        for (int64_t k = 0; k < t->elems; k++)
-            out[k] = (int64_t)rlx_format_load(t->format, t->data, k);
-    return (int)t->elems;
-}
-
-double ox_number(onnx *x, int i, double absent)
-{
-    return ox_has(x, i) && x->in[i].elems == 1 ? rlx_format_load(x->in[i].format, x->in[i].data, 0)
-                                               : absent;
-}
-
-static const cJSON *attribute(const onnx *x, const char *name)
-{
-    return cJSON_GetObjectItemCaseSensitive(x->attributes, name);
-}
-
-int64_t ox_int(const onnx *x, const char *name, int64_t absent)
-{
-    const cJSON *a = attribute(x, name);
-    return cJSON_IsNumber(a) ? (int64_t)a->valuedouble : absent;
-}
-
-double ox_float(const onnx *x, const char *name, double absent)
-{
-    const cJSON *a = attribute(x, name);
-    return cJSON_IsNumber(a) ? a->valuedouble : absent;
-}
-
-const char *ox_text(const onnx *x, const char *name, const char *absent)
-{
-    const cJSON *a = attribute(x, name);
-    return cJSON_IsString(a) ? a->valuestring : absent;
-}
-
-int ox_list(const onnx *x, const char *name, int64_t *out)
-{
-    const cJSON *a = attribute(x, name), *item;
-    int n = 0;
-    if (!cJSON_IsArray(a))
-        return -1;
-    cJSON_ArrayForEach(item, a) if (n < ONNX_MAX_INTS) out[n++] = (int64_t)item->valuedouble;
-    return n;
-}
-
-rlx_format ox_dtype(onnx *x, int64_t code)
-{
-    static const rlx_format formats[] = {
-        [1] = RLX_F32,  [2] = RLX_U8,   [3] = RLX_I8,   [4] = RLX_U16,  [5] = RLX_I16,
-        [6] = RLX_I32,  [7] = RLX_I64,  [9] = RLX_BOOL, [10] = RLX_F16, [11] = RLX_F64,
-        [12] = RLX_U32, [13] = RLX_U64, [16] = RLX_BF16};
-    if (code > 0 && code <= 16 && formats[code])
-        return formats[code];
-    ox_refuse(x, "elements of type %lld", (long long)code);
-    return RLX_F32;
-}
-
-/* ---- building it
- * ---------------------------------------------------------------------------------------- */
+/* ---- the flow --------------------------------------------------------------------------------- */
 
 static const onnx_op *find_op(const char *name)
 {
@@ -267,51 +183,70 @@ static const onnx_op *find_op(const char *name)
     return NULL;
 }
 
-/* Results flat, in the width that the graph declares for them. */
-static rlx_status finish(onnx *x)
+/* Output i in the width and the shape that the graph declares for it, as the stream "out<i>". */
+static void store(onnx *x, int i)
 {
-    val results[ONNX_MAX_IO];
-    rlx_ir_type types[ONNX_MAX_IO];
-    int n = 0;
-    for (int i = 0; i < x->nout; i++) {
-        const onnx_tensor *want = &x->out[i];
-        val v = x->result[i];
-        if (want->format == RLX_FORMAT_NONE)
-            continue;
-        if (!v)
-            return rlx_ir_builder_finish(x->b)
-                       ?: RLX_FAIL(RLX_UNSUPPORTED, "output %d is not made", i);
-        bool narrows =
-            v->type.format == RLX_F32 && (want->format == RLX_F16 || want->format == RLX_BF16);
-        if (narrows)
-            v = rlx_mir_cast(x->b, v, want->format);
-        if (v && (v->type.format != want->format || v->type.rank != want->rank ||
-                  memcmp(v->type.dim, want->dim, sizeof *want->dim * (size_t)want->rank)))
-            return RLX_FAIL(RLX_INVALID_ARGUMENT, "output %d has another type than expected", i);
-        results[n] = rlx_mir_reshape(x->b, v, 1, &want->elems);
-        types[n++] = rlx_ir_tensor(want->format, 1, &want->elems);
-    }
-    rlx_ir_func_set_results(x->b, x->func, n, types);
-    rlx_ir_build_return(x->b, n, results);
-    return rlx_ir_builder_finish(x->b);
+    const onnx_tensor *want = &x->out[i];
+    const rlx_tensor as = onnx_as_tensor(want);
+    char stream[16], why[64];
+    val v = x->result[i];
+    snprintf(stream, sizeof stream, "out%d", i);
+    if (!v)
+        ox_refuse(x, "output %d is not made", i);
+    if (rlx_value_format(v) == RLX_F32 && (want->format == RLX_F16 || want->format == RLX_BF16))
+        v = rlx_build_cast(x->b, v, want->format);
+    bool same = rlx_value_format(v) == want->format && rlx_value_rank(v) == want->rank;
+    for (int d = 0; d < want->rank; d++)
+        same = same && rlx_value_dim(v, d) == want->dim[d];
+    snprintf(why, sizeof why, "output %d has another type than expected", i);
+    if (!same)
+        rlx_builder_fail(x->b, RLX_INVALID_ARGUMENT, why);
+    rlx_build_store(x->b, stream, rlx_build_reshape(x->b, v, as.rank, as.dim));
 }
 
-rlx_status onnx_build(onnx *x, rlx_ir_module *m)
+/* What passes on is of no interest: outputs are streams. */
+static val build(rlx_builder *b, val entry, void *user)
 {
-    rlx_ir_builder b;
+    onnx *x = user;
+    x->b = b;
+    x->entry = entry;
+    memset(x->given, 0, sizeof x->given);
+    memset(x->result, 0, sizeof x->result);
+    find_op(x->op)->build(x);
+    for (int i = 0; i < x->nout; i++)
+        if (x->out[i].format != RLX_FORMAT_NONE)
+            store(x, i);
+    return entry;
+}
+
+static void record(onnx *x, const onnx_op *op, rlx_flow *f)
+{
+    const rlx_tensor t = onnx_as_tensor(&x->in[0]);
+    char stream[16];
+    if (op->makes)
+        rlx_flow_input(f, "entry", RLX_F32, 0, NULL);
+    else
+        rlx_flow_input(f, t.name, t.format, t.rank, t.dim);
+    rlx_flow_custom(f, x->op, build, x);
+    for (int i = 0; i < x->nout; i++) {
+        snprintf(stream, sizeof stream, "out%d", i);
+        if (x->out[i].format != RLX_FORMAT_NONE)
+            rlx_flow_output_stream(f, x->out[i].name, stream);
+    }
+    if (op->makes)
+        rlx_flow_output(f, "exit");
+}
+
+rlx_status onnx_record(onnx *x, rlx_flow **out)
+{
     const onnx_op *op = find_op(x->op);
+    *out = NULL;
     if (!op)
         return RLX_FAIL(RLX_UNSUPPORTED, "no %s in the importer", x->op);
-    rlx_ir_builder_init(&b, m);
-    x->b = &b;
-    b.place = x->op;
-    x->func = rlx_ir_build_func(&b, "main", 0, NULL);
-    if (!x->why[0])
-        op->build(x);
-    if (x->why[0]) {
-        rlx_status_free(rlx_ir_builder_finish(&b));
+    if (x->why[0])
         return RLX_FAIL(RLX_UNSUPPORTED, "%s", x->why);
-    }
-    RLX_TRY(rlx_ir_builder_finish(&b));
-    return finish(x);
+    RLX_TRY(rlx_flow_create(x->op, out));
+    x->makes = op->makes;
+    record(x, op, *out);
+    return RLX_OK;
 }

@@ -1,30 +1,31 @@
-/* tests/suites/onnx/onnx.h: one operator of the ONNX backend suite as a MIR function.
+/* tests/suites/onnx/onnx.h: one operator of the ONNX backend suite as a flow, through rlx.h alone: a
+ * custom stage that builds it.
  *
- *   onnx.c        a case file: metadata, tensors; the table of operators
- *   build.c       tensor expressions: what the operators below are written in
+ *   onnx.c        a case file: metadata, tensors; the flow; the table of operators
+ *   build.c       what the operators below read of a case, and shorthands for rlx_build_*
  *   math.c        elementwise        move.c    shapes, indices      fold.c   reductions, norms,
  * losses conv.c        convolutions, pools                 image.c  resizing and sampling model.c
  * attention, recurrences, rotations   signal.c, quant.c
  *
  * Shapes are static, and what an operator needs to know of an input when it is built (axes, pads,
- * sizes) is read from the input's tensor: those inputs are constants of the graph. */
+ * sizes) is read from the input's tensor: those inputs are constants of the graph. Parameters that
+ * users keep as weights are the flow's weights; what is left are inputs of its runs. */
 #ifndef RLX_TESTS_ONNX_H
 #define RLX_TESTS_ONNX_H
 
 #include <cjson/cJSON.h>
 
-#include "mir/mir_compose.h"
-#include "mir/mir_image.h"
+#include "frontend/rlx.h"
 
-enum { ONNX_MAX_IO = 16, ONNX_MAX_INTS = 64 };
+enum { ONNX_MAX_IO = 16, ONNX_MAX_INTS = 64, ONNX_MAX_RANK = 8, ONNX_MAX_DIMS = 6 /* of inputs */ };
 
-typedef rlx_ir_value *val;
+typedef rlx_value *val;
 
 typedef struct onnx_tensor {
     char name[64];
     rlx_format format;
     int rank;
-    int64_t dim[RLX_MAX_RANK];
+    int64_t dim[ONNX_MAX_RANK];
     int64_t elems;
     void *data; /* its own */
 } onnx_tensor;
@@ -32,21 +33,37 @@ typedef struct onnx_tensor {
 typedef struct onnx {
     char op[64];
     int opset;
-    cJSON *meta, *attributes;
+    cJSON *attributes;
     int nin, nout;
     onnx_tensor in[ONNX_MAX_IO], out[ONNX_MAX_IO]; /* name "" (format NONE): left out */
+    rlx_weights *weights;                          /* of the floats among the inputs: "in1", .. */
+    char why[256];                                 /* not empty: what is not offered */
     /* while it is built */
-    rlx_ir_builder *b;
-    rlx_ir_func *func;
-    val arg[ONNX_MAX_IO], result[ONNX_MAX_IO];
-    char why[256]; /* not empty: what is not offered */
+    rlx_builder *b;
+    val entry;  /* the flow's own input: input 0 .. */
+    bool makes; /* .. or, as there is none, a number that nothing reads */
+    val result[ONNX_MAX_IO];
+    bool given[ONNX_MAX_IO]; /* inputs that runs take */
 } onnx;
 
 typedef struct onnx_op {
     const char *name;
     void (*build)(onnx *x);
+    bool makes; /* of no tensor: it reads of its inputs only what is known when it is built */
 } onnx_op;
 
+#define OP(name, build)     \
+    {                       \
+#name, build, false \
+    }
+#define OP_MAKES(name, build) \
+    {                         \
+#name, build, true    \
+    }
+#define OP_END            \
+    {                     \
+        NULL, NULL, false \
+    }
 /* Lists that end with a NULL name. */
 extern const onnx_op onnx_math[], onnx_move[], onnx_fold[], onnx_conv[], onnx_image[], onnx_model[],
     onnx_signal[], onnx_quant[];
@@ -54,18 +71,20 @@ extern const onnx_op onnx_math[], onnx_move[], onnx_fold[], onnx_conv[], onnx_im
 /* Reads a case. Errors name the file. */
 rlx_status onnx_read(const char *path, onnx *x);
 void onnx_free(onnx *x);
-/* Builds @main: inputs by name as flat tensors, results flat in order of outputs that have a name.
- * RLX_UNSUPPORTED, with the reason, for what is not offered. */
-rlx_status onnx_build(onnx *x, rlx_ir_module *m);
+/* Records the flow of a case, which is lent to it: inputs "in0", "in1", ..; outputs by their names.
+ * RLX_UNSUPPORTED, with the reason, for what is not offered, here or when the flow is compiled. */
+rlx_status onnx_record(onnx *x, rlx_flow **out);
+/* A tensor of a case as runs take and give it: of more axes than programs have, flat. */
+rlx_tensor onnx_as_tensor(const onnx_tensor *t);
 
-/* ---- what operators read ----------------------------------------------------------------------
- */
+/* ---- what operators read ---------------------------------------------------------------------- */
 
-/* Notes why the case is not offered. */
+/* Ends the build: why the case is not offered. */
 void ox_refuse(onnx *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool ox_has(const onnx *x, int i);
 val ox_in(onnx *x, int i);          /* 16-bit floats widened to f32; refuses when it is left out */
 val ox_raw(onnx *x, int i);         /* as it is */
+val ox_weight(onnx *x, int i);      /* a weight of the flow, in its own format; NULL: left out */
 void ox_out(onnx *x, int i, val v); /* nothing when that output is left out */
 /* An input that is constant: its elements; returns how many (0 when it is left out). */
 int ox_ints(onnx *x, int i, int64_t *out);
@@ -77,30 +96,40 @@ const char *ox_text(const onnx *x, const char *name, const char *absent);
 int ox_list(const onnx *x, const char *name, int64_t *out); /* -1: absent */
 rlx_format ox_dtype(onnx *x, int64_t code);                 /* of TensorProto */
 
-/* ---- expressions: those of mir/mir_compose.h, and -----------------------------------------------
- */
+/* ---- shorthands ------------------------------------------------------------------------------- */
 
 int64_t ox_dim(val v, int axis); /* a negative axis counts from the end */
 int ox_axis(val v, int64_t axis);
 int64_t ox_elems(val v);
+void ox_dims(val v, int64_t dims[ONNX_MAX_RANK]);
+val ox_number_of(onnx *x, val like, double value);
+/* Indices along an axis of v, with axes of 1 for the others. */
+val ox_iota(onnx *x, rlx_format f, val v, int axis);
+/* Over the axes that are set; keep: they stay, as 1. */
+val ox_fold(onnx *x, rlx_map fn, val v, unsigned axes, bool keep);
+val ox_mean(onnx *x, val v, unsigned axes); /* keeps */
+unsigned ox_axes(val v, int first);         /* first..rank-1 */
+val ox_like(onnx *x, val v, val shape);     /* v with the other's shape */
 
-#define ADD(p, q) rlx_mir_map2(x->b, RLX_FN_ADD, p, q)
-#define SUB(p, q) rlx_mir_map2(x->b, RLX_FN_SUB, p, q)
-#define MUL(p, q) rlx_mir_map2(x->b, RLX_FN_MUL, p, q)
-#define DIV(p, q) rlx_mir_map2(x->b, RLX_FN_DIV, p, q)
-#define LT(p, q) rlx_mir_map2(x->b, RLX_FN_LT, p, q)
-#define LE(p, q) rlx_mir_map2(x->b, RLX_FN_LE, p, q)
-#define EQ(p, q) rlx_mir_map2(x->b, RLX_FN_EQ, p, q)
-#define AND(p, q) rlx_mir_map2(x->b, RLX_FN_AND, p, q)
-#define MAX(p, q) rlx_mir_map2(x->b, RLX_FN_MAX, p, q)
-#define MIN(p, q) rlx_mir_map2(x->b, RLX_FN_MIN, p, q)
-#define NEG(p) rlx_mir_map1(x->b, RLX_FN_NEG, p)
-#define EXP(p) rlx_mir_map1(x->b, RLX_FN_EXP, p)
-#define LOG(p) rlx_mir_map1(x->b, RLX_FN_LOG, p)
-#define SQRT(p) rlx_mir_map1(x->b, RLX_FN_SQRT, p)
-#define ABS(p) rlx_mir_map1(x->b, RLX_FN_ABS, p)
-#define FLOOR(p) rlx_mir_map1(x->b, RLX_FN_FLOOR, p)
-#define LIKE(p, v) rlx_mir_like(x->b, p, v)
-#define PICK(c, p, q) rlx_mir_pick(x->b, c, p, q)
+#define MAP1(fn, p) rlx_build_map1(x->b, RLX_MAP_##fn, p)
+#define MAP2(fn, p, q) rlx_build_map2(x->b, RLX_MAP_##fn, p, q)
+#define ADD(p, q) MAP2(ADD, p, q)
+#define SUB(p, q) MAP2(SUB, p, q)
+#define MUL(p, q) MAP2(MUL, p, q)
+#define DIV(p, q) MAP2(DIV, p, q)
+#define LT(p, q) MAP2(LT, p, q)
+#define LE(p, q) MAP2(LE, p, q)
+#define EQ(p, q) MAP2(EQ, p, q)
+#define AND(p, q) MAP2(AND, p, q)
+#define MAX(p, q) MAP2(MAX, p, q)
+#define MIN(p, q) MAP2(MIN, p, q)
+#define NEG(p) MAP1(NEG, p)
+#define EXP(p) MAP1(EXP, p)
+#define LOG(p) MAP1(LOG, p)
+#define SQRT(p) MAP1(SQRT, p)
+#define ABS(p) MAP1(ABS, p)
+#define FLOOR(p) MAP1(FLOOR, p)
+#define LIKE(p, v) ox_number_of(x, p, v)
+#define PICK(c, p, q) rlx_build_map3(x->b, RLX_MAP_SELECT, c, p, q)
 
 #endif

@@ -1,7 +1,7 @@
 /* tests/suites/onnx/signal.c: Fourier transforms, windows, filter banks. */
 #include <math.h>
 
-#include "tests/suites/onnx/onnx.h"
+#include "tests/suites/onnx/old.h"
 
 #define TURN 6.283185307179586
 
@@ -9,37 +9,36 @@
 static void twiddles(onnx *x, int64_t K, int64_t N, val *cosine, val *sine)
 {
     int64_t dims[2] = {K, N};
-    val kn = MUL(rlx_mir_iota(x->b, RLX_I64, 2, dims, 0), rlx_mir_iota(x->b, RLX_I64, 2, dims, 1));
-    kn = rlx_mir_map2(x->b, RLX_FN_MOD, kn, LIKE(kn, (double)N));
+    val kn = MUL(rlx_mir_iota(IR, RLX_I64, 2, dims, 0), rlx_mir_iota(IR, RLX_I64, 2, dims, 1));
+    kn = rlx_mir_map2(IR, RLX_FN_MOD, kn, LIKE(kn, (double)N));
     val angle =
-        MUL(rlx_mir_cast(x->b, kn, RLX_F64), rlx_mir_build_const(x->b, RLX_F64, TURN / (double)N));
-    *cosine = rlx_mir_map1(x->b, RLX_FN_COS, angle);
-    *sine = rlx_mir_map1(x->b, RLX_FN_SIN, angle);
+        MUL(rlx_mir_cast(IR, kn, RLX_F64), rlx_mir_build_const(IR, RLX_F64, TURN / (double)N));
+    *cosine = rlx_mir_map1(IR, RLX_FN_COS, angle);
+    *sine = rlx_mir_map1(IR, RLX_FN_SIN, angle);
 }
 
 /* a [.., N] times one of them: [.., K] */
 static val transform(onnx *x, val a, val table)
 {
-    val y = MUL(rlx_mir_insert(x->b, a, a ? a->type.rank - 1 : 0), table);
-    return rlx_mir_fold(x->b, RLX_FN_ADD, y, y ? 1u << (y->type.rank - 1) : 0, false);
+    val y = MUL(rlx_mir_insert(IR, a, a ? a->type.rank - 1 : 0), table);
+    return rlx_mir_fold(IR, RLX_FN_ADD, y, y ? 1u << (y->type.rank - 1) : 0, false);
 }
 
 static val part(onnx *x, val a, int i)
 {
     int last = a ? a->type.rank - 1 : 0;
     return a && ox_dim(a, last) > i
-               ? rlx_mir_reshape(x->b, rlx_mir_slice(x->b, a, last, i, 1, 1), last, a->type.dim)
+               ? rlx_mir_reshape(IR, rlx_mir_slice(IR, a, last, i, 1, 1), last, a->type.dim)
                : NULL;
 }
 
 static val joined(onnx *x, val re, val im)
 {
     int last = re ? re->type.rank : 0;
-    return re && im
-               ? rlx_mir_build_concat(
-                     x->b, 2,
-                     (val[]){rlx_mir_insert(x->b, re, last), rlx_mir_insert(x->b, im, last)}, last)
-               : NULL;
+    return re && im ? rlx_mir_build_concat(
+                          IR, 2,
+                          (val[]){rlx_mir_insert(IR, re, last), rlx_mir_insert(IR, im, last)}, last)
+                    : NULL;
 }
 
 /* Along the last axis of re + i im (im may be NULL), K bins of N. In f64, as bins that cancel are
@@ -49,8 +48,8 @@ static void fourier(onnx *x, val re, val im, int64_t K, int64_t N, bool back, va
     val c, s;
     rlx_format f = re ? re->type.format : RLX_F32;
     twiddles(x, K, N, &c, &s);
-    re = rlx_mir_cast(x->b, re, RLX_F64);
-    im = rlx_mir_cast(x->b, im, RLX_F64);
+    re = rlx_mir_cast(IR, re, RLX_F64);
+    im = rlx_mir_cast(IR, im, RLX_F64);
     if (back)
         s = NEG(s);
     *yre = transform(x, re, c);
@@ -59,8 +58,8 @@ static void fourier(onnx *x, val re, val im, int64_t K, int64_t N, bool back, va
         *yre = ADD(*yre, transform(x, im, s));
         *yim = ADD(*yim, transform(x, im, c));
     }
-    *yre = rlx_mir_cast(x->b, *yre, f);
-    *yim = rlx_mir_cast(x->b, *yim, f);
+    *yre = rlx_mir_cast(IR, *yre, f);
+    *yim = rlx_mir_cast(IR, *yim, f);
 }
 
 /* The whole spectrum of a real signal from its first half: the rest are conjugates. */
@@ -69,9 +68,9 @@ static val mirrored(onnx *x, val a, int64_t N, bool negate)
     int last = a->type.rank - 1;
     int64_t have = a->type.dim[last], rest = N - have;
     if (rest <= 0)
-        return rlx_mir_slice(x->b, a, last, 0, N, 1);
-    val back = rlx_mir_slice(x->b, a, last, rest, rest, -1);
-    return rlx_mir_build_concat(x->b, 2, (val[]){a, negate ? NEG(back) : back}, last);
+        return rlx_mir_slice(IR, a, last, 0, N, 1);
+    val back = rlx_mir_slice(IR, a, last, rest, rest, -1);
+    return rlx_mir_build_concat(IR, 2, (val[]){a, negate ? NEG(back) : back}, last);
 }
 
 static void do_dft(onnx *x)
@@ -83,8 +82,8 @@ static void do_dft(onnx *x)
         return;
     int last = a->type.rank - 2, at = ox_axis(a, axis[0]);
     bool back = ox_int(x, "inverse", 0), half = ox_int(x, "onesided", 0);
-    val re = rlx_mir_move(x->b, part(x, a, 0), at, last),
-        im = rlx_mir_move(x->b, part(x, a, 1), at, last);
+    val re = rlx_mir_move(IR, part(x, a, 0), at, last),
+        im = rlx_mir_move(IR, part(x, a, 1), at, last);
     int64_t have = ox_dim(re, last), N = (int64_t)ox_number(x, 1, (double)have);
     if (back && half) {
         if (!ox_has(x, 1))
@@ -92,8 +91,8 @@ static void do_dft(onnx *x)
         re = mirrored(x, re, N, false);
         im = im ? mirrored(x, im, N, true) : NULL;
     } else {
-        re = rlx_mir_pad(x->b, re, last, 0, N - have, LIKE(a, 0));
-        im = im ? rlx_mir_pad(x->b, im, last, 0, N - have, LIKE(a, 0)) : NULL;
+        re = rlx_mir_pad(IR, re, last, 0, N - have, LIKE(a, 0));
+        im = im ? rlx_mir_pad(IR, im, last, 0, N - have, LIKE(a, 0)) : NULL;
     }
     int64_t K = half && !back ? N / 2 + 1 : N;
     fourier(x, re, im, K, N, back, &yre, &yim);
@@ -101,9 +100,9 @@ static void do_dft(onnx *x)
         yre = MUL(yre, LIKE(yre, 1 / (double)N));
         yim = MUL(yim, LIKE(yim, 1 / (double)N));
     }
-    yre = rlx_mir_move(x->b, yre, last, at);
-    yim = rlx_mir_move(x->b, yim, last, at);
-    ox_out(x, 0, back && half ? rlx_mir_insert(x->b, yre, a->type.rank - 1) : joined(x, yre, yim));
+    yre = rlx_mir_move(IR, yre, last, at);
+    yim = rlx_mir_move(IR, yim, last, at);
+    ox_out(x, 0, back && half ? rlx_mir_insert(IR, yre, a->type.rank - 1) : joined(x, yre, yim));
 }
 
 static void do_stft(onnx *x)
@@ -115,7 +114,7 @@ static void do_stft(onnx *x)
     }
     int64_t step = (int64_t)ox_number(x, 1, 1);
     int64_t N = ox_has(x, 2) ? x->in[2].elems : (int64_t)ox_number(x, 3, 1);
-    val frames = rlx_mir_build_window(x->b, part(x, a, 0), 1, N, step, 1);
+    val frames = rlx_mir_build_window(IR, part(x, a, 0), 1, N, step, 1);
     if (ox_has(x, 2))
         frames = MUL(frames, ox_in(x, 2));
     int64_t K = ox_int(x, "onesided", 1) ? N / 2 + 1 : N;
@@ -128,9 +127,9 @@ static void cosine_window(onnx *x, double a, double b, double c)
 {
     int64_t size = (int64_t)ox_number(x, 0, 0);
     int64_t N = ox_int(x, "periodic", 1) ? size : size - 1;
-    val n = rlx_mir_iota(x->b, RLX_F32, 1, &size, 0);
-    val once = rlx_mir_map1(x->b, RLX_FN_COS, MUL(n, LIKE(n, TURN / (double)N)));
-    val twice = rlx_mir_map1(x->b, RLX_FN_COS, MUL(n, LIKE(n, 2 * TURN / (double)N)));
+    val n = rlx_mir_iota(IR, RLX_F32, 1, &size, 0);
+    val once = rlx_mir_map1(IR, RLX_FN_COS, MUL(n, LIKE(n, TURN / (double)N)));
+    val twice = rlx_mir_map1(IR, RLX_FN_COS, MUL(n, LIKE(n, 2 * TURN / (double)N)));
     val y = SUB(LIKE(n, a), MUL(LIKE(n, b), once));
     ox_out(x, 0, ADD(y, MUL(LIKE(n, c), twice)));
 }
@@ -158,13 +157,13 @@ static void do_mel_weights(onnx *x)
     int64_t bins = length / 2 + 1, dims[2] = {bins, bands};
     double mel_lo = 2595 * log10(1 + lo / 700), mel_hi = 2595 * log10(1 + hi / 700);
     double apart = (mel_hi - mel_lo) / (double)(bands + 2);
-    val bin = rlx_mir_iota(x->b, RLX_F32, 2, dims, 0),
-        band = rlx_mir_iota(x->b, RLX_F64, 2, dims, 1), edge[3];
+    val bin = rlx_mir_iota(IR, RLX_F32, 2, dims, 0), band = rlx_mir_iota(IR, RLX_F64, 2, dims, 1),
+        edge[3];
     for (int i = 0; i < 3; i++) { /* 700 (10^(mel/2595) - 1) Hz, as a bin */
         val mel = ADD(MUL(ADD(band, LIKE(band, i)), LIKE(band, apart)), LIKE(band, mel_lo));
         val hz = SUB(EXP(MUL(mel, LIKE(mel, log(10) / 2595))), LIKE(mel, 1));
         val at = MUL(hz, LIKE(hz, 700.0 * (double)(length + 1) / rate));
-        edge[i] = rlx_mir_cast(x->b, FLOOR(at), RLX_F32);
+        edge[i] = rlx_mir_cast(IR, FLOOR(at), RLX_F32);
     }
     val rise = SUB(edge[1], edge[0]), fall = SUB(edge[2], edge[1]), one = LIKE(bin, 1);
     val up = DIV(SUB(bin, edge[0]), MAX(rise, one)), down = DIV(SUB(edge[2], bin), MAX(fall, one));
@@ -185,10 +184,10 @@ static val count_gram(onnx *x, val ids, const int64_t *pool, int64_t n, int64_t 
     if (places < 1)
         return NULL;
     for (int64_t i = 0; i < n; i++) {
-        val one = EQ(rlx_mir_slice(x->b, ids, 1, i * apart, places, 1), LIKE(ids, (double)pool[i]));
+        val one = EQ(rlx_mir_slice(IR, ids, 1, i * apart, places, 1), LIKE(ids, (double)pool[i]));
         hit = hit ? AND(hit, one) : one;
     }
-    return rlx_mir_fold(x->b, RLX_FN_ADD, rlx_mir_cast(x->b, hit, RLX_F32), 2, false);
+    return rlx_mir_fold(IR, RLX_FN_ADD, rlx_mir_cast(IR, hit, RLX_F32), 2, false);
 }
 
 /* Its count over all distances that are allowed; single elements have but one. */
@@ -196,7 +195,7 @@ static val count_skips(onnx *x, val ids, const int64_t *pool, int64_t n)
 {
     int64_t most = n == 1 ? 0 : ox_int(x, "max_skip_count", 0);
     val sum =
-        rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 0), 1, (int64_t[]){ox_dim(ids, 0)});
+        rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_F32, 0), 1, (int64_t[]){ox_dim(ids, 0)});
     for (int64_t skip = 0; skip <= most; skip++) {
         val c = count_gram(x, ids, pool, n, skip + 1);
         sum = c ? ADD(sum, c) : sum;
@@ -218,7 +217,7 @@ static void do_tf_idf(onnx *x)
         return;
     }
     const bool one = ids->type.rank == 1;
-    ids = one ? rlx_mir_insert(x->b, ids, 0) : ids;
+    ids = one ? rlx_mir_insert(IR, ids, 0) : ids;
     for (int i = 0; i < nplaces; i++)
         width = places[i] >= width ? places[i] + 1 : width;
     int k = 0;
@@ -226,17 +225,21 @@ static void do_tf_idf(onnx *x)
         int64_t end = len < n ? starts[len] : npool;
         for (int64_t at = starts[len - 1]; at + len <= end && k < nplaces; at += len, k++)
             if (len >= least && len <= most)
-                columns[places[k]] = rlx_mir_insert(x->b, count_skips(x, ids, pool + at, len), 1);
+                columns[places[k]] = rlx_mir_insert(IR, count_skips(x, ids, pool + at, len), 1);
     }
     for (int i = 0; i < width; i++)
         if (!columns[i])
-            columns[i] = rlx_mir_expand(x->b, rlx_mir_build_const(x->b, RLX_F32, 0), 2,
+            columns[i] = rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_F32, 0), 2,
                                         (int64_t[]){ox_dim(ids, 0), 1});
-    val y = rlx_mir_build_concat(x->b, (int)width, columns, 1);
-    ox_out(x, 0, one ? rlx_mir_reshape(x->b, y, 1, &width) : y);
+    val y = rlx_mir_build_concat(IR, (int)width, columns, 1);
+    ox_out(x, 0, one ? rlx_mir_reshape(IR, y, 1, &width) : y);
 }
 
-const onnx_op onnx_signal[] = {{"BlackmanWindow", do_blackman},     {"DFT", do_dft},
-                               {"HammingWindow", do_hamming},       {"HannWindow", do_hann},
-                               {"MelWeightMatrix", do_mel_weights}, {"STFT", do_stft},
-                               {"TfIdfVectorizer", do_tf_idf},      {0}};
+const onnx_op onnx_signal[] = {OP_MAKES(BlackmanWindow, do_blackman),
+                               OP(DFT, do_dft),
+                               OP_MAKES(HammingWindow, do_hamming),
+                               OP_MAKES(HannWindow, do_hann),
+                               OP_MAKES(MelWeightMatrix, do_mel_weights),
+                               OP(STFT, do_stft),
+                               OP(TfIdfVectorizer, do_tf_idf),
+                               OP_END};
