@@ -971,7 +971,8 @@ typedef enum rlx_f8 {
 RLX_API rlx_value *rlx_build_f8_encode(rlx_builder *b, rlx_value *x, rlx_f8 kind, bool saturate);
 RLX_API rlx_value *rlx_build_f8_decode(rlx_builder *b, rlx_value *codes, rlx_f8 kind);
 
-/* Fourier transforms along the last axis, of constant extent N, of f32; complex numbers are two values. */
+/* Fourier transforms along the last axis, of constant extent N, of f32, or of f64, which is by element and not fast;
+ * complex numbers are two values. */
 
 /* re + i im (im NULL: real) -> all N bins; inverse: the other sign, and / N. */
 RLX_API rlx_value *rlx_build_fft(rlx_builder *b, rlx_value *re, rlx_value *im, bool inverse,
@@ -1131,11 +1132,11 @@ typedef struct rlx_window_spec {
     int64_t more[3];                /* conv_transpose: places that it adds behind (output_padding) */
     int64_t groups;                 /* convolutions: that channels fall into; 0: one */
     bool ceil;                      /* pools: a last window may reach over the end */
-    bool count_padding;             /* mean_pool: padding counts; not with ceil */
+    bool count_padding;             /* mean_pool: padding counts; what a window finds behind it does not */
 } rlx_window_spec;
 /* x [N,C,S..], w [M,C/groups,K..], bias [M] or NULL -> [N,M,O..], O = (S + low + high - (K-1)*dilation - 1)/stride + 1. S may
  * be a symbol's where the padding is what a window reaches over, or more. With 8 channels a group or more it is a matrix
- * product of stored windows, else loops. */
+ * product of stored windows, else loops. x, w and bias may be i32, too, all of them. */
 RLX_API rlx_value *rlx_build_conv(rlx_builder *b, rlx_value *x, rlx_value *w, rlx_value *bias,
                                   const rlx_window_spec *spec);
 /* w [C,M/groups,K..] -> [N,M,O..], O = (S-1)*stride - low - high + (K-1)*dilation + 1 + more; S constant. */
@@ -1148,6 +1149,10 @@ RLX_API rlx_value *rlx_build_max_pool(rlx_builder *b, rlx_value *x, const int64_
                                       const rlx_window_spec *spec);
 RLX_API rlx_value *rlx_build_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *size,
                                        const rlx_window_spec *spec);
+/* rlx_build_max_pool; *places: where the largest of a window lies in the plane S.., i64 [N,C,O..], row-major; of equal ones
+ * the first. */
+RLX_API rlx_value *rlx_build_max_pool_places(rlx_builder *b, rlx_value *x, const int64_t *size,
+                                             const rlx_window_spec *spec, rlx_value **places);
 /* x [N,C,S..] -> [N,C,parts..]: part o of an axis goes from floor(o*S/parts) to ceil((o+1)*S/parts); S constant. */
 RLX_API rlx_value *rlx_build_adaptive_max_pool(rlx_builder *b, rlx_value *x, const int64_t *parts);
 RLX_API rlx_value *rlx_build_adaptive_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *parts);

@@ -97,7 +97,7 @@ rlx_ir_value *rlx_mir_ranks(rlx_ir_builder *b, rlx_ir_value *x, bool largest);
  */
 
 /* Along the last axis, of constant extent N: `bins` (N, or N/2+1 for the half that a real signal
- * needs) of re + i im, f32; im may be NULL. inverse: the other sign, and / N. */
+ * needs) of re + i im, both f32 or f64; im may be NULL. inverse: the other sign, and / N. */
 void rlx_mir_dft(rlx_ir_builder *b, rlx_ir_value *re, rlx_ir_value *im, int64_t bins, bool inverse,
                  rlx_ir_value **yre, rlx_ir_value **yim);
 /* n real points of the n/2+1 bins of their transform. */

@@ -8,9 +8,9 @@
 
 #define TURN 6.283185307179586476925
 
-/* cos or sin of 2 pi k n / N, times `factor` of k where one is given: f32 [K,N], or [N,K]. */
+/* cos or sin of 2 pi k n / N, times `factor` of k where one is given: [K,N], or [N,K]. */
 static rlx_ir_value *table(rlx_ir_builder *b, rlx_map_fn fn, int64_t K, int64_t N, bool turned,
-                           rlx_ir_value *factor)
+                           rlx_ir_value *factor, rlx_format f)
 {
     const rlx_dim dims[2] = {turned ? N : K, turned ? K : N};
     rlx_ir_value *row = rlx_mir_iota(b, RLX_I64, 2, dims, 0);
@@ -18,12 +18,14 @@ static rlx_ir_value *table(rlx_ir_builder *b, rlx_map_fn fn, int64_t K, int64_t 
     rlx_ir_value *kn = rlx_mir_map2(b, RLX_FN_MUL, row, column);
     kn = rlx_mir_cast(b, rlx_mir_map_num(b, RLX_FN_MOD, kn, (double)N), RLX_F64);
     rlx_ir_value *y = rlx_mir_map1(b, fn, rlx_mir_map_num(b, RLX_FN_MUL, kn, TURN / (double)N));
-    return rlx_mir_cast(b, factor ? rlx_mir_map2(b, RLX_FN_MUL, y, factor) : y, RLX_F32);
+    return rlx_mir_cast(b, factor ? rlx_mir_map2(b, RLX_FN_MUL, y, factor) : y, f);
 }
 
 /* x [..,N] times a table [K,N]: [..,K], of a vector too. */
 static rlx_ir_value *times(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *w)
 {
+    if (x && w && x->type.format == RLX_F64)
+        return rlx_mir_matmul(b, x, rlx_mir_move(b, w, 0, 1));
     if (!x || !w || x->type.rank > 1)
         return rlx_mir_build_contract(b, x, w);
     rlx_ir_value *y = rlx_mir_build_contract(b, rlx_mir_insert(b, x, 0), w);
@@ -37,8 +39,9 @@ void rlx_mir_dft(rlx_ir_builder *b, rlx_ir_value *re, rlx_ir_value *im, int64_t 
     if (!re)
         return;
     const int64_t N = re->type.dim[re->type.rank - 1];
-    rlx_ir_value *cosine = table(b, RLX_FN_COS, bins, N, false, NULL);
-    rlx_ir_value *sine = table(b, RLX_FN_SIN, bins, N, false, NULL);
+    const rlx_format f = re->type.format;
+    rlx_ir_value *cosine = table(b, RLX_FN_COS, bins, N, false, NULL, f);
+    rlx_ir_value *sine = table(b, RLX_FN_SIN, bins, N, false, NULL, f);
     *yre = times(b, re, cosine);
     *yim = times(b, re, sine);
     if (!inverse)
@@ -69,8 +72,8 @@ rlx_ir_value *rlx_mir_irdft(rlx_ir_builder *b, rlx_ir_value *re, rlx_ir_value *i
     rlx_ir_value *once = rlx_mir_build_const(b, RLX_F64, 1 / (double)n);
     rlx_ir_value *twice = rlx_mir_build_const(b, RLX_F64, 2 / (double)n);
     rlx_ir_value *factor = rlx_mir_pick(b, alone, once, twice);
-    rlx_ir_value *cosine = table(b, RLX_FN_COS, K, n, true, factor);
-    rlx_ir_value *sine = table(b, RLX_FN_SIN, K, n, true, factor);
+    rlx_ir_value *cosine = table(b, RLX_FN_COS, K, n, true, factor, re->type.format);
+    rlx_ir_value *sine = table(b, RLX_FN_SIN, K, n, true, factor, re->type.format);
     rlx_ir_value *even = times(b, re, cosine);
     rlx_ir_value *odd = times(b, im, sine);
     return rlx_mir_map2(b, RLX_FN_SUB, even, odd);

@@ -239,6 +239,30 @@ rlx_ir_value *rlx_mir_max_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir
     return rlx_mir_fold(b, RLX_FN_MAX, windows, taps_of(w), false);
 }
 
+rlx_ir_value *rlx_mir_max_pool_places(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y,
+                                      const rlx_mir_windows *w)
+{
+    if (!x || !y)
+        return NULL;
+    rlx_dim plane[RLX_MAX_RANK] = {1, 1}, dims[RLX_MAX_RANK];
+    rlx_ir_value *place = rlx_mir_build_const(b, RLX_I64, 0);
+    memcpy(plane + 2, x->type.dim + 2, sizeof *plane * (size_t)w->n);
+    for (int i = 0; i < w->n; i++) {
+        rlx_ir_value *at = rlx_mir_iota(b, RLX_I64, 2 + w->n, plane, 2 + i);
+        place = rlx_mir_map2(b, RLX_FN_MUL, place, rlx_mir_extent(b, plane[2 + i], RLX_I64));
+        place = rlx_mir_map2(b, RLX_FN_ADD, place, at);
+    }
+    rlx_ir_value *none = rlx_mir_build_const(b, RLX_I64, 9007199254740992.0 /* 2^53 */);
+    rlx_ir_value *places = rlx_mir_windows_of(b, place, w, none);
+    rlx_ir_value *windows = rlx_mir_windows_of(b, x, w, rlx_mir_least(b, x));
+    memcpy(dims, y->type.dim, sizeof dims);
+    for (int i = 0; i < w->n; i++)
+        dims[2 + w->n + i] = 1;
+    y = rlx_mir_reshape(b, y, 2 + 2 * w->n, dims);
+    places = rlx_mir_pick(b, rlx_mir_map2(b, RLX_FN_EQ, windows, y), places, none);
+    return rlx_mir_fold(b, RLX_FN_MIN, places, taps_of(w), false);
+}
+
 rlx_ir_value *rlx_mir_mean_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w,
                                 bool count_padding)
 {

@@ -128,18 +128,30 @@ static bool round_up(rlx_builder *b, const char *op, rlx_value *x, rlx_mir_windo
     return true;
 }
 
+/* x with the padding that counts, of windows that reach over its end: what they find there does not
+ * count. */
+static rlx_value *pad_places(rlx_builder *b, rlx_value *x, rlx_hir_windows *s,
+                             const rlx_window_spec *spec)
+{
+    for (int i = 0; i < s->at.n; i++) {
+        x = rlx_build_pad(b, x, 2 + i, spec->low[i], spec->high[i], 0);
+        s->at.low[i] = 0;
+        s->at.high[i] -= spec->high[i];
+    }
+    s->count_padding = false;
+    return x;
+}
+
 static rlx_value *pool(rlx_builder *b, const char *op, rlx_value *x, bool largest,
                        const int64_t *size, const rlx_window_spec *spec)
 {
     rlx_hir_windows s;
     if (!read_spec(b, op, x, spec, size, &s))
         return NULL;
-    if (spec && spec->ceil && spec->count_padding) {
-        rlx_builder_note(b, RLX_FAIL(RLX_UNSUPPORTED, "%s: ceil with count_padding", op));
-        return NULL;
-    }
     if (spec && spec->ceil && !round_up(b, op, x, &s.at))
         return NULL;
+    if (spec && spec->ceil && !largest && spec->count_padding)
+        x = pad_places(b, x, &s, spec);
     return rlx_value_of(rlx_hir_build_pool(rlx_builder_at(b, NULL), rlx_value_ir(x), largest, &s));
 }
 
@@ -147,6 +159,21 @@ rlx_value *rlx_build_max_pool(rlx_builder *b, rlx_value *x, const int64_t *size,
                               const rlx_window_spec *spec)
 {
     return pool(b, "max_pool", x, true, size, spec);
+}
+
+rlx_value *rlx_build_max_pool_places(rlx_builder *b, rlx_value *x, const int64_t *size,
+                                     const rlx_window_spec *spec, rlx_value **places)
+{
+    rlx_hir_windows s;
+    *places = NULL;
+    if (!read_spec(b, "max_pool_places", x, spec, size, &s))
+        return NULL;
+    rlx_value *y = rlx_build_max_pool(b, x, size, spec);
+    if (!y || (spec && spec->ceil && !round_up(b, "max_pool_places", x, &s.at)))
+        return NULL;
+    *places = rlx_value_of(
+        rlx_mir_max_pool_places(rlx_builder_at(b, NULL), rlx_value_ir(x), rlx_value_ir(y), &s.at));
+    return y;
 }
 
 rlx_value *rlx_build_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *size,

@@ -1,17 +1,23 @@
 /* frontend/blocks/build_signal.c: Fourier transforms, and of frames of signals. */
 #include "frontend/blocks/build.h"
 
-/* The last axis of x to the end; its constant extent, or -1 after an error. */
+static bool is_real(const rlx_value *x)
+{
+    return rlx_value_format(x) == RLX_F32 || rlx_value_format(x) == RLX_F64;
+}
+
+/* The constant extent of the last axis of x, or -1 after an error. */
 static int64_t points(rlx_builder *b, const char *op, rlx_value *x)
 {
     if (!rlx_builder_all(b, op, 1, &x))
         return -1;
     const int rank = rlx_value_rank(x);
     const int64_t n = rank ? rlx_value_dim(x, rank - 1) : -1;
-    if (n >= 1 && rlx_value_format(x) == RLX_F32)
+    if (n >= 1 && is_real(x))
         return n;
     rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                 "%s: takes f32[..,N] with a constant N of 1 or more", op));
+                                 "%s: takes f32[..,N] or f64[..,N] with a constant N of 1 or more",
+                                 op));
     return -1;
 }
 
@@ -73,15 +79,16 @@ static bool check(rlx_builder *b, const char *op, const rlx_stft_spec *s, rlx_va
 }
 
 /* The window in the middle of n_fft points, zeros around; NULL: ones. */
-static rlx_ir_value *whole_window(rlx_ir_builder *ir, const rlx_stft_spec *s, rlx_value *window)
+static rlx_ir_value *whole_window(rlx_ir_builder *ir, const rlx_stft_spec *s, rlx_value *window,
+                                  rlx_format f)
 {
     if (!window) {
-        rlx_ir_value *one = rlx_mir_build_const(ir, RLX_F32, 1);
+        rlx_ir_value *one = rlx_mir_build_const(ir, f, 1);
         return rlx_mir_expand(ir, one, 1, &s->n_fft);
     }
-    rlx_ir_value *w = rlx_mir_cast(ir, rlx_value_ir(window), RLX_F32);
+    rlx_ir_value *w = rlx_mir_cast(ir, rlx_value_ir(window), f);
     const int64_t left = (s->n_fft - rlx_value_dim(window, 0)) / 2;
-    rlx_ir_value *zero = rlx_mir_build_const(ir, RLX_F32, 0);
+    rlx_ir_value *zero = rlx_mir_build_const(ir, f, 0);
     return rlx_mir_pad(ir, w, 0, left, s->n_fft - rlx_value_dim(window, 0) - left, zero);
 }
 
@@ -90,13 +97,13 @@ static bool check_signal(rlx_builder *b, const rlx_stft_spec *s, rlx_value *x)
 {
     const int rank = rlx_value_rank(x);
     const int64_t n = rank ? rlx_value_dim(x, rank - 1) : -1;
-    if (rank && rlx_value_format(x) == RLX_F32 && (!s->center || n < 0 || n > s->n_fft / 2))
+    if (rank && is_real(x) && (!s->center || n < 0 || n > s->n_fft / 2))
         return true;
-    rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                 "stft: takes f32[..,L], with center an L above n_fft / 2: gets %s "
-                                 "of rank %d, n_fft %lld",
-                                 rlx_format_get(rlx_value_format(x))->name, rank,
-                                 (long long)s->n_fft));
+    rlx_builder_note(
+        b, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                    "stft: takes f32[..,L] or f64[..,L], with center an L above n_fft / 2: gets %s "
+                    "of rank %d, n_fft %lld",
+                    rlx_format_get(rlx_value_format(x))->name, rank, (long long)s->n_fft));
     return false;
 }
 
@@ -114,7 +121,7 @@ rlx_value *rlx_build_stft(rlx_builder *b, const rlx_stft_spec *s, rlx_value *x, 
     if (s->center)
         v = rlx_mir_pad_reflect(ir, v, last, s->n_fft / 2);
     v = rlx_mir_build_window(ir, v, last, s->n_fft, s->hop, 1); /* [..,F,n_fft] */
-    v = rlx_mir_map2(ir, RLX_FN_MUL, v, whole_window(ir, s, window));
+    v = rlx_mir_map2(ir, RLX_FN_MUL, v, whole_window(ir, s, window, rlx_value_format(x)));
     rlx_mir_dft(ir, v, NULL, s->n_fft / 2 + 1, false, &yre, &yim);
     *im = rlx_value_of(rlx_mir_move(ir, yim, last + 1, last));
     return rlx_value_of(rlx_mir_move(ir, yre, last + 1, last));
@@ -150,7 +157,7 @@ rlx_value *rlx_build_istft(rlx_builder *b, const rlx_stft_spec *s, rlx_value *re
     rlx_ir_builder *ir = rlx_builder_at(b, NULL);
     rlx_ir_value *vre = rlx_mir_move(ir, rlx_value_ir(re), last, last - 1);
     rlx_ir_value *vim = rlx_mir_move(ir, rlx_value_ir(im), last, last - 1);
-    rlx_ir_value *w = whole_window(ir, s, window);
+    rlx_ir_value *w = whole_window(ir, s, window, rlx_value_format(re));
     rlx_ir_value *frames = rlx_mir_irdft(ir, vre, vim, s->n_fft); /* [..,F,n_fft] */
     frames = rlx_mir_map2(ir, RLX_FN_MUL, frames, w);
     rlx_ir_value *sum = rlx_mir_overlap_add(ir, frames, s->hop);

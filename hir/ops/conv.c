@@ -1,12 +1,14 @@
 /* hir/ops/conv.c: convolutions over one to three axes of places, as correlations: y[o] sums
  * x[o*stride - low + k*dilation] * w[k]
  *   in   x f32[N,C,S..];  w [M,C/G,K..];  b [M] (optional)        out  f32[N,M,O..]
+ *   or   i32, all of them
  *   conv_transpose: w [C,M/G,K..]; what conv reads from an element is added to it:
  *   O = (S-1)*stride - low - high + (K-1)*dilation + 1 + more
- *   C1  x is f32[N,C,S..], C constant, one to three axes of places; conv_transpose: S.. constant.
- *   C2  w is a float tensor of x's rank without symbols; its channels are x's of one of the groups,
+ *   C1  x is f32[N,C,S..] (conv: or i32), C constant, one to three axes of places;
+ *       conv_transpose: S.. constant.
+ *   C2  w is a float tensor (i32 as x is) of x's rank without symbols; its channels are x's of one of the groups,
  *       and the groups divide the others.
- *   C3  there are two or three operands; b is a float tensor [M].
+ *   C3  there are two or three operands; b is such a tensor [M].
  *   C4  strides and dilations are lists of positive numbers, one per axis of places; pads two lists
  *       behind one another, low and high, of numbers >= 0; groups is > 0. more is a list of numbers
  *       >= 0, each below its stride or dilation.
@@ -29,16 +31,29 @@ static bool is_fixed(const rlx_ir_type *t, int from)
     return true;
 }
 
+/* Of integers, as quantized models have them. */
+static bool is_whole(const rlx_ir_node *n)
+{
+    return n->op == RLX_HIR_CONV && n->in[0]->type.format == RLX_I32;
+}
+
+/* What w and b may be. */
+static bool is_factor(const rlx_ir_node *n, const rlx_ir_value *v, int rank)
+{
+    return is_whole(n) ? rlx_hir_is(v, RLX_I32, rank) : rlx_hir_is_weight(v, rank);
+}
+
 /* C1 to C4; `in` and `out` are w's axes of x's channels and of the result's. */
 static rlx_status verify(rlx_ir_module *m, const rlx_ir_node *n, int in, int64_t *channels,
                          rlx_mir_windows *w)
 {
-    RLX_TRY(rlx_hir_require_places(m, n, "C1"));
+    RLX_TRY(rlx_hir_require_places_of(m, n, "C1", is_whole(n) ? RLX_I32 : RLX_F32));
     const rlx_ir_type *x = &n->in[0]->type, *k = &n->in[1]->type;
     const int64_t groups = groups_of(n);
     RLX_IR_REQUIRE(m, n, "C4", groups > 0, "groups=%lld", (long long)groups);
-    RLX_HIR_REQUIRE_TYPE(m, n, "C2", rlx_hir_is_weight(n->in[1], x->rank) && is_fixed(k, 0), 1,
-                         "w is a float of x's rank, without symbols");
+    RLX_HIR_REQUIRE_TYPE(m, n, "C2", is_factor(n, n->in[1], x->rank) && is_fixed(k, 0), 1,
+                         is_whole(n) ? "w is an i32 of x's rank, without symbols"
+                                     : "w is a float of x's rank, without symbols");
     const int64_t own = in ? k->dim[1] * groups : k->dim[0];
     RLX_IR_REQUIRE(m, n, "C2", own == x->dim[1] && k->dim[0] % groups == 0,
                    "w takes %lld channels in %lld groups, x has %lld", (long long)own,
@@ -46,9 +61,9 @@ static rlx_status verify(rlx_ir_module *m, const rlx_ir_node *n, int in, int64_t
     *channels = in ? k->dim[0] : k->dim[1] * groups;
     RLX_IR_REQUIRE(m, n, "C3", n->nin <= 3, "%d operands, at most 3", n->nin);
     if (n->nin == 3)
-        RLX_HIR_REQUIRE_TYPE(m, n, "C3",
-                             rlx_hir_is_weight(n->in[2], 1) && n->in[2]->type.dim[0] == *channels,
-                             2, "b is a float [M] with the M of w");
+        RLX_HIR_REQUIRE_TYPE(
+            m, n, "C3", is_factor(n, n->in[2], 1) && n->in[2]->type.dim[0] == *channels, 2,
+            is_whole(n) ? "b is an i32 [M] with the M of w" : "b is a float [M] with the M of w");
     RLX_TRY(rlx_hir_read_windows(m, n, "C4", w));
     memcpy(w->size, k->dim + 2, sizeof *w->size * (size_t)w->n);
     return RLX_OK;
@@ -117,10 +132,12 @@ rlx_status rlx_hir_conv_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eval
             const int64_t at = read_by(&l, l.out, l.in, o, j % taps);
             const int64_t row = (batch * l.channels_in + first + j / taps) * size;
             if (at >= 0)
-                sum += ((const float *)in[0]->data)[row + at] *
-                       rlx_hir_load(in[1], c * inner * taps + j);
+                sum += rlx_hir_load(in[0], row + at) * rlx_hir_load(in[1], c * inner * taps + j);
         }
-        ((float *)out[0].data)[i] = (float)sum;
+        if (is_whole(n)) /* modulo 2^32, as i32 has it */
+            ((int32_t *)out[0].data)[i] = (int32_t)(uint32_t)(int64_t)sum;
+        else
+            ((float *)out[0].data)[i] = (float)sum;
     }
     return RLX_OK;
 }

@@ -1,15 +1,25 @@
 #include "hir/ops/places.h"
 
+#include <stdio.h>
 #include <string.h>
+
+rlx_status rlx_hir_require_places_of(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
+                                     rlx_format f)
+{
+    const rlx_ir_type *x = &n->in[0]->type;
+    const bool fits = rlx_hir_is(n->in[0], f, x->rank) && x->rank >= 3 &&
+                      x->rank <= 2 + RLX_MIR_MAX_PLACES && rlx_dim_is_const(x->dim[1]);
+    char what[96];
+    snprintf(what, sizeof what,
+             "x is %s[N,C,S..] with a constant C and one to three axes of places",
+             rlx_format_get(f)->name);
+    RLX_HIR_REQUIRE_TYPE(m, n, id, fits, 0, what);
+    return RLX_OK;
+}
 
 rlx_status rlx_hir_require_places(rlx_ir_module *m, const rlx_ir_node *n, const char *id)
 {
-    const rlx_ir_type *x = &n->in[0]->type;
-    RLX_HIR_REQUIRE_TYPE(m, n, id,
-                         rlx_hir_is(n->in[0], RLX_F32, x->rank) && x->rank >= 3 &&
-                             x->rank <= 2 + RLX_MIR_MAX_PLACES && rlx_dim_is_const(x->dim[1]),
-                         0, "x is f32[N,C,S..] with a constant C and one to three axes of places");
-    return RLX_OK;
+    return rlx_hir_require_places_of(m, n, id, RLX_F32);
 }
 
 /* A list of `count` numbers, each `least` at least; absent: all `absent`. */

@@ -8,6 +8,9 @@
 
 /* Constraint `id`: x is f32[N,C,S..] with constant channels and one to three axes of places. */
 rlx_status rlx_hir_require_places(rlx_ir_module *m, const rlx_ir_node *n, const char *id);
+/* The same of another format. */
+rlx_status rlx_hir_require_places_of(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
+                                     rlx_format f);
 /* Constraint `id`: strides, dilations and pads (absent: 1, 1, 0) are lists for the places of x, in
  * range; the windows go to *w, but for their sizes. */
 rlx_status rlx_hir_read_windows(rlx_ir_module *m, const rlx_ir_node *n, const char *id,

@@ -343,6 +343,51 @@ START_TEST(mixed)
 }
 END_TEST
 
+/* Pools that reach over the end: v[i] = 7 i mod 11 in windows of 4, 3 apart, a place more at both
+ * ends. What is behind that counts in no mean; the places are those of the largest. Then integers
+ * that f32 would round. */
+static rlx_value *build_pools(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const rlx_window_spec spec = {
+        .stride = {3}, .low = {1}, .high = {1}, .ceil = true, .count_padding = true};
+    const int64_t nine[] = {1, 1, 9}, rest[] = {1, 1, H - 8}, four[] = {4}, one[] = {1, 1, 1};
+    rlx_value *i = rlx_build_iota(b, RLX_I32, H - 8), *places, *row[3];
+    i = rlx_build_map2(b, RLX_MAP_MUL, i, rlx_build_number(b, RLX_I32, 7));
+    i = rlx_build_map2(b, RLX_MAP_MOD, i, rlx_build_number(b, RLX_I32, 11));
+    rlx_value *v = rlx_build_slice(b, rlx_build_cast(b, i, RLX_F32), 0, 0, 9, 1);
+    v = rlx_build_reshape(b, v, 3, nine);
+    row[0] = rlx_build_mean_pool(b, v, four, &spec);
+    rlx_value *most = rlx_build_max_pool_places(b, v, four, &spec, &places);
+    row[1] = rlx_build_map2(b, RLX_MAP_ADD, rlx_build_cast(b, places, RLX_F32), most);
+    rlx_value *big = rlx_build_number(b, RLX_I32, 1 << 24),
+              *w = rlx_build_reshape(b, rlx_build_number(b, RLX_I32, 1), 3, one);
+    i = rlx_build_reshape(b, rlx_build_map2(b, RLX_MAP_ADD, i, big), 3, rest);
+    i = rlx_build_map2(b, RLX_MAP_SUB, rlx_build_conv(b, i, w, NULL, NULL), big);
+    row[2] = rlx_build_cast(b, i, RLX_F32);
+    rlx_value *all = rlx_build_concat(b, 3, row, 2);
+    rlx_value *zeros = rlx_build_map2(b, RLX_MAP_MUL, x, rlx_build_constant(b, 0));
+    return rlx_build_map2(b, RLX_MAP_ADD, zeros, rlx_build_reshape(b, all, 1, (int64_t[]){H}));
+}
+
+START_TEST(pools)
+{
+    /* v: 0 7 3 10 6 2 9 5 1 */
+    const double first[] = {10 / 4.0, 21 / 4.0, 17 / 4.0, 1 / 2.0, 1 + 7, 3 + 10, 6 + 9, 8 + 1};
+    float y[TOKENS * H];
+    double want[TOKENS * H];
+    world t;
+    open_world(&t, devices[_i]);
+    rlx_flow_custom(t.flow, "pools", build_pools, NULL);
+    assert_ok(compile(&t));
+    run(&t, 1, y);
+    for (int e = 0; e < TOKENS * H; e++)
+        want[e] = e % H < 8 ? first[e % H] : (e % H - 8) * 7 % 11;
+    check(y, want, 0, "pools");
+    close_world(&t);
+}
+END_TEST
+
 /* ---- tensor expressions ------------------------------------------------------------------------
  */
 
@@ -389,11 +434,10 @@ START_TEST(shapes)
 }
 END_TEST
 
-/* An input of which nothing is read is given all the same. */
+/* Of an input nothing is read: it is given all the same. */
 static rlx_value *build_unread(rlx_builder *b, rlx_value *x, void *user)
 {
-    const int64_t *dims = user;
-    rlx_value *mask = rlx_build_input(b, "mask", RLX_F32, 2, dims);
+    rlx_value *mask = rlx_build_input(b, "mask", RLX_F32, 2, user);
     rlx_value *none = rlx_build_slice(b, mask, 1, 0, 0, 1);
     return rlx_build_map2(b, RLX_MAP_ADD, x,
                           rlx_build_reduce(b, RLX_MAP_ADD, none, 1, (int[]){1}, true));
@@ -745,11 +789,12 @@ int main(void)
     tcase_add_loop_test(c, mixed, 0, NDEVICES);
     tcase_add_loop_test(c, shapes, 0, NDEVICES);
     tcase_add_loop_test(c, unread, 0, NDEVICES);
+    tcase_add_loop_test(c, pools, 0, NDEVICES);
     tcase_add_loop_test(c, wide, 0, NDEVICES);
     tcase_add_test(c, layers);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
     tcase_add_test(c, refuses_elsewhere);
     tcase_add_test(c, prints);
     suite_add_tcase(s, c);
-    return run_suite(s, 6 * NDEVICES + NWRONG + 3);
+    return run_suite(s, 7 * NDEVICES + NWRONG + 3);
 }
