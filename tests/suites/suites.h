@@ -7,7 +7,7 @@
  *   gguf_quant.c  bytes of block formats and what they decode to
  *   tokenizers.c  vocabularies against what other implementations made of texts
  *   templates.c chat templates and the conversations that they are rendered for
- *   opvectors.c  operators of the ONNX backend suite (onnx/ makes MIR of them)
+ *   opvectors.c  operators of the ONNX backend suite (onnx/ makes flows of them)
  *   run.c       one run of `rlx eval`, or of any program
  *   compare.c   tensors against what was expected
  */

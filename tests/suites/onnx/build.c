@@ -194,3 +194,24 @@ val ox_like(onnx *x, val v, val shape)
     ox_dims(shape, dims);
     return rlx_build_reshape(x->b, v, rlx_value_rank(shape), dims);
 }
+
+val ox_expand(onnx *x, val v, val shape)
+{
+    int64_t dims[ONNX_MAX_RANK];
+    ox_dims(shape, dims);
+    return rlx_build_expand(x->b, v, rlx_value_rank(shape), dims);
+}
+
+val ox_place(onnx *x, val v, int n, const val *at)
+{
+    val place = NULL;
+    for (int i = 0; i < n; i++)
+        place = place ? ADD(MUL(place, LIKE(place, (double)ox_dim(v, i))), at[i]) : at[i];
+    return place;
+}
+
+val ox_at(onnx *x, val v, const val *at)
+{
+    val all = rlx_build_reshape(x->b, v, 1, (int64_t[]){ox_elems(v)});
+    return rlx_build_take(x->b, all, ox_place(x, v, rlx_value_rank(v), at), 0);
+}

@@ -1,10 +1,9 @@
 /* tests/suites/onnx/fold.c: reductions, normalizations, losses, einsum. */
 #include <string.h>
 
-#include "tests/suites/onnx/old.h"
+#include "tests/suites/onnx/onnx.h"
 
-/* ---- reductions
- * ------------------------------------------------------------------------------------ */
+/* ---- reductions ------------------------------------------------------------------------------- */
 
 static unsigned axes_of(onnx *x, val a)
 {
@@ -16,13 +15,13 @@ static unsigned axes_of(onnx *x, val a)
     for (int i = 0; i < n; i++)
         axes |= 1u << ox_axis(a, list[i]);
     if (n == 0 && !ox_int(x, "noop_with_empty_axes", 0))
-        axes = rlx_mir_last_axes(a, 0);
+        axes = ox_axes(a, 0);
     return axes;
 }
 
-static val reduce(onnx *x, rlx_map_fn fn, val a)
+static val reduce(onnx *x, rlx_map fn, val a)
 {
-    return rlx_mir_fold(IR, fn, a, axes_of(x, a), ox_int(x, "keepdims", 1));
+    return ox_fold(x, fn, a, axes_of(x, a), ox_int(x, "keepdims", 1));
 }
 
 #define REDUCTION(name, expr) \
@@ -34,169 +33,143 @@ static val reduce(onnx *x, rlx_map_fn fn, val a)
 
 static val mean(onnx *x, val a)
 {
-    val sum = reduce(x, RLX_FN_ADD, a);
-    int64_t n = ox_elems(sum) ? ox_elems(a) / ox_elems(sum) : 1;
+    val sum = reduce(x, RLX_MAP_ADD, a);
+    const int64_t n = ox_elems(sum) ? ox_elems(a) / ox_elems(sum) : 1;
     return DIV(sum, LIKE(a, (double)n));
 }
 
 static val log_sum_exp(onnx *x, val a)
 {
-    unsigned axes = axes_of(x, a);
-    val most = rlx_mir_fold(IR, RLX_FN_MAX, a, axes, true);
+    const unsigned axes = axes_of(x, a);
+    val most = ox_fold(x, RLX_MAP_MAX, a, axes, true);
     most = PICK(EQ(SUB(most, most), LIKE(a, 0)), most, LIKE(a, 0)); /* infinities would cancel */
-    val sum = LOG(rlx_mir_fold(IR, RLX_FN_ADD, EXP(SUB(a, most)), axes, true));
+    val sum = LOG(ox_fold(x, RLX_MAP_ADD, EXP(SUB(a, most)), axes, true));
     val y = ADD(sum, most);
-    return ox_int(x, "keepdims", 1) ? y : rlx_mir_fold(IR, RLX_FN_ADD, y, axes, false);
+    return ox_int(x, "keepdims", 1) ? y : ox_fold(x, RLX_MAP_ADD, y, axes, false);
 }
 
-REDUCTION(do_sum, reduce(x, RLX_FN_ADD, a))
-REDUCTION(do_prod, reduce(x, RLX_FN_MUL, a))
-REDUCTION(do_max,
-          a && a->type.format == RLX_BOOL ? reduce(x, RLX_FN_OR, a) : reduce(x, RLX_FN_MAX, a))
-REDUCTION(do_min,
-          a && a->type.format == RLX_BOOL ? reduce(x, RLX_FN_AND, a) : reduce(x, RLX_FN_MIN, a))
+static val best(onnx *x, val a, bool most)
+{
+    const bool truth = rlx_value_format(a) == RLX_BOOL;
+    return reduce(x,
+                  most    ? truth ? RLX_MAP_OR : RLX_MAP_MAX
+                  : truth ? RLX_MAP_AND
+                          : RLX_MAP_MIN,
+                  a);
+}
+
+REDUCTION(do_sum, reduce(x, RLX_MAP_ADD, a))
+REDUCTION(do_prod, reduce(x, RLX_MAP_MUL, a))
+REDUCTION(do_max, best(x, a, true))
+REDUCTION(do_min, best(x, a, false))
 REDUCTION(do_mean, mean(x, a))
-REDUCTION(do_l1, reduce(x, RLX_FN_ADD, ABS(a)))
-REDUCTION(do_l2, SQRT(reduce(x, RLX_FN_ADD, MUL(a, a))))
-REDUCTION(do_sum_square, reduce(x, RLX_FN_ADD, MUL(a, a)))
-REDUCTION(do_log_sum, LOG(reduce(x, RLX_FN_ADD, a)))
+REDUCTION(do_l1, reduce(x, RLX_MAP_ADD, ABS(a)))
+REDUCTION(do_l2, SQRT(reduce(x, RLX_MAP_ADD, MUL(a, a))))
+REDUCTION(do_sum_square, reduce(x, RLX_MAP_ADD, MUL(a, a)))
+REDUCTION(do_log_sum, LOG(reduce(x, RLX_MAP_ADD, a)))
 REDUCTION(do_log_sum_exp, log_sum_exp(x, a))
 
-/* The first (last) index of the largest (least). */
-static void arg_fold(onnx *x, rlx_map_fn fn)
+/* The first (last) index of the largest (least): of the last, it is counted from the end. */
+static val arg_best(onnx *x, val a, int axis, bool smallest, bool keep)
+{
+    const bool last = ox_int(x, "select_last_index", 0);
+    val at = last ? rlx_build_flip(x->b, a, axis) : a;
+    at = rlx_build_arg_best(x->b, at, axis, smallest, keep);
+    return last ? SUB(LIKE(at, (double)ox_dim(a, axis) - 1), at) : at;
+}
+
+static void arg(onnx *x, bool smallest)
 {
     val a = ox_in(x, 0);
-    if (!a)
-        return;
-    int axis = ox_axis(a, ox_int(x, "axis", 0));
-    bool last = ox_int(x, "select_last_index", 0), keep = ox_int(x, "keepdims", 1);
-    val hit = EQ(a, rlx_mir_fold(IR, fn, a, 1u << axis, true));
-    val i = rlx_mir_iota(IR, RLX_I64, a->type.rank, a->type.dim, axis);
-    val other = LIKE(i, last ? -1 : (double)a->type.dim[axis]);
-    ox_out(x, 0,
-           rlx_mir_fold(IR, last ? RLX_FN_MAX : RLX_FN_MIN, PICK(hit, i, other), 1u << axis, keep));
+    val at = arg_best(x, a, ox_axis(a, ox_int(x, "axis", 0)), smallest, ox_int(x, "keepdims", 1));
+    ox_out(x, 0, rlx_build_cast(x->b, at, RLX_I64));
 }
 
 static void do_arg_max(onnx *x)
 {
-    arg_fold(x, RLX_FN_MAX);
+    arg(x, false);
 }
 
 static void do_arg_min(onnx *x)
 {
-    arg_fold(x, RLX_FN_MIN);
+    arg(x, true);
 }
 
 static void do_hardmax(onnx *x)
 {
     val a = ox_in(x, 0);
-    if (!a)
-        return;
-    int axis = ox_axis(a, ox_int(x, "axis", -1));
-    val hit = EQ(a, rlx_mir_fold(IR, RLX_FN_MAX, a, 1u << axis, true));
-    val i = rlx_mir_iota(IR, RLX_I64, a->type.rank, a->type.dim, axis);
-    val first = rlx_mir_fold(IR, RLX_FN_MIN, PICK(hit, i, LIKE(i, (double)a->type.dim[axis])),
-                             1u << axis, true);
-    ox_out(x, 0, rlx_mir_cast(IR, EQ(i, first), a->type.format));
+    const int axis = ox_axis(a, ox_int(x, "axis", -1));
+    val first = rlx_build_arg_best(x->b, a, axis, false, false);
+    val y = rlx_build_one_hot(x->b, first, ox_dim(a, axis), rlx_value_format(a));
+    ox_out(x, 0, rlx_build_move(x->b, y, -1, axis));
 }
 
-static void do_softmax(onnx *x)
-{
-    val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_softmax(IR, a, ox_axis(a, ox_int(x, "axis", -1))));
-}
+REDUCTION(do_softmax, rlx_build_softmax(x->b, a, (int)ox_int(x, "axis", -1)))
+REDUCTION(do_log_softmax, rlx_build_log_softmax(x->b, a, (int)ox_int(x, "axis", -1)))
 
-static void do_log_softmax(onnx *x)
-{
-    val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_log_softmax(IR, a, ox_axis(a, ox_int(x, "axis", -1))));
-}
-
-/* ---- normalizations
- * ---------------------------------------------------------------------------------- */
+/* ---- normalizations --------------------------------------------------------------------------- */
 
 static val variance(onnx *x, val a, val m, unsigned axes)
 {
     val d = SUB(a, m);
-    return rlx_mir_mean(IR, MUL(d, d), axes);
+    return ox_mean(x, MUL(d, d), axes);
 }
 
-/* One number per channel (axis 1) against [N, C, ..]. */
-static val per_channel(onnx *x, val a, val v)
+static double epsilon(onnx *x)
 {
-    int64_t dims[RLX_MAX_RANK];
-    for (int i = 0; a && i < a->type.rank; i++)
-        dims[i] = i == 1 ? a->type.dim[1] : 1;
-    return a ? rlx_mir_reshape(IR, v, a->type.rank, dims) : NULL;
+    return ox_float(x, "epsilon", 1e-5);
 }
 
-static val normalized(onnx *x, val a, val m, val v, double eps)
+/* The running mean or variance, of which a part is made anew. */
+static val renewed(onnx *x, int i, val now)
 {
-    return DIV(SUB(a, m), SQRT(ADD(v, LIKE(v, eps))));
+    const double old = ox_float(x, "momentum", 0.9);
+    val v = rlx_build_reshape(x->b, now, 1, (int64_t[]){ox_elems(now)}), was = ox_in(x, i);
+    ox_out(x, i - 2, ADD(MUL(was, LIKE(v, old)), MUL(v, LIKE(v, 1 - old))));
+    return v;
 }
 
 static void do_batch_norm(onnx *x)
 {
-    val a = ox_in(x, 0), m = per_channel(x, a, ox_in(x, 3)), v = per_channel(x, a, ox_in(x, 4));
-    if (!a)
-        return;
+    val a = ox_in(x, 0), m = ox_weight(x, 3), v = ox_weight(x, 4);
     if (ox_int(x, "training_mode", 0)) {
-        val old = LIKE(a, ox_float(x, "momentum", 0.9)), fresh = SUB(LIKE(a, 1), old);
-        unsigned axes = rlx_mir_last_axes(a, 0) & ~2u;
-        val now = rlx_mir_mean(IR, a, axes), spread = variance(x, a, now, axes);
-        val mean_out = ADD(MUL(m, old), MUL(now, fresh)),
-            var_out = ADD(MUL(v, old), MUL(spread, fresh));
-        ox_out(x, 1, rlx_mir_flatten(IR, mean_out, 0, a->type.rank));
-        ox_out(x, 2, rlx_mir_flatten(IR, var_out, 0, a->type.rank));
-        m = now;
-        v = spread;
+        const unsigned axes = ox_axes(a, 0) & ~2u;
+        val now = ox_mean(x, a, axes);
+        m = renewed(x, 3, now);
+        v = renewed(x, 4, variance(x, a, now, axes));
     }
-    val y = normalized(x, a, m, v, ox_float(x, "epsilon", 1e-5));
-    y = ADD(MUL(y, per_channel(x, a, ox_in(x, 1))), per_channel(x, a, ox_in(x, 2)));
-    ox_out(x, 0, y);
+    ox_out(x, 0, rlx_build_batch_norm(x->b, a, m, v, ox_weight(x, 1), ox_weight(x, 2), epsilon(x)));
 }
 
-static void do_instance_norm(onnx *x)
-{
-    val a = ox_in(x, 0);
-    val m = rlx_mir_mean(IR, a, rlx_mir_last_axes(a, 2)),
-        v = variance(x, a, m, rlx_mir_last_axes(a, 2));
-    val y = normalized(x, a, m, v, ox_float(x, "epsilon", 1e-5));
-    ox_out(x, 0, ADD(MUL(y, per_channel(x, a, ox_in(x, 1))), per_channel(x, a, ox_in(x, 2))));
-}
+REDUCTION(do_instance_norm,
+          rlx_build_instance_norm(x->b, a, ox_weight(x, 1), ox_weight(x, 2), epsilon(x)))
+REDUCTION(do_group_norm, rlx_build_group_norm(x->b, a, ox_weight(x, 1), ox_weight(x, 2),
+                                              ox_int(x, "num_groups", 1), epsilon(x)))
 
-static void do_group_norm(onnx *x)
+/* v with the axes behind the first `axis` as one; a vector for 0. */
+static val flat_from(onnx *x, val v, int axis)
 {
-    val a = ox_in(x, 0);
-    if (!a)
-        return;
-    int64_t groups = ox_int(x, "num_groups", 1), N = ox_dim(a, 0), C = ox_dim(a, 1);
-    int64_t rest = ox_elems(a) / (N * C);
-    val g = rlx_mir_reshape(IR, a, 3, (int64_t[]){N, groups, C / groups * rest});
-    val m = rlx_mir_mean(IR, g, 4),
-        y = normalized(x, g, m, variance(x, g, m, 4), ox_float(x, "epsilon", 1e-5));
-    y = rlx_mir_reshape(IR, y, a->type.rank, a->type.dim);
-    ox_out(x, 0, ADD(MUL(y, per_channel(x, a, ox_in(x, 1))), per_channel(x, a, ox_in(x, 2))));
+    return v && axis < rlx_value_rank(v) ? rlx_build_flatten(x->b, v, axis, -1) : v;
 }
 
 static void do_layer_norm(onnx *x)
 {
     val a = ox_in(x, 0);
-    unsigned axes = rlx_mir_last_axes(a, ox_axis(a, ox_int(x, "axis", -1)));
-    val m = rlx_mir_mean(IR, a, axes), v = variance(x, a, m, axes);
-    val inv = DIV(LIKE(v, 1), SQRT(ADD(v, LIKE(v, ox_float(x, "epsilon", 1e-5)))));
-    val y = MUL(MUL(SUB(a, m), inv), ox_in(x, 1));
-    ox_out(x, 0, ox_has(x, 2) ? ADD(y, ox_in(x, 2)) : y);
+    const int axis = ox_axis(a, ox_int(x, "axis", -1));
+    const unsigned axes = ox_axes(a, axis);
+    val w = flat_from(x, ox_weight(x, 1), 0), bias = flat_from(x, ox_weight(x, 2), 0);
+    val y = rlx_build_layer_norm(x->b, flat_from(x, a, axis), w, bias, epsilon(x));
+    ox_out(x, 0, ox_like(x, y, a));
+    val m = ox_mean(x, a, axes), v = variance(x, a, m, axes);
     ox_out(x, 1, m);
-    ox_out(x, 2, inv);
+    ox_out(x, 2, DIV(LIKE(v, 1), SQRT(ADD(v, LIKE(v, epsilon(x))))));
 }
 
 static void do_rms_norm(onnx *x)
 {
-    val a = ox_in(x, 0);
-    val v = rlx_mir_mean(IR, MUL(a, a), rlx_mir_last_axes(a, ox_axis(a, ox_int(x, "axis", -1))));
-    val y = DIV(a, SQRT(ADD(v, LIKE(v, ox_float(x, "epsilon", 1e-5)))));
-    ox_out(x, 0, MUL(y, ox_in(x, 1)));
+    val a = ox_in(x, 0), w = flat_from(x, ox_weight(x, 1), 0);
+    val y = flat_from(x, a, ox_axis(a, ox_int(x, "axis", -1)));
+    ox_out(x, 0, ox_like(x, rlx_build_rms_norm(x->b, y, w, epsilon(x)), a));
 }
 
 static void do_mvn(onnx *x)
@@ -207,59 +180,58 @@ static void do_mvn(onnx *x)
     unsigned axes = 0;
     for (int i = 0; i < (n < 0 ? 3 : n); i++)
         axes |= 1u << ox_axis(a, list[i]);
-    val m = rlx_mir_mean(IR, a, axes), v = variance(x, a, m, axes);
+    val m = ox_mean(x, a, axes), v = variance(x, a, m, axes);
     ox_out(x, 0, DIV(SUB(a, m), ADD(SQRT(v), LIKE(v, 1e-9))));
 }
 
 static void do_lp_norm(onnx *x)
 {
     val a = ox_in(x, 0);
-    unsigned axis = 1u << ox_axis(a, ox_int(x, "axis", -1));
-    bool one = ox_int(x, "p", 2) == 1;
-    val n = rlx_mir_fold(IR, RLX_FN_ADD, one ? ABS(a) : MUL(a, a), axis, true);
-    n = one ? n : SQRT(n);
-    ox_out(x, 0, PICK(EQ(n, LIKE(a, 0)), LIKE(a, 0), DIV(a, n)));
+    const int axis = ox_axis(a, ox_int(x, "axis", -1));
+    val n = ox_fold(x, RLX_MAP_ADD, ABS(a), 1u << axis, true);
+    if (ox_int(x, "p", 2) == 2)
+        ox_out(x, 0, rlx_build_l2_norm(x->b, a, axis, 1e-30)); /* 0 where all is 0 */
+    else
+        ox_out(x, 0, PICK(EQ(n, LIKE(a, 0)), LIKE(a, 0), DIV(a, n)));
 }
 
 static void do_lrn(onnx *x)
 {
     val a = ox_in(x, 0);
-    int64_t size = ox_int(x, "size", 1);
-    val s = rlx_mir_pad(IR, MUL(a, a), 1, (size - 1) / 2, size - 1 - (size - 1) / 2, LIKE(a, 0));
-    s = rlx_mir_fold(IR, RLX_FN_ADD, rlx_mir_build_window(IR, s, 1, size, 1, 1), 4, false);
+    const int64_t size = ox_int(x, "size", 1), low = (size - 1) / 2;
+    val s = rlx_build_pad(x->b, MUL(a, a), 1, low, size - 1 - low, 0);
+    s = ox_fold(x, RLX_MAP_ADD, rlx_build_window(x->b, s, 1, size, 1, 1), 4, false);
     s = ADD(LIKE(a, ox_float(x, "bias", 1)),
             MUL(s, LIKE(a, ox_float(x, "alpha", 1e-4) / (double)size)));
-    ox_out(x, 0, DIV(a, rlx_mir_pow(IR, s, LIKE(a, ox_float(x, "beta", 0.75)))));
+    ox_out(x, 0, DIV(a, rlx_build_pow(x->b, s, LIKE(a, ox_float(x, "beta", 0.75)))));
 }
 
-/* ---- losses
- * ------------------------------------------------------------------------------------------- */
+/* ---- losses ----------------------------------------------------------------------------------- */
+
+static val total(onnx *x, val v)
+{
+    return ox_fold(x, RLX_MAP_ADD, v, ox_axes(v, 0), false);
+}
 
 /* -log_prob[target] * weight[target] over [N, C, ..], reduced; ignored targets weigh nothing. */
 static void loss_of(onnx *x, val logp)
 {
-    val target = rlx_mir_cast(IR, ox_in(x, 1), RLX_I64);
-    if (!logp || !target)
-        return;
-    val at = rlx_mir_insert(IR, target, 1),
-        i = rlx_mir_iota(IR, RLX_I64, logp->type.rank, logp->type.dim, 1);
-    val hit = EQ(i, at), w = LIKE(logp, 1);
-    if (ox_has(x, 2))
-        w = per_channel(x, logp, ox_in(x, 2));
-    val each = rlx_mir_fold(IR, RLX_FN_ADD, PICK(hit, NEG(MUL(logp, w)), LIKE(logp, 0)), 2, false);
-    val weight = rlx_mir_fold(IR, RLX_FN_ADD, PICK(hit, w, LIKE(logp, 0)), 2, false);
+    val target = rlx_build_cast(x->b, ox_in(x, 1), RLX_I64);
     const int64_t none = INT64_MIN, ignored = ox_int(x, "ignore_index", none);
-    if (ignored != none) {
-        val drop = EQ(target, LIKE(target, (double)ignored));
-        each = PICK(drop, LIKE(logp, 0), each);
-        weight = PICK(drop, LIKE(logp, 0), weight);
-    }
-    const char *how = ox_text(x, "reduction", "mean");
-    if (how[0] != 'n')
-        each = rlx_mir_fold(IR, RLX_FN_ADD, each, rlx_mir_last_axes(each, 0), false);
-    if (how[0] == 'm')
-        each = DIV(each, rlx_mir_fold(IR, RLX_FN_ADD, weight, rlx_mir_last_axes(weight, 0), false));
-    ox_out(x, 0, each);
+    val hit = EQ(ox_iota(x, RLX_I64, logp, 1), rlx_build_insert(x->b, target, 1));
+    val w = LIKE(logp, 1), zero = LIKE(logp, 0);
+    if (ox_has(x, 2))
+        w = rlx_build_reshape(x->b, ox_in(x, 2), rlx_value_rank(logp) - 1,
+                              (int64_t[ONNX_MAX_RANK]){ox_dim(logp, 1), 1, 1, 1, 1, 1, 1});
+    if (ignored != none)
+        hit = AND(hit, rlx_build_not(
+                           x->b, EQ(ox_iota(x, RLX_I64, logp, 1), LIKE(target, (double)ignored))));
+    val each = ox_fold(x, RLX_MAP_ADD, PICK(hit, NEG(MUL(logp, w)), zero), 2, false);
+    val weight = ox_fold(x, RLX_MAP_ADD, PICK(hit, w, zero), 2, false);
+    const char how = ox_text(x, "reduction", "mean")[0];
+    if (how != 'n')
+        each = total(x, each);
+    ox_out(x, 0, how == 'm' ? DIV(each, total(x, weight)) : each);
 }
 
 static void do_nll_loss(onnx *x)
@@ -269,15 +241,14 @@ static void do_nll_loss(onnx *x)
 
 static void do_sce_loss(onnx *x)
 {
-    val logp = rlx_mir_log_softmax(IR, ox_in(x, 0), 1);
+    val logp = rlx_build_log_softmax(x->b, ox_in(x, 0), 1);
     loss_of(x, logp);
     ox_out(x, 1, logp);
 }
 
-/* ---- einsum
- * -------------------------------------------------------------------------------------------- */
+/* ---- einsum ----------------------------------------------------------------------------------- */
 
-enum { MAX_LABELS = RLX_MAX_RANK };
+enum { MAX_LABELS = ONNX_MAX_RANK };
 
 /* The labels of a term: an ellipsis becomes as many of 'A', 'B', .. as the operand has axes for. */
 static int labels_of(const char *term, int len, int rank, char *out)
@@ -305,9 +276,10 @@ static val diagonals(onnx *x, val a, char *labels, int *n)
             if (labels[i] != labels[j])
                 continue;
             int64_t d = ox_dim(a, i);
-            a = rlx_mir_move(IR, a, j, *n - 1);
-            a = rlx_mir_move(IR, a, i, *n - 2);
-            a = rlx_mir_slice(IR, rlx_mir_flatten(IR, a, *n - 2, *n), *n - 2, 0, d, d + 1);
+            a = rlx_build_move(x->b, a, j, *n - 1);
+            a = rlx_build_move(x->b, a, i, *n - 2);
+            a = rlx_build_slice(x->b, rlx_build_flatten(x->b, a, *n - 2, *n - 1), *n - 2, 0, d,
+                                d + 1);
             char label = labels[i];
             memmove(labels + j, labels + j + 1, (size_t)(*n - j - 1));
             memmove(labels + i, labels + i + 1, (size_t)(*n - i - 2));
@@ -343,7 +315,7 @@ static int implicit_labels(int nin, char labels[][MAX_LABELS], const int *n, cha
 /* The operand with its axes in the order of `all`, those it lacks being 1. */
 static val aligned(onnx *x, val a, const char *labels, int n, const char *all, int count)
 {
-    int64_t perm[RLX_MAX_RANK], dims[RLX_MAX_RANK];
+    int64_t perm[ONNX_MAX_RANK], dims[ONNX_MAX_RANK];
     int k = 0;
     for (int i = 0; i < count; i++) {
         int at = index_of(labels, n, all[i]);
@@ -351,7 +323,7 @@ static val aligned(onnx *x, val a, const char *labels, int n, const char *all, i
         if (at >= 0)
             perm[k++] = at;
     }
-    return rlx_mir_reshape(IR, rlx_mir_transpose(IR, a, perm), count, dims);
+    return rlx_build_reshape(x->b, rlx_build_transpose(x->b, a, perm), count, dims);
 }
 
 static void do_einsum(onnx *x)
@@ -365,7 +337,7 @@ static void do_einsum(onnx *x)
         in[i] = ox_in(x, i);
         if (!in[i])
             return;
-        n[i] = labels_of(term, len, in[i]->type.rank, labels[i]);
+        n[i] = labels_of(term, len, rlx_value_rank(in[i]), labels[i]);
         in[i] = diagonals(x, in[i], labels[i], &n[i]);
         term += len + 1;
     }
@@ -389,20 +361,21 @@ static void do_einsum(onnx *x)
         val a = aligned(x, in[i], labels[i], n[i], all, count);
         y = y ? MUL(y, a) : a;
     }
-    ox_out(x, 0, rlx_mir_fold(IR, RLX_FN_ADD, y, rlx_mir_last_axes(y, outs), false));
+    ox_out(x, 0, ox_fold(x, RLX_MAP_ADD, y, ox_axes(y, outs), false));
 }
 
 static void do_matmul(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_matmul(IR, ox_in(x, 0), ox_in(x, 1)));
+    ox_out(x, 0, rlx_build_matmul(x->b, ox_in(x, 0), ox_in(x, 1)));
 }
 
 static void do_gemm(onnx *x)
 {
-    val a = ox_in(x, 0), b = ox_in(x, 1);
-    a = ox_int(x, "transA", 0) ? rlx_mir_move(IR, a, 0, 1) : a;
-    b = ox_int(x, "transB", 0) ? rlx_mir_move(IR, b, 0, 1) : b;
-    val y = MUL(rlx_mir_matmul(IR, a, b), LIKE(a, ox_float(x, "alpha", 1)));
+    val a = ox_in(x, 0);
+    a = ox_int(x, "transA", 0) ? rlx_build_move(x->b, a, 0, 1) : a;
+    val y = ox_int(x, "transB", 0) ? rlx_build_linear(x->b, a, ox_weight(x, 1), NULL)
+                                   : rlx_build_matmul(x->b, a, ox_in(x, 1));
+    y = MUL(y, LIKE(a, ox_float(x, "alpha", 1)));
     if (ox_has(x, 2))
         y = ADD(y, MUL(ox_in(x, 2), LIKE(a, ox_float(x, "beta", 1))));
     ox_out(x, 0, y);

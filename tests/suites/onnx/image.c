@@ -1,88 +1,170 @@
-/* tests/suites/onnx/image.c: resizing and sampling. Positions are computed in f64 by the graph
- * itself. */
+/* tests/suites/onnx/image.c: resizing and sampling. */
 #include <math.h>
 #include <string.h>
 
-#include "tests/suites/onnx/old.h"
+#include "runtime/base/format.h"
+#include "tests/suites/onnx/onnx.h"
 
-/* ---- resize
- * -------------------------------------------------------------------------------------- */
+/* ---- interpolation ---------------------------------------------------------------------------- */
 
+/* Weights of linear and cubic interpolation at the distance d. */
+static val hat(onnx *x, val d)
+{
+    return MAX(SUB(LIKE(d, 1), ABS(d)), LIKE(d, 0));
+}
+
+/* ((p m + q) m + r) m + s */
+static val polynomial(onnx *x, val m, double p, double q, double r, double s)
+{
+    val y = ADD(MUL(m, LIKE(m, p)), LIKE(m, q));
+    return ADD(MUL(ADD(MUL(y, m), LIKE(m, r)), m), LIKE(m, s));
+}
+
+static val cubic(onnx *x, val d, double a)
+{
+    val m = ABS(d), far = polynomial(x, m, a, -5 * a, 8 * a, -4 * a);
+    far = PICK(LT(m, LIKE(m, 2)), far, LIKE(m, 0));
+    return PICK(LE(m, LIKE(m, 1)), polynomial(x, m, a + 2, -(a + 3), 0, 1), far);
+}
+
+/* Whether places lie on an axis of n elements; the nearest that do, as indices. */
+static val is_inside(onnx *x, val at, int64_t n)
+{
+    return AND(LE(LIKE(at, 0), at), LE(at, LIKE(at, (double)(n - 1))));
+}
+
+static val held(onnx *x, val at, int64_t n)
+{
+    return rlx_build_cast(x->b, rlx_build_clamp(x->b, at, 0, (double)(n - 1)), RLX_I64);
+}
+
+/* ---- resize ----------------------------------------------------------------------------------- */
+
+/* Element o of an axis lies at (o + shift) * times / per + offset. */
 typedef struct axis_spec {
     int64_t in, out;
     double scale, roi_start, roi_end;
+    double shift, times, per, offset;
 } axis_spec;
 
-/* Where element o of the result lies in the input. */
-static void read_origin(onnx *x, const axis_spec *s, rlx_mir_resize *r)
+static bool is_text(onnx *x, const char *name, const char *absent, const char *value)
 {
-    const char *mode = ox_text(x, "coordinate_transformation_mode", "half_pixel");
+    return strcmp(ox_text(x, name, absent), value) == 0;
+}
+
+static bool is_mode(onnx *x, const char *mode)
+{
+    return is_text(x, "coordinate_transformation_mode", "half_pixel", mode);
+}
+
+static void read_origin(onnx *x, axis_spec *s)
+{
     const double width = s->scale * (double)s->in, last = (double)(s->in - 1);
     const bool one = s->out == 1;
-    r->times = r->per = 1;
-    if (strcmp(mode, "align_corners") == 0) {
-        r->times = one ? 0 : last;
-        r->per = one ? 1 : width - 1;
-    } else if (strcmp(mode, "asymmetric") == 0) {
-        r->per = s->scale;
-    } else if (strcmp(mode, "tf_crop_and_resize") == 0) {
+    s->shift = s->offset = 0;
+    s->times = 1;
+    s->per = s->scale;
+    if (is_mode(x, "align_corners")) {
+        s->times = one ? 0 : last;
+        s->per = one ? 1 : width - 1;
+    } else if (is_mode(x, "tf_crop_and_resize")) {
         const double span = (s->roi_end - s->roi_start) * last;
-        r->times = one ? 1 : span;
-        r->per = one ? 1 : width - 1;
-        r->offset = s->roi_start * last + (one ? span / 2 : 0);
-    } else if (strcmp(mode, "pytorch_half_pixel") == 0 && one) {
-        r->offset = -0.5;
-    } else {
-        r->shift = 0.5;
-        r->per = s->scale;
-        r->offset = -0.5;
-        if (strcmp(mode, "half_pixel_symmetric") == 0)
-            r->offset += (double)s->in / 2 * (1 - (double)s->out / width);
-        else if (strcmp(mode, "half_pixel") && strcmp(mode, "pytorch_half_pixel"))
-            ox_refuse(x, "coordinates by \"%s\"", mode);
+        s->times = one ? 1 : span;
+        s->per = one ? 1 : width - 1;
+        s->offset = s->roi_start * last + (one ? span / 2 : 0);
+    } else if (is_mode(x, "pytorch_half_pixel") && one) {
+        s->per = 1;
+        s->offset = -0.5;
+    } else if (!is_mode(x, "asymmetric")) {
+        s->shift = 0.5;
+        s->offset = -0.5;
+        if (is_mode(x, "half_pixel_symmetric"))
+            s->offset += (double)s->in / 2 * (1 - (double)s->out / width);
+        else if (!is_mode(x, "half_pixel") && !is_mode(x, "pytorch_half_pixel"))
+            ox_refuse(x, "coordinates by \"%s\"",
+                      ox_text(x, "coordinate_transformation_mode", "half_pixel"));
     }
 }
 
-static rlx_mir_resize read_resize(onnx *x, const axis_spec *s)
+/* f64 [out] */
+static val positions(onnx *x, const axis_spec *s)
 {
-    static const char *const names[] = {[RLX_MIR_FLOOR] = "floor",
-                                        [RLX_MIR_CEIL] = "ceil",
-                                        [RLX_MIR_HALF_DOWN] = "round_prefer_floor",
-                                        [RLX_MIR_HALF_UP] = "round_prefer_ceil"};
-    const char *mode = ox_text(x, "mode", "nearest");
-    const char *how = ox_text(x, "nearest_mode", names[RLX_MIR_HALF_DOWN]);
-    rlx_mir_resize r = {.out = s->out,
-                        .filter = mode[0] == 'n'   ? RLX_MIR_NEAREST
-                                  : mode[0] == 'c' ? RLX_MIR_CUBIC
-                                                   : RLX_MIR_LINEAR,
-                        .rounding = RLX_MIR_HALF_DOWN,
-                        .cubic_a = ox_float(x, "cubic_coeff_a", -0.75),
-                        .shrink = ox_int(x, "antialias", 0) && s->scale < 1 ? s->scale : 1,
-                        .only_inside = ox_int(x, "exclude_outside", 0)};
-    for (int i = RLX_MIR_FLOOR; i <= RLX_MIR_HALF_UP; i++)
-        if (strcmp(how, names[i]) == 0)
-            r.rounding = (rlx_mir_rounding)i;
-    read_origin(x, s, &r);
-    return r;
+    val o = rlx_build_iota(x->b, RLX_F64, s->out);
+    o = MUL(ADD(o, LIKE(o, s->shift)), LIKE(o, s->times));
+    return ADD(DIV(o, LIKE(o, s->per)), LIKE(o, s->offset));
 }
 
-static val resize_axis(onnx *x, val a, int axis, const axis_spec *s)
+static val ceiling(onnx *x, val v)
 {
-    const bool crops =
-        strcmp(ox_text(x, "coordinate_transformation_mode", ""), "tf_crop_and_resize") == 0;
+    return NEG(FLOOR(NEG(v)));
+}
+
+static val nearest(onnx *x, val at)
+{
+    const char *how = ox_text(x, "nearest_mode", "round_prefer_floor");
+    if (strcmp(how, "round_prefer_floor") == 0)
+        return ceiling(x, SUB(at, LIKE(at, 0.5)));
+    if (strcmp(how, "round_prefer_ceil") == 0)
+        return FLOOR(ADD(at, LIKE(at, 0.5)));
+    return how[0] == 'c' ? ceiling(x, at) : FLOOR(at);
+}
+
+/* The sum over taps of weight times element. */
+static val interpolate(onnx *x, val a, int axis, const axis_spec *s, val at)
+{
+    const bool is_cubic = ox_text(x, "mode", "nearest")[0] == 'c';
+    const double shrink = ox_int(x, "antialias", 0) && s->scale < 1 ? s->scale : 1;
+    const double first = floor((is_cubic ? -2 : -1) / shrink) + 1;
+    val tap = rlx_build_iota(x->b, RLX_F64, 2 - 2 * (int64_t)first); /* [out, taps] */
+    at = rlx_build_insert(x->b, at, 1);
+    tap = ADD(ADD(tap, LIKE(tap, first - 1)), ceiling(x, at));
+    val d = MUL(SUB(tap, at), LIKE(at, shrink));
+    val w = is_cubic ? cubic(x, d, ox_float(x, "cubic_coeff_a", -0.75)) : hat(x, d);
+    if (ox_int(x, "exclude_outside", 0))
+        w = PICK(is_inside(x, tap, s->in), w, LIKE(w, 0));
+    w = rlx_build_cast(x->b, DIV(w, ox_fold(x, RLX_MAP_ADD, w, 2, true)), RLX_F32);
+    val taken = rlx_build_take(x->b, rlx_build_move(x->b, a, axis, -1), held(x, tap, s->in), -1);
+    val y = rlx_build_reduce(x->b, RLX_MAP_ADD, MUL(taken, w), 1, (int[]){-1}, false);
+    return rlx_build_move(x->b, y, -1, axis);
+}
+
+static val resize_axis(onnx *x, val a, int axis, axis_spec *s)
+{
+    const bool crops = is_mode(x, "tf_crop_and_resize");
+    int64_t dims[ONNX_MAX_RANK] = {1, 1, 1, 1, 1, 1, 1, 1};
     if (s->in == s->out && s->scale == 1 && !crops)
         return a;
-    const rlx_mir_resize r = read_resize(x, s);
-    val y = rlx_mir_resize_axis(IR, a, axis, &r);
-    if (!crops || !y)
-        return y;
-    val at = rlx_mir_resize_positions(IR, &r);
-    val inside = AND(LE(LIKE(at, 0), at), LE(at, LIKE(at, (double)(s->in - 1))));
-    int64_t dims[RLX_MAX_RANK];
-    for (int i = 0; i < y->type.rank; i++)
-        dims[i] = i == axis ? s->out : 1;
-    return PICK(rlx_mir_reshape(IR, inside, y->type.rank, dims), y,
-                LIKE(y, ox_float(x, "extrapolation_value", 0)));
+    read_origin(x, s);
+    val at = positions(x, s);
+    val y = ox_text(x, "mode", "nearest")[0] == 'n'
+                ? rlx_build_take(x->b, a, held(x, nearest(x, at), s->in), axis)
+                : interpolate(x, a, axis, s, at);
+    dims[axis] = s->out;
+    val inside = rlx_build_reshape(x->b, is_inside(x, at, s->in), rlx_value_rank(y), dims);
+    return crops ? PICK(inside, y, LIKE(y, ox_float(x, "extrapolation_value", 0))) : y;
+}
+
+/* Whether the op has it: in the last axes, to sizes that the scales agree with, with its own rules
+ * for the nearest and for filters. */
+static bool is_plain(onnx *x, val a, const axis_spec *of, rlx_resize *mode, rlx_resize_align *align)
+{
+    const char kind = ox_text(x, "mode", "nearest")[0];
+    const bool wide = ox_int(x, "antialias", 0), corners = is_mode(x, "align_corners");
+    const bool asymmetric = is_mode(x, "asymmetric"), centres = is_mode(x, "half_pixel");
+    bool plain = rlx_value_rank(a) >= 3 && rlx_value_rank(a) <= 5 && rlx_value_format(a) == RLX_F32;
+    for (int i = 0; i < rlx_value_rank(a); i++) {
+        const double exact = (double)of[i].out / (double)of[i].in;
+        plain = plain && fabs(of[i].scale - exact) < 1e-9 && (i > 1 || of[i].out == of[i].in) &&
+                (!corners || of[i].out > 1);
+    }
+    *mode = kind == 'n' ? RLX_RESIZE_NEAREST : kind == 'l' ? RLX_RESIZE_LINEAR : RLX_RESIZE_CUBIC;
+    *align = corners ? RLX_ALIGN_CORNERS : asymmetric ? RLX_ALIGN_ASYMMETRIC : RLX_ALIGN_HALF_PIXEL;
+    if (kind == 'n')
+        plain = plain && is_text(x, "nearest_mode", "", asymmetric ? "floor" : "round_prefer_ceil");
+    if (kind == 'c')
+        plain = plain && ox_float(x, "cubic_coeff_a", -0.75) == (wide ? -0.5 : -0.75);
+    return plain && (corners || asymmetric || centres) && !(wide && corners) &&
+           wide == ox_int(x, "exclude_outside", 0);
 }
 
 /* One scale for all axes, so that no result is larger (smaller) than asked for. */
@@ -106,27 +188,40 @@ static double element(const onnx_tensor *t, int i)
     return rlx_format_load(t->format, t->data, i);
 }
 
+/* `of` has the axes of a, one by one. */
+static val resized(onnx *x, val a, axis_spec *of)
+{
+    int64_t sizes[ONNX_MAX_RANK];
+    rlx_resize mode;
+    rlx_resize_align align;
+    const int rank = rlx_value_rank(a);
+    for (int i = 2; i < rank; i++)
+        sizes[i - 2] = of[i].out;
+    if (is_plain(x, a, of, &mode, &align))
+        return rlx_build_resize(x->b, a, mode, align, ox_int(x, "antialias", 0), sizes);
+    for (int i = 0; i < rank; i++)
+        a = resize_axis(x, a, i, &of[i]);
+    return a;
+}
+
 static void resize(onnx *x, int roi, int scales, int sizes)
 {
     val a = ox_in(x, 0);
     int64_t axes[ONNX_MAX_INTS];
-    axis_spec s[RLX_MAX_RANK] = {0};
+    axis_spec s[ONNX_MAX_RANK] = {0}, of[ONNX_MAX_RANK] = {0};
+    const bool scaled = ox_has(x, scales) && x->in[scales].elems > 0;
     int n = ox_list(x, "axes", axes);
-    bool scaled = ox_has(x, scales) && x->in[scales].elems > 0;
-    if (!a)
-        return;
-    if (n < 0) {
-        n = a->type.rank;
-        for (int i = 0; i < n; i++)
-            axes[i] = i;
+    for (int i = 0; i < rlx_value_rank(a); i++) {
+        of[i] = (axis_spec){.in = ox_dim(a, i), .out = ox_dim(a, i), .scale = 1, .roi_end = 1};
+        axes[i] = n < 0 ? i : axes[i];
     }
+    n = n < 0 ? rlx_value_rank(a) : n;
     for (int i = 0; i < n; i++) {
-        s[i].in = ox_dim(a, ox_axis(a, axes[i]));
+        s[i] = of[ox_axis(a, axes[i])];
         s[i].scale =
             scaled ? element(&x->in[scales], i) : element(&x->in[sizes], i) / (double)s[i].in;
         s[i].out = scaled ? (int64_t)floor(s[i].scale * (double)s[i].in)
                           : (int64_t)element(&x->in[sizes], i);
-        s[i].roi_end = 1;
         if (roi >= 0 && ox_has(x, roi) && x->in[roi].elems == 2 * n) {
             s[i].roi_start = element(&x->in[roi], i);
             s[i].roi_end = element(&x->in[roi], n + i);
@@ -135,8 +230,8 @@ static void resize(onnx *x, int roi, int scales, int sizes)
     if (!scaled)
         keep_aspect(x, s, n);
     for (int i = 0; i < n; i++)
-        a = resize_axis(x, a, ox_axis(a, axes[i]), &s[i]);
-    ox_out(x, 0, a);
+        of[ox_axis(a, axes[i])] = s[i];
+    ox_out(x, 0, resized(x, a, of));
 }
 
 static void do_resize(onnx *x)
@@ -147,47 +242,49 @@ static void do_resize(onnx *x)
 /* Resize's forerunner: from the corner on, downwards. */
 static void do_upsample(onnx *x)
 {
-    cJSON_AddStringToObject(x->attributes, "coordinate_transformation_mode", "asymmetric");
-    cJSON_AddStringToObject(x->attributes, "nearest_mode", "floor");
+    if (!cJSON_HasObjectItem(x->attributes, "nearest_mode")) {
+        cJSON_AddStringToObject(x->attributes, "coordinate_transformation_mode", "asymmetric");
+        cJSON_AddStringToObject(x->attributes, "nearest_mode", "floor");
+    }
     resize(x, -1, 1, 1);
 }
 
-/* ---- grids
- * ----------------------------------------------------------------------------------------- */
+/* ---- grids --------------------------------------------------------------------------------------- */
 
 /* Positions -1 .. 1 (or between the centres of the outer elements) of n, f32. */
-static val even_positions(onnx *x, int rank, const int64_t *dims, int axis, bool corners)
+static val even_positions(onnx *x, int64_t n, bool corners)
 {
-    double n = (double)dims[axis];
-    val i = rlx_mir_iota(IR, RLX_F32, rank, dims, axis);
+    val i = rlx_build_iota(x->b, RLX_F32, n);
     if (corners)
-        return n > 1 ? SUB(MUL(i, LIKE(i, 2 / (n - 1))), LIKE(i, 1)) : MUL(i, LIKE(i, 0));
-    return SUB(MUL(ADD(i, LIKE(i, 0.5)), LIKE(i, 2 / n)), LIKE(i, 1));
+        return n > 1 ? SUB(MUL(i, LIKE(i, 2 / (double)(n - 1))), LIKE(i, 1)) : MUL(i, LIKE(i, 0));
+    return SUB(MUL(ADD(i, LIKE(i, 0.5)), LIKE(i, 2 / (double)n)), LIKE(i, 1));
 }
 
 static void do_affine_grid(onnx *x)
 {
-    int64_t size[ONNX_MAX_INTS], dims[RLX_MAX_RANK];
-    int rank = ox_ints(x, 1, size), n = rank - 2;
-    bool corners = ox_int(x, "align_corners", 0);
-    val theta = ox_in(x, 0), parts[4];
-    if (!theta || n < 2 || n > 3)
+    int64_t size[ONNX_MAX_INTS], dims[4] = {1, 1, 1, 1};
+    const int n = ox_ints(x, 1, size) - 2;
+    val theta = ox_in(x, 0), parts[4]; /* [N, n, n+1] */
+    if (n < 2 || n > 3)
         return;
-    for (int i = 0; i < n; i++)
-        dims[i] = size[2 + i];
-    for (int i = 0; i < n; i++) /* x is the last axis */
-        parts[i] = rlx_mir_insert(IR, even_positions(x, n, dims, n - 1 - i, corners), n);
-    parts[n] = rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_F32, 1), n + 1,
-                              parts[0] ? parts[0]->type.dim : dims);
-    val base = rlx_mir_build_concat(IR, n + 1, parts, n); /* [D.., n+1] */
-    int64_t shape[RLX_MAX_RANK] = {size[0]};
-    for (int i = 0; i < n; i++)
-        shape[1 + i] = 1;
-    shape[1 + n] = n;
-    shape[2 + n] = n + 1;
-    /* [N, 1.., n, n+1] times [D.., 1, n+1] */
-    val y = MUL(rlx_mir_reshape(IR, theta, n + 3, shape), rlx_mir_insert(IR, base, n));
-    ox_out(x, 0, rlx_mir_fold(IR, RLX_FN_ADD, y, 1u << (n + 2), false));
+    memcpy(dims, size + 2, sizeof *dims * (size_t)n);
+    for (int i = 0; i <= n; i++) { /* x is the last axis */
+        int64_t along[4] = {1, 1, 1, 1};
+        val p = rlx_build_constant(x->b, 1);
+        if (i < n) {
+            along[n - 1 - i] = dims[n - 1 - i];
+            p = even_positions(x, dims[n - 1 - i], ox_int(x, "align_corners", 0));
+            p = rlx_build_reshape(x->b, p, n + 1, along);
+        }
+        parts[i] = rlx_build_expand(x->b, p, n + 1, dims);
+    }
+    val base = rlx_build_concat(x->b, n + 1, parts, n); /* [D.., n+1] */
+    base = rlx_build_reshape(x->b, base, 2, (int64_t[]){ox_elems(base) / (n + 1), n + 1});
+    val y = rlx_build_matmul(x->b, base, rlx_build_move(x->b, theta, 1, 2));
+    int64_t out[5] = {size[0]};
+    memcpy(out + 1, dims, sizeof *dims * (size_t)n);
+    out[1 + n] = n;
+    ox_out(x, 0, rlx_build_reshape(x->b, y, n + 2, out));
 }
 
 typedef struct sampler {
@@ -195,7 +292,7 @@ typedef struct sampler {
     int n; /* spatial axes */
     char padding;
     bool corners;
-    int64_t dims[RLX_MAX_RANK]; /* [N, C, O..] */
+    int64_t dims[ONNX_MAX_RANK]; /* [N, C, O..] */
     int rank;
 } sampler;
 
@@ -210,28 +307,35 @@ static val reflect(onnx *x, val at, double lo, double hi)
 
 static val bounded(onnx *x, const sampler *s, val at, int axis)
 {
-    double d = (double)s->a->type.dim[2 + axis];
+    const double d = (double)ox_dim(s->a, 2 + axis);
     if (s->padding == 'b')
-        return rlx_mir_clamp(IR, at, 0, d - 1);
+        return rlx_build_clamp(x->b, at, 0, d - 1);
     if (s->padding == 'r')
         return reflect(x, at, s->corners ? 0 : -0.5, s->corners ? d - 1 : d - 0.5);
     return at;
 }
 
+/* Indices along an axis of a value of that rank. */
+static val along(onnx *x, int64_t extent, int axis, int rank)
+{
+    int64_t dims[ONNX_MAX_RANK] = {1, 1, 1, 1, 1, 1, 1, 1};
+    dims[axis] = extent;
+    return rlx_build_reshape(x->b, rlx_build_iota(x->b, RLX_I64, extent), rank, dims);
+}
+
 /* The elements at whole positions (f32), 0 outside unless the padding says otherwise. */
 static val pixels(onnx *x, const sampler *s, const val *where)
 {
-    val at[RLX_MAX_RANK], inside = NULL;
-    at[0] = rlx_mir_iota(IR, RLX_I64, s->rank, s->dims, 0);
-    at[1] = rlx_mir_iota(IR, RLX_I64, s->rank, s->dims, 1);
+    val at[ONNX_MAX_RANK], inside = NULL;
+    for (int i = 0; i < 2; i++)
+        at[i] = along(x, s->dims[i], i, s->rank);
     for (int i = 0; i < s->n; i++) {
-        double last = (double)s->a->type.dim[2 + i] - 1;
-        val p = bounded(x, s, where[i], i);
-        val in = AND(LE(LIKE(p, 0), p), LE(p, LIKE(p, last)));
+        const int64_t d = ox_dim(s->a, 2 + i);
+        val p = bounded(x, s, where[i], i), in = is_inside(x, p, d);
         inside = inside ? AND(inside, in) : in;
-        at[2 + i] = rlx_mir_cast(IR, rlx_mir_clamp(IR, p, 0, last), RLX_I64);
+        at[2 + i] = held(x, p, d);
     }
-    val v = rlx_mir_at(IR, s->a, at);
+    val v = ox_at(x, s->a, at);
     return PICK(inside, v, LIKE(v, 0));
 }
 
@@ -240,7 +344,7 @@ static val sample(onnx *x, const sampler *s, const val *at, char mode)
     val sum = NULL, where[3], base[3];
     int taps = mode == 'c' ? 4 : 2, all = 1;
     for (int i = 0; i < s->n; i++) {
-        base[i] = mode == 'n' ? rlx_mir_map1(IR, RLX_FN_ROUND, at[i]) : FLOOR(at[i]);
+        base[i] = mode == 'n' ? MAP1(ROUND, at[i]) : FLOOR(at[i]);
         if (mode == 'c')
             base[i] = SUB(base[i], LIKE(at[i], 1));
         all *= taps;
@@ -251,8 +355,7 @@ static val sample(onnx *x, const sampler *s, const val *at, char mode)
         val w = NULL;
         for (int i = 0, rest = t; i < s->n; i++, rest /= taps) {
             where[i] = ADD(base[i], LIKE(at[i], rest % taps));
-            val d = SUB(at[i], where[i]),
-                one = mode == 'c' ? rlx_mir_cubic(IR, d, -0.75) : rlx_mir_hat(IR, d);
+            val d = SUB(at[i], where[i]), one = mode == 'c' ? cubic(x, d, -0.75) : hat(x, d);
             w = w ? MUL(w, one) : one;
         }
         val v = MUL(w, pixels(x, s, where));
@@ -266,157 +369,140 @@ static void do_grid_sample(onnx *x)
     val grid = ox_in(x, 1), at[3];
     sampler s = {.a = ox_in(x, 0), .padding = ox_text(x, "padding_mode", "zeros")[0]};
     const char *mode = ox_text(x, "mode", "linear");
-    char kind = strstr(mode, "cubic") ? 'c' : mode[0] == 'n' ? 'n' : 'l';
-    if (!s.a || !grid || s.a->type.rank > 5)
-        return;
-    s.rank = s.a->type.rank;
+    const char kind = strstr(mode, "cubic") ? 'c' : mode[0] == 'n' ? 'n' : 'l';
+    s.rank = rlx_value_rank(s.a);
     s.n = s.rank - 2;
     s.corners = ox_int(x, "align_corners", 0);
-    s.dims[0] = s.a->type.dim[0];
-    s.dims[1] = s.a->type.dim[1];
+    if (s.n < 1 || s.n > 3)
+        return;
+    int64_t where[ONNX_MAX_RANK] = {ox_dim(grid, 0), 1}; /* [N, 1, O..] */
+    s.dims[0] = ox_dim(s.a, 0);
+    s.dims[1] = ox_dim(s.a, 1);
     for (int i = 0; i < s.n; i++)
-        s.dims[2 + i] = grid->type.dim[1 + i];
+        s.dims[2 + i] = where[2 + i] = ox_dim(grid, 1 + i);
     for (int i = 0; i < s.n; i++) { /* x, the first, is the last axis */
-        double d = (double)s.a->type.dim[2 + i];
-        val g = rlx_mir_slice(IR, grid, 1 + s.n, s.n - 1 - i, 1, 1);
-        g = rlx_mir_insert(IR, rlx_mir_reshape(IR, g, 1 + s.n, grid->type.dim), 1);
+        const double d = (double)ox_dim(s.a, 2 + i);
+        val g = rlx_build_slice(x->b, grid, -1, s.n - 1 - i, 1, 1);
+        g = rlx_build_reshape(x->b, g, s.rank, where);
         if (s.corners)
             g = MUL(ADD(g, LIKE(g, 1)), LIKE(g, (d - 1) / 2));
         else
             g = MUL(SUB(MUL(ADD(g, LIKE(g, 1)), LIKE(g, d)), LIKE(g, 1)), LIKE(g, 0.5));
-        if (kind == 'n')
-            g = rlx_mir_map1(IR, RLX_FN_ROUND, g);
-        at[i] = rlx_mir_expand(IR, bounded(x, &s, g, i), s.rank, s.dims);
+        at[i] = bounded(x, &s, kind == 'n' ? MAP1(ROUND, g) : g, i);
     }
     ox_out(x, 0, sample(x, &s, at, kind));
 }
 
-/* ---- regions of interest
- * ---------------------------------------------------------------------------- */
+/* ---- regions of interest ------------------------------------------------------------------------- */
 
-/* Positions along one axis: [R, bins, samples] of boxes lo..hi (each [R]), held where they may be
- * read. `alive`: not too far outside. */
+/* Positions along one axis: [R, bins, samples] of boxes lo..hi (each [R, 1, 1]), held where they may
+ * be read. `alive`: not too far outside. */
 static val roi_positions(onnx *x, val lo, val hi, int64_t bins, int64_t samples, bool aligned,
                          int64_t extent, val *alive)
 {
-    int64_t dims[3] = {ox_dim(lo, 0), bins, samples}, one[3] = {dims[0], 1, 1};
-    val size = SUB(hi, lo);
-    if (!aligned)
-        size = MAX(size, LIKE(size, 1));
-    val bin = MUL(rlx_mir_reshape(IR, size, 3, one), LIKE(size, 1 / (double)bins));
-    val i = rlx_mir_iota(IR, RLX_F32, 3, dims, 1), k = rlx_mir_iota(IR, RLX_F32, 3, dims, 2);
+    val size = aligned ? SUB(hi, lo) : MAX(SUB(hi, lo), LIKE(lo, 1));
+    val bin = MUL(size, LIKE(size, 1 / (double)bins));
+    val i = rlx_build_insert(x->b, rlx_build_iota(x->b, RLX_F32, bins), 1);
+    val k = rlx_build_iota(x->b, RLX_F32, samples);
     val step = ADD(i, MUL(ADD(k, LIKE(k, 0.5)), LIKE(k, 1 / (double)samples)));
-    val at = ADD(rlx_mir_reshape(IR, lo, 3, one), MUL(step, bin));
+    val at = ADD(lo, MUL(step, bin));
     *alive = AND(LE(LIKE(at, -1), at), LE(at, LIKE(at, (double)extent)));
-    return rlx_mir_clamp(IR, at, 0, (double)(extent - 1));
+    return rlx_build_clamp(x->b, at, 0, (double)(extent - 1));
 }
 
 /* [R, bins, samples] as [R, 1, bins or 1, .., samples or 1, ..] for axis y or x. */
 static val roi_axis(onnx *x, val v, bool horizontal)
 {
-    int64_t R = ox_dim(v, 0), b = ox_dim(v, 1), s = ox_dim(v, 2);
-    return horizontal ? rlx_mir_reshape(IR, v, 6, (int64_t[]){R, 1, 1, b, 1, s})
-                      : rlx_mir_reshape(IR, v, 6, (int64_t[]){R, 1, b, 1, s, 1});
+    const int64_t R = ox_dim(v, 0), b = ox_dim(v, 1), s = ox_dim(v, 2);
+    return rlx_build_reshape(
+        x->b, v, 6, horizontal ? (int64_t[]){R, 1, 1, b, 1, s} : (int64_t[]){R, 1, b, 1, s, 1});
 }
 
 static void do_roi_align(onnx *x)
 {
-    val a = ox_in(x, 0), rois = ox_in(x, 1), batch = ox_in(x, 2), edge[4], alive[2];
-    if (!a || !rois || !batch)
-        return;
-    int64_t OH = ox_int(x, "output_height", 1), OW = ox_int(x, "output_width", 1);
-    int64_t S = ox_int(x, "sampling_ratio", 0), R = ox_dim(rois, 0);
-    bool aligned =
-        strcmp(ox_text(x, "coordinate_transformation_mode", "half_pixel"), "half_pixel") == 0;
+    val a = ox_in(x, 0), rois = ox_in(x, 1), edge[4], alive[2], at[2], sum = NULL;
+    const int64_t OH = ox_int(x, "output_height", 1), OW = ox_int(x, "output_width", 1);
+    const int64_t S = ox_int(x, "sampling_ratio", 0), R = ox_dim(rois, 0);
+    const bool aligned = is_mode(x, "half_pixel"), most = ox_text(x, "mode", "avg")[0] == 'm';
     if (S < 1) {
         ox_refuse(x, "as many samples as the boxes are large");
         return;
     }
     for (int i = 0; i < 4; i++) {
-        edge[i] = rlx_mir_reshape(IR, rlx_mir_slice(IR, rois, 1, i, 1, 1), 1, &R);
+        edge[i] = rlx_build_insert(x->b, rlx_build_slice(x->b, rois, 1, i, 1, 1), 2);
         edge[i] = MUL(edge[i], LIKE(rois, ox_float(x, "spatial_scale", 1)));
         edge[i] = SUB(edge[i], LIKE(rois, aligned ? 0.5 : 0));
     }
-    int64_t dims[6] = {R, ox_dim(a, 1), OH, OW, S, S};
-    val at[2];
     at[0] = roi_positions(x, edge[1], edge[3], OH, S, aligned, ox_dim(a, 2), &alive[0]);
     at[1] = roi_positions(x, edge[0], edge[2], OW, S, aligned, ox_dim(a, 3), &alive[1]);
-    const bool most = ox_text(x, "mode", "avg")[0] == 'm';
-    val sum = NULL;
+    val batch = rlx_build_reshape(x->b, ox_in(x, 2), 6, (int64_t[]){R, 1, 1, 1, 1, 1});
     for (int t = 0; t < 4; t++) {
-        val w = NULL, where[4];
+        val w = NULL, where[4] = {batch, along(x, ox_dim(a, 1), 1, 6)};
         for (int i = 0; i < 2; i++) {
             val base = ADD(FLOOR(at[i]), LIKE(at[i], t >> i & 1));
-            val one = rlx_mir_hat(IR, SUB(at[i], base));
-            base = rlx_mir_clamp(IR, base, 0, (double)ox_dim(a, 2 + i) - 1);
-            w = w ? MUL(w, roi_axis(x, one, i)) : roi_axis(x, one, i);
-            where[2 + i] =
-                rlx_mir_expand(IR, rlx_mir_cast(IR, roi_axis(x, base, i), RLX_I64), 6, dims);
+            val one = roi_axis(x, hat(x, SUB(at[i], base)), i);
+            w = w ? MUL(w, one) : one;
+            where[2 + i] = roi_axis(x, held(x, base, ox_dim(a, 2 + i)), i);
         }
-        val b =
-            rlx_mir_reshape(IR, rlx_mir_cast(IR, batch, RLX_I64), 6, (int64_t[]){R, 1, 1, 1, 1, 1});
-        where[0] = rlx_mir_expand(IR, b, 6, dims);
-        where[1] = rlx_mir_iota(IR, RLX_I64, 6, dims, 1);
-        val v = MUL(w, rlx_mir_at(IR, a, where));
+        val v = MUL(w, ox_at(x, a, where)); /* [R, C, OH, OW, S, S] */
         sum = !sum ? v : most ? MAX(sum, v) : ADD(sum, v);
     }
     sum = PICK(AND(roi_axis(x, alive[0], false), roi_axis(x, alive[1], true)), sum, LIKE(sum, 0));
-    ox_out(x, 0,
-           most ? rlx_mir_fold(IR, RLX_FN_MAX, sum, 48, false)
-                : DIV(rlx_mir_fold(IR, RLX_FN_ADD, sum, 48, false), LIKE(sum, (double)(S * S))));
+    val y = ox_fold(x, most ? RLX_MAP_MAX : RLX_MAP_ADD, sum, 48, false);
+    ox_out(x, 0, most ? y : DIV(y, LIKE(y, (double)(S * S))));
 }
 
-/* ---- deformed windows
- * -------------------------------------------------------------------------------- */
+/* ---- deformed windows ---------------------------------------------------------------------------- */
+
+/* [N, groups K, OH, OW] as [N, C, OH, OW, K]: each group's for all its channels. */
+static val for_channels(onnx *x, val v, int64_t groups, int64_t C)
+{
+    const int64_t N = ox_dim(v, 0), K = ox_dim(v, 1) / groups, OH = ox_dim(v, 2), OW = ox_dim(v, 3);
+    v = rlx_build_reshape(x->b, v, 6, (int64_t[]){N, groups, 1, K, OH, OW});
+    v = rlx_build_expand(x->b, v, 6, (int64_t[]){N, groups, C / groups, K, OH, OW});
+    return rlx_build_move(x->b, rlx_build_flatten(x->b, v, 1, 2), 2, 4);
+}
+
+/* Where tap k of window o would read without an offset: [1, 1, OH, OW, K] of one axis. */
+static val taps_of(onnx *x, const int64_t *dims, int axis, int64_t KW, int64_t step, int64_t low,
+                   int64_t dilation)
+{
+    val tap = along(x, dims[4], 4, 5), o = along(x, dims[2 + axis], 2 + axis, 5);
+    tap = axis ? MAP2(MOD, tap, LIKE(tap, (double)KW)) : DIV(tap, LIKE(tap, (double)KW));
+    o = SUB(MUL(o, LIKE(o, (double)step)), LIKE(o, (double)low));
+    return rlx_build_cast(x->b, ADD(o, MUL(tap, LIKE(tap, (double)dilation))), RLX_F32);
+}
 
 /* Taps of a 2-D convolution move by offsets [N, 2 K groups, OH, OW], read between elements. */
 static void do_deform_conv(onnx *x)
 {
-    val a = ox_in(x, 0), k = ox_in(x, 1), off = ox_in(x, 2);
+    val a = ox_in(x, 0), k = ox_weight(x, 1), off = ox_in(x, 2), at[2];
     int64_t pads[ONNX_MAX_INTS] = {0}, step[ONNX_MAX_INTS] = {1, 1}, dil[ONNX_MAX_INTS] = {1, 1};
     ox_list(x, "pads", pads);
     ox_list(x, "strides", step);
     ox_list(x, "dilations", dil);
-    int64_t og = ox_int(x, "offset_group", 1), groups = ox_int(x, "group", 1);
-    if (!a || !k || !off || a->type.rank != 4) {
+    if (rlx_value_rank(a) != 4) {
         ox_refuse(x, "deformed windows of other than two axes");
         return;
     }
-    int64_t N = ox_dim(a, 0), C = ox_dim(a, 1), KH = ox_dim(k, 2), KW = ox_dim(k, 3),
-            M = ox_dim(k, 0);
-    int64_t OH = ox_dim(off, 2), OW = ox_dim(off, 3);
-    /* [N, C, OH, OW, KH KW] */
-    sampler s = {.a = a, .n = 2, .padding = 'z', .rank = 5, .dims = {N, C, OH, OW, KH * KW}};
-    off = rlx_mir_reshape(IR, off, 6, (int64_t[]){N, og, KH * KW, 2, OH, OW});
-    val at[2], weight = NULL;
+    const int64_t og = ox_int(x, "offset_group", 1), N = ox_dim(a, 0), C = ox_dim(a, 1);
+    const int64_t KW = ox_dim(k, 3), K = ox_dim(k, 2) * KW, OH = ox_dim(off, 2),
+                  OW = ox_dim(off, 3);
+    sampler s = {.a = a, .n = 2, .padding = 'z', .rank = 5, .dims = {N, C, OH, OW, K}};
+    off = rlx_build_reshape(x->b, off, 5, (int64_t[]){N, og * K, 2, OH, OW});
     for (int i = 0; i < 2; i++) {
-        val o = rlx_mir_reshape(IR, rlx_mir_slice(IR, off, 3, i, 1, 1), 6,
-                                (int64_t[]){N, og, 1, KH * KW, OH, OW});
-        o = rlx_mir_expand(IR, o, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
-        o = rlx_mir_move(IR, rlx_mir_flatten(IR, o, 1, 3), 2, 4);
-        val tap = rlx_mir_iota(IR, RLX_I64, 5, s.dims, 4);
-        tap = i ? rlx_mir_map2(IR, RLX_FN_MOD, tap, LIKE(tap, (double)KW))
-                : DIV(tap, LIKE(tap, (double)KW));
-        val p = MUL(rlx_mir_iota(IR, RLX_I64, 5, s.dims, 2 + i), LIKE(tap, (double)step[i]));
-        p = ADD(p, MUL(tap, LIKE(tap, (double)dil[i])));
-        at[i] = ADD(
-            ADD(rlx_mir_cast(IR, p, RLX_F32), rlx_mir_build_const(IR, RLX_F32, (double)-pads[i])),
-            o);
+        val o = rlx_build_reshape(x->b, rlx_build_slice(x->b, off, 2, i, 1, 1), 4,
+                                  (int64_t[]){N, og * K, OH, OW});
+        at[i] = ADD(taps_of(x, s.dims, i, KW, step[i], pads[i], dil[i]), for_channels(x, o, og, C));
     }
-    val v = sample(x, &s, at, 'l');
-    if (ox_has(x, 4)) {
-        weight = rlx_mir_reshape(IR, ox_in(x, 4), 6, (int64_t[]){N, og, 1, KH * KW, OH, OW});
-        weight = rlx_mir_expand(IR, weight, 6, (int64_t[]){N, og, C / og, KH * KW, OH, OW});
-        v = MUL(v, rlx_mir_move(IR, rlx_mir_flatten(IR, weight, 1, 3), 2, 4));
-    }
-    /* [N, G, 1, C/G, OH, OW, K] times [1, G, M/G, C/G, 1, 1, K] */
-    v = rlx_mir_reshape(IR, v, 7, (int64_t[]){N, groups, 1, C / groups, OH, OW, KH * KW});
-    k = rlx_mir_reshape(IR, k, 7, (int64_t[]){1, groups, M / groups, C / groups, 1, 1, KH * KW});
-    val y = rlx_mir_fold(IR, RLX_FN_ADD, MUL(v, k), 1u << 3 | 1u << 6, false);
-    y = rlx_mir_reshape(IR, y, 4, (int64_t[]){N, M, OH, OW});
-    if (ox_has(x, 3))
-        y = ADD(y, rlx_mir_reshape(IR, ox_in(x, 3), 4, (int64_t[]){1, M, 1, 1}));
-    ox_out(x, 0, y);
+    val v = sample(x, &s, at, 'l'); /* [N, C, OH, OW, K] */
+    if (ox_has(x, 4))
+        v = MUL(v, for_channels(x, ox_in(x, 4), og, C));
+    /* the taps lie one behind the other in the last axis: a convolution with a stride of K */
+    v = rlx_build_reshape(x->b, v, 4, (int64_t[]){N, C, OH, OW * K});
+    k = rlx_build_reshape(x->b, k, 4, (int64_t[]){ox_dim(k, 0), ox_dim(k, 1), 1, K});
+    const rlx_window_spec spec = {.stride = {1, K}, .groups = ox_int(x, "group", 1)};
+    ox_out(x, 0, rlx_build_conv(x->b, v, k, ox_weight(x, 3), &spec));
 }
 
 const onnx_op onnx_image[] = {OP(AffineGrid, do_affine_grid),

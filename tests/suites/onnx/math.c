@@ -1,7 +1,7 @@
 /* tests/suites/onnx/math.c: elementwise operators. */
 #include <math.h>
 
-#include "tests/suites/onnx/old.h"
+#include "tests/suites/onnx/onnx.h"
 
 #define UNARY(name, expr)     \
     static void name(onnx *x) \
@@ -27,28 +27,27 @@ UNARY(do_log, LOG(a))
 UNARY(do_sqrt, SQRT(a))
 UNARY(do_floor, FLOOR(a))
 UNARY(do_ceil, NEG(FLOOR(NEG(a))))
-UNARY(do_round, rlx_mir_map1(IR, RLX_FN_ROUND, a))
+UNARY(do_round, MAP1(ROUND, a))
 UNARY(do_reciprocal, DIV(ONE, a))
 UNARY(do_sign, PICK(LT(ZERO, a), ONE, PICK(LT(a, ZERO), LIKE(a, -1), ZERO)))
 UNARY(do_identity, a)
-UNARY(do_not, rlx_mir_not(IR, a))
-UNARY(do_bit_not, rlx_mir_map2(IR, RLX_FN_XOR, a, SUB(ZERO, ONE)))
+UNARY(do_not, rlx_build_not(x->b, a))
+UNARY(do_bit_not, MAP2(XOR, a, SUB(ZERO, ONE)))
 
-UNARY(do_sin, rlx_mir_map1(IR, RLX_FN_SIN, a))
-UNARY(do_cos, rlx_mir_map1(IR, RLX_FN_COS, a))
-UNARY(do_tan, DIV(rlx_mir_map1(IR, RLX_FN_SIN, a), rlx_mir_map1(IR, RLX_FN_COS, a)))
-UNARY(do_atan, rlx_mir_map1(IR, RLX_FN_ATAN, a))
-UNARY(do_tanh, rlx_mir_map1(IR, RLX_FN_TANH, a))
-UNARY(do_erf, rlx_mir_map1(IR, RLX_FN_ERF, a))
+UNARY(do_sin, MAP1(SIN, a))
+UNARY(do_cos, MAP1(COS, a))
+UNARY(do_tan, DIV(MAP1(SIN, a), MAP1(COS, a)))
+UNARY(do_atan, MAP1(ATAN, a))
+UNARY(do_tanh, MAP1(TANH, a))
+UNARY(do_erf, MAP1(ERF, a))
 
 /* (1 - a)(1 + a) */
 static val complement(onnx *x, val a)
 {
     return MUL(SUB(ONE, a), ADD(ONE, a));
 }
-UNARY(do_asin, rlx_mir_map1(IR, RLX_FN_ATAN, DIV(a, SQRT(complement(x, a)))))
-UNARY(do_acos, SUB(LIKE(a, 1.5707963267948966),
-                   rlx_mir_map1(IR, RLX_FN_ATAN, DIV(a, SQRT(complement(x, a))))))
+UNARY(do_asin, MAP1(ATAN, DIV(a, SQRT(complement(x, a)))))
+UNARY(do_acos, SUB(LIKE(a, 1.5707963267948966), MAP1(ATAN, DIV(a, SQRT(complement(x, a))))))
 UNARY(do_sinh, MUL(LIKE(a, 0.5), SUB(EXP(a), EXP(NEG(a)))))
 UNARY(do_cosh, MUL(LIKE(a, 0.5), ADD(EXP(a), EXP(NEG(a)))))
 /* of |a|, whose sum does not cancel */
@@ -61,33 +60,33 @@ UNARY(do_asinh, asinh_of(x, a))
 UNARY(do_acosh, LOG(ADD(a, SQRT(MUL(SUB(a, ONE), ADD(a, ONE))))))
 UNARY(do_atanh, MUL(LIKE(a, 0.5), LOG(DIV(ADD(ONE, a), SUB(ONE, a)))))
 
-UNARY(do_relu, MAX(a, ZERO))
-UNARY(do_sigmoid, rlx_mir_sigmoid(IR, a))
-UNARY(do_softplus, ADD(MAX(a, ZERO), LOG(ADD(ONE, EXP(NEG(ABS(a)))))))
-UNARY(do_softsign, DIV(a, ADD(ONE, ABS(a))))
-UNARY(do_elu, PICK(LT(a, ZERO), MUL(ALPHA(1), SUB(EXP(a), ONE)), a))
-UNARY(do_celu, PICK(LT(a, ZERO), MUL(ALPHA(1), SUB(EXP(DIV(a, ALPHA(1))), ONE)), a))
-UNARY(do_selu, MUL(LIKE(a, ox_float(x, "gamma", 1.0507009873554805)),
-                   PICK(LT(ZERO, a), a, MUL(ALPHA(1.6732632423543772), SUB(EXP(a), ONE)))))
-UNARY(do_leaky, PICK(LT(a, ZERO), MUL(ALPHA(0.01), a), a))
-UNARY(do_thresholded, PICK(LT(ALPHA(1), a), a, ZERO))
-UNARY(do_hard_sigmoid, rlx_mir_clamp(IR, ADD(MUL(ALPHA(0.2), a), BETA(0.5)), 0, 1))
-UNARY(do_hard_swish, MUL(a, rlx_mir_clamp(IR, ADD(MUL(LIKE(a, 1 / 6.0), a), LIKE(a, 0.5)), 0, 1)))
-UNARY(do_swish, MUL(a, rlx_mir_sigmoid(IR, MUL(ALPHA(1), a))))
-UNARY(do_mish,
-      MUL(a, rlx_mir_map1(IR, RLX_FN_TANH, ADD(MAX(a, ZERO), LOG(ADD(ONE, EXP(NEG(ABS(a)))))))))
-
-static void do_gelu(onnx *x)
+/* Functions that stages have, too; of f32. */
+#define ACTIVATION(name, fn, alpha) \
+    UNARY(name, rlx_build_activation(x->b, RLX_ACT_##fn, alpha, 0, a))
+#define GIVEN(absent) ox_float(x, "alpha", absent)
+ACTIVATION(do_relu, RELU, 0)
+ACTIVATION(do_sigmoid, SIGMOID, 0)
+ACTIVATION(do_softplus, SOFTPLUS, 1)
+ACTIVATION(do_softsign, SOFTSIGN, 0)
+ACTIVATION(do_elu, ELU, GIVEN(1))
+ACTIVATION(do_leaky, LEAKY_RELU, GIVEN(0.01))
+ACTIVATION(do_hard_swish, HARD_SWISH, 0)
+ACTIVATION(do_mish, MISH, 0)
+UNARY(do_gelu, rlx_build_activation(x->b,
+                                    ox_text(x, "approximate", "none")[0] == 't' ? RLX_ACT_GELU_TANH
+                                                                                : RLX_ACT_GELU,
+                                    0, 0, a))
+/* alpha (e^(x / divisor) - 1) below 0 */
+static val exponential(onnx *x, val a, double alpha, double divisor)
 {
-    val a = ox_in(x, 0), t;
-    if (ox_text(x, "approximate", "none")[0] == 't') {
-        t = MUL(LIKE(a, 0.044715), MUL(a, MUL(a, a)));
-        t = rlx_mir_map1(IR, RLX_FN_TANH, MUL(LIKE(a, 0.7978845608028654), ADD(a, t)));
-    } else {
-        t = rlx_mir_map1(IR, RLX_FN_ERF, MUL(a, LIKE(a, 0.7071067811865476)));
-    }
-    ox_out(x, 0, MUL(MUL(LIKE(a, 0.5), a), ADD(ONE, t)));
+    return PICK(LT(a, ZERO), MUL(LIKE(a, alpha), SUB(EXP(DIV(a, LIKE(a, divisor))), ONE)), a);
 }
+UNARY(do_celu, exponential(x, a, GIVEN(1), GIVEN(1)))
+UNARY(do_selu, MUL(LIKE(a, ox_float(x, "gamma", 1.0507009873554805)),
+                   exponential(x, a, GIVEN(1.6732632423543772), 1)))
+UNARY(do_thresholded, PICK(LT(ALPHA(1), a), a, ZERO))
+UNARY(do_hard_sigmoid, rlx_build_clamp(x->b, ADD(MUL(ALPHA(0.2), a), BETA(0.5)), 0, 1))
+UNARY(do_swish, MUL(a, rlx_build_sigmoid(x->b, MUL(ALPHA(1), a))))
 
 static void do_shrink(onnx *x)
 {
@@ -101,8 +100,8 @@ BINARY(do_sub, SUB(a, b))
 BINARY(do_mul, MUL(a, b))
 BINARY(do_prelu, PICK(LT(a, ZERO), MUL(b, a), a))
 BINARY(do_and, AND(a, b))
-BINARY(do_or, rlx_mir_map2(IR, RLX_FN_OR, a, b))
-BINARY(do_xor, rlx_mir_map2(IR, RLX_FN_XOR, a, b))
+BINARY(do_or, MAP2(OR, a, b))
+BINARY(do_xor, MAP2(XOR, a, b))
 BINARY(do_equal, EQ(a, b))
 BINARY(do_less, LT(a, b))
 BINARY(do_less_equal, LE(a, b))
@@ -112,13 +111,20 @@ BINARY(do_greater_equal, LE(b, a))
 /* What truncates where rlx's division and remainder of integers floor. */
 static val truncated_mod(onnx *x, val a, val b)
 {
-    val r = rlx_mir_map2(IR, RLX_FN_MOD, ABS(a), ABS(b));
+    val r = MAP2(MOD, ABS(a), ABS(b));
     return PICK(LT(a, ZERO), NEG(r), r);
+}
+
+static bool is_float(val a)
+{
+    const rlx_format f = rlx_value_format(a);
+    return f == RLX_F32 || f == RLX_F64;
 }
 
 static bool is_signed_int(val a)
 {
-    return a && rlx_format_get(a->type.format)->kind == RLX_KIND_INT;
+    const rlx_format f = rlx_value_format(a);
+    return f == RLX_I8 || f == RLX_I16 || f == RLX_I32 || f == RLX_I64;
 }
 
 static void do_div(onnx *x)
@@ -129,33 +135,32 @@ static void do_div(onnx *x)
         return;
     }
     val q = DIV(ABS(a), ABS(b));
-    val opposite = rlx_mir_map2(IR, RLX_FN_XOR, LT(a, ZERO), LT(b, ZERO));
+    val opposite = MAP2(XOR, LT(a, ZERO), LT(b, ZERO));
     ox_out(x, 0, PICK(opposite, NEG(q), q));
 }
 
 static void do_mod(onnx *x)
 {
     val a = ox_in(x, 0), b = ox_in(x, 1);
-    bool is_float = a && rlx_format_is_float(a->type.format);
-    if (is_float) {
+    if (is_float(a)) {
         val q = DIV(a, b);
         q = PICK(LT(q, ZERO), NEG(FLOOR(NEG(q))), FLOOR(q));
         ox_out(x, 0, SUB(a, MUL(q, b)));
     } else {
         bool truncates = ox_int(x, "fmod", 0) && is_signed_int(a);
-        ox_out(x, 0, truncates ? truncated_mod(x, a, b) : rlx_mir_map2(IR, RLX_FN_MOD, a, b));
+        ox_out(x, 0, truncates ? truncated_mod(x, a, b) : MAP2(MOD, a, b));
     }
 }
 
 /* a^b for whole b: by its bits. */
 static val whole_power(onnx *x, val a, val b)
 {
-    val y = ADD(MUL(a, rlx_mir_cast(IR, LIKE(b, 0), a->type.format)), ONE);
+    val y = ADD(MUL(a, rlx_build_cast(x->b, LIKE(b, 0), rlx_value_format(a))), ONE);
     for (int bit = 0; bit < 7; bit++) {
-        val odd = EQ(rlx_mir_map2(IR, RLX_FN_AND, b, LIKE(b, 1)), LIKE(b, 1));
+        val odd = EQ(MAP2(AND, b, LIKE(b, 1)), LIKE(b, 1));
         y = PICK(odd, MUL(y, a), y);
         a = MUL(a, a);
-        b = rlx_mir_map2(IR, RLX_FN_SHR, b, LIKE(b, 1));
+        b = MAP2(SHR, b, LIKE(b, 1));
     }
     return y;
 }
@@ -163,48 +168,43 @@ static val whole_power(onnx *x, val a, val b)
 static void do_pow(onnx *x)
 {
     val a = ox_in(x, 0), b = ox_in(x, 1);
-    if (!a || !b)
-        return;
-    rlx_format f = a->type.format;
-    if (rlx_format_is_int(f)) { /* exponents of integers are whole and not negative */
-        ox_out(x, 0, whole_power(x, a, rlx_mir_cast(IR, b, f)));
-        return;
-    }
-    ox_out(x, 0, rlx_mir_pow(IR, a, rlx_mir_cast(IR, b, f)));
+    b = rlx_build_cast(x->b, b, rlx_value_format(a));
+    /* exponents of integers are whole and not negative */
+    ox_out(x, 0, is_float(a) ? rlx_build_pow(x->b, a, b) : whole_power(x, a, b));
 }
 
 static void do_shift(onnx *x)
 {
     bool left = ox_text(x, "direction", "")[0] == 'L';
-    ox_out(x, 0, rlx_mir_map2(IR, left ? RLX_FN_SHL : RLX_FN_SHR, ox_in(x, 0), ox_in(x, 1)));
+    ox_out(x, 0, rlx_build_map2(x->b, left ? RLX_MAP_SHL : RLX_MAP_SHR, ox_in(x, 0), ox_in(x, 1)));
 }
 
-static val all_of(onnx *x, rlx_map_fn fn)
+static val all_of(onnx *x, rlx_map fn)
 {
     val y = ox_in(x, 0);
     for (int i = 1; i < x->nin; i++)
-        y = rlx_mir_map2(IR, fn, y, ox_in(x, i));
+        y = rlx_build_map2(x->b, fn, y, ox_in(x, i));
     return y;
 }
 
 static void do_max(onnx *x)
 {
-    ox_out(x, 0, all_of(x, RLX_FN_MAX));
+    ox_out(x, 0, all_of(x, RLX_MAP_MAX));
 }
 
 static void do_min(onnx *x)
 {
-    ox_out(x, 0, all_of(x, RLX_FN_MIN));
+    ox_out(x, 0, all_of(x, RLX_MAP_MIN));
 }
 
 static void do_sum(onnx *x)
 {
-    ox_out(x, 0, all_of(x, RLX_FN_ADD));
+    ox_out(x, 0, all_of(x, RLX_MAP_ADD));
 }
 
 static void do_mean(onnx *x)
 {
-    val a = all_of(x, RLX_FN_ADD);
+    val a = all_of(x, RLX_MAP_ADD);
     ox_out(x, 0, DIV(a, LIKE(a, x->nin)));
 }
 
@@ -226,32 +226,32 @@ static void do_where(onnx *x)
 static void do_is_nan(onnx *x)
 {
     val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_not(IR, EQ(a, a)));
+    ox_out(x, 0, rlx_build_not(x->b, EQ(a, a)));
 }
 
 static void do_is_inf(onnx *x)
 {
-    val a = ox_in(x, 0), y = rlx_mir_build_const(IR, RLX_BOOL, 0);
+    val a = ox_in(x, 0), y = rlx_build_number(x->b, RLX_BOOL, 0);
     if (ox_int(x, "detect_positive", 1))
-        y = rlx_mir_map2(IR, RLX_FN_OR, y, EQ(a, LIKE(a, INFINITY)));
+        y = MAP2(OR, y, EQ(a, LIKE(a, INFINITY)));
     if (ox_int(x, "detect_negative", 1))
-        y = rlx_mir_map2(IR, RLX_FN_OR, y, EQ(a, LIKE(a, -INFINITY)));
+        y = MAP2(OR, y, EQ(a, LIKE(a, -INFINITY)));
     ox_out(x, 0, y);
 }
 
 static void do_cast(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_saturate(IR, ox_in(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
+    ox_out(x, 0, rlx_build_saturate(x->b, ox_in(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
 }
 
 static void do_cast_like(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_saturate(IR, ox_in(x, 0), x->in[1].format));
+    ox_out(x, 0, rlx_build_saturate(x->b, ox_in(x, 0), x->in[1].format));
 }
 
 static void do_bit_cast(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_build_bitcast(IR, ox_raw(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
+    ox_out(x, 0, rlx_build_bitcast(x->b, ox_raw(x, 0), ox_dtype(x, ox_int(x, "to", 1))));
 }
 
 /* In inference nothing is dropped; a training one with ratio 0 drops nothing either. */
@@ -261,9 +261,8 @@ static void do_dropout(onnx *x)
     if (ox_number(x, 2, 0) != 0 && ox_number(x, 1, 0.5) != 0)
         ox_refuse(x, "random numbers");
     ox_out(x, 0, a);
-    if (a && x->nout > 1)
-        ox_out(x, 1,
-               rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_BOOL, 1), a->type.rank, a->type.dim));
+    if (x->nout > 1)
+        ox_out(x, 1, ox_expand(x, rlx_build_number(x->b, RLX_BOOL, 1), a));
 }
 
 const onnx_op onnx_math[] = {OP(Abs, do_abs),

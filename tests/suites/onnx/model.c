@@ -1,350 +1,346 @@
-/* tests/suites/onnx/model.c: attention, rotations, recurrences. Steps of a recurrence are unrolled.
- */
+/* tests/suites/onnx/model.c: attention, rotations, recurrences. */
 #include <math.h>
 #include <string.h>
 
-#include "tests/suites/onnx/old.h"
+#include "tests/suites/onnx/onnx.h"
 
-/* ---- attention
- * ------------------------------------------------------------------------------------- */
+/* ---- attention -------------------------------------------------------------------------------- */
 
-/* [B, S, H D] or [B, H, S, D] to the latter. */
+/* [B, S, H D] or [B, H, S, D] as [B, S, H, D]. */
 static val heads_of(onnx *x, int i, const char *heads)
 {
     val a = ox_in(x, i);
-    if (!a || a->type.rank == 4)
-        return a;
-    int64_t H = ox_int(x, heads, 1), B = ox_dim(a, 0), S = ox_dim(a, 1);
-    return rlx_mir_move(IR, rlx_mir_reshape(IR, a, 4, (int64_t[]){B, S, H, ox_dim(a, 2) / H}), 2,
-                        1);
+    const int64_t H = ox_int(x, heads, 1);
+    const int64_t dims[] = {ox_dim(a, 0), ox_dim(a, 1), H, ox_dim(a, -1) / H};
+    return rlx_value_rank(a) == 4 ? rlx_build_move(x->b, a, 1, 2)
+                                  : rlx_build_reshape(x->b, a, 4, dims);
+}
+
+/* Back to what input 0 has. */
+static val joined(onnx *x, val y)
+{
+    return x->in[0].rank == 3 ? rlx_build_flatten(x->b, y, 2, 3) : rlx_build_move(x->b, y, 1, 2);
 }
 
 static val with_past(onnx *x, val a, int past)
 {
-    return a && ox_has(x, past) ? rlx_mir_build_concat(IR, 2, (val[]){ox_in(x, past), a}, 2) : a;
+    if (!ox_has(x, past))
+        return a;
+    return rlx_build_concat(x->b, 2, (val[]){rlx_build_move(x->b, ox_in(x, past), 1, 2), a}, 1);
 }
 
-/* What is added to scores [B, H, S, T]: NULL, or -inf where a key is not seen. */
-static val mask_of(onnx *x, int64_t T)
+/* Keys that the mask says nothing of are not seen. */
+static val mask_of(onnx *x, int64_t keys)
 {
-    if (!ox_has(x, 3))
-        return NULL;
-    val m = ox_in(x, 3), low = rlx_mir_build_const(IR, RLX_F32, -INFINITY);
-    if (!m)
-        return NULL;
-    if (m->type.format == RLX_BOOL)
-        m = PICK(m, rlx_mir_build_const(IR, RLX_F32, 0), low);
-    return rlx_mir_pad(IR, m, m ? m->type.rank - 1 : 0, 0, T - ox_dim(m, -1), low);
+    val m = ox_has(x, 3) ? ox_in(x, 3) : NULL;
+    const double unseen = rlx_value_format(m) == RLX_BOOL ? 0 : -INFINITY;
+    return m ? rlx_build_pad(x->b, m, -1, 0, keys - ox_dim(m, -1), unseen) : NULL;
 }
 
-static val hide(onnx *x, val s, val seen)
+/* Scores [B, N, S, K] as far as `mode` says: scaled, capped, masked, weights. */
+static val scores_of(onnx *x, val q, val k, const rlx_dense_attention_spec *s, int64_t mode)
 {
-    return PICK(seen, s, LIKE(s, -INFINITY));
-}
-
-/* Keys that come later than the query, or behind what a sequence holds, are not seen. */
-static val hide_keys(onnx *x, val s, int64_t past)
-{
-    val key = rlx_mir_iota(IR, RLX_I64, 4, s->type.dim, 3);
-    if (ox_int(x, "is_causal", 0)) {
-        val query = rlx_mir_iota(IR, RLX_I64, 4, s->type.dim, 2);
-        s = hide(x, s, LE(key, ADD(query, LIKE(query, (double)past))));
-    }
-    if (ox_has(x, 6))
-        s = hide(x, s,
-                 LT(key, rlx_mir_reshape(IR, ox_in(x, 6), 4, (int64_t[]){ox_dim(s, 0), 1, 1, 1})));
-    return s;
+    const int64_t B = ox_dim(q, 0), S = ox_dim(q, 1), N = ox_dim(q, 2), D = ox_dim(q, 3);
+    const int64_t G = ox_dim(k, 2), K = ox_dim(k, 1);
+    q = rlx_build_reshape(x->b, rlx_build_move(x->b, q, 1, 2), 5, (int64_t[]){B, G, N / G, S, D});
+    k = rlx_build_insert(x->b, rlx_build_transpose(x->b, k, (int64_t[]){0, 2, 3, 1}), 2);
+    val y = rlx_build_reshape(x->b, rlx_build_matmul(x->b, q, k), 4, (int64_t[]){B, N, S, K});
+    y = MUL(y, LIKE(y, s->scale != 0 ? s->scale : 1 / sqrt((double)D)));
+    if (mode > 0 && s->softcap > 0)
+        y = rlx_build_activation(x->b, RLX_ACT_SOFTCAP, s->softcap, 0, y);
+    if (mode < 2)
+        return y;
+    val low = LIKE(y, -INFINITY), key = ox_iota(x, RLX_I32, y, 3);
+    y = s->bias ? ADD(y, s->bias) : y;
+    y = s->mask ? PICK(s->mask, y, low) : y;
+    if (s->causal)
+        y = PICK(LE(key, ADD(ox_iota(x, RLX_I32, y, 2), LIKE(key, (double)s->at))), y, low);
+    if (s->lengths)
+        y = PICK(LT(key, rlx_build_reshape(x->b, s->lengths, 4, (int64_t[]){B, 1, 1, 1})), y, low);
+    return mode == 2 ? y : rlx_build_softmax(x->b, y, 3);
 }
 
 static void do_attention(onnx *x)
 {
-    val q = heads_of(x, 0, "q_num_heads"), k = heads_of(x, 1, "kv_num_heads");
-    val v = heads_of(x, 2, "kv_num_heads"), modes[4];
-    int64_t mode = ox_int(x, "qk_matmul_output_mode", 0), fresh = ox_dim(k, 2);
-    k = with_past(x, k, 4);
-    v = with_past(x, v, 5);
-    if (!q || !k || !v)
-        return;
-    int64_t B = ox_dim(q, 0), H = ox_dim(q, 1), S = ox_dim(q, 2), D = ox_dim(q, 3);
-    int64_t G = ox_dim(k, 1), T = ox_dim(k, 2), E = ox_dim(v, 3);
-    ox_out(x, 1, k);
-    ox_out(x, 2, v);
-    /* heads of a group share keys: [B, G, H/G, S, D] */
-    q = rlx_mir_reshape(IR, q, 5, (int64_t[]){B, G, H / G, S, D});
-    k = rlx_mir_reshape(IR, k, 5, (int64_t[]){B, G, 1, T, D});
-    v = rlx_mir_reshape(IR, v, 5, (int64_t[]){B, G, 1, T, E});
-    val s = rlx_mir_matmul(IR, q, rlx_mir_move(IR, k, 3, 4));
-    s = MUL(s, LIKE(s, ox_float(x, "scale", 1 / sqrt((double)D))));
-    modes[0] = s = rlx_mir_reshape(IR, s, 4, (int64_t[]){B, H, S, T});
-    double cap = ox_float(x, "softcap", 0);
-    if (cap > 0)
-        s = MUL(rlx_mir_map1(IR, RLX_FN_TANH, DIV(s, LIKE(s, cap))), LIKE(s, cap));
-    modes[1] = s;
-    val mask = mask_of(x, T);
-    s = mask ? ADD(s, mask) : s;
-    modes[2] = s = s ? hide_keys(x, s, T - fresh) : NULL;
-    modes[3] = s = rlx_mir_softmax(IR, s, 3);
-    ox_out(x, 3, modes[mode & 3]);
-    val y = rlx_mir_matmul(IR, rlx_mir_reshape(IR, s, 5, (int64_t[]){B, G, H / G, S, T}), v);
-    y = rlx_mir_reshape(IR, y, 4, (int64_t[]){B, H, S, E});
-    if (x->in[0].rank == 3)
-        y = rlx_mir_reshape(IR, rlx_mir_move(IR, y, 1, 2), 3, (int64_t[]){B, S, H * E});
-    ox_out(x, 0, y);
+    val q = heads_of(x, 0, "q_num_heads"), fresh = heads_of(x, 1, "kv_num_heads");
+    val k = with_past(x, fresh, 4), v = with_past(x, heads_of(x, 2, "kv_num_heads"), 5);
+    val mask = mask_of(x, ox_dim(k, 1));
+    rlx_dense_attention_spec spec = {.scale = ox_float(x, "scale", 0),
+                                     .softcap = ox_float(x, "softcap", 0),
+                                     .causal = ox_int(x, "is_causal", 0),
+                                     .at = ox_dim(k, 1) - ox_dim(fresh, 1)};
+    if (rlx_value_format(mask) == RLX_BOOL)
+        spec.mask = mask;
+    else
+        spec.bias = mask;
+    if (ox_has(x, 6))
+        spec.lengths = rlx_build_cast(x->b, ox_in(x, 6), RLX_I32);
+    ox_out(x, 0, joined(x, rlx_build_dense_attention(x->b, q, k, v, &spec)));
+    ox_out(x, 1, rlx_build_move(x->b, k, 1, 2));
+    ox_out(x, 2, rlx_build_move(x->b, v, 1, 2));
+    if (x->nout > 3)
+        ox_out(x, 3, scores_of(x, q, k, &spec, ox_int(x, "qk_matmul_output_mode", 0)));
 }
 
-/* Pairs of a head's first elements, halves or neighbours, turned by angles of their position. */
 static void do_rotary(onnx *x)
 {
-    val a = heads_of(x, 0, "num_heads"), c = ox_in(x, 1), s = ox_in(x, 2);
-    if (!a || !c || !s)
-        return;
-    int64_t B = ox_dim(a, 0), H = ox_dim(a, 1), S = ox_dim(a, 2), D = ox_dim(a, 3);
-    int64_t R = ox_int(x, "rotary_embedding_dim", 0);
-    R = R ? R : D;
-    if (ox_has(x, 3)) {
-        c = rlx_mir_take(IR, c, ox_in(x, 3), 0);
-        s = rlx_mir_take(IR, s, ox_in(x, 3), 0);
+    val a = heads_of(x, 0, "num_heads"), table[2];
+    for (int i = 0; i < 2; i++) {
+        table[i] = ox_in(x, 1 + i);
+        if (ox_has(x, 3))
+            table[i] = rlx_build_take(x->b, table[i], ox_in(x, 3), 0);
     }
-    c = rlx_mir_insert(IR, c, 1);
-    s = rlx_mir_insert(IR, s, 1);
-    bool pairs = ox_int(x, "interleaved", 0);
-    val head = rlx_mir_slice(IR, a, 3, 0, R, 1), rest = rlx_mir_slice(IR, a, 3, R, D - R, 1);
-    val p = rlx_mir_slice(IR, head, 3, 0, R / 2, pairs ? 2 : 1);
-    val q = rlx_mir_slice(IR, head, 3, pairs ? 1 : R / 2, R / 2, pairs ? 2 : 1);
-    val re = SUB(MUL(c, p), MUL(s, q)), im = ADD(MUL(s, p), MUL(c, q));
-    if (pairs)
-        head = rlx_mir_build_concat(
-            IR, 2, (val[]){rlx_mir_insert(IR, re, 4), rlx_mir_insert(IR, im, 4)}, 4);
-    else
-        head = rlx_mir_build_concat(IR, 2, (val[]){re, im}, 3);
-    head = rlx_mir_reshape(IR, head, 4, (int64_t[]){B, H, S, R});
-    val y = R < D ? rlx_mir_build_concat(IR, 2, (val[]){head, rest}, 3) : head;
-    if (x->in[0].rank == 3)
-        y = rlx_mir_reshape(IR, rlx_mir_move(IR, y, 1, 2), 3, (int64_t[]){B, S, H * D});
-    ox_out(x, 0, y);
+    val y = rlx_build_rope(x->b, rlx_build_flatten(x->b, a, 2, 3), table[0], table[1], ox_dim(a, 2),
+                           ox_int(x, "interleaved", 0), false);
+    ox_out(x, 0, joined(x, ox_like(x, y, a)));
 }
 
-/* ---- linear attention
- * ------------------------------------------------------------------------------- */
+/* ---- linear attention ------------------------------------------------------------------------- */
 
-/* Step t of [B, T, H D] as [B, H, D]. */
-static val step_of(onnx *x, val a, int64_t t, int64_t H)
+typedef struct linear {
+    onnx *x;
+    double scale;
+    bool delta;
+    int decay, beta; /* operands of a step; -1: none */
+} linear;
+
+/* S [D, E] after key and value of a step, S' = e^decay S + k (v - ..), read by queries [r, D]. */
+static void linear_step(rlx_builder *b, val const *args, val *results, void *user)
 {
-    if (!a)
-        return NULL;
-    int64_t B = ox_dim(a, 0);
-    return rlx_mir_reshape(IR, rlx_mir_slice(IR, a, 1, t, 1, 1), 3,
-                           (int64_t[]){B, H, ox_dim(a, 2) / H});
+    const linear *l = user;
+    onnx *x = l->x;
+    val S = args[3 + (l->decay > 0) + (l->beta > 0)];
+    val k = rlx_build_insert(b, args[1], 1), v = args[2];
+    if (l->decay > 0)
+        S = MUL(S, rlx_build_insert(b, EXP(args[l->decay]), 1));
+    if (l->delta)
+        v = SUB(v, ox_fold(x, RLX_MAP_ADD, MUL(S, k), 1, false));
+    if (l->beta > 0)
+        v = MUL(v, args[l->beta]);
+    results[1] = ADD(S, MUL(k, v));
+    val y = rlx_build_matmul(b, args[0], results[1]);
+    results[0] = MUL(y, LIKE(y, l->scale));
 }
 
-/* S [B, G, D, E] after key and value of a step: S' = e^decay S + k (v - ..) */
-static val updated(onnx *x, val S, val k, val v, val decay, val beta, bool delta)
+/* [B, T, G ..] as [T, B, G, .., width]. */
+static val in_steps(onnx *x, int i, int64_t G, int64_t queries)
 {
-    val kd = rlx_mir_insert(IR, k, 3), ve = rlx_mir_insert(IR, v, 2);
-    if (decay)
-        S = MUL(S, rlx_mir_insert(IR, EXP(decay), 3));
-    if (delta)
-        ve = SUB(ve, rlx_mir_fold(IR, RLX_FN_ADD, MUL(S, kd), 4, true));
-    if (delta && beta)
-        ve = MUL(ve, rlx_mir_insert(IR, beta, 3));
-    return ADD(S, MUL(kd, ve));
+    val a = ox_in(x, i);
+    const int64_t width = ox_dim(a, 2) / G / queries;
+    const int64_t dims[] = {ox_dim(a, 0), ox_dim(a, 1), G, queries > 1 ? queries : width, width};
+    return rlx_build_move(x->b, rlx_build_reshape(x->b, a, queries > 1 ? 5 : 4, dims), 0, 1);
+}
+
+/* Any rule, by its steps. */
+static val by_steps(onnx *x, linear *l, int64_t H, int64_t G, val state, val *last)
+{
+    rlx_recur_spec spec = {
+        .states = 1, .parallel = 2, .outputs = 1, .step = linear_step, .user = l};
+    val results[2];
+    spec.operand[0] = in_steps(x, 0, G, H / G);
+    if (H == G)
+        spec.operand[0] = rlx_build_insert(x->b, spec.operand[0], 3);
+    spec.operand[1] = in_steps(x, 1, G, 1);
+    spec.operand[2] = in_steps(x, 2, G, 1);
+    spec.sequences = 3;
+    if (l->decay >= 0)
+        spec.operand[l->decay = spec.sequences++] = in_steps(x, 4, G, 1);
+    if (l->beta >= 0)
+        spec.operand[l->beta = spec.sequences++] = in_steps(x, 5, G, 1);
+    spec.operand[spec.sequences] = state;
+    rlx_build_recur(x->b, &spec, results);
+    *last = results[1];
+    return rlx_build_move(x->b, results[0], 0, 1); /* [B, T, G, r, E] */
+}
+
+/* Heads' parts of [B, T, G ..], each for the queries that share it: [B, T, H, width]. */
+static val for_queries(onnx *x, val a, int64_t H, int64_t G)
+{
+    const int64_t B = ox_dim(a, 0), T = ox_dim(a, 1), width = ox_dim(a, 2) / G;
+    a = rlx_build_reshape(x->b, a, 5, (int64_t[]){B, T, G, 1, width});
+    a = rlx_build_expand(x->b, a, 5, (int64_t[]){B, T, G, H / G, width});
+    return rlx_build_flatten(x->b, a, 2, 3);
+}
+
+/* The delta rule with a decay per head. */
+static val by_delta_rule(onnx *x, const linear *l, int64_t H, int64_t G, val state, val *last)
+{
+    rlx_delta_rule_spec spec = {.scale = l->scale};
+    const int in[] = {1, 2, 4, 5};
+    val parts[4];
+    for (int i = 0; i < 4; i++)
+        parts[i] = ox_has(x, in[i]) ? for_queries(x, ox_in(x, in[i]), H, G) : NULL;
+    spec.q = for_queries(x, ox_in(x, 0), H, H);
+    spec.k = parts[0];
+    spec.v = parts[1];
+    const int64_t dims[] = {ox_dim(spec.q, 0), ox_dim(spec.q, 1), H};
+    for (int i = 2; i < 4; i++)
+        parts[i] = parts[i] ? rlx_build_reshape(x->b, parts[i], 3, dims)
+                            : rlx_build_expand(x->b, rlx_build_constant(x->b, i - 2), 3, dims);
+    spec.g = parts[2];
+    spec.beta = parts[3];
+    const int64_t wide[] = {dims[0], G, H / G, ox_dim(state, 2), ox_dim(state, 3)};
+    state = rlx_build_expand(x->b, rlx_build_insert(x->b, state, 2), 5, wide);
+    spec.state = rlx_build_flatten(x->b, state, 1, 2);
+    val y = rlx_build_delta_rule(x->b, &spec, last);
+    *last = rlx_build_slice(x->b, *last, 1, 0, G, H / G);
+    return y;
 }
 
 static void do_linear_attention(onnx *x)
 {
-    val q = ox_in(x, 0), k = ox_in(x, 1), v = ox_in(x, 2), rows[ONNX_MAX_INTS];
-    int64_t H = ox_int(x, "q_num_heads", 1), G = ox_int(x, "kv_num_heads", 1);
-    int64_t B = ox_dim(q, 0), T = ox_dim(q, 1), D = ox_dim(k, 2) / G, E = ox_dim(v, 2) / G;
+    const int64_t H = ox_int(x, "q_num_heads", 1), G = ox_int(x, "kv_num_heads", 1);
     const char *rule = ox_text(x, "update_rule", "gated_delta");
-    bool gated = rule[0] == 'g', delta = strstr(rule, "delta") != NULL;
-    double scale = ox_float(x, "scale", 0);
-    scale = scale != 0 ? scale : 1 / sqrt((double)D);
-    val S = ox_has(x, 3) ? ox_in(x, 3)
-                         : rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_F32, 0), 4,
-                                          (int64_t[]){B, G, D, E});
-    if (!q || T > ONNX_MAX_INTS)
-        return;
-    for (int64_t t = 0; t < T; t++) {
-        val decay = gated && ox_has(x, 4) ? step_of(x, ox_in(x, 4), t, G) : NULL;
-        val beta = delta && ox_has(x, 5) ? step_of(x, ox_in(x, 5), t, G) : NULL;
-        S = updated(x, S, step_of(x, k, t, G), step_of(x, v, t, G), decay, beta, delta);
-        /* heads of a group share the state: [B, G, H/G, D, 1] times [B, G, 1, D, E] */
-        val qt = rlx_mir_reshape(IR, step_of(x, q, t, H), 5, (int64_t[]){B, G, H / G, D, 1});
-        val y = rlx_mir_fold(IR, RLX_FN_ADD, MUL(qt, rlx_mir_insert(IR, S, 2)), 8, false);
-        y = MUL(y, LIKE(y, scale));
-        rows[t] = rlx_mir_reshape(IR, y, 3, (int64_t[]){B, 1, H * E});
-    }
-    ox_out(x, 0, T == 1 ? rows[0] : rlx_mir_build_concat(IR, (int)T, rows, 1));
-    ox_out(x, 1, S);
+    val q = ox_in(x, 0), k = ox_in(x, 1), v = ox_in(x, 2), last;
+    const int64_t dims[] = {ox_dim(q, 0), G, ox_dim(k, 2) / G, ox_dim(v, 2) / G};
+    linear l = {.x = x, .scale = ox_float(x, "scale", 0), .delta = strstr(rule, "delta")};
+    l.scale = l.scale != 0 ? l.scale : 1 / sqrt((double)dims[2]);
+    l.decay = rule[0] == 'g' && ox_has(x, 4) ? 0 : -1;
+    l.beta = l.delta && ox_has(x, 5) ? 0 : -1;
+    val state =
+        ox_has(x, 3) ? ox_in(x, 3) : rlx_build_expand(x->b, rlx_build_constant(x->b, 0), 4, dims);
+    const bool per_head =
+        l.delta && (rule[0] == 'g' || !ox_has(x, 4)) && (l.decay < 0 || x->in[4].dim[2] == G);
+    val y =
+        per_head ? by_delta_rule(x, &l, H, G, state, &last) : by_steps(x, &l, H, G, state, &last);
+    ox_out(x, 0, rlx_build_reshape(x->b, y, 3, (int64_t[]){dims[0], ox_dim(q, 1), H * dims[3]}));
+    ox_out(x, 1, last);
 }
 
-/* ---- recurrences
- * ------------------------------------------------------------------------------------- */
-
-typedef struct cell {
-    int gates;
-    int64_t H, B;
-    val w, r, bias_w, bias_r, peephole; /* of one direction; the last three may be NULL */
-    val h, c;
-    bool reset_last; /* GRU: linear_before_reset */
-} cell;
-
-static val product(onnx *x, val a, val w)
-{
-    return rlx_mir_matmul(IR, a, rlx_mir_move(IR, w, 0, 1));
-}
-
-/* Gate i of [B, gates H] (or of a bias [gates H]). */
-static val gate(onnx *x, val a, int i, int64_t H)
-{
-    return a ? rlx_mir_slice(IR, a, a->type.rank - 1, i * H, H, 1) : NULL;
-}
-
-static val plus(onnx *x, val a, val b)
-{
-    return b ? ADD(a, b) : a;
-}
-
-static val tanh_of(onnx *x, val a)
-{
-    return rlx_mir_map1(IR, RLX_FN_TANH, a);
-}
-
-static void rnn_step(onnx *x, cell *s, val in)
-{
-    val a = plus(x, product(x, in, s->w), s->bias_w);
-    s->h = tanh_of(x, plus(x, ADD(a, product(x, s->h, s->r)), s->bias_r));
-}
-
-static void gru_step(onnx *x, cell *s, val in)
-{
-    int64_t H = s->H;
-    val a = plus(x, product(x, in, s->w), s->bias_w);
-    val zr = rlx_mir_slice(IR, s->r, 0, 0, 2 * H, 1), rh = rlx_mir_slice(IR, s->r, 0, 2 * H, H, 1);
-    val b = product(x, s->h, zr);
-    val z = rlx_mir_sigmoid(
-        IR, plus(x, ADD(gate(x, a, 0, H), gate(x, b, 0, H)), gate(x, s->bias_r, 0, H)));
-    val r = rlx_mir_sigmoid(
-        IR, plus(x, ADD(gate(x, a, 1, H), gate(x, b, 1, H)), gate(x, s->bias_r, 1, H)));
-    val bias = gate(x, s->bias_r, 2, H), n;
-    if (s->reset_last)
-        n = MUL(r, plus(x, product(x, s->h, rh), bias));
-    else
-        n = plus(x, product(x, MUL(r, s->h), rh), bias);
-    n = tanh_of(x, ADD(gate(x, a, 2, H), n));
-    s->h = ADD(MUL(SUB(LIKE(z, 1), z), n), MUL(z, s->h));
-}
-
-static void lstm_step(onnx *x, cell *s, val in)
-{
-    int64_t H = s->H;
-    val a =
-        plus(x, ADD(plus(x, product(x, in, s->w), s->bias_w), product(x, s->h, s->r)), s->bias_r);
-    val p[3] = {gate(x, s->peephole, 0, H), gate(x, s->peephole, 1, H), gate(x, s->peephole, 2, H)};
-    val i = gate(x, a, 0, H), o = gate(x, a, 1, H), f = gate(x, a, 2, H), g = gate(x, a, 3, H);
-    i = rlx_mir_sigmoid(IR, p[0] ? ADD(i, MUL(p[0], s->c)) : i);
-    f = rlx_mir_sigmoid(IR, p[2] ? ADD(f, MUL(p[2], s->c)) : f);
-    s->c = ADD(MUL(f, s->c), MUL(i, tanh_of(x, g)));
-    o = rlx_mir_sigmoid(IR, p[1] ? ADD(o, MUL(p[1], s->c)) : o);
-    s->h = MUL(o, tanh_of(x, s->c));
-}
+/* ---- recurrences ------------------------------------------------------------------------------ */
 
 /* Direction d of [dirs, ..] without that axis; NULL when the input is left out. */
 static val of_direction(onnx *x, int i, int d)
 {
+    int64_t dims[ONNX_MAX_RANK];
     if (!ox_has(x, i))
         return NULL;
     val a = ox_in(x, i);
-    a = rlx_mir_slice(IR, a, 0, d, 1, 1);
-    return a ? rlx_mir_reshape(IR, a, a->type.rank - 1, a->type.dim + 1) : NULL;
+    ox_dims(a, dims);
+    a = rlx_build_slice(x->b, a, 0, d, 1, 1);
+    return rlx_build_reshape(x->b, a, rlx_value_rank(a) - 1, dims + 1);
 }
 
-static val initial(onnx *x, const cell *s, int i, int d)
+/* A first state; with batches in front it is [B, dirs, H]. */
+static val state_of(onnx *x, int i, int d)
 {
-    val a = of_direction(x, i, d);
-    return a ? a
-             : rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_F32, 0), 2, (int64_t[]){s->B, s->H});
+    if (!ox_has(x, i) || !ox_int(x, "layout", 0))
+        return of_direction(x, i, d);
+    val a = ox_in(x, i);
+    return rlx_build_reshape(x->b, rlx_build_slice(x->b, a, 1, d, 1, 1), 2,
+                             (int64_t[]){ox_dim(a, 0), ox_dim(a, 2)});
 }
 
-static void init_cell(onnx *x, cell *s, int d)
+/* The n parts of an axis in another order. */
+static val reordered(onnx *x, val v, int n, const int *order)
 {
-    int64_t n = s->gates * s->H;
-    val bias = of_direction(x, 3, d);
-    s->w = of_direction(x, 1, d);
-    s->r = of_direction(x, 2, d);
-    s->bias_w = bias ? rlx_mir_slice(IR, bias, 0, 0, n, 1) : NULL;
-    s->bias_r = bias ? rlx_mir_slice(IR, bias, 0, n, n, 1) : NULL;
-    s->peephole = of_direction(x, 7, d);
-    s->h = initial(x, s, 5, d);
-    s->c = initial(x, s, 6, d);
+    val parts[4];
+    const int64_t size = ox_dim(v, 0) / n;
+    for (int i = 0; v && i < n; i++)
+        parts[i] = rlx_build_slice(x->b, v, 0, order[i] * size, size, 1);
+    return v ? rlx_build_concat(x->b, n, parts, 0) : NULL;
 }
 
-static bool is_offered(onnx *x)
+/* Biases of the input's product (0) and of the state's (1) of [dirs, 2 gates H]. */
+static val bias_of(onnx *x, int which, int d, int gates, const int *order)
 {
+    val both = of_direction(x, 3, d);
+    const int64_t n = ox_dim(both, 0) / 2;
+    return both ? reordered(x, rlx_build_slice(x->b, both, 0, which * n, n, 1), gates, order)
+                : NULL;
+}
+
+static void rnn_step(rlx_builder *b, val const *args, val *results, void *user)
+{
+    onnx *x = user; /* args: what the input gives, h, the weights of h */
+    val h = rlx_build_matmul(b, args[2], args[1]);
+    results[0] = results[1] = MAP1(TANH, ADD(args[0], h));
+}
+
+static val run_rnn(onnx *x, val in, const rlx_cell_spec *c, val *h)
+{
+    val a = rlx_build_linear(x->b, rlx_build_move(x->b, in, 0, 1), c->w_ih, NULL), results[2];
+    if (c->b_ih)
+        a = ADD(ADD(a, c->b_ih), c->b_hh);
+    const int64_t dims[] = {ox_dim(in, 0), ox_dim(c->w_hh, 0)};
+    val first = c->h ? c->h : rlx_build_expand(x->b, rlx_build_constant(x->b, 0), 2, dims);
+    const rlx_recur_spec spec = {.sequences = 1,
+                                 .states = 1,
+                                 .stay = 1,
+                                 .operand = {a, first, c->w_hh},
+                                 .parallel = 1,
+                                 .outputs = 1,
+                                 .backwards = c->backwards,
+                                 .step = rnn_step,
+                                 .user = x};
+    if (c->lengths)
+        ox_refuse(x, "sequences of different lengths");
+    rlx_build_recur(x->b, &spec, results);
+    *h = results[1];
+    return rlx_build_move(x->b, results[0], 0, 1);
+}
+
+/* One direction of [B, S, I], its gates from ONNX's order into that of cells. */
+static val run_direction(onnx *x, val in, int d, bool back, int gates, val *h, val *c)
+{
+    static const int orders[][4] = {{0}, {0}, {0}, {1, 0, 2}, {0, 2, 3, 1}};
+    static const int peepholes[] = {0, 2, 1};
+    const int *order = orders[gates];
+    rlx_cell_spec s = {.w_ih = reordered(x, of_direction(x, 1, d), gates, order),
+                       .w_hh = reordered(x, of_direction(x, 2, d), gates, order),
+                       .b_ih = bias_of(x, 0, d, gates, order),
+                       .b_hh = bias_of(x, 1, d, gates, order),
+                       .h = state_of(x, 5, d),
+                       .c = gates == 4 ? state_of(x, 6, d) : NULL,
+                       .backwards = back,
+                       .reset_before = !ox_int(x, "linear_before_reset", 0)};
+    if (ox_has(x, 4))
+        s.lengths = ox_in(x, 4);
+    if (gates == 1)
+        return run_rnn(x, in, &s, h);
+    if (gates == 3)
+        return rlx_build_gru(x->b, in, &s, h);
+    s.peephole = reordered(x, of_direction(x, 7, d), 3, peepholes);
+    return rlx_build_lstm(x->b, in, &s, h, c);
+}
+
+/* Outputs [S, dirs, B, H] and [dirs, B, H]; batch_first: [B, S, dirs, H] and [B, dirs, H]. */
+static void recur(onnx *x, int gates)
+{
+    const bool batch_first = ox_int(x, "layout", 0);
+    const char way = ox_text(x, "direction", "forward")[0];
+    const int dirs = way == 'b' ? 2 : 1;
+    val in = ox_in(x, 0), y[2], state[2][2] = {{0}};
     if (cJSON_GetObjectItem(x->attributes, "activations") || ox_float(x, "clip", 0) != 0)
         ox_refuse(x, "other activations than the usual ones");
-    if (ox_has(x, 4))
-        ox_refuse(x, "sequences of different lengths");
-    return !x->why[0];
-}
-
-/* Runs one direction; its states [T, 1, B, H] in order of time. */
-static val run_direction(onnx *x, cell *s, val in, bool back, void (*step)(onnx *, cell *, val))
-{
-    int64_t T = ox_dim(in, 0), I = ox_dim(in, 2);
-    val rows[ONNX_MAX_INTS];
-    for (int64_t i = 0; i < T; i++) {
-        int64_t t = back ? T - 1 - i : i;
-        step(x, s, rlx_mir_reshape(IR, rlx_mir_slice(IR, in, 0, t, 1, 1), 2, (int64_t[]){s->B, I}));
-        rows[t] = rlx_mir_reshape(IR, s->h, 4, (int64_t[]){1, 1, s->B, s->H});
-    }
-    return T == 1 ? rows[0] : rlx_mir_build_concat(IR, (int)T, rows, 0);
-}
-
-static void recur(onnx *x, int gates, void (*step)(onnx *, cell *, val))
-{
-    val in = ox_in(x, 0), y[2], h[2], c[2];
-    bool batch_first = ox_int(x, "layout", 0);
-    const char *way = ox_text(x, "direction", "forward");
-    int dirs = way[0] == 'b' ? 2 : 1;
-    if (!is_offered(x) || !in)
-        return;
-    in = batch_first ? rlx_mir_move(IR, in, 1, 0) : in;
-    cell s = {.gates = gates, .B = ox_dim(in, 1), .H = x->in[2].dim[2]};
-    s.reset_last = ox_int(x, "linear_before_reset", 0);
-    if (ox_dim(in, 0) > ONNX_MAX_INTS) {
-        ox_refuse(x, "more steps than are unrolled");
-        return;
-    }
+    in = batch_first ? in : rlx_build_move(x->b, in, 0, 1);
     for (int d = 0; d < dirs; d++) {
-        init_cell(x, &s, d);
-        y[d] = run_direction(x, &s, in, d == 1 || way[0] == 'r', step);
-        h[d] = rlx_mir_insert(IR, s.h, 0);
-        c[d] = rlx_mir_insert(IR, s.c, 0);
+        y[d] = run_direction(x, in, d, d == 1 || way == 'r', gates, &state[0][d], &state[1][d]);
+        y[d] = rlx_build_insert(x->b, y[d], 2); /* [B, S, 1, H] */
     }
-    if (dirs == 2) {
-        y[0] = rlx_mir_build_concat(IR, 2, y, 1);
-        h[0] = rlx_mir_build_concat(IR, 2, h, 0);
-        c[0] = rlx_mir_build_concat(IR, 2, c, 0);
+    val all = rlx_build_concat(x->b, dirs, y, 2);
+    const int64_t perm[] = {1, 2, 0, 3};
+    ox_out(x, 0, batch_first ? all : rlx_build_transpose(x->b, all, perm));
+    for (int k = 0; k < (gates == 4 ? 2 : 1); k++) {
+        for (int d = 0; d < dirs; d++)
+            state[k][d] = rlx_build_insert(x->b, state[k][d], batch_first ? 1 : 0);
+        ox_out(x, 1 + k, rlx_build_concat(x->b, dirs, state[k], batch_first ? 1 : 0));
     }
-    ox_out(x, 0, batch_first ? rlx_mir_move(IR, y[0], 2, 0) : y[0]);
-    ox_out(x, 1, batch_first ? rlx_mir_move(IR, h[0], 0, 1) : h[0]);
-    ox_out(x, 2, batch_first ? rlx_mir_move(IR, c[0], 0, 1) : c[0]);
 }
 
 static void do_rnn(onnx *x)
 {
-    recur(x, 1, rnn_step);
+    recur(x, 1);
 }
 
 static void do_gru(onnx *x)
 {
-    recur(x, 3, gru_step);
+    recur(x, 3);
 }
 
 static void do_lstm(onnx *x)
 {
-    recur(x, 4, lstm_step);
+    recur(x, 4);
 }
 
 const onnx_op onnx_model[] = {OP(Attention, do_attention),

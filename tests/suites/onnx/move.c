@@ -2,10 +2,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "tests/suites/onnx/old.h"
+#include "tests/suites/onnx/onnx.h"
 
-/* ---- shapes
- * -------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------- */
 
 static void do_reshape(onnx *x)
 {
@@ -22,17 +21,17 @@ static void do_reshape(onnx *x)
     }
     if (open >= 0)
         dims[open] = known ? ox_elems(a) / known : 0;
-    ox_out(x, 0, rlx_mir_reshape(IR, a, n, dims));
+    ox_out(x, 0, rlx_build_reshape(x->b, a, n, dims));
 }
 
 static void do_flatten(onnx *x)
 {
     val a = ox_in(x, 0);
-    int64_t axis = ox_int(x, "axis", 1);
-    int at = ox_axis(a, axis);
-    int rank = a ? a->type.rank : 0;
-    a = rlx_mir_flatten(IR, a, at, rank);
-    ox_out(x, 0, rlx_mir_flatten(IR, a, 0, at));
+    const int at = ox_axis(a, ox_int(x, "axis", 1));
+    int64_t dims[2] = {1, 1};
+    for (int i = 0; i < rlx_value_rank(a); i++)
+        dims[i >= at] *= ox_dim(a, i);
+    ox_out(x, 0, rlx_build_reshape(x->b, a, 2, dims));
 }
 
 static int axes_of(onnx *x, int input, int64_t *axes)
@@ -43,111 +42,105 @@ static int axes_of(onnx *x, int input, int64_t *axes)
 
 static void do_squeeze(onnx *x)
 {
-    int64_t axes[ONNX_MAX_INTS], dims[RLX_MAX_RANK];
+    int64_t axes[ONNX_MAX_INTS], dims[ONNX_MAX_RANK];
     val a = ox_in(x, 0);
     int n = axes_of(x, 1, axes), rank = 0;
-    for (int i = 0; a && i < a->type.rank; i++) {
-        bool drop = n == 0 && a->type.dim[i] == 1;
+    for (int i = 0; i < rlx_value_rank(a); i++) {
+        bool drop = n == 0 && ox_dim(a, i) == 1;
         for (int k = 0; k < n; k++)
             drop |= ox_axis(a, axes[k]) == i;
         if (!drop)
-            dims[rank++] = a->type.dim[i];
+            dims[rank++] = ox_dim(a, i);
     }
-    ox_out(x, 0, rlx_mir_reshape(IR, a, rank, dims));
+    ox_out(x, 0, rlx_build_reshape(x->b, a, rank, dims));
 }
 
 static void do_unsqueeze(onnx *x)
 {
-    int64_t axes[ONNX_MAX_INTS], dims[RLX_MAX_RANK];
+    int64_t axes[ONNX_MAX_INTS], dims[ONNX_MAX_RANK];
     val a = ox_in(x, 0);
-    int n = axes_of(x, 1, axes), rank = a ? a->type.rank + n : 0, from = 0;
-    for (int i = 0; i < rank && i < RLX_MAX_RANK; i++) {
+    int n = axes_of(x, 1, axes), rank = rlx_value_rank(a) + n, from = 0;
+    for (int i = 0; i < rank && i < ONNX_MAX_RANK; i++) {
         bool made = false;
         for (int k = 0; k < n; k++)
             made |= (axes[k] < 0 ? axes[k] + rank : axes[k]) == i;
-        dims[i] = made ? 1 : a->type.dim[from++];
+        dims[i] = made ? 1 : ox_dim(a, from++);
     }
-    ox_out(x, 0, rlx_mir_reshape(IR, a, rank, dims));
+    ox_out(x, 0, rlx_build_reshape(x->b, a, rank, dims));
 }
 
 static void do_transpose(onnx *x)
 {
     int64_t perm[ONNX_MAX_INTS];
     val a = ox_in(x, 0);
+    const int rank = rlx_value_rank(a);
     if (ox_list(x, "perm", perm) < 0)
-        for (int i = 0; a && i < a->type.rank; i++)
-            perm[i] = a->type.rank - 1 - i;
-    ox_out(x, 0, rlx_mir_transpose(IR, a, perm));
+        for (int i = 0; i < rank; i++)
+            perm[i] = rank - 1 - i;
+    ox_out(x, 0, rlx_build_transpose(x->b, a, perm));
 }
 
+/* Where the shape that is asked for has 1 (or no axis), the input's extent stays. */
 static void do_expand(onnx *x)
 {
     int64_t dims[ONNX_MAX_INTS];
     val a = ox_in(x, 0);
-    int n = ox_ints(x, 1, dims), rank = a && a->type.rank > n ? a->type.rank : n;
-    if (!a || rank > RLX_MAX_RANK)
+    const int n = ox_ints(x, 1, dims), own = rlx_value_rank(a), rank = own > n ? own : n;
+    if (rank > ONNX_MAX_RANK)
         return;
     memmove(dims + (rank - n), dims, sizeof *dims * (size_t)n);
     for (int i = 0; i < rank - n; i++)
         dims[i] = 1;
-    for (int i = 0; i < a->type.rank; i++)
-        if (dims[rank - a->type.rank + i] == 1)
-            dims[rank - a->type.rank + i] = a->type.dim[i];
-    ox_out(x, 0, rlx_mir_expand(IR, a, rank, dims));
+    for (int i = 0; i < own; i++)
+        if (dims[rank - own + i] == 1)
+            dims[rank - own + i] = ox_dim(a, i);
+    ox_out(x, 0, rlx_build_expand(x->b, a, rank, dims));
 }
 
 static void do_tile(onnx *x)
 {
-    int64_t times[ONNX_MAX_INTS], dims[RLX_MAX_RANK];
+    int64_t times[ONNX_MAX_INTS], dims[ONNX_MAX_RANK];
     val a = ox_in(x, 0);
-    int n = ox_ints(x, 1, times);
-    for (int i = 0; a && i < n; i++) { /* [.., 1, D, ..] repeats along the 1 */
-        memcpy(dims, a->type.dim, sizeof dims);
-        for (int k = a->type.rank; k > i; k--)
-            dims[k] = dims[k - 1];
+    const int n = ox_ints(x, 1, times);
+    for (int i = 0; i < n; i++) { /* [.., 1, D, ..] repeats along the 1 */
+        a = rlx_build_insert(x->b, a, i);
+        ox_dims(a, dims);
         dims[i] = times[i];
-        a = rlx_mir_expand(IR, rlx_mir_insert(IR, a, i), n + 1, dims);
-        a = rlx_mir_flatten(IR, a, i, i + 2);
+        a = rlx_build_flatten(x->b, rlx_build_expand(x->b, a, n + 1, dims), i, i + 1);
     }
     ox_out(x, 0, a);
 }
 
-/* [N, C, H, W] with the block's axes between. */
+/* DCR: the block's places are in front of the channels, CRD: behind, as a pixel shuffle has them. */
 static void do_depth_to_space(onnx *x)
 {
     val a = ox_in(x, 0);
-    int64_t b = ox_int(x, "blocksize", 1), N = ox_dim(a, 0), C = ox_dim(a, 1) / (b * b);
-    int64_t H = ox_dim(a, 2), W = ox_dim(a, 3);
-    bool dcr = strcmp(ox_text(x, "mode", "DCR"), "DCR") == 0;
-    if (dcr)
-        a = rlx_mir_transpose(IR, rlx_mir_reshape(IR, a, 6, (int64_t[]){N, b, b, C, H, W}),
-                              (int64_t[]){0, 3, 4, 1, 5, 2});
-    else
-        a = rlx_mir_transpose(IR, rlx_mir_reshape(IR, a, 6, (int64_t[]){N, C, b, b, H, W}),
-                              (int64_t[]){0, 1, 4, 2, 5, 3});
-    ox_out(x, 0, rlx_mir_reshape(IR, a, 4, (int64_t[]){N, C, H * b, W * b}));
+    const int64_t b = ox_int(x, "blocksize", 1);
+    if (strcmp(ox_text(x, "mode", "DCR"), "DCR") == 0) {
+        const int64_t dims[] = {ox_dim(a, 0), b * b, ox_dim(a, 1) / (b * b), ox_dim(a, 2),
+                                ox_dim(a, 3)};
+        val v = rlx_build_move(x->b, rlx_build_reshape(x->b, a, 5, dims), 1, 2);
+        a = ox_like(x, v, a);
+    }
+    ox_out(x, 0, rlx_build_pixel_shuffle(x->b, a, b));
 }
 
 static void do_space_to_depth(onnx *x)
 {
     val a = ox_in(x, 0);
-    int64_t b = ox_int(x, "blocksize", 1), N = ox_dim(a, 0), C = ox_dim(a, 1);
-    int64_t H = ox_dim(a, 2) / b, W = ox_dim(a, 3) / b;
-    a = rlx_mir_transpose(IR, rlx_mir_reshape(IR, a, 6, (int64_t[]){N, C, H, b, W, b}),
-                          (int64_t[]){0, 3, 5, 1, 2, 4});
-    ox_out(x, 0, rlx_mir_reshape(IR, a, 4, (int64_t[]){N, C * b * b, H, W}));
+    const int64_t b = ox_int(x, "blocksize", 1);
+    val y = rlx_build_pixel_unshuffle(x->b, a, b); /* [N, C b b, ..] */
+    const int64_t dims[] = {ox_dim(a, 0), ox_dim(a, 1), b * b, ox_dim(y, 2), ox_dim(y, 3)};
+    ox_out(x, 0, ox_like(x, rlx_build_move(x->b, rlx_build_reshape(x->b, y, 5, dims), 2, 1), y));
 }
 
 /* Whole numbers that are known here, as a tensor: built of scalars. */
 static val ints_tensor(onnx *x, int n, const int64_t *v)
 {
     val parts[ONNX_MAX_INTS];
-    if (n == 0)
-        return rlx_mir_expand(IR, rlx_mir_build_const(IR, RLX_I64, 0), 1, (int64_t[]){0});
     for (int i = 0; i < n; i++)
-        parts[i] =
-            rlx_mir_reshape(IR, rlx_mir_build_const(IR, RLX_I64, (double)v[i]), 1, (int64_t[]){1});
-    return n == 1 ? parts[0] : rlx_mir_build_concat(IR, n, parts, 0);
+        parts[i] = rlx_build_insert(x->b, rlx_build_number(x->b, RLX_I64, (double)v[i]), 0);
+    return n ? rlx_build_concat(x->b, n, parts, 0) : rlx_build_iota(x->b, RLX_I64, 0);
 }
 
 static void do_shape(onnx *x)
@@ -163,7 +156,7 @@ static void do_shape(onnx *x)
 
 static void do_size(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_build_const(IR, RLX_I64, (double)x->in[0].elems));
+    ox_out(x, 0, rlx_build_number(x->b, RLX_I64, (double)x->in[0].elems));
 }
 
 static void do_constant_of_shape(onnx *x)
@@ -172,24 +165,23 @@ static void do_constant_of_shape(onnx *x)
     int n = ox_ints(x, 0, dims);
     const cJSON *value = cJSON_GetObjectItem(x->attributes, "value");
     const cJSON *item = cJSON_GetArrayItem(cJSON_GetObjectItem(value, "tensor"), 0);
-    val v = rlx_mir_build_const(IR, x->out[0].format, cJSON_IsNumber(item) ? item->valuedouble : 0);
-    ox_out(x, 0, rlx_mir_expand(IR, v, n, dims));
+    val v = rlx_build_number(x->b, x->out[0].format, cJSON_IsNumber(item) ? item->valuedouble : 0);
+    ox_out(x, 0, rlx_build_expand(x->b, v, n, dims));
 }
 
 static void do_has_element(onnx *x)
 {
-    ox_out(x, 0, rlx_mir_build_const(IR, RLX_BOOL, ox_has(x, 0)));
+    ox_out(x, 0, rlx_build_number(x->b, RLX_BOOL, ox_has(x, 0)));
 }
 
-/* ---- parts
- * ----------------------------------------------------------------------------------------- */
+/* ---- parts --------------------------------------------------------------------------------------- */
 
 static void do_concat(onnx *x)
 {
     val in[ONNX_MAX_IO];
     for (int i = 0; i < x->nin; i++)
         in[i] = ox_in(x, i);
-    ox_out(x, 0, rlx_mir_build_concat(IR, x->nin, in, ox_axis(in[0], ox_int(x, "axis", 0))));
+    ox_out(x, 0, rlx_build_concat(x->b, x->nin, in, (int)ox_int(x, "axis", 0)));
 }
 
 static void do_split(onnx *x)
@@ -204,7 +196,7 @@ static void do_split(onnx *x)
         int64_t size = i < n ? sizes[i] : each;
         if (at + size > ox_dim(a, axis))
             size = ox_dim(a, axis) - at;
-        ox_out(x, i, rlx_mir_slice(IR, a, axis, at, size, 1));
+        ox_out(x, i, rlx_build_slice(x->b, a, axis, at, size, 1));
         at += size;
     }
 }
@@ -220,15 +212,15 @@ static void do_slice(onnx *x)
     val a = ox_in(x, 0);
     int n = ox_ints(x, 1, starts), naxes = ox_ints(x, 3, axes), nsteps = ox_ints(x, 4, steps);
     ox_ints(x, 2, ends);
-    for (int i = 0; a && i < n; i++) {
-        int axis = ox_axis(a, naxes ? axes[i] : i);
-        int64_t step = nsteps ? steps[i] : 1, d = a->type.dim[axis];
+    for (int i = 0; i < n; i++) {
+        const int axis = ox_axis(a, naxes ? axes[i] : i);
+        const int64_t step = nsteps ? steps[i] : 1, d = ox_dim(a, axis);
         int64_t from = starts[i] < 0 ? starts[i] + d : starts[i];
         int64_t to = ends[i] < 0 ? ends[i] + d : ends[i];
         from = clip(from, 0, step > 0 ? d : d - 1);
         to = step > 0 ? clip(to, 0, d) : clip(to, -1, d);
         int64_t size = step > 0 ? (to - from + step - 1) / step : (from - to - step - 1) / -step;
-        a = rlx_mir_slice(IR, a, axis, from, size > 0 ? size : 0, step);
+        a = rlx_build_slice(x->b, a, axis, from, size > 0 ? size : 0, step);
     }
     ox_out(x, 0, a);
 }
@@ -237,36 +229,34 @@ static void do_slice(onnx *x)
 static val fold_index(onnx *x, val i, int64_t d, char mode)
 {
     if (mode == 'w')
-        return rlx_mir_map2(IR, RLX_FN_MOD, i, LIKE(i, (double)d));
+        return MAP2(MOD, i, LIKE(i, (double)d));
     if (mode == 'r') {
         val turn = LIKE(i, d > 1 ? 2.0 * (double)(d - 1) : 1);
-        i = rlx_mir_map2(IR, RLX_FN_MOD, i, turn);
+        i = MAP2(MOD, i, turn);
         return MIN(i, SUB(turn, i));
     }
-    return rlx_mir_clamp(IR, i, 0, (double)(d - 1));
+    return rlx_build_clamp(x->b, i, 0, (double)(d - 1));
 }
 
-static val pad_axis(onnx *x, val a, int axis, int64_t low, int64_t high, val fill, char mode)
+static val pad_axis(onnx *x, val a, int axis, int64_t low, int64_t high)
 {
-    if (!a || (low == 0 && high == 0))
+    const char mode = ox_text(x, "mode", "constant")[0];
+    if (low == 0 && high == 0)
         return a;
     if (mode == 'c')
-        return rlx_mir_pad(IR, a, axis, low, high, fill);
-    int64_t d = a->type.dim[axis], size = low + d + high;
-    val i =
-        ADD(rlx_mir_iota(IR, RLX_I64, 1, &size, 0), rlx_mir_build_const(IR, RLX_I64, (double)-low));
-    return rlx_mir_take(IR, a, fold_index(x, i, d, mode), axis);
+        return rlx_build_pad(x->b, a, axis, low, high, ox_number(x, 2, 0));
+    val i = rlx_build_iota(x->b, RLX_I64, low + ox_dim(a, axis) + high);
+    i = fold_index(x, SUB(i, LIKE(i, (double)low)), ox_dim(a, axis), mode);
+    return rlx_build_take(x->b, a, i, axis);
 }
 
 static void do_pad(onnx *x)
 {
     int64_t pads[ONNX_MAX_INTS], axes[ONNX_MAX_INTS];
     val a = ox_in(x, 0);
-    int n = ox_ints(x, 1, pads) / 2, naxes = ox_ints(x, 3, axes);
-    val fill = ox_has(x, 2) ? rlx_mir_reshape(IR, ox_in(x, 2), 0, NULL) : LIKE(a, 0);
+    const int n = ox_ints(x, 1, pads) / 2, naxes = ox_ints(x, 3, axes);
     for (int i = 0; i < n; i++)
-        a = pad_axis(x, a, ox_axis(a, naxes ? axes[i] : i), pads[i], pads[n + i], fill,
-                     ox_text(x, "mode", "constant")[0]);
+        a = pad_axis(x, a, ox_axis(a, naxes ? axes[i] : i), pads[i], pads[n + i]);
     ox_out(x, 0, a);
 }
 
@@ -279,153 +269,134 @@ static void do_center_crop_pad(onnx *x)
         int axis = ox_axis(a, naxes > 0 ? axes[i] : i);
         int64_t d = ox_dim(a, axis), more = shape[i] - d;
         int64_t low = more >= 0 ? more / 2 : -((d - shape[i]) / 2);
-        a = rlx_mir_pad(IR, a, axis, low, more - low, LIKE(a, 0));
+        a = rlx_build_pad(x->b, a, axis, low, more - low, 0);
     }
     ox_out(x, 0, a);
 }
 
-/* ---- made of indices
- * -------------------------------------------------------------------------------- */
+/* ---- made of indices ----------------------------------------------------------------------------- */
 
 static void do_eye_like(onnx *x)
 {
     const onnx_tensor *t = &x->in[0];
-    rlx_format f = t->format;
-    if (ox_int(x, "dtype", 0))
-        f = ox_dtype(x, ox_int(x, "dtype", 0));
-    val row = rlx_mir_iota(IR, RLX_I64, 2, t->dim, 0),
-        column = rlx_mir_iota(IR, RLX_I64, 2, t->dim, 1);
-    val k = rlx_mir_build_const(IR, RLX_I64, (double)ox_int(x, "k", 0));
-    ox_out(x, 0, rlx_mir_cast(IR, EQ(ADD(row, k), column), f));
+    const int64_t code = ox_int(x, "dtype", 0);
+    const rlx_format f = code ? ox_dtype(x, code) : t->format;
+    val row = rlx_build_iota(x->b, RLX_I64, t->dim[0]);
+    val on = ADD(row, LIKE(row, (double)ox_int(x, "k", 0)));
+    ox_out(x, 0, rlx_build_one_hot(x->b, on, t->dim[1], f));
 }
 
 static void do_trilu(onnx *x)
 {
     val a = ox_in(x, 0);
-    if (!a)
-        return;
-    int rank = a->type.rank;
-    val row = rlx_mir_iota(IR, RLX_I64, rank, a->type.dim, rank - 2);
-    val column = rlx_mir_iota(IR, RLX_I64, rank, a->type.dim, rank - 1);
-    val edge = ADD(row, rlx_mir_build_const(IR, RLX_I64, ox_number(x, 1, 0)));
-    bool upper = ox_int(x, "upper", 1);
+    const int rank = rlx_value_rank(a);
+    val row = ox_iota(x, RLX_I64, a, rank - 2), column = ox_iota(x, RLX_I64, a, rank - 1);
+    val edge = ADD(row, LIKE(row, ox_number(x, 1, 0)));
+    const bool upper = ox_int(x, "upper", 1);
     ox_out(x, 0, PICK(upper ? LE(edge, column) : LE(column, edge), a, LIKE(a, 0)));
 }
 
 static void do_range(onnx *x)
 {
     double start = ox_number(x, 0, 0), limit = ox_number(x, 1, 0), delta = ox_number(x, 2, 1);
-    double count = ceil((limit - start) / delta);
-    int64_t n = count > 0 ? (int64_t)count : 0;
+    const double count = ceil((limit - start) / delta);
     val from = ox_in(x, 0), by = ox_in(x, 2);
-    val i = rlx_mir_iota(IR, from ? from->type.format : RLX_F32, 1, &n, 0);
+    val i = rlx_build_iota(x->b, rlx_value_format(from), count > 0 ? (int64_t)count : 0);
     ox_out(x, 0, ADD(from, MUL(i, by)));
-}
-
-static void do_one_hot(onnx *x)
-{
-    val ids = ox_in(x, 0), values = ox_in(x, 2);
-    int64_t depth = (int64_t)ox_number(x, 1, 0), dims[RLX_MAX_RANK];
-    if (!ids || !values)
-        return;
-    int rank = ids->type.rank + 1;
-    int64_t at = ox_int(x, "axis", -1);
-    int axis = (int)(at < 0 ? at + rank : at);
-    ids = rlx_mir_insert(IR, rlx_mir_cast(IR, ids, RLX_I64), axis);
-    if (!ids)
-        return;
-    ids = PICK(LT(ids, LIKE(ids, 0)), ADD(ids, LIKE(ids, (double)depth)), ids);
-    memcpy(dims, ids->type.dim, sizeof dims);
-    dims[axis] = depth;
-    val hit = EQ(rlx_mir_iota(IR, RLX_I64, rank, dims, axis), ids);
-    val off = rlx_mir_reshape(IR, rlx_mir_slice(IR, values, 0, 0, 1, 1), 0, NULL);
-    val on = rlx_mir_reshape(IR, rlx_mir_slice(IR, values, 0, 1, 1, 1), 0, NULL);
-    ox_out(x, 0, PICK(hit, on, off));
-}
-
-/* ---- gathers and scatters
- * ---------------------------------------------------------------------------- */
-
-static void do_gather(onnx *x)
-{
-    val a = ox_in(x, 0);
-    ox_out(x, 0, rlx_mir_take(IR, a, ox_in(x, 1), ox_axis(a, ox_int(x, "axis", 0))));
 }
 
 /* Indices of an axis of `d`, negative ones counted from its end, as i64. */
 static val wrapped(onnx *x, val ids, int64_t d)
 {
-    ids = rlx_mir_cast(IR, ids, RLX_I64);
+    ids = rlx_build_cast(x->b, ids, RLX_I64);
     return PICK(LT(ids, LIKE(ids, 0)), ADD(ids, LIKE(ids, (double)d)), ids);
+}
+
+static void do_one_hot(onnx *x)
+{
+    const int64_t depth = (int64_t)ox_number(x, 1, 0);
+    val values = ox_in(x, 2);
+    val hit = rlx_build_one_hot(x->b, wrapped(x, ox_in(x, 0), depth), depth, RLX_BOOL);
+    hit = rlx_build_move(x->b, hit, -1, (int)ox_int(x, "axis", -1));
+    val off = rlx_build_slice(x->b, values, 0, 0, 1, 1),
+        on = rlx_build_slice(x->b, values, 0, 1, 1, 1);
+    ox_out(x, 0, PICK(hit, on, off));
+}
+
+/* ---- gathers and scatters ------------------------------------------------------------------------ */
+
+static void do_gather(onnx *x)
+{
+    ox_out(x, 0, rlx_build_take(x->b, ox_in(x, 0), ox_in(x, 1), (int)ox_int(x, "axis", 0)));
+}
+
+static val flat(onnx *x, val a)
+{
+    return rlx_build_reshape(x->b, a, 1, (int64_t[]){ox_elems(a)});
 }
 
 /* Where element (.., ids[..], ..) of a tensor lies: every axis its own index, but one. */
 static val element_places(onnx *x, val a, val ids, int axis)
 {
-    if (!a || !ids)
-        return NULL;
-    val at[RLX_MAX_RANK];
-    for (int i = 0; i < a->type.rank; i++)
-        at[i] = i == axis ? wrapped(x, ids, a->type.dim[i])
-                          : rlx_mir_iota(IR, RLX_I64, ids->type.rank, ids->type.dim, i);
-    return rlx_mir_place(IR, a, a->type.rank, at);
+    val at[ONNX_MAX_RANK];
+    for (int i = 0; i < rlx_value_rank(a); i++)
+        at[i] = i == axis ? wrapped(x, ids, ox_dim(a, i)) : ox_iota(x, RLX_I64, ids, i);
+    return ox_place(x, a, rlx_value_rank(a), at);
 }
 
 static void do_gather_elements(onnx *x)
 {
     val a = ox_in(x, 0);
-    val at = element_places(x, a, ox_in(x, 1), ox_axis(a, ox_int(x, "axis", 0)));
-    ox_out(x, 0, rlx_mir_build_gather(IR, rlx_mir_flatten(IR, a, 0, a ? a->type.rank : 0), at));
+    const int axis = ox_axis(a, ox_int(x, "axis", 0));
+    ox_out(x, 0, rlx_build_take_along(x->b, a, wrapped(x, ox_in(x, 1), ox_dim(a, axis)), axis));
 }
 
-static rlx_map_fn reduction_of(onnx *x)
+/* The rows of a [V, ..] at these places, replaced or folded. */
+static val scatter(onnx *x, val a, val at, val u)
 {
-    const char *name = ox_text(x, "reduction", "none");
     static const struct {
         const char *name;
-        rlx_map_fn fn;
-    } list[] = {{"none", RLX_FN_COUNT},
-                {"add", RLX_FN_ADD},
-                {"mul", RLX_FN_MUL},
-                {"min", RLX_FN_MIN},
-                {"max", RLX_FN_MAX}};
+        rlx_map fn;
+    } list[] = {
+        {"add", RLX_MAP_ADD}, {"mul", RLX_MAP_MUL}, {"min", RLX_MAP_MIN}, {"max", RLX_MAP_MAX}};
+    const char *name = ox_text(x, "reduction", "none");
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (strcmp(list[i].name, name) == 0)
-            return list[i].fn;
-    ox_refuse(x, "reduction \"%s\"", name);
-    return RLX_FN_COUNT;
-}
-
-static val flat(onnx *x, val a)
-{
-    return rlx_mir_flatten(IR, a, 0, a ? a->type.rank : 0);
+            return rlx_build_scatter_fold(x->b, list[i].fn, a, at, u);
+    if (strcmp(name, "none"))
+        ox_refuse(x, "reduction \"%s\"", name);
+    return rlx_build_scatter(x->b, a, at, u);
 }
 
 static void do_scatter_elements(onnx *x)
 {
-    val a = ox_in(x, 0), u = ox_in(x, 2);
+    val a = ox_in(x, 0);
     val at = element_places(x, a, ox_in(x, 1), ox_axis(a, ox_int(x, "axis", 0)));
-    val y = rlx_mir_build_scatter(IR, reduction_of(x), flat(x, a), flat(x, at), flat(x, u));
-    ox_out(x, 0, a ? rlx_mir_reshape(IR, y, a->type.rank, a->type.dim) : NULL);
+    ox_out(x, 0, ox_like(x, scatter(x, flat(x, a), flat(x, at), flat(x, ox_in(x, 2))), a));
 }
 
 /* Index tuples [.., k] as places among the first axes of a; *k: how many axes they take. */
 static val tuple_places(onnx *x, val a, val ids, int batch, int *k)
 {
-    if (!a || !ids)
-        return NULL;
-    int rank = ids->type.rank;
-    val at[RLX_MAX_RANK];
-    *k = (int)ids->type.dim[rank - 1];
-    for (int i = 0; i < batch; i++)
-        at[i] = rlx_mir_iota(IR, RLX_I64, rank - 1, ids->type.dim, i);
-    for (int i = 0; i < *k; i++) {
-        val one = rlx_mir_slice(IR, ids, rank - 1, i, 1, 1);
-        one = rlx_mir_reshape(IR, one, rank - 1, ids->type.dim);
-        at[batch + i] = wrapped(x, one, a->type.dim[batch + i]);
+    val at[ONNX_MAX_RANK], one = NULL;
+    int64_t dims[ONNX_MAX_RANK];
+    const int rank = rlx_value_rank(ids);
+    ox_dims(ids, dims);
+    *k = (int)ox_dim(ids, -1) + batch;
+    for (int i = batch; i < *k && i < ONNX_MAX_RANK; i++) {
+        one = rlx_build_slice(x->b, ids, -1, i - batch, 1, 1);
+        one = rlx_build_reshape(x->b, one, rank - 1, dims);
+        at[i] = wrapped(x, one, ox_dim(a, i));
     }
-    *k += batch;
-    return rlx_mir_place(IR, a, *k, at);
+    for (int i = 0; i < batch; i++)
+        at[i] = ox_iota(x, RLX_I64, one, i);
+    return ox_place(x, a, *k, at);
+}
+
+/* a with its first k axes as one. */
+static val rows_of(onnx *x, val a, int k)
+{
+    return rlx_build_flatten(x->b, a, 0, k - 1);
 }
 
 static void do_gather_nd(onnx *x)
@@ -433,7 +404,7 @@ static void do_gather_nd(onnx *x)
     val a = ox_in(x, 0);
     int k = 0;
     val at = tuple_places(x, a, ox_in(x, 1), (int)ox_int(x, "batch_dims", 0), &k);
-    ox_out(x, 0, rlx_mir_build_gather(IR, rlx_mir_flatten(IR, a, 0, k), at));
+    ox_out(x, 0, rlx_build_take(x->b, rows_of(x, a, k), at, 0));
 }
 
 static void do_scatter_nd(onnx *x)
@@ -441,35 +412,24 @@ static void do_scatter_nd(onnx *x)
     val a = ox_in(x, 0), u = ox_in(x, 2);
     int k = 0;
     val at = tuple_places(x, a, ox_in(x, 1), 0, &k);
-    if (!a || !u || !at)
-        return;
-    u = rlx_mir_flatten(IR, u, 0, at->type.rank);
-    val y =
-        rlx_mir_build_scatter(IR, reduction_of(x), rlx_mir_flatten(IR, a, 0, k), flat(x, at), u);
-    ox_out(x, 0, rlx_mir_reshape(IR, y, a->type.rank, a->type.dim));
+    u = rows_of(x, u, rlx_value_rank(at));
+    ox_out(x, 0, ox_like(x, scatter(x, rows_of(x, a, k), flat(x, at), u), a));
 }
 
 /* Rows of a cache from a place of each batch on. */
 static void do_tensor_scatter(onnx *x)
 {
-    val a = ox_in(x, 0), u = ox_in(x, 1);
-    if (!a || !u)
-        return;
-    int axis = ox_axis(a, ox_int(x, "axis", -2));
-    val at[RLX_MAX_RANK];
-    for (int i = 0; i < u->type.rank; i++)
-        at[i] = rlx_mir_iota(IR, RLX_I64, u->type.rank, u->type.dim, i);
-    int64_t first[RLX_MAX_RANK];
-    for (int i = 0; i < u->type.rank; i++)
-        first[i] = i == 0 ? u->type.dim[0] : 1;
+    val a = ox_in(x, 0), u = ox_in(x, 1), at[ONNX_MAX_RANK];
+    const int axis = ox_axis(a, ox_int(x, "axis", -2)), rank = rlx_value_rank(u);
+    const int64_t first[ONNX_MAX_RANK] = {ox_dim(u, 0), 1, 1, 1, 1, 1, 1, 1};
+    for (int i = 0; i < rank; i++)
+        at[i] = ox_iota(x, RLX_I64, u, i);
     if (ox_has(x, 2))
-        at[axis] = ADD(at[axis], rlx_mir_reshape(IR, ox_in(x, 2), u->type.rank, first));
+        at[axis] = ADD(at[axis], rlx_build_reshape(x->b, ox_in(x, 2), rank, first));
     if (ox_text(x, "mode", "linear")[0] == 'c')
-        at[axis] =
-            rlx_mir_map2(IR, RLX_FN_MOD, at[axis], LIKE(at[axis], (double)a->type.dim[axis]));
-    val y = rlx_mir_build_scatter(IR, RLX_FN_COUNT, flat(x, a),
-                                  flat(x, rlx_mir_place(IR, a, a->type.rank, at)), flat(x, u));
-    ox_out(x, 0, rlx_mir_reshape(IR, y, a->type.rank, a->type.dim));
+        at[axis] = MAP2(MOD, at[axis], LIKE(at[axis], (double)ox_dim(a, axis)));
+    val places = ox_expand(x, ox_place(x, a, rank, at), u);
+    ox_out(x, 0, ox_like(x, rlx_build_scatter(x->b, flat(x, a), flat(x, places), flat(x, u)), a));
 }
 
 /* The condition decides the shape, so it is known when the graph is made. */
@@ -477,96 +437,61 @@ static void do_compress(onnx *x)
 {
     int64_t keep[ONNX_MAX_INTS];
     val a = ox_in(x, 0), parts[ONNX_MAX_INTS];
-    int n = ox_ints(x, 1, keep), kept = 0, axis = 0;
     const int64_t none = INT64_MIN, at = ox_int(x, "axis", none);
-    if (at == none)
-        a = flat(x, a);
-    else
-        axis = ox_axis(a, at);
+    const int n = ox_ints(x, 1, keep), axis = at == none ? 0 : ox_axis(a, at);
+    int kept = 0;
+    a = at == none ? flat(x, a) : a;
     for (int i = 0; i < n && i < ox_dim(a, axis); i++)
         if (keep[i])
-            parts[kept++] = rlx_mir_slice(IR, a, axis, i, 1, 1);
-    if (kept == 0)
-        ox_out(x, 0, rlx_mir_slice(IR, a, axis, 0, 0, 1));
-    else
-        ox_out(x, 0, rlx_mir_build_concat(IR, kept, parts, axis));
+            parts[kept++] = rlx_build_slice(x->b, a, axis, i, 1, 1);
+    ox_out(x, 0,
+           kept ? rlx_build_concat(x->b, kept, parts, axis)
+                : rlx_build_slice(x->b, a, axis, 0, 0, 1));
 }
 
 static void do_reverse_sequence(onnx *x)
 {
-    val a = ox_in(x, 0), len = ox_in(x, 1);
-    if (!a || !len)
-        return;
-    int batch = (int)ox_int(x, "batch_axis", 1), time = (int)ox_int(x, "time_axis", 0);
-    int64_t dims[RLX_MAX_RANK];
-    val at[RLX_MAX_RANK];
-    for (int i = 0; i < a->type.rank; i++) {
-        dims[i] = i == batch ? a->type.dim[i] : 1;
-        at[i] = rlx_mir_iota(IR, RLX_I64, a->type.rank, a->type.dim, i);
-    }
-    len = rlx_mir_cast(IR, rlx_mir_reshape(IR, len, a->type.rank, dims), RLX_I64);
-    val back = SUB(SUB(len, LIKE(len, 1)), at[time]);
-    at[time] = PICK(LT(at[time], len), back, at[time]);
-    ox_out(x, 0, rlx_mir_build_gather(IR, flat(x, a), rlx_mir_place(IR, a, a->type.rank, at)));
+    val a = ox_in(x, 0);
+    const int batch = (int)ox_int(x, "batch_axis", 1), time = (int)ox_int(x, "time_axis", 0);
+    int64_t dims[ONNX_MAX_RANK] = {1, 1, 1, 1, 1, 1, 1, 1};
+    dims[batch] = ox_dim(a, batch);
+    val len = rlx_build_reshape(x->b, ox_in(x, 1), rlx_value_rank(a), dims);
+    val at = ox_iota(x, RLX_I64, a, time);
+    val back = SUB(SUB(len, LIKE(len, 1)), at);
+    at = ox_expand(x, PICK(LT(at, len), back, at), a);
+    ox_out(x, 0, rlx_build_take_along(x->b, a, at, time));
 }
 
-/* ---- order
- * ------------------------------------------------------------------------------------------- */
+/* ---- order --------------------------------------------------------------------------------------- */
 
 static void do_top_k(onnx *x)
 {
-    int64_t k[ONNX_MAX_INTS] = {1}, dims[RLX_MAX_RANK];
-    val a = ox_in(x, 0);
-    if (!a)
-        return;
+    int64_t k[ONNX_MAX_INTS] = {1};
+    val ids;
     ox_ints(x, 1, k);
-    int rank = a->type.rank, axis = ox_axis(a, ox_int(x, "axis", -1));
-    a = rlx_mir_move(IR, a, axis, rank - 1);
-    val ranks = rlx_mir_ranks(IR, a, ox_int(x, "largest", 1));
-    if (!ranks)
-        return;
-    /* [.., k, i]: the element i whose rank is k */
-    memcpy(dims, a->type.dim, sizeof dims);
-    dims[rank] = dims[rank - 1];
-    dims[rank - 1] = k[0];
-    val hit = EQ(rlx_mir_expand(IR, rlx_mir_insert(IR, ranks, rank - 1), rank + 1, dims),
-                 rlx_mir_iota(IR, RLX_I64, rank + 1, dims, rank - 1));
-    val at = rlx_mir_iota(IR, RLX_I64, rank + 1, dims, rank);
-    val ids = rlx_mir_fold(IR, RLX_FN_MAX, PICK(hit, at, LIKE(at, 0)), 1u << rank, false);
-    val places = element_places(x, a, ids, rank - 1);
-    ox_out(x, 0, rlx_mir_move(IR, rlx_mir_build_gather(IR, flat(x, a), places), rank - 1, axis));
-    ox_out(x, 1, rlx_mir_move(IR, ids, rank - 1, axis));
+    ox_out(x, 0,
+           rlx_build_top_k(x->b, ox_in(x, 0), (int)ox_int(x, "axis", -1), k[0],
+                           !ox_int(x, "largest", 1), &ids));
+    ox_out(x, 1, rlx_build_cast(x->b, ids, RLX_I64));
 }
 
-static void cumulate(onnx *x, rlx_map_fn fn)
+static void cumulate(onnx *x, rlx_map fn)
 {
-    val a = ox_in(x, 0);
     int64_t at[ONNX_MAX_INTS] = {0};
     ox_ints(x, 1, at);
-    if (!a)
-        return;
-    int last = a->type.rank - 1, axis = ox_axis(a, at[0]);
-    int64_t d = a->type.dim[axis];
-    bool back = ox_int(x, "reverse", 0);
-    a = rlx_mir_move(IR, a, axis, last);
-    if (back)
-        a = rlx_mir_slice(IR, a, last, d - 1, d, -1);
-    if (ox_int(x, "exclusive", 0))
-        a = rlx_mir_pad(IR, a, last, 1, -1, LIKE(a, fn == RLX_FN_MUL));
-    val y = rlx_mir_build_scan(IR, fn, a);
-    if (back)
-        y = rlx_mir_slice(IR, y, last, d - 1, d, -1);
-    ox_out(x, 0, rlx_mir_move(IR, y, last, axis));
+    ox_out(x, 0,
+           rlx_build_scan(x->b, fn, ox_in(x, 0), (int)at[0], ox_int(x, "exclusive", 0),
+                          ox_int(x, "reverse", 0)));
 }
 
 static void do_cum_sum(onnx *x)
 {
-    cumulate(x, RLX_FN_ADD);
+    cumulate(x, RLX_MAP_ADD);
 }
 
 static void do_cum_prod(onnx *x)
 {
-    cumulate(x, RLX_FN_MUL);
+    cumulate(x, RLX_MAP_MUL);
 }
 
 static void shaped_by_values(onnx *x)

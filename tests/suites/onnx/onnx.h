@@ -109,7 +109,13 @@ val ox_iota(onnx *x, rlx_format f, val v, int axis);
 val ox_fold(onnx *x, rlx_map fn, val v, unsigned axes, bool keep);
 val ox_mean(onnx *x, val v, unsigned axes); /* keeps */
 unsigned ox_axes(val v, int first);         /* first..rank-1 */
-val ox_like(onnx *x, val v, val shape);     /* v with the other's shape */
+val ox_like(onnx *x, val v, val shape);   /* v with the other's shape: as many elements */
+val ox_expand(onnx *x, val v, val shape); /* v, repeated to it */
+
+/* Where the elements at these indices of the first n axes of v lie, in row-major order, i64; the
+ * elements of all axes themselves. */
+val ox_place(onnx *x, val v, int n, const val *at);
+val ox_at(onnx *x, val v, const val *at);
 
 #define MAP1(fn, p) rlx_build_map1(x->b, RLX_MAP_##fn, p)
 #define MAP2(fn, p, q) rlx_build_map2(x->b, RLX_MAP_##fn, p, q)
