@@ -1,8 +1,8 @@
 /* tests/suites/opvectors.c: operators of the ONNX backend suite as compiled code. Each .safetensors
  * file of a folder is a case: it becomes a flow (onnx/), is compiled and run, and the results are
  * held against the expected ones, as that suite does: 1e-3 relative and 1e-7, whole numbers
- * exactly. ref:mir must give the same bits, and what the evaluator of HIR makes of the flow is held
- * against the expected, too. `--device cpu:x86-64-v3` masks features; with ref:lir the interpreter
+ * exactly. The evaluator of MIR, of what is lowered from the flow and not fused, must give the same bits,
+ * and what the evaluator of HIR makes of the flow is held against the expected, too. `--device cpu:x86-64-v3` masks features; with ref:lir the interpreter
  * runs the tape. */
 #include <dirent.h>
 #include <math.h>
@@ -17,47 +17,91 @@
 #define RELATIVE 1e-3
 #define ABSOLUTE 1e-7
 
-/* The flow of a case on a device. */
-typedef struct engine {
-    rlx_executable *executable;
-    rlx_session *session;
-} engine;
-
 typedef struct subject {
     onnx x;
     rlx_flow *flow;
-    engine on[2]; /* the device, ref:mir */
+    rlx_executable *executable;
+    rlx_session *session;
+    /* down to MIR once more, and what the evaluators make of it there */
+    rlx_dims *dims;
+    rlx_ir_module *hir, *mir;
+    rlx_flow_outputs outputs;
+    rlx_eval_tensor by_hir[ONNX_MAX_IO + 1], by_mir[ONNX_MAX_IO + 1];
 } subject;
-
-/* Contexts of a folder. */
-static rlx_context *contexts[2];
 
 static void subject_deinit(subject *s)
 {
-    for (int i = 0; i < 2; i++) {
-        rlx_session_destroy(s->on[i].session);
-        rlx_executable_destroy(s->on[i].executable);
+    for (int i = 0; i < s->outputs.n; i++) {
+        free(s->by_hir[i].data);
+        free(s->by_mir[i].data);
     }
+    rlx_flow_outputs_deinit(&s->outputs);
+    rlx_ir_module_destroy(s->mir);
+    rlx_ir_module_destroy(s->hir);
+    rlx_dims_destroy(s->dims);
+    rlx_session_destroy(s->session);
+    rlx_executable_destroy(s->executable);
     rlx_flow_destroy(s->flow);
     onnx_free(&s->x);
 }
 
 /* ---- running ---------------------------------------------------------------------------------- */
 
-static rlx_status run_on(subject *s, rlx_context *cx, engine *e)
+static rlx_status run(subject *s, rlx_context *cx)
 {
     static const float entry;
     rlx_tensor in[ONNX_MAX_IO + 1];
     int n = 0;
-    RLX_TRY(rlx_flow_compile(cx, s->flow, s->x.weights, NULL, NULL, &e->executable));
-    RLX_TRY(rlx_session_create(cx, NULL, &e->session));
+    RLX_TRY(rlx_flow_compile(cx, s->flow, s->x.weights, NULL, NULL, &s->executable));
+    RLX_TRY(rlx_session_create(cx, NULL, &s->session));
     for (int i = 0; i < s->x.nin; i++)
         if (s->x.given[i])
             in[n++] = onnx_as_tensor(&s->x.in[i]);
     if (s->x.makes)
         in[n++] =
             (rlx_tensor){.name = "entry", .format = RLX_F32, .data = &entry, .bytes = sizeof entry};
-    return rlx_executable_run(e->executable, e->session, in, n);
+    return rlx_executable_run(s->executable, s->session, in, n);
+}
+
+/* What evaluators ask for, by name. */
+typedef struct bound {
+    const onnx *x;
+    float entry;
+    rlx_eval_tensor made[2 * ONNX_MAX_IO];
+    int n;
+} bound;
+
+static rlx_eval_tensor *find_bound(void *user, rlx_role role, const char *symbol)
+{
+    bound *b = user;
+    (void)role;
+    rlx_eval_tensor *e = &b->made[b->n < 2 * ONNX_MAX_IO ? b->n++ : 0];
+    *e = (rlx_eval_tensor){.name = "entry", .format = RLX_F32, .data = &b->entry};
+    for (int i = 0; i < b->x->nin; i++) {
+        const rlx_tensor t = onnx_as_tensor(&b->x->in[i]);
+        if (strcmp(t.name, symbol))
+            continue;
+        *e = (rlx_eval_tensor){
+            .name = t.name, .format = t.format, .rank = t.rank, .data = (void *)t.data};
+        memcpy(e->dim, t.dim, sizeof t.dim);
+    }
+    return e;
+}
+
+/* HIR, and MIR as it is lowered: before anything is fused. */
+static rlx_status evaluate(subject *s)
+{
+    static const int64_t none[RLX_MAX_SYMBOLS];
+    bound b = {.x = &s->x};
+    const rlx_eval_env env = {find_bound, &b, none};
+    s->dims = rlx_dims_create();
+    RLX_TRY(rlx_flow_build(s->flow, s->x.weights, &(rlx_compile_options){0}, s->dims, &s->hir,
+                           &s->outputs));
+    RLX_TRY(rlx_hir_eval(s->hir, "main", &env, s->by_hir, s->outputs.n));
+    RLX_TRY(rlx_hir_lower(s->hir, &s->mir));
+    RLX_TRY(rlx_mir_choose_precision(s->mir, RLX_MIR_EXACT, NULL));
+    b.n = 0;
+    return rlx_mir_eval(s->mir, "main", &env, s->by_mir, s->outputs.n);
 }
 
 /* ---- comparing -------------------------------------------------------------------------------- */
@@ -98,103 +142,47 @@ static bool check_close(conformance *c, const char *path, const char *by, const 
     return true;
 }
 
-static bool compare_one(conformance *c, const char *path, subject *s, const onnx_tensor *want)
+static bool compare_one(conformance *c, const char *path, subject *s, const onnx_tensor *want,
+                        int k)
 {
-    rlx_tensor got[2];
-    for (int i = 0; i < 2; i++)
-        if (case_broke(c, path, rlx_session_output(s->on[i].session, want->name, &got[i])))
-            return false;
-    if (!check_close(c, path, "", want, &got[0]))
+    const rlx_format f = want->format;
+    const rlx_tensor hir = {.format = f, .data = s->by_hir[k].data};
+    const rlx_tensor mir = {.format = f, .data = s->by_mir[k].data};
+    rlx_tensor got;
+    if (case_broke(c, path, rlx_session_output(s->session, want->name, &got)) ||
+        !check_close(c, path, "", want, &got) || !check_close(c, path, " by ref:hir", want, &hir))
         return false;
     for (int64_t i = 0; i < want->elems; i++)
-        if (!is_bit_equal(&got[0], &got[1], i)) {
+        if (!is_bit_equal(&got, &mir, i)) {
             case_failed(c, path, "%s[%lld] is %.9g, %.9g by ref:mir", want->name, (long long)i,
-                        rlx_format_load(want->format, got[0].data, i),
-                        rlx_format_load(want->format, got[1].data, i));
+                        rlx_format_load(f, got.data, i), rlx_format_load(f, mir.data, i));
             return false;
         }
     return true;
 }
 
-/* ---- the evaluator of HIR --------------------------------------------------------------------- */
-
-typedef struct bound {
-    const onnx *x;
-    float entry;
-    rlx_eval_tensor made[2 * ONNX_MAX_IO];
-    int n;
-} bound;
-
-static rlx_eval_tensor *find_bound(void *user, rlx_role role, const char *symbol)
+static bool compare(conformance *c, const char *path, subject *s)
 {
-    bound *b = user;
-    (void)role;
-    rlx_eval_tensor *e = &b->made[b->n < 2 * ONNX_MAX_IO ? b->n++ : 0];
-    *e = (rlx_eval_tensor){.name = "entry", .format = RLX_F32, .data = &b->entry};
-    for (int i = 0; i < b->x->nin; i++) {
-        const rlx_tensor t = onnx_as_tensor(&b->x->in[i]);
-        if (strcmp(t.name, symbol))
-            continue;
-        *e = (rlx_eval_tensor){
-            .name = t.name, .format = t.format, .rank = t.rank, .data = (void *)t.data};
-        memcpy(e->dim, t.dim, sizeof t.dim);
-    }
-    return e;
-}
-
-static bool compare_evaluated(conformance *c, const char *path, const onnx *x,
-                              const rlx_flow_outputs *outputs, const rlx_eval_tensor *y)
-{
-    for (int k = 0; k < outputs->n; k++)
-        for (int i = 0; i < x->nout; i++) {
-            const rlx_tensor got = {.format = y[k].format, .data = y[k].data};
-            if (!strcmp(x->out[i].name, outputs->name[k]) &&
-                !check_close(c, path, " by ref:hir", &x->out[i], &got))
+    for (int k = 0; k < s->outputs.n; k++)
+        for (int i = 0; i < s->x.nout; i++)
+            if (!strcmp(s->x.out[i].name, s->outputs.name[k]) &&
+                !compare_one(c, path, s, &s->x.out[i], k))
                 return false;
-        }
     return true;
-}
-
-static bool evaluate(conformance *c, const char *path, const subject *s)
-{
-    static const int64_t none[RLX_MAX_SYMBOLS];
-    bound b = {.x = &s->x};
-    const rlx_eval_env env = {find_bound, &b, none};
-    rlx_eval_tensor y[ONNX_MAX_IO + 1] = {0};
-    rlx_dims *dims = rlx_dims_create();
-    rlx_ir_module *hir = NULL;
-    rlx_flow_outputs outputs = {0};
-    rlx_status st =
-        rlx_flow_build(s->flow, s->x.weights, &(rlx_compile_options){0}, dims, &hir, &outputs);
-    if (!st)
-        st = rlx_hir_eval(hir, "main", &env, y, outputs.n);
-    const bool same = !case_broke(c, path, st) && compare_evaluated(c, path, &s->x, &outputs, y);
-    for (int i = 0; i < outputs.n; i++)
-        free(y[i].data);
-    rlx_flow_outputs_deinit(&outputs);
-    rlx_ir_module_destroy(hir);
-    rlx_dims_destroy(dims);
-    return same;
 }
 
 /* ---- cases ------------------------------------------------------------------------------------ */
 
-static bool compare(conformance *c, const char *path, subject *s)
-{
-    for (int i = 0; i < s->x.nout; i++)
-        if (s->x.out[i].format != RLX_FORMAT_NONE && !compare_one(c, path, s, &s->x.out[i]))
-            return false;
-    return evaluate(c, path, s);
-}
-
-static void run_case(conformance *c, const char *path)
+static void run_case(conformance *c, rlx_context *cx, const char *path)
 {
     subject s = {0};
     rlx_status st = onnx_read(path, &s.x);
     if (!st)
         st = onnx_record(&s.x, &s.flow);
-    for (int i = 0; i < 2 && !st; i++)
-        st = run_on(&s, contexts[i], &s.on[i]);
+    if (!st)
+        st = run(&s, cx);
+    if (!st)
+        st = evaluate(&s);
     if (rlx_status_code(st) == RLX_UNSUPPORTED) {
         case_skipped(c, path, "%s", rlx_status_message(st));
         rlx_status_free(st);
@@ -210,32 +198,20 @@ static int is_case(const struct dirent *d)
     return n > end && strcmp(d->d_name + n - end, ".safetensors") == 0;
 }
 
-static bool open_contexts(conformance *c, const char *dir)
-{
-    const char *const devices[] = {c->device, "ref:mir"};
-    for (int i = 0; i < 2; i++) {
-        const rlx_context_options o = {.device = devices[i], .threads = 1, .no_cache = true};
-        if (case_broke(c, dir, rlx_context_create(&o, &contexts[i])))
-            return false;
-    }
-    return true;
-}
-
 void opvectors_run(conformance *c, const char *dir)
 {
+    const rlx_context_options o = {.device = c->device, .threads = 1, .no_cache = true};
+    rlx_context *cx = NULL;
     struct dirent **list;
     char path[PATH_CHARS];
     int n = scandir(dir, &list, is_case, alphasort);
-    const bool open = n > 0 && open_contexts(c, dir);
+    const bool open = n > 0 && !case_broke(c, dir, rlx_context_create(&o, &cx));
     for (int i = 0; i < n; i++) {
         if (open && snprintf(path, sizeof path, "%s/%s", dir, list[i]->d_name) < PATH_CHARS)
-            run_case(c, path);
+            run_case(c, cx, path);
         free(list[i]);
     }
     if (n >= 0)
         free(list);
-    for (int i = 0; i < 2; i++) {
-        rlx_context_destroy(contexts[i]);
-        contexts[i] = NULL;
-    }
+    rlx_context_destroy(cx);
 }

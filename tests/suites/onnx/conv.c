@@ -75,7 +75,7 @@ static bool windows_of(onnx *x, val a, val kernel, windows *w)
 
 /* ---- convolutions ----------------------------------------------------------------------------- */
 
-static void do_conv(onnx *x)
+OPERATOR(Conv)
 {
     val a = ox_in(x, 0), k = ox_weight(x, 1);
     windows w;
@@ -101,12 +101,9 @@ static val integer_conv(onnx *x, int a_in, int a_zero, int k_in, int k_zero, val
     return windows_of(x, a, k, &w) ? rlx_build_conv(x->b, a, k, bias, &w.at) : NULL;
 }
 
-static void do_conv_integer(onnx *x)
-{
-    ox_out(x, 0, integer_conv(x, 0, 2, 1, 3, NULL));
-}
+EXPRESSION(ConvInteger, integer_conv(x, 0, 2, 1, 3, NULL))
 
-static void do_qlinear_conv(onnx *x)
+OPERATOR(QLinearConv)
 {
     val y = integer_conv(x, 0, 2, 3, 5, ox_has(x, 8) ? ox_in(x, 8) : NULL);
     val scale = DIV(ox_in(x, 6), MUL(ox_in(x, 1), ox_in(x, 4))), zero = ox_in(x, 7);
@@ -135,7 +132,7 @@ static void read_transposed(onnx *x, windows *w)
     }
 }
 
-static void do_conv_transpose(onnx *x)
+OPERATOR(ConvTranspose)
 {
     val a = ox_in(x, 0), k = ox_weight(x, 1);
     windows w;
@@ -147,7 +144,7 @@ static void do_conv_transpose(onnx *x)
 
 /* Blocks [N, C * K.., L] summed where they lie in the image: by a transposed convolution of each
  * channel, whose kernel k is 1 at place k. */
-static void do_col2im(onnx *x)
+OPERATOR(Col2Im)
 {
     int64_t image[ONNX_MAX_INTS], block[ONNX_MAX_INTS], taps = 1, dims[5], kernel[7];
     const int n = ox_ints(x, 1, image);
@@ -176,7 +173,7 @@ static void do_col2im(onnx *x)
 }
 
 /* Depthwise over time, with the last K-1 elements as state. */
-static void do_causal_conv(onnx *x)
+OPERATOR(CausalConvWithState)
 {
     val state = ox_has(x, 3) ? rlx_build_move(x->b, ox_in(x, 3), 1, 2) : NULL;
     val y = rlx_build_move(x->b, ox_in(x, 0), 1, 2); /* [N, L, C] */
@@ -189,7 +186,7 @@ static void do_causal_conv(onnx *x)
 
 /* ---- pools ------------------------------------------------------------------------------------ */
 
-static void do_average_pool(onnx *x)
+OPERATOR(AveragePool)
 {
     val a = ox_in(x, 0);
     windows w;
@@ -199,28 +196,35 @@ static void do_average_pool(onnx *x)
     ox_out(x, 0, rlx_build_mean_pool(x->b, a, w.size, &w.at));
 }
 
-/* Places in a channel's plane as places in the whole input; with storage_order the last axis is the
- * slowest. */
-static val whole_places(onnx *x, val at, const windows *w, int64_t channels)
+/* Places in a plane, in row-major order, as if its first axis were the fastest. */
+static val columns_first(onnx *x, val at, const windows *w)
 {
-    int64_t plane = 1, scale = 1;
+    int64_t rest = 1, scale = 1;
     val y = LIKE(at, 0);
-    for (int i = 0; i < w->n; i++)
-        plane *= w->in[i];
-    if (!ox_int(x, "storage_order", 0))
-        y = at;
-    for (int i = 0, rest = (int)plane; y != at && i < w->n; i++) {
-        rest /= (int)w->in[i];
-        val own = MAP2(MOD, DIV(at, LIKE(at, rest)), LIKE(at, (double)w->in[i]));
+    for (int i = 1; i < w->n; i++)
+        rest *= w->in[i];
+    for (int i = 0; i < w->n; i++) {
+        val own = MAP2(MOD, DIV(at, LIKE(at, (double)rest)), LIKE(at, (double)w->in[i]));
         y = ADD(y, MUL(own, LIKE(at, (double)scale)));
         scale *= w->in[i];
+        rest /= i + 1 < w->n && w->in[i + 1] ? w->in[i + 1] : 1;
     }
-    val row = ADD(MUL(ox_iota(x, RLX_I64, at, 0), LIKE(at, (double)channels)),
-                  ox_iota(x, RLX_I64, at, 1));
-    return ADD(y, MUL(row, LIKE(at, (double)plane)));
+    return y;
 }
 
-static void do_max_pool(onnx *x)
+/* Places in the planes of [N, C, ..] as places in the whole input. */
+static val whole_places(onnx *x, val at, const windows *w, int64_t channels)
+{
+    int64_t plane = 1;
+    for (int i = 0; i < w->n; i++)
+        plane *= w->in[i];
+    at = ox_int(x, "storage_order", 0) ? columns_first(x, at, w) : at;
+    val row = MUL(ox_iota(x, RLX_I64, at, 0), LIKE(at, (double)channels));
+    row = ADD(row, ox_iota(x, RLX_I64, at, 1));
+    return ADD(at, MUL(row, LIKE(at, (double)plane)));
+}
+
+OPERATOR(MaxPool)
 {
     val a = ox_in(x, 0), at;
     windows w;
@@ -243,7 +247,7 @@ static val power(onnx *x, val a, double p)
 }
 
 /* Sums over windows are a convolution of each channel with ones. */
-static void do_lp_pool(onnx *x)
+OPERATOR(LpPool)
 {
     val a = ox_in(x, 0);
     const double p = (double)ox_int(x, "p", 2);
@@ -261,13 +265,9 @@ static void do_lp_pool(onnx *x)
     ox_out(x, 0, power(x, sum, 1 / p));
 }
 
-static void do_global_average(onnx *x)
-{
-    val a = ox_in(x, 0);
-    ox_out(x, 0, ox_mean(x, a, ox_axes(a, 2)));
-}
+UNARY(GlobalAveragePool, ox_mean(x, a, ox_axes(a, 2)))
 
-static void do_global_lp(onnx *x)
+OPERATOR(GlobalLpPool)
 {
     val a = ox_in(x, 0);
     const double p = (double)ox_int(x, "p", 2);
@@ -275,14 +275,10 @@ static void do_global_lp(onnx *x)
     ox_out(x, 0, power(x, sum, 1 / p));
 }
 
-static void do_global_max(onnx *x)
-{
-    val a = ox_in(x, 0);
-    ox_out(x, 0, ox_fold(x, RLX_MAP_MAX, a, ox_axes(a, 2), true));
-}
+UNARY(GlobalMaxPool, ox_fold(x, RLX_MAP_MAX, a, ox_axes(a, 2), true))
 
 /* Elements go back to where they were the largest; a larger shape than that follows is padded. */
-static void do_max_unpool(onnx *x)
+OPERATOR(MaxUnpool)
 {
     val a = ox_in(x, 0), at = ox_in(x, 1);
     windows w;
@@ -301,18 +297,3 @@ static void do_max_unpool(onnx *x)
         y = rlx_build_pad(x->b, y, i, 0, shape[i] - dims[i], 0);
     ox_out(x, 0, y);
 }
-
-const onnx_op onnx_conv[] = {OP(AveragePool, do_average_pool),
-                             OP(CausalConvWithState, do_causal_conv),
-                             OP(Col2Im, do_col2im),
-                             OP(Conv, do_conv),
-                             OP(ConvInteger, do_conv_integer),
-                             OP(ConvTranspose, do_conv_transpose),
-                             OP(GlobalAveragePool, do_global_average),
-                             OP(GlobalLpPool, do_global_lp),
-                             OP(GlobalMaxPool, do_global_max),
-                             OP(LpPool, do_lp_pool),
-                             OP(MaxPool, do_max_pool),
-                             OP(MaxUnpool, do_max_unpool),
-                             OP(QLinearConv, do_qlinear_conv),
-                             OP_END};

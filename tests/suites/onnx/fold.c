@@ -24,13 +24,6 @@ static val reduce(onnx *x, rlx_map fn, val a)
     return ox_fold(x, fn, a, axes_of(x, a), ox_int(x, "keepdims", 1));
 }
 
-#define REDUCTION(name, expr) \
-    static void name(onnx *x) \
-    {                         \
-        val a = ox_in(x, 0);  \
-        ox_out(x, 0, expr);   \
-    }
-
 static val mean(onnx *x, val a)
 {
     val sum = reduce(x, RLX_MAP_ADD, a);
@@ -58,16 +51,16 @@ static val best(onnx *x, val a, bool most)
                   a);
 }
 
-REDUCTION(do_sum, reduce(x, RLX_MAP_ADD, a))
-REDUCTION(do_prod, reduce(x, RLX_MAP_MUL, a))
-REDUCTION(do_max, best(x, a, true))
-REDUCTION(do_min, best(x, a, false))
-REDUCTION(do_mean, mean(x, a))
-REDUCTION(do_l1, reduce(x, RLX_MAP_ADD, ABS(a)))
-REDUCTION(do_l2, SQRT(reduce(x, RLX_MAP_ADD, MUL(a, a))))
-REDUCTION(do_sum_square, reduce(x, RLX_MAP_ADD, MUL(a, a)))
-REDUCTION(do_log_sum, LOG(reduce(x, RLX_MAP_ADD, a)))
-REDUCTION(do_log_sum_exp, log_sum_exp(x, a))
+UNARY(ReduceSum, reduce(x, RLX_MAP_ADD, a))
+UNARY(ReduceProd, reduce(x, RLX_MAP_MUL, a))
+UNARY(ReduceMax, best(x, a, true))
+UNARY(ReduceMin, best(x, a, false))
+UNARY(ReduceMean, mean(x, a))
+UNARY(ReduceL1, reduce(x, RLX_MAP_ADD, ABS(a)))
+UNARY(ReduceL2, SQRT(reduce(x, RLX_MAP_ADD, MUL(a, a))))
+UNARY(ReduceSumSquare, reduce(x, RLX_MAP_ADD, MUL(a, a)))
+UNARY(ReduceLogSum, LOG(reduce(x, RLX_MAP_ADD, a)))
+UNARY(ReduceLogSumExp, log_sum_exp(x, a))
 
 /* The first (last) index of the largest (least): of the last, it is counted from the end. */
 static val arg_best(onnx *x, val a, int axis, bool smallest, bool keep)
@@ -85,17 +78,17 @@ static void arg(onnx *x, bool smallest)
     ox_out(x, 0, rlx_build_cast(x->b, at, RLX_I64));
 }
 
-static void do_arg_max(onnx *x)
+OPERATOR(ArgMax)
 {
     arg(x, false);
 }
 
-static void do_arg_min(onnx *x)
+OPERATOR(ArgMin)
 {
     arg(x, true);
 }
 
-static void do_hardmax(onnx *x)
+OPERATOR(Hardmax)
 {
     val a = ox_in(x, 0);
     const int axis = ox_axis(a, ox_int(x, "axis", -1));
@@ -104,8 +97,8 @@ static void do_hardmax(onnx *x)
     ox_out(x, 0, rlx_build_move(x->b, y, -1, axis));
 }
 
-REDUCTION(do_softmax, rlx_build_softmax(x->b, a, (int)ox_int(x, "axis", -1)))
-REDUCTION(do_log_softmax, rlx_build_log_softmax(x->b, a, (int)ox_int(x, "axis", -1)))
+UNARY(Softmax, rlx_build_softmax(x->b, a, (int)ox_int(x, "axis", -1)))
+UNARY(LogSoftmax, rlx_build_log_softmax(x->b, a, (int)ox_int(x, "axis", -1)))
 
 /* ---- normalizations --------------------------------------------------------------------------- */
 
@@ -129,7 +122,7 @@ static val renewed(onnx *x, int i, val now)
     return v;
 }
 
-static void do_batch_norm(onnx *x)
+OPERATOR(BatchNormalization)
 {
     val a = ox_in(x, 0), m = ox_weight(x, 3), v = ox_weight(x, 4);
     if (ox_int(x, "training_mode", 0)) {
@@ -141,10 +134,10 @@ static void do_batch_norm(onnx *x)
     ox_out(x, 0, rlx_build_batch_norm(x->b, a, m, v, ox_weight(x, 1), ox_weight(x, 2), epsilon(x)));
 }
 
-REDUCTION(do_instance_norm,
-          rlx_build_instance_norm(x->b, a, ox_weight(x, 1), ox_weight(x, 2), epsilon(x)))
-REDUCTION(do_group_norm, rlx_build_group_norm(x->b, a, ox_weight(x, 1), ox_weight(x, 2),
-                                              ox_int(x, "num_groups", 1), epsilon(x)))
+UNARY(InstanceNormalization,
+      rlx_build_instance_norm(x->b, a, ox_weight(x, 1), ox_weight(x, 2), epsilon(x)))
+UNARY(GroupNormalization, rlx_build_group_norm(x->b, a, ox_weight(x, 1), ox_weight(x, 2),
+                                               ox_int(x, "num_groups", 1), epsilon(x)))
 
 /* v with the axes behind the first `axis` as one; a vector for 0. */
 static val flat_from(onnx *x, val v, int axis)
@@ -152,7 +145,7 @@ static val flat_from(onnx *x, val v, int axis)
     return v && axis < rlx_value_rank(v) ? rlx_build_flatten(x->b, v, axis, -1) : v;
 }
 
-static void do_layer_norm(onnx *x)
+OPERATOR(LayerNormalization)
 {
     val a = ox_in(x, 0);
     const int axis = ox_axis(a, ox_int(x, "axis", -1));
@@ -165,14 +158,14 @@ static void do_layer_norm(onnx *x)
     ox_out(x, 2, DIV(LIKE(v, 1), SQRT(ADD(v, LIKE(v, epsilon(x))))));
 }
 
-static void do_rms_norm(onnx *x)
+OPERATOR(RMSNormalization)
 {
     val a = ox_in(x, 0), w = flat_from(x, ox_weight(x, 1), 0);
     val y = flat_from(x, a, ox_axis(a, ox_int(x, "axis", -1)));
     ox_out(x, 0, ox_like(x, rlx_build_rms_norm(x->b, y, w, epsilon(x)), a));
 }
 
-static void do_mvn(onnx *x)
+OPERATOR(MeanVarianceNormalization)
 {
     int64_t list[ONNX_MAX_INTS] = {0, 2, 3};
     val a = ox_in(x, 0);
@@ -184,18 +177,19 @@ static void do_mvn(onnx *x)
     ox_out(x, 0, DIV(SUB(a, m), ADD(SQRT(v), LIKE(v, 1e-9))));
 }
 
-static void do_lp_norm(onnx *x)
+OPERATOR(LpNormalization)
 {
     val a = ox_in(x, 0);
     const int axis = ox_axis(a, ox_int(x, "axis", -1));
-    val n = ox_fold(x, RLX_MAP_ADD, ABS(a), 1u << axis, true);
-    if (ox_int(x, "p", 2) == 2)
+    if (ox_int(x, "p", 2) == 2) {
         ox_out(x, 0, rlx_build_l2_norm(x->b, a, axis, 1e-30)); /* 0 where all is 0 */
-    else
-        ox_out(x, 0, PICK(EQ(n, LIKE(a, 0)), LIKE(a, 0), DIV(a, n)));
+        return;
+    }
+    val n = ox_fold(x, RLX_MAP_ADD, ABS(a), 1u << axis, true);
+    ox_out(x, 0, PICK(EQ(n, LIKE(a, 0)), LIKE(a, 0), DIV(a, n)));
 }
 
-static void do_lrn(onnx *x)
+OPERATOR(LRN)
 {
     val a = ox_in(x, 0);
     const int64_t size = ox_int(x, "size", 1), low = (size - 1) / 2;
@@ -234,12 +228,12 @@ static void loss_of(onnx *x, val logp)
     ox_out(x, 0, how == 'm' ? DIV(each, total(x, weight)) : each);
 }
 
-static void do_nll_loss(onnx *x)
+OPERATOR(NegativeLogLikelihoodLoss)
 {
     loss_of(x, ox_in(x, 0));
 }
 
-static void do_sce_loss(onnx *x)
+OPERATOR(SoftmaxCrossEntropyLoss)
 {
     val logp = rlx_build_log_softmax(x->b, ox_in(x, 0), 1);
     loss_of(x, logp);
@@ -326,7 +320,7 @@ static val aligned(onnx *x, val a, const char *labels, int n, const char *all, i
     return rlx_build_reshape(x->b, rlx_build_transpose(x->b, a, perm), count, dims);
 }
 
-static void do_einsum(onnx *x)
+OPERATOR(Einsum)
 {
     const char *term = ox_text(x, "equation", ""), *arrow = strstr(term, "->");
     char labels[ONNX_MAX_IO][MAX_LABELS], all[MAX_LABELS + 1];
@@ -364,12 +358,9 @@ static void do_einsum(onnx *x)
     ox_out(x, 0, ox_fold(x, RLX_MAP_ADD, y, ox_axes(y, outs), false));
 }
 
-static void do_matmul(onnx *x)
-{
-    ox_out(x, 0, rlx_build_matmul(x->b, ox_in(x, 0), ox_in(x, 1)));
-}
+EXPRESSION(MatMul, rlx_build_matmul(x->b, ox_in(x, 0), ox_in(x, 1)))
 
-static void do_gemm(onnx *x)
+OPERATOR(Gemm)
 {
     val a = ox_in(x, 0);
     a = ox_int(x, "transA", 0) ? rlx_build_move(x->b, a, 0, 1) : a;
@@ -380,33 +371,3 @@ static void do_gemm(onnx *x)
         y = ADD(y, MUL(ox_in(x, 2), LIKE(a, ox_float(x, "beta", 1))));
     ox_out(x, 0, y);
 }
-
-const onnx_op onnx_fold[] = {OP(ArgMax, do_arg_max),
-                             OP(ArgMin, do_arg_min),
-                             OP(BatchNormalization, do_batch_norm),
-                             OP(Einsum, do_einsum),
-                             OP(Gemm, do_gemm),
-                             OP(GroupNormalization, do_group_norm),
-                             OP(Hardmax, do_hardmax),
-                             OP(InstanceNormalization, do_instance_norm),
-                             OP(LRN, do_lrn),
-                             OP(LayerNormalization, do_layer_norm),
-                             OP(LogSoftmax, do_log_softmax),
-                             OP(LpNormalization, do_lp_norm),
-                             OP(MatMul, do_matmul),
-                             OP(MeanVarianceNormalization, do_mvn),
-                             OP(NegativeLogLikelihoodLoss, do_nll_loss),
-                             OP(RMSNormalization, do_rms_norm),
-                             OP(ReduceL1, do_l1),
-                             OP(ReduceL2, do_l2),
-                             OP(ReduceLogSum, do_log_sum),
-                             OP(ReduceLogSumExp, do_log_sum_exp),
-                             OP(ReduceMax, do_max),
-                             OP(ReduceMean, do_mean),
-                             OP(ReduceMin, do_min),
-                             OP(ReduceProd, do_prod),
-                             OP(ReduceSum, do_sum),
-                             OP(ReduceSumSquare, do_sum_square),
-                             OP(Softmax, do_softmax),
-                             OP(SoftmaxCrossEntropyLoss, do_sce_loss),
-                             OP_END};

@@ -234,13 +234,13 @@ static void resize(onnx *x, int roi, int scales, int sizes)
     ox_out(x, 0, resized(x, a, of));
 }
 
-static void do_resize(onnx *x)
+OPERATOR(Resize)
 {
     resize(x, 1, 2, 3);
 }
 
 /* Resize's forerunner: from the corner on, downwards. */
-static void do_upsample(onnx *x)
+OPERATOR(Upsample)
 {
     if (!cJSON_HasObjectItem(x->attributes, "nearest_mode")) {
         cJSON_AddStringToObject(x->attributes, "coordinate_transformation_mode", "asymmetric");
@@ -260,7 +260,7 @@ static val even_positions(onnx *x, int64_t n, bool corners)
     return SUB(MUL(ADD(i, LIKE(i, 0.5)), LIKE(i, 2 / (double)n)), LIKE(i, 1));
 }
 
-static void do_affine_grid(onnx *x)
+OPERATOR(AffineGrid)
 {
     int64_t size[ONNX_MAX_INTS], dims[4] = {1, 1, 1, 1};
     const int n = ox_ints(x, 1, size) - 2;
@@ -364,7 +364,7 @@ static val sample(onnx *x, const sampler *s, const val *at, char mode)
     return sum;
 }
 
-static void do_grid_sample(onnx *x)
+OPERATOR(GridSample)
 {
     val grid = ox_in(x, 1), at[3];
     sampler s = {.a = ox_in(x, 0), .padding = ox_text(x, "padding_mode", "zeros")[0]};
@@ -418,7 +418,7 @@ static val roi_axis(onnx *x, val v, bool horizontal)
         x->b, v, 6, horizontal ? (int64_t[]){R, 1, 1, b, 1, s} : (int64_t[]){R, 1, b, 1, s, 1});
 }
 
-static void do_roi_align(onnx *x)
+OPERATOR(RoiAlign)
 {
     val a = ox_in(x, 0), rois = ox_in(x, 1), edge[4], alive[2], at[2], sum = NULL;
     const int64_t OH = ox_int(x, "output_height", 1), OW = ox_int(x, "output_width", 1);
@@ -474,7 +474,7 @@ static val taps_of(onnx *x, const int64_t *dims, int axis, int64_t KW, int64_t s
 }
 
 /* Taps of a 2-D convolution move by offsets [N, 2 K groups, OH, OW], read between elements. */
-static void do_deform_conv(onnx *x)
+OPERATOR(DeformConv)
 {
     val a = ox_in(x, 0), k = ox_weight(x, 1), off = ox_in(x, 2), at[2];
     int64_t pads[ONNX_MAX_INTS] = {0}, step[ONNX_MAX_INTS] = {1, 1}, dil[ONNX_MAX_INTS] = {1, 1};
@@ -504,11 +504,3 @@ static void do_deform_conv(onnx *x)
     const rlx_window_spec spec = {.stride = {1, K}, .groups = ox_int(x, "group", 1)};
     ox_out(x, 0, rlx_build_conv(x->b, v, k, ox_weight(x, 3), &spec));
 }
-
-const onnx_op onnx_image[] = {OP(AffineGrid, do_affine_grid),
-                              OP(DeformConv, do_deform_conv),
-                              OP(GridSample, do_grid_sample),
-                              OP(Resize, do_resize),
-                              OP(RoiAlign, do_roi_align),
-                              OP(Upsample, do_upsample),
-                              OP_END};

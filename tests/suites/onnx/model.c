@@ -60,7 +60,7 @@ static val scores_of(onnx *x, val q, val k, const rlx_dense_attention_spec *s, i
     return mode == 2 ? y : rlx_build_softmax(x->b, y, 3);
 }
 
-static void do_attention(onnx *x)
+OPERATOR(Attention)
 {
     val q = heads_of(x, 0, "q_num_heads"), fresh = heads_of(x, 1, "kv_num_heads");
     val k = with_past(x, fresh, 4), v = with_past(x, heads_of(x, 2, "kv_num_heads"), 5);
@@ -82,7 +82,7 @@ static void do_attention(onnx *x)
         ox_out(x, 3, scores_of(x, q, k, &spec, ox_int(x, "qk_matmul_output_mode", 0)));
 }
 
-static void do_rotary(onnx *x)
+OPERATOR(RotaryEmbedding)
 {
     val a = heads_of(x, 0, "num_heads"), table[2];
     for (int i = 0; i < 2; i++) {
@@ -187,7 +187,7 @@ static val by_delta_rule(onnx *x, const linear *l, int64_t H, int64_t G, val sta
     return y;
 }
 
-static void do_linear_attention(onnx *x)
+OPERATOR(LinearAttention)
 {
     const int64_t H = ox_int(x, "q_num_heads", 1), G = ox_int(x, "kv_num_heads", 1);
     const char *rule = ox_text(x, "update_rule", "gated_delta");
@@ -328,25 +328,17 @@ static void recur(onnx *x, int gates)
     }
 }
 
-static void do_rnn(onnx *x)
+OPERATOR(RNN)
 {
     recur(x, 1);
 }
 
-static void do_gru(onnx *x)
+OPERATOR(GRU)
 {
     recur(x, 3);
 }
 
-static void do_lstm(onnx *x)
+OPERATOR(LSTM)
 {
     recur(x, 4);
 }
-
-const onnx_op onnx_model[] = {OP(Attention, do_attention),
-                              OP(GRU, do_gru),
-                              OP(LSTM, do_lstm),
-                              OP(LinearAttention, do_linear_attention),
-                              OP(RNN, do_rnn),
-                              OP(RotaryEmbedding, do_rotary),
-                              OP_END};

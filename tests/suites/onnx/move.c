@@ -6,7 +6,7 @@
 
 /* ---- shapes -------------------------------------------------------------------------------------- */
 
-static void do_reshape(onnx *x)
+OPERATOR(Reshape)
 {
     int64_t dims[ONNX_MAX_INTS], known = 1;
     val a = ox_in(x, 0);
@@ -24,7 +24,7 @@ static void do_reshape(onnx *x)
     ox_out(x, 0, rlx_build_reshape(x->b, a, n, dims));
 }
 
-static void do_flatten(onnx *x)
+OPERATOR(Flatten)
 {
     val a = ox_in(x, 0);
     const int at = ox_axis(a, ox_int(x, "axis", 1));
@@ -40,7 +40,7 @@ static int axes_of(onnx *x, int input, int64_t *axes)
     return n >= 0 ? n : ox_ints(x, input, axes);
 }
 
-static void do_squeeze(onnx *x)
+OPERATOR(Squeeze)
 {
     int64_t axes[ONNX_MAX_INTS], dims[ONNX_MAX_RANK];
     val a = ox_in(x, 0);
@@ -55,7 +55,7 @@ static void do_squeeze(onnx *x)
     ox_out(x, 0, rlx_build_reshape(x->b, a, rank, dims));
 }
 
-static void do_unsqueeze(onnx *x)
+OPERATOR(Unsqueeze)
 {
     int64_t axes[ONNX_MAX_INTS], dims[ONNX_MAX_RANK];
     val a = ox_in(x, 0);
@@ -69,7 +69,7 @@ static void do_unsqueeze(onnx *x)
     ox_out(x, 0, rlx_build_reshape(x->b, a, rank, dims));
 }
 
-static void do_transpose(onnx *x)
+OPERATOR(Transpose)
 {
     int64_t perm[ONNX_MAX_INTS];
     val a = ox_in(x, 0);
@@ -81,7 +81,7 @@ static void do_transpose(onnx *x)
 }
 
 /* Where the shape that is asked for has 1 (or no axis), the input's extent stays. */
-static void do_expand(onnx *x)
+OPERATOR(Expand)
 {
     int64_t dims[ONNX_MAX_INTS];
     val a = ox_in(x, 0);
@@ -97,7 +97,7 @@ static void do_expand(onnx *x)
     ox_out(x, 0, rlx_build_expand(x->b, a, rank, dims));
 }
 
-static void do_tile(onnx *x)
+OPERATOR(Tile)
 {
     int64_t times[ONNX_MAX_INTS], dims[ONNX_MAX_RANK];
     val a = ox_in(x, 0);
@@ -112,7 +112,7 @@ static void do_tile(onnx *x)
 }
 
 /* DCR: the block's places are in front of the channels, CRD: behind, as a pixel shuffle has them. */
-static void do_depth_to_space(onnx *x)
+OPERATOR(DepthToSpace)
 {
     val a = ox_in(x, 0);
     const int64_t b = ox_int(x, "blocksize", 1);
@@ -125,7 +125,7 @@ static void do_depth_to_space(onnx *x)
     ox_out(x, 0, rlx_build_pixel_shuffle(x->b, a, b));
 }
 
-static void do_space_to_depth(onnx *x)
+OPERATOR(SpaceToDepth)
 {
     val a = ox_in(x, 0);
     const int64_t b = ox_int(x, "blocksize", 1);
@@ -143,7 +143,7 @@ static val ints_tensor(onnx *x, int n, const int64_t *v)
     return n ? rlx_build_concat(x->b, n, parts, 0) : rlx_build_iota(x->b, RLX_I64, 0);
 }
 
-static void do_shape(onnx *x)
+OPERATOR(Shape)
 {
     const onnx_tensor *t = &x->in[0];
     int64_t start = ox_int(x, "start", 0), end = ox_int(x, "end", t->rank);
@@ -154,12 +154,9 @@ static void do_shape(onnx *x)
     ox_out(x, 0, ints_tensor(x, end > start ? (int)(end - start) : 0, t->dim + start));
 }
 
-static void do_size(onnx *x)
-{
-    ox_out(x, 0, rlx_build_number(x->b, RLX_I64, (double)x->in[0].elems));
-}
+EXPRESSION(Size, rlx_build_number(x->b, RLX_I64, (double)x->in[0].elems))
 
-static void do_constant_of_shape(onnx *x)
+OPERATOR(ConstantOfShape)
 {
     int64_t dims[ONNX_MAX_INTS];
     int n = ox_ints(x, 0, dims);
@@ -169,14 +166,11 @@ static void do_constant_of_shape(onnx *x)
     ox_out(x, 0, rlx_build_expand(x->b, v, n, dims));
 }
 
-static void do_has_element(onnx *x)
-{
-    ox_out(x, 0, rlx_build_number(x->b, RLX_BOOL, ox_has(x, 0)));
-}
+EXPRESSION(OptionalHasElement, rlx_build_number(x->b, RLX_BOOL, ox_has(x, 0)))
 
 /* ---- parts --------------------------------------------------------------------------------------- */
 
-static void do_concat(onnx *x)
+OPERATOR(Concat)
 {
     val in[ONNX_MAX_IO];
     for (int i = 0; i < x->nin; i++)
@@ -184,7 +178,7 @@ static void do_concat(onnx *x)
     ox_out(x, 0, rlx_build_concat(x->b, x->nin, in, (int)ox_int(x, "axis", 0)));
 }
 
-static void do_split(onnx *x)
+OPERATOR(Split)
 {
     int64_t sizes[ONNX_MAX_INTS], at = 0;
     val a = ox_in(x, 0);
@@ -206,7 +200,7 @@ static int64_t clip(int64_t v, int64_t lo, int64_t hi)
     return v < lo ? lo : v > hi ? hi : v;
 }
 
-static void do_slice(onnx *x)
+OPERATOR(Slice)
 {
     int64_t starts[ONNX_MAX_INTS], ends[ONNX_MAX_INTS], axes[ONNX_MAX_INTS], steps[ONNX_MAX_INTS];
     val a = ox_in(x, 0);
@@ -250,7 +244,7 @@ static val pad_axis(onnx *x, val a, int axis, int64_t low, int64_t high)
     return rlx_build_take(x->b, a, i, axis);
 }
 
-static void do_pad(onnx *x)
+OPERATOR(Pad)
 {
     int64_t pads[ONNX_MAX_INTS], axes[ONNX_MAX_INTS];
     val a = ox_in(x, 0);
@@ -260,7 +254,7 @@ static void do_pad(onnx *x)
     ox_out(x, 0, a);
 }
 
-static void do_center_crop_pad(onnx *x)
+OPERATOR(CenterCropPad)
 {
     int64_t shape[ONNX_MAX_INTS], axes[ONNX_MAX_INTS];
     val a = ox_in(x, 0);
@@ -276,7 +270,7 @@ static void do_center_crop_pad(onnx *x)
 
 /* ---- made of indices ----------------------------------------------------------------------------- */
 
-static void do_eye_like(onnx *x)
+OPERATOR(EyeLike)
 {
     const onnx_tensor *t = &x->in[0];
     const int64_t code = ox_int(x, "dtype", 0);
@@ -286,7 +280,7 @@ static void do_eye_like(onnx *x)
     ox_out(x, 0, rlx_build_one_hot(x->b, on, t->dim[1], f));
 }
 
-static void do_trilu(onnx *x)
+OPERATOR(Trilu)
 {
     val a = ox_in(x, 0);
     const int rank = rlx_value_rank(a);
@@ -296,7 +290,7 @@ static void do_trilu(onnx *x)
     ox_out(x, 0, PICK(upper ? LE(edge, column) : LE(column, edge), a, LIKE(a, 0)));
 }
 
-static void do_range(onnx *x)
+OPERATOR(Range)
 {
     double start = ox_number(x, 0, 0), limit = ox_number(x, 1, 0), delta = ox_number(x, 2, 1);
     const double count = ceil((limit - start) / delta);
@@ -312,7 +306,7 @@ static val wrapped(onnx *x, val ids, int64_t d)
     return PICK(LT(ids, LIKE(ids, 0)), ADD(ids, LIKE(ids, (double)d)), ids);
 }
 
-static void do_one_hot(onnx *x)
+OPERATOR(OneHot)
 {
     const int64_t depth = (int64_t)ox_number(x, 1, 0);
     val values = ox_in(x, 2);
@@ -325,10 +319,7 @@ static void do_one_hot(onnx *x)
 
 /* ---- gathers and scatters ------------------------------------------------------------------------ */
 
-static void do_gather(onnx *x)
-{
-    ox_out(x, 0, rlx_build_take(x->b, ox_in(x, 0), ox_in(x, 1), (int)ox_int(x, "axis", 0)));
-}
+EXPRESSION(Gather, rlx_build_take(x->b, ox_in(x, 0), ox_in(x, 1), (int)ox_int(x, "axis", 0)))
 
 static val flat(onnx *x, val a)
 {
@@ -344,7 +335,7 @@ static val element_places(onnx *x, val a, val ids, int axis)
     return ox_place(x, a, rlx_value_rank(a), at);
 }
 
-static void do_gather_elements(onnx *x)
+OPERATOR(GatherElements)
 {
     val a = ox_in(x, 0);
     const int axis = ox_axis(a, ox_int(x, "axis", 0));
@@ -368,7 +359,7 @@ static val scatter(onnx *x, val a, val at, val u)
     return rlx_build_scatter(x->b, a, at, u);
 }
 
-static void do_scatter_elements(onnx *x)
+OPERATOR(Scatter)
 {
     val a = ox_in(x, 0);
     val at = element_places(x, a, ox_in(x, 1), ox_axis(a, ox_int(x, "axis", 0)));
@@ -399,7 +390,7 @@ static val rows_of(onnx *x, val a, int k)
     return rlx_build_flatten(x->b, a, 0, k - 1);
 }
 
-static void do_gather_nd(onnx *x)
+OPERATOR(GatherND)
 {
     val a = ox_in(x, 0);
     int k = 0;
@@ -407,7 +398,7 @@ static void do_gather_nd(onnx *x)
     ox_out(x, 0, rlx_build_take(x->b, rows_of(x, a, k), at, 0));
 }
 
-static void do_scatter_nd(onnx *x)
+OPERATOR(ScatterND)
 {
     val a = ox_in(x, 0), u = ox_in(x, 2);
     int k = 0;
@@ -417,7 +408,7 @@ static void do_scatter_nd(onnx *x)
 }
 
 /* Rows of a cache from a place of each batch on. */
-static void do_tensor_scatter(onnx *x)
+OPERATOR(TensorScatter)
 {
     val a = ox_in(x, 0), u = ox_in(x, 1), at[ONNX_MAX_RANK];
     const int axis = ox_axis(a, ox_int(x, "axis", -2)), rank = rlx_value_rank(u);
@@ -433,7 +424,7 @@ static void do_tensor_scatter(onnx *x)
 }
 
 /* The condition decides the shape, so it is known when the graph is made. */
-static void do_compress(onnx *x)
+OPERATOR(Compress)
 {
     int64_t keep[ONNX_MAX_INTS];
     val a = ox_in(x, 0), parts[ONNX_MAX_INTS];
@@ -449,7 +440,7 @@ static void do_compress(onnx *x)
                 : rlx_build_slice(x->b, a, axis, 0, 0, 1));
 }
 
-static void do_reverse_sequence(onnx *x)
+OPERATOR(ReverseSequence)
 {
     val a = ox_in(x, 0);
     const int batch = (int)ox_int(x, "batch_axis", 1), time = (int)ox_int(x, "time_axis", 0);
@@ -464,7 +455,7 @@ static void do_reverse_sequence(onnx *x)
 
 /* ---- order --------------------------------------------------------------------------------------- */
 
-static void do_top_k(onnx *x)
+OPERATOR(TopK)
 {
     int64_t k[ONNX_MAX_INTS] = {1};
     val ids;
@@ -484,56 +475,17 @@ static void cumulate(onnx *x, rlx_map fn)
                           ox_int(x, "reverse", 0)));
 }
 
-static void do_cum_sum(onnx *x)
+OPERATOR(CumSum)
 {
     cumulate(x, RLX_MAP_ADD);
 }
 
-static void do_cum_prod(onnx *x)
+OPERATOR(CumProd)
 {
     cumulate(x, RLX_MAP_MUL);
 }
 
-static void shaped_by_values(onnx *x)
+OPERATOR(NonMaxSuppression)
 {
     ox_refuse(x, "the shape of the result depends on values");
 }
-
-const onnx_op onnx_move[] = {OP(CenterCropPad, do_center_crop_pad),
-                             OP(Compress, do_compress),
-                             OP(Concat, do_concat),
-                             OP_MAKES(ConstantOfShape, do_constant_of_shape),
-                             OP(CumProd, do_cum_prod),
-                             OP(CumSum, do_cum_sum),
-                             OP(DepthToSpace, do_depth_to_space),
-                             OP(Expand, do_expand),
-                             OP_MAKES(EyeLike, do_eye_like),
-                             OP(Flatten, do_flatten),
-                             OP(Gather, do_gather),
-                             OP(GatherElements, do_gather_elements),
-                             OP(GatherND, do_gather_nd),
-                             OP(NonMaxSuppression, shaped_by_values),
-                             OP(NonZero, shaped_by_values),
-                             OP(OneHot, do_one_hot),
-                             OP_MAKES(OptionalHasElement, do_has_element),
-                             OP(Pad, do_pad),
-                             OP(Range, do_range),
-                             OP(Reshape, do_reshape),
-                             OP(ReverseSequence, do_reverse_sequence),
-                             OP(Scatter, do_scatter_elements),
-                             OP(ScatterElements, do_scatter_elements),
-                             OP(ScatterND, do_scatter_nd),
-                             OP_MAKES(Shape, do_shape),
-                             OP_MAKES(Size, do_size),
-                             OP(Slice, do_slice),
-                             OP(SpaceToDepth, do_space_to_depth),
-                             OP(Split, do_split),
-                             OP(Squeeze, do_squeeze),
-                             OP(TensorScatter, do_tensor_scatter),
-                             OP(Tile, do_tile),
-                             OP(TopK, do_top_k),
-                             OP(Transpose, do_transpose),
-                             OP(Trilu, do_trilu),
-                             OP(Unique, shaped_by_values),
-                             OP(Unsqueeze, do_unsqueeze),
-                             OP_END};

@@ -172,14 +172,27 @@ void onnx_free(onnx *x)
 
 /* ---- the flow --------------------------------------------------------------------------------- */
 
+typedef struct onnx_op {
+    const char *name;
+    void (*build)(onnx *x);
+    bool makes;
+} onnx_op;
+
+static const onnx_op operators[] = {
+#define OP(name) {#name, op_##name, false},
+#define AS(name, other) {#name, op_##other, false},
+#define MAKES(name) {#name, op_##name, true},
+#include "tests/suites/onnx/operators.def"
+#undef OP
+#undef AS
+#undef MAKES
+};
+
 static const onnx_op *find_op(const char *name)
 {
-    static const onnx_op *const lists[] = {onnx_math,  onnx_move,  onnx_fold,   onnx_conv,
-                                           onnx_image, onnx_model, onnx_signal, onnx_quant};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        for (const onnx_op *op = lists[i]; op->name; op++)
-            if (strcmp(op->name, name) == 0)
-                return op;
+    for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)
+        if (strcmp(operators[i].name, name) == 0)
+            return &operators[i];
     return NULL;
 }
 

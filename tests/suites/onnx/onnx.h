@@ -1,11 +1,9 @@
 /* tests/suites/onnx/onnx.h: one operator of the ONNX backend suite as a flow, through rlx.h alone: a
  * custom stage that builds it.
  *
- *   onnx.c        a case file: metadata, tensors; the flow; the table of operators
- *   build.c       what the operators below read of a case, and shorthands for rlx_build_*
- *   math.c        elementwise        move.c    shapes, indices      fold.c   reductions, norms,
- * losses conv.c        convolutions, pools                 image.c  resizing and sampling model.c
- * attention, recurrences, rotations   signal.c, quant.c
+ *   onnx.c         a case file: metadata, tensors; the flow
+ *   build.c        what operators read of a case, and shorthands for rlx_build_*
+ *   operators.def  the operators, and which file builds them
  *
  * Shapes are static, and what an operator needs to know of an input when it is built (axes, pads,
  * sizes) is read from the input's tensor: those inputs are constants of the graph. Parameters that
@@ -46,27 +44,28 @@ typedef struct onnx {
     bool given[ONNX_MAX_IO]; /* inputs that runs take */
 } onnx;
 
-typedef struct onnx_op {
-    const char *name;
-    void (*build)(onnx *x);
-    bool makes; /* of no tensor: it reads of its inputs only what is known when it is built */
-} onnx_op;
+/* An operator: its build function, which operators.def lists. */
+#define OPERATOR(name) void op_##name(onnx *x)
+#define OP(name) OPERATOR(name);
+#define AS(name, other)
+#define MAKES(name) OPERATOR(name);
+#include "tests/suites/onnx/operators.def"
+#undef OP
+#undef AS
+#undef MAKES
 
-#define OP(name, build)     \
-    {                       \
-#name, build, false \
+/* One that is an expression, of input 0, a, too. */
+#define EXPRESSION(name, expr) \
+    OPERATOR(name)             \
+    {                          \
+        ox_out(x, 0, expr);    \
     }
-#define OP_MAKES(name, build) \
-    {                         \
-#name, build, true    \
+#define UNARY(name, expr)    \
+    OPERATOR(name)           \
+    {                        \
+        val a = ox_in(x, 0); \
+        ox_out(x, 0, expr);  \
     }
-#define OP_END            \
-    {                     \
-        NULL, NULL, false \
-    }
-/* Lists that end with a NULL name. */
-extern const onnx_op onnx_math[], onnx_move[], onnx_fold[], onnx_conv[], onnx_image[], onnx_model[],
-    onnx_signal[], onnx_quant[];
 
 /* Reads a case. Errors name the file. */
 rlx_status onnx_read(const char *path, onnx *x);
@@ -109,8 +108,8 @@ val ox_iota(onnx *x, rlx_format f, val v, int axis);
 val ox_fold(onnx *x, rlx_map fn, val v, unsigned axes, bool keep);
 val ox_mean(onnx *x, val v, unsigned axes); /* keeps */
 unsigned ox_axes(val v, int first);         /* first..rank-1 */
-val ox_like(onnx *x, val v, val shape);   /* v with the other's shape: as many elements */
-val ox_expand(onnx *x, val v, val shape); /* v, repeated to it */
+val ox_like(onnx *x, val v, val shape);     /* v with the other's shape: as many elements */
+val ox_expand(onnx *x, val v, val shape);   /* v, repeated to it */
 
 /* Where the elements at these indices of the first n axes of v lie, in row-major order, i64; the
  * elements of all axes themselves. */

@@ -14,7 +14,7 @@ static rlx_quantize_spec spec_of(onnx *x, rlx_format f)
         .format = f, .axis = (int)ox_int(x, "axis", 1), .block = ox_int(x, "block_size", 0)};
 }
 
-static void do_quantize(onnx *x)
+OPERATOR(QuantizeLinear)
 {
     const int64_t code = ox_int(x, "output_dtype", 0);
     const rlx_quantize_spec spec = spec_of(x, ox_has(x, 2) ? x->in[2].format
@@ -23,13 +23,13 @@ static void do_quantize(onnx *x)
     ox_out(x, 0, rlx_build_quantize(x->b, &spec, ox_in(x, 0), parameter(x, 1), parameter(x, 2)));
 }
 
-static void do_dequantize(onnx *x)
+OPERATOR(DequantizeLinear)
 {
     const rlx_quantize_spec spec = spec_of(x, RLX_FORMAT_NONE);
     ox_out(x, 0, rlx_build_dequantize(x->b, &spec, ox_in(x, 0), parameter(x, 1), parameter(x, 2)));
 }
 
-static void do_dynamic_quantize(onnx *x)
+OPERATOR(DynamicQuantizeLinear)
 {
     const rlx_quantize_spec spec = {.format = RLX_U8};
     val a = ox_in(x, 0), zero = LIKE(a, 0);
@@ -52,20 +52,12 @@ static val centered(onnx *x, int i, int zero, bool rows)
     return SUB(a, rows && rlx_value_rank(z) == 1 ? rlx_build_insert(x->b, z, 1) : z);
 }
 
-static void do_matmul_integer(onnx *x)
-{
-    ox_out(x, 0, rlx_build_matmul(x->b, centered(x, 0, 2, true), centered(x, 1, 3, false)));
-}
+EXPRESSION(MatMulInteger, rlx_build_matmul(x->b, centered(x, 0, 2, true), centered(x, 1, 3, false)))
 
-static void do_qlinear_matmul(onnx *x)
+OPERATOR(QLinearMatMul)
 {
     val y = rlx_build_matmul(x->b, centered(x, 0, 2, true), centered(x, 3, 5, false));
     val scale = DIV(parameter(x, 6), MUL(parameter(x, 1), parameter(x, 4)));
     const rlx_quantize_spec spec = {.format = x->in[7].format, .axis = -1};
     ox_out(x, 0, rlx_build_quantize(x->b, &spec, y, scale, parameter(x, 7)));
 }
-
-const onnx_op onnx_quant[] = {
-    OP(DequantizeLinear, do_dequantize),  OP(DynamicQuantizeLinear, do_dynamic_quantize),
-    OP(MatMulInteger, do_matmul_integer), OP(QLinearMatMul, do_qlinear_matmul),
-    OP(QuantizeLinear, do_quantize),      OP_END};

@@ -11,8 +11,10 @@ static val part(onnx *x, val a, int i)
 {
     if (ox_dim(a, -1) <= i)
         return NULL;
-    val v = rlx_build_reduce(x->b, RLX_MAP_ADD, rlx_build_slice(x->b, a, -1, i, 1, 1), 1,
-                             (int[]){-1}, false);
+    int64_t dims[ONNX_MAX_RANK];
+    ox_dims(a, dims);
+    val v = rlx_build_slice(x->b, a, -1, i, 1, 1);
+    v = rlx_build_reshape(x->b, v, rlx_value_rank(a) - 1, dims);
     return rlx_build_cast(x->b, v, RLX_F64);
 }
 
@@ -40,7 +42,7 @@ static val part_to(onnx *x, val a, int i, int axis, int64_t size)
     return v ? rlx_build_pad(x->b, v, -1, 0, size - ox_dim(v, -1), 0) : NULL;
 }
 
-static void do_dft(onnx *x)
+OPERATOR(DFT)
 {
     val a = ox_in(x, 0), yim;
     int64_t axis[ONNX_MAX_INTS] = {ox_int(x, "axis", x->opset < 20 ? 1 : -2)};
@@ -61,7 +63,7 @@ static void do_dft(onnx *x)
     ox_out(x, 0, rlx_build_cast(x->b, y, rlx_value_format(a)));
 }
 
-static void do_stft(onnx *x)
+OPERATOR(STFT)
 {
     val a = ox_in(x, 0), yim, yre;
     const int64_t step = (int64_t)ox_number(x, 1, 1);
@@ -96,23 +98,23 @@ static void cosine_window(onnx *x, double a, double b, double c)
     ox_out(x, 0, ADD(y, MUL(LIKE(n, c), twice)));
 }
 
-static void do_hann(onnx *x)
+OPERATOR(HannWindow)
 {
     cosine_window(x, 0.5, 0.5, 0);
 }
 
-static void do_hamming(onnx *x)
+OPERATOR(HammingWindow)
 {
     cosine_window(x, 25 / 46.0, 21 / 46.0, 0);
 }
 
-static void do_blackman(onnx *x)
+OPERATOR(BlackmanWindow)
 {
     cosine_window(x, 0.42, 0.5, 0.08);
 }
 
 /* Triangles between points that lie equally far apart in mel. */
-static void do_mel_weights(onnx *x)
+OPERATOR(MelWeightMatrix)
 {
     int64_t bands = (int64_t)ox_number(x, 0, 0), length = (int64_t)ox_number(x, 1, 0);
     double rate = ox_number(x, 2, 1), lo = ox_number(x, 3, 0), hi = ox_number(x, 4, 0);
@@ -165,7 +167,7 @@ static val count_skips(onnx *x, val ids, const int64_t *pool, int64_t n)
     return sum;
 }
 
-static void do_tf_idf(onnx *x)
+OPERATOR(TfIdfVectorizer)
 {
     int64_t pool[ONNX_MAX_INTS], starts[ONNX_MAX_INTS], places[ONNX_MAX_INTS];
     int npool = ox_list(x, "pool_int64s", pool), n = ox_list(x, "ngram_counts", starts);
@@ -196,12 +198,3 @@ static void do_tf_idf(onnx *x)
     val y = rlx_build_concat(x->b, (int)width, columns, 1);
     ox_out(x, 0, one ? rlx_build_reshape(x->b, y, 1, &width) : y);
 }
-
-const onnx_op onnx_signal[] = {OP_MAKES(BlackmanWindow, do_blackman),
-                               OP(DFT, do_dft),
-                               OP_MAKES(HammingWindow, do_hamming),
-                               OP_MAKES(HannWindow, do_hann),
-                               OP_MAKES(MelWeightMatrix, do_mel_weights),
-                               OP(STFT, do_stft),
-                               OP(TfIdfVectorizer, do_tf_idf),
-                               OP_END};
