@@ -105,6 +105,14 @@ rlx_status rlx_model_get_executable(rlx_model *m, int bucket, rlx_executable **o
     return RLX_OK;
 }
 
+rlx_status rlx_model_compile(rlx_model *m)
+{
+    rlx_executable *exe;
+    for (int i = 0; i < rlx_model_bucket_count(&m->plan); i++)
+        RLX_TRY(rlx_model_get_executable(m, i, &exe));
+    return RLX_OK;
+}
+
 /* ---- what is said of them -------------------------------------------------------------------- */
 
 static void put_bucket(const rlx_model_bucket *b, rlx_text *out)

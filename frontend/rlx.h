@@ -1460,6 +1460,8 @@ typedef struct rlx_model_source {
 /* As rlx_model_load. RLX_INVALID_ARGUMENT without config or weights. */
 RLX_API rlx_status rlx_model_load_from(rlx_context *cx, const rlx_model_source *source,
                                        const rlx_model_options *options, rlx_model **out);
+/* Compiles the buckets that no step has needed yet, before anybody waits for them. Steps may run meanwhile. */
+RLX_API rlx_status rlx_model_compile(rlx_model *m);
 RLX_API void rlx_model_destroy(rlx_model *m);
 
 typedef struct rlx_model_info {

@@ -319,6 +319,13 @@ START_TEST(threads_compile_each_once)
     ck_assert_int_eq(count_made(cx), 3);
     for (int i = 0; i < THREADS; i++)
         free(r[i].out);
+    assert_ok(rlx_model_compile(m)); /* nothing is left */
+    ck_assert_int_eq(count_made(cx), 3);
+    rlx_model_destroy(m);
+    m = load(cx, &(rlx_model_options){.ladders = ladders, .nladders = 1});
+    ck_assert_int_eq(count_made(cx), 4);
+    assert_ok(rlx_model_compile(m));
+    ck_assert_int_eq(count_made(cx), 6);
     rlx_model_destroy(m);
     rlx_context_destroy(cx);
 }
