@@ -49,6 +49,39 @@ int report(rlx_status s)
     return EXIT_FAILED;
 }
 
+int report_usage(const char *command, rlx_status s)
+{
+    if (rlx_status_code(s) != RLX_INVALID_ARGUMENT)
+        return report(s);
+    const int code = usage_error("%s: %s", command, rlx_status_message(s));
+    rlx_status_free(s);
+    return code;
+}
+
+void draw_progress(int64_t done, int64_t total, const char *fmt, ...)
+{
+    enum { BAR = 30, MOST = 80 };
+    char bar[BAR + 1], what[MOST];
+    const int filled = total > 0 && done < total ? (int)(done * BAR / total) : BAR;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    for (char *c = what; *c; c++) /* names come from files: none shall steer the terminal */
+        *c = iscntrl((unsigned char)*c) ? '?' : *c;
+    memset(bar, ' ', BAR);
+    memset(bar, '#', (size_t)filled);
+    bar[BAR] = 0;
+    fprintf(stderr, "\r\033[K[%s] %3d%% %s", bar, total > 0 ? (int)(done * 100 / total) : 100,
+            what);
+    fflush(stderr);
+}
+
+void end_progress(void)
+{
+    fputs("\r\033[K", stderr);
+}
+
 int finish_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
@@ -395,10 +428,5 @@ int open_context(const run_where *w, rlx_context **out)
     o.no_compile = w->no_compile;
     if (w->threads)
         o.threads = w->threads < most ? (int)w->threads : most;
-    rlx_status st = rlx_context_create(&o, out);
-    if (rlx_status_code(st) != RLX_INVALID_ARGUMENT)
-        return report(st);
-    int code = usage_error("%s: %s", w->command, rlx_status_message(st));
-    rlx_status_free(st);
-    return code;
+    return report_usage(w->command, rlx_context_create(&o, out));
 }

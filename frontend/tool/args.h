@@ -59,6 +59,13 @@ int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int failure(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The status's story to stderr (nothing for NULL), which is freed; returns the exit code. */
 int report(rlx_status s);
+/* The same, where an invalid argument of the library is one of the command line: a usage_error. */
+int report_usage(const char *command, rlx_status s);
+/* A bar on stderr, in place of the one before, and what stands behind it (it may come from files);
+ * end_progress removes it. For terminals only: the caller asks isatty. */
+void draw_progress(int64_t done, int64_t total, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void end_progress(void);
 /* All of a file, or of standard input (NULL, "-"), and a NUL behind it; *text is the caller's to
  * free. `reading` begins a complaint ("tokenize: reading"), whose exit code comes back; -1: it was
  * read. */
@@ -151,5 +158,6 @@ int command_quantize(int argc, char **argv);
 int command_warm(int argc, char **argv);
 int command_cache(int argc, char **argv);
 int command_profile(int argc, char **argv);
+int command_perplexity(int argc, char **argv);
 
 #endif

@@ -37,7 +37,8 @@ static bool runs(const char *level)
     char name[128];
     rlx_context *cx;
     snprintf(name, sizeof name, "cpu:%s", level);
-    rlx_status st = rlx_context_create(&(rlx_context_options){.device = name, .threads = 1, .no_cache = true}, &cx);
+    rlx_status st = rlx_context_create(
+        &(rlx_context_options){.device = name, .threads = 1, .no_cache = true}, &cx);
     if (!st)
         rlx_context_destroy(cx);
     rlx_status_free(st);

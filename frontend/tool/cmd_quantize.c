@@ -7,7 +7,6 @@
 #include "frontend/tool/args.h"
 
 enum {
-    BAR = 30,
     NAME = 40,
     KINDS = 32,
     EXIT_SIGNAL = 128,     /* and the signal's number */
@@ -54,17 +53,8 @@ static void put_plain(char *to, size_t n, const char *name)
 
 static bool show_progress(void *user, int64_t done, int64_t total, const char *tensor)
 {
-    char bar[BAR + 1], name[NAME + 1];
-    int filled = total > 0 ? (int)(done * BAR / total) : BAR;
-    if (!((const watch *)user)->terminal)
-        return !interrupted;
-    memset(bar, ' ', BAR);
-    memset(bar, '#', (size_t)(filled < BAR ? filled : BAR));
-    bar[BAR] = 0;
-    put_plain(name, sizeof name, tensor);
-    fprintf(stderr, "\r[%s] %3d%% %-*s", bar, total > 0 ? (int)(done * 100 / total) : 100, NAME,
-            name);
-    fflush(stderr);
+    if (((const watch *)user)->terminal)
+        draw_progress(done, total, "%s", tensor);
     return !interrupted;
 }
 
@@ -96,17 +86,6 @@ static void list_types(void)
 {
     for (int i = 0; i < rlx_quantize_type_count(); i++)
         printf("  %-8s %s\n", rlx_quantize_type_name(i), rlx_quantize_type_about(i));
-}
-
-/* The status's story; the exit code. What the library calls an argument is one of the command
- * line. */
-static int explain(rlx_status st)
-{
-    if (rlx_status_code(st) != RLX_INVALID_ARGUMENT)
-        return report(st);
-    int code = usage_error("quantize: %s", rlx_status_message(st));
-    rlx_status_free(st);
-    return code;
 }
 
 int command_quantize(int argc, char **argv)
@@ -156,12 +135,12 @@ int command_quantize(int argc, char **argv)
     catch_interrupts();
     rlx_status st = rlx_quantize(given[IN], given[OUT], &o);
     if (w.terminal)
-        fputs("\r\033[K", stderr);
+        end_progress();
     if (interrupted && rlx_status_code(st) == RLX_CANCELLED) {
         rlx_status_free(st);
         return EXIT_SIGNAL + interrupted;
     }
     if (!st)
         tell_replaced(&w);
-    return explain(st);
+    return report_usage("quantize", st);
 }

@@ -13,20 +13,6 @@ typedef struct warming {
     int missing, compiled, there;
 } warming;
 
-enum { BAR = 20 };
-
-static void draw(const warming *w, const rlx_warm_step *s)
-{
-    char bar[BAR + 1];
-    const int filled = s->total ? s->done * BAR / s->total : BAR;
-    memset(bar, ' ', BAR);
-    memset(bar, '#', (size_t)filled);
-    bar[BAR] = 0;
-    fprintf(stderr, "\r\033[K[%s] %d/%d %s: %s, %lld tokens", bar, s->done, s->total,
-            w->where.model, s->target, (long long)s->tokens);
-    fflush(stderr);
-}
-
 static void print_json(const warming *w, const rlx_warm_step *s)
 {
     printf("{\"model\": ");
@@ -54,7 +40,8 @@ static bool hear(void *user, const rlx_warm_step *s)
         printf("%s: %s, %s of %lld tokens is missing: %s", w->where.model, s->target, s->bucket,
                (long long)s->tokens, s->why);
     if (w->watched && !w->dry_run)
-        draw(w, s);
+        draw_progress(s->done, s->total, "%d/%d %s: %s, %lld tokens", s->done, s->total,
+                      w->where.model, s->target, (long long)s->tokens);
     return true;
 }
 
@@ -67,12 +54,8 @@ static int warm_in(warming *w, rlx_context *cx, const rlx_model_options *how)
                                 .user = w};
     rlx_status st = rlx_model_warm(cx, w->where.model, how, &o);
     if (w->watched)
-        fputs("\r\033[K", stderr);
-    if (rlx_status_code(st) != RLX_INVALID_ARGUMENT)
-        return report(st);
-    int code = usage_error("warm: %s", rlx_status_message(st));
-    rlx_status_free(st);
-    return code;
+        end_progress();
+    return report_usage("warm", st);
 }
 
 /* A model with the profile that lies beside it. `seal`: it is the last one. */

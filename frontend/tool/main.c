@@ -15,6 +15,8 @@ static const struct {
      "what a model's files hold, and the model at any level of the compiler"},
     {"bench", command_bench, "how fast a model runs here, and what of the machine that is"},
     {"tokenize", command_tokenize, "text to token ids, and back"},
+    {"perplexity", command_perplexity,
+     "how well a model foresees a text, how far its probabilities are from others"},
     {"quantize", command_quantize, "a model as a .gguf file in other formats"},
     {"warm", command_warm, "compiles a model's code before it is run, also for other machines"},
     {"cache", command_cache, "compiled code that is kept: lists, checks, explains, removes"},
@@ -28,7 +30,7 @@ static void print_usage(FILE *to)
     fprintf(to, "rlx %s: compiles neural networks to machine code and runs them\n\n",
             rlx_version());
     for (int i = 0; i < NCOMMANDS; i++)
-        fprintf(to, "  rlx %-9s %s\n", commands[i].name, commands[i].about);
+        fprintf(to, "  rlx %-10s %s\n", commands[i].name, commands[i].about);
     fputs("\nrlx COMMAND --help tells a command's options.\n"
           "Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 a wrong "
           "command line, 130 ended by Ctrl-C.\n",
