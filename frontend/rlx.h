@@ -1305,11 +1305,21 @@ typedef struct rlx_session rlx_session;
 typedef struct rlx_session_options {
     int64_t max_positions; /* of one sequence; 0: 4096 */
     int max_sequences;     /* 0: one */
+    bool time_kernels;     /* every kernel's time is taken: rlx_session_kernel_at */
 } rlx_session_options;
 typedef struct rlx_session_stats {
     int64_t steps, tokens;
     int64_t copied_bytes; /* of keys, values and other states: a shared page that is written to, rows of a fork */
 } rlx_session_stats;
+/* A kernel that has run in a session with `time_kernels`. */
+typedef struct rlx_kernel_time {
+    const char *program, *kernel; /* lent by the session; as rlx_flow_inspect's "lir" names it */
+    int64_t launches;
+    double seconds; /* in it, the mean over the threads: what they wait for each other is not in */
+    /* Of one launch at the bucket's full size, as counted from its text: bytes read and written, and operations (a
+     * multiply-add is two). Of a loop over a sequence's pages one page counts. */
+    int64_t bytes, operations;
+} rlx_kernel_time;
 #endif
 RLX_API rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options *options,
                                       rlx_session **out);
@@ -1329,6 +1339,11 @@ RLX_API rlx_status rlx_session_rewind(rlx_session *s, int seq, int64_t positions
 
 /* What the session did since it was created. A decode loop appends, and copies nothing. */
 RLX_API void rlx_session_get_stats(const rlx_session *s, rlx_session_stats *out);
+/* Times of the kernels of all that has run in a session with `time_kernels` (none in another), since it was created or the
+ * times were cleared. Taking them costs a few clock readings per kernel and step. */
+RLX_API int rlx_session_kernel_count(const rlx_session *s);
+RLX_API void rlx_session_kernel_at(const rlx_session *s, int i, rlx_kernel_time *out); /* 0 <= i < count */
+RLX_API void rlx_session_clear_times(rlx_session *s);
 
 /* Ends what runs in the session (rlx_executable_run, rlx_model_step, rlx_model_generate) with RLX_CANCELLED, at the
  * step's next phase: within milliseconds. When nothing runs, the next call ends at once. Each cancel ends one call; two

@@ -175,17 +175,20 @@ static const rlx_ir_func *callee(const builder *b, const rlx_ir_node *n)
     return rlx_ir_func_find(b->module, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""));
 }
 
-static uint32_t add_kernel(builder *b, const rlx_ir_func *k)
+static rlx_status add_kernel(builder *b, const rlx_ir_func *k, uint32_t *i)
 {
-    uint32_t i;
-    if (!find(b->kernels, b->program->nkernels, k, &i)) {
-        b->program->nkernels++;
-        b->kernels[i] = k;
-        b->program->kernels[i] = (rlx_program_kernel){.name = k->name,
-                                                      .team_bytes = rlx_jit_team_bytes(k),
-                                                      .nbuffers = (uint32_t)k->body->nargs};
-    }
-    return i;
+    rlx_lir_cost cost;
+    if (find(b->kernels, b->program->nkernels, k, i))
+        return RLX_OK;
+    RLX_TRY(rlx_lir_count_cost(k, b->options->upper, 1, &cost));
+    b->program->nkernels++;
+    b->kernels[*i] = k;
+    b->program->kernels[*i] = (rlx_program_kernel){.name = k->name,
+                                                   .team_bytes = rlx_jit_team_bytes(k),
+                                                   .nbuffers = (uint32_t)k->body->nargs,
+                                                   .bytes = cost.bytes_read + cost.bytes_written,
+                                                   .operations = cost.flops};
+    return RLX_OK;
 }
 
 /* `phase` counts up whenever a barrier lies between this op and the one before. */
@@ -215,7 +218,7 @@ static rlx_status add_op(builder *b, const rlx_ir_func *f, const rlx_ir_node *n,
                             "planned (pass plan_memory)",
                             target->name, f->name);
     } else {
-        op.target = add_kernel(b, target);
+        RLX_TRY(add_kernel(b, target, &op.target));
     }
     for (int i = 0; i < n->nin; i++)
         RLX_TRY(add_arg(b, f, n->in[i]));

@@ -17,7 +17,7 @@
 #include "runtime/program_check.h"
 
 enum {
-    VERSION = 2,
+    VERSION = 3,
     HEADER_BYTES = 184,
     CHECKSUM_BYTES = sizeof(rlx_hash),
     MAX_DIMS = 4096,
@@ -44,7 +44,7 @@ enum {
 };
 
 static const size_t record_bytes[RLX_SECTION_COUNT] = {
-    [RLX_SECTION_SYMBOLS] = 16, [RLX_SECTION_DIMS] = 24,  [RLX_SECTION_KERNELS] = 24,
+    [RLX_SECTION_SYMBOLS] = 16, [RLX_SECTION_DIMS] = 24,  [RLX_SECTION_KERNELS] = 40,
     [RLX_SECTION_FUNCS] = 32,   [RLX_SECTION_BOUND] = 72, [RLX_SECTION_OUTPUTS] = 72,
     [RLX_SECTION_OPS] = 48,     [RLX_SECTION_ARGS] = 16,  [RLX_SECTION_STRINGS] = 1,
     [RLX_SECTION_CODE] = 1};
@@ -173,6 +173,8 @@ static void put_kernels(writer *w)
         put32(t, k->nbuffers);
         put64(t, k->team_bytes);
         put64(t, (int64_t)k->code_bytes);
+        put64(t, k->bytes);
+        put64(t, k->operations);
         rlx_text_put_bytes(&w->sections[RLX_SECTION_CODE], k->code, k->code_bytes);
     }
 }
@@ -477,6 +479,8 @@ static rlx_status read_kernels(reader *r)
         RLX_TRY(read_string(r, byte, &k->name));
         k->nbuffers = get32(r->bytes + byte + 4);
         k->team_bytes = get64(r->bytes + byte + 8);
+        k->bytes = get64(r->bytes + byte + 24);
+        k->operations = get64(r->bytes + byte + 32);
         uint64_t n = (uint64_t)get64(r->bytes + byte + 16);
         if (n > left)
             return BAD_BYTE(byte + 16, "kernel %s has %llu bytes of code, %zu are left", k->name,

@@ -40,12 +40,15 @@ typedef struct rlx_program_kernel {
     size_t code_bytes;
     int64_t team_bytes;
     uint32_t nbuffers;
+    /* Of one launch at the bucket's upper bounds, for statistics: bytes read and written, and
+     * operations, a multiply-add being two. Of loops over a sequence's pages one page counts. */
+    int64_t bytes, operations;
 } rlx_program_kernel;
 
 typedef enum rlx_arg_kind {
-    RLX_ARG_FRAME,  /* offset: bytes from the function's frame base in the arena */
-    RLX_ARG_PARAM,  /* index: which parameter of the function */
-    RLX_ARG_SYMBOL  /* index: entry of `symbols_bound`; "{}" in its name becomes the layer index */
+    RLX_ARG_FRAME, /* offset: bytes from the function's frame base in the arena */
+    RLX_ARG_PARAM, /* index: which parameter of the function */
+    RLX_ARG_SYMBOL /* index: entry of `symbols_bound`; "{}" in its name becomes the layer index */
 } rlx_arg_kind;
 
 typedef struct rlx_program_arg {
@@ -89,8 +92,8 @@ typedef struct rlx_program_tensor {
 
 typedef struct rlx_program {
     const char *name;
-    const char *target;     /* descriptor text: what the code needs, for example "x86-64-v4" */
-    uint64_t features;      /* CPU feature bits that the code needs (runtime/cpu.h) */
+    const char *target; /* descriptor text: what the code needs, for example "x86-64-v4" */
+    uint64_t features;  /* CPU feature bits that the code needs (runtime/cpu.h) */
     rlx_code_kind code_kind;
     rlx_hash key;
     const char *provenance; /* free text: flow, bucket, compiler versions */
@@ -101,14 +104,14 @@ typedef struct rlx_program {
     rlx_program_kernel *kernels;
     rlx_program_op *ops;
     rlx_program_arg *args;
-    rlx_program_func *funcs; /* the last one is the entry; its params are all OUT: the outputs */
-    rlx_program_tensor *bound;   /* what RLX_ARG_SYMBOL indexes */
+    rlx_program_func *funcs;   /* the last one is the entry; its params are all OUT: the outputs */
+    rlx_program_tensor *bound; /* what RLX_ARG_SYMBOL indexes */
     rlx_program_tensor *outputs;
 
-    rlx_dims *dims;         /* owned by the program when decoded; borrowed when built */
+    rlx_dims *dims;                 /* owned by the program when decoded; borrowed when built */
     int64_t upper[RLX_MAX_SYMBOLS]; /* the bucket: symbol index -> largest live value */
-    int64_t arena_bytes;    /* entry frame, callees' frames and outputs */
-    int64_t plan_least;     /* for statistics: bytes that any plan of the entry's frame would take */
+    int64_t arena_bytes;            /* entry frame, callees' frames and outputs */
+    int64_t plan_least; /* for statistics: bytes that any plan of the entry's frame would take */
 } rlx_program;
 
 /* Appends entry bytes: header, sections, checksum over everything. Deterministic. Decodes what it

@@ -138,17 +138,29 @@ enum { RLX_PAGE_POSITIONS = 256 };
 typedef struct rlx_session_options {
     int64_t max_positions; /* of one sequence; 0: 4096 */
     int max_sequences;     /* 0: one */
+    bool time_kernels;     /* every kernel's time is taken: rlx_session_kernel_at */
 } rlx_session_options;
 typedef struct rlx_session_stats {
     int64_t steps, tokens;
     int64_t copied_bytes; /* of states: a shared page that is written to, rows of a fork */
 } rlx_session_stats;
+/* A kernel that has run in a session with `time_kernels`. */
+typedef struct rlx_kernel_time {
+    const char *program, *kernel; /* lent by the session */
+    int64_t launches;
+    double seconds; /* in it, the mean over the team */
+    int64_t bytes, operations; /* of one launch, as the program has them */
+} rlx_kernel_time;
 #endif
 /* `team` is borrowed. (rlx_session_create of the public header takes a context and calls this.) */
 rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, rlx_session **out);
 void rlx_session_destroy(rlx_session *s);
 /* What it did since it was created. */
 void rlx_session_get_stats(const rlx_session *s, rlx_session_stats *out);
+/* Kernels of every executable that has stepped here, 0 <= i < count; none without time_kernels. */
+int rlx_session_kernel_count(const rlx_session *s);
+void rlx_session_kernel_at(const rlx_session *s, int i, rlx_kernel_time *out);
+void rlx_session_clear_times(rlx_session *s);
 /* Positions that sequence `seq` holds. */
 int64_t rlx_session_past(const rlx_session *s, int seq);
 rlx_status rlx_session_check_sequence(const rlx_session *s, int seq); /* that there is one */

@@ -23,6 +23,7 @@ static rlx_status create(rlx_session *s, rlx_team *team, const rlx_session_optio
     s->pending = -1;
     s->max_positions = o && o->max_positions ? o->max_positions : DEFAULT_POSITIONS;
     s->max_sequences = o && o->max_sequences ? o->max_sequences : 1;
+    s->time_kernels = o && o->time_kernels;
     if (s->max_positions < 1 || s->max_positions > INT32_MAX)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a session of %lld positions",
                         (long long)s->max_positions);
@@ -338,7 +339,7 @@ static void write_input(const plan *n, const rlx_binding_input *in)
 
 typedef struct job {
     const rlx_session *s;
-    const rlx_binding *b;
+    rlx_binding *b;
     const rlx_engine *engine;
     _Atomic(rlx_status) error; /* the first one of an engine */
     _Atomic bool stopped;      /* somebody has left out a part: nobody need go on */
@@ -374,6 +375,23 @@ static void launch_engine(job *j, const rlx_binding_launch *l, int part, int par
         rlx_status_free(st);
 }
 
+/* One part of a launch. */
+static void run_launch(job *j, const rlx_binding_launch *l, int part, int parts, void *memory)
+{
+    if (l->fn)
+        l->fn(l->buffers, j->b->symbols, part, parts, memory);
+    else
+        launch_engine(j, l, part, parts);
+}
+
+static void time_launch(job *j, const rlx_binding_launch *l, int part, int parts, int member,
+                        void *memory)
+{
+    const double start = rlx_session_now();
+    run_launch(j, l, part, parts, memory);
+    rlx_session_add_time(j->b, l->kernel, part, member, rlx_session_now() - start);
+}
+
 /* One part of a phase: that part of every grid of its launches. */
 static void run_phase(void *user, int phase, int part, int parts, int member)
 {
@@ -387,10 +405,10 @@ static void run_phase(void *user, int phase, int part, int parts, int member)
     _mm_setcsr(0x1f80);
     for (uint32_t i = j->b->phases[phase]; i < j->b->phases[phase + 1]; i++) {
         const rlx_binding_launch *l = &j->b->launches[i];
-        if (l->fn)
-            l->fn(l->buffers, j->b->symbols, part, parts, memory);
+        if (j->s->time_kernels)
+            time_launch(j, l, part, parts, member, memory);
         else
-            launch_engine(j, l, part, parts);
+            run_launch(j, l, part, parts, memory);
     }
     _mm_setcsr(csr);
 }

@@ -54,6 +54,15 @@ typedef struct rlx_binding_launch {
     uint32_t kernel;
 } rlx_binding_launch;
 
+/* Of a session that times its kernels; else nkernels is 0. */
+typedef struct rlx_kernel_times {
+    uint32_t nkernels;
+    const char *program;
+    rlx_kernel_time *kernels; /* by kernel; their seconds are 0 */
+    double *seconds;          /* [team, stride] */
+    size_t stride;            /* nkernels, in whole pairs of cache lines */
+} rlx_kernel_times;
+
 /* What an executable is in a session: everything resolved. */
 typedef struct rlx_binding {
     uint64_t executable;               /* its id */
@@ -75,6 +84,7 @@ typedef struct rlx_binding {
     rlx_binding_output *outputs;
     uint32_t noutputs;
     uint64_t arena_generation; /* of the arena that the addresses are in */
+    rlx_kernel_times times;
 } rlx_binding;
 
 /* What a state's first axis is. */
@@ -112,6 +122,7 @@ struct rlx_session {
     rlx_team *team; /* borrowed */
     int64_t max_positions, max_slots, max_pages;
     int max_sequences;
+    bool time_kernels;
 
     int64_t *past; /* by sequence */
     int64_t *next; /* by sequence: past after the step that is being made */
@@ -181,6 +192,12 @@ void rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *
 /* The binding of an executable, made when it is new, its addresses brought up to date. */
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out);
 void rlx_session_unbind_all(rlx_session *s); /* frees what binding made */
+
+/* Times of kernels (session_times.c), where the session takes them. `part`, `member`: as a phase is
+ * run. */
+double rlx_session_now(void); /* seconds */
+rlx_status rlx_session_make_times(const rlx_session *s, const rlx_executable *e, rlx_binding *b);
+void rlx_session_add_time(rlx_binding *b, uint32_t kernel, int part, int member, double seconds);
 void rlx_session_clear_states(rlx_session *s);
 
 #endif

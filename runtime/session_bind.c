@@ -335,6 +335,7 @@ static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_bind
     RLX_TRY(make_inputs(s, b, p));
     RLX_TRY(make_outputs(b, p));
     RLX_TRY(make_launches(b, e));
+    RLX_TRY(rlx_session_make_times(s, e, b));
     b->states = RLX_NEW_ARRAY(b->arena, void *, e->nstates);
     if (!b->states)
         return RLX_OOM();

@@ -14,6 +14,15 @@ typedef struct bench_subject {
     int64_t weight_bytes, parameters;
 } bench_subject;
 
+/* One kernel of a row. */
+typedef struct bench_kernel {
+    const char *name;         /* lent */
+    double launches;          /* in one repetition */
+    double seconds;           /* of one launch */
+    double share;             /* of the row's time */
+    double bytes, operations; /* per second */
+} bench_kernel;
+
 /* One row: `prompt` tokens appended at once, or `tokens` one after the other in each of `batch`
  * sequences; each sequence holds `depth` before. */
 typedef struct bench_row {
@@ -26,6 +35,8 @@ typedef struct bench_row {
     double unit_peak[CEILING_MAX_UNITS]; /* its units': operations per second */
     double f32_peak, peak;               /* the best of f32, of all */
     const char *peak_unit;
+    bench_kernel *kernels; /* the longest first; NULL: not asked for */
+    int nkernels;
 } bench_row;
 
 /* "pp512", "tg128", "tg128 b8", "pp512 @ d4096": as llama-bench names them. */

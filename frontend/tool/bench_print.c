@@ -74,6 +74,20 @@ static void json_head(void)
     printf("[");
 }
 
+static void json_kernels(const bench_row *r)
+{
+    printf(",\n   \"kernels\": [");
+    for (int i = 0; i < r->nkernels; i++) {
+        const bench_kernel *k = &r->kernels[i];
+        printf("%s\n    {\"kernel\": ", i ? "," : "");
+        put_json_text(k->name);
+        printf(", \"launches\": %.0f, \"seconds\": %.9f, \"share\": %.6f, \"bytes_per_second\": "
+               "%.0f, \"operations_per_second\": %.0f}",
+               k->launches, k->seconds, k->share, k->bytes, k->operations);
+    }
+    printf("]");
+}
+
 static void json_row(const bench_subject *s, const bench_row *r, bool first)
 {
     field f[MAX_FIELDS];
@@ -87,6 +101,8 @@ static void json_row(const bench_subject *s, const bench_row *r, bool first)
         else
             printf("%.*f", f[i].decimals, f[i].number);
     }
+    if (r->kernels)
+        json_kernels(r);
     printf("}");
 }
 
@@ -173,6 +189,22 @@ static double percent(double part, double whole)
     return whole > 0 ? 100 * part / whole : 0;
 }
 
+static void md_kernels(const bench_row *r)
+{
+    double rest = 1;
+    printf("\n| kernel | launches | us | of the time | GB/s | of read | GFLOP/s | of f32 FMA | of "
+           "the best unit |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+    for (int i = 0; i < r->nkernels; i++) {
+        const bench_kernel *k = &r->kernels[i];
+        rest -= k->share;
+        printf("| %s | %.0f | %.1f | %.1f%% | %.2f | %.1f%% | %.1f | %.1f%% | %.1f%% |\n", k->name,
+               k->launches, 1e6 * k->seconds, 100 * k->share, k->bytes / 1e9,
+               percent(k->bytes, r->read_peak), k->operations / 1e9,
+               percent(k->operations, r->f32_peak), percent(k->operations, r->peak));
+    }
+    printf("| (waiting for others, between steps) | | | %.1f%% | | | | | |\n\n", 100 * rest);
+}
+
 static void md_row(const bench_subject *s, const bench_row *r, bool first)
 {
     double bytes = r->median * r->bytes, operations = r->median * r->operations;
@@ -188,6 +220,8 @@ static void md_row(const bench_subject *s, const bench_row *r, bool first)
            percent(bytes, r->read_peak), r->read_peak / 1e9, operations / 1e9,
            percent(operations, r->f32_peak), r->f32_peak / 1e9, percent(operations, r->peak),
            r->peak / 1e9, r->peak_unit);
+    if (r->kernels)
+        md_kernels(r);
 }
 
 /* ---- */

@@ -23,6 +23,7 @@ typedef struct number_list {
 typedef struct bench_options {
     run_where where;
     int64_t repeats, prefill;
+    bool kernels;
     rlx_model_options model; /* what a profile and --precision say */
     const char *prompt, *tokens, *depth, *batch, *threads, *output; /* as given */
     number_list prompts, runs, depths, batches, teams;
@@ -159,10 +160,42 @@ static void count_work(const bench *b, bench_row *row)
         (double)m->token_operations + (double)m->row_operations * rows / (double)length;
 }
 
+/* ---- kernels */
+
+static int by_time(const void *a, const void *b)
+{
+    const bench_kernel *x = a, *y = b;
+    const double left = x->seconds * x->launches, right = y->seconds * y->launches;
+    return (left < right) - (left > right);
+}
+
+/* Those that ran in `repeats` repetitions that took `seconds` together. */
+static void list_kernels(const bench *b, bench_row *row, int repeats, double seconds)
+{
+    const int n = rlx_session_kernel_count(b->session);
+    row->kernels = calloc((size_t)n + 1, sizeof *row->kernels);
+    row->nkernels = 0;
+    for (int i = 0; i < n && row->kernels; i++) {
+        rlx_kernel_time t;
+        rlx_session_kernel_at(b->session, i, &t);
+        if (!t.launches)
+            continue;
+        const double each = t.seconds / (double)t.launches;
+        row->kernels[row->nkernels++] = (bench_kernel){.name = t.kernel,
+                                                       .launches = (double)t.launches / repeats,
+                                                       .seconds = each,
+                                                       .share = t.seconds / seconds,
+                                                       .bytes = (double)t.bytes / each,
+                                                       .operations = (double)t.operations / each};
+    }
+    if (row->kernels)
+        qsort(row->kernels, (size_t)row->nkernels, sizeof *row->kernels, by_time);
+}
+
 /* Once to warm up, then the repetitions. */
 static rlx_status measure(bench *b, bench_row *row)
 {
-    double rates[MAX_REPEATS];
+    double rates[MAX_REPEATS], all = 0;
     int n = (int)b->o->repeats;
     int64_t tokens = row->batch * (row->prompt ? row->prompt : row->tokens);
     row->threads = rlx_context_threads(b->cx);
@@ -172,15 +205,22 @@ static rlx_status measure(bench *b, bench_row *row)
         if (i >= 0)
             measure_ceilings(b, row);
         rlx_status st = rewind_to(b, row);
+        if (i <= 0)
+            rlx_session_clear_times(b->session);
         double start = ceiling_now();
         if (!st)
             st = run_row(b, row);
         if (st)
             return st;
-        if (i >= 0)
-            rates[i] = (double)tokens / (ceiling_now() - start);
+        const double seconds = ceiling_now() - start;
+        if (i < 0)
+            continue;
+        rates[i] = (double)tokens / seconds;
+        all += seconds;
     }
     summarise(rates, n, row);
+    if (b->o->kernels)
+        list_kernels(b, row, n, all);
     return RLX_OK;
 }
 
@@ -247,7 +287,9 @@ static rlx_status open_model(bench *b)
         mo.max_positions = most;
         mo.any_length = true; /* what is measured need make no sense as text */
     }
-    rlx_session_options so = {.max_positions = most, .max_sequences = (int)largest(&o->batches)};
+    rlx_session_options so = {.max_positions = most,
+                              .max_sequences = (int)largest(&o->batches),
+                              .time_kernels = o->kernels};
     rlx_status st = rlx_model_load(b->cx, o->where.model, &mo, &b->model);
     if (st)
         return st;
@@ -297,9 +339,10 @@ static rlx_status do_row(bench *b, bench_row row, bool *first)
     rlx_status st = measure(b, &row);
     if (st)
         return st;
-    if (*first)
+    if (*first || (row.kernels && b->o->printer == bench_printer_find("md")))
         bench_print_head(b->o->printer);
     bench_print_row(b->o->printer, &b->subject, &row, *first);
+    free(row.kernels);
     *first = false;
     return RLX_OK;
 }
@@ -393,6 +436,8 @@ static int check_options(bench_options *o)
         return usage_error("bench: --output is md, json or csv and not \"%s\"%s%s%s", o->output,
                            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     }
+    if (o->kernels && !strcmp(o->output, "csv"))
+        return usage_error("bench: --kernels: csv has no place for them: md or json");
     if (o->repeats < 1 || o->repeats > MAX_REPEATS)
         return usage_error("bench: --repeats is 1 to %d", MAX_REPEATS);
     if (!largest(&o->prompts) && !largest(&o->runs))
@@ -419,6 +464,7 @@ int command_bench(int argc, char **argv)
         {"threads", "t", OPTION_TEXT, "N,..", "numbers of threads (all cores)", &o.threads},
         {"repeats", "r", OPTION_INT, "N", "repetitions, after one to warm up (5)", &o.repeats},
         {"prefill", NULL, OPTION_INT, "N", "prompt tokens of one step (as run has it)", &o.prefill},
+        {"kernels", NULL, OPTION_FLAG, NULL, "the same of every kernel of a row", &o.kernels},
         {"output", "o", OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
         OPTION_PRECISION(o.where, "fast"),
         OPTION_DEVICE(o.where),

@@ -57,7 +57,11 @@ static inline uint32_t add_kernel(builder *b, const char *name, const char *path
                                   int64_t team_bytes)
 {
     rlx_program_kernel *k = &b->kernels[b->p.nkernels];
-    *k = (rlx_program_kernel){.name = name, .nbuffers = nbuffers, .team_bytes = team_bytes};
+    *k = (rlx_program_kernel){.name = name,
+                              .nbuffers = nbuffers,
+                              .team_bytes = team_bytes,
+                              .bytes = 100 + nbuffers,
+                              .operations = 7 * team_bytes};
     char *code;
     EXPECT_OK(rlx_file_read(path, &code, &k->code_bytes));
     k->code = (const uint8_t *)code;

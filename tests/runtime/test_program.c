@@ -70,8 +70,9 @@ static void fill_tables(fixture *f)
         {.name = "main", .first_op = 3, .nops = 3, .nparams = 1, .nout = 1, .frame_bytes = 4096},
     };
     memcpy(f->funcs, funcs, sizeof(funcs));
-    f->kernels[0] = (rlx_program_kernel){"attend", code0, sizeof(code0), 128, 3};
-    f->kernels[1] = (rlx_program_kernel){"finish", code1, sizeof(code1), 0, 2};
+    f->kernels[0] =
+        (rlx_program_kernel){"attend", code0, sizeof(code0), 128, 3, 1 << 20, INT64_C(5) << 40};
+    f->kernels[1] = (rlx_program_kernel){"finish", code1, sizeof(code1), 0, 2, 77, 0};
 }
 
 static void fill(fixture *f)
@@ -152,8 +153,9 @@ static char *print(const rlx_program *p)
         rlx_text_putf(&t, " %s<=%lld", rlx_dim_symbol_name(p->dims, i), (long long)p->upper[i]);
     for (uint32_t i = 0; i < p->nkernels; i++) {
         const rlx_program_kernel *k = &p->kernels[i];
-        rlx_text_putf(&t, "\nkernel %s %zu %lld %u:", k->name, k->code_bytes,
-                      (long long)k->team_bytes, k->nbuffers);
+        rlx_text_putf(&t, "\nkernel %s %zu %lld %u moves %lld computes %lld:", k->name,
+                      k->code_bytes, (long long)k->team_bytes, k->nbuffers, (long long)k->bytes,
+                      (long long)k->operations);
         for (size_t b = 0; b < k->code_bytes; b++)
             rlx_text_putf(&t, " %02x", k->code[b]);
     }

@@ -139,6 +139,47 @@ static void *run_often(void *user)
     return NULL;
 }
 
+/* Each launch once, whatever the team; other sessions have no times. */
+START_TEST(kernels_are_timed)
+{
+    enum { LAYERS = 5, STEPS = 3 };
+    for (int threads = 1; threads <= 3; threads++) {
+        rlx_team *t = make_team(threads);
+        rlx_session *s, *plain = make_session(t, 0, 0);
+        builder b;
+        rlx_kernel_time mix, copy;
+        EXPECT_OK(rlx_session_create_on(t, &(rlx_session_options){.time_kernels = true}, &s));
+        build_stack(&b, LAYERS);
+        b.kernels[0].bytes = 1234;
+        b.kernels[0].operations = 99;
+        rlx_weights *w = make_weights(LAYERS);
+        rlx_executable *e = load(&b, w);
+        builder_deinit(&b);
+        ck_assert_int_eq(rlx_session_kernel_count(s), 0);
+        for (int i = 0; i < STEPS; i++)
+            ck_assert(stack_is_right(s, e, LAYERS, WIDTH) && stack_is_right(plain, e, LAYERS, 2));
+        ck_assert_int_eq(rlx_session_kernel_count(plain), 0);
+        ck_assert_int_eq(rlx_session_kernel_count(s), 2);
+        rlx_session_kernel_at(s, 0, &mix);
+        rlx_session_kernel_at(s, 1, &copy);
+        ck_assert_str_eq(mix.program, "stack");
+        ck_assert_str_eq(mix.kernel, "mix");
+        ck_assert_int_eq(mix.launches, STEPS * LAYERS);
+        ck_assert_int_eq(copy.launches, STEPS * (LAYERS + 3));
+        ck_assert(mix.seconds > 0 && copy.seconds > 0);
+        ck_assert(mix.bytes == 1234 && mix.operations == 99 && copy.bytes == 102);
+        rlx_session_clear_times(s);
+        rlx_session_kernel_at(s, 0, &mix);
+        ck_assert(mix.launches == 0 && mix.seconds == 0);
+        rlx_session_destroy(s);
+        rlx_session_destroy(plain);
+        rlx_executable_destroy(e);
+        rlx_weights_destroy(w);
+        rlx_team_destroy(t);
+    }
+}
+END_TEST
+
 START_TEST(executables_are_shared)
 {
     builder b;
@@ -700,6 +741,7 @@ int main(void)
 {
     Suite *s = suite_create("session");
     SUITE_TEST(s, "calls alternate", calls_alternate);
+    SUITE_TEST(s, "kernels are timed", kernels_are_timed);
     SUITE_TEST(s, "executables are shared", executables_are_shared);
     SUITE_TEST(s, "weights are checked", weights_are_checked);
     SUITE_TEST(s, "code is checked", code_is_checked);
@@ -714,5 +756,5 @@ int main(void)
     SUITE_TEST(s, "engines launch", engines_launch);
     SUITE_TEST(s, "engines step", engines_step);
     SUITE_TEST(s, "session options", session_options);
-    return suite_run(s, 15);
+    return suite_run(s, 16);
 }

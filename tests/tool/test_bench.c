@@ -164,6 +164,36 @@ START_TEST(markdown_and_csv)
 }
 END_TEST
 
+/* Kernels have the row's time, less what they wait. */
+START_TEST(kernels_of_a_row)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "bench", SHORT, "-o", "json", "--kernels");
+    cJSON *rows = rows_of(&p, 4);
+    for (int i = 0; i < 4; i++) {
+        const cJSON *kernels = cJSON_GetObjectItem(cJSON_GetArrayItem(rows, i), "kernels"), *k;
+        double share = 0, launches = 0;
+        cJSON_ArrayForEach(k, kernels)
+        {
+            ck_assert(strlen(text(k, "kernel")) > 0);
+            ck_assert(number(k, "seconds") > 0);
+            ck_assert(number(k, "bytes_per_second") > 0);
+            share += number(k, "share");
+            launches += number(k, "launches");
+        }
+        ck_assert_int_ge(cJSON_GetArraySize(kernels), 5);
+        ck_assert(launches >= 6 * 4 * (i % 2 ? 3 : 1)); /* layers, kernels of one, steps */
+        ck_assert_msg(share > 0.05 && share < 1.01, "%g of the time", share);
+    }
+    cJSON_Delete(rows);
+    RUN(&p, RLX_TOOL, "bench", SHORT, "--kernels");
+    ck_assert_msg(p.code == 0 && strstr(p.out, "| kernel | launches |"), "%s%s", p.out, p.err);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "bench", SHORT, "-o", "csv", "--kernels");
+    refuses(&p, "md or json");
+}
+END_TEST
+
 /* A model's name is the user's. */
 START_TEST(names_are_quoted)
 {
@@ -194,11 +224,12 @@ int main(void)
     tcase_add_test(c, json_has_every_row);
     tcase_add_test(c, depth_and_batch_count_bytes);
     tcase_add_test(c, markdown_and_csv);
+    tcase_add_test(c, kernels_of_a_row);
     tcase_add_test(c, names_are_quoted);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r), ran = srunner_ntests_run(r);
     srunner_free(r);
-    return failed || ran < 6;
+    return failed || ran < 7;
 }

@@ -1,0 +1,84 @@
+/* runtime/session_times.c: how long kernels take.
+ *
+ * Each member of the team adds up its own times, in lines of its own; who runs the first part of a
+ * launch counts it, which is one member within a phase.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "runtime/session.h"
+
+enum { LINE_TIMES = 128 / sizeof(double) };
+
+double rlx_session_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+rlx_status rlx_session_make_times(const rlx_session *s, const rlx_executable *e, rlx_binding *b)
+{
+    const rlx_program *p = e->program;
+    const size_t members = (size_t)rlx_team_size(s->team);
+    if (!s->time_kernels)
+        return RLX_OK;
+    rlx_kernel_times *t = &b->times;
+    t->nkernels = p->nkernels;
+    t->stride = (p->nkernels + LINE_TIMES - 1) / LINE_TIMES * LINE_TIMES;
+    t->program = rlx_arena_strdup(b->arena, p->name);
+    t->kernels = RLX_NEW_ARRAY(b->arena, rlx_kernel_time, p->nkernels + 1);
+    t->seconds = RLX_NEW_ARRAY(b->arena, double, members * t->stride + LINE_TIMES);
+    if (!t->program || !t->kernels || !t->seconds)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < p->nkernels; i++) {
+        const rlx_program_kernel *k = &p->kernels[i];
+        t->kernels[i] = (rlx_kernel_time){.program = t->program,
+                                          .kernel = rlx_arena_strdup(b->arena, k->name),
+                                          .bytes = k->bytes,
+                                          .operations = k->operations};
+        if (!t->kernels[i].kernel)
+            return RLX_OOM();
+    }
+    return RLX_OK;
+}
+
+void rlx_session_add_time(rlx_binding *b, uint32_t kernel, int part, int member, double seconds)
+{
+    rlx_kernel_times *t = &b->times;
+    t->seconds[(size_t)member * t->stride + kernel] += seconds;
+    t->kernels[kernel].launches += part == 0;
+}
+
+int rlx_session_kernel_count(const rlx_session *s)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < s->nbindings; i++)
+        n += s->bindings[i]->times.nkernels;
+    return (int)n;
+}
+
+void rlx_session_kernel_at(const rlx_session *s, int i, rlx_kernel_time *out)
+{
+    const int members = rlx_team_size(s->team);
+    rlx_binding *const *b = s->bindings;
+    uint32_t k = (uint32_t)i;
+    for (; k >= (*b)->times.nkernels; b++)
+        k -= (*b)->times.nkernels;
+    const rlx_kernel_times *t = &(*b)->times;
+    *out = t->kernels[k];
+    for (int m = 0; m < members; m++)
+        out->seconds += t->seconds[(size_t)m * t->stride + k] / members;
+}
+
+void rlx_session_clear_times(rlx_session *s)
+{
+    for (int i = 0; i < s->nbindings; i++) {
+        rlx_kernel_times *t = &s->bindings[i]->times;
+        if (!t->nkernels)
+            continue;
+        memset(t->seconds, 0, sizeof *t->seconds * t->stride * (size_t)rlx_team_size(s->team));
+        for (uint32_t k = 0; k < t->nkernels; k++)
+            t->kernels[k].launches = 0;
+    }
+}
