@@ -1316,9 +1316,9 @@ typedef struct rlx_kernel_time {
     const char *program, *kernel; /* lent by the session; as rlx_flow_inspect's "lir" names it */
     int64_t launches;
     double seconds; /* in it, the mean over the threads: what they wait for each other is not in */
-    /* Of one launch at the bucket's full size, as counted from its text: bytes read and written, and operations (a
-     * multiply-add is two). Of a loop over a sequence's pages one page counts. */
-    int64_t bytes, operations;
+    /* Of all launches, as counted from its text: bytes read and written, and operations (a multiply-add is two). Of a loop
+     * over a sequence's pages one page counts. */
+    double bytes, operations;
 } rlx_kernel_time;
 #endif
 RLX_API rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options *options,

@@ -175,20 +175,40 @@ static const rlx_ir_func *callee(const builder *b, const rlx_ir_node *n)
     return rlx_ir_func_find(b->module, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""));
 }
 
+/* By the symbol that decides most about it. */
+static rlx_status count_cost(const builder *b, const rlx_ir_func *k, rlx_program_cost *out)
+{
+    const int nsymbols = rlx_dim_symbol_count(b->module->dims);
+    int64_t symbols[RLX_MAX_SYMBOLS];
+    rlx_lir_cost full, least;
+    memcpy(symbols, b->options->upper, sizeof symbols);
+    RLX_TRY(rlx_lir_count_cost(k, symbols, 1, &full));
+    const int64_t bytes = full.bytes_read + full.bytes_written;
+    *out = (rlx_program_cost){RLX_NO_SYMBOL, {bytes, bytes}, {full.flops, full.flops}};
+    for (int s = 0; s < nsymbols; s++) {
+        symbols[s] = 1;
+        RLX_TRY(rlx_lir_count_cost(k, symbols, 1, &least));
+        symbols[s] = b->options->upper[s];
+        const int64_t moved = least.bytes_read + least.bytes_written;
+        if (least.flops > out->operations[0] ||
+            (least.flops == out->operations[0] && moved >= out->bytes[0]))
+            continue;
+        out->symbol = (uint32_t)s;
+        out->bytes[0] = moved;
+        out->operations[0] = least.flops;
+    }
+    return RLX_OK;
+}
+
 static rlx_status add_kernel(builder *b, const rlx_ir_func *k, uint32_t *i)
 {
-    rlx_lir_cost cost;
     if (find(b->kernels, b->program->nkernels, k, i))
         return RLX_OK;
-    RLX_TRY(rlx_lir_count_cost(k, b->options->upper, 1, &cost));
     b->program->nkernels++;
     b->kernels[*i] = k;
-    b->program->kernels[*i] = (rlx_program_kernel){.name = k->name,
-                                                   .team_bytes = rlx_jit_team_bytes(k),
-                                                   .nbuffers = (uint32_t)k->body->nargs,
-                                                   .bytes = cost.bytes_read + cost.bytes_written,
-                                                   .operations = cost.flops};
-    return RLX_OK;
+    b->program->kernels[*i] = (rlx_program_kernel){
+        .name = k->name, .team_bytes = rlx_jit_team_bytes(k), .nbuffers = (uint32_t)k->body->nargs};
+    return count_cost(b, k, &b->program->kernels[*i].cost);
 }
 
 /* `phase` counts up whenever a barrier lies between this op and the one before. */

@@ -1,8 +1,9 @@
 /* lir/lir_cost.c: what a kernel or a tape moves and computes, counted from the text.
  *
- * Loop bounds and grid extents are worked out from constants, extents and integer maps; a loop
- * whose bounds come from memory (the pages of a sequence) runs as often as the caller says. Tiles
- * are counted whole, so edges count as if they were full. */
+ * Loop bounds and grid extents are worked out from constants, extents and integer maps; where they
+ * hang on another loop's or the grid's index, as they are at its first; a loop whose bounds come
+ * from memory (the pages of a sequence) runs as often as the caller says. Tiles are counted whole,
+ * so edges count as if they were full. */
 #include "lir/lir.h"
 #include "lir/ops/ops.h"
 
@@ -14,12 +15,28 @@ typedef struct counter {
     int64_t flops;
 } counter;
 
+static bool scalar_value(const counter *c, const rlx_ir_value *v, int64_t *out);
+
+/* The first value of an index of a grid or a loop. */
+static bool first_index(const counter *c, const rlx_ir_value *v, int64_t *out)
+{
+    const rlx_ir_node *parent = v->block->parent;
+    if (!parent || (parent->op == RLX_LIR_FOR && v->index > 0))
+        return false;
+    if (parent->op == RLX_LIR_FOR)
+        return scalar_value(c, parent->in[0], out);
+    *out = 0;
+    return parent->op == RLX_LIR_GRID;
+}
+
 /* The value of an integer scalar, when it follows from constants and extents. */
 static bool scalar_value(const counter *c, const rlx_ir_value *v, int64_t *out)
 {
     const rlx_ir_node *n = v->def;
-    if (!n || v->type.rank != 0 || rlx_format_is_float(v->type.format))
+    if (v->type.rank != 0 || rlx_format_is_float(v->type.format))
         return false;
+    if (!n)
+        return first_index(c, v, out);
     if (n->op == RLX_LIR_CONST) {
         *out = rlx_ir_attr_int(n, RLX_ATTR_IVALUE, 0);
         return true;

@@ -44,7 +44,7 @@ enum {
 };
 
 static const size_t record_bytes[RLX_SECTION_COUNT] = {
-    [RLX_SECTION_SYMBOLS] = 16, [RLX_SECTION_DIMS] = 24,  [RLX_SECTION_KERNELS] = 40,
+    [RLX_SECTION_SYMBOLS] = 16, [RLX_SECTION_DIMS] = 24,  [RLX_SECTION_KERNELS] = 64,
     [RLX_SECTION_FUNCS] = 32,   [RLX_SECTION_BOUND] = 72, [RLX_SECTION_OUTPUTS] = 72,
     [RLX_SECTION_OPS] = 48,     [RLX_SECTION_ARGS] = 16,  [RLX_SECTION_STRINGS] = 1,
     [RLX_SECTION_CODE] = 1};
@@ -173,8 +173,12 @@ static void put_kernels(writer *w)
         put32(t, k->nbuffers);
         put64(t, k->team_bytes);
         put64(t, (int64_t)k->code_bytes);
-        put64(t, k->bytes);
-        put64(t, k->operations);
+        put32(t, k->cost.symbol);
+        put32(t, 0);
+        for (int at = 0; at < 2; at++) {
+            put64(t, k->cost.bytes[at]);
+            put64(t, k->cost.operations[at]);
+        }
         rlx_text_put_bytes(&w->sections[RLX_SECTION_CODE], k->code, k->code_bytes);
     }
 }
@@ -479,8 +483,11 @@ static rlx_status read_kernels(reader *r)
         RLX_TRY(read_string(r, byte, &k->name));
         k->nbuffers = get32(r->bytes + byte + 4);
         k->team_bytes = get64(r->bytes + byte + 8);
-        k->bytes = get64(r->bytes + byte + 24);
-        k->operations = get64(r->bytes + byte + 32);
+        k->cost.symbol = get32(r->bytes + byte + 24);
+        for (int end = 0; end < 2; end++) {
+            k->cost.bytes[end] = get64(r->bytes + byte + 32 + 16 * (size_t)end);
+            k->cost.operations[end] = get64(r->bytes + byte + 40 + 16 * (size_t)end);
+        }
         uint64_t n = (uint64_t)get64(r->bytes + byte + 16);
         if (n > left)
             return BAD_BYTE(byte + 16, "kernel %s has %llu bytes of code, %zu are left", k->name,

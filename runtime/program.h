@@ -34,15 +34,22 @@ typedef enum rlx_code_kind {
 typedef void rlx_kernel_fn(void *const *buffers, const int64_t *symbols, int64_t team,
                            int64_t teams, void *memory);
 
+/* What a launch moves and computes, for statistics: at a symbol's value 1 and at its upper bound,
+ * the others being at theirs; between them it grows evenly. Bytes read and written; a multiply-add
+ * is two operations; of loops over a sequence's pages one page counts. */
+typedef struct rlx_program_cost {
+    uint32_t symbol; /* RLX_NO_SYMBOL: always the same */
+    int64_t bytes[2], operations[2];
+} rlx_program_cost;
+#define RLX_NO_SYMBOL UINT32_MAX
+
 typedef struct rlx_program_kernel {
     const char *name; /* also the symbol in the object */
     const uint8_t *code;
     size_t code_bytes;
     int64_t team_bytes;
     uint32_t nbuffers;
-    /* Of one launch at the bucket's upper bounds, for statistics: bytes read and written, and
-     * operations, a multiply-add being two. Of loops over a sequence's pages one page counts. */
-    int64_t bytes, operations;
+    rlx_program_cost cost;
 } rlx_program_kernel;
 
 typedef enum rlx_arg_kind {

@@ -1,6 +1,6 @@
 /* runtime/program_check.c: what running a program relies on.
  *
- *   P1  kernels have a name, at most 64 buffers, sane team memory.
+ *   P1  kernels have a name, at most 64 buffers, sane team memory, costs by a symbol that is there.
  *   P2  functions' ops follow one another and fill their table; arguments lie inside theirs.
  *   P3  functions call only lower-numbered ones, at most 32 deep; the whole tape comes to at
  *       most 2^20 launches and calls.
@@ -266,6 +266,9 @@ static rlx_status check_kernels(const checker *c)
         if (k->team_bytes < 0 || k->team_bytes > MAX_TEAM_BYTES)
             return BAD(KERNELS, i, "P1: %s wants %lld bytes of team memory", k->name,
                        (long long)k->team_bytes);
+        if (k->cost.symbol != RLX_NO_SYMBOL &&
+            k->cost.symbol >= (uint32_t)rlx_dim_symbol_count(c->p->dims))
+            return BAD(KERNELS, i, "P1: %s costs by symbol %u", k->name, k->cost.symbol);
     }
     return RLX_OK;
 }

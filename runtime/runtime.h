@@ -149,7 +149,7 @@ typedef struct rlx_kernel_time {
     const char *program, *kernel; /* lent by the session */
     int64_t launches;
     double seconds; /* in it, the mean over the team */
-    int64_t bytes, operations; /* of one launch, as the program has them */
+    double bytes, operations; /* of all launches, as the program's costs have them */
 } rlx_kernel_time;
 #endif
 /* `team` is borrowed. (rlx_session_create of the public header takes a context and calls this.) */

@@ -58,7 +58,9 @@ typedef struct rlx_binding_launch {
 typedef struct rlx_kernel_times {
     uint32_t nkernels;
     const char *program;
+    int64_t upper[RLX_MAX_SYMBOLS];
     rlx_kernel_time *kernels; /* by kernel; their seconds are 0 */
+    rlx_program_cost *costs;  /* by kernel */
     double *seconds;          /* [team, stride] */
     size_t stride;            /* nkernels, in whole pairs of cache lines */
 } rlx_kernel_times;

@@ -185,8 +185,8 @@ static void list_kernels(const bench *b, bench_row *row, int repeats, double sec
                                                        .launches = (double)t.launches / repeats,
                                                        .seconds = each,
                                                        .share = t.seconds / seconds,
-                                                       .bytes = (double)t.bytes / each,
-                                                       .operations = (double)t.operations / each};
+                                                       .bytes = t.bytes / t.seconds,
+                                                       .operations = t.operations / t.seconds};
     }
     if (row->kernels)
         qsort(row->kernels, (size_t)row->nkernels, sizeof *row->kernels, by_time);

@@ -61,6 +61,30 @@ START_TEST(tapes_count_calls_and_data_dependent_loops)
 }
 END_TEST
 
+/* A loop from the grid's index, and one from the loop's: as at the first. */
+START_TEST(bounds_by_indices)
+{
+    static const char text[] =
+        "kernel @k(%x: global f32[TOKENS,8], %y: global f32[TOKENS]) {\n"
+        "  %t = extent {extent=TOKENS} : i64\n  %five = const {ivalue=5} : i64\n"
+        "  grid %t (%i: i64) {\n    %end = map %i, %five {fn=add} : i64\n"
+        "    %z = const {ivalue=0} : i64\n    %c = const {value=0} : f32\n"
+        "    %m = for %i, %end, %c {step=1} : f32 (%k: i64, %v: f32) {\n"
+        "      %last = map %k, %five {fn=add} : i64\n"
+        "      %s = for %k, %last, %v {step=2} : f32 (%l: i64, %w: f32) {\n"
+        "        %a = load %x, %i, %z {axes=[1]} : f32<8>\n        %b = reduce %a {fn=add} : f32\n"
+        "        %d = map %w, %b {fn=add} : f32\n        yield %d\n      }\n      yield %s\n    }\n"
+        "    store %y, %m, %i\n    yield\n  }\n  return\n}\n";
+    test_module t;
+    rlx_lir_cost cost;
+    assert_ok(test_parse(text, &t));
+    test_bind(&t, "TOKENS", 4);
+    assert_ok(rlx_lir_count_cost(t.m->last, t.symbols, 1000, &cost));
+    ck_assert_int_eq(cost.flops, 4 * 5 * 3 * (7 + 1));
+    test_destroy(&t);
+}
+END_TEST
+
 /* Two modules of one kernel; `b` may have the function of the map that `a` has not. */
 static rlx_status compare(const char *fn)
 {
@@ -98,6 +122,7 @@ int main(void)
     Suite *s = suite_create("lir cost");
     TCase *c = tcase_create("cost");
     tcase_add_test(c, a_contraction_reads_its_weights_once);
+    tcase_add_test(c, bounds_by_indices);
     tcase_add_test(c, tapes_count_calls_and_data_dependent_loops);
     tcase_add_test(c, a_changed_kernel_is_found);
     suite_add_tcase(s, c);

@@ -60,8 +60,7 @@ static inline uint32_t add_kernel(builder *b, const char *name, const char *path
     *k = (rlx_program_kernel){.name = name,
                               .nbuffers = nbuffers,
                               .team_bytes = team_bytes,
-                              .bytes = 100 + nbuffers,
-                              .operations = 7 * team_bytes};
+                              .cost = {.symbol = RLX_NO_SYMBOL, .bytes = {1, 100 + nbuffers}}};
     char *code;
     EXPECT_OK(rlx_file_read(path, &code, &k->code_bytes));
     k->code = (const uint8_t *)code;

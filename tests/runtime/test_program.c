@@ -70,9 +70,10 @@ static void fill_tables(fixture *f)
         {.name = "main", .first_op = 3, .nops = 3, .nparams = 1, .nout = 1, .frame_bytes = 4096},
     };
     memcpy(f->funcs, funcs, sizeof(funcs));
-    f->kernels[0] =
-        (rlx_program_kernel){"attend", code0, sizeof(code0), 128, 3, 1 << 20, INT64_C(5) << 40};
-    f->kernels[1] = (rlx_program_kernel){"finish", code1, sizeof(code1), 0, 2, 77, 0};
+    f->kernels[0] = (rlx_program_kernel){"attend", code0, sizeof(code0),
+                                         128,      3,     {0, {1, 1 << 20}, {3, INT64_C(5) << 40}}};
+    f->kernels[1] = (rlx_program_kernel){"finish", code1, sizeof(code1),
+                                         0,        2,     {RLX_NO_SYMBOL, {77, 77}, {5, 5}}};
 }
 
 static void fill(fixture *f)
@@ -153,9 +154,10 @@ static char *print(const rlx_program *p)
         rlx_text_putf(&t, " %s<=%lld", rlx_dim_symbol_name(p->dims, i), (long long)p->upper[i]);
     for (uint32_t i = 0; i < p->nkernels; i++) {
         const rlx_program_kernel *k = &p->kernels[i];
-        rlx_text_putf(&t, "\nkernel %s %zu %lld %u moves %lld computes %lld:", k->name,
-                      k->code_bytes, (long long)k->team_bytes, k->nbuffers, (long long)k->bytes,
-                      (long long)k->operations);
+        rlx_text_putf(&t, "\nkernel %s %zu %lld %u by %d %lld-%lld %lld-%lld:", k->name,
+                      k->code_bytes, (long long)k->team_bytes, k->nbuffers, (int)k->cost.symbol,
+                      (long long)k->cost.bytes[0], (long long)k->cost.bytes[1],
+                      (long long)k->cost.operations[0], (long long)k->cost.operations[1]);
         for (size_t b = 0; b < k->code_bytes; b++)
             rlx_text_putf(&t, " %02x", k->code[b]);
     }
@@ -336,6 +338,7 @@ START_TEST(rules)
     BROKEN("P1: no name", f.kernels[0].name = "");
     BROKEN("P1: attend takes 65", f.kernels[0].nbuffers = 65);
     BROKEN("P1: attend wants -1", f.kernels[0].team_bytes = -1);
+    BROKEN("P1: attend costs by symbol 99", f.kernels[0].cost.symbol = 99);
     BROKEN("P2: 2 ops from 1, expected from 2", f.funcs[0].nops = 2);
     BROKEN("P2: 2 ops from 3", f.funcs[2].nops = 2);
     BROKEN("P2: 3 arguments from 14, of 16", f.ops[0].first_arg = 14);

@@ -150,8 +150,8 @@ START_TEST(kernels_are_timed)
         rlx_kernel_time mix, copy;
         EXPECT_OK(rlx_session_create_on(t, &(rlx_session_options){.time_kernels = true}, &s));
         build_stack(&b, LAYERS);
-        b.kernels[0].bytes = 1234;
-        b.kernels[0].operations = 99;
+        b.kernels[0].cost = (rlx_program_cost){
+            (uint32_t)rlx_dim_symbol_index(b.p.dims, "TOKENS"), {1, uppers[0]}, {7, 7}};
         rlx_weights *w = make_weights(LAYERS);
         rlx_executable *e = load(&b, w);
         builder_deinit(&b);
@@ -167,10 +167,13 @@ START_TEST(kernels_are_timed)
         ck_assert_int_eq(mix.launches, STEPS * LAYERS);
         ck_assert_int_eq(copy.launches, STEPS * (LAYERS + 3));
         ck_assert(mix.seconds > 0 && copy.seconds > 0);
-        ck_assert(mix.bytes == 1234 && mix.operations == 99 && copy.bytes == 102);
+        ck_assert_double_eq_tol(mix.bytes, STEPS * LAYERS * WIDTH, 1e-6);
+        ck_assert_double_eq_tol(mix.operations, STEPS * LAYERS * 7, 1e-6);
+        ck_assert_double_eq_tol(copy.bytes, STEPS * (LAYERS + 3) * 102, 1e-6);
         rlx_session_clear_times(s);
         rlx_session_kernel_at(s, 0, &mix);
-        ck_assert(mix.launches == 0 && mix.seconds == 0);
+        ck_assert(mix.launches == 0 && mix.seconds == 0 && mix.bytes == 0);
+        ck_assert_str_eq(mix.kernel, "mix");
         rlx_session_destroy(s);
         rlx_session_destroy(plain);
         rlx_executable_destroy(e);
