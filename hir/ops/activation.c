@@ -82,7 +82,7 @@ static double sigmoid(double x)
 
 static double above_zero(double x)
 {
-    return x > 0 ? x : 0 * x; /* a NaN stays one */
+    return x < 0 ? 0 : x; /* a NaN stays one */
 }
 
 static double hold(double x, double low, double high)

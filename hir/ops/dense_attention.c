@@ -17,9 +17,9 @@
  *   lie in one chunk of c, with a block b if j's block of b is not behind p's. A row whose keys are
  *   all hidden weighs them alike, as eager attention of transformers does with additive masks of
  *   the lowest float; with sinks, and without keys, it is 0. A row whose scores are all
- *   -inf, by a bias, is 0 too (in code K times the least normal float at most), where a softmax of
- *   torch gives NaN. But a hidden key's score is the lowest float, which is above -inf: where there
- *   are hidden keys and all seen ones have -inf, the hidden ones are weighed alike.
+ *   -inf, by a bias, is 0 too, where a softmax of torch gives NaN. But a hidden key's score is the
+ *   lowest float, which is above -inf: where there are hidden keys and all seen ones have -inf, the
+ *   hidden ones are weighed alike.
  *   C1  q is f32 of rank 3 to 6, N and D constants > 0.
  *   C2  k is f32[B..,K,G,D] with the B.. and D of q, and G divides N.
  *   C3  v is f32[B..,K,G,E] with the B.., K and G of k, and E is a constant > 0.
@@ -301,7 +301,7 @@ static void attend(const dense *a, pair p, double *s, float *o)
 {
     const rlx_eval_tensor *sinks = a->option[SINKS];
     const double sink = sinks ? rlx_hir_load(sinks, p.h) : -INFINITY;
-    double most = sink, total;
+    double most = fmax(sink, -FLT_MAX), total; /* -inf less it is -inf */
     for (p.j = 0; p.j < a->keys; p.j++) {
         s[p.j] = is_seen(a, &p) ? score(a, &p) : -FLT_MAX;
         most = fmax(most, s[p.j]);
@@ -315,7 +315,7 @@ static void attend(const dense *a, pair p, double *s, float *o)
         for (int64_t j = 0; j < a->keys; j++)
             sum += s[j] *
                    ((const float *)a->v->data)[((p.b * a->keys + j) * a->kv_heads + g) * a->e + e];
-        o[e] = total > 0 ? (float)(sum / total) : 0; /* no keys, or scores of -inf alone: NaN */
+        o[e] = total == 0 ? 0 : (float)(sum / total); /* no keys, or scores of -inf alone */
     }
 }
 
@@ -582,6 +582,7 @@ static rlx_ir_value *weights(const space *s, rlx_ir_value *x, rlx_ir_value **sum
         sink = repeat(s, sink, rows, s->dim, 0, s->nh, (int[]){s->nb, s->nb + 1});
         most = map2(s, RLX_FN_MAX, most, sink);
     }
+    most = map2(s, RLX_FN_MAX, most, number(s, RLX_F32, -FLT_MAX)); /* else -inf less -inf: a NaN */
     x = map2(s, RLX_FN_SUB, x, repeat(s, most, s->rank, s->dim, rows, 0, NULL));
     x = rlx_mir_build_map1(s->b, RLX_FN_EXP, x);
     *sum = rlx_mir_build_reduce(s->b, RLX_FN_ADD, x);

@@ -29,7 +29,6 @@ static rlx_ir_value *expand_exp_f32(rlx_ir_builder *b, rlx_ir_value *x)
 {
     static const float coefficient[RLX_EXP_DEGREE + 1] = RLX_EXP_COEFFICIENTS;
     rlx_ir_value *lo = scalar(b, RLX_EXP_LO);
-    rlx_ir_value *under = rlx_lir_build_map2(b, RLX_FN_LT, x, lo);
     rlx_ir_value *c = rlx_lir_build_map2(b, RLX_FN_MAX, x, lo);
     c = rlx_lir_build_map2(b, RLX_FN_MIN, c, scalar(b, RLX_EXP_HI));
     rlx_ir_value *n = rlx_lir_build_map2(b, RLX_FN_MUL, c, scalar(b, RLX_EXP_LOG2E));
@@ -43,7 +42,9 @@ static rlx_ir_value *expand_exp_f32(rlx_ir_builder *b, rlx_ir_value *x)
     bits = rlx_lir_build_map2(b, RLX_FN_SHL, bits, scalar_i32(b, 23));
     bits = rlx_lir_build_map2(b, RLX_FN_ADD, rlx_lir_build_bitcast(b, p, RLX_I32), bits);
     rlx_ir_value *y = rlx_lir_build_bitcast(b, bits, RLX_F32);
-    return rlx_lir_build_map3(b, RLX_FN_SELECT, under, scalar(b, 0), y);
+    rlx_ir_value *within = rlx_lir_build_map2(b, RLX_FN_LE, lo, x);
+    rlx_ir_value *other = rlx_lir_build_map2(b, RLX_FN_MAX, scalar(b, 0), x); /* 0, or a NaN */
+    return rlx_lir_build_map3(b, RLX_FN_SELECT, within, y, other);
 }
 
 static rlx_ir_value *expand_exp(rlx_ir_builder *b, rlx_ir_value *x)

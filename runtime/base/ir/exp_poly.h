@@ -3,14 +3,13 @@
  * Every engine computes it by these operations in this order, each rounded to nearest even, so that
  * all give the same bits. rlx_exp_f32 is the meaning; lir/passes/expand_math.c emits the same:
  *
- *   under = lt(x, LO)                          x below the smallest normal result: the answer is 0
  *   c = min(max(x, LO), HI)                    as map functions: a NaN becomes LO
  *   n = round(mul(c, LOG2E))                   ties to even; -126 <= n <= 128
  *   r = fma(n, -LN2_HI, c)
  *   r = fma(n, -LN2_LO, r)                     c - n*ln 2, |r| <= 0.3466
  *   p = fma(C6, r, C5); p = fma(p, r, C4); ... p = fma(p, r, C0)
- *   b = add(bitcast_i32(p), shl(cast_i32(n), 23))   p * 2^n: p lies in [0.7, 1.42], the result is
- * normal y = select(under, 0, bitcast_f32(b))
+ *   b = add(bitcast_i32(p), shl(cast_i32(n), 23))   p * 2^n: p in [0.7, 1.42], the result is normal
+ *   y = select(le(LO, x), bitcast_f32(b), max(0, x))   below LO 0; of a NaN max gives the NaN
  *
  * 1 + r + C2 r^2 + .. + C6 r^6 is the polynomial of least relative error (3e-9 before its
  * coefficients are rounded) among those that begin so, on |r| <= ln2/2, by Remez's exchange. Result
@@ -29,7 +28,8 @@
 #define RLX_EXP_COEFFICIENTS \
     {1.0f, 1.0f, 0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558f2p-5f, 0x1.123a2p-7f, 0x1.6a23dp-10f}
 
-/* e^x by the sequence above. 0 below LO (so e^-inf is 0), e^HI above HI. NaN is not kept. */
+/* e^x by the sequence above. 0 below LO (so e^-inf is 0), e^HI above HI (so e^inf is finite). A NaN
+ * stays one. */
 float rlx_exp_f32(float x);
 
 #endif

@@ -55,7 +55,7 @@ float rlx_exp_f32(float x)
     bits += (uint32_t)(int32_t)n << 23;
     float y;
     memcpy(&y, &bits, sizeof(y));
-    return x < RLX_EXP_LO ? 0 : y;
+    return RLX_EXP_LO <= x ? y : 0 > x ? 0 : x;
 }
 
 /* ---- integers and bools

@@ -1,7 +1,9 @@
 /* runtime/base/ir/math_steps.c: log, exp of f64, sin, cos, atan, tanh and erf as steps.
  *
  * Each reduces its argument to a small range and sums a series there; the errors are a few units in
- * the last place (tests/base/test_math.c has the bounds). */
+ * the last place (tests/base/test_math.c has the bounds). A NaN gives a NaN, an infinity the limit
+ * (sin and cos, which have none, a NaN; exp e^HI, see exp_poly.h), a zero keeps its sign where the
+ * function is odd, and a denormal counts as what it is. */
 #include "runtime/base/ir/math_steps.h"
 
 #include <math.h>
@@ -97,17 +99,24 @@ static value poly(engine *e, value z, const double *c, int n)
     poly(e, z, (const double[]){__VA_ARGS__}, \
          sizeof((const double[]){__VA_ARGS__}) / sizeof(double))
 
-/* |y| with the sign of x, and x itself where it is no number. */
-static value with_sign(engine *e, value x, value y)
+/* y, and x itself where it is 0 (of either sign) or a NaN; `size` is |x|. */
+static value keep_zero(engine *e, value x, value size, value y)
+{
+    return pick(e, map2(e, RLX_FN_LT, num(e, x, 0), size), y, x);
+}
+
+/* y, made of |x|, with the sign of x. */
+static value with_sign(engine *e, value x, value size, value y)
 {
     y = pick(e, less(e, x, 0), map1(e, RLX_FN_NEG, y), y);
-    return pick(e, map2(e, RLX_FN_EQ, x, x), y, x);
+    return keep_zero(e, x, size, y);
 }
 
 /* ---- exponential and logarithm ------------------------------------------------------------------
  */
 
-/* 2^n * (1 + r + r^2/2! + .. + r^13/13!) with x = n ln 2 + r; 0 below the least normal number. */
+/* 2^n * (1 + r + r^2/2! + .. + r^13/13!) with x = n ln 2 + r; 0 below the least normal number.
+ * A NaN goes by the bound below, and out by the last pick. */
 static value exp_f64(engine *e, value x)
 {
     const double lo = -0x1.6232bdd7abcd2p+9, hi = 0x1.62e42fefa39efp+9;
@@ -122,7 +131,8 @@ static value exp_f64(engine *e, value x)
     value up = e->cast(e, n, RLX_I64);
     up = map2(e, RLX_FN_SHL, up, num(e, up, 52));
     value bits = add(e, e->bitcast(e, p, RLX_I64), up);
-    return pick(e, less(e, x, lo), num(e, x, 0), e->bitcast(e, bits, RLX_F64));
+    value within = map2(e, RLX_FN_LE, num(e, x, lo), x);
+    return pick(e, within, e->bitcast(e, bits, RLX_F64), map2(e, RLX_FN_MAX, num(e, x, 0), x));
 }
 
 /* What a float format is made of. */
@@ -214,7 +224,8 @@ static value sine(engine *e, value x, bool cosine)
     value even = map2(e, RLX_FN_EQ, map2(e, RLX_FN_AND, q, num(e, q, 1)), zero);
     value plus = map2(e, RLX_FN_EQ, map2(e, RLX_FN_AND, q, num(e, q, 2)), zero);
     value y = pick(e, even, s, c);
-    return pick(e, plus, y, map1(e, RLX_FN_NEG, y));
+    y = pick(e, plus, y, map1(e, RLX_FN_NEG, y));
+    return cosine ? y : keep_zero(e, x, map1(e, RLX_FN_ABS, x), y);
 }
 
 /* |x| above 1 by pi/2 - atan(1/x), what is left above tan(pi/8) by pi/4 + atan((x-1)/(x+1)). */
@@ -231,7 +242,7 @@ static value arc_tangent(engine *e, value x)
     value y = fma_of(e, mul(e, u, z), p, u);
     y = pick(e, upper, add(e, num(e, x, 0x1.921fb6p-1), y), y);
     y = pick(e, above, sub(e, num(e, x, 0x1.921fb6p+0), y), y);
-    return with_sign(e, x, y);
+    return with_sign(e, x, a, y);
 }
 
 /* ---- tanh and erf
@@ -245,7 +256,7 @@ static value tanh_of(engine *e, value x)
     value near = divide(e, mul(e, a, top), bottom);
     value t = map1(e, RLX_FN_EXP, mul(e, a, num(e, x, -2)));
     value far = divide(e, sub(e, one, t), add(e, one, t));
-    return with_sign(e, x, pick(e, less(e, a, 0.625), near, far));
+    return with_sign(e, x, a, pick(e, less(e, a, 0.625), near, far));
 }
 
 /* Below 1 the series 2/sqrt(pi) (x - x^3/3 + x^5/(2! 5) - ..), else 1 - e^(-x^2) poly(1/(1 + px)),
@@ -260,7 +271,7 @@ static value erf_of(engine *e, value x)
     value t = divide(e, one, fma_of(e, a, num(e, x, 0.3275911), one));
     value p = POLY(e, t, 0, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429);
     value far = sub(e, one, mul(e, p, map1(e, RLX_FN_EXP, map1(e, RLX_FN_NEG, z))));
-    return with_sign(e, x, pick(e, less(e, a, 1), near, far));
+    return with_sign(e, x, a, pick(e, less(e, a, 1), near, far));
 }
 
 rlx_math_value rlx_math_steps(rlx_math_engine *e, rlx_map_fn fn, rlx_math_value x)
