@@ -200,6 +200,19 @@ static inline rlx_ir_value *rlx_mir_contract_ids(const rlx_ir_node *n)
     const int without = n->op == RLX_MIR_CONTRACT ? 2 : 4;
     return n->nin > without ? n->in[without] : NULL;
 }
+
+/* Whether some extent is 0. */
+static inline bool rlx_mir_is_empty(const rlx_ir_type *t)
+{
+    for (int i = 0; i < t->rank; i++)
+        if (t->dim[i] == 0)
+            return true;
+    return false;
+}
+
+/* Contractions of one region at most. */
+enum { RLX_MIR_MOST_CONTRACTS = 8 };
+
 /* Whether a node is a contraction, of either kind. */
 static inline bool rlx_mir_is_contract(const rlx_ir_node *n)
 {
@@ -214,6 +227,8 @@ static inline bool rlx_mir_is_recur(const rlx_ir_node *n)
 
 /* ---- fusion ---------------------------------------------------------------------------------- */
 
+/* Contractions over no elements, or of no rows. */
+extern const rlx_pass rlx_mir_pass_fold_empty;
 /* Reshape of reshape, cast of cast, identities. */
 extern const rlx_pass rlx_mir_pass_fold_views;
 /* Grows every region; afterwards a function holds regions, calls and its return only. */

@@ -209,8 +209,8 @@ rlx_status rlx_mir_optimize(rlx_ir_module *m)
 
 rlx_status rlx_mir_optimize_with(rlx_ir_module *m, const rlx_mir_optimize_options *how)
 {
-    const rlx_pass passes[] = {rlx_mir_pass_fold_views, rlx_mir_pass_remove_dead,
-                               rlx_mir_pass_fuse_regions};
+    const rlx_pass passes[] = {rlx_mir_pass_fold_empty, rlx_mir_pass_fold_views,
+                               rlx_mir_pass_remove_dead, rlx_mir_pass_fuse_regions};
     rlx_pass_options options = {.options = how, .compare = rlx_mir_compare};
     return rlx_ir_run_passes(m, passes, sizeof passes / sizeof *passes, &options);
 }

@@ -21,7 +21,7 @@ typedef struct made_kernel {
 
 struct tape_cx {
     rlx_arena *arena;
-    rlx_ir_module *out;
+    rlx_ir_module *mir, *out;
     const char *func; /* name of the function being lowered */
     tape_buffer **buffers;
     int nbuffers, cap_buffers;
@@ -303,6 +303,27 @@ void kernel_drop(region_cx *r, kernel_cx *k)
     r->tape->kernels--;
 }
 
+/* ---- going back
+ * -------------------------------------------------------------------------------- */
+
+tape_mark tape_get_mark(const tape_cx *t)
+{
+    return (tape_mark){t->out->last, t->kernels, t->nmade, t->nops, t->nbuffers};
+}
+
+void tape_go_back(tape_cx *t, tape_mark mark)
+{
+    while (t->out->last != mark.last)
+        rlx_ir_func_remove(t->out, t->out->last);
+    t->kernels = mark.kernels;
+    t->nmade = mark.nmade;
+    t->nops = mark.nops;
+    t->nbuffers = mark.nbuffers;
+    t->phase++; /* who reads and writes what in this one is not known any more */
+    for (int i = 0; i < t->nbuffers; i++)
+        t->buffers[i]->reads = t->buffers[i]->writes = 0;
+}
+
 /* ---- functions
  * ----------------------------------------------------------------------------------- */
 
@@ -316,18 +337,41 @@ static tape_buffer *buffer_of(const rlx_ir_value *v)
 static bool is_empty_anywhere(const rlx_ir_node *region)
 {
     for (int i = 0; i < region->nin; i++)
-        if (lower_is_empty(&region->in[i]->type))
+        if (rlx_mir_is_empty(&region->in[i]->type))
             return true;
     for (const rlx_ir_node *n = region->blocks[0]->first; n; n = n->next)
         for (int i = 0; i < n->nout; i++)
-            if (lower_is_empty(&n->out[i]->type))
+            if (rlx_mir_is_empty(&n->out[i]->type))
                 return true;
     return false;
 }
 
-static rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir_node *n)
+/* Whether a result is something else than a root. */
+static bool is_followed(const rlx_ir_node *region)
 {
-    region_cx r = {.node = n, .options = o, .arena = t->arena, .out = t->out, .tape = t};
+    const rlx_ir_node *yield = region->blocks[0]->last;
+    for (int i = 0; i < yield->nin; i++)
+        if (!yield->in[i]->def || !lower_is_root(yield->in[i]->def))
+            return true;
+    return false;
+}
+
+/* By tiles whole; or its roots on their own, where tiles cannot make what follows. */
+static rlx_status lower_rooted(region_cx *r, rlx_status (*lower)(region_cx *))
+{
+    const tape_mark before = tape_get_mark(r->tape);
+    rlx_status st = lower(r);
+    if (rlx_status_code(st) != RLX_UNSUPPORTED || !is_followed(r->node))
+        return st;
+    rlx_status_free(st);
+    tape_go_back(r->tape, before);
+    return lower_apart(r);
+}
+
+rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir_node *n)
+{
+    region_cx r = {
+        .node = n, .options = o, .arena = t->arena, .mir = t->mir, .out = t->out, .tape = t};
     r.operand = RLX_NEW_ARRAY(t->arena, tape_buffer *, n->nin + 1);
     r.result = RLX_NEW_ARRAY(t->arena, tape_buffer *, n->nout + 1);
     if (!r.operand || !r.result)
@@ -346,11 +390,11 @@ static rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const
     }
     const char *root = rlx_ir_attr_text(n, RLX_ATTR_ROOT, "map");
     if (strcmp(root, "contract") == 0)
-        return lower_contract(&r);
+        return lower_rooted(&r, lower_contract);
     if (strcmp(root, "quantize") == 0)
         return lower_quantize(&r);
     if (strcmp(root, "attention") == 0)
-        return lower_attention(&r);
+        return lower_rooted(&r, lower_attention);
     if (strcmp(root, "recur") == 0)
         return lower_recur(&r);
     if (strcmp(root, "loops") == 0 || is_empty_anywhere(n))
@@ -542,6 +586,7 @@ rlx_status rlx_mir_lower(const rlx_ir_module *m, const rlx_mir_lower_options *o,
         return RLX_OOM();
     RLX_TRY_TO(done, rlx_ir_module_clone(m, &work)); /* scratch fields and copies are its own */
     RLX_TRY_TO(done, rlx_ir_module_create(&rlx_lir_level, m->dims, m->name, &result));
+    t.mir = work;
     t.out = result;
     for (rlx_ir_func *f = work->first; f; f = f->next) {
         RLX_TRY_TO(done, give_results_memory(work, f));

@@ -12,6 +12,7 @@
  *   lower_quantize.c  rows to 8-bit codes
  *   lower_panel.c     ... in the order of one partial sum, on CPUs
  *   lower_attention.c attention regions (prompts: lower_attention_block.c)
+ *   lower_apart.c     contraction and attention regions that end in what tiles cannot store
  *   lower_recur.c     recurrences: the steps in one kernel (a step's folds: lower_recur_fold.c)
  *
  * A region's meaning is lowered by lower_tile and lower_sink alone; the other files make the loop
@@ -113,13 +114,17 @@ typedef struct kernel_cx {
     int *result_arg; /* which argument holds result i */
 } kernel_cx;
 
-rlx_ir_value *k_const(kernel_cx *k, int64_t v);                            /* pooled i64 */
-rlx_ir_value *k_extent(kernel_cx *k, rlx_dim d);                           /* pooled */
+rlx_ir_value *k_const(kernel_cx *k, int64_t v);   /* pooled i64 */
+rlx_ir_value *k_extent(kernel_cx *k, rlx_dim d);  /* pooled */
 coord coord_extent(kernel_cx *k, rlx_dim extent); /* as a coordinate; a symbol may decide it */
 rlx_ir_value *k_scalar(kernel_cx *k, const rlx_ir_node *n);                /* of a const */
 rlx_ir_value *k_index(kernel_cx *k, const coord *c);                       /* as an i64 value */
 rlx_ir_value *k_limit(kernel_cx *k, const coord *c, const tile_space *ts); /* NULL: none */
 int64_t k_upper(const kernel_cx *k, rlx_dim d); /* at the bucket's upper bounds */
+/* v held inside 0..extent-1; 0 of an extent that is empty. */
+rlx_ir_value *k_hold_index(kernel_cx *k, rlx_ir_value *v, rlx_dim extent);
+/* Whether symbols may make the extent 0: but for remainders, expressions only grow with them. */
+bool k_may_be_empty(const kernel_cx *k, rlx_dim extent);
 rlx_status k_fail(kernel_cx *k, const rlx_ir_node *n,
                   const char *what); /* RLX_UNSUPPORTED, says where */
 binding *k_bind(kernel_cx *k, const rlx_ir_value *v, bind_kind kind, rlx_ir_value *lir);
@@ -186,7 +191,7 @@ typedef struct region_cx {
     const rlx_ir_node *node;
     const rlx_mir_lower_options *options;
     rlx_arena *arena;
-    rlx_ir_module *out;
+    rlx_ir_module *mir, *out;
     tape_cx *tape;
     tape_buffer **operand; /* node->nin */
     tape_buffer **result;  /* node->nout; page_write's is its pool operand */
@@ -202,6 +207,13 @@ rlx_ir_value *kernel_extra(kernel_cx *k, const char *name, tape_buffer *buffer, 
 rlx_status kernel_end(region_cx *r, kernel_cx *k);
 /* Takes a kernel back that cannot be made. */
 void kernel_drop(region_cx *r, kernel_cx *k);
+/* Forgets kernels, temps and launches made since the mark. */
+typedef struct tape_mark {
+    const rlx_ir_func *last;
+    int kernels, nmade, nops, nbuffers;
+} tape_mark;
+tape_mark tape_get_mark(const tape_cx *t);
+void tape_go_back(tape_cx *t, tape_mark mark);
 /* A temp of the tape for a tensor. */
 tape_buffer *tape_temp(tape_cx *t, const rlx_ir_type *tensor);
 /* Begins a grid; pooled constants move to the kernel's top before it. */
@@ -215,9 +227,12 @@ rlx_status lower_contract(region_cx *r);
 rlx_status lower_quantize(region_cx *r);
 rlx_status lower_attention(region_cx *r);
 rlx_status lower_recur(region_cx *r);
-rlx_status lower_rows(region_cx *r);       /* reduce and map regions, by tiles */
-bool lower_is_empty(const rlx_ir_type *t); /* some extent is 0 */
-rlx_status lower_loops(region_cx *r);      /* any of maps, views, folds and gathers, by elements */
+/* What tiles cannot end: the roots go to memory on their own, what follows is made of them. */
+rlx_status lower_apart(region_cx *r);
+bool lower_is_root(const rlx_ir_node *n); /* a contraction or attention */
+rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir_node *n);
+rlx_status lower_rows(region_cx *r);  /* reduce and map regions, by tiles */
+rlx_status lower_loops(region_cx *r); /* any of maps, views, folds and gathers, by elements */
 
 /* Shared by reduce regions and contraction prologues: inside the loops over rows, binds every
  * reduce that `v` needs for the row at coordinates `row`; rows_unbind forgets them. */

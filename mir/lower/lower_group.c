@@ -151,7 +151,9 @@ rlx_status groups_make(kernel_cx *k, const rlx_ir_node *yield, group *groups, in
                 j++;
                 continue;
             }
-            for (int c = 0; c < groups[j].nresults && g.nresults < MAX_RESULTS; c++)
+            if (g.nresults + groups[j].nresults > MAX_RESULTS)
+                return k_fail(k, yield, "too many results of one contraction");
+            for (int c = 0; c < groups[j].nresults; c++)
                 g.result[g.nresults++] = groups[j].result[c];
             groups[j] = groups[--*ngroups];
         }

@@ -6,7 +6,7 @@
 
 #include "mir/lower/lower.h"
 
-enum { MAX_CONTRACTS = 8, MAX_RESULTS = 8 };
+enum { MAX_CONTRACTS = RLX_MIR_MOST_CONTRACTS, MAX_RESULTS = 8 };
 
 typedef struct group {
     const rlx_ir_node *contract[MAX_CONTRACTS];

@@ -257,3 +257,27 @@ int64_t k_upper(const kernel_cx *k, rlx_dim d)
 {
     return rlx_dim_upper(k->dims, d, k->options->upper);
 }
+
+rlx_ir_value *k_hold_index(kernel_cx *k, rlx_ir_value *v, rlx_dim extent)
+{
+    rlx_ir_value *last = rlx_lir_build_map2(k->b, RLX_FN_SUB, k_extent(k, extent), k_const(k, 1));
+    v = rlx_lir_build_map2(k->b, RLX_FN_MIN, v, last);
+    return rlx_lir_build_map2(k->b, RLX_FN_MAX, v, k_const(k, 0));
+}
+
+static bool has_remainder(const kernel_cx *k, rlx_dim d)
+{
+    if (rlx_dim_is_const(d))
+        return false;
+    const rlx_dim_node n = rlx_dim_get(k->dims, d);
+    if (n.op == RLX_DIM_SYMBOL)
+        return false;
+    return n.op == RLX_DIM_MOD || has_remainder(k, n.a) || has_remainder(k, n.b);
+}
+
+bool k_may_be_empty(const kernel_cx *k, rlx_dim extent)
+{
+    static const int64_t none[RLX_MAX_SYMBOLS];
+    return !rlx_dim_is_const(extent) &&
+           (has_remainder(k, extent) || rlx_dim_eval(k->dims, extent, none) == 0);
+}

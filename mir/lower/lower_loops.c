@@ -51,14 +51,6 @@ static rlx_status loops_end(nest *l, axis_loops *a)
     return rlx_ir_builder_finish(l->k->b);
 }
 
-bool lower_is_empty(const rlx_ir_type *t)
-{
-    for (int i = 0; i < t->rank; i++)
-        if (t->dim[i] == 0)
-            return true;
-    return false;
-}
-
 /* Stores the leaf's element at c where the steps lead. */
 static rlx_status store_element(nest *l, const leaf *f, rlx_ir_value *x, const coord *c)
 {
@@ -148,7 +140,7 @@ static rlx_status lower_leaf(kernel_cx *k, const leaf *f)
     nest l = {.k = k};
     if (f->page)
         return k_fail(k, f->page, "writes pages by tiles only");
-    if (lower_is_empty(&f->value->type))
+    if (rlx_mir_is_empty(&f->value->type))
         return lower_nothing(&l, f);
     const rlx_ir_node *n = bound(f->value) ? NULL : f->value->def;
     return n && n->op == RLX_MIR_SCAN ? lower_scan(&l, f) : lower_elements(&l, f);
@@ -182,8 +174,8 @@ static rlx_status scatter_rows(nest *l, const rlx_ir_node *n, rlx_ir_value *y)
     RLX_TRY(loops_begin(l, &within, within.rank, &a, c + 1));
     rlx_ir_value *rows = k_extent(l->k, n->in[0]->type.dim[0]);
     rlx_ir_value *count = k_extent(l->k, u->dim[0]); /* none when there is no row to put them in */
-    count = rlx_lir_build_map2(b, RLX_FN_MIN, count,
-                               rlx_lir_build_map2(b, RLX_FN_MUL, count, rows));
+    count =
+        rlx_lir_build_map2(b, RLX_FN_MIN, count, rlx_lir_build_map2(b, RLX_FN_MUL, count, rows));
     rlx_lir_begin_for(b, k_const(l->k, 0), count, 1, 0, NULL, &s);
     if (b->status)
         return rlx_ir_builder_finish(b);
@@ -219,7 +211,7 @@ static rlx_status lower_scatter(region_cx *r, const rlx_ir_node *n)
     RLX_TRY(kernel_begin(r, &k, "scatter", "loops"));
     RLX_TRY(loops_store(&k, n->in[0], kernel_result(&k, 0)));
     RLX_TRY(kernel_end(r, &k));
-    if (lower_is_empty(&n->in[2]->type) || lower_is_empty(&n->in[0]->type))
+    if (rlx_mir_is_empty(&n->in[2]->type) || rlx_mir_is_empty(&n->in[0]->type))
         return RLX_OK;
     RLX_TRY(kernel_begin(r, &k, "scatter", "loops"));
     nest l = {.k = &k};

@@ -280,32 +280,6 @@ rlx_status scalar_reshape(nest *l, const rlx_ir_type *from, const coord *c, cons
     return reshape_by_number(l, from, c, to, out);
 }
 
-/* v held inside 0..extent-1; 0 of an extent that is empty. */
-static rlx_ir_value *clamp_index(nest *l, rlx_ir_value *v, rlx_dim extent)
-{
-    rlx_ir_value *last = index_map(l, RLX_FN_SUB, k_extent(l->k, extent), k_const(l->k, 1));
-    v = index_map(l, RLX_FN_MIN, v, last);
-    return index_map(l, RLX_FN_MAX, v, k_const(l->k, 0));
-}
-
-static bool has_remainder(const nest *l, rlx_dim d)
-{
-    if (rlx_dim_is_const(d))
-        return false;
-    const rlx_dim_node n = rlx_dim_get(l->k->dims, d);
-    if (n.op == RLX_DIM_SYMBOL)
-        return false;
-    return n.op == RLX_DIM_MOD || has_remainder(l, n.a) || has_remainder(l, n.b);
-}
-
-/* Whether symbols may make the extent 0: but for remainders, expressions only grow with them. */
-static bool may_be_empty(const nest *l, rlx_dim extent)
-{
-    static const int64_t none[RLX_MAX_SYMBOLS];
-    return !rlx_dim_is_const(extent) &&
-           (has_remainder(l, extent) || rlx_dim_eval(l->k->dims, extent, none) == 0);
-}
-
 /* ---- operators
  * ------------------------------------------------------------------------------------- */
 
@@ -432,7 +406,7 @@ static rlx_status held_at(nest *l, const rlx_ir_value *x, const coord *c, int ax
     copy_coords(c, x->type.rank, inner);
     if (!index_is_one(l, &at))
         return rlx_ir_builder_finish(l->k->b);
-    rlx_ir_value *held = clamp_index(l, k_index(l->k, &at), x->type.dim[axis]);
+    rlx_ir_value *held = k_hold_index(l->k, k_index(l->k, &at), x->type.dim[axis]);
     note_depth(l, held, l->depth);
     inner[axis] = coord_of(held, range_of(x->type.dim[axis]), -1);
     return scalar_at(l, x, inner, out);
@@ -444,7 +418,7 @@ static rlx_status some_at(nest *l, const rlx_ir_value *x, const coord *c, int ax
                           rlx_ir_value *none, rlx_ir_value **out)
 {
     const rlx_dim extent = x->type.dim[axis];
-    if (!may_be_empty(l, extent))
+    if (!k_may_be_empty(l->k, extent))
         return held_at(l, x, c, axis, at, out);
     if (l->tile)
         return k_fail(l->k, x->def, "an axis that may be empty, by tiles");
@@ -538,7 +512,7 @@ static rlx_status gather_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_i
                 return rlx_ir_builder_finish(l->k->b);
         go_up(l, depth, &w);
         RLX_TRY(scalar_at(l, ids, c, &id));
-        id = clamp_index(l, rlx_lir_build_cast(l->k->b, id, RLX_I64), x->type.dim[0]);
+        id = k_hold_index(l->k, rlx_lir_build_cast(l->k->b, id, RLX_I64), x->type.dim[0]);
         go_back(l, &w);
         if (!id)
             return rlx_ir_builder_finish(l->k->b);
@@ -547,7 +521,7 @@ static rlx_status gather_at(nest *l, const rlx_ir_node *n, const coord *c, rlx_i
     }
     coord inner[RLX_MAX_RANK] = {coord_of(id, range_of(x->type.dim[0]), -1)};
     copy_coords(c + rank, x->type.rank - 1, inner + 1);
-    if (!may_be_empty(l, x->type.dim[0]))
+    if (!k_may_be_empty(l->k, x->type.dim[0]))
         return scalar_at(l, x, inner, out);
     return some_at(l, x, inner, 0, inner[0], zero_of(l, x->type.format), out);
 }

@@ -202,20 +202,24 @@ static rlx_status at_transpose(kernel_cx *k, const rlx_ir_node *n, const coord *
 static rlx_status at_memory(kernel_cx *k, const rlx_ir_value *v, const coord *c,
                             const tile_space *ts, rlx_format format, rlx_ir_value **out);
 
-/* Row ids[t..] of the table, as `format`; t.. must be one row at a time. */
+/* Row ids[t..] of the table, as `format`; t.. must be one row at a time. An id that is out of range
+ * is held inside: nothing outside of the table is read. */
 static rlx_status at_gather(kernel_cx *k, const rlx_ir_node *n, const coord *c,
                             const tile_space *ts, rlx_format format, rlx_ir_value **out)
 {
     const int nids = n->in[1]->type.rank;
+    const rlx_dim rows = n->in[0]->type.dim[0];
+    if (k_may_be_empty(k, rows))
+        return k_fail(k, n, "a table that may be empty, by tiles");
     for (int i = 0; i < nids; i++)
         if (coord_axis(&c[i]) >= 0)
             return k_fail(k, n, "gathers one row at a time");
     rlx_ir_value *id;
     RLX_TRY(tile_at(k, n->in[1], c, ts, &id));
-    id = rlx_lir_build_cast(k->b, id, RLX_I64);
+    id = k_hold_index(k, rlx_lir_build_cast(k->b, id, RLX_I64), rows);
     if (!id)
         return rlx_ir_builder_finish(k->b);
-    coord inner[RLX_MAX_RANK] = {coord_of(id, 0, -1)};
+    coord inner[RLX_MAX_RANK] = {coord_of(id, rlx_dim_is_const(rows) ? rows : 0, -1)};
     for (int i = 1; i < n->in[0]->type.rank; i++)
         inner[i] = c[nids - 1 + i];
     return at_memory(k, n->in[0], inner, ts, format, out);

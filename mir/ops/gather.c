@@ -2,8 +2,8 @@
  *   in   x T[V,..];  ids i32 or i64 [T..]           out  y T[T..,..], y[t] = x[ids[t]]
  *   C1   x has an axis, and the result's rank is at most 8.
  *   C2   ids are i32 or i64.
- *   Evaluating: 0 <= ids[t] < V. Code reads some row of x for an index that is not;
- *   of no rows it reads nothing. */
+ *   Evaluating: 0 <= ids[t] < V. Code holds an index inside, so that nothing else than
+ *   x is read; of no rows it reads nothing. */
 #include <string.h>
 
 #include "mir/ops/ops.h"

@@ -11,7 +11,8 @@
  *   %y = contract %x, %w {lanes=16}      ->       %b = cast %x : bf16[..]
  *                                                 %y = contract %b, %weight {lanes=1, width=2}
  *
- * Rows too short for a phase's terms stay exact, and so do rows in more than one axis. `exact`
+ * Rows too short for a phase's terms stay exact, and so do rows in more than one axis and no
+ * rows at all. `exact`
  * changes nothing. The phase and the target decide, and never a shape that a bucket may change. */
 #include "mir/mir.h"
 
@@ -88,7 +89,7 @@ static rlx_status round_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_value *
 static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
 {
     rlx_ir_value *w = weight_of(n);
-    if (!w || n->in[0]->type.rank != 2)
+    if (!w || n->in[0]->type.rank != 2 || rlx_mir_is_empty(&w->type))
         return RLX_OK;
     bool decode = c->precision == RLX_MIR_DECODE ||
                   rlx_dim_is_symbol(cx->module->dims, n->in[0]->type.dim[0], "ROWS");

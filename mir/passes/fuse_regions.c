@@ -13,7 +13,9 @@
  * views that serve them alone; their root is map.
  *
  * "contract": contracts (or contract_qs) of one `a`; a row normalisation in front is copied in
- * (fuse_graph.c); then whatever follows elementwise, moves data within a row, or writes pages.
+ * (fuse_graph.c); then whatever follows elementwise, moves data within a row, or writes pages. What
+ * needs more than the columns at hand (a row beside itself, a function of joined parts, a view
+ * without columns) is cut off: the result is stored, and looked at from memory.
  *
  * "quantize": one, with the row normalisation in front. "attention": an attention and the views on
  * it. "recur": a recurrence, with views in front. "loops": what tiles do not compute
@@ -238,6 +240,47 @@ static bool cuts_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, i
            rlx_ir_attr_int(n->ir, RLX_ATTR_AXIS, 0) == rank - 1;
 }
 
+/* The columns of the contract that a value of the group comes from; 0: from none. */
+static int64_t columns_of(const rlx_ir_value *v, int group)
+{
+    while (in_group(v, group)) {
+        const rlx_ir_node *n = v->def;
+        if (rlx_mir_is_contract(n))
+            return n->out[0]->type.dim[n->out[0]->type.rank - 1];
+        int i = 0;
+        while (i < n->nin - 1 && !in_group(n->in[i], group))
+            i++;
+        v = n->in[i];
+    }
+    return 0;
+}
+
+/* Parts that make up a row, or the same piece of every head: not more than there are columns. */
+static bool concat_fits_columns(const rlx_mir_fuse_node *n, int group)
+{
+    const rlx_ir_type *y = &n->ir->out[0]->type;
+    int64_t whole = 1;
+    for (int i = 0; i < n->ir->nin; i++)
+        if (!in_group(n->ir->in[i], group))
+            return false;
+    for (int i = (int)rlx_ir_attr_int(n->ir, RLX_ATTR_AXIS, 0); i < y->rank; i++)
+        whole = rlx_dim_is_const(y->dim[i]) ? whole * y->dim[i] : 0;
+    return whole > 0 && columns_of(n->ir->in[0], group) % whole == 0;
+}
+
+/* Whether an operand is joined of parts, which are stored one by one: no tile has it whole. */
+static bool takes_joined(const rlx_mir_fuse_node *n, int group)
+{
+    for (int i = 0; i < n->ir->nin; i++) {
+        const rlx_ir_value *v = n->ir->in[i];
+        while (in_group(v, group) && (v->def->op == RLX_MIR_RESHAPE || v->def->op == RLX_MIR_CAST))
+            v = v->def->in[0];
+        if (in_group(v, group) && v->def->op == RLX_MIR_CONCAT)
+            return true;
+    }
+    return false;
+}
+
 static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     const bool chosen = rlx_mir_contract_ids(g->nodes[g->groups[group].nodes[0]].ir) != NULL;
@@ -247,18 +290,18 @@ static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node 
     case RLX_MIR_PAGE_WRITE:
         return in_group(n->ir->in[1], group);
     case RLX_MIR_CONCAT:
-        for (int i = 0; i < n->ir->nin; i++)
-            if (!in_group(n->ir->in[i], group))
-                return false;
-        return keeps_rows(g, n, group);
+        return concat_fits_columns(n, group) && keeps_rows(g, n, group);
     case RLX_MIR_SLICE: /* elements that lie apart are no tile */
         return rlx_ir_attr_int(n->ir, RLX_ATTR_STEP, 1) == 1 && keeps_rows(g, n, group) &&
-               !cuts_rows(g, n, group);
+               !cuts_rows(g, n, group) && !takes_joined(n, group);
     case RLX_MIR_BROADCAST:
-        return repeats_within_rows(g, n, group) && keeps_rows(g, n, group);
+        return repeats_within_rows(g, n, group) && keeps_rows(g, n, group) &&
+               !takes_joined(n, group);
     case RLX_MIR_MAP:
+        return keeps_rows(g, n, group) && !takes_joined(n, group);
+    case RLX_MIR_RESHAPE: /* columns stay an axis, be it of one */
+        return keeps_rows(g, n, group) && n->ir->out[0]->type.rank > row_axes(g, group);
     case RLX_MIR_CAST:
-    case RLX_MIR_RESHAPE:
         return keeps_rows(g, n, group);
     default:
         return false;
@@ -288,7 +331,8 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
         rlx_mir_fuse_node *n = &g->nodes[i];
         if (n->ir->op != root->ir->op || !rlx_mir_fuse_is_free(n) ||
             !rlx_mir_fuse_may_join(g, root->ir, n->ir) || n->ir->in[0] != root->ir->in[0] ||
-            rlx_mir_contract_ids(n->ir) != rlx_mir_contract_ids(root->ir))
+            rlx_mir_contract_ids(n->ir) != rlx_mir_contract_ids(root->ir) ||
+            g->groups[group].nnodes == RLX_MIR_MOST_CONTRACTS)
             continue;
         rlx_mir_fuse_group_set(g, n, group);
         if (waits_for_itself(g, group))

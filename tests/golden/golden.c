@@ -34,8 +34,9 @@ typedef struct golden_level {
     rlx_status (*lower)(const rlx_ir_module *m, rlx_ir_module **out);
 } golden_level;
 
-static const rlx_pass *const mir_passes[] = {&rlx_mir_pass_fold_views, &rlx_mir_pass_fuse_regions,
-                                             &rlx_mir_pass_remove_dead, NULL};
+static const rlx_pass *const mir_passes[] = {&rlx_mir_pass_fold_empty, &rlx_mir_pass_fold_views,
+                                             &rlx_mir_pass_fuse_regions, &rlx_mir_pass_remove_dead,
+                                             NULL};
 
 static rlx_status mir_report(rlx_ir_module *m, rlx_text *out)
 {

@@ -51,7 +51,8 @@ static const operators cases[] = {
           "return %2\n"),
      0, "loops"},
     {"pads of what may be empty",
-     MAIN("%x: f32[T,3] input \"x\", %i: i32[T] input \"i\"", "f32[T + 3,3], f32[4], f32[2 * T + 2]",
+     MAIN("%x: f32[T,3] input \"x\", %i: i32[T] input \"i\"",
+          "f32[T + 3,3], f32[4], f32[2 * T + 2]",
           "%0 = const {value=0.5} : f32\n"
           "%1 = pad %x, %0 {axis=0, low=2, high=1} : f32[T + 3,3]\n"
           "%2 = reduce %x {fn=max, axis=1, lanes=1} : f32[T]\n"
@@ -142,11 +143,13 @@ static const operators cases[] = {
           "return %3, %7\n"),
      0, NULL},
     {"delta rule by columns",
-     MAIN("%k: f32[T,2,5] input \"k\", %v: f32[T,42] input \"v\", %g: f32[T,2] input \"g\", %s: f32[2,5,21] input \"s\"",
+     MAIN("%k: f32[T,2,5] input \"k\", %v: f32[T,42] input \"v\", %g: f32[T,2] input \"g\", %s: "
+          "f32[2,5,21] input \"s\"",
           "f32[T,2,21], f32[2,5,21]",
           "%0 = reshape %v : f32[T,2,21]\n"
           "%o, %n = recur %k, %0, %g, %s {extent=T, counts=[3,1], parallel=2, has=[1,3,1,3], "
-          "kind=\"columns\"} : (f32[T,2,21], f32[2,5,21]) (%a: f32[5], %b: f32, %c: f32, %d: f32[5]) {\n"
+          "kind=\"columns\"} : (f32[T,2,21], f32[2,5,21]) (%a: f32[5], %b: f32, %c: f32, %d: "
+          "f32[5]) {\n"
           "%1 = map %d, %c {fn=mul} : f32[5]\n"
           "%2 = map %1, %a {fn=mul} : f32[5]\n"
           "%3 = reduce %2 {fn=add, axis=0, lanes=1} : f32\n"
@@ -158,12 +161,14 @@ static const operators cases[] = {
           "return %o, %n\n"),
      0, "columns"},
     {"a cell with a hidden product",
-     MAIN("%x: f32[3,T,20] input \"x\", %h: f32[3,20] input \"h\", %w: f16[20,32] input \"w\", %b: f32[20] input \"b\"",
+     MAIN("%x: f32[3,T,20] input \"x\", %h: f32[3,20] input \"h\", %w: f16[20,32] input \"w\", %b: "
+          "f32[20] input \"b\"",
           "f32[T,3,20], f32[T,3]",
           "%0 = transpose %x {perm=[1,0,2]} : f32[T,3,20]\n"
           "%1 = cast %w : f32[20,32]\n"
           "%o, %m, %n = recur %0, %h, %1, %b {extent=T, step=-1, counts=[1,1], parallel=1, "
-          "has=[1,1,0,0], kind=\"rows\"} : (f32[T,3,20], f32[T,3], f32[3,20]) (%a: f32[20], %c: f32[20], %d: f32[20,32], %e: f32[20]) {\n"
+          "has=[1,1,0,0], kind=\"rows\"} : (f32[T,3,20], f32[T,3], f32[3,20]) (%a: f32[20], %c: "
+          "f32[20], %d: f32[20,32], %e: f32[20]) {\n"
           "%z = const {value=0.5} : f32\n"
           "%p = pad %c, %z {axis=0, low=4, high=8} : f32[32]\n"
           "%2 = contract %p, %d {lanes=16} : f32[20]\n"
@@ -176,10 +181,13 @@ static const operators cases[] = {
           "return %o, %m\n"),
      0, "rows"},
     {"states that change places, odd products",
-     MAIN("%x: f32[T] input \"x\", %p: f32[7] input \"p\", %q: f32[7] input \"q\", %w: f32[7,7] input \"w\", %n: i32 input \"n\"",
+     MAIN("%x: f32[T] input \"x\", %p: f32[7] input \"p\", %q: f32[7] input \"q\", %w: f32[7,7] "
+          "input \"w\", %n: i32 input \"n\"",
           "f32[T,7], f32[7], f32[7], i32",
-          "%o, %1, %2, %3 = recur %x, %p, %q, %n, %w {extent=T, counts=[1,3], parallel=0, has=[0,0,0,0,0], "
-          "kind=\"rows\"} : (f32[T,7], f32[7], f32[7], i32) (%a: f32, %b: f32[7], %c: f32[7], %i: i32, %d: f32[7,7]) {\n"
+          "%o, %1, %2, %3 = recur %x, %p, %q, %n, %w {extent=T, counts=[1,3], parallel=0, "
+          "has=[0,0,0,0,0], "
+          "kind=\"rows\"} : (f32[T,7], f32[7], f32[7], i32) (%a: f32, %b: f32[7], %c: f32[7], %i: "
+          "i32, %d: f32[7,7]) {\n"
           "%4 = contract %c, %d {lanes=4} : f32[7]\n"
           "%5 = map %4, %a {fn=add} : f32[7]\n"
           "%one = const {value=1} : i32\n"
@@ -189,7 +197,8 @@ static const operators cases[] = {
      0, "rows"},
     {"steps without sequences, columns of a symbol",
      MAIN("%s: f32[3,T] input \"s\", %w: f32[T] input \"w\"", "f32[2,T], f32[3,T]",
-          "%o, %n = recur %s, %w {extent=2, counts=[0,1], parallel=1, has=[1,1], kind=\"columns\"} : (f32[2,T], f32[3,T]) (%a: f32[3], %b: f32) {\n"
+          "%o, %n = recur %s, %w {extent=2, counts=[0,1], parallel=1, has=[1,1], kind=\"columns\"} "
+          ": (f32[2,T], f32[3,T]) (%a: f32[3], %b: f32) {\n"
           "%1 = slice %a {axis=0, start=1, size=2} : f32[2]\n"
           "%2 = reshape %b : f32[1]\n"
           "%3 = concat %1, %2 {axis=0} : f32[3]\n"
@@ -198,8 +207,95 @@ static const operators cases[] = {
           "yield %5, %4\n}\n"
           "return %o, %n\n"),
      0, "columns"},
+    {"a row beside itself and its halves swapped",
+     MAIN("%x: f32[T,8] input \"x\", %w: f32[6,8] input \"w\"", "f32[T,12], f32[T,6], f32[T]",
+          "%0 = contract %x, %w {lanes=16} : f32[T,6]\n"
+          "%1 = concat %0, %0 {axis=1} : f32[T,12]\n"
+          "%2 = slice %0 {axis=1, start=0, size=3} : f32[T,3]\n"
+          "%3 = slice %0 {axis=1, start=3, size=3} : f32[T,3]\n"
+          "%4 = concat %3, %2 {axis=1} : f32[T,6]\n"
+          "%5 = map %4, %4 {fn=mul} : f32[T,6]\n"
+          "%7 = slice %w {axis=0, start=2, size=1} : f32[1,8]\n"
+          "%8 = contract %x, %7 {lanes=16} : f32[T,1]\n"
+          "%9 = reshape %8 : f32[T]\n"
+          "%10 = map %9 {fn=neg} : f32[T]\n"
+          "return %1, %5, %10\n"),
+     0, NULL},
+    {"columns in two ways that no block of them has both",
+     MAIN("%x: f32[T,8] input \"x\", %w: f32[12,8] input \"w\"",
+          "f32[T,3,4], f32[T,4,3], f32[T,2,6]",
+          "%0 = contract %x, %w {lanes=16} : f32[T,12]\n"
+          "%1 = reshape %0 : f32[T,3,4]\n"
+          "%2 = map %1 {fn=abs} : f32[T,3,4]\n"
+          "%3 = reshape %2 : f32[T,12]\n"
+          "%4 = map %3 {fn=neg} : f32[T,12]\n"
+          "%5 = reshape %4 : f32[T,4,3]\n"
+          "%6 = map %5, %5 {fn=add} : f32[T,4,3]\n"
+          "%7 = reshape %4 : f32[T,2,6]\n"
+          "%8 = map %7, %7 {fn=mul} : f32[T,2,6]\n"
+          "return %2, %6, %8\n"),
+     0, NULL},
+    {"nine contracts in one sum",
+     MAIN("%x: f32[T,8] input \"x\", %w0: f32[6,8] input \"w0\", "
+          "%w1: f32[6,8] input \"w1\", "
+          "%w2: f32[6,8] input \"w2\", "
+          "%w3: f32[6,8] input \"w3\", "
+          "%w4: f32[6,8] input \"w4\", "
+          "%w5: f32[6,8] input \"w5\", "
+          "%w6: f32[6,8] input \"w6\", "
+          "%w7: f32[6,8] input \"w7\", "
+          "%w8: f32[6,8] input \"w8\"",
+          "f32[T,6]",
+          "%0 = contract %x, %w0 {lanes=16} : f32[T,6]\n"
+          "%1 = contract %x, %w1 {lanes=16} : f32[T,6]\n"
+          "%2 = contract %x, %w2 {lanes=16} : f32[T,6]\n"
+          "%3 = contract %x, %w3 {lanes=16} : f32[T,6]\n"
+          "%4 = contract %x, %w4 {lanes=16} : f32[T,6]\n"
+          "%5 = contract %x, %w5 {lanes=16} : f32[T,6]\n"
+          "%6 = contract %x, %w6 {lanes=16} : f32[T,6]\n"
+          "%7 = contract %x, %w7 {lanes=16} : f32[T,6]\n"
+          "%8 = contract %x, %w8 {lanes=16} : f32[T,6]\n"
+          "%9 = map %0, %1 {fn=add} : f32[T,6]\n"
+          "%10 = map %9, %2 {fn=add} : f32[T,6]\n"
+          "%11 = map %10, %3 {fn=add} : f32[T,6]\n"
+          "%12 = map %11, %4 {fn=add} : f32[T,6]\n"
+          "%13 = map %12, %5 {fn=add} : f32[T,6]\n"
+          "%14 = map %13, %6 {fn=add} : f32[T,6]\n"
+          "%15 = map %14, %7 {fn=add} : f32[T,6]\n"
+          "%16 = map %15, %8 {fn=add} : f32[T,6]\n"
+          "return %16\n"),
+     0, NULL},
+    {"nine results of one contract",
+     MAIN(
+         "%x: f32[T,8] input \"x\", %w: f32[6,8] input \"w\"",
+         "f32[T,6], f32[T,6], f32[T,6], f32[T,6], f32[T,6], f32[T,6], f32[T,6], f32[T,6], f32[T,6]",
+         "%0 = contract %x, %w {lanes=16} : f32[T,6]\n"
+         "%1 = map %0, %0 {fn=add} : f32[T,6]\n"
+         "%2 = map %0, %1 {fn=mul} : f32[T,6]\n"
+         "%3 = map %0, %2 {fn=sub} : f32[T,6]\n"
+         "%4 = map %0, %3 {fn=max} : f32[T,6]\n"
+         "%5 = map %0, %4 {fn=add} : f32[T,6]\n"
+         "%6 = map %0, %5 {fn=mul} : f32[T,6]\n"
+         "%7 = map %0, %6 {fn=min} : f32[T,6]\n"
+         "%8 = map %0, %7 {fn=sub} : f32[T,6]\n"
+         "%9 = map %0, %8 {fn=add} : f32[T,6]\n"
+         "return %1, %2, %3, %4, %5, %6, %7, %8, %9\n"),
+     0, NULL},
+    {"contracts of nothing",
+     MAIN("%x: f32[T,0] input \"x\", %w: f32[4,0] input \"w\", %y: f32[T,4] input \"y\", %v: "
+          "f32[0,4] input \"v\", "
+          "%z: f32[0,4] input \"z\", %w2: f32[4,4] input \"w2\"",
+          "f32[T,4], f32[T,0], f32[0,4]",
+          "%0 = contract %x, %w {lanes=16} : f32[T,4]\n"
+          "%1 = map %0, %y {fn=add} : f32[T,4]\n"
+          "%2 = contract %y, %v {lanes=16} : f32[T,0]\n"
+          "%4 = map %2, %2 {fn=add} : f32[T,0]\n"
+          "%5 = contract %z, %w2 {lanes=16} : f32[0,4]\n"
+          "%6 = map %5 {fn=neg} : f32[0,4]\n"
+          "return %1, %4, %6\n"),
+     0, NULL},
 };
-enum { NCASES = sizeof cases / sizeof *cases, MAX_RESULTS = 4 };
+enum { NCASES = sizeof cases / sizeof *cases, MAX_RESULTS = 9 };
 
 static const rlx_lir_target targets[] = {
     {.unit = RLX_UNIT_CPU,
@@ -319,12 +415,52 @@ START_TEST(lir_has_the_bits_of_mir)
 }
 END_TEST
 
+/* An index that is out of range is held inside, by tiles as by loops: the interpreter checks every
+ * access. */
+START_TEST(gathers_stay_inside)
+{
+    static const char *const texts[] = {
+        MAIN("%x: f32[5,4] input \"x\", %i: i32[T] input \"i\"", "f32[T,4]",
+             "%0 = gather %x, %i : f32[T,4]\n"
+             "return %0\n"),
+        MAIN("%x: f32[5,4] input \"x\", %i: i64[T] input \"i\"", "f32[T,4]",
+             "%0 = gather %x, %i : f32[T,4]\n"
+             "return %0\n")};
+    static const double ids[] = {-1, 0, 4, 5, 7, -2147483648.0, 2147483647.0};
+    static const int row[] = {0, 0, 4, 4, 4, 0, 4};
+    enum { N = sizeof row / sizeof *row };
+    static const operators o = {.name = "gather"};
+    const int64_t upper[RLX_MAX_SYMBOLS] = {N}, table[] = {5, 4, -1}, list[] = {N, -1};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        world w;
+        world_open(&w, texts[i]);
+        world_symbol(&w, "T", N);
+        rlx_eval_tensor *x = world_tensor(&w, "x", RLX_F32, table);
+        rlx_eval_tensor *id = world_tensor(&w, "i", i ? RLX_I64 : RLX_I32, list);
+        world_fill(x);
+        for (int k = 0; k < N; k++)
+            rlx_format_store(id->format, id->data, k, ids[k]);
+        assert_ok(rlx_mir_optimize(w.module));
+        for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+            float y[N * 4];
+            rlx_eval_tensor got = {.format = RLX_F32, .rank = 2, .dim = {N, 4}, .data = y};
+            run_lir(&w, &o, w.module, &targets[t], upper, &got, 1);
+            for (int k = 0; k < N; k++)
+                ck_assert_msg(!memcmp(y + 4 * k, (float *)x->data + 4 * row[k], 4 * sizeof *y),
+                              "row %g is not row %d", ids[k], row[k]);
+        }
+        world_close(&w);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("operators");
     TCase *c = tcase_create("loops");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, lir_has_the_bits_of_mir, 0, NCASES);
+    tcase_add_test(c, gathers_stay_inside);
     suite_add_tcase(s, c);
-    return run_suite(s, NCASES);
+    return run_suite(s, NCASES + 1);
 }

@@ -10,6 +10,7 @@ typedef struct maker {
     rlx_ir_builder b;
     random_graph *g;
     uint64_t state;
+    bool products; /* the graph is mostly of contracts and views of them */
     rlx_ir_value *values[MOST_VALUES];
     int n;
 } maker;
@@ -287,22 +288,77 @@ static rlx_ir_value *make_scatter(maker *k)
     return rlx_mir_build_scatter(&k->b, below(k, 2) ? RLX_FN_COUNT : any_fold(k, x), x, ids, put);
 }
 
+/* Two axes or more. */
+static bool is_matrix(const rlx_ir_value *v)
+{
+    return v && v->type.format == RLX_F32 && v->type.rank >= 2;
+}
+
+static rlx_ir_value *make_weight(maker *k, rlx_dim columns)
+{
+    const rlx_dim dims[] = {below(k, 12) ? below(k, 9) + 1 : 0, columns};
+    return rlx_mir_iota(&k->b, RLX_F32, 2, dims, below(k, 2));
+}
+
 static rlx_ir_value *make_contract(maker *k)
 {
     rlx_ir_value *x = any_of(k, is_f32), *y = any_of(k, is_f32);
-    if (!x || !y || x->type.rank < 2 || y->type.rank < 2)
+    if (!is_matrix(x) || !is_matrix(y))
         return NULL;
-    /* constants of 0 have no tiles: an error says so */
-    for (int i = 0; i < x->type.rank; i++)
-        if (x->type.dim[i] == 0)
-            return NULL;
-    for (int i = 0; i < y->type.rank; i++)
-        if (y->type.dim[i] == 0)
-            return NULL;
     if (below(k, 2))
         return rlx_mir_build_contract(&k->b, x, rlx_mir_flatten(&k->b, y, 0, y->type.rank - 1));
-    const rlx_dim dims[] = {below(k, 9) + 1, x->type.dim[x->type.rank - 1]};
-    return rlx_mir_build_contract(&k->b, x, rlx_mir_iota(&k->b, RLX_F32, 2, dims, below(k, 2)));
+    return rlx_mir_build_contract(&k->b, x, make_weight(k, x->type.dim[x->type.rank - 1]));
+}
+
+/* One more contract of a value that has one already: they share a kernel. */
+static rlx_ir_value *make_sibling(maker *k)
+{
+    for (int i = 0; i < 20; i++) {
+        const rlx_ir_node *n = any(k)->def;
+        if (n && n->op == RLX_MIR_CONTRACT) {
+            const rlx_ir_type *w = &n->in[1]->type;
+            return below(k, 3)
+                       ? rlx_mir_build_contract(
+                             &k->b, n->in[0], rlx_mir_iota(&k->b, RLX_F32, 2, w->dim, below(k, 2)))
+                       : rlx_mir_build_contract(&k->b, n->in[0], make_weight(k, w->dim[1]));
+        }
+    }
+    return NULL;
+}
+
+/* A value beside itself or beside another of its shape, some of them more than twice. */
+static rlx_ir_value *make_repeated(maker *k)
+{
+    rlx_ir_value *x = any(k), *part[12];
+    const int n = below(k, 8) ? 2 + below(k, 2) : 12;
+    if (!x->type.rank)
+        return NULL;
+    for (int i = 0; i < n; i++) {
+        rlx_ir_value *y = any(k);
+        part[i] = rlx_ir_type_equal(&x->type, &y->type) ? y : x;
+    }
+    return rlx_mir_build_concat(&k->b, n, part, x->type.rank - 1 - (below(k, 3) == 0));
+}
+
+/* The last axes as others: one dropped, one more, one cut elsewhere. */
+static rlx_ir_value *make_columns(maker *k)
+{
+    rlx_ir_value *x = any(k);
+    rlx_ir_type y = x->type;
+    const int last = y.rank - 1;
+    if (last < 0 || !rlx_dim_is_const(y.dim[last]))
+        return NULL;
+    const int64_t n = y.dim[last];
+    if (n == 1 && below(k, 2))
+        return rlx_mir_reshape(&k->b, x, last, y.dim);
+    for (int64_t d = 2 + below(k, 3); d <= n; d++)
+        if (n % d == 0 && y.rank < 6) {
+            y.dim[y.rank++] = below(k, 2) ? d : n / d;
+            y.dim[last] = n / y.dim[y.rank - 1];
+            return rlx_mir_reshape(&k->b, x, y.rank, y.dim);
+        }
+    return below(k, 2) ? rlx_mir_insert(&k->b, x, y.rank)
+                       : rlx_mir_flatten(&k->b, x, last - 1, y.rank);
 }
 
 /* Rows with the matrices that they choose: rows mod how many there are, one of them never. */
@@ -356,19 +412,28 @@ static void add_argument(maker *k, rlx_ir_func *f)
 {
     static const char *const names[] = {"a", "b", "c", "d"};
     rlx_dim dims[4];
-    const int rank = below(k, 4);
+    const int rank = k->products ? 2 + below(k, 2) : below(k, 4);
     for (int i = 0; i < rank; i++)
         dims[i] = any_extent(k);
-    const rlx_ir_type t = rlx_ir_tensor(any_format(k), rank, dims);
+    const rlx_ir_type t =
+        rlx_ir_tensor(k->products && below(k, 4) ? RLX_F32 : any_format(k), rank, dims);
     if (elems(k, &t) > MOST_ELEMS)
         return;
     k->values[k->n] = rlx_ir_build_arg(&k->b, f, RLX_ROLE_INPUT, names[k->n], names[k->n], t);
     k->n++;
 }
 
+/* Contracts and what may go into their kernels, or may not. */
+static rlx_ir_value *(*const products[])(maker *) = {
+    make_contract, make_contract, make_sibling, make_sibling, make_repeated,  make_repeated,
+    make_columns,  make_columns,  make_slice,   make_expand,  make_transpose, make_concat,
+    make_map1,     make_map2,     make_map2,    make_number,  make_cast,      make_reduce,
+    make_rows,     make_reshape,  make_take};
+
 static void add_op(maker *k)
 {
-    rlx_ir_value *v = makers[below(k, sizeof makers / sizeof *makers)](k);
+    rlx_ir_value *v = k->products ? products[below(k, sizeof products / sizeof *products)](k)
+                                  : makers[below(k, sizeof makers / sizeof *makers)](k);
     rlx_status_free(rlx_ir_builder_finish(&k->b)); /* what does not fit is left out */
     if (v && v->def && v->type.rank <= 6 && elems(k, &v->type) <= MOST_ELEMS)
         k->values[k->n++] = v;
@@ -400,11 +465,12 @@ rlx_status graph_generate(uint64_t seed, random_graph *g)
     (void)rlx_dim_symbol(g->dims, "S");
     for (int i = 0; i < 2; i++)
         g->live[i] = extents[below(&k, 8)];
+    k.products = below(&k, 3) == 0;
     rlx_ir_builder_init(&k.b, g->hir);
     rlx_ir_func *f = rlx_ir_build_func(&k.b, "main", 0, NULL);
     while (k.n < 2 || (k.n < 4 && below(&k, 2)))
         add_argument(&k, f);
-    const int narguments = k.n, most = narguments + 2 + below(&k, 9);
+    const int narguments = k.n, most = narguments + 2 + below(&k, k.products ? 20 : 9);
     for (int i = 0; i < 200 && k.n < most; i++)
         add_op(&k);
     RLX_TRY(finish(&k, f, narguments));
