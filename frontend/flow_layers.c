@@ -7,8 +7,8 @@
  *
  * Layers are compared as they were recorded, with the formats and shapes of their weights, so that
  * a function is built once per distinct layer and the others cost a comparison. What a custom stage
- * builds may depend on the layer: functions with such a stage are built and then compared by their
- * canonical text.
+ * builds or an extension rewrites may depend on the layer: such functions are built and then
+ * compared by their canonical text.
  */
 #include <string.h>
 
@@ -302,8 +302,11 @@ static int count_funcs(const rlx_ir_module *m)
     return n;
 }
 
-static bool has_custom(const rlx_flow_cx *cx, const layer *l)
+/* Whether what is built depends on which layer it is. */
+static bool sees_index(const rlx_flow_cx *cx, const layer *l)
 {
+    if (cx->nextensions)
+        return true;
     for (int i = l->first; i < l->first + l->nstages; i++)
         if (rlx_flow_is_built_by_caller(&cx->flow->stages[i]))
             return true;
@@ -336,12 +339,12 @@ static bool same_face(const interface *a, const interface *b)
            same_names(a->as, a->nsame, b->as, b->nsame);
 }
 
-/* What a custom stage builds is seen when it is built: the layer's function gives way to an equal
+/* What depends on the layer is known when it is built: the layer's function gives way to an equal
  * one that is there already. Returns whether it did. */
 static bool replace_equal(rlx_flow_cx *cx, layer *l, layer *const *distinct, int ndistinct)
 {
     for (int d = ndistinct - 1; d >= 0; d--)
-        if (has_custom(cx, distinct[d]) && same_face(l->face, distinct[d]->face) &&
+        if (sees_index(cx, distinct[d]) && same_face(l->face, distinct[d]->face) &&
             same_func(l->func, distinct[d]->func)) {
             if (l->func)
                 rlx_ir_func_remove(cx->m, l->func);
@@ -366,9 +369,9 @@ static rlx_status build_funcs(rlx_flow_cx *cx, layer *layers, int n)
     for (int i = 0; i < n; i++) {
         layer *l = &layers[i];
         /* the latest first: a layer mostly equals the one before it */
-        const bool custom = has_custom(cx, l);
+        const bool seen = sees_index(cx, l);
         bool same = false;
-        for (int d = ndistinct - 1; d >= 0 && !same && !custom; d--) {
+        for (int d = ndistinct - 1; d >= 0 && !same && !seen; d--) {
             RLX_TRY(same_layer(cx, l, distinct[d], env, &same));
             if (same) {
                 l->func = distinct[d]->func;
@@ -377,7 +380,7 @@ static rlx_status build_funcs(rlx_flow_cx *cx, layer *layers, int n)
         }
         if (!same) {
             RLX_TRY(build_func(cx, l, env, before + ndistinct));
-            if (!custom || !replace_equal(cx, l, distinct, ndistinct))
+            if (!seen || !replace_equal(cx, l, distinct, ndistinct))
                 distinct[ndistinct++] = l;
         }
         RLX_TRY(leave(cx, l, env));

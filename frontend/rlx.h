@@ -782,7 +782,8 @@ RLX_API rlx_value *rlx_build_map3(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_
 
 /* Extensions rewrite the HIR of any flow: `rewrite` is called for every node with one result, when a function is built,
  * and returns what is used in its place, of the same type, or NULL. What it builds stands before the node; what nothing
- * uses any more is not compiled. Registered like plugins; all apply, in order, unless rlx_compile_options names those
+ * uses any more is not compiled. rlx_builder_layer says of which layer the node is: layers that come out alike share a
+ * function. Registered like plugins; all apply, in order, unless rlx_compile_options names those
  * that do. */
 typedef struct rlx_node rlx_node; /* lent until `rewrite` returns */
 typedef struct rlx_extension {

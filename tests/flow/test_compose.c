@@ -542,6 +542,50 @@ START_TEST(extensions_rewrite)
 }
 END_TEST
 
+/* The linear of layer 2 alone. */
+static rlx_value *double_third(rlx_builder *b, const rlx_node *n, void *user)
+{
+    int *asked = user;
+    const int64_t index = rlx_builder_layer(b);
+    asked[index + 1]++; /* [0]: outside of layers */
+    if (index != 2 || strcmp(rlx_node_op(n), "linear"))
+        return NULL;
+    rlx_value *y = rlx_build_linear(b, rlx_node_operand(n, 0), rlx_node_operand(n, 1), NULL);
+    return rlx_build_map2(b, RLX_MAP_MUL, y, rlx_build_constant(b, 2));
+}
+
+START_TEST(extensions_see_the_layer)
+{
+    world t;
+    int asked[5] = {0};
+    float y[2][TOKENS * H];
+    rlx_executable *e;
+    rlx_compile_stats stats;
+    open_world(&t);
+    rlx_flow_repeat_layers(t.flow, 4, layer, NULL);
+    rlx_flow_rms_norm(t.flow, "norm.weight", 1e-5);
+    rlx_flow_output(t.flow, "y");
+    assert_ok(rlx_extension_register(
+        &(rlx_extension){.name = "third", .rewrite = double_third, .user = asked}));
+    rlx_compile_options o = options_for(&t);
+    o.extensions = (const char *const[]){"third", NULL};
+    assert_ok(run(&t, &o, y[0]));
+    for (int i = 0; i < 5; i++)
+        ck_assert_msg(asked[i] > 0, "layer %d is not asked for", i - 1);
+    assert_ok(rlx_flow_compile(t.cx, t.flow, t.w, &o, &stats, &e));
+    rlx_executable_destroy(e);
+    ck_assert_int_eq(stats.functions, 3); /* main, layer 2, and the one of all others */
+    rlx_flow_patch(t.flow, "layers.2/linear", RLX_PATCH_AFTER, record_scale, NULL);
+    for (int i = 0; i < t.flow->nstages; i++)
+        if (t.flow->stages[i].kind == RLX_STAGE_SCALE)
+            t.flow->stages[i].real[0] = 2;
+    o.extensions = (const char *const[]){NULL};
+    assert_ok(run(&t, &o, y[1]));
+    ck_assert_mem_eq(y[0], y[1], sizeof y[0]);
+    close_world(&t);
+}
+END_TEST
+
 /* ---- recipes, executions, composition
  * --------------------------------------------------------------- */
 
@@ -658,9 +702,10 @@ int main(void)
     tcase_add_test(c, stacks_are_no_flows);
     tcase_add_test(c, plugins_build);
     tcase_add_test(c, extensions_rewrite);
+    tcase_add_test(c, extensions_see_the_layer);
     tcase_add_test(c, recipes_assemble);
     tcase_add_test(c, executions_resolve);
     tcase_add_test(c, compositions_are_derived);
     suite_add_tcase(s, c);
-    return run_suite(s, 9 + NPATCHES + NBAD_PATCHES + NMISTAKES);
+    return run_suite(s, 10 + NPATCHES + NBAD_PATCHES + NMISTAKES);
 }
