@@ -71,6 +71,8 @@ static const struct {
     rlx_execution_phase phase;
     int64_t seq;
     rlx_ladder ladder;
+    const char *policy;
+    bool skip;
 } presets[] = {
 #define LADDER(...)                                                      \
     {                                                                    \
@@ -79,7 +81,7 @@ static const struct {
             __VA_ARGS__                                                  \
         }                                                                \
     }
-#define PRESET(name, phase, seq, ladder) {name, phase, seq, ladder},
+#define PRESET(name, phase, seq, ladder, policy, skip) {name, phase, seq, ladder, policy, skip},
 #include "frontend/profile_presets.def"
 #undef PRESET
 #undef LADDER
@@ -451,10 +453,29 @@ static int count_own_ladders(const rlx_profile *p)
     return n;
 }
 
+static bool is_set(const rlx_profile *p, const char *key)
+{
+    int i = 0;
+    while (i < NKEYS - 1 && strcmp(keys[i].name, key))
+        i++;
+    return p->setting[i].set;
+}
+
+/* A preset's fusion, unless the file says which. */
+static void apply_tuning(const rlx_profile *p, rlx_tuning *t)
+{
+    if (p->preset >= 0)
+        t->fusion =
+            strcmp(presets[p->preset].policy, "direct") ? RLX_FUSION_FULL : RLX_FUSION_BLOCKS;
+    apply(p, OWNER_tuning, t);
+    if (p->preset >= 0 && presets[p->preset].skip && !is_set(p, "fusion.skip"))
+        t->fusion = RLX_FUSION_NONE;
+}
+
 void rlx_profile_apply_model(const rlx_profile *p, rlx_model_options *options)
 {
     apply(p, OWNER_model, options);
-    apply(p, OWNER_tuning, &options->tuning);
+    apply_tuning(p, &options->tuning);
     const int n = count_own_ladders(p);
     if (n) {
         options->ladders = p->ladder;
@@ -512,6 +533,10 @@ static const char *preset_value(const rlx_profile *p, const char *key, char text
         return NULL;
     if (!strcmp(key, "execution.phase"))
         return phases[presets[p->preset].phase];
+    if (!strcmp(key, "fusion.policy"))
+        return presets[p->preset].policy;
+    if (!strcmp(key, "fusion.skip"))
+        return presets[p->preset].skip ? "true" : "false";
     if (strcmp(key, "execution.seq"))
         return NULL;
     snprintf(text, 32, "%lld", (long long)presets[p->preset].seq);

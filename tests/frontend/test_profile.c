@@ -303,6 +303,38 @@ static void expect(const rlx_profile *p, const char *key, const char *value, con
     ck_assert_msg(strstr(s.origin, origin) != NULL, "%s is from %s", key, s.origin);
 }
 
+/* What a preset is of each key that it sets, and that a file wins. */
+START_TEST(presets_say_how_kernels_are_cut)
+{
+    static const struct {
+        const char *text;
+        rlx_fusion fusion;
+    } cases[] = {{"preset = 'llama32_prefill'", RLX_FUSION_BLOCKS},
+                 {"preset = 'gemma_decode'", RLX_FUSION_FULL},
+                 {"preset = 'encoder'", RLX_FUSION_BLOCKS},
+                 {"preset = 'llada2_diffusion'", RLX_FUSION_NONE},
+                 {"fusion.policy = 'fusable'\npreset = 'sam3'", RLX_FUSION_FULL},
+                 {"preset = 'sam2_memory_attention'\nfusion.skip = false", RLX_FUSION_BLOCKS},
+                 {"preset = 'qwen35_decode'\nfusion.skip = true", RLX_FUSION_NONE}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rlx_profile *p;
+        rlx_compile_options c = {0};
+        rlx_model_options m = {0};
+        assert_ok(load(cases[i].text, &p));
+        rlx_profile_apply_compile(p, &c);
+        rlx_profile_apply_model(p, &m);
+        ck_assert_msg(c.tuning.fusion == cases[i].fusion && m.tuning.fusion == cases[i].fusion,
+                      "%s: %d", cases[i].text, (int)c.tuning.fusion);
+        rlx_profile_destroy(p);
+    }
+    rlx_profile *p;
+    assert_ok(rlx_profile_preset("llada2_diffusion", &p));
+    expect(p, "fusion.skip", "true", "preset llada2_diffusion");
+    expect(p, "fusion.policy", "direct", "preset llada2_diffusion");
+    rlx_profile_destroy(p);
+}
+END_TEST
+
 START_TEST(says_where_values_come_from)
 {
     rlx_profile *p;
@@ -422,10 +454,11 @@ int main(void)
     tcase_add_test(c, applies);
     tcase_add_test(c, applies_to_compiling);
     tcase_add_test(c, has_ladders);
+    tcase_add_test(c, presets_say_how_kernels_are_cut);
     tcase_add_test(c, says_where_values_come_from);
     tcase_add_loop_test(c, names_what_is_wrong, 0, NWRONG);
     tcase_add_test(c, missing_file);
     tcase_add_test(c, documented);
     suite_add_tcase(s, c);
-    return run_suite(s, NGOOD + NBAD + NWRONG + 6);
+    return run_suite(s, NGOOD + NBAD + NWRONG + 7);
 }

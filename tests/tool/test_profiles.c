@@ -162,7 +162,7 @@ START_TEST(show)
         strstr(p.out, "execution.phase                decode           preset llama32_decode\n"),
         "%s", p.out);
     ck_assert_ptr_nonnull(
-        strstr(p.out, "fusion.policy                  fusable          default\n"));
+        strstr(p.out, "fusion.policy                  fusable          preset llama32_decode\n"));
     process_free(&p);
     write_profile("[model]\nprefill = 33\n[buckets]\nFRAMES = 8\n");
     RUN(&p, RLX_TOOL, "profile", "show", "--profile", profile, "--json");
