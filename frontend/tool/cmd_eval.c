@@ -212,7 +212,8 @@ static int open_model(eval *e)
         return code;
     if (o.precision == RLX_FAST && e->probes.n && e->B > 1 && e->decode_from >= 0)
         return failure("--probe with --decode-from of several rows: in exact mode only");
-    if (prefill > (o.prefill ? o.prefill : 128))
+    const int64_t most = o.prefill ? o.prefill : o.nladders ? 0 : 128;
+    if (prefill > most)
         o.prefill = prefill; /* what runs as one prefill is one step */
     code = open_context(&e->where, &e->cx);
     if (!code)

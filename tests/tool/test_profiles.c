@@ -92,12 +92,14 @@ static char *read_bytes(const char *path, size_t *n)
 /* A bucket smaller than what --probe needs to see at once gives way. */
 START_TEST(eval)
 {
+    static const char *const small[] = {"[model]\nprefill = 3\n[device]\nthreads = 1\n",
+                                        "buckets.seq = [1, 4]"};
     static const int64_t ids[] = {1, 7, 5, 9, 3, 2, 4};
     const rlx_tensor t = {"input_ids", RLX_I64, 2, {1, 7}, ids, sizeof ids};
     process p;
     size_t n[2];
     assert_ok(rlx_safetensors_write(in, &t, 1, NULL));
-    write_profile("[model]\nprefill = 3\n[device]\nthreads = 1\n");
+    write_profile(small[_i]);
     RUN(&p, RLX_TOOL, "eval", BUNDLED, "--inputs", in, "--outputs", out, "--probe",
         "model.layers.0");
     ck_assert_msg(p.code == 0, "%s", p.err);
@@ -119,6 +121,7 @@ START_TEST(bench)
     write_profile("model.prefill = 24\ndevice.threads = 1\n");
     RUN(&p, RLX_TOOL, "bench", BUNDLED, "-p", "9", "-n", "0", "-r", "1", "--profile", profile);
     succeeds(&p, "prefill 24 tokens at a time");
+    ck_assert_msg(strstr(p.err, "buckets  SEQ 1, 24; BATCH 1, 16\n"), "%s", p.err);
     ck_assert_msg(strstr(p.out, "| 1 | pp9"), "%s", p.out);
     process_free(&p);
     write_profile("device.name = 'ref:mir'\n");
@@ -247,12 +250,12 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, run);
-    tcase_add_test(c, eval);
+    tcase_add_loop_test(c, eval, 0, 2);
     tcase_add_test(c, bench);
     tcase_add_test(c, mistakes);
     tcase_add_test(c, show);
     tcase_add_test(c, diff);
     tcase_add_test(c, beside_the_model);
     suite_add_tcase(s, c);
-    return run_suite(s, 7);
+    return run_suite(s, 8);
 }
