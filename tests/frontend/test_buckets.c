@@ -186,13 +186,15 @@ START_TEST(any_batch_has_the_bits_of_one)
         ids[q] = token(q), seq[q] = rows[q] = q;
     for (int64_t n = 1; n <= SEQS; n++) {
         rlx_session *s;
-        assert_ok(rlx_session_create(cx, &(rlx_session_options){64, SEQS}, &s));
+        assert_ok(rlx_session_create(
+            cx, &(rlx_session_options){.max_positions = 64, .max_sequences = SEQS}, &s));
         const rlx_model_batch b = {
             .tokens = n, .ids = ids, .seq = seq, .rows = n, .row_index = rows};
         assert_ok(rlx_model_step_batch(m, s, &b, got));
         rlx_session_destroy(s);
         for (int64_t q = 0; q < n; q++) {
-            assert_ok(rlx_session_create(cx, &(rlx_session_options){64, 1}, &s));
+            assert_ok(rlx_session_create(
+                cx, &(rlx_session_options){.max_positions = 64, .max_sequences = 1}, &s));
             assert_ok(rlx_model_step(m, s, 0, &ids[q], 1, 1, want));
             rlx_session_destroy(s);
             EXPECT_ROWS(got + q * m->width, want, 1, m);

@@ -175,7 +175,8 @@ START_TEST(copies_are_counted)
     const int32_t ids[TOKENS] = {1, 2, 3};
     assert_ok(rlx_context_create(&(rlx_context_options){.threads = 1}, &cx));
     rlx_model *m = make_tiny(cx, t);
-    assert_ok(rlx_session_create(cx, &(rlx_session_options){64, 2}, &s));
+    assert_ok(rlx_session_create(
+        cx, &(rlx_session_options){.max_positions = 64, .max_sequences = 2}, &s));
     assert_ok(rlx_model_step(m, s, 0, ids, TOKENS, 0, NULL));
     assert_ok(rlx_session_fork(s, 0, 1));
     rlx_session_get_stats(s, &did);
