@@ -388,6 +388,8 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
         return rlx_emit_cpu_load(e, n);
     case RLX_LIR_STORE:
         return rlx_emit_cpu_store(e, n);
+    case RLX_LIR_PREFETCH:
+        return rlx_emit_cpu_prefetch(e, n);
     default:
         return rlx_emit_unsupported(e, n, "no emitter");
     }

@@ -17,6 +17,7 @@
 
 rlx_status rlx_emit_cpu_load(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_prefetch(rlx_emit *e, const rlx_ir_node *n);
 LLVMValueRef rlx_emit_zeros(rlx_emit *e, int64_t bytes); /* the address of at least so many zeros */
 /* From a buffer of a block format. */
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n);

@@ -385,6 +385,8 @@ rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)
         return emit_load(e, n);
     case RLX_LIR_STORE:
         return emit_store(e, n);
+    case RLX_LIR_PREFETCH:
+        return RLX_OK; /* other teams hide the latency */
     default:
         return rlx_emit_unsupported(e, n, "no emitter");
     }

@@ -441,6 +441,8 @@ rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n)
         return emit_load(e, n);
     case RLX_LIR_STORE:
         return emit_store(e, n);
+    case RLX_LIR_PREFETCH:
+        return RLX_OK;
     default:
         return rlx_spirv_unsupported(e, n, "no emitter");
     }

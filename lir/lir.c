@@ -21,6 +21,7 @@
 #define rlx_lir_grid_infer NULL
 #define rlx_lir_if_infer NULL
 #define rlx_lir_barrier_infer NULL
+#define rlx_lir_prefetch_infer NULL
 #define rlx_lir_const_infer NULL
 #define rlx_lir_iota_infer NULL
 #define rlx_lir_cast_infer NULL
@@ -91,7 +92,7 @@ static bool is_inside_once(const rlx_ir_node *n)
 
 static rlx_status verify_values(rlx_ir_module *m, const rlx_ir_node *n)
 {
-    bool memory = n->op == RLX_LIR_LOAD || n->op == RLX_LIR_STORE;
+    bool memory = n->op == RLX_LIR_LOAD || n->op == RLX_LIR_STORE || n->op == RLX_LIR_PREFETCH;
     for (int i = memory ? 1 : 0; i < n->nin; i++)
         RLX_IR_REQUIRE(m, n, "K5", n->in[i]->type.kind == RLX_TYPE_TILE,
                        "operand %d is %s, not a tile", i, rlx_lir_type_text(m, &n->in[i]->type));

@@ -83,6 +83,8 @@ rlx_ir_value *rlx_lir_build_load_part(rlx_ir_builder *b, rlx_ir_value *buffer, c
 void rlx_lir_build_store(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *tile,
                          rlx_ir_value *const *index, const int64_t *axes,
                          rlx_ir_value *const *limits);
+/* The element at index, one per buffer axis, will be read soon. */
+void rlx_lir_build_prefetch(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *const *index);
 void rlx_lir_build_barrier(rlx_ir_builder *b);
 
 /* Nested blocks: begin_* makes the node and moves the builder into its block; the matching end

@@ -262,6 +262,13 @@ void rlx_lir_build_store(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *
     rlx_ir_build_node(b, RLX_LIR_STORE, o.nin, o.in, o.nattr, o.attr, 0, NULL);
 }
 
+void rlx_lir_build_prefetch(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *const *index)
+{
+    access_operands o = {.in = {buffer}, .nin = 1};
+    add_access(&o, buffer, 0, index, NULL, NULL);
+    rlx_ir_build_node(b, RLX_LIR_PREFETCH, o.nin, o.in, 0, NULL, 0, NULL);
+}
+
 void rlx_lir_build_barrier(rlx_ir_builder *b)
 {
     rlx_ir_build_node(b, RLX_LIR_BARRIER, 0, NULL, 0, NULL, 0, NULL);

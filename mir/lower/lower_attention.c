@@ -89,6 +89,28 @@ typedef struct key_tile {
     rlx_ir_value *scale; /* f32<keys>; NULL: the keys are no codes */
 } key_tile;
 
+/* Elements of a page of the pool, which are [rows, columns] of this kv head, from number `first`
+ * on, `count` of them. Loops over a page's keys tell of its values so, bit by bit, and loops over
+ * its values of the next page's keys: neither lies as it is read, and no machine guesses it. */
+static void fetch_ahead(attention *a, int pool, rlx_ir_value *page, rlx_ir_value *first,
+                        int64_t count)
+{
+    enum { LINE = 64 };
+    const rlx_ir_value *v = a->node->in[pool];
+    const int64_t columns = v->type.dim[3];
+    const int64_t step = LINE / rlx_format_get(v->type.format)->block_bytes;
+    if (a->k->options->target->unit != RLX_UNIT_CPU)
+        return;
+    for (int64_t i = 0; i < count; i += step) {
+        rlx_ir_value *at = rlx_lir_build_map2(a->b, RLX_FN_ADD, first, k_const(a->k, i));
+        rlx_ir_value *row = rlx_lir_build_map2(a->b, RLX_FN_DIV, at, k_const(a->k, columns));
+        rlx_ir_value *before = rlx_lir_build_map2(a->b, RLX_FN_MUL, row, k_const(a->k, columns));
+        rlx_ir_value *index[4] = {page, a->g, row,
+                                  rlx_lir_build_map2(a->b, RLX_FN_SUB, at, before)};
+        rlx_lir_build_prefetch(a->b, bound(v)->lir, index);
+    }
+}
+
 /* s[r, j] += sum_d q[r, d] * k[d, j0 + j] for d = from .. to-1, ascending. */
 static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *from, rlx_ir_value *to,
                               rlx_ir_value **s)
@@ -113,21 +135,27 @@ static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *fro
     return rlx_ir_builder_finish(a->b);
 }
 
-/* The same over a whole head of codes, group by group: a group's scales are loaded once. */
+/* The same over a whole head, by groups of elements: those of codes share their scales. */
 static rlx_status score_groups(attention *a, key_tile *t, rlx_ir_value **s)
 {
     rlx_lir_scope loop;
     rlx_lir_begin_for(a->b, k_const(a->k, 0), k_const(a->k, a->d / RLX_KV_GROUP), 1, 1, s, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
-    coord c[4] = {coord_of(t->page, 0, -1), coord_of(a->g, 0, -1),
-                  coord_of(loop.index[0], a->d / RLX_KV_GROUP, -1),
-                  coord_of(t->j0, a->positions, 0)};
-    tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {t->j0}};
-    RLX_TRY(attention_memory_tile(a, a->key_scales, c, &columns, &t->scale));
     rlx_ir_value *size = k_const(a->k, RLX_KV_GROUP), *next = loop.carried[0];
     rlx_ir_value *from = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.index[0], size);
     rlx_ir_value *to = rlx_lir_build_map2(a->b, RLX_FN_ADD, from, size);
+    rlx_ir_value *share = rlx_lir_build_map2(
+        a->b, RLX_FN_ADD, rlx_lir_build_map2(a->b, RLX_FN_MUL, t->j0, k_const(a->k, a->d)),
+        rlx_lir_build_map2(a->b, RLX_FN_MUL, from, k_const(a->k, a->s.keys)));
+    fetch_ahead(a, VALUES, t->page, share, RLX_KV_GROUP * (int64_t)a->s.keys);
+    if (a->key_scales >= 0) {
+        coord c[4] = {coord_of(t->page, 0, -1), coord_of(a->g, 0, -1),
+                      coord_of(loop.index[0], a->d / RLX_KV_GROUP, -1),
+                      coord_of(t->j0, a->positions, 0)};
+        tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {t->j0}};
+        RLX_TRY(attention_memory_tile(a, a->key_scales, c, &columns, &t->scale));
+    }
     RLX_TRY(score_chain(a, t, from, to, &next));
     rlx_lir_end_for(a->b, &loop, &next);
     *s = loop.result[0];
@@ -139,7 +167,7 @@ static rlx_status score_tile(attention *a, rlx_ir_value *page, rlx_ir_value *j0,
 {
     key_tile t = {page, j0, NULL};
     rlx_ir_value *s = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_positions, 0.0);
-    if (a->key_scales >= 0)
+    if (a->d % RLX_KV_GROUP == 0)
         RLX_TRY(score_groups(a, &t, &s));
     else
         RLX_TRY(score_chain(a, &t, k_const(a->k, 0), k_const(a->k, a->d), &s));
@@ -236,16 +264,15 @@ static rlx_status scale_values(attention *a, rlx_ir_value *page, rlx_ir_value *j
     return RLX_OK;
 }
 
-/* pv[r, d0 + i] = sum_j p[r, j] * v[j, d0 + i], j ascending. */
-static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen, rlx_ir_value *d0,
-                             rlx_ir_value **out)
+/* pv[r, d0 + i] += sum_j p[r, j] * v[j, d0 + i] for j = from .. to-1, ascending. */
+static rlx_status value_chain(attention *a, rlx_ir_value *page, const span *of, rlx_ir_value *d0,
+                              rlx_ir_value **pv)
 {
     kernel_cx *k = a->k;
     static const int64_t axis = 0;
     int64_t rows = a->s.rows;
-    rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_width, 0.0);
     rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, seen->first, seen->live, 1, 1, &zero, &loop);
+    rlx_lir_begin_for(a->b, of->first, of->live, 1, 1, pv, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *j = loop.index[0], *v;
@@ -260,6 +287,29 @@ static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen,
     RLX_TRY(scale_values(a, page, j, d0, &v));
     rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, p, a->rows_width),
                                             over_columns(a, v, a->rows_width), loop.carried[0]);
+    rlx_lir_end_for(a->b, &loop, &next);
+    *pv = loop.result[0];
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* The same of all seen positions, some at a time. */
+static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen, rlx_ir_value *d0,
+                             rlx_ir_value **out)
+{
+    enum { SOME = 32 };
+    rlx_ir_value *zero = rlx_lir_build_fill(a->b, RLX_F32, 2, a->rows_width, 0.0);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, seen->first, seen->live, SOME, 1, &zero, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *end = rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.index[0], k_const(a->k, SOME));
+    const span some = {loop.index[0], rlx_lir_build_map2(a->b, RLX_FN_MIN, end, seen->live)};
+    rlx_ir_value *share = rlx_lir_build_map2(
+        a->b, RLX_FN_ADD, rlx_lir_build_map2(a->b, RLX_FN_MUL, d0, k_const(a->k, a->positions)),
+        rlx_lir_build_map2(a->b, RLX_FN_MUL, some.first, k_const(a->k, a->s.width)));
+    fetch_ahead(a, KEYS, a->next_page, share, SOME * (int64_t)a->s.width);
+    rlx_ir_value *next = loop.carried[0];
+    RLX_TRY(value_chain(a, page, &some, d0, &next));
     rlx_lir_end_for(a->b, &loop, &next);
     *out = loop.result[0];
     return rlx_ir_builder_finish(a->b);
@@ -334,6 +384,10 @@ static rlx_status all_pages(attention *a, rlx_ir_value **sum)
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *page = NULL, *max = NULL, *part = NULL;
     RLX_TRY(attention_find_page(a, loop.index[0], &page));
+    rlx_ir_value *last = rlx_lir_build_map2(a->b, RLX_FN_SUB, pages, k_const(k, 1));
+    rlx_ir_value *slot = rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.index[0], k_const(k, 1));
+    slot = rlx_lir_build_map2(a->b, RLX_FN_MIN, slot, last);
+    RLX_TRY(attention_find_page(a, slot, &a->next_page));
     const span seen = seen_in(a, loop.index[0]);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
