@@ -908,7 +908,7 @@ RLX_API rlx_value *rlx_build_batch_norm(rlx_builder *b, rlx_value *x, rlx_value 
                                         double eps);
 /* x / max(sqrt(sum of squares), eps) along an axis. */
 RLX_API rlx_value *rlx_build_l2_norm(rlx_builder *b, rlx_value *x, int axis, double eps);
-/* Orders. Equal elements go by index; a NaN has no place. */
+/* Orders. Equal elements go by index; NaNs are equal to each other and larger than all else. */
 
 /* The `count` largest (smallest) of x T[..,N,..] along an axis, in order: T[..,count,..], and their indices i32 to *indices
  * (may be NULL). N is a constant. */

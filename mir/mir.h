@@ -64,6 +64,8 @@ rlx_ir_value *rlx_mir_build_iota(rlx_ir_builder *b, rlx_format f, rlx_dim extent
 rlx_ir_value *rlx_mir_build_bitcast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format f);
 /* A reduce of any fold, in one partial: elements in their order. */
 rlx_ir_value *rlx_mir_build_fold(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
+/* The first `count` (0: all) along the last axis, in order: indices. */
+rlx_ir_value *rlx_mir_build_order(rlx_ir_builder *b, rlx_ir_value *x, int64_t count, bool largest);
 rlx_ir_value *rlx_mir_build_scan(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
 /* fn RLX_FN_COUNT: what is put in replaces what was there. */
 rlx_ir_value *rlx_mir_build_scatter(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x,

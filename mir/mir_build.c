@@ -174,6 +174,17 @@ rlx_ir_value *rlx_mir_build_fold(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value 
     return rlx_ir_build(b, RLX_MIR_REDUCE, 1, (rlx_ir_value *[]){x}, 3, attrs, NULL);
 }
 
+rlx_ir_value *rlx_mir_build_order(rlx_ir_builder *b, rlx_ir_value *x, int64_t count, bool largest)
+{
+    rlx_attr attrs[2];
+    int n = 0;
+    if (count)
+        attrs[n++] = rlx_attr_int(RLX_ATTR_COUNT, count);
+    if (largest)
+        attrs[n++] = rlx_attr_text(RLX_ATTR_KIND, "largest");
+    return rlx_ir_build(b, RLX_MIR_ORDER, 1, &x, n, attrs, NULL);
+}
+
 rlx_ir_value *rlx_mir_build_scan(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x)
 {
     rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_FN, fn),

@@ -349,45 +349,17 @@ rlx_ir_value *rlx_mir_at(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *const
     return rlx_mir_build_gather(b, flat, rlx_mir_place(b, x, rank, at));
 }
 
-rlx_ir_value *rlx_mir_ranks(rlx_ir_builder *b, rlx_ir_value *x, bool largest)
+rlx_ir_value *rlx_mir_first(rlx_ir_builder *b, rlx_ir_value *x, int64_t count, bool largest,
+                            rlx_ir_value **values)
 {
-    if (!x || !has_room(b, x))
-        return NULL;
-    rlx_dim dims[RLX_MAX_RANK];
-    const int last = x->type.rank; /* [.., i, j]: is j before i? */
-    memcpy(dims, x->type.dim, sizeof dims);
-    dims[last] = dims[last - 1];
-    rlx_ir_value *i = rlx_mir_expand(b, rlx_mir_insert(b, x, last), last + 1, dims);
-    rlx_ir_value *j = rlx_mir_expand(b, rlx_mir_insert(b, x, last - 1), last + 1, dims);
-    rlx_ir_value *before = rlx_mir_map2(b, RLX_FN_LT, largest ? i : j, largest ? j : i);
-    rlx_ir_value *at_i = rlx_mir_iota(b, RLX_I64, last + 1, dims, last - 1);
-    rlx_ir_value *at_j = rlx_mir_iota(b, RLX_I64, last + 1, dims, last);
-    rlx_ir_value *equal = rlx_mir_map2(b, RLX_FN_EQ, i, j);
-    rlx_ir_value *in_front = rlx_mir_map2(b, RLX_FN_LT, at_j, at_i);
-    before = rlx_mir_map2(b, RLX_FN_OR, before, rlx_mir_map2(b, RLX_FN_AND, equal, in_front));
-    return rlx_mir_fold(b, RLX_FN_ADD, rlx_mir_cast(b, before, RLX_I64), 1u << last, false);
+    rlx_ir_value *at = rlx_mir_build_order(b, x, count, largest);
+    if (values)
+        *values = at ? rlx_mir_take_along(b, x, at, at->type.rank - 1) : NULL;
+    return at;
 }
 
-rlx_ir_value *rlx_mir_first_ranked(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *ranks,
-                                   rlx_dim k, rlx_ir_value **values)
+/* The order of the order: where each index stands in it. */
+rlx_ir_value *rlx_mir_ranks(rlx_ir_builder *b, rlx_ir_value *x, bool largest)
 {
-    *values = NULL;
-    if (!x || !ranks || !has_room(b, x))
-        return NULL;
-    const int last = x->type.rank; /* [.., j, i]: is i the one of rank j? */
-    rlx_dim dims[RLX_MAX_RANK];
-    memcpy(dims, x->type.dim, sizeof dims);
-    dims[last] = dims[last - 1];
-    dims[last - 1] = k;
-    rlx_ir_value *rank = rlx_mir_expand(b, rlx_mir_insert(b, ranks, last - 1), last + 1, dims);
-    rlx_ir_value *j = rlx_mir_iota(b, RLX_I64, last + 1, dims, last - 1);
-    rlx_ir_value *is_it = rlx_mir_map2(b, RLX_FN_EQ, rank, j);
-    rlx_ir_value *at = rlx_mir_iota(b, RLX_I32, last + 1, dims, last);
-    rlx_ir_value *none = rlx_mir_build_const(b, RLX_I32, 0);
-    at = rlx_mir_pick(b, is_it, at, none);
-    rlx_ir_value *element = rlx_mir_expand(b, rlx_mir_insert(b, x, last - 1), last + 1, dims);
-    rlx_ir_value *zero = rlx_mir_like(b, x, 0);
-    element = rlx_mir_pick(b, is_it, element, zero);
-    *values = rlx_mir_fold(b, RLX_FN_ADD, element, 1u << last, false);
-    return rlx_mir_fold(b, RLX_FN_ADD, at, 1u << last, false);
+    return rlx_mir_build_order(b, rlx_mir_build_order(b, x, 0, largest), 0, false);
 }

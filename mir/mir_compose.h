@@ -86,11 +86,11 @@ rlx_ir_value *rlx_mir_take_along(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_valu
 rlx_ir_value *rlx_mir_place(rlx_ir_builder *b, rlx_ir_value *x, int n, rlx_ir_value *const *at);
 /* The elements themselves, by an index for every axis. */
 rlx_ir_value *rlx_mir_at(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *const *at);
-/* By the ranks of all elements along the last axis, the first k in order: indices i32 [..,k] and
- * the elements themselves, to *values. */
-rlx_ir_value *rlx_mir_first_ranked(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *ranks,
-                                   rlx_dim k, rlx_ir_value **values);
-/* How many elements along the last axis go before each (equal ones: those in front of it), i64. */
+/* The first `count` (0: all) along the last axis, in order: indices i32 [..,count], and the elements
+ * themselves to *values (may be NULL). */
+rlx_ir_value *rlx_mir_first(rlx_ir_builder *b, rlx_ir_value *x, int64_t count, bool largest,
+                            rlx_ir_value **values);
+/* How many elements along the last axis go before each (equal ones: those in front of it), i32. */
 rlx_ir_value *rlx_mir_ranks(rlx_ir_builder *b, rlx_ir_value *x, bool largest);
 
 /* ---- signals ----------------------------------------------------------------------------------

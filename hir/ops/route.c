@@ -168,8 +168,7 @@ static rlx_ir_value *lower_groups(rlx_ir_builder *b, const router *r, rlx_ir_val
     rlx_ir_value *grouped = rlx_mir_reshape(b, choice, parts.rank, parts.dim);
     rlx_ir_value *marks;
     if (r->sigmoid) {
-        rlx_ir_value *ranks = rlx_mir_ranks(b, grouped, true);
-        rlx_mir_first_ranked(b, grouped, ranks, 2, &marks);
+        rlx_mir_first(b, grouped, 2, true, &marks);
         marks = rlx_mir_fold(b, RLX_FN_ADD, marks, 1u << (last + 1), false);
     } else {
         marks = rlx_mir_fold(b, RLX_FN_MAX, grouped, 1u << (last + 1), false);
@@ -189,8 +188,8 @@ void rlx_hir_route_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *
     const int last = n->in[0]->type.rank - 1;
     rlx_ir_value *scores = r.sigmoid ? rlx_mir_sigmoid(b, in[0]) : rlx_mir_softmax(b, in[0], last);
     rlx_ir_value *choice = n->nin == 2 ? rlx_mir_map2(b, RLX_FN_ADD, scores, in[1]) : scores;
-    rlx_ir_value *ranks = rlx_mir_ranks(b, lower_groups(b, &r, choice), true);
-    out[1] = rlx_mir_first_ranked(b, scores, ranks, r.k, &out[0]);
+    out[1] = rlx_mir_first(b, lower_groups(b, &r, choice), r.k, true, NULL);
+    out[0] = rlx_mir_take_along(b, scores, out[1], last);
     if (r.normalize) {
         rlx_ir_value *sum = rlx_mir_fold(b, RLX_FN_ADD, out[0], 1u << last, true);
         sum = rlx_mir_map_num(b, RLX_FN_ADD, sum, 1e-20);

@@ -1,6 +1,6 @@
 /* hir/ops/top_k.c: the largest or smallest elements, in order; all of them: a sort
  *   in   x T[..,N], numbers                            out  values T[..,k];  indices i32[..,k]
- *   Equal elements: the smaller index goes first. A NaN has no place: results are then undefined.
+ *   Equal elements: the smaller index goes first. NaNs are larger than all else (mir/ops/order.c).
  *   C1  x is of numbers, with rank 1 or more (at most 7).
  *   C2  k, `count`, is in 1..N for a constant N, or absent: N.
  *   C3  kind is "largest", "smallest" or absent.
@@ -47,12 +47,10 @@ rlx_status rlx_hir_top_k_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_ty
 /* Does element i of a row go before element j? */
 static bool goes_before(const rlx_eval_tensor *x, int64_t row, int64_t i, int64_t j, bool smallest)
 {
-    const rlx_scalar pair[2] = {rlx_mir_load(x->format, x->data, row + i),
-                                rlx_mir_load(x->format, x->data, row + j)};
-    const rlx_scalar turned[2] = {pair[1], pair[0]};
-    if (rlx_map_fn_eval(RLX_FN_LT, x->format, smallest ? pair : turned).i)
-        return true;
-    return i < j && rlx_map_fn_eval(RLX_FN_EQ, x->format, pair).i;
+    const rlx_scalar a = rlx_mir_load(x->format, x->data, row + i);
+    const rlx_scalar b = rlx_mir_load(x->format, x->data, row + j);
+    return rlx_mir_goes_before(x->format, a, b, !smallest) ||
+           (i < j && !rlx_mir_goes_before(x->format, b, a, !smallest));
 }
 
 rlx_status rlx_hir_top_k_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eval_tensor *const *in,
@@ -79,7 +77,6 @@ rlx_status rlx_hir_top_k_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n, rlx_eva
 void rlx_hir_top_k_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in,
                          rlx_ir_value **out)
 {
-    rlx_ir_value *ranks = rlx_mir_ranks(b, in[0], !is_smallest(n));
-    const rlx_dim k = rlx_hir_last_dim(n->out[0]);
-    out[1] = rlx_mir_first_ranked(b, in[0], ranks, k, &out[0]);
+    out[1] =
+        rlx_mir_first(b, in[0], rlx_ir_attr_int(n, RLX_ATTR_COUNT, 0), !is_smallest(n), &out[0]);
 }

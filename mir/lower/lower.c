@@ -399,6 +399,8 @@ rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir
         return lower_recur(&r);
     if (strcmp(root, "loops") == 0 || is_empty_anywhere(n))
         return lower_loops(&r);
+    if (strcmp(root, "order") == 0)
+        return lower_order(&r);
     if (strcmp(root, "reduce") == 0 || strcmp(root, "map") == 0) {
         rlx_status st = lower_rows(&r);
         if (rlx_status_code(st) != RLX_UNSUPPORTED)

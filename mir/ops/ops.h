@@ -40,6 +40,10 @@ enum { RLX_MIR_MAX_LANES = 64 };
 bool rlx_mir_is_fold(rlx_map_fn fn, rlx_format f);
 rlx_scalar rlx_mir_fold_start(rlx_map_fn fn, rlx_format f);
 
+/* Whether an element goes before another in an order of that kind (order.c). */
+bool rlx_mir_goes_before(rlx_format f, rlx_scalar a, rlx_scalar b, bool largest);
+bool rlx_mir_order_is_largest(const rlx_ir_node *n);
+
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
 /* One activation of a function: what it computes lives in `arena` and dies with it. */

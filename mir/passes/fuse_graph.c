@@ -211,11 +211,19 @@ static bool is_made(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
     return n && (n->ir->op == RLX_MIR_IOTA || n->ir->op == RLX_MIR_CONST);
 }
 
-/* Marks operands of contracts that have to be stored. */
+static bool may_be_leaf(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
+{
+    return n->ir->op == RLX_MIR_CONST || n->ir->op == RLX_MIR_IOTA || n->ir->op == RLX_MIR_CAST ||
+           rlx_mir_fuse_is_view(g, n);
+}
+
+/* Marks operands of contracts and orders that have to be stored. */
 static void find_stored(rlx_mir_fuse_graph *g)
 {
     for (int i = 0; i < g->nnodes; i++) {
         const rlx_ir_node *ir = g->nodes[i].ir;
+        if (ir->op == RLX_MIR_ORDER && rlx_mir_fuse_def(ir->in[0]))
+            rlx_mir_fuse_def(ir->in[0])->stored |= may_be_leaf(g, rlx_mir_fuse_def(ir->in[0]));
         for (int k = 0; ir->op == RLX_MIR_CONTRACT && k < ir->nin; k++) {
             rlx_mir_fuse_node *d = rlx_mir_fuse_def(ir->in[k]);
             if (is_made(g, d)) {
@@ -238,12 +246,10 @@ static void find_stored(rlx_mir_fuse_graph *g)
 
 static bool is_leaf(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
-    if (n->stored)
+    if (n->stored || !may_be_leaf(g, n))
         return false;
     if (n->ir->op == RLX_MIR_CONST || n->ir->op == RLX_MIR_IOTA)
         return true;
-    if (n->ir->op != RLX_MIR_CAST && !rlx_mir_fuse_is_view(g, n))
-        return false;
     const rlx_mir_fuse_node *d = rlx_mir_fuse_def(n->ir->in[0]);
     return !d || d->leaf;
 }

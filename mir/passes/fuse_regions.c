@@ -17,7 +17,7 @@
  * needs more than the columns at hand (a row beside itself, a function of joined parts, a view
  * without columns) is cut off: the result is stored, and looked at from memory.
  *
- * "quantize": one, with the row normalisation in front. "attention": an attention and the views on
+ * "order": an order. "quantize": one, with the row normalisation in front. "attention": an attention and the views on
  * it. "recur": a recurrence, with views in front. "loops": what tiles do not compute
  * (fuse_loops.c).
  *
@@ -403,6 +403,15 @@ static rlx_status fuse_recur(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     return rlx_mir_fuse_group_add(g, root, "recur", &group);
 }
 
+/* ---- order ----------------------------------------------------------------------------------- */
+
+/* Alone: it comes back to elements again and again. */
+static rlx_status fuse_order(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
+{
+    int group;
+    return rlx_mir_fuse_group_add(g, root, "order", &group);
+}
+
 /* ---- reduce ---------------------------------------------------------------------------------- */
 
 /* The shape that the group's first reduce takes: rows of one extent. */
@@ -539,6 +548,7 @@ static rlx_status fuse_func(rlx_mir_fuse_graph *g)
     RLX_TRY(fuse_each(g, RLX_MIR_ATTENTION, fuse_attention));
     RLX_TRY(fuse_each(g, RLX_MIR_RECUR, fuse_recur));
     RLX_TRY(fuse_each(g, RLX_MIR_RECUR_TOKENS, fuse_recur));
+    RLX_TRY(fuse_each(g, RLX_MIR_ORDER, fuse_order));
     RLX_TRY(rlx_mir_fuse_loops(g));
     RLX_TRY(fuse_each(g, RLX_MIR_GATHER, fuse_map));
     RLX_TRY(fuse_each(g, RLX_MIR_REDUCE, fuse_reduce));

@@ -365,7 +365,7 @@ static rlx_ir_value *make_columns(maker *k)
 static rlx_ir_value *make_chosen(maker *k)
 {
     rlx_ir_value *x = any_of(k, is_f32);
-    if (!x || x->type.rank != 2 || x->type.dim[1] == 0)
+    if (!x || x->type.rank != 2 || x->type.dim[0] == 0 || x->type.dim[1] == 0)
         return NULL;
     const int64_t matrices = 2 + below(k, 6), each = below(k, 3);
     const rlx_dim w[] = {matrices, below(k, 9) + 1, x->type.dim[1]};
@@ -375,6 +375,17 @@ static rlx_ir_value *make_chosen(maker *k)
     ids = rlx_mir_map2(&k->b, RLX_FN_MOD, ids, count);
     rlx_ir_value *b = rlx_mir_iota(&k->b, RLX_F32, 3, w, below(k, 3));
     return rlx_mir_build_contract_chosen(&k->b, x, b, ids);
+}
+
+static rlx_ir_value *make_order(maker *k)
+{
+    rlx_ir_value *x = any_of(k, is_number);
+    if (!x || !x->type.rank)
+        return NULL;
+    const rlx_dim n = x->type.dim[x->type.rank - 1];
+    const int64_t count = below(k, 2) && rlx_dim_is_const(n) && n > 0 ? 1 + below(k, (int)n) : 0;
+    return below(k, 3) ? rlx_mir_build_order(&k->b, x, count, below(k, 2))
+                       : rlx_mir_ranks(&k->b, x, below(k, 2));
 }
 
 static rlx_ir_value *make_rows(maker *k)
@@ -403,10 +414,10 @@ static rlx_ir_value *make_iota(maker *k)
  */
 
 static rlx_ir_value *(*const makers[])(maker *) = {
-    make_map1,   make_map1,    make_map2,     make_map2,      make_map2,   make_map3,
-    make_number, make_cast,    make_reshape,  make_transpose, make_expand, make_slice,
-    make_pad,    make_window,  make_concat,   make_reduce,    make_reduce, make_scan,
-    make_take,   make_scatter, make_contract, make_rows,      make_iota,   make_chosen};
+    make_map1,   make_map1,    make_map2,      make_map2,   make_map2,  make_map3,    make_number,
+    make_cast,   make_reshape, make_transpose, make_expand, make_slice, make_pad,     make_window,
+    make_concat, make_reduce,  make_reduce,    make_scan,   make_take,  make_scatter, make_contract,
+    make_rows,   make_iota,    make_chosen,    make_order};
 
 static void add_argument(maker *k, rlx_ir_func *f)
 {
