@@ -34,6 +34,8 @@ rlx_ir_value *rlx_mir_build_cast(rlx_ir_builder *b, rlx_ir_value *x, rlx_format 
 /* Along the last axis; these two with lanes 16, the order of sums of exact mode. */
 rlx_ir_value *rlx_mir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
 rlx_ir_value *rlx_mir_build_contract(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w);
+/* In one partial sum, as columns side by side want it: of two activations. */
+rlx_ir_value *rlx_mir_build_contract_in_order(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w);
 /* Rows with the matrices of w [E,N,K] that ids i32[R] or i32[R,S] choose for them. */
 rlx_ir_value *rlx_mir_build_contract_chosen(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
                                             rlx_ir_value *ids);

@@ -69,7 +69,7 @@ rlx_ir_value *rlx_mir_fold_rows(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *
 rlx_ir_value *rlx_mir_mean(rlx_ir_builder *b, rlx_ir_value *x, unsigned axes); /* keeps */
 rlx_ir_value *rlx_mir_softmax(rlx_ir_builder *b, rlx_ir_value *x, int axis);
 rlx_ir_value *rlx_mir_log_softmax(rlx_ir_builder *b, rlx_ir_value *x, int axis);
-/* As numpy's matmul: a fold of products. (Rows times weights [N,K] are a contract.) */
+/* As numpy's matmul: a contract in order for f32, else a fold of products. */
 rlx_ir_value *rlx_mir_matmul(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y);
 /* Running sums, products ... along any axis; reverse: from the end; exclusive: of those before. */
 rlx_ir_value *rlx_mir_scan(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x, int axis,

@@ -87,13 +87,49 @@ rlx_ir_value *rlx_mir_log_softmax(rlx_ir_builder *b, rlx_ir_value *x, int axis)
     return rlx_mir_map2(b, RLX_FN_SUB, d, rlx_mir_map1(b, RLX_FN_LOG, sum));
 }
 
-/* x [..,M,K], y [..,N,K] -> [..,M,N]: [..,M,1,K] times [..,1,N,K]. */
+/* x [..,M,K], y [..,N,K] -> [..,M,N] of any numbers: [..,M,1,K] times [..,1,N,K]. */
 static rlx_ir_value *products(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y)
 {
     x = rlx_mir_insert(b, x, x->type.rank - 1);
     y = rlx_mir_insert(b, y, y->type.rank - 2);
     rlx_ir_value *z = rlx_mir_map2(b, RLX_FN_MUL, x, y);
     return z ? rlx_mir_fold(b, RLX_FN_ADD, z, 1u << (z->type.rank - 1), false) : NULL;
+}
+
+/* The axes in front of the last two: those that both have, repeated as numpy does. -1: too many. */
+static int leading_axes(const rlx_ir_value *x, const rlx_ir_value *y, rlx_dim *dims)
+{
+    const int nx = x->type.rank - 2, ny = y->type.rank - 2, n = nx > ny ? nx : ny;
+    for (int i = 0; i < n; i++) {
+        const rlx_dim dx = i < n - nx ? 1 : x->type.dim[i - (n - nx)];
+        const rlx_dim dy = i < n - ny ? 1 : y->type.dim[i - (n - ny)];
+        dims[i] = dx == 1 ? dy : dx;
+    }
+    return n;
+}
+
+static rlx_ir_value *with_leading(rlx_ir_builder *b, rlx_ir_value *x, int n, const rlx_dim *lead)
+{
+    rlx_dim dims[RLX_MAX_RANK];
+    for (int i = 0; i < n; i++)
+        dims[i] = lead[i];
+    for (int i = 0; i < 2; i++)
+        dims[n + i] = x->type.dim[x->type.rank - 2 + i];
+    return rlx_mir_expand(b, x, n + 2, dims);
+}
+
+/* The same of f32. One matrix for all rows stays one. */
+static rlx_ir_value *contraction(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y)
+{
+    rlx_dim lead[RLX_MAX_RANK];
+    const int n = leading_axes(x, y, lead);
+    bool one = true;
+    for (int i = 0; i < y->type.rank - 2; i++)
+        one = one && y->type.dim[i] == 1;
+    x = with_leading(b, x, n, lead);
+    y = one ? rlx_mir_reshape(b, y, 2, y->type.dim + y->type.rank - 2)
+            : with_leading(b, y, n, lead);
+    return rlx_mir_build_contract_in_order(b, x, y);
 }
 
 rlx_ir_value *rlx_mir_matmul(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y)
@@ -108,7 +144,10 @@ rlx_ir_value *rlx_mir_matmul(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y
     if (row)
         x = rlx_mir_insert(b, x, 0);
     y = column ? rlx_mir_insert(b, y, 0) : rlx_mir_move(b, y, y->type.rank - 2, y->type.rank - 1);
-    rlx_ir_value *z = x && y ? products(b, x, y) : NULL;
+    if (!x || !y)
+        return NULL;
+    const bool f32 = x->type.format == RLX_F32 && y->type.format == RLX_F32 && !(row && column);
+    rlx_ir_value *z = f32 ? contraction(b, x, y) : products(b, x, y);
     if (!z || (!row && !column))
         return z;
     rlx_dim dims[RLX_MAX_RANK]; /* without the axes that were put in */

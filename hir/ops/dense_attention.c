@@ -530,32 +530,39 @@ static rlx_ir_value *relative_keys(const space *s, const rlx_dim *dims)
                   (int[]){s->rank - 2, s->rank - 1, s->rank});
 }
 
+/* Sums of products with keys that every query has of its own: rows that are gathered are so inside
+ * the fold, which then goes by single elements. */
+static rlx_ir_value *relative_scores(const space *s, rlx_ir_value *q, rlx_ir_value *k)
+{
+    const int last = s->rank;
+    rlx_dim dims[RLX_MAX_RANK];
+    memcpy(dims, s->dim, sizeof dims);
+    dims[last] = axis_of(s->n->in[0], 1);
+    q = repeat(s, q, last + 1, dims, s->nb + s->nh + 1, 1, &last);
+    k = repeat(s, k, last + 1, dims, s->nb + 1, 2, (int[]){last - 1, last});
+    k = map2(s, RLX_FN_ADD, k, relative_keys(s, dims));
+    return rlx_mir_build_fold(s->b, RLX_FN_ADD, map2(s, RLX_FN_MUL, q, k));
+}
+
 /* The scores of all keys, the hidden ones the lowest float. */
 static rlx_ir_value *scores(const space *s)
 {
     const rlx_ir_node *n = s->n;
-    const int last = s->rank;
-    rlx_dim dims[RLX_MAX_RANK], grouped[RLX_MAX_RANK];
-    memcpy(dims, s->dim, sizeof dims);
-    dims[last] = axis_of(n->in[0], 1);
+    rlx_dim grouped[RLX_MAX_RANK];
     rlx_ir_value *q = s->in[0];
     if (s->nh == 2) {
         memcpy(grouped, n->in[0]->type.dim, sizeof grouped);
         grouped[s->nb + 1] = s->g;
         grouped[s->nb + 2] = s->r;
-        grouped[s->nb + 3] = dims[last];
+        grouped[s->nb + 3] = axis_of(n->in[0], 1);
         q = rlx_mir_build_reshape(s->b, q, s->nb + 4, grouped);
     }
-    q = repeat(s, heads_first(s, q, s->nh), last + 1, dims, s->nb + s->nh + 1, 1, &last);
-    rlx_ir_value *k = repeat(s, heads_first(s, s->in[1], 1), last + 1, dims, s->nb + 1, 2,
-                             (int[]){last - 1, last});
-    /* rows that are gathered are so inside the fold, which then goes by single elements */
-    const bool relative = s->option[RELATIVE] >= 0;
-    if (relative)
-        k = map2(s, RLX_FN_ADD, k, relative_keys(s, dims));
-    rlx_ir_value *x = map2(s, RLX_FN_MUL, q, k);
-    x = relative ? rlx_mir_build_fold(s->b, RLX_FN_ADD, x)
-                 : rlx_mir_build_reduce(s->b, RLX_FN_ADD, x);
+    q = heads_first(s, q, s->nh);
+    rlx_ir_value *x, *k = heads_first(s, s->in[1], 1);
+    if (s->option[RELATIVE] >= 0)
+        x = relative_scores(s, q, k);
+    else
+        x = rlx_mir_build_contract_in_order(s->b, q, k);
     const double scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
     const double cap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0);
     x = map2(s, RLX_FN_MUL, x, number(s, RLX_F32, cap != 0 ? scale / cap : scale));
@@ -597,21 +604,17 @@ void rlx_hir_dense_attention_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_
                                    rlx_ir_value **out)
 {
     const space s = get_space(b, n, in);
-    const int last = s.rank, rows = s.rank - 1;
+    const int rows = s.rank - 1;
     rlx_ir_value *sum, *x = weights(&s, scores(&s), &sum);
     rlx_dim dims[RLX_MAX_RANK];
     memcpy(dims, s.dim, sizeof dims);
-    dims[last - 1] = axis_of(n->in[2], 1);
-    dims[last] = s.dim[last - 1];
-    x = repeat(&s, x, last + 1, dims, rows, 1, &last);
+    dims[rows] = axis_of(n->in[2], 1);
     int64_t perm[RLX_MAX_RANK]; /* [B..,K,G,E] to [B..,G,E,K] */
     for (int i = 0; i < s.nb; i++)
         perm[i] = i;
     for (int i = 0; i < 3; i++)
         perm[s.nb + i] = s.nb + (i + 1) % 3;
-    rlx_ir_value *v = rlx_mir_build_transpose(b, in[2], perm);
-    v = repeat(&s, v, last + 1, dims, s.nb + 1, 2, (int[]){last - 1, last});
-    x = rlx_mir_build_fold(b, RLX_FN_ADD, map2(&s, RLX_FN_MUL, x, v));
+    x = rlx_mir_build_contract_in_order(b, x, rlx_mir_build_transpose(b, in[2], perm));
     sum = map2(&s, RLX_FN_MAX, sum, number(&s, RLX_F32, 1));
     x = map2(&s, RLX_FN_DIV, x, repeat(&s, sum, s.rank, dims, rows, 0, NULL));
     for (int i = 0; i < s.nh; i++) /* [B..,heads..,S,E] to [B..,S,heads..,E] */

@@ -13,6 +13,7 @@
 typedef struct rlx_lir_contract_shape {
     int64_t m;      /* tokens at the bucket's upper bound */
     int64_t n, k;   /* weight rows, contracted extent */
+    int64_t batch;  /* that there are so many of, of the axes in front of tokens */
     int64_t unit;   /* columns that the epilogue needs together (a head); 0: none */
     int contracts;  /* that run in one loop: 2 for gate and up */
     int lanes;      /* the region's numerics */

@@ -91,7 +91,7 @@ static void columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape
 {
     int64_t unit = shape->unit ? shape->unit : s->n, units = (shape->n + unit - 1) / unit;
     int64_t count = most(BLOCK_COLUMNS / shape->contracts / unit, 1);
-    while (count > 1 && (units / count < (int64_t)t->threads * PER_THREAD ||
+    while (count > 1 && (units / count * shape->batch < (int64_t)t->threads * PER_THREAD ||
                          (shape->unit && units % count != 0)))
         count--;
     s->block_n = (int)(count * unit);

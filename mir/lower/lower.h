@@ -43,6 +43,11 @@ typedef struct coord {
     term term[MAX_TERMS];
     int64_t off;
 } coord;
+/* Of a term whose value is an index along an axis of that extent. */
+static inline int64_t range_of(rlx_dim extent)
+{
+    return rlx_dim_is_const(extent) ? extent : 0;
+}
 static inline void copy_coords(const coord *c, int n, coord *out)
 {
     for (int i = 0; i < n; i++)

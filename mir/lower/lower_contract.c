@@ -37,7 +37,7 @@ static rlx_status activations(kernel_cx *k, const group *g, const register_tile 
         c[0] = coord_of(m0, 0, 0);
         c[1] = coord_of(k0, g->k, 1);
     } else {
-        group_place(g, coord_of(m0, 0, 0), coord_of(k0, g->k, 1), c);
+        group_place(g, coord_of(m0, 0, 0), coord_of(k0, range_of(g->k), 1), c);
     }
     tile_space ts = {
         .rank = 2, .dim = {g->s.m, width}, .root = {m0, k0}, .limit = {p->m_limit, k_limit_value}};
@@ -54,8 +54,8 @@ static rlx_status contract_step(kernel_cx *k, const group *g, part of, const reg
                                 const panel *in, rlx_ir_value *k0, int64_t width,
                                 rlx_ir_value *k_limit_value, rlx_ir_value **acc)
 {
-    coord cw[3];
-    group_weight_place(g, coord_of(p->n0, g->n, 0), coord_of(k0, g->k, 1), cw);
+    coord cw[RLX_MAX_RANK];
+    group_weight_place(g, coord_of(p->n0, range_of(g->n), 0), coord_of(k0, range_of(g->k), 1), cw);
     tile_space tw = {.rank = 2,
                      .dim = {g->s.n, width},
                      .root = {p->n0, k0},
@@ -70,15 +70,17 @@ static rlx_status contract_step(kernel_cx *k, const group *g, part of, const reg
 }
 
 /* acc[i] <- acc[i] + the products of `length` elements from `from` (NULL: 0), which end at K unless
- * length is a multiple of the step. */
+ * length is a multiple of the step; it is no constant when K is none, where the step is 1. */
 static rlx_status contract_span(kernel_cx *k, const group *g, part of, const register_tile *p,
-                                const panel *in, rlx_ir_value *from, int64_t length,
+                                const panel *in, rlx_ir_value *from, rlx_dim length,
                                 rlx_ir_value **acc)
 {
     const rlx_lir_schedule *s = &g->s;
-    int64_t whole = length / s->k * s->k, rest = length - whole;
-    if (whole > 0) {
-        rlx_ir_value *to = k_const(k, whole);
+    const bool fixed = rlx_dim_is_const(length);
+    const rlx_dim whole = fixed ? length / s->k * s->k : length;
+    const int64_t rest = fixed ? length - whole : 0;
+    if (whole != 0) {
+        rlx_ir_value *to = k_extent(k, whole);
         if (from)
             to = rlx_lir_build_map2(k->b, RLX_FN_ADD, from, to);
         else
@@ -319,7 +321,7 @@ rlx_status group_store_tiles(kernel_cx *k, const group *g, const register_tile *
 {
     const rlx_lir_schedule *s = &g->s;
     coord c[RLX_MAX_RANK];
-    group_place(g, coord_of(p->m0, 0, 0), coord_of(p->n0, g->n, 1), c);
+    group_place(g, coord_of(p->m0, 0, 0), coord_of(p->n0, range_of(g->n), 1), c);
     tile_space ts = {
         .rank = 2, .dim = {s->m, s->n}, .root = {p->m0, p->n0}, .limit = {p->m_limit, p->n_limit}};
     for (int i = 0; i < g->ncontracts; i++) {
@@ -372,14 +374,14 @@ static rlx_status emit_register_columns(kernel_cx *k, const group *g, const regi
 static rlx_status emit_registers(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_lir_schedule *s = &g->s;
-    rlx_ir_value *across = k_const(k, (g->n + s->block_n - 1) / s->block_n);
+    rlx_ir_value *across = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->n, s->block_n));
     rlx_ir_value *rows = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->m));
     group_grid grid;
     RLX_TRY(group_begin_grid(k, g, across, rows, &grid));
     register_tile p = {.n0 = scaled(k, grid.column, s->block_n), .m0 = scaled(k, grid.row, s->m)};
     bool m_whole = s->m == 1 || (rlx_dim_is_const(g->m) && g->m % s->m == 0);
     p.m_limit = m_whole ? NULL : k_extent(k, g->m);
-    p.n_limit = g->n % s->n == 0 ? NULL : k_const(k, g->n);
+    p.n_limit = group_columns_end(k, g, s->n);
     if (s->depth) {
         RLX_TRY(emit_register_columns(k, g, &p, yield));
     } else {
@@ -477,26 +479,51 @@ static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
         binding *b = k_bind(k, g->contract[i]->out[0], BIND_BUFFER, memory[i]);
         if (!b)
             return rlx_ir_builder_finish(k->b);
-        group_place(g, coord_of(t0, 0, -1), coord_scaled(grid.column, g->unit, g->n / g->unit),
+        group_place(g, coord_of(t0, 0, -1), coord_below(grid.column, g->unit, g->n / g->unit),
                     b->at);
     }
     coord t = coord_add(coord_of(t0, 0, -1), coord_of(row.index[0], 0, -1));
-    RLX_TRY(group_store_unit(k, g, yield, t, coord_of(grid.column, g->n / g->unit, -1)));
+    RLX_TRY(group_store_unit(k, g, yield, t, coord_below(grid.column, 1, g->n / g->unit)));
     rlx_lir_end_for(k->b, &row, NULL);
     return group_end_grid(k, &grid);
 }
 
 /* Rows that are computed before the contractions: NULL when those lie in memory, or are cheap to
  * make where they are used. */
-static const rlx_ir_value *prologue_of(const group *g)
+static const rlx_ir_value *prologue_of(kernel_cx *k, const group *g)
 {
     const rlx_ir_value *a = g->contract[0]->in[0];
-    return value_depends(a, RLX_MIR_REDUCE) || (g->s.rows && a->def) ? a : NULL;
+    const bool made = g->s.rows && a->def && !group_reads_in_place(k, a);
+    return value_depends(a, RLX_MIR_REDUCE) || made ? a : NULL;
+}
+
+/* Second operands of which tiles would have to be transposed: stored by kernels of their own. */
+typedef struct stored {
+    int n;
+    const rlx_ir_value *value[MAX_CONTRACTS];
+    tape_buffer *memory[MAX_CONTRACTS];
+} stored;
+
+static rlx_status store_columns(region_cx *r, kernel_cx *probe, const group *g, stored *out)
+{
+    *out = (stored){0};
+    for (int i = 0; i < g->ncontracts && !g->s.rows && g->s.lanes == 1; i++) {
+        const rlx_ir_value *w = contract_weight(g->contract[i]);
+        if (!group_runs_by_columns(probe, g->contract[i]))
+            continue;
+        tape_buffer *memory = tape_temp(r->tape, &w->type);
+        if (!memory)
+            return RLX_OOM();
+        RLX_TRY(group_prologue_kernel(r, w, memory));
+        out->value[out->n] = w;
+        out->memory[out->n++] = memory;
+    }
+    return RLX_OK;
 }
 
 /* One kernel of `n` groups. `a`: rows of a prologue, in `temp` or made once per team; or NULL. */
 static rlx_status lower_groups(region_cx *r, group *groups, int n, const rlx_ir_value *a,
-                               tape_buffer *temp)
+                               tape_buffer *temp, const stored *seconds)
 {
     const rlx_ir_node *yield = r->node->blocks[0]->last;
     panel_memory memory = {0};
@@ -512,6 +539,9 @@ static rlx_status lower_groups(region_cx *r, group *groups, int n, const rlx_ir_
         k_bind(&k, a, BIND_BUFFER, kernel_extra(&k, "rows", temp, false));
     else if (a)
         RLX_TRY(group_prologue_once(&k, a));
+    for (int i = 0; i < seconds->n; i++)
+        k_bind(&k, seconds->value[i], BIND_BUFFER,
+               kernel_extra(&k, "columns", seconds->memory[i], false));
     for (int i = 0; i < n; i++)
         RLX_TRY(groups[i].s.rows ? group_lower_panels(&k, &groups[i], yield, &memory)
                 : groups[i].unit ? emit_blocks(&k, &groups[i], yield)
@@ -530,9 +560,10 @@ rlx_status lower_contract(region_cx *r)
     RLX_TRY(groups_make(&probe, yield, groups, &n));
     if (groups[0].ids)
         return lower_chosen(r, groups, n);
-    const rlx_ir_value *a = prologue_of(&groups[0]);
+    const rlx_ir_value *a = prologue_of(&probe, &groups[0]);
+    stored seconds = {0};
     if (a && groups[0].s.prologue_once)
-        return lower_groups(r, groups, n, a, NULL);
+        return lower_groups(r, groups, n, a, NULL, &seconds);
     tape_buffer *temp = NULL;
     if (a) {
         temp = tape_temp(r->tape, &a->type);
@@ -540,7 +571,9 @@ rlx_status lower_contract(region_cx *r)
             return RLX_OOM();
         RLX_TRY(group_prologue_kernel(r, a, temp));
     }
-    for (int i = 0; i < n; i++)
-        RLX_TRY(lower_groups(r, &groups[i], 1, a, temp));
+    for (int i = 0; i < n; i++) {
+        RLX_TRY(store_columns(r, &probe, &groups[i], &seconds));
+        RLX_TRY(lower_groups(r, &groups[i], 1, a, temp, &seconds));
+    }
     return RLX_OK;
 }

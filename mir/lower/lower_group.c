@@ -85,18 +85,23 @@ static rlx_status describe_choice(kernel_cx *k, group *g, int64_t matrices, int6
     return RLX_OK;
 }
 
+/* The most that an extent may be; blocks are never empty. */
+static int64_t at_least_one(const kernel_cx *k, rlx_dim d)
+{
+    const int64_t most = k_upper(k, d);
+    return most > 0 ? most : 1;
+}
+
 static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_ir_node *first = g->contract[0];
     const rlx_ir_type *a = &first->in[0]->type, *w = &contract_weight(first)->type;
     const int axes = first->out[0]->type.rank;
     int64_t lanes = rlx_ir_attr_int(first, RLX_ATTR_LANES, 16);
-    const bool ordered =
-        first->op == RLX_MIR_CONTRACT && lanes > 1; /* not by panels, nor of codes */
-    if (a->rank < 2 || (a->rank > 2 && !ordered))
+    if (a->rank < 2 || (a->rank > 2 && first->op == RLX_MIR_CONTRACT_Q))
         return k_fail(k, first,
                       a->rank < 2 ? "contractions take two axes or more: tokens and features"
-                                  : "this order of sums is for two axes: tokens and features");
+                                  : "products of codes are for two axes: tokens and features");
     for (int i = 0; i < g->ncontracts; i++) {
         const rlx_ir_node *n = g->contract[i];
         if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&contract_weight(n)->type, w) ||
@@ -114,16 +119,21 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
     g->k = a->dim[a->rank - 1];
     g->n = w->dim[w->rank - 2];
     g->ids = rlx_mir_contract_ids(first);
+    g->nbatch = g->ids ? 0 : w->rank - 2;
+    int64_t batch = 1;
+    for (int i = 0; i < g->nlead && !g->ids; i++)
+        batch *= at_least_one(k, a->dim[i]);
     for (int i = 0; i < g->nresults; i++)
         unit_below(yield->in[g->result[i]], g->nlead, &g->unit);
-    if (g->unit && g->n % g->unit)
+    if (g->unit && (!rlx_dim_is_const(g->n) || g->n % g->unit))
         return k_fail(k, first, "heads do not divide the columns");
-    int64_t rows = k_upper(k, g->m);
+    int64_t rows = at_least_one(k, g->m);
     if (g->ids)
         RLX_TRY(describe_choice(k, g, w->dim[0], lanes, &rows));
-    rlx_lir_contract_shape shape = {.m = rows > 0 ? rows : 1, /* blocks are never empty */
-                                    .n = g->n,
-                                    .k = g->k,
+    rlx_lir_contract_shape shape = {.m = rows > 0 ? rows : 1,
+                                    .n = at_least_one(k, g->n),
+                                    .k = at_least_one(k, g->k),
+                                    .batch = batch,
                                     .unit = g->unit,
                                     .contracts = g->ncontracts,
                                     .lanes = (int)lanes,
@@ -170,29 +180,109 @@ rlx_status groups_make(kernel_cx *k, const rlx_ir_node *yield, group *groups, in
     return RLX_OK;
 }
 
+/* The tile axis that runs along the last axis of the memory behind v at c; -1: none. */
+static int innermost_axis(kernel_cx *k, const rlx_ir_value *v, const coord *c)
+{
+    const rlx_ir_node *n = v->def;
+    coord inner[RLX_MAX_RANK];
+    const bool memory = !n || bound(v) || (n->op == RLX_MIR_RESHAPE && !n->in[0]->def);
+    if (memory)
+        return v->type.rank ? coord_axis(&c[v->type.rank - 1]) : -1;
+    const rlx_attr *perm = rlx_ir_attr(n, RLX_ATTR_PERM), *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
+    switch ((rlx_mir_op)n->op) {
+    case RLX_MIR_TRANSPOSE:
+        for (int i = 0; i < v->type.rank; i++)
+            inner[perm->ints[i]] = c[i];
+        return innermost_axis(k, n->in[0], inner);
+    case RLX_MIR_BROADCAST:
+        for (int i = 0; i < n->in[0]->type.rank; i++)
+            inner[i] = c[axes->ints[i]];
+        return innermost_axis(k, n->in[0], inner);
+    case RLX_MIR_RESHAPE: {
+        rlx_status st = coord_reshape(k->dims, &v->type, c, &n->in[0]->type, inner, n->place);
+        const bool linear = !st;
+        rlx_status_free(st);
+        return linear ? innermost_axis(k, n->in[0], inner) : -1;
+    }
+    case RLX_MIR_CAST:
+    case RLX_MIR_SLICE:
+    case RLX_MIR_MAP:
+        return innermost_axis(k, n->in[0], c);
+    default:
+        return -1;
+    }
+}
+
+enum { ROW_AXIS, K_AXIS };
+
+/* Of an operand [.., rows, K]. */
+static int innermost_of(kernel_cx *k, const rlx_ir_value *v)
+{
+    const rlx_ir_type *t = &v->type;
+    coord c[RLX_MAX_RANK] = {0};
+    for (int axis = 0; axis < 2; axis++) {
+        const int at = t->rank - 2 + axis;
+        c[at] = coord_of(NULL, range_of(t->dim[at]), axis);
+    }
+    return innermost_axis(k, v, c);
+}
+
+bool group_runs_by_columns(kernel_cx *k, const rlx_ir_node *contract)
+{
+    return innermost_of(k, contract_weight(contract)) == ROW_AXIS;
+}
+
+bool group_reads_in_place(kernel_cx *k, const rlx_ir_value *a)
+{
+    for (const rlx_ir_value *v = a; v->def; v = v->def->in[0])
+        if (v->def->op != RLX_MIR_TRANSPOSE && v->def->op != RLX_MIR_RESHAPE &&
+            v->def->op != RLX_MIR_SLICE)
+            return false;
+    return innermost_of(k, a) == K_AXIS;
+}
+
 /* ---- instances */
+
+rlx_ir_value *group_columns_end(kernel_cx *k, const group *g, int64_t by)
+{
+    return rlx_dim_is_const(g->n) && g->n % by == 0 ? NULL : k_extent(k, g->n);
+}
+
+/* How many indices the leading axes have together, made at the kernel's top. */
+static rlx_ir_value *count_leading(kernel_cx *k, const group *g, const rlx_ir_type *a)
+{
+    rlx_ir_value *all = k_extent(k, a->dim[0]);
+    for (int i = 1; i < g->nlead; i++)
+        all = rlx_lir_build_map2(&k->top, RLX_FN_MUL, all, k_extent(k, a->dim[i]));
+    return all;
+}
+
+/* Takes an index of all leading axes apart. */
+static void place_leading(kernel_cx *k, group *g, const rlx_ir_type *a, rlx_ir_value *index)
+{
+    for (int i = g->nlead - 1; i >= 0; i--) {
+        rlx_ir_value *extent = k_extent(k, a->dim[i]), *at = index;
+        if (i > 0) {
+            at = rlx_lir_build_map2(k->b, RLX_FN_MOD, index, extent);
+            index = rlx_lir_build_map2(k->b, RLX_FN_DIV, index, extent);
+        }
+        g->lead[i] = a->dim[i] == 1 ? coord_const(0) : coord_of(at, range_of(a->dim[i]), -1);
+    }
+}
 
 rlx_status group_begin_grid(kernel_cx *k, group *g, rlx_ir_value *columns, rlx_ir_value *rows,
                             group_grid *s)
 {
     const rlx_ir_type *a = &g->contract[0]->in[0]->type;
     rlx_ir_value *extents[RLX_LIR_MAX_GRID] = {columns, rows};
-    const int in_grid = g->nlead < RLX_LIR_MAX_GRID - 2 ? g->nlead : RLX_LIR_MAX_GRID - 2;
-    s->ninner = g->nlead - in_grid;
-    for (int i = 0; i < in_grid; i++)
-        extents[2 + i] = k_extent(k, a->dim[i]);
-    k_begin_grid(k, 2 + in_grid, extents, &s->grid);
-    for (int i = 0; i < g->nlead && !k->b->status; i++) {
-        rlx_ir_value *index;
-        if (i < in_grid) {
-            index = s->grid.index[2 + i];
-        } else {
-            rlx_lir_scope *loop = &s->inner[i - in_grid];
-            rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, a->dim[i]), 1, 0, NULL, loop);
-            index = loop->index[0];
-        }
-        g->lead[i] = coord_of(index, rlx_dim_is_const(a->dim[i]) ? a->dim[i] : 0, -1);
-    }
+    if (g->nlead > 0)
+        extents[2] = count_leading(k, g, a);
+    if (k->top.status)
+        return rlx_ir_builder_finish(&k->top);
+    k_begin_grid(k, g->nlead > 0 ? 3 : 2, extents, &s->grid);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    place_leading(k, g, a, s->grid.index[2]);
     s->column = s->grid.index[0];
     s->row = s->grid.index[1];
     return k->b->status ? rlx_ir_builder_finish(k->b) : RLX_OK;
@@ -200,8 +290,6 @@ rlx_status group_begin_grid(kernel_cx *k, group *g, rlx_ir_value *columns, rlx_i
 
 rlx_status group_end_grid(kernel_cx *k, group_grid *s)
 {
-    for (int i = s->ninner - 1; i >= 0; i--)
-        rlx_lir_end_for(k->b, &s->inner[i], NULL);
     rlx_lir_end_grid(k->b, &s->grid);
     return rlx_ir_builder_finish(k->b);
 }
@@ -319,20 +407,24 @@ static rlx_format weight_format(const rlx_ir_node *contract)
     return w->type.format;
 }
 
-void groups_describe(const group *groups, int n, rlx_text *what, rlx_text *schedule)
+void groups_describe(const group *groups, int count, rlx_text *what, rlx_text *schedule)
 {
     int contracts = 0;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < count; i++)
         contracts += groups[i].ncontracts;
+    const rlx_dim n = groups[0].n, k = groups[0].k;
     rlx_text_putf(what, "contract_%s_", rlx_format_get(weight_format(groups[0].contract[0]))->name);
     if (groups[0].ids)
         rlx_text_putf(what, "%lldx",
                       (long long)contract_weight(groups[0].contract[0])->type.dim[0]);
-    rlx_text_putf(what, "%lldx%lld", (long long)groups[0].n, (long long)groups[0].k);
+    if (rlx_dim_is_const(n) && rlx_dim_is_const(k))
+        rlx_text_putf(what, "%lldx%lld", (long long)n, (long long)k);
+    else
+        rlx_text_put(what, "live");
     if (contracts > 1)
         rlx_text_putf(what, "_x%d", contracts);
     rlx_text_putf(what, "__m%dn%dk%d", groups[0].s.m, groups[0].s.n, groups[0].s.k);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < count; i++) {
         rlx_text_put(schedule, i ? "; " : "");
         rlx_lir_schedule_print(&groups[i].s, schedule);
     }

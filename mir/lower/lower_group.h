@@ -14,9 +14,10 @@ typedef struct group {
     int result[MAX_RESULTS]; /* which results of the region */
     int nresults;
     int64_t unit; /* columns that the epilogue needs together; 0: none */
-    int64_t n, k; /* weight rows, contracted extent */
+    rlx_dim n, k; /* rows of the second operand, contracted extent; constants unless lanes is 1 */
     rlx_dim m;    /* rows: the axis before the contracted one */
     int nlead;    /* axes before that: `lead` is where an instance of the grid stands in them */
+    int nbatch;   /* the first so many of which the second operand has, too */
     coord lead[RLX_MAX_RANK];
     rlx_lir_schedule s;
     /* Of contractions whose rows choose their matrix (lower_chosen.c); the latter three are LIR. */
@@ -33,16 +34,28 @@ typedef struct register_tile {
     rlx_ir_value *x0;                /* first row of activations; NULL: m0 */
 } register_tile;
 
-/* The instances of a group: a grid over blocks of columns, blocks of rows and the first leading
- * axis, and in each loops over the other leading axes. Sets g->lead. */
+/* Whether the memory behind a contraction's second operand has columns side by side, not K. */
+bool group_runs_by_columns(kernel_cx *k, const rlx_ir_node *contract);
+/* Whether rows are a view of memory in which K lies side by side. */
+bool group_reads_in_place(kernel_cx *k, const rlx_ir_value *a);
+
+/* The end of the columns; NULL when tiles of `by` columns never reach beyond it. */
+rlx_ir_value *group_columns_end(kernel_cx *k, const group *g, int64_t by);
+
+/* The instances of a group: a grid over blocks of columns, blocks of rows and the indices of all
+ * leading axes. Sets g->lead. */
 typedef struct group_grid {
     rlx_ir_value *column, *row; /* the block's indices */
-    rlx_lir_scope grid, inner[RLX_MAX_RANK];
-    int ninner;
+    rlx_lir_scope grid;
 } group_grid;
 rlx_status group_begin_grid(kernel_cx *k, group *g, rlx_ir_value *columns, rlx_ir_value *rows,
                             group_grid *s);
 rlx_status group_end_grid(kernel_cx *k, group_grid *s);
+/* An index below `count` times `by`; of one it is 0, whatever views make of it. */
+static inline coord coord_below(rlx_ir_value *index, int64_t by, int64_t count)
+{
+    return count == 1 ? coord_const(0) : coord_scaled(index, by, count);
+}
 /* Coordinates of a value [lead.., row, column]. */
 static inline void group_place(const group *g, coord row, coord column, coord *c)
 {
@@ -58,12 +71,15 @@ static inline const rlx_ir_value *contract_weight(const rlx_ir_node *contract)
     return contract->in[contract->op == RLX_MIR_CONTRACT_Q ? 3 : 1];
 }
 
-/* Coordinates of a weight's element; returns how many. */
+/* Coordinates of the second operand's element: [matrix, row, column] where rows choose, else
+ * [lead.., row, column] with the axes of lead that it has. Returns how many. */
 static inline int group_weight_place(const group *g, coord row, coord column, coord *c)
 {
     int n = 0;
     if (g->matrix)
         c[n++] = coord_of(g->matrix, 0, -1);
+    for (int i = 0; i < g->nbatch; i++)
+        c[n++] = g->lead[i];
     c[n++] = row;
     c[n++] = column;
     return n;
@@ -104,7 +120,7 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
  * dims and place. */
 rlx_status groups_make(kernel_cx *k, const rlx_ir_node *yield, group *groups, int *ngroups);
 /* The kernel's name and how it is cut. */
-void groups_describe(const group *groups, int n, rlx_text *what, rlx_text *schedule);
+void groups_describe(const group *groups, int count, rlx_text *what, rlx_text *schedule);
 
 /* Rows of `a`, computed once: into team memory before any grid, or by a kernel of their own. */
 rlx_status group_prologue_once(kernel_cx *k, const rlx_ir_value *a);

@@ -1,7 +1,8 @@
 /* mir/lower/lower_panel.c: contractions in the order of one partial sum per output, on a CPU.
  *
  * Vector lanes run over columns, so weights are decoded and transposed first: once, into panels in
- * team memory that all rows of an instance share. A column tile's panel stays in the first-level
+ * team memory that all rows of an instance share. An operand whose columns lie side by side in
+ * memory (a transposed view of it is contracted) is copied there as it is. A column tile's panel stays in the first-level
  * cache while rows go by, those rows' activations in the second while column tiles go by, and the
  * sums wait in team memory from one chunk of K to the next.
  *
@@ -11,6 +12,10 @@
  *       weights -> panels
  *       for rows that stay { for column tiles { for row tiles { sums += x * panel } } } }
  *     for rows { epilogue; store } }
+ *
+ * One contraction whose K is one chunk, with little to do behind it, needs no sums in memory:
+ *
+ *   grid n, m { weights -> panels; for column tiles { for row tiles { x * panel; epilogue; store } } }
  */
 #include "mir/lower/lower_group.h"
 
@@ -25,6 +30,7 @@ enum { PAIR = 2 };
 typedef struct panel {
     bool quantized;
     int64_t bf16_width; /* products of bf16 that are summed together; 0: of f32, or of codes */
+    bool by_columns;    /* columns lie side by side in memory: nothing is transposed */
     int bits;           /* quantized: of unsigned codes; 0: codes are signed bytes */
     int64_t group;      /* quantized: elements that share a scale */
     rlx_ir_value *w; /* f32[tiles, depth, n], bf16[tiles, depth/2, 2n], codes[tiles, depth/4, 4n] */
@@ -36,12 +42,15 @@ typedef struct panel {
 /* An instance: one block of columns for one block of rows. */
 typedef struct instance {
     group *g;
+    const group_grid *grid;
     panel of[MAX_CONTRACTS];
     int64_t tiles;         /* column tiles, the last one perhaps beyond the block */
     rlx_ir_value *n0, *t0; /* first column, first row */
     rlx_ir_value *n_limit; /* NULL: all columns of all tiles are the weight's */
     rlx_ir_value *t_limit; /* NULL: all rows of all row tiles are live */
     rlx_ir_value *rows;    /* live rows of the block */
+    const rlx_ir_node *yield;
+    bool direct; /* register tiles are stored as they are made */
 } instance;
 
 /* A chunk of K: `length` elements from `from`, which is element 0 of group `group`. */
@@ -121,17 +130,42 @@ static rlx_status expand_floats(kernel_cx *k, const instance *in, int i, const c
     rlx_lir_scope loop;
     RLX_TRY(begin_count(k, padded, width, &loop));
     rlx_ir_value *k0 = plus(k, c->from, loop.index[0]), *x;
-    coord at[3];
-    group_weight_place(g, coord_of(from->row, g->n, 0), coord_of(k0, g->k, 1), at);
+    coord at[RLX_MAX_RANK];
+    group_weight_place(g, coord_of(from->row, range_of(g->n), 0), coord_of(k0, range_of(g->k), 1),
+                       at);
     tile_space ts = {.rank = 2,
                      .dim = {from->rows, width},
                      .root = {from->row, k0},
-                     .limit = {in->n_limit, padded == c->length ? NULL : k_const(k, g->k)}};
+                     .limit = {in->n_limit, padded == c->length ? NULL : k_extent(k, g->k)}};
     RLX_TRY(tile_at(k, contract_weight(g->contract[i]), at, &ts, &x));
     rlx_ir_value *step = loop.index[0];
     if (together > 1)
         step = rlx_lir_build_map2(k->b, RLX_FN_DIV, step, k_const(k, together));
     store_packed(k, p->w, from, step, together, x);
+    rlx_lir_end_for(k->b, &loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Columns that lie side by side: a few steps of K of a column tile at once. */
+static rlx_status copy_columns(kernel_cx *k, const instance *in, int i, const chunk *c,
+                               rlx_ir_value *tile)
+{
+    static const int64_t axes[2] = {1, 2};
+    const group *g = in->g;
+    int64_t steps = 4;
+    while (c->length % steps != 0)
+        steps /= 2;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_count(k, c->length, steps, &loop));
+    rlx_ir_value *k0 = plus(k, c->from, loop.index[0]), *x;
+    rlx_ir_value *n0 = plus(k, in->n0, times(k, tile, g->s.n));
+    coord at[RLX_MAX_RANK];
+    group_weight_place(g, coord_of(n0, range_of(g->n), 1), coord_of(k0, range_of(g->k), 0), at);
+    tile_space ts = {
+        .rank = 2, .dim = {steps, g->s.n}, .root = {k0, n0}, .limit = {NULL, in->n_limit}};
+    RLX_TRY(tile_at(k, contract_weight(g->contract[i]), at, &ts, &x));
+    rlx_ir_value *index[3] = {tile, loop.index[0], k_const(k, 0)};
+    rlx_lir_build_store(k->b, in->of[i].w, x, index, axes, NULL);
     rlx_lir_end_for(k->b, &loop, NULL);
     return rlx_ir_builder_finish(k->b);
 }
@@ -183,24 +217,34 @@ static rlx_status expand_blocks(kernel_cx *k, const instance *in, int i, const c
     return p->mins ? expand_part(k, in, i, c, from, "min", p->group, width) : RLX_OK;
 }
 
-static rlx_status expand_weights(kernel_cx *k, const instance *in, const chunk *c)
+/* A column tile of a contraction's weights, by as many rows of them as a vector has lanes. */
+static rlx_status expand_tile(kernel_cx *k, const instance *in, int i, const chunk *c,
+                              rlx_ir_value *tile)
 {
     const rlx_lir_schedule *s = &in->g->s;
     int64_t rows = k->options->target->vector_f32;
+    rlx_lir_scope part;
+    RLX_TRY(begin_count(k, s->n, rows, &part));
+    rlx_ir_value *row = plus(k, in->n0, times(k, tile, s->n));
+    source from = {
+        .row = plus(k, row, part.index[0]), .tile = tile, .column = part.index[0], .rows = rows};
+    if (in->of[i].quantized)
+        RLX_TRY(expand_blocks(k, in, i, c, &from));
+    else
+        RLX_TRY(expand_floats(k, in, i, c, &from));
+    rlx_lir_end_for(k->b, &part, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+static rlx_status expand_weights(kernel_cx *k, const instance *in, const chunk *c)
+{
     for (int i = 0; i < in->g->ncontracts; i++) {
-        rlx_lir_scope tile, part;
+        rlx_lir_scope tile;
         RLX_TRY(begin_count(k, in->tiles, 1, &tile));
-        RLX_TRY(begin_count(k, s->n, rows, &part));
-        rlx_ir_value *row = plus(k, in->n0, times(k, tile.index[0], s->n));
-        source from = {.row = plus(k, row, part.index[0]),
-                       .tile = tile.index[0],
-                       .column = part.index[0],
-                       .rows = rows};
-        if (in->of[i].quantized)
-            RLX_TRY(expand_blocks(k, in, i, c, &from));
+        if (in->of[i].by_columns)
+            RLX_TRY(copy_columns(k, in, i, c, tile.index[0]));
         else
-            RLX_TRY(expand_floats(k, in, i, c, &from));
-        rlx_lir_end_for(k->b, &part, NULL);
+            RLX_TRY(expand_tile(k, in, i, c, tile.index[0]));
         rlx_lir_end_for(k->b, &tile, NULL);
     }
     return rlx_ir_builder_finish(k->b);
@@ -217,20 +261,29 @@ typedef struct place {
 /* `width` elements of a register tile's rows from `at` on, zeros from element `end` on (NULL: there
  * are so many). */
 static rlx_ir_value *load_rows_to(kernel_cx *k, const instance *in, const place *p,
-                                  const rlx_ir_value *operand, rlx_format f, rlx_ir_value *at,
-                                  int64_t width, rlx_ir_value *end)
+                                  const rlx_ir_value *operand, rlx_ir_value *at, int64_t width,
+                                  rlx_ir_value *end)
 {
-    static const int64_t axes[2] = {0, 1};
-    int64_t dims[2] = {in->g->s.m, width};
-    rlx_ir_value *index[2] = {p->t, at}, *limits[2] = {in->t_limit, end};
-    return rlx_lir_build_load(k->b, bound(operand)->lir, f, 2, dims, index, axes, limits);
+    coord c[RLX_MAX_RANK];
+    if (in->g->order) { /* [R,K], in that order */
+        c[0] = coord_of(p->t, 0, 0);
+        c[1] = coord_of(at, 0, 1);
+    } else {
+        group_place(in->g, coord_of(p->t, 0, 0), coord_of(at, 0, 1), c);
+    }
+    tile_space ts = {
+        .rank = 2, .dim = {in->g->s.m, width}, .root = {p->t, at}, .limit = {in->t_limit, end}};
+    rlx_ir_value *x = NULL;
+    rlx_status st = tile_at(k, operand, c, &ts, &x);
+    if (st)
+        rlx_ir_builder_fail(k->b, st);
+    return x;
 }
 
 static rlx_ir_value *load_rows(kernel_cx *k, const instance *in, const place *p,
-                               const rlx_ir_value *operand, rlx_format f, rlx_ir_value *at,
-                               int64_t width)
+                               const rlx_ir_value *operand, rlx_ir_value *at, int64_t width)
 {
-    return load_rows_to(k, in, p, operand, f, at, width, NULL);
+    return load_rows_to(k, in, p, operand, at, width, NULL);
 }
 
 static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memory, int64_t steps,
@@ -247,7 +300,7 @@ static rlx_ir_value *multiply_floats(kernel_cx *k, const instance *in, int i, co
                                      const place *p, rlx_ir_value *acc)
 {
     const rlx_ir_value *a = in->g->contract[i]->in[0];
-    rlx_ir_value *x = load_rows(k, in, p, a, RLX_F32, c->from, c->length);
+    rlx_ir_value *x = load_rows(k, in, p, a, c->from, c->length);
     return rlx_lir_build_outer(k->b, acc, x, load_panel(k, p, in->of[i].w, c->length, in->g->s.n));
 }
 
@@ -258,8 +311,8 @@ static rlx_ir_value *multiply_bf16(kernel_cx *k, const instance *in, int i, cons
     const panel *of = &in->of[i];
     const rlx_ir_value *a = in->g->contract[i]->in[0];
     int64_t padded = up(c->length, of->bf16_width);
-    rlx_ir_value *end = padded == c->length ? NULL : k_const(k, in->g->k);
-    rlx_ir_value *x = load_rows_to(k, in, p, a, RLX_BF16, c->from, padded, end);
+    rlx_ir_value *end = padded == c->length ? NULL : k_extent(k, in->g->k);
+    rlx_ir_value *x = load_rows_to(k, in, p, a, c->from, padded, end);
     rlx_ir_value *w = load_panel(k, p, of->w, padded / PAIR, PAIR * in->g->s.n);
     return rlx_lir_build_outer_bf16(k->b, of->bf16_width, acc, x, w);
 }
@@ -270,14 +323,14 @@ static rlx_ir_value *multiply_codes(kernel_cx *k, const instance *in, int i, con
     const panel *of = &in->of[i];
     const rlx_ir_node *n = in->g->contract[i];
     int64_t columns = in->g->s.n, groups = c->length / of->group;
-    rlx_ir_value *a = load_rows(k, in, p, n->in[0], RLX_I8, c->from, c->length);
-    rlx_ir_value *sa = load_rows(k, in, p, n->in[1], RLX_F32, c->group, c->length / QUANT);
+    rlx_ir_value *a = load_rows(k, in, p, n->in[0], c->from, c->length);
+    rlx_ir_value *sa = load_rows(k, in, p, n->in[1], c->group, c->length / QUANT);
     rlx_ir_value *w = load_panel(k, p, of->w, c->length / TOGETHER, TOGETHER * columns);
     rlx_ir_value *sw = load_panel(k, p, of->scale, groups, columns);
     rlx_ir_value *xs = NULL, *mins = NULL;
     if (of->mins) {
         rlx_ir_value *first = times(k, c->group, QUANT / of->group);
-        xs = load_rows(k, in, p, n->in[2], RLX_F32, first, groups);
+        xs = load_rows(k, in, p, n->in[2], first, groups);
         mins = load_panel(k, p, of->mins, groups, columns);
     }
     return rlx_lir_build_dot_panel(k->b, of->bits, acc, a, sa, w, sw, xs, mins);
@@ -303,6 +356,17 @@ static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const c
     rlx_lir_scope loop;
     RLX_TRY(begin_loop(k, lo, hi, s->m, &loop));
     place p = {.row = loop.index[0], .tile = tile, .t = plus(k, in->t0, loop.index[0])};
+    if (in->direct) {
+        rlx_ir_value *acc = rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
+        const register_tile at = {.m0 = p.t,
+                                  .n0 = plus(k, in->n0, times(k, tile, s->n)),
+                                  .m_limit = in->t_limit,
+                                  .n_limit = in->n_limit};
+        acc = multiply(k, in, i, c, &p, acc);
+        RLX_TRY(group_store_tiles(k, in->g, &at, in->yield, &acc));
+        rlx_lir_end_for(k->b, &loop, NULL);
+        return rlx_ir_builder_finish(k->b);
+    }
     rlx_ir_value *index[2] = {p.row, times(k, tile, s->n)};
     rlx_ir_value *acc = rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
     acc = multiply(k, in, i, c, &p, acc);
@@ -356,19 +420,49 @@ static rlx_status clear_sums(kernel_cx *k, const instance *in)
     return rlx_ir_builder_finish(k->b);
 }
 
+/* The chunks of `length` from `from` to `to`. */
+static rlx_status emit_chunks(kernel_cx *k, const instance *in, rlx_ir_value *from,
+                              rlx_ir_value *to, int64_t length)
+{
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(k, from, to, length, &loop));
+    chunk c = {.from = loop.index[0], .length = length};
+    c.group = rlx_lir_build_map2(k->b, RLX_FN_DIV, c.from, k_const(k, QUANT));
+    RLX_TRY(emit_chunk(k, in, &c));
+    rlx_lir_end_for(k->b, &loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* K is known when the kernel runs: what whole chunks leave goes by ever smaller ones. */
+static rlx_status emit_live_sums(kernel_cx *k, const instance *in)
+{
+    enum { PIECE = 16 };
+    const int64_t depth = in->g->s.depth;
+    const int64_t lengths[] = {depth, PIECE, 1};
+    rlx_ir_value *from = k_const(k, 0), *all = k_extent(k, in->g->k);
+    for (int i = 0; i < 3; i++) {
+        if (i == 1 && depth <= PIECE)
+            continue;
+        rlx_ir_value *length = k_const(k, lengths[i]), *to = all;
+        if (lengths[i] > 1)
+            to = rlx_lir_build_map2(k->b, RLX_FN_MUL,
+                                    rlx_lir_build_map2(k->b, RLX_FN_DIV, all, length), length);
+        RLX_TRY(emit_chunks(k, in, from, to, lengths[i]));
+        from = to;
+    }
+    return rlx_ir_builder_finish(k->b);
+}
+
 static rlx_status emit_sums(kernel_cx *k, const instance *in)
 {
     const group *g = in->g;
+    if (!in->direct)
+        RLX_TRY(clear_sums(k, in));
+    if (!rlx_dim_is_const(g->k))
+        return emit_live_sums(k, in);
     int64_t depth = g->s.depth, whole = g->k / depth * depth;
-    RLX_TRY(clear_sums(k, in));
-    if (whole > 0) {
-        rlx_lir_scope loop;
-        RLX_TRY(begin_count(k, whole, depth, &loop));
-        chunk c = {.from = loop.index[0], .length = depth};
-        c.group = rlx_lir_build_map2(k->b, RLX_FN_DIV, c.from, k_const(k, QUANT));
-        RLX_TRY(emit_chunk(k, in, &c));
-        rlx_lir_end_for(k->b, &loop, NULL);
-    }
+    if (whole > 0)
+        RLX_TRY(emit_chunks(k, in, k_const(k, 0), k_const(k, whole), depth));
     if (whole < g->k) {
         chunk c = {k_const(k, whole), k_const(k, whole / QUANT), g->k - whole};
         RLX_TRY(emit_chunk(k, in, &c));
@@ -396,17 +490,23 @@ static rlx_status bind_sums(kernel_cx *k, const instance *in, rlx_ir_value *row,
     return rlx_ir_builder_finish(k->b);
 }
 
+/* Where the block's columns begin. */
+static coord first_column(const instance *in)
+{
+    const int64_t n = range_of(in->g->n), by = in->g->s.block_n;
+    return coord_below(in->grid->column, by, (n + by - 1) / by);
+}
+
 /* Results without units are [.., rows, columns]: the columns of one row, which is row
  * `in_block` of the block. */
-static rlx_status store_columns(kernel_cx *k, const instance *in, const rlx_lir_scope *grid,
-                                const rlx_ir_node *yield, coord row, rlx_ir_value *in_block)
+static rlx_status store_columns(kernel_cx *k, const instance *in, coord row, rlx_ir_value *in_block)
 {
     const group *g = in->g;
     const rlx_lir_schedule *s = &g->s;
-    bool whole = g->n % s->block_n == 0;
+    const bool fixed = rlx_dim_is_const(g->n);
     rlx_ir_value *count = k_const(k, s->block_n), *left = NULL;
-    if (!whole) {
-        left = rlx_lir_build_map2(k->b, RLX_FN_SUB, k_const(k, g->n), in->n0);
+    if (!fixed || g->n % s->block_n != 0) {
+        left = rlx_lir_build_map2(k->b, RLX_FN_SUB, k_extent(k, g->n), in->n0);
         count = least(k, count, left);
     }
     rlx_lir_scope column;
@@ -414,16 +514,15 @@ static rlx_status store_columns(kernel_cx *k, const instance *in, const rlx_lir_
     tile_space ts = {.rank = 1,
                      .dim = {s->n},
                      .root = {column.index[0]},
-                     .limit = {g->n % s->n == 0 ? NULL : left}};
-    coord n0 = coord_scaled(grid->index[0], s->block_n, (g->n + s->block_n - 1) / s->block_n);
+                     .limit = {fixed && g->n % s->n == 0 ? NULL : left}};
     coord c[RLX_MAX_RANK];
-    group_place(g, row, coord_add(n0, coord_of(column.index[0], s->block_n, 0)), c);
+    group_place(g, row, coord_add(first_column(in), coord_of(column.index[0], s->block_n, 0)), c);
     if (g->order)
         RLX_TRY(bind_sums(k, in, in_block, column.index[0], &ts, c));
     for (int i = 0; i < g->nresults; i++) {
         leaf leaves[MAX_LEAVES];
         int n, result = g->result[i];
-        RLX_TRY(sink_leaves(k, yield->in[result], kernel_result(k, result), leaves, &n));
+        RLX_TRY(sink_leaves(k, in->yield->in[result], kernel_result(k, result), leaves, &n));
         for (int j = 0; j < n; j++)
             RLX_TRY(sink_store(k, &leaves[j], c, &ts));
     }
@@ -432,31 +531,30 @@ static rlx_status store_columns(kernel_cx *k, const instance *in, const rlx_lir_
 }
 
 /* The block's units of one row. */
-static rlx_status store_units(kernel_cx *k, const instance *in, const rlx_lir_scope *grid,
-                              const rlx_ir_node *yield, coord row)
+static rlx_status store_units(kernel_cx *k, const instance *in, coord row)
 {
     const group *g = in->g;
     int64_t units = g->n / g->unit, count = g->s.block_n / g->unit;
-    coord unit = coord_scaled(grid->index[0], count, units / count);
+    coord unit = coord_below(in->grid->column, count, units / count);
     if (count == 1)
-        return group_store_unit(k, g, yield, row, unit);
+        return group_store_unit(k, g, in->yield, row, unit);
     rlx_lir_scope loop;
     RLX_TRY(begin_count(k, count, 1, &loop));
     unit = coord_add(unit, coord_of(loop.index[0], count, -1));
-    RLX_TRY(group_store_unit(k, g, yield, row, unit));
+    RLX_TRY(group_store_unit(k, g, in->yield, row, unit));
     rlx_lir_end_for(k->b, &loop, NULL);
     return rlx_ir_builder_finish(k->b);
 }
 
-static rlx_status emit_epilogue(kernel_cx *k, const instance *in, const rlx_lir_scope *grid,
-                                const rlx_ir_node *yield)
+static rlx_status emit_epilogue(kernel_cx *k, const instance *in)
 {
     const group *g = in->g;
-    int64_t blocks = (g->n + g->s.block_n - 1) / g->s.block_n;
     rlx_lir_build_barrier(k->b);
     rlx_lir_scope row;
     RLX_TRY(begin_loop(k, k_const(k, 0), in->rows, 1, &row));
     coord t0 = coord_of(in->t0, 0, -1), t = coord_add(t0, coord_of(row.index[0], 0, -1));
+    if (g->m == 1 && !g->order) /* what a reshape makes of an axis of 1 is no index */
+        t0 = t = coord_const(0);
     if (g->order) {
         rlx_ir_value *at = plus(k, in->t0, row.index[0]), *last;
         chosen_row(k, in->g, rlx_lir_build_load(k->b, g->order, RLX_I64, 0, NULL, &at, NULL, NULL),
@@ -467,11 +565,9 @@ static rlx_status emit_epilogue(kernel_cx *k, const instance *in, const rlx_lir_
         binding *b = k_bind(k, g->contract[i]->out[0], BIND_BUFFER, in->of[i].sums);
         if (!b)
             return rlx_ir_builder_finish(k->b);
-        b->at[0] = t0;
-        b->at[1] = coord_scaled(grid->index[0], g->s.block_n, blocks);
+        group_place(g, t0, first_column(in), b->at);
     }
-    RLX_TRY(g->unit ? store_units(k, in, grid, yield, t)
-                    : store_columns(k, in, grid, yield, t, row.index[0]));
+    RLX_TRY(g->unit ? store_units(k, in, t) : store_columns(k, in, t, row.index[0]));
     rlx_lir_end_for(k->b, &row, NULL);
     return rlx_ir_builder_finish(k->b);
 }
@@ -505,7 +601,9 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
     int64_t sums[2] = {(s->block_m + s->m - 1) / s->m * s->m, in->tiles * s->n};
     *p = (panel){.quantized = n->op == RLX_MIR_CONTRACT_Q,
                  .bf16_width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0)};
-    p->sums = team_memory(k, memory, RLX_F32, 2, sums);
+    p->by_columns = !p->quantized && !p->bf16_width && group_runs_by_columns(k, n);
+    if (!in->direct)
+        p->sums = team_memory(k, memory, RLX_F32, 2, sums);
     if (!p->quantized) {
         int64_t together = p->bf16_width ? PAIR : 1;
         int64_t dims[3] = {in->tiles, padded_floats(k, p, s->depth) / together, together * s->n};
@@ -526,58 +624,93 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
 }
 
 /* Rows from in->t0 of an instance's columns, as many as a block has, up to `end`. */
-static rlx_status emit_rows(kernel_cx *k, instance *in, rlx_ir_value *end,
-                            const rlx_lir_scope *grid, const rlx_ir_node *yield)
+static rlx_status emit_rows(kernel_cx *k, instance *in, rlx_ir_value *end)
 {
     rlx_ir_value *left = rlx_lir_build_map2(k->b, RLX_FN_SUB, end, in->t0);
     in->rows = least(k, left, k_const(k, in->g->s.block_m));
     RLX_TRY(emit_sums(k, in));
-    return emit_epilogue(k, in, grid, yield);
+    return in->direct ? RLX_OK : emit_epilogue(k, in);
 }
 
 /* The rows of one matrix, block by block. */
-static rlx_status emit_matrix(kernel_cx *k, instance *in, const rlx_lir_scope *grid,
-                              const rlx_ir_node *yield)
+static rlx_status emit_matrix(kernel_cx *k, instance *in)
 {
     rlx_ir_value *from, *to;
     rlx_lir_scope block;
-    in->g->matrix = grid->index[1];
+    in->g->matrix = in->grid->row;
     chosen_span(k, in->g, in->g->matrix, &from, &to);
     RLX_TRY(begin_loop(k, from, to, in->g->s.block_m, &block));
     rlx_lir_build_barrier(k->b); /* the sums of the block before were read to their end */
     in->t0 = block.index[0];
     in->t_limit = to;
-    RLX_TRY(emit_rows(k, in, to, grid, yield));
+    RLX_TRY(emit_rows(k, in, to));
     rlx_lir_end_for(k->b, &block, NULL);
     return rlx_ir_builder_finish(k->b);
+}
+
+/* Blocks of columns, and of rows or matrices that rows chose. */
+static rlx_status begin_instances(kernel_cx *k, group *g, group_grid *grid)
+{
+    const rlx_lir_schedule *s = &g->s;
+    rlx_ir_value *columns = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->n, s->block_n));
+    if (!g->order) {
+        rlx_ir_value *rows = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m));
+        return group_begin_grid(k, g, columns, rows, grid);
+    }
+    rlx_ir_value *matrices = k_const(k, contract_weight(g->contract[0])->type.dim[0]);
+    k_begin_grid(k, 2, (rlx_ir_value *[]){columns, matrices}, &grid->grid);
+    grid->column = grid->grid.index[0];
+    grid->row = grid->grid.index[1];
+    return k->b->status ? rlx_ir_builder_finish(k->b) : RLX_OK;
+}
+
+/* Operations behind the contraction, twice those of values that are used twice. */
+static int count_maps(const rlx_ir_value *v)
+{
+    int n = 0;
+    if (!v->def || bound(v) || rlx_mir_is_contract(v->def) || !value_depends(v, RLX_MIR_CONTRACT))
+        return 0;
+    if (v->def->op == RLX_MIR_MAP || v->def->op == RLX_MIR_CAST)
+        n++;
+    for (int i = 0; i < v->def->nin; i++)
+        n += count_maps(v->def->in[i]);
+    return n;
+}
+
+/* Whether register tiles go where results go as they are made: there is nothing to add to, no axis
+ * comes or goes, and there are so few operations that a tile stays in its registers. */
+static bool stores_tiles(const group *g, const rlx_ir_node *yield)
+{
+    enum { FEW = 4 };
+    const rlx_ir_node *c = g->contract[0];
+    if (c->op != RLX_MIR_CONTRACT || rlx_ir_attr(c, RLX_ATTR_WIDTH) || g->ncontracts > 1 ||
+        g->nresults > 1 || g->unit || g->ids || g->k <= 0 || g->k > g->s.depth)
+        return false;
+    const rlx_ir_value *y = yield->in[g->result[0]];
+    return !value_depends(y, RLX_MIR_RESHAPE) && !value_depends(y, RLX_MIR_CONCAT) &&
+           count_maps(y) <= FEW;
 }
 
 rlx_status group_lower_panels(kernel_cx *k, group *g, const rlx_ir_node *yield,
                               panel_memory *memory)
 {
     const rlx_lir_schedule *s = &g->s;
-    instance in = {.g = g, .tiles = (s->block_n + s->n - 1) / s->n};
+    group_grid grid;
+    instance in = {.g = g, .grid = &grid, .tiles = (s->block_n + s->n - 1) / s->n, .yield = yield};
+    in.direct = stores_tiles(g, yield);
     memory->taken = 0;
     for (int i = 0; i < g->ncontracts; i++)
         RLX_TRY(make_panel(k, memory, &in, i, &in.of[i]));
     rlx_ir_value *live = k_extent(k, g->m);
-    rlx_ir_value *extents[2] = {
-        k_const(k, (g->n + s->block_n - 1) / s->block_n),
-        g->order ? k_const(k, contract_weight(g->contract[0])->type.dim[0])
-                 : k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m))};
-    rlx_lir_scope grid;
-    k_begin_grid(k, 2, extents, &grid);
-    if (k->b->status)
-        return rlx_ir_builder_finish(k->b);
-    in.n0 = times(k, grid.index[0], s->block_n);
-    in.n_limit = g->n % s->block_n || s->block_n % s->n ? k_const(k, g->n) : NULL;
+    RLX_TRY(begin_instances(k, g, &grid));
+    in.n0 = times(k, grid.column, s->block_n);
+    in.n_limit = s->block_n % s->n ? k_extent(k, g->n) : group_columns_end(k, g, s->block_n);
     if (g->order) {
-        RLX_TRY(emit_matrix(k, &in, &grid, yield));
+        RLX_TRY(emit_matrix(k, &in));
     } else {
-        in.t0 = times(k, grid.index[1], s->block_m);
+        in.t0 = times(k, grid.row, s->block_m);
         in.t_limit = rlx_dim_is_const(g->m) && g->m % s->m == 0 ? NULL : live;
-        RLX_TRY(emit_rows(k, &in, live, &grid, yield));
+        RLX_TRY(emit_rows(k, &in, live));
     }
-    rlx_lir_end_grid(k->b, &grid);
-    return rlx_ir_builder_finish(k->b);
+    return group_end_grid(k, &grid);
 }

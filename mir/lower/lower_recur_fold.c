@@ -52,10 +52,11 @@ static rlx_status contract_lanes(recur_cx *x, const rlx_ir_node *n, const coord 
                                  rlx_ir_value **out)
 {
     kernel_cx *k = &x->k;
-    const int last = n->in[0]->type.rank - 1;
-    const int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 1), extent = n->in[1]->type.dim[1];
+    const int last = n->in[0]->type.rank - 1, own = n->in[1]->type.rank - 2;
+    const int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 1),
+                  extent = n->in[1]->type.dim[own + 1];
     rlx_ir_value *p[RLX_LIR_MAX_CARRIED];
-    coord at[RLX_MAX_RANK];
+    coord at[RLX_MAX_RANK], of[RLX_MAX_RANK];
     rlx_lir_scope s;
     if (lanes > RLX_LIR_MAX_CARRIED)
         return k_fail(k, n, "more lanes than a loop carries");
@@ -80,9 +81,11 @@ static rlx_status contract_lanes(recur_cx *x, const rlx_ir_node *n, const coord 
             j = nest_term(&x->l, held, extent);
         }
         copy_coords(c, last, at);
-        at[last] = j;
+        copy_coords(c, own, of);
+        of[own] = c[last];
+        at[last] = of[own + 1] = j;
         RLX_TRY(scalar_at(&x->l, n->in[0], at, &a));
-        RLX_TRY(scalar_at(&x->l, n->in[1], (coord[]){c[last], j}, &b));
+        RLX_TRY(scalar_at(&x->l, n->in[1], of, &b));
         p[i] = rlx_lir_build_map3(k->b, RLX_FN_FMA, a, b, s.carried[i]);
         if (live)
             p[i] = rlx_lir_build_map3(k->b, RLX_FN_SELECT, live, p[i], s.carried[i]);

@@ -165,11 +165,6 @@ static rlx_ir_value *index_map(nest *l, rlx_map_fn fn, rlx_ir_value *x, rlx_ir_v
     return rlx_lir_build_map2(l->k->b, fn, x, y);
 }
 
-static int64_t range_of(rlx_dim d)
-{
-    return rlx_dim_is_const(d) ? d : 0;
-}
-
 /* An index that something is computed of is the same for all of a tile. */
 static bool index_is_one(nest *l, const coord *c)
 {

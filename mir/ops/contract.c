@@ -1,15 +1,19 @@
-/* mir/ops/contract.c: a matrix product against rows of weights
- *   in   a f32[..,K];  b f32[N,K]        out  y f32[..,N], y[..,n] = sum_k a[..,k] * b[n,k]
- *   Term k is added by fma to partial k mod lanes, ascending k in each; partials start at 0 and
+/* mir/ops/contract.c: a matrix product
+ *   in   a f32[P..,Q..,K];  b f32[P..,N,K]     out  y f32[P..,Q..,N]:
+ *        y[p..,q..,n] = sum_k a[p..,q..,k] * b[p..,n,k]
+ *   Without P, b is one matrix for all rows: weights. With P each index has its own, which all of Q
+ *   share: keys of a head, or of several query heads. Term k is added by fma to partial k mod lanes, ascending k in each; partials start at 0 and
  *   are combined by halves as in reduce.
- *   in   a bf16[..,K];  b bf16[N,K]      out  the same f32, in the order of runtime/base/bf16_dot.h
- *   C1   a has rank 1 or more, b rank 2.
- *   C2   the contracted extents agree; those of b are constants.
+ *   in   bf16 for f32                          out  the same f32, in the order of
+ *        runtime/base/bf16_dot.h
+ *   C1   b has rank 2 and a 1 or more; or b has more, and a at least as many.
+ *   C2   the contracted extents agree; N and K are constants, unless lanes is 1.
  *   C3   a and b are f32 (other formats are cast where they are used), or both bf16.
  *   C4   lanes is a power of two, at most 64; 1 for bf16.
  *   C5   width is 2 or 32 for bf16, and absent for f32.
+ *   C6   the axes P of b are the first of a.
  *   With ids, a third operand, each row goes with a matrix of b [E,N,K]: mir/ops/chosen.c, in place
- *   of C1. */
+ *   of C1 and C6. */
 #include <math.h>
 
 #include "mir/ops/ops.h"
@@ -20,27 +24,31 @@ rlx_status rlx_mir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir
     const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
     if (rlx_mir_contract_ids(n))
         return rlx_mir_chosen_infer(m, n, b, results);
-    RLX_IR_REQUIRE(m, n, "C1", a->rank >= 1 && b->rank == 2, "ranks %d and %d", a->rank, b->rank);
+    RLX_IR_REQUIRE(m, n, "C1",
+                   a->rank >= 1 && (b->rank == 2 || (b->rank > 2 && a->rank >= b->rank)),
+                   "ranks %d and %d", a->rank, b->rank);
     results[0] = *a;
     results[0].format = RLX_F32;
-    results[0].dim[a->rank - 1] = b->dim[0];
+    results[0].dim[a->rank - 1] = b->dim[b->rank - 2];
     return RLX_OK;
 }
 
 rlx_status rlx_mir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
-    const rlx_dim rows = b->dim[b->rank - 2], depth = b->dim[b->rank - 1];
-    RLX_IR_REQUIRE(m, n, "C2", a->dim[a->rank - 1] == depth, "contracts %s with %s",
-                   RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, depth));
-    RLX_IR_REQUIRE(m, n, "C2", rlx_dim_is_const(rows) && rlx_dim_is_const(depth),
-                   "b is [%s,%s], which is not constant", RLX_MIR_DIM(m, rows),
-                   RLX_MIR_DIM(m, depth));
+    const rlx_dim N = b->dim[b->rank - 2], K = b->dim[b->rank - 1];
+    int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
+    RLX_IR_REQUIRE(m, n, "C2", a->dim[a->rank - 1] == K, "contracts %s with %s",
+                   RLX_MIR_DIM(m, a->dim[a->rank - 1]), RLX_MIR_DIM(m, K));
+    RLX_IR_REQUIRE(m, n, "C2", lanes == 1 || (rlx_dim_is_const(N) && rlx_dim_is_const(K)),
+                   "b is [%s,%s], which is not constant", RLX_MIR_DIM(m, N), RLX_MIR_DIM(m, K));
+    for (int i = 0; i < b->rank - 2 && !rlx_mir_contract_ids(n); i++)
+        RLX_IR_REQUIRE(m, n, "C6", a->dim[i] == b->dim[i], "axis %d is %s and %s", i,
+                       RLX_MIR_DIM(m, a->dim[i]), RLX_MIR_DIM(m, b->dim[i]));
     bool pairs = a->format == RLX_BF16;
     RLX_IR_REQUIRE(m, n, "C3", a->format == b->format && (a->format == RLX_F32 || pairs),
                    "of %s and %s", rlx_format_get(a->format)->name,
                    rlx_format_get(b->format)->name);
-    int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
     int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
     RLX_IR_REQUIRE(m, n, "C4", rlx_mir_is_power_of_two(lanes) && lanes <= RLX_MIR_MAX_LANES,
                    "lanes=%lld is not a power of two up to %d", (long long)lanes,
@@ -87,6 +95,18 @@ RLX_MIR_WIDE static void contract_any(const matmul *c)
         }
 }
 
+RLX_MIR_WIDE static void contract_1(const matmul *c)
+{
+    for (int64_t r = 0; r < c->rows; r++)
+        for (int64_t n = 0; n < c->n; n++) {
+            const float *a = (const float *)c->a + r * c->k, *b = (const float *)c->b + n * c->k;
+            float sum = 0;
+            for (int64_t i = 0; i < c->k; i++)
+                sum = fmaf(a[i], b[i], sum);
+            c->y[r * c->n + n] = sum;
+        }
+}
+
 static void contract_pairs(const matmul *c)
 {
     const uint16_t *a = c->a, *b = c->b;
@@ -95,12 +115,15 @@ static void contract_pairs(const matmul *c)
             c->y[r * c->n + n] = rlx_bf16_dot(a + r * c->k, b + n * c->k, 2, c->k, c->width, 0);
 }
 
+/* Rows of one matrix. */
 static void contract_rows(const matmul *c)
 {
     if (c->width)
         contract_pairs(c);
     else if (c->lanes == 16)
         contract_16(c);
+    else if (c->lanes == 1)
+        contract_1(c);
     else
         contract_any(c);
 }
@@ -133,8 +156,17 @@ rlx_status rlx_mir_contract_eval(rlx_mir_frame *f, const rlx_ir_node *n)
     if (rlx_mir_contract_ids(n))
         return rlx_mir_chosen_eval(rlx_mir_tensor(rlx_mir_contract_ids(n)), b->dim[0], contract_row,
                                    &c);
-    for (int i = 0; i < a->rank - 1; i++)
+    const int64_t size = c.width ? sizeof(uint16_t) : sizeof(float);
+    int64_t matrices = 1;
+    for (int i = 0; i < b->rank - 2; i++)
+        matrices *= b->dim[i];
+    for (int i = b->rank - 2; i < a->rank - 1; i++)
         c.rows *= a->dim[i];
-    contract_rows(&c);
+    for (int64_t p = 0; p < matrices; p++) {
+        contract_rows(&c);
+        c.a = (const char *)c.a + c.rows * c.k * size;
+        c.b = (const char *)c.b + c.n * c.k * size;
+        c.y += c.rows * c.n;
+    }
     return RLX_OK;
 }

@@ -11,9 +11,9 @@
  *   %y = contract %x, %w {lanes=16}      ->       %b = cast %x : bf16[..]
  *                                                 %y = contract %b, %weight {lanes=1, width=2}
  *
- * Rows too short for a phase's terms stay exact, and so do rows in more than one axis and no
- * rows at all. `exact`
- * changes nothing. The phase and the target decide, and never a shape that a bucket may change. */
+ * Rows too short for a phase's terms stay exact, as do no rows at all, and products of codes and of
+ * bf16 for rows in more than one axis. `exact` changes nothing. The phase and the target decide, and
+ * never a shape that a bucket may change. */
 #include "mir/mir.h"
 
 enum { DECODE_LANES = 8, DECODE_STEP = 64 };
@@ -30,6 +30,14 @@ static rlx_ir_value *weight_of(const rlx_ir_node *contract)
     while (w->def && w->def->op == RLX_MIR_CAST)
         w = w->def->in[0];
     return w->def ? NULL : w;
+}
+
+/* Whether the second operand is a view of one of a float format: part of a convolution's kernel. */
+static bool is_weight_view(const rlx_ir_module *m, const rlx_ir_value *w)
+{
+    while (w->def && (w->def->op == RLX_MIR_CAST || (rlx_ir_info(m, w->def)->traits & RLX_VIEW)))
+        w = w->def->in[0];
+    return !w->def && rlx_format_is_float(w->type.format);
 }
 
 /* The quantize of x that stands before `n`, made if there is none. */
@@ -86,24 +94,36 @@ static rlx_status round_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_value *
                    rlx_mir_build_contract_bf16(&b, x, w, rlx_mir_contract_ids(n), width));
 }
 
+static rlx_status add_in_order(rlx_pass_cx *cx, rlx_ir_node *n)
+{
+    cx->changed = true;
+    return rlx_ir_attr_set(cx->module, n, rlx_attr_int(RLX_ATTR_LANES, 1));
+}
+
 static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
 {
     rlx_ir_value *w = weight_of(n);
-    if (!w || n->in[0]->type.rank != 2 || rlx_mir_is_empty(&w->type))
+    if (!w || rlx_mir_is_empty(&w->type) || (w->type.rank != 2 && !rlx_mir_contract_ids(n)))
+        return c->precision == RLX_MIR_PREFILL && !rlx_mir_is_empty(&n->in[1]->type) &&
+                       is_weight_view(cx->module, n->in[1])
+                   ? add_in_order(cx, n)
+                   : RLX_OK;
+    const bool rows = n->in[0]->type.rank == 2,
+               blocks = rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK;
+    if (blocks && !rows)
         return RLX_OK;
     bool decode = c->precision == RLX_MIR_DECODE ||
                   rlx_dim_is_symbol(cx->module->dims, n->in[0]->type.dim[0], "ROWS");
     int64_t k = w->type.dim[w->type.rank - 1];
-    if (rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK)
+    if (blocks)
         return k % (decode ? DECODE_STEP : RLX_MIR_QUANT) == 0
                    ? quantize_contract(cx, n, w, decode ? DECODE_LANES : 1)
                    : RLX_OK;
     if (decode)
         return RLX_OK;
-    if (w->type.format == RLX_BF16 && c->target && c->target->bf16_width)
+    if (rows && w->type.format == RLX_BF16 && c->target && c->target->bf16_width)
         return round_contract(cx, n, w, c->target->bf16_width);
-    cx->changed = true;
-    return rlx_ir_attr_set(cx->module, n, rlx_attr_int(RLX_ATTR_LANES, 1));
+    return add_in_order(cx, n);
 }
 
 static rlx_status run(rlx_pass_cx *cx)

@@ -185,10 +185,27 @@ static bool find_prologue(const rlx_mir_fuse_graph *g, const rlx_ir_value *a, bo
 /* ---- building -----------------------------------------------------------------------------------
  */
 
-/* Whether tiles [m,k] of a view are tiles of what it views: then a contract reads through it. A
- * reshape of memory is that memory. */
-static bool is_walked(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *view)
+/* Whether a transposed view of memory, other views of it not in between, has its last axis or, if
+ * `columns`, the one before as that memory's last: along which tiles are loaded. */
+static bool keeps_last(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, bool columns)
 {
+    const int64_t *perm = rlx_ir_attr(n->ir, RLX_ATTR_PERM)->ints;
+    const int last = n->ir->out[0]->type.rank - 1;
+    const rlx_mir_fuse_node *d = rlx_mir_fuse_def(n->ir->in[0]);
+    if (d && d->ir->op == RLX_MIR_RESHAPE)
+        d = rlx_mir_fuse_def(d->ir->in[0]);
+    return !(d && rlx_mir_fuse_is_view(g, d)) &&
+           (perm[last] == last || (columns && perm[last - 1] == last));
+}
+
+/* Whether tiles [m,k] of a view are tiles of what it views: then a contract reads through it. A
+ * reshape of memory is that memory. Panels read through transposed views, too, and of the second
+ * operand by columns. */
+static bool is_walked(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *view, bool panels,
+                      bool columns)
+{
+    if (view->ir->op == RLX_MIR_TRANSPOSE)
+        return panels && keeps_last(g, view, columns);
     for (const rlx_mir_fuse_node *n = view; n && rlx_mir_fuse_is_view(g, n);
          n = rlx_mir_fuse_def(n->ir->in[0])) {
         const rlx_mir_fuse_node *below = rlx_mir_fuse_def(n->ir->in[0]);
@@ -233,7 +250,8 @@ static void find_stored(rlx_mir_fuse_graph *g)
             while (d && k &&
                    d->ir->op == RLX_MIR_CAST) /* weights are decoded where they are used */
                 d = rlx_mir_fuse_def(d->ir->in[0]);
-            if (!d || !rlx_mir_fuse_is_view(g, d) || is_walked(g, d))
+            const bool panels = rlx_ir_attr_int(ir, RLX_ATTR_LANES, 0) == 1;
+            if (!d || !rlx_mir_fuse_is_view(g, d) || is_walked(g, d, panels, k == 1))
                 continue;
             /* what is stored in more axes needs no index taken apart */
             const rlx_mir_fuse_node *below = rlx_mir_fuse_def(d->ir->in[0]);

@@ -323,6 +323,15 @@ static bool waits_for_itself(const rlx_mir_fuse_graph *g, int group)
     return false;
 }
 
+/* Whether an operand is made from the group. */
+static bool needs_group(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
+{
+    for (int k = 0; k < n->ndeps; k++)
+        if (rlx_mir_fuse_reaches(g, &g->nodes[n->deps[k]], group))
+            return true;
+    return false;
+}
+
 static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
@@ -333,6 +342,8 @@ static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
             !rlx_mir_fuse_may_join(g, root->ir, n->ir) || n->ir->in[0] != root->ir->in[0] ||
             rlx_mir_contract_ids(n->ir) != rlx_mir_contract_ids(root->ir) ||
             g->groups[group].nnodes == RLX_MIR_MOST_CONTRACTS)
+            continue;
+        if (needs_group(g, n, group))
             continue;
         rlx_mir_fuse_group_set(g, n, group);
         if (waits_for_itself(g, group))

@@ -266,6 +266,35 @@ START_TEST(test_contract)
 }
 END_TEST
 
+/* A matrix for each index of the first axis, which both rows of the second share. */
+START_TEST(test_contract_matrices)
+{
+    sum_case c = sums[_i];
+    const int64_t n = 5, heads = 3;
+    char sig[160], body[128];
+    snprintf(sig, sizeof sig,
+             "%%a: f32[3,2,T,%lld] input \"a\", %%b: f32[3,5,%lld] input \"b\") -> (f32[3,2,T,5])",
+             (long long)c.k, (long long)c.k);
+    snprintf(body, sizeof body, "%%1 = contract %%a, %%b {lanes=%lld} : f32[3,2,T,5]\nreturn %%1\n",
+             (long long)c.lanes);
+    world w;
+    open_main(&w, sig, body);
+    world_symbol(&w, "T", c.rows);
+    const float *a = world_random(&w, "a", RLX_F32, SHAPE(heads, 2, c.rows, c.k))->data;
+    const float *b = world_random(&w, "b", RLX_F32, SHAPE(heads, n, c.k))->data;
+    rlx_eval_tensor y = world_run(&w);
+    ck_assert_int_eq(y.rank, 4);
+    for (int64_t r = 0; r < heads * 2 * c.rows; r++)
+        for (int64_t j = 0; j < n; j++) {
+            const float *column = b + (r / (2 * c.rows) * n + j) * c.k;
+            const float want = lane_sum(a + r * c.k, column, c.k, c.lanes);
+            ck_assert(same_bits(f32_at(&y, r * n + j), want));
+        }
+    free(y.data);
+    world_close(&w);
+}
+END_TEST
+
 /* ---- data movement
  * ------------------------------------------------------------------------------------- */
 
@@ -762,6 +791,7 @@ int main(void)
     tcase_add_loop_test(t, test_reduce_add, 0, NSUMS);
     tcase_add_test(t, test_reduce_max);
     tcase_add_loop_test(t, test_contract, 0, NSUMS);
+    tcase_add_loop_test(t, test_contract_matrices, 0, NSUMS);
     tcase_add_test(t, test_gather);
     tcase_add_test(t, test_broadcast_transpose);
     tcase_add_test(t, test_broadcast_scalar);

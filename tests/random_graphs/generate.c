@@ -300,11 +300,26 @@ static rlx_ir_value *make_weight(maker *k, rlx_dim columns)
     return rlx_mir_iota(&k->b, RLX_F32, 2, dims, below(k, 2));
 }
 
+/* x against itself: a matrix for each index of its first axes, its rows side by side or its
+ * columns. */
+static rlx_ir_value *contract_itself(maker *k, rlx_ir_value *x)
+{
+    const int last = x->type.rank - 1, own = x->type.rank > 2 ? 1 + below(k, last - 1) : 0;
+    rlx_ir_value *y = rlx_mir_flatten(&k->b, x, own, last);
+    if (y && below(k, 2)) { /* memory [P..,K,N], seen as [P..,N,K] */
+        y = rlx_mir_map1(&k->b, RLX_FN_NEG, rlx_mir_move(&k->b, y, own, own + 1));
+        y = rlx_mir_move(&k->b, y, own, own + 1);
+    }
+    return rlx_mir_build_contract_in_order(&k->b, x, y);
+}
+
 static rlx_ir_value *make_contract(maker *k)
 {
     rlx_ir_value *x = any_of(k, is_f32), *y = any_of(k, is_f32);
     if (!is_matrix(x) || !is_matrix(y))
         return NULL;
+    if (below(k, 2))
+        return contract_itself(k, x);
     if (below(k, 2))
         return rlx_mir_build_contract(&k->b, x, rlx_mir_flatten(&k->b, y, 0, y->type.rank - 1));
     return rlx_mir_build_contract(&k->b, x, make_weight(k, x->type.dim[x->type.rank - 1]));
