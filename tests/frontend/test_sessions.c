@@ -36,7 +36,8 @@ static void must_fail(rlx_status st, rlx_code code, const char *part)
 static rlx_session *make_session(int64_t positions, int sequences)
 {
     rlx_session *s;
-    must(rlx_session_create(cx, &(rlx_session_options){positions, sequences}, &s));
+    must(rlx_session_create(
+        cx, &(rlx_session_options){.max_positions = positions, .max_sequences = sequences}, &s));
     return s;
 }
 
