@@ -234,6 +234,72 @@ START_TEST(operators_fail_by_name)
 }
 END_TEST
 
+typedef struct bad_case {
+    const char *outputs, *dtype, *shape, *offsets, *says;
+} bad_case;
+
+/* A file of one Abs of one f32, with what `b` says of its output. */
+static void write_abs(const char *path, const bad_case *b)
+{
+    static const float data[] = {-1, 1};
+    char header[600];
+    const int n =
+        snprintf(header, sizeof header,
+                 "{\"__metadata__\": {\"op\": \"Abs\", \"opset\": \"13\", \"attributes\": \"{}\", "
+                 "\"inputs\": \"[\\\"x\\\"]\", \"outputs\": \"%s\"}, "
+                 "\"in.x\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]}, "
+                 "\"out.y\": {\"dtype\": %s, \"shape\": %s, \"data_offsets\": %s}}",
+                 b->outputs, b->dtype, b->shape, b->offsets);
+    const uint64_t bytes = (uint64_t)n;
+    FILE *f = fopen(path, "wb");
+    ck_assert_ptr_nonnull(f);
+    fwrite(&bytes, sizeof bytes, 1, f);
+    fwrite(header, 1, bytes, f);
+    fwrite(data, 1, sizeof data, f);
+    fclose(f);
+}
+
+/* Whatever a file says is checked before it is used; and a case without results does not pass. */
+START_TEST(operators_distrust_files)
+{
+#define Y "[\\\"y\\\"]"
+    static const bad_case bad[] = {
+        {Y, "\"F32\"", "[1]", "[4, 8]", "1 passed, 0 failed, 0 skipped"},
+        {"[]", "\"F32\"", "[1]", "[4, 8]", "it has no output"},
+        {"[\\\"\\\"]", "\"F32\"", "[1]", "[4, 8]", "it has no output"},
+        {"[\\\"z\\\"]", "\"F32\"", "[1]", "[4, 8]", "out.z: no tensor with a dtype"},
+        {"[7]", "\"F32\"", "[1]", "[4, 8]", "outputs[0] is no name"},
+        {"{}", "\"F32\"", "[1]", "[4, 8]", "outputs is no list of at most 16 names"},
+        {Y, "7", "[1]", "[4, 8]", "out.y: no tensor with a dtype"},
+        {Y, "\"F7\"", "[1]", "[4, 8]", "elements of type F7"},
+        {Y, "\"F32\"", "1", "[4, 8]", "out.y: shape is no list of at most 8 extents"},
+        {Y, "\"F32\"", "[-1]", "[4, 8]", "out.y: shape has what is no extent"},
+        {Y, "\"F32\"", "[\"1\"]", "[4, 8]", "out.y: shape has what is no extent"},
+        {Y, "\"F32\"", "[1e300]", "[4, 8]", "out.y: shape has what is no extent"},
+        {Y, "\"F32\"", "[4294967296, 4294967296]", "[4, 8]", "more elements than can be counted"},
+        {Y, "\"F32\"", "[2305843009213693952]", "[4, 8]", "out.y: shape has what is no extent"},
+        {Y, "\"F32\"", "[9007199254740992, 512]", "[4, 8]", "bytes for 4611686018427387904"},
+        {Y, "\"F32\"", "[2]", "[4, 8]", "out.y: 4 bytes for 2 elements of f32"},
+        {Y, "\"F32\"", "[1]", "[-4, 0]", "out.y: data_offsets are no two ascending places"},
+        {Y, "\"F32\"", "[1]", "[8, 4]", "out.y: data_offsets are no two ascending places"},
+        {Y, "\"F32\"", "[1]", "[4, null]", "out.y: data_offsets are no two ascending places"},
+        {Y, "\"F32\"", "[1]", "[4, 1e30]", "out.y: data_offsets are no two ascending places"},
+        {Y, "\"F32\"", "[1]", "[8, 12]", "out.y: data_offsets end at 12 of 8 bytes"},
+    };
+#undef Y
+    folder f;
+    strcpy(f.dir, "/tmp/rlx-suite-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(f.dir));
+    for (int i = 0; i < FILES; i++)
+        snprintf(f.path[i], sizeof f.path[i], "%s/%s", f.dir, files[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_abs(f.path[3], &bad[i]);
+        expect(&f, "opvectors", i > 0, bad[i].says, "");
+    }
+    close_folder(&f);
+}
+END_TEST
+
 static void make_folder(const char *dir, const char *name)
 {
     char path[64];
@@ -359,6 +425,7 @@ int main(void)
     tcase_add_test(c, malformed_files_fail_by_name);
     tcase_add_test(c, blocks_fail_by_element);
     tcase_add_test(c, operators_fail_by_name);
+    tcase_add_test(c, operators_distrust_files);
     tcase_add_test(c, ids_fail_by_place);
     tcase_add_test(c, vectors_fail_by_text);
     tcase_add_test(c, templates_fail_by_byte);

@@ -79,10 +79,18 @@ static const cJSON *attribute(const onnx *x, const char *name)
     return cJSON_GetObjectItemCaseSensitive(x->attributes, name);
 }
 
+/* Saturating: attributes are of any size. */
+static int64_t to_int(double v)
+{
+    int64_t i;
+    rlx_format_store(RLX_I64, &i, 0, v);
+    return i;
+}
+
 int64_t ox_int(const onnx *x, const char *name, int64_t absent)
 {
     const cJSON *a = attribute(x, name);
-    return cJSON_IsNumber(a) ? (int64_t)a->valuedouble : absent;
+    return cJSON_IsNumber(a) ? to_int(a->valuedouble) : absent;
 }
 
 double ox_float(const onnx *x, const char *name, double absent)
@@ -103,7 +111,7 @@ int ox_list(const onnx *x, const char *name, int64_t *out)
     int n = 0;
     if (!cJSON_IsArray(a))
         return -1;
-    cJSON_ArrayForEach(item, a) if (n < ONNX_MAX_INTS) out[n++] = (int64_t)item->valuedouble;
+    cJSON_ArrayForEach(item, a) if (n < ONNX_MAX_INTS) out[n++] = to_int(item->valuedouble);
     return n;
 }
 

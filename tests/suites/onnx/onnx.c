@@ -4,12 +4,12 @@
 #include "runtime/base/status.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the file: u64 header bytes, a JSON object of tensors, their data
- * ------------------------------- */
+/* ---- the file: u64 header bytes, a JSON object of tensors, their data ------------------------ */
 
 static char *read_all(const char *path, size_t *bytes)
 {
@@ -35,88 +35,154 @@ static rlx_format format_named(const char *dtype)
     char name[16] = {0};
     for (int i = 0; dtype[i] && i < 15; i++)
         name[i] = (char)tolower((unsigned char)dtype[i]);
-    return rlx_format_parse(name, strlen(name));
+    const rlx_format f = rlx_format_parse(name, strlen(name));
+    return f != RLX_FORMAT_NONE && rlx_format_get(f)->kind == RLX_KIND_BLOCK ? RLX_FORMAT_NONE : f;
 }
 
-/* False when it is not there or is no tensor. One of elements that rlx has no format for is there,
- * and the case is refused for it. */
-static bool read_tensor(onnx *x, const cJSON *header, const char *kind, const char *name,
-                        const char *data, size_t bytes, onnx_tensor *t)
+typedef struct contents {
+    cJSON *header;
+    const char *data;
+    size_t bytes; /* of data */
+} contents;
+
+/* Whole, not negative, and small enough for a double to be sure of it. */
+static bool is_count(const cJSON *j, int64_t *out)
+{
+    enum { BITS = 53 };
+    if (!cJSON_IsNumber(j) || !(j->valuedouble >= 0) ||
+        j->valuedouble > (double)((int64_t)1 << BITS) || j->valuedouble != floor(j->valuedouble))
+        return false;
+    *out = (int64_t)j->valuedouble;
+    return true;
+}
+
+static rlx_status read_shape(const cJSON *shape, const char *key, onnx_tensor *t)
+{
+    const cJSON *item;
+    t->elems = 1;
+    if (!cJSON_IsArray(shape) || cJSON_GetArraySize(shape) > ONNX_MAX_RANK)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: shape is no list of at most %d extents", key,
+                        ONNX_MAX_RANK);
+    cJSON_ArrayForEach(item, shape)
+    {
+        int64_t *dim = &t->dim[t->rank++];
+        if (!is_count(item, dim))
+            return RLX_FAIL(RLX_INVALID_FILE, "%s: shape has what is no extent", key);
+        if (__builtin_mul_overflow(t->elems, *dim, &t->elems))
+            return RLX_FAIL(RLX_INVALID_FILE, "%s: shape has more elements than can be counted",
+                            key);
+    }
+    return RLX_OK;
+}
+
+/* The tensor's bytes, aligned, which the file's are not. */
+static rlx_status read_data(const contents *c, const cJSON *offsets, const char *key,
+                            onnx_tensor *t)
+{
+    const int64_t each = (int64_t)rlx_format_bytes(t->format, 1);
+    int64_t begin, end, bytes;
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
+        !is_count(cJSON_GetArrayItem(offsets, 0), &begin) ||
+        !is_count(cJSON_GetArrayItem(offsets, 1), &end) || begin > end)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: data_offsets are no two ascending places", key);
+    if ((uint64_t)end > c->bytes)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: data_offsets end at %lld of %zu bytes", key,
+                        (long long)end, c->bytes);
+    if (__builtin_mul_overflow(t->elems, each, &bytes) || end - begin != bytes)
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: %lld bytes for %lld elements of %s", key,
+                        (long long)(end - begin), (long long)t->elems,
+                        rlx_format_get(t->format)->name);
+    t->data = malloc((size_t)bytes + 1);
+    if (!t->data)
+        return RLX_FAIL(RLX_OUT_OF_MEMORY, "%s: %lld bytes", key, (long long)bytes);
+    memcpy(t->data, c->data + begin, (size_t)bytes);
+    return RLX_OK;
+}
+
+/* Tensor "KIND.NAME". For elements that rlx has no format for the whole case is refused. */
+static rlx_status read_tensor(onnx *x, const contents *c, const char *kind, const char *name,
+                              onnx_tensor *t)
 {
     char key[80];
+    if (strlen(name) >= sizeof t->name)
+        return RLX_FAIL(RLX_INVALID_FILE, "%sputs has a name of %zu bytes", kind, strlen(name));
     snprintf(key, sizeof key, "%s.%s", kind, name);
     snprintf(t->name, sizeof t->name, "%s", name);
-    const cJSON *j = cJSON_GetObjectItemCaseSensitive(header, key), *item;
-    const cJSON *dtype = cJSON_GetObjectItem(j, "dtype");
-    const cJSON *offsets = cJSON_GetObjectItem(j, "data_offsets");
-    if (!cJSON_IsString(dtype) || cJSON_GetArraySize(offsets) != 2)
-        return false;
+    const cJSON *j = cJSON_GetObjectItemCaseSensitive(c->header, key);
+    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(j, "dtype");
+    if (!cJSON_IsString(dtype))
+        return RLX_FAIL(RLX_INVALID_FILE, "%s: no tensor with a dtype", key);
     t->format = format_named(dtype->valuestring);
-    t->elems = 1;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItem(j, "shape"))
-    {
-        if (t->rank == ONNX_MAX_RANK)
-            return false;
-        t->dim[t->rank++] = (int64_t)item->valuedouble;
-        t->elems *= (int64_t)item->valuedouble;
-    }
-    size_t begin = (size_t)cJSON_GetArrayItem(offsets, 0)->valuedouble;
-    size_t end = (size_t)cJSON_GetArrayItem(offsets, 1)->valuedouble;
+    RLX_TRY(read_shape(cJSON_GetObjectItemCaseSensitive(j, "shape"), key, t));
     if (t->format == RLX_FORMAT_NONE) {
         ox_refuse(x, "elements of type %s", dtype->valuestring);
-        return true;
+        return RLX_OK;
     }
-    if (end > bytes || begin > end || end - begin != rlx_format_bytes(t->format, t->elems))
-        return false;
-    t->data = malloc(end - begin + 1); /* aligned, which the file is not */
-    if (t->data)
-        memcpy(t->data, data + begin, end - begin);
-    return t->data;
+    return read_data(c, cJSON_GetObjectItemCaseSensitive(j, "data_offsets"), key, t);
 }
 
-static bool read_list(onnx *x, const cJSON *header, const char *kind, const char *data,
-                      size_t bytes, onnx_tensor *list, int *n)
+static rlx_status read_listed(onnx *x, const contents *c, const char *kind, const cJSON *names,
+                              onnx_tensor *list, int *n)
 {
-    const cJSON *meta = cJSON_GetObjectItem(header, "__metadata__"), *item;
-    char key[16];
-    snprintf(key, sizeof key, "%sputs", kind);
-    const cJSON *text = cJSON_GetObjectItem(meta, key);
-    cJSON *names = cJSON_Parse(cJSON_IsString(text) ? text->valuestring : "");
-    bool ok = cJSON_IsArray(names) && cJSON_GetArraySize(names) <= ONNX_MAX_IO;
+    const cJSON *item;
+    if (!cJSON_IsArray(names) || cJSON_GetArraySize(names) > ONNX_MAX_IO)
+        return RLX_FAIL(RLX_INVALID_FILE, "%sputs is no list of at most %d names", kind,
+                        ONNX_MAX_IO);
     cJSON_ArrayForEach(item, names)
     {
-        if (!ok)
-            break;
+        if (!cJSON_IsString(item))
+            return RLX_FAIL(RLX_INVALID_FILE, "%sputs[%d] is no name", kind, *n);
         onnx_tensor *t = &list[(*n)++];
         if (item->valuestring[0])
-            ok = read_tensor(x, header, kind, item->valuestring, data, bytes, t);
+            RLX_TRY(read_tensor(x, c, kind, item->valuestring, t));
     }
-    cJSON_Delete(names);
-    return ok;
+    return RLX_OK;
 }
 
-static bool parse(onnx *x, const char *file, size_t bytes)
+/* What the metadata says under `key`, which is text; NULL: nothing. */
+static const char *metadata(const contents *c, const char *key)
+{
+    const cJSON *meta = cJSON_GetObjectItemCaseSensitive(c->header, "__metadata__");
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(meta, key));
+}
+
+static rlx_status read_list(onnx *x, const contents *c, const char *kind, onnx_tensor *list, int *n)
+{
+    char key[16];
+    snprintf(key, sizeof key, "%sputs", kind);
+    const char *text = metadata(c, key);
+    cJSON *names = text ? cJSON_Parse(text) : NULL;
+    rlx_status st = read_listed(x, c, kind, names, list, n);
+    cJSON_Delete(names);
+    return st;
+}
+
+static rlx_status read_case(onnx *x, const contents *c)
+{
+    const char *op = metadata(c, "op"), *opset = metadata(c, "opset");
+    const char *attributes = metadata(c, "attributes");
+    if (!op || !opset || !attributes)
+        return RLX_FAIL(RLX_INVALID_FILE, "no metadata op, opset and attributes");
+    snprintf(x->op, sizeof x->op, "%s", op);
+    x->opset = (int)strtol(opset, NULL, 10);
+    x->attributes = cJSON_Parse(attributes);
+    if (!cJSON_IsObject(x->attributes))
+        return RLX_FAIL(RLX_INVALID_FILE, "attributes is no JSON object");
+    RLX_TRY(read_list(x, c, "in", x->in, &x->nin));
+    return read_list(x, c, "out", x->out, &x->nout);
+}
+
+static rlx_status parse(onnx *x, const char *file, size_t bytes)
 {
     uint64_t length;
     memcpy(&length, file, sizeof length);
-    if (length > bytes - 8)
-        return false;
-    cJSON *header = cJSON_ParseWithLength(file + 8, length);
-    const cJSON *meta = cJSON_GetObjectItem(header, "__metadata__");
-    const cJSON *op = cJSON_GetObjectItem(meta, "op"), *opset = cJSON_GetObjectItem(meta, "opset");
-    const cJSON *attributes = cJSON_GetObjectItem(meta, "attributes");
-    const char *data = file + 8 + length;
-    bytes -= 8 + length;
-    bool ok = cJSON_IsString(op) && cJSON_IsString(opset) && cJSON_IsString(attributes) &&
-              read_list(x, header, "in", data, bytes, x->in, &x->nin) &&
-              read_list(x, header, "out", data, bytes, x->out, &x->nout);
-    if (ok) {
-        snprintf(x->op, sizeof x->op, "%s", op->valuestring);
-        x->opset = atoi(opset->valuestring);
-        x->attributes = cJSON_Parse(attributes->valuestring);
-    }
-    cJSON_Delete(header);
-    return ok && x->attributes;
+    if (length > bytes - sizeof length)
+        return RLX_FAIL(RLX_INVALID_FILE, "a header of %llu bytes", (unsigned long long)length);
+    const contents c = {cJSON_ParseWithLength(file + sizeof length, length),
+                        file + sizeof length + length, bytes - sizeof length - length};
+    rlx_status st = c.header ? read_case(x, &c) : RLX_FAIL(RLX_INVALID_FILE, "no JSON header");
+    cJSON_Delete(c.header);
+    return st;
 }
 
 rlx_tensor onnx_as_tensor(const onnx_tensor *t)
@@ -151,12 +217,13 @@ rlx_status onnx_read(const char *path, onnx *x)
     size_t bytes;
     *x = (onnx){0};
     char *file = read_all(path, &bytes);
-    const bool ok = file && parse(x, file, bytes);
+    rlx_status st = file ? parse(x, file, bytes)
+                         : RLX_FAIL(RLX_INVALID_FILE, "it cannot be read, or is too short");
     free(file);
-    if (ok)
+    if (!st)
         return add_weights(x);
     onnx_free(x);
-    return RLX_FAIL(RLX_INVALID_FILE, "%s is no case of an operator", path);
+    return rlx_status_note(st, __FILE__, __LINE__, "%s is no case of an operator", path);
 }
 
 void onnx_free(onnx *x)
