@@ -112,7 +112,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("names", nargs="*", default=list(SHAPES))
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     torch.set_num_threads(args.threads)
     for name in args.names or SHAPES:
         model = Encoder(*SHAPES[name])
