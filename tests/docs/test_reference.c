@@ -1,6 +1,6 @@
 /* tests/docs/test_reference.c: docs/reference, made of the tables: a page per stage (blocks.def,
- * rlx.h, docs/examples/stages.c) and per op of HIR (hir_ops.def, the head of the op's file,
- * ops.rlx). The pages there must be these; RLX_BLESS=1 writes them. Examples of ops are read,
+ * rlx.h, docs/examples/stages.c) and per op of HIR (hir_ops.def, op_attrs.def, the head of the
+ * op's file, ops.rlx). The pages there must be these; RLX_BLESS=1 writes them. Examples of ops are read,
  * checked, evaluated and lowered; those of stages run in tests/examples. */
 #include <dirent.h>
 #include <errno.h>
@@ -119,6 +119,32 @@ static const char *const attr_meanings[] = {
 #undef ATTR
 };
 
+static const struct op_attr {
+    const char *op, *attr, *meaning;
+} op_attrs[] = {
+#define OP_ATTR(op, attr, meaning) {#op, #attr, meaning},
+#include "tests/docs/op_attrs.def"
+#undef OP_ATTR
+};
+enum { NOP_ATTRS = sizeof op_attrs / sizeof *op_attrs };
+
+static bool op_has(const op *o, const rlx_ir_opinfo *info, const struct op_attr *a)
+{
+    bool has = false;
+    for (const rlx_attr_key *k = info->attrs; *k != RLX_ATTR_NONE; k++)
+        has |= !strcmp(rlx_attr_name(*k), a->attr);
+    return has && !strcmp(o->name, a->op);
+}
+
+/* What an attribute means to the op: in its own words, or in those for all. */
+static const char *attr_meaning(const op *o, rlx_attr_key key)
+{
+    for (int i = 0; i < NOP_ATTRS; i++)
+        if (!strcmp(op_attrs[i].op, o->name) && !strcmp(op_attrs[i].attr, rlx_attr_name(key)))
+            return op_attrs[i].meaning;
+    return attr_meanings[key];
+}
+
 /* The file that an op is in: of its name, or the one that has its verifier. */
 static char *find_source(const op *o, rlx_text *path)
 {
@@ -223,7 +249,7 @@ static void put_op(int i, const char *examples, rlx_text *out)
     if (info->attrs[0] != RLX_ATTR_NONE)
         rlx_text_put(out, "\n| attribute | meaning |\n|---|---|\n");
     for (const rlx_attr_key *a = info->attrs; *a != RLX_ATTR_NONE; a++)
-        rlx_text_putf(out, "| `%s` | %s |\n", rlx_attr_name(*a), attr_meanings[*a]);
+        rlx_text_putf(out, "| `%s` | %s |\n", rlx_attr_name(*a), attr_meaning(&ops[i], *a));
     char *source = find_source(&ops[i], &path);
     rlx_text_putf(out, "\nFrom `%s`:\n\n```\n", path.data);
     if (!strncmp(source, "/*", 2))
@@ -255,6 +281,26 @@ START_TEST(pages_of_ops)
     }
     free(examples);
     finish_pages(REFERENCE "/ops");
+}
+END_TEST
+
+/* op_attrs.def names what is there; what an attribute of many uses means is said for each. */
+START_TEST(words_of_ops)
+{
+    static const rlx_attr_key many[] = {RLX_ATTR_KIND, RLX_ATTR_COUNTS, RLX_ATTR_GROUPS,
+                                        RLX_ATTR_STEP};
+    for (int i = 0; i < NOP_ATTRS; i++) {
+        int n = 0;
+        for (int k = 0; k < NOPS; k++)
+            n += op_has(&ops[k], &rlx_hir_level.ops[k], &op_attrs[i]);
+        ck_assert_msg(n == 1, "op_attrs.def: no %s of %s", op_attrs[i].attr, op_attrs[i].op);
+    }
+    for (int k = 0; k < NOPS; k++)
+        for (const rlx_attr_key *a = rlx_hir_level.ops[k].attrs; *a != RLX_ATTR_NONE; a++)
+            for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+                ck_assert_msg(*a != many[i] || attr_meaning(&ops[k], *a) != attr_meanings[*a],
+                              "op_attrs.def does not say what %s is to %s", rlx_attr_name(*a),
+                              ops[k].name);
 }
 END_TEST
 
@@ -416,6 +462,7 @@ int main(void)
     Suite *s = suite_create("reference");
     TCase *c = tcase_create("reference");
     tcase_add_test(c, pages_of_ops);
+    tcase_add_test(c, words_of_ops);
     tcase_add_test(c, pages_of_stages);
     tcase_add_test(c, list);
     tcase_add_test(c, tutorial);
