@@ -78,7 +78,9 @@ static rlx_status merge(rlx_ir_module *m, rlx_ir_node *n, bool *merged)
     if (!p || p->op != n->op)
         return RLX_OK;
     switch (n->op) {
-    case RLX_MIR_RESHAPE:
+    case RLX_MIR_RESHAPE: /* unless that takes two steps to see: extents of several symbols */
+        if (!rlx_ir_same_elems(m->dims, &p->in[0]->type, &n->out[0]->type))
+            return RLX_OK;
         break;
     case RLX_MIR_CAST:
         if (!holds_all(p->in[0]->type.format, p->out[0]->type.format))

@@ -198,6 +198,14 @@ static bool keeps_last(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, 
            (perm[last] == last || (columns && perm[last - 1] == last));
 }
 
+/* Whether a node is a cast that is made where it is used: what it gives is in no memory. */
+static bool is_decoded(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
+{
+    while (n && (n->ir->op == RLX_MIR_CAST || rlx_mir_fuse_is_view(g, n)))
+        n = rlx_mir_fuse_def(n->ir->in[0]);
+    return !n;
+}
+
 /* Whether tiles [m,k] of a view are tiles of what it views: then a contract reads through it. A
  * reshape of memory is that memory. Panels read through transposed views, too, and of the second
  * operand by columns. */
@@ -212,8 +220,8 @@ static bool is_walked(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *view
         const bool plain =
             n->ir->op == RLX_MIR_BROADCAST ||
             (n->ir->op == RLX_MIR_SLICE && rlx_ir_attr_int(n->ir, RLX_ATTR_STEP, 1) == 1);
-        const bool memory =
-            n->ir->op == RLX_MIR_RESHAPE && !(below && rlx_mir_fuse_is_view(g, below));
+        const bool memory = n->ir->op == RLX_MIR_RESHAPE &&
+                            !(below && (rlx_mir_fuse_is_view(g, below) || is_decoded(g, below)));
         if (!plain && !memory)
             return false;
     }
@@ -247,8 +255,7 @@ static void find_stored(rlx_mir_fuse_graph *g)
                 d->stored = true;
                 continue;
             }
-            while (d && k &&
-                   d->ir->op == RLX_MIR_CAST) /* weights are decoded where they are used */
+            while (d && d->ir->op == RLX_MIR_CAST) /* made where it is used */
                 d = rlx_mir_fuse_def(d->ir->in[0]);
             const bool panels = rlx_ir_attr_int(ir, RLX_ATTR_LANES, 0) == 1;
             if (!d || !rlx_mir_fuse_is_view(g, d) || is_walked(g, d, panels, k == 1))

@@ -470,6 +470,8 @@ static bool is_within_rows(const rlx_ir_type *t, const rlx_ir_type *rows)
            memcmp(t->dim, rows->dim, sizeof(rlx_dim) * (size_t)leading) == 0;
 }
 
+enum { MOST_JOINED = 4 };
+
 /* What is made of normalised rows, row by row: a head's rotation, its place in the pages. */
 static bool reduce_is_followed(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
@@ -477,7 +479,9 @@ static bool reduce_is_followed(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_n
     switch (n->ir->op) {
     case RLX_MIR_PAGE_WRITE:
         return in_group(n->ir->in[1], group);
-    case RLX_MIR_CONCAT:
+    case RLX_MIR_CONCAT: /* each part is a loop that folds its rows again */
+        if (n->ir->nin > MOST_JOINED)
+            return false;
         for (int i = 0; i < n->ir->nin; i++)
             if (!in_group(n->ir->in[i], group))
                 return false;

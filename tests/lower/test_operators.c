@@ -281,6 +281,14 @@ static const operators cases[] = {
          "%9 = map %0, %8 {fn=add} : f32[T,6]\n"
          "return %1, %2, %3, %4, %5, %6, %7, %8, %9\n"),
      0, NULL},
+    {"a contract of a view of what is cast",
+     MAIN("%x: u32[8,5,3] input \"x\", %t: f32[T] input \"t\"", "f32[8,8], f32[T]",
+          "%0 = cast %x : f32[8,5,3]\n"
+          "%1 = reshape %0 : f32[8,15]\n"
+          "%2 = contract %1, %1 {lanes=16} : f32[8,8]\n"
+          "%3 = map %t {fn=neg} : f32[T]\n"
+          "return %2, %3\n"),
+     9, NULL},
     {"contracts of nothing",
      MAIN("%x: f32[T,0] input \"x\", %w: f32[4,0] input \"w\", %y: f32[T,4] input \"y\", %v: "
           "f32[0,4] input \"v\", "
