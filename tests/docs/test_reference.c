@@ -9,6 +9,7 @@
 
 #include "frontend/blocks/blocks.h"
 #include "tests/base/suite.h"
+#include "tests/docs/declaration.h"
 #include "tests/hir/env.h"
 
 #define SOURCE RLX_SOURCE_DIR
@@ -34,27 +35,6 @@ static char *need_file(const char *path)
     char *text = read_file(path);
     ck_assert_msg(text != NULL, "%s is not there", path);
     return text;
-}
-
-/* The C comment that `at` begins, without its marks. */
-static void put_comment(const char *at, rlx_text *out)
-{
-    const char *end = strstr(at, "*/");
-    ck_assert_ptr_nonnull(end);
-    for (at += 2; at < end;) {
-        at += strspn(at, " ");
-        if (at < end && *at == '*' && at + 1 <= end)
-            at += at[1] == ' ' ? 2 : 1;
-        size_t n = strcspn(at, "\n");
-        if (at + n >= end)
-            n = (size_t)(end - at);
-        while (n && at[n - 1] == ' ')
-            n--;
-        rlx_text_put_bytes(out, at, n);
-        rlx_text_put(out, "\n");
-        at += strcspn(at, "\n");
-        at += *at == '\n';
-    }
 }
 
 /* ---- pages -------------------------------------------------------------------------------------
@@ -307,39 +287,36 @@ END_TEST
 /* ---- stages ------------------------------------------------------------------------------------
  */
 
-static void put_labels(const char *what, const char *const *labels, rlx_text *out)
+/* Those of a stage's labels that are names (of streams, inputs, plugins), or those that are not; with
+ * `code` those that it has: the others are slots of the stage's own. */
+static void put_labels(const char *what, const char *const *labels, bool names, const char *code,
+                       rlx_text *out)
 {
-    for (int i = 0; labels[i]; i++)
-        rlx_text_putf(out, "%s`%s`", i ? ", " : what, labels[i] + (labels[i][0] == '@'));
-    if (labels[0])
+    int n = 0;
+    for (int i = 0; labels[i]; i++) {
+        const bool is_name = labels[i][0] == '@';
+        if (is_name == names && (!code || code_has(code, labels[i])))
+            rlx_text_putf(out, "%s`%s`", n++ ? ", " : what, labels[i] + is_name);
+    }
+    if (n)
         rlx_text_put(out, "  \n");
 }
 
-/* What the header says of a function: its comment, if one stands before it, and its declaration. */
-static void put_declaration(const char *header, const char *name, rlx_text *out)
+static void put_stage(const rlx_block_info *b, const char *header, rlx_text *out)
 {
-    char call[80];
-    snprintf(call, sizeof call, "RLX_API void rlx_flow_%s(", name);
-    const char *at = strstr(header, call);
-    ck_assert_msg(at != NULL, "rlx.h has no rlx_flow_%s", name);
-    const char *first = at; /* of the declarations that a comment is about */
-    while (first - header > 8 && first[-1] == '\n') {
-        const char *line = first - 1;
-        while (line > header && line[-1] != '\n')
-            line--;
-        if (strncmp(line, "RLX_API", 7))
-            break;
-        first = line;
-    }
-    const char *start = first;
-    if (first - header > 4 && !strncmp(first - 3, "*/\n", 3)) {
-        start = first - 3;
-        while (start > header && strncmp(start, "/*", 2))
-            start--;
-        put_comment(start, out);
-    }
-    const char *end = strchr(strchr(at, ';'), '\n');
-    rlx_text_putf(out, "\n```c\n%.*s\n```\n", (int)(end - at), at);
+    rlx_text code = {0};
+    declaration_code(header, b->name, &code);
+    rlx_text_putf(out, "# %s\n\n%s\n\n", b->name, b->meaning);
+    put_labels("Keys: ", b->keys, false, NULL, out);
+    put_labels("Streams, inputs and other names: ", b->keys, true, NULL, out);
+    put_labels("Numbers: ", b->numbers, false, code.data, out);
+    put_labels("Reals: ", b->reals, false, code.data, out);
+    put_labels("Values inside, for probes and `rlx_flow_name_value`: ", b->inside, false, NULL,
+               out);
+    rlx_text_put(out, "\n");
+    declaration_comment(header, b->name, out);
+    rlx_text_putf(out, "\n```c\n%s```\n", code.data);
+    rlx_text_deinit(&code);
 }
 
 /* "static void NAME(rlx_flow *f)" of the examples, as it stands there. */
@@ -366,13 +343,7 @@ START_TEST(pages_of_stages)
         const rlx_block_info *b = rlx_block_get((rlx_stage_kind)k);
         rlx_text page = {0};
         char path[512];
-        rlx_text_putf(&page, "# %s\n\n%s\n\n", b->name, b->meaning);
-        put_labels("Keys: ", b->keys, &page);
-        put_labels("Numbers: ", b->numbers, &page);
-        put_labels("Reals: ", b->reals, &page);
-        put_labels("Values inside, for probes and `rlx_flow_name_value`: ", b->inside, &page);
-        rlx_text_put(&page, "\n");
-        put_declaration(header, b->name, &page);
+        put_stage(b, header, &page);
         shown += put_stage_example(examples, b->name, &page);
         snprintf(path, sizeof path, REFERENCE "/stages/%s.md", b->name);
         keep_page(path, &page);
@@ -382,6 +353,20 @@ START_TEST(pages_of_stages)
     free(examples);
     finish_pages(REFERENCE "/stages");
     ck_assert_int_ge(shown, LEAST_STAGE_EXAMPLES);
+}
+END_TEST
+
+/* What one has to know to call a stage is on its page; slots of its own are not. */
+START_TEST(pages_tell_apart)
+{
+    char *gru = need_file(REFERENCE "/stages/gru.md");
+    char *act = need_file(REFERENCE "/stages/activation.md");
+    ck_assert(strstr(gru, "f32[B,S,I]") && strstr(gru, "typedef struct rlx_recurrent_spec {"));
+    ck_assert(strstr(gru, "names: `lengths`, `h`") && strstr(gru, "Numbers: `layers`, `back"));
+    ck_assert(!strstr(gru, "`layer`") && !strstr(gru, "rlx_cell_spec {"));
+    ck_assert(strstr(act, "A function of one element. alpha") && strstr(act, "RLX_ACT_MISH"));
+    free(gru);
+    free(act);
 }
 END_TEST
 
@@ -464,6 +449,7 @@ int main(void)
     tcase_add_test(c, pages_of_ops);
     tcase_add_test(c, words_of_ops);
     tcase_add_test(c, pages_of_stages);
+    tcase_add_test(c, pages_tell_apart);
     tcase_add_test(c, list);
     tcase_add_test(c, tutorial);
     tcase_add_test(c, flow_api);
