@@ -17,7 +17,7 @@
  *        contracts, these of f32.
  *   C9   pos and seq are i32[S].
  *   C11  live is the number, from 1, of a state that is one bool to the block; kind is rows. (C10 is
- *        HIR's.)
+ *        HIR's.) recur_tokens has none: a sequence that begins has no state to look at.
  *   C4 to C8 are checked once the block is filled. */
 #include <string.h>
 
