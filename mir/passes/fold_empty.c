@@ -10,8 +10,9 @@
 static rlx_status fold_node(void *user, rlx_ir_node *n)
 {
     rlx_pass_cx *cx = user;
-    if (n->op != RLX_MIR_CONTRACT ||
-        (!rlx_mir_is_empty(&n->in[0]->type) && !rlx_mir_is_empty(&n->in[1]->type)))
+    if (!rlx_mir_is_contract(n) ||
+        (!rlx_mir_is_empty(&n->in[0]->type) && !rlx_mir_is_empty(&n->in[1]->type) &&
+         !rlx_mir_is_empty(&n->out[0]->type)))
         return RLX_OK;
     rlx_ir_builder b;
     rlx_ir_builder_init(&b, cx->module);
