@@ -139,8 +139,8 @@ typedef struct rlx_mir_recur_spec {
     int64_t has[RLX_MIR_MAX_RECUR]; /* of the states it is not read: they have all axes */
     int parallel;
     bool columns, backwards;
-    int live;                /* of a recur: 1 + the state that says whether there are more steps; 0: all */
-    rlx_dim steps;           /* of a recur */
+    int live;      /* of a recur: 1 + the state that says whether there are more steps; 0: all */
+    rlx_dim steps; /* of a recur */
     rlx_ir_value *pos, *seq; /* of tokens; else NULL */
 } rlx_mir_recur_spec;
 /* Begins the node; `body` is a builder for its block, whose arguments are args[i]. Then the step is
@@ -203,6 +203,12 @@ static inline rlx_ir_value *rlx_mir_contract_ids(const rlx_ir_node *n)
 {
     const int without = n->op == RLX_MIR_CONTRACT ? 2 : 4;
     return n->nin > without ? n->in[without] : NULL;
+}
+
+/* The weight of a contraction, decoded or in blocks. */
+static inline rlx_ir_value *rlx_mir_contract_weight(const rlx_ir_node *n)
+{
+    return n->in[n->op == RLX_MIR_CONTRACT ? 1 : 3];
 }
 
 /* Whether some extent is 0. */

@@ -29,7 +29,7 @@ typedef struct chosen {
 
 static int64_t matrices_of(const group *g)
 {
-    return contract_weight(g->contract[0])->type.dim[0];
+    return rlx_mir_contract_weight(g->contract[0])->type.dim[0];
 }
 
 /* Rows of the result, counted as one axis. */
@@ -385,7 +385,8 @@ rlx_status lower_chosen(region_cx *r, group *groups, int n)
     kernel_cx probe = {.options = r->options, .place = r->node->place};
     for (int i = 1; i < n; i++)
         if (groups[i].ids != c.g->ids || groups[i].contract[0]->in[0] != c.a ||
-            groups[i].by_matrix != c.g->by_matrix || !groups[i].s.rows != !c.g->s.rows)
+            matrices_of(&groups[i]) != matrices_of(c.g) || groups[i].by_matrix != c.g->by_matrix ||
+            !groups[i].s.rows != !c.g->s.rows)
             return k_fail(&probe, groups[i].contract[0], "another order of rows in one region");
     if (value_depends(c.a, RLX_MIR_REDUCE) && !c.g->s.prologue_once) {
         c.rows = tape_temp(r->tape, &c.a->type);

@@ -508,7 +508,7 @@ static rlx_status store_columns(region_cx *r, kernel_cx *probe, const group *g, 
 {
     *out = (stored){0};
     for (int i = 0; i < g->ncontracts && !g->s.rows && g->s.lanes == 1; i++) {
-        const rlx_ir_value *w = contract_weight(g->contract[i]);
+        const rlx_ir_value *w = rlx_mir_contract_weight(g->contract[i]);
         if (!group_runs_by_columns(probe, g->contract[i]))
             continue;
         tape_buffer *memory = tape_temp(r->tape, &w->type);

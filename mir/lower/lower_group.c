@@ -95,7 +95,7 @@ static int64_t at_least_one(const kernel_cx *k, rlx_dim d)
 static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_ir_node *first = g->contract[0];
-    const rlx_ir_type *a = &first->in[0]->type, *w = &contract_weight(first)->type;
+    const rlx_ir_type *a = &first->in[0]->type, *w = &rlx_mir_contract_weight(first)->type;
     const int axes = first->out[0]->type.rank;
     int64_t lanes = rlx_ir_attr_int(first, RLX_ATTR_LANES, 16);
     if (a->rank < 2 || (a->rank > 2 && first->op == RLX_MIR_CONTRACT_Q))
@@ -104,7 +104,7 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                   : "products of codes are for two axes: tokens and features");
     for (int i = 0; i < g->ncontracts; i++) {
         const rlx_ir_node *n = g->contract[i];
-        if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&contract_weight(n)->type, w) ||
+        if (n->in[0] != first->in[0] || !rlx_ir_shape_equal(&rlx_mir_contract_weight(n)->type, w) ||
             rlx_ir_attr_int(n, RLX_ATTR_LANES, 16) != lanes ||
             rlx_mir_contract_ids(n) != rlx_mir_contract_ids(first))
             return k_fail(k, n,
@@ -229,7 +229,7 @@ static int innermost_of(kernel_cx *k, const rlx_ir_value *v)
 
 bool group_runs_by_columns(kernel_cx *k, const rlx_ir_node *contract)
 {
-    return innermost_of(k, contract_weight(contract)) == ROW_AXIS;
+    return innermost_of(k, rlx_mir_contract_weight(contract)) == ROW_AXIS;
 }
 
 bool group_reads_in_place(kernel_cx *k, const rlx_ir_value *a)
@@ -401,7 +401,7 @@ rlx_status group_prologue_kernel(region_cx *r, const rlx_ir_value *a, tape_buffe
 /* As the checkpoint has it. */
 static rlx_format weight_format(const rlx_ir_node *contract)
 {
-    const rlx_ir_value *w = contract_weight(contract);
+    const rlx_ir_value *w = rlx_mir_contract_weight(contract);
     while (w->def && w->def->op == RLX_MIR_CAST)
         w = w->def->in[0];
     return w->type.format;
@@ -416,7 +416,7 @@ void groups_describe(const group *groups, int count, rlx_text *what, rlx_text *s
     rlx_text_putf(what, "contract_%s_", rlx_format_get(weight_format(groups[0].contract[0]))->name);
     if (groups[0].ids)
         rlx_text_putf(what, "%lldx",
-                      (long long)contract_weight(groups[0].contract[0])->type.dim[0]);
+                      (long long)rlx_mir_contract_weight(groups[0].contract[0])->type.dim[0]);
     if (rlx_dim_is_const(n) && rlx_dim_is_const(k))
         rlx_text_putf(what, "%lldx%lld", (long long)n, (long long)k);
     else

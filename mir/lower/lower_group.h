@@ -65,12 +65,6 @@ static inline void group_place(const group *g, coord row, coord column, coord *c
     c[g->nlead + 1] = column;
 }
 
-/* The weight of a contraction, decoded or in blocks. */
-static inline const rlx_ir_value *contract_weight(const rlx_ir_node *contract)
-{
-    return contract->in[contract->op == RLX_MIR_CONTRACT_Q ? 3 : 1];
-}
-
 /* Coordinates of the second operand's element: [matrix, row, column] where rows choose, else
  * [lead.., row, column] with the axes of lead that it has. Returns how many. */
 static inline int group_weight_place(const group *g, coord row, coord column, coord *c)

@@ -137,7 +137,7 @@ static rlx_status expand_floats(kernel_cx *k, const instance *in, int i, const c
                      .dim = {from->rows, width},
                      .root = {from->row, k0},
                      .limit = {in->n_limit, padded == c->length ? NULL : k_extent(k, g->k)}};
-    RLX_TRY(tile_at(k, contract_weight(g->contract[i]), at, &ts, &x));
+    RLX_TRY(tile_at(k, rlx_mir_contract_weight(g->contract[i]), at, &ts, &x));
     rlx_ir_value *step = loop.index[0];
     if (together > 1)
         step = rlx_lir_build_map2(k->b, RLX_FN_DIV, step, k_const(k, together));
@@ -163,7 +163,7 @@ static rlx_status copy_columns(kernel_cx *k, const instance *in, int i, const ch
     group_weight_place(g, coord_of(n0, range_of(g->n), 1), coord_of(k0, range_of(g->k), 0), at);
     tile_space ts = {
         .rank = 2, .dim = {steps, g->s.n}, .root = {k0, n0}, .limit = {NULL, in->n_limit}};
-    RLX_TRY(tile_at(k, contract_weight(g->contract[i]), at, &ts, &x));
+    RLX_TRY(tile_at(k, rlx_mir_contract_weight(g->contract[i]), at, &ts, &x));
     rlx_ir_value *index[3] = {tile, loop.index[0], k_const(k, 0)};
     rlx_lir_build_store(k->b, in->of[i].w, x, index, axes, NULL);
     rlx_lir_end_for(k->b, &loop, NULL);
@@ -175,7 +175,7 @@ static rlx_status expand_part(kernel_cx *k, const instance *in, int i, const chu
                               const source *from, const char *part, int64_t per, int64_t width)
 {
     const panel *p = &in->of[i];
-    const binding *w = bound(contract_weight(in->g->contract[i]));
+    const binding *w = bound(rlx_mir_contract_weight(in->g->contract[i]));
     bool codes = per == 1;
     int64_t together = codes ? TOGETHER : 1, dims[2] = {from->rows, width}, axes[2];
     rlx_ir_value *first = c->from, *limits[2] = {in->n_limit};
@@ -596,7 +596,7 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
 {
     const rlx_lir_schedule *s = &in->g->s;
     const rlx_ir_node *n = in->g->contract[i];
-    const rlx_ir_value *w = contract_weight(n);
+    const rlx_ir_value *w = rlx_mir_contract_weight(n);
     rlx_format f = w->type.format;
     int64_t sums[2] = {(s->block_m + s->m - 1) / s->m * s->m, in->tiles * s->n};
     *p = (panel){.quantized = n->op == RLX_MIR_CONTRACT_Q,
@@ -657,7 +657,7 @@ static rlx_status begin_instances(kernel_cx *k, group *g, group_grid *grid)
         rlx_ir_value *rows = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m));
         return group_begin_grid(k, g, columns, rows, grid);
     }
-    rlx_ir_value *matrices = k_const(k, contract_weight(g->contract[0])->type.dim[0]);
+    rlx_ir_value *matrices = k_const(k, rlx_mir_contract_weight(g->contract[0])->type.dim[0]);
     k_begin_grid(k, 2, (rlx_ir_value *[]){columns, matrices}, &grid->grid);
     grid->column = grid->grid.index[0];
     grid->row = grid->grid.index[1];

@@ -332,15 +332,26 @@ static bool needs_group(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n,
     return false;
 }
 
+/* Whether contractions walk the same rows in the same order. Where rows choose, the order is by
+ * matrix: of as many matrices. */
+static bool share_rows(const rlx_ir_node *a, const rlx_ir_node *b)
+{
+    const rlx_ir_value *ids = rlx_mir_contract_ids(a);
+    if (a->op != b->op || a->in[0] != b->in[0] || ids != rlx_mir_contract_ids(b))
+        return false;
+    return !ids ||
+           (rlx_mir_contract_weight(a)->type.dim[0] == rlx_mir_contract_weight(b)->type.dim[0] &&
+            rlx_ir_attr_int(a, RLX_ATTR_LANES, 16) == rlx_ir_attr_int(b, RLX_ATTR_LANES, 16));
+}
+
 static rlx_status fuse_contract(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "contract", &group));
     for (int i = root->index + 1; i < g->nnodes; i++) {
         rlx_mir_fuse_node *n = &g->nodes[i];
-        if (n->ir->op != root->ir->op || !rlx_mir_fuse_is_free(n) ||
-            !rlx_mir_fuse_may_join(g, root->ir, n->ir) || n->ir->in[0] != root->ir->in[0] ||
-            rlx_mir_contract_ids(n->ir) != rlx_mir_contract_ids(root->ir) ||
+        if (!share_rows(root->ir, n->ir) || !rlx_mir_fuse_is_free(n) ||
+            !rlx_mir_fuse_may_join(g, root->ir, n->ir) ||
             g->groups[group].nnodes == RLX_MIR_MOST_CONTRACTS)
             continue;
         if (needs_group(g, n, group))

@@ -10,7 +10,7 @@
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
-enum { CASES = 150, CODE_EVERY = 16, MAX_MATRICES = 7 };
+enum { CASES = 150, CODE_EVERY = 16, MAX_MATRICES = 7, RESULTS = 3 };
 
 static const char *const formats[] = {
 #define FORMAT(NAME, text, elems, bytes, kind) FORMAT_##kind(text)
@@ -26,7 +26,8 @@ enum { FORMATS = sizeof formats / sizeof *formats };
 typedef struct world {
     engines e;
     int64_t rows, upper, each; /* each 0: ids [T] */
-    int64_t matrices, n, k;
+    int64_t matrices, others;  /* of all weights but one; of that one */
+    int64_t n, k;
 } world;
 
 static int64_t pick(world *w, int64_t n)
@@ -43,7 +44,7 @@ static const char *lead(const world *w)
 }
 
 /* Two of one shape, multiplied, with a residual; then rows of that with matrices of their own, as
- * gate, up and down are. */
+ * gate, up and down are; and the first rows with a weight of another number of matrices. */
 static void make_text(world *w, const char *format, const char *other)
 {
     rlx_text *t = &w->e.text;
@@ -52,20 +53,23 @@ static void make_text(world *w, const char *format, const char *other)
                   "mir module @m {\n  func @main(%%x: f32[T,%lld] input \"x\", %%i: i32%s] input "
                   "\"i\", %%r: f32%s,%lld] input \"r\", %%z: f32[T*%lld,%lld] input \"z\", %%w0: "
                   "%s[%lld,%lld,%lld] weight \"w0\", %%w1: %s[%lld,%lld,%lld] weight \"w1\", "
-                  "%%w2: %s[%lld,3,%lld] weight \"w2\") -> (f32%s,%lld], f32[T*%lld,3]) {\n",
+                  "%%w2: %s[%lld,3,%lld] weight \"w2\", %%w3: %s[%lld,5,%lld] weight \"w3\") -> "
+                  "(f32%s,%lld], f32[T*%lld,3], f32%s,5]) {\n",
                   k, lead(w), lead(w), n, each, k2, format, e, n, k, other, e, n, k, format, e, k2,
-                  lead(w), n, each);
+                  format, (long long)w->others, k, lead(w), n, each, lead(w));
     rlx_text_putf(t, "    %%f0 = cast %%w0 : f32[%lld,%lld,%lld]\n", e, n, k);
     rlx_text_putf(t, "    %%f1 = cast %%w1 : f32[%lld,%lld,%lld]\n", e, n, k);
     rlx_text_putf(t, "    %%f2 = cast %%w2 : f32[%lld,3,%lld]\n", e, k2);
+    rlx_text_putf(t, "    %%f3 = cast %%w3 : f32[%lld,5,%lld]\n", (long long)w->others, k);
     for (int c = 0; c < 2; c++)
         rlx_text_putf(t, "    %%c%d = contract %%x, %%f%d, %%i {lanes=16} : f32%s,%lld]\n", c, c,
                       lead(w), n);
+    rlx_text_putf(t, "    %%e = contract %%x, %%f3, %%i {lanes=16} : f32%s,5]\n", lead(w));
     rlx_text_putf(t, "    %%m = map %%c0, %%c1 {fn=mul} : f32%s,%lld]\n", lead(w), n);
     rlx_text_putf(t, "    %%y = map %%m, %%r {fn=add} : f32%s,%lld]\n", lead(w), n);
     rlx_text_putf(t, "    %%ii = reshape %%i : i32[T*%lld]\n", each);
     rlx_text_putf(t, "    %%d = contract %%z, %%f2, %%ii {lanes=16} : f32[T*%lld,3]\n", each);
-    rlx_text_put(t, "    return %y, %d\n  }\n}\n");
+    rlx_text_put(t, "    return %y, %d, %e\n  }\n}\n");
     ck_assert(!t->oom);
 }
 
@@ -74,11 +78,12 @@ static void make_ids(world *w)
 {
     const int64_t n = w->rows * (w->each ? w->each : 1);
     int32_t *ids = malloc(sizeof *ids * (size_t)(n + 1));
-    const int64_t kind = pick(w, 3), one = pick(w, w->matrices);
+    const int64_t matrices = w->others < w->matrices ? w->others : w->matrices;
+    const int64_t kind = pick(w, 3), one = pick(w, matrices);
     for (int64_t i = 0; i < n; i++)
         ids[i] = (int32_t)(kind == 0   ? one
-                           : kind == 1 ? pick(w, w->matrices)
-                                       : pick(w, w->matrices) / 2 * 2);
+                           : kind == 1 ? pick(w, matrices)
+                                       : pick(w, matrices) / 2 * 2);
     w->e.tensor[w->e.n++] = (rlx_eval_tensor){.name = "i",
                                               .format = RLX_I32,
                                               .rank = w->each ? 2 : 1,
@@ -89,19 +94,19 @@ static void make_ids(world *w)
 static void check_module(world *w, rlx_ir_module *mir, bool wide, bool code)
 {
     rlx_ir_module *lir;
-    rlx_eval_tensor want[2];
+    rlx_eval_tensor want[RESULTS];
     rlx_eval_env env = {.find = engines_find, .user = &w->e, .symbols = w->e.symbols};
-    engines_must(rlx_mir_eval(mir, "main", &env, want, 2), &w->e);
+    engines_must(rlx_mir_eval(mir, "main", &env, want, RESULTS), &w->e);
     rlx_lir_target target = engines_target(&w->e, wide);
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     upper[rlx_dim_symbol_index(mir->dims, "T")] = w->upper;
     engines_must(
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir),
         &w->e);
-    engines_compare(&w->e, lir, want, 2, false);
+    engines_compare(&w->e, lir, want, RESULTS, false);
     if (code)
-        engines_compare(&w->e, lir, want, 2, true);
-    for (int i = 0; i < 2; i++)
+        engines_compare(&w->e, lir, want, RESULTS, true);
+    for (int i = 0; i < RESULTS; i++)
         free(want[i].data);
     rlx_ir_module_destroy(lir);
 }
@@ -115,6 +120,7 @@ START_TEST(rows_choose_matrices)
     cpu_targets(own);
     w.e.code = own[0];
     w.matrices = 1 + pick(&w, MAX_MATRICES);
+    w.others = 1 + pick(&w, MAX_MATRICES);
     w.each = pick(&w, 4);
     w.n = 1 + pick(&w, 40);
     w.k = 256 * (1 + pick(&w, 2));

@@ -325,12 +325,23 @@ static rlx_ir_value *make_contract(maker *k)
     return rlx_mir_build_contract(&k->b, x, make_weight(k, x->type.dim[x->type.rank - 1]));
 }
 
+/* The same rows, with other matrices: as many, or more. */
+static rlx_ir_value *choose_again(maker *k, const rlx_ir_node *n)
+{
+    const rlx_ir_type *w = &n->in[1]->type;
+    const rlx_dim dims[] = {w->dim[0] + below(k, 3), below(k, 9) + 1, w->dim[2]};
+    rlx_ir_value *b = rlx_mir_iota(&k->b, RLX_F32, 3, dims, below(k, 3));
+    return rlx_mir_build_contract_chosen(&k->b, n->in[0], b, rlx_mir_contract_ids(n));
+}
+
 /* One more contract of a value that has one already: they share a kernel. */
 static rlx_ir_value *make_sibling(maker *k)
 {
     for (int i = 0; i < 20; i++) {
         const rlx_ir_node *n = any(k)->def;
         if (n && n->op == RLX_MIR_CONTRACT) {
+            if (rlx_mir_contract_ids(n))
+                return choose_again(k, n);
             const rlx_ir_type *w = &n->in[1]->type;
             return below(k, 3)
                        ? rlx_mir_build_contract(
@@ -380,7 +391,7 @@ static rlx_ir_value *make_columns(maker *k)
 static rlx_ir_value *make_chosen(maker *k)
 {
     rlx_ir_value *x = any_of(k, is_f32);
-    if (!x || x->type.rank != 2 || x->type.dim[0] == 0 || x->type.dim[1] == 0)
+    if (!x || x->type.rank != 2)
         return NULL;
     const int64_t matrices = 2 + below(k, 6), each = below(k, 3);
     const rlx_dim w[] = {matrices, below(k, 9) + 1, x->type.dim[1]};
