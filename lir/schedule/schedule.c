@@ -69,6 +69,15 @@ static void panel(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, 
     s->block_n = (int)panel_columns(shape);
 }
 
+/* Normalised rows are cheap to make again on every team while they are few; a tile's sums want team
+ * memory too. */
+static bool makes_rows_once(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+{
+    enum { FEW = 8 };
+    return shape->prologue > 0 && shape->prologue <= FEW &&
+           shape->prologue * shape->k * (int64_t)sizeof(float) <= t->team_bytes / 2;
+}
+
 void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                                rlx_lir_schedule *out)
 {
@@ -92,8 +101,7 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
     }
     if (panels)
         panel(t, shape, out);
-    /* A normalised row is cheap to make again on every team while rows are few. */
-    out->prologue_once = shape->prologue && shape->m <= 8;
+    out->prologue_once = makes_rows_once(t, shape);
 }
 
 void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)

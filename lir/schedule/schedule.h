@@ -11,15 +11,15 @@
 /* What a contraction region looks like to its schedule: y[m, n] for one or more weights of one
  * shape. */
 typedef struct rlx_lir_contract_shape {
-    int64_t m;      /* tokens at the bucket's upper bound */
-    int64_t n, k;   /* weight rows, contracted extent */
-    int64_t batch;  /* that there are so many of, of the axes in front of tokens */
-    int64_t unit;   /* columns that the epilogue needs together (a head); 0: none */
-    int contracts;  /* that run in one loop: 2 for gate and up */
-    int lanes;      /* the region's numerics */
-    int bf16_width; /* products of bf16 that are summed together; 0: of f32, or of bytes */
-    bool quantized; /* integer products with blocks */
-    bool prologue;  /* a row normalisation comes first */
+    int64_t m;        /* tokens at the bucket's upper bound */
+    int64_t n, k;     /* weight rows, contracted extent */
+    int64_t batch;    /* that there are so many of, of the axes in front of tokens */
+    int64_t unit;     /* columns that the epilogue needs together (a head); 0: none */
+    int contracts;    /* that run in one loop: 2 for gate and up */
+    int lanes;        /* the region's numerics */
+    int bf16_width;   /* products of bf16 that are summed together; 0: of f32, or of bytes */
+    bool quantized;   /* integer products with blocks */
+    int64_t prologue; /* rows that a row normalisation makes first; 0: none */
 } rlx_lir_contract_shape;
 
 void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,

@@ -92,6 +92,15 @@ static int64_t at_least_one(const kernel_cx *k, rlx_dim d)
     return most > 0 ? most : 1;
 }
 
+/* Of normalised activations [.., K]: how many rows at most; 0: they are not normalised. */
+static int64_t prologue_rows(const kernel_cx *k, const rlx_ir_value *a)
+{
+    int64_t rows = value_depends(a, RLX_MIR_REDUCE);
+    for (int i = 0; i < a->type.rank - 1; i++)
+        rows *= at_least_one(k, a->type.dim[i]);
+    return rows;
+}
+
 static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_ir_node *first = g->contract[0];
@@ -139,7 +148,7 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                     .lanes = (int)lanes,
                                     .bf16_width = (int)rlx_ir_attr_int(first, RLX_ATTR_WIDTH, 0),
                                     .quantized = first->op == RLX_MIR_CONTRACT_Q,
-                                    .prologue = value_depends(first->in[0], RLX_MIR_REDUCE)};
+                                    .prologue = prologue_rows(k, first->in[0])};
     rlx_lir_schedule_contract(k->options->target, &shape, &g->s);
     if (g->by_matrix)
         g->s.prologue_once = false;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jit/kernel_info.h"
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
@@ -142,12 +143,56 @@ START_TEST(rows_choose_matrices)
 }
 END_TEST
 
+/* Normalised rows, in team memory while they are few and short: of a row that goes to an expert as
+ * many as there are tokens, however few go together; of axes in front of tokens all. */
+START_TEST(normalised_rows_fit_team_memory)
+{
+    static const char *const texts[] = {
+        "mir module @m {\n  func @main(%x: f32[T,8192] input \"x\", %i: i32[T] input \"i\", "
+        "%w: f32[64,4,8192] weight \"w\") -> (f32[T,4]) {\n"
+        "    %0 = map %x, %x {fn=mul} : f32[T,8192]\n"
+        "    %1 = reduce %0 {fn=add, axis=1, lanes=16} : f32[T]\n"
+        "    %2 = broadcast %1 {axes=[0]} : f32[T,8192]\n"
+        "    %3 = map %x, %2 {fn=div} : f32[T,8192]\n"
+        "    %y = contract %3, %w, %i {lanes=16} : f32[T,4]\n    return %y\n  }\n}\n",
+        "mir module @m {\n  func @main(%x: f32[T,4,8192] input \"x\", "
+        "%w: f32[4,8192] weight \"w\") -> (f32[T,4,4]) {\n"
+        "    %0 = map %x, %x {fn=mul} : f32[T,4,8192]\n"
+        "    %1 = reduce %0 {fn=add, axis=2, lanes=16} : f32[T,4]\n"
+        "    %2 = broadcast %1 {axes=[0,1]} : f32[T,4,8192]\n"
+        "    %3 = map %x, %2 {fn=div} : f32[T,4,8192]\n"
+        "    %y = contract %3, %w {lanes=16} : f32[T,4,4]\n    return %y\n  }\n}\n",
+    };
+    engines e = {.seed = 1};
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *mir, *lir;
+    rlx_text_put(&e.text, texts[_i]);
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "rows", e.text.data, &mir), &e);
+    engines_must(rlx_mir_optimize(mir), &e);
+    rlx_lir_target target = engines_target(&e, false);
+    target.l1_bytes = 32768;
+    target.team_bytes = 262144;
+    int64_t upper[RLX_MAX_SYMBOLS] = {0};
+    upper[rlx_dim_symbol_index(dims, "T")] = 60;
+    engines_must(
+        rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &e);
+    for (const rlx_ir_func *f = lir->first; f; f = f->next)
+        ck_assert_msg(rlx_jit_team_bytes(f) <= target.team_bytes, "%s takes %lld bytes", f->name,
+                      (long long)rlx_jit_team_bytes(f));
+    rlx_ir_module_destroy(lir);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    engines_deinit(&e);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("chosen");
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, rows_choose_matrices, 0, CASES);
+    tcase_add_loop_test(c, normalised_rows_fit_team_memory, 0, 2);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
