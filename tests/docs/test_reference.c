@@ -1,5 +1,5 @@
 /* tests/docs/test_reference.c: docs/reference, made of the tables: a page per stage (blocks.def,
- * rlx.h, docs/examples/stages.c) and per op of HIR (hir_ops.def, op_attrs.def, the head of the
+ * composites.def, rlx.h, docs/examples/stages.c and layers.c) and per op of HIR (hir_ops.def, op_attrs.def, the head of the
  * op's file, ops.rlx). The pages there must be these; RLX_BLESS=1 writes them. Examples of ops are read,
  * checked, evaluated and lowered; those of stages run in tests/examples. */
 #include <dirent.h>
@@ -10,6 +10,7 @@
 #include "frontend/blocks/blocks.h"
 #include "tests/base/suite.h"
 #include "tests/docs/declaration.h"
+#include "tests/docs/recorded.h"
 #include "tests/hir/env.h"
 
 #define SOURCE RLX_SOURCE_DIR
@@ -320,16 +321,56 @@ static void put_stage(const rlx_block_info *b, const char *header, rlx_text *out
 }
 
 /* "static void NAME(rlx_flow *f)" of the examples, as it stands there. */
-static bool put_stage_example(const char *examples, const char *name, rlx_text *out)
+static bool put_stage_example(const char *examples, const char *file, const char *name,
+                              rlx_text *out)
 {
     char head[96];
     snprintf(head, sizeof head, "static void %s(rlx_flow *f)\n", name);
     const char *at = strstr(examples, head), *end = at ? strstr(at, "\n}\n") : NULL;
     if (!end)
         return false;
-    rlx_text_putf(out, "\nExample, of `docs/examples/stages.c`:\n\n```c\n%.*s\n}\n```\n",
+    rlx_text_putf(out, "\nExample, of `docs/examples/%s`:\n\n```c\n%.*s\n}\n```\n", file,
                   (int)(end - at), at);
     return true;
+}
+
+static const struct composite {
+    const char *name, *meaning;
+} composites[] = {
+#define COMPOSITE(name, meaning) {#name, meaning},
+#include "tests/docs/composites.def"
+#undef COMPOSITE
+};
+enum { NCOMPOSITES = sizeof composites / sizeof *composites };
+
+/* A stage that records others: what, is recorded here. */
+static void put_composite(const struct composite *c, const char *header, const char *examples,
+                          rlx_text *out)
+{
+    rlx_text_putf(out, "# %s\n\n%s\n\n", c->name, c->meaning);
+    declaration_comment(header, c->name, out);
+    rlx_text_put(out, "\n```c\n");
+    declaration_code(header, c->name, out);
+    rlx_text_put(out, "```\n");
+    ck_assert_msg(put_stage_example(examples, "layers.c", c->name, out),
+                  "docs/examples/layers.c has no %s", c->name);
+    rlx_text_put(out, "\nIt records:\n\n```flow\n");
+    assert_ok(record_example(c->name, out));
+    rlx_text_put(out, "```\n");
+}
+
+static void keep_composites(const char *header)
+{
+    char *examples = need_file(SOURCE "/docs/examples/layers.c");
+    for (int i = 0; i < NCOMPOSITES; i++) {
+        rlx_text page = {0};
+        char path[512];
+        put_composite(&composites[i], header, examples, &page);
+        snprintf(path, sizeof path, REFERENCE "/stages/%s.md", composites[i].name);
+        keep_page(path, &page);
+        rlx_text_deinit(&page);
+    }
+    free(examples);
 }
 
 START_TEST(pages_of_stages)
@@ -344,11 +385,12 @@ START_TEST(pages_of_stages)
         rlx_text page = {0};
         char path[512];
         put_stage(b, header, &page);
-        shown += put_stage_example(examples, b->name, &page);
+        shown += put_stage_example(examples, "stages.c", b->name, &page);
         snprintf(path, sizeof path, REFERENCE "/stages/%s.md", b->name);
         keep_page(path, &page);
         rlx_text_deinit(&page);
     }
+    keep_composites(header);
     free(header);
     free(examples);
     finish_pages(REFERENCE "/stages");
@@ -385,6 +427,11 @@ START_TEST(list)
         const rlx_block_info *b = rlx_block_get((rlx_stage_kind)k);
         rlx_text_putf(&page, "| [%s](stages/%s.md) | %s |\n", b->name, b->name, b->meaning);
     }
+    rlx_text_put(&page, "\n## What records other stages\n\n| function | what it records "
+                        "|\n|---|---|\n");
+    for (int i = 0; i < NCOMPOSITES; i++)
+        rlx_text_putf(&page, "| [%s](stages/%s.md) | %s |\n", composites[i].name,
+                      composites[i].name, composites[i].meaning);
     rlx_text_put(&page, "\n## Ops of HIR\n\nTensor ops are MIR's primitives.\n\n| op | what it "
                         "computes |\n|---|---|\n");
     for (int i = 0; i < NOPS; i++)
@@ -442,6 +489,27 @@ START_TEST(flow_api)
 }
 END_TEST
 
+/* Each of rlx-flow's 43 stages is a function that has a page, or none, and it is said why. */
+START_TEST(stages_have_pages)
+{
+    char *page = need_file(SOURCE "/docs/flow-api.md");
+    for (int i = 1; i <= 43; i++) {
+        char head[16], name[64], path[512], why;
+        snprintf(head, sizeof head, "\n| %d | ", i);
+        const char *row = strstr(page, head);
+        ck_assert_msg(row != NULL, "docs/flow-api.md has no stage %d", i);
+        row = strchr(row + strlen(head), '|') + 2;
+        if (sscanf(row, "none | %c", &why) == 1)
+            continue;
+        ck_assert_msg(sscanf(row, "`rlx_flow_%63[a-z0-9_]", name) == 1, "stage %d is %.30s", i,
+                      row);
+        snprintf(path, sizeof path, REFERENCE "/stages/%s.md", name);
+        free(need_file(path));
+    }
+    free(page);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("reference");
@@ -453,6 +521,7 @@ int main(void)
     tcase_add_test(c, list);
     tcase_add_test(c, tutorial);
     tcase_add_test(c, flow_api);
+    tcase_add_test(c, stages_have_pages);
     suite_add_tcase(s, c);
-    return run_suite(s, 5);
+    return run_suite(s, 8);
 }

@@ -126,6 +126,22 @@ START_TEST(stages)
 }
 END_TEST
 
+START_TEST(layers)
+{
+    process p, again;
+    RUN(&p, EXAMPLES "layers");
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    static const char *const lines[] = {"embed_scale 1.41421\n", "repeat_layers 0.0625\n",
+                                        "logit_softcap 0.499954\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        ck_assert_msg(strstr(p.out, lines[i]) != NULL, "no %s in %s", lines[i], p.out);
+    RUN(&again, EXAMPLES "layers", "ref:mir");
+    ck_assert_str_eq(p.out, again.out);
+    process_free(&p);
+    process_free(&again);
+}
+END_TEST
+
 /* The numbers mean nothing; they are the same on an evaluator. */
 START_TEST(tutorial)
 {
@@ -320,6 +336,7 @@ int main(void)
     tcase_add_loop_test(c, hand_flow, 0, sizeof devices / sizeof *devices);
     tcase_add_loop_test(c, custom_stage, 0, sizeof devices / sizeof *devices);
     tcase_add_test(c, stages);
+    tcase_add_test(c, layers);
     tcase_add_test(c, tutorial);
     tcase_add_test(c, run_model);
     tcase_add_test(c, sessions);
@@ -329,5 +346,5 @@ int main(void)
     tcase_add_test(c, batch);
     tcase_add_test(c, eval_tensors);
     suite_add_tcase(s, c);
-    return run_suite(s, 17);
+    return run_suite(s, 18);
 }
