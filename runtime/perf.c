@@ -22,6 +22,7 @@ struct rlx_perf {
     rlx_perf_form form;
     char *path;
     int fd, users;
+    pid_t pid;      /* that opened it */
     bool made;      /* by this process: what another of its number left is not added to */
     void *mark;     /* the mapped page; NULL: none */
     uint64_t index; /* of the next code */
@@ -113,18 +114,25 @@ static rlx_status begin_dump(rlx_perf *p)
     return RLX_FAIL(RLX_IO, "mapping it for perf to see: %s", strerror(errno));
 }
 
+/* The folder may be everybody's: what lies there is looked at before it is touched. */
 static rlx_status open_file(rlx_perf *p)
 {
-    const int how = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | (p->made ? 0 : O_TRUNC);
+    const int how = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     struct stat st;
     p->fd = open(p->path, how, 0600);
     if (p->fd < 0)
         return RLX_FAIL(RLX_IO, "%s", strerror(errno));
     if (fstat(p->fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != geteuid())
         return RLX_FAIL(RLX_IO, "it is another user's, or no regular file");
+    if (st.st_nlink != 1)
+        return RLX_FAIL(RLX_IO, "it has another name besides");
+    if (!p->made && ftruncate(p->fd, 0))
+        return RLX_FAIL(RLX_IO, "%s", strerror(errno));
+    p->index = p->made ? p->index : 0;
     if (p->form == RLX_PERF_JITDUMP)
         RLX_TRY(begin_dump(p));
     p->made = true;
+    p->pid = getpid();
     return RLX_OK;
 }
 
@@ -138,9 +146,37 @@ static void close_file(rlx_perf *p)
     p->fd = -1;
 }
 
+static rlx_status open_named(rlx_perf *p)
+{
+    rlx_status st = open_file(p);
+    if (st)
+        close_file(p);
+    RLX_TRY_NOTE(st, "telling perf of code: %s", p->path);
+    return RLX_OK;
+}
+
+/* In a forked child the file is its parent's: those who use it get one of the child's own. */
+static rlx_status begin_process(rlx_perf *p)
+{
+    if (!p->users || p->pid == getpid())
+        return RLX_OK;
+    char *slash = strrchr(p->path, '/');
+    *slash = 0;
+    char *path = path_of(p->form, p->path);
+    *slash = '/';
+    if (!path)
+        return RLX_OOM();
+    close_file(p);
+    free(p->path);
+    p->path = path;
+    p->made = false;
+    return open_named(p);
+}
+
 /* The form's file for one user more. */
 static rlx_status use(rlx_perf *p, const char *folder)
 {
+    RLX_TRY(begin_process(p));
     char *path = path_of(p->form, folder);
     if (!path)
         return RLX_OOM();
@@ -158,11 +194,7 @@ static rlx_status use(rlx_perf *p, const char *folder)
     p->made = p->made && !strcmp(p->path, path);
     free(p->path);
     p->path = path;
-    rlx_status st = open_file(p);
-    if (st) {
-        close_file(p);
-        RLX_TRY_NOTE(st, "telling perf of code: %s", path);
-    }
+    RLX_TRY(open_named(p));
     p->users = 1;
     return RLX_OK;
 }
@@ -192,13 +224,15 @@ rlx_status rlx_perf_add(rlx_perf *p, const rlx_perf_code *codes, size_t n)
 {
     rlx_text out = {0};
     pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < n; i++)
+    rlx_status st = begin_process(p);
+    for (size_t i = 0; i < n && !st; i++)
         if (p->form == RLX_PERF_MAP)
             rlx_text_putf(&out, "%" PRIxPTR " %zx %s\n", (uintptr_t)codes[i].start, codes[i].bytes,
                           codes[i].name);
         else
             put_code(p, &codes[i], &out);
-    rlx_status st = out.oom ? RLX_OOM() : rlx_write_bytes(p->fd, out.data, out.len);
+    if (!st)
+        st = out.oom ? RLX_OOM() : rlx_write_bytes(p->fd, out.data, out.len);
     rlx_text_deinit(&out);
     pthread_mutex_unlock(&lock);
     RLX_TRY_NOTE(st, "writing %s", p->path);

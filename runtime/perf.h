@@ -18,8 +18,8 @@ typedef enum rlx_perf_form { RLX_PERF_NONE, RLX_PERF_MAP, RLX_PERF_JITDUMP } rlx
 
 typedef struct rlx_perf rlx_perf;
 
-/* Makes the process's file, or goes on with it: all that ask for a form share one. `folder`: of a jitdump; NULL: the current
- * one. RLX_IO; RLX_INVALID_ARGUMENT: the process's dump is in another folder. Any thread. */
+/* Makes the process's file, or goes on with it: all that ask for a form share one; a forked child has one of its own. A file
+ * of another user's, or with another name besides, is not touched. `folder`: of a jitdump; NULL: the current one. RLX_IO; RLX_INVALID_ARGUMENT: the process's dump is in another folder. Any thread. */
 rlx_status rlx_perf_open(rlx_perf_form form, const char *folder, rlx_perf **out);
 void rlx_perf_close(rlx_perf *p); /* accepts NULL */
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "frontend/rlx.h"
@@ -114,6 +115,69 @@ START_TEST(a_map_names_kernels)
 }
 END_TEST
 
+/* Asserts nothing but by its exit code: a context beside the inherited one, which stays of use. */
+static int count_in_child(loaded *l)
+{
+    rlx_context *cx;
+    rlx_model *m;
+    rlx_status st =
+        rlx_context_create(&(rlx_context_options){.perf = RLX_PERF_MAP, .cache.folder = dir}, &cx);
+    if (st)
+        return 1;
+    unload(l);
+    st = rlx_model_load(cx, BUNDLED, &(rlx_model_options){.precision = RLX_FAST}, &m);
+    if (st)
+        return 2;
+    snprintf(path, sizeof path, "/tmp/perf-%ld.map", (long)getpid());
+    const int lines = count_lines();
+    rlx_model_info info;
+    rlx_model_get_info(m, &info);
+    rlx_model_destroy(m);
+    rlx_context_destroy(cx);
+    unlink(path);
+    return lines == info.kernels ? 0 : 3;
+}
+
+START_TEST(a_child_has_a_map_of_its_own)
+{
+    int status;
+    snprintf(path, sizeof path, "/tmp/perf-%ld.map", (long)getpid());
+    loaded l =
+        load(&(rlx_context_options){.perf = RLX_PERF_MAP, .threads = 1, .cache.folder = dir});
+    const int lines = count_lines();
+    const pid_t child = fork();
+    if (!child)
+        _exit(count_in_child(&l));
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFEXITED(status) && !WEXITSTATUS(status), "the child ended with %d", status);
+    ck_assert_int_eq(count_lines(), lines);
+    unload(&l);
+}
+END_TEST
+
+/* Files that lie where the map goes, in a folder that is everybody's. */
+START_TEST(other_files_are_not_touched)
+{
+    char kept[CHARS];
+    rlx_context *cx;
+    struct stat st;
+    const rlx_context_options o = {.perf = RLX_PERF_MAP, .cache.folder = dir};
+    snprintf(path, sizeof path, "/tmp/perf-%ld.map", (long)getpid());
+    snprintf(kept, sizeof kept, "%.200s/kept", dir);
+    FILE *f = fopen(kept, "w");
+    ck_assert(f && fputs("kept", f) >= 0 && !fclose(f));
+    unlink(path);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(i ? link(kept, path) : symlink(kept, path), 0);
+        rlx_status bad = rlx_context_create(&o, &cx);
+        ck_assert_int_eq(rlx_status_code(bad), RLX_IO);
+        rlx_status_free(bad);
+        ck_assert(!stat(kept, &st) && st.st_size == 4);
+        unlink(path);
+    }
+}
+END_TEST
+
 /* ---- jitdump: linux/tools/perf/Documentation/jitdump-specification.txt */
 
 static uint64_t number(const char *at, int bytes)
@@ -206,6 +270,8 @@ int main(void)
     TCase *t = tcase_create("perf");
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_test(t, a_map_names_kernels);
+    tcase_add_test(t, a_child_has_a_map_of_its_own);
+    tcase_add_test(t, other_files_are_not_touched);
     tcase_add_test(t, a_dump_has_the_code);
     tcase_add_test(t, mistakes);
     suite_add_tcase(s, t);
