@@ -190,7 +190,7 @@ static rlx_status count_cost(const builder *b, const rlx_ir_func *k, rlx_program
         RLX_TRY(rlx_lir_count_cost(k, symbols, 1, &least));
         symbols[s] = b->options->upper[s];
         const int64_t moved = least.bytes_read + least.bytes_written;
-        if (least.flops > out->operations[0] ||
+        if (moved > bytes || least.flops > out->operations[0] || /* bounds may shrink elsewhere */
             (least.flops == out->operations[0] && moved >= out->bytes[0]))
             continue;
         out->symbol = (uint32_t)s;

@@ -484,6 +484,8 @@ static rlx_status read_kernels(reader *r)
         k->nbuffers = get32(r->bytes + byte + 4);
         k->team_bytes = get64(r->bytes + byte + 8);
         k->cost.symbol = get32(r->bytes + byte + 24);
+        if (get32(r->bytes + byte + 28))
+            return BAD_BYTE(byte + 28, "%u where nothing is", get32(r->bytes + byte + 28));
         for (int end = 0; end < 2; end++) {
             k->cost.bytes[end] = get64(r->bytes + byte + 32 + 16 * (size_t)end);
             k->cost.operations[end] = get64(r->bytes + byte + 40 + 16 * (size_t)end);

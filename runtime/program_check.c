@@ -1,6 +1,7 @@
 /* runtime/program_check.c: what running a program relies on.
  *
- *   P1  kernels have a name, at most 64 buffers, sane team memory, costs by a symbol that is there.
+ *   P1  kernels have a name, at most 64 buffers, sane team memory; costs are by a symbol that is
+ *       there, none is negative, and none is more at 1 than at the symbol's upper bound.
  *   P2  functions' ops follow one another and fill their table; arguments lie inside theirs.
  *   P3  functions call only lower-numbered ones, at most 32 deep; the whole tape comes to at
  *       most 2^20 launches and calls.
@@ -255,6 +256,26 @@ static rlx_status check_tape(const checker *c)
     return RLX_OK;
 }
 
+/* P1 */
+static rlx_status check_cost(const checker *c, uint32_t i)
+{
+    const rlx_program_kernel *k = &c->p->kernels[i];
+    const bool constant = k->cost.symbol == RLX_NO_SYMBOL;
+    if (!constant && k->cost.symbol >= (uint32_t)rlx_dim_symbol_count(c->p->dims))
+        return BAD(KERNELS, i, "P1: %s costs by symbol %u", k->name, k->cost.symbol);
+    const struct {
+        const char *what;
+        const int64_t *ends;
+    } costs[] = {{"bytes", k->cost.bytes}, {"operations", k->cost.operations}};
+    for (int n = 0; n < 2; n++) {
+        const int64_t *ends = costs[n].ends;
+        if (ends[0] < 0 || ends[1] < 0 || (!constant && ends[0] > ends[1]))
+            return BAD(KERNELS, i, "P1: %s costs %lld to %lld %s", k->name, (long long)ends[0],
+                       (long long)ends[1], costs[n].what);
+    }
+    return RLX_OK;
+}
+
 static rlx_status check_kernels(const checker *c)
 {
     for (uint32_t i = 0; i < c->p->nkernels; i++) {
@@ -266,9 +287,7 @@ static rlx_status check_kernels(const checker *c)
         if (k->team_bytes < 0 || k->team_bytes > MAX_TEAM_BYTES)
             return BAD(KERNELS, i, "P1: %s wants %lld bytes of team memory", k->name,
                        (long long)k->team_bytes);
-        if (k->cost.symbol != RLX_NO_SYMBOL &&
-            k->cost.symbol >= (uint32_t)rlx_dim_symbol_count(c->p->dims))
-            return BAD(KERNELS, i, "P1: %s costs by symbol %u", k->name, k->cost.symbol);
+        RLX_TRY(check_cost(c, i));
     }
     return RLX_OK;
 }

@@ -63,9 +63,11 @@ void rlx_session_add_time(rlx_binding *b, uint32_t kernel, int part, int member,
     if (part)
         return;
     const rlx_program_cost *c = &t->costs[kernel];
-    const double share = c->symbol == RLX_NO_SYMBOL ? 1 : grown(b, c->symbol);
     rlx_kernel_time *k = &t->kernels[kernel];
     k->launches++;
+    if (c->symbol != RLX_NO_SYMBOL && !b->symbols[c->symbol]) /* of nothing, so no work */
+        return;
+    const double share = c->symbol == RLX_NO_SYMBOL ? 1 : grown(b, c->symbol);
     k->bytes += between(c->bytes, share);
     k->operations += between(c->operations, share);
 }

@@ -339,6 +339,12 @@ START_TEST(rules)
     BROKEN("P1: attend takes 65", f.kernels[0].nbuffers = 65);
     BROKEN("P1: attend wants -1", f.kernels[0].team_bytes = -1);
     BROKEN("P1: attend costs by symbol 99", f.kernels[0].cost.symbol = 99);
+    BROKEN("P1: attend costs -1 to", f.kernels[0].cost.bytes[0] = -1);
+    BROKEN("P1: attend costs", f.kernels[0].cost.operations[1] = -1);
+    BROKEN("P1: attend costs 8 to 7 bytes", f.kernels[0].cost.symbol = 0;
+           f.kernels[0].cost.bytes[0] = 8; f.kernels[0].cost.bytes[1] = 7);
+    BROKEN("P1: attend costs 8 to 7 operations", f.kernels[0].cost.symbol = 0;
+           f.kernels[0].cost.operations[0] = 8; f.kernels[0].cost.operations[1] = 7);
     BROKEN("P2: 2 ops from 1, expected from 2", f.funcs[0].nops = 2);
     BROKEN("P2: 2 ops from 3", f.funcs[2].nops = 2);
     BROKEN("P2: 3 arguments from 14, of 16", f.ops[0].first_arg = 14);
@@ -378,6 +384,25 @@ START_TEST(rules)
 }
 END_TEST
 
+/* Between a cost's symbol and its numbers. */
+START_TEST(padding_is_zero)
+{
+    fixture f;
+    rlx_program *p;
+    fill(&f);
+    f.kernels[0].cost = (rlx_program_cost){1, {0x1234567, 0x1234568}, {1, 2}};
+    rlx_text bytes = encode(&f.p);
+    uint8_t *at = memmem(bytes.data, bytes.len, &f.kernels[0].cost.bytes[0], sizeof(int64_t));
+    ck_assert_ptr_nonnull(at);
+    at[-4] = 1;
+    seal((uint8_t *)bytes.data, bytes.len);
+    EXPECT_ERROR(rlx_program_decode(bytes.data, bytes.len, &p), RLX_INVALID_FILE,
+                 "1 where nothing is");
+    rlx_text_deinit(&bytes);
+    rlx_dims_destroy(f.p.dims);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("program");
@@ -387,5 +412,6 @@ int main(void)
     SUITE_TEST(s, "flipped and sealed", flipped_and_sealed);
     SUITE_TEST(s, "random damage", random_damage);
     SUITE_TEST(s, "rules", rules);
-    return suite_run(s, 6);
+    SUITE_TEST(s, "padding is zero", padding_is_zero);
+    return suite_run(s, 7);
 }

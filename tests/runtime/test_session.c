@@ -170,6 +170,12 @@ START_TEST(kernels_are_timed)
         ck_assert_double_eq_tol(mix.bytes, STEPS * LAYERS * WIDTH, 1e-6);
         ck_assert_double_eq_tol(mix.operations, STEPS * LAYERS * 7, 1e-6);
         ck_assert_double_eq_tol(copy.bytes, STEPS * (LAYERS + 3) * 102, 1e-6);
+        ck_assert(
+            stack_is_right(s, e, LAYERS, 0)); /* of nothing: no work, and not less than none */
+        rlx_session_kernel_at(s, 0, &mix);
+        ck_assert_int_eq(mix.launches, (STEPS + 1) * LAYERS);
+        ck_assert_double_eq_tol(mix.bytes, STEPS * LAYERS * WIDTH, 1e-6);
+        ck_assert_double_eq_tol(mix.operations, STEPS * LAYERS * 7, 1e-6);
         rlx_session_clear_times(s);
         rlx_session_kernel_at(s, 0, &mix);
         ck_assert(mix.launches == 0 && mix.seconds == 0 && mix.bytes == 0);
