@@ -43,6 +43,9 @@ typedef struct bench {
     size_t nunits;
     float *logits;
     int32_t *ids, *seq, *rows;
+    rlx_kernel_time *times; /* of a row's kernels, its repetitions summed */
+    int ntimes;
+    bool no_memory; /* some of them are not there */
 } bench;
 
 static int64_t largest(const number_list *l)
@@ -144,16 +147,28 @@ static double attended_bytes(const rlx_model_info *m, int64_t positions)
            (double)m->window_position_bytes * (double)window;
 }
 
+/* Those in which one token of each of `batch` sequences runs: as many at once as the largest bucket
+ * holds. */
+static int64_t count_steps(const rlx_model_info *m, int64_t batch)
+{
+    const int64_t most = m->batch.n                 ? m->batch.upper[m->batch.n - 1]
+                         : m->precision == RLX_FAST ? 1
+                                                    : m->prefill;
+    return (batch + most - 1) / most;
+}
+
 /* What a step of one chunk or of one token in each sequence reads, over all steps, per token. */
 static void count_work(const bench *b, bench_row *row)
 {
     const rlx_model_info *m = &b->info;
     int64_t length = row->prompt ? row->prompt : row->tokens;
     int64_t step = row->prompt ? m->prefill : 1;
+    const double steps = row->prompt ? 1 : (double)count_steps(m, row->batch);
     double bytes = 0, rows = row->prompt ? 1 : (double)row->tokens;
     for (int64_t at = 0; at < length; at += step) {
         int64_t end = at + step < length ? at + step : length;
-        bytes += (double)m->token_bytes + (double)row->batch * attended_bytes(m, row->depth + end);
+        bytes += steps * (double)m->token_bytes +
+                 (double)row->batch * attended_bytes(m, row->depth + end);
     }
     row->bytes = bytes / (double)(length * row->batch);
     row->operations =
@@ -169,15 +184,39 @@ static int by_time(const void *a, const void *b)
     return (left < right) - (left > right);
 }
 
-/* Those that ran in `repeats` repetitions that took `seconds` together. */
-static void list_kernels(const bench *b, bench_row *row, int repeats, double seconds)
+/* What the session has since it was cleared, to the row's sums. Kernels stand in the order in which
+ * their programs ran first, so those that are known keep their places. */
+static void add_kernels(bench *b)
 {
-    const int n = rlx_session_kernel_count(b->session);
-    row->kernels = calloc((size_t)n + 1, sizeof *row->kernels);
-    row->nkernels = 0;
-    for (int i = 0; i < n && row->kernels; i++) {
+    const int n = b->o->kernels ? rlx_session_kernel_count(b->session) : 0;
+    if (n > b->ntimes) {
+        rlx_kernel_time *more = realloc(b->times, (size_t)n * sizeof *more);
+        b->no_memory |= !more;
+        if (!more)
+            return;
+        memset(more + b->ntimes, 0, (size_t)(n - b->ntimes) * sizeof *more);
+        b->times = more;
+        b->ntimes = n;
+    }
+    for (int i = 0; i < n; i++) {
         rlx_kernel_time t;
         rlx_session_kernel_at(b->session, i, &t);
+        t.launches += b->times[i].launches;
+        t.seconds += b->times[i].seconds;
+        t.bytes += b->times[i].bytes;
+        t.operations += b->times[i].operations;
+        b->times[i] = t;
+    }
+}
+
+/* Those that ran in `repeats` repetitions that took `seconds` together. */
+static void list_kernels(bench *b, bench_row *row, int repeats, double seconds)
+{
+    row->kernels = calloc((size_t)b->ntimes + 1, sizeof *row->kernels);
+    b->no_memory |= !row->kernels;
+    row->nkernels = 0;
+    for (int i = 0; i < b->ntimes && row->kernels; i++) {
+        const rlx_kernel_time t = b->times[i];
         if (!t.launches)
             continue;
         const double each = t.seconds / (double)t.launches;
@@ -201,12 +240,13 @@ static rlx_status measure(bench *b, bench_row *row)
     row->threads = rlx_context_threads(b->cx);
     row->peak_unit = "";
     count_work(b, row);
+    if (b->times)
+        memset(b->times, 0, (size_t)b->ntimes * sizeof *b->times);
     for (int i = -1; i < n; i++) {
         if (i >= 0)
             measure_ceilings(b, row);
         rlx_status st = rewind_to(b, row);
-        if (i <= 0)
-            rlx_session_clear_times(b->session);
+        rlx_session_clear_times(b->session); /* filling sequences is no part of the row */
         double start = ceiling_now();
         if (!st)
             st = run_row(b, row);
@@ -217,6 +257,7 @@ static rlx_status measure(bench *b, bench_row *row)
             continue;
         rates[i] = (double)tokens / seconds;
         all += seconds;
+        add_kernels(b);
     }
     summarise(rates, n, row);
     if (b->o->kernels)
@@ -328,6 +369,7 @@ static void bench_deinit(bench *b)
     free(b->ids);
     free(b->seq);
     free(b->rows);
+    free(b->times);
     rlx_session_destroy(b->session);
     rlx_model_destroy(b->model);
     rlx_context_destroy(b->cx);
@@ -381,7 +423,7 @@ static int do_threads(const bench_options *o, int64_t threads, bool *first)
         describe(&b);
     for (int i = 0; i < o->depths.n && memory && !st; i++)
         st = do_depth(&b, o->depths.at[i], first);
-    code = memory ? report(st) : failure("bench: out of memory");
+    code = memory && !b.no_memory ? report(st) : failure("bench: out of memory");
     bench_deinit(&b);
     return code;
 }

@@ -144,6 +144,20 @@ START_TEST(depth_and_batch_count_bytes)
 }
 END_TEST
 
+/* More sequences than the largest bucket of BATCH holds run as two steps, each of which reads the weights. */
+START_TEST(each_part_of_a_batch_reads_weights)
+{
+    process p;
+    RUN(&p, RLX_TOOL, "bench", BUNDLED, "-p", "0", "-n", "1", "-b", "16,32", "-r", "1", "-t", "1",
+        "-o", "json");
+    cJSON *rows = rows_of(&p, 2);
+    const double one = bytes_per_token(cJSON_GetArrayItem(rows, 0)),
+                 two = bytes_per_token(cJSON_GetArrayItem(rows, 1));
+    cJSON_Delete(rows);
+    ck_assert_double_eq_tol(one, two, 64);
+}
+END_TEST
+
 START_TEST(markdown_and_csv)
 {
     process p;
@@ -194,6 +208,51 @@ START_TEST(kernels_of_a_row)
 }
 END_TEST
 
+/* A layer with a window forgets what a sequence would go back to, so each repetition fills it anew;
+ * that is no launch of the row. */
+START_TEST(filling_is_no_part_of_a_row)
+{
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    char dir[] = "/tmp/rlx-bench-XXXXXX", link[64], json[2048];
+    process p;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    for (int i = 1; i < 3; i++) {
+        char from[256];
+        snprintf(from, sizeof from, "%s/%s", BUNDLED, files[i]);
+        snprintf(link, sizeof link, "%s/%s", dir, files[i]);
+        ck_assert_int_eq(symlink(from, link), 0);
+    }
+    FILE *f = fopen(BUNDLED "/config.json", "r");
+    ck_assert_ptr_nonnull(f);
+    json[fread(json, 1, sizeof json - 1, f)] = 0;
+    fclose(f);
+    cJSON *o = cJSON_Parse(json);
+    cJSON_ReplaceItemInObject(o, "model_type", cJSON_CreateString("mistral"));
+    cJSON_ReplaceItemInObject(o, "architectures", cJSON_Parse("[\"MistralForCausalLM\"]"));
+    cJSON_AddNumberToObject(o, "sliding_window", 64);
+    char *text_of = cJSON_PrintUnformatted(o);
+    snprintf(link, sizeof link, "%s/config.json", dir);
+    f = fopen(link, "w");
+    ck_assert(f && fputs(text_of, f) >= 0 && fclose(f) == 0);
+    free(text_of);
+    cJSON_Delete(o);
+    RUN(&p, RLX_TOOL, "bench", dir, "-p", "400", "-n", "0", "-d", "200", "-r", "3", "-t", "1", "-o",
+        "json", "--kernels");
+    cJSON *rows = rows_of(&p, 1), *k;
+    cJSON_ArrayForEach(k, cJSON_GetObjectItem(cJSON_GetArrayItem(rows, 0), "kernels"))
+    {
+        const double n = number(k, "launches");
+        ck_assert_msg(n == (int)n && n > 0, "%g launches of %s", n, text(k, "kernel"));
+    }
+    cJSON_Delete(rows);
+    for (int i = 0; i < 3; i++) {
+        snprintf(link, sizeof link, "%s/%s", dir, files[i]);
+        unlink(link);
+    }
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 /* A model's name is the user's. */
 START_TEST(names_are_quoted)
 {
@@ -223,13 +282,15 @@ int main(void)
     tcase_add_test(c, a_model_that_is_not_there);
     tcase_add_test(c, json_has_every_row);
     tcase_add_test(c, depth_and_batch_count_bytes);
+    tcase_add_test(c, each_part_of_a_batch_reads_weights);
     tcase_add_test(c, markdown_and_csv);
     tcase_add_test(c, kernels_of_a_row);
+    tcase_add_test(c, filling_is_no_part_of_a_row);
     tcase_add_test(c, names_are_quoted);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r), ran = srunner_ntests_run(r);
     srunner_free(r);
-    return failed || ran < 7;
+    return failed || ran < 9;
 }
