@@ -13,7 +13,7 @@
 #include "frontend/tool/args.h"
 #include "frontend/tool/logits_file.h"
 
-enum { MOST_ROWS = 128, MOST_CONTEXT = 1 << 20 };
+enum { MOST_ROWS = 128, USUAL_CONTEXT = 512, MOST_CONTEXT = 1 << 20 };
 
 /* Of one number per token. */
 typedef struct series {
@@ -24,7 +24,7 @@ typedef struct series {
 typedef struct perplexity {
     run_where where;
     const char *file, *kl, *save;
-    int64_t context, most_chunks;
+    int64_t context, most_chunks; /* context 0: not said */
     bool json, watched;
 
     rlx_model_options how;
@@ -33,10 +33,11 @@ typedef struct perplexity {
     rlx_model_info info;
     rlx_session *session;
     logits_file base, saved;
-    int32_t *ids; /* [chunks, context] */
-    int32_t bos;  /* what a chunk begins with in place of its first token; -1: its first token */
+    int32_t *ids;    /* [chunks, context] */
+    int32_t bos;     /* what a chunk begins with in place of its first token; -1: its first token */
+    int64_t closing; /* tokens that the tokenizer puts behind a text */
     int64_t chunks;
-    float *rows;   /* [MOST_ROWS, vocab] */
+    float *rows;   /* [MOST_ROWS + 1, vocab] */
     float *base_p; /* [vocab] logs of the base's probabilities */
 
     series nll, base_nll, kl_divergence,
@@ -135,13 +136,18 @@ static int score(perplexity *p, const float *logits, int32_t token)
         return code;
     p->base_nll.at[p->base_nll.n++] = -(double)p->base_p[token];
     p->differences.at[p->differences.n++] = exp(-nll) - exp((double)p->base_p[token]);
-    p->kl_divergence.at[p->kl_divergence.n++] = divergence(p->base_p, logits, log_divisor, n);
+    const double kl = divergence(p->base_p, logits, log_divisor, n);
+    if (!isfinite(kl))
+        return failure("perplexity: the divergence from %s is not finite behind token %lld", p->kl,
+                       (long long)p->kl_divergence.n);
+    p->kl_divergence.at[p->kl_divergence.n++] = kl;
     p->same += find_largest(logits, n) == find_largest(p->base_p, n);
     return EXIT_OK;
 }
 
 /* ---- one chunk */
 
+/* No step has one token alone: in fast mode that has the numerics of decoding. */
 static int do_chunk(perplexity *p, int32_t *chunk)
 {
     const int64_t first = logits_file_first((int32_t)p->context);
@@ -150,15 +156,19 @@ static int do_chunk(perplexity *p, int32_t *chunk)
     if (p->bos >= 0)
         chunk[0] = p->bos;
     rlx_session_reset(p->session);
-    int code = report(rlx_model_step(p->model, p->session, 0, chunk, first, 0, NULL));
-    chunk[0] = kept;
-    for (int64_t at = 0; at < rows && !code; at += MOST_ROWS) {
-        const int64_t n = at + MOST_ROWS < rows ? MOST_ROWS : rows - at;
+    int code = EXIT_OK;
+    if (rows > 1)
+        code = report(rlx_model_step(p->model, p->session, 0, chunk, first, 0, NULL));
+    for (int64_t at = 0, n; at < rows && !code; at += n) {
+        n = rows - at > MOST_ROWS + 1 ? MOST_ROWS : rows - at;
         const int32_t *ids = chunk + first + at;
-        code = report(rlx_model_step(p->model, p->session, 0, ids, n, n, p->rows));
+        const int64_t before = rows > 1 ? 0 : first;
+        code =
+            report(rlx_model_step(p->model, p->session, 0, ids - before, before + n, n, p->rows));
         for (int64_t i = 0; i < n && !code; i++)
             code = score(p, p->rows + i * p->info.width, ids[i + 1]);
     }
+    chunk[0] = kept;
     return code;
 }
 
@@ -242,17 +252,23 @@ static int print_results(perplexity *p)
 
 /* ---- what goes in */
 
-/* The token that texts begin with: what surrounds an empty one, its first. */
-static int find_bos(perplexity *p, const rlx_tokenizer *t)
+/* What the tokenizer puts in front of a text and behind it, seen at a short one. */
+static int find_frame(perplexity *p, const rlx_tokenizer *t)
 {
-    int32_t *ids;
-    int64_t n;
-    int code = report(rlx_tokenizer_encode(t, "", 0, true, &ids, &n));
-    if (code)
-        return code;
-    p->bos = n ? ids[0] : -1;
-    free(ids);
-    return EXIT_OK;
+    int32_t *bare = NULL, *framed = NULL;
+    int64_t nbare, n, front = 0;
+    int code = report(rlx_tokenizer_encode(t, "a", 1, false, &bare, &nbare));
+    if (!code)
+        code = report(rlx_tokenizer_encode(t, "a", 1, true, &framed, &n));
+    if (!code) {
+        while (front + nbare < n && memcmp(framed + front, bare, (size_t)nbare * sizeof *bare) != 0)
+            front++;
+        p->bos = front ? framed[0] : -1;
+        p->closing = n - nbare - front;
+    }
+    free(bare);
+    free(framed);
+    return code;
 }
 
 /* The text's tokens: whole chunks of them. */
@@ -268,6 +284,7 @@ static int cut_text(perplexity *p, const rlx_tokenizer *t)
     free(text);
     if (code)
         return code;
+    n -= p->closing;
     p->chunks = n / p->context;
     if (!p->chunks)
         return failure("perplexity: %s has %lld tokens; a chunk is %lld (-c)", p->file,
@@ -280,6 +297,11 @@ static int open_base(perplexity *p)
     int code = logits_file_open(&p->base, p->kl);
     if (code)
         return code;
+    if (p->context && p->context != p->base.context)
+        return usage_error("perplexity: -c %lld: chunks of %s have %d tokens",
+                           (long long)p->context, p->kl, p->base.context);
+    if (p->base.context > MOST_CONTEXT)
+        return failure("%s: chunks of %d tokens: at most %d", p->kl, p->base.context, MOST_CONTEXT);
     p->context = p->base.context;
     p->chunks = p->base.chunks;
     const size_t bytes = (size_t)p->context * (size_t)p->chunks * sizeof *p->ids;
@@ -292,11 +314,13 @@ static int open_base(perplexity *p)
 
 static int read_tokens(perplexity *p)
 {
+    const rlx_tokenizer_options how = {.no_cache = p->where.no_cache,
+                                       .cache_folder = p->where.cache_dir};
     rlx_tokenizer *t;
-    int code = report(rlx_tokenizer_load(p->where.model, NULL, &t));
+    int code = report(rlx_tokenizer_load(p->where.model, &how, &t));
     if (code)
         return code;
-    code = find_bos(p, t);
+    code = find_frame(p, t);
     if (!code)
         code = p->kl ? open_base(p) : cut_text(p, t);
     rlx_tokenizer_destroy(t);
@@ -329,7 +353,7 @@ static int make_room(perplexity *p)
     const size_t vocab = (size_t)p->info.width;
     const size_t n = (size_t)(p->chunks * logits_file_rows((int32_t)p->context));
     series *const all[] = {&p->nll, &p->base_nll, &p->kl_divergence, &p->differences};
-    p->rows = malloc(MOST_ROWS * vocab * sizeof *p->rows);
+    p->rows = malloc((MOST_ROWS + 1) * vocab * sizeof *p->rows);
     p->base_p = malloc(vocab * sizeof *p->base_p);
     bool there = p->rows && p->base_p;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -386,19 +410,19 @@ static int check_options(const perplexity *p)
         return usage_error("perplexity: %s holds the text's tokens: -f is one too many", p->kl);
     if (!p->kl && !p->file)
         return usage_error("perplexity: no text given: -f FILE, or --kl BASE");
-    if (p->context < 4 || p->context > MOST_CONTEXT)
+    if (p->context && (p->context < 4 || p->context > MOST_CONTEXT))
         return usage_error("perplexity: -c is 4 to %d", MOST_CONTEXT);
     return -1;
 }
 
 int command_perplexity(int argc, char **argv)
 {
-    perplexity p = {.where.command = "perplexity", .context = 512, .how.precision = RLX_FAST};
+    perplexity p = {.where.command = "perplexity", .how.precision = RLX_FAST};
     const option_spec options[] = {
         OPTION_MODEL(p.where),
         {"file", "f", OPTION_TEXT, "FILE", "the text; -: standard input", &p.file},
         {"ctx-size", "c", OPTION_INT, "N",
-         "tokens of a chunk; those of its second half are foreseen (512)", &p.context},
+         "tokens of a chunk; those of its second half are foreseen (512; BASE's)", &p.context},
         {"chunks", NULL, OPTION_INT, "N", "this many chunks at most (all)", &p.most_chunks},
         {"save", NULL, OPTION_TEXT, "BASE",
          "keeps log probabilities in a file, as llama-perplexity --kl-divergence-base does",
@@ -426,6 +450,8 @@ int command_perplexity(int argc, char **argv)
     int code = args_parse(&spec, argc, argv);
     if (code < 0)
         code = check_options(&p);
+    if (!p.context && !p.kl)
+        p.context = USUAL_CONTEXT;
     if (code < 0)
         code = read_model_options(&p.where, &p.how);
     if (code >= 0)

@@ -139,6 +139,10 @@ int logits_file_get(logits_file *l, float *log_p)
         return failure("reading %s: %s", l->path,
                        ferror(l->file) ? strerror(errno) : "it has become shorter");
     memcpy(scales, l->row, sizeof scales);
+    if (!(scales[0] >= 0) || !isfinite(scales[1]) || !isfinite(scales[0] * CODES + scales[1]))
+        return failure("%s: row %lld: steps of %g from %g: not log probabilities", l->path,
+                       (long long)l->rows_read, (double)scales[0], (double)scales[1]);
+    l->rows_read++;
     for (int32_t i = 0; i < l->vocab; i++)
         log_p[i] = scales[0] * (float)l->row[SCALES + i] + scales[1];
     return EXIT_OK;

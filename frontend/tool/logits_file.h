@@ -19,6 +19,7 @@ typedef struct logits_file {
     int32_t context, vocab, chunks;
     int32_t *tokens; /* [chunks, context] */
     uint16_t *row;   /* one row as it is in the file */
+    int64_t rows_read;
 } logits_file;
 
 /* The number of rows that a chunk has, and the first of the chunk's tokens that has one. */
