@@ -29,6 +29,9 @@ typedef struct plan {
     int n, steps;
 } plan;
 
+/* Of a buffer at the bucket's upper bounds: as of tensors of programs. */
+#define MAX_BYTES ((int64_t)1 << 48)
+
 static int64_t align_up(int64_t bytes)
 {
     return (bytes + RLX_LIR_ALIGN - 1) / RLX_LIR_ALIGN * RLX_LIR_ALIGN;
@@ -44,7 +47,7 @@ static rlx_status buffer_bytes(const plan *p, const rlx_ir_node *n, int64_t *out
         over |=
             __builtin_mul_overflow(elems, rlx_dim_upper(p->m->dims, t->dim[i], p->upper), &elems);
     over |= __builtin_mul_overflow(elems, rlx_format_get(t->format)->block_bytes, &bytes);
-    RLX_IR_REQUIRE(p->m, n, "P5", !over && bytes <= INT64_MAX / 2, "is too large for the bucket");
+    RLX_IR_REQUIRE(p->m, n, "P5", !over && bytes <= MAX_BYTES, "is too large for the bucket");
     *out = align_up(bytes);
     return RLX_OK;
 }

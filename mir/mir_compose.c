@@ -141,6 +141,8 @@ rlx_ir_value *rlx_mir_pad(rlx_ir_builder *b, rlx_ir_value *x, int axis, int64_t 
 {
     if (!x || !fill)
         return NULL;
+    if (low < -INT32_MAX || high < -INT32_MAX)
+        return rlx_mir_build_pad(b, x, fill, axis, low, high); /* pad C2 refuses it */
     const int64_t cut_low = low < 0 ? -low : 0, cut_high = high < 0 ? -high : 0;
     if (cut_low || cut_high)
         x = rlx_mir_slice(b, x, axis, cut_low, x->type.dim[axis] - cut_low - cut_high, 1);

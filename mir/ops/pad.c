@@ -1,7 +1,7 @@
 /* mir/ops/pad.c: one axis made longer at its ends
  *   in   x T[..L..];  fill T, rank 0               out  T[..low+L+high..]
  *   C1   axis is one of x's.
- *   C2   low and high are not negative.
+ *   C2   low and high are 0 to 2^31 - 1.
  *   C3   fill is a scalar of x's format. */
 #include "mir/ops/ops.h"
 
@@ -12,8 +12,8 @@ rlx_status rlx_mir_pad_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type
     int64_t low = rlx_ir_attr_int(n, RLX_ATTR_LOW, 0), high = rlx_ir_attr_int(n, RLX_ATTR_HIGH, 0);
     RLX_IR_REQUIRE(m, n, "C1", axis >= 0 && axis < x->rank, "axis %lld of rank %d", (long long)axis,
                    x->rank);
-    RLX_IR_REQUIRE(m, n, "C2", low >= 0 && high >= 0, "low %lld, high %lld", (long long)low,
-                   (long long)high);
+    RLX_IR_REQUIRE(m, n, "C2", low >= 0 && high >= 0 && low <= INT32_MAX && high <= INT32_MAX,
+                   "low %lld, high %lld", (long long)low, (long long)high);
     results[0] = *x;
     results[0].dim[axis] = rlx_dim_make(m->dims, RLX_DIM_ADD, x->dim[axis], low + high);
     return RLX_OK;

@@ -3,7 +3,7 @@
  *   out  T[..O,size..], [o,k] is x[o*step + k*dilation]
  *   O = (L - (size-1)*dilation - 1) / step + 1: the pieces that lie inside
  *   C1   axis is one of x's, and there is room for one more.
- *   C2   size, step and dilation (absent: 1) are positive.
+ *   C2   size, step and dilation (absent: 1) are 1 to 2^31 - 1.
  *   C3   L holds one piece at least: a symbolic one has been padded by so much. */
 #include "mir/mir_image.h"
 #include "mir/ops/ops.h"
@@ -11,6 +11,11 @@
 static int64_t attr_of(const rlx_ir_node *n, rlx_attr_key key)
 {
     return rlx_ir_attr_int(n, key, 1);
+}
+
+static bool is_reckoned(int64_t n)
+{
+    return n > 0 && n <= INT32_MAX;
 }
 
 /* Dims have no subtraction: what a piece reaches over comes off the constant that a pad has added.
@@ -39,7 +44,7 @@ rlx_status rlx_mir_window_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_t
     int64_t step = attr_of(n, RLX_ATTR_STEP), dilation = attr_of(n, RLX_ATTR_DILATION);
     RLX_IR_REQUIRE(m, n, "C1", axis >= 0 && axis < x->rank && x->rank < RLX_MAX_RANK,
                    "axis %lld of rank %d", (long long)axis, x->rank);
-    RLX_IR_REQUIRE(m, n, "C2", size > 0 && step > 0 && dilation > 0,
+    RLX_IR_REQUIRE(m, n, "C2", is_reckoned(size) && is_reckoned(step) && is_reckoned(dilation),
                    "size %lld, step %lld, dilation %lld", (long long)size, (long long)step,
                    (long long)dilation);
     const rlx_dim L = x->dim[axis];

@@ -475,9 +475,15 @@ static rlx_dim make_choice(rlx_dims *t, rlx_dim_op op, rlx_dim a, rlx_dim b)
 /* ---- making -------------------------------------------------------------------------------------
  */
 
+/* A constant, or an expression of the table: not what is left of an overflow. */
+static bool is_known(const rlx_dims *t, rlx_dim d)
+{
+    return d >= 0 || (d != RLX_DIM_INVALID && -1 - d < t->count);
+}
+
 rlx_dim rlx_dim_make(rlx_dims *t, rlx_dim_op op, rlx_dim a, rlx_dim b)
 {
-    if (a == RLX_DIM_INVALID || b == RLX_DIM_INVALID)
+    if (!is_known(t, a) || !is_known(t, b))
         return RLX_DIM_INVALID;
     linear l = {0};
     switch (op) {

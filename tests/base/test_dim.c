@@ -242,6 +242,8 @@ START_TEST(refuses)
     ck_assert(rlx_dim_make(dims, RLX_DIM_MOD, t, 0) == RLX_DIM_INVALID);
     ck_assert(rlx_dim_make(dims, RLX_DIM_ADD, t, RLX_DIM_INVALID) == RLX_DIM_INVALID);
     ck_assert(rlx_dim_make(dims, RLX_DIM_ADD, INT64_MAX, 1) == RLX_DIM_INVALID);
+    ck_assert(rlx_dim_make(dims, RLX_DIM_ADD, t, -1000000) == RLX_DIM_INVALID);
+    ck_assert(rlx_dim_make(dims, RLX_DIM_MUL, INT64_MIN + 1, 3) == RLX_DIM_INVALID);
     rlx_dim big = rlx_dim_make(dims, RLX_DIM_MUL, t, INT64_MAX / 2);
     ck_assert(rlx_dim_make(dims, RLX_DIM_MUL, big, 3) == RLX_DIM_INVALID);
     ck_assert(rlx_dim_make(dims, RLX_DIM_MUL, 3, t) == rlx_dim_make(dims, RLX_DIM_MUL, t, 3));

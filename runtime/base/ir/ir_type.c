@@ -3,6 +3,9 @@
 
 #include "runtime/base/ir/ir_internal.h"
 
+enum { MAX_BYTES_LOG2 = 48 }; /* as of tensors of programs */
+#define MAX_BYTES ((int64_t)1 << MAX_BYTES_LOG2)
+
 static rlx_ir_type make(rlx_ir_type_kind kind, rlx_format f, int rank, const rlx_dim *dims)
 {
     assert(rank >= 0 && rank <= RLX_MAX_RANK);
@@ -113,6 +116,26 @@ static rlx_status check_blocks(const rlx_ir_type *t)
     return RLX_OK;
 }
 
+/* Bytes at constant extents, symbols as 1: so many that products of extents and strides fit 63 bits
+ * with room. */
+static rlx_status check_bytes(const rlx_ir_type *t)
+{
+    const rlx_format_info *info = rlx_format_get(t->format);
+    int64_t bytes = info->block_bytes;
+    bool over = false;
+    if (is_empty(t))
+        return RLX_OK;
+    for (int i = 0; i < t->rank; i++) {
+        const int64_t extent = !rlx_dim_is_const(t->dim[i]) ? 1
+                               : i + 1 == t->rank           ? t->dim[i] / info->block_elems
+                                                            : t->dim[i];
+        over = over || __builtin_mul_overflow(bytes, extent, &bytes) || bytes > MAX_BYTES;
+    }
+    if (over)
+        return RLX_FAIL(RLX_INVALID_IR, "a type of more than 2^%d bytes", MAX_BYTES_LOG2);
+    return RLX_OK;
+}
+
 rlx_status rlx_ir_type_check(const rlx_ir_type *t)
 {
     if (t->kind <= RLX_TYPE_NONE || t->kind > RLX_TYPE_BUFFER)
@@ -138,5 +161,5 @@ rlx_status rlx_ir_type_check(const rlx_ir_type *t)
             return RLX_FAIL(RLX_INVALID_IR, "extent %d of a %s is no constant > 0", i,
                             t->kind == RLX_TYPE_TILE ? "tile" : "team buffer");
     }
-    return RLX_OK;
+    return check_bytes(t);
 }
