@@ -17,6 +17,8 @@ rlx_status rlx_mir_cast_verify(rlx_ir_module *m, const rlx_ir_node *n)
     bool blocks = rlx_format_get(x->format)->kind == RLX_KIND_BLOCK;
     RLX_IR_REQUIRE(m, n, "C3", !blocks || y->format == RLX_F32, "from %s to %s", from, to);
     bool ok = rlx_format_is_float(y->format) || rlx_format_is_int(y->format);
+    RLX_IR_REQUIRE(m, n, "C2", rlx_format_get(y->format)->kind != RLX_KIND_BLOCK,
+                   "from %s to %s: casts do not make blocks", from, to);
     RLX_IR_REQUIRE(m, n, "C2", ok, "from %s to %s", from, to);
     return RLX_OK;
 }
