@@ -23,7 +23,7 @@ static rlx_status need_sequence(rlx_flow_cx *cx)
                     cx->fn->x->type.rank);
 }
 
-/* By index: whatever S is, there is a first one. */
+/* By index: S may be a symbol. Of no rows it gives zeros. */
 rlx_status rlx_block_cls_token_pool_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
     (void)s;
@@ -35,7 +35,7 @@ rlx_status rlx_block_cls_token_pool_build(rlx_flow_cx *cx, const rlx_stage *s)
     return RLX_OK;
 }
 
-/* sum(x * m) / max(sum(m), 1), m being 1 where the mask is not 0. */
+/* sum(x * m) / max(sum(m), 1), m being 1 where the mask is not 0, or everywhere. */
 rlx_status rlx_block_mean_pool_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
     rlx_ir_value *mask = NULL;
@@ -47,10 +47,11 @@ rlx_status rlx_block_mean_pool_build(rlx_flow_cx *cx, const rlx_stage *s)
         RLX_TRY(rlx_flow_need_input(cx, s->key[0], rlx_ir_tensor(RLX_I32, 2, x->type.dim), &mask));
         mask = rlx_mir_cast(b, rlx_mir_cast(b, mask, RLX_BOOL), RLX_F32);
         x = rlx_mir_map2(b, RLX_FN_MUL, x, rlx_mir_insert(b, mask, 2));
-        n = rlx_mir_map_num(b, RLX_FN_MAX, rlx_mir_fold(b, RLX_FN_ADD, mask, 2u, true), 1);
+        n = rlx_mir_fold(b, RLX_FN_ADD, mask, 2u, true);
     } else {
         n = rlx_mir_extent(b, x->type.dim[1], RLX_F32);
     }
+    n = rlx_mir_map_num(b, RLX_FN_MAX, n, 1);
     x = rlx_mir_fold(b, RLX_FN_ADD, x, 2u, false);
     cx->fn->x = rlx_mir_map2(b, RLX_FN_DIV, x, n);
     return RLX_OK;

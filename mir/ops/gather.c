@@ -3,7 +3,7 @@
  *   C1   x has an axis, and the result's rank is at most 8.
  *   C2   ids are i32 or i64.
  *   Evaluating: 0 <= ids[t] < V. Code holds an index inside, so that nothing else than
- *   x is read; of no rows it reads nothing. */
+ *   x is read. Of no rows (V is 0) both give zeros. */
 #include <string.h>
 
 #include "mir/ops/ops.h"
@@ -37,7 +37,9 @@ rlx_status rlx_mir_gather_eval(rlx_mir_frame *f, const rlx_ir_node *n)
     for (int i = 1; i < x->rank; i++)
         elems *= x->dim[i];
     size_t row = rlx_format_bytes(x->format, elems);
-    for (int64_t t = 0; t < rlx_mir_elems(ids); t++) {
+    if (x->dim[0] == 0)
+        memset(y->data, 0, row * (size_t)rlx_mir_elems(ids));
+    for (int64_t t = 0; t < rlx_mir_elems(ids) && x->dim[0] > 0; t++) {
         int64_t id = rlx_mir_load(ids->format, ids->data, t).i;
         if (id < 0 || id >= x->dim[0])
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "gather: index %lld at %lld, of %lld rows",
