@@ -5,6 +5,8 @@
  *   layers.3/rms_norm    the rms_norm of layer 3
  *   layers/mlp           all of scope mlp
  */
+#include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +33,16 @@ static rlx_status bad_place(const char *text)
                     "patch: \"%s\" is no place: [layers/ | layers.N/][SCOPE/..]STAGE[#n]", text);
 }
 
+/* Digits and nothing else: -1 stands for "every" and "the only one". */
+static bool read_number(const char *at, char **end, int64_t *out)
+{
+    if (!isdigit((unsigned char)*at))
+        return false;
+    errno = 0;
+    *out = strtoll(at, end, 10);
+    return !errno;
+}
+
 static rlx_status parse_place(rlx_arena *arena, const char *text, place *out)
 {
     *out = (place){.text = text, .layer = -1, .nth = -1};
@@ -39,17 +51,16 @@ static rlx_status parse_place(rlx_arena *arena, const char *text, place *out)
         return text && *text ? RLX_OOM() : bad_place("");
     char *at = copy, *end, *hash = strchr(copy, '#');
     if (hash) {
-        out->nth = strtoll(hash + 1, &end, 10);
-        if (end == hash + 1 || *end || out->nth < 0)
+        if (!read_number(hash + 1, &end, &out->nth) || *end)
             return bad_place(text);
         *hash = 0;
     }
     if (!strncmp(at, "layers", 6) && (at[6] == '/' || at[6] == '.')) {
         out->in_layers = true;
         end = at + 6;
-        if (at[6] == '.')
-            out->layer = strtoll(at + 7, &end, 10);
-        if (*end != '/' || out->layer < -1 || end == at + 7)
+        if (at[6] == '.' && !read_number(at + 7, &end, &out->layer))
+            return bad_place(text);
+        if (*end != '/')
             return bad_place(text);
         at = end + 1;
     }
