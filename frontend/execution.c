@@ -7,11 +7,18 @@
 static const char *const phases[] = {"prefill", "decode", "encode", "infer"};
 enum { NPHASES = sizeof phases / sizeof *phases, DEFAULT_SEQ = 128 };
 
+/* As ladders of profiles: products of two fit. */
+static bool is_extent(int64_t n)
+{
+    return n >= 0 && n <= INT32_MAX;
+}
+
 /* With its defaults filled in. */
 static rlx_status complete(const rlx_execution *given, rlx_execution *e)
 {
     *e = *given;
-    if ((unsigned)e->phase >= NPHASES || e->batch < 0 || e->seq < 0 || e->past < 0)
+    if ((unsigned)e->phase >= NPHASES || !is_extent(e->batch) || !is_extent(e->seq) ||
+        !is_extent(e->past))
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "an execution of phase %d, batch %lld, seq %lld, past %lld", (int)e->phase,
                         (long long)e->batch, (long long)e->seq, (long long)e->past);
