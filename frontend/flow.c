@@ -55,6 +55,13 @@ void rlx_flow_fail(rlx_flow *f, rlx_status s)
         f->error = s;
 }
 
+bool rlx_flow_has_spec(rlx_flow *f, const void *spec, const char *stage)
+{
+    if (!spec)
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s needs a spec", stage));
+    return spec != NULL;
+}
+
 rlx_status rlx_flow_check(const rlx_flow *f)
 {
     if (!f->error && f->is_stack)

@@ -536,6 +536,8 @@ static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const rlx_compile
     RLX_TRY(rlx_flow_choose_extensions(cx, o));
     RLX_TRY(find_probes(cx, o->probes, o->nprobes));
     RLX_TRY(build_main(cx, &fn, o->probes, o->nprobes));
+    if (cx->rewritten)
+        rlx_ir_remove_dead(cx->m);
     RLX_TRY(check_inputs(cx));
     RLX_TRY(rlx_ir_verify(cx->m));
     return copy_outputs(&fn, outputs);

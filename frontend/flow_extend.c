@@ -42,6 +42,7 @@ static rlx_status replace(rlx_flow_cx *cx, rlx_ir_node *n, rlx_ir_value *y)
         return st;
     }
     rlx_ir_replace_uses(cx->fn->func->body, n->out[0], y);
+    cx->rewritten = true;
     return RLX_OK;
 }
 

@@ -157,7 +157,7 @@ static void use(used_list *u, const rlx_ir_func *f, int64_t layer)
     rlx_text name = {0};
     for (int i = 0; i < f->body->nargs; i++) {
         const char *symbol = f->arg_info[i].symbol;
-        if (f->arg_info[i].role != RLX_ROLE_WEIGHT)
+        if (f->arg_info[i].role != RLX_ROLE_WEIGHT || !rlx_ir_count_uses(f->body, f->body->args[i]))
             continue;
         const char *hole = strstr(symbol, "{}");
         rlx_text_clear(&name);

@@ -65,6 +65,7 @@ typedef struct rlx_flow_cx {
     int ninputs;
     const rlx_extension **extension; /* that apply, in order */
     int nextensions;
+    bool rewritten; /* by one of them: what is replaced is dead */
 } rlx_flow_cx;
 
 typedef struct rlx_block_info {
@@ -86,6 +87,8 @@ const rlx_block_info *rlx_block_get(rlx_stage_kind kind);
 
 /* ---- for the blocks ------------------------------------------------------------------------- */
 
+/* Whether there is a spec; none is an error of the flow. */
+bool rlx_flow_has_spec(rlx_flow *f, const void *spec, const char *stage);
 /* The dim of a symbol; RLX_EXHAUSTED when there are too many. */
 rlx_status rlx_flow_get_symbol(rlx_flow_cx *cx, const char *name, rlx_dim *out);
 /* An extent as callers write it: a constant >= 0, a symbol of the flow (-1 - i), or an expression

@@ -12,7 +12,8 @@
 struct rlx_builder {
     rlx_flow_cx *cx;
     const rlx_stage *stage;
-    const char *place; /* of nodes that belong to no weight */
+    const char *place;              /* of nodes that belong to no weight */
+    const rlx_extension *extension; /* that rewrites a node now, or NULL: a stage is built */
 };
 
 static inline rlx_ir_value *rlx_value_ir(rlx_value *v)
@@ -40,6 +41,10 @@ bool rlx_builder_axes(rlx_builder *b, const char *op, rlx_value *x, int n, const
 bool rlx_builder_dims(rlx_builder *b, const char *op, int rank, const int64_t *dims, rlx_dim *out);
 /* Whether none of n operands is NULL; one that is, without an error before, is an error. */
 bool rlx_builder_all(rlx_builder *b, const char *op, int n, rlx_value *const *x);
+/* Whether there is a spec; none is an error. */
+bool rlx_builder_has_spec(rlx_builder *b, const char *op, const void *spec);
+/* Whether indices are i32 or i64. False for no value too; notes the error. */
+bool rlx_builder_indices(rlx_builder *b, const char *op, rlx_value *ids);
 /* rlx_build_recur inside of a step of another recurrence; `spec` was checked. */
 void rlx_build_unrolled(rlx_builder *b, const rlx_recur_spec *spec, rlx_dim steps,
                         rlx_value **results);

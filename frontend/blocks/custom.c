@@ -40,7 +40,7 @@ void rlx_flow_plugin(rlx_flow *f, const char *plugin)
 
 rlx_status rlx_block_custom_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    rlx_builder b = {cx, s, s->name};
+    rlx_builder b = {.cx = cx, .stage = s, .place = s->name};
     cx->fn->b.place = s->name;
     rlx_value *y = s->build(&b, (rlx_value *)cx->fn->x, s->user);
     RLX_TRY(rlx_ir_builder_finish(&cx->fn->b));
@@ -52,7 +52,7 @@ rlx_status rlx_block_custom_build(rlx_flow_cx *cx, const rlx_stage *s)
 
 rlx_status rlx_block_dual_stream_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    rlx_builder b = {cx, s, s->name};
+    rlx_builder b = {.cx = cx, .stage = s, .place = s->name};
     rlx_ir_value *in[2];
     for (int i = 0; i < 2; i++)
         RLX_TRY(rlx_flow_get_stream(cx, s, s->key[i], &in[i]));
@@ -75,7 +75,7 @@ rlx_status rlx_block_dual_stream_build(rlx_flow_cx *cx, const rlx_stage *s)
 rlx_ir_value *rlx_builder_rewrite(rlx_flow_cx *cx, const rlx_stage *s, const rlx_extension *e,
                                   rlx_ir_node *n)
 {
-    rlx_builder b = {cx, s, n->place};
+    rlx_builder b = {cx, s, n->place, e};
     cx->fn->b.place = n->place;
     return (rlx_ir_value *)e->rewrite(&b, (const rlx_node *)n, e->user);
 }
@@ -110,6 +110,25 @@ bool rlx_builder_all(rlx_builder *b, const char *op, int n, rlx_value *const *x)
             return false;
         }
     return true;
+}
+
+bool rlx_builder_has_spec(rlx_builder *b, const char *op, const void *spec)
+{
+    if (!spec)
+        rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s needs a spec", op));
+    return spec != NULL;
+}
+
+bool rlx_builder_indices(rlx_builder *b, const char *op, rlx_value *ids)
+{
+    const rlx_format f = rlx_value_format(ids);
+    if (!rlx_builder_all(b, op, 1, &ids))
+        return false;
+    if (f == RLX_I32 || f == RLX_I64)
+        return true;
+    rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT, "%s: indices are %s, not i32 or i64", op,
+                                 rlx_format_get(f)->name));
+    return false;
 }
 
 bool rlx_builder_axis(rlx_builder *b, const char *op, rlx_value *x, int *axis)
@@ -192,6 +211,19 @@ int64_t rlx_value_extent(const rlx_value *v, int i)
     return rlx_dim_is_const(d) ? d : d + RLX_EXTENT_EXPRESSIONS;
 }
 
+/* Why there is no such extent. */
+static rlx_status no_extent(rlx_extent_op op, const rlx_dim d[2])
+{
+    const bool divides = op == RLX_EXTENT_DIV || op == RLX_EXTENT_CEIL_DIV || op == RLX_EXTENT_MOD;
+    if (divides && d[1] == 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "extent: divided by 0");
+    if ((divides && d[1] < 0) || (op == RLX_EXTENT_MUL && d[0] < 0 && d[1] < 0))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "extent: its result is not linear in symbols (two of them multiplied, or "
+                        "a divisor that is no constant)");
+    return RLX_FAIL(RLX_INVALID_ARGUMENT, "extent: its result does not fit 63 bits");
+}
+
 int64_t rlx_build_extent(rlx_builder *b, rlx_extent_op op, int64_t x, int64_t y)
 {
     static const rlx_dim_op ops[] = {
@@ -203,13 +235,13 @@ int64_t rlx_build_extent(rlx_builder *b, rlx_extent_op op, int64_t x, int64_t y)
     rlx_dim d[2];
     if (!rlx_builder_dims(b, "extent", 2, in, d))
         return 0;
-    const bool known = (size_t)op < sizeof ops / sizeof *ops;
-    const rlx_dim e = known ? rlx_dim_make(b->cx->dims, ops[op], d[0], d[1]) : RLX_DIM_INVALID;
+    if ((size_t)op >= sizeof ops / sizeof *ops) {
+        rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT, "extent: no operation %d", (int)op));
+        return 0;
+    }
+    const rlx_dim e = rlx_dim_make(b->cx->dims, ops[op], d[0], d[1]);
     if (e == RLX_DIM_INVALID) {
-        rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                     "extent: no such operation, or its result is not linear in "
-                                     "symbols (two of them multiplied, or a divisor that is no "
-                                     "constant)"));
+        rlx_builder_note(b, no_extent(op, d));
         return 0;
     }
     return rlx_dim_is_const(e) ? e : e + RLX_EXTENT_EXPRESSIONS;
@@ -240,17 +272,29 @@ rlx_value *rlx_build_declared(rlx_builder *b, const char *input)
     return rlx_value_of(v);
 }
 
+/* Streams are those of stages: when nodes are rewritten, all stages have been built. */
+static bool has_streams(rlx_builder *b, const char *op, const char *stream)
+{
+    if (b->extension)
+        rlx_builder_note(b, RLX_FAIL(RLX_UNSUPPORTED,
+                                     "%s \"%s\" by extension \"%s\", at %s: a rewrite has no "
+                                     "streams",
+                                     op, stream ? stream : "", b->extension->name,
+                                     b->place ? b->place : "a node without a place"));
+    return !b->cx->fn->b.status;
+}
+
 rlx_value *rlx_build_load(rlx_builder *b, const char *stream)
 {
     rlx_ir_value *v = NULL;
-    if (!b->cx->fn->b.status)
+    if (has_streams(b, "load", stream))
         rlx_builder_note(b, rlx_flow_get_stream(b->cx, b->stage, stream ? stream : "", &v));
     return rlx_value_of(v);
 }
 
 void rlx_build_store(rlx_builder *b, const char *stream, rlx_value *v)
 {
-    if (b->cx->fn->b.status)
+    if (!has_streams(b, "store", stream))
         return;
     if (!v || !stream || !*stream)
         rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT, "store \"%s\": %s", stream ? stream : "",
