@@ -50,6 +50,9 @@ void rlx_build_rope_tables(rlx_builder *b, const rlx_rope_tables_spec *spec, rlx
                            rlx_value **sine)
 {
     rlx_ir_value *tables[2] = {NULL, NULL};
+    *cosine = *sine = NULL;
+    if (!rlx_builder_has_spec(b, "rope_tables", spec))
+        return;
     rlx_hir_rope_tables t = {.naxes = spec->naxes ? spec->naxes : 1,
                              .order = (rlx_hir_rope_order)spec->order,
                              .theta = spec->theta,

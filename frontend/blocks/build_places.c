@@ -165,12 +165,15 @@ rlx_value *rlx_build_max_pool_places(rlx_builder *b, rlx_value *x, const int64_t
                                      const rlx_window_spec *spec, rlx_value **places)
 {
     rlx_hir_windows s;
-    *places = NULL;
+    if (places)
+        *places = NULL;
     if (!read_spec(b, "max_pool_places", x, spec, size, &s))
         return NULL;
     rlx_value *y = rlx_build_max_pool(b, x, size, spec);
     if (!y || (spec && spec->ceil && !round_up(b, "max_pool_places", x, &s.at)))
         return NULL;
+    if (!places)
+        return y;
     *places = rlx_value_of(
         rlx_mir_max_pool_places(rlx_builder_at(b, NULL), rlx_value_ir(x), rlx_value_ir(y), &s.at));
     return y;

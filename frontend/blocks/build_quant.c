@@ -18,10 +18,10 @@ static void range_of(const rlx_quantize_spec *spec, double *low, double *high)
 
 static bool check(rlx_builder *b, const rlx_quantize_spec *spec, rlx_value *x, rlx_value *scale)
 {
-    const rlx_format f = spec->format != RLX_FORMAT_NONE ? spec->format : RLX_I8;
     rlx_value *const both[] = {x, scale};
-    if (!rlx_builder_all(b, "quantize", 2, both))
+    if (!rlx_builder_has_spec(b, "quantize", spec) || !rlx_builder_all(b, "quantize", 2, both))
         return false;
+    const rlx_format f = spec->format != RLX_FORMAT_NONE ? spec->format : RLX_I8;
     if (rlx_format_is_int(f) && rlx_format_bytes(f, 1) <= 2 && spec->bits >= 0 &&
         spec->bits <= 8 * (int)rlx_format_bytes(f, 1) && spec->block >= 0)
         return true;

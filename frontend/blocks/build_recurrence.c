@@ -88,6 +88,9 @@ static rlx_hir_cell get_cell(rlx_value *x, const rlx_cell_spec *s)
 
 rlx_value *rlx_build_gru(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h)
 {
+    hand_out(h, NULL);
+    if (!rlx_builder_has_spec(b, "gru", spec))
+        return NULL;
     const rlx_hir_cell cell = get_cell(x, spec);
     rlx_ir_value *last = NULL;
     rlx_ir_value *y = rlx_hir_build_gru(rlx_builder_at(b, spec->w_hh), &cell, &last);
@@ -98,6 +101,10 @@ rlx_value *rlx_build_gru(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec
 rlx_value *rlx_build_lstm(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h,
                           rlx_value **c)
 {
+    hand_out(h, NULL);
+    hand_out(c, NULL);
+    if (!rlx_builder_has_spec(b, "lstm", spec))
+        return NULL;
     const rlx_hir_cell cell = get_cell(x, spec);
     rlx_ir_value *last_h = NULL, *last_c = NULL;
     rlx_ir_value *y = rlx_hir_build_lstm(rlx_builder_at(b, spec->w_hh), &cell, &last_h, &last_c);
@@ -130,6 +137,9 @@ double rlx_flow_delta_scale(const rlx_ir_value *q, double scale)
 
 rlx_value *rlx_build_delta_rule(rlx_builder *b, const rlx_delta_rule_spec *s, rlx_value **last)
 {
+    hand_out(last, NULL);
+    if (!rlx_builder_has_spec(b, "delta_rule", s))
+        return NULL;
     rlx_hir_delta_rule d = {.q = rlx_value_ir(s->q),
                             .k = rlx_value_ir(s->k),
                             .v = rlx_value_ir(s->v),
@@ -149,6 +159,9 @@ rlx_value *rlx_build_delta_rule(rlx_builder *b, const rlx_delta_rule_spec *s, rl
 rlx_value *rlx_build_selective_scan(rlx_builder *b, const rlx_selective_scan_spec *s,
                                     rlx_value **last)
 {
+    hand_out(last, NULL);
+    if (!rlx_builder_has_spec(b, "selective_scan", s))
+        return NULL;
     rlx_hir_selective_scan d = {.x = rlx_value_ir(s->x),
                                 .dt = rlx_value_ir(s->dt),
                                 .a = rlx_value_ir(s->a),
@@ -255,6 +268,8 @@ void rlx_build_recur(rlx_builder *b, const rlx_recur_spec *s, rlx_value **result
     rlx_ir_builder body;
     rlx_ir_value *args[RLX_MIR_MAX_RECUR], *yields[RLX_MIR_MAX_RECUR];
     rlx_value *in[RLX_MIR_MAX_RECUR], *out[RLX_MIR_MAX_RECUR] = {0};
+    if (!rlx_builder_has_spec(b, "recur", s))
+        return;
     const int n = s->outputs + s->states;
     for (int i = 0; i < n && i < RLX_MIR_MAX_RECUR; i++)
         results[i] = NULL;

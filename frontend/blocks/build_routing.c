@@ -55,7 +55,7 @@ rlx_value *rlx_build_arg_best(rlx_builder *b, rlx_value *x, int axis, bool small
 rlx_value *rlx_build_one_hot(rlx_builder *b, rlx_value *ids, int64_t extent, rlx_format format)
 {
     rlx_dim n;
-    if (!rlx_builder_all(b, "one_hot", 1, &ids) || !rlx_builder_dims(b, "one_hot", 1, &extent, &n))
+    if (!rlx_builder_indices(b, "one_hot", ids) || !rlx_builder_dims(b, "one_hot", 1, &extent, &n))
         return NULL;
     rlx_ir_builder *ir = rlx_builder_at(b, NULL);
     rlx_ir_value *v = rlx_mir_insert(ir, rlx_value_ir(ids), rlx_value_rank(ids));
@@ -70,6 +70,10 @@ rlx_value *rlx_build_route(rlx_builder *b, const rlx_route_spec *spec, rlx_value
                            rlx_value *bias, rlx_value **experts)
 {
     rlx_ir_value *ids;
+    if (experts)
+        *experts = NULL;
+    if (!rlx_builder_has_spec(b, "route", spec))
+        return NULL;
     const rlx_hir_route r = {
         .logits = rlx_value_ir(logits),
         .bias = bias ? rlx_mir_cast(rlx_builder_at(b, bias), rlx_value_ir(bias), RLX_F32) : NULL,
@@ -80,7 +84,8 @@ rlx_value *rlx_build_route(rlx_builder *b, const rlx_route_spec *spec, rlx_value
         .chosen = spec->groups_chosen,
         .scale = spec->scale != 0 ? spec->scale : 1};
     rlx_ir_value *weights = rlx_hir_build_route(rlx_builder_at(b, NULL), &r, &ids);
-    *experts = rlx_value_of(ids);
+    if (experts)
+        *experts = rlx_value_of(ids);
     return rlx_value_of(weights);
 }
 
@@ -94,7 +99,8 @@ rlx_value *rlx_build_moe(rlx_builder *b, rlx_value *x, const rlx_moe_weights *w,
                          const rlx_route_spec *spec)
 {
     rlx_value *ids;
-    if (!rlx_builder_all(b, "moe", 1, &x) || rlx_value_rank(x) < 1)
+    if (!rlx_builder_has_spec(b, "moe", w) || !rlx_builder_all(b, "moe", 1, &x) ||
+        rlx_value_rank(x) < 1)
         return NULL;
     rlx_value *logits = rlx_build_linear(b, x, w->router, NULL);
     rlx_value *weights = rlx_build_route(b, spec, logits, w->bias, &ids);

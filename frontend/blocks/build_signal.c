@@ -25,6 +25,8 @@ rlx_value *rlx_build_fft(rlx_builder *b, rlx_value *re, rlx_value *im, bool inve
                          rlx_value **out_im)
 {
     rlx_ir_value *yre, *yim;
+    rlx_value *unused;
+    out_im = out_im ? out_im : &unused;
     *out_im = NULL;
     const int64_t n = points(b, "fft", re);
     if (n < 0 || (im && points(b, "fft", im) < 0))
@@ -38,6 +40,8 @@ rlx_value *rlx_build_fft(rlx_builder *b, rlx_value *re, rlx_value *im, bool inve
 rlx_value *rlx_build_rfft(rlx_builder *b, rlx_value *x, rlx_value **im)
 {
     rlx_ir_value *yre, *yim;
+    rlx_value *unused;
+    im = im ? im : &unused;
     *im = NULL;
     const int64_t n = points(b, "rfft", x);
     if (n < 0)
@@ -67,14 +71,21 @@ rlx_value *rlx_build_irfft(rlx_builder *b, rlx_value *re, rlx_value *im, int64_t
 
 static bool check(rlx_builder *b, const char *op, const rlx_stft_spec *s, rlx_value *window)
 {
+    if (!rlx_builder_has_spec(b, op, s))
+        return false;
+    if (s->n_fft < 1 || s->n_fft > INT32_MAX || s->hop < 1 || s->hop > INT32_MAX) {
+        rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                     "%s: n_fft %lld, hop %lld: both are 1 to 2^31 - 1", op,
+                                     (long long)s->n_fft, (long long)s->hop));
+        return false;
+    }
     const int64_t n = window ? rlx_value_dim(window, 0) : s->n_fft;
-    if (s->n_fft >= 1 && s->hop >= 1 && n >= 1 && n <= s->n_fft &&
-        (!window || rlx_value_rank(window) == 1))
+    if (n >= 1 && n <= s->n_fft && (!window || rlx_value_rank(window) == 1))
         return true;
     rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                 "%s: n_fft %lld, hop %lld, a window of %lld: hop is 1 or more, a "
-                                 "window [W] no longer than n_fft",
-                                 op, (long long)s->n_fft, (long long)s->hop, (long long)n));
+                                 "%s: a window [W] is no longer than n_fft, %lld; it has rank %d, "
+                                 "W %lld",
+                                 op, (long long)s->n_fft, rlx_value_rank(window), (long long)n));
     return false;
 }
 
@@ -111,6 +122,8 @@ rlx_value *rlx_build_stft(rlx_builder *b, const rlx_stft_spec *s, rlx_value *x, 
                           rlx_value **im)
 {
     rlx_ir_value *yre, *yim;
+    rlx_value *unused;
+    im = im ? im : &unused;
     *im = NULL;
     if (!rlx_builder_all(b, "stft", 1, &x) || !check(b, "stft", s, window) ||
         !check_signal(b, s, x))

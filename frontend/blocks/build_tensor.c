@@ -243,8 +243,11 @@ void rlx_build_split(rlx_builder *b, rlx_value *x, int axis, int n, const int64_
         out[i] = NULL;
     if (!rlx_builder_axis(b, "split", x, &axis))
         return;
-    for (int i = 0; i < n; start += sizes[i++])
+    for (int i = 0; i < n; start += sizes[i++]) {
         out[i] = rlx_build_slice(b, x, axis, start, sizes[i], 1);
+        if (!out[i])
+            return;
+    }
     if (rlx_value_dim(x, axis) >= 0 && start != rlx_value_dim(x, axis))
         rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT, "split: parts of %lld in all, of %lld",
                                      (long long)start, (long long)rlx_value_dim(x, axis)));
@@ -326,7 +329,7 @@ rlx_value *rlx_build_matmul(rlx_builder *b, rlx_value *x, rlx_value *y)
 
 rlx_value *rlx_build_take(rlx_builder *b, rlx_value *x, rlx_value *ids, int axis)
 {
-    if (!rlx_builder_axis(b, "take", x, &axis))
+    if (!rlx_builder_indices(b, "take", ids) || !rlx_builder_axis(b, "take", x, &axis))
         return NULL;
     return rlx_value_of(
         rlx_mir_take(rlx_builder_at(b, x), rlx_value_ir(x), rlx_value_ir(ids), axis));
@@ -334,7 +337,7 @@ rlx_value *rlx_build_take(rlx_builder *b, rlx_value *x, rlx_value *ids, int axis
 
 rlx_value *rlx_build_take_along(rlx_builder *b, rlx_value *x, rlx_value *ids, int axis)
 {
-    if (!rlx_builder_all(b, "take_along", 1, &ids) || !rlx_builder_axis(b, "take_along", x, &axis))
+    if (!rlx_builder_indices(b, "take_along", ids) || !rlx_builder_axis(b, "take_along", x, &axis))
         return NULL;
     if (rlx_value_rank(ids) != rlx_value_rank(x)) {
         rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,

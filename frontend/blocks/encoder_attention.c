@@ -40,6 +40,8 @@ static void copy_optional(rlx_flow *f, rlx_stage *s, int slot, const char *key)
 
 void rlx_flow_encoder_attention(rlx_flow *f, const rlx_encoder_attention_spec *spec)
 {
+    if (!rlx_flow_has_spec(f, spec, "encoder_attention"))
+        return;
     rlx_status st = f->error ? RLX_OK : check(spec);
     if (st) {
         rlx_flow_fail(f, st);

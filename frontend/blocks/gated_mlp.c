@@ -5,6 +5,8 @@ enum { IN_GATE, IN_UP, IN_ACT };
 
 void rlx_flow_gated_mlp(rlx_flow *f, const rlx_gated_mlp_spec *spec)
 {
+    if (!rlx_flow_has_spec(f, spec, "gated_mlp"))
+        return;
     const char *const given[] = {spec->gate_key,      spec->up_key,       spec->down_key,
                                  spec->gate_bias_key, spec->up_bias_key,  spec->down_bias_key,
                                  spec->norm_key,      spec->norm_bias_key};

@@ -6,6 +6,7 @@
 enum { W_IH, W_HH, B_IH, B_HH, DIRECTION };
 enum { LENGTHS = 2 * DIRECTION, FIRST_H, FIRST_C, LAST_H, LAST_C };
 enum { LAYER, LAYERS, BACKWARDS, RESET_BEFORE };
+enum { MAX_LAYERS = 1024 };
 
 /* ---- GRU and LSTM
  * -------------------------------------------------------------------------------- */
@@ -46,24 +47,36 @@ static void record_layer(rlx_flow *f, rlx_stage_kind kind, const rlx_recurrent_s
     s->number[RESET_BEFORE] = spec->reset_before;
 }
 
-static void record(rlx_flow *f, rlx_stage_kind kind, const rlx_recurrent_spec *spec)
+static rlx_status check(rlx_stage_kind kind, const rlx_recurrent_spec *spec)
 {
     const bool gru = kind == RLX_STAGE_GRU;
-    if (spec->layers < 0)
-        rlx_flow_fail(
-            f, RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld recurrent layers", (long long)spec->layers));
+    if (spec->layers < 0 || spec->layers > MAX_LAYERS)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld recurrent layers; there are 1 to %d",
+                        (long long)spec->layers, MAX_LAYERS);
     if (spec->bidirectional && spec->backwards)
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
-                                  "a recurrent layer of both directions, and backwards"));
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "a recurrent layer of both directions, and backwards");
     if (gru && (spec->c || spec->c_last))
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "a gru has no c"));
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "a gru has no c");
     if (!gru && !spec->h != !spec->c)
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "an lstm's first states: %s without %s",
-                                  spec->h ? "h" : "c", spec->h ? "c" : "h"));
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "an lstm's first states: %s without %s",
+                        spec->h ? "h" : "c", spec->h ? "c" : "h");
     if (!gru && spec->reset_before)
-        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT, "an lstm has no reset gate"));
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "an lstm has no reset gate");
+    return RLX_OK;
+}
+
+static void record(rlx_flow *f, rlx_stage_kind kind, const rlx_recurrent_spec *spec)
+{
+    if (!rlx_flow_has_spec(f, spec, rlx_block_get(kind)->name))
+        return;
+    rlx_status st = check(kind, spec);
+    if (st) {
+        rlx_flow_fail(f, st);
+        return;
+    }
     const int64_t layers = spec->layers ? spec->layers : 1;
-    for (int64_t i = 0; i < layers; i++)
+    for (int64_t i = 0; i < layers && !f->error; i++)
         record_layer(f, kind, spec, i, layers);
 }
 
@@ -215,6 +228,8 @@ enum { SCALE, NORM_EPS };
 
 void rlx_flow_gdn_scan(rlx_flow *f, const rlx_gdn_spec *spec)
 {
+    if (!rlx_flow_has_spec(f, spec, "gdn_scan"))
+        return;
     rlx_stage *s = rlx_flow_record(f, RLX_STAGE_GDN_SCAN);
     if (!s)
         return;

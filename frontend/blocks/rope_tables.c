@@ -34,6 +34,8 @@ static rlx_status check(const rlx_flow *f, const rlx_flow_rope_spec *spec)
 
 void rlx_flow_rope_tables(rlx_flow *f, const rlx_flow_rope_spec *spec)
 {
+    if (!rlx_flow_has_spec(f, spec, "rope_tables"))
+        return;
     rlx_status st = f->error ? RLX_OK : check(f, spec);
     if (st) {
         rlx_flow_fail(f, st);

@@ -99,6 +99,8 @@ static void copy_optional_key(rlx_flow *f, rlx_stage *s, int slot, const char *k
 
 void rlx_flow_self_attention(rlx_flow *f, const rlx_attention_spec *spec)
 {
+    if (!rlx_flow_has_spec(f, spec, "self_attention"))
+        return;
     rlx_status st = f->error ? RLX_OK : check_spec(f, spec);
     if (st) {
         rlx_flow_fail(f, st);

@@ -5,6 +5,8 @@ enum { IN_GATE, IN_UP, IN_ACT };
 
 void rlx_flow_swiglu_biased(rlx_flow *f, const rlx_swiglu_spec *spec)
 {
+    if (!rlx_flow_has_spec(f, spec, "swiglu"))
+        return;
     rlx_stage *s = rlx_flow_record(f, RLX_STAGE_SWIGLU);
     if (!s)
         return;

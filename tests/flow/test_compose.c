@@ -287,6 +287,13 @@ static const struct {
     {"layers/mlp/residual_add", RLX_PATCH_REMOVE, NULL, RLX_NOT_FOUND, "layers/mlp/residual_add"},
     {"", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT, "\"\" is no place"},
     {"layers.x/linear", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT, "is no place"},
+    {"layers.-1/linear", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT, "is no place"},
+    {"layers.+3/linear", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT, "is no place"},
+    {"layers. 3/linear", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT, "is no place"},
+    {"layers./linear", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT, "is no place"},
+    {"layers.99999999999999999999/linear", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT,
+     "is no place"},
+    {"layers/linear#+0", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT, "is no place"},
     {"layers/linear#x", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT, "is no place"},
     {"input", RLX_PATCH_REMOVE, NULL, RLX_INVALID_ARGUMENT,
      "\"input\" is the flow's input, which stays first"},
@@ -542,6 +549,88 @@ START_TEST(extensions_rewrite)
 }
 END_TEST
 
+/* Streams of a rewrite: there are none. `user` says whether it stores. */
+static rlx_value *use_stream(rlx_builder *b, const rlx_node *n, void *user)
+{
+    if (strcmp(rlx_node_op(n), "linear"))
+        return NULL;
+    if (!*(const bool *)user)
+        return rlx_build_load(b, "image");
+    rlx_build_store(b, "image", rlx_node_operand(n, 0));
+    return NULL;
+}
+
+START_TEST(extensions_have_no_streams)
+{
+    static const bool stores[] = {false, true};
+    static const char *const names[] = {"loads", "stores"};
+    static const char *const stories[] = {
+        "load \"image\" by extension \"loads\", at layers.{}.proj: a rewrite has no streams",
+        "store \"image\" by extension \"stores\", at layers.{}.proj: a rewrite has no streams"};
+    for (int i = 0; i < 2; i++) {
+        world t;
+        float y[TOKENS * H];
+        open_world(&t);
+        rlx_flow_repeat_layers(t.flow, 4, layer, NULL);
+        rlx_flow_output(t.flow, "y");
+        assert_ok(rlx_extension_register(&(rlx_extension){
+            .name = names[i], .rewrite = use_stream, .user = (void *)(uintptr_t)&stores[i]}));
+        rlx_compile_options o = options_for(&t);
+        o.extensions = (const char *const[]){names[i], NULL};
+        assert_error(run(&t, &o, y), RLX_UNSUPPORTED, stories[i]);
+        close_world(&t);
+    }
+}
+END_TEST
+
+/* A norm becomes 2 x: its weight is not used then. */
+static rlx_value *drop_norm(rlx_builder *b, const rlx_node *n, void *user)
+{
+    (void)user;
+    if (strcmp(rlx_node_op(n), "rms_norm"))
+        return NULL;
+    return rlx_build_map2(b, RLX_MAP_MUL, rlx_node_operand(n, 0), rlx_build_constant(b, 2));
+}
+
+static rlx_value *add_shift(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t dims[] = {H};
+    return rlx_build_rms_norm(b, x, rlx_build_input(b, "shift", RLX_F32, 1, dims), 1e-5);
+}
+
+/* What only replaced nodes used is unused: an input by F8, a weight when those are looked for. */
+START_TEST(extensions_leave_nothing_behind)
+{
+    world t;
+    float y[TOKENS * H];
+    assert_ok(rlx_extension_register(&(rlx_extension){.name = "plain", .rewrite = drop_norm}));
+    for (int i = 0; i < 2; i++) {
+        open_world(&t);
+        if (i)
+            rlx_flow_input(t.flow, "shift", RLX_F32, 1, (const int64_t[]){H});
+        if (i)
+            rlx_flow_load_input(t.flow, "x");
+        if (i)
+            rlx_flow_custom(t.flow, "norm", add_shift, NULL);
+        else
+            rlx_flow_rms_norm(t.flow, "norm.weight", 1e-5);
+        rlx_flow_output(t.flow, "y");
+        rlx_compile_options o = options_for(&t);
+        static const char *const may[] = {"proj.weight",   "0.norm.weight", "1.norm.weight",
+                                          "2.norm.weight", "3.norm.weight", NULL};
+        o.may_unused = may;
+        o.unused = i ? RLX_UNUSED_IGNORE : RLX_UNUSED_REFUSE;
+        o.extensions = (const char *const[]){"plain", NULL};
+        if (i)
+            assert_error(run(&t, &o, y), RLX_INVALID_ARGUMENT, "no stage uses \"shift\"");
+        else
+            assert_error(run(&t, &o, y), RLX_INVALID_FILE, "norm.weight");
+        close_world(&t);
+    }
+}
+END_TEST
+
 /* The linear of layer 2 alone. */
 static rlx_value *double_third(rlx_builder *b, const rlx_node *n, void *user)
 {
@@ -655,6 +744,10 @@ START_TEST(executions_resolve)
     rlx_flow_symbol(t.flow, "FRAMES");
     assert_error(rlx_execution_resolve(&decode, t.flow, NULL, 0, &o), RLX_INVALID_ARGUMENT,
                  "symbol FRAMES: nothing says how large it may be");
+    assert_error(
+        rlx_execution_resolve(&(rlx_execution){.batch = (int64_t)1 << 33, .seq = (int64_t)1 << 33},
+                              t.flow, NULL, 0, &o),
+        RLX_INVALID_ARGUMENT, "batch 8589934592, seq 8589934592");
     assert_error(rlx_execution_resolve(&(rlx_execution){.batch = -1}, t.flow, NULL, 0, &o),
                  RLX_INVALID_ARGUMENT, "batch -1");
     close_world(&t);
@@ -702,10 +795,12 @@ int main(void)
     tcase_add_test(c, stacks_are_no_flows);
     tcase_add_test(c, plugins_build);
     tcase_add_test(c, extensions_rewrite);
+    tcase_add_test(c, extensions_have_no_streams);
+    tcase_add_test(c, extensions_leave_nothing_behind);
     tcase_add_test(c, extensions_see_the_layer);
     tcase_add_test(c, recipes_assemble);
     tcase_add_test(c, executions_resolve);
     tcase_add_test(c, compositions_are_derived);
     suite_add_tcase(s, c);
-    return run_suite(s, 10 + NPATCHES + NBAD_PATCHES + NMISTAKES);
+    return run_suite(s, 12 + NPATCHES + NBAD_PATCHES + NMISTAKES);
 }

@@ -457,6 +457,67 @@ START_TEST(unread)
 }
 END_TEST
 
+/* Of sequences without places, [2,0,4], both pools give zeros. */
+static void record_mean(rlx_flow *f)
+{
+    rlx_flow_mean_pool(f, NULL);
+}
+
+START_TEST(pools_of_nothing)
+{
+    static void (*const pool[])(rlx_flow *) = {rlx_flow_cls_token_pool, record_mean};
+    static const float zeros[2 * 4];
+    for (int i = 0; i < 2; i++) {
+        world t;
+        rlx_tensor out;
+        open_world(&t, devices[_i]);
+        rlx_flow_destroy(t.flow);
+        assert_ok(rlx_flow_create("nothing", &t.flow));
+        rlx_flow_input(t.flow, "x", RLX_F32, 3,
+                       (const int64_t[]){2, rlx_flow_symbol(t.flow, "TOKENS"), 4});
+        pool[i](t.flow);
+        assert_ok(compile(&t));
+        const rlx_tensor in = {
+            .name = "x", .format = RLX_F32, .rank = 3, .dim = {2, 0, 4}, .data = t.x};
+        assert_ok(rlx_executable_run(t.exe, t.session, &in, 1));
+        assert_ok(rlx_session_output(t.session, "y", &out));
+        ck_assert_uint_eq(out.bytes, sizeof zeros);
+        ck_assert_mem_eq(out.data, zeros, sizeof zeros);
+        close_world(&t);
+    }
+}
+END_TEST
+
+/* Results that nobody asks for have nowhere to go. */
+static rlx_value *build_halves(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const rlx_route_spec one = {.count = 1};
+    const int64_t plane[] = {rlx_value_extent(x, 0), 1, H}, rows[] = {plane[0], H}, size[] = {1};
+    rlx_value *y[5];
+    y[0] = rlx_build_fft(b, x, NULL, false, NULL);
+    y[1] = rlx_build_rfft(b, x, NULL);
+    y[2] = rlx_build_stft(b, &(rlx_stft_spec){.n_fft = 8, .hop = 4}, x, NULL, NULL);
+    y[3] = rlx_build_route(b, &one, x, NULL, NULL);
+    y[4] = rlx_build_max_pool_places(b, rlx_build_reshape(b, x, 3, plane), size, NULL, NULL);
+    for (int i = 0; i < 5; i++)
+        ck_assert_msg(y[i] != NULL, "value %d", i);
+    return rlx_build_reshape(b, y[4], 2, rows);
+}
+
+START_TEST(halves)
+{
+    world t;
+    float y[TOKENS * H];
+    open_world(&t, devices[_i]);
+    rlx_flow_custom(t.flow, "halves", build_halves, NULL);
+    assert_ok(compile(&t));
+    run(&t, 1, y);
+    ck_assert_mem_eq(y, t.x, sizeof y);
+    close_world(&t);
+}
+END_TEST
+
 /* What steps of 16-bit sums would lose: 1,000 ones and a count of as many are 1,000 in bf16, whose
  * next number above 256 is 258; the bound of i32 is one of f64. y[t,h] is one of them by h. */
 static rlx_value *build_wide(rlx_builder *b, rlx_value *x, void *user)
@@ -514,6 +575,27 @@ static rlx_value *build_no_product(rlx_builder *b, rlx_value *x, void *user)
     (void)user;
     const int64_t tokens = rlx_value_extent(x, 0);
     rlx_build_size(b, RLX_F32, rlx_build_extent(b, RLX_EXTENT_MUL, tokens, tokens));
+    return x;
+}
+
+static rlx_value *build_wide_extent(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_build_extent(b, RLX_EXTENT_MUL, (int64_t)1 << 40, (int64_t)1 << 40);
+    return x;
+}
+
+static rlx_value *build_no_reshape(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_reshape(b, x, 2, (const int64_t[]){3, 5});
+}
+
+static rlx_value *build_blocks(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_build_cast(b, rlx_build_expand(b, rlx_build_constant(b, 1), 1, (const int64_t[]){256}),
+                   RLX_Q4_K);
     return x;
 }
 
@@ -688,6 +770,96 @@ static rlx_value *build_mixed_states(rlx_builder *b, rlx_value *x, void *user)
     return out[0];
 }
 
+static rlx_value *build_wide_pad(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_pad(b, x, 1, INT64_MAX, INT64_MAX, 0);
+}
+
+static rlx_value *build_wide_pad_of_a_symbol(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_pad(b, x, 0, INT64_MAX, 1, 0);
+}
+
+static rlx_value *build_wide_cut(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_pad(b, x, 1, INT64_MIN, -3, 0);
+}
+
+static rlx_value *build_wide_split(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_value *part[3];
+    (void)user;
+    rlx_build_split(b, x, 1, 3, (const int64_t[]){H, INT64_MAX, INT64_MAX}, part);
+    return x;
+}
+
+static rlx_value *build_wide_iota(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_build_iota(b, RLX_I32, ((int64_t)1 << 62) - 1);
+    return x;
+}
+
+static rlx_value *build_wide_expand(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    const int64_t dims[] = {(int64_t)1 << 33, (int64_t)1 << 33};
+    rlx_build_expand(b, rlx_build_constant(b, 1), 2, dims);
+    return x;
+}
+
+static rlx_value *build_wide_one_hot(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_build_one_hot(b, rlx_build_number(b, RLX_I32, 1), (int64_t)1 << 60, RLX_F32);
+    return x;
+}
+
+static rlx_value *build_float_take(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_take(b, x, rlx_build_constant(b, 1), 0);
+}
+
+static rlx_value *build_float_take_along(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_take_along(b, x, x, 0);
+}
+
+static rlx_value *build_float_one_hot(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_build_one_hot(b, x, 4, RLX_F32);
+    return x;
+}
+
+static rlx_value *build_no_spec(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_value *y = rlx_build_stft(b, NULL, x, NULL, NULL);
+    ck_assert_ptr_null(y);
+    ck_assert_ptr_null(rlx_build_route(b, NULL, x, NULL, NULL));
+    ck_assert_ptr_null(rlx_build_gru(b, x, NULL, NULL));
+    ck_assert_ptr_null(rlx_build_lstm(b, x, NULL, NULL, NULL));
+    ck_assert_ptr_null(rlx_build_delta_rule(b, NULL, NULL));
+    ck_assert_ptr_null(rlx_build_selective_scan(b, NULL, NULL));
+    ck_assert_ptr_null(rlx_build_quantize(b, NULL, x, x, NULL));
+    ck_assert_ptr_null(rlx_build_moe(b, x, NULL, NULL));
+    rlx_build_recur(b, NULL, &y);
+    rlx_build_rope_tables(b, NULL, &y, &y);
+    return x;
+}
+
+static rlx_value *build_no_frames(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_stft(b, &(rlx_stft_spec){0}, x, NULL, NULL);
+}
+
 static const struct {
     rlx_value *(*build)(rlx_builder *b, rlx_value *x, void *user);
     rlx_code code;
@@ -705,6 +877,10 @@ static const struct {
     {build_no_broadcast, RLX_INVALID_ARGUMENT,
      "f32[TOKENS,10] does not broadcast to f32[TOKENS,20]"},
     {build_no_product, RLX_INVALID_ARGUMENT, "not linear in symbols"},
+    {build_wide_extent, RLX_INVALID_ARGUMENT, "extent: its result does not fit 63 bits"},
+    {build_no_reshape, RLX_INVALID_IR,
+     "reshape C2: changes the number of elements: f32[TOKENS,20] to f32[3,5]"},
+    {build_blocks, RLX_INVALID_IR, "from f32 to q4_k: casts do not make blocks"},
     {build_wrong_dim, RLX_INVALID_ARGUMENT, "-7 is neither >= 0, nor a symbol"},
     {build_no_window, RLX_INVALID_ARGUMENT, "max_pool: size 0, stride 0, dilation 1"},
     {build_wide_window, RLX_INVALID_ARGUMENT, "mean_pool: size 9223372036854775807"},
@@ -712,6 +888,18 @@ static const struct {
     {build_signal_of_none, RLX_INVALID_ARGUMENT, "gets f32 of rank 0, n_fft 8"},
     {build_short_signal, RLX_INVALID_ARGUMENT, "gets f32 of rank 2, n_fft 40"},
     {build_attention_behind, RLX_INVALID_IR, "dense_attention C7: before=-1"},
+    {build_wide_pad, RLX_INVALID_IR, "pad C2: low 9223372036854775807"},
+    {build_wide_pad_of_a_symbol, RLX_INVALID_IR, "pad C2: low 9223372036854775807"},
+    {build_wide_cut, RLX_INVALID_IR, "pad C2: low -9223372036854775808"},
+    {build_wide_split, RLX_INVALID_IR, "slice C2"},
+    {build_wide_iota, RLX_INVALID_IR, "more than 2^48 bytes"},
+    {build_wide_expand, RLX_INVALID_IR, "more than 2^48 bytes"},
+    {build_wide_one_hot, RLX_INVALID_IR, "more than 2^48 bytes"},
+    {build_float_take, RLX_INVALID_ARGUMENT, "take: indices are f32, not i32 or i64"},
+    {build_float_take_along, RLX_INVALID_ARGUMENT, "take_along: indices are f32"},
+    {build_float_one_hot, RLX_INVALID_ARGUMENT, "one_hot: indices are f32"},
+    {build_no_spec, RLX_INVALID_ARGUMENT, "stft needs a spec"},
+    {build_no_frames, RLX_INVALID_ARGUMENT, "stft: n_fft 0, hop 0: both are 1 to 2^31 - 1"},
     {build_mixed_states, RLX_INVALID_ARGUMENT, "recur: 1 of 2 states are the session's"},
 };
 enum { NWRONG = sizeof wrong / sizeof *wrong };
@@ -790,11 +978,13 @@ int main(void)
     tcase_add_loop_test(c, shapes, 0, NDEVICES);
     tcase_add_loop_test(c, unread, 0, NDEVICES);
     tcase_add_loop_test(c, pools, 0, NDEVICES);
+    tcase_add_loop_test(c, pools_of_nothing, 0, NDEVICES);
+    tcase_add_loop_test(c, halves, 0, NDEVICES);
     tcase_add_loop_test(c, wide, 0, NDEVICES);
     tcase_add_test(c, layers);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
     tcase_add_test(c, refuses_elsewhere);
     tcase_add_test(c, prints);
     suite_add_tcase(s, c);
-    return run_suite(s, 7 * NDEVICES + NWRONG + 3);
+    return run_suite(s, 9 * NDEVICES + NWRONG + 3);
 }

@@ -303,6 +303,13 @@ static void both_and_backwards(rlx_flow *f)
     rlx_flow_gru(f, &spec);
 }
 
+static void too_many_layers(rlx_flow *f)
+{
+    const rlx_recurrent_spec spec = {.layers = INT64_MAX};
+    start(f);
+    rlx_flow_gru(f, &spec);
+}
+
 static void unknown_plugin(rlx_flow *f)
 {
     start(f);
@@ -314,6 +321,13 @@ static void unknown_patch(rlx_flow *f)
     start(f);
     rlx_flow_linear(f, "w88", NULL);
     rlx_flow_patch(f, "liner", RLX_PATCH_REMOVE, NULL, NULL);
+}
+
+static void patch_of_a_negative_layer(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_repeat_layers(f, 2, record_narrow, NULL);
+    rlx_flow_patch(f, "layers.-1/swiglu", RLX_PATCH_REMOVE, NULL, NULL);
 }
 
 static void heads_do_not_divide(rlx_flow *f)
@@ -369,8 +383,10 @@ static const struct {
              CASE(ends_on_a_float),
              CASE(first_states),
              CASE(both_and_backwards),
+             CASE(too_many_layers),
              CASE(unknown_plugin),
              CASE(unknown_patch),
+             CASE(patch_of_a_negative_layer),
              CASE(heads_do_not_divide),
              CASE(attention_of_six_axes)};
 enum { NCASES = sizeof cases / sizeof *cases };
@@ -463,11 +479,35 @@ START_TEST(stories)
 }
 END_TEST
 
+/* No spec, of every stage that takes one. */
+START_TEST(no_spec)
+{
+    rlx_flow *f;
+    char part[64];
+#define NONE(stage)                                              \
+    assert_ok(rlx_flow_create("wrong", &f));                     \
+    start(f);                                                    \
+    rlx_flow_##stage(f, NULL);                                   \
+    snprintf(part, sizeof part, "%s needs a spec", #stage);      \
+    assert_error(rlx_flow_check(f), RLX_INVALID_ARGUMENT, part); \
+    rlx_flow_destroy(f);
+    NONE(gru)
+    NONE(lstm)
+    NONE(gdn_scan)
+    NONE(rope_tables)
+    NONE(self_attention)
+    NONE(encoder_attention)
+    NONE(gated_mlp)
+#undef NONE
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("errors");
     TCase *c = tcase_create("errors");
     tcase_add_test(c, stories);
+    tcase_add_test(c, no_spec);
     suite_add_tcase(s, c);
-    return run_suite(s, 1);
+    return run_suite(s, 2);
 }
