@@ -26,8 +26,9 @@ void rlx_compilation_deinit(rlx_compilation *c)
 
 /* ---- the bucket */
 
-/* What sessions bind themselves. No schedule and no buffer of the arena depends on these; the
- * limits only bound what a session may ask for. */
+/* What sessions bind themselves. No buffer of the arena depends on these; the limits bound what a
+ * session may ask for. How many sequences there may be tells schedules whether so many tokens are a
+ * prompt or sequences that decode together: a bucket of SEQS says it better. */
 static const rlx_bucket session_symbols[] = {
     {"SEQS", 64},
     {"SLOTS", 4096}, /* 2^20 positions of a sequence */

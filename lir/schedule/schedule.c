@@ -136,6 +136,20 @@ static void attention_tokens(const rlx_lir_target *t, const rlx_lir_attention_sh
         out->width /= 2;
 }
 
+/* A block of tokens, of `most` at the most: so few that all threads have instances, but two register
+ * tiles of rows, which widen keys and values together. */
+static int64_t block_of_tokens(const rlx_lir_target *t, const rlx_lir_attention_shape *shape, int m,
+                               int64_t most)
+{
+    enum { PER_THREAD = 3, TILES = 2 };
+    int64_t blocks = (PER_THREAD * t->threads + shape->kv_heads - 1) / shape->kv_heads;
+    int64_t tokens = (shape->tokens + blocks - 1) / blocks;
+    int64_t least = (TILES * m + shape->heads - 1) / shape->heads;
+    if (tokens < least)
+        tokens = least;
+    return tokens < most ? tokens : most;
+}
+
 /* Rows share what is widened of keys and values: with 144 of them that is a fiftieth of the work.
  * What a block keeps in team memory beside the panels: queries, sums and a page's scores. */
 static void attention_blocks(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
@@ -150,18 +164,19 @@ static void attention_blocks(const rlx_lir_target *t, const rlx_lir_attention_sh
     int64_t row = bytes * (shape->width + padded + shape->positions + 16);
     int64_t panels = bytes * out->n * (PANELS * shape->width + shape->positions);
     int64_t fit = (t->team_bytes - panels) / row - out->m, rows = fit < ROWS ? fit : ROWS;
-    int64_t tokens = rows / shape->heads;
-    if (tokens > shape->tokens)
-        tokens = shape->tokens;
+    int64_t most = rows / shape->heads;
+    int64_t tokens = block_of_tokens(t, shape, out->m, most < shape->tokens ? most : shape->tokens);
     out->tokens = tokens > 1 ? (int)tokens : 0;
 }
 
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out)
 {
-    enum { PROMPT = 32 }; /* tokens: steps of fewer are those of sequences that decode together */
+    enum { PROMPT = 32 }; /* tokens: fewer do not pay for a block's panels */
     *out = (rlx_lir_attention_schedule){0};
-    if (t->unit == RLX_UNIT_CPU && shape->tokens >= PROMPT)
+    /* sequences that decode together have one token each: nothing for a block's rows to share */
+    const bool prompt = shape->tokens >= PROMPT && shape->tokens >= 2 * shape->sequences;
+    if (t->unit == RLX_UNIT_CPU && prompt)
         attention_blocks(t, shape, out);
     if (!out->tokens)
         attention_tokens(t, shape, out);

@@ -34,7 +34,8 @@ typedef struct rlx_lir_attention_shape {
     int64_t heads;     /* query heads that share a kv head */
     int64_t width;     /* elements of a head */
     int64_t positions; /* of a page */
-    int64_t tokens;    /* at the bucket's upper bound */
+    int64_t kv_heads;
+    int64_t tokens, sequences; /* at the bucket's upper bound */
 } rlx_lir_attention_shape;
 
 /* Token by token: query heads per tile, keys per tile, head elements per tile. By blocks: tokens

@@ -590,7 +590,9 @@ rlx_status lower_attention(region_cx *r)
         .heads = a.ratio,
         .width = a.d,
         .positions = a.positions,
-        .tokens = rlx_dim_upper(r->out->dims, q->dim[0], r->options->upper)};
+        .kv_heads = kpool->dim[1],
+        .tokens = rlx_dim_upper(r->out->dims, q->dim[0], r->options->upper),
+        .sequences = rlx_dim_upper(r->out->dims, a.node->in[5]->type.dim[0], r->options->upper)};
     rlx_lir_schedule_attention(r->options->target, &shape, &a.s);
     if (a.value_scales >= 0 && a.s.width > RLX_KV_GROUP)
         a.s.width = RLX_KV_GROUP; /* one scale per tile */

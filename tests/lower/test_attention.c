@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lir/schedule/schedule.h"
 #include "mir/mir.h"
 #include "tests/jit/subject.h"
 #include "tests/lower/tape_runner.h"
@@ -62,24 +63,30 @@ static void put_mask(world *w, rlx_text *t)
 
 static void make_text(world *w)
 {
-    const char *k = formats[pick(w, w->width % 32 == 0 ? 4 : 3)], *v = formats[pick(w, w->width % 32 == 0 ? 4 : 3)];
+    const char *k = formats[pick(w, w->width % 32 == 0 ? 4 : 3)],
+               *v = formats[pick(w, w->width % 32 == 0 ? 4 : 3)];
     const long long g = w->heads, d = w->width, p = w->positions, h = w->heads * w->ratio;
     const bool ks = strcmp(k, "i8") == 0, vs = strcmp(v, "i8") == 0, sinks = pick(w, 4) == 0;
     rlx_text *t = &w->text;
     rlx_text_putf(t, "mir module @m {\n  func @main(%%q: f32[T,%lld,%lld] input \"q\", ", h, d);
-    rlx_text_putf(t, "%%k: %s[PAGES,%lld,%lld,%lld] state \"k\", %%v: %s[PAGES,%lld,%lld,%lld] state \"v\", ", k, g, d,
-                  p, v, g, p, d);
-    rlx_text_put(t, "%pos: i32[T] input \"pos\", %seq: i32[T] input \"seq\", %table: i32[SEQS,SLOTS] input \"table\"");
+    rlx_text_putf(
+        t, "%%k: %s[PAGES,%lld,%lld,%lld] state \"k\", %%v: %s[PAGES,%lld,%lld,%lld] state \"v\", ",
+        k, g, d, p, v, g, p, d);
+    rlx_text_put(t, "%pos: i32[T] input \"pos\", %seq: i32[T] input \"seq\", %table: "
+                    "i32[SEQS,SLOTS] input \"table\"");
     if (ks)
         rlx_text_putf(t, ", %%ks: f16[PAGES,%lld,%lld,%lld] state \"ks\"", g, d / 32, p);
     if (vs)
         rlx_text_putf(t, ", %%vs: f16[PAGES,%lld,%lld,%lld] state \"vs\"", g, p, d / 32);
     if (sinks)
         rlx_text_putf(t, ", %%sinks: f32[%lld] weight \"sinks\"", h);
-    rlx_text_putf(t, ") -> (f32[T,%lld,%lld]) {\n    %%o = attention %%q, %%k, %%v, %%pos, %%seq, %%table%s%s%s {scale=0.3",
+    rlx_text_putf(t,
+                  ") -> (f32[T,%lld,%lld]) {\n    %%o = attention %%q, %%k, %%v, %%pos, %%seq, "
+                  "%%table%s%s%s {scale=0.3",
                   h, d, ks ? ", %ks" : "", vs ? ", %vs" : "", sinks ? ", %sinks" : "");
     put_mask(w, t);
-    rlx_text_putf(t, "%s} : f32[T,%lld,%lld]\n    return %%o\n  }\n}\n", sinks ? ", sinks=1" : "", h, d);
+    rlx_text_putf(t, "%s} : f32[T,%lld,%lld]\n    return %%o\n  }\n}\n", sinks ? ", sinks=1" : "",
+                  h, d);
     ck_assert(!t->oom);
 }
 
@@ -106,7 +113,8 @@ static int64_t elements(const rlx_eval_tensor *t)
 /* Tokens of several sequences: runs of neighbours, or any order. */
 static void place_tokens(world *w)
 {
-    int32_t *pos = find(w, 0, "pos")->data, *seq = find(w, 0, "seq")->data, *table = find(w, 0, "table")->data;
+    int32_t *pos = find(w, 0, "pos")->data, *seq = find(w, 0, "seq")->data,
+            *table = find(w, 0, "table")->data;
     const int64_t room = SLOTS * w->positions - w->tokens;
     for (int s = 0; s < SEQS; s++)
         w->length[s] = (int32_t)pick(w, room);
@@ -156,7 +164,8 @@ static void make_tensors(world *w, const rlx_ir_module *m)
         x->data = malloc(rlx_format_bytes(t->format, elements(x)) + 1);
         for (int64_t e = 0; e < elements(x); e++)
             rlx_format_store(t->format, x->data, e,
-                             t->format == RLX_I8 ? (double)pick(w, 255) - 127 : (double)pick(w, 20001) / 5e3 - 2);
+                             t->format == RLX_I8 ? (double)pick(w, 255) - 127
+                                                 : (double)pick(w, 20001) / 5e3 - 2);
     }
     place_tokens(w);
     spoil_values(w);
@@ -165,7 +174,8 @@ static void make_tensors(world *w, const rlx_ir_module *m)
 /* ---- engines ---- */
 
 /* For tape_run: machine code, on two teams in turn. */
-static rlx_status run_code(void *user, const rlx_ir_func *kernel, const rlx_lir_buffer *buffers, int n)
+static rlx_status run_code(void *user, const rlx_ir_func *kernel, const rlx_lir_buffer *buffers,
+                           int n)
 {
     world *w = user;
     loaded code = {0};
@@ -185,23 +195,29 @@ static void compare(world *w, const rlx_ir_module *lir, const rlx_eval_tensor *w
     rlx_lir_plan_report report;
     must(rlx_lir_check_plan(lir, "main", w->symbols, &report), w);
     rlx_eval_env env = {.find = find, .user = w, .symbols = w->symbols};
-    tape_run r = {.module = lir, .env = &env, .arena_bytes = (size_t)report.arena_bytes,
-                  .options = {.teams = 3, .seed = w->seed}, .launch = code ? run_code : NULL, .user = w};
+    tape_run r = {.module = lir,
+                  .env = &env,
+                  .arena_bytes = (size_t)report.arena_bytes,
+                  .options = {.teams = 3, .seed = w->seed},
+                  .launch = code ? run_code : NULL,
+                  .user = w};
     r.arena = aligned_alloc(64, (r.arena_bytes + 63) / 64 * 64 + 64);
     rlx_eval_tensor got = *want;
     got.data = malloc(sizeof(float) * (size_t)elements(want));
     must(tape_run_entry(&r, "main", &got, 1), w);
     const float *a = want->data, *b = got.data;
     for (int64_t e = 0; e < elements(want); e++)
-        ck_assert_msg(memcmp(&a[e], &b[e], 4) == 0, "element %lld of %lld tokens: mir %.9g, %s %.9g\n%s", (long long)e,
-                      (long long)w->tokens, (double)a[e], code ? "code" : "lir", (double)b[e], w->text.data);
+        ck_assert_msg(memcmp(&a[e], &b[e], 4) == 0,
+                      "element %lld of %lld tokens: mir %.9g, %s %.9g\n%s", (long long)e,
+                      (long long)w->tokens, (double)a[e], code ? "code" : "lir", (double)b[e],
+                      w->text.data);
     free(got.data);
     free(r.arena);
 }
 
 /* Lowered for a bucket of `upper` tokens. */
-static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_target *target, int64_t upper,
-                         const rlx_eval_tensor *want, bool code)
+static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_target *target,
+                         int64_t upper, const rlx_eval_tensor *want, bool code)
 {
     int64_t symbols[RLX_MAX_SYMBOLS];
     rlx_ir_module *lir;
@@ -234,8 +250,13 @@ START_TEST(attention_is_the_same_everywhere)
     world w;
     make_world(&w, _i);
     const bool code = _i % CODE_EVERY == 0, wide = !code && pick(&w, 2);
-    const rlx_lir_target target = {.unit = RLX_UNIT_CPU, .vector_f32 = wide ? 16 : 8, .vector_regs = wide ? 32 : 16,
-                                   .team = 1, .threads = 2, .l1_bytes = 32768, .l2_bytes = 1 << 19,
+    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
+                                   .vector_f32 = wide ? 16 : 8,
+                                   .vector_regs = wide ? 32 : 16,
+                                   .team = 1,
+                                   .threads = 1 + (int)pick(&w, 4),
+                                   .l1_bytes = 32768,
+                                   .l2_bytes = 1 << 19,
                                    .team_bytes = 32768 << pick(&w, 4)};
     rlx_dims *dims = rlx_dims_create();
     rlx_ir_module *mir;
@@ -262,12 +283,53 @@ START_TEST(attention_is_the_same_everywhere)
 }
 END_TEST
 
+static rlx_lir_attention_schedule schedule_of(int threads, rlx_lir_attention_shape shape)
+{
+    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
+                                   .vector_f32 = 8,
+                                   .vector_regs = 16,
+                                   .team = 1,
+                                   .threads = threads,
+                                   .team_bytes = 262144};
+    rlx_lir_attention_schedule s;
+    shape.width = 64;
+    shape.positions = 64;
+    rlx_lir_schedule_attention(&target, &shape, &s);
+    return s;
+}
+
+/* Tokens of sequences that decode together share nothing; those of a prompt do. */
+START_TEST(blocks_are_of_prompts)
+{
+    const rlx_lir_attention_shape decode = {
+        .heads = 4, .kv_heads = 8, .tokens = 32, .sequences = 32};
+    rlx_lir_attention_shape prompt = decode;
+    ck_assert_int_eq(schedule_of(2, decode).tokens, 0);
+    prompt.sequences = 1;
+    ck_assert_int_eq(schedule_of(2, prompt).tokens, 32);
+}
+END_TEST
+
+/* As many rows as share the work, while all threads have blocks; then fewer, two register tiles at least. */
+START_TEST(all_threads_have_blocks)
+{
+    const rlx_lir_attention_shape shape = {
+        .heads = 4, .kv_heads = 2, .tokens = 512, .sequences = 1};
+    ck_assert_int_eq(schedule_of(2, shape).tokens, 144 / 4);
+    const int tokens = schedule_of(16, shape).tokens;
+    ck_assert_int_ge(2 * ((512 + tokens - 1) / tokens), 3 * 16);
+    ck_assert_int_eq(schedule_of(1000, shape).tokens, 2 * 6 / 4);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("attention");
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, attention_is_the_same_everywhere, 0, CASES);
+    tcase_add_test(c, blocks_are_of_prompts);
+    tcase_add_test(c, all_threads_have_blocks);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
