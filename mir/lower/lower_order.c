@@ -9,8 +9,6 @@
 #include "mir/lower/lower.h"
 #include "mir/ops/ops.h"
 
-enum { CHUNK_LEVELS = 12 }; /* 4096 elements */
-
 typedef struct order {
     kernel_cx *k;
     const rlx_ir_node *node;
@@ -18,7 +16,8 @@ typedef struct order {
     rlx_ir_value *runs;
     bool team;               /* they lie in team memory: of one row */
     coord row[RLX_MAX_RANK]; /* in x's axes but the last */
-    int nrow, levels;
+    int nrow;
+    int levels, chunk_levels; /* of a row; of a chunk: what team memory holds of it */
 } order;
 
 /* The runs that are merged into one: left ..left_end and right ..right_end, `to` on. */
@@ -241,7 +240,7 @@ static rlx_status store_run(order *o, rlx_ir_value *memory, rlx_ir_value *first,
     order all = *o;
     all.team = false;
     all.runs = memory;
-    rlx_ir_value *half = k_const(o->k, CHUNK_LEVELS % 2);
+    rlx_ir_value *half = k_const(o->k, o->chunk_levels % 2);
     RLX_TRY(begin(o, k_const(o->k, 0), held(o, k_const(o->k, 0), n), &loop));
     RLX_TRY(load_index(o, half, loop.index[0], &v));
     RLX_TRY(store_index(&all, half, map2(o, RLX_FN_ADD, first, loop.index[0]), v));
@@ -273,7 +272,7 @@ static rlx_status sort_chunks(region_cx *r, tape_buffer *memory, order *o)
 {
     kernel_cx k;
     rows s;
-    const int levels = memory ? CHUNK_LEVELS : o->levels;
+    const int levels = memory ? o->chunk_levels : o->levels;
     const rlx_dim n = o->x->type.dim[o->nrow];
     const int64_t chunk = (int64_t)1 << levels, dims[2] = {2, chunk};
     RLX_TRY(begin_order(r, &k, o));
@@ -302,7 +301,7 @@ static rlx_status merge_chunks(region_cx *r, tape_buffer *memory, order *o)
     o->runs = kernel_extra(&k, "runs", memory, true);
     rlx_ir_value *to = k_extent(&k, o->x->type.dim[o->nrow]);
     RLX_TRY(begin_rows(o, k_const(&k, 1), &s));
-    RLX_TRY(merge_levels(o, CHUNK_LEVELS, o->levels, k_const(&k, 0), to));
+    RLX_TRY(merge_levels(o, o->chunk_levels, o->levels, k_const(&k, 0), to));
     RLX_TRY(store_result(o));
     RLX_TRY(end_rows(o, &s));
     return kernel_end(r, &k);
@@ -319,6 +318,17 @@ static tape_buffer *make_memory(region_cx *r, const order *o)
     return tape_temp(r->tape, &t);
 }
 
+/* Both halves of a chunk's indices lie in team memory; chunks of more than 4096 elements are too few
+ * for all threads. */
+static int levels_of_chunk(const rlx_lir_target *t)
+{
+    enum { MOST_LEVELS = 12 };
+    int levels = 0;
+    while (levels < MOST_LEVELS && 2 * (int64_t)sizeof(int32_t) << (levels + 1) <= t->team_bytes)
+        levels++;
+    return levels;
+}
+
 rlx_status lower_order(region_cx *r)
 {
     const rlx_ir_node *n = r->node->blocks[0]->first;
@@ -329,7 +339,8 @@ rlx_status lower_order(region_cx *r)
     const int64_t most = k_upper(&probe, o.x->type.dim[o.nrow]);
     while (most > (int64_t)1 << o.levels)
         o.levels++;
-    if (o.levels <= CHUNK_LEVELS)
+    o.chunk_levels = levels_of_chunk(r->options->target);
+    if (o.levels <= o.chunk_levels)
         return sort_chunks(r, NULL, &o);
     tape_buffer *memory = make_memory(r, &o);
     if (!memory)

@@ -7,12 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jit/kernel_info.h"
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
 static const char *const formats[] = {"f32", "f16", "bf16", "f64", "i8",  "i16",
                                       "i32", "i64", "u8",   "u16", "u32", "u64"};
-enum { FORMATS = sizeof formats / sizeof *formats, CASES = 60, CODE_EVERY = 7, LONG = 3 };
+enum {
+    FORMATS = sizeof formats / sizeof *formats,
+    CASES = 60,
+    CODE_EVERY = 7,
+    SMALL_EVERY = 3,
+    LONG = 3
+};
 
 static double any_value(engines *e, rlx_format f)
 {
@@ -58,7 +65,7 @@ START_TEST(orders)
     engines e = {.seed = (uint64_t)_i * 31 + 7};
     const char *format = formats[_i % FORMATS];
     const bool largest = engines_pick(&e, 2), several = _i < LONG;
-    const int64_t rows = several ? 1 : (int64_t)engines_pick(&e, 4);
+    const int64_t rows = several ? 1 + _i : (int64_t)engines_pick(&e, 4);
     const int64_t n = several ? 4096 * _i + 5 : 1 + (int64_t)engines_pick(&e, 70);
     const int64_t count = engines_pick(&e, 2) ? 1 + (int64_t)engines_pick(&e, (uint64_t)n) : 0;
     const int64_t k = count ? count : n;
@@ -85,10 +92,14 @@ START_TEST(orders)
     if (!several)
         expect_order(&e.tensor[0], want.data, k, largest);
     rlx_lir_target target = engines_target(&e, false);
+    if (_i % SMALL_EVERY == 0)
+        target.team_bytes = 256; /* chunks of 32 */
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     upper[rlx_dim_symbol_index(dims, "T")] = rows + 1;
     engines_must(
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &e);
+    for (const rlx_ir_func *f = lir->first; f; f = f->next)
+        ck_assert_int_le(rlx_jit_team_bytes(f), target.team_bytes);
     if (!several)
         engines_compare(&e, lir, &want, 1, false);
     if (several || _i % CODE_EVERY == 0)
