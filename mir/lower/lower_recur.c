@@ -490,14 +490,16 @@ static int64_t choose_columns(const recur_cx *x)
     int64_t most = t->unit == RLX_UNIT_GPU ? width : 8 * (int64_t)t->vector_f32;
     if (x->holds && most > recur_column_room(x))
         most = recur_column_room(x);
+    if (x->holds && width > most)
+        width = most;
     while (width < most && width < extent && others * (extent / width) >= 4 * t->threads)
         width *= 2;
     return width;
 }
 
-static void choose_tiles(recur_cx *x)
+static void choose_tiles(recur_cx *x, bool holds)
 {
-    x->holds = recur_chooses_to_hold(x);
+    x->holds = holds;
     const int64_t width = x->s.columns ? choose_columns(x) : 0;
     x->columns = width > 1;
     x->rows = !x->s.columns;
@@ -515,8 +517,13 @@ rlx_status lower_recur(region_cx *r)
     rlx_mir_recur_get(n, &x.s);
     if (!x.s.tokens)
         RLX_TRY(lower_first_states(&x));
-    choose_tiles(&x);
+    choose_tiles(&x, recur_chooses_to_hold(&x));
     rlx_status st = lower_kernel(&x);
+    if (rlx_status_code(st) == RLX_UNSUPPORTED && x.holds) {
+        rlx_status_free(st); /* a step's own values and the states are more than a team's memory */
+        choose_tiles(&x, false);
+        st = lower_kernel(&x);
+    }
     if (rlx_status_code(st) != RLX_UNSUPPORTED || (!x.rows && !x.columns))
         return st;
     rlx_status_free(st); /* no tiles walk it */

@@ -203,12 +203,63 @@ START_TEST(tokens_have_one_result)
 }
 END_TEST
 
+/* Team memory has room for what a step makes, or for what is made and the states, held: held they
+ * would be by their size. */
+START_TEST(states_that_do_not_fit_are_not_held)
+{
+    static const char text[] =
+        "mir module @m {\n  func @main(%x: f32[T,32] input \"x\", %s: f32[128,32] input \"s\") -> "
+        "(f32[T,32]) {\n"
+        "%y, %n = recur %x, %s {extent=T, counts=[1,1], parallel=1, has=[1,1], kind=\"columns\"} : "
+        "(f32[T,32], f32[128,32]) (%a: f32, %b: f32[128]) {\n"
+        "%0 = map %b, %b {fn=mul} : f32[128]\n"
+        "%1 = broadcast %0 {axes=[1]} : f32[2,128]\n"
+        "%2 = reduce %1 {fn=add, axis=1, lanes=1} : f32[2]\n"
+        "%3 = reduce %2 {fn=add, axis=0, lanes=1} : f32\n"
+        "%4 = map %3, %a {fn=add} : f32\n"
+        "yield %4, %b\n}\n"
+        "return %y\n  }\n}\n";
+    static const struct {
+        int64_t team_bytes;
+        bool held;
+    } memory[] = {{16896, true}, {16384, false}};
+    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
+                                   .vector_f32 = 8,
+                                   .vector_regs = 16,
+                                   .team = 1,
+                                   .threads = 1,
+                                   .l1_bytes = 16384,
+                                   .l2_bytes = 65536,
+                                   .team_bytes = memory[_i].team_bytes};
+    int64_t upper[RLX_MAX_SYMBOLS] = {TOKENS, TOKENS, TOKENS}, allocs = 0;
+    world w;
+    rlx_ir_module *mir, *lir;
+    const rlx_attr *schedule = NULL;
+    world_open(&w, text);
+    assert_ok(rlx_ir_module_clone(w.module, &mir));
+    assert_ok(rlx_mir_optimize(mir));
+    assert_ok(
+        rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir));
+    for (const rlx_ir_func *f = lir->first; f; f = f->next) {
+        schedule = f->is_kernel ? rlx_ir_func_attr(f, RLX_ATTR_SCHEDULE) : schedule;
+        for (const rlx_ir_node *n = f->body->first; n; n = n->next)
+            allocs += n->op == RLX_LIR_ALLOC;
+    }
+    ck_assert_str_eq(schedule->text, "columns");
+    ck_assert_int_eq(allocs, memory[_i].held ? 3 : 2); /* the states, the squares, their two sums */
+    rlx_ir_module_destroy(lir);
+    rlx_ir_module_destroy(mir);
+    world_close(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("recur");
     TCase *c = tcase_create("tokens");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, tokens_have_one_result, 0, NCASES);
+    tcase_add_loop_test(c, states_that_do_not_fit_are_not_held, 0, 2);
     suite_add_tcase(s, c);
-    return run_suite(s, NCASES);
+    return run_suite(s, NCASES + 2);
 }
