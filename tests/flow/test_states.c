@@ -313,13 +313,14 @@ static void open_wide(world *t, const char *device, bool sequences)
     t->exe = compile(t, t->w);
 }
 
-/* Held states are in team memory. */
+/* Held states are in team memory: of a tile of columns all that the state has. */
 static void check_held(const world *t)
 {
     const rlx_compile_options options = options_of(t);
-    char *lir;
+    char *lir, held[64];
+    snprintf(held, sizeof held, " = alloc : team f32[1,%d,", DEEP);
     assert_ok(rlx_flow_inspect(t->cx, t->flow, t->w, &options, "lir", &lir));
-    ck_assert_ptr_nonnull(strstr(lir, " = alloc"));
+    ck_assert_ptr_nonnull(strstr(lir, held));
     free(lir);
 }
 
