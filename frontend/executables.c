@@ -38,7 +38,7 @@ static const char *find_symbol(const rlx_flow *f, const char *symbol)
     for (int i = 0; i < f->nsymbols; i++)
         if (!strcasecmp(f->symbols[i], symbol))
             return f->symbols[i];
-    return strcasecmp(symbol, "ROWS") ? NULL : "ROWS"; /* a select_rows makes it */
+    return !strcasecmp(symbol, "ROWS") && rlx_flow_selects_rows(f) ? "ROWS" : NULL;
 }
 
 /* Whether some bound of the flow follows from the ladder. */
@@ -228,7 +228,8 @@ static rlx_status outgrown(const rlx_executables *x, const rlx_tensor *inputs, i
             return RLX_FAIL(RLX_EXHAUSTED, "%s is %lld, and the largest bucket of %s holds %lld",
                             symbol, (long long)live, x->flow->name, (long long)most);
         }
-        rlx_text_putf(&all, "%s%s %lld", i ? ", " : "", symbol, (long long)live);
+        if (live >= 0)
+            rlx_text_putf(&all, "%s%s %lld", all.len ? ", " : "", symbol, (long long)live);
     }
     rlx_status st = RLX_FAIL(RLX_EXHAUSTED, "no bucket of %s holds %s", x->flow->name,
                              all.data ? all.data : "");

@@ -44,8 +44,7 @@ static int64_t find_bound(const rlx_execution *e, const char *symbol, const rlx_
     return 0;
 }
 
-/* A select_rows makes the symbol ROWS when the flow is built. */
-static bool selects_rows(const rlx_flow *f)
+bool rlx_flow_selects_rows(const rlx_flow *f)
 {
     for (int i = 0; i < f->nstages; i++)
         if (f->stages[i].kind == RLX_STAGE_SELECT_ROWS)
@@ -80,7 +79,7 @@ rlx_status rlx_execution_resolve(const rlx_execution *given, const rlx_flow *f,
         RLX_TRY_NOTE(bound(&e, f->symbols[i], more, nmore, out), "running %s", f->name);
         rows |= !strcmp(f->symbols[i], "ROWS");
     }
-    return selects_rows(f) && !rows ? bound(&e, "ROWS", more, nmore, out) : RLX_OK;
+    return rlx_flow_selects_rows(f) && !rows ? bound(&e, "ROWS", more, nmore, out) : RLX_OK;
 }
 
 rlx_status rlx_execution_describe(const rlx_execution *given, char **text)

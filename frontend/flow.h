@@ -111,6 +111,8 @@ void rlx_flow_put_resolved(const rlx_stage *s, const char *key, rlx_text *out);
 
 /* A recording's error, as a status of its own. */
 rlx_status rlx_flow_check(const rlx_flow *f);
+/* Whether it has a select_rows, which makes the symbol ROWS when the flow is built (execution.c). */
+bool rlx_flow_selects_rows(const rlx_flow *f);
 
 /* The names of @main's results, in order: the flow's outputs, then "probe:PATH" for each probe. */
 typedef struct rlx_flow_outputs {
