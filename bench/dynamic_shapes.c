@@ -1,5 +1,5 @@
-/* bench/dynamic_shapes.c: prompts of 200 random lengths: what of the time goes into compiling, into
- * loading code, into running; and how much padding is computed.
+/* bench/dynamic_shapes.c: prompts of 200 random lengths: what of the time goes into compiling, into loading
+ * code, into running.
  *
  *   dynamic_shapes MODEL [COUNT [MOST [exact|fast [BUCKETS]]]]
  *
@@ -22,7 +22,7 @@ typedef struct times {
     double wall, files; /* all; of that: reading the model's files */
     rlx_context_stats made;
     double run;
-    int64_t tokens, computed; /* of prompts; of steps */
+    int64_t tokens; /* of prompts */
 } times;
 
 typedef struct bench {
@@ -87,7 +87,6 @@ static rlx_status run(const bench *b, int first, int end, times *out)
     rlx_model *m = NULL;
     rlx_session *s = NULL;
     rlx_model_info info;
-    rlx_session_stats did;
     float *logits = NULL;
     int32_t *ids = malloc(sizeof *ids * (size_t)b->most);
     rlx_status st = rlx_context_create(&(rlx_context_options){.cache.folder = b->folder}, &cx);
@@ -102,8 +101,6 @@ static rlx_status run(const bench *b, int first, int end, times *out)
     }
     if (!st) {
         rlx_context_get_stats(cx, &out->made);
-        rlx_session_get_stats(s, &did);
-        out->computed = did.tokens;
         out->wall = now() - start;
         out->run = out->wall - out->files - out->made.compile_seconds - out->made.load_seconds;
     }
@@ -141,10 +138,9 @@ static bool run_apart(const bench *b, int first, int end, times *out)
 static void print(const char *name, const times *t)
 {
     const double all = 100 / t->wall;
-    printf("%-22s %8.3f %9.1f%% %7.1f%% %7.1f%% %8.1f%% %9lld %7lld %8lld\n", name, t->wall,
+    printf("%-22s %8.3f %9.1f%% %7.1f%% %7.1f%% %8.1f%% %9lld %7lld\n", name, t->wall,
            all * t->made.compile_seconds, all * t->made.load_seconds, all * t->files, all * t->run,
-           (long long)t->made.compiled, (long long)t->made.loaded,
-           (long long)(t->computed - t->tokens));
+           (long long)t->made.compiled, (long long)t->made.loaded);
 }
 
 static bool run_each(const bench *b, times *sum)
@@ -161,7 +157,6 @@ static bool run_each(const bench *b, times *sum)
         sum->made.compile_seconds += t.made.compile_seconds;
         sum->made.load_seconds += t.made.load_seconds;
         sum->tokens += t.tokens;
-        sum->computed += t.computed;
     }
     return true;
 }
@@ -174,8 +169,8 @@ static int measure(const bench *b)
         return 1;
     printf("%d prompts of 1 to %lld tokens, %lld in all\n", b->count, (long long)b->most,
            (long long)cold.tokens);
-    printf("%-22s %8s %10s %8s %8s %9s %9s %7s %8s\n", "cache, processes", "s", "compiling",
-           "loading", "files", "running", "compiled", "loaded", "padding");
+    printf("%-22s %8s %10s %8s %8s %9s %9s %7s\n", "cache, processes", "s", "compiling", "loading",
+           "files", "running", "compiled", "loaded");
     print("empty, one", &cold);
     print("full, one", &warm);
     print("full, one per prompt", &each);

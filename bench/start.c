@@ -45,8 +45,10 @@ static void listen(int out, int err, char *said, size_t room, double *text)
             ends[0].fd = n <= 0 ? -1 : out;
         }
         if (ends[1].revents) {
-            const ssize_t n = read(err, said + len, room - 1 - len);
-            len += n > 0 ? (size_t)n : 0;
+            const bool full = len == room - 1; /* what comes then is read, and not kept */
+            const ssize_t n =
+                full ? read(err, skip, sizeof skip) : read(err, said + len, room - 1 - len);
+            len += n > 0 && !full ? (size_t)n : 0;
             open -= n <= 0;
             ends[1].fd = n <= 0 ? -1 : err;
         }
@@ -96,8 +98,9 @@ static bool start(char *tool, char *model, char *prompt, double times[TIMES])
     close(out[0]);
     close(err[0]);
     const char *at = strstr(said, mark);
-    if (!born || status || !at) {
-        fprintf(stderr, "start: %s run %s: %s\n", tool, model, said);
+    if (!born || status || !at || !text) {
+        fprintf(stderr, "start: %s run %s: %s%s\n", tool, model, said,
+                born && !status && !text ? "no text came" : "");
         return false;
     }
     times[KERNEL] = strtod(at + strlen(mark), NULL) - begin;
