@@ -316,6 +316,8 @@ static rlx_status add_ladder(rlx_profile *p, const rlx_ladder *l, int line)
 static rlx_status set_ladder(rlx_profile *p, const rlx_toml_entry *e)
 {
     rlx_ladder l = {.symbol = strchr(e->path, '.') + 1, .n = 1};
+    if (strchr(l.symbol, '.'))
+        return BAD(p, e->line, "%s: a symbol has no dots", e->path);
     if (e->kind != RLX_TOML_INTS) {
         RLX_TRY(read_integer(p, e, 1, INT32_MAX, &l.upper[0]));
     } else {

@@ -390,6 +390,7 @@ static const struct {
     {"fusion.skip = 1", "fusion.skip takes true or false, not 1"},
     {"preset = 'llama32'", "no preset llama32"},
     {"[buckets]\nTOKENS = 0", ":2: buckets.TOKENS takes a whole number from 1 to"},
+    {"[model]\n[buckets]\na.b = 4", ":3: buckets.a.b: a symbol has no dots"},
     {"buckets.seq = []", ":1: buckets.seq: the ladder of seq has 0 buckets: 1 to 16"},
     {"buckets.seq = [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]", "has 17 buckets: 1 to 16"},
     {"buckets.seq = [1, 16, 16]", "buckets.seq: the ladder of seq: 16 after 16 does not ascend"},
