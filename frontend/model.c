@@ -14,6 +14,10 @@ rlx_status rlx_model_check_options(const rlx_model_options *o)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "a prefill bucket of %lld tokens, %lld positions, length %lld",
                         (long long)o->prefill, (long long)o->max_positions, (long long)o->length);
+    if (o->prefill > RLX_MODEL_TOKENS)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "a prefill bucket of %lld tokens: a step has at most %d",
+                        (long long)o->prefill, RLX_MODEL_TOKENS);
     return RLX_OK;
 }
 
@@ -119,7 +123,7 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_source
     RLX_TRY(check_model(m, o, &tokens));
     m->precision = o->precision;
     RLX_TRY(keep_options(m, o));
-    m->prefill = m->plan.prefill.upper[m->plan.prefill.n - 1];
+    m->prefill = m->plan.prefill.n ? m->plan.prefill.upper[m->plan.prefill.n - 1] : 1;
     m->max_positions = o->max_positions ? o->max_positions : m->config.max_positions;
     m->length = o->length;
     m->load_seconds = rlx_seconds() - start;

@@ -10,11 +10,11 @@
 #include "frontend/tokenizer.h"
 
 /* What a model is compiled for: one token that is decoded; tokens of prompts (in an exact model any tokens); and in a
- * fast one tokens that are each of another sequence. Neither ladder has 1, unless it is all that was asked for of prompts. */
+ * fast one tokens that are each of another sequence. Neither ladder has 1, unless it is all that was asked for of a fast model's prompts. */
 typedef struct rlx_model_plan {
-    rlx_ladder prefill, batch; /* batch.n 0: none */
+    rlx_ladder prefill, batch; /* n 0: none */
 } rlx_model_plan;
-enum { RLX_MODEL_BUCKETS = 1 + 2 * RLX_LADDER_RUNGS };
+enum { RLX_MODEL_BUCKETS = 1 + 2 * RLX_LADDER_RUNGS, RLX_MODEL_TOKENS = 1 << 20 /* of a step */ };
 
 typedef struct rlx_model_bucket {
     const char *name; /* "decode", "prefill", "decode of several"; static */

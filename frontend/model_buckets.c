@@ -17,8 +17,12 @@ static rlx_status drop_one(rlx_ladder *l)
     if (l->n > 1 && l->upper[0] == 1)
         memmove(l->upper, l->upper + 1, sizeof *l->upper * (size_t)--l->n);
     if (l->n == RLX_LADDER_RUNGS)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "the ladder of %s has %d buckets beside that of 1",
-                        l->symbol, l->n);
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "the ladder of %s has %d buckets beside that of 1: at most %d", l->symbol,
+                        l->n, RLX_LADDER_RUNGS - 1);
+    if (l->upper[l->n - 1] > RLX_MODEL_TOKENS)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "the ladder of %s has %lld: a step has at most %d",
+                        l->symbol, (long long)l->upper[l->n - 1], RLX_MODEL_TOKENS);
     return RLX_OK;
 }
 
@@ -43,9 +47,13 @@ rlx_status rlx_model_make_plan(const rlx_model_options *o, rlx_model_plan *out)
     const rlx_ladder *batch = rlx_ladder_find(o->ladders, o->nladders, "BATCH");
     *out = (rlx_model_plan){.prefill = seq ? *seq : fast ? usual_fast_prefill : usual_prefill};
     out->prefill.symbol = "SEQ"; /* what is given is lent */
-    if (o->prefill)
-        rlx_ladder_end_at(&out->prefill, o->prefill);
     RLX_TRY(drop_one(&out->prefill));
+    if (o->prefill) {
+        rlx_ladder_end_at(&out->prefill, o->prefill);
+        RLX_TRY(drop_one(&out->prefill));
+    }
+    if (!fast && out->prefill.upper[0] == 1) /* the bucket that decodes serves all */
+        out->prefill.n = 0;
     if (!fast)
         return RLX_OK;
     out->batch = batch ? *batch : usual_batch;
@@ -130,12 +138,14 @@ static rlx_status find_bucket(const rlx_model_options *o, const rlx_model_plan *
 {
     const char *colon = strchr(name, ':');
     const size_t n = colon ? (size_t)(colon - name) : strlen(name);
-    const int64_t tokens = colon ? strtoll(colon + 1, NULL, 10) : 0;
+    char *end = NULL;
+    const int64_t tokens = colon ? strtoll(colon + 1, &end, 10) : 0;
+    const bool plain = !colon || !*end;
     rlx_text all = {0};
     for (int i = rlx_model_bucket_count(p) - 1; i >= 0; i--) {
         rlx_model_get_bucket(o, p, i, out);
         const bool several = i > p->prefill.n;
-        if (strcspn(out->name, " ") == n && !strncmp(out->name, name, n) &&
+        if (plain && strcspn(out->name, " ") == n && !strncmp(out->name, name, n) &&
             (colon ? out->bucket[0].upper == tokens : !several))
             return RLX_OK;
     }

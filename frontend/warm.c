@@ -88,7 +88,9 @@ rlx_status rlx_model_warm(rlx_context *cx, const char *path, const rlx_model_opt
     rlx_model m = {.path = strdup(path)};
     warming w = {
         .cx = cx, .model = &m, .how = how ? how : &usual, .options = options ? options : &none};
-    rlx_status st = m.path ? rlx_model_make_plan(w.how, &w.plan) : RLX_OOM();
+    rlx_status st = m.path ? rlx_model_check_options(w.how) : RLX_OOM();
+    if (!st)
+        st = rlx_model_make_plan(w.how, &w.plan);
     if (!st)
         st = rlx_model_read_files(cx, &m);
     if (!st)

@@ -122,7 +122,8 @@ START_TEST(plans)
     expect_plan(&(rlx_model_options){0}, 1, 128, 0);
     expect_plan(&(rlx_model_options){.precision = RLX_FAST}, 1, 512, 1);
     expect_plan(&(rlx_model_options){.prefill = 24}, 1, 24, 0);
-    expect_plan(&(rlx_model_options){.prefill = 1}, 1, 1, 0);
+    assert_ok(rlx_model_make_plan(&(rlx_model_options){.prefill = 1}, &p));
+    ck_assert_int_eq(rlx_model_bucket_count(&p), 1); /* the one that decodes */
     rlx_model_options o = {.ladders = ladders, .nladders = 2};
     expect_plan(&o, 2, 128, 0); /* an exact model decodes several as it does anything */
     o.prefill = 24;
@@ -132,6 +133,18 @@ START_TEST(plans)
     const rlx_ladder one[] = {{"BATCH", 1, {1}}, {"SEQ", 1, {1}}};
     expect_plan(&(rlx_model_options){.precision = RLX_FAST, .ladders = one, .nladders = 2}, 1, 1,
                 0);
+    rlx_ladder sixteen = {"SEQ", 16, {0}}, large = {"SEQ", 1, {(1 << 20) + 1}};
+    for (int i = 0; i < 16; i++)
+        sixteen.upper[i] = i + 2;
+    o = (rlx_model_options){.ladders = &sixteen, .nladders = 1, .prefill = 4};
+    assert_error(rlx_model_make_plan(&o, &p), RLX_INVALID_ARGUMENT,
+                 "has 16 buckets beside that of 1: at most 15");
+    sixteen.upper[0] = 1;
+    expect_plan(&o, 2, 4, 0);
+    o = (rlx_model_options){.ladders = &large, .nladders = 1};
+    assert_error(rlx_model_make_plan(&o, &p), RLX_INVALID_ARGUMENT, "has 1048577: a step has at");
+    assert_error(rlx_model_check_options(&(rlx_model_options){.prefill = (1 << 20) + 1}),
+                 RLX_INVALID_ARGUMENT, "1048577 tokens: a step has at most 1048576");
     const rlx_ladder other = {"FRAMES", 1, {8}}, down = {"SEQ", 2, {16, 8}};
     assert_error(rlx_model_make_plan(&(rlx_model_options){.ladders = &other, .nladders = 1}, &p),
                  RLX_INVALID_ARGUMENT, "has buckets of SEQ and BATCH, not of FRAMES");
@@ -536,6 +549,9 @@ START_TEST(tokens_follow_from_seq)
     rlx_executables_destroy(x);
     assert_error(rlx_executables_create(t.cx, t.f, t.w, &e, &frames, 1, NULL, &x),
                  RLX_INVALID_ARGUMENT, "the ladder of FRAMES: the flow has no such symbol");
+    const rlx_ladder rows = {"ROWS", 1, {4}}; /* nothing selects any */
+    assert_error(rlx_executables_create(t.cx, t.f, t.w, &e, &rows, 1, NULL, &x),
+                 RLX_INVALID_ARGUMENT, "the ladder of ROWS: the flow has no such symbol");
     assert_error(rlx_executables_create(t.cx, t.f, t.w, &e, twice, 2, NULL, &x),
                  RLX_INVALID_ARGUMENT, "the ladder of seq is there twice");
     ck_assert_ptr_null(x);

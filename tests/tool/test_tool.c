@@ -477,6 +477,8 @@ START_TEST(inspects_every_level)
     says(&p, "rms_norm");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "flow", "--bucket", "prefill:17");
     complains(&p, 1, "no bucket \"prefill:17\"; there are\ndecode  decode");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "flow", "--bucket", "prefill:128x");
+    complains(&p, 1, "no bucket \"prefill:128x\"");
 }
 END_TEST
 
