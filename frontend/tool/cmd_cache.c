@@ -287,6 +287,7 @@ static const char *useless_option(const caching *c, const struct action *a)
                {"precision", HOW, c->where.precision != NULL},
                {"cache-type-k", HOW, c->where.type_k != NULL},
                {"cache-type-v", HOW, c->where.type_v != NULL},
+               {"profile", HOW, c->where.profile_path != NULL},
                {"json", JSON, c->json},
                {"cache-dir", FOLDER, c->where.cache_dir != NULL}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -337,6 +338,7 @@ int command_cache(int argc, char **argv)
         OPTION_PRECISION(c.where, "explain: fast"),
         OPTION_CACHE_KEYS(c.where),
         OPTION_CACHE_VALUES(c.where),
+        OPTION_PROFILE(c.where),
         {"json", NULL, OPTION_FLAG, NULL, "ls, show, verify: a JSON object per entry", &c.json},
     };
     const command_spec spec = {.name = "cache",

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "frontend/tool/args.h"
 
@@ -196,6 +197,15 @@ static int check_windows(const eval *e)
     return EXIT_OK;
 }
 
+/* The largest bucket of prompts that the model has unless it is told otherwise (docs/tuning.md). */
+static int64_t usual_prefill(const rlx_model_options *o)
+{
+    for (int i = 0; i < o->nladders; i++)
+        if (!strcasecmp(o->ladders[i].symbol, "SEQ"))
+            return o->ladders[i].upper[o->ladders[i].n - 1];
+    return o->precision == RLX_FAST ? 512 : 128;
+}
+
 static int open_model(eval *e)
 {
     int64_t prefill = e->B * (e->decode_from < 0 ? e->S : e->decode_from);
@@ -212,7 +222,7 @@ static int open_model(eval *e)
         return code;
     if (o.precision == RLX_FAST && e->probes.n && e->B > 1 && e->decode_from >= 0)
         return failure("--probe with --decode-from of several rows: in exact mode only");
-    const int64_t most = o.prefill ? o.prefill : o.nladders ? 0 : 128;
+    const int64_t most = o.prefill ? o.prefill : usual_prefill(&o);
     if (prefill > most)
         o.prefill = prefill; /* what runs as one prefill is one step */
     code = open_context(&e->where, &e->cx);

@@ -1,5 +1,6 @@
 /* tests/tool/test_profiles.c: the program with --profile: what the file says is done, the command
  * line wins, and mistakes in the file are told with their line before any work. */
+#include <ftw.h>
 #include <unistd.h>
 
 #include "frontend/rlx.h"
@@ -27,6 +28,12 @@ static void tear_down(void)
     unlink(out);
     unlink(again);
     rmdir(dir);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
 }
 
 static void write_profile(const char *text)
@@ -112,6 +119,31 @@ START_TEST(eval)
     ck_assert(n[0] == n[1] && !memcmp(want, got, n[0]));
     free(want);
     free(got);
+}
+END_TEST
+
+/* Buckets that are larger serve: the two that the cache gets are those of the profile. */
+START_TEST(eval_takes_the_ladder)
+{
+    static int64_t ids[37];
+    char cache[64];
+    const rlx_tensor t = {"input_ids", RLX_I64, 2, {1, 37}, ids, sizeof ids};
+    process p;
+    assert_ok(rlx_safetensors_write(in, &t, 1, NULL));
+    write_profile("[buckets]\nseq = [512]\n");
+    snprintf(cache, sizeof cache, "%s/cache", dir);
+    RUN(&p, RLX_TOOL, "eval", BUNDLED, "--inputs", in, "--outputs", out, "--profile", profile,
+        "--cache-dir", cache);
+    ck_assert_msg(p.code == 0, "%s", p.err);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "explain", BUNDLED, "--profile", profile, "--precision", "exact",
+        "--cache-dir", cache);
+    ck_assert_msg(p.code == 0, "%s%s", p.out, p.err);
+    ck_assert_msg(strstr(p.out, "prefill of 512 tokens, cpu"), "%s", p.out);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "cache", "clear", "--cache-dir", cache);
+    process_complains(&p, 0, "2 entries removed");
+    nftw(cache, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 END_TEST
 
@@ -251,11 +283,12 @@ int main(void)
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, run);
     tcase_add_loop_test(c, eval, 0, 2);
+    tcase_add_test(c, eval_takes_the_ladder);
     tcase_add_test(c, bench);
     tcase_add_test(c, mistakes);
     tcase_add_test(c, show);
     tcase_add_test(c, diff);
     tcase_add_test(c, beside_the_model);
     suite_add_tcase(s, c);
-    return run_suite(s, 8);
+    return run_suite(s, 9);
 }
