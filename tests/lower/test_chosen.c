@@ -141,9 +141,11 @@ static void check_module(world *w, rlx_ir_module *mir, bool wide, bool code)
     rlx_ir_module_destroy(lir);
 }
 
+static const rlx_mir_precision precisions[] = {RLX_MIR_EXACT, RLX_MIR_PREFILL, RLX_MIR_DECODE};
+enum { PRECISIONS = sizeof precisions / sizeof *precisions };
+
 START_TEST(rows_choose_matrices)
 {
-    static const rlx_mir_precision precisions[] = {RLX_MIR_EXACT, RLX_MIR_PREFILL, RLX_MIR_DECODE};
     world w = {.e.seed = (uint64_t)_i * 91 + 3};
     const char *format = formats[_i % FORMATS], *other = formats[pick(&w, FORMATS)];
     rlx_jit_target own[2];
@@ -163,12 +165,37 @@ START_TEST(rows_choose_matrices)
     w.e.symbols[rlx_dim_symbol_index(dims, "T")] = w.rows;
     make_ids(&w);
     engines_make_tensors(&w.e, mir);
-    engines_must(rlx_mir_choose_precision(mir, precisions[_i % 3], NULL), &w.e);
+    engines_must(rlx_mir_choose_precision(mir, precisions[_i % PRECISIONS], NULL), &w.e);
     engines_must(rlx_mir_optimize(mir), &w.e);
     check_module(&w, mir, pick(&w, 2) && _i % CODE_EVERY, _i % CODE_EVERY == 0);
     rlx_ir_module_destroy(mir);
     rlx_dims_destroy(dims);
     engines_deinit(&w.e);
+}
+END_TEST
+
+START_TEST(rows_may_choose_none)
+{
+    engines e = {.seed = 1};
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *mir, *lir;
+    rlx_text_put(&e.text, "mir module @m {\n  func @main(%x: f32[T,256] input \"x\", %i: i32[T,0] "
+                          "input \"i\", %w: q8_0[3,4,256] weight \"w\") -> (f32[T,0,4]) {\n"
+                          "    %f = cast %w : f32[3,4,256]\n"
+                          "    %y = contract %x, %f, %i {lanes=16} : f32[T,0,4]\n"
+                          "    return %y\n  }\n}\n");
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "none", e.text.data, &mir), &e);
+    engines_must(rlx_mir_choose_precision(mir, precisions[_i], NULL), &e);
+    engines_must(rlx_mir_optimize(mir), &e);
+    rlx_lir_target target = engines_target(&e, false);
+    int64_t upper[RLX_MAX_SYMBOLS] = {0};
+    upper[rlx_dim_symbol_index(dims, "T")] = 9;
+    engines_must(
+        rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &e);
+    rlx_ir_module_destroy(lir);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    engines_deinit(&e);
 }
 END_TEST
 
@@ -221,6 +248,7 @@ int main(void)
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, rows_choose_matrices, 0, CASES);
+    tcase_add_loop_test(c, rows_may_choose_none, 0, PRECISIONS);
     tcase_add_loop_test(c, normalised_rows_fit_team_memory, 0, 2);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
