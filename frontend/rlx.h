@@ -393,7 +393,7 @@ RLX_API void rlx_flow_output(rlx_flow *f, const char *name);
  * makes one of an input) may be NULL. */
 typedef struct rlx_recurrent_spec {
     const char *prefix;
-    int64_t layers; /* 0: 1 */
+    int64_t layers; /* 0: 1; 1024 at most */
     bool bidirectional, no_bias;
     bool backwards;                 /* the one direction is from the last step to the first */
     bool reset_before;              /* as in rlx_cell_spec */
@@ -782,9 +782,10 @@ RLX_API rlx_value *rlx_build_map3(rlx_builder *b, rlx_map fn, rlx_value *x, rlx_
 
 /* Extensions rewrite the HIR of any flow: `rewrite` is called for every node with one result, when a function is built,
  * and returns what is used in its place, of the same type, or NULL. What it builds stands before the node; what nothing
- * uses any more is not compiled. rlx_builder_layer says of which layer the node is: layers that come out alike share a
- * function. Registered like plugins; all apply, in order, unless rlx_compile_options names those
- * that do. */
+ * uses any more is removed, so that inputs and weights of it are unused (F8). Not visited: nodes inside of recurrences'
+ * steps, calls, nodes of several results. Streams are those of stages: rlx_build_load and rlx_build_store are errors
+ * here. rlx_builder_layer says of which layer the node is: layers that come out alike share a function. Registered like
+ * plugins; all apply, in order, unless rlx_compile_options names those that do. */
 typedef struct rlx_node rlx_node; /* lent until `rewrite` returns */
 typedef struct rlx_extension {
     const char *name, *meaning;
@@ -841,7 +842,7 @@ RLX_API rlx_value *rlx_build_flatten(rlx_builder *b, rlx_value *x, int first, in
 RLX_API rlx_value *rlx_build_slice(rlx_builder *b, rlx_value *x, int axis, int64_t start,
                                    int64_t size, int64_t step);
 RLX_API rlx_value *rlx_build_flip(rlx_builder *b, rlx_value *x, int axis); /* backwards */
-/* low times fill in front of an axis, high times behind it; negative ones cut off, of a constant extent. */
+/* low times fill in front of an axis, high times behind it; negative ones cut off, of a constant extent; 31 bits each. */
 RLX_API rlx_value *rlx_build_pad(rlx_builder *b, rlx_value *x, int axis, int64_t low, int64_t high,
                                  double fill);
 /* A view: the axis L becomes two, [O,size], [o,k] being element o*step + k*dilation; O is as many as lie inside. */
@@ -918,7 +919,7 @@ RLX_API rlx_value *rlx_build_top_k(rlx_builder *b, rlx_value *x, int axis, int64
 RLX_API rlx_value *rlx_build_sort(rlx_builder *b, rlx_value *x, int axis, bool descending,
                                   rlx_value **indices);
 RLX_API rlx_value *rlx_build_arg_best(rlx_builder *b, rlx_value *x, int axis, bool smallest, bool keep); /* argmax, argmin: i32 */
-RLX_API rlx_value *rlx_build_one_hot(rlx_builder *b, rlx_value *ids, int64_t extent, rlx_format format); /* ids [..] -> T[..,extent] */
+RLX_API rlx_value *rlx_build_one_hot(rlx_builder *b, rlx_value *ids, int64_t extent, rlx_format format); /* ids [..], i32 or i64 -> T[..,extent] */
 
 /* Routing. Scores of a token's experts are softmax(logits), or sigmoid(logits). The `count` largest of score + bias are
  * chosen; with groups, among the experts of the groups_chosen best of so many equal groups: by the largest score + bias
@@ -930,7 +931,7 @@ typedef struct rlx_route_spec {
     int64_t groups, groups_chosen; /* 0: no groups */
     double scale;                  /* 0: 1 */
 } rlx_route_spec;
-/* logits f32[..,E], bias [E] or NULL -> weights f32[..,count]; the experts i32[..,count] to *experts. */
+/* logits f32[..,E], bias [E] or NULL -> weights f32[..,count]; the experts i32[..,count] to *experts (may be NULL). */
 RLX_API rlx_value *rlx_build_route(rlx_builder *b, const rlx_route_spec *spec, rlx_value *logits,
                                    rlx_value *bias, rlx_value **experts);
 /* x f32[..,K], w [E,N,K] of any weight format, ids i32[..] -> f32[..,N]: each row times the matrix of its expert. With one
@@ -975,7 +976,8 @@ RLX_API rlx_value *rlx_build_f8_decode(rlx_builder *b, rlx_value *codes, rlx_f8 
 /* Fourier transforms along the last axis, of constant extent N, of f32, or of f64, which is by element and not fast;
  * complex numbers are two values. */
 
-/* re + i im (im NULL: real) -> all N bins; inverse: the other sign, and / N. */
+/* re + i im (im NULL: real) -> all N bins; inverse: the other sign, and / N. Imaginary parts go to *out_im, *im: NULL where
+ * nobody asks for them, as rlx_build_stft's. */
 RLX_API rlx_value *rlx_build_fft(rlx_builder *b, rlx_value *re, rlx_value *im, bool inverse,
                                  rlx_value **out_im);
 RLX_API rlx_value *rlx_build_rfft(rlx_builder *b, rlx_value *x, rlx_value **im); /* the bins 0..N/2 */
@@ -1150,8 +1152,9 @@ RLX_API rlx_value *rlx_build_max_pool(rlx_builder *b, rlx_value *x, const int64_
                                       const rlx_window_spec *spec);
 RLX_API rlx_value *rlx_build_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *size,
                                        const rlx_window_spec *spec);
-/* rlx_build_max_pool; *places: where the largest of a window lies in the plane S.., i64 [N,C,O..], row-major; of equal ones
- * the first. */
+/* rlx_build_max_pool; *places (may be NULL): where the largest of a window lies in the plane S.., i64 [N,C,O..], row-major;
+ * of equal ones the first. Of a window with NaNs the largest is RLX_MAP_MAX's, which may lose them, and the place is
+ * 2^53 where that is a NaN. */
 RLX_API rlx_value *rlx_build_max_pool_places(rlx_builder *b, rlx_value *x, const int64_t *size,
                                              const rlx_window_spec *spec, rlx_value **places);
 /* x [N,C,S..] -> [N,C,parts..]: part o of an axis goes from floor(o*S/parts) to ceil((o+1)*S/parts); S constant. */
@@ -1283,7 +1286,7 @@ RLX_API void rlx_composition_deinit(rlx_composition *c);
 typedef enum rlx_execution_phase { RLX_RUN_PREFILL, RLX_RUN_DECODE, RLX_RUN_ENCODE, RLX_RUN_INFER } rlx_execution_phase;
 typedef struct rlx_execution {
     rlx_execution_phase phase;
-    int64_t batch, seq, past; /* sequences (0: one), tokens of each at once (0: 128; decoding: one), positions before */
+    int64_t batch, seq, past; /* sequences (0: one), tokens of each at once (0: 128; decoding: one), positions before; 31 bits each */
 } rlx_execution;
 enum { RLX_EXECUTION_BUCKETS = 16 };
 typedef struct rlx_execution_options {
