@@ -243,13 +243,14 @@ static rlx_lir_cost count(rlx_context *cx, const rlx_model *m, int64_t upper, in
 }
 
 /* The same in a larger bucket, and as much as code for that length does: but for the last tile of rows, 3 to 12 high.
- * (From buckets of 32 tokens on attention is another kernel, whose loops go by data: those are compared among themselves.) */
+ * (From buckets of 32 tokens on attention is another kernel, whose loops go by data, and whose blocks grow
+ * with the bucket up to what team memory holds: those that are as high are compared among themselves.) */
 START_TEST(padding_is_no_work)
 {
     static const struct {
         int64_t n, bucket, larger;
     } counted[] = {{1, 16, 31},  {2, 16, 31},    {5, 16, 31},     {15, 16, 31},
-                   {16, 16, 31}, {33, 128, 512}, {100, 128, 512}, {127, 128, 512}};
+                   {16, 16, 31}, {33, 256, 512}, {100, 256, 512}, {127, 256, 512}};
     enum { TILE = 12 };
     rlx_context *cx = make_context("cpu", shared);
     rlx_model *m = load(cx, NULL);
