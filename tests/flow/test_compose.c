@@ -739,10 +739,9 @@ START_TEST(executions_resolve)
     rlx_flow_symbol(t.flow, "FRAMES");
     assert_error(rlx_execution_resolve(&decode, t.flow, NULL, 0, &o), RLX_INVALID_ARGUMENT,
                  "symbol FRAMES: nothing says how large it may be");
-    assert_error(
-        rlx_execution_resolve(&(rlx_execution){.batch = (int64_t)1 << 33, .seq = (int64_t)1 << 33},
-                              t.flow, NULL, 0, &o),
-        RLX_INVALID_ARGUMENT, "batch 8589934592, seq 8589934592");
+    const rlx_execution wide = {.batch = (int64_t)1 << 33, .seq = (int64_t)1 << 33};
+    assert_error(rlx_execution_resolve(&wide, t.flow, NULL, 0, &o), RLX_INVALID_ARGUMENT,
+                 "batch 8589934592, seq 8589934592");
     assert_error(rlx_execution_resolve(&(rlx_execution){.batch = -1}, t.flow, NULL, 0, &o),
                  RLX_INVALID_ARGUMENT, "batch -1");
     close_world(&t);
