@@ -77,7 +77,7 @@ static rlx_model *load(rlx_context *cx, tiny *t)
     rlx_model *m;
     if (!is_long)
         return make_tiny(cx, t);
-    const rlx_model_options o = {.max_positions = POSITIONS, .any_length = true, .prefill = 512};
+    const rlx_model_options o = {.max_positions = POSITIONS, .any_length = true};
     assert_ok(rlx_model_load(cx, RLX_SOURCE_DIR "/models/bundled", &o, &m));
     return m;
 }
