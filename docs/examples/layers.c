@@ -32,7 +32,7 @@ static void enter_batch(rlx_flow *f)
 static void one_layer(rlx_flow *f, int64_t index, void *user)
 {
     (void)index;
-    rlx_flow_decoder_layer(f, user);
+    rlx_flow_decoder_layer(f, (const rlx_decoder_layer_spec *)user);
 }
 
 static void decoder_layer(rlx_flow *f)

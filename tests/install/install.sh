@@ -46,7 +46,7 @@ run()
     chat) set -- "$@" "$model" "$dir/chat.jinja" ;;
     batch) set -- "$@" "$model" 8 "Once upon a time" "The" ;;
     eval_tensors) set -- "$@" "$model" "$dir/in.safetensors" "$dir/out.safetensors" model.layers.0 ;;
-    contexts | hand_flow | custom_stage | stages | tutorial) ;;
+    contexts | hand_flow | custom_stage | layers | stages | tutorial) ;;
     *) fail "install.sh does not know how to run the example $2" ;;
     esac
     program=$1 name=$2 out=$3
