@@ -71,7 +71,7 @@ static bool *mark_used(const rlx_weights *w, const rlx_tensor **used, size_t nus
         const rlx_tensor *t = rlx_weights_at(w, i);
         rlx_tensor_origin from;
         rlx_weights_get_origin(w, i, &from);
-        marks[i] |= bsearch(&t, used, nused, sizeof(*used), compare_pointers) != NULL;
+        marks[i] |= nused && bsearch(&t, used, nused, sizeof(*used), compare_pointers) != NULL;
         if (from.source >= 0)
             marks[from.source] |= marks[i];
     }

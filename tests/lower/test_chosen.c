@@ -115,7 +115,9 @@ static void expect_refusal(world *w, rlx_ir_module *mir, const rlx_eval_env *env
     rlx_eval_tensor results[RESULTS];
     rlx_status s = rlx_mir_eval(mir, "main", env, results, RESULTS);
     ck_assert_msg(rlx_status_code(s) == RLX_INVALID_ARGUMENT, "%s", w->e.text.data);
-    ck_assert_ptr_nonnull(strstr(rlx_status_text(s), "is not in 0.."));
+    char *text = rlx_status_text(s);
+    ck_assert_ptr_nonnull(strstr(text, "is not in 0.."));
+    free(text);
     rlx_status_free(s);
 }
 
