@@ -39,7 +39,7 @@ typedef struct options {
 /* ---- a step ---- */
 
 typedef struct tensor {
-    const char *name;
+    char name[16];
     rlx_ir_type type;
     void *data;
     size_t bytes;
@@ -129,7 +129,8 @@ static rlx_status make_tensor(step *s, const rlx_dims *dims, const char *name,
 {
     tensor *t = &s->tensor[s->ntensors++];
     int64_t elems = 1;
-    *t = (tensor){.name = name, .type = *type};
+    *t = (tensor){.type = *type};
+    snprintf(t->name, sizeof t->name, "%s", name);
     for (int i = 0; i < type->rank; i++)
         elems *= rlx_dim_eval(dims, type->dim[i], s->symbols);
     t->bytes = rlx_format_bytes(type->format, elems);
