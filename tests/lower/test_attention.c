@@ -10,31 +10,20 @@
 #include "lir/schedule/schedule.h"
 #include "mir/mir.h"
 #include "tests/jit/subject.h"
-#include "tests/lower/tape_runner.h"
+#include "tests/lower/engines.h"
 
-enum { MAX_ARGS = 12, CASES = 48, CODE_EVERY = 6, SEQS = 3, SLOTS = 4, PAGES = SEQS * SLOTS };
+enum { CASES = 48, CODE_EVERY = 6, SEQS = 3, SLOTS = 4, PAGES = SEQS * SLOTS };
 
 typedef struct world {
     uint64_t seed;
     int64_t tokens, heads, ratio, width, positions;
     int32_t length[SEQS]; /* positions that a sequence has after the step */
-    int64_t symbols[RLX_MAX_SYMBOLS];
-    rlx_eval_tensor tensor[MAX_ARGS];
-    int n;
-    rlx_text text; /* the module's */
-    rlx_jit_target code;
+    engines e;
 } world;
 
 static int64_t pick(world *w, int64_t n) /* below n */
 {
-    w->seed = w->seed * 6364136223846793005u + 1442695040888963407u;
-    return (int64_t)((w->seed >> 33) % (uint64_t)n);
-}
-
-static void must(rlx_status s, const world *w)
-{
-    if (s)
-        ck_abort_msg("%s\n%s", rlx_status_text(s), w->text.data);
+    return (int64_t)engines_pick(&w->e, (uint64_t)n);
 }
 
 /* ---- modules ---- */
@@ -67,7 +56,7 @@ static void make_text(world *w)
                *v = formats[pick(w, w->width % 32 == 0 ? 4 : 3)];
     const long long g = w->heads, d = w->width, p = w->positions, h = w->heads * w->ratio;
     const bool ks = strcmp(k, "i8") == 0, vs = strcmp(v, "i8") == 0, sinks = pick(w, 4) == 0;
-    rlx_text *t = &w->text;
+    rlx_text *t = &w->e.text;
     rlx_text_putf(t, "mir module @m {\n  func @main(%%q: f32[T,%lld,%lld] input \"q\", ", h, d);
     rlx_text_putf(
         t, "%%k: %s[PAGES,%lld,%lld,%lld] state \"k\", %%v: %s[PAGES,%lld,%lld,%lld] state \"v\", ",
@@ -92,16 +81,6 @@ static void make_text(world *w)
 
 /* ---- tensors ---- */
 
-static rlx_eval_tensor *find(void *user, rlx_role role, const char *symbol)
-{
-    world *w = user;
-    (void)role;
-    for (int i = 0; i < w->n; i++)
-        if (strcmp(w->tensor[i].name, symbol) == 0)
-            return &w->tensor[i];
-    return NULL;
-}
-
 static int64_t elements(const rlx_eval_tensor *t)
 {
     int64_t n = 1;
@@ -113,8 +92,8 @@ static int64_t elements(const rlx_eval_tensor *t)
 /* Tokens of several sequences: runs of neighbours, or any order. */
 static void place_tokens(world *w)
 {
-    int32_t *pos = find(w, 0, "pos")->data, *seq = find(w, 0, "seq")->data,
-            *table = find(w, 0, "table")->data;
+    int32_t *pos = engines_find(&w->e, 0, "pos")->data, *seq = engines_find(&w->e, 0, "seq")->data,
+            *table = engines_find(&w->e, 0, "table")->data;
     const int64_t room = SLOTS * w->positions - w->tokens;
     for (int s = 0; s < SEQS; s++)
         w->length[s] = (int32_t)pick(w, room);
@@ -124,7 +103,7 @@ static void place_tokens(world *w)
         seq[t] = (int32_t)s;
         pos[t] = w->length[s]++;
     }
-    for (int64_t i = w->tokens - 1; i > 0 && w->seed % 4 == 0; i--) {
+    for (int64_t i = w->tokens - 1; i > 0 && w->e.seed % 4 == 0; i--) {
         const int64_t j = pick(w, i + 1);
         const int32_t p = pos[i], s = seq[i];
         pos[i] = pos[j];
@@ -139,7 +118,7 @@ static void place_tokens(world *w)
 /* What lies behind a sequence's end was another's: of floats also what is none. */
 static void spoil_values(world *w)
 {
-    rlx_eval_tensor *v = find(w, 0, "v");
+    rlx_eval_tensor *v = engines_find(&w->e, 0, "v");
     const int64_t page = w->heads * w->positions * w->width;
     for (int s = 0; s < SEQS && rlx_format_is_float(v->format); s++) {
         const int64_t slot = w->length[s] / w->positions, first = w->length[s] % w->positions;
@@ -157,10 +136,10 @@ static void make_tensors(world *w, const rlx_ir_module *m)
     const rlx_ir_func *f = rlx_ir_func_find(m, "main");
     for (int i = 0; i < f->body->nargs; i++) {
         const rlx_ir_type *t = &f->body->args[i]->type;
-        rlx_eval_tensor *x = &w->tensor[w->n++];
+        rlx_eval_tensor *x = &w->e.tensor[w->e.n++];
         *x = (rlx_eval_tensor){.name = f->arg_info[i].symbol, .format = t->format, .rank = t->rank};
         for (int d = 0; d < t->rank; d++)
-            x->dim[d] = rlx_dim_eval(m->dims, t->dim[d], w->symbols);
+            x->dim[d] = rlx_dim_eval(m->dims, t->dim[d], w->e.symbols);
         x->data = malloc(rlx_format_bytes(t->format, elements(x)) + 1);
         for (int64_t e = 0; e < elements(x); e++)
             rlx_format_store(t->format, x->data, e,
@@ -171,62 +150,21 @@ static void make_tensors(world *w, const rlx_ir_module *m)
     spoil_values(w);
 }
 
-/* ---- engines ---- */
+/* ---- buckets ---- */
 
-/* For tape_run: machine code, on two teams in turn. */
-static rlx_status run_code(void *user, const rlx_ir_func *kernel, const rlx_lir_buffer *buffers,
-                           int n)
-{
-    world *w = user;
-    loaded code = {0};
-    memory m = {.n = n};
-    RLX_TRY(loaded_create(kernel, &w->code, &code));
-    for (int i = 0; i < n; i++) {
-        m.buffer[i].data = buffers[i].data;
-        m.buffer[i].bytes = buffers[i].bytes;
-    }
-    loaded_run(&code, &m, w->symbols, 2);
-    loaded_destroy(&code);
-    return RLX_OK;
-}
-
-static void compare(world *w, const rlx_ir_module *lir, const rlx_eval_tensor *want, bool code)
-{
-    rlx_lir_plan_report report;
-    must(rlx_lir_check_plan(lir, "main", w->symbols, &report), w);
-    rlx_eval_env env = {.find = find, .user = w, .symbols = w->symbols};
-    tape_run r = {.module = lir,
-                  .env = &env,
-                  .arena_bytes = (size_t)report.arena_bytes,
-                  .options = {.teams = 3, .seed = w->seed},
-                  .launch = code ? run_code : NULL,
-                  .user = w};
-    r.arena = aligned_alloc(64, (r.arena_bytes + 63) / 64 * 64 + 64);
-    rlx_eval_tensor got = *want;
-    got.data = malloc(sizeof(float) * (size_t)elements(want));
-    must(tape_run_entry(&r, "main", &got, 1), w);
-    const float *a = want->data, *b = got.data;
-    for (int64_t e = 0; e < elements(want); e++)
-        ck_assert_msg(memcmp(&a[e], &b[e], 4) == 0,
-                      "element %lld of %lld tokens: mir %.9g, %s %.9g\n%s", (long long)e,
-                      (long long)w->tokens, (double)a[e], code ? "code" : "lir", (double)b[e],
-                      w->text.data);
-    free(got.data);
-    free(r.arena);
-}
-
-/* Lowered for a bucket of `upper` tokens. */
 static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_target *target,
                          int64_t upper, const rlx_eval_tensor *want, bool code)
 {
     int64_t symbols[RLX_MAX_SYMBOLS];
     rlx_ir_module *lir;
-    memcpy(symbols, w->symbols, sizeof symbols);
+    memcpy(symbols, w->e.symbols, sizeof symbols);
     symbols[rlx_dim_symbol_index(mir->dims, "T")] = upper;
-    must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = target, .upper = symbols}, &lir), w);
-    compare(w, lir, want, false);
+    engines_must(
+        rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = target, .upper = symbols}, &lir),
+        &w->e);
+    engines_compare(&w->e, lir, want, 1, false);
     if (code)
-        compare(w, lir, want, true);
+        engines_compare(&w->e, lir, want, 1, true);
     rlx_ir_module_destroy(lir);
 }
 
@@ -235,8 +173,8 @@ static const int64_t widths[] = {2, 6, 8, 24, 32, 64, 80};
 static void make_world(world *w, int number)
 {
     rlx_jit_target own[2];
-    *w = (world){.seed = (uint64_t)number * 977 + 11};
-    w->code = own[(cpu_targets(own) - 1) * (number / CODE_EVERY % 2)];
+    *w = (world){.e.seed = (uint64_t)number * 977 + 11};
+    w->e.code = own[(cpu_targets(own) - 1) * (number / CODE_EVERY % 2)];
     w->heads = 1 + pick(w, 3);
     w->ratio = 1 + pick(w, 5);
     w->width = widths[pick(w, 7)];
@@ -260,26 +198,24 @@ START_TEST(attention_is_the_same_everywhere)
                                    .team_bytes = 32768 << pick(&w, 4)};
     rlx_dims *dims = rlx_dims_create();
     rlx_ir_module *mir;
-    must(rlx_ir_parse(&rlx_mir_level, dims, "attention", w.text.data, &mir), &w);
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "attention", w.e.text.data, &mir), &w.e);
     const struct {
         const char *name;
         int64_t value;
     } symbols[] = {{"T", w.tokens}, {"PAGES", PAGES}, {"SEQS", SEQS}, {"SLOTS", SLOTS}};
     for (int i = 0; i < 4; i++)
-        w.symbols[rlx_dim_symbol_index(dims, symbols[i].name)] = symbols[i].value;
+        w.e.symbols[rlx_dim_symbol_index(dims, symbols[i].name)] = symbols[i].value;
     make_tensors(&w, mir);
-    must(rlx_mir_optimize(mir), &w);
-    rlx_eval_env env = {.find = find, .user = &w, .symbols = w.symbols};
+    engines_must(rlx_mir_optimize(mir), &w.e);
+    rlx_eval_env env = {.find = engines_find, .user = &w.e, .symbols = w.e.symbols};
     rlx_eval_tensor want;
-    must(rlx_mir_eval(mir, "main", &env, &want, 1), &w);
+    engines_must(rlx_mir_eval(mir, "main", &env, &want, 1), &w.e);
     check_bucket(&w, mir, &target, 40, &want, code);
     check_bucket(&w, mir, &target, w.tokens < 31 ? w.tokens : 31, &want, code);
     free(want.data);
-    for (int i = 0; i < w.n; i++)
-        free(w.tensor[i].data);
     rlx_ir_module_destroy(mir);
     rlx_dims_destroy(dims);
-    rlx_text_deinit(&w.text);
+    engines_deinit(&w.e);
 }
 END_TEST
 
