@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "frontend/rlx.h"
+#include "tests/base/suite.h"
 
 #define BUNDLED RLX_SOURCE_DIR "/models/bundled"
 enum { CHARS = 256, FEWEST = 5 };
@@ -275,9 +276,5 @@ int main(void)
     tcase_add_test(t, a_dump_has_the_code);
     tcase_add_test(t, mistakes);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s, 5);
 }

@@ -9,13 +9,13 @@
 
 #include "lir/schedule/schedule.h"
 #include "mir/mir.h"
+#include "tests/base/suite.h"
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
 enum { CASES = 48, CODE_EVERY = 6, SEQS = 3, SLOTS = 4, PAGES = SEQS * SLOTS };
 
 typedef struct world {
-    uint64_t seed;
     int64_t tokens, heads, ratio, width, positions;
     int32_t length[SEQS]; /* positions that a sequence has after the step */
     engines e;
@@ -267,9 +267,5 @@ int main(void)
     tcase_add_test(c, blocks_are_of_prompts);
     tcase_add_test(c, all_threads_have_blocks);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0 || ran < CASES;
+    return run_suite(s, CASES + 2);
 }

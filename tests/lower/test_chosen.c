@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "jit/kernel_info.h"
+#include "tests/base/suite.h"
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
@@ -253,9 +254,5 @@ int main(void)
     tcase_add_loop_test(c, rows_may_choose_none, 0, PRECISIONS);
     tcase_add_loop_test(c, normalised_rows_fit_team_memory, 0, 2);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0 || ran < CASES;
+    return run_suite(s, CASES + PRECISIONS + 2);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "jit/kernel_info.h"
+#include "tests/base/suite.h"
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
@@ -119,9 +120,5 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, orders, 0, CASES);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0 || ran < CASES;
+    return run_suite(s, CASES);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/base/suite.h"
 #include "tests/jit/emulated.h"
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
@@ -145,9 +146,5 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, panels_are_the_same_everywhere, 0, CASES);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int ran = srunner_ntests_run(r), failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0 || ran < CASES;
+    return run_suite(s, CASES);
 }
