@@ -6,6 +6,7 @@
 #include "jit/build_id.h"
 #include "jit/module.h"
 #include "jit/spirv_emit.h"
+#include "jit/vulkan_target.h"
 #include "runtime/cpu.h"
 
 const char *rlx_jit_compiler(void)
@@ -48,6 +49,8 @@ static rlx_status target_of(const rlx_jit_machine *m, rlx_jit_target *out)
 rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out)
 {
     const char *names[NMACHINES + NAARCH64];
+    if (!strncmp(name, "vulkan:", 7))
+        return rlx_jit_vulkan_target(name + 7, out);
     for (int i = 0; i < NMACHINES; i++) {
         names[i] = machines[i].name;
         if (!strcmp(name, machines[i].name))
@@ -64,6 +67,7 @@ rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out)
     rlx_text all = {0};
     for (int i = 0; i < NMACHINES + NAARCH64; i++)
         rlx_text_putf(&all, "%s%s", i ? ", " : "", names[i]);
+    rlx_text_put(&all, ", vulkan:KIND");
     rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "no target \"%s\"; %s%s%sthere are %s", name,
                              near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "",
                              all.data ? all.data : "none");
@@ -105,7 +109,8 @@ void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out)
         rlx_text_putf(out, "cuda:%s", processor);
         return;
     case RLX_JIT_SPIRV:
-        rlx_text_put(out, "vulkan");
+        rlx_text_put(out, "vulkan:");
+        rlx_vulkan_list_features(t->features, "+", out);
         return;
     }
 }
@@ -162,14 +167,19 @@ static rlx_lir_target aarch64_target(void)
                             .team_bytes = l2 / 2};
 }
 
+/* What code takes of workgroup memory, by class. */
+static int64_t vulkan_team_bytes(const rlx_jit_target *t)
+{
+    return size_class(t->team_bytes, 16 << 10, RLX_SPIRV_TEAM_BYTES);
+}
+
 rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
 {
     if (t->kind == RLX_JIT_CPU || t->kind == RLX_JIT_AARCH64) {
         *out = t->kind == RLX_JIT_CPU ? cpu_target(t) : aarch64_target();
         return RLX_OK;
     }
-    /* Half of the team memory that every device of the kind has; emitters exchange tiles through
-     * the rest. */
+    /* Half of the team memory; emitters exchange tiles through the rest. */
     *out = (rlx_lir_target){.unit = RLX_UNIT_GPU,
                             .vector_f32 = 1,
                             .vector_regs = 128,
@@ -177,7 +187,8 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
                             .threads = 64,
                             .l1_bytes = 64 << 10,
                             .l2_bytes = 4 << 20,
-                            .team_bytes = t->kind == RLX_JIT_NVPTX ? 24 << 10 : 8 << 10};
+                            .team_bytes =
+                                t->kind == RLX_JIT_NVPTX ? 24 << 10 : vulkan_team_bytes(t) / 2};
     return RLX_OK;
 }
 
@@ -186,8 +197,12 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
     rlx_jit_target code = *t;
     rlx_lir_target lir;
     RLX_TRY(rlx_jit_lir_target(t, &lir));
-    code.features = rlx_jit_code_features(t);
+    if (t->kind != RLX_JIT_SPIRV)
+        code.features = rlx_jit_code_features(t);
     rlx_jit_describe(&code, out);
+    if (t->kind == RLX_JIT_SPIRV)
+        rlx_text_putf(out, "; subgroup %d",
+                      t->features & RLX_VULKAN_BIT(SUBGROUP) ? t->subgroup : 0);
     rlx_text_putf(
         out,
         "; unit %d, vector %d x %d, team %d, cores %d, l1 %lld, l2 %lld, team memory %lld, "

@@ -6,6 +6,7 @@
 
 #include "lir/lir.h"
 #include "runtime/program.h"
+#include "runtime/vulkan_features.h"
 
 /* CPU: of this machine's kind, x86-64. AARCH64: objects that no machine here loads. */
 typedef enum rlx_jit_kind {
@@ -21,16 +22,18 @@ typedef struct rlx_jit_target {
     rlx_jit_kind kind;
     uint64_t features;     /* CPU: feature bits of runtime/cpu.h; code uses those of x86-64-v4 when
                               all of them are there, else those of v3; and what multiplies beyond:
-                              VNNI, AVX512-BF16, AMX */
+                              VNNI, AVX512-BF16, AMX. SPIRV: of runtime/vulkan_features.h */
     const char *processor; /* NVPTX: "sm_80"; AARCH64: "generic", "neoverse-v1" */
     const struct rlx_jit_machine *machine; /* CPU: one that need not be here; NULL: this one */
     const struct rlx_jit_emulation *emulation; /* CPU, tests only: see emulation.h; or NULL */
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
                  what GPUs run (host_team.h) */
+    int subgroup;       /* SPIRV: invocations of a subgroup; 0: not known, or not to be used */
+    int64_t team_bytes; /* SPIRV: of workgroup memory that a device has; 0: 16 KiB, the least */
 } rlx_jit_target;
 
-/* A machine by name ("znver4", "x86-64-v3"; "neoverse-v2", ...: AArch64) as a target. RLX_INVALID_ARGUMENT names the
- * nearest known one. */
+/* A machine by name ("znver4", "x86-64-v3"; "neoverse-v2", ...: AArch64) as a target; a kind of Vulkan devices, with features
+ * masked ("vulkan:nvidia", "vulkan:base,-int8": vulkan_targets.def). RLX_INVALID_ARGUMENT names the nearest known one. */
 rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
 /* The i-th machine of cpu_targets.def, best first, if its code runs on `host`; false otherwise. */
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);
@@ -47,7 +50,7 @@ typedef enum rlx_jit_text {
     RLX_JIT_ASM
 } rlx_jit_text; /* ASM: x86, AArch64, PTX or disassembled SPIR-V */
 
-/* "x86-64-v4+avx512vnni", "aarch64:generic", "cuda:sm_80": part of every compile key. */
+/* "x86-64-v4+avx512vnni", "aarch64:generic", "cuda:sm_80", "vulkan:int8+int16+int64": part of every compile key. */
 void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out);
 /* All that code depends on, as text: two targets of the same text share compiled code. */
 rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out);

@@ -154,10 +154,11 @@ static rlx_status create_instance(rlx_vulkan_device *d, bool validate)
         RLX_TRY(require_validation(d));
     const char *layers[] = {validation_layer}, *extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
     VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info(d);
-    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
-                                     .pApplicationName = "rlx",
-                                     .pEngineName = "rlx",
-                                     .apiVersion = VK_API_VERSION_1_2};
+    VkApplicationInfo application = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+        .pApplicationName = "rlx",
+        .pEngineName = "rlx",
+        .apiVersion = version < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3};
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
                                  .pNext = validate ? &messenger : NULL,
                                  .pApplicationInfo = &application,
@@ -205,6 +206,35 @@ static rlx_status pick_device(rlx_vulkan_device *d, int index)
     return RLX_FAIL(RLX_NOT_FOUND, "no Vulkan device %d: %d with a compute queue", index, found);
 }
 
+/* Of the heaps on the device's own side of the bus. */
+static void read_memory(rlx_vulkan_device *d)
+{
+    VkPhysicalDeviceMemoryProperties p;
+    d->vk.vkGetPhysicalDeviceMemoryProperties(d->physical, &p);
+    for (uint32_t i = 0; i < p.memoryHeapCount; i++)
+        if (p.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
+            d->info.memory_bytes += (int64_t)p.memoryHeaps[i].size;
+}
+
+static void read_newer_properties(rlx_vulkan_device *d)
+{
+    const VkSubgroupFeatureFlags sums =
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
+    VkPhysicalDeviceVulkan12Properties p12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES};
+    VkPhysicalDeviceVulkan11Properties p11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, .pNext = &p12};
+    VkPhysicalDeviceProperties2 p2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                      .pNext = &p11};
+    d->vk.vkGetPhysicalDeviceProperties2(d->physical, &p2);
+    if (p12.shaderSignedZeroInfNanPreserveFloat32)
+        d->info.features |= RLX_VULKAN_BIT(INF);
+    d->info.subgroup = (int)p11.subgroupSize;
+    if ((p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+        (p11.subgroupSupportedOperations & sums) == sums)
+        d->info.features |= RLX_VULKAN_BIT(SUBGROUP);
+}
+
 static rlx_status read_properties(rlx_vulkan_device *d)
 {
     VkPhysicalDeviceProperties p;
@@ -229,44 +259,55 @@ static rlx_status read_properties(rlx_vulkan_device *d)
     if (p.apiVersion < VK_API_VERSION_1_2)
         return RLX_FAIL(RLX_UNSUPPORTED, "%s has Vulkan %d.%d; 1.2 is needed", d->info.name,
                         d->info.api_major, d->info.api_minor);
-    VkPhysicalDeviceVulkan12Properties p12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES};
-    VkPhysicalDeviceProperties2 p2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
-                                      .pNext = &p12};
-    d->vk.vkGetPhysicalDeviceProperties2(d->physical, &p2);
-    d->info.keeps_infinities = p12.shaderSignedZeroInfNanPreserveFloat32;
+    read_memory(d);
+    read_newer_properties(d);
     return RLX_OK;
 }
 
 /* Everything that kernels may ask for and the device has is enabled. */
-static rlx_status create_device(rlx_vulkan_device *d)
+static rlx_status create_device(rlx_vulkan_device *d, uint64_t without)
 {
+    const bool newer = d->info.api_major > 1 || d->info.api_minor >= 3;
+    VkPhysicalDeviceVulkan13Features has13 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
     VkPhysicalDeviceVulkan12Features has12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .pNext = newer ? &has13 : NULL};
     VkPhysicalDeviceVulkan11Features has11 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &has12};
     VkPhysicalDeviceFeatures2 has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                      .pNext = &has11};
     d->vk.vkGetPhysicalDeviceFeatures2(d->physical, &has);
-    d->info.int64 = has.features.shaderInt64;
-    d->info.float64 = has.features.shaderFloat64;
-    d->info.storage16 = has11.storageBuffer16BitAccess;
-    d->info.storage8 = has12.storageBuffer8BitAccess;
+    d->info.features |= (has12.storageBuffer8BitAccess ? RLX_VULKAN_BIT(INT8) : 0) |
+                        (has11.storageBuffer16BitAccess ? RLX_VULKAN_BIT(INT16) : 0) |
+                        (has.features.shaderInt64 ? RLX_VULKAN_BIT(INT64) : 0) |
+                        (has.features.shaderFloat64 ? RLX_VULKAN_BIT(F64) : 0) |
+                        (has12.shaderFloat16 ? RLX_VULKAN_BIT(F16) : 0) |
+                        (has13.shaderIntegerDotProduct ? RLX_VULKAN_BIT(DOT) : 0);
+    d->info.features &= ~without;
+    const uint64_t want = d->info.features;
+    VkPhysicalDeviceVulkan13Features want13 = {
+        .sType = has13.sType, .shaderIntegerDotProduct = want >> RLX_VULKAN_DOT & 1};
     VkPhysicalDeviceVulkan12Features want12 = {.sType = has12.sType,
-                                               .storageBuffer8BitAccess = d->info.storage8};
-    VkPhysicalDeviceVulkan11Features want11 = {
-        .sType = has11.sType, .pNext = &want12, .storageBuffer16BitAccess = d->info.storage16};
-    VkPhysicalDeviceFeatures2 want = {
-        .sType = has.sType,
-        .pNext = &want11,
-        .features = {.shaderInt64 = d->info.int64, .shaderFloat64 = d->info.float64}};
+                                               .pNext = newer ? &want13 : NULL,
+                                               .storageBuffer8BitAccess =
+                                                   want >> RLX_VULKAN_INT8 & 1,
+                                               .shaderFloat16 = want >> RLX_VULKAN_F16 & 1};
+    VkPhysicalDeviceVulkan11Features want11 = {.sType = has11.sType,
+                                               .pNext = &want12,
+                                               .storageBuffer16BitAccess =
+                                                   want >> RLX_VULKAN_INT16 & 1};
+    VkPhysicalDeviceFeatures2 enable = {.sType = has.sType,
+                                        .pNext = &want11,
+                                        .features = {.shaderInt64 = want >> RLX_VULKAN_INT64 & 1,
+                                                     .shaderFloat64 = want >> RLX_VULKAN_F64 & 1}};
     float priority = 1;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = d->family,
                                      .queueCount = 1,
                                      .pQueuePriorities = &priority};
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = &want,
+                               .pNext = &enable,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue};
     VK_TRY(d, vkCreateDevice(d->physical, &info, NULL, &d->device));
@@ -303,7 +344,7 @@ static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *op
     RLX_TRY_NOTE(create_instance(d, options->validate), "creating a Vulkan instance");
     RLX_TRY(pick_device(d, options->index));
     RLX_TRY(read_properties(d));
-    RLX_TRY_NOTE(create_device(d), "opening %s", d->info.name);
+    RLX_TRY_NOTE(create_device(d, options->without), "opening %s", d->info.name);
     RLX_TRY_NOTE(create_batch(d), "opening %s", d->info.name);
     return RLX_OK;
 }

@@ -14,14 +14,16 @@
 #include <stdint.h>
 
 #include "runtime/base/status.h"
+#include "runtime/vulkan_features.h"
 
 typedef struct rlx_vulkan_device rlx_vulkan_device;
 typedef struct rlx_vulkan_buffer rlx_vulkan_buffer;
 typedef struct rlx_vulkan_kernel rlx_vulkan_kernel;
 
 typedef struct rlx_vulkan_options {
-    int index;     /* among the devices with a compute queue, in the loader's order */
-    bool validate; /* under VK_LAYER_KHRONOS_validation: see rlx_vulkan_device_messages */
+    int index;        /* among the devices with a compute queue, in the loader's order */
+    bool validate;    /* under VK_LAYER_KHRONOS_validation: see rlx_vulkan_device_messages */
+    uint64_t without; /* features that are not to be used, as if the device had them not */
 } rlx_vulkan_options;
 
 typedef struct rlx_vulkan_info {
@@ -34,8 +36,9 @@ typedef struct rlx_vulkan_info {
     int max_team;             /* invocations of a workgroup */
     int max_buffers;          /* storage buffers that a kernel may bind */
     int64_t max_teams;        /* workgroups of a dispatch */
-    /* What kernels may ask for. */
-    bool int64, float64, storage8, storage16, keeps_infinities;
+    int subgroup;             /* invocations of a subgroup */
+    int64_t memory_bytes;     /* of the heaps that kernels' buffers lie in */
+    uint64_t features;        /* what kernels may ask for: bits of vulkan_features.h */
 } rlx_vulkan_info;
 
 /* Opens the loader and a device with Vulkan 1.2. RLX_NOT_FOUND: no loader, no driver, no device of

@@ -78,22 +78,29 @@ void *rlx_vulkan_buffer_get(const rlx_vulkan_buffer *b)
 /* What a module may declare and the device must have. */
 static rlx_status check_capability(const rlx_vulkan_info *info, uint32_t capability)
 {
-    const struct {
+    static const struct {
         SpvCapability capability;
         const char *name;
-        bool has;
+        uint64_t feature; /* 0: every device has it */
     } known[] = {
-        {SpvCapabilityShader, "Shader", true},
-        {SpvCapabilityInt64, "Int64", info->int64},
-        {SpvCapabilityFloat64, "Float64", info->float64},
-        {SpvCapabilityStorageBuffer8BitAccess, "StorageBuffer8BitAccess", info->storage8},
-        {SpvCapabilityStorageBuffer16BitAccess, "StorageBuffer16BitAccess", info->storage16},
-        {SpvCapabilitySignedZeroInfNanPreserve, "SignedZeroInfNanPreserve", info->keeps_infinities},
+        {SpvCapabilityShader, "Shader", 0},
+        {SpvCapabilityGroupNonUniform, "GroupNonUniform", RLX_VULKAN_BIT(SUBGROUP)},
+        {SpvCapabilityGroupNonUniformArithmetic, "GroupNonUniformArithmetic",
+         RLX_VULKAN_BIT(SUBGROUP)},
+        {SpvCapabilityInt64, "Int64", RLX_VULKAN_BIT(INT64)},
+        {SpvCapabilityFloat16, "Float16", RLX_VULKAN_BIT(F16)},
+        {SpvCapabilityFloat64, "Float64", RLX_VULKAN_BIT(F64)},
+        {SpvCapabilityStorageBuffer8BitAccess, "StorageBuffer8BitAccess", RLX_VULKAN_BIT(INT8)},
+        {SpvCapabilityStorageBuffer16BitAccess, "StorageBuffer16BitAccess", RLX_VULKAN_BIT(INT16)},
+        {SpvCapabilityDotProduct, "DotProduct", RLX_VULKAN_BIT(DOT)},
+        {SpvCapabilityDotProductInput4x8BitPacked, "DotProductInput4x8BitPacked",
+         RLX_VULKAN_BIT(DOT)},
+        {SpvCapabilitySignedZeroInfNanPreserve, "SignedZeroInfNanPreserve", RLX_VULKAN_BIT(INF)},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if ((uint32_t)known[i].capability != capability)
             continue;
-        if (!known[i].has)
+        if (known[i].feature & ~info->features)
             return RLX_FAIL(RLX_UNSUPPORTED, "%s has no SPIR-V capability %s", info->name,
                             known[i].name);
         return RLX_OK;

@@ -1,0 +1,61 @@
+#include "jit/vulkan_target.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name, *features;
+    int subgroup;
+    int64_t team_bytes;
+} kinds[] = {
+#define VULKAN_TARGET(name, features, subgroup, team_bytes) {name, features, subgroup, team_bytes},
+#include "jit/vulkan_targets.def"
+#undef VULKAN_TARGET
+};
+enum { NKINDS = sizeof kinds / sizeof *kinds };
+
+static bool has_word(const char *words, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *w = words; *w;) {
+        const size_t len = strcspn(w, " ");
+        if (len == n && !memcmp(w, word, n))
+            return true;
+        w += len + (w[len] == ' ');
+    }
+    return false;
+}
+
+static rlx_status unknown_kind(const char *name)
+{
+    const char *names[NKINDS];
+    rlx_text all = {0};
+    for (int i = 0; i < NKINDS; i++) {
+        names[i] = kinds[i].name;
+        rlx_text_putf(&all, "%s%s", i ? ", " : "", names[i]);
+    }
+    const char *near = rlx_text_nearest(name, names, NKINDS);
+    rlx_status st =
+        RLX_FAIL(RLX_INVALID_ARGUMENT, "no kind of Vulkan device \"%s\"; %s%s%sthere are %s", name,
+                 near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "",
+                 all.data ? all.data : "none");
+    rlx_text_deinit(&all);
+    return st;
+}
+
+rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out)
+{
+    char name[32] = "";
+    const size_t n = strcspn(text, ",");
+    int k = 0;
+    memcpy(name, text, n < sizeof name ? n : sizeof name - 1);
+    while (k < NKINDS && strcmp(name, kinds[k].name))
+        k++;
+    if (k == NKINDS)
+        return unknown_kind(name);
+    *out = (rlx_jit_target){
+        .kind = RLX_JIT_SPIRV, .subgroup = kinds[k].subgroup, .team_bytes = kinds[k].team_bytes};
+    for (int f = 0; f < RLX_VULKAN_FEATURE_COUNT; f++)
+        if (has_word(kinds[k].features, rlx_vulkan_feature_name((rlx_vulkan_feature)f)))
+            out->features |= (uint64_t)1 << f;
+    return rlx_vulkan_mask_features(text + n, &out->features);
+}

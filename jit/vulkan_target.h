@@ -1,0 +1,10 @@
+/* jit/vulkan_target.h: kinds of Vulkan devices by name. Internal to jit/. */
+#ifndef RLX_JIT_VULKAN_TARGET_H
+#define RLX_JIT_VULKAN_TARGET_H
+
+#include "jit/jit.h"
+
+/* "nvidia", "base,-int8". RLX_INVALID_ARGUMENT names the nearest known word. */
+rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out);
+
+#endif
