@@ -444,9 +444,12 @@ static rlx_status emit_live_sums(kernel_cx *k, const instance *in)
         if (i == 1 && depth <= PIECE)
             continue;
         rlx_ir_value *length = k_const(k, lengths[i]), *to = all;
-        if (lengths[i] > 1)
-            to = rlx_lir_build_map2(k->b, RLX_FN_MUL,
-                                    rlx_lir_build_map2(k->b, RLX_FN_DIV, all, length), length);
+        if (lengths[i] > 1) {
+            rlx_ir_value *left = rlx_lir_build_map2(k->b, RLX_FN_SUB, all, from);
+            rlx_ir_value *chunks = rlx_lir_build_map2(k->b, RLX_FN_DIV, left, length);
+            to = rlx_lir_build_map2(k->b, RLX_FN_ADD, from,
+                                    rlx_lir_build_map2(k->b, RLX_FN_MUL, chunks, length));
+        }
         RLX_TRY(emit_chunks(k, in, from, to, lengths[i]));
         from = to;
     }

@@ -207,6 +207,11 @@ static const operators cases[] = {
           "yield %5, %4\n}\n"
           "return %o, %n\n"),
      0, "columns"},
+    {"a sum over a symbol, whose panels are no multiple of what is left by pieces",
+     MAIN("%x: f32[7,T + 8] input \"x\", %w: f32[5,T + 8] input \"w\"", "f32[7,5]",
+          "%0 = contract %x, %w {lanes=1} : f32[7,5]\n"
+          "return %0\n"),
+     0, NULL}, /* by panels of 24 on a CPU */
     {"a row beside itself and its halves swapped",
      MAIN("%x: f32[T,8] input \"x\", %w: f32[6,8] input \"w\"", "f32[T,12], f32[T,6], f32[T]",
           "%0 = contract %x, %w {lanes=16} : f32[T,6]\n"
