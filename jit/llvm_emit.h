@@ -3,7 +3,7 @@
  *   llvm_emit.c    walks a kernel; structure (for, if), constants, extents, addresses
  *   llvm_values.c  scalar functions, casts, constants: on one LLVM value, scalar or vector
  *   llvm_cpu*.c    engine: a part is one row (the last axis) of a tile, as a vector (llvm_cpu.h)
- *   llvm_team.c    a part is one element per invocation of a team: what GPU engines share
+ *   llvm_team*.c   a part is one element per invocation of a team: what GPU engines share
  *   llvm_nvptx.c   engine: NVIDIA
  *   llvm_host_team.c  engine: a team's invocations as coroutines of the host, to test the above
  *

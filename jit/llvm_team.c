@@ -66,6 +66,12 @@ static void position(rlx_emit *e, const rlx_ir_type *tile, LLVMValueRef n, LLVMV
     }
 }
 
+void rlx_emit_team_place(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueRef *at,
+                         LLVMValueRef *valid)
+{
+    position(e, tile, element(e, tile, part, valid), at);
+}
+
 /* a * constant + b; a may be NULL. */
 static LLVMValueRef linear(rlx_emit *e, LLVMValueRef a, int64_t factor, LLVMValueRef b)
 {
@@ -286,7 +292,7 @@ static rlx_status emit_load(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_format stored = n->in[0]->type.format;
     if (rlx_format_get(stored)->kind == RLX_KIND_BLOCK)
-        return rlx_emit_unsupported(e, n, "it decodes no %s", rlx_format_get(stored)->name);
+        return rlx_emit_team_load_blocks(e, n);
     rlx_emit_access a;
     rlx_emit_access_init(e, n, &n->out[0]->type, &a);
     rlx_format from = a.buffer->type->format, to = n->out[0]->type.format;

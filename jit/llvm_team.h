@@ -16,6 +16,12 @@ LLVMTypeRef rlx_emit_team_part_type(const rlx_emit *e, const rlx_ir_type *tile);
  * engine's to set. */
 void rlx_emit_team_begin(rlx_emit *e);
 rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n);
+/* Where this invocation's element of a part is: at[i] along axis i, i32; *valid: i1, NULL when it
+ * always is one. */
+void rlx_emit_team_place(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueRef *at,
+                         LLVMValueRef *valid);
+/* llvm_team_blocks.c: a load from blocks. */
+rlx_status rlx_emit_team_load_blocks(rlx_emit *e, const rlx_ir_node *n);
 /* Checks what team memory was given out. */
 rlx_status rlx_emit_team_end(rlx_emit *e);
 

@@ -154,7 +154,7 @@ static rlx_spirv_id entry_dim(rlx_spirv_emit *e, rlx_dim d)
 }
 
 rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_id variable,
-                                   rlx_spirv_id pointer)
+                                   rlx_spirv_id pointer, int unit_bytes)
 {
     rlx_spirv_module *m = &e->m;
     rlx_spirv_tile *t;
@@ -162,7 +162,8 @@ rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v, rlx
     rlx_spirv_buffer *b = t->buffer = RLX_NEW(e->arena, rlx_spirv_buffer);
     if (!b)
         return RLX_OOM();
-    *b = (rlx_spirv_buffer){.type = &v->type, .variable = variable, .pointer = pointer};
+    *b = (rlx_spirv_buffer){
+        .type = &v->type, .variable = variable, .pointer = pointer, .unit_bytes = unit_bytes};
     m->into = RLX_SPIRV_ENTRY;
     for (int i = v->type.rank - 2; i >= 0; i--) {
         rlx_dim d = v->type.dim[i + 1];
@@ -346,7 +347,7 @@ static rlx_status emit_alloc(rlx_spirv_emit *e, const rlx_ir_node *n)
     rlx_spirv_id v = rlx_spirv_variable(m, SpvStorageClassWorkgroup, type, name);
     e->team_bytes += elems * rlx_spirv_team_elem_bytes(t->format);
     return rlx_spirv_define_buffer(e, n->out[0], v,
-                                   rlx_spirv_type_pointer(m, SpvStorageClassWorkgroup, elem));
+                                   rlx_spirv_type_pointer(m, SpvStorageClassWorkgroup, elem), 0);
 }
 
 /* ---- ops that work element by element ---- */
@@ -492,11 +493,28 @@ static void find_uses(const rlx_ir_block *block, const rlx_ir_value *buffer, boo
     }
 }
 
+/* What a buffer of the format is an array of: the widest integer or float of the device that its
+ * elements are made of. */
+static int unit_bytes(const rlx_spirv_emit *e, rlx_format f)
+{
+    const rlx_format_info *info = rlx_format_get(f);
+    int bytes = info->kind == RLX_KIND_BLOCK ? 1 : info->block_bytes;
+    bool stored = bytes == 1 ? e->bytes : bytes == 2 ? e->halves : true;
+    return stored ? bytes : 4;
+}
+
+static rlx_spirv_id unit_type(rlx_spirv_emit *e, rlx_format f)
+{
+    int bytes = unit_bytes(e, f);
+    if (bytes == rlx_format_get(f)->block_bytes)
+        return rlx_spirv_storage_type(e, f);
+    return rlx_spirv_type_int(&e->m, 8 * bytes);
+}
+
 static rlx_spirv_id storage_buffer(rlx_spirv_emit *e, rlx_format f, int binding, const char *name)
 {
     rlx_spirv_module *m = &e->m;
-    rlx_spirv_id elem = rlx_spirv_storage_type(e, f);
-    rlx_spirv_id block = rlx_spirv_type_buffer(m, elem, rlx_format_get(f)->block_bytes);
+    rlx_spirv_id block = rlx_spirv_type_buffer(m, unit_type(e, f), unit_bytes(e, f));
     rlx_spirv_id v = rlx_spirv_variable(m, SpvStorageClassStorageBuffer, block, name);
     rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, SpvDecorationDescriptorSet, 0);
     rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, SpvDecorationBinding,
@@ -518,11 +536,6 @@ static rlx_status define_arguments(rlx_spirv_emit *e)
     for (int i = 0; i < body->nargs; i++) {
         const rlx_ir_value *v = body->args[i];
         rlx_format f = v->type.format;
-        if (rlx_format_get(f)->kind == RLX_KIND_BLOCK)
-            return RLX_FAIL(RLX_UNSUPPORTED,
-                            "kernel @%s: argument %d is %s, which the SPIR-V "
-                            "emitter does not decode",
-                            e->kernel->name, i, rlx_format_get(f)->name);
         rlx_spirv_id variable = storage_buffer(e, f, i, v->name);
         bool loaded = false, stored = false;
         find_uses(body, v, &loaded, &stored);
@@ -530,9 +543,9 @@ static rlx_status define_arguments(rlx_spirv_emit *e)
             decorate(e, variable, SpvDecorationNonWritable);
         if (loaded && stored) /* what one invocation wrote another reads, after a barrier */
             decorate(e, variable, SpvDecorationCoherent);
-        rlx_spirv_id elem = rlx_spirv_storage_type(e, f);
-        RLX_TRY(rlx_spirv_define_buffer(
-            e, v, variable, rlx_spirv_type_pointer(m, SpvStorageClassStorageBuffer, elem)));
+        rlx_spirv_id pointer =
+            rlx_spirv_type_pointer(m, SpvStorageClassStorageBuffer, unit_type(e, f));
+        RLX_TRY(rlx_spirv_define_buffer(e, v, variable, pointer, unit_bytes(e, f)));
     }
     return RLX_OK;
 }
@@ -603,7 +616,8 @@ static rlx_status emit_module(rlx_spirv_emit *e, rlx_text *out)
 
 rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, int team, rlx_text *out)
 {
-    rlx_spirv_emit e = {.kernel = kernel, .team = team, .arena = rlx_arena_create()};
+    rlx_spirv_emit e = {
+        .kernel = kernel, .team = team, .bytes = true, .halves = true, .arena = rlx_arena_create()};
     if (!e.arena)
         return RLX_OOM();
     rlx_spirv_module_init(&e.m);

@@ -2,7 +2,9 @@
  *
  *   spirv_emit.c    walks a kernel: interface, dims, structure (grid, for, if, once)
  *   spirv_values.c  maps, casts, constants: on one element
- *   spirv_team.c    elements of a tile: iota, broadcast, reduce, contract, load, store
+ *   spirv_team.c    elements of a tile: iota, broadcast, reduce, contract
+ *   spirv_memory.c  loads and stores
+ *   spirv_blocks.c  elements of block formats, as block_decode.c decodes them
  *   spirv_module.c  words, types and constants
  *   spirv_check.c   the validator and the disassembler of SPIRV-Tools, which librlx-spirv.so holds (spirv_tools.c)
  *
@@ -24,6 +26,7 @@
 #ifndef RLX_JIT_SPIRV_EMIT_H
 #define RLX_JIT_SPIRV_EMIT_H
 
+#include "jit/block_decode.h"
 #include "jit/spirv_module.h"
 #include "lir/lir.h"
 #include "runtime/base/arena.h"
@@ -31,15 +34,36 @@
 enum {
     RLX_SPIRV_VERSION = 0x00010300,
     RLX_SPIRV_MAX_RANK = 3,          /* of tiles */
+    RLX_SPIRV_MAX_TABLES = 32,       /* that a kernel's block formats look values up in */
     RLX_SPIRV_TEAM_BYTES = 32 << 10, /* of team memory that a kernel may take, exchange included */
 };
 
 typedef struct rlx_spirv_buffer {
     const rlx_ir_type *type;
     rlx_spirv_id variable;
-    rlx_spirv_id pointer;              /* to an element, in the variable's storage class */
+    rlx_spirv_id pointer; /* to a unit, in the variable's storage class */
+    int unit_bytes;       /* global memory: what it is an array of; blocks: bytes, or words */
     rlx_spirv_id stride[RLX_MAX_RANK]; /* elements, u32, made in the entry block; 0: one */
 } rlx_spirv_buffer;
+
+/* A place in a tile: u32, along each axis. */
+typedef struct rlx_spirv_place {
+    rlx_decode_number at[RLX_SPIRV_MAX_RANK];
+} rlx_spirv_place;
+
+/* Where the elements of a load or store lie. */
+typedef struct rlx_spirv_access {
+    const rlx_ir_node *node;
+    const rlx_spirv_buffer *buffer;
+    const rlx_ir_type *tile;
+    rlx_lir_part part;
+    bool blocks;
+    rlx_spirv_id base;  /* u32: element at the indices; of blocks: byte of the row, or of the block
+                           that the innermost index begins */
+    rlx_spirv_id inner; /* blocks: the innermost index, u32; 0: a block begins there */
+    rlx_spirv_id stride[RLX_SPIRV_MAX_RANK]; /* along each tile axis: elements, bytes; 0: one */
+    rlx_spirv_id room[RLX_SPIRV_MAX_RANK];   /* limit - index, u32; 0 for an axis without limit */
+} rlx_spirv_access;
 
 /* A LIR value: its parts, one element each in every invocation. */
 typedef struct rlx_spirv_tile {
@@ -53,6 +77,7 @@ typedef struct rlx_spirv_emit {
     rlx_spirv_module m;
     const rlx_ir_func *kernel;
     int team;
+    bool bytes, halves; /* whether storage buffers may hold elements of 8 and of 16 bits */
     rlx_arena *arena;
     rlx_spirv_tile **slots; /* LIR value -> tile: open addressing */
     size_t nslots, nused;
@@ -64,8 +89,13 @@ typedef struct rlx_spirv_emit {
     rlx_spirv_id symbol[RLX_MAX_SYMBOLS];
     rlx_spirv_id exchange; /* u32[]: where tiles change hands */
     int64_t team_bytes;    /* given out so far */
-    uint32_t node_number;  /* in the order of the text, from 1 */
-    const char *place;     /* of the last OpLine in this block, and its string */
+    struct {
+        const char *name;
+        rlx_spirv_id variable;
+    } table[RLX_SPIRV_MAX_TABLES];
+    int ntables;
+    uint32_t node_number; /* in the order of the text, from 1 */
+    const char *place;    /* of the last OpLine in this block, and its string */
     rlx_spirv_id place_string, place_block;
 } rlx_spirv_emit;
 
@@ -85,7 +115,7 @@ rlx_spirv_id rlx_spirv_scalar(const rlx_spirv_emit *e, const rlx_ir_value *v); /
 /* A new tile for `v`, its parts unset. */
 rlx_status rlx_spirv_define(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_tile **out);
 rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_id variable,
-                                   rlx_spirv_id pointer);
+                                   rlx_spirv_id pointer, int unit_bytes);
 int rlx_spirv_parts(const rlx_spirv_emit *e, const rlx_ir_type *tile);
 int64_t rlx_spirv_elems(const rlx_ir_type *t); /* of a type with constant dims */
 /* "the SPIR-V emitter cannot emit `map` in kernel @k at PLACE: WHY" */
@@ -109,10 +139,35 @@ rlx_spirv_id rlx_spirv_fma(rlx_spirv_emit *e, rlx_spirv_id type, rlx_spirv_id a,
 /* In memory: the type of an element in a storage buffer, and to and from the type in registers. */
 rlx_spirv_id rlx_spirv_storage_type(rlx_spirv_emit *e, rlx_format f);
 rlx_spirv_id rlx_spirv_from_storage(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x);
+/* `x` of a narrow format in registers; a bool as 0 or 1. */
 rlx_spirv_id rlx_spirv_to_storage(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x);
+/* A narrow format's bits, above which are zeros, as registers have it. */
+rlx_spirv_id rlx_spirv_from_bits(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x);
 /* The same in team memory, where 8 and 16 bits take 32. */
 rlx_spirv_id rlx_spirv_team_type(rlx_spirv_emit *e, rlx_format f);
 int rlx_spirv_team_elem_bytes(rlx_format f);
+
+/* ---- u32 ---- */
+
+static inline rlx_spirv_id rlx_spirv_u32(rlx_spirv_emit *e, int64_t v)
+{
+    return rlx_spirv_const_u32(&e->m, (uint32_t)v);
+}
+static inline rlx_spirv_id rlx_spirv_add(rlx_spirv_emit *e, rlx_spirv_id a, rlx_spirv_id b)
+{
+    return rlx_spirv_op(&e->m, SpvOpIAdd, e->u32, a, b);
+}
+static inline rlx_spirv_id rlx_spirv_mul(rlx_spirv_emit *e, rlx_spirv_id a, rlx_spirv_id b)
+{
+    return rlx_spirv_op(&e->m, SpvOpIMul, e->u32, a, b);
+}
+static inline rlx_spirv_id rlx_spirv_number(rlx_spirv_emit *e, rlx_decode_number x)
+{
+    if (!x.v)
+        return rlx_spirv_u32(e, x.plus);
+    return x.plus ? rlx_spirv_add(e, (rlx_spirv_id)x.v, rlx_spirv_u32(e, x.plus))
+                  : (rlx_spirv_id)x.v;
+}
 
 /* ---- spirv_team.c: tiles ---- */
 
@@ -120,5 +175,26 @@ int rlx_spirv_team_elem_bytes(rlx_format f);
 int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *block);
 /* iota, broadcast, reduce, contract, load, store. */
 rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n);
+/* Where this invocation's element of a part is; *valid: 0 when it always is one. */
+rlx_spirv_place rlx_spirv_own_place(rlx_spirv_emit *e, const rlx_ir_type *tile, int part,
+                                    rlx_spirv_id *valid);
+
+/* ---- spirv_memory.c ---- */
+
+rlx_status rlx_spirv_load(rlx_spirv_emit *e, const rlx_ir_node *n);
+rlx_status rlx_spirv_store(rlx_spirv_emit *e, const rlx_ir_node *n);
+void rlx_spirv_access_init(rlx_spirv_emit *e, const rlx_ir_node *n, const rlx_ir_type *tile,
+                           rlx_spirv_access *a);
+/* The element at a place of a load's tile, 0 beyond limits and where `live` (0: true) is false. */
+rlx_status rlx_spirv_load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                                const rlx_spirv_place *p, rlx_spirv_id live, rlx_spirv_id *out);
+/* Byte `at` of a buffer of blocks, as u32. */
+rlx_spirv_id rlx_spirv_load_byte(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id at);
+
+/* ---- spirv_blocks.c ---- */
+
+/* What a load takes of element (group) `along` of the row at byte `base`. */
+rlx_spirv_id rlx_spirv_load_block(rlx_spirv_emit *e, const rlx_spirv_access *a, rlx_spirv_id base,
+                                  rlx_decode_number along);
 
 #endif

@@ -70,13 +70,20 @@ void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c)
     rlx_spirv_inst(m, RLX_SPIRV_CAPABILITIES, SpvOpCapability, (uint32_t)c);
 }
 
+rlx_spirv_id rlx_spirv_variable_with(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to,
+                                     rlx_spirv_id values, const char *name)
+{
+    rlx_spirv_id words[4] = {rlx_spirv_type_pointer(m, c, to), rlx_spirv_new_id(m), (uint32_t)c,
+                             values};
+    rlx_spirv_put(m, RLX_SPIRV_GLOBALS, SpvOpVariable, values ? 4 : 3, words);
+    rlx_spirv_name(m, words[1], name);
+    return words[1];
+}
+
 rlx_spirv_id rlx_spirv_variable(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to,
                                 const char *name)
 {
-    rlx_spirv_id words[3] = {rlx_spirv_type_pointer(m, c, to), rlx_spirv_new_id(m), (uint32_t)c};
-    rlx_spirv_put(m, RLX_SPIRV_GLOBALS, SpvOpVariable, 3, words);
-    rlx_spirv_name(m, words[1], name);
-    return words[1];
+    return rlx_spirv_variable_with(m, c, to, 0, name);
 }
 
 void rlx_spirv_name(rlx_spirv_module *m, rlx_spirv_id id, const char *name)

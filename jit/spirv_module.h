@@ -87,6 +87,9 @@ void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c); /* once each */
 /* A variable outside of functions, named when `name` is not NULL; `to` is what it holds. */
 rlx_spirv_id rlx_spirv_variable(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to,
                                 const char *name);
+/* The same with initial values. */
+rlx_spirv_id rlx_spirv_variable_with(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to,
+                                     rlx_spirv_id values, const char *name);
 void rlx_spirv_name(rlx_spirv_module *m, rlx_spirv_id id, const char *name); /* NULL: none */
 
 /* ---- interned ---- */

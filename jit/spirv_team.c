@@ -8,34 +8,7 @@
  * the tile goes through the exchange, an array of words in workgroup memory: write own elements,
  * barrier, read what is needed, barrier. Parts beyond the tile's end hold anything; they are
  * written to the padding of the exchange and never stored.
- *
- * Loads and stores branch around elements that are not theirs to touch, so that nothing outside is
- * ever addressed. To global memory a team is one thread: a barrier stands on both sides of a store.
  */
-
-typedef struct position {
-    rlx_spirv_id at[RLX_SPIRV_MAX_RANK]; /* u32, along each axis */
-} position;
-
-static rlx_spirv_id u32(rlx_spirv_emit *e, int64_t v)
-{
-    return rlx_spirv_const_u32(&e->m, (uint32_t)v);
-}
-
-static rlx_spirv_id add(rlx_spirv_emit *e, rlx_spirv_id a, rlx_spirv_id b)
-{
-    return rlx_spirv_op(&e->m, SpvOpIAdd, e->u32, a, b);
-}
-
-static rlx_spirv_id mul(rlx_spirv_emit *e, rlx_spirv_id a, rlx_spirv_id b)
-{
-    return rlx_spirv_op(&e->m, SpvOpIMul, e->u32, a, b);
-}
-
-static rlx_spirv_id both(rlx_spirv_emit *e, rlx_spirv_id a, rlx_spirv_id b)
-{
-    return a ? rlx_spirv_op(&e->m, SpvOpLogicalAnd, e->bool_, a, b) : b;
-}
 
 /* ---- which element is whose ---- */
 
@@ -44,10 +17,10 @@ static rlx_spirv_id element(rlx_spirv_emit *e, const rlx_ir_type *tile, int part
                             rlx_spirv_id *valid)
 {
     int64_t first = (int64_t)part * e->team, elems = rlx_spirv_elems(tile);
-    rlx_spirv_id n = part ? add(e, e->thread, u32(e, first)) : e->thread;
+    rlx_spirv_id n = part ? rlx_spirv_add(e, e->thread, rlx_spirv_u32(e, first)) : e->thread;
     *valid = 0;
     if (first + e->team > elems)
-        *valid = rlx_spirv_op(&e->m, SpvOpULessThan, e->bool_, n, u32(e, elems));
+        *valid = rlx_spirv_op(&e->m, SpvOpULessThan, e->bool_, n, rlx_spirv_u32(e, elems));
     return n;
 }
 
@@ -55,19 +28,35 @@ static rlx_spirv_id element(rlx_spirv_emit *e, const rlx_ir_type *tile, int part
 static rlx_spirv_id some_element(rlx_spirv_emit *e, const rlx_ir_type *tile, int part)
 {
     rlx_spirv_id valid, n = element(e, tile, part, &valid);
-    return valid ? rlx_spirv_op(&e->m, SpvOpSelect, e->u32, valid, n, u32(e, 0)) : n;
+    return valid ? rlx_spirv_op(&e->m, SpvOpSelect, e->u32, valid, n, rlx_spirv_u32(e, 0)) : n;
 }
 
-static position position_of(rlx_spirv_emit *e, const rlx_ir_type *tile, rlx_spirv_id n)
+/* Where element n is. */
+static rlx_spirv_place place_of(rlx_spirv_emit *e, const rlx_ir_type *tile, rlx_spirv_id n)
 {
-    position p;
+    rlx_spirv_place p = {0};
     for (int i = tile->rank - 1; i >= 0; i--) {
-        rlx_spirv_id extent = u32(e, tile->dim[i]);
-        p.at[i] = i ? rlx_spirv_op(&e->m, SpvOpUMod, e->u32, n, extent) : n;
+        rlx_spirv_id extent = rlx_spirv_u32(e, tile->dim[i]);
+        p.at[i] = (rlx_decode_number){.multiple = 1, .below = (uint32_t)tile->dim[i]};
+        p.at[i].v = i ? rlx_spirv_op(&e->m, SpvOpUMod, e->u32, n, extent) : n;
         if (i)
             n = rlx_spirv_op(&e->m, SpvOpUDiv, e->u32, n, extent);
     }
     return p;
+}
+
+static rlx_spirv_id along(const rlx_spirv_place *p, int axis)
+{
+    return (rlx_spirv_id)p->at[axis].v;
+}
+
+rlx_spirv_place rlx_spirv_own_place(rlx_spirv_emit *e, const rlx_ir_type *tile, int part,
+                                    rlx_spirv_id *valid)
+{
+    *valid = 0;
+    if (tile->rank == 0)
+        return (rlx_spirv_place){0};
+    return place_of(e, tile, element(e, tile, part, valid));
 }
 
 /* ---- exchange ---- */
@@ -124,16 +113,18 @@ static void put_element(rlx_spirv_emit *e, int64_t base, rlx_format f, rlx_spirv
     if (words_of(f) == 2) {
         rlx_spirv_id pair = rlx_spirv_type_vector(m, e->u32, 2);
         x = rlx_spirv_op(m, SpvOpBitcast, pair, x);
-        index = add(e, mul(e, index, u32(e, 2)), u32(e, base));
+        index =
+            rlx_spirv_add(e, rlx_spirv_mul(e, index, rlx_spirv_u32(e, 2)), rlx_spirv_u32(e, base));
         put_word(e, index, rlx_spirv_op(m, SpvOpCompositeExtract, e->u32, x, 0));
-        put_word(e, add(e, index, u32(e, 1)), rlx_spirv_op(m, SpvOpCompositeExtract, e->u32, x, 1));
+        put_word(e, rlx_spirv_add(e, index, rlx_spirv_u32(e, 1)),
+                 rlx_spirv_op(m, SpvOpCompositeExtract, e->u32, x, 1));
         return;
     }
     if (f == RLX_BOOL)
-        x = rlx_spirv_op(m, SpvOpSelect, e->u32, x, u32(e, 1), u32(e, 0));
+        x = rlx_spirv_op(m, SpvOpSelect, e->u32, x, rlx_spirv_u32(e, 1), rlx_spirv_u32(e, 0));
     else if (f == RLX_F32)
         x = rlx_spirv_op(m, SpvOpBitcast, e->u32, x);
-    put_word(e, base ? add(e, index, u32(e, base)) : index, x);
+    put_word(e, base ? rlx_spirv_add(e, index, rlx_spirv_u32(e, base)) : index, x);
 }
 
 static rlx_spirv_id get_element(rlx_spirv_emit *e, int64_t base, rlx_format f, rlx_spirv_id index)
@@ -141,14 +132,15 @@ static rlx_spirv_id get_element(rlx_spirv_emit *e, int64_t base, rlx_format f, r
     rlx_spirv_module *m = &e->m;
     if (words_of(f) == 2) {
         rlx_spirv_id pair = rlx_spirv_type_vector(m, e->u32, 2);
-        index = add(e, mul(e, index, u32(e, 2)), u32(e, base));
+        index =
+            rlx_spirv_add(e, rlx_spirv_mul(e, index, rlx_spirv_u32(e, 2)), rlx_spirv_u32(e, base));
         rlx_spirv_id x = rlx_spirv_op(m, SpvOpCompositeConstruct, pair, get_word(e, index),
-                                      get_word(e, add(e, index, u32(e, 1))));
+                                      get_word(e, rlx_spirv_add(e, index, rlx_spirv_u32(e, 1))));
         return rlx_spirv_op(m, SpvOpBitcast, rlx_spirv_value_type(e, f), x);
     }
-    rlx_spirv_id x = get_word(e, base ? add(e, index, u32(e, base)) : index);
+    rlx_spirv_id x = get_word(e, base ? rlx_spirv_add(e, index, rlx_spirv_u32(e, base)) : index);
     if (f == RLX_BOOL)
-        return rlx_spirv_op(m, SpvOpINotEqual, e->bool_, x, u32(e, 0));
+        return rlx_spirv_op(m, SpvOpINotEqual, e->bool_, x, rlx_spirv_u32(e, 0));
     return f == RLX_F32 ? rlx_spirv_op(m, SpvOpBitcast, e->f32, x) : x;
 }
 
@@ -157,7 +149,8 @@ static void put_tile(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t base)
 {
     const rlx_spirv_tile *t = rlx_spirv_get(e, v);
     for (int p = 0; p < t->n; p++) {
-        rlx_spirv_id index = p ? add(e, e->thread, u32(e, (int64_t)p * e->team)) : e->thread;
+        rlx_spirv_id index =
+            p ? rlx_spirv_add(e, e->thread, rlx_spirv_u32(e, (int64_t)p * e->team)) : e->thread;
         put_element(e, base, v->type.format, index, t->part[p]);
     }
 }
@@ -173,7 +166,8 @@ static rlx_status emit_iota(rlx_spirv_emit *e, const rlx_ir_node *n)
         out->part[p] = rlx_spirv_zero(e, type->format);
         if (type->rank) {
             rlx_spirv_id valid, index = element(e, type, p, &valid);
-            index = position_of(e, type, index).at[type->rank - 1];
+            const rlx_spirv_place at = place_of(e, type, index);
+            index = along(&at, type->rank - 1);
             RLX_TRY(rlx_spirv_cast(e, n, RLX_I32, type->format, index, &out->part[p]));
         }
     }
@@ -194,10 +188,11 @@ static rlx_status emit_broadcast(rlx_spirv_emit *e, const rlx_ir_node *n)
     put_tile(e, n->in[0], 0);
     rlx_spirv_barrier(&e->m);
     for (int p = 0; p < out->n; p++) {
-        position at = position_of(e, to, some_element(e, to, p));
-        rlx_spirv_id index = at.at[axes->ints[0]];
+        rlx_spirv_place at = place_of(e, to, some_element(e, to, p));
+        rlx_spirv_id index = along(&at, axes->ints[0]);
         for (int i = 1; i < from->rank; i++)
-            index = add(e, mul(e, index, u32(e, from->dim[i])), at.at[axes->ints[i]]);
+            index = rlx_spirv_add(e, rlx_spirv_mul(e, index, rlx_spirv_u32(e, from->dim[i])),
+                                  along(&at, axes->ints[i]));
         out->part[p] = get_element(e, 0, from->format, index);
     }
     rlx_spirv_barrier(&e->m);
@@ -214,7 +209,7 @@ static rlx_status reduce_run(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_spirv_
     if (!x)
         return RLX_OOM();
     for (int i = 0; i < width; i++)
-        x[i] = get_element(e, 0, f, i ? add(e, first, u32(e, i)) : first);
+        x[i] = get_element(e, 0, f, i ? rlx_spirv_add(e, first, rlx_spirv_u32(e, i)) : first);
     for (width /= 2; width; width /= 2) {
         for (int i = 0; i < width; i++) {
             rlx_spirv_id in[2] = {x[i], x[i + width]};
@@ -234,9 +229,9 @@ static rlx_status emit_reduce(rlx_spirv_emit *e, const rlx_ir_node *n)
     put_tile(e, n->in[0], 0);
     rlx_spirv_barrier(&e->m);
     for (int p = 0; p < out->n; p++) {
-        rlx_spirv_id first = u32(e, 0);
+        rlx_spirv_id first = rlx_spirv_u32(e, 0);
         if (to->rank)
-            first = mul(e, some_element(e, to, p), u32(e, width));
+            first = rlx_spirv_mul(e, some_element(e, to, p), rlx_spirv_u32(e, width));
         RLX_TRY(reduce_run(e, n, first, width, &out->part[p]));
     }
     rlx_spirv_barrier(&e->m);
@@ -254,175 +249,20 @@ static rlx_status emit_contract(rlx_spirv_emit *e, const rlx_ir_node *n)
     put_tile(e, n->in[2], base);
     rlx_spirv_barrier(&e->m);
     for (int p = 0; p < out->n; p++) {
-        position at = position_of(e, type, some_element(e, type, p));
-        rlx_spirv_id a = add(e, mul(e, at.at[0], u32(e, k)), at.at[2]);
-        rlx_spirv_id b = add(e, mul(e, at.at[1], u32(e, k)), at.at[2]);
+        rlx_spirv_place at = place_of(e, type, some_element(e, type, p));
+        rlx_spirv_id a =
+            rlx_spirv_add(e, rlx_spirv_mul(e, along(&at, 0), rlx_spirv_u32(e, k)), along(&at, 2));
+        rlx_spirv_id b =
+            rlx_spirv_add(e, rlx_spirv_mul(e, along(&at, 1), rlx_spirv_u32(e, k)), along(&at, 2));
         out->part[p] = acc->part[p];
         for (int64_t j = 0; j < k; j += lanes) {
-            rlx_spirv_id x = get_element(e, 0, RLX_F32, j ? add(e, a, u32(e, j)) : a);
+            rlx_spirv_id x =
+                get_element(e, 0, RLX_F32, j ? rlx_spirv_add(e, a, rlx_spirv_u32(e, j)) : a);
             rlx_spirv_id y = get_element(e, base + j, RLX_F32, b);
             out->part[p] = rlx_spirv_fma(e, e->f32, x, y, out->part[p]);
         }
     }
     rlx_spirv_barrier(&e->m);
-    return RLX_OK;
-}
-
-/* ---- memory ---- */
-
-/* Where the elements of a load or store lie. */
-typedef struct access {
-    const rlx_spirv_buffer *buffer;
-    const rlx_ir_type *tile;
-    bool global;
-    rlx_spirv_id base;                       /* element at the indices, u32 */
-    rlx_spirv_id stride[RLX_SPIRV_MAX_RANK]; /* along each tile axis; 0: one */
-    rlx_spirv_id room[RLX_SPIRV_MAX_RANK];   /* limit - index, i64; 0 for an axis without limit */
-} access;
-
-static rlx_spirv_id times(rlx_spirv_emit *e, rlx_spirv_id index, rlx_spirv_id stride)
-{
-    return stride ? mul(e, index, stride) : index;
-}
-
-static access access_of(rlx_spirv_emit *e, const rlx_ir_node *n, const rlx_ir_type *tile)
-{
-    const rlx_spirv_buffer *buffer = rlx_spirv_get(e, n->in[0])->buffer;
-    int first = n->op == RLX_LIR_STORE ? 2 : 1, rank = buffer->type->rank;
-    const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
-    const rlx_attr *limits = rlx_ir_attr(n, RLX_ATTR_LIMITS);
-    access a = {.buffer = buffer, .tile = tile, .global = buffer->type->space == RLX_SPACE_GLOBAL};
-    for (int i = 0; i < rank; i++) {
-        rlx_spirv_id index = rlx_spirv_scalar(e, n->in[first + i]);
-        index = rlx_spirv_op(&e->m, SpvOpUConvert, e->u32, index);
-        index = times(e, index, buffer->stride[i]);
-        a.base = a.base ? add(e, a.base, index) : index;
-    }
-    if (!a.base)
-        a.base = u32(e, 0);
-    for (int i = 0; i < tile->rank; i++)
-        a.stride[i] = buffer->stride[axes->ints[i]];
-    for (int i = 0; limits && i < limits->n; i++) {
-        int axis = (int)limits->ints[i];
-        a.room[axis] =
-            rlx_spirv_op(&e->m, SpvOpISub, e->i64, rlx_spirv_scalar(e, n->in[first + rank + i]),
-                         rlx_spirv_scalar(e, n->in[first + axes->ints[axis]]));
-    }
-    return a;
-}
-
-/* The number of this invocation's element in the buffer; *live: 0 when it may always be touched. */
-static rlx_spirv_id index_of(rlx_spirv_emit *e, const access *a, int part, rlx_spirv_id *live)
-{
-    *live = 0;
-    if (a->tile->rank == 0)
-        return a->base;
-    position p = position_of(e, a->tile, element(e, a->tile, part, live));
-    rlx_spirv_id index = a->base;
-    for (int i = 0; i < a->tile->rank; i++) {
-        index = add(e, index, times(e, p.at[i], a->stride[i]));
-        if (a->room[i]) {
-            rlx_spirv_id j = rlx_spirv_op(&e->m, SpvOpUConvert, e->i64, p.at[i]);
-            rlx_spirv_id inside = rlx_spirv_op(&e->m, SpvOpSLessThan, e->bool_, j, a->room[i]);
-            *live = both(e, *live, inside);
-        }
-    }
-    return index;
-}
-
-static rlx_spirv_id pointer_to(rlx_spirv_emit *e, const access *a, rlx_spirv_id index)
-{
-    if (!a->global)
-        return rlx_spirv_op(&e->m, SpvOpAccessChain, a->buffer->pointer, a->buffer->variable,
-                            index);
-    return rlx_spirv_op(&e->m, SpvOpAccessChain, a->buffer->pointer, a->buffer->variable, u32(e, 0),
-                        index);
-}
-
-/* One element as registers hold the buffer's format. */
-static rlx_spirv_id load_element(rlx_spirv_emit *e, const access *a, rlx_spirv_id index)
-{
-    rlx_format f = a->buffer->type->format;
-    rlx_spirv_id type = a->global ? rlx_spirv_storage_type(e, f) : rlx_spirv_team_type(e, f);
-    rlx_spirv_id x = rlx_spirv_op(&e->m, SpvOpLoad, type, pointer_to(e, a, index));
-    if (a->global)
-        return rlx_spirv_from_storage(e, f, x);
-    return f == RLX_BOOL ? rlx_spirv_op(&e->m, SpvOpINotEqual, e->bool_, x, u32(e, 0)) : x;
-}
-
-static void store_element(rlx_spirv_emit *e, const access *a, rlx_spirv_id index, rlx_spirv_id x)
-{
-    rlx_format f = a->buffer->type->format;
-    if (a->global)
-        x = rlx_spirv_to_storage(e, f, x);
-    else if (f == RLX_BOOL)
-        x = rlx_spirv_op(&e->m, SpvOpSelect, e->u32, x, u32(e, 1), u32(e, 0));
-    rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, pointer_to(e, a, index), x);
-}
-
-/* Zero where the element is not to be touched. */
-static rlx_spirv_id load_if(rlx_spirv_emit *e, const access *a, rlx_spirv_id index,
-                            rlx_spirv_id live)
-{
-    rlx_spirv_module *m = &e->m;
-    rlx_format f = a->buffer->type->format;
-    if (!live)
-        return load_element(e, a, index);
-    rlx_spirv_id before = m->block, inside = rlx_spirv_new_id(m), join = rlx_spirv_new_id(m);
-    rlx_spirv_select_branch(m, live, inside, join, join);
-    rlx_spirv_label(m, inside);
-    rlx_spirv_id x = load_element(e, a, index);
-    rlx_spirv_branch(m, join);
-    rlx_spirv_label(m, join);
-    return rlx_spirv_op(m, SpvOpPhi, rlx_spirv_value_type(e, f), rlx_spirv_zero(e, f), before, x,
-                        inside);
-}
-
-static rlx_status emit_load(rlx_spirv_emit *e, const rlx_ir_node *n)
-{
-    access a = access_of(e, n, &n->out[0]->type);
-    rlx_spirv_tile *out;
-    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
-    for (int p = 0; p < out->n; p++) {
-        rlx_spirv_id live, index = index_of(e, &a, p, &live);
-        RLX_TRY(rlx_spirv_cast(e, n, a.buffer->type->format, n->out[0]->type.format,
-                               load_if(e, &a, index, live), &out->part[p]));
-    }
-    return RLX_OK;
-}
-
-static void store_if(rlx_spirv_emit *e, const access *a, rlx_spirv_id index, rlx_spirv_id live,
-                     rlx_spirv_id x)
-{
-    rlx_spirv_module *m = &e->m;
-    if (!live) {
-        store_element(e, a, index, x);
-        return;
-    }
-    rlx_spirv_id inside = rlx_spirv_new_id(m), join = rlx_spirv_new_id(m);
-    rlx_spirv_select_branch(m, live, inside, join, join);
-    rlx_spirv_label(m, inside);
-    store_element(e, a, index, x);
-    rlx_spirv_branch(m, join);
-    rlx_spirv_label(m, join);
-}
-
-static rlx_status emit_store(rlx_spirv_emit *e, const rlx_ir_node *n)
-{
-    const rlx_ir_type *type = &n->in[1]->type;
-    access a = access_of(e, n, type);
-    const rlx_spirv_tile *in = rlx_spirv_get(e, n->in[1]);
-    if (a.global)
-        rlx_spirv_barrier(&e->m);
-    for (int p = 0; p < in->n; p++) {
-        rlx_spirv_id x, live, index = index_of(e, &a, p, &live);
-        if (type->rank == 0) /* one invocation is enough */
-            live = rlx_spirv_op(&e->m, SpvOpIEqual, e->bool_, e->thread, u32(e, 0));
-        RLX_TRY(rlx_spirv_cast(e, n, type->format, a.buffer->type->format, in->part[p], &x));
-        store_if(e, &a, index, live, x);
-    }
-    if (a.global)
-        rlx_spirv_barrier(&e->m);
     return RLX_OK;
 }
 
@@ -438,9 +278,9 @@ rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n)
     case RLX_LIR_CONTRACT:
         return emit_contract(e, n);
     case RLX_LIR_LOAD:
-        return emit_load(e, n);
+        return rlx_spirv_load(e, n);
     case RLX_LIR_STORE:
-        return emit_store(e, n);
+        return rlx_spirv_store(e, n);
     case RLX_LIR_PREFETCH:
         return RLX_OK;
     default:

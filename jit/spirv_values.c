@@ -148,19 +148,20 @@ static rlx_spirv_id wrap(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x)
 
 rlx_spirv_id rlx_spirv_from_storage(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x)
 {
-    if (f == RLX_BOOL) {
-        x = rlx_spirv_op(&e->m, SpvOpUConvert, e->u32, x);
-        return compare(e, SpvOpINotEqual, x, u32(e, 0));
-    }
-    if (bytes_of(f) < 4)
-        return rlx_spirv_op(&e->m, is_signed(f) ? SpvOpSConvert : SpvOpUConvert, e->u32, x);
-    return x;
+    if (bytes_of(f) >= 4)
+        return x;
+    if (is_signed(f))
+        return rlx_spirv_op(&e->m, SpvOpSConvert, e->u32, x);
+    return rlx_spirv_from_bits(e, f, rlx_spirv_op(&e->m, SpvOpUConvert, e->u32, x));
+}
+
+rlx_spirv_id rlx_spirv_from_bits(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x)
+{
+    return f == RLX_BOOL ? compare(e, SpvOpINotEqual, x, u32(e, 0)) : wrap(e, f, x);
 }
 
 rlx_spirv_id rlx_spirv_to_storage(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x)
 {
-    if (f == RLX_BOOL)
-        x = choose(e, e->u32, x, u32(e, 1), u32(e, 0));
     if (bytes_of(f) < 4)
         return rlx_spirv_op(&e->m, SpvOpUConvert, rlx_spirv_storage_type(e, f), x);
     return x;

@@ -1,145 +1,11 @@
-/* Loads from block formats as machine code, against the interpreter (which is the scalar decode):
- * every format, tiles of several widths, indices of which more and less is known, limits on both
- * axes, rows that are gathered; bytes that are scales of every kind, infinities and NaNs too. Of
- * the formats that are not among the commonest a few kernels; all with RLX_SWEEP=1 (2 minutes). */
+/* Loads from block formats as machine code, against the interpreter (which is the scalar decode): on
+ * CPUs, and as GPUs emit them, on the host and for NVIDIA (kernels: block_kernels.c). All with
+ * RLX_SWEEP=1 (2 minutes). */
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/jit/subject.h"
+#include "tests/jit/block_kernels.h"
 #include "tests/runtime/suite.h"
-
-static const char *const formats[] = {
-#define FORMAT(NAME, text, elems, bytes, kind) FORMAT_##kind(text)
-#define FORMAT_FLOAT(text)
-#define FORMAT_INT(text)
-#define FORMAT_UINT(text)
-#define FORMAT_BOOL(text)
-#define FORMAT_BLOCK(text) text,
-#include "runtime/base/formats.def"
-};
-enum { FORMATS = sizeof formats / sizeof *formats, COLUMNS = 768 };
-
-/* A loop over columns first..COLUMNS by `step`, in tiles of `width`. */
-typedef struct cut {
-    int first, step, width;
-} cut;
-
-static const cut cuts[] = {{0, 16, 16},  {0, 32, 32}, {0, 64, 64},   {16, 32, 32},
-                           {48, 48, 48}, {0, 96, 96}, {0, 256, 256}, {32, 144, 128}};
-enum { CUTS = sizeof cuts / sizeof *cuts };
-
-static const cut code_cuts[] = {{0, 256, 256}, {32, 96, 64}, {0, 32, 32}};
-enum { CODE_CUTS = sizeof code_cuts / sizeof *code_cuts };
-
-static void put_kernel(rlx_text *t, int number, const char *format, const cut *c, bool odd)
-{
-    rlx_text_putf(t, "  kernel @k%d(%%%s: global %s[2,N,%d], %%y: global f32[N,%d]) {\n", number,
-                  odd ? "odd" : "w", format, COLUMNS, COLUMNS);
-    rlx_text_putf(t,
-                  "    %%nt = extent {extent=ceildiv(N,3)} : i64\n"
-                  "    %%nl = extent {extent=N} : i64\n"
-                  "    grid %%nt (%%i: i64) {\n"
-                  "      %%one = const {ivalue=1} : i64\n"
-                  "      %%three = const {ivalue=3} : i64\n"
-                  "      %%first = const {ivalue=%d} : i64\n"
-                  "      %%end = const {ivalue=%d} : i64\n"
-                  "      %%r = map %%i, %%three {fn=mul} : i64\n"
-                  "      for %%first, %%end {step=%d} (%%c: i64) {\n",
-                  c->first, COLUMNS, c->step);
-    rlx_text_putf(t,
-                  "        %%v = load %%%s, %%one, %%r, %%c, %%nl, %%end {axes=[1,2], "
-                  "limits=[0,1]} : f32<3x%d>\n"
-                  "        store %%y, %%v, %%r, %%c, %%nl, %%end {axes=[0,1], limits=[0,1]}\n"
-                  "        yield\n      }\n      yield\n    }\n    return\n  }\n",
-                  odd ? "odd" : "w", c->width);
-}
-
-/* Codes by `cut`, and the scales and minima that go with them. */
-static void put_parts(rlx_text *t, int number, const char *format, const cut *c, bool odd)
-{
-    rlx_format f = rlx_format_parse(format, strlen(format));
-    const char *code = rlx_format_code_bits(f) == 8 ? "i8" : "u8", *w = odd ? "odd" : "w";
-    int group = rlx_format_group(f);
-    rlx_text_putf(t,
-                  "  kernel @p%d(%%%s: global %s[2,N,%d], %%y: global %s[N,%d], %%s: global "
-                  "f32[N,%d], %%m: global f32[N,%d]) {\n",
-                  number, w, format, COLUMNS, code, COLUMNS, COLUMNS / group, COLUMNS / group);
-    rlx_text_putf(t,
-                  "    %%nt = extent {extent=ceildiv(N,3)} : i64\n"
-                  "    %%nl = extent {extent=N} : i64\n"
-                  "    grid %%nt (%%i: i64) {\n"
-                  "      %%one = const {ivalue=1} : i64\n"
-                  "      %%three = const {ivalue=3} : i64\n"
-                  "      %%first = const {ivalue=%d} : i64\n"
-                  "      %%end = const {ivalue=%d} : i64\n"
-                  "      %%g = const {ivalue=%d} : i64\n"
-                  "      %%groups = const {ivalue=%d} : i64\n"
-                  "      %%r = map %%i, %%three {fn=mul} : i64\n"
-                  "      for %%first, %%end {step=%d} (%%c: i64) {\n"
-                  "        %%h = map %%c, %%g {fn=div} : i64\n",
-                  c->first, COLUMNS, group, COLUMNS / group, c->step);
-    rlx_text_putf(t,
-                  "        %%v = load %%%s, %%one, %%r, %%c, %%nl, %%end {axes=[1,2], "
-                  "limits=[0,1], part=\"codes\"} : %s<3x%d>\n"
-                  "        store %%y, %%v, %%r, %%c, %%nl, %%end {axes=[0,1], limits=[0,1]}\n",
-                  w, code, c->width);
-    for (int i = 0; i < (rlx_format_has_min(f) ? 2 : 1); i++) {
-        bool whole = COLUMNS % c->step == 0 && c->step == c->width && c->first == 0;
-        rlx_text_putf(t,
-                      "        %%u%d = load %%%s, %%one, %%r, %%h, %%nl%s {axes=[1,2], "
-                      "limits=[0%s], part=\"%s\"} : f32<3x%d>\n"
-                      "        store %%%s, %%u%d, %%r, %%h, %%nl, %%groups {axes=[0,1], "
-                      "limits=[0,1]}\n",
-                      i, w, whole ? "" : ", %groups", whole ? "" : ",1", i ? "min" : "scale",
-                      c->width / group, i ? "m" : "s", i);
-    }
-    rlx_text_put(t, "        yield\n      }\n      yield\n    }\n    return\n  }\n");
-}
-
-/* Rows by index, whole tiles. */
-static void put_gather(rlx_text *t, const char *format)
-{
-    rlx_text_putf(t,
-                  "  kernel @rows(%%ids: global i32[N], %%w: global %s[3,%d], %%y: global "
-                  "f32[N,%d]) {\n"
-                  "    %%nt = extent {extent=N} : i64\n"
-                  "    grid %%nt (%%i: i64) {\n"
-                  "      %%zero = const {ivalue=0} : i64\n"
-                  "      %%end = const {ivalue=%d} : i64\n"
-                  "      %%id = load %%ids, %%i {axes=[]} : i32\n"
-                  "      %%r = cast %%id : i64\n"
-                  "      for %%zero, %%end {step=16} (%%c: i64) {\n"
-                  "        %%v = load %%w, %%r, %%c {axes=[1]} : f32<16>\n"
-                  "        store %%y, %%v, %%i, %%c {axes=[1]}\n"
-                  "        yield\n      }\n      yield\n    }\n    return\n  }\n",
-                  format, COLUMNS, COLUMNS, COLUMNS);
-}
-
-/* Whether only a few kernels are made: 4-bit ones and whole bytes share most of their code. */
-static bool is_rare(const char *format)
-{
-    rlx_format f = rlx_format_parse(format, strlen(format));
-    return f > RLX_Q6_K && !getenv("RLX_SWEEP");
-}
-
-static void parse_kernels(subject *s, const char *format)
-{
-    enum { ALIGNED = 2, ODD = 9 }; /* cuts of 32 from 0 on; of 48 from 48 on, odd rows */
-    rlx_text t = {0};
-    bool rare = is_rare(format);
-    rlx_text_put(&t, "lir module @blocks {\n");
-    for (int i = 0; i < 2 * CUTS; i++)
-        if (!rare || i == ALIGNED || i == ODD)
-            put_kernel(&t, i, format, &cuts[i / 2], i % 2);
-    for (int i = rare; i < (rare ? 2 : CODE_CUTS); i++)
-        put_parts(&t, i, format, &code_cuts[i], i == 0);
-    if (!rare)
-        put_gather(&t, format);
-    rlx_text_put(&t, "}\n");
-    ck_assert(!t.oom);
-    EXPECT_OK(subject_parse(s, format, t.data));
-    rlx_text_deinit(&t);
-}
 
 START_TEST(against_interpreter)
 {
@@ -147,33 +13,55 @@ START_TEST(against_interpreter)
     rlx_jit_target targets[2];
     int ntargets = cpu_targets(targets);
     ck_assert_int_ge(ntargets, 1);
-    parse_kernels(&s, formats[_i]);
+    block_kernels_all(&s, block_formats[_i]);
     ck_assert(subject_bind(&s, "N=4"));
-    for (int t = 0; t < (is_rare(formats[_i]) ? 1 : ntargets); t++)
+    for (int t = 0; t < (block_is_rare(block_formats[_i]) ? 1 : ntargets); t++)
         subject_check_all(&s, &targets[t], (uint64_t)(_i * 10 + t));
     subject_destroy(&s);
 }
 END_TEST
 
-START_TEST(team_refuses)
+/* The GPUs' emitter: every element is an invocation's own. */
+START_TEST(by_teams)
 {
     subject s;
-    loaded code = {0};
-    rlx_jit_target team = host_team_target(32);
-    parse_kernels(&s, "q4_k");
-    EXPECT_ERROR(loaded_create(s.module->first, &team, &code), RLX_UNSUPPORTED,
-                 "cannot emit `load` in kernel @k0: it decodes no q4_k");
+    rlx_jit_target team = host_team_target(_i % 2 ? 32 : 20);
+    block_kernels_few(&s, block_formats[_i]);
+    ck_assert(subject_bind(&s, "N=4"));
+    subject_check_all(&s, &team, (uint64_t)(_i * 10 + 7));
     subject_destroy(&s);
 }
 END_TEST
 
+START_TEST(for_nvidia)
+{
+    const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
+    subject s;
+    block_kernels_few(&s, block_formats[_i]);
+    for (const rlx_ir_func *k = s.module->first; k; k = k->next) {
+        uint8_t *code = NULL;
+        size_t bytes = 0;
+        EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
+        ck_assert_int_gt(bytes, 0);
+        free(code);
+    }
+    subject_destroy(&s);
+}
+END_TEST
+
+static void add_loop(Suite *s, const char *name, const TTest *test)
+{
+    TCase *tc = tcase_create(name);
+    tcase_set_timeout(tc, 0);
+    tcase_add_loop_test(tc, test, 0, BLOCK_FORMATS);
+    suite_add_tcase(s, tc);
+}
+
 int main(void)
 {
     Suite *s = suite_create("jit blocks");
-    TCase *tc = tcase_create("against_interpreter");
-    tcase_set_timeout(tc, 0);
-    tcase_add_loop_test(tc, against_interpreter, 0, FORMATS);
-    suite_add_tcase(s, tc);
-    SUITE_TEST(s, "team_refuses", team_refuses);
-    return suite_run(s, 1 + FORMATS);
+    add_loop(s, "against_interpreter", against_interpreter);
+    add_loop(s, "by_teams", by_teams);
+    add_loop(s, "for_nvidia", for_nvidia);
+    return suite_run(s, 3 * BLOCK_FORMATS);
 }
