@@ -11,6 +11,7 @@
 #define INFER_contract_q rlx_mir_contract_q_infer
 #define INFER_page_write rlx_mir_page_write_infer
 #define INFER_attention rlx_mir_attention_infer
+#define INFER_dense_attention rlx_mir_dense_attention_infer
 /* ... those whose type is written, and those without results: */
 #define INFER_call NULL
 #define INFER_region NULL

@@ -92,6 +92,35 @@ rlx_ir_value *rlx_mir_build_attention(rlx_ir_builder *b, const rlx_mir_attention
 int rlx_mir_attention_scales(const rlx_ir_node *n, bool keys);
 int rlx_mir_attention_sinks(const rlx_ir_node *n); /* the same of the sinks */
 
+/* Attention over tensors (ops/dense_attention.c). Keys go by so many, whatever computes it. */
+enum { RLX_MIR_DENSE_CHUNK = 256 };
+/* Its operands behind q, k and v, in this order. */
+typedef enum rlx_mir_dense_options {
+    RLX_MIR_DENSE_BIAS,
+    RLX_MIR_DENSE_SEEN,
+    RLX_MIR_DENSE_SINKS,
+    RLX_MIR_DENSE_OPTIONS
+} rlx_mir_dense_options;
+typedef struct rlx_mir_dense_attention {
+    rlx_ir_value *q, *k, *v;
+    rlx_ir_value *option[RLX_MIR_DENSE_OPTIONS]; /* NULL: none */
+    double scale, softcap;                       /* softcap 0: none */
+} rlx_mir_dense_attention;
+rlx_ir_value *rlx_mir_build_dense_attention(rlx_ir_builder *b, const rlx_mir_dense_attention *a);
+/* The same of contractions, folds and maps (mir_attend.c), with one maximum of all keys: other bits.
+ * `sums` f32[B..,N,S,K] are the sums of products; NULL: they are made. */
+rlx_ir_value *rlx_mir_attend(rlx_ir_builder *b, const rlx_mir_dense_attention *a,
+                             rlx_ir_value *sums);
+/* Which operand an option is; -1: none. */
+int rlx_mir_dense_option(const rlx_ir_node *n, rlx_mir_dense_options option);
+/* The type of what there is one of for every score: [B..,N,S,K]. */
+rlx_ir_type rlx_mir_dense_scores(const rlx_ir_value *q, const rlx_ir_value *k, rlx_format f);
+/* Whether a node is attention, of either kind. */
+static inline bool rlx_mir_is_attention(const rlx_ir_node *n)
+{
+    return n->op == RLX_MIR_ATTENTION || n->op == RLX_MIR_DENSE_ATTENTION;
+}
+
 /* The operand of `n` that its result `result` is, updated in place: a pool; -1: it is none. */
 int rlx_mir_updated_operand(const rlx_ir_node *n, int result);
 /* Whether it has such a result: its last one is, if any. */
@@ -197,6 +226,10 @@ typedef enum rlx_mir_precision {
  * are. */
 rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision,
                                     const rlx_lir_target *target);
+
+/* Attention over tensors as contractions and folds where the target has no kernel for it: before
+ * rlx_mir_optimize, too. */
+rlx_status rlx_mir_split_attention(rlx_ir_module *m, const rlx_lir_target *target);
 
 /* The operand that chooses a contraction's matrix for each row; NULL: there is one for all. */
 static inline rlx_ir_value *rlx_mir_contract_ids(const rlx_ir_node *n)

@@ -31,7 +31,7 @@ static void set_origin(rlx_ir_value *v, uintptr_t o)
 
 static bool is_root(const rlx_ir_node *n)
 {
-    return rlx_mir_is_contract(n) || n->op == RLX_MIR_ATTENTION || n->op == RLX_MIR_GATHER;
+    return rlx_mir_is_contract(n) || rlx_mir_is_attention(n) || n->op == RLX_MIR_GATHER;
 }
 
 /* Marks every value of the block that depends on a root, and on argument `arg` (NULL: on none). */
@@ -113,6 +113,7 @@ static void count_node(contents *c, const rlx_ir_node *n)
         count_weights(c, n);
         break;
     case RLX_MIR_ATTENTION:
+    case RLX_MIR_DENSE_ATTENTION:
         c->attentions++;
         break;
     case RLX_MIR_GATHER:
@@ -208,6 +209,8 @@ static const char *why_apart(const rlx_ir_node *user, int arg)
         } else if (n->op == RLX_MIR_ATTENTION) {
             why = first ? "attention starts from whole query heads"
                         : "attention reads pages that other tokens wrote";
+        } else if (n->op == RLX_MIR_DENSE_ATTENTION) {
+            why = "attention takes whole heads, of all keys";
         } else if (n->op == RLX_MIR_GATHER && first) {
             why = "a gather picks rows of the whole value";
         } else if (rlx_mir_is_recur(n)) {

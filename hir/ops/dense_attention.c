@@ -337,16 +337,15 @@ rlx_status rlx_hir_dense_attention_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *
 
 /* ---- lowering -------------------------------------------------------------------------------- */
 
-/* The space of scores: [B..,G,S,K], or with R > 1 query heads of a kv head [B..,G,R,S,K]. */
+/* The space of scores: [B..,N,S,K]. */
 typedef struct space {
     rlx_ir_builder *b;
     const rlx_ir_node *n;
     rlx_ir_value *const *in;
     int option[OPTIONS]; /* -1: none */
-    int nb, nh;          /* axes of B.. and of heads */
-    int64_t g, r;
+    int nb;              /* axes of B.. */
     int rank;
-    rlx_dim dim[RLX_MAX_RANK]; /* with one more for what is summed over */
+    rlx_dim dim[RLX_MAX_RANK];
 } space;
 
 static space get_space(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in)
@@ -354,16 +353,8 @@ static space get_space(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *co
     space s = {.b = b, .n = n, .in = in, .nb = n->in[0]->type.rank - 3};
     int count;
     find_options(n, s.option, &count);
-    s.g = axis_of(n->in[1], 2);
-    s.r = axis_of(n->in[0], 2) / s.g;
-    s.nh = s.r > 1 ? 2 : 1;
-    for (int i = 0; i < s.nb; i++)
-        s.dim[s.rank++] = n->in[0]->type.dim[i];
-    s.dim[s.rank++] = s.g;
-    if (s.nh == 2)
-        s.dim[s.rank++] = s.r;
-    s.dim[s.rank++] = axis_of(n->in[0], 3);
-    s.dim[s.rank++] = axis_of(n->in[1], 3);
+    for (s.rank = 0; s.rank < s.nb + 3; s.rank++)
+        s.dim[s.rank] = score_dim(n, s.rank);
     return s;
 }
 
@@ -379,19 +370,6 @@ static rlx_ir_value *repeat(const space *s, rlx_ir_value *x, int rank, const rlx
     return rlx_mir_build_broadcast(s->b, x, rank, dims, axes);
 }
 
-/* [B..,L,heads..,X] to [B..,heads..,L,X]; heads are one axis or two. */
-static rlx_ir_value *heads_first(const space *s, rlx_ir_value *x, int nh)
-{
-    int64_t perm[RLX_MAX_RANK];
-    for (int i = 0; i < s->nb; i++)
-        perm[i] = i;
-    for (int i = 0; i < nh; i++)
-        perm[s->nb + i] = s->nb + 1 + i;
-    perm[s->nb + nh] = s->nb;
-    perm[s->nb + nh + 1] = s->nb + nh + 1;
-    return rlx_mir_build_transpose(s->b, x, perm);
-}
-
 /* A number that mixes with `like`. */
 static rlx_ir_value *number(const space *s, rlx_format f, double v)
 {
@@ -403,22 +381,17 @@ static rlx_ir_value *map2(const space *s, rlx_map_fn fn, rlx_ir_value *x, rlx_ir
     return rlx_mir_build_map2(s->b, fn, x, y);
 }
 
-/* A mask or bias to the scores' space: axes of 1 go, heads fall into groups. */
+/* A mask or bias to the scores' space: axes of 1 go. */
 static rlx_ir_value *to_scores(const space *s, rlx_ir_value *x)
 {
     rlx_dim kept[RLX_MAX_RANK] = {0};
     int axes[RLX_MAX_RANK] = {0}, n = 0;
-    const int full = s->nb + 3;
     for (int i = 0; x && i < x->type.rank; i++) {
-        const int f = full - x->type.rank + i;
-        const rlx_dim d = x->type.dim[i];
-        if (d == 1 && score_dim(s->n, f) != 1)
+        const int f = s->rank - x->type.rank + i;
+        if (x->type.dim[i] == 1 && s->dim[f] != 1)
             continue;
-        const int heads = f == s->nb ? s->nh : 1;
-        for (int h = 0; h < heads; h++) {
-            axes[n] = f + (f > s->nb ? s->nh - 1 : h);
-            kept[n++] = f == s->nb && s->nh == 2 ? (h ? s->r : s->g) : d;
-        }
+        axes[n] = f;
+        kept[n++] = x->type.dim[i];
     }
     x = rlx_mir_build_reshape(s->b, x, n, kept);
     return repeat(s, x, s->rank, s->dim, 0, n, axes);
@@ -513,8 +486,22 @@ static rlx_ir_value *seen_keys(const space *s)
     return o[MASK] < 0 ? seen : both(s, seen, to_scores(s, s->in[o[MASK]]));
 }
 
-/* Rows of the table of distances, repeated to [scores' axes.., D]. */
-static rlx_ir_value *relative_keys(const space *s, const rlx_dim *dims)
+/* The space of products with keys that every query has of its own: [B..,G,R,S,K,D]. */
+static int relative_dims(const space *s, rlx_dim *dims)
+{
+    const rlx_dim kv_heads = axis_of(s->n->in[1], 2);
+    int rank = s->nb;
+    memcpy(dims, s->dim, sizeof s->dim);
+    dims[rank++] = kv_heads;
+    dims[rank++] = s->dim[s->nb] / kv_heads;
+    dims[rank++] = s->dim[s->nb + 1];
+    dims[rank++] = s->dim[s->nb + 2];
+    dims[rank++] = axis_of(s->n->in[0], 1);
+    return rank;
+}
+
+/* Rows of the table of distances, repeated to that space. */
+static rlx_ir_value *relative_keys(const space *s, int rank, const rlx_dim *dims)
 {
     rlx_ir_value *table = s->in[s->option[RELATIVE]], *query, *key;
     rlx_ir_type t;
@@ -526,101 +513,52 @@ static rlx_ir_value *relative_keys(const space *s, const rlx_dim *dims)
     row = map2(s, RLX_FN_MIN, row,
                number(s, RLX_I32, (double)(s->n->in[s->option[RELATIVE]]->type.dim[0] - 1)));
     rlx_ir_value *x = rlx_mir_build_gather(s->b, rlx_mir_build_cast(s->b, table, RLX_F32), row);
-    return repeat(s, x, s->rank + 1, dims, t.rank - 2, 3,
-                  (int[]){s->rank - 2, s->rank - 1, s->rank});
+    return repeat(s, x, rank, dims, t.rank - 2, 3, (int[]){rank - 3, rank - 2, rank - 1});
 }
 
 /* Sums of products with keys that every query has of its own: rows that are gathered are so inside
  * the fold, which then goes by single elements. */
-static rlx_ir_value *relative_scores(const space *s, rlx_ir_value *q, rlx_ir_value *k)
+static rlx_ir_value *relative_sums(const space *s)
 {
-    const int last = s->rank;
-    rlx_dim dims[RLX_MAX_RANK];
-    memcpy(dims, s->dim, sizeof dims);
-    dims[last] = axis_of(s->n->in[0], 1);
-    q = repeat(s, q, last + 1, dims, s->nb + s->nh + 1, 1, &last);
-    k = repeat(s, k, last + 1, dims, s->nb + 1, 2, (int[]){last - 1, last});
-    k = map2(s, RLX_FN_ADD, k, relative_keys(s, dims));
-    return rlx_mir_build_fold(s->b, RLX_FN_ADD, map2(s, RLX_FN_MUL, q, k));
+    rlx_dim dims[RLX_MAX_RANK], grouped[RLX_MAX_RANK];
+    const int nb = s->nb, rank = relative_dims(s, dims);
+    memcpy(grouped, dims, sizeof grouped);
+    grouped[nb] = dims[nb + 2]; /* q [B..,S,G,R,D] */
+    grouped[nb + 1] = dims[nb];
+    grouped[nb + 2] = dims[nb + 1];
+    grouped[nb + 3] = dims[rank - 1];
+    int64_t perm[RLX_MAX_RANK];
+    for (int i = 0; i < nb; i++)
+        perm[i] = i;
+    for (int i = 0; i < 4; i++)
+        perm[nb + i] = nb + (i == 2 ? 0 : i < 2 ? i + 1 : 3);
+    rlx_ir_value *q = rlx_mir_build_reshape(s->b, s->in[0], nb + 4, grouped);
+    q = rlx_mir_build_transpose(s->b, q, perm);
+    for (int i = 0; i < 3; i++) /* k [B..,G,K,D] */
+        perm[nb + i] = nb + (i == 2 ? 2 : !i);
+    rlx_ir_value *k = rlx_mir_build_transpose(s->b, s->in[1], perm);
+    q = repeat(s, q, rank, dims, nb + 3, 1, &(int){rank - 1});
+    k = repeat(s, k, rank, dims, nb + 1, 2, (int[]){rank - 2, rank - 1});
+    k = map2(s, RLX_FN_ADD, k, relative_keys(s, rank, dims));
+    rlx_ir_value *x = rlx_mir_build_fold(s->b, RLX_FN_ADD, map2(s, RLX_FN_MUL, q, k));
+    return rlx_mir_build_reshape(s->b, x, s->rank, s->dim);
 }
 
-/* The scores of all keys, the hidden ones the lowest float. */
-static rlx_ir_value *scores(const space *s)
-{
-    const rlx_ir_node *n = s->n;
-    rlx_dim grouped[RLX_MAX_RANK];
-    rlx_ir_value *q = s->in[0];
-    if (s->nh == 2) {
-        memcpy(grouped, n->in[0]->type.dim, sizeof grouped);
-        grouped[s->nb + 1] = s->g;
-        grouped[s->nb + 2] = s->r;
-        grouped[s->nb + 3] = axis_of(n->in[0], 1);
-        q = rlx_mir_build_reshape(s->b, q, s->nb + 4, grouped);
-    }
-    q = heads_first(s, q, s->nh);
-    rlx_ir_value *x, *k = heads_first(s, s->in[1], 1);
-    if (s->option[RELATIVE] >= 0)
-        x = relative_scores(s, q, k);
-    else
-        x = rlx_mir_build_contract_in_order(s->b, q, k);
-    const double scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
-    const double cap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0);
-    x = map2(s, RLX_FN_MUL, x, number(s, RLX_F32, cap != 0 ? scale / cap : scale));
-    if (cap != 0)
-        x = map2(s, RLX_FN_MUL, rlx_mir_build_map1(s->b, RLX_FN_TANH, x), number(s, RLX_F32, cap));
-    if (s->option[BIAS] >= 0)
-        x = map2(s, RLX_FN_ADD, x,
-                 to_scores(s, rlx_mir_build_cast(s->b, s->in[s->option[BIAS]], RLX_F32)));
-    rlx_ir_value *seen = seen_keys(s);
-    if (seen)
-        x = rlx_mir_build_map3(s->b, RLX_FN_SELECT, seen, x, number(s, RLX_F32, -FLT_MAX));
-    return x;
-}
-
-/* exp(s - max) of every score, and their sums by row; sinks take part in both. */
-static rlx_ir_value *weights(const space *s, rlx_ir_value *x, rlx_ir_value **sum)
-{
-    const int rows = s->rank - 1;
-    rlx_ir_value *sink = NULL, *most = rlx_mir_build_reduce(s->b, RLX_FN_MAX, x);
-    if (s->option[SINKS] >= 0) {
-        const rlx_dim heads[] = {s->g, s->r};
-        sink = rlx_mir_build_cast(s->b, s->in[s->option[SINKS]], RLX_F32);
-        sink = rlx_mir_build_reshape(s->b, sink, s->nh, heads);
-        sink = repeat(s, sink, rows, s->dim, 0, s->nh, (int[]){s->nb, s->nb + 1});
-        most = map2(s, RLX_FN_MAX, most, sink);
-    }
-    most = map2(s, RLX_FN_MAX, most, number(s, RLX_F32, -FLT_MAX)); /* else -inf less -inf: a NaN */
-    x = map2(s, RLX_FN_SUB, x, repeat(s, most, s->rank, s->dim, rows, 0, NULL));
-    x = rlx_mir_build_map1(s->b, RLX_FN_EXP, x);
-    *sum = rlx_mir_build_reduce(s->b, RLX_FN_ADD, x);
-    if (sink)
-        *sum = map2(s, RLX_FN_ADD, *sum,
-                    rlx_mir_build_map1(s->b, RLX_FN_EXP, map2(s, RLX_FN_SUB, sink, most)));
-    return x;
-}
-
-/* The largest weight of a row is 1, so that a sum below 1 has no keys. */
 void rlx_hir_dense_attention_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_value *const *in,
                                    rlx_ir_value **out)
 {
     const space s = get_space(b, n, in);
-    const int rows = s.rank - 1;
-    rlx_ir_value *sum, *x = weights(&s, scores(&s), &sum);
-    rlx_dim dims[RLX_MAX_RANK];
-    memcpy(dims, s.dim, sizeof dims);
-    dims[rows] = axis_of(n->in[2], 1);
-    int64_t perm[RLX_MAX_RANK]; /* [B..,K,G,E] to [B..,G,E,K] */
-    for (int i = 0; i < s.nb; i++)
-        perm[i] = i;
-    for (int i = 0; i < 3; i++)
-        perm[s.nb + i] = s.nb + (i + 1) % 3;
-    x = rlx_mir_build_contract_in_order(b, x, rlx_mir_build_transpose(b, in[2], perm));
-    sum = map2(&s, RLX_FN_MAX, sum, number(&s, RLX_F32, 1));
-    x = map2(&s, RLX_FN_DIV, x, repeat(&s, sum, s.rank, dims, rows, 0, NULL));
-    for (int i = 0; i < s.nh; i++) /* [B..,heads..,S,E] to [B..,S,heads..,E] */
-        perm[s.nb + 1 + i] = s.nb + i;
-    perm[s.nb] = s.nb + s.nh;
-    perm[s.nb + s.nh + 1] = s.nb + s.nh + 1;
-    x = rlx_mir_build_transpose(b, x, perm);
-    out[0] = rlx_mir_build_reshape(b, x, n->out[0]->type.rank, n->out[0]->type.dim);
+    const int *o = s.option;
+    rlx_mir_dense_attention a = {.q = in[0],
+                                 .k = in[1],
+                                 .v = in[2],
+                                 .scale = rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1),
+                                 .softcap = rlx_ir_attr_float(n, RLX_ATTR_SOFTCAP, 0)};
+    rlx_ir_value *sums = o[RELATIVE] < 0 ? NULL : relative_sums(&s);
+    if (o[BIAS] >= 0)
+        a.option[RLX_MIR_DENSE_BIAS] = to_scores(&s, rlx_mir_build_cast(b, in[o[BIAS]], RLX_F32));
+    a.option[RLX_MIR_DENSE_SEEN] = seen_keys(&s);
+    if (o[SINKS] >= 0)
+        a.option[RLX_MIR_DENSE_SINKS] = rlx_mir_build_cast(b, in[o[SINKS]], RLX_F32);
+    out[0] = sums ? rlx_mir_attend(b, &a, sums) : rlx_mir_build_dense_attention(b, &a);
 }

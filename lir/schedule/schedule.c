@@ -182,6 +182,18 @@ void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention
         attention_tokens(t, shape, out);
 }
 
+void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                                      rlx_lir_attention_schedule *out)
+{
+    *out = (rlx_lir_attention_schedule){0};
+    attention_blocks(t, shape, out);
+    if (out->tokens < out->m) {
+        out->m = shape->tokens < out->m ? (int)shape->tokens : out->m;
+        out->m = out->m > 0 ? out->m : 1;
+        out->tokens = out->m;
+    }
+}
+
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out)
 {
     if (s->tokens)

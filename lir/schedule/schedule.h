@@ -47,6 +47,10 @@ typedef struct rlx_lir_attention_schedule {
 } rlx_lir_attention_schedule;
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out);
+/* Attention over tensors: always by blocks; width is that of keys or of values, whichever is more,
+ * positions are the keys of a chunk. */
+void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                                      rlx_lir_attention_schedule *out);
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out);
 
 /* Elements of the last axis per tile of an elementwise or row region: a power of two. */

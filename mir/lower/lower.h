@@ -11,7 +11,7 @@
  *   lower_dot.c       ... of quantized rows, lanes along K
  *   lower_quantize.c  rows to 8-bit codes
  *   lower_panel.c     ... in the order of one partial sum, on CPUs
- *   lower_attention.c attention regions (prompts: lower_attention_block.c)
+ *   lower_attention.c attention regions (prompts: lower_attention_block.c; tensors: lower_attention_dense.c)
  *   lower_apart.c     contraction and attention regions that end in what tiles cannot store
  *   lower_order.c     orders of rows
  *   lower_recur.c     recurrences: the steps in one kernel (a step's folds: lower_recur_fold.c)

@@ -15,7 +15,7 @@
 
 bool lower_is_root(const rlx_ir_node *n)
 {
-    return rlx_mir_is_contract(n) || n->op == RLX_MIR_ATTENTION;
+    return rlx_mir_is_contract(n) || rlx_mir_is_attention(n);
 }
 
 /* A region being made in front of the old one: `scratch` of an old value is the new one. */
@@ -88,7 +88,7 @@ static rlx_status end(apart *a, rlx_ir_value *result)
 static rlx_status lower_root(region_cx *r, rlx_ir_node *n, rlx_ir_value **result)
 {
     apart a = {.r = r};
-    const char *root = n->op == RLX_MIR_ATTENTION ? "attention" : "contract";
+    const char *root = rlx_mir_is_attention(n) ? "attention" : "contract";
     RLX_TRY(begin(&a, root, 0, NULL, n->out[0]));
     RLX_TRY(end(&a, n->out[0]));
     *result = a.node->out[0];

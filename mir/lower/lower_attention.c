@@ -548,7 +548,7 @@ static rlx_status emit(attention *a, const leaf *l)
 static const rlx_ir_node *find_attention(const rlx_ir_node *region)
 {
     for (const rlx_ir_node *n = region->blocks[0]->first; n; n = n->next)
-        if (n->op == RLX_MIR_ATTENTION)
+        if (rlx_mir_is_attention(n))
             return n;
     return NULL;
 }
@@ -574,6 +574,8 @@ rlx_status lower_attention(region_cx *r)
     if (!a.node || yield->nin != 1)
         return RLX_FAIL(RLX_INVALID_IR,
                         "an attention region holds one attention and yields one value");
+    if (a.node->op == RLX_MIR_DENSE_ATTENTION)
+        return lower_attention_dense(r, a.node);
     const rlx_ir_type *q = &a.node->in[0]->type, *kpool = &a.node->in[1]->type;
     a.d = q->dim[2];
     a.ratio = q->dim[1] / kpool->dim[1];

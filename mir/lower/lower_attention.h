@@ -2,6 +2,7 @@
  *
  *   lower_attention.c        the region; token by token, for steps of few
  *   lower_attention_block.c  blocks of tokens against blocks of keys, for prompts
+ *   lower_attention_dense.c  the same over tensors
  */
 #ifndef RLX_MIR_LOWER_ATTENTION_H
 #define RLX_MIR_LOWER_ATTENTION_H
@@ -41,5 +42,7 @@ rlx_status attention_store(attention *a, const leaf *l, const coord *at, rlx_ir_
                            int64_t width, rlx_ir_value *x);
 
 rlx_status lower_attention_block(attention *a, const leaf *l);
+/* The region around a dense_attention. */
+rlx_status lower_attention_dense(region_cx *r, const rlx_ir_node *n);
 
 #endif

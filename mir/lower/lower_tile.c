@@ -254,6 +254,21 @@ static rlx_status at_cast(kernel_cx *k, const rlx_ir_node *n, const coord *c, co
     return *out ? RLX_OK : rlx_ir_builder_finish(k->b);
 }
 
+/* The index itself, along the tile axis that it runs with, if any. */
+static rlx_status at_iota(kernel_cx *k, const rlx_ir_node *n, const coord *c, const tile_space *ts,
+                          rlx_ir_value **out)
+{
+    const rlx_format f = n->out[0]->type.format;
+    const int axis = coord_axis(c);
+    if (f != RLX_I32 && f != RLX_I64)
+        return k_fail(k, n, "indices of that format, by tiles");
+    *out = rlx_lir_build_cast(k->b, k_index(k, c), f);
+    if (axis >= 0)
+        *out = rlx_lir_build_map2(k->b, RLX_FN_ADD, rlx_lir_build_iota(k->b, f, 1, &ts->dim[axis]),
+                                  *out);
+    return *out ? RLX_OK : rlx_ir_builder_finish(k->b);
+}
+
 rlx_status tile_at(kernel_cx *k, const rlx_ir_value *v, const coord *c, const tile_space *ts,
                    rlx_ir_value **out)
 {
@@ -278,6 +293,8 @@ rlx_status tile_at(kernel_cx *k, const rlx_ir_value *v, const coord *c, const ti
         return at_transpose(k, n, c, ts, out);
     case RLX_MIR_GATHER:
         return at_gather(k, n, c, ts, v->type.format, out);
+    case RLX_MIR_IOTA:
+        return at_iota(k, n, c, ts, out);
     case RLX_MIR_RESHAPE: {
         coord inner[RLX_MAX_RANK];
         RLX_TRY(coord_reshape(k->dims, &v->type, c, &n->in[0]->type, inner, n->place));

@@ -32,7 +32,7 @@ static census count_ops(const rlx_ir_block *b, const bool *live)
             continue;
         c.contracts += rlx_mir_is_contract(n);
         c.quantizes += n->op == RLX_MIR_QUANTIZE;
-        c.attentions += n->op == RLX_MIR_ATTENTION;
+        c.attentions += rlx_mir_is_attention(n);
         c.recurs += rlx_mir_is_recur(n);
         c.orders += n->op == RLX_MIR_ORDER;
         c.reduces += n->op == RLX_MIR_REDUCE;

@@ -1,4 +1,4 @@
-/* mir/passes/fold_empty.c: contractions that multiply nothing
+/* mir/passes/fold_empty.c: contractions that multiply nothing, attention of nothing
  *
  *   %y = contract %x, %w : f32[T,4]      ->      %0 = const {value=0} : f32
  *     of %x f32[T,0], %w f32[4,0]                %y = broadcast %0 : f32[T,4]
@@ -10,7 +10,7 @@
 static rlx_status fold_node(void *user, rlx_ir_node *n)
 {
     rlx_pass_cx *cx = user;
-    if (!rlx_mir_is_contract(n) ||
+    if ((!rlx_mir_is_contract(n) && n->op != RLX_MIR_DENSE_ATTENTION) ||
         (!rlx_mir_is_empty(&n->in[0]->type) && !rlx_mir_is_empty(&n->in[1]->type) &&
          !rlx_mir_is_empty(&n->out[0]->type)))
         return RLX_OK;

@@ -2,6 +2,7 @@
  * which nodes are put into groups until every node that must be computed has one.
  *
  *   fuse_loops.c    ... of groups that go by elements
+ *   fuse_attention.c ... of attention over tensors
  *   fuse_graph.c    nodes, what each depends on, what is live
  *   fuse_regions.c  the rules: which nodes form a group
  *   fuse_emit.c     groups to regions
@@ -81,6 +82,10 @@ static inline bool rlx_mir_fuse_is_free(const rlx_mir_fuse_node *n)
 void rlx_mir_fuse_grow_forwards(rlx_mir_fuse_graph *g, int group, rlx_mir_fuse_takes *takes);
 /* Free nodes that serve the group only. */
 void rlx_mir_fuse_grow_backwards(rlx_mir_fuse_graph *g, int group, rlx_mir_fuse_takes *takes);
+
+/* Of a dense_attention (fuse_attention.c): marks what has to be stored; what makes its masks. */
+void rlx_mir_fuse_mark_attention(const rlx_mir_fuse_graph *g, const rlx_ir_node *n);
+rlx_mir_fuse_takes rlx_mir_fuse_attention_masks;
 
 /* Groups around the nodes that only loops over elements compute (fuse_loops.c). */
 rlx_status rlx_mir_fuse_loops(rlx_mir_fuse_graph *g);

@@ -242,13 +242,15 @@ static bool may_be_leaf(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
            rlx_mir_fuse_is_view(g, n);
 }
 
-/* Marks operands of contracts and orders that have to be stored. */
+/* Marks operands of contracts, attention and orders that have to be stored. */
 static void find_stored(rlx_mir_fuse_graph *g)
 {
     for (int i = 0; i < g->nnodes; i++) {
         const rlx_ir_node *ir = g->nodes[i].ir;
         if (ir->op == RLX_MIR_ORDER && rlx_mir_fuse_def(ir->in[0]))
             rlx_mir_fuse_def(ir->in[0])->stored |= may_be_leaf(g, rlx_mir_fuse_def(ir->in[0]));
+        if (ir->op == RLX_MIR_DENSE_ATTENTION)
+            rlx_mir_fuse_mark_attention(g, ir);
         for (int k = 0; ir->op == RLX_MIR_CONTRACT && k < ir->nin; k++) {
             rlx_mir_fuse_node *d = rlx_mir_fuse_def(ir->in[k]);
             if (is_made(g, d)) {

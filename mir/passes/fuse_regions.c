@@ -121,7 +121,7 @@ static bool used_by_opaque(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node 
 static bool used_by_attention(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 {
     for (int i = 0; i < n->nusers; i++)
-        if (g->nodes[n->users[i]].ir->op == RLX_MIR_ATTENTION)
+        if (rlx_mir_is_attention(g->nodes[n->users[i]].ir))
             return true;
     return false;
 }
@@ -411,6 +411,7 @@ static rlx_status fuse_attention(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
 {
     int group;
     RLX_TRY(rlx_mir_fuse_group_add(g, root, "attention", &group));
+    rlx_mir_fuse_grow_backwards(g, group, rlx_mir_fuse_attention_masks);
     rlx_mir_fuse_grow_forwards(g, group, attention_takes);
     return_views(g, group);
     return RLX_OK;
@@ -572,6 +573,7 @@ static rlx_status fuse_func(rlx_mir_fuse_graph *g)
     RLX_TRY(fuse_each(g, RLX_MIR_CONTRACT_Q, fuse_contract));
     RLX_TRY(fuse_each(g, RLX_MIR_QUANTIZE, fuse_quantize));
     RLX_TRY(fuse_each(g, RLX_MIR_ATTENTION, fuse_attention));
+    RLX_TRY(fuse_each(g, RLX_MIR_DENSE_ATTENTION, fuse_attention));
     RLX_TRY(fuse_each(g, RLX_MIR_RECUR, fuse_recur));
     RLX_TRY(fuse_each(g, RLX_MIR_RECUR_TOKENS, fuse_recur));
     RLX_TRY(fuse_each(g, RLX_MIR_ORDER, fuse_order));

@@ -1,0 +1,150 @@
+/* mir/lower/lower_attention_block.h: blocks of rows against keys and values, as products of
+ * matrices: what lower_attention_block.c (pages) and lower_attention_dense.c (tensors) share. */
+#ifndef RLX_MIR_LOWER_ATTENTION_BLOCK_H
+#define RLX_MIR_LOWER_ATTENTION_BLOCK_H
+
+#include "mir/lower/lower_attention.h"
+
+enum { LANES = 16, TOGETHER = 8 }; /* of a sum of weights; positions of values in one product */
+
+typedef struct block {
+    attention *a;
+    kernel_cx *k;
+    rlx_ir_builder *b;
+    int64_t m, n;                      /* register tile */
+    int64_t rows, padded;              /* rows at most; elements of a head, whole columns */
+    rlx_ir_value *q, *scores, *acc;    /* [rows, D], [rows, P], [rows, padded] */
+    rlx_ir_value *max, *sum;           /* [rows], over the pages so far */
+    rlx_ir_value *page_max, *page_sum; /* [rows] */
+    rlx_ir_value *old, *fresh;         /* [rows], what merging multiplies by */
+    rlx_ir_value *from, *to, *bounds;  /* i32[rows], seen positions; i32[row tiles, BOUNDS] */
+    rlx_ir_value *keys, *values;       /* panels: [PANELS, D, n], [P, n] */
+    rlx_ir_value *first, *count;       /* of the run: first token, rows */
+    rlx_ir_value *begin, *end;         /* of the run: positions that some row sees */
+    rlx_ir_value *page, *page_at;      /* index of the page; its first position */
+} block;
+
+/* ---- small things ---- */
+
+static inline rlx_ir_value *at(block *x, int64_t v)
+{
+    return k_const(x->k, v);
+}
+
+static inline rlx_ir_value *map2(block *x, rlx_map_fn fn, rlx_ir_value *p, rlx_ir_value *q)
+{
+    return rlx_lir_build_map2(x->b, fn, p, q);
+}
+
+static inline rlx_ir_value *plus(block *x, rlx_ir_value *p, rlx_ir_value *q)
+{
+    return map2(x, RLX_FN_ADD, p, q);
+}
+
+static inline rlx_ir_value *times(block *x, rlx_ir_value *p, int64_t by)
+{
+    return by == 1 ? p : map2(x, RLX_FN_MUL, p, at(x, by));
+}
+
+static inline rlx_ir_value *choose(block *x, rlx_ir_value *c, rlx_ir_value *p, rlx_ir_value *q)
+{
+    return rlx_lir_build_map3(x->b, RLX_FN_SELECT, c, p, q);
+}
+
+/* v down to, or up to, a multiple. */
+static inline rlx_ir_value *down(block *x, rlx_ir_value *v, int64_t to)
+{
+    return times(x, map2(x, RLX_FN_DIV, v, at(x, to)), to);
+}
+
+static inline rlx_ir_value *up(block *x, rlx_ir_value *v, int64_t to)
+{
+    return down(x, plus(x, v, at(x, to - 1)), to);
+}
+
+static inline rlx_status begin_loop(block *x, rlx_ir_value *lo, rlx_ir_value *hi, int64_t step,
+                                    rlx_lir_scope *s)
+{
+    rlx_lir_begin_for(x->b, lo, hi, step, 0, NULL, s);
+    return x->b->status ? rlx_ir_builder_finish(x->b) : RLX_OK;
+}
+
+/* The block that follows runs once if the condition holds, or not at all. */
+static inline rlx_status begin_when(block *x, rlx_ir_value *condition, rlx_lir_scope *s)
+{
+    return begin_loop(x, at(x, 0), choose(x, condition, at(x, 1), at(x, 0)), 1, s);
+}
+
+/* Team memory: one element or a row from [r]; a tile from [r, c]. */
+static inline rlx_ir_value *load_1(block *x, rlx_ir_value *buffer, rlx_ir_value *r, int64_t n)
+{
+    static const int64_t axis = 0;
+    return rlx_lir_build_load(x->b, buffer, buffer->type.format, n ? 1 : 0, n ? &n : NULL, &r,
+                              n ? &axis : NULL, NULL);
+}
+
+static inline void store_1(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *v)
+{
+    static const int64_t axis = 0;
+    rlx_lir_build_store(x->b, buffer, v, &r, v->type.rank ? &axis : NULL, NULL);
+}
+
+static inline rlx_ir_value *load_2(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *c,
+                                   int64_t m, int64_t n)
+{
+    static const int64_t axes[2] = {0, 1};
+    rlx_ir_value *index[2] = {r, c};
+    const int64_t dims[2] = {m, n};
+    return rlx_lir_build_load(x->b, buffer, RLX_F32, 2, dims, index, axes, NULL);
+}
+
+static inline void store_2(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *c,
+                           rlx_ir_value *tile)
+{
+    static const int64_t axes[2] = {0, 1};
+    rlx_ir_value *index[2] = {r, c};
+    rlx_lir_build_store(x->b, buffer, tile, index, axes, NULL);
+}
+
+/* Elements of a row r from c. */
+static inline rlx_ir_value *load_row(block *x, rlx_ir_value *buffer, rlx_ir_value *r,
+                                     rlx_ir_value *c, int64_t n)
+{
+    static const int64_t axis = 1;
+    rlx_ir_value *index[2] = {r, c};
+    return rlx_lir_build_load(x->b, buffer, buffer->type.format, 1, &n, index, &axis, NULL);
+}
+
+static inline void store_row(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_ir_value *c,
+                             rlx_ir_value *row)
+{
+    static const int64_t axis = 1;
+    rlx_ir_value *index[2] = {r, c};
+    rlx_lir_build_store(x->b, buffer, row, index, &axis, NULL);
+}
+
+/* f32 or bool [m] -> [m, n]. */
+static inline rlx_ir_value *spread_rows(block *x, rlx_ir_value *v)
+{
+    static const int64_t axis = 0;
+    const int64_t dims[2] = {x->m, x->n};
+    return rlx_lir_build_broadcast(x->b, v, 2, dims, &axis);
+}
+
+static inline rlx_ir_value *spread_columns(block *x, rlx_ir_value *v)
+{
+    static const int64_t axis = 1;
+    const int64_t dims[2] = {x->m, x->n};
+    return rlx_lir_build_broadcast(x->b, v, 2, dims, &axis);
+}
+
+/* The largest power of two, 8 at most, that divides n. */
+static inline int64_t step_of(int64_t n)
+{
+    int64_t step = 8;
+    while (n % step != 0)
+        step /= 2;
+    return step;
+}
+
+#endif

@@ -1,0 +1,569 @@
+/* mir/lower/lower_attention_dense.c: attention over tensors in one kernel.
+ *
+ * An instance is one head of one index of B.. and a block of queries, which are rows:
+ *
+ *   queries -> team memory
+ *   for chunks of keys {
+ *     for columns of keys   { turn -> panel; for row tiles { scores = queries * panel } }
+ *     for row tiles         { maxima; exp; sums; what was summed up so far is multiplied by }
+ *     for columns of values { copy -> panel; for row tiles { sums += weights * panel } } }
+ *   sums / weights -> result
+ *
+ * Every sum is the chain that mir/ops/dense_attention.c defines, so no block size shows in the bits.
+ * Biases and masks are whatever the region makes of its operands, tile by tile; what does not hang
+ * on the query is made once for a column of keys. Rows behind the last query are queries of 0. */
+#include <float.h>
+#include <math.h>
+
+#include "mir/lower/lower_attention_block.h"
+
+enum { CHUNK = RLX_MIR_DENSE_CHUNK, TURNED = 16 }; /* keys that are turned at a time */
+
+typedef struct dense {
+    block x;
+    const rlx_ir_node *node;
+    int nb;                          /* axes of B.. */
+    coord at[RLX_MAX_RANK];          /* of the instance, along B.. */
+    rlx_ir_value *h, *queries, *end; /* head; extent; one behind the block's last query */
+    int64_t d, e;                    /* elements of a key and of a value */
+    rlx_dim s, keys;                 /* extents */
+    rlx_ir_value *live;              /* keys in the chunk that begins at x.page_at */
+} dense;
+
+static rlx_ir_value *operand(const dense *g, rlx_mir_dense_options option)
+{
+    const int i = rlx_mir_dense_option(g->node, option);
+    return i < 0 ? NULL : g->node->in[i];
+}
+
+/* Coordinates of q, k, v: row i of head h, from element c on. */
+static void place(const dense *g, coord i, coord h, coord c, coord *out)
+{
+    copy_coords(g->at, g->nb, out);
+    out[g->nb] = i;
+    out[g->nb + 1] = h;
+    out[g->nb + 2] = c;
+}
+
+/* Keys are whole tiles of so many, wherever they begin. */
+static bool keys_fit(const dense *g, int64_t step)
+{
+    return rlx_dim_is_const(g->keys) && g->keys % step == 0;
+}
+
+static rlx_ir_value *keys_limit(dense *g, int64_t step)
+{
+    return keys_fit(g, step) ? NULL : k_extent(g->x.k, g->keys);
+}
+
+/* ---- rows ---- */
+
+/* Queries first .. of the block as rows, zeros behind the last. */
+static rlx_status copy_queries(dense *g)
+{
+    block *x = &g->x;
+    const int64_t width = step_of(g->d);
+    rlx_lir_scope tile, loop;
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, g->d), width, &loop));
+    rlx_ir_value *i = plus(x, x->first, tile.index[0]), *q = NULL;
+    coord c[RLX_MAX_RANK];
+    const tile_space ts = {.rank = 2,
+                           .dim = {x->m, width},
+                           .root = {i, loop.index[0]},
+                           .limit = {k_extent(x->k, g->s)}};
+    place(g, coord_of(i, range_of(g->s), 0), coord_of(g->h, 0, -1),
+          coord_of(loop.index[0], g->d, 1), c);
+    RLX_TRY(tile_at(x->k, g->node->in[0], c, &ts, &q));
+    store_2(x, x->q, tile.index[0], loop.index[0], q);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Maxima and sums of no keys, or of the head's sink. */
+static rlx_status begin_rows(dense *g)
+{
+    block *x = &g->x;
+    const int64_t dims[2] = {x->m, x->n};
+    rlx_ir_value *max = rlx_lir_build_const_f32(x->b, -FLT_MAX);
+    rlx_ir_value *sum = rlx_lir_build_const_f32(x->b, 0), *sink = operand(g, RLX_MIR_DENSE_SINKS);
+    rlx_lir_scope tile, loop;
+    if (sink) {
+        const tile_space none = {0};
+        const coord h = coord_of(g->h, 0, -1);
+        RLX_TRY(tile_at(x->k, sink, &h, &none, &sink));
+        max = map2(x, RLX_FN_MAX, max, sink);
+        sum = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, sink, max));
+    }
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    store_1(x, x->max, tile.index[0], rlx_lir_build_broadcast(x->b, max, 1, &x->m, NULL));
+    store_1(x, x->sum, tile.index[0], rlx_lir_build_broadcast(x->b, sum, 1, &x->m, NULL));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->padded), x->n, &loop));
+    store_2(x, x->acc, tile.index[0], loop.index[0], rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* ---- scores ---- */
+
+/* Keys j.. of the chunk to the panel. */
+static rlx_status turn_keys(dense *g, rlx_ir_value *j)
+{
+    block *x = &g->x;
+    const int64_t width = step_of(g->d), keys = x->n < TURNED ? x->n : TURNED;
+    rlx_lir_scope columns, element;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->n), keys, &columns));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, g->d), width, &element));
+    rlx_ir_value *key = plus(x, plus(x, x->page_at, j), columns.index[0]), *k = NULL;
+    const tile_space ts = {.rank = 2,
+                           .dim = {keys, width},
+                           .root = {key, element.index[0]},
+                           .limit = {keys_limit(g, x->n)}};
+    coord c[RLX_MAX_RANK];
+    place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1),
+          coord_of(element.index[0], g->d, 1), c);
+    RLX_TRY(tile_at(x->k, g->node->in[1], c, &ts, &k));
+    store_2(x, x->keys, element.index[0], columns.index[0], rlx_lir_build_pack(x->b, 1, k));
+    rlx_lir_end_for(x->b, &element, NULL);
+    rlx_lir_end_for(x->b, &columns, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Whether a bias or a mask, of the scores' shape, hangs on the query. */
+static bool hangs_on_query(const rlx_ir_value *v, int axis)
+{
+    const rlx_ir_node *n = v->def;
+    if (!n)
+        return true;
+    if (n->op == RLX_MIR_CONST)
+        return false;
+    if (n->op == RLX_MIR_BROADCAST) {
+        const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
+        for (int i = 0; i < n->in[0]->type.rank; i++)
+            if (axes->ints[i] == axis)
+                return true;
+        return false;
+    }
+    if (n->op != RLX_MIR_MAP && n->op != RLX_MIR_CAST)
+        return true;
+    for (int i = 0; i < n->nin; i++)
+        if (n->in[i]->type.rank > 0 && hangs_on_query(n->in[i], axis))
+            return true;
+    return false;
+}
+
+/* Of keys from `key` on: a bias or mask for the row tile at query i; i NULL: for all queries alike,
+ * of rank 1 or less. */
+static rlx_status option_tile(dense *g, const rlx_ir_value *v, rlx_ir_value *i, rlx_ir_value *key,
+                              rlx_ir_value **out)
+{
+    block *x = &g->x;
+    coord c[RLX_MAX_RANK];
+    tile_space ts = {.rank = 1, .dim = {x->n}, .root = {key}, .limit = {keys_limit(g, x->n)}};
+    if (i)
+        ts = (tile_space){.rank = 2,
+                          .dim = {x->m, x->n},
+                          .root = {i, key},
+                          .limit = {k_extent(x->k, g->s), ts.limit[0]}};
+    place(g, coord_of(g->h, g->node->in[0]->type.dim[g->nb + 1], -1),
+          i ? coord_of(i, range_of(g->s), 0) : coord_const(0),
+          coord_of(key, range_of(g->keys), i ? 1 : 0), c);
+    return tile_at(x->k, v, c, &ts, out);
+}
+
+/* What scores of a column of keys become, for every row tile. */
+typedef struct column {
+    rlx_ir_value *j;           /* first key of the chunk */
+    rlx_ir_value *bias, *seen; /* of all rows alike; NULL: none, or by row tiles */
+    rlx_ir_value *there;       /* bool[n]: keys that there are; NULL: all */
+} column;
+
+static rlx_status begin_column(dense *g, column *c)
+{
+    block *x = &g->x;
+    rlx_ir_value *key = plus(x, x->page_at, c->j);
+    const rlx_ir_value *bias = operand(g, RLX_MIR_DENSE_BIAS),
+                       *seen = operand(g, RLX_MIR_DENSE_SEEN);
+    if (bias && !hangs_on_query(bias, g->nb + 1))
+        RLX_TRY(option_tile(g, bias, NULL, key, &c->bias));
+    if (seen && !hangs_on_query(seen, g->nb + 1))
+        RLX_TRY(option_tile(g, seen, NULL, key, &c->seen));
+    if (!keys_fit(g, x->n)) {
+        rlx_ir_value *left = rlx_lir_build_cast(x->b, map2(x, RLX_FN_SUB, g->live, c->j), RLX_I32);
+        c->there = map2(x, RLX_FN_LT, rlx_lir_build_iota(x->b, RLX_I32, 1, &x->n), left);
+    }
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_ir_value *over_rows(block *x, rlx_ir_value *v)
+{
+    return v->type.rank == 1 ? spread_columns(x, v) : v;
+}
+
+/* Sums of products of the row tile at r, as scores. */
+static rlx_status finish_scores(dense *g, const column *c, rlx_ir_value *r, rlx_ir_value **s)
+{
+    block *x = &g->x;
+    const int64_t dims[2] = {x->m, x->n};
+    rlx_ir_value *i = plus(x, x->first, r), *key = plus(x, x->page_at, c->j);
+    rlx_ir_value *bias = c->bias, *seen = c->seen;
+    *s = attention_score(x->a, *s);
+    if (!bias && operand(g, RLX_MIR_DENSE_BIAS))
+        RLX_TRY(option_tile(g, operand(g, RLX_MIR_DENSE_BIAS), i, key, &bias));
+    if (!seen && operand(g, RLX_MIR_DENSE_SEEN))
+        RLX_TRY(option_tile(g, operand(g, RLX_MIR_DENSE_SEEN), i, key, &seen));
+    if (bias)
+        *s = plus(x, *s, over_rows(x, bias));
+    if (seen)
+        *s =
+            choose(x, over_rows(x, seen), *s, rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -FLT_MAX));
+    if (c->there)
+        *s = choose(x, spread_columns(x, c->there), *s,
+                    rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY));
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status chunk_scores(dense *g)
+{
+    block *x = &g->x;
+    const int64_t dims[2] = {x->m, x->n};
+    rlx_lir_scope loop, tile;
+    RLX_TRY(begin_loop(x, at(x, 0), g->live, x->n, &loop));
+    column c = {.j = loop.index[0]};
+    RLX_TRY(turn_keys(g, c.j));
+    RLX_TRY(begin_column(g, &c));
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    rlx_ir_value *r = tile.index[0], *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
+    rlx_ir_value *q = load_2(x, x->q, r, at(x, 0), x->m, g->d);
+    s = rlx_lir_build_outer(x->b, s, q, load_2(x, x->keys, at(x, 0), at(x, 0), g->d, x->n));
+    RLX_TRY(finish_scores(g, &c, r, &s));
+    store_2(x, x->scores, r, c.j, s);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    rlx_lir_build_barrier(x->b);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* ---- weights ---- */
+
+/* The largest score of row r in the chunk. */
+static rlx_status row_max(dense *g, rlx_ir_value *r)
+{
+    block *x = &g->x;
+    const int64_t lanes = LANES;
+    rlx_ir_value *lowest = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, at(x, 0), g->live, LANES, 1, &lowest, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    rlx_ir_value *next =
+        map2(x, RLX_FN_MAX, loop.carried[0], load_row(x, x->scores, r, loop.index[0], LANES));
+    rlx_lir_end_for(x->b, &loop, &next);
+    store_1(x, x->page_max, r, rlx_lir_build_reduce(x->b, RLX_FN_MAX, loop.result[0]));
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* scores <- exp(scores - maximum); their sum by lanes. */
+static rlx_status row_exp(dense *g, rlx_ir_value *r)
+{
+    block *x = &g->x;
+    const int64_t lanes = LANES;
+    rlx_ir_value *zero = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, 0);
+    rlx_ir_value *max = load_1(x, x->max, r, 0);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, at(x, 0), g->live, LANES, 1, &zero, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    rlx_ir_value *p = load_row(x, x->scores, r, loop.index[0], LANES);
+    p = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, p, max));
+    rlx_lir_build_barrier(x->b);
+    store_row(x, x->scores, r, loop.index[0], p);
+    rlx_ir_value *next = plus(x, loop.carried[0], p);
+    rlx_lir_end_for(x->b, &loop, &next);
+    store_1(x, x->page_sum, r, rlx_lir_build_reduce(x->b, RLX_FN_ADD, loop.result[0]));
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status each_row(dense *g, rlx_ir_value *r, rlx_status (*of)(dense *, rlx_ir_value *))
+{
+    block *x = &g->x;
+    rlx_lir_scope row;
+    RLX_TRY(begin_loop(x, r, plus(x, r, at(x, x->m)), 1, &row));
+    RLX_TRY(of(g, row.index[0]));
+    rlx_lir_end_for(x->b, &row, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status chunk_weights(dense *g)
+{
+    block *x = &g->x;
+    rlx_lir_scope tile;
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    rlx_ir_value *r = tile.index[0];
+    RLX_TRY(each_row(g, r, row_max));
+    rlx_ir_value *before = load_1(x, x->max, r, x->m);
+    rlx_ir_value *max = map2(x, RLX_FN_MAX, before, load_1(x, x->page_max, r, x->m));
+    rlx_ir_value *old = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, before, max));
+    rlx_lir_build_barrier(x->b);
+    store_1(x, x->max, r, max);
+    store_1(x, x->old, r, old);
+    rlx_lir_build_barrier(x->b);
+    RLX_TRY(each_row(g, r, row_exp));
+    rlx_ir_value *sum = map2(x, RLX_FN_MUL, load_1(x, x->sum, r, x->m), old);
+    sum = plus(x, sum, load_1(x, x->page_sum, r, x->m));
+    rlx_lir_build_barrier(x->b);
+    store_1(x, x->sum, r, sum);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* ---- values ---- */
+
+/* Elements e0.. of the chunk's values to their panel. */
+static rlx_status copy_values(dense *g, rlx_ir_value *e0)
+{
+    block *x = &g->x;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, at(x, 0), g->live, TOGETHER, &loop));
+    rlx_ir_value *key = plus(x, x->page_at, loop.index[0]), *v = NULL;
+    coord c[RLX_MAX_RANK];
+    const tile_space ts = {
+        .rank = 2,
+        .dim = {TOGETHER, x->n},
+        .root = {key, e0},
+        .limit = {keys_limit(g, TOGETHER), g->e % x->n == 0 ? NULL : at(x, g->e)}};
+    place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1), coord_of(e0, g->e, 1),
+          c);
+    RLX_TRY(tile_at(x->k, g->node->in[2], c, &ts, &v));
+    store_2(x, x->values, loop.index[0], at(x, 0), v);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* sum + weights * values at keys from .. to-1, so many in one product. */
+static rlx_status weigh(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
+                        int64_t together, rlx_ir_value **sum)
+{
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(x->b, from, to, together, 1, sum, &loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    rlx_ir_value *p = load_2(x, x->scores, r, loop.index[0], x->m, together);
+    rlx_ir_value *v = load_2(x, x->values, loop.index[0], at(x, 0), together, x->n);
+    rlx_ir_value *next = rlx_lir_build_outer(x->b, loop.carried[0], p, v);
+    rlx_lir_end_for(x->b, &loop, &next);
+    *sum = loop.result[0];
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status chunk_values(dense *g)
+{
+    block *x = &g->x;
+    rlx_lir_scope loop, tile;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, g->e), x->n, &loop));
+    rlx_ir_value *e0 = loop.index[0];
+    RLX_TRY(copy_values(g, e0));
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    rlx_ir_value *r = tile.index[0],
+                 *whole = keys_fit(g, TOGETHER) ? g->live : down(x, g->live, TOGETHER);
+    rlx_ir_value *sum = map2(x, RLX_FN_MUL, load_2(x, x->acc, r, e0, x->m, x->n),
+                             spread_rows(x, load_1(x, x->old, r, x->m)));
+    RLX_TRY(weigh(x, r, at(x, 0), whole, TOGETHER, &sum));
+    if (!keys_fit(g, TOGETHER))
+        RLX_TRY(weigh(x, r, whole, g->live, 1, &sum));
+    rlx_lir_build_barrier(x->b);
+    store_2(x, x->acc, r, e0, sum);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    rlx_lir_build_barrier(x->b);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* ---- all of it ---- */
+
+static rlx_status run_chunks(dense *g)
+{
+    block *x = &g->x;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, at(x, 0), k_extent(x->k, g->keys), CHUNK, &loop));
+    x->page_at = loop.index[0];
+    g->live =
+        map2(x, RLX_FN_MIN, map2(x, RLX_FN_SUB, k_extent(x->k, g->keys), x->page_at), at(x, CHUNK));
+    RLX_TRY(chunk_scores(g));
+    RLX_TRY(chunk_weights(g));
+    RLX_TRY(chunk_values(g));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* o[.., i, h, e0..] <- v */
+static rlx_status store_result(dense *g, const leaf *l, rlx_ir_value *i, rlx_ir_value *e0,
+                               rlx_ir_value *v)
+{
+    block *x = &g->x;
+    coord c[RLX_MAX_RANK];
+    const tile_space ts = {
+        .rank = 1, .dim = {x->n}, .root = {e0}, .limit = {g->e % x->n == 0 ? NULL : at(x, g->e)}};
+    binding *b = k_bind(x->k, g->node->out[0], BIND_TILE, v);
+    if (!b)
+        return rlx_ir_builder_finish(x->b);
+    place(g, coord_of(i, range_of(g->s), -1),
+          coord_of(g->h, g->node->in[0]->type.dim[g->nb + 1], -1), coord_of(e0, g->e, 0), c);
+    copy_coords(c, g->nb + 3, b->at);
+    return sink_store(x->k, l, c, &ts);
+}
+
+/* o = acc / max(sum, 1), row by row. */
+static rlx_status store_rows(dense *g, const leaf *l)
+{
+    block *x = &g->x;
+    rlx_lir_scope row, loop;
+    RLX_TRY(begin_loop(x, x->first, g->end, 1, &row));
+    rlx_ir_value *r = map2(x, RLX_FN_SUB, row.index[0], x->first);
+    rlx_ir_value *sum =
+        map2(x, RLX_FN_MAX, load_1(x, x->sum, r, 0), rlx_lir_build_const_f32(x->b, 1));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, g->e), x->n, &loop));
+    rlx_ir_value *o = load_row(x, x->acc, r, loop.index[0], x->n);
+    RLX_TRY(store_result(g, l, row.index[0], loop.index[0], map2(x, RLX_FN_DIV, o, sum)));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_end_for(x->b, &row, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status take_memory(dense *g)
+{
+    block *x = &g->x;
+    rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->page_sum, &x->old};
+    const struct {
+        rlx_ir_value **buffer;
+        int64_t dims[2];
+    } tiles[] = {{&x->q, {x->rows, g->d}},
+                 {&x->scores, {x->rows, CHUNK}},
+                 {&x->acc, {x->rows, x->padded}},
+                 {&x->keys, {g->d, x->n}},
+                 {&x->values, {CHUNK, x->n}}};
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+        *vectors[i] = rlx_lir_build_alloc(&x->k->top, RLX_F32, 1, &x->rows);
+    for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++)
+        *tiles[i].buffer = rlx_lir_build_alloc(&x->k->top, RLX_F32, 2, tiles[i].dims);
+    return x->k->top.status ? rlx_ir_builder_finish(&x->k->top) : RLX_OK;
+}
+
+/* The index along each of B.. of number i, of as many as there are. */
+static void find_batch(dense *g, rlx_ir_value *i)
+{
+    block *x = &g->x;
+    const rlx_dim *dim = g->node->in[0]->type.dim;
+    for (int a = g->nb - 1; a >= 0; a--) {
+        rlx_ir_value *extent = k_extent(x->k, dim[a]), *index = i;
+        if (a > 0) {
+            rlx_ir_value *rest = map2(x, RLX_FN_DIV, i, extent);
+            index = map2(x, RLX_FN_SUB, i, map2(x, RLX_FN_MUL, rest, extent));
+            i = rest;
+        }
+        g->at[a] = coord_of(index, range_of(dim[a]), -1);
+    }
+}
+
+static rlx_status emit(dense *g, const leaf *l)
+{
+    block *x = &g->x;
+    const rlx_ir_type *q = &g->node->in[0]->type;
+    const int64_t tokens = x->a->s.tokens;
+    RLX_TRY(take_memory(g));
+    rlx_dim batch = 1;
+    for (int i = 0; i < g->nb; i++)
+        batch = rlx_dim_make(x->k->dims, RLX_DIM_MUL, batch, q->dim[i]);
+    rlx_dim blocks = rlx_dim_make(x->k->dims, RLX_DIM_CEILDIV, g->s, tokens);
+    rlx_ir_value *extents[3] = {k_extent(x->k, batch), at(x, q->dim[g->nb + 1]),
+                                k_extent(x->k, blocks)};
+    rlx_lir_scope grid;
+    k_begin_grid(x->k, 3, extents, &grid);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    find_batch(g, grid.index[0]);
+    g->h = grid.index[1];
+    x->a->g = x->a->ratio == 1 ? g->h : map2(x, RLX_FN_DIV, g->h, at(x, x->a->ratio));
+    x->first = times(x, grid.index[2], tokens);
+    g->end = map2(x, RLX_FN_MIN, plus(x, x->first, at(x, tokens)), k_extent(x->k, g->s));
+    x->count = up(x, map2(x, RLX_FN_SUB, g->end, x->first), x->m);
+    RLX_TRY(copy_queries(g));
+    RLX_TRY(begin_rows(g));
+    RLX_TRY(run_chunks(g));
+    RLX_TRY(store_rows(g, l));
+    rlx_lir_end_grid(x->b, &grid);
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status begin(region_cx *r, const attention *a, const dense *g, kernel_cx *k)
+{
+    static const char *const words[RLX_MIR_DENSE_OPTIONS] = {"_bias", "_seen", "_sinks"};
+    const rlx_ir_type *q = &g->node->in[0]->type;
+    rlx_text what = {0}, schedule = {0};
+    rlx_text_putf(&what, "dense_attention_%lldx%lldx%lldx%lld", (long long)q->dim[g->nb + 1],
+                  (long long)(q->dim[g->nb + 1] / a->ratio), (long long)g->d, (long long)g->e);
+    rlx_text_put(&what, a->softcap != 0 ? "_capped" : "");
+    for (int i = 0; i < RLX_MIR_DENSE_OPTIONS; i++)
+        rlx_text_put(&what, operand(g, (rlx_mir_dense_options)i) ? words[i] : "");
+    rlx_text_putf(&what, "__t%d", a->s.tokens);
+    rlx_lir_schedule_attention_print(&a->s, &schedule);
+    rlx_status st =
+        what.oom || schedule.oom ? RLX_OOM() : kernel_begin(r, k, what.data, schedule.data);
+    rlx_text_deinit(&what);
+    rlx_text_deinit(&schedule);
+    return st;
+}
+
+static void plan(const region_cx *r, attention *a, dense *g)
+{
+    const rlx_ir_type *q = &g->node->in[0]->type, *k = &g->node->in[1]->type;
+    g->nb = q->rank - 3;
+    g->s = q->dim[g->nb];
+    g->keys = k->dim[g->nb];
+    g->d = q->dim[g->nb + 2];
+    g->e = g->node->in[2]->type.dim[g->nb + 2];
+    a->ratio = q->dim[g->nb + 1] / k->dim[g->nb + 1];
+    a->scale = rlx_ir_attr_float(g->node, RLX_ATTR_SCALE, 1.0);
+    a->softcap = rlx_ir_attr_float(g->node, RLX_ATTR_SOFTCAP, 0);
+    rlx_lir_attention_shape shape = {.heads = 1,
+                                     .width = g->d > g->e ? g->d : g->e,
+                                     .positions = CHUNK,
+                                     .kv_heads = q->dim[g->nb + 1],
+                                     .tokens =
+                                         rlx_dim_upper(r->out->dims, g->s, r->options->upper)};
+    for (int i = 0; i < g->nb; i++)
+        shape.kv_heads *= rlx_dim_upper(r->out->dims, q->dim[i], r->options->upper);
+    rlx_lir_schedule_dense_attention(r->options->target, &shape, &a->s);
+    g->x.m = a->s.m;
+    g->x.n = a->s.n;
+    g->x.rows = (a->s.tokens + g->x.m - 1) / g->x.m * g->x.m;
+    g->x.padded = (g->e + g->x.n - 1) / g->x.n * g->x.n;
+}
+
+rlx_status lower_attention_dense(region_cx *r, const rlx_ir_node *n)
+{
+    attention a = {.node = n};
+    const rlx_ir_node *yield = r->node->blocks[0]->last;
+    kernel_cx k;
+    dense g = {.x = {.a = &a, .k = &k}, .node = n};
+    plan(r, &a, &g);
+    RLX_TRY(begin(r, &a, &g, &k));
+    a.k = &k;
+    a.b = g.x.b = k.b;
+    leaf leaves[MAX_LEAVES];
+    int count;
+    k_bind(&k, n->out[0], BIND_TILE, NULL); /* a leaf: views end here */
+    RLX_TRY(sink_leaves(&k, yield->in[0], kernel_result(&k, 0), leaves, &count));
+    if (count != 1 || leaves[0].value != n->out[0])
+        return k_fail(&k, n, "only views may follow attention in its region");
+    RLX_TRY(emit(&g, &leaves[0]));
+    return kernel_end(r, &k);
+}
