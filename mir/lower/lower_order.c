@@ -209,8 +209,11 @@ static rlx_status begin_rows(order *o, rlx_ir_value *chunks, rows *s)
 
 static rlx_status end_rows(order *o, rows *s)
 {
-    for (int i = o->nrow - 1; i >= s->ngrid; i--)
+    for (int i = o->nrow - 1; i >= s->ngrid; i--) {
+        if (o->team && i == o->nrow - 1)
+            rlx_lir_build_barrier(o->k->b); /* the next row writes what this one read */
         rlx_lir_end_for(o->k->b, &s->inner[i], NULL);
+    }
     rlx_lir_end_grid(o->k->b, &s->grid);
     return rlx_ir_builder_finish(o->k->b);
 }
