@@ -49,21 +49,35 @@ static bool takes_sources(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *
     case RLX_MIR_GATHER:
         return true;
     case RLX_MIR_CONCAT: /* of extents that are known: an index tells the part */
-        return rlx_dim_is_const(
-            n->ir->out[0]->type.dim[rlx_ir_attr_int(n->ir, RLX_ATTR_AXIS, 0)]);
+        return rlx_dim_is_const(n->ir->out[0]->type.dim[rlx_ir_attr_int(n->ir, RLX_ATTR_AXIS, 0)]);
     default:
         return rlx_mir_fuse_is_view(g, n);
     }
 }
 
+/* Partial sums that a group's folds of folds have, all in all: what each of them takes is made as often. */
+static int64_t count_partials(const rlx_mir_fuse_graph *g, int group)
+{
+    const rlx_mir_fuse_group *all = &g->groups[group];
+    int64_t lanes = 1;
+    for (int i = 0; i < all->nnodes; i++) {
+        const rlx_ir_node *n = g->nodes[all->nodes[i]].ir;
+        if (n->op == RLX_MIR_REDUCE)
+            lanes *= rlx_ir_attr_int(n, RLX_ATTR_LANES, 1);
+    }
+    return lanes;
+}
+
 /* In which every element of the fold goes into one element: nothing folds twice. */
 static bool takes_epilogue(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
+    enum { MOST_PARTIALS = 16 };
     const rlx_mir_fuse_node *x = n->ir->nin ? rlx_mir_fuse_def(n->ir->in[0]) : NULL;
-    (void)g;
     switch (n->ir->op) {
     case RLX_MIR_REDUCE: /* of what nobody else needs */
-        return !is_tile_reduce(n->ir) && x && x->group == group && x->nusers == 1;
+        return !is_tile_reduce(n->ir) && x && x->group == group && x->nusers == 1 &&
+               count_partials(g, group) * rlx_ir_attr_int(n->ir, RLX_ATTR_LANES, 1) <=
+                   MOST_PARTIALS;
     case RLX_MIR_MAP:
     case RLX_MIR_CAST:
     case RLX_MIR_BITCAST:
