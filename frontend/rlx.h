@@ -1153,8 +1153,7 @@ RLX_API rlx_value *rlx_build_max_pool(rlx_builder *b, rlx_value *x, const int64_
 RLX_API rlx_value *rlx_build_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *size,
                                        const rlx_window_spec *spec);
 /* rlx_build_max_pool; *places (may be NULL): where the largest of a window lies in the plane S.., i64 [N,C,O..], row-major;
- * of equal ones the first. Of a window with NaNs the largest is RLX_MAP_MAX's, which may lose them, and the place is
- * 2^53 where that is a NaN. */
+ * of equal ones the first. NaNs are larger than all else (without places they may be lost, as by RLX_MAP_MAX). */
 RLX_API rlx_value *rlx_build_max_pool_places(rlx_builder *b, rlx_value *x, const int64_t *size,
                                              const rlx_window_spec *spec, rlx_value **places);
 /* x [N,C,S..] -> [N,C,parts..]: part o of an axis goes from floor(o*S/parts) to ceil((o+1)*S/parts); S constant. */

@@ -239,12 +239,11 @@ rlx_ir_value *rlx_mir_max_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir
     return rlx_mir_fold(b, RLX_FN_MAX, windows, taps_of(w), false);
 }
 
-rlx_ir_value *rlx_mir_max_pool_places(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y,
-                                      const rlx_mir_windows *w)
+/* Where elements lie in the plane S.., row-major: [1,1,S..]. */
+static rlx_ir_value *places_in_plane(rlx_ir_builder *b, const rlx_ir_value *x,
+                                     const rlx_mir_windows *w)
 {
-    if (!x || !y)
-        return NULL;
-    rlx_dim plane[RLX_MAX_RANK] = {1, 1}, dims[RLX_MAX_RANK];
+    rlx_dim plane[RLX_MAX_RANK] = {1, 1};
     rlx_ir_value *place = rlx_mir_build_const(b, RLX_I64, 0);
     memcpy(plane + 2, x->type.dim + 2, sizeof *plane * (size_t)w->n);
     for (int i = 0; i < w->n; i++) {
@@ -252,15 +251,38 @@ rlx_ir_value *rlx_mir_max_pool_places(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir
         place = rlx_mir_map2(b, RLX_FN_MUL, place, rlx_mir_extent(b, plane[2 + i], RLX_I64));
         place = rlx_mir_map2(b, RLX_FN_ADD, place, at);
     }
-    rlx_ir_value *none = rlx_mir_build_const(b, RLX_I64, 9007199254740992.0 /* 2^53 */);
-    rlx_ir_value *places = rlx_mir_windows_of(b, place, w, none);
-    rlx_ir_value *windows = rlx_mir_windows_of(b, x, w, rlx_mir_least(b, x));
+    return place;
+}
+
+/* Windows whose largest is y[N,C,O..]: whether each of their elements is it, [N,C,O..,K..]. */
+static rlx_ir_value *is_largest(rlx_ir_builder *b, rlx_ir_value *windows, rlx_ir_value *y,
+                                const rlx_mir_windows *w)
+{
+    rlx_dim dims[RLX_MAX_RANK];
     memcpy(dims, y->type.dim, sizeof dims);
     for (int i = 0; i < w->n; i++)
         dims[2 + w->n + i] = 1;
-    y = rlx_mir_reshape(b, y, 2 + 2 * w->n, dims);
-    places = rlx_mir_pick(b, rlx_mir_map2(b, RLX_FN_EQ, windows, y), places, none);
-    return rlx_mir_fold(b, RLX_FN_MIN, places, taps_of(w), false);
+    return rlx_mir_map2(b, RLX_FN_EQ, windows, rlx_mir_reshape(b, y, 2 + 2 * w->n, dims));
+}
+
+rlx_ir_value *rlx_mir_max_pool_places(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w,
+                                      rlx_ir_value **y)
+{
+    if (!x || !*y)
+        return NULL;
+    rlx_ir_value *none = rlx_mir_build_const(b, RLX_I64, 9007199254740992.0 /* 2^53 */);
+    rlx_ir_value *places = rlx_mir_windows_of(b, places_in_plane(b, x, w), w, none);
+    rlx_ir_value *windows = rlx_mir_windows_of(b, x, w, rlx_mir_least(b, x));
+    rlx_ir_value *best = is_largest(b, windows, *y, w);
+    if (rlx_format_is_float(x->type.format)) { /* NaNs are largest, as in orders */
+        rlx_ir_value *nan = rlx_mir_not(b, rlx_mir_map2(b, RLX_FN_EQ, windows, windows));
+        rlx_ir_value *any = rlx_mir_fold(b, RLX_FN_OR, nan, taps_of(w), true);
+        best =
+            rlx_mir_map2(b, RLX_FN_OR, nan, rlx_mir_map2(b, RLX_FN_AND, rlx_mir_not(b, any), best));
+        any = any ? rlx_mir_reshape(b, any, 2 + w->n, any->type.dim) : NULL;
+        *y = rlx_mir_pick(b, any, rlx_mir_like(b, *y, NAN), *y);
+    }
+    return rlx_mir_fold(b, RLX_FN_MIN, rlx_mir_pick(b, best, places, none), taps_of(w), false);
 }
 
 rlx_ir_value *rlx_mir_mean_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w,

@@ -46,10 +46,10 @@ rlx_ir_value *rlx_mir_least(rlx_ir_builder *b, const rlx_ir_value *x);
 rlx_ir_value *rlx_mir_max_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w);
 rlx_ir_value *rlx_mir_mean_pool(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w,
                                 bool count_padding);
-/* Where in the plane S.., in row-major order, each window's largest element y lies, the first of them,
- * i64 [N,C,O..]. */
-rlx_ir_value *rlx_mir_max_pool_places(rlx_ir_builder *b, rlx_ir_value *x, rlx_ir_value *y,
-                                      const rlx_mir_windows *w);
+/* Where in the plane S.., in row-major order, each window's largest element *y lies (of equal ones the
+ * first), i64 [N,C,O..]. NaNs are largest: *y, as rlx_mir_max_pool gave it, gets those that there are. */
+rlx_ir_value *rlx_mir_max_pool_places(rlx_ir_builder *b, rlx_ir_value *x, const rlx_mir_windows *w,
+                                      rlx_ir_value **y);
 /* One axis in `out` parts, part o from floor(o*S/out) to ceil((o+1)*S/out): their largest elements
  * or means. S is a constant. */
 rlx_ir_value *rlx_mir_adaptive_pool(rlx_ir_builder *b, rlx_ir_value *x, int axis, int64_t out,

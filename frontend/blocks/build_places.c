@@ -174,9 +174,10 @@ rlx_value *rlx_build_max_pool_places(rlx_builder *b, rlx_value *x, const int64_t
         return NULL;
     if (!places)
         return y;
+    rlx_ir_value *most = rlx_value_ir(y);
     *places = rlx_value_of(
-        rlx_mir_max_pool_places(rlx_builder_at(b, NULL), rlx_value_ir(x), rlx_value_ir(y), &s.at));
-    return y;
+        rlx_mir_max_pool_places(rlx_builder_at(b, NULL), rlx_value_ir(x), &s.at, &most));
+    return rlx_value_of(most);
 }
 
 rlx_value *rlx_build_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *size,
