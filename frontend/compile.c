@@ -432,7 +432,10 @@ static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_f
     fill_stats(c, p, stats);
     stats->cached = cached;
     if (cx->runner == RLX_RUN_CODE) {
-        RLX_TRY(rlx_executable_create_program(p, w, NULL, out));
+        rlx_weights *tables = c->outputs.tables;
+        RLX_TRY(rlx_executable_create_program(p, tables ? tables : w, NULL, out));
+        rlx_executable_own_weights(*out, tables);
+        c->outputs.tables = NULL;
         if (cx->perf) /* a file that cannot be written is no reason to fail */
             rlx_context_warn(cx, rlx_executable_tell_perf(*out, cx->perf));
         return RLX_OK;

@@ -9,7 +9,7 @@
 
 typedef struct evaluator {
     rlx_compilation c;
-    const rlx_weights *weights;  /* borrowed */
+    const rlx_weights *weights;  /* borrowed, or the compilation's tables */
     const rlx_program *program;  /* the executable's */
     const rlx_ir_func **kernels; /* by the program's kernel index */
     pthread_mutex_t lock;        /* evaluators write to the module's scratch */
@@ -231,7 +231,7 @@ rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, rlx_progr
     }
     e->c = *c;
     *c = (rlx_compilation){0};
-    e->weights = w;
+    e->weights = e->c.outputs.tables ? e->c.outputs.tables : w;
     e->program = p;
     pthread_mutex_init(&e->lock, NULL);
     rlx_engine engine = {.user = e, .destroy = destroy};
@@ -243,7 +243,7 @@ rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, rlx_progr
     if (st)
         rlx_program_destroy(p);
     else
-        st = rlx_executable_create_program(p, w, &engine, out);
+        st = rlx_executable_create_program(p, e->weights, &engine, out);
     if (st)
         destroy(e);
     return st;

@@ -114,10 +114,12 @@ rlx_status rlx_flow_check(const rlx_flow *f);
 /* Whether it has a select_rows, which makes the symbol ROWS when the flow is built (execution.c). */
 bool rlx_flow_selects_rows(const rlx_flow *f);
 
-/* The names of @main's results, in order: the flow's outputs, then "probe:PATH" for each probe. */
+/* What a build gives beside its module. The names of @main's results are in order: the flow's
+ * outputs, then "probe:PATH" for each probe. */
 typedef struct rlx_flow_outputs {
     int n;
-    char **name; /* one allocation */
+    char **name;         /* one allocation */
+    rlx_weights *tables; /* made by stages from data, laid over the build's weights; NULL: none */
 } rlx_flow_outputs;
 void rlx_flow_outputs_deinit(rlx_flow_outputs *o);
 

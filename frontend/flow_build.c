@@ -215,6 +215,41 @@ rlx_status rlx_flow_find_weight(rlx_flow_cx *cx, const rlx_stage *s, const char 
                         out);
 }
 
+/* What a table is called: by what it is, so that equal ones are one and others have another key. */
+static rlx_status name_table(const rlx_tensor *t, rlx_text *out)
+{
+    char hex[65];
+    rlx_text what = {0};
+    rlx_text_putf(&what, "%s %d", rlx_format_get(t->format)->name, t->rank);
+    for (int i = 0; i < t->rank; i++)
+        rlx_text_putf(&what, " %lld", (long long)t->dim[i]);
+    rlx_text_put(&what, "\n");
+    rlx_text_put_bytes(&what, t->data, t->bytes);
+    rlx_hash_hex(rlx_hash_bytes(what.data, what.len), hex);
+    rlx_text_putf(out, RLX_FLOW_TABLE "%s", hex);
+    const bool oom = what.oom || out->oom;
+    rlx_text_deinit(&what);
+    return oom ? RLX_OOM() : RLX_OK;
+}
+
+rlx_status rlx_flow_make_table(rlx_flow_cx *cx, const rlx_tensor *t, rlx_ir_value **out)
+{
+    rlx_text text = {0};
+    rlx_tensor table = *t;
+    rlx_status st = name_table(t, &text);
+    table.name = st ? NULL : rlx_arena_strndup(cx->scratch, text.data, text.len);
+    rlx_text_deinit(&text);
+    RLX_TRY(st);
+    if (!table.name)
+        return RLX_OOM();
+    if (!cx->tables)
+        RLX_TRY(rlx_weights_create_over(cx->store, &cx->tables));
+    if (!rlx_weights_find(cx->tables, table.name))
+        RLX_TRY(rlx_weights_add_copy(cx->tables, &table));
+    return rlx_flow_arg(cx, RLX_ROLE_WEIGHT, table.name, "table",
+                        rlx_ir_tensor(t->format, t->rank, t->dim), out);
+}
+
 rlx_status rlx_flow_get_extent(rlx_flow_cx *cx, int64_t extent, rlx_dim *out)
 {
     *out = extent;
@@ -556,7 +591,9 @@ rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const rlx_com
     if (!st)
         st = build(&cx, w, o, outputs);
     rlx_arena_destroy(cx.scratch);
+    outputs->tables = cx.tables;
     if (st) {
+        rlx_flow_outputs_deinit(outputs);
         rlx_ir_module_destroy(cx.m);
         return rlx_status_note(st, __FILE__, __LINE__, "building flow %s", f->name);
     }
@@ -567,5 +604,6 @@ rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const rlx_com
 void rlx_flow_outputs_deinit(rlx_flow_outputs *o)
 {
     free(o->name);
+    rlx_weights_destroy(o->tables);
     *o = (rlx_flow_outputs){0};
 }

@@ -727,6 +727,12 @@ RLX_API int64_t rlx_build_extent(rlx_builder *b, rlx_extent_op op, int64_t x, in
 
 /* A weight by key ("{}": the layer's index), as it is stored: floats, a matrix of blocks, or experts' [E,N,K] of blocks. */
 RLX_API rlx_value *rlx_build_weight(rlx_builder *b, const char *key);
+/* A tensor of one's own, T[dims] of constant extents, row-major: a window, a table of positions, indices. Of any format
+ * but blocks; bools are bytes 0 and 1. `data` is copied: every executable has its own copy, so that what is large is better
+ * a weight. It is compiled like a weight whose name is a hash of its content, "table:...": layers with equal ones share a
+ * function, and code in the cache serves a flow whose tables are equal. */
+RLX_API rlx_value *rlx_build_table(rlx_builder *b, rlx_format format, int rank, const int64_t *dims,
+                                   const void *data);
 /* A tensor that runs are given by name; dims as in rlx_flow_input. */
 RLX_API rlx_value *rlx_build_input(rlx_builder *b, const char *name, rlx_format format, int rank,
                                    const int64_t *dims);

@@ -380,8 +380,14 @@ void rlx_executable_destroy(rlx_executable *e)
         e->engine.destroy(e->engine.user);
     rlx_elf_image_destroy(e->image);
     rlx_program_destroy(e->program);
+    rlx_weights_destroy(e->own_weights);
     rlx_arena_destroy(e->arena);
     free(e);
+}
+
+void rlx_executable_own_weights(rlx_executable *e, rlx_weights *w)
+{
+    e->own_weights = w;
 }
 
 rlx_status rlx_executable_tell_perf(const rlx_executable *e, rlx_perf *perf)

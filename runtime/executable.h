@@ -39,6 +39,7 @@ struct rlx_executable {
     uint64_t id; /* never used twice in a process: sessions remember executables by it */
     rlx_program *program;
     const rlx_weights *weights;  /* borrowed; may be NULL */
+    rlx_weights *own_weights;    /* the same set, to be destroyed with it; NULL: somebody else's */
     struct rlx_elf_image *image; /* NULL with an engine */
     rlx_engine engine;           /* all zero without one */
     struct rlx_arena *arena;     /* holds what follows */

@@ -54,6 +54,9 @@ typedef struct rlx_tensor_origin {
  * by any number of executables and threads. */
 typedef struct rlx_weights rlx_weights;
 rlx_status rlx_weights_create(rlx_weights **out); /* empty */
+/* An empty set that is laid over another, borrowed one (or NULL): rlx_weights_find and _check_files
+ * go on there. */
+rlx_status rlx_weights_create_over(const rlx_weights *base, rlx_weights **out);
 void rlx_weights_destroy(rlx_weights *w);
 /* Maps a .safetensors file or, given an .index.json, all shards that it names beside itself.
  * Everything in the headers is checked; errors name the file and the tensor or byte, and leave the
@@ -65,6 +68,7 @@ rlx_status rlx_weights_add_safetensors(rlx_weights *w, const char *path);
 rlx_status rlx_weights_add_gguf(rlx_weights *w, const char *path);
 /* Borrows the tensor's data; copies the name. A name twice is an error. */
 rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t);
+rlx_status rlx_weights_add_copy(rlx_weights *w, const rlx_tensor *t); /* copies the data, too */
 rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing); /* tied */
 /* A part of a tensor as one of its own, where it lies: `rows` along its first axis. */
 rlx_status rlx_weights_add_rows(rlx_weights *w, const char *name, const char *existing,
@@ -116,6 +120,9 @@ rlx_status rlx_executable_create_engine(const void *entry, size_t bytes, const r
 /* The same of a decoded program, which it takes over, also on failure; `engine` may be NULL. */
 rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
                                          const rlx_engine *engine, rlx_executable **out);
+
+/* The executable destroys `w`, the weights that it was created with, at its end. */
+void rlx_executable_own_weights(rlx_executable *e, rlx_weights *w);
 
 const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
 /* Names its kernels to Linux's profiler; an engine has none. RLX_IO. */

@@ -16,7 +16,8 @@ typedef struct entry {
 } entry;
 
 struct rlx_weights {
-    rlx_arena *arena; /* entries and names: stay where they are as more come */
+    const rlx_weights *base; /* where names are looked up that it has not; borrowed; or NULL */
+    rlx_arena *arena;        /* entries and names: stay where they are as more come */
     entry **entries;
     int count, cap;
     int32_t *slots; /* open-addressed by name: entry index + 1, or 0; 2 * cap of them */
@@ -101,6 +102,13 @@ rlx_status rlx_weights_create(rlx_weights **out)
     return RLX_OK;
 }
 
+rlx_status rlx_weights_create_over(const rlx_weights *base, rlx_weights **out)
+{
+    RLX_TRY(rlx_weights_create(out));
+    (*out)->base = base;
+    return RLX_OK;
+}
+
 void rlx_weights_destroy(rlx_weights *w)
 {
     if (!w)
@@ -123,7 +131,9 @@ static int find_index(const rlx_weights *w, const char *name)
 const rlx_tensor *rlx_weights_find(const rlx_weights *w, const char *name)
 {
     const int i = find_index(w, name);
-    return i >= 0 ? &w->entries[i]->tensor : NULL;
+    if (i >= 0)
+        return &w->entries[i]->tensor;
+    return w->base ? rlx_weights_find(w->base, name) : NULL;
 }
 
 int rlx_weights_count(const rlx_weights *w)
@@ -172,6 +182,17 @@ rlx_status rlx_weights_add(rlx_weights *w, const rlx_tensor *t)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "weight '%s' is not aligned to its elements",
                         t->name);
     return add_entry(w, &(entry){.tensor = *t, .source = -1});
+}
+
+rlx_status rlx_weights_add_copy(rlx_weights *w, const rlx_tensor *t)
+{
+    rlx_tensor copy = *t;
+    if (t->bytes && t->data) {
+        copy.data = rlx_arena_copy(w->arena, t->data, t->bytes);
+        if (!copy.data)
+            return RLX_OOM();
+    }
+    return rlx_weights_add(w, &copy);
 }
 
 rlx_status rlx_weights_alias(rlx_weights *w, const char *name, const char *existing)
@@ -377,7 +398,7 @@ rlx_status rlx_weights_check_files(const rlx_weights *w)
 {
     for (int i = 0; i < w->nfiles; i++)
         RLX_TRY(rlx_map_check(w->files[i]->map, w->files[i]->path));
-    return RLX_OK;
+    return w->base ? rlx_weights_check_files(w->base) : RLX_OK;
 }
 
 void rlx_weights_get_origin(const rlx_weights *w, int i, rlx_tensor_origin *out)

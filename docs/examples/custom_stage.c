@@ -2,7 +2,8 @@
  *
  * Two layers of  x + down(max(up(x), 0)^2)  ("squared ReLU"): the function relu2_mlp below adds
  * what it computes by the builder that the library's own stages use, and it is compiled and fused
- * like them. Prints the output, a row of numbers per token. */
+ * like them. Behind them feature i is divided by 1 + i, a table of the stage's own. Prints the
+ * output, a row of numbers per token. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,17 @@ static rlx_value *relu2_mlp(rlx_builder *b, rlx_value *x, void *user)
     rlx_value *relu = rlx_build_map2(b, RLX_MAP_MAX, up, rlx_build_constant(b, 0));
     rlx_value *square = rlx_build_map2(b, RLX_MAP_MUL, relu, relu);
     return rlx_build_linear(b, square, rlx_build_weight(b, "layers.{}.down.weight"), NULL);
+}
+
+/* Numbers that are in no file: the table is copied, and found again by its content. */
+static rlx_value *taper(rlx_builder *b, rlx_value *x, void *user)
+{
+    const int64_t dims[] = {HIDDEN};
+    float table[HIDDEN];
+    (void)user;
+    for (int i = 0; i < HIDDEN; i++)
+        table[i] = 1 / (float)(1 + i);
+    return rlx_build_map2(b, RLX_MAP_MUL, x, rlx_build_table(b, RLX_F32, 1, dims, table));
 }
 
 static void layer(rlx_flow *f, int64_t index, void *user)
@@ -83,6 +95,7 @@ static rlx_status make(network *n, const char *device)
     const int64_t dims[] = {rlx_flow_symbol(n->flow, "TOKENS"), HIDDEN};
     rlx_flow_input(n->flow, "x", RLX_F32, 2, dims);
     rlx_flow_repeat_layers(n->flow, LAYERS, layer, NULL);
+    rlx_flow_custom(n->flow, "taper", taper, NULL);
     rlx_flow_output(n->flow, "y");
     st = rlx_flow_compile(n->cx, n->flow, n->w, &options, &stats, &n->exe);
     if (!st)

@@ -66,7 +66,11 @@ typedef struct rlx_flow_cx {
     const rlx_extension **extension; /* that apply, in order */
     int nextensions;
     bool rewritten; /* by one of them: what is replaced is dead */
+    rlx_weights *tables; /* of rlx_build_table, over `store`; NULL: none so far */
 } rlx_flow_cx;
+
+/* What names of tables begin with; a hash of the content follows. */
+#define RLX_FLOW_TABLE "table:"
 
 typedef struct rlx_block_info {
     const char *name;
@@ -123,6 +127,8 @@ rlx_status rlx_flow_find_weight(rlx_flow_cx *cx, const rlx_stage *s, const char 
                                 rlx_ir_value **out);
 rlx_status rlx_flow_find_input(rlx_flow_cx *cx, const char *name, rlx_format format, int rank,
                                const int64_t *dims, rlx_ir_value **out);
+/* A tensor that the flow carries, its data copied: a weight of the running function. */
+rlx_status rlx_flow_make_table(rlx_flow_cx *cx, const rlx_tensor *t, rlx_ir_value **out);
 /* Fails unless the tensor is f32[..,H] with a constant H, which goes to *width. */
 rlx_status rlx_flow_need_features(rlx_flow_cx *cx, int64_t *width);
 /* The same for f32[TOKENS,H]. */

@@ -89,8 +89,11 @@ rlx_ir_builder *rlx_builder_at(rlx_builder *b, const rlx_value *w)
     const rlx_ir_value *v = (const rlx_ir_value *)w;
     const rlx_ir_func *f = b->cx->fn->func;
     inside->place = b->place;
-    if (v && !v->def && v->block == f->body && f->arg_info[v->index].role == RLX_ROLE_WEIGHT)
-        rlx_flow_set_place(b->cx, f->arg_info[v->index].symbol, 1);
+    if (!v || v->def || v->block != f->body || f->arg_info[v->index].role != RLX_ROLE_WEIGHT)
+        return inside;
+    const char *key = f->arg_info[v->index].symbol;
+    if (strncmp(key, RLX_FLOW_TABLE, sizeof RLX_FLOW_TABLE - 1) != 0)
+        rlx_flow_set_place(b->cx, key, 1);
     return inside;
 }
 
@@ -252,6 +255,53 @@ rlx_value *rlx_build_weight(rlx_builder *b, const char *key)
     rlx_ir_value *v = NULL;
     if (!b->cx->fn->b.status)
         rlx_builder_note(b, rlx_flow_find_weight(b->cx, b->stage, key, &v));
+    return rlx_value_of(v);
+}
+
+/* Elements that each have an address, constant extents, data. */
+static rlx_status check_table(rlx_format format, int rank, const rlx_dim *dims, const void *data)
+{
+    int64_t n = 1;
+    if ((unsigned)format >= RLX_FORMAT_COUNT || format == RLX_FORMAT_NONE)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "table: there is no format %d", (int)format);
+    if (rlx_format_get(format)->kind == RLX_KIND_BLOCK)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "table: %s is blocks; elements are numbers or bools",
+                        rlx_format_get(format)->name);
+    if (rank > RLX_PROGRAM_MAX_RANK)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "table: rank %d; there are 0 to %d", rank,
+                        RLX_PROGRAM_MAX_RANK);
+    for (int i = 0; i < rank; i++) {
+        if (!rlx_dim_is_const(dims[i]))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "table: extent %d is no constant", i);
+        if (__builtin_mul_overflow(n, dims[i], &n) || n > INT32_MAX)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "table: more than %d elements", INT32_MAX);
+    }
+    if (n && !data)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "table: no data for %lld elements", (long long)n);
+    for (int64_t i = 0; format == RLX_BOOL && i < n; i++)
+        if (((const uint8_t *)data)[i] > 1)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "table: element %lld is %d, not a bool",
+                            (long long)i, ((const uint8_t *)data)[i]);
+    return RLX_OK;
+}
+
+rlx_value *rlx_build_table(rlx_builder *b, rlx_format format, int rank, const int64_t *dims,
+                           const void *data)
+{
+    rlx_tensor t = {.format = format, .rank = rank, .data = data};
+    rlx_dim d[RLX_MAX_RANK];
+    rlx_ir_value *v = NULL;
+    if (!rlx_builder_dims(b, "table", rank, dims, d))
+        return NULL;
+    rlx_status st = check_table(format, rank, d, data);
+    int64_t n = 1;
+    for (int i = 0; i < rank && !st; i++)
+        n *= t.dim[i] = d[i];
+    if (!st) {
+        t.bytes = rlx_format_bytes(format, n);
+        st = rlx_flow_make_table(b->cx, &t, &v);
+    }
+    rlx_builder_note(b, st);
     return rlx_value_of(v);
 }
 
