@@ -1,4 +1,4 @@
-/* tests/suites/onnx/fold.c: reductions, normalizations, losses, einsum. */
+/* tests/suites/onnx/fold.c: reductions, normalizations, losses, einsum, determinants. */
 #include <string.h>
 
 #include "tests/suites/onnx/onnx.h"
@@ -370,4 +370,49 @@ OPERATOR(Gemm)
     if (ox_has(x, 2))
         y = ADD(y, MUL(ox_in(x, 2), LIKE(a, ox_float(x, "beta", 1))));
     ox_out(x, 0, y);
+}
+
+/* ---- determinants -----------------------------------------------------------------------------
+ */
+
+/* Part of an axis, from `start` on. */
+static val from(onnx *x, val a, int axis, int64_t start, int64_t size)
+{
+    return rlx_build_slice(x->b, a, axis, start, size, 1);
+}
+
+/* Elimination of the first column of [..,m,m], its largest element's row going first: the factor
+ * [..,1,1] of the determinant, and [..,m-1,m-1] for the others. */
+static val eliminate(onnx *x, val a, val *rest)
+{
+    const int rows = rlx_value_rank(a) - 2, columns = rows + 1;
+    const int64_t m = ox_dim(a, rows);
+    int64_t dims[ONNX_MAX_RANK];
+    ox_dims(a, dims);
+    dims[rows] = 1;
+    val at = rlx_build_arg_best(x->b, ABS(from(x, a, columns, 0, 1)), rows, false, true);
+    val all = rlx_build_expand(x->b, at, rows + 2, dims);
+    val row = rlx_build_take_along(x->b, a, all, rows), pivot = from(x, row, columns, 0, 1);
+    val sign = PICK(EQ(at, LIKE(at, 0)), LIKE(a, 1), LIKE(a, -1));
+    if (m > 1) {
+        a = PICK(EQ(ox_iota(x, RLX_I32, a, rows), at), from(x, a, rows, 0, 1), a);
+        a = from(x, a, rows, 1, m - 1);
+        val by = PICK(EQ(pivot, LIKE(a, 0)), LIKE(a, 1), pivot); /* then all of the column is 0 */
+        by = DIV(from(x, a, columns, 0, 1), by);
+        *rest = SUB(from(x, a, columns, 1, m - 1), MUL(by, from(x, row, columns, 1, m - 1)));
+    }
+    return MUL(sign, pivot);
+}
+
+OPERATOR(Det)
+{
+    enum { MOST = 16 };
+    val a = ox_in(x, 0), y = LIKE(a, 1);
+    int64_t dims[ONNX_MAX_RANK] = {0};
+    if (ox_dim(a, -1) > MOST || ox_dim(a, -1) < 1)
+        ox_refuse(x, "a determinant of %lld rows", (long long)ox_dim(a, -1));
+    ox_dims(a, dims);
+    for (int64_t m = ox_dim(a, -1); a && m > 0 && m <= MOST; m--)
+        y = MUL(y, eliminate(x, a, &a));
+    ox_out(x, 0, rlx_build_reshape(x->b, y, rlx_value_rank(a) - 2, dims));
 }

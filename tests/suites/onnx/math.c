@@ -224,6 +224,17 @@ EXPRESSION(CastLike, rlx_build_saturate(x->b, ox_in(x, 0), x->in[1].format))
 EXPRESSION(BitCast, rlx_build_bitcast(x->b, ox_raw(x, 0), ox_dtype(x, ox_int(x, "to", 1))))
 
 /* In inference nothing is dropped; a training one with ratio 0 drops nothing either. */
+OPERATOR(Bernoulli)
+{
+    ox_refuse(x, "random numbers");
+}
+
+/* Its input is a file's bytes. */
+OPERATOR(ImageDecoder)
+{
+    ox_refuse(x, "files of images are decoded outside of the graph");
+}
+
 OPERATOR(Dropout)
 {
     val a = ox_in(x, 0);
