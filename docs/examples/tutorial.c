@@ -10,8 +10,6 @@
 
 enum { VOCAB = 24, HIDDEN = 16, HEADS = 4, HEAD_DIM = 4, INNER = 32, LAYERS = 3, MOST = 16 };
 
-/* ---- weights ---- */
-
 static rlx_status add(rlx_weights *w, const char *name, int64_t rows, int64_t cols, float *data)
 {
     static int which;
@@ -48,8 +46,6 @@ static rlx_status add_weights(rlx_weights *w, float *memory)
         }
     return st ? st : add(w, "norm.weight", HIDDEN, 0, memory);
 }
-
-/* ---- the flow ---- */
 
 static void attention(rlx_flow *f, void *user)
 {
@@ -99,26 +95,6 @@ static rlx_status record(rlx_flow **f)
     rlx_flow_output(*f, "logits");
     return NULL;
 }
-
-/* An MLP of one's own, in place of swiglu: relu for silu. */
-static rlx_value *build_gate(rlx_builder *b, rlx_value *x, void *user)
-{
-    (void)user;
-    rlx_value *gate =
-        rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.mlp.gate.weight"), NULL);
-    rlx_value *up = rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.mlp.up.weight"), NULL);
-    rlx_value *inner = rlx_build_map2(
-        b, RLX_MAP_MUL, rlx_build_map2(b, RLX_MAP_MAX, gate, rlx_build_constant(b, 0)), up);
-    return rlx_build_linear(b, inner, rlx_build_weight(b, "layers.{}.mlp.down.weight"), NULL);
-}
-
-static void reglu(rlx_flow *f, void *user)
-{
-    (void)user;
-    rlx_flow_custom(f, "reglu", build_gate, NULL);
-}
-
-/* ---- running it ---- */
 
 static rlx_status step(rlx_executable *e, rlx_session *s, const int32_t *ids, int64_t n,
                        rlx_tensor *logits)
@@ -184,6 +160,24 @@ static rlx_status compile_and_run(rlx_context *cx, const rlx_flow *f, const rlx_
     rlx_session_destroy(s);
     rlx_executable_destroy(e);
     return st;
+}
+
+/* An MLP of one's own, in place of swiglu: relu for silu. */
+static rlx_value *build_gate(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    rlx_value *gate =
+        rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.mlp.gate.weight"), NULL);
+    rlx_value *up = rlx_build_linear(b, x, rlx_build_weight(b, "layers.{}.mlp.up.weight"), NULL);
+    rlx_value *inner = rlx_build_map2(
+        b, RLX_MAP_MUL, rlx_build_map2(b, RLX_MAP_MAX, gate, rlx_build_constant(b, 0)), up);
+    return rlx_build_linear(b, inner, rlx_build_weight(b, "layers.{}.mlp.down.weight"), NULL);
+}
+
+static void reglu(rlx_flow *f, void *user)
+{
+    (void)user;
+    rlx_flow_custom(f, "reglu", build_gate, NULL);
 }
 
 int main(int argc, char **argv)
