@@ -1018,9 +1018,11 @@ typedef struct rlx_cell_spec {
     bool reset_before;      /* GRU: r multiplies h, not the product with it */
     rlx_value *lengths;     /* i32[B], the steps that each row has (its first ones, in either direction); NULL: all */
     rlx_value *peephole;    /* LSTM: [3H]: the gates i and f see c before the step, o c after it, times these; NULL: none */
+    rlx_activation gate, cell, out; /* of the gates, of n (g), of an LSTM's c; with their usual numbers; 0: sigmoid, tanh, tanh */
+    double clip;            /* what these take is held in -clip..clip; 0: it is not */
 } rlx_cell_spec;
 /* x f32[B,S,I] -> f32[B,S,H], zeros behind a row's length; the states after a row's last step, f32[B,H], in *h and *c, which
- * may be NULL. One direction, tanh and sigmoid; other cells are an rlx_build_recur. */
+ * may be NULL. One direction; other cells are an rlx_build_recur. */
 RLX_API rlx_value *rlx_build_gru(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h);
 RLX_API rlx_value *rlx_build_lstm(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h, rlx_value **c);
 /* A causal depthwise convolution: x f32[B,S,C] or f32[T,C], w [C,K] or [C,1,K] (K >= 2), bias [C] or NULL, state

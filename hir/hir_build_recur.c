@@ -30,11 +30,18 @@ static rlx_ir_value *build(rlx_ir_builder *b, int op, const operands *o, int nat
     return n ? n->out[0] : NULL;
 }
 
+static int add_activation(rlx_attr *attrs, int n, rlx_attr_key key, rlx_hir_activation a)
+{
+    if (a != RLX_HIR_ACT_IDENTITY)
+        attrs[n++] = rlx_attr_text(key, rlx_hir_activation_name(a));
+    return n;
+}
+
 static rlx_ir_value *build_cell(rlx_ir_builder *b, int op, const rlx_hir_cell *c, int states,
                                 rlx_ir_value **last)
 {
     operands o = {.in = {c->x, c->w_ih, c->w_hh}, .n = 3};
-    rlx_attr attrs[3];
+    rlx_attr attrs[7];
     int n = 0;
     add_option(&o, 0, 2, (rlx_ir_value *[]){c->b_ih, c->b_hh});
     add_option(&o, 1, states, (rlx_ir_value *[]){c->h, c->c});
@@ -46,6 +53,11 @@ static rlx_ir_value *build_cell(rlx_ir_builder *b, int op, const rlx_hir_cell *c
         attrs[n++] = rlx_attr_text(RLX_ATTR_KIND, c->reset_before ? "before" : "after");
     if (c->backwards)
         attrs[n++] = rlx_attr_int(RLX_ATTR_STEP, -1);
+    n = add_activation(attrs, n, RLX_ATTR_GATE, c->gate);
+    n = add_activation(attrs, n, RLX_ATTR_CELL, c->cell);
+    n = add_activation(attrs, n, RLX_ATTR_OUT, c->out);
+    if (c->clip != 0)
+        attrs[n++] = rlx_attr_float(RLX_ATTR_CLIP, c->clip);
     return build(b, op, &o, n, attrs, 1 + states, last);
 }
 

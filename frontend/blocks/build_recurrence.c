@@ -71,9 +71,9 @@ static void hand_out(rlx_value **to, rlx_ir_value *v)
         *to = rlx_value_of(v);
 }
 
-static rlx_hir_cell get_cell(rlx_value *x, const rlx_cell_spec *s)
+static bool get_cell(rlx_builder *b, rlx_value *x, const rlx_cell_spec *s, rlx_hir_cell *out)
 {
-    return (rlx_hir_cell){.x = rlx_value_ir(x),
+    *out = (rlx_hir_cell){.x = rlx_value_ir(x),
                           .w_ih = rlx_value_ir(s->w_ih),
                           .w_hh = rlx_value_ir(s->w_hh),
                           .b_ih = rlx_value_ir(s->b_ih),
@@ -83,15 +83,23 @@ static rlx_hir_cell get_cell(rlx_value *x, const rlx_cell_spec *s)
                           .lengths = rlx_value_ir(s->lengths),
                           .peephole = rlx_value_ir(s->peephole),
                           .backwards = s->backwards,
-                          .reset_before = s->reset_before};
+                          .reset_before = s->reset_before,
+                          .clip = s->clip};
+    rlx_status st = rlx_flow_get_activation(s->gate, &out->gate);
+    if (!st)
+        st = rlx_flow_get_activation(s->cell, &out->cell);
+    if (!st)
+        st = rlx_flow_get_activation(s->out, &out->out);
+    rlx_builder_note(b, st);
+    return !st;
 }
 
 rlx_value *rlx_build_gru(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spec, rlx_value **h)
 {
     hand_out(h, NULL);
-    if (!rlx_builder_has_spec(b, "gru", spec))
+    rlx_hir_cell cell;
+    if (!rlx_builder_has_spec(b, "gru", spec) || !get_cell(b, x, spec, &cell))
         return NULL;
-    const rlx_hir_cell cell = get_cell(x, spec);
     rlx_ir_value *last = NULL;
     rlx_ir_value *y = rlx_hir_build_gru(rlx_builder_at(b, spec->w_hh), &cell, &last);
     hand_out(h, last);
@@ -103,9 +111,9 @@ rlx_value *rlx_build_lstm(rlx_builder *b, rlx_value *x, const rlx_cell_spec *spe
 {
     hand_out(h, NULL);
     hand_out(c, NULL);
-    if (!rlx_builder_has_spec(b, "lstm", spec))
+    rlx_hir_cell cell;
+    if (!rlx_builder_has_spec(b, "lstm", spec) || !get_cell(b, x, spec, &cell))
         return NULL;
-    const rlx_hir_cell cell = get_cell(x, spec);
     rlx_ir_value *last_h = NULL, *last_c = NULL;
     rlx_ir_value *y = rlx_hir_build_lstm(rlx_builder_at(b, spec->w_hh), &cell, &last_h, &last_c);
     hand_out(h, last_h);

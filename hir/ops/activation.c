@@ -27,13 +27,17 @@ const char *rlx_hir_activation_name(rlx_hir_activation a)
     return (unsigned)a < RLX_HIR_ACT_COUNT ? kinds[a].text : NULL;
 }
 
-static rlx_hir_activation kind_of(const rlx_ir_node *n)
+rlx_hir_activation rlx_hir_find_activation(const char *text)
 {
-    const char *text = rlx_ir_attr_text(n, RLX_ATTR_KIND, "");
     int i = 0;
     while (i < RLX_HIR_ACT_COUNT && strcmp(kinds[i].text, text) != 0)
         i++;
     return (rlx_hir_activation)i;
+}
+
+static rlx_hir_activation kind_of(const rlx_ir_node *n)
+{
+    return rlx_hir_find_activation(rlx_ir_attr_text(n, RLX_ATTR_KIND, ""));
 }
 
 static numbers numbers_of(const rlx_ir_node *n)
@@ -139,6 +143,11 @@ static double value_of(rlx_hir_activation kind, numbers a, double x)
         break;
     }
     return NAN;
+}
+
+double rlx_hir_eval_activation(rlx_hir_activation kind, double x)
+{
+    return value_of(kind, kinds[kind].absent, x);
 }
 
 rlx_status rlx_hir_activation_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
@@ -287,4 +296,14 @@ void rlx_hir_activation_lower(rlx_ir_builder *b, const rlx_ir_node *n, rlx_ir_va
                               rlx_ir_value **out)
 {
     out[0] = lower_kind(b, kind_of(n), numbers_of(n), in[0]);
+}
+
+rlx_ir_value *rlx_hir_lower_activation(rlx_ir_builder *b, rlx_hir_activation kind, rlx_ir_value *x)
+{
+    return lower_kind(b, kind, kinds[kind].absent, x);
+}
+
+rlx_ir_value *rlx_hir_lower_hold(rlx_ir_builder *b, rlx_ir_value *x, double low, double high)
+{
+    return lower_hold(b, x, low, high);
 }

@@ -1,5 +1,6 @@
 #include "hir/ops/cells.h"
 
+#include <math.h>
 #include <string.h>
 
 int rlx_hir_cell_operand(const rlx_ir_node *n, int kind)
@@ -13,6 +14,12 @@ int rlx_hir_cell_operand(const rlx_ir_node *n, int kind)
 rlx_dim rlx_hir_cell_size(const rlx_ir_node *n)
 {
     return n->in[RLX_CELL_W_HH]->type.dim[1];
+}
+
+static rlx_hir_activation activation_of(const rlx_ir_node *n, rlx_attr_key key)
+{
+    return rlx_hir_find_activation(
+        rlx_ir_attr_text(n, key, key == RLX_ATTR_GATE ? "sigmoid" : "tanh"));
 }
 
 /* ---- constraints --------------------------------------------------------------------------------
@@ -59,6 +66,17 @@ static rlx_status check_options(rlx_ir_module *m, const rlx_ir_node *n, const rl
     return RLX_OK;
 }
 
+static rlx_status check_activations(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    static const rlx_attr_key keys[] = {RLX_ATTR_GATE, RLX_ATTR_CELL, RLX_ATTR_OUT};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        RLX_IR_REQUIRE(m, n, "C10", activation_of(n, keys[i]) < RLX_HIR_ACT_COUNT,
+                       "there is no activation \"%s\"", rlx_ir_attr_text(n, keys[i], ""));
+    const rlx_attr *clip = rlx_ir_attr(n, RLX_ATTR_CLIP);
+    RLX_IR_REQUIRE(m, n, "C10", !clip || clip->f > 0, "clip %g", clip ? clip->f : 0);
+    return RLX_OK;
+}
+
 rlx_status rlx_hir_cell_verify(rlx_ir_module *m, const rlx_ir_node *n, const rlx_hir_cell_kind *k)
 {
     const int most[RLX_CELL_COUNTS] = {2, k->states, 1, 1};
@@ -67,7 +85,7 @@ rlx_status rlx_hir_cell_verify(rlx_ir_module *m, const rlx_ir_node *n, const rlx
     RLX_TRY(rlx_hir_check_counts(m, n, "C4", RLX_CELL_FIRST_OPTION, k->counts, most));
     RLX_TRY(check_options(m, n, k));
     RLX_IR_REQUIRE(m, n, "C7", step == 1 || step == -1, "step %lld", (long long)step);
-    return RLX_OK;
+    return check_activations(m, n);
 }
 
 void rlx_hir_cell_infer(const rlx_ir_node *n, const rlx_hir_cell_kind *k, rlx_ir_type *results)
@@ -76,6 +94,23 @@ void rlx_hir_cell_infer(const rlx_ir_node *n, const rlx_hir_cell_kind *k, rlx_ir
     results[0] = rlx_ir_tensor(RLX_F32, 3, (const rlx_dim[]){x[0], x[1], h});
     for (int i = 0; i < k->states; i++)
         results[1 + i] = rlx_ir_tensor(RLX_F32, 2, (const rlx_dim[]){x[0], h});
+}
+
+double rlx_hir_cell_eval_activation(const rlx_ir_node *n, rlx_attr_key key, double x)
+{
+    const double clip = rlx_ir_attr_float(n, RLX_ATTR_CLIP, 0);
+    if (clip > 0 && fabs(x) > clip)
+        x = x < 0 ? -clip : clip;
+    return rlx_hir_eval_activation(activation_of(n, key), x);
+}
+
+rlx_ir_value *rlx_hir_cell_lower_activation(rlx_ir_builder *b, const rlx_ir_node *n,
+                                            rlx_attr_key key, rlx_ir_value *x)
+{
+    const double clip = rlx_ir_attr_float(n, RLX_ATTR_CLIP, 0);
+    if (clip > 0)
+        x = rlx_hir_lower_hold(b, x, -clip, clip);
+    return rlx_hir_lower_activation(b, activation_of(n, key), x);
 }
 
 /* ---- evaluating ---------------------------------------------------------------------------------

@@ -12,7 +12,9 @@
  *   C5  biases are float [kH].
  *   C6  first states are f32[B,H].
  *   C7  step is 1 or -1: from the last step of a row to its first.
- *   C8  lengths are i32[B]. */
+ *   C8  lengths are i32[B].
+ *   C10 gate, cell and (lstm) out are activations by name, at the numbers that their table gives;
+ *       clip is > 0. */
 #ifndef RLX_HIR_CELLS_H
 #define RLX_HIR_CELLS_H
 
@@ -30,6 +32,11 @@ typedef struct rlx_hir_cell_kind {
 /* The first operand of a kind; -1: there is none. */
 int rlx_hir_cell_operand(const rlx_ir_node *n, int kind);
 rlx_dim rlx_hir_cell_size(const rlx_ir_node *n); /* H */
+
+/* An activation of a cell: RLX_ATTR_GATE, CELL or OUT; what goes in is held in -clip..clip. */
+double rlx_hir_cell_eval_activation(const rlx_ir_node *n, rlx_attr_key key, double x);
+rlx_ir_value *rlx_hir_cell_lower_activation(rlx_ir_builder *b, const rlx_ir_node *n,
+                                            rlx_attr_key key, rlx_ir_value *x);
 
 rlx_status rlx_hir_cell_verify(rlx_ir_module *m, const rlx_ir_node *n, const rlx_hir_cell_kind *k);
 /* Of a node that is verified. */

@@ -1,12 +1,12 @@
-/* hir/ops/gru.c: operands, results and constraints C1 to C8 are in hir/ops/cells.h; gates in the
+/* hir/ops/gru.c: operands, results and constraints C1 to C8 and C10 are in hir/ops/cells.h; gates in the
  * order r, z, n; the state is h
- *   With g = x w_ih^T + b_ih and a = h w_hh^T + b_hh:
+ *   With g = x w_ih^T + b_ih and a = h w_hh^T + b_hh, in place of sigmoid what gate says and in place
+ *   of tanh what cell says:
  *     r = sigmoid(g_r + a_r);  z = sigmoid(g_z + a_z);
  *     n = tanh(g_n + r * a_n) (kind after, as in torch), tanh(g_n + (r * h) w_n^T + b_n) (before);
  *     h' = (1 - z) * n + z * h.
  *   C9  kind is after or before.
  */
-#include <math.h>
 #include <string.h>
 
 #include "hir/ops/cells.h"
@@ -46,15 +46,20 @@ static void eval_step(const rlx_ir_node *n, rlx_eval_tensor *const *in, const fl
     float *h = state[0], *next = scratch, *seen = before ? scratch + size : h;
     double r[2];
     for (int64_t j = 0; before && j < size; j++)
-        seen[j] = (float)(h[j] * rlx_hir_sigmoid(rlx_hir_eval_affine(w_ih, b_ih, j, x) +
-                                                 rlx_hir_eval_affine(w_hh, b_hh, j, h)));
+        seen[j] =
+            (float)(h[j] * rlx_hir_cell_eval_activation(n, RLX_ATTR_GATE,
+                                                        rlx_hir_eval_affine(w_ih, b_ih, j, x) +
+                                                            rlx_hir_eval_affine(w_hh, b_hh, j, h)));
     for (int64_t j = 0; j < size; j++) {
         for (int gate = 0; gate < 2; gate++)
-            r[gate] = rlx_hir_sigmoid(rlx_hir_eval_affine(w_ih, b_ih, gate * size + j, x) +
-                                      rlx_hir_eval_affine(w_hh, b_hh, gate * size + j, h));
+            r[gate] = rlx_hir_cell_eval_activation(
+                n, RLX_ATTR_GATE,
+                rlx_hir_eval_affine(w_ih, b_ih, gate * size + j, x) +
+                    rlx_hir_eval_affine(w_hh, b_hh, gate * size + j, h));
         const double g = rlx_hir_eval_affine(w_ih, b_ih, 2 * size + j, x);
         const double a = rlx_hir_eval_affine(w_hh, b_hh, 2 * size + j, seen);
-        const double c = tanh(before ? g + a : g + r[0] * a);
+        const double c =
+            rlx_hir_cell_eval_activation(n, RLX_ATTR_CELL, before ? g + a : g + r[0] * a);
         next[j] = (float)((1 - r[1]) * c + r[1] * h[j]);
     }
     memcpy(h, next, sizeof *h * (size_t)size);
@@ -80,7 +85,7 @@ static void lower_step(rlx_ir_builder *b, const rlx_ir_node *n, const rlx_hir_ce
         rlx_ir_value *sum =
             rlx_mir_build_map2(b, RLX_FN_ADD, rlx_hir_lower_part(b, s->g, i * size, size),
                                rlx_hir_lower_part(b, a, i * size, size));
-        gate[i] = rlx_mir_sigmoid(b, sum);
+        gate[i] = rlx_hir_cell_lower_activation(b, n, RLX_ATTR_GATE, sum);
     }
     rlx_ir_value *c = rlx_hir_lower_part(b, s->g, 2 * size, size), *an;
     if (gates == 3) {
@@ -94,7 +99,7 @@ static void lower_step(rlx_ir_builder *b, const rlx_ir_node *n, const rlx_hir_ce
             c = rlx_mir_build_map2(b, RLX_FN_ADD, c,
                                    rlx_hir_lower_part(b, s->bias, 2 * size, size));
     }
-    c = rlx_mir_build_map1(b, RLX_FN_TANH, c);
+    c = rlx_hir_cell_lower_activation(b, n, RLX_ATTR_CELL, c);
     rlx_ir_value *d = rlx_mir_build_map2(b, RLX_FN_SUB, h, c); /* c + z (h - c) */
     next[0] = rlx_mir_build_map3(b, RLX_FN_FMA, gate[1], d, c);
 }

@@ -1,12 +1,11 @@
-/* hir/ops/lstm.c: operands, results and constraints C1 to C8 are in hir/ops/cells.h; gates in the
+/* hir/ops/lstm.c: operands, results and constraints C1 to C8 and C10 are in hir/ops/cells.h; gates in the
  * order i, f, g, o; the states are h and c; peepholes p in the order i, f, o
- *   With a = x w_ih^T + b_ih + h w_hh^T + b_hh:
+ *   With a = x w_ih^T + b_ih + h w_hh^T + b_hh, in place of sigmoid what gate says, of the first tanh
+ *   what cell and of the second what out says:
  *     i = sigmoid(a_i + p_i * c);  f = sigmoid(a_f + p_f * c);
  *     c' = f * c + i * tanh(a_g);  h' = sigmoid(a_o + p_o * c') * tanh(c').
  *   C9  peepholes are float [3H].
  */
-#include <math.h>
-
 #include "hir/ops/cells.h"
 
 static const rlx_hir_cell_kind lstm = {.gates = 4, .states = 2, .counts = 4};
@@ -48,11 +47,16 @@ static void eval_step(const rlx_ir_node *n, rlx_eval_tensor *const *in, const fl
                       rlx_hir_eval_affine(in[RLX_CELL_W_HH], b_hh, gate * size + j, h);
         for (int gate = I; p >= 0 && gate <= F; gate++)
             a[gate] += rlx_hir_load(in[p], gate * size + j) * c[j];
-        const double next = rlx_hir_sigmoid(a[F]) * c[j] + rlx_hir_sigmoid(a[I]) * tanh(a[G]);
+        double v[4];
+        for (int gate = I; gate <= G; gate++)
+            v[gate] =
+                rlx_hir_cell_eval_activation(n, gate == G ? RLX_ATTR_CELL : RLX_ATTR_GATE, a[gate]);
+        const double next = v[F] * c[j] + v[I] * v[G];
         c[j] = (float)next;
         if (p >= 0)
             a[O] += rlx_hir_load(in[p], 2 * size + j) * next;
-        scratch[j] = (float)(rlx_hir_sigmoid(a[O]) * tanh(next));
+        scratch[j] = (float)(rlx_hir_cell_eval_activation(n, RLX_ATTR_GATE, a[O]) *
+                             rlx_hir_cell_eval_activation(n, RLX_ATTR_OUT, next));
     }
     for (int64_t j = 0; j < size; j++)
         h[j] = scratch[j];
@@ -85,12 +89,14 @@ static void lower_step(rlx_ir_builder *b, const rlx_ir_node *n, const rlx_hir_ce
         gate[i] = rlx_mir_build_map2(b, RLX_FN_ADD, rlx_hir_lower_part(b, s->g, i * size, size),
                                      rlx_hir_lower_part(b, a, i * size, size));
     for (int i = I; i <= F; i++)
-        gate[i] = rlx_mir_sigmoid(b, look(b, s, i, size, c, gate[i]));
-    gate[G] = rlx_mir_build_map1(b, RLX_FN_TANH, gate[G]);
+        gate[i] =
+            rlx_hir_cell_lower_activation(b, n, RLX_ATTR_GATE, look(b, s, i, size, c, gate[i]));
+    gate[G] = rlx_hir_cell_lower_activation(b, n, RLX_ATTR_CELL, gate[G]);
     rlx_ir_value *fresh = rlx_mir_build_map2(b, RLX_FN_MUL, gate[I], gate[G]);
     c = rlx_mir_build_map3(b, RLX_FN_FMA, gate[F], c, fresh);
-    gate[O] = rlx_mir_sigmoid(b, look(b, s, 2, size, c, gate[O]));
-    next[0] = rlx_mir_build_map2(b, RLX_FN_MUL, gate[O], rlx_mir_build_map1(b, RLX_FN_TANH, c));
+    gate[O] = rlx_hir_cell_lower_activation(b, n, RLX_ATTR_GATE, look(b, s, 2, size, c, gate[O]));
+    next[0] = rlx_mir_build_map2(b, RLX_FN_MUL, gate[O],
+                                 rlx_hir_cell_lower_activation(b, n, RLX_ATTR_OUT, c));
     next[1] = c;
 }
 

@@ -32,6 +32,11 @@ typedef struct rlx_hir_eval_cx {
 #include "hir/hir_ops.def"
 #undef HIR_OP
 
+/* Activations at the numbers of their table, one element and MIR; x held in low..high, NaNs staying. */
+double rlx_hir_eval_activation(rlx_hir_activation kind, double x);
+rlx_ir_value *rlx_hir_lower_activation(rlx_ir_builder *b, rlx_hir_activation kind, rlx_ir_value *x);
+rlx_ir_value *rlx_hir_lower_hold(rlx_ir_builder *b, rlx_ir_value *x, double low, double high);
+
 /* The same for every tensor op. */
 rlx_status rlx_hir_tensor_eval(rlx_hir_eval_cx *cx, const rlx_ir_node *n,
                                rlx_eval_tensor *const *in, rlx_eval_tensor *out);

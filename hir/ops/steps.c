@@ -119,11 +119,6 @@ rlx_status rlx_hir_eval_state(rlx_hir_eval_cx *cx, bool tokens, rlx_eval_tensor 
     return RLX_OK;
 }
 
-double rlx_hir_sigmoid(double x)
-{
-    return 1 / (1 + exp(-x));
-}
-
 double rlx_hir_eval_affine(const rlx_eval_tensor *w, const rlx_eval_tensor *bias, int64_t row,
                            const float *v)
 {

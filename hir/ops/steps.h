@@ -49,7 +49,6 @@ rlx_status rlx_hir_walk_step(const rlx_hir_walk *w, int64_t i, rlx_hir_step *out
 rlx_status rlx_hir_eval_state(rlx_hir_eval_cx *cx, bool tokens, rlx_eval_tensor *first,
                               rlx_eval_tensor *out);
 
-double rlx_hir_sigmoid(double x);
 /* Row `row` of a matrix times v, plus that element of the bias (NULL: none). */
 double rlx_hir_eval_affine(const rlx_eval_tensor *w, const rlx_eval_tensor *bias, int64_t row,
                            const float *v);

@@ -216,4 +216,29 @@ def nested(x, s, w):
 wn = g.randn(6, 6) * 0.5
 g.case("nested", lambda x, s: nested(x, s, wn), {"w": wn}, dict(x=g.randn(4, 3, 6), s=g.randn(6)), dict(x=g.randn(1, 3, 6), s=g.randn(6)))
 
+# ---- cells of other activations, what they take held in -clip..clip (ONNX's attributes) --------------------------
+def hold(x, clip):
+    return x.clamp(-clip, clip)
+def gru_other(x, h):
+    w_ih, w_hh, b_ih, b_hh = (gru.state_dict()[k + "_l0"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    ys = []
+    for t in range(x.shape[1]):
+        r, z, n = (x[:, t] @ w_ih.T + b_ih).split(6, -1)
+        ar, az, an = (h @ w_hh.T + b_hh).split(6, -1)
+        r, z = F.hardsigmoid(hold(r + ar, 1.5)), F.hardsigmoid(hold(z + az, 1.5))
+        h = (1 - z) * F.leaky_relu(hold(n + r * an, 1.5)) + z * h
+        ys.append(h)
+    return dict(y=torch.stack(ys, 1), h_last=h)
+g.case("gru_other", gru_other, gru, dict(x=g.randn(2, 4, 4), h=g.randn(2, 6)))
+def lstm_other(x, h, c):
+    w_ih, w_hh, b_ih, b_hh = (lstm.state_dict()[k + "_l0"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    ys = []
+    for t in range(x.shape[1]):
+        i, f, a, o = (hold(v, 0.75) for v in (x[:, t] @ w_ih.T + b_ih + h @ w_hh.T + b_hh).split(6, -1))
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * F.softsign(a)
+        h = torch.sigmoid(o) * F.relu(hold(c, 0.75))
+        ys.append(h)
+    return dict(y=torch.stack(ys, 1), h_last=h, c_last=c)
+g.case("lstm_other", lstm_other, lstm, dict(x=g.randn(2, 4, 4), h=g.randn(2, 6), c=g.randn(2, 6)))
+
 g.save()

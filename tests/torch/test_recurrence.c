@@ -138,6 +138,55 @@ static void record_gru_backwards(rlx_flow *f)
     rlx_flow_output_stream(f, "h_last", "h_last");
 }
 
+/* Other activations, and a clip. */
+static rlx_value *build_other_gru(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_cell_spec spec = cell_of(b, "h");
+    rlx_value *h;
+    (void)user;
+    spec.gate = RLX_ACT_HARD_SIGMOID;
+    spec.cell = RLX_ACT_LEAKY_RELU;
+    spec.clip = 1.5;
+    x = rlx_build_gru(b, x, &spec, &h);
+    rlx_build_store(b, "h_last", h);
+    return x;
+}
+
+static rlx_value *build_other_lstm(rlx_builder *b, rlx_value *x, void *user)
+{
+    rlx_cell_spec spec = cell_of(b, "h");
+    rlx_value *h, *c;
+    (void)user;
+    spec.c = rlx_build_declared(b, "c");
+    spec.cell = RLX_ACT_SOFTSIGN;
+    spec.out = RLX_ACT_RELU;
+    spec.clip = 0.75;
+    x = rlx_build_lstm(b, x, &spec, &h, &c);
+    rlx_build_store(b, "h_last", h);
+    rlx_build_store(b, "c_last", c);
+    return x;
+}
+
+static void record_gru_other(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "B,S,4");
+    torch_input(f, "h", RLX_F32, "B,6");
+    rlx_flow_custom(f, "gru", build_other_gru, NULL);
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "h_last", "h_last");
+}
+
+static void record_lstm_other(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "B,S,4");
+    torch_input(f, "h", RLX_F32, "B,6");
+    torch_input(f, "c", RLX_F32, "B,6");
+    rlx_flow_custom(f, "lstm", build_other_lstm, NULL);
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "h_last", "h_last");
+    rlx_flow_output_stream(f, "c_last", "c_last");
+}
+
 static rlx_value *build_peephole(rlx_builder *b, rlx_value *x, void *user)
 {
     rlx_cell_spec spec = cell_of(b, NULL);
@@ -505,6 +554,8 @@ static const torch_case cases[] = {
     {"lstm_flow", record_lstm_flow, 2e-6, NULL},
     {"gru_backwards", record_gru_backwards, 2e-6, NULL},
     {"lstm_peephole", record_lstm_peephole, 2e-6, NULL},
+    {"gru_other", record_gru_other, 2e-6, NULL},
+    {"lstm_other", record_lstm_other, 2e-6, NULL},
     {"short_conv", record_short_conv, 2e-6, NULL},
     {"short_conv_tokens", record_short_conv_tokens, 2e-6, sessions},
     {"delta_rule", record_delta_rule, 5e-6, NULL},

@@ -280,6 +280,42 @@ static val run_rnn(onnx *x, val in, const rlx_cell_spec *c, val *h)
     return rlx_build_move(x->b, results[0], 0, 1);
 }
 
+/* ONNX's function of a cell, at the numbers that it has there when nothing is said. Sigmoid and tanh
+ * are what cells have. */
+static rlx_activation cell_activation(onnx *x, const char *name)
+{
+    static const struct {
+        const char *name;
+        rlx_activation fn;
+    } known[] = {{"Relu", RLX_ACT_RELU},        {"Tanh", RLX_ACT_TANH},
+                 {"Sigmoid", RLX_ACT_SIGMOID},  {"LeakyRelu", RLX_ACT_LEAKY_RELU},
+                 {"Elu", RLX_ACT_ELU},          {"Softsign", RLX_ACT_SOFTSIGN},
+                 {"Softplus", RLX_ACT_SOFTPLUS}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i].name, name))
+            return known[i].fn;
+    ox_refuse(x, "the activation %s", name);
+    return RLX_ACT_IDENTITY;
+}
+
+/* `activations` has 1 to 3 of them for each direction. */
+static void choose_activations(onnx *x, int d, int gates, rlx_cell_spec *s)
+{
+    const cJSON *all = cJSON_GetObjectItem(x->attributes, "activations");
+    const int each = gates == 4 ? 3 : gates == 3 ? 2 : 1;
+    rlx_activation *const to[] = {&s->gate, &s->cell, &s->out};
+    s->clip = ox_float(x, "clip", 0);
+    if (cJSON_GetObjectItem(x->attributes, "activation_alpha") ||
+        cJSON_GetObjectItem(x->attributes, "activation_beta"))
+        ox_refuse(x, "activations with numbers of their own");
+    for (int i = 0; all && i < each; i++) {
+        const cJSON *one = cJSON_GetArrayItem(all, d * each + i);
+        *to[i] = cell_activation(x, cJSON_IsString(one) ? one->valuestring : "");
+    }
+    if (gates == 1 && ((s->gate && s->gate != RLX_ACT_TANH) || s->clip != 0))
+        ox_refuse(x, "an RNN of other activations than tanh");
+}
+
 /* One direction of [B, S, I], its gates from ONNX's order into that of cells. */
 static val run_direction(onnx *x, val in, int d, bool back, int gates, val *h, val *c)
 {
@@ -296,6 +332,7 @@ static val run_direction(onnx *x, val in, int d, bool back, int gates, val *h, v
                        .reset_before = !ox_int(x, "linear_before_reset", 0)};
     if (ox_has(x, 4))
         s.lengths = ox_in(x, 4);
+    choose_activations(x, d, gates, &s);
     if (gates == 1)
         return run_rnn(x, in, &s, h);
     if (gates == 3)
@@ -311,8 +348,6 @@ static void recur(onnx *x, int gates)
     const char way = ox_text(x, "direction", "forward")[0];
     const int dirs = way == 'b' ? 2 : 1;
     val in = ox_in(x, 0), y[2], state[2][2] = {{0}};
-    if (cJSON_GetObjectItem(x->attributes, "activations") || ox_float(x, "clip", 0) != 0)
-        ox_refuse(x, "other activations than the usual ones");
     in = batch_first ? in : rlx_build_move(x->b, in, 0, 1);
     for (int d = 0; d < dirs; d++) {
         y[d] = run_direction(x, in, d, d == 1 || way == 'r', gates, &state[0][d], &state[1][d]);
