@@ -104,6 +104,60 @@ static void vit_self_attention(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
+/* ---- all layers of well-known models ------------------------------------------------------------
+ */
+
+static void repeat_decoder_layers(rlx_flow *f)
+{
+    const rlx_decoder_layer_spec spec = {
+        .heads = 2, .kv_heads = 2, .head_dim = 4, .eps = 1e-5, .rope = "rope"};
+    const rlx_flow_rope_spec tables = {.name = "rope", .rotary_dim = 4, .theta = 10000};
+    enter(f);
+    rlx_flow_rope_tables(f, &tables);
+    rlx_flow_repeat_decoder_layers(f, 2, &spec);
+    rlx_flow_output(f, "y");
+}
+
+static void repeat_bert_layers(rlx_flow *f)
+{
+    const rlx_encoder_layer_spec spec = {.heads = 2, .head_dim = 4, .eps = 1e-5};
+    enter_batch(f);
+    rlx_flow_repeat_bert_layers(f, 2, &spec);
+    rlx_flow_output(f, "y");
+}
+
+static void repeat_nomic_layers(rlx_flow *f)
+{
+    const rlx_encoder_layer_spec spec = {.heads = 2, .head_dim = 4, .eps = 1e-5};
+    enter_batch(f);
+    rlx_flow_repeat_nomic_layers(f, 2, &spec);
+    rlx_flow_output(f, "y");
+}
+
+static void repeat_dinov2_layers(rlx_flow *f)
+{
+    const rlx_encoder_layer_spec spec = {.heads = 2, .head_dim = 4, .eps = 1e-5};
+    enter_batch(f);
+    rlx_flow_repeat_dinov2_layers(f, 2, &spec);
+    rlx_flow_output(f, "y");
+}
+
+static void repeat_vision_layers(rlx_flow *f)
+{
+    const rlx_encoder_layer_spec spec = {.heads = 2, .head_dim = 4, .eps = 1e-5};
+    enter_batch(f);
+    rlx_flow_repeat_vision_layers(f, 2, &spec);
+    rlx_flow_output(f, "y");
+}
+
+static void repeat_siglip_layers(rlx_flow *f)
+{
+    const rlx_encoder_layer_spec spec = {.heads = 2, .head_dim = 4, .eps = 1e-5};
+    enter_batch(f);
+    rlx_flow_repeat_siglip_layers(f, 2, &spec);
+    rlx_flow_output(f, "y");
+}
+
 /* ---- parts of layers ----------------------------------------------------------------------------
  */
 
@@ -219,6 +273,51 @@ static void repeat_layers(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
+static void repeat_stack(rlx_flow *f)
+{
+    rlx_flow *block = NULL;
+    rlx_status st = rlx_stack_create("block", &block);
+    enter(f);
+    if (!st) {
+        record_mlp(block, NULL);
+        rlx_flow_repeat_stack(f, 3, block);
+        rlx_flow_output(f, "y"); /* without it the flow is refused */
+    }
+    rlx_status_free(st);
+    rlx_flow_destroy(block);
+}
+
+/* x times *user, or by a half */
+static rlx_value *build_times(rlx_builder *b, rlx_value *x, void *user)
+{
+    const double by = user ? *(const double *)user : 0.5;
+    return rlx_build_map2(b, RLX_MAP_MUL, x, rlx_build_constant(b, by));
+}
+
+/* A program does so once, and keeps the error: another call finds the name taken. */
+static void register_times(void)
+{
+    const rlx_plugin times = {.name = "times", .meaning = "x times a number", .build = build_times};
+    rlx_status_free(rlx_plugin_register(&times));
+}
+
+static void plugin(rlx_flow *f)
+{
+    register_times();
+    enter(f);
+    rlx_flow_plugin(f, "times");
+    rlx_flow_output(f, "y");
+}
+
+static void plugin_named(rlx_flow *f)
+{
+    static double three = 3;
+    register_times();
+    enter(f);
+    rlx_flow_plugin_named(f, "times", "triple", &three);
+    rlx_flow_output(f, "y");
+}
+
 /* ---- running them -------------------------------------------------------------------------------
  */
 
@@ -234,6 +333,12 @@ static const struct {
     {"nomic_vision_layer", nomic_vision_layer, true},
     {"siglip_layer", siglip_layer, true},
     {"vit_self_attention", vit_self_attention, true},
+    {"repeat_decoder_layers", repeat_decoder_layers, false},
+    {"repeat_bert_layers", repeat_bert_layers, true},
+    {"repeat_nomic_layers", repeat_nomic_layers, true},
+    {"repeat_dinov2_layers", repeat_dinov2_layers, true},
+    {"repeat_vision_layers", repeat_vision_layers, true},
+    {"repeat_siglip_layers", repeat_siglip_layers, true},
     {"vision_swiglu_ffn", vision_swiglu_ffn, false},
     {"gelu_ffn", gelu_ffn, false},
     {"geglu", geglu, false},
@@ -245,10 +350,18 @@ static const struct {
     {"patch", patch, false},
     {"stack", stack, false},
     {"repeat_layers", repeat_layers, false},
+    {"repeat_stack", repeat_stack, false},
+    {"plugin", plugin, false},
+    {"plugin_named", plugin_named, false},
 };
 enum { NLAYERS = sizeof layers / sizeof *layers };
 
-/* Modules of layer 0 by every model's names: rows of 8, or a norm's (no rows). */
+/* What stands in front of a layer's modules. */
+static const char *const prefixes[] = {"layers", "model.layers", "encoder.layer", "encoder.layers",
+                                       "blocks"};
+enum { NPREFIXES = sizeof prefixes / sizeof *prefixes };
+
+/* Modules of a layer by every model's names: rows of 8, or a norm's (no rows). */
 static const struct {
     const char *name;
     int64_t rows;
@@ -289,11 +402,11 @@ enum { NMODULES = sizeof modules / sizeof *modules };
 
 static float numbers[3 * H * H];
 
-static rlx_status add(rlx_weights *w, const char *module, const char *what, int64_t rows,
-                      int64_t cols)
+static rlx_status add(rlx_weights *w, const char *layer, const char *module, const char *what,
+                      int64_t rows, int64_t cols)
 {
-    char name[80];
-    snprintf(name, sizeof name, "layers.0.%s.%s", module, what);
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s.%s", layer, module, what);
     const rlx_tensor t = {.name = name,
                           .format = RLX_F32,
                           .rank = cols ? 2 : 1,
@@ -303,20 +416,32 @@ static rlx_status add(rlx_weights *w, const char *module, const char *what, int6
     return rlx_weights_add(w, &t);
 }
 
+static rlx_status add_layer(rlx_weights *w, const char *layer)
+{
+    rlx_status st = NULL;
+    for (int i = 0; i < NMODULES && !st; i++) {
+        const int64_t rows = modules[i].rows;
+        st = add(w, layer, modules[i].name, "weight", rows ? rows : H, rows ? H : 0);
+        if (!st)
+            st = add(w, layer, modules[i].name, "bias", rows ? rows : H, 0);
+    }
+    if (!st)
+        st = add(w, layer, "ls1", "gamma", H, 0);
+    return st ? st : add(w, layer, "ls2", "gamma", H, 0);
+}
+
+/* Two layers by every name that models have for them; all are the same numbers. */
 static rlx_status add_weights(rlx_weights *w)
 {
     rlx_status st = NULL;
     for (int i = 0; i < 3 * H * H; i++)
         numbers[i] = 0.3f * sinf(1 + 0.7f * (float)i);
-    for (int i = 0; i < NMODULES && !st; i++) {
-        const int64_t rows = modules[i].rows;
-        st = add(w, modules[i].name, "weight", rows ? rows : H, rows ? H : 0);
-        if (!st)
-            st = add(w, modules[i].name, "bias", rows ? rows : H, 0);
+    for (int i = 0; i < 2 * NPREFIXES && !st; i++) {
+        char layer[32];
+        snprintf(layer, sizeof layer, "%s.%d", prefixes[i / 2], i % 2);
+        st = add_layer(w, layer);
     }
-    if (!st)
-        st = add(w, "ls1", "gamma", H, 0);
-    return st ? st : add(w, "ls2", "gamma", H, 0);
+    return st;
 }
 
 static rlx_status run(rlx_context *cx, const rlx_weights *w, int i)
