@@ -74,7 +74,7 @@ static int read_corpus(const char *dir)
     dir += optional;
     int n = scandir(dir, &names, NULL, alphasort), bad = n < 0 && !optional;
     if (n < 0)
-        fprintf(stderr, "%s: there is no folder %s\n", optional ? "skipped" : "replay", dir);
+        fprintf(stderr, "%s: there is no %s\n", optional ? "skipped" : "replay", dir);
     for (int i = 0; i < n; i++) {
         char path[4096];
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);

@@ -325,7 +325,7 @@ int main(void)
     }
     if (st) {
         char *text = rlx_status_text(st);
-        printf("skipped, no Vulkan device: %s\n", text);
+        printf("skipped: no Vulkan device: %s\n", text);
         free(text);
         int code = rlx_status_code(st) == RLX_NOT_FOUND ? SKIPPED : EXIT_FAILURE;
         rlx_status_free(st);
