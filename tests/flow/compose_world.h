@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "frontend/flow.h"
-#include "tests/base/suite.h"
+#include "tests/flow/tensors.h"
 
 enum { H = 6, TOKENS = 3 };
 
@@ -24,17 +24,6 @@ static inline float number(int which, int64_t i)
     return 0.4f * sinf(1.1f * (float)which + 0.53f * (float)i) + 0.1f;
 }
 
-static inline void add_weight(world *t, const char *name, const float *data, int rank)
-{
-    assert_ok(
-        rlx_weights_add(t->w, &(rlx_tensor){.name = name,
-                                            .format = RLX_F32,
-                                            .rank = rank,
-                                            .dim = {H, rank > 1 ? H : 0},
-                                            .data = data,
-                                            .bytes = sizeof(float) * (rank > 1 ? H * H : H)}));
-}
-
 static inline void open_world(world *t)
 {
     *t = (world){0};
@@ -47,11 +36,11 @@ static inline void open_world(world *t)
         for (int i = 0; i < H; i++)
             t->scale[l][i] = 1 + number(l + 4, i);
         snprintf(name, sizeof name, "layers.%d.proj.weight", l);
-        add_weight(t, name, t->matrix[l], 2);
+        ADD_F32(t->w, name, t->matrix[l], H, H);
         snprintf(name, sizeof name, "layers.%d.norm.weight", l);
-        add_weight(t, name, t->scale[l], 1);
+        ADD_F32(t->w, name, t->scale[l], H);
     }
-    add_weight(t, "norm.weight", t->scale[3], 1);
+    ADD_F32(t->w, "norm.weight", t->scale[3], H);
     assert_ok(rlx_flow_create("parts", &t->flow));
     const int64_t dims[] = {rlx_flow_symbol(t->flow, "TOKENS"), H};
     rlx_flow_input(t->flow, "x", RLX_F32, 2, dims);
@@ -92,12 +81,7 @@ static inline rlx_status run(world *t, const rlx_compile_options *o, float y[TOK
         x[i] = number(9, i);
     RLX_TRY(rlx_flow_compile(t->cx, t->flow, t->w, o, NULL, &e));
     assert_ok(rlx_session_create(t->cx, NULL, &s));
-    const rlx_tensor in = {.name = "x",
-                           .format = RLX_F32,
-                           .rank = 2,
-                           .dim = {TOKENS, H},
-                           .data = x,
-                           .bytes = sizeof x};
+    const rlx_tensor in = F32("x", x, TOKENS, H);
     assert_ok(rlx_executable_run(e, s, &in, 1));
     assert_ok(rlx_session_output(s, "y", &out));
     memcpy(y, out.data, sizeof(float) * TOKENS * H);

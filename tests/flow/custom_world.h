@@ -6,7 +6,7 @@
 
 #include "frontend/context.h"
 #include "frontend/flow.h"
-#include "tests/base/suite.h"
+#include "tests/flow/tensors.h"
 
 enum { H = 20, I = 33, TOKENS = 5, LAYERS = 4, BUCKET = 6 };
 
@@ -37,12 +37,10 @@ static inline const float *add_weight(world *t, const char *name, int which, int
     float *data = t->memory[t->nmemory++] = malloc((size_t)n * sizeof *data);
     for (int64_t i = 0; i < n; i++)
         data[i] = number(which, i);
-    assert_ok(rlx_weights_add(t->w, &(rlx_tensor){.name = name,
-                                                  .format = RLX_F32,
-                                                  .rank = rows ? 2 : 1,
-                                                  .dim = {rows ? rows : cols, cols},
-                                                  .data = data,
-                                                  .bytes = (size_t)n * sizeof *data}));
+    if (rows)
+        ADD_F32(t->w, name, data, rows, cols);
+    else
+        ADD_F32(t->w, name, data, cols);
     return data;
 }
 
@@ -96,24 +94,9 @@ static inline rlx_status compile(world *t)
 /* y f32[TOKENS,H] of the flow; inputs beside x are given when the flow takes them. */
 static inline void run(world *t, int ninputs, float y[TOKENS * H])
 {
-    const rlx_tensor in[] = {{.name = "x",
-                              .format = RLX_F32,
-                              .rank = 2,
-                              .dim = {TOKENS, H},
-                              .data = t->x,
-                              .bytes = sizeof t->x},
-                             {.name = "mask",
-                              .format = RLX_F32,
-                              .rank = 2,
-                              .dim = {TOKENS, H},
-                              .data = t->mask,
-                              .bytes = sizeof t->mask},
-                             {.name = "kind",
-                              .format = RLX_I32,
-                              .rank = 1,
-                              .dim = {TOKENS},
-                              .data = t->kind,
-                              .bytes = sizeof t->kind}};
+    const rlx_tensor in[] = {F32("x", t->x, TOKENS, H),
+                             F32("mask", t->mask, TOKENS, H),
+                             {"kind", RLX_I32, 1, {TOKENS}, t->kind, sizeof t->kind}};
     rlx_tensor out;
     assert_ok(rlx_executable_run(t->exe, t->session, in, ninputs));
     assert_ok(rlx_session_output(t->session, "y", &out));

@@ -6,7 +6,7 @@
 
 #include "frontend/context.h"
 #include "frontend/flow.h"
-#include "tests/base/suite.h"
+#include "tests/flow/tensors.h"
 
 enum { H = 8, HALF = H / 2, TAPS = 3, LAYERS = 2, TOKENS = 12, SEQS = 4 };
 
@@ -128,12 +128,7 @@ static void open_world(world *t, const char *device)
         snprintf(name, sizeof name, "layers.%d.conv.weight", l);
         for (int i = 0; i < H * TAPS; i++)
             t->taps[l][i] = 0.6f * sinf(1.7f * (float)(i + 31 * l));
-        assert_ok(rlx_weights_add(t->w, &(rlx_tensor){.name = name,
-                                                      .format = RLX_F32,
-                                                      .rank = 3,
-                                                      .dim = {H, 1, TAPS},
-                                                      .data = t->taps[l],
-                                                      .bytes = sizeof t->taps[l]}));
+        ADD_F32(t->w, name, t->taps[l], H, 1, TAPS);
     }
     for (int i = 0; i < TOKENS * H; i++)
         t->x[i] = sinf(0.9f * (float)i);

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "frontend/flow.h"
-#include "tests/base/suite.h"
+#include "tests/flow/tensors.h"
 
 enum { H = 12, TOKENS = 5, WORDS = 3, LAYERS = 4 };
 
@@ -39,12 +39,7 @@ static void open_world(world *t, const char *device)
         snprintf(name, sizeof name, "layers.%d.%s.weight", m / 2, m % 2 ? "txt" : "img");
         for (int i = 0; i < H * H; i++)
             t->matrix[m][i] = number(m, i);
-        assert_ok(rlx_weights_add(t->w, &(rlx_tensor){.name = name,
-                                                      .format = RLX_F32,
-                                                      .rank = 2,
-                                                      .dim = {H, H},
-                                                      .data = t->matrix[m],
-                                                      .bytes = sizeof t->matrix[m]}));
+        ADD_F32(t->w, name, t->matrix[m], H, H);
     }
     for (int i = 0; i < TOKENS * H; i++) {
         t->img[i] = number(20, i);
@@ -90,24 +85,8 @@ static rlx_status compile(world *t)
 static void run(world *t)
 {
     rlx_tensor in[3];
-    const rlx_tensor all[] = {{.name = "img",
-                               .format = RLX_F32,
-                               .rank = 2,
-                               .dim = {TOKENS, H},
-                               .data = t->img,
-                               .bytes = sizeof t->img},
-                              {.name = "txt",
-                               .format = RLX_F32,
-                               .rank = 2,
-                               .dim = {WORDS, H},
-                               .data = t->txt,
-                               .bytes = sizeof t->txt},
-                              {.name = "gain",
-                               .format = RLX_F32,
-                               .rank = 2,
-                               .dim = {TOKENS, H},
-                               .data = t->gain,
-                               .bytes = sizeof t->gain}};
+    const rlx_tensor all[] = {F32("img", t->img, TOKENS, H), F32("txt", t->txt, WORDS, H),
+                              F32("gain", t->gain, TOKENS, H)};
     int n = 0;
     for (int i = 0; i < t->flow->nstages; i++) /* those that the flow declares */
         for (int k = 0; t->flow->stages[i].kind == RLX_STAGE_INPUT && k < 3; k++)
