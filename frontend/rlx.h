@@ -759,7 +759,7 @@ typedef enum rlx_map {
     RLX_MAP_ABS,
     RLX_MAP_SQRT,
     RLX_MAP_RSQRT, /* 1 / sqrt(x) */
-    RLX_MAP_EXP,
+    RLX_MAP_EXP,   /* of f32 at most 3.4028e38: no infinity */
     RLX_MAP_ROUND, /* to the nearest integer, ties to even */
     RLX_MAP_FLOOR,
     RLX_MAP_LOG,
@@ -851,6 +851,13 @@ RLX_API rlx_value *rlx_build_flip(rlx_builder *b, rlx_value *x, int axis); /* ba
 /* low times fill in front of an axis, high times behind it; negative ones cut off, of a constant extent; 31 bits each. */
 RLX_API rlx_value *rlx_build_pad(rlx_builder *b, rlx_value *x, int axis, int64_t low, int64_t high,
                                  double fill);
+/* The same with what is there: L elements 1 2 3 become 3 2 [1 2 3] 2 1, 1 1 [1 2 3] 3 3 or 2 3 [1 2 3] 1 2. Reflection
+ * reaches less far than L. */
+typedef enum rlx_pad { RLX_PAD_REFLECT, RLX_PAD_EDGE, RLX_PAD_WRAP } rlx_pad;
+RLX_API rlx_value *rlx_build_pad_with(rlx_builder *b, rlx_value *x, int axis, int64_t low, int64_t high, rlx_pad pad);
+RLX_API rlx_value *rlx_build_roll(rlx_builder *b, rlx_value *x, int axis, int64_t by); /* element i goes to (i + by) mod L */
+/* A view: an axis so many times, one behind another (1 2 1 2), or each of its elements (1 1 2 2). */
+RLX_API rlx_value *rlx_build_repeat(rlx_builder *b, rlx_value *x, int axis, int64_t times, bool each);
 /* A view: the axis L becomes two, [O,size], [o,k] being element o*step + k*dilation; O is as many as lie inside. */
 RLX_API rlx_value *rlx_build_window(rlx_builder *b, rlx_value *x, int axis, int64_t size,
                                     int64_t step, int64_t dilation);
@@ -865,6 +872,8 @@ RLX_API void rlx_build_split(rlx_builder *b, rlx_value *x, int axis, int n, cons
 RLX_API rlx_value *rlx_build_reduce(rlx_builder *b, rlx_map fn, rlx_value *x, int n, const int *axes,
                                     bool keep);
 RLX_API rlx_value *rlx_build_mean(rlx_builder *b, rlx_value *x, int n, const int *axes); /* floats; axes stay, as 1 */
+RLX_API rlx_value *rlx_build_variance(rlx_builder *b, rlx_value *x, int n, const int *axes); /* the mean of (x - mean)^2; the same */
+RLX_API rlx_value *rlx_build_log_sum_exp(rlx_builder *b, rlx_value *x, int n, const int *axes); /* floats; axes stay, as 1 */
 /* All elements so far along an axis, with ADD, MUL, MIN or MAX; reverse: from the end; exclusive (ADD, MUL): without the
  * element itself. A cumulative sum is ADD. */
 RLX_API rlx_value *rlx_build_scan(rlx_builder *b, rlx_map fn, rlx_value *x, int axis, bool exclusive,

@@ -43,6 +43,30 @@ static rlx_value *build_blocks(rlx_builder *b, rlx_value *x, void *user)
     return x;
 }
 
+static rlx_value *build_far_reflection(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_pad_with(b, x, 1, H, 0, RLX_PAD_REFLECT);
+}
+
+static rlx_value *build_no_pad(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_pad_with(b, x, 1, 1, 1, (rlx_pad)7);
+}
+
+static rlx_value *build_cut(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_pad_with(b, x, 1, -1, 0, RLX_PAD_EDGE);
+}
+
+static rlx_value *build_no_repeat(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    return rlx_build_repeat(b, x, 1, -2, true);
+}
+
 /* ---- errors ------------------------------------------------------------------------------------
  */
 
@@ -308,6 +332,10 @@ static const struct {
     {build_float_one_hot, RLX_INVALID_ARGUMENT, "one_hot: indices are f32"},
     {build_no_spec, RLX_INVALID_ARGUMENT, "stft needs a spec"},
     {build_no_frames, RLX_INVALID_ARGUMENT, "stft: n_fft 0, hop 0: both are 1 to 2^31 - 1"},
+    {build_far_reflection, RLX_INVALID_ARGUMENT, "pad_with: low 20, high 0 of an extent of 20"},
+    {build_no_pad, RLX_INVALID_ARGUMENT, "pad_with: there is no kind 7"},
+    {build_cut, RLX_INVALID_ARGUMENT, "pad_with: low -1, high 0: 0 to 2^31 - 1"},
+    {build_no_repeat, RLX_INVALID_ARGUMENT, "repeat: -2 times, of rank 2"},
     {build_mixed_states, RLX_INVALID_ARGUMENT, "recur: 1 of 2 states are the session's"},
 };
 enum { NWRONG = sizeof wrong / sizeof *wrong };
