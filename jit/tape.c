@@ -56,14 +56,6 @@ static rlx_status allocate(builder *b)
     return RLX_OK;
 }
 
-static int64_t upper_bytes(const builder *b, const rlx_ir_type *t)
-{
-    int64_t n = 1;
-    for (int i = 0; i < t->rank; i++)
-        n *= rlx_dim_upper(b->module->dims, t->dim[i], b->options->upper);
-    return (int64_t)rlx_format_bytes(t->format, n);
-}
-
 /* ---- what an operand is ---- */
 
 /* Inside of kernels shapes may have more axes than what users hand over. */
@@ -301,10 +293,15 @@ static rlx_status place_outputs(builder *b, const rlx_ir_func *entry)
             return RLX_FAIL(RLX_INVALID_IR, "the entry @%s takes an operand", entry->name);
         if (entry->arg_info[i].role != RLX_ROLE_OUT)
             continue;
+        const rlx_ir_type *type = &entry->body->args[i]->type;
         rlx_program_tensor *t = &p->outputs[p->noutputs];
-        RLX_TRY(set_tensor(t, b->options->output_names[p->noutputs], &entry->body->args[i]->type));
+        RLX_TRY(set_tensor(t, b->options->output_names[p->noutputs], type));
+        int64_t bytes;
+        if (!rlx_lir_upper_bytes(b->module->dims, type, b->options->upper, &bytes))
+            return RLX_FAIL(RLX_UNSUPPORTED, "the output \"%s\" is too large for the bucket",
+                            t->name);
         t->offset = offset;
-        offset += align64(upper_bytes(b, &entry->body->args[i]->type));
+        offset += align64(bytes);
         p->noutputs++;
     }
     p->arena_bytes = offset;

@@ -184,6 +184,9 @@ typedef struct rlx_lir_plan_options {
 extern const rlx_pass rlx_lir_pass_plan_memory;
 /* Bytes of a planned function's frame, its callees' frames included. */
 int64_t rlx_lir_frame_bytes(const rlx_ir_func *f);
+/* Bytes of a buffer at the bucket's upper bounds; false: more than tensors of programs may have. */
+bool rlx_lir_upper_bytes(const rlx_dims *dims, const rlx_ir_type *t, const int64_t *upper,
+                         int64_t *out);
 
 typedef struct rlx_lir_plan_report {
     int64_t arena_bytes; /* the entry function's frame: callees' are in it, OUT buffers are not */

@@ -37,17 +37,24 @@ static int64_t align_up(int64_t bytes)
     return (bytes + RLX_LIR_ALIGN - 1) / RLX_LIR_ALIGN * RLX_LIR_ALIGN;
 }
 
+bool rlx_lir_upper_bytes(const rlx_dims *dims, const rlx_ir_type *t, const int64_t *upper,
+                         int64_t *out)
+{
+    const rlx_format_info *f = rlx_format_get(t->format);
+    int64_t elems = 1;
+    bool over = false;
+    for (int i = 0; i < t->rank; i++)
+        over |= __builtin_mul_overflow(elems, rlx_dim_upper(dims, t->dim[i], upper), &elems);
+    over |= __builtin_mul_overflow(elems / f->block_elems, f->block_bytes, out);
+    return !over && *out <= MAX_BYTES;
+}
+
 /* What a buffer occupies at the bucket's upper bounds, in whole units of the alignment. */
 static rlx_status buffer_bytes(const plan *p, const rlx_ir_node *n, int64_t *out)
 {
-    const rlx_ir_type *t = &n->out[0]->type;
-    int64_t elems = 1, bytes;
-    bool over = false;
-    for (int i = 0; i < t->rank; i++)
-        over |=
-            __builtin_mul_overflow(elems, rlx_dim_upper(p->m->dims, t->dim[i], p->upper), &elems);
-    over |= __builtin_mul_overflow(elems, rlx_format_get(t->format)->block_bytes, &bytes);
-    RLX_IR_REQUIRE(p->m, n, "P5", !over && bytes <= MAX_BYTES, "is too large for the bucket");
+    int64_t bytes;
+    bool fits = rlx_lir_upper_bytes(p->m->dims, &n->out[0]->type, p->upper, &bytes);
+    RLX_IR_REQUIRE(p->m, n, "P5", fits, "is too large for the bucket");
     *out = align_up(bytes);
     return RLX_OK;
 }

@@ -454,6 +454,9 @@ static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
     const rlx_lir_schedule *s = &g->s;
     int64_t dims[2] = {s->block_m, g->unit};
     rlx_ir_value *memory[MAX_CONTRACTS];
+    const int64_t column = s->block_m * g->ncontracts * (int64_t)sizeof(float);
+    if (g->unit > k->options->target->team_bytes / column)
+        return k_fail(k, g->contract[0], "a row's columns take more than a team's memory");
     for (int i = 0; i < g->ncontracts; i++)
         memory[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 2, dims);
     rlx_ir_value *units = k_const(k, g->n / g->unit);

@@ -249,6 +249,28 @@ START_TEST(seven_axes)
 }
 END_TEST
 
+/* Outputs that nobody could hold, one of them of more bytes than can be counted. */
+START_TEST(large_outputs)
+{
+    static const char *const dims[] = {"TOKENS,70368744177664", "TOKENS,TOKENS,70368744177664"};
+    for (int i = 0; i < 2; i++) {
+        char text[128];
+        subject s;
+        rlx_text entry = {0};
+        rlx_jit_target t = v3();
+        rlx_jit_options o = options_of(1);
+        snprintf(text, sizeof text,
+                 "lir module @m {\n func @main(%%x: global f32[%s] out) {\n  return\n }\n}\n",
+                 dims[i]);
+        EXPECT_OK(subject_parse(&s, "large", text));
+        EXPECT_ERROR(rlx_jit_compile(s.module, &t, &o, &entry, NULL), RLX_UNSUPPORTED,
+                     "the output \"y\" is too large for the bucket");
+        subject_destroy(&s);
+        rlx_text_deinit(&entry);
+    }
+}
+END_TEST
+
 /* A kernel that applies one op to a tile x of `format`, as text. */
 static rlx_status compile_op(const char *format, const char *op, const rlx_jit_target *t)
 {
@@ -410,6 +432,7 @@ int main(void)
     SUITE_TEST(s, "runs", runs);
     SUITE_TEST(s, "bad_modules", bad_modules);
     SUITE_TEST(s, "seven_axes", seven_axes);
+    SUITE_TEST(s, "large_outputs", large_outputs);
     SUITE_TEST(s, "unsupported_ops", unsupported_ops);
     SUITE_TEST(s, "bad_targets", bad_targets);
     SUITE_TEST(s, "llvm_failures", llvm_failures);

@@ -203,8 +203,9 @@ START_TEST(rows_may_choose_none)
 END_TEST
 
 /* Normalised rows, in team memory while they are few and short: of a row that goes to an expert as
- * many as there are tokens, however few go together; of axes in front of tokens all. */
-START_TEST(normalised_rows_fit_team_memory)
+ * many as there are tokens, however few go together; of axes in front of tokens all. Sums of heads
+ * that are normalised, as long as a block of them fits. */
+START_TEST(rows_fit_team_memory)
 {
     static const char *const texts[] = {
         "mir module @m {\n  func @main(%x: f32[T,8192] input \"x\", %i: i32[T] input \"i\", "
@@ -221,6 +222,13 @@ START_TEST(normalised_rows_fit_team_memory)
         "    %2 = broadcast %1 {axes=[0,1]} : f32[T,4,8192]\n"
         "    %3 = map %x, %2 {fn=div} : f32[T,4,8192]\n"
         "    %y = contract %3, %w {lanes=16} : f32[T,4,4]\n    return %y\n  }\n}\n",
+        "mir module @m {\n  func @main(%x: f32[T,8] input \"x\", "
+        "%w: f32[16384,8] weight \"w\") -> (f32[T,2,8192]) {\n"
+        "    %0 = contract %x, %w {lanes=16} : f32[T,16384]\n"
+        "    %1 = reshape %0 : f32[T,2,8192]\n"
+        "    %2 = reduce %1 {fn=add, axis=2, lanes=16} : f32[T,2]\n"
+        "    %3 = broadcast %2 {axes=[0,1]} : f32[T,2,8192]\n"
+        "    %4 = map %1, %3 {fn=div} : f32[T,2,8192]\n    return %4\n  }\n}\n",
     };
     engines e = {.seed = 1};
     rlx_dims *dims = rlx_dims_create();
@@ -252,7 +260,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, rows_choose_matrices, 0, CASES);
     tcase_add_loop_test(c, rows_may_choose_none, 0, PRECISIONS);
-    tcase_add_loop_test(c, normalised_rows_fit_team_memory, 0, 2);
+    tcase_add_loop_test(c, rows_fit_team_memory, 0, 3);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES + PRECISIONS + 2);
+    return run_suite(s, CASES + PRECISIONS + 3);
 }
