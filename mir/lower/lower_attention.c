@@ -89,26 +89,32 @@ typedef struct key_tile {
     rlx_ir_value *scale; /* f32<keys>; NULL: the keys are no codes */
 } key_tile;
 
-/* Elements of a page of the pool, which are [rows, columns] of this kv head, from number `first`
- * on, `count` of them. Loops over a page's keys tell of its values so, bit by bit, and loops over
- * its values of the next page's keys: neither lies as it is read, and no machine guesses it. */
-static void fetch_ahead(attention *a, int pool, rlx_ir_value *page, rlx_ir_value *first,
-                        int64_t count)
+/* Elements of a page of the pool, [rows, columns] of this kv head that lie in a row, from number
+ * `first` on, `count` of them. Loops over a page's keys tell of its values so, bit by bit, and loops
+ * over its values of the next page's keys: neither lies as it is read, and no machine guesses it.
+ * An element goes by its number, as one of row 0, and a few lines are written out: all of them, with
+ * rows and columns, would be half of the kernel's text. */
+static rlx_status fetch_ahead(attention *a, int pool, rlx_ir_value *page, rlx_ir_value *first,
+                              int64_t count)
 {
-    enum { LINE = 64 };
+    enum { LINE = 64, LINES = 4 };
     const rlx_ir_value *v = a->node->in[pool];
-    const int64_t columns = v->type.dim[3];
-    const int64_t step = LINE / rlx_format_get(v->type.format)->block_bytes;
+    const int64_t line = LINE / rlx_format_get(v->type.format)->block_bytes;
+    rlx_lir_scope loop;
     if (a->k->options->target->unit != RLX_UNIT_CPU)
-        return;
-    for (int64_t i = 0; i < count; i += step) {
-        rlx_ir_value *at = rlx_lir_build_map2(a->b, RLX_FN_ADD, first, k_const(a->k, i));
-        rlx_ir_value *row = rlx_lir_build_map2(a->b, RLX_FN_DIV, at, k_const(a->k, columns));
-        rlx_ir_value *before = rlx_lir_build_map2(a->b, RLX_FN_MUL, row, k_const(a->k, columns));
-        rlx_ir_value *index[4] = {page, a->g, row,
-                                  rlx_lir_build_map2(a->b, RLX_FN_SUB, at, before)};
+        return RLX_OK;
+    rlx_lir_begin_for(a->b, k_const(a->k, 0), k_const(a->k, count), LINES * line, 0, NULL, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *at = rlx_lir_build_map2(a->b, RLX_FN_ADD, first, loop.index[0]);
+    for (int64_t i = 0; i < LINES && i * line < count; i++) {
+        rlx_ir_value *index[4] = {
+            page, a->g, k_const(a->k, 0),
+            rlx_lir_build_map2(a->b, RLX_FN_ADD, at, k_const(a->k, i * line))};
         rlx_lir_build_prefetch(a->b, bound(v)->lir, index);
     }
+    rlx_lir_end_for(a->b, &loop, NULL);
+    return rlx_ir_builder_finish(a->b);
 }
 
 /* s[r, j] += sum_d q[r, d] * k[d, j0 + j] for d = from .. to-1, ascending. */
@@ -148,7 +154,7 @@ static rlx_status score_groups(attention *a, key_tile *t, rlx_ir_value **s)
     rlx_ir_value *share = rlx_lir_build_map2(
         a->b, RLX_FN_ADD, rlx_lir_build_map2(a->b, RLX_FN_MUL, t->j0, k_const(a->k, a->d)),
         rlx_lir_build_map2(a->b, RLX_FN_MUL, from, k_const(a->k, a->s.keys)));
-    fetch_ahead(a, VALUES, t->page, share, RLX_KV_GROUP * (int64_t)a->s.keys);
+    RLX_TRY(fetch_ahead(a, VALUES, t->page, share, RLX_KV_GROUP * (int64_t)a->s.keys));
     if (a->key_scales >= 0) {
         coord c[4] = {coord_of(t->page, 0, -1), coord_of(a->g, 0, -1),
                       coord_of(loop.index[0], a->d / RLX_KV_GROUP, -1),
@@ -307,7 +313,7 @@ static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen,
     rlx_ir_value *share = rlx_lir_build_map2(
         a->b, RLX_FN_ADD, rlx_lir_build_map2(a->b, RLX_FN_MUL, d0, k_const(a->k, a->positions)),
         rlx_lir_build_map2(a->b, RLX_FN_MUL, some.first, k_const(a->k, a->s.width)));
-    fetch_ahead(a, KEYS, a->next_page, share, SOME * (int64_t)a->s.width);
+    RLX_TRY(fetch_ahead(a, KEYS, a->next_page, share, SOME * (int64_t)a->s.width));
     rlx_ir_value *next = loop.carried[0];
     RLX_TRY(value_chain(a, page, &some, d0, &next));
     rlx_lir_end_for(a->b, &loop, &next);
