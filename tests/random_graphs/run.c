@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "jit/jit.h"
+#include "runtime/cpu.h"
 #include "runtime/runtime.h"
 #include "tests/lower/tape_runner.h"
 #include "tests/random_graphs/graphs.h"
@@ -356,13 +357,12 @@ static rlx_status run_split(const runner *r, const rlx_ir_module *mir)
     return st;
 }
 
-static rlx_status run_all(runner *r)
+/* Everything with code for a CPU of those features. */
+static rlx_status run_path(runner *r, uint64_t features)
 {
     rlx_ir_module *mir = NULL;
-    r->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
+    r->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = features};
     RLX_TRY(rlx_jit_lir_target(&r->target, &r->lir_target));
-    RLX_TRY(make_inputs(r));
-    RLX_TRY(rlx_hir_eval(r->g->hir, "main", &r->env, r->want, r->nresults));
     rlx_status st = rlx_hir_lower(r->g->hir, &mir);
     if (!st)
         st = by_evaluator(r, mir, "MIR by the evaluator");
@@ -372,6 +372,21 @@ static rlx_status run_all(runner *r)
         st = run_fused(r, mir); /* changes mir */
     rlx_ir_module_destroy(mir);
     return st;
+}
+
+/* Every path that this CPU has: its own, and the one for older CPUs when that is another. */
+static rlx_status run_all(runner *r)
+{
+    const uint64_t host = rlx_cpu_host()->features;
+    uint64_t older;
+    RLX_TRY(make_inputs(r));
+    RLX_TRY(rlx_hir_eval(r->g->hir, "main", &r->env, r->want, r->nresults));
+    RLX_TRY(run_path(r, host));
+    RLX_TRY(rlx_cpu_parse("x86-64-v3", false, &older));
+    if ((host & older) != older || host == older)
+        return RLX_OK;
+    RLX_TRY_NOTE(run_path(r, older), "for x86-64-v3");
+    return RLX_OK;
 }
 
 static rlx_status check_here(const random_graph *g)
