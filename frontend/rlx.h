@@ -1069,7 +1069,7 @@ typedef struct rlx_recur_spec {
     int64_t steps;               /* as a dim of rlx_build_reshape, when there are no sequences */
     bool backwards;
     /* One step: args are the operands without S and P; results are to be outputs, then next states. Tensor ops with
-     * constant extents only (no stages' ops such as linear: rlx_build_matmul); weights and inputs are operands. A
+     * constant extents only (no stages' ops such as linear: rlx_build_matmul); weights, tables, inputs are operands. A
      * recurrence inside of a step is unrolled: its step function is called for each of its steps, at most 64. */
     void (*step)(rlx_builder *b, rlx_value *const *args, rlx_value **results, void *user);
     void *user;
