@@ -217,13 +217,17 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
 static rlx_status emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_llvm_form form,
                              rlx_text *out)
 {
+    const rlx_spirv_options o = {.team = team_of(t),
+                                 .features = t->features,
+                                 .subgroup = t->subgroup,
+                                 .team_bytes = vulkan_team_bytes(t)};
     if (form == RLX_LLVM_CODE)
-        return rlx_spirv_emit_kernel(kernel, team_of(t), out);
+        return rlx_spirv_emit_kernel(kernel, &o, out);
     if (form == RLX_LLVM_IR)
         return RLX_FAIL(RLX_UNSUPPORTED, "kernel @%s as LLVM IR: SPIR-V is made without LLVM",
                         kernel->name);
     rlx_text code = {0};
-    rlx_status st = rlx_spirv_emit_kernel(kernel, team_of(t), &code);
+    rlx_status st = rlx_spirv_emit_kernel(kernel, &o, &code);
     if (!st)
         st = rlx_spirv_disassemble((const uint32_t *)(const void *)code.data,
                                    code.len / sizeof(uint32_t), out);

@@ -70,8 +70,7 @@ static rlx_decode_value op(void *user, rlx_decode_op o, rlx_decode_value a, rlx_
     case RLX_DECODE_AS_FLOAT:
         return rlx_spirv_op(m, SpvOpBitcast, e->f32, in[0]);
     case RLX_DECODE_HALF:
-        rlx_status_free(rlx_spirv_cast(e, n, RLX_F16, RLX_F32, in[0], &out));
-        return out;
+        return rlx_spirv_cast(e, RLX_F16, RLX_F32, in[0]);
     default:
         return rlx_spirv_op(m, plain[o], e->u32, in[0], in[1]);
     }

@@ -380,7 +380,7 @@ static rlx_status emit_cast(rlx_spirv_emit *e, const rlx_ir_node *n)
         if (n->op == RLX_LIR_BITCAST)
             out->part[p] = rlx_spirv_bitcast(e, from, to, in->part[p]);
         else
-            RLX_TRY(rlx_spirv_cast(e, n, from, to, in->part[p], &out->part[p]));
+            out->part[p] = rlx_spirv_cast(e, from, to, in->part[p]);
     }
     return RLX_OK;
 }
@@ -499,7 +499,7 @@ static int unit_bytes(const rlx_spirv_emit *e, rlx_format f)
 {
     const rlx_format_info *info = rlx_format_get(f);
     int bytes = info->kind == RLX_KIND_BLOCK ? 1 : info->block_bytes;
-    bool stored = bytes == 1 ? e->bytes : bytes == 2 ? e->halves : true;
+    bool stored = bytes >= 4 || rlx_spirv_has(e, bytes == 1 ? RLX_VULKAN_INT8 : RLX_VULKAN_INT16);
     return stored ? bytes : 4;
 }
 
@@ -576,10 +576,11 @@ static rlx_status begin(rlx_spirv_emit *e)
     rlx_spirv_put_text(m, RLX_SPIRV_HEAD, SpvOpEntryPoint, 2, entry, e->kernel->name, 3, interface);
     rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpExecutionMode, function, SpvExecutionModeLocalSize,
                    (uint32_t)e->team, 1, 1);
-    /* Masks are infinities. */
-    rlx_spirv_capability(m, SpvCapabilitySignedZeroInfNanPreserve);
-    rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpExecutionMode, function,
-                   SpvExecutionModeSignedZeroInfNanPreserve, 32);
+    if (rlx_spirv_has(e, RLX_VULKAN_INF)) { /* masks are infinities */
+        rlx_spirv_capability(m, SpvCapabilitySignedZeroInfNanPreserve);
+        rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpExecutionMode, function,
+                       SpvExecutionModeSignedZeroInfNanPreserve, 32);
+    }
     m->into = RLX_SPIRV_ENTRY;
     rlx_spirv_put_result(m, SpvOpFunction, void_, function,
                          RLX_SPIRV_WORDS(SpvFunctionControlMaskNone, type));
@@ -591,6 +592,29 @@ static rlx_status begin(rlx_spirv_emit *e)
     m->into = RLX_SPIRV_BODY;
     RLX_TRY(define_arguments(e));
     define_exchange(e);
+    return RLX_OK;
+}
+
+/* What there is no other way for. */
+static rlx_status check_needs(const rlx_spirv_emit *e)
+{
+    static const struct {
+        rlx_vulkan_feature feature;
+        SpvCapability capability;
+        const char *what;
+    } needs[] = {{RLX_VULKAN_INT64, SpvCapabilityInt64, "64-bit integers"},
+                 {RLX_VULKAN_F64, SpvCapabilityFloat64, "64-bit floats"}};
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
+        if (!rlx_spirv_has(e, needs[i].feature) && rlx_spirv_needs(&e->m, needs[i].capability))
+            return RLX_FAIL(
+                RLX_UNSUPPORTED, "kernel @%s takes %s, which the Vulkan target has not (%s)",
+                e->kernel->name, needs[i].what, rlx_vulkan_feature_name(needs[i].feature));
+    if (e->team_bytes > e->options.team_bytes)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "kernel @%s takes %lld bytes of team memory, exchange included; SPIR-V "
+                        "kernels may take %lld",
+                        e->kernel->name, (long long)e->team_bytes,
+                        (long long)e->options.team_bytes);
     return RLX_OK;
 }
 
@@ -606,18 +630,15 @@ static rlx_status emit_module(rlx_spirv_emit *e, rlx_text *out)
     RLX_TRY(emit_block(e, e->kernel->body));
     rlx_spirv_put(m, RLX_SPIRV_BODY, SpvOpReturn, 0, NULL);
     rlx_spirv_put(m, RLX_SPIRV_BODY, SpvOpFunctionEnd, 0, NULL);
-    if (e->team_bytes > RLX_SPIRV_TEAM_BYTES)
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "kernel @%s takes %lld bytes of team memory, exchange included; SPIR-V "
-                        "kernels may take %d",
-                        e->kernel->name, (long long)e->team_bytes, RLX_SPIRV_TEAM_BYTES);
+    RLX_TRY(check_needs(e));
     return rlx_spirv_module_write(m, RLX_SPIRV_VERSION, out);
 }
 
-rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, int team, rlx_text *out)
+rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, const rlx_spirv_options *options,
+                                 rlx_text *out)
 {
     rlx_spirv_emit e = {
-        .kernel = kernel, .team = team, .bytes = true, .halves = true, .arena = rlx_arena_create()};
+        .kernel = kernel, .options = *options, .team = options->team, .arena = rlx_arena_create()};
     if (!e.arena)
         return RLX_OOM();
     rlx_spirv_module_init(&e.m);

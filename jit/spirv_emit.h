@@ -30,13 +30,22 @@
 #include "jit/spirv_module.h"
 #include "lir/lir.h"
 #include "runtime/base/arena.h"
+#include "runtime/vulkan_features.h"
 
 enum {
     RLX_SPIRV_VERSION = 0x00010300,
     RLX_SPIRV_MAX_RANK = 3,          /* of tiles */
     RLX_SPIRV_MAX_TABLES = 32,       /* that a kernel's block formats look values up in */
-    RLX_SPIRV_TEAM_BYTES = 32 << 10, /* of team memory that a kernel may take, exchange included */
+    RLX_SPIRV_TEAM_BYTES = 32 << 10, /* of team memory that kernels are made for, at most */
 };
+
+/* What a kernel is made for. */
+typedef struct rlx_spirv_options {
+    int team;           /* invocations */
+    uint64_t features;  /* of runtime/vulkan_features.h */
+    int subgroup;       /* invocations of a subgroup; 0: not to be used */
+    int64_t team_bytes; /* of team memory that a kernel may take, exchange included */
+} rlx_spirv_options;
 
 typedef struct rlx_spirv_buffer {
     const rlx_ir_type *type;
@@ -76,8 +85,8 @@ typedef struct rlx_spirv_tile {
 typedef struct rlx_spirv_emit {
     rlx_spirv_module m;
     const rlx_ir_func *kernel;
+    rlx_spirv_options options;
     int team;
-    bool bytes, halves; /* whether storage buffers may hold elements of 8 and of 16 bits */
     rlx_arena *arena;
     rlx_spirv_tile **slots; /* LIR value -> tile: open addressing */
     size_t nslots, nused;
@@ -99,8 +108,10 @@ typedef struct rlx_spirv_emit {
     rlx_spirv_id place_string, place_block;
 } rlx_spirv_emit;
 
-/* Emits `kernel` for teams of `team` invocations and validates it; appends words to `out`. */
-rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, int team, rlx_text *out);
+/* Emits `kernel` and validates it; appends words to `out`. What the options' features have not is
+ * done without, or RLX_UNSUPPORTED names it. */
+rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, const rlx_spirv_options *options,
+                                 rlx_text *out);
 
 /* ---- spirv_check.c: SPIRV-Tools ---- */
 
@@ -130,8 +141,7 @@ rlx_spirv_id rlx_spirv_constant(rlx_spirv_emit *e, const rlx_ir_node *n); /* a c
 /* `f` is the operands' format (of the last operand of a select). */
 rlx_status rlx_spirv_map(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
                          const rlx_spirv_id *in, rlx_spirv_id *out);
-rlx_status rlx_spirv_cast(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format from, rlx_format to,
-                          rlx_spirv_id x, rlx_spirv_id *out);
+rlx_spirv_id rlx_spirv_cast(rlx_spirv_emit *e, rlx_format from, rlx_format to, rlx_spirv_id x);
 rlx_spirv_id rlx_spirv_bitcast(rlx_spirv_emit *e, rlx_format from, rlx_format to, rlx_spirv_id x);
 /* a*b + c on f32, rounded once where the driver has such an instruction. */
 rlx_spirv_id rlx_spirv_fma(rlx_spirv_emit *e, rlx_spirv_id type, rlx_spirv_id a, rlx_spirv_id b,
@@ -149,6 +159,10 @@ int rlx_spirv_team_elem_bytes(rlx_format f);
 
 /* ---- u32 ---- */
 
+static inline bool rlx_spirv_has(const rlx_spirv_emit *e, rlx_vulkan_feature f)
+{
+    return e->options.features >> f & 1;
+}
 static inline rlx_spirv_id rlx_spirv_u32(rlx_spirv_emit *e, int64_t v)
 {
     return rlx_spirv_const_u32(&e->m, (uint32_t)v);
@@ -186,8 +200,8 @@ rlx_status rlx_spirv_store(rlx_spirv_emit *e, const rlx_ir_node *n);
 void rlx_spirv_access_init(rlx_spirv_emit *e, const rlx_ir_node *n, const rlx_ir_type *tile,
                            rlx_spirv_access *a);
 /* The element at a place of a load's tile, 0 beyond limits and where `live` (0: true) is false. */
-rlx_status rlx_spirv_load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
-                                const rlx_spirv_place *p, rlx_spirv_id live, rlx_spirv_id *out);
+rlx_spirv_id rlx_spirv_load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                                  const rlx_spirv_place *p, rlx_spirv_id live);
 /* Byte `at` of a buffer of blocks, as u32. */
 rlx_spirv_id rlx_spirv_load_byte(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id at);
 

@@ -251,14 +251,14 @@ static rlx_format loaded_format(const rlx_spirv_access *a)
     return a->part == RLX_LIR_CODES ? a->tile->format : RLX_F32;
 }
 
-rlx_status rlx_spirv_load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
-                                const rlx_spirv_place *p, rlx_spirv_id live, rlx_spirv_id *out)
+rlx_spirv_id rlx_spirv_load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                                  const rlx_spirv_place *p, rlx_spirv_id live)
 {
     rlx_spirv_module *m = &e->m;
     rlx_format f = loaded_format(a);
     live = inside(e, a, p, live);
     if (!live)
-        return rlx_spirv_cast(e, a->node, f, a->tile->format, load_place(e, a, p), out);
+        return rlx_spirv_cast(e, f, a->tile->format, load_place(e, a, p));
     rlx_spirv_id before = m->block, in = rlx_spirv_new_id(m), join = rlx_spirv_new_id(m);
     rlx_spirv_select_branch(m, live, in, join, join);
     rlx_spirv_label(m, in);
@@ -266,7 +266,7 @@ rlx_status rlx_spirv_load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
     rlx_spirv_branch(m, join);
     rlx_spirv_label(m, join);
     x = rlx_spirv_op(m, SpvOpPhi, rlx_spirv_value_type(e, f), rlx_spirv_zero(e, f), before, x, in);
-    return rlx_spirv_cast(e, a->node, f, a->tile->format, x, out);
+    return rlx_spirv_cast(e, f, a->tile->format, x);
 }
 
 /* ---- tiles ---- */
@@ -280,7 +280,7 @@ rlx_status rlx_spirv_load(rlx_spirv_emit *e, const rlx_ir_node *n)
     for (int p = 0; p < out->n; p++) {
         rlx_spirv_id valid;
         rlx_spirv_place at = rlx_spirv_own_place(e, a.tile, p, &valid);
-        RLX_TRY(rlx_spirv_load_place(e, &a, &at, valid, &out->part[p]));
+        out->part[p] = rlx_spirv_load_place(e, &a, &at, valid);
     }
     return RLX_OK;
 }
@@ -311,14 +311,14 @@ rlx_status rlx_spirv_store(rlx_spirv_emit *e, const rlx_ir_node *n)
     if (global)
         rlx_spirv_barrier(&e->m);
     for (int p = 0; p < in->n; p++) {
-        rlx_spirv_id x, live;
+        rlx_spirv_id live;
         rlx_spirv_place at = rlx_spirv_own_place(e, type, p, &live);
         if (type->rank == 0) /* one invocation is enough */
             live = rlx_spirv_op(&e->m, SpvOpIEqual, e->bool_, e->thread, rlx_spirv_u32(e, 0));
         live = inside(e, &a, &at, live);
         rlx_spirv_id index = index_of(e, &a, &at);
-        RLX_TRY(rlx_spirv_cast(e, n, type->format, a.buffer->type->format, in->part[p], &x));
-        store_if(e, &a, index, live, x);
+        store_if(e, &a, index, live,
+                 rlx_spirv_cast(e, type->format, a.buffer->type->format, in->part[p]));
     }
     if (global)
         rlx_spirv_barrier(&e->m);

@@ -56,11 +56,18 @@ rlx_spirv_id rlx_spirv_put_glsl(rlx_spirv_module *m, enum GLSLstd450 op, rlx_spi
     return head[1];
 }
 
-void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c)
+bool rlx_spirv_needs(const rlx_spirv_module *m, SpvCapability c)
 {
     for (int i = 0; i < m->ncapabilities; i++)
         if (m->capabilities[i] == (uint32_t)c)
-            return;
+            return true;
+    return false;
+}
+
+void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c)
+{
+    if (rlx_spirv_needs(m, c))
+        return;
     m->capabilities[m->ncapabilities++] = (uint32_t)c;
     const char *extension = c == SpvCapabilityStorageBuffer8BitAccess    ? "SPV_KHR_8bit_storage"
                             : c == SpvCapabilitySignedZeroInfNanPreserve ? "SPV_KHR_float_controls"

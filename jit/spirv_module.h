@@ -84,6 +84,7 @@ rlx_spirv_id rlx_spirv_put_glsl(rlx_spirv_module *m, enum GLSLstd450 op, rlx_spi
     rlx_spirv_put((m), (section), (op), RLX_SPIRV_WORDS(__VA_ARGS__))
 
 void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c); /* once each */
+bool rlx_spirv_needs(const rlx_spirv_module *m, SpvCapability c);
 /* A variable outside of functions, named when `name` is not NULL; `to` is what it holds. */
 rlx_spirv_id rlx_spirv_variable(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to,
                                 const char *name);

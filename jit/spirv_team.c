@@ -168,7 +168,7 @@ static rlx_status emit_iota(rlx_spirv_emit *e, const rlx_ir_node *n)
             rlx_spirv_id valid, index = element(e, type, p, &valid);
             const rlx_spirv_place at = place_of(e, type, index);
             index = along(&at, type->rank - 1);
-            RLX_TRY(rlx_spirv_cast(e, n, RLX_I32, type->format, index, &out->part[p]));
+            out->part[p] = rlx_spirv_cast(e, RLX_I32, type->format, index);
         }
     }
     return RLX_OK;

@@ -286,19 +286,17 @@ static rlx_spirv_id divide(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format f
 }
 
 /* A shift by less than 0 or more than all bits gives 0. */
-static rlx_spirv_id shift_left(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format f,
-                               const rlx_spirv_id *in)
+static rlx_spirv_id shift(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format f, SpvOp op,
+                          const rlx_spirv_id *in)
 {
     int64_t by = 0, bits = bytes_of(f) * 8;
     rlx_spirv_id type = rlx_spirv_value_type(e, f);
     if (constant_operand(n, 1, &by))
-        return by < 0 || by >= bits
-                   ? int_const(e, f, 0)
-                   : rlx_spirv_op(&e->m, SpvOpShiftLeftLogical, type, in[0], in[1]);
+        return by < 0 || by >= bits ? int_const(e, f, 0)
+                                    : rlx_spirv_op(&e->m, op, type, in[0], in[1]);
     rlx_spirv_id inside = compare(e, SpvOpULessThan, in[1], int_const(e, f, bits));
     rlx_spirv_id safe = choose(e, type, inside, in[1], int_const(e, f, 0));
-    return choose(e, type, inside, rlx_spirv_op(&e->m, SpvOpShiftLeftLogical, type, in[0], safe),
-                  int_const(e, f, 0));
+    return choose(e, type, inside, rlx_spirv_op(&e->m, op, type, in[0], safe), int_const(e, f, 0));
 }
 
 static rlx_status map_int(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
@@ -359,8 +357,12 @@ static rlx_status map_int(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn
         *out = rlx_spirv_op(m, SpvOpBitwiseXor, type, x, y);
         return RLX_OK;
     case RLX_FN_SHL:
-        *out = shift_left(e, n, f, in);
+        *out = shift(e, n, f, SpvOpShiftLeftLogical, in);
         break;
+    case RLX_FN_SHR:
+        *out =
+            shift(e, n, f, is_signed(f) ? SpvOpShiftRightArithmetic : SpvOpShiftRightLogical, in);
+        return RLX_OK;
     default:
         return rlx_spirv_unsupported(e, n, "%s of integers", rlx_map_fn_get(fn)->name);
     }
@@ -391,9 +393,11 @@ static rlx_status map_half(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn f
     if (fn == RLX_FN_FMA)
         return rlx_spirv_unsupported(e, n, "fma on %s; cast to f32", rlx_format_get(f)->name);
     for (int i = 0; i < info->arity; i++)
-        RLX_TRY(rlx_spirv_cast(e, n, f, RLX_F32, in[i], &wide[i]));
+        wide[i] = rlx_spirv_cast(e, f, RLX_F32, in[i]);
     RLX_TRY(map_float(e, n, fn, RLX_F32, wide, out));
-    return info->to_bool ? RLX_OK : rlx_spirv_cast(e, n, RLX_F32, f, *out, out);
+    if (!info->to_bool)
+        *out = rlx_spirv_cast(e, RLX_F32, f, *out);
+    return RLX_OK;
 }
 
 rlx_status rlx_spirv_map(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
@@ -498,36 +502,86 @@ static rlx_spirv_id widen_float(rlx_spirv_emit *e, rlx_format *f, rlx_spirv_id x
     return x;
 }
 
-/* `x` is f32 or f64. */
-static rlx_status narrow_float(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format from,
-                               rlx_format to, rlx_spirv_id x, rlx_spirv_id *out)
+/* f64 as f32, of its two neighbours the one whose last bit is 1: rounding that to 16 bits gives what
+ * rounding the f64 would. */
+static rlx_spirv_id round_to_odd(rlx_spirv_emit *e, rlx_spirv_id x)
 {
-    *out = x;
-    if (from == to)
-        return RLX_OK;
-    if (from == RLX_F64 && to != RLX_F32) /* by way of f32 it would be rounded twice */
-        return rlx_spirv_unsupported(e, n, "f64 to %s", rlx_format_get(to)->name);
-    if (to == RLX_F16)
-        *out = f32_to_f16(e, x);
-    else if (to == RLX_BF16)
-        *out = f32_to_bf16(e, x);
-    else
-        *out = rlx_spirv_op(&e->m, SpvOpFConvert, rlx_spirv_value_type(e, to), x);
-    return RLX_OK;
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id f64 = rlx_spirv_type_float(m, 64), size[2];
+    rlx_spirv_id near = rlx_spirv_op(m, SpvOpFConvert, e->f32, x);
+    rlx_spirv_id back = rlx_spirv_op(m, SpvOpFConvert, f64, near), bits = to_bits(e, near);
+    size[0] = rlx_spirv_put_glsl(m, GLSLstd450FAbs, f64, 1, &x);
+    size[1] = rlx_spirv_put_glsl(m, GLSLstd450FAbs, f64, 1, &back);
+    rlx_spirv_id even = int_op(e, SpvOpBitwiseAnd, bits, u32(e, 1));
+    even = compare(e, SpvOpIEqual, even, u32(e, 0));
+    rlx_spirv_id above = compare(e, SpvOpFOrdLessThan, size[1], size[0]);
+    rlx_spirv_id below = compare(e, SpvOpFOrdLessThan, size[0], size[1]);
+    rlx_spirv_id by = choose(e, e->u32, above, u32(e, 1), u32(e, 0));
+    by = choose(e, e->u32, below, u32(e, UINT32_MAX), by);
+    by = choose(e, e->u32, even, by, u32(e, 0));
+    return from_bits(e, int_op(e, SpvOpIAdd, bits, by));
 }
 
-static rlx_status int_to_float(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format from,
-                               rlx_format to, rlx_spirv_id x, rlx_spirv_id *out)
+/* `x` is f32 or f64. */
+static rlx_spirv_id narrow_float(rlx_spirv_emit *e, rlx_format from, rlx_format to, rlx_spirv_id x)
+{
+    if (from == to)
+        return x;
+    if (from == RLX_F64 && to != RLX_F32)
+        x = round_to_odd(e, x);
+    if (to == RLX_F16)
+        return f32_to_f16(e, x);
+    if (to == RLX_BF16)
+        return f32_to_bf16(e, x);
+    return rlx_spirv_op(&e->m, SpvOpFConvert, rlx_spirv_value_type(e, to), x);
+}
+
+/* A size of more than 24 bits with zeros behind the first 16 to 24 of them, the last of which is set
+ * where something was cleared: a float holds it, and rounding that to 8 bits gives what rounding the
+ * size would. */
+static rlx_spirv_id clear_low_bits(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x)
+{
+    enum { STEP = 8, KEPT = 16 };
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id type = rlx_spirv_value_type(e, f), zero = int_const(e, f, 0), out = x;
+    for (int bits = STEP; bits + KEPT < 8 * bytes_of(f); bits += STEP) {
+        const int64_t one = (int64_t)1 << bits;
+        rlx_spirv_id low = rlx_spirv_op(m, SpvOpBitwiseAnd, type, x, int_const(e, f, one - 1));
+        rlx_spirv_id high = rlx_spirv_op(m, SpvOpBitwiseAnd, type, x, int_const(e, f, -one));
+        rlx_spirv_id set = rlx_spirv_op(m, SpvOpBitwiseOr, type, high, int_const(e, f, one));
+        high = choose(e, type, compare(e, SpvOpIEqual, low, zero), high, set);
+        rlx_spirv_id large = compare(e, SpvOpULessThan, int_const(e, f, (one << KEPT) - 1), x);
+        out = choose(e, type, large, high, out);
+    }
+    return out;
+}
+
+/* A float of 16 bits has few bits: of a long integer those that decide about its rounding go by way
+ * of f32. f16 ends below 2^24. */
+static rlx_spirv_id int_to_bf16(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id x)
+{
+    rlx_spirv_module *m = &e->m;
+    rlx_spirv_id type = rlx_spirv_value_type(e, f), negative = 0;
+    if (is_signed(f)) {
+        negative = compare(e, SpvOpSLessThan, x, int_const(e, f, 0));
+        x = choose(e, type, negative, rlx_spirv_op(m, SpvOpSNegate, type, x), x);
+    }
+    x = rlx_spirv_op(m, SpvOpConvertUToF, e->f32, clear_low_bits(e, f, x));
+    if (negative)
+        x = choose(e, e->f32, negative, rlx_spirv_op(m, SpvOpFNegate, e->f32, x), x);
+    return f32_to_bf16(e, x);
+}
+
+static rlx_spirv_id int_to_float(rlx_spirv_emit *e, rlx_format from, rlx_format to, rlx_spirv_id x)
 {
     rlx_format step = to == RLX_F64 ? RLX_F64 : RLX_F32;
-    if (to != step && bytes_of(from) > 2) /* rounded twice */
-        return rlx_spirv_unsupported(e, n, "%s to %s", rlx_format_get(from)->name,
-                                     rlx_format_get(to)->name);
+    if (to == RLX_BF16 && bytes_of(from) > 2)
+        return int_to_bf16(e, from, x);
     if (from == RLX_BOOL)
         x = choose(e, e->u32, x, u32(e, 1), u32(e, 0));
     x = rlx_spirv_op(&e->m, is_signed(from) ? SpvOpConvertSToF : SpvOpConvertUToF,
                      rlx_spirv_value_type(e, step), x);
-    return narrow_float(e, n, step, to, x, out);
+    return narrow_float(e, step, to, x);
 }
 
 /* A register of 32 bits as 64. The sign is extended by words: Mesa (22.3, lavapipe) compares the
@@ -543,6 +597,11 @@ static rlx_spirv_id to_i64(rlx_spirv_emit *e, rlx_format from, rlx_spirv_id x)
     return rlx_spirv_op(m, SpvOpBitcast, e->i64, pair);
 }
 
+static bool is_long(rlx_format f)
+{
+    return f == RLX_I64 || f == RLX_U64;
+}
+
 static rlx_spirv_id int_to_int(rlx_spirv_emit *e, rlx_format from, rlx_format to, rlx_spirv_id x)
 {
     rlx_spirv_id type = rlx_spirv_value_type(e, to);
@@ -550,38 +609,26 @@ static rlx_spirv_id int_to_int(rlx_spirv_emit *e, rlx_format from, rlx_format to
         return compare(e, SpvOpINotEqual, x, int_const(e, from, 0));
     if (from == RLX_BOOL)
         return choose(e, type, x, int_const(e, to, 1), int_const(e, to, 0));
-    if (to == RLX_I64)
-        return from == RLX_I64 ? x : to_i64(e, from, x);
-    if (from == RLX_I64)
+    if (is_long(to))
+        return is_long(from) ? x : to_i64(e, from, x);
+    if (is_long(from))
         x = rlx_spirv_op(&e->m, SpvOpUConvert, type, x); /* the low bits */
     return wrap(e, to, x);
 }
 
-rlx_status rlx_spirv_cast(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_format from, rlx_format to,
-                          rlx_spirv_id x, rlx_spirv_id *out)
+rlx_spirv_id rlx_spirv_cast(rlx_spirv_emit *e, rlx_format from, rlx_format to, rlx_spirv_id x)
 {
-    if (from != to && (from == RLX_U64 || to == RLX_U64))
-        return rlx_spirv_unsupported(e, n, "%s to %s", rlx_format_get(from)->name,
-                                     rlx_format_get(to)->name);
-    *out = x;
     if (from == to)
-        return RLX_OK;
-    if (!is_float(from)) {
-        if (is_float(to))
-            return int_to_float(e, n, from, to, x, out);
-        *out = int_to_int(e, from, to, x);
-        return RLX_OK;
-    }
+        return x;
+    if (!is_float(from))
+        return is_float(to) ? int_to_float(e, from, to, x) : int_to_int(e, from, to, x);
     x = widen_float(e, &from, x);
     if (is_float(to))
-        return narrow_float(e, n, from, to, x, out);
+        return narrow_float(e, from, to, x);
     if (to == RLX_BOOL)
-        *out = compare(e, SpvOpFUnordNotEqual, x, rlx_spirv_zero(e, from));
-    else
-        *out = wrap(e, to,
-                    rlx_spirv_op(&e->m, is_signed(to) ? SpvOpConvertFToS : SpvOpConvertFToU,
-                                 rlx_spirv_value_type(e, to), x));
-    return RLX_OK;
+        return compare(e, SpvOpFUnordNotEqual, x, rlx_spirv_zero(e, from));
+    SpvOp op = is_signed(to) ? SpvOpConvertFToS : SpvOpConvertFToU;
+    return wrap(e, to, rlx_spirv_op(&e->m, op, rlx_spirv_value_type(e, to), x));
 }
 
 rlx_spirv_id rlx_spirv_bitcast(rlx_spirv_emit *e, rlx_format from, rlx_format to, rlx_spirv_id x)

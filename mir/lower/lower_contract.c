@@ -507,13 +507,15 @@ typedef struct stored {
     tape_buffer *memory[MAX_CONTRACTS];
 } stored;
 
+/* Those of a group, and of those before it that share its kernel. */
 static rlx_status store_columns(region_cx *r, kernel_cx *probe, const group *g, stored *out)
 {
-    *out = (stored){0};
     for (int i = 0; i < g->ncontracts && !g->s.rows && g->s.lanes == 1; i++) {
         const rlx_ir_value *w = rlx_mir_contract_weight(g->contract[i]);
         if (!group_runs_by_columns(probe, g->contract[i]))
             continue;
+        if (out->n == MAX_CONTRACTS)
+            return k_fail(probe, g->contract[i], "too many operands that run by columns");
         tape_buffer *memory = tape_temp(r->tape, &w->type);
         if (!memory)
             return RLX_OOM();
@@ -564,9 +566,12 @@ rlx_status lower_contract(region_cx *r)
     if (groups[0].ids)
         return lower_chosen(r, groups, n);
     const rlx_ir_value *a = prologue_of(&probe, &groups[0]);
-    stored seconds = {0};
-    if (a && groups[0].s.prologue_once)
+    if (a && groups[0].s.prologue_once) {
+        stored seconds = {0};
+        for (int i = 0; i < n; i++)
+            RLX_TRY(store_columns(r, &probe, &groups[i], &seconds));
         return lower_groups(r, groups, n, a, NULL, &seconds);
+    }
     tape_buffer *temp = NULL;
     if (a) {
         temp = tape_temp(r->tape, &a->type);
@@ -575,6 +580,7 @@ rlx_status lower_contract(region_cx *r)
         RLX_TRY(group_prologue_kernel(r, a, temp));
     }
     for (int i = 0; i < n; i++) {
+        stored seconds = {0};
         RLX_TRY(store_columns(r, &probe, &groups[i], &seconds));
         RLX_TRY(lower_groups(r, &groups[i], 1, a, temp, &seconds));
     }

@@ -68,19 +68,18 @@ static void unit_below(const rlx_ir_value *v, int nlead, int64_t *unit)
 }
 
 /* Rows of one matrix go together when there are more rows than matrices, and where panels are made
- * of weights. In the order of several partial sums they go one by one: `rows` at a time. */
+ * of weights. Without panels they go one by one: `rows` at a time. */
 static rlx_status describe_choice(kernel_cx *k, group *g, int64_t matrices, int64_t lanes,
                                   int64_t *rows)
 {
     const rlx_ir_node *first = g->contract[0];
-    if (k->options->target->unit != RLX_UNIT_CPU)
-        return k_fail(k, first, "matrices that rows choose are lowered for CPUs");
+    const bool panels = lanes == 1 && k->options->target->unit == RLX_UNIT_CPU;
     if (g->unit)
         return k_fail(k, first, "rows that choose their matrix are stored by tiles of columns");
     for (int i = 0; i < g->nlead; i++)
         *rows *= k_upper(k, g->ids->type.dim[i]);
-    g->by_matrix = lanes == 1 || *rows > matrices;
-    if (lanes > 1)
+    g->by_matrix = panels || *rows > matrices;
+    if (!panels)
         *rows = 1;
     return RLX_OK;
 }

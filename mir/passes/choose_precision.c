@@ -12,7 +12,7 @@
  *                                                 %y = contract %b, %weight {lanes=1, width=2}
  *
  * Rows too short for a phase's terms stay exact, as do no rows at all, and products of codes and of
- * bf16 for rows in more than one axis. `exact` changes nothing. The phase and the target decide, and
+ * bf16 for rows in more than one axis, and all of them on GPUs. `exact` changes nothing. The phase and the target decide, and
  * never a shape that a bucket may change. */
 #include "mir/mir.h"
 
@@ -129,7 +129,8 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
 static rlx_status run(rlx_pass_cx *cx)
 {
     const choice *c = cx->options;
-    if (c->precision == RLX_MIR_EXACT)
+    const bool gpu = c->target && c->target->unit == RLX_UNIT_GPU;
+    if (c->precision == RLX_MIR_EXACT || gpu)
         return RLX_OK;
     for (rlx_ir_func *f = cx->module->first; f; f = f->next)
         for (rlx_ir_node *n = f->body->first, *next; n; n = next) {

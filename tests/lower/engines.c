@@ -113,6 +113,40 @@ void engines_compare(engines *w, const rlx_ir_module *lir, const rlx_eval_tensor
     free(r.arena);
 }
 
+static void emit_spirv(const engines *w, const rlx_ir_module *lir, int team)
+{
+    const uint64_t features[] = {RLX_VULKAN_ALL, RLX_VULKAN_BIT(INT64) | RLX_VULKAN_BIT(F64)};
+    for (const rlx_ir_func *f = lir->first; f; f = f->next)
+        for (int i = 0; f->is_kernel && i < 2; i++) {
+            const rlx_jit_target t = {.kind = RLX_JIT_SPIRV,
+                                      .features = features[i],
+                                      .team = team,
+                                      .subgroup = i ? 0 : 8,
+                                      .team_bytes = 32 << 10};
+            uint8_t *code = NULL;
+            size_t bytes;
+            engines_must(rlx_jit_emit_kernel(f, &t, &code, &bytes), w);
+            free(code);
+        }
+}
+
+void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *upper,
+                         const rlx_eval_tensor *want, int n)
+{
+    const rlx_jit_target t = {.kind = RLX_JIT_SPIRV,
+                              .features = RLX_VULKAN_ALL,
+                              .team = 32 << engines_pick(w, 3),
+                              .team_bytes = 32 << 10};
+    rlx_lir_target target;
+    rlx_ir_module *lir;
+    engines_must(rlx_jit_lir_target(&t, &target), w);
+    engines_must(
+        rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), w);
+    engines_compare(w, lir, want, n, false);
+    emit_spirv(w, lir, t.team);
+    rlx_ir_module_destroy(lir);
+}
+
 rlx_lir_target engines_target(engines *w, bool wide)
 {
     return (rlx_lir_target){.unit = RLX_UNIT_CPU,

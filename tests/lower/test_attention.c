@@ -163,8 +163,10 @@ static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_targe
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = target, .upper = symbols}, &lir),
         &w->e);
     engines_compare(&w->e, lir, want, 1, false);
-    if (code)
+    if (code) {
         engines_compare(&w->e, lir, want, 1, true);
+        engines_compare_gpu(&w->e, mir, symbols, want, 1);
+    }
     rlx_ir_module_destroy(lir);
 }
 

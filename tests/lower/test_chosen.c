@@ -122,7 +122,7 @@ static void expect_refusal(world *w, rlx_ir_module *mir, const rlx_eval_env *env
     rlx_status_free(s);
 }
 
-static void check_module(world *w, rlx_ir_module *mir, bool wide, bool code)
+static void check_module(world *w, rlx_ir_module *mir, bool wide, bool code, bool gpu)
 {
     rlx_ir_module *lir;
     rlx_eval_tensor want[RESULTS];
@@ -139,6 +139,8 @@ static void check_module(world *w, rlx_ir_module *mir, bool wide, bool code)
     engines_compare(&w->e, lir, want, RESULTS, false);
     if (code)
         engines_compare(&w->e, lir, want, RESULTS, true);
+    if (gpu)
+        engines_compare_gpu(&w->e, mir, upper, want, RESULTS);
     for (int i = 0; i < RESULTS; i++)
         free(want[i].data);
     rlx_ir_module_destroy(lir);
@@ -170,7 +172,8 @@ START_TEST(rows_choose_matrices)
     engines_make_tensors(&w.e, mir);
     engines_must(rlx_mir_choose_precision(mir, precisions[_i % PRECISIONS], NULL), &w.e);
     engines_must(rlx_mir_optimize(mir), &w.e);
-    check_module(&w, mir, pick(&w, 2) && _i % CODE_EVERY, _i % CODE_EVERY == 0);
+    check_module(&w, mir, pick(&w, 2) && _i % CODE_EVERY, _i % CODE_EVERY == 0,
+                 precisions[_i % PRECISIONS] == RLX_MIR_EXACT);
     rlx_ir_module_destroy(mir);
     rlx_dims_destroy(dims);
     engines_deinit(&w.e);

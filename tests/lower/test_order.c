@@ -105,6 +105,8 @@ START_TEST(orders)
         engines_compare(&e, lir, &want, 1, false);
     if (several || _i % CODE_EVERY == 0)
         engines_compare(&e, lir, &want, 1, true);
+    if (!several)
+        engines_compare_gpu(&e, mir, upper, &want, 1);
     free(want.data);
     rlx_ir_module_destroy(lir);
     rlx_ir_module_destroy(mir);

@@ -102,10 +102,22 @@ static rlx_status kernel_of(rlx_vulkan_device *d, const char *name, uint8_t *cod
 
 /* ---- running ---- */
 
+uint64_t gpu_without;
+
+rlx_jit_target gpu_target(const rlx_vulkan_device *d, int invocations)
+{
+    const rlx_vulkan_info *info = rlx_vulkan_device_get_info(d);
+    return (rlx_jit_target){.kind = RLX_JIT_SPIRV,
+                            .features = info->features & ~gpu_without,
+                            .team = invocations,
+                            .subgroup = info->subgroup,
+                            .team_bytes = info->team_bytes};
+}
+
 rlx_status gpu_run(rlx_vulkan_device *d, const rlx_ir_func *kernel, int invocations,
                    const gpu_memory *m, int64_t teams)
 {
-    rlx_jit_target t = {.kind = RLX_JIT_SPIRV, .team = invocations};
+    rlx_jit_target t = gpu_target(d, invocations);
     rlx_vulkan_binding *bindings = calloc((size_t)m->n, sizeof *bindings);
     rlx_vulkan_kernel *k = NULL;
     uint8_t *code = NULL;

@@ -2,7 +2,7 @@
 #ifndef RLX_TESTS_VULKAN_GPU_H
 #define RLX_TESTS_VULKAN_GPU_H
 
-#include "lir/lir.h"
+#include "jit/jit.h"
 #include "runtime/device_vulkan.h"
 
 /* The environment of a machine without a display or a GPU: lavapipe, unless the caller's chooses a
@@ -19,6 +19,10 @@ void gpu_memory_create(gpu_memory *m, rlx_vulkan_device *d, const rlx_lir_buffer
 void gpu_memory_destroy(gpu_memory *m);
 const void *gpu_memory_get(const gpu_memory *m, int i);
 bool gpu_memory_canaries_hold(const gpu_memory *m);
+
+/* What the device is to the compiler, without the features in gpu_without. */
+extern uint64_t gpu_without;
+rlx_jit_target gpu_target(const rlx_vulkan_device *d, int invocations);
 
 /* Emits, loads and runs a kernel for teams of `invocations` on `teams` workgroups. The last buffer
  * of `m` is that of the symbols. */

@@ -16,7 +16,8 @@ extern char **environ;
 
 static rlx_jit_target spirv_target(int team)
 {
-    return (rlx_jit_target){.kind = RLX_JIT_SPIRV, .team = team};
+    return (rlx_jit_target){
+        .kind = RLX_JIT_SPIRV, .features = RLX_VULKAN_ALL, .team = team, .team_bytes = 32 << 10};
 }
 
 /* ---- the kernels of tests/jit ---- */
@@ -215,16 +216,15 @@ START_TEST(text_has_names_and_places)
 }
 END_TEST
 
-static void expect_unsupported(const char *text, const char *part)
+static void expect_unsupported(const rlx_jit_target *t, const char *text, const char *part)
 {
     rlx_dims *dims = rlx_dims_create();
     rlx_ir_module *m;
     uint8_t *code = NULL;
     size_t bytes;
-    rlx_jit_target t = spirv_target(64);
     EXPECT_OK(rlx_ir_parse(&rlx_lir_level, dims, "unsupported", text, &m));
     EXPECT_OK(rlx_ir_verify(m));
-    EXPECT_ERROR(rlx_jit_emit_kernel(m->first, &t, &code, &bytes), RLX_UNSUPPORTED, part);
+    EXPECT_ERROR(rlx_jit_emit_kernel(m->first, t, &code, &bytes), RLX_UNSUPPORTED, part);
     free(code);
     rlx_ir_module_destroy(m);
     rlx_dims_destroy(dims);
@@ -243,14 +243,22 @@ START_TEST(unsupported_kernels)
                  "not expanded");
     rlx_ir_module_destroy(m);
     rlx_dims_destroy(dims);
-    expect_unsupported("lir module @m {\n kernel @k(%x: global f32[64]) {\n"
+    expect_unsupported(&t,
+                       "lir module @m {\n kernel @k(%x: global f32[64]) {\n"
                        "  %t = alloc : team f32[128,128]\n  return\n }\n}\n",
                        "takes 65536 bytes of team memory");
-    expect_unsupported("lir module @m {\n kernel @k(%x: global f64[64], %y: global f16[64]) {\n"
+    rlx_jit_target base = spirv_target(64);
+    base.features = 0;
+    expect_unsupported(&base,
+                       "lir module @m {\n kernel @k(%x: global f32[64]) {\n  return\n }\n}\n",
+                       "takes 64-bit integers, which the Vulkan target has not (int64)");
+    base.features = RLX_VULKAN_BIT(INT64);
+    expect_unsupported(&base,
+                       "lir module @m {\n kernel @k(%x: global f64[64], %y: global f32[64]) {\n"
                        "  %one = const {ivalue=1} : i64\n  grid %one (%g: i64) {\n"
-                       "   %v = load %x, %g {axes=[0]} : f64<16>\n   %w = cast %v : f16<16>\n"
+                       "   %v = load %x, %g {axes=[0]} : f64<16>\n   %w = cast %v : f32<16>\n"
                        "   store %y, %w, %g {axes=[0]}\n   yield\n  }\n  return\n }\n}\n",
-                       "f64 to f16");
+                       "takes 64-bit floats, which the Vulkan target has not (f64)");
 }
 END_TEST
 

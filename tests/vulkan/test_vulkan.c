@@ -135,19 +135,27 @@ START_TEST(kernels)
 }
 END_TEST
 
+/* As a device that has 64-bit numbers alone: narrow elements lie in words. */
+START_TEST(kernels_without_features)
+{
+    gpu_without = RLX_VULKAN_ALL & ~(RLX_VULKAN_BIT(INT64) | RLX_VULKAN_BIT(F64));
+    ck_assert_int_ge(run_directory(RLX_SOURCE_DIR "/tests/jit/kernels"), 50);
+    gpu_without = 0;
+}
+END_TEST
+
 /* ---- block formats ---- */
 
 /* Decoding is products and sums, each rounded once: the same bits, but that scales of any bytes
  * make subnormals, which may be zeros. Of rare formats every fifth, all with RLX_SWEEP=1 (10
  * minutes: lavapipe compiles large grids for 8 seconds each). */
-START_TEST(blocks)
+static void run_blocks(int every, int least)
 {
-    enum { EVERY = 5, LEAST = 20 };
     const double odd = 1e-40;
     int runs = 0;
     for (int f = 0; f < BLOCK_FORMATS; f++) {
         subject s;
-        if (block_is_rare(block_formats[f]) && f % EVERY)
+        if (block_is_rare(block_formats[f]) && f % every)
             continue;
         block_kernels_few(&s, block_formats[f]);
         ck_assert(subject_bind(&s, "N=4"));
@@ -157,7 +165,15 @@ START_TEST(blocks)
         }
         subject_destroy(&s);
     }
-    ck_assert_int_ge(runs, LEAST);
+    ck_assert_int_ge(runs, least);
+}
+
+START_TEST(blocks)
+{
+    run_blocks(5, 20);
+    gpu_without = RLX_VULKAN_BIT(INT8) | RLX_VULKAN_BIT(INT16);
+    run_blocks(BLOCK_FORMATS, 16);
+    gpu_without = 0;
 }
 END_TEST
 
@@ -184,7 +200,7 @@ typedef struct counter {
 
 static void counter_create(counter *c, int invocations)
 {
-    rlx_jit_target t = {.kind = RLX_JIT_SPIRV, .team = invocations};
+    const rlx_jit_target t = gpu_target(device, invocations);
     c->dims = rlx_dims_create();
     EXPECT_OK(rlx_ir_parse(&rlx_lir_level, c->dims, "count", count_text, &c->module));
     EXPECT_OK(rlx_ir_verify(c->module));
@@ -339,9 +355,10 @@ int main(void)
     SUITE_TEST(s, "validation_bites", validation_bites);
     SUITE_TEST(s, "regions", regions);
     SUITE_TEST(s, "kernels", kernels);
+    SUITE_TEST(s, "kernels_without_features", kernels_without_features);
     SUITE_TEST(s, "blocks", blocks);
     SUITE_TEST(s, "validation_was_silent", validation_was_silent);
-    int code = suite_run(s, 7);
+    int code = suite_run(s, 8);
     gpu_forget_kernels();
     rlx_vulkan_device_destroy(device);
     return code;
