@@ -412,6 +412,7 @@ typedef struct rlx_gdn_spec {
     double scale, norm_eps; /* as in rlx_delta_rule_spec */
     bool tile;
     const char *state;
+    int64_t chunk;          /* as in rlx_delta_rule_spec */
 } rlx_gdn_spec;
 RLX_API void rlx_flow_gdn_scan(rlx_flow *f, const rlx_gdn_spec *spec);
 
@@ -1047,8 +1048,13 @@ typedef struct rlx_delta_rule_spec {
     double scale;         /* of what is read; 0: 1/sqrt(D) */
     double norm_eps;      /* not 0: q and k are divided by sqrt(sum of squares + norm_eps) first */
     bool tile;            /* value head h uses q and k of h mod G; false: of h / (H/G) */
+    int64_t chunk;        /* 16, 32 or 64: by chunks of so many steps; 0: step by step */
 } rlx_delta_rule_spec;
-/* The gated delta rule, per head: S *= e^g; S += k (beta (v - S^T k))^T; o = scale S^T q -> f32[..,H,E]. */
+/* The gated delta rule, per head: S *= e^g; S += k (beta (v - S^T k))^T; o = scale S^T q -> f32[..,H,E].
+ * By chunks it is computed by products of matrices, with other roundings, which the place of a step in its chunk decides: the
+ * same in whatever steps and batches a sequence comes. Chunks begin at multiples of `chunk` of a sequence's positions (without
+ * a session, of axis 1). With a state of the session NAME, which then is the one where the chunk began, the session keeps
+ * states NAME.keys, NAME.values and NAME.decays of the chunk that is not whole. */
 RLX_API rlx_value *rlx_build_delta_rule(rlx_builder *b, const rlx_delta_rule_spec *spec, rlx_value **last);
 typedef struct rlx_selective_scan_spec {
     rlx_value *x, *dt;    /* f32[B,S,C], f32[B,S,C] (Mamba); or f32[B,S,H,P], f32[B,S,H] (Mamba-2); or of tokens */

@@ -134,6 +134,8 @@ typedef struct rlx_hir_delta_rule {
     rlx_ir_value *pos, *seq; /* of tokens, or NULL */
     double scale, eps;       /* eps 0: q and k are taken as they are */
     bool tile;               /* value head h has the q and k of h mod G */
+    int64_t chunk;           /* by chunks of so many steps (16, 32, 64); 0: step by step */
+    rlx_ir_value *keys, *values, *decays; /* pools of a chunk of tokens; else NULL */
 } rlx_hir_delta_rule;
 rlx_ir_value *rlx_hir_build_delta_rule(rlx_ir_builder *b, const rlx_hir_delta_rule *d,
                                        rlx_ir_value **state);

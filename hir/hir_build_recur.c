@@ -1,7 +1,7 @@
 /* hir/hir_build_recur.c: named builders of recurrences. */
 #include "hir/hir.h"
 
-enum { MOST = 10 };
+enum { MOST = 11 };
 
 /* Operands while they are listed; what is optional is counted. */
 typedef struct operands {
@@ -102,13 +102,17 @@ rlx_ir_value *rlx_hir_build_delta_rule(rlx_ir_builder *b, const rlx_hir_delta_ru
 {
     operands o = {.in = {d->q, d->k, d->v, d->g, d->beta}, .n = 5};
     rlx_ir_value *last;
-    add_option(&o, 0, 1, &d->state);
+    add_option(&o, 0, d->keys ? 4 : 1, (rlx_ir_value *[]){d->state, d->keys, d->values, d->decays});
     add_option(&o, 1, 2, (rlx_ir_value *[]){d->pos, d->seq});
-    const rlx_attr attrs[] = {rlx_attr_ints(RLX_ATTR_COUNTS, 2, o.counts),
-                              rlx_attr_float(RLX_ATTR_SCALE, d->scale),
-                              rlx_attr_text(RLX_ATTR_KIND, d->tile ? "tile" : "repeat"),
-                              rlx_attr_float(RLX_ATTR_EPS, d->eps)};
-    rlx_ir_value *y = build(b, RLX_HIR_DELTA_RULE, &o, d->eps != 0 ? 4 : 3, attrs, 2, &last);
+    rlx_attr attrs[5] = {rlx_attr_ints(RLX_ATTR_COUNTS, 2, o.counts),
+                         rlx_attr_float(RLX_ATTR_SCALE, d->scale),
+                         rlx_attr_text(RLX_ATTR_KIND, d->tile ? "tile" : "repeat")};
+    int n = 3;
+    if (d->eps != 0)
+        attrs[n++] = rlx_attr_float(RLX_ATTR_EPS, d->eps);
+    if (d->chunk)
+        attrs[n++] = rlx_attr_int(RLX_ATTR_CHUNK, d->chunk);
+    rlx_ir_value *y = build(b, RLX_HIR_DELTA_RULE, &o, n, attrs, 2, &last);
     if (state)
         *state = last;
     return y;

@@ -12,6 +12,8 @@
 #define INFER_page_write rlx_mir_page_write_infer
 #define INFER_attention rlx_mir_attention_infer
 #define INFER_dense_attention rlx_mir_dense_attention_infer
+#define INFER_delta_chunks rlx_mir_delta_chunks_infer
+#define INFER_delta_chunks_tokens rlx_mir_delta_chunks_tokens_infer
 /* ... those whose type is written, and those without results: */
 #define INFER_call NULL
 #define INFER_region NULL
@@ -44,6 +46,8 @@ int rlx_mir_updated_operand(const rlx_ir_node *n, int result)
 {
     if (n->op == RLX_MIR_PAGE_WRITE)
         return 0;
+    if (n->op == RLX_MIR_DELTA_CHUNKS_TOKENS)
+        return result > 0 ? RLX_MIR_DELTA_STATE + result - 1 : -1;
     return n->op == RLX_MIR_RECUR_TOKENS ? rlx_mir_recur_state_of(n, result) : -1;
 }
 

@@ -268,6 +268,30 @@ static inline bool rlx_mir_is_recur(const rlx_ir_node *n)
     return n->op == RLX_MIR_RECUR || n->op == RLX_MIR_RECUR_TOKENS;
 }
 
+/* ---- the gated delta rule by chunks ------------------------------------------------------------
+ */
+
+enum { RLX_MIR_DELTA_STATE = 5 }; /* the operand; its keys, values and decays follow if of tokens */
+/* Steps of a chunk: by tiles of 16. */
+static inline bool rlx_mir_is_delta_chunk(int64_t chunk)
+{
+    return chunk == 16 || chunk == 32 || chunk == 64;
+}
+static inline bool rlx_mir_is_delta_chunks(const rlx_ir_node *n)
+{
+    return n->op == RLX_MIR_DELTA_CHUNKS || n->op == RLX_MIR_DELTA_CHUNKS_TOKENS;
+}
+/* Operands as in mir_ops.def. */
+typedef struct rlx_mir_delta_chunks {
+    rlx_ir_value *q, *k, *v, *decay, *beta, *state;
+    rlx_ir_value *keys, *values, *decays, *pos, *seq; /* of tokens; else NULL */
+    int64_t chunk;
+    bool tile;
+} rlx_mir_delta_chunks;
+/* The output; *state: the state behind it. */
+rlx_ir_value *rlx_mir_build_delta_chunks(rlx_ir_builder *b, const rlx_mir_delta_chunks *d,
+                                         rlx_ir_value **state);
+
 /* ---- fusion ---------------------------------------------------------------------------------- */
 
 /* Contractions over no elements, or of no rows. */

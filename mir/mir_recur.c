@@ -124,3 +124,17 @@ void rlx_mir_end_recur(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_builder *body,
     if (st)
         rlx_ir_builder_fail(b, st);
 }
+
+rlx_ir_value *rlx_mir_build_delta_chunks(rlx_ir_builder *b, const rlx_mir_delta_chunks *d,
+                                         rlx_ir_value **state)
+{
+    rlx_ir_value *in[] = {d->q,    d->k,      d->v,      d->decay, d->beta, d->state,
+                          d->keys, d->values, d->decays, d->pos,   d->seq};
+    const rlx_attr attrs[] = {rlx_attr_text(RLX_ATTR_KIND, d->tile ? "tile" : "repeat"),
+                              rlx_attr_int(RLX_ATTR_CHUNK, d->chunk)};
+    rlx_ir_node *n =
+        d->pos ? rlx_ir_build_node(b, RLX_MIR_DELTA_CHUNKS_TOKENS, 11, in, 2, attrs, 5, NULL)
+               : rlx_ir_build_node(b, RLX_MIR_DELTA_CHUNKS, 6, in, 2, attrs, 2, NULL);
+    *state = n ? n->out[1] : NULL;
+    return n ? n->out[0] : NULL;
+}

@@ -213,6 +213,8 @@ static const char *why_apart(const rlx_ir_node *user, int arg)
             why = "attention takes whole heads, of all keys";
         } else if (n->op == RLX_MIR_GATHER && first) {
             why = "a gather picks rows of the whole value";
+        } else if (rlx_mir_is_delta_chunks(n)) {
+            why = "chunks of steps go one after another";
         } else if (rlx_mir_is_recur(n)) {
             why = "the steps of a recurrence go one after another";
         } else if (n->op == RLX_MIR_QUANTIZE && first) {

@@ -149,6 +149,9 @@ bool rlx_flow_is_state(const rlx_flow_cx *cx, const rlx_ir_value *v);
 rlx_status rlx_flow_need_places(rlx_flow_cx *cx, rlx_ir_value **pos, rlx_ir_value **seq);
 /* What a delta rule multiplies with; 0 is 1/sqrt of q's last extent. */
 double rlx_flow_delta_scale(const rlx_ir_value *q, double scale);
+/* A delta rule's chunk is none or one of those that there are; of tokens, with its session's states
+ * of a chunk, named after its state. */
+rlx_status rlx_flow_delta_chunk(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_delta_rule *d);
 /* Adds a value to the running function's results. */
 rlx_status rlx_flow_add_result(rlx_flow_cx *cx, rlx_ir_value *x, const char *name);
 /* Whether a probe asks for the value in a slot of `inside` of a stage: what the computation itself

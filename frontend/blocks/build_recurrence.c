@@ -143,6 +143,31 @@ double rlx_flow_delta_scale(const rlx_ir_value *q, double scale)
     return d > 0 ? 1 / sqrt((double)d) : 1;
 }
 
+/* States of the session beside `state`: "NAME.keys" of its name. */
+static rlx_status need_beside(rlx_flow_cx *cx, const rlx_stage *s, const rlx_ir_value *state,
+                              const char *what, int rank, const rlx_dim *dims, rlx_ir_value **out)
+{
+    const char *name = cx->fn->func->arg_info[state->index].symbol;
+    const char *beside = rlx_arena_printf(cx->scratch, "%s.%s", name, what);
+    return beside ? rlx_flow_need_state(cx, s, beside, rank, dims, out) : RLX_OOM();
+}
+
+rlx_status rlx_flow_delta_chunk(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_delta_rule *d)
+{
+    if (d->chunk && !rlx_mir_is_delta_chunk(d->chunk))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "a delta rule by chunks of %lld steps; there are those of 16, 32 and 64",
+                        (long long)d->chunk);
+    if (!d->chunk || !rlx_flow_is_state(cx, d->state) || d->state->type.rank != 4)
+        return RLX_OK;
+    const rlx_dim *of = d->state->type.dim;
+    const rlx_dim keys[] = {of[1], of[2], d->chunk}, values[] = {of[1], d->chunk, of[3]};
+    const rlx_dim decays[] = {of[1], d->chunk + 1};
+    RLX_TRY(need_beside(cx, s, d->state, "keys", 3, keys, &d->keys));
+    RLX_TRY(need_beside(cx, s, d->state, "values", 3, values, &d->values));
+    return need_beside(cx, s, d->state, "decays", 2, decays, &d->decays);
+}
+
 rlx_value *rlx_build_delta_rule(rlx_builder *b, const rlx_delta_rule_spec *s, rlx_value **last)
 {
     hand_out(last, NULL);
@@ -156,9 +181,12 @@ rlx_value *rlx_build_delta_rule(rlx_builder *b, const rlx_delta_rule_spec *s, rl
                             .state = rlx_value_ir(s->state),
                             .scale = rlx_flow_delta_scale(rlx_value_ir(s->q), s->scale),
                             .eps = s->norm_eps,
-                            .tile = s->tile};
+                            .tile = s->tile,
+                            .chunk = s->chunk};
     rlx_ir_value *out = NULL;
     find_places(b, s->state, &d.pos, &d.seq);
+    if (!b->cx->fn->b.status)
+        rlx_builder_note(b, rlx_flow_delta_chunk(b->cx, b->stage, &d));
     rlx_ir_value *y = rlx_hir_build_delta_rule(rlx_builder_at(b, NULL), &d, &out);
     hand_out(last, out);
     return rlx_value_of(y);

@@ -223,7 +223,7 @@ rlx_status rlx_block_short_conv_build(rlx_flow_cx *cx, const rlx_stage *s)
  * ------------------------------------------------------------------------ */
 
 enum { GDN_STATE };
-enum { TILE };
+enum { TILE, CHUNK };
 enum { SCALE, NORM_EPS };
 
 void rlx_flow_gdn_scan(rlx_flow *f, const rlx_gdn_spec *spec)
@@ -236,6 +236,7 @@ void rlx_flow_gdn_scan(rlx_flow *f, const rlx_gdn_spec *spec)
     if (spec->state)
         s->key[GDN_STATE] = rlx_flow_copy_key(f, spec->state, "gdn_scan's state");
     s->number[TILE] = spec->tile;
+    s->number[CHUNK] = spec->chunk;
     s->real[SCALE] = spec->scale;
     s->real[NORM_EPS] = spec->norm_eps;
 }
@@ -258,13 +259,15 @@ static rlx_status need_memory(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_delta
 
 rlx_status rlx_block_gdn_scan_build(rlx_flow_cx *cx, const rlx_stage *s)
 {
-    rlx_hir_delta_rule d = {.tile = s->number[TILE], .eps = s->real[NORM_EPS]};
+    rlx_hir_delta_rule d = {
+        .tile = s->number[TILE], .chunk = s->number[CHUNK], .eps = s->real[NORM_EPS]};
     RLX_TRY(rlx_flow_get_stream(cx, s, "gdn.q", &d.q));
     RLX_TRY(rlx_flow_get_stream(cx, s, "gdn.k", &d.k));
     RLX_TRY(rlx_flow_get_stream(cx, s, "gdn.v", &d.v));
     RLX_TRY(rlx_flow_get_stream(cx, s, "gdn.g", &d.g));
     RLX_TRY(rlx_flow_get_stream(cx, s, "gdn.beta", &d.beta));
     RLX_TRY(need_memory(cx, s, &d));
+    RLX_TRY(rlx_flow_delta_chunk(cx, s, &d));
     d.scale = rlx_flow_delta_scale(d.q, s->real[SCALE]);
     cx->fn->x = rlx_hir_build_delta_rule(&cx->fn->b, &d, NULL);
     return RLX_OK;

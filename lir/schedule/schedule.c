@@ -202,6 +202,39 @@ void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_t
         rlx_text_putf(out, "heads %d keys %d width %d", s->rows, s->keys, s->width);
 }
 
+/* The largest power of two, `most` at most, that divides v. */
+static int power_in(int64_t v, int64_t most)
+{
+    while (v % most != 0)
+        most /= 2;
+    return (int)most;
+}
+
+/* Of a prompt a whole chunk goes together, and its rows share what is copied of the state. Steps of
+ * different sequences share nothing: key and query of each read the state where it is, by as many
+ * columns as hide an fma's latency. */
+void rlx_lir_schedule_delta(const rlx_lir_target *t, const rlx_lir_delta_shape *shape,
+                            rlx_lir_delta_schedule *out)
+{
+    enum { FEW = 4, CHAINS = 4, GPU_COLUMNS = 32, STATE_ROWS = 4 };
+    const bool cpu = t->unit == RLX_UNIT_CPU;
+    const bool prompt = cpu && shape->steps >= FEW && shape->steps >= 2 * shape->sequences;
+    *out = (rlx_lir_delta_schedule){.steps = 1, .m = 2, .panels = prompt};
+    while (prompt && out->steps < shape->chunk && out->steps < shape->steps)
+        out->steps *= 2;
+    if (prompt)
+        out->m = t->vector_regs >= 32 ? 12 : 6;
+    const int64_t columns = (prompt ? 2 : CHAINS) * (int64_t)t->vector_f32;
+    out->n = power_in(shape->e, cpu ? columns : GPU_COLUMNS);
+    out->state_m = power_in(shape->d, STATE_ROWS);
+}
+
+void rlx_lir_schedule_delta_print(const rlx_lir_delta_schedule *s, rlx_text *out)
+{
+    rlx_text_putf(out, "steps %d tile %dx%d state %dx%d%s", s->steps, s->m, s->n, s->state_m, s->n,
+                  s->panels ? " panels" : "");
+}
+
 int rlx_lir_schedule_width(const rlx_lir_target *t, int64_t extent)
 {
     int w = t->unit == RLX_UNIT_GPU ? 32 : 16;

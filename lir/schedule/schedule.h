@@ -53,6 +53,23 @@ void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_att
                                       rlx_lir_attention_schedule *out);
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out);
 
+/* What the gated delta rule by chunks looks like to its schedule: states of d x e, steps and
+ * sequences at the bucket's upper bound. */
+typedef struct rlx_lir_delta_shape {
+    int64_t d, e, chunk, steps, sequences;
+} rlx_lir_delta_shape;
+
+/* Steps of a chunk that go together, a power of two; the register tile, of two rows per step (m is
+ * even) and columns of e, n dividing it; rows of the state in its tiles, dividing d; whether columns
+ * of the state are copied to where all rows read them. */
+typedef struct rlx_lir_delta_schedule {
+    int steps, m, n, state_m;
+    bool panels;
+} rlx_lir_delta_schedule;
+void rlx_lir_schedule_delta(const rlx_lir_target *t, const rlx_lir_delta_shape *shape,
+                            rlx_lir_delta_schedule *out);
+void rlx_lir_schedule_delta_print(const rlx_lir_delta_schedule *s, rlx_text *out);
+
 /* Elements of the last axis per tile of an elementwise or row region: a power of two. */
 int rlx_lir_schedule_width(const rlx_lir_target *t, int64_t extent);
 

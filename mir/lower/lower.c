@@ -397,6 +397,8 @@ rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir
         return lower_rooted(&r, lower_attention);
     if (strcmp(root, "recur") == 0)
         return lower_recur(&r);
+    if (strcmp(root, "delta_chunks") == 0)
+        return lower_delta_chunks(&r);
     if (strcmp(root, "loops") == 0 || is_empty_anywhere(n))
         return lower_loops(&r);
     if (strcmp(root, "order") == 0)

@@ -13,6 +13,7 @@
  *   lower_panel.c     ... in the order of one partial sum, on CPUs
  *   lower_attention.c attention regions (prompts: lower_attention_block.c; tensors: lower_attention_dense.c)
  *   lower_apart.c     contraction and attention regions that end in what tiles cannot store
+ *   lower_delta.c     the gated delta rule by chunks
  *   lower_order.c     orders of rows
  *   lower_recur.c     recurrences: the steps in one kernel (a step's folds: lower_recur_fold.c)
  *
@@ -233,6 +234,7 @@ rlx_status lower_contract(region_cx *r);
 rlx_status lower_quantize(region_cx *r);
 rlx_status lower_attention(region_cx *r);
 rlx_status lower_recur(region_cx *r);
+rlx_status lower_delta_chunks(region_cx *r);
 rlx_status lower_order(region_cx *r);
 /* What tiles cannot end: the roots go to memory on their own, what follows is made of them. */
 rlx_status lower_apart(region_cx *r);

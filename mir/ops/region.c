@@ -1,15 +1,16 @@
 /* mir/ops/region.c: what is computed together, in one kernel or a few
  *   in   anything                                  out  the yield's operands
  *   The block's arguments are the operands; it sees nothing else. Pure unless it holds page_write.
- *   C1   root is contract, quantize, attention, recur, order, reduce, map or loops.
+ *   C1   root is contract, quantize, attention, recur, delta_chunks, order, reduce, map or loops.
  *   C2   the block's arguments are the operands in number and type.
  *   C3   the yield's operands are the results in number and type.
  *   C4   a contract region holds contracts and no attention; a quantize region one quantize and no
  *        contract or attention; an attention region one attention, no contract and no reduce; a
  *        reduce region holds reduces and no contract or attention; a map region none of the three;
  *        a loops region no contract or attention; a recur region one recur or recur_tokens and no
- *        contract or attention; an order region one order alone. A quantize, a recur and an order
- *        are in no other region.
+ *        contract or attention; a delta_chunks region one of either kind and nothing but maps, casts
+ *        and views; an order region one order alone. A quantize, a recur, a delta_chunks and an
+ *        order are in no other region.
  *   C5   holds no region and no call.
  *   C6   C4 holds without what nobody uses, too.
  *   C2 to C6 are checked once the block is filled. */
@@ -19,7 +20,7 @@
 #include "mir/ops/ops.h"
 
 typedef struct census {
-    int contracts, quantizes, attentions, recurs, orders, reduces, nested;
+    int contracts, quantizes, attentions, recurs, deltas, orders, reduces, nested;
 } census;
 
 /* `live`: counts only these; NULL: all. */
@@ -34,6 +35,7 @@ static census count_ops(const rlx_ir_block *b, const bool *live)
         c.quantizes += n->op == RLX_MIR_QUANTIZE;
         c.attentions += rlx_mir_is_attention(n);
         c.recurs += rlx_mir_is_recur(n);
+        c.deltas += rlx_mir_is_delta_chunks(n);
         c.orders += n->op == RLX_MIR_ORDER;
         c.reduces += n->op == RLX_MIR_REDUCE;
         c.nested += n->op == RLX_MIR_REGION || n->op == RLX_MIR_CALL;
@@ -48,6 +50,11 @@ static bool fits_root(const char *root, const census *c)
     if (strcmp(root, "recur") == 0)
         return c->recurs == 1 && c->quantizes == 0 && c->contracts == 0 && c->attentions == 0;
     if (c->quantizes > 0)
+        return false;
+    if (strcmp(root, "delta_chunks") == 0)
+        return c->deltas == 1 && c->contracts == 0 && c->attentions == 0 && c->reduces == 0 &&
+               c->orders == 0 && c->recurs == 0;
+    if (c->deltas > 0)
         return false;
     if (strcmp(root, "order") == 0)
         return c->orders == 1 && c->contracts == 0 && c->attentions == 0 && c->reduces == 0;
@@ -66,8 +73,9 @@ static bool fits_root(const char *root, const census *c)
 
 static bool is_root(const char *root)
 {
-    static const char *const roots[] = {"contract", "quantize", "attention", "recur",
-                                        "order",    "reduce",   "map",       "loops"};
+    static const char *const roots[] = {"contract", "quantize",     "attention",
+                                        "recur",    "delta_chunks", "order",
+                                        "reduce",   "map",          "loops"};
     for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
         if (strcmp(root, roots[i]) == 0)
             return true;

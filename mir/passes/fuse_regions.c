@@ -426,6 +426,13 @@ static rlx_status fuse_recur(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
     return rlx_mir_fuse_group_add(g, root, "recur", &group);
 }
 
+/* Alone, as recurrences. */
+static rlx_status fuse_delta_chunks(rlx_mir_fuse_graph *g, rlx_mir_fuse_node *root)
+{
+    int group;
+    return rlx_mir_fuse_group_add(g, root, "delta_chunks", &group);
+}
+
 /* ---- order ----------------------------------------------------------------------------------- */
 
 /* Alone: it comes back to elements again and again. */
@@ -576,6 +583,8 @@ static rlx_status fuse_func(rlx_mir_fuse_graph *g)
     RLX_TRY(fuse_each(g, RLX_MIR_DENSE_ATTENTION, fuse_attention));
     RLX_TRY(fuse_each(g, RLX_MIR_RECUR, fuse_recur));
     RLX_TRY(fuse_each(g, RLX_MIR_RECUR_TOKENS, fuse_recur));
+    RLX_TRY(fuse_each(g, RLX_MIR_DELTA_CHUNKS, fuse_delta_chunks));
+    RLX_TRY(fuse_each(g, RLX_MIR_DELTA_CHUNKS_TOKENS, fuse_delta_chunks));
     RLX_TRY(fuse_each(g, RLX_MIR_ORDER, fuse_order));
     RLX_TRY(rlx_mir_fuse_loops(g));
     RLX_TRY(fuse_each(g, RLX_MIR_GATHER, fuse_map));
