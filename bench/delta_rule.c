@@ -52,8 +52,8 @@ static rlx_executable *compile(rlx_context *cx, const rlx_flow *f, const rlx_wei
 {
     const rlx_bucket buckets[] = {{"TOKENS", tokens}, {"SEQS", sequences}};
     rlx_executable *e;
-    check(rlx_flow_compile(cx, f, w, &(rlx_compile_options){.buckets = buckets, .nbuckets = 2}, NULL,
-                           &e));
+    check(rlx_flow_compile(cx, f, w, &(rlx_compile_options){.buckets = buckets, .nbuckets = 2},
+                           NULL, &e));
     return e;
 }
 
@@ -72,8 +72,8 @@ static void make_form(rlx_context *cx, const rlx_weights *w, int64_t chunk, int6
     rlx_flow_output(f->flow, "y");
     f->prompt = compile(cx, f->flow, w, PAST * sequences, sequences);
     f->step = compile(cx, f->flow, w, tokens * sequences, sequences);
-    check(rlx_session_create(
-        cx, &(rlx_session_options){.max_sequences = (int32_t)sequences}, &f->session));
+    check(rlx_session_create(cx, &(rlx_session_options){.max_sequences = (int32_t)sequences},
+                             &f->session));
     f->best = INFINITY;
 }
 
@@ -95,11 +95,9 @@ static void run(form *f, rlx_executable *e, float *const *x, int64_t tokens, int
     for (int i = 0; i < INPUTS; i++)
         in[i] = (rlx_step_input){names[i], x[i],
                                  sizeof(float) * (size_t)elems_of(i, tokens * sequences)};
-    check(rlx_session_step(f->session, e,
-                           &(rlx_step){.tokens = tokens * sequences,
-                                       .seq = seq,
-                                       .inputs = in,
-                                       .ninputs = INPUTS}));
+    check(rlx_session_step(
+        f->session, e,
+        &(rlx_step){.tokens = tokens * sequences, .seq = seq, .inputs = in, .ninputs = INPUTS}));
     free(seq);
 }
 

@@ -193,9 +193,8 @@ static void eval_part(const rlx_ir_node *n, const part *p, const float *q, const
 {
     const double uq = unit(n, q, p->d) * rlx_ir_attr_float(n, RLX_ATTR_SCALE, 1);
     const double uk = unit(n, k, p->d), decay = exp(g);
-    for (int64_t j = 0; j < p->i; j++)
-        p->decays[j] = (float)(p->decays[j] * decay);
-    p->decays[p->i] = 1;
+    for (int64_t j = 0; j < p->c; j++)
+        p->decays[j] = j < p->i ? (float)(p->decays[j] * decay) : j == p->i;
     p->decays[p->c] = (float)(p->i ? p->decays[p->c] * decay : decay);
     for (int64_t i = 0; i < p->d; i++)
         p->keys[i * p->c + p->i] = (float)(k[i] * uk);

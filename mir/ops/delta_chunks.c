@@ -9,7 +9,7 @@
  *   C = chunk. A step is number i of its chunk: its number mod C, of tokens pos mod C. S is the
  *   state where the chunk began (a sequence's first chunk has none: its terms are left out). Per
  *   head, in this order and with these roundings:
- *     r[j]   = r[j] * decay for j < i, r[i] = 1; s = s * decay, at i = 0 s = decay
+ *     r[j]   = r[j] * decay for j < i, r[i] = 1, 0 behind it;  s = s * decay, at i = 0 s = decay
  *     a[j]   = (sum over d ascending, by fma, of k[d] * k[j][d]) * r[j] for j < i, b[j] so of q
  *              for j <= i
  *     x[e]   = (sum over d ascending, by fma, of k[d] * S[d][e]) * s, to which a[j] * u[j][e] is
@@ -158,9 +158,8 @@ RLX_MIR_WIDE static void read_with(const head *h, const float *x, int64_t n)
 static void run_step(const head *h)
 {
     const int64_t i = h->i;
-    for (int64_t j = 0; j < i; j++)
-        h->decays[j] *= h->decay;
-    h->decays[i] = 1;
+    for (int64_t j = 0; j < h->c; j++)
+        h->decays[j] = j < i ? h->decays[j] * h->decay : j == i;
     h->decays[h->c] = i == 0 ? h->decay : h->decays[h->c] * h->decay;
     for (int64_t d = 0; d < h->d; d++)
         h->keys[d * h->c + i] = h->k[d];

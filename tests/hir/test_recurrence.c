@@ -27,6 +27,13 @@
     MODULE("%q: " q ", %k: f32[B,S,2,6], %v: " v ", %g: " g ", %b: f32[B,S,4]" more, \
            "%o, %s = delta_rule %q, %k, %v, %g, %b" op " : (f32[B,S,4,5], f32[B,4,6,5])" ZERO)
 #define DELTA_ARGS "f32[B,S,2,6]", "f32[B,S,4,5]", "f32[B,S,4]"
+#define DELTA_POOLS(...) DELTA_POOLS_(__VA_ARGS__)
+#define DELTA_POOLS_(chunk, keys, values, decays)                                         \
+    MODULE("%q: f32[T,2,6], %k: f32[T,2,6], %v: f32[T,4,5], %g: f32[T,4], %b: f32[T,4], " \
+           "%s: f32[SEQS,4,6,5] state \"s\", %e: " keys ", %f: " values ", %h: " decays   \
+           ", %i: i32[T] input \"pos\", %j: i32[T] input \"seq\"",                        \
+           "%o, %n = delta_rule %q, %k, %v, %g, %b, %s, %e, %f, %h, %i, %j {scale=0.5, "  \
+           "kind=\"repeat\", counts=[4,2], chunk=" chunk "} : (f32[T,4,5], f32[SEQS,4,6,5])" ZERO)
 #define MAMBA(...) MAMBA_(__VA_ARGS__)
 #define MAMBA_(x, dt, a, b, more, op)                                          \
     MODULE("%x: " x ", %d: " dt ", %a: " a ", %b: " b ", %c: f32[B,S,8]" more, \
@@ -54,6 +61,9 @@ static const char *const right[] = {
          ", %s, %p, %q {counts=[0,1,2]}"),
     DELTA(DELTA_ARGS, ", %s0: f32[B,4,6,5]",
           ", %s0 {scale=0.5, kind=\"tile\", counts=[1,0], eps=1e-06}"),
+    DELTA(DELTA_ARGS, "", " {scale=0.5, kind=\"repeat\", counts=[0,0], chunk=64}"),
+    DELTA_POOLS("16", "f32[SEQS,4,6,16] state \"e\"", "f32[SEQS,4,16,5] state \"f\"",
+                "f32[SEQS,4,17] state \"h\""),
     MAMBA(MAMBA_ARGS, ", %e: f32[7]", ", %e {counts=[1,0,0]}"),
     MODULE("%x: f32[S,4], %s: f32[4]",
            "%y, %n = recur %x, %s {extent=S, kind=\"rows\", counts=[1,1], parallel=0, has=[0,0]} : "
@@ -119,6 +129,17 @@ static const struct {
     {DELTA(DELTA_ARGS, ", %s0: f32[B,4,5,6]", ", %s0 {scale=1, kind=\"repeat\", counts=[1,0]}"),
      "delta_rule C6"},
     {DELTA(DELTA_ARGS, "", " {kind=\"repeat\", counts=[0,0]}"), "delta_rule C8"},
+    {DELTA(DELTA_ARGS, "", " {scale=1, kind=\"repeat\", counts=[0,0], chunk=48}"),
+     "delta_rule C9: chunks of 48 steps"},
+    {DELTA_POOLS("32", "f32[SEQS,4,6,16] state \"e\"", "f32[SEQS,4,32,5] state \"f\"",
+                 "f32[SEQS,4,33] state \"h\""),
+     "delta_rule C9: of a chunk are keys"},
+    {DELTA_POOLS("16", "f32[SEQS,4,6,16] state \"e\"", "f32[SEQS,4,16,5] state \"f\"",
+                 "f32[SEQS,4,16] state \"h\""),
+     "delta_rule C9: of a chunk are keys"},
+    {DELTA_POOLS("16", "f32[SEQS,4,6,16] state \"e\"", "f32[SEQS,4,16,5]",
+                 "f32[SEQS,4,17] state \"h\""),
+     "delta_rule C9: operand 7 is updated, and is no state of the session"},
     {MAMBA(MAMBA_ARGS, "", " {counts=[0,1,0]}"), "selective_scan C1"},
     {MAMBA("f32[B,S]", "f32[B,S,7]", "f32[7,8]", "f32[B,S,8]", "", " {counts=[0,0,0]}"),
      "selective_scan C2"},

@@ -241,4 +241,31 @@ def lstm_other(x, h, c):
     return dict(y=torch.stack(ys, 1), h_last=h, c_last=c)
 g.case("lstm_other", lstm_other, lstm, dict(x=g.randn(2, 4, 4), h=g.randn(2, 6), c=g.randn(2, 6)))
 
+# ---- the gated delta rule by chunks: the UT transform (Yang et al., Gated Delta Networks, 2024), in f64 ------------
+def delta_chunks(q, k, v, g, beta, s, chunk, eps=1e-6):
+    """Per chunk, with c the running sum of g and L[i,j] = e^(c_i - c_j) below the diagonal: T = (I + diag(beta) (K K^T * L))^-1,
+    U = T diag(beta) (V - diag(e^c) K S), O = diag(e^c) Q S + (Q K^T * L with its diagonal) U, S = e^c_last S + K^T diag(e^(c_last - c)) U."""
+    q, k, v, g, beta, S = (x.double() for x in (q, k, v, g, beta, s))
+    q, k = (x * torch.rsqrt((x * x).sum(-1, keepdim=True) + eps) for x in (q, k))
+    r = v.shape[2] // q.shape[2]
+    q, k, v, g, beta = (x.transpose(1, 2) for x in (q.repeat_interleave(r, 2), k.repeat_interleave(r, 2), v, g, beta))
+    os = []
+    for a in range(0, v.shape[2], chunk):
+        Q, K, V, c, b = q[:, :, a:a + chunk], k[:, :, a:a + chunk], v[:, :, a:a + chunk], g[:, :, a:a + chunk].cumsum(-1), beta[:, :, a:a + chunk, None]
+        L = (c[..., :, None] - c[..., None, :]).tril().exp().tril()
+        T = torch.linalg.inv(torch.eye(Q.shape[2]).double() + b * (K @ K.mT * L).tril(-1))
+        e = c.exp()[..., None]
+        U = T @ (b * (V - e * (K @ S)))
+        os.append(e * (Q @ S) + (Q @ K.mT * L) @ U)
+        S = e[:, :, -1:] * S + (K * (c[..., -1:] - c).exp()[..., None]).mT @ U
+    return torch.cat(os, 2).transpose(1, 2).float() / q.shape[-1] ** 0.5, S.float()
+def chunk_inputs(*lead):
+    return dict(q=g.randn(*lead, 1, 8), k=g.randn(*lead, 1, 8), v=g.randn(*lead, 2, 12), g=-0.3 * g.randn(*lead, 2).abs(), beta=g.randn(*lead, 2).sigmoid())
+def delta_chunks_state(q, k, v, g, beta, s):
+    o, S = delta_chunks(q, k, v, g, beta, s, 32)
+    return dict(y=o, last=S)
+g.case("delta_chunks", delta_chunks_state, {}, *[dict(chunk_inputs(b, t), s=g.randn(b, 2, 8, 12)) for b, t in ((2, 37), (1, 64), (3, 1))])
+g.case("gdn_chunks", lambda **x: delta_chunks(**x, s=torch.zeros(x["q"].shape[0], 2, 8, 12), chunk=16)[0], {}, chunk_inputs(1, 33), chunk_inputs(2, 5))
+g.case("gdn_chunks_tokens", Tokens(lambda **x: delta_chunks(**x, s=torch.zeros(1, 2, 8, 12), chunk=16)[0]), {}, *[chunk_inputs(n) for n in (12, 1, 8, 1, 26)])
+
 g.save()

@@ -243,8 +243,10 @@ static void record_short_conv_tokens(rlx_flow *f)
 /* ---- the gated delta rule ----------------------------------------------------------------------
  */
 
+/* `user`: steps of a chunk; NULL: step by step. */
 static rlx_value *build_delta(rlx_builder *b, rlx_value *x, void *user)
 {
+    const int64_t *chunk = user;
     rlx_value *last;
     const rlx_delta_rule_spec spec = {.q = x,
                                       .k = rlx_build_declared(b, "k"),
@@ -252,8 +254,8 @@ static rlx_value *build_delta(rlx_builder *b, rlx_value *x, void *user)
                                       .g = rlx_build_declared(b, "g"),
                                       .beta = rlx_build_declared(b, "beta"),
                                       .state = rlx_build_declared(b, "s"),
-                                      .norm_eps = 1e-6};
-    (void)user;
+                                      .norm_eps = 1e-6,
+                                      .chunk = chunk ? *chunk : 0};
     x = rlx_build_delta_rule(b, &spec, &last);
     rlx_build_store(b, "last", last);
     return x;
@@ -299,6 +301,32 @@ static void record_gdn_tokens(rlx_flow *f)
     record_delta_inputs(f, "TOKENS,2,6", "TOKENS,4,18", "TOKENS,4");
     record_gdn_streams(f);
     rlx_flow_gdn_scan(f, &(rlx_gdn_spec){.norm_eps = 1e-6, .state = "gdn"});
+    rlx_flow_output(f, "y");
+}
+
+static void record_delta_chunks(rlx_flow *f)
+{
+    static int64_t chunk = 32;
+    record_delta_inputs(f, "B,S,1,8", "B,S,2,12", "B,S,2");
+    torch_input(f, "s", RLX_F32, "B,2,8,12");
+    rlx_flow_custom(f, "delta", build_delta, &chunk);
+    rlx_flow_output(f, "y");
+    rlx_flow_output_stream(f, "last", "last");
+}
+
+static void record_gdn_chunks(rlx_flow *f)
+{
+    record_delta_inputs(f, "B,S,1,8", "B,S,2,12", "B,S,2");
+    record_gdn_streams(f);
+    rlx_flow_gdn_scan(f, &(rlx_gdn_spec){.norm_eps = 1e-6, .chunk = 16});
+    rlx_flow_output(f, "y");
+}
+
+static void record_gdn_chunks_tokens(rlx_flow *f)
+{
+    record_delta_inputs(f, "TOKENS,1,8", "TOKENS,2,12", "TOKENS,2");
+    record_gdn_streams(f);
+    rlx_flow_gdn_scan(f, &(rlx_gdn_spec){.norm_eps = 1e-6, .state = "gdn", .chunk = 16});
     rlx_flow_output(f, "y");
 }
 
@@ -561,6 +589,9 @@ static const torch_case cases[] = {
     {"delta_rule", record_delta_rule, 5e-6, NULL},
     {"gdn_scan", record_gdn_scan, 5e-6, NULL},
     {"gdn_tokens", record_gdn_tokens, 5e-6, sessions},
+    {"delta_chunks", record_delta_chunks, 5e-6, NULL},
+    {"gdn_chunks", record_gdn_chunks, 5e-6, NULL},
+    {"gdn_chunks_tokens", record_gdn_chunks_tokens, 5e-6, sessions},
     {"mamba", record_mamba, 3e-6, NULL},
     {"mamba_tokens", record_mamba_tokens, 3e-6, sessions},
     {"mamba2", record_mamba2, 3e-6, NULL},
