@@ -216,17 +216,28 @@ static int power_in(int64_t v, int64_t most)
 void rlx_lir_schedule_delta(const rlx_lir_target *t, const rlx_lir_delta_shape *shape,
                             rlx_lir_delta_schedule *out)
 {
-    enum { FEW = 4, CHAINS = 4, GPU_COLUMNS = 32, STATE_ROWS = 4 };
+    enum { FEW = 4, CHAINS = 4, GPU_PANEL = 1024, STATE_ROWS = 4 };
     const bool cpu = t->unit == RLX_UNIT_CPU;
     const bool prompt = cpu && shape->steps >= FEW && shape->steps >= 2 * shape->sequences;
     *out = (rlx_lir_delta_schedule){.steps = 1, .m = 2, .panels = prompt};
-    while (prompt && out->steps < shape->chunk && out->steps < shape->steps)
-        out->steps *= 2;
     if (prompt)
         out->m = t->vector_regs >= 32 ? 12 : 6;
     const int64_t columns = (prompt ? 2 : CHAINS) * (int64_t)t->vector_f32;
-    out->n = power_in(shape->e, cpu ? columns : GPU_COLUMNS);
+    out->n = power_in(shape->e, cpu ? columns : GPU_PANEL / shape->chunk);
     out->state_m = power_in(shape->d, STATE_ROWS);
+    while (prompt && out->steps < shape->chunk && out->steps < shape->steps)
+        out->steps *= 2;
+    while (out->steps > 1 && rlx_lir_schedule_delta_bytes(shape, out) > t->team_bytes)
+        out->steps /= 2;
+}
+
+int64_t rlx_lir_schedule_delta_bytes(const rlx_lir_delta_shape *shape,
+                                     const rlx_lir_delta_schedule *s)
+{
+    const int64_t rows = round_up(2 * (int64_t)s->steps, s->m);
+    const int64_t deep = s->panels && shape->d > shape->chunk ? shape->d : shape->chunk;
+    return (int64_t)sizeof(float) * (rows * (shape->d + shape->chunk + 1) +
+                                     (s->steps + 1) * shape->chunk + (s->m + deep) * s->n);
 }
 
 void rlx_lir_schedule_delta_print(const rlx_lir_delta_schedule *s, rlx_text *out)

@@ -68,6 +68,9 @@ typedef struct rlx_lir_delta_schedule {
 } rlx_lir_delta_schedule;
 void rlx_lir_schedule_delta(const rlx_lir_target *t, const rlx_lir_delta_shape *shape,
                             rlx_lir_delta_schedule *out);
+/* The team memory that it takes. */
+int64_t rlx_lir_schedule_delta_bytes(const rlx_lir_delta_shape *shape,
+                                     const rlx_lir_delta_schedule *s);
 void rlx_lir_schedule_delta_print(const rlx_lir_delta_schedule *s, rlx_text *out);
 
 /* Elements of the last axis per tile of an elementwise or row region: a power of two. */

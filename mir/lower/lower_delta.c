@@ -768,7 +768,7 @@ static rlx_status lower_kernel(delta *x, region_cx *r, const char *what, const c
     return kernel_end(r, &k);
 }
 
-static void choose_schedule(delta *x, const region_cx *r)
+static rlx_status choose_schedule(delta *x, const region_cx *r)
 {
     const rlx_ir_node *n = x->node;
     const int64_t *upper = r->options->upper;
@@ -779,8 +779,12 @@ static void choose_schedule(delta *x, const region_cx *r)
         .steps = rlx_dim_upper(r->out->dims, n->in[Q]->type.dim[x->tokens ? 0 : 1], upper),
         .sequences = x->tokens ? rlx_dim_upper(r->out->dims, n->in[STATE]->type.dim[0], upper) : 1};
     rlx_lir_schedule_delta(r->options->target, &shape, &x->s);
+    if (rlx_lir_schedule_delta_bytes(&shape, &x->s) > r->options->target->team_bytes)
+        return RLX_FAIL(RLX_UNSUPPORTED, "a chunk of %lld steps takes more than a team's memory",
+                        (long long)x->c);
     x->matrices = r->options->target->unit == RLX_UNIT_CPU;
     x->width = 16;
+    return RLX_OK;
 }
 
 rlx_status lower_delta_chunks(region_cx *r)
@@ -795,7 +799,7 @@ rlx_status lower_delta_chunks(region_cx *r)
     x.d = n->in[STATE]->type.dim[2];
     x.e = n->in[STATE]->type.dim[3];
     x.c = rlx_ir_attr_int(n, RLX_ATTR_CHUNK, 0);
-    choose_schedule(&x, r);
+    RLX_TRY(choose_schedule(&x, r));
     rlx_text what = {0}, schedule = {0};
     rlx_text_putf(&what, "delta_chunks_%lldx%lld_c%lld__t%d", (long long)x.d, (long long)x.e,
                   (long long)x.c, x.s.steps);
