@@ -3,27 +3,32 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
 #include "jit/kernel_info.h"
 #include "jit/module.h"
+#include "jit/shared.h"
 #include "jit/tape.h"
 #include "runtime/cpu.h"
 
 /* Kernels are compiled by threads that take the next one, longest first, so that the last to finish
- * is a short one. Each thread has its own LLVM context and target machine. */
+ * is a short one. Each thread has its own LLVM context and target machine. Kernels that another
+ * program wants at the same time are compiled by one of the two (shared.h). */
 
 typedef struct job {
     const rlx_ir_func *kernel;
     int64_t cost;
     uint32_t index; /* of the kernel in the program */
+    bool elsewhere; /* another program's thread is compiling it */
     rlx_text code;
 } job;
 
 typedef struct pool {
     const rlx_llvm_module *module;
     const rlx_jit_target *target;
+    rlx_text common; /* all that code depends on beside its kernel */
     job *jobs;
     uint32_t njobs;
     atomic_uint next;
@@ -54,6 +59,41 @@ static rlx_status check_room(size_t bytes)
     return RLX_OK;
 }
 
+static rlx_status make_key(const pool *p, const rlx_ir_func *kernel, rlx_hash *out)
+{
+    static const rlx_hash none; /* what a fingerprint is when memory is short */
+    const rlx_hash text = rlx_ir_func_fingerprint(kernel);
+    rlx_hasher h;
+    if (memcmp(&text, &none, sizeof text) == 0)
+        return RLX_OOM();
+    rlx_hasher_init(&h);
+    rlx_hasher_add(&h, p->common.data, p->common.len);
+    rlx_hasher_add(&h, &text, sizeof text);
+    rlx_hasher_add(&h, kernel->name, strlen(kernel->name));
+    *out = rlx_hasher_finish(&h);
+    return RLX_OK;
+}
+
+static rlx_status emit_job(pool *p, rlx_llvm *worker, job *j)
+{
+    RLX_TRY(check_room(ROOM_FOR_KERNEL));
+    return rlx_jit_adopt_status(p->module->emit(worker, j->kernel, RLX_LLVM_CODE, &j->code));
+}
+
+/* wait: for whoever compiles it for another program. */
+static rlx_status run_job(pool *p, rlx_llvm *worker, bool wait, job *j)
+{
+    rlx_hash key;
+    RLX_TRY(make_key(p, j->kernel, &key));
+    const rlx_jit_claim claim = rlx_jit_shared_claim(&key, wait, &j->code);
+    j->elsewhere = claim == RLX_JIT_BUSY;
+    if (claim != RLX_JIT_MINE)
+        return j->code.oom ? RLX_OOM() : RLX_OK;
+    rlx_status st = emit_job(p, worker, j);
+    rlx_jit_shared_give(&key, st ? NULL : &j->code);
+    return st;
+}
+
 static rlx_status run_jobs(pool *p)
 {
     rlx_llvm *worker = NULL;
@@ -63,10 +103,22 @@ static rlx_status run_jobs(pool *p)
         uint32_t i = atomic_fetch_add(&p->next, 1);
         if (i >= p->njobs)
             break;
-        job *j = &p->jobs[i];
-        st = check_room(ROOM_FOR_KERNEL);
-        if (!st)
-            st = rlx_jit_adopt_status(p->module->emit(worker, j->kernel, RLX_LLVM_CODE, &j->code));
+        st = run_job(p, worker, false, &p->jobs[i]);
+    }
+    p->module->destroy(worker);
+    return st;
+}
+
+/* What others were at when its turn came, once there is nothing else to do. */
+static rlx_status run_others(pool *p)
+{
+    rlx_llvm *worker = NULL;
+    rlx_status st = RLX_OK;
+    for (uint32_t i = 0; !st && i < p->njobs; i++) {
+        if (p->jobs[i].elsewhere && !worker)
+            st = rlx_jit_worker_create(p->module, p->target, &worker);
+        if (p->jobs[i].elsewhere && !st)
+            st = run_job(p, worker, true, &p->jobs[i]);
     }
     p->module->destroy(worker);
     return st;
@@ -130,7 +182,18 @@ static rlx_status run_pool(pool *p, int threads)
     for (int i = 0; i < started; i++)
         pthread_join(thread[i], NULL);
     free(thread);
-    return p->status;
+    return p->status ? p->status : run_others(p);
+}
+
+/* Everything that emitters read of the target, and where kernels find live extents. */
+static rlx_status describe_common(pool *p, const rlx_ir_module *m)
+{
+    RLX_TRY(rlx_jit_describe_code(p->target, &p->common));
+    rlx_text_putf(&p->common, "; %d %d %p", p->target->kind, p->target->team,
+                  (const void *)p->target->emulation);
+    for (int i = 0; i < rlx_dim_symbol_count(m->dims); i++)
+        rlx_text_putf(&p->common, "; %s", rlx_dim_symbol_name(m->dims, i));
+    return p->common.oom ? RLX_OOM() : RLX_OK;
 }
 
 static rlx_code_kind code_kind(rlx_jit_kind kind)
@@ -171,7 +234,11 @@ static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const
     if (!o->no_code) {
         RLX_TRY(check_room(ROOM_TO_OPEN));
         RLX_TRY(rlx_jit_module_open(&p->module));
-        RLX_TRY(run_pool(p, o->threads));
+        RLX_TRY(describe_common(p, m));
+        rlx_jit_shared_enter();
+        rlx_status st = run_pool(p, o->threads);
+        rlx_jit_shared_leave();
+        RLX_TRY(st);
     }
     return finish(&tape, t, p, entry, stats);
 }
@@ -199,6 +266,7 @@ rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
     rlx_status st = compile(m, t, o, arena, &p, entry, stats);
     for (uint32_t i = 0; p.jobs && i < p.njobs; i++)
         rlx_text_deinit(&p.jobs[i].code);
+    rlx_text_deinit(&p.common);
     pthread_mutex_destroy(&p.lock);
     rlx_arena_destroy(arena);
     stats->seconds = seconds(CLOCK_MONOTONIC) - start;

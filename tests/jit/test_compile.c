@@ -1,9 +1,11 @@
 /* Compiling whole programs: the tape as data, equal bytes from any number of threads, and the entry
  * run by the runtime; and every way in which compiling fails. */
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "jit/module.h"
+#include "jit/shared.h"
 #include "runtime/cpu.h"
 #include "runtime/runtime.h"
 #include "tests/jit/subject.h"
@@ -126,6 +128,70 @@ START_TEST(threads_do_not_matter)
         rlx_text_deinit(&again);
     }
     rlx_text_deinit(&first);
+}
+END_TEST
+
+/* ---- programs that are compiled at the same time ---- */
+
+static void *wait_for_it(void *key)
+{
+    rlx_text code = {0};
+    const bool copied = rlx_jit_shared_claim(key, true, &code) == RLX_JIT_COPY && code.len == 4;
+    rlx_text_deinit(&code);
+    return copied ? key : NULL;
+}
+
+START_TEST(kernels_are_shared)
+{
+    rlx_hash key = rlx_hash_bytes("key", 3), other = rlx_hash_bytes("other", 5);
+    rlx_text code = {0}, copy = {0};
+    pthread_t thread;
+    void *copied;
+    rlx_text_put(&code, "code");
+    rlx_jit_shared_enter();
+    ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_MINE);
+    ck_assert_int_eq(rlx_jit_shared_claim(&other, false, &copy), RLX_JIT_MINE);
+    ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_BUSY);
+    rlx_jit_shared_give(&key, NULL); /* it failed: the next one's turn */
+    ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_MINE);
+    ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_it, &key), 0);
+    rlx_jit_shared_give(&key, &code);
+    ck_assert_int_eq(pthread_join(thread, &copied), 0);
+    ck_assert_ptr_nonnull(copied);
+    ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_COPY);
+    ck_assert_str_eq(copy.data, "code");
+    rlx_jit_shared_give(&other, NULL);
+    rlx_jit_shared_leave(); /* nobody compiles: nothing is kept */
+    rlx_jit_shared_enter();
+    ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_MINE);
+    rlx_jit_shared_give(&key, NULL);
+    rlx_jit_shared_leave();
+    rlx_text_deinit(&code);
+    rlx_text_deinit(&copy);
+}
+END_TEST
+
+static void *compile_beside(void *entry)
+{
+    compile_program(entry, 2, NULL);
+    return NULL;
+}
+
+START_TEST(neighbours_do_not_matter)
+{
+    enum { PROGRAMS = 3 };
+    rlx_text alone = {0}, entry[PROGRAMS] = {{0}};
+    pthread_t thread[PROGRAMS];
+    compile_program(&alone, 1, NULL);
+    for (int i = 0; i < PROGRAMS; i++)
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, compile_beside, &entry[i]), 0);
+    for (int i = 0; i < PROGRAMS; i++) {
+        ck_assert_int_eq(pthread_join(thread[i], NULL), 0);
+        ck_assert_uint_eq(entry[i].len, alone.len);
+        ck_assert_mem_eq(entry[i].data, alone.data, alone.len);
+        rlx_text_deinit(&entry[i]);
+    }
+    rlx_text_deinit(&alone);
 }
 END_TEST
 
@@ -429,6 +495,8 @@ int main(void)
     Suite *s = suite_create("jit compile");
     SUITE_TEST(s, "tape", tape);
     SUITE_TEST(s, "threads_do_not_matter", threads_do_not_matter);
+    SUITE_TEST(s, "kernels_are_shared", kernels_are_shared);
+    SUITE_TEST(s, "neighbours_do_not_matter", neighbours_do_not_matter);
     SUITE_TEST(s, "runs", runs);
     SUITE_TEST(s, "bad_modules", bad_modules);
     SUITE_TEST(s, "seven_axes", seven_axes);
@@ -438,5 +506,5 @@ int main(void)
     SUITE_TEST(s, "llvm_failures", llvm_failures);
     SUITE_TEST(s, "text", text);
     SUITE_TEST(s, "lir_targets", lir_targets);
-    return suite_run(s, 9);
+    return suite_run(s, 13);
 }

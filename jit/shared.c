@@ -1,0 +1,86 @@
+#include "jit/shared.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct entry {
+    rlx_hash key;
+    bool given;
+    rlx_text code;
+    struct entry *next;
+} entry;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static entry *entries; /* of what is compiled now: some tens */
+static int compiling;  /* between enter and leave */
+
+static entry **find(const rlx_hash *key)
+{
+    entry **at = &entries;
+    while (*at && memcmp(&(*at)->key, key, sizeof *key) != 0)
+        at = &(*at)->next;
+    return at;
+}
+
+static void drop(entry **at)
+{
+    entry *e = *at;
+    *at = e->next;
+    rlx_text_deinit(&e->code);
+    free(e);
+}
+
+void rlx_jit_shared_enter(void)
+{
+    pthread_mutex_lock(&lock);
+    compiling++;
+    pthread_mutex_unlock(&lock);
+}
+
+void rlx_jit_shared_leave(void)
+{
+    pthread_mutex_lock(&lock);
+    if (--compiling == 0)
+        while (entries)
+            drop(&entries);
+    pthread_mutex_unlock(&lock);
+}
+
+rlx_jit_claim rlx_jit_shared_claim(const rlx_hash *key, bool wait, rlx_text *code)
+{
+    rlx_jit_claim claim = RLX_JIT_MINE;
+    pthread_mutex_lock(&lock);
+    entry *e = *find(key);
+    while (wait && e && !e->given) {
+        pthread_cond_wait(&changed, &lock);
+        e = *find(key);
+    }
+    if (e && e->given) {
+        rlx_text_put_bytes(code, e->code.data, e->code.len);
+        claim = RLX_JIT_COPY;
+    } else if (e) {
+        claim = RLX_JIT_BUSY;
+    } else if ((e = calloc(1, sizeof *e))) { /* else it is compiled, and nobody hears of it */
+        *e = (entry){.key = *key, .next = entries};
+        entries = e;
+    }
+    pthread_mutex_unlock(&lock);
+    return claim;
+}
+
+void rlx_jit_shared_give(const rlx_hash *key, const rlx_text *code)
+{
+    pthread_mutex_lock(&lock);
+    entry **at = find(key), *e = *at;
+    if (e && !e->given) {
+        if (code)
+            rlx_text_put_bytes(&e->code, code->data, code->len);
+        e->given = code && !e->code.oom;
+        if (!e->given)
+            drop(at);
+    }
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
