@@ -1,19 +1,22 @@
 /* bench/compile_time.c: how long a model takes from its file to executables, cold.
  *
- *   compile_time MODEL [REPEATS [PREFILL [exact|fast]]]
+ *   compile_time MODEL [REPEATS [PREFILL [exact|fast [all]]]]
  *
  * Each repetition is a process of its own, so that LLVM is opened and nothing is warm but the page
- * cache. "compile" is all buckets (in exact mode decode and prefill), flow to executables. */
+ * cache. "compile" is what a run with a prompt waits for, flow to executables: the bucket that decodes
+ * and, beside it, that of prompts; with "all" every bucket, one after another, behind them.
+ * "processor" is of the whole process, which says more than a clock where others work, too. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "frontend/rlx.h"
 
 typedef struct times {
-    double load, compile;
+    double load, compile, processor;
     int kernels, layer_functions;
 } times;
 
@@ -26,7 +29,15 @@ static int failed(rlx_status st)
     return 1;
 }
 
-static int load(const char *path, const rlx_model_options *o, times *out)
+static double processor_seconds(void)
+{
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+           1e-6 * (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
+}
+
+static int load(const char *path, const rlx_model_options *o, bool all, times *out)
 {
     rlx_context *cx = NULL;
     rlx_model *model = NULL;
@@ -34,11 +45,12 @@ static int load(const char *path, const rlx_model_options *o, times *out)
     rlx_status st = rlx_context_create(&(rlx_context_options){.no_cache = true}, &cx);
     if (!st)
         st = rlx_model_load(cx, path, o, &model);
-    if (!st)
+    if (!st && all)
         st = rlx_model_compile(model);
     if (!st) {
         rlx_model_get_info(model, &info);
-        *out = (times){info.load_seconds, info.compile_seconds, info.kernels, info.layer_functions};
+        *out = (times){info.load_seconds, info.compile_seconds, processor_seconds(), info.kernels,
+                       info.layer_functions};
     }
     rlx_model_destroy(model);
     rlx_context_destroy(cx);
@@ -46,7 +58,7 @@ static int load(const char *path, const rlx_model_options *o, times *out)
 }
 
 /* In a process of its own; false when it failed. */
-static bool load_apart(const char *path, const rlx_model_options *o, times *out)
+static bool load_apart(const char *path, const rlx_model_options *o, bool all, times *out)
 {
     int ends[2], state = 1;
     if (pipe(ends))
@@ -54,7 +66,7 @@ static bool load_apart(const char *path, const rlx_model_options *o, times *out)
     pid_t child = fork();
     if (child == 0) {
         times t = {0};
-        int code = load(path, o, &t);
+        int code = load(path, o, all, &t);
         if (write(ends[1], &t, sizeof t) != sizeof t)
             code = 1;
         _exit(code);
@@ -73,31 +85,43 @@ static int by_value(const void *a, const void *b)
 
 enum { MAX_REPEATS = 100 };
 
+static void put_median(const char *what, double *seconds, int n, const char *behind)
+{
+    qsort(seconds, (size_t)n, sizeof *seconds, by_value);
+    printf("%-10s%.1f ms (median of %d; %.1f to %.1f)%s\n", what, 1e3 * seconds[n / 2], n,
+           1e3 * seconds[0], 1e3 * seconds[n - 1], behind);
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: compile_time MODEL [REPEATS [PREFILL [exact|fast [all]]]]\n");
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     int repeats = argc > 2 ? atoi(argv[2]) : 5;
-    rlx_model_options o = {.prefill = argc > 3 ? atoll(argv[3]) : 0};
-    bool fast = argc > 4 && !strcmp(argv[4], "fast");
-    bool known = argc < 5 || fast || !strcmp(argv[4], "exact");
-    double loads[MAX_REPEATS], compiles[MAX_REPEATS];
+    rlx_model_options o = {.prefill = argc > 3 ? atoll(argv[3]) : 0, .text = "Once upon a time"};
+    const bool fast = argc > 4 && !strcmp(argv[4], "fast"), all = argc > 5;
+    double loads[MAX_REPEATS], compiles[MAX_REPEATS], processors[MAX_REPEATS];
+    char counts[64];
     times t = {0};
-    if (argc < 2 || argc > 5 || !known || repeats < 1 || repeats > MAX_REPEATS || o.prefill < 0) {
-        fprintf(stderr, "usage: compile_time MODEL [REPEATS [PREFILL [exact|fast]]]\n");
-        return 2;
-    }
+    if (argc < 2 || argc > 6 || (argc > 4 && !fast && strcmp(argv[4], "exact") != 0) ||
+        (all && strcmp(argv[5], "all") != 0) || repeats < 1 || repeats > MAX_REPEATS ||
+        o.prefill < 0)
+        return usage();
     o.precision = fast ? RLX_FAST : RLX_EXACT;
     for (int i = 0; i < repeats; i++) {
-        if (!load_apart(argv[1], &o, &t))
+        if (!load_apart(argv[1], &o, all, &t))
             return 1;
         loads[i] = t.load;
         compiles[i] = t.compile;
+        processors[i] = t.processor;
     }
-    qsort(loads, (size_t)repeats, sizeof *loads, by_value);
-    qsort(compiles, (size_t)repeats, sizeof *compiles, by_value);
-    printf("load     %.1f ms (median of %d; %.1f to %.1f)\n", 1e3 * loads[repeats / 2], repeats,
-           1e3 * loads[0], 1e3 * loads[repeats - 1]);
-    printf("compile  %.1f ms (%.1f to %.1f), %d kernels, %d layer function%s\n",
-           1e3 * compiles[repeats / 2], 1e3 * compiles[0], 1e3 * compiles[repeats - 1], t.kernels,
-           t.layer_functions, t.layer_functions == 1 ? "" : "s");
+    snprintf(counts, sizeof counts, ", %d kernels, %d layer function%s", t.kernels,
+             t.layer_functions, t.layer_functions == 1 ? "" : "s");
+    put_median("load", loads, repeats, "");
+    put_median("compile", compiles, repeats, counts);
+    put_median("processor", processors, repeats, "");
     return 0;
 }
