@@ -33,7 +33,7 @@ static const range ranges[] = {
     {"tanh", RLX_FN_TANH, RLX_F32, tanh, -1, 1, 4, 0},
     {"tanh", RLX_FN_TANH, RLX_F32, tanh, -20, 20, 4, 0},
     {"erf", RLX_FN_ERF, RLX_F32, erf, -1, 1, 4, 0},
-    {"erf", RLX_FN_ERF, RLX_F32, erf, -6, 6, 5, 0},
+    {"erf", RLX_FN_ERF, RLX_F32, erf, -6, 6, 6, 0},
 };
 enum { NRANGES = sizeof ranges / sizeof *ranges, STEPS = 5000 };
 
@@ -169,6 +169,18 @@ START_TEST(order_of_special_values)
 }
 END_TEST
 
+/* Where gelu multiplies 1 + erf(x) by a large -x, nothing may be left over. */
+START_TEST(erf_is_one_from_its_end_on)
+{
+    const float ends[] = {0x1.e4ed86p+1F, 3.8F, 4, 10, 1e10F, FLT_MAX, INFINITY};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            const rlx_scalar x = {.f = sign * (double)ends[i]};
+            ck_assert(rlx_map_fn_eval(RLX_FN_ERF, RLX_F32, &x).f == sign);
+        }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("math");
@@ -177,6 +189,7 @@ int main(void)
     tcase_add_loop_test(c, special_values, 0, NFUNCTIONS);
     tcase_add_test(c, any_nan_stays_one);
     tcase_add_test(c, order_of_special_values);
+    tcase_add_test(c, erf_is_one_from_its_end_on);
     suite_add_tcase(s, c);
-    return run_suite(s, NRANGES + NFUNCTIONS + 2);
+    return run_suite(s, NRANGES + NFUNCTIONS + 3);
 }
