@@ -53,10 +53,12 @@ typedef struct instance {
     bool direct; /* register tiles are stored as they are made */
 } instance;
 
-/* A chunk of K: `length` elements from `from`, which is element 0 of group `group`. */
+/* A chunk of K: `length` elements from `from`, which is element 0 of group `group`. The panels that
+ * are made after its own begin with element next_from of the weight's row next_row (NULL: not known). */
 typedef struct chunk {
     rlx_ir_value *from, *group;
     int64_t length;
+    rlx_ir_value *next_row, *next_from;
 } chunk;
 
 static rlx_ir_value *plus(kernel_cx *k, rlx_ir_value *a, rlx_ir_value *b)
@@ -250,6 +252,80 @@ static rlx_status expand_weights(kernel_cx *k, const instance *in, const chunk *
     return rlx_ir_builder_finish(k->b);
 }
 
+/* ---- weights ahead */
+
+/* Rows of few products are done before the next weights have come from memory: those are told to the
+ * second-level cache, a few lines with each register tile. What is not there yet when its panel is
+ * made would be waited for. */
+
+enum { LINE = 64 /* bytes */, MOST_LINES = 16 /* in a row, without a loop */ };
+
+/* The memory [N,K] behind a contraction's weights that every instance reads as it lies; or NULL. */
+static rlx_ir_value *weights_memory(const instance *in, int i)
+{
+    const group *g = in->g;
+    const rlx_ir_value *w = rlx_mir_contract_weight(g->contract[i]);
+    while (!bound(w) && w->def && w->def->op == RLX_MIR_CAST)
+        w = w->def->in[0];
+    const bool plain = !g->ids && w->type.rank == 2 && rlx_format_is_float(w->type.format);
+    return plain && bound(w) && bound(w)->kind == BIND_BUFFER ? bound(w)->lir : NULL;
+}
+
+/* What follows a chunk: the next one of the same columns; behind the last one the first one of the
+ * next instance, whose columns are others when this one has all rows of all sequences. */
+static void set_next(kernel_cx *k, const instance *in, chunk *c)
+{
+    const group *g = in->g;
+    if (!rlx_dim_is_const(g->k) || !rlx_dim_is_const(g->n))
+        return;
+    bool all_rows = k_upper(k, g->m) <= g->s.block_m;
+    for (int i = 0; i < g->nlead; i++)
+        all_rows = all_rows && g->contract[0]->in[0]->type.dim[i] == 1;
+    rlx_ir_value *to = plus(k, c->from, k_const(k, c->length));
+    rlx_ir_value *more = rlx_lir_build_map2(k->b, RLX_FN_LT, to, k_const(k, g->k));
+    rlx_ir_value *row = all_rows ? plus(k, in->n0, k_const(k, g->s.block_n)) : in->n0;
+    c->next_row = rlx_lir_build_map3(k->b, RLX_FN_SELECT, more, in->n0, row);
+    c->next_from = rlx_lir_build_map3(k->b, RLX_FN_SELECT, more, to, k_const(k, 0));
+}
+
+/* Lines at once of so many a row: a divisor, not below `want` if that is so few. */
+static int64_t lines_at_once(int64_t lines, int64_t want)
+{
+    int64_t best = 1;
+    for (int64_t n = 1; n <= MOST_LINES && best < want; n++)
+        if (lines % n == 0)
+            best = n;
+    return best;
+}
+
+/* With the register tile of rows from `row` on: its part of the column tile's next weights. */
+static rlx_status read_ahead(kernel_cx *k, const instance *in, int i, const chunk *c,
+                             rlx_ir_value *tile, rlx_ir_value *row)
+{
+    const rlx_lir_schedule *s = &in->g->s;
+    rlx_ir_value *memory = weights_memory(in, i);
+    if (!c->next_row || !memory)
+        return RLX_OK;
+    int64_t elems = LINE / rlx_format_get(memory->type.format)->block_bytes;
+    int64_t lines = (s->depth + elems - 1) / elems, tiles = (s->block_m + s->m - 1) / s->m;
+    int64_t want = (s->n * lines + tiles - 1) / tiles, some = lines_at_once(lines, want);
+    int64_t times_over = (want + some - 1) / some;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_count(k, times_over, 1, &loop));
+    rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_DIV, row, k_const(k, s->m));
+    at = times(k, plus(k, times(k, at, times_over), loop.index[0]), some);
+    rlx_ir_value *down = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, k_const(k, lines));
+    down = plus(k, plus(k, c->next_row, times(k, tile, s->n)), down);
+    rlx_ir_value *along = rlx_lir_build_map2(k->b, RLX_FN_MOD, at, k_const(k, lines));
+    along = plus(k, c->next_from, times(k, along, elems));
+    for (int64_t line = 0; line < some; line++) {
+        rlx_ir_value *index[2] = {down, plus(k, along, k_const(k, line * elems))};
+        rlx_lir_build_prefetch(k->b, memory, index);
+    }
+    rlx_lir_end_for(k->b, &loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
 /* ---- products */
 
 /* A register tile: rows from `row` of the block, column tile `tile`. */
@@ -355,6 +431,7 @@ static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const c
     int64_t dims[2] = {s->m, s->n};
     rlx_lir_scope loop;
     RLX_TRY(begin_loop(k, lo, hi, s->m, &loop));
+    RLX_TRY(read_ahead(k, in, i, c, tile, loop.index[0]));
     place p = {.row = loop.index[0], .tile = tile, .t = plus(k, in->t0, loop.index[0])};
     if (in->direct) {
         rlx_ir_value *acc = rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
@@ -428,6 +505,7 @@ static rlx_status emit_chunks(kernel_cx *k, const instance *in, rlx_ir_value *fr
     RLX_TRY(begin_loop(k, from, to, length, &loop));
     chunk c = {.from = loop.index[0], .length = length};
     c.group = rlx_lir_build_map2(k->b, RLX_FN_DIV, c.from, k_const(k, QUANT));
+    set_next(k, in, &c);
     RLX_TRY(emit_chunk(k, in, &c));
     rlx_lir_end_for(k->b, &loop, NULL);
     return rlx_ir_builder_finish(k->b);
@@ -467,7 +545,9 @@ static rlx_status emit_sums(kernel_cx *k, const instance *in)
     if (whole > 0)
         RLX_TRY(emit_chunks(k, in, k_const(k, 0), k_const(k, whole), depth));
     if (whole < g->k) {
-        chunk c = {k_const(k, whole), k_const(k, whole / QUANT), g->k - whole};
+        chunk c = {
+            .from = k_const(k, whole), .group = k_const(k, whole / QUANT), .length = g->k - whole};
+        set_next(k, in, &c);
         RLX_TRY(emit_chunk(k, in, &c));
     }
     return rlx_ir_builder_finish(k->b);
