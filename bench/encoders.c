@@ -307,8 +307,8 @@ static void measure(rlx_context *cx, rlx_executable *exe, const shape *e, int re
     printf("%-18s %9.2f ms (best %9.2f) %8.1f GFLOP/s", e->name, 1e3 * s, 1e3 * seconds[0],
            1e-9 * rate);
     if (peak > 0)
-        printf(" %5.1f%% of %.1f; processor %.2f ms, %.1f%% of %.1f", 100 * rate / peak,
-               1e-9 * peak, 1e3 * b, 100 * operations(e) / b / one, 1e-9 * one);
+        printf(" %5.1f%% of %.1f; processor %.2f ms (best %.2f), %.1f%% of %.1f", 100 * rate / peak,
+               1e-9 * peak, 1e3 * b, 1e3 * busy[0], 100 * operations(e) / b / one, 1e-9 * one);
     printf("%s\n", isfinite(last) ? "" : " (not finite)");
     fflush(stdout);
     rlx_session_destroy(session);

@@ -155,7 +155,8 @@ static rlx_status bind_arguments(region_cx *r, kernel_cx *k)
         return RLX_OOM();
     for (int i = 0; i < r->node->nin; i++) {
         snprintf(name, sizeof name, "in%d", i);
-        k_bind(k, body->args[i], BIND_BUFFER, kernel_extra(k, name, r->operand[i], false));
+        rlx_ir_value *arg = body->args[i];
+        k_bind(k, arg, BIND_BUFFER, add_argument(k, name, r->operand[i], &arg->type, false));
     }
     for (int i = 0; i < r->node->nout; i++) {
         int alias = aliased_operand(r->node, i);
@@ -165,7 +166,7 @@ static rlx_status bind_arguments(region_cx *r, kernel_cx *k)
             continue;
         }
         snprintf(name, sizeof name, "out%d", i);
-        kernel_extra(k, name, r->result[i], true);
+        add_argument(k, name, r->result[i], &body->last->in[i]->type, true);
     }
     bind_reshaped(r, k);
     return rlx_ir_builder_finish(k->b);
@@ -389,8 +390,10 @@ rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir
         r.result[i] = buffer_of(n->out[i]);
     }
     const char *root = rlx_ir_attr_text(n, RLX_ATTR_ROOT, "map");
-    if (strcmp(root, "contract") == 0)
+    if (strcmp(root, "contract") == 0) {
+        RLX_TRY(lower_merge_rows(&r));
         return lower_rooted(&r, lower_contract);
+    }
     if (strcmp(root, "quantize") == 0)
         return lower_quantize(&r);
     if (strcmp(root, "attention") == 0)

@@ -6,6 +6,7 @@
  *   lower_sink.c      where a region's result goes: a buffer, or the KV pages
  *   lower_rows.c      row reductions and elementwise regions
  *   lower_loops.c     ... that no tiles walk, scans and scatters (elements: lower_scalar.c)
+ *   lower_merge.c     contraction regions whose rows are in several axes, as if in one
  *   lower_contract.c  contraction regions (what all of them share: lower_group.c)
  *   lower_chosen.c    ... whose rows choose their matrix
  *   lower_dot.c       ... of quantized rows, lanes along K
@@ -231,6 +232,8 @@ void k_begin_once(kernel_cx *k, rlx_lir_scope *s);
  * ----------------------------------------------------------------------------------- */
 
 rlx_status lower_contract(region_cx *r);
+/* On a CPU: gives a contraction region's values one axis for all rows, where they allow it. */
+rlx_status lower_merge_rows(region_cx *r);
 rlx_status lower_quantize(region_cx *r);
 rlx_status lower_attention(region_cx *r);
 rlx_status lower_recur(region_cx *r);
