@@ -2,7 +2,9 @@
  * is measured between runs. On a machine that others use, too, wall time says little: the share by processor time is
  * that of one thread's peak in the time that the process was given.
  *
- *   encoders [-t THREADS] [-r REPEATS] [--exact] [NAME...]     all of them by default
+ *   encoders [-t THREADS] [-r REPEATS] [-w FORMAT] [--exact] [NAME...]     all of them by default
+ *
+ * -w: of the layers' matrices (f32; bf16, q8_0 ...); the rest is f32.
  *
  * Operations are those of the products with weights, of convolutions and of attention; a multiply-add is two. */
 #include <math.h>
@@ -15,7 +17,7 @@
 #include "frontend/rlx.h"
 #include "frontend/tool/ceilings.h"
 
-enum { MOST_REPEATS = 99 };
+enum { MOST_REPEATS = 99, MOST_FORMATS = 128 };
 
 typedef struct shape {
     const char *name;
@@ -47,29 +49,38 @@ static void check(rlx_status s)
 /* Weights and the memory behind them. */
 typedef struct store {
     rlx_weights *w;
+    const weight_format *matrices; /* of layers */
     void *data[1024];
     int n;
 } store;
 
-/* A tensor of random values, or of ones. */
-static void add(store *s, const char *name, int rank, const int64_t *dims, bool ones)
+static void add_as(store *s, const weight_format *f, const char *name, int rank,
+                   const int64_t *dims, bool ones)
 {
-    rlx_tensor t = {.name = name, .format = RLX_F32, .rank = rank, .bytes = sizeof(float)};
+    rlx_tensor t = {.name = name, .format = f->format, .rank = rank};
+    int64_t elems = 1;
     for (int i = 0; i < rank; i++) {
         t.dim[i] = dims[i];
-        t.bytes *= (size_t)dims[i];
+        elems *= dims[i];
     }
-    float *data = malloc(t.bytes);
+    t.bytes = (size_t)(elems / f->block_elems) * f->block_bytes;
+    void *data = malloc(t.bytes);
     if (!data || s->n == (int)(sizeof s->data / sizeof *s->data)) {
         fprintf(stderr, "encoders: out of memory for weights\n");
         exit(1);
     }
     s->data[s->n++] = data;
-    fill_random(weight_format_get(RLX_F32), (uint8_t *)data, t.bytes);
-    for (size_t i = 0; ones && i < t.bytes / sizeof(float); i++)
-        data[i] = 1;
+    fill_random(f, data, t.bytes);
+    for (int64_t i = 0; ones && i < elems; i++)
+        put_value(f->format, 1, (uint8_t *)data + (size_t)i * f->block_bytes);
     t.data = data;
     check(rlx_weights_add(s->w, &t));
+}
+
+/* A tensor of random values, or of ones. */
+static void add(store *s, const char *name, int rank, const int64_t *dims, bool ones)
+{
+    add_as(s, weight_format_get(RLX_F32), name, rank, dims, ones);
 }
 
 static void add_layer(store *s, int64_t layer, const char *format, const char *key, int64_t rows,
@@ -78,7 +89,8 @@ static void add_layer(store *s, int64_t layer, const char *format, const char *k
     char prefix[64], name[192];
     snprintf(prefix, sizeof prefix, format, (int)layer);
     snprintf(name, sizeof name, "%s.%s", prefix, key);
-    add(s, name, cols ? 2 : 1, (int64_t[]){rows, cols}, ones);
+    const weight_format *f = cols ? s->matrices : weight_format_get(RLX_F32);
+    add_as(s, f, name, cols ? 2 : 1, (int64_t[]){rows, cols}, ones);
 }
 
 /* A linear map's weight and bias. */
@@ -315,9 +327,10 @@ static void measure(rlx_context *cx, rlx_executable *exe, const shape *e, int re
     free(data);
 }
 
-static void bench(rlx_context *cx, const shape *e, const rlx_compile_options *options, int repeats)
+static void bench(rlx_context *cx, const shape *e, const weight_format *matrices,
+                  const rlx_compile_options *options, int repeats)
 {
-    store s = {0};
+    store s = {.matrices = matrices};
     rlx_flow *f;
     rlx_executable *exe;
     rlx_compile_stats stats;
@@ -339,8 +352,20 @@ static void bench(rlx_context *cx, const shape *e, const rlx_compile_options *op
         free(s.data[i]);
 }
 
+/* NULL: there are no random weights of it. */
+static const weight_format *format_of(const char *name)
+{
+    for (int f = 0; f < MOST_FORMATS; f++) {
+        const weight_format *w = weight_format_get((rlx_format)f);
+        if (w && !strcmp(w->name, name))
+            return w;
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
+    const weight_format *matrices = weight_format_get(RLX_F32);
     rlx_context_options where = {.no_cache = true};
     rlx_compile_options options = {.precision = RLX_FAST, .phase = RLX_PREFILL};
     int repeats = 7, at = 1;
@@ -351,11 +376,14 @@ int main(int argc, char **argv)
             where.threads = atoi(argv[++at]);
         else if (!strcmp(argv[at], "-r") && at + 1 < argc)
             repeats = atoi(argv[++at]);
+        else if (!strcmp(argv[at], "-w") && at + 1 < argc)
+            matrices = format_of(argv[++at]);
         else
             repeats = 0;
     }
-    if (repeats < 1 || repeats > MOST_REPEATS) {
-        fprintf(stderr, "encoders [-t THREADS] [-r REPEATS: 1 to %d] [--exact] [NAME...]\n",
+    if (repeats < 1 || repeats > MOST_REPEATS || !matrices) {
+        fprintf(stderr,
+                "encoders [-t THREADS] [-r REPEATS: 1 to %d] [-w FORMAT] [--exact] [NAME...]\n",
                 MOST_REPEATS);
         return 2;
     }
@@ -366,7 +394,7 @@ int main(int argc, char **argv)
         for (int k = at; k < argc; k++)
             wanted = wanted || !strcmp(argv[k], shapes[i].name);
         if (wanted)
-            bench(cx, &shapes[i], &options, repeats);
+            bench(cx, &shapes[i], matrices, &options, repeats);
     }
     rlx_context_destroy(cx);
     return 0;

@@ -66,6 +66,9 @@ static bool demand_operands(const merging *g, const rlx_ir_node *n)
     switch ((rlx_mir_op)n->op) {
     case RLX_MIR_CONTRACT:
         return demand(g, n->in[0], &with_rows) && demand(g, n->in[1], &without_rows);
+    case RLX_MIR_CONTRACT_Q:
+        return demand(g, n->in[0], &with_rows) && demand(g, n->in[1], &with_rows) &&
+               demand(g, n->in[2], &with_rows) && demand(g, n->in[3], &without_rows);
     case RLX_MIR_MAP:
     case RLX_MIR_CAST:
     case RLX_MIR_RESHAPE:
@@ -150,18 +153,17 @@ static void forget(const rlx_ir_block *body)
             n->out[i]->scratch = NULL;
 }
 
-/* How many rows there are; 0: they stay in their axes. */
-static rlx_dim count_rows(const merging *g)
+/* How many rows there are; 0: that is no extent. */
+static rlx_dim count_rows(const merging *g, int *longer)
 {
     rlx_dim all = 1;
-    int symbols = 0, longer = 0;
-    for (int i = 0; i < g->axes; i++) {
+    *longer = 0;
+    for (int i = 0; i < g->axes && all != RLX_DIM_INVALID; i++) {
         const rlx_dim d = g->rows->dim[i];
-        symbols += !rlx_dim_is_const(d);
-        longer += d != 1;
+        *longer += d != 1;
         all = rlx_dim_make(g->m->dims, RLX_DIM_MUL, all, d);
     }
-    return symbols > 1 || longer < 2 || all == RLX_DIM_INVALID ? 0 : all;
+    return all == RLX_DIM_INVALID ? 0 : all;
 }
 
 static const rlx_ir_node *first_contract(const rlx_ir_block *body)
@@ -176,14 +178,15 @@ rlx_status lower_merge_rows(region_cx *r)
 {
     rlx_ir_block *body = r->node->blocks[0];
     const rlx_ir_node *c = first_contract(body);
-    if (r->options->target->unit != RLX_UNIT_CPU || !c || c->op != RLX_MIR_CONTRACT ||
-        rlx_mir_contract_ids(c) || c->in[1]->type.rank != 2 ||
-        rlx_ir_attr_int(c, RLX_ATTR_LANES, 0) != 1)
+    if (r->options->target->unit != RLX_UNIT_CPU || !c || rlx_mir_contract_ids(c) ||
+        rlx_mir_contract_weight(c)->type.rank != 2)
         return RLX_OK;
     const rlx_ir_type rows = c->out[0]->type;
+    const bool codes = c->op == RLX_MIR_CONTRACT_Q; /* which are multiplied in two axes only */
+    int longer;
     merging g = {.m = r->mir, .rows = &rows, .axes = rows.rank - 1};
-    g.merged = g.axes > 1 ? count_rows(&g) : 0;
-    if (!g.merged)
+    g.merged = g.axes > 1 ? count_rows(&g, &longer) : 0;
+    if (!g.merged || (!codes && (longer < 2 || rlx_ir_attr_int(c, RLX_ATTR_LANES, 0) != 1)))
         return RLX_OK;
     forget(body);
     if (mark(&g, body)) {

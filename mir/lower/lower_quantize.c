@@ -16,12 +16,19 @@ static void find_buffers(const kernel_cx *k, const rlx_ir_node *q, rlx_ir_value 
                 buffer[r] = kernel_result(k, i);
 }
 
-static void store_scalar(kernel_cx *k, rlx_ir_value *buffer, rlx_ir_value *row, rlx_ir_value *at,
+/* Where a row stands: an index for each of its axes, and room for one more. */
+typedef struct place {
+    int n;
+    rlx_ir_value *index[RLX_LIR_MAX_GRID + 1];
+} place;
+
+static void store_scalar(kernel_cx *k, rlx_ir_value *buffer, const place *row, rlx_ir_value *at,
                          rlx_ir_value *x)
 {
-    rlx_ir_value *index[2] = {row, at};
+    place p = *row;
+    p.index[p.n] = at;
     if (buffer)
-        rlx_lir_build_store(k->b, buffer, x, index, NULL, NULL);
+        rlx_lir_build_store(k->b, buffer, x, p.index, NULL, NULL);
 }
 
 /* The largest magnitude times 1/127, and its inverse: 0 for 0. */
@@ -41,10 +48,10 @@ static rlx_ir_value *make_scale(rlx_ir_builder *b, rlx_ir_value *const *x, rlx_i
 }
 
 /* Group `g` of row `row`, its two halves in x. */
-static void store_group(kernel_cx *k, rlx_ir_value *const *buffer, rlx_ir_value *row,
+static void store_group(kernel_cx *k, rlx_ir_value *const *buffer, const place *row,
                         rlx_ir_value *g, rlx_ir_value *const *first, rlx_ir_value *const *x)
 {
-    static const int64_t axis = 1;
+    const int64_t axis = row->n;
     rlx_ir_builder *b = k->b;
     rlx_ir_value *inverse, *sum[2], *two = k_const(k, 2);
     rlx_ir_value *scale = make_scale(b, x, &inverse);
@@ -52,10 +59,11 @@ static void store_group(kernel_cx *k, rlx_ir_value *const *buffer, rlx_ir_value 
         rlx_ir_value *code = rlx_lir_build_map2(b, RLX_FN_MUL, x[h], inverse);
         code = rlx_lir_build_map1(b, RLX_FN_ROUND, code);
         sum[h] = rlx_lir_build_reduce(b, RLX_FN_ADD, code);
-        rlx_ir_value *index[2] = {row, first[h]};
+        place p = *row;
+        p.index[p.n] = first[h];
         if (buffer[CODES])
-            rlx_lir_build_store(b, buffer[CODES], rlx_lir_build_cast(b, code, RLX_I8), index, &axis,
-                                NULL);
+            rlx_lir_build_store(b, buffer[CODES], rlx_lir_build_cast(b, code, RLX_I8), p.index,
+                                &axis, NULL);
         rlx_ir_value *at = rlx_lir_build_map2(b, RLX_FN_MUL, g, two);
         if (h)
             at = rlx_lir_build_map2(b, RLX_FN_ADD, at, k_const(k, 1));
@@ -68,12 +76,16 @@ static void store_group(kernel_cx *k, rlx_ir_value *const *buffer, rlx_ir_value 
 }
 
 static rlx_status emit_row(kernel_cx *k, const rlx_ir_node *q, rlx_ir_value *const *buffer,
-                           rlx_ir_value *row)
+                           const place *row)
 {
     const rlx_ir_value *x = q->in[0];
-    int64_t extent = x->type.dim[1];
-    coord at[2] = {coord_of(row, 0, -1)};
+    int64_t extent = x->type.dim[row->n];
+    coord at[RLX_LIR_MAX_GRID + 1];
     rlx_lir_scope loop;
+    for (int i = 0; i < row->n; i++)
+        at[i] = row->n == 1           ? coord_of(row->index[i], 0, -1)
+                : x->type.dim[i] == 1 ? coord_const(0)
+                                      : coord_of(row->index[i], range_of(x->type.dim[i]), -1);
     RLX_TRY(rows_bind(k, x, at));
     rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, extent / RLX_MIR_QUANT), 1, 0, NULL, &loop);
     if (k->b->status)
@@ -83,7 +95,7 @@ static rlx_status emit_row(kernel_cx *k, const rlx_ir_node *q, rlx_ir_value *con
         first[h] = rlx_lir_build_map2(k->b, RLX_FN_MUL, loop.index[0], k_const(k, RLX_MIR_QUANT));
         if (h)
             first[h] = rlx_lir_build_map2(k->b, RLX_FN_ADD, first[h], k_const(k, HALF));
-        at[1] = coord_of(first[h], extent, 0);
+        at[row->n] = coord_of(first[h], extent, 0);
         tile_space ts = {.rank = 1, .dim = {HALF}, .root = {first[h]}};
         RLX_TRY(tile_at(k, x, at, &ts, &half[h]));
     }
@@ -101,15 +113,20 @@ rlx_status lower_quantize(region_cx *r)
     kernel_cx k;
     RLX_TRY(kernel_begin(r, &k, "quantize", "rows"));
     const rlx_ir_type *x = &q->in[0]->type;
-    if (x->rank != 2)
-        return k_fail(&k, q, "rows are quantized in two axes: tokens and features");
-    rlx_ir_value *buffer[RESULTS] = {0}, *rows = k_extent(&k, x->dim[0]);
+    place row = {.n = x->rank - 1};
+    if (row.n < 1 || row.n > RLX_LIR_MAX_GRID)
+        return k_fail(&k, q, "rows that are quantized have one to three axes in front");
+    rlx_ir_value *buffer[RESULTS] = {0}, *extents[RLX_LIR_MAX_GRID];
+    for (int i = 0; i < row.n; i++)
+        extents[i] = k_extent(&k, x->dim[i]);
     find_buffers(&k, q, buffer);
     rlx_lir_scope grid;
-    k_begin_grid(&k, 1, &rows, &grid);
+    k_begin_grid(&k, row.n, extents, &grid);
     if (k.b->status)
         return rlx_ir_builder_finish(k.b);
-    RLX_TRY(emit_row(&k, q, buffer, grid.index[0]));
+    for (int i = 0; i < row.n; i++)
+        row.index[i] = grid.index[i];
+    RLX_TRY(emit_row(&k, q, buffer, &row));
     rlx_lir_end_grid(k.b, &grid);
     RLX_TRY(rlx_ir_builder_finish(k.b));
     return kernel_end(r, &k);

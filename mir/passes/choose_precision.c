@@ -11,12 +11,13 @@
  *   %y = contract %x, %w {lanes=16}      ->       %b = cast %x : bf16[..]
  *                                                 %y = contract %b, %weight {lanes=1, width=2}
  *
- * Rows too short for a phase's terms stay exact, as do no rows at all, and products of codes and of
- * bf16 for rows in more than one axis, and all of them on GPUs. `exact` changes nothing. The phase and the target decide, and
+ * Rows too short for a phase's terms stay exact, as do no rows at all, and all of them on GPUs;
+ * products of codes and of bf16 are of rows in one axis, or in axes that a CPU's lowering takes as
+ * one. `exact` changes nothing. The phase and the target decide, and
  * never a shape that a bucket may change. */
 #include "mir/mir.h"
 
-enum { DECODE_LANES = 8, DECODE_STEP = 64 };
+enum { DECODE_LANES = 8, DECODE_STEP = 64, MOST_AXES = 4 };
 
 typedef struct choice {
     rlx_mir_precision precision;
@@ -100,6 +101,21 @@ static rlx_status add_in_order(rlx_pass_cx *cx, rlx_ir_node *n)
     return rlx_ir_attr_set(cx->module, n, rlx_attr_int(RLX_ATTR_LANES, 1));
 }
 
+/* Whether rows [..,K] are in one axis, or a CPU takes them as one (mir/lower/lower_merge.c). */
+static bool has_one_axis(const rlx_pass_cx *cx, const rlx_ir_node *n, const choice *c)
+{
+    const rlx_ir_type *rows = &n->in[0]->type;
+    rlx_dim all = 1;
+    if (rows->rank == 2)
+        return true;
+    if (rlx_mir_contract_ids(n) || !c->target || c->target->unit != RLX_UNIT_CPU ||
+        rows->rank < 2 || rows->rank > MOST_AXES)
+        return false;
+    for (int i = 0; i < rows->rank - 1 && all != RLX_DIM_INVALID; i++)
+        all = rlx_dim_make(cx->module->dims, RLX_DIM_MUL, all, rows->dim[i]);
+    return all != RLX_DIM_INVALID;
+}
+
 static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
 {
     rlx_ir_value *w = weight_of(n);
@@ -108,7 +124,7 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
                        is_weight_view(cx->module, n->in[1])
                    ? add_in_order(cx, n)
                    : RLX_OK;
-    const bool rows = n->in[0]->type.rank == 2,
+    const bool rows = has_one_axis(cx, n, c),
                blocks = rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK;
     if (blocks && !rows)
         return RLX_OK;
