@@ -107,6 +107,8 @@ static void rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, r
     int64_t blocks = (all + fit - 1) / fit;
     s->block_m = (int)up((all + blocks - 1) / blocks, s->m);
     int64_t stay = t->l2_bytes / 4 * 8 / (element_eighths(shape) * s->depth);
+    if (s->block_m <= stay * 5 / 4) /* a few more, for which no column tile has to come back */
+        stay = s->block_m;
     s->rows = (int)least(most(stay / s->m * s->m, s->m), s->block_m);
 }
 
