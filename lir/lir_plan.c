@@ -6,9 +6,11 @@
  * call makes one, in which the callee's frame is live too. A temp lives from its first use to its
  * last. Functions are planned in module order, callees first. Within one, the largest item is
  * placed first, in the smallest gap that fits among what is already placed and live at the same
- * time. lir_check.c holds the result against the tape, with code of its own. */
+ * time; when that takes more than what lives at one step, other orders are tried. lir_check.c holds
+ * the result against the tape, with code of its own. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lir/lir.h"
 #include "lir/ops/ops.h"
@@ -162,15 +164,10 @@ static int64_t best_gap(const item *it, item *const *live, int n)
     return best >= 0 ? best : end;
 }
 
-static rlx_status place(plan *p)
+/* Bytes of the frame when items are placed in this order. `live`: room for as many. */
+static int64_t place_in_order(const plan *p, item **order, item **live)
 {
-    item **order = RLX_NEW_ARRAY(p->arena, item *, p->n);
-    item **live = RLX_NEW_ARRAY(p->arena, item *, p->n);
-    if (!order || !live)
-        return RLX_OOM();
-    for (int i = 0; i < p->n; i++)
-        order[i] = &p->items[i];
-    qsort(order, (size_t)p->n, sizeof *order, larger_first);
+    int64_t frame = 0;
     for (int i = 0; i < p->n; i++) {
         int n = 0;
         for (int j = 0; j < i; j++) {
@@ -179,7 +176,62 @@ static rlx_status place(plan *p)
         }
         qsort(live, (size_t)n, sizeof *live, lower_first);
         order[i]->offset = best_gap(order[i], live, n);
+        int64_t end = order[i]->offset + order[i]->bytes;
+        frame = end > frame ? end : frame;
     }
+    return frame;
+}
+
+/* The most that lives at one step: no frame is smaller. */
+static int64_t least_frame(const plan *p)
+{
+    int64_t least = 0;
+    for (int step = 0; step < p->steps; step++) {
+        int64_t bytes = 0;
+        for (int i = 0; i < p->n; i++)
+            if (p->items[i].first <= step && step <= p->items[i].last)
+                bytes += p->items[i].bytes;
+        least = bytes > least ? bytes : least;
+    }
+    return least;
+}
+
+/* What reaches to the frame's end goes to the front of the order. */
+static void advance_highest(const plan *p, item **order)
+{
+    int high = 0;
+    for (int i = 1; i < p->n; i++)
+        if (order[i]->offset + order[i]->bytes > order[high]->offset + order[high]->bytes)
+            high = i;
+    item *it = order[high];
+    memmove(order + 1, order, sizeof *order * (size_t)high);
+    order[0] = it;
+}
+
+/* Larger ones first; as long as that leaves holes, again with what sticks out in front. */
+static rlx_status place(plan *p)
+{
+    enum { TRIES = 32, PAIRS = 1 << 20 };
+    item **order = RLX_NEW_ARRAY(p->arena, item *, p->n);
+    item **live = RLX_NEW_ARRAY(p->arena, item *, p->n);
+    int64_t *best = RLX_NEW_ARRAY(p->arena, int64_t, p->n);
+    if (!order || !live || !best)
+        return RLX_OOM();
+    for (int i = 0; i < p->n; i++)
+        order[i] = &p->items[i];
+    qsort(order, (size_t)p->n, sizeof *order, larger_first);
+    const int64_t least = least_frame(p), pairs = (int64_t)p->n * p->n + 1;
+    int64_t frame = INT64_MAX;
+    for (int i = 0; frame > least && i < TRIES && (i == 0 || i * pairs <= PAIRS); i++) {
+        if (i > 0)
+            advance_highest(p, order);
+        int64_t bytes = place_in_order(p, order, live);
+        for (int k = 0; bytes < frame && k < p->n; k++)
+            best[k] = p->items[k].offset;
+        frame = bytes < frame ? bytes : frame;
+    }
+    for (int i = 0; i < p->n; i++)
+        p->items[i].offset = best[i];
     return RLX_OK;
 }
 
