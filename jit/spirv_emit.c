@@ -449,7 +449,8 @@ static rlx_status emit_block(rlx_spirv_emit *e, const rlx_ir_block *block)
             continue;
         put_line(e, n);
         RLX_TRY(emit_op(e, n));
-        for (int i = 0; i < n->nout && n->op != RLX_LIR_ALLOC && n->op != RLX_LIR_CONST; i++) {
+        bool parts = n->op != RLX_LIR_ALLOC && n->op != RLX_LIR_CONST && !rlx_spirv_defers(n);
+        for (int i = 0; i < n->nout && parts; i++) {
             const rlx_spirv_tile *t = rlx_spirv_get(e, n->out[i]);
             for (int p = 0; p < t->n; p++)
                 rlx_spirv_name(&e->m, t->part[p], n->out[i]->name);

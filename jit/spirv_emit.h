@@ -2,7 +2,8 @@
  *
  *   spirv_emit.c    walks a kernel: interface, dims, structure (grid, for, if, once)
  *   spirv_values.c  maps, casts, constants: on one element
- *   spirv_team.c    elements of a tile: iota, broadcast, reduce, contract
+ *   spirv_team.c    elements of a tile: iota, broadcast, reduce
+ *   spirv_contract.c  products of tiles
  *   spirv_memory.c  loads and stores
  *   spirv_blocks.c  elements of block formats, as block_decode.c decodes them
  *   spirv_module.c  words, types and constants
@@ -192,6 +193,23 @@ rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n);
 /* Where this invocation's element of a part is; *valid: 0 when it always is one. */
 rlx_spirv_place rlx_spirv_own_place(rlx_spirv_emit *e, const rlx_ir_type *tile, int part,
                                     rlx_spirv_id *valid);
+
+/* The same of some element of the tile for parts beyond its end: its number, its place. */
+rlx_spirv_id rlx_spirv_some_element(rlx_spirv_emit *e, const rlx_ir_type *tile, int part);
+rlx_spirv_place rlx_spirv_place_of(rlx_spirv_emit *e, const rlx_ir_type *tile, rlx_spirv_id n);
+/* The exchange: words that a tile takes, padding included; writing a tile from word `base` on, and
+ * reading one of its elements. A barrier goes between, and one behind. */
+int64_t rlx_spirv_tile_words(const rlx_spirv_emit *e, const rlx_ir_type *t);
+void rlx_spirv_put_tile(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t base);
+rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f,
+                                   rlx_spirv_id index);
+
+/* ---- spirv_contract.c ---- */
+
+rlx_status rlx_spirv_contract(rlx_spirv_emit *e, const rlx_ir_node *n);
+/* Whether contractions alone take what the node (NULL: none) loads, and read it from memory
+ * themselves: such a load is not made. */
+bool rlx_spirv_defers(const rlx_ir_node *load);
 
 /* ---- spirv_memory.c ---- */
 

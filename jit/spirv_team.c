@@ -25,14 +25,14 @@ static rlx_spirv_id element(rlx_spirv_emit *e, const rlx_ir_type *tile, int part
 }
 
 /* The same with some element of the tile for parts beyond its end. */
-static rlx_spirv_id some_element(rlx_spirv_emit *e, const rlx_ir_type *tile, int part)
+rlx_spirv_id rlx_spirv_some_element(rlx_spirv_emit *e, const rlx_ir_type *tile, int part)
 {
     rlx_spirv_id valid, n = element(e, tile, part, &valid);
     return valid ? rlx_spirv_op(&e->m, SpvOpSelect, e->u32, valid, n, rlx_spirv_u32(e, 0)) : n;
 }
 
 /* Where element n is. */
-static rlx_spirv_place place_of(rlx_spirv_emit *e, const rlx_ir_type *tile, rlx_spirv_id n)
+rlx_spirv_place rlx_spirv_place_of(rlx_spirv_emit *e, const rlx_ir_type *tile, rlx_spirv_id n)
 {
     rlx_spirv_place p = {0};
     for (int i = tile->rank - 1; i >= 0; i--) {
@@ -56,7 +56,7 @@ rlx_spirv_place rlx_spirv_own_place(rlx_spirv_emit *e, const rlx_ir_type *tile, 
     *valid = 0;
     if (tile->rank == 0)
         return (rlx_spirv_place){0};
-    return place_of(e, tile, element(e, tile, part, valid));
+    return rlx_spirv_place_of(e, tile, element(e, tile, part, valid));
 }
 
 /* ---- exchange ---- */
@@ -67,7 +67,7 @@ static int words_of(rlx_format f)
 }
 
 /* Words that a tile takes in the exchange, padding included. */
-static int64_t tile_words(const rlx_spirv_emit *e, const rlx_ir_type *t)
+int64_t rlx_spirv_tile_words(const rlx_spirv_emit *e, const rlx_ir_type *t)
 {
     return (int64_t)rlx_spirv_parts(e, t) * e->team * words_of(t->format);
 }
@@ -78,9 +78,9 @@ int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *bl
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int64_t words = 0;
         if (n->op == RLX_LIR_REDUCE || (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
-            words = tile_words(e, &n->in[0]->type);
-        if (n->op == RLX_LIR_CONTRACT)
-            words = tile_words(e, &n->in[1]->type) + tile_words(e, &n->in[2]->type);
+            words = rlx_spirv_tile_words(e, &n->in[0]->type);
+        for (int i = 1; i < 3 && n->op == RLX_LIR_CONTRACT; i++)
+            words += rlx_spirv_defers(n->in[i]->def) ? 0 : rlx_spirv_tile_words(e, &n->in[i]->type);
         for (int i = 0; i < n->nblock; i++) {
             int64_t nested = rlx_spirv_exchange_words(e, n->blocks[i]);
             words = nested > words ? nested : words;
@@ -127,7 +127,8 @@ static void put_element(rlx_spirv_emit *e, int64_t base, rlx_format f, rlx_spirv
     put_word(e, base ? rlx_spirv_add(e, index, rlx_spirv_u32(e, base)) : index, x);
 }
 
-static rlx_spirv_id get_element(rlx_spirv_emit *e, int64_t base, rlx_format f, rlx_spirv_id index)
+rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f,
+                                   rlx_spirv_id index)
 {
     rlx_spirv_module *m = &e->m;
     if (words_of(f) == 2) {
@@ -145,7 +146,7 @@ static rlx_spirv_id get_element(rlx_spirv_emit *e, int64_t base, rlx_format f, r
 }
 
 /* Writes a tile to the exchange from word `base`. */
-static void put_tile(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t base)
+void rlx_spirv_put_tile(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t base)
 {
     const rlx_spirv_tile *t = rlx_spirv_get(e, v);
     for (int p = 0; p < t->n; p++) {
@@ -166,7 +167,7 @@ static rlx_status emit_iota(rlx_spirv_emit *e, const rlx_ir_node *n)
         out->part[p] = rlx_spirv_zero(e, type->format);
         if (type->rank) {
             rlx_spirv_id valid, index = element(e, type, p, &valid);
-            const rlx_spirv_place at = place_of(e, type, index);
+            const rlx_spirv_place at = rlx_spirv_place_of(e, type, index);
             index = along(&at, type->rank - 1);
             out->part[p] = rlx_spirv_cast(e, RLX_I32, type->format, index);
         }
@@ -185,15 +186,15 @@ static rlx_status emit_broadcast(rlx_spirv_emit *e, const rlx_ir_node *n)
             out->part[p] = rlx_spirv_scalar(e, n->in[0]);
         return RLX_OK;
     }
-    put_tile(e, n->in[0], 0);
+    rlx_spirv_put_tile(e, n->in[0], 0);
     rlx_spirv_barrier(&e->m);
     for (int p = 0; p < out->n; p++) {
-        rlx_spirv_place at = place_of(e, to, some_element(e, to, p));
+        rlx_spirv_place at = rlx_spirv_place_of(e, to, rlx_spirv_some_element(e, to, p));
         rlx_spirv_id index = along(&at, axes->ints[0]);
         for (int i = 1; i < from->rank; i++)
             index = rlx_spirv_add(e, rlx_spirv_mul(e, index, rlx_spirv_u32(e, from->dim[i])),
                                   along(&at, axes->ints[i]));
-        out->part[p] = get_element(e, 0, from->format, index);
+        out->part[p] = rlx_spirv_get_element(e, 0, from->format, index);
     }
     rlx_spirv_barrier(&e->m);
     return RLX_OK;
@@ -209,7 +210,8 @@ static rlx_status reduce_run(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_spirv_
     if (!x)
         return RLX_OOM();
     for (int i = 0; i < width; i++)
-        x[i] = get_element(e, 0, f, i ? rlx_spirv_add(e, first, rlx_spirv_u32(e, i)) : first);
+        x[i] = rlx_spirv_get_element(e, 0, f,
+                                     i ? rlx_spirv_add(e, first, rlx_spirv_u32(e, i)) : first);
     for (width /= 2; width; width /= 2) {
         for (int i = 0; i < width; i++) {
             rlx_spirv_id in[2] = {x[i], x[i + width]};
@@ -226,41 +228,13 @@ static rlx_status emit_reduce(rlx_spirv_emit *e, const rlx_ir_node *n)
     int width = (int)from->dim[from->rank - 1];
     rlx_spirv_tile *out;
     RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
-    put_tile(e, n->in[0], 0);
+    rlx_spirv_put_tile(e, n->in[0], 0);
     rlx_spirv_barrier(&e->m);
     for (int p = 0; p < out->n; p++) {
         rlx_spirv_id first = rlx_spirv_u32(e, 0);
         if (to->rank)
-            first = rlx_spirv_mul(e, some_element(e, to, p), rlx_spirv_u32(e, width));
+            first = rlx_spirv_mul(e, rlx_spirv_some_element(e, to, p), rlx_spirv_u32(e, width));
         RLX_TRY(reduce_run(e, n, first, width, &out->part[p]));
-    }
-    rlx_spirv_barrier(&e->m);
-    return RLX_OK;
-}
-
-static rlx_status emit_contract(rlx_spirv_emit *e, const rlx_ir_node *n)
-{
-    const rlx_ir_type *type = &n->out[0]->type, *in = &n->in[1]->type;
-    int64_t k = in->dim[1], lanes = type->dim[2], base = tile_words(e, in);
-    const rlx_spirv_tile *acc = rlx_spirv_get(e, n->in[0]);
-    rlx_spirv_tile *out;
-    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
-    put_tile(e, n->in[1], 0);
-    put_tile(e, n->in[2], base);
-    rlx_spirv_barrier(&e->m);
-    for (int p = 0; p < out->n; p++) {
-        rlx_spirv_place at = place_of(e, type, some_element(e, type, p));
-        rlx_spirv_id a =
-            rlx_spirv_add(e, rlx_spirv_mul(e, along(&at, 0), rlx_spirv_u32(e, k)), along(&at, 2));
-        rlx_spirv_id b =
-            rlx_spirv_add(e, rlx_spirv_mul(e, along(&at, 1), rlx_spirv_u32(e, k)), along(&at, 2));
-        out->part[p] = acc->part[p];
-        for (int64_t j = 0; j < k; j += lanes) {
-            rlx_spirv_id x =
-                get_element(e, 0, RLX_F32, j ? rlx_spirv_add(e, a, rlx_spirv_u32(e, j)) : a);
-            rlx_spirv_id y = get_element(e, base + j, RLX_F32, b);
-            out->part[p] = rlx_spirv_fma(e, e->f32, x, y, out->part[p]);
-        }
     }
     rlx_spirv_barrier(&e->m);
     return RLX_OK;
@@ -276,9 +250,9 @@ rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n)
     case RLX_LIR_REDUCE:
         return emit_reduce(e, n);
     case RLX_LIR_CONTRACT:
-        return emit_contract(e, n);
+        return rlx_spirv_contract(e, n);
     case RLX_LIR_LOAD:
-        return rlx_spirv_load(e, n);
+        return rlx_spirv_defers(n) ? RLX_OK : rlx_spirv_load(e, n);
     case RLX_LIR_STORE:
         return rlx_spirv_store(e, n);
     case RLX_LIR_PREFETCH:

@@ -11,6 +11,25 @@ static int64_t round_up(int64_t v, int64_t to)
     return (v + to - 1) / to * to;
 }
 
+/* A sum to each invocation and row: the team is `lanes` neighbours for each of its columns, which
+ * read a row of weights side by side. With many rows an invocation has two columns, so that what is
+ * read of a row serves both; a weight is decoded once for all rows. Few steps of K at a time: their
+ * loads are on the way together. */
+static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, int together,
+                      rlx_lir_schedule *s)
+{
+    enum { ROWS = 8, FEW = 4, STEPS = 4, LEAST = 8, MOST = 64 };
+    int columns = t->team / shape->lanes;
+    columns = columns < LEAST ? LEAST : columns > MOST ? MOST : columns;
+    s->m = shape->m >= ROWS ? ROWS : (int)shape->m;
+    s->n = s->m > FEW && together == 1 ? 2 * columns : columns;
+    s->k = shape->lanes > 1 ? STEPS * shape->lanes : 1; /* K may be no constant */
+    while (s->n > 1 && s->n / 2 >= shape->n)
+        s->n /= 2;
+    while (shape->unit && s->n > columns / 2 && shape->unit % s->n != 0)
+        s->n /= 2;
+}
+
 /* Registers hold m*n*contracts accumulators of `lanes` partial sums, each lanes/vector registers
  * wide, besides n weight and a few activation registers. Decode streams weights: few token rows,
  * and as many weight rows as there are registers for, so that many streams are in flight. Prefill
@@ -26,9 +45,7 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
         s->n = 1;
         s->k = DOT_STEP;
     } else if (t->unit == RLX_UNIT_GPU) {
-        s->m = shape->m >= 4 ? 4 : (int)shape->m;
-        s->n = 8 / together;
-        s->k = lanes;
+        team_tile(t, shape, together, s);
     } else if (shape->m <= 4) {
         s->m = (int)shape->m;
         s->n = (wide ? (s->m <= 2 ? 8 : 6) : (s->m == 1 ? 4 : 2)) / together;
@@ -96,7 +113,7 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
     out->block_m = out->m;
     out->block_n = out->n;
     if (shape->unit) {
-        out->block_m = shape->m <= 4 ? out->m : 4 * out->m;
+        out->block_m = shape->m <= 4 || t->unit == RLX_UNIT_GPU ? out->m : 4 * out->m;
         out->block_n = (int)shape->unit;
     }
     if (panels)

@@ -1,0 +1,171 @@
+#include "jit/spirv_emit.h"
+
+/* Products of tiles: every invocation has sums of its own, and for each step of K reads one element
+ * of each row that they need, from the exchange or, where an operand is nothing but loaded, from
+ * memory (caches hold it for the neighbours): then no invocation waits for another.
+ *
+ *   acc<M, N, L>: sum [m, n, l] is element (m*N + n)*L + l of the tile
+ *
+ * With L a divisor of the team and the team one of N*L, m and what is added to n are known for each
+ * part: a weight is decoded once for all M rows, an activation read once for all of the invocation's
+ * columns. */
+
+/* ---- loads that are not made ---- */
+
+static bool stores(const rlx_ir_node *n)
+{
+    if (n->op == RLX_LIR_STORE || n->op == RLX_LIR_BARRIER)
+        return true;
+    for (int i = 0; i < n->nblock; i++)
+        for (const rlx_ir_node *in = n->blocks[i]->first; in; in = in->next)
+            if (stores(in))
+                return true;
+    return false;
+}
+
+static int uses_in(const rlx_ir_node *n, const rlx_ir_value *v)
+{
+    int uses = 0;
+    for (int i = 0; i < n->nin; i++)
+        uses += n->in[i] == v;
+    return uses;
+}
+
+bool rlx_spirv_defers(const rlx_ir_node *load)
+{
+    if (!load || load->op != RLX_LIR_LOAD)
+        return false;
+    const rlx_ir_value *v = load->out[0];
+    int left = rlx_ir_count_uses(load->parent, v);
+    if (left == 0)
+        return false;
+    for (const rlx_ir_node *n = load->next; n && left > 0; n = n->next) {
+        const int uses = uses_in(n, v);
+        if (stores(n) || (uses > 0 && (n->op != RLX_LIR_CONTRACT || n->in[0] == v)))
+            return false;
+        left -= uses;
+    }
+    return left == 0;
+}
+
+/* ---- operands ---- */
+
+typedef struct operand {
+    rlx_spirv_access access; /* of a load that is not made */
+    bool deferred;
+    int64_t base, k; /* in the exchange: its first word, elements of a row */
+} operand;
+
+static void operand_init(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t *words, operand *o)
+{
+    *o = (operand){.deferred = rlx_spirv_defers(v->def), .base = *words, .k = v->type.dim[1]};
+    if (o->deferred) {
+        rlx_spirv_access_init(e, v->def, &v->type, &o->access);
+        return;
+    }
+    rlx_spirv_put_tile(e, v, o->base);
+    *words += rlx_spirv_tile_words(e, &v->type);
+}
+
+static rlx_decode_number plus(rlx_decode_number x, int64_t by)
+{
+    x.plus += (uint32_t)by;
+    return x;
+}
+
+/* Element [row, column]. */
+static rlx_spirv_id operand_at(rlx_spirv_emit *e, const operand *o, rlx_decode_number row,
+                               rlx_decode_number column)
+{
+    if (o->deferred) {
+        const rlx_spirv_place at = {.at = {row, column}};
+        return rlx_spirv_load_place(e, &o->access, &at, 0);
+    }
+    rlx_spirv_id index = rlx_spirv_number(e, row);
+    index = rlx_spirv_mul(e, index, rlx_spirv_u32(e, o->k));
+    index = rlx_spirv_add(e, index, rlx_spirv_number(e, column));
+    return rlx_spirv_get_element(e, o->base, RLX_F32, index);
+}
+
+/* ---- products ---- */
+
+typedef struct products {
+    operand a, b;
+    int64_t rows, columns, lanes, k; /* M, N, L, K */
+    const rlx_spirv_tile *out;
+} products;
+
+/* Any layout: part by part. */
+static void by_parts(rlx_spirv_emit *e, const products *x)
+{
+    const rlx_ir_type *type = &x->out->value->type;
+    for (int p = 0; p < x->out->n; p++) {
+        const rlx_spirv_place at = rlx_spirv_place_of(e, type, rlx_spirv_some_element(e, type, p));
+        for (int64_t j = 0; j < x->k; j += x->lanes) {
+            rlx_decode_number k = plus(at.at[2], j);
+            rlx_spirv_id a = operand_at(e, &x->a, at.at[0], k);
+            rlx_spirv_id b = operand_at(e, &x->b, at.at[1], k);
+            x->out->part[p] = rlx_spirv_fma(e, e->f32, a, b, x->out->part[p]);
+        }
+    }
+}
+
+/* Whether parts are whole rows of an invocation's columns. */
+static bool is_even(const rlx_spirv_emit *e, const products *x)
+{
+    return e->team % x->lanes == 0 && (e->team / x->lanes) > 0 &&
+           x->columns * x->lanes % e->team == 0 && (x->lanes & (x->lanes - 1)) == 0;
+}
+
+static rlx_status by_rows(rlx_spirv_emit *e, const products *x)
+{
+    rlx_spirv_module *m = &e->m;
+    const int64_t apart = e->team / x->lanes, own = x->columns / apart;
+    rlx_spirv_id *b = RLX_NEW_ARRAY(e->arena, rlx_spirv_id, own);
+    if (!b)
+        return RLX_OOM();
+    rlx_decode_number column = {.multiple = 1, .below = (uint32_t)apart};
+    rlx_decode_number lane = {.multiple = 1, .below = (uint32_t)x->lanes};
+    column.v = rlx_spirv_op(m, SpvOpUDiv, e->u32, e->thread, rlx_spirv_u32(e, x->lanes));
+    lane.v = rlx_spirv_op(m, SpvOpBitwiseAnd, e->u32, e->thread, rlx_spirv_u32(e, x->lanes - 1));
+    for (int64_t j = 0; j < x->k; j += x->lanes) {
+        for (int64_t i = 0; i < own; i++)
+            b[i] = operand_at(e, &x->b, plus(column, i * apart), plus(lane, j));
+        for (int64_t r = 0; r < x->rows; r++) {
+            rlx_spirv_id a =
+                operand_at(e, &x->a, (rlx_decode_number){.plus = (uint32_t)r}, plus(lane, j));
+            for (int64_t i = 0; i < own; i++) {
+                rlx_spirv_id *sum = &x->out->part[r * own + i];
+                *sum = rlx_spirv_fma(e, e->f32, a, b[i], *sum);
+            }
+        }
+    }
+    return RLX_OK;
+}
+
+rlx_status rlx_spirv_contract(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *type = &n->out[0]->type;
+    const rlx_spirv_tile *acc = rlx_spirv_get(e, n->in[0]);
+    rlx_spirv_tile *out;
+    int64_t words = 0;
+    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
+    for (int p = 0; p < out->n; p++)
+        out->part[p] = acc->part[p];
+    products x = {.rows = type->dim[0],
+                  .columns = type->dim[1],
+                  .lanes = type->dim[2],
+                  .k = n->in[1]->type.dim[1],
+                  .out = out};
+    operand_init(e, n->in[1], &words, &x.a);
+    operand_init(e, n->in[2], &words, &x.b);
+    if (words)
+        rlx_spirv_barrier(&e->m);
+    if (is_even(e, &x))
+        RLX_TRY(by_rows(e, &x));
+    else
+        by_parts(e, &x);
+    if (words)
+        rlx_spirv_barrier(&e->m);
+    return RLX_OK;
+}
