@@ -14,7 +14,7 @@
  *   lower_panel.c     ... in the order of one partial sum, on CPUs
  *   lower_attention.c attention regions (prompts: lower_attention_block.c; tensors: lower_attention_dense.c)
  *   lower_apart.c     contraction and attention regions that end in what tiles cannot store
- *   lower_delta.c     the gated delta rule by chunks
+ *   lower_delta.c     the gated delta rule by chunks (rows and scores: lower_delta_rows.c)
  *   lower_order.c     orders of rows
  *   lower_recur.c     recurrences: the steps in one kernel (a step's folds: lower_recur_fold.c)
  *

@@ -1,7 +1,10 @@
 /* tests/hir/test_recurrence.c: what recurrences refuse, a case for each constraint, and that they
  * print what they parse. What they compute is held to torch (tests/torch/test_recurrence.c). */
+#include <math.h>
+
 #include "hir/hir.h"
 #include "tests/base/suite.h"
+#include "tests/hir/env.h"
 
 #define MODULE(args, body) \
     "hir module @t {\n  func @f(" args ") -> (f32) {\n    " body "\n    return %z\n  }\n}\n"
@@ -202,12 +205,93 @@ START_TEST(refuses)
 }
 END_TEST
 
+/* ---- the delta rule by chunks of a session's tokens --------------------------------------------
+ */
+
+enum { STEPS = 2, MOST_TOKENS = 18 };
+
+/* Sequence 0 goes on over its chunk's end, 1 within it. */
+static const struct {
+    int n;
+    int32_t pos[MOST_TOKENS], seq[MOST_TOKENS];
+} steps[STEPS] = {
+    {17,
+     {0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2, 3, 4, 5, 6, 7},
+     {0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}},
+    {10, {9, 10, 11, 12, 13, 14, 15, 16, 17, 8}, {0, 0, 0, 0, 0, 0, 0, 0, 0, 1}},
+};
+
+static const char chunks_text[] =
+    "hir module @t {\n  func @f(%q: f32[T,2,6] input \"q\", %k: f32[T,2,6] input \"k\", %v: "
+    "f32[T,4,5] input \"v\", %g: f32[T,4] input \"g\", %b: f32[T,4] input \"b\", %s: "
+    "f32[SEQS,4,6,5] state \"s\", %e: f32[SEQS,4,6,16] state \"e\", %f: f32[SEQS,4,16,5] state "
+    "\"f\", %h: f32[SEQS,4,17] state \"h\", %i: i32[T] input \"pos\", %j: i32[T] input "
+    "\"seq\") -> (f32[T,4,5]) {\n    %o, %n = delta_rule %q, %k, %v, %g, %b, %s, %e, %f, %h, %i, "
+    "%j {scale=0.5, eps=1e-06, kind=\"tile\", counts=[4,2], chunk=16} : (f32[T,4,5], "
+    "f32[SEQS,4,6,5])\n    return %o\n  }\n}\n";
+
+/* Decays below 1 and rates above 0. */
+static void make_absolute(test_env *e, const char *name, float sign)
+{
+    rlx_eval_tensor *t = env_get(e, name);
+    for (int64_t i = 0; i < env_elems(t); i++)
+        ((float *)t->data)[i] = sign * fabsf(((float *)t->data)[i]);
+}
+
+static void set_step(test_env *e, const rlx_ir_module *m, int step)
+{
+    static const struct {
+        const char *name;
+        int64_t heads, width;
+    } inputs[] = {{"q", 2, 6}, {"k", 2, 6}, {"v", 4, 5}, {"g", 4, 0}, {"b", 4, 0}};
+    const int64_t n = steps[step].n;
+    env_set(e, "T", n);
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        env_add_random(e, inputs[i].name, RLX_F32, inputs[i].width ? 3 : 2,
+                       (const int64_t[]){n, inputs[i].heads, inputs[i].width}, 1);
+    env_add_ints(e, "pos", n, steps[step].pos);
+    env_add_ints(e, "seq", n, steps[step].seq);
+    make_absolute(e, "g", -1);
+    make_absolute(e, "b", 1);
+    env_bind(e, m, "f", 1); /* pools, once */
+}
+
+START_TEST(chunks_are_evaluated_as_lowered)
+{
+    test_env e, again;
+    rlx_ir_module *hir, *mir;
+    env_init(&e, 7);
+    env_set(&e, "SEQS", 3);
+    assert_ok(parse(chunks_text, e.dims, &hir));
+    assert_ok(rlx_hir_lower(hir, &mir));
+    assert_ok(rlx_ir_verify(mir));
+    for (int step = 0; step < STEPS; step++) {
+        rlx_eval_tensor y = {0}, z = {0};
+        set_step(&e, hir, step);
+        env_copy(&again, &e);
+        assert_ok(rlx_hir_eval(hir, "f", &e.eval, &y, 1));
+        assert_ok(rlx_mir_eval(mir, "f", &again.eval, &z, 1));
+        ck_assert(env_distance(&y, &z) < 1e-6);
+        for (int i = 0; i < e.n; i++)
+            ck_assert_msg(env_distance(&e.tensor[i], &again.tensor[i]) < 1e-6, "%s",
+                          e.tensor[i].name);
+        free(y.data);
+        free(z.data);
+        env_deinit(&again);
+    }
+    rlx_ir_module_destroy(mir);
+    rlx_ir_module_destroy(hir);
+    env_deinit(&e);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("hir_recurrence");
     TCase *c = tcase_create("constraints");
     tcase_add_loop_test(c, prints_what_it_parses, 0, NRIGHT);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
+    tcase_add_test(c, chunks_are_evaluated_as_lowered);
     suite_add_tcase(s, c);
-    return run_suite(s, NRIGHT + NWRONG);
+    return run_suite(s, NRIGHT + NWRONG + 1);
 }
