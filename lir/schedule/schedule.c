@@ -227,6 +227,19 @@ static int power_in(int64_t v, int64_t most)
     return (int)most;
 }
 
+/* Less team memory; false: it takes the least. */
+static bool shrink_delta(rlx_lir_delta_schedule *s)
+{
+    const rlx_lir_delta_schedule before = *s;
+    if (s->steps > 1)
+        s->steps /= 2;
+    else if (s->panels)
+        *s = (rlx_lir_delta_schedule){.steps = 1, .m = 2, .n = s->n, .state_m = s->state_m};
+    else
+        s->n = s->n > 1 ? s->n / 2 : 1;
+    return s->steps != before.steps || s->panels != before.panels || s->n != before.n;
+}
+
 /* Of a prompt a whole chunk goes together, and its rows share what is copied of the state. Steps of
  * different sequences share nothing: key and query of each read the state where it is, by as many
  * columns as hide an fma's latency. */
@@ -244,8 +257,8 @@ void rlx_lir_schedule_delta(const rlx_lir_target *t, const rlx_lir_delta_shape *
     out->state_m = power_in(shape->d, STATE_ROWS);
     while (prompt && out->steps < shape->chunk && out->steps < shape->steps)
         out->steps *= 2;
-    while (out->steps > 1 && rlx_lir_schedule_delta_bytes(shape, out) > t->team_bytes)
-        out->steps /= 2;
+    while (rlx_lir_schedule_delta_bytes(shape, out) > t->team_bytes && shrink_delta(out))
+        continue;
 }
 
 int64_t rlx_lir_schedule_delta_bytes(const rlx_lir_delta_shape *shape,
