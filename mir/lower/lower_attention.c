@@ -117,15 +117,10 @@ static rlx_status fetch_ahead(attention *a, int pool, rlx_ir_value *page, rlx_ir
     return rlx_ir_builder_finish(a->b);
 }
 
-/* s[r, j] += sum_d q[r, d] * k[d, j0 + j] for d = from .. to-1, ascending. */
-static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *from, rlx_ir_value *to,
-                              rlx_ir_value **s)
+/* s[r, j] += q[r, d] * k[d, j0 + j] at one d. */
+static rlx_status score_step(attention *a, const key_tile *t, rlx_ir_value *d, rlx_ir_value **s)
 {
-    rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, from, to, 1, 1, s, &loop);
-    if (a->b->status)
-        return rlx_ir_builder_finish(a->b);
-    rlx_ir_value *d = loop.index[0], *q, *keys;
+    rlx_ir_value *q, *keys;
     coord cq[3] = {coord_of(a->t, 0, -1), coord_of(a->h0, 0, 0), coord_of(d, a->d, -1)};
     tile_space rows = {.rank = 1, .dim = {a->s.rows}, .root = {a->h0}};
     RLX_TRY(tile_at(a->k, a->node->in[0], cq, &rows, &q));
@@ -134,8 +129,56 @@ static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *fro
     tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {t->j0}};
     RLX_TRY(attention_memory_tile(a, KEYS, ck, &columns, &keys));
     keys = over_columns(a, scaled(a, keys, t->scale), a->rows_positions);
-    rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, q, a->rows_positions),
-                                            keys, loop.carried[0]);
+    *s = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, q, a->rows_positions), keys, *s);
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* The same at d .. d + count-1, ascending, as one product. */
+static rlx_status score_product(attention *a, const key_tile *t, rlx_ir_value *d, int64_t count,
+                                rlx_ir_value **s)
+{
+    rlx_ir_value *q, *keys;
+    coord cq[3] = {coord_of(a->t, 0, -1), coord_of(a->h0, 0, 0), coord_of(d, a->d, 1)};
+    tile_space rows = {.rank = 2, .dim = {a->s.rows, count}, .root = {a->h0, d}};
+    RLX_TRY(tile_at(a->k, a->node->in[0], cq, &rows, &q));
+    coord ck[4] = {coord_of(t->page, 0, -1), coord_of(a->g, 0, -1), coord_of(d, a->d, 0),
+                   coord_of(t->j0, a->positions, 1)};
+    tile_space columns = {.rank = 2, .dim = {count, a->s.keys}, .root = {d, t->j0}};
+    RLX_TRY(attention_memory_tile(a, KEYS, ck, &columns, &keys));
+    *s = rlx_lir_build_outer(a->b, *s, q, keys);
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* Elements of floats are products of matrices; codes go one after another, a few in one round of a
+ * loop, so that its addresses are worked out once for them. */
+static bool is_product(const attention *a, int pool)
+{
+    return a->k->options->target->unit == RLX_UNIT_CPU &&
+           rlx_format_is_float(a->node->in[pool]->type.format);
+}
+
+static int64_t steps_of(const attention *a, int64_t count)
+{
+    enum { STEPS = 4 };
+    return a->k->options->target->unit == RLX_UNIT_CPU && count % STEPS == 0 ? STEPS : 1;
+}
+
+/* The same for d = from .. from + count-1. */
+static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *from, int64_t count,
+                              rlx_ir_value **s)
+{
+    if (is_product(a, KEYS))
+        return score_product(a, t, from, count, s);
+    const int64_t steps = steps_of(a, count);
+    rlx_lir_scope loop;
+    rlx_ir_value *to = rlx_lir_build_map2(a->b, RLX_FN_ADD, from, k_const(a->k, count));
+    rlx_lir_begin_for(a->b, from, to, steps, 1, s, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *next = loop.carried[0];
+    for (int64_t i = 0; i < steps; i++)
+        RLX_TRY(score_step(
+            a, t, rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.index[0], k_const(a->k, i)), &next));
     rlx_lir_end_for(a->b, &loop, &next);
     *s = loop.result[0];
     return rlx_ir_builder_finish(a->b);
@@ -150,7 +193,6 @@ static rlx_status score_groups(attention *a, key_tile *t, rlx_ir_value **s)
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *size = k_const(a->k, RLX_KV_GROUP), *next = loop.carried[0];
     rlx_ir_value *from = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.index[0], size);
-    rlx_ir_value *to = rlx_lir_build_map2(a->b, RLX_FN_ADD, from, size);
     rlx_ir_value *share = rlx_lir_build_map2(
         a->b, RLX_FN_ADD, rlx_lir_build_map2(a->b, RLX_FN_MUL, t->j0, k_const(a->k, a->d)),
         rlx_lir_build_map2(a->b, RLX_FN_MUL, from, k_const(a->k, a->s.keys)));
@@ -162,7 +204,7 @@ static rlx_status score_groups(attention *a, key_tile *t, rlx_ir_value **s)
         tile_space columns = {.rank = 1, .dim = {a->s.keys}, .root = {t->j0}};
         RLX_TRY(attention_memory_tile(a, a->key_scales, c, &columns, &t->scale));
     }
-    RLX_TRY(score_chain(a, t, from, to, &next));
+    RLX_TRY(score_chain(a, t, from, RLX_KV_GROUP, &next));
     rlx_lir_end_for(a->b, &loop, &next);
     *s = loop.result[0];
     return rlx_ir_builder_finish(a->b);
@@ -176,7 +218,7 @@ static rlx_status score_tile(attention *a, rlx_ir_value *page, rlx_ir_value *j0,
     if (a->d % RLX_KV_GROUP == 0)
         RLX_TRY(score_groups(a, &t, &s));
     else
-        RLX_TRY(score_chain(a, &t, k_const(a->k, 0), k_const(a->k, a->d), &s));
+        RLX_TRY(score_chain(a, &t, k_const(a->k, 0), a->d, &s));
     *out = attention_score(a, s);
     return rlx_ir_builder_finish(a->b);
 }
@@ -253,6 +295,12 @@ static rlx_status page_exp(attention *a, const span *seen, rlx_ir_value *max, rl
     return rlx_ir_builder_finish(a->b);
 }
 
+/* Where a tile of a head's elements ends; NULL: it is whole. */
+static rlx_ir_value *width_limit(attention *a)
+{
+    return a->d % a->s.width == 0 ? NULL : k_const(a->k, a->d);
+}
+
 /* A tile of values at position j, elements d0.. of a head, which share a scale if they are codes.
  */
 static rlx_status scale_values(attention *a, rlx_ir_value *page, rlx_ir_value *j, rlx_ir_value *d0,
@@ -270,32 +318,75 @@ static rlx_status scale_values(attention *a, rlx_ir_value *page, rlx_ir_value *j
     return RLX_OK;
 }
 
-/* pv[r, d0 + i] += sum_j p[r, j] * v[j, d0 + i] for j = from .. to-1, ascending. */
-static rlx_status value_chain(attention *a, rlx_ir_value *page, const span *of, rlx_ir_value *d0,
-                              rlx_ir_value **pv)
+/* pv[r, d0 + i] += p[r, j] * v[j, d0 + i] at one j. */
+static rlx_status value_step(attention *a, rlx_ir_value *page, rlx_ir_value *j, rlx_ir_value *d0,
+                             rlx_ir_value **pv)
 {
-    kernel_cx *k = a->k;
     static const int64_t axis = 0;
-    int64_t rows = a->s.rows;
-    rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, of->first, of->live, 1, 1, pv, &loop);
-    if (a->b->status)
-        return rlx_ir_builder_finish(a->b);
-    rlx_ir_value *j = loop.index[0], *v;
-    rlx_ir_value *index[2] = {k_const(k, 0), j};
+    const int64_t rows = a->s.rows;
+    rlx_ir_value *index[2] = {k_const(a->k, 0), j}, *v;
     rlx_ir_value *p = rlx_lir_build_load(a->b, a->scores, RLX_F32, 1, &rows, index, &axis, NULL);
     coord cv[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, -1),
                    coord_of(d0, a->d, 0)};
-    bool whole = a->d % a->s.width == 0;
-    tile_space columns = {
-        .rank = 1, .dim = {a->s.width}, .root = {d0}, .limit = {whole ? NULL : k_const(k, a->d)}};
+    tile_space columns = {.rank = 1, .dim = {a->s.width}, .root = {d0}, .limit = {width_limit(a)}};
     RLX_TRY(attention_memory_tile(a, VALUES, cv, &columns, &v));
     RLX_TRY(scale_values(a, page, j, d0, &v));
-    rlx_ir_value *next = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, p, a->rows_width),
-                                            over_columns(a, v, a->rows_width), loop.carried[0]);
+    *pv = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, p, a->rows_width),
+                             over_columns(a, v, a->rows_width), *pv);
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* The same at j .. j + count-1, ascending, as one product. */
+static rlx_status value_product(attention *a, rlx_ir_value *page, rlx_ir_value *j, int64_t count,
+                                rlx_ir_value *d0, rlx_ir_value **pv)
+{
+    const int64_t weights[2] = {a->s.rows, count};
+    rlx_ir_value *p = load_2d(a, a->scores, weights, j), *v;
+    coord cv[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, 0),
+                   coord_of(d0, a->d, 1)};
+    tile_space columns = {
+        .rank = 2, .dim = {count, a->s.width}, .root = {j, d0}, .limit = {NULL, width_limit(a)}};
+    RLX_TRY(attention_memory_tile(a, VALUES, cv, &columns, &v));
+    *pv = rlx_lir_build_outer(a->b, *pv, p, v);
+    return rlx_ir_builder_finish(a->b);
+}
+
+/* The same for j = from .. to-1, so many of them in one round. */
+static rlx_status value_rounds(attention *a, rlx_ir_value *page, const span *of, int64_t together,
+                               rlx_ir_value *d0, rlx_ir_value **pv)
+{
+    const bool product = together > 1 && is_product(a, VALUES);
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, of->first, of->live, together, 1, pv, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *next = loop.carried[0];
+    if (product)
+        RLX_TRY(value_product(a, page, loop.index[0], together, d0, &next));
+    for (int64_t i = 0; i < together && !product; i++)
+        RLX_TRY(value_step(a, page,
+                           rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.index[0], k_const(a->k, i)),
+                           d0, &next));
     rlx_lir_end_for(a->b, &loop, &next);
     *pv = loop.result[0];
     return rlx_ir_builder_finish(a->b);
+}
+
+/* The same in whole rounds, then one by one. */
+static rlx_status value_chain(attention *a, rlx_ir_value *page, const span *of, rlx_ir_value *d0,
+                              rlx_ir_value **pv)
+{
+    enum { PRODUCT = 8 };
+    const int64_t together = is_product(a, VALUES) ? PRODUCT : steps_of(a, PRODUCT);
+    if (together == 1)
+        return value_rounds(a, page, of, 1, d0, pv);
+    rlx_ir_value *size = k_const(a->k, together);
+    rlx_ir_value *count = rlx_lir_build_map2(a->b, RLX_FN_SUB, of->live, of->first);
+    rlx_ir_value *rounds = rlx_lir_build_map2(a->b, RLX_FN_DIV, count, size);
+    rlx_ir_value *whole = rlx_lir_build_map2(a->b, RLX_FN_ADD, of->first,
+                                             rlx_lir_build_map2(a->b, RLX_FN_MUL, rounds, size));
+    RLX_TRY(value_rounds(a, page, &(span){of->first, whole}, together, d0, pv));
+    return value_rounds(a, page, &(span){whole, of->live}, 1, d0, pv);
 }
 
 /* The same of all seen positions, some at a time. */
