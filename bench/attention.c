@@ -2,6 +2,9 @@
  *
  *   attention [--cpu FEATURES] [-t THREADS] [-k FORMAT] [-d WIDTH,..] [-n KEYS,..] [-p TOKENS,..]
  *
+ * FORMAT dense is no pool but attention over tensors, as encoders have it: 12 heads with keys of
+ * their own, TOKENS queries that see all KEYS.
+ *
  * 32 query heads on 8 kv heads. A row is a step of TOKENS tokens at the end of KEYS positions (1:
  * decoding): operations per second beside f32 multiply-adds out of registers, and bytes of keys and
  * values per second beside how fast the same pools are read. Decoding goes from sequence to
@@ -20,7 +23,15 @@
 #include "runtime/cpu.h"
 #include "runtime/load_elf.h"
 
-enum { HEADS = 32, KV_HEADS = 8, PAGE = 256, MAX_LIST = 8, MAX_BUFFERS = 12, MAX_THREADS = 64 };
+enum {
+    HEADS = 32,
+    KV_HEADS = 8,
+    DENSE_HEADS = 12,
+    PAGE = 256,
+    MAX_LIST = 8,
+    MAX_BUFFERS = 12,
+    MAX_THREADS = 64
+};
 static const int64_t pool_bytes = 256 << 20; /* of keys and values that decoding goes through */
 static const double trial_seconds = 0.02;
 
@@ -32,6 +43,7 @@ typedef struct list {
 typedef struct options {
     const char *cpu;
     rlx_format format;
+    bool dense;
     int threads;
     list widths, keys, tokens;
 } options;
@@ -72,8 +84,23 @@ static int64_t kv_bytes(const step *s, int64_t positions)
     return bytes;
 }
 
+static void put_dense(const step *s, rlx_text *t)
+{
+    const long long n = DENSE_HEADS, d = s->width;
+    rlx_text_putf(t,
+                  "mir module @m {\n  func @main(%%q: f32[S,%lld,%lld] input \"q\", "
+                  "%%k: f32[K,%lld,%lld] input \"k\", %%v: f32[K,%lld,%lld] input \"v\") -> "
+                  "(f32[S,%lld,%lld]) {\n    %%o = dense_attention %%q, %%k, %%v "
+                  "{scale=0.125, counts=[0,0,0]} : f32[S,%lld,%lld]\n    return %%o\n  }\n}\n",
+                  n, d, n, d, n, d, n, d, n, d);
+}
+
 static void put_module(const step *s, rlx_text *t)
 {
+    if (s->o->dense) {
+        put_dense(s, t);
+        return;
+    }
     const char *f = rlx_format_get(s->o->format)->name;
     const long long d = s->width;
     const bool coded = s->o->format == RLX_I8;
@@ -101,6 +128,11 @@ static void bind_symbol(step *s, const rlx_dims *dims, const char *name, int64_t
 
 static void bind_symbols(step *s, const rlx_dims *dims)
 {
+    if (s->o->dense) {
+        bind_symbol(s, dims, "S", s->tokens);
+        bind_symbol(s, dims, "K", s->keys);
+        return;
+    }
     s->seqs = s->tokens > 1 ? 1 : (pool_bytes + kv_bytes(s, s->keys) - 1) / kv_bytes(s, s->keys);
     bind_symbol(s, dims, "T", s->tokens);
     bind_symbol(s, dims, "SEQS", s->seqs);
@@ -248,7 +280,7 @@ static void *run_team(void *arg)
 {
     team *m = arg;
     step *s = m->s;
-    int32_t *seq = find(s, "seq")->data;
+    int32_t *seq = s->o->dense ? NULL : find(s, "seq")->data;
     m->best = 1e30;
     for (int i = 0; i < m->trials; i++) {
         pthread_barrier_wait(m->barrier);
@@ -257,7 +289,7 @@ static void *run_team(void *arg)
         pthread_barrier_wait(m->barrier);
         const double seconds = now(s) - begin;
         m->best = seconds < m->best ? seconds : m->best;
-        if (m->index == 0 && s->tokens == 1)
+        if (m->index == 0 && s->tokens == 1 && seq)
             seq[0] = (int32_t)((i + 1) % s->seqs);
     }
     return NULL;
@@ -325,11 +357,13 @@ static void print_step(step *s, const char *device)
     const double once = seconds_of(s, run_team, 2);
     const int trials = (int)(trial_seconds * 20 / once) + 5;
     const double seconds = seconds_of(s, run_team, trials < 400 ? trials : 400);
-    const double seen = (double)s->tokens * (double)(2 * s->keys - s->tokens + 1) / 2;
-    const double rate = 4 * seen * HEADS * (double)s->width / seconds;
-    printf("%-5s %4lld %6lld %6lld %10.1f us", rlx_format_get(s->o->format)->name,
+    const bool dense = s->o->dense;
+    const double seen =
+        (double)s->tokens * (dense ? (double)s->keys : (double)(2 * s->keys - s->tokens + 1) / 2);
+    const double rate = 4 * seen * (dense ? DENSE_HEADS : HEADS) * (double)s->width / seconds;
+    printf("%-5s %4lld %6lld %6lld %10.1f us", dense ? "dense" : rlx_format_get(s->o->format)->name,
            (long long)s->width, (long long)s->keys, (long long)s->tokens, seconds * 1e6);
-    if (s->tokens > 1) {
+    if (s->tokens > 1 || dense) {
         const double peak = f32_peak(device, s->o->threads);
         printf(" %8.1f GFLOP/s %4.0f%% of %.0f\n", rate / 1e9, 100 * rate / peak, peak / 1e9);
         return;
@@ -368,6 +402,8 @@ static bool parse_option(options *o, const char *name, const char *value)
         o->cpu = value;
         return true;
     }
+    if (strcmp(name, "-k") == 0 && strcmp(value, "dense") == 0)
+        return o->dense = true;
     if (strcmp(name, "-k") == 0)
         return is_pool(value, &o->format);
     if (strcmp(name, "-t") == 0 && parse_list(value, &one)) {
@@ -415,7 +451,7 @@ int main(int argc, char **argv)
                  .tokens = {2, {1, 512}}};
     for (int i = 1; i < argc; i += 2)
         if (i + 1 == argc || !parse_option(&o, argv[i], argv[i + 1])) {
-            fprintf(stderr, "attention [--cpu FEATURES] [-t THREADS] [-k f32|f16|bf16|q8_0] "
+            fprintf(stderr, "attention [--cpu FEATURES] [-t THREADS] [-k f32|f16|bf16|q8_0|dense] "
                             "[-d WIDTH,..] [-n KEYS,..] [-p TOKENS,..]\n");
             return 2;
         }
