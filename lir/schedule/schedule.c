@@ -199,16 +199,31 @@ void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention
         attention_tokens(t, shape, out);
 }
 
+/* The panels of a chunk are made once for all rows of a block: as many as three quarters of the
+ * second-level cache hold beside them; the scores of a part stay in the first one or near. */
 void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                       rlx_lir_attention_schedule *out)
 {
+    enum { ROWS = 384, PART = 48 };
     *out = (rlx_lir_attention_schedule){0};
-    attention_blocks(t, shape, out);
-    if (out->tokens < out->m) {
-        out->m = shape->tokens < out->m ? (int)shape->tokens : out->m;
-        out->m = out->m > 0 ? out->m : 1;
-        out->tokens = out->m;
-    }
+    out->m = t->vector_regs >= 32 ? 12 : 6;
+    if (shape->tokens < out->m)
+        out->m = shape->tokens > 0 ? (int)shape->tokens : 1;
+    out->n = 2 * t->vector_f32;
+    const int64_t padded = round_up(shape->width, out->n), bytes = (int64_t)sizeof(float);
+    const int64_t row = bytes * (shape->width + padded + 8);
+    const int64_t panels = bytes * shape->positions * (shape->width + padded + PART);
+    const int64_t fit = (t->l2_bytes * 3 / 4 - panels) / row - out->m;
+    int64_t tokens = shape->tokens < ROWS ? shape->tokens : ROWS;
+    tokens = block_of_tokens(t, shape, out->m, fit < tokens ? fit : tokens);
+    if (tokens < out->m)
+        tokens = out->m;
+    const int64_t blocks = (shape->tokens + tokens - 1) / tokens;
+    if (blocks > 1) /* alike */
+        tokens = round_up((shape->tokens + blocks - 1) / blocks, out->m);
+    const int64_t rows = round_up(tokens, out->m), part = PART / out->m * out->m;
+    out->tokens = (int)tokens;
+    out->part = (int)(rows < part ? rows : part);
 }
 
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out)
@@ -217,6 +232,8 @@ void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_t
         rlx_text_putf(out, "tokens %d tile %dx%d", s->tokens, s->m, s->n);
     else
         rlx_text_putf(out, "heads %d keys %d width %d", s->rows, s->keys, s->width);
+    if (s->part)
+        rlx_text_putf(out, " parts of %d", s->part);
 }
 
 /* The largest power of two, `most` at most, that divides v. */

@@ -44,6 +44,7 @@ typedef struct rlx_lir_attention_schedule {
     int rows, keys, width;
     int tokens; /* 0: token by token */
     int m, n;   /* rows; keys, or elements of values */
+    int part;   /* over tensors: rows whose scores are kept */
 } rlx_lir_attention_schedule;
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out);

@@ -4,14 +4,17 @@
  *
  *   queries -> team memory
  *   for chunks of keys {
- *     for columns of keys   { turn -> panel; for row tiles { scores = queries * panel } }
- *     for row tiles         { maxima; exp; sums; what was summed up so far is multiplied by }
- *     for columns of values { copy -> panel; for row tiles { sums += weights * panel } } }
+ *     keys, turned, and values -> panels of columns
+ *     for parts of the rows {
+ *       for columns of keys   { for row tiles { scores = queries * panel } }
+ *       for row tiles         { maxima; exp; sums; what was summed up so far is multiplied by }
+ *       for columns of values { for row tiles { sums += weights * panel } } } }
  *   sums / weights -> result
  *
  * Every sum is the chain that mir/ops/dense_attention.c defines, so no block size shows in the bits.
  * Biases and masks are whatever the region makes of its operands, tile by tile; what does not hang
- * on the query is made once for a column of keys. Rows behind the last query are queries of 0. */
+ * on the query is made once for a column of keys. The scores of a part stay near, and many parts pay
+ * for a chunk's panels. Rows behind the last query are queries of 0. */
 #include <float.h>
 #include <math.h>
 
@@ -28,6 +31,7 @@ typedef struct dense {
     int64_t d, e;                    /* elements of a key and of a value */
     rlx_dim s, keys;                 /* extents */
     rlx_ir_value *live;              /* keys in the chunk that begins at x.page_at */
+    rlx_ir_value *from, *to;         /* rows of the part, whose scores are [part, CHUNK] */
 } dense;
 
 static rlx_ir_value *operand(const dense *g, rlx_mir_dense_options option)
@@ -107,9 +111,27 @@ static rlx_status begin_rows(dense *g)
     return rlx_ir_builder_finish(x->b);
 }
 
-/* ---- scores ---- */
+/* ---- panels ---- */
 
-/* Keys j.. of the chunk to the panel. */
+/* Rows of the panel that holds column c. */
+static rlx_ir_value *load_panel(block *x, rlx_ir_value *panels, rlx_ir_value *c, rlx_ir_value *row,
+                                int64_t rows)
+{
+    static const int64_t axes[2] = {1, 2};
+    rlx_ir_value *index[3] = {map2(x, RLX_FN_DIV, c, at(x, x->n)), row, at(x, 0)};
+    const int64_t dims[2] = {rows, x->n};
+    return rlx_lir_build_load(x->b, panels, RLX_F32, 2, dims, index, axes, NULL);
+}
+
+static void store_panel(block *x, rlx_ir_value *panels, rlx_ir_value *c, rlx_ir_value *row,
+                        rlx_ir_value *column, rlx_ir_value *tile)
+{
+    static const int64_t axes[2] = {1, 2};
+    rlx_ir_value *index[3] = {map2(x, RLX_FN_DIV, c, at(x, x->n)), row, column};
+    rlx_lir_build_store(x->b, panels, tile, index, axes, NULL);
+}
+
+/* Keys j.. of the chunk to their panel. */
 static rlx_status turn_keys(dense *g, rlx_ir_value *j)
 {
     block *x = &g->x;
@@ -126,12 +148,48 @@ static rlx_status turn_keys(dense *g, rlx_ir_value *j)
     place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1),
           coord_of(element.index[0], g->d, 1), c);
     RLX_TRY(tile_at(x->k, g->node->in[1], c, &ts, &k));
-    store_2(x, x->keys, element.index[0], columns.index[0], rlx_lir_build_pack(x->b, 1, k));
+    store_panel(x, x->keys, j, element.index[0], columns.index[0], rlx_lir_build_pack(x->b, 1, k));
     rlx_lir_end_for(x->b, &element, NULL);
     rlx_lir_end_for(x->b, &columns, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Elements e0.. of the chunk's values to their panel. */
+static rlx_status copy_values(dense *g, rlx_ir_value *e0)
+{
+    block *x = &g->x;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, at(x, 0), g->live, TOGETHER, &loop));
+    rlx_ir_value *key = plus(x, x->page_at, loop.index[0]), *v = NULL;
+    coord c[RLX_MAX_RANK];
+    const tile_space ts = {
+        .rank = 2,
+        .dim = {TOGETHER, x->n},
+        .root = {key, e0},
+        .limit = {keys_limit(g, TOGETHER), g->e % x->n == 0 ? NULL : at(x, g->e)}};
+    place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1), coord_of(e0, g->e, 1),
+          c);
+    RLX_TRY(tile_at(x->k, g->node->in[2], c, &ts, &v));
+    store_panel(x, x->values, e0, loop.index[0], at(x, 0), v);
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status fill_panels(dense *g)
+{
+    block *x = &g->x;
+    rlx_lir_scope keys, values;
+    RLX_TRY(begin_loop(x, at(x, 0), g->live, x->n, &keys));
+    RLX_TRY(turn_keys(g, keys.index[0]));
+    rlx_lir_end_for(x->b, &keys, NULL);
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, g->e), x->n, &values));
+    RLX_TRY(copy_values(g, values.index[0]));
+    rlx_lir_end_for(x->b, &values, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
+
+/* ---- scores ---- */
 
 /* Whether a bias or a mask, of the scores' shape, hangs on the query. */
 static bool hangs_on_query(const rlx_ir_value *v, int axis)
@@ -227,24 +285,28 @@ static rlx_status finish_scores(dense *g, const column *c, rlx_ir_value *r, rlx_
     return rlx_ir_builder_finish(x->b);
 }
 
-static rlx_status chunk_scores(dense *g)
+static rlx_ir_value *in_part(dense *g, rlx_ir_value *r)
+{
+    return map2(&g->x, RLX_FN_SUB, r, g->from);
+}
+
+static rlx_status part_scores(dense *g)
 {
     block *x = &g->x;
     const int64_t dims[2] = {x->m, x->n};
     rlx_lir_scope loop, tile;
     RLX_TRY(begin_loop(x, at(x, 0), g->live, x->n, &loop));
     column c = {.j = loop.index[0]};
-    RLX_TRY(turn_keys(g, c.j));
     RLX_TRY(begin_column(g, &c));
-    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    RLX_TRY(begin_loop(x, g->from, g->to, x->m, &tile));
     rlx_ir_value *r = tile.index[0], *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
     rlx_ir_value *q = load_2(x, x->q, r, at(x, 0), x->m, g->d);
-    s = rlx_lir_build_outer(x->b, s, q, load_2(x, x->keys, at(x, 0), at(x, 0), g->d, x->n));
+    s = rlx_lir_build_outer(x->b, s, q, load_panel(x, x->keys, c.j, at(x, 0), g->d));
     RLX_TRY(finish_scores(g, &c, r, &s));
-    store_2(x, x->scores, r, c.j, s);
+    store_2(x, x->scores, in_part(g, r), c.j, s);
     rlx_lir_end_for(x->b, &tile, NULL);
-    rlx_lir_build_barrier(x->b);
     rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
 
@@ -278,10 +340,10 @@ static rlx_status row_exp(dense *g, rlx_ir_value *r)
     rlx_lir_begin_for(x->b, at(x, 0), g->live, LANES, 1, &zero, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *p = load_row(x, x->scores, r, loop.index[0], LANES);
+    rlx_ir_value *p = load_row(x, x->scores, in_part(g, r), loop.index[0], LANES);
     p = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, p, max));
     rlx_lir_build_barrier(x->b);
-    store_row(x, x->scores, r, loop.index[0], p);
+    store_row(x, x->scores, in_part(g, r), loop.index[0], p);
     rlx_ir_value *next = plus(x, loop.carried[0], p);
     rlx_lir_end_for(x->b, &loop, &next);
     store_1(x, x->page_sum, r, rlx_lir_build_reduce(x->b, RLX_FN_ADD, loop.result[0]));
@@ -299,11 +361,11 @@ static rlx_status each_row(dense *g, rlx_ir_value *r, rlx_status (*of)(dense *, 
     return rlx_ir_builder_finish(x->b);
 }
 
-static rlx_status chunk_weights(dense *g)
+static rlx_status part_weights(dense *g)
 {
     block *x = &g->x;
     rlx_lir_scope tile;
-    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
+    RLX_TRY(begin_loop(x, g->from, g->to, x->m, &tile));
     rlx_ir_value *r = tile.index[0];
     RLX_TRY(each_row(g, r, row_max));
     rlx_ir_value *before = load_1(x, x->max, r, x->m);
@@ -325,64 +387,49 @@ static rlx_status chunk_weights(dense *g)
 
 /* ---- values ---- */
 
-/* Elements e0.. of the chunk's values to their panel. */
-static rlx_status copy_values(dense *g, rlx_ir_value *e0)
+/* The keys from .. to-1 of the chunk, so many in one product. */
+typedef struct span {
+    rlx_ir_value *from, *to;
+    int64_t together;
+} span;
+
+/* sum + weights * values of a span, of the row tile at r and elements e0... */
+static rlx_status weigh(dense *g, rlx_ir_value *r, rlx_ir_value *e0, const span *of,
+                        rlx_ir_value **sum)
 {
     block *x = &g->x;
     rlx_lir_scope loop;
-    RLX_TRY(begin_loop(x, at(x, 0), g->live, TOGETHER, &loop));
-    rlx_ir_value *key = plus(x, x->page_at, loop.index[0]), *v = NULL;
-    coord c[RLX_MAX_RANK];
-    const tile_space ts = {
-        .rank = 2,
-        .dim = {TOGETHER, x->n},
-        .root = {key, e0},
-        .limit = {keys_limit(g, TOGETHER), g->e % x->n == 0 ? NULL : at(x, g->e)}};
-    place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1), coord_of(e0, g->e, 1),
-          c);
-    RLX_TRY(tile_at(x->k, g->node->in[2], c, &ts, &v));
-    store_2(x, x->values, loop.index[0], at(x, 0), v);
-    rlx_lir_end_for(x->b, &loop, NULL);
-    rlx_lir_build_barrier(x->b);
-    return rlx_ir_builder_finish(x->b);
-}
-
-/* sum + weights * values at keys from .. to-1, so many in one product. */
-static rlx_status weigh(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
-                        int64_t together, rlx_ir_value **sum)
-{
-    rlx_lir_scope loop;
-    rlx_lir_begin_for(x->b, from, to, together, 1, sum, &loop);
+    rlx_lir_begin_for(x->b, of->from, of->to, of->together, 1, sum, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *p = load_2(x, x->scores, r, loop.index[0], x->m, together);
-    rlx_ir_value *v = load_2(x, x->values, loop.index[0], at(x, 0), together, x->n);
+    rlx_ir_value *p = load_2(x, x->scores, in_part(g, r), loop.index[0], x->m, of->together);
+    rlx_ir_value *v = load_panel(x, x->values, e0, loop.index[0], of->together);
     rlx_ir_value *next = rlx_lir_build_outer(x->b, loop.carried[0], p, v);
     rlx_lir_end_for(x->b, &loop, &next);
     *sum = loop.result[0];
     return rlx_ir_builder_finish(x->b);
 }
 
-static rlx_status chunk_values(dense *g)
+static rlx_status part_values(dense *g)
 {
+    enum { STEPS = 32 };
     block *x = &g->x;
     rlx_lir_scope loop, tile;
     RLX_TRY(begin_loop(x, at(x, 0), at(x, g->e), x->n, &loop));
     rlx_ir_value *e0 = loop.index[0];
-    RLX_TRY(copy_values(g, e0));
-    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
-    rlx_ir_value *r = tile.index[0],
-                 *whole = keys_fit(g, TOGETHER) ? g->live : down(x, g->live, TOGETHER);
+    RLX_TRY(begin_loop(x, g->from, g->to, x->m, &tile));
+    rlx_ir_value *r = tile.index[0];
+    rlx_ir_value *whole = keys_fit(g, STEPS) ? g->live : down(x, g->live, STEPS);
     rlx_ir_value *sum = map2(x, RLX_FN_MUL, load_2(x, x->acc, r, e0, x->m, x->n),
                              spread_rows(x, load_1(x, x->old, r, x->m)));
-    RLX_TRY(weigh(x, r, at(x, 0), whole, TOGETHER, &sum));
-    if (!keys_fit(g, TOGETHER))
-        RLX_TRY(weigh(x, r, whole, g->live, 1, &sum));
+    RLX_TRY(weigh(g, r, e0, &(span){at(x, 0), whole, STEPS}, &sum));
+    if (!keys_fit(g, STEPS))
+        RLX_TRY(weigh(g, r, e0, &(span){whole, g->live, 1}, &sum));
     rlx_lir_build_barrier(x->b);
     store_2(x, x->acc, r, e0, sum);
     rlx_lir_end_for(x->b, &tile, NULL);
-    rlx_lir_build_barrier(x->b);
     rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
 
@@ -391,14 +438,19 @@ static rlx_status chunk_values(dense *g)
 static rlx_status run_chunks(dense *g)
 {
     block *x = &g->x;
-    rlx_lir_scope loop;
+    rlx_lir_scope loop, part;
     RLX_TRY(begin_loop(x, at(x, 0), k_extent(x->k, g->keys), CHUNK, &loop));
     x->page_at = loop.index[0];
     g->live =
         map2(x, RLX_FN_MIN, map2(x, RLX_FN_SUB, k_extent(x->k, g->keys), x->page_at), at(x, CHUNK));
-    RLX_TRY(chunk_scores(g));
-    RLX_TRY(chunk_weights(g));
-    RLX_TRY(chunk_values(g));
+    RLX_TRY(fill_panels(g));
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->a->s.part, &part));
+    g->from = part.index[0];
+    g->to = map2(x, RLX_FN_MIN, plus(x, g->from, at(x, x->a->s.part)), x->count);
+    RLX_TRY(part_scores(g));
+    RLX_TRY(part_weights(g));
+    RLX_TRY(part_values(g));
+    rlx_lir_end_for(x->b, &part, NULL);
     rlx_lir_end_for(x->b, &loop, NULL);
     return rlx_ir_builder_finish(x->b);
 }
@@ -444,16 +496,17 @@ static rlx_status take_memory(dense *g)
     rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->page_sum, &x->old};
     const struct {
         rlx_ir_value **buffer;
-        int64_t dims[2];
-    } tiles[] = {{&x->q, {x->rows, g->d}},
-                 {&x->scores, {x->rows, CHUNK}},
-                 {&x->acc, {x->rows, x->padded}},
-                 {&x->keys, {g->d, x->n}},
-                 {&x->values, {CHUNK, x->n}}};
+        int rank;
+        int64_t dims[3];
+    } tiles[] = {{&x->q, 2, {x->rows, g->d}},
+                 {&x->scores, 2, {x->a->s.part, CHUNK}},
+                 {&x->acc, 2, {x->rows, x->padded}},
+                 {&x->keys, 3, {CHUNK / x->n, g->d, x->n}},
+                 {&x->values, 3, {x->padded / x->n, CHUNK, x->n}}};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
         *vectors[i] = rlx_lir_build_alloc(&x->k->top, RLX_F32, 1, &x->rows);
     for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++)
-        *tiles[i].buffer = rlx_lir_build_alloc(&x->k->top, RLX_F32, 2, tiles[i].dims);
+        *tiles[i].buffer = rlx_lir_build_alloc(&x->k->top, RLX_F32, tiles[i].rank, tiles[i].dims);
     return x->k->top.status ? rlx_ir_builder_finish(&x->k->top) : RLX_OK;
 }
 
