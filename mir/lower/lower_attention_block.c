@@ -320,23 +320,31 @@ static rlx_status row_max(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_
     return rlx_ir_builder_finish(x->b);
 }
 
-/* scores <- exp(scores - maximum); their sum by lanes. */
-static rlx_status row_exp(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to)
+rlx_status attention_row_exp(block *x, rlx_ir_value *row, rlx_ir_value *max, rlx_ir_value *from,
+                             rlx_ir_value *to, rlx_ir_value **sum)
 {
     const int64_t lanes = LANES;
     rlx_ir_value *zero = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, 0);
-    rlx_ir_value *max = load_1(x, x->page_max, r, 0);
     rlx_lir_scope loop;
     rlx_lir_begin_for(x->b, from, to, LANES, 1, &zero, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *p = load_row(x, x->scores, r, loop.index[0], LANES);
+    rlx_ir_value *p = load_row(x, x->scores, row, loop.index[0], LANES);
     p = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, p, max));
     rlx_lir_build_barrier(x->b);
-    store_row(x, x->scores, r, loop.index[0], p);
+    store_row(x, x->scores, row, loop.index[0], p);
     rlx_ir_value *next = plus(x, loop.carried[0], p);
     rlx_lir_end_for(x->b, &loop, &next);
-    store_1(x, x->page_sum, r, rlx_lir_build_reduce(x->b, RLX_FN_ADD, loop.result[0]));
+    *sum = rlx_lir_build_reduce(x->b, RLX_FN_ADD, loop.result[0]);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* scores <- exp(scores - maximum); their sum by lanes. */
+static rlx_status row_exp(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to)
+{
+    rlx_ir_value *sum = NULL;
+    RLX_TRY(attention_row_exp(x, r, load_1(x, x->page_max, r, 0), from, to, &sum));
+    store_1(x, x->page_sum, r, sum);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }

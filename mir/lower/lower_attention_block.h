@@ -24,6 +24,10 @@ typedef struct block {
     rlx_ir_value *page, *page_at;      /* index of the page; its first position */
 } block;
 
+/* scores <- exp(scores - max) in a row of them, from .. to-1; their sum, by lanes. */
+rlx_status attention_row_exp(block *x, rlx_ir_value *row, rlx_ir_value *max, rlx_ir_value *from,
+                             rlx_ir_value *to, rlx_ir_value **sum);
+
 /* ---- small things ---- */
 
 static inline rlx_ir_value *at(block *x, int64_t v)

@@ -333,20 +333,9 @@ static rlx_status row_max(dense *g, rlx_ir_value *r)
 static rlx_status row_exp(dense *g, rlx_ir_value *r)
 {
     block *x = &g->x;
-    const int64_t lanes = LANES;
-    rlx_ir_value *zero = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, 0);
-    rlx_ir_value *max = load_1(x, x->max, r, 0);
-    rlx_lir_scope loop;
-    rlx_lir_begin_for(x->b, at(x, 0), g->live, LANES, 1, &zero, &loop);
-    if (x->b->status)
-        return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *p = load_row(x, x->scores, in_part(g, r), loop.index[0], LANES);
-    p = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, p, max));
-    rlx_lir_build_barrier(x->b);
-    store_row(x, x->scores, in_part(g, r), loop.index[0], p);
-    rlx_ir_value *next = plus(x, loop.carried[0], p);
-    rlx_lir_end_for(x->b, &loop, &next);
-    store_1(x, x->page_sum, r, rlx_lir_build_reduce(x->b, RLX_FN_ADD, loop.result[0]));
+    rlx_ir_value *sum = NULL;
+    RLX_TRY(attention_row_exp(x, in_part(g, r), load_1(x, x->max, r, 0), at(x, 0), g->live, &sum));
+    store_1(x, x->page_sum, r, sum);
     return rlx_ir_builder_finish(x->b);
 }
 
