@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lir/schedule/schedule.h"
 #include "tests/base/suite.h"
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
@@ -229,12 +230,43 @@ START_TEST(dense_attention_is_the_same_everywhere)
 }
 END_TEST
 
+static rlx_lir_attention_schedule schedule_of(int64_t tokens)
+{
+    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
+                                   .vector_f32 = 8,
+                                   .vector_regs = 16,
+                                   .team = 1,
+                                   .threads = 2,
+                                   .l2_bytes = 1 << 19,
+                                   .team_bytes = 1 << 18};
+    const rlx_lir_attention_shape shape = {
+        .heads = 1, .width = 64, .positions = 256, .kv_heads = 12, .tokens = tokens};
+    rlx_lir_attention_schedule s;
+    rlx_lir_schedule_dense_attention(&target, &shape, &s);
+    return s;
+}
+
+/* Blocks are alike and whole register tiles; a single query is a tile of one row. */
+START_TEST(blocks_hold_what_there_is)
+{
+    const rlx_lir_attention_schedule many = schedule_of(1370), one = schedule_of(1);
+    ck_assert_int_eq(many.tokens % many.m, 0);
+    ck_assert_int_eq((1370 + many.tokens - 1) / many.tokens, 4);
+    ck_assert_int_lt(4 * many.tokens - 1370, 4 * many.m);
+    ck_assert_int_eq(many.part % many.m, 0);
+    ck_assert_int_eq(one.m, 1);
+    ck_assert_int_eq(one.tokens, 1);
+    ck_assert_int_eq(one.part, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("dense_attention");
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, dense_attention_is_the_same_everywhere, 0, CASES);
+    tcase_add_test(c, blocks_hold_what_there_is);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES);
+    return run_suite(s, CASES + 1);
 }
