@@ -431,6 +431,8 @@ static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_f
     RLX_TRY(get_program(cx, c, f->name, o, &p, &cached));
     fill_stats(c, p, stats);
     stats->cached = cached;
+    if (cx->gpu)
+        return rlx_executable_create_on(cx->gpu, p, w, out);
     if (cx->runner == RLX_RUN_CODE) {
         rlx_weights *tables = c->outputs.tables;
         RLX_TRY(rlx_executable_create_program(p, tables ? tables : w, NULL, out));

@@ -1,83 +1,40 @@
 #include "frontend/context.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cache_folder.h"
 
-/* ---- devices */
-
-static const struct {
-    const char *name;
-    rlx_runner runner;
-    const char *description; /* NULL: the processor's own name */
-} devices[] = {
-    {"cpu", RLX_RUN_CODE, NULL},
-    {"ref:lir", RLX_RUN_EVAL_LIR, "evaluates the LIR of every kernel; checks bounds and races"},
-    {"ref:mir", RLX_RUN_EVAL_MIR, "evaluates the MIR of every step"},
-};
-enum { NDEVICES = sizeof devices / sizeof *devices };
-
-static rlx_text host_target, host_features; /* live as long as the process */
-static pthread_once_t host_once = PTHREAD_ONCE_INIT;
-
-static void describe_host(void)
-{
-    rlx_cpu_describe(rlx_cpu_host()->features, &host_target);
-    rlx_cpu_list(rlx_cpu_host()->features, &host_features);
-}
-
-int rlx_device_count(void)
-{
-    return NDEVICES;
-}
-
-void rlx_device_get_info(int i, rlx_device_info *out)
-{
-    const rlx_cpu *cpu = rlx_cpu_host();
-    pthread_once(&host_once, describe_host);
-    bool code = devices[i].runner == RLX_RUN_CODE;
-    *out = (rlx_device_info){
-        .name = devices[i].name,
-        .target = code && host_target.data ? host_target.data : "",
-        .features = code && host_features.data ? host_features.data : "",
-        .description = devices[i].description ? devices[i].description : cpu->brand,
-        .cores = cpu->cores,
-        .l1_bytes = code ? cpu->l1_bytes : 0,
-        .l2_bytes = code ? cpu->l2_bytes : 0,
-        .l3_bytes = code ? cpu->l3_bytes : 0,
-    };
-}
-
 /* ---- contexts */
 
-rlx_status rlx_context_parse_device(const char *text, rlx_runner *runner, rlx_jit_target *target)
+static rlx_status open_vulkan(rlx_context *cx, const rlx_vulkan_options *o)
 {
-    *target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
-    for (int i = 0; i < NDEVICES; i++)
-        if (!strcmp(text, devices[i].name)) {
-            *runner = devices[i].runner;
-            return RLX_OK;
-        }
-    if (!strncmp(text, "cpu:", 4)) {
-        *runner = RLX_RUN_CODE;
-        return rlx_cpu_parse(text + 4, true, &target->features);
-    }
-    const char *names[NDEVICES];
-    for (int i = 0; i < NDEVICES; i++)
-        names[i] = devices[i].name;
-    const char *near = rlx_text_nearest(text, names, NDEVICES);
-    return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                    "no device \"%s\"; %s%s%sthere are cpu, cpu:FEATURES, ref:lir, ref:mir", text,
-                    near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "");
+    RLX_TRY(rlx_vulkan_open(o, &cx->gpu));
+    const rlx_vulkan_info *info = rlx_vulkan_device_get_info(rlx_vulkan_device_of(cx->gpu));
+    rlx_vulkan_target(info, &cx->target);
+    return RLX_OK;
 }
 
-static rlx_status name_device(rlx_context *cx)
+static void put_vulkan_name(const rlx_vulkan_options *o, rlx_text *name)
 {
+    rlx_text_putf(name, "vulkan:%d", o->index);
+    if (o->without)
+        rlx_text_put(name, ",-");
+    rlx_vulkan_list_features(o->without, ",-", name);
+}
+
+static rlx_status open_device(rlx_context *cx, const char *text)
+{
+    rlx_device_choice choice;
     rlx_text name = {0};
-    if (cx->runner == RLX_RUN_CODE) {
+    RLX_TRY(rlx_context_parse_device(text, &choice));
+    cx->runner = choice.runner;
+    cx->target = choice.target;
+    if (choice.is_vulkan) {
+        RLX_TRY_NOTE(open_vulkan(cx, &choice.vulkan), "device \"%s\"", text);
+        put_vulkan_name(&choice.vulkan, &name);
+    } else if (cx->runner == RLX_RUN_CODE) {
         rlx_text_put(&name, "cpu:");
         rlx_cpu_describe(cx->target.features, &name);
     } else {
@@ -154,9 +111,7 @@ rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, r
         return RLX_OOM();
     cx->log = o.log;
     cx->log_user = o.log_user;
-    RLX_TRY_TO(failed,
-               rlx_context_parse_device(o.device ? o.device : "cpu", &cx->runner, &cx->target));
-    RLX_TRY_TO(failed, name_device(cx));
+    RLX_TRY_TO(failed, open_device(cx, o.device ? o.device : "cpu"));
     RLX_TRY_TO(failed, open_cache(cx, &o));
     RLX_TRY_TO(failed, open_perf(cx, &o));
     RLX_TRY_TO(failed, rlx_team_create(o.threads, &cx->team));
@@ -174,6 +129,7 @@ void rlx_context_destroy(rlx_context *cx)
     rlx_team_destroy(cx->team);
     rlx_perf_close(cx->perf);
     rlx_cache_close(cx->cache);
+    rlx_device_destroy(cx->gpu);
     free(cx->cache_folder);
     free(cx->device);
     free(cx);
@@ -230,7 +186,7 @@ void rlx_context_warn(const rlx_context *cx, rlx_status st)
 rlx_status rlx_session_create(rlx_context *cx, const rlx_session_options *options,
                               rlx_session **out)
 {
-    return rlx_session_create_on(cx->team, options, out);
+    return rlx_session_create_device(cx->gpu, cx->team, options, out);
 }
 
 const char *rlx_version(void)

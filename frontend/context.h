@@ -7,11 +7,12 @@
 #include "frontend/rlx.h"
 #include "jit/jit.h"
 #include "runtime/cache.h"
+#include "runtime/device_vulkan.h"
 #include "runtime/runtime.h"
 
 /* What runs a compiled flow. */
 typedef enum rlx_runner {
-    RLX_RUN_CODE,     /* machine code of this CPU */
+    RLX_RUN_CODE,     /* machine code of this CPU, or of the context's device */
     RLX_RUN_EVAL_LIR, /* the LIR evaluator, kernel by kernel, on the tape and plan of the compiled
                          flow */
     RLX_RUN_EVAL_MIR  /* the MIR evaluator, a step at a time */
@@ -21,19 +22,29 @@ struct rlx_context {
     rlx_runner runner;
     rlx_jit_target target; /* what is compiled for, by evaluators too: they see the same kernels */
     rlx_team *team;
-    char *device; /* "cpu:x86-64-v4" */
+    rlx_device *gpu; /* that code runs on; NULL: the CPU */
+    char *device;    /* "cpu:x86-64-v4", "vulkan:0" */
     void (*log)(void *user, rlx_log_level level, const char *message);
     void *log_user;
     rlx_cache *cache; /* of compiled code; NULL: none */
-    rlx_perf *perf;     /* told of loaded kernels; NULL: nobody is */
+    rlx_perf *perf;   /* told of loaded kernels; NULL: nobody is */
     bool no_compile;
     char *cache_folder; /* of all that is kept: code, tokenizers' tables; NULL: nothing is */
     _Atomic int64_t compiled, loaded; /* executables; see rlx_context_stats */
     _Atomic int64_t compile_nanoseconds, load_nanoseconds;
 };
 
-/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir". */
-rlx_status rlx_context_parse_device(const char *text, rlx_runner *runner, rlx_jit_target *target);
+/* A device by its name, not opened. */
+typedef struct rlx_device_choice {
+    rlx_runner runner;
+    rlx_jit_target target; /* of a CPU, or for evaluators */
+    bool is_vulkan;
+    rlx_vulkan_options vulkan; /* then */
+} rlx_device_choice;
+/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir", "vulkan", "vulkan:1,-int8". Opens nothing. */
+rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out);
+/* What code for a device is made for. */
+void rlx_vulkan_target(const rlx_vulkan_info *info, rlx_jit_target *out);
 void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt, ...)
     RLX_PRINTF(3, 4);
 /* Logs the story of a status, if it is one, as a warning, and frees it. */

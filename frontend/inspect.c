@@ -56,6 +56,11 @@ static rlx_status print_asm(const rlx_compilation *c, rlx_text *out)
     return print_kernels(c, RLX_JIT_ASM, out);
 }
 
+static rlx_status print_spirv(const rlx_compilation *c, rlx_text *out)
+{
+    return print_kernels(c, RLX_JIT_ASM, out);
+}
+
 static const struct {
     const char *name;
     rlx_level level; /* that must be reached for it */
@@ -70,6 +75,7 @@ static const struct {
     {"memory", RLX_LEVEL_LIR, print_memory},
     {"llvm", RLX_LEVEL_LIR, print_llvm},
     {"asm", RLX_LEVEL_LIR, print_asm},
+    {"spirv", RLX_LEVEL_LIR, print_spirv}, /* of a Vulkan device's kind, where the context is on none */
 };
 enum { NVIEWS = sizeof views / sizeof *views };
 
@@ -81,8 +87,23 @@ static rlx_status unknown_view(const char *what)
     const char *near = rlx_text_nearest(what, names, NVIEWS);
     return RLX_FAIL(
         RLX_INVALID_ARGUMENT,
-        "no level \"%s\"%s%s%s: flow, hir, mir, lir, llvm, asm, fusion, memory, composition", what,
-        near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+        "no level \"%s\"%s%s%s: flow, hir, mir, lir, llvm, asm, spirv, fusion, memory, composition",
+        what, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+}
+
+/* The flow as far as view `v` wants it, for the target that it is of. */
+static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
+                        const rlx_weights *w, const rlx_compile_options *o, int v)
+{
+    RLX_TRY(rlx_compilation_run(c, cx, f, w, o, RLX_LEVEL_HIR));
+    rlx_status st = RLX_OK;
+    if (views[v].print == print_spirv && cx->target.kind != RLX_JIT_SPIRV)
+        st = rlx_jit_target_named("vulkan:base", &c->target);
+    if (!st)
+        st = rlx_compilation_lower(c, views[v].level);
+    if (st)
+        rlx_compilation_deinit(c);
+    return st;
 }
 
 rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
@@ -100,8 +121,7 @@ rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weight
         rlx_flow_print(f, &out);
     } else {
         rlx_compilation c;
-        RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, options, views[v].level),
-                     "lowering %s for %s", f->name, cx->device);
+        RLX_TRY_NOTE(lower(&c, cx, f, w, options, v), "lowering %s for %s", f->name, cx->device);
         st = views[v].print(&c, &out);
         rlx_compilation_deinit(&c);
     }

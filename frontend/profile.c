@@ -182,11 +182,10 @@ static rlx_status wrong_value(const rlx_profile *p, const rlx_toml_entry *e, con
 
 static rlx_status check_device(const rlx_profile *p, const rlx_toml_entry *e)
 {
-    rlx_runner runner;
-    rlx_jit_target target;
+    rlx_device_choice choice;
     if (e->kind != RLX_TOML_TEXT)
         return wrong_value(p, e, "the name of a device");
-    rlx_status st = rlx_context_parse_device(e->text, &runner, &target);
+    rlx_status st = rlx_context_parse_device(e->text, &choice);
     if (st) {
         rlx_status here = BAD(p, e->line, "%s: %s", e->path, rlx_status_message(st));
         rlx_status_free(st);

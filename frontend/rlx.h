@@ -260,9 +260,18 @@ typedef struct rlx_device_info {
     const char *description; /* the processor's name, or what the evaluator does */
     int cores;               /* that the process may use */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* of a core, of a core, of all; 0: unknown */
+    /* Of a device with memory of its own, else 0: all of it; of a team; that a kernel reaches of one tensor or state. */
+    int64_t memory_bytes, team_bytes, range_bytes;
 } rlx_device_info;
+/* The CPU, the evaluators, then Vulkan's devices ("vulkan:0"), for which Vulkan's loader is opened; a machine without it has none. */
 RLX_API int rlx_device_count(void);
 RLX_API void rlx_device_get_info(int i, rlx_device_info *out); /* 0 <= i < count */
+/* Bytes per second that a device's queue copies: from the host's memory, to it, within its own. */
+typedef struct rlx_device_speeds {
+    double upload, download, copy;
+} rlx_device_speeds;
+/* Copies 64 MiB a few times. RLX_UNSUPPORTED: the device has no memory of its own; RLX_NOT_FOUND: it is not there. */
+RLX_API rlx_status rlx_device_measure(const char *name, rlx_device_speeds *out);
 
 typedef struct rlx_context rlx_context;
 typedef enum rlx_log_level { RLX_LOG_ERROR, RLX_LOG_WARNING, RLX_LOG_INFO } rlx_log_level;
@@ -276,7 +285,8 @@ typedef enum rlx_perf_form {
 } rlx_perf_form;
 #endif
 typedef struct rlx_context_options {
-    const char *device; /* "cpu" (default), "cpu:x86-64-v3", "cpu:native,-avx512f", "ref:mir", "ref:lir" */
+    const char *device; /* "cpu" (default), "cpu:x86-64-v3", "cpu:native,-avx512f", "vulkan", "vulkan:1,-int8",
+                           "ref:mir", "ref:lir" */
     int threads;        /* 0: the cores that affinity and cgroup give */
     void (*log)(void *user, rlx_log_level level, const char *message); /* may be NULL */
     void *log_user;

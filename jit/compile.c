@@ -15,7 +15,8 @@
 
 /* Kernels are compiled by threads that take the next one, longest first, so that the last to finish
  * is a short one. Each thread has its own LLVM context and target machine. Kernels that another
- * program wants at the same time are compiled by one of the two (shared.h). */
+ * program wants at the same time are compiled by one of the two (shared.h). SPIR-V takes no LLVM and so
+ * little time that it is made alone. */
 
 typedef struct job {
     const rlx_ir_func *kernel;
@@ -26,7 +27,7 @@ typedef struct job {
 } job;
 
 typedef struct pool {
-    const rlx_llvm_module *module;
+    const rlx_llvm_module *module; /* NULL for SPIR-V */
     const rlx_jit_target *target;
     rlx_text common; /* all that code depends on beside its kernel */
     job *jobs;
@@ -84,6 +85,8 @@ static rlx_status emit_job(pool *p, rlx_llvm *worker, job *j)
 static rlx_status run_job(pool *p, rlx_llvm *worker, bool wait, job *j)
 {
     rlx_hash key;
+    if (p->target->kind == RLX_JIT_SPIRV)
+        return rlx_jit_emit_spirv(j->kernel, p->target, &j->code);
     RLX_TRY(make_key(p, j->kernel, &key));
     const rlx_jit_claim claim = rlx_jit_shared_claim(&key, wait, &j->code);
     j->elsewhere = claim == RLX_JIT_BUSY;
@@ -97,7 +100,8 @@ static rlx_status run_job(pool *p, rlx_llvm *worker, bool wait, job *j)
 static rlx_status run_jobs(pool *p)
 {
     rlx_llvm *worker = NULL;
-    RLX_TRY(rlx_jit_worker_create(p->module, p->target, &worker));
+    if (p->module)
+        RLX_TRY(rlx_jit_worker_create(p->module, p->target, &worker));
     rlx_status st = RLX_OK;
     while (!st && !atomic_load(&p->failed)) {
         uint32_t i = atomic_fetch_add(&p->next, 1);
@@ -105,7 +109,8 @@ static rlx_status run_jobs(pool *p)
             break;
         st = run_job(p, worker, false, &p->jobs[i]);
     }
-    p->module->destroy(worker);
+    if (p->module)
+        p->module->destroy(worker);
     return st;
 }
 
@@ -120,7 +125,8 @@ static rlx_status run_others(pool *p)
         if (p->jobs[i].elsewhere && !st)
             st = run_job(p, worker, true, &p->jobs[i]);
     }
-    p->module->destroy(worker);
+    if (p->module)
+        p->module->destroy(worker);
     return st;
 }
 
@@ -200,6 +206,8 @@ static rlx_code_kind code_kind(rlx_jit_kind kind)
 {
     if (kind == RLX_JIT_NVPTX)
         return RLX_CODE_PTX;
+    if (kind == RLX_JIT_SPIRV)
+        return RLX_CODE_SPIRV;
     return kind == RLX_JIT_AARCH64 ? RLX_CODE_AARCH64_ELF : RLX_CODE_X86_64_ELF;
 }
 
@@ -224,6 +232,17 @@ static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, r
     return st;
 }
 
+static rlx_status run_llvm_pool(pool *p, const rlx_ir_module *m, int threads)
+{
+    RLX_TRY(check_room(ROOM_TO_OPEN));
+    RLX_TRY(rlx_jit_module_open(&p->module));
+    RLX_TRY(describe_common(p, m));
+    rlx_jit_shared_enter();
+    rlx_status st = run_pool(p, threads);
+    rlx_jit_shared_leave();
+    return st;
+}
+
 static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const rlx_jit_options *o,
                           rlx_arena *arena, pool *p, rlx_text *entry, rlx_jit_stats *stats)
 {
@@ -231,25 +250,17 @@ static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const
     RLX_TRY(rlx_jit_tape_build(m, o, arena, &tape));
     RLX_TRY(make_jobs(&tape, arena, p));
     stats->kernels = (int)p->njobs;
-    if (!o->no_code) {
-        RLX_TRY(check_room(ROOM_TO_OPEN));
-        RLX_TRY(rlx_jit_module_open(&p->module));
-        RLX_TRY(describe_common(p, m));
-        rlx_jit_shared_enter();
-        rlx_status st = run_pool(p, o->threads);
-        rlx_jit_shared_leave();
-        RLX_TRY(st);
-    }
+    if (!o->no_code && t->kind == RLX_JIT_SPIRV)
+        RLX_TRY(run_pool(p, o->threads));
+    else if (!o->no_code)
+        RLX_TRY(run_llvm_pool(p, m, o->threads));
     return finish(&tape, t, p, entry, stats);
 }
 
 rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
                            const rlx_jit_options *o, rlx_text *entry, rlx_jit_stats *stats)
 {
-    if (t->kind == RLX_JIT_SPIRV)
-        return RLX_FAIL(RLX_UNSUPPORTED, "whole programs are not compiled to SPIR-V; kernels are "
-                                         "(rlx_jit_emit_kernel)");
-    if (t->kind != RLX_JIT_NVPTX && t->team > 1)
+    if ((t->kind == RLX_JIT_CPU || t->kind == RLX_JIT_AARCH64) && t->team > 1)
         return RLX_FAIL(RLX_UNSUPPORTED,
                         "a CPU's team is one thread; teams of %d are for testing "
                         "kernels",

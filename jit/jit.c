@@ -77,6 +77,8 @@ rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out)
 
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out)
 {
+    if (i >= NMACHINES)
+        return rlx_jit_vulkan_below(host, i - NMACHINES, out);
     if (host->kind != RLX_JIT_CPU || host->machine || host->emulation || host->team)
         return false;
     rlx_status st = target_of(&machines[i], out);
@@ -92,7 +94,7 @@ bool rlx_jit_same_features(const rlx_jit_target *a, const rlx_jit_target *b)
 
 int rlx_jit_target_count(void)
 {
-    return NMACHINES;
+    return NMACHINES + rlx_jit_vulkan_count();
 }
 
 void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out)
@@ -197,8 +199,7 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
     rlx_jit_target code = *t;
     rlx_lir_target lir;
     RLX_TRY(rlx_jit_lir_target(t, &lir));
-    if (t->kind != RLX_JIT_SPIRV)
-        code.features = rlx_jit_code_features(t);
+    code.features = rlx_jit_code_features(t);
     rlx_jit_describe(&code, out);
     if (t->kind == RLX_JIT_SPIRV)
         rlx_text_putf(out, "; subgroup %d",
@@ -214,20 +215,25 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
 
 /* ---- one kernel ---- */
 
-static rlx_status emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_llvm_form form,
-                             rlx_text *out)
+rlx_status rlx_jit_emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_text *out)
 {
     const rlx_spirv_options o = {.team = team_of(t),
                                  .features = t->features,
                                  .subgroup = t->subgroup,
                                  .team_bytes = vulkan_team_bytes(t)};
+    return rlx_spirv_emit_kernel(kernel, &o, out);
+}
+
+static rlx_status emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_llvm_form form,
+                             rlx_text *out)
+{
     if (form == RLX_LLVM_CODE)
-        return rlx_spirv_emit_kernel(kernel, &o, out);
+        return rlx_jit_emit_spirv(kernel, t, out);
     if (form == RLX_LLVM_IR)
         return RLX_FAIL(RLX_UNSUPPORTED, "kernel @%s as LLVM IR: SPIR-V is made without LLVM",
                         kernel->name);
     rlx_text code = {0};
-    rlx_status st = rlx_spirv_emit_kernel(kernel, &o, &code);
+    rlx_status st = rlx_jit_emit_spirv(kernel, t, &code);
     if (!st)
         st = rlx_spirv_disassemble((const uint32_t *)(const void *)code.data,
                                    code.len / sizeof(uint32_t), out);

@@ -35,7 +35,7 @@ typedef struct rlx_jit_target {
 /* A machine by name ("znver4", "x86-64-v3"; "neoverse-v2", ...: AArch64) as a target; a kind of Vulkan devices, with features
  * masked ("vulkan:nvidia", "vulkan:base,-int8": vulkan_targets.def). RLX_INVALID_ARGUMENT names the nearest known one. */
 rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
-/* The i-th machine of cpu_targets.def, best first, if its code runs on `host`; false otherwise. */
+/* The i-th machine of cpu_targets.def, then of vulkan_targets.def, best first, if its code runs on `host`; false otherwise. */
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);
 int rlx_jit_target_count(void); /* of those */
 /* Whether code for both is made of the same features. */

@@ -137,6 +137,8 @@ static const struct {
 uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 {
     uint64_t features = 0;
+    if (t->kind == RLX_JIT_SPIRV)
+        return t->features;
     if (t->kind != RLX_JIT_CPU)
         return 0;
     int level = level_of(t->features);

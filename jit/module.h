@@ -13,7 +13,9 @@ rlx_status rlx_jit_open_beside(const char *file, const char *what, const char *e
                                char **path);
 /* A worker for a target that LLVM makes code for. */
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out);
-/* The features that x86 code for `t` may use: those of x86-64-v4 if t has all of them, else of v3.
+/* A kernel to words of SPIR-V, appended; validated. Without a worker. */
+rlx_status rlx_jit_emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_text *out);
+/* The features that code for `t` may use. x86: those of x86-64-v4 if t has all of them, else of v3.
  */
 uint64_t rlx_jit_code_features(const rlx_jit_target *t);
 /* Those of them that whoever runs the code must have: fewer when tests emulate some. */

@@ -4,10 +4,11 @@
 
 static const struct {
     const char *name, *features;
-    int subgroup;
+    int team, subgroup;
     int64_t team_bytes;
 } kinds[] = {
-#define VULKAN_TARGET(name, features, subgroup, team_bytes) {name, features, subgroup, team_bytes},
+#define VULKAN_TARGET(name, features, team, subgroup, team_bytes) \
+    {name, features, team, subgroup, team_bytes},
 #include "jit/vulkan_targets.def"
 #undef VULKAN_TARGET
 };
@@ -42,6 +43,31 @@ static rlx_status unknown_kind(const char *name)
     return st;
 }
 
+static void fill_target(int k, rlx_jit_target *out)
+{
+    *out = (rlx_jit_target){.kind = RLX_JIT_SPIRV,
+                            .team = kinds[k].team,
+                            .subgroup = kinds[k].subgroup,
+                            .team_bytes = kinds[k].team_bytes};
+    for (int f = 0; f < RLX_VULKAN_FEATURE_COUNT; f++)
+        if (has_word(kinds[k].features, rlx_vulkan_feature_name((rlx_vulkan_feature)f)))
+            out->features |= (uint64_t)1 << f;
+}
+
+int rlx_jit_vulkan_count(void)
+{
+    return NKINDS;
+}
+
+bool rlx_jit_vulkan_below(const rlx_jit_target *host, int i, rlx_jit_target *out)
+{
+    fill_target(i, out);
+    const bool by_subgroups = out->features & RLX_VULKAN_BIT(SUBGROUP);
+    return host->kind == RLX_JIT_SPIRV && host->team == out->team &&
+           host->team_bytes >= out->team_bytes && !(out->features & ~host->features) &&
+           (!by_subgroups || host->subgroup == out->subgroup);
+}
+
 rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out)
 {
     char name[32] = "";
@@ -52,10 +78,6 @@ rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out)
         k++;
     if (k == NKINDS)
         return unknown_kind(name);
-    *out = (rlx_jit_target){
-        .kind = RLX_JIT_SPIRV, .subgroup = kinds[k].subgroup, .team_bytes = kinds[k].team_bytes};
-    for (int f = 0; f < RLX_VULKAN_FEATURE_COUNT; f++)
-        if (has_word(kinds[k].features, rlx_vulkan_feature_name((rlx_vulkan_feature)f)))
-            out->features |= (uint64_t)1 << f;
+    fill_target(k, out);
     return rlx_vulkan_mask_features(text + n, &out->features);
 }

@@ -206,6 +206,11 @@ static rlx_status pick_device(rlx_vulkan_device *d, int index)
     return RLX_FAIL(RLX_NOT_FOUND, "no Vulkan device %d: %d with a compute queue", index, found);
 }
 
+static bool is_newer(const rlx_vulkan_device *d) /* has Vulkan 1.3 */
+{
+    return d->info.api_major > 1 || d->info.api_minor >= 3;
+}
+
 /* Of the heaps on the device's own side of the bus. */
 static void read_memory(rlx_vulkan_device *d)
 {
@@ -235,11 +240,33 @@ static void read_newer_properties(rlx_vulkan_device *d)
         d->info.features |= RLX_VULKAN_BIT(SUBGROUP);
 }
 
+/* What kernels may ask for and the device has. */
+static void read_features(rlx_vulkan_device *d)
+{
+    VkPhysicalDeviceVulkan13Features has13 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
+    VkPhysicalDeviceVulkan12Features has12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .pNext = is_newer(d) ? &has13 : NULL};
+    VkPhysicalDeviceVulkan11Features has11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &has12};
+    VkPhysicalDeviceFeatures2 has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                     .pNext = &has11};
+    d->vk.vkGetPhysicalDeviceFeatures2(d->physical, &has);
+    d->info.features |= (has12.storageBuffer8BitAccess ? RLX_VULKAN_BIT(INT8) : 0) |
+                        (has11.storageBuffer16BitAccess ? RLX_VULKAN_BIT(INT16) : 0) |
+                        (has.features.shaderInt64 ? RLX_VULKAN_BIT(INT64) : 0) |
+                        (has.features.shaderFloat64 ? RLX_VULKAN_BIT(F64) : 0) |
+                        (has12.shaderFloat16 ? RLX_VULKAN_BIT(F16) : 0) |
+                        (has13.shaderIntegerDotProduct ? RLX_VULKAN_BIT(DOT) : 0);
+}
+
 static rlx_status read_properties(rlx_vulkan_device *d)
 {
     VkPhysicalDeviceProperties p;
     d->vk.vkGetPhysicalDeviceProperties(d->physical, &p);
     const VkPhysicalDeviceLimits *l = &p.limits;
+    d->tick = l->timestampComputeAndGraphics ? (double)l->timestampPeriod : 0;
     d->info = (rlx_vulkan_info){
         .api_major = (int)VK_API_VERSION_MAJOR(p.apiVersion),
         .api_minor = (int)VK_API_VERSION_MINOR(p.apiVersion),
@@ -261,43 +288,28 @@ static rlx_status read_properties(rlx_vulkan_device *d)
                         d->info.api_major, d->info.api_minor);
     read_memory(d);
     read_newer_properties(d);
+    read_features(d);
     return RLX_OK;
 }
 
-/* Everything that kernels may ask for and the device has is enabled. */
+/* Everything that kernels may ask for and the device has is enabled, but what is masked. */
 static rlx_status create_device(rlx_vulkan_device *d, uint64_t without)
 {
-    const bool newer = d->info.api_major > 1 || d->info.api_minor >= 3;
-    VkPhysicalDeviceVulkan13Features has13 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
-    VkPhysicalDeviceVulkan12Features has12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .pNext = newer ? &has13 : NULL};
-    VkPhysicalDeviceVulkan11Features has11 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &has12};
-    VkPhysicalDeviceFeatures2 has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-                                     .pNext = &has11};
-    d->vk.vkGetPhysicalDeviceFeatures2(d->physical, &has);
-    d->info.features |= (has12.storageBuffer8BitAccess ? RLX_VULKAN_BIT(INT8) : 0) |
-                        (has11.storageBuffer16BitAccess ? RLX_VULKAN_BIT(INT16) : 0) |
-                        (has.features.shaderInt64 ? RLX_VULKAN_BIT(INT64) : 0) |
-                        (has.features.shaderFloat64 ? RLX_VULKAN_BIT(F64) : 0) |
-                        (has12.shaderFloat16 ? RLX_VULKAN_BIT(F16) : 0) |
-                        (has13.shaderIntegerDotProduct ? RLX_VULKAN_BIT(DOT) : 0);
     d->info.features &= ~without;
     const uint64_t want = d->info.features;
     VkPhysicalDeviceVulkan13Features want13 = {
-        .sType = has13.sType, .shaderIntegerDotProduct = want >> RLX_VULKAN_DOT & 1};
-    VkPhysicalDeviceVulkan12Features want12 = {.sType = has12.sType,
-                                               .pNext = newer ? &want13 : NULL,
-                                               .storageBuffer8BitAccess =
-                                                   want >> RLX_VULKAN_INT8 & 1,
-                                               .shaderFloat16 = want >> RLX_VULKAN_F16 & 1};
-    VkPhysicalDeviceVulkan11Features want11 = {.sType = has11.sType,
-                                               .pNext = &want12,
-                                               .storageBuffer16BitAccess =
-                                                   want >> RLX_VULKAN_INT16 & 1};
-    VkPhysicalDeviceFeatures2 enable = {.sType = has.sType,
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES,
+        .shaderIntegerDotProduct = want >> RLX_VULKAN_DOT & 1};
+    VkPhysicalDeviceVulkan12Features want12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .pNext = is_newer(d) ? &want13 : NULL,
+        .storageBuffer8BitAccess = want >> RLX_VULKAN_INT8 & 1,
+        .shaderFloat16 = want >> RLX_VULKAN_F16 & 1};
+    VkPhysicalDeviceVulkan11Features want11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+        .pNext = &want12,
+        .storageBuffer16BitAccess = want >> RLX_VULKAN_INT16 & 1};
+    VkPhysicalDeviceFeatures2 enable = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                         .pNext = &want11,
                                         .features = {.shaderInt64 = want >> RLX_VULKAN_INT64 & 1,
                                                      .shaderFloat64 = want >> RLX_VULKAN_F64 & 1}};
@@ -340,6 +352,7 @@ static rlx_status create_batch(rlx_vulkan_device *d)
 
 static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *options)
 {
+    d->hides = options->hides;
     RLX_TRY(open_loader(d));
     RLX_TRY_NOTE(create_instance(d, options->validate), "creating a Vulkan instance");
     RLX_TRY(pick_device(d, options->index));
@@ -389,6 +402,46 @@ void rlx_vulkan_device_destroy(rlx_vulkan_device *d)
     rlx_text_deinit(&d->log);
     pthread_mutex_destroy(&d->lock);
     free(d);
+}
+
+static rlx_status list_devices(rlx_vulkan_device *d, rlx_vulkan_info **out, int *n)
+{
+    RLX_TRY(open_loader(d));
+    RLX_TRY_NOTE(create_instance(d, false), "creating a Vulkan instance");
+    for (*n = 0;; ++*n) {
+        rlx_status st = pick_device(d, *n);
+        if (rlx_status_code(st) == RLX_NOT_FOUND) { /* they end here */
+            rlx_status_free(st);
+            return RLX_OK;
+        }
+        RLX_TRY(st);
+        rlx_vulkan_info *all = realloc(*out, sizeof *all * (size_t)(*n + 1));
+        if (!all)
+            return RLX_OOM();
+        *out = all;
+        rlx_status old =
+            read_properties(d); /* of an old Vulkan: listed, though it cannot be opened */
+        rlx_status_free(old);
+        all[*n] = d->info;
+    }
+}
+
+rlx_status rlx_vulkan_list(rlx_vulkan_info **out, int *n)
+{
+    *out = NULL;
+    *n = 0;
+    rlx_vulkan_device *d = calloc(1, sizeof *d);
+    if (!d)
+        return RLX_OOM();
+    pthread_mutex_init(&d->lock, NULL);
+    rlx_status st = list_devices(d, out, n);
+    rlx_vulkan_device_destroy(d);
+    if (st) {
+        free(*out);
+        *out = NULL;
+        *n = 0;
+    }
+    return st;
 }
 
 const rlx_vulkan_info *rlx_vulkan_device_get_info(const rlx_vulkan_device *d)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "runtime/base/status.h"
+#include "runtime/device.h"
 #include "runtime/vulkan_features.h"
 
 typedef struct rlx_vulkan_device rlx_vulkan_device;
@@ -24,6 +25,7 @@ typedef struct rlx_vulkan_options {
     int index;        /* among the devices with a compute queue, in the loader's order */
     bool validate;    /* under VK_LAYER_KHRONOS_validation: see rlx_vulkan_device_messages */
     uint64_t without; /* features that are not to be used, as if the device had them not */
+    bool hides;       /* for tests: memory of the device's own is filled by copies, as on a card */
 } rlx_vulkan_options;
 
 typedef struct rlx_vulkan_info {
@@ -40,6 +42,15 @@ typedef struct rlx_vulkan_info {
     int64_t memory_bytes;     /* of the heaps that kernels' buffers lie in */
     uint64_t features;        /* what kernels may ask for: bits of vulkan_features.h */
 } rlx_vulkan_info;
+
+/* All devices with a compute queue, in the order of their numbers, none of them opened; *out is the caller's to free. RLX_NOT_FOUND:
+ * no loader, or no driver. */
+rlx_status rlx_vulkan_list(rlx_vulkan_info **out, int *n);
+
+/* A device as executables and sessions take it (device.h). Errors: as rlx_vulkan_device_create. */
+rlx_status rlx_vulkan_open(const rlx_vulkan_options *options, rlx_device **out);
+/* What is behind one; lent. */
+rlx_vulkan_device *rlx_vulkan_device_of(rlx_device *d);
 
 /* Opens the loader and a device with Vulkan 1.2. RLX_NOT_FOUND: no loader, no driver, no device of
  * that index, or no validation layer though it is asked for; the message says which.

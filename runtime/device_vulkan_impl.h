@@ -7,6 +7,7 @@
 #include <vulkan/vulkan.h>
 
 #include "runtime/base/text.h"
+#include "runtime/device.h"
 #include "runtime/device_vulkan.h"
 
 typedef struct rlx_vulkan_syms {
@@ -35,6 +36,8 @@ struct rlx_vulkan_device {
     VkCommandBuffer commands;
     VkFence fence;
     VkDescriptorPool sets;
+    double tick; /* nanoseconds of a timestamp; 0: the queue takes none */
+    bool hides;  /* for tests: memory of the device's own is not mapped */
     bool recording;
     int nsets, ndescriptors; /* of this batch */
 
@@ -47,8 +50,9 @@ struct rlx_vulkan_buffer {
     rlx_vulkan_device *device; /* borrowed */
     VkBuffer buffer;
     VkDeviceMemory memory;
-    void *data;
+    void *data; /* NULL: the host does not see it */
     size_t bytes;
+    bool kept; /* counted as used */
 };
 
 struct rlx_vulkan_kernel {
@@ -59,6 +63,13 @@ struct rlx_vulkan_kernel {
     VkPipelineLayout layout;
     VkPipeline pipeline;
 };
+
+/* As rlx_vulkan_buffer_create, for a use; of RLX_MEMORY_KEPT the host sees what is no slower for that. */
+rlx_status rlx_vulkan_buffer_create_for(rlx_vulkan_device *d, size_t bytes, rlx_memory_use use,
+                                        rlx_vulkan_buffer **out);
+/* Why a range cannot be bound, or how. */
+rlx_status rlx_vulkan_check_binding(const rlx_vulkan_device *d, const rlx_vulkan_binding *b, int i,
+                                    VkDescriptorBufferInfo *out);
 
 /* RLX_OK for VK_SUCCESS; else a status that names the call and the result. */
 rlx_status rlx_vulkan_status(VkResult r, const char *call, const char *file, int line);

@@ -7,48 +7,70 @@
 
 /* ---- buffers ---- */
 
-/* Host visible and coherent; on the device's own side of the bus if such memory is there. */
-static rlx_status memory_type(rlx_vulkan_device *d, uint32_t allowed, uint32_t *out)
+#define HOST (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+#define LOCAL VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT
+#define CACHED VK_MEMORY_PROPERTY_HOST_CACHED_BIT
+
+/* What each use wants, best first. Memory that the device has for itself and the host caches is one memory for both. */
+static const VkMemoryPropertyFlags wishes[][3] = {
+    [RLX_MEMORY_KEPT] = {LOCAL | HOST | CACHED, LOCAL, 0},
+    [RLX_MEMORY_GIVEN] = {LOCAL | HOST, HOST, HOST},
+    [RLX_MEMORY_TAKEN] = {HOST | CACHED, HOST, HOST},
+};
+
+static rlx_status memory_type(rlx_vulkan_device *d, uint32_t allowed, rlx_memory_use use,
+                              uint32_t *out, bool *visible)
 {
-    static const VkMemoryPropertyFlags host =
-        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    const VkMemoryPropertyFlags wishes[] = {host | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, host};
     VkPhysicalDeviceMemoryProperties p;
     d->vk.vkGetPhysicalDeviceMemoryProperties(d->physical, &p);
-    for (size_t w = 0; w < sizeof wishes / sizeof *wishes; w++)
-        for (*out = 0; *out < p.memoryTypeCount; ++*out)
-            if (allowed >> *out & 1 && (p.memoryTypes[*out].propertyFlags & wishes[w]) == wishes[w])
-                return RLX_OK;
+    for (size_t w = 0; w < sizeof wishes[use] / sizeof *wishes[use]; w++)
+        for (*out = 0; *out < p.memoryTypeCount; ++*out) {
+            const VkMemoryPropertyFlags has = p.memoryTypes[*out].propertyFlags;
+            if (!(allowed >> *out & 1) || (has & wishes[use][w]) != wishes[use][w])
+                continue;
+            *visible = (wishes[use][w] & HOST) && !(d->hides && use == RLX_MEMORY_KEPT);
+            return RLX_OK;
+        }
     return RLX_FAIL(RLX_UNSUPPORTED, "%s has no memory that the host sees", d->info.name);
 }
 
-static rlx_status make_buffer(rlx_vulkan_buffer *b)
+static rlx_status make_buffer(rlx_vulkan_buffer *b, rlx_memory_use use)
 {
     rlx_vulkan_device *d = b->device;
+    bool visible = false;
     VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                .size = b->bytes,
-                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT};
+                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                                        VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                                        VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     VK_TRY(d, vkCreateBuffer(d->device, &info, NULL, &b->buffer));
     VkMemoryRequirements needs;
     d->vk.vkGetBufferMemoryRequirements(d->device, b->buffer, &needs);
     VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
                                    .allocationSize = needs.size};
-    RLX_TRY(memory_type(d, needs.memoryTypeBits, &memory.memoryTypeIndex));
+    RLX_TRY(memory_type(d, needs.memoryTypeBits, use, &memory.memoryTypeIndex, &visible));
     VK_TRY(d, vkAllocateMemory(d->device, &memory, NULL, &b->memory));
     VK_TRY(d, vkBindBufferMemory(d->device, b->buffer, b->memory, 0));
-    VK_TRY(d, vkMapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->data));
+    if (visible)
+        VK_TRY(d, vkMapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->data));
     return RLX_OK;
 }
 
 rlx_status rlx_vulkan_buffer_create(rlx_vulkan_device *d, size_t bytes, rlx_vulkan_buffer **out)
+{
+    return rlx_vulkan_buffer_create_for(d, bytes, RLX_MEMORY_GIVEN, out);
+}
+
+rlx_status rlx_vulkan_buffer_create_for(rlx_vulkan_device *d, size_t bytes, rlx_memory_use use,
+                                        rlx_vulkan_buffer **out)
 {
     enum { LEAST = 16 }; /* there are no empty buffers in Vulkan */
     rlx_vulkan_buffer *b = calloc(1, sizeof *b);
     if (!b)
         return RLX_OOM();
     b->device = d;
-    b->bytes = bytes > LEAST ? bytes : LEAST;
-    rlx_status st = make_buffer(b);
+    b->bytes = bytes > LEAST ? (bytes + 3) & ~(size_t)3 : LEAST;
+    rlx_status st = make_buffer(b, use);
     if (st) {
         rlx_vulkan_buffer_destroy(b);
         return rlx_status_note(st, __FILE__, __LINE__, "a buffer of %zu bytes on %s", bytes,
@@ -224,8 +246,8 @@ static void put_barrier(rlx_vulkan_device *d, VkPipelineStageFlags stage, VkAcce
                                &barrier, 0, NULL, 0, NULL);
 }
 
-static rlx_status check_binding(const rlx_vulkan_device *d, const rlx_vulkan_binding *b, int i,
-                                VkDescriptorBufferInfo *out)
+rlx_status rlx_vulkan_check_binding(const rlx_vulkan_device *d, const rlx_vulkan_binding *b, int i,
+                                    VkDescriptorBufferInfo *out)
 {
     if (b->offset >= b->buffer->bytes || b->bytes > b->buffer->bytes - b->offset)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
@@ -296,7 +318,7 @@ rlx_status rlx_vulkan_dispatch(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
         return RLX_OOM();
     rlx_status st = RLX_OK;
     for (int i = 0; i < nbindings && !st; i++)
-        st = check_binding(d, &bindings[i], i, &buffers[i]);
+        st = rlx_vulkan_check_binding(d, &bindings[i], i, &buffers[i]);
     if (!st)
         st = record(d, k, buffers, teams);
     free(buffers);

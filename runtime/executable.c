@@ -1,10 +1,10 @@
 /* runtime/executable.c: entry bytes to something that sessions can run.
  *
  *   decode   program.c: checks everything
- *   enable   this CPU has the features
- *   load     load_elf.c: code of all kernels
+ *   enable   this CPU, or the device, has the features
+ *   load     load_elf.c, or the device: code of all kernels
  *   flatten  walk the tape once, calls and repetitions included; every buffer gets its place
- *   bind     weights by name, format and shape
+ *   bind     weights by name, format and shape; on a device they are uploaded then
  */
 #include "runtime/executable.h"
 
@@ -99,7 +99,7 @@ static void bind_weight(flattener *f, const rlx_program_tensor *want, const char
         rlx_text_put(&f->wrong, ", the program takes ");
         put_shape(&f->wrong, want->format, want->rank, want->dim);
     } else {
-        *place = (rlx_place){.kind = RLX_PLACE_WEIGHT, .weight = have->data};
+        *place = (rlx_place){.kind = RLX_PLACE_WEIGHT, .weight = have};
     }
 }
 
@@ -321,20 +321,40 @@ static rlx_status load_code(rlx_executable *e)
     return rlx_elf_image_create(objects, p->nkernels, &e->image);
 }
 
+/* The tensors that places name; some of them often. */
+static rlx_status upload(rlx_executable *e)
+{
+    size_t n = 0;
+    const rlx_tensor **tensors = calloc((size_t)e->nplaces + 1, sizeof *tensors);
+    if (!tensors)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < e->nplaces; i++)
+        if (e->places[i].kind == RLX_PLACE_WEIGHT)
+            tensors[n++] = e->places[i].weight;
+    rlx_status st = rlx_device_weights_acquire(e->device, e->weights, tensors, n, &e->uploaded);
+    free(tensors);
+    return st;
+}
+
 static rlx_status load(rlx_executable *e, const rlx_engine *engine)
 {
     if (!e->arena)
         return RLX_OOM();
-    if (!engine)
+    if (!engine && !e->device)
         RLX_TRY(load_code(e));
     RLX_TRY_NOTE(flatten(e), "loading program '%s'", e->program->name);
     if (engine)
         e->engine = *engine;
+    if (!e->device)
+        return RLX_OK;
+    RLX_TRY_NOTE(upload(e), "loading program '%s'", e->program->name);
+    RLX_TRY_NOTE(e->device->fn->create_kernels(e->device, e->program, &e->kernels),
+                 "loading program '%s'", e->program->name);
     return RLX_OK;
 }
 
-rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
-                                         const rlx_engine *engine, rlx_executable **out)
+static rlx_status create(rlx_program *p, const rlx_weights *w, const rlx_engine *engine,
+                         rlx_device *device, rlx_executable **out)
 {
     static _Atomic uint64_t next_id;
     rlx_executable *e = calloc(1, sizeof(*e));
@@ -345,6 +365,7 @@ rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
     e->id = atomic_fetch_add(&next_id, 1) + 1;
     e->weights = w;
     e->program = p;
+    e->device = device;
     e->arena = rlx_arena_create();
     rlx_status st = load(e, engine);
     if (st)
@@ -352,6 +373,18 @@ rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
     else
         *out = e;
     return st;
+}
+
+rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
+                                         const rlx_engine *engine, rlx_executable **out)
+{
+    return create(p, w, engine, NULL, out);
+}
+
+rlx_status rlx_executable_create_on(rlx_device *d, rlx_program *p, const rlx_weights *w,
+                                    rlx_executable **out)
+{
+    return create(p, w, NULL, d, out);
 }
 
 rlx_status rlx_executable_create(const void *entry, size_t bytes, const rlx_weights *w,
@@ -378,6 +411,10 @@ void rlx_executable_destroy(rlx_executable *e)
         return;
     if (e->engine.destroy)
         e->engine.destroy(e->engine.user);
+    if (e->device) {
+        e->device->fn->destroy_kernels(e->device, e->kernels);
+        rlx_device_weights_release(e->device, e->uploaded);
+    }
     rlx_elf_image_destroy(e->image);
     rlx_program_destroy(e->program);
     rlx_weights_destroy(e->own_weights);

@@ -1,18 +1,19 @@
 /* runtime/executable.h: a loaded program as sessions see it. Internal to runtime/.
  *
- * The tape is resolved in two steps: an executable has it flat, with weights already as addresses;
- * a session fills in what is its own: arena, inputs, states (session_bind.c).
+ * The tape is resolved in two steps: an executable has it flat, with weights already found; a
+ * session fills in what is its own: arena, inputs, states (session_bind.c, session_device.c).
  */
 #ifndef RLX_RUNTIME_EXECUTABLE_H
 #define RLX_RUNTIME_EXECUTABLE_H
 
+#include "runtime/device_weights.h"
 #include "runtime/runtime.h"
 
 typedef enum rlx_place_kind {
     RLX_PLACE_ARENA,  /* offset */
     RLX_PLACE_INPUT,  /* index of the bound tensor */
     RLX_PLACE_STATE,  /* index of the executable's state */
-    RLX_PLACE_WEIGHT, /* address */
+    RLX_PLACE_WEIGHT, /* tensor */
     RLX_PLACE_ABSENT  /* a weight that was not found: never outlives creation */
 } rlx_place_kind;
 
@@ -21,7 +22,7 @@ typedef struct rlx_place {
     rlx_place_kind kind;
     uint32_t index;
     int64_t offset;
-    const void *weight;
+    const rlx_tensor *weight; /* lent by the weights */
 } rlx_place;
 
 typedef struct rlx_flat_launch {
@@ -40,9 +41,12 @@ struct rlx_executable {
     rlx_program *program;
     const rlx_weights *weights;  /* borrowed; may be NULL */
     rlx_weights *own_weights;    /* the same set, to be destroyed with it; NULL: somebody else's */
-    struct rlx_elf_image *image; /* NULL with an engine */
-    rlx_engine engine;           /* all zero without one */
-    struct rlx_arena *arena;     /* holds what follows */
+    struct rlx_elf_image *image; /* NULL with an engine, and on a device */
+    rlx_device *device;          /* borrowed; NULL: the CPU */
+    rlx_device_kernels *kernels; /* of the device, as the weights on it */
+    rlx_device_weights *uploaded;
+    rlx_engine engine;       /* all zero without one */
+    struct rlx_arena *arena; /* holds what follows */
     rlx_flat_launch *launches;
     rlx_place *places;
     rlx_state_use *states; /* two of one name are one state */

@@ -9,6 +9,7 @@
 #define RLX_RUNTIME_H
 
 #include "runtime/cpu.h"
+#include "runtime/device.h"
 #include "runtime/perf.h"
 #include "runtime/program.h"
 
@@ -124,6 +125,11 @@ rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
 /* The executable destroys `w`, the weights that it was created with, at its end. */
 void rlx_executable_own_weights(rlx_executable *e, rlx_weights *w);
 
+/* The same on a device: uploads those of its weights that no other executable has there. Runs in sessions of that device
+ * only. Beside the errors of rlx_executable_create: RLX_OUT_OF_MEMORY says how much of the device's memory is missing. */
+rlx_status rlx_executable_create_on(rlx_device *d, rlx_program *p, const rlx_weights *w,
+                                    rlx_executable **out);
+
 const rlx_program *rlx_executable_program(const rlx_executable *e); /* lent */
 /* Names its kernels to Linux's profiler; an engine has none. RLX_IO. */
 rlx_status rlx_executable_tell_perf(const rlx_executable *e, rlx_perf *perf);
@@ -161,6 +167,10 @@ typedef struct rlx_kernel_time {
 #endif
 /* `team` is borrowed. (rlx_session_create of the public header takes a context and calls this.) */
 rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, rlx_session **out);
+/* A session whose states and arena are on a device, reserved in full; the device is borrowed. A
+ * cancel ends a step before it begins or not at all. */
+rlx_status rlx_session_create_device(rlx_device *d, rlx_team *team, const rlx_session_options *o,
+                                     rlx_session **out);
 void rlx_session_destroy(rlx_session *s);
 /* What it did since it was created. */
 void rlx_session_get_stats(const rlx_session *s, rlx_session_stats *out);

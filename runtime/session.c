@@ -42,9 +42,16 @@ static rlx_status create(rlx_session *s, rlx_team *team, const rlx_session_optio
 
 rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, rlx_session **out)
 {
+    return rlx_session_create_device(NULL, team, o, out);
+}
+
+rlx_status rlx_session_create_device(rlx_device *d, rlx_team *team, const rlx_session_options *o,
+                                     rlx_session **out)
+{
     rlx_session *s = calloc(1, sizeof(*s));
     if (!s)
         return RLX_OOM();
+    s->device = d;
     rlx_status st = create(s, team, o);
     if (st) {
         rlx_session_destroy(s);
@@ -60,6 +67,7 @@ void rlx_session_destroy(rlx_session *s)
         return;
     rlx_session_unbind_all(s);
     rlx_session_free_pages(s);
+    rlx_status_free(s->failed);
     free(s->past);
     free(s->next);
     free(s);
@@ -419,7 +427,7 @@ static void *find_address(void *cx, const char *name)
     const plan *n = cx;
     for (uint32_t i = 0; i < n->e->nstates; i++)
         if (strcmp(n->e->states[i].name, name) == 0)
-            return n->b->states[i];
+            return n->b->states[i]->data;
     for (uint32_t i = 0; i < n->b->ninputs; i++)
         if (n->b->inputs[i].data && strcmp(n->b->inputs[i].tensor->name, name) == 0)
             return n->b->inputs[i].data;
@@ -445,6 +453,8 @@ static rlx_status run(plan *n)
     job j = {.s = n->s, .b = n->b, .engine = engine};
     if (!n->s->first_ns)
         n->s->first_ns = now_ns();
+    if (n->s->device)
+        return rlx_session_run_device(n->s, n->b);
     rlx_team_run(n->s->team, (int)n->b->nphases, run_phase, &j);
     if (atomic_load(&j.error))
         return atomic_load(&j.error);
@@ -469,7 +479,8 @@ static void commit(const plan *n)
         for (int d = 0; d < t->rank; d++)
             out->dim[d] = rlx_dim_eval(n->p->dims, t->dim[d], n->b->symbols);
         out->bytes = live_bytes(n, t);
-        out->data = s->arena + t->offset;
+        out->data =
+            s->device ? rlx_session_device_output(s, n->p, t->offset) : s->arena + t->offset;
     }
     s->last = n->b;
     s->stats.steps++;

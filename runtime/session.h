@@ -4,6 +4,7 @@
  *   session_pages.c  which page holds which positions: growing, sliding, sharing, going back
  *   session_file.c   a sequence as a file
  *   session_bind.c   memory: arena, states, the step block; the tape with addresses
+ *   session_device.c the same where a device runs it
  */
 #ifndef RLX_RUNTIME_SESSION_H
 #define RLX_RUNTIME_SESSION_H
@@ -65,6 +66,23 @@ typedef struct rlx_kernel_times {
     size_t stride;            /* nkernels, in whole pairs of cache lines */
 } rlx_kernel_times;
 
+/* What a state's first axis is. */
+typedef enum rlx_pool_axis { RLX_POOL_FIXED, RLX_POOL_PAGES, RLX_POOL_SEQS } rlx_pool_axis;
+
+/* A state's memory. */
+typedef struct rlx_pool {
+    char *name;
+    rlx_format format;
+    int rank;
+    int64_t dim[RLX_PROGRAM_MAX_RANK]; /* dim[0] is what the session allows when it grows */
+    rlx_pool_axis axis;
+    int pages;                 /* axis PAGES: which pages of the session's */
+    char *data;                /* NULL on a device */
+    rlx_device_memory *memory; /* there */
+    size_t bytes;              /* reserved */
+    size_t unit;               /* bytes of one page or row */
+} rlx_pool;
+
 /* What an executable is in a session: everything resolved. */
 typedef struct rlx_binding {
     uint64_t executable;               /* its id */
@@ -77,7 +95,7 @@ typedef struct rlx_binding {
     int64_t symbols[RLX_MAX_SYMBOLS];
     rlx_binding_input *inputs; /* by bound tensor: weights and states have no data */
     uint32_t ninputs;
-    void **states; /* base addresses, by the executable's state */
+    rlx_pool **states; /* by the executable's state */
     void **buffers;
     rlx_binding_launch *launches;
     uint32_t nlaunches;
@@ -86,24 +104,10 @@ typedef struct rlx_binding {
     rlx_binding_output *outputs;
     uint32_t noutputs;
     uint64_t arena_generation; /* of the arena that the addresses are in */
+    rlx_device_memory *step;   /* on a device: the symbols, then the inputs */
+    rlx_device_tape *tape;     /* there */
     rlx_kernel_times times;
 } rlx_binding;
-
-/* What a state's first axis is. */
-typedef enum rlx_pool_axis { RLX_POOL_FIXED, RLX_POOL_PAGES, RLX_POOL_SEQS } rlx_pool_axis;
-
-/* A state's memory. */
-typedef struct rlx_pool {
-    char *name;
-    rlx_format format;
-    int rank;
-    int64_t dim[RLX_PROGRAM_MAX_RANK]; /* dim[0] is what the session allows when it grows */
-    rlx_pool_axis axis;
-    int pages; /* axis PAGES: which pages of the session's */
-    char *data;
-    size_t bytes; /* reserved */
-    size_t unit;  /* bytes of one page or row */
-} rlx_pool;
 
 /* The pages of all states that are read equally far back. In every pool of theirs a page has the
  * same number, and holds RLX_PAGE_POSITIONS positions of a sequence, or of several that have the
@@ -121,7 +125,8 @@ typedef struct rlx_pages {
 } rlx_pages;
 
 struct rlx_session {
-    rlx_team *team; /* borrowed */
+    rlx_team *team;     /* borrowed */
+    rlx_device *device; /* borrowed; NULL: the CPU */
     int64_t max_positions, max_slots, max_pages;
     int max_sequences;
     bool time_kernels;
@@ -135,8 +140,13 @@ struct rlx_session {
     char *arena;
     size_t arena_bytes;
     uint64_t arena_generation; /* grows when the arena moves */
-    char *scratch;             /* every member's team memory */
-    size_t scratch_stride;     /* bytes of one member */
+    rlx_device_memory *frames; /* on a device: the arena without outputs; and those */
+    rlx_device_memory *outputs;
+    size_t frame_bytes, output_bytes;
+    rlx_status
+        failed;    /* what a device could not do to states; the next step tells; NULL: nothing */
+    char *scratch; /* every member's team memory */
+    size_t scratch_stride; /* bytes of one member */
 
     rlx_pool **pools;
     int npools;
@@ -153,19 +163,13 @@ struct rlx_session {
     _Atomic bool cancel; /* the step that runs, or the next one, is to end */
 };
 
-/* A page or a row. */
-static inline char *rlx_pool_data(const rlx_pool *pool, int64_t unit)
-{
-    return pool->data + (size_t)unit * pool->unit;
-}
-
-/* Copies the state's page or row `from` to `to`. */
-static inline void rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from,
-                                         int64_t to)
-{
-    memcpy(rlx_pool_data(pool, to), rlx_pool_data(pool, from), pool->unit);
-    s->stats.copied_bytes += (int64_t)pool->unit;
-}
+/* Pages and rows of a state: zeros in one, a copy of one in another, its bytes to the host and
+ * back. What a device cannot do is kept for the next step to tell. */
+void rlx_session_clear_unit(rlx_session *s, const rlx_pool *pool, int64_t unit);
+void rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from, int64_t to);
+void rlx_session_write_unit(rlx_session *s, const rlx_pool *pool, int64_t unit, const void *data);
+rlx_status rlx_session_read_unit(const rlx_session *s, const rlx_pool *pool, int64_t unit,
+                                 void *data);
 
 static inline int64_t rlx_session_slots(int64_t positions)
 {
@@ -194,6 +198,17 @@ void rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *
 /* The binding of an executable, made when it is new, its addresses brought up to date. */
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out);
 void rlx_session_unbind_all(rlx_session *s); /* frees what binding made */
+
+/* On a device: a state's memory, zeroed; the step block for inputs whose capacity is known; the arena; the tape, recorded
+ * when it is new or the arena has moved; a step. */
+rlx_status rlx_session_make_device_pool(rlx_session *s, rlx_pool *pool);
+rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx_binding *b);
+rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p);
+rlx_status rlx_session_record(rlx_session *s, const rlx_executable *e, rlx_binding *b);
+rlx_status rlx_session_run_device(rlx_session *s, rlx_binding *b);
+void *rlx_session_device_output(const rlx_session *s, const rlx_program *p, int64_t offset);
+void rlx_session_free_binding(rlx_session *s, rlx_binding *b); /* what is on the device */
+void rlx_session_free_device(rlx_session *s);
 
 /* Times of kernels (session_times.c), where the session takes them. `part`, `member`: as a phase is
  * run. */

@@ -37,8 +37,11 @@ static void unmap(void *p, size_t bytes)
         munmap(p, bytes ? bytes : 1);
 }
 
-static rlx_status grow_arena(rlx_session *s, size_t bytes)
+static rlx_status grow_arena(rlx_session *s, const rlx_program *p)
 {
+    const size_t bytes = (size_t)p->arena_bytes;
+    if (s->device)
+        return rlx_session_grow_device_arena(s, p);
     if (s->arena && bytes <= s->arena_bytes)
         return RLX_OK;
     void *arena;
@@ -54,7 +57,7 @@ static rlx_status grow_arena(rlx_session *s, size_t bytes)
 static rlx_status grow_scratch(rlx_session *s, int64_t team_bytes)
 {
     size_t stride = ((size_t)team_bytes + CACHE_LINE_PAIR - 1) & ~(size_t)(CACHE_LINE_PAIR - 1);
-    if (stride <= s->scratch_stride)
+    if (stride <= s->scratch_stride || s->device)
         return RLX_OK;
     char *scratch = aligned_alloc(CACHE_LINE_PAIR, stride * (size_t)rlx_team_size(s->team));
     if (!scratch)
@@ -146,7 +149,17 @@ static rlx_status describe_pool(rlx_session *s, const rlx_program *p, const rlx_
     return RLX_OK;
 }
 
-static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *want, void **data)
+static rlx_status reserve_pool(rlx_session *s, rlx_pool *pool)
+{
+    void *data;
+    if (s->device)
+        return rlx_session_make_device_pool(s, pool);
+    RLX_TRY(map_zeros(pool->bytes, &data));
+    pool->data = data;
+    return RLX_OK;
+}
+
+static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *want, rlx_pool **out)
 {
     rlx_pool **pools = realloc(s->pools, sizeof(rlx_pool *) * (size_t)(s->npools + 1));
     if (!pools)
@@ -154,26 +167,26 @@ static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *wa
     s->pools = pools;
     rlx_pool *pool = malloc(sizeof(*pool));
     char *copy = strdup(name);
-    rlx_status st = pool && copy ? map_zeros(want->bytes, data) : RLX_OOM();
+    if (pool)
+        *pool = *want;
+    rlx_status st = pool && copy ? reserve_pool(s, pool) : RLX_OOM();
     if (st) {
         free(pool);
         free(copy);
         return rlx_status_note(st, __FILE__, __LINE__, "making state '%s'", name);
     }
-    *pool = *want;
     pool->name = copy;
-    pool->data = *data;
-    s->pools[s->npools++] = pool;
+    s->pools[s->npools++] = *out = pool;
     return RLX_OK;
 }
 
 static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_state_use *use,
-                             void **data)
+                             rlx_pool **out)
 {
     rlx_pool want;
     RLX_TRY(describe_pool(s, p, use, &want));
     for (int i = 0; i < s->npools; i++) {
-        const rlx_pool *have = s->pools[i];
+        rlx_pool *have = s->pools[i];
         if (strcmp(have->name, use->name) != 0)
             continue;
         if (have->format != want.format || have->rank != want.rank || have->axis != want.axis ||
@@ -182,18 +195,75 @@ static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_sta
                             "state '%s' has another format or shape in this session than in "
                             "program '%s'",
                             use->name, p->name);
-        *data = have->data;
+        *out = have;
         return RLX_OK;
     }
-    return make_pool(s, use->name, &want, data);
+    return make_pool(s, use->name, &want, out);
+}
+
+static int64_t units_of(const rlx_pool *pool)
+{
+    return pool->axis == RLX_POOL_FIXED ? 1 : pool->dim[0];
 }
 
 /* States that no page table leads to begin anew with their sequences. */
 void rlx_session_clear_states(rlx_session *s)
 {
     for (int i = 0; i < s->npools; i++)
-        if (s->pools[i]->axis != RLX_POOL_PAGES)
-            memset(s->pools[i]->data, 0, s->pools[i]->bytes);
+        for (int64_t k = 0; s->pools[i]->axis != RLX_POOL_PAGES && k < units_of(s->pools[i]); k++)
+            rlx_session_clear_unit(s, s->pools[i], k);
+}
+
+static char *unit_data(const rlx_pool *pool, int64_t unit)
+{
+    return pool->data + (size_t)unit * pool->unit;
+}
+
+/* The first thing that went wrong; those after it mostly follow from it. */
+static void keep_failure(rlx_session *s, rlx_status st)
+{
+    if (s->failed)
+        rlx_status_free(st);
+    else
+        s->failed = st;
+}
+
+void rlx_session_clear_unit(rlx_session *s, const rlx_pool *pool, int64_t unit)
+{
+    if (!s->device)
+        memset(unit_data(pool, unit), 0, pool->unit);
+    else
+        keep_failure(s, s->device->fn->clear(s->device, pool->memory, (size_t)unit * pool->unit,
+                                             pool->unit));
+}
+
+void rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from, int64_t to)
+{
+    if (!s->device)
+        memcpy(unit_data(pool, to), unit_data(pool, from), pool->unit);
+    else
+        keep_failure(s, s->device->fn->copy(s->device, pool->memory, (size_t)from * pool->unit,
+                                            (size_t)to * pool->unit, pool->unit));
+    s->stats.copied_bytes += (int64_t)pool->unit;
+}
+
+void rlx_session_write_unit(rlx_session *s, const rlx_pool *pool, int64_t unit, const void *data)
+{
+    if (!s->device)
+        memcpy(unit_data(pool, unit), data, pool->unit);
+    else
+        keep_failure(s, s->device->fn->write(s->device, pool->memory, (size_t)unit * pool->unit,
+                                             data, pool->unit));
+}
+
+rlx_status rlx_session_read_unit(const rlx_session *s, const rlx_pool *pool, int64_t unit,
+                                 void *data)
+{
+    if (s->device)
+        return s->device->fn->read(s->device, pool->memory, (size_t)unit * pool->unit, data,
+                                   pool->unit);
+    memcpy(data, unit_data(pool, unit), pool->unit);
+    return RLX_OK;
 }
 
 /* ---- bindings ---------------------------------------------------------------------------------
@@ -232,6 +302,19 @@ static size_t upper_bytes(const rlx_program *p, const rlx_program_tensor *t)
     return rlx_format_bytes(t->format, elems);
 }
 
+static rlx_status make_step_block(const rlx_program *p, rlx_binding *b)
+{
+    for (uint32_t i = 0; i < p->nbound; i++) {
+        if (p->bound[i].kind != RLX_BIND_INPUT)
+            continue;
+        char *data = rlx_arena_alloc(b->arena, b->inputs[i].capacity + ALIGN);
+        if (!data)
+            return RLX_OOM();
+        b->inputs[i].data = data + (-(uintptr_t)data & (ALIGN - 1));
+    }
+    return RLX_OK;
+}
+
 /* Every input's place in the step block. */
 static rlx_status make_inputs(rlx_session *s, rlx_binding *b, const rlx_program *p)
 {
@@ -257,12 +340,8 @@ static rlx_status make_inputs(rlx_session *s, rlx_binding *b, const rlx_program 
         in->capacity = upper_bytes(p, t);
         if (in->fill != RLX_FILL_GIVEN && in->fill != RLX_FILL_ROWS)
             b->has_past = true;
-        char *data = rlx_arena_alloc(b->arena, in->capacity + ALIGN);
-        if (!data)
-            return RLX_OOM();
-        in->data = data + (-(uintptr_t)data & (ALIGN - 1));
     }
-    return RLX_OK;
+    return s->device ? rlx_session_make_step_block(s, p, b) : make_step_block(p, b);
 }
 
 static rlx_status make_outputs(rlx_binding *b, const rlx_program *p)
@@ -336,14 +415,14 @@ static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_bind
     RLX_TRY(make_outputs(b, p));
     RLX_TRY(make_launches(b, e));
     RLX_TRY(rlx_session_make_times(s, e, b));
-    b->states = RLX_NEW_ARRAY(b->arena, void *, e->nstates);
+    b->states = RLX_NEW_ARRAY(b->arena, rlx_pool *, e->nstates);
     if (!b->states)
         return RLX_OOM();
     for (uint32_t i = 0; i < e->nstates; i++)
         RLX_TRY(find_state(s, p, &e->states[i], &b->states[i]));
     find_pages_symbols(s, b, p);
     RLX_TRY(grow_scratch(s, e->team_bytes));
-    return grow_arena(s, (size_t)p->arena_bytes);
+    return grow_arena(s, p);
 }
 
 static rlx_status make_binding(rlx_session *s, const rlx_executable *e, rlx_binding **out)
@@ -359,6 +438,8 @@ static rlx_status make_binding(rlx_session *s, const rlx_executable *e, rlx_bind
         b->arena = arena;
     rlx_status st = b ? fill_binding(s, e, b) : RLX_OOM();
     if (st) {
+        if (b)
+            rlx_session_free_binding(s, b);
         rlx_arena_destroy(arena);
         return rlx_status_note(st, __FILE__, __LINE__, "binding program '%s'", e->program->name);
     }
@@ -380,11 +461,12 @@ static void set_addresses(const rlx_session *s, const rlx_executable *e, rlx_bin
             address = b->inputs[place->index].data;
             break;
         case RLX_PLACE_STATE:
-            address = b->states[place->index];
+            address = b->states[place->index]->data;
             break;
         case RLX_PLACE_WEIGHT:
+            address = (void *)(uintptr_t)place->weight->data; /* kernels only read it */
+            break;
         case RLX_PLACE_ABSENT:
-            address = (void *)(uintptr_t)place->weight; /* kernels only read it */
             break;
         }
         b->buffers[i] = address;
@@ -395,28 +477,40 @@ static void set_addresses(const rlx_session *s, const rlx_executable *e, rlx_bin
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out)
 {
     rlx_binding *b = NULL;
+    if (e->device != s->device)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "program '%s' is loaded for %s, the session is on %s",
+                        e->program->name, e->device ? e->device->name : "the CPU",
+                        s->device ? s->device->name : "the CPU");
     for (int i = 0; i < s->nbindings && !b; i++)
         if (s->bindings[i]->executable == e->id)
             b = s->bindings[i];
     if (!b)
         RLX_TRY(make_binding(s, e, &b));
-    if (b->arena_generation != s->arena_generation)
-        set_addresses(s, e, b);
     *out = b;
+    if (b->arena_generation == s->arena_generation)
+        return RLX_OK;
+    if (s->device)
+        return rlx_session_record(s, e, b);
+    set_addresses(s, e, b);
     return RLX_OK;
 }
 
 void rlx_session_unbind_all(rlx_session *s)
 {
-    for (int i = 0; i < s->nbindings; i++)
+    for (int i = 0; i < s->nbindings; i++) {
+        rlx_session_free_binding(s, s->bindings[i]);
         rlx_arena_destroy(s->bindings[i]->arena);
+    }
     free(s->bindings);
     for (int i = 0; i < s->npools; i++) {
         unmap(s->pools[i]->data, s->pools[i]->bytes);
+        if (s->device)
+            s->device->fn->destroy_memory(s->device, s->pools[i]->memory);
         free(s->pools[i]->name);
         free(s->pools[i]);
     }
     free(s->pools);
     unmap(s->arena, s->arena_bytes);
     free(s->scratch);
+    rlx_session_free_device(s);
 }

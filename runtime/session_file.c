@@ -51,13 +51,13 @@ static int64_t count_of(const rlx_session *s, const rlx_pool *pool, int seq)
     return rlx_session_slots(s->past[seq]) - first_of(s, pool, seq);
 }
 
-/* Unit i of what a sequence has of a pool. */
-static char *unit_of(const rlx_session *s, const rlx_pool *pool, int seq, int64_t i)
+/* The page or row that is number i of what a sequence has of a pool. */
+static int64_t unit_of(const rlx_session *s, const rlx_pool *pool, int seq, int64_t i)
 {
     if (pool->axis == RLX_POOL_SEQS)
-        return rlx_pool_data(pool, seq);
+        return seq;
     const rlx_pages *p = &s->pages[pool->pages];
-    return rlx_pool_data(pool, p->table[seq * s->max_slots + p->first[seq] + i]);
+    return p->table[seq * s->max_slots + p->first[seq] + i];
 }
 
 /* The next pool that belongs to sequences, after `i`; -1 begins. NULL: no more. */
@@ -109,15 +109,30 @@ static rlx_status put(saving *v, int fd, const void *data, size_t n)
     return rlx_write_bytes(fd, data, n);
 }
 
+/* `unit` has room for one. */
+static rlx_status put_units(saving *v, int fd, const rlx_pool *pool, char *unit)
+{
+    for (int64_t k = 0; k < count_of(v->s, pool, v->seq); k++) {
+        RLX_TRY(rlx_session_read_unit(v->s, pool, unit_of(v->s, pool, v->seq, k), unit));
+        RLX_TRY(put(v, fd, unit, pool->unit));
+    }
+    return RLX_OK;
+}
+
 static rlx_status write_contents(void *user, int fd)
 {
     saving *v = user;
     const rlx_pool *pool;
     rlx_hasher_init(&v->hasher);
     RLX_TRY(put(v, fd, v->header.data, v->header.len));
-    for (int i = -1; (pool = next_pool(v->s, &i));)
-        for (int64_t k = 0; k < count_of(v->s, pool, v->seq); k++)
-            RLX_TRY(put(v, fd, unit_of(v->s, pool, v->seq, k), pool->unit));
+    for (int i = -1; (pool = next_pool(v->s, &i));) {
+        char *unit = malloc(pool->unit + 1);
+        if (!unit)
+            return RLX_OOM();
+        rlx_status st = put_units(v, fd, pool, unit);
+        free(unit);
+        RLX_TRY(st);
+    }
     rlx_hash h = rlx_hasher_finish(&v->hasher);
     return rlx_write_bytes(fd, h.bytes, sizeof(h.bytes));
 }
@@ -372,8 +387,8 @@ static void apply(const reading *r)
     for (int i = 0; i < s->npools; i++) {
         const entry *e = &r->entries[i];
         for (int64_t k = 0; e->there && k < e->count; k++)
-            memcpy(unit_of(s, s->pools[i], r->seq, k), e->data + (size_t)k * s->pools[i]->unit,
-                   s->pools[i]->unit);
+            rlx_session_write_unit(s, s->pools[i], unit_of(s, s->pools[i], r->seq, k),
+                                   e->data + (size_t)k * s->pools[i]->unit);
     }
 }
 

@@ -31,7 +31,7 @@ static const rlx_pool *next_pool(const rlx_session *s, const rlx_pages *p, int *
     return NULL;
 }
 
-static int32_t take_page(const rlx_session *s, rlx_pages *p)
+static int32_t take_page(rlx_session *s, rlx_pages *p)
 {
     int32_t page = p->nspare ? p->spare[--p->nspare] : (int32_t)p->count++;
     const rlx_pool *pool;
@@ -39,7 +39,7 @@ static int32_t take_page(const rlx_session *s, rlx_pages *p)
         p->touched = page + 1;
     else
         for (int i = -1; (pool = next_pool(s, p, &i));)
-            memset(rlx_pool_data(pool, page), 0, pool->unit);
+            rlx_session_clear_unit(s, pool, page);
     p->refs[page] = 1;
     return page;
 }
@@ -158,7 +158,7 @@ void rlx_session_free_pages(rlx_session *s)
 }
 
 /* Every sequence has pages for what it holds already: zeros, as states begin. */
-static void catch_up(const rlx_session *s, rlx_pages *p)
+static void catch_up(rlx_session *s, rlx_pages *p)
 {
     for (int q = 0; q < s->max_sequences; q++) {
         p->first[q] = first_kept(p, s->past[q]);
@@ -207,7 +207,7 @@ static void drop_sequence(rlx_session *s, int seq)
     }
     for (int i = 0; i < s->npools; i++)
         if (s->pools[i]->axis == RLX_POOL_SEQS)
-            memset(rlx_pool_data(s->pools[i], seq), 0, s->pools[i]->unit);
+            rlx_session_clear_unit(s, s->pools[i], seq);
     s->past[seq] = 0;
     if (seq == 0)
         s->pending = -1;

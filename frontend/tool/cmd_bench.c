@@ -411,8 +411,8 @@ static int do_threads(const bench_options *o, int64_t threads, bool *first)
     run_where where = o->where;
     where.threads = threads;
     int code = open_context(&where, &b.cx);
-    if (!code && strncmp(rlx_context_device(b.cx), "cpu", 3))
-        code = usage_error("bench: measures machine code: device cpu or cpu:FEATURES");
+    if (!code && !strncmp(rlx_context_device(b.cx), "ref", 3))
+        code = usage_error("bench: measures machine code: device cpu, cpu:FEATURES or vulkan");
     if (code) {
         rlx_context_destroy(b.cx);
         return code;

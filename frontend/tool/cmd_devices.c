@@ -28,7 +28,13 @@ typedef struct device {
     size_t nunits;
     measured at[2]; /* one thread, all cores */
     int nmeasured;
+    rlx_device_speeds copies; /* of a device with memory of its own; zeros: not measured */
 } device;
+
+static bool has_memory(const device *d)
+{
+    return d->info.memory_bytes > 0;
+}
 
 /* ---- finding out */
 
@@ -96,6 +102,8 @@ static int look_at(int i, bool speeds, device *d)
     rlx_device_get_info(i, &d->info);
     if (!d->info.target[0])
         return EXIT_OK; /* an evaluator: nothing to measure */
+    if (has_memory(d))
+        return speeds ? report(rlx_device_measure(d->info.name, &d->copies)) : EXIT_OK;
     for (int k = 0; k < NLEVELS; k++)
         if (strcmp(levels[k], d->info.target) && runs(levels[k]))
             d->level[d->nlevels++] = levels[k];
@@ -105,6 +113,11 @@ static int look_at(int i, bool speeds, device *d)
 }
 
 /* ---- text */
+
+static double mib(int64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
 
 static void put_bytes(const char *name, int64_t bytes)
 {
@@ -118,7 +131,10 @@ static void put_text(const device *d)
 {
     const rlx_device_info *i = &d->info;
     printf("%-8s %s", i->name, i->description);
-    if (i->target[0])
+    if (has_memory(d))
+        printf("; %.4g MiB of memory, %.4g MiB of one tensor at most", mib(i->memory_bytes),
+               mib(i->range_bytes));
+    else if (i->target[0])
         printf("; %s; %d core%s", i->target, i->cores, i->cores == 1 ? "" : "s");
     put_bytes("L1", i->l1_bytes);
     put_bytes("L2", i->l2_bytes);
@@ -126,6 +142,9 @@ static void put_text(const device *d)
     putchar('\n');
     if (i->features[0])
         printf("         has %s\n", i->features);
+    if (d->copies.copy > 0)
+        printf("         copies %.1f GB/s to it, %.1f GB/s from it, %.1f GB/s within it\n",
+               d->copies.upload / 1e9, d->copies.download / 1e9, d->copies.copy / 1e9);
     chosen c = choose_units(d);
     if (d->nunits)
         printf(
@@ -183,6 +202,13 @@ static void put_json(const device *d, bool first)
            i->target, i->cores, (long long)i->l1_bytes, (long long)i->l2_bytes,
            (long long)i->l3_bytes);
     put_json_words(i->features);
+    if (has_memory(d))
+        printf(",\n   \"memory_bytes\": %lld, \"team_bytes\": %lld, \"range_bytes\": %lld",
+               (long long)i->memory_bytes, (long long)i->team_bytes, (long long)i->range_bytes);
+    if (d->copies.copy > 0)
+        printf(",\n   \"measured\": {\"upload_bytes_per_second\": %.0f, "
+               "\"download_bytes_per_second\": %.0f, \"copy_bytes_per_second\": %.0f}",
+               d->copies.upload, d->copies.download, d->copies.copy);
     printf(",\n   \"levels\": [");
     for (int k = 0; k < d->nlevels; k++)
         printf("%s\"%s\"", k ? ", " : "", d->level[k]);
@@ -202,8 +228,8 @@ int command_devices(int argc, char **argv)
     bool json = false, speeds = false;
     const option_spec options[] = {
         {"json", NULL, OPTION_FLAG, NULL, "for programs", &json},
-        {"measure", NULL, OPTION_FLAG, NULL, "how fast the CPU reads, multiplies and adds",
-         &speeds},
+        {"measure", NULL, OPTION_FLAG, NULL,
+         "how fast the CPU reads, multiplies and adds; how fast other devices copy", &speeds},
     };
     const command_spec spec = {.name = "devices",
                                .about = "what models can run on here (--device)",

@@ -291,8 +291,6 @@ START_TEST(bad_modules)
     o.entry = "main";
     t.team = 32;
     EXPECT_ERROR(rlx_jit_compile(s.module, &t, &o, &entry, NULL), RLX_UNSUPPORTED, "one thread");
-    t.kind = RLX_JIT_SPIRV;
-    EXPECT_ERROR(rlx_jit_compile(s.module, &t, &o, &entry, NULL), RLX_UNSUPPORTED, "SPIR-V");
     subject_destroy(&s);
     rlx_text_deinit(&entry);
 }

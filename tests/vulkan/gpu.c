@@ -1,6 +1,5 @@
 #include "tests/vulkan/gpu.h"
 
-#include <glob.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,15 +8,6 @@
 #include "tests/runtime/suite.h"
 
 enum { CANARY_BYTES = 256, CANARY = 0xA5 };
-
-void gpu_prepare_environment(void)
-{
-    glob_t found;
-    setenv("XDG_RUNTIME_DIR", "/tmp", 0);
-    if (glob("/usr/share/vulkan/icd.d/lvp_icd*.json", 0, NULL, &found) == 0)
-        setenv("VK_ICD_FILENAMES", found.gl_pathv[0], 0);
-    globfree(&found);
-}
 
 /* ---- memory ---- */
 

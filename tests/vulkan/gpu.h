@@ -4,10 +4,7 @@
 
 #include "jit/jit.h"
 #include "runtime/device_vulkan.h"
-
-/* The environment of a machine without a display or a GPU: lavapipe, unless the caller's chooses a
- * driver. To be called before the first device. */
-void gpu_prepare_environment(void);
+#include "tests/vulkan/environment.h"
 
 /* A copy of a kernel's buffers on the device, each between canaries that its binding includes. */
 typedef struct gpu_memory {

@@ -350,7 +350,7 @@ enum { SKIPPED = 77 };
 
 int main(void)
 {
-    gpu_prepare_environment();
+    environment_prepare();
     rlx_status st = rlx_vulkan_device_create(&(rlx_vulkan_options){.validate = true}, &device);
     validated = !st;
     if (rlx_status_code(st) == RLX_NOT_FOUND) {

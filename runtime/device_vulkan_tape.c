@@ -1,0 +1,539 @@
+/* runtime/device_vulkan_tape.c: a Vulkan device as device.h has it: memory, programs' kernels, tapes.
+ *
+ * A tape is one command buffer: a descriptor set for each launch, a barrier between phases, resident teams for every
+ * grid, whatever a step's extents are. It is submitted once for a step.
+ */
+#include <spirv/unified1/spirv.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/device_vulkan_impl.h"
+
+enum {
+    STAGING_BYTES = 8 << 20,
+    RANGE_ALIGN = 64,    /* what offsets are multiples of: see device.h */
+    TEAMS_OF_CPU = 16,   /* resident on a software device: each is a task of its threads */
+    TEAMS_OF_GPU = 2048, /* more than any device runs at once */
+};
+
+typedef struct vulkan {
+    rlx_device base;
+    rlx_vulkan_device *device;
+    pthread_mutex_t
+        lock; /* of the queue, and of the device's batch of commands with what follows */
+    rlx_vulkan_buffer *staging; /* made when it is needed */
+    int64_t teams;
+} vulkan;
+
+struct rlx_device_kernels {
+    uint32_t n;
+    rlx_vulkan_kernel *each[];
+};
+
+struct rlx_device_tape {
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+    VkDescriptorPool sets;
+    VkFence fence;
+    VkQueryPool times; /* nlaunches + 1 stamps; NULL: not timed */
+    uint32_t nlaunches;
+    uint64_t *stamps;
+};
+
+static vulkan *of(rlx_device *d)
+{
+    return (vulkan *)d;
+}
+
+static rlx_vulkan_buffer *buffer_of(const rlx_device_memory *m)
+{
+    return (rlx_vulkan_buffer *)(uintptr_t)m;
+}
+
+rlx_vulkan_device *rlx_vulkan_device_of(rlx_device *d)
+{
+    return of(d)->device;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static rlx_status create_memory(rlx_device *base, size_t bytes, rlx_memory_use use,
+                                rlx_device_memory **out)
+{
+    rlx_vulkan_buffer *b;
+    RLX_TRY(rlx_vulkan_buffer_create_for(of(base)->device, bytes, use, &b));
+    base->used_bytes += use == RLX_MEMORY_KEPT ? (int64_t)b->bytes : 0;
+    b->kept = use == RLX_MEMORY_KEPT;
+    *out = (rlx_device_memory *)b;
+    return RLX_OK;
+}
+
+static void destroy_memory(rlx_device *base, rlx_device_memory *m)
+{
+    rlx_vulkan_buffer *b = buffer_of(m);
+    if (b && b->kept)
+        base->used_bytes -= (int64_t)b->bytes;
+    rlx_vulkan_buffer_destroy(b);
+}
+
+static void *map(const rlx_device_memory *m)
+{
+    return buffer_of(m)->data;
+}
+
+/* Submits and waits; the fence is as before, unless the device is lost. */
+static rlx_status submit(vulkan *v, VkCommandBuffer commands, VkFence fence)
+{
+    rlx_vulkan_device *d = v->device;
+    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                         .commandBufferCount = 1,
+                         .pCommandBuffers = &commands};
+    VK_TRY(d, vkQueueSubmit(d->queue, 1, &info, fence));
+    return RLX_OK;
+}
+
+static rlx_status await(vulkan *v, VkFence fence)
+{
+    rlx_vulkan_device *d = v->device;
+    VK_TRY(d, vkWaitForFences(d->device, 1, &fence, VK_TRUE, UINT64_MAX));
+    VK_TRY(d, vkResetFences(d->device, 1, &fence));
+    return RLX_OK;
+}
+
+/* A copy between buffers or, without `from`, zeros. */
+typedef struct transfer {
+    VkBuffer from, to;
+    VkBufferCopy part;
+} transfer;
+
+/* What came before is seen by what comes after, the host included. */
+static void put_full_barrier(rlx_vulkan_device *d, VkCommandBuffer commands)
+{
+    VkMemoryBarrier all = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                           .srcAccessMask = VK_ACCESS_MEMORY_WRITE_BIT,
+                           .dstAccessMask = VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT};
+    const VkPipelineStageFlags stages =
+        VK_PIPELINE_STAGE_ALL_COMMANDS_BIT | VK_PIPELINE_STAGE_HOST_BIT;
+    d->vk.vkCmdPipelineBarrier(commands, stages, stages, 0, 1, &all, 0, NULL, 0, NULL);
+}
+
+/* The lock is held. */
+static rlx_status run_transfer(vulkan *v, const transfer *t)
+{
+    rlx_vulkan_device *d = v->device;
+    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                     .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
+    VK_TRY(d, vkResetCommandPool(d->device, d->pool, 0));
+    VK_TRY(d, vkBeginCommandBuffer(d->commands, &info));
+    put_full_barrier(d, d->commands);
+    if (t->from)
+        d->vk.vkCmdCopyBuffer(d->commands, t->from, t->to, 1, &t->part);
+    else
+        d->vk.vkCmdFillBuffer(d->commands, t->to, t->part.dstOffset, t->part.size, 0);
+    put_full_barrier(d, d->commands);
+    VK_TRY(d, vkEndCommandBuffer(d->commands));
+    RLX_TRY(submit(v, d->commands, d->fence));
+    return await(v, d->fence);
+}
+
+static rlx_status run_transfer_alone(vulkan *v, const transfer *t)
+{
+    pthread_mutex_lock(&v->lock);
+    rlx_status st = run_transfer(v, t);
+    pthread_mutex_unlock(&v->lock);
+    return rlx_status_note(st, __FILE__, __LINE__, "copying on %s", v->base.name);
+}
+
+/* Between the host and memory that it does not see, piece by piece; one of `in` and `out` is NULL. The lock is held. */
+static rlx_status stage(vulkan *v, rlx_vulkan_buffer *b, size_t at, const char *in, char *out,
+                        size_t bytes)
+{
+    if (!v->staging)
+        RLX_TRY(
+            rlx_vulkan_buffer_create_for(v->device, STAGING_BYTES, RLX_MEMORY_TAKEN, &v->staging));
+    for (size_t done = 0, n; done < bytes; done += n) {
+        n = bytes - done < STAGING_BYTES ? bytes - done : STAGING_BYTES;
+        transfer t = {b->buffer, v->staging->buffer, {at + done, 0, n}};
+        if (in) {
+            memcpy(v->staging->data, in + done, n);
+            t = (transfer){v->staging->buffer, b->buffer, {0, at + done, n}};
+        }
+        RLX_TRY(run_transfer(v, &t));
+        if (out)
+            memcpy(out + done, v->staging->data, n);
+    }
+    return RLX_OK;
+}
+
+static rlx_status stage_alone(vulkan *v, rlx_vulkan_buffer *b, size_t at, const char *in, char *out,
+                              size_t bytes)
+{
+    pthread_mutex_lock(&v->lock);
+    rlx_status st = stage(v, b, at, in, out, bytes);
+    pthread_mutex_unlock(&v->lock);
+    return rlx_status_note(st, __FILE__, __LINE__, "copying %s %s", in ? "to" : "from",
+                           v->base.name);
+}
+
+static rlx_status write_memory(rlx_device *base, rlx_device_memory *m, size_t at, const void *data,
+                               size_t bytes)
+{
+    rlx_vulkan_buffer *b = buffer_of(m);
+    if (!b->data)
+        return stage_alone(of(base), b, at, data, NULL, bytes);
+    if (bytes)
+        memcpy((char *)b->data + at, data, bytes);
+    return RLX_OK;
+}
+
+static rlx_status read_memory(rlx_device *base, const rlx_device_memory *m, size_t at, void *data,
+                              size_t bytes)
+{
+    rlx_vulkan_buffer *b = buffer_of(m);
+    if (!b->data)
+        return stage_alone(of(base), b, at, NULL, data, bytes);
+    if (bytes)
+        memcpy(data, (const char *)b->data + at, bytes);
+    return RLX_OK;
+}
+
+/* Buffers are filled and copied by words: memory is rounded up to them (rlx_vulkan_buffer_create_for). */
+static size_t words_of(size_t bytes)
+{
+    return (bytes + 3) & ~(size_t)3;
+}
+
+static rlx_status clear_memory(rlx_device *base, rlx_device_memory *m, size_t at, size_t bytes)
+{
+    rlx_vulkan_buffer *b = buffer_of(m);
+    if (!bytes)
+        return RLX_OK;
+    if (b->data) {
+        memset((char *)b->data + at, 0, bytes);
+        return RLX_OK;
+    }
+    transfer t = {.to = b->buffer, .part = {.dstOffset = at, .size = words_of(bytes)}};
+    return run_transfer_alone(of(base), &t);
+}
+
+static rlx_status copy_memory(rlx_device *base, rlx_device_memory *m, size_t from, size_t to,
+                              size_t bytes)
+{
+    rlx_vulkan_buffer *b = buffer_of(m);
+    if (!bytes)
+        return RLX_OK;
+    if (b->data) {
+        memcpy((char *)b->data + to, (const char *)b->data + from, bytes);
+        return RLX_OK;
+    }
+    transfer t = {b->buffer, b->buffer, {from, to, bytes}};
+    return run_transfer_alone(of(base), &t);
+}
+
+/* ---- kernels --------------------------------------------------------------------------------- */
+
+static void destroy_kernels(rlx_device *base, rlx_device_kernels *k)
+{
+    (void)base;
+    for (uint32_t i = 0; k && i < k->n; i++)
+        rlx_vulkan_kernel_destroy(k->each[i]);
+    free(k);
+}
+
+static rlx_status check_program(const vulkan *v, const rlx_program *p)
+{
+    const uint64_t missing = p->features & ~v->device->info.features;
+    rlx_text words = {0};
+    if (p->code_kind != RLX_CODE_SPIRV)
+        return RLX_FAIL(RLX_UNSUPPORTED, "program '%s' is code for %s, not for Vulkan", p->name,
+                        p->target);
+    if (!missing)
+        return RLX_OK;
+    rlx_vulkan_list_features(missing, ", ", &words);
+    rlx_status st = RLX_FAIL(RLX_UNSUPPORTED, "program '%s' is compiled for %s: %s lacks %s",
+                             p->name, p->target, v->base.name, words.data ? words.data : "");
+    rlx_text_deinit(&words);
+    return st;
+}
+
+/* That a team of the module's is no larger than the device has them. */
+static rlx_status check_team(const rlx_vulkan_info *info, const uint32_t *words, size_t n)
+{
+    enum { HEADER = 5 };
+    for (size_t i = HEADER; i + 3 < n && words[i] >> SpvWordCountShift;
+         i += words[i] >> SpvWordCountShift)
+        if ((words[i] & SpvOpCodeMask) == SpvOpExecutionMode &&
+            words[i + 2] == SpvExecutionModeLocalSize && words[i + 3] > (uint32_t)info->max_team)
+            return RLX_FAIL(RLX_UNSUPPORTED, "teams of %u; %s has at most %d invocations in one",
+                            words[i + 3], info->name, info->max_team);
+    return RLX_OK;
+}
+
+static rlx_status create_kernel(vulkan *v, const rlx_program_kernel *k, rlx_vulkan_kernel **out)
+{
+    const size_t n = k->code_bytes / sizeof(uint32_t);
+    uint32_t *words = malloc(n * sizeof *words + 1); /* an entry aligns nothing */
+    if (!words)
+        return RLX_OOM();
+    memcpy(words, k->code, n * sizeof *words);
+    rlx_status st = check_team(&v->device->info, words, n);
+    if (!st)
+        st = rlx_vulkan_kernel_create(v->device, words, n, k->name, (int)k->nbuffers + 1, out);
+    free(words);
+    return st;
+}
+
+static rlx_status create_kernels(rlx_device *base, const rlx_program *p, rlx_device_kernels **out)
+{
+    RLX_TRY(check_program(of(base), p));
+    rlx_device_kernels *k = calloc(1, sizeof *k + sizeof *k->each * p->nkernels);
+    if (!k)
+        return RLX_OOM();
+    rlx_status st = RLX_OK;
+    for (; k->n < p->nkernels && !st; k->n += !st)
+        st = create_kernel(of(base), &p->kernels[k->n], &k->each[k->n]);
+    if (st)
+        destroy_kernels(base, k);
+    else
+        *out = k;
+    return st;
+}
+
+/* ---- tapes ----------------------------------------------------------------------------------- */
+
+static void destroy_tape(rlx_device *base, rlx_device_tape *t)
+{
+    rlx_vulkan_device *d = of(base)->device;
+    if (!t)
+        return;
+    d->vk.vkDestroyQueryPool(d->device, t->times, NULL);
+    d->vk.vkDestroyFence(d->device, t->fence, NULL);
+    d->vk.vkDestroyDescriptorPool(d->device, t->sets, NULL);
+    d->vk.vkDestroyCommandPool(d->device, t->pool, NULL);
+    free(t->stamps);
+    free(t);
+}
+
+static rlx_status make_pools(rlx_vulkan_device *d, const rlx_device_recording *r,
+                             rlx_device_tape *t)
+{
+    uint32_t descriptors = 0;
+    for (uint32_t i = 0; i < r->nlaunches; i++)
+        descriptors += (uint32_t)r->kernels->each[r->launches[i].kernel]->nbuffers;
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                    .queueFamilyIndex = d->family};
+    VK_TRY(d, vkCreateCommandPool(d->device, &pool, NULL, &t->pool));
+    VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                            .commandPool = t->pool,
+                                            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                            .commandBufferCount = 1};
+    VK_TRY(d, vkAllocateCommandBuffers(d->device, &commands, &t->commands));
+    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    VK_TRY(d, vkCreateFence(d->device, &fence, NULL, &t->fence));
+    VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                 .descriptorCount = descriptors ? descriptors : 1};
+    VkDescriptorPoolCreateInfo sets = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                       .maxSets = r->nlaunches ? r->nlaunches : 1,
+                                       .poolSizeCount = 1,
+                                       .pPoolSizes = &size};
+    VK_TRY(d, vkCreateDescriptorPool(d->device, &sets, NULL, &t->sets));
+    return RLX_OK;
+}
+
+static rlx_status make_times(rlx_vulkan_device *d, rlx_device_tape *t)
+{
+    if (!d->tick)
+        return RLX_FAIL(RLX_UNSUPPORTED, "%s takes no times of kernels", d->info.name);
+    t->stamps = calloc(t->nlaunches + 1, sizeof *t->stamps);
+    if (!t->stamps)
+        return RLX_OOM();
+    VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+                                  .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                  .queryCount = t->nlaunches + 1};
+    VK_TRY(d, vkCreateQueryPool(d->device, &info, NULL, &t->times));
+    return RLX_OK;
+}
+
+static void put_stamp(rlx_vulkan_device *d, const rlx_device_tape *t, uint32_t i)
+{
+    if (t->times)
+        d->vk.vkCmdWriteTimestamp(t->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, t->times, i);
+}
+
+/* The launch's descriptor set: its buffers, then the symbols. `infos` has room for them. */
+static rlx_status make_set(rlx_vulkan_device *d, const rlx_device_recording *r,
+                           const rlx_device_launch *l, const rlx_device_tape *t,
+                           VkDescriptorBufferInfo *infos, VkDescriptorSet *out)
+{
+    const rlx_vulkan_kernel *k = r->kernels->each[l->kernel];
+    for (int i = 0; i < k->nbuffers; i++) {
+        const rlx_device_range *range = i + 1 < k->nbuffers ? &l->buffers[i] : &r->symbols;
+        const rlx_vulkan_binding b = {buffer_of(range->memory), range->offset, range->bytes};
+        RLX_TRY(rlx_vulkan_check_binding(d, &b, i, &infos[i]));
+    }
+    VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                        .descriptorPool = t->sets,
+                                        .descriptorSetCount = 1,
+                                        .pSetLayouts = &k->set};
+    VK_TRY(d, vkAllocateDescriptorSets(d->device, &info, out));
+    VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                  .dstSet = *out,
+                                  .descriptorCount = (uint32_t)k->nbuffers,
+                                  .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                  .pBufferInfo = infos};
+    d->vk.vkUpdateDescriptorSets(d->device, 1, &write, 0, NULL);
+    return RLX_OK;
+}
+
+static rlx_status put_launch(vulkan *v, const rlx_device_recording *r, uint32_t i,
+                             const rlx_device_tape *t, VkDescriptorBufferInfo *infos)
+{
+    rlx_vulkan_device *d = v->device;
+    const rlx_device_launch *l = &r->launches[i];
+    const rlx_vulkan_kernel *k = r->kernels->each[l->kernel];
+    VkDescriptorSet set;
+    RLX_TRY(make_set(d, r, l, t, infos, &set));
+    if (i == 0 || l->phase != l[-1].phase || r->timed)
+        put_full_barrier(d, t->commands);
+    d->vk.vkCmdBindPipeline(t->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->pipeline);
+    d->vk.vkCmdBindDescriptorSets(t->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->layout, 0, 1,
+                                  &set, 0, NULL);
+    d->vk.vkCmdDispatch(t->commands, (uint32_t)v->teams, 1, 1);
+    put_stamp(d, t, i + 1);
+    return RLX_OK;
+}
+
+static rlx_status put_launches(vulkan *v, const rlx_device_recording *r, rlx_device_tape *t,
+                               VkDescriptorBufferInfo *infos)
+{
+    rlx_vulkan_device *d = v->device;
+    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    VK_TRY(d, vkBeginCommandBuffer(t->commands, &info));
+    if (t->times)
+        d->vk.vkCmdResetQueryPool(t->commands, t->times, 0, t->nlaunches + 1);
+    put_stamp(d, t, 0);
+    for (uint32_t i = 0; i < r->nlaunches; i++)
+        RLX_TRY_NOTE(put_launch(v, r, i, t, infos), "launch %u", i);
+    put_full_barrier(d, t->commands);
+    VK_TRY(d, vkEndCommandBuffer(t->commands));
+    return RLX_OK;
+}
+
+static rlx_status make_tape(vulkan *v, const rlx_device_recording *r, rlx_device_tape *t)
+{
+    int most = 1;
+    for (uint32_t i = 0; i < r->kernels->n; i++)
+        if (r->kernels->each[i]->nbuffers > most)
+            most = r->kernels->each[i]->nbuffers;
+    t->nlaunches = r->nlaunches;
+    RLX_TRY(make_pools(v->device, r, t));
+    if (r->timed)
+        RLX_TRY(make_times(v->device, t));
+    VkDescriptorBufferInfo *infos = calloc((size_t)most, sizeof *infos);
+    if (!infos)
+        return RLX_OOM();
+    rlx_status st = put_launches(v, r, t, infos);
+    free(infos);
+    return st;
+}
+
+static rlx_status record(rlx_device *base, const rlx_device_recording *r, rlx_device_tape **out)
+{
+    rlx_device_tape *t = calloc(1, sizeof *t);
+    if (!t)
+        return RLX_OOM();
+    rlx_status st = make_tape(of(base), r, t);
+    if (st) {
+        destroy_tape(base, t);
+        return rlx_status_note(st, __FILE__, __LINE__, "recording for %s", base->name);
+    }
+    *out = t;
+    return RLX_OK;
+}
+
+static rlx_status run_tape(vulkan *v, rlx_device_tape *t)
+{
+    rlx_vulkan_device *d = v->device;
+    pthread_mutex_lock(&v->lock);
+    rlx_status st = submit(v, t->commands, t->fence);
+    pthread_mutex_unlock(&v->lock);
+    RLX_TRY(st);
+    RLX_TRY(await(v, t->fence));
+    if (t->times)
+        VK_TRY(d, vkGetQueryPoolResults(d->device, t->times, 0, t->nlaunches + 1,
+                                        sizeof *t->stamps * (t->nlaunches + 1), t->stamps,
+                                        sizeof *t->stamps, VK_QUERY_RESULT_64_BIT));
+    return RLX_OK;
+}
+
+static rlx_status run(rlx_device *base, rlx_device_tape *t)
+{
+    RLX_TRY_NOTE(run_tape(of(base), t), "running kernels on %s", base->name);
+    return RLX_OK;
+}
+
+static double time_of(rlx_device *base, const rlx_device_tape *t, uint32_t i)
+{
+    return 1e-9 * of(base)->device->tick * (double)(t->stamps[i + 1] - t->stamps[i]);
+}
+
+/* ---- devices --------------------------------------------------------------------------------- */
+
+static void destroy(rlx_device *base)
+{
+    vulkan *v = of(base);
+    rlx_vulkan_buffer_destroy(v->staging);
+    rlx_vulkan_device_destroy(v->device);
+    pthread_mutex_destroy(&v->lock);
+    pthread_mutex_destroy(&base->weights_lock);
+    free(v);
+}
+
+static const rlx_device_functions functions = {
+    .destroy = destroy,
+    .create_memory = create_memory,
+    .destroy_memory = destroy_memory,
+    .map = map,
+    .write = write_memory,
+    .read = read_memory,
+    .clear = clear_memory,
+    .copy = copy_memory,
+    .create_kernels = create_kernels,
+    .destroy_kernels = destroy_kernels,
+    .record = record,
+    .destroy_tape = destroy_tape,
+    .run = run,
+    .time = time_of,
+};
+
+static rlx_status open_device(vulkan *v, const rlx_vulkan_options *options)
+{
+    RLX_TRY(rlx_vulkan_device_create(options, &v->device));
+    const rlx_vulkan_info *info = &v->device->info;
+    if (info->binding_align > RANGE_ALIGN)
+        return RLX_FAIL(RLX_UNSUPPORTED, "%s binds memory by %lld bytes; %d are supported",
+                        info->name, (long long)info->binding_align, RANGE_ALIGN);
+    v->base.name = info->name;
+    v->base.memory_bytes = info->memory_bytes;
+    v->base.max_range = (size_t)info->max_buffer_bytes;
+    v->teams = info->is_cpu ? TEAMS_OF_CPU : TEAMS_OF_GPU;
+    v->teams = v->teams < info->max_teams ? v->teams : info->max_teams;
+    return RLX_OK;
+}
+
+rlx_status rlx_vulkan_open(const rlx_vulkan_options *options, rlx_device **out)
+{
+    vulkan *v = calloc(1, sizeof *v);
+    if (!v)
+        return RLX_OOM();
+    v->base.fn = &functions;
+    pthread_mutex_init(&v->lock, NULL);
+    pthread_mutex_init(&v->base.weights_lock, NULL);
+    rlx_status st = open_device(v, options);
+    if (st) {
+        destroy(&v->base);
+        return st;
+    }
+    *out = &v->base;
+    return RLX_OK;
+}

@@ -1,0 +1,230 @@
+/* runtime/device_weights.c: weights on a device: every tensor once, however many executables bind it.
+ *
+ * Tensors that are not there yet are laid side by side into memories of CHUNK bytes, or of one tensor that is larger.
+ * What is there goes with the last executable of the weights.
+ */
+#include "runtime/device_weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK = 256 << 20, ALIGN = 64 };
+
+typedef struct placed {
+    const void *data; /* of the tensor on the host; NULL: an empty slot */
+    size_t bytes;
+    rlx_device_range range;
+} placed;
+
+struct rlx_device_weights {
+    rlx_device_weights *next;
+    const rlx_weights *of;
+    int references;
+    placed *slots; /* open-addressed */
+    size_t nslots, count;
+    rlx_device_memory **memories;
+    size_t nmemories;
+};
+
+/* ---- what is there --------------------------------------------------------------------------- */
+
+/* Parts of a tensor may begin where it does. */
+static placed *find_slot(const rlx_device_weights *w, const void *data, size_t bytes)
+{
+    uint64_t h = ((uintptr_t)data ^ bytes) * 0x9e3779b97f4a7c15u;
+    for (size_t i = (size_t)(h >> 20) & (w->nslots - 1);; i = (i + 1) & (w->nslots - 1)) {
+        placed *p = &w->slots[i];
+        if (!p->data || (p->data == data && p->bytes == bytes))
+            return p;
+    }
+}
+
+static rlx_status reserve_slots(rlx_device_weights *w, size_t more)
+{
+    size_t n = w->nslots ? w->nslots : 64;
+    while (2 * (w->count + more) > n)
+        n *= 2;
+    if (n == w->nslots)
+        return RLX_OK;
+    const rlx_device_weights old = *w;
+    placed *slots = calloc(n, sizeof *slots);
+    if (!slots)
+        return RLX_OOM();
+    w->slots = slots;
+    w->nslots = n;
+    for (size_t i = 0; i < old.nslots; i++)
+        if (old.slots[i].data)
+            *find_slot(w, old.slots[i].data, old.slots[i].bytes) = old.slots[i];
+    free(old.slots);
+    return RLX_OK;
+}
+
+static size_t room_of(const rlx_tensor *t)
+{
+    return (t->bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
+
+/* ---- uploading ------------------------------------------------------------------------------- */
+
+static rlx_status check_room(const rlx_device *d, size_t bytes)
+{
+    const int64_t room = d->memory_bytes - d->used_bytes;
+    const double mib = 1 << 20;
+    if ((int64_t)bytes <= room)
+        return RLX_OK;
+    return RLX_FAIL(RLX_OUT_OF_MEMORY,
+                    "the weights take %.1f MiB on %s, which has %.1f MiB, %.1f of them in use: "
+                    "%.1f MiB are missing",
+                    (double)bytes / mib, d->name, (double)d->memory_bytes / mib,
+                    (double)d->used_bytes / mib, (double)((int64_t)bytes - room) / mib);
+}
+
+static rlx_status add_memory(rlx_device *d, rlx_device_weights *w, size_t bytes)
+{
+    rlx_device_memory **memories =
+        realloc(w->memories, sizeof(rlx_device_memory *) * (w->nmemories + 1));
+    if (!memories)
+        return RLX_OOM();
+    w->memories = memories;
+    RLX_TRY(d->fn->create_memory(d, bytes, RLX_MEMORY_KEPT, &memories[w->nmemories]));
+    w->nmemories++;
+    return RLX_OK;
+}
+
+/* The first of the tensors, so many as go into one memory. */
+static size_t chunk_of(const rlx_tensor *const *tensors, size_t n, size_t *bytes)
+{
+    size_t k = 0;
+    for (*bytes = 0; k < n && (!k || *bytes + room_of(tensors[k]) <= CHUNK); k++)
+        *bytes += room_of(tensors[k]);
+    return k;
+}
+
+static rlx_status upload_chunk(rlx_device *d, rlx_device_weights *w,
+                               const rlx_tensor *const *tensors, size_t n, size_t bytes)
+{
+    RLX_TRY(add_memory(d, w, bytes));
+    rlx_device_memory *m = w->memories[w->nmemories - 1];
+    size_t at = 0;
+    for (size_t i = 0; i < n; at += room_of(tensors[i++])) {
+        const rlx_tensor *t = tensors[i];
+        RLX_TRY_NOTE(d->fn->write(d, m, at, t->data, t->bytes), "weight '%s'", t->name);
+        *find_slot(w, t->data, t->bytes) =
+            (placed){t->data, t->bytes, {.memory = m, .offset = at, .bytes = room_of(t)}};
+        w->count++;
+    }
+    return RLX_OK;
+}
+
+/* Those of the tensors that are not there yet, each once. */
+static rlx_status list_new(const rlx_device *d, rlx_device_weights *w,
+                           const rlx_tensor *const *tensors, size_t n, const rlx_tensor **out,
+                           size_t *count)
+{
+    rlx_device_weights seen = {0}; /* the same table, of those that are listed */
+    rlx_status st = reserve_slots(&seen, n);
+    *count = 0;
+    for (size_t i = 0; i < n && !st; i++) {
+        const rlx_tensor *t = tensors[i];
+        placed *slot = find_slot(&seen, t->data, t->bytes);
+        if (!t->bytes || slot->data || find_slot(w, t->data, t->bytes)->data)
+            continue;
+        if (room_of(t) > d->max_range)
+            st = RLX_FAIL(RLX_UNSUPPORTED,
+                          "weight '%s' has %zu bytes; kernels on %s reach %zu of one at most",
+                          t->name, t->bytes, d->name, d->max_range);
+        *slot = (placed){.data = t->data, .bytes = t->bytes};
+        seen.count++;
+        out[(*count)++] = t;
+    }
+    free(seen.slots);
+    return st;
+}
+
+static rlx_status upload(rlx_device *d, rlx_device_weights *w, const rlx_tensor *const *tensors,
+                         size_t n)
+{
+    size_t fresh, total = 0, bytes;
+    RLX_TRY(reserve_slots(w, n));
+    const rlx_tensor **list = calloc(n + 1, sizeof *list);
+    if (!list)
+        return RLX_OOM();
+    rlx_status st = list_new(d, w, tensors, n, list, &fresh);
+    for (size_t i = 0; i < fresh; i++)
+        total += room_of(list[i]);
+    if (!st)
+        st = check_room(d, total);
+    for (size_t i = 0, k; i < fresh && !st; i += k) {
+        k = chunk_of(list + i, fresh - i, &bytes);
+        st = upload_chunk(d, w, list + i, k, bytes);
+    }
+    free(list);
+    return st;
+}
+
+/* ---- acquiring ------------------------------------------------------------------------------- */
+
+static void release(rlx_device *d, rlx_device_weights *w)
+{
+    if (--w->references > 0)
+        return;
+    rlx_device_weights **at = &d->weights;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    for (size_t i = 0; i < w->nmemories; i++)
+        d->fn->destroy_memory(d, w->memories[i]);
+    free(w->memories);
+    free(w->slots);
+    free(w);
+}
+
+static rlx_status acquire(rlx_device *d, const rlx_weights *of, const rlx_tensor *const *tensors,
+                          size_t n, rlx_device_weights **out)
+{
+    rlx_device_weights *w = d->weights;
+    while (w && w->of != of)
+        w = w->next;
+    if (!w) {
+        w = calloc(1, sizeof *w);
+        if (!w)
+            return RLX_OOM();
+        *w = (rlx_device_weights){.next = d->weights, .of = of};
+        d->weights = w;
+    }
+    w->references++;
+    rlx_status st = upload(d, w, tensors, n);
+    if (st)
+        release(d, w);
+    else
+        *out = w;
+    return st;
+}
+
+rlx_status rlx_device_weights_acquire(rlx_device *d, const rlx_weights *of,
+                                      const rlx_tensor *const *tensors, size_t n,
+                                      rlx_device_weights **out)
+{
+    pthread_mutex_lock(&d->weights_lock);
+    rlx_status st = acquire(d, of, tensors, n, out);
+    pthread_mutex_unlock(&d->weights_lock);
+    return st;
+}
+
+void rlx_device_weights_release(rlx_device *d, rlx_device_weights *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&d->weights_lock);
+    release(d, w);
+    pthread_mutex_unlock(&d->weights_lock);
+}
+
+rlx_device_range rlx_device_weights_get(rlx_device *d, const rlx_device_weights *w,
+                                        const rlx_tensor *t)
+{
+    pthread_mutex_lock(&d->weights_lock); /* another executable may be adding its own */
+    const rlx_device_range range = find_slot(w, t->data, t->bytes)->range;
+    pthread_mutex_unlock(&d->weights_lock);
+    return range;
+}

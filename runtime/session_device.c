@@ -1,0 +1,208 @@
+/* runtime/session_device.c: a session's memory on a device, and tapes recorded over it.
+ *
+ *   frames   arena without outputs: kept there        step     symbols, then inputs: the host writes them
+ *   outputs  what the host reads                      states   kept there, in full from the beginning
+ *
+ * An entry's outputs lie behind its frame in the arena (program.h): what is there goes to memory of its own, so that a
+ * step is one submission and no copy.
+ */
+#include <string.h>
+
+#include "runtime/session.h"
+
+enum { ALIGN = 64 };
+
+static size_t align_up(size_t bytes)
+{
+    return (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
+
+static rlx_status check_range(const rlx_session *s, size_t bytes, const char *what)
+{
+    if (bytes <= s->device->max_range)
+        return RLX_OK;
+    return RLX_FAIL(RLX_UNSUPPORTED, "%s takes %zu bytes; kernels on %s reach %zu of one at most",
+                    what, bytes, s->device->name, s->device->max_range);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+rlx_status rlx_session_make_device_pool(rlx_session *s, rlx_pool *pool)
+{
+    rlx_device *d = s->device;
+    RLX_TRY(check_range(s, pool->bytes, "it"));
+    RLX_TRY(d->fn->create_memory(d, pool->bytes, RLX_MEMORY_KEPT, &pool->memory));
+    rlx_status st = d->fn->clear(d, pool->memory, 0, pool->bytes);
+    if (st)
+        d->fn->destroy_memory(d, pool->memory);
+    return st;
+}
+
+rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx_binding *b)
+{
+    rlx_device *d = s->device;
+    size_t bytes = align_up(sizeof(b->symbols));
+    for (uint32_t i = 0; i < p->nbound; i++)
+        bytes += p->bound[i].kind == RLX_BIND_INPUT ? align_up(b->inputs[i].capacity + 1) : 0;
+    RLX_TRY(check_range(s, bytes, "the step block"));
+    RLX_TRY(d->fn->create_memory(d, bytes, RLX_MEMORY_GIVEN, &b->step));
+    char *at = (char *)d->fn->map(b->step) + align_up(sizeof(b->symbols));
+    for (uint32_t i = 0; i < p->nbound; i++) {
+        if (p->bound[i].kind != RLX_BIND_INPUT)
+            continue;
+        b->inputs[i].data = at;
+        at += align_up(b->inputs[i].capacity + 1);
+    }
+    return RLX_OK;
+}
+
+static size_t frame_bytes(const rlx_program *p)
+{
+    return (size_t)p->funcs[p->nfuncs - 1].frame_bytes;
+}
+
+/* Exchanges a memory for a larger one; what was in it is lost. */
+static rlx_status grow(rlx_session *s, rlx_device_memory **m, size_t *has, size_t bytes,
+                       rlx_memory_use use)
+{
+    rlx_device *d = s->device;
+    rlx_device_memory *larger;
+    if (*m && bytes <= *has)
+        return RLX_OK;
+    RLX_TRY(d->fn->create_memory(d, bytes, use, &larger));
+    d->fn->destroy_memory(d, *m);
+    *m = larger;
+    *has = bytes;
+    s->arena_generation++;
+    s->last = NULL; /* its outputs are gone */
+    return RLX_OK;
+}
+
+rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p)
+{
+    /* What has no bytes may lie at the end. */
+    const size_t frames = frame_bytes(p) + ALIGN,
+                 outputs = (size_t)p->arena_bytes - frame_bytes(p) + ALIGN;
+    RLX_TRY(check_range(s, frames, "the arena"));
+    RLX_TRY(check_range(s, outputs, "what it puts out"));
+    RLX_TRY(grow(s, &s->frames, &s->frame_bytes, frames, RLX_MEMORY_KEPT));
+    return grow(s, &s->outputs, &s->output_bytes, outputs, RLX_MEMORY_TAKEN);
+}
+
+void *rlx_session_device_output(const rlx_session *s, const rlx_program *p, int64_t offset)
+{
+    return (char *)s->device->fn->map(s->outputs) + ((size_t)offset - frame_bytes(p));
+}
+
+void rlx_session_free_binding(rlx_session *s, rlx_binding *b)
+{
+    if (!s->device)
+        return;
+    s->device->fn->destroy_tape(s->device, b->tape);
+    s->device->fn->destroy_memory(s->device, b->step);
+}
+
+void rlx_session_free_device(rlx_session *s)
+{
+    if (!s->device)
+        return;
+    s->device->fn->destroy_memory(s->device, s->frames);
+    s->device->fn->destroy_memory(s->device, s->outputs);
+}
+
+/* ---- tapes ----------------------------------------------------------------------------------- */
+
+static rlx_device_range arena_range(const rlx_session *s, const rlx_program *p, int64_t offset)
+{
+    const size_t frames = frame_bytes(p);
+    if ((size_t)offset < frames)
+        return (rlx_device_range){.memory = s->frames, .offset = (size_t)offset};
+    return (rlx_device_range){.memory = s->outputs, .offset = (size_t)offset - frames};
+}
+
+static rlx_device_range range_of(const rlx_session *s, const rlx_executable *e,
+                                 const rlx_binding *b, const rlx_place *place)
+{
+    rlx_device_range r = {.memory = b->step}; /* for what has no bytes */
+    switch (place->kind) {
+    case RLX_PLACE_ARENA:
+        r = arena_range(s, e->program, place->offset);
+        break;
+    case RLX_PLACE_INPUT: {
+        const rlx_binding_input *in = &b->inputs[place->index];
+        r.offset = (size_t)((char *)in->data - (char *)s->device->fn->map(b->step));
+        r.bytes = align_up(in->capacity + 1);
+        break;
+    }
+    case RLX_PLACE_STATE:
+        r = (rlx_device_range){.memory = b->states[place->index]->memory};
+        break;
+    case RLX_PLACE_WEIGHT:
+        if (place->weight->bytes)
+            r = rlx_device_weights_get(s->device, e->uploaded, place->weight);
+        break;
+    case RLX_PLACE_ABSENT:
+        break;
+    }
+    return r;
+}
+
+static void fill_launches(const rlx_session *s, const rlx_executable *e, const rlx_binding *b,
+                          rlx_device_range *ranges, rlx_device_launch *launches)
+{
+    for (uint32_t i = 0; i < e->nplaces; i++)
+        ranges[i] = range_of(s, e, b, &e->places[i]);
+    for (uint32_t i = 0; i < e->nlaunches; i++) {
+        const rlx_flat_launch *l = &e->launches[i];
+        launches[i] = (rlx_device_launch){l->kernel, l->phase, ranges + l->first};
+    }
+}
+
+rlx_status rlx_session_record(rlx_session *s, const rlx_executable *e, rlx_binding *b)
+{
+    rlx_device *d = s->device;
+    rlx_arena *scratch = rlx_arena_create();
+    if (!scratch)
+        return RLX_OOM();
+    rlx_device_range *ranges = RLX_NEW_ARRAY(scratch, rlx_device_range, e->nplaces + 1);
+    rlx_device_launch *launches = RLX_NEW_ARRAY(scratch, rlx_device_launch, e->nlaunches + 1);
+    rlx_device_recording r = {.kernels = e->kernels,
+                              .launches = launches,
+                              .nlaunches = e->nlaunches,
+                              .symbols = {b->step, 0, align_up(sizeof(b->symbols))},
+                              .timed = s->time_kernels};
+    d->fn->destroy_tape(d, b->tape);
+    b->tape = NULL;
+    rlx_status st = ranges && launches ? RLX_OK : RLX_OOM();
+    if (!st) {
+        fill_launches(s, e, b, ranges, launches);
+        st = d->fn->record(d, &r, &b->tape);
+    }
+    rlx_arena_destroy(scratch);
+    RLX_TRY_NOTE(st, "binding program '%s'", e->program->name);
+    b->arena_generation = s->arena_generation;
+    return RLX_OK;
+}
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+/* Times are the device's; the team's first member has them. */
+static void add_times(const rlx_session *s, rlx_binding *b)
+{
+    for (uint32_t i = 0; i < b->nlaunches; i++)
+        rlx_session_add_time(b, b->launches[i].kernel, 0, 0,
+                             s->device->fn->time(s->device, b->tape, i) * rlx_team_size(s->team));
+}
+
+rlx_status rlx_session_run_device(rlx_session *s, rlx_binding *b)
+{
+    rlx_status failed = s->failed;
+    s->failed = NULL;
+    if (failed)
+        return rlx_status_note(failed, __FILE__, __LINE__, "states of the session are lost");
+    memcpy(s->device->fn->map(b->step), b->symbols, sizeof(b->symbols));
+    RLX_TRY(s->device->fn->run(s->device, b->tape));
+    if (s->time_kernels)
+        add_times(s, b);
+    return RLX_OK;
+}

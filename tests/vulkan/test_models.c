@@ -1,0 +1,134 @@
+/* Trained models on a Vulkan device: the CPU's text, by code that was made without the device, too. Long on a software
+ * device, which takes seconds to compile a model's kernels: make check. */
+#include <string.h>
+#include <unistd.h>
+
+#include "frontend/rlx.h"
+#include "tests/runtime/suite.h"
+#include "tests/vulkan/environment.h"
+
+#define BUNDLED RLX_SOURCE_DIR "/models/bundled"
+#define STORIES RLX_SHARED_DIR "/data/models/llama/stories260K/stories260Ktok512.gguf"
+
+enum { POSITIONS = 512 };
+
+static rlx_context *cpu, *gpu;
+
+static const rlx_model_options exact = {.max_positions = POSITIONS, .any_length = true};
+
+typedef struct collected {
+    char text[4096];
+    size_t n;
+} collected;
+
+static bool collect(void *user, const char *utf8, size_t bytes)
+{
+    collected *c = user;
+    ck_assert_uint_lt(c->n + bytes, sizeof c->text);
+    memcpy(c->text + c->n, utf8, bytes);
+    c->n += bytes;
+    return true;
+}
+
+static void generate(rlx_context *cx, rlx_model *m, int count, collected *out)
+{
+    rlx_session *s;
+    EXPECT_OK(rlx_session_create(cx, &(rlx_session_options){.max_positions = POSITIONS}, &s));
+    const rlx_generate_options o = {.prompt = "Once upon a time", .count = count};
+    rlx_generate_stats stats;
+    *out = (collected){0};
+    EXPECT_OK(rlx_model_generate(m, s, &o, collect, out, &stats));
+    rlx_session_destroy(s);
+}
+
+/* On the device first: the files are mapped by one model at a time. */
+static void check_same_text(const char *path, int count)
+{
+    collected want, got;
+    rlx_model *m;
+    EXPECT_OK(rlx_model_load(gpu, path, &exact, &m));
+    generate(gpu, m, count, &got);
+    rlx_model_destroy(m);
+    EXPECT_OK(rlx_model_load(cpu, path, &exact, &m));
+    generate(cpu, m, count, &want);
+    rlx_model_destroy(m);
+    ck_assert_str_eq(got.text, want.text);
+    ck_assert_uint_gt(got.n, (size_t)count);
+}
+
+START_TEST(greedy_text_is_the_cpus)
+{
+    check_same_text(BUNDLED, 12);
+}
+END_TEST
+
+START_TEST(greedy_text_of_a_gguf_is_the_cpus)
+{
+    if (access(STORIES, R_OK))
+        printf("skipped: %s is not there\n", STORIES);
+    else
+        check_same_text(STORIES, 40);
+}
+END_TEST
+
+/* Code that was made without the device. */
+START_TEST(warmed_code_is_found)
+{
+    char folder[] = "/tmp/rlx-vulkan-XXXXXX", command[64];
+    const char *const target = "vulkan:lavapipe";
+    rlx_context *cx;
+    rlx_model *m;
+    collected text;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    const rlx_cache_options cache = {.folder = folder};
+    EXPECT_OK(rlx_context_create(&(rlx_context_options){.cache = cache}, &cx));
+    EXPECT_OK(rlx_model_warm(cx, BUNDLED, &exact,
+                             &(rlx_warm_options){.targets = &target, .ntargets = 1}));
+    rlx_context_destroy(cx);
+    EXPECT_OK(rlx_context_create(
+        &(rlx_context_options){.device = "vulkan", .cache = cache, .no_compile = true}, &cx));
+    EXPECT_OK(rlx_model_load(cx, BUNDLED, &exact, &m));
+    generate(cx, m, 2, &text);
+    rlx_model_destroy(m);
+    rlx_context_destroy(cx);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+static bool is_lavapipe(void)
+{
+    rlx_device_info i;
+    for (int d = 0; d < rlx_device_count(); d++) {
+        rlx_device_get_info(d, &i);
+        if (!strcmp(i.name, "vulkan:0"))
+            return !strncmp(i.description, "llvmpipe", 8);
+    }
+    return false;
+}
+
+enum { SKIPPED = 77 };
+
+int main(void)
+{
+    environment_prepare();
+    rlx_status st = rlx_context_create(&(rlx_context_options){.device = "vulkan"}, &gpu);
+    if (rlx_status_code(st) == RLX_NOT_FOUND) {
+        printf("skipped, no Vulkan device: %s\n", rlx_status_message(st));
+        rlx_status_free(st);
+        return SKIPPED;
+    }
+    EXPECT_OK(st);
+    EXPECT_OK(rlx_context_create(NULL, &cpu));
+    Suite *s = suite_create("vulkan_models");
+    SUITE_TEST(s, "greedy_text_is_the_cpus", greedy_text_is_the_cpus);
+    SUITE_TEST(s, "greedy_text_of_a_gguf_is_the_cpus", greedy_text_of_a_gguf_is_the_cpus);
+    if (is_lavapipe())
+        SUITE_TEST(s, "warmed_code_is_found", warmed_code_is_found);
+    else
+        printf("skipped: the device is of another kind than vulkan:lavapipe\n");
+    int code = suite_run(s, 2);
+    rlx_context_destroy(gpu);
+    rlx_context_destroy(cpu);
+    return code;
+}
