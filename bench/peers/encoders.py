@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The shapes of bench/encoders.c by torch, in turns with it: ms of both, and their ratios.
 
-    encoders.py ENCODERS [--threads N] [--rounds N] [--compile] [NAME...]
+    encoders.py ENCODERS [--threads N] [--rounds N] [--compile] [--openvino] [NAME...]
 
 ENCODERS is the program that the build puts in bin/. Needs torch (pip install torch); --compile runs torch.compile,
-which needs a C++ compiler, beside eager torch. Processor time is printed, too: on a machine that others use, wall
+which needs a C++ compiler, beside eager torch, --openvino OpenVINO (pip install openvino) on what it makes of torch's
+graph, in f32. Processor time is printed, too: on a machine that others use, wall
 time says little.
 """
 import argparse
@@ -90,6 +91,28 @@ class Encoder:
         return x if self.kind == "bert" else F.layer_norm(x, (self.hidden,), *self.norm, 1e-6)
 
 
+class Module(torch.nn.Module):
+    """An encoder as what converters take."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x):
+        return self.encoder(x)
+
+
+def openvino_of(encoder, threads):
+    import openvino
+
+    with torch.no_grad():
+        traced = torch.jit.trace(Module(encoder), encoder.x, check_trace=False)
+        graph = openvino.convert_model(traced, example_input=encoder.x)
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+    return lambda x: request.infer([x.numpy()])
+
+
 def run_torch(call, x):
     """Milliseconds, of the clock and of the processor."""
     wall, busy = time.perf_counter(), time.process_time()
@@ -111,6 +134,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--openvino", action="store_true")
     parser.add_argument("names", nargs="*", default=list(SHAPES))
     args = parser.parse_intermixed_args()
     torch.set_num_threads(args.threads)
@@ -119,6 +143,8 @@ def main():
         peers = {"torch": model}
         if args.compile:
             peers["torch.compile"] = torch.compile(model.__call__)
+        if args.openvino:
+            peers["OpenVINO"] = openvino_of(model, args.threads)
         times = {peer: [] for peer in ["rlx", *peers]}
         with torch.inference_mode():
             for call in peers.values():
