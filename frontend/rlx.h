@@ -398,6 +398,31 @@ RLX_API void rlx_flow_probe_rotary(rlx_flow *f, int64_t rotary_dim, const char *
  * records it; a name without "{}" is that of one layer. No input has the name. */
 RLX_API void rlx_flow_output(rlx_flow *f, const char *name);
 
+/* What rlx_flow_activation and others apply element by element. */
+typedef enum rlx_activation {
+    RLX_ACT_IDENTITY, /* x */
+    RLX_ACT_RELU, /* max(x, 0) */
+    RLX_ACT_RELU6, /* min(max(x, 0), 6) */
+    RLX_ACT_RELU_SQUARED, /* max(x, 0)^2 */
+    RLX_ACT_LEAKY_RELU, /* x, alpha x below 0; alpha 0.01 */
+    RLX_ACT_ELU, /* x, alpha (e^x - 1) below 0; alpha 1 */
+    RLX_ACT_SELU, /* 1.0507.. times elu of alpha 1.6732.. */
+    RLX_ACT_GELU, /* x/2 (1 + erf(x/sqrt 2)) */
+    RLX_ACT_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    RLX_ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
+    RLX_ACT_SILU, /* x sigmoid(x) */
+    RLX_ACT_MISH, /* x tanh(log(1 + e^x)) */
+    RLX_ACT_SIGMOID, /* 1/(1 + e^-x) */
+    RLX_ACT_LOG_SIGMOID, /* log(sigmoid(x)) */
+    RLX_ACT_HARD_SIGMOID, /* min(max(x + 3, 0), 6)/6 */
+    RLX_ACT_HARD_SWISH, /* x min(max(x + 3, 0), 6)/6 */
+    RLX_ACT_TANH, /* tanh(x) */
+    RLX_ACT_SOFTPLUS, /* log(1 + e^(alpha x))/alpha; alpha 1 */
+    RLX_ACT_SOFTSIGN, /* x/(1 + |x|) */
+    RLX_ACT_CLAMP, /* min(max(x, alpha), beta); alpha -1, beta 1 */
+    RLX_ACT_SOFTCAP /* alpha tanh(x/alpha); alpha 30 */
+} rlx_activation;
+
 /* Recurrences over axis 1 of f32[B,S,I]: torch's nn.GRU and nn.LSTM with batch_first, all layers, without dropout. Weights
  * "PREFIX.weight_ih_l0" and so on, PREFIX "" for none; [.., 2H] with both directions. The streams (rlx_flow_bind_stream
  * makes one of an input) may be NULL. */
@@ -410,6 +435,8 @@ typedef struct rlx_recurrent_spec {
     const char *lengths;            /* stream i32[B]: the steps of each row, behind which is 0; as of a packed sequence */
     const char *h, *c;              /* streams f32[layers * directions,B,H]: first states, else zeros; LSTM: both or none */
     const char *h_last, *c_last;    /* streams to keep the last states in, of the same shape */
+    rlx_activation gate, cell, out; /* as in rlx_cell_spec, as clip is: 0: sigmoid, tanh, tanh */
+    double clip;
 } rlx_recurrent_spec;
 RLX_API void rlx_flow_gru(rlx_flow *f, const rlx_recurrent_spec *spec);
 RLX_API void rlx_flow_lstm(rlx_flow *f, const rlx_recurrent_spec *spec);
@@ -471,29 +498,6 @@ RLX_API void rlx_flow_patch(rlx_flow *f, const char *where, rlx_patch_edit edit,
  * x is f32[..,H] unless it is said otherwise; B batch, S sequence. A NULL key leaves that weight out. */
 
 /* A function of one element. alpha and beta are numbers of those that have them; both 0: as said here. */
-typedef enum rlx_activation {
-    RLX_ACT_IDENTITY, /* x */
-    RLX_ACT_RELU, /* max(x, 0) */
-    RLX_ACT_RELU6, /* min(max(x, 0), 6) */
-    RLX_ACT_RELU_SQUARED, /* max(x, 0)^2 */
-    RLX_ACT_LEAKY_RELU, /* x, alpha x below 0; alpha 0.01 */
-    RLX_ACT_ELU, /* x, alpha (e^x - 1) below 0; alpha 1 */
-    RLX_ACT_SELU, /* 1.0507.. times elu of alpha 1.6732.. */
-    RLX_ACT_GELU, /* x/2 (1 + erf(x/sqrt 2)) */
-    RLX_ACT_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
-    RLX_ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
-    RLX_ACT_SILU, /* x sigmoid(x) */
-    RLX_ACT_MISH, /* x tanh(log(1 + e^x)) */
-    RLX_ACT_SIGMOID, /* 1/(1 + e^-x) */
-    RLX_ACT_LOG_SIGMOID, /* log(sigmoid(x)) */
-    RLX_ACT_HARD_SIGMOID, /* min(max(x + 3, 0), 6)/6 */
-    RLX_ACT_HARD_SWISH, /* x min(max(x + 3, 0), 6)/6 */
-    RLX_ACT_TANH, /* tanh(x) */
-    RLX_ACT_SOFTPLUS, /* log(1 + e^(alpha x))/alpha; alpha 1 */
-    RLX_ACT_SOFTSIGN, /* x/(1 + |x|) */
-    RLX_ACT_CLAMP, /* min(max(x, alpha), beta); alpha -1, beta 1 */
-    RLX_ACT_SOFTCAP /* alpha tanh(x/alpha); alpha 30 */
-} rlx_activation;
 RLX_API void rlx_flow_activation(rlx_flow *f, rlx_activation fn, double alpha, double beta);
 RLX_API void rlx_flow_logit_softcap(rlx_flow *f, double cap); /* cap tanh(x/cap) */
 /* (x - mean) / sqrt(variance + eps) * w + bias over the last axis; keys [H]. */

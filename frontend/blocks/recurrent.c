@@ -5,7 +5,8 @@
 
 enum { W_IH, W_HH, B_IH, B_HH, DIRECTION };
 enum { LENGTHS = 2 * DIRECTION, FIRST_H, FIRST_C, LAST_H, LAST_C };
-enum { LAYER, LAYERS, BACKWARDS, RESET_BEFORE };
+enum { LAYER, LAYERS, BACKWARDS, RESET_BEFORE, GATE, CELL, OUT };
+enum { CLIP };
 enum { MAX_LAYERS = 1024 };
 
 /* ---- GRU and LSTM
@@ -45,6 +46,18 @@ static void record_layer(rlx_flow *f, rlx_stage_kind kind, const rlx_recurrent_s
     s->number[LAYERS] = layers;
     s->number[BACKWARDS] = spec->backwards;
     s->number[RESET_BEFORE] = spec->reset_before;
+    s->number[GATE] = spec->gate;
+    s->number[CELL] = spec->cell;
+    s->number[OUT] = spec->out;
+    s->real[CLIP] = spec->clip;
+}
+
+static rlx_status check_activations(const rlx_recurrent_spec *spec)
+{
+    rlx_hir_activation known;
+    RLX_TRY(rlx_flow_get_activation(spec->gate, &known));
+    RLX_TRY(rlx_flow_get_activation(spec->cell, &known));
+    return rlx_flow_get_activation(spec->out, &known);
 }
 
 static rlx_status check(rlx_stage_kind kind, const rlx_recurrent_spec *spec)
@@ -56,8 +69,9 @@ static rlx_status check(rlx_stage_kind kind, const rlx_recurrent_spec *spec)
     if (spec->bidirectional && spec->backwards)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "a recurrent layer of both directions, and backwards");
-    if (gru && (spec->c || spec->c_last))
+    if (gru && (spec->c || spec->c_last || spec->out))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a gru has no c");
+    RLX_TRY(check_activations(spec));
     if (!gru && !spec->h != !spec->c)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "an lstm's first states: %s without %s",
                         spec->h ? "h" : "c", spec->h ? "c" : "h");
@@ -121,7 +135,11 @@ static rlx_status build_direction(rlx_flow_cx *cx, const rlx_stage *s, int first
 {
     rlx_hir_cell cell = {.x = cx->fn->x,
                          .backwards = first > 0 || s->number[BACKWARDS],
-                         .reset_before = s->number[RESET_BEFORE]};
+                         .reset_before = s->number[RESET_BEFORE],
+                         .clip = s->real[CLIP]};
+    RLX_TRY(rlx_flow_get_activation(s->number[GATE], &cell.gate));
+    RLX_TRY(rlx_flow_get_activation(s->number[CELL], &cell.cell));
+    RLX_TRY(rlx_flow_get_activation(s->number[OUT], &cell.out));
     const rlx_dim any[] = {RLX_DIM_INVALID, RLX_DIM_INVALID};
     RLX_TRY(rlx_flow_need_weight(cx, s, first + W_IH, 2, any, &cell.w_ih));
     RLX_TRY(rlx_flow_need_weight(cx, s, first + W_HH, 2, any, &cell.w_hh));

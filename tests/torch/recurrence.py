@@ -268,4 +268,7 @@ g.case("delta_chunks", delta_chunks_state, {}, *[dict(chunk_inputs(b, t), s=g.ra
 g.case("gdn_chunks", lambda **x: delta_chunks(**x, s=torch.zeros(x["q"].shape[0], 2, 8, 12), chunk=16)[0], {}, chunk_inputs(1, 33), chunk_inputs(2, 5))
 g.case("gdn_chunks_tokens", Tokens(lambda **x: delta_chunks(**x, s=torch.zeros(1, 2, 8, 12), chunk=16)[0]), {}, *[chunk_inputs(n) for n in (12, 1, 8, 1, 26)])
 
+# ---- a stage whose cell has other activations
+g.case("lstm_stage_other", lambda x: lstm_other(x, torch.zeros(x.shape[0], 6), torch.zeros(x.shape[0], 6))["y"], lstm, dict(x=g.randn(3, 5, 4)))
+
 g.save()

@@ -187,6 +187,14 @@ static void record_lstm_other(rlx_flow *f)
     rlx_flow_output_stream(f, "c_last", "c_last");
 }
 
+static void record_lstm_stage_other(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "B,S,4");
+    rlx_flow_lstm(
+        f, &(rlx_recurrent_spec){.cell = RLX_ACT_SOFTSIGN, .out = RLX_ACT_RELU, .clip = 0.75});
+    rlx_flow_output(f, "y");
+}
+
 static rlx_value *build_peephole(rlx_builder *b, rlx_value *x, void *user)
 {
     rlx_cell_spec spec = cell_of(b, NULL);
@@ -584,6 +592,7 @@ static const torch_case cases[] = {
     {"lstm_peephole", record_lstm_peephole, 2e-6, NULL},
     {"gru_other", record_gru_other, 2e-6, NULL},
     {"lstm_other", record_lstm_other, 2e-6, NULL},
+    {"lstm_stage_other", record_lstm_stage_other, 2e-6, NULL},
     {"short_conv", record_short_conv, 2e-6, NULL},
     {"short_conv_tokens", record_short_conv_tokens, 2e-6, sessions},
     {"delta_rule", record_delta_rule, 5e-6, NULL},
