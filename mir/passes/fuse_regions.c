@@ -268,17 +268,31 @@ static bool concat_fits_columns(const rlx_mir_fuse_node *n, int group)
     return whole > 0 && columns_of(n->ir->in[0], group) % whole == 0;
 }
 
-/* Whether an operand is joined of parts, which are stored one by one: no tile has it whole. */
-static bool takes_joined(const rlx_mir_fuse_node *n, int group)
+/* The concat that an operand is, through reshapes and casts; NULL: none is. */
+static const rlx_ir_node *find_joined(const rlx_mir_fuse_node *n, int group)
 {
     for (int i = 0; i < n->ir->nin; i++) {
         const rlx_ir_value *v = n->ir->in[i];
         while (in_group(v, group) && (v->def->op == RLX_MIR_RESHAPE || v->def->op == RLX_MIR_CAST))
             v = v->def->in[0];
         if (in_group(v, group) && v->def->op == RLX_MIR_CONCAT)
-            return true;
+            return v->def;
     }
-    return false;
+    return NULL;
+}
+
+/* Whether an operand is joined of parts, which are stored one by one: no tile has it whole. */
+static bool takes_joined(const rlx_mir_fuse_node *n, int group)
+{
+    return find_joined(n, group) != NULL;
+}
+
+/* The same of parts whose extents are symbols: a tile does not know which part it lies in. */
+static bool takes_unknown_parts(const rlx_mir_fuse_node *n, int group)
+{
+    const rlx_ir_node *joined = find_joined(n, group);
+    return joined &&
+           !rlx_dim_is_const(joined->out[0]->type.dim[rlx_ir_attr_int(joined, RLX_ATTR_AXIS, 0)]);
 }
 
 static bool contract_takes(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
@@ -509,7 +523,8 @@ static bool reduce_is_followed(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_n
     case RLX_MIR_CAST:
     case RLX_MIR_BROADCAST:
     case RLX_MIR_SLICE:
-        return is_within_rows(&n->ir->out[0]->type, rows) || reduce_takes(g, n, group);
+        return !takes_unknown_parts(n, group) &&
+               (is_within_rows(&n->ir->out[0]->type, rows) || reduce_takes(g, n, group));
     default:
         return reduce_takes(g, n, group);
     }
