@@ -297,22 +297,68 @@ static LLVMValueRef scaled(rlx_emit *e, const group *g, int factor, LLVMValueRef
     return LLVMBuildFMul(e->b, d, x, "");
 }
 
-/* Six-bit scales (minima) by the first (second) of a block's two f16: K4. Both are converted at
- * once, what the load of the others finds done. */
+/* The two f16 of a block, times `first` and `second`, in turns: f32<8>. */
+static LLVMValueRef two_factors(rlx_emit *e, const rlx_block_layout *l, const group *g,
+                                double first, double second)
+{
+    enum { TURNS = 4 };
+    LLVMValueRef by[2 * TURNS];
+    for (int i = 0; i < 2 * TURNS; i++)
+        by[i] = LLVMConstReal(e->f32, i % 2 ? second : first);
+    LLVMValueRef two = load_bytes(e, g->block, rlx_emit_int(e->i64, 0), l->d, e->i32);
+    two = rlx_emit_splat(e, two, rlx_emit_vector(e->i32, TURNS));
+    two = LLVMBuildBitCast(e->b, two, rlx_emit_vector(e->f16, 2 * TURNS), "");
+    two = LLVMBuildFPExt(e->b, two, rlx_emit_vector(e->f32, 2 * TURNS), "");
+    return LLVMBuildFMul(e->b, two, LLVMConstVector(by, 2 * TURNS), "");
+}
+
+/* Six-bit scales times 4, or minima times 16, of a block: K4. Two bytes each go into 32 bits: one
+ * with the low bits and, of the latter four, one with the upper two as its own upper two, which
+ * products of bytes shift into their places: i32<8>. */
+static LLVMValueRef spread_sixes(rlx_emit *e, const rlx_block_layout *l, const group *g, bool min)
+{
+    enum { SIXES = 8, BYTES = 4 * SIXES };
+    LLVMTypeRef type = rlx_emit_vector(e->i8, BYTES), words = rlx_emit_vector(e->i32, SIXES);
+    LLVMValueRef twice[BYTES], from[BYTES], keep[BYTES], by[BYTES];
+    for (int i = 0; i < BYTES; i++) {
+        int h = i / 4, own = l->scales + (i % 4 < 2 ? 0 : 4), both = l->scales + 8;
+        bool of_min = i % 4 >= 2, low = i % 2 == 0, four = h < 4;
+        int at = i / 16 * 16 + (four ? own + h : low ? both + h - 4 : own + h - 4);
+        int mask = low ? (four ? 0x3f : of_min ? 0xf0 : 0x0f) : 0xc0;
+        int times_low = of_min ? (four ? 16 : 1) : 4, times_top = of_min ? 4 : 1;
+        twice[i] = rlx_emit_int(e->i32, i % 16);
+        from[i] = rlx_emit_int(e->i32, low || !four ? at : BYTES);
+        keep[i] = rlx_emit_int(e->i8, mask);
+        by[i] = rlx_emit_int(e->i8, low ? times_low : times_top);
+    }
+    LLVMValueRef x = load_bytes(e, g->block, rlx_emit_int(e->i64, 0), 0, bytes_type(e));
+    LLVMValueRef none = LLVMGetPoison(LLVMTypeOf(x));
+    x = LLVMBuildShuffleVector(e->b, x, none, LLVMConstVector(twice, BYTES), "");
+    x = LLVMBuildShuffleVector(e->b, x, LLVMConstNull(type), LLVMConstVector(from, BYTES), "");
+    LLVMValueRef args[] = {LLVMBuildAnd(e->b, x, LLVMConstVector(keep, BYTES), ""),
+                           LLVMConstVector(by, BYTES)};
+    x = rlx_emit_intrinsic(e, "llvm.x86.avx2.pmadd.ub.sw", NULL, args, 2);
+    x = LLVMBuildBitCast(e->b, x, words, "");
+    if (min)
+        return LLVMBuildLShr(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i32, 16), words), "");
+    return LLVMBuildAnd(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i32, 0xffff), words), "");
+}
+
+/* Six-bit scales (minima) by the first (second) of a block's two f16: K4. Powers of two that one
+ * has too much the other lacks, and both f16 are converted at once, what the load of the others
+ * finds done. */
 static LLVMValueRef scaled_sixes(rlx_emit *e, const rlx_block_layout *l, const group *g, bool min)
 {
-    enum { HALVES = 4 };
-    LLVMValueRef x = load_sixes(e, l, g, min), mask[HALVES], two;
-    for (int i = 0; i < HALVES; i++)
-        mask[i] = rlx_emit_int(e->i32, i);
-    two = load_bytes(e, g->block, rlx_emit_int(e->i64, 0), l->d, e->i32);
-    two = LLVMBuildInsertElement(e->b, LLVMConstNull(rlx_emit_vector(e->i32, HALVES)), two,
-                                 rlx_emit_int(e->i32, 0), "");
-    two = LLVMBuildBitCast(e->b, two, rlx_emit_vector(e->f16, 2 * HALVES), "");
-    two = LLVMBuildShuffleVector(e->b, two, two, LLVMConstVector(mask, HALVES), "");
-    two = LLVMBuildFPExt(e->b, two, rlx_emit_vector(e->f32, HALVES), "");
-    two = LLVMBuildExtractElement(e->b, two, rlx_emit_int(e->i32, min), "");
-    return LLVMBuildFMul(e->b, rlx_emit_splat(e, two, LLVMTypeOf(x)), x, "");
+    enum { SIXES = 8 };
+    bool spreads = e->target->kind == RLX_JIT_CPU;
+    LLVMTypeRef type = rlx_emit_vector(e->f32, SIXES);
+    LLVMValueRef two = two_factors(e, l, g, spreads ? 0.25 : 1, spreads ? 0.0625 : 1), mask[SIXES];
+    LLVMValueRef x = spreads ? LLVMBuildSIToFP(e->b, spread_sixes(e, l, g, min), type, "")
+                             : load_sixes(e, l, g, min);
+    for (int i = 0; i < SIXES; i++)
+        mask[i] = rlx_emit_int(e->i32, i / 2 * 2 + min);
+    two = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(type), LLVMConstVector(mask, SIXES), "");
+    return LLVMBuildFMul(e->b, two, x, "");
 }
 
 /* Scales of a piece of groups: of one block, or of blocks of one group each. */

@@ -155,7 +155,7 @@ static void widen(rlx_emit *e, folding *f, int lanes)
 }
 
 /* In every 16 bytes: of pieces of so many bytes, of x and then of y, each even one plus the next.
- */
+ * Halves are blended, which more of a core's units do than shuffle. */
 static LLVMValueRef fold_two(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, int bytes)
 {
     LLVMValueRef mask[2][64], half[2];
@@ -164,9 +164,10 @@ static LLVMValueRef fold_two(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, int by
     int each = bytes / (is_16 ? 2 : 4), chunk = CHUNK / (is_16 ? 2 : 4);
     for (int i = 0; i < n; i++) {
         int in = i % chunk, from = in % (chunk / 2) / each * 2 * each + in % each;
-        from += i / chunk * chunk + (in < chunk / 2 ? 0 : n);
-        mask[0][i] = rlx_emit_int(e->i32, from);
-        mask[1][i] = rlx_emit_int(e->i32, from + each);
+        bool of_y = in >= chunk / 2, swap = of_y && 2 * each == chunk;
+        from += i / chunk * chunk + (of_y ? n : 0);
+        mask[swap][i] = rlx_emit_int(e->i32, from);
+        mask[!swap][i] = rlx_emit_int(e->i32, from + each);
     }
     for (int i = 0; i < 2; i++)
         half[i] = LLVMBuildShuffleVector(e->b, x, y, LLVMConstVector(mask[i], (unsigned)n), "");
@@ -186,26 +187,52 @@ static void fold(rlx_emit *e, const groups *g, folding *f)
         f->n = (f->n + 1) / 2;
         f->pairs *= 2;
     }
-    widen(e, f, g->bytes.lanes);
 }
 
-/* The sums of the groups, in order: i32<8>. */
-static LLVMValueRef in_order(rlx_emit *e, const groups *g, const folding *f, int registers)
+/* Which 32 bits of two registers are sums of which groups, or half of them: mask[0], then mask[1].
+ * Returns how many there are of a group. What stays in its place is the first's: a blend. */
+static int find_sums(rlx_emit *e, const groups *g, const folding *f, int registers,
+                     LLVMValueRef mask[2][LANES])
 {
-    LLVMValueRef mask[2][LANES], none = LLVMGetPoison(e->i32), sum[2];
     int places[LANES] = {0}, lanes = g->bytes.lanes;
     for (int i = 0; i < 2 * LANES; i++)
-        mask[i / LANES][i % LANES] = none;
+        mask[i / LANES][i % LANES] = LLVMGetPoison(e->i32);
     for (int i = 0; i < f->n * lanes; i++) {
         int vec = i / lanes * 4 + i % 4, chunk = i % lanes / 4;
         int h = (vec * TOGETHER * lanes * g->bytes.steps + chunk * CHUNK) / g->group;
-        if (vec < registers && h < g->count)
-            mask[places[h]++][h] = rlx_emit_int(e->i32, i);
+        if (vec >= registers || h >= g->count)
+            continue;
+        int at = places[h]++;
+        if (at == 1 && i % lanes == h) {
+            mask[1][h] = mask[0][h];
+            at = 0;
+        }
+        mask[at][h] = rlx_emit_int(e->i32, i);
     }
-    LLVMValueRef y = f->n > 1 ? f->vec[1] : LLVMGetPoison(LLVMTypeOf(f->vec[0]));
-    for (int i = 0; i < places[0]; i++)
+    return places[0];
+}
+
+/* The sums of the groups, in order: i32<8>. Halves of them in 16 bits are added there if they fit.
+ */
+static LLVMValueRef in_order(rlx_emit *e, const groups *g, folding *f, int registers)
+{
+    LLVMValueRef mask[2][LANES], sum[2] = {NULL};
+    const int n = find_sums(e, g, f, registers, mask), lanes = g->bytes.lanes;
+    const bool in_16 = n == 2 && 2 * f->pairs <= rlx_emit_most_pairs(g->bytes.codes);
+    if (!in_16)
+        widen(e, f, lanes);
+    LLVMTypeRef words = rlx_emit_vector(e->i32, lanes), halves = rlx_emit_vector(e->i16, 2 * LANES);
+    for (int i = 0; i < f->n; i++)
+        f->vec[i] = LLVMBuildBitCast(e->b, f->vec[i], words, "");
+    LLVMValueRef y = f->n > 1 ? f->vec[1] : LLVMGetPoison(words);
+    for (int i = 0; i < n; i++) {
         sum[i] = LLVMBuildShuffleVector(e->b, f->vec[0], y, LLVMConstVector(mask[i], LANES), "");
-    return places[0] == 1 ? sum[0] : LLVMBuildAdd(e->b, sum[0], sum[1], "");
+        if (f->pairs)
+            sum[i] = LLVMBuildBitCast(e->b, sum[i], halves, "");
+    }
+    if (n == 2)
+        sum[0] = LLVMBuildAdd(e->b, sum[0], sum[1], "");
+    return f->pairs ? rlx_emit_halves(e, sum[0], LANES) : sum[0];
 }
 
 /* Lanes that take `n` bytes at once: as many as a register has, if those divide `n`. */
