@@ -49,6 +49,46 @@ typedef struct part {
     int first, count;
 } part;
 
+/* The memory of a contraction's second operand, f32 or as the checkpoint has it; NULL: a view. */
+static const rlx_ir_value *weight_memory(const rlx_ir_node *contract)
+{
+    const rlx_ir_value *w = rlx_mir_contract_weight(contract);
+    while (w->def && !bound(w) && w->def->op == RLX_MIR_CAST)
+        w = w->def->in[0];
+    return bound(w) && bound(w)->kind == BIND_BUFFER ? w : NULL;
+}
+
+/* Tells of the rows of weights that come after the tile's n, where they go by once: a window of so
+ * many rows that they lie in several pages, which more lines are read of at a time. */
+static void tell_ahead(kernel_cx *k, const group *g, part of, const register_tile *p,
+                       rlx_ir_value *k0)
+{
+    enum { FEW = 4, LINE = 64, WINDOW = 16 << 10, MOST = 128 << 10 };
+    if (k->options->target->unit != RLX_UNIT_CPU || g->s.m > FEW || g->nbatch > 0 ||
+        !rlx_dim_is_const(g->k))
+        return;
+    for (int i = of.first; i < of.first + of.count; i++) {
+        const rlx_ir_value *w = weight_memory(g->contract[i]);
+        if (!w || rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK)
+            continue;
+        int64_t size = rlx_format_get(w->type.format)->block_bytes, ahead = g->s.n;
+        while (ahead * g->k * size < WINDOW)
+            ahead += g->s.n;
+        if (g->s.k * size < LINE || ahead * g->k * size > MOST)
+            continue;
+        for (int j = 0; j < g->s.n; j++) {
+            rlx_ir_value *row = rlx_lir_build_map2(k->b, RLX_FN_ADD, p->n0, k_const(k, ahead + j));
+            for (int64_t at = 0; at < g->s.k; at += LINE / size) {
+                rlx_ir_value *index[3],
+                    *c = rlx_lir_build_map2(k->b, RLX_FN_ADD, k0, k_const(k, at));
+                int64_t axes[2];
+                group_weight_index(g, row, c, index, axes);
+                rlx_lir_build_prefetch(k->b, bound(w)->lir, index);
+            }
+        }
+    }
+}
+
 /* acc[i] <- acc[i] + the products of k elements from k0. */
 static rlx_status contract_step(kernel_cx *k, const group *g, part of, const register_tile *p,
                                 const panel *in, rlx_ir_value *k0, int64_t width,
@@ -91,6 +131,8 @@ static rlx_status contract_span(kernel_cx *k, const group *g, part of, const reg
             return rlx_ir_builder_finish(k->b);
         for (int i = 0; i < of.count; i++)
             acc[of.first + i] = loop.carried[i];
+        if (!in && fixed)
+            tell_ahead(k, g, of, p, loop.index[0]);
         RLX_TRY(contract_step(k, g, of, p, in, loop.index[0], s->k, NULL, acc));
         rlx_lir_end_for(k->b, &loop, acc + of.first);
         for (int i = 0; i < of.count; i++)
