@@ -31,6 +31,14 @@ static int uses_in(const rlx_ir_node *n, const rlx_ir_value *v)
     return uses;
 }
 
+/* Whether the node reads each element of v where it needs it. */
+static bool reads_elements(const rlx_ir_node *n, const rlx_ir_value *v)
+{
+    if (n->op == RLX_LIR_PACK)
+        return true;
+    return (n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER) && n->in[0] != v;
+}
+
 bool rlx_spirv_defers(const rlx_ir_node *load)
 {
     if (!load || load->op != RLX_LIR_LOAD)
@@ -41,7 +49,7 @@ bool rlx_spirv_defers(const rlx_ir_node *load)
         return false;
     for (const rlx_ir_node *n = load->next; n && left > 0; n = n->next) {
         const int uses = uses_in(n, v);
-        if (stores(n) || (uses > 0 && (n->op != RLX_LIR_CONTRACT || n->in[0] == v)))
+        if (stores(n) || (uses > 0 && !reads_elements(n, v)))
             return false;
         left -= uses;
     }
@@ -53,12 +61,16 @@ bool rlx_spirv_defers(const rlx_ir_node *load)
 typedef struct operand {
     rlx_spirv_access access; /* of a load that is not made */
     bool deferred;
+    rlx_format format;
     int64_t base, k; /* in the exchange: its first word, elements of a row */
 } operand;
 
 static void operand_init(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t *words, operand *o)
 {
-    *o = (operand){.deferred = rlx_spirv_defers(v->def), .base = *words, .k = v->type.dim[1]};
+    *o = (operand){.deferred = rlx_spirv_defers(v->def),
+                   .format = v->type.format,
+                   .base = *words,
+                   .k = v->type.dim[1]};
     if (o->deferred) {
         rlx_spirv_access_init(e, v->def, &v->type, &o->access);
         return;
@@ -84,7 +96,7 @@ static rlx_spirv_id operand_at(rlx_spirv_emit *e, const operand *o, rlx_decode_n
     rlx_spirv_id index = rlx_spirv_number(e, row);
     index = rlx_spirv_mul(e, index, rlx_spirv_u32(e, o->k));
     index = rlx_spirv_add(e, index, rlx_spirv_number(e, column));
-    return rlx_spirv_get_element(e, o->base, RLX_F32, index);
+    return rlx_spirv_get_element(e, o->base, o->format, index);
 }
 
 /* ---- products ---- */
@@ -167,5 +179,71 @@ rlx_status rlx_spirv_contract(rlx_spirv_emit *e, const rlx_ir_node *n)
         by_parts(e, &x);
     if (words)
         rlx_spirv_barrier(&e->m);
+    return RLX_OK;
+}
+
+/* ---- outer products, and rows turned into columns ---- */
+
+rlx_status rlx_spirv_outer(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *type = &n->out[0]->type;
+    const rlx_spirv_tile *acc = rlx_spirv_get(e, n->in[0]);
+    const int64_t k = n->in[1]->type.dim[1];
+    const bool same = e->team % type->dim[1] == 0; /* an invocation has one column */
+    rlx_spirv_tile *out;
+    int64_t words = 0;
+    operand a, b;
+    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
+    rlx_spirv_place *at = RLX_NEW_ARRAY(e->arena, rlx_spirv_place, out->n);
+    if (!at)
+        return RLX_OOM();
+    operand_init(e, n->in[1], &words, &a);
+    operand_init(e, n->in[2], &words, &b);
+    if (words)
+        rlx_spirv_barrier(&e->m);
+    for (int p = 0; p < out->n; p++) {
+        at[p] = rlx_spirv_place_of(e, type, rlx_spirv_some_element(e, type, p));
+        out->part[p] = acc->part[p];
+    }
+    for (int64_t j = 0; j < k; j++) {
+        const rlx_decode_number step = {.plus = (uint32_t)j};
+        rlx_spirv_id y = 0;
+        for (int p = 0; p < out->n; p++) {
+            if (!y || !same)
+                y = operand_at(e, &b, step, at[p].at[1]);
+            rlx_spirv_id x = operand_at(e, &a, at[p].at[0], step);
+            out->part[p] = rlx_spirv_fma(e, e->f32, x, y, out->part[p]);
+        }
+    }
+    if (words)
+        rlx_spirv_barrier(&e->m);
+    return RLX_OK;
+}
+
+rlx_status rlx_spirv_pack(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    rlx_spirv_module *m = &e->m;
+    const rlx_ir_type *to = &n->out[0]->type;
+    const int64_t run = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 1);
+    rlx_spirv_id width = rlx_spirv_u32(e, run);
+    rlx_spirv_tile *out;
+    int64_t words = 0;
+    operand x;
+    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
+    operand_init(e, n->in[0], &words, &x);
+    if (words)
+        rlx_spirv_barrier(m);
+    for (int p = 0; p < out->n; p++) {
+        const rlx_spirv_place at = rlx_spirv_place_of(e, to, rlx_spirv_some_element(e, to, p));
+        rlx_spirv_id column = rlx_spirv_number(e, at.at[1]);
+        rlx_decode_number row = {.multiple = 1, .below = (uint32_t)(to->dim[1] / run)};
+        rlx_decode_number in = {.multiple = 1, .below = (uint32_t)(to->dim[0] * run)};
+        row.v = rlx_spirv_op(m, SpvOpUDiv, e->u32, column, width);
+        column = rlx_spirv_op(m, SpvOpUMod, e->u32, column, width);
+        in.v = rlx_spirv_add(e, column, rlx_spirv_mul(e, rlx_spirv_number(e, at.at[0]), width));
+        out->part[p] = operand_at(e, &x, row, in);
+    }
+    if (words)
+        rlx_spirv_barrier(m);
     return RLX_OK;
 }

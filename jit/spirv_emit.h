@@ -207,6 +207,8 @@ rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f
 /* ---- spirv_contract.c ---- */
 
 rlx_status rlx_spirv_contract(rlx_spirv_emit *e, const rlx_ir_node *n);
+rlx_status rlx_spirv_outer(rlx_spirv_emit *e, const rlx_ir_node *n);
+rlx_status rlx_spirv_pack(rlx_spirv_emit *e, const rlx_ir_node *n);
 /* Whether contractions alone take what the node (NULL: none) loads, and read it from memory
  * themselves: such a load is not made. */
 bool rlx_spirv_defers(const rlx_ir_node *load);

@@ -79,7 +79,8 @@ int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *bl
         int64_t words = 0;
         if (n->op == RLX_LIR_REDUCE || (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
             words = rlx_spirv_tile_words(e, &n->in[0]->type);
-        for (int i = 1; i < 3 && n->op == RLX_LIR_CONTRACT; i++)
+        const bool products = n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER;
+        for (int i = products; i < (products ? 3 : n->op == RLX_LIR_PACK); i++)
             words += rlx_spirv_defers(n->in[i]->def) ? 0 : rlx_spirv_tile_words(e, &n->in[i]->type);
         for (int i = 0; i < n->nblock; i++) {
             int64_t nested = rlx_spirv_exchange_words(e, n->blocks[i]);
@@ -251,6 +252,10 @@ rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n)
         return emit_reduce(e, n);
     case RLX_LIR_CONTRACT:
         return rlx_spirv_contract(e, n);
+    case RLX_LIR_OUTER:
+        return rlx_spirv_outer(e, n);
+    case RLX_LIR_PACK:
+        return rlx_spirv_pack(e, n);
     case RLX_LIR_LOAD:
         return rlx_spirv_defers(n) ? RLX_OK : rlx_spirv_load(e, n);
     case RLX_LIR_STORE:

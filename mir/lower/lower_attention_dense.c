@@ -606,6 +606,8 @@ rlx_status lower_attention_dense(region_cx *r, const rlx_ir_node *n)
     RLX_TRY(sink_leaves(&k, yield->in[0], kernel_result(&k, 0), leaves, &count));
     if (count != 1 || leaves[0].value != n->out[0])
         return k_fail(&k, n, "only views may follow attention in its region");
+    if (r->options->target->unit != RLX_UNIT_CPU) /* a block is more than a team's memory */
+        return k_fail(&k, n, "attention over tensors is lowered for CPUs");
     RLX_TRY(emit(&g, &leaves[0]));
     return kernel_end(r, &k);
 }

@@ -6,6 +6,7 @@
 
 #include "runtime/cpu.h"
 #include "tests/jit/subject.h"
+#include "tests/lower/emit_spirv.h"
 #include "tests/lower/tape_runner.h"
 
 uint64_t engines_pick(engines *w, uint64_t n)
@@ -113,23 +114,6 @@ void engines_compare(engines *w, const rlx_ir_module *lir, const rlx_eval_tensor
     free(r.arena);
 }
 
-static void emit_spirv(const engines *w, const rlx_ir_module *lir, int team)
-{
-    const uint64_t features[] = {RLX_VULKAN_ALL, RLX_VULKAN_BIT(INT64) | RLX_VULKAN_BIT(F64)};
-    for (const rlx_ir_func *f = lir->first; f; f = f->next)
-        for (int i = 0; f->is_kernel && i < 2; i++) {
-            const rlx_jit_target t = {.kind = RLX_JIT_SPIRV,
-                                      .features = features[i],
-                                      .team = team,
-                                      .subgroup = i ? 0 : 8,
-                                      .team_bytes = 32 << 10};
-            uint8_t *code = NULL;
-            size_t bytes;
-            engines_must(rlx_jit_emit_kernel(f, &t, &code, &bytes), w);
-            free(code);
-        }
-}
-
 void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *upper,
                          const rlx_eval_tensor *want, int n)
 {
@@ -143,7 +127,7 @@ void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *up
     engines_must(
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), w);
     engines_compare(w, lir, want, n, false);
-    emit_spirv(w, lir, t.team);
+    engines_must(emit_spirv(lir, t.team), w);
     rlx_ir_module_destroy(lir);
 }
 

@@ -3,6 +3,7 @@
  * build/tests/conformance opvectors. */
 #include <math.h>
 
+#include "tests/lower/emit_spirv.h"
 #include "tests/lower/tape_runner.h"
 #include "tests/mir/world.h"
 
@@ -367,6 +368,8 @@ static void run_lir(world *w, const operators *o, const rlx_ir_module *mir,
     ck_assert_msg(!o->schedule || has_schedule(lir, o->schedule), "%s: no kernel by %s", o->name,
                   o->schedule);
     assert_ok(rlx_lir_check_plan(lir, "main", upper, &report));
+    if (target->unit == RLX_UNIT_GPU && w->symbols[0] == 1)
+        assert_ok(emit_spirv(lir, target->team));
     tape_run r = {.module = lir,
                   .env = &w->env,
                   .arena_bytes = (size_t)report.arena_bytes,

@@ -1,6 +1,7 @@
 /* tests/lower/test_recur.c: recurrences over tokens of several sequences: the evaluator of MIR and
  * the interpreter of LIR give the same bits, and a token's are the same whatever the steps that it
  * and its predecessors came in. (Recurrences over one axis: test_operators.c.) */
+#include "tests/lower/emit_spirv.h"
 #include "tests/lower/tape_runner.h"
 #include "tests/mir/world.h"
 
@@ -118,6 +119,8 @@ static rlx_ir_module *lower(world *w, int i, const rlx_lir_target *target, size_
     assert_ok(rlx_mir_optimize(mir));
     assert_ok(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = target, .upper = upper}, &lir));
     assert_ok(rlx_lir_check_plan(lir, "main", upper, &report));
+    if (target->unit == RLX_UNIT_GPU)
+        assert_ok(emit_spirv(lir, target->team));
     *arena = (size_t)report.arena_bytes;
     const rlx_attr *a = NULL;
     for (const rlx_ir_func *f = lir->first; f; f = f->next)
