@@ -30,11 +30,21 @@ static rlx_status add_leaves(kernel_cx *k, leaf base, const rlx_ir_value *v, lea
         }
         return RLX_OK;
     }
-    if (*n == MAX_LEAVES)
-        return k_fail(k, d, "too many parts behind one result");
     base.value = v;
     leaves[(*n)++] = base;
     return RLX_OK;
+}
+
+/* How many leaves stand behind a value, or some number above MAX_LEAVES. */
+static int count_leaves(const rlx_ir_value *v)
+{
+    const rlx_ir_node *d = bound(v) ? NULL : v->def;
+    int count = 0;
+    if (!has_parts(d))
+        return 1;
+    for (int i = 0; i < d->nin && count <= MAX_LEAVES; i++)
+        count += count_leaves(d->in[i]);
+    return count;
 }
 
 rlx_status sink_leaves(kernel_cx *k, const rlx_ir_value *yielded, rlx_ir_value *buffer,
@@ -45,6 +55,12 @@ rlx_status sink_leaves(kernel_cx *k, const rlx_ir_value *yielded, rlx_ir_value *
     if (yielded->def && yielded->def->op == RLX_MIR_PAGE_WRITE && !bound(yielded)) {
         base.page = yielded->def;
         base.result = yielded->def->in[1];
+    }
+    if (count_leaves(base.result) >
+        MAX_LEAVES) { /* elements tell their parts, where elements are taken */
+        base.value = base.result;
+        leaves[(*n)++] = base;
+        return RLX_OK;
     }
     return add_leaves(k, base, base.result, leaves, n);
 }
