@@ -322,8 +322,8 @@ static rlx_status row_max(dense *g, rlx_ir_value *r)
     rlx_lir_begin_for(x->b, at(x, 0), g->live, LANES, 1, &lowest, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *next =
-        map2(x, RLX_FN_MAX, loop.carried[0], load_row(x, x->scores, r, loop.index[0], LANES));
+    rlx_ir_value *next = map2(x, RLX_FN_MAX, loop.carried[0],
+                              load_row(x, x->scores, in_part(g, r), loop.index[0], LANES));
     rlx_lir_end_for(x->b, &loop, &next);
     store_1(x, x->page_max, r, rlx_lir_build_reduce(x->b, RLX_FN_MAX, loop.result[0]));
     return rlx_ir_builder_finish(x->b);

@@ -179,7 +179,7 @@ static void make_world(world *w, int number)
     w->ratio = 1 + pick(w, 2);
     w->d = widths[pick(w, 8)];
     w->width = pick(w, 2) ? w->d : widths[pick(w, 8)];
-    w->queries = 1 + pick(w, 31);
+    w->queries = 1 + pick(w, number % 2 ? 31 : 170); /* rows in one part, and in several */
     w->keys = keys[pick(w, 7)];
     w->fixed = pick(w, 3) == 0;
     make_text(w);
