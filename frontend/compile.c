@@ -422,6 +422,23 @@ done:
 
 /* ---- a flow to an executable */
 
+/* An executable of a program, which it takes over, on the context's device; it has the flow's tables. */
+static rlx_status load_program(const rlx_context *cx, rlx_compilation *c, rlx_program *p,
+                               const rlx_weights *w, rlx_executable **out)
+{
+    rlx_weights *tables = c->outputs.tables;
+    const rlx_weights *all = tables ? tables : w;
+    if (cx->gpu)
+        RLX_TRY(rlx_executable_create_on(cx->gpu, p, all, out));
+    else
+        RLX_TRY(rlx_executable_create_program(p, all, NULL, out));
+    rlx_executable_own_weights(*out, tables);
+    c->outputs.tables = NULL;
+    if (cx->perf) /* a file that cannot be written is no reason to fail */
+        rlx_context_warn(cx, rlx_executable_tell_perf(*out, cx->perf));
+    return RLX_OK;
+}
+
 static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_flow *f,
                           const rlx_weights *w, const rlx_compile_options *o,
                           rlx_compile_stats *stats, rlx_executable **out)
@@ -431,17 +448,8 @@ static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_f
     RLX_TRY(get_program(cx, c, f->name, o, &p, &cached));
     fill_stats(c, p, stats);
     stats->cached = cached;
-    if (cx->gpu)
-        return rlx_executable_create_on(cx->gpu, p, w, out);
-    if (cx->runner == RLX_RUN_CODE) {
-        rlx_weights *tables = c->outputs.tables;
-        RLX_TRY(rlx_executable_create_program(p, tables ? tables : w, NULL, out));
-        rlx_executable_own_weights(*out, tables);
-        c->outputs.tables = NULL;
-        if (cx->perf) /* a file that cannot be written is no reason to fail */
-            rlx_context_warn(cx, rlx_executable_tell_perf(*out, cx->perf));
-        return RLX_OK;
-    }
+    if (cx->runner == RLX_RUN_CODE)
+        return load_program(cx, c, p, w, out);
     return rlx_evaluator_create(c, cx->runner, p, w, out);
 }
 

@@ -1,7 +1,8 @@
 /* runtime/device_weights.c: weights on a device: every tensor once, however many executables bind it.
  *
  * Tensors that are not there yet are laid side by side into memories of CHUNK bytes, or of one tensor that is larger.
- * What is there goes with the last executable of the weights.
+ * What is there goes with the last executable of the weights. A set that lies over another has its own tensors here
+ * apart: what is below is shared by all that lie over it, and outlives them.
  */
 #include "runtime/device_weights.h"
 
@@ -19,6 +20,7 @@ typedef struct placed {
 struct rlx_device_weights {
     rlx_device_weights *next;
     const rlx_weights *of;
+    rlx_device_weights *base; /* of the set that `of` lies over; NULL: over none */
     int references;
     placed *slots; /* open-addressed */
     size_t nslots, count;
@@ -164,10 +166,8 @@ static rlx_status upload(rlx_device *d, rlx_device_weights *w, const rlx_tensor 
 
 /* ---- acquiring ------------------------------------------------------------------------------- */
 
-static void release(rlx_device *d, rlx_device_weights *w)
+static void drop(rlx_device *d, rlx_device_weights *w)
 {
-    if (--w->references > 0)
-        return;
     rlx_device_weights **at = &d->weights;
     while (*at != w)
         at = &(*at)->next;
@@ -179,21 +179,68 @@ static void release(rlx_device *d, rlx_device_weights *w)
     free(w);
 }
 
-static rlx_status acquire(rlx_device *d, const rlx_weights *of, const rlx_tensor *const *tensors,
-                          size_t n, rlx_device_weights **out)
+/* Every reference to a set is one to what it lies over, too. */
+static void release(rlx_device *d, rlx_device_weights *w)
 {
-    rlx_device_weights *w = d->weights;
+    for (rlx_device_weights *base; w; w = base) {
+        base = w->base;
+        if (--w->references == 0)
+            drop(d, w);
+    }
+}
+
+/* The set's, with one reference more. */
+static rlx_status refer(rlx_device *d, const rlx_weights *of, rlx_device_weights **out)
+{
+    rlx_device_weights *w = d->weights, *base = NULL;
     while (w && w->of != of)
         w = w->next;
+    if (of && rlx_weights_base(of))
+        RLX_TRY(refer(d, rlx_weights_base(of), &base));
     if (!w) {
         w = calloc(1, sizeof *w);
-        if (!w)
+        if (!w) {
+            release(d, base);
             return RLX_OOM();
-        *w = (rlx_device_weights){.next = d->weights, .of = of};
+        }
+        *w = (rlx_device_weights){.next = d->weights, .of = of, .base = base};
         d->weights = w;
     }
     w->references++;
-    rlx_status st = upload(d, w, tensors, n);
+    *out = w;
+    return RLX_OK;
+}
+
+/* Moves the tensors that a set below has behind the others; how many there are of those. */
+static size_t split_own(const rlx_device_weights *w, const rlx_tensor **tensors, size_t n)
+{
+    size_t own = 0;
+    for (size_t i = 0; i < n; i++) {
+        const rlx_tensor *t = tensors[i];
+        if (w->base && rlx_weights_find(w->base->of, t->name) == t)
+            continue;
+        tensors[i] = tensors[own];
+        tensors[own++] = t;
+    }
+    return own;
+}
+
+static rlx_status upload_all(rlx_device *d, rlx_device_weights *w, const rlx_tensor **tensors,
+                             size_t n)
+{
+    for (size_t own; w; w = w->base, tensors += own, n -= own) {
+        own = split_own(w, tensors, n);
+        RLX_TRY(upload(d, w, tensors, own));
+    }
+    return RLX_OK;
+}
+
+static rlx_status acquire(rlx_device *d, const rlx_weights *of, const rlx_tensor **tensors,
+                          size_t n, rlx_device_weights **out)
+{
+    rlx_device_weights *w;
+    RLX_TRY(refer(d, of, &w));
+    rlx_status st = upload_all(d, w, tensors, n);
     if (st)
         release(d, w);
     else
@@ -202,7 +249,7 @@ static rlx_status acquire(rlx_device *d, const rlx_weights *of, const rlx_tensor
 }
 
 rlx_status rlx_device_weights_acquire(rlx_device *d, const rlx_weights *of,
-                                      const rlx_tensor *const *tensors, size_t n,
+                                      const rlx_tensor **tensors, size_t n,
                                       rlx_device_weights **out)
 {
     pthread_mutex_lock(&d->weights_lock);
@@ -223,8 +270,11 @@ void rlx_device_weights_release(rlx_device *d, rlx_device_weights *w)
 rlx_device_range rlx_device_weights_get(rlx_device *d, const rlx_device_weights *w,
                                         const rlx_tensor *t)
 {
+    const placed *p = NULL;
     pthread_mutex_lock(&d->weights_lock); /* another executable may be adding its own */
-    const rlx_device_range range = find_slot(w, t->data, t->bytes)->range;
+    for (; w && (!p || !p->data); w = w->base)
+        p = find_slot(w, t->data, t->bytes);
+    const rlx_device_range range = p->range;
     pthread_mutex_unlock(&d->weights_lock);
     return range;
 }

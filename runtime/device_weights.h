@@ -5,10 +5,11 @@
 #include "runtime/device.h"
 #include "runtime/runtime.h"
 
-/* Tensors of `w` on the device: uploaded unless another executable has done it. Give it back by releasing. Any thread.
+/* Tensors of `w`, and of what it lies over, on the device: uploaded unless another executable has done it. `tensors` may
+ * be put into another order. Give it back by releasing. Any thread.
  * RLX_OUT_OF_MEMORY says how much is missing; RLX_UNSUPPORTED names a tensor that is larger than a range may be. */
 rlx_status rlx_device_weights_acquire(rlx_device *d, const rlx_weights *w,
-                                      const rlx_tensor *const *tensors, size_t n,
+                                      const rlx_tensor **tensors, size_t n,
                                       rlx_device_weights **out);
 /* The last one to release them frees the memory. Accepts NULL. */
 void rlx_device_weights_release(rlx_device *d, rlx_device_weights *w);

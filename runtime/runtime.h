@@ -58,6 +58,7 @@ rlx_status rlx_weights_create(rlx_weights **out); /* empty */
 /* An empty set that is laid over another, borrowed one (or NULL): rlx_weights_find and _check_files
  * go on there. */
 rlx_status rlx_weights_create_over(const rlx_weights *base, rlx_weights **out);
+const rlx_weights *rlx_weights_base(const rlx_weights *w); /* what it lies over; or NULL */
 void rlx_weights_destroy(rlx_weights *w);
 /* Maps a .safetensors file or, given an .index.json, all shards that it names beside itself.
  * Everything in the headers is checked; errors name the file and the tensor or byte, and leave the

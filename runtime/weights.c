@@ -109,6 +109,11 @@ rlx_status rlx_weights_create_over(const rlx_weights *base, rlx_weights **out)
     return RLX_OK;
 }
 
+const rlx_weights *rlx_weights_base(const rlx_weights *w)
+{
+    return w->base;
+}
+
 void rlx_weights_destroy(rlx_weights *w)
 {
     if (!w)

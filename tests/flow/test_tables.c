@@ -1,12 +1,14 @@
-/* tests/flow/test_tables.c: tensors that custom stages make from data: their numbers in every format,
- * layers that share them, code that the cache has, what is refused. */
+/* test_tables [vulkan]: tensors that custom stages make from data: their numbers in every format,
+ * layers that share them, code that the cache has, what is refused. On CPUs and evaluators, or on a Vulkan device. */
 #include <ftw.h>
 #include <unistd.h>
 
+#include "runtime/device.h"
 #include "tests/flow/custom_world.h"
+#include "tests/vulkan/environment.h"
 
-static const char *const devices[] = {"cpu", "cpu:x86-64-v3", "ref:lir", "ref:mir"};
-enum { NDEVICES = sizeof devices / sizeof *devices };
+static const char *const devices[] = {"vulkan", "cpu", "cpu:x86-64-v3", "ref:lir", "ref:mir"};
+enum { CPUS = 1, NDEVICES = sizeof devices / sizeof *devices };
 
 /* ---- numbers -----------------------------------------------------------------------------------
  */
@@ -188,6 +190,66 @@ START_TEST(cached)
 }
 END_TEST
 
+static rlx_value *build_times(rlx_builder *b, rlx_value *x, void *user)
+{
+    return rlx_build_map2(b, RLX_MAP_MUL, x, rlx_build_table(b, RLX_F32, 0, NULL, user));
+}
+
+/* y[t,h] = factor * sum_k x[t,k] square[h,k] */
+static void check_times(world *t, rlx_executable *e, float factor, const float *square)
+{
+    float y[TOKENS * H];
+    double want[TOKENS * H];
+    assert_ok(rlx_session_create(t->cx, NULL, &t->session));
+    t->exe = e;
+    run(t, 1, y);
+    t->exe = NULL;
+    rlx_session_destroy(t->session);
+    t->session = NULL;
+    for (int i = 0; i < TOKENS * H; i++) {
+        want[i] = 0;
+        for (int k = 0; k < H; k++)
+            want[i] += (double)factor * t->x[i - i % H + k] * square[i % H * H + k];
+    }
+    check(y, want, 2e-6, "tables and weights");
+}
+
+/* On a device executables share the set's weights; each has its tables there, and takes them along: the host's
+ * memory of a table may then be another's. */
+START_TEST(shared_on_a_device)
+{
+    enum { MANY = 6, KEPT = 3 };
+    static const rlx_bucket bucket = {"TOKENS", BUCKET};
+    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    rlx_executable *e[MANY] = {0};
+    int64_t used[MANY];
+    float factor;
+    world t;
+    open_world(&t, "vulkan");
+    rlx_session_destroy(t.session);
+    t.session = NULL;
+    const float *square = add_weight(&t, "square", 40, H, H);
+    rlx_flow_custom(t.flow, "times", build_times, &factor);
+    rlx_flow_linear(t.flow, "square", NULL);
+    rlx_flow_output(t.flow, "y");
+    for (int i = 0; i < MANY; i++) {
+        if (i >= KEPT)
+            rlx_executable_destroy(e[i - KEPT]);
+        factor = (float)(i + 2);
+        assert_ok(rlx_flow_compile(t.cx, t.flow, t.w, &o, NULL, &e[i]));
+        used[i] = t.cx->gpu->used_bytes;
+        check_times(&t, e[i], factor, square);
+    }
+    ck_assert_int_lt(used[1] - used[0], H * H * (int)sizeof(float));
+    ck_assert_int_eq(used[MANY - 1], used[KEPT - 1]);
+    check_times(&t, e[KEPT], KEPT + 2, square);
+    for (int i = MANY - KEPT; i < MANY; i++)
+        rlx_executable_destroy(e[i]);
+    ck_assert_int_eq(t.cx->gpu->used_bytes, 0);
+    close_world(&t);
+}
+END_TEST
+
 /* A table is no weight of the set: neither missing nor left over. */
 START_TEST(unused)
 {
@@ -249,17 +311,42 @@ START_TEST(refuses)
 }
 END_TEST
 
-int main(void)
+static int on_cpus(Suite *s, TCase *c)
 {
-    Suite *s = suite_create("tables");
-    TCase *c = tcase_create("tables");
-    tcase_set_timeout(c, 60);
-    tcase_add_loop_test(c, every_format, 0, NDEVICES);
-    tcase_add_loop_test(c, largest_of_nans, 0, NDEVICES);
+    tcase_add_loop_test(c, every_format, CPUS, NDEVICES);
+    tcase_add_loop_test(c, largest_of_nans, CPUS, NDEVICES);
     tcase_add_test(c, layers);
     tcase_add_test(c, cached);
     tcase_add_test(c, unused);
     tcase_add_loop_test(c, refuses, 0, NWRONG);
+    return run_suite(s, 2 * (NDEVICES - CPUS) + 3 + NWRONG);
+}
+
+static int on_vulkan(Suite *s, TCase *c)
+{
+    enum { SKIPPED = 77 };
+    rlx_context *cx;
+    environment_prepare();
+    rlx_status st = rlx_context_create(&(rlx_context_options){.device = "vulkan"}, &cx);
+    if (rlx_status_code(st) == RLX_NOT_FOUND) {
+        printf("skipped, no Vulkan device: %s\n", rlx_status_message(st));
+        rlx_status_free(st);
+        srunner_free(srunner_create(s));
+        return SKIPPED;
+    }
+    assert_ok(st);
+    rlx_context_destroy(cx);
+    tcase_add_loop_test(c, every_format, 0, CPUS);
+    tcase_add_loop_test(c, largest_of_nans, 0, CPUS);
+    tcase_add_test(c, shared_on_a_device);
+    return run_suite(s, 2 * CPUS + 1);
+}
+
+int main(int argc, char **argv)
+{
+    Suite *s = suite_create("tables");
+    TCase *c = tcase_create("tables");
+    tcase_set_timeout(c, 60);
     suite_add_tcase(s, c);
-    return run_suite(s, 2 * NDEVICES + 3 + NWRONG);
+    return argc > 1 && strcmp(argv[1], "vulkan") == 0 ? on_vulkan(s, c) : on_cpus(s, c);
 }
