@@ -3,7 +3,7 @@
  * held against the expected ones, as that suite does where a case says nothing else (and none of
  * these files does): 1e-3 relative and 1e-7, whole numbers exactly. The evaluator of MIR, of what is lowered from the flow and not fused, must give the same bits,
  * and what the evaluator of HIR makes of the flow is held against the expected, too. `--device cpu:x86-64-v3` masks features; with ref:lir the interpreter
- * runs the tape. */
+ * runs the tape. A Vulkan device may round otherwise (an fma twice): there the expected alone counts for floats. */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,6 +22,7 @@ typedef struct subject {
     rlx_flow *flow;
     rlx_executable *executable;
     rlx_session *session;
+    bool rounds; /* the device, otherwise than the evaluators do */
     /* down to MIR once more, and what the evaluators make of it there */
     rlx_dims *dims;
     rlx_ir_module *hir, *mir;
@@ -180,7 +181,7 @@ static bool compare_one(conformance *c, const char *path, subject *s, const onnx
     }
     if (!check_close(c, path, "", want, &got) || !check_close(c, path, " by ref:hir", want, &hir))
         return false;
-    for (int64_t i = 0; i < want->elems; i++)
+    for (int64_t i = 0; i < want->elems && !(s->rounds && rlx_format_is_float(f)); i++)
         if (!is_bit_equal(&got, &mir, i)) {
             case_failed(c, path, "%s[%lld] is %.9g, %.9g by ref:mir", want->name, (long long)i,
                         rlx_format_load(f, got.data, i), rlx_format_load(f, mir.data, i));
@@ -209,7 +210,7 @@ static bool compare(conformance *c, const char *path, subject *s)
 
 static void run_case(conformance *c, rlx_context *cx, const char *path)
 {
-    subject s = {0};
+    subject s = {.rounds = strncmp(rlx_context_device(cx), "vulkan", 6) == 0};
     rlx_status st = onnx_read(path, &s.x);
     if (!st)
         st = onnx_record(&s.x, &s.flow);
