@@ -207,9 +207,13 @@ void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_att
     enum { ROWS = 384, PART = 48 };
     *out = (rlx_lir_attention_schedule){0};
     out->m = t->vector_regs >= 32 ? 12 : 6;
+    out->n = 2 * t->vector_f32;
+    while (out->n < shape->lanes) { /* as many registers, in rows of more */
+        out->n *= 2;
+        out->m = (out->m + 1) / 2;
+    }
     if (shape->tokens < out->m)
         out->m = shape->tokens > 0 ? (int)shape->tokens : 1;
-    out->n = 2 * t->vector_f32;
     const int64_t padded = round_up(shape->width, out->n), bytes = (int64_t)sizeof(float);
     const int64_t row = bytes * (shape->width + padded + 8);
     const int64_t panels = bytes * shape->positions * (shape->width + padded + PART);

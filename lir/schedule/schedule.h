@@ -34,6 +34,7 @@ typedef struct rlx_lir_attention_shape {
     int64_t heads;     /* query heads that share a kv head */
     int64_t width;     /* elements of a head */
     int64_t positions; /* of a page */
+    int64_t lanes;     /* over tensors: scores of a row that are read at once */
     int64_t kv_heads;
     int64_t tokens, sequences; /* at the bucket's upper bound */
 } rlx_lir_attention_shape;
@@ -49,7 +50,7 @@ typedef struct rlx_lir_attention_schedule {
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out);
 /* Attention over tensors: always by blocks; width is that of keys or of values, whichever is more,
- * positions are the keys of a chunk. */
+ * positions are the keys of a chunk, kv_heads > 0 the instances of a block. */
 void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                       rlx_lir_attention_schedule *out);
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out);

@@ -521,12 +521,12 @@ static rlx_status emit(dense *g, const leaf *l)
     const rlx_ir_type *q = &g->node->in[0]->type;
     const int64_t tokens = x->a->s.tokens;
     RLX_TRY(take_memory(g));
-    rlx_dim batch = 1;
-    for (int i = 0; i < g->nb; i++)
-        batch = rlx_dim_make(x->k->dims, RLX_DIM_MUL, batch, q->dim[i]);
     rlx_dim blocks = rlx_dim_make(x->k->dims, RLX_DIM_CEILDIV, g->s, tokens);
-    rlx_ir_value *extents[3] = {k_extent(x->k, batch), at(x, q->dim[g->nb + 1]),
-                                k_extent(x->k, blocks)};
+    rlx_ir_value *extents[3] = {at(x, 1), at(x, q->dim[g->nb + 1]), k_extent(x->k, blocks)};
+    for (int i = 0; i < g->nb; i++) { /* no dim is a product of symbols */
+        rlx_ir_value *extent = k_extent(x->k, q->dim[i]);
+        extents[0] = i == 0 ? extent : map2(x, RLX_FN_MUL, extents[0], extent);
+    }
     rlx_lir_scope grid;
     k_begin_grid(x->k, 3, extents, &grid);
     if (x->b->status)
@@ -564,6 +564,18 @@ static rlx_status begin(region_cx *r, const attention *a, const dense *g, kernel
     return st;
 }
 
+/* Heads of all indices of B.. at the bucket's upper bound, at least one and no more than count. */
+static int64_t instances(const region_cx *r, const rlx_ir_type *q)
+{
+    int64_t n = q->dim[q->rank - 2];
+    for (int i = 0; i < q->rank - 3; i++) {
+        const int64_t extent = rlx_dim_upper(r->out->dims, q->dim[i], r->options->upper);
+        if (extent > 1)
+            n = n > INT32_MAX / extent ? INT32_MAX : n * extent;
+    }
+    return n;
+}
+
 static void plan(const region_cx *r, attention *a, dense *g)
 {
     const rlx_ir_type *q = &g->node->in[0]->type, *k = &g->node->in[1]->type;
@@ -578,11 +590,10 @@ static void plan(const region_cx *r, attention *a, dense *g)
     rlx_lir_attention_shape shape = {.heads = 1,
                                      .width = g->d > g->e ? g->d : g->e,
                                      .positions = CHUNK,
-                                     .kv_heads = q->dim[g->nb + 1],
+                                     .lanes = LANES,
+                                     .kv_heads = instances(r, q),
                                      .tokens =
                                          rlx_dim_upper(r->out->dims, g->s, r->options->upper)};
-    for (int i = 0; i < g->nb; i++)
-        shape.kv_heads *= rlx_dim_upper(r->out->dims, q->dim[i], r->options->upper);
     rlx_lir_schedule_dense_attention(r->options->target, &shape, &a->s);
     g->x.m = a->s.m;
     g->x.n = a->s.n;

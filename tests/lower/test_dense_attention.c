@@ -16,6 +16,7 @@ enum { CASES = 40, CODE_EVERY = 5 };
 typedef struct world {
     int64_t batch, queries, keys, heads, ratio, d, width;
     bool fixed; /* S and K are constants */
+    bool large; /* blocks of several parts */
     engines e;
 } world;
 
@@ -179,10 +180,24 @@ static void make_world(world *w, int number)
     w->ratio = 1 + pick(w, 2);
     w->d = widths[pick(w, 8)];
     w->width = pick(w, 2) ? w->d : widths[pick(w, 8)];
-    w->queries = 1 + pick(w, number % 2 ? 31 : 170); /* rows in one part, and in several */
+    w->large = number % 2 == 0;
+    w->queries = 1 + pick(w, w->large ? 170 : 31);
     w->keys = keys[pick(w, 7)];
     w->fixed = pick(w, 3) == 0;
     make_text(w);
+}
+
+/* Caches for all the rows of a large block, or for few; registers of 16, 8 or 4 numbers. */
+static rlx_lir_target target_of(world *w, bool wide)
+{
+    rlx_lir_target t = engines_target(&w->e, wide);
+    if (w->large)
+        t.l2_bytes = 1 << 20;
+    if (!wide && pick(w, 3) == 0) {
+        t.vector_f32 = 4;
+        t.vector_regs = 32;
+    }
+    return t;
 }
 
 static void check_bucket(world *w, const rlx_ir_module *mir, int64_t upper, bool wide,
@@ -190,7 +205,7 @@ static void check_bucket(world *w, const rlx_ir_module *mir, int64_t upper, bool
 {
     int64_t symbols[RLX_MAX_SYMBOLS];
     rlx_ir_module *lir;
-    const rlx_lir_target target = engines_target(&w->e, wide);
+    const rlx_lir_target target = target_of(w, wide);
     memcpy(symbols, w->e.symbols, sizeof symbols);
     if (!w->fixed)
         symbols[rlx_dim_symbol_index(mir->dims, "S")] = upper;
@@ -199,6 +214,20 @@ static void check_bucket(world *w, const rlx_ir_module *mir, int64_t upper, bool
         &w->e);
     engines_compare(&w->e, lir, want, 1, code);
     rlx_ir_module_destroy(lir);
+}
+
+static void check_module(world *w, rlx_ir_module *mir, bool code)
+{
+    make_valid(w, mir);
+    engines_make_tensors(&w->e, mir);
+    rlx_eval_env env = {.find = engines_find, .user = &w->e, .symbols = w->e.symbols};
+    rlx_eval_tensor want;
+    engines_must(rlx_mir_eval(mir, "main", &env, &want, 1), &w->e);
+    engines_must(rlx_mir_optimize(mir), &w->e);
+    check_bucket(w, mir, w->queries, !code && pick(w, 2), &want, code);
+    if (!code)
+        check_bucket(w, mir, 200, false, &want, code);
+    free(want.data);
 }
 
 START_TEST(dense_attention_is_the_same_everywhere)
@@ -213,17 +242,54 @@ START_TEST(dense_attention_is_the_same_everywhere)
         w.e.symbols[rlx_dim_symbol_index(dims, "S")] = w.queries;
         w.e.symbols[rlx_dim_symbol_index(dims, "K")] = w.keys;
     }
-    make_valid(&w, mir);
-    engines_make_tensors(&w.e, mir);
-    rlx_eval_env env = {.find = engines_find, .user = &w.e, .symbols = w.e.symbols};
-    rlx_eval_tensor want;
-    engines_must(rlx_mir_eval(mir, "main", &env, &want, 1), &w.e);
-    engines_must(rlx_mir_optimize(mir), &w.e);
-    const bool code = _i % CODE_EVERY == 0;
-    check_bucket(&w, mir, w.queries, !code && pick(&w, 2), &want, code);
-    if (!code)
-        check_bucket(&w, mir, 200, false, &want, code);
-    free(want.data);
+    check_module(&w, mir, _i % CODE_EVERY == 0);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    engines_deinit(&w.e);
+}
+END_TEST
+
+/* What random modules do not have; S is the extent that may be small. */
+static const struct {
+    const char *args, *body, *inputs, *options;
+    int64_t s;
+} others[] = {
+    {"f32[B,W,S,2,8]", "", "", ", %k, %v {counts=[0,0,0]", 5}, /* no dim is B times W */
+    {"f32[floordiv(S,4),4,2,8]", "", "", ", %k, %v {counts=[0,0,0]", 9},
+    {"f32[floordiv(S,4),4,2,8]", "", "", ", %k, %v {counts=[0,0,0]", 3}, /* no batch */
+    /* tiles of rows and keys are none of what is reshaped */
+    {"f32[B,7,2,8]",
+     "    %c = map %b {fn=neg} : f32[49]\n    %d = reshape %c : f32[7,7]\n"
+     "    %e = broadcast %d {axes=[2,3]} : f32[B,2,7,7]\n",
+     ", %b: f32[49] input \"b\"", ", %k, %v, %e {counts=[1,0,0]", 7},
+    {"f32[B,7,2,8]",
+     "    %c = map %b {fn=neg} : f32[14,7]\n    %d = reshape %c : f32[2,7,7]\n"
+     "    %e = broadcast %d {axes=[1,2,3]} : f32[B,2,7,7]\n",
+     ", %b: f32[14,7] input \"b\"", ", %k, %v, %e {counts=[1,0,0]", 7},
+    {"f32[B,7,2,8]",
+     "    %c = map %b {fn=neg} : f32[7,7]\n    %d = reshape %c : f32[1,7,7]\n"
+     "    %z = reshape %d : f32[7,1,7]\n    %f = reshape %z : f32[7,7]\n"
+     "    %e = broadcast %f {axes=[2,3]} : f32[B,2,7,7]\n",
+     ", %b: f32[7,7] input \"b\"", ", %k, %v, %e {counts=[1,0,0]", 7},
+};
+enum { OTHERS = sizeof others / sizeof *others };
+
+START_TEST(other_shapes)
+{
+    const char *t = others[_i].args;
+    world w = {.e.seed = (uint64_t)_i + 1, .fixed = true, .queries = others[_i].s};
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *mir;
+    rlx_text_putf(&w.e.text,
+                  "mir module @m {\n  func @main(%%q: %s input \"q\", %%k: %s input \"k\", "
+                  "%%v: %s input \"v\"%s) -> (%s) {\n%s    %%o = dense_attention %%q%s, "
+                  "scale=0.4} : %s\n    return %%o\n  }\n}\n",
+                  t, t, t, others[_i].inputs, t, others[_i].body, others[_i].options, t);
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "other", w.e.text.data, &mir), &w.e);
+    for (int i = 0; i < RLX_MAX_SYMBOLS; i++)
+        w.e.symbols[i] = 2;
+    w.e.symbols[rlx_dim_symbol_index(dims, "S")] = others[_i].s;
+    check_module(&w, mir, false);
     rlx_ir_module_destroy(mir);
     rlx_dims_destroy(dims);
     engines_deinit(&w.e);
@@ -266,7 +332,8 @@ int main(void)
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, dense_attention_is_the_same_everywhere, 0, CASES);
+    tcase_add_loop_test(c, other_shapes, 0, OTHERS);
     tcase_add_test(c, blocks_hold_what_there_is);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES + 1);
+    return run_suite(s, CASES + OTHERS + 1);
 }
