@@ -181,6 +181,22 @@ START_TEST(erf_is_one_from_its_end_on)
 }
 END_TEST
 
+/* Nor may anything be too much: every float of 3 .. 4, and a grid of f64. */
+START_TEST(erf_is_never_beyond_1)
+{
+    for (float x = 3; x < 4; x = nextafterf(x, 4))
+        for (int sign = -1; sign <= 1; sign += 2) {
+            const rlx_scalar in = {.f = sign * (double)x};
+            const double y = rlx_map_fn_eval(RLX_FN_ERF, RLX_F32, &in).f;
+            ck_assert_msg(fabs(y) <= 1 && y * sign > 0.9999, "erf(%.9g) = %.9g", in.f, y);
+        }
+    for (double x = 3; x < 4; x += 1e-5) {
+        const rlx_scalar in = {.f = x};
+        ck_assert(rlx_map_fn_eval(RLX_FN_ERF, RLX_F64, &in).f <= 1);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("math");
@@ -190,6 +206,7 @@ int main(void)
     tcase_add_test(c, any_nan_stays_one);
     tcase_add_test(c, order_of_special_values);
     tcase_add_test(c, erf_is_one_from_its_end_on);
+    tcase_add_test(c, erf_is_never_beyond_1);
     suite_add_tcase(s, c);
-    return run_suite(s, NRANGES + NFUNCTIONS + 3);
+    return run_suite(s, NRANGES + NFUNCTIONS + 4);
 }

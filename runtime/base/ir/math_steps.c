@@ -261,7 +261,8 @@ static value tanh_of(engine *e, value x)
 
 /* x P(x^2) / Q(x^2) with |x| held to where the quotient rounds to 1: erf there differs from 1 by
  * less than a rounding. By Remez's exchange on erf(x)/x (relative error 4e-8), then by a search
- * among the neighbours of its rounded coefficients for the least error of these very steps. The
+ * among the neighbours of its rounded coefficients for the least error of these very steps. Just
+ * before the end some quotients round to above 1, where gelu would change its sign: none leaves. The
  * sign and a zero are x's own; max and min let a NaN through. */
 static value erf_of(engine *e, value x)
 {
@@ -272,7 +273,8 @@ static value erf_of(engine *e, value x)
     value top = POLY(e, z, 0x1.20dd74p+0, 0x1.84908cp-3, 0x1.9370e2p-5, 0x1.b073fap-9,
                      0x1.1ae95ap-13, -0x1.0c4d08p-19, 0x1.6fb48p-26);
     value bottom = POLY(e, z, 1, 0x1.00c152p-1, 0x1.c5e08ap-4, 0x1.baa856p-7, 0x1.c6aeep-11);
-    return divide(e, mul(e, c, top), bottom);
+    value y = map2(e, RLX_FN_MAX, num(e, x, -1), divide(e, mul(e, c, top), bottom));
+    return map2(e, RLX_FN_MIN, num(e, x, 1), y);
 }
 
 rlx_math_value rlx_math_steps(rlx_math_engine *e, rlx_map_fn fn, rlx_math_value x)
