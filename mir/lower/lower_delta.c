@@ -1,7 +1,7 @@
 /* mir/lower/lower_delta.c: the gated delta rule by chunks.
  *
- * An instance is a head (of a sequence, or of all that a step has tokens of). Steps that follow one
- * another in a chunk are a run, and go together: key and query of each are two rows.
+ * An instance is a head of a sequence. Of a step's tokens it takes those of its sequence. Steps that
+ * follow one another in a chunk are a run, and go together: key and query of each are two rows.
  *
  *   for runs {
  *     rows -> team memory, keys -> the chunk's; products of decays
@@ -81,7 +81,16 @@ static rlx_status store_output(delta *x, rlx_ir_value *step, rlx_ir_value *e0, r
     c[rank] = coord_of(x->head, 0, -1);
     c[rank + 1] = coord_of(e0, x->e, 0);
     const tile_space ts = {.rank = 1, .dim = {x->s.n}, .root = {e0}};
-    return tile_store(x->k, kernel_result(x->k, 0), v, c, &ts);
+    return tile_store(x->k, x->output, v, c, &ts);
+}
+
+/* What the query reads in row `of` of sums: the values of steps first .. end-1 are there. */
+static rlx_status read_values(delta *x, rlx_ir_value *row, rlx_ir_value *of, rlx_ir_value *first,
+                              rlx_ir_value *end, rlx_ir_value *step, rlx_ir_value *e0)
+{
+    rlx_ir_value *sum;
+    RLX_TRY(sum_steps(x, row, of, first, end, e0, &sum));
+    return store_output(x, step, e0, sum);
 }
 
 /* The tile's steps in turn: the value of a key, what its query reads. */
@@ -98,8 +107,8 @@ static rlx_status step_tile(delta *x, rlx_ir_value *row, rlx_ir_value *e0)
     RLX_TRY(sum_steps(x, row, of, first, i, e0, &sum));
     store(x, x->values, i, e0, 0, x->s.n, times(x, minus(x, v, sum), beta));
     rlx_lir_build_barrier(x->b);
-    RLX_TRY(sum_steps(x, row, plus(x, of, at(x, 1)), first, next, e0, &sum));
-    RLX_TRY(store_output(x, step, e0, sum));
+    if (x->output)
+        RLX_TRY(read_values(x, row, plus(x, of, at(x, 1)), first, next, step, e0));
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
@@ -237,24 +246,25 @@ static rlx_status count_run(delta *x, rlx_ir_value *tokens)
     return rlx_ir_builder_finish(x->b);
 }
 
-/* The tokens of all sequences, run by run. */
+/* The step's tokens of the instance's sequence, run by run. */
 static rlx_status lower_tokens(delta *x)
 {
-    rlx_ir_value *tokens = k_extent(x->k, x->node->in[Q]->type.dim[0]), *goes, *pos;
-    rlx_lir_scope loop, begins;
+    rlx_ir_value *tokens = k_extent(x->k, x->node->in[Q]->type.dim[0]), *goes, *pos, *seq;
+    rlx_lir_scope loop, own, begins;
     RLX_TRY(begin_loop(x, at(x, 0), tokens, 1, &loop));
     x->from = loop.index[0];
+    RLX_TRY(place_at(x, SEQ, x->from, &seq));
+    RLX_TRY(begin_loop(x, at(x, 0), as_turns(x, map2(x, RLX_FN_EQ, seq, x->slot)), 1, &own));
     RLX_TRY(continues(x, x->from, &goes));
     rlx_ir_value *turns = choose(x, goes, at(x, 0), at(x, 1));
     RLX_TRY(begin_loop(x, at(x, 0), turns, 1, &begins));
-    RLX_TRY(place_at(x, SEQ, x->from, &x->slot));
     RLX_TRY(place_at(x, POS, x->from, &pos));
-    x->state.at[0] = x->keys.at[0] = x->values.at[0] = x->decays.at[0] = x->slot;
     x->index = map2(x, RLX_FN_MOD, pos, at(x, x->c));
     x->has_state = as_turns(x, map2(x, RLX_FN_LE, at(x, x->c), pos));
     RLX_TRY(count_run(x, tokens));
     RLX_TRY(lower_run(x, NULL));
     rlx_lir_end_for(x->b, &begins, NULL);
+    rlx_lir_end_for(x->b, &own, NULL);
     rlx_lir_end_for(x->b, &loop, NULL);
     return rlx_ir_builder_finish(x->b);
 }
@@ -280,16 +290,23 @@ static rlx_status take_memory(delta *x)
     return x->k->top.status ? rlx_ir_builder_finish(&x->k->top) : RLX_OK;
 }
 
+/* The memory of result `i`; NULL: there is none, or nobody wants it. */
+static rlx_ir_value *find_result(delta *x, const region_cx *r, int i)
+{
+    const rlx_ir_node *yield = r->node->blocks[0]->last;
+    for (int k = 0; i < x->node->nout && k < yield->nin; k++)
+        if (yield->in[k] == x->node->out[i])
+            return kernel_result(x->k, k);
+    return NULL;
+}
+
 /* What the chunk and the state lie in: pools, or a result and temps. */
 static rlx_status find_memory(delta *x, region_cx *r)
 {
     place *all[4] = {&x->state, &x->keys, &x->values, &x->decays};
-    const rlx_ir_node *yield = r->node->blocks[0]->last;
+    x->output = find_result(x, r, 0);
     for (int i = 0; i < 4; i++) {
-        rlx_ir_value *buffer = NULL;
-        for (int k = 0; i + 1 < x->node->nout && k < yield->nin; k++)
-            if (yield->in[k] == x->node->out[i + 1])
-                buffer = kernel_result(x->k, k);
+        rlx_ir_value *buffer = find_result(x, r, i + 1);
         if (!buffer && !x->temp[i]) {
             rlx_ir_type t = x->node->in[STATE]->type;
             const rlx_dim dims[4][4] = {
@@ -308,20 +325,19 @@ static rlx_status find_memory(delta *x, region_cx *r)
     return rlx_ir_builder_finish(x->k->b);
 }
 
-/* An instance for each head, of each of a batch's sequences. */
+/* An instance for each head of each sequence. */
 static rlx_status begin_heads(delta *x, rlx_lir_scope *grid)
 {
     const rlx_ir_type *q = &x->node->in[Q]->type, *v = &x->node->in[V]->type;
     const int lead = x->tokens ? 1 : 2;
     const int64_t ratio = v->dim[lead] / q->dim[lead];
-    rlx_ir_value *extents[2] = {at(x, v->dim[lead])};
-    if (!x->tokens)
-        extents[1] = k_extent(x->k, q->dim[0]);
-    k_begin_grid(x->k, lead, extents, grid);
+    rlx_ir_value *extents[2] = {at(x, v->dim[lead]),
+                                k_extent(x->k, x->node->in[STATE]->type.dim[0])};
+    k_begin_grid(x->k, 2, extents, grid);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
     x->head = grid->index[0];
-    x->slot = x->tokens ? NULL : grid->index[1];
+    x->slot = grid->index[1];
     x->group =
         x->tile ? map2(x, RLX_FN_MOD, x->head, at(x, q->dim[lead])) : over(x, x->head, ratio);
     place *all[4] = {&x->state, &x->keys, &x->values, &x->decays};
@@ -377,8 +393,13 @@ static rlx_status choose_schedule(delta *x, const region_cx *r)
         .sequences = x->tokens ? rlx_dim_upper(r->out->dims, n->in[STATE]->type.dim[0], upper) : 1};
     rlx_lir_schedule_delta(r->options->target, &shape, &x->s);
     if (rlx_lir_schedule_delta_bytes(&shape, &x->s) > r->options->target->team_bytes)
-        return RLX_FAIL(RLX_UNSUPPORTED, "a chunk of %lld steps takes more than a team's memory",
-                        (long long)x->c);
+        return RLX_FAIL(
+            RLX_UNSUPPORTED,
+            "the delta rule of keys of %lld by chunks of %lld steps takes %lld bytes of a "
+            "team's memory, which has %lld",
+            (long long)x->d, (long long)x->c,
+            (long long)rlx_lir_schedule_delta_bytes(&shape, &x->s),
+            (long long)r->options->target->team_bytes);
     x->matrices = r->options->target->unit == RLX_UNIT_CPU;
     x->width = 16;
     return RLX_OK;

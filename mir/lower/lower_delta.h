@@ -25,6 +25,7 @@ typedef struct delta {
     int64_t d, e, c, width;            /* columns of scores per tile */
     bool tokens, tile, matrices;       /* matrices: products of whole tiles */
     tape_buffer *temp[4];              /* of what is neither pool nor result */
+    rlx_ir_value *output;              /* NULL: nobody wants it */
     place state, keys, values, decays; /* [D,E], [D,C], [C,E]; row `head` of [H,C+1] */
     place rows, scores, scales;        /* team memory: [2R,D], [2R,C], [2R,1] */
     place products, sums, panel;       /* of decays [R+1,C]; [m,n]; [max(C,D),n] */
