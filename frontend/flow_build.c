@@ -220,12 +220,15 @@ static rlx_status name_table(const rlx_tensor *t, rlx_text *out)
 {
     char hex[65];
     rlx_text what = {0};
+    rlx_hasher h;
     rlx_text_putf(&what, "%s %d", rlx_format_get(t->format)->name, t->rank);
     for (int i = 0; i < t->rank; i++)
         rlx_text_putf(&what, " %lld", (long long)t->dim[i]);
     rlx_text_put(&what, "\n");
-    rlx_text_put_bytes(&what, t->data, t->bytes);
-    rlx_hash_hex(rlx_hash_bytes(what.data, what.len), hex);
+    rlx_hasher_init(&h);
+    rlx_hasher_add(&h, what.data, what.len);
+    rlx_hasher_add(&h, t->data, t->bytes);
+    rlx_hash_hex(rlx_hasher_finish(&h), hex);
     rlx_text_putf(out, RLX_FLOW_TABLE "%s", hex);
     const bool oom = what.oom || out->oom;
     rlx_text_deinit(&what);
