@@ -1,5 +1,7 @@
 /* frontend/blocks/build_arrange.c: elements of custom stages in other places: padding by what is there,
  * rolls, repeats; folds that are made of folds. Compositions of rlx_build_*. */
+#include <math.h>
+
 #include "frontend/blocks/build.h"
 
 static rlx_value *num2(rlx_builder *b, rlx_map fn, rlx_value *x, double y)
@@ -54,9 +56,23 @@ rlx_value *rlx_build_pad_with(rlx_builder *b, rlx_value *x, int axis, int64_t lo
     return rlx_build_take(b, x, find_place(b, pad, at, extent), axis);
 }
 
+/* Numbers are doubles: less than a constant extent, which is less than 2^53; else up to that. */
+static bool reduce_roll(rlx_builder *b, int64_t extent, int64_t *by)
+{
+    const int64_t most = (int64_t)1 << 53;
+    if (extent > 0)
+        *by %= extent;
+    if (*by >= -most && *by <= most)
+        return true;
+    rlx_builder_note(b, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                 "roll: by %lld, along a symbol's axis by 2^53 at most",
+                                 (long long)*by));
+    return false;
+}
+
 rlx_value *rlx_build_roll(rlx_builder *b, rlx_value *x, int axis, int64_t by)
 {
-    if (!rlx_builder_axis(b, "roll", x, &axis))
+    if (!rlx_builder_axis(b, "roll", x, &axis) || !reduce_roll(b, rlx_value_dim(x, axis), &by))
         return NULL;
     const int64_t extent = rlx_value_extent(x, axis);
     rlx_value *at = num2(b, RLX_MAP_SUB, rlx_build_iota(b, RLX_I64, extent), (double)by);
@@ -87,6 +103,13 @@ rlx_value *rlx_build_variance(rlx_builder *b, rlx_value *x, int n, const int *ax
     return rlx_build_mean(b, rlx_build_map2(b, RLX_MAP_MUL, d, d), n, axes);
 }
 
+/* Whether no element along the axes is a NaN; they stay, as 1. */
+static rlx_value *has_numbers(rlx_builder *b, rlx_value *x, int n, const int *axes)
+{
+    return rlx_build_reduce(b, RLX_MAP_AND, rlx_build_map2(b, RLX_MAP_EQ, x, x), n, axes, true);
+}
+
+/* Where the largest is infinite, that is the sum, but for NaNs, which folds may lose. */
 rlx_value *rlx_build_log_sum_exp(rlx_builder *b, rlx_value *x, int n, const int *axes)
 {
     rlx_value *most = rlx_build_reduce(b, RLX_MAP_MAX, x, n, axes, true);
@@ -95,7 +118,8 @@ rlx_value *rlx_build_log_sum_exp(rlx_builder *b, rlx_value *x, int n, const int 
         rlx_build_reduce(b, RLX_MAP_ADD, rlx_build_map1(b, RLX_MAP_EXP, d), n, axes, true);
     rlx_value *y = rlx_build_map2(b, RLX_MAP_ADD, rlx_build_map1(b, RLX_MAP_LOG, sum), most);
     rlx_value *zero = rlx_build_number(b, rlx_value_format(x), 0);
+    rlx_value *nan = rlx_build_number(b, rlx_value_format(x), NAN);
     d = rlx_build_map2(b, RLX_MAP_SUB, most, most);
-    return rlx_build_map3(b, RLX_MAP_SELECT, rlx_build_map2(b, RLX_MAP_EQ, d, zero), y,
-                          most); /* infinities */
+    most = rlx_build_map3(b, RLX_MAP_SELECT, has_numbers(b, x, n, axes), most, nan);
+    return rlx_build_map3(b, RLX_MAP_SELECT, rlx_build_map2(b, RLX_MAP_EQ, d, zero), y, most);
 }

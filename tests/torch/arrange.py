@@ -24,4 +24,14 @@ def infinite(x):
     return x
 g.case("log_sum_exp", lambda x: x.logsumexp((2,), keepdim=True), {}, dict(x=infinite(g.randn(3, 4, 5) * 60)))
 
+def nans(x):
+    x = infinite(x)
+    x[0, 1, 0] = x[1, 1, 4] = x[2, 0, 1] = torch.nan # beside numbers, beside infinity
+    x[2, 1] = torch.nan
+    x[2, 2] = -torch.inf
+    x[2, 2, 3] = torch.nan
+    return x
+g.case("log_sum_exp_nan", lambda x: x.logsumexp((2,), keepdim=True), {}, dict(x=nans(g.randn(3, 4, 5) * 60)))
+g.case("roll_far", lambda x: torch.roll(x, ((2**53 + 1) % 5,), (1,)), {}, dict(x=g.randn(2, 5, 3)))
+
 g.save()

@@ -14,6 +14,8 @@ CUSTOM(tile, "N,4,3", rlx_build_repeat(b, x, 1, 3, false))
 CUSTOM(repeat_each, "N,L,3", rlx_build_repeat(b, x, 1, 3, true))
 CUSTOM(variance, "N,4,5", rlx_build_variance(b, x, 2, (const int[]){1, 2}))
 CUSTOM(log_sum_exp, "N,4,5", rlx_build_log_sum_exp(b, x, 1, (const int[]){-1}))
+CUSTOM(log_sum_exp_nan, "N,4,5", rlx_build_log_sum_exp(b, x, 1, (const int[]){-1}))
+CUSTOM(roll_far, "N,5,3", rlx_build_roll(b, x, 1, ((int64_t)1 << 53) + 1))
 
 static const torch_case cases[] = {
     CASE(pad_reflect, 0),
@@ -28,6 +30,8 @@ static const torch_case cases[] = {
     CASE(repeat_each, 0),
     CASE(variance, 2e-6),
     CASE(log_sum_exp, 2e-6),
+    CASE(log_sum_exp_nan, 2e-6),
+    CASE(roll_far, 0),
 };
 
 int main(void)
