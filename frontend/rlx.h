@@ -400,7 +400,7 @@ RLX_API void rlx_flow_output(rlx_flow *f, const char *name);
 
 /* What rlx_flow_activation and others apply element by element. */
 typedef enum rlx_activation {
-    RLX_ACT_IDENTITY, /* x */
+    RLX_ACT_CUSTOMARY, /* what is said where one is chosen (rlx_cell_spec); elsewhere x */
     RLX_ACT_RELU, /* max(x, 0) */
     RLX_ACT_RELU6, /* min(max(x, 0), 6) */
     RLX_ACT_RELU_SQUARED, /* max(x, 0)^2 */
@@ -420,7 +420,8 @@ typedef enum rlx_activation {
     RLX_ACT_SOFTPLUS, /* log(1 + e^(alpha x))/alpha; alpha 1 */
     RLX_ACT_SOFTSIGN, /* x/(1 + |x|) */
     RLX_ACT_CLAMP, /* min(max(x, alpha), beta); alpha -1, beta 1 */
-    RLX_ACT_SOFTCAP /* alpha tanh(x/alpha); alpha 30 */
+    RLX_ACT_SOFTCAP, /* alpha tanh(x/alpha); alpha 30 */
+    RLX_ACT_IDENTITY /* x */
 } rlx_activation;
 
 /* Recurrences over axis 1 of f32[B,S,I]: torch's nn.GRU and nn.LSTM with batch_first, all layers, without dropout. Weights
@@ -435,7 +436,7 @@ typedef struct rlx_recurrent_spec {
     const char *lengths;            /* stream i32[B]: the steps of each row, behind which is 0; as of a packed sequence */
     const char *h, *c;              /* streams f32[layers * directions,B,H]: first states, else zeros; LSTM: both or none */
     const char *h_last, *c_last;    /* streams to keep the last states in, of the same shape */
-    rlx_activation gate, cell, out; /* as in rlx_cell_spec, as clip is: 0: sigmoid, tanh, tanh */
+    rlx_activation gate, cell, out; /* as in rlx_cell_spec, as clip is */
     double clip;
 } rlx_recurrent_spec;
 RLX_API void rlx_flow_gru(rlx_flow *f, const rlx_recurrent_spec *spec);
@@ -870,7 +871,7 @@ RLX_API rlx_value *rlx_build_pad(rlx_builder *b, rlx_value *x, int axis, int64_t
  * reaches less far than L. */
 typedef enum rlx_pad { RLX_PAD_REFLECT, RLX_PAD_EDGE, RLX_PAD_WRAP } rlx_pad;
 RLX_API rlx_value *rlx_build_pad_with(rlx_builder *b, rlx_value *x, int axis, int64_t low, int64_t high, rlx_pad pad);
-RLX_API rlx_value *rlx_build_roll(rlx_builder *b, rlx_value *x, int axis, int64_t by); /* element i goes to (i + by) mod L */
+RLX_API rlx_value *rlx_build_roll(rlx_builder *b, rlx_value *x, int axis, int64_t by); /* element i goes to (i + by) mod L; of a symbol's L |by| is 2^53 at most */
 /* A view: an axis so many times, one behind another (1 2 1 2), or each of its elements (1 1 2 2). */
 RLX_API rlx_value *rlx_build_repeat(rlx_builder *b, rlx_value *x, int axis, int64_t times, bool each);
 /* A view: the axis L becomes two, [O,size], [o,k] being element o*step + k*dilation; O is as many as lie inside. */
@@ -888,7 +889,7 @@ RLX_API rlx_value *rlx_build_reduce(rlx_builder *b, rlx_map fn, rlx_value *x, in
                                     bool keep);
 RLX_API rlx_value *rlx_build_mean(rlx_builder *b, rlx_value *x, int n, const int *axes); /* floats; axes stay, as 1 */
 RLX_API rlx_value *rlx_build_variance(rlx_builder *b, rlx_value *x, int n, const int *axes); /* the mean of (x - mean)^2; the same */
-RLX_API rlx_value *rlx_build_log_sum_exp(rlx_builder *b, rlx_value *x, int n, const int *axes); /* floats; axes stay, as 1 */
+RLX_API rlx_value *rlx_build_log_sum_exp(rlx_builder *b, rlx_value *x, int n, const int *axes); /* floats; axes stay, as 1; NaN where one is */
 /* All elements so far along an axis, with ADD, MUL, MIN or MAX; reverse: from the end; exclusive (ADD, MUL): without the
  * element itself. A cumulative sum is ADD. */
 RLX_API rlx_value *rlx_build_scan(rlx_builder *b, rlx_map fn, rlx_value *x, int axis, bool exclusive,
@@ -1042,7 +1043,7 @@ typedef struct rlx_cell_spec {
     bool reset_before;      /* GRU: r multiplies h, not the product with it */
     rlx_value *lengths;     /* i32[B], the steps that each row has (its first ones, in either direction); NULL: all */
     rlx_value *peephole;    /* LSTM: [3H]: the gates i and f see c before the step, o c after it, times these; NULL: none */
-    rlx_activation gate, cell, out; /* of the gates, of n (g), of an LSTM's c; with their usual numbers; 0: sigmoid, tanh, tanh */
+    rlx_activation gate, cell, out; /* of the gates, of n (g), of an LSTM's c; with their usual numbers; customary: sigmoid, tanh, tanh */
     double clip;            /* what these take is held in -clip..clip; 0: it is not */
 } rlx_cell_spec;
 /* x f32[B,S,I] -> f32[B,S,H], zeros behind a row's length; the states after a row's last step, f32[B,H], in *h and *c, which
@@ -1190,7 +1191,8 @@ RLX_API rlx_value *rlx_build_max_pool(rlx_builder *b, rlx_value *x, const int64_
 RLX_API rlx_value *rlx_build_mean_pool(rlx_builder *b, rlx_value *x, const int64_t *size,
                                        const rlx_window_spec *spec);
 /* rlx_build_max_pool; *places (may be NULL): where the largest of a window lies in the plane S.., i64 [N,C,O..], row-major;
- * of equal ones the first. NaNs are larger than all else (without places they may be lost, as by RLX_MAP_MAX). */
+ * of equal ones the first; of a window with nothing but padding 2^53. NaNs are larger than all else (without places they may be
+ * lost, as by RLX_MAP_MAX). */
 RLX_API rlx_value *rlx_build_max_pool_places(rlx_builder *b, rlx_value *x, const int64_t *size,
                                              const rlx_window_spec *spec, rlx_value **places);
 /* x [N,C,S..] -> [N,C,parts..]: part o of an axis goes from floor(o*S/parts) to ceil((o+1)*S/parts); S constant. */

@@ -83,7 +83,7 @@ typedef enum rlx_hir_activation {
 #undef ACTIVATION
     RLX_HIR_ACT_COUNT
 } rlx_hir_activation;
-const char *rlx_hir_activation_name(rlx_hir_activation a); /* as the table has it; NULL: none */
+const char *rlx_hir_activation_name(rlx_hir_activation a);    /* as the table has it; NULL: none */
 rlx_hir_activation rlx_hir_find_activation(const char *text); /* RLX_HIR_ACT_COUNT: none */
 /* alpha and beta both 0: the table's. */
 rlx_ir_value *rlx_hir_build_activation(rlx_ir_builder *b, rlx_hir_activation a, double alpha,
@@ -114,8 +114,9 @@ typedef struct rlx_hir_cell {
     rlx_ir_value *peephole;    /* of an LSTM; may be NULL */
     bool backwards;
     bool reset_before; /* of a GRU: r multiplies h, not the product with it */
-    rlx_hir_activation gate, cell, out; /* out: of an LSTM; IDENTITY: sigmoid, tanh, tanh */
-    double clip;                        /* of what they take; 0: none */
+    const char *gate, *cell,
+        *out;    /* activations by name, out of an LSTM; NULL: sigmoid, tanh, tanh */
+    double clip; /* of what they take; 0: none */
 } rlx_hir_cell;
 /* Return y; the last states, if they are asked for, in *h and *c. */
 rlx_ir_value *rlx_hir_build_gru(rlx_ir_builder *b, const rlx_hir_cell *cell, rlx_ir_value **h);

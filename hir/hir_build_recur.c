@@ -30,10 +30,10 @@ static rlx_ir_value *build(rlx_ir_builder *b, int op, const operands *o, int nat
     return n ? n->out[0] : NULL;
 }
 
-static int add_activation(rlx_attr *attrs, int n, rlx_attr_key key, rlx_hir_activation a)
+static int add_activation(rlx_attr *attrs, int n, rlx_attr_key key, const char *name)
 {
-    if (a != RLX_HIR_ACT_IDENTITY)
-        attrs[n++] = rlx_attr_text(key, rlx_hir_activation_name(a));
+    if (name)
+        attrs[n++] = rlx_attr_text(key, name);
     return n;
 }
 

@@ -11,10 +11,18 @@ rlx_status rlx_flow_get_activation(int64_t fn, rlx_hir_activation *out)
 #include "hir/activations.def"
 #undef ACTIVATION
     };
-    *out = RLX_HIR_ACT_IDENTITY;
+    *out = RLX_HIR_ACT_IDENTITY; /* as the table has it of RLX_ACT_CUSTOMARY */
     if (fn < 0 || fn >= (int64_t)(sizeof table / sizeof *table))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "there is no activation %lld", (long long)fn);
     *out = table[fn];
+    return RLX_OK;
+}
+
+rlx_status rlx_flow_get_cell_activation(int64_t fn, const char **out)
+{
+    rlx_hir_activation known;
+    RLX_TRY(rlx_flow_get_activation(fn, &known));
+    *out = fn == RLX_ACT_CUSTOMARY ? NULL : rlx_hir_activation_name(known);
     return RLX_OK;
 }
 

@@ -139,6 +139,8 @@ rlx_status rlx_flow_apply_linear(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_val
                                  int bias, rlx_dim rows, rlx_ir_value **out);
 /* HIR's activation of an rlx_activation; RLX_INVALID_ARGUMENT when there is none. */
 rlx_status rlx_flow_get_activation(int64_t fn, rlx_hir_activation *out);
+/* The name of a cell's; NULL: what is customary. */
+rlx_status rlx_flow_get_cell_activation(int64_t fn, const char **out);
 /* Nodes built next belong to the module that owns `key`: the path without its last `up` parts. */
 void rlx_flow_set_place(rlx_flow_cx *cx, const char *key, int up);
 /* A state of the session, f32[SEQS,dims..], by name: an argument of the running function; whether a

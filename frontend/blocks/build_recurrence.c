@@ -85,11 +85,11 @@ static bool get_cell(rlx_builder *b, rlx_value *x, const rlx_cell_spec *s, rlx_h
                           .backwards = s->backwards,
                           .reset_before = s->reset_before,
                           .clip = s->clip};
-    rlx_status st = rlx_flow_get_activation(s->gate, &out->gate);
+    rlx_status st = rlx_flow_get_cell_activation(s->gate, &out->gate);
     if (!st)
-        st = rlx_flow_get_activation(s->cell, &out->cell);
+        st = rlx_flow_get_cell_activation(s->cell, &out->cell);
     if (!st)
-        st = rlx_flow_get_activation(s->out, &out->out);
+        st = rlx_flow_get_cell_activation(s->out, &out->out);
     rlx_builder_note(b, st);
     return !st;
 }

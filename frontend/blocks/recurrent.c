@@ -137,9 +137,9 @@ static rlx_status build_direction(rlx_flow_cx *cx, const rlx_stage *s, int first
                          .backwards = first > 0 || s->number[BACKWARDS],
                          .reset_before = s->number[RESET_BEFORE],
                          .clip = s->real[CLIP]};
-    RLX_TRY(rlx_flow_get_activation(s->number[GATE], &cell.gate));
-    RLX_TRY(rlx_flow_get_activation(s->number[CELL], &cell.cell));
-    RLX_TRY(rlx_flow_get_activation(s->number[OUT], &cell.out));
+    RLX_TRY(rlx_flow_get_cell_activation(s->number[GATE], &cell.gate));
+    RLX_TRY(rlx_flow_get_cell_activation(s->number[CELL], &cell.cell));
+    RLX_TRY(rlx_flow_get_cell_activation(s->number[OUT], &cell.out));
     const rlx_dim any[] = {RLX_DIM_INVALID, RLX_DIM_INVALID};
     RLX_TRY(rlx_flow_need_weight(cx, s, first + W_IH, 2, any, &cell.w_ih));
     RLX_TRY(rlx_flow_need_weight(cx, s, first + W_HH, 2, any, &cell.w_hh));

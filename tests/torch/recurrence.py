@@ -271,4 +271,18 @@ g.case("gdn_chunks_tokens", Tokens(lambda **x: delta_chunks(**x, s=torch.zeros(1
 # ---- a stage whose cell has other activations
 g.case("lstm_stage_other", lambda x: lstm_other(x, torch.zeros(x.shape[0], 6), torch.zeros(x.shape[0], 6))["y"], lstm, dict(x=g.randn(3, 5, 4)))
 
+
+# ---- cells of which a function is none: x as it is
+def lstm_identity(x, h, c):
+    w_ih, w_hh, b_ih, b_hh = (lstm.state_dict()[k + "_l0"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    ys = []
+    for t in range(x.shape[1]):
+        i, f, a, o = (x[:, t] @ w_ih.T + b_ih + h @ w_hh.T + b_hh).split(6, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * a
+        h = torch.sigmoid(o) * c
+        ys.append(h)
+    return dict(y=torch.stack(ys, 1), h_last=h, c_last=c)
+g.case("lstm_identity", lstm_identity, lstm, dict(x=g.randn(2, 4, 4), h=g.randn(2, 6), c=g.randn(2, 6)))
+g.case("lstm_stage_identity", lambda x: lstm_identity(x, torch.zeros(x.shape[0], 6), torch.zeros(x.shape[0], 6))["y"], lstm, dict(x=g.randn(3, 5, 4)))
+
 g.save()

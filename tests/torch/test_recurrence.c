@@ -152,15 +152,16 @@ static rlx_value *build_other_gru(rlx_builder *b, rlx_value *x, void *user)
     return x;
 }
 
+/* An LSTM with what `user` says, a rlx_cell_spec's cell, out and clip. */
 static rlx_value *build_other_lstm(rlx_builder *b, rlx_value *x, void *user)
 {
+    const rlx_cell_spec *other = user;
     rlx_cell_spec spec = cell_of(b, "h");
     rlx_value *h, *c;
-    (void)user;
     spec.c = rlx_build_declared(b, "c");
-    spec.cell = RLX_ACT_SOFTSIGN;
-    spec.out = RLX_ACT_RELU;
-    spec.clip = 0.75;
+    spec.cell = other->cell;
+    spec.out = other->out;
+    spec.clip = other->clip;
     x = rlx_build_lstm(b, x, &spec, &h, &c);
     rlx_build_store(b, "h_last", h);
     rlx_build_store(b, "c_last", c);
@@ -176,15 +177,27 @@ static void record_gru_other(rlx_flow *f)
     rlx_flow_output_stream(f, "h_last", "h_last");
 }
 
-static void record_lstm_other(rlx_flow *f)
+static void record_lstm_of(rlx_flow *f, rlx_cell_spec *other)
 {
     torch_input(f, "x", RLX_F32, "B,S,4");
     torch_input(f, "h", RLX_F32, "B,6");
     torch_input(f, "c", RLX_F32, "B,6");
-    rlx_flow_custom(f, "lstm", build_other_lstm, NULL);
+    rlx_flow_custom(f, "lstm", build_other_lstm, other);
     rlx_flow_output(f, "y");
     rlx_flow_output_stream(f, "h_last", "h_last");
     rlx_flow_output_stream(f, "c_last", "c_last");
+}
+
+static void record_lstm_other(rlx_flow *f)
+{
+    static rlx_cell_spec other = {.cell = RLX_ACT_SOFTSIGN, .out = RLX_ACT_RELU, .clip = 0.75};
+    record_lstm_of(f, &other);
+}
+
+static void record_lstm_identity(rlx_flow *f)
+{
+    static rlx_cell_spec none = {.cell = RLX_ACT_IDENTITY, .out = RLX_ACT_IDENTITY};
+    record_lstm_of(f, &none);
 }
 
 static void record_lstm_stage_other(rlx_flow *f)
@@ -192,6 +205,13 @@ static void record_lstm_stage_other(rlx_flow *f)
     torch_input(f, "x", RLX_F32, "B,S,4");
     rlx_flow_lstm(
         f, &(rlx_recurrent_spec){.cell = RLX_ACT_SOFTSIGN, .out = RLX_ACT_RELU, .clip = 0.75});
+    rlx_flow_output(f, "y");
+}
+
+static void record_lstm_stage_identity(rlx_flow *f)
+{
+    torch_input(f, "x", RLX_F32, "B,S,4");
+    rlx_flow_lstm(f, &(rlx_recurrent_spec){.cell = RLX_ACT_IDENTITY, .out = RLX_ACT_IDENTITY});
     rlx_flow_output(f, "y");
 }
 
@@ -593,6 +613,8 @@ static const torch_case cases[] = {
     {"gru_other", record_gru_other, 2e-6, NULL},
     {"lstm_other", record_lstm_other, 2e-6, NULL},
     {"lstm_stage_other", record_lstm_stage_other, 2e-6, NULL},
+    {"lstm_identity", record_lstm_identity, 2e-6, NULL},
+    {"lstm_stage_identity", record_lstm_stage_identity, 2e-6, NULL},
     {"short_conv", record_short_conv, 2e-6, NULL},
     {"short_conv_tokens", record_short_conv_tokens, 2e-6, sessions},
     {"delta_rule", record_delta_rule, 5e-6, NULL},
