@@ -279,8 +279,10 @@ static void repeat_stack(rlx_flow *f)
     rlx_status st = rlx_stack_create("block", &block);
     enter(f);
     if (!st) {
-        record_mlp(block, NULL);
-        rlx_flow_repeat_stack(f, 3, block);
+        rlx_flow_residual_save(block);
+        rlx_flow_linear(block, "layers.{}.mlp.fc1.weight", NULL); /* each layer has its own */
+        rlx_flow_residual_add(block);
+        rlx_flow_repeat_stack(f, 2, block);
         rlx_flow_output(f, "y"); /* without it the flow is refused */
     }
     rlx_status_free(st);

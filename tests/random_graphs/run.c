@@ -374,18 +374,20 @@ static rlx_status run_path(runner *r, uint64_t features)
     return st;
 }
 
-/* Every path that this CPU has: its own, and the one for older CPUs when that is another. */
+/* With all that this CPU has, and as for each level that it reaches when that is less. */
 static rlx_status run_all(runner *r)
 {
+    static const char *const levels[] = {"x86-64-v4", "x86-64-v3"};
     const uint64_t host = rlx_cpu_host()->features;
-    uint64_t older;
     RLX_TRY(make_inputs(r));
     RLX_TRY(rlx_hir_eval(r->g->hir, "main", &r->env, r->want, r->nresults));
     RLX_TRY(run_path(r, host));
-    RLX_TRY(rlx_cpu_parse("x86-64-v3", false, &older));
-    if ((host & older) != older || host == older)
-        return RLX_OK;
-    RLX_TRY_NOTE(run_path(r, older), "for x86-64-v3");
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        uint64_t level;
+        RLX_TRY(rlx_cpu_parse(levels[i], false, &level));
+        if ((host & level) == level && host != level)
+            RLX_TRY_NOTE(run_path(r, level), "for %s", levels[i]);
+    }
     return RLX_OK;
 }
 
