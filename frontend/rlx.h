@@ -1032,7 +1032,8 @@ RLX_API rlx_value *rlx_build_istft(rlx_builder *b, const rlx_stft_spec *s, rlx_v
  *
  * A state of the session: f32[SEQS,dims..], one for each sequence, zeros at its first token. Its name is the flow's own;
  * "{}" is the layer's index. What holds such a state can be forked, saved and begun anew, and cannot go back
- * (rlx_session_rewind). Each is updated once. */
+ * (rlx_session_rewind). Each is updated once. Programs may share a session's sequences where their states are the same: one
+ * that has a state which a sequence's earlier tokens have not gone through is refused there (RLX_INVALID_ARGUMENT). */
 RLX_API rlx_value *rlx_build_state(rlx_builder *b, const char *name, int rank, const int64_t *dims);
 
 typedef struct rlx_cell_spec {
@@ -1068,8 +1069,9 @@ typedef struct rlx_delta_rule_spec {
 /* The gated delta rule, per head: S *= e^g; S += k (beta (v - S^T k))^T; o = scale S^T q -> f32[..,H,E].
  * By chunks it is computed by products of matrices, with other roundings, which the place of a step in its chunk decides: the
  * same in whatever steps and batches a sequence comes. Chunks begin at multiples of `chunk` of a sequence's positions (without
- * a session, of axis 1). With a state of the session NAME, which then is the one where the chunk began, the session keeps
- * states NAME.keys, NAME.values and NAME.decays of the chunk that is not whole. */
+ * a session, of axis 1). With a state of the session NAME, the session keeps it as it is where the chunk began, as NAME.chunk,
+ * and NAME.keys, NAME.values and NAME.decays of the chunk that is not whole: for 128 x 128 (64 KiB a head) and 32 steps 32 KiB
+ * more, for 64 twice that, in forks and saved files, too. */
 RLX_API rlx_value *rlx_build_delta_rule(rlx_builder *b, const rlx_delta_rule_spec *spec, rlx_value **last);
 typedef struct rlx_selective_scan_spec {
     rlx_value *x, *dt;    /* f32[B,S,C], f32[B,S,C] (Mamba); or f32[B,S,H,P], f32[B,S,H] (Mamba-2); or of tokens */

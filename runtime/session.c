@@ -146,6 +146,21 @@ static rlx_status outgrown(const plan *n, int q)
                     (long long)n->s->past[q], (long long)more, (long long)n->s->max_positions);
 }
 
+/* The program's states have gone through all that the sequence holds. */
+static rlx_status check_states(const plan *n, int q)
+{
+    for (uint32_t i = 0; i < n->e->nstates; i++) {
+        const rlx_pool *pool = n->b->states[i];
+        if (pool->axis == RLX_POOL_SEQS && pool->seen[q] != n->s->past[q])
+            return RLX_FAIL(
+                RLX_INVALID_ARGUMENT,
+                "sequence %d holds %lld positions, of which state '%s' of program '%s' has "
+                "seen %lld: the others came by programs without it",
+                q, (long long)n->s->past[q], pool->name, n->p->name, (long long)pool->seen[q]);
+    }
+    return RLX_OK;
+}
+
 /* Fills s->next and the live SEQS and SLOTS. */
 static rlx_status plan_sequences(plan *n)
 {
@@ -165,6 +180,8 @@ static rlx_status plan_sequences(plan *n)
                             s->max_sequences);
         if (s->next[q] == s->max_positions)
             return outgrown(n, q);
+        if (s->next[q] == s->past[q]) /* its first of the step */
+            RLX_TRY(check_states(n, q));
         int64_t reach = rlx_session_slots(++s->next[q]);
         seqs = q + 1 > seqs ? q + 1 : seqs;
         slots = reach > slots ? reach : slots;
@@ -464,12 +481,22 @@ static rlx_status run(plan *n)
 /* ---- steps ------------------------------------------------------------------------------------
  */
 
+static void note_seen(const plan *n)
+{
+    const rlx_session *s = n->s;
+    for (uint32_t i = 0; i < n->e->nstates; i++)
+        for (int q = 0; q < s->reach; q++)
+            if (s->next[q] != s->past[q])
+                n->b->states[i]->seen[q] = s->next[q];
+}
+
 static void commit(const plan *n)
 {
     rlx_session *s = n->s;
     if (n->b->has_past) {
         if (s->next[0] != s->past[0])
             s->pending = -1;
+        note_seen(n);
         memcpy(s->past, s->next, sizeof(*s->past) * (size_t)s->max_sequences);
         rlx_session_slide_pages(s);
     }

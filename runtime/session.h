@@ -81,6 +81,7 @@ typedef struct rlx_pool {
     rlx_device_memory *memory; /* there */
     size_t bytes;              /* reserved */
     size_t unit;               /* bytes of one page or row */
+    int64_t *seen;             /* axis SEQS: positions that each sequence's state has gone through */
 } rlx_pool;
 
 /* What an executable is in a session: everything resolved. */

@@ -159,6 +159,16 @@ static rlx_status reserve_pool(rlx_session *s, rlx_pool *pool)
     return RLX_OK;
 }
 
+static void free_pool(rlx_session *s, rlx_pool *pool)
+{
+    unmap(pool->data, pool->bytes);
+    if (s->device && pool->memory)
+        s->device->fn->destroy_memory(s->device, pool->memory);
+    free(pool->seen);
+    free(pool->name);
+    free(pool);
+}
+
 static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *want, rlx_pool **out)
 {
     rlx_pool **pools = realloc(s->pools, sizeof(rlx_pool *) * (size_t)(s->npools + 1));
@@ -166,16 +176,16 @@ static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *wa
         return RLX_OOM();
     s->pools = pools;
     rlx_pool *pool = malloc(sizeof(*pool));
-    char *copy = strdup(name);
-    if (pool)
-        *pool = *want;
-    rlx_status st = pool && copy ? reserve_pool(s, pool) : RLX_OOM();
+    if (!pool)
+        return RLX_OOM();
+    *pool = *want;
+    pool->name = strdup(name);
+    pool->seen = calloc((size_t)s->max_sequences, sizeof *pool->seen);
+    rlx_status st = pool->name && pool->seen ? reserve_pool(s, pool) : RLX_OOM();
     if (st) {
-        free(pool);
-        free(copy);
+        free_pool(s, pool);
         return rlx_status_note(st, __FILE__, __LINE__, "making state '%s'", name);
     }
-    pool->name = copy;
     s->pools[s->npools++] = *out = pool;
     return RLX_OK;
 }
@@ -502,13 +512,8 @@ void rlx_session_unbind_all(rlx_session *s)
         rlx_arena_destroy(s->bindings[i]->arena);
     }
     free(s->bindings);
-    for (int i = 0; i < s->npools; i++) {
-        unmap(s->pools[i]->data, s->pools[i]->bytes);
-        if (s->device)
-            s->device->fn->destroy_memory(s->device, s->pools[i]->memory);
-        free(s->pools[i]->name);
-        free(s->pools[i]);
-    }
+    for (int i = 0; i < s->npools; i++)
+        free_pool(s, s->pools[i]);
     free(s->pools);
     unmap(s->arena, s->arena_bytes);
     free(s->scratch);

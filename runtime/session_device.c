@@ -33,8 +33,10 @@ rlx_status rlx_session_make_device_pool(rlx_session *s, rlx_pool *pool)
     RLX_TRY(check_range(s, pool->bytes, "it"));
     RLX_TRY(d->fn->create_memory(d, pool->bytes, RLX_MEMORY_KEPT, &pool->memory));
     rlx_status st = d->fn->clear(d, pool->memory, 0, pool->bytes);
-    if (st)
+    if (st) {
         d->fn->destroy_memory(d, pool->memory);
+        pool->memory = NULL;
+    }
     return st;
 }
 

@@ -205,9 +205,12 @@ static void drop_sequence(rlx_session *s, int seq)
         release(s, p, seq, p->first[seq], rlx_session_slots(s->past[seq]));
         p->first[seq] = 0;
     }
-    for (int i = 0; i < s->npools; i++)
-        if (s->pools[i]->axis == RLX_POOL_SEQS)
-            rlx_session_clear_unit(s, s->pools[i], seq);
+    for (int i = 0; i < s->npools; i++) {
+        rlx_pool *pool = s->pools[i];
+        if (pool->axis == RLX_POOL_SEQS)
+            rlx_session_clear_unit(s, pool, seq);
+        pool->seen[seq] = 0;
+    }
     s->past[seq] = 0;
     if (seq == 0)
         s->pending = -1;
@@ -238,6 +241,8 @@ void rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *
         for (int64_t k = first[i]; k < rlx_session_slots(past); k++)
             slots_of(s, p, seq)[k] = take_page(s, p);
     }
+    for (int i = 0; i < s->npools; i++)
+        s->pools[i]->seen[seq] = past;
     s->past[seq] = past;
 }
 
@@ -256,9 +261,12 @@ rlx_status rlx_session_fork(rlx_session *s, int from, int to)
         for (int64_t i = p->first[to]; i < end; i++)
             p->refs[ours[i] = theirs[i]]++;
     }
-    for (int i = 0; i < s->npools; i++)
-        if (s->pools[i]->axis == RLX_POOL_SEQS)
-            rlx_session_copy_unit(s, s->pools[i], from, to);
+    for (int i = 0; i < s->npools; i++) {
+        rlx_pool *pool = s->pools[i];
+        if (pool->axis == RLX_POOL_SEQS)
+            rlx_session_copy_unit(s, pool, from, to);
+        pool->seen[to] = pool->seen[from];
+    }
     s->past[to] = s->past[from];
     return RLX_OK;
 }

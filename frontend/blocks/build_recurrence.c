@@ -4,6 +4,19 @@
 
 #include "frontend/blocks/build.h"
 
+/* A state that a delta rule by chunks has taken has another name by now (rename_state). */
+static rlx_status check_new(const rlx_flow_cx *cx, const char *name)
+{
+    const rlx_ir_func *f = cx->fn->func;
+    const size_t n = strlen(name);
+    for (int i = 0; i < f->body->nargs; i++)
+        if (f->arg_info[i].role == RLX_ROLE_STATE && !strncmp(f->arg_info[i].symbol, name, n) &&
+            !strcmp(f->arg_info[i].symbol + n, ".chunk"))
+            return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                            "state \"%s\" is updated by chunks, and used again behind that", name);
+    return RLX_OK;
+}
+
 rlx_status rlx_flow_need_state(rlx_flow_cx *cx, const rlx_stage *s, const char *name, int rank,
                                const rlx_dim *dims, rlx_ir_value **out)
 {
@@ -26,6 +39,7 @@ rlx_status rlx_flow_need_state(rlx_flow_cx *cx, const rlx_stage *s, const char *
     const char *copy = rlx_arena_strdup(cx->scratch, name);
     if (!copy)
         return RLX_OOM();
+    RLX_TRY(check_new(cx, name));
     RLX_TRY(rlx_flow_get_symbol(cx, "SEQS", &all[0]));
     return rlx_flow_arg(cx, RLX_ROLE_STATE, copy, "state", rlx_ir_tensor(RLX_F32, rank + 1, all),
                         out);
@@ -152,6 +166,19 @@ static rlx_status need_beside(rlx_flow_cx *cx, const rlx_stage *s, const rlx_ir_
     return beside ? rlx_flow_need_state(cx, s, beside, rank, dims, out) : RLX_OOM();
 }
 
+/* By chunks a state is what it was where the chunk began. So it has another name: no program takes it
+ * for the state after each step, which has the same type. */
+static rlx_status rename_state(rlx_flow_cx *cx, const rlx_ir_value *state)
+{
+    const rlx_ir_func *f = cx->fn->func;
+    const char **symbol = &f->arg_info[state->index].symbol;
+    const char *name = rlx_arena_printf(f->module->arena, "%s.chunk", *symbol);
+    if (!name)
+        return RLX_OOM();
+    *symbol = name;
+    return RLX_OK;
+}
+
 rlx_status rlx_flow_delta_chunk(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_delta_rule *d)
 {
     if (d->chunk && !rlx_mir_is_delta_chunk(d->chunk))
@@ -165,7 +192,8 @@ rlx_status rlx_flow_delta_chunk(rlx_flow_cx *cx, const rlx_stage *s, rlx_hir_del
     const rlx_dim decays[] = {of[1], d->chunk + 1};
     RLX_TRY(need_beside(cx, s, d->state, "keys", 3, keys, &d->keys));
     RLX_TRY(need_beside(cx, s, d->state, "values", 3, values, &d->values));
-    return need_beside(cx, s, d->state, "decays", 2, decays, &d->decays);
+    RLX_TRY(need_beside(cx, s, d->state, "decays", 2, decays, &d->decays));
+    return rename_state(cx, d->state);
 }
 
 rlx_value *rlx_build_delta_rule(rlx_builder *b, const rlx_delta_rule_spec *s, rlx_value **last)

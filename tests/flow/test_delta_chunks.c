@@ -1,8 +1,9 @@
 /* tests/flow/test_delta_chunks.c: the gated delta rule by chunks in sessions: a token's result has
  * the same bits in whatever steps, beside whatever others and in whichever bucket its sequence came,
- * on every engine; it is the rule's step by step, computed here in f64; forks and sequences that
- * begin anew within a chunk hold to it. */
+ * on every engine; it is the rule's step by step, computed here in f64; forks and files of sequences
+ * within a chunk hold to it. Programs of other forms do not go on with a sequence. */
 #include <math.h>
+#include <unistd.h>
 
 #include "frontend/context.h"
 #include "frontend/flow.h"
@@ -118,19 +119,24 @@ static rlx_session *open_session(const world *t)
     return s;
 }
 
-/* Tokens at .. at + n - 1 of sequences `of`, with inputs of the same places; y [n, HEADS*E]. */
-static void step(const world *t, rlx_session *s, int at, int n, const int32_t *of, float *y)
+/* Tokens at .. at + n - 1 of sequences `of`, with inputs of the same places. */
+static rlx_status try_step(const world *t, rlx_session *s, int at, int n, const int32_t *of)
 {
     rlx_step_input in[INPUTS];
-    rlx_tensor out;
     for (int i = 0; i < INPUTS; i++) {
         const size_t width = (size_t)width_of(&t->s, i);
         in[i] = (rlx_step_input){names[i], t->x[i] + (size_t)at * width,
                                  sizeof(float) * (size_t)n * width};
     }
-    assert_ok(
-        rlx_session_step(s, n <= FEW ? t->few : t->many,
-                         &(rlx_step){.tokens = n, .seq = of, .inputs = in, .ninputs = INPUTS}));
+    return rlx_session_step(s, n <= FEW ? t->few : t->many,
+                            &(rlx_step){.tokens = n, .seq = of, .inputs = in, .ninputs = INPUTS});
+}
+
+/* y [n, HEADS*E] */
+static void step(const world *t, rlx_session *s, int at, int n, const int32_t *of, float *y)
+{
+    rlx_tensor out;
+    assert_ok(try_step(t, s, at, n, of));
     assert_ok(rlx_session_output(s, "y", &out));
     ck_assert_uint_eq(out.bytes, sizeof(float) * (size_t)(n * HEADS * t->s.e));
     memcpy(y, out.data, out.bytes);
@@ -222,25 +228,145 @@ START_TEST(bits_do_not_depend_on_steps)
 }
 END_TEST
 
-/* Within a chunk: pools hold what others left. */
-START_TEST(sequences_are_forked_and_begun_anew)
+/* Tokens of one sequence. */
+static void go_on(const world *t, rlx_session *s, int q, int at, int n, float *to)
 {
-    static const int32_t both[] = {3, 2}, again[8] = {0};
-    const int row = HEADS * shapes[0].e;
+    int32_t of[TOKENS];
+    for (int i = 0; i < n; i++)
+        of[i] = q;
+    step(t, s, at, n, of, to);
+}
+
+static void check_same(const world *t, const float *want, const float *got, int n, const char *what)
+{
+    ck_assert_msg(!memcmp(want, got, sizeof(float) * (size_t)(n * HEADS * t->s.e)), "%s", what);
+}
+
+enum { INSIDE = 10, BEYOND = 16, ONE = 20, OTHER = 45 }; /* of chunks of 16 */
+
+/* Both branches go over the chunk's end, by other tokens, in turns. */
+START_TEST(forks_within_a_chunk_go_apart)
+{
+    static const int at[2] = {ONE, OTHER};
+    static float want[2][BEYOND * HEADS * MOST];
     world t;
-    open_world(&t, "cpu", &shapes[0]);
+    open_world(&t, devices[_i], &shapes[0]);
     compile_world(&t);
-    rlx_session *s = open_session(&t);
-    run(&t, s, TOKENS, first);
+    const int row = HEADS * t.s.e;
+    rlx_session *s = open_session(&t), *whole = open_session(&t);
+    for (int q = 0; q < 2; q++) {
+        go_on(&t, whole, q, 0, INSIDE, y);
+        go_on(&t, whole, q, at[q], BEYOND, want[q]);
+    }
+    go_on(&t, s, 3, 60, 5, y); /* what the fork drops */
+    go_on(&t, s, 2, 0, INSIDE, y);
     assert_ok(rlx_session_fork(s, 2, 3));
-    for (int i = 0; i < INPUTS; i++) /* the same token for both */
-        memcpy(t.x[i] + width_of(&t.s, i), t.x[i], sizeof(float) * (size_t)width_of(&t.s, i));
-    step(&t, s, 0, 2, both, y);
-    ck_assert_mem_eq(y, y + row, sizeof(float) * (size_t)row);
-    assert_ok(rlx_session_rewind(s, 0, 0));
-    step(&t, s, 10, 8, again, y); /* its first tokens, again */
-    ck_assert_mem_eq(y, first + 10 * row, sizeof(float) * (size_t)(8 * row));
+    for (int from = 0; from < BEYOND; from += BEYOND / 4)
+        for (int q = 0; q < 2; q++) {
+            go_on(&t, s, 2 + q, at[q] + from, BEYOND / 4, y);
+            check_same(&t, want[q] + from * row, y, BEYOND / 4, q ? "the fork" : "what was forked");
+        }
     rlx_session_destroy(s);
+    rlx_session_destroy(whole);
+    close_world(&t);
+}
+END_TEST
+
+START_TEST(what_was_saved_within_a_chunk_goes_on)
+{
+    char path[] = "/tmp/rlx_delta_XXXXXX";
+    const int file = mkstemp(path);
+    world t;
+    ck_assert_int_ge(file, 0);
+    close(file);
+    open_world(&t, devices[_i], &shapes[0]);
+    compile_world(&t);
+    const int row = HEADS * t.s.e;
+    rlx_session *s = open_session(&t), *other = open_session(&t);
+    go_on(&t, s, 2, 0, INSIDE, first);
+    assert_ok(rlx_session_write(s, 2, "delta", path));
+    go_on(&t, s, 2, INSIDE, BEYOND, first);
+    go_on(&t, other, 1, 50, 7, y);
+    assert_ok(rlx_session_read(other, 1, "delta", path));
+    go_on(&t, other, 1, INSIDE, FEW, y);
+    go_on(&t, other, 1, INSIDE + FEW, BEYOND - FEW, y + FEW * row);
+    check_same(&t, first, y, BEYOND, "what was restored");
+    unlink(path);
+    rlx_session_destroy(s);
+    rlx_session_destroy(other);
+    close_world(&t);
+}
+END_TEST
+
+/* ---- refusals ----------------------------------------------------------------------------------
+ */
+
+static void check_refused(rlx_status st, const char *why)
+{
+    ck_assert_int_eq(rlx_status_code(st), RLX_INVALID_ARGUMENT);
+    char *story = rlx_status_text(st);
+    ck_assert_msg(strstr(story, why) != NULL, "%s", story);
+    free(story);
+    rlx_status_free(st);
+}
+
+/* Step by step, by chunks, by other chunks: none goes on with what another has left. */
+START_TEST(other_forms_do_not_go_on)
+{
+    static const int chunks[] = {0, 16, 32};
+    static const char *const why[3][3] = {
+        {NULL, "2 positions, of which state 'memory.chunk'",
+         "2 positions, of which state 'memory.chunk'"},
+        {"2 positions, of which state 'memory'", NULL, "another format or shape"},
+        {"2 positions, of which state 'memory'", "another format or shape", NULL}};
+    static const int32_t of[2] = {1, 1};
+    world t[3];
+    for (int i = 0; i < 3; i++) {
+        shape form = shapes[0];
+        form.chunk = chunks[i];
+        open_world(&t[i], "cpu", &form);
+        assert_ok(compile(&t[i], FEW, &t[i].few));
+    }
+    for (int i = 0; i < 9; i++) {
+        const world *a = &t[i / 3], *b = &t[i % 3];
+        rlx_session *s = open_session(a);
+        if (a != b) {
+            step(a, s, 0, 2, of, y);
+            check_refused(try_step(b, s, 2, 2, of), why[i / 3][i % 3]);
+            step(a, s, 2, 2, of, y);
+        }
+        rlx_session_destroy(s);
+    }
+    for (int i = 0; i < 3; i++)
+        close_world(&t[i]);
+}
+END_TEST
+
+/* That there are sequences with the state makes no difference to those without; these may begin anew. */
+START_TEST(states_see_each_sequence)
+{
+    static const int32_t zero[2] = {0, 0}, one[2] = {1, 1}, two[2] = {2, 2};
+    static const char why[] = "2 positions, of which state 'memory.chunk'";
+    world plain, t;
+    shape form = shapes[0];
+    form.chunk = 0;
+    open_world(&plain, "cpu", &form);
+    open_world(&t, "cpu", &shapes[0]);
+    assert_ok(compile(&plain, FEW, &plain.few));
+    assert_ok(compile(&t, FEW, &t.few));
+    rlx_session *s = open_session(&t);
+    step(&t, s, 0, 2, zero, first);
+    step(&plain, s, 0, 2, one, y);
+    assert_ok(rlx_session_fork(s, 1, 2));
+    check_refused(try_step(&t, s, 2, 2, one), why);
+    check_refused(try_step(&t, s, 2, 2, two), why);
+    assert_ok(rlx_session_fork(s, 0, 2));
+    step(&t, s, 2, 2, two, y);
+    assert_ok(rlx_session_rewind(s, 1, 0));
+    step(&t, s, 0, 2, one, y);
+    check_same(&t, first, y, 2, "what begins anew");
+    rlx_session_destroy(s);
+    close_world(&plain);
     close_world(&t);
 }
 END_TEST
@@ -251,12 +377,7 @@ START_TEST(other_chunks_are_refused)
     world t;
     open_world(&t, "cpu", &odd);
     rlx_status st = compile(&t, TOKENS, &t.many);
-    ck_assert_int_eq(rlx_status_code(st), RLX_INVALID_ARGUMENT);
-    char *story = rlx_status_text(st);
-    ck_assert_msg(strstr(story, "chunks of 24 steps; there are those of 16, 32 and 64") != NULL,
-                  "%s", story);
-    free(story);
-    rlx_status_free(st);
+    check_refused(st, "chunks of 24 steps; there are those of 16, 32 and 64");
     close_world(&t);
 }
 END_TEST
@@ -267,8 +388,11 @@ int main(void)
     TCase *c = tcase_create("sessions");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, bits_do_not_depend_on_steps, 0, NSHAPES);
-    tcase_add_test(c, sequences_are_forked_and_begun_anew);
+    tcase_add_loop_test(c, forks_within_a_chunk_go_apart, 0, NDEVICES);
+    tcase_add_loop_test(c, what_was_saved_within_a_chunk_goes_on, 0, NDEVICES);
+    tcase_add_test(c, other_forms_do_not_go_on);
+    tcase_add_test(c, states_see_each_sequence);
     tcase_add_test(c, other_chunks_are_refused);
     suite_add_tcase(s, c);
-    return run_suite(s, NSHAPES + 2);
+    return run_suite(s, NSHAPES + 2 * NDEVICES + 3);
 }
