@@ -55,6 +55,27 @@ static rlx_value *build_no_pad(rlx_builder *b, rlx_value *x, void *user)
     return rlx_build_pad_with(b, x, 1, 1, 1, (rlx_pad)7);
 }
 
+static rlx_value *build_far_roll(rlx_builder *b, rlx_value *x, void *user)
+{
+    (void)user;
+    x = rlx_build_roll(b, x, 1, INT64_MIN); /* of a constant's axis all are exact */
+    return rlx_build_roll(b, x, 0, -((int64_t)1 << 53) - 1);
+}
+
+/* Behind a delta rule by chunks the state has another name. */
+static rlx_value *build_taken_state(rlx_builder *b, rlx_value *x, void *user)
+{
+    const int64_t dims[] = {1, H, H};
+    (void)user;
+    rlx_value *qkv = rlx_build_insert(b, x, 1);
+    rlx_value *g = rlx_build_reduce(b, RLX_MAP_MIN, qkv, 1, (const int[]){2}, false);
+    rlx_delta_rule_spec spec = {.q = qkv, .k = qkv, .v = qkv, .g = g, .beta = g, .chunk = 16};
+    spec.state = rlx_build_state(b, "memory.{}", 3, dims);
+    rlx_build_delta_rule(b, &spec, NULL);
+    rlx_build_state(b, "memory.{}", 3, dims);
+    return x;
+}
+
 static rlx_value *build_cut(rlx_builder *b, rlx_value *x, void *user)
 {
     (void)user;
@@ -334,6 +355,10 @@ static const struct {
     {build_no_frames, RLX_INVALID_ARGUMENT, "stft: n_fft 0, hop 0: both are 1 to 2^31 - 1"},
     {build_far_reflection, RLX_INVALID_ARGUMENT, "pad_with: low 20, high 0 of an extent of 20"},
     {build_no_pad, RLX_INVALID_ARGUMENT, "pad_with: there is no kind 7"},
+    {build_far_roll, RLX_INVALID_ARGUMENT,
+     "roll: by -9007199254740993, along a symbol's axis by 2^53 at most"},
+    {build_taken_state, RLX_INVALID_ARGUMENT,
+     "state \"memory.{}\" is updated by chunks, and used again behind that"},
     {build_cut, RLX_INVALID_ARGUMENT, "pad_with: low -1, high 0: 0 to 2^31 - 1"},
     {build_no_repeat, RLX_INVALID_ARGUMENT, "repeat: -2 times, of rank 2"},
     {build_mixed_states, RLX_INVALID_ARGUMENT, "recur: 1 of 2 states are the session's"},

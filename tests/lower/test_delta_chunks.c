@@ -179,12 +179,38 @@ START_TEST(engines_agree)
 }
 END_TEST
 
+/* Rows of so many numbers are more than a team of 8 KiB keeps, whatever the chunk. */
+START_TEST(deep_keys_are_refused)
+{
+    static const char text[] =
+        "mir module @m {\n  func @main(%q: f32[B,S,1,1024] input \"q\", %v: f32[B,S,1,8] input "
+        "\"v\", "
+        "%g: f32[B,S,1] input \"g\", %s: f32[B,1,1024,8] input \"s\") -> (f32[B,S,1,8]) {\n"
+        "%y, %n = delta_chunks %q, %q, %v, %g, %g, %s {chunk=64, kind=\"repeat\"} : "
+        "(f32[B,S,1,8], f32[B,1,1024,8])\nreturn %y\n  }\n}\n";
+    world w;
+    rlx_ir_module *lir;
+    world_open(&w, text);
+    world_symbol(&w, "B", BATCH);
+    world_symbol(&w, "S", STEPS);
+    assert_ok(rlx_mir_optimize(w.module));
+    rlx_status st = rlx_mir_lower(
+        w.module, &(rlx_mir_lower_options){.target = &targets[2], .upper = w.symbols}, &lir);
+    assert_error(
+        st, RLX_UNSUPPORTED,
+        "keys of 1024 by chunks of 64 steps takes 9488 bytes of a team's memory, which has "
+        "8192");
+    world_close(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lower_delta_chunks");
     TCase *c = tcase_create("engines");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, engines_agree, 0, NCASES * NTARGETS);
+    tcase_add_test(c, deep_keys_are_refused);
     suite_add_tcase(s, c);
-    return run_suite(s, NCASES * NTARGETS);
+    return run_suite(s, NCASES * NTARGETS + 1);
 }
