@@ -325,10 +325,10 @@ START_TEST(targets)
     rlx_text_deinit(&x);
     rlx_text_deinit(&y);
     rlx_jit_target all = {.kind = RLX_JIT_CPU, .features = ~UINT64_C(0)}, below;
-    for (int i = 0; i < rlx_jit_target_count(); i++) {
-        ck_assert(rlx_jit_target_below(&all, i, &below));
+    int cpus = 0; /* Vulkan's kinds of devices come behind them */
+    for (; rlx_jit_target_below(&all, cpus, &below); cpus++) {
         x = describe(&below);
-        for (int k = 0; k < i; k++) {
+        for (int k = 0; k < cpus; k++) {
             ck_assert(rlx_jit_target_below(&all, k, &b));
             y = describe(&b);
             ck_assert_str_ne(x.data, y.data);
@@ -339,7 +339,7 @@ START_TEST(targets)
     rlx_jit_target v3 = {.kind = RLX_JIT_CPU};
     must(rlx_cpu_parse("x86-64-v3", false, &v3.features));
     ck_assert(!rlx_jit_target_below(&v3, 0, &below)); /* the first has AMX */
-    ck_assert(rlx_jit_target_below(&v3, rlx_jit_target_count() - 1, &below));
+    ck_assert(rlx_jit_target_below(&v3, cpus - 1, &below));
     must(rlx_jit_target_named("znver4", &below));
     must(rlx_jit_target_named("neoverse-v2", &below));
     rlx_status st = rlx_jit_target_named("znver44", &below);
