@@ -23,6 +23,7 @@ typedef struct job {
     int64_t cost;
     uint32_t index; /* of the kernel in the program */
     bool elsewhere; /* another program's thread is compiling it */
+    bool copied;    /* from another program */
     rlx_text code;
 } job;
 
@@ -90,6 +91,7 @@ static rlx_status run_job(pool *p, rlx_llvm *worker, bool wait, job *j)
     RLX_TRY(make_key(p, j->kernel, &key));
     const rlx_jit_claim claim = rlx_jit_shared_claim(&key, wait, &j->code);
     j->elsewhere = claim == RLX_JIT_BUSY;
+    j->copied = claim == RLX_JIT_COPY;
     if (claim != RLX_JIT_MINE)
         return j->code.oom ? RLX_OOM() : RLX_OK;
     rlx_status st = emit_job(p, worker, j);
@@ -226,6 +228,7 @@ static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, r
         k->code = (const uint8_t *)p->jobs[i].code.data;
         k->code_bytes = p->jobs[i].code.len;
         stats->code_bytes += (int64_t)k->code_bytes;
+        stats->copied += p->jobs[i].copied;
     }
     rlx_status st = target.oom ? RLX_OOM() : rlx_program_encode(program, entry);
     rlx_text_deinit(&target);
@@ -237,9 +240,10 @@ static rlx_status run_llvm_pool(pool *p, const rlx_ir_module *m, int threads)
     RLX_TRY(check_room(ROOM_TO_OPEN));
     RLX_TRY(rlx_jit_module_open(&p->module));
     RLX_TRY(describe_common(p, m));
-    rlx_jit_shared_enter();
+    rlx_jit_sharer sharer;
+    rlx_jit_shared_enter(&sharer);
     rlx_status st = run_pool(p, threads);
-    rlx_jit_shared_leave();
+    rlx_jit_shared_leave(&sharer);
     return st;
 }
 

@@ -70,6 +70,7 @@ typedef struct rlx_jit_stats {
     double seconds;     /* wall time, LLVM's opening included */
     double cpu_seconds; /* summed over threads */
     int64_t code_bytes;
+    int copied; /* kernels that a program compiled at the same time had already */
 } rlx_jit_stats;
 
 typedef struct rlx_jit_options {

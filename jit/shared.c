@@ -7,14 +7,16 @@
 typedef struct entry {
     rlx_hash key;
     bool given;
+    int64_t last; /* number of the last that had come when it was given */
     rlx_text code;
     struct entry *next;
 } entry;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static entry *entries; /* of what is compiled now: some tens */
-static int compiling;  /* between enter and leave */
+static entry *entries;          /* of what is compiled now: some tens */
+static rlx_jit_sharer *sharers; /* between enter and leave, the last to come first */
+static int64_t came;
 
 static entry **find(const rlx_hash *key)
 {
@@ -32,19 +34,31 @@ static void drop(entry **at)
     free(e);
 }
 
-void rlx_jit_shared_enter(void)
+void rlx_jit_shared_enter(rlx_jit_sharer *s)
 {
     pthread_mutex_lock(&lock);
-    compiling++;
+    *s = (rlx_jit_sharer){.number = ++came, .next = sharers};
+    sharers = s;
     pthread_mutex_unlock(&lock);
 }
 
-void rlx_jit_shared_leave(void)
+/* Those who come later find code too, but do not make it stay: programs that overlap without end
+ * would keep everything. */
+void rlx_jit_shared_leave(rlx_jit_sharer *s)
 {
+    int64_t first = INT64_MAX; /* of those who are left */
     pthread_mutex_lock(&lock);
-    if (--compiling == 0)
-        while (entries)
-            drop(&entries);
+    rlx_jit_sharer **at = &sharers;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    for (const rlx_jit_sharer *left = sharers; left; left = left->next)
+        first = left->number;
+    for (entry **e = &entries; *e;)
+        if ((*e)->given && (*e)->last < first)
+            drop(e);
+        else
+            e = &(*e)->next;
     pthread_mutex_unlock(&lock);
 }
 
@@ -78,6 +92,7 @@ void rlx_jit_shared_give(const rlx_hash *key, const rlx_text *code)
         if (code)
             rlx_text_put_bytes(&e->code, code->data, code->len);
         e->given = code && !e->code.oom;
+        e->last = came;
         if (!e->given)
             drop(at);
     }

@@ -2,8 +2,8 @@
  *
  * The bucket that decodes and the one of prompts are compiled side by side, and what is small in
  * them (norms, roundings, maps) is the same text. Whoever comes first compiles it, others take a copy;
- * who finds that another one is at it goes on with something else. Nothing is kept when nobody
- * compiles. Internal to jit/. */
+ * who finds that another one is at it goes on with something else. Code is kept until all that
+ * compiled when it was given have left. Internal to jit/. */
 #ifndef RLX_JIT_SHARED_H
 #define RLX_JIT_SHARED_H
 
@@ -16,9 +16,15 @@ typedef enum rlx_jit_claim {
     RLX_JIT_BUSY  /* another one compiles it */
 } rlx_jit_claim;
 
+/* One compilation, from enter to leave; the caller's memory, its contents are not. */
+typedef struct rlx_jit_sharer {
+    int64_t number; /* they are counted as they come */
+    struct rlx_jit_sharer *next;
+} rlx_jit_sharer;
+
 /* Around everything that compiles. Thread-safe, as all of these. */
-void rlx_jit_shared_enter(void);
-void rlx_jit_shared_leave(void);
+void rlx_jit_shared_enter(rlx_jit_sharer *s);
+void rlx_jit_shared_leave(rlx_jit_sharer *s);
 
 /* The code of what has this key. wait: until it is not RLX_JIT_BUSY any more; only for those who own
  * nothing that others wait for. */

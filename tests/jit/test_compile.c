@@ -148,7 +148,8 @@ START_TEST(kernels_are_shared)
     pthread_t thread;
     void *copied;
     rlx_text_put(&code, "code");
-    rlx_jit_shared_enter();
+    rlx_jit_sharer first, second;
+    rlx_jit_shared_enter(&first);
     ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_MINE);
     ck_assert_int_eq(rlx_jit_shared_claim(&other, false, &copy), RLX_JIT_MINE);
     ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_BUSY);
@@ -161,37 +162,98 @@ START_TEST(kernels_are_shared)
     ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_COPY);
     ck_assert_str_eq(copy.data, "code");
     rlx_jit_shared_give(&other, NULL);
-    rlx_jit_shared_leave(); /* nobody compiles: nothing is kept */
-    rlx_jit_shared_enter();
+    rlx_jit_shared_enter(&second);
+    ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_COPY);
+    ck_assert_int_eq(rlx_jit_shared_claim(&other, false, &copy), RLX_JIT_MINE);
+    rlx_jit_shared_give(&other, &code);
+    rlx_jit_shared_leave(&first); /* who came later does not keep what was there */
     ck_assert_int_eq(rlx_jit_shared_claim(&key, false, &copy), RLX_JIT_MINE);
     rlx_jit_shared_give(&key, NULL);
-    rlx_jit_shared_leave();
+    ck_assert_int_eq(rlx_jit_shared_claim(&other, false, &copy), RLX_JIT_COPY);
+    rlx_jit_shared_leave(&second); /* nobody compiles: nothing is kept */
+    rlx_jit_shared_enter(&first);
+    ck_assert_int_eq(rlx_jit_shared_claim(&other, false, &copy), RLX_JIT_MINE);
+    rlx_jit_shared_give(&other, NULL);
+    rlx_jit_shared_leave(&first);
     rlx_text_deinit(&code);
     rlx_text_deinit(&copy);
 }
 END_TEST
 
-static void *compile_beside(void *entry)
+/* A program of one kernel, whose text is the same whichever symbol comes first. */
+static void parse_ordered(subject *s, const char *first, const char *second)
 {
-    compile_program(entry, 2, NULL);
+    char text[1024];
+    snprintf(text, sizeof text,
+             "lir module @m {\n kernel @symbols(%%x: global f32[%s,%s]) {\n  return\n }\n"
+             " kernel @k(%%x: global f32[ROWS,COLUMNS]) {\n"
+             "  %%rows = extent {extent=ROWS} : i64\n  grid %%rows (%%r: i64) {\n"
+             "   %%zero = const {ivalue=0} : i64\n   %%v = const {value=1} : f32\n"
+             "   store %%x, %%v, %%r, %%zero {axes=[]}\n   yield\n  }\n  return\n }\n"
+             " func @main(%%x: global f32[ROWS,COLUMNS] out) {\n"
+             "  launch %%x {callee=@k, phase=0}\n  return\n }\n}\n",
+             first, second);
+    EXPECT_OK(subject_parse(s, "ordered", text));
+}
+
+enum { NARROW, WIDE, ROWS_FIRST, COLUMNS_FIRST, NEIGHBOURS, NEIGHBOURS_KERNELS = 3 + 3 + 1 + 1 };
+
+typedef struct neighbour {
+    int which;
+    rlx_text entry;
+    rlx_jit_stats stats;
+} neighbour;
+
+static void *compile_neighbour(void *user)
+{
+    static const int64_t uppers[RLX_MAX_SYMBOLS] = {UPPER, UPPER};
+    neighbour *n = user;
+    subject s;
+    rlx_jit_target t = v3();
+    rlx_jit_options o = options_of(2);
+    o.upper = uppers;
+    if (n->which == WIDE)
+        EXPECT_OK(rlx_cpu_parse("x86-64-v4", false, &t.features));
+    if (n->which == ROWS_FIRST)
+        parse_ordered(&s, "ROWS", "COLUMNS");
+    else if (n->which == COLUMNS_FIRST)
+        parse_ordered(&s, "COLUMNS", "ROWS");
+    else
+        parse_program(&s, true);
+    EXPECT_OK(rlx_jit_compile(s.module, &t, &o, &n->entry, &n->stats));
+    subject_destroy(&s);
     return NULL;
 }
 
+/* Two of each: every kernel is compiled once and copied once, since this test keeps them all. */
 START_TEST(neighbours_do_not_matter)
 {
-    enum { PROGRAMS = 3 };
-    rlx_text alone = {0}, entry[PROGRAMS] = {{0}};
-    pthread_t thread[PROGRAMS];
-    compile_program(&alone, 1, NULL);
-    for (int i = 0; i < PROGRAMS; i++)
-        ck_assert_int_eq(pthread_create(&thread[i], NULL, compile_beside, &entry[i]), 0);
-    for (int i = 0; i < PROGRAMS; i++) {
-        ck_assert_int_eq(pthread_join(thread[i], NULL), 0);
-        ck_assert_uint_eq(entry[i].len, alone.len);
-        ck_assert_mem_eq(entry[i].data, alone.data, alone.len);
-        rlx_text_deinit(&entry[i]);
+    neighbour alone[NEIGHBOURS] = {{0}}, beside[2 * NEIGHBOURS] = {{0}};
+    pthread_t thread[2 * NEIGHBOURS];
+    rlx_jit_sharer keeps;
+    int copied = 0;
+    for (int i = 0; i < NEIGHBOURS; i++) {
+        alone[i].which = i;
+        compile_neighbour(&alone[i]);
+        ck_assert_int_eq(alone[i].stats.copied, 0);
     }
-    rlx_text_deinit(&alone);
+    rlx_jit_shared_enter(&keeps);
+    for (int i = 0; i < 2 * NEIGHBOURS; i++) {
+        beside[i].which = i % NEIGHBOURS;
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, compile_neighbour, &beside[i]), 0);
+    }
+    for (int i = 0; i < 2 * NEIGHBOURS; i++) {
+        const rlx_text *want = &alone[i % NEIGHBOURS].entry;
+        ck_assert_int_eq(pthread_join(thread[i], NULL), 0);
+        ck_assert_uint_eq(beside[i].entry.len, want->len);
+        ck_assert_mem_eq(beside[i].entry.data, want->data, want->len);
+        copied += beside[i].stats.copied;
+        rlx_text_deinit(&beside[i].entry);
+    }
+    rlx_jit_shared_leave(&keeps);
+    ck_assert_int_eq(copied, NEIGHBOURS_KERNELS);
+    for (int i = 0; i < NEIGHBOURS; i++)
+        rlx_text_deinit(&alone[i].entry);
 }
 END_TEST
 
