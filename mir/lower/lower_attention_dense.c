@@ -25,13 +25,13 @@ enum { CHUNK = RLX_MIR_DENSE_CHUNK, TURNED = 16 }; /* keys that are turned at a 
 typedef struct dense {
     block x;
     const rlx_ir_node *node;
-    int nb;                          /* axes of B.. */
-    coord at[RLX_MAX_RANK];          /* of the instance, along B.. */
-    rlx_ir_value *h, *queries, *end; /* head; extent; one behind the block's last query */
-    int64_t d, e;                    /* elements of a key and of a value */
-    rlx_dim s, keys;                 /* extents */
-    rlx_ir_value *live;              /* keys in the chunk that begins at x.page_at */
-    rlx_ir_value *from, *to;         /* rows of the part, whose scores are [part, CHUNK] */
+    int nb;                  /* axes of B.. */
+    coord at[RLX_MAX_RANK];  /* of the instance, along B.. */
+    rlx_ir_value *h, *end;   /* head; one behind the block's last query */
+    int64_t d, e;            /* elements of a key and of a value */
+    rlx_dim s, keys;         /* extents */
+    rlx_ir_value *live;      /* keys in the chunk that begins at x.page_at */
+    rlx_ir_value *from, *to; /* rows of the part, whose scores are [part, CHUNK] */
 } dense;
 
 static rlx_ir_value *operand(const dense *g, rlx_mir_dense_options option)
