@@ -10,8 +10,9 @@
  *       has at least as many VALUEs as OUTs.
  *   P6  a frame argument lies inside its function's frame, a parameter inside its function's list,
  *       a symbol inside the bound tensors. No symbol is an OUT or a spare.
- *   P7  frames, those of callees included, fit the arena; offsets are multiples of 64.
- *   P8  the last function is the entry: its parameters are the outputs, all OUT, in the arena.
+ *   P7  frames, those of callees included, fit the arena; offsets and sizes are multiples of 64.
+ *   P8  the last function is the entry: its parameters are the outputs, all OUT, in the arena, behind its frame, which
+ *       includes those of callees: on a device either is memory of its own.
  *   P9  tensors: rank, format, size at the bucket's upper bounds; weights have constant dims; a
  *       state grows along its first dim only; "{}" once at most, where a layer index is known.
  */
@@ -234,12 +235,27 @@ static rlx_status check_func(const checker *c, uint32_t func)
                    next, p->nops);
     if (f->nout > f->nparams || f->nparams > MAX_PARAMS)
         return BAD(FUNCS, func, "P2: %u parameters, %u of them OUT", f->nparams, f->nout);
-    if (f->frame_bytes < 0 || f->frame_bytes > p->arena_bytes)
+    if (f->frame_bytes < 0 || f->frame_bytes % ALIGN || f->frame_bytes > p->arena_bytes)
         return BAD(FUNCS, func, "P7: a frame of %lld bytes in an arena of %lld",
                    (long long)f->frame_bytes, (long long)p->arena_bytes);
     for (uint32_t i = 0; i < f->nops; i++)
         RLX_TRY(check_op(c, func, f->first_op + i));
     return simulate(c, func);
+}
+
+/* P8: what the entry's frame is and what is output lie apart. */
+static rlx_status check_entry_frame(const checker *c)
+{
+    const uint32_t last = c->p->nfuncs - 1;
+    const int64_t frame = c->p->funcs[last].frame_bytes;
+    if (c->facts[last].extent != frame)
+        return BAD(FUNCS, last, "P8: the entry's frame has %lld bytes, with its callees' %lld",
+                   (long long)frame, (long long)c->facts[last].extent);
+    for (uint32_t i = 0; i < c->p->noutputs; i++)
+        if (c->p->outputs[i].offset < frame)
+            return BAD(OUTPUTS, i, "P8: '%s' at %lld, inside the entry's frame of %lld bytes",
+                       c->p->outputs[i].name, (long long)c->p->outputs[i].offset, (long long)frame);
+    return RLX_OK;
 }
 
 static rlx_status check_tape(const checker *c)
@@ -253,7 +269,7 @@ static rlx_status check_tape(const checker *c)
                    entry->nparams, entry->nout, p->noutputs);
     for (uint32_t i = 0; i < p->nfuncs; i++)
         RLX_TRY(check_func(c, i));
-    return RLX_OK;
+    return check_entry_frame(c);
 }
 
 /* P1 */
