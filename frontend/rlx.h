@@ -255,9 +255,9 @@ RLX_API rlx_status rlx_cache_seal(rlx_cache *c, bool sealed);
 
 typedef struct rlx_device_info {
     const char *name;        /* as contexts take it: "cpu", "ref:mir"; static, as the next three */
-    const char *target;      /* what code is made for: "x86-64-v4+avx512bf16"; "" for evaluators */
+    const char *target;      /* what code is made for: "x86-64-v4+avx512bf16"; "" for evaluators and what cannot be used */
     const char *features;    /* all that the target stands for: "sse3 ssse3 ..."; "" for evaluators */
-    const char *description; /* the processor's name, or what the evaluator does */
+    const char *description; /* the processor's or device's name, why it cannot be used; what the evaluator does */
     int cores;               /* that the process may use */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* of a core, of a core, of all; 0: unknown */
     /* Of a device with memory of its own, else 0: all of it; of a team; that a kernel reaches of one tensor or state. */
@@ -285,7 +285,8 @@ typedef enum rlx_perf_form {
 } rlx_perf_form;
 #endif
 typedef struct rlx_context_options {
-    const char *device; /* "cpu" (default), "cpu:x86-64-v3", "cpu:native,-avx512f", "vulkan", "vulkan:1,-int8",
+    const char *device; /* "cpu" (default), "cpu:x86-64-v3", "cpu:native,-avx512f", "vulkan" (the first that is no
+                           software, else that, with a warning), "vulkan:1,-int8",
                            "ref:mir", "ref:lir" */
     int threads;        /* 0: the cores that affinity and cgroup give */
     void (*log)(void *user, rlx_log_level level, const char *message); /* may be NULL */
@@ -1373,7 +1374,7 @@ RLX_API int64_t rlx_session_past(const rlx_session *s, int seq); /* positions th
 
 /* Sequence `to` becomes a copy of sequence `from`; what it held is forgotten. Full pages of 256 positions are shared,
  * the last one is copied when either writes to it: forking costs no memory for a common prompt. RLX_INVALID_ARGUMENT for a sequence that
- * the session does not have, or the same twice. */
+ * the session does not have, or the same twice; where a device fails, `to` holds nothing. */
 RLX_API rlx_status rlx_session_fork(rlx_session *s, int from, int to);
 /* Sequence `seq` forgets all but its first `positions` (0 <= positions <= past). With 0 it is free: its pages go to whoever
  * needs some. RLX_EXHAUSTED when a layer with a sliding window would look back to what is gone, which never happens within 256
@@ -1392,7 +1393,8 @@ RLX_API void rlx_session_clear_times(rlx_session *s);
 /* Ends what runs in the session (rlx_executable_run, rlx_model_step, rlx_model_generate) with RLX_CANCELLED, at the
  * step's next phase: within milliseconds. When nothing runs, the next call ends at once. Each cancel ends one call; two
  * before it are one. What is cancelled appends nothing, but chunks of a prompt that were done stay: rlx_session_past
- * tells. rlx_session_reset drops a cancel that nothing has answered. From any thread and from a signal handler (one atomic
+ * tells. A device other than the CPU runs a step as one: it ends, and appends nothing. rlx_session_reset drops a cancel that
+ * nothing has answered. From any thread and from a signal handler (one atomic
  * flag is stored), as long as the session exists. */
 RLX_API void rlx_session_cancel(rlx_session *s);
 

@@ -201,7 +201,8 @@ rlx_status rlx_session_prepare(rlx_session *s, const rlx_executable *e);
  * (session_file.c). Reading needs the same `model` and states (of the same names, formats, shapes
  * and windows, made by executables that ran or were prepared) or is RLX_INVALID_ARGUMENT that names
  * both; a damaged file is RLX_INVALID_FILE, one of more positions than the session takes
- * RLX_EXHAUSTED. Errors leave session and file as they were. */
+ * RLX_EXHAUSTED. Errors leave session and file as they were, but where a device fails to restore, the sequence holds
+ * nothing. */
 rlx_status rlx_session_write(const rlx_session *s, int seq, const char *model, const char *path);
 rlx_status rlx_session_read(rlx_session *s, int seq, const char *model, const char *path);
 /* A token that was chosen to follow sequence 0 and is not appended yet; -1: none. Forgotten when the

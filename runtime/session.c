@@ -37,7 +37,8 @@ static rlx_status create(rlx_session *s, rlx_team *team, const rlx_session_optio
                         (long long)s->max_pages, MAX_TABLE);
     s->past = calloc((size_t)s->max_sequences, sizeof(*s->past));
     s->next = calloc((size_t)s->max_sequences, sizeof(*s->next));
-    return s->past && s->next ? RLX_OK : RLX_OOM();
+    s->stale = calloc((size_t)s->max_sequences, sizeof(*s->stale));
+    return s->past && s->next && s->stale ? RLX_OK : RLX_OOM();
 }
 
 rlx_status rlx_session_create_on(rlx_team *team, const rlx_session_options *o, rlx_session **out)
@@ -67,9 +68,9 @@ void rlx_session_destroy(rlx_session *s)
         return;
     rlx_session_unbind_all(s);
     rlx_session_free_pages(s);
-    rlx_status_free(s->failed);
     free(s->past);
     free(s->next);
+    free(s->stale);
     free(s);
 }
 
@@ -94,7 +95,7 @@ void rlx_session_reset(rlx_session *s)
     s->last = NULL;
     s->pending = -1;
     atomic_store(&s->cancel, false);
-    rlx_session_clear_states(s);
+    rlx_status_free(rlx_session_clear_fixed(s)); /* where it fails they are stale */
 }
 
 void rlx_session_set_pending(rlx_session *s, int32_t token)
@@ -470,8 +471,10 @@ static rlx_status run(plan *n)
     job j = {.s = n->s, .b = n->b, .engine = engine};
     if (!n->s->first_ns)
         n->s->first_ns = now_ns();
-    if (n->s->device)
-        return rlx_session_run_device(n->s, n->b);
+    if (n->s->device) { /* which runs a step as one: what comes meanwhile is answered at its end */
+        RLX_TRY(rlx_session_run_device(n->s, n->b));
+        return n->b->may_stop && atomic_load(&n->s->cancel) ? stop(n->s) : RLX_OK;
+    }
     rlx_team_run(n->s->team, (int)n->b->nphases, run_phase, &j);
     if (atomic_load(&j.error))
         return atomic_load(&j.error);
@@ -522,7 +525,7 @@ static rlx_status step_bound(plan *n)
     if (atomic_load(&n->s->cancel))
         return stop(n->s);
     n->s->last = NULL; /* the arena is written from here on */
-    rlx_session_allot_pages(n->s);
+    RLX_TRY(rlx_session_allot_pages(n->s));
     for (uint32_t i = 0; i < n->b->ninputs; i++)
         if (n->b->inputs[i].data)
             write_input(n, &n->b->inputs[i]);

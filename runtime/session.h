@@ -144,9 +144,9 @@ struct rlx_session {
     rlx_device_memory *frames; /* on a device: the arena without outputs; and those */
     rlx_device_memory *outputs;
     size_t frame_bytes, output_bytes;
-    rlx_status
-        failed;    /* what a device could not do to states; the next step tells; NULL: nothing */
-    char *scratch; /* every member's team memory */
+    bool *stale; /* by sequence, of those that hold nothing: its rows could not be zeroed yet */
+    bool stale_fixed;      /* the same of states that are of no sequence */
+    char *scratch;         /* every member's team memory */
     size_t scratch_stride; /* bytes of one member */
 
     rlx_pool **pools;
@@ -165,10 +165,12 @@ struct rlx_session {
 };
 
 /* Pages and rows of a state: zeros in one, a copy of one in another, its bytes to the host and
- * back. What a device cannot do is kept for the next step to tell. */
-void rlx_session_clear_unit(rlx_session *s, const rlx_pool *pool, int64_t unit);
-void rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from, int64_t to);
-void rlx_session_write_unit(rlx_session *s, const rlx_pool *pool, int64_t unit, const void *data);
+ * back. A device may fail: the unit that was to be written holds anything then. */
+rlx_status rlx_session_clear_unit(rlx_session *s, const rlx_pool *pool, int64_t unit);
+rlx_status rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from, int64_t to);
+rlx_status rlx_session_write_unit(rlx_session *s, const rlx_pool *pool, int64_t unit,
+                                  const void *data);
+rlx_status rlx_session_clear_fixed(rlx_session *s); /* states that are of no sequence begin anew */
 rlx_status rlx_session_read_unit(const rlx_session *s, const rlx_pool *pool, int64_t unit,
                                  void *data);
 
@@ -182,19 +184,21 @@ rlx_status rlx_session_find_pages(rlx_session *s, int64_t window, int *out);
 /* What `count` will be once the sequences' pages reach from `past` to `next`. */
 int64_t rlx_session_count_pages(const rlx_session *s, const rlx_pages *p);
 /* Gives sequences the pages that `next` asks for, and one of its own to whoever is about to write
- * to a shared one. Cannot fail: a page for every slot is reserved. */
-void rlx_session_allot_pages(rlx_session *s);
+ * to a shared one; zeroes what is stale. A page for every slot is reserved: only a device can fail,
+ * and every sequence holds then what it held. */
+rlx_status rlx_session_allot_pages(rlx_session *s);
 void rlx_session_retract_pages(rlx_session *s); /* takes back those beyond `past` */
 void rlx_session_slide_pages(rlx_session *s);   /* and those behind every window, up to `past` */
 void rlx_session_free_pages(rlx_session *s);    /* their bookkeeping, at the session's end */
-void rlx_session_drop_sequences(rlx_session *s);
+void rlx_session_drop_sequence(rlx_session *s, int seq); /* it begins anew */
+void rlx_session_drop_sequences(rlx_session *s);         /* all of them */
 /* Those that the present step is about begin anew: it ended half way, and states have no past. */
 void rlx_session_drop_stepped(rlx_session *s);
 /* The first slot that is read when `past` positions are held and the next one comes. */
 int64_t rlx_session_first_needed(const rlx_pages *p, int64_t past);
 /* The sequence begins anew and holds `past` positions: pages of its own from slot first[i] on, of
- * every window i, for the caller to fill. */
-void rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *first);
+ * every window i, for the caller to fill, as its rows. Where a device fails it holds nothing. */
+rlx_status rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *first);
 
 /* The binding of an executable, made when it is new, its addresses brought up to date. */
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out);
@@ -216,6 +220,5 @@ void rlx_session_free_device(rlx_session *s);
 double rlx_session_now(void); /* seconds */
 rlx_status rlx_session_make_times(const rlx_session *s, const rlx_executable *e, rlx_binding *b);
 void rlx_session_add_time(rlx_binding *b, uint32_t kernel, int part, int member, double seconds);
-void rlx_session_clear_states(rlx_session *s);
 
 #endif

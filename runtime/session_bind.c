@@ -211,17 +211,14 @@ static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_sta
     return make_pool(s, use->name, &want, out);
 }
 
-static int64_t units_of(const rlx_pool *pool)
+rlx_status rlx_session_clear_fixed(rlx_session *s)
 {
-    return pool->axis == RLX_POOL_FIXED ? 1 : pool->dim[0];
-}
-
-/* States that no page table leads to begin anew with their sequences. */
-void rlx_session_clear_states(rlx_session *s)
-{
-    for (int i = 0; i < s->npools; i++)
-        for (int64_t k = 0; s->pools[i]->axis != RLX_POOL_PAGES && k < units_of(s->pools[i]); k++)
-            rlx_session_clear_unit(s, s->pools[i], k);
+    rlx_status st = RLX_OK;
+    for (int i = 0; i < s->npools && !st; i++)
+        if (s->pools[i]->axis == RLX_POOL_FIXED)
+            st = rlx_session_clear_unit(s, s->pools[i], 0);
+    s->stale_fixed = st != NULL;
+    return st;
 }
 
 static char *unit_data(const rlx_pool *pool, int64_t unit)
@@ -229,41 +226,33 @@ static char *unit_data(const rlx_pool *pool, int64_t unit)
     return pool->data + (size_t)unit * pool->unit;
 }
 
-/* The first thing that went wrong; those after it mostly follow from it. */
-static void keep_failure(rlx_session *s, rlx_status st)
+rlx_status rlx_session_clear_unit(rlx_session *s, const rlx_pool *pool, int64_t unit)
 {
-    if (s->failed)
-        rlx_status_free(st);
-    else
-        s->failed = st;
+    if (s->device)
+        return s->device->fn->clear(s->device, pool->memory, (size_t)unit * pool->unit, pool->unit);
+    memset(unit_data(pool, unit), 0, pool->unit);
+    return RLX_OK;
 }
 
-void rlx_session_clear_unit(rlx_session *s, const rlx_pool *pool, int64_t unit)
+rlx_status rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from, int64_t to)
 {
-    if (!s->device)
-        memset(unit_data(pool, unit), 0, pool->unit);
+    if (s->device)
+        RLX_TRY(s->device->fn->copy(s->device, pool->memory, (size_t)from * pool->unit,
+                                    (size_t)to * pool->unit, pool->unit));
     else
-        keep_failure(s, s->device->fn->clear(s->device, pool->memory, (size_t)unit * pool->unit,
-                                             pool->unit));
-}
-
-void rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from, int64_t to)
-{
-    if (!s->device)
         memcpy(unit_data(pool, to), unit_data(pool, from), pool->unit);
-    else
-        keep_failure(s, s->device->fn->copy(s->device, pool->memory, (size_t)from * pool->unit,
-                                            (size_t)to * pool->unit, pool->unit));
     s->stats.copied_bytes += (int64_t)pool->unit;
+    return RLX_OK;
 }
 
-void rlx_session_write_unit(rlx_session *s, const rlx_pool *pool, int64_t unit, const void *data)
+rlx_status rlx_session_write_unit(rlx_session *s, const rlx_pool *pool, int64_t unit,
+                                  const void *data)
 {
-    if (!s->device)
-        memcpy(unit_data(pool, unit), data, pool->unit);
-    else
-        keep_failure(s, s->device->fn->write(s->device, pool->memory, (size_t)unit * pool->unit,
-                                             data, pool->unit));
+    if (s->device)
+        return s->device->fn->write(s->device, pool->memory, (size_t)unit * pool->unit, data,
+                                    pool->unit);
+    memcpy(unit_data(pool, unit), data, pool->unit);
+    return RLX_OK;
 }
 
 rlx_status rlx_session_read_unit(const rlx_session *s, const rlx_pool *pool, int64_t unit,

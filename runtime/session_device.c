@@ -198,10 +198,6 @@ static void add_times(const rlx_session *s, rlx_binding *b)
 
 rlx_status rlx_session_run_device(rlx_session *s, rlx_binding *b)
 {
-    rlx_status failed = s->failed;
-    s->failed = NULL;
-    if (failed)
-        return rlx_status_note(failed, __FILE__, __LINE__, "states of the session are lost");
     memcpy(s->device->fn->map(b->step), b->symbols, sizeof(b->symbols));
     RLX_TRY(s->device->fn->run(s->device, b->tape));
     if (s->time_kernels)

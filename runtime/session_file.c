@@ -149,6 +149,8 @@ static rlx_status save(saving *v, const char *model, const char *path)
 {
     const rlx_pool *pool;
     RLX_TRY(rlx_session_check_sequence(v->s, v->seq));
+    if (v->s->stale[v->seq])
+        return RLX_FAIL(RLX_IO, "what a sequence before it left could not be zeroed");
     RLX_TRY(check_line(model));
     for (int i = -1; (pool = next_pool(v->s, &i));)
         RLX_TRY(check_line(pool->name));
@@ -377,19 +379,32 @@ static int64_t first_in_file(const reading *r, int pages)
     return rlx_session_first_needed(&r->s->pages[pages], r->past);
 }
 
-static void apply(const reading *r)
+static rlx_status write_units(const reading *r)
+{
+    rlx_session *s = r->s;
+    for (int i = 0; i < s->npools; i++) {
+        const entry *e = &r->entries[i];
+        for (int64_t k = 0; e->there && k < e->count; k++)
+            RLX_TRY(rlx_session_write_unit(s, s->pools[i], unit_of(s, s->pools[i], r->seq, k),
+                                           e->data + (size_t)k * s->pools[i]->unit));
+    }
+    return RLX_OK;
+}
+
+/* A device may fail half way: the sequence begins anew then. */
+static rlx_status apply(const reading *r)
 {
     rlx_session *s = r->s;
     int64_t first[RLX_MAX_WINDOWS];
     for (int i = 0; i < s->nwindows; i++)
         first[i] = first_in_file(r, i);
-    rlx_session_begin_at(s, r->seq, r->past, first);
-    for (int i = 0; i < s->npools; i++) {
-        const entry *e = &r->entries[i];
-        for (int64_t k = 0; e->there && k < e->count; k++)
-            rlx_session_write_unit(s, s->pools[i], unit_of(s, s->pools[i], r->seq, k),
-                                   e->data + (size_t)k * s->pools[i]->unit);
-    }
+    RLX_TRY(rlx_session_begin_at(s, r->seq, r->past, first));
+    rlx_status st = write_units(r);
+    if (st)
+        rlx_session_drop_sequence(s, r->seq);
+    else
+        s->stale[r->seq] = false;
+    return st;
 }
 
 static rlx_status check_sum(const char *data, size_t bytes, span *contents)
@@ -422,7 +437,7 @@ static rlx_status restore(rlx_session *s, int seq, const char *model, const char
     if (!st)
         st = read_states(&r);
     if (!st)
-        apply(&r);
+        st = apply(&r);
     free(r.entries);
     free(r.order);
     return st;

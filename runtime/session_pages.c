@@ -8,6 +8,9 @@
  * SLACK before it, is given back after each step and taken again for new positions. A page that
  * several sequences lead to is full, or somebody's copy of it is made before he writes. Who takes a
  * page that was in use finds zeros.
+ *
+ * On a device a copy or a clear may fail: then the page is spare again and nothing leads to it. A row that a sequence
+ * leaves behind and that could not be zeroed is stale: it is before the sequence is used again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -31,23 +34,28 @@ static const rlx_pool *next_pool(const rlx_session *s, const rlx_pages *p, int *
     return NULL;
 }
 
-static int32_t take_page(rlx_session *s, rlx_pages *p)
-{
-    int32_t page = p->nspare ? p->spare[--p->nspare] : (int32_t)p->count++;
-    const rlx_pool *pool;
-    if (page >= p->touched)
-        p->touched = page + 1;
-    else
-        for (int i = -1; (pool = next_pool(s, p, &i));)
-            rlx_session_clear_unit(s, pool, page);
-    p->refs[page] = 1;
-    return page;
-}
-
 static void give_back(rlx_pages *p, int32_t page)
 {
     if (--p->refs[page] == 0)
         p->spare[p->nspare++] = page;
+}
+
+static rlx_status take_page(rlx_session *s, rlx_pages *p, int32_t *out)
+{
+    const int32_t page = p->nspare ? p->spare[--p->nspare] : (int32_t)p->count++;
+    const rlx_pool *pool;
+    rlx_status st = RLX_OK;
+    p->refs[page] = 1;
+    if (page >= p->touched)
+        p->touched = page + 1;
+    else
+        for (int i = -1; !st && (pool = next_pool(s, p, &i));)
+            st = rlx_session_clear_unit(s, pool, page);
+    if (st)
+        give_back(p, page);
+    else
+        *out = page;
+    return st;
 }
 
 static int32_t *slots_of(const rlx_session *s, const rlx_pages *p, int seq)
@@ -65,6 +73,19 @@ static void release(const rlx_session *s, rlx_pages *p, int seq, int64_t from, i
     }
 }
 
+/* Slots from .. to - 1 of a sequence lead to pages of its own, or all of them nowhere. */
+static rlx_status take_pages(rlx_session *s, rlx_pages *p, int seq, int64_t from, int64_t to)
+{
+    int32_t *slots = slots_of(s, p, seq);
+    rlx_status st = RLX_OK;
+    for (int64_t i = from; i < to && !st; i++) {
+        st = take_page(s, p, &slots[i]);
+        if (st)
+            release(s, p, seq, from, i);
+    }
+    return st;
+}
+
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
@@ -78,6 +99,34 @@ int64_t rlx_session_first_needed(const rlx_pages *p, int64_t past)
 static int64_t first_kept(const rlx_pages *p, int64_t past)
 {
     return rlx_session_first_needed(p, larger(past - SLACK, 0));
+}
+
+/* ---- rows ------------------------------------------------------------------------------------- */
+
+static void set_seen(rlx_session *s, int seq, int64_t positions)
+{
+    for (int i = 0; i < s->npools; i++)
+        s->pools[i]->seen[seq] = positions;
+}
+
+static rlx_status clear_rows(rlx_session *s, int seq)
+{
+    rlx_status st = RLX_OK;
+    for (int i = 0; i < s->npools && !st; i++)
+        if (s->pools[i]->axis == RLX_POOL_SEQS)
+            st = rlx_session_clear_unit(s, s->pools[i], seq);
+    s->stale[seq] = st != NULL;
+    return st;
+}
+
+static rlx_status copy_rows(rlx_session *s, int from, int to)
+{
+    rlx_status st = RLX_OK;
+    for (int i = 0; i < s->npools && !st; i++)
+        if (s->pools[i]->axis == RLX_POOL_SEQS)
+            st = rlx_session_copy_unit(s, s->pools[i], from, to);
+    s->stale[to] = st || s->stale[from];
+    return st;
 }
 
 /* ---- with steps -------------------------------------------------------------------------------
@@ -100,34 +149,65 @@ int64_t rlx_session_count_pages(const rlx_session *s, const rlx_pages *p)
     return p->count + larger(more, 0);
 }
 
-static void copy_page(rlx_session *s, rlx_pages *p, int32_t *slot)
+static rlx_status copy_page(rlx_session *s, rlx_pages *p, int32_t *slot)
 {
-    int32_t from = *slot, to = take_page(s, p);
+    int32_t page;
     const rlx_pool *pool;
-    for (int i = -1; (pool = next_pool(s, p, &i));)
-        rlx_session_copy_unit(s, pool, from, to);
-    give_back(p, from);
-    *slot = to;
+    RLX_TRY(take_page(s, p, &page));
+    rlx_status st = RLX_OK;
+    for (int i = -1; !st && (pool = next_pool(s, p, &i));)
+        st = rlx_session_copy_unit(s, pool, *slot, page);
+    give_back(p, st ? page : *slot);
+    if (!st)
+        *slot = page;
+    return st;
 }
 
-void rlx_session_allot_pages(rlx_session *s)
+static rlx_status allot(rlx_session *s, rlx_pages *p, int seq)
 {
+    const int64_t past = s->past[seq];
+    if (must_copy(s, p, seq))
+        RLX_TRY(copy_page(s, p, &slots_of(s, p, seq)[past / RLX_PAGE_POSITIONS]));
+    return take_pages(s, p, seq, rlx_session_slots(past), rlx_session_slots(s->next[seq]));
+}
+
+/* Of the sequences below `n`. */
+static void retract(rlx_session *s, rlx_pages *p, int n)
+{
+    for (int q = 0; q < n; q++)
+        release(s, p, q, rlx_session_slots(s->past[q]), rlx_session_slots(s->next[q]));
+}
+
+static rlx_status freshen_states(rlx_session *s)
+{
+    if (s->stale_fixed)
+        RLX_TRY(rlx_session_clear_fixed(s));
+    for (int q = 0; q < s->reach; q++)
+        if (s->stale[q])
+            RLX_TRY(clear_rows(s, q));
+    return RLX_OK;
+}
+
+rlx_status rlx_session_allot_pages(rlx_session *s)
+{
+    RLX_TRY(freshen_states(s));
     for (rlx_pages *p = s->pages; p < s->pages + s->nwindows; p++)
         for (int q = 0; q < s->reach; q++) {
-            int32_t *slots = slots_of(s, p, q);
-            if (must_copy(s, p, q))
-                copy_page(s, p, &slots[s->past[q] / RLX_PAGE_POSITIONS]);
-            int64_t end = rlx_session_slots(s->next[q]);
-            for (int64_t i = rlx_session_slots(s->past[q]); i < end; i++)
-                slots[i] = take_page(s, p);
+            rlx_status st = allot(s, p, q);
+            if (!st)
+                continue;
+            retract(s, p, q);
+            while (p-- > s->pages)
+                retract(s, p, s->reach);
+            return st;
         }
+    return RLX_OK;
 }
 
 void rlx_session_retract_pages(rlx_session *s)
 {
     for (rlx_pages *p = s->pages; p < s->pages + s->nwindows; p++)
-        for (int q = 0; q < s->reach; q++)
-            release(s, p, q, rlx_session_slots(s->past[q]), rlx_session_slots(s->next[q]));
+        retract(s, p, s->reach);
 }
 
 void rlx_session_slide_pages(rlx_session *s)
@@ -158,13 +238,13 @@ void rlx_session_free_pages(rlx_session *s)
 }
 
 /* Every sequence has pages for what it holds already: zeros, as states begin. */
-static void catch_up(rlx_session *s, rlx_pages *p)
+static rlx_status catch_up(rlx_session *s, rlx_pages *p)
 {
     for (int q = 0; q < s->max_sequences; q++) {
         p->first[q] = first_kept(p, s->past[q]);
-        for (int64_t i = p->first[q]; i < rlx_session_slots(s->past[q]); i++)
-            slots_of(s, p, q)[i] = take_page(s, p);
+        RLX_TRY(take_pages(s, p, q, p->first[q], rlx_session_slots(s->past[q])));
     }
+    return RLX_OK;
 }
 
 rlx_status rlx_session_find_pages(rlx_session *s, int64_t window, int *out)
@@ -185,8 +265,7 @@ rlx_status rlx_session_find_pages(rlx_session *s, int64_t window, int *out)
         return RLX_OOM();
     }
     s->pages[s->nwindows] = p;
-    catch_up(s, &s->pages[s->nwindows++]);
-    return RLX_OK;
+    return catch_up(s, &s->pages[s->nwindows++]);
 }
 
 /* ---- sequences --------------------------------------------------------------------------------
@@ -199,18 +278,14 @@ rlx_status rlx_session_check_sequence(const rlx_session *s, int seq)
     return RLX_FAIL(RLX_INVALID_ARGUMENT, "sequence %d, the session has %d", seq, s->max_sequences);
 }
 
-static void drop_sequence(rlx_session *s, int seq)
+void rlx_session_drop_sequence(rlx_session *s, int seq)
 {
     for (rlx_pages *p = s->pages; p < s->pages + s->nwindows; p++) {
         release(s, p, seq, p->first[seq], rlx_session_slots(s->past[seq]));
         p->first[seq] = 0;
     }
-    for (int i = 0; i < s->npools; i++) {
-        rlx_pool *pool = s->pools[i];
-        if (pool->axis == RLX_POOL_SEQS)
-            rlx_session_clear_unit(s, pool, seq);
-        pool->seen[seq] = 0;
-    }
+    rlx_status_free(clear_rows(s, seq)); /* where it fails they are stale */
+    set_seen(s, seq, 0);
     s->past[seq] = 0;
     if (seq == 0)
         s->pending = -1;
@@ -220,30 +295,32 @@ void rlx_session_drop_stepped(rlx_session *s)
 {
     for (int q = 0; q < s->reach; q++)
         if (s->next[q] != s->past[q])
-            drop_sequence(s, q);
+            rlx_session_drop_sequence(s, q);
 }
 
 void rlx_session_drop_sequences(rlx_session *s)
 {
     for (int q = 0; q < s->max_sequences; q++)
-        if (s->past[q])
-            drop_sequence(s, q);
+        rlx_session_drop_sequence(s, q);
     for (rlx_pages *p = s->pages; p < s->pages + s->nwindows; p++)
         p->count = p->nspare = 0; /* all of them are spare: begin anew with page 0 */
 }
 
-void rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *first)
+rlx_status rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *first)
 {
-    drop_sequence(s, seq);
-    for (int i = 0; i < s->nwindows; i++) {
-        rlx_pages *p = &s->pages[i];
-        p->first[seq] = first[i];
-        for (int64_t k = first[i]; k < rlx_session_slots(past); k++)
-            slots_of(s, p, seq)[k] = take_page(s, p);
+    const int64_t end = rlx_session_slots(past);
+    rlx_status st = RLX_OK;
+    rlx_session_drop_sequence(s, seq);
+    for (int i = 0; i < s->nwindows && !st; i++) {
+        st = take_pages(s, &s->pages[i], seq, first[i], end);
+        if (!st)
+            s->pages[i].first[seq] = first[i];
+        for (int k = i; st && k-- > 0; s->pages[k].first[seq] = 0)
+            release(s, &s->pages[k], seq, first[k], end);
     }
-    for (int i = 0; i < s->npools; i++)
-        s->pools[i]->seen[seq] = past;
-    s->past[seq] = past;
+    set_seen(s, seq, st ? 0 : past);
+    s->past[seq] = st ? 0 : past;
+    return st;
 }
 
 rlx_status rlx_session_fork(rlx_session *s, int from, int to)
@@ -252,7 +329,8 @@ rlx_status rlx_session_fork(rlx_session *s, int from, int to)
     RLX_TRY(rlx_session_check_sequence(s, to));
     if (from == to)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "sequence %d cannot be forked into itself", from);
-    drop_sequence(s, to);
+    rlx_session_drop_sequence(s, to);
+    RLX_TRY_NOTE(copy_rows(s, from, to), "forking sequence %d into %d", from, to);
     int64_t end = rlx_session_slots(s->past[from]);
     for (rlx_pages *p = s->pages; p < s->pages + s->nwindows; p++) {
         const int32_t *theirs = slots_of(s, p, from);
@@ -261,12 +339,8 @@ rlx_status rlx_session_fork(rlx_session *s, int from, int to)
         for (int64_t i = p->first[to]; i < end; i++)
             p->refs[ours[i] = theirs[i]]++;
     }
-    for (int i = 0; i < s->npools; i++) {
-        rlx_pool *pool = s->pools[i];
-        if (pool->axis == RLX_POOL_SEQS)
-            rlx_session_copy_unit(s, pool, from, to);
-        pool->seen[to] = pool->seen[from];
-    }
+    for (int i = 0; i < s->npools; i++)
+        s->pools[i]->seen[to] = s->pools[i]->seen[from];
     s->past[to] = s->past[from];
     return RLX_OK;
 }
@@ -301,7 +375,7 @@ rlx_status rlx_session_rewind(rlx_session *s, int seq, int64_t positions)
     if (positions == s->past[seq])
         return RLX_OK;
     if (positions == 0) {
-        drop_sequence(s, seq);
+        rlx_session_drop_sequence(s, seq);
         return RLX_OK;
     }
     RLX_TRY(check_rewind(s, seq, positions));
