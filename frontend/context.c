@@ -34,6 +34,11 @@ static rlx_status open_device(rlx_context *cx, const char *text)
     if (choice.is_vulkan) {
         RLX_TRY_NOTE(open_vulkan(cx, &choice.vulkan), "device \"%s\"", text);
         put_vulkan_name(&choice.vulkan, &name);
+        const rlx_vulkan_info *info = rlx_vulkan_device_get_info(rlx_vulkan_device_of(cx->gpu));
+        if (choice.chosen && info->is_cpu)
+            rlx_context_log(cx, RLX_LOG_WARNING,
+                            "no Vulkan device but a software one (%s): the CPU is faster by itself",
+                            info->name);
     } else if (cx->runner == RLX_RUN_CODE) {
         rlx_text_put(&name, "cpu:");
         rlx_cpu_describe(cx->target.features, &name);

@@ -40,9 +40,12 @@ typedef struct rlx_device_choice {
     rlx_jit_target target; /* of a CPU, or for evaluators */
     bool is_vulkan;
     rlx_vulkan_options vulkan; /* then */
+    bool chosen;               /* its number is ours, not the user's */
 } rlx_device_choice;
-/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir", "vulkan", "vulkan:1,-int8". Opens nothing. */
+/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir", "vulkan", "vulkan:1,-int8". Opens none. */
 rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out);
+/* The number that "vulkan" stands for: the first that is no software, else the first; of those that can be used. */
+int rlx_vulkan_choose(const rlx_vulkan_info *all, int n);
 /* What code for a device is made for. */
 void rlx_vulkan_target(const rlx_vulkan_info *info, rlx_jit_target *out);
 void rlx_context_log(const rlx_context *cx, rlx_log_level level, const char *fmt, ...)

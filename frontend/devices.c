@@ -53,7 +53,7 @@ static pthread_once_t vulkans_once = PTHREAD_ONCE_INIT;
 /* What a program's user reads of a device. */
 typedef struct vulkan_text {
     char name[24];
-    rlx_text target, features;
+    rlx_text description, target, features;
 } vulkan_text;
 static vulkan_text *texts;
 
@@ -62,9 +62,14 @@ static void list_vulkans(void)
     rlx_status_free(rlx_vulkan_list(&vulkans, &nvulkans));
     texts = calloc((size_t)nvulkans + 1, sizeof *texts);
     for (int i = 0; texts && i < nvulkans; i++) {
+        const rlx_vulkan_info *v = &vulkans[i];
         rlx_jit_target target;
-        rlx_vulkan_target(&vulkans[i], &target);
+        rlx_vulkan_target(v, &target);
         snprintf(texts[i].name, sizeof texts[i].name, "vulkan:%d", i);
+        rlx_text_putf(&texts[i].description, "%s%s%s%s", v->name, v->is_cpu ? ", software" : "",
+                      v->why_not[0] ? ", cannot be used: " : "", v->why_not);
+        if (v->why_not[0])
+            continue;
         rlx_jit_describe(&target, &texts[i].target);
         rlx_vulkan_list_features(vulkans[i].features, " ", &texts[i].features);
     }
@@ -89,7 +94,7 @@ static void describe_vulkan(int i, rlx_device_info *out)
     *out = (rlx_device_info){.name = texts[i].name,
                              .target = text_of(&texts[i].target),
                              .features = text_of(&texts[i].features),
-                             .description = vulkans[i].name,
+                             .description = text_of(&texts[i].description),
                              .memory_bytes = vulkans[i].memory_bytes,
                              .team_bytes = vulkans[i].team_bytes,
                              .range_bytes = vulkans[i].max_buffer_bytes};
@@ -114,6 +119,19 @@ void rlx_device_get_info(int i, rlx_device_info *out)
         .l2_bytes = code ? cpu->l2_bytes : 0,
         .l3_bytes = code ? cpu->l3_bytes : 0,
     };
+}
+
+int rlx_vulkan_choose(const rlx_vulkan_info *all, int n)
+{
+    int software = -1;
+    for (int i = 0; i < n; i++) {
+        if (all[i].why_not[0])
+            continue;
+        if (!all[i].is_cpu)
+            return i;
+        software = software < 0 ? i : software;
+    }
+    return software < 0 ? 0 : software; /* which says what is wrong with it */
 }
 
 /* ---- by name */
@@ -146,6 +164,10 @@ static rlx_status parse_vulkan(const char *text, rlx_device_choice *out)
                             "device \"vulkan%s\": expected a number: vulkan:0", text);
         out->vulkan.index = (int)index;
         rest = end;
+    } else {
+        pthread_once(&vulkans_once, list_vulkans);
+        out->vulkan.index = rlx_vulkan_choose(vulkans, nvulkans);
+        out->chosen = true;
     }
     RLX_TRY_NOTE(rlx_vulkan_mask_features(rest, &features), "device \"vulkan%s\"", text);
     out->vulkan.without = RLX_VULKAN_ALL & ~features;

@@ -61,7 +61,7 @@ typedef struct rlx_device_functions {
                         size_t bytes);
     rlx_status (*read)(rlx_device *d, const rlx_device_memory *m, size_t at, void *data,
                        size_t bytes);
-    rlx_status (*clear)(rlx_device *d, rlx_device_memory *m, size_t at, size_t bytes); /* by 4 */
+    rlx_status (*clear)(rlx_device *d, rlx_device_memory *m, size_t at, size_t bytes);
     rlx_status (*copy)(rlx_device *d, rlx_device_memory *m, size_t from, size_t to, size_t bytes);
     /* RLX_UNSUPPORTED: code for something else, or of features that the device has not got. */
     rlx_status (*create_kernels)(rlx_device *d, const rlx_program *p, rlx_device_kernels **out);

@@ -1,6 +1,7 @@
 #include "runtime/device_vulkan.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,7 +108,10 @@ static VkBool32 VKAPI_PTR on_message(VkDebugUtilsMessageSeverityFlagBitsEXT seve
     (void)severity;
     (void)types;
     pthread_mutex_lock(&d->lock);
-    rlx_text_putf(&d->log, "%s\n", data->pMessage ? data->pMessage : "");
+    const char *text = data->pMessage ? data->pMessage : "";
+    rlx_text_putf(&d->log, "%s\n", text);
+    if (d->said)
+        rlx_text_putf(d->said, "%s\n", text);
     d->nmessages++;
     pthread_mutex_unlock(&d->lock);
     return VK_FALSE;
@@ -182,8 +186,11 @@ static bool compute_family(rlx_vulkan_device *d, VkPhysicalDevice p, uint32_t *f
     uint32_t n = sizeof families / sizeof *families;
     d->vk.vkGetPhysicalDeviceQueueFamilyProperties(p, &n, families);
     for (*family = 0; *family < n; ++*family)
-        if (families[*family].queueFlags & VK_QUEUE_COMPUTE_BIT)
+        if (families[*family].queueFlags & VK_QUEUE_COMPUTE_BIT) {
+            const uint32_t bits = families[*family].timestampValidBits;
+            d->stamp_mask = bits < 64 ? ((uint64_t)1 << bits) - 1 : UINT64_MAX;
             return true;
+        }
     return false;
 }
 
@@ -211,14 +218,21 @@ static bool is_newer(const rlx_vulkan_device *d) /* has Vulkan 1.3 */
     return d->info.api_major > 1 || d->info.api_minor >= 3;
 }
 
-/* Of the heaps on the device's own side of the bus. */
+int64_t rlx_vulkan_memory_bytes(const VkPhysicalDeviceMemoryProperties *p)
+{
+    int64_t most = 0;
+    for (uint32_t i = 0; i < p->memoryHeapCount; i++)
+        if ((p->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            (int64_t)p->memoryHeaps[i].size > most)
+            most = (int64_t)p->memoryHeaps[i].size;
+    return most;
+}
+
 static void read_memory(rlx_vulkan_device *d)
 {
     VkPhysicalDeviceMemoryProperties p;
     d->vk.vkGetPhysicalDeviceMemoryProperties(d->physical, &p);
-    for (uint32_t i = 0; i < p.memoryHeapCount; i++)
-        if (p.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
-            d->info.memory_bytes += (int64_t)p.memoryHeaps[i].size;
+    d->info.memory_bytes = rlx_vulkan_memory_bytes(&p);
 }
 
 static void read_newer_properties(rlx_vulkan_device *d)
@@ -261,12 +275,23 @@ static void read_features(rlx_vulkan_device *d)
                         (has13.shaderIntegerDotProduct ? RLX_VULKAN_BIT(DOT) : 0);
 }
 
+void rlx_vulkan_judge(rlx_vulkan_info *i)
+{
+    i->why_not[0] = '\0';
+    if (i->api_major == 1 && i->api_minor < 2)
+        snprintf(i->why_not, sizeof i->why_not, "has Vulkan %d.%d; 1.2 is needed", i->api_major,
+                 i->api_minor);
+    else if (i->binding_align > RLX_VULKAN_RANGE_ALIGN)
+        snprintf(i->why_not, sizeof i->why_not, "binds memory by %lld bytes; %d are supported",
+                 (long long)i->binding_align, RLX_VULKAN_RANGE_ALIGN);
+}
+
 static rlx_status read_properties(rlx_vulkan_device *d)
 {
     VkPhysicalDeviceProperties p;
     d->vk.vkGetPhysicalDeviceProperties(d->physical, &p);
     const VkPhysicalDeviceLimits *l = &p.limits;
-    d->tick = l->timestampComputeAndGraphics ? (double)l->timestampPeriod : 0;
+    d->tick = d->stamp_mask ? (double)l->timestampPeriod : 0;
     d->info = (rlx_vulkan_info){
         .api_major = (int)VK_API_VERSION_MAJOR(p.apiVersion),
         .api_minor = (int)VK_API_VERSION_MINOR(p.apiVersion),
@@ -283,10 +308,10 @@ static rlx_status read_properties(rlx_vulkan_device *d)
         .max_teams = l->maxComputeWorkGroupCount[0]};
     memcpy(d->info.name, p.deviceName, sizeof d->info.name);
     d->info.name[sizeof d->info.name - 1] = '\0';
-    if (p.apiVersion < VK_API_VERSION_1_2)
-        return RLX_FAIL(RLX_UNSUPPORTED, "%s has Vulkan %d.%d; 1.2 is needed", d->info.name,
-                        d->info.api_major, d->info.api_minor);
     read_memory(d);
+    rlx_vulkan_judge(&d->info);
+    if (d->info.why_not[0])
+        return RLX_FAIL(RLX_UNSUPPORTED, "%s %s", d->info.name, d->info.why_not);
     read_newer_properties(d);
     read_features(d);
     return RLX_OK;
@@ -353,6 +378,7 @@ static rlx_status create_batch(rlx_vulkan_device *d)
 static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *options)
 {
     d->hides = options->hides;
+    d->said = options->said;
     RLX_TRY(open_loader(d));
     RLX_TRY_NOTE(create_instance(d, options->validate), "creating a Vulkan instance");
     RLX_TRY(pick_device(d, options->index));
@@ -419,9 +445,7 @@ static rlx_status list_devices(rlx_vulkan_device *d, rlx_vulkan_info **out, int 
         if (!all)
             return RLX_OOM();
         *out = all;
-        rlx_status old =
-            read_properties(d); /* of an old Vulkan: listed, though it cannot be opened */
-        rlx_status_free(old);
+        rlx_status_free(read_properties(d)); /* what is of no use is listed with the reason */
         all[*n] = d->info;
     }
 }

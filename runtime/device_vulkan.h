@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "runtime/base/status.h"
+#include "runtime/base/text.h"
 #include "runtime/device.h"
 #include "runtime/vulkan_features.h"
 
@@ -26,6 +27,7 @@ typedef struct rlx_vulkan_options {
     bool validate;    /* under VK_LAYER_KHRONOS_validation: see rlx_vulkan_device_messages */
     uint64_t without; /* features that are not to be used, as if the device had them not */
     bool hides;       /* for tests: memory of the device's own is filled by copies, as on a card */
+    rlx_text *said;   /* for tests: what the layer says, to the device's very end; may be NULL */
 } rlx_vulkan_options;
 
 typedef struct rlx_vulkan_info {
@@ -41,11 +43,15 @@ typedef struct rlx_vulkan_info {
     int subgroup;             /* invocations of a subgroup */
     int64_t memory_bytes;     /* of the heaps that kernels' buffers lie in */
     uint64_t features;        /* what kernels may ask for: bits of vulkan_features.h */
+    char why_not[64];         /* it cannot be opened; "": nothing speaks against it */
 } rlx_vulkan_info;
 
-/* All devices with a compute queue, in the order of their numbers, none of them opened; *out is the caller's to free. RLX_NOT_FOUND:
+/* All devices with a compute queue, in the order of their numbers, none of them opened, with what those lack that are of no use; *out is the caller's to free. RLX_NOT_FOUND:
  * no loader, or no driver. */
 rlx_status rlx_vulkan_list(rlx_vulkan_info **out, int *n);
+
+/* Offsets in memories are multiples of it (device.h): a device that wants more is of no use. */
+enum { RLX_VULKAN_RANGE_ALIGN = 64 };
 
 /* A device as executables and sessions take it (device.h). Errors: as rlx_vulkan_device_create. */
 rlx_status rlx_vulkan_open(const rlx_vulkan_options *options, rlx_device **out);

@@ -36,13 +36,15 @@ struct rlx_vulkan_device {
     VkCommandBuffer commands;
     VkFence fence;
     VkDescriptorPool sets;
-    double tick; /* nanoseconds of a timestamp; 0: the queue takes none */
-    bool hides;  /* for tests: memory of the device's own is not mapped */
+    double tick;         /* nanoseconds of a timestamp; 0: the queue takes none */
+    uint64_t stamp_mask; /* the bits of one that count */
+    _Atomic bool broken; /* a wait failed: nobody knows what has run */
+    bool hides;          /* for tests: memory of the device's own is not mapped */
     bool recording;
     int nsets, ndescriptors; /* of this batch */
 
     pthread_mutex_t lock; /* of the next two: layers may speak from any thread */
-    rlx_text log;
+    rlx_text log, *said;
     int nmessages;
 };
 
@@ -63,6 +65,20 @@ struct rlx_vulkan_kernel {
     VkPipelineLayout layout;
     VkPipeline pipeline;
 };
+
+/* Submits; waits until it is done and resets the fence. After a wait that failed the device is broken and takes nothing more:
+ * RLX_IO. Submissions exclude one another. */
+rlx_status rlx_vulkan_submit(rlx_vulkan_device *d, VkCommandBuffer commands, VkFence fence);
+rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence);
+/* Fills why_not. */
+void rlx_vulkan_judge(rlx_vulkan_info *i);
+/* Of the device's own memory: the largest heap of it. A smaller one beside it is a window on it. */
+int64_t rlx_vulkan_memory_bytes(const VkPhysicalDeviceMemoryProperties *p);
+/* From one timestamp to a later one; they may have wrapped around in between. */
+static inline uint64_t rlx_vulkan_ticks(const rlx_vulkan_device *d, uint64_t from, uint64_t to)
+{
+    return (to - from) & d->stamp_mask;
+}
 
 /* As rlx_vulkan_buffer_create, for a use; of RLX_MEMORY_KEPT the host sees what is no slower for that. */
 rlx_status rlx_vulkan_buffer_create_for(rlx_vulkan_device *d, size_t bytes, rlx_memory_use use,

@@ -18,19 +18,31 @@ static const VkMemoryPropertyFlags wishes[][3] = {
     [RLX_MEMORY_TAKEN] = {HOST | CACHED, HOST, HOST},
 };
 
-static rlx_status memory_type(rlx_vulkan_device *d, uint32_t allowed, rlx_memory_use use,
-                              uint32_t *out, bool *visible)
+/* Of the first type in the order of the wishes that is not full. */
+static rlx_status allocate(rlx_vulkan_buffer *b, rlx_memory_use use, bool *visible)
 {
+    rlx_vulkan_device *d = b->device;
+    VkMemoryRequirements needs;
     VkPhysicalDeviceMemoryProperties p;
+    VkResult full = VK_SUCCESS; /* of a type that would do */
+    d->vk.vkGetBufferMemoryRequirements(d->device, b->buffer, &needs);
     d->vk.vkGetPhysicalDeviceMemoryProperties(d->physical, &p);
     for (size_t w = 0; w < sizeof wishes[use] / sizeof *wishes[use]; w++)
-        for (*out = 0; *out < p.memoryTypeCount; ++*out) {
-            const VkMemoryPropertyFlags has = p.memoryTypes[*out].propertyFlags;
-            if (!(allowed >> *out & 1) || (has & wishes[use][w]) != wishes[use][w])
+        for (uint32_t t = 0; t < p.memoryTypeCount; t++) {
+            const VkMemoryPropertyFlags wish = wishes[use][w], has = p.memoryTypes[t].propertyFlags;
+            if (!(needs.memoryTypeBits >> t & 1) || (has & wish) != wish)
                 continue;
-            *visible = (wishes[use][w] & HOST) && !(d->hides && use == RLX_MEMORY_KEPT);
-            return RLX_OK;
+            const VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                                 .allocationSize = needs.size,
+                                                 .memoryTypeIndex = t};
+            needs.memoryTypeBits &= ~((uint32_t)1 << t); /* each is asked once */
+            full = d->vk.vkAllocateMemory(d->device, &memory, NULL, &b->memory);
+            *visible = (wish & HOST) && !(d->hides && use == RLX_MEMORY_KEPT);
+            if (full != VK_ERROR_OUT_OF_DEVICE_MEMORY)
+                return rlx_vulkan_status(full, "vkAllocateMemory", __FILE__, __LINE__);
         }
+    if (full)
+        return rlx_vulkan_status(full, "vkAllocateMemory", __FILE__, __LINE__);
     return RLX_FAIL(RLX_UNSUPPORTED, "%s has no memory that the host sees", d->info.name);
 }
 
@@ -44,12 +56,7 @@ static rlx_status make_buffer(rlx_vulkan_buffer *b, rlx_memory_use use)
                                         VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                                         VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     VK_TRY(d, vkCreateBuffer(d->device, &info, NULL, &b->buffer));
-    VkMemoryRequirements needs;
-    d->vk.vkGetBufferMemoryRequirements(d->device, b->buffer, &needs);
-    VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                   .allocationSize = needs.size};
-    RLX_TRY(memory_type(d, needs.memoryTypeBits, use, &memory.memoryTypeIndex, &visible));
-    VK_TRY(d, vkAllocateMemory(d->device, &memory, NULL, &b->memory));
+    RLX_TRY(allocate(b, use, &visible));
     VK_TRY(d, vkBindBufferMemory(d->device, b->buffer, b->memory, 0));
     if (visible)
         VK_TRY(d, vkMapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->data));
@@ -325,17 +332,34 @@ rlx_status rlx_vulkan_dispatch(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
     return st;
 }
 
+rlx_status rlx_vulkan_submit(rlx_vulkan_device *d, VkCommandBuffer commands, VkFence fence)
+{
+    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                         .commandBufferCount = 1,
+                         .pCommandBuffers = &commands};
+    if (d->broken)
+        return RLX_FAIL(RLX_IO, "a wait for %s has failed: nothing runs on it any more",
+                        d->info.name);
+    VK_TRY(d, vkQueueSubmit(d->queue, 1, &info, fence));
+    return RLX_OK;
+}
+
+rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence)
+{
+    VkResult r = d->vk.vkWaitForFences(d->device, 1, &fence, VK_TRUE, UINT64_MAX);
+    if (r != VK_SUCCESS)
+        d->broken = true;
+    RLX_TRY(rlx_vulkan_status(r, "vkWaitForFences", __FILE__, __LINE__));
+    VK_TRY(d, vkResetFences(d->device, 1, &fence));
+    return RLX_OK;
+}
+
 static rlx_status submit(rlx_vulkan_device *d)
 {
     put_barrier(d, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
     VK_TRY(d, vkEndCommandBuffer(d->commands));
-    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-                         .commandBufferCount = 1,
-                         .pCommandBuffers = &d->commands};
-    VK_TRY(d, vkQueueSubmit(d->queue, 1, &info, d->fence));
-    VK_TRY(d, vkWaitForFences(d->device, 1, &d->fence, VK_TRUE, UINT64_MAX));
-    VK_TRY(d, vkResetFences(d->device, 1, &d->fence));
-    return RLX_OK;
+    RLX_TRY(rlx_vulkan_submit(d, d->commands, d->fence));
+    return rlx_vulkan_await(d, d->fence);
 }
 
 rlx_status rlx_vulkan_wait(rlx_vulkan_device *d)

@@ -11,7 +11,6 @@
 
 enum {
     STAGING_BYTES = 8 << 20,
-    RANGE_ALIGN = 64,    /* what offsets are multiples of: see device.h */
     TEAMS_OF_CPU = 16,   /* resident on a software device: each is a task of its threads */
     TEAMS_OF_GPU = 2048, /* more than any device runs at once */
 };
@@ -81,23 +80,12 @@ static void *map(const rlx_device_memory *m)
     return buffer_of(m)->data;
 }
 
-/* Submits and waits; the fence is as before, unless the device is lost. */
-static rlx_status submit(vulkan *v, VkCommandBuffer commands, VkFence fence)
+/* What a failed wait left running uses memory that its owner is about to free. The lock is held. */
+static rlx_status settle(vulkan *v, rlx_status st)
 {
-    rlx_vulkan_device *d = v->device;
-    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-                         .commandBufferCount = 1,
-                         .pCommandBuffers = &commands};
-    VK_TRY(d, vkQueueSubmit(d->queue, 1, &info, fence));
-    return RLX_OK;
-}
-
-static rlx_status await(vulkan *v, VkFence fence)
-{
-    rlx_vulkan_device *d = v->device;
-    VK_TRY(d, vkWaitForFences(d->device, 1, &fence, VK_TRUE, UINT64_MAX));
-    VK_TRY(d, vkResetFences(d->device, 1, &fence));
-    return RLX_OK;
+    if (st)
+        (void)v->device->vk.vkDeviceWaitIdle(v->device->device); /* a lost device runs nothing */
+    return st;
 }
 
 /* A copy between buffers or, without `from`, zeros. */
@@ -132,8 +120,8 @@ static rlx_status run_transfer(vulkan *v, const transfer *t)
         d->vk.vkCmdFillBuffer(d->commands, t->to, t->part.dstOffset, t->part.size, 0);
     put_full_barrier(d, d->commands);
     VK_TRY(d, vkEndCommandBuffer(d->commands));
-    RLX_TRY(submit(v, d->commands, d->fence));
-    return await(v, d->fence);
+    RLX_TRY(rlx_vulkan_submit(d, d->commands, d->fence));
+    return settle(v, rlx_vulkan_await(d, d->fence));
 }
 
 static rlx_status run_transfer_alone(vulkan *v, const transfer *t)
@@ -197,23 +185,29 @@ static rlx_status read_memory(rlx_device *base, const rlx_device_memory *m, size
     return RLX_OK;
 }
 
-/* Buffers are filled and copied by words: memory is rounded up to them (rlx_vulkan_buffer_create_for). */
-static size_t words_of(size_t bytes)
+/* By copying: buffers are filled by words only. */
+static rlx_status clear_odd(vulkan *v, rlx_vulkan_buffer *b, size_t at, size_t bytes)
 {
-    return (bytes + 3) & ~(size_t)3;
+    char *zeros = calloc(1, bytes);
+    if (!zeros)
+        return RLX_OOM();
+    rlx_status st = stage_alone(v, b, at, zeros, NULL, bytes);
+    free(zeros);
+    return st;
 }
 
 static rlx_status clear_memory(rlx_device *base, rlx_device_memory *m, size_t at, size_t bytes)
 {
     rlx_vulkan_buffer *b = buffer_of(m);
-    if (!bytes)
-        return RLX_OK;
+    const size_t words = at % 4 ? 0 : bytes & ~(size_t)3;
     if (b->data) {
         memset((char *)b->data + at, 0, bytes);
         return RLX_OK;
     }
-    transfer t = {.to = b->buffer, .part = {.dstOffset = at, .size = words_of(bytes)}};
-    return run_transfer_alone(of(base), &t);
+    transfer t = {.to = b->buffer, .part = {.dstOffset = at, .size = words}};
+    if (words)
+        RLX_TRY(run_transfer_alone(of(base), &t));
+    return bytes > words ? clear_odd(of(base), b, at + words, bytes - words) : RLX_OK;
 }
 
 static rlx_status copy_memory(rlx_device *base, rlx_device_memory *m, size_t from, size_t to,
@@ -259,14 +253,73 @@ static rlx_status check_program(const vulkan *v, const rlx_program *p)
 /* That a team of the module's is no larger than the device has them. */
 static rlx_status check_team(const rlx_vulkan_info *info, const uint32_t *words, size_t n)
 {
-    enum { HEADER = 5 };
-    for (size_t i = HEADER; i + 3 < n && words[i] >> SpvWordCountShift;
-         i += words[i] >> SpvWordCountShift)
-        if ((words[i] & SpvOpCodeMask) == SpvOpExecutionMode &&
-            words[i + 2] == SpvExecutionModeLocalSize && words[i + 3] > (uint32_t)info->max_team)
-            return RLX_FAIL(RLX_UNSUPPORTED, "teams of %u; %s has at most %d invocations in one",
-                            words[i + 3], info->name, info->max_team);
+    enum { HEADER = 5, X = 3, Z = 5 };
+    for (size_t i = HEADER; i + Z < n && words[i] >> SpvWordCountShift;
+         i += words[i] >> SpvWordCountShift) {
+        uint64_t team = 1;
+        if ((words[i] & SpvOpCodeMask) != SpvOpExecutionMode ||
+            words[i + 2] != SpvExecutionModeLocalSize)
+            continue;
+        for (size_t k = X; k <= Z && team <= (uint64_t)info->max_team; k++)
+            team *= words[i + k];
+        if (team > (uint64_t)info->max_team)
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "teams of %u by %u by %u; %s has at most %d "
+                            "invocations in one",
+                            words[i + X], words[i + X + 1], words[i + Z], info->name,
+                            info->max_team);
+    }
     return RLX_OK;
+}
+
+/* Bytes of workgroup memory that a module declares: numbers and arrays of them. `bytes` has room by id: what a type takes,
+ * what a constant is; only what was declared before is looked up. */
+static uint64_t team_bytes_of(const uint32_t *words, size_t n, uint64_t *bytes)
+{
+    enum { HEADER = 5 };
+    uint64_t sum = 0;
+    const uint32_t bound = words[3];
+    for (size_t i = HEADER, length; i < n && (length = words[i] >> SpvWordCountShift);
+         i += length) {
+        const uint32_t *w = words + i;
+        if (length < 3 || length > n - i || w[1] >= bound || w[2] >= bound)
+            continue;
+        switch (*w & SpvOpCodeMask) {
+        case SpvOpTypeInt:
+        case SpvOpTypeFloat:
+            bytes[w[1]] = w[2] / 8;
+            break;
+        case SpvOpConstant:
+            bytes[w[2]] = length > 3 ? w[3] : 0;
+            break;
+        case SpvOpTypeArray:
+            bytes[w[1]] = length > 3 && w[3] < bound ? bytes[w[2]] * bytes[w[3]] : 0;
+            break;
+        case SpvOpTypePointer:
+            bytes[w[1]] = length > 3 && w[3] < bound ? bytes[w[3]] : 0;
+            break;
+        case SpvOpVariable:
+            sum += length > 3 && w[3] == SpvStorageClassWorkgroup ? bytes[w[1]] : 0;
+            break;
+        }
+    }
+    return sum;
+}
+
+static rlx_status check_team_memory(const rlx_vulkan_info *info, const uint32_t *words, size_t n)
+{
+    enum { HEADER = 5 };
+    if (n <= HEADER || words[3] > n) /* every id is the result of an instruction */
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%zu words that are no SPIR-V module", n);
+    uint64_t *ids = calloc(words[3] + 1, sizeof *ids);
+    if (!ids)
+        return RLX_OOM();
+    const uint64_t bytes = team_bytes_of(words, n, ids);
+    free(ids);
+    if (bytes <= (uint64_t)info->team_bytes)
+        return RLX_OK;
+    return RLX_FAIL(RLX_UNSUPPORTED, "%llu bytes of a team's memory; %s has %lld",
+                    (unsigned long long)bytes, info->name, (long long)info->team_bytes);
 }
 
 static rlx_status create_kernel(vulkan *v, const rlx_program_kernel *k, rlx_vulkan_kernel **out)
@@ -278,6 +331,10 @@ static rlx_status create_kernel(vulkan *v, const rlx_program_kernel *k, rlx_vulk
     memcpy(words, k->code, n * sizeof *words);
     rlx_status st = check_team(&v->device->info, words, n);
     if (!st)
+        st = check_team_memory(&v->device->info, words, n);
+    if (st)
+        st = rlx_status_note(st, __FILE__, __LINE__, "kernel @%s", k->name);
+    else
         st = rlx_vulkan_kernel_create(v->device, words, n, k->name, (int)k->nbuffers + 1, out);
     free(words);
     return st;
@@ -455,10 +512,16 @@ static rlx_status run_tape(vulkan *v, rlx_device_tape *t)
 {
     rlx_vulkan_device *d = v->device;
     pthread_mutex_lock(&v->lock);
-    rlx_status st = submit(v, t->commands, t->fence);
+    rlx_status st = rlx_vulkan_submit(d, t->commands, t->fence);
     pthread_mutex_unlock(&v->lock);
     RLX_TRY(st);
-    RLX_TRY(await(v, t->fence));
+    st = rlx_vulkan_await(d, t->fence);
+    if (st) {
+        pthread_mutex_lock(&v->lock);
+        st = settle(v, st);
+        pthread_mutex_unlock(&v->lock);
+        return st;
+    }
     if (t->times)
         VK_TRY(d, vkGetQueryPoolResults(d->device, t->times, 0, t->nlaunches + 1,
                                         sizeof *t->stamps * (t->nlaunches + 1), t->stamps,
@@ -474,7 +537,8 @@ static rlx_status run(rlx_device *base, rlx_device_tape *t)
 
 static double time_of(rlx_device *base, const rlx_device_tape *t, uint32_t i)
 {
-    return 1e-9 * of(base)->device->tick * (double)(t->stamps[i + 1] - t->stamps[i]);
+    const rlx_vulkan_device *d = of(base)->device;
+    return 1e-9 * d->tick * (double)rlx_vulkan_ticks(d, t->stamps[i], t->stamps[i + 1]);
 }
 
 /* ---- devices --------------------------------------------------------------------------------- */
@@ -510,9 +574,6 @@ static rlx_status open_device(vulkan *v, const rlx_vulkan_options *options)
 {
     RLX_TRY(rlx_vulkan_device_create(options, &v->device));
     const rlx_vulkan_info *info = &v->device->info;
-    if (info->binding_align > RANGE_ALIGN)
-        return RLX_FAIL(RLX_UNSUPPORTED, "%s binds memory by %lld bytes; %d are supported",
-                        info->name, (long long)info->binding_align, RANGE_ALIGN);
     v->base.name = info->name;
     v->base.memory_bytes = info->memory_bytes;
     v->base.max_range = (size_t)info->max_buffer_bytes;

@@ -110,7 +110,10 @@ static rlx_status upload_chunk(rlx_device *d, rlx_device_weights *w,
     size_t at = 0;
     for (size_t i = 0; i < n; at += room_of(tensors[i++])) {
         const rlx_tensor *t = tensors[i];
-        RLX_TRY_NOTE(d->fn->write(d, m, at, t->data, t->bytes), "weight '%s'", t->name);
+        rlx_status st = d->fn->write(d, m, at, t->data, t->bytes);
+        if (st && i == 0) /* nothing is in it: others of these weights may live on */
+            d->fn->destroy_memory(d, w->memories[--w->nmemories]);
+        RLX_TRY_NOTE(st, "weight '%s'", t->name);
         *find_slot(w, t->data, t->bytes) =
             (placed){t->data, t->bytes, {.memory = m, .offset = at, .bytes = room_of(t)}};
         w->count++;

@@ -347,6 +347,19 @@ START_TEST(contexts)
 }
 END_TEST
 
+/* "vulkan" without a number: no software where there is something else, nothing that cannot be used. */
+START_TEST(vulkan_devices_are_chosen)
+{
+    const rlx_vulkan_info software = {.is_cpu = true}, old = {.why_not = "has Vulkan 1.1"},
+                          card = {0};
+    ck_assert_int_eq(rlx_vulkan_choose((rlx_vulkan_info[]){software, old, card, card}, 4), 2);
+    ck_assert_int_eq(rlx_vulkan_choose((rlx_vulkan_info[]){old, software, software}, 3), 1);
+    ck_assert_int_eq(rlx_vulkan_choose((rlx_vulkan_info[]){card, software}, 2), 0);
+    ck_assert_int_eq(rlx_vulkan_choose((rlx_vulkan_info[]){old}, 1), 0);
+    ck_assert_int_eq(rlx_vulkan_choose(NULL, 0), 0);
+}
+END_TEST
+
 START_TEST(inspects)
 {
     static const char *const levels[][2] = {
@@ -378,6 +391,7 @@ int main(void)
     tcase_add_loop_test(c, runs_at_every_live_extent, 0, NDEVICES * 2);
     tcase_add_test(c, refuses);
     tcase_add_test(c, contexts);
+    tcase_add_test(c, vulkan_devices_are_chosen);
     tcase_add_test(c, unused_weights);
     tcase_add_test(c, inspects);
     suite_add_tcase(s, c);

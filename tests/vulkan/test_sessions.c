@@ -3,11 +3,13 @@
  * validation layer, which must be silent. Twice: with memory that the host sees, and with memory that is filled by copies, as
  * on a card. */
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "frontend/context.h"
 #include "runtime/device_vulkan_impl.h"
+#include "runtime/device_weights.h"
 #include "tests/runtime/suite.h"
 #include "tests/vulkan/environment.h"
 
@@ -24,6 +26,7 @@ typedef struct world {
 static world cpu, gpu;
 static float weights[8][HIDDEN * HEADS * DIM];
 static bool validated;
+static rlx_text said; /* by the validation layer */
 
 /* ---- the flow */
 
@@ -89,7 +92,7 @@ static rlx_session *make_session(const world *w, int sequences)
 
 static rlx_status open_device(bool hides, rlx_context *cx)
 {
-    rlx_vulkan_options o = {.validate = true, .hides = hides};
+    rlx_vulkan_options o = {.validate = true, .hides = hides, .said = &said};
     rlx_device_destroy(cx->gpu); /* again, under the layer */
     cx->gpu = NULL;
     rlx_status st = rlx_vulkan_open(&o, &cx->gpu);
@@ -109,15 +112,15 @@ static void open_gpu(bool hides)
     EXPECT_OK(compile(gpu.cx, gpu.w, &gpu.e));
 }
 
+/* What is left behind is told while the device is destroyed. */
 static void close_gpu(void)
 {
-    const char *text;
-    const int n = rlx_vulkan_device_messages(rlx_vulkan_device_of(gpu.cx->gpu), &text);
-    ck_assert_msg(n == 0, "the validation layer says:\n%s", text);
     rlx_executable_destroy(gpu.e);
     ck_assert_int_eq(gpu.cx->gpu->used_bytes, 0);
     rlx_context_destroy(gpu.cx);
     rlx_weights_destroy(gpu.w);
+    ck_assert_msg(said.len == 0, "the validation layer says:\n%s", said.data);
+    rlx_text_deinit(&said);
 }
 
 static void open_mapped(void)
@@ -135,13 +138,19 @@ static void open_hidden(void)
 static float input[BUCKET][HIDDEN];
 static int32_t sequences[BUCKET];
 
+/* Element `at` of a text. */
+static void fill(float *x, int which, int64_t at)
+{
+    for (int i = 0; i < HIDDEN; i++)
+        x[i] = sinf(0.11f * (float)(at * (i + 1) + 37 * which));
+}
+
 /* Appends `n` elements of a text to a sequence, as the last ones of a step that is being made. */
 static int64_t put(int64_t at, int seq, int which, int64_t from, int64_t n)
 {
     for (int64_t t = 0; t < n; t++) {
         sequences[at + t] = seq;
-        for (int i = 0; i < HIDDEN; i++)
-            input[at + t][i] = sinf(0.11f * (float)((from + t) * (i + 1) + 37 * which));
+        fill(input[at + t], which, from + t);
     }
     return at + n;
 }
@@ -238,6 +247,57 @@ START_TEST(batches_are_what_each_is_alone)
 }
 END_TEST
 
+/* A session in each of several threads: steps of all of them, tables and pages of each its own. */
+typedef struct worker {
+    pthread_t thread;
+    rlx_session *s;
+    int which; /* of the texts */
+    float out[HIDDEN];
+    rlx_status st;
+} worker;
+
+static void *work(void *user)
+{
+    enum { LENGTH = 12 };
+    worker *w = user;
+    for (int64_t t = 0; t < LENGTH && !w->st; t++) {
+        float x[HIDDEN];
+        rlx_tensor y;
+        fill(x, w->which, t);
+        const rlx_step_input in = {"x", x, sizeof x};
+        w->st =
+            rlx_session_step(w->s, gpu.e, &(rlx_step){.tokens = 1, .inputs = &in, .ninputs = 1});
+        if (!w->st)
+            w->st = rlx_session_output(w->s, "y", &y);
+        if (!w->st)
+            memcpy(w->out, y.data, sizeof w->out);
+    }
+    return NULL;
+}
+
+START_TEST(threads_share_the_device)
+{
+    enum { THREADS = 2 };
+    worker alone[THREADS], beside[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        alone[i] = beside[i] = (worker){.which = i};
+        alone[i].s = make_session(&gpu, 1);
+        beside[i].s = make_session(&gpu, 1);
+        work(&alone[i]);
+    }
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&beside[i].thread, NULL, work, &beside[i]), 0);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(beside[i].thread, NULL);
+        EXPECT_OK(alone[i].st);
+        EXPECT_OK(beside[i].st);
+        EXPECT_BITS(beside[i].out, alone[i].out);
+        rlx_session_destroy(alone[i].s);
+        rlx_session_destroy(beside[i].s);
+    }
+}
+END_TEST
+
 START_TEST(kernels_are_timed)
 {
     float out[HIDDEN];
@@ -282,6 +342,37 @@ static VkResult VKAPI_PTR no_sets(VkDevice d, const VkDescriptorPoolCreateInfo *
 {
     return calls_left-- > 0 ? driver.vkCreateDescriptorPool(d, i, a, out)
                             : VK_ERROR_OUT_OF_HOST_MEMORY;
+}
+
+static VkResult VKAPI_PTR no_submit(VkQueue q, uint32_t n, const VkSubmitInfo *i, VkFence f)
+{
+    return calls_left-- == 0 ? VK_ERROR_OUT_OF_DEVICE_MEMORY : driver.vkQueueSubmit(q, n, i, f);
+}
+
+static VkResult VKAPI_PTR full_once(VkDevice d, const VkMemoryAllocateInfo *i,
+                                    const VkAllocationCallbacks *a, VkDeviceMemory *out)
+{
+    return calls_left-- == 0 ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                             : driver.vkAllocateMemory(d, i, a, out);
+}
+
+static rlx_session *stopped; /* by somebody, while its step runs */
+
+static VkResult VKAPI_PTR cancelling(VkQueue q, uint32_t n, const VkSubmitInfo *i, VkFence f)
+{
+    if (stopped)
+        rlx_session_cancel(stopped);
+    stopped = NULL;
+    return driver.vkQueueSubmit(q, n, i, f);
+}
+
+static VkResult wait_result;
+
+static VkResult VKAPI_PTR no_wait(VkDevice d, uint32_t n, const VkFence *f, VkBool32 all,
+                                  uint64_t t)
+{
+    (void)d, (void)n, (void)f, (void)all, (void)t;
+    return wait_result;
 }
 
 static VkResult VKAPI_PTR lost(VkQueue q, uint32_t n, const VkSubmitInfo *i, VkFence f)
@@ -345,6 +436,214 @@ START_TEST(driver_failures_are_statuses)
 }
 END_TEST
 
+/* Copies and clears of pages that fail: the call says so, and nothing is lost. */
+START_TEST(failing_copies_lose_nothing)
+{
+    rlx_vulkan_syms *vk = &rlx_vulkan_device_of(gpu.cx->gpu)->vk;
+    float got[HIDDEN], want[HIDDEN];
+    const float *out;
+    rlx_session *s = make_session(&gpu, 3), *other = make_session(&gpu, 2);
+    reference(&gpu, 1, want);
+    say(s, gpu.e, 1, 0, 0, PROMPT, got);
+    EXPECT_OK(rlx_session_fork(s, 1, 0));
+    driver = *vk;
+    vk->vkQueueSubmit = no_submit;
+    for (int pool = 0; pool < 4;
+         pool++) { /* keys and values of two layers: a page has as many copies */
+        put(0, 0, 1, PROMPT, 1);
+        calls_left = pool;
+        EXPECT_ERROR(step(s, gpu.e, 1, &out), RLX_OUT_OF_MEMORY, "out of device memory");
+        ck_assert_int_eq(rlx_session_past(s, 0), PROMPT);
+    }
+    say(s, gpu.e, 0, 1, PROMPT, PROMPT + 1, got);
+    EXPECT_BITS(got, want);
+    EXPECT_OK(rlx_session_rewind(s, 0, 0)); /* its copied page is spare, and no zeros */
+    put(0, 2, 0, 0, 3);
+    calls_left = 0;
+    EXPECT_ERROR(step(s, gpu.e, 3, &out), RLX_OUT_OF_MEMORY, "out of device memory");
+    ck_assert_int_eq(rlx_session_past(s, 2), 0);
+    say(s, gpu.e, 2, 0, 0, PROMPT, got);
+    say(s, gpu.e, 2, 1, PROMPT, PROMPT + 1, got);
+    EXPECT_BITS(got, want);
+    EXPECT_OK(rlx_session_write(s, 1, "layers", SAVED));
+    calls_left = 3;
+    EXPECT_ERROR(rlx_session_write(s, 1, "layers", SAVED), RLX_OUT_OF_MEMORY,
+                 "out of device memory");
+    EXPECT_OK(rlx_session_prepare(other, gpu.e));
+    for (int page = 0; page < 8; page += 3) {
+        calls_left = page;
+        EXPECT_ERROR(rlx_session_read(other, 1, "layers", SAVED), RLX_OUT_OF_MEMORY, "restoring");
+        ck_assert_int_eq(rlx_session_past(other, 1), 0);
+    }
+    EXPECT_OK(rlx_session_read(other, 1, "layers", SAVED));
+    say(other, gpu.e, 1, 1, PROMPT, PROMPT + 1, got);
+    EXPECT_BITS(got, want);
+    *vk = driver;
+    rlx_session_destroy(other);
+    rlx_session_destroy(s);
+    remove(SAVED);
+}
+END_TEST
+
+/* A step that is cancelled while it runs appends nothing, and the cancel is answered. */
+START_TEST(steps_are_cancelled)
+{
+    rlx_vulkan_syms *vk = &rlx_vulkan_device_of(gpu.cx->gpu)->vk;
+    float got[HIDDEN], want[HIDDEN];
+    const float *out;
+    rlx_tensor y;
+    rlx_session *other = make_session(&gpu, 1);
+    say(other, gpu.e, 0, 0, 0, 3, got);
+    say(other, gpu.e, 0, 1, 3, 4, want);
+    rlx_session_destroy(other);
+    rlx_session *s = make_session(&gpu, 1);
+    say(s, gpu.e, 0, 0, 0, 3, got);
+    driver = *vk;
+    vk->vkQueueSubmit = cancelling;
+    stopped = s;
+    put(0, 0, 2, 3, 9);
+    EXPECT_ERROR(step(s, gpu.e, 9, &out), RLX_CANCELLED, "cancelled");
+    *vk = driver;
+    ck_assert_int_eq(rlx_session_past(s, 0), 3);
+    EXPECT_ERROR(rlx_session_output(s, "y", &y), RLX_NOT_FOUND, "has not stepped");
+    say(s, gpu.e, 0, 1, 3, 4, got);
+    EXPECT_BITS(got, want);
+    rlx_session_destroy(s);
+}
+END_TEST
+
+/* A type of memory that is full is not the end. */
+START_TEST(full_memory_is_passed_over)
+{
+    rlx_vulkan_device *d = rlx_vulkan_device_of(gpu.cx->gpu);
+    VkPhysicalDeviceMemoryProperties p;
+    d->vk.vkGetPhysicalDeviceMemoryProperties(d->physical, &p);
+    driver = d->vk;
+    d->vk.vkAllocateMemory = full_once;
+    calls_left = 0;
+    rlx_status st = use();
+    d->vk = driver;
+    if (p.memoryTypeCount > 1)
+        EXPECT_OK(st);
+    else
+        EXPECT_ERROR(st, RLX_OUT_OF_MEMORY, "out of device memory");
+    p = (VkPhysicalDeviceMemoryProperties){
+        .memoryHeapCount = 3,
+        .memoryHeaps = {{(VkDeviceSize)8 << 30, VK_MEMORY_HEAP_DEVICE_LOCAL_BIT},
+                        {(VkDeviceSize)16 << 30, 0},
+                        {(VkDeviceSize)256 << 20, VK_MEMORY_HEAP_DEVICE_LOCAL_BIT}}};
+    ck_assert_int_eq(rlx_vulkan_memory_bytes(&p),
+                     (int64_t)8 << 30); /* the last is a window on it */
+}
+END_TEST
+
+/* Weights that could not be uploaded leave no memory, though others of theirs are there. */
+START_TEST(failed_uploads_leave_nothing)
+{
+    rlx_device *d = gpu.cx->gpu;
+    rlx_vulkan_syms *vk = &rlx_vulkan_device_of(d)->vk;
+    static const float values[2][16];
+    const rlx_tensor a = {.name = "a", .data = values[0], .bytes = sizeof values[0]},
+                     b = {.name = "b", .data = values[1], .bytes = sizeof values[1]};
+    const rlx_tensor *list[] = {&a, &b};
+    rlx_device_weights *w, *more;
+    EXPECT_OK(rlx_device_weights_acquire(d, gpu.w, list, 1, &w));
+    const int64_t before = d->used_bytes;
+    driver = *vk;
+    vk->vkQueueSubmit = no_submit;
+    calls_left = 0;
+    EXPECT_ERROR(rlx_device_weights_acquire(d, gpu.w, list, 2, &more), RLX_OUT_OF_MEMORY,
+                 "weight 'b'");
+    ck_assert_int_eq(d->used_bytes, before);
+    *vk = driver;
+    rlx_device_weights_release(d, w);
+}
+END_TEST
+
+/* Bytes that are no whole words. */
+START_TEST(any_bytes_are_cleared)
+{
+    rlx_device *d = gpu.cx->gpu;
+    rlx_device_memory *m;
+    char data[18], want[18];
+    EXPECT_OK(d->fn->create_memory(d, sizeof data, RLX_MEMORY_KEPT, &m));
+    static const size_t parts[][2] = {{0, 18}, {0, 0}, {6, 12}, {12, 18}, {12, 17}, {4, 7}, {3, 5}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const size_t from = parts[i][0], to = parts[i][1];
+        memset(want, 7, sizeof want);
+        EXPECT_OK(d->fn->write(d, m, 0, want, sizeof want));
+        EXPECT_OK(d->fn->clear(d, m, from, to - from));
+        EXPECT_OK(d->fn->read(d, m, 0, data, sizeof data));
+        memset(want + from, 0, to - from);
+        ck_assert_mem_eq(data, want, sizeof want);
+    }
+    d->fn->destroy_memory(d, m);
+}
+END_TEST
+
+START_TEST(times_wrap_around)
+{
+    rlx_vulkan_device *d = rlx_vulkan_device_of(gpu.cx->gpu);
+    const rlx_vulkan_device of36 = {.stamp_mask = ((uint64_t)1 << 36) - 1};
+    const double tick = d->tick;
+    rlx_session *s;
+    const float *out;
+    ck_assert_uint_eq(rlx_vulkan_ticks(&of36, 0xfffffffff, 4), 5);
+    ck_assert_uint_eq(rlx_vulkan_ticks(&of36, 0xa00000000f, 0x500000001f),
+                      16); /* other bits are any */
+    d->tick = 0;           /* as of a queue without timestamps */
+    EXPECT_OK(rlx_session_create(
+        gpu.cx, &(rlx_session_options){.max_positions = POSITIONS, .time_kernels = true}, &s));
+    put(0, 0, 0, 0, 1);
+    EXPECT_ERROR(step(s, gpu.e, 1, &out), RLX_UNSUPPORTED, "takes no times of kernels");
+    d->tick = tick;
+    rlx_session_destroy(s);
+}
+END_TEST
+
+START_TEST(teams_fit_the_device)
+{
+    rlx_vulkan_info *info = &rlx_vulkan_device_of(gpu.cx->gpu)->info;
+    const rlx_vulkan_info has = *info;
+    info->max_team = has.is_cpu ? 31 : 127;
+    EXPECT_ERROR(use(), RLX_UNSUPPORTED, "by 1 by 1;");
+    *info = has;
+    info->team_bytes = 3;
+    EXPECT_ERROR(use(), RLX_UNSUPPORTED, "bytes of a team's memory");
+    *info = has;
+}
+END_TEST
+
+/* Nobody knows what a device does after a wait that failed: it gets nothing more. */
+START_TEST(failed_waits_end_a_device)
+{
+    static const struct {
+        VkResult result;
+        rlx_code code;
+        const char *says;
+    } waits[] = {{VK_ERROR_OUT_OF_HOST_MEMORY, RLX_OUT_OF_MEMORY, "out of host memory"},
+                 {VK_ERROR_DEVICE_LOST, RLX_IO, "device lost"}};
+    rlx_vulkan_device *d = rlx_vulkan_device_of(gpu.cx->gpu);
+    for (int i = 0; i < 2; i++) {
+        float got[HIDDEN];
+        const float *out;
+        rlx_session *s = make_session(&gpu, 1);
+        say(s, gpu.e, 0, 0, 0, 3, got);
+        driver = d->vk;
+        wait_result = waits[i].result;
+        d->vk.vkWaitForFences = no_wait;
+        put(0, 0, 1, 3, 1);
+        EXPECT_ERROR(step(s, gpu.e, 1, &out), waits[i].code, waits[i].says);
+        d->vk = driver;
+        EXPECT_ERROR(step(s, gpu.e, 1, &out), RLX_IO, "nothing runs on it any more");
+        EXPECT_ERROR(use(), RLX_IO, "nothing runs on it any more");
+        ck_assert_int_eq(rlx_session_past(s, 0), 3);
+        rlx_session_destroy(s);
+        d->broken = false; /* for the next test */
+    }
+}
+END_TEST
+
 START_TEST(what_is_too_large_says_so)
 {
     rlx_device *d = gpu.cx->gpu;
@@ -404,7 +703,16 @@ static void add_tests(Suite *s)
     tcase_add_test(mapped, what_is_too_large_says_so);
     tcase_add_test(mapped, executables_are_of_their_device);
     tcase_add_test(mapped, devices_by_name);
+    tcase_add_test(mapped, teams_fit_the_device);
+    tcase_add_test(mapped, steps_are_cancelled);
+    tcase_add_test(mapped, times_wrap_around);
     tcase_add_test(hidden, driver_failures_are_statuses);
+    tcase_add_test(hidden, threads_share_the_device);
+    tcase_add_test(hidden, failing_copies_lose_nothing);
+    tcase_add_test(hidden, failed_uploads_leave_nothing);
+    tcase_add_test(hidden, full_memory_is_passed_over);
+    tcase_add_test(hidden, any_bytes_are_cleared);
+    tcase_add_test(hidden, failed_waits_end_a_device);
     suite_add_tcase(s, mapped);
     suite_add_tcase(s, hidden);
 }
@@ -428,7 +736,7 @@ int main(void)
     EXPECT_OK(compile(cpu.cx, cpu.w, &cpu.e));
     Suite *s = suite_create("vulkan_sessions");
     add_tests(s);
-    const int code = suite_run(s, 11);
+    const int code = suite_run(s, 20);
     printf("%s the validation layer\n", validated ? "under" : "without");
     rlx_executable_destroy(cpu.e);
     rlx_context_destroy(cpu.cx);
