@@ -201,9 +201,6 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
     RLX_TRY(rlx_jit_lir_target(t, &lir));
     code.features = rlx_jit_code_features(t);
     rlx_jit_describe(&code, out);
-    if (t->kind == RLX_JIT_SPIRV)
-        rlx_text_putf(out, "; subgroup %d",
-                      t->features & RLX_VULKAN_BIT(SUBGROUP) ? t->subgroup : 0);
     rlx_text_putf(
         out,
         "; unit %d, vector %d x %d, team %d, cores %d, l1 %lld, l2 %lld, team memory %lld, "

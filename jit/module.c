@@ -10,6 +10,7 @@
 
 #include "jit/kernel_info.h"
 #include "runtime/cpu.h"
+#include "runtime/vulkan_features.h"
 
 /* ---- opening ---- */
 
@@ -134,11 +135,15 @@ static const struct {
               {RLX_CPU_AVX512BF16, NEEDS_V4}, {RLX_CPU_AMXTILE, NEEDS_V4},
               {RLX_CPU_AMXINT8, NEEDS_V4},    {RLX_CPU_AMXBF16, NEEDS_V4}};
 
+/* What devices may have and no emitter makes use of: such a device takes the code of one without. */
+static const uint64_t unused_of_vulkan =
+    RLX_VULKAN_BIT(F16) | RLX_VULKAN_BIT(DOT) | RLX_VULKAN_BIT(SUBGROUP);
+
 uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 {
     uint64_t features = 0;
     if (t->kind == RLX_JIT_SPIRV)
-        return t->features;
+        return t->features & ~unused_of_vulkan;
     if (t->kind != RLX_JIT_CPU)
         return 0;
     int level = level_of(t->features);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "jit/module.h"
+
 static const struct {
     const char *name, *features;
     int team, subgroup;
@@ -62,10 +64,8 @@ int rlx_jit_vulkan_count(void)
 bool rlx_jit_vulkan_below(const rlx_jit_target *host, int i, rlx_jit_target *out)
 {
     fill_target(i, out);
-    const bool by_subgroups = out->features & RLX_VULKAN_BIT(SUBGROUP);
     return host->kind == RLX_JIT_SPIRV && host->team == out->team &&
-           host->team_bytes >= out->team_bytes && !(out->features & ~host->features) &&
-           (!by_subgroups || host->subgroup == out->subgroup);
+           host->team_bytes >= out->team_bytes && !(rlx_jit_code_features(out) & ~host->features);
 }
 
 rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out)
