@@ -134,14 +134,18 @@ static rlx_status load(rlx_context *cx, const char *path, const rlx_model_source
 static rlx_status create(rlx_context *cx, const char *path, const rlx_model_source *source,
                          const rlx_model_options *options, rlx_model **out)
 {
-    rlx_model_options none = {0};
+    rlx_model_options o = options ? *options : (rlx_model_options){0};
     *out = NULL;
     rlx_model *m = calloc(1, sizeof *m);
     if (!m)
         return RLX_OOM();
     for (int i = 0; i < RLX_MODEL_BUCKETS; i++)
         rlx_lazy_init(&m->lazy[i]);
-    rlx_status st = load(cx, path, source, options ? options : &none, m);
+    o.precision = rlx_precision_on(&cx->target, o.precision);
+    if (options && o.precision != options->precision)
+        rlx_context_log(cx, RLX_LOG_WARNING,
+                        "precision fast is for CPUs: on %s %s computes exactly", cx->device, path);
+    rlx_status st = load(cx, path, source, &o, m);
     if (st) {
         rlx_model_destroy(m);
         RLX_TRY_NOTE(st, "loading the model %s", path);

@@ -9,9 +9,10 @@
 typedef struct warming {
     rlx_context *cx;
     const rlx_model *model;
-    const rlx_model_options *how;
-    const rlx_warm_options *options;
+    rlx_precision wanted;
+    rlx_model_options how; /* of the target whose turn it is, as its plan */
     rlx_model_plan plan;
+    const rlx_warm_options *options;
     rlx_warm_step step; /* as the caller sees it */
 } warming;
 
@@ -27,7 +28,7 @@ static rlx_status warm_bucket(warming *w, const rlx_jit_target *target, int whic
     rlx_model_bucket o;
     rlx_text why = {0};
     bool there = false;
-    rlx_model_get_bucket(w->how, &w->plan, which, &o);
+    rlx_model_get_bucket(&w->how, &w->plan, which, &o);
     const double start = rlx_seconds();
     w->step.bucket = o.name;
     w->step.tokens = o.bucket[0].upper;
@@ -45,19 +46,21 @@ static rlx_status warm_bucket(warming *w, const rlx_jit_target *target, int whic
                            (long long)o.bucket[0].upper, w->step.target);
 }
 
-/* NULL: this machine, as the context has it. */
-static rlx_status find_target(const rlx_context *cx, const char *name, rlx_jit_target *out)
+/* NULL: this machine, as the context has it. What its buckets are hangs on what it computes. */
+static rlx_status turn_to_target(warming *w, const char *name, rlx_jit_target *out)
 {
     if (name)
-        return rlx_jit_target_named(name, out);
-    *out = cx->target;
-    return RLX_OK;
+        RLX_TRY(rlx_jit_target_named(name, out));
+    else
+        *out = w->cx->target;
+    w->how.precision = rlx_precision_on(out, w->wanted);
+    return rlx_model_make_plan(&w->how, &w->plan);
 }
 
 static rlx_status warm_target(warming *w, const char *name)
 {
     rlx_jit_target target;
-    RLX_TRY(find_target(w->cx, name, &target));
+    RLX_TRY(turn_to_target(w, name, &target));
     w->step.target = name ? name : w->cx->device;
     for (int b = 0; b < rlx_model_bucket_count(&w->plan); b++)
         RLX_TRY(warm_bucket(w, &target, b));
@@ -69,9 +72,10 @@ static rlx_status warm(warming *w)
     const rlx_warm_options *o = w->options;
     rlx_jit_target ignored;
     const int n = o->ntargets ? o->ntargets : 1;
-    for (int i = 0; i < o->ntargets; i++) /* all names, before the work */
-        RLX_TRY(rlx_jit_target_named(o->targets[i], &ignored));
-    w->step.total = n * rlx_model_bucket_count(&w->plan);
+    for (int i = 0; i < n; i++) { /* all names, before the work */
+        RLX_TRY(turn_to_target(w, o->ntargets ? o->targets[i] : NULL, &ignored));
+        w->step.total += rlx_model_bucket_count(&w->plan);
+    }
     for (int i = 0; i < n; i++)
         RLX_TRY(warm_target(w, o->ntargets ? o->targets[i] : NULL));
     return RLX_OK;
@@ -81,16 +85,15 @@ rlx_status rlx_model_warm(rlx_context *cx, const char *path, const rlx_model_opt
                           const rlx_warm_options *options)
 {
     const rlx_warm_options none = {0};
-    const rlx_model_options usual = {0};
     if (!cx->cache || !rlx_cache_folder(cx->cache))
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "warming %s: there is no cache to put code into",
                         path);
     rlx_model m = {.path = strdup(path)};
-    warming w = {
-        .cx = cx, .model = &m, .how = how ? how : &usual, .options = options ? options : &none};
-    rlx_status st = m.path ? rlx_model_check_options(w.how) : RLX_OOM();
-    if (!st)
-        st = rlx_model_make_plan(w.how, &w.plan);
+    warming w = {.cx = cx, .model = &m, .options = options ? options : &none};
+    if (how)
+        w.how = *how;
+    w.wanted = w.how.precision;
+    rlx_status st = m.path ? rlx_model_check_options(&w.how) : RLX_OOM();
     if (!st)
         st = rlx_model_read_files(cx, &m);
     if (!st)

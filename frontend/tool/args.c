@@ -413,6 +413,11 @@ int read_model_options(run_where *w, rlx_model_options *o)
     return code;
 }
 
+bool is_vulkan(const char *device)
+{
+    return !strncmp(device, "vulkan", strlen("vulkan"));
+}
+
 int open_context(const run_where *w, rlx_context **out)
 {
     const int most = 1 << 20; /* an int holds it, and the library refuses it */
@@ -429,4 +434,10 @@ int open_context(const run_where *w, rlx_context **out)
     if (w->threads)
         o.threads = w->threads < most ? (int)w->threads : most;
     return report_usage(w->command, rlx_context_create(&o, out));
+}
+
+rlx_precision usual_precision(const run_where *w, const rlx_context *cx, rlx_precision usual)
+{
+    const bool asked = w->precision || w->profile;
+    return !asked && is_vulkan(rlx_context_device(cx)) ? RLX_EXACT : usual;
 }

@@ -11,6 +11,7 @@
 /* What all rows of a run share. */
 typedef struct bench_subject {
     const char *model, *family, *device, *precision, *type_k, *type_v;
+    const char *hardware; /* what the device is called: "CPU", "AMD Radeon ..." */
     int64_t weight_bytes, parameters;
 } bench_subject;
 
@@ -31,7 +32,7 @@ typedef struct bench_row {
     double mean, stddev, median, best; /* tokens per second */
     double bytes, operations; /* of weights, keys and values read; of contracting with weights: per
                                  token */
-    double read_peak;         /* the machine's: bytes per second */
+    double read_peak; /* the machine's: bytes per second; 0 as the next ones: not measured */
     double unit_peak[CEILING_MAX_UNITS]; /* its units': operations per second */
     double f32_peak, peak;               /* the best of f32, of all */
     const char *peak_unit;

@@ -184,9 +184,15 @@ static void put_count(double n)
         printf("%.2f M | ", n / 1e6);
 }
 
-static double percent(double part, double whole)
+/* "12.3% of 45.67 |"; what was not measured has no shares. */
+static void put_share(double part, double whole, int decimals, const char *of)
 {
-    return whole > 0 ? 100 * part / whole : 0;
+    if (whole <= 0)
+        printf(" |");
+    else if (decimals < 0)
+        printf(" %.1f%% |", 100 * part / whole);
+    else
+        printf(" %.1f%% of %.*f%s |", 100 * part / whole, decimals, whole / 1e9, of);
 }
 
 static void md_kernels(const bench_row *r)
@@ -197,10 +203,13 @@ static void md_kernels(const bench_row *r)
     for (int i = 0; i < r->nkernels; i++) {
         const bench_kernel *k = &r->kernels[i];
         rest -= k->share;
-        printf("| %s | %.0f | %.1f | %.1f%% | %.2f | %.1f%% | %.1f | %.1f%% | %.1f%% |\n", k->name,
-               k->launches, 1e6 * k->seconds, 100 * k->share, k->bytes / 1e9,
-               percent(k->bytes, r->read_peak), k->operations / 1e9,
-               percent(k->operations, r->f32_peak), percent(k->operations, r->peak));
+        printf("| %s | %.0f | %.1f | %.1f%% | %.2f |", k->name, k->launches, 1e6 * k->seconds,
+               100 * k->share, k->bytes / 1e9);
+        put_share(k->bytes, r->read_peak, -1, "");
+        printf(" %.1f |", k->operations / 1e9);
+        put_share(k->operations, r->f32_peak, -1, "");
+        put_share(k->operations, r->peak, -1, "");
+        putchar('\n');
     }
     printf("| (waiting for others, between steps) | | | %.1f%% | | | | | |\n\n", 100 * rest);
 }
@@ -208,18 +217,20 @@ static void md_kernels(const bench_row *r)
 static void md_row(const bench_subject *s, const bench_row *r, bool first)
 {
     double bytes = r->median * r->bytes, operations = r->median * r->operations;
-    char name[MAX_NAME];
+    char name[MAX_NAME], unit[64];
     (void)first;
     bench_name_row(r, name, sizeof name);
     printf("| %s | ", s->model);
     put_size((double)s->weight_bytes);
     put_count((double)s->parameters);
-    printf("CPU | %d | %s | %.2f ± %.2f | %.2f | ", r->threads, name, r->mean, r->stddev,
-           r->median);
-    printf("%.2f | %.1f%% of %.2f | %.1f | %.1f%% of %.0f | %.1f%% of %.0f (%s) |\n", bytes / 1e9,
-           percent(bytes, r->read_peak), r->read_peak / 1e9, operations / 1e9,
-           percent(operations, r->f32_peak), r->f32_peak / 1e9, percent(operations, r->peak),
-           r->peak / 1e9, r->peak_unit);
+    snprintf(unit, sizeof unit, " (%s)", r->peak_unit);
+    printf("%s | %d | %s | %.2f ± %.2f | %.2f | %.2f |", s->hardware, r->threads, name, r->mean,
+           r->stddev, r->median, bytes / 1e9);
+    put_share(bytes, r->read_peak, 2, "");
+    printf(" %.1f |", operations / 1e9);
+    put_share(operations, r->f32_peak, 0, "");
+    put_share(operations, r->peak, 0, unit);
+    putchar('\n');
     if (r->kernels)
         md_kernels(r);
 }

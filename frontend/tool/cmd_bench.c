@@ -41,6 +41,7 @@ typedef struct bench {
     size_t nspans;
     const ceiling_unit *units[CEILING_MAX_UNITS];
     size_t nunits;
+    bool has_ceilings; /* the host's, of what runs on it: other devices' are not measured */
     float *logits;
     int32_t *ids, *seq, *rows;
     rlx_kernel_time *times; /* of a row's kernels, its repetitions summed */
@@ -243,7 +244,7 @@ static rlx_status measure(bench *b, bench_row *row)
     if (b->times)
         memset(b->times, 0, (size_t)b->ntimes * sizeof *b->times);
     for (int i = -1; i < n; i++) {
-        if (i >= 0)
+        if (i >= 0 && b->has_ceilings)
             measure_ceilings(b, row);
         rlx_status st = rewind_to(b, row);
         rlx_session_clear_times(b->session); /* filling sequences is no part of the row */
@@ -316,12 +317,26 @@ static const char *base_name(const char *path)
     return slash && slash[1] ? slash + 1 : path;
 }
 
+/* "CPU", or the name of the device: "vulkan:0,-int8" is number 0. */
+static const char *hardware_of(const char *device)
+{
+    const size_t n = strcspn(device, ",");
+    rlx_device_info info;
+    for (int i = 0; is_vulkan(device) && i < rlx_device_count(); i++) {
+        rlx_device_get_info(i, &info);
+        if (strlen(info.name) == n && !strncmp(info.name, device, n))
+            return info.description;
+    }
+    return "CPU";
+}
+
 static rlx_status open_model(bench *b)
 {
     const bench_options *o = b->o;
     int64_t prompt = largest(&o->prompts), tokens = largest(&o->runs);
     int64_t most = largest(&o->depths) + (prompt > tokens ? prompt : tokens);
     rlx_model_options mo = o->model;
+    mo.precision = usual_precision(&o->where, b->cx, mo.precision);
     if (o->prefill)
         mo.prefill = o->prefill;
     if (!mo.max_positions) {
@@ -338,11 +353,13 @@ static rlx_status open_model(bench *b)
     b->subject = (bench_subject){.model = base_name(o->where.model),
                                  .family = b->info.family,
                                  .device = rlx_context_device(b->cx),
+                                 .hardware = hardware_of(rlx_context_device(b->cx)),
                                  .precision = precision_name(b->info.precision),
                                  .type_k = o->where.type_k ? o->where.type_k : "f32",
                                  .type_v = o->where.type_v ? o->where.type_v : "f32",
                                  .weight_bytes = b->info.weight_bytes};
-    b->nunits = ceiling_units(b->subject.device, b->units);
+    b->has_ceilings = !is_vulkan(b->subject.device);
+    b->nunits = b->has_ceilings ? ceiling_units(b->subject.device, b->units) : 0;
     return rlx_session_create(b->cx, &so, &b->session);
 }
 

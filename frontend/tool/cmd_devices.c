@@ -33,7 +33,7 @@ typedef struct device {
 
 static bool has_memory(const device *d)
 {
-    return d->info.memory_bytes > 0;
+    return is_vulkan(d->info.name);
 }
 
 /* ---- finding out */
@@ -101,9 +101,12 @@ static int look_at(int i, bool speeds, device *d)
     *d = (device){0};
     rlx_device_get_info(i, &d->info);
     if (!d->info.target[0])
-        return EXIT_OK; /* an evaluator: nothing to measure */
-    if (has_memory(d))
-        return speeds ? report(rlx_device_measure(d->info.name, &d->copies)) : EXIT_OK;
+        return EXIT_OK; /* an evaluator, or what cannot be used: nothing to measure */
+    if (has_memory(d)) {
+        if (speeds) /* one that fails says so, and is no reason not to look at the others */
+            report(rlx_device_measure(d->info.name, &d->copies));
+        return EXIT_OK;
+    }
     for (int k = 0; k < NLEVELS; k++)
         if (strcmp(levels[k], d->info.target) && runs(levels[k]))
             d->level[d->nlevels++] = levels[k];

@@ -427,6 +427,44 @@ START_TEST(features)
 }
 END_TEST
 
+/* Of Vulkan's features those that code is made of, and one precision. */
+START_TEST(vulkan_targets)
+{
+    static const struct {
+        uint64_t without;
+        rlx_precision precision;
+        bool same;
+    } others[] = {{RLX_VULKAN_BIT(DOT), RLX_EXACT, true},
+                  {RLX_VULKAN_BIT(F16) | RLX_VULKAN_BIT(SUBGROUP), RLX_EXACT, true},
+                  {0, RLX_FAST, true},
+                  {RLX_VULKAN_BIT(INT8), RLX_EXACT, false}};
+    const rlx_bucket buckets[] = {{"TOKENS", 8}, {"ROWS", 8}};
+    rlx_compile_options o = {.buckets = buckets, .nbuckets = 2};
+    rlx_jit_target target;
+    rlx_text first = {0};
+    rlx_compilation c;
+    world t;
+    open_world(&usual, &t);
+    assert_ok(rlx_jit_target_named("vulkan:amd", &target));
+    assert_ok(rlx_compilation_run(&c, t.cx, t.m.flow, t.m.weights, &o, RLX_LEVEL_HIR));
+    assert_ok(rlx_compile_key(&c, &target, &first));
+    rlx_compilation_deinit(&c);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        rlx_jit_target other = target;
+        rlx_text key = {0};
+        other.features &= ~others[i].without;
+        o.precision = others[i].precision;
+        assert_ok(rlx_compilation_run(&c, t.cx, t.m.flow, t.m.weights, &o, RLX_LEVEL_HIR));
+        assert_ok(rlx_compile_key(&c, &other, &key));
+        rlx_compilation_deinit(&c);
+        ck_assert_msg(!strcmp(first.data, key.data) == others[i].same, "case %zu", i);
+        rlx_text_deinit(&key);
+    }
+    rlx_text_deinit(&first);
+    close_world(&t);
+}
+END_TEST
+
 /* ---- presets --------------------------------------------------------------------------------- */
 
 static char *key_of_preset(const world *t, const char *name)
@@ -477,6 +515,7 @@ int main(void)
     tcase_add_loop_test(t, profile_keys, 0, NPROFILES);
     tcase_add_test(t, every_profile_key_is_here);
     tcase_add_test(t, features);
+    tcase_add_test(t, vulkan_targets);
     tcase_add_test(t, presets);
     suite_add_tcase(s, t);
     return run_suite(s, NCHANGES + NPROFILES + 3);
