@@ -15,6 +15,8 @@ enum { POSITIONS = 512 };
 static rlx_context *cpu, *gpu;
 
 static const rlx_model_options exact = {.max_positions = POSITIONS, .any_length = true};
+static const rlx_model_options fast = {
+    .max_positions = POSITIONS, .any_length = true, .precision = RLX_FAST};
 
 typedef struct collected {
     char text[4096];
@@ -79,6 +81,7 @@ START_TEST(warmed_code_is_found)
     rlx_context *cx;
     rlx_model *m;
     collected text;
+    rlx_model_info info;
     ck_assert_ptr_nonnull(mkdtemp(folder));
     const rlx_cache_options cache = {.folder = folder};
     EXPECT_OK(rlx_context_create(&(rlx_context_options){.cache = cache}, &cx));
@@ -87,7 +90,9 @@ START_TEST(warmed_code_is_found)
     rlx_context_destroy(cx);
     EXPECT_OK(rlx_context_create(
         &(rlx_context_options){.device = "vulkan", .cache = cache, .no_compile = true}, &cx));
-    EXPECT_OK(rlx_model_load(cx, BUNDLED, &exact, &m));
+    EXPECT_OK(rlx_model_load(cx, BUNDLED, &fast, &m)); /* which is exact there */
+    rlx_model_get_info(m, &info);
+    ck_assert_int_eq(info.precision, RLX_EXACT);
     generate(cx, m, 2, &text);
     rlx_model_destroy(m);
     rlx_context_destroy(cx);
