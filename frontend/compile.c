@@ -146,7 +146,6 @@ rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to)
     RLX_TRY(describe_target(c));
     RLX_TRY(rlx_hir_lower(c->hir, &c->mir));
     RLX_TRY_NOTE(rlx_ir_verify(c->mir), "after lowering to mir");
-    RLX_TRY(rlx_mir_split_attention(c->mir, &c->lir_target));
     RLX_TRY(rlx_mir_choose_precision(c->mir, c->precision, &c->lir_target));
     RLX_TRY(fuse(c));
     c->seconds[RLX_LEVEL_MIR] = rlx_seconds() - start;

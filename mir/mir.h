@@ -223,12 +223,11 @@ typedef enum rlx_mir_precision {
 } rlx_mir_precision;
 /* Gives contractions with weights their operands and order: before rlx_mir_optimize, which changes
  * no bit. `target` (NULL: products of f32 and of bytes alone) says which products of floats there
- * are. */
+ * are, and whether there is a kernel of attention over tensors: without one, that is split. */
 rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision,
                                     const rlx_lir_target *target);
 
-/* Attention over tensors as contractions and folds where the target has no kernel for it: before
- * rlx_mir_optimize, too. */
+/* Attention over tensors as contractions and folds where the target has no kernel for it. */
 rlx_status rlx_mir_split_attention(rlx_ir_module *m, const rlx_lir_target *target);
 
 /* The operand that chooses a contraction's matrix for each row; NULL: there is one for all. */

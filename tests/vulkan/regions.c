@@ -124,6 +124,7 @@ static void lower(region *r, const rlx_ir_module *hir)
         upper[i] = r->symbols[i];
     upper[rlx_dim_symbol_index(r->dims, "TOKENS")] = live(r, "TOKENS") > 8 ? 128 : 8;
     EXPECT_OK(rlx_hir_lower(hir, &mir));
+    EXPECT_OK(rlx_mir_choose_precision(mir, RLX_MIR_EXACT, &target));
     EXPECT_OK(rlx_mir_optimize(mir));
     rlx_mir_lower_options o = {.target = &target, .upper = upper};
     EXPECT_OK(rlx_mir_lower(mir, &o, &r->lir));
