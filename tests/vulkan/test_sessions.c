@@ -15,12 +15,14 @@
 
 #define SAVED "test_vulkan_sessions.rlx"
 
-enum { HIDDEN = 8, HEADS = 2, DIM = 4, BUCKET = 512, POSITIONS = 1024, PROMPT = 260 };
+enum { HIDDEN = 8, HEADS = 2, DIM = 4, BUCKET = 512, POSITIONS = 1024, PROMPT = 260, TEXTS = 3 };
 
 typedef struct world {
     rlx_context *cx;
     rlx_weights *w;
     rlx_executable *e;
+    bool known[TEXTS];
+    float last[TEXTS][HIDDEN]; /* what reference() gave */
 } world;
 
 static world cpu, gpu;
@@ -121,6 +123,7 @@ static void close_gpu(void)
     rlx_weights_destroy(gpu.w);
     ck_assert_msg(said.len == 0, "the validation layer says:\n%s", said.data);
     rlx_text_deinit(&said);
+    gpu = (world){0};
 }
 
 static void open_mapped(void)
@@ -176,13 +179,17 @@ static void say(rlx_session *s, rlx_executable *e, int seq, int which, int64_t f
     memcpy(out, y + (to - from - 1) * HIDDEN, sizeof input[0]);
 }
 
-/* What a session that went only forward gives: PROMPT tokens of text 0, then one of another. */
-static void reference(const world *w, int which, float *out)
+/* What a session that went only forward gives: PROMPT tokens of text 0, then one of another. Once: it takes long. */
+static void reference(world *w, int which, float *out)
 {
-    rlx_session *s = make_session(w, 1);
-    say(s, w->e, 0, 0, 0, PROMPT, out);
-    say(s, w->e, 0, which, PROMPT, PROMPT + 1, out);
-    rlx_session_destroy(s);
+    if (!w->known[which]) {
+        rlx_session *s = make_session(w, 1);
+        say(s, w->e, 0, 0, 0, PROMPT, out);
+        say(s, w->e, 0, which, PROMPT, PROMPT + 1, w->last[which]);
+        rlx_session_destroy(s);
+    }
+    w->known[which] = true;
+    memcpy(out, w->last[which], sizeof w->last[which]);
 }
 
 #define EXPECT_BITS(a, b) ck_assert_mem_eq((a), (b), sizeof input[0])
