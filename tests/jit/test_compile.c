@@ -9,19 +9,8 @@
 #include "runtime/cpu.h"
 #include "runtime/runtime.h"
 #include "tests/jit/subject.h"
+#include "tests/leaks.h"
 #include "tests/runtime/suite.h"
-
-/* What LLVM held when it gave up cannot be freed; leak checkers are told so. */
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/lsan_interface.h>
-#else
-static void __lsan_disable(void)
-{
-}
-static void __lsan_enable(void)
-{
-}
-#endif
 
 enum { WIDTH = 24, LAYERS = 3, UPPER = 64 };
 
