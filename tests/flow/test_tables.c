@@ -329,7 +329,7 @@ static int on_vulkan(Suite *s, TCase *c)
     environment_prepare();
     rlx_status st = rlx_context_create(&(rlx_context_options){.device = "vulkan"}, &cx);
     if (rlx_status_code(st) == RLX_NOT_FOUND) {
-        printf("skipped, no Vulkan device: %s\n", rlx_status_message(st));
+        printf("skipped: no Vulkan device: %s\n", rlx_status_message(st));
         rlx_status_free(st);
         srunner_free(srunner_create(s));
         return SKIPPED;

@@ -29,10 +29,9 @@ enum { CUTS = sizeof cuts / sizeof *cuts };
 static const cut code_cuts[] = {{0, 256, 256}, {32, 96, 64}, {0, 32, 32}};
 enum { CODE_CUTS = sizeof code_cuts / sizeof *code_cuts };
 
-static void put_kernel(rlx_text *t, int number, const char *format, const cut *c, bool odd)
+/* Three rows to an instance; columns by `cut`. */
+static void put_loop(rlx_text *t, const cut *c)
 {
-    rlx_text_putf(t, "  kernel @k%d(%%%s: global %s[2,N,%d], %%y: global f32[N,%d]) {\n", number,
-                  odd ? "odd" : "w", format, COLUMNS, COLUMNS);
     rlx_text_putf(t,
                   "    %%nt = extent {extent=ceildiv(N,3)} : i64\n"
                   "    %%nl = extent {extent=N} : i64\n"
@@ -44,6 +43,13 @@ static void put_kernel(rlx_text *t, int number, const char *format, const cut *c
                   "      %%r = map %%i, %%three {fn=mul} : i64\n"
                   "      for %%first, %%end {step=%d} (%%c: i64) {\n",
                   c->first, COLUMNS, c->step);
+}
+
+static void put_kernel(rlx_text *t, int number, const char *format, const cut *c, bool odd)
+{
+    rlx_text_putf(t, "  kernel @k%d(%%%s: global %s[2,N,%d], %%y: global f32[N,%d]) {\n", number,
+                  odd ? "odd" : "w", format, COLUMNS, COLUMNS);
+    put_loop(t, c);
     rlx_text_putf(t,
                   "        %%v = load %%%s, %%one, %%r, %%c, %%nl, %%end {axes=[1,2], "
                   "limits=[0,1]} : f32<3x%d>\n"
@@ -62,20 +68,12 @@ static void put_parts(rlx_text *t, int number, const char *format, const cut *c,
                   "  kernel @p%d(%%%s: global %s[2,N,%d], %%y: global %s[N,%d], %%s: global "
                   "f32[N,%d], %%m: global f32[N,%d]) {\n",
                   number, w, format, COLUMNS, code, COLUMNS, COLUMNS / group, COLUMNS / group);
+    put_loop(t, c);
     rlx_text_putf(t,
-                  "    %%nt = extent {extent=ceildiv(N,3)} : i64\n"
-                  "    %%nl = extent {extent=N} : i64\n"
-                  "    grid %%nt (%%i: i64) {\n"
-                  "      %%one = const {ivalue=1} : i64\n"
-                  "      %%three = const {ivalue=3} : i64\n"
-                  "      %%first = const {ivalue=%d} : i64\n"
-                  "      %%end = const {ivalue=%d} : i64\n"
-                  "      %%g = const {ivalue=%d} : i64\n"
-                  "      %%groups = const {ivalue=%d} : i64\n"
-                  "      %%r = map %%i, %%three {fn=mul} : i64\n"
-                  "      for %%first, %%end {step=%d} (%%c: i64) {\n"
+                  "        %%g = const {ivalue=%d} : i64\n"
+                  "        %%groups = const {ivalue=%d} : i64\n"
                   "        %%h = map %%c, %%g {fn=div} : i64\n",
-                  c->first, COLUMNS, group, COLUMNS / group, c->step);
+                  group, COLUMNS / group);
     rlx_text_putf(t,
                   "        %%v = load %%%s, %%one, %%r, %%c, %%nl, %%end {axes=[1,2], "
                   "limits=[0,1], part=\"codes\"} : %s<3x%d>\n"

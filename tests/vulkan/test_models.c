@@ -119,7 +119,7 @@ int main(void)
     environment_prepare();
     rlx_status st = rlx_context_create(&(rlx_context_options){.device = "vulkan"}, &gpu);
     if (rlx_status_code(st) == RLX_NOT_FOUND) {
-        printf("skipped, no Vulkan device: %s\n", rlx_status_message(st));
+        printf("skipped: no Vulkan device: %s\n", rlx_status_message(st));
         rlx_status_free(st);
         return SKIPPED;
     }
