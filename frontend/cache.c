@@ -115,7 +115,10 @@ static void put_line(const rlx_cache_entry *e, const rlx_program *p, rlx_text *o
     rlx_text_put(out, "; ");
     put_value(p->preimage, "precision", out);
     put_tuning(p->preimage, out);
-    rlx_text_putf(out, "; %s%s\n", p->provenance, e->system ? " (system)" : "");
+    rlx_text_putf(out, "; %s%s", p->provenance, e->system ? " (system)" : "");
+    if (e->driver_bytes)
+        rlx_text_putf(out, "; and %lld of drivers", (long long)e->driver_bytes);
+    rlx_text_put(out, "\n");
 }
 
 static void put_text(const rlx_cache_entry *e, const rlx_program *p, rlx_text *out)
@@ -123,6 +126,8 @@ static void put_text(const rlx_cache_entry *e, const rlx_program *p, rlx_text *o
     rlx_key_field f;
     rlx_text_putf(out, "key          %s\nbytes        %lld\nflow         %s\nneeds        %s\n",
                   e->key, (long long)e->bytes, p->provenance, p->target);
+    if (e->driver_bytes)
+        rlx_text_putf(out, "of drivers   %lld bytes\n", (long long)e->driver_bytes);
     rlx_text_putf(out, "kernels      %u\narena        %lld bytes\n", p->nkernels,
                   (long long)p->arena_bytes);
     for (const char *at = p->preimage; rlx_key_next(&at, &f);)
@@ -134,6 +139,7 @@ static rlx_status put_json(const rlx_cache_entry *e, const rlx_program *p, rlx_t
     cJSON *json = cJSON_CreateObject(), *fields = cJSON_AddArrayToObject(json, "fields");
     cJSON_AddStringToObject(json, "key", e->key);
     cJSON_AddNumberToObject(json, "bytes", (double)e->bytes);
+    cJSON_AddNumberToObject(json, "driver_bytes", (double)e->driver_bytes);
     cJSON_AddNumberToObject(json, "used", (double)e->used);
     cJSON_AddBoolToObject(json, "system", e->system);
     cJSON_AddStringToObject(json, "flow", p->provenance);
@@ -283,6 +289,7 @@ rlx_status rlx_cache_verify(rlx_cache *c, const rlx_cache_entry *e, bool anew)
     rlx_program *p;
     void *bytes;
     size_t n;
+    RLX_TRY(rlx_cache_check_drivers(c, e));
     RLX_TRY(rlx_cache_read(c, e, &p));
     rlx_status st = RLX_OK;
     if (anew && !(st = rlx_cache_read_bytes(c, e, &bytes, &n))) {

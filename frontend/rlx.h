@@ -209,6 +209,7 @@ typedef struct rlx_cache_entry {
     int64_t bytes;
     int64_t used; /* seconds since 1970, within an hour */
     bool system;  /* in the system folder */
+    int64_t driver_bytes; /* beside it, and not in `bytes`: what drivers of devices made of it */
 } rlx_cache_entry;
 typedef struct rlx_cache_stats {
     int64_t hits, misses, written, damaged; /* since it was opened */

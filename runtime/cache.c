@@ -15,17 +15,21 @@
 #include "runtime/base/sign.h"
 #include "runtime/base/text.h"
 #include "runtime/cache_folder.h"
+#include "runtime/driver_code.h"
 #include "runtime/write_file.h"
 
 #define DEFAULT_MAX_BYTES ((int64_t)4 << 30)
 #define ENDING ".rlx"
 #define SEAL "sealed"
 #define SIGNATURE ".sig"
+#define DRIVER_ENDING ".drv"
 enum {
     KEY_CHARS = 64,
-    NAME_CHARS = KEY_CHARS + sizeof ENDING, /* with its NUL */
-    TOUCH_SECONDS = 3600,                   /* how exactly an entry knows when it was used */
-    STALE_SECONDS = 3600,                   /* a temporary file of that age has no writer */
+    DRIVER_CHARS = 16, /* of the hash of a driver's name */
+    NAME_CHARS =
+        KEY_CHARS + 1 + DRIVER_CHARS + sizeof DRIVER_ENDING, /* the longest, with its NUL */
+    TOUCH_SECONDS = 3600, /* how exactly an entry knows when it was used */
+    STALE_SECONDS = 3600, /* a temporary file of that age has no writer */
 };
 
 /* A folder of entries. */
@@ -106,7 +110,8 @@ static rlx_status open_user(rlx_cache *c, const rlx_cache_options *o)
 
 static rlx_status open_system(rlx_cache *c, const rlx_cache_options *o)
 {
-    const char *folder = o->system_folder ? o->system_folder : secure_getenv("RLX_CACHE_SYSTEM_DIR");
+    const char *folder =
+        o->system_folder ? o->system_folder : secure_getenv("RLX_CACHE_SYSTEM_DIR");
     const char *key = o->trusted_key ? o->trusted_key : secure_getenv("RLX_CACHE_KEY");
     if (!folder || !*folder)
         return RLX_OK;
@@ -228,14 +233,12 @@ static bool is_signed(const rlx_cache *c, const layer *l, const char *key, const
 }
 
 /* RLX_NOT_FOUND, without a note: there is no such file. `touch`: it counts as used. */
-static rlx_status read_file(const rlx_cache *c, const layer *l, const char *key, bool touch,
+static rlx_status read_file(const rlx_cache *c, const layer *l, const char *name, bool touch,
                             void **bytes, size_t *n)
 {
-    char name[NAME_CHARS];
-    entry_name(key, name);
     int fd = l->fd < 0 ? -1 : rlx_cache_file_open(l->fd, name, c->shared || l->is_signed, n);
     if (fd < 0 && (l->fd < 0 || errno == ENOENT))
-        return RLX_FAIL(RLX_NOT_FOUND, "%.16s..: no such entry", key);
+        return RLX_FAIL(RLX_NOT_FOUND, "%.16s..: no such entry", name);
     if (fd < 0)
         return RLX_FAIL(RLX_INVALID_FILE, "%s/%s: %s", l->path, name,
                         errno == EPERM ? "others can write to it, or it is no regular file"
@@ -247,7 +250,7 @@ static rlx_status read_file(const rlx_cache *c, const layer *l, const char *key,
         futimens(fd, NULL); /* a folder that is read only keeps its times */
     close(fd);
     RLX_TRY_NOTE(st, "%s/%s", l->path, name);
-    if (l->is_signed && !is_signed(c, l, key, *bytes, *n)) {
+    if (l->is_signed && !is_signed(c, l, name, *bytes, *n)) {
         free(*bytes);
         return RLX_FAIL(RLX_INVALID_FILE, "%s/%s is not signed with the key that is trusted",
                         l->path, name);
@@ -261,8 +264,9 @@ static rlx_status read_program(const rlx_cache *c, const layer *l, const char *k
 {
     void *bytes;
     size_t n;
-    char hex[KEY_CHARS + 1];
-    RLX_TRY(read_file(c, l, key, preimage != NULL, &bytes, &n));
+    char hex[KEY_CHARS + 1], name[NAME_CHARS];
+    entry_name(key, name);
+    RLX_TRY(read_file(c, l, name, preimage != NULL, &bytes, &n));
     rlx_status st = rlx_program_decode(bytes, n, out);
     free(bytes);
     if (st)
@@ -320,14 +324,73 @@ rlx_status rlx_cache_read(rlx_cache *c, const rlx_cache_entry *e, rlx_program **
 
 rlx_status rlx_cache_read_bytes(rlx_cache *c, const rlx_cache_entry *e, void **bytes, size_t *n)
 {
-    return read_file(c, &c->layers[e->system ? SYSTEM : USER], e->key, false, bytes, n);
+    char name[NAME_CHARS];
+    entry_name(e->key, name);
+    return read_file(c, &c->layers[e->system ? SYSTEM : USER], name, false, bytes, n);
+}
+
+/* ---- what drivers made of entries */
+
+static void driver_name(const rlx_hash *key, const char *driver, char name[NAME_CHARS])
+{
+    char hex[KEY_CHARS + 1], whose[KEY_CHARS + 1];
+    rlx_hash_hex(*key, hex);
+    rlx_hash_hex(rlx_hash_bytes(driver, strlen(driver)), whose);
+    snprintf(name, NAME_CHARS, "%s-%.*s" DRIVER_ENDING, hex, DRIVER_CHARS, whose);
+}
+
+/* The code in a file, moved to the beginning of its bytes. */
+static rlx_status read_driver_code(const rlx_cache *c, const layer *l, const char *name,
+                                   const rlx_hash *key, const char *driver, void **code, size_t *n)
+{
+    size_t size, at;
+    RLX_TRY(read_file(c, l, name, driver != NULL, code, &size));
+    rlx_status st = rlx_driver_code_decode(*code, size, key, driver, &at, n);
+    if (!st) {
+        memmove(*code, (char *)*code + at, *n);
+        return RLX_OK;
+    }
+    free(*code);
+    *code = NULL;
+    return rlx_status_note(st, __FILE__, __LINE__, "%s/%s", l->path, name);
+}
+
+void *rlx_cache_get_driver_code(rlx_cache *c, const rlx_hash *key, const char *driver, size_t *n)
+{
+    char name[NAME_CHARS];
+    driver_name(key, driver, name);
+    for (int i = 0; i < NLAYERS; i++) {
+        void *code = NULL;
+        if (c->layers[i].is_signed)
+            continue; /* a signature is of an entry */
+        rlx_status st = read_driver_code(c, &c->layers[i], name, key, driver, &code, n);
+        if (!st)
+            return code;
+        if (rlx_status_code(st) == RLX_NOT_FOUND)
+            rlx_status_free(st);
+        else
+            rlx_cache_tell_damage(c, rlx_status_note(st, __FILE__, __LINE__, "making it anew"));
+    }
+    return NULL;
 }
 
 /* ---- what is there */
 
+static bool is_hex(const char *s, size_t n)
+{
+    return strspn(s, "0123456789abcdef") >= n;
+}
+
 static bool is_key(const char *name)
 {
-    return strspn(name, "0123456789abcdef") == KEY_CHARS && !strcmp(name + KEY_CHARS, ENDING);
+    return is_hex(name, KEY_CHARS) && !strcmp(name + KEY_CHARS, ENDING);
+}
+
+static bool is_driver(const char *name)
+{
+    const char *whose = name + KEY_CHARS + 1;
+    return is_hex(name, KEY_CHARS) && whose[-1] == '-' && is_hex(whose, DRIVER_CHARS) &&
+           !strcmp(whose + DRIVER_CHARS, DRIVER_ENDING);
 }
 
 /* Calls `fn` with the name of every file of a layer and what it is. */
@@ -354,41 +417,152 @@ static rlx_status each_file(const layer *l, file_fn *fn, void *user)
     return RLX_OK;
 }
 
-typedef struct visit {
-    rlx_cache_visit *fn;
-    void *user;
-    bool is_system, ended;
-} visit;
+/* A file that counts: an entry, or what a driver made of one. */
+typedef struct item {
+    rlx_cache_entry entry;
+    char name[NAME_CHARS];
+    bool is_entry, gone;
+} item;
 
-static bool visit_file(void *user, const char *name, const struct stat *st)
+typedef struct inventory {
+    item *items;
+    size_t n, cap;
+    int64_t bytes;
+    int cleaned; /* the folder from which what killed writers left goes; -1: it stays */
+    bool oom;
+} inventory;
+
+static void remove_stale(int folder, const char *name, const struct stat *st)
 {
-    visit *v = user;
-    rlx_cache_entry e = {.bytes = st->st_size, .used = st->st_mtim.tv_sec, .system = v->is_system};
-    if (!is_key(name))
+    size_t len = strlen(name), ending = strlen(RLX_TEMPORARY);
+    if (len > ending && !strcmp(name + len - ending, RLX_TEMPORARY) &&
+        llabs((long long)time(NULL) - st->st_mtim.tv_sec) > STALE_SECONDS)
+        unlinkat(folder, name, 0);
+}
+
+static bool take_stock(void *user, const char *name, const struct stat *st)
+{
+    inventory *v = user;
+    if (v->cleaned >= 0)
+        remove_stale(v->cleaned, name, st);
+    if (!is_key(name) && !is_driver(name))
         return true;
-    memcpy(e.key, name, KEY_CHARS);
-    v->ended = !v->fn(v->user, &e);
-    return !v->ended;
+    if (v->n == v->cap) {
+        size_t cap = v->cap ? 2 * v->cap : 64;
+        item *more = realloc(v->items, cap * sizeof *more);
+        v->oom = !more;
+        if (!more)
+            return false;
+        v->items = more;
+        v->cap = cap;
+    }
+    item *i = &v->items[v->n++];
+    *i = (item){.entry = {.bytes = st->st_size, .used = st->st_mtim.tv_sec},
+                .is_entry = is_key(name)};
+    memcpy(i->entry.key, name, KEY_CHARS);
+    memcpy(i->name, name, strlen(name) + 1);
+    v->bytes += i->entry.bytes;
+    return true;
+}
+
+static rlx_status list_items(const layer *l, inventory *v)
+{
+    rlx_status st = each_file(l, take_stock, v);
+    return st ? st : v->oom ? RLX_OOM() : RLX_OK;
+}
+
+/* An entry, then what drivers made of it. */
+static int by_key(const void *a, const void *b)
+{
+    const item *x = a, *y = b;
+    const int order = strcmp(x->entry.key, y->entry.key);
+    return order ? order : (int)y->is_entry - (int)x->is_entry;
+}
+
+/* False: `fn` ends. */
+static bool visit_items(inventory *v, bool is_system, rlx_cache_visit *fn, void *user)
+{
+    if (v->n)
+        qsort(v->items, v->n, sizeof *v->items, by_key);
+    for (size_t i = 0, k; i < v->n; i = k) {
+        rlx_cache_entry *e = &v->items[i].entry;
+        for (k = i + 1; k < v->n && !strcmp(v->items[k].entry.key, e->key); k++)
+            e->driver_bytes += v->items[k].entry.bytes;
+        e->system = is_system;
+        if (v->items[i].is_entry && !fn(user, e))
+            return false;
+    }
+    return true;
 }
 
 rlx_status rlx_cache_each(rlx_cache *c, rlx_cache_visit *fn, void *user)
 {
-    visit v = {.fn = fn, .user = user};
-    for (int i = 0; i < NLAYERS && !v.ended; i++) {
-        v.is_system = c->layers[i].is_system;
-        RLX_TRY(each_file(&c->layers[i], visit_file, &v));
+    bool going = true;
+    for (int i = 0; i < NLAYERS && going; i++) {
+        inventory v = {.cleaned = -1};
+        rlx_status st = list_items(&c->layers[i], &v);
+        if (!st)
+            going = visit_items(&v, c->layers[i].is_system, fn, user);
+        free(v.items);
+        RLX_TRY(st);
     }
     return RLX_OK;
 }
 
-rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e)
+/* ---- what belongs to an entry */
+
+typedef struct drivers {
+    rlx_cache *cache;
+    const layer *layer;
+    const char *key;
+    bool remove;       /* else: check */
+    rlx_status status; /* of the first that is damaged, or stays */
+} drivers;
+
+static rlx_status check_driver(const drivers *d, const char *name)
+{
+    rlx_hash key = {{0}};
+    void *code = NULL;
+    size_t n;
+    for (size_t i = 0; i < sizeof key.bytes; i++)
+        key.bytes[i] = (uint8_t)strtoul((char[]){d->key[2 * i], d->key[2 * i + 1], 0}, NULL, 16);
+    rlx_status st = read_driver_code(d->cache, d->layer, name, &key, NULL, &code, &n);
+    free(code);
+    return st;
+}
+
+static bool handle_driver(void *user, const char *name, const struct stat *st)
+{
+    drivers *d = user;
+    (void)st;
+    if (!is_driver(name) || strncmp(name, d->key, KEY_CHARS) != 0)
+        return true;
+    if (!d->remove)
+        d->status = check_driver(d, name);
+    else if (unlinkat(d->layer->fd, name, 0) && errno != ENOENT)
+        d->status = RLX_FAIL(RLX_IO, "%s/%s: %s", d->layer->path, name, strerror(errno));
+    return !d->status;
+}
+
+static rlx_status each_driver(rlx_cache *c, const rlx_cache_entry *e, bool remove)
+{
+    drivers d = {c, &c->layers[e->system ? SYSTEM : USER], e->key, remove, RLX_OK};
+    if (!e->driver_bytes)
+        return RLX_OK;
+    rlx_status st = each_file(d.layer, handle_driver, &d);
+    return st ? st : d.status;
+}
+
+rlx_status rlx_cache_check_drivers(rlx_cache *c, const rlx_cache_entry *e)
+{
+    return each_driver(c, e, false);
+}
+
+/* The entry's file and its signature. */
+static rlx_status remove_entry(const layer *l, const char *key)
 {
     char name[NAME_CHARS];
-    const layer *l = &c->layers[USER];
-    if (e->system || l->fd < 0)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%.16s..: entries of the system's folder stay",
-                        e->key);
-    entry_name(e->key, name);
+    entry_name(key, name);
     if (unlinkat(l->fd, name, 0) && errno != ENOENT)
         return RLX_FAIL(RLX_IO, "%s/%s: %s", l->path, name, strerror(errno));
     memcpy(name + KEY_CHARS, SIGNATURE, sizeof SIGNATURE);
@@ -396,69 +570,56 @@ rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e)
     return RLX_OK;
 }
 
-/* ---- making room */
-
-typedef struct inventory {
-    rlx_cache_entry *entries;
-    size_t n, cap;
-    int64_t bytes;
-    int folder;
-    bool oom;
-} inventory;
-
-/* Entries are listed; what a killed writer left goes. */
-static bool take_stock(void *user, const char *name, const struct stat *st)
+rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e)
 {
-    inventory *v = user;
-    size_t len = strlen(name), ending = strlen(RLX_TEMPORARY);
-    if (len > ending && !strcmp(name + len - ending, RLX_TEMPORARY) &&
-        llabs((long long)time(NULL) - st->st_mtim.tv_sec) > STALE_SECONDS)
-        unlinkat(v->folder, name, 0);
-    if (!is_key(name))
-        return true;
-    if (v->n == v->cap) {
-        size_t cap = v->cap ? 2 * v->cap : 64;
-        rlx_cache_entry *more = realloc(v->entries, cap * sizeof *more);
-        if (!more) {
-            v->oom = true;
-            return false;
-        }
-        v->entries = more;
-        v->cap = cap;
-    }
-    rlx_cache_entry *e = &v->entries[v->n++];
-    *e = (rlx_cache_entry){.bytes = st->st_size, .used = st->st_mtim.tv_sec};
-    memcpy(e->key, name, KEY_CHARS);
-    v->bytes += e->bytes;
-    return true;
+    const layer *l = &c->layers[USER];
+    if (e->system || l->fd < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%.16s..: entries of the system's folder stay",
+                        e->key);
+    RLX_TRY(each_driver(c, e, true));
+    return remove_entry(l, e->key);
 }
+
+/* ---- making room */
 
 static int least_recent_first(const void *a, const void *b)
 {
-    const rlx_cache_entry *x = a, *y = b;
-    if (x->used != y->used)
-        return x->used < y->used ? -1 : 1;
-    return strcmp(x->key, y->key);
+    const item *x = a, *y = b;
+    if (x->entry.used != y->entry.used)
+        return x->entry.used < y->entry.used ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* A file, and with an entry what drivers made of it. */
+static rlx_status remove_item(const layer *l, inventory *v, item *which)
+{
+    rlx_status st = which->is_entry ? remove_entry(l, which->entry.key) : RLX_OK;
+    for (item *i = v->items; i < v->items + v->n && !st; i++) {
+        if (i != which && (!which->is_entry || i->gone || strcmp(i->entry.key, which->entry.key)))
+            continue;
+        if (!i->is_entry && unlinkat(l->fd, i->name, 0) && errno != ENOENT)
+            st = RLX_FAIL(RLX_IO, "%s/%s: %s", l->path, i->name, strerror(errno));
+        i->gone = true;
+        v->bytes -= i->entry.bytes;
+    }
+    return st;
 }
 
 /* As rlx_cache_trim; the entry `keep` (may be NULL) stays. */
 static rlx_status trim(rlx_cache *c, int64_t max_bytes, const char *keep, int64_t *removed)
 {
     const layer *l = &c->layers[USER];
-    inventory v = {.folder = l->fd};
-    rlx_status st = each_file(l, take_stock, &v);
-    if (!st && v.oom)
-        st = RLX_OOM();
+    inventory v = {.cleaned = l->fd};
+    rlx_status st = list_items(l, &v);
     if (!st && v.bytes > max_bytes)
-        qsort(v.entries, v.n, sizeof *v.entries, least_recent_first);
+        qsort(v.items, v.n, sizeof *v.items, least_recent_first);
     for (size_t i = 0; !st && i < v.n && v.bytes > max_bytes; i++) {
-        if (keep && !strcmp(v.entries[i].key, keep))
+        if (v.items[i].gone || (keep && !strcmp(v.items[i].entry.key, keep)))
             continue;
-        st = rlx_cache_remove(c, &v.entries[i]);
-        v.bytes -= v.entries[i].bytes;
-        *removed += st ? 0 : 1;
+        st = remove_item(l, &v, &v.items[i]);
+        *removed += v.items[i].is_entry && !st;
     }
-    free(v.entries);
+    free(v.items);
     return st;
 }
 
@@ -521,6 +682,27 @@ rlx_status rlx_cache_put(rlx_cache *c, const rlx_hash *key, const void *bytes, s
     RLX_TRY(write_file(c, name, bytes, n));
     atomic_fetch_add(&c->written, 1);
     return trim(c, c->max_bytes, hex, &removed);
+}
+
+/* Nobody waits for it: what fails is told. */
+void rlx_cache_put_driver_code(rlx_cache *c, const rlx_hash *key, const char *driver,
+                               const void *code, size_t n)
+{
+    char hex[KEY_CHARS + 1], name[NAME_CHARS];
+    int64_t removed = 0;
+    rlx_text file = {0};
+    if (c->layers[USER].fd < 0 || rlx_cache_is_sealed(c))
+        return;
+    rlx_hash_hex(*key, hex);
+    driver_name(key, driver, name);
+    rlx_status st = rlx_driver_code_encode(key, driver, code, n, &file);
+    if (!st)
+        st = write_file(c, name, file.data, file.len);
+    if (!st)
+        st = trim(c, c->max_bytes, hex, &removed);
+    rlx_text_deinit(&file);
+    if (st)
+        warn(c, st);
 }
 
 /* ---- sealing */

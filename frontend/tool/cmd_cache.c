@@ -34,7 +34,7 @@ static bool list_entry(void *user, const rlx_cache_entry *e)
     char *text = NULL;
     rlx_status st = rlx_cache_describe(c->cache, e, c->json ? "json" : "line", &text);
     c->count++;
-    c->bytes += e->bytes;
+    c->bytes += e->bytes + e->driver_bytes;
     if (st)
         c->code = report(st);
     else
@@ -72,7 +72,7 @@ static bool remove_entry(void *user, const rlx_cache_entry *e)
         return false;
     c->code = report(rlx_cache_remove(c->cache, e));
     c->count += !c->code;
-    c->bytes += e->bytes;
+    c->bytes += e->bytes + e->driver_bytes;
     return !c->code;
 }
 

@@ -422,6 +422,119 @@ START_TEST(many_processes)
 }
 END_TEST
 
+/* ---- what drivers make of entries ------------------------------------------------------------- */
+
+#define DRIVER "vulkan vendor 1 device 2 driver 3"
+static const char code[] = "machine code of a driver";
+
+static void driver_path(const entry *e, const char *driver, char path[CHARS])
+{
+    char hex[65], whose[65];
+    rlx_hash_hex(e->key, hex);
+    rlx_hash_hex(rlx_hash_bytes(driver, strlen(driver)), whose);
+    snprintf(path, CHARS, "%.100s/code/%s-%.16s.drv", folder, hex, whose);
+}
+
+static bool has_code(rlx_cache *c, const entry *e, const char *driver)
+{
+    size_t n = 0;
+    char *got = rlx_cache_get_driver_code(c, &e->key, driver, &n);
+    const bool right = got && n == sizeof code && !memcmp(got, code, n);
+    ck_assert(right || !got);
+    free(got);
+    return right;
+}
+
+static char wanted[65];
+
+static bool find_entry(void *user, const rlx_cache_entry *e)
+{
+    *(rlx_cache_entry *)user = *e;
+    return strcmp(e->key, wanted) != 0;
+}
+
+static void put_code(rlx_cache *c, const entry *e, const char *driver)
+{
+    rlx_cache_put_driver_code(c, &e->key, driver, code, sizeof code);
+}
+
+/* It lies beside its entry, for one driver, and goes with it. */
+START_TEST(drivers_code_goes_with_its_entry)
+{
+    entry e[2] = {make_entry(0), make_entry(1)};
+    rlx_cache *c = open_cache();
+    rlx_cache_entry found = {0};
+    int64_t removed;
+    for (int i = 0; i < 2; i++)
+        put(c, &e[i]);
+    ck_assert(!has_code(c, &e[0], DRIVER));
+    put_code(c, &e[0], DRIVER);
+    put_code(c, &e[0], "another");
+    ck_assert(has_code(c, &e[0], DRIVER));
+    ck_assert(has_code(c, &e[0], "another"));
+    ck_assert(!has_code(c, &e[1], DRIVER));
+    ck_assert(!has_code(c, &e[0], "a third"));
+    EXPECT_OK(rlx_cache_trim(c, INT64_MAX, &removed));
+    ck_assert_int_eq(count_files(), 4);
+    for (int i = 0; i < 2; i++) { /* by hand, then for want of room */
+        char hex[65];
+        rlx_hash_hex(e[i].key, hex);
+        put_code(c, &e[i], DRIVER);
+        memcpy(wanted, hex, sizeof hex);
+        EXPECT_OK(rlx_cache_each(c, find_entry, &found));
+        ck_assert_int_gt(found.driver_bytes, 0);
+        EXPECT_OK(rlx_cache_check_drivers(c, &found));
+        if (i == 0)
+            EXPECT_OK(rlx_cache_remove(c, &found));
+        else
+            EXPECT_OK(rlx_cache_trim(c, 0, &removed));
+        ck_assert_int_eq(count_files(), i == 0 ? 1 : 0);
+    }
+    ck_assert_int_eq(removed, 1);
+    ck_assert_str_eq(messages, "");
+    rlx_cache_close(c);
+    for (int i = 0; i < 2; i++)
+        rlx_text_deinit(&e[i].bytes);
+}
+END_TEST
+
+/* Cut off and turned over at every byte: nothing of it comes back, and the next one takes its place. */
+START_TEST(damaged_code_of_drivers_is_made_anew)
+{
+    entry e = make_entry(0);
+    rlx_cache *c = open_cache();
+    rlx_cache_stats stats;
+    rlx_cache_entry found;
+    char path[CHARS], *whole;
+    size_t n;
+    put(c, &e);
+    put_code(c, &e, DRIVER);
+    driver_path(&e, DRIVER, path);
+    EXPECT_OK(rlx_file_read(path, &whole, &n));
+    for (size_t i = 0; i < 2 * n; i++) {
+        FILE *f = fopen(path, "wb");
+        whole[i % n] ^= i < n ? 1 : 0;
+        ck_assert_uint_eq(fwrite(whole, 1, i < n ? n : i - n, f), i < n ? n : i - n);
+        fclose(f);
+        whole[i % n] ^= i < n ? 1 : 0;
+        ck_assert_msg(!has_code(c, &e, DRIVER), "%s byte %zu", i < n ? "turned over" : "cut off at",
+                      i % n);
+    }
+    rlx_cache_get_stats(c, &stats);
+    ck_assert_int_eq(stats.damaged, (int64_t)(2 * n));
+    ck_assert_ptr_nonnull(strstr(messages, "making it anew"));
+    EXPECT_OK(rlx_cache_each(c, find_entry, &found));
+    ck_assert_int_gt(found.driver_bytes, 0);
+    EXPECT_ERROR(rlx_cache_check_drivers(c, &found), RLX_INVALID_FILE, ".drv");
+    put_code(c, &e, DRIVER);
+    ck_assert(has_code(c, &e, DRIVER));
+    EXPECT_OK(rlx_cache_check_drivers(c, &found));
+    rlx_cache_close(c);
+    free(whole);
+    rlx_text_deinit(&e.bytes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cache");
@@ -439,6 +552,8 @@ int main(void)
     tcase_add_test(t, seals);
     tcase_add_test(t, the_system_folder_is_below);
     tcase_add_test(t, many_processes);
+    tcase_add_test(t, drivers_code_goes_with_its_entry);
+    tcase_add_test(t, damaged_code_of_drivers_is_made_anew);
     suite_add_tcase(s, t);
-    return suite_run(s, 11);
+    return suite_run(s, 13);
 }
