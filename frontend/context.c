@@ -118,6 +118,8 @@ rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, r
     cx->log_user = o.log_user;
     RLX_TRY_TO(failed, open_device(cx, o.device ? o.device : "cpu"));
     RLX_TRY_TO(failed, open_cache(cx, &o));
+    if (cx->gpu)
+        cx->gpu->cache = cx->cache;
     RLX_TRY_TO(failed, open_perf(cx, &o));
     RLX_TRY_TO(failed, rlx_team_create(o.threads, &cx->team));
     *out = cx;

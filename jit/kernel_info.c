@@ -23,6 +23,28 @@ int64_t rlx_jit_team_bytes(const rlx_ir_func *kernel)
     return bytes;
 }
 
+static rlx_dim extent_of(const rlx_ir_value *v)
+{
+    if (v->def && v->def->op == RLX_LIR_EXTENT)
+        return rlx_ir_attr_int(v->def, RLX_ATTR_EXTENT, RLX_GRID_UNKNOWN);
+    if (v->def && v->def->op == RLX_LIR_CONST)
+        return rlx_ir_attr_int(v->def, RLX_ATTR_IVALUE, RLX_GRID_UNKNOWN);
+    return RLX_GRID_UNKNOWN;
+}
+
+rlx_status rlx_jit_grid_extents(const rlx_ir_func *kernel, rlx_dim out[RLX_PROGRAM_GRID])
+{
+    for (int a = 0; a < RLX_PROGRAM_GRID; a++)
+        out[a] = 1;
+    for (const rlx_ir_node *n = kernel->body->first; n; n = n->next)
+        for (int a = 0; n->op == RLX_LIR_GRID && a < n->nin; a++) {
+            out[a] = rlx_dim_make(kernel->module->dims, RLX_DIM_MAX, out[a], extent_of(n->in[a]));
+            if (out[a] == RLX_DIM_INVALID)
+                return RLX_FAIL(RLX_INVALID_IR, "@%s: a grid's extent is none", kernel->name);
+        }
+    return RLX_OK;
+}
+
 /* Of a panel's K, in a loop: steps that are written out. */
 enum { PANEL_STEPS = 8 };
 

@@ -3,11 +3,15 @@
 #define RLX_JIT_KERNEL_INFO_H
 
 #include "lir/lir.h"
+#include "runtime/program.h"
 
 /* Bytes of team memory that an alloc takes, rounded up to 64. Allocs lie one after another. */
 int64_t rlx_jit_alloc_bytes(const rlx_ir_node *alloc);
 /* The same of a whole kernel. */
 int64_t rlx_jit_team_bytes(const rlx_ir_func *kernel);
+/* How many instances the grids of a kernel have, as extents whose product is enough for each; RLX_GRID_UNKNOWN where one is read
+ * from memory. Makes extents in the module's table. */
+rlx_status rlx_jit_grid_extents(const rlx_ir_func *kernel, rlx_dim out[RLX_PROGRAM_GRID]);
 /* About how many vector instructions the kernel unrolls to: what compiling it costs. */
 int64_t rlx_jit_kernel_cost(const rlx_ir_func *kernel);
 

@@ -200,6 +200,7 @@ static rlx_status add_kernel(builder *b, const rlx_ir_func *k, uint32_t *i)
     b->kernels[*i] = k;
     b->program->kernels[*i] = (rlx_program_kernel){
         .name = k->name, .team_bytes = rlx_jit_team_bytes(k), .nbuffers = (uint32_t)k->body->nargs};
+    RLX_TRY(rlx_jit_grid_extents(k, b->program->kernels[*i].grid));
     return count_cost(b, k, &b->program->kernels[*i].cost);
 }
 

@@ -40,12 +40,18 @@ typedef struct rlx_device_launch {
         *buffers; /* of the kernel's arguments; the symbols are one more, for all */
 } rlx_device_launch;
 
+/* How many teams a launch has, as devices want it. */
+typedef struct rlx_device_teams {
+    uint32_t x, y, z, unused;
+} rlx_device_teams;
+
 typedef struct rlx_device_recording {
     const rlx_device_kernels *kernels;
     const rlx_device_launch *launches;
     uint32_t nlaunches;
     rlx_device_range symbols; /* i64 by symbol index */
-    bool timed;               /* every launch's time is taken */
+    rlx_device_range teams; /* rlx_device_teams by kernel: GIVEN memory, read when the tape runs */
+    bool timed;             /* every launch's time is taken */
 } rlx_device_recording;
 
 /* What a kind of devices does. Offsets of ranges are multiples of 64 (the device refuses to open where that is not
@@ -77,8 +83,11 @@ typedef struct rlx_device_functions {
 struct rlx_device {
     const rlx_device_functions *fn;
     const char *name;
-    int64_t memory_bytes;         /* that it has */
-    size_t max_range;             /* bytes that a range may have */
+    int64_t memory_bytes; /* that it has */
+    size_t max_range;     /* bytes that a range may have */
+    int64_t max_teams;    /* that a launch should have: more would wait */
+    struct rlx_cache
+        *cache; /* borrowed: what its driver makes of entries is kept there; NULL: nowhere */
     _Atomic int64_t used_bytes;   /* of its memory, by us */
     pthread_mutex_t weights_lock; /* of what follows */
     rlx_device_weights *weights;

@@ -286,6 +286,18 @@ void rlx_vulkan_judge(rlx_vulkan_info *i)
                  (long long)i->binding_align, RLX_VULKAN_RANGE_ALIGN);
 }
 
+static void read_driver(rlx_vulkan_device *d, const VkPhysicalDeviceProperties *p)
+{
+    rlx_vulkan_driver *w = &d->driver;
+    w->vendor = p->vendorID;
+    w->device = p->deviceID;
+    memcpy(w->uuid, p->pipelineCacheUUID, sizeof w->uuid);
+    int n = snprintf(w->name, sizeof w->name, "vulkan vendor %08x device %08x driver %08x cache ",
+                     p->vendorID, p->deviceID, p->driverVersion);
+    for (size_t i = 0; i < sizeof w->uuid; i++)
+        n += snprintf(w->name + n, sizeof w->name - (size_t)n, "%02x", w->uuid[i]);
+}
+
 static rlx_status read_properties(rlx_vulkan_device *d)
 {
     VkPhysicalDeviceProperties p;
@@ -309,6 +321,7 @@ static rlx_status read_properties(rlx_vulkan_device *d)
     memcpy(d->info.name, p.deviceName, sizeof d->info.name);
     d->info.name[sizeof d->info.name - 1] = '\0';
     read_memory(d);
+    read_driver(d, &p);
     rlx_vulkan_judge(&d->info);
     if (d->info.why_not[0])
         return RLX_FAIL(RLX_UNSUPPORTED, "%s %s", d->info.name, d->info.why_not);

@@ -19,6 +19,13 @@ typedef struct rlx_vulkan_syms {
 #include "runtime/vulkan_syms.def"
 } rlx_vulkan_syms;
 
+/* Who makes machine code of SPIR-V: its code is good for nobody else. */
+typedef struct rlx_vulkan_driver {
+    uint32_t vendor, device;
+    uint8_t uuid[VK_UUID_SIZE]; /* of the form of its code */
+    char name[128];             /* all of that and its version, as text */
+} rlx_vulkan_driver;
+
 /* Of one batch; a dispatch that does not fit waits for the batch before it. */
 enum { RLX_VULKAN_MAX_SETS = 256, RLX_VULKAN_MAX_DESCRIPTORS = 4096 };
 
@@ -26,6 +33,7 @@ struct rlx_vulkan_device {
     void *library;
     rlx_vulkan_syms vk;
     rlx_vulkan_info info;
+    rlx_vulkan_driver driver;
     VkInstance instance;
     VkDebugUtilsMessengerEXT messenger;
     VkPhysicalDevice physical;
@@ -66,7 +74,22 @@ struct rlx_vulkan_kernel {
     VkPipeline pipeline;
 };
 
-/* Submits; waits until it is done and resets the fence. After a wait that failed the device is broken and takes nothing more:
+/* A program's. */
+struct rlx_device_kernels {
+    uint32_t n;
+    rlx_vulkan_kernel *each[]; /* NULL: it failed */
+};
+
+/* As rlx_vulkan_kernel_create; the driver looks in its cache and adds to it. */
+rlx_status rlx_vulkan_kernel_create_with(rlx_vulkan_device *d, VkPipelineCache cache,
+                                         const uint32_t *words, size_t nwords, const char *entry,
+                                         int nbuffers, rlx_vulkan_kernel **out);
+/* As device.h has them. */
+rlx_status rlx_vulkan_kernels_create(rlx_device *base, const rlx_program *p,
+                                     rlx_device_kernels **out);
+void rlx_vulkan_kernels_destroy(rlx_device *base, rlx_device_kernels *k);
+
+/* Submits with a fence of an earlier run, or a new one; waits until it is done. After a wait that failed the device is broken and takes nothing more:
  * RLX_IO. Submissions exclude one another. */
 rlx_status rlx_vulkan_submit(rlx_vulkan_device *d, VkCommandBuffer commands, VkFence fence);
 rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence);

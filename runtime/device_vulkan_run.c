@@ -50,11 +50,11 @@ static rlx_status make_buffer(rlx_vulkan_buffer *b, rlx_memory_use use)
 {
     rlx_vulkan_device *d = b->device;
     bool visible = false;
-    VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-                               .size = b->bytes,
-                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
-                                        VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                                        VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+    VkBufferCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+        .size = b->bytes,
+        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
+                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     VK_TRY(d, vkCreateBuffer(d->device, &info, NULL, &b->buffer));
     RLX_TRY(allocate(b, use, &visible));
     VK_TRY(d, vkBindBufferMemory(d->device, b->buffer, b->memory, 0));
@@ -179,8 +179,8 @@ static rlx_status make_layout(rlx_vulkan_kernel *k)
     return RLX_OK;
 }
 
-static rlx_status make_pipeline(rlx_vulkan_kernel *k, const uint32_t *words, size_t nwords,
-                                const char *entry)
+static rlx_status make_pipeline(rlx_vulkan_kernel *k, VkPipelineCache cache, const uint32_t *words,
+                                size_t nwords, const char *entry)
 {
     rlx_vulkan_device *d = k->device;
     if (k->nbuffers > d->info.max_buffers)
@@ -199,19 +199,26 @@ static rlx_status make_pipeline(rlx_vulkan_kernel *k, const uint32_t *words, siz
                   .module = k->module,
                   .pName = entry},
         .layout = k->layout};
-    VK_TRY(d, vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &k->pipeline));
+    VK_TRY(d, vkCreateComputePipelines(d->device, cache, 1, &info, NULL, &k->pipeline));
     return RLX_OK;
 }
 
 rlx_status rlx_vulkan_kernel_create(rlx_vulkan_device *d, const uint32_t *words, size_t nwords,
                                     const char *entry, int nbuffers, rlx_vulkan_kernel **out)
 {
+    return rlx_vulkan_kernel_create_with(d, VK_NULL_HANDLE, words, nwords, entry, nbuffers, out);
+}
+
+rlx_status rlx_vulkan_kernel_create_with(rlx_vulkan_device *d, VkPipelineCache cache,
+                                         const uint32_t *words, size_t nwords, const char *entry,
+                                         int nbuffers, rlx_vulkan_kernel **out)
+{
     rlx_vulkan_kernel *k = calloc(1, sizeof *k);
     if (!k)
         return RLX_OOM();
     k->device = d;
     k->nbuffers = nbuffers;
-    rlx_status st = make_pipeline(k, words, nwords, entry);
+    rlx_status st = make_pipeline(k, cache, words, nwords, entry);
     if (st) {
         rlx_vulkan_kernel_destroy(k);
         return rlx_status_note(st, __FILE__, __LINE__, "kernel @%s on %s", entry, d->info.name);
@@ -340,6 +347,7 @@ rlx_status rlx_vulkan_submit(rlx_vulkan_device *d, VkCommandBuffer commands, VkF
     if (d->broken)
         return RLX_FAIL(RLX_IO, "a wait for %s has failed: nothing runs on it any more",
                         d->info.name);
+    VK_TRY(d, vkResetFences(d->device, 1, &fence)); /* where it fails nothing has run yet */
     VK_TRY(d, vkQueueSubmit(d->queue, 1, &info, fence));
     return RLX_OK;
 }
@@ -349,9 +357,7 @@ rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence)
     VkResult r = d->vk.vkWaitForFences(d->device, 1, &fence, VK_TRUE, UINT64_MAX);
     if (r != VK_SUCCESS)
         d->broken = true;
-    RLX_TRY(rlx_vulkan_status(r, "vkWaitForFences", __FILE__, __LINE__));
-    VK_TRY(d, vkResetFences(d->device, 1, &fence));
-    return RLX_OK;
+    return rlx_vulkan_status(r, "vkWaitForFences", __FILE__, __LINE__);
 }
 
 static rlx_status submit(rlx_vulkan_device *d)

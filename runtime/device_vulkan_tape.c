@@ -1,9 +1,8 @@
-/* runtime/device_vulkan_tape.c: a Vulkan device as device.h has it: memory, programs' kernels, tapes.
+/* runtime/device_vulkan_tape.c: a Vulkan device as device.h has it: memory, tapes.
  *
- * A tape is one command buffer: a descriptor set for each launch, a barrier between phases, resident teams for every
- * grid, whatever a step's extents are. It is submitted once for a step.
+ * A tape is one command buffer: a descriptor set for each launch, a barrier between phases. How many teams a launch has it reads from
+ * the step block when it runs: one recording serves all steps of a bucket, each of which is one submission.
  */
-#include <spirv/unified1/spirv.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,13 +20,7 @@ typedef struct vulkan {
     pthread_mutex_t
         lock; /* of the queue, and of the device's batch of commands with what follows */
     rlx_vulkan_buffer *staging; /* made when it is needed */
-    int64_t teams;
 } vulkan;
-
-struct rlx_device_kernels {
-    uint32_t n;
-    rlx_vulkan_kernel *each[];
-};
 
 struct rlx_device_tape {
     VkCommandPool pool;
@@ -224,138 +217,6 @@ static rlx_status copy_memory(rlx_device *base, rlx_device_memory *m, size_t fro
     return run_transfer_alone(of(base), &t);
 }
 
-/* ---- kernels --------------------------------------------------------------------------------- */
-
-static void destroy_kernels(rlx_device *base, rlx_device_kernels *k)
-{
-    (void)base;
-    for (uint32_t i = 0; k && i < k->n; i++)
-        rlx_vulkan_kernel_destroy(k->each[i]);
-    free(k);
-}
-
-static rlx_status check_program(const vulkan *v, const rlx_program *p)
-{
-    const uint64_t missing = p->features & ~v->device->info.features;
-    rlx_text words = {0};
-    if (p->code_kind != RLX_CODE_SPIRV)
-        return RLX_FAIL(RLX_UNSUPPORTED, "program '%s' is code for %s, not for Vulkan", p->name,
-                        p->target);
-    if (!missing)
-        return RLX_OK;
-    rlx_vulkan_list_features(missing, ", ", &words);
-    rlx_status st = RLX_FAIL(RLX_UNSUPPORTED, "program '%s' is compiled for %s: %s lacks %s",
-                             p->name, p->target, v->base.name, words.data ? words.data : "");
-    rlx_text_deinit(&words);
-    return st;
-}
-
-/* That a team of the module's is no larger than the device has them. */
-static rlx_status check_team(const rlx_vulkan_info *info, const uint32_t *words, size_t n)
-{
-    enum { HEADER = 5, X = 3, Z = 5 };
-    for (size_t i = HEADER; i + Z < n && words[i] >> SpvWordCountShift;
-         i += words[i] >> SpvWordCountShift) {
-        uint64_t team = 1;
-        if ((words[i] & SpvOpCodeMask) != SpvOpExecutionMode ||
-            words[i + 2] != SpvExecutionModeLocalSize)
-            continue;
-        for (size_t k = X; k <= Z && team <= (uint64_t)info->max_team; k++)
-            team *= words[i + k];
-        if (team > (uint64_t)info->max_team)
-            return RLX_FAIL(RLX_UNSUPPORTED,
-                            "teams of %u by %u by %u; %s has at most %d "
-                            "invocations in one",
-                            words[i + X], words[i + X + 1], words[i + Z], info->name,
-                            info->max_team);
-    }
-    return RLX_OK;
-}
-
-/* Bytes of workgroup memory that a module declares: numbers and arrays of them. `bytes` has room by id: what a type takes,
- * what a constant is; only what was declared before is looked up. */
-static uint64_t team_bytes_of(const uint32_t *words, size_t n, uint64_t *bytes)
-{
-    enum { HEADER = 5 };
-    uint64_t sum = 0;
-    const uint32_t bound = words[3];
-    for (size_t i = HEADER, length; i < n && (length = words[i] >> SpvWordCountShift);
-         i += length) {
-        const uint32_t *w = words + i;
-        if (length < 3 || length > n - i || w[1] >= bound || w[2] >= bound)
-            continue;
-        switch (*w & SpvOpCodeMask) {
-        case SpvOpTypeInt:
-        case SpvOpTypeFloat:
-            bytes[w[1]] = w[2] / 8;
-            break;
-        case SpvOpConstant:
-            bytes[w[2]] = length > 3 ? w[3] : 0;
-            break;
-        case SpvOpTypeArray:
-            bytes[w[1]] = length > 3 && w[3] < bound ? bytes[w[2]] * bytes[w[3]] : 0;
-            break;
-        case SpvOpTypePointer:
-            bytes[w[1]] = length > 3 && w[3] < bound ? bytes[w[3]] : 0;
-            break;
-        case SpvOpVariable:
-            sum += length > 3 && w[3] == SpvStorageClassWorkgroup ? bytes[w[1]] : 0;
-            break;
-        }
-    }
-    return sum;
-}
-
-static rlx_status check_team_memory(const rlx_vulkan_info *info, const uint32_t *words, size_t n)
-{
-    enum { HEADER = 5 };
-    if (n <= HEADER || words[3] > n) /* every id is the result of an instruction */
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "%zu words that are no SPIR-V module", n);
-    uint64_t *ids = calloc(words[3] + 1, sizeof *ids);
-    if (!ids)
-        return RLX_OOM();
-    const uint64_t bytes = team_bytes_of(words, n, ids);
-    free(ids);
-    if (bytes <= (uint64_t)info->team_bytes)
-        return RLX_OK;
-    return RLX_FAIL(RLX_UNSUPPORTED, "%llu bytes of a team's memory; %s has %lld",
-                    (unsigned long long)bytes, info->name, (long long)info->team_bytes);
-}
-
-static rlx_status create_kernel(vulkan *v, const rlx_program_kernel *k, rlx_vulkan_kernel **out)
-{
-    const size_t n = k->code_bytes / sizeof(uint32_t);
-    uint32_t *words = malloc(n * sizeof *words + 1); /* an entry aligns nothing */
-    if (!words)
-        return RLX_OOM();
-    memcpy(words, k->code, n * sizeof *words);
-    rlx_status st = check_team(&v->device->info, words, n);
-    if (!st)
-        st = check_team_memory(&v->device->info, words, n);
-    if (st)
-        st = rlx_status_note(st, __FILE__, __LINE__, "kernel @%s", k->name);
-    else
-        st = rlx_vulkan_kernel_create(v->device, words, n, k->name, (int)k->nbuffers + 1, out);
-    free(words);
-    return st;
-}
-
-static rlx_status create_kernels(rlx_device *base, const rlx_program *p, rlx_device_kernels **out)
-{
-    RLX_TRY(check_program(of(base), p));
-    rlx_device_kernels *k = calloc(1, sizeof *k + sizeof *k->each * p->nkernels);
-    if (!k)
-        return RLX_OOM();
-    rlx_status st = RLX_OK;
-    for (; k->n < p->nkernels && !st; k->n += !st)
-        st = create_kernel(of(base), &p->kernels[k->n], &k->each[k->n]);
-    if (st)
-        destroy_kernels(base, k);
-    else
-        *out = k;
-    return st;
-}
-
 /* ---- tapes ----------------------------------------------------------------------------------- */
 
 static void destroy_tape(rlx_device *base, rlx_device_tape *t)
@@ -455,7 +316,8 @@ static rlx_status put_launch(vulkan *v, const rlx_device_recording *r, uint32_t 
     d->vk.vkCmdBindPipeline(t->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->pipeline);
     d->vk.vkCmdBindDescriptorSets(t->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->layout, 0, 1,
                                   &set, 0, NULL);
-    d->vk.vkCmdDispatch(t->commands, (uint32_t)v->teams, 1, 1);
+    d->vk.vkCmdDispatchIndirect(t->commands, buffer_of(r->teams.memory)->buffer,
+                                r->teams.offset + sizeof(rlx_device_teams) * l->kernel);
     put_stamp(d, t, i + 1);
     return RLX_OK;
 }
@@ -562,8 +424,8 @@ static const rlx_device_functions functions = {
     .read = read_memory,
     .clear = clear_memory,
     .copy = copy_memory,
-    .create_kernels = create_kernels,
-    .destroy_kernels = destroy_kernels,
+    .create_kernels = rlx_vulkan_kernels_create,
+    .destroy_kernels = rlx_vulkan_kernels_destroy,
     .record = record,
     .destroy_tape = destroy_tape,
     .run = run,
@@ -577,8 +439,9 @@ static rlx_status open_device(vulkan *v, const rlx_vulkan_options *options)
     v->base.name = info->name;
     v->base.memory_bytes = info->memory_bytes;
     v->base.max_range = (size_t)info->max_buffer_bytes;
-    v->teams = info->is_cpu ? TEAMS_OF_CPU : TEAMS_OF_GPU;
-    v->teams = v->teams < info->max_teams ? v->teams : info->max_teams;
+    v->base.max_teams = info->is_cpu ? TEAMS_OF_CPU : TEAMS_OF_GPU;
+    if (v->base.max_teams > info->max_teams)
+        v->base.max_teams = info->max_teams;
     return RLX_OK;
 }
 

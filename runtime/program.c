@@ -17,7 +17,7 @@
 #include "runtime/program_check.h"
 
 enum {
-    VERSION = 3,
+    VERSION = 4,
     HEADER_BYTES = 184,
     CHECKSUM_BYTES = sizeof(rlx_hash),
     MAX_DIMS = 4096,
@@ -44,7 +44,7 @@ enum {
 };
 
 static const size_t record_bytes[RLX_SECTION_COUNT] = {
-    [RLX_SECTION_SYMBOLS] = 16, [RLX_SECTION_DIMS] = 24,  [RLX_SECTION_KERNELS] = 64,
+    [RLX_SECTION_SYMBOLS] = 16, [RLX_SECTION_DIMS] = 24,  [RLX_SECTION_KERNELS] = 88,
     [RLX_SECTION_FUNCS] = 32,   [RLX_SECTION_BOUND] = 72, [RLX_SECTION_OUTPUTS] = 72,
     [RLX_SECTION_OPS] = 48,     [RLX_SECTION_ARGS] = 16,  [RLX_SECTION_STRINGS] = 1,
     [RLX_SECTION_CODE] = 1};
@@ -164,7 +164,7 @@ static void put_tape(writer *w)
     }
 }
 
-static void put_kernels(writer *w)
+static rlx_status put_kernels(writer *w)
 {
     for (uint32_t i = 0; i < w->p->nkernels; i++) {
         const rlx_program_kernel *k = &w->p->kernels[i];
@@ -179,8 +179,14 @@ static void put_kernels(writer *w)
             put64(t, k->cost.bytes[at]);
             put64(t, k->cost.operations[at]);
         }
+        for (int axis = 0; axis < RLX_PROGRAM_GRID; axis++) {
+            int64_t spelled;
+            RLX_TRY(put_dim(w, k->grid[axis], &spelled));
+            put64(t, spelled);
+        }
         rlx_text_put_bytes(&w->sections[RLX_SECTION_CODE], k->code, k->code_bytes);
     }
+    return RLX_OK;
 }
 
 static rlx_status put_sections(writer *w)
@@ -195,7 +201,7 @@ static rlx_status put_sections(writer *w)
     }
     RLX_TRY(put_tensors(w, RLX_SECTION_BOUND, p->bound, p->nbound));
     RLX_TRY(put_tensors(w, RLX_SECTION_OUTPUTS, p->outputs, p->noutputs));
-    put_kernels(w);
+    RLX_TRY(put_kernels(w));
     put_tape(w);
     return RLX_OK;
 }
@@ -489,6 +495,13 @@ static rlx_status read_kernels(reader *r)
         for (int end = 0; end < 2; end++) {
             k->cost.bytes[end] = get64(r->bytes + byte + 32 + 16 * (size_t)end);
             k->cost.operations[end] = get64(r->bytes + byte + 40 + 16 * (size_t)end);
+        }
+        for (size_t axis = 0; axis < RLX_PROGRAM_GRID; axis++) {
+            int size;
+            if (!get_dim(r, byte + 64 + 8 * axis, count(r, RLX_SECTION_DIMS), &k->grid[axis],
+                         &size))
+                return BAD_BYTE(byte + 64 + 8 * axis, "axis %zu of kernel %s's grid", axis,
+                                k->name);
         }
         uint64_t n = (uint64_t)get64(r->bytes + byte + 16);
         if (n > left)

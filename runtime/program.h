@@ -17,7 +17,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/text.h"
 
-enum { RLX_PROGRAM_MAX_RANK = 6 };
+enum { RLX_PROGRAM_MAX_RANK = 6, RLX_PROGRAM_GRID = 3 };
 
 typedef enum rlx_code_kind {
     RLX_CODE_X86_64_ELF = 1, /* relocatable object with one kernel; see rlx_kernel_fn */
@@ -50,7 +50,10 @@ typedef struct rlx_program_kernel {
     int64_t team_bytes;
     uint32_t nbuffers;
     rlx_program_cost cost;
+    rlx_dim
+        grid[RLX_PROGRAM_GRID]; /* the product is how many teams have something to do, at most */
 } rlx_program_kernel;
+#define RLX_GRID_UNKNOWN ((rlx_dim)INT32_MAX) /* memory decides */
 
 typedef enum rlx_arg_kind {
     RLX_ARG_FRAME, /* offset: bytes from the function's frame base in the arena */

@@ -472,7 +472,7 @@ static rlx_status run(plan *n)
     if (!n->s->first_ns)
         n->s->first_ns = now_ns();
     if (n->s->device) { /* which runs a step as one: what comes meanwhile is answered at its end */
-        RLX_TRY(rlx_session_run_device(n->s, n->b));
+        RLX_TRY(rlx_session_run_device(n->s, n->e->program, n->b));
         return n->b->may_stop && atomic_load(&n->s->cancel) ? stop(n->s) : RLX_OK;
     }
     rlx_team_run(n->s->team, (int)n->b->nphases, run_phase, &j);

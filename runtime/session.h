@@ -81,7 +81,7 @@ typedef struct rlx_pool {
     rlx_device_memory *memory; /* there */
     size_t bytes;              /* reserved */
     size_t unit;               /* bytes of one page or row */
-    int64_t *seen;             /* axis SEQS: positions that each sequence's state has gone through */
+    int64_t *seen; /* axis SEQS: positions that each sequence's state has gone through */
 } rlx_pool;
 
 /* What an executable is in a session: everything resolved. */
@@ -210,7 +210,7 @@ rlx_status rlx_session_make_device_pool(rlx_session *s, rlx_pool *pool);
 rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx_binding *b);
 rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p);
 rlx_status rlx_session_record(rlx_session *s, const rlx_executable *e, rlx_binding *b);
-rlx_status rlx_session_run_device(rlx_session *s, rlx_binding *b);
+rlx_status rlx_session_run_device(rlx_session *s, const rlx_program *p, rlx_binding *b);
 void *rlx_session_device_output(const rlx_session *s, const rlx_program *p, int64_t offset);
 void rlx_session_free_binding(rlx_session *s, rlx_binding *b); /* what is on the device */
 void rlx_session_free_device(rlx_session *s);

@@ -1,6 +1,6 @@
 /* runtime/session_device.c: a session's memory on a device, and tapes recorded over it.
  *
- *   frames   arena without outputs: kept there        step     symbols, then inputs: the host writes them
+ *   frames   arena without outputs: kept there        step     symbols, launches' teams, inputs: the host writes them
  *   outputs  what the host reads                      states   kept there, in full from the beginning
  *
  * An entry's outputs lie behind its frame in the arena (program.h): what is there goes to memory of its own, so that a
@@ -40,15 +40,20 @@ rlx_status rlx_session_make_device_pool(rlx_session *s, rlx_pool *pool)
     return st;
 }
 
+static size_t teams_bytes(const rlx_program *p)
+{
+    return align_up(sizeof(rlx_device_teams) * p->nkernels);
+}
+
 rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx_binding *b)
 {
     rlx_device *d = s->device;
-    size_t bytes = align_up(sizeof(b->symbols));
+    size_t bytes = align_up(sizeof(b->symbols)) + teams_bytes(p);
     for (uint32_t i = 0; i < p->nbound; i++)
         bytes += p->bound[i].kind == RLX_BIND_INPUT ? align_up(b->inputs[i].capacity + 1) : 0;
     RLX_TRY(check_range(s, bytes, "the step block"));
     RLX_TRY(d->fn->create_memory(d, bytes, RLX_MEMORY_GIVEN, &b->step));
-    char *at = (char *)d->fn->map(b->step) + align_up(sizeof(b->symbols));
+    char *at = (char *)d->fn->map(b->step) + align_up(sizeof(b->symbols)) + teams_bytes(p);
     for (uint32_t i = 0; i < p->nbound; i++) {
         if (p->bound[i].kind != RLX_BIND_INPUT)
             continue;
@@ -168,11 +173,13 @@ rlx_status rlx_session_record(rlx_session *s, const rlx_executable *e, rlx_bindi
         return RLX_OOM();
     rlx_device_range *ranges = RLX_NEW_ARRAY(scratch, rlx_device_range, e->nplaces + 1);
     rlx_device_launch *launches = RLX_NEW_ARRAY(scratch, rlx_device_launch, e->nlaunches + 1);
-    rlx_device_recording r = {.kernels = e->kernels,
-                              .launches = launches,
-                              .nlaunches = e->nlaunches,
-                              .symbols = {b->step, 0, align_up(sizeof(b->symbols))},
-                              .timed = s->time_kernels};
+    rlx_device_recording r = {
+        .kernels = e->kernels,
+        .launches = launches,
+        .nlaunches = e->nlaunches,
+        .symbols = {b->step, 0, align_up(sizeof(b->symbols))},
+        .teams = {b->step, align_up(sizeof(b->symbols)), teams_bytes(e->program)},
+        .timed = s->time_kernels};
     d->fn->destroy_tape(d, b->tape);
     b->tape = NULL;
     rlx_status st = ranges && launches ? RLX_OK : RLX_OOM();
@@ -196,9 +203,26 @@ static void add_times(const rlx_session *s, rlx_binding *b)
                              s->device->fn->time(s->device, b->tape, i) * rlx_team_size(s->team));
 }
 
-rlx_status rlx_session_run_device(rlx_session *s, rlx_binding *b)
+/* One for each of a kernel's instances, so many as the device takes; the last of none has nothing to do. */
+static uint32_t count_teams(const rlx_program *p, uint32_t kernel, const int64_t *symbols,
+                            int64_t most)
 {
-    memcpy(s->device->fn->map(b->step), b->symbols, sizeof(b->symbols));
+    int64_t teams = 1;
+    for (int a = 0; a < RLX_PROGRAM_GRID && teams < most; a++) {
+        const int64_t extent = rlx_dim_eval(p->dims, p->kernels[kernel].grid[a], symbols);
+        teams *= extent < most ? extent : most;
+    }
+    teams = teams < most ? teams : most;
+    return teams > 1 ? (uint32_t)teams : 1;
+}
+
+rlx_status rlx_session_run_device(rlx_session *s, const rlx_program *p, rlx_binding *b)
+{
+    char *step = s->device->fn->map(b->step);
+    rlx_device_teams *teams = (rlx_device_teams *)(void *)(step + align_up(sizeof(b->symbols)));
+    memcpy(step, b->symbols, sizeof(b->symbols));
+    for (uint32_t i = 0; i < p->nkernels; i++)
+        teams[i] = (rlx_device_teams){count_teams(p, i, b->symbols, s->device->max_teams), 1, 1, 0};
     RLX_TRY(s->device->fn->run(s->device, b->tape));
     if (s->time_kernels)
         add_times(s, b);

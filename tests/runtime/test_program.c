@@ -71,9 +71,15 @@ static void fill_tables(fixture *f)
     };
     memcpy(f->funcs, funcs, sizeof(funcs));
     f->kernels[0] = (rlx_program_kernel){"attend", code0, sizeof(code0),
-                                         128,      3,     {0, {1, 1 << 20}, {3, INT64_C(5) << 40}}};
-    f->kernels[1] = (rlx_program_kernel){"finish", code1, sizeof(code1),
-                                         0,        2,     {RLX_NO_SYMBOL, {77, 77}, {5, 5}}};
+                                         128,      3,     {0, {1, 1 << 20}, {3, INT64_C(5) << 40}},
+                                         {1, 1, 1}};
+    f->kernels[1] = (rlx_program_kernel){"finish",
+                                         code1,
+                                         sizeof(code1),
+                                         0,
+                                         2,
+                                         {RLX_NO_SYMBOL, {77, 77}, {5, 5}},
+                                         {2, 1, RLX_GRID_UNKNOWN}};
 }
 
 static void fill(fixture *f)
@@ -88,6 +94,7 @@ static void fill(fixture *f)
     p->upper[0] = 32;
     p->upper[1] = 1000;
     fill_tables(f);
+    f->kernels[0].grid[0] = tiles, f->kernels[0].grid[1] = odd;
     f->bound[0] = (rlx_program_tensor){.name = "kv.k.{}",
                                        .kind = RLX_BIND_STATE,
                                        .format = RLX_F32,
@@ -160,6 +167,10 @@ static char *print(const rlx_program *p)
                       (long long)k->cost.operations[0], (long long)k->cost.operations[1]);
         for (size_t b = 0; b < k->code_bytes; b++)
             rlx_text_putf(&t, " %02x", k->code[b]);
+        for (int a = 0; a < RLX_PROGRAM_GRID; a++) {
+            rlx_text_put(&t, " by ");
+            rlx_dim_print(p->dims, k->grid[a], &t);
+        }
     }
     for (uint32_t i = 0; i < p->nfuncs; i++) {
         const rlx_program_func *f = &p->funcs[i];
