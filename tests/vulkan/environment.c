@@ -1,6 +1,8 @@
 #include "tests/vulkan/environment.h"
 
+#include <dlfcn.h>
 #include <glob.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 void environment_prepare(void)
@@ -10,4 +12,18 @@ void environment_prepare(void)
     if (glob("/usr/share/vulkan/icd.d/lvp_icd*.json", 0, NULL, &found) == 0)
         setenv("VK_ICD_FILENAMES", found.gl_pathv[0], 0);
     globfree(&found);
+}
+
+/* The loader opens the same file: what it runs and what is set here are one. */
+const fault_layer *environment_prepare_faults(void)
+{
+    environment_prepare();
+    setenv("VK_ADD_LAYER_PATH", RLX_BINARY_DIR "/tests/vulkan", 1);
+    setenv("VK_INSTANCE_LAYERS", "VK_LAYER_RLX_fault", 1);
+    void *library = dlopen(RLX_BINARY_DIR "/tests/vulkan/librlx_fault_layer.so", RTLD_NOW);
+    const fault_layer *layer = library ? dlsym(library, "rlx_fault_layer") : NULL;
+    if (layer)
+        return layer;
+    fprintf(stderr, "the fault layer: %s\n", dlerror());
+    abort();
 }

@@ -1,0 +1,352 @@
+/* Calls of a Vulkan driver that fail, by a layer of our own (fault_layer.h): every one in turn, in each of what a device is used for. A status
+ * names the call and the result, nothing is left behind, sequences hold what they held, and the next try goes further; the validation layer
+ * behind it must be silent. Memory is filled by copies, as on a card. */
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/cache.h"
+#include "runtime/device_vulkan_impl.h"
+#include "runtime/device_weights.h"
+#include "tests/vulkan/layers.h"
+
+#define SAVED "test_vulkan_faults.rlx"
+
+static void fault(const char *call, int64_t passes, int64_t fails, VkResult result)
+{
+    faults->plan(&(fault_plan){.call = call, .passes = passes, .fails = fails, .result = result});
+}
+
+static void cancel(void *session)
+{
+    rlx_session_cancel(session);
+}
+
+/* Fails at the first call and at ever later ones, until nothing asks for so many. */
+static void fail_all(const char *call, VkResult result, rlx_code code, const char *part)
+{
+    int failed = 0;
+    for (bool through = false; !through; failed += !through) {
+        fault(call, failed ? 1 << 2 * (failed - 1) : 0, FAULT_FOREVER, result);
+        rlx_status st = layers_use();
+        through = !st;
+        if (st)
+            EXPECT_ERROR(st, code, part);
+    }
+    ck_assert_int_gt(failed, 0);
+}
+
+START_TEST(driver_failures_are_statuses)
+{
+    const int64_t used = gpu.cx->gpu->used_bytes, live = faults->live();
+    fail_all("vkAllocateMemory", VK_ERROR_OUT_OF_DEVICE_MEMORY, RLX_OUT_OF_MEMORY,
+             "vkAllocateMemory: out of device memory");
+    fail_all("vkCreateDescriptorPool", VK_ERROR_OUT_OF_HOST_MEMORY, RLX_OUT_OF_MEMORY,
+             "vkCreateDescriptorPool: out of host memory");
+    fail_all("vkCreateComputePipelines", VK_ERROR_INVALID_SHADER_NV, RLX_INTERNAL,
+             "vkCreateComputePipelines: Vulkan result -1000012000");
+    fail_all("vkQueueSubmit", VK_ERROR_DEVICE_LOST, RLX_IO, "vkQueueSubmit: device lost");
+    faults->plan(NULL);
+    ck_assert_int_eq(gpu.cx->gpu->used_bytes, used); /* nothing is left behind */
+    ck_assert_int_eq(faults->live(), live);
+    EXPECT_OK(layers_use());
+}
+END_TEST
+
+static void fail_submit(int64_t passes)
+{
+    fault("vkQueueSubmit", passes, 1, VK_ERROR_OUT_OF_DEVICE_MEMORY);
+}
+
+/* Copies and clears of pages that fail: the call says so, and nothing is lost. */
+START_TEST(failing_copies_lose_nothing)
+{
+    float got[HIDDEN], want[HIDDEN];
+    const float *out;
+    rlx_session *s = layers_make_session(&gpu, 3), *other = layers_make_session(&gpu, 2);
+    layers_reference(&gpu, 1, want);
+    layers_say(s, gpu.e, 1, 0, 0, PROMPT, got);
+    EXPECT_OK(rlx_session_fork(s, 1, 0));
+    /* keys and values of two layers: a page has as many copies */
+    for (int pool = 0; pool < 4; pool++) {
+        layers_put(0, 0, 1, PROMPT, 1);
+        fail_submit(pool);
+        EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_OUT_OF_MEMORY, "out of device memory");
+        ck_assert_int_eq(rlx_session_past(s, 0), PROMPT);
+    }
+    layers_say(s, gpu.e, 0, 1, PROMPT, PROMPT + 1, got);
+    EXPECT_BITS(got, want);
+    EXPECT_OK(rlx_session_rewind(s, 0, 0)); /* its copied page is spare, and no zeros */
+    layers_put(0, 2, 0, 0, 3);
+    fail_submit(0);
+    EXPECT_ERROR(layers_step(s, gpu.e, 3, &out), RLX_OUT_OF_MEMORY, "out of device memory");
+    ck_assert_int_eq(rlx_session_past(s, 2), 0);
+    layers_say(s, gpu.e, 2, 0, 0, PROMPT, got);
+    layers_say(s, gpu.e, 2, 1, PROMPT, PROMPT + 1, got);
+    EXPECT_BITS(got, want);
+    EXPECT_OK(rlx_session_write(s, 1, "layers", SAVED));
+    fail_submit(3);
+    EXPECT_ERROR(rlx_session_write(s, 1, "layers", SAVED), RLX_OUT_OF_MEMORY,
+                 "out of device memory");
+    EXPECT_OK(rlx_session_prepare(other, gpu.e));
+    for (int page = 0; page < 8; page += 3) {
+        fail_submit(page);
+        EXPECT_ERROR(rlx_session_read(other, 1, "layers", SAVED), RLX_OUT_OF_MEMORY, "restoring");
+        ck_assert_int_eq(rlx_session_past(other, 1), 0);
+    }
+    EXPECT_OK(rlx_session_read(other, 1, "layers", SAVED));
+    layers_say(other, gpu.e, 1, 1, PROMPT, PROMPT + 1, got);
+    EXPECT_BITS(got, want);
+    rlx_session_destroy(other);
+    rlx_session_destroy(s);
+    remove(SAVED);
+}
+END_TEST
+
+/* ---- every call, one after another */
+
+static rlx_text entry; /* the bytes of gpu.e */
+
+static rlx_status try_open(void *user)
+{
+    rlx_device *d = NULL;
+    rlx_vulkan_options o = {.validate = validated, .said = &said};
+    (void)user;
+    RLX_TRY(rlx_vulkan_open(&o, &d));
+    rlx_device_destroy(d);
+    return RLX_OK;
+}
+
+/* Uploads, makes kernels. */
+static rlx_status try_load(void *user)
+{
+    rlx_weights *w;
+    rlx_program *p;
+    rlx_executable *e = NULL;
+    (void)user;
+    layers_make_weights(&w);
+    EXPECT_OK(rlx_program_decode(entry.data, entry.len, &p));
+    rlx_status st = rlx_executable_create_on(gpu.cx->gpu, p, w, &e);
+    rlx_executable_destroy(e);
+    rlx_weights_destroy(w);
+    return st;
+}
+
+/* Makes states, arena and tape, with times of kernels; runs. */
+static rlx_status try_session(void *user)
+{
+    rlx_session *s;
+    const float *out;
+    (void)user;
+    EXPECT_OK(rlx_session_create(
+        gpu.cx, &(rlx_session_options){.max_positions = POSITIONS, .time_kernels = true}, &s));
+    layers_put(0, 0, 0, 0, 3);
+    rlx_status st = layers_step(s, gpu.e, 3, &out);
+    rlx_session_destroy(s);
+    return st;
+}
+
+/* Sequence 0 is 1's, whose last page it copies to go on. */
+static rlx_status try_fork(void *user)
+{
+    rlx_session *s = user;
+    const float *out;
+    EXPECT_OK(rlx_session_rewind(s, 0, 0));
+    EXPECT_OK(rlx_session_fork(s, 1, 0));
+    layers_put(0, 0, 1, PROMPT, 1);
+    return layers_step(s, gpu.e, 1, &out);
+}
+
+/* Sequence 0 begins anew, on pages that others had. */
+static rlx_status try_reuse(void *user)
+{
+    rlx_session *s = user;
+    const float *out;
+    EXPECT_OK(rlx_session_rewind(s, 0, 0));
+    layers_put(0, 0, 2, 0, 3);
+    return layers_step(s, gpu.e, 3, &out);
+}
+
+static rlx_status try_write(void *user)
+{
+    return rlx_session_write(user, 1, "layers", SAVED);
+}
+
+static rlx_status try_read(void *user)
+{
+    EXPECT_OK(rlx_session_rewind(user, 2, 0));
+    return rlx_session_read(user, 2, "layers", SAVED);
+}
+
+/* Every call that can fail fails once, in turn; the status names it, nothing is left behind, and the next try goes further.
+ * How many there were. */
+static int fail_each(rlx_status (*what)(void *user), void *user)
+{
+    rlx_vulkan_device *d = rlx_vulkan_device_of(gpu.cx->gpu);
+    int n = 0;
+    for (bool through = false; !through; n += !through) {
+        const int64_t live = faults->live(), used = gpu.cx->gpu->used_bytes;
+        fault(NULL, n, 1, VK_ERROR_OUT_OF_HOST_MEMORY);
+        rlx_status st = what(user);
+        const char *last = faults->last();
+        char says[64];
+        through = !last;
+        snprintf(says, sizeof says, "%s: out of host memory", last ? last : "");
+        if (last)
+            EXPECT_ERROR(st, RLX_OUT_OF_MEMORY, says);
+        else
+            EXPECT_OK(st);
+        d->broken = false; /* by a wait */
+        ck_assert_int_eq(faults->live(), live);
+        ck_assert_int_eq(gpu.cx->gpu->used_bytes, used);
+        ck_assert_msg(said.len == 0, "when %s failed: %s", says, said.data);
+    }
+    faults->plan(NULL);
+    return n;
+}
+
+START_TEST(every_call_may_fail)
+{
+    char folder[] = "/tmp/rlx-faults-XXXXXX", command[64];
+    rlx_device *d = gpu.cx->gpu;
+    float want[HIDDEN], got[HIDDEN];
+    rlx_session *s = layers_make_session(&gpu, 3);
+    layers_reference(&gpu, 1, want);
+    EXPECT_OK(rlx_program_encode(rlx_executable_program(gpu.e), &entry));
+    layers_say(s, gpu.e, 1, 0, 0, PROMPT, got);
+    EXPECT_OK(try_fork(s)); /* what is made once is there */
+    EXPECT_OK(try_write(s));
+    EXPECT_OK(try_read(s));
+    ck_assert_int_ge(fail_each(try_open, NULL), 8);
+    ck_assert_ptr_nonnull(mkdtemp(folder)); /* of what the driver makes */
+    EXPECT_OK(rlx_cache_open(&(rlx_cache_options){.folder = folder}, &d->cache));
+    ck_assert_int_ge(fail_each(try_load, NULL), 20);
+    rlx_cache_close(d->cache);
+    d->cache = NULL;
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_int_ge(fail_each(try_session, NULL), 30);
+    ck_assert_int_ge(fail_each(try_fork, s), 12);
+    ck_assert_int_ge(fail_each(try_reuse, s), 12);
+    ck_assert_int_ge(fail_each(try_write, s), 12);
+    ck_assert_int_ge(fail_each(try_read, s), 12);
+    for (int q = 1; q < 3; q++) {
+        layers_say(s, gpu.e, q, 1, PROMPT, PROMPT + 1, got);
+        EXPECT_BITS(got, want);
+    }
+    rlx_session_destroy(s);
+    rlx_text_deinit(&entry);
+    remove(SAVED);
+}
+END_TEST
+
+/* A step that is cancelled while it runs appends nothing, and the cancel is answered. */
+START_TEST(steps_are_cancelled)
+{
+    float got[HIDDEN], want[HIDDEN];
+    const float *out;
+    rlx_tensor y;
+    rlx_session *other = layers_make_session(&gpu, 1);
+    layers_say(other, gpu.e, 0, 0, 0, 3, got);
+    layers_say(other, gpu.e, 0, 1, 3, 4, want);
+    rlx_session_destroy(other);
+    rlx_session *s = layers_make_session(&gpu, 1);
+    layers_say(s, gpu.e, 0, 0, 0, 3, got);
+    faults->plan(
+        &(fault_plan){.call = "vkQueueSubmit", .fails = 1, .meanwhile = cancel, .user = s});
+    layers_put(0, 0, 2, 3, 9);
+    EXPECT_ERROR(layers_step(s, gpu.e, 9, &out), RLX_CANCELLED, "cancelled");
+    ck_assert_int_eq(rlx_session_past(s, 0), 3);
+    EXPECT_ERROR(rlx_session_output(s, "y", &y), RLX_NOT_FOUND, "has not stepped");
+    layers_say(s, gpu.e, 0, 1, 3, 4, got);
+    EXPECT_BITS(got, want);
+    rlx_session_destroy(s);
+}
+END_TEST
+
+/* A type of memory that is full is not the end. */
+START_TEST(full_memory_is_passed_over)
+{
+    rlx_vulkan_device *d = rlx_vulkan_device_of(gpu.cx->gpu);
+    VkPhysicalDeviceMemoryProperties p;
+    d->vk.vkGetPhysicalDeviceMemoryProperties(d->physical, &p);
+    fault("vkAllocateMemory", 0, 1, VK_ERROR_OUT_OF_DEVICE_MEMORY);
+    rlx_status st = layers_use();
+    if (p.memoryTypeCount > 1)
+        EXPECT_OK(st);
+    else
+        EXPECT_ERROR(st, RLX_OUT_OF_MEMORY, "out of device memory");
+    p = (VkPhysicalDeviceMemoryProperties){
+        .memoryHeapCount = 3,
+        .memoryHeaps = {{(VkDeviceSize)8 << 30, VK_MEMORY_HEAP_DEVICE_LOCAL_BIT},
+                        {(VkDeviceSize)16 << 30, 0},
+                        {(VkDeviceSize)256 << 20, VK_MEMORY_HEAP_DEVICE_LOCAL_BIT}}};
+    ck_assert_int_eq(rlx_vulkan_memory_bytes(&p),
+                     (int64_t)8 << 30); /* the last is a window on it */
+}
+END_TEST
+
+/* Weights that could not be uploaded leave no memory, though others of theirs are there. */
+START_TEST(failed_uploads_leave_nothing)
+{
+    rlx_device *d = gpu.cx->gpu;
+    static const float values[2][16];
+    const rlx_tensor a = {.name = "a", .data = values[0], .bytes = sizeof values[0]},
+                     b = {.name = "b", .data = values[1], .bytes = sizeof values[1]};
+    const rlx_tensor *list[] = {&a, &b};
+    rlx_device_weights *w, *more;
+    EXPECT_OK(rlx_device_weights_acquire(d, gpu.w, list, 1, &w));
+    const int64_t before = d->used_bytes;
+    fail_submit(0);
+    EXPECT_ERROR(rlx_device_weights_acquire(d, gpu.w, list, 2, &more), RLX_OUT_OF_MEMORY,
+                 "weight 'b'");
+    ck_assert_int_eq(d->used_bytes, before);
+    rlx_device_weights_release(d, w);
+}
+END_TEST
+
+/* Nobody knows what a device does after a wait that failed: it gets nothing more. */
+START_TEST(failed_waits_end_a_device)
+{
+    static const struct {
+        VkResult result;
+        rlx_code code;
+        const char *says;
+    } waits[] = {{VK_ERROR_OUT_OF_HOST_MEMORY, RLX_OUT_OF_MEMORY, "out of host memory"},
+                 {VK_ERROR_DEVICE_LOST, RLX_IO, "device lost"}};
+    rlx_vulkan_device *d = rlx_vulkan_device_of(gpu.cx->gpu);
+    for (int i = 0; i < 2; i++) {
+        float got[HIDDEN];
+        const float *out;
+        rlx_session *s = layers_make_session(&gpu, 1);
+        layers_say(s, gpu.e, 0, 0, 0, 3, got);
+        fault("vkWaitForFences", 0, 1, waits[i].result);
+        layers_put(0, 0, 1, 3, 1);
+        EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), waits[i].code, waits[i].says);
+        EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_IO, "nothing runs on it any more");
+        EXPECT_ERROR(layers_use(), RLX_IO, "nothing runs on it any more");
+        ck_assert_int_eq(rlx_session_past(s, 0), 3);
+        rlx_session_destroy(s);
+        d->broken = false; /* for the next test */
+    }
+}
+END_TEST
+
+static void add_tests(Suite *s)
+{
+    TCase *c = tcase_create("faults");
+    tcase_set_timeout(c, 0);
+    tcase_add_unchecked_fixture(c, layers_open_hidden, layers_close_gpu);
+    tcase_add_test(c, driver_failures_are_statuses);
+    tcase_add_test(c, failing_copies_lose_nothing);
+    tcase_add_test(c, every_call_may_fail);
+    tcase_add_test(c, steps_are_cancelled);
+    tcase_add_test(c, full_memory_is_passed_over);
+    tcase_add_test(c, failed_uploads_leave_nothing);
+    tcase_add_test(c, failed_waits_end_a_device);
+    suite_add_tcase(s, c);
+}
+
+int main(void)
+{
+    return layers_run("vulkan_faults", add_tests, 7);
+}
