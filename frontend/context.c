@@ -13,6 +13,7 @@ static rlx_status open_vulkan(rlx_context *cx, const rlx_vulkan_options *o)
     RLX_TRY(rlx_vulkan_open(o, &cx->gpu));
     const rlx_vulkan_info *info = rlx_vulkan_device_get_info(rlx_vulkan_device_of(cx->gpu));
     rlx_vulkan_target(info, &cx->target);
+    cx->target.range_bytes = o->range;
     return RLX_OK;
 }
 
@@ -22,6 +23,10 @@ static void put_vulkan_name(const rlx_vulkan_options *o, rlx_text *name)
     if (o->without)
         rlx_text_put(name, ",-");
     rlx_vulkan_list_features(o->without, ",-", name);
+    if (o->range)
+        rlx_text_putf(name, ",range=%lld", (long long)o->range);
+    if (o->memory)
+        rlx_text_putf(name, ",memory=%lld", (long long)o->memory);
 }
 
 static rlx_status open_device(rlx_context *cx, const char *text)

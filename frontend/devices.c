@@ -144,16 +144,63 @@ static rlx_status unknown_device(const char *text)
     const char *near = rlx_text_nearest(text, names, NDEVICES + 1);
     return RLX_FAIL(RLX_INVALID_ARGUMENT,
                     "no device \"%s\"; %s%s%sthere are cpu, cpu:FEATURES, vulkan, "
-                    "vulkan:N,-FEATURE, ref:lir, ref:mir",
+                    "vulkan:N,-FEATURE,range=BYTES,memory=BYTES, ref:lir, ref:mir",
                     text, near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "");
 }
 
-/* What follows "vulkan": ":1", ":1,-int8", ",-int8", nothing. */
+/* "range=65536", "memory=64M": of `n` characters. *out is 0 where it is another word. */
+static rlx_status parse_limit(const char *word, size_t n, const char *name, int64_t *out)
+{
+    static const char units[] = "KMG";
+    const size_t len = strlen(name);
+    char *end;
+    if (n <= len || strncmp(word, name, len) || word[len] != '=')
+        return RLX_OK;
+    errno = 0;
+    *out = strtoll(word + len + 1, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    const int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (!isdigit((unsigned char)word[len + 1]) || errno || end + (unit != NULL) != word + n ||
+        *out < 1 || *out > INT64_MAX >> shift)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "\"%.*s\": expected bytes: %s=65536, %s=64M", (int)n,
+                        word, name, name);
+    *out <<= shift;
+    return RLX_OK;
+}
+
+enum { LEAST_RANGE = 4096 }; /* a step's symbols go into one */
+
+/* ",-int8,range=65536,memory=64M", in any order. */
+static rlx_status parse_masks(const char *text, rlx_vulkan_options *out)
+{
+    rlx_text features = {0};
+    uint64_t left = RLX_VULKAN_ALL;
+    rlx_status st = RLX_OK;
+    for (size_t n; *text && !st; text += 1 + n) {
+        const int64_t range = out->range, memory = out->memory;
+        n = strcspn(text + 1, ",");
+        st = parse_limit(text + 1, n, "range", &out->range);
+        if (!st)
+            st = parse_limit(text + 1, n, "memory", &out->memory);
+        if (range == out->range && memory == out->memory)
+            rlx_text_put_bytes(&features, text, 1 + n);
+    }
+    if (!st && out->range && out->range < LEAST_RANGE)
+        st = RLX_FAIL(RLX_INVALID_ARGUMENT, "ranges of %lld bytes: at least %d",
+                      (long long)out->range, LEAST_RANGE);
+    if (!st)
+        st = features.oom ? RLX_OOM()
+                          : rlx_vulkan_mask_features(features.data ? features.data : "", &left);
+    rlx_text_deinit(&features);
+    out->without = RLX_VULKAN_ALL & ~left;
+    return st;
+}
+
+/* What follows "vulkan": ":1", ":1,-int8", ",-int8,memory=64M", nothing. */
 static rlx_status parse_vulkan(const char *text, rlx_device_choice *out)
 {
     const char *rest = text;
     char *end;
-    uint64_t features = RLX_VULKAN_ALL;
     *out = (rlx_device_choice){.runner = RLX_RUN_CODE, .is_vulkan = true};
     if (*rest == ':') {
         errno = 0;
@@ -169,8 +216,7 @@ static rlx_status parse_vulkan(const char *text, rlx_device_choice *out)
         out->vulkan.index = rlx_vulkan_choose(vulkans, nvulkans);
         out->chosen = true;
     }
-    RLX_TRY_NOTE(rlx_vulkan_mask_features(rest, &features), "device \"vulkan%s\"", text);
-    out->vulkan.without = RLX_VULKAN_ALL & ~features;
+    RLX_TRY_NOTE(parse_masks(rest, &out->vulkan), "device \"vulkan%s\"", text);
     return RLX_OK;
 }
 

@@ -6,9 +6,11 @@
 
 static rlx_status print_kernels(const rlx_compilation *c, rlx_jit_text what, rlx_text *out)
 {
+    rlx_jit_target target = c->target;
+    target.upper = c->upper;
     for (const rlx_ir_func *f = c->lir->first; f; f = f->next)
         if (f->is_kernel)
-            RLX_TRY_NOTE(rlx_jit_print_kernel(f, &c->target, what, out), "printing kernel @%s",
+            RLX_TRY_NOTE(rlx_jit_print_kernel(f, &target, what, out), "printing kernel @%s",
                          f->name);
     return RLX_OK;
 }
@@ -75,7 +77,8 @@ static const struct {
     {"memory", RLX_LEVEL_LIR, print_memory},
     {"llvm", RLX_LEVEL_LIR, print_llvm},
     {"asm", RLX_LEVEL_LIR, print_asm},
-    {"spirv", RLX_LEVEL_LIR, print_spirv}, /* of a Vulkan device's kind, where the context is on none */
+    {"spirv", RLX_LEVEL_LIR,
+     print_spirv}, /* of a Vulkan device's kind, where the context is on none */
 };
 enum { NVIEWS = sizeof views / sizeof *views };
 

@@ -276,7 +276,9 @@ rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
     rlx_arena *arena = rlx_arena_create();
     if (!arena)
         return RLX_OOM();
-    pool p = {.target = t};
+    rlx_jit_target bounded = *t;
+    bounded.upper = o->upper;
+    pool p = {.target = &bounded};
     pthread_mutex_init(&p.lock, NULL);
     rlx_status st = compile(m, t, o, arena, &p, entry, stats);
     for (uint32_t i = 0; p.jobs && i < p.njobs; i++)

@@ -207,17 +207,23 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
         "bf16 %d, byte tiles %d",
         lir.unit, lir.vector_f32, lir.vector_regs, lir.team, lir.threads, (long long)lir.l1_bytes,
         (long long)lir.l2_bytes, (long long)lir.team_bytes, lir.bf16_width, lir.byte_tiles);
+    if (t->range_bytes)
+        rlx_text_putf(out, ", range %lld", (long long)t->range_bytes);
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 
 /* ---- one kernel ---- */
+
+enum { LEAST_RANGE = 128 << 20 }; /* that every Vulkan device binds */
 
 rlx_status rlx_jit_emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_text *out)
 {
     const rlx_spirv_options o = {.team = team_of(t),
                                  .features = t->features,
                                  .subgroup = t->subgroup,
-                                 .team_bytes = vulkan_team_bytes(t)};
+                                 .team_bytes = vulkan_team_bytes(t),
+                                 .range_bytes = t->range_bytes ? t->range_bytes : LEAST_RANGE,
+                                 .upper = t->upper};
     return rlx_spirv_emit_kernel(kernel, &o, out);
 }
 

@@ -24,12 +24,16 @@ typedef struct rlx_jit_target {
                               all of them are there, else those of v3; and what multiplies beyond:
                               VNNI, AVX512-BF16, AMX. SPIRV: of runtime/vulkan_features.h */
     const char *processor; /* NVPTX: "sm_80"; AARCH64: "generic", "neoverse-v1" */
-    const struct rlx_jit_machine *machine; /* CPU: one that need not be here; NULL: this one */
+    const struct rlx_jit_machine *machine;     /* CPU: one that need not be here; NULL: this one */
     const struct rlx_jit_emulation *emulation; /* CPU, tests only: see emulation.h; or NULL */
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
                  what GPUs run (host_team.h) */
     int subgroup;       /* SPIRV: invocations of a subgroup; 0: not known, or not to be used */
     int64_t team_bytes; /* SPIRV: of workgroup memory that a device has; 0: 16 KiB, the least */
+    int64_t
+        range_bytes; /* SPIRV: of an argument that is bound as a range; what may be larger goes by
+                             its address. 0: 128 MiB, which every device binds */
+    const int64_t *upper; /* SPIRV: the bucket, by symbol index; NULL: every argument is a range */
 } rlx_jit_target;
 
 /* A machine by name ("znver4", "x86-64-v3"; "neoverse-v2", ...: AArch64) as a target; a kind of Vulkan devices, with features
@@ -74,11 +78,11 @@ typedef struct rlx_jit_stats {
 } rlx_jit_stats;
 
 typedef struct rlx_jit_options {
-    int threads;                     /* 0: all that the process may use */
-    bool no_code;                    /* tape, plan and bindings only: for evaluators */
-    const char *entry;               /* the tape's main function */
-    const char *const *output_names; /* of the entry's results */
-    const int64_t *upper;            /* the bucket, by symbol index */
+    int threads;                                /* 0: all that the process may use */
+    bool no_code;                               /* tape, plan and bindings only: for evaluators */
+    const char *entry;                          /* the tape's main function */
+    const char *const *output_names;            /* of the entry's results */
+    const int64_t *upper;                       /* the bucket, by symbol index */
     const char *provenance, *preimage, *source; /* as in rlx_program; NULL: "" */
     int64_t plan_least;                         /* as there */
     rlx_hash key;

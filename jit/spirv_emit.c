@@ -153,8 +153,8 @@ static rlx_spirv_id entry_dim(rlx_spirv_emit *e, rlx_dim d)
     return v;
 }
 
-rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_id variable,
-                                   rlx_spirv_id pointer, int unit_bytes)
+rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v,
+                                   const rlx_spirv_buffer *how)
 {
     rlx_spirv_module *m = &e->m;
     rlx_spirv_tile *t;
@@ -162,8 +162,8 @@ rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v, rlx
     rlx_spirv_buffer *b = t->buffer = RLX_NEW(e->arena, rlx_spirv_buffer);
     if (!b)
         return RLX_OOM();
-    *b = (rlx_spirv_buffer){
-        .type = &v->type, .variable = variable, .pointer = pointer, .unit_bytes = unit_bytes};
+    *b = *how;
+    b->type = &v->type;
     m->into = RLX_SPIRV_ENTRY;
     for (int i = v->type.rank - 2; i >= 0; i--) {
         rlx_dim d = v->type.dim[i + 1];
@@ -346,8 +346,10 @@ static rlx_status emit_alloc(rlx_spirv_emit *e, const rlx_ir_node *n)
     const char *name = n->out[0]->name ? n->out[0]->name : "team";
     rlx_spirv_id v = rlx_spirv_variable(m, SpvStorageClassWorkgroup, type, name);
     e->team_bytes += elems * rlx_spirv_team_elem_bytes(t->format);
-    return rlx_spirv_define_buffer(e, n->out[0], v,
-                                   rlx_spirv_type_pointer(m, SpvStorageClassWorkgroup, elem), 0);
+    return rlx_spirv_define_buffer(
+        e, n->out[0],
+        &(rlx_spirv_buffer){.variable = v,
+                            .pointer = rlx_spirv_type_pointer(m, SpvStorageClassWorkgroup, elem)});
 }
 
 /* ---- ops that work element by element ---- */
@@ -528,25 +530,94 @@ static void decorate(rlx_spirv_emit *e, rlx_spirv_id v, SpvDecoration d)
     rlx_spirv_inst(&e->m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, (uint32_t)d);
 }
 
-static rlx_status define_arguments(rlx_spirv_emit *e)
+/* Arguments that may be larger than a range: by their numbers, ascending. */
+typedef struct far_arguments {
+    int index[RLX_SPIRV_MAX_ADDRESSES], n;
+} far_arguments;
+
+static rlx_status find_far(const rlx_spirv_emit *e, far_arguments *out)
+{
+    const rlx_ir_block *body = e->kernel->body;
+    *out = (far_arguments){0};
+    if (!rlx_spirv_has(e, RLX_VULKAN_ADDRESS) || !e->options.upper)
+        return RLX_OK;
+    for (int i = 0; i < body->nargs; i++) {
+        int64_t bytes;
+        if (rlx_lir_upper_bytes(e->kernel->module->dims, &body->args[i]->type, e->options.upper,
+                                &bytes) &&
+            bytes <= e->options.range_bytes)
+            continue;
+        if (out->n == RLX_SPIRV_MAX_ADDRESSES)
+            return RLX_FAIL(RLX_UNSUPPORTED,
+                            "kernel @%s has more than %d arguments that may be larger than %lld "
+                            "bytes",
+                            e->kernel->name, RLX_SPIRV_MAX_ADDRESSES,
+                            (long long)e->options.range_bytes);
+        out->index[out->n++] = i;
+    }
+    return RLX_OK;
+}
+
+/* Number `slot` of the push constants is where the argument lies. */
+static rlx_status define_far(rlx_spirv_emit *e, const rlx_ir_value *v, int slot, bool coherent)
+{
+    rlx_spirv_module *m = &e->m;
+    const rlx_spirv_id unit = unit_type(e, v->type.format);
+    const int bytes = unit_bytes(e, v->type.format);
+    rlx_spirv_id block = coherent ? rlx_spirv_type_coherent_buffer(m, unit, bytes)
+                                  : rlx_spirv_type_buffer(m, unit, bytes);
+    rlx_spirv_id to = rlx_spirv_type_pointer(m, SpvStorageClassPhysicalStorageBuffer, block);
+    rlx_spirv_id pointer = rlx_spirv_type_pointer(m, SpvStorageClassPushConstant, e->i64);
+    m->into = RLX_SPIRV_ENTRY;
+    rlx_spirv_id address =
+        rlx_spirv_op(m, SpvOpAccessChain, pointer, e->addresses, rlx_spirv_u32(e, slot));
+    address = rlx_spirv_op(m, SpvOpLoad, e->i64, address);
+    address = rlx_spirv_op(m, SpvOpConvertUToPtr, to, address);
+    m->into = RLX_SPIRV_BODY;
+    rlx_spirv_name(m, address, v->name);
+    return rlx_spirv_define_buffer(
+        e, v,
+        &(rlx_spirv_buffer){
+            .variable = address,
+            .pointer = rlx_spirv_type_pointer(m, SpvStorageClassPhysicalStorageBuffer, unit),
+            .unit_bytes = bytes,
+            .far = true});
+}
+
+static rlx_status define_near(rlx_spirv_emit *e, const rlx_ir_value *v, int binding, bool loaded,
+                              bool stored)
+{
+    const rlx_format f = v->type.format;
+    rlx_spirv_id variable = storage_buffer(e, f, binding, v->name);
+    if (!stored)
+        decorate(e, variable, SpvDecorationNonWritable);
+    if (loaded && stored) /* what one invocation wrote another reads, after a barrier */
+        decorate(e, variable, SpvDecorationCoherent);
+    return rlx_spirv_define_buffer(
+        e, v,
+        &(rlx_spirv_buffer){
+            .variable = variable,
+            .pointer = rlx_spirv_type_pointer(&e->m, SpvStorageClassStorageBuffer, unit_type(e, f)),
+            .unit_bytes = unit_bytes(e, f)});
+}
+
+static rlx_status define_arguments(rlx_spirv_emit *e, const far_arguments *far)
 {
     rlx_spirv_module *m = &e->m;
     const rlx_ir_block *body = e->kernel->body;
+    int slot = 0;
     e->symbols = storage_buffer(e, RLX_I64, body->nargs, "symbols");
     decorate(e, e->symbols, SpvDecorationNonWritable);
+    if (far->n)
+        e->addresses = rlx_spirv_variable(m, SpvStorageClassPushConstant,
+                                          rlx_spirv_type_addresses(m, far->n), "addresses");
     for (int i = 0; i < body->nargs; i++) {
-        const rlx_ir_value *v = body->args[i];
-        rlx_format f = v->type.format;
-        rlx_spirv_id variable = storage_buffer(e, f, i, v->name);
         bool loaded = false, stored = false;
-        find_uses(body, v, &loaded, &stored);
-        if (!stored)
-            decorate(e, variable, SpvDecorationNonWritable);
-        if (loaded && stored) /* what one invocation wrote another reads, after a barrier */
-            decorate(e, variable, SpvDecorationCoherent);
-        rlx_spirv_id pointer =
-            rlx_spirv_type_pointer(m, SpvStorageClassStorageBuffer, unit_type(e, f));
-        RLX_TRY(rlx_spirv_define_buffer(e, v, variable, pointer, unit_bytes(e, f)));
+        find_uses(body, body->args[i], &loaded, &stored);
+        if (slot < far->n && far->index[slot] == i)
+            RLX_TRY(define_far(e, body->args[i], slot++, loaded && stored));
+        else
+            RLX_TRY(define_near(e, body->args[i], i, loaded, stored));
     }
     return RLX_OK;
 }
@@ -574,6 +645,9 @@ static rlx_status begin(rlx_spirv_emit *e)
     rlx_spirv_id groups = builtin(e, SpvBuiltInNumWorkgroups, "groups");
     uint32_t entry[2] = {SpvExecutionModelGLCompute, function};
     uint32_t interface[3] = {thread, group, groups};
+    far_arguments far;
+    RLX_TRY(find_far(e, &far));
+    rlx_spirv_memory_model(m, far.n > 0);
     rlx_spirv_put_text(m, RLX_SPIRV_HEAD, SpvOpEntryPoint, 2, entry, e->kernel->name, 3, interface);
     rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpExecutionMode, function, SpvExecutionModeLocalSize,
                    (uint32_t)e->team, 1, 1);
@@ -591,7 +665,7 @@ static rlx_status begin(rlx_spirv_emit *e)
     e->team_index = builtin_x(e, group);
     e->teams = builtin_x(e, groups);
     m->into = RLX_SPIRV_BODY;
-    RLX_TRY(define_arguments(e));
+    RLX_TRY(define_arguments(e, &far));
     define_exchange(e);
     return RLX_OK;
 }

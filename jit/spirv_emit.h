@@ -11,15 +11,16 @@
  *
  * The kernel as Vulkan 1.1 sees it (SPIR-V 1.3): a compute entry point of the kernel's name and one
  * workgroup size, the target's team; set 0 has a storage buffer per kernel argument at binding
- * 0, 1, .. and then one of int64 symbols. A dispatch of any number of workgroups along x is right:
+ * 0, 1, .. and then one of int64 symbols. An argument that may be larger than a range has no
+ * binding: its address is the next of the push constants. A dispatch of any number of workgroups along x is right:
  * they are the resident teams, and team i runs the instances i, i + teams, ...
  *
  * Tiles lie as in llvm_team.c: element e in part e / team of invocation e mod team, scalars in
  * every invocation.
  *
  * Integers: i64 scalars are 64-bit integers (capability Int64), so that an index means the same
- * here as on every other engine and no limit depends on the bucket. Addresses are computed
- * modulo 2^32: a storage buffer has less than 2^32 bytes, so that is exact for what lies inside.
+ * here as on every other engine and no limit depends on the bucket. Places in a buffer are computed
+ * modulo 2^32: one has less than 2^32 elements (bytes of blocks), so that is exact for what lies inside.
  * f16, bf16, i8, i16 and u8 are 32-bit integers in registers, their bits in memory alone (8- and
  * 16-bit storage, no arithmetic capability); floats are converted by integer instructions, so that
  * they round alike on every driver and subnormals survive.
@@ -42,10 +43,12 @@ enum {
 
 /* What a kernel is made for. */
 typedef struct rlx_spirv_options {
-    int team;           /* invocations */
-    uint64_t features;  /* of runtime/vulkan_features.h */
-    int subgroup;       /* invocations of a subgroup; 0: not to be used */
-    int64_t team_bytes; /* of team memory that a kernel may take, exchange included */
+    int team;             /* invocations */
+    uint64_t features;    /* of runtime/vulkan_features.h */
+    int subgroup;         /* invocations of a subgroup; 0: not to be used */
+    int64_t team_bytes;   /* of team memory that a kernel may take, exchange included */
+    int64_t range_bytes;  /* arguments that may be larger go by their addresses */
+    const int64_t *upper; /* of symbols, which tells how large; NULL: none is larger */
 } rlx_spirv_options;
 
 typedef struct rlx_spirv_buffer {
@@ -53,6 +56,7 @@ typedef struct rlx_spirv_buffer {
     rlx_spirv_id variable;
     rlx_spirv_id pointer; /* to a unit, in the variable's storage class */
     int unit_bytes;       /* global memory: what it is an array of; blocks: bytes, or words */
+    bool far;             /* global memory that is reached by its address */
     rlx_spirv_id stride[RLX_MAX_RANK]; /* elements, u32, made in the entry block; 0: one */
 } rlx_spirv_buffer;
 
@@ -96,6 +100,7 @@ typedef struct rlx_spirv_emit {
     rlx_spirv_id thread;               /* u32, 0..team-1 */
     rlx_spirv_id team_index, teams;    /* i64 */
     rlx_spirv_id symbols;              /* the buffer of symbols */
+    rlx_spirv_id addresses;            /* push constants */
     rlx_spirv_id symbol[RLX_MAX_SYMBOLS];
     rlx_spirv_id exchange; /* u32[]: where tiles change hands */
     int64_t team_bytes;    /* given out so far */
@@ -126,8 +131,9 @@ const rlx_spirv_tile *rlx_spirv_get(const rlx_spirv_emit *e, const rlx_ir_value 
 rlx_spirv_id rlx_spirv_scalar(const rlx_spirv_emit *e, const rlx_ir_value *v); /* rank 0 */
 /* A new tile for `v`, its parts unset. */
 rlx_status rlx_spirv_define(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_tile **out);
-rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v, rlx_spirv_id variable,
-                                   rlx_spirv_id pointer, int unit_bytes);
+/* `how` says all but the type and the strides. */
+rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v,
+                                   const rlx_spirv_buffer *how);
 int rlx_spirv_parts(const rlx_spirv_emit *e, const rlx_ir_type *tile);
 int64_t rlx_spirv_elems(const rlx_ir_type *t); /* of a type with constant dims */
 /* "the SPIR-V emitter cannot emit `map` in kernel @k at PLACE: WHY" */

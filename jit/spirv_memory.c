@@ -138,8 +138,30 @@ static rlx_spirv_id pointer_to(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx
 {
     if (b->type->space != RLX_SPACE_GLOBAL)
         return rlx_spirv_op(&e->m, SpvOpAccessChain, b->pointer, b->variable, index);
+    if (b->far) /* indices have signs */
+        index = rlx_spirv_op(&e->m, SpvOpUConvert, e->i64, index);
     return rlx_spirv_op(&e->m, SpvOpAccessChain, b->pointer, b->variable, rlx_spirv_u32(e, 0),
                         index);
+}
+
+/* What a pointer from pointer_to leads to. */
+static rlx_spirv_id load_from(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id type,
+                              rlx_spirv_id pointer)
+{
+    if (b->far)
+        return rlx_spirv_op(&e->m, SpvOpLoad, type, pointer, SpvMemoryAccessAlignedMask,
+                            (uint32_t)b->unit_bytes);
+    return rlx_spirv_op(&e->m, SpvOpLoad, type, pointer);
+}
+
+static void store_to(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id pointer,
+                     rlx_spirv_id x)
+{
+    if (b->far)
+        rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, pointer, x, SpvMemoryAccessAlignedMask,
+                       (uint32_t)b->unit_bytes);
+    else
+        rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, pointer, x);
 }
 
 /* ---- narrow elements in words ---- */
@@ -162,7 +184,7 @@ static rlx_spirv_id load_narrow(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rl
 {
     rlx_spirv_module *m = &e->m;
     rlx_spirv_id bit, at = word_of(e, b, index, bytes, &bit);
-    rlx_spirv_id word = rlx_spirv_op(m, SpvOpLoad, e->u32, at);
+    rlx_spirv_id word = load_from(e, b, e->u32, at);
     word = rlx_spirv_op(m, SpvOpShiftRightLogical, e->u32, word, bit);
     return rlx_spirv_op(m, SpvOpBitwiseAnd, e->u32, word, rlx_spirv_u32(e, (1 << 8 * bytes) - 1));
 }
@@ -190,7 +212,7 @@ rlx_spirv_id rlx_spirv_load_byte(rlx_spirv_emit *e, const rlx_spirv_buffer *b, r
     rlx_spirv_module *m = &e->m;
     if (b->unit_bytes > 1)
         return load_narrow(e, b, at, 1);
-    rlx_spirv_id x = rlx_spirv_op(m, SpvOpLoad, rlx_spirv_type_int(m, 8), pointer_to(e, b, at));
+    rlx_spirv_id x = load_from(e, b, rlx_spirv_type_int(m, 8), pointer_to(e, b, at));
     return rlx_spirv_op(m, SpvOpUConvert, e->u32, x);
 }
 
@@ -203,7 +225,7 @@ static rlx_spirv_id load_element(rlx_spirv_emit *e, const rlx_spirv_buffer *b, r
     if (global && b->unit_bytes != bytes)
         return rlx_spirv_from_bits(e, f, load_narrow(e, b, index, bytes));
     rlx_spirv_id type = global ? rlx_spirv_storage_type(e, f) : rlx_spirv_team_type(e, f);
-    rlx_spirv_id x = rlx_spirv_op(&e->m, SpvOpLoad, type, pointer_to(e, b, index));
+    rlx_spirv_id x = load_from(e, b, type, pointer_to(e, b, index));
     if (global)
         return rlx_spirv_from_storage(e, f, x);
     return f == RLX_BOOL ? rlx_spirv_op(&e->m, SpvOpINotEqual, e->bool_, x, rlx_spirv_u32(e, 0))
@@ -224,7 +246,7 @@ static void store_element(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spir
     }
     if (global)
         x = rlx_spirv_to_storage(e, f, x);
-    rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, pointer_to(e, b, index), x);
+    store_to(e, b, pointer_to(e, b, index), x);
 }
 
 /* What the load takes of a place, in its own format. */

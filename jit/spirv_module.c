@@ -71,7 +71,9 @@ void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c)
     m->capabilities[m->ncapabilities++] = (uint32_t)c;
     const char *extension = c == SpvCapabilityStorageBuffer8BitAccess    ? "SPV_KHR_8bit_storage"
                             : c == SpvCapabilitySignedZeroInfNanPreserve ? "SPV_KHR_float_controls"
-                                                                         : NULL;
+                            : c == SpvCapabilityPhysicalStorageBufferAddresses
+                                ? "SPV_KHR_physical_storage_buffer"
+                                : NULL;
     if (extension) /* core in later versions */
         rlx_spirv_put_text(m, RLX_SPIRV_EXTENSIONS, SpvOpExtension, 0, NULL, extension, 0, NULL);
     rlx_spirv_inst(m, RLX_SPIRV_CAPABILITIES, SpvOpCapability, (uint32_t)c);
@@ -107,7 +109,14 @@ void rlx_spirv_module_init(rlx_spirv_module *m)
     rlx_spirv_capability(m, SpvCapabilityShader);
     m->glsl = rlx_spirv_new_id(m);
     rlx_spirv_put_text(m, RLX_SPIRV_HEAD, SpvOpExtInstImport, 1, &m->glsl, "GLSL.std.450", 0, NULL);
-    rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpMemoryModel, SpvAddressingModelLogical,
+}
+
+void rlx_spirv_memory_model(rlx_spirv_module *m, bool far)
+{
+    if (far)
+        rlx_spirv_capability(m, SpvCapabilityPhysicalStorageBufferAddresses);
+    rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpMemoryModel,
+                   far ? SpvAddressingModelPhysicalStorageBuffer64 : SpvAddressingModelLogical,
                    SpvMemoryModelGLSL450);
 }
 
@@ -253,20 +262,53 @@ rlx_spirv_id rlx_spirv_type_pointer(rlx_spirv_module *m, SpvStorageClass c, rlx_
     return type_of(m, SpvOpTypePointer, RLX_SPIRV_WORDS((uint32_t)c, to));
 }
 
-/* A type is decorated when it is made, which shows in the number of interned words. */
-rlx_spirv_id rlx_spirv_type_buffer(rlx_spirv_module *m, rlx_spirv_id elem, int bytes)
+/* Types are decorated when they are made, which shows in the number of interned words. */
+static rlx_spirv_id array_of(rlx_spirv_module *m, rlx_spirv_id elem, int bytes)
 {
-    size_t before = m->ninterned;
+    const size_t before = m->ninterned;
     rlx_spirv_id array = type_of(m, SpvOpTypeRuntimeArray, RLX_SPIRV_WORDS(elem));
-    rlx_spirv_id block = type_of(m, SpvOpTypeStruct, RLX_SPIRV_WORDS(array));
-    if (m->ninterned != before) {
+    if (m->ninterned != before)
         rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, array, SpvDecorationArrayStride,
                        (uint32_t)bytes);
-        rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, block, SpvDecorationBlock);
-        rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpMemberDecorate, block, 0, SpvDecorationOffset,
-                       0);
-    }
+    return array;
+}
+
+static void decorate_block(rlx_spirv_module *m, rlx_spirv_id block, int members, int bytes)
+{
+    rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, block, SpvDecorationBlock);
+    for (int i = 0; i < members; i++)
+        rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpMemberDecorate, block, (uint32_t)i,
+                       SpvDecorationOffset, (uint32_t)(i * bytes));
+}
+
+rlx_spirv_id rlx_spirv_type_buffer(rlx_spirv_module *m, rlx_spirv_id elem, int bytes)
+{
+    rlx_spirv_id array = array_of(m, elem, bytes);
+    const size_t before = m->ninterned;
+    rlx_spirv_id block = type_of(m, SpvOpTypeStruct, RLX_SPIRV_WORDS(array));
+    if (m->ninterned != before)
+        decorate_block(m, block, 1, bytes);
     return block;
+}
+
+rlx_spirv_id rlx_spirv_type_coherent_buffer(rlx_spirv_module *m, rlx_spirv_id elem, int bytes)
+{
+    rlx_spirv_id array = array_of(m, elem, bytes), block = rlx_spirv_new_id(m);
+    rlx_spirv_inst(m, RLX_SPIRV_GLOBALS, SpvOpTypeStruct, block, array);
+    decorate_block(m, block, 1, bytes);
+    rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpMemberDecorate, block, 0, SpvDecorationCoherent);
+    return block;
+}
+
+rlx_spirv_id rlx_spirv_type_addresses(rlx_spirv_module *m, int n)
+{
+    enum { BYTES = 8 };
+    rlx_spirv_id words[RLX_SPIRV_MAX_ADDRESSES + 1] = {rlx_spirv_new_id(m)};
+    for (int i = 0; i < n; i++)
+        words[i + 1] = rlx_spirv_type_int(m, 64);
+    rlx_spirv_put(m, RLX_SPIRV_GLOBALS, SpvOpTypeStruct, n + 1, words);
+    decorate_block(m, words[0], n, BYTES);
+    return words[0];
 }
 
 rlx_spirv_id rlx_spirv_const_u32(rlx_spirv_module *m, uint32_t v)

@@ -16,6 +16,8 @@
 
 typedef uint32_t rlx_spirv_id; /* 0: none */
 
+enum { RLX_SPIRV_MAX_ADDRESSES = 16 }; /* of 8 bytes: what every device has of push constants */
+
 typedef enum rlx_spirv_section { /* in the order that a module has them */
                                  RLX_SPIRV_CAPABILITIES,
                                  RLX_SPIRV_EXTENSIONS,
@@ -45,11 +47,13 @@ typedef struct rlx_spirv_module {
     size_t nslots, ninterned;
     bool oom;
     bool met; /* the body has touched no memory since a barrier in the same block */
-    uint32_t capabilities[8];
+    uint32_t capabilities[16];
     int ncapabilities;
 } rlx_spirv_module;
 
 void rlx_spirv_module_init(rlx_spirv_module *m);
+/* How memory is addressed: before the entry point. `far`: by 64-bit addresses, too. */
+void rlx_spirv_memory_model(rlx_spirv_module *m, bool far);
 void rlx_spirv_module_deinit(rlx_spirv_module *m);
 /* The whole module, appended to `out`, words in the machine's order. */
 rlx_status rlx_spirv_module_write(const rlx_spirv_module *m, uint32_t version, rlx_text *out);
@@ -107,6 +111,10 @@ rlx_spirv_id rlx_spirv_type_vector(rlx_spirv_module *m, rlx_spirv_id elem, int n
 rlx_spirv_id rlx_spirv_type_pointer(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to);
 /* struct { elem[]; } with its layout, for a storage buffer whose elements take `bytes`. */
 rlx_spirv_id rlx_spirv_type_buffer(rlx_spirv_module *m, rlx_spirv_id elem, int bytes);
+/* The same as a type apart: what one invocation writes, others see. */
+rlx_spirv_id rlx_spirv_type_coherent_buffer(rlx_spirv_module *m, rlx_spirv_id elem, int bytes);
+/* struct { u64; .. } of `n`, for push constants. */
+rlx_spirv_id rlx_spirv_type_addresses(rlx_spirv_module *m, int n);
 rlx_spirv_id rlx_spirv_const_u32(rlx_spirv_module *m, uint32_t v);
 rlx_spirv_id rlx_spirv_const_i64(rlx_spirv_module *m, int64_t v);
 rlx_spirv_id rlx_spirv_const_f32(rlx_spirv_module *m, float v);

@@ -64,7 +64,7 @@ int rlx_jit_vulkan_count(void)
 bool rlx_jit_vulkan_below(const rlx_jit_target *host, int i, rlx_jit_target *out)
 {
     fill_target(i, out);
-    return host->kind == RLX_JIT_SPIRV && host->team == out->team &&
+    return host->kind == RLX_JIT_SPIRV && host->team == out->team && !host->range_bytes &&
            host->team_bytes >= out->team_bytes && !(rlx_jit_code_features(out) & ~host->features);
 }
 

@@ -85,6 +85,7 @@ struct rlx_device {
     const char *name;
     int64_t memory_bytes; /* that it has */
     size_t max_range;     /* bytes that a range may have */
+    size_t max_units;     /* and elements, or bytes of blocks */
     int64_t max_teams;    /* that a launch should have: more would wait */
     struct rlx_cache
         *cache; /* borrowed: what its driver makes of entries is kept there; NULL: nowhere */
@@ -92,6 +93,14 @@ struct rlx_device {
     pthread_mutex_t weights_lock; /* of what follows */
     rlx_device_weights *weights;
 };
+
+/* Whether kernels reach all of a tensor. */
+static inline bool rlx_device_reaches(const rlx_device *d, rlx_format f, size_t bytes)
+{
+    const rlx_format_info *info = rlx_format_get(f);
+    const size_t unit = info->kind == RLX_KIND_BLOCK ? 1 : (size_t)info->block_bytes;
+    return bytes <= d->max_range && bytes / unit <= d->max_units;
+}
 
 static inline void rlx_device_destroy(rlx_device *d) /* accepts NULL */
 {

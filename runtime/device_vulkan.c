@@ -239,8 +239,12 @@ static void read_newer_properties(rlx_vulkan_device *d)
 {
     const VkSubgroupFeatureFlags sums =
         VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
+    VkPhysicalDeviceVulkan13Properties p13 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES,
+        .maxBufferSize = INT64_MAX};
     VkPhysicalDeviceVulkan12Properties p12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES,
+        .pNext = is_newer(d) ? &p13 : NULL};
     VkPhysicalDeviceVulkan11Properties p11 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, .pNext = &p12};
     VkPhysicalDeviceProperties2 p2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
@@ -248,6 +252,10 @@ static void read_newer_properties(rlx_vulkan_device *d)
     d->vk.vkGetPhysicalDeviceProperties2(d->physical, &p2);
     if (p12.shaderSignedZeroInfNanPreserveFloat32)
         d->info.features |= RLX_VULKAN_BIT(INF);
+    const uint64_t most = p11.maxMemoryAllocationSize < p13.maxBufferSize
+                              ? p11.maxMemoryAllocationSize
+                              : p13.maxBufferSize;
+    d->info.max_memory_bytes = most < INT64_MAX ? (int64_t)most : INT64_MAX;
     d->info.subgroup = (int)p11.subgroupSize;
     if ((p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
         (p11.subgroupSupportedOperations & sums) == sums)
@@ -268,6 +276,7 @@ static void read_features(rlx_vulkan_device *d)
                                      .pNext = &has11};
     d->vk.vkGetPhysicalDeviceFeatures2(d->physical, &has);
     d->info.features |= (has12.storageBuffer8BitAccess ? RLX_VULKAN_BIT(INT8) : 0) |
+                        (has12.bufferDeviceAddress ? RLX_VULKAN_BIT(ADDRESS) : 0) |
                         (has11.storageBuffer16BitAccess ? RLX_VULKAN_BIT(INT16) : 0) |
                         (has.features.shaderInt64 ? RLX_VULKAN_BIT(INT64) : 0) |
                         (has.features.shaderFloat64 ? RLX_VULKAN_BIT(F64) : 0) |
@@ -342,7 +351,8 @@ static rlx_status create_device(rlx_vulkan_device *d, uint64_t without)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
         .pNext = is_newer(d) ? &want13 : NULL,
         .storageBuffer8BitAccess = want >> RLX_VULKAN_INT8 & 1,
-        .shaderFloat16 = want >> RLX_VULKAN_F16 & 1};
+        .shaderFloat16 = want >> RLX_VULKAN_F16 & 1,
+        .bufferDeviceAddress = want >> RLX_VULKAN_ADDRESS & 1};
     VkPhysicalDeviceVulkan11Features want11 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
         .pNext = &want12,
@@ -388,6 +398,11 @@ static rlx_status create_batch(rlx_vulkan_device *d)
     return RLX_OK;
 }
 
+static void lower(int64_t most, int64_t *bytes)
+{
+    *bytes = most && most < *bytes ? most : *bytes;
+}
+
 static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *options)
 {
     d->hides = options->hides;
@@ -396,6 +411,8 @@ static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *op
     RLX_TRY_NOTE(create_instance(d, options->validate), "creating a Vulkan instance");
     RLX_TRY(pick_device(d, options->index));
     RLX_TRY(read_properties(d));
+    lower(options->range, &d->info.max_buffer_bytes);
+    lower(options->memory, &d->info.memory_bytes);
     RLX_TRY_NOTE(create_device(d, options->without), "opening %s", d->info.name);
     RLX_TRY_NOTE(create_batch(d), "opening %s", d->info.name);
     return RLX_OK;

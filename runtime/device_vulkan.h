@@ -26,6 +26,8 @@ typedef struct rlx_vulkan_options {
     int index;        /* among the devices with a compute queue, in the loader's order */
     bool validate;    /* under VK_LAYER_KHRONOS_validation: see rlx_vulkan_device_messages */
     uint64_t without; /* features that are not to be used, as if the device had them not */
+    int64_t range;    /* bytes that a binding may span, as if the device had no more; 0: its own */
+    int64_t memory;   /* bytes of memory that it is to have, likewise */
     bool hides;       /* for tests: memory of the device's own is filled by copies, as on a card */
     rlx_text *said;   /* for tests: what the layer says, to the device's very end; may be NULL */
 } rlx_vulkan_options;
@@ -35,6 +37,7 @@ typedef struct rlx_vulkan_info {
     int api_major, api_minor;
     bool is_cpu;              /* a software implementation */
     int64_t max_buffer_bytes; /* that one binding may span */
+    int64_t max_memory_bytes; /* that one memory may have */
     int64_t binding_align;    /* bytes: offsets of bindings are multiples */
     int64_t team_bytes;       /* of workgroup memory */
     int max_team;             /* invocations of a workgroup */

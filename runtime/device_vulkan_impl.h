@@ -60,14 +60,19 @@ struct rlx_vulkan_buffer {
     rlx_vulkan_device *device; /* borrowed */
     VkBuffer buffer;
     VkDeviceMemory memory;
-    void *data; /* NULL: the host does not see it */
+    void *data;              /* NULL: the host does not see it */
+    VkDeviceAddress address; /* 0: the device has none */
     size_t bytes;
     bool kept; /* counted as used */
 };
 
+enum { RLX_VULKAN_MAX_ADDRESSES = 16 }; /* of 8 bytes: what every device has of push constants */
+
 struct rlx_vulkan_kernel {
     rlx_vulkan_device *device; /* borrowed */
     int nbuffers;
+    int far[RLX_VULKAN_MAX_ADDRESSES], nfar; /* those that it takes by address, ascending */
+    bool whole;                              /* every other one is smaller than a range may be */
     VkShaderModule module;
     VkDescriptorSetLayout set;
     VkPipelineLayout layout;
@@ -106,9 +111,17 @@ static inline uint64_t rlx_vulkan_ticks(const rlx_vulkan_device *d, uint64_t fro
 /* As rlx_vulkan_buffer_create, for a use; of RLX_MEMORY_KEPT the host sees what is no slower for that. */
 rlx_status rlx_vulkan_buffer_create_for(rlx_vulkan_device *d, size_t bytes, rlx_memory_use use,
                                         rlx_vulkan_buffer **out);
-/* Why a range cannot be bound, or how. */
-rlx_status rlx_vulkan_check_binding(const rlx_vulkan_device *d, const rlx_vulkan_binding *b, int i,
-                                    VkDescriptorBufferInfo *out);
+/* What a launch of a kernel gets. */
+typedef struct rlx_vulkan_arguments {
+    VkDescriptorBufferInfo *infos; /* nbuffers */
+    VkDeviceAddress addresses[RLX_VULKAN_MAX_ADDRESSES];
+} rlx_vulkan_arguments;
+/* Why a buffer cannot be argument i, or how. Arguments are given in order. */
+rlx_status rlx_vulkan_bind(const rlx_vulkan_kernel *k, const rlx_vulkan_binding *b, int i,
+                           rlx_vulkan_arguments *out);
+/* Of a kernel that is bound. */
+void rlx_vulkan_push_addresses(const rlx_vulkan_kernel *k, VkCommandBuffer commands,
+                               const rlx_vulkan_arguments *a);
 
 /* RLX_OK for VK_SUCCESS; else a status that names the call and the result. */
 rlx_status rlx_vulkan_status(VkResult r, const char *call, const char *file, int line);

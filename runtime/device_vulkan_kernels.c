@@ -200,6 +200,8 @@ static rlx_status create_kernel(const maker *m, const rlx_program_kernel *k,
     else
         st = rlx_vulkan_kernel_create_with(m->device, m->cache, words, n, k->name,
                                            (int)k->nbuffers + 1, out);
+    if (!st)
+        (*out)->whole = m->program->features >> RLX_VULKAN_ADDRESS & 1;
     free(words);
     return st;
 }

@@ -18,10 +18,17 @@ static const VkMemoryPropertyFlags wishes[][3] = {
     [RLX_MEMORY_TAKEN] = {HOST | CACHED, HOST, HOST},
 };
 
+static bool has_addresses(const rlx_vulkan_device *d)
+{
+    return d->info.features >> RLX_VULKAN_ADDRESS & 1;
+}
+
 /* Of the first type in the order of the wishes that is not full. */
 static rlx_status allocate(rlx_vulkan_buffer *b, rlx_memory_use use, bool *visible)
 {
     rlx_vulkan_device *d = b->device;
+    const VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                                             .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
     VkMemoryRequirements needs;
     VkPhysicalDeviceMemoryProperties p;
     VkResult full = VK_SUCCESS; /* of a type that would do */
@@ -33,6 +40,7 @@ static rlx_status allocate(rlx_vulkan_buffer *b, rlx_memory_use use, bool *visib
             if (!(needs.memoryTypeBits >> t & 1) || (has & wish) != wish)
                 continue;
             const VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                                 .pNext = has_addresses(d) ? &flags : NULL,
                                                  .allocationSize = needs.size,
                                                  .memoryTypeIndex = t};
             needs.memoryTypeBits &= ~((uint32_t)1 << t); /* each is asked once */
@@ -54,10 +62,15 @@ static rlx_status make_buffer(rlx_vulkan_buffer *b, rlx_memory_use use)
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = b->bytes,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                 (has_addresses(d) ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0)};
     VK_TRY(d, vkCreateBuffer(d->device, &info, NULL, &b->buffer));
     RLX_TRY(allocate(b, use, &visible));
     VK_TRY(d, vkBindBufferMemory(d->device, b->buffer, b->memory, 0));
+    const VkBufferDeviceAddressInfo where = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
+                                             .buffer = b->buffer};
+    if (has_addresses(d))
+        b->address = d->vk.vkGetBufferDeviceAddress(d->device, &where);
     if (visible)
         VK_TRY(d, vkMapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->data));
     return RLX_OK;
@@ -124,6 +137,8 @@ static rlx_status check_capability(const rlx_vulkan_info *info, uint32_t capabil
         {SpvCapabilityDotProduct, "DotProduct", RLX_VULKAN_BIT(DOT)},
         {SpvCapabilityDotProductInput4x8BitPacked, "DotProductInput4x8BitPacked",
          RLX_VULKAN_BIT(DOT)},
+        {SpvCapabilityPhysicalStorageBufferAddresses, "PhysicalStorageBufferAddresses",
+         RLX_VULKAN_BIT(ADDRESS)},
         {SpvCapabilitySignedZeroInfNanPreserve, "SignedZeroInfNanPreserve", RLX_VULKAN_BIT(INF)},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -153,6 +168,39 @@ static rlx_status check_capabilities(const rlx_vulkan_info *info, const uint32_t
     return RLX_OK;
 }
 
+static bool has_binding(const uint32_t *words, size_t n, uint32_t binding)
+{
+    enum { HEADER = 5 };
+    for (size_t i = HEADER; i + 3 < n; i += words[i] >> SpvWordCountShift)
+        if ((words[i] & SpvOpCodeMask) == SpvOpDecorate && words[i + 2] == SpvDecorationBinding &&
+            words[i + 3] == binding)
+            return true;
+    return false;
+}
+
+/* The arguments that a module takes by address have no binding. */
+static rlx_status find_far(rlx_vulkan_kernel *k, const uint32_t *words, size_t n)
+{
+    bool far = false;
+    for (size_t i = 5; i + 1 < n; i += words[i] >> SpvWordCountShift)
+        far |= (words[i] & SpvOpCodeMask) == SpvOpCapability &&
+               words[i + 1] == SpvCapabilityPhysicalStorageBufferAddresses;
+    for (int i = 0; far && i < k->nbuffers; i++) {
+        if (has_binding(words, n, (uint32_t)i))
+            continue;
+        if (k->nfar == RLX_VULKAN_MAX_ADDRESSES)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "a module with more than %d addresses",
+                            RLX_VULKAN_MAX_ADDRESSES);
+        k->far[k->nfar++] = i;
+    }
+    return RLX_OK;
+}
+
+static uint32_t address_bytes(const rlx_vulkan_kernel *k)
+{
+    return (uint32_t)((size_t)k->nfar * sizeof(VkDeviceAddress));
+}
+
 static rlx_status make_layout(rlx_vulkan_kernel *k)
 {
     rlx_vulkan_device *d = k->device;
@@ -172,9 +220,13 @@ static rlx_status make_layout(rlx_vulkan_kernel *k)
     VkResult r = d->vk.vkCreateDescriptorSetLayout(d->device, &set, NULL, &k->set);
     free(bindings);
     RLX_TRY(rlx_vulkan_status(r, "vkCreateDescriptorSetLayout", __FILE__, __LINE__));
+    const VkPushConstantRange addresses = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+                                           .size = address_bytes(k)};
     VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
                                          .setLayoutCount = 1,
-                                         .pSetLayouts = &k->set};
+                                         .pSetLayouts = &k->set,
+                                         .pushConstantRangeCount = k->nfar > 0,
+                                         .pPushConstantRanges = &addresses};
     VK_TRY(d, vkCreatePipelineLayout(d->device, &layout, NULL, &k->layout));
     return RLX_OK;
 }
@@ -187,6 +239,7 @@ static rlx_status make_pipeline(rlx_vulkan_kernel *k, VkPipelineCache cache, con
         return RLX_FAIL(RLX_UNSUPPORTED, "%d buffers; %s binds at most %d", k->nbuffers,
                         d->info.name, d->info.max_buffers);
     RLX_TRY(check_capabilities(&d->info, words, nwords));
+    RLX_TRY(find_far(k, words, nwords));
     VkShaderModuleCreateInfo module = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
                                        .codeSize = nwords * sizeof *words,
                                        .pCode = words};
@@ -260,22 +313,54 @@ static void put_barrier(rlx_vulkan_device *d, VkPipelineStageFlags stage, VkAcce
                                &barrier, 0, NULL, 0, NULL);
 }
 
-rlx_status rlx_vulkan_check_binding(const rlx_vulkan_device *d, const rlx_vulkan_binding *b, int i,
-                                    VkDescriptorBufferInfo *out)
+static rlx_status check_place(const rlx_vulkan_binding *b, int i)
 {
-    if (b->offset >= b->buffer->bytes || b->bytes > b->buffer->bytes - b->offset)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "binding %d: %zu bytes from %zu of a buffer that has %zu", i, b->bytes,
-                        b->offset, b->buffer->bytes);
-    if (b->offset % (size_t)d->info.binding_align != 0)
+    if (b->offset < b->buffer->bytes && b->bytes <= b->buffer->bytes - b->offset)
+        return RLX_OK;
+    return RLX_FAIL(RLX_INVALID_ARGUMENT, "binding %d: %zu bytes from %zu of a buffer that has %zu",
+                    i, b->bytes, b->offset, b->buffer->bytes);
+}
+
+/* The rest of a buffer may be more than is reached: arguments end before. */
+static rlx_status bind_range(const rlx_vulkan_kernel *k, const rlx_vulkan_binding *b, int i,
+                             VkDescriptorBufferInfo *out)
+{
+    const rlx_vulkan_info *info = &k->device->info;
+    const size_t most = (size_t)info->max_buffer_bytes, rest = b->buffer->bytes - b->offset;
+    if (b->offset % (size_t)info->binding_align != 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "binding %d: offset %zu is no multiple of %lld", i,
-                        b->offset, (long long)d->info.binding_align);
-    size_t bytes = b->bytes ? b->bytes : b->buffer->bytes - b->offset;
-    if (bytes > (size_t)d->info.max_buffer_bytes)
+                        b->offset, (long long)info->binding_align);
+    size_t bytes = b->bytes ? b->bytes : rest;
+    if (bytes > most && k->whole)
+        bytes = most;
+    if (bytes > most)
         return RLX_FAIL(RLX_UNSUPPORTED, "binding %d: %zu bytes; %s binds at most %lld", i, bytes,
-                        d->info.name, (long long)d->info.max_buffer_bytes);
+                        info->name, (long long)info->max_buffer_bytes);
     *out = (VkDescriptorBufferInfo){b->buffer->buffer, b->offset, bytes};
     return RLX_OK;
+}
+
+rlx_status rlx_vulkan_bind(const rlx_vulkan_kernel *k, const rlx_vulkan_binding *b, int i,
+                           rlx_vulkan_arguments *out)
+{
+    enum { LEAST = 4 };
+    int slot = 0;
+    RLX_TRY(check_place(b, i));
+    while (slot < k->nfar && k->far[slot] != i)
+        slot++;
+    if (slot == k->nfar)
+        return bind_range(k, b, i, &out->infos[i]);
+    out->addresses[slot] = b->buffer->address + b->offset;
+    out->infos[i] = (VkDescriptorBufferInfo){b->buffer->buffer, 0, LEAST}; /* nobody looks there */
+    return RLX_OK;
+}
+
+void rlx_vulkan_push_addresses(const rlx_vulkan_kernel *k, VkCommandBuffer commands,
+                               const rlx_vulkan_arguments *a)
+{
+    if (k->nfar)
+        k->device->vk.vkCmdPushConstants(commands, k->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                                         address_bytes(k), a->addresses);
 }
 
 static rlx_status write_set(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
@@ -299,7 +384,7 @@ static rlx_status write_set(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
 }
 
 static rlx_status record(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
-                         const VkDescriptorBufferInfo *buffers, int64_t teams)
+                         const rlx_vulkan_arguments *a, int64_t teams)
 {
     if (d->nsets == RLX_VULKAN_MAX_SETS ||
         d->ndescriptors + k->nbuffers > RLX_VULKAN_MAX_DESCRIPTORS)
@@ -310,10 +395,11 @@ static rlx_status record(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
     else
         RLX_TRY(begin_batch(d));
     VkDescriptorSet set;
-    RLX_TRY(write_set(d, k, buffers, &set));
+    RLX_TRY(write_set(d, k, a->infos, &set));
     d->vk.vkCmdBindPipeline(d->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->pipeline);
     d->vk.vkCmdBindDescriptorSets(d->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->layout, 0, 1,
                                   &set, 0, NULL);
+    rlx_vulkan_push_addresses(k, d->commands, a);
     d->vk.vkCmdDispatch(d->commands, (uint32_t)teams, 1, 1);
     return RLX_OK;
 }
@@ -327,15 +413,15 @@ rlx_status rlx_vulkan_dispatch(rlx_vulkan_device *d, const rlx_vulkan_kernel *k,
     if (teams < 1 || teams > d->info.max_teams)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "%lld teams; %s runs 1 to %lld", (long long)teams,
                         d->info.name, (long long)d->info.max_teams);
-    VkDescriptorBufferInfo *buffers = calloc((size_t)nbindings + 1, sizeof *buffers);
-    if (!buffers)
+    rlx_vulkan_arguments a = {.infos = calloc((size_t)nbindings + 1, sizeof *a.infos)};
+    if (!a.infos)
         return RLX_OOM();
     rlx_status st = RLX_OK;
     for (int i = 0; i < nbindings && !st; i++)
-        st = rlx_vulkan_check_binding(d, &bindings[i], i, &buffers[i]);
+        st = rlx_vulkan_bind(k, &bindings[i], i, &a);
     if (!st)
-        st = record(d, k, buffers, teams);
-    free(buffers);
+        st = record(d, k, &a, teams);
+    free(a.infos);
     return st;
 }
 

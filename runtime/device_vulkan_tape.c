@@ -278,16 +278,16 @@ static void put_stamp(rlx_vulkan_device *d, const rlx_device_tape *t, uint32_t i
         d->vk.vkCmdWriteTimestamp(t->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, t->times, i);
 }
 
-/* The launch's descriptor set: its buffers, then the symbols. `infos` has room for them. */
+/* The launch's descriptor set: its buffers, then the symbols. `a` has room for them. */
 static rlx_status make_set(rlx_vulkan_device *d, const rlx_device_recording *r,
                            const rlx_device_launch *l, const rlx_device_tape *t,
-                           VkDescriptorBufferInfo *infos, VkDescriptorSet *out)
+                           rlx_vulkan_arguments *a, VkDescriptorSet *out)
 {
     const rlx_vulkan_kernel *k = r->kernels->each[l->kernel];
     for (int i = 0; i < k->nbuffers; i++) {
         const rlx_device_range *range = i + 1 < k->nbuffers ? &l->buffers[i] : &r->symbols;
         const rlx_vulkan_binding b = {buffer_of(range->memory), range->offset, range->bytes};
-        RLX_TRY(rlx_vulkan_check_binding(d, &b, i, &infos[i]));
+        RLX_TRY(rlx_vulkan_bind(k, &b, i, a));
     }
     VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
                                         .descriptorPool = t->sets,
@@ -298,24 +298,25 @@ static rlx_status make_set(rlx_vulkan_device *d, const rlx_device_recording *r,
                                   .dstSet = *out,
                                   .descriptorCount = (uint32_t)k->nbuffers,
                                   .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                  .pBufferInfo = infos};
+                                  .pBufferInfo = a->infos};
     d->vk.vkUpdateDescriptorSets(d->device, 1, &write, 0, NULL);
     return RLX_OK;
 }
 
 static rlx_status put_launch(vulkan *v, const rlx_device_recording *r, uint32_t i,
-                             const rlx_device_tape *t, VkDescriptorBufferInfo *infos)
+                             const rlx_device_tape *t, rlx_vulkan_arguments *a)
 {
     rlx_vulkan_device *d = v->device;
     const rlx_device_launch *l = &r->launches[i];
     const rlx_vulkan_kernel *k = r->kernels->each[l->kernel];
     VkDescriptorSet set;
-    RLX_TRY(make_set(d, r, l, t, infos, &set));
+    RLX_TRY(make_set(d, r, l, t, a, &set));
     if (i == 0 || l->phase != l[-1].phase || r->timed)
         put_full_barrier(d, t->commands);
     d->vk.vkCmdBindPipeline(t->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->pipeline);
     d->vk.vkCmdBindDescriptorSets(t->commands, VK_PIPELINE_BIND_POINT_COMPUTE, k->layout, 0, 1,
                                   &set, 0, NULL);
+    rlx_vulkan_push_addresses(k, t->commands, a);
     d->vk.vkCmdDispatchIndirect(t->commands, buffer_of(r->teams.memory)->buffer,
                                 r->teams.offset + sizeof(rlx_device_teams) * l->kernel);
     put_stamp(d, t, i + 1);
@@ -323,7 +324,7 @@ static rlx_status put_launch(vulkan *v, const rlx_device_recording *r, uint32_t 
 }
 
 static rlx_status put_launches(vulkan *v, const rlx_device_recording *r, rlx_device_tape *t,
-                               VkDescriptorBufferInfo *infos)
+                               rlx_vulkan_arguments *a)
 {
     rlx_vulkan_device *d = v->device;
     VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
@@ -332,7 +333,7 @@ static rlx_status put_launches(vulkan *v, const rlx_device_recording *r, rlx_dev
         d->vk.vkCmdResetQueryPool(t->commands, t->times, 0, t->nlaunches + 1);
     put_stamp(d, t, 0);
     for (uint32_t i = 0; i < r->nlaunches; i++)
-        RLX_TRY_NOTE(put_launch(v, r, i, t, infos), "launch %u", i);
+        RLX_TRY_NOTE(put_launch(v, r, i, t, a), "launch %u", i);
     put_full_barrier(d, t->commands);
     VK_TRY(d, vkEndCommandBuffer(t->commands));
     return RLX_OK;
@@ -348,11 +349,11 @@ static rlx_status make_tape(vulkan *v, const rlx_device_recording *r, rlx_device
     RLX_TRY(make_pools(v->device, r, t));
     if (r->timed)
         RLX_TRY(make_times(v->device, t));
-    VkDescriptorBufferInfo *infos = calloc((size_t)most, sizeof *infos);
-    if (!infos)
+    rlx_vulkan_arguments a = {.infos = calloc((size_t)most, sizeof *a.infos)};
+    if (!a.infos)
         return RLX_OOM();
-    rlx_status st = put_launches(v, r, t, infos);
-    free(infos);
+    rlx_status st = put_launches(v, r, t, &a);
+    free(a.infos);
     return st;
 }
 
@@ -438,7 +439,9 @@ static rlx_status open_device(vulkan *v, const rlx_vulkan_options *options)
     const rlx_vulkan_info *info = &v->device->info;
     v->base.name = info->name;
     v->base.memory_bytes = info->memory_bytes;
-    v->base.max_range = (size_t)info->max_buffer_bytes;
+    v->base.max_range = (size_t)(info->features >> RLX_VULKAN_ADDRESS & 1 ? info->max_memory_bytes
+                                                                          : info->max_buffer_bytes);
+    v->base.max_units = UINT32_MAX;
     v->base.max_teams = info->is_cpu ? TEAMS_OF_CPU : TEAMS_OF_GPU;
     if (v->base.max_teams > info->max_teams)
         v->base.max_teams = info->max_teams;

@@ -134,7 +134,7 @@ static rlx_status list_new(const rlx_device *d, rlx_device_weights *w,
         placed *slot = find_slot(&seen, t->data, t->bytes);
         if (!t->bytes || slot->data || find_slot(w, t->data, t->bytes)->data)
             continue;
-        if (room_of(t) > d->max_range)
+        if (!rlx_device_reaches(d, t->format, room_of(t)))
             st = RLX_FAIL(RLX_UNSUPPORTED,
                           "weight '%s' has %zu bytes; kernels on %s reach %zu of one at most",
                           t->name, t->bytes, d->name, d->max_range);

@@ -17,9 +17,9 @@ static size_t align_up(size_t bytes)
     return (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 }
 
-static rlx_status check_range(const rlx_session *s, size_t bytes, const char *what)
+static rlx_status check_range(const rlx_session *s, rlx_format f, size_t bytes, const char *what)
 {
-    if (bytes <= s->device->max_range)
+    if (rlx_device_reaches(s->device, f, bytes))
         return RLX_OK;
     return RLX_FAIL(RLX_UNSUPPORTED, "%s takes %zu bytes; kernels on %s reach %zu of one at most",
                     what, bytes, s->device->name, s->device->max_range);
@@ -30,7 +30,7 @@ static rlx_status check_range(const rlx_session *s, size_t bytes, const char *wh
 rlx_status rlx_session_make_device_pool(rlx_session *s, rlx_pool *pool)
 {
     rlx_device *d = s->device;
-    RLX_TRY(check_range(s, pool->bytes, "it"));
+    RLX_TRY(check_range(s, pool->format, pool->bytes, "it"));
     RLX_TRY(d->fn->create_memory(d, pool->bytes, RLX_MEMORY_KEPT, &pool->memory));
     rlx_status st = d->fn->clear(d, pool->memory, 0, pool->bytes);
     if (st) {
@@ -51,7 +51,7 @@ rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx
     size_t bytes = align_up(sizeof(b->symbols)) + teams_bytes(p);
     for (uint32_t i = 0; i < p->nbound; i++)
         bytes += p->bound[i].kind == RLX_BIND_INPUT ? align_up(b->inputs[i].capacity + 1) : 0;
-    RLX_TRY(check_range(s, bytes, "the step block"));
+    RLX_TRY(check_range(s, RLX_I32, bytes, "the step block"));
     RLX_TRY(d->fn->create_memory(d, bytes, RLX_MEMORY_GIVEN, &b->step));
     char *at = (char *)d->fn->map(b->step) + align_up(sizeof(b->symbols)) + teams_bytes(p);
     for (uint32_t i = 0; i < p->nbound; i++) {
@@ -90,8 +90,8 @@ rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p)
     /* What has no bytes may lie at the end. */
     const size_t frames = frame_bytes(p) + ALIGN,
                  outputs = (size_t)p->arena_bytes - frame_bytes(p) + ALIGN;
-    RLX_TRY(check_range(s, frames, "the arena"));
-    RLX_TRY(check_range(s, outputs, "what it puts out"));
+    RLX_TRY(check_range(s, RLX_F32, frames, "the arena"));
+    RLX_TRY(check_range(s, RLX_F32, outputs, "what it puts out"));
     RLX_TRY(grow(s, &s->frames, &s->frame_bytes, frames, RLX_MEMORY_KEPT));
     return grow(s, &s->outputs, &s->output_bytes, outputs, RLX_MEMORY_TAKEN);
 }

@@ -93,15 +93,21 @@ static rlx_status kernel_of(rlx_vulkan_device *d, const char *name, uint8_t *cod
 /* ---- running ---- */
 
 uint64_t gpu_without;
+bool gpu_far;
 
 rlx_jit_target gpu_target(const rlx_vulkan_device *d, int invocations)
 {
     const rlx_vulkan_info *info = rlx_vulkan_device_get_info(d);
+    static int64_t upper[RLX_MAX_SYMBOLS];
+    for (int i = 0; i < RLX_MAX_SYMBOLS; i++)
+        upper[i] = 1 << 20;
     return (rlx_jit_target){.kind = RLX_JIT_SPIRV,
                             .features = info->features & ~gpu_without,
                             .team = invocations,
                             .subgroup = info->subgroup,
-                            .team_bytes = info->team_bytes};
+                            .team_bytes = info->team_bytes,
+                            .range_bytes = gpu_far,
+                            .upper = gpu_far ? upper : NULL};
 }
 
 rlx_status gpu_run(rlx_vulkan_device *d, const rlx_ir_func *kernel, int invocations,

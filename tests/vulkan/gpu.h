@@ -19,6 +19,7 @@ bool gpu_memory_canaries_hold(const gpu_memory *m);
 
 /* What the device is to the compiler, without the features in gpu_without. */
 extern uint64_t gpu_without;
+extern bool gpu_far; /* every argument goes by its address, as if it were larger than a range */
 rlx_jit_target gpu_target(const rlx_vulkan_device *d, int invocations);
 
 /* Emits, loads and runs a kernel for teams of `invocations` on `teams` workgroups. The last buffer

@@ -72,9 +72,10 @@ rlx_session *layers_make_session(const layers_world *w, int sequences)
 
 /* ---- worlds */
 
-static rlx_status open_device(bool hides, rlx_context *cx)
+static rlx_status open_device(bool hides, uint64_t without, rlx_context *cx)
 {
-    rlx_vulkan_options o = {.validate = true, .hides = hides, .said = &said};
+    rlx_vulkan_options o = {.validate = true, .hides = hides, .without = without, .said = &said};
+    cx->target.features &= ~without;
     rlx_device_destroy(cx->gpu); /* again, under the layer */
     cx->gpu = NULL;
     rlx_status st = rlx_vulkan_open(&o, &cx->gpu);
@@ -86,10 +87,10 @@ static rlx_status open_device(bool hides, rlx_context *cx)
     return rlx_vulkan_open(&o, &cx->gpu);
 }
 
-static void open_gpu(bool hides)
+static void open_gpu(bool hides, uint64_t without)
 {
     EXPECT_OK(rlx_context_create(&(rlx_context_options){.device = "vulkan"}, &gpu.cx));
-    EXPECT_OK(open_device(hides, gpu.cx));
+    EXPECT_OK(open_device(hides, without, gpu.cx));
     layers_make_weights(&gpu.w);
     EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
 }
@@ -108,12 +109,17 @@ void layers_close_gpu(void)
 
 void layers_open_mapped(void)
 {
-    open_gpu(false);
+    open_gpu(false, 0);
 }
 
 void layers_open_hidden(void)
 {
-    open_gpu(true);
+    open_gpu(true, 0);
+}
+
+void layers_open_ranges(void)
+{
+    open_gpu(false, RLX_VULKAN_BIT(ADDRESS));
 }
 
 /* ---- sequences */

@@ -29,6 +29,8 @@ rlx_session *layers_make_session(const layers_world *w, int sequences);
 /* Makes `gpu`: with memory that the host sees, or with memory that is filled by copies, as on a card. */
 void layers_open_mapped(void);
 void layers_open_hidden(void);
+/* Without addresses of buffers: pools of pages are ranges, as everything else. */
+void layers_open_ranges(void);
 /* What is left behind is told while the device is destroyed. */
 void layers_close_gpu(void);
 

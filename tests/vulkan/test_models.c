@@ -73,6 +73,43 @@ START_TEST(greedy_text_of_a_gguf_is_the_cpus)
 }
 END_TEST
 
+static void first_logits(const char *device, float *out, int64_t vocab)
+{
+    static const int32_t ids[] = {1, 7, 42, 3, 99};
+    enum { N = sizeof ids / sizeof *ids };
+    rlx_context *cx;
+    rlx_model *m;
+    rlx_session *s;
+    rlx_model_info info;
+    EXPECT_OK(rlx_context_create(&(rlx_context_options){.device = device}, &cx));
+    EXPECT_OK(rlx_model_load(cx, BUNDLED, &exact, &m));
+    rlx_model_get_info(m, &info);
+    ck_assert_int_eq(info.vocab, vocab);
+    EXPECT_OK(rlx_session_create(cx, &(rlx_session_options){.max_positions = POSITIONS}, &s));
+    EXPECT_OK(rlx_model_step(m, s, 0, ids, N, 1, out));
+    EXPECT_OK(rlx_model_step(m, s, 0, ids, 1, 1, out + vocab));
+    rlx_session_destroy(s);
+    rlx_model_destroy(m);
+    rlx_context_destroy(cx);
+}
+
+/* Where a range is smaller than most arguments, these go by their addresses. */
+START_TEST(ranges_change_no_bit)
+{
+    enum { VOCAB = 4096 };
+    static float want[2 * VOCAB], got[2 * VOCAB];
+    rlx_model_info info;
+    rlx_model *m;
+    EXPECT_OK(rlx_model_load(cpu, BUNDLED, &exact, &m));
+    rlx_model_get_info(m, &info);
+    rlx_model_destroy(m);
+    ck_assert_int_le(info.vocab, VOCAB);
+    first_logits("vulkan:0", want, info.vocab);
+    first_logits("vulkan:0,range=4096", got, info.vocab);
+    ck_assert_mem_eq(want, got, 2 * sizeof *want * (size_t)info.vocab);
+}
+END_TEST
+
 /* Code that was made without the device. */
 START_TEST(warmed_code_is_found)
 {
@@ -128,6 +165,7 @@ int main(void)
     Suite *s = suite_create("vulkan_models");
     SUITE_TEST(s, "greedy_text_is_the_cpus", greedy_text_is_the_cpus);
     SUITE_TEST(s, "greedy_text_of_a_gguf_is_the_cpus", greedy_text_of_a_gguf_is_the_cpus);
+    SUITE_TEST(s, "ranges_change_no_bit", ranges_change_no_bit);
     if (is_lavapipe())
         SUITE_TEST(s, "warmed_code_is_found", warmed_code_is_found);
     else

@@ -215,6 +215,50 @@ START_TEST(what_is_too_large_says_so)
 }
 END_TEST
 
+/* Rows beyond what a range of any device is sure to reach. */
+START_TEST(large_weights_are_reached)
+{
+    enum { ROWS = 40000, WIDTH = 1024, TOKENS = 4 };
+    static const int32_t ids[TOKENS] = {0, 39999, 33000, 1};
+    const size_t bytes = sizeof(float) * ROWS * WIDTH;
+    const rlx_bucket bucket = {"TOKENS", TOKENS};
+    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    float *rows = calloc(1, bytes);
+    rlx_weights *w;
+    rlx_flow *f;
+    rlx_executable *e;
+    rlx_tensor out;
+    ck_assert_ptr_nonnull(rows);
+    for (int i = 0; i < TOKENS; i++)
+        for (int k = 0; k < WIDTH; k++)
+            rows[(size_t)ids[i] * WIDTH + (size_t)k] = (float)(i * WIDTH + k);
+    EXPECT_OK(rlx_weights_create(&w));
+    EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){.name = "rows",
+                                               .format = RLX_F32,
+                                               .rank = 2,
+                                               .dim = {ROWS, WIDTH},
+                                               .data = rows,
+                                               .bytes = bytes}));
+    EXPECT_OK(rlx_flow_create("lookup", &f));
+    int64_t dims[] = {rlx_flow_symbol(f, "TOKENS")};
+    rlx_flow_input(f, "ids", RLX_I32, 1, dims);
+    rlx_flow_embed(f, "rows");
+    rlx_flow_output(f, "y");
+    EXPECT_OK(rlx_flow_compile(gpu.cx, f, w, &o, NULL, &e));
+    rlx_session *s = layers_make_session(&gpu, 1);
+    const rlx_step_input in = {"ids", ids, sizeof ids};
+    EXPECT_OK(rlx_session_step(s, e, &(rlx_step){.tokens = TOKENS, .inputs = &in, .ninputs = 1}));
+    EXPECT_OK(rlx_session_output(s, "y", &out));
+    for (int i = 0; i < TOKENS * WIDTH; i++)
+        ck_assert_float_eq(((const float *)out.data)[i], (float)i);
+    rlx_session_destroy(s);
+    rlx_executable_destroy(e);
+    rlx_flow_destroy(f);
+    rlx_weights_destroy(w);
+    free(rows);
+}
+END_TEST
+
 START_TEST(executables_are_of_their_device)
 {
     rlx_session *s = layers_make_session(&cpu, 1);
@@ -357,6 +401,17 @@ START_TEST(devices_by_name)
     rlx_context_destroy(cx);
     EXPECT_ERROR(rlx_context_create(&(rlx_context_options){.device = "vulkan:99"}, &cx),
                  RLX_NOT_FOUND, "no Vulkan device 99");
+    EXPECT_OK(rlx_context_create(
+        &(rlx_context_options){.device = "vulkan:0,memory=64M,-f16,range=8192"}, &cx));
+    ck_assert_str_eq(rlx_context_device(cx), "vulkan:0,-f16,range=8192,memory=67108864");
+    ck_assert_int_eq(cx->target.range_bytes, 8192);
+    ck_assert_int_eq(cx->gpu->memory_bytes, 64 << 20);
+    rlx_context_destroy(cx);
+    static const char *const wrong[] = {"vulkan:0,range=8k", "vulkan:0,range=", "vulkan:0,memory=0",
+                                        "vulkan:0,memory=-1", "vulkan:0,range=100"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        EXPECT_ERROR(rlx_context_create(&(rlx_context_options){.device = wrong[i]}, &cx),
+                     RLX_INVALID_ARGUMENT, "bytes");
 }
 END_TEST
 
@@ -377,10 +432,14 @@ static TCase *make_case(const char *name, void (*open)(void))
 static void add_tests(Suite *s)
 {
     TCase *mapped = make_case("mapped", layers_open_mapped),
-          *hidden = make_case("hidden", layers_open_hidden);
+          *hidden = make_case("hidden", layers_open_hidden), *ranges = tcase_create("ranges");
+    tcase_add_unchecked_fixture(ranges, layers_open_ranges, layers_close_gpu);
+    tcase_set_timeout(ranges, 0);
+    tcase_add_test(ranges, steps_are_the_cpus);
     tcase_add_test(mapped, kernels_are_timed);
     tcase_add_test(mapped, what_is_too_large_says_so);
     tcase_add_test(mapped, executables_are_of_their_device);
+    tcase_add_test(mapped, large_weights_are_reached);
     tcase_add_test(mapped, devices_by_name);
     tcase_add_test(mapped, teams_fit_the_device);
     tcase_add_test(mapped, drivers_code_is_kept);
@@ -390,6 +449,7 @@ static void add_tests(Suite *s)
     tcase_add_test(hidden, any_bytes_are_cleared);
     suite_add_tcase(s, mapped);
     suite_add_tcase(s, hidden);
+    suite_add_tcase(s, ranges);
 }
 
 int main(void)

@@ -195,6 +195,25 @@ START_TEST(blocks)
 }
 END_TEST
 
+/* What may be larger than a range goes by its address: here everything, of elements and in words. */
+START_TEST(kernels_by_address)
+{
+    const rlx_vulkan_info *info = rlx_vulkan_device_get_info(device);
+    if (!(info->features & RLX_VULKAN_BIT(ADDRESS))) {
+        printf("skipped: %s has no addresses of buffers\n", info->name);
+        return;
+    }
+    gpu_far = true;
+    ck_assert_int_ge(run_directory(RLX_SOURCE_DIR "/tests/vulkan/kernels"), 2);
+    ck_assert_int_ge(run_file(RLX_SOURCE_DIR "/tests/jit/kernels/memory.rlx"), 1);
+    gpu_without = RLX_VULKAN_BIT(INT8) | RLX_VULKAN_BIT(INT16);
+    ck_assert_int_ge(run_file(RLX_SOURCE_DIR "/tests/jit/kernels/memory.rlx"), 1);
+    run_blocks(5, 6, 1);
+    gpu_without = 0;
+    gpu_far = false;
+}
+END_TEST
+
 /* ---- the device ---- */
 
 static const char count_text[] =
@@ -375,6 +394,7 @@ int main(void)
     SUITE_TEST(s, "kernels", kernels);
     SUITE_TEST(s, "kernels_without_features", kernels_without_features);
     SUITE_TEST(s, "blocks", blocks);
+    SUITE_TEST(s, "kernels_by_address", kernels_by_address);
     SUITE_TEST(s, "validation_was_silent", validation_was_silent);
     int code = suite_run(s, 8);
     gpu_forget_kernels();
