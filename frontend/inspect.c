@@ -8,11 +8,7 @@ static rlx_status print_kernels(const rlx_compilation *c, rlx_jit_text what, rlx
 {
     rlx_jit_target target = c->target;
     target.upper = c->upper;
-    for (const rlx_ir_func *f = c->lir->first; f; f = f->next)
-        if (f->is_kernel)
-            RLX_TRY_NOTE(rlx_jit_print_kernel(f, &target, what, out), "printing kernel @%s",
-                         f->name);
-    return RLX_OK;
+    return rlx_jit_print_module(c->lir, &target, what, out);
 }
 
 static rlx_status print_hir(const rlx_compilation *c, rlx_text *out)

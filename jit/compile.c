@@ -9,13 +9,15 @@
 
 #include "jit/kernel_info.h"
 #include "jit/module.h"
+#include "jit/parts.h"
 #include "jit/shared.h"
 #include "jit/tape.h"
 #include "runtime/cpu.h"
 
 /* Kernels are compiled by threads that take the next one, longest first, so that the last to finish
  * is a short one. Each thread has its own LLVM context and target machine. Kernels that another
- * program wants at the same time are compiled by one of the two (shared.h). SPIR-V takes no LLVM and so
+ * program wants at the same time are compiled by one of the two (shared.h). Parts that kernels call are compiled by
+ * whoever comes to the first such kernel, right behind it. SPIR-V takes no LLVM and so
  * little time that it is made alone. */
 
 typedef struct job {
@@ -24,7 +26,7 @@ typedef struct job {
     uint32_t index; /* of the kernel in the program */
     bool elsewhere; /* another program's thread is compiling it */
     bool copied;    /* from another program */
-    rlx_text code;
+    rlx_text code;  /* rlx_jit_put_kernel */
 } job;
 
 typedef struct pool {
@@ -33,6 +35,7 @@ typedef struct pool {
     rlx_text common; /* all that code depends on beside its kernel */
     job *jobs;
     uint32_t njobs;
+    rlx_jit_parts parts;
     atomic_uint next;
     atomic_bool failed;
     pthread_mutex_t lock; /* of what follows */
@@ -61,42 +64,92 @@ static rlx_status check_room(size_t bytes)
     return RLX_OK;
 }
 
+static rlx_hash hash_key(const pool *p, const void *what, size_t bytes, const char *name)
+{
+    rlx_hasher h;
+    rlx_hasher_init(&h);
+    rlx_hasher_add(&h, p->common.data, p->common.len);
+    rlx_hasher_add(&h, what, bytes);
+    rlx_hasher_add(&h, name, strlen(name));
+    return rlx_hasher_finish(&h);
+}
+
 static rlx_status make_key(const pool *p, const rlx_ir_func *kernel, rlx_hash *out)
 {
     static const rlx_hash none; /* what a fingerprint is when memory is short */
     const rlx_hash text = rlx_ir_func_fingerprint(kernel);
-    rlx_hasher h;
     if (memcmp(&text, &none, sizeof text) == 0)
         return RLX_OOM();
-    rlx_hasher_init(&h);
-    rlx_hasher_add(&h, p->common.data, p->common.len);
-    rlx_hasher_add(&h, &text, sizeof text);
-    rlx_hasher_add(&h, kernel->name, strlen(kernel->name));
-    *out = rlx_hasher_finish(&h);
+    *out = hash_key(p, &text, sizeof text, kernel->name);
     return RLX_OK;
 }
 
-static rlx_status emit_job(pool *p, rlx_llvm *worker, job *j)
+static rlx_status emit(pool *p, rlx_llvm *worker, const rlx_ir_func *kernel, rlx_llvm_parts *parts,
+                       int part, rlx_text *code)
 {
     RLX_TRY(check_room(ROOM_FOR_KERNEL));
-    return rlx_jit_adopt_status(p->module->emit(worker, j->kernel, RLX_LLVM_CODE, &j->code));
+    return rlx_jit_adopt_status(p->module->emit(worker, kernel, RLX_LLVM_CODE, parts, part, code));
 }
 
-/* wait: for whoever compiles it for another program. */
+static rlx_status emit_kernel(pool *p, rlx_llvm *worker, const rlx_ir_func *kernel, rlx_text *out)
+{
+    rlx_llvm_parts parts = {0};
+    rlx_text code = {0};
+    rlx_status st = p->target->kind == RLX_JIT_SPIRV
+                        ? rlx_jit_emit_spirv(kernel, p->target, &code)
+                        : emit(p, worker, kernel, &parts, RLX_LLVM_KERNEL, &code);
+    if (!st)
+        st = rlx_jit_put_kernel(out, &parts, &code);
+    rlx_text_deinit(&code);
+    return st;
+}
+
+/* wait, here and below: for whoever compiles it for another program. */
+static rlx_status run_part(pool *p, rlx_llvm *worker, bool wait, rlx_jit_part *part)
+{
+    rlx_llvm_parts names;
+    const rlx_hash key = hash_key(p, "part", 4, part->name.text);
+    const rlx_jit_claim claim = rlx_jit_shared_claim(&key, wait, &part->code);
+    part->elsewhere = claim == RLX_JIT_BUSY;
+    if (claim != RLX_JIT_MINE)
+        return part->code.oom ? RLX_OOM() : RLX_OK;
+    rlx_status st = emit(p, worker, part->kernel, &names, part->index, &part->code);
+    rlx_jit_shared_give(&key, st ? NULL : &part->code);
+    return st;
+}
+
+/* What the kernel calls and nobody has begun. */
+static rlx_status run_parts(pool *p, rlx_llvm *worker, bool wait, const job *j)
+{
+    rlx_llvm_parts parts;
+    size_t bytes;
+    rlx_jit_get_kernel(&j->code, &parts, &bytes);
+    for (int i = 0; i < parts.n; i++) {
+        rlx_jit_part *part;
+        RLX_TRY(rlx_jit_parts_claim(&p->parts, &parts.name[i], j->kernel, i, &part));
+        if (part)
+            RLX_TRY(run_part(p, worker, wait, part));
+    }
+    return RLX_OK;
+}
+
 static rlx_status run_job(pool *p, rlx_llvm *worker, bool wait, job *j)
 {
     rlx_hash key;
     if (p->target->kind == RLX_JIT_SPIRV)
-        return rlx_jit_emit_spirv(j->kernel, p->target, &j->code);
+        return emit_kernel(p, worker, j->kernel, &j->code);
     RLX_TRY(make_key(p, j->kernel, &key));
     const rlx_jit_claim claim = rlx_jit_shared_claim(&key, wait, &j->code);
     j->elsewhere = claim == RLX_JIT_BUSY;
     j->copied = claim == RLX_JIT_COPY;
-    if (claim != RLX_JIT_MINE)
-        return j->code.oom ? RLX_OOM() : RLX_OK;
-    rlx_status st = emit_job(p, worker, j);
-    rlx_jit_shared_give(&key, st ? NULL : &j->code);
-    return st;
+    if (claim == RLX_JIT_BUSY)
+        return RLX_OK;
+    if (claim == RLX_JIT_MINE) {
+        rlx_status st = emit_kernel(p, worker, j->kernel, &j->code);
+        rlx_jit_shared_give(&key, st ? NULL : &j->code);
+        RLX_TRY(st);
+    }
+    return j->code.oom ? RLX_OOM() : run_parts(p, worker, wait, j);
 }
 
 static rlx_status run_jobs(pool *p)
@@ -116,19 +169,37 @@ static rlx_status run_jobs(pool *p)
     return st;
 }
 
+static rlx_status wait_for_others(pool *p, rlx_llvm *worker)
+{
+    for (uint32_t i = 0; i < p->njobs; i++)
+        if (p->jobs[i].elsewhere)
+            RLX_TRY(run_job(p, worker, true, &p->jobs[i]));
+    for (rlx_jit_part *part = p->parts.first; part; part = part->next)
+        if (part->elsewhere)
+            RLX_TRY(run_part(p, worker, true, part));
+    return RLX_OK;
+}
+
+static bool is_elsewhere(const pool *p)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < p->njobs; i++)
+        any |= p->jobs[i].elsewhere;
+    for (const rlx_jit_part *part = p->parts.first; part; part = part->next)
+        any |= part->elsewhere;
+    return any;
+}
+
 /* What others were at when its turn came, once there is nothing else to do. */
 static rlx_status run_others(pool *p)
 {
     rlx_llvm *worker = NULL;
-    rlx_status st = RLX_OK;
-    for (uint32_t i = 0; !st && i < p->njobs; i++) {
-        if (p->jobs[i].elsewhere && !worker)
-            st = rlx_jit_worker_create(p->module, p->target, &worker);
-        if (p->jobs[i].elsewhere && !st)
-            st = run_job(p, worker, true, &p->jobs[i]);
-    }
-    if (p->module)
-        p->module->destroy(worker);
+    if (!is_elsewhere(p))
+        return RLX_OK;
+    rlx_status st = rlx_jit_worker_create(p->module, p->target, &worker);
+    if (!st)
+        st = wait_for_others(p, worker);
+    p->module->destroy(worker);
     return st;
 }
 
@@ -213,23 +284,60 @@ static rlx_code_kind code_kind(rlx_jit_kind kind)
     return kind == RLX_JIT_AARCH64 ? RLX_CODE_AARCH64_ELF : RLX_CODE_X86_64_ELF;
 }
 
-static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, rlx_text *entry,
-                         rlx_jit_stats *stats)
+static int by_name(const void *a, const void *b)
+{
+    const rlx_program_kernel *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+/* In an order that no thread had a say in. */
+static void collect_parts(const pool *p, rlx_program *program)
+{
+    rlx_program_kernel *parts = program->kernels + program->nkernels, *next = parts;
+    for (const rlx_jit_part *part = p->parts.first; part; part = part->next)
+        *next++ = (rlx_program_kernel){.name = part->name.text,
+                                       .code = (const uint8_t *)part->code.data,
+                                       .code_bytes = part->code.len,
+                                       .cost.symbol = RLX_NO_SYMBOL};
+    qsort(parts, program->nparts, sizeof *parts, by_name);
+}
+
+/* Kernels' code; behind them, the parts. */
+static rlx_status collect_code(const pool *p, rlx_arena *arena, rlx_program *program,
+                               rlx_jit_stats *stats)
+{
+    for (const rlx_jit_part *part = p->parts.first; part; part = part->next)
+        program->nparts++;
+    const uint32_t n = program->nkernels + program->nparts;
+    rlx_program_kernel *all = RLX_NEW_ARRAY(arena, rlx_program_kernel, n + 1);
+    if (!all)
+        return RLX_OOM();
+    memcpy(all, program->kernels, sizeof *all * program->nkernels);
+    program->kernels = all;
+    for (uint32_t i = 0; i < p->njobs; i++) {
+        rlx_llvm_parts parts;
+        rlx_program_kernel *k = &all[p->jobs[i].index];
+        if (p->jobs[i].code.len)
+            k->code = rlx_jit_get_kernel(&p->jobs[i].code, &parts, &k->code_bytes);
+        stats->copied += p->jobs[i].copied;
+    }
+    collect_parts(p, program);
+    for (uint32_t i = 0; i < n; i++)
+        stats->code_bytes += (int64_t)all[i].code_bytes;
+    return RLX_OK;
+}
+
+static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, rlx_arena *arena,
+                         rlx_text *entry, rlx_jit_stats *stats)
 {
     rlx_program *program = &tape->program;
     rlx_text target = {0};
     rlx_jit_target needed = *t;
+    RLX_TRY(collect_code(p, arena, program, stats));
     needed.features = program->features = rlx_jit_needed_features(t);
     program->code_kind = code_kind(t->kind);
     rlx_jit_describe(&needed, &target);
     program->target = target.data;
-    for (uint32_t i = 0; i < p->njobs; i++) {
-        rlx_program_kernel *k = &program->kernels[p->jobs[i].index];
-        k->code = (const uint8_t *)p->jobs[i].code.data;
-        k->code_bytes = p->jobs[i].code.len;
-        stats->code_bytes += (int64_t)k->code_bytes;
-        stats->copied += p->jobs[i].copied;
-    }
     rlx_status st = target.oom ? RLX_OOM() : rlx_program_encode(program, entry);
     rlx_text_deinit(&target);
     return st;
@@ -258,7 +366,7 @@ static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const
         RLX_TRY(run_pool(p, o->threads));
     else if (!o->no_code)
         RLX_TRY(run_llvm_pool(p, m, o->threads));
-    return finish(&tape, t, p, entry, stats);
+    return finish(&tape, t, p, arena, entry, stats);
 }
 
 rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
@@ -280,10 +388,12 @@ rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
     bounded.upper = o->upper;
     pool p = {.target = &bounded};
     pthread_mutex_init(&p.lock, NULL);
+    rlx_jit_parts_init(&p.parts);
     rlx_status st = compile(m, t, o, arena, &p, entry, stats);
     for (uint32_t i = 0; p.jobs && i < p.njobs; i++)
         rlx_text_deinit(&p.jobs[i].code);
     rlx_text_deinit(&p.common);
+    rlx_jit_parts_deinit(&p.parts);
     pthread_mutex_destroy(&p.lock);
     rlx_arena_destroy(arena);
     stats->seconds = seconds(CLOCK_MONOTONIC) - start;

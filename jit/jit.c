@@ -254,7 +254,8 @@ static rlx_status emit(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_l
         return emit_spirv(kernel, t, form, out);
     RLX_TRY(rlx_jit_module_open(&m));
     RLX_TRY(rlx_jit_worker_create(m, t, &worker));
-    rlx_status st = rlx_jit_adopt_status(m->emit(worker, kernel, form, out));
+    rlx_status st =
+        rlx_jit_adopt_status(m->emit(worker, kernel, form, NULL, RLX_LLVM_KERNEL, out));
     m->destroy(worker);
     return st;
 }

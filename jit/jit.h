@@ -68,6 +68,10 @@ rlx_status rlx_jit_emit_kernel(const rlx_ir_func *kernel, const rlx_jit_target *
 /* The same as text, for people. */
 rlx_status rlx_jit_print_kernel(const rlx_ir_func *kernel, const rlx_jit_target *t,
                                 rlx_jit_text what, rlx_text *out);
+/* All kernels of a module as rlx_jit_compile makes them: what several have in common is a function of its own,
+ * printed once, behind the first that calls it. */
+rlx_status rlx_jit_print_module(const rlx_ir_module *m, const rlx_jit_target *t, rlx_jit_text what,
+                                rlx_text *out);
 
 typedef struct rlx_jit_stats {
     int kernels;

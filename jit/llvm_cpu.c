@@ -40,7 +40,7 @@ static void add_attribute(const rlx_emit *e, const char *key, const char *value)
     LLVMAddAttributeAtIndex(e->fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
 }
 
-static void set_attributes(const rlx_emit *e)
+void rlx_emit_cpu_attributes(const rlx_emit *e)
 {
     unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
     LLVMAddAttributeAtIndex(e->fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
@@ -58,7 +58,7 @@ rlx_status rlx_emit_begin_host(rlx_emit *e)
     LLVMTypeRef params[] = {e->ptr, e->ptr, e->i64, e->i64, e->ptr};
     LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, 5, false);
     e->fn = LLVMAddFunction(e->module, e->kernel->name, type);
-    set_attributes(e);
+    rlx_emit_cpu_attributes(e);
     LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
     LLVMValueRef buffers = LLVMGetParam(e->fn, 0);
     e->symbols = LLVMGetParam(e->fn, 1);

@@ -54,6 +54,11 @@ const rlx_emit_tile *rlx_emit_get(const rlx_emit *e, const rlx_ir_value *v)
     return t;
 }
 
+const rlx_emit_tile *rlx_emit_find(const rlx_emit *e, const rlx_ir_value *v)
+{
+    return e->slots[slot_of(e, v)];
+}
+
 LLVMValueRef rlx_emit_scalar(const rlx_emit *e, const rlx_ir_value *v)
 {
     const rlx_emit_tile *t = rlx_emit_get(e, v);
@@ -81,6 +86,17 @@ rlx_status rlx_emit_define_buffer(rlx_emit *e, const rlx_ir_value *v, LLVMValueR
         if (i > 0)
             stride = rlx_emit_mul(e->entry, stride, rlx_emit_dim(e, v->type.dim[i]));
     }
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_define_view(rlx_emit *e, const rlx_ir_value *v, const rlx_emit_buffer *buffer,
+                                rlx_emit_tile **out)
+{
+    RLX_TRY(new_slot(e, v, 1, out));
+    (*out)->buffer = RLX_NEW(e->arena, rlx_emit_buffer);
+    if (!(*out)->buffer)
+        return RLX_OOM();
+    *(*out)->buffer = *buffer;
     return RLX_OK;
 }
 
@@ -303,11 +319,11 @@ static rlx_status emit_loop_results(rlx_emit *e, const rlx_ir_node *n, const rlx
     return RLX_OK;
 }
 
-static rlx_status emit_for(rlx_emit *e, const rlx_ir_node *n)
+rlx_status rlx_emit_for(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef hi)
 {
     const rlx_ir_block *body = n->blocks[0];
     rlx_emit_loop loop;
-    rlx_emit_loop_begin(e, rlx_emit_scalar(e, n->in[0]), rlx_emit_scalar(e, n->in[1]),
+    rlx_emit_loop_begin(e, rlx_emit_scalar(e, n->in[0]), hi,
                         rlx_emit_int(e->i64, rlx_ir_attr_int(n, RLX_ATTR_STEP, 1)), &loop);
     rlx_emit_tile *t;
     RLX_TRY(rlx_emit_define(e, body->args[0], &t));
@@ -449,7 +465,8 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
 {
     switch (n->op) {
     case RLX_LIR_FOR:
-        return emit_for(e, n);
+        return rlx_emit_is_part(e, n) ? rlx_emit_part(e, n)
+                                      : rlx_emit_for(e, n, rlx_emit_scalar(e, n->in[1]));
     case RLX_LIR_IF:
         return emit_if(e, n);
     case RLX_LIR_MAP:
@@ -552,9 +569,15 @@ static rlx_status emit_function(rlx_emit *e)
 }
 
 rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,
-                           const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module)
+                           const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
+                           rlx_emit_parts *parts)
 {
-    rlx_emit e = {.engine = engine, .target = target, .kernel = kernel, .cx = cx, .module = module};
+    rlx_emit e = {.engine = engine,
+                  .target = target,
+                  .kernel = kernel,
+                  .parts = rlx_emit_may_cut(kernel) ? parts : NULL,
+                  .cx = cx,
+                  .module = module};
     e.arena = rlx_arena_create();
     if (!e.arena)
         return RLX_OOM();

@@ -1,6 +1,7 @@
 /* jit/llvm_emit.h: what the files that turn a LIR kernel into LLVM IR share.
  *
  *   llvm_emit.c    walks a kernel; structure (for, if), constants, extents, addresses
+ *   llvm_parts.c   loops as functions of their own
  *   llvm_values.c  scalar functions, casts, constants: on one LLVM value, scalar or vector
  *   llvm_cpu*.c    engine: a part is one row (the last axis) of a tile, as a vector (llvm_cpu.h)
  *   llvm_team*.c   a part is one element per invocation of a team: what GPU engines share
@@ -17,6 +18,7 @@
 #include <llvm-c/TargetMachine.h>
 
 #include "jit/llvm_module.h"
+#include "jit/llvm_parts.h"
 
 typedef struct rlx_emit rlx_emit;
 
@@ -62,6 +64,7 @@ struct rlx_emit {
     const rlx_llvm_target *target;
     const rlx_ir_func *kernel;
     rlx_arena *arena;
+    rlx_emit_parts *parts; /* NULL: no loop becomes a part */
     LLVMContextRef cx;
     LLVMModuleRef module;
     LLVMBuilderRef b;     /* where code goes now */
@@ -87,18 +90,24 @@ struct rlx_emit {
     LLVMValueRef barrier;  /* host team: the function to call */
 };
 
-/* Builds `kernel` into `module` (empty, of context `cx`). */
+/* Builds `kernel` into `module` (empty, of context `cx`), and its parts if `parts` is given: the caller deinits. */
 rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,
-                           const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module);
+                           const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
+                           rlx_emit_parts *parts);
 
 /* ---- values ---- */
 
 const rlx_emit_tile *rlx_emit_get(const rlx_emit *e, const rlx_ir_value *v);
+/* The same, or NULL if it is not defined yet. */
+const rlx_emit_tile *rlx_emit_find(const rlx_emit *e, const rlx_ir_value *v);
 LLVMValueRef rlx_emit_scalar(const rlx_emit *e, const rlx_ir_value *v); /* rank 0 */
 /* A new tile for `v`, its parts unset. */
 rlx_status rlx_emit_define(rlx_emit *e, const rlx_ir_value *v, rlx_emit_tile **out);
 /* A new buffer for `v` at `base`, its strides computed in the entry block. */
 rlx_status rlx_emit_define_buffer(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef base);
+/* A new buffer for `v`, a copy of one in another function. */
+rlx_status rlx_emit_define_view(rlx_emit *e, const rlx_ir_value *v, const rlx_emit_buffer *buffer,
+                                rlx_emit_tile **out);
 /* "x86-64-v3 cannot emit `map` in kernel @k at PLACE: WHY" */
 rlx_status rlx_emit_unsupported(const rlx_emit *e, const rlx_ir_node *n, const char *fmt, ...)
     RLX_PRINTF(3, 4);
@@ -148,6 +157,8 @@ void rlx_emit_loop_begin(rlx_emit *e, LLVMValueRef lo, LLVMValueRef hi, LLVMValu
 void rlx_emit_loop_end(rlx_emit *e, rlx_emit_loop *loop);
 LLVMBasicBlockRef rlx_emit_new_block(const rlx_emit *e, const char *name);
 rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block); /* up to its terminator */
+/* A loop, to `hi` in place of its own bound. */
+rlx_status rlx_emit_for(rlx_emit *e, const rlx_ir_node *loop, LLVMValueRef hi);
 /* Gives a grid's block its arguments for instance `index` (i64) of all. */
 rlx_status rlx_emit_grid_indices(rlx_emit *e, const rlx_ir_node *grid, LLVMValueRef index);
 
@@ -172,7 +183,9 @@ LLVMValueRef rlx_emit_offset(const rlx_emit *e, LLVMTypeRef elem, LLVMValueRef p
 /* The next `bytes` of `memory`: an engine's team_memory where the caller provides it. */
 LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes);
 
-/* llvm_cpu.c: the function of a CPU kernel (rlx_kernel_fn), its buffers and parameters. */
+/* llvm_cpu.c: the function of a CPU kernel (rlx_kernel_fn), its buffers and parameters; what every function
+ * for a CPU says of itself. */
 rlx_status rlx_emit_begin_host(rlx_emit *e);
+void rlx_emit_cpu_attributes(const rlx_emit *e);
 
 #endif

@@ -169,8 +169,17 @@ static rlx_status create(const rlx_llvm_target *target, rlx_llvm **out)
 
 /* ---- objects ---- */
 
-/* The loader resolves nothing: a kernel that calls out (libm, memset) is not one. */
-static rlx_status check_object(const rlx_ir_func *kernel, const char *data, size_t bytes)
+static bool is_part(const rlx_llvm_parts *parts, const char *name)
+{
+    for (int i = 0; parts && i < parts->n; i++)
+        if (strcmp(parts->name[i].text, name) == 0)
+            return true;
+    return false;
+}
+
+/* The loader resolves nothing but parts: a kernel that calls out (libm, memset) is not one. */
+static rlx_status check_object(const rlx_ir_func *kernel, const rlx_llvm_parts *parts,
+                               const char *data, size_t bytes)
 {
     const Elf64_Ehdr *head = (const Elf64_Ehdr *)data;
     if (bytes < sizeof *head || head->e_shoff + head->e_shnum * sizeof(Elf64_Shdr) > bytes)
@@ -182,7 +191,7 @@ static rlx_status check_object(const rlx_ir_func *kernel, const char *data, size
         const Elf64_Sym *sym = (const Elf64_Sym *)(data + sections[i].sh_offset);
         const char *names = data + sections[sections[i].sh_link].sh_offset;
         for (size_t k = 1; k < sections[i].sh_size / sizeof *sym; k++)
-            if (sym[k].st_shndx == SHN_UNDEF)
+            if (sym[k].st_shndx == SHN_UNDEF && !is_part(parts, names + sym[k].st_name))
                 return RLX_FAIL(RLX_UNSUPPORTED,
                                 "the code of kernel @%s calls %s, which the loader"
                                 " does not offer",
@@ -193,7 +202,7 @@ static rlx_status check_object(const rlx_ir_func *kernel, const char *data, size
 
 /* Code generation; may jump away. */
 static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module,
-                           rlx_llvm_form form, rlx_text *out)
+                           rlx_llvm_form form, const rlx_llvm_parts *parts, rlx_text *out)
 {
     bool object = form == RLX_LLVM_CODE && w->target.kind != RLX_JIT_NVPTX;
     char *error = NULL;
@@ -209,7 +218,7 @@ static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef
                       w->target.cpu, w->message);
     } else {
         if (object)
-            st = check_object(kernel, LLVMGetBufferStart(code), LLVMGetBufferSize(code));
+            st = check_object(kernel, parts, LLVMGetBufferStart(code), LLVMGetBufferSize(code));
         if (!st)
             rlx_text_put_bytes(out, LLVMGetBufferStart(code), LLVMGetBufferSize(code));
     }
@@ -218,11 +227,8 @@ static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef
     return st ? st : out->oom ? RLX_OOM() : RLX_OK;
 }
 
-static rlx_status build(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module)
+static rlx_status verify(const rlx_ir_func *kernel, LLVMModuleRef module)
 {
-    LLVMSetTarget(module, backends[w->target.kind].triple);
-    LLVMSetDataLayout(module, w->layout);
-    RLX_TRY(rlx_emit_kernel(w->engine, &w->target, kernel, w->cx, module));
     char *error = NULL;
     rlx_status st = RLX_OK;
     if (LLVMVerifyModule(module, LLVMReturnStatusAction, &error))
@@ -239,34 +245,60 @@ static rlx_status print_ir(LLVMModuleRef module, rlx_text *out)
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 
-static rlx_status emit_guarded(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module,
-                               rlx_llvm_form form, rlx_text *out)
+/* One kernel while it is made. */
+typedef struct making {
+    const rlx_ir_func *kernel;
+    LLVMModuleRef module;
+    bool cut; /* into parts */
+    rlx_emit_parts parts;
+} making;
+
+static rlx_status emit_guarded(rlx_llvm *w, making *m, rlx_llvm_form form, int part, rlx_text *out)
 {
-    RLX_TRY(build(w, kernel, module));
-    return form == RLX_LLVM_IR ? print_ir(module, out) : generate(w, kernel, module, form, out);
+    LLVMSetTarget(m->module, backends[w->target.kind].triple);
+    LLVMSetDataLayout(m->module, w->layout);
+    RLX_TRY(rlx_emit_kernel(w->engine, &w->target, m->kernel, w->cx, m->module,
+                            m->cut ? &m->parts : NULL));
+    LLVMModuleRef module = part == RLX_LLVM_KERNEL ? m->module : m->parts.module[part];
+    RLX_TRY(verify(m->kernel, module));
+    if (form == RLX_LLVM_IR)
+        return print_ir(module, out);
+    return generate(w, m->kernel, module, form, part == RLX_LLVM_KERNEL ? &m->parts.names : NULL,
+                    out);
 }
 
-static rlx_status emit(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form, rlx_text *out)
+/* AMX's tiles keep their shapes from a kernel's beginning to its end, which a part would not know of. */
+static bool may_cut(const rlx_llvm *w)
+{
+    return w->engine == &rlx_emit_engine_cpu && !w->target.tiles_bf16 && !w->target.tiles_bytes;
+}
+
+static rlx_status emit(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form,
+                       rlx_llvm_parts *parts, int part, rlx_text *out)
 {
     if (!w->cx) /* abandoned after a fatal error */
         RLX_TRY(open_llvm(w));
     w->message[0] = 0;
+    making m = {.kernel = kernel, .cut = parts && may_cut(w)};
     jmp_buf here;
     working = w;
     recovery = &here;
     if (setjmp(here)) {
         recovery = NULL;
-        w->cx = NULL; /* leaked on purpose, with the target machine and the module */
+        w->cx = NULL; /* leaked on purpose, with the target machine and the modules */
         w->machine = NULL;
         LLVMDisposeMessage(w->layout);
         w->layout = NULL;
         return RLX_FAIL(RLX_UNSUPPORTED, "LLVM cannot compile kernel @%s for %s: %s", kernel->name,
                         w->target.cpu, w->message);
     }
-    LLVMModuleRef module = LLVMModuleCreateWithNameInContext(kernel->name, w->cx);
-    rlx_status st = emit_guarded(w, kernel, module, form, out);
+    m.module = LLVMModuleCreateWithNameInContext(kernel->name, w->cx);
+    rlx_status st = emit_guarded(w, &m, form, part, out);
     recovery = NULL;
-    LLVMDisposeModule(module);
+    if (parts)
+        *parts = m.parts.names;
+    rlx_emit_parts_deinit(&m.parts);
+    LLVMDisposeModule(m.module);
     return st;
 }
 

@@ -10,7 +10,7 @@
 
 #include "jit/jit.h"
 
-enum { RLX_LLVM_API_VERSION = 5 }; /* raised when the table changes */
+enum { RLX_LLVM_API_VERSION = 6 }; /* raised when the table changes */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */
@@ -29,6 +29,17 @@ typedef struct rlx_llvm_target {
     int team;       /* invocations per team; on a CPU 1, or more for host_team.h */
 } rlx_llvm_target;
 
+/* Loops of a kernel that are functions of their own (llvm_parts.h), in their order: objects that the kernel's
+ * object calls by these names. The same name is the same code. */
+enum { RLX_LLVM_MAX_PARTS = 8, RLX_LLVM_KERNEL = -1 };
+typedef struct rlx_llvm_part_name {
+    char text[40];
+} rlx_llvm_part_name;
+typedef struct rlx_llvm_parts {
+    int n;
+    rlx_llvm_part_name name[RLX_LLVM_MAX_PARTS];
+} rlx_llvm_parts;
+
 typedef enum rlx_llvm_form { RLX_LLVM_CODE, RLX_LLVM_IR, RLX_LLVM_ASM } rlx_llvm_form;
 
 /* A worker: an LLVM context and a target machine, used again for every kernel. One thread at a
@@ -41,8 +52,11 @@ typedef struct rlx_llvm_module {
     const char *llvm;  /* "LLVM 19.1.7" */
     rlx_status (*create)(const rlx_llvm_target *target, rlx_llvm **out);
     void (*destroy)(rlx_llvm *w); /* accepts NULL */
-    /* Appends a kernel's code or text. LLVM's own failures are RLX_UNSUPPORTED with its words. */
-    rlx_status (*emit)(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form, rlx_text *out);
+    /* Appends a kernel's code or text. LLVM's own failures are RLX_UNSUPPORTED with its words. parts NULL: all
+     * in one. Else they are named there, and what is appended is number `part` of them, or what calls
+     * them (RLX_LLVM_KERNEL). */
+    rlx_status (*emit)(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form,
+                       rlx_llvm_parts *parts, int part, rlx_text *out);
 } rlx_llvm_module;
 
 typedef const rlx_llvm_module *rlx_llvm_module_get_fn(void);

@@ -312,13 +312,14 @@ static rlx_status load_code(rlx_executable *e)
                         code_names[p->code_kind]);
     RLX_TRY_NOTE(rlx_cpu_enable(p->features), "program '%s' is compiled for %s", p->name,
                  p->target);
-    rlx_elf_object *objects = RLX_NEW_ARRAY(e->arena, rlx_elf_object, p->nkernels);
+    const uint32_t n = p->nkernels + p->nparts;
+    rlx_elf_object *objects = RLX_NEW_ARRAY(e->arena, rlx_elf_object, n);
     if (!objects)
         return RLX_OOM();
-    for (uint32_t i = 0; i < p->nkernels; i++)
+    for (uint32_t i = 0; i < n; i++)
         objects[i] =
             (rlx_elf_object){p->kernels[i].name, p->kernels[i].code, p->kernels[i].code_bytes};
-    return rlx_elf_image_create(objects, p->nkernels, &e->image);
+    return rlx_elf_image_create(objects, n, &e->image);
 }
 
 /* The tensors that places name; some of them often. */
@@ -429,7 +430,7 @@ void rlx_executable_own_weights(rlx_executable *e, rlx_weights *w)
 
 rlx_status rlx_executable_tell_perf(const rlx_executable *e, rlx_perf *perf)
 {
-    const uint32_t n = e->image ? e->program->nkernels : 0;
+    const uint32_t n = e->image ? e->program->nkernels + e->program->nparts : 0;
     rlx_perf_code *codes = calloc(n + 1, sizeof *codes);
     if (!codes)
         return RLX_OOM();

@@ -2,8 +2,9 @@
  *
  *   measure   read section headers, give every allocated section its place in the mapping
  *   copy      contents into writable memory
- *   relocate  write addresses and distances
- *   seal      mprotect to read and execute, look up the functions
+ *   find      look up the functions
+ *   relocate  write addresses and distances, of one another's functions too
+ *   seal      mprotect to read and execute
  *
  * An object comes from a file that anybody may have damaged: headers are copied out before use (the
  * bytes may lie at any address), every index is checked against its table, every range against its
@@ -29,9 +30,10 @@ enum {
 
 #define NOT_PLACED SIZE_MAX
 
-/* One object while it is being loaded. */
+/* One object while it is being loaded, in an array of all. */
 typedef struct object {
     const rlx_elf_object *file;
+    const rlx_elf_image *image;
     Elf64_Ehdr header;
     size_t nsections;
     size_t *place;               /* section -> offset in the mapping, or NOT_PLACED */
@@ -39,14 +41,17 @@ typedef struct object {
     size_t nsymbols;
 } object;
 
+typedef struct function {
+    const char *name; /* while objects are loaded */
+    void *address;
+    size_t bytes;
+} function;
+
 struct rlx_elf_image {
     uint8_t *base;
     size_t bytes;
     size_t n;
-    struct {
-        void *address;
-        size_t bytes;
-    } functions[];
+    function functions[];
 };
 
 #define BAD(o, ...) bad((o), __LINE__, __VA_ARGS__)
@@ -196,6 +201,18 @@ static void copy(const object *o, uint8_t *base)
 
 /* ---- relocation ----------------------------------------------------------------------------- */
 
+/* Another object's function. */
+static rlx_status resolve_elsewhere(const object *o, const char *name, uint64_t *address)
+{
+    for (size_t i = 0; i < o->image->n; i++)
+        if (strcmp(o->image->functions[i].name, name) == 0) {
+            *address = (uint64_t)(uintptr_t)o->image->functions[i].address;
+            return RLX_OK;
+        }
+    return RLX_FAIL(RLX_UNSUPPORTED, "object of kernel %s calls '%s', which is in no object",
+                    o->file->name, name);
+}
+
 /* Where symbol i ends up. */
 static rlx_status resolve(const object *o, const uint8_t *base, uint64_t i, uint64_t *address)
 {
@@ -207,8 +224,7 @@ static rlx_status resolve(const object *o, const uint8_t *base, uint64_t i, uint
         return RLX_OK;
     }
     if (s.st_shndx == SHN_UNDEF)
-        return RLX_FAIL(RLX_UNSUPPORTED, "object of kernel %s calls '%s', which is not in it",
-                        o->file->name, symbol_name(o, &s));
+        return resolve_elsewhere(o, symbol_name(o, &s), address);
     if (s.st_shndx >= o->nsections || o->place[s.st_shndx] == NOT_PLACED)
         return BAD(o, "symbol '%s' is in section %u, which is not loaded", symbol_name(o, &s),
                    s.st_shndx);
@@ -275,8 +291,7 @@ static rlx_status relocate(const object *o, uint8_t *base)
     return RLX_OK;
 }
 
-static rlx_status find_function(const object *o, const uint8_t *base, void **function,
-                                size_t *bytes)
+static rlx_status find_function(const object *o, const uint8_t *base, function *out)
 {
     for (size_t i = 1; i < o->nsymbols; i++) {
         Elf64_Sym s = symbol(o, i);
@@ -289,8 +304,9 @@ static rlx_status find_function(const object *o, const uint8_t *base, void **fun
             return BAD(o, "the symbol of that name is no code");
         uint64_t address;
         RLX_TRY(resolve(o, base, i, &address));
-        *function = (void *)(uintptr_t)address;
-        *bytes = s.st_size < in.sh_size - s.st_value ? s.st_size : in.sh_size - s.st_value;
+        out->name = o->file->name;
+        out->address = (void *)(uintptr_t)address;
+        out->bytes = s.st_size < in.sh_size - s.st_value ? s.st_size : in.sh_size - s.st_value;
         return RLX_OK;
     }
     return BAD(o, "no function of that name");
@@ -320,13 +336,12 @@ static rlx_status load(rlx_elf_image *image, object *objects)
     RLX_TRY(map(image, bytes));
     for (size_t i = 0; i < image->n; i++) {
         copy(&objects[i], image->base);
-        RLX_TRY(relocate(&objects[i], image->base));
+        RLX_TRY(find_function(&objects[i], image->base, &image->functions[i]));
     }
+    for (size_t i = 0; i < image->n; i++)
+        RLX_TRY(relocate(&objects[i], image->base));
     if (mprotect(image->base, image->bytes, PROT_READ | PROT_EXEC) != 0)
         return RLX_FAIL(RLX_IO, "making code executable: %s", strerror(errno));
-    for (size_t i = 0; i < image->n; i++)
-        RLX_TRY(find_function(&objects[i], image->base, &image->functions[i].address,
-                              &image->functions[i].bytes));
     return RLX_OK;
 }
 
@@ -340,7 +355,7 @@ rlx_status rlx_elf_image_create(const rlx_elf_object *objects, size_t n, rlx_elf
     } else {
         image->n = n;
         for (size_t i = 0; i < n; i++)
-            loading[i].file = &objects[i];
+            loading[i] = (object){.file = &objects[i], .image = image};
         st = load(image, loading);
     }
     for (size_t i = 0; loading && i < n; i++)

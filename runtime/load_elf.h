@@ -17,8 +17,8 @@ typedef struct rlx_elf_object {
 /* All objects of a program in one mapping: written, then made executable, never both. */
 typedef struct rlx_elf_image rlx_elf_image;
 
-/* Loads and relocates `n` objects. An object is code and constants that stand alone: writable data,
- * thread-local data and undefined symbols are errors (RLX_UNSUPPORTED, naming section or symbol).
+/* Loads and relocates `n` objects. They are code and constants that stand alone: writable data,
+ * thread-local data and symbols that are no object's function are errors (RLX_UNSUPPORTED, naming section or symbol).
  * Every offset in the file is checked: RLX_INVALID_FILE names the object and what is wrong in it.
  * The objects may go away afterwards. */
 rlx_status rlx_elf_image_create(const rlx_elf_object *objects, size_t n, rlx_elf_image **out);

@@ -164,9 +164,12 @@ static void put_tape(writer *w)
     }
 }
 
+/* A kernel's last word. */
+enum { IS_PART = 1 };
+
 static rlx_status put_kernels(writer *w)
 {
-    for (uint32_t i = 0; i < w->p->nkernels; i++) {
+    for (uint32_t i = 0; i < w->p->nkernels + w->p->nparts; i++) {
         const rlx_program_kernel *k = &w->p->kernels[i];
         rlx_text *t = &w->sections[RLX_SECTION_KERNELS];
         put32(t, put_string(w, k->name));
@@ -174,7 +177,7 @@ static rlx_status put_kernels(writer *w)
         put64(t, k->team_bytes);
         put64(t, (int64_t)k->code_bytes);
         put32(t, k->cost.symbol);
-        put32(t, 0);
+        put32(t, i >= w->p->nkernels ? IS_PART : 0);
         for (int at = 0; at < 2; at++) {
             put64(t, k->cost.bytes[at]);
             put64(t, k->cost.operations[at]);
@@ -479,30 +482,38 @@ static rlx_status read_tensor(const reader *r, size_t byte, rlx_program_tensor *
     return RLX_OK;
 }
 
+static rlx_status read_kernel(const reader *r, size_t byte, rlx_program_kernel *k)
+{
+    RLX_TRY(read_string(r, byte, &k->name));
+    k->nbuffers = get32(r->bytes + byte + 4);
+    k->team_bytes = get64(r->bytes + byte + 8);
+    k->cost.symbol = get32(r->bytes + byte + 24);
+    for (int end = 0; end < 2; end++) {
+        k->cost.bytes[end] = get64(r->bytes + byte + 32 + 16 * (size_t)end);
+        k->cost.operations[end] = get64(r->bytes + byte + 40 + 16 * (size_t)end);
+    }
+    for (size_t axis = 0; axis < RLX_PROGRAM_GRID; axis++) {
+        int size;
+        if (!get_dim(r, byte + 64 + 8 * axis, count(r, RLX_SECTION_DIMS), &k->grid[axis], &size))
+            return BAD_BYTE(byte + 64 + 8 * axis, "axis %zu of kernel %s's grid", axis, k->name);
+    }
+    return RLX_OK;
+}
+
 static rlx_status read_kernels(reader *r)
 {
     const uint8_t *code = r->code;
     size_t left = count(r, RLX_SECTION_CODE);
-    for (uint32_t i = 0; i < r->p->nkernels; i++) {
+    for (size_t i = 0; i < count(r, RLX_SECTION_KERNELS); i++) {
         size_t byte = at(r, RLX_SECTION_KERNELS, i);
         rlx_program_kernel *k = &r->p->kernels[i];
-        RLX_TRY(read_string(r, byte, &k->name));
-        k->nbuffers = get32(r->bytes + byte + 4);
-        k->team_bytes = get64(r->bytes + byte + 8);
-        k->cost.symbol = get32(r->bytes + byte + 24);
-        if (get32(r->bytes + byte + 28))
-            return BAD_BYTE(byte + 28, "%u where nothing is", get32(r->bytes + byte + 28));
-        for (int end = 0; end < 2; end++) {
-            k->cost.bytes[end] = get64(r->bytes + byte + 32 + 16 * (size_t)end);
-            k->cost.operations[end] = get64(r->bytes + byte + 40 + 16 * (size_t)end);
-        }
-        for (size_t axis = 0; axis < RLX_PROGRAM_GRID; axis++) {
-            int size;
-            if (!get_dim(r, byte + 64 + 8 * axis, count(r, RLX_SECTION_DIMS), &k->grid[axis],
-                         &size))
-                return BAD_BYTE(byte + 64 + 8 * axis, "axis %zu of kernel %s's grid", axis,
-                                k->name);
-        }
+        RLX_TRY(read_kernel(r, byte, k));
+        const uint32_t part = get32(r->bytes + byte + 28);
+        if (part > IS_PART || (r->p->nparts && !part))
+            return BAD_BYTE(byte + 28, "%u where a kernel has 0, and a part behind all kernels 1",
+                            part);
+        r->p->nkernels += !part;
+        r->p->nparts += part;
         uint64_t n = (uint64_t)get64(r->bytes + byte + 16);
         if (n > left)
             return BAD_BYTE(byte + 16, "kernel %s has %llu bytes of code, %zu are left", k->name,
@@ -566,7 +577,6 @@ static rlx_status read_program(reader *r)
     memcpy(p->key.bytes, r->bytes + AT_KEY, sizeof(p->key.bytes));
     p->arena_bytes = get64(r->bytes + AT_ARENA);
     p->plan_least = get64(r->bytes + AT_PLAN);
-    p->nkernels = (uint32_t)count(r, RLX_SECTION_KERNELS);
     p->nfuncs = (uint32_t)count(r, RLX_SECTION_FUNCS);
     p->nbound = (uint32_t)count(r, RLX_SECTION_BOUND);
     p->noutputs = (uint32_t)count(r, RLX_SECTION_OUTPUTS);

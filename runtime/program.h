@@ -20,7 +20,7 @@
 enum { RLX_PROGRAM_MAX_RANK = 6, RLX_PROGRAM_GRID = 3 };
 
 typedef enum rlx_code_kind {
-    RLX_CODE_X86_64_ELF = 1, /* relocatable object with one kernel; see rlx_kernel_fn */
+    RLX_CODE_X86_64_ELF = 1, /* relocatable objects, each a kernel (rlx_kernel_fn) or a part */
     RLX_CODE_PTX,
     RLX_CODE_SPIRV,
     RLX_CODE_AARCH64_ELF /* as for x86-64; made here, loaded nowhere yet */
@@ -43,6 +43,8 @@ typedef struct rlx_program_cost {
 } rlx_program_cost;
 #define RLX_NO_SYMBOL UINT32_MAX
 
+/* A kernel; or, behind all of them, a part: code that kernels' objects call by its name. Of a part only name and
+ * code are set. */
 typedef struct rlx_program_kernel {
     const char *name; /* also the symbol in the object */
     const uint8_t *code;
@@ -110,8 +112,8 @@ typedef struct rlx_program {
     const char *preimage;   /* the text that `key` is the hash of (docs/cache.md), or "" */
     const char *source;     /* what it was compiled from, as text: a HIR module, or "" */
 
-    uint32_t nkernels, nops, nargs, nfuncs, nbound, noutputs;
-    rlx_program_kernel *kernels;
+    uint32_t nkernels, nparts, nops, nargs, nfuncs, nbound, noutputs;
+    rlx_program_kernel *kernels; /* nkernels + nparts */
     rlx_program_op *ops;
     rlx_program_arg *args;
     rlx_program_func *funcs;   /* the last one is the entry; its params are all OUT: the outputs */

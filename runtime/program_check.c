@@ -294,7 +294,7 @@ static rlx_status check_cost(const checker *c, uint32_t i)
 
 static rlx_status check_kernels(const checker *c)
 {
-    for (uint32_t i = 0; i < c->p->nkernels; i++) {
+    for (uint32_t i = 0; i < c->p->nkernels + c->p->nparts; i++) {
         const rlx_program_kernel *k = &c->p->kernels[i];
         if (!k->name[0])
             return BAD(KERNELS, i, "P1: no name");

@@ -17,12 +17,17 @@ static const char *const paths[] = {
 };
 enum { PATHS = sizeof paths / sizeof *paths };
 
-static void check_objects(const rlx_text *entry, const char *path)
+/* Prompts' contractions have loops in common; on AMX they are not cut, and products of bf16 are too short. */
+static void check_objects(const rlx_text *entry, const char *path, int64_t tokens)
 {
     rlx_program *p;
     assert_ok(rlx_program_decode(entry->data, entry->len, &p));
     ck_assert_uint_gt(p->nkernels, 4);
-    for (uint32_t i = 0; i < p->nkernels; i++) {
+    if (strstr(path, "amx"))
+        ck_assert_uint_eq(p->nparts, 0);
+    else if (tokens > 1 && !strstr(path, "bf16"))
+        ck_assert_uint_gt(p->nparts, 0);
+    for (uint32_t i = 0; i < p->nkernels + p->nparts; i++) {
         Elf64_Ehdr head;
         ck_assert_uint_gt(p->kernels[i].code_bytes, sizeof head);
         memcpy(&head, p->kernels[i].code, sizeof head);
@@ -49,7 +54,7 @@ static void compile_model(const test_model *m, const char *path, rlx_precision p
                                 .upper = c.upper,
                                 .provenance = "test_cpu_paths"};
     assert_ok(rlx_jit_compile(c.lir, &cx.target, &jo, &entry, &stats));
-    check_objects(&entry, path);
+    check_objects(&entry, path, tokens);
     rlx_text_deinit(&entry);
     rlx_compilation_deinit(&c);
 }

@@ -479,9 +479,10 @@ START_TEST(llvm_failures)
         rlx_text out = {0};
         EXPECT_OK(m->create(&t, &worker));
         for (int k = 0; k < 3; k++)
-            EXPECT_ERROR(m->emit(worker, s.module->first, RLX_LLVM_CODE, &out), RLX_UNSUPPORTED,
-                         cases[i].message);
-        EXPECT_OK(m->emit(worker, s.module->first, RLX_LLVM_IR, &out));
+            EXPECT_ERROR(
+                m->emit(worker, s.module->first, RLX_LLVM_CODE, NULL, RLX_LLVM_KERNEL, &out),
+                RLX_UNSUPPORTED, cases[i].message);
+        EXPECT_OK(m->emit(worker, s.module->first, RLX_LLVM_IR, NULL, RLX_LLVM_KERNEL, &out));
         m->destroy(worker);
         rlx_text_deinit(&out);
     }

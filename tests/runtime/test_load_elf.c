@@ -82,6 +82,31 @@ START_TEST(many_in_one_mapping)
 }
 END_TEST
 
+/* A part may lie before or behind who calls it, and be called by many. */
+START_TEST(objects_call_parts)
+{
+    object_file caller = read_object(RLX_OBJECT_CALLER), callee = read_object(RLX_OBJECT_CALLEE);
+    const rlx_elf_object a = {"caller", (uint8_t *)caller.data, caller.bytes},
+                         b = {"callee", (uint8_t *)callee.data, callee.bytes};
+    const rlx_elf_object objects[] = {a, b, a};
+    rlx_elf_image *image;
+    EXPECT_OK(rlx_elf_image_create(objects, 3, &image));
+    for (size_t i = 0; i < 3; i += 2) {
+        double x = 20;
+        void *buffers[] = {&x}, *address = rlx_elf_image_get(image, i);
+        rlx_kernel_fn *fn;
+        memcpy(&fn, &address, sizeof(fn));
+        fn(buffers, NULL, 0, 1, NULL);
+        ck_assert_double_eq(x, 41);
+    }
+    rlx_elf_image_destroy(image);
+    EXPECT_ERROR(rlx_elf_image_create(&a, 1, &image), RLX_UNSUPPORTED,
+                 "object of kernel caller calls 'callee', which is in no object");
+    free(caller.data);
+    free(callee.data);
+}
+END_TEST
+
 /* Never writable and executable at once. */
 START_TEST(code_is_read_only)
 {
@@ -128,7 +153,7 @@ START_TEST(refused_objects)
 
     f = read_object(RLX_OBJECT_UNDEFINED);
     EXPECT_ERROR(load_one("undefined", f.data, f.bytes, &image), RLX_UNSUPPORTED,
-                 "'rlx_test_not_there', which is not in it");
+                 "'rlx_test_not_there', which is in no object");
     free(f.data);
     f = read_object(RLX_OBJECT_WRITABLE);
     EXPECT_ERROR(load_one("writable", f.data, f.bytes, &image), RLX_UNSUPPORTED,
@@ -176,6 +201,7 @@ int main(void)
     Suite *s = suite_create("load_elf");
     SUITE_TEST(s, "kernels run", kernels_run);
     SUITE_TEST(s, "many in one mapping", many_in_one_mapping);
+    SUITE_TEST(s, "objects call parts", objects_call_parts);
     SUITE_TEST(s, "code is read only", code_is_read_only);
     SUITE_TEST(s, "refused objects", refused_objects);
     SUITE_TEST(s, "damaged objects", damaged_objects);

@@ -1,0 +1,269 @@
+#include "jit/llvm_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "jit/llvm_emit.h"
+#include "runtime/base/hash.h"
+
+/* ---- which loops ---- */
+
+typedef struct contents {
+    int packs, products;
+    bool other; /* what needs the kernel around it */
+} contents;
+
+static bool is_product(const rlx_ir_node *n)
+{
+    return n->op == RLX_LIR_DOT_PANEL || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_OUTER_BF16;
+}
+
+static void look(const rlx_ir_block *block, contents *c)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        c->packs += n->op == RLX_LIR_PACK;
+        c->products += is_product(n);
+        c->other |= n->op == RLX_LIR_EXTENT || n->op == RLX_LIR_ALLOC || n->op == RLX_LIR_GRID;
+        for (int i = 0; i < n->nblock; i++)
+            look(n->blocks[i], c);
+    }
+}
+
+/* The loop's body is one loop and nothing else. */
+static bool is_perfect(const rlx_ir_node *loop)
+{
+    const rlx_ir_node *first = loop->blocks[0]->first;
+    return first->op == RLX_LIR_FOR && first->next == loop->blocks[0]->last;
+}
+
+static bool holds_product(const rlx_ir_node *loop)
+{
+    for (const rlx_ir_node *n = loop->blocks[0]->first; n; n = n->next)
+        if (is_product(n))
+            return true;
+    return false;
+}
+
+/* Loops around one product, as far out as there is nothing beside them; or all of a nest that packs. */
+static bool is_nest(const rlx_ir_node *loop)
+{
+    contents c = {0};
+    look(loop->blocks[0], &c);
+    if (c.other || (c.packs && c.products))
+        return false;
+    if (c.packs)
+        return true;
+    while (is_perfect(loop))
+        loop = loop->blocks[0]->first;
+    return c.products == 1 && holds_product(loop);
+}
+
+static bool reduces(const rlx_ir_block *block)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        if (n->op == RLX_LIR_REDUCE)
+            return true;
+        for (int i = 0; i < n->nblock; i++)
+            if (reduces(n->blocks[i]))
+                return true;
+    }
+    return false;
+}
+
+bool rlx_emit_may_cut(const rlx_ir_func *kernel)
+{
+    return !reduces(kernel->body);
+}
+
+/* ---- what a loop takes from around it ---- */
+
+enum { MAX_LIVE = 48, MAX_ARGS = MAX_LIVE * 2 };
+
+typedef struct live {
+    int n;
+    const rlx_emit_tile *value[MAX_LIVE];
+    bool fits;
+} live;
+
+static void note_operand(const rlx_emit *e, const rlx_ir_value *v, live *l)
+{
+    const rlx_emit_tile *t = rlx_emit_find(e, v);
+    if (!t)
+        return;
+    for (int i = 0; i < l->n; i++)
+        if (l->value[i] == t)
+            return;
+    l->fits &= l->n < MAX_LIVE && (t->buffer || (v->type.rank == 0 && t->part[0]));
+    if (l->fits)
+        l->value[l->n++] = t;
+}
+
+static void note_operands(const rlx_emit *e, const rlx_ir_node *n, live *l)
+{
+    for (int i = 0; i < n->nin; i++)
+        note_operand(e, n->in[i], l);
+    for (int i = 0; i < n->nblock; i++)
+        for (const rlx_ir_node *k = n->blocks[i]->first; k; k = k->next)
+            note_operands(e, k, l);
+}
+
+bool rlx_emit_is_part(const rlx_emit *e, const rlx_ir_node *loop)
+{
+    if (!e->parts || e->parts->names.n == RLX_LLVM_MAX_PARTS || loop->nout || !is_nest(loop))
+        return false;
+    live l = {.fits = true};
+    note_operands(e, loop, &l);
+    return l.fits;
+}
+
+/* ---- arguments ---- */
+
+typedef struct args {
+    int n;
+    LLVMValueRef value[MAX_ARGS]; /* in the kernel */
+    LLVMTypeRef type[MAX_ARGS];
+} args;
+
+static void add(args *a, LLVMValueRef v)
+{
+    a->type[a->n] = LLVMTypeOf(v);
+    a->value[a->n++] = v;
+}
+
+/* Of a buffer's strides the first is an argument: how many columns there are is the kernel's, the shape of a
+ * panel is the part's. */
+static bool is_argument(LLVMValueRef stride, int axis)
+{
+    return axis == 0 ? !LLVMIsAConstantInt(stride) || LLVMConstIntGetSExtValue(stride) != 1
+                     : !LLVMIsConstant(stride);
+}
+
+static bool collect(const live *l, LLVMValueRef hi, args *a)
+{
+    add(a, hi);
+    for (int i = 0; i < l->n; i++) {
+        const rlx_emit_tile *t = l->value[i];
+        if (a->n + 1 + RLX_MAX_RANK > MAX_ARGS)
+            return false;
+        if (!t->buffer) {
+            if (!LLVMIsConstant(t->part[0]))
+                add(a, t->part[0]);
+            continue;
+        }
+        add(a, t->buffer->base);
+        for (int k = 0; k < t->buffer->type->rank; k++)
+            if (is_argument(t->buffer->stride[k], k))
+                add(a, t->buffer->stride[k]);
+    }
+    return true;
+}
+
+/* The same values inside the part; `at`: its next parameter. */
+static rlx_status define_live(rlx_emit *p, const rlx_emit_tile *t, unsigned *at)
+{
+    rlx_emit_tile *out;
+    if (!t->buffer) {
+        RLX_TRY(rlx_emit_define(p, t->value, &out));
+        out->part[0] = LLVMIsConstant(t->part[0]) ? t->part[0] : LLVMGetParam(p->fn, (*at)++);
+        return RLX_OK;
+    }
+    RLX_TRY(rlx_emit_define_view(p, t->value, t->buffer, &out));
+    out->buffer->base = LLVMGetParam(p->fn, (*at)++);
+    for (int k = 0; k < t->buffer->type->rank; k++)
+        if (is_argument(t->buffer->stride[k], k))
+            out->buffer->stride[k] = LLVMGetParam(p->fn, (*at)++);
+    return RLX_OK;
+}
+
+/* ---- the function ---- */
+
+static rlx_status emit_body(rlx_emit *p, const rlx_ir_node *loop, const live *l)
+{
+    LLVMPositionBuilderAtEnd(p->entry, rlx_emit_new_block(p, "entry"));
+    LLVMBasicBlockRef body = rlx_emit_new_block(p, "body");
+    LLVMPositionBuilderAtEnd(p->b, body);
+    unsigned at = 1;
+    for (int i = 0; i < l->n; i++)
+        RLX_TRY(define_live(p, l->value[i], &at));
+    RLX_TRY(rlx_emit_for(p, loop, LLVMGetParam(p->fn, 0)));
+    LLVMBuildRetVoid(p->b);
+    LLVMBuildBr(p->entry, body);
+    return RLX_OK;
+}
+
+static rlx_status emit_function(const rlx_emit *e, LLVMModuleRef module, LLVMTypeRef type,
+                                const rlx_ir_node *loop, const live *l)
+{
+    rlx_emit p = *e;
+    p.module = module;
+    p.parts = NULL;
+    p.slots = NULL;
+    p.nslots = p.nused = 0;
+    p.sink = p.symbols = p.memory = p.team_index = p.teams = NULL;
+    memset(p.symbol, 0, sizeof p.symbol);
+    p.b = LLVMCreateBuilderInContext(p.cx);
+    p.entry = LLVMCreateBuilderInContext(p.cx);
+    p.fn = LLVMAddFunction(module, "part", type);
+    rlx_emit_cpu_attributes(&p);
+    rlx_status st = emit_body(&p, loop, l);
+    LLVMDisposeBuilder(p.entry);
+    LLVMDisposeBuilder(p.b);
+    return st;
+}
+
+static void make_name(LLVMModuleRef module, rlx_llvm_part_name *out)
+{
+    char *text = LLVMPrintModuleToString(module), hex[65];
+    rlx_hash_hex(rlx_hash_bytes(text, strlen(text)), hex);
+    LLVMDisposeMessage(text);
+    snprintf(out->text, sizeof out->text, "part_%.32s", hex);
+}
+
+/* The part of that function: one that is there, or the next. */
+static int keep(rlx_emit_parts *parts, LLVMModuleRef module)
+{
+    rlx_llvm_part_name *name = &parts->names.name[parts->names.n];
+    make_name(module, name);
+    for (int i = 0; i < parts->names.n; i++)
+        if (strcmp(parts->names.name[i].text, name->text) == 0) {
+            LLVMDisposeModule(module);
+            return i;
+        }
+    LLVMValueRef fn = LLVMGetNamedFunction(module, "part");
+    LLVMSetValueName2(fn, name->text, strlen(name->text));
+    parts->module[parts->names.n] = module;
+    return parts->names.n++;
+}
+
+rlx_status rlx_emit_part(rlx_emit *e, const rlx_ir_node *loop)
+{
+    live l = {.fits = true};
+    args a = {0};
+    note_operands(e, loop, &l);
+    LLVMValueRef hi = rlx_emit_scalar(e, loop->in[1]);
+    if (!collect(&l, hi, &a))
+        return rlx_emit_for(e, loop, hi);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), a.type, (unsigned)a.n, false);
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("part", e->cx);
+    LLVMSetTarget(module, LLVMGetTarget(e->module));
+    LLVMSetDataLayout(module, LLVMGetDataLayoutStr(e->module));
+    rlx_status st = emit_function(e, module, type, loop, &l);
+    if (st) {
+        LLVMDisposeModule(module);
+        return st;
+    }
+    const char *name = e->parts->names.name[keep(e->parts, module)].text;
+    LLVMValueRef fn = LLVMGetNamedFunction(e->module, name);
+    if (!fn)
+        fn = LLVMAddFunction(e->module, name, type);
+    LLVMSetVisibility(fn, LLVMHiddenVisibility);
+    LLVMBuildCall2(e->b, type, fn, a.value, (unsigned)a.n, "");
+    return RLX_OK;
+}
+
+void rlx_emit_parts_deinit(rlx_emit_parts *p)
+{
+    for (int i = 0; i < p->names.n; i++)
+        LLVMDisposeModule(p->module[i]);
+    p->names.n = 0;
+}

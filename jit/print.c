@@ -1,0 +1,60 @@
+#include "jit/jit.h"
+
+#include "jit/module.h"
+#include "jit/parts.h"
+
+typedef struct printer {
+    const rlx_llvm_module *module;
+    rlx_llvm *worker;
+    rlx_llvm_form form;
+    rlx_jit_parts parts; /* printed so far */
+} printer;
+
+/* And those of its parts that no kernel before it had. */
+static rlx_status print_kernel(printer *p, const rlx_ir_func *kernel, rlx_text *out)
+{
+    rlx_llvm_parts parts, again;
+    RLX_TRY(rlx_jit_check_budget(kernel));
+    RLX_TRY(rlx_jit_adopt_status(
+        p->module->emit(p->worker, kernel, p->form, &parts, RLX_LLVM_KERNEL, out)));
+    for (int i = 0; i < parts.n; i++) {
+        rlx_jit_part *part;
+        RLX_TRY(rlx_jit_parts_claim(&p->parts, &parts.name[i], kernel, i, &part));
+        if (part)
+            RLX_TRY(
+                rlx_jit_adopt_status(p->module->emit(p->worker, kernel, p->form, &again, i, out)));
+    }
+    return RLX_OK;
+}
+
+static rlx_status print_all(printer *p, const rlx_ir_module *m, rlx_text *out)
+{
+    for (const rlx_ir_func *f = m->first; f; f = f->next)
+        if (f->is_kernel)
+            RLX_TRY_NOTE(print_kernel(p, f, out), "printing kernel @%s", f->name);
+    return RLX_OK;
+}
+
+static rlx_status print_spirv(const rlx_ir_module *m, const rlx_jit_target *t, rlx_jit_text what,
+                              rlx_text *out)
+{
+    for (const rlx_ir_func *f = m->first; f; f = f->next)
+        if (f->is_kernel)
+            RLX_TRY_NOTE(rlx_jit_print_kernel(f, t, what, out), "printing kernel @%s", f->name);
+    return RLX_OK;
+}
+
+rlx_status rlx_jit_print_module(const rlx_ir_module *m, const rlx_jit_target *t, rlx_jit_text what,
+                                rlx_text *out)
+{
+    if (t->kind == RLX_JIT_SPIRV)
+        return print_spirv(m, t, what, out);
+    printer p = {.form = what == RLX_JIT_LLVM ? RLX_LLVM_IR : RLX_LLVM_ASM};
+    RLX_TRY(rlx_jit_module_open(&p.module));
+    RLX_TRY(rlx_jit_worker_create(p.module, t, &p.worker));
+    rlx_jit_parts_init(&p.parts);
+    rlx_status st = print_all(&p, m, out);
+    rlx_jit_parts_deinit(&p.parts);
+    p.module->destroy(p.worker);
+    return st;
+}
