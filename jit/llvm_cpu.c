@@ -382,6 +382,8 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
         return rlx_emit_cpu_outer(e, n);
     case RLX_LIR_OUTER_BF16:
         return rlx_emit_cpu_outer_bf16(e, n);
+    case RLX_LIR_TURN:
+        return rlx_emit_cpu_turn(e, n);
     case RLX_LIR_PACK:
         return rlx_emit_cpu_pack(e, n);
     case RLX_LIR_LOAD:

@@ -6,6 +6,7 @@
  *   llvm_cpu_rows.c    operands that are read from memory where they are used
  *   llvm_cpu_bytes.c   products of bytes: what VNNI, AVX-512, AVX2 and NEON have for them
  *   llvm_cpu_dot.c     dot
+ *   llvm_cpu_turn.c    turn
  *   llvm_cpu_pack.c    pack
  *   llvm_cpu_panel.c   dot_panel, outer, outer_bf16 by pairs
  *   llvm_cpu_tiles.c   dot_panel and outer_bf16 by AMX's tiles
@@ -34,6 +35,7 @@ LLVMValueRef rlx_emit_field_codes(rlx_emit *e, const rlx_block_layout *l, LLVMVa
 LLVMValueRef rlx_emit_field_scale(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
                                   LLVMValueRef first, LLVMValueRef *add);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);
@@ -58,6 +60,9 @@ LLVMValueRef rlx_emit_as_vector(rlx_emit *e, LLVMValueRef row);
 /* One vector of vectors whose lengths divide the places that they get. */
 LLVMValueRef rlx_emit_join(rlx_emit *e, LLVMValueRef *x, int n);
 LLVMValueRef rlx_emit_fma(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z);
+/* `n` bytes of row `part` from element `at` on, out of what the row is joined from. */
+rlx_status rlx_emit_bytes_at(rlx_emit *e, const rlx_emit_tile *t, int part, int at, int n,
+                             LLVMValueRef *out);
 /* Memory accesses stay on their side of it; no instruction. */
 void rlx_emit_keep_order(rlx_emit *e);
 

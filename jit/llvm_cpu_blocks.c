@@ -556,7 +556,7 @@ static bool only_multiplied(const rlx_ir_value *loaded, const rlx_ir_block *bloc
 {
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         for (int i = 0; i < n->nin; i++)
-            if (n->in[i] == loaded && (n->op != RLX_LIR_DOT || i != 3))
+            if (n->in[i] == loaded && n->op != RLX_LIR_TURN && (n->op != RLX_LIR_DOT || i != 3))
                 return false;
         for (int i = 0; i < n->nblock; i++)
             if (!only_multiplied(loaded, n->blocks[i]))

@@ -105,12 +105,12 @@ typedef struct groups {
     int group; /* elements */
     int first, count;
     int at; /* the first element of the present vector */
+    bool turned;
 } groups;
 
-/* `n` codes from element `at` on, out of what the row is joined from: vectors that are no power of
- * two long are better never made. */
-static rlx_status codes_at(rlx_emit *e, const rlx_emit_tile *t, int part, int at, int n,
-                           LLVMValueRef *out)
+/* Vectors that are no power of two long are better never made. */
+rlx_status rlx_emit_bytes_at(rlx_emit *e, const rlx_emit_tile *t, int part, int at, int n,
+                             LLVMValueRef *out)
 {
     LLVMValueRef few[MAX_VECTORS];
     if (!t->piece)
@@ -130,7 +130,7 @@ static rlx_status take_code(void *user, int s, int i, LLVMValueRef *out)
     const groups *g = user;
     int n = TOGETHER * g->bytes.lanes;
     (void)i;
-    return codes_at(g->e, g->b, g->part, g->at + s * n, n, out);
+    return rlx_emit_bytes_at(g->e, g->b, g->part, g->at + s * n, n, out);
 }
 
 static rlx_status take_activation(void *user, int s, int i, LLVMValueRef *out)
@@ -264,6 +264,29 @@ static rlx_status sum_groups(groups *g, LLVMValueRef *out)
     return RLX_OK;
 }
 
+/* The same where eight groups lie side by side: sums of their quads, group by group in the lanes. */
+static rlx_status sum_turned(groups *g, LLVMValueRef *out)
+{
+    rlx_emit *e = g->e;
+    const int width = g->group, whole = rlx_emit_register_lanes(e);
+    const int lanes = whole < LANES ? LANES : whole, n = LANES * width;
+    LLVMValueRef half[2], sum;
+    g->bytes.lanes = lanes;
+    rlx_emit_byte_steps(e, n / (TOGETHER * lanes), &g->bytes);
+    g->bytes.steps = n / (TOGETHER * lanes);
+    g->at = g->first * width;
+    sum = rlx_emit_no_sum(e, &g->bytes);
+    RLX_TRY(rlx_emit_sum_bytes(e, &g->bytes, &sum));
+    if (g->bytes.in_16)
+        sum = rlx_emit_halves(e, sum, lanes);
+    for (int i = 0; i < 2 && lanes > LANES; i++)
+        RLX_TRY(rlx_emit_pick(e, sum, i * LANES, 1, LANES, &half[i]));
+    if (lanes > LANES)
+        sum = LLVMBuildAdd(e->b, half[0], half[1], "");
+    *out = sum;
+    return RLX_OK;
+}
+
 /* The present groups' own of a row of scales, one for every `per` elements. */
 static LLVMValueRef scales_of(const groups *g, LLVMValueRef row, int per)
 {
@@ -297,7 +320,7 @@ static rlx_status dot_rows(groups *g, int total, LLVMValueRef sa, LLVMValueRef s
     for (g->first = 0; g->first < total; g->first += LANES) {
         LLVMValueRef sum, scale;
         g->count = total - g->first < LANES ? total - g->first : LANES;
-        RLX_TRY(sum_groups(g, &sum));
+        RLX_TRY(g->turned ? sum_turned(g, &sum) : sum_groups(g, &sum));
         scale = LLVMBuildFMul(e->b, scales_of(g, sa, SCALED), scales_of(g, sb, g->group), "");
         sum = rlx_emit_fma(e, scale, LLVMBuildSIToFP(e->b, sum, type, ""), *acc);
         *acc = first_lanes(e, sum, *acc, g->count);
@@ -312,6 +335,7 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
     int64_t N = n->out[0]->type.dim[1], K = n->in[1]->type.dim[1];
     int total = (int)n->in[4]->type.dim[1];
     groups g = {.e = e, .b = rlx_emit_get(e, n->in[3]), .group = (int)(K / total)};
+    g.turned = rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0);
     g.bytes = (rlx_emit_byte_sums){.codes = rlx_emit_codes_of(n),
                                    .rows = 1,
                                    .columns = 1,

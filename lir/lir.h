@@ -56,6 +56,11 @@ rlx_ir_value *rlx_lir_build_contract(rlx_ir_builder *b, rlx_ir_value *acc, rlx_i
 /* Products of codes; bits: of unsigned codes, 0 when they are i8. */
 rlx_ir_value *rlx_lir_build_dot(rlx_ir_builder *b, int bits, rlx_ir_value *acc, rlx_ir_value *a,
                                 rlx_ir_value *sa, rlx_ir_value *w, rlx_ir_value *sw);
+/* The same of rows that lie as turn leaves them. */
+rlx_ir_value *rlx_lir_build_dot_turned(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
+                                       rlx_ir_value *a, rlx_ir_value *sa, rlx_ir_value *w,
+                                       rlx_ir_value *sw);
+rlx_ir_value *rlx_lir_build_turn(rlx_ir_builder *b, int64_t width, rlx_ir_value *x);
 rlx_ir_value *rlx_lir_build_pack(rlx_ir_builder *b, int64_t width, rlx_ir_value *x);
 /* xs and mins may both be NULL. */
 rlx_ir_value *rlx_lir_build_dot_panel(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
@@ -132,6 +137,15 @@ rlx_lir_part rlx_lir_part_of(const rlx_ir_node *load);
 /* The tile format of such a load from a buffer of format f; f32 where that makes no sense. */
 rlx_format rlx_lir_part_format(rlx_format f, const char *part);
 
+/* Where turn takes element k of a row of groups of `width`. */
+enum { RLX_LIR_TURN_GROUPS = 8, RLX_LIR_TURN_QUAD = 4 };
+static inline int64_t rlx_lir_turned(int64_t k, int64_t width)
+{
+    const int64_t run = k / (RLX_LIR_TURN_GROUPS * width) * RLX_LIR_TURN_GROUPS * width;
+    const int64_t group = (k - run) / width, quad = k % width / RLX_LIR_TURN_QUAD;
+    return run + (quad * RLX_LIR_TURN_GROUPS + group) * RLX_LIR_TURN_QUAD + k % RLX_LIR_TURN_QUAD;
+}
+
 /* ---- what a schedule is -----------------------------------------------------------------------
  */
 
@@ -157,10 +171,12 @@ typedef struct rlx_lir_schedule {
     int k;                /* elements of K per step: a multiple of lanes */
     int lanes;            /* partial sums per output: the region's numerics, repeated here */
     int block_m, block_n; /* what one instance computes; multiples of m and n */
-    int depth; /* contract: elements of K that go by a panel in team memory, a multiple of k: of
+    int depth;   /* contract: elements of K that go by a panel in team memory, a multiple of k: of
                   activations, block_n columns sharing it; with `rows`, of weights. 0: none */
-    int rows;  /* contract by panels of weights (lanes 1): rows of tokens whose activations of
+    int rows;    /* contract by panels of weights (lanes 1): rows of tokens whose activations of
                   `depth` stay in the second-level cache, a multiple of m; 0: other lowerings */
+    bool turned; /* contract of codes: rows lie turned in team memory, weights are decoded once for
+                    m of them */
     bool prologue_once; /* contract: normalise into team memory once per team; else a kernel of its
                            own */
 } rlx_lir_schedule;

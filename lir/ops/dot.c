@@ -3,7 +3,8 @@
  *   out  acc's type
  *   C1  formats and ranks are these.      C2  M and N agree, and there are 8 lanes.
  *   C3  a and b share K, a multiple of 64.      C4  sa has K/32 and sb K/32 or K/16.
- *   C5  u8 codes have bits, 1 to 7; i8 codes have none. */
+ *   C5  u8 codes have bits, 1 to 7; i8 codes have none.
+ *   C6  turned: K is a multiple of eight groups. */
 #include <math.h>
 #include <string.h>
 
@@ -41,6 +42,9 @@ rlx_status rlx_lir_dot_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    sa->dim[1] == K / 32 && (sb->dim[1] == K / 32 || sb->dim[1] == K / 16),
                    "%lld and %lld scales for %lld elements", (long long)sa->dim[1],
                    (long long)sb->dim[1], (long long)K);
+    RLX_IR_REQUIRE(m, n, "C6",
+                   !rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0) || sb->dim[1] % RLX_LIR_TURN_GROUPS == 0,
+                   "%lld groups of rows that are turned by eight", (long long)sb->dim[1]);
     return RLX_OK;
 }
 
@@ -54,11 +58,14 @@ static inline __attribute__((always_inline)) void dot_row(const rlx_lir_instr *i
     const uint8_t *b = (const uint8_t *)i->in[3]->data + (int64_t)n * K;
     const float *sb = (const float *)i->in[4]->data + (int64_t)n * (K / G);
     float *acc = (float *)i->out[0]->data + ((int64_t)m * N + n) * LANES;
-    bool is_signed = i->in[3]->format == RLX_I8;
+    const bool is_signed = i->in[3]->format == RLX_I8;
+    const bool turned = rlx_ir_attr_int(i->node, RLX_ATTR_TURNED, 0);
     for (int32_t h = 0; h < K / G; h++) {
         int32_t sum = 0;
-        for (int32_t k = h * G; k < (h + 1) * G; k++)
-            sum += a[k] * (is_signed ? (int8_t)b[k] : b[k]);
+        for (int32_t k = h * G; k < (h + 1) * G; k++) {
+            const int64_t at = turned ? rlx_lir_turned(k, G) : k;
+            sum += a[at] * (is_signed ? (int8_t)b[at] : b[at]);
+        }
         float scale = sa[h * G / 32] * sb[h];
         acc[h % LANES] = fmaf(scale, (float)sum, acc[h % LANES]);
     }

@@ -3,8 +3,9 @@
 /* Of a block that goes by panels: columns, and rows when there are registers for them. */
 enum { PANEL_COLUMNS = 64, PANEL_ROWS = 12, PLAIN_ROWS = 6 };
 
-/* Of rows of blocks: elements by the step (the largest block), and tokens. */
-enum { DOT_STEP = 256, DOT_ROWS = 4 };
+/* Of rows of blocks: elements by the step (the largest block), and tokens. Turned: tokens, and
+ * columns, whose totals are a vector. */
+enum { DOT_STEP = 256, DOT_ROWS = 4, TURNED_ROWS = 16, TURNED_COLUMNS = 8, DOT_LANES = 8 };
 
 static int64_t round_up(int64_t v, int64_t to)
 {
@@ -30,6 +31,20 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
         s->n /= 2;
 }
 
+/* Several rows of codes are turned, so that a step of a row of weights is decoded once for all of
+ * them: as long as they all fit into team memory, beside what waits there: sums, for two widths of
+ * groups. */
+static bool turns_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+{
+    enum { SUMS = 2 };
+    const int64_t rows = shape->m < TURNED_ROWS ? shape->m : TURNED_ROWS;
+    const int64_t sums = SUMS * shape->contracts * rows * TURNED_COLUMNS * DOT_LANES;
+    const int64_t results = shape->contracts * rows * shape->unit;
+    return t->unit == RLX_UNIT_CPU && shape->quantized && shape->m > 1 &&
+           shape->k % DOT_STEP == 0 && (!shape->unit || shape->unit % TURNED_COLUMNS == 0) &&
+           shape->m * shape->k + (sums + results) * (int64_t)sizeof(float) <= t->team_bytes;
+}
+
 /* Registers hold m*n*contracts accumulators of `lanes` partial sums, each lanes/vector registers
  * wide, besides n weight and a few activation registers. Decode streams weights: few token rows,
  * and as many weight rows as there are registers for, so that many streams are in flight. Prefill
@@ -40,7 +55,12 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
     int together = panels ? 1 : shape->contracts; /* by panels they go one after the other */
     bool wide = t->vector_regs >= 32;
     int lanes = shape->lanes;
-    if (shape->quantized) { /* one stream of weights, read once for a few tokens */
+    if (turns_rows(t, shape)) {
+        s->m = shape->m < TURNED_ROWS ? (int)shape->m : TURNED_ROWS;
+        s->n = TURNED_COLUMNS;
+        s->k = DOT_STEP;
+        s->turned = true;
+    } else if (shape->quantized) { /* one stream of weights, read once for a few tokens */
         s->m = shape->m < DOT_ROWS ? (int)shape->m : DOT_ROWS;
         s->n = 1;
         s->k = DOT_STEP;
@@ -113,7 +133,8 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
     out->block_m = out->m;
     out->block_n = out->n;
     if (shape->unit) {
-        out->block_m = shape->m <= 4 || t->unit == RLX_UNIT_GPU ? out->m : 4 * out->m;
+        bool few = shape->m <= 4 || out->turned || t->unit == RLX_UNIT_GPU;
+        out->block_m = few ? out->m : 4 * out->m;
         out->block_n = (int)shape->unit;
     }
     if (panels)
@@ -128,7 +149,8 @@ void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
         rlx_text_putf(out, " panel %d", s->depth);
     if (s->rows)
         rlx_text_putf(out, " of weights, rows %d", s->rows);
-    rlx_text_putf(out, "%s", s->prologue_once ? " prologue once" : "");
+    rlx_text_putf(out, "%s%s", s->turned ? " turned" : "",
+                  s->prologue_once ? " prologue once" : "");
 }
 
 /* As many query heads as are in a group, four at most, share what is read of a kv head: keys and

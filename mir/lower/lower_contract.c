@@ -435,7 +435,72 @@ static rlx_status emit_registers(kernel_cx *k, group *g, const rlx_ir_node *yiel
     return group_end_grid(k, &grid);
 }
 
+/* How many rows of a block of s.m from t0 are live. */
+static rlx_ir_value *live_rows(kernel_cx *k, const group *g, rlx_ir_value *t0)
+{
+    rlx_ir_value *rows = rlx_lir_build_map2(k->b, RLX_FN_SUB, k_extent(k, g->m), t0);
+    return rlx_lir_build_map2(k->b, RLX_FN_MIN, rows, k_const(k, g->s.block_m));
+}
+
+/* grid n, m: sums of rows that lie turned, their epilogue row by row. */
+static rlx_status emit_turned(kernel_cx *k, group *g, const rlx_ir_node *yield)
+{
+    const rlx_lir_schedule *s = &g->s;
+    rlx_ir_value *across = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->n, s->n));
+    rlx_ir_value *blocks = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->m));
+    rlx_ir_value *tiles[MAX_CONTRACTS];
+    turned_rows turned;
+    group_grid grid;
+    rlx_lir_scope row;
+    group one = *g;
+    one.s.m = 1;
+    RLX_TRY(turned_begin(k, g, &turned));
+    RLX_TRY(group_begin_grid(k, g, across, blocks, &grid));
+    rlx_ir_value *m0 = scaled(k, grid.row, s->m), *rows = live_rows(k, g, m0);
+    register_tile p = {.n0 = scaled(k, grid.column, s->n),
+                       .n_limit = group_columns_end(k, g, s->n)};
+    if (p.n_limit)
+        turned.columns = rlx_lir_build_map2(k->b, RLX_FN_MIN, k_const(k, s->n),
+                                            rlx_lir_build_map2(k->b, RLX_FN_SUB, p.n_limit, p.n0));
+    RLX_TRY(turned_sums(k, g, &turned, m0, rows, p.n0));
+    rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    p.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, m0, row.index[0]);
+    RLX_TRY(turned_totals(k, g, &turned, p.m0, row.index[0], tiles));
+    RLX_TRY(group_store_tiles(k, &one, &p, yield, tiles));
+    rlx_lir_end_for(k->b, &row, NULL);
+    return group_end_grid(k, &grid);
+}
+
 /* ---- the epilogue on blocks of rows */
+
+/* The same into team memory. */
+static rlx_status emit_block_turned(kernel_cx *k, const group *g, const turned_rows *turned,
+                                    rlx_ir_value *u0, rlx_ir_value *m0, rlx_ir_value *rows,
+                                    rlx_ir_value **memory)
+{
+    static const int64_t axes[2] = {0, 1};
+    rlx_ir_value *tiles[MAX_CONTRACTS];
+    rlx_lir_scope column, row;
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->unit), g->s.n, 0, NULL, &column);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    rlx_ir_value *n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, u0, column.index[0]);
+    RLX_TRY(turned_sums(k, g, turned, m0, rows, n0));
+    rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    rlx_ir_value *index[2] = {row.index[0], column.index[0]};
+    rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_ADD, m0, row.index[0]);
+    RLX_TRY(turned_totals(k, g, turned, at, row.index[0], tiles));
+    for (int i = 0; i < g->ncontracts; i++)
+        rlx_lir_build_store(k->b, memory[i], tiles[i], index, axes, NULL);
+    rlx_lir_end_for(k->b, &row, NULL);
+    rlx_lir_build_barrier(k->b); /* sums are cleared for the next columns */
+    rlx_lir_end_for(k->b, &column, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
 
 static rlx_status finish_block(kernel_cx *k, const columns *c, const register_tile *p,
                                rlx_ir_value *column, rlx_ir_value **tiles)
@@ -504,17 +569,21 @@ static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
         memory[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 2, dims);
     rlx_ir_value *units = k_const(k, g->n / g->unit);
     rlx_ir_value *blocks = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m));
-    rlx_ir_value *live = k_extent(k, g->m);
+    turned_rows turned;
     group_grid grid;
     rlx_lir_scope row;
+    if (s->turned)
+        RLX_TRY(turned_begin(k, g, &turned));
     RLX_TRY(group_begin_grid(k, g, units, blocks, &grid));
     if (k->top.status)
         return rlx_ir_builder_finish(&k->top);
     rlx_ir_value *t0 = scaled(k, grid.row, s->block_m);
-    rlx_ir_value *rows = rlx_lir_build_map2(k->b, RLX_FN_SUB, live, t0);
-    rows = rlx_lir_build_map2(k->b, RLX_FN_MIN, rows, k_const(k, s->block_m));
+    rlx_ir_value *rows = live_rows(k, g, t0);
     if (s->depth)
         RLX_TRY(emit_block_columns(k, g, &grid, t0, memory));
+    else if (s->turned)
+        RLX_TRY(
+            emit_block_turned(k, g, &turned, scaled(k, grid.column, g->unit), t0, rows, memory));
     else
         RLX_TRY(emit_block_tiles(k, g, &grid, t0, rows, memory));
     rlx_lir_build_barrier(k->b);
@@ -591,9 +660,10 @@ static rlx_status lower_groups(region_cx *r, group *groups, int n, const rlx_ir_
         k_bind(&k, seconds->value[i], BIND_BUFFER,
                kernel_extra(&k, "columns", seconds->memory[i], false));
     for (int i = 0; i < n; i++)
-        RLX_TRY(groups[i].s.rows ? group_lower_panels(&k, &groups[i], yield, &memory)
-                : groups[i].unit ? emit_blocks(&k, &groups[i], yield)
-                                 : emit_registers(&k, &groups[i], yield));
+        RLX_TRY(groups[i].s.rows     ? group_lower_panels(&k, &groups[i], yield, &memory)
+                : groups[i].unit     ? emit_blocks(&k, &groups[i], yield)
+                : groups[i].s.turned ? emit_turned(&k, &groups[i], yield)
+                                     : emit_registers(&k, &groups[i], yield));
     return kernel_end(r, &k);
 }
 

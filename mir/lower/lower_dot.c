@@ -3,27 +3,14 @@
  *   for k by 256 { codes, scales -> dot; sums, minima -> contract over groups }
  *
  * A row of weights is one stream of bytes: its codes, scales and minima are loaded by the step. */
-#include "mir/lower/lower_group.h"
+#include "mir/lower/lower_dot.h"
 
-enum { LANES = 8 };
+enum { LANES = DOT_LANES };
 
 /* One contraction's sums: of terms, and of minima when its blocks have any. */
 typedef struct sums {
     rlx_ir_value *acc, *less;
 } sums;
-
-typedef struct dots {
-    const group *g;
-    const register_tile *at;
-} dots;
-
-/* The elements of a step, or a value for every `by` of them. Those beyond K are zero when `padded`:
- * a step's groups may be fewer than the lanes of their sums. */
-typedef struct span {
-    rlx_ir_value *step; /* its number */
-    int64_t by, width;
-    bool padded;
-} span;
 
 /* Products of the step's number, that addresses grow by so much from step to step. */
 static rlx_ir_value *first_of(kernel_cx *k, const dots *d, const span *s)
@@ -31,8 +18,8 @@ static rlx_ir_value *first_of(kernel_cx *k, const dots *d, const span *s)
     return rlx_lir_build_map2(k->b, RLX_FN_MUL, s->step, k_const(k, d->g->s.k / s->by));
 }
 
-static rlx_status load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, span s,
-                            rlx_ir_value **out)
+rlx_status dot_load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, span s,
+                         rlx_ir_value **out)
 {
     rlx_ir_value *from = first_of(k, d, &s), *m0 = d->at->x0 ? d->at->x0 : d->at->m0;
     coord c[2] = {coord_of(m0, 0, 0), coord_of(from, d->g->k / s.by, 1)};
@@ -43,8 +30,8 @@ static rlx_status load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, 
     return tile_at(k, x, c, &ts, out);
 }
 
-static rlx_status load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *w, const char *what,
-                               span s, rlx_ir_value **out)
+rlx_status dot_load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *w, const char *what,
+                            span s, rlx_ir_value **out)
 {
     int64_t dims[2] = {d->g->s.n, s.width}, axes[2];
     rlx_ir_value *index[3];
@@ -64,8 +51,8 @@ static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, 
     int64_t width = (groups + LANES - 1) / LANES * LANES;
     span s = {.step = step, .by = by, .width = width, .padded = ends && width != groups};
     rlx_ir_value *xs, *mins;
-    RLX_TRY(load_rows(k, d, n->in[2], s, &xs));
-    RLX_TRY(load_weights(k, d, n->in[3], "min", s, &mins));
+    RLX_TRY(dot_load_rows(k, d, n->in[2], s, &xs));
+    RLX_TRY(dot_load_weights(k, d, n->in[3], "min", s, &mins));
     *less = rlx_lir_build_contract(k->b, *less, xs, mins);
     return rlx_ir_builder_finish(k->b);
 }
@@ -80,10 +67,10 @@ static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n
     span scales = {.step = step, .by = RLX_MIR_QUANT, .width = width / RLX_MIR_QUANT};
     span groups = {.step = step, .by = by, .width = width / by};
     rlx_ir_value *codes, *scale, *u, *us;
-    RLX_TRY(load_rows(k, d, n->in[0], elements, &codes));
-    RLX_TRY(load_rows(k, d, n->in[1], scales, &scale));
-    RLX_TRY(load_weights(k, d, n->in[3], "codes", elements, &u));
-    RLX_TRY(load_weights(k, d, n->in[3], "scale", groups, &us));
+    RLX_TRY(dot_load_rows(k, d, n->in[0], elements, &codes));
+    RLX_TRY(dot_load_rows(k, d, n->in[1], scales, &scale));
+    RLX_TRY(dot_load_weights(k, d, n->in[3], "codes", elements, &u));
+    RLX_TRY(dot_load_weights(k, d, n->in[3], "scale", groups, &us));
     int bits = u->type.format == RLX_I8 ? 0 : rlx_format_code_bits(f);
     *acc = rlx_lir_build_dot(k->b, bits, *acc, codes, scale, u, us);
     return rlx_ir_builder_finish(k->b);

@@ -16,7 +16,8 @@ typedef struct shape {
     int group;   /* G */
     int bits;    /* of u8 codes; 8: i8 */
     bool minima;
-    bool odd; /* scales of every kind, infinities and NaNs too */
+    bool odd;    /* scales of every kind, infinities and NaNs too */
+    bool turned; /* dot: its rows */
 } shape;
 
 enum { STEPS = 3 }; /* of K */
@@ -85,6 +86,19 @@ static void put_panel(rlx_text *t, int number, const shape *s)
                   acc);
 }
 
+/* The same of rows that are turned first. */
+static void put_turned(rlx_text *t, const shape *s)
+{
+    rlx_text_putf(t,
+                  "        %%ta = turn %%a {width=%d} : i8<%dx%d>\n"
+                  "        %%tb = turn %%b {width=%d} : %s<%dx%d>\n"
+                  "        %%d = dot %%c, %%ta, %%sa, %%tb, %%sb {turned=1",
+                  s->group, s->m, s->k, s->group, code_format(s), s->n, s->k);
+    if (s->bits < 8)
+        rlx_text_putf(t, ", bits=%d", s->bits);
+    rlx_text_put(t, "}");
+}
+
 static void put_dot(rlx_text *t, int number, const shape *s)
 {
     int depth = STEPS * s->k, groups = depth / s->group;
@@ -100,10 +114,13 @@ static void put_dot(rlx_text *t, int number, const shape *s)
     rlx_text_putf(t,
                   "        %%b = load %%code%d, %%z, %%k {axes=[0,1]} : %s<%dx%d>\n"
                   "        %%sb = load %%%s, %%z, %%h {axes=[0,1]} : f32<%dx%d>\n"
-                  "        %%d = dot %%c, %%a, %%sa, %%b, %%sb",
-                  s->bits, code_format(s), s->n, s->k, s->odd ? "odd" : "bs", s->n,
-                  s->k / s->group);
-    put_bits(t, s);
+                  "%s",
+                  s->bits, code_format(s), s->n, s->k, s->odd ? "odd" : "bs", s->n, s->k / s->group,
+                  s->turned ? "" : "        %d = dot %c, %a, %sa, %b, %sb");
+    if (s->turned)
+        put_turned(t, s);
+    else
+        put_bits(t, s);
     rlx_text_putf(t,
                   " : %s\n        yield %%d\n      }\n"
                   "      store %%y, %%sum, %%r, %%z, %%z, %%nl {axes=[0,1,2], limits=[0]}\n"
@@ -257,11 +274,11 @@ static shape any_shape(int unit)
 START_TEST(panels)
 {
     static const shape whole[] = {
-        {4, 16, 32, 32, 4, true, false},   {4, 16, 256, 32, 4, true, false},
-        {4, 16, 32, 32, 8, false, false},  {4, 16, 32, 16, 6, true, false},
-        {4, 16, 64, 32, 5, true, false},   {12, 32, 64, 32, 4, true, false},
-        {12, 32, 32, 32, 8, false, false}, {1, 8, 64, 16, 6, true, false},
-        {3, 48, 32, 32, 4, false, false}};
+        {4, 16, 32, 32, 4, true, false, false},   {4, 16, 256, 32, 4, true, false, false},
+        {4, 16, 32, 32, 8, false, false, false},  {4, 16, 32, 16, 6, true, false, false},
+        {4, 16, 64, 32, 5, true, false, false},   {12, 32, 64, 32, 4, true, false, false},
+        {12, 32, 32, 32, 8, false, false, false}, {1, 8, 64, 16, 6, true, false, false},
+        {3, 48, 32, 32, 4, false, false, false}};
     rlx_text t = {0};
     state = 5;
     rlx_text_put(&t, "lir module @dot {\n");
@@ -278,10 +295,10 @@ END_TEST
 START_TEST(dots)
 {
     static const shape whole[] = {
-        {1, 1, 64, 32, 4, false, false},  {1, 1, 256, 32, 4, false, false},
-        {1, 1, 256, 16, 6, false, false}, {1, 4, 64, 32, 8, false, false},
-        {3, 2, 64, 32, 8, false, false},  {1, 1, 256, 32, 5, false, false},
-        {1, 1, 256, 32, 8, false, false}};
+        {1, 1, 64, 32, 4, false, false, false},  {1, 1, 256, 32, 4, false, false, false},
+        {1, 1, 256, 16, 6, false, false, false}, {1, 4, 64, 32, 8, false, false, false},
+        {3, 2, 64, 32, 8, false, false, false},  {1, 1, 256, 32, 5, false, false, false},
+        {1, 1, 256, 32, 8, false, false, false}};
     rlx_text t = {0};
     state = 6;
     rlx_text_put(&t, "lir module @dot {\n");
@@ -293,6 +310,25 @@ START_TEST(dots)
         put_dot(&t, 100 + i, &s);
     }
     check_text(&t, "TOKENS=5", 4);
+}
+END_TEST
+
+START_TEST(turned_dots)
+{
+    static const shape whole[] = {{.m = 1, .n = 1, .k = 256, .group = 32, .bits = 4},
+                                  {.m = 1, .n = 1, .k = 256, .group = 16, .bits = 6},
+                                  {.m = 3, .n = 2, .k = 256, .group = 32, .bits = 8},
+                                  {.m = 1, .n = 1, .k = 512, .group = 32, .bits = 5},
+                                  {.m = 2, .n = 3, .k = 128, .group = 16, .bits = 8},
+                                  {.m = 1, .n = 1, .k = 256, .group = 32, .bits = 7, .odd = true}};
+    rlx_text t = {0};
+    rlx_text_put(&t, "lir module @dot {\n");
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        shape s = whole[i];
+        s.turned = true;
+        put_dot(&t, (int)i, &s);
+    }
+    check_text(&t, "TOKENS=5", 14);
 }
 END_TEST
 
@@ -468,10 +504,10 @@ static void put_team_sums(rlx_text *t)
 START_TEST(tiles)
 {
     static const char *const cpus[] = {"x86-64-v4+amx-int8+amx-bf16"};
-    static const shape bytes[] = {{16, 16, 256, 32, 4, true, false},
-                                  {16, 16, 64, 16, 6, true, false},
-                                  {16, 16, 96, 32, 8, false, false},
-                                  {5, 11, 32, 32, 5, true, true}};
+    static const shape bytes[] = {{16, 16, 256, 32, 4, true, false, false},
+                                  {16, 16, 64, 16, 6, true, false, false},
+                                  {16, 16, 96, 32, 8, false, false, false},
+                                  {5, 11, 32, 32, 5, true, true, false}};
     rlx_jit_target plain = cpu_named("x86-64-v4+avx512bf16");
     rlx_text t = {0};
     subject s;
@@ -545,8 +581,8 @@ static void expect_asm(const shape *s, bool panel, const char *cpu, const char *
 /* Each CPU multiplies bytes with what it has, out of memory that is not copied first. */
 START_TEST(instructions)
 {
-    static const shape four = {4, 32, 256, 32, 4, true, false};
-    static const shape eight = {4, 32, 256, 32, 8, false, false};
+    static const shape four = {4, 32, 256, 32, 4, true, false, false};
+    static const shape eight = {4, 32, 256, 32, 8, false, false, false};
     for (int i = 0; i < 2; i++) {
         const shape *s = i ? &eight : &four;
         for (int panel = 0; panel < 2; panel++) {
@@ -637,7 +673,7 @@ END_TEST
 START_TEST(byte_tile_instructions)
 {
     enum { ROWS = 16, GROUPS = 2, SPILLS = 2 };
-    static const shape s = {ROWS, 16, 256, 32, 4, true, false};
+    static const shape s = {ROWS, 16, 256, 32, 4, true, false, false};
     rlx_text t = {0}, text = {0};
     rlx_text_put(&t, "lir module @dot {\n");
     put_panel(&t, 0, &s);
@@ -659,7 +695,7 @@ END_TEST
 
 START_TEST(teams_refuse)
 {
-    static const shape s = {4, 16, 64, 32, 4, true, false};
+    static const shape s = {4, 16, 64, 32, 4, true, false, false};
     static const char *const names[] = {"dot_panel", "dot", "outer", "pack"};
     for (int i = 0; i < 4; i++) {
         subject parsed;
@@ -694,6 +730,7 @@ int main(void)
     Suite *s = suite_create("jit dot");
     SUITE_TEST(s, "panels", panels);
     SUITE_TEST(s, "dots", dots);
+    SUITE_TEST(s, "turned dots", turned_dots);
     SUITE_TEST(s, "outers", outers);
     SUITE_TEST(s, "bf16 arithmetic", bf16_arithmetic);
     SUITE_TEST(s, "bf16 pairs", bf16_pairs);

@@ -381,6 +381,52 @@ START_TEST(dot_panel_by_groups)
 }
 END_TEST
 
+/* Element 4q + b of group g goes to 32q + 4g + b of its eight groups; a dot of rows so turned is the
+ * dot of the rows. */
+START_TEST(turn_takes_groups_side_by_side)
+{
+    uint8_t x[1][256], y[1][256], z[1][256];
+    int8_t a[1][256];
+    float sa[1][8], sw[1][8], d[2][8];
+    for (int k = 0; k < 256; k++) {
+        x[0][k] = (uint8_t)k;
+        a[0][k] = (int8_t)(k * 7 % 255 - 127);
+    }
+    for (int g = 0; g < 8; g++) {
+        sa[0][g] = 0.5f + (float)g;
+        sw[0][g] = 1.5f - (float)g;
+    }
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(a), BUFFER(sa), BUFFER(sw), BUFFER(y), BUFFER(z), BUFFER(d)};
+    assert_ok(test_kernel(
+        ONE("%x: global u8[1,256], %a: global i8[1,256], %sa: global f32[1,8], %sw: global f32[1,8], "
+            "%y: global u8[1,256], %u: global u8[1,256], %d: global f32[2,1,8]",
+            ZERO "    %o = const {ivalue=1} : i64\n"
+                 "    %v = load %x, %z, %z {axes=[0,1]} : u8<1x256>\n"
+                 "    %w = load %a, %z, %z {axes=[0,1]} : i8<1x256>\n"
+                 "    %s = load %sa, %z, %z {axes=[0,1]} : f32<1x8>\n"
+                 "    %t = load %sw, %z, %z {axes=[0,1]} : f32<1x8>\n"
+                 "    %tv = turn %v {width=32} : u8<1x256>\n"
+                 "    %tw = turn %w {width=32} : i8<1x256>\n"
+                 "    %th = turn %v {width=16} : u8<1x256>\n"
+                 "    %c = const {value=1} : f32<1x1x8>\n"
+                 "    %e = dot %c, %w, %s, %v, %t {bits=7} : f32<1x1x8>\n"
+                 "    %f = dot %c, %tw, %s, %tv, %t {bits=7, turned=1} : f32<1x1x8>\n"
+                 "    store %y, %tv, %z, %z {axes=[0,1]}\n"
+                 "    store %u, %th, %z, %z {axes=[0,1]}\n"
+                 "    store %d, %e, %z, %z, %z {axes=[0,1,2]}\n"
+                 "    store %d, %f, %o, %z, %z {axes=[0,1,2]}\n"),
+        b, 7));
+    for (int g = 0; g < 8; g++)
+        for (int k = 0; k < 32; k++) {
+            ck_assert_int_eq(y[0][32 * (k / 4) + 4 * g + k % 4], 32 * g + k);
+            if (k < 16)
+                ck_assert_int_eq(z[0][128 + 32 * (k / 4) + 4 * g + k % 4], 128 + 16 * g + k);
+        }
+    ck_assert_mem_eq(d[0], d[1], sizeof d[0]);
+    ck_assert(d[0][0] != 1);
+}
+END_TEST
+
 START_TEST(outer_products)
 {
     float x[2][3] = {{1, 2, 3}, {4, 5, 6}}, w[3][2] = {{1, 10}, {2, 20}, {0x1p-24f, 0}}, y[2][2];
@@ -483,6 +529,7 @@ int main(void)
     tcase_add_test(c, reduce_by_halves);
     tcase_add_test(c, contract_by_lanes);
     tcase_add_test(c, dot_by_lanes);
+    tcase_add_test(c, turn_takes_groups_side_by_side);
     tcase_add_test(c, dot_panel_by_groups);
     tcase_add_test(c, outer_products);
     tcase_add_test(c, pack_turns_rows_into_columns);

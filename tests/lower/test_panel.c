@@ -1,5 +1,5 @@
-/* tests/lower/test_panel.c: contractions in the order of one partial sum, by panels of weights: random
- * regions in every weight format, on targets so small that rows, columns and K all go by blocks. MIR's
+/* tests/lower/test_panel.c: contractions in the order of one partial sum, by panels of weights, and of
+ * codes in that of eight, by rows that are turned: random regions in every weight format, on targets so small that rows, columns and K all go by blocks. MIR's
  * evaluator, LIR's and machine code give the same bits; code for other CPUs has their instructions
  * emulated. */
 #include <check.h>
@@ -11,12 +11,13 @@
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
-enum { CASES = 96, CODE_EVERY = 12 };
+enum { PANELS = 96, TURNED = 24, CASES = PANELS + TURNED, CODE_EVERY = 12 };
 
 typedef struct world {
     engines e;
     int64_t rows, upper;
     int width; /* of products of bf16; 0: of f32 */
+    bool turned;
 } world;
 
 static uint64_t pick(world *w, uint64_t n)
@@ -28,21 +29,25 @@ static uint64_t pick(world *w, uint64_t n)
 
 static const char *const floats[] = {"f32", "f16", "bf16"};
 static const char *const blocks[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k"};
+static const char *const more[] = {"q2_k", "q3_k", "iq4_xs", "iq4_nl", "mxfp4", "iq3_s"};
+enum { MORE = sizeof more / sizeof *more };
 
 static const char *random_format(world *w, bool quantized, int64_t k)
 {
     if (w->width)
         return "bf16";
+    if (w->turned && pick(w, 3) == 0)
+        return more[pick(w, MORE)];
     return quantized ? blocks[pick(w, k % 256 == 0 ? 8 : 5)] : floats[pick(w, 3)];
 }
 
 /* %c<i> = the contraction of x with weight %w<i>. */
 static void put_contraction(world *w, int i, int64_t n, int64_t k, const char *format)
 {
-    bool quantized = format[0] == 'q', sixteen = strcmp(format, "q6_k") == 0;
-    if (quantized) {
-        rlx_text_putf(&w->e.text, "    %%c%d = contract_q %%codes, %%scale, %%sums%d, %%w%d {lanes=1} : f32[T,%lld]\n", i,
-                      sixteen ? 16 : 32, i, (long long)n);
+    const rlx_format f = rlx_format_parse(format, strlen(format));
+    if (rlx_format_get(f)->kind == RLX_KIND_BLOCK) {
+        rlx_text_putf(&w->e.text, "    %%c%d = contract_q %%codes, %%scale, %%sums%d, %%w%d {lanes=%d} : f32[T,%lld]\n", i,
+                      rlx_format_group(f), i, w->turned ? 8 : 1, (long long)n);
         return;
     }
     if (w->width) {
@@ -60,9 +65,11 @@ static void make_text(world *w, bool quantized)
 {
     int64_t k = quantized ? (pick(w, 2) ? 32 * (1 + (int64_t)pick(w, 9)) : 256 * (1 + (int64_t)pick(w, 2)))
                           : 1 + (int64_t)pick(w, 90);
+    if (w->turned)
+        k = 256 * (1 + (int64_t)pick(w, 3));
     if (w->e.code.emulation && w->width == 32) /* limits inside of rows take long to compile emulated */
         k = 32 * (1 + k % 3);
-    int64_t heads = 1 + (int64_t)pick(w, 6), half = 1 + (int64_t)pick(w, 20);
+    int64_t heads = 1 + (int64_t)pick(w, 6), half = w->turned ? 4 * (1 + (int64_t)pick(w, 3)) : 1 + (int64_t)pick(w, 20);
     int64_t n[3] = {1 + (int64_t)pick(w, 150), 0, heads * 2 * half};
     const char *format[3];
     n[1] = n[0];
@@ -110,8 +117,9 @@ START_TEST(panels_are_the_same_everywhere)
 {
     world w = {.e.seed = (uint64_t)_i * 77 + 5};
     bool wide, code = compiles(&w, _i, &wide);
-    w.width = _i % 5 == 0 ? widths[_i / 5 % 3] : 0;
-    make_text(&w, _i % 5 != 0);
+    w.turned = _i >= PANELS;
+    w.width = _i % 5 == 0 && !w.turned ? widths[_i / 5 % 3] : 0;
+    make_text(&w, w.turned || _i % 5 != 0);
     w.rows = pick(&w, 3) ? 1 + (int64_t)pick(&w, 40) : 1 + (int64_t)pick(&w, 4);
     w.upper = w.rows + (int64_t)pick(&w, 30);
     rlx_dims *dims = rlx_dims_create();
@@ -124,6 +132,8 @@ START_TEST(panels_are_the_same_everywhere)
     rlx_eval_tensor want[2];
     engines_must(rlx_mir_eval(mir, "main", &env, want, 2), &w.e);
     rlx_lir_target target = engines_target(&w.e, wide);
+    if (w.turned && pick(&w, 4)) /* else there is not always room for the rows */
+        target.team_bytes = 256 << 10;
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     upper[rlx_dim_symbol_index(dims, "T")] = w.upper;
     engines_must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &w.e);

@@ -1,0 +1,95 @@
+#include "jit/llvm_cpu.h"
+
+/* Turn: of eight groups the same four elements of each side by side (lir.h: rlx_lir_turned).
+ *
+ * A group is one or two runs of 16 bytes. A run of group g and one of group g + 4 go together, 32
+ * bytes; four of those are turned by 32 bits inside of every 16 bytes, which is two shuffles for
+ * each result. */
+
+enum { GROUPS = RLX_LIR_TURN_GROUPS, QUAD = RLX_LIR_TURN_QUAD, RUN = 16, PAIR = 2 * RUN };
+
+/* Of vectors of eight 32-bit units: units index[0..3] of each half, where 4 and more are b's. */
+static LLVMValueRef in_halves(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, const int *index)
+{
+    LLVMValueRef mask[GROUPS];
+    for (int i = 0; i < GROUPS; i++) {
+        const int from = index[i % QUAD], at = i / QUAD * QUAD + from % QUAD;
+        mask[i] = rlx_emit_int(e->i32, from < QUAD ? at : GROUPS + at);
+    }
+    return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, GROUPS), "");
+}
+
+/* Four vectors: in half h of out[q] stand their units q of that half. */
+static void turn_four(rlx_emit *e, const LLVMValueRef *x, LLVMValueRef *out)
+{
+    static const int low[QUAD] = {0, 4, 1, 5}, high[QUAD] = {2, 6, 3, 7};
+    static const int first[QUAD] = {0, 1, 4, 5}, second[QUAD] = {2, 3, 6, 7};
+    const LLVMValueRef l01 = in_halves(e, x[0], x[1], low), h01 = in_halves(e, x[0], x[1], high);
+    const LLVMValueRef l23 = in_halves(e, x[2], x[3], low), h23 = in_halves(e, x[2], x[3], high);
+    out[0] = in_halves(e, l01, l23, first);
+    out[1] = in_halves(e, l01, l23, second);
+    out[2] = in_halves(e, h01, h23, first);
+    out[3] = in_halves(e, h01, h23, second);
+}
+
+/* 16 bytes from element `at` on, and as many `apart` elements later: 32-bit units. */
+static rlx_status pair_runs(rlx_emit *e, const rlx_emit_tile *x, int part, int at, int apart,
+                            LLVMValueRef *out)
+{
+    LLVMValueRef run[2];
+    for (int i = 0; i < 2; i++)
+        RLX_TRY(rlx_emit_bytes_at(e, x, part, at + i * apart, RUN, &run[i]));
+    *out = LLVMBuildBitCast(e->b, rlx_emit_join(e, run, 2), rlx_emit_vector(e->i32, GROUPS), "");
+    return RLX_OK;
+}
+
+/* Eight groups from element `at` on: width / 4 vectors. */
+static rlx_status turn_groups(rlx_emit *e, const rlx_emit_tile *x, int part, int at, int width,
+                              LLVMValueRef *out)
+{
+    const LLVMTypeRef bytes = rlx_emit_vector(e->i8, PAIR);
+    for (int run = 0; run < width / RUN; run++) {
+        LLVMValueRef four[QUAD], *turned = out + run * QUAD;
+        for (int g = 0; g < QUAD; g++)
+            RLX_TRY(pair_runs(e, x, part, at + g * width + run * RUN, QUAD * width, &four[g]));
+        turn_four(e, four, turned);
+        for (int q = 0; q < QUAD; q++)
+            turned[q] = LLVMBuildBitCast(e->b, turned[q], bytes, "");
+    }
+    return RLX_OK;
+}
+
+/* Whether everyone who takes the value reads it piece by piece. */
+static bool is_read_by_pieces(const rlx_ir_value *v, const rlx_ir_block *block)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        for (int i = 0; i < n->nin; i++)
+            if (n->in[i] == v && (n->op != RLX_LIR_DOT || i != 3))
+                return false;
+        for (int i = 0; i < n->nblock; i++)
+            if (!is_read_by_pieces(v, n->blocks[i]))
+                return false;
+    }
+    return true;
+}
+
+rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_emit_tile *x = rlx_emit_get(e, n->in[0]);
+    const int width = (int)rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0), each = GROUPS * width;
+    const int64_t k = n->in[0]->type.dim[1];
+    const bool joined = !is_read_by_pieces(n->out[0], n->parent);
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    out->npieces = (int)k / PAIR;
+    out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, out->npieces * out->n);
+    if (!out->piece)
+        return RLX_OOM();
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef *piece = out->piece + p * out->npieces;
+        for (int at = 0; at < k; at += each)
+            RLX_TRY(turn_groups(e, x, p, at, width, piece + at / PAIR));
+        out->part[p] = joined ? rlx_emit_join(e, piece, out->npieces) : NULL;
+    }
+    return RLX_OK;
+}

@@ -1,0 +1,256 @@
+/* mir/lower/lower_turned.c: a few rows of codes against rows of blocks, lanes along K.
+ *
+ *   once { codes of all rows, turned -> team memory }
+ *   grid n, m {
+ *     sums = 0
+ *     for k by 256 { for columns { codes, turned; scales; minima; for live rows { sums += } } }
+ *     for live rows { total, epilogue } }
+ *
+ * What a step needs of a row of weights is decoded once and stays in registers while the rows go by.
+ * Turned, each lane of a sum of products is its group's own: no row folds registers. */
+#include "mir/lower/lower_dot.h"
+
+enum { GROUP_16, GROUP_32 };
+
+static int width_of(const rlx_ir_node *contract)
+{
+    return rlx_format_group(contract->in[3]->type.format);
+}
+
+static bool has_minima(const rlx_ir_node *contract)
+{
+    return rlx_format_has_min(contract->in[3]->type.format);
+}
+
+static rlx_ir_value *codes_for(const turned_rows *t, const rlx_ir_node *contract)
+{
+    return t->codes[width_of(contract) == 32 ? GROUP_32 : GROUP_16];
+}
+
+/* ---- rows ---- */
+
+static const int64_t axes_of_codes[2] = {1, 2};
+
+/* A step of a row to where it is wanted. */
+static rlx_status turn_step(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *row,
+                            rlx_ir_value *step)
+{
+    group one = *g;
+    one.s.m = 1;
+    const register_tile at = {.m0 = row};
+    const dots d = {&one, &at};
+    rlx_ir_value *x, *index[3] = {step, row, k_const(k, 0)};
+    RLX_TRY(dot_load_rows(k, &d, g->contract[0]->in[0], (span){step, 1, g->s.k, false}, &x));
+    for (int i = GROUP_16; i <= GROUP_32; i++)
+        if (t->codes[i])
+            rlx_lir_build_store(k->b, t->codes[i],
+                                rlx_lir_build_turn(k->b, i == GROUP_32 ? 32 : 16, x), index,
+                                axes_of_codes, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+static rlx_status turn_rows(kernel_cx *k, const group *g, const turned_rows *t)
+{
+    rlx_lir_scope once, row, step;
+    k_begin_once(k, &once);
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, g->m), 1, 0, NULL, &row);
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->k / g->s.k), 1, 0, NULL, &step);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    RLX_TRY(turn_step(k, g, t, row.index[0], step.index[0]));
+    rlx_lir_end_for(k->b, &step, NULL);
+    rlx_lir_end_for(k->b, &row, NULL);
+    rlx_lir_end_once(k->b, &once);
+    return rlx_ir_builder_finish(k->b);
+}
+
+rlx_status turned_begin(kernel_cx *k, const group *g, turned_rows *out)
+{
+    const int64_t codes[3] = {g->k / g->s.k, k_upper(k, g->m), g->s.k};
+    const int64_t sums[3] = {g->s.n, g->s.m, DOT_LANES};
+    *out = (turned_rows){0};
+    for (int i = 0; i < g->ncontracts; i++) {
+        rlx_ir_value **to = &out->codes[width_of(g->contract[i]) == 32 ? GROUP_32 : GROUP_16];
+        if (!*to)
+            *to = rlx_lir_build_alloc(&k->top, RLX_I8, 3, codes);
+        out->sums[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 3, sums);
+        const int64_t mins[2] = {g->s.n, g->k / width_of(g->contract[i])};
+        if (has_minima(g->contract[i]))
+            out->mins[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 2, mins);
+    }
+    if (k->top.status)
+        return rlx_ir_builder_finish(&k->top);
+    return turn_rows(k, g, out);
+}
+
+/* ---- sums ---- */
+
+/* Those of one row and column. */
+static rlx_ir_value *load_sums(kernel_cx *k, rlx_ir_value *memory, rlx_ir_value *row,
+                               rlx_ir_value *column)
+{
+    static const int64_t dims[3] = {1, 1, DOT_LANES}, axes[3] = {0, 1, 2};
+    rlx_ir_value *index[3] = {column, row, k_const(k, 0)};
+    return rlx_lir_build_load(k->b, memory, RLX_F32, 3, dims, index, axes, NULL);
+}
+
+static void store_sums(kernel_cx *k, rlx_ir_value *memory, rlx_ir_value *x, rlx_ir_value *row,
+                       rlx_ir_value *column)
+{
+    static const int64_t axes[3] = {0, 1, 2};
+    rlx_ir_value *index[3] = {column, row, k_const(k, 0)};
+    rlx_lir_build_store(k->b, memory, x, index, axes, NULL);
+}
+
+static rlx_status clear_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *rows)
+{
+    const int64_t dims[2] = {g->s.n, DOT_LANES};
+    static const int64_t axes[2] = {0, 2};
+    rlx_lir_scope row;
+    rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    rlx_ir_value *index[3] = {k_const(k, 0), row.index[0], k_const(k, 0)};
+    rlx_ir_value *none = rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
+    for (int i = 0; i < g->ncontracts; i++)
+        rlx_lir_build_store(k->b, t->sums[i], none, index, axes, NULL);
+    rlx_lir_end_for(k->b, &row, NULL);
+    rlx_lir_build_barrier(k->b);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* A step of a row of weights. */
+typedef struct step {
+    rlx_ir_value *number, *column; /* of the block */
+    rlx_ir_value *codes, *scales;
+    int bits;
+} step;
+
+/* Its codes and scales; its minima go to memory. */
+static rlx_status load_step(kernel_cx *k, const dots *d, const turned_rows *t, int which, step *s)
+{
+    static const int64_t axes[2] = {0, 1};
+    const rlx_ir_node *n = d->g->contract[which];
+    const rlx_ir_value *w = n->in[3];
+    const int64_t width = width_of(n), count = d->g->s.k / width;
+    const span elements = {s->number, 1, d->g->s.k, false},
+               groups = {s->number, width, count, false};
+    rlx_ir_value *codes, *mins;
+    RLX_TRY(dot_load_weights(k, d, w, "codes", elements, &codes));
+    s->codes = rlx_lir_build_turn(k->b, width, codes);
+    s->bits = codes->type.format == RLX_I8 ? 0 : rlx_format_code_bits(w->type.format);
+    RLX_TRY(dot_load_weights(k, d, w, "scale", groups, &s->scales));
+    if (!t->mins[which])
+        return rlx_ir_builder_finish(k->b);
+    RLX_TRY(dot_load_weights(k, d, w, "min", groups, &mins));
+    rlx_ir_value *index[2] = {s->column,
+                              rlx_lir_build_map2(k->b, RLX_FN_MUL, s->number, k_const(k, count))};
+    rlx_lir_build_store(k->b, t->mins[which], mins, index, axes, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Adds the step's products to the sums of row `row` of the block, which is the tile's. */
+static rlx_status add_row(kernel_cx *k, const dots *d, const turned_rows *t, int which,
+                          const step *s, rlx_ir_value *row)
+{
+    const rlx_ir_node *n = d->g->contract[which];
+    const int64_t dims[2] = {1, d->g->s.k};
+    const span scales = {s->number, RLX_MIR_QUANT, d->g->s.k / RLX_MIR_QUANT, false};
+    rlx_ir_value *at[3] = {s->number, d->at->m0, k_const(k, 0)}, *memory = t->sums[which], *sa;
+    rlx_ir_value *codes =
+        rlx_lir_build_load(k->b, codes_for(t, n), RLX_I8, 2, dims, at, axes_of_codes, NULL);
+    rlx_ir_value *acc = load_sums(k, memory, row, s->column);
+    RLX_TRY(dot_load_rows(k, d, n->in[1], scales, &sa));
+    acc = rlx_lir_build_dot_turned(k->b, s->bits, acc, codes, sa, s->codes, s->scales);
+    rlx_lir_build_barrier(k->b); /* all was read before it is written */
+    store_sums(k, memory, acc, row, s->column);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* A step of one column's row of weights, for all rows. */
+static rlx_status add_step(kernel_cx *k, const group *one, const turned_rows *t, int which,
+                           rlx_ir_value *m0, rlx_ir_value *rows, rlx_ir_value *n0, step s)
+{
+    const register_tile weights = {.n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, n0, s.column)};
+    const dots d = {one, &weights};
+    rlx_lir_scope row;
+    RLX_TRY(load_step(k, &d, t, which, &s));
+    rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    const register_tile at = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, m0, row.index[0])};
+    const dots of_row = {one, &at};
+    RLX_TRY(add_row(k, &of_row, t, which, &s, row.index[0]));
+    rlx_lir_end_for(k->b, &row, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+rlx_status turned_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *m0,
+                       rlx_ir_value *rows, rlx_ir_value *n0)
+{
+    rlx_ir_value *columns = t->columns ? t->columns : k_const(k, g->s.n);
+    rlx_lir_scope step_loop, column;
+    group one = *g;
+    one.s.m = one.s.n = 1;
+    RLX_TRY(clear_sums(k, g, t, rows));
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->k / g->s.k), 1, 0, NULL, &step_loop);
+    rlx_lir_begin_for(k->b, k_const(k, 0), columns, 1, 0, NULL, &column);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    for (int i = 0; i < g->ncontracts; i++)
+        RLX_TRY(add_step(k, &one, t, i, m0, rows, n0,
+                         (step){.number = step_loop.index[0], .column = column.index[0]}));
+    rlx_lir_end_for(k->b, &column, NULL);
+    rlx_lir_build_barrier(k->b);
+    rlx_lir_end_for(k->b, &step_loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* f32<1 x n x 8>: a row's sums times minima, of all columns. */
+static rlx_status sum_minima(kernel_cx *k, const group *g, const turned_rows *t, int which,
+                             rlx_ir_value *m0, rlx_ir_value **less)
+{
+    static const int64_t axes[2] = {0, 1};
+    const rlx_ir_node *n = g->contract[which];
+    const int64_t width = width_of(n), count = g->s.k / width;
+    const int64_t sums[3] = {1, g->s.n, DOT_LANES}, dims[2] = {g->s.n, count};
+    group one = *g;
+    one.s.m = 1;
+    const register_tile at = {.m0 = m0};
+    const dots d = {&one, &at};
+    rlx_lir_scope loop;
+    rlx_ir_value *xs;
+    *less = rlx_lir_build_fill(k->b, RLX_F32, 3, sums, 0.0);
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->k / g->s.k), 1, 1, less, &loop);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    rlx_ir_value *index[2] = {
+        k_const(k, 0), rlx_lir_build_map2(k->b, RLX_FN_MUL, loop.index[0], k_const(k, count))};
+    RLX_TRY(dot_load_rows(k, &d, n->in[2], (span){loop.index[0], width, count, false}, &xs));
+    rlx_ir_value *limits[2] = {t->columns, NULL},
+                 *mins = rlx_lir_build_load(k->b, t->mins[which], RLX_F32, 2, dims, index, axes,
+                                            limits);
+    *less = rlx_lir_build_contract(k->b, loop.carried[0], xs, mins);
+    rlx_lir_end_for(k->b, &loop, less);
+    *less = loop.result[0];
+    return rlx_ir_builder_finish(k->b);
+}
+
+rlx_status turned_totals(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *m0,
+                         rlx_ir_value *row, rlx_ir_value **tiles)
+{
+    static const int64_t axes[2] = {0, 2}, all[2] = {1, 2};
+    const int64_t dims[3] = {1, g->s.n, DOT_LANES};
+    rlx_ir_value *less, *index[3] = {k_const(k, 0), row, k_const(k, 0)};
+    for (int i = 0; i < g->ncontracts; i++) {
+        rlx_ir_value *sum =
+            rlx_lir_build_load(k->b, t->sums[i], RLX_F32, 2, dims + 1, index, axes, NULL);
+        sum = rlx_lir_build_broadcast(k->b, sum, 3, dims, all);
+        if (t->mins[i]) {
+            RLX_TRY(sum_minima(k, g, t, i, m0, &less));
+            sum = rlx_lir_build_map2(k->b, RLX_FN_SUB, sum, less);
+        }
+        tiles[i] = rlx_lir_build_reduce(k->b, RLX_FN_ADD, sum);
+    }
+    return rlx_ir_builder_finish(k->b);
+}
