@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """The shapes of bench/encoders.c by torch, in turns with it: ms of both, and their ratios.
 
-    encoders.py ENCODERS [--threads N] [--rounds N] [--compile] [--openvino] [NAME...]
+    encoders.py ENCODERS [--threads N] [--rounds N] [--compile] [--openvino] [--onnxruntime] [NAME...]
 
 ENCODERS is the program that the build puts in bin/. Needs torch (pip install torch); --compile runs torch.compile,
 which needs a C++ compiler, beside eager torch, --openvino OpenVINO (pip install openvino) on what it makes of torch's
-graph, in f32. Processor time is printed, too: on a machine that others use, wall
-time says little.
+graph, --onnxruntime ONNX Runtime (pip install onnx onnxruntime) on the graph that torch exports; all in f32. Processor
+time is printed, too: on a machine that others use, wall time says little.
 """
 import argparse
+import io
 import re
 import statistics
 import subprocess
@@ -113,6 +114,18 @@ def openvino_of(encoder, threads):
     return lambda x: request.infer([x.numpy()])
 
 
+def onnxruntime_of(encoder, threads):
+    import onnxruntime
+
+    graph = io.BytesIO()
+    with torch.no_grad():
+        torch.onnx.export(Module(encoder), (encoder.x,), graph, input_names=["x"], opset_version=17)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"x": x.numpy()})
+
+
 def run_torch(call, x):
     """Milliseconds, of the clock and of the processor."""
     wall, busy = time.perf_counter(), time.process_time()
@@ -135,6 +148,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--openvino", action="store_true")
+    parser.add_argument("--onnxruntime", action="store_true")
     parser.add_argument("names", nargs="*", default=list(SHAPES))
     args = parser.parse_intermixed_args()
     torch.set_num_threads(args.threads)
@@ -145,6 +159,8 @@ def main():
             peers["torch.compile"] = torch.compile(model.__call__)
         if args.openvino:
             peers["OpenVINO"] = openvino_of(model, args.threads)
+        if args.onnxruntime:
+            peers["ONNX Runtime"] = onnxruntime_of(model, args.threads)
         times = {peer: [] for peer in ["rlx", *peers]}
         with torch.inference_mode():
             for call in peers.values():
