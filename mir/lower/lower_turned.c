@@ -185,24 +185,40 @@ static rlx_status add_step(kernel_cx *k, const group *one, const turned_rows *t,
     return rlx_ir_builder_finish(k->b);
 }
 
+/* So many steps of K that the rows' codes of them stay in half of a first-level cache. */
+static int64_t steps_together(const kernel_cx *k, const group *g)
+{
+    const int64_t fit = k->options->target->l1_bytes / 2 / (g->s.m * (int64_t)g->s.k);
+    return fit > 1 ? fit : 1;
+}
+
+/* Steps of a row of weights lie behind each other: some go by before the next row's. */
 rlx_status turned_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *m0,
                        rlx_ir_value *rows, rlx_ir_value *n0)
 {
     rlx_ir_value *columns = t->columns ? t->columns : k_const(k, g->s.n);
-    rlx_lir_scope step_loop, column;
+    rlx_ir_value *steps = k_const(k, g->k / g->s.k), *end;
+    const int64_t together = steps_together(k, g);
+    rlx_lir_scope some, column, step_loop;
     group one = *g;
     one.s.m = one.s.n = 1;
     RLX_TRY(clear_sums(k, g, t, rows));
-    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->k / g->s.k), 1, 0, NULL, &step_loop);
+    rlx_lir_begin_for(k->b, k_const(k, 0), steps, together, 0, NULL, &some);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    end = rlx_lir_build_map2(k->b, RLX_FN_ADD, some.index[0], k_const(k, together));
+    end = rlx_lir_build_map2(k->b, RLX_FN_MIN, end, steps);
     rlx_lir_begin_for(k->b, k_const(k, 0), columns, 1, 0, NULL, &column);
+    rlx_lir_begin_for(k->b, some.index[0], end, 1, 0, NULL, &step_loop);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     for (int i = 0; i < g->ncontracts; i++)
         RLX_TRY(add_step(k, &one, t, i, m0, rows, n0,
                          (step){.number = step_loop.index[0], .column = column.index[0]}));
-    rlx_lir_end_for(k->b, &column, NULL);
     rlx_lir_build_barrier(k->b);
     rlx_lir_end_for(k->b, &step_loop, NULL);
+    rlx_lir_end_for(k->b, &column, NULL);
+    rlx_lir_end_for(k->b, &some, NULL);
     return rlx_ir_builder_finish(k->b);
 }
 
