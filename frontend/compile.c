@@ -117,6 +117,14 @@ rlx_status rlx_compile_check_tuning(const rlx_tuning *t)
     return RLX_OK;
 }
 
+/* A device says itself which token is the likeliest: greedy decoding then reads that, and no logits. On the CPU they are where they
+ * are read. */
+static const char *likeliest_of(const rlx_compilation *c, const rlx_compile_options *o)
+{
+    const bool one = find_upper(o->buckets, (size_t)o->nbuckets, "ROWS") == 1;
+    return one && c->target.kind == RLX_JIT_SPIRV ? "logits" : NULL;
+}
+
 static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
                         const rlx_weights *w, const rlx_compile_options *o)
 {
@@ -131,7 +139,7 @@ static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_flo
     c->dims = rlx_dims_create();
     if (!c->dims)
         return RLX_OOM();
-    RLX_TRY(rlx_flow_build(f, w, o, c->dims, &c->hir, &c->outputs));
+    RLX_TRY(rlx_flow_build_likeliest(f, w, o, likeliest_of(c, o), c->dims, &c->hir, &c->outputs));
     RLX_TRY(bind_buckets(c, o));
     c->seconds[RLX_LEVEL_HIR] = rlx_seconds() - start;
     return RLX_OK;

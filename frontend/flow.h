@@ -135,6 +135,13 @@ void rlx_flow_outputs_deinit(rlx_flow_outputs *o);
 rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *o,
                           rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs);
 
+/* The same with one more result, RLX_FLOW_LIKELIEST i32[R..], behind all others: which element of each row of the output
+ * `likeliest`, f32[R..,V], is the largest, the first of equals, INT32_MAX of a row of NaN. NULL, or no such output: none. */
+#define RLX_FLOW_LIKELIEST "likeliest"
+rlx_status rlx_flow_build_likeliest(const rlx_flow *f, const rlx_weights *w,
+                                    const rlx_compile_options *o, const char *likeliest,
+                                    rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs);
+
 /* The weight of stage i, slot k as found[i * RLX_STAGE_KEYS + k] (NULL for an empty slot).
  * RLX_NOT_FOUND lists every missing one. */
 rlx_status rlx_flow_find_weights(const rlx_flow *f, const rlx_weights *w, const rlx_tensor **found);

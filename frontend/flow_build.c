@@ -507,6 +507,8 @@ static rlx_status build_main(rlx_flow_cx *cx, rlx_flow_func *fn, const char *con
         const char *name = rlx_arena_printf(cx->scratch, "probe:%s", probes[i]);
         RLX_TRY(name ? rlx_flow_add_result(cx, cx->probe[i], name) : RLX_OOM());
     }
+    if (cx->likeliest)
+        RLX_TRY(rlx_flow_add_likeliest(cx, cx->likeliest));
     RLX_TRY(rlx_flow_end_func(cx, 0, NULL));
     return rlx_flow_extend(cx, f->stages);
 }
@@ -584,11 +586,22 @@ static rlx_status build(rlx_flow_cx *cx, const rlx_weights *w, const rlx_compile
 rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *o,
                           rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs)
 {
+    return rlx_flow_build_likeliest(f, w, o, NULL, dims, hir, outputs);
+}
+
+rlx_status rlx_flow_build_likeliest(const rlx_flow *f, const rlx_weights *w,
+                                    const rlx_compile_options *o, const char *likeliest,
+                                    rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs)
+{
     *hir = NULL;
     *outputs = (rlx_flow_outputs){0};
     RLX_TRY(rlx_flow_check(f));
-    rlx_flow_cx cx = {
-        .flow = f, .store = w, .dims = dims, .kv_repeat = -1, .scratch = rlx_arena_create()};
+    rlx_flow_cx cx = {.flow = f,
+                      .store = w,
+                      .dims = dims,
+                      .kv_repeat = -1,
+                      .scratch = rlx_arena_create(),
+                      .likeliest = likeliest};
     rlx_status st =
         cx.scratch ? rlx_ir_module_create(&rlx_hir_level, dims, f->name, &cx.m) : RLX_OOM();
     if (!st)

@@ -18,8 +18,9 @@ typedef struct generation {
     rlx_token_stream stream;
     rlx_stop_filter filter;
     rlx_sampler sampler;
-    float *logits; /* of the last token */
-    int32_t *ids;  /* prompt and new tokens */
+    float *logits;     /* of the last token */
+    int32_t likeliest; /* what follows it, where a device says so; -1: the logits say it */
+    int32_t *ids;      /* prompt and new tokens */
     int64_t nids, cap_ids;
     rlx_generate_stats stats;
 } generation;
@@ -104,6 +105,10 @@ static rlx_status choose(generation *g, int32_t *id)
 {
     const rlx_generate_options *o = g->options;
     const int64_t vocab = g->model->config.vocab;
+    if (g->likeliest >= 0) {
+        *id = g->likeliest;
+        return RLX_OK;
+    }
     if (!o->choose) {
         *id = rlx_sampler_choose(&g->sampler, g->logits, g->ids, g->nids);
         return RLX_OK;
@@ -113,6 +118,12 @@ static rlx_status choose(generation *g, int32_t *id)
                ? RLX_OK
                : RLX_FAIL(RLX_INVALID_ARGUMENT, "`choose` gave token %d of a vocabulary of %lld",
                           *id, (long long)vocab);
+}
+
+/* Whether nothing but the largest logit is looked at. */
+static bool is_greedy(const generation *g)
+{
+    return !g->options->choose && rlx_sampler_is_greedy(&g->sampler);
 }
 
 /* Appends the last token. *done: there is no room, and the text was to go on until there is none.
@@ -126,10 +137,14 @@ static rlx_status append(generation *g, bool *done)
     if (full)
         return *done ? RLX_OK : full;
     double start = rlx_seconds();
-    rlx_status st = rlx_model_step(g->model, g->session, 0, &g->ids[g->nids - 1], 1, 1, g->logits);
+    const int32_t *last = &g->ids[g->nids - 1];
+    rlx_status st =
+        is_greedy(g) ? rlx_model_step_greedy(g->model, g->session, *last, g->logits, &g->likeliest)
+                     : rlx_model_step(g->model, g->session, 0, last, 1, 1, g->logits);
     if (rlx_status_code(st) == RLX_UNSUPPORTED && rlx_session_past(g->session, 0) == g->nids - 1) {
         /* beyond the length at which all keys are rotated in another way: anew, all being here */
         rlx_status_free(st);
+        g->likeliest = -1;
         RLX_TRY(rlx_session_rewind(g->session, 0, 0));
         st = rlx_model_step(g->model, g->session, 0, g->ids, g->nids, 1, g->logits);
     }
@@ -203,6 +218,7 @@ rlx_status rlx_model_generate(rlx_model *m, rlx_session *s, const rlx_generate_o
         .model = m,
         .session = s,
         .options = options,
+        .likeliest = -1,
         .filter = {options->stops, options->nstops, emit, user, {0}, false, false},
     };
     rlx_status st = run(&g);

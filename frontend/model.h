@@ -65,6 +65,11 @@ rlx_status rlx_model_need_tokenizer(const rlx_model *m);
 /* Fails with RLX_EXHAUSTED, saying how full it is, when `n` more tokens do not fit. */
 rlx_status rlx_model_check_room(const rlx_model *m, const rlx_session *s, int seq, int64_t n);
 
+/* As rlx_model_step for one token of sequence 0. *likeliest: which token follows, as a device says it; `out` is left alone then. -1: it
+ * says none, and `out` has the logits. */
+rlx_status rlx_model_step_greedy(rlx_model *m, rlx_session *s, int32_t id, float *out,
+                                 int32_t *likeliest);
+
 /* RLX_INVALID_ARGUMENT for numbers that no model takes. */
 rlx_status rlx_model_check_options(const rlx_model_options *o);
 /* RLX_INVALID_ARGUMENT when ladders are wrong, or of symbols that models have not. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frontend/flow.h"
 #include "frontend/model.h"
 
 /* ---- checks --------------------------------------------------------------------------------- */
@@ -174,9 +175,25 @@ static void put_in_order(const rlx_model *m, const rlx_session *s, const rlx_mod
 
 /* ---- running -------------------------------------------------------------------------------- */
 
-/* One step of an executable: tokens at .. at+n. */
+/* What a device says is the likeliest token of the step's only row; -1: it says none. */
+static rlx_status take_likeliest(const rlx_model *m, rlx_session *s, const rlx_executable *exe,
+                                 int32_t *id)
+{
+    const rlx_program *p = rlx_executable_program(exe);
+    rlx_tensor t;
+    *id = -1;
+    if (strcmp(p->outputs[p->noutputs - 1].name, RLX_FLOW_LIKELIEST) != 0)
+        return RLX_OK;
+    RLX_TRY(rlx_session_output(s, RLX_FLOW_LIKELIEST, &t));
+    memcpy(id, t.data, sizeof *id);
+    if (*id < 0 || *id >= m->config.vocab) /* of NaN: whoever chooses sees them */
+        *id = -1;
+    return RLX_OK;
+}
+
+/* One step of an executable: tokens at .. at+n. With `likeliest` either that is set, or `out` is. */
 static rlx_status run_chunk(rlx_model *m, rlx_session *s, rlx_executable *exe, const order *o,
-                            int64_t at, int64_t n, int64_t length, float *out)
+                            int64_t at, int64_t n, int64_t length, float *out, int32_t *likeliest)
 {
     rlx_step_input given[3] = {{"ids", o->ids + at, (size_t)n * sizeof *o->ids}};
     rlx_step step = {
@@ -191,7 +208,9 @@ static rlx_status run_chunk(rlx_model *m, rlx_session *s, rlx_executable *exe, c
         given[step.ninputs++] = (rlx_step_input){"rope_sin", o->sin, bytes};
     }
     RLX_TRY(rlx_session_step(s, exe, &step));
-    if (!step.rows)
+    if (likeliest)
+        RLX_TRY(take_likeliest(m, s, exe, likeliest));
+    if (!step.rows || (likeliest && *likeliest >= 0))
         return RLX_OK;
     rlx_tensor t;
     RLX_TRY(rlx_session_output(s, m->config.output, &t));
@@ -201,7 +220,8 @@ static rlx_status run_chunk(rlx_model *m, rlx_session *s, rlx_executable *exe, c
     return RLX_OK;
 }
 
-rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *b, float *out)
+static rlx_status step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *b, float *out,
+                             int32_t *likeliest)
 {
     order o;
     RLX_TRY(check_batch(m, s, b));
@@ -218,10 +238,24 @@ rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_ba
         const int64_t left = (decoded ? b->tokens : o.prefilled) - at;
         st = rlx_model_get_executable(m, rlx_model_choose_bucket(m, decoded, left, &n), &exe);
         if (!st)
-            st = run_chunk(m, s, exe, &o, at, n, length, out);
+            st = run_chunk(m, s, exe, &o, at, n, length, out, likeliest);
     }
     order_deinit(&o);
     return st;
+}
+
+rlx_status rlx_model_step_batch(rlx_model *m, rlx_session *s, const rlx_model_batch *b, float *out)
+{
+    return step_batch(m, s, b, out, NULL);
+}
+
+rlx_status rlx_model_step_greedy(rlx_model *m, rlx_session *s, int32_t id, float *out,
+                                 int32_t *likeliest)
+{
+    static const int32_t first = 0;
+    const rlx_model_batch b = {
+        .tokens = 1, .ids = &id, .seq = &first, .rows = 1, .row_index = &first};
+    return step_batch(m, s, &b, out, likeliest);
 }
 
 rlx_status rlx_model_step(rlx_model *m, rlx_session *s, int seq, const int32_t *ids, int64_t n,

@@ -98,6 +98,12 @@ static int32_t likeliest(const rlx_sampler *s)
     return best->id;
 }
 
+bool rlx_sampler_is_greedy(const rlx_sampler *s)
+{
+    const bool penalizes = s->how.repeat_penalty > 0 && s->how.repeat_penalty != 1;
+    return s->how.temperature == 0 && !(penalizes && s->how.repeat_last_n);
+}
+
 /* Not yet scaled to a sum of one. */
 static double weight(rlx_sampler *s, const rlx_candidate *c, double temperature)
 {

@@ -30,6 +30,8 @@ rlx_status rlx_sampler_init(rlx_sampler *s, const rlx_sampling *how, uint64_t se
 void rlx_sampler_deinit(rlx_sampler *s);
 /* logits: f32[vocab]; last: the tokens so far, of which the penalty takes the end. */
 int32_t rlx_sampler_choose(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast);
+/* Whether it chooses the largest logit, the first of equals, whatever the tokens so far are. */
+bool rlx_sampler_is_greedy(const rlx_sampler *s);
 /* At a temperature above 0: how many candidates are left, and the probability that the i-th
  * likeliest of them is chosen. */
 int64_t rlx_sampler_cut(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast);

@@ -90,6 +90,7 @@ struct rlx_device {
     struct rlx_cache
         *cache; /* borrowed: what its driver makes of entries is kept there; NULL: nowhere */
     _Atomic int64_t used_bytes;   /* of its memory, by us */
+    _Atomic int64_t taken_bytes;  /* of outputs, that somebody asked for */
     pthread_mutex_t weights_lock; /* of what follows */
     rlx_device_weights *weights;
 };

@@ -12,7 +12,7 @@
  *       a symbol inside the bound tensors. No symbol is an OUT or a spare.
  *   P7  frames, those of callees included, fit the arena; offsets and sizes are multiples of 64.
  *   P8  the last function is the entry: its parameters are the outputs, all OUT, in the arena, behind its frame, which
- *       includes those of callees: on a device either is memory of its own.
+ *       includes those of callees, and one behind another: on a device each is memory of its own.
  *   P9  tensors: rank, format, size at the bucket's upper bounds; weights have constant dims; a
  *       state grows along its first dim only; "{}" once at most, where a layer index is known.
  */
@@ -251,10 +251,18 @@ static rlx_status check_entry_frame(const checker *c)
     if (c->facts[last].extent != frame)
         return BAD(FUNCS, last, "P8: the entry's frame has %lld bytes, with its callees' %lld",
                    (long long)frame, (long long)c->facts[last].extent);
-    for (uint32_t i = 0; i < c->p->noutputs; i++)
-        if (c->p->outputs[i].offset < frame)
+    int64_t end = frame, bytes;
+    for (uint32_t i = 0; i < c->p->noutputs; i++) {
+        const rlx_program_tensor *t = &c->p->outputs[i];
+        RLX_TRY(tensor_bytes(c, RLX_SECTION_OUTPUTS, i, t, &bytes));
+        if (t->offset >= frame && t->offset < end)
+            return BAD(OUTPUTS, i, "P8: '%s' at %lld begins before the one before it ends, at %lld",
+                       t->name, (long long)t->offset, (long long)end);
+        end = t->offset + bytes;
+        if (t->offset < frame)
             return BAD(OUTPUTS, i, "P8: '%s' at %lld, inside the entry's frame of %lld bytes",
-                       c->p->outputs[i].name, (long long)c->p->outputs[i].offset, (long long)frame);
+                       t->name, (long long)t->offset, (long long)frame);
+    }
     return RLX_OK;
 }
 

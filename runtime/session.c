@@ -509,8 +509,10 @@ static void commit(const plan *n)
         for (int d = 0; d < t->rank; d++)
             out->dim[d] = rlx_dim_eval(n->p->dims, t->dim[d], n->b->symbols);
         out->bytes = live_bytes(n, t);
-        out->data =
-            s->device ? rlx_session_device_output(s, n->p, t->offset) : s->arena + t->offset;
+        if (s->device)
+            rlx_session_place_output(s, n->p, &n->b->outputs[i]);
+        else
+            out->data = s->arena + t->offset;
     }
     s->last = n->b;
     s->stats.steps++;
@@ -570,6 +572,8 @@ rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out)
         return RLX_FAIL(RLX_NOT_FOUND, "output '%s': the session has not stepped", name);
     for (uint32_t i = 0; i < s->last->noutputs; i++) {
         if (strcmp(s->last->outputs[i].tensor.name, name) == 0) {
+            if (s->device)
+                RLX_TRY_NOTE(rlx_session_take_output(s, &s->last->outputs[i]), "output '%s'", name);
             *out = s->last->outputs[i].tensor;
             return RLX_OK;
         }

@@ -45,8 +45,9 @@ typedef struct rlx_binding_input {
 } rlx_binding_input;
 
 typedef struct rlx_binding_output {
-    rlx_tensor tensor; /* live */
+    rlx_tensor tensor; /* live; on a device without data until it is asked for, where the host does not see it */
     int64_t offset;    /* in the arena */
+    size_t at;         /* on a device: in the memory of those of its kind */
 } rlx_binding_output;
 
 typedef struct rlx_binding_launch {
@@ -141,9 +142,10 @@ struct rlx_session {
     char *arena;
     size_t arena_bytes;
     uint64_t arena_generation; /* grows when the arena moves */
-    rlx_device_memory *frames; /* on a device: the arena without outputs; and those */
-    rlx_device_memory *outputs;
-    size_t frame_bytes, output_bytes;
+    rlx_device_memory *frames; /* on a device: the arena without outputs; those; and the large ones of them */
+    rlx_device_memory *outputs, *large;
+    size_t frame_bytes, output_bytes, large_bytes;
+    char *taken; /* as large: what the host asked for */
     bool *stale; /* by sequence, of those that hold nothing: its rows could not be zeroed yet */
     bool stale_fixed;      /* the same of states that are of no sequence */
     char *scratch;         /* every member's team memory */
@@ -200,6 +202,8 @@ int64_t rlx_session_first_needed(const rlx_pages *p, int64_t past);
  * every window i, for the caller to fill, as its rows. Where a device fails it holds nothing. */
 rlx_status rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *first);
 
+/* What a tensor takes at its bucket's upper bounds. */
+size_t rlx_session_upper_bytes(const rlx_program *p, const rlx_program_tensor *t);
 /* The binding of an executable, made when it is new, its addresses brought up to date. */
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out);
 void rlx_session_unbind_all(rlx_session *s); /* frees what binding made */
@@ -211,7 +215,9 @@ rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx
 rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p);
 rlx_status rlx_session_record(rlx_session *s, const rlx_executable *e, rlx_binding *b);
 rlx_status rlx_session_run_device(rlx_session *s, const rlx_program *p, rlx_binding *b);
-void *rlx_session_device_output(const rlx_session *s, const rlx_program *p, int64_t offset);
+/* Of an output of the step that was run: its data, NULL where it is to be taken; taken. */
+void rlx_session_place_output(const rlx_session *s, const rlx_program *p, rlx_binding_output *out);
+rlx_status rlx_session_take_output(rlx_session *s, rlx_binding_output *out);
 void rlx_session_free_binding(rlx_session *s, rlx_binding *b); /* what is on the device */
 void rlx_session_free_device(rlx_session *s);
 

@@ -293,7 +293,7 @@ static rlx_fill fill_of(const rlx_program *p, const rlx_program_tensor *t, int64
     return RLX_FILL_GIVEN;
 }
 
-static size_t upper_bytes(const rlx_program *p, const rlx_program_tensor *t)
+size_t rlx_session_upper_bytes(const rlx_program *p, const rlx_program_tensor *t)
 {
     int64_t elems = 1;
     for (int d = 0; d < t->rank; d++) /* cannot overflow: P9 of program_check.c */
@@ -336,7 +336,7 @@ static rlx_status make_inputs(rlx_session *s, rlx_binding *b, const rlx_program 
         in->fill = fill_of(p, t, &window);
         if (in->fill == RLX_FILL_TABLE)
             RLX_TRY(rlx_session_find_pages(s, window, &in->pages));
-        in->capacity = upper_bytes(p, t);
+        in->capacity = rlx_session_upper_bytes(p, t);
         if (in->fill != RLX_FILL_GIVEN && in->fill != RLX_FILL_ROWS)
             b->has_past = true;
     }

@@ -1,16 +1,18 @@
 /* runtime/session_device.c: a session's memory on a device, and tapes recorded over it.
  *
  *   frames   arena without outputs: kept there        step     symbols, launches' teams, inputs: the host writes them
- *   outputs  what the host reads                      states   kept there, in full from the beginning
+ *   outputs  small ones: the host sees them           states   kept there, in full from the beginning
+ *   large    the others: taken when they are asked for
  *
- * An entry's outputs lie behind its frame in the arena (program.h): what is there goes to memory of its own, so that a
- * step is one submission and no copy.
+ * An entry's outputs lie behind its frame in the arena (program.h): what is there goes to memory of its own. A step is one submission;
+ * a small output is there when it is done, and of a large one nothing crosses over that nobody reads.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/session.h"
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, SMALL_BYTES = 4096 };
 
 static size_t align_up(size_t bytes)
 {
@@ -68,6 +70,31 @@ static size_t frame_bytes(const rlx_program *p)
     return (size_t)p->funcs[p->nfuncs - 1].frame_bytes;
 }
 
+/* Where an output lies: one kind after another. What has no bytes may lie anywhere. */
+static size_t place_output(const rlx_program *p, int64_t offset, bool *is_large)
+{
+    size_t at[2] = {0, 0};
+    for (uint32_t i = 0; i < p->noutputs; i++) {
+        const size_t bytes = align_up(rlx_session_upper_bytes(p, &p->outputs[i]));
+        *is_large = bytes > SMALL_BYTES;
+        if (bytes && p->outputs[i].offset == offset)
+            return at[*is_large];
+        at[*is_large] += bytes;
+    }
+    *is_large = false;
+    return 0;
+}
+
+static size_t sum_outputs(const rlx_program *p, bool large)
+{
+    size_t sum = 0;
+    for (uint32_t i = 0; i < p->noutputs; i++) {
+        const size_t bytes = align_up(rlx_session_upper_bytes(p, &p->outputs[i]));
+        sum += (bytes > SMALL_BYTES) == large ? bytes : 0;
+    }
+    return sum;
+}
+
 /* Exchanges a memory for a larger one; what was in it is lost. */
 static rlx_status grow(rlx_session *s, rlx_device_memory **m, size_t *has, size_t bytes,
                        rlx_memory_use use)
@@ -85,20 +112,46 @@ static rlx_status grow(rlx_session *s, rlx_device_memory **m, size_t *has, size_
     return RLX_OK;
 }
 
+static rlx_status grow_large(rlx_session *s, size_t bytes)
+{
+    if (!bytes || (s->large && bytes <= s->large_bytes))
+        return RLX_OK;
+    RLX_TRY(check_range(s, RLX_F32, bytes, "what it puts out"));
+    char *taken = realloc(s->taken, bytes);
+    if (!taken)
+        return RLX_OOM();
+    s->taken = taken;
+    s->last = NULL;
+    return grow(s, &s->large, &s->large_bytes, bytes, RLX_MEMORY_KEPT);
+}
+
 rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p)
 {
     /* What has no bytes may lie at the end. */
-    const size_t frames = frame_bytes(p) + ALIGN,
-                 outputs = (size_t)p->arena_bytes - frame_bytes(p) + ALIGN;
+    const size_t frames = frame_bytes(p) + ALIGN, outputs = sum_outputs(p, false) + ALIGN;
     RLX_TRY(check_range(s, RLX_F32, frames, "the arena"));
-    RLX_TRY(check_range(s, RLX_F32, outputs, "what it puts out"));
     RLX_TRY(grow(s, &s->frames, &s->frame_bytes, frames, RLX_MEMORY_KEPT));
-    return grow(s, &s->outputs, &s->output_bytes, outputs, RLX_MEMORY_TAKEN);
+    RLX_TRY(grow(s, &s->outputs, &s->output_bytes, outputs, RLX_MEMORY_TAKEN));
+    return grow_large(s, sum_outputs(p, true));
 }
 
-void *rlx_session_device_output(const rlx_session *s, const rlx_program *p, int64_t offset)
+void rlx_session_place_output(const rlx_session *s, const rlx_program *p, rlx_binding_output *out)
 {
-    return (char *)s->device->fn->map(s->outputs) + ((size_t)offset - frame_bytes(p));
+    bool is_large;
+    out->at = place_output(p, out->offset, &is_large);
+    const char *data = s->device->fn->map(is_large ? s->large : s->outputs);
+    out->tensor.data = data ? data + out->at : NULL;
+}
+
+rlx_status rlx_session_take_output(rlx_session *s, rlx_binding_output *out)
+{
+    char *to = s->taken + out->at;
+    s->device->taken_bytes += (int64_t)out->tensor.bytes;
+    if (out->tensor.data)
+        return RLX_OK;
+    RLX_TRY(s->device->fn->read(s->device, s->large, out->at, to, out->tensor.bytes));
+    out->tensor.data = to;
+    return RLX_OK;
 }
 
 void rlx_session_free_binding(rlx_session *s, rlx_binding *b)
@@ -115,16 +168,19 @@ void rlx_session_free_device(rlx_session *s)
         return;
     s->device->fn->destroy_memory(s->device, s->frames);
     s->device->fn->destroy_memory(s->device, s->outputs);
+    s->device->fn->destroy_memory(s->device, s->large);
+    free(s->taken);
 }
 
 /* ---- tapes ----------------------------------------------------------------------------------- */
 
 static rlx_device_range arena_range(const rlx_session *s, const rlx_program *p, int64_t offset)
 {
-    const size_t frames = frame_bytes(p);
-    if ((size_t)offset < frames)
+    bool is_large;
+    if ((size_t)offset < frame_bytes(p))
         return (rlx_device_range){.memory = s->frames, .offset = (size_t)offset};
-    return (rlx_device_range){.memory = s->outputs, .offset = (size_t)offset - frames};
+    const size_t at = place_output(p, offset, &is_large);
+    return (rlx_device_range){.memory = is_large ? s->large : s->outputs, .offset = at};
 }
 
 static rlx_device_range range_of(const rlx_session *s, const rlx_executable *e,

@@ -65,9 +65,13 @@ typedef struct rlx_flow_cx {
     int ninputs;
     const rlx_extension **extension; /* that apply, in order */
     int nextensions;
+    const char *likeliest; /* an output whose largest element is told, too; NULL: none */
     bool rewritten; /* by one of them: what is replaced is dead */
     rlx_weights *tables; /* of rlx_build_table, over `store`; NULL: none so far */
 } rlx_flow_cx;
+
+/* Adds RLX_FLOW_LIKELIEST of an output f32[R..,V] of @main, where there is one of that name (flow_likeliest.c). */
+rlx_status rlx_flow_add_likeliest(rlx_flow_cx *cx, const char *of);
 
 /* What names of tables begin with; a hash of the content follows. */
 #define RLX_FLOW_TABLE "table:"

@@ -11,7 +11,7 @@ typedef struct fixture {
     rlx_program_arg args[16];
     rlx_program_func funcs[3];
     rlx_program_tensor bound[4];
-    rlx_program_tensor outputs[1];
+    rlx_program_tensor outputs[2];
 } fixture;
 
 static const uint8_t code0[] = {0x90, 0xc3, 0x12, 0x34, 0x56}, code1[] = {0xc3};
@@ -385,6 +385,8 @@ START_TEST(rules)
     BROKEN("P7: a frame of 4616 bytes", f.funcs[2].frame_bytes = 4616);
     BROKEN("P8: the entry has 2 parameters", f.funcs[2].nparams = 2);
     BROKEN("P8: 'y', 2048 bytes at 8256", f.outputs[0].offset = 8256);
+    BROKEN("P8: 'y' at 8192 begins before", f.outputs[1] = f.outputs[0];
+           f.p.noutputs = f.funcs[2].nparams = f.funcs[2].nout = 2);
     BROKEN("P8: no entry", f.p.nfuncs = 0);
     BROKEN("P8: 'y' at 4544, inside the entry's frame of 4608", f.outputs[0].offset = 4544);
     BROKEN("P8: the entry's frame has 4096 bytes, with its callees' 4608",

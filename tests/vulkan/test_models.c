@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "frontend/rlx.h"
+#include "frontend/context.h"
 #include "tests/runtime/suite.h"
 #include "tests/vulkan/environment.h"
 
@@ -23,6 +23,26 @@ typedef struct collected {
     size_t n;
 } collected;
 
+static const fault_layer *faults;
+
+/* What crossed over for each token of a greedy decode: one submission, and the token. */
+typedef struct crossing {
+    int64_t tokens, submissions, bytes;
+} crossing;
+
+static void count_token(void *user, int32_t id)
+{
+    crossing *c = user;
+    (void)id;
+    c->tokens++;
+    if (c->tokens > 2) { /* the first is of the prompt, the second's tape is recorded */
+        ck_assert_int_eq(faults->count("vkQueueSubmit") - c->submissions, 1);
+        ck_assert_int_eq(gpu->gpu->taken_bytes - c->bytes, (int64_t)sizeof id);
+    }
+    c->submissions = faults->count("vkQueueSubmit");
+    c->bytes = gpu->gpu->taken_bytes;
+}
+
 static bool collect(void *user, const char *utf8, size_t bytes)
 {
     collected *c = user;
@@ -36,7 +56,12 @@ static void generate(rlx_context *cx, rlx_model *m, int count, collected *out)
 {
     rlx_session *s;
     EXPECT_OK(rlx_session_create(cx, &(rlx_session_options){.max_positions = POSITIONS}, &s));
-    const rlx_generate_options o = {.prompt = "Once upon a time", .count = count};
+    crossing c = {0};
+    rlx_generate_options o = {.prompt = "Once upon a time", .count = count};
+    if (cx == gpu) {
+        o.on_token = count_token;
+        o.on_token_user = &c;
+    }
     rlx_generate_stats stats;
     *out = (collected){0};
     EXPECT_OK(rlx_model_generate(m, s, &o, collect, out, &stats));
@@ -153,7 +178,7 @@ enum { SKIPPED = 77 };
 
 int main(void)
 {
-    environment_prepare();
+    faults = environment_prepare_faults();
     rlx_status st = rlx_context_create(&(rlx_context_options){.device = "vulkan"}, &gpu);
     if (rlx_status_code(st) == RLX_NOT_FOUND) {
         printf("skipped: no Vulkan device: %s\n", rlx_status_message(st));

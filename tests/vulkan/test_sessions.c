@@ -300,12 +300,14 @@ START_TEST(grids_are_known)
 }
 END_TEST
 
-/* One recording serves all steps of a bucket, whatever their lengths; each is one submission. */
+/* One recording serves all steps of a bucket, whatever their lengths; each is one submission, and one more takes a large output from
+ * memory that the host does not see. */
 START_TEST(a_step_is_one_submission)
 {
     static const int64_t lengths[] = {1, 7, 1, 250, 3, 1};
-    static const char *const never[] = {"vkBeginCommandBuffer", "vkAllocateDescriptorSets",
-                                        "vkAllocateMemory", "vkMapMemory"};
+    static const char *const never[] = {"vkAllocateDescriptorSets", "vkAllocateMemory",
+                                        "vkMapMemory"};
+    const int taken = rlx_vulkan_device_of(gpu.cx->gpu)->hides;
     float out[HIDDEN];
     rlx_session *s = layers_make_session(&gpu, 1);
     int64_t at = 2;
@@ -313,11 +315,72 @@ START_TEST(a_step_is_one_submission)
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; at += lengths[i++]) {
         faults->plan(NULL);
         layers_say(s, gpu.e, 0, 0, at, at + lengths[i], out);
-        ck_assert_int_eq(faults->count("vkQueueSubmit"), 1);
+        ck_assert_int_eq(faults->count("vkQueueSubmit"), 1 + taken);
+        ck_assert_int_eq(faults->count("vkBeginCommandBuffer"), taken);
         for (size_t k = 0; k < sizeof never / sizeof *never; k++)
             ck_assert_int_eq(faults->count(never[k]), 0);
     }
     rlx_session_destroy(s);
+}
+END_TEST
+
+/* ---- outputs: what is not asked for stays on the device */
+
+enum { SCORES = 2000 };
+
+static void compile_scores(rlx_executable **out)
+{
+    rlx_flow *f;
+    const rlx_bucket buckets[] = {{"TOKENS", 1}, {"ROWS", 1}};
+    EXPECT_OK(rlx_flow_create("scores", &f));
+    int64_t dims[] = {rlx_flow_symbol(f, "TOKENS"), SCORES};
+    rlx_flow_input(f, "x", RLX_F32, 2, dims);
+    rlx_flow_select_rows(f);
+    rlx_flow_output(f, "logits");
+    EXPECT_OK(rlx_flow_compile(
+        gpu.cx, f, NULL, &(rlx_compile_options){.buckets = buckets, .nbuckets = 2}, NULL, out));
+    rlx_flow_destroy(f);
+}
+
+/* A step of scores, of which the likeliest is asked: four bytes cross over, and one submission is all. */
+static int32_t ask_likeliest(rlx_session *s, rlx_executable *e, const float *x)
+{
+    const int64_t before = gpu.cx->gpu->taken_bytes;
+    const int32_t row = 0;
+    const rlx_step_input in = {"x", x, sizeof(float) * SCORES};
+    rlx_tensor t;
+    faults->plan(NULL);
+    EXPECT_OK(rlx_session_step(
+        s, e, &(rlx_step){.tokens = 1, .rows = 1, .row_index = &row, .inputs = &in, .ninputs = 1}));
+    EXPECT_OK(rlx_session_output(s, "likeliest", &t));
+    ck_assert_int_eq(t.format, RLX_I32);
+    ck_assert_int_eq(gpu.cx->gpu->taken_bytes - before, (int64_t)sizeof(int32_t));
+    ck_assert_int_eq(faults->count("vkQueueSubmit"), 1);
+    return *(const int32_t *)t.data;
+}
+
+START_TEST(the_likeliest_is_told)
+{
+    static const int at[] = {0, 1, 39, 40, 777, 1960, SCORES - 1};
+    static float x[SCORES];
+    rlx_executable *e;
+    rlx_tensor t;
+    compile_scores(&e);
+    rlx_session *s = layers_make_session(&gpu, 1);
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        for (int k = 0; k < SCORES; k++)
+            x[k] = -10 + cosf(0.7f * (float)(k * (int)(i + 1)));
+        x[at[i]] = x[SCORES - 1] = -8.5f; /* of equals the first */
+        ck_assert_int_eq(ask_likeliest(s, e, x), at[i]);
+        EXPECT_OK(rlx_session_output(s, "logits", &t)); /* when they are asked for they come */
+        ck_assert_uint_eq(t.bytes, sizeof x);
+        ck_assert_mem_eq(t.data, x, sizeof x);
+    }
+    for (int k = 0; k < SCORES; k++)
+        x[k] = NAN;
+    ck_assert_int_eq(ask_likeliest(s, e, x), INT32_MAX);
+    rlx_session_destroy(s);
+    rlx_executable_destroy(e);
 }
 END_TEST
 
@@ -426,6 +489,7 @@ static TCase *make_case(const char *name, void (*open)(void))
     tcase_add_test(c, sequences_fork_go_back_and_outlive_sessions);
     tcase_add_test(c, batches_are_what_each_is_alone);
     tcase_add_test(c, a_step_is_one_submission);
+    tcase_add_test(c, the_likeliest_is_told);
     return c;
 }
 
@@ -454,5 +518,5 @@ static void add_tests(Suite *s)
 
 int main(void)
 {
-    return layers_run("vulkan_sessions", add_tests, 18);
+    return layers_run("vulkan_sessions", add_tests, 20);
 }
