@@ -125,15 +125,15 @@ static const char *likeliest_of(const rlx_compilation *c, const rlx_compile_opti
     return one && c->target.kind == RLX_JIT_SPIRV ? "logits" : NULL;
 }
 
-static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
-                        const rlx_weights *w, const rlx_compile_options *o)
+static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_jit_target *target,
+                        const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *o)
 {
     double start = rlx_seconds();
     c->precision = o->precision == RLX_EXACT ? RLX_MIR_EXACT
                    : o->phase == RLX_PREFILL ? RLX_MIR_PREFILL
                                              : RLX_MIR_DECODE;
     RLX_TRY(rlx_compile_check_tuning(&o->tuning));
-    c->target = cx->target;
+    c->target = *target;
     c->log = cx;
     c->tuning = o->tuning;
     c->dims = rlx_dims_create();
@@ -171,9 +171,17 @@ rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const 
                                const rlx_weights *w, const rlx_compile_options *options,
                                rlx_level to)
 {
+    return rlx_compilation_run_for(c, cx, &cx->target, f, w, options, to);
+}
+
+rlx_status rlx_compilation_run_for(rlx_compilation *c, const rlx_context *cx,
+                                   const rlx_jit_target *target, const rlx_flow *f,
+                                   const rlx_weights *w, const rlx_compile_options *options,
+                                   rlx_level to)
+{
     rlx_compile_options none = {0};
     *c = (rlx_compilation){0};
-    rlx_status st = build(c, cx, f, w, options ? options : &none);
+    rlx_status st = build(c, cx, target, f, w, options ? options : &none);
     if (!st)
         st = rlx_compilation_lower(c, to);
     if (st)
@@ -538,8 +546,8 @@ rlx_status rlx_flow_warm(const rlx_context *cx, const rlx_jit_target *target, co
                          bool *there, rlx_text *why)
 {
     rlx_compilation c;
-    RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, o, RLX_LEVEL_HIR), "compiling %s", f->name);
-    c.target = *target;
+    RLX_TRY_NOTE(rlx_compilation_run_for(&c, cx, target, f, w, o, RLX_LEVEL_HIR), "compiling %s",
+                 f->name);
     rlx_status st = warm(cx, &c, f->name, dry_run, there, why);
     rlx_compilation_deinit(&c);
     RLX_TRY_NOTE(st, "compiling %s", f->name);

@@ -23,8 +23,8 @@ typedef struct rlx_compilation {
     rlx_jit_target target;
     rlx_mir_precision precision;
     rlx_tuning tuning;
-    const rlx_context *log; /* borrowed: whose log is told */
-    rlx_lir_target lir_target; /* the target's, with what tuning says */
+    const rlx_context *log;         /* borrowed: whose log is told */
+    rlx_lir_target lir_target;      /* the target's, with what tuning says */
     rlx_dims *dims;                 /* of all modules */
     rlx_ir_module *hir, *mir, *lir; /* mir: after optimising */
     rlx_flow_outputs outputs;
@@ -35,6 +35,11 @@ typedef struct rlx_compilation {
 /* Lowers a flow as far as `to`. On failure `c` is left empty. */
 rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
                                const rlx_weights *w, const rlx_compile_options *o, rlx_level to);
+/* The same for another machine than the context's. */
+rlx_status rlx_compilation_run_for(rlx_compilation *c, const rlx_context *cx,
+                                   const rlx_jit_target *target, const rlx_flow *f,
+                                   const rlx_weights *w, const rlx_compile_options *options,
+                                   rlx_level to);
 /* Goes on from HIR to `to`. On failure `c` is for rlx_compilation_deinit only. */
 rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to);
 void rlx_compilation_deinit(rlx_compilation *c);

@@ -94,15 +94,10 @@ static rlx_status unknown_view(const char *what)
 static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
                         const rlx_weights *w, const rlx_compile_options *o, int v)
 {
-    RLX_TRY(rlx_compilation_run(c, cx, f, w, o, RLX_LEVEL_HIR));
-    rlx_status st = RLX_OK;
-    if (views[v].print == print_spirv && cx->target.kind != RLX_JIT_SPIRV)
-        st = rlx_jit_target_named("vulkan:base", &c->target);
-    if (!st)
-        st = rlx_compilation_lower(c, views[v].level);
-    if (st)
-        rlx_compilation_deinit(c);
-    return st;
+    rlx_jit_target target = cx->target;
+    if (views[v].print == print_spirv && target.kind != RLX_JIT_SPIRV)
+        RLX_TRY(rlx_jit_target_named("vulkan:base", &target));
+    return rlx_compilation_run_for(c, cx, &target, f, w, o, views[v].level);
 }
 
 rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,

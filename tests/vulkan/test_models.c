@@ -56,8 +56,10 @@ static void generate(rlx_context *cx, rlx_model *m, int count, collected *out)
 {
     rlx_session *s;
     EXPECT_OK(rlx_session_create(cx, &(rlx_session_options){.max_positions = POSITIONS}, &s));
+    const rlx_sampling greedy = {0};
     crossing c = {0};
     rlx_generate_options o = {.prompt = "Once upon a time", .count = count};
+    o.sampling = &greedy;
     if (cx == gpu) {
         o.on_token = count_token;
         o.on_token_user = &c;
