@@ -64,16 +64,70 @@ static void sink(rlx_candidate *heap, int64_t n, int64_t i)
 static const rlx_candidate *nth(rlx_sampler *s, int64_t i)
 {
     while (s->taken <= i) {
-        int64_t last = s->vocab - 1 - s->taken++;
+        int64_t last = s->count - 1 - s->taken++;
         rlx_candidate top = s->heap[0];
         s->heap[0] = s->heap[last];
         s->heap[last] = top;
         sink(s->heap, last, 0);
     }
-    return &s->heap[s->vocab - 1 - i];
+    return &s->heap[s->count - 1 - i];
 }
 
-static void fill(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
+static void make_heap(rlx_sampler *s, int64_t count)
+{
+    s->count = count;
+    s->taken = 0;
+    for (int64_t i = count / 2; i-- > 0;)
+        sink(s->heap, count, i);
+}
+
+/* The largest of x and `first`; NaNs among x do not count. */
+static float largest(const float *x, int64_t n, float first)
+{
+    enum { LANES = 8 };
+    float lane[LANES];
+    int64_t i = 0;
+    for (int l = 0; l < LANES; l++)
+        lane[l] = first;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+    for (; i < n; i++)
+        lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+    for (int l = 1; l < LANES; l++)
+        lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
+    return lane[0];
+}
+
+/* Candidates that may be among the k likeliest: as many blocks of logits have one that is no smaller
+ * than the k-th largest of the blocks' maxima. False: there are too few blocks, or NaNs. */
+static bool fill_few(rlx_sampler *s, const float *logits, int64_t k)
+{
+    enum { BLOCK = 64 };
+    const int64_t blocks = s->vocab / BLOCK;
+    int64_t n = 0;
+    if (blocks < 2 * k)
+        return false;
+    for (int64_t b = 0; b < blocks; b++)
+        s->heap[b] = (rlx_candidate){largest(logits + b * BLOCK, BLOCK, -INFINITY), (int32_t)b};
+    make_heap(s, blocks);
+    const float least = nth(s, k - 1)->logit;
+    for (int64_t i = 0; i < s->vocab; i++)
+        if (logits[i] >= least)
+            s->heap[n++] = (rlx_candidate){logits[i], (int32_t)i};
+    if (n < k)
+        return false;
+    make_heap(s, n);
+    return true;
+}
+
+/* Whether tokens that were there are penalised. */
+static bool penalises(const rlx_sampler *s, int64_t nlast)
+{
+    return s->how.repeat_penalty > 0 && s->how.repeat_last_n != 0 && nlast > 0;
+}
+
+static void fill_all(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
 {
     const double penalty = s->how.repeat_penalty;
     int64_t n = s->how.repeat_last_n;
@@ -84,13 +138,27 @@ static void fill(rlx_sampler *s, const float *logits, const int32_t *last, int64
         double l = logits[last[i]]; /* once, however often a token was there */
         s->heap[last[i]].logit = (float)(l > 0 ? l / penalty : l * penalty);
     }
-    s->taken = 0;
-    for (int64_t i = s->how.temperature > 0 ? s->vocab / 2 : 0; i-- > 0;)
-        sink(s->heap, s->vocab, i);
 }
 
-static int32_t likeliest(const rlx_sampler *s)
+static void fill(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
 {
+    const int64_t k = s->how.top_k;
+    if (k > 0 && k < s->vocab && !penalises(s, nlast) && fill_few(s, logits, k))
+        return;
+    fill_all(s, logits, last, nlast);
+    make_heap(s, s->vocab);
+}
+
+static int32_t likeliest(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
+{
+    if (!penalises(s, nlast)) {
+        const float best = largest(logits, s->vocab, logits[0]);
+        int32_t id = 0;
+        while (!isnan(best) && logits[id] != best)
+            id++;
+        return id;
+    }
+    fill_all(s, logits, last, nlast);
     const rlx_candidate *best = s->heap;
     for (int64_t i = 1; i < s->vocab; i++)
         if (likelier(&s->heap[i], best))
@@ -164,10 +232,8 @@ static double next_random(uint64_t *state)
 int32_t rlx_sampler_choose(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
 {
     const double t = s->how.temperature;
-    if (t == 0) {
-        fill(s, logits, last, nlast);
-        return likeliest(s);
-    }
+    if (t == 0)
+        return likeliest(s, logits, last, nlast);
     int64_t left = rlx_sampler_cut(s, logits, last, nlast);
     double rest = next_random(&s->random) * sum_weights(s, left, t);
     for (int64_t i = 0; i + 1 < left; i++) {

@@ -20,6 +20,7 @@ typedef struct rlx_sampler {
     uint64_t random; /* state of the generator */
     int64_t vocab;
     rlx_candidate *heap; /* [vocab]; those that were taken, the likeliest first, stand at its end */
+    int64_t count;       /* of candidates in it; top-k alone looks at few */
     int64_t taken;
 } rlx_sampler;
 

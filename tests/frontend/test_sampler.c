@@ -72,6 +72,48 @@ START_TEST(cuts)
 }
 END_TEST
 
+/* Of a large vocabulary few candidates are looked at: the same ones, equals by id, some of them
+ * penalised or no numbers. */
+START_TEST(few_of_many)
+{
+    enum { MANY = 20011, K = 40 };
+    static float logits[MANY];
+    static bool taken[MANY];
+    static const int32_t last[] = {5};
+    const rlx_sampling how = {
+        .temperature = 1, .top_k = K, .repeat_penalty = 2, .repeat_last_n = 1};
+    for (int kind = 0; kind < 3; kind++) { /* plain; the last token is penalised; NaNs */
+        rlx_sampler s, g;
+        uint64_t random = 17;
+        for (int i = 0; i < MANY; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            logits[i] = (float)((random >> 40) % 97); /* many equals */
+            taken[i] = kind == 2 && i % 7 == 3;
+            if (taken[i])
+                logits[i] = NAN;
+        }
+        logits[5] = 200;
+        must(rlx_sampler_init(&s, &how, 1, MANY));
+        must(rlx_sampler_init(&g, &(rlx_sampling){0}, 1, MANY));
+        ck_assert_int_eq(rlx_sampler_choose(&g, logits, last, 1), 5);
+        ck_assert_int_eq(rlx_sampler_cut(&s, logits, last, kind == 1), K);
+        for (int i = 0; i < K; i++) {
+            int32_t id = 0, want = -1;
+            rlx_sampler_probability(&s, K, i, &id);
+            for (int v = 0; v < MANY; v++) {
+                const bool more = want < 0 || logits[v] > logits[want];
+                if (!taken[v] && more && !(kind == 1 && v == 5 && want >= 0 && logits[want] >= 100))
+                    want = v;
+            }
+            ck_assert_int_eq(id, want);
+            taken[want] = true;
+        }
+        rlx_sampler_deinit(&s);
+        rlx_sampler_deinit(&g);
+    }
+}
+END_TEST
+
 /* top_p is a share of what top_k left: 8/12 alone reach 0.6; min_p of what both left. Temperature
  * comes last: it changes no cut. */
 START_TEST(order)
@@ -251,6 +293,7 @@ int main(void)
     TCase *c = tcase_create("sampler");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, cuts);
+    tcase_add_test(c, few_of_many);
     tcase_add_test(c, order);
     tcase_add_test(c, penalty);
     tcase_add_test(c, negative_logits_are_multiplied);
