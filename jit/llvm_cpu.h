@@ -10,6 +10,7 @@
  *   llvm_cpu_pack.c    pack
  *   llvm_cpu_panel.c   dot_panel, outer, outer_bf16 by pairs
  *   llvm_cpu_tiles.c   dot_panel and outer_bf16 by AMX's tiles
+ *   llvm_cpu_steps.c   polynomials
  */
 #ifndef RLX_JIT_LLVM_CPU_H
 #define RLX_JIT_LLVM_CPU_H
@@ -36,6 +37,7 @@ LLVMValueRef rlx_emit_field_scale(rlx_emit *e, const rlx_block_layout *l, LLVMVa
                                   LLVMValueRef first, LLVMValueRef *add);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);
 rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);

@@ -413,7 +413,8 @@ static rlx_status emit_map(rlx_emit *e, const rlx_ir_node *n)
             x[i] = splat[i] ? splat[i] : in[i]->part[p];
         RLX_TRY(rlx_emit_map(e, n, fn, f, x, &out->part[p]));
     }
-    return RLX_OK;
+    const bool step = fn == RLX_FN_FMA && f == RLX_F32 && (splat[1] || splat[2]);
+    return step && e->engine->step ? e->engine->step(e, type, out) : RLX_OK;
 }
 
 static rlx_status emit_cast(rlx_emit *e, const rlx_ir_node *n)

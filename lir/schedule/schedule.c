@@ -200,7 +200,7 @@ static void attention_blocks(const rlx_lir_target *t, const rlx_lir_attention_sh
     while (shape->positions % out->n != 0)
         out->n /= 2;
     int64_t padded = round_up(shape->width, out->n), bytes = (int64_t)sizeof(float);
-    int64_t row = bytes * (shape->width + padded + shape->positions + 16);
+    int64_t row = bytes * (shape->width + padded + shape->positions + 32);
     int64_t panels = bytes * out->n * (PANELS * shape->width + shape->positions);
     int64_t fit = (t->team_bytes - panels) / row - out->m, rows = fit < ROWS ? fit : ROWS;
     int64_t most = rows / shape->heads;
@@ -237,7 +237,7 @@ void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_att
     if (shape->tokens < out->m)
         out->m = shape->tokens > 0 ? (int)shape->tokens : 1;
     const int64_t padded = round_up(shape->width, out->n), bytes = (int64_t)sizeof(float);
-    const int64_t row = bytes * (shape->width + padded + 8);
+    const int64_t row = bytes * (shape->width + padded + 24);
     const int64_t panels = bytes * shape->positions * (shape->width + padded + PART);
     const int64_t fit = (t->l2_bytes * 3 / 4 - panels) / row - out->m;
     int64_t tokens = shape->tokens < ROWS ? shape->tokens : ROWS;

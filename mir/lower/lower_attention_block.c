@@ -320,31 +320,51 @@ static rlx_status row_max(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_
     return rlx_ir_builder_finish(x->b);
 }
 
-rlx_status attention_row_exp(block *x, rlx_ir_value *row, rlx_ir_value *max, rlx_ir_value *from,
-                             rlx_ir_value *to, rlx_ir_value **sum)
+int64_t attention_exp_rows(const block *x)
 {
-    const int64_t lanes = LANES;
-    rlx_ir_value *zero = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, 0);
+    enum { REGISTERS = 4 };
+    int64_t rows = REGISTERS / 2 * x->n / LANES; /* a tile is of two registers' columns */
+    while (rows > 1 && x->m % rows != 0)
+        rows--;
+    return rows > 1 ? rows : 1;
+}
+
+rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *score_row, rlx_ir_value *max,
+                         rlx_ir_value *from, rlx_ir_value *to)
+{
+    static const int64_t axis = 0;
+    const int64_t dims[2] = {attention_exp_rows(x), LANES};
     rlx_lir_scope loop;
-    rlx_lir_begin_for(x->b, from, to, LANES, 1, &zero, &loop);
-    if (x->b->status)
-        return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *p = load_row(x, x->scores, row, loop.index[0], LANES);
-    p = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, p, max));
+    store_2(x, x->sums, r, at(x, 0), rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0));
     rlx_lir_build_barrier(x->b);
-    store_row(x, x->scores, row, loop.index[0], p);
-    rlx_ir_value *next = plus(x, loop.carried[0], p);
-    rlx_lir_end_for(x->b, &loop, &next);
-    *sum = rlx_lir_build_reduce(x->b, RLX_FN_ADD, loop.result[0]);
+    RLX_TRY(begin_loop(x, from, to, LANES, &loop));
+    rlx_ir_value *p = load_2(x, x->scores, score_row, loop.index[0], dims[0], dims[1]);
+    p = map2(x, RLX_FN_SUB, p, rlx_lir_build_broadcast(x->b, max, 2, dims, &axis));
+    p = rlx_lir_build_map1(x->b, RLX_FN_EXP, p);
+    rlx_ir_value *sum = plus(x, load_2(x, x->sums, r, at(x, 0), dims[0], dims[1]), p);
+    rlx_lir_build_barrier(x->b);
+    store_2(x, x->scores, score_row, loop.index[0], p);
+    store_2(x, x->sums, r, at(x, 0), sum);
+    rlx_lir_build_barrier(x->b);
+    rlx_lir_end_for(x->b, &loop, NULL);
     return rlx_ir_builder_finish(x->b);
 }
 
-/* scores <- exp(scores - maximum); their sum by lanes. */
-static rlx_status row_exp(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to)
+rlx_ir_value *attention_page_sum(block *x, rlx_ir_value *r)
 {
-    rlx_ir_value *sum = NULL;
-    RLX_TRY(attention_row_exp(x, r, load_1(x, x->page_max, r, 0), from, to, &sum));
-    store_1(x, x->page_sum, r, sum);
+    rlx_ir_value *sums = load_2(x, x->sums, r, at(x, 0), x->m, LANES);
+    return rlx_lir_build_reduce(x->b, RLX_FN_ADD, sums);
+}
+
+/* scores <- exp(scores - maximum) of the row tile at r; their sums by lanes. */
+static rlx_status tile_exp(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to)
+{
+    const int64_t rows = attention_exp_rows(x);
+    rlx_lir_scope some;
+    RLX_TRY(begin_loop(x, r, plus(x, r, at(x, x->m)), rows, &some));
+    rlx_ir_value *row = some.index[0];
+    RLX_TRY(attention_exp(x, row, row, load_1(x, x->page_max, row, rows), from, to));
+    rlx_lir_end_for(x->b, &some, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
@@ -370,7 +390,7 @@ static rlx_status merge_sums(block *x, rlx_ir_value *r)
     rlx_ir_value *old = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, max, both));
     rlx_ir_value *fresh = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, page_max, both));
     rlx_ir_value *next = plus(x, map2(x, RLX_FN_MUL, sum, old),
-                              map2(x, RLX_FN_MUL, load_1(x, x->page_sum, r, x->m), fresh));
+                              map2(x, RLX_FN_MUL, attention_page_sum(x, r), fresh));
     rlx_lir_build_barrier(x->b);
     store_1(x, x->old, r, old);
     store_1(x, x->fresh, r, fresh);
@@ -388,8 +408,8 @@ static rlx_status page_weights(block *x)
     to = up(x, to, LANES);
     RLX_TRY(begin_loop(x, tile.index[0], plus(x, tile.index[0], at(x, x->m)), 1, &row));
     RLX_TRY(row_max(x, row.index[0], from, to));
-    RLX_TRY(row_exp(x, row.index[0], from, to));
     rlx_lir_end_for(x->b, &row, NULL);
+    RLX_TRY(tile_exp(x, tile.index[0], from, to));
     RLX_TRY(merge_sums(x, tile.index[0]));
     rlx_lir_end_for(x->b, &sees, NULL);
     rlx_lir_end_for(x->b, &tile, NULL);
@@ -596,10 +616,11 @@ static rlx_ir_value *memory(block *x, rlx_format f, int rank, int64_t m, int64_t
 static rlx_status take_memory(block *x)
 {
     const attention *a = x->a;
-    rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->page_sum, &x->old, &x->fresh};
+    rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->old, &x->fresh};
     x->q = memory(x, RLX_F32, 2, x->rows, a->d);
     x->scores = memory(x, RLX_F32, 2, x->rows, a->positions);
     x->acc = memory(x, RLX_F32, 2, x->rows, x->padded);
+    x->sums = memory(x, RLX_F32, 2, x->rows, LANES);
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
         *vectors[i] = memory(x, RLX_F32, 1, x->rows, 0);
     x->from = memory(x, RLX_I32, 1, x->rows, 0);

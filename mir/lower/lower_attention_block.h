@@ -11,22 +11,29 @@ typedef struct block {
     attention *a;
     kernel_cx *k;
     rlx_ir_builder *b;
-    int64_t m, n;                      /* register tile */
-    int64_t rows, padded;              /* rows at most; elements of a head, whole columns */
-    rlx_ir_value *q, *scores, *acc;    /* [rows, D], [rows, P], [rows, padded] */
-    rlx_ir_value *max, *sum;           /* [rows], over the pages so far */
-    rlx_ir_value *page_max, *page_sum; /* [rows] */
-    rlx_ir_value *old, *fresh;         /* [rows], what merging multiplies by */
-    rlx_ir_value *from, *to, *bounds;  /* i32[rows], seen positions; i32[row tiles, BOUNDS] */
-    rlx_ir_value *keys, *values;       /* panels: [PANELS, D, n], [P, n] */
-    rlx_ir_value *first, *count;       /* of the run: first token, rows */
-    rlx_ir_value *begin, *end;         /* of the run: positions that some row sees */
-    rlx_ir_value *page, *page_at;      /* index of the page; its first position */
+    int64_t m, n;                     /* register tile */
+    int64_t rows, padded;             /* rows at most; elements of a head, whole columns */
+    rlx_ir_value *q, *scores, *acc;   /* [rows, D], [rows, P], [rows, padded] */
+    rlx_ir_value *max, *sum;          /* [rows], over the pages so far */
+    rlx_ir_value *page_max, *sums;    /* [rows]; [rows, LANES], of a page's weights */
+    rlx_ir_value *old, *fresh;        /* [rows], what merging multiplies by */
+    rlx_ir_value *from, *to, *bounds; /* i32[rows], seen positions; i32[row tiles, BOUNDS] */
+    rlx_ir_value *keys, *values;      /* panels: [PANELS, D, n], [P, n] */
+    rlx_ir_value *first, *count;      /* of the run: first token, rows */
+    rlx_ir_value *begin, *end;        /* of the run: positions that some row sees */
+    rlx_ir_value *page, *page_at;     /* index of the page; its first position */
 } block;
 
-/* scores <- exp(scores - max) in a row of them, from .. to-1; their sum, by lanes. */
-rlx_status attention_row_exp(block *x, rlx_ir_value *row, rlx_ir_value *max, rlx_ir_value *from,
-                             rlx_ir_value *to, rlx_ir_value **sum);
+/* Rows whose exponentials are made side by side, since one's steps wait for each other: four
+ * registers of them, a share of a tile's rows. */
+int64_t attention_exp_rows(const block *x);
+/* scores <- exp(scores - max) in so many rows from r on, which are `at` rows further in front in the
+ * scores, in columns from .. to-1; their sums by lanes to x->sums. They go through memory: registers
+ * are what exponentials have too few of. */
+rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *score_row, rlx_ir_value *max,
+                         rlx_ir_value *from, rlx_ir_value *to);
+/* The sums of the row tile at r, lanes by halves. */
+rlx_ir_value *attention_page_sum(block *x, rlx_ir_value *r);
 
 /* ---- small things ---- */
 

@@ -329,23 +329,28 @@ static rlx_status row_max(dense *g, rlx_ir_value *r)
     return rlx_ir_builder_finish(x->b);
 }
 
-/* scores <- exp(scores - maximum); their sum by lanes. */
-static rlx_status row_exp(dense *g, rlx_ir_value *r)
-{
-    block *x = &g->x;
-    rlx_ir_value *sum = NULL;
-    RLX_TRY(attention_row_exp(x, in_part(g, r), load_1(x, x->max, r, 0), at(x, 0), g->live, &sum));
-    store_1(x, x->page_sum, r, sum);
-    return rlx_ir_builder_finish(x->b);
-}
-
-static rlx_status each_row(dense *g, rlx_ir_value *r, rlx_status (*of)(dense *, rlx_ir_value *))
+static rlx_status tile_max(dense *g, rlx_ir_value *r)
 {
     block *x = &g->x;
     rlx_lir_scope row;
     RLX_TRY(begin_loop(x, r, plus(x, r, at(x, x->m)), 1, &row));
-    RLX_TRY(of(g, row.index[0]));
+    RLX_TRY(row_max(g, row.index[0]));
     rlx_lir_end_for(x->b, &row, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* scores <- exp(scores - maximum) of the row tile at r; their sums by lanes. */
+static rlx_status tile_exp(dense *g, rlx_ir_value *r)
+{
+    block *x = &g->x;
+    const int64_t rows = attention_exp_rows(x);
+    rlx_lir_scope some;
+    RLX_TRY(begin_loop(x, r, plus(x, r, at(x, x->m)), rows, &some));
+    rlx_ir_value *row = some.index[0];
+    RLX_TRY(
+        attention_exp(x, row, in_part(g, row), load_1(x, x->max, row, rows), at(x, 0), g->live));
+    rlx_lir_end_for(x->b, &some, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
@@ -356,7 +361,7 @@ static rlx_status part_weights(dense *g)
     rlx_lir_scope tile;
     RLX_TRY(begin_loop(x, g->from, g->to, x->m, &tile));
     rlx_ir_value *r = tile.index[0];
-    RLX_TRY(each_row(g, r, row_max));
+    RLX_TRY(tile_max(g, r));
     rlx_ir_value *before = load_1(x, x->max, r, x->m);
     rlx_ir_value *max = map2(x, RLX_FN_MAX, before, load_1(x, x->page_max, r, x->m));
     rlx_ir_value *old = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, before, max));
@@ -364,9 +369,9 @@ static rlx_status part_weights(dense *g)
     store_1(x, x->max, r, max);
     store_1(x, x->old, r, old);
     rlx_lir_build_barrier(x->b);
-    RLX_TRY(each_row(g, r, row_exp));
+    RLX_TRY(tile_exp(g, r));
     rlx_ir_value *sum = map2(x, RLX_FN_MUL, load_1(x, x->sum, r, x->m), old);
-    sum = plus(x, sum, load_1(x, x->page_sum, r, x->m));
+    sum = plus(x, sum, attention_page_sum(x, r));
     rlx_lir_build_barrier(x->b);
     store_1(x, x->sum, r, sum);
     rlx_lir_end_for(x->b, &tile, NULL);
@@ -482,7 +487,7 @@ static rlx_status store_rows(dense *g, const leaf *l)
 static rlx_status take_memory(dense *g)
 {
     block *x = &g->x;
-    rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->page_sum, &x->old};
+    rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->old};
     const struct {
         rlx_ir_value **buffer;
         int rank;
@@ -490,6 +495,7 @@ static rlx_status take_memory(dense *g)
     } tiles[] = {{&x->q, 2, {x->rows, g->d}},
                  {&x->scores, 2, {x->a->s.part, CHUNK}},
                  {&x->acc, 2, {x->rows, x->padded}},
+                 {&x->sums, 2, {x->rows, LANES}},
                  {&x->keys, 3, {CHUNK / x->n, g->d, x->n}},
                  {&x->values, 3, {x->padded / x->n, CHUNK, x->n}}};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
