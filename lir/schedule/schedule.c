@@ -189,23 +189,30 @@ static int64_t block_of_tokens(const rlx_lir_target *t, const rlx_lir_attention_
     return tokens < most ? tokens : most;
 }
 
-/* Rows share what is widened of keys and values: with 144 of them that is a fiftieth of the work.
- * What a block keeps in team memory beside the panels: queries, sums and a page's scores. */
+/* Panels of keys and values are made once for all rows of a block, however many: its queries and sums
+ * pass by, part by part, while the panels and a part's scores are what caches hold. With 768 rows
+ * panels are a hundredth of the work. */
+enum { BLOCK_ROWS = 768, PART_ROWS = 48 };
+
+/* Rows of a block in whole register tiles, or those whose scores are kept. */
+static int part_of(int64_t rows, int m)
+{
+    const int64_t all = round_up(rows, m), part = PART_ROWS / m * m;
+    return (int)(all < part ? all : part);
+}
+
 static void attention_blocks(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                              rlx_lir_attention_schedule *out)
 {
-    enum { ROWS = 144, PANELS = 4 };
     out->m = t->vector_regs >= 32 ? 12 : 6;
     out->n = 2 * t->vector_f32;
     while (shape->positions % out->n != 0)
         out->n /= 2;
-    int64_t padded = round_up(shape->width, out->n), bytes = (int64_t)sizeof(float);
-    int64_t row = bytes * (shape->width + padded + shape->positions + 32);
-    int64_t panels = bytes * out->n * (PANELS * shape->width + shape->positions);
-    int64_t fit = (t->team_bytes - panels) / row - out->m, rows = fit < ROWS ? fit : ROWS;
-    int64_t most = rows / shape->heads;
-    int64_t tokens = block_of_tokens(t, shape, out->m, most < shape->tokens ? most : shape->tokens);
+    const int64_t most = BLOCK_ROWS / shape->heads;
+    const int64_t tokens =
+        block_of_tokens(t, shape, out->m, most < shape->tokens ? most : shape->tokens);
     out->tokens = tokens > 1 ? (int)tokens : 0;
+    out->part = part_of(tokens * shape->heads, out->m);
 }
 
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
@@ -221,12 +228,9 @@ void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention
         attention_tokens(t, shape, out);
 }
 
-/* The panels of a chunk are made once for all rows of a block: as many as three quarters of the
- * second-level cache hold beside them; the scores of a part stay in the first one or near. */
 void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                       rlx_lir_attention_schedule *out)
 {
-    enum { ROWS = 384, PART = 48 };
     *out = (rlx_lir_attention_schedule){0};
     out->m = t->vector_regs >= 32 ? 12 : 6;
     out->n = 2 * t->vector_f32;
@@ -236,20 +240,15 @@ void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_att
     }
     if (shape->tokens < out->m)
         out->m = shape->tokens > 0 ? (int)shape->tokens : 1;
-    const int64_t padded = round_up(shape->width, out->n), bytes = (int64_t)sizeof(float);
-    const int64_t row = bytes * (shape->width + padded + 24);
-    const int64_t panels = bytes * shape->positions * (shape->width + padded + PART);
-    const int64_t fit = (t->l2_bytes * 3 / 4 - panels) / row - out->m;
-    int64_t tokens = shape->tokens < ROWS ? shape->tokens : ROWS;
-    tokens = block_of_tokens(t, shape, out->m, fit < tokens ? fit : tokens);
+    int64_t tokens = shape->tokens < BLOCK_ROWS ? shape->tokens : BLOCK_ROWS;
+    tokens = block_of_tokens(t, shape, out->m, tokens);
     if (tokens < out->m)
         tokens = out->m;
     const int64_t blocks = (shape->tokens + tokens - 1) / tokens;
     if (blocks > 1) /* alike */
         tokens = round_up((shape->tokens + blocks - 1) / blocks, out->m);
-    const int64_t rows = round_up(tokens, out->m), part = PART / out->m * out->m;
     out->tokens = (int)tokens;
-    out->part = (int)(rows < part ? rows : part);
+    out->part = part_of(tokens, out->m);
 }
 
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out)

@@ -6,9 +6,11 @@
  *   for runs {
  *     queries -> team memory
  *     for pages that any of the run sees {
- *       for columns of keys   { widen -> panel; for row tiles { scores += queries * panel } }
- *       for row tiles         { maxima; exp; sums; what merging multiplies by }
- *       for columns of values { widen -> panel; for row tiles { scores * panel; merge } } }
+ *       keys and values, widened -> panels of columns
+ *       for parts of the rows {
+ *         for columns of keys   { for row tiles { scores = queries * panel } }
+ *         for row tiles         { maxima; exp; sums; what merging multiplies by }
+ *         for columns of values { for row tiles { scores * panel; merge } } } }
  *     sums / weights -> result }
  *
  * Chains, maxima, sums and merging are those of lower_attention.c, so the bits are. A row tile
@@ -19,7 +21,9 @@
 
 #include "mir/lower/lower_attention_block.h"
 
-enum { PANELS = 4 }; /* of keys that are widened at once, so that a row's are read in one go */
+/* Of keys that are widened at once: a row's are read in one go, and what is written at a stride of a
+ * power of two stays. */
+enum { PANELS = 4 };
 
 /* Of a row tile: positions (of the sequence) that some row sees, and that all rows see. */
 enum { SOME_FROM, SOME_TO, ALL_FROM, ALL_TO, BOUNDS };
@@ -188,22 +192,17 @@ static rlx_ir_value *bound_of(block *x, rlx_ir_value *r, int which)
     return in_page(x, rlx_lir_build_cast(x->b, v, RLX_I64));
 }
 
-/* The block that follows runs for row tiles that see something of the page. */
+/* The block that follows runs for row tiles of the part that see something of the page. */
 static rlx_status begin_tiles(block *x, rlx_lir_scope *tile, rlx_lir_scope *sees,
                               rlx_ir_value **from, rlx_ir_value **to)
 {
-    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, tile));
+    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, tile));
     *from = bound_of(x, tile->index[0], SOME_FROM);
     *to = bound_of(x, tile->index[0], SOME_TO);
     return begin_when(x, map2(x, RLX_FN_LT, *from, *to), sees);
 }
 
 /* ---- scores ---- */
-
-static rlx_ir_value *panel_of(block *x, rlx_ir_value *j0, rlx_ir_value *j)
-{
-    return map2(x, RLX_FN_DIV, map2(x, RLX_FN_SUB, j, j0), at(x, x->n));
-}
 
 /* Keys j.. of the page, elements d.. of each, as they are multiplied. */
 static rlx_status key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
@@ -227,42 +226,56 @@ static rlx_status key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value
 }
 
 /* Keys j0 .. end-1 of the page to their panels. */
-static rlx_status widen_keys(block *x, rlx_ir_value *j0, rlx_ir_value *end)
+static rlx_status widen_some_keys(block *x, rlx_ir_value *j0, rlx_ir_value *end)
 {
-    static const int64_t axes[2] = {1, 2};
     const int64_t step = x->a->d % 2 == 0 ? 2 : 1;
     rlx_lir_scope element, panel;
     RLX_TRY(begin_loop(x, at(x, 0), at(x, x->a->d), step, &element));
     RLX_TRY(begin_loop(x, j0, end, x->n, &panel));
-    rlx_ir_value *keys = NULL,
-                 *index[3] = {panel_of(x, j0, panel.index[0]), element.index[0], at(x, 0)};
-    RLX_TRY(key_tile(x, element.index[0], step, panel.index[0], &keys));
-    rlx_lir_build_store(x->b, x->keys, keys, index, axes, NULL);
+    rlx_ir_value *keys = NULL, *d = element.index[0], *j = panel.index[0];
+    RLX_TRY(key_tile(x, d, step, j, &keys));
+    store_panel(x, x->keys, j, d, at(x, 0), keys);
     rlx_lir_end_for(x->b, &panel, NULL);
     rlx_lir_end_for(x->b, &element, NULL);
-    rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
 
-/* Scores of the row tiles that see some of the keys from j, which are panel `panel`. */
-static rlx_status score_panel(block *x, rlx_ir_value *panel, rlx_ir_value *j)
+/* Keys of the page that some row sees, in whole panels. */
+static void seen_panels(block *x, rlx_ir_value **from, rlx_ir_value **to)
 {
-    static const int64_t axes[2] = {1, 2};
+    const int64_t step = x->n > LANES ? x->n : LANES;
+    *from = down(x, in_page(x, x->begin), step);
+    *to = up(x, in_page(x, x->end), step);
+}
+
+static rlx_status widen_keys(block *x)
+{
+    rlx_lir_scope loop;
+    rlx_ir_value *from = NULL, *to = NULL;
+    seen_panels(x, &from, &to);
+    RLX_TRY(begin_loop(x, from, to, PANELS * x->n, &loop));
+    rlx_ir_value *end = map2(x, RLX_FN_MIN, plus(x, loop.index[0], at(x, PANELS * x->n)), to);
+    RLX_TRY(widen_some_keys(x, loop.index[0], end));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Scores of the part's row tiles that see some of the keys from j, which are a panel. */
+static rlx_status score_panel(block *x, rlx_ir_value *j)
+{
     attention *a = x->a;
     rlx_lir_scope tile, sees;
-    const int64_t dims[2] = {x->m, x->n}, panel_dims[2] = {a->d, x->n};
-    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
-    rlx_ir_value *r = tile.index[0], *index[3] = {panel, at(x, 0), at(x, 0)};
+    const int64_t dims[2] = {x->m, x->n};
+    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
+    rlx_ir_value *r = tile.index[0];
     rlx_ir_value *from = down(x, bound_of(x, r, SOME_FROM), LANES);
     rlx_ir_value *to = up(x, bound_of(x, r, SOME_TO), LANES);
     rlx_ir_value *meets = map2(x, RLX_FN_LT, from, plus(x, j, at(x, x->n)));
     RLX_TRY(begin_when(x, map2(x, RLX_FN_AND, meets, map2(x, RLX_FN_LT, j, to)), &sees));
     rlx_ir_value *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
     rlx_ir_value *q = load_2(x, x->q, r, at(x, 0), x->m, a->d);
-    rlx_ir_value *keys =
-        rlx_lir_build_load(x->b, x->keys, RLX_F32, 2, panel_dims, index, axes, NULL);
-    s = attention_score(a, rlx_lir_build_outer(x->b, s, q, keys));
-    store_2(x, x->scores, r, j, s);
+    s = rlx_lir_build_outer(x->b, s, q, load_panel(x, x->keys, j, at(x, 0), a->d));
+    store_2(x, x->scores, in_part(x, r), j, attention_score(a, s));
     rlx_lir_end_for(x->b, &sees, NULL);
     rlx_lir_end_for(x->b, &tile, NULL);
     return rlx_ir_builder_finish(x->b);
@@ -270,18 +283,13 @@ static rlx_status score_panel(block *x, rlx_ir_value *panel, rlx_ir_value *j)
 
 static rlx_status page_scores(block *x)
 {
-    const int64_t step = x->n > LANES ? x->n : LANES;
-    rlx_lir_scope loop, panel;
-    rlx_ir_value *last = up(x, in_page(x, x->end), step);
-    RLX_TRY(begin_loop(x, down(x, in_page(x, x->begin), step), last, PANELS * x->n, &loop));
-    rlx_ir_value *j0 = loop.index[0];
-    rlx_ir_value *end = map2(x, RLX_FN_MIN, plus(x, j0, at(x, PANELS * x->n)), last);
-    RLX_TRY(widen_keys(x, j0, end));
-    RLX_TRY(begin_loop(x, j0, end, x->n, &panel));
-    RLX_TRY(score_panel(x, panel_of(x, j0, panel.index[0]), panel.index[0]));
+    rlx_lir_scope panel;
+    rlx_ir_value *from = NULL, *to = NULL;
+    seen_panels(x, &from, &to);
+    RLX_TRY(begin_loop(x, from, to, x->n, &panel));
+    RLX_TRY(score_panel(x, panel.index[0]));
     rlx_lir_end_for(x->b, &panel, NULL);
     rlx_lir_build_barrier(x->b);
-    rlx_lir_end_for(x->b, &loop, NULL);
     return rlx_ir_builder_finish(x->b);
 }
 
@@ -300,22 +308,54 @@ static rlx_ir_value *seen_mask(block *x, rlx_ir_value *r, rlx_ir_value *j)
     return map2(x, RLX_FN_AND, below, map2(x, RLX_FN_LE, load_1(x, x->from, r, 0), position));
 }
 
-/* The row's scores, -inf where it sees nothing, and their maximum. */
-static rlx_status row_max(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to)
+/* Columns of a row tile, whole LANES: some row sees from .. to-1, all rows all_from .. all_to-1. */
+typedef struct columns {
+    rlx_ir_value *from, *all_from, *all_to, *to;
+} columns;
+
+static columns columns_of(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to)
+{
+    columns c = {.from = down(x, from, LANES), .to = up(x, to, LANES)};
+    c.all_from = c.from;
+    if (x->a->lowest)
+        c.all_from = map2(x, RLX_FN_MIN, up(x, bound_of(x, r, ALL_FROM), LANES), c.to);
+    c.all_to = map2(x, RLX_FN_MAX, down(x, bound_of(x, r, ALL_TO), LANES), c.all_from);
+    return c;
+}
+
+/* The maximum of row r's scores in columns from .. to-1 and of *max; `hide`: -inf becomes of those
+ * that it does not see. */
+static rlx_status fold_max(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
+                           bool hide, rlx_ir_value **max)
 {
     const int64_t lanes = LANES;
-    rlx_ir_value *none = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY);
     rlx_lir_scope loop;
-    rlx_lir_begin_for(x->b, from, to, LANES, 1, &none, &loop);
+    rlx_lir_begin_for(x->b, from, to, LANES, 1, max, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *s = load_row(x, x->scores, r, loop.index[0], LANES);
-    s = choose(x, seen_mask(x, r, loop.index[0]), s, none);
-    rlx_lir_build_barrier(x->b);
-    store_row(x, x->scores, r, loop.index[0], s);
+    rlx_ir_value *j = loop.index[0], *s = load_row(x, x->scores, in_part(x, r), j, LANES);
+    if (hide) {
+        s = choose(x, seen_mask(x, r, j), s,
+                   rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY));
+        rlx_lir_build_barrier(x->b);
+        store_row(x, x->scores, in_part(x, r), j, s);
+    }
     rlx_ir_value *next = map2(x, RLX_FN_MAX, loop.carried[0], s);
     rlx_lir_end_for(x->b, &loop, &next);
-    store_1(x, x->page_max, r, rlx_lir_build_reduce(x->b, RLX_FN_MAX, loop.result[0]));
+    *max = loop.result[0];
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* The row's scores, -inf where it sees nothing, and their maximum. */
+static rlx_status row_max(block *x, rlx_ir_value *r, const columns *c)
+{
+    const int64_t lanes = LANES;
+    rlx_ir_value *max = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY);
+    if (x->a->lowest)
+        RLX_TRY(fold_max(x, r, c->from, c->all_from, true, &max));
+    RLX_TRY(fold_max(x, r, c->all_from, c->all_to, false, &max));
+    RLX_TRY(fold_max(x, r, c->all_to, c->to, true, &max));
+    store_1(x, x->page_max, r, rlx_lir_build_reduce(x->b, RLX_FN_MAX, max));
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
@@ -329,11 +369,12 @@ int64_t attention_exp_rows(const block *x)
     return rows > 1 ? rows : 1;
 }
 
-rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *score_row, rlx_ir_value *max,
-                         rlx_ir_value *from, rlx_ir_value *to)
+rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *max, rlx_ir_value *from,
+                         rlx_ir_value *to)
 {
     static const int64_t axis = 0;
     const int64_t dims[2] = {attention_exp_rows(x), LANES};
+    rlx_ir_value *score_row = in_part(x, r);
     rlx_lir_scope loop;
     store_2(x, x->sums, r, at(x, 0), rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0));
     rlx_lir_build_barrier(x->b);
@@ -363,7 +404,7 @@ static rlx_status tile_exp(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir
     rlx_lir_scope some;
     RLX_TRY(begin_loop(x, r, plus(x, r, at(x, x->m)), rows, &some));
     rlx_ir_value *row = some.index[0];
-    RLX_TRY(attention_exp(x, row, row, load_1(x, x->page_max, row, rows), from, to));
+    RLX_TRY(attention_exp(x, row, load_1(x, x->page_max, row, rows), from, to));
     rlx_lir_end_for(x->b, &some, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
@@ -404,12 +445,11 @@ static rlx_status page_weights(block *x)
     rlx_lir_scope tile, sees, row;
     rlx_ir_value *from = NULL, *to = NULL;
     RLX_TRY(begin_tiles(x, &tile, &sees, &from, &to));
-    from = down(x, from, LANES);
-    to = up(x, to, LANES);
+    const columns c = columns_of(x, tile.index[0], from, to);
     RLX_TRY(begin_loop(x, tile.index[0], plus(x, tile.index[0], at(x, x->m)), 1, &row));
-    RLX_TRY(row_max(x, row.index[0], from, to));
+    RLX_TRY(row_max(x, row.index[0], &c));
     rlx_lir_end_for(x->b, &row, NULL);
-    RLX_TRY(tile_exp(x, tile.index[0], from, to));
+    RLX_TRY(tile_exp(x, tile.index[0], c.from, c.to));
     RLX_TRY(merge_sums(x, tile.index[0]));
     rlx_lir_end_for(x->b, &sees, NULL);
     rlx_lir_end_for(x->b, &tile, NULL);
@@ -420,7 +460,7 @@ static rlx_status page_weights(block *x)
 /* ---- values ---- */
 
 /* Elements d0.. of the page's values to their panel. */
-static rlx_status widen_values(block *x, rlx_ir_value *d0)
+static rlx_status widen_some_values(block *x, rlx_ir_value *d0)
 {
     attention *a = x->a;
     const int64_t step = 8; /* a page has multiples of 16 */
@@ -440,24 +480,38 @@ static rlx_status widen_values(block *x, rlx_ir_value *d0)
         RLX_TRY(attention_memory_tile(a, a->value_scales, c, &rows, &scale));
         v = map2(x, RLX_FN_MUL, v, rlx_lir_build_broadcast(x->b, scale, 2, ts.dim, &axis));
     }
-    store_2(x, x->values, j, at(x, 0), v);
+    store_panel(x, x->values, d0, j, at(x, 0), v);
     rlx_lir_end_for(x->b, &loop, NULL);
-    rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
 
+static rlx_status widen_values(block *x)
+{
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->a->d), x->n, &loop));
+    RLX_TRY(widen_some_values(x, loop.index[0]));
+    rlx_lir_end_for(x->b, &loop, NULL);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Of the sums of values: rows from r on, elements from d0 on. */
+typedef struct value_tile {
+    rlx_ir_value *r, *d0;
+} value_tile;
+
 /* sum + weights * values at positions from .. to-1, of which every row sees its own. */
-static rlx_status masked_values(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
+static rlx_status masked_values(block *x, const value_tile *t, rlx_ir_value *from, rlx_ir_value *to,
                                 rlx_ir_value **sum)
 {
     rlx_lir_scope loop;
     rlx_lir_begin_for(x->b, from, to, 1, 1, sum, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    static const int64_t axis = 0;
-    rlx_ir_value *j = loop.index[0], *index[2] = {r, j};
+    static const int64_t axis = 0, column = 2;
+    rlx_ir_value *r = t->r, *j = loop.index[0], *index[2] = {in_part(x, r), j};
     rlx_ir_value *p = rlx_lir_build_load(x->b, x->scores, RLX_F32, 1, &x->m, index, &axis, NULL);
-    rlx_ir_value *v = load_row(x, x->values, j, at(x, 0), x->n);
+    rlx_ir_value *place[3] = {map2(x, RLX_FN_DIV, t->d0, at(x, x->n)), j, at(x, 0)};
+    rlx_ir_value *v = rlx_lir_build_load(x->b, x->values, RLX_F32, 1, &x->n, place, &column, NULL);
     rlx_ir_value *position = rlx_lir_build_cast(x->b, plus(x, x->page_at, j), RLX_I32);
     rlx_ir_value *sees = map2(x, RLX_FN_LT, position, load_1(x, x->to, r, x->m));
     if (x->a->lowest)
@@ -471,37 +525,37 @@ static rlx_status masked_values(block *x, rlx_ir_value *r, rlx_ir_value *from, r
 }
 
 /* The same where every row sees all of it, by whole products. */
-static rlx_status whole_values(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
+static rlx_status whole_values(block *x, const value_tile *t, rlx_ir_value *from, rlx_ir_value *to,
                                rlx_ir_value **sum)
 {
     rlx_lir_scope loop;
     rlx_lir_begin_for(x->b, from, to, TOGETHER, 1, sum, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *p = load_2(x, x->scores, r, loop.index[0], x->m, TOGETHER);
-    rlx_ir_value *v = load_2(x, x->values, loop.index[0], at(x, 0), TOGETHER, x->n);
+    rlx_ir_value *p = load_2(x, x->scores, in_part(x, t->r), loop.index[0], x->m, TOGETHER);
+    rlx_ir_value *v = load_panel(x, x->values, t->d0, loop.index[0], TOGETHER);
     rlx_ir_value *next = rlx_lir_build_outer(x->b, loop.carried[0], p, v);
     rlx_lir_end_for(x->b, &loop, &next);
     *sum = loop.result[0];
     return rlx_ir_builder_finish(x->b);
 }
 
-static rlx_status weigh_values(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
+static rlx_status weigh_values(block *x, const value_tile *t, rlx_ir_value *from, rlx_ir_value *to,
                                rlx_ir_value **sum)
 {
     const int64_t dims[2] = {x->m, x->n};
     *sum = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
-    rlx_ir_value *all_from = up(x, bound_of(x, r, ALL_FROM), TOGETHER);
-    rlx_ir_value *all_to = down(x, bound_of(x, r, ALL_TO), TOGETHER);
+    rlx_ir_value *all_from = up(x, bound_of(x, t->r, ALL_FROM), TOGETHER);
+    rlx_ir_value *all_to = down(x, bound_of(x, t->r, ALL_TO), TOGETHER);
     if (x->a->lowest) {
         all_from = map2(x, RLX_FN_MIN, all_from, to);
-        RLX_TRY(masked_values(x, r, from, all_from, sum));
+        RLX_TRY(masked_values(x, t, from, all_from, sum));
     } else {
         all_from = at(x, 0);
     }
     all_to = map2(x, RLX_FN_MAX, all_to, all_from);
-    RLX_TRY(whole_values(x, r, all_from, all_to, sum));
-    return masked_values(x, r, all_to, to, sum);
+    RLX_TRY(whole_values(x, t, all_from, all_to, sum));
+    return masked_values(x, t, all_to, to, sum);
 }
 
 /* acc <- acc * old + sum * fresh in rows that see some of the page. */
@@ -521,14 +575,13 @@ static rlx_status page_values(block *x)
     rlx_lir_scope loop, tile, sees;
     rlx_ir_value *from = NULL, *to = NULL, *sum = NULL;
     RLX_TRY(begin_loop(x, at(x, 0), at(x, x->a->d), x->n, &loop));
-    RLX_TRY(widen_values(x, loop.index[0]));
     RLX_TRY(begin_tiles(x, &tile, &sees, &from, &to));
-    RLX_TRY(weigh_values(x, tile.index[0], from, to, &sum));
+    RLX_TRY(weigh_values(x, &(value_tile){tile.index[0], loop.index[0]}, from, to, &sum));
     merge_values(x, tile.index[0], loop.index[0], sum);
     rlx_lir_end_for(x->b, &sees, NULL);
     rlx_lir_end_for(x->b, &tile, NULL);
-    rlx_lir_build_barrier(x->b);
     rlx_lir_end_for(x->b, &loop, NULL);
+    rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
 
@@ -537,15 +590,22 @@ static rlx_status page_values(block *x)
 static rlx_status run_pages(block *x)
 {
     const int64_t positions = x->a->positions;
-    rlx_lir_scope loop;
+    rlx_lir_scope loop, part;
     RLX_TRY(begin_loop(x, map2(x, RLX_FN_DIV, x->begin, at(x, positions)),
                        map2(x, RLX_FN_DIV, plus(x, x->end, at(x, positions - 1)), at(x, positions)),
                        1, &loop));
     x->page_at = times(x, loop.index[0], positions);
     RLX_TRY(attention_find_page(x->a, loop.index[0], &x->page));
+    RLX_TRY(widen_keys(x));
+    RLX_TRY(widen_values(x));
+    rlx_lir_build_barrier(x->b);
+    RLX_TRY(begin_loop(x, at(x, 0), x->count, x->a->s.part, &part));
+    x->part = part.index[0];
+    x->part_end = map2(x, RLX_FN_MIN, plus(x, x->part, at(x, x->a->s.part)), x->count);
     RLX_TRY(page_scores(x));
     RLX_TRY(page_weights(x));
     RLX_TRY(page_values(x));
+    rlx_lir_end_for(x->b, &part, NULL);
     rlx_lir_end_for(x->b, &loop, NULL);
     return rlx_ir_builder_finish(x->b);
 }
@@ -618,7 +678,7 @@ static rlx_status take_memory(block *x)
     const attention *a = x->a;
     rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->old, &x->fresh};
     x->q = memory(x, RLX_F32, 2, x->rows, a->d);
-    x->scores = memory(x, RLX_F32, 2, x->rows, a->positions);
+    x->scores = memory(x, RLX_F32, 2, a->s.part, a->positions);
     x->acc = memory(x, RLX_F32, 2, x->rows, x->padded);
     x->sums = memory(x, RLX_F32, 2, x->rows, LANES);
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
@@ -626,9 +686,10 @@ static rlx_status take_memory(block *x)
     x->from = memory(x, RLX_I32, 1, x->rows, 0);
     x->to = memory(x, RLX_I32, 1, x->rows, 0);
     x->bounds = memory(x, RLX_I32, 2, x->rows / x->m, BOUNDS);
-    const int64_t panels[3] = {PANELS, a->d, x->n};
-    x->keys = rlx_lir_build_alloc(&x->k->top, RLX_F32, 3, panels);
-    x->values = memory(x, RLX_F32, 2, a->positions, x->n);
+    const int64_t keys[3] = {a->positions / x->n, a->d, x->n};
+    const int64_t values[3] = {x->padded / x->n, a->positions, x->n};
+    x->keys = rlx_lir_build_alloc(&x->k->top, RLX_F32, 3, keys);
+    x->values = rlx_lir_build_alloc(&x->k->top, RLX_F32, 3, values);
     return x->k->top.status ? rlx_ir_builder_finish(&x->k->top) : RLX_OK;
 }
 

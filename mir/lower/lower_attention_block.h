@@ -13,12 +13,13 @@ typedef struct block {
     rlx_ir_builder *b;
     int64_t m, n;                     /* register tile */
     int64_t rows, padded;             /* rows at most; elements of a head, whole columns */
-    rlx_ir_value *q, *scores, *acc;   /* [rows, D], [rows, P], [rows, padded] */
+    rlx_ir_value *q, *scores, *acc;   /* [rows, D], [part, P], [rows, padded] */
     rlx_ir_value *max, *sum;          /* [rows], over the pages so far */
     rlx_ir_value *page_max, *sums;    /* [rows]; [rows, LANES], of a page's weights */
     rlx_ir_value *old, *fresh;        /* [rows], what merging multiplies by */
     rlx_ir_value *from, *to, *bounds; /* i32[rows], seen positions; i32[row tiles, BOUNDS] */
-    rlx_ir_value *keys, *values;      /* panels: [PANELS, D, n], [P, n] */
+    rlx_ir_value *keys, *values;      /* panels: [P / n, D, n], [padded / n, P, n] */
+    rlx_ir_value *part, *part_end;    /* rows whose scores are there */
     rlx_ir_value *first, *count;      /* of the run: first token, rows */
     rlx_ir_value *begin, *end;        /* of the run: positions that some row sees */
     rlx_ir_value *page, *page_at;     /* index of the page; its first position */
@@ -27,11 +28,10 @@ typedef struct block {
 /* Rows whose exponentials are made side by side, since one's steps wait for each other: four
  * registers of them, a share of a tile's rows. */
 int64_t attention_exp_rows(const block *x);
-/* scores <- exp(scores - max) in so many rows from r on, which are `at` rows further in front in the
- * scores, in columns from .. to-1; their sums by lanes to x->sums. They go through memory: registers
- * are what exponentials have too few of. */
-rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *score_row, rlx_ir_value *max,
-                         rlx_ir_value *from, rlx_ir_value *to);
+/* scores <- exp(scores - max) in so many rows from r on, in columns from .. to-1; their sums by
+ * lanes to x->sums. They go through memory: registers are what exponentials have too few of. */
+rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *max, rlx_ir_value *from,
+                         rlx_ir_value *to);
 /* The sums of the row tile at r, lanes by halves. */
 rlx_ir_value *attention_page_sum(block *x, rlx_ir_value *r);
 
@@ -115,6 +115,30 @@ static inline void store_2(block *x, rlx_ir_value *buffer, rlx_ir_value *r, rlx_
     static const int64_t axes[2] = {0, 1};
     rlx_ir_value *index[2] = {r, c};
     rlx_lir_build_store(x->b, buffer, tile, index, axes, NULL);
+}
+
+/* Row r among the scores. */
+static inline rlx_ir_value *in_part(block *x, rlx_ir_value *r)
+{
+    return map2(x, RLX_FN_SUB, r, x->part);
+}
+
+/* Rows of the panel that holds column c. */
+static inline rlx_ir_value *load_panel(block *x, rlx_ir_value *panels, rlx_ir_value *c,
+                                       rlx_ir_value *row, int64_t rows)
+{
+    static const int64_t axes[2] = {1, 2};
+    rlx_ir_value *index[3] = {map2(x, RLX_FN_DIV, c, at(x, x->n)), row, at(x, 0)};
+    const int64_t dims[2] = {rows, x->n};
+    return rlx_lir_build_load(x->b, panels, RLX_F32, 2, dims, index, axes, NULL);
+}
+
+static inline void store_panel(block *x, rlx_ir_value *panels, rlx_ir_value *c, rlx_ir_value *row,
+                               rlx_ir_value *column, rlx_ir_value *tile)
+{
+    static const int64_t axes[2] = {1, 2};
+    rlx_ir_value *index[3] = {map2(x, RLX_FN_DIV, c, at(x, x->n)), row, column};
+    rlx_lir_build_store(x->b, panels, tile, index, axes, NULL);
 }
 
 /* Elements of a row r from c. */

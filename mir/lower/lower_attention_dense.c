@@ -25,13 +25,12 @@ enum { CHUNK = RLX_MIR_DENSE_CHUNK, TURNED = 16 }; /* keys that are turned at a 
 typedef struct dense {
     block x;
     const rlx_ir_node *node;
-    int nb;                  /* axes of B.. */
-    coord at[RLX_MAX_RANK];  /* of the instance, along B.. */
-    rlx_ir_value *h, *end;   /* head; one behind the block's last query */
-    int64_t d, e;            /* elements of a key and of a value */
-    rlx_dim s, keys;         /* extents */
-    rlx_ir_value *live;      /* keys in the chunk that begins at x.page_at */
-    rlx_ir_value *from, *to; /* rows of the part, whose scores are [part, CHUNK] */
+    int nb;                 /* axes of B.. */
+    coord at[RLX_MAX_RANK]; /* of the instance, along B.. */
+    rlx_ir_value *h, *end;  /* head; one behind the block's last query */
+    int64_t d, e;           /* elements of a key and of a value */
+    rlx_dim s, keys;        /* extents */
+    rlx_ir_value *live;     /* keys in the chunk that begins at x.page_at */
 } dense;
 
 static rlx_ir_value *operand(const dense *g, rlx_mir_dense_options option)
@@ -112,24 +111,6 @@ static rlx_status begin_rows(dense *g)
 }
 
 /* ---- panels ---- */
-
-/* Rows of the panel that holds column c. */
-static rlx_ir_value *load_panel(block *x, rlx_ir_value *panels, rlx_ir_value *c, rlx_ir_value *row,
-                                int64_t rows)
-{
-    static const int64_t axes[2] = {1, 2};
-    rlx_ir_value *index[3] = {map2(x, RLX_FN_DIV, c, at(x, x->n)), row, at(x, 0)};
-    const int64_t dims[2] = {rows, x->n};
-    return rlx_lir_build_load(x->b, panels, RLX_F32, 2, dims, index, axes, NULL);
-}
-
-static void store_panel(block *x, rlx_ir_value *panels, rlx_ir_value *c, rlx_ir_value *row,
-                        rlx_ir_value *column, rlx_ir_value *tile)
-{
-    static const int64_t axes[2] = {1, 2};
-    rlx_ir_value *index[3] = {map2(x, RLX_FN_DIV, c, at(x, x->n)), row, column};
-    rlx_lir_build_store(x->b, panels, tile, index, axes, NULL);
-}
 
 /* Keys j.. of the chunk to their panel. */
 static rlx_status turn_keys(dense *g, rlx_ir_value *j)
@@ -237,7 +218,6 @@ static rlx_status option_tile(dense *g, const rlx_ir_value *v, rlx_ir_value *i, 
 typedef struct column {
     rlx_ir_value *j;           /* first key of the chunk */
     rlx_ir_value *bias, *seen; /* of all rows alike; NULL: none, or by row tiles */
-    rlx_ir_value *there;       /* bool[n]: keys that there are; NULL: all */
 } column;
 
 static rlx_status begin_column(dense *g, column *c)
@@ -250,10 +230,6 @@ static rlx_status begin_column(dense *g, column *c)
         RLX_TRY(option_tile(g, bias, NULL, key, &c->bias));
     if (seen && !hangs_on_query(seen, g->nb + 1))
         RLX_TRY(option_tile(g, seen, NULL, key, &c->seen));
-    if (!keys_fit(g, x->n)) {
-        rlx_ir_value *left = rlx_lir_build_cast(x->b, map2(x, RLX_FN_SUB, g->live, c->j), RLX_I32);
-        c->there = map2(x, RLX_FN_LT, rlx_lir_build_iota(x->b, RLX_I32, 1, &x->n), left);
-    }
     return rlx_ir_builder_finish(x->b);
 }
 
@@ -279,15 +255,31 @@ static rlx_status finish_scores(dense *g, const column *c, rlx_ir_value *r, rlx_
     if (seen)
         *s =
             choose(x, over_rows(x, seen), *s, rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -FLT_MAX));
-    if (c->there)
-        *s = choose(x, spread_columns(x, c->there), *s,
-                    rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY));
     return rlx_ir_builder_finish(x->b);
 }
 
-static rlx_ir_value *in_part(dense *g, rlx_ir_value *r)
+/* Scores of the last tile of columns behind the last key: -inf. */
+static rlx_status hide_missing(dense *g)
 {
-    return map2(&g->x, RLX_FN_SUB, r, g->from);
+    block *x = &g->x;
+    const int64_t dims[2] = {x->m, x->n};
+    rlx_lir_scope partly, tile;
+    if (keys_fit(g, x->n))
+        return RLX_OK;
+    rlx_ir_value *j = down(x, g->live, x->n), *left = map2(x, RLX_FN_SUB, g->live, j);
+    RLX_TRY(begin_when(x, map2(x, RLX_FN_LT, at(x, 0), left), &partly));
+    rlx_ir_value *there = map2(x, RLX_FN_LT, rlx_lir_build_iota(x->b, RLX_I32, 1, &x->n),
+                               rlx_lir_build_cast(x->b, left, RLX_I32));
+    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
+    rlx_ir_value *r = in_part(x, tile.index[0]), *s = load_2(x, x->scores, r, j, x->m, x->n);
+    s = choose(x, spread_columns(x, there), s,
+               rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY));
+    rlx_lir_build_barrier(x->b);
+    store_2(x, x->scores, r, j, s);
+    rlx_lir_end_for(x->b, &tile, NULL);
+    rlx_lir_end_for(x->b, &partly, NULL);
+    rlx_lir_build_barrier(x->b);
+    return rlx_ir_builder_finish(x->b);
 }
 
 static rlx_status part_scores(dense *g)
@@ -298,16 +290,16 @@ static rlx_status part_scores(dense *g)
     RLX_TRY(begin_loop(x, at(x, 0), g->live, x->n, &loop));
     column c = {.j = loop.index[0]};
     RLX_TRY(begin_column(g, &c));
-    RLX_TRY(begin_loop(x, g->from, g->to, x->m, &tile));
+    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
     rlx_ir_value *r = tile.index[0], *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
     rlx_ir_value *q = load_2(x, x->q, r, at(x, 0), x->m, g->d);
     s = rlx_lir_build_outer(x->b, s, q, load_panel(x, x->keys, c.j, at(x, 0), g->d));
     RLX_TRY(finish_scores(g, &c, r, &s));
-    store_2(x, x->scores, in_part(g, r), c.j, s);
+    store_2(x, x->scores, in_part(x, r), c.j, s);
     rlx_lir_end_for(x->b, &tile, NULL);
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_build_barrier(x->b);
-    return rlx_ir_builder_finish(x->b);
+    return hide_missing(g);
 }
 
 /* ---- weights ---- */
@@ -323,7 +315,7 @@ static rlx_status row_max(dense *g, rlx_ir_value *r)
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
     rlx_ir_value *next = map2(x, RLX_FN_MAX, loop.carried[0],
-                              load_row(x, x->scores, in_part(g, r), loop.index[0], LANES));
+                              load_row(x, x->scores, in_part(x, r), loop.index[0], LANES));
     rlx_lir_end_for(x->b, &loop, &next);
     store_1(x, x->page_max, r, rlx_lir_build_reduce(x->b, RLX_FN_MAX, loop.result[0]));
     return rlx_ir_builder_finish(x->b);
@@ -348,8 +340,7 @@ static rlx_status tile_exp(dense *g, rlx_ir_value *r)
     rlx_lir_scope some;
     RLX_TRY(begin_loop(x, r, plus(x, r, at(x, x->m)), rows, &some));
     rlx_ir_value *row = some.index[0];
-    RLX_TRY(
-        attention_exp(x, row, in_part(g, row), load_1(x, x->max, row, rows), at(x, 0), g->live));
+    RLX_TRY(attention_exp(x, row, load_1(x, x->max, row, rows), at(x, 0), g->live));
     rlx_lir_end_for(x->b, &some, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
@@ -359,7 +350,7 @@ static rlx_status part_weights(dense *g)
 {
     block *x = &g->x;
     rlx_lir_scope tile;
-    RLX_TRY(begin_loop(x, g->from, g->to, x->m, &tile));
+    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
     rlx_ir_value *r = tile.index[0];
     RLX_TRY(tile_max(g, r));
     rlx_ir_value *before = load_1(x, x->max, r, x->m);
@@ -396,7 +387,7 @@ static rlx_status weigh(dense *g, rlx_ir_value *r, rlx_ir_value *e0, const span 
     rlx_lir_begin_for(x->b, of->from, of->to, of->together, 1, sum, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *p = load_2(x, x->scores, in_part(g, r), loop.index[0], x->m, of->together);
+    rlx_ir_value *p = load_2(x, x->scores, in_part(x, r), loop.index[0], x->m, of->together);
     rlx_ir_value *v = load_panel(x, x->values, e0, loop.index[0], of->together);
     rlx_ir_value *next = rlx_lir_build_outer(x->b, loop.carried[0], p, v);
     rlx_lir_end_for(x->b, &loop, &next);
@@ -411,7 +402,7 @@ static rlx_status part_values(dense *g)
     rlx_lir_scope loop, tile;
     RLX_TRY(begin_loop(x, at(x, 0), at(x, g->e), x->n, &loop));
     rlx_ir_value *e0 = loop.index[0];
-    RLX_TRY(begin_loop(x, g->from, g->to, x->m, &tile));
+    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
     rlx_ir_value *r = tile.index[0];
     rlx_ir_value *whole = keys_fit(g, STEPS) ? g->live : down(x, g->live, STEPS);
     rlx_ir_value *sum = map2(x, RLX_FN_MUL, load_2(x, x->acc, r, e0, x->m, x->n),
@@ -439,8 +430,8 @@ static rlx_status run_chunks(dense *g)
         map2(x, RLX_FN_MIN, map2(x, RLX_FN_SUB, k_extent(x->k, g->keys), x->page_at), at(x, CHUNK));
     RLX_TRY(fill_panels(g));
     RLX_TRY(begin_loop(x, at(x, 0), x->count, x->a->s.part, &part));
-    g->from = part.index[0];
-    g->to = map2(x, RLX_FN_MIN, plus(x, g->from, at(x, x->a->s.part)), x->count);
+    x->part = part.index[0];
+    x->part_end = map2(x, RLX_FN_MIN, plus(x, x->part, at(x, x->a->s.part)), x->count);
     RLX_TRY(part_scores(g));
     RLX_TRY(part_weights(g));
     RLX_TRY(part_values(g));
