@@ -301,6 +301,29 @@ static rlx_ir_value *width_limit(attention *a)
     return a->d % a->s.width == 0 ? NULL : k_const(a->k, a->d);
 }
 
+/* The scales of a page's values, which every tile of a head's elements takes one by one, to team
+ * memory as f32. */
+static rlx_status widen_scales(attention *a, rlx_ir_value *page, const span *seen)
+{
+    enum { SOME = 8 }; /* a page has multiples of 16 */
+    const int64_t groups = a->d / RLX_KV_GROUP;
+    rlx_ir_value *zero = k_const(a->k, 0), *scales = NULL;
+    rlx_lir_scope loop;
+    rlx_lir_begin_for(a->b, tile_start(a, seen->first, SOME), seen->live, SOME, 0, NULL, &loop);
+    if (a->b->status)
+        return rlx_ir_builder_finish(a->b);
+    rlx_ir_value *j = loop.index[0], *index[2] = {j, zero};
+    static const int64_t axes[2] = {0, 1};
+    const coord c[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, 0),
+                        coord_of(zero, groups, 1)};
+    const tile_space ts = {.rank = 2, .dim = {SOME, groups}, .root = {j, zero}};
+    RLX_TRY(attention_memory_tile(a, a->value_scales, c, &ts, &scales));
+    rlx_lir_build_store(a->b, a->wide_scales, scales, index, axes, NULL);
+    rlx_lir_end_for(a->b, &loop, NULL);
+    rlx_lir_build_barrier(a->b);
+    return rlx_ir_builder_finish(a->b);
+}
+
 /* A tile of values at position j, elements d0.. of a head, which share a scale if they are codes.
  */
 static rlx_status scale_values(attention *a, rlx_ir_value *page, rlx_ir_value *j, rlx_ir_value *d0,
@@ -310,10 +333,13 @@ static rlx_status scale_values(attention *a, rlx_ir_value *page, rlx_ir_value *j
         return RLX_OK;
     tile_space none = {0};
     rlx_ir_value *group = rlx_lir_build_map2(a->b, RLX_FN_DIV, d0, k_const(a->k, RLX_KV_GROUP)),
-                 *scale;
+                 *scale, *index[2] = {j, group};
     coord c[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, -1),
                   coord_of(group, a->d / RLX_KV_GROUP, -1)};
-    RLX_TRY(attention_memory_tile(a, a->value_scales, c, &none, &scale));
+    if (a->wide_scales)
+        scale = rlx_lir_build_load(a->b, a->wide_scales, RLX_F32, 0, NULL, index, NULL, NULL);
+    else
+        RLX_TRY(attention_memory_tile(a, a->value_scales, c, &none, &scale));
     *v = scaled(a, *v, scale);
     return RLX_OK;
 }
@@ -418,6 +444,8 @@ static rlx_status merge_values(attention *a, rlx_ir_value *page, const span *see
 {
     kernel_cx *k = a->k;
     rlx_lir_scope loop;
+    if (a->wide_scales)
+        RLX_TRY(widen_scales(a, page, seen));
     rlx_lir_begin_for(a->b, k_const(k, 0), k_const(k, a->d), a->s.width, 0, NULL, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
@@ -614,9 +642,12 @@ static rlx_status emit(attention *a, const leaf *l)
     rlx_ir_value *extents[3] = {k_const(k, kv_heads), k_const(k, groups), k_extent(k, q->dim[0])};
     int64_t width = (a->d + a->s.width - 1) / a->s.width * a->s.width;
     int64_t scores[2] = {a->s.rows, a->positions}, acc[2] = {a->s.rows, width}, rows = a->s.rows;
+    const int64_t scales[2] = {a->positions, a->d / RLX_KV_GROUP};
     a->scores = rlx_lir_build_alloc(&k->top, RLX_F32, 2, scores);
     a->acc = rlx_lir_build_alloc(&k->top, RLX_F32, 2, acc);
     a->sums = rlx_lir_build_alloc(&k->top, RLX_F32, 1, &rows);
+    if (a->value_scales >= 0 && a->k->options->target->unit == RLX_UNIT_CPU)
+        a->wide_scales = rlx_lir_build_alloc(&k->top, RLX_F32, 2, scales);
     rlx_lir_scope grid;
     k_begin_grid(k, 3, extents, &grid);
     if (a->b->status || k->top.status)

@@ -21,6 +21,7 @@ typedef struct attention {
     double scale, softcap;        /* softcap 0: none */
     int key_scales, value_scales, sinks; /* operands; -1: none */
     rlx_ir_value *scores, *sums, *acc;   /* team memory: [R,P], [R], [R,D padded] */
+    rlx_ir_value *wide_scales;           /* team memory: [P,D/32], of a page's values; or NULL */
     rlx_ir_value *next_page;             /* i64: of the sequence, or the last one again */
     rlx_ir_value *g, *h0, *t;            /* kv head, first query head, token */
     rlx_ir_value *seq, *len;             /* i64: sequence, one behind the last seen position */
