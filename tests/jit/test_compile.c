@@ -2,6 +2,7 @@
  * run by the runtime; and every way in which compiling fails. */
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "jit/module.h"
@@ -515,6 +516,45 @@ START_TEST(text)
 }
 END_TEST
 
+/* The register that an instruction writes: what follows its last comma. */
+static void destination_of(const char *line, size_t bytes, char out[8])
+{
+    const char *end = line + bytes, *at = end;
+    while (at > line && at[-1] != ',')
+        at--;
+    snprintf(out, 8, "%.*s", (int)(end - at), at);
+}
+
+/* Exponentials of four registers go side by side: the steps of a polynomial, one multiply-add each,
+ * do not write the register that the one in front wrote, for which they would wait. */
+START_TEST(exponentials_go_side_by_side)
+{
+    static const char module[] =
+        "lir module @m {\n  kernel @exp(%x: global f32[2,16], %y: global f32[2,16]) {\n"
+        "    %one = const {ivalue=1} : i64\n    grid %one (%g: i64) {\n"
+        "      %a = load %x, %g, %g {axes=[0,1]} : f32<2x16>\n"
+        "      %b = map %a {fn=exp} : f32<2x16>\n      store %y, %b, %g, %g {axes=[0,1]}\n"
+        "      yield\n    }\n    return\n  }\n}\n";
+    rlx_jit_target t = v3();
+    rlx_text out = {0};
+    subject s;
+    char before[8] = "", now[8];
+    int steps = 0, waits = 0;
+    EXPECT_OK(subject_parse(&s, "side by side", module));
+    EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_ASM, &out));
+    for (const char *at = out.data; (at = strstr(at, "\tvfmadd")); at++) {
+        destination_of(at, strcspn(at, "\n"), now);
+        waits += strcmp(before, now) == 0;
+        steps++;
+        memcpy(before, now, sizeof before);
+    }
+    ck_assert_int_eq(steps, 4 * 8);
+    ck_assert_int_eq(waits, 0);
+    rlx_text_deinit(&out);
+    subject_destroy(&s);
+}
+END_TEST
+
 START_TEST(lir_targets)
 {
     rlx_lir_target out;
@@ -556,6 +596,7 @@ int main(void)
     SUITE_TEST(s, "bad_targets", bad_targets);
     SUITE_TEST(s, "llvm_failures", llvm_failures);
     SUITE_TEST(s, "text", text);
+    SUITE_TEST(s, "exponentials_go_side_by_side", exponentials_go_side_by_side);
     SUITE_TEST(s, "lir_targets", lir_targets);
-    return suite_run(s, 13);
+    return suite_run(s, 14);
 }
