@@ -45,6 +45,12 @@ typedef struct rlx_device_teams {
     uint32_t x, y, z, unused;
 } rlx_device_teams;
 
+/* Bytes that something is going to take of a device's own memory. */
+typedef struct rlx_device_needs {
+    int64_t weights, states, arena;
+    bool least; /* states: for a page of one sequence; sessions take more */
+} rlx_device_needs;
+
 typedef struct rlx_device_recording {
     const rlx_device_kernels *kernels;
     const rlx_device_launch *launches;
@@ -58,6 +64,8 @@ typedef struct rlx_device_recording {
  * enough). Reading, writing and running wait until it is done. */
 typedef struct rlx_device_functions {
     void (*destroy)(rlx_device *d);
+    int64_t (*room)(
+        rlx_device *d); /* bytes of its memory that nobody has taken, as far as is known */
     /* Undefined contents; 0 bytes are allowed. RLX_OUT_OF_MEMORY. */
     rlx_status (*create_memory)(rlx_device *d, size_t bytes, rlx_memory_use use,
                                 rlx_device_memory **out);
@@ -102,6 +110,9 @@ static inline bool rlx_device_reaches(const rlx_device *d, rlx_format f, size_t 
     const size_t unit = info->kind == RLX_KIND_BLOCK ? 1 : (size_t)info->block_bytes;
     return bytes <= d->max_range && bytes / unit <= d->max_units;
 }
+
+/* RLX_OUT_OF_MEMORY: it has no room for them; how much is missing, and what takes it. */
+rlx_status rlx_device_check_room(rlx_device *d, const rlx_device_needs *n);
 
 static inline void rlx_device_destroy(rlx_device *d) /* accepts NULL */
 {

@@ -218,14 +218,52 @@ static bool is_newer(const rlx_vulkan_device *d) /* has Vulkan 1.3 */
     return d->info.api_major > 1 || d->info.api_minor >= 3;
 }
 
-int64_t rlx_vulkan_memory_bytes(const VkPhysicalDeviceMemoryProperties *p)
+/* The largest heap of its own; -1: none. */
+static int find_heap(const VkPhysicalDeviceMemoryProperties *p)
 {
-    int64_t most = 0;
+    int heap = -1;
     for (uint32_t i = 0; i < p->memoryHeapCount; i++)
         if ((p->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
-            (int64_t)p->memoryHeaps[i].size > most)
-            most = (int64_t)p->memoryHeaps[i].size;
-    return most;
+            (heap < 0 || p->memoryHeaps[i].size > p->memoryHeaps[heap].size))
+            heap = (int)i;
+    return heap;
+}
+
+int64_t rlx_vulkan_memory_bytes(const VkPhysicalDeviceMemoryProperties *p)
+{
+    const int heap = find_heap(p);
+    return heap < 0 ? 0 : (int64_t)p->memoryHeaps[heap].size;
+}
+
+int64_t rlx_vulkan_budget(const rlx_vulkan_device *d)
+{
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 p = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
+    if (!d->has_budget)
+        return -1;
+    d->vk.vkGetPhysicalDeviceMemoryProperties2(d->physical, &p);
+    const int heap = find_heap(&p.memoryProperties);
+    if (heap < 0)
+        return -1;
+    return budget.heapBudget[heap] > budget.heapUsage[heap]
+               ? (int64_t)(budget.heapBudget[heap] - budget.heapUsage[heap])
+               : 0;
+}
+
+static rlx_status find_budget(rlx_vulkan_device *d)
+{
+    uint32_t n = 0;
+    VK_TRY(d, vkEnumerateDeviceExtensionProperties(d->physical, NULL, &n, NULL));
+    VkExtensionProperties *all = calloc(n + 1, sizeof *all);
+    if (!all)
+        return RLX_OOM();
+    VkResult r = d->vk.vkEnumerateDeviceExtensionProperties(d->physical, NULL, &n, all);
+    for (uint32_t i = 0; r >= 0 && i < n; i++)
+        d->has_budget |= !strcmp(all[i].extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    free(all);
+    return RLX_OK;
 }
 
 static void read_memory(rlx_vulkan_device *d)
@@ -411,6 +449,7 @@ static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *op
     RLX_TRY_NOTE(create_instance(d, options->validate), "creating a Vulkan instance");
     RLX_TRY(pick_device(d, options->index));
     RLX_TRY(read_properties(d));
+    RLX_TRY(find_budget(d));
     lower(options->range, &d->info.max_buffer_bytes);
     lower(options->memory, &d->info.memory_bytes);
     RLX_TRY_NOTE(create_device(d, options->without), "opening %s", d->info.name);

@@ -47,6 +47,7 @@ struct rlx_vulkan_device {
     double tick;         /* nanoseconds of a timestamp; 0: the queue takes none */
     uint64_t stamp_mask; /* the bits of one that count */
     _Atomic bool broken; /* a wait failed: nobody knows what has run */
+    bool has_budget;     /* VK_EXT_memory_budget */
     bool hides;          /* for tests: memory of the device's own is not mapped */
     bool recording;
     int nsets, ndescriptors; /* of this batch */
@@ -102,6 +103,8 @@ rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence);
 void rlx_vulkan_judge(rlx_vulkan_info *i);
 /* Of the device's own memory: the largest heap of it. A smaller one beside it is a window on it. */
 int64_t rlx_vulkan_memory_bytes(const VkPhysicalDeviceMemoryProperties *p);
+/* Bytes of it that this process may still take; -1: the driver does not say. */
+int64_t rlx_vulkan_budget(const rlx_vulkan_device *d);
 /* From one timestamp to a later one; they may have wrapped around in between. */
 static inline uint64_t rlx_vulkan_ticks(const rlx_vulkan_device *d, uint64_t from, uint64_t to)
 {

@@ -68,6 +68,14 @@ static void destroy_memory(rlx_device *base, rlx_device_memory *m)
     rlx_vulkan_buffer_destroy(b);
 }
 
+/* What the driver says that others leave, where it does. */
+static int64_t room(rlx_device *base)
+{
+    const int64_t ours = base->memory_bytes - base->used_bytes;
+    const int64_t left = rlx_vulkan_budget(of(base)->device);
+    return left >= 0 && left < ours ? left : ours;
+}
+
 static void *map(const rlx_device_memory *m)
 {
     return buffer_of(m)->data;
@@ -418,6 +426,7 @@ static void destroy(rlx_device *base)
 
 static const rlx_device_functions functions = {
     .destroy = destroy,
+    .room = room,
     .create_memory = create_memory,
     .destroy_memory = destroy_memory,
     .map = map,

@@ -68,17 +68,20 @@ static size_t room_of(const rlx_tensor *t)
 
 /* ---- uploading ------------------------------------------------------------------------------- */
 
-static rlx_status check_room(const rlx_device *d, size_t bytes)
+rlx_status rlx_device_check_room(rlx_device *d, const rlx_device_needs *n)
 {
-    const int64_t room = d->memory_bytes - d->used_bytes;
+    const int64_t room = d->fn->room(d), needs = n->weights + n->states + n->arena;
     const double mib = 1 << 20;
-    if ((int64_t)bytes <= room)
+    if (needs <= room)
         return RLX_OK;
-    return RLX_FAIL(RLX_OUT_OF_MEMORY,
-                    "the weights take %.1f MiB on %s, which has %.1f MiB, %.1f of them in use: "
-                    "%.1f MiB are missing",
-                    (double)bytes / mib, d->name, (double)d->memory_bytes / mib,
-                    (double)d->used_bytes / mib, (double)((int64_t)bytes - room) / mib);
+    return RLX_FAIL(
+        RLX_OUT_OF_MEMORY,
+        "%.1f MiB are needed on %s (weights %.1f, states %s%.1f, arena %.1f), which has "
+        "%.1f MiB, %.1f of them free: %.1f MiB are missing; with fewer layers there it "
+        "would be less",
+        (double)needs / mib, d->name, (double)n->weights / mib, n->least ? "at least " : "",
+        (double)n->states / mib, (double)n->arena / mib, (double)d->memory_bytes / mib,
+        (double)(room > 0 ? room : 0) / mib, (double)(needs - room) / mib);
 }
 
 static rlx_status add_memory(rlx_device *d, rlx_device_weights *w, size_t bytes)
@@ -146,20 +149,19 @@ static rlx_status list_new(const rlx_device *d, rlx_device_weights *w,
     return st;
 }
 
-static rlx_status upload(rlx_device *d, rlx_device_weights *w, const rlx_tensor *const *tensors,
-                         size_t n)
+/* Uploads those that are not there or, without `upload`, only counts their bytes. */
+static rlx_status place_new(rlx_device *d, rlx_device_weights *w, const rlx_tensor *const *tensors,
+                            size_t n, bool upload, int64_t *total)
 {
-    size_t fresh, total = 0, bytes;
+    size_t fresh, bytes;
     RLX_TRY(reserve_slots(w, n));
     const rlx_tensor **list = calloc(n + 1, sizeof *list);
     if (!list)
         return RLX_OOM();
     rlx_status st = list_new(d, w, tensors, n, list, &fresh);
-    for (size_t i = 0; i < fresh; i++)
-        total += room_of(list[i]);
-    if (!st)
-        st = check_room(d, total);
-    for (size_t i = 0, k; i < fresh && !st; i += k) {
+    for (size_t i = 0; i < fresh && !st; i++)
+        *total += (int64_t)room_of(list[i]);
+    for (size_t i = 0, k; upload && i < fresh && !st; i += k) {
         k = chunk_of(list + i, fresh - i, &bytes);
         st = upload_chunk(d, w, list + i, k, bytes);
     }
@@ -228,22 +230,28 @@ static size_t split_own(const rlx_device_weights *w, const rlx_tensor **tensors,
     return own;
 }
 
-static rlx_status upload_all(rlx_device *d, rlx_device_weights *w, const rlx_tensor **tensors,
-                             size_t n)
+static rlx_status place_all(rlx_device *d, rlx_device_weights *w, const rlx_tensor **tensors,
+                            size_t n, bool upload, int64_t *total)
 {
     for (size_t own; w; w = w->base, tensors += own, n -= own) {
         own = split_own(w, tensors, n);
-        RLX_TRY(upload(d, w, tensors, own));
+        RLX_TRY(place_new(d, w, tensors, own, upload, total));
     }
     return RLX_OK;
 }
 
 static rlx_status acquire(rlx_device *d, const rlx_weights *of, const rlx_tensor **tensors,
-                          size_t n, rlx_device_weights **out)
+                          size_t n, const rlx_device_needs *more, rlx_device_weights **out)
 {
     rlx_device_weights *w;
+    rlx_device_needs needs = *more;
+    int64_t total = 0;
     RLX_TRY(refer(d, of, &w));
-    rlx_status st = upload_all(d, w, tensors, n);
+    rlx_status st = place_all(d, w, tensors, n, false, &needs.weights);
+    if (!st)
+        st = rlx_device_check_room(d, &needs);
+    if (!st)
+        st = place_all(d, w, tensors, n, true, &total);
     if (st)
         release(d, w);
     else
@@ -253,10 +261,10 @@ static rlx_status acquire(rlx_device *d, const rlx_weights *of, const rlx_tensor
 
 rlx_status rlx_device_weights_acquire(rlx_device *d, const rlx_weights *of,
                                       const rlx_tensor **tensors, size_t n,
-                                      rlx_device_weights **out)
+                                      const rlx_device_needs *more, rlx_device_weights **out)
 {
     pthread_mutex_lock(&d->weights_lock);
-    rlx_status st = acquire(d, of, tensors, n, out);
+    rlx_status st = acquire(d, of, tensors, n, more, out);
     pthread_mutex_unlock(&d->weights_lock);
     return st;
 }

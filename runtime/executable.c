@@ -322,6 +322,29 @@ static rlx_status load_code(rlx_executable *e)
     return rlx_elf_image_create(objects, n, &e->image);
 }
 
+static bool is_first_of_name(const rlx_executable *e, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++)
+        if (!strcmp(e->states[k].name, e->states[i].name))
+            return false;
+    return true;
+}
+
+/* Beside the weights: the arena, and what one sequence takes of the states at least. */
+static rlx_device_needs count_needs(const rlx_executable *e)
+{
+    const rlx_program *p = e->program;
+    rlx_device_needs needs = {.arena = p->funcs[p->nfuncs - 1].frame_bytes, .least = true};
+    for (uint32_t i = 0; i < e->nstates; i++) {
+        const rlx_program_tensor *t = e->states[i].tensor;
+        int64_t elems = 1;
+        for (int d = 0; d < t->rank; d++) /* cannot overflow: P9 of program_check.c */
+            elems *= rlx_dim_is_const(t->dim[d]) ? t->dim[d] : 1;
+        needs.states += is_first_of_name(e, i) ? (int64_t)rlx_format_bytes(t->format, elems) : 0;
+    }
+    return needs;
+}
+
 /* The tensors that places name; some of them often. */
 static rlx_status upload(rlx_executable *e)
 {
@@ -332,7 +355,9 @@ static rlx_status upload(rlx_executable *e)
     for (uint32_t i = 0; i < e->nplaces; i++)
         if (e->places[i].kind == RLX_PLACE_WEIGHT)
             tensors[n++] = e->places[i].weight;
-    rlx_status st = rlx_device_weights_acquire(e->device, e->weights, tensors, n, &e->uploaded);
+    const rlx_device_needs more = count_needs(e);
+    rlx_status st =
+        rlx_device_weights_acquire(e->device, e->weights, tensors, n, &more, &e->uploaded);
     free(tensors);
     return st;
 }

@@ -211,6 +211,8 @@ void rlx_session_unbind_all(rlx_session *s); /* frees what binding made */
 /* On a device: a state's memory, zeroed; the step block for inputs whose capacity is known; the arena; the tape, recorded
  * when it is new or the arena has moved; a step. */
 rlx_status rlx_session_make_device_pool(rlx_session *s, rlx_pool *pool);
+/* Whether it has room for a program's arena, and for `states` bytes of states that are not there yet. */
+rlx_status rlx_session_check_room(rlx_session *s, const rlx_program *p, int64_t states);
 rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx_binding *b);
 rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p);
 rlx_status rlx_session_record(rlx_session *s, const rlx_executable *e, rlx_binding *b);

@@ -190,25 +190,42 @@ static rlx_status make_pool(rlx_session *s, const char *name, const rlx_pool *wa
     return RLX_OK;
 }
 
+static rlx_pool *find_pool(const rlx_session *s, const char *name)
+{
+    for (int i = 0; i < s->npools; i++)
+        if (strcmp(s->pools[i]->name, name) == 0)
+            return s->pools[i];
+    return NULL;
+}
+
 static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_state_use *use,
                              rlx_pool **out)
 {
     rlx_pool want;
     RLX_TRY(describe_pool(s, p, use, &want));
-    for (int i = 0; i < s->npools; i++) {
-        rlx_pool *have = s->pools[i];
-        if (strcmp(have->name, use->name) != 0)
-            continue;
-        if (have->format != want.format || have->rank != want.rank || have->axis != want.axis ||
-            have->pages != want.pages || memcmp(have->dim, want.dim, sizeof(want.dim)) != 0)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                            "state '%s' has another format or shape in this session than in "
-                            "program '%s'",
-                            use->name, p->name);
-        *out = have;
-        return RLX_OK;
+    rlx_pool *have = find_pool(s, use->name);
+    if (!have)
+        return make_pool(s, use->name, &want, out);
+    if (have->format != want.format || have->rank != want.rank || have->axis != want.axis ||
+        have->pages != want.pages || memcmp(have->dim, want.dim, sizeof(want.dim)) != 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "state '%s' has another format or shape in this session than in "
+                        "program '%s'",
+                        use->name, p->name);
+    *out = have;
+    return RLX_OK;
+}
+
+/* On a device, before any of it is taken. */
+static rlx_status check_room(rlx_session *s, const rlx_executable *e)
+{
+    int64_t states = 0;
+    for (uint32_t i = 0; i < e->nstates; i++) {
+        rlx_pool pool = {0};
+        RLX_TRY(describe_pool(s, e->program, &e->states[i], &pool));
+        states += find_pool(s, e->states[i].name) ? 0 : (int64_t)pool.bytes;
     }
-    return make_pool(s, use->name, &want, out);
+    return rlx_session_check_room(s, e->program, states);
 }
 
 rlx_status rlx_session_clear_fixed(rlx_session *s)
@@ -417,6 +434,8 @@ static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_bind
     b->states = RLX_NEW_ARRAY(b->arena, rlx_pool *, e->nstates);
     if (!b->states)
         return RLX_OOM();
+    if (e->device)
+        RLX_TRY(check_room(s, e));
     for (uint32_t i = 0; i < e->nstates; i++)
         RLX_TRY(find_state(s, p, &e->states[i], &b->states[i]));
     find_pages_symbols(s, b, p);

@@ -47,6 +47,13 @@ static size_t teams_bytes(const rlx_program *p)
     return align_up(sizeof(rlx_device_teams) * p->nkernels);
 }
 
+rlx_status rlx_session_check_room(rlx_session *s, const rlx_program *p, int64_t states)
+{
+    const int64_t frames = p->funcs[p->nfuncs - 1].frame_bytes, has = (int64_t)s->frame_bytes;
+    return rlx_device_check_room(
+        s->device, &(rlx_device_needs){.states = states, .arena = frames > has ? frames : 0});
+}
+
 rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx_binding *b)
 {
     rlx_device *d = s->device;

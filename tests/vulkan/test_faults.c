@@ -288,16 +288,17 @@ END_TEST
 /* Weights that could not be uploaded leave no memory, though others of theirs are there. */
 START_TEST(failed_uploads_leave_nothing)
 {
+    const rlx_device_needs none = {0};
     rlx_device *d = gpu.cx->gpu;
     static const float values[2][16];
     const rlx_tensor a = {.name = "a", .data = values[0], .bytes = sizeof values[0]},
                      b = {.name = "b", .data = values[1], .bytes = sizeof values[1]};
     const rlx_tensor *list[] = {&a, &b};
     rlx_device_weights *w, *more;
-    EXPECT_OK(rlx_device_weights_acquire(d, gpu.w, list, 1, &w));
+    EXPECT_OK(rlx_device_weights_acquire(d, gpu.w, list, 1, &none, &w));
     const int64_t before = d->used_bytes;
     fail_submit(0);
-    EXPECT_ERROR(rlx_device_weights_acquire(d, gpu.w, list, 2, &more), RLX_OUT_OF_MEMORY,
+    EXPECT_ERROR(rlx_device_weights_acquire(d, gpu.w, list, 2, &none, &more), RLX_OUT_OF_MEMORY,
                  "weight 'b'");
     ck_assert_int_eq(d->used_bytes, before);
     rlx_device_weights_release(d, w);

@@ -202,10 +202,25 @@ END_TEST
 START_TEST(what_is_too_large_says_so)
 {
     rlx_device *d = gpu.cx->gpu;
-    const int64_t has = d->memory_bytes;
-    d->memory_bytes = d->used_bytes + 1000;
+    const int64_t has = d->memory_bytes, used = d->used_bytes;
+    const float *out;
+    d->memory_bytes = used + 1000;
+    faults->plan(&(fault_plan){.call = "vkAllocateMemory", /* which nobody comes to */
+                               .fails = FAULT_FOREVER,
+                               .result = VK_ERROR_OUT_OF_HOST_MEMORY});
     EXPECT_ERROR(layers_use(), RLX_OUT_OF_MEMORY, "MiB are missing");
+    EXPECT_ERROR(layers_use(), RLX_OUT_OF_MEMORY, "(weights 0.0, states at least 0.0, arena ");
+    faults->plan(NULL);
+    rlx_session *s = layers_make_session(&gpu, 3); /* whose weights are there */
+    d->memory_bytes = used + (300 << 10);
+    layers_put(0, 0, 0, 0, 3);
+    EXPECT_ERROR(layers_step(s, gpu.e, 3, &out), RLX_OUT_OF_MEMORY,
+                 "(weights 0.0, states 0.4, arena ");
+    ck_assert_int_eq(d->used_bytes, used);
     d->memory_bytes = has;
+    layers_put(0, 0, 0, 0, 3);
+    EXPECT_OK(layers_step(s, gpu.e, 3, &out));
+    rlx_session_destroy(s);
     const size_t range = d->max_range;
     d->max_range = 200;
     EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "weight 'q.0' has 256 bytes");
