@@ -125,8 +125,29 @@ static const char *likeliest_of(const rlx_compilation *c, const rlx_compile_opti
     return one && c->target.kind == RLX_JIT_SPIRV ? "logits" : NULL;
 }
 
+/* The side of the cut that the context wants; all of it where the other one would be empty. */
+static rlx_status take_part(rlx_compilation *c, int64_t layers, rlx_part part)
+{
+    const int64_t all = rlx_flow_count_layers(c->hir);
+    if (!all)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "%lld layers on the device: the flow has no layers, and runs on one device",
+                        (long long)layers);
+    bool whole = layers == 0 || layers > all;
+    if (!whole)
+        RLX_TRY(rlx_flow_cut(c->hir, &c->outputs, layers, part == RLX_PART_FRONT, &whole));
+    c->part = whole ? RLX_PART_ALL : part;
+    c->on_cpu = whole ? layers == 0 : part == RLX_PART_FRONT;
+    if (c->on_cpu) {
+        c->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
+        c->precision = RLX_MIR_EXACT; /* as the device has it */
+    }
+    return RLX_OK;
+}
+
 static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_jit_target *target,
-                        const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *o)
+                        const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *o,
+                        rlx_part part)
 {
     double start = rlx_seconds();
     c->precision = o->precision == RLX_EXACT ? RLX_MIR_EXACT
@@ -140,6 +161,8 @@ static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_jit
     if (!c->dims)
         return RLX_OOM();
     RLX_TRY(rlx_flow_build_likeliest(f, w, o, likeliest_of(c, o), c->dims, &c->hir, &c->outputs));
+    if (part != RLX_PART_ALL)
+        RLX_TRY(take_part(c, cx->layers, part));
     RLX_TRY(bind_buckets(c, o));
     c->seconds[RLX_LEVEL_HIR] = rlx_seconds() - start;
     return RLX_OK;
@@ -174,16 +197,33 @@ rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const 
     return rlx_compilation_run_for(c, cx, &cx->target, f, w, options, to);
 }
 
+/* As far as HIR. */
+static rlx_status begin(rlx_compilation *c, const rlx_context *cx, const rlx_jit_target *target,
+                        const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *options,
+                        rlx_part part)
+{
+    const rlx_compile_options none = {0};
+    *c = (rlx_compilation){0};
+    rlx_status st = build(c, cx, target, f, w, options ? options : &none, part);
+    if (st)
+        rlx_compilation_deinit(c);
+    return st;
+}
+
+rlx_status rlx_compilation_begin(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
+                                 const rlx_weights *w, const rlx_compile_options *options,
+                                 rlx_part part)
+{
+    return begin(c, cx, &cx->target, f, w, options, part);
+}
+
 rlx_status rlx_compilation_run_for(rlx_compilation *c, const rlx_context *cx,
                                    const rlx_jit_target *target, const rlx_flow *f,
                                    const rlx_weights *w, const rlx_compile_options *options,
                                    rlx_level to)
 {
-    rlx_compile_options none = {0};
-    *c = (rlx_compilation){0};
-    rlx_status st = build(c, cx, target, f, w, options ? options : &none);
-    if (!st)
-        st = rlx_compilation_lower(c, to);
+    RLX_TRY(begin(c, cx, target, f, w, options, RLX_PART_ALL));
+    rlx_status st = rlx_compilation_lower(c, to);
     if (st)
         rlx_compilation_deinit(c);
     return st;
@@ -443,7 +483,7 @@ static rlx_status load_program(const rlx_context *cx, rlx_compilation *c, rlx_pr
 {
     rlx_weights *tables = c->outputs.tables;
     const rlx_weights *all = tables ? tables : w;
-    if (cx->gpu)
+    if (cx->gpu && !c->on_cpu)
         RLX_TRY(rlx_executable_create_on(cx->gpu, p, all, out));
     else
         RLX_TRY(rlx_executable_create_program(p, all, NULL, out));
@@ -489,20 +529,84 @@ static void count_executable(rlx_context *cx, const rlx_compile_stats *s)
     atomic_fetch_add(s->cached ? &cx->load_nanoseconds : &cx->compile_nanoseconds, nanoseconds);
 }
 
+/* *whole: the part is all of the flow. */
+static rlx_status compile_part(const rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                               const rlx_compile_options *o, rlx_part part,
+                               rlx_compile_stats *stats, bool *whole, rlx_executable **out)
+{
+    rlx_compilation c;
+    RLX_TRY(rlx_compilation_begin(&c, cx, f, w, o, part));
+    rlx_status st = part == RLX_PART_ALL ? check_unused(cx, &c, w, o) : RLX_OK;
+    *whole = c.part == RLX_PART_ALL;
+    if (!st)
+        st = compile(cx, &c, f, w, o, stats, out);
+    rlx_compilation_deinit(&c);
+    return st;
+}
+
+static void add_stats(rlx_compile_stats *s, const rlx_compile_stats *more)
+{
+    s->cached = s->cached && more->cached;
+    s->kernels += more->kernels;
+    s->functions += more->functions - 1;
+    s->code_bytes += more->code_bytes;
+    s->arena_bytes += more->arena_bytes;
+    s->arena_lower_bound += more->arena_lower_bound;
+    s->token_weight_bytes += more->token_weight_bytes;
+    s->token_operations += more->token_operations;
+    s->row_operations += more->row_operations;
+    s->position_bytes += more->position_bytes;
+    s->window_position_bytes += more->window_position_bytes;
+    s->window = s->window > more->window ? s->window : more->window;
+}
+
+/* Of the whole flow, of which each part leaves something alone. */
+static rlx_status check_parts(const rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                              const rlx_compile_options *o)
+{
+    rlx_compilation c;
+    if (!o || o->unused == RLX_UNUSED_IGNORE)
+        return RLX_OK;
+    RLX_TRY(rlx_compilation_run(&c, cx, f, w, o, RLX_LEVEL_HIR));
+    rlx_status st = check_unused(cx, &c, w, o);
+    rlx_compilation_deinit(&c);
+    return st;
+}
+
+/* Layers on the CPU, and others on the device. */
+static rlx_status compile_parts(const rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                                const rlx_compile_options *o, rlx_compile_stats *stats,
+                                rlx_executable **out)
+{
+    rlx_compile_stats back;
+    rlx_executable *front;
+    bool whole;
+    RLX_TRY(check_parts(cx, f, w, o));
+    RLX_TRY(compile_part(cx, f, w, o, RLX_PART_FRONT, stats, &whole, &front));
+    if (whole) {
+        *out = front;
+        return RLX_OK;
+    }
+    rlx_status st = compile_part(cx, f, w, o, RLX_PART_BACK, &back, &whole, out);
+    if (st) {
+        rlx_executable_destroy(front);
+        return st;
+    }
+    add_stats(stats, &back);
+    rlx_executable_put_front(*out, front);
+    return RLX_OK;
+}
+
 rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
                             const rlx_compile_options *options, rlx_compile_stats *stats,
                             rlx_executable **out)
 {
     double start = rlx_seconds();
-    rlx_compilation c;
     rlx_compile_stats s;
+    bool whole;
     *out = NULL;
-    RLX_TRY_NOTE(rlx_compilation_run(&c, cx, f, w, options, RLX_LEVEL_HIR), "compiling %s for %s",
-                 f->name, cx->device);
-    rlx_status st = check_unused(cx, &c, w, options);
-    if (!st)
-        st = compile(cx, &c, f, w, options, &s, out);
-    rlx_compilation_deinit(&c);
+    rlx_status st = cx->parted ? compile_parts(cx, f, w, options, &s, out)
+                               : compile_part(cx, f, w, options, RLX_PART_ALL, &s, &whole, out);
     RLX_TRY_NOTE(st, "compiling %s for %s", f->name, cx->device);
     s.seconds = rlx_seconds() - start;
     count_executable(cx, &s);
@@ -546,6 +650,11 @@ rlx_status rlx_flow_warm(const rlx_context *cx, const rlx_jit_target *target, co
                          bool *there, rlx_text *why)
 {
     rlx_compilation c;
+    if (cx->parted)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "compiling %s for later: the context runs flows on two devices, for which "
+                        "loading compiles",
+                        f->name);
     RLX_TRY_NOTE(rlx_compilation_run_for(&c, cx, target, f, w, o, RLX_LEVEL_HIR), "compiling %s",
                  f->name);
     rlx_status st = warm(cx, &c, f->name, dry_run, there, why);

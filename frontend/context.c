@@ -1,5 +1,6 @@
 #include "frontend/context.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,26 @@ static rlx_status open_device(rlx_context *cx, const char *text)
     }
     cx->device = rlx_text_take(&name);
     return cx->device ? RLX_OK : RLX_OOM();
+}
+
+/* "all", or a number of them. */
+static rlx_status read_layers(rlx_context *cx, const char *text)
+{
+    char *end;
+    if (!text || !strcmp(text, "all"))
+        return RLX_OK;
+    errno = 0;
+    cx->layers = strtoll(text, &end, 10);
+    if (end == text || *end || errno || cx->layers < 0)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "\"%s\" layers on the device: a number, from 0, or all", text);
+    cx->parted = cx->gpu != NULL;
+    if (!cx->gpu && cx->layers)
+        return RLX_FAIL(
+            RLX_INVALID_ARGUMENT,
+            "%s layers on the device: %s is none with a memory of its own, as vulkan is", text,
+            cx->device);
+    return RLX_OK;
 }
 
 static void warn_of_cache(void *user, const char *message)
@@ -122,6 +143,7 @@ rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, r
     cx->log = o.log;
     cx->log_user = o.log_user;
     RLX_TRY_TO(failed, open_device(cx, o.device ? o.device : "cpu"));
+    RLX_TRY_TO(failed, read_layers(cx, o.device_layers));
     RLX_TRY_TO(failed, open_cache(cx, &o));
     if (cx->gpu)
         cx->gpu->cache = cx->cache;

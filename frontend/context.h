@@ -23,7 +23,9 @@ struct rlx_context {
     rlx_jit_target target; /* what is compiled for, by evaluators too: they see the same kernels */
     rlx_team *team;
     rlx_device *gpu; /* that code runs on; NULL: the CPU */
-    char *device;    /* "cpu:x86-64-v4", "vulkan:0" */
+    bool parted;     /* only the last `layers` of a flow are on it, those before on the CPU */
+    int64_t layers;
+    char *device; /* "cpu:x86-64-v4", "vulkan:0" */
     void (*log)(void *user, rlx_log_level level, const char *message);
     void *log_user;
     rlx_cache *cache; /* of compiled code; NULL: none */

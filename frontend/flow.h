@@ -142,6 +142,15 @@ rlx_status rlx_flow_build_likeliest(const rlx_flow *f, const rlx_weights *w,
                                     const rlx_compile_options *o, const char *likeliest,
                                     rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs);
 
+/* Cuts a module between two layers (flow_cut.c): what is before the last `behind` of them, of which there are so many, or
+ * (not `front`) those and all that follows. *whole: there is nothing before them, and the module stays as it is. Names of
+ * outputs follow; what is live between is called: */
+#define RLX_FLOW_CUT "cut:"
+rlx_status rlx_flow_cut(rlx_ir_module *hir, rlx_flow_outputs *outputs, int64_t behind, bool front,
+                        bool *whole);
+/* How many layers its main function calls. */
+int64_t rlx_flow_count_layers(const rlx_ir_module *hir);
+
 /* The weight of stage i, slot k as found[i * RLX_STAGE_KEYS + k] (NULL for an empty slot).
  * RLX_NOT_FOUND lists every missing one. */
 rlx_status rlx_flow_find_weights(const rlx_flow *f, const rlx_weights *w, const rlx_tensor **found);

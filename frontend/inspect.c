@@ -92,12 +92,39 @@ static rlx_status unknown_view(const char *what)
 
 /* The flow as far as view `v` wants it, for the target that it is of. */
 static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
-                        const rlx_weights *w, const rlx_compile_options *o, int v)
+                        const rlx_weights *w, const rlx_compile_options *o, rlx_part part, int v)
 {
-    rlx_jit_target target = cx->target;
-    if (views[v].print == print_spirv && target.kind != RLX_JIT_SPIRV)
-        RLX_TRY(rlx_jit_target_named("vulkan:base", &target));
-    return rlx_compilation_run_for(c, cx, &target, f, w, o, views[v].level);
+    if (part == RLX_PART_ALL) {
+        rlx_jit_target target = cx->target;
+        if (views[v].print == print_spirv && target.kind != RLX_JIT_SPIRV)
+            RLX_TRY(rlx_jit_target_named("vulkan:base", &target));
+        return rlx_compilation_run_for(c, cx, &target, f, w, o, views[v].level);
+    }
+    RLX_TRY(rlx_compilation_begin(c, cx, f, w, o, part));
+    rlx_status st = rlx_compilation_lower(c, views[v].level);
+    if (st)
+        rlx_compilation_deinit(c);
+    return st;
+}
+
+/* What runs on the CPU, where the context wants that, then what runs on its device. */
+static rlx_status print_parts(const rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
+                              const rlx_compile_options *o, int v, rlx_text *out)
+{
+    const bool parts = cx->parted;
+    rlx_part next = parts ? RLX_PART_FRONT : RLX_PART_ALL;
+    rlx_status st = RLX_OK;
+    for (bool more = true; more && !st;) {
+        rlx_compilation c;
+        RLX_TRY_NOTE(lower(&c, cx, f, w, o, next, v), "lowering %s for %s", f->name, cx->device);
+        if (parts)
+            rlx_text_putf(out, "// on %s\n", c.on_cpu ? "the CPU" : cx->device);
+        st = views[v].print(&c, out);
+        more = c.part == RLX_PART_FRONT;
+        next = RLX_PART_BACK;
+        rlx_compilation_deinit(&c);
+    }
+    return st;
 }
 
 rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
@@ -114,10 +141,7 @@ rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weight
     if (!views[v].print) {
         rlx_flow_print(f, &out);
     } else {
-        rlx_compilation c;
-        RLX_TRY_NOTE(lower(&c, cx, f, w, options, v), "lowering %s for %s", f->name, cx->device);
-        st = views[v].print(&c, &out);
-        rlx_compilation_deinit(&c);
+        st = print_parts(cx, f, w, options, v, &out);
     }
     if (!st && !(*text = rlx_text_take(&out)))
         st = RLX_OOM();

@@ -298,6 +298,9 @@ typedef struct rlx_context_options {
     bool no_compile;         /* what the cache does not have is an error, RLX_NOT_FOUND, that says why */
     rlx_perf_form perf;      /* loaded kernels are named to Linux's profiler; NONE: as RLX_PERF (map, jitdump) says */
     const char *perf_folder; /* of a jitdump; NULL: the current one */
+    /* Of a flow's layers the last so many run on the device, with all that follows them, and what is before on the CPU: "0"
+     * (nothing is on the device) .. "all" (NULL), or any number above that of the layers. */
+    const char *device_layers;
 } rlx_context_options;
 /* Makes a context for programs whose rlx.h has the ABI `abi`: RLX_UNSUPPORTED, with both numbers, when the library
  * has another. For bindings from other languages; C and C++ call rlx_context_create. `options` may be NULL. */

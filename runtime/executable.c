@@ -441,6 +441,7 @@ void rlx_executable_destroy(rlx_executable *e)
         e->device->fn->destroy_kernels(e->device, e->kernels);
         rlx_device_weights_release(e->device, e->uploaded);
     }
+    rlx_executable_destroy(e->front);
     rlx_elf_image_destroy(e->image);
     rlx_program_destroy(e->program);
     rlx_weights_destroy(e->own_weights);
@@ -451,6 +452,11 @@ void rlx_executable_destroy(rlx_executable *e)
 void rlx_executable_own_weights(rlx_executable *e, rlx_weights *w)
 {
     e->own_weights = w;
+}
+
+void rlx_executable_put_front(rlx_executable *e, rlx_executable *front)
+{
+    e->front = front;
 }
 
 rlx_status rlx_executable_tell_perf(const rlx_executable *e, rlx_perf *perf)

@@ -45,7 +45,9 @@ struct rlx_executable {
     rlx_device *device;          /* borrowed; NULL: the CPU */
     rlx_device_kernels *kernels; /* of the device, as the weights on it */
     rlx_device_weights *uploaded;
-    rlx_engine engine;       /* all zero without one */
+    rlx_executable
+        *front;        /* owned: runs before, elsewhere; its outputs are inputs here. NULL: none */
+    rlx_engine engine; /* all zero without one */
     struct rlx_arena *arena; /* holds what follows */
     rlx_flat_launch *launches;
     rlx_place *places;

@@ -36,7 +36,7 @@ typedef struct rlx_tensor {
     const char *name;
     rlx_format format;
     int rank;
-    int64_t dim[6]; /* RLX_PROGRAM_MAX_RANK */
+    int64_t dim[6];   /* RLX_PROGRAM_MAX_RANK */
     const void *data; /* row-major, aligned to the format's element at least */
     size_t bytes;
 } rlx_tensor;
@@ -123,6 +123,9 @@ rlx_status rlx_executable_create_engine(const void *entry, size_t bytes, const r
 rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
                                          const rlx_engine *engine, rlx_executable **out);
 
+/* `front`, which the executable destroys at its end, runs before it in each step, on the CPU: what it puts out are inputs of
+ * the executable by the same names; those of a step may be either's. */
+void rlx_executable_put_front(rlx_executable *e, rlx_executable *front);
 /* The executable destroys `w`, the weights that it was created with, at its end. */
 void rlx_executable_own_weights(rlx_executable *e, rlx_weights *w);
 
@@ -162,7 +165,7 @@ typedef struct rlx_session_stats {
 typedef struct rlx_kernel_time {
     const char *program, *kernel; /* lent by the session */
     int64_t launches;
-    double seconds; /* in it, the mean over the team */
+    double seconds;           /* in it, the mean over the team */
     double bytes, operations; /* of all launches, as the program's costs have them */
 } rlx_kernel_time;
 #endif

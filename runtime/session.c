@@ -130,6 +130,9 @@ typedef struct plan {
     const rlx_step *step;
     rlx_binding *b;
     int64_t live[RLX_LIVE_COUNT];
+    bool has_past;           /* some part has */
+    const struct plan *with; /* the step's other part; NULL: it is one */
+    bool is_back;            /* what the other part puts out it takes */
 } plan;
 
 static int sequence_of(const plan *n, int64_t token)
@@ -168,7 +171,7 @@ static rlx_status plan_sequences(plan *n)
     rlx_session *s = n->s;
     memcpy(s->next, s->past, sizeof(*s->past) * (size_t)s->max_sequences);
     s->reach = 0;
-    if (!n->b->has_past)
+    if (!n->has_past)
         return RLX_OK;
     if (n->step->tokens < 1)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens", (long long)n->step->tokens);
@@ -256,23 +259,47 @@ static size_t live_bytes(const plan *n, const rlx_program_tensor *t)
     return rlx_format_bytes(t->format, elems);
 }
 
-static const rlx_step_input *find_given(const plan *n, const char *name)
+/* Of a step's back: what its front, which is on the CPU, puts out, where it will be. */
+static bool find_carried(const plan *n, const char *name, rlx_step_input *out)
 {
+    for (uint32_t i = 0; n->is_back && i < n->with->p->noutputs; i++) {
+        const rlx_program_tensor *t = &n->with->p->outputs[i];
+        if (strcmp(t->name, name) != 0)
+            continue;
+        *out = (rlx_step_input){name, n->s->arena + t->offset, live_bytes(n->with, t)};
+        return true;
+    }
+    return false;
+}
+
+static bool find_given(const plan *n, const char *name, rlx_step_input *out)
+{
+    if (find_carried(n, name, out))
+        return true;
     for (int i = 0; i < n->step->ninputs; i++)
-        if (strcmp(n->step->inputs[i].name, name) == 0)
-            return &n->step->inputs[i];
+        if (strcmp(n->step->inputs[i].name, name) == 0) {
+            *out = n->step->inputs[i];
+            return true;
+        }
+    return false;
+}
+
+static const rlx_binding_input *find_input(const plan *n, const char *name)
+{
+    for (uint32_t k = 0; k < n->b->ninputs; k++)
+        if (n->b->inputs[k].data && strcmp(n->b->inputs[k].tensor->name, name) == 0)
+            return &n->b->inputs[k];
     return NULL;
 }
 
-/* Every given input must be one that the program takes. */
+/* Every given input must be one that the program, or the step's other part, takes. */
 static rlx_status check_given(const plan *n)
 {
     for (int i = 0; i < n->step->ninputs; i++) {
         const char *name = n->step->inputs[i].name;
-        const rlx_binding_input *in = NULL;
-        for (uint32_t k = 0; k < n->b->ninputs && !in; k++)
-            if (n->b->inputs[k].data && strcmp(n->b->inputs[k].tensor->name, name) == 0)
-                in = &n->b->inputs[k];
+        const rlx_binding_input *in = find_input(n, name);
+        if (!in && n->with)
+            in = find_input(n->with, name);
         if (!in)
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "program '%s' takes no input '%s'", n->p->name,
                             name);
@@ -295,13 +322,13 @@ static rlx_status plan_inputs(const plan *n)
                             in->tensor->name, bytes, in->capacity);
         if (in->fill != RLX_FILL_GIVEN)
             continue;
-        const rlx_step_input *given = find_given(n, in->tensor->name);
-        if (!given)
+        rlx_step_input given;
+        if (!find_given(n, in->tensor->name, &given))
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "input '%s' (%zu bytes) is not given",
                             in->tensor->name, bytes);
-        if (given->bytes != bytes || (bytes && !given->data))
+        if (given.bytes != bytes || (bytes && !given.data))
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "input '%s' takes %zu bytes, given %zu%s",
-                            in->tensor->name, bytes, given->bytes, given->data ? "" : " at NULL");
+                            in->tensor->name, bytes, given.bytes, given.data ? "" : " at NULL");
     }
     for (int64_t r = 0; n->step->row_index && r < n->step->rows; r++)
         if (n->step->row_index[r] < 0 || n->step->row_index[r] >= n->step->tokens)
@@ -336,12 +363,11 @@ static void write_table(const plan *n, const rlx_pages *p, int32_t *to)
 static void write_input(const plan *n, const rlx_binding_input *in)
 {
     int32_t *to = in->data;
-    const rlx_step_input *given;
+    rlx_step_input given;
     switch (in->fill) {
     case RLX_FILL_GIVEN:
-        given = find_given(n, in->tensor->name);
-        if (given->bytes)
-            memcpy(to, given->data, given->bytes);
+        if (find_given(n, in->tensor->name, &given) && given.bytes)
+            memcpy(to, given.data, given.bytes);
         return;
     case RLX_FILL_POS:
         write_positions(n, to);
@@ -471,7 +497,7 @@ static rlx_status run(plan *n)
     job j = {.s = n->s, .b = n->b, .engine = engine};
     if (!n->s->first_ns)
         n->s->first_ns = now_ns();
-    if (n->s->device) { /* which runs a step as one: what comes meanwhile is answered at its end */
+    if (n->e->device) { /* which runs a step as one: what comes meanwhile is answered at its end */
         RLX_TRY(rlx_session_run_device(n->s, n->e->program, n->b));
         return n->b->may_stop && atomic_load(&n->s->cancel) ? stop(n->s) : RLX_OK;
     }
@@ -493,90 +519,139 @@ static void note_seen(const plan *n)
                 n->b->states[i]->seen[q] = s->next[q];
 }
 
-static void commit(const plan *n)
+static void set_outputs(const plan *n)
 {
-    rlx_session *s = n->s;
-    if (n->b->has_past) {
-        if (s->next[0] != s->past[0])
-            s->pending = -1;
-        note_seen(n);
-        memcpy(s->past, s->next, sizeof(*s->past) * (size_t)s->max_sequences);
-        rlx_session_slide_pages(s);
-    }
     for (uint32_t i = 0; i < n->b->noutputs; i++) {
         const rlx_program_tensor *t = &n->p->outputs[i];
         rlx_tensor *out = &n->b->outputs[i].tensor;
         for (int d = 0; d < t->rank; d++)
             out->dim[d] = rlx_dim_eval(n->p->dims, t->dim[d], n->b->symbols);
         out->bytes = live_bytes(n, t);
-        if (s->device)
-            rlx_session_place_output(s, n->p, &n->b->outputs[i]);
+        if (n->e->device)
+            rlx_session_place_output(n->s, n->p, &n->b->outputs[i]);
         else
-            out->data = s->arena + t->offset;
+            out->data = n->s->arena + t->offset;
     }
-    s->last = n->b;
-    s->stats.steps++;
-    s->stats.tokens += n->step->tokens;
 }
 
-static rlx_status step_bound(plan *n)
+static void commit(const plan *parts, int n)
 {
-    RLX_TRY(plan_sequences(n));
-    RLX_TRY(plan_symbols(n));
-    RLX_TRY(plan_inputs(n));
-    if (atomic_load(&n->s->cancel))
-        return stop(n->s);
-    n->s->last = NULL; /* the arena is written from here on */
-    RLX_TRY(rlx_session_allot_pages(n->s));
+    rlx_session *s = parts->s;
+    if (parts->has_past) {
+        if (s->next[0] != s->past[0])
+            s->pending = -1;
+        for (int i = 0; i < n; i++)
+            note_seen(&parts[i]);
+        memcpy(s->past, s->next, sizeof(*s->past) * (size_t)s->max_sequences);
+        rlx_session_slide_pages(s);
+    }
+    for (int i = 0; i < n; i++)
+        set_outputs(&parts[i]);
+    s->last = parts[n - 1].b;
+    s->last->front = n > 1 ? parts->b : NULL;
+    s->stats.steps++;
+    s->stats.tokens += parts->step->tokens;
+}
+
+static rlx_status run_part(plan *n)
+{
     for (uint32_t i = 0; i < n->b->ninputs; i++)
         if (n->b->inputs[i].data)
             write_input(n, &n->b->inputs[i]);
-    rlx_status st = run(n);
-    if (!st && n->e->weights)
-        st = rlx_weights_check_files(n->e->weights);
+    RLX_TRY(run(n));
+    return n->e->weights ? rlx_weights_check_files(n->e->weights) : RLX_OK;
+}
+
+/* One program, or two of which the second takes what the first puts out. */
+static rlx_status step_bound(plan *parts, int n)
+{
+    rlx_session *s = parts->s;
+    bool may_stop = true;
+    for (int i = 0; i < n; i++) {
+        RLX_TRY(plan_sequences(&parts[i]));
+        RLX_TRY(plan_symbols(&parts[i]));
+        RLX_TRY(plan_inputs(&parts[i]));
+        may_stop = may_stop && parts[i].b->may_stop;
+    }
+    if (atomic_load(&s->cancel))
+        return stop(s);
+    s->last = NULL; /* the arena is written from here on */
+    RLX_TRY(rlx_session_allot_pages(s));
+    rlx_status st = RLX_OK;
+    for (int i = 0; i < n && !st; i++)
+        st = run_part(&parts[i]);
     if (!st) {
-        commit(n);
+        commit(parts, n);
         return RLX_OK;
     }
-    rlx_session_retract_pages(n->s);
-    if (n->b->may_stop)
+    rlx_session_retract_pages(s);
+    if (may_stop)
         return st;
-    rlx_session_drop_stepped(n->s);
+    rlx_session_drop_stepped(s);
     return rlx_status_note(
         st, __FILE__, __LINE__,
         "layers that keep a state have lost it: the step's sequences begin anew");
 }
 
+/* The bindings of an executable's parts: two, where it has a front. Binding one may move another's arena. */
+static rlx_status bind_parts(rlx_session *s, const rlx_executable *e, rlx_binding *out[2], int *n)
+{
+    uint64_t before;
+    *n = 0;
+    do {
+        before = s->arena_generation;
+        *n = 0;
+        if (e->front)
+            RLX_TRY(rlx_session_bind(s, e->front, &out[(*n)++]));
+        RLX_TRY(rlx_session_bind(s, e, &out[(*n)++]));
+    } while (s->arena_generation != before);
+    return RLX_OK;
+}
+
 rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *step)
 {
-    plan n = {.s = s, .e = e, .p = e->program, .step = step};
+    plan parts[2];
+    rlx_binding *b[2];
+    int n;
     if (step->tokens < 0 || step->tokens > INT32_MAX || step->rows < 0 || step->rows > INT32_MAX)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "a step of %lld tokens, %lld rows",
                         (long long)step->tokens, (long long)step->rows);
-    RLX_TRY(rlx_session_bind(s, e, &n.b));
-    n.live[RLX_LIVE_TOKENS] = step->tokens;
-    n.live[RLX_LIVE_ROWS] = step->rows;
-    RLX_TRY_NOTE(step_bound(&n), "a step of program '%s'", n.p->name);
+    RLX_TRY(bind_parts(s, e, b, &n));
+    for (int i = 0; i < n; i++) {
+        const rlx_executable *part = i + 1 < n ? e->front : e;
+        parts[i] = (plan){.s = s,
+                          .e = part,
+                          .p = part->program,
+                          .step = step,
+                          .b = b[i],
+                          .has_past = b[0]->has_past || b[n - 1]->has_past,
+                          .with = n > 1 ? &parts[1 - i] : NULL,
+                          .is_back = i > 0};
+        parts[i].live[RLX_LIVE_TOKENS] = step->tokens;
+        parts[i].live[RLX_LIVE_ROWS] = step->rows;
+    }
+    RLX_TRY_NOTE(step_bound(parts, n), "a step of program '%s'", e->program->name);
     return RLX_OK;
 }
 
 rlx_status rlx_session_prepare(rlx_session *s, const rlx_executable *e)
 {
-    rlx_binding *b;
-    return rlx_session_bind(s, e, &b);
+    rlx_binding *b[2];
+    int n;
+    return bind_parts(s, e, b, &n);
 }
 
 rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out)
 {
     if (!s->last)
         return RLX_FAIL(RLX_NOT_FOUND, "output '%s': the session has not stepped", name);
-    for (uint32_t i = 0; i < s->last->noutputs; i++) {
-        if (strcmp(s->last->outputs[i].tensor.name, name) == 0) {
-            if (s->device)
-                RLX_TRY_NOTE(rlx_session_take_output(s, &s->last->outputs[i]), "output '%s'", name);
-            *out = s->last->outputs[i].tensor;
-            return RLX_OK;
-        }
-    }
+    for (const rlx_binding *b = s->last; b; b = b->front)
+        for (uint32_t i = 0; i < b->noutputs; i++)
+            if (strcmp(b->outputs[i].tensor.name, name) == 0) {
+                if (b->step) /* on the device */
+                    RLX_TRY_NOTE(rlx_session_take_output(s, &b->outputs[i]), "output '%s'", name);
+                *out = b->outputs[i].tensor;
+                return RLX_OK;
+            }
     return RLX_FAIL(RLX_NOT_FOUND, "the last step's program has no output '%s'", name);
 }

@@ -78,7 +78,8 @@ typedef struct rlx_pool {
     int64_t dim[RLX_PROGRAM_MAX_RANK]; /* dim[0] is what the session allows when it grows */
     rlx_pool_axis axis;
     int pages;                 /* axis PAGES: which pages of the session's */
-    char *data;                /* NULL on a device */
+    bool is_there;             /* on the session's device */
+    char *data;                /* NULL there */
     rlx_device_memory *memory; /* there */
     size_t bytes;              /* reserved */
     size_t unit;               /* bytes of one page or row */
@@ -108,6 +109,7 @@ typedef struct rlx_binding {
     uint64_t arena_generation; /* of the arena that the addresses are in */
     rlx_device_memory *step;   /* on a device: the symbols, then the inputs */
     rlx_device_tape *tape;     /* there */
+    struct rlx_binding *front; /* of the step's first part, whose outputs are lent, too; or NULL */
     rlx_kernel_times times;
 } rlx_binding;
 
@@ -128,7 +130,7 @@ typedef struct rlx_pages {
 
 struct rlx_session {
     rlx_team *team;     /* borrowed */
-    rlx_device *device; /* borrowed; NULL: the CPU */
+    rlx_device *device; /* borrowed; NULL: the CPU alone. What is loaded for the CPU runs there */
     int64_t max_positions, max_slots, max_pages;
     int max_sequences;
     bool time_kernels;
@@ -165,6 +167,12 @@ struct rlx_session {
 
     _Atomic bool cancel; /* the step that runs, or the next one, is to end */
 };
+
+/* For messages: the session's device, or the CPU. */
+static inline const char *rlx_session_where(const rlx_session *s, bool is_there)
+{
+    return is_there && s->device ? s->device->name : "the CPU";
+}
 
 /* Pages and rows of a state: zeros in one, a copy of one in another, its bytes to the host and
  * back. A device may fail: the unit that was to be written holds anything then. */

@@ -37,10 +37,11 @@ static void unmap(void *p, size_t bytes)
         munmap(p, bytes ? bytes : 1);
 }
 
-static rlx_status grow_arena(rlx_session *s, const rlx_program *p)
+static rlx_status grow_arena(rlx_session *s, const rlx_executable *e)
 {
+    const rlx_program *p = e->program;
     const size_t bytes = (size_t)p->arena_bytes;
-    if (s->device)
+    if (e->device)
         return rlx_session_grow_device_arena(s, p);
     if (s->arena && bytes <= s->arena_bytes)
         return RLX_OK;
@@ -54,10 +55,10 @@ static rlx_status grow_arena(rlx_session *s, const rlx_program *p)
     return RLX_OK;
 }
 
-static rlx_status grow_scratch(rlx_session *s, int64_t team_bytes)
+static rlx_status grow_scratch(rlx_session *s, const rlx_executable *e)
 {
-    size_t stride = ((size_t)team_bytes + CACHE_LINE_PAIR - 1) & ~(size_t)(CACHE_LINE_PAIR - 1);
-    if (stride <= s->scratch_stride || s->device)
+    size_t stride = ((size_t)e->team_bytes + CACHE_LINE_PAIR - 1) & ~(size_t)(CACHE_LINE_PAIR - 1);
+    if (stride <= s->scratch_stride || e->device)
         return RLX_OK;
     char *scratch = aligned_alloc(CACHE_LINE_PAIR, stride * (size_t)rlx_team_size(s->team));
     if (!scratch)
@@ -152,7 +153,7 @@ static rlx_status describe_pool(rlx_session *s, const rlx_program *p, const rlx_
 static rlx_status reserve_pool(rlx_session *s, rlx_pool *pool)
 {
     void *data;
-    if (s->device)
+    if (pool->is_there)
         return rlx_session_make_device_pool(s, pool);
     RLX_TRY(map_zeros(pool->bytes, &data));
     pool->data = data;
@@ -162,7 +163,7 @@ static rlx_status reserve_pool(rlx_session *s, rlx_pool *pool)
 static void free_pool(rlx_session *s, rlx_pool *pool)
 {
     unmap(pool->data, pool->bytes);
-    if (s->device && pool->memory)
+    if (pool->memory)
         s->device->fn->destroy_memory(s->device, pool->memory);
     free(pool->seen);
     free(pool->name);
@@ -198,11 +199,13 @@ static rlx_pool *find_pool(const rlx_session *s, const char *name)
     return NULL;
 }
 
-static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_state_use *use,
+static rlx_status find_state(rlx_session *s, const rlx_executable *e, const rlx_state_use *use,
                              rlx_pool **out)
 {
+    const rlx_program *p = e->program;
     rlx_pool want;
     RLX_TRY(describe_pool(s, p, use, &want));
+    want.is_there = e->device != NULL;
     rlx_pool *have = find_pool(s, use->name);
     if (!have)
         return make_pool(s, use->name, &want, out);
@@ -212,6 +215,11 @@ static rlx_status find_state(rlx_session *s, const rlx_program *p, const rlx_sta
                         "state '%s' has another format or shape in this session than in "
                         "program '%s'",
                         use->name, p->name);
+    if (have->is_there != want.is_there)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "state '%s' is on %s in this session, and program '%s' is loaded for %s",
+                        use->name, rlx_session_where(s, have->is_there), p->name,
+                        rlx_session_where(s, want.is_there));
     *out = have;
     return RLX_OK;
 }
@@ -245,7 +253,7 @@ static char *unit_data(const rlx_pool *pool, int64_t unit)
 
 rlx_status rlx_session_clear_unit(rlx_session *s, const rlx_pool *pool, int64_t unit)
 {
-    if (s->device)
+    if (pool->memory)
         return s->device->fn->clear(s->device, pool->memory, (size_t)unit * pool->unit, pool->unit);
     memset(unit_data(pool, unit), 0, pool->unit);
     return RLX_OK;
@@ -253,7 +261,7 @@ rlx_status rlx_session_clear_unit(rlx_session *s, const rlx_pool *pool, int64_t 
 
 rlx_status rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t from, int64_t to)
 {
-    if (s->device)
+    if (pool->memory)
         RLX_TRY(s->device->fn->copy(s->device, pool->memory, (size_t)from * pool->unit,
                                     (size_t)to * pool->unit, pool->unit));
     else
@@ -265,7 +273,7 @@ rlx_status rlx_session_copy_unit(rlx_session *s, const rlx_pool *pool, int64_t f
 rlx_status rlx_session_write_unit(rlx_session *s, const rlx_pool *pool, int64_t unit,
                                   const void *data)
 {
-    if (s->device)
+    if (pool->memory)
         return s->device->fn->write(s->device, pool->memory, (size_t)unit * pool->unit, data,
                                     pool->unit);
     memcpy(unit_data(pool, unit), data, pool->unit);
@@ -275,7 +283,7 @@ rlx_status rlx_session_write_unit(rlx_session *s, const rlx_pool *pool, int64_t 
 rlx_status rlx_session_read_unit(const rlx_session *s, const rlx_pool *pool, int64_t unit,
                                  void *data)
 {
-    if (s->device)
+    if (pool->memory)
         return s->device->fn->read(s->device, pool->memory, (size_t)unit * pool->unit, data,
                                    pool->unit);
     memcpy(data, unit_data(pool, unit), pool->unit);
@@ -332,8 +340,9 @@ static rlx_status make_step_block(const rlx_program *p, rlx_binding *b)
 }
 
 /* Every input's place in the step block. */
-static rlx_status make_inputs(rlx_session *s, rlx_binding *b, const rlx_program *p)
+static rlx_status make_inputs(rlx_session *s, rlx_binding *b, const rlx_executable *e)
 {
+    const rlx_program *p = e->program;
     b->ninputs = p->nbound;
     b->may_stop = true;
     b->inputs = RLX_NEW_ARRAY(b->arena, rlx_binding_input, p->nbound);
@@ -357,7 +366,7 @@ static rlx_status make_inputs(rlx_session *s, rlx_binding *b, const rlx_program 
         if (in->fill != RLX_FILL_GIVEN && in->fill != RLX_FILL_ROWS)
             b->has_past = true;
     }
-    return s->device ? rlx_session_make_step_block(s, p, b) : make_step_block(p, b);
+    return e->device ? rlx_session_make_step_block(s, p, b) : make_step_block(p, b);
 }
 
 static rlx_status make_outputs(rlx_binding *b, const rlx_program *p)
@@ -427,7 +436,7 @@ static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_bind
     b->executable = e->id;
     for (int i = 0; i < RLX_LIVE_COUNT; i++)
         b->live_symbol[i] = rlx_dim_symbol_index(p->dims, live_names[i]);
-    RLX_TRY(make_inputs(s, b, p));
+    RLX_TRY(make_inputs(s, b, e));
     RLX_TRY(make_outputs(b, p));
     RLX_TRY(make_launches(b, e));
     RLX_TRY(rlx_session_make_times(s, e, b));
@@ -437,10 +446,10 @@ static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_bind
     if (e->device)
         RLX_TRY(check_room(s, e));
     for (uint32_t i = 0; i < e->nstates; i++)
-        RLX_TRY(find_state(s, p, &e->states[i], &b->states[i]));
+        RLX_TRY(find_state(s, e, &e->states[i], &b->states[i]));
     find_pages_symbols(s, b, p);
-    RLX_TRY(grow_scratch(s, e->team_bytes));
-    return grow_arena(s, p);
+    RLX_TRY(grow_scratch(s, e));
+    return grow_arena(s, e);
 }
 
 static rlx_status make_binding(rlx_session *s, const rlx_executable *e, rlx_binding **out)
@@ -495,10 +504,9 @@ static void set_addresses(const rlx_session *s, const rlx_executable *e, rlx_bin
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out)
 {
     rlx_binding *b = NULL;
-    if (e->device != s->device)
+    if (e->device && e->device != s->device)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "program '%s' is loaded for %s, the session is on %s",
-                        e->program->name, e->device ? e->device->name : "the CPU",
-                        s->device ? s->device->name : "the CPU");
+                        e->program->name, e->device->name, rlx_session_where(s, true));
     for (int i = 0; i < s->nbindings && !b; i++)
         if (s->bindings[i]->executable == e->id)
             b = s->bindings[i];
@@ -507,7 +515,7 @@ rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding
     *out = b;
     if (b->arena_generation == s->arena_generation)
         return RLX_OK;
-    if (s->device)
+    if (e->device)
         return rlx_session_record(s, e, b);
     set_addresses(s, e, b);
     return RLX_OK;

@@ -426,6 +426,7 @@ int open_context(const run_where *w, rlx_context **out)
         rlx_profile_apply_context(w->profile, &o);
     if (w->device)
         o.device = w->device;
+    o.device_layers = w->layers;
     if (w->no_cache && w->cache_dir)
         return usage_error("%s: --no-cache and --cache-dir: one of them", w->command);
     o.cache.folder = w->cache_dir;

@@ -39,9 +39,10 @@ typedef struct option_spec {
 
 typedef struct command_spec {
     const char *name;
-    const char *about;      /* one line */
-    const char *positional; /* "MODEL", "IN OUT TYPE", "MODEL...", or NULL; the first must be there */
-    const char **target;    /* receives them: an element for each word; MAX_LIST of them with "..." */
+    const char *about; /* one line */
+    const char
+        *positional;     /* "MODEL", "IN OUT TYPE", "MODEL...", or NULL; the first must be there */
+    const char **target; /* receives them: an element for each word; MAX_LIST of them with "..." */
     const option_spec *options;
     size_t noptions;
 } command_spec;
@@ -80,7 +81,7 @@ int finish_output(void);
 /* Options of every command that runs a model. */
 typedef struct run_where {
     const char *command; /* "run": before what is said of these options */
-    const char *model, *device, *precision, *profile_path;
+    const char *model, *device, *layers, *precision, *profile_path;
     const char *type_k, *type_v; /* of kept keys and values */
     const char *cache_dir;
     bool no_cache, no_compile;
@@ -95,6 +96,12 @@ typedef struct run_where {
     {                                                                                             \
         "device", NULL, OPTION_TEXT, "D",                                                         \
             "cpu, cpu:FEATURES, vulkan[:N][,-FEATURE], ref:lir or ref:mir (cpu)", &(where).device \
+    }
+#define OPTION_LAYERS(where)                                                                  \
+    {                                                                                         \
+        "ngl", "ngl", OPTION_TEXT, "N",                                                       \
+            "layers on the device, the last N and what follows; the others on the CPU (all)", \
+            &(where).layers                                                                   \
     }
 #define OPTION_THREADS(where)                                                            \
     {                                                                                    \
@@ -123,14 +130,14 @@ const char *precision_name(rlx_precision p);
         "cache-dir", NULL, OPTION_TEXT, "DIR",                                          \
             "where compiled code is kept (rlx in the user's cache)", &(where).cache_dir \
     }
-#define OPTION_NO_CACHE(where)                                                                     \
-    {                                                                                              \
+#define OPTION_NO_CACHE(where)                                                                    \
+    {                                                                                             \
         "no-cache", NULL, OPTION_FLAG, NULL, "compile, and keep nothing of it", &(where).no_cache \
     }
-#define OPTION_NO_COMPILE(where)                                                                \
-    {                                                                                           \
+#define OPTION_NO_COMPILE(where)                                                              \
+    {                                                                                         \
         "no-compile", NULL, OPTION_FLAG, NULL, "fail where the cache does not have the code", \
-            &(where).no_compile                                                                 \
+            &(where).no_compile                                                               \
     }
 #define OPTION_CACHE_KEYS(where)                                               \
     {                                                                          \

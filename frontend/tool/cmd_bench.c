@@ -527,6 +527,7 @@ int command_bench(int argc, char **argv)
         {"output", "o", OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
         OPTION_PRECISION(o.where, "fast"),
         OPTION_DEVICE(o.where),
+        OPTION_LAYERS(o.where),
         OPTION_PROFILE(o.where),
         OPTION_CACHE_DIR(o.where),
         OPTION_NO_CACHE(o.where),

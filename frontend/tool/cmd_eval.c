@@ -504,6 +504,7 @@ int command_eval(int argc, char **argv)
         OPTION_PRECISION(e->where, "exact"),
         OPTION_THREADS(e->where),
         OPTION_DEVICE(e->where),
+        OPTION_LAYERS(e->where),
         OPTION_PROFILE(e->where),
         OPTION_CACHE_DIR(e->where),
         OPTION_NO_CACHE(e->where),

@@ -117,6 +117,7 @@ int command_inspect(int argc, char **argv)
         OPTION_CACHE_KEYS(i.where),
         OPTION_CACHE_VALUES(i.where),
         OPTION_DEVICE(i.where),
+        OPTION_LAYERS(i.where),
         OPTION_PROFILE(i.where),
     };
     const command_spec spec = {

@@ -433,6 +433,7 @@ int command_perplexity(int argc, char **argv)
         {"json", NULL, OPTION_FLAG, NULL, "for programs", &p.json},
         OPTION_PRECISION(p.where, "fast"),
         OPTION_DEVICE(p.where),
+        OPTION_LAYERS(p.where),
         OPTION_THREADS(p.where),
         OPTION_PROFILE(p.where),
         OPTION_CACHE_DIR(p.where),

@@ -203,6 +203,7 @@ int command_run(int argc, char **argv)
         OPTION_PRECISION(o.where, "fast"),
         OPTION_THREADS(o.where),
         OPTION_DEVICE(o.where),
+        OPTION_LAYERS(o.where),
         OPTION_PROFILE(o.where),
         OPTION_CACHE_DIR(o.where),
         OPTION_NO_CACHE(o.where),

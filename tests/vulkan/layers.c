@@ -87,9 +87,10 @@ static rlx_status open_device(bool hides, uint64_t without, rlx_context *cx)
     return rlx_vulkan_open(&o, &cx->gpu);
 }
 
-static void open_gpu(bool hides, uint64_t without)
+static void open_gpu(bool hides, uint64_t without, const char *layers)
 {
-    EXPECT_OK(rlx_context_create(&(rlx_context_options){.device = "vulkan"}, &gpu.cx));
+    EXPECT_OK(rlx_context_create(
+        &(rlx_context_options){.device = "vulkan", .device_layers = layers}, &gpu.cx));
     EXPECT_OK(open_device(hides, without, gpu.cx));
     layers_make_weights(&gpu.w);
     EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
@@ -109,17 +110,22 @@ void layers_close_gpu(void)
 
 void layers_open_mapped(void)
 {
-    open_gpu(false, 0);
+    open_gpu(false, 0, NULL);
 }
 
 void layers_open_hidden(void)
 {
-    open_gpu(true, 0);
+    open_gpu(true, 0, NULL);
 }
 
 void layers_open_ranges(void)
 {
-    open_gpu(false, RLX_VULKAN_BIT(ADDRESS));
+    open_gpu(false, RLX_VULKAN_BIT(ADDRESS), NULL);
+}
+
+void layers_open_parts(void)
+{
+    open_gpu(true, 0, "1");
 }
 
 /* ---- sequences */

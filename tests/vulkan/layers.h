@@ -31,6 +31,8 @@ void layers_open_mapped(void);
 void layers_open_hidden(void);
 /* Without addresses of buffers: pools of pages are ranges, as everything else. */
 void layers_open_ranges(void);
+/* The first layer is on the CPU. */
+void layers_open_parts(void);
 /* What is left behind is told while the device is destroyed. */
 void layers_close_gpu(void);
 

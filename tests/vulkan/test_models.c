@@ -100,6 +100,38 @@ START_TEST(greedy_text_of_a_gguf_is_the_cpus)
 }
 END_TEST
 
+/* Layers on the device, behind others on the CPU. */
+static void check_layers(const char *path, const char *const *numbers, int n, int count)
+{
+    collected want, got;
+    rlx_context *cx;
+    rlx_model *m;
+    EXPECT_OK(rlx_model_load(cpu, path, &exact, &m));
+    generate(cpu, m, count, &want);
+    rlx_model_destroy(m);
+    for (int i = 0; i < n; i++) {
+        EXPECT_OK(rlx_context_create(
+            &(rlx_context_options){.device = "vulkan", .device_layers = numbers[i]}, &cx));
+        EXPECT_OK(rlx_model_load(cx, path, &exact, &m));
+        generate(cx, m, count, &got);
+        rlx_model_destroy(m);
+        rlx_context_destroy(cx);
+        ck_assert_msg(!strcmp(got.text, want.text), "%s layers: %s", numbers[i], got.text);
+    }
+}
+
+START_TEST(layers_on_both_give_the_cpus_text)
+{
+    static const char *const few[] = {"0", "1", "6"};
+    static const char *const every[] = {"0", "1", "2", "3", "4", "5", "6"};
+    check_layers(BUNDLED, few, 3, 12);
+    if (access(STORIES, R_OK))
+        printf("skipped: %s is not there\n", STORIES);
+    else
+        check_layers(STORIES, every, 7, 24);
+}
+END_TEST
+
 static void first_logits(const char *device, float *out, int64_t vocab)
 {
     static const int32_t ids[] = {1, 7, 42, 3, 99};
@@ -193,6 +225,7 @@ int main(void)
     SUITE_TEST(s, "greedy_text_is_the_cpus", greedy_text_is_the_cpus);
     SUITE_TEST(s, "greedy_text_of_a_gguf_is_the_cpus", greedy_text_of_a_gguf_is_the_cpus);
     SUITE_TEST(s, "ranges_change_no_bit", ranges_change_no_bit);
+    SUITE_TEST(s, "layers_on_both_give_the_cpus_text", layers_on_both_give_the_cpus_text);
     if (is_lavapipe())
         SUITE_TEST(s, "warmed_code_is_found", warmed_code_is_found);
     else

@@ -9,6 +9,7 @@
 
 #include "runtime/cache.h"
 #include "runtime/device_vulkan_impl.h"
+#include "runtime/executable.h"
 #include "tests/vulkan/layers.h"
 
 #define SAVED "test_vulkan_sessions.rlx"
@@ -227,6 +228,81 @@ START_TEST(what_is_too_large_says_so)
     d->max_range = 10000;
     EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "reach 10000 of one at most");
     d->max_range = range;
+}
+END_TEST
+
+/* Both parts of a step, and what they keep, are there or none. */
+START_TEST(layers_are_where_they_are_wanted)
+{
+    float want[HIDDEN], got[HIDDEN];
+    const float *out;
+    rlx_session *s = layers_make_session(&gpu, 1);
+    layers_reference(&gpu, 1, want);
+    layers_say(s, gpu.e, 0, 0, 0, PROMPT, got);
+    ck_assert_ptr_nonnull(gpu.e->front);
+    ck_assert_ptr_null(gpu.e->front->device);
+    ck_assert_ptr_eq(gpu.e->device, gpu.cx->gpu);
+    faults->plan(&(fault_plan){
+        .call = "vkQueueSubmit", .fails = 1, .result = VK_ERROR_OUT_OF_DEVICE_MEMORY});
+    layers_put(0, 0, 1, PROMPT, 1);
+    EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_OUT_OF_MEMORY, "out of device memory");
+    faults->plan(NULL);
+    ck_assert_int_eq(rlx_session_past(s, 0), PROMPT);
+    layers_say(s, gpu.e, 0, 1, PROMPT, PROMPT + 1, got);
+    EXPECT_BITS(got, want);
+    rlx_session_cancel(s);
+    EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_CANCELLED, "cancelled");
+    const float x[1][HIDDEN] = {0};
+    const rlx_step_input unknown[] = {{"x", x, sizeof x}, {"z", x, sizeof x}};
+    EXPECT_ERROR(
+        rlx_session_step(s, gpu.e, &(rlx_step){.tokens = 1, .inputs = unknown, .ninputs = 2}),
+        RLX_INVALID_ARGUMENT, "takes no input 'z'");
+    rlx_session_destroy(s);
+}
+END_TEST
+
+static rlx_status compile_for(const char *device, const char *layers, float *out)
+{
+    rlx_context *cx;
+    rlx_weights *w;
+    rlx_executable *e = NULL;
+    rlx_session *s = NULL;
+    const float *y = NULL;
+    RLX_TRY(
+        rlx_context_create(&(rlx_context_options){.device = device, .device_layers = layers}, &cx));
+    layers_make_weights(&w);
+    rlx_status st = layers_compile(cx, w, &e);
+    if (!st)
+        st = rlx_session_create(cx, NULL, &s);
+    layers_put(0, 0, 0, 0, 3);
+    if (!st)
+        st = layers_step(s, e, 3, &y);
+    if (!st)
+        memcpy(out, y, sizeof(float[3 * HIDDEN]));
+    rlx_session_destroy(s);
+    rlx_executable_destroy(e);
+    rlx_weights_destroy(w);
+    rlx_context_destroy(cx);
+    return st;
+}
+
+START_TEST(any_number_of_layers)
+{
+    static const char *const numbers[] = {"0", "1", "2", "3", "99", "all"};
+    float want[3 * HIDDEN], got[3 * HIDDEN];
+    EXPECT_OK(compile_for("cpu", "all", want));
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        EXPECT_OK(compile_for("vulkan", numbers[i], got));
+        for (int k = 0; k < 3 * HIDDEN; k++)
+            ck_assert_msg(fabsf(got[k] - want[k]) < (i ? 1e-5f : 1e-30f),
+                          "%s layers, element %d: %.9g, on the CPU %.9g", numbers[i], k,
+                          (double)got[k], (double)want[k]);
+    }
+    EXPECT_OK(compile_for("cpu", "0", got));
+    EXPECT_ERROR(compile_for("cpu", "1", got), RLX_INVALID_ARGUMENT, "as vulkan is");
+    EXPECT_ERROR(compile_for("vulkan", "-1", got), RLX_INVALID_ARGUMENT, "from 0, or all");
+    EXPECT_ERROR(compile_for("vulkan", "1x", got), RLX_INVALID_ARGUMENT, "\"1x\" layers");
+    EXPECT_ERROR(compile_for("vulkan:99", "1", got), RLX_NOT_FOUND, "no Vulkan device 99");
 }
 END_TEST
 
@@ -511,7 +587,9 @@ static TCase *make_case(const char *name, void (*open)(void))
 static void add_tests(Suite *s)
 {
     TCase *mapped = make_case("mapped", layers_open_mapped),
-          *hidden = make_case("hidden", layers_open_hidden), *ranges = tcase_create("ranges");
+          *hidden = make_case("hidden", layers_open_hidden), *ranges = tcase_create("ranges"),
+          *parts = make_case("parts", layers_open_parts);
+    tcase_add_test(parts, layers_are_where_they_are_wanted);
     tcase_add_unchecked_fixture(ranges, layers_open_ranges, layers_close_gpu);
     tcase_set_timeout(ranges, 0);
     tcase_add_test(ranges, steps_are_the_cpus);
@@ -519,6 +597,7 @@ static void add_tests(Suite *s)
     tcase_add_test(mapped, what_is_too_large_says_so);
     tcase_add_test(mapped, executables_are_of_their_device);
     tcase_add_test(mapped, large_weights_are_reached);
+    tcase_add_test(mapped, any_number_of_layers);
     tcase_add_test(mapped, devices_by_name);
     tcase_add_test(mapped, teams_fit_the_device);
     tcase_add_test(mapped, drivers_code_is_kept);
@@ -529,6 +608,7 @@ static void add_tests(Suite *s)
     suite_add_tcase(s, mapped);
     suite_add_tcase(s, hidden);
     suite_add_tcase(s, ranges);
+    suite_add_tcase(s, parts);
 }
 
 int main(void)
