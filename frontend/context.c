@@ -12,6 +12,7 @@
 static rlx_status open_vulkan(rlx_context *cx, const rlx_vulkan_options *o)
 {
     RLX_TRY(rlx_vulkan_open(o, &cx->gpu));
+    cx->vulkan = *o;
     const rlx_vulkan_info *info = rlx_vulkan_device_get_info(rlx_vulkan_device_of(cx->gpu));
     rlx_vulkan_target(info, &cx->target);
     cx->target.range_bytes = o->range;
@@ -164,9 +165,28 @@ void rlx_context_destroy(rlx_context *cx)
     rlx_perf_close(cx->perf);
     rlx_cache_close(cx->cache);
     rlx_device_destroy(cx->gpu);
+    for (int i = 0; i < cx->nlost; i++)
+        rlx_device_destroy(cx->lost[i]);
+    free(cx->lost);
     free(cx->cache_folder);
     free(cx->device);
     free(cx);
+}
+
+rlx_status rlx_context_reopen(rlx_context *cx)
+{
+    rlx_device *now;
+    if (!cx->gpu || !cx->gpu->fn->is_lost(cx->gpu))
+        return RLX_OK;
+    rlx_device **lost = realloc(cx->lost, sizeof *lost * ((size_t)cx->nlost + 1));
+    if (!lost)
+        return RLX_OOM();
+    cx->lost = lost;
+    RLX_TRY_NOTE(rlx_vulkan_open(&cx->vulkan, &now), "opening %s anew", cx->device);
+    now->cache = cx->gpu->cache;
+    cx->lost[cx->nlost++] = cx->gpu;
+    cx->gpu = now;
+    return RLX_OK;
 }
 
 const char *rlx_context_device(const rlx_context *cx)

@@ -22,8 +22,11 @@ struct rlx_context {
     rlx_runner runner;
     rlx_jit_target target; /* what is compiled for, by evaluators too: they see the same kernels */
     rlx_team *team;
-    rlx_device *gpu; /* that code runs on; NULL: the CPU */
-    bool parted;     /* only the last `layers` of a flow are on it, those before on the CPU */
+    rlx_device *gpu;           /* that code runs on; NULL: the CPU */
+    rlx_vulkan_options vulkan; /* that it was opened with */
+    rlx_device **lost;         /* opened before it, until the context's end */
+    int nlost;
+    bool parted; /* only the last `layers` of a flow are on it, those before on the CPU */
     int64_t layers;
     char *device; /* "cpu:x86-64-v4", "vulkan:0" */
     void (*log)(void *user, rlx_log_level level, const char *message);

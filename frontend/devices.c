@@ -97,7 +97,9 @@ static void describe_vulkan(int i, rlx_device_info *out)
                              .description = text_of(&texts[i].description),
                              .memory_bytes = vulkans[i].memory_bytes,
                              .team_bytes = vulkans[i].team_bytes,
-                             .range_bytes = vulkans[i].max_buffer_bytes};
+                             .range_bytes = vulkans[i].features & RLX_VULKAN_BIT(ADDRESS)
+                                                ? vulkans[i].max_memory_bytes
+                                                : vulkans[i].max_buffer_bytes};
 }
 
 void rlx_device_get_info(int i, rlx_device_info *out)

@@ -311,6 +311,9 @@ static inline rlx_status rlx_context_create(const rlx_context_options *options, 
     return rlx_context_create_for(RLX_ABI_VERSION, options, out);
 }
 RLX_API void rlx_context_destroy(rlx_context *cx);
+/* Opens a device anew that was lost (RLX_IO "device lost"): what is compiled, loaded and created afterwards runs. What was
+ * before does not; it is to be destroyed, and no thread may use the context meanwhile. Nothing where nothing is lost. */
+RLX_API rlx_status rlx_context_reopen(rlx_context *cx);
 RLX_API const char *rlx_context_device(const rlx_context *cx); /* "cpu:x86-64-v4+avx512bf16"; lent */
 RLX_API int rlx_context_threads(const rlx_context *cx);
 RLX_API rlx_cache *rlx_context_cache(const rlx_context *cx); /* NULL: none; lent */

@@ -64,6 +64,7 @@ typedef struct rlx_device_recording {
  * enough). Reading, writing and running wait until it is done. */
 typedef struct rlx_device_functions {
     void (*destroy)(rlx_device *d);
+    bool (*is_lost)(const rlx_device *d); /* nothing runs on it any more: it is to be opened anew */
     int64_t (*room)(
         rlx_device *d); /* bytes of its memory that nobody has taken, as far as is known */
     /* Undefined contents; 0 bytes are allowed. RLX_OUT_OF_MEMORY. */

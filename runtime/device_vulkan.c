@@ -333,6 +333,12 @@ void rlx_vulkan_judge(rlx_vulkan_info *i)
                  (long long)i->binding_align, RLX_VULKAN_RANGE_ALIGN);
 }
 
+void rlx_vulkan_judge_features(rlx_vulkan_info *i)
+{
+    if (!(i->features & RLX_VULKAN_BIT(INT64)))
+        snprintf(i->why_not, sizeof i->why_not, "has no 64-bit integers (int64)");
+}
+
 static void read_driver(rlx_vulkan_device *d, const VkPhysicalDeviceProperties *p)
 {
     rlx_vulkan_driver *w = &d->driver;
@@ -370,10 +376,13 @@ static rlx_status read_properties(rlx_vulkan_device *d)
     read_memory(d);
     read_driver(d, &p);
     rlx_vulkan_judge(&d->info);
+    if (!d->info.why_not[0]) {
+        read_newer_properties(d);
+        read_features(d);
+        rlx_vulkan_judge_features(&d->info);
+    }
     if (d->info.why_not[0])
         return RLX_FAIL(RLX_UNSUPPORTED, "%s %s", d->info.name, d->info.why_not);
-    read_newer_properties(d);
-    read_features(d);
     return RLX_OK;
 }
 

@@ -46,6 +46,7 @@ struct rlx_vulkan_device {
     VkDescriptorPool sets;
     double tick;         /* nanoseconds of a timestamp; 0: the queue takes none */
     uint64_t stamp_mask; /* the bits of one that count */
+    _Atomic bool lost;   /* says the driver, or a wait failed */
     _Atomic bool broken; /* a wait failed: nobody knows what has run */
     bool has_budget;     /* VK_EXT_memory_budget */
     bool hides;          /* for tests: memory of the device's own is not mapped */
@@ -99,8 +100,9 @@ void rlx_vulkan_kernels_destroy(rlx_device *base, rlx_device_kernels *k);
  * RLX_IO. Submissions exclude one another. */
 rlx_status rlx_vulkan_submit(rlx_vulkan_device *d, VkCommandBuffer commands, VkFence fence);
 rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence);
-/* Fills why_not. */
+/* Fills why_not: by the version and limits; then by the features, for what no code does without. */
 void rlx_vulkan_judge(rlx_vulkan_info *i);
+void rlx_vulkan_judge_features(rlx_vulkan_info *i);
 /* Of the device's own memory: the largest heap of it. A smaller one beside it is a window on it. */
 int64_t rlx_vulkan_memory_bytes(const VkPhysicalDeviceMemoryProperties *p);
 /* Bytes of it that this process may still take; -1: the driver does not say. */

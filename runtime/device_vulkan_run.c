@@ -434,15 +434,17 @@ rlx_status rlx_vulkan_submit(rlx_vulkan_device *d, VkCommandBuffer commands, VkF
         return RLX_FAIL(RLX_IO, "a wait for %s has failed: nothing runs on it any more",
                         d->info.name);
     VK_TRY(d, vkResetFences(d->device, 1, &fence)); /* where it fails nothing has run yet */
-    VK_TRY(d, vkQueueSubmit(d->queue, 1, &info, fence));
-    return RLX_OK;
+    const VkResult r = d->vk.vkQueueSubmit(d->queue, 1, &info, fence);
+    if (r == VK_ERROR_DEVICE_LOST)
+        d->lost = true;
+    return rlx_vulkan_status(r, "vkQueueSubmit", __FILE__, __LINE__);
 }
 
 rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence)
 {
     VkResult r = d->vk.vkWaitForFences(d->device, 1, &fence, VK_TRUE, UINT64_MAX);
     if (r != VK_SUCCESS)
-        d->broken = true;
+        d->broken = d->lost = true;
     return rlx_vulkan_status(r, "vkWaitForFences", __FILE__, __LINE__);
 }
 

@@ -68,6 +68,11 @@ static void destroy_memory(rlx_device *base, rlx_device_memory *m)
     rlx_vulkan_buffer_destroy(b);
 }
 
+static bool is_lost(const rlx_device *base)
+{
+    return ((const vulkan *)base)->device->lost;
+}
+
 /* What the driver says that others leave, where it does. */
 static int64_t room(rlx_device *base)
 {
@@ -426,6 +431,7 @@ static void destroy(rlx_device *base)
 
 static const rlx_device_functions functions = {
     .destroy = destroy,
+    .is_lost = is_lost,
     .room = room,
     .create_memory = create_memory,
     .destroy_memory = destroy_memory,

@@ -28,6 +28,7 @@ typedef struct device {
     size_t nunits;
     measured at[2]; /* one thread, all cores */
     int nmeasured;
+    char *cannot;             /* why it cannot be opened; NULL: it can, or nobody tried; heap */
     rlx_device_speeds copies; /* of a device with memory of its own; zeros: not measured */
 } device;
 
@@ -49,6 +50,18 @@ static bool runs(const char *level)
         rlx_context_destroy(cx);
     rlx_status_free(st);
     return st == NULL;
+}
+
+/* The story of opening it; NULL: it opens. */
+static char *why_not(const char *name)
+{
+    rlx_context *cx = NULL;
+    rlx_status st = rlx_context_create(
+        &(rlx_context_options){.device = name, .threads = 1, .no_cache = true}, &cx);
+    char *why = st ? rlx_status_text(st) : NULL;
+    rlx_status_free(st);
+    rlx_context_destroy(cx);
+    return why;
 }
 
 /* Memory of four times the last-level cache, so that little of it is read from there. */
@@ -103,7 +116,9 @@ static int look_at(int i, bool speeds, device *d)
     if (!d->info.target[0])
         return EXIT_OK; /* an evaluator, or what cannot be used: nothing to measure */
     if (has_memory(d)) {
-        if (speeds) /* one that fails says so, and is no reason not to look at the others */
+        d->cannot = why_not(d->info.name);
+        if (speeds &&
+            !d->cannot) /* one that fails says so, and is no reason not to look at the others */
             report(rlx_device_measure(d->info.name, &d->copies));
         return EXIT_OK;
     }
@@ -143,6 +158,8 @@ static void put_text(const device *d)
     put_bytes("L2", i->l2_bytes);
     put_bytes("L3", i->l3_bytes);
     putchar('\n');
+    if (d->cannot)
+        printf("         cannot be used: %s\n", d->cannot);
     if (i->features[0])
         printf("         has %s\n", i->features);
     if (d->copies.copy > 0)
@@ -208,6 +225,10 @@ static void put_json(const device *d, bool first)
     if (has_memory(d))
         printf(",\n   \"memory_bytes\": %lld, \"team_bytes\": %lld, \"range_bytes\": %lld",
                (long long)i->memory_bytes, (long long)i->team_bytes, (long long)i->range_bytes);
+    if (d->cannot) {
+        printf(",\n   \"cannot\": ");
+        put_json_text(d->cannot);
+    }
     if (d->copies.copy > 0)
         printf(",\n   \"measured\": {\"upload_bytes_per_second\": %.0f, "
                "\"download_bytes_per_second\": %.0f, \"copy_bytes_per_second\": %.0f}",
@@ -250,6 +271,7 @@ int command_devices(int argc, char **argv)
             put_json(&d, i == 0);
         else
             put_text(&d);
+        free(d.cannot);
     }
     if (json)
         printf("\n]\n");

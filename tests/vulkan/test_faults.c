@@ -57,6 +57,112 @@ static void fail_submit(int64_t passes)
     fault("vkQueueSubmit", passes, 1, VK_ERROR_OUT_OF_DEVICE_MEMORY);
 }
 
+/* ---- states of one row for each sequence */
+
+enum { CHANNELS = 4, TAPS = 3 };
+
+static rlx_status compile_rows(const rlx_weights *w, rlx_executable **out)
+{
+    rlx_flow *f;
+    const rlx_bucket bucket = {"TOKENS", 8};
+    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    EXPECT_OK(rlx_flow_create("rows", &f));
+    int64_t dims[] = {rlx_flow_symbol(f, "TOKENS"), CHANNELS};
+    rlx_flow_input(f, "x", RLX_F32, 2, dims);
+    rlx_flow_short_conv(f, "w", NULL, "conv");
+    rlx_flow_output(f, "y");
+    rlx_status st = rlx_flow_compile(gpu.cx, f, w, &o, NULL, out);
+    rlx_flow_destroy(f);
+    return st;
+}
+
+static rlx_status step_rows(rlx_session *s, rlx_executable *e, int seq, float *out)
+{
+    static const float x[CHANNELS] = {1, 2, 3, 4};
+    const int32_t seqs[] = {seq};
+    const rlx_step_input in = {"x", x, sizeof x};
+    rlx_tensor y;
+    RLX_TRY(
+        rlx_session_step(s, e, &(rlx_step){.tokens = 1, .seq = seqs, .inputs = &in, .ninputs = 1}));
+    RLX_TRY(rlx_session_output(s, "y", &y));
+    memcpy(out, y.data, sizeof x);
+    return RLX_OK;
+}
+
+/* A row that could not be zeroed, or was half copied, is zeros before its sequence is used again. */
+START_TEST(stale_rows_are_zeros_before_they_are_read)
+{
+    float taps[CHANNELS][TAPS], want[CHANNELS], later[CHANNELS], got[CHANNELS];
+    rlx_weights *w;
+    rlx_executable *e;
+    for (int i = 0; i < CHANNELS * TAPS; i++)
+        taps[i / TAPS][i % TAPS] = (float)(i + 1);
+    EXPECT_OK(rlx_weights_create(&w));
+    EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){.name = "w",
+                                               .format = RLX_F32,
+                                               .rank = 2,
+                                               .dim = {CHANNELS, TAPS},
+                                               .data = taps,
+                                               .bytes = sizeof taps}));
+    EXPECT_OK(compile_rows(w, &e));
+    rlx_session *s = layers_make_session(&gpu, 2);
+    EXPECT_OK(step_rows(s, e, 0, want)); /* from zeros */
+    EXPECT_OK(step_rows(s, e, 0, later));
+    ck_assert_mem_ne(want, later, sizeof want);
+    EXPECT_OK(rlx_session_fork(s, 0, 1));
+    fail_submit(0);
+    EXPECT_OK(rlx_session_rewind(s, 1, 0)); /* what it held is still there .. */
+    fail_submit(0);
+    EXPECT_ERROR(step_rows(s, e, 1, got), RLX_OUT_OF_MEMORY, "out of device memory");
+    ck_assert_int_eq(rlx_session_past(s, 1), 0);
+    EXPECT_OK(step_rows(s, e, 1, got)); /* .. until now */
+    ck_assert_mem_eq(got, want, sizeof want);
+    fail_submit(1); /* the row is cleared, then copied to */
+    EXPECT_ERROR(rlx_session_fork(s, 0, 1), RLX_OUT_OF_MEMORY, "out of device memory");
+    ck_assert_int_eq(rlx_session_past(s, 1), 0);
+    EXPECT_OK(step_rows(s, e, 1, got));
+    ck_assert_mem_eq(got, want, sizeof want);
+    rlx_session_destroy(s);
+    rlx_executable_destroy(e);
+    rlx_weights_destroy(w);
+}
+END_TEST
+
+/* A context whose device was lost goes on with another opening of it. */
+START_TEST(lost_devices_are_opened_anew)
+{
+    rlx_context *cx;
+    rlx_weights *w;
+    rlx_executable *before = NULL, *e = NULL;
+    rlx_session *s = NULL;
+    const float *out;
+    EXPECT_OK(rlx_context_create(&(rlx_context_options){.device = "vulkan"}, &cx));
+    layers_make_weights(&w);
+    EXPECT_OK(layers_compile(cx, w, &before));
+    EXPECT_OK(rlx_session_create(cx, NULL, &s));
+    EXPECT_OK(rlx_context_reopen(cx)); /* nothing is lost */
+    layers_put(0, 0, 0, 0, 3);
+    fault("vkWaitForFences", 0, 1, VK_ERROR_DEVICE_LOST);
+    EXPECT_ERROR(layers_step(s, before, 3, &out), RLX_IO, "device lost");
+    faults->plan(NULL);
+    EXPECT_ERROR(layers_step(s, before, 3, &out), RLX_IO, "nothing runs on it any more");
+    rlx_session_destroy(s);
+    fault("vkCreateCommandPool", 0, 1, VK_ERROR_OUT_OF_HOST_MEMORY);
+    EXPECT_ERROR(rlx_context_reopen(cx), RLX_OUT_OF_MEMORY, "opening vulkan:0 anew");
+    faults->plan(NULL);
+    EXPECT_OK(rlx_context_reopen(cx));
+    EXPECT_OK(layers_compile(cx, w, &e));
+    EXPECT_OK(rlx_session_create(cx, NULL, &s));
+    EXPECT_ERROR(layers_step(s, before, 3, &out), RLX_INVALID_ARGUMENT, "is loaded for");
+    EXPECT_OK(layers_step(s, e, 3, &out));
+    rlx_session_destroy(s);
+    rlx_executable_destroy(before);
+    rlx_executable_destroy(e);
+    rlx_weights_destroy(w);
+    rlx_context_destroy(cx);
+}
+END_TEST
+
 /* Copies and clears of pages that fail: the call says so, and nothing is lost. */
 START_TEST(failing_copies_lose_nothing)
 {
@@ -340,6 +446,8 @@ static void add_tests(Suite *s)
     tcase_add_test(c, driver_failures_are_statuses);
     tcase_add_test(c, failing_copies_lose_nothing);
     tcase_add_test(c, every_call_may_fail);
+    tcase_add_test(c, stale_rows_are_zeros_before_they_are_read);
+    tcase_add_test(c, lost_devices_are_opened_anew);
     tcase_add_test(c, steps_are_cancelled);
     tcase_add_test(c, full_memory_is_passed_over);
     tcase_add_test(c, failed_uploads_leave_nothing);

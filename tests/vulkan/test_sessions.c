@@ -580,7 +580,6 @@ static TCase *make_case(const char *name, void (*open)(void))
     tcase_add_test(c, sequences_fork_go_back_and_outlive_sessions);
     tcase_add_test(c, batches_are_what_each_is_alone);
     tcase_add_test(c, a_step_is_one_submission);
-    tcase_add_test(c, the_likeliest_is_told);
     return c;
 }
 
@@ -593,6 +592,8 @@ static void add_tests(Suite *s)
     tcase_add_unchecked_fixture(ranges, layers_open_ranges, layers_close_gpu);
     tcase_set_timeout(ranges, 0);
     tcase_add_test(ranges, steps_are_the_cpus);
+    tcase_add_test(mapped, the_likeliest_is_told); /* of a flow without layers */
+    tcase_add_test(hidden, the_likeliest_is_told);
     tcase_add_test(mapped, kernels_are_timed);
     tcase_add_test(mapped, what_is_too_large_says_so);
     tcase_add_test(mapped, executables_are_of_their_device);
