@@ -12,9 +12,9 @@
 enum { HIDDEN = 256, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 64, FFN = 512, VOCAB = 1024, MOST = 99 };
 
 static const char *const layer_keys[] = {
-    "input_layernorm.weight",   "self_attn.q_proj.weight", "self_attn.k_proj.weight",
-    "self_attn.v_proj.weight",  "self_attn.o_proj.weight", "post_attention_layernorm.weight",
-    "mlp.gate_proj.weight",     "mlp.up_proj.weight",      "mlp.down_proj.weight",
+    "input_layernorm.weight",  "self_attn.q_proj.weight", "self_attn.k_proj.weight",
+    "self_attn.v_proj.weight", "self_attn.o_proj.weight", "post_attention_layernorm.weight",
+    "mlp.gate_proj.weight",    "mlp.up_proj.weight",      "mlp.down_proj.weight",
 };
 static const int64_t layer_shapes[][2] = {
     {HIDDEN, 0},
@@ -39,9 +39,11 @@ static void check(rlx_status s)
     exit(1);
 }
 
-static void add_weight(rlx_weights *w, const char *name, int64_t rows, int64_t cols, const float *data)
+static void add_weight(rlx_weights *w, const char *name, int64_t rows, int64_t cols,
+                       const float *data)
 {
-    rlx_tensor t = {.name = name, .format = RLX_F32, .rank = cols ? 2 : 1, .dim = {rows, cols}, .data = data};
+    rlx_tensor t = {
+        .name = name, .format = RLX_F32, .rank = cols ? 2 : 1, .dim = {rows, cols}, .data = data};
     t.bytes = (size_t)(rows * (cols ? cols : 1)) * sizeof(float);
     check(rlx_weights_add(w, &t));
 }
@@ -131,7 +133,8 @@ int main(int argc, char **argv)
     qsort(shallow, (size_t)repeats, sizeof *shallow, ascending);
     qsort(deep, (size_t)repeats, sizeof *deep, ascending);
     double a = shallow[repeats / 2], b = deep[repeats / 2];
-    printf("%d layers: %.1f ms, %d kernels\n%d layers: %.1f ms, %d kernels\nratio %.3f (medians of %d, in turns)\n",
+    printf("%d layers: %.1f ms, %d kernels\n%d layers: %.1f ms, %d kernels\nratio %.3f (medians of "
+           "%d, in turns)\n",
            SHALLOW, 1e3 * a, kernels[0], DEEP, 1e3 * b, kernels[1], b / a, repeats);
     rlx_weights_destroy(w);
     rlx_context_destroy(cx);

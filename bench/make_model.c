@@ -2,11 +2,11 @@
  *
  *   make_model [--layers N] SHAPE FORMAT PATH
  *
- * PATH ending in .gguf becomes a GGUF file, formats mixed as llama.cpp's quantiser mixes them and a
- * vocabulary of single bytes and placeholders. Any other PATH becomes a directory with config.json
- * and model.safetensors (f32, f16, bf16), and no tokenizer. Norms are 1, the head is tied to the
- * embedding. All tensors are windows into one pool of random numbers for each format. Other formats:
- * `rlx quantize` of an f16 one. */
+ * PATH ending in .gguf becomes a GGUF file, formats mixed as llama.cpp's quantiser mixes them
+ * (iq4_xs and mxfp4: every matrix but the head) and a vocabulary of single bytes and placeholders.
+ * Any other PATH becomes a directory with config.json and model.safetensors (f32, f16, bf16), and
+ * no tokenizer. Norms are 1, the head is tied to the embedding. All tensors are windows into one
+ * pool of random numbers for each format. Other formats: `rlx quantize` of an f16 one. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -44,10 +44,16 @@ typedef struct model_format {
 } model_format;
 
 static const model_format formats[] = {
-    {"f32", RLX_F32, RLX_F32, RLX_F32, 0},        {"f16", RLX_F16, RLX_F16, RLX_F16, 1},
-    {"bf16", RLX_BF16, RLX_BF16, RLX_BF16, 32},   {"q8_0", RLX_Q8_0, RLX_Q8_0, RLX_Q8_0, 7},
-    {"q4_0", RLX_Q4_0, RLX_Q4_0, RLX_Q6_K, 2},    {"q4_k_m", RLX_Q4_K, RLX_Q6_K, RLX_Q6_K, 15},
-    {"q5_k_m", RLX_Q5_K, RLX_Q6_K, RLX_Q6_K, 17}, {"q6_k", RLX_Q6_K, RLX_Q6_K, RLX_Q6_K, 18},
+    {"f32", RLX_F32, RLX_F32, RLX_F32, 0},
+    {"f16", RLX_F16, RLX_F16, RLX_F16, 1},
+    {"bf16", RLX_BF16, RLX_BF16, RLX_BF16, 32},
+    {"q8_0", RLX_Q8_0, RLX_Q8_0, RLX_Q8_0, 7},
+    {"q4_0", RLX_Q4_0, RLX_Q4_0, RLX_Q6_K, 2},
+    {"q4_k_m", RLX_Q4_K, RLX_Q6_K, RLX_Q6_K, 15},
+    {"q5_k_m", RLX_Q5_K, RLX_Q6_K, RLX_Q6_K, 17},
+    {"q6_k", RLX_Q6_K, RLX_Q6_K, RLX_Q6_K, 18},
+    {"iq4_xs", RLX_IQ4_XS, RLX_IQ4_XS, RLX_Q6_K, 30},
+    {"mxfp4", RLX_MXFP4, RLX_MXFP4, RLX_Q8_0, 38},
 };
 
 typedef enum part_kind {

@@ -122,6 +122,13 @@ static void fill_mxfp4(uint64_t *random, uint8_t *to)
     to[0] = (uint8_t)(127 - 8 + (next_random(random) & 1)); /* 6 * 2^-8 = 0.023, or 0.047 */
 }
 
+/* IQ4_XS: eight scales of six bits that stand for -32 to 31, 256 numbers of a table up to 127. */
+static void fill_iq4_xs(uint64_t *random, uint8_t *to)
+{
+    fill_bytes(random, to + 2, 134);
+    put_scale(random, largest / (127 * 32), to);
+}
+
 static const weight_format weight_formats[] = {
     {RLX_F32, "f32", "float32", 0, 1, 4, fill_f32},
     {RLX_F16, "f16", "float16", 1, 1, 2, fill_f16},
@@ -131,6 +138,7 @@ static const weight_format weight_formats[] = {
     {RLX_Q4_K, "q4_k", NULL, 12, 256, 144, fill_q4_k},
     {RLX_Q5_K, "q5_k", NULL, 13, 256, 176, fill_q5_k},
     {RLX_Q6_K, "q6_k", NULL, 14, 256, 210, fill_q6_k},
+    {RLX_IQ4_XS, "iq4_xs", NULL, 23, 256, 136, fill_iq4_xs},
     {RLX_MXFP4, "mxfp4", NULL, 39, 32, 17, fill_mxfp4},
 };
 

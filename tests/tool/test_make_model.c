@@ -13,8 +13,8 @@
 
 #define MAKE_MODEL RLX_BINARY_DIR "/bin/make_model"
 
-static const char *const formats[] = {"f32",  "f16",    "bf16",   "q8_0",
-                                      "q4_0", "q4_k_m", "q5_k_m", "q6_k"};
+static const char *const formats[] = {"f32",    "f16",    "bf16", "q8_0",   "q4_0",
+                                      "q4_k_m", "q5_k_m", "q6_k", "iq4_xs", "mxfp4"};
 enum { NFORMATS = sizeof formats / sizeof *formats, TOKENS = 9, VOCAB = 512 };
 
 static void good(rlx_status st)
