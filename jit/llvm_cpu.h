@@ -35,6 +35,16 @@ LLVMValueRef rlx_emit_field_codes(rlx_emit *e, const rlx_block_layout *l, LLVMVa
 /* What they are multiplied by, f32; *add: what is added then, or NULL. */
 LLVMValueRef rlx_emit_field_scale(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
                                   LLVMValueRef first, LLVMValueRef *add);
+/* Whether scales of fields, and minima, are made by eight: of groups first..first+7 of a block, f32<8>. */
+bool rlx_emit_has_eight_scales(const rlx_block_layout *l);
+LLVMValueRef rlx_emit_eight_scales(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                   int first);
+LLVMValueRef rlx_emit_eight_mins(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                 int first);
+/* Half of 2^(x-127), of an i32 or of each of a vector. */
+LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x);
+/* What 32 elements' bits stand for, i8<32>. */
+LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);
@@ -106,6 +116,7 @@ rlx_status rlx_emit_rows_spread(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRe
 /* Codes by which activations are multiplied. */
 typedef struct rlx_emit_codes {
     int bits; /* u8 below 2^bits; 0: i8 */
+    int most; /* the largest there is, or its opposite */
 } rlx_emit_codes;
 rlx_emit_codes rlx_emit_codes_of(const rlx_ir_node *n);
 /* Of products by activations: how many sums of two fit into 16 bits together. */
@@ -118,6 +129,7 @@ typedef rlx_status rlx_emit_bytes_fn(void *user, int s, int i, LLVMValueRef *out
 typedef struct rlx_emit_byte_sums {
     rlx_emit_codes codes;
     int lanes, steps, rows, columns;
+    bool once;  /* codes are multiplied by one row: their signs are left to activations */
     bool in_16; /* sums are of two products each, in 16 bits: rlx_emit_halves makes them whole */
     rlx_emit_bytes_fn *code;       /* of step s, column v */
     rlx_emit_bytes_fn *activation; /* of step s, row m */

@@ -361,10 +361,29 @@ static LLVMValueRef scaled_sixes(rlx_emit *e, const rlx_block_layout *l, const g
     return LLVMBuildFMul(e->b, two, x, "");
 }
 
+/* Powers of two of eight blocks in a row. */
+static LLVMValueRef load_powers(rlx_emit *e, const blocks *b, const group *g)
+{
+    LLVMValueRef x = load_eight(e, b, g, b->layout->d), low;
+    low = rlx_emit_splat(e, rlx_emit_int(e->i16, 0xff), LLVMTypeOf(x));
+    x = LLVMBuildAnd(e->b, x, low, "");
+    return rlx_emit_from_e8m0(e, LLVMBuildZExt(e->b, x, rlx_emit_vector(e->i32, 8), ""));
+}
+
+/* The present piece's first group of its block. */
+static int first_group(const blocks *b, const group *g)
+{
+    return (int)(LLVMConstIntGetSExtValue(g->first) / b->unit);
+}
+
 /* Scales of a piece of groups: of one block, or of blocks of one group each. */
 static LLVMValueRef load_scales(rlx_emit *e, const blocks *b, const group *g)
 {
     const rlx_block_layout *l = b->layout;
+    if (rlx_emit_has_eight_scales(l))
+        return rlx_emit_eight_scales(e, l, g->block, first_group(b, g));
+    if (l->factor == RLX_BLOCK_FACTOR_E8M0)
+        return load_powers(e, b, g);
     if (l->scale == RLX_BLOCK_SCALE_PLAIN)
         return load_halves(e, b, g, l->d, b->piece);
     if (l->scale == RLX_BLOCK_SCALE_K4)
@@ -379,6 +398,8 @@ static LLVMValueRef load_mins(rlx_emit *e, const blocks *b, const group *g)
         LLVMValueRef s = load_scales(e, b, g), bias = LLVMConstReal(e->f32, l->bias);
         return LLVMBuildFMul(e->b, s, rlx_emit_splat(e, bias, LLVMTypeOf(s)), "");
     }
+    if (rlx_emit_has_eight_scales(l))
+        return rlx_emit_eight_mins(e, l, g->block, first_group(b, g));
     if (l->scale == RLX_BLOCK_SCALE_K4)
         return scaled_sixes(e, l, g, true);
     return LLVMBuildFNeg(e->b, load_halves(e, b, g, l->m, b->piece), "");
@@ -402,24 +423,30 @@ static LLVMValueRef spread_word(rlx_emit *e, LLVMValueRef word)
     return LLVMBuildSelect(e->b, set, sixteen, LLVMConstNull(type), "");
 }
 
-/* 32 codes of a block that has no more: nibbles of 16 bytes, perhaps a word of bits above them. A
- * load that repeats 16 bytes is a plain one, and a shift by words takes what the mask drops. */
+/* Whether codes are made by 32: nibbles of 16 bytes, perhaps a word of bits above them. */
+static bool by_32(const rlx_block_layout *l)
+{
+    bool nibbles = l->low_bits == 4 && (l->span == 8 || l->span == 16);
+    return nibbles && (l->high < 0 || l->high_bits == 32);
+}
+
+/* A load that repeats 16 bytes is a plain one, and a shift by words takes what the mask drops. */
 static LLVMValueRef load_32_codes(rlx_emit *e, const rlx_block_layout *l, const group *g)
 {
     LLVMTypeRef type = rlx_emit_vector(e->i8, 32), words = rlx_emit_vector(e->i32, 8);
-    LLVMValueRef zero = rlx_emit_int(e->i64, 0), by[8], mask[32];
-    LLVMValueRef half = load_bytes(e, g->block, zero, l->low, bytes_type(e));
-    for (int i = 0; i < 8; i++)
-        by[i] = rlx_emit_int(e->i32, i < 4 ? 0 : 4);
-    for (int i = 0; i < 32; i++)
-        mask[i] = rlx_emit_int(e->i32, i % 16);
+    LLVMValueRef by[8], mask[32], zero = rlx_emit_int(e->i64, 0);
+    LLVMValueRef half = load_bytes(e, g->block, over(e, g->first, 2), l->low, bytes_type(e));
+    for (int i = 0; i < 32; i++) {
+        mask[i] = rlx_emit_int(e->i32, i / (2 * l->span) * l->span + i % l->span);
+        by[i / 4] = rlx_emit_int(e->i32, i / l->span % 2 * 4);
+    }
     LLVMValueRef q = LLVMBuildShuffleVector(e->b, half, LLVMGetPoison(LLVMTypeOf(half)),
                                             LLVMConstVector(mask, 32), "");
     q = LLVMBuildLShr(e->b, LLVMBuildBitCast(e->b, q, words, ""), LLVMConstVector(by, 8), "");
     q = LLVMBuildBitCast(e->b, q, type, "");
     q = LLVMBuildAnd(e->b, q, rlx_emit_splat(e, rlx_emit_int(e->i8, 15), type), "");
     if (l->high < 0)
-        return q;
+        return rlx_emit_values(e, l, q);
     return LLVMBuildOr(e->b, q, spread_word(e, load_bytes(e, g->block, zero, l->high, e->i32)), "");
 }
 
@@ -428,14 +455,16 @@ static int piece_of(const blocks *b, const rlx_ir_type *tile)
 {
     int64_t n = tile->dim[tile->rank - 1], elems = b->info->block_elems;
     if (b->part == RLX_LIR_CODES)
-        return b->layout->span == 16 && !rlx_emit_has_field_codes(b->layout) ? 32 : RLX_BLOCK_GROUP;
+        return by_32(b->layout) && n % 32 == 0 && b->at.divisor % 32 == 0 ? 32 : RLX_BLOCK_GROUP;
     if (b->part == RLX_LIR_DECODED)
         return RLX_BLOCK_GROUP;
-    bool plain = b->layout->scale == RLX_BLOCK_SCALE_PLAIN;
-    if (rlx_emit_has_field_scales(b->layout) || (plain && elems > b->unit))
+    bool sixes = b->layout->scale == RLX_BLOCK_SCALE_K4;
+    if (rlx_emit_has_eight_scales(b->layout))
+        return n % 8 == 0 && b->at.divisor % elems == 0 ? 8 : 1;
+    if (!sixes && b->layout->scale != RLX_BLOCK_SCALE_S8 && elems > b->unit)
         return 1;
     if (elems > b->unit) { /* six-bit scales come by eight */
-        int most = (int)(elems / b->unit), least = b->layout->scale == RLX_BLOCK_SCALE_K4 ? 8 : 4;
+        int most = (int)(elems / b->unit), least = sixes ? 8 : 4;
         while (most >= least && (n % most != 0 || b->at.divisor % (most * b->unit) != 0))
             most /= 2;
         return most >= least ? most : 1;
@@ -443,7 +472,7 @@ static int piece_of(const blocks *b, const rlx_ir_type *tile)
     int piece = b->room[tile->rank - 1] ? 1 : 8;
     while (n % piece != 0)
         piece /= 2;
-    return piece;
+    return piece < 8 && b->layout->factor != RLX_BLOCK_FACTOR_F16 ? 1 : piece;
 }
 
 /* ---- rows ---- */

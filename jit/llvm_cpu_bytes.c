@@ -1,5 +1,6 @@
 #include "jit/llvm_cpu.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Products of bytes: four to an i32 lane, exact.
@@ -10,13 +11,33 @@
  *   lanes that fill no register: widened, multiplied, added
  *
  * Signed codes on x86: |code| by the activation with the code's sign; -128 becomes 128, which fits.
+ * Codes that are wanted once and are no -128: with the activation's sign, by |activation|.
  * On AArch64 unsigned codes, of 7 bits at most, are signed ones. */
 
 enum { TOGETHER = 4 };
 
+/* The largest of the values that the bits of blocks stand for; 128 where those are bytes, or what
+ * they were loaded from is not known. */
+static int most_of(const rlx_ir_node *load)
+{
+    enum { VALUES = 16, BYTE = 128 };
+    if (!load || load->op != RLX_LIR_LOAD ||
+        rlx_format_get(load->in[0]->type.format)->kind != RLX_KIND_BLOCK)
+        return BYTE;
+    const rlx_block_layout *l = rlx_format_block(load->in[0]->type.format);
+    const int8_t *values = rlx_block_values(l->codes);
+    int most = 0;
+    if (!values)
+        return BYTE;
+    for (int i = 0; i < (l->codes == RLX_BLOCK_CODES_PM1 ? 2 : VALUES); i++)
+        most = abs(values[i]) > most ? abs(values[i]) : most;
+    return most;
+}
+
 rlx_emit_codes rlx_emit_codes_of(const rlx_ir_node *n)
 {
-    return (rlx_emit_codes){.bits = (int)rlx_ir_attr_int(n, RLX_ATTR_BITS, 0)};
+    int bits = (int)rlx_ir_attr_int(n, RLX_ATTR_BITS, 0);
+    return (rlx_emit_codes){.bits = bits, .most = bits ? (1 << bits) - 1 : most_of(n->in[3]->def)};
 }
 
 static bool is_neon(const rlx_emit *e)
@@ -42,8 +63,7 @@ static bool fills(const rlx_emit *e, int lanes)
 
 int rlx_emit_most_pairs(rlx_emit_codes c)
 {
-    int most = c.bits ? (1 << c.bits) - 1 : 128;
-    return INT16_MAX / (2 * 127 * most);
+    return INT16_MAX / (2 * 127 * c.most);
 }
 
 static LLVMValueRef call(rlx_emit *e, const char *name, LLVMValueRef *args, int n)
@@ -205,6 +225,7 @@ static rlx_status add_step(rlx_emit *e, const rlx_emit_byte_sums *b, int s, LLVM
 {
     LLVMValueRef code[MAX_COLUMNS], size[MAX_COLUMNS], x;
     bool as_they_are = b->codes.bits || is_neon(e);
+    bool turn = !as_they_are && b->once && b->codes.most < 128;
     for (int v = 0; v < b->columns; v++) {
         RLX_TRY(b->code(b->user, s, v, &code[v]));
         size[v] = as_they_are ? code[v] : magnitude(e, code[v]);
@@ -214,6 +235,10 @@ static rlx_status add_step(rlx_emit *e, const rlx_emit_byte_sums *b, int s, LLVM
         if (v == 0)
             RLX_TRY(b->activation(b->user, s, i / b->columns, &x));
         LLVMValueRef y = as_they_are ? x : take_sign(e, x, code[v], b->lanes);
+        if (turn) {
+            size[v] = magnitude(e, x);
+            y = take_sign(e, code[v], x, b->lanes);
+        }
         if (adds_fours(e, b->lanes)) {
             sums[i] = add_fours(e, sums[i], size[v], y, b->lanes);
             continue;

@@ -36,14 +36,22 @@ static LLVMValueRef plus(rlx_emit *e, LLVMValueRef v, int64_t more)
     return rlx_emit_add(e->b, v, int64_of(e, more));
 }
 
+/* A whole number of v's type, which may be a vector. */
+static LLVMValueRef like(rlx_emit *e, LLVMValueRef v, int64_t n)
+{
+    LLVMTypeRef type = LLVMTypeOf(v);
+    bool vector = LLVMGetTypeKind(type) == LLVMVectorTypeKind;
+    return rlx_emit_splat(e, rlx_emit_int(vector ? LLVMGetElementType(type) : type, n), type);
+}
+
 static LLVMValueRef and_of(rlx_emit *e, LLVMValueRef v, int64_t mask)
 {
-    return LLVMBuildAnd(e->b, v, rlx_emit_int(LLVMTypeOf(v), mask), "");
+    return LLVMBuildAnd(e->b, v, like(e, v, mask), "");
 }
 
 static LLVMValueRef shifted(rlx_emit *e, LLVMValueRef v, int by)
 {
-    return by ? LLVMBuildLShr(e->b, v, rlx_emit_int(LLVMTypeOf(v), by), "") : v;
+    return by ? LLVMBuildLShr(e->b, v, like(e, v, by), "") : v;
 }
 
 /* `type` at byte `offset` (i64) of the block. */
@@ -133,19 +141,28 @@ static LLVMValueRef from_half(rlx_emit *e, LLVMValueRef bits)
     return LLVMBuildFPExt(e->b, LLVMBuildBitCast(e->b, bits, e->f16, ""), e->f32, "");
 }
 
-static LLVMValueRef as_float(rlx_emit *e, LLVMValueRef bits)
+/* f32, as many as there are in v. */
+static LLVMTypeRef floats_of(const rlx_emit *e, LLVMValueRef v)
 {
-    return LLVMBuildBitCast(e->b, bits, e->f32, "");
+    LLVMTypeRef type = LLVMTypeOf(v);
+    bool vector = LLVMGetTypeKind(type) == LLVMVectorTypeKind;
+    return vector ? rlx_emit_vector(e->f32, LLVMGetVectorSize(type)) : e->f32;
 }
 
-/* Half of 2^(x-127): below 2 it has no exponent. */
-static LLVMValueRef from_e8m0(rlx_emit *e, LLVMValueRef x)
+static LLVMValueRef as_float(rlx_emit *e, LLVMValueRef bits)
+{
+    return LLVMBuildBitCast(e->b, bits, floats_of(e, bits), "");
+}
+
+/* Half of 2^(x-127): below 2 it has no exponent. One i32 or a vector of them. */
+LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x)
 {
     const int least = 0x00200000;
-    LLVMValueRef small = LLVMBuildICmp(e->b, LLVMIntULT, x, rlx_emit_int(e->i32, 2), "");
-    LLVMValueRef low = LLVMBuildShl(e->b, rlx_emit_int(e->i32, least), and_of(e, x, 1), "");
-    LLVMValueRef exponent = LLVMBuildSub(e->b, x, rlx_emit_int(e->i32, 1), "");
-    LLVMValueRef high = LLVMBuildShl(e->b, exponent, rlx_emit_int(e->i32, 23), "");
+    LLVMValueRef small = LLVMBuildICmp(e->b, LLVMIntULT, x, like(e, x, 2), "");
+    LLVMValueRef low = LLVMBuildMul(e->b, LLVMBuildAdd(e->b, x, like(e, x, 1), ""),
+                                    like(e, x, least), ""); /* once or twice the least */
+    LLVMValueRef exponent = LLVMBuildSub(e->b, x, like(e, x, 1), "");
+    LLVMValueRef high = LLVMBuildShl(e->b, exponent, like(e, x, 23), "");
     return as_float(e, LLVMBuildSelect(e->b, small, low, high, ""));
 }
 
@@ -184,7 +201,7 @@ static LLVMValueRef load_factor(rlx_emit *e, const rlx_block_layout *l, LLVMValu
     case RLX_BLOCK_FACTOR_F32:
         return load_at(e, block, at, e->f32);
     case RLX_BLOCK_FACTOR_E8M0:
-        return from_e8m0(e, LLVMBuildZExt(e->b, load_at(e, block, at, e->i8), e->i32, ""));
+        return rlx_emit_from_e8m0(e, LLVMBuildZExt(e->b, load_at(e, block, at, e->i8), e->i32, ""));
     case RLX_BLOCK_FACTOR_E4M3:
         at = rlx_emit_add(e->b, over(e, first, GROUP), at);
         return from_e4m3(e, LLVMBuildZExt(e->b, load_at(e, block, at, e->i8), e->i32, ""));
@@ -196,10 +213,12 @@ static LLVMValueRef load_factor(rlx_emit *e, const rlx_block_layout *l, LLVMValu
     return from_half(e, load_at(e, block, at, e->i16));
 }
 
-/* A whole number, i64, as f32. */
+/* A whole number, i64, or a vector of i32, as f32. */
 static LLVMValueRef number(rlx_emit *e, LLVMValueRef v)
 {
-    return LLVMBuildSIToFP(e->b, LLVMBuildTrunc(e->b, v, e->i32, ""), e->f32, "");
+    if (LLVMTypeOf(v) == e->i64)
+        v = LLVMBuildTrunc(e->b, v, e->i32, "");
+    return LLVMBuildSIToFP(e->b, v, floats_of(e, v), "");
 }
 
 bool rlx_emit_has_field_scales(const rlx_block_layout *l)
@@ -227,6 +246,136 @@ LLVMValueRef rlx_emit_field_scale(rlx_emit *e, const rlx_block_layout *l, LLVMVa
     }
     s = LLVMBuildFMul(e->b, d, number(e, s), "");
     return by->c == 1 ? s : LLVMBuildFMul(e->b, s, LLVMConstReal(e->f32, by->c), "");
+}
+
+/* ---- eight scales at once ---- */
+
+enum { EIGHT = 8, HALF = EIGHT / 2, WORD = 4 /* bytes */ };
+
+/* Where eight fields lie: four each in 16 bytes of the block, or all of them in a word. */
+typedef struct eight_fields {
+    bool word;
+    int from[2];                        /* bytes of the block that are read */
+    int at[EIGHT], n[EIGHT], by[EIGHT]; /* the bytes of each, how far they are shifted */
+} eight_fields;
+
+/* Numbers first..first+7 of a role; false where they lie too far apart. */
+static bool find_eight(rlx_format f, rlx_block_role role, int first, eight_fields *x)
+{
+    const rlx_block_field *l = rlx_format_field(f, role);
+    int block = rlx_format_get(f)->block_bytes, lo[2] = {block, block}, hi[2] = {0};
+    for (int i = 0; i < EIGHT; i++) {
+        int q = (first + i) / l->per, r = (first + i) % l->per, h = i / HALF;
+        int bit = 8 * (l->at + q * l->next) + l->shift + r * l->step + q * l->lift;
+        x->at[i] = bit / 8;
+        x->by[i] = bit % 8;
+        x->n[i] = (x->by[i] + l->bits + 7) / 8;
+        lo[h] = x->at[i] < lo[h] ? x->at[i] : lo[h];
+        hi[h] = x->at[i] + x->n[i] > hi[h] ? x->at[i] + x->n[i] : hi[h];
+    }
+    int least = lo[0] < lo[1] ? lo[0] : lo[1], most = hi[0] > hi[1] ? hi[0] : hi[1];
+    x->word = most - least <= WORD;
+    bool together = most - least <= GROUP;
+    for (int h = 0; h < 2; h++) {
+        int bytes = x->word ? WORD : GROUP;
+        x->from[h] = together ? least : lo[h];
+        x->from[h] = x->from[h] + bytes > block ? block - bytes : x->from[h];
+    }
+    return together || (hi[0] - lo[0] <= GROUP && hi[1] - lo[1] <= GROUP);
+}
+
+/* The bytes of each in 32 bits: i32<8>. */
+static LLVMValueRef gather_eight(rlx_emit *e, LLVMValueRef block, const eight_fields *x)
+{
+    enum { BYTES = WORD * EIGHT };
+    LLVMTypeRef bytes = rlx_emit_vector(e->i8, BYTES);
+    LLVMValueRef half[2], at[BYTES];
+    for (int h = 0; h < 2; h++)
+        half[h] = load_at(e, block, int64_of(e, x->from[h]), bytes_type(e));
+    for (int i = 0; i < BYTES; i++)
+        at[i] = rlx_emit_int(e->i32, i);
+    LLVMValueRef v = LLVMBuildShuffleVector(e->b, half[0], half[1], LLVMConstVector(at, BYTES), "");
+    for (int i = 0; i < BYTES; i++) {
+        int lane = i / WORD, h = lane / HALF;
+        int from = h * GROUP + x->at[lane] - x->from[h] + i % WORD;
+        at[i] = rlx_emit_int(e->i32, i % WORD < x->n[lane] ? from : BYTES);
+    }
+    v = LLVMBuildShuffleVector(e->b, v, LLVMConstNull(bytes), LLVMConstVector(at, BYTES), "");
+    return LLVMBuildBitCast(e->b, v, rlx_emit_vector(e->i32, EIGHT), "");
+}
+
+/* Numbers first..first+7 of a role: i32<8>. */
+static LLVMValueRef load_eight(rlx_emit *e, rlx_format f, rlx_block_role role, LLVMValueRef block,
+                               int first)
+{
+    eight_fields x;
+    LLVMValueRef by[EIGHT], v;
+    LLVMTypeRef type = rlx_emit_vector(e->i32, EIGHT);
+    find_eight(f, role, first, &x);
+    for (int i = 0; i < EIGHT; i++)
+        by[i] = rlx_emit_int(e->i32, x.by[i] + (x.word ? 8 * (x.at[i] - x.from[0]) : 0));
+    if (x.word)
+        v = rlx_emit_splat(e, load_at(e, block, int64_of(e, x.from[0]), e->i32), type);
+    else
+        v = gather_eight(e, block, &x);
+    v = LLVMBuildLShr(e->b, v, LLVMConstVector(by, EIGHT), "");
+    return and_of(e, v, (1 << rlx_format_field(f, role)->bits) - 1);
+}
+
+bool rlx_emit_has_eight_scales(const rlx_block_layout *l)
+{
+    static const rlx_block_role roles[] = {RLX_BLOCK_SCALE, RLX_BLOCK_SCALE_HIGH, RLX_BLOCK_MIN};
+    eight_fields x;
+    if (l->scale != RLX_BLOCK_SCALE_BY16 && l->scale != RLX_BLOCK_SCALE_BY32)
+        return false;
+    int groups = rlx_format_get(l->format)->block_elems / rlx_format_group(l->format);
+    for (int i = 0; i < (int)(sizeof roles / sizeof *roles); i++)
+        for (int first = 0; first < groups && rlx_format_field(l->format, roles[i])->bits;
+             first += EIGHT)
+            if (!find_eight(l->format, roles[i], first, &x))
+                return false;
+    return groups % EIGHT == 0;
+}
+
+/* An f16 in eight lanes, as f32. */
+static LLVMValueRef spread_half(rlx_emit *e, LLVMValueRef block, int at)
+{
+    LLVMValueRef x = load_at(e, block, int64_of(e, at), e->i16);
+    x = rlx_emit_splat(e, x, rlx_emit_vector(e->i16, EIGHT));
+    x = LLVMBuildBitCast(e->b, x, rlx_emit_vector(e->f16, EIGHT), "");
+    return LLVMBuildFPExt(e->b, x, rlx_emit_vector(e->f32, EIGHT), "");
+}
+
+LLVMValueRef rlx_emit_eight_scales(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                   int first)
+{
+    rlx_format f = l->format;
+    const rlx_block_affine *by = rlx_format_affine(f);
+    LLVMValueRef s = load_eight(e, f, RLX_BLOCK_SCALE, block, first), d;
+    if (rlx_format_field(f, RLX_BLOCK_SCALE_HIGH)->bits) {
+        LLVMValueRef high = load_eight(e, f, RLX_BLOCK_SCALE_HIGH, block, first);
+        high = LLVMBuildShl(e->b, high, like(e, s, rlx_format_field(f, RLX_BLOCK_SCALE)->bits), "");
+        s = LLVMBuildOr(e->b, s, high, "");
+    }
+    if (by->a != 1)
+        s = LLVMBuildMul(e->b, s, like(e, s, by->a), "");
+    s = number(e, LLVMBuildAdd(e->b, s, like(e, s, by->b), ""));
+    if (l->factor == RLX_BLOCK_FACTOR_F16)
+        d = spread_half(e, block, l->d);
+    else
+        d = rlx_emit_splat(e, load_factor(e, l, block, NULL), LLVMTypeOf(s));
+    s = LLVMBuildFMul(e->b, d, s, "");
+    if (by->c == 1)
+        return s;
+    return LLVMBuildFMul(e->b, s, rlx_emit_splat(e, LLVMConstReal(e->f32, by->c), LLVMTypeOf(s)),
+                         "");
+}
+
+LLVMValueRef rlx_emit_eight_mins(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                 int first)
+{
+    LLVMValueRef t = number(e, load_eight(e, l->format, RLX_BLOCK_MIN, block, first));
+    return LLVMBuildFMul(e->b, spread_half(e, block, l->m), t, "");
 }
 
 /* ---- bits ---- */
@@ -351,15 +500,37 @@ static LLVMValueRef load_trits(rlx_emit *e, const rlx_block_layout *l, LLVMValue
 
 /* ---- values of tables ---- */
 
+/* Of 16 of them, on x86 of 32, too. */
 static LLVMValueRef look_up(rlx_emit *e, const int8_t *values, LLVMValueRef q)
 {
-    LLVMValueRef v[GROUP];
-    for (int i = 0; i < GROUP; i++)
-        v[i] = rlx_emit_int(e->i8, values[i]);
-    LLVMValueRef args[] = {LLVMConstVector(v, GROUP), q};
+    LLVMValueRef v[2 * GROUP];
+    unsigned n = LLVMGetVectorSize(LLVMTypeOf(q));
+    for (unsigned i = 0; i < n; i++)
+        v[i] = rlx_emit_int(e->i8, values[i % GROUP]);
+    LLVMValueRef args[] = {LLVMConstVector(v, n), q};
     if (e->target->kind == RLX_JIT_AARCH64)
-        return rlx_emit_intrinsic(e, "llvm.aarch64.neon.tbl1", bytes_type(e), args, 2);
-    return rlx_emit_intrinsic(e, "llvm.x86.ssse3.pshuf.b.128", NULL, args, 2);
+        return rlx_emit_intrinsic(e, "llvm.aarch64.neon.tbl1", LLVMTypeOf(q), args, 2);
+    return rlx_emit_intrinsic(
+        e, n == GROUP ? "llvm.x86.ssse3.pshuf.b.128" : "llvm.x86.avx2.pshuf.b", NULL, args, 2);
+}
+
+LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits)
+{
+    const int8_t *values = rlx_block_values(l->codes);
+    LLVMValueRef half[2];
+    if (!values)
+        return bits;
+    if (e->target->kind != RLX_JIT_AARCH64)
+        return look_up(e, values, bits);
+    for (int h = 0; h < 2; h++) {
+        LLVMValueRef at[GROUP];
+        for (int i = 0; i < GROUP; i++)
+            at[i] = rlx_emit_int(e->i32, h * GROUP + i);
+        half[h] = LLVMBuildShuffleVector(e->b, bits, LLVMGetPoison(LLVMTypeOf(bits)),
+                                         LLVMConstVector(at, GROUP), "");
+        half[h] = look_up(e, values, half[h]);
+    }
+    return rlx_emit_join(e, half, 2);
 }
 
 /* ---- entries of grids ---- */
