@@ -133,7 +133,7 @@ static void parse(subject *s, const char *format, choice c)
     for (int i = 0; i < 2 * CUTS; i++)
         if (takes_cut(c, i))
             put_kernel(&t, i, format, &cuts[i / 2], i % 2);
-    for (int i = c != ALL; i < (c == ALL ? CODE_CUTS : 2); i++)
+    for (int i = c == FEW; i < (c == ALL ? CODE_CUTS : 2); i++)
         put_parts(&t, i, format, &code_cuts[i], i == 0);
     if (c == ALL)
         put_gather(&t, format);
