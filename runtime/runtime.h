@@ -27,6 +27,10 @@ typedef void rlx_phase_fn(void *user, int phase, int part, int parts, int member
  * one before are done. Members take their own part first and then any that nobody has begun, so
  * that a member which the operating system holds back delays only a part that it is inside of. */
 void rlx_team_run(rlx_team *t, int phases, rlx_phase_fn *fn, void *user);
+/* The same with RLX_TEAM_PIECES parts for each member, in a row: it takes its own from the first on,
+ * and of another's that is behind those that are last. */
+enum { RLX_TEAM_PIECES = 4 };
+void rlx_team_run_pieces(rlx_team *t, int phases, rlx_phase_fn *fn, void *user);
 
 /* ---- weights -------------------------------------------------------------------------------- */
 

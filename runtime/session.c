@@ -444,12 +444,19 @@ static void time_launch(job *j, const rlx_binding_launch *l, int part, int parts
     rlx_session_add_time(j->b, l->kernel, part, member, rlx_session_now() - start);
 }
 
-/* One part of a phase: that part of every grid of its launches. */
+/* One part of a phase: that part of every grid of its launches. A short phase has one for each
+ * member. */
 static void run_phase(void *user, int phase, int part, int parts, int member)
 {
     job *j = user;
     if (is_stopped(j))
         return;
+    if (!j->b->split[phase]) {
+        if (part % RLX_TEAM_PIECES)
+            return;
+        part /= RLX_TEAM_PIECES;
+        parts /= RLX_TEAM_PIECES;
+    }
     void *memory = j->s->scratch ? j->s->scratch + j->s->scratch_stride * (size_t)member : NULL;
     /* Results must not hang on the rounding mode and flush-to-zero that the program happens to
      * have. */
@@ -501,7 +508,7 @@ static rlx_status run(plan *n)
         RLX_TRY(rlx_session_run_device(n->s, n->e->program, n->b));
         return n->b->may_stop && atomic_load(&n->s->cancel) ? stop(n->s) : RLX_OK;
     }
-    rlx_team_run(n->s->team, (int)n->b->nphases, run_phase, &j);
+    rlx_team_run_pieces(n->s->team, (int)n->b->nphases, run_phase, &j);
     if (atomic_load(&j.error))
         return atomic_load(&j.error);
     return atomic_load(&j.stopped) ? stop(n->s) : RLX_OK;

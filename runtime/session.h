@@ -103,6 +103,7 @@ typedef struct rlx_binding {
     rlx_binding_launch *launches;
     uint32_t nlaunches;
     uint32_t *phases; /* first launch of each phase; one more: nlaunches */
+    bool *split;      /* by phase: each member's part goes in pieces */
     uint32_t nphases;
     rlx_binding_output *outputs;
     uint32_t noutputs;

@@ -388,20 +388,29 @@ static rlx_status make_outputs(rlx_binding *b, const rlx_program *p)
     return RLX_OK;
 }
 
+/* Whether a launch takes long enough for members to help each other within it. */
+static bool is_long(const rlx_program_kernel *k)
+{
+    enum { LONG = 512 << 10 }; /* bytes: some 20 microseconds of two threads */
+    return k->cost.bytes[0] >= LONG;
+}
+
 static rlx_status make_launches(rlx_binding *b, const rlx_executable *e)
 {
     b->nlaunches = e->nlaunches;
     b->launches = RLX_NEW_ARRAY(b->arena, rlx_binding_launch, e->nlaunches);
     b->buffers = RLX_NEW_ARRAY(b->arena, void *, e->nplaces);
     b->phases = RLX_NEW_ARRAY(b->arena, uint32_t, e->nphases + 1);
+    b->split = RLX_NEW_ARRAY(b->arena, bool, e->nphases + 1);
     b->nphases = e->nphases;
-    if (!b->launches || !b->buffers || !b->phases)
+    if (!b->launches || !b->buffers || !b->phases || !b->split)
         return RLX_OOM();
     for (uint32_t i = 0; i < e->nlaunches; i++) {
         const rlx_flat_launch *from = &e->launches[i];
         rlx_binding_launch *l = &b->launches[i];
         *l = (rlx_binding_launch){.buffers = b->buffers + from->first, .kernel = from->kernel};
         b->phases[from->phase + 1] = i + 1;
+        b->split[from->phase] |= is_long(&e->program->kernels[from->kernel]);
         if (e->image) {
             void *function = rlx_elf_image_get(e->image, from->kernel);
             memcpy(&l->fn, &function,

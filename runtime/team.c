@@ -1,14 +1,14 @@
 /* runtime/team.c: the threads that run a step.
  *
- *   job = phases; a phase = one part per member.      caller: publishes the job, member 0
+ *   job = phases; a phase = parts, as many per member. caller: publishes the job, member 0
  *   every member, for each phase:                      workers: see the job's number change
- *     own part first, then whatever nobody has begun;
+ *     own parts first, then whatever nobody has begun, from the others' ends;
  *     then wait until all parts of the phase are done
  *
  * A phase ends when its parts are done, not when everybody has come: a worker that sleeps, or that
  * the operating system has put aside, holds up nothing unless it is inside a part. Phases are
- * numbered through the team's life, and a part is claimed by raising its counter from the last
- * phase to this one; so a worker that comes late finds everything taken and catches up, and the
+ * numbered through the team's life, and a member's parts are claimed in a word that says of which
+ * phase how many are taken; so a worker that comes late finds everything taken and catches up, and the
  * caller need not wait for it when the job is over.
  *
  * Everybody waits in one way: on a word that somebody else will change, first by looking (a step
@@ -94,8 +94,9 @@ static void announce(wait_word *w, uint32_t value)
 
 /* ---- the team ------------------------------------------------------------------------------- */
 
+/* How many of a member's parts are begun: the phase << 8 | from the first on << 4 | from the last. */
 typedef struct claim {
-    _Alignas(CACHE_LINE) _Atomic uint64_t phase; /* the last phase in which this part was begun */
+    _Alignas(CACHE_LINE) _Atomic uint64_t word;
 } claim;
 
 /* What is to be done. Written by the caller under `queue` while no phase is open; a worker copies
@@ -103,6 +104,7 @@ typedef struct claim {
 typedef struct job {
     _Atomic uint64_t base; /* phases before this job */
     _Atomic int phases;
+    _Atomic int pieces; /* parts per member */
     _Atomic(rlx_phase_fn *) fn;
     _Atomic(void *) user;
 } job;
@@ -115,9 +117,9 @@ struct rlx_team {
     job job;
     wait_word number; /* of the current job; odd while it is being written */
     wait_word phase;  /* phases that are over, modulo 2^32 */
-    _Alignas(CACHE_LINE) _Atomic uint64_t parts_done; /* in the team's life */
-    claim *claims;                                    /* by part */
-    struct worker *workers;                           /* size - 1 of them */
+    _Alignas(CACHE_LINE) _Atomic int parts_done; /* of the phase */
+    claim *claims;                               /* by member */
+    struct worker *workers;                      /* size - 1 of them */
     int started;
 };
 
@@ -127,35 +129,67 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
-/* Begins part `part` of phase `number` unless somebody has. */
-static bool begin_part(rlx_team *t, int part, uint64_t number)
+/* Begins one of the parts of `member` in phase `number`: its next, or its last for another; -1:
+ * none is left. */
+static int begin_part(rlx_team *t, int member, uint64_t number, int pieces, bool own)
 {
-    uint64_t last = number - 1;
-    return atomic_load_explicit(&t->claims[part].phase, memory_order_relaxed) == last &&
-           atomic_compare_exchange_strong_explicit(&t->claims[part].phase, &last, number,
-                                                   memory_order_acq_rel, memory_order_relaxed);
+    enum { PHASE = 8, BITS = 4, MASK = 15 };
+    _Atomic uint64_t *word = &t->claims[member].word;
+    uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+    for (;;) {
+        bool fresh = old >> PHASE < number;
+        int first = fresh ? 0 : (int)(old >> BITS & MASK), last = fresh ? 0 : (int)(old & MASK);
+        if (old >> PHASE > number || first + last == pieces)
+            return -1;
+        uint64_t taken = (uint64_t)(first + own) << BITS | (uint64_t)(last + !own);
+        if (atomic_compare_exchange_weak_explicit(word, &old, number << PHASE | taken,
+                                                  memory_order_acq_rel, memory_order_relaxed))
+            return own ? first : pieces - 1 - last;
+    }
 }
 
-static void run_phases(rlx_team *t, int member, uint64_t base, int phases, rlx_phase_fn *fn,
-                       void *user)
+/* Runs what is left of a phase; returns how many parts that were. */
+static int run_parts(rlx_team *t, int member, const job *j, int phase, uint64_t number)
 {
-    uint64_t size = (uint64_t)t->size;
+    int pieces = atomic_load_explicit(&j->pieces, memory_order_relaxed), n = 0;
+    rlx_phase_fn *fn = atomic_load_explicit(&j->fn, memory_order_relaxed);
+    void *user = atomic_load_explicit(&j->user, memory_order_relaxed);
+    for (int i = 0; i < t->size; i++) {
+        int of = (member + i) % t->size, piece;
+        while ((piece = begin_part(t, of, number, pieces, i == 0)) >= 0) {
+            fn(user, phase, of * pieces + piece, t->size * pieces, member);
+            n++;
+        }
+    }
+    return n;
+}
+
+static void run_phases(rlx_team *t, int member, const job *j)
+{
+    uint64_t base = atomic_load_explicit(&j->base, memory_order_relaxed);
+    int phases = atomic_load_explicit(&j->phases, memory_order_relaxed);
+    int all = t->size * atomic_load_explicit(&j->pieces, memory_order_relaxed);
     for (int p = 0; p < phases; p++) {
         uint64_t number = base + (uint64_t)p + 1;
-        for (int i = 0; i < t->size; i++) {
-            int part = (member + i) % t->size;
-            if (!begin_part(t, part, number))
-                continue;
-            fn(user, p, part, t->size, member);
-            if (atomic_fetch_add_explicit(&t->parts_done, 1, memory_order_acq_rel) + 1 ==
-                number * size)
-                announce(&t->phase, (uint32_t)number);
+        int n = run_parts(t, member, j, p, number);
+        if (n && atomic_fetch_add_explicit(&t->parts_done, n, memory_order_acq_rel) + n == all) {
+            atomic_store_explicit(&t->parts_done, 0, memory_order_relaxed);
+            announce(&t->phase, (uint32_t)number);
         }
         uint32_t over;
         while ((int32_t)((over = atomic_load_explicit(&t->phase.value, memory_order_acquire)) -
                          (uint32_t)number) < 0)
             await_change(&t->phase, over, t->size, &t->running, t->cores);
     }
+}
+
+static void copy_job(const job *from, job *to)
+{
+    atomic_store(&to->base, atomic_load(&from->base));
+    atomic_store(&to->phases, atomic_load(&from->phases));
+    atomic_store(&to->pieces, atomic_load(&from->pieces));
+    atomic_store(&to->fn, atomic_load(&from->fn));
+    atomic_store(&to->user, atomic_load(&from->user));
 }
 
 static void *work(void *user)
@@ -167,17 +201,15 @@ static void *work(void *user)
         if (atomic_load(&t->stop))
             return NULL;
         uint32_t number = atomic_load(&t->number.value);
-        uint64_t base = atomic_load(&t->job.base);
-        int phases = atomic_load(&t->job.phases);
-        rlx_phase_fn *fn = atomic_load(&t->job.fn);
-        void *of = atomic_load(&t->job.user);
+        job j;
+        copy_job(&t->job, &j);
         if (number % 2 == 0 && atomic_load(&t->number.value) == number)
-            run_phases(t, w->member, base, phases, fn, of);
+            run_phases(t, w->member, &j);
         seen = number;
     }
 }
 
-void rlx_team_run(rlx_team *t, int phases, rlx_phase_fn *fn, void *user)
+static void run(rlx_team *t, int phases, int pieces, rlx_phase_fn *fn, void *user)
 {
     pthread_mutex_lock(&t->queue);
     atomic_store_explicit(&t->running, t->size, memory_order_relaxed);
@@ -187,13 +219,24 @@ void rlx_team_run(rlx_team *t, int phases, rlx_phase_fn *fn, void *user)
     atomic_store(&t->number.value, number + 1);
     atomic_store(&t->job.base, base);
     atomic_store(&t->job.phases, phases);
+    atomic_store(&t->job.pieces, pieces);
     atomic_store(&t->job.fn, fn);
     atomic_store(&t->job.user, user);
     announce(&t->number, number + 2);
-    run_phases(t, 0, base, phases, fn, user);
+    run_phases(t, 0, &t->job);
     atomic_fetch_sub_explicit(&running, t->size, memory_order_relaxed);
     atomic_store_explicit(&t->running, 0, memory_order_relaxed);
     pthread_mutex_unlock(&t->queue);
+}
+
+void rlx_team_run(rlx_team *t, int phases, rlx_phase_fn *fn, void *user)
+{
+    run(t, phases, 1, fn, user);
+}
+
+void rlx_team_run_pieces(rlx_team *t, int phases, rlx_phase_fn *fn, void *user)
+{
+    run(t, phases, RLX_TEAM_PIECES, fn, user);
 }
 
 int rlx_team_size(const rlx_team *t)

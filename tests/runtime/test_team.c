@@ -23,6 +23,27 @@ static void count_part(void *user, int phase, int part, int parts, int member)
         atomic_fetch_add(&c->wrong, 1);
 }
 
+START_TEST(every_piece_runs_once)
+{
+    for (int n = 1; n <= MAX_MEMBERS / RLX_TEAM_PIECES; n++) {
+        rlx_team *t;
+        EXPECT_OK(rlx_team_create(n, &t));
+        counts c = {0};
+        for (int job = 0; job < 200; job++) {
+            rlx_team_run_pieces(t, 2, count_part, &c);
+            rlx_team_run(t, 1, count_part, &c);
+        }
+        rlx_team_destroy(t);
+        ck_assert_int_eq(c.wrong, 0);
+        for (int m = 0; m < MAX_MEMBERS; m++) {
+            const int pieces = m < n * RLX_TEAM_PIECES ? 200 : 0;
+            ck_assert_int_eq(c.ran[0][m], pieces + (m < n ? 200 : 0));
+            ck_assert_int_eq(c.ran[1][m], pieces);
+        }
+    }
+}
+END_TEST
+
 START_TEST(every_part_of_every_phase_runs_once)
 {
     for (int n = 1; n <= MAX_MEMBERS; n++) {
@@ -108,8 +129,11 @@ START_TEST(parts_are_taken_over)
     EXPECT_OK(rlx_team_create(4, &t));
     held h = {0};
     rlx_team_run(t, 1, hold_part, &h);
-    rlx_team_destroy(t);
     ck_assert(h.seen);
+    h = (held){0};
+    rlx_team_run_pieces(t, 1, hold_part, &h);
+    ck_assert(h.seen);
+    rlx_team_destroy(t);
 }
 END_TEST
 
@@ -211,6 +235,7 @@ int main(void)
 {
     Suite *s = suite_create("team");
     SUITE_TEST(s, "every part of every phase runs once", every_part_of_every_phase_runs_once);
+    SUITE_TEST(s, "every piece runs once", every_piece_runs_once);
     SUITE_TEST(s, "phases follow each other", phases_follow_each_other);
     SUITE_TEST(s, "parts are taken over", parts_are_taken_over);
     SUITE_TEST(s, "jobs after a pause", jobs_after_a_pause);
@@ -218,5 +243,5 @@ int main(void)
     SUITE_TEST(s, "teams run beside each other", teams_run_beside_each_other);
     SUITE_TEST(s, "unused teams end", unused_teams_end);
     SUITE_TEST(s, "sizes", sizes);
-    return suite_run(s, 8);
+    return suite_run(s, 9);
 }
