@@ -154,16 +154,16 @@ static LLVMValueRef as_float(rlx_emit *e, LLVMValueRef bits)
     return LLVMBuildBitCast(e->b, bits, floats_of(e, bits), "");
 }
 
-/* Half of 2^(x-127): below 2 it has no exponent. One i32 or a vector of them. */
+/* Half of 2^(x-127). Below 2 it has no exponent, and what it would have is less than the bits that
+ * it has: once or twice the least. One i32 or a vector of them, below 256. */
 LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x)
 {
-    const int least = 0x00200000;
-    LLVMValueRef small = LLVMBuildICmp(e->b, LLVMIntULT, x, like(e, x, 2), "");
-    LLVMValueRef low = LLVMBuildMul(e->b, LLVMBuildAdd(e->b, x, like(e, x, 1), ""),
-                                    like(e, x, least), ""); /* once or twice the least */
-    LLVMValueRef exponent = LLVMBuildSub(e->b, x, like(e, x, 1), "");
-    LLVMValueRef high = LLVMBuildShl(e->b, exponent, like(e, x, 23), "");
-    return as_float(e, LLVMBuildSelect(e->b, small, low, high, ""));
+    const int least = 0x00200000, one = 0x00800000;
+    LLVMValueRef low = LLVMBuildShl(e->b, x, like(e, x, 21), "");
+    LLVMValueRef high = LLVMBuildShl(e->b, low, like(e, x, 2), "");
+    LLVMValueRef args[] = {LLVMBuildAdd(e->b, low, like(e, x, least), ""),
+                           LLVMBuildAdd(e->b, high, like(e, x, -one), "")};
+    return as_float(e, rlx_emit_intrinsic(e, "llvm.smax", LLVMTypeOf(x), args, 2));
 }
 
 /* Half of a float of 4 and 3 bits; 0 for the one whose bits are all set. */
