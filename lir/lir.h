@@ -232,6 +232,7 @@ typedef struct rlx_lir_eval_options {
     int teams;     /* resident teams, run one after another; 0: one */
     int part;      /* 1..teams: only that team's part of every grid; 0: all of them */
     uint64_t seed; /* not 0: shuffles the instances of each team's part */
+    bool splits_fma; /* a multiply-add is rounded twice, as drivers of GPUs may do it */
 } rlx_lir_eval_options;
 /* Runs one kernel of a verified module over its whole grid: each of `teams` resident teams takes a
  * contiguous part. `symbols`: live values by symbol index. Reports accesses outside the live shape

@@ -9,6 +9,8 @@
 #ifndef RLX_LIR_EVAL_H
 #define RLX_LIR_EVAL_H
 
+#include <math.h>
+
 #include "lir/lir.h"
 #include "lir/ops/ops.h"
 
@@ -111,6 +113,15 @@ rlx_status rlx_lir_eval_fail(const rlx_lir_eval *e, const rlx_lir_instr *i, cons
 
 /* One element of a tile as text in the arena. */
 const char *rlx_lir_element_text(const rlx_lir_eval *e, const rlx_lir_tile *t, int64_t index);
+
+/* a * b + sum, as the run's options have it. */
+static inline float rlx_lir_fma(bool splits, float a, float b, float sum)
+{
+    if (!splits)
+        return fmaf(a, b, sum);
+    const float product = a * b; /* -ffp-contract=off: rounded */
+    return product + sum;
+}
 
 static inline int64_t rlx_lir_index(const rlx_lir_tile *t)
 {

@@ -2,7 +2,6 @@
  *   in   acc f32<MxNxL>; a f32<MxK>; b f32<NxK>      out  acc's type
  *   C1  ranks are 3, 2, 2 and formats f32.      C2  M and N agree.      C3  a and b share K.
  *   C4  K is a multiple of L. */
-#include <math.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -38,7 +37,8 @@ rlx_status rlx_lir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
 }
 
 /* What the op means: lane l of acc[m,n] takes elements l, l + L, l + 2L, ... in this order. */
-static void contract_plain(float *acc, const float *a, const float *b, const int64_t *dims)
+static void contract_plain(float *acc, const float *a, const float *b, const int64_t *dims,
+                           bool splits)
 {
     int64_t M = dims[0], N = dims[1], L = dims[2], K = dims[3];
     for (int64_t m = 0; m < M; m++) {
@@ -46,7 +46,7 @@ static void contract_plain(float *acc, const float *a, const float *b, const int
             float *sums = acc + (m * N + n) * L;
             for (int64_t j = 0; j < K; j += L) {
                 for (int64_t l = 0; l < L; l++)
-                    sums[l] = fmaf(a[m * K + j + l], b[n * K + j + l], sums[l]);
+                    sums[l] = rlx_lir_fma(splits, a[m * K + j + l], b[n * K + j + l], sums[l]);
             }
         }
     }
@@ -79,12 +79,11 @@ rlx_status rlx_lir_contract_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
     int64_t dims[] = {acc->dim[0], acc->dim[1], acc->dim[2], a->dim[1]};
     memcpy(r->data, acc->data, r->bytes);
 #if defined(__x86_64__)
-    if (e->has_fma && dims[2] % 8 == 0) {
+    if (e->has_fma && !e->options->splits_fma && dims[2] % 8 == 0) {
         contract_fma(r->data, a->data, b->data, dims);
         return RLX_OK;
     }
 #endif
-    (void)e;
-    contract_plain(r->data, a->data, b->data, dims);
+    contract_plain(r->data, a->data, b->data, dims, e->options->splits_fma);
     return RLX_OK;
 }

@@ -202,8 +202,26 @@ static bool loops_bool(rlx_map_fn fn, const operands *o)
     }
 }
 
+/* Multiply-adds that are rounded twice; other formats have none. */
+static bool split_fma(rlx_format f, const operands *o)
+{
+    if (f == RLX_F32)
+        EACH(float, float, rlx_lir_fma(true, x[k], y[k], z[k]))
+    if (f != RLX_F64)
+        return false;
+    double *r = o->r;
+    const double *x = o->x, *y = o->y, *z = o->z;
+    for (int32_t k = 0; k < o->n; k++) {
+        const double product = x[k] * y[k];
+        r[k] = product + z[k];
+    }
+    return true;
+}
+
 static bool run_loops(const rlx_lir_eval *e, rlx_map_fn fn, rlx_format f, const operands *o)
 {
+    if (e->options->splits_fma && fn == RLX_FN_FMA)
+        return split_fma(f, o);
     switch (f) {
     case RLX_F32:
         return e->has_fma ? loops_f32_fma(fn, o) : loops_f32_any(fn, o);

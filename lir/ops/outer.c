@@ -1,7 +1,6 @@
 /* lir/ops/outer.c: sums of outer products
  *   in   acc f32<MxN>; a f32<MxK>; b f32<KxN>      out  acc's type
  *   C1  ranks are 2 and formats f32.      C2  M and N agree.      C3  a and b share K. */
-#include <math.h>
 #include <string.h>
 
 #include "lir/lir_eval.h"
@@ -27,7 +26,7 @@ rlx_status rlx_lir_outer_verify(rlx_ir_module *m, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-RLX_LIR_FMA_LOOPS(outer)
+static inline __attribute__((always_inline)) void multiply(const rlx_lir_instr *i, bool splits)
 {
     const float *a = i->in[1]->data, *b = i->in[2]->data;
     float *acc = i->out[0]->data;
@@ -35,12 +34,20 @@ RLX_LIR_FMA_LOOPS(outer)
     for (int32_t m = 0; m < M; m++)
         for (int32_t k = 0; k < K; k++)
             for (int32_t n = 0; n < N; n++)
-                acc[m * N + n] = fmaf(a[m * K + k], b[k * N + n], acc[m * N + n]);
+                acc[m * N + n] = rlx_lir_fma(splits, a[m * K + k], b[k * N + n], acc[m * N + n]);
+}
+
+RLX_LIR_FMA_LOOPS(outer)
+{
+    multiply(i, false);
 }
 
 rlx_status rlx_lir_outer_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
 {
     memcpy(i->out[0]->data, i->in[0]->data, i->out[0]->bytes);
-    outer(e, i);
+    if (e->options->splits_fma)
+        multiply(i, true);
+    else
+        outer(e, i);
     return RLX_OK;
 }

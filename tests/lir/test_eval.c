@@ -251,6 +251,49 @@ START_TEST(contract_by_lanes)
 }
 END_TEST
 
+/* x * x - 1 of 1 + 2^-12 (f64: 1 + 2^-27), of whose square the last bit is lost when it is rounded. */
+START_TEST(multiply_adds_round_once_or_twice)
+{
+    float x[1][8], y[8], outer[1][8], lanes[1][1][8];
+    double d[8], e[8];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(d), BUFFER(y), BUFFER(outer), BUFFER(lanes), BUFFER(e)};
+    for (int i = 0; i < 8; i++) {
+        x[0][i] = 1 + 0x1p-12f;
+        d[i] = 1 + 0x1p-27;
+    }
+    for (int twice = 0; twice < 2; twice++) {
+        const rlx_lir_eval_options o = {.splits_fma = twice};
+        test_module t;
+        assert_ok(test_parse(
+            ONE("%x: global f32[1,8], %d: global f64[8], %y: global f32[8], "
+                "%o: global f32[1,8], %l: global f32[1,1,8], %e: global f64[8]",
+                ZERO "    %m = const {value=-1} : f32<8>\n    %n = const {value=-1} : f64<8>\n"
+                     "    %c = const {value=-1} : f32<1x1x8>\n"
+                     "    %p = const {value=-1} : f32<1x8>\n"
+                     "    %v = load %x, %z, %z {axes=[1]} : f32<8>\n"
+                     "    %r = load %x, %z, %z {axes=[0,1]} : f32<1x8>\n"
+                     "    %s = load %x, %z, %z {axes=[0,1]} : f32<1x1>\n"
+                     "    %w = load %d, %z {axes=[0]} : f64<8>\n"
+                     "    %f = map %v, %v, %m {fn=fma} : f32<8>\n"
+                     "    %u = map %w, %w, %n {fn=fma} : f64<8>\n"
+                     "    %h = contract %c, %r, %r : f32<1x1x8>\n"
+                     "    %q = outer %p, %s, %r : f32<1x8>\n"
+                     "    store %y, %f, %z {axes=[0]}\n"
+                     "    store %o, %q, %z, %z {axes=[0,1]}\n"
+                     "    store %l, %h, %z, %z, %z {axes=[0,1,2]}\n"
+                     "    store %e, %u, %z {axes=[0]}\n"),
+            &t));
+        assert_ok(test_run(&t, b, 6, &o));
+        for (int i = 0; i < 8; i++) {
+            const float want = twice ? 0x1p-11f : 0x1p-11f + 0x1p-24f;
+            ck_assert(y[i] == want && outer[0][i] == want && lanes[0][0][i] == want);
+            ck_assert(e[i] == (twice ? 0x1p-26 : 0x1p-26 + 0x1p-54));
+        }
+        test_destroy(&t);
+    }
+}
+END_TEST
+
 START_TEST(extents_are_live)
 {
     int64_t y[2];
@@ -528,6 +571,7 @@ int main(void)
     tcase_add_test(c, iota_broadcast_bitcast_cast);
     tcase_add_test(c, reduce_by_halves);
     tcase_add_test(c, contract_by_lanes);
+    tcase_add_test(c, multiply_adds_round_once_or_twice);
     tcase_add_test(c, dot_by_lanes);
     tcase_add_test(c, turn_takes_groups_side_by_side);
     tcase_add_test(c, dot_panel_by_groups);
@@ -538,5 +582,5 @@ int main(void)
     tcase_add_test(c, team_memory_lasts_from_once);
     tcase_add_test(c, parts_of_teams_make_the_whole);
     suite_add_tcase(s, c);
-    return run_suite(s, 20);
+    return run_suite(s, 21);
 }
