@@ -102,8 +102,10 @@ typedef struct rlx_spirv_emit {
     rlx_spirv_id symbols;              /* the buffer of symbols */
     rlx_spirv_id addresses;            /* push constants */
     rlx_spirv_id symbol[RLX_MAX_SYMBOLS];
-    rlx_spirv_id exchange; /* u32[]: where tiles change hands */
-    int64_t team_bytes;    /* given out so far */
+    rlx_spirv_id zero[RLX_FORMAT_COUNT]; /* of floats, unknown to drivers: spirv_values.c; 0: not
+                                            yet needed */
+    rlx_spirv_id exchange;               /* u32[]: where tiles change hands */
+    int64_t team_bytes;                  /* given out so far */
     struct {
         const char *name;
         rlx_spirv_id variable;

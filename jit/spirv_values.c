@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <math.h>
 
 #include "jit/spirv_emit.h"
 
@@ -78,10 +79,30 @@ rlx_spirv_id rlx_spirv_zero(rlx_spirv_emit *e, rlx_format f)
     return f == RLX_BOOL ? rlx_spirv_const_bool(&e->m, false) : int_const(e, f, 0);
 }
 
+/* Zero, made of what a driver does not know: a workgroup's number has fewer than 32 bits. Mesa (22.3, lavapipe) takes x * 0 for 0
+ * and x + 0 for x, whatever x is: -1 * 0, -0 + 0, infinity * 0. */
+static rlx_spirv_id unknown_zero(rlx_spirv_emit *e, rlx_format f)
+{
+    rlx_spirv_module *m = &e->m;
+    if (e->zero[f])
+        return e->zero[f];
+    m->into = RLX_SPIRV_ENTRY;
+    rlx_spirv_id x = rlx_spirv_op(m, SpvOpUConvert, e->u32, e->team_index);
+    x = rlx_spirv_op(m, SpvOpShiftRightLogical, e->u32, x, rlx_spirv_const_u32(m, 31));
+    if (f == RLX_F64)
+        x = rlx_spirv_op(m, SpvOpUConvert, e->i64, x);
+    if (bytes_of(f) >= 4) /* 16-bit floats are bits in registers */
+        x = rlx_spirv_op(m, SpvOpBitcast, rlx_spirv_value_type(e, f), x);
+    m->into = RLX_SPIRV_BODY;
+    return e->zero[f] = x;
+}
+
 rlx_spirv_id rlx_spirv_constant(rlx_spirv_emit *e, const rlx_ir_node *n)
 {
     rlx_format f = n->out[0]->type.format;
     double value = rlx_ir_attr_float(n, RLX_ATTR_VALUE, 0);
+    if (is_float(f) && value == 0 && !signbit(value))
+        return unknown_zero(e, f);
     int64_t ivalue = rlx_ir_attr_int(n, RLX_ATTR_IVALUE, 0);
     switch (f) {
     case RLX_F32:

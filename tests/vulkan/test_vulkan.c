@@ -144,7 +144,7 @@ static int run_directory(const char *dir)
 START_TEST(kernels)
 {
     ck_assert_int_ge(run_directory(RLX_SOURCE_DIR "/tests/jit/kernels"), 50);
-    ck_assert_int_ge(run_directory(RLX_SOURCE_DIR "/tests/vulkan/kernels"), 2);
+    ck_assert_int_ge(run_directory(RLX_SOURCE_DIR "/tests/vulkan/kernels"), 4);
 }
 END_TEST
 
