@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "tests/suites/suites.h"
+#include "tests/vulkan/environment.h"
+#include "tests/vulkan/validation.h"
 
 static const struct {
     const char *name;
@@ -112,6 +114,18 @@ static int usage(void)
     return 2;
 }
 
+/* Vulkan devices run under the validation layer where that is installed. */
+static rlx_status find_layer(conformance *c)
+{
+    rlx_device *device;
+    RLX_TRY(validation_open((rlx_vulkan_options){0}, &device, &c->validated));
+    rlx_device_destroy(device);
+    if (c->validated)
+        environment_validate();
+    printf("%s the validation layer\n", c->validated ? "under" : "without");
+    return RLX_OK;
+}
+
 /* Whether the device can run here. One that this machine lacks is a failure, or, where that is
  * allowed, a line. */
 static bool has_device(conformance *c, bool optional)
@@ -119,7 +133,10 @@ static bool has_device(conformance *c, bool optional)
     rlx_context *cx;
     rlx_status st =
         rlx_context_create(&(rlx_context_options){.device = c->device, .threads = 1}, &cx);
+    c->is_vulkan = !st && !strncmp(rlx_context_device(cx), "vulkan", 6);
     rlx_context_destroy(cx);
+    if (!st && c->is_vulkan)
+        st = find_layer(c);
     if (!st)
         return true;
     char *text = rlx_status_text(st);
@@ -172,6 +189,7 @@ int main(int argc, char **argv)
         printf("skipped: %s is not there\n", argv[2]);
         return 0;
     }
+    environment_prepare();
     if (c.device && !has_device(&c, optional) && !c.failed)
         return 0;
     if (!c.failed)

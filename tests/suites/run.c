@@ -85,8 +85,8 @@ void program_deinit(program *p)
     free(p->err);
 }
 
-/* r->error: NULL when it went well. */
-static bool run(const char *const *argv, eval_run *r)
+/* r->error: NULL when it went well, and in silence where that is asked for: the validation layer speaks on stdout. */
+static bool run(const char *const *argv, bool silent, eval_run *r)
 {
     program p;
     bool ended = program_run(argv, &p);
@@ -96,6 +96,10 @@ static bool run(const char *const *argv, eval_run *r)
     if (p.code && !r->error) {
         r->error = p.err;
         p.err = NULL;
+    }
+    if (ended && !r->error && silent && p.out && *p.out) {
+        r->error = p.out;
+        p.out = NULL;
     }
     program_deinit(&p);
     return ended;
@@ -135,7 +139,7 @@ rlx_status eval_run_start(const conformance *c, eval_run *r)
     }
     close(fd);
     fill_args(c, r, path, numbers, argv);
-    bool ended = run(argv, r);
+    bool ended = run(argv, c->validated, r);
     rlx_status st = NULL;
     if (ended && !r->error) {
         st = rlx_weights_create(&r->out);

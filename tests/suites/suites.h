@@ -27,6 +27,7 @@ typedef struct way {
 
 typedef struct conformance {
     const char *device, *threads; /* NULL: the program's own choice; each way's */
+    bool is_vulkan, validated;    /* the device; and it runs under the validation layer */
     way ways[MAX_WAYS];
     int nways;
     int passed, failed, skipped;
@@ -81,7 +82,7 @@ typedef struct eval_run {
     char *error;      /* then: what it said, heap */
 } eval_run;
 
-/* Errors are those of starting it; a run that fails has none. */
+/* Errors are those of starting it; a run that fails has none. One that the validation layer says anything about fails. */
 rlx_status eval_run_start(const conformance *c, eval_run *r);
 void eval_run_deinit(eval_run *r);
 

@@ -398,6 +398,30 @@ START_TEST(templates_fail_by_byte)
 }
 END_TEST
 
+/* The validation layer is heard: told to say whatever it knows, it fails a case. */
+START_TEST(validation_is_heard)
+{
+    folder f = {.dir = "/tmp/rlx-suite-XXXXXX"};
+    process p;
+    ck_assert_ptr_nonnull(mkdtemp(f.dir));
+    put(&f, "vk_layer_settings.txt",
+        "khronos_validation.report_flags = error,warn,perf,info\n"
+        "khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG\n"
+        "khronos_validation.log_filename = stdout\n");
+    setenv("VK_LAYER_SETTINGS_PATH", f.dir, 1);
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* the driver's are its own */
+    RUN(&p, CONFORMANCE, "fixtures", RLX_SOURCE_DIR "/tests/parity/modules/mistral", "--device",
+        "vulkan", "--decode-from", "2", "--optional");
+    if (strstr(p.out, "under the validation layer"))
+        ck_assert_msg(p.code == 1 && strstr(p.out, "): ") && strstr(p.out, "Validation Info"),
+                      "%s%s", p.out, p.err);
+    else
+        printf("skipped: no Vulkan device under the validation layer\n");
+    process_free(&p);
+    nftw(f.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+END_TEST
+
 START_TEST(no_case_is_no_success)
 {
     process p;
@@ -429,11 +453,12 @@ int main(void)
     tcase_add_test(c, ids_fail_by_place);
     tcase_add_test(c, vectors_fail_by_text);
     tcase_add_test(c, templates_fail_by_byte);
+    tcase_add_test(c, validation_is_heard);
     tcase_add_test(c, no_case_is_no_success);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 9;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 11;
     srunner_free(r);
     return bad;
 }

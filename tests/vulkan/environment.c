@@ -27,3 +27,9 @@ const fault_layer *environment_prepare_faults(void)
     fprintf(stderr, "the fault layer: %s\n", dlerror());
     abort();
 }
+
+void environment_validate(void)
+{
+    setenv("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation", 1);
+    setenv("VK_LAYER_SETTINGS_PATH", RLX_SOURCE_DIR "/tests/vulkan", 0);
+}

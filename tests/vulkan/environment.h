@@ -11,4 +11,8 @@ void environment_prepare(void);
 /* The same, and the layer of fault_layer.h in front of all others; it stays loaded. */
 const fault_layer *environment_prepare_faults(void);
 
+/* Programs that are started from here open devices under the validation layer, where that is installed; what it says goes to
+ * their stdout. (What it is to be heard about: vk_layer_settings.txt, or where VK_LAYER_SETTINGS_PATH points.) */
+void environment_validate(void);
+
 #endif

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "tests/vulkan/validation.h"
+
 layers_world cpu, gpu;
 const fault_layer *faults;
 bool validated;
@@ -74,17 +76,11 @@ rlx_session *layers_make_session(const layers_world *w, int sequences)
 
 static rlx_status open_device(bool hides, uint64_t without, rlx_context *cx)
 {
-    rlx_vulkan_options o = {.validate = true, .hides = hides, .without = without, .said = &said};
+    const rlx_vulkan_options o = {.hides = hides, .without = without, .said = &said};
     cx->target.features &= ~without;
     rlx_device_destroy(cx->gpu); /* again, under the layer */
     cx->gpu = NULL;
-    rlx_status st = rlx_vulkan_open(&o, &cx->gpu);
-    validated = !st;
-    if (rlx_status_code(st) != RLX_NOT_FOUND) /* the layer is a package of its own */
-        return st;
-    rlx_status_free(st);
-    o.validate = false;
-    return rlx_vulkan_open(&o, &cx->gpu);
+    return validation_open(o, &cx->gpu, &validated);
 }
 
 static void open_gpu(bool hides, uint64_t without, const char *layers)
