@@ -1,7 +1,8 @@
 /* tests/random_graphs/graphs.h: random graphs of tensor ops through every engine.
  *
- *   generate.c  a well-typed graph from a seed       run.c     the engines, and what they must
- * agree in reduce.c    a smaller graph that fails alike     main.c    the program
+ *   generate.c  a well-typed graph from a seed     run.c     the engines, and what they must agree in
+ *   reduce.c    a smaller graph that fails alike   device.c  a Vulkan device
+ *   main.c      the program
  *
  * A graph is a HIR module with one function, @main, of INPUT arguments; symbols have live extents.
  */
@@ -34,6 +35,8 @@ rlx_status graph_parse(const char *path, const char *text, random_graph *g);
 void graph_deinit(random_graph *g);
 /* RLX_OK when all engines have the same bits (any NaN is like any other). */
 rlx_status graph_check(const random_graph *g);
+/* Code from now on runs on that Vulkan device in place of the CPU; the name is borrowed. */
+void graph_check_on(const char *name);
 /* Makes the graph as small as it fails (whatever the failure), and prints it as a file. */
 void graph_reduce(random_graph *g, rlx_text *out);
 

@@ -1,12 +1,16 @@
-/* tests/random_graphs/main.c: random_graphs FIRST COUNT runs the graphs of those seeds;
- * random_graphs FILE... runs files as it prints them. Ends with 1 when one fails, after printing
- * it. */
+/* tests/random_graphs/main.c: random_graphs [--device vulkan[:I,-FEATURE]] FIRST COUNT runs the graphs of those seeds;
+ * random_graphs [--device D] FILE... runs files as it prints them. With a device code runs there in place of the CPU, under the
+ * validation layer, for every other seed without some features. Ends with 1 when one fails, after printing it. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/random_graphs/device.h"
 #include "tests/random_graphs/graphs.h"
+#include "tests/vulkan/environment.h"
+
+enum { SKIPPED = 77 };
 
 static bool report(random_graph *g, rlx_status st, const char *what)
 {
@@ -57,8 +61,16 @@ static bool run_file(const char *path)
 int main(int argc, char **argv)
 {
     long long bad = 0, count = 0;
+    if (argc > 2 && !strcmp(argv[1], "--device")) {
+        environment_prepare();
+        if (!graph_device_is_there(argv[2]))
+            return SKIPPED;
+        graph_check_on(argv[2]);
+        argv += 2;
+        argc -= 2;
+    }
     if (argc < 2) {
-        fprintf(stderr, "usage: random_graphs FIRST COUNT, or random_graphs FILE...\n");
+        fprintf(stderr, "usage: random_graphs [--device vulkan] FIRST COUNT, or FILE...\n");
         return 2;
     }
     if (argc == 3 && isdigit((unsigned char)argv[1][0])) {

@@ -1,7 +1,10 @@
 /* tests/random_graphs/run.c: one graph on every engine:
  *
  *   HIR evaluator = MIR evaluator = fused MIR by the evaluator = its LIR by the interpreter
- *     = its code on this processor = code with a function for each op, nothing fused */
+ *     = its code on this processor = code with a function for each op, nothing fused
+ *
+ * On a Vulkan device only fused code runs, of the LIR that is scheduled for GPUs. A driver may round a multiply-add twice: code
+ * has the bits of the interpreter, which rounds them once or, all of them, twice. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +16,7 @@
 #include "runtime/cpu.h"
 #include "runtime/runtime.h"
 #include "tests/lower/tape_runner.h"
+#include "tests/random_graphs/device.h"
 #include "tests/random_graphs/graphs.h"
 
 enum { MOST_INPUTS = 64, MOST_RESULTS = 4 };
@@ -26,6 +30,8 @@ typedef struct runner {
     int nresults;
     rlx_jit_target target;
     rlx_lir_target lir_target;
+    const char *device; /* a Vulkan device's name; NULL: this processor */
+    rlx_device *gpu;    /* it */
     int64_t upper[RLX_MAX_SYMBOLS];
 } runner;
 
@@ -93,10 +99,11 @@ static bool is_alike(rlx_format f, const void *a, const void *b, int64_t i)
            isnan(rlx_format_load(f, b, i));
 }
 
-static rlx_status compare(const runner *r, const rlx_eval_tensor *got, const char *engine)
+static rlx_status compare_with(const runner *r, const rlx_eval_tensor *wants,
+                               const rlx_eval_tensor *got, const char *engine)
 {
     for (int k = 0; k < r->nresults; k++) {
-        const rlx_eval_tensor *want = &r->want[k];
+        const rlx_eval_tensor *want = &wants[k];
         int64_t n = 1;
         for (int d = 0; d < want->rank; d++)
             n *= want->dim[d];
@@ -108,6 +115,11 @@ static rlx_status compare(const runner *r, const rlx_eval_tensor *got, const cha
                                 rlx_format_load(want->format, want->data, i));
     }
     return RLX_OK;
+}
+
+static rlx_status compare(const runner *r, const rlx_eval_tensor *got, const char *engine)
+{
+    return compare_with(r, r->want, got, engine);
 }
 
 /* ---- engines -----------------------------------------------------------------------------------
@@ -122,9 +134,10 @@ static rlx_status by_evaluator(const runner *r, const rlx_ir_module *mir, const 
     return st;
 }
 
-static rlx_status by_interpreter(const runner *r, const rlx_ir_module *lir)
+/* The results are the caller's. */
+static rlx_status interpret(const runner *r, const rlx_ir_module *lir, bool splits_fma,
+                            rlx_eval_tensor *got)
 {
-    rlx_eval_tensor got[MOST_RESULTS];
     rlx_lir_plan_report report;
     RLX_TRY(rlx_lir_check_plan(lir, "main", r->upper, &report));
     for (int k = 0; k < r->nresults; k++) {
@@ -134,12 +147,22 @@ static rlx_status by_interpreter(const runner *r, const rlx_ir_module *lir)
             n *= got[k].dim[d];
         got[k].data = malloc(rlx_format_bytes(got[k].format, n) + 1);
     }
-    tape_run run = {.module = lir, .env = &r->env, .arena_bytes = (size_t)report.arena_bytes};
+    tape_run run = {.module = lir,
+                    .env = &r->env,
+                    .arena_bytes = (size_t)report.arena_bytes,
+                    .options = {.splits_fma = splits_fma}};
     run.arena = aligned_alloc(64, (run.arena_bytes + 63) / 64 * 64 + 64);
     rlx_status st = tape_run_entry(&run, "main", got, r->nresults);
+    free(run.arena);
+    return st;
+}
+
+static rlx_status by_interpreter(const runner *r, const rlx_ir_module *lir)
+{
+    rlx_eval_tensor got[MOST_RESULTS] = {0};
+    rlx_status st = interpret(r, lir, false, got);
     if (!st)
         st = compare(r, got, "ref:lir");
-    free(run.arena);
     free_results(got, r->nresults);
     return st;
 }
@@ -169,6 +192,31 @@ static rlx_status step(const runner *r, rlx_session *s, rlx_executable *e)
     return rlx_session_step(s, e, &step);
 }
 
+static rlx_status load(const runner *r, const rlx_text *entry, rlx_executable **out)
+{
+    rlx_program *p;
+    if (!r->gpu)
+        return rlx_executable_create(entry->data, entry->len, NULL, out);
+    RLX_TRY(rlx_program_decode(entry->data, entry->len, &p));
+    return rlx_executable_create_on(r->gpu, p, NULL, out);
+}
+
+/* What a device gives, to the bit, as one that rounds multiply-adds once or twice. */
+static rlx_status compare_code(const runner *r, const rlx_ir_module *lir,
+                               const rlx_eval_tensor *got, const char *engine)
+{
+    rlx_eval_tensor twice[MOST_RESULTS] = {0};
+    rlx_status once = compare(r, got, engine);
+    if (!once || !r->gpu)
+        return once;
+    rlx_status st = interpret(r, lir, true, twice);
+    if (!st)
+        st = compare_with(r, twice, got, engine);
+    free_results(twice, r->nresults);
+    rlx_status_free(once);
+    return st;
+}
+
 static rlx_status by_code(const runner *r, const rlx_ir_module *lir, const char *engine)
 {
     static const char *const names[MOST_RESULTS] = {"r0", "r1", "r2", "r3"};
@@ -184,11 +232,11 @@ static rlx_status by_code(const runner *r, const rlx_ir_module *lir, const char 
     rlx_eval_tensor got[MOST_RESULTS];
     rlx_status st = rlx_jit_compile(lir, &r->target, &o, &entry, NULL);
     if (!st)
-        st = rlx_executable_create(entry.data, entry.len, NULL, &e);
+        st = load(r, &entry, &e);
     if (!st)
         st = rlx_team_create(1, &team);
     if (!st)
-        st = rlx_session_create_on(team, &(rlx_session_options){0}, &s);
+        st = rlx_session_create_device(r->gpu, team, &(rlx_session_options){0}, &s);
     if (!st)
         st = step(r, s, e);
     for (int k = 0; k < r->nresults && !st; k++) {
@@ -197,7 +245,7 @@ static rlx_status by_code(const runner *r, const rlx_ir_module *lir, const char 
         got[k].data = (void *)t.data;
     }
     if (!st)
-        st = compare(r, got, engine);
+        st = compare_code(r, lir, got, engine);
     rlx_session_destroy(s);
     rlx_team_destroy(team);
     rlx_executable_destroy(e);
@@ -357,16 +405,16 @@ static rlx_status run_split(const runner *r, const rlx_ir_module *mir)
     return st;
 }
 
-/* Everything with code for a CPU of those features. */
-static rlx_status run_path(runner *r, uint64_t features)
+/* Everything with code for a target. */
+static rlx_status run_path(runner *r, const rlx_jit_target *target)
 {
     rlx_ir_module *mir = NULL;
-    r->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = features};
+    r->target = *target;
     RLX_TRY(rlx_jit_lir_target(&r->target, &r->lir_target));
     rlx_status st = rlx_hir_lower(r->g->hir, &mir);
     if (!st)
         st = by_evaluator(r, mir, "MIR by the evaluator");
-    if (!st)
+    if (!st && !r->gpu) /* drivers compile for long; operators by themselves are tests/suites' */
         st = run_split(r, mir);
     if (!st)
         st = run_fused(r, mir); /* changes mir */
@@ -375,25 +423,54 @@ static rlx_status run_path(runner *r, uint64_t features)
 }
 
 /* With all that this CPU has, and as for each level that it reaches when that is less. */
-static rlx_status run_all(runner *r)
+static rlx_status run_cpu(runner *r)
 {
     static const char *const levels[] = {"x86-64-v4", "x86-64-v3"};
     const uint64_t host = rlx_cpu_host()->features;
-    RLX_TRY(make_inputs(r));
-    RLX_TRY(rlx_hir_eval(r->g->hir, "main", &r->env, r->want, r->nresults));
-    RLX_TRY(run_path(r, host));
+    RLX_TRY(run_path(r, &(rlx_jit_target){.kind = RLX_JIT_CPU, .features = host}));
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
         uint64_t level;
         RLX_TRY(rlx_cpu_parse(levels[i], false, &level));
+        const rlx_jit_target target = {.kind = RLX_JIT_CPU, .features = level};
         if ((host & level) == level && host != level)
-            RLX_TRY_NOTE(run_path(r, level), "for %s", levels[i]);
+            RLX_TRY_NOTE(run_path(r, &target), "for %s", levels[i]);
     }
     return RLX_OK;
 }
 
+static rlx_status run_vulkan(runner *r)
+{
+    graph_device d;
+    RLX_TRY(graph_device_open(r->device, r->g->seed, &d));
+    r->gpu = d.device;
+    rlx_status st = run_path(r, &d.target);
+    rlx_status closed = graph_device_close(&d);
+    if (st)
+        rlx_status_free(closed);
+    else
+        st = closed;
+    if (!st)
+        return RLX_OK;
+    rlx_text without = {0};
+    rlx_vulkan_list_features(d.masked, ",-", &without);
+    st = rlx_status_note(st, __FILE__, __LINE__, "on %s%s%s", r->device, without.len ? ",-" : "",
+                         without.data ? without.data : "");
+    rlx_text_deinit(&without);
+    return st;
+}
+
+static rlx_status run_all(runner *r)
+{
+    RLX_TRY(make_inputs(r));
+    RLX_TRY(rlx_hir_eval(r->g->hir, "main", &r->env, r->want, r->nresults));
+    return r->device ? run_vulkan(r) : run_cpu(r);
+}
+
+static const char *device; /* of graph_check_on */
+
 static rlx_status check_here(const random_graph *g)
 {
-    runner r = {.g = g, .nresults = g->hir->first->nresults};
+    runner r = {.g = g, .nresults = g->hir->first->nresults, .device = device};
     if (r.nresults > MOST_RESULTS || g->hir->first->body->nargs > MOST_INPUTS)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "%d results of %d inputs", r.nresults,
                         g->hir->first->body->nargs);
@@ -440,11 +517,16 @@ static rlx_status listen(int in, pid_t child)
     return st;
 }
 
+void graph_check_on(const char *name)
+{
+    device = name;
+}
+
 rlx_status graph_check(const random_graph *g)
 {
     static bool warm; /* LLVM is opened once, here */
     int ends[2];
-    if (!warm) {
+    if (!warm && !device) { /* a device's threads would be lost in a child */
         random_graph first;
         warm = true;
         rlx_status_free(graph_generate(0, &first));
