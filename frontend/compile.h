@@ -66,16 +66,6 @@ rlx_status rlx_flow_warm(const rlx_context *cx, const rlx_jit_target *target, co
 rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, rlx_program *p,
                                 const rlx_weights *w, rlx_executable **out);
 
-/* Fast takes a CPU's integer products, of whatever make: GPUs compute exactly. */
-static inline bool rlx_has_fast(const rlx_jit_target *t)
-{
-    return t->kind == RLX_JIT_CPU || t->kind == RLX_JIT_AARCH64;
-}
-static inline rlx_precision rlx_precision_on(const rlx_jit_target *t, rlx_precision wanted)
-{
-    return rlx_has_fast(t) ? wanted : RLX_EXACT;
-}
-
 double rlx_seconds(void); /* monotonic */
 
 #endif

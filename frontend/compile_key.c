@@ -165,7 +165,7 @@ rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *targe
     rlx_status st = rlx_jit_describe_code(target, &described);
     put_buffer(out, "target", &described);
     RLX_TRY(st);
-    put_text(out, "precision", precisions[rlx_has_fast(target) ? c->precision : RLX_MIR_EXACT]);
+    put_text(out, "precision", precisions[c->precision]);
     put_tuning(&c->tuning, out);
     put_places(c, out);
     put_bucket(c, out);

@@ -141,10 +141,6 @@ static rlx_status create(rlx_context *cx, const char *path, const rlx_model_sour
         return RLX_OOM();
     for (int i = 0; i < RLX_MODEL_BUCKETS; i++)
         rlx_lazy_init(&m->lazy[i]);
-    o.precision = rlx_precision_on(&cx->target, o.precision);
-    if (options && o.precision != options->precision)
-        rlx_context_log(cx, RLX_LOG_WARNING,
-                        "precision fast is for CPUs: on %s %s computes exactly", cx->device, path);
     rlx_status st = load(cx, path, source, &o, m);
     if (st) {
         rlx_model_destroy(m);

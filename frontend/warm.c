@@ -9,8 +9,7 @@
 typedef struct warming {
     rlx_context *cx;
     const rlx_model *model;
-    rlx_precision wanted;
-    rlx_model_options how; /* of the target whose turn it is, as its plan */
+    rlx_model_options how;
     rlx_model_plan plan;
     const rlx_warm_options *options;
     rlx_warm_step step; /* as the caller sees it */
@@ -53,7 +52,6 @@ static rlx_status turn_to_target(warming *w, const char *name, rlx_jit_target *o
         RLX_TRY(rlx_jit_target_named(name, out));
     else
         *out = w->cx->target;
-    w->how.precision = rlx_precision_on(out, w->wanted);
     return rlx_model_make_plan(&w->how, &w->plan);
 }
 
@@ -92,7 +90,6 @@ rlx_status rlx_model_warm(rlx_context *cx, const char *path, const rlx_model_opt
     warming w = {.cx = cx, .model = &m, .options = options ? options : &none};
     if (how)
         w.how = *how;
-    w.wanted = w.how.precision;
     rlx_status st = m.path ? rlx_model_check_options(&w.how) : RLX_OOM();
     if (!st)
         st = rlx_model_read_files(cx, &m);

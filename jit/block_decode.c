@@ -137,9 +137,16 @@ static value low_bits(const rlx_decoder *d, value v, int bits)
     return op_const(d, RLX_DECODE_AND, v, (1u << bits) - 1);
 }
 
+/* The power of two, 4 at most, that divides x and where rows begin. */
+static int alignment(const rlx_decoder *d, number x)
+{
+    uint32_t of = 4 | x.plus | (uint32_t)rlx_format_get(d->format)->block_bytes;
+    return (int)power_below(x.v ? of | x.multiple : of);
+}
+
 static value load(const rlx_decoder *d, number at, int bytes)
 {
-    return d->engine->load(d->user, value_of(d, at), bytes);
+    return d->engine->load(d->user, value_of(d, at), bytes, alignment(d, at));
 }
 
 /* `high` above the `bits` bits of `low`. */
@@ -485,6 +492,50 @@ static value load_code(const rlx_decoder *d, number block, number e)
     return stand ? pick(d, stand, 0, 1 << l->low_bits, q) : q;
 }
 
+/* ---- four codes ---- */
+
+enum { TOGETHER = 4 };
+
+/* A byte in all four of a word. */
+static uint32_t in_bytes(uint32_t x)
+{
+    return x * 0x01010101u;
+}
+
+/* Of planes that have the four in as many bytes. */
+static value load_plane_words(const rlx_decoder *d, number block, number e, int low, int span,
+                              int bits)
+{
+    number at = rest(d, e, span * 8 / bits);
+    number byte = sum(d, times(d, over(d, e, span * 8 / bits), span), rest(d, at, span));
+    number shift = times(d, over(d, at, span), bits);
+    value word = load(d, plus(sum(d, block, byte), low), TOGETHER);
+    return op_const(d, RLX_DECODE_AND, shifted(d, word, shift), in_bytes((1u << bits) - 1));
+}
+
+/* Bits e .. e + 3, one to a byte. */
+static value load_spread_bits(const rlx_decoder *d, number block, number e, int at)
+{
+    enum { APART = 1 | 1 << 7 | 1 << 14 | 1 << 21 }; /* bit i to bit 8 i, and others elsewhere */
+    value four = load_bits_at(d, plus(block, at), TOGETHER, e, TOGETHER);
+    return op_const(d, RLX_DECODE_AND, op_const(d, RLX_DECODE_MUL, four, APART), in_bytes(1));
+}
+
+static value load_words(const rlx_decoder *d, number block, number e)
+{
+    enum { HIGH_SPAN = 32 };
+    const rlx_block_layout *l = layout_of(d);
+    if (l->low_bits == 8)
+        return load(d, plus(sum(d, block, e), l->low), TOGETHER);
+    value q = load_plane_words(d, block, e, l->low, l->span, l->low_bits);
+    if (l->high < 0)
+        return q;
+    value high = l->high_bits == 32
+                     ? load_spread_bits(d, block, e, l->high)
+                     : load_plane_words(d, block, e, l->high, HIGH_SPAN, l->high_bits);
+    return with_high(d, q, high, l->low_bits);
+}
+
 /* ---- where in the row ---- */
 
 /* The byte of its block; *e: the element in the block. */
@@ -510,6 +561,20 @@ rlx_decode_value rlx_decode_code(const rlx_decoder *d, rlx_decode_number index)
 {
     number e, block = block_of(d, index, &e);
     return load_code(d, block, e);
+}
+
+rlx_decode_value rlx_decode_codes(const rlx_decoder *d, rlx_decode_number index)
+{
+    const rlx_block_layout *l = layout_of(d);
+    number e, block = block_of(d, index, &e);
+    if (l->codes == RLX_BLOCK_CODES_INT && (l->low_bits == 8 || l->span >= TOGETHER))
+        return load_words(d, block, e);
+    value word = 0;
+    for (int i = 0; i < TOGETHER; i++) {
+        value code = low_bits(d, load_code(d, block, plus(e, i)), 8);
+        word = word ? with_high(d, word, code, 8 * i) : code;
+    }
+    return word;
 }
 
 rlx_decode_value rlx_decode_scale(const rlx_decoder *d, rlx_decode_number index)

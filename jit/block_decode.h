@@ -36,8 +36,8 @@ typedef struct rlx_decode_engine {
                            rlx_decode_value b); /* b: 0 where there is one operand */
     rlx_decode_value (*select)(void *user, bool floats, rlx_decode_value cond, rlx_decode_value a,
                                rlx_decode_value b);
-    /* The little-endian word of 1, 2 or 4 bytes at byte `at` of the row, as u32. */
-    rlx_decode_value (*load)(void *user, rlx_decode_value at, int bytes);
+    /* The little-endian word of 1, 2 or 4 bytes at byte `at` of the row, as u32; `at` and the rows are multiples of `align`. */
+    rlx_decode_value (*load)(void *user, rlx_decode_value at, int bytes, int align);
     /* Word i of a table, which may not live longer; `name` tells tables apart. */
     rlx_decode_value (*table)(void *user, const char *name, const uint32_t *words, int n,
                               rlx_decode_value i);
@@ -60,6 +60,8 @@ typedef struct rlx_decode_number {
 /* Element `index` of a row of blocks: its f32, as rlx_format_decode has it; or its code. */
 rlx_decode_value rlx_decode_element(const rlx_decoder *d, rlx_decode_number index);
 rlx_decode_value rlx_decode_code(const rlx_decoder *d, rlx_decode_number index);
+/* Codes index .. index + 3 of a row, the first of which is a multiple of 4, as the bytes of a word. */
+rlx_decode_value rlx_decode_codes(const rlx_decoder *d, rlx_decode_number index);
 /* Scale and minimum of group `index` of a row. */
 rlx_decode_value rlx_decode_scale(const rlx_decoder *d, rlx_decode_number index);
 rlx_decode_value rlx_decode_min(const rlx_decoder *d, rlx_decode_number index);

@@ -236,7 +236,7 @@ static rlx_status make_jobs(const rlx_jit_tape *tape, rlx_arena *arena, pool *p)
     if (!p->jobs)
         return RLX_OOM();
     for (uint32_t i = 0; i < p->njobs; i++) {
-        RLX_TRY(rlx_jit_check_budget(tape->kernels[i]));
+        RLX_TRY(rlx_jit_check_budget(tape->kernels[i], p->target->kind));
         p->jobs[i] = (job){
             .kernel = tape->kernels[i], .cost = rlx_jit_kernel_cost(tape->kernels[i]), .index = i};
     }

@@ -10,6 +10,8 @@ typedef struct rlx_host_invocation {
     int32_t thread;    /* 0..team-1 */
     void *team_memory; /* 48 KiB, aligned to 64, shared by the team */
     void (*barrier)(struct rlx_host_invocation *self);
+    /* What invocation `from`, of the same subgroup, calls it with as x at the same time. */
+    int32_t (*take)(struct rlx_host_invocation *self, int32_t x, int32_t from);
 } rlx_host_invocation;
 
 #endif

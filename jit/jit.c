@@ -209,6 +209,8 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
         (long long)lir.l2_bytes, (long long)lir.team_bytes, lir.bf16_width, lir.byte_tiles);
     if (t->range_bytes)
         rlx_text_putf(out, ", range %lld", (long long)t->range_bytes);
+    if (t->kind == RLX_JIT_SPIRV && code.features & RLX_VULKAN_BIT(SUBGROUP))
+        rlx_text_putf(out, ", subgroup %d", t->subgroup);
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 
@@ -249,7 +251,7 @@ static rlx_status emit(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_l
 {
     const rlx_llvm_module *m;
     rlx_llvm *worker = NULL;
-    RLX_TRY(rlx_jit_check_budget(kernel));
+    RLX_TRY(rlx_jit_check_budget(kernel, t->kind));
     if (t->kind == RLX_JIT_SPIRV)
         return emit_spirv(kernel, t, form, out);
     RLX_TRY(rlx_jit_module_open(&m));

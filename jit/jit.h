@@ -28,7 +28,7 @@ typedef struct rlx_jit_target {
     const struct rlx_jit_emulation *emulation; /* CPU, tests only: see emulation.h; or NULL */
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
                  what GPUs run (host_team.h) */
-    int subgroup;       /* SPIRV: invocations of a subgroup; 0: not known, or not to be used */
+    int subgroup; /* SPIRV, and where teams are tested: invocations of a subgroup; 0: not known, or not to be used */
     int64_t team_bytes; /* SPIRV: of workgroup memory that a device has; 0: 16 KiB, the least */
     int64_t
         range_bytes; /* SPIRV: of an argument that is bound as a range; what may be larger goes by

@@ -54,6 +54,8 @@ typedef struct rlx_emit_engine {
     void (*barrier)(rlx_emit *e);
     /* `bytes` (a multiple of 64) of team memory; the address is known in the entry block. */
     LLVMValueRef (*team_memory)(rlx_emit *e, int64_t bytes);
+    /* The f32 or i32 x of invocation `from`, i32, which is of the same subgroup; NULL on CPUs. */
+    LLVMValueRef (*shuffle)(rlx_emit *e, LLVMValueRef x, LLVMValueRef from);
     rlx_status (*end)(rlx_emit *e); /* before the return: last checks, last code; may be NULL */
 } rlx_emit_engine;
 
@@ -89,7 +91,8 @@ struct rlx_emit {
     /* GPU */
     LLVMValueRef thread;   /* i32, 0..team-1 */
     LLVMValueRef exchange; /* team memory that tiles change hands through */
-    LLVMValueRef barrier;  /* host team: the function to call */
+    LLVMValueRef barrier;  /* host team: the functions to call */
+    LLVMValueRef take;
 };
 
 /* Builds `kernel` into `module` (empty, of context `cx`), and its parts if `parts` is given: the caller deinits. */

@@ -20,6 +20,7 @@ static rlx_status begin(rlx_emit *e)
     e->thread = field(e, e->i32, offsetof(rlx_host_invocation, thread));
     e->memory = field(e, e->ptr, offsetof(rlx_host_invocation, team_memory));
     e->barrier = field(e, e->ptr, offsetof(rlx_host_invocation, barrier));
+    e->take = field(e, e->ptr, offsetof(rlx_host_invocation, take));
     rlx_emit_team_begin(e);
     return RLX_OK;
 }
@@ -31,6 +32,14 @@ static void barrier(rlx_emit *e)
     LLVMBuildCall2(e->b, type, e->barrier, &self, 1, "");
 }
 
+static LLVMValueRef shuffle(rlx_emit *e, LLVMValueRef x, LLVMValueRef from)
+{
+    LLVMTypeRef of = LLVMTypeOf(x), params[3] = {e->ptr, e->i32, e->i32};
+    LLVMValueRef args[3] = {LLVMGetParam(e->fn, 4), LLVMBuildBitCast(e->b, x, e->i32, ""), from};
+    LLVMTypeRef type = LLVMFunctionType(e->i32, params, 3, false);
+    return LLVMBuildBitCast(e->b, LLVMBuildCall2(e->b, type, e->take, args, 3, ""), of, "");
+}
+
 const rlx_emit_engine rlx_emit_engine_host_team = {
     .name = "the host team emitter",
     .parts = rlx_emit_team_parts,
@@ -38,6 +47,7 @@ const rlx_emit_engine rlx_emit_engine_host_team = {
     .begin = begin,
     .node = rlx_emit_team_node,
     .barrier = barrier,
+    .shuffle = shuffle,
     .team_memory = rlx_emit_next_team_memory,
     .end = rlx_emit_team_end,
 };

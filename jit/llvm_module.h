@@ -27,6 +27,7 @@ typedef struct rlx_llvm_target {
     const struct rlx_jit_emulation
         *emulation; /* see emulation.h; or NULL; lives as long as the worker */
     int team;       /* invocations per team; on a CPU 1, or more for host_team.h */
+    int subgroup;   /* of them that change elements without team memory, a power of two; 0: none */
 } rlx_llvm_target;
 
 /* Loops of a kernel that are functions of their own (llvm_parts.h), in their order: objects that the kernel's

@@ -58,6 +58,14 @@ static void barrier(rlx_emit *e)
     rlx_emit_intrinsic(e, "llvm.nvvm.barrier0", NULL, NULL, 0);
 }
 
+static LLVMValueRef shuffle(rlx_emit *e, LLVMValueRef x, LLVMValueRef from)
+{
+    const bool is_float = LLVMTypeOf(x) == e->f32;
+    LLVMValueRef args[4] = {rlx_emit_int(e->i32, -1), x, from, rlx_emit_int(e->i32, 31)};
+    return rlx_emit_intrinsic(
+        e, is_float ? "llvm.nvvm.shfl.sync.idx.f32" : "llvm.nvvm.shfl.sync.idx.i32", NULL, args, 4);
+}
+
 static LLVMValueRef team_memory(rlx_emit *e, int64_t bytes)
 {
     LLVMTypeRef type = LLVMArrayType2(e->i8, (uint64_t)bytes);
@@ -76,6 +84,7 @@ const rlx_emit_engine rlx_emit_engine_nvptx = {
     .begin = begin,
     .node = rlx_emit_team_node,
     .barrier = barrier,
+    .shuffle = shuffle,
     .team_memory = team_memory,
     .end = rlx_emit_team_end,
 };

@@ -96,8 +96,9 @@ static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block
         int64_t bytes = 0;
         if (n->op == RLX_LIR_REDUCE || (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
             bytes = exchange_bytes(e, &n->in[0]->type);
-        if (n->op == RLX_LIR_CONTRACT)
-            bytes = exchange_bytes(e, &n->in[1]->type) + exchange_bytes(e, &n->in[2]->type);
+        const bool products = n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_DOT;
+        for (int i = 1; i < n->nin && products; i++)
+            bytes += exchange_bytes(e, &n->in[i]->type);
         for (int i = 0; i < n->nblock; i++) {
             int64_t nested = block_exchange_bytes(e, n->blocks[i]);
             bytes = nested > bytes ? nested : bytes;
@@ -181,40 +182,112 @@ static rlx_status emit_broadcast(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* Elements first..first+width of the exchange, combined by halves. */
-static rlx_status reduce_run(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef first, int width,
-                             LLVMValueRef *out)
+/* ---- rows combined by halves: by whom is spirv_reduce.c's matter too ---- */
+
+static rlx_map_fn fn_of(const rlx_ir_node *n)
 {
-    rlx_map_fn fn = (rlx_map_fn)rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_ADD);
+    return (rlx_map_fn)rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_ADD);
+}
+
+static int width_of(const rlx_ir_node *n)
+{
+    const rlx_ir_type *from = &n->in[0]->type;
+    return (int)from->dim[from->rank - 1];
+}
+
+/* Elements first, first + apart, .. of the exchange, combined. */
+static rlx_status reduce_run(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef first, int count,
+                             int apart, LLVMValueRef *out)
+{
     rlx_format f = n->in[0]->type.format;
-    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, width);
+    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, count);
     if (!x)
         return RLX_OOM();
-    for (int i = 0; i < width; i++)
-        x[i] = get_element(e, 0, f, rlx_emit_add(e->b, first, rlx_emit_int(e->i32, i)));
-    for (width /= 2; width; width /= 2) {
-        for (int i = 0; i < width; i++) {
-            LLVMValueRef in[2] = {x[i], x[i + width]};
-            RLX_TRY(rlx_emit_map(e, n, fn, f, in, &x[i]));
+    for (int i = 0; i < count; i++)
+        x[i] = get_element(e, 0, f,
+                           rlx_emit_add(e->b, first, rlx_emit_int(e->i32, (int64_t)i * apart)));
+    for (count /= 2; count; count /= 2) {
+        for (int i = 0; i < count; i++) {
+            LLVMValueRef in[2] = {x[i], x[i + count]};
+            RLX_TRY(rlx_emit_map(e, n, fn_of(n), f, in, &x[i]));
         }
     }
     *out = x[0];
     return RLX_OK;
 }
 
-static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
+static bool by_subgroup(const rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_format f = n->in[0]->type.format;
+    const int lanes = e->target->subgroup;
+    return lanes > 0 && (f == RLX_F32 || f == RLX_I32) && width_of(n) > 1 &&
+           (width_of(n) <= lanes || n->out[0]->type.rank == 0);
+}
+
+/* `width` neighbours' x combined: of the first of them what the op says, of the others the same but
+ * for zeros' signs and NaNs, where a maximum takes its operands in another order. */
+static rlx_status combine_lanes(rlx_emit *e, const rlx_ir_node *n, int width, LLVMValueRef *x)
+{
+    for (width /= 2; width; width /= 2) {
+        LLVMValueRef from = LLVMBuildXor(e->b, e->thread, rlx_emit_int(e->i32, width), "");
+        LLVMValueRef in[2] = {*x, e->engine->shuffle(e, *x, from)};
+        RLX_TRY(rlx_emit_map(e, n, fn_of(n), n->in[0]->type.format, in, x));
+    }
+    return RLX_OK;
+}
+
+/* Rows that lie in one subgroup each. */
+static rlx_status reduce_rows(rlx_emit *e, const rlx_ir_node *n, rlx_emit_tile *out)
 {
     const rlx_ir_type *from = &n->in[0]->type, *to = &n->out[0]->type;
-    int width = (int)from->dim[from->rank - 1];
+    const rlx_emit_tile *in = rlx_emit_get(e, n->in[0]);
+    for (int p = 0; p < in->n; p++) {
+        LLVMValueRef x = in->part[p], valid, at = element(e, from, p, &valid);
+        RLX_TRY(combine_lanes(e, n, width_of(n), &x));
+        LLVMBuildStore(e->b, x, exchange_at(e, 0, from->format, at));
+    }
+    barrier(e);
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef first = rlx_emit_int(e->i32, 0);
+        if (to->rank)
+            first = linear(e, some_element(e, to, p), width_of(n), first);
+        out->part[p] = get_element(e, 0, from->format, first);
+    }
+    barrier(e);
+    return RLX_OK;
+}
+
+/* One row, longer than a subgroup, whose sum all invocations want. */
+static rlx_status reduce_long_row(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef *out)
+{
+    const int lanes = e->target->subgroup;
+    put_tile(e, n->in[0], 0);
+    barrier(e);
+    LLVMValueRef lane = LLVMBuildAnd(e->b, e->thread, rlx_emit_int(e->i32, lanes - 1), "");
+    RLX_TRY(reduce_run(e, n, lane, width_of(n) / lanes, lanes, out));
+    barrier(e);
+    RLX_TRY(combine_lanes(e, n, lanes, out));
+    if (fn_of(n) == RLX_FN_MAX) /* scalars are the same everywhere */
+        *out = e->engine->shuffle(e, *out,
+                                  LLVMBuildAnd(e->b, e->thread, rlx_emit_int(e->i32, -lanes), ""));
+    return RLX_OK;
+}
+
+static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *to = &n->out[0]->type;
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    if (by_subgroup(e, n))
+        return width_of(n) <= e->target->subgroup ? reduce_rows(e, n, out)
+                                                  : reduce_long_row(e, n, &out->part[0]);
     put_tile(e, n->in[0], 0);
     barrier(e);
     for (int p = 0; p < out->n; p++) {
         LLVMValueRef first = rlx_emit_int(e->i32, 0);
         if (to->rank)
-            first = linear(e, some_element(e, to, p), width, first);
-        RLX_TRY(reduce_run(e, n, first, width, &out->part[p]));
+            first = linear(e, some_element(e, to, p), width_of(n), first);
+        RLX_TRY(reduce_run(e, n, first, width_of(n), 1, &out->part[p]));
     }
     barrier(e);
     return RLX_OK;
@@ -242,6 +315,92 @@ static rlx_status emit_contract(rlx_emit *e, const rlx_ir_node *n)
                                     out->part[p]};
             out->part[p] = rlx_emit_intrinsic(e, "llvm.fma", e->f32, args, 3);
         }
+    }
+    barrier(e);
+    return RLX_OK;
+}
+
+/* ---- products of codes ---- */
+
+enum { DOT_LANES = 8, DOT_SCALE = 32 };
+
+typedef struct dot {
+    int64_t base[5]; /* of the operands in the exchange, but the first */
+    int64_t k, groups, size;
+    rlx_format codes; /* of the weights */
+} dot;
+
+static LLVMValueRef code_at(rlx_emit *e, const dot *d, int operand, rlx_format f,
+                            LLVMValueRef first, int64_t i)
+{
+    LLVMValueRef at = rlx_emit_add(e->b, first, rlx_emit_int(e->i32, i));
+    LLVMValueRef x = get_element(e, d->base[operand], f, at);
+    return LLVMBuildIntCast2(e->b, x, e->i32, f == RLX_I8, "");
+}
+
+/* The group's term added to acc; a and b are the codes' first, scales their own. */
+static rlx_status add_group(rlx_emit *e, const rlx_ir_node *n, const dot *d, LLVMValueRef a,
+                            LLVMValueRef b, LLVMValueRef sa, LLVMValueRef sb, LLVMValueRef *acc)
+{
+    LLVMValueRef sum = rlx_emit_int(e->i32, 0), scale;
+    for (int64_t i = 0; i < d->size; i++)
+        sum = rlx_emit_add(
+            e->b, sum,
+            rlx_emit_mul(e->b, code_at(e, d, 1, RLX_I8, a, i), code_at(e, d, 3, d->codes, b, i)));
+    LLVMValueRef scales[2] = {get_element(e, d->base[2], RLX_F32, sa),
+                              get_element(e, d->base[4], RLX_F32, sb)};
+    RLX_TRY(rlx_emit_map(e, n, RLX_FN_MUL, RLX_F32, scales, &scale));
+    LLVMValueRef args[3] = {scale, LLVMBuildSIToFP(e->b, sum, e->f32, ""), *acc};
+    *acc = rlx_emit_intrinsic(e, "llvm.fma", e->f32, args, 3);
+    return RLX_OK;
+}
+
+/* Groups lane, lane + 8, .. for the sum at [m, n, lane]. */
+static rlx_status add_groups(rlx_emit *e, const rlx_ir_node *n, const dot *d, LLVMValueRef *at,
+                             LLVMValueRef *acc)
+{
+    for (int64_t first = 0; first < d->groups; first += DOT_LANES) {
+        LLVMValueRef h = rlx_emit_add(e->b, at[2], rlx_emit_int(e->i32, first)), there = NULL;
+        LLVMValueRef next = *acc, zero = rlx_emit_int(e->i32, 0);
+        if (d->groups - first < DOT_LANES) {
+            LLVMValueRef end = rlx_emit_int(e->i32, d->groups);
+            there = LLVMBuildICmp(e->b, LLVMIntULT, h, end, "");
+            h = LLVMBuildSelect(e->b, there, h, zero, "");
+        }
+        LLVMValueRef k = linear(e, h, d->size, zero);
+        LLVMValueRef scale = LLVMBuildUDiv(e->b, k, rlx_emit_int(e->i32, DOT_SCALE), "");
+        RLX_TRY(add_group(e, n, d, linear(e, at[0], d->k, k), linear(e, at[1], d->k, k),
+                          linear(e, at[0], d->k / DOT_SCALE, scale), linear(e, at[1], d->groups, h),
+                          &next));
+        *acc = there ? LLVMBuildSelect(e->b, there, next, *acc, "") : next;
+    }
+    return RLX_OK;
+}
+
+static rlx_status emit_dot(rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_type *type = &n->out[0]->type;
+    const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]);
+    dot d = {.k = n->in[1]->type.dim[1],
+             .groups = n->in[4]->type.dim[1],
+             .codes = n->in[3]->type.format};
+    int64_t bytes = 0;
+    rlx_emit_tile *out;
+    if (rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0))
+        return rlx_emit_unsupported(e, n, "rows that are turned are for CPUs");
+    d.size = d.k / d.groups;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    for (int i = 1; i < n->nin; i++) {
+        put_tile(e, n->in[i], bytes);
+        d.base[i] = bytes;
+        bytes += exchange_bytes(e, &n->in[i]->type);
+    }
+    barrier(e);
+    for (int p = 0; p < out->n; p++) {
+        LLVMValueRef at[RLX_MAX_TILE_RANK];
+        position(e, type, some_element(e, type, p), at);
+        out->part[p] = acc->part[p];
+        RLX_TRY(add_groups(e, n, &d, at, &out->part[p]));
     }
     barrier(e);
     return RLX_OK;
@@ -387,6 +546,8 @@ rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)
         return emit_reduce(e, n);
     case RLX_LIR_CONTRACT:
         return emit_contract(e, n);
+    case RLX_LIR_DOT:
+        return emit_dot(e, n);
     case RLX_LIR_LOAD:
         return emit_load(e, n);
     case RLX_LIR_STORE:

@@ -74,8 +74,9 @@ static rlx_decode_value choose(void *user, bool floats, rlx_decode_value cond, r
     return from(LLVMBuildSelect(((row *)user)->e->b, to(cond), to(a), to(b), ""));
 }
 
-static rlx_decode_value load(void *user, rlx_decode_value at, int bytes)
+static rlx_decode_value load(void *user, rlx_decode_value at, int bytes, int align)
 {
+    (void)align;
     const row *r = user;
     rlx_emit *e = r->e;
     LLVMTypeRef type = LLVMIntTypeInContext(e->cx, 8 * (unsigned)bytes);

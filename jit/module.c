@@ -136,8 +136,7 @@ static const struct {
               {RLX_CPU_AMXINT8, NEEDS_V4},    {RLX_CPU_AMXBF16, NEEDS_V4}};
 
 /* What devices may have and no emitter makes use of: such a device takes the code of one without. */
-static const uint64_t unused_of_vulkan =
-    RLX_VULKAN_BIT(F16) | RLX_VULKAN_BIT(DOT) | RLX_VULKAN_BIT(SUBGROUP);
+static const uint64_t unused_of_vulkan = RLX_VULKAN_BIT(F16);
 
 uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 {
@@ -186,7 +185,8 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .tiles_bf16 = features >> RLX_CPU_AMXBF16 & 1,
                               .tiles_bytes = features >> RLX_CPU_AMXINT8 & 1,
                               .emulation = t->emulation,
-                              .team = t->team > 1 ? t->team : 1};
+                              .team = t->team > 1 ? t->team : 1,
+                              .subgroup = t->subgroup};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
     rlx_text_deinit(&text);
     return st;
@@ -227,6 +227,8 @@ static const struct {
     {"sm_89", "+ptx78"}, {"sm_90", "+ptx78"}, {"sm_90a", "+ptx80"},
 };
 
+enum { WARP = 32 }; /* threads that change elements with each other, on every NVIDIA GPU */
+
 static rlx_status create_nvptx_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
                                       rlx_llvm **out)
 {
@@ -237,6 +239,7 @@ static rlx_status create_nvptx_worker(const rlx_llvm_module *m, const rlx_jit_ta
                                   .cpu = ptx[i].processor,
                                   .features = ptx[i].features,
                                   .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM};
+        target.subgroup = target.team % WARP == 0 ? WARP : 0;
         return rlx_jit_adopt_status(m->create(&target, out));
     }
     return RLX_FAIL(RLX_UNSUPPORTED, "no NVIDIA processor is named %s; known are sm_75 to sm_90a",
@@ -250,13 +253,14 @@ rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target 
     return t->kind == RLX_JIT_CPU ? create_cpu_worker(m, t, out) : create_nvptx_worker(m, t, out);
 }
 
-rlx_status rlx_jit_check_budget(const rlx_ir_func *kernel)
+rlx_status rlx_jit_check_budget(const rlx_ir_func *kernel, rlx_jit_kind kind)
 {
-    int64_t cost = rlx_jit_kernel_cost(kernel);
-    if (cost > RLX_JIT_MAX_COST)
+    const int64_t cost = rlx_jit_kernel_cost(kernel);
+    const int most = kind == RLX_JIT_SPIRV ? RLX_JIT_MAX_SPIRV_COST : RLX_JIT_MAX_COST;
+    if (cost > most)
         return RLX_FAIL(RLX_UNSUPPORTED,
                         "kernel @%s unrolls to about %lld vector operations; at most "
                         "%d are compiled",
-                        kernel->name, (long long)cost, RLX_JIT_MAX_COST);
+                        kernel->name, (long long)cost, most);
     return RLX_OK;
 }

@@ -24,6 +24,6 @@ uint64_t rlx_jit_needed_features(const rlx_jit_target *t);
  * objects but for out-of-memory, which is replaced here by our own. */
 rlx_status rlx_jit_adopt_status(rlx_status s);
 /* A kernel that unrolls beyond what is compiled in reasonable time is RLX_UNSUPPORTED. */
-rlx_status rlx_jit_check_budget(const rlx_ir_func *kernel);
+rlx_status rlx_jit_check_budget(const rlx_ir_func *kernel, rlx_jit_kind kind);
 
 #endif

@@ -14,7 +14,7 @@ typedef struct printer {
 static rlx_status print_kernel(printer *p, const rlx_ir_func *kernel, rlx_text *out)
 {
     rlx_llvm_parts parts, again;
-    RLX_TRY(rlx_jit_check_budget(kernel));
+    RLX_TRY(rlx_jit_check_budget(kernel, RLX_JIT_CPU));
     RLX_TRY(rlx_jit_adopt_status(
         p->module->emit(p->worker, kernel, p->form, &parts, RLX_LLVM_KERNEL, out)));
     for (int i = 0; i < parts.n; i++) {

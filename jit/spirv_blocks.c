@@ -84,20 +84,11 @@ static rlx_decode_value choose(void *user, bool floats, rlx_decode_value cond, r
                         id_of(b));
 }
 
-static rlx_decode_value load(void *user, rlx_decode_value at, int bytes)
+static rlx_decode_value load(void *user, rlx_decode_value at, int bytes, int align)
 {
     const row *r = user;
-    rlx_spirv_emit *e = r->e;
-    rlx_spirv_id first = rlx_spirv_add(e, r->base, id_of(at)), word = 0;
-    for (int i = 0; i < bytes; i++) {
-        rlx_spirv_id where = i ? rlx_spirv_add(e, first, rlx_spirv_u32(e, i)) : first;
-        rlx_spirv_id byte = rlx_spirv_load_byte(e, r->access->buffer, where);
-        if (i)
-            byte =
-                rlx_spirv_op(&e->m, SpvOpShiftLeftLogical, e->u32, byte, rlx_spirv_u32(e, 8 * i));
-        word = word ? rlx_spirv_op(&e->m, SpvOpBitwiseOr, e->u32, word, byte) : byte;
-    }
-    return word;
+    return rlx_spirv_load_bytes(r->e, r->access->buffer, rlx_spirv_add(r->e, r->base, id_of(at)),
+                                bytes, align);
 }
 
 /* ---- tables ---- */
@@ -154,6 +145,14 @@ static rlx_decode_value table(void *user, const char *name, const uint32_t *word
 }
 
 static const rlx_decode_engine engine = {constant, constant_f32, op, choose, load, table};
+
+rlx_spirv_id rlx_spirv_load_block_codes(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                                        rlx_spirv_id base, rlx_decode_number along)
+{
+    row r = {e, a, base};
+    const rlx_decoder d = {&engine, &r, a->buffer->type->format};
+    return id_of(rlx_decode_codes(&d, along));
+}
 
 /* A code as registers hold the tile's format. */
 rlx_spirv_id rlx_spirv_load_block(rlx_spirv_emit *e, const rlx_spirv_access *a, rlx_spirv_id base,

@@ -36,7 +36,8 @@ static bool reads_elements(const rlx_ir_node *n, const rlx_ir_value *v)
 {
     if (n->op == RLX_LIR_PACK)
         return true;
-    return (n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER) && n->in[0] != v;
+    return (n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT) &&
+           n->in[0] != v;
 }
 
 bool rlx_spirv_defers(const rlx_ir_node *load)
@@ -58,19 +59,13 @@ bool rlx_spirv_defers(const rlx_ir_node *load)
 
 /* ---- operands ---- */
 
-typedef struct operand {
-    rlx_spirv_access access; /* of a load that is not made */
-    bool deferred;
-    rlx_format format;
-    int64_t base, k; /* in the exchange: its first word, elements of a row */
-} operand;
-
-static void operand_init(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t *words, operand *o)
+void rlx_spirv_operand_init(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t *words,
+                            rlx_spirv_operand *o)
 {
-    *o = (operand){.deferred = rlx_spirv_defers(v->def),
-                   .format = v->type.format,
-                   .base = *words,
-                   .k = v->type.dim[1]};
+    *o = (rlx_spirv_operand){.deferred = rlx_spirv_defers(v->def),
+                             .format = v->type.format,
+                             .base = *words,
+                             .k = v->type.dim[1]};
     if (o->deferred) {
         rlx_spirv_access_init(e, v->def, &v->type, &o->access);
         return;
@@ -79,15 +74,9 @@ static void operand_init(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t *word
     *words += rlx_spirv_tile_words(e, &v->type);
 }
 
-static rlx_decode_number plus(rlx_decode_number x, int64_t by)
-{
-    x.plus += (uint32_t)by;
-    return x;
-}
-
 /* Element [row, column]. */
-static rlx_spirv_id operand_at(rlx_spirv_emit *e, const operand *o, rlx_decode_number row,
-                               rlx_decode_number column)
+rlx_spirv_id rlx_spirv_operand_at(rlx_spirv_emit *e, const rlx_spirv_operand *o,
+                                  rlx_decode_number row, rlx_decode_number column)
 {
     if (o->deferred) {
         const rlx_spirv_place at = {.at = {row, column}};
@@ -102,7 +91,7 @@ static rlx_spirv_id operand_at(rlx_spirv_emit *e, const operand *o, rlx_decode_n
 /* ---- products ---- */
 
 typedef struct products {
-    operand a, b;
+    rlx_spirv_operand a, b;
     int64_t rows, columns, lanes, k; /* M, N, L, K */
     const rlx_spirv_tile *out;
 } products;
@@ -114,9 +103,9 @@ static void by_parts(rlx_spirv_emit *e, const products *x)
     for (int p = 0; p < x->out->n; p++) {
         const rlx_spirv_place at = rlx_spirv_place_of(e, type, rlx_spirv_some_element(e, type, p));
         for (int64_t j = 0; j < x->k; j += x->lanes) {
-            rlx_decode_number k = plus(at.at[2], j);
-            rlx_spirv_id a = operand_at(e, &x->a, at.at[0], k);
-            rlx_spirv_id b = operand_at(e, &x->b, at.at[1], k);
+            rlx_decode_number k = rlx_spirv_plus(at.at[2], j);
+            rlx_spirv_id a = rlx_spirv_operand_at(e, &x->a, at.at[0], k);
+            rlx_spirv_id b = rlx_spirv_operand_at(e, &x->b, at.at[1], k);
             x->out->part[p] = rlx_spirv_fma(e, e->f32, a, b, x->out->part[p]);
         }
     }
@@ -142,10 +131,11 @@ static rlx_status by_rows(rlx_spirv_emit *e, const products *x)
     lane.v = rlx_spirv_op(m, SpvOpBitwiseAnd, e->u32, e->thread, rlx_spirv_u32(e, x->lanes - 1));
     for (int64_t j = 0; j < x->k; j += x->lanes) {
         for (int64_t i = 0; i < own; i++)
-            b[i] = operand_at(e, &x->b, plus(column, i * apart), plus(lane, j));
+            b[i] = rlx_spirv_operand_at(e, &x->b, rlx_spirv_plus(column, i * apart),
+                                        rlx_spirv_plus(lane, j));
         for (int64_t r = 0; r < x->rows; r++) {
-            rlx_spirv_id a =
-                operand_at(e, &x->a, (rlx_decode_number){.plus = (uint32_t)r}, plus(lane, j));
+            rlx_spirv_id a = rlx_spirv_operand_at(
+                e, &x->a, (rlx_decode_number){.plus = (uint32_t)r}, rlx_spirv_plus(lane, j));
             for (int64_t i = 0; i < own; i++) {
                 rlx_spirv_id *sum = &x->out->part[r * own + i];
                 *sum = rlx_spirv_fma(e, e->f32, a, b[i], *sum);
@@ -169,8 +159,8 @@ rlx_status rlx_spirv_contract(rlx_spirv_emit *e, const rlx_ir_node *n)
                   .lanes = type->dim[2],
                   .k = n->in[1]->type.dim[1],
                   .out = out};
-    operand_init(e, n->in[1], &words, &x.a);
-    operand_init(e, n->in[2], &words, &x.b);
+    rlx_spirv_operand_init(e, n->in[1], &words, &x.a);
+    rlx_spirv_operand_init(e, n->in[2], &words, &x.b);
     if (words)
         rlx_spirv_barrier(&e->m);
     if (is_even(e, &x))
@@ -192,13 +182,13 @@ rlx_status rlx_spirv_outer(rlx_spirv_emit *e, const rlx_ir_node *n)
     const bool same = e->team % type->dim[1] == 0; /* an invocation has one column */
     rlx_spirv_tile *out;
     int64_t words = 0;
-    operand a, b;
+    rlx_spirv_operand a, b;
     RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
     rlx_spirv_place *at = RLX_NEW_ARRAY(e->arena, rlx_spirv_place, out->n);
     if (!at)
         return RLX_OOM();
-    operand_init(e, n->in[1], &words, &a);
-    operand_init(e, n->in[2], &words, &b);
+    rlx_spirv_operand_init(e, n->in[1], &words, &a);
+    rlx_spirv_operand_init(e, n->in[2], &words, &b);
     if (words)
         rlx_spirv_barrier(&e->m);
     for (int p = 0; p < out->n; p++) {
@@ -210,8 +200,8 @@ rlx_status rlx_spirv_outer(rlx_spirv_emit *e, const rlx_ir_node *n)
         rlx_spirv_id y = 0;
         for (int p = 0; p < out->n; p++) {
             if (!y || !same)
-                y = operand_at(e, &b, step, at[p].at[1]);
-            rlx_spirv_id x = operand_at(e, &a, at[p].at[0], step);
+                y = rlx_spirv_operand_at(e, &b, step, at[p].at[1]);
+            rlx_spirv_id x = rlx_spirv_operand_at(e, &a, at[p].at[0], step);
             out->part[p] = rlx_spirv_fma(e, e->f32, x, y, out->part[p]);
         }
     }
@@ -228,9 +218,9 @@ rlx_status rlx_spirv_pack(rlx_spirv_emit *e, const rlx_ir_node *n)
     rlx_spirv_id width = rlx_spirv_u32(e, run);
     rlx_spirv_tile *out;
     int64_t words = 0;
-    operand x;
+    rlx_spirv_operand x;
     RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
-    operand_init(e, n->in[0], &words, &x);
+    rlx_spirv_operand_init(e, n->in[0], &words, &x);
     if (words)
         rlx_spirv_barrier(m);
     for (int p = 0; p < out->n; p++) {
@@ -241,7 +231,7 @@ rlx_status rlx_spirv_pack(rlx_spirv_emit *e, const rlx_ir_node *n)
         row.v = rlx_spirv_op(m, SpvOpUDiv, e->u32, column, width);
         column = rlx_spirv_op(m, SpvOpUMod, e->u32, column, width);
         in.v = rlx_spirv_add(e, column, rlx_spirv_mul(e, rlx_spirv_number(e, at.at[0]), width));
-        out->part[p] = operand_at(e, &x, row, in);
+        out->part[p] = rlx_spirv_operand_at(e, &x, row, in);
     }
     if (words)
         rlx_spirv_barrier(m);

@@ -466,8 +466,8 @@ static rlx_status emit_block(rlx_spirv_emit *e, const rlx_ir_block *block)
 static rlx_spirv_id builtin(rlx_spirv_emit *e, SpvBuiltIn which, const char *name)
 {
     rlx_spirv_module *m = &e->m;
-    rlx_spirv_id type =
-        which == SpvBuiltInLocalInvocationIndex ? e->u32 : rlx_spirv_type_vector(m, e->u32, 3);
+    const bool vector = which == SpvBuiltInWorkgroupId || which == SpvBuiltInNumWorkgroups;
+    rlx_spirv_id type = vector ? rlx_spirv_type_vector(m, e->u32, 3) : e->u32;
     rlx_spirv_id v = rlx_spirv_variable(m, SpvStorageClassInput, type, name);
     rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, SpvDecorationBuiltIn,
                    (uint32_t)which);
@@ -497,27 +497,31 @@ static void find_uses(const rlx_ir_block *block, const rlx_ir_value *buffer, boo
 }
 
 /* What a buffer of the format is an array of: the widest integer or float of the device that its
- * elements are made of. */
-static int unit_bytes(const rlx_spirv_emit *e, rlx_format f)
+ * elements are made of; of codes that are read by fours, words or what comes nearest. */
+static int unit_bytes(const rlx_spirv_emit *e, rlx_format f, bool fours)
 {
     const rlx_format_info *info = rlx_format_get(f);
     int bytes = info->kind == RLX_KIND_BLOCK ? 1 : info->block_bytes;
+    if (fours && (info->kind != RLX_KIND_BLOCK || info->block_bytes % 4 == 0))
+        return 4;
+    if (fours && info->block_bytes % 2 == 0)
+        bytes = 2;
     bool stored = bytes >= 4 || rlx_spirv_has(e, bytes == 1 ? RLX_VULKAN_INT8 : RLX_VULKAN_INT16);
     return stored ? bytes : 4;
 }
 
-static rlx_spirv_id unit_type(rlx_spirv_emit *e, rlx_format f)
+static rlx_spirv_id unit_type(rlx_spirv_emit *e, rlx_format f, int bytes)
 {
-    int bytes = unit_bytes(e, f);
     if (bytes == rlx_format_get(f)->block_bytes)
         return rlx_spirv_storage_type(e, f);
     return rlx_spirv_type_int(&e->m, 8 * bytes);
 }
 
-static rlx_spirv_id storage_buffer(rlx_spirv_emit *e, rlx_format f, int binding, const char *name)
+static rlx_spirv_id storage_buffer(rlx_spirv_emit *e, rlx_format f, int unit, int binding,
+                                   const char *name)
 {
     rlx_spirv_module *m = &e->m;
-    rlx_spirv_id block = rlx_spirv_type_buffer(m, unit_type(e, f), unit_bytes(e, f));
+    rlx_spirv_id block = rlx_spirv_type_buffer(m, unit_type(e, f, unit), unit);
     rlx_spirv_id v = rlx_spirv_variable(m, SpvStorageClassStorageBuffer, block, name);
     rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, SpvDecorationDescriptorSet, 0);
     rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpDecorate, v, SpvDecorationBinding,
@@ -559,11 +563,11 @@ static rlx_status find_far(const rlx_spirv_emit *e, far_arguments *out)
 }
 
 /* Number `slot` of the push constants is where the argument lies. */
-static rlx_status define_far(rlx_spirv_emit *e, const rlx_ir_value *v, int slot, bool coherent)
+static rlx_status define_far(rlx_spirv_emit *e, const rlx_ir_value *v, int bytes, int slot,
+                             bool coherent)
 {
     rlx_spirv_module *m = &e->m;
-    const rlx_spirv_id unit = unit_type(e, v->type.format);
-    const int bytes = unit_bytes(e, v->type.format);
+    const rlx_spirv_id unit = unit_type(e, v->type.format, bytes);
     rlx_spirv_id block = coherent ? rlx_spirv_type_coherent_buffer(m, unit, bytes)
                                   : rlx_spirv_type_buffer(m, unit, bytes);
     rlx_spirv_id to = rlx_spirv_type_pointer(m, SpvStorageClassPhysicalStorageBuffer, block);
@@ -584,21 +588,21 @@ static rlx_status define_far(rlx_spirv_emit *e, const rlx_ir_value *v, int slot,
             .far = true});
 }
 
-static rlx_status define_near(rlx_spirv_emit *e, const rlx_ir_value *v, int binding, bool loaded,
-                              bool stored)
+static rlx_status define_near(rlx_spirv_emit *e, const rlx_ir_value *v, int unit, int binding,
+                              bool loaded, bool stored)
 {
     const rlx_format f = v->type.format;
-    rlx_spirv_id variable = storage_buffer(e, f, binding, v->name);
+    rlx_spirv_id variable = storage_buffer(e, f, unit, binding, v->name);
     if (!stored)
         decorate(e, variable, SpvDecorationNonWritable);
     if (loaded && stored) /* what one invocation wrote another reads, after a barrier */
         decorate(e, variable, SpvDecorationCoherent);
     return rlx_spirv_define_buffer(
         e, v,
-        &(rlx_spirv_buffer){
-            .variable = variable,
-            .pointer = rlx_spirv_type_pointer(&e->m, SpvStorageClassStorageBuffer, unit_type(e, f)),
-            .unit_bytes = unit_bytes(e, f)});
+        &(rlx_spirv_buffer){.variable = variable,
+                            .pointer = rlx_spirv_type_pointer(&e->m, SpvStorageClassStorageBuffer,
+                                                              unit_type(e, f, unit)),
+                            .unit_bytes = unit});
 }
 
 static rlx_status define_arguments(rlx_spirv_emit *e, const far_arguments *far)
@@ -606,7 +610,7 @@ static rlx_status define_arguments(rlx_spirv_emit *e, const far_arguments *far)
     rlx_spirv_module *m = &e->m;
     const rlx_ir_block *body = e->kernel->body;
     int slot = 0;
-    e->symbols = storage_buffer(e, RLX_I64, body->nargs, "symbols");
+    e->symbols = storage_buffer(e, RLX_I64, 8, body->nargs, "symbols");
     decorate(e, e->symbols, SpvDecorationNonWritable);
     if (far->n)
         e->addresses = rlx_spirv_variable(m, SpvStorageClassPushConstant,
@@ -614,10 +618,12 @@ static rlx_status define_arguments(rlx_spirv_emit *e, const far_arguments *far)
     for (int i = 0; i < body->nargs; i++) {
         bool loaded = false, stored = false;
         find_uses(body, body->args[i], &loaded, &stored);
+        const int unit = unit_bytes(e, body->args[i]->type.format,
+                                    !stored && rlx_spirv_reads_fours(body, body->args[i]));
         if (slot < far->n && far->index[slot] == i)
-            RLX_TRY(define_far(e, body->args[i], slot++, loaded && stored));
+            RLX_TRY(define_far(e, body->args[i], unit, slot++, loaded && stored));
         else
-            RLX_TRY(define_near(e, body->args[i], i, loaded, stored));
+            RLX_TRY(define_near(e, body->args[i], unit, i, loaded, stored));
     }
     return RLX_OK;
 }
@@ -634,21 +640,48 @@ static void define_exchange(rlx_spirv_emit *e)
     e->team_bytes += words * 4;
 }
 
+/* With subgroups an invocation's number is made of theirs: which of them has which number is not
+ * said otherwise. */
+enum { INVOCATION, GROUP, GROUPS, SUBGROUP_LANE, SUBGROUP_SIZE, BUILTINS };
+
+static int define_builtins(rlx_spirv_emit *e, rlx_spirv_id *v)
+{
+    v[GROUP] = builtin(e, SpvBuiltInWorkgroupId, "group");
+    v[GROUPS] = builtin(e, SpvBuiltInNumWorkgroups, "groups");
+    if (!rlx_spirv_uses_subgroups(e, e->kernel->body)) {
+        v[INVOCATION] = builtin(e, SpvBuiltInLocalInvocationIndex, "invocation");
+        return SUBGROUP_LANE;
+    }
+    rlx_spirv_capability(&e->m, SpvCapabilityGroupNonUniform);
+    v[INVOCATION] = builtin(e, SpvBuiltInSubgroupId, "subgroup");
+    v[SUBGROUP_LANE] = builtin(e, SpvBuiltInSubgroupLocalInvocationId, "lane");
+    v[SUBGROUP_SIZE] = builtin(e, SpvBuiltInSubgroupSize, "lanes");
+    return BUILTINS;
+}
+
+static rlx_spirv_id load_thread(rlx_spirv_emit *e, const rlx_spirv_id *v, int n)
+{
+    rlx_spirv_id x = rlx_spirv_op(&e->m, SpvOpLoad, e->u32, v[INVOCATION]);
+    if (n < BUILTINS)
+        return x;
+    x = rlx_spirv_mul(e, x, rlx_spirv_op(&e->m, SpvOpLoad, e->u32, v[SUBGROUP_SIZE]));
+    return rlx_spirv_add(e, x, rlx_spirv_op(&e->m, SpvOpLoad, e->u32, v[SUBGROUP_LANE]));
+}
+
 /* The function opens in the entry section; the body continues its first block. */
 static rlx_status begin(rlx_spirv_emit *e)
 {
     rlx_spirv_module *m = &e->m;
     rlx_spirv_id void_ = rlx_spirv_type_void(m), function = rlx_spirv_new_id(m);
     rlx_spirv_id type = rlx_spirv_intern(m, SpvOpTypeFunction, 0, 1, &void_);
-    rlx_spirv_id thread = builtin(e, SpvBuiltInLocalInvocationIndex, "invocation");
-    rlx_spirv_id group = builtin(e, SpvBuiltInWorkgroupId, "group");
-    rlx_spirv_id groups = builtin(e, SpvBuiltInNumWorkgroups, "groups");
+    rlx_spirv_id builtins[BUILTINS];
+    const int nbuiltins = define_builtins(e, builtins);
     uint32_t entry[2] = {SpvExecutionModelGLCompute, function};
-    uint32_t interface[3] = {thread, group, groups};
     far_arguments far;
     RLX_TRY(find_far(e, &far));
     rlx_spirv_memory_model(m, far.n > 0);
-    rlx_spirv_put_text(m, RLX_SPIRV_HEAD, SpvOpEntryPoint, 2, entry, e->kernel->name, 3, interface);
+    rlx_spirv_put_text(m, RLX_SPIRV_HEAD, SpvOpEntryPoint, 2, entry, e->kernel->name, nbuiltins,
+                       builtins);
     rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpExecutionMode, function, SpvExecutionModeLocalSize,
                    (uint32_t)e->team, 1, 1);
     if (rlx_spirv_has(e, RLX_VULKAN_INF)) { /* masks are infinities */
@@ -661,9 +694,9 @@ static rlx_status begin(rlx_spirv_emit *e)
                          RLX_SPIRV_WORDS(SpvFunctionControlMaskNone, type));
     m->block = rlx_spirv_new_id(m);
     rlx_spirv_inst(m, RLX_SPIRV_ENTRY, SpvOpLabel, m->block);
-    e->thread = rlx_spirv_op(m, SpvOpLoad, e->u32, thread);
-    e->team_index = builtin_x(e, group);
-    e->teams = builtin_x(e, groups);
+    e->thread = load_thread(e, builtins, nbuiltins);
+    e->team_index = builtin_x(e, builtins[GROUP]);
+    e->teams = builtin_x(e, builtins[GROUPS]);
     m->into = RLX_SPIRV_BODY;
     RLX_TRY(define_arguments(e, &far));
     define_exchange(e);
@@ -709,11 +742,21 @@ static rlx_status emit_module(rlx_spirv_emit *e, rlx_text *out)
     return rlx_spirv_module_write(m, RLX_SPIRV_VERSION, out);
 }
 
+/* Lanes that a team's subgroups have, a power of two; 0: they are not to be used. */
+static int subgroup_of(const rlx_spirv_options *o)
+{
+    const int n = o->features & RLX_VULKAN_BIT(SUBGROUP) ? o->subgroup : 0;
+    return n > 1 && (n & (n - 1)) == 0 && o->team % n == 0 ? n : 0;
+}
+
 rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, const rlx_spirv_options *options,
                                  rlx_text *out)
 {
-    rlx_spirv_emit e = {
-        .kernel = kernel, .options = *options, .team = options->team, .arena = rlx_arena_create()};
+    rlx_spirv_emit e = {.kernel = kernel,
+                        .options = *options,
+                        .team = options->team,
+                        .subgroup = subgroup_of(options),
+                        .arena = rlx_arena_create()};
     if (!e.arena)
         return RLX_OOM();
     rlx_spirv_module_init(&e.m);

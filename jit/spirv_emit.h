@@ -2,8 +2,10 @@
  *
  *   spirv_emit.c    walks a kernel: interface, dims, structure (grid, for, if, once)
  *   spirv_values.c  maps, casts, constants: on one element
- *   spirv_team.c    elements of a tile: iota, broadcast, reduce
+ *   spirv_team.c    elements of a tile: iota, broadcast
+ *   spirv_reduce.c  sums and maxima of rows
  *   spirv_contract.c  products of tiles
+ *   spirv_dot.c     products of codes
  *   spirv_memory.c  loads and stores
  *   spirv_blocks.c  elements of block formats, as block_decode.c decodes them
  *   spirv_module.c  words, types and constants
@@ -16,7 +18,8 @@
  * they are the resident teams, and team i runs the instances i, i + teams, ...
  *
  * Tiles lie as in llvm_team.c: element e in part e / team of invocation e mod team, scalars in
- * every invocation.
+ * every invocation. Where rows are combined in subgroups these must be full (the pipeline's flag),
+ * and may be larger than the options say: an invocation's number is made of its subgroup's and its own there.
  *
  * Integers: i64 scalars are 64-bit integers (capability Int64), so that an index means the same
  * here as on every other engine and no limit depends on the bucket. Places in a buffer are computed
@@ -45,7 +48,7 @@ enum {
 typedef struct rlx_spirv_options {
     int team;             /* invocations */
     uint64_t features;    /* of runtime/vulkan_features.h */
-    int subgroup;         /* invocations of a subgroup; 0: not to be used */
+    int subgroup;         /* invocations of a subgroup, or a divisor; 0: not to be used */
     int64_t team_bytes;   /* of team memory that a kernel may take, exchange included */
     int64_t range_bytes;  /* arguments that may be larger go by their addresses */
     const int64_t *upper; /* of symbols, which tells how large; NULL: none is larger */
@@ -92,6 +95,7 @@ typedef struct rlx_spirv_emit {
     const rlx_ir_func *kernel;
     rlx_spirv_options options;
     int team;
+    int subgroup; /* invocations that may change elements without the exchange; 0: none */
     rlx_arena *arena;
     rlx_spirv_tile **slots; /* LIR value -> tile: open addressing */
     size_t nslots, nused;
@@ -196,7 +200,7 @@ static inline rlx_spirv_id rlx_spirv_number(rlx_spirv_emit *e, rlx_decode_number
 
 /* Words of team memory that the kernel's exchange takes. */
 int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *block);
-/* iota, broadcast, reduce, contract, load, store. */
+/* iota, broadcast, products, load, store. */
 rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n);
 /* Where this invocation's element of a part is; *valid: 0 when it always is one. */
 rlx_spirv_place rlx_spirv_own_place(rlx_spirv_emit *e, const rlx_ir_type *tile, int part,
@@ -209,12 +213,41 @@ rlx_spirv_place rlx_spirv_place_of(rlx_spirv_emit *e, const rlx_ir_type *tile, r
  * reading one of its elements. A barrier goes between, and one behind. */
 int64_t rlx_spirv_tile_words(const rlx_spirv_emit *e, const rlx_ir_type *t);
 void rlx_spirv_put_tile(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t base);
+void rlx_spirv_put_parts(rlx_spirv_emit *e, rlx_format f, int n, const rlx_spirv_id *part,
+                         int64_t base);
 rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f,
                                    rlx_spirv_id index);
 
+/* ---- spirv_reduce.c ---- */
+
+rlx_status rlx_spirv_reduce(rlx_spirv_emit *e, const rlx_ir_node *n);
+/* Whether nodes of the block change elements in subgroups. */
+bool rlx_spirv_uses_subgroups(const rlx_spirv_emit *e, const rlx_ir_block *block);
+
 /* ---- spirv_contract.c ---- */
 
+/* An operand of products: read from memory, or through the exchange. */
+typedef struct rlx_spirv_operand {
+    rlx_spirv_access access; /* of a load that is not made */
+    bool deferred;
+    rlx_format format;
+    int64_t base, k; /* in the exchange: its first word, elements of a row */
+} rlx_spirv_operand;
+/* Tiles that come through the exchange are put there, behind *words. */
+void rlx_spirv_operand_init(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t *words,
+                            rlx_spirv_operand *o);
+rlx_spirv_id rlx_spirv_operand_at(rlx_spirv_emit *e, const rlx_spirv_operand *o,
+                                  rlx_decode_number row, rlx_decode_number column);
+static inline rlx_decode_number rlx_spirv_plus(rlx_decode_number x, int64_t by)
+{
+    x.plus += (uint32_t)by;
+    return x;
+}
+
 rlx_status rlx_spirv_contract(rlx_spirv_emit *e, const rlx_ir_node *n);
+/* spirv_dot.c; whether the block's products of codes read the buffer, four codes at a time. */
+rlx_status rlx_spirv_dot(rlx_spirv_emit *e, const rlx_ir_node *n);
+bool rlx_spirv_reads_fours(const rlx_ir_block *block, const rlx_ir_value *buffer);
 rlx_status rlx_spirv_outer(rlx_spirv_emit *e, const rlx_ir_node *n);
 rlx_status rlx_spirv_pack(rlx_spirv_emit *e, const rlx_ir_node *n);
 /* Whether contractions alone take what the node (NULL: none) loads, and read it from memory
@@ -230,13 +263,23 @@ void rlx_spirv_access_init(rlx_spirv_emit *e, const rlx_ir_node *n, const rlx_ir
 /* The element at a place of a load's tile, 0 beyond limits and where `live` (0: true) is false. */
 rlx_spirv_id rlx_spirv_load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
                                   const rlx_spirv_place *p, rlx_spirv_id live);
-/* Byte `at` of a buffer of blocks, as u32. */
-rlx_spirv_id rlx_spirv_load_byte(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id at);
+/* Four codes from the place on, which is a multiple of 4 along the last axis, as the bytes of a word; limits are not looked at. */
+rlx_spirv_id rlx_spirv_load_codes(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                                  const rlx_spirv_place *p);
+/* Whether an element may be touched; 0: always. `live` (0: true) is what is known of it so far. */
+rlx_spirv_id rlx_spirv_inside(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                              const rlx_spirv_place *p, rlx_spirv_id live);
+/* The little-endian word of 1, 2 or 4 bytes at byte `at`, a multiple of `align`, as u32. */
+rlx_spirv_id rlx_spirv_load_bytes(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id at,
+                                  int bytes, int align);
 
 /* ---- spirv_blocks.c ---- */
 
 /* What a load takes of element (group) `along` of the row at byte `base`. */
 rlx_spirv_id rlx_spirv_load_block(rlx_spirv_emit *e, const rlx_spirv_access *a, rlx_spirv_id base,
                                   rlx_decode_number along);
+/* Four codes from element `along` on, as the bytes of a word. */
+rlx_spirv_id rlx_spirv_load_block_codes(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                                        rlx_spirv_id base, rlx_decode_number along);
 
 #endif

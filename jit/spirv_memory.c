@@ -114,8 +114,8 @@ void rlx_spirv_access_init(rlx_spirv_emit *e, const rlx_ir_node *n, const rlx_ir
 }
 
 /* Whether the element may be touched; 0: always. `live` is what is known of it so far. */
-static rlx_spirv_id inside(rlx_spirv_emit *e, const rlx_spirv_access *a, const rlx_spirv_place *p,
-                           rlx_spirv_id live)
+rlx_spirv_id rlx_spirv_inside(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                              const rlx_spirv_place *p, rlx_spirv_id live)
 {
     for (int i = 0; i < a->tile->rank; i++)
         if (a->room[i])
@@ -166,12 +166,12 @@ static void store_to(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id 
 
 /* ---- narrow elements in words ---- */
 
-/* Of element (or byte) `index`: its word and the bit that it begins at. */
+/* Of element (or byte) `index`: its word, or what else the buffer is an array of, and the bit that it begins at. */
 static rlx_spirv_id word_of(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id index,
                             int bytes, rlx_spirv_id *bit)
 {
     rlx_spirv_module *m = &e->m;
-    uint32_t per = 4 / (uint32_t)bytes;
+    uint32_t per = (uint32_t)(b->unit_bytes / bytes);
     rlx_spirv_id in = rlx_spirv_op(m, SpvOpBitwiseAnd, e->u32, index, rlx_spirv_u32(e, per - 1));
     *bit = rlx_spirv_mul(e, in, rlx_spirv_u32(e, 8 * bytes));
     return pointer_to(e, b,
@@ -184,7 +184,9 @@ static rlx_spirv_id load_narrow(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rl
 {
     rlx_spirv_module *m = &e->m;
     rlx_spirv_id bit, at = word_of(e, b, index, bytes, &bit);
-    rlx_spirv_id word = load_from(e, b, e->u32, at);
+    rlx_spirv_id word = load_from(e, b, rlx_spirv_type_int(m, 8 * b->unit_bytes), at);
+    if (b->unit_bytes < 4)
+        word = rlx_spirv_op(m, SpvOpUConvert, e->u32, word);
     word = rlx_spirv_op(m, SpvOpShiftRightLogical, e->u32, word, bit);
     return rlx_spirv_op(m, SpvOpBitwiseAnd, e->u32, word, rlx_spirv_u32(e, (1 << 8 * bytes) - 1));
 }
@@ -207,13 +209,36 @@ static void store_narrow(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv
 
 /* ---- one element ---- */
 
-rlx_spirv_id rlx_spirv_load_byte(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id at)
+/* `bytes` that are one of what the buffer is an array of, or lie in one. */
+static rlx_spirv_id load_piece(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id at,
+                               int bytes)
 {
     rlx_spirv_module *m = &e->m;
-    if (b->unit_bytes > 1)
-        return load_narrow(e, b, at, 1);
-    rlx_spirv_id x = load_from(e, b, rlx_spirv_type_int(m, 8), pointer_to(e, b, at));
-    return rlx_spirv_op(m, SpvOpUConvert, e->u32, x);
+    if (bytes > 1) /* their number */
+        at = rlx_spirv_op(m, SpvOpShiftRightLogical, e->u32, at,
+                          rlx_spirv_u32(e, __builtin_ctz((unsigned)bytes)));
+    if (b->unit_bytes > bytes)
+        return load_narrow(e, b, at, bytes);
+    rlx_spirv_id type = rlx_spirv_type_int(m, 8 * bytes);
+    rlx_spirv_id x = load_from(e, b, type, pointer_to(e, b, at));
+    return bytes < 4 ? rlx_spirv_op(m, SpvOpUConvert, e->u32, x) : x;
+}
+
+rlx_spirv_id rlx_spirv_load_bytes(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id at,
+                                  int bytes, int align)
+{
+    rlx_spirv_module *m = &e->m;
+    int piece = align < b->unit_bytes ? align : b->unit_bytes;
+    piece = bytes < piece ? bytes : piece;
+    rlx_spirv_id word = 0;
+    for (int i = 0; i < bytes; i += piece) {
+        rlx_spirv_id where = i ? rlx_spirv_add(e, at, rlx_spirv_u32(e, i)) : at;
+        rlx_spirv_id x = load_piece(e, b, where, piece);
+        if (i)
+            x = rlx_spirv_op(m, SpvOpShiftLeftLogical, e->u32, x, rlx_spirv_u32(e, 8 * i));
+        word = word ? rlx_spirv_op(m, SpvOpBitwiseOr, e->u32, word, x) : x;
+    }
+    return word;
 }
 
 /* As registers hold the buffer's format. */
@@ -249,6 +274,31 @@ static void store_element(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spir
     store_to(e, b, pointer_to(e, b, index), x);
 }
 
+/* A place along the innermost axis of blocks, from where their base is. */
+static rlx_decode_number along_blocks(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                                      const rlx_spirv_place *p)
+{
+    rlx_decode_number along = p->at[a->tile->rank - 1];
+    if (a->inner) {
+        along.v = along.v ? rlx_spirv_add(e, (rlx_spirv_id)along.v, a->inner) : a->inner;
+        along.multiple = 1;
+        along.below = 0;
+    }
+    return along;
+}
+
+rlx_spirv_id rlx_spirv_load_codes(rlx_spirv_emit *e, const rlx_spirv_access *a,
+                                  const rlx_spirv_place *p)
+{
+    rlx_spirv_id index = index_of(e, a, p);
+    if (!a->blocks)
+        return rlx_spirv_load_bytes(e, a->buffer, index, 4, 4);
+    rlx_decode_number along = along_blocks(e, a, p);
+    if (a->inner)
+        along.multiple = 4;
+    return rlx_spirv_load_block_codes(e, a, index, along);
+}
+
 /* What the load takes of a place, in its own format. */
 static rlx_spirv_id load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
                                const rlx_spirv_place *p)
@@ -256,13 +306,7 @@ static rlx_spirv_id load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
     rlx_spirv_id index = index_of(e, a, p);
     if (!a->blocks)
         return load_element(e, a->buffer, index);
-    rlx_decode_number along = p->at[a->tile->rank - 1];
-    if (a->inner) {
-        along.v = along.v ? rlx_spirv_add(e, (rlx_spirv_id)along.v, a->inner) : a->inner;
-        along.multiple = 1;
-        along.below = 0;
-    }
-    return rlx_spirv_load_block(e, a, index, along);
+    return rlx_spirv_load_block(e, a, index, along_blocks(e, a, p));
 }
 
 /* The format that load_place gives. */
@@ -278,7 +322,7 @@ rlx_spirv_id rlx_spirv_load_place(rlx_spirv_emit *e, const rlx_spirv_access *a,
 {
     rlx_spirv_module *m = &e->m;
     rlx_format f = loaded_format(a);
-    live = inside(e, a, p, live);
+    live = rlx_spirv_inside(e, a, p, live);
     if (!live)
         return rlx_spirv_cast(e, f, a->tile->format, load_place(e, a, p));
     rlx_spirv_id before = m->block, in = rlx_spirv_new_id(m), join = rlx_spirv_new_id(m);
@@ -337,7 +381,7 @@ rlx_status rlx_spirv_store(rlx_spirv_emit *e, const rlx_ir_node *n)
         rlx_spirv_place at = rlx_spirv_own_place(e, type, p, &live);
         if (type->rank == 0) /* one invocation is enough */
             live = rlx_spirv_op(&e->m, SpvOpIEqual, e->bool_, e->thread, rlx_spirv_u32(e, 0));
-        live = inside(e, &a, &at, live);
+        live = rlx_spirv_inside(e, &a, &at, live);
         rlx_spirv_id index = index_of(e, &a, &at);
         store_if(e, &a, index, live,
                  rlx_spirv_cast(e, type->format, a.buffer->type->format, in->part[p]));

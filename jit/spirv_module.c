@@ -71,6 +71,7 @@ void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c)
     m->capabilities[m->ncapabilities++] = (uint32_t)c;
     const char *extension = c == SpvCapabilityStorageBuffer8BitAccess    ? "SPV_KHR_8bit_storage"
                             : c == SpvCapabilitySignedZeroInfNanPreserve ? "SPV_KHR_float_controls"
+                            : c == SpvCapabilityDotProductKHR ? "SPV_KHR_integer_dot_product"
                             : c == SpvCapabilityPhysicalStorageBufferAddresses
                                 ? "SPV_KHR_physical_storage_buffer"
                                 : NULL;

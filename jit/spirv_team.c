@@ -79,8 +79,9 @@ int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *bl
         int64_t words = 0;
         if (n->op == RLX_LIR_REDUCE || (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
             words = rlx_spirv_tile_words(e, &n->in[0]->type);
-        const bool products = n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER;
-        for (int i = products; i < (products ? 3 : n->op == RLX_LIR_PACK); i++)
+        const bool products =
+            n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT;
+        for (int i = products; i < (products ? n->nin : n->op == RLX_LIR_PACK); i++)
             words += rlx_spirv_defers(n->in[i]->def) ? 0 : rlx_spirv_tile_words(e, &n->in[i]->type);
         for (int i = 0; i < n->nblock; i++) {
             int64_t nested = rlx_spirv_exchange_words(e, n->blocks[i]);
@@ -146,15 +147,21 @@ rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f
     return f == RLX_F32 ? rlx_spirv_op(m, SpvOpBitcast, e->f32, x) : x;
 }
 
+void rlx_spirv_put_parts(rlx_spirv_emit *e, rlx_format f, int n, const rlx_spirv_id *part,
+                         int64_t base)
+{
+    for (int p = 0; p < n; p++) {
+        rlx_spirv_id index =
+            p ? rlx_spirv_add(e, e->thread, rlx_spirv_u32(e, (int64_t)p * e->team)) : e->thread;
+        put_element(e, base, f, index, part[p]);
+    }
+}
+
 /* Writes a tile to the exchange from word `base`. */
 void rlx_spirv_put_tile(rlx_spirv_emit *e, const rlx_ir_value *v, int64_t base)
 {
     const rlx_spirv_tile *t = rlx_spirv_get(e, v);
-    for (int p = 0; p < t->n; p++) {
-        rlx_spirv_id index =
-            p ? rlx_spirv_add(e, e->thread, rlx_spirv_u32(e, (int64_t)p * e->team)) : e->thread;
-        put_element(e, base, v->type.format, index, t->part[p]);
-    }
+    rlx_spirv_put_parts(e, v->type.format, t->n, t->part, base);
 }
 
 /* ---- values ---- */
@@ -201,46 +208,6 @@ static rlx_status emit_broadcast(rlx_spirv_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-/* Elements first..first+width of the exchange, combined by halves. */
-static rlx_status reduce_run(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_spirv_id first, int width,
-                             rlx_spirv_id *out)
-{
-    rlx_map_fn fn = (rlx_map_fn)rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_ADD);
-    rlx_format f = n->in[0]->type.format;
-    rlx_spirv_id *x = RLX_NEW_ARRAY(e->arena, rlx_spirv_id, width);
-    if (!x)
-        return RLX_OOM();
-    for (int i = 0; i < width; i++)
-        x[i] = rlx_spirv_get_element(e, 0, f,
-                                     i ? rlx_spirv_add(e, first, rlx_spirv_u32(e, i)) : first);
-    for (width /= 2; width; width /= 2) {
-        for (int i = 0; i < width; i++) {
-            rlx_spirv_id in[2] = {x[i], x[i + width]};
-            RLX_TRY(rlx_spirv_map(e, n, fn, f, in, &x[i]));
-        }
-    }
-    *out = x[0];
-    return RLX_OK;
-}
-
-static rlx_status emit_reduce(rlx_spirv_emit *e, const rlx_ir_node *n)
-{
-    const rlx_ir_type *from = &n->in[0]->type, *to = &n->out[0]->type;
-    int width = (int)from->dim[from->rank - 1];
-    rlx_spirv_tile *out;
-    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
-    rlx_spirv_put_tile(e, n->in[0], 0);
-    rlx_spirv_barrier(&e->m);
-    for (int p = 0; p < out->n; p++) {
-        rlx_spirv_id first = rlx_spirv_u32(e, 0);
-        if (to->rank)
-            first = rlx_spirv_mul(e, rlx_spirv_some_element(e, to, p), rlx_spirv_u32(e, width));
-        RLX_TRY(reduce_run(e, n, first, width, &out->part[p]));
-    }
-    rlx_spirv_barrier(&e->m);
-    return RLX_OK;
-}
-
 rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n)
 {
     switch (n->op) {
@@ -249,9 +216,11 @@ rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n)
     case RLX_LIR_BROADCAST:
         return emit_broadcast(e, n);
     case RLX_LIR_REDUCE:
-        return emit_reduce(e, n);
+        return rlx_spirv_reduce(e, n);
     case RLX_LIR_CONTRACT:
         return rlx_spirv_contract(e, n);
+    case RLX_LIR_DOT:
+        return rlx_spirv_dot(e, n);
     case RLX_LIR_OUTER:
         return rlx_spirv_outer(e, n);
     case RLX_LIR_PACK:

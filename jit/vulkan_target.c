@@ -61,11 +61,20 @@ int rlx_jit_vulkan_count(void)
     return NKINDS;
 }
 
+/* Code for narrower subgroups is right in wider ones that a team is whole ones of. */
+static bool takes_subgroups(const rlx_jit_target *host, const rlx_jit_target *t)
+{
+    return !(t->features & RLX_VULKAN_BIT(SUBGROUP)) || t->subgroup == host->subgroup ||
+           (t->subgroup > 0 && host->subgroup % t->subgroup == 0 &&
+            host->team % host->subgroup == 0);
+}
+
 bool rlx_jit_vulkan_below(const rlx_jit_target *host, int i, rlx_jit_target *out)
 {
     fill_target(i, out);
     return host->kind == RLX_JIT_SPIRV && host->team == out->team && !host->range_bytes &&
-           host->team_bytes >= out->team_bytes && !(rlx_jit_code_features(out) & ~host->features);
+           host->team_bytes >= out->team_bytes && takes_subgroups(host, out) &&
+           !(rlx_jit_code_features(out) & ~host->features);
 }
 
 rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out)

@@ -275,8 +275,8 @@ static void read_memory(rlx_vulkan_device *d)
 
 static void read_newer_properties(rlx_vulkan_device *d)
 {
-    const VkSubgroupFeatureFlags sums =
-        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
+    const VkSubgroupFeatureFlags needed =
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     VkPhysicalDeviceVulkan13Properties p13 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES,
         .maxBufferSize = INT64_MAX};
@@ -295,9 +295,9 @@ static void read_newer_properties(rlx_vulkan_device *d)
                               : p13.maxBufferSize;
     d->info.max_memory_bytes = most < INT64_MAX ? (int64_t)most : INT64_MAX;
     d->info.subgroup = (int)p11.subgroupSize;
-    if ((p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
-        (p11.subgroupSupportedOperations & sums) == sums)
-        d->info.features |= RLX_VULKAN_BIT(SUBGROUP);
+    if (!(p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) ||
+        (p11.subgroupSupportedOperations & needed) != needed)
+        d->info.features &= ~RLX_VULKAN_BIT(SUBGROUP);
 }
 
 /* What kernels may ask for and the device has. */
@@ -319,7 +319,8 @@ static void read_features(rlx_vulkan_device *d)
                         (has.features.shaderInt64 ? RLX_VULKAN_BIT(INT64) : 0) |
                         (has.features.shaderFloat64 ? RLX_VULKAN_BIT(F64) : 0) |
                         (has12.shaderFloat16 ? RLX_VULKAN_BIT(F16) : 0) |
-                        (has13.shaderIntegerDotProduct ? RLX_VULKAN_BIT(DOT) : 0);
+                        (has13.shaderIntegerDotProduct ? RLX_VULKAN_BIT(DOT) : 0) |
+                        (has13.computeFullSubgroups ? RLX_VULKAN_BIT(SUBGROUP) : 0);
 }
 
 void rlx_vulkan_judge(rlx_vulkan_info *i)
@@ -377,8 +378,8 @@ static rlx_status read_properties(rlx_vulkan_device *d)
     read_driver(d, &p);
     rlx_vulkan_judge(&d->info);
     if (!d->info.why_not[0]) {
-        read_newer_properties(d);
         read_features(d);
+        read_newer_properties(d);
         rlx_vulkan_judge_features(&d->info);
     }
     if (d->info.why_not[0])
@@ -393,6 +394,7 @@ static rlx_status create_device(rlx_vulkan_device *d, uint64_t without)
     const uint64_t want = d->info.features;
     VkPhysicalDeviceVulkan13Features want13 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES,
+        .computeFullSubgroups = want >> RLX_VULKAN_SUBGROUP & 1,
         .shaderIntegerDotProduct = want >> RLX_VULKAN_DOT & 1};
     VkPhysicalDeviceVulkan12Features want12 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,

@@ -117,6 +117,8 @@ void *rlx_vulkan_buffer_get(const rlx_vulkan_buffer *b)
 
 /* ---- kernels ---- */
 
+enum { HEADER = 5 }; /* words of a module */
+
 /* What a module may declare and the device must have. */
 static rlx_status check_capability(const rlx_vulkan_info *info, uint32_t capability)
 {
@@ -127,8 +129,7 @@ static rlx_status check_capability(const rlx_vulkan_info *info, uint32_t capabil
     } known[] = {
         {SpvCapabilityShader, "Shader", 0},
         {SpvCapabilityGroupNonUniform, "GroupNonUniform", RLX_VULKAN_BIT(SUBGROUP)},
-        {SpvCapabilityGroupNonUniformArithmetic, "GroupNonUniformArithmetic",
-         RLX_VULKAN_BIT(SUBGROUP)},
+        {SpvCapabilityGroupNonUniformShuffle, "GroupNonUniformShuffle", RLX_VULKAN_BIT(SUBGROUP)},
         {SpvCapabilityInt64, "Int64", RLX_VULKAN_BIT(INT64)},
         {SpvCapabilityFloat16, "Float16", RLX_VULKAN_BIT(F16)},
         {SpvCapabilityFloat64, "Float64", RLX_VULKAN_BIT(F64)},
@@ -154,7 +155,6 @@ static rlx_status check_capability(const rlx_vulkan_info *info, uint32_t capabil
 
 static rlx_status check_capabilities(const rlx_vulkan_info *info, const uint32_t *words, size_t n)
 {
-    enum { HEADER = 5 };
     if (n < HEADER || words[0] != SpvMagicNumber)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "%zu words that are no SPIR-V module", n);
     for (size_t i = HEADER; i < n;) {
@@ -168,9 +168,17 @@ static rlx_status check_capabilities(const rlx_vulkan_info *info, const uint32_t
     return RLX_OK;
 }
 
+/* Of a module that has been checked. */
+static bool declares(const uint32_t *words, size_t n, SpvCapability c)
+{
+    for (size_t i = HEADER; i + 1 < n; i += words[i] >> SpvWordCountShift)
+        if ((words[i] & SpvOpCodeMask) == SpvOpCapability && words[i + 1] == (uint32_t)c)
+            return true;
+    return false;
+}
+
 static bool has_binding(const uint32_t *words, size_t n, uint32_t binding)
 {
-    enum { HEADER = 5 };
     for (size_t i = HEADER; i + 3 < n; i += words[i] >> SpvWordCountShift)
         if ((words[i] & SpvOpCodeMask) == SpvOpDecorate && words[i + 2] == SpvDecorationBinding &&
             words[i + 3] == binding)
@@ -181,10 +189,7 @@ static bool has_binding(const uint32_t *words, size_t n, uint32_t binding)
 /* The arguments that a module takes by address have no binding. */
 static rlx_status find_far(rlx_vulkan_kernel *k, const uint32_t *words, size_t n)
 {
-    bool far = false;
-    for (size_t i = 5; i + 1 < n; i += words[i] >> SpvWordCountShift)
-        far |= (words[i] & SpvOpCodeMask) == SpvOpCapability &&
-               words[i + 1] == SpvCapabilityPhysicalStorageBufferAddresses;
+    const bool far = declares(words, n, SpvCapabilityPhysicalStorageBufferAddresses);
     for (int i = 0; far && i < k->nbuffers; i++) {
         if (has_binding(words, n, (uint32_t)i))
             continue;
@@ -245,9 +250,11 @@ static rlx_status make_pipeline(rlx_vulkan_kernel *k, VkPipelineCache cache, con
                                        .pCode = words};
     VK_TRY(d, vkCreateShaderModule(d->device, &module, NULL, &k->module));
     RLX_TRY(make_layout(k));
+    const bool full = declares(words, nwords, SpvCapabilityGroupNonUniform);
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = k->module,
                   .pName = entry},

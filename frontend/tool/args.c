@@ -437,8 +437,3 @@ int open_context(const run_where *w, rlx_context **out)
     return report_usage(w->command, rlx_context_create(&o, out));
 }
 
-rlx_precision usual_precision(const run_where *w, const rlx_context *cx, rlx_precision usual)
-{
-    const bool asked = w->precision || w->profile;
-    return !asked && is_vulkan(rlx_context_device(cx)) ? RLX_EXACT : usual;
-}

@@ -156,9 +156,6 @@ int read_model_options(run_where *w, rlx_model_options *o);
 bool is_vulkan(const char *device);
 /* The context that these ask for, the profile first; its warnings go to stderr. The exit code. */
 int open_context(const run_where *w, rlx_context **out);
-/* A command's usual precision where neither --precision nor a profile has said one: on a device that has no other it is
- * exact, of which nothing need be said. */
-rlx_precision usual_precision(const run_where *w, const rlx_context *cx, rlx_precision usual);
 
 int command_run(int argc, char **argv);
 int command_eval(int argc, char **argv);

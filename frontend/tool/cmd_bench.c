@@ -336,7 +336,6 @@ static rlx_status open_model(bench *b)
     int64_t prompt = largest(&o->prompts), tokens = largest(&o->runs);
     int64_t most = largest(&o->depths) + (prompt > tokens ? prompt : tokens);
     rlx_model_options mo = o->model;
-    mo.precision = usual_precision(&o->where, b->cx, mo.precision);
     if (o->prefill)
         mo.prefill = o->prefill;
     if (!mo.max_positions) {

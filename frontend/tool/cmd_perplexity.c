@@ -332,7 +332,6 @@ static int read_tokens(perplexity *p)
 static int open_model(perplexity *p)
 {
     p->how.max_positions = p->context;
-    p->how.precision = usual_precision(&p->where, p->cx, p->how.precision);
     int code = report(rlx_model_load(p->cx, p->where.model, &p->how, &p->model));
     if (code)
         return code;

@@ -37,7 +37,6 @@ static int64_t choose_positions(const run_options *o, int64_t model)
 static rlx_status open_model(runner *r)
 {
     const run_where *w = &r->options->where;
-    r->how.precision = usual_precision(w, r->cx, r->how.precision);
     rlx_status st = rlx_model_load(r->cx, w->model, &r->how, &r->model);
     if (st)
         return st;

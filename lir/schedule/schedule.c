@@ -23,8 +23,10 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
     int columns = t->team / shape->lanes;
     columns = columns < LEAST ? LEAST : columns > MOST ? MOST : columns;
     s->m = shape->m >= ROWS ? ROWS : (int)shape->m;
-    s->n = s->m > FEW && together == 1 ? 2 * columns : columns;
-    s->k = shape->lanes > 1 ? STEPS * shape->lanes : 1; /* K may be no constant */
+    s->n = s->m > FEW && together == 1 && !shape->quantized ? 2 * columns : columns;
+    s->k = shape->quantized   ? DOT_STEP
+           : shape->lanes > 1 ? STEPS * shape->lanes
+                              : 1; /* K may be no constant */
     while (s->n > 1 && s->n / 2 >= shape->n)
         s->n /= 2;
     while (shape->unit && s->n > columns / 2 && shape->unit % s->n != 0)
@@ -40,8 +42,8 @@ static bool turns_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *sh
     const int64_t rows = shape->m < TURNED_ROWS ? shape->m : TURNED_ROWS;
     const int64_t sums = SUMS * shape->contracts * rows * TURNED_COLUMNS * DOT_LANES;
     const int64_t results = shape->contracts * rows * shape->unit;
-    return t->unit == RLX_UNIT_CPU && shape->quantized && shape->m > 1 &&
-           shape->k % DOT_STEP == 0 && (!shape->unit || shape->unit % TURNED_COLUMNS == 0) &&
+    return shape->quantized && shape->m > 1 && shape->k % DOT_STEP == 0 &&
+           (!shape->unit || shape->unit % TURNED_COLUMNS == 0) &&
            shape->m * shape->k + (sums + results) * (int64_t)sizeof(float) <= t->team_bytes;
 }
 
@@ -55,7 +57,9 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
     int together = panels ? 1 : shape->contracts; /* by panels they go one after the other */
     bool wide = t->vector_regs >= 32;
     int lanes = shape->lanes;
-    if (turns_rows(t, shape)) {
+    if (t->unit == RLX_UNIT_GPU) {
+        team_tile(t, shape, together, s);
+    } else if (turns_rows(t, shape)) {
         s->m = shape->m < TURNED_ROWS ? (int)shape->m : TURNED_ROWS;
         s->n = TURNED_COLUMNS;
         s->k = DOT_STEP;
@@ -64,8 +68,6 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
         s->m = shape->m < DOT_ROWS ? (int)shape->m : DOT_ROWS;
         s->n = 1;
         s->k = DOT_STEP;
-    } else if (t->unit == RLX_UNIT_GPU) {
-        team_tile(t, shape, together, s);
     } else if (shape->m <= 4) {
         s->m = (int)shape->m;
         s->n = (wide ? (s->m <= 2 ? 8 : 6) : (s->m == 1 ? 4 : 2)) / together;

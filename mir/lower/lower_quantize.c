@@ -1,6 +1,9 @@
 /* mir/lower/lower_quantize.c: rows to 8-bit codes, their scales and sums.
  *
  *   grid rows { the prologue's reduces; for groups of 32 { maximum, scale; codes; sums } }
+ *
+ * On GPUs, where a group is a chain of a team's, a row's groups are dealt to several instances, each of
+ * which makes the reduces again: as long as there are few rows, or no reduces.
  */
 #include "mir/lower/lower.h"
 
@@ -75,8 +78,23 @@ static void store_group(kernel_cx *k, rlx_ir_value *const *buffer, const place *
     store_scalar(k, buffer[SUMS], row, g, rlx_lir_build_map2(b, RLX_FN_MUL, scale, both));
 }
 
+/* Instances that share a row. */
+static int64_t parts_of(const kernel_cx *k, const rlx_ir_value *x)
+{
+    enum { PARTS = 16, FEW = 8 };
+    const int last = x->type.rank - 1;
+    const int64_t groups = x->type.dim[last] / RLX_MIR_QUANT;
+    int64_t rows = value_depends(x, RLX_MIR_REDUCE);
+    for (int i = 0; i < last; i++)
+        rows *= k_upper(k, x->type.dim[i]);
+    if (k->options->target->unit != RLX_UNIT_GPU || last >= RLX_LIR_MAX_GRID || rows > FEW)
+        return 1;
+    return groups < PARTS ? groups : PARTS;
+}
+
+/* Groups `from` up to `to` of a row. */
 static rlx_status emit_row(kernel_cx *k, const rlx_ir_node *q, rlx_ir_value *const *buffer,
-                           const place *row)
+                           const place *row, rlx_ir_value *from, rlx_ir_value *to)
 {
     const rlx_ir_value *x = q->in[0];
     int64_t extent = x->type.dim[row->n];
@@ -87,7 +105,7 @@ static rlx_status emit_row(kernel_cx *k, const rlx_ir_node *q, rlx_ir_value *con
                 : x->type.dim[i] == 1 ? coord_const(0)
                                       : coord_of(row->index[i], range_of(x->type.dim[i]), -1);
     RLX_TRY(rows_bind(k, x, at));
-    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, extent / RLX_MIR_QUANT), 1, 0, NULL, &loop);
+    rlx_lir_begin_for(k->b, from, to, 1, 0, NULL, &loop);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     rlx_ir_value *half[2], *first[2];
@@ -120,13 +138,23 @@ rlx_status lower_quantize(region_cx *r)
     for (int i = 0; i < row.n; i++)
         extents[i] = k_extent(&k, x->dim[i]);
     find_buffers(&k, q, buffer);
+    const int64_t parts = parts_of(&k, q->in[0]), groups = x->dim[row.n] / RLX_MIR_QUANT;
+    rlx_ir_value *from = k_const(&k, 0), *to = k_const(&k, groups);
     rlx_lir_scope grid;
-    k_begin_grid(&k, row.n, extents, &grid);
+    if (parts > 1)
+        extents[row.n] = k_const(&k, parts);
+    k_begin_grid(&k, row.n + (parts > 1), extents, &grid);
     if (k.b->status)
         return rlx_ir_builder_finish(k.b);
     for (int i = 0; i < row.n; i++)
         row.index[i] = grid.index[i];
-    RLX_TRY(emit_row(&k, q, buffer, &row));
+    if (parts > 1) {
+        rlx_ir_value *each = k_const(&k, (groups + parts - 1) / parts), *end;
+        from = rlx_lir_build_map2(k.b, RLX_FN_MUL, grid.index[row.n], each);
+        end = rlx_lir_build_map2(k.b, RLX_FN_ADD, from, each);
+        to = rlx_lir_build_map2(k.b, RLX_FN_MIN, end, to);
+    }
+    RLX_TRY(emit_row(&k, q, buffer, &row, from, to));
     rlx_lir_end_grid(k.b, &grid);
     RLX_TRY(rlx_ir_builder_finish(k.b));
     return kernel_end(r, &k);

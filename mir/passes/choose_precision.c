@@ -11,8 +11,10 @@
  *   %y = contract %x, %w {lanes=16}      ->       %b = cast %x : bf16[..]
  *                                                 %y = contract %b, %weight {lanes=1, width=2}
  *
- * Rows too short for a phase's terms stay exact, as do no rows at all, and all of them on GPUs;
- * products of codes and of bf16 are of rows in one axis, or in axes that a CPU's lowering takes as
+ * Rows too short for a phase's terms stay exact, as do no rows at all, and on GPUs rows that choose
+ * their matrix. GPUs take products of codes
+ * alone, and in both phases as decode does: a team's sums lie side by side in any case.
+ * Products of codes and of bf16 are of rows in one axis, or in axes that a CPU's lowering takes as
  * one. `exact` changes nothing. The phase and the target decide, and
  * never a shape that a bucket may change. */
 #include "mir/mir.h"
@@ -116,19 +118,24 @@ static bool has_one_axis(const rlx_pass_cx *cx, const rlx_ir_node *n, const choi
     return all != RLX_DIM_INVALID;
 }
 
+static bool is_gpu(const choice *c)
+{
+    return c->target && c->target->unit == RLX_UNIT_GPU;
+}
+
 static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
 {
     rlx_ir_value *w = weight_of(n);
     if (!w || rlx_mir_is_empty(&w->type) || (w->type.rank != 2 && !rlx_mir_contract_ids(n)))
-        return c->precision == RLX_MIR_PREFILL && !rlx_mir_is_empty(&n->in[1]->type) &&
-                       is_weight_view(cx->module, n->in[1])
+        return c->precision == RLX_MIR_PREFILL && !is_gpu(c) &&
+                       !rlx_mir_is_empty(&n->in[1]->type) && is_weight_view(cx->module, n->in[1])
                    ? add_in_order(cx, n)
                    : RLX_OK;
     const bool rows = has_one_axis(cx, n, c),
                blocks = rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK;
-    if (blocks && !rows)
+    if (blocks && (!rows || (is_gpu(c) && rlx_mir_contract_ids(n))))
         return RLX_OK;
-    bool decode = c->precision == RLX_MIR_DECODE ||
+    bool decode = c->precision == RLX_MIR_DECODE || is_gpu(c) ||
                   rlx_dim_is_symbol(cx->module->dims, n->in[0]->type.dim[0], "ROWS");
     int64_t k = w->type.dim[w->type.rank - 1];
     if (blocks)
@@ -145,8 +152,7 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
 static rlx_status run(rlx_pass_cx *cx)
 {
     const choice *c = cx->options;
-    const bool gpu = c->target && c->target->unit == RLX_UNIT_GPU;
-    if (c->precision == RLX_MIR_EXACT || gpu)
+    if (c->precision == RLX_MIR_EXACT)
         return RLX_OK;
     for (rlx_ir_func *f = cx->module->first; f; f = f->next)
         for (rlx_ir_node *n = f->body->first, *next; n; n = next) {

@@ -198,6 +198,7 @@ rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loa
     *(void **)&out->run = rlx_elf_image_get(out->image, 0);
     out->team_bytes = rlx_jit_team_bytes(kernel);
     out->invocations = t->team > 1 ? t->team : 1;
+    out->subgroup = t->subgroup;
     return RLX_OK;
 }
 
@@ -214,6 +215,8 @@ typedef struct coroutine {
     void *stack;
     int barriers;
     bool done;
+    int32_t offered;      /* to its subgroup */
+    struct coroutine *of; /* all of the team */
     const loaded *code;
     void *const *buffers;
     const int64_t *symbols;
@@ -225,6 +228,19 @@ static void at_barrier(rlx_host_invocation *self)
     coroutine *c = (coroutine *)self;
     c->barriers++;
     swapcontext(&c->cx, c->scheduler);
+}
+
+static int32_t take_from(rlx_host_invocation *self, int32_t x, int32_t from)
+{
+    coroutine *c = (coroutine *)self;
+    const int lanes = c->code->subgroup;
+    ck_assert_msg(lanes > 0 && from >= 0 && from / lanes == self->thread / lanes,
+                  "invocation %d takes from %d", self->thread, from);
+    c->offered = x;
+    at_barrier(self);
+    x = c->of[from].offered;
+    at_barrier(self);
+    return x;
 }
 
 static void run_coroutine(unsigned lo, unsigned hi)
@@ -256,14 +272,16 @@ static void run_host_team(const loaded *l, void *const *buffers, const int64_t *
     ck_assert(c && shared);
     memset(shared, 0xC3, HOST_TEAM_BYTES);
     for (int i = 0; i < n; i++) {
-        c[i] = (coroutine){.self = {.thread = i, .team_memory = shared, .barrier = at_barrier},
-                           .scheduler = &scheduler,
-                           .stack = malloc(STACK_BYTES),
-                           .code = l,
-                           .buffers = buffers,
-                           .symbols = symbols,
-                           .team = team,
-                           .teams = teams};
+        c[i] = (coroutine){
+            .self = {.thread = i, .team_memory = shared, .barrier = at_barrier, .take = take_from},
+            .of = c,
+            .scheduler = &scheduler,
+            .stack = malloc(STACK_BYTES),
+            .code = l,
+            .buffers = buffers,
+            .symbols = symbols,
+            .team = team,
+            .teams = teams};
         getcontext(&c[i].cx);
         c[i].cx.uc_stack.ss_sp = c[i].stack;
         c[i].cx.uc_stack.ss_size = STACK_BYTES;
@@ -401,11 +419,18 @@ rlx_jit_target host_team_target(int invocations)
     return t;
 }
 
+rlx_jit_target host_subgroup_target(int invocations, int lanes)
+{
+    rlx_jit_target t = host_team_target(invocations);
+    t.subgroup = lanes;
+    return t;
+}
+
 const char *target_name(const rlx_jit_target *t)
 {
     if (t->kind != RLX_JIT_CPU)
         return t->processor;
     if (t->team > 1)
-        return "a host team";
+        return t->subgroup ? "a host team with subgroups" : "a host team";
     return levels[t->features >> RLX_CPU_AVX512F & 1];
 }

@@ -52,6 +52,7 @@ typedef struct loaded {
     rlx_kernel_fn *run;
     int64_t team_bytes;
     int invocations; /* of a team; more than 1: see host_team.h */
+    int subgroup;    /* of them */
 } loaded;
 rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out);
 void loaded_destroy(loaded *l);
@@ -73,6 +74,8 @@ int cpu_targets(rlx_jit_target out[2]);
 void subject_assemble_aarch64(const subject *s);
 /* The GPUs' emitter on the host, with teams of so many invocations. */
 rlx_jit_target host_team_target(int invocations);
+rlx_jit_target host_subgroup_target(int invocations,
+                                    int lanes); /* which change elements in subgroups */
 const char *target_name(const rlx_jit_target *t);
 
 #endif

@@ -14,10 +14,11 @@ static void run_file(const char *path)
     char *text;
     size_t bytes;
     subject s;
-    rlx_jit_target targets[4];
+    rlx_jit_target targets[5];
     int ntargets = cpu_targets(targets);
     targets[ntargets++] = host_team_target(32);
     targets[ntargets++] = host_team_target(5);
+    targets[ntargets++] = host_subgroup_target(64, 16);
     EXPECT_OK(rlx_file_read(path, &text, &bytes));
     EXPECT_OK(subject_parse(&s, path, text));
     static const char mark[] = "// run";

@@ -9,6 +9,7 @@ typedef struct maker {
     rlx_dims *dims;
     rlx_ir_builder b;
     int kernels;
+    bool subgroups; /* on teams with subgroups of 8 to 64, too */
 } maker;
 
 static void maker_init(maker *m)
@@ -16,6 +17,7 @@ static void maker_init(maker *m)
     rlx_ir_module *module;
     m->dims = rlx_dims_create();
     m->kernels = 0;
+    m->subgroups = false;
     EXPECT_OK(rlx_ir_module_create(&rlx_lir_level, m->dims, "ops", &module));
     rlx_ir_builder_init(&m->b, module);
 }
@@ -35,6 +37,10 @@ static void maker_check(maker *m, int64_t tokens)
         subject_check_all(&s, &targets[t], 7);
     rlx_jit_target gpu = host_team_target(32);
     subject_check_all(&s, &gpu, 7);
+    for (int lanes = 8; lanes <= 64 && m->subgroups; lanes *= 2) {
+        gpu = host_subgroup_target(64, lanes);
+        subject_check_all(&s, &gpu, 7);
+    }
     subject_destroy(&s);
 }
 
@@ -159,6 +165,7 @@ START_TEST(reduce)
         }
     }
     ck_assert_int_ge(m.kernels, 90);
+    m.subgroups = true;
     maker_check(&m, 0);
 }
 END_TEST

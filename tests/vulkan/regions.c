@@ -64,7 +64,9 @@ static void add_tensor(region *r, const char *name, const rlx_ir_type *type)
     for (int i = 0; i < type->rank; i++)
         elems *= t->dim[i] = rlx_dim_eval(r->dims, type->dim[i], r->symbols);
     t->data = malloc(rlx_format_bytes(t->format, elems) + 1);
-    if (t->format == RLX_I32)
+    if (rlx_format_get(t->format)->kind == RLX_KIND_BLOCK)
+        rlx_format_make_blocks(t->format, t->data, elems, next_random(&r->seed));
+    else if (t->format == RLX_I32)
         fill_ints(r, name, t->data, elems);
     else
         for (int64_t i = 0; i < elems; i++)
@@ -124,7 +126,7 @@ static void lower(region *r, const rlx_ir_module *hir)
         upper[i] = r->symbols[i];
     upper[rlx_dim_symbol_index(r->dims, "TOKENS")] = live(r, "TOKENS") > 8 ? 128 : 8;
     EXPECT_OK(rlx_hir_lower(hir, &mir));
-    EXPECT_OK(rlx_mir_choose_precision(mir, RLX_MIR_EXACT, &target));
+    EXPECT_OK(rlx_mir_choose_precision(mir, r->fast ? RLX_MIR_PREFILL : RLX_MIR_EXACT, &target));
     EXPECT_OK(rlx_mir_optimize(mir));
     rlx_mir_lower_options o = {.target = &target, .upper = upper};
     EXPECT_OK(rlx_mir_lower(mir, &o, &r->lir));
@@ -133,10 +135,14 @@ static void lower(region *r, const rlx_ir_module *hir)
     rlx_ir_module_destroy(mir);
 }
 
-static void visit_case(const char *path, const char *text, const char *bindings, bool exact,
+static void visit_case(const char *path, const char *text, const char *bindings,
                        void (*visit)(void *user, const region *r), void *user)
 {
-    region r = {.path = path, .bindings = bindings, .exact = exact, .seed = strlen(text)};
+    region r = {.path = path,
+                .bindings = bindings,
+                .exact = strstr(text, "// exact\n") != NULL,
+                .fast = strstr(text, "// fast\n") != NULL,
+                .seed = strlen(text)};
     rlx_ir_module *hir;
     r.dims = rlx_dims_create();
     EXPECT_OK(rlx_ir_parse(&rlx_hir_level, r.dims, path, text, &hir));
@@ -161,11 +167,10 @@ static int visit_file(const char *path, void (*visit)(void *user, const region *
     size_t bytes;
     int cases = 0;
     EXPECT_OK(rlx_file_read(path, &text, &bytes));
-    bool exact = strstr(text, "// exact\n") != NULL;
     for (const char *line = text; strncmp(line, mark, sizeof mark - 1) == 0; cases++) {
         const char *end = strchr(line, '\n');
         char *bindings = strndup(line + sizeof mark - 1, (size_t)(end - line) - (sizeof mark - 1));
-        visit_case(path, text, bindings, exact, visit, user);
+        visit_case(path, text, bindings, visit, user);
         free(bindings);
         line = end + 1;
     }

@@ -1,6 +1,6 @@
 /* tests/vulkan/regions.h: the HIR modules of tests/vulkan/regions/, lowered for a GPU as any
  * program is, with tensors for all that they bind. A `// run` line binds the symbols of one case;
- * `// exact` says that nothing may be rounded otherwise. */
+ * `// exact` says that nothing may be rounded otherwise, `// fast` that products are of codes. */
 #ifndef RLX_TESTS_VULKAN_REGIONS_H
 #define RLX_TESTS_VULKAN_REGIONS_H
 
@@ -10,7 +10,7 @@ enum { REGION_TEAM = 64, REGION_MAX_TENSORS = 64, REGION_LAYERS = 2 };
 
 typedef struct region {
     const char *path, *bindings; /* in messages */
-    bool exact;
+    bool exact, fast;
     rlx_dims *dims;
     rlx_ir_module *lir;
     int64_t symbols[RLX_MAX_SYMBOLS];

@@ -30,9 +30,10 @@ static void emit_file(const char *path, int *kernels)
     EXPECT_OK(rlx_file_read(path, &text, &bytes));
     EXPECT_OK(subject_parse(&s, path, text));
     for (const rlx_ir_func *k = s.module->first; k; k = k->next) {
-        const int teams[] = {1, 5, 64, 128};
+        const int teams[] = {1, 5, 64, 128}, lanes[] = {0, 8, 16, 64};
         for (size_t i = 0; i < sizeof teams / sizeof *teams; i++, ++*kernels) {
             rlx_jit_target t = spirv_target(teams[i]);
+            t.subgroup = lanes[i];
             uint8_t *code;
             EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
             ck_assert_uint_eq(bytes % 4, 0);
