@@ -151,6 +151,20 @@ static const rlx_ir_node *last_reduce(const reach *r)
     return NULL;
 }
 
+/* Rows are folded by add or max of floats (lower_rows.c): a minimum's are written by loops of their own. */
+static bool folds_rows(const reach *r)
+{
+    for (int i = 0; i < r->g->nnodes; i++) {
+        const rlx_ir_node *n = r->g->nodes[i].ir;
+        if (!r->node[i] || n->op != RLX_MIR_REDUCE)
+            continue;
+        const int64_t fn = rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_ADD);
+        if (!rlx_format_is_float(n->in[0]->type.format) || (fn != RLX_FN_ADD && fn != RLX_FN_MAX))
+            return false;
+    }
+    return true;
+}
+
 /* Whether `a` of a contract is a row normalisation; marks (by index) the nodes that make it. */
 static bool find_prologue(const rlx_mir_fuse_graph *g, const rlx_ir_value *a, bool *mark)
 {
@@ -160,7 +174,7 @@ static bool find_prologue(const rlx_mir_fuse_graph *g, const rlx_ir_value *a, bo
         return false; /* without memory nothing fuses; building the regions will say so */
     reach_from(&all, a);
     const rlx_ir_node *reduce = last_reduce(&all);
-    if (!reduce || !rlx_ir_shape_equal(&reduce->in[0]->type, &a->type))
+    if (!reduce || !rlx_ir_shape_equal(&reduce->in[0]->type, &a->type) || !folds_rows(&all))
         return false;
     around.stop = reduce;
     reach_from(&around, a);
