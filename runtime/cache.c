@@ -252,6 +252,7 @@ static rlx_status read_file(const rlx_cache *c, const layer *l, const char *name
     RLX_TRY_NOTE(st, "%s/%s", l->path, name);
     if (l->is_signed && !is_signed(c, l, name, *bytes, *n)) {
         free(*bytes);
+        *bytes = NULL;
         return RLX_FAIL(RLX_INVALID_FILE, "%s/%s is not signed with the key that is trusted",
                         l->path, name);
     }
@@ -465,9 +466,14 @@ static bool take_stock(void *user, const char *name, const struct stat *st)
     return true;
 }
 
-static rlx_status list_items(const layer *l, inventory *v)
+static bool take_driver(void *user, const char *name, const struct stat *st)
 {
-    rlx_status st = each_file(l, take_stock, v);
+    return is_key(name) || take_stock(user, name, st);
+}
+
+static rlx_status list_items(const layer *l, file_fn *take, inventory *v)
+{
+    rlx_status st = each_file(l, take, v);
     return st ? st : v->oom ? RLX_OOM() : RLX_OK;
 }
 
@@ -500,7 +506,9 @@ rlx_status rlx_cache_each(rlx_cache *c, rlx_cache_visit *fn, void *user)
     bool going = true;
     for (int i = 0; i < NLAYERS && going; i++) {
         inventory v = {.cleaned = -1};
-        rlx_status st = list_items(&c->layers[i], &v);
+        rlx_status st = list_items(&c->layers[i], take_stock, &v);
+        if (!st && i == SYSTEM) /* what was made here of its entries is in the user's */
+            st = list_items(&c->layers[USER], take_driver, &v);
         if (!st)
             going = visit_items(&v, c->layers[i].is_system, fn, user);
         free(v.items);
@@ -528,7 +536,10 @@ static rlx_status check_driver(const drivers *d, const char *name)
         key.bytes[i] = (uint8_t)strtoul((char[]){d->key[2 * i], d->key[2 * i + 1], 0}, NULL, 16);
     rlx_status st = read_driver_code(d->cache, d->layer, name, &key, NULL, &code, &n);
     free(code);
-    return st;
+    if (rlx_status_code(st) != RLX_NOT_FOUND)
+        return st;
+    rlx_status_free(st); /* somebody made room meanwhile */
+    return RLX_OK;
 }
 
 static bool handle_driver(void *user, const char *name, const struct stat *st)
@@ -544,9 +555,9 @@ static bool handle_driver(void *user, const char *name, const struct stat *st)
     return !d->status;
 }
 
-static rlx_status each_driver(rlx_cache *c, const rlx_cache_entry *e, bool remove)
+static rlx_status each_driver(rlx_cache *c, int which, const rlx_cache_entry *e, bool remove)
 {
-    drivers d = {c, &c->layers[e->system ? SYSTEM : USER], e->key, remove, RLX_OK};
+    drivers d = {c, &c->layers[which], e->key, remove, RLX_OK};
     if (!e->driver_bytes)
         return RLX_OK;
     rlx_status st = each_file(d.layer, handle_driver, &d);
@@ -555,7 +566,10 @@ static rlx_status each_driver(rlx_cache *c, const rlx_cache_entry *e, bool remov
 
 rlx_status rlx_cache_check_drivers(rlx_cache *c, const rlx_cache_entry *e)
 {
-    return each_driver(c, e, false);
+    RLX_TRY(each_driver(c, USER, e, false));
+    if (!e->system || c->layers[SYSTEM].is_signed) /* a signature is of an entry */
+        return RLX_OK;
+    return each_driver(c, SYSTEM, e, false);
 }
 
 /* The entry's file and its signature. */
@@ -576,7 +590,7 @@ rlx_status rlx_cache_remove(rlx_cache *c, const rlx_cache_entry *e)
     if (e->system || l->fd < 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "%.16s..: entries of the system's folder stay",
                         e->key);
-    RLX_TRY(each_driver(c, e, true));
+    RLX_TRY(each_driver(c, USER, e, true));
     return remove_entry(l, e->key);
 }
 
@@ -610,7 +624,7 @@ static rlx_status trim(rlx_cache *c, int64_t max_bytes, const char *keep, int64_
 {
     const layer *l = &c->layers[USER];
     inventory v = {.cleaned = l->fd};
-    rlx_status st = list_items(l, &v);
+    rlx_status st = list_items(l, take_stock, &v);
     if (!st && v.bytes > max_bytes)
         qsort(v.items, v.n, sizeof *v.items, least_recent_first);
     for (size_t i = 0; !st && i < v.n && v.bytes > max_bytes; i++) {

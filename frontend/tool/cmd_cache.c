@@ -161,6 +161,8 @@ static int clear(caching *c)
     int code = report(rlx_cache_seal(c->cache, false));
     if (!code)
         code = each(c, remove_entry);
+    if (!code) /* what drivers made of entries of the system's folder, or of what is gone */
+        code = report(rlx_cache_trim(c->cache, 0, NULL));
     if (!code)
         fprintf(stderr, "%lld entries removed, %.1f MB\n", (long long)c->count,
                 (double)c->bytes / 1e6);

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/base/sign.h"
 #include "runtime/cache.h"
 #include "tests/runtime/programs.h"
 
@@ -535,6 +536,87 @@ START_TEST(damaged_code_of_drivers_is_made_anew)
 }
 END_TEST
 
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_ge(fputs(text, f), 0);
+    fclose(f);
+}
+
+/* An entry in `folder` with what a driver made of it, and a cache that has that folder below its own. */
+static rlx_cache *open_above(const entry *e, const char *secret, const char *public)
+{
+    char own[CHARS];
+    int64_t count;
+    rlx_cache *c = open_cache();
+    put(c, e);
+    put_code(c, e, DRIVER);
+    if (secret)
+        EXPECT_OK(rlx_cache_sign(c, secret, &count));
+    rlx_cache_close(c);
+    snprintf(own, sizeof own, "%.200s/own", dir);
+    EXPECT_OK(rlx_cache_open(
+        &(rlx_cache_options){
+            .folder = own, .system_folder = folder, .trusted_key = public, .warn = keep},
+        &c));
+    rlx_hash_hex(e->key, wanted);
+    return c;
+}
+
+/* A signature is of an entry: what lies beside it is not looked at. */
+START_TEST(drivers_code_in_signed_folders_is_left_alone)
+{
+    entry e = make_entry(0);
+    rlx_cache_entry found;
+    char at[2][CHARS], *keys[2];
+    EXPECT_OK(rlx_sign_make_keys(&keys[0], &keys[1]));
+    for (int i = 0; i < 2; i++) {
+        snprintf(at[i], CHARS, "%.200s/key%d", dir, i);
+        write_text(at[i], keys[i]);
+        free(keys[i]);
+    }
+    rlx_cache *c = open_above(&e, at[0], at[1]);
+    ck_assert(!has_code(c, &e, DRIVER));
+    EXPECT_OK(rlx_cache_each(c, find_entry, &found));
+    ck_assert(found.system);
+    EXPECT_OK(rlx_cache_check_drivers(c, &found));
+    rlx_cache_close(c);
+    rlx_text_deinit(&e.bytes);
+}
+END_TEST
+
+/* What a driver made here of the system's entries is listed and checked with them, and goes for want of room. */
+START_TEST(drivers_code_of_the_systems_entries)
+{
+    entry e = make_entry(0);
+    rlx_cache_entry before, found;
+    char path[CHARS];
+    const char *name;
+    rlx_cache *c = open_above(&e, NULL, NULL);
+    EXPECT_OK(rlx_cache_each(c, find_entry, &before));
+    ck_assert(before.system && has_code(c, &e, DRIVER));
+    put_code(c, &e, "another");
+    EXPECT_OK(rlx_cache_each(c, find_entry, &found));
+    ck_assert_int_gt(found.driver_bytes, before.driver_bytes);
+    EXPECT_OK(rlx_cache_check_drivers(c, &found));
+    driver_path(&e, "another", path);
+    name = strrchr(path, '/');
+    char mine[CHARS];
+    snprintf(mine, sizeof mine, "%.90s/own/code%.100s", dir, name);
+    write_text(mine, "something else");
+    EXPECT_ERROR(rlx_cache_check_drivers(c, &found), RLX_INVALID_FILE, ".drv");
+    EXPECT_OK(rlx_cache_trim(c, 0, NULL));
+    ck_assert_int_ne(access(mine, F_OK), 0);
+    EXPECT_OK(rlx_cache_check_drivers(c, &found));
+    driver_path(&e, DRIVER, path);
+    write_text(path, "something else");
+    EXPECT_ERROR(rlx_cache_check_drivers(c, &found), RLX_INVALID_FILE, ".drv");
+    rlx_cache_close(c);
+    rlx_text_deinit(&e.bytes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cache");
@@ -554,6 +636,8 @@ int main(void)
     tcase_add_test(t, many_processes);
     tcase_add_test(t, drivers_code_goes_with_its_entry);
     tcase_add_test(t, damaged_code_of_drivers_is_made_anew);
+    tcase_add_test(t, drivers_code_in_signed_folders_is_left_alone);
+    tcase_add_test(t, drivers_code_of_the_systems_entries);
     suite_add_tcase(s, t);
-    return suite_run(s, 13);
+    return suite_run(s, 15);
 }

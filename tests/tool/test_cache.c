@@ -202,8 +202,15 @@ START_TEST(entries_are_listed_checked_and_removed)
     RUN(&p, RLX_TOOL, "cache", "gc", "--max-size", "60k");
     ends(&p, 0);
     process_free(&p);
+    RUN(&p, "/bin/sh", "-c", "echo x > $RLX_CACHE_DIR/code/$(printf %064d-%016d 0 0).drv");
+    ends(&p, 0); /* what a driver made of an entry that is gone */
+    process_free(&p);
     RUN(&p, RLX_TOOL, "cache", "clear");
     ends(&p, 0);
+    process_free(&p);
+    RUN(&p, "/bin/sh", "-c", "ls $RLX_CACHE_DIR/code");
+    ends(&p, 0);
+    ck_assert_str_eq(p.out, "");
     process_free(&p);
     RUN(&p, RLX_TOOL, "cache", "ls", "--json");
     ends(&p, 0);
