@@ -81,14 +81,14 @@ static void make_heap(rlx_sampler *s, int64_t count)
         sink(s->heap, count, i);
 }
 
-/* The largest of x and `first`; NaNs among x do not count. */
-static float largest(const float *x, int64_t n, float first)
+/* The largest of x; NaNs do not count. */
+static float largest(const float *x, int64_t n)
 {
     enum { LANES = 8 };
     float lane[LANES];
     int64_t i = 0;
     for (int l = 0; l < LANES; l++)
-        lane[l] = first;
+        lane[l] = -INFINITY;
     for (; i + LANES <= n; i += LANES)
         for (int l = 0; l < LANES; l++)
             lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
@@ -100,7 +100,8 @@ static float largest(const float *x, int64_t n, float first)
 }
 
 /* Candidates that may be among the k likeliest: as many blocks of logits have one that is no smaller
- * than the k-th largest of the blocks' maxima. False: there are too few blocks, or NaNs. */
+ * than the k-th largest of the blocks' maxima. NaNs are none; false: there are too few blocks, or fewer
+ * than k numbers. */
 static bool fill_few(rlx_sampler *s, const float *logits, int64_t k)
 {
     enum { BLOCK = 64 };
@@ -109,7 +110,7 @@ static bool fill_few(rlx_sampler *s, const float *logits, int64_t k)
     if (blocks < 2 * k)
         return false;
     for (int64_t b = 0; b < blocks; b++)
-        s->heap[b] = (rlx_candidate){largest(logits + b * BLOCK, BLOCK, -INFINITY), (int32_t)b};
+        s->heap[b] = (rlx_candidate){largest(logits + b * BLOCK, BLOCK), (int32_t)b};
     make_heap(s, blocks);
     const float least = nth(s, k - 1)->logit;
     for (int64_t i = 0; i < s->vocab; i++)
@@ -122,9 +123,15 @@ static bool fill_few(rlx_sampler *s, const float *logits, int64_t k)
 }
 
 /* Whether tokens that were there are penalised. */
-static bool penalises(const rlx_sampler *s, int64_t nlast)
+static bool penalises(const rlx_sampling *how)
 {
-    return s->how.repeat_penalty > 0 && s->how.repeat_last_n != 0 && nlast > 0;
+    return how->repeat_penalty > 0 && how->repeat_penalty != 1 && how->repeat_last_n != 0;
+}
+
+/* `likelier` orders numbers: a NaN is as unlikely as can be. */
+static float number(float logit)
+{
+    return isnan(logit) ? -INFINITY : logit;
 }
 
 static void fill_all(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
@@ -132,10 +139,10 @@ static void fill_all(rlx_sampler *s, const float *logits, const int32_t *last, i
     const double penalty = s->how.repeat_penalty;
     int64_t n = s->how.repeat_last_n;
     for (int64_t i = 0; i < s->vocab; i++)
-        s->heap[i] = (rlx_candidate){logits[i], (int32_t)i};
+        s->heap[i] = (rlx_candidate){number(logits[i]), (int32_t)i};
     n = n < 0 || n > nlast ? nlast : n;
-    for (int64_t i = nlast - n; penalty > 0 && i < nlast; i++) {
-        double l = logits[last[i]]; /* once, however often a token was there */
+    for (int64_t i = nlast - n; penalises(&s->how) && i < nlast; i++) {
+        double l = number(logits[last[i]]); /* once, however often a token was there */
         s->heap[last[i]].logit = (float)(l > 0 ? l / penalty : l * penalty);
     }
 }
@@ -143,7 +150,7 @@ static void fill_all(rlx_sampler *s, const float *logits, const int32_t *last, i
 static void fill(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
 {
     const int64_t k = s->how.top_k;
-    if (k > 0 && k < s->vocab && !penalises(s, nlast) && fill_few(s, logits, k))
+    if (k > 0 && k < s->vocab && !(penalises(&s->how) && nlast) && fill_few(s, logits, k))
         return;
     fill_all(s, logits, last, nlast);
     make_heap(s, s->vocab);
@@ -151,12 +158,12 @@ static void fill(rlx_sampler *s, const float *logits, const int32_t *last, int64
 
 static int32_t likeliest(rlx_sampler *s, const float *logits, const int32_t *last, int64_t nlast)
 {
-    if (!penalises(s, nlast)) {
-        const float best = largest(logits, s->vocab, logits[0]);
-        int32_t id = 0;
-        while (!isnan(best) && logits[id] != best)
-            id++;
-        return id;
+    if (!(penalises(&s->how) && nlast)) {
+        const float best = largest(logits, s->vocab);
+        for (int32_t id = 0; id < s->vocab; id++)
+            if (logits[id] == best)
+                return id;
+        return 0; /* of nothing but NaNs */
     }
     fill_all(s, logits, last, nlast);
     const rlx_candidate *best = s->heap;
@@ -168,8 +175,7 @@ static int32_t likeliest(rlx_sampler *s, const float *logits, const int32_t *las
 
 bool rlx_sampler_is_greedy(const rlx_sampler *s)
 {
-    const bool penalizes = s->how.repeat_penalty > 0 && s->how.repeat_penalty != 1;
-    return s->how.temperature == 0 && !(penalizes && s->how.repeat_last_n);
+    return s->how.temperature == 0 && !penalises(&s->how);
 }
 
 /* Not yet scaled to a sum of one. */

@@ -80,9 +80,11 @@ START_TEST(few_of_many)
     static float logits[MANY];
     static bool taken[MANY];
     static const int32_t last[] = {5};
-    const rlx_sampling how = {
-        .temperature = 1, .top_k = K, .repeat_penalty = 2, .repeat_last_n = 1};
-    for (int kind = 0; kind < 3; kind++) { /* plain; the last token is penalised; NaNs */
+    for (int kind = 0; kind < 4;
+         kind++) { /* plain; the last token is penalised; NaNs; a penalty of 1 */
+        const bool penalised = kind == 1, counts = kind == 1 || kind == 3;
+        const rlx_sampling how = {
+            .temperature = 1, .top_k = K, .repeat_penalty = kind == 3 ? 1 : 2, .repeat_last_n = 1};
         rlx_sampler s, g;
         uint64_t random = 17;
         for (int i = 0; i < MANY; i++) {
@@ -96,13 +98,14 @@ START_TEST(few_of_many)
         must(rlx_sampler_init(&s, &how, 1, MANY));
         must(rlx_sampler_init(&g, &(rlx_sampling){0}, 1, MANY));
         ck_assert_int_eq(rlx_sampler_choose(&g, logits, last, 1), 5);
-        ck_assert_int_eq(rlx_sampler_cut(&s, logits, last, kind == 1), K);
+        ck_assert_int_eq(rlx_sampler_cut(&s, logits, last, counts), K);
+        ck_assert(penalised ? s.count == MANY : s.count < MANY / 4);
         for (int i = 0; i < K; i++) {
             int32_t id = 0, want = -1;
             rlx_sampler_probability(&s, K, i, &id);
             for (int v = 0; v < MANY; v++) {
                 const bool more = want < 0 || logits[v] > logits[want];
-                if (!taken[v] && more && !(kind == 1 && v == 5 && want >= 0 && logits[want] >= 100))
+                if (!taken[v] && more && !(penalised && v == 5 && want >= 0 && logits[want] >= 100))
                     want = v;
             }
             ck_assert_int_eq(id, want);
@@ -111,6 +114,35 @@ START_TEST(few_of_many)
         rlx_sampler_deinit(&s);
         rlx_sampler_deinit(&g);
     }
+}
+END_TEST
+
+/* No NaN is chosen before a number, wherever it stands. */
+START_TEST(numbers_before_nans)
+{
+    enum { N = 9, NUMBERS = 4 };
+    static const float logits[N] = {NAN, 1, NAN, 3, 2, NAN, NAN, -7, NAN}, none[] = {NAN, NAN};
+    static const int32_t last[] = {2, 3}, order[NUMBERS] = {3, 4, 1, 7};
+    rlx_sampling how = {.temperature = 1, .repeat_penalty = 1, .repeat_last_n = 64};
+    rlx_sampler s;
+    must(rlx_sampler_init(&s, &how, 1, N));
+    ck_assert_int_eq(rlx_sampler_cut(&s, logits, last, 2), N);
+    for (int i = 0; i < N; i++) {
+        int32_t id;
+        const double p = rlx_sampler_probability(&s, N, i, &id);
+        ck_assert(i < NUMBERS ? id == order[i] && p > 0 : isnan(logits[id]) && p == 0);
+    }
+    rlx_sampler_deinit(&s);
+    how.temperature = 0;
+    must(rlx_sampler_init(&s, &how, 1, N));
+    ck_assert(rlx_sampler_is_greedy(&s));
+    ck_assert_int_eq(rlx_sampler_choose(&s, logits, last, 2), 3);
+    s.how.repeat_penalty = 2; /* 3 becomes 1.5; the NaN stays none */
+    ck_assert(!rlx_sampler_is_greedy(&s));
+    ck_assert_int_eq(rlx_sampler_choose(&s, logits, last, 2), 4);
+    s.vocab = 2;
+    ck_assert_int_eq(rlx_sampler_choose(&s, none, NULL, 0), 0);
+    rlx_sampler_deinit(&s);
 }
 END_TEST
 
@@ -294,6 +326,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, cuts);
     tcase_add_test(c, few_of_many);
+    tcase_add_test(c, numbers_before_nans);
     tcase_add_test(c, order);
     tcase_add_test(c, penalty);
     tcase_add_test(c, negative_logits_are_multiplied);
@@ -305,7 +338,7 @@ int main(void)
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 9;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 11;
     srunner_free(r);
     return bad;
 }
