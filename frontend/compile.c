@@ -335,7 +335,7 @@ static void fill_stats(const rlx_compilation *c, const rlx_program *p, rlx_compi
         .arena_lower_bound = p->plan_least,
         .token_weight_bytes = token_weight_bytes(c->hir),
     };
-    for (uint32_t i = 0; i < p->nkernels; i++)
+    for (uint32_t i = 0; i < p->nkernels + p->nparts; i++)
         stats->code_bytes += (int64_t)p->kernels[i].code_bytes;
     for (const rlx_ir_func *f = c->hir->first; f; f = f->next)
         stats->functions++;

@@ -38,6 +38,17 @@ static void check_objects(const rlx_text *entry, const char *path, bool parts)
     rlx_program_destroy(p);
 }
 
+/* What the whole way tells of code is what the compiler made of it, parts included. */
+static void check_stats(rlx_context *cx, const test_model *m, const rlx_compile_options *o,
+                        int64_t code_bytes)
+{
+    rlx_compile_stats stats;
+    rlx_executable *exe;
+    assert_ok(rlx_flow_compile(cx, m->flow, m->w, o, &stats, &exe));
+    rlx_executable_destroy(exe);
+    ck_assert_int_eq(stats.code_bytes, code_bytes);
+}
+
 static void compile_model(const test_model *m, const char *path, rlx_precision precision,
                           int64_t tokens)
 {
@@ -55,7 +66,10 @@ static void compile_model(const test_model *m, const char *path, rlx_precision p
                                 .provenance = "test_cpu_paths"};
     assert_ok(rlx_jit_compile(c.lir, &cx.target, &jo, &entry, &stats));
     /* prompts in panels of bf16; kernels for AMX are never cut */
-    check_objects(&entry, path, !strcmp(path, "x86-64-v3") && tokens > 1 && precision == RLX_FAST);
+    const bool parts = !strcmp(path, "x86-64-v3") && tokens > 1 && precision == RLX_FAST;
+    check_objects(&entry, path, parts);
+    if (parts)
+        check_stats(&cx, m, &o, stats.code_bytes);
     rlx_text_deinit(&entry);
     rlx_compilation_deinit(&c);
 }
