@@ -1,7 +1,9 @@
 /* runtime/program_check.c: what running a program relies on.
  *
  *   P1  kernels have a name, at most 64 buffers, sane team memory; costs are by a symbol that is
- *       there, none is negative, and none is more at 1 than at the symbol's upper bound.
+ *       there, none is negative, and none is more at 1 than at the symbol's upper bound. No two
+ *       kernels or parts of a program with parts have the same name; parts have nothing else but
+ *       code, which is an ELF object.
  *   P2  functions' ops follow one another and fill their table; arguments lie inside theirs.
  *   P3  functions call only lower-numbered ones, at most 32 deep; the whole tape comes to at
  *       most 2^20 launches and calls.
@@ -300,12 +302,57 @@ static rlx_status check_cost(const checker *c, uint32_t i)
     return RLX_OK;
 }
 
+static rlx_status check_part(const checker *c, uint32_t i)
+{
+    const rlx_program_kernel *k = &c->p->kernels[i];
+    const rlx_program_cost *cost = &k->cost;
+    const bool elf =
+        c->p->code_kind == RLX_CODE_X86_64_ELF || c->p->code_kind == RLX_CODE_AARCH64_ELF;
+    bool empty = !k->nbuffers && !k->team_bytes && cost->symbol == RLX_NO_SYMBOL;
+    for (int at = 0; at < 2; at++)
+        empty &= !cost->bytes[at] && !cost->operations[at];
+    for (int axis = 0; axis < RLX_PROGRAM_GRID; axis++)
+        empty &= !k->grid[axis];
+    if (!elf)
+        return BAD(KERNELS, i, "P1: the part %s in code of kind %d", k->name, (int)c->p->code_kind);
+    if (!empty || !k->code_bytes)
+        return BAD(KERNELS, i, "P1: the part %s has more than a name and code, or none", k->name);
+    return RLX_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const rlx_program_kernel *const *)a)->name,
+                  (*(const rlx_program_kernel *const *)b)->name);
+}
+
+/* The loader tells them apart by their names. */
+static rlx_status check_names(const checker *c)
+{
+    const uint32_t n = c->p->nparts ? c->p->nkernels + c->p->nparts : 0;
+    const rlx_program_kernel **sorted = malloc(sizeof(*sorted) * (n + 1));
+    rlx_status st = RLX_OK;
+    if (!sorted)
+        return RLX_OOM();
+    for (uint32_t i = 0; i < n; i++)
+        sorted[i] = &c->p->kernels[i];
+    qsort(sorted, n, sizeof(*sorted), by_name);
+    for (uint32_t i = 1; i < n && !st; i++)
+        if (!by_name(&sorted[i - 1], &sorted[i]))
+            st = BAD(KERNELS, (size_t)(sorted[i] - c->p->kernels), "P1: two are named %s",
+                     sorted[i]->name);
+    free(sorted);
+    return st;
+}
+
 static rlx_status check_kernels(const checker *c)
 {
     for (uint32_t i = 0; i < c->p->nkernels + c->p->nparts; i++) {
         const rlx_program_kernel *k = &c->p->kernels[i];
         if (!k->name[0])
             return BAD(KERNELS, i, "P1: no name");
+        if (i >= c->p->nkernels)
+            RLX_TRY(check_part(c, i));
         if (k->nbuffers > MAX_BUFFERS)
             return BAD(KERNELS, i, "P1: %s takes %u buffers", k->name, k->nbuffers);
         if (k->team_bytes < 0 || k->team_bytes > MAX_TEAM_BYTES)
@@ -313,7 +360,7 @@ static rlx_status check_kernels(const checker *c)
                        (long long)k->team_bytes);
         RLX_TRY(check_cost(c, i));
     }
-    return RLX_OK;
+    return check_names(c);
 }
 
 rlx_status rlx_program_check(const rlx_program *p, const rlx_program_extent *sections)

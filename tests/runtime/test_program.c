@@ -360,6 +360,16 @@ START_TEST(rules)
            f.kernels[0].cost.bytes[0] = 8; f.kernels[0].cost.bytes[1] = 7);
     BROKEN("P1: attend costs 8 to 7 operations", f.kernels[0].cost.symbol = 0;
            f.kernels[0].cost.operations[0] = 8; f.kernels[0].cost.operations[1] = 7);
+    BROKEN("P1: the part part in code of kind 3", f.p.code_kind = RLX_CODE_SPIRV);
+    BROKEN("P1: the part part has more than", f.kernels[2].nbuffers = 1);
+    BROKEN("P1: the part part has more than", f.kernels[2].team_bytes = 64);
+    BROKEN("P1: the part part has more than", f.kernels[2].cost.symbol = 0);
+    BROKEN("P1: the part part has more than", f.kernels[2].cost.bytes[1] = 1);
+    BROKEN("P1: the part part has more than", f.kernels[2].cost.operations[1] = 1);
+    BROKEN("P1: the part part has more than", f.kernels[2].grid[1] = 1);
+    BROKEN("P1: the part part has more than", f.kernels[2].code_bytes = 0);
+    BROKEN("P1: two are named attend", f.kernels[2].name = "attend");
+    BROKEN("P1: two are named finish", f.kernels[0].name = "finish");
     BROKEN("P2: 2 ops from 1, expected from 2", f.funcs[0].nops = 2);
     BROKEN("P2: 2 ops from 3", f.funcs[2].nops = 2);
     BROKEN("P2: 3 arguments from 14, of 16", f.ops[0].first_arg = 14);
