@@ -16,11 +16,13 @@
 
 enum { TOGETHER = 4 };
 
-/* The largest of the values that the bits of blocks stand for; 128 where those are bytes, or what
- * they were loaded from is not known. */
+/* The largest of the values that the bits of blocks stand for, turned or not; 128 where those are
+ * bytes, or what they were loaded from is not known. */
 static int most_of(const rlx_ir_node *load)
 {
     enum { VALUES = 16, BYTE = 128 };
+    if (load && load->op == RLX_LIR_TURN)
+        load = load->in[0]->def;
     if (!load || load->op != RLX_LIR_LOAD ||
         rlx_format_get(load->in[0]->type.format)->kind != RLX_KIND_BLOCK)
         return BYTE;

@@ -339,7 +339,7 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
     g.bytes = (rlx_emit_byte_sums){.codes = rlx_emit_codes_of(n),
                                    .rows = 1,
                                    .columns = 1,
-                                   .once = n->out[0]->type.dim[0] == 1,
+                                   .once = !g.turned && n->out[0]->type.dim[0] == 1,
                                    .code = take_code,
                                    .activation = take_activation,
                                    .user = &g};

@@ -313,6 +313,27 @@ START_TEST(dots)
 }
 END_TEST
 
+/* Rows of blocks, turned, as they are lowered. */
+static void put_turned_blocks(rlx_text *t, const char *format)
+{
+    rlx_text_putf(t,
+                  "  kernel @%s(%%act: global i8[TOKENS,256], %%as: global f32[TOKENS,8], %%w: "
+                  "global %s[2,256], %%y: global f32[TOKENS,1,8]) {\n"
+                  "    %%nt = extent {extent=TOKENS} : i64\n    grid %%nt (%%i: i64) {\n"
+                  "      %%z = const {ivalue=0} : i64\n"
+                  "      %%a = load %%act, %%i, %%z {axes=[0,1]} : i8<1x256>\n"
+                  "      %%sa = load %%as, %%i, %%z {axes=[0,1]} : f32<1x8>\n"
+                  "      %%b = load %%w, %%z, %%z {axes=[0,1], part=\"codes\"} : i8<1x256>\n"
+                  "      %%sb = load %%w, %%z, %%z {axes=[0,1], part=\"scale\"} : f32<1x8>\n"
+                  "      %%ta = turn %%a {width=32} : i8<1x256>\n"
+                  "      %%tb = turn %%b {width=32} : i8<1x256>\n"
+                  "      %%c = const {value=0.5} : f32<1x1x8>\n"
+                  "      %%d = dot %%c, %%ta, %%sa, %%tb, %%sb {turned=1} : f32<1x1x8>\n"
+                  "      store %%y, %%d, %%i, %%z, %%z {axes=[0,1,2]}\n"
+                  "      yield\n    }\n    return\n  }\n",
+                  format, format);
+}
+
 START_TEST(turned_dots)
 {
     static const shape whole[] = {{.m = 1, .n = 1, .k = 256, .group = 32, .bits = 4},
@@ -328,6 +349,9 @@ START_TEST(turned_dots)
         s.turned = true;
         put_dot(&t, (int)i, &s);
     }
+    put_turned_blocks(&t, "mxfp4");
+    put_turned_blocks(&t, "iq4_nl");
+    put_turned_blocks(&t, "q8_0");
     check_text(&t, "TOKENS=5", 14);
 }
 END_TEST
@@ -605,6 +629,31 @@ static int count(const char *text, const char *what)
     return n;
 }
 
+/* Products of small values stay in 16 bits, and only what they add up to is widened, turned too. */
+START_TEST(turned_instructions)
+{
+    static const struct {
+        const char *format;
+        int widened; /* of eight registers of products */
+    } cases[] = {{"mxfp4", 1}, {"iq4_nl", 8}, {"q8_0", 8}};
+    rlx_jit_target target = cpu_named("x86-64-v3");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rlx_text t = {0}, text = {0};
+        subject s;
+        rlx_text_put(&t, "lir module @dot {\n");
+        put_turned_blocks(&t, cases[i].format);
+        rlx_text_put(&t, "}\n");
+        EXPECT_OK(subject_parse(&s, "instructions", t.data));
+        EXPECT_OK(rlx_jit_print_kernel(s.module->first, &target, RLX_JIT_ASM, &text));
+        ck_assert_int_eq(count(text.data, "vpmaddubsw"), 8);
+        ck_assert_int_eq(count(text.data, "vpmaddwd"), cases[i].widened);
+        subject_destroy(&s);
+        rlx_text_deinit(&t);
+        rlx_text_deinit(&text);
+    }
+}
+END_TEST
+
 /* Lines that have both words. */
 static int count_lines(const char *text, const char *one, const char *other)
 {
@@ -696,30 +745,31 @@ END_TEST
 START_TEST(teams_refuse)
 {
     static const shape s = {4, 16, 64, 32, 4, true, false, false};
-    static const char *const names[] = {"dot_panel", "outer", "pack"};
-    for (int i = 0; i < 3; i++) {
-        subject parsed;
-        loaded code = {0};
-        char want[64];
-        rlx_text t = {0};
-        rlx_jit_target team = host_team_target(32);
-        rlx_text_put(&t, "lir module @dot {\n");
-        if (i == 0)
-            put_panel(&t, 0, &s);
-        else if (i == 1)
-            put_outer(&t, 0, 4, 16, 1);
-        else
-            put_pack(&t, 0, "f32", 4, 4, 1);
-        rlx_text_put(&t, "}\n");
-        EXPECT_OK(subject_parse(&parsed, "refused", t.data));
-        snprintf(want, sizeof want, "cannot emit `%s` in kernel", names[i]);
-        EXPECT_ERROR(loaded_create(parsed.module->first, &team, &code), RLX_UNSUPPORTED, want);
-        rlx_jit_target spirv = {.kind = RLX_JIT_SPIRV, .features = RLX_VULKAN_BIT(INT64)};
-        if (i == 0) /* SPIR-V has the other two */
-            EXPECT_ERROR(loaded_create(parsed.module->first, &spirv, &code), RLX_UNSUPPORTED, want);
-        subject_destroy(&parsed);
-        rlx_text_deinit(&t);
-    }
+    static const char *const names[] = {"dot_panel", "turn", "outer", "pack"};
+    const rlx_jit_target teams[] = {host_team_target(32),
+                                    {.kind = RLX_JIT_NVPTX, .processor = "sm_80"},
+                                    {.kind = RLX_JIT_SPIRV, .features = RLX_VULKAN_BIT(INT64)}};
+    rlx_text t = {0};
+    subject parsed;
+    int i = 0;
+    rlx_text_put(&t, "lir module @dot {\n");
+    put_panel(&t, 0, &s);
+    put_turned_blocks(&t, "q8_0");
+    put_outer(&t, 0, 4, 16, 1);
+    put_pack(&t, 0, "f32", 4, 4, 1);
+    rlx_text_put(&t, "}\n");
+    EXPECT_OK(subject_parse(&parsed, "refused", t.data));
+    for (const rlx_ir_func *k = parsed.module->first; k; k = k->next, i++)
+        for (int team = 0; team < (i < 2 ? 3 : 2); team++) { /* SPIR-V has the last two */
+            uint8_t *code;
+            size_t bytes;
+            char want[64];
+            snprintf(want, sizeof want, "cannot emit `%s` in kernel @%s", names[i], k->name);
+            EXPECT_ERROR(rlx_jit_emit_kernel(k, &teams[team], &code, &bytes), RLX_UNSUPPORTED,
+                         want);
+        }
+    subject_destroy(&parsed);
+    rlx_text_deinit(&t);
 }
 END_TEST
 
@@ -735,9 +785,10 @@ int main(void)
     SUITE_TEST(s, "tiles", tiles);
     SUITE_TEST(s, "packs", packs);
     SUITE_TEST(s, "instructions", instructions);
+    SUITE_TEST(s, "turned instructions", turned_instructions);
     SUITE_TEST(s, "bf16 instructions", bf16_instructions);
     SUITE_TEST(s, "bf16 tile instructions", bf16_tile_instructions);
     SUITE_TEST(s, "byte tile instructions", byte_tile_instructions);
     SUITE_TEST(s, "teams_refuse", teams_refuse);
-    return suite_run(s, 12);
+    return suite_run(s, 13);
 }
