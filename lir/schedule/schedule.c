@@ -33,18 +33,23 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
         s->n /= 2;
 }
 
+int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows)
+{
+    const int64_t sums = shape->contracts * rows * TURNED_COLUMNS * DOT_LANES;
+    const int64_t minima = TURNED_COLUMNS * shape->minima;
+    const int64_t results = round_up(rows * shape->unit * (int64_t)sizeof(float), RLX_LIR_ALIGN);
+    return shape->widths * shape->m * shape->k + (sums + minima) * (int64_t)sizeof(float) +
+           shape->contracts * results;
+}
+
 /* Several rows of codes are turned, so that a step of a row of weights is decoded once for all of
- * them: as long as they all fit into team memory, beside what waits there: sums, for two widths of
- * groups. */
+ * them: as long as they all fit into team memory, beside what waits there. */
 static bool turns_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
 {
-    enum { SUMS = 2 };
     const int64_t rows = shape->m < TURNED_ROWS ? shape->m : TURNED_ROWS;
-    const int64_t sums = SUMS * shape->contracts * rows * TURNED_COLUMNS * DOT_LANES;
-    const int64_t results = shape->contracts * rows * shape->unit;
     return shape->quantized && shape->m > 1 && shape->k % DOT_STEP == 0 &&
            (!shape->unit || shape->unit % TURNED_COLUMNS == 0) &&
-           shape->m * shape->k + (sums + results) * (int64_t)sizeof(float) <= t->team_bytes;
+           rlx_lir_schedule_turned_bytes(shape, rows) <= t->team_bytes;
 }
 
 /* Registers hold m*n*contracts accumulators of `lanes` partial sums, each lanes/vector registers

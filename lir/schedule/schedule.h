@@ -19,11 +19,17 @@ typedef struct rlx_lir_contract_shape {
     int lanes;        /* the region's numerics */
     int bf16_width;   /* products of bf16 that are summed together; 0: of f32, or of bytes */
     bool quantized;   /* integer products with blocks */
+    int widths;       /* of groups of those: a plane of turned codes each */
+    int64_t minima;   /* of a column: of all contractions that have them */
     int64_t prologue; /* rows that a row normalisation makes first; 0: none */
 } rlx_lir_contract_shape;
 
 void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                                rlx_lir_schedule *out);
+
+/* The team memory that turned rows take, `rows` of them at a time: their codes, and for a block of
+ * columns sums, minima, and results that a unit's epilogue reads. */
+int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows);
 
 /* The same for lanes = 1 on a CPU, where weights go by panels (schedule_panel.c). */
 void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,

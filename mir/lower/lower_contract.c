@@ -6,7 +6,8 @@
  *   grid n, m { acc tiles over K; epilogue; store }    registers: the epilogue is elementwise
  *   grid u, m { acc tiles -> team memory; epilogue }   blocks: the epilogue needs whole heads
  *
- * With many tokens both go by panels (see "columns by panels" below): an instance is a block of
+ * Few rows of codes lie turned in team memory, and both go by lower_turned.c's sums, their epilogue
+ * row by row. With many tokens both go by panels (see "columns by panels" below): an instance is a block of
  * columns, and K goes by chunks that the first-level cache holds.
  */
 #include "mir/lower/lower_group.h"

@@ -100,6 +100,20 @@ static int64_t prologue_rows(const kernel_cx *k, const rlx_ir_value *a)
     return rows;
 }
 
+/* What blocks of weights need in team memory: planes of codes, and minima of a column. */
+static void describe_blocks(const group *g, rlx_lir_contract_shape *shape)
+{
+    unsigned widths = 0; /* bits: powers of two */
+    for (int i = 0; i < g->ncontracts; i++) {
+        const rlx_format f = g->contract[i]->in[3]->type.format;
+        const unsigned width = (unsigned)rlx_format_group(f);
+        shape->widths += (widths & width) == 0;
+        widths |= width;
+        if (rlx_format_has_min(f))
+            shape->minima += shape->k / width;
+    }
+}
+
 static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_ir_node *first = g->contract[0];
@@ -148,6 +162,8 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                     .bf16_width = (int)rlx_ir_attr_int(first, RLX_ATTR_WIDTH, 0),
                                     .quantized = first->op == RLX_MIR_CONTRACT_Q,
                                     .prologue = prologue_rows(k, first->in[0])};
+    if (shape.quantized)
+        describe_blocks(g, &shape);
     rlx_lir_schedule_contract(k->options->target, &shape, &g->s);
     if (g->by_matrix)
         g->s.prologue_once = false;

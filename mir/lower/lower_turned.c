@@ -1,13 +1,17 @@
 /* mir/lower/lower_turned.c: a few rows of codes against rows of blocks, lanes along K.
  *
- *   once { codes of all rows, turned -> team memory }
+ *   once { codes of all rows, turned -> team memory, once for each width of groups }
  *   grid n, m {
- *     sums = 0
- *     for k by 256 { for columns { codes, turned; scales; minima; for live rows { sums += } } }
- *     for live rows { total, epilogue } }
+ *     sums = 0 in team memory
+ *     for some steps { for columns { for those steps, 256 of K each {
+ *       for contractions { codes, turned; scales; minima -> team memory
+ *         for live rows { sums += } } } } }
+ *     for live rows { total, less sums of minima; epilogue } }
  *
  * What a step needs of a row of weights is decoded once and stays in registers while the rows go by.
- * Turned, each lane of a sum of products is its group's own: no row folds registers. */
+ * Turned, each lane of a sum of products is its group's own: no row folds registers. The steps that
+ * go together are so many that the rows' codes of them stay in the first-level cache for all
+ * columns. */
 #include "mir/lower/lower_dot.h"
 
 enum { GROUP_16, GROUP_32 };
@@ -185,11 +189,15 @@ static rlx_status add_step(kernel_cx *k, const group *one, const turned_rows *t,
     return rlx_ir_builder_finish(k->b);
 }
 
-/* So many steps of K that the rows' codes of them stay in half of a first-level cache. */
-static int64_t steps_together(const kernel_cx *k, const group *g)
+/* So many steps of K that the rows' codes of them stay in half of a first-level cache; all runs of
+ * them about as long. */
+static int64_t steps_together(const kernel_cx *k, const group *g, const turned_rows *t)
 {
-    const int64_t fit = k->options->target->l1_bytes / 2 / (g->s.m * (int64_t)g->s.k);
-    return fit > 1 ? fit : 1;
+    const int64_t planes = (t->codes[GROUP_16] != NULL) + (t->codes[GROUP_32] != NULL);
+    const int64_t steps = g->k / g->s.k;
+    const int64_t fit = k->options->target->l1_bytes / 2 / (planes * g->s.m * g->s.k);
+    const int64_t runs = fit > 1 ? (steps + fit - 1) / fit : steps;
+    return (steps + runs - 1) / runs;
 }
 
 /* Steps of a row of weights lie behind each other: some go by before the next row's. */
@@ -198,7 +206,7 @@ rlx_status turned_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_i
 {
     rlx_ir_value *columns = t->columns ? t->columns : k_const(k, g->s.n);
     rlx_ir_value *steps = k_const(k, g->k / g->s.k), *end;
-    const int64_t together = steps_together(k, g);
+    const int64_t together = steps_together(k, g, t);
     rlx_lir_scope some, column, step_loop;
     group one = *g;
     one.s.m = one.s.n = 1;

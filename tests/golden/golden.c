@@ -5,7 +5,8 @@
  *
  *   // cat         the module as it is printed; without `// ----` it must print as it stands
  *   // opt p1,p2   the module after these passes
- *   // lower       hir: the mir module that it lowers to
+ *   // lower       hir: the mir module that it lowers to;
+ *                  mir: the lir module, for a CPU of eight lanes and symbols of at most 8
  *   // report      mir: the fusion report after the level's pipeline;
  *                  lir: the arena map of the last function, planned for symbols of at most 8
  *   // verify      nothing: the module must be wrong, and what is said about it stands on the line
@@ -56,11 +57,31 @@ static rlx_status lir_report(rlx_ir_module *m, rlx_text *out)
     return rlx_lir_print_plan(m, m->last->name, lir_upper, out);
 }
 
+static rlx_status mir_lower(const rlx_ir_module *m, rlx_ir_module **out)
+{
+    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
+                                   .vector_f32 = 8,
+                                   .vector_regs = 16,
+                                   .team = 1,
+                                   .threads = 2,
+                                   .l1_bytes = 32 << 10,
+                                   .l2_bytes = 512 << 10,
+                                   .team_bytes = 256 << 10};
+    const rlx_mir_lower_options options = {.target = &target, .upper = lir_upper};
+    rlx_ir_module *fused;
+    RLX_TRY(rlx_ir_module_clone(m, &fused));
+    rlx_status st = rlx_mir_optimize(fused);
+    if (!st)
+        st = rlx_mir_lower(fused, &options, out);
+    rlx_ir_module_destroy(fused);
+    return st;
+}
+
 static const rlx_pass *const no_passes[] = {NULL};
 
 static const golden_level levels[] = {
     {&rlx_hir_level, no_passes, NULL, {0}, rlx_hir_lower},
-    {&rlx_mir_level, mir_passes, mir_report, {.compare = rlx_mir_compare}, NULL},
+    {&rlx_mir_level, mir_passes, mir_report, {.compare = rlx_mir_compare}, mir_lower},
     {&rlx_lir_level,
      lir_passes,
      lir_report,

@@ -1,8 +1,9 @@
 /* tests/lower/test_panel.c: contractions in the order of one partial sum, by panels of weights, and of
- * codes in that of eight, by rows that are turned: random regions in every weight format, on targets so small that rows, columns and K all go by blocks. MIR's
- * evaluator, LIR's and machine code give the same bits; code for other CPUs has their instructions
- * emulated. */
+ * codes in that of eight, by rows that are turned: random regions in every weight format, on targets so
+ * small that rows, columns and K all go by blocks. MIR's evaluator, LIR's and machine code give the same
+ * bits; code for other CPUs has their instructions emulated. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,30 +114,46 @@ static bool compiles(world *w, int number, bool *wide)
 
 static const int widths[3] = {0, 2, 32};
 
+/* A case's module with its tensors; whether it is compiled, and for which vectors. */
+static rlx_ir_module *make_case(world *w, int number, rlx_dims *dims, bool *code, bool *wide)
+{
+    rlx_ir_module *mir;
+    w->e.seed = (uint64_t)number * 77 + 5;
+    *code = compiles(w, number, wide);
+    w->turned = number >= PANELS;
+    w->width = number % 5 == 0 && !w->turned ? widths[number / 5 % 3] : 0;
+    make_text(w, w->turned || number % 5 != 0);
+    w->rows = pick(w, 3) ? 1 + (int64_t)pick(w, 40) : 1 + (int64_t)pick(w, 4);
+    w->upper = w->rows + (int64_t)pick(w, 30);
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "panels", w->e.text.data, &mir), &w->e);
+    w->e.symbols[rlx_dim_symbol_index(dims, "T")] = w->rows;
+    engines_make_tensors(&w->e, mir);
+    engines_must(rlx_mir_optimize(mir), &w->e);
+    return mir;
+}
+
+static rlx_ir_module *lower(world *w, const rlx_ir_module *mir, rlx_dims *dims, bool wide)
+{
+    rlx_ir_module *lir;
+    rlx_lir_target target = engines_target(&w->e, wide);
+    if (w->turned && pick(w, 4)) /* else there is not always room for the rows */
+        target.team_bytes = 256 << 10;
+    int64_t upper[RLX_MAX_SYMBOLS] = {0};
+    upper[rlx_dim_symbol_index(dims, "T")] = w->upper;
+    engines_must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &w->e);
+    return lir;
+}
+
 START_TEST(panels_are_the_same_everywhere)
 {
-    world w = {.e.seed = (uint64_t)_i * 77 + 5};
-    bool wide, code = compiles(&w, _i, &wide);
-    w.turned = _i >= PANELS;
-    w.width = _i % 5 == 0 && !w.turned ? widths[_i / 5 % 3] : 0;
-    make_text(&w, w.turned || _i % 5 != 0);
-    w.rows = pick(&w, 3) ? 1 + (int64_t)pick(&w, 40) : 1 + (int64_t)pick(&w, 4);
-    w.upper = w.rows + (int64_t)pick(&w, 30);
+    world w = {0};
+    bool wide, code;
     rlx_dims *dims = rlx_dims_create();
-    rlx_ir_module *mir, *lir;
-    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "panels", w.e.text.data, &mir), &w.e);
-    w.e.symbols[rlx_dim_symbol_index(dims, "T")] = w.rows;
-    engines_make_tensors(&w.e, mir);
-    engines_must(rlx_mir_optimize(mir), &w.e);
+    rlx_ir_module *mir = make_case(&w, _i, dims, &code, &wide);
     rlx_eval_env env = {.find = engines_find, .user = &w.e, .symbols = w.e.symbols};
     rlx_eval_tensor want[2];
     engines_must(rlx_mir_eval(mir, "main", &env, want, 2), &w.e);
-    rlx_lir_target target = engines_target(&w.e, wide);
-    if (w.turned && pick(&w, 4)) /* else there is not always room for the rows */
-        target.team_bytes = 256 << 10;
-    int64_t upper[RLX_MAX_SYMBOLS] = {0};
-    upper[rlx_dim_symbol_index(dims, "T")] = w.upper;
-    engines_must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &w.e);
+    rlx_ir_module *lir = lower(&w, mir, dims, wide);
     engines_compare(&w.e, lir, want, 2, false);
     if (code)
         engines_compare(&w.e, lir, want, 2, true);
@@ -149,12 +166,46 @@ START_TEST(panels_are_the_same_everywhere)
 }
 END_TEST
 
+static bool has_turned(const rlx_ir_module *lir)
+{
+    rlx_text text = {0};
+    rlx_ir_print(lir, 0, &text);
+    const bool has = strstr(text.data, " = turn ") != NULL;
+    rlx_text_deinit(&text);
+    return has;
+}
+
+/* Nearly all of the cases that may be turned are; some of them are compiled. */
+START_TEST(cases_are_turned)
+{
+    enum { LEAST = 20, LEAST_COMPILED = 2 };
+    int turned = 0, compiled = 0;
+    for (int i = PANELS; i < CASES; i++) {
+        world w = {0};
+        bool wide, code;
+        rlx_dims *dims = rlx_dims_create();
+        rlx_ir_module *mir = make_case(&w, i, dims, &code, &wide), *lir = lower(&w, mir, dims, wide);
+        const bool is = has_turned(lir);
+        turned += is;
+        compiled += is && code;
+        rlx_ir_module_destroy(lir);
+        rlx_ir_module_destroy(mir);
+        rlx_dims_destroy(dims);
+        engines_deinit(&w.e);
+    }
+    printf("%d of %d cases are turned, %d of them compiled\n", turned, TURNED, compiled);
+    ck_assert_int_ge(turned, LEAST);
+    ck_assert_int_ge(compiled, LEAST_COMPILED);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("panel");
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, panels_are_the_same_everywhere, 0, CASES);
+    tcase_add_test(c, cases_are_turned);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES);
+    return run_suite(s, CASES + 1);
 }
