@@ -136,8 +136,9 @@ rlx_status rlx_flow_build(const rlx_flow *f, const rlx_weights *w, const rlx_com
                           rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs);
 
 /* The same with one more result, RLX_FLOW_LIKELIEST i32[R..], behind all others: which element of each row of the output
- * `likeliest`, f32[R..,V], is the largest, the first of equals, INT32_MAX of a row of NaN. NULL, or no such output: none. */
-#define RLX_FLOW_LIKELIEST "likeliest"
+ * `likeliest`, f32[R..,V], is the largest, the first of equals; -1 of a row with a NaN. Extensions see nothing of it. NULL, or no such
+ * output: none. */
+#define RLX_FLOW_LIKELIEST ":likeliest" /* as no flow may call an output */
 rlx_status rlx_flow_build_likeliest(const rlx_flow *f, const rlx_weights *w,
                                     const rlx_compile_options *o, const char *likeliest,
                                     rlx_dims *dims, rlx_ir_module **hir, rlx_flow_outputs *outputs);

@@ -507,10 +507,10 @@ static rlx_status build_main(rlx_flow_cx *cx, rlx_flow_func *fn, const char *con
         const char *name = rlx_arena_printf(cx->scratch, "probe:%s", probes[i]);
         RLX_TRY(name ? rlx_flow_add_result(cx, cx->probe[i], name) : RLX_OOM());
     }
+    RLX_TRY(rlx_flow_extend(cx, f->stages));
     if (cx->likeliest)
         RLX_TRY(rlx_flow_add_likeliest(cx, cx->likeliest));
-    RLX_TRY(rlx_flow_end_func(cx, 0, NULL));
-    return rlx_flow_extend(cx, f->stages);
+    return rlx_flow_end_func(cx, 0, NULL);
 }
 
 static rlx_status copy_outputs(const rlx_flow_func *fn, rlx_flow_outputs *out)

@@ -42,6 +42,9 @@ static rlx_status replace(rlx_flow_cx *cx, rlx_ir_node *n, rlx_ir_value *y)
         return st;
     }
     rlx_ir_replace_uses(cx->fn->func->body, n->out[0], y);
+    for (int i = 0; i < cx->fn->nresults; i++) /* of a function that does not yet return them */
+        if (cx->fn->result[i] == n->out[0])
+            cx->fn->result[i] = y;
     cx->rewritten = true;
     return RLX_OK;
 }

@@ -3,30 +3,35 @@
  *   x [R.., V] --reshape--> [R.., C, V/C] --max of each C, max of those--> best
  *   where x is best: its place, else none --min of each C, min of those--> i32[R..], the first of equals
  *
- * In two steps, that many teams look at the V of one row. Where nothing is best (of NaN) it is INT32_MAX.
+ * In two steps, that many teams look at the V of one row; where no divisor is near the root of V it is filled up with -inf. Of a row
+ * with a NaN it is -1: whoever asks looks at the scores, and there is one rule for those.
  */
+#include <math.h>
 #include <string.h>
 
 #include "frontend/blocks/blocks.h"
 #include "mir/mir_compose.h"
 
-/* The divisor of n that is nearest to its root, from below. */
+/* The divisor of n that is nearest to its root, from below; the root where that is far from it. */
 static int64_t split(int64_t n)
 {
-    int64_t best = 1;
-    for (int64_t c = 1; c * c <= n; c++)
+    enum { FAR = 4 };
+    int64_t best = 1, root = 1;
+    for (int64_t c = 1; c * c <= n; root = c++)
         best = n % c == 0 ? c : best;
-    return best;
+    return best * FAR >= root ? best : root;
 }
 
 static rlx_ir_value *find_likeliest(rlx_ir_builder *b, rlx_ir_value *x)
 {
     rlx_dim dims[RLX_MAX_RANK];
     const int rank = x->type.rank, last = rank - 1;
-    const int64_t chunks = split(x->type.dim[last]), each = x->type.dim[last] / chunks;
+    const int64_t n = x->type.dim[last], chunks = split(n), each = (n + chunks - 1) / chunks;
     memcpy(dims, x->type.dim, sizeof dims[0] * (size_t)last);
     dims[last] = chunks;
     dims[last + 1] = each;
+    if (chunks * each > n)
+        x = rlx_mir_pad(b, x, last, 0, chunks * each - n, rlx_mir_like(b, x, -INFINITY));
     rlx_ir_value *v = rlx_mir_reshape(b, x, rank + 1, dims);
     rlx_ir_value *best = rlx_mir_fold(b, RLX_FN_MAX, v, 1u << (last + 1), true);
     best = rlx_mir_fold(b, RLX_FN_MAX, best, 1u << last, true);
@@ -36,6 +41,7 @@ static rlx_ir_value *find_likeliest(rlx_ir_builder *b, rlx_ir_value *x)
                      rlx_mir_iota(b, RLX_I32, rank + 1, dims, last + 1));
     at = rlx_mir_pick(b, rlx_mir_map2(b, RLX_FN_EQ, v, best), at,
                       rlx_mir_build_const(b, RLX_I32, INT32_MAX));
+    at = rlx_mir_pick(b, rlx_mir_map2(b, RLX_FN_EQ, v, v), at, rlx_mir_build_const(b, RLX_I32, -1));
     at = rlx_mir_fold(b, RLX_FN_MIN, at, 1u << (last + 1), true);
     return rlx_mir_fold(b, RLX_FN_MIN, at, 1u << last | 1u << (last + 1), false);
 }

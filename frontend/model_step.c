@@ -185,7 +185,8 @@ static rlx_status take_likeliest(const rlx_model *m, rlx_session *s, const rlx_e
     if (strcmp(p->outputs[p->noutputs - 1].name, RLX_FLOW_LIKELIEST) != 0)
         return RLX_OK;
     RLX_TRY(rlx_session_output(s, RLX_FLOW_LIKELIEST, &t));
-    memcpy(id, t.data, sizeof *id);
+    if (t.format == RLX_I32 && t.bytes == sizeof *id)
+        memcpy(id, t.data, sizeof *id);
     if (*id < 0 || *id >= m->config.vocab) /* of NaN: whoever chooses sees them */
         *id = -1;
     return RLX_OK;

@@ -404,7 +404,7 @@ RLX_API void rlx_flow_probe_inside(rlx_flow *f, const char *value, const char *p
 /* The same for the rotary tables, f32[T,R] with both halves alike. */
 RLX_API void rlx_flow_probe_rotary(rlx_flow *f, int64_t rotary_dim, const char *cos_path, const char *sin_path);
 /* The tensor now is an output. In a layer "{}" stands for its index: "hidden.{}" is an output of every layer that
- * records it; a name without "{}" is that of one layer. No input has the name. */
+ * records it; a name without "{}" is that of one layer. No input has the name; it does not begin with a colon. */
 RLX_API void rlx_flow_output(rlx_flow *f, const char *name);
 
 /* What rlx_flow_activation and others apply element by element. */

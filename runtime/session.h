@@ -48,6 +48,7 @@ typedef struct rlx_binding_output {
     rlx_tensor tensor; /* live; on a device without data until it is asked for, where the host does not see it */
     int64_t offset;    /* in the arena */
     size_t at;         /* on a device: in the memory of those of its kind */
+    bool is_taken;     /* there: it was asked for since the step */
 } rlx_binding_output;
 
 typedef struct rlx_binding_launch {

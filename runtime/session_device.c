@@ -148,16 +148,20 @@ void rlx_session_place_output(const rlx_session *s, const rlx_program *p, rlx_bi
     out->at = place_output(p, out->offset, &is_large);
     const char *data = s->device->fn->map(is_large ? s->large : s->outputs);
     out->tensor.data = data ? data + out->at : NULL;
+    out->is_taken = false;
 }
 
 rlx_status rlx_session_take_output(rlx_session *s, rlx_binding_output *out)
 {
-    char *to = s->taken + out->at;
-    s->device->taken_bytes += (int64_t)out->tensor.bytes;
-    if (out->tensor.data)
+    if (out->is_taken)
         return RLX_OK;
-    RLX_TRY(s->device->fn->read(s->device, s->large, out->at, to, out->tensor.bytes));
-    out->tensor.data = to;
+    if (!out->tensor.data) {
+        char *to = s->taken + out->at;
+        RLX_TRY(s->device->fn->read(s->device, s->large, out->at, to, out->tensor.bytes));
+        out->tensor.data = to;
+    }
+    out->is_taken = true;
+    s->device->taken_bytes += (int64_t)out->tensor.bytes;
     return RLX_OK;
 }
 

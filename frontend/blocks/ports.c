@@ -136,7 +136,11 @@ static void record_output(rlx_flow *f, const char *name, const char *stream)
         return;
     s->name = rlx_flow_copy_key(f, name, "output's name");
     s->key[0] = stream;
-    if (s->name && rlx_flow_is_named_before(f, s))
+    if (s->name && *s->name == ':')
+        rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
+                                  "F2: output \"%s\": names with a colon in front are rlx's own",
+                                  name));
+    else if (s->name && rlx_flow_is_named_before(f, s))
         rlx_flow_fail(f, RLX_FAIL(RLX_INVALID_ARGUMENT,
                                   "F2: output \"%s\": an input or output before it has that name",
                                   name));

@@ -169,6 +169,50 @@ START_TEST(extensions_leave_nothing_behind)
 }
 END_TEST
 
+static rlx_value *count_nodes(rlx_builder *b, const rlx_node *n, void *user)
+{
+    (void)b;
+    (void)n;
+    ++*(int *)user;
+    return NULL;
+}
+
+/* What is added for a device: extensions see nothing of it, and it is of what they made. */
+START_TEST(extensions_see_no_likeliest)
+{
+    int seen = 0, without = 0;
+    world t;
+    open_world(&t);
+    rlx_flow_rms_norm(t.flow, "norm.weight", 1e-5);
+    rlx_flow_output(t.flow, "y");
+    assert_ok(rlx_extension_register(
+        &(rlx_extension){.name = "count", .rewrite = count_nodes, .user = &seen}));
+    assert_ok(rlx_extension_register(&(rlx_extension){.name = "no norm", .rewrite = drop_norm}));
+    rlx_compile_options o = options_for(&t);
+    o.extensions = (const char *const[]){"count", "no norm", NULL};
+    for (int i = 0; i < 2; i++) {
+        rlx_dims *dims = rlx_dims_create();
+        rlx_ir_module *hir;
+        rlx_flow_outputs outputs;
+        rlx_text text = {0};
+        without = seen;
+        seen = 0;
+        assert_ok(rlx_flow_build_likeliest(t.flow, t.w, &o, i ? "y" : NULL, dims, &hir, &outputs));
+        ck_assert_int_eq(outputs.n, 1 + i);
+        ck_assert_str_eq(outputs.name[i], i ? RLX_FLOW_LIKELIEST : "y");
+        rlx_ir_print(hir, 0, &text);
+        ck_assert_ptr_null(strstr(text.data, "rms_norm"));
+        rlx_text_deinit(&text);
+        rlx_flow_outputs_deinit(&outputs);
+        rlx_ir_module_destroy(hir);
+        rlx_dims_destroy(dims);
+    }
+    ck_assert_int_gt(seen, 0);
+    ck_assert_int_eq(seen, without);
+    close_world(&t);
+}
+END_TEST
+
 /* The linear of layer 2 alone. */
 static rlx_value *double_third(rlx_builder *b, const rlx_node *n, void *user)
 {
@@ -220,8 +264,9 @@ int main(void)
     tcase_add_test(c, plugins_build);
     tcase_add_test(c, extensions_rewrite);
     tcase_add_test(c, extensions_have_no_streams);
+    tcase_add_test(c, extensions_see_no_likeliest);
     tcase_add_test(c, extensions_leave_nothing_behind);
     tcase_add_test(c, extensions_see_the_layer);
     suite_add_tcase(s, c);
-    return run_suite(s, 5);
+    return run_suite(s, 6);
 }

@@ -102,6 +102,12 @@ static void same_output(rlx_flow *f)
     rlx_flow_output(f, "y");
 }
 
+static void own_output(rlx_flow *f)
+{
+    start(f);
+    rlx_flow_output(f, ":y");
+}
+
 static void attention_outside(rlx_flow *f)
 {
     start(f);
@@ -223,6 +229,7 @@ static const struct {
     {nested_layers, "repeat_layers inside layer 0"},
     {output_in_layer, "output \"y\": an input or output before it has that name"},
     {same_output, "output \"y\": an input or output before it has that name"},
+    {own_output, "output \":y\": names with a colon in front are rlx's own"},
     {attention_outside, "self_attention outside rlx_flow_repeat_layers"},
     {bad_heads, "heads 4 must be a multiple of kv_heads 3"},
     {bad_rotation, "3 elements of a head of 8 rotate"},

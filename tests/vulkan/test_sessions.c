@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "frontend/flow.h"
 #include "runtime/cache.h"
 #include "runtime/device_vulkan_impl.h"
 #include "runtime/executable.h"
@@ -417,14 +418,14 @@ END_TEST
 
 /* ---- outputs: what is not asked for stays on the device */
 
-enum { SCORES = 2000 };
+enum { SCORES = 2003 };
 
-static void compile_scores(rlx_executable **out)
+static void compile_scores(int64_t n, rlx_executable **out)
 {
     rlx_flow *f;
     const rlx_bucket buckets[] = {{"TOKENS", 1}, {"ROWS", 1}};
     EXPECT_OK(rlx_flow_create("scores", &f));
-    int64_t dims[] = {rlx_flow_symbol(f, "TOKENS"), SCORES};
+    int64_t dims[] = {rlx_flow_symbol(f, "TOKENS"), n};
     rlx_flow_input(f, "x", RLX_F32, 2, dims);
     rlx_flow_select_rows(f);
     rlx_flow_output(f, "logits");
@@ -433,45 +434,69 @@ static void compile_scores(rlx_executable **out)
     rlx_flow_destroy(f);
 }
 
-/* A step of scores, of which the likeliest is asked: four bytes cross over, and one submission is all. */
-static int32_t ask_likeliest(rlx_session *s, rlx_executable *e, const float *x)
+/* A step of n scores, of which the likeliest is asked, twice: four bytes cross over, and one submission is all. */
+static int32_t ask_likeliest(rlx_session *s, rlx_executable *e, const float *x, int64_t n)
 {
     const int64_t before = gpu.cx->gpu->taken_bytes;
     const int32_t row = 0;
-    const rlx_step_input in = {"x", x, sizeof(float) * SCORES};
+    const rlx_step_input in = {"x", x, sizeof(float) * (size_t)n};
     rlx_tensor t;
     faults->plan(NULL);
     EXPECT_OK(rlx_session_step(
         s, e, &(rlx_step){.tokens = 1, .rows = 1, .row_index = &row, .inputs = &in, .ninputs = 1}));
-    EXPECT_OK(rlx_session_output(s, "likeliest", &t));
+    for (int i = 0; i < 2; i++)
+        EXPECT_OK(rlx_session_output(s, RLX_FLOW_LIKELIEST, &t));
     ck_assert_int_eq(t.format, RLX_I32);
     ck_assert_int_eq(gpu.cx->gpu->taken_bytes - before, (int64_t)sizeof(int32_t));
     ck_assert_int_eq(faults->count("vkQueueSubmit"), 1);
     return *(const int32_t *)t.data;
 }
 
+static void ask_all(rlx_session *s, rlx_executable *e, int n)
+{
+    const int at[] = {0, 1, 39, 40, 777, 1960, n - 1}, nans[] = {0, 1, 776, 778, n - 1};
+    float x[SCORES];
+    rlx_tensor t;
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        for (int k = 0; k < n; k++)
+            x[k] = -10 + cosf(0.7f * (float)(k * (int)(i + 1)));
+        x[at[i]] = x[n - 1] = -8.5f; /* of equals the first */
+        ck_assert_int_eq(ask_likeliest(s, e, x, n), at[i]);
+        for (int k = 0; k < 2; k++)
+            EXPECT_OK(rlx_session_output(s, "logits", &t)); /* when they are asked for they come */
+        ck_assert_uint_eq(t.bytes, sizeof *x * (size_t)n);
+        ck_assert_mem_eq(t.data, x, t.bytes);
+    }
+    for (int k = 0; k < n; k++)
+        x[k] = -INFINITY;
+    ck_assert_int_eq(ask_likeliest(s, e, x, n), 0);
+    x[n - 1] = -1;
+    ck_assert_int_eq(ask_likeliest(s, e, x, n), n - 1);
+    for (size_t i = 0; i < sizeof nans / sizeof *nans; i++) { /* before, behind: the host looks */
+        for (int k = 0; k < n; k++)
+            x[k] = -1;
+        x[2] = 10;
+        x[777] = 5;
+        x[nans[i]] = NAN;
+        ck_assert_int_eq(ask_likeliest(s, e, x, n), -1);
+    }
+    for (int k = 0; k < n; k++)
+        x[k] = NAN;
+    ck_assert_int_eq(ask_likeliest(s, e, x, n), -1);
+}
+
+/* Of 40 rows of 50, and of a prime, which is filled up. */
 START_TEST(the_likeliest_is_told)
 {
-    static const int at[] = {0, 1, 39, 40, 777, 1960, SCORES - 1};
-    static float x[SCORES];
-    rlx_executable *e;
-    rlx_tensor t;
-    compile_scores(&e);
-    rlx_session *s = layers_make_session(&gpu, 1);
-    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
-        for (int k = 0; k < SCORES; k++)
-            x[k] = -10 + cosf(0.7f * (float)(k * (int)(i + 1)));
-        x[at[i]] = x[SCORES - 1] = -8.5f; /* of equals the first */
-        ck_assert_int_eq(ask_likeliest(s, e, x), at[i]);
-        EXPECT_OK(rlx_session_output(s, "logits", &t)); /* when they are asked for they come */
-        ck_assert_uint_eq(t.bytes, sizeof x);
-        ck_assert_mem_eq(t.data, x, sizeof x);
+    static const int of[] = {2000, SCORES};
+    for (int i = 0; i < 2; i++) {
+        rlx_executable *e;
+        compile_scores(of[i], &e);
+        rlx_session *s = layers_make_session(&gpu, 1);
+        ask_all(s, e, of[i]);
+        rlx_session_destroy(s);
+        rlx_executable_destroy(e);
     }
-    for (int k = 0; k < SCORES; k++)
-        x[k] = NAN;
-    ck_assert_int_eq(ask_likeliest(s, e, x), INT32_MAX);
-    rlx_session_destroy(s);
-    rlx_executable_destroy(e);
 }
 END_TEST
 
