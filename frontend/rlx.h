@@ -1410,8 +1410,8 @@ RLX_API void rlx_session_cancel(rlx_session *s);
  * table) need not be given. Outputs are lent until the session's next run. */
 RLX_API rlx_status rlx_executable_run(rlx_executable *e, rlx_session *s, const rlx_tensor *inputs,
                                       int ninputs);
-/* An output of the session's last run, by its name, with the extents that were live in it. The data, row-major in the
- * output's format, is lent until the session's next run or end. RLX_NOT_FOUND when that run had none of the name. */
+/* An output of the session's last run, by its name, with its live extents. The data, row-major in the output's format,
+ * is lent until the next run, restore or end. On a device this may copy, and fail. RLX_NOT_FOUND: it had none of the name. */
 RLX_API rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
 
 /* A flow's executables for ladders of lengths: one for every bucket, compiled when a run first needs it. What they are made of

@@ -190,6 +190,20 @@ rlx_spirv_id rlx_spirv_to_storage(rlx_spirv_emit *e, rlx_format f, rlx_spirv_id 
 
 /* ---- map ---- */
 
+/* Mesa (22.3, lavapipe) rounds f64 in steps that lose the sign of zero. */
+static rlx_spirv_id round_even(rlx_spirv_emit *e, rlx_spirv_id x, rlx_format f)
+{
+    rlx_spirv_id type = rlx_spirv_value_type(e, f);
+    rlx_spirv_id y = rlx_spirv_put_glsl(&e->m, GLSLstd450RoundEven, type, 1, &x);
+    if (f != RLX_F64)
+        return y;
+    rlx_spirv_id zero = rlx_spirv_zero(e, f);
+    rlx_spirv_id below = rlx_spirv_put_glsl(&e->m, GLSLstd450FAbs, type, 1, &y);
+    below = rlx_spirv_op(&e->m, SpvOpFNegate, type, below);
+    y = choose(e, type, compare(e, SpvOpFOrdLessThan, x, zero), below, y);
+    return choose(e, type, compare(e, SpvOpFOrdEqual, x, zero), x, y);
+}
+
 static rlx_status map_float(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn fn, rlx_format f,
                             const rlx_spirv_id *in, rlx_spirv_id *out)
 {
@@ -228,7 +242,7 @@ static rlx_status map_float(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_map_fn 
         *out = exact(e, rlx_spirv_put_glsl(m, GLSLstd450Sqrt, type, 1, in));
         return RLX_OK;
     case RLX_FN_ROUND:
-        *out = rlx_spirv_put_glsl(m, GLSLstd450RoundEven, type, 1, in);
+        *out = round_even(e, x, f);
         return RLX_OK;
     case RLX_FN_FLOOR:
         *out = rlx_spirv_put_glsl(m, GLSLstd450Floor, type, 1, in);

@@ -56,7 +56,7 @@ struct rlx_cache {
 
 /* ---- opening */
 
-static void warn(const rlx_cache *c, rlx_status st)
+void rlx_cache_warn(const rlx_cache *c, rlx_status st)
 {
     char *text = c->warn ? rlx_status_text(st) : NULL;
     if (text)
@@ -102,7 +102,7 @@ static rlx_status open_user(rlx_cache *c, const rlx_cache_options *o)
     if (o->folder || rlx_status_code(st) == RLX_OUT_OF_MEMORY)
         return st;
     if (rlx_status_code(st) == RLX_INVALID_ARGUMENT || secure_getenv("RLX_CACHE_DIR"))
-        warn(c, st); /* somebody chose it */
+        rlx_cache_warn(c, st); /* somebody chose it */
     else
         rlx_status_free(st);
     return RLX_OK;
@@ -123,7 +123,7 @@ static rlx_status open_system(rlx_cache *c, const rlx_cache_options *o)
     if (o->system_folder || (rlx_status_code(st) != RLX_NOT_FOUND && rlx_status_code(st) != RLX_IO))
         return st;
     if (rlx_status_code(st) == RLX_IO)
-        warn(c, st);
+        rlx_cache_warn(c, st);
     else
         rlx_status_free(st); /* the environment names what may come later */
     return RLX_OK;
@@ -290,7 +290,7 @@ void rlx_cache_count(rlx_cache *c, bool hit)
 void rlx_cache_tell_damage(rlx_cache *c, rlx_status st)
 {
     atomic_fetch_add(&c->damaged, 1);
-    warn(c, st);
+    rlx_cache_warn(c, st);
 }
 
 rlx_program *rlx_cache_get(rlx_cache *c, const rlx_hash *key, const char *preimage)
@@ -698,14 +698,15 @@ rlx_status rlx_cache_put(rlx_cache *c, const rlx_hash *key, const void *bytes, s
     return trim(c, c->max_bytes, hex, &removed);
 }
 
-/* Nobody waits for it: what fails is told. */
+/* Nobody waits for it: what fails is told. A folder that is read only has what it has. */
 void rlx_cache_put_driver_code(rlx_cache *c, const rlx_hash *key, const char *driver,
                                const void *code, size_t n)
 {
     char hex[KEY_CHARS + 1], name[NAME_CHARS];
     int64_t removed = 0;
     rlx_text file = {0};
-    if (c->layers[USER].fd < 0 || rlx_cache_is_sealed(c))
+    if (c->layers[USER].fd < 0 || rlx_cache_is_sealed(c) ||
+        rlx_cache_folder_is_read_only(c->layers[USER].fd))
         return;
     rlx_hash_hex(*key, hex);
     driver_name(key, driver, name);
@@ -716,7 +717,7 @@ void rlx_cache_put_driver_code(rlx_cache *c, const rlx_hash *key, const char *dr
         st = trim(c, c->max_bytes, hex, &removed);
     rlx_text_deinit(&file);
     if (st)
-        warn(c, st);
+        rlx_cache_warn(c, st);
 }
 
 /* ---- sealing */

@@ -69,6 +69,9 @@ void rlx_cache_tell_damage(rlx_cache *c, rlx_status st);
  * when nothing is kept. */
 rlx_status rlx_cache_put(rlx_cache *c, const rlx_hash *key, const void *bytes, size_t n);
 
+/* Tells what went wrong, and frees it. */
+void rlx_cache_warn(const rlx_cache *c, rlx_status st);
+
 /* What a driver made of an entry, by the text that names device, driver and version; the caller frees it. NULL: nothing is there, or it is
  * damaged, which is told. Nothing is taken from a folder whose entries are signed. */
 void *rlx_cache_get_driver_code(rlx_cache *c, const rlx_hash *key, const char *driver, size_t *n);

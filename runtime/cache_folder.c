@@ -100,3 +100,9 @@ int rlx_cache_file_open(int folder, const char *name, bool shared, size_t *bytes
     *bytes = (size_t)st.st_size;
     return fd;
 }
+
+bool rlx_cache_folder_is_read_only(int folder)
+{
+    return faccessat(folder, ".", W_OK, AT_EACCESS) &&
+           (errno == EROFS || errno == EACCES || errno == EPERM);
+}

@@ -26,4 +26,7 @@ rlx_status rlx_cache_folder_open(const char *path, bool make, bool shared, int *
  * EPERM when it is not trusted. */
 int rlx_cache_file_open(int folder, const char *name, bool shared, size_t *bytes);
 
+/* Whether this process may not write to it. */
+bool rlx_cache_folder_is_read_only(int folder);
+
 #endif

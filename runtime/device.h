@@ -1,6 +1,6 @@
 /* runtime/device.h: a device with memory and a queue of its own, as executables and sessions see it.
  *
- *   memory    weights, states, arenas: kept there; inputs and outputs: where the host sees them
+ *   memory    weights, states, arenas, large outputs: kept there; inputs and small outputs: where the host sees them
  *   kernels   a program's code, loaded
  *   tape      its launches on ranges of memory, recorded once, run for every step
  *

@@ -19,8 +19,8 @@ typedef struct maker {
     rlx_vulkan_device *device;
     rlx_cache *kept; /* where what the driver makes is kept; NULL: nowhere */
     const rlx_program *program;
-    VkPipelineCache cache;
-    void *known; /* the driver's code, as it was kept; NULL: none */
+    VkPipelineCache cache; /* none: the driver makes everything anew */
+    void *known;           /* the driver's code, as it was kept; NULL: none */
     size_t known_bytes;
     rlx_device_kernels *out;
     _Atomic uint32_t next; /* kernel that nobody has taken */
@@ -58,7 +58,7 @@ static rlx_status check_team(const rlx_vulkan_info *info, const uint32_t *words,
             continue;
         for (size_t k = X; k <= Z && team <= (uint64_t)info->max_team; k++)
             team *= words[i + k];
-        if (team > (uint64_t)info->max_team)
+        if (!team || team > (uint64_t)info->max_team)
             return RLX_FAIL(RLX_UNSUPPORTED,
                             "teams of %u by %u by %u; %s has at most %d "
                             "invocations in one",
@@ -66,6 +66,17 @@ static rlx_status check_team(const rlx_vulkan_info *info, const uint32_t *words,
                             info->max_team);
     }
     return RLX_OK;
+}
+
+static uint64_t times(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+static uint64_t plus(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
 /* Bytes of workgroup memory that a module declares: numbers and arrays of them. `bytes` has room by id: what a type takes,
@@ -89,13 +100,13 @@ static uint64_t team_bytes_of(const uint32_t *words, size_t n, uint64_t *bytes)
             bytes[w[2]] = length > 3 ? w[3] : 0;
             break;
         case SpvOpTypeArray:
-            bytes[w[1]] = length > 3 && w[3] < bound ? bytes[w[2]] * bytes[w[3]] : 0;
+            bytes[w[1]] = length > 3 && w[3] < bound ? times(bytes[w[2]], bytes[w[3]]) : 0;
             break;
         case SpvOpTypePointer:
             bytes[w[1]] = length > 3 && w[3] < bound ? bytes[w[3]] : 0;
             break;
         case SpvOpVariable:
-            sum += length > 3 && w[3] == SpvStorageClassWorkgroup ? bytes[w[1]] : 0;
+            sum = plus(sum, length > 3 && w[3] == SpvStorageClassWorkgroup ? bytes[w[1]] : 0);
             break;
         }
     }
@@ -149,7 +160,7 @@ static rlx_status open_cache_with(maker *m, const void *code, size_t n)
 }
 
 /* What is known, or nothing: a driver that will not have what it once gave begins anew. */
-static rlx_status open_cache(maker *m)
+static rlx_status try_open(maker *m)
 {
     m->known = rlx_cache_get_driver_code(m->kept, &m->program->key, m->device->driver.name,
                                          &m->known_bytes);
@@ -165,8 +176,18 @@ static rlx_status open_cache(maker *m)
     return open_cache_with(m, NULL, 0);
 }
 
+/* Nothing needs it: without one kernels are made all the same. */
+static void open_cache(maker *m)
+{
+    rlx_status st = try_open(m);
+    if (!st)
+        return;
+    m->cache = VK_NULL_HANDLE;
+    rlx_cache_warn(m->kept, rlx_status_note(st, __FILE__, __LINE__, "without code of the driver"));
+}
+
 /* Keeps what the driver made, where it is something else than what was known. */
-static rlx_status keep_cache(const maker *m)
+static rlx_status try_keep(const maker *m)
 {
     rlx_vulkan_device *d = m->device;
     size_t n = 0;
@@ -180,6 +201,14 @@ static rlx_status keep_cache(const maker *m)
         rlx_cache_put_driver_code(m->kept, &m->program->key, d->driver.name, code, n);
     free(code);
     return rlx_vulkan_status(r, "vkGetPipelineCacheData", __FILE__, __LINE__);
+}
+
+static void keep_cache(const maker *m)
+{
+    rlx_status st = m->cache ? try_keep(m) : RLX_OK;
+    if (st)
+        rlx_cache_warn(m->kept,
+                       rlx_status_note(st, __FILE__, __LINE__, "keeping code of the driver"));
 }
 
 /* ---- making them ----------------------------------------------------------------------------- */
@@ -246,11 +275,10 @@ static rlx_status make_with_cache(maker *m)
     rlx_vulkan_device *d = m->device;
     if (!m->kept)
         return make_all(m);
-    rlx_status st = open_cache(m);
+    open_cache(m);
+    rlx_status st = make_all(m);
     if (!st)
-        st = make_all(m);
-    if (!st)
-        st = keep_cache(m);
+        keep_cache(m);
     d->vk.vkDestroyPipelineCache(d->device, m->cache, NULL);
     free(m->known);
     return st;

@@ -9,7 +9,8 @@ enum {
     AT_NAME_BYTES = AT_ENTRY + sizeof(rlx_hash),
     AT_CODE_BYTES = AT_NAME_BYTES + 8,
     AT_NAME = AT_CODE_BYTES + 8,
-    CHECKSUM_BYTES = sizeof(rlx_hash)
+    CHECKSUM_BYTES = sizeof(rlx_hash),
+    MOST_NAME = 256
 };
 
 static void put64(rlx_text *t, uint64_t v)
@@ -56,7 +57,7 @@ rlx_status rlx_driver_code_decode(const void *bytes, size_t size, const rlx_hash
         return RLX_FAIL(RLX_INVALID_FILE, "the checksum of %zu bytes does not match", size);
     const size_t room = size - AT_NAME - CHECKSUM_BYTES;
     const uint64_t name = get64(b + AT_NAME_BYTES), code = get64(b + AT_CODE_BYTES);
-    if (name > room || code != room - name)
+    if (name > MOST_NAME || name > room || code != room - name)
         return RLX_FAIL(RLX_INVALID_FILE, "%zu bytes do not hold a name of %llu and code of %llu",
                         size, (unsigned long long)name, (unsigned long long)code);
     if (memcmp(b + AT_ENTRY, entry->bytes, sizeof entry->bytes) != 0)

@@ -265,7 +265,7 @@ typedef struct rlx_step {
     int nsymbols;
 } rlx_step;
 rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *step);
-/* An output of the last step: lent until the next step or the session's end. Live shape in *out.
+/* An output of the last step: lent until the next step, prepare or the session's end. Live shape in *out.
  * RLX_NOT_FOUND when there is none of that name. */
 rlx_status rlx_session_output(rlx_session *s, const char *name, rlx_tensor *out);
 

@@ -617,6 +617,31 @@ START_TEST(drivers_code_of_the_systems_entries)
 }
 END_TEST
 
+/* Nobody is told at every start that a folder is read only. */
+START_TEST(drivers_code_is_not_kept_where_nobody_may)
+{
+    entry e = make_entry(0);
+    char path[CHARS];
+    const bool root = geteuid() == 0;
+    rlx_cache *c = open_cache();
+    put(c, &e);
+    snprintf(path, sizeof path, "%.200s/code", folder);
+    ck_assert_int_eq(chmod(path, 0555), 0);
+    if (root)
+        ck_assert_int_eq(seteuid(65534), 0); /* whom modes hinder */
+    put_code(c, &e, DRIVER);
+    if (root)
+        ck_assert_int_eq(seteuid(0), 0);
+    chmod(path, 0700);
+    ck_assert_str_eq(messages, "");
+    ck_assert_int_eq(count_files(), 1);
+    put_code(c, &e, DRIVER);
+    ck_assert(has_code(c, &e, DRIVER));
+    rlx_cache_close(c);
+    rlx_text_deinit(&e.bytes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cache");
@@ -638,6 +663,7 @@ int main(void)
     tcase_add_test(t, damaged_code_of_drivers_is_made_anew);
     tcase_add_test(t, drivers_code_in_signed_folders_is_left_alone);
     tcase_add_test(t, drivers_code_of_the_systems_entries);
+    tcase_add_test(t, drivers_code_is_not_kept_where_nobody_may);
     suite_add_tcase(s, t);
-    return suite_run(s, 15);
+    return suite_run(s, 16);
 }

@@ -4,6 +4,7 @@
  * on a card. */
 #include <math.h>
 #include <pthread.h>
+#include <spirv/unified1/spirv.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -188,6 +189,29 @@ START_TEST(times_wrap_around)
 }
 END_TEST
 
+/* Teams of nobody, as an entry that somebody made could have them. */
+static void refuse_no_team(void)
+{
+    enum { HEADER = 5 };
+    rlx_text entry = {0};
+    rlx_program *p;
+    rlx_executable *e;
+    EXPECT_OK(rlx_program_encode(rlx_executable_program(gpu.e), &entry));
+    EXPECT_OK(rlx_program_decode(entry.data, entry.len, &p));
+    static uint32_t words[1 << 18];
+    rlx_program_kernel *k = (rlx_program_kernel *)(uintptr_t)&p->kernels[0];
+    ck_assert_uint_le(k->code_bytes, sizeof words);
+    memcpy(words, k->code, k->code_bytes);
+    size_t i = HEADER;
+    while ((words[i] & SpvOpCodeMask) != SpvOpExecutionMode ||
+           words[i + 2] != SpvExecutionModeLocalSize)
+        i += words[i] >> SpvWordCountShift;
+    words[i + 4] = 0;
+    k->code = (const uint8_t *)words;
+    EXPECT_ERROR(rlx_executable_create_on(gpu.cx->gpu, p, gpu.w, &e), RLX_UNSUPPORTED, " by 0 by ");
+    rlx_text_deinit(&entry);
+}
+
 START_TEST(teams_fit_the_device)
 {
     rlx_vulkan_info *info = &rlx_vulkan_device_of(gpu.cx->gpu)->info;
@@ -198,6 +222,7 @@ START_TEST(teams_fit_the_device)
     info->team_bytes = 3;
     EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "bytes of a team's memory");
     *info = has;
+    refuse_no_team();
 }
 END_TEST
 
