@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jit/kernel_info.h"
 #include "jit/module.h"
 #include "jit/shared.h"
 #include "runtime/cpu.h"
@@ -581,6 +582,36 @@ START_TEST(lir_targets)
 }
 END_TEST
 
+/* Grids of one kernel: of each axis the largest, at least one, and nobody knows what is computed. */
+START_TEST(grid_extents)
+{
+    static const char grids[] =
+        "lir module @m {\n kernel @k(%x: global f32[ROWS,9]) {\n"
+        "  %zero = const {ivalue=0} : i64\n  %five = const {ivalue=5} : i64\n"
+        "  %v = const {value=1} : f32\n  %rows = extent {extent=ROWS} : i64\n"
+        "  %live = map %rows, %five {fn=add} : i64\n"
+        "  grid %rows, %zero (%a: i64, %b: i64) {\n"
+        "   store %x, %v, %a, %b {axes=[]}\n   yield\n  }\n"
+        "  grid %five, %zero, %live (%c: i64, %d: i64, %e: i64) {\n"
+        "   store %x, %v, %zero, %c {axes=[]}\n   yield\n  }\n  return\n }\n}\n";
+    static const struct {
+        const char *rows;
+        int64_t want;
+    } cases[] = {{"ROWS=0", 5}, {"ROWS=5", 5}, {"ROWS=7", 7}};
+    subject s;
+    rlx_dim grid[RLX_PROGRAM_GRID];
+    EXPECT_OK(subject_parse(&s, "grids", grids));
+    EXPECT_OK(rlx_jit_grid_extents(rlx_ir_func_find(s.module, "k"), grid));
+    for (int i = 0; i < 3; i++) {
+        ck_assert(subject_bind(&s, cases[i].rows));
+        ck_assert_int_eq(rlx_dim_eval(s.dims, grid[0], s.symbols), cases[i].want);
+        ck_assert_int_eq(rlx_dim_eval(s.dims, grid[1], s.symbols), 1);
+        ck_assert_int_eq(rlx_dim_eval(s.dims, grid[2], s.symbols), RLX_GRID_UNKNOWN);
+    }
+    subject_destroy(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jit compile");
@@ -598,5 +629,6 @@ int main(void)
     SUITE_TEST(s, "text", text);
     SUITE_TEST(s, "exponentials_go_side_by_side", exponentials_go_side_by_side);
     SUITE_TEST(s, "lir_targets", lir_targets);
-    return suite_run(s, 14);
+    SUITE_TEST(s, "grid_extents", grid_extents);
+    return suite_run(s, 15);
 }
