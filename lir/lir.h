@@ -159,7 +159,9 @@ typedef struct rlx_lir_target {
     int team;        /* invocations per team on a GPU; 1 on a CPU */
     int threads;     /* teams that will be resident; only choices that keep the bits may read it */
     int64_t l1_bytes, l2_bytes; /* per core, by class */
-    int64_t team_bytes;         /* team memory that a kernel may take */
+    /* Team memory that a kernel may take. On a CPU attention by blocks takes up to 2 MiB where this
+     * is less, or what the panels of a page and a few rows need. */
+    int64_t team_bytes;
     int bf16_width; /* products of bf16 that one instruction sums: 2 (vdpbf16ps), 32 (AMX); 0: none;
                        part of the numerics */
     bool byte_tiles; /* products of bytes by AMX's tiles */

@@ -182,6 +182,44 @@ static void attention_tokens(const rlx_lir_target *t, const rlx_lir_attention_sh
         out->width /= 2;
 }
 
+/* Panels of keys and values are made once for all rows of a block: with 768 of them that is a
+ * hundredth of the work. Its queries and sums pass by, part by part, while the panels and a part's
+ * rows are what a second-level cache holds. A live step may be far shorter than its bucket, and has
+ * blocks for all threads only where they are short: FEW_ROWS, where there are fewer kv heads. */
+enum { BLOCK_ROWS = 768, FEW_ROWS = 192, PART_ROWS = 48, BLOCK_BYTES = 2 << 20 };
+
+/* Of a page, or a chunk. */
+static int64_t panel_bytes(const rlx_lir_attention_shape *shape, int n)
+{
+    return (int64_t)sizeof(float) * shape->positions * (shape->width + round_up(shape->width, n));
+}
+
+static int64_t at_least(int64_t v, int64_t least)
+{
+    return v > least ? v : least;
+}
+
+static int64_t at_most(int64_t v, int64_t most)
+{
+    return v < most ? v : most;
+}
+
+/* Rows of a block that team memory holds; as many as are a part, or of two tokens, if panels alone
+ * are more. */
+static int64_t most_rows(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                         const rlx_lir_attention_schedule *s)
+{
+    enum { REST = 24, FEW_TOKENS = 4 }; /* sums by lanes, maxima, bounds */
+    const int64_t few = at_least(FEW_ROWS, FEW_TOKENS * shape->heads);
+    const int64_t bytes = at_least(t->team_bytes, BLOCK_BYTES);
+    const int64_t row = shape->width + round_up(shape->width, s->n) + REST;
+    const int64_t scores = PART_ROWS * shape->positions * (int64_t)sizeof(float);
+    const int64_t left = bytes - panel_bytes(shape, s->n) - scores;
+    const int64_t fit = left / ((int64_t)sizeof(float) * row) - s->m;
+    const int64_t rows = at_least(fit, at_least(PART_ROWS, 2 * shape->heads));
+    return at_most(rows, shape->kv_heads < t->threads ? at_most(few, BLOCK_ROWS) : BLOCK_ROWS);
+}
+
 /* A block of tokens, of `most` at the most: so few that all threads have instances, but two register
  * tiles of rows, which widen keys and values together. */
 static int64_t block_of_tokens(const rlx_lir_target *t, const rlx_lir_attention_shape *shape, int m,
@@ -191,35 +229,36 @@ static int64_t block_of_tokens(const rlx_lir_target *t, const rlx_lir_attention_
     int64_t blocks = (PER_THREAD * t->threads + shape->kv_heads - 1) / shape->kv_heads;
     int64_t tokens = (shape->tokens + blocks - 1) / blocks;
     int64_t least = (TILES * m + shape->heads - 1) / shape->heads;
-    if (tokens < least)
-        tokens = least;
-    return tokens < most ? tokens : most;
+    return at_most(at_most(at_least(tokens, least), shape->tokens), most);
 }
 
-/* Panels of keys and values are made once for all rows of a block, however many: its queries and sums
- * pass by, part by part, while the panels and a part's scores are what caches hold. With 768 rows
- * panels are a hundredth of the work. */
-enum { BLOCK_ROWS = 768, PART_ROWS = 48 };
-
-/* Rows of a block in whole register tiles, or those whose scores are kept. */
-static int part_of(int64_t rows, int m)
+/* Rows whose scores are kept, of a block's: whole register tiles, which three quarters of the
+ * second-level cache hold beside the panels. Where those leave no room for half as many as there
+ * might be, they stream by once for each part, and the cache is for its rows. */
+static int part_of(const rlx_lir_target *t, const rlx_lir_attention_shape *shape, int64_t rows,
+                   const rlx_lir_attention_schedule *s)
 {
-    const int64_t all = round_up(rows, m), part = PART_ROWS / m * m;
-    return (int)(all < part ? all : part);
+    const int64_t row =
+        (int64_t)sizeof(float) * (shape->width + round_up(shape->width, s->n) + shape->positions);
+    const int64_t cache = t->l2_bytes * 3 / 4, left = cache - panel_bytes(shape, s->n);
+    int64_t part = left >= PART_ROWS / 2 * row ? left / row : cache / row;
+    part = at_least(at_most(part, PART_ROWS) / s->m * s->m, s->m);
+    return (int)at_most(part, round_up(rows, s->m));
 }
 
 static void attention_blocks(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                              rlx_lir_attention_schedule *out)
 {
-    out->m = t->vector_regs >= 32 ? 12 : 6;
-    out->n = 2 * t->vector_f32;
-    while (shape->positions % out->n != 0)
-        out->n /= 2;
-    const int64_t most = BLOCK_ROWS / shape->heads;
-    const int64_t tokens =
-        block_of_tokens(t, shape, out->m, most < shape->tokens ? most : shape->tokens);
-    out->tokens = tokens > 1 ? (int)tokens : 0;
-    out->part = part_of(tokens * shape->heads, out->m);
+    rlx_lir_attention_schedule s = {.m = t->vector_regs >= 32 ? 12 : 6, .n = 2 * t->vector_f32};
+    while (shape->positions % s.n != 0)
+        s.n /= 2;
+    const int64_t most = most_rows(t, shape, &s) / shape->heads;
+    const int64_t tokens = block_of_tokens(t, shape, s.m, most);
+    if (tokens <= 1)
+        return;
+    s.tokens = (int)tokens;
+    s.part = part_of(t, shape, tokens * shape->heads, &s);
+    *out = s;
 }
 
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
@@ -247,15 +286,14 @@ void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_att
     }
     if (shape->tokens < out->m)
         out->m = shape->tokens > 0 ? (int)shape->tokens : 1;
-    int64_t tokens = shape->tokens < BLOCK_ROWS ? shape->tokens : BLOCK_ROWS;
-    tokens = block_of_tokens(t, shape, out->m, tokens);
+    int64_t tokens = block_of_tokens(t, shape, out->m, most_rows(t, shape, out));
     if (tokens < out->m)
         tokens = out->m;
     const int64_t blocks = (shape->tokens + tokens - 1) / tokens;
     if (blocks > 1) /* alike */
         tokens = round_up((shape->tokens + blocks - 1) / blocks, out->m);
     out->tokens = (int)tokens;
-    out->part = part_of(tokens, out->m);
+    out->part = part_of(t, shape, tokens, out);
 }
 
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out)

@@ -51,12 +51,12 @@ typedef struct rlx_lir_attention_schedule {
     int rows, keys, width;
     int tokens; /* 0: token by token */
     int m, n;   /* rows; keys, or elements of values */
-    int part;   /* over tensors: rows whose scores are kept */
+    int part;   /* by blocks: rows whose scores are kept */
 } rlx_lir_attention_schedule;
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out);
-/* Attention over tensors: always by blocks; width is that of keys or of values, whichever is more,
- * positions are the keys of a chunk, kv_heads > 0 the instances of a block. */
+/* Attention over tensors: always by blocks; heads is 1, width that of keys or of values, whichever is
+ * more, positions the keys of a chunk, kv_heads > 0 how many instances a block of tokens has. */
 void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                       rlx_lir_attention_schedule *out);
 void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_text *out);

@@ -221,19 +221,27 @@ START_TEST(attention_is_the_same_everywhere)
 }
 END_TEST
 
-static rlx_lir_attention_schedule schedule_of(int threads, rlx_lir_attention_shape shape)
+/* Heads 64 wide over pages of 256, unless the shape says otherwise. */
+static rlx_lir_attention_schedule schedule_on(int threads, int64_t l2_bytes,
+                                              rlx_lir_attention_shape shape)
 {
     const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
                                    .vector_f32 = 8,
                                    .vector_regs = 16,
                                    .team = 1,
                                    .threads = threads,
-                                   .team_bytes = 262144};
+                                   .l2_bytes = l2_bytes,
+                                   .team_bytes = l2_bytes / 2};
     rlx_lir_attention_schedule s;
-    shape.width = 64;
-    shape.positions = 64;
+    shape.width = shape.width ? shape.width : 64;
+    shape.positions = shape.positions ? shape.positions : 256;
     rlx_lir_schedule_attention(&target, &shape, &s);
     return s;
+}
+
+static rlx_lir_attention_schedule schedule_of(int threads, rlx_lir_attention_shape shape)
+{
+    return schedule_on(threads, 1 << 19, shape);
 }
 
 /* Tokens of sequences that decode together share nothing; those of a prompt do. */
@@ -260,6 +268,53 @@ START_TEST(all_threads_have_blocks)
 }
 END_TEST
 
+/* A step is often far shorter than its bucket: 64 tokens are still a block for every thread. */
+START_TEST(short_steps_have_blocks)
+{
+    const rlx_lir_attention_shape shape = {
+        .heads = 4, .kv_heads = 8, .tokens = 512, .sequences = 1};
+    const int tokens = schedule_of(16, shape).tokens;
+    ck_assert_int_ge(8 * ((64 + tokens - 1) / tokens), 16);
+    ck_assert_int_gt(schedule_of(2, shape).tokens * 4, 512);
+    const rlx_lir_attention_shape one = {
+        .heads = 128, .kv_heads = 1, .width = 576, .tokens = 512, .sequences = 1};
+    ck_assert_int_ge(schedule_of(16, one).tokens, 2);
+}
+END_TEST
+
+/* Panels of a page and a part's rows are what a second-level cache holds; a block's memory is bounded. */
+START_TEST(parts_fit_caches)
+{
+    rlx_lir_attention_shape shape = {.heads = 4, .kv_heads = 8, .tokens = 512, .sequences = 1};
+    ck_assert_int_eq(schedule_on(1, 1 << 19, shape).part, 48);
+    const int part = schedule_on(1, 1 << 18, shape).part, panels = 4 * 256 * 128;
+    ck_assert_int_ge(part, 24);
+    ck_assert_int_le(panels + part * 4 * (256 + 128), (1 << 18) * 3 / 4);
+    shape.width = 128;
+    ck_assert_int_eq(schedule_on(1, 1 << 19, shape).part, 48);
+    ck_assert_int_eq(schedule_on(1, 1 << 19, shape).tokens * 4, 768);
+    shape.width = 512;
+    const int rows = schedule_on(1, 1 << 19, shape).tokens * 4;
+    ck_assert_int_le(4 * (256 * 1024 + 48 * 256 + rows * 1024), 2 << 20);
+    ck_assert_int_gt(rows, 192);
+}
+END_TEST
+
+/* What goes token by token has no register tile and no parts. */
+START_TEST(tokens_have_no_parts)
+{
+    const rlx_lir_attention_shape shape = {
+        .heads = 500, .kv_heads = 1, .tokens = 512, .sequences = 1};
+    const rlx_lir_attention_schedule s = schedule_of(1, shape);
+    rlx_text t = {0};
+    ck_assert_int_eq(s.tokens, 0);
+    ck_assert(s.part == 0 && s.m == 0 && s.n == 0);
+    rlx_lir_schedule_attention_print(&s, &t);
+    ck_assert_str_eq(t.data, "heads 4 keys 16 width 16");
+    rlx_text_deinit(&t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("attention");
@@ -268,6 +323,9 @@ int main(void)
     tcase_add_loop_test(c, attention_is_the_same_everywhere, 0, CASES);
     tcase_add_test(c, blocks_are_of_prompts);
     tcase_add_test(c, all_threads_have_blocks);
+    tcase_add_test(c, short_steps_have_blocks);
+    tcase_add_test(c, parts_fit_caches);
+    tcase_add_test(c, tokens_have_no_parts);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES + 2);
+    return run_suite(s, CASES + 5);
 }

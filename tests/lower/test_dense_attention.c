@@ -296,7 +296,7 @@ START_TEST(other_shapes)
 }
 END_TEST
 
-static rlx_lir_attention_schedule schedule_of(int64_t tokens)
+static rlx_lir_attention_schedule schedule_of(int64_t tokens, int64_t width)
 {
     const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
                                    .vector_f32 = 8,
@@ -306,7 +306,7 @@ static rlx_lir_attention_schedule schedule_of(int64_t tokens)
                                    .l2_bytes = 1 << 19,
                                    .team_bytes = 1 << 18};
     const rlx_lir_attention_shape shape = {
-        .heads = 1, .width = 64, .positions = 256, .kv_heads = 12, .tokens = tokens};
+        .heads = 1, .width = width, .positions = 256, .kv_heads = 12, .tokens = tokens};
     rlx_lir_attention_schedule s;
     rlx_lir_schedule_dense_attention(&target, &shape, &s);
     return s;
@@ -315,7 +315,7 @@ static rlx_lir_attention_schedule schedule_of(int64_t tokens)
 /* Blocks are alike and whole register tiles; a single query is a tile of one row. */
 START_TEST(blocks_hold_what_there_is)
 {
-    const rlx_lir_attention_schedule many = schedule_of(1370), one = schedule_of(1);
+    const rlx_lir_attention_schedule many = schedule_of(1370, 64), one = schedule_of(1, 64);
     ck_assert_int_eq(many.tokens % many.m, 0);
     ck_assert_int_eq((1370 + many.tokens - 1) / many.tokens, 2);
     ck_assert_int_lt(2 * many.tokens - 1370, 2 * many.m);
@@ -323,6 +323,19 @@ START_TEST(blocks_hold_what_there_is)
     ck_assert_int_eq(one.m, 1);
     ck_assert_int_eq(one.tokens, 1);
     ck_assert_int_eq(one.part, 1);
+}
+END_TEST
+
+/* Wide heads have fewer rows: what a block takes is bounded, but for the panels of a chunk. */
+START_TEST(wide_heads_have_low_blocks)
+{
+    ck_assert_int_eq(schedule_of(512, 128).tokens, 512);
+    ck_assert_int_eq(schedule_of(512, 128).part, 48);
+    const int64_t rows = schedule_of(2048, 512).tokens, least = schedule_of(2048, 4096).tokens;
+    ck_assert_int_le(4 * (256 * 1024 + 48 * 256 + rows * 1024), 2 << 20);
+    ck_assert_int_gt(rows, 192);
+    ck_assert_int_le(least, 48);
+    ck_assert_int_le(4 * schedule_of(2048, 4096).part * (8192 + 256), (1 << 19) * 3 / 4);
 }
 END_TEST
 
@@ -334,6 +347,7 @@ int main(void)
     tcase_add_loop_test(c, dense_attention_is_the_same_everywhere, 0, CASES);
     tcase_add_loop_test(c, other_shapes, 0, OTHERS);
     tcase_add_test(c, blocks_hold_what_there_is);
+    tcase_add_test(c, wide_heads_have_low_blocks);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES + OTHERS + 1);
+    return run_suite(s, CASES + OTHERS + 2);
 }
