@@ -49,7 +49,8 @@ typedef struct rlx_emit_engine {
     /* Makes the function; gives every buffer argument its base; sets `symbols`. */
     rlx_status (*begin)(rlx_emit *e);
     rlx_status (*node)(rlx_emit *e, const rlx_ir_node *n);
-    /* After a step of a polynomial, `out` of `type`; may be NULL. */
+    /* After an fma of f32 by a scalar or plus one, as the steps of a polynomial are: `out` of `type`,
+     * which it may order but not change; may be NULL. */
     rlx_status (*step)(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);
     void (*barrier)(rlx_emit *e);
     /* `bytes` (a multiple of 64) of team memory; the address is known in the entry block. */

@@ -363,7 +363,9 @@ static rlx_status row_max(block *x, rlx_ir_value *r, const columns *c)
 int64_t attention_exp_rows(const block *x)
 {
     enum { REGISTERS = 4 };
-    int64_t rows = REGISTERS / 2 * x->n / LANES; /* a tile is of two registers' columns */
+    /* With AVX2 a tile's columns are two registers. Over tensors AArch64 has more of them, and
+     * AVX-512 fewer in small pages: then it is twice or half as many. */
+    int64_t rows = REGISTERS / 2 * x->n / LANES;
     while (rows > 1 && x->m % rows != 0)
         rows--;
     return rows > 1 ? rows : 1;
