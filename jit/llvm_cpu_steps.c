@@ -12,6 +12,17 @@
 
 enum { TOGETHER = 4 };
 
+/* A call that only gives values: LLVM takes assembly, even none, for what may do anything. */
+static void does_nothing(const rlx_emit *e, LLVMValueRef call)
+{
+    static const char *const names[] = {"nounwind", "willreturn", "memory"}; /* memory(none) is 0 */
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const unsigned kind = LLVMGetEnumAttributeKindForName(names[i], strlen(names[i]));
+        LLVMAddCallSiteAttribute(call, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                                 LLVMCreateEnumAttribute(e->cx, kind, 0));
+    }
+}
+
 /* x[0] .. x[n-1], f32 of a register each, all of them behind the last. */
 static void tie(rlx_emit *e, LLVMValueRef *x, int n)
 {
@@ -25,6 +36,7 @@ static void tie(rlx_emit *e, LLVMValueRef *x, int n)
     LLVMValueRef none = LLVMGetInlineAsm(fn, "", 0, same[n], strlen(same[n]), false, false,
                                          LLVMInlineAsmDialectATT, false);
     LLVMValueRef tied = LLVMBuildCall2(e->b, fn, none, x, (unsigned)n, "");
+    does_nothing(e, tied);
     for (int i = 0; i < n; i++)
         x[i] = LLVMBuildExtractValue(e->b, tied, (unsigned)i, "");
 }
