@@ -131,6 +131,7 @@ typedef struct plan {
     rlx_binding *b;
     int64_t live[RLX_LIVE_COUNT];
     bool has_past;           /* some part has */
+    bool may_stop;           /* every part may */
     const struct plan *with; /* the step's other part; NULL: it is one */
     bool is_back;            /* what the other part puts out it takes */
 } plan;
@@ -393,13 +394,14 @@ typedef struct job {
     const rlx_session *s;
     rlx_binding *b;
     const rlx_engine *engine;
+    bool may_stop;
     _Atomic(rlx_status) error; /* the first one of an engine */
     _Atomic bool stopped;      /* somebody has left out a part: nobody need go on */
 } job;
 
 static bool is_stopped(job *j)
 {
-    if (!j->b->may_stop)
+    if (!j->may_stop)
         return false;
     if (atomic_load_explicit(&j->stopped, memory_order_relaxed))
         return true;
@@ -501,12 +503,12 @@ static rlx_status run(plan *n)
     const rlx_engine *engine = &n->e->engine;
     if (engine->step)
         return engine->step(engine->user, find_address, n, n->b->symbols);
-    job j = {.s = n->s, .b = n->b, .engine = engine};
+    job j = {.s = n->s, .b = n->b, .engine = engine, .may_stop = n->may_stop};
     if (!n->s->first_ns)
         n->s->first_ns = now_ns();
     if (n->e->device) { /* which runs a step as one: what comes meanwhile is answered at its end */
         RLX_TRY(rlx_session_run_device(n->s, n->e->program, n->b));
-        return n->b->may_stop && atomic_load(&n->s->cancel) ? stop(n->s) : RLX_OK;
+        return n->may_stop && atomic_load(&n->s->cancel) ? stop(n->s) : RLX_OK;
     }
     rlx_team_run_pieces(n->s->team, (int)n->b->nphases, run_phase, &j);
     if (atomic_load(&j.error))
@@ -573,26 +575,27 @@ static rlx_status run_part(plan *n)
 static rlx_status step_bound(plan *parts, int n)
 {
     rlx_session *s = parts->s;
-    bool may_stop = true;
+    bool lost = false; /* what a part keeps that cannot be taken back */
     for (int i = 0; i < n; i++) {
         RLX_TRY(plan_sequences(&parts[i]));
         RLX_TRY(plan_symbols(&parts[i]));
         RLX_TRY(plan_inputs(&parts[i]));
-        may_stop = may_stop && parts[i].b->may_stop;
     }
     if (atomic_load(&s->cancel))
         return stop(s);
     s->last = NULL; /* the arena is written from here on */
     RLX_TRY(rlx_session_allot_pages(s));
     rlx_status st = RLX_OK;
-    for (int i = 0; i < n && !st; i++)
+    for (int i = 0; i < n && !st; i++) {
+        lost = lost || !parts[i].b->may_stop;
         st = run_part(&parts[i]);
+    }
     if (!st) {
         commit(parts, n);
         return RLX_OK;
     }
     rlx_session_retract_pages(s);
-    if (may_stop)
+    if (!lost)
         return st;
     rlx_session_drop_stepped(s);
     return rlx_status_note(
@@ -632,6 +635,7 @@ rlx_status rlx_session_step(rlx_session *s, rlx_executable *e, const rlx_step *s
                           .step = step,
                           .b = b[i],
                           .has_past = b[0]->has_past || b[n - 1]->has_past,
+                          .may_stop = b[0]->may_stop && b[n - 1]->may_stop,
                           .with = n > 1 ? &parts[1 - i] : NULL,
                           .is_back = i > 0};
         parts[i].live[RLX_LIVE_TOKENS] = step->tokens;
