@@ -459,6 +459,11 @@ void rlx_executable_put_front(rlx_executable *e, rlx_executable *front)
     e->front = front;
 }
 
+const rlx_executable *rlx_executable_front(const rlx_executable *e)
+{
+    return e->front;
+}
+
 rlx_status rlx_executable_tell_perf(const rlx_executable *e, rlx_perf *perf)
 {
     const uint32_t n = e->image ? e->program->nkernels + e->program->nparts : 0;

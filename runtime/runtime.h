@@ -130,6 +130,7 @@ rlx_status rlx_executable_create_program(rlx_program *p, const rlx_weights *w,
 /* `front`, which the executable destroys at its end, runs before it in each step, on the CPU: what it puts out are inputs of
  * the executable by the same names; those of a step may be either's. */
 void rlx_executable_put_front(rlx_executable *e, rlx_executable *front);
+const rlx_executable *rlx_executable_front(const rlx_executable *e); /* NULL: none; lent */
 /* The executable destroys `w`, the weights that it was created with, at its end. */
 void rlx_executable_own_weights(rlx_executable *e, rlx_weights *w);
 

@@ -31,16 +31,25 @@ static void add_layer(rlx_flow *f, int64_t index, void *user)
     rlx_flow_residual_add(f);
 }
 
+void layers_make_flow(const char *conv, rlx_flow **f)
+{
+    EXPECT_OK(rlx_flow_create("layers", f));
+    int64_t dims[] = {rlx_flow_symbol(*f, "TOKENS"), HIDDEN};
+    rlx_flow_input(*f, "x", RLX_F32, 2, dims);
+    if (conv) {
+        rlx_flow_short_conv(*f, conv, NULL, "conv");
+        rlx_flow_output(*f, "h");
+    }
+    rlx_flow_repeat_layers(*f, 2, add_layer, NULL);
+    rlx_flow_output(*f, "y");
+}
+
 rlx_status layers_compile(rlx_context *cx, const rlx_weights *w, rlx_executable **out)
 {
     rlx_flow *f;
     rlx_bucket bucket = {"TOKENS", BUCKET};
     rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
-    EXPECT_OK(rlx_flow_create("layers", &f));
-    int64_t dims[] = {rlx_flow_symbol(f, "TOKENS"), HIDDEN};
-    rlx_flow_input(f, "x", RLX_F32, 2, dims);
-    rlx_flow_repeat_layers(f, 2, add_layer, NULL);
-    rlx_flow_output(f, "y");
+    layers_make_flow(NULL, &f);
     rlx_status st = rlx_flow_compile(cx, f, w, &o, NULL, out);
     rlx_flow_destroy(f);
     return st;
