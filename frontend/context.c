@@ -183,6 +183,14 @@ rlx_status rlx_context_reopen(rlx_context *cx)
         return RLX_OOM();
     cx->lost = lost;
     RLX_TRY_NOTE(rlx_vulkan_open(&cx->vulkan, &now), "opening %s anew", cx->device);
+    if (!rlx_vulkan_is_same(now, cx->gpu)) { /* devices are numbered as they are there */
+        rlx_status st = RLX_FAIL(RLX_NOT_FOUND,
+                                 "opening %s anew: it was %s, and is now %s, or another driver or "
+                                 "other features of it",
+                                 cx->device, cx->gpu->name, now->name);
+        rlx_device_destroy(now);
+        return st;
+    }
     now->cache = cx->gpu->cache;
     cx->lost[cx->nlost++] = cx->gpu;
     cx->gpu = now;

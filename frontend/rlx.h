@@ -312,7 +312,8 @@ static inline rlx_status rlx_context_create(const rlx_context_options *options, 
 }
 RLX_API void rlx_context_destroy(rlx_context *cx);
 /* Opens a device anew that was lost (RLX_IO "device lost"): what is compiled, loaded and created afterwards runs. What was
- * before does not; it is to be destroyed, and no thread may use the context meanwhile. Nothing where nothing is lost. */
+ * before does not, models (rlx_model), executables and sessions; it is to be destroyed, and no thread may use the context
+ * meanwhile. RLX_NOT_FOUND: another device is now in its place. Nothing where nothing is lost. */
 RLX_API rlx_status rlx_context_reopen(rlx_context *cx);
 RLX_API const char *rlx_context_device(const rlx_context *cx); /* "cpu:x86-64-v4+avx512bf16"; lent */
 RLX_API int rlx_context_threads(const rlx_context *cx);

@@ -41,6 +41,21 @@ rlx_status rlx_vulkan_status(VkResult r, const char *call, const char *file, int
     return rlx_status_make(RLX_INTERNAL, file, line, "%.*s: Vulkan result %d", n, call, (int)r);
 }
 
+rlx_status rlx_vulkan_result(rlx_vulkan_device *d, VkResult r, const char *call, const char *file,
+                             int line)
+{
+    if (r == VK_ERROR_DEVICE_LOST)
+        d->lost = true;
+    return rlx_vulkan_status(r, call, file, line);
+}
+
+rlx_status rlx_vulkan_check_lost(const rlx_vulkan_device *d)
+{
+    if (d->lost)
+        return RLX_FAIL(RLX_IO, "%s was lost: nothing runs on it any more", d->info.name);
+    return RLX_OK;
+}
+
 /* ---- the loader ---- */
 
 static rlx_status missing(const char *name)
@@ -452,6 +467,16 @@ static void lower(int64_t most, int64_t *bytes)
     *bytes = most && most < *bytes ? most : *bytes;
 }
 
+/* Code is made for the range that was asked for: the device binds no more than its own. */
+static rlx_status lower_range(rlx_vulkan_device *d, int64_t most)
+{
+    if (most > d->info.max_buffer_bytes)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "range=%lld: %s binds %lld bytes at most",
+                        (long long)most, d->info.name, (long long)d->info.max_buffer_bytes);
+    lower(most, &d->info.max_buffer_bytes);
+    return RLX_OK;
+}
+
 static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *options)
 {
     d->hides = options->hides;
@@ -461,7 +486,7 @@ static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *op
     RLX_TRY(pick_device(d, options->index));
     RLX_TRY(read_properties(d));
     RLX_TRY(find_budget(d));
-    lower(options->range, &d->info.max_buffer_bytes);
+    RLX_TRY(lower_range(d, options->range));
     lower(options->memory, &d->info.memory_bytes);
     RLX_TRY_NOTE(create_device(d, options->without), "opening %s", d->info.name);
     RLX_TRY_NOTE(create_batch(d), "opening %s", d->info.name);

@@ -84,6 +84,9 @@ rlx_status rlx_vulkan_kernel_create(rlx_vulkan_device *d, const uint32_t *words,
                                     const char *entry, int nbuffers, rlx_vulkan_kernel **out);
 void rlx_vulkan_kernel_destroy(rlx_vulkan_kernel *k); /* accepts NULL; no dispatch may be open */
 
+/* Whether code and weights of one are good for the other, where it is opened again. */
+bool rlx_vulkan_is_same(rlx_device *a, rlx_device *b);
+
 typedef struct rlx_vulkan_binding {
     const rlx_vulkan_buffer *buffer;
     size_t offset, bytes; /* bytes 0: what is left of the buffer */

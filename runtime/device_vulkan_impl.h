@@ -46,8 +46,7 @@ struct rlx_vulkan_device {
     VkDescriptorPool sets;
     double tick;         /* nanoseconds of a timestamp; 0: the queue takes none */
     uint64_t stamp_mask; /* the bits of one that count */
-    _Atomic bool lost;   /* says the driver, or a wait failed */
-    _Atomic bool broken; /* a wait failed: nobody knows what has run */
+    _Atomic bool lost;   /* says the driver, or a wait failed: nobody knows what has run */
     bool has_budget;     /* VK_EXT_memory_budget */
     bool hides;          /* for tests: memory of the device's own is not mapped */
     bool recording;
@@ -74,7 +73,7 @@ struct rlx_vulkan_kernel {
     rlx_vulkan_device *device; /* borrowed */
     int nbuffers;
     int far[RLX_VULKAN_MAX_ADDRESSES], nfar; /* those that it takes by address, ascending */
-    bool whole;                              /* every other one is smaller than a range may be */
+    bool whole;                              /* every other one is no larger than a range may be */
     VkShaderModule module;
     VkDescriptorSetLayout set;
     VkPipelineLayout layout;
@@ -96,8 +95,8 @@ rlx_status rlx_vulkan_kernels_create(rlx_device *base, const rlx_program *p,
                                      rlx_device_kernels **out);
 void rlx_vulkan_kernels_destroy(rlx_device *base, rlx_device_kernels *k);
 
-/* Submits with a fence of an earlier run, or a new one; waits until it is done. After a wait that failed the device is broken and takes nothing more:
- * RLX_IO. Submissions exclude one another. */
+/* Submits with a fence of an earlier run, or a new one; waits until it is done. After a wait that failed the device is lost. Submissions exclude
+ * one another. */
 rlx_status rlx_vulkan_submit(rlx_vulkan_device *d, VkCommandBuffer commands, VkFence fence);
 rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence);
 /* Fills why_not: by the version and limits; then by the features, for what no code does without. */
@@ -130,7 +129,12 @@ void rlx_vulkan_push_addresses(const rlx_vulkan_kernel *k, VkCommandBuffer comma
 
 /* RLX_OK for VK_SUCCESS; else a status that names the call and the result. */
 rlx_status rlx_vulkan_status(VkResult r, const char *call, const char *file, int line);
+/* The same; VK_ERROR_DEVICE_LOST loses the device. */
+rlx_status rlx_vulkan_result(rlx_vulkan_device *d, VkResult r, const char *call, const char *file,
+                             int line);
+/* RLX_IO on a lost device, which takes nothing more: what would not ask the driver asks here. */
+rlx_status rlx_vulkan_check_lost(const rlx_vulkan_device *d);
 /* VK_TRY(d, vkCreateFence(d->device, ...)): `d` is in scope as the device. */
-#define VK_TRY(d, call) RLX_TRY(rlx_vulkan_status((d)->vk.call, #call, __FILE__, __LINE__))
+#define VK_TRY(d, call) RLX_TRY(rlx_vulkan_result(d, (d)->vk.call, #call, __FILE__, __LINE__))
 
 #endif

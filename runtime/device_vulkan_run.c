@@ -328,17 +328,18 @@ static rlx_status check_place(const rlx_vulkan_binding *b, int i)
                     i, b->bytes, b->offset, b->buffer->bytes);
 }
 
-/* The rest of a buffer may be more than is reached: arguments end before. */
+/* The rest of a buffer may be more than is reached: arguments end before. What is given is rounded up by ROUNDING at most. */
 static rlx_status bind_range(const rlx_vulkan_kernel *k, const rlx_vulkan_binding *b, int i,
                              VkDescriptorBufferInfo *out)
 {
+    enum { ROUNDING = 64 };
     const rlx_vulkan_info *info = &k->device->info;
     const size_t most = (size_t)info->max_buffer_bytes, rest = b->buffer->bytes - b->offset;
     if (b->offset % (size_t)info->binding_align != 0)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "binding %d: offset %zu is no multiple of %lld", i,
                         b->offset, (long long)info->binding_align);
     size_t bytes = b->bytes ? b->bytes : rest;
-    if (bytes > most && k->whole)
+    if (bytes > most && k->whole && (!b->bytes || bytes - most <= ROUNDING))
         bytes = most;
     if (bytes > most)
         return RLX_FAIL(RLX_UNSUPPORTED, "binding %d: %zu bytes; %s binds at most %lld", i, bytes,
@@ -437,21 +438,17 @@ rlx_status rlx_vulkan_submit(rlx_vulkan_device *d, VkCommandBuffer commands, VkF
     VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                          .commandBufferCount = 1,
                          .pCommandBuffers = &commands};
-    if (d->broken)
-        return RLX_FAIL(RLX_IO, "a wait for %s has failed: nothing runs on it any more",
-                        d->info.name);
+    RLX_TRY(rlx_vulkan_check_lost(d));
     VK_TRY(d, vkResetFences(d->device, 1, &fence)); /* where it fails nothing has run yet */
-    const VkResult r = d->vk.vkQueueSubmit(d->queue, 1, &info, fence);
-    if (r == VK_ERROR_DEVICE_LOST)
-        d->lost = true;
-    return rlx_vulkan_status(r, "vkQueueSubmit", __FILE__, __LINE__);
+    VK_TRY(d, vkQueueSubmit(d->queue, 1, &info, fence));
+    return RLX_OK;
 }
 
 rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence)
 {
     VkResult r = d->vk.vkWaitForFences(d->device, 1, &fence, VK_TRUE, UINT64_MAX);
     if (r != VK_SUCCESS)
-        d->broken = d->lost = true;
+        d->lost = true;
     return rlx_vulkan_status(r, "vkWaitForFences", __FILE__, __LINE__);
 }
 

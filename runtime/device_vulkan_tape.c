@@ -47,6 +47,14 @@ rlx_vulkan_device *rlx_vulkan_device_of(rlx_device *d)
     return of(d)->device;
 }
 
+bool rlx_vulkan_is_same(rlx_device *a, rlx_device *b)
+{
+    const rlx_vulkan_device *x = of(a)->device, *y = of(b)->device;
+    return !strcmp(x->info.name, y->info.name) && !strcmp(x->driver.name, y->driver.name) &&
+           x->info.features == y->info.features &&
+           x->info.max_buffer_bytes == y->info.max_buffer_bytes;
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static rlx_status create_memory(rlx_device *base, size_t bytes, rlx_memory_use use,
@@ -175,6 +183,7 @@ static rlx_status write_memory(rlx_device *base, rlx_device_memory *m, size_t at
     rlx_vulkan_buffer *b = buffer_of(m);
     if (!b->data)
         return stage_alone(of(base), b, at, data, NULL, bytes);
+    RLX_TRY(rlx_vulkan_check_lost(b->device));
     if (bytes)
         memcpy((char *)b->data + at, data, bytes);
     return RLX_OK;
@@ -186,6 +195,7 @@ static rlx_status read_memory(rlx_device *base, const rlx_device_memory *m, size
     rlx_vulkan_buffer *b = buffer_of(m);
     if (!b->data)
         return stage_alone(of(base), b, at, NULL, data, bytes);
+    RLX_TRY(rlx_vulkan_check_lost(b->device));
     if (bytes)
         memcpy(data, (const char *)b->data + at, bytes);
     return RLX_OK;
@@ -207,6 +217,7 @@ static rlx_status clear_memory(rlx_device *base, rlx_device_memory *m, size_t at
     rlx_vulkan_buffer *b = buffer_of(m);
     const size_t words = at % 4 ? 0 : bytes & ~(size_t)3;
     if (b->data) {
+        RLX_TRY(rlx_vulkan_check_lost(b->device));
         memset((char *)b->data + at, 0, bytes);
         return RLX_OK;
     }
@@ -223,6 +234,7 @@ static rlx_status copy_memory(rlx_device *base, rlx_device_memory *m, size_t fro
     if (!bytes)
         return RLX_OK;
     if (b->data) {
+        RLX_TRY(rlx_vulkan_check_lost(b->device));
         memcpy((char *)b->data + to, (const char *)b->data + from, bytes);
         return RLX_OK;
     }

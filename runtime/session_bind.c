@@ -510,12 +510,20 @@ static void set_addresses(const rlx_session *s, const rlx_executable *e, rlx_bin
     b->arena_generation = s->arena_generation;
 }
 
+/* One that was opened anew has the name of what was lost. */
+static const char *tell_lost(const rlx_device *d)
+{
+    return d && d->fn->is_lost(d) ? " as it was before it was lost" : "";
+}
+
 rlx_status rlx_session_bind(rlx_session *s, const rlx_executable *e, rlx_binding **out)
 {
     rlx_binding *b = NULL;
     if (e->device && e->device != s->device)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "program '%s' is loaded for %s, the session is on %s",
-                        e->program->name, e->device->name, rlx_session_where(s, true));
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "program '%s' is loaded for %s%s, the session is on %s%s", e->program->name,
+                        e->device->name, tell_lost(e->device), rlx_session_where(s, true),
+                        tell_lost(s->device));
     for (int i = 0; i < s->nbindings && !b; i++)
         if (s->bindings[i]->executable == e->id)
             b = s->bindings[i];

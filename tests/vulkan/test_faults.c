@@ -27,6 +27,7 @@ static void fail_all(const char *call, VkResult result, rlx_code code, const cha
     int failed = 0;
     for (bool through = false; !through; failed += !through) {
         fault(call, failed ? 1 << 2 * (failed - 1) : 0, FAULT_FOREVER, result);
+        rlx_vulkan_device_of(gpu.cx->gpu)->lost = false; /* by the one before */
         rlx_status st = layers_use();
         through = !st;
         if (st)
@@ -150,10 +151,20 @@ START_TEST(lost_devices_are_opened_anew)
     fault("vkCreateCommandPool", 0, 1, VK_ERROR_OUT_OF_HOST_MEMORY);
     EXPECT_ERROR(rlx_context_reopen(cx), RLX_OUT_OF_MEMORY, "opening vulkan:0 anew");
     faults->plan(NULL);
+    rlx_vulkan_device *d = rlx_vulkan_device_of(cx->gpu);
+    const uint64_t features = d->info.features;
+    const char version = d->driver.name[0];
+    d->info.features ^= RLX_VULKAN_BIT(F16); /* as if another one was in its place */
+    EXPECT_ERROR(rlx_context_reopen(cx), RLX_NOT_FOUND, "opening vulkan:0 anew: it was ");
+    d->info.features = features;
+    d->driver.name[0] ^= 1;
+    EXPECT_ERROR(rlx_context_reopen(cx), RLX_NOT_FOUND, "opening vulkan:0 anew: it was ");
+    d->driver.name[0] = version;
     EXPECT_OK(rlx_context_reopen(cx));
     EXPECT_OK(layers_compile(cx, w, &e));
     EXPECT_OK(rlx_session_create(cx, NULL, &s));
-    EXPECT_ERROR(layers_step(s, before, 3, &out), RLX_INVALID_ARGUMENT, "is loaded for");
+    EXPECT_ERROR(layers_step(s, before, 3, &out), RLX_INVALID_ARGUMENT,
+                 "as it was before it was lost, the session is on ");
     EXPECT_OK(layers_step(s, e, 3, &out));
     rlx_session_destroy(s);
     rlx_executable_destroy(before);
@@ -316,7 +327,7 @@ static int fail_each(rlx_status (*what)(void *user), void *user)
             EXPECT_ERROR(st, RLX_OUT_OF_MEMORY, says);
         else
             EXPECT_OK(st);
-        d->broken = false; /* by a wait */
+        d->lost = false; /* by a wait */
         ck_assert_int_eq(faults->live(), live);
         ck_assert_int_eq(gpu.cx->gpu->used_bytes, used);
         ck_assert_msg(said.len == 0, "when %s failed: %s", says, said.data);
@@ -455,13 +466,51 @@ START_TEST(failed_waits_end_a_device)
         EXPECT_ERROR(layers_use(), RLX_IO, "nothing runs on it any more");
         ck_assert_int_eq(rlx_session_past(s, 0), 3);
         rlx_session_destroy(s);
-        d->broken = false; /* for the next test */
+        d->lost = false; /* for the next test */
     }
+}
+END_TEST
+
+/* Of memory that the host sees the driver is not asked: every call says all the same that the device is lost. */
+START_TEST(lost_devices_say_so)
+{
+    rlx_device *d = gpu.cx->gpu;
+    rlx_device_memory *m;
+    float got[HIDDEN];
+    char data[64] = {0};
+    const float *out;
+    rlx_session *s = layers_make_session(&gpu, 1);
+    layers_say(s, gpu.e, 0, 0, 0, 3, got);
+    EXPECT_OK(d->fn->create_memory(d, sizeof data, RLX_MEMORY_KEPT, &m));
+    layers_put(0, 0, 0, 3, 1);
+    fault("vkQueueSubmit", 0, 1, VK_ERROR_DEVICE_LOST);
+    EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_IO, "vkQueueSubmit: device lost");
+    ck_assert(d->fn->is_lost(d));
+    EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_IO, "nothing runs on it any more");
+    EXPECT_ERROR(rlx_session_write(s, 0, "layers", SAVED), RLX_IO, "nothing runs on it any more");
+    EXPECT_ERROR(d->fn->write(d, m, 0, data, 4), RLX_IO, "nothing runs on it any more");
+    EXPECT_ERROR(d->fn->read(d, m, 0, data, 4), RLX_IO, "nothing runs on it any more");
+    EXPECT_ERROR(d->fn->clear(d, m, 0, 4), RLX_IO, "nothing runs on it any more");
+    EXPECT_ERROR(d->fn->copy(d, m, 0, 8, 4), RLX_IO, "nothing runs on it any more");
+    EXPECT_ERROR(layers_use(), RLX_IO, "nothing runs on it any more");
+    rlx_vulkan_device_of(d)->lost = false;
+    fault("vkGetQueryPoolResults", 0, 1, VK_ERROR_DEVICE_LOST);
+    EXPECT_ERROR(try_session(NULL), RLX_IO, "vkGetQueryPoolResults: device lost");
+    ck_assert(d->fn->is_lost(d));
+    faults->plan(NULL);
+    rlx_vulkan_device_of(d)->lost = false; /* for the next test */
+    d->fn->destroy_memory(d, m);
+    rlx_session_destroy(s);
 }
 END_TEST
 
 static void add_tests(Suite *s)
 {
+    TCase *mapped = tcase_create("mapped");
+    tcase_set_timeout(mapped, 0);
+    tcase_add_unchecked_fixture(mapped, layers_open_mapped, layers_close_gpu);
+    tcase_add_test(mapped, lost_devices_say_so);
+    suite_add_tcase(s, mapped);
     TCase *c = tcase_create("faults");
     tcase_set_timeout(c, 0);
     tcase_add_unchecked_fixture(c, layers_open_hidden, layers_close_gpu);

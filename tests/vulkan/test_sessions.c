@@ -254,6 +254,11 @@ START_TEST(what_is_too_large_says_so)
     d->max_range = 10000;
     EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "reach 10000 of one at most");
     d->max_range = range;
+    rlx_vulkan_info *info = &rlx_vulkan_device_of(d)->info;
+    const int64_t most = info->max_buffer_bytes;
+    info->max_buffer_bytes = 128; /* code that was made for more: all of a weight must be bound */
+    EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "binds at most 128");
+    info->max_buffer_bytes = most;
 }
 END_TEST
 
@@ -611,8 +616,9 @@ START_TEST(devices_by_name)
     ck_assert_int_eq(cx->target.range_bytes, 8192);
     ck_assert_int_eq(cx->gpu->memory_bytes, 64 << 20);
     rlx_context_destroy(cx);
-    static const char *const wrong[] = {"vulkan:0,range=8k", "vulkan:0,range=", "vulkan:0,memory=0",
-                                        "vulkan:0,memory=-1", "vulkan:0,range=100"};
+    static const char *const wrong[] = {
+        "vulkan:0,range=8k",  "vulkan:0,range=",    "vulkan:0,memory=0",
+        "vulkan:0,memory=-1", "vulkan:0,range=100", "vulkan:0,range=1000G"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         EXPECT_ERROR(rlx_context_create(&(rlx_context_options){.device = wrong[i]}, &cx),
                      RLX_INVALID_ARGUMENT, "bytes");
