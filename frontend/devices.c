@@ -150,13 +150,15 @@ static rlx_status unknown_device(const char *text)
                     text, near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "");
 }
 
-/* "range=65536", "memory=64M": of `n` characters. *out is 0 where it is another word. */
-static rlx_status parse_limit(const char *word, size_t n, const char *name, int64_t *out)
+/* "range=65536", "memory=64M": of `n` characters; *is_it: whether it is the one of that name. */
+static rlx_status parse_limit(const char *word, size_t n, const char *name, bool *is_it,
+                              int64_t *out)
 {
     static const char units[] = "KMG";
     const size_t len = strlen(name);
     char *end;
-    if (n <= len || strncmp(word, name, len) || word[len] != '=')
+    *is_it = n > len && !strncmp(word, name, len) && word[len] == '=';
+    if (!*is_it)
         return RLX_OK;
     errno = 0;
     *out = strtoll(word + len + 1, &end, 10);
@@ -179,12 +181,12 @@ static rlx_status parse_masks(const char *text, rlx_vulkan_options *out)
     uint64_t left = RLX_VULKAN_ALL;
     rlx_status st = RLX_OK;
     for (size_t n; *text && !st; text += 1 + n) {
-        const int64_t range = out->range, memory = out->memory;
+        bool is_limit;
         n = strcspn(text + 1, ",");
-        st = parse_limit(text + 1, n, "range", &out->range);
-        if (!st)
-            st = parse_limit(text + 1, n, "memory", &out->memory);
-        if (range == out->range && memory == out->memory)
+        st = parse_limit(text + 1, n, "range", &is_limit, &out->range);
+        if (!st && !is_limit)
+            st = parse_limit(text + 1, n, "memory", &is_limit, &out->memory);
+        if (!st && !is_limit)
             rlx_text_put_bytes(&features, text, 1 + n);
     }
     if (!st && out->range && out->range < LEAST_RANGE)

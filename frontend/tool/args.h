@@ -92,10 +92,12 @@ typedef struct run_where {
     {                                                                                    \
         "model", "m", OPTION_TEXT, "DIR", "the model (instead of MODEL)", &(where).model \
     }
-#define OPTION_DEVICE(where)                                                                      \
-    {                                                                                             \
-        "device", NULL, OPTION_TEXT, "D",                                                         \
-            "cpu, cpu:FEATURES, vulkan[:N][,-FEATURE], ref:lir or ref:mir (cpu)", &(where).device \
+#define OPTION_DEVICE(where)                                                                     \
+    {                                                                                            \
+        "device", NULL, OPTION_TEXT, "D",                                                        \
+            "cpu, cpu:FEATURES, vulkan[:N][,-FEATURE][,memory=BYTES][,range=BYTES], ref:lir or " \
+            "ref:mir (cpu)",                                                                     \
+            &(where).device                                                                      \
     }
 #define OPTION_LAYERS(where)                                                                  \
     {                                                                                         \
