@@ -138,10 +138,10 @@ static rlx_status take_part(rlx_compilation *c, int64_t layers, rlx_part part)
         RLX_TRY(rlx_flow_cut(c->hir, &c->outputs, layers, part == RLX_PART_FRONT, &whole));
     c->part = whole ? RLX_PART_ALL : part;
     c->on_cpu = whole ? layers == 0 : part == RLX_PART_FRONT;
-    if (c->on_cpu) {
+    if (c->on_cpu && c->target.kind == RLX_JIT_SPIRV)
         c->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
+    if (c->on_cpu)
         c->precision = RLX_MIR_EXACT; /* as the device has it */
-    }
     return RLX_OK;
 }
 
@@ -650,14 +650,12 @@ rlx_status rlx_flow_warm(const rlx_context *cx, const rlx_jit_target *target, co
                          bool *there, rlx_text *why)
 {
     rlx_compilation c;
-    if (cx->parted)
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "compiling %s for later: the context runs flows on two devices, for which "
-                        "loading compiles",
-                        f->name);
-    RLX_TRY_NOTE(rlx_compilation_run_for(&c, cx, target, f, w, o, RLX_LEVEL_HIR), "compiling %s",
-                 f->name);
-    rlx_status st = warm(cx, &c, f->name, dry_run, there, why);
+    RLX_TRY_NOTE(begin(&c, cx, target, f, w, o, cx->parted ? RLX_PART_FRONT : RLX_PART_ALL),
+                 "compiling %s", f->name);
+    rlx_status st = c.part == RLX_PART_ALL
+                        ? warm(cx, &c, f->name, dry_run, there, why)
+                        : RLX_FAIL(RLX_UNSUPPORTED, "the context runs it on two devices, for which "
+                                                    "loading compiles");
     rlx_compilation_deinit(&c);
     RLX_TRY_NOTE(st, "compiling %s", f->name);
     return RLX_OK;

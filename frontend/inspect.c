@@ -119,7 +119,10 @@ static rlx_status print_parts(const rlx_context *cx, const rlx_flow *f, const rl
         RLX_TRY_NOTE(lower(&c, cx, f, w, o, next, v), "lowering %s for %s", f->name, cx->device);
         if (parts)
             rlx_text_putf(out, "// on %s\n", c.on_cpu ? "the CPU" : cx->device);
-        st = views[v].print(&c, out);
+        if (parts && c.on_cpu && views[v].print == print_spirv)
+            rlx_text_put(out, "// which runs no SPIR-V\n");
+        else
+            st = views[v].print(&c, out);
         more = c.part == RLX_PART_FRONT;
         next = RLX_PART_BACK;
         rlx_compilation_deinit(&c);

@@ -14,6 +14,8 @@ static float weights[8][HIDDEN * HEADS * DIM];
 
 /* ---- the flow */
 
+int64_t layers_window;
+
 static void add_layer(rlx_flow *f, int64_t index, void *user)
 {
     (void)index;
@@ -24,6 +26,7 @@ static void add_layer(rlx_flow *f, int64_t index, void *user)
                             .heads = HEADS,
                             .kv_heads = HEADS,
                             .head_dim = DIM,
+                            .window = layers_window,
                             .no_rope = true};
     rlx_flow_residual_save(f);
     rlx_flow_self_attention(f, &a);

@@ -24,6 +24,7 @@ extern rlx_text said; /* by the validation layer */
 
 /* With `conv`, the name of its weights, a convolution that keeps a state is before the layers; "h" is behind it. */
 void layers_make_flow(const char *conv, rlx_flow **f);
+extern int64_t layers_window; /* of the attention of what is made next; 0: all */
 rlx_status layers_compile(rlx_context *cx, const rlx_weights *w, rlx_executable **out);
 void layers_make_weights(rlx_weights **w);
 rlx_session *layers_make_session(const layers_world *w, int sequences);

@@ -1,8 +1,10 @@
 /* Flows in two parts, layers on the CPU before layers on a Vulkan device, by the public way of flows: what an executable is given, what
  * each part puts out, and steps that are cancelled in one of them. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "frontend/compile.h"
 #include "runtime/executable.h"
 #include "tests/vulkan/layers.h"
 
@@ -82,6 +84,47 @@ START_TEST(ladders_are_of_both_parts)
 }
 END_TEST
 
+/* ---- texts, code for later */
+
+START_TEST(each_part_has_its_code)
+{
+    const rlx_bucket bucket = {"TOKENS", TOKENS};
+    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    rlx_flow *f;
+    char *text;
+    layers_make_flow(NULL, &f);
+    EXPECT_OK(rlx_flow_inspect(gpu.cx, f, gpu.w, &o, "spirv", &text));
+    ck_assert_ptr_eq(strstr(text, "// on the CPU\n// which runs no SPIR-V\n// on vulkan:0"), text);
+    ck_assert_ptr_nonnull(strstr(text, "OpEntryPoint"));
+    free(text);
+    rlx_flow_destroy(f);
+}
+END_TEST
+
+/* What a context runs on one device, though it may run on two, is compiled for later. */
+START_TEST(whole_flows_are_warmed)
+{
+    static const char *const numbers[] = {"0", "99", "1"};
+    const rlx_bucket bucket = {"TOKENS", TOKENS};
+    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    rlx_flow *f;
+    bool there;
+    layers_make_flow(NULL, &f);
+    for (int i = 0; i < 3; i++) {
+        rlx_context *cx;
+        EXPECT_OK(rlx_context_create(
+            &(rlx_context_options){.device = "vulkan", .device_layers = numbers[i]}, &cx));
+        rlx_status st = rlx_flow_warm(cx, &cx->target, f, gpu.w, &o, true, &there, NULL);
+        if (i < 2)
+            EXPECT_OK(st);
+        else
+            EXPECT_ERROR(st, RLX_UNSUPPORTED, "on two devices");
+        rlx_context_destroy(cx);
+    }
+    rlx_flow_destroy(f);
+}
+END_TEST
+
 /* ---- a front that keeps a state and puts something out itself */
 
 static void compile_conv(const layers_world *of, rlx_weights **w, rlx_executable **out)
@@ -131,6 +174,28 @@ START_TEST(each_part_puts_out_its_own)
     }
     ck_assert_mem_eq(h[1], h[0], sizeof h[0]); /* both are the CPU's */
     expect_near(y[1], y[0]);
+}
+END_TEST
+
+/* Pages that no token reads any more go back, in both parts. */
+START_TEST(windows_slide_in_both_parts)
+{
+    const layers_world *const worlds[] = {&cpu, &gpu};
+    float y[2][HIDDEN];
+    for (int i = 0; i < 2; i++) {
+        rlx_executable *e;
+        layers_window = 8;
+        EXPECT_OK(layers_compile(worlds[i]->cx, worlds[i]->w, &e));
+        layers_window = 0;
+        rlx_session *s = layers_make_session(worlds[i], 1);
+        for (int64_t at = 0; at < 3 * PROMPT; at += PROMPT)
+            layers_say(s, e, 0, 1, at, at + PROMPT, y[i]);
+        rlx_session_destroy(s);
+        rlx_executable_destroy(e);
+    }
+    for (int k = 0; k < HIDDEN; k++)
+        ck_assert_msg(fabsf(y[1][k] - y[0][k]) < 1e-5f, "element %d: %.9g, on the CPU %.9g", k,
+                      (double)y[1][k], (double)y[0][k]);
 }
 END_TEST
 
@@ -200,7 +265,10 @@ static void add_tests(Suite *s)
     tcase_add_unchecked_fixture(c, layers_open_parts, layers_close_gpu);
     tcase_add_test(c, inputs_go_to_the_part_that_takes_them);
     tcase_add_test(c, ladders_are_of_both_parts);
+    tcase_add_test(c, each_part_has_its_code);
+    tcase_add_test(c, whole_flows_are_warmed);
     tcase_add_test(c, each_part_puts_out_its_own);
+    tcase_add_test(c, windows_slide_in_both_parts);
     tcase_add_test(c, a_cancel_destroys_no_state);
     tcase_add_test(c, parts_are_cancelled);
     suite_add_tcase(s, c);
@@ -208,5 +276,5 @@ static void add_tests(Suite *s)
 
 int main(void)
 {
-    return layers_run("vulkan_parts", add_tests, 5);
+    return layers_run("vulkan_parts", add_tests, 8);
 }
