@@ -47,8 +47,8 @@ typedef struct rlx_device_teams {
 
 /* Bytes that something is going to take of a device's own memory. */
 typedef struct rlx_device_needs {
-    int64_t weights, states, arena;
-    bool least; /* states: for a page of one sequence; sessions take more */
+    int64_t weights, states, arena; /* arena: with the outputs that are kept there */
+    bool least;                     /* states: for a page of one sequence; sessions take more */
 } rlx_device_needs;
 
 typedef struct rlx_device_recording {
@@ -104,13 +104,8 @@ struct rlx_device {
     rlx_device_weights *weights;
 };
 
-/* Whether kernels reach all of a tensor. */
-static inline bool rlx_device_reaches(const rlx_device *d, rlx_format f, size_t bytes)
-{
-    const rlx_format_info *info = rlx_format_get(f);
-    const size_t unit = info->kind == RLX_KIND_BLOCK ? 1 : (size_t)info->block_bytes;
-    return bytes <= d->max_range && bytes / unit <= d->max_units;
-}
+/* RLX_UNSUPPORTED: kernels do not reach all of a tensor, and what they do reach. */
+rlx_status rlx_device_check_reach(const rlx_device *d, rlx_format f, size_t bytes);
 
 /* RLX_OUT_OF_MEMORY: it has no room for them; how much is missing, and what takes it. */
 rlx_status rlx_device_check_room(rlx_device *d, const rlx_device_needs *n);

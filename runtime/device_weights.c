@@ -68,6 +68,20 @@ static size_t room_of(const rlx_tensor *t)
 
 /* ---- uploading ------------------------------------------------------------------------------- */
 
+rlx_status rlx_device_check_reach(const rlx_device *d, rlx_format f, size_t bytes)
+{
+    const rlx_format_info *info = rlx_format_get(f);
+    const bool blocks = info->kind == RLX_KIND_BLOCK;
+    const size_t units = bytes / (blocks ? 1 : (size_t)info->block_bytes);
+    if (bytes > d->max_range)
+        return RLX_FAIL(RLX_UNSUPPORTED, "%zu bytes; kernels on %s reach %zu of one at most", bytes,
+                        d->name, d->max_range);
+    if (units > d->max_units)
+        return RLX_FAIL(RLX_UNSUPPORTED, "%zu %s; kernels on %s count %zu of one at most", units,
+                        blocks ? "bytes of blocks" : "elements", d->name, d->max_units);
+    return RLX_OK;
+}
+
 rlx_status rlx_device_check_room(rlx_device *d, const rlx_device_needs *n)
 {
     const int64_t room = d->fn->room(d), needs = n->weights + n->states + n->arena;
@@ -137,10 +151,8 @@ static rlx_status list_new(const rlx_device *d, rlx_device_weights *w,
         placed *slot = find_slot(&seen, t->data, t->bytes);
         if (!t->bytes || slot->data || find_slot(w, t->data, t->bytes)->data)
             continue;
-        if (!rlx_device_reaches(d, t->format, room_of(t)))
-            st = RLX_FAIL(RLX_UNSUPPORTED,
-                          "weight '%s' has %zu bytes; kernels on %s reach %zu of one at most",
-                          t->name, t->bytes, d->name, d->max_range);
+        st = rlx_status_note(rlx_device_check_reach(d, t->format, room_of(t)), __FILE__, __LINE__,
+                             "weight '%s'", t->name);
         *slot = (placed){.data = t->data, .bytes = t->bytes};
         seen.count++;
         out[(*count)++] = t;
@@ -248,7 +260,7 @@ static rlx_status acquire(rlx_device *d, const rlx_weights *of, const rlx_tensor
     int64_t total = 0;
     RLX_TRY(refer(d, of, &w));
     rlx_status st = place_all(d, w, tensors, n, false, &needs.weights);
-    if (!st)
+    if (!st && needs.weights) /* else what it takes beside them may be some session's already */
         st = rlx_device_check_room(d, &needs);
     if (!st)
         st = place_all(d, w, tensors, n, true, &total);

@@ -14,6 +14,7 @@
 
 #include "runtime/base/arena.h"
 #include "runtime/load_elf.h"
+#include "runtime/session.h"
 
 enum { NO_LAYER = -1 };
 
@@ -322,7 +323,7 @@ static rlx_status load_code(rlx_executable *e)
     return rlx_elf_image_create(objects, n, &e->image);
 }
 
-static bool is_first_of_name(const rlx_executable *e, uint32_t i)
+bool rlx_executable_is_first_of_name(const rlx_executable *e, uint32_t i)
 {
     for (uint32_t k = 0; k < i; k++)
         if (!strcmp(e->states[k].name, e->states[i].name))
@@ -334,13 +335,16 @@ static bool is_first_of_name(const rlx_executable *e, uint32_t i)
 static rlx_device_needs count_needs(const rlx_executable *e)
 {
     const rlx_program *p = e->program;
-    rlx_device_needs needs = {.arena = p->funcs[p->nfuncs - 1].frame_bytes, .least = true};
+    rlx_device_needs needs = {.arena = p->funcs[p->nfuncs - 1].frame_bytes +
+                                       (int64_t)rlx_session_sum_outputs(p, true),
+                              .least = true};
     for (uint32_t i = 0; i < e->nstates; i++) {
         const rlx_program_tensor *t = e->states[i].tensor;
         int64_t elems = 1;
         for (int d = 0; d < t->rank; d++) /* cannot overflow: P9 of program_check.c */
             elems *= rlx_dim_is_const(t->dim[d]) ? t->dim[d] : 1;
-        needs.states += is_first_of_name(e, i) ? (int64_t)rlx_format_bytes(t->format, elems) : 0;
+        needs.states +=
+            rlx_executable_is_first_of_name(e, i) ? (int64_t)rlx_format_bytes(t->format, elems) : 0;
     }
     return needs;
 }

@@ -56,4 +56,7 @@ struct rlx_executable {
     int64_t team_bytes; /* the most that a kernel wants */
 };
 
+/* Whether no state before has the name of the i-th. */
+bool rlx_executable_is_first_of_name(const rlx_executable *e, uint32_t i);
+
 #endif

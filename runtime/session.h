@@ -212,6 +212,8 @@ int64_t rlx_session_first_needed(const rlx_pages *p, int64_t past);
  * every window i, for the caller to fill, as its rows. Where a device fails it holds nothing. */
 rlx_status rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int64_t *first);
 
+/* Bytes of the outputs that the host does not see when a step is done, or of the others. */
+size_t rlx_session_sum_outputs(const rlx_program *p, bool large);
 /* What a tensor takes at its bucket's upper bounds. */
 size_t rlx_session_upper_bytes(const rlx_program *p, const rlx_program_tensor *t);
 /* The binding of an executable, made when it is new, its addresses brought up to date. */

@@ -231,7 +231,9 @@ static rlx_status check_room(rlx_session *s, const rlx_executable *e)
     for (uint32_t i = 0; i < e->nstates; i++) {
         rlx_pool pool = {0};
         RLX_TRY(describe_pool(s, e->program, &e->states[i], &pool));
-        states += find_pool(s, e->states[i].name) ? 0 : (int64_t)pool.bytes;
+        const bool is_there =
+            !rlx_executable_is_first_of_name(e, i) || find_pool(s, e->states[i].name);
+        states += is_there ? 0 : (int64_t)pool.bytes;
     }
     return rlx_session_check_room(s, e->program, states);
 }

@@ -21,10 +21,8 @@ static size_t align_up(size_t bytes)
 
 static rlx_status check_range(const rlx_session *s, rlx_format f, size_t bytes, const char *what)
 {
-    if (rlx_device_reaches(s->device, f, bytes))
-        return RLX_OK;
-    return RLX_FAIL(RLX_UNSUPPORTED, "%s takes %zu bytes; kernels on %s reach %zu of one at most",
-                    what, bytes, s->device->name, s->device->max_range);
+    RLX_TRY_NOTE(rlx_device_check_reach(s->device, f, bytes), "%s", what);
+    return RLX_OK;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -49,9 +47,12 @@ static size_t teams_bytes(const rlx_program *p)
 
 rlx_status rlx_session_check_room(rlx_session *s, const rlx_program *p, int64_t states)
 {
-    const int64_t frames = p->funcs[p->nfuncs - 1].frame_bytes, has = (int64_t)s->frame_bytes;
-    return rlx_device_check_room(
-        s->device, &(rlx_device_needs){.states = states, .arena = frames > has ? frames : 0});
+    const int64_t frames = p->funcs[p->nfuncs - 1].frame_bytes,
+                  large = (int64_t)rlx_session_sum_outputs(p, true);
+    rlx_device_needs needs = {.states = states};
+    needs.arena += frames > (int64_t)s->frame_bytes ? frames : 0;
+    needs.arena += large > (int64_t)s->large_bytes ? large : 0;
+    return rlx_device_check_room(s->device, &needs);
 }
 
 rlx_status rlx_session_make_step_block(rlx_session *s, const rlx_program *p, rlx_binding *b)
@@ -92,7 +93,7 @@ static size_t place_output(const rlx_program *p, int64_t offset, bool *is_large)
     return 0;
 }
 
-static size_t sum_outputs(const rlx_program *p, bool large)
+size_t rlx_session_sum_outputs(const rlx_program *p, bool large)
 {
     size_t sum = 0;
     for (uint32_t i = 0; i < p->noutputs; i++) {
@@ -135,11 +136,12 @@ static rlx_status grow_large(rlx_session *s, size_t bytes)
 rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p)
 {
     /* What has no bytes may lie at the end. */
-    const size_t frames = frame_bytes(p) + ALIGN, outputs = sum_outputs(p, false) + ALIGN;
+    const size_t frames = frame_bytes(p) + ALIGN,
+                 outputs = rlx_session_sum_outputs(p, false) + ALIGN;
     RLX_TRY(check_range(s, RLX_F32, frames, "the arena"));
     RLX_TRY(grow(s, &s->frames, &s->frame_bytes, frames, RLX_MEMORY_KEPT));
     RLX_TRY(grow(s, &s->outputs, &s->output_bytes, outputs, RLX_MEMORY_TAKEN));
-    return grow_large(s, sum_outputs(p, true));
+    return grow_large(s, rlx_session_sum_outputs(p, true));
 }
 
 void rlx_session_place_output(const rlx_session *s, const rlx_program *p, rlx_binding_output *out)

@@ -250,10 +250,15 @@ START_TEST(what_is_too_large_says_so)
     rlx_session_destroy(s);
     const size_t range = d->max_range;
     d->max_range = 200;
-    EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "weight 'q.0' has 256 bytes");
+    EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "weight 'q.0'");
+    EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "256 bytes; kernels on ");
     d->max_range = 10000;
     EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "reach 10000 of one at most");
     d->max_range = range;
+    d->max_units = 50;
+    EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "64 elements; kernels on ");
+    EXPECT_ERROR(layers_use(), RLX_UNSUPPORTED, "count 50 of one at most");
+    d->max_units = UINT32_MAX;
     rlx_vulkan_info *info = &rlx_vulkan_device_of(d)->info;
     const int64_t most = info->max_buffer_bytes;
     info->max_buffer_bytes = 128; /* code that was made for more: all of a weight must be bound */
@@ -600,6 +605,35 @@ START_TEST(drivers_code_is_kept)
 }
 END_TEST
 
+/* An output that stays on the device is counted; what a session has already is not wanted again by another bucket's code. */
+START_TEST(what_is_needed_is_counted_once)
+{
+    rlx_device *d = gpu.cx->gpu;
+    const int64_t has = d->memory_bytes;
+    static float x[SCORES];
+    float got[HIDDEN];
+    rlx_executable *e;
+    compile_scores(SCORES, &e);
+    rlx_session *s = layers_make_session(&gpu, 1);
+    const rlx_program *p = rlx_executable_program(e);
+    const int32_t row = 0;
+    const rlx_step_input in = {"x", x, sizeof x};
+    const rlx_step step = {.tokens = 1, .rows = 1, .row_index = &row, .inputs = &in, .ninputs = 1};
+    d->memory_bytes = d->used_bytes + p->funcs[p->nfuncs - 1].frame_bytes + 1000;
+    EXPECT_ERROR(rlx_session_step(s, e, &step), RLX_OUT_OF_MEMORY, "MiB are missing");
+    d->memory_bytes = has;
+    EXPECT_OK(rlx_session_step(s, e, &step));
+    rlx_executable_destroy(e);
+    layers_say(s, gpu.e, 0, 0, 0, 3, got);
+    d->memory_bytes = d->used_bytes + 1000;
+    EXPECT_OK(layers_compile(gpu.cx, gpu.w, &e));
+    layers_say(s, e, 0, 0, 3, 4, got);
+    d->memory_bytes = has;
+    rlx_executable_destroy(e);
+    rlx_session_destroy(s);
+}
+END_TEST
+
 /* Features that are not to be used are not. */
 START_TEST(devices_by_name)
 {
@@ -607,6 +641,9 @@ START_TEST(devices_by_name)
     EXPECT_OK(rlx_context_create(&(rlx_context_options){.device = "vulkan:0,-dot,-f16"}, &cx));
     ck_assert_str_eq(rlx_context_device(cx), "vulkan:0,-f16,-dot");
     ck_assert(!(cx->target.features & (RLX_VULKAN_BIT(DOT) | RLX_VULKAN_BIT(F16))));
+    rlx_context_destroy(cx);
+    EXPECT_OK(rlx_context_create(&(rlx_context_options){.device = "vulkan:0,memory=64M,memory=64M"},
+                                 &cx));
     rlx_context_destroy(cx);
     EXPECT_ERROR(rlx_context_create(&(rlx_context_options){.device = "vulkan:99"}, &cx),
                  RLX_NOT_FOUND, "no Vulkan device 99");
@@ -616,9 +653,13 @@ START_TEST(devices_by_name)
     ck_assert_int_eq(cx->target.range_bytes, 8192);
     ck_assert_int_eq(cx->gpu->memory_bytes, 64 << 20);
     rlx_context_destroy(cx);
-    static const char *const wrong[] = {
-        "vulkan:0,range=8k",  "vulkan:0,range=",    "vulkan:0,memory=0",
-        "vulkan:0,memory=-1", "vulkan:0,range=100", "vulkan:0,range=1000G"};
+    static const char *const wrong[] = {"vulkan:0,range=8k",
+                                        "vulkan:0,range=",
+                                        "vulkan:0,memory=0",
+                                        "vulkan:0,memory=-1",
+                                        "vulkan:0,range=100",
+                                        "vulkan:0,range=1000G",
+                                        "vulkan:0,memory=64M,memory=8k"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         EXPECT_ERROR(rlx_context_create(&(rlx_context_options){.device = wrong[i]}, &cx),
                      RLX_INVALID_ARGUMENT, "bytes");
@@ -652,6 +693,7 @@ static void add_tests(Suite *s)
     tcase_add_test(hidden, the_likeliest_is_told);
     tcase_add_test(mapped, kernels_are_timed);
     tcase_add_test(mapped, what_is_too_large_says_so);
+    tcase_add_test(mapped, what_is_needed_is_counted_once);
     tcase_add_test(mapped, executables_are_of_their_device);
     tcase_add_test(mapped, large_weights_are_reached);
     tcase_add_test(mapped, any_number_of_layers);
