@@ -556,9 +556,12 @@ static LLVMValueRef load_piece(rlx_emit *e, const blocks *b, LLVMValueRef row, i
         LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, rlx_emit_int(e->i64, at), room, "");
         reads = live ? LLVMBuildAnd(e->b, live, in, "") : in;
     }
-    if (reads)
-        g.block =
-            LLVMBuildSelect(e->b, reads, g.block, rlx_emit_zeros(e, b->info->block_bytes), "");
+    if (reads) { /* of a dead row zeros, as many as the piece reads */
+        const int64_t reach =
+            (b->piece * b->unit + b->info->block_elems - 1) / b->info->block_elems;
+        LLVMValueRef zeros = rlx_emit_zeros(e, reach * b->info->block_bytes);
+        g.block = LLVMBuildSelect(e->b, reads, g.block, zeros, "");
+    }
     LLVMValueRef x = load_part(e, b, &g);
     if (room)
         x = clear_beyond(e, x, at, room);

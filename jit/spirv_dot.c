@@ -37,10 +37,10 @@ bool rlx_spirv_reads_fours(const rlx_ir_block *block, const rlx_ir_value *buffer
     return false;
 }
 
-/* Whether the operand's codes begin at multiples of four, and there are always four. */
+/* Whether the operand's codes lie in words of memory, begin at multiples of four, and there are always four. */
 static bool by_fours(const rlx_spirv_operand *o)
 {
-    if (!o->deferred || o->access.room[1])
+    if (!o->deferred || o->access.room[1] || o->access.buffer->type->space != RLX_SPACE_GLOBAL)
         return false;
     const rlx_ir_node *load = o->access.node;
     const int rank = o->access.buffer->type->rank;
@@ -76,7 +76,7 @@ static void read_group(rlx_spirv_emit *e, const dot *x, const rlx_spirv_operand 
     if (column.v) {
         column.v = rlx_spirv_mul(e, (rlx_spirv_id)column.v, rlx_spirv_u32(e, x->size));
         column.multiple *= (uint32_t)x->size;
-        column.below = (column.below - 1) * (uint32_t)x->size + 1;
+        column.below = column.below ? (column.below - 1) * (uint32_t)x->size + 1 : 0;
     }
     column.plus *= (uint32_t)x->size;
     for (int i = 0; i < x->size / TOGETHER; i++)

@@ -451,14 +451,14 @@ static void time_launch(job *j, const rlx_binding_launch *l, int part, int parts
 static void run_phase(void *user, int phase, int part, int parts, int member)
 {
     job *j = user;
-    if (is_stopped(j))
-        return;
     if (!j->b->split[phase]) {
-        if (part % RLX_TEAM_PIECES)
+        if (part % RLX_TEAM_PIECES) /* nothing: a cancel that comes now is too late */
             return;
         part /= RLX_TEAM_PIECES;
         parts /= RLX_TEAM_PIECES;
     }
+    if (is_stopped(j))
+        return;
     void *memory = j->s->scratch ? j->s->scratch + j->s->scratch_stride * (size_t)member : NULL;
     /* Results must not hang on the rounding mode and flush-to-zero that the program happens to
      * have. */

@@ -390,14 +390,15 @@ static rlx_status make_outputs(rlx_binding *b, const rlx_program *p)
     return RLX_OK;
 }
 
-/* Whether a launch takes long enough for members to help each other within it. */
-static bool is_long(const rlx_program_kernel *k)
+/* Whether a launch takes long enough for members to help each other within it. Every piece calls the kernel anew, and what that keeps
+ * in team memory for all of its instances (rows of codes, norms) would be made once a piece. */
+static bool is_long(const rlx_program_kernel *k, int members)
 {
-    enum { LONG = 512 << 10 }; /* bytes: some 20 microseconds of two threads */
-    return k->cost.bytes[0] >= LONG;
+    enum { LONG = 256 << 10 }; /* bytes of one member: some 20 microseconds */
+    return !k->team_bytes && k->cost.bytes[0] / members >= LONG;
 }
 
-static rlx_status make_launches(rlx_binding *b, const rlx_executable *e)
+static rlx_status make_launches(rlx_binding *b, const rlx_executable *e, int members)
 {
     b->nlaunches = e->nlaunches;
     b->launches = RLX_NEW_ARRAY(b->arena, rlx_binding_launch, e->nlaunches);
@@ -412,7 +413,7 @@ static rlx_status make_launches(rlx_binding *b, const rlx_executable *e)
         rlx_binding_launch *l = &b->launches[i];
         *l = (rlx_binding_launch){.buffers = b->buffers + from->first, .kernel = from->kernel};
         b->phases[from->phase + 1] = i + 1;
-        b->split[from->phase] |= is_long(&e->program->kernels[from->kernel]);
+        b->split[from->phase] |= is_long(&e->program->kernels[from->kernel], members);
         if (e->image) {
             void *function = rlx_elf_image_get(e->image, from->kernel);
             memcpy(&l->fn, &function,
@@ -449,7 +450,7 @@ static rlx_status fill_binding(rlx_session *s, const rlx_executable *e, rlx_bind
         b->live_symbol[i] = rlx_dim_symbol_index(p->dims, live_names[i]);
     RLX_TRY(make_inputs(s, b, e));
     RLX_TRY(make_outputs(b, p));
-    RLX_TRY(make_launches(b, e));
+    RLX_TRY(make_launches(b, e, rlx_team_size(s->team)));
     RLX_TRY(rlx_session_make_times(s, e, b));
     b->states = RLX_NEW_ARRAY(b->arena, rlx_pool *, e->nstates);
     if (!b->states)

@@ -134,6 +134,7 @@ typedef struct worker {
 static int begin_part(rlx_team *t, int member, uint64_t number, int pieces, bool own)
 {
     enum { PHASE = 8, BITS = 4, MASK = 15 };
+    _Static_assert((int)RLX_TEAM_PIECES <= (int)MASK, "a count of pieces has four bits");
     _Atomic uint64_t *word = &t->claims[member].word;
     uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
     for (;;) {

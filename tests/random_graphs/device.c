@@ -46,7 +46,7 @@ rlx_status graph_device_close(graph_device *d)
     return st;
 }
 
-bool graph_device_is_there(const char *name)
+int graph_device_is_there(const char *name)
 {
     graph_device d;
     rlx_status st = graph_device_open(name, 0, &d);
@@ -57,10 +57,12 @@ bool graph_device_is_there(const char *name)
     if (!st)
         st = graph_device_close(&d);
     char *story = st ? rlx_status_text(st) : NULL;
+    const int code = rlx_status_code(st);
     if (st)
-        printf("skipped: no Vulkan device \"%s\": %s\n", name, story ? story : "out of memory");
+        printf("%s \"%s\": %s\n",
+               code == RLX_NOT_FOUND ? "skipped: no Vulkan device" : "cannot open the device", name,
+               story ? story : "out of memory");
     free(story);
-    const bool there = !st;
     rlx_status_free(st);
-    return there;
+    return code;
 }

@@ -13,8 +13,8 @@ typedef struct graph_device {
     bool validated;  /* whether there is one */
 } graph_device;
 
-/* False, after a line that says why, where there is none of that name; what it is goes into a line, too. */
-bool graph_device_is_there(const char *name);
+/* The code of what opening it said, in a line: RLX_NOT_FOUND where there is none of that name. 0, and a line that says what it is: it is there. */
+int graph_device_is_there(const char *name);
 
 /* Opens what `name` means, under the validation layer where that is installed. Of a device that is given without features,
  * every other seed masks some. */

@@ -63,8 +63,9 @@ int main(int argc, char **argv)
     long long bad = 0, count = 0;
     if (argc > 2 && !strcmp(argv[1], "--device")) {
         environment_prepare();
-        if (!graph_device_is_there(argv[2]))
-            return SKIPPED;
+        const int code = graph_device_is_there(argv[2]);
+        if (code)
+            return code == RLX_NOT_FOUND ? SKIPPED : EXIT_FAILURE;
         graph_check_on(argv[2]);
         argv += 2;
         argc -= 2;
