@@ -85,19 +85,26 @@ static rlx_status make_key(const pool *p, const rlx_ir_func *kernel, rlx_hash *o
 }
 
 static rlx_status emit(pool *p, rlx_llvm *worker, const rlx_ir_func *kernel, rlx_llvm_parts *parts,
-                       int part, rlx_text *code)
+                       rlx_text *code)
 {
     RLX_TRY(check_room(ROOM_FOR_KERNEL));
-    return rlx_jit_adopt_status(p->module->emit(worker, kernel, RLX_LLVM_CODE, parts, part, code));
+    return rlx_jit_adopt_status(
+        p->module->emit(worker, kernel, RLX_LLVM_CODE, parts, RLX_LLVM_KERNEL, code));
+}
+
+static rlx_status emit_part(pool *p, rlx_llvm *worker, rlx_jit_part *part)
+{
+    RLX_TRY(check_room(ROOM_FOR_KERNEL));
+    return rlx_jit_emit_part(p->module, worker, part->kernel, RLX_LLVM_CODE, part->index,
+                             &part->name, &part->code);
 }
 
 static rlx_status emit_kernel(pool *p, rlx_llvm *worker, const rlx_ir_func *kernel, rlx_text *out)
 {
     rlx_llvm_parts parts = {0};
     rlx_text code = {0};
-    rlx_status st = p->target->kind == RLX_JIT_SPIRV
-                        ? rlx_jit_emit_spirv(kernel, p->target, &code)
-                        : emit(p, worker, kernel, &parts, RLX_LLVM_KERNEL, &code);
+    rlx_status st = p->target->kind == RLX_JIT_SPIRV ? rlx_jit_emit_spirv(kernel, p->target, &code)
+                                                     : emit(p, worker, kernel, &parts, &code);
     if (!st)
         st = rlx_jit_put_kernel(out, &parts, &code);
     rlx_text_deinit(&code);
@@ -107,13 +114,12 @@ static rlx_status emit_kernel(pool *p, rlx_llvm *worker, const rlx_ir_func *kern
 /* wait, here and below: for whoever compiles it for another program. */
 static rlx_status run_part(pool *p, rlx_llvm *worker, bool wait, rlx_jit_part *part)
 {
-    rlx_llvm_parts names;
     const rlx_hash key = hash_key(p, "part", 4, part->name.text);
     const rlx_jit_claim claim = rlx_jit_shared_claim(&key, wait, &part->code);
     part->elsewhere = claim == RLX_JIT_BUSY;
     if (claim != RLX_JIT_MINE)
         return part->code.oom ? RLX_OOM() : RLX_OK;
-    rlx_status st = emit(p, worker, part->kernel, &names, part->index, &part->code);
+    rlx_status st = emit_part(p, worker, part);
     rlx_jit_shared_give(&key, st ? NULL : &part->code);
     return st;
 }

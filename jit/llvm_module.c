@@ -259,6 +259,9 @@ static rlx_status emit_guarded(rlx_llvm *w, making *m, rlx_llvm_form form, int p
     LLVMSetDataLayout(m->module, w->layout);
     RLX_TRY(rlx_emit_kernel(w->engine, &w->target, m->kernel, w->cx, m->module,
                             m->cut ? &m->parts : NULL));
+    if (part >= m->parts.names.n)
+        return RLX_FAIL(RLX_INTERNAL, "kernel @%s has %d parts, and no number %d", m->kernel->name,
+                        m->parts.names.n, part);
     LLVMModuleRef module = part == RLX_LLVM_KERNEL ? m->module : m->parts.module[part];
     RLX_TRY(verify(m->kernel, module));
     if (form == RLX_LLVM_IR)

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jit/module.h"
+
 void rlx_jit_parts_init(rlx_jit_parts *p)
 {
     pthread_mutex_init(&p->lock, NULL);
@@ -37,6 +39,18 @@ rlx_status rlx_jit_parts_claim(rlx_jit_parts *p, const rlx_llvm_part_name *name,
     st = part ? RLX_OK : RLX_OOM();
     pthread_mutex_unlock(&p->lock);
     return st;
+}
+
+rlx_status rlx_jit_emit_part(const rlx_llvm_module *m, rlx_llvm *worker, const rlx_ir_func *kernel,
+                             rlx_llvm_form form, int index, const rlx_llvm_part_name *name,
+                             rlx_text *out)
+{
+    rlx_llvm_parts parts = {0};
+    RLX_TRY(rlx_jit_adopt_status(m->emit(worker, kernel, form, &parts, index, out)));
+    if (strcmp(parts.name[index].text, name->text) != 0)
+        return RLX_FAIL(RLX_INTERNAL, "part %d of kernel @%s is %s, and was %s", index,
+                        kernel->name, parts.name[index].text, name->text);
+    return RLX_OK;
 }
 
 rlx_status rlx_jit_put_kernel(rlx_text *out, const rlx_llvm_parts *parts, const rlx_text *code)

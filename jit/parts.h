@@ -26,6 +26,11 @@ void rlx_jit_parts_deinit(rlx_jit_parts *p);
 /* Thread-safe. *out: the part of that name, for the caller to compile; NULL: somebody did or does. */
 rlx_status rlx_jit_parts_claim(rlx_jit_parts *p, const rlx_llvm_part_name *name,
                                const rlx_ir_func *kernel, int index, rlx_jit_part **out);
+/* Appends number `index` of the kernel's parts. RLX_INTERNAL when it is not the one of that name: emitting the
+ * kernel gave another. */
+rlx_status rlx_jit_emit_part(const rlx_llvm_module *m, rlx_llvm *worker, const rlx_ir_func *kernel,
+                             rlx_llvm_form form, int index, const rlx_llvm_part_name *name,
+                             rlx_text *out);
 
 /* What is shared of a kernel: its parts' names, then its code. */
 rlx_status rlx_jit_put_kernel(rlx_text *out, const rlx_llvm_parts *parts, const rlx_text *code);

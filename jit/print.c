@@ -13,7 +13,7 @@ typedef struct printer {
 /* And those of its parts that no kernel before it had. */
 static rlx_status print_kernel(printer *p, const rlx_ir_func *kernel, rlx_text *out)
 {
-    rlx_llvm_parts parts, again;
+    rlx_llvm_parts parts;
     RLX_TRY(rlx_jit_check_budget(kernel, RLX_JIT_CPU));
     RLX_TRY(rlx_jit_adopt_status(
         p->module->emit(p->worker, kernel, p->form, &parts, RLX_LLVM_KERNEL, out)));
@@ -21,8 +21,7 @@ static rlx_status print_kernel(printer *p, const rlx_ir_func *kernel, rlx_text *
         rlx_jit_part *part;
         RLX_TRY(rlx_jit_parts_claim(&p->parts, &parts.name[i], kernel, i, &part));
         if (part)
-            RLX_TRY(
-                rlx_jit_adopt_status(p->module->emit(p->worker, kernel, p->form, &again, i, out)));
+            RLX_TRY(rlx_jit_emit_part(p->module, p->worker, kernel, p->form, i, &part->name, out));
     }
     return RLX_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "jit/kernel_info.h"
 #include "jit/module.h"
+#include "jit/parts.h"
 #include "jit/shared.h"
 #include "runtime/cpu.h"
 #include "runtime/runtime.h"
@@ -493,6 +494,47 @@ START_TEST(llvm_failures)
 }
 END_TEST
 
+/* A loop that packs is a part of its kernel; what claims its name has to be it. */
+START_TEST(parts_have_their_names)
+{
+    const rlx_llvm_module *m;
+    const rlx_jit_target t = v3();
+    rlx_llvm *worker;
+    rlx_llvm_parts parts;
+    rlx_text out = {0};
+    subject s;
+    EXPECT_OK(
+        subject_parse(&s, "packs",
+                      "lir module @m {\n kernel @k(%x: global f32[32,16], %y: global "
+                      "f32[64,8]) {\n"
+                      "  %one = const {ivalue=1} : i64\n  grid %one (%g: i64) {\n"
+                      "   %z = const {ivalue=0} : i64\n   %n = const {ivalue=4} : i64\n"
+                      "   %size = const {ivalue=8} : i64\n   %rows = const {ivalue=16} : i64\n"
+                      "   for %z, %n {step=1} (%i: i64) {\n"
+                      "    %r = map %i, %size {fn=mul} : i64\n"
+                      "    %v = load %x, %r, %z {axes=[0,1]} : f32<8x16>\n"
+                      "    %p = pack %v {width=1} : f32<16x8>\n"
+                      "    %q = map %i, %rows {fn=mul} : i64\n"
+                      "    store %y, %p, %q, %z {axes=[0,1]}\n    yield\n   }\n"
+                      "   yield\n  }\n  return\n }\n}\n"));
+    const rlx_ir_func *k = s.module->first;
+    EXPECT_OK(rlx_jit_module_open(&m));
+    EXPECT_OK(rlx_jit_worker_create(m, &t, &worker));
+    EXPECT_OK(m->emit(worker, k, RLX_LLVM_CODE, &parts, RLX_LLVM_KERNEL, &out));
+    ck_assert_int_eq(parts.n, 1);
+    EXPECT_OK(rlx_jit_emit_part(m, worker, k, RLX_LLVM_CODE, 0, &parts.name[0], &out));
+    EXPECT_ERROR(rlx_jit_emit_part(m, worker, k, RLX_LLVM_CODE, 1, &parts.name[0], &out),
+                 RLX_INTERNAL, "kernel @k has 1 parts, and no number 1");
+    parts.name[0].text[5] ^= 1;
+    EXPECT_ERROR(rlx_jit_emit_part(m, worker, k, RLX_LLVM_CODE, 0, &parts.name[0], &out),
+                 RLX_INTERNAL, "part 0 of kernel @k is part_");
+    subject_check_all(&s, &t, 3);
+    m->destroy(worker);
+    rlx_text_deinit(&out);
+    subject_destroy(&s);
+}
+END_TEST
+
 /* ---- text and targets ---- */
 
 START_TEST(text)
@@ -626,9 +668,10 @@ int main(void)
     SUITE_TEST(s, "unsupported_ops", unsupported_ops);
     SUITE_TEST(s, "bad_targets", bad_targets);
     SUITE_TEST(s, "llvm_failures", llvm_failures);
+    SUITE_TEST(s, "parts_have_their_names", parts_have_their_names);
     SUITE_TEST(s, "text", text);
     SUITE_TEST(s, "exponentials_go_side_by_side", exponentials_go_side_by_side);
     SUITE_TEST(s, "lir_targets", lir_targets);
     SUITE_TEST(s, "grid_extents", grid_extents);
-    return suite_run(s, 15);
+    return suite_run(s, 16);
 }
