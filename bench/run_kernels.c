@@ -13,6 +13,7 @@
 #include "frontend/tool/ceilings.h"
 #include "jit/jit.h"
 #include "jit/kernel_info.h"
+#include "jit/objects.h"
 #include "runtime/cpu.h"
 #include "runtime/load_elf.h"
 
@@ -156,15 +157,18 @@ static rlx_status run_code(const rlx_ir_func *k, rlx_kernel_fn *run, const int64
 static rlx_status run_kernel(const rlx_ir_func *k, const rlx_jit_target *t, const int64_t *symbols,
                              double cycles)
 {
-    uint8_t *code;
-    size_t bytes;
+    rlx_jit_objects emitted;
+    rlx_elf_object objects[RLX_JIT_MAX_OBJECTS];
     rlx_elf_image *image;
     if (k->body->nargs > MAX_BUFFERS)
         return RLX_FAIL(RLX_UNSUPPORTED, "kernel @%s has %d buffers", k->name, k->body->nargs);
-    RLX_TRY(rlx_jit_emit_kernel(k, t, &code, &bytes));
-    rlx_elf_object object = {.name = k->name, .data = code, .bytes = bytes};
-    rlx_status st = rlx_elf_image_create(&object, 1, &image);
-    free(code);
+    RLX_TRY(rlx_jit_emit_objects(k, t, &emitted));
+    for (int i = 0; i < emitted.n; i++)
+        objects[i] = (rlx_elf_object){.name = emitted.object[i].name,
+                                      .data = (const uint8_t *)emitted.object[i].code.data,
+                                      .bytes = emitted.object[i].code.len};
+    rlx_status st = rlx_elf_image_create(objects, (size_t)emitted.n, &image);
+    rlx_jit_objects_deinit(&emitted);
     RLX_TRY(st);
     rlx_kernel_fn *run;
     *(void **)&run = rlx_elf_image_get(image, 0);

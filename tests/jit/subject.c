@@ -12,6 +12,7 @@
 
 #include "jit/host_team.h"
 #include "jit/kernel_info.h"
+#include "jit/objects.h"
 #include "runtime/cpu.h"
 #include "runtime/load_elf.h"
 
@@ -185,21 +186,41 @@ int memory_compare(const memory *a, const memory *b, const rlx_ir_func *kernel, 
 
 /* ---- code ---- */
 
-rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out)
+static rlx_status load(const rlx_ir_func *kernel, const rlx_jit_target *t,
+                       const rlx_elf_object *objects, int n, loaded *out)
 {
-    uint8_t *code;
-    size_t bytes;
-    RLX_TRY(rlx_jit_emit_kernel(kernel, t, &code, &bytes));
-    rlx_elf_object object = {.name = kernel->name, .data = code, .bytes = bytes};
-    rlx_status st = rlx_elf_image_create(&object, 1, &out->image);
-    free(code);
-    if (st)
-        return st;
+    RLX_TRY(rlx_elf_image_create(objects, (size_t)n, &out->image));
     *(void **)&out->run = rlx_elf_image_get(out->image, 0);
     out->team_bytes = rlx_jit_team_bytes(kernel);
     out->invocations = t->team > 1 ? t->team : 1;
     out->subgroup = t->subgroup;
+    out->parts = n - 1;
     return RLX_OK;
+}
+
+rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out)
+{
+    rlx_jit_objects emitted;
+    rlx_elf_object objects[RLX_JIT_MAX_OBJECTS];
+    RLX_TRY(rlx_jit_emit_objects(kernel, t, &emitted));
+    for (int i = 0; i < emitted.n; i++)
+        objects[i] = (rlx_elf_object){.name = emitted.object[i].name,
+                                      .data = (const uint8_t *)emitted.object[i].code.data,
+                                      .bytes = emitted.object[i].code.len};
+    rlx_status st = load(kernel, t, objects, emitted.n, out);
+    rlx_jit_objects_deinit(&emitted);
+    return st;
+}
+
+rlx_status loaded_create_uncut(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out)
+{
+    uint8_t *code;
+    size_t bytes;
+    RLX_TRY(rlx_jit_emit_kernel(kernel, t, &code, &bytes));
+    const rlx_elf_object object = {.name = kernel->name, .data = code, .bytes = bytes};
+    rlx_status st = load(kernel, t, &object, 1, out);
+    free(code);
+    return st;
 }
 
 void loaded_destroy(loaded *l)

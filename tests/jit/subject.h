@@ -53,8 +53,12 @@ typedef struct loaded {
     int64_t team_bytes;
     int invocations; /* of a team; more than 1: see host_team.h */
     int subgroup;    /* of them */
+    int parts;       /* functions that it calls (jit/llvm_parts.h) */
 } loaded;
+/* As programs have it, cut into parts where there are any. */
 rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out);
+/* All in one object. */
+rlx_status loaded_create_uncut(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out);
 void loaded_destroy(loaded *l);
 /* Runs every team in turn, from the last to the first. The invocations of a host team take turns at
  * barriers, once upwards and once downwards; the test fails when not all reach one. */

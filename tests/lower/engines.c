@@ -70,7 +70,9 @@ static rlx_status run_code(void *user, const rlx_ir_func *kernel, const rlx_lir_
     engines *w = user;
     loaded code = {0};
     memory m = {.n = n};
-    RLX_TRY(loaded_create(kernel, &w->code, &code));
+    RLX_TRY(w->uncut ? loaded_create_uncut(kernel, &w->code, &code)
+                     : loaded_create(kernel, &w->code, &code));
+    w->parts += code.parts;
     for (int i = 0; i < n; i++) {
         m.buffer[i].data = buffers[i].data;
         m.buffer[i].bytes = buffers[i].bytes;

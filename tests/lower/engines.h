@@ -16,6 +16,8 @@ typedef struct engines {
     int n;
     rlx_text text; /* the module's */
     rlx_jit_target code;
+    bool uncut; /* machine code all in one object */
+    int parts;  /* that kernels called so far */
 } engines;
 
 uint64_t engines_pick(engines *w, uint64_t n); /* below n */
