@@ -180,7 +180,7 @@ static rlx_status run_kernel(const rlx_ir_func *k, const rlx_jit_target *t, cons
 static rlx_status print_asm(const rlx_ir_func *k, const rlx_jit_target *t)
 {
     rlx_text text = {0};
-    RLX_TRY(rlx_jit_print_kernel(k, t, RLX_JIT_ASM, &text));
+    RLX_TRY(rlx_jit_print_objects(k, t, RLX_JIT_ASM, &text));
     puts(text.data);
     rlx_text_deinit(&text);
     return RLX_OK;

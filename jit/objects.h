@@ -20,5 +20,8 @@ typedef struct rlx_jit_objects {
 rlx_status rlx_jit_emit_objects(const rlx_ir_func *kernel, const rlx_jit_target *t,
                                 rlx_jit_objects *out);
 void rlx_jit_objects_deinit(rlx_jit_objects *o);
+/* The same as text, for people: the kernel, then its parts. */
+rlx_status rlx_jit_print_objects(const rlx_ir_func *kernel, const rlx_jit_target *t,
+                                 rlx_jit_text what, rlx_text *out);
 
 #endif

@@ -1,4 +1,4 @@
-#include "jit/jit.h"
+#include "jit/objects.h"
 
 #include "jit/module.h"
 #include "jit/parts.h"
@@ -43,17 +43,39 @@ static rlx_status print_spirv(const rlx_ir_module *m, const rlx_jit_target *t, r
     return RLX_OK;
 }
 
+static rlx_status open_printer(printer *p, const rlx_jit_target *t, rlx_jit_text what)
+{
+    *p = (printer){.form = what == RLX_JIT_LLVM ? RLX_LLVM_IR : RLX_LLVM_ASM};
+    RLX_TRY(rlx_jit_module_open(&p->module));
+    RLX_TRY(rlx_jit_worker_create(p->module, t, &p->worker));
+    rlx_jit_parts_init(&p->parts);
+    return RLX_OK;
+}
+
+static void close_printer(printer *p)
+{
+    rlx_jit_parts_deinit(&p->parts);
+    p->module->destroy(p->worker);
+}
+
 rlx_status rlx_jit_print_module(const rlx_ir_module *m, const rlx_jit_target *t, rlx_jit_text what,
                                 rlx_text *out)
 {
+    printer p;
     if (t->kind == RLX_JIT_SPIRV)
         return print_spirv(m, t, what, out);
-    printer p = {.form = what == RLX_JIT_LLVM ? RLX_LLVM_IR : RLX_LLVM_ASM};
-    RLX_TRY(rlx_jit_module_open(&p.module));
-    RLX_TRY(rlx_jit_worker_create(p.module, t, &p.worker));
-    rlx_jit_parts_init(&p.parts);
+    RLX_TRY(open_printer(&p, t, what));
     rlx_status st = print_all(&p, m, out);
-    rlx_jit_parts_deinit(&p.parts);
-    p.module->destroy(p.worker);
+    close_printer(&p);
+    return st;
+}
+
+rlx_status rlx_jit_print_objects(const rlx_ir_func *kernel, const rlx_jit_target *t,
+                                 rlx_jit_text what, rlx_text *out)
+{
+    printer p;
+    RLX_TRY(open_printer(&p, t, what));
+    rlx_status st = print_kernel(&p, kernel, out);
+    close_printer(&p);
     return st;
 }

@@ -1,5 +1,6 @@
 #include "tests/flow/asm_loops.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@ enum { LEAST_PRODUCTS = 8 };
 typedef struct line {
     const char *text;
     int bytes;
+    bool begins; /* a function: labels before it are others, of the same names */
 } line;
 
 typedef struct listing {
@@ -24,11 +26,11 @@ static listing read_lines(const char *text)
     for (const char *at = text; *at;) {
         const int bytes = (int)strcspn(at, "\n");
         const bool code = at[0] == '\t' && at[1] >= 'a' && at[1] <= 'z',
-                   label = !strncmp(at, ".L", 2);
+                   label = !strncmp(at, ".L", 2), begins = isalpha((unsigned char)at[0]);
         if (l.n == room)
             l.lines = realloc(l.lines, sizeof *l.lines * (size_t)(room = 2 * room + 256));
-        if (code || label)
-            l.lines[l.n++] = (line){at, bytes};
+        if (code || label || begins)
+            l.lines[l.n++] = (line){at, bytes, begins};
         at += bytes + (at[bytes] == '\n');
     }
     return l;
@@ -47,7 +49,7 @@ static int target_of(const listing *l, int jump)
     if (l->lines[jump].text[1] != 'j' || !to || to > l->lines[jump].text + l->lines[jump].bytes)
         return -1;
     const size_t bytes = (size_t)(l->lines[jump].text + l->lines[jump].bytes - to);
-    for (int i = jump; i >= 0; i--)
+    for (int i = jump; i >= 0 && !l->lines[i].begins; i--)
         if (!strncmp(l->lines[i].text, to, bytes) && l->lines[i].text[bytes] == ':')
             return i;
     return -1;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "frontend/compile.h"
+#include "jit/objects.h"
 #include "mir/mir.h"
 #include "runtime/cpu.h"
 #include "tests/base/suite.h"
@@ -41,7 +42,7 @@ static void check_bucket(const test_model *m, int path, rlx_precision precision,
         rlx_text text = {0};
         if (!f->is_kernel)
             continue;
-        assert_ok(rlx_jit_print_kernel(f, &cx.target, RLX_JIT_ASM, &text));
+        assert_ok(rlx_jit_print_objects(f, &cx.target, RLX_JIT_ASM, &text));
         asm_loops loops = {0};
         asm_loops_count(text.data, &loops);
         const int percent = loops.percent;
@@ -149,7 +150,7 @@ static void count_kind(const char *format, int kind, int64_t tokens, asm_loops *
             continue;
         const char *schedule = rlx_ir_func_attr(k, RLX_ATTR_SCHEDULE)->text;
         ck_assert_msg(!!strstr(schedule, "turned") == turned, "@%s: %s", k->name, schedule);
-        assert_ok(rlx_jit_print_kernel(k, &target, RLX_JIT_ASM, &text));
+        assert_ok(rlx_jit_print_objects(k, &target, RLX_JIT_ASM, &text));
         asm_loops_count(text.data, loops);
         rlx_text_deinit(&text);
     }
