@@ -244,14 +244,14 @@ static rlx_lir_cost count(rlx_context *cx, const rlx_model *m, int64_t upper, in
 
 /* The same in a larger bucket, and as much as code for that length does: but for the last tile of rows, 3 to 12 high.
  * (From buckets of 32 tokens on attention is another kernel, whose loops go by data, and whose blocks grow
- * with the bucket up to what team memory holds: those that are as high are compared among themselves.) */
+ * with the bucket: what the last block pads is another.) */
 START_TEST(padding_is_no_work)
 {
     static const struct {
         int64_t n, bucket, larger;
     } counted[] = {{1, 16, 31},  {2, 16, 31},    {5, 16, 31},     {15, 16, 31},
                    {16, 16, 31}, {33, 256, 512}, {100, 256, 512}, {127, 256, 512}};
-    enum { TILE = 12 };
+    enum { TILE = 12, BLOCKS = 32 };
     rlx_context *cx = make_context("cpu", shared);
     rlx_model *m = load(cx, NULL);
     for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
@@ -259,7 +259,8 @@ START_TEST(padding_is_no_work)
         const rlx_lir_cost own = count(cx, m, n, n), in = count(cx, m, counted[i].bucket, n),
                            more = count(cx, m, counted[i].larger, n);
         const int64_t token = own.flops / n;
-        ck_assert_int_eq(in.flops, more.flops);
+        const int64_t padded = counted[i].larger < BLOCKS ? 0 : own.flops / 32;
+        ck_assert_int_le(llabs(in.flops - more.flops), padded);
         ck_assert_int_eq(in.bytes_written, more.bytes_written);
         if (n > 8) /* a few rows are normalised where they are used */
             ck_assert_int_eq(in.bytes_written, own.bytes_written);
