@@ -221,7 +221,7 @@ static bool is_decoded(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n)
 }
 
 /* Whether tiles [m,k] of a view are tiles of what it views: then a contract reads through it. A
- * reshape of memory is that memory. Panels read through transposed views, too, and of the second
+ * reshape of memory is that memory; of a scalar there is no tile. Panels read through transposed views, too, and of the second
  * operand by columns. */
 static bool is_walked(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *view, bool panels,
                       bool columns)
@@ -232,7 +232,7 @@ static bool is_walked(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *view
          n = rlx_mir_fuse_def(n->ir->in[0])) {
         const rlx_mir_fuse_node *below = rlx_mir_fuse_def(n->ir->in[0]);
         const bool plain =
-            n->ir->op == RLX_MIR_BROADCAST ||
+            (n->ir->op == RLX_MIR_BROADCAST && n->ir->in[0]->type.rank > 0) ||
             (n->ir->op == RLX_MIR_SLICE && rlx_ir_attr_int(n->ir, RLX_ATTR_STEP, 1) == 1);
         const bool memory = n->ir->op == RLX_MIR_RESHAPE &&
                             !(below && (rlx_mir_fuse_is_view(g, below) || is_decoded(g, below)));
