@@ -81,7 +81,7 @@ static void fill_tables(fixture *f)
                                          {RLX_NO_SYMBOL, {77, 77}, {5, 5}},
                                          {2, 1, RLX_GRID_UNKNOWN}};
     f->kernels[2] = (rlx_program_kernel){
-        .name = "part", .code = code1, .code_bytes = 2, .cost.symbol = RLX_NO_SYMBOL};
+        .name = "part", .code = code1, .code_bytes = sizeof(code1), .cost.symbol = RLX_NO_SYMBOL};
 }
 
 static void fill(fixture *f)
