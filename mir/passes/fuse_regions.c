@@ -212,7 +212,8 @@ static int row_axes(const rlx_mir_fuse_graph *g, int group)
     return rows->rank > 1 ? rows->rank - 1 : 1;
 }
 
-/* A broadcast whose new axes stand behind the rows: extents may be alike by chance. */
+/* A broadcast whose new axes stand behind the rows: extents may be alike by chance. What it repeats is stored once,
+ * so a new axis has one element. */
 static bool repeats_within_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
 {
     const rlx_attr *axes = rlx_ir_attr(n->ir, RLX_ATTR_AXES);
@@ -220,6 +221,13 @@ static bool repeats_within_rows(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_
     for (int i = 0; i < axes->n && i < leading; i++)
         if (axes->ints[i] != i)
             return false;
+    const rlx_ir_type *from = &n->ir->in[0]->type, *to = &n->ir->out[0]->type;
+    for (int axis = 0, i = 0; axis < to->rank; axis++) {
+        const bool old = i < axes->n && axes->ints[i] == axis;
+        if (to->dim[axis] != (old ? from->dim[i] : 1))
+            return false;
+        i += old;
+    }
     return axes->n >= leading;
 }
 
