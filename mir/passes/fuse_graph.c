@@ -165,6 +165,27 @@ static bool folds_rows(const reach *r)
     return true;
 }
 
+/* What is made of a row's reduce goes back to that row: its axes stay the first ones. */
+static bool stays_in_rows(const reach *tail, const rlx_ir_node *reduce)
+{
+    const rlx_mir_fuse_graph *g = tail->g;
+    bool *of_row = RLX_NEW_ARRAY(g->arena, bool, g->nnodes);
+    for (int i = 0; of_row && i < g->nnodes; i++) {
+        const rlx_ir_node *n = g->nodes[i].ir;
+        for (int k = 0; tail->node[i] && k < n->nin; k++) {
+            const rlx_mir_fuse_node *d = rlx_mir_fuse_def(n->in[k]);
+            of_row[i] |= n->in[k] == reduce->out[0] || (d && of_row[d->index]);
+        }
+        if (!of_row[i] || n->op != RLX_MIR_BROADCAST)
+            continue;
+        const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
+        for (int axis = 0; axis < axes->n; axis++)
+            if (axes->ints[axis] != axis)
+                return false;
+    }
+    return of_row != NULL;
+}
+
 /* Whether `a` of a contract is a row normalisation; marks (by index) the nodes that make it. */
 static bool find_prologue(const rlx_mir_fuse_graph *g, const rlx_ir_value *a, bool *mark)
 {
@@ -189,6 +210,8 @@ static bool find_prologue(const rlx_mir_fuse_graph *g, const rlx_ir_value *a, bo
     tail.cut2 = head.cut2 = &before;
     reach_from(&tail, a);
     reach_from(&head, reduce->in[0]);
+    if (!stays_in_rows(&tail, reduce))
+        return false;
     if (last_reduce(&tail) || last_reduce(&head))
         return false; /* normalised twice: the lowering of a prologue makes one pass over a row */
     for (int i = 0; i < g->nnodes; i++)
