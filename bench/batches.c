@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/options.h"
 #include "bench/random_weights.h"
 #include "frontend/rlx.h"
 #include "frontend/tool/ceilings.h"
 
-enum { HIDDEN = 2048, INNER = 8192, LAYERS = 2, MATRICES = 5, ROWS = 16, MAX_REPEATS = 50 };
+enum { HIDDEN = 2048, INNER = 8192, LAYERS = 2, MATRICES = 5, ROWS = 16 };
 
 #define TRY(expr)                \
     do {                         \
@@ -39,7 +40,7 @@ static const struct {
                         {"down", HIDDEN, INNER}};
 
 typedef struct bench {
-    int threads, repeats;
+    bench_options o;
     rlx_context *cx;
     rlx_weights *w;
     rlx_flow *flow;
@@ -161,9 +162,9 @@ static void measure_ceilings(const bench *b, ceilings *best)
 {
     const ceiling_unit *units[CEILING_MAX_UNITS];
     const size_t n = ceiling_units(rlx_context_device(b->cx), units);
-    raise(&best->read, ceiling_read(b->span, LAYERS * MATRICES, b->threads, 1, 1));
+    raise(&best->read, ceiling_read(b->span, LAYERS * MATRICES, b->o.threads, 1, 1));
     for (size_t i = 0; i < n; i++) {
-        const double rate = ceiling_unit_rate(units[i], b->threads, 1);
+        const double rate = ceiling_unit_rate(units[i], b->o.threads, 1);
         if (units[i]->f32)
             raise(&best->f32, rate);
         if (!strncmp(units[i]->name, "int8", 4))
@@ -199,7 +200,7 @@ static void print_row(const bench *b, const char *format, bool blocks, int64_t r
     const double read = b->bytes / c->read, compute = work / peak;
     const double floor = read > compute ? read : compute;
     printf("| %s | %d | %lld | %.2f | %.1f | %.1f | %.2f of %.1f | %.2f of %.0f | %.2f |\n", format,
-           b->threads, (long long)rows, 1e3 * seconds, b->bytes / seconds / 1e9,
+           b->o.threads, (long long)rows, 1e3 * seconds, b->bytes / seconds / 1e9,
            work / seconds / 1e9, 1e3 * read, c->read / 1e9, 1e3 * compute, peak / 1e9,
            seconds / floor);
     fflush(stdout);
@@ -208,27 +209,27 @@ static void print_row(const bench *b, const char *format, bool blocks, int64_t r
 static rlx_status measure(bench *b, const weight_format *f)
 {
     static float x[ROWS * HIDDEN];
-    double seconds[COUNTS][MAX_REPEATS];
+    double seconds[COUNTS][BENCH_MAX_REPEATS];
     uint64_t random = 99;
     ceilings best = {0};
     for (int i = 0; i < ROWS * HIDDEN; i++)
         x[i] = (float)(next_random(&random) >> 40) * 0x1p-23f - 1;
-    for (int r = -1; r < b->repeats; r++) { /* the first warms up */
+    for (int r = -1; r < b->o.repeats; r++) { /* the first warms up */
         measure_ceilings(b, &best);
         for (int i = 0; i < COUNTS; i++)
             TRY(time_rows(b, x, row_counts[i], &seconds[i][r < 0 ? 0 : r]));
     }
     for (int i = 0; i < COUNTS; i++) {
-        qsort(seconds[i], (size_t)b->repeats, sizeof *seconds[i], by_value);
-        print_row(b, f->name, f->block_elems > 1, row_counts[i], seconds[i][b->repeats / 2], &best);
+        qsort(seconds[i], (size_t)b->o.repeats, sizeof *seconds[i], by_value);
+        print_row(b, f->name, f->block_elems > 1, row_counts[i], seconds[i][b->o.repeats / 2],
+                  &best);
     }
     return RLX_OK;
 }
 
-static rlx_status measure_format(rlx_context *cx, const bench *options, const weight_format *f)
+static rlx_status measure_format(rlx_context *cx, const bench_options *o, const weight_format *f)
 {
-    bench b = *options;
-    b.cx = cx;
+    bench b = {.o = *o, .cx = cx};
     rlx_status st = open_bench(&b, f);
     if (!st)
         st = measure(&b, f);
@@ -246,20 +247,12 @@ static bool is_asked_for(const char *name, char **names, int n)
 
 int main(int argc, char **argv)
 {
-    bench o = {.threads = 1, .repeats = 5};
-    int at = 1;
-    for (; at + 1 < argc && argv[at][0] == '-'; at += 2) {
-        int *to = !strcmp(argv[at], "-t")   ? &o.threads
-                  : !strcmp(argv[at], "-r") ? &o.repeats
-                                            : NULL;
-        if (!to || (*to = atoi(argv[at + 1])) < 1)
-            break;
-    }
-    if ((at < argc && argv[at][0] == '-') || o.repeats > MAX_REPEATS) {
-        fprintf(stderr, "usage: batches [-t THREADS] [-r REPEATS] [FORMAT...]\n");
+    bench_options o;
+    const int at =
+        bench_read_options(argc, argv, "batches [-t THREADS] [-r REPEATS] [FORMAT...]", &o);
+    if (!at)
         return 2;
-    }
-    rlx_context *cx;
+    rlx_context *cx = NULL;
     rlx_status st = rlx_context_create(&(rlx_context_options){.threads = o.threads}, &cx);
     printf("| format | threads | rows | ms | GB/s | GFLOP/s | ms of reading, at GB/s | ms of "
            "products, "
@@ -269,13 +262,5 @@ int main(int argc, char **argv)
         if (f && is_asked_for(f->name, argv + at, argc - at))
             st = measure_format(cx, &o, f);
     }
-    if (st) {
-        char *text = rlx_status_text(st);
-        fprintf(stderr, "batches: %s\n", text ? text : rlx_status_message(st));
-        free(text);
-    }
-    const int code = st != NULL;
-    rlx_status_free(st);
-    rlx_context_destroy(cx);
-    return code;
+    return bench_end("batches", st, cx);
 }

@@ -11,12 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/options.h"
 #include "bench/random_weights.h"
 #include "frontend/rlx.h"
 #include "frontend/tool/ceilings.h"
 
 enum { EXPERTS = 32, CHOSEN = 4, HIDDEN = 2048, INNER = 768, LAYERS = 4 };
-enum { DENSE = EXPERTS / CHOSEN, MAX_REPEATS = 50, RUN_SHARE = 8 };
+enum { DENSE = EXPERTS / CHOSEN, RUN_SHARE = 8 };
 
 #define TRY(expr)                \
     do {                         \
@@ -24,10 +25,6 @@ enum { DENSE = EXPERTS / CHOSEN, MAX_REPEATS = 50, RUN_SHARE = 8 };
         if (st_)                 \
             return st_;          \
     } while (0)
-
-typedef struct options {
-    int threads, repeats;
-} options;
 
 static const struct {
     const char *name;
@@ -252,11 +249,11 @@ static void print_row(const char *name, int64_t tokens, double block_bytes, cons
 }
 
 static rlx_status measure(rlx_context *cx, weights *w, const char *name, const weight_format *f,
-                          int64_t tokens, const options *o)
+                          int64_t tokens, const bench_options *o)
 {
     subject s[2] = {0};
     uint64_t random = 99;
-    double seconds[2][MAX_REPEATS], medians[2];
+    double seconds[2][BENCH_MAX_REPEATS], medians[2];
     ceilings best = {0};
     float *x = need(sizeof(float) * (size_t)(tokens * HIDDEN));
     rlx_status st = RLX_OK;
@@ -278,7 +275,7 @@ static rlx_status measure(rlx_context *cx, weights *w, const char *name, const w
     return st;
 }
 
-static rlx_status measure_format(rlx_context *cx, int which, int64_t only, const options *o)
+static rlx_status measure_format(rlx_context *cx, int which, int64_t only, const bench_options *o)
 {
     const weight_format *f = weight_format_get(formats[which].format);
     weights w = {0};
@@ -295,22 +292,14 @@ static rlx_status measure_format(rlx_context *cx, int which, int64_t only, const
 
 int main(int argc, char **argv)
 {
-    options o = {.threads = 1, .repeats = 5};
-    int at = 1;
-    for (; at + 1 < argc && argv[at][0] == '-'; at += 2) {
-        int *to = !strcmp(argv[at], "-t")   ? &o.threads
-                  : !strcmp(argv[at], "-r") ? &o.repeats
-                                            : NULL;
-        if (!to || (*to = atoi(argv[at + 1])) < 1)
-            break;
-    }
-    if ((at < argc && argv[at][0] == '-') || o.repeats > MAX_REPEATS) {
-        fprintf(stderr, "usage: experts [-t THREADS] [-r REPEATS] [FORMAT [TOKENS]]\n");
+    bench_options o;
+    const int at =
+        bench_read_options(argc, argv, "experts [-t THREADS] [-r REPEATS] [FORMAT [TOKENS]]", &o);
+    if (!at)
         return 2;
-    }
     const char *format = at < argc ? argv[at] : NULL;
     const int64_t only = at + 1 < argc ? atoll(argv[at + 1]) : 0;
-    rlx_context *cx;
+    rlx_context *cx = NULL;
     rlx_status st = rlx_context_create(&(rlx_context_options){.threads = o.threads}, &cx);
     printf(
         "| format | tokens | ms | GB/s | of read | GFLOP/s | of the best unit | dense / experts |\n"
@@ -318,13 +307,5 @@ int main(int argc, char **argv)
     for (int i = 0; i < FORMATS && !st; i++)
         if (!format || !strcmp(format, formats[i].name))
             st = measure_format(cx, i, only, &o);
-    if (st) {
-        char *text = rlx_status_text(st);
-        fprintf(stderr, "experts: %s\n", text ? text : rlx_status_message(st));
-        free(text);
-    }
-    const int code = st != NULL;
-    rlx_status_free(st);
-    rlx_context_destroy(cx);
-    return code;
+    return bench_end("experts", st, cx);
 }
