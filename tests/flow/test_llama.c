@@ -6,6 +6,7 @@
 
 #include "tests/base/suite.h"
 #include "tests/flow/model.h"
+#include "tests/lower/cpu_target.h"
 
 /* ---- the same by every way ------------------------------------------------------------------ */
 
@@ -74,14 +75,7 @@ START_TEST(probes_pass_fusion_and_lowering)
                                          "model",
                                          "model.norm"};
     enum { NPROBES = sizeof(probes) / sizeof(probes[0]) };
-    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
-                                   .vector_f32 = 8,
-                                   .vector_regs = 16,
-                                   .team = 1,
-                                   .threads = 2,
-                                   .l1_bytes = 32 << 10,
-                                   .l2_bytes = 1 << 20,
-                                   .team_bytes = 1 << 20};
+    const rlx_lir_target target = cpu_target_of(1 << 20, 1 << 20);
     int64_t upper[RLX_MAX_SYMBOLS];
     for (int i = 0; i < RLX_MAX_SYMBOLS; i++)
         upper[i] = 16;

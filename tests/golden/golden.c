@@ -21,6 +21,7 @@
 #include "hir/hir.h"
 #include "tests/base/suite.h"
 #include "tests/golden/diff.h"
+#include "tests/lower/cpu_target.h"
 
 #define ROOT RLX_SOURCE_DIR "/tests/golden"
 enum { MAX_FILES = 512, LEAST_FILES = 20 };
@@ -59,14 +60,7 @@ static rlx_status lir_report(rlx_ir_module *m, rlx_text *out)
 
 static rlx_status mir_lower(const rlx_ir_module *m, rlx_ir_module **out)
 {
-    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
-                                   .vector_f32 = 8,
-                                   .vector_regs = 16,
-                                   .team = 1,
-                                   .threads = 2,
-                                   .l1_bytes = 32 << 10,
-                                   .l2_bytes = 512 << 10,
-                                   .team_bytes = 256 << 10};
+    const rlx_lir_target target = cpu_target_of(512 << 10, 256 << 10);
     const rlx_mir_lower_options options = {.target = &target, .upper = lir_upper};
     rlx_ir_module *fused;
     RLX_TRY(rlx_ir_module_clone(m, &fused));

@@ -2,6 +2,7 @@
  * counts of it is what the kernel takes, and operations are counted as often as they are done. (The
  * same bits: test_panel.c; the kernel's text: tests/golden/mir/lower_turned.rlx.) */
 #include "jit/kernel_info.h"
+#include "tests/lower/cpu_target.h"
 #include "tests/mir/world.h"
 
 typedef struct turned_case {
@@ -57,14 +58,7 @@ typedef struct lowered {
 
 static lowered lower(const world *w, int64_t tokens, int64_t team_bytes)
 {
-    const rlx_lir_target target = {.unit = RLX_UNIT_CPU,
-                                   .vector_f32 = 8,
-                                   .vector_regs = 16,
-                                   .team = 1,
-                                   .threads = 2,
-                                   .l1_bytes = 32 << 10,
-                                   .l2_bytes = 512 << 10,
-                                   .team_bytes = team_bytes};
+    const rlx_lir_target target = cpu_target_of(512 << 10, team_bytes);
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     rlx_ir_module *mir;
     lowered l = {0};
