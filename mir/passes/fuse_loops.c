@@ -37,24 +37,6 @@ static bool is_seed(const rlx_ir_node *n)
            (n->op == RLX_MIR_GATHER && !is_tile_gather(n));
 }
 
-/* Computed element by element from elements. */
-static bool takes_sources(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
-{
-    (void)group;
-    switch (n->ir->op) {
-    case RLX_MIR_MAP:
-    case RLX_MIR_CAST:
-    case RLX_MIR_BITCAST:
-    case RLX_MIR_PAD:
-    case RLX_MIR_GATHER:
-        return true;
-    case RLX_MIR_CONCAT: /* of extents that are known: an index tells the part */
-        return rlx_dim_is_const(n->ir->out[0]->type.dim[rlx_ir_attr_int(n->ir, RLX_ATTR_AXIS, 0)]);
-    default:
-        return rlx_mir_fuse_is_view(g, n);
-    }
-}
-
 /* Partial sums that a group's folds of folds have, all in all: what each of them takes is made as often. */
 static int64_t count_partials(const rlx_mir_fuse_graph *g, int group)
 {
@@ -66,6 +48,25 @@ static int64_t count_partials(const rlx_mir_fuse_graph *g, int group)
             lanes *= rlx_ir_attr_int(n, RLX_ATTR_LANES, 1);
     }
     return lanes;
+}
+
+/* Computed element by element from elements. */
+static bool takes_sources(const rlx_mir_fuse_graph *g, const rlx_mir_fuse_node *n, int group)
+{
+    enum { MOST_PARTS = 32 };
+    switch (n->ir->op) {
+    case RLX_MIR_MAP:
+    case RLX_MIR_CAST:
+    case RLX_MIR_BITCAST:
+    case RLX_MIR_PAD:
+    case RLX_MIR_GATHER:
+        return true;
+    case RLX_MIR_CONCAT: /* of extents that are known: an index tells the part; each is written out for each partial sum */
+        return n->ir->nin * count_partials(g, group) <= MOST_PARTS &&
+               rlx_dim_is_const(n->ir->out[0]->type.dim[rlx_ir_attr_int(n->ir, RLX_ATTR_AXIS, 0)]);
+    default:
+        return rlx_mir_fuse_is_view(g, n);
+    }
 }
 
 /* In which every element of the fold goes into one element: nothing folds twice. */
