@@ -607,7 +607,6 @@ static rlx_status step_bound(plan *parts, int n)
 static rlx_status bind_parts(rlx_session *s, const rlx_executable *e, rlx_binding *out[2], int *n)
 {
     uint64_t before;
-    *n = 0;
     do {
         before = s->arena_generation;
         *n = 0;
