@@ -262,7 +262,7 @@ static rlx_status emit_guarded(rlx_llvm *w, making *m, rlx_llvm_form form, int p
     if (part >= m->parts.names.n)
         return RLX_FAIL(RLX_INTERNAL, "kernel @%s has %d parts, and no number %d", m->kernel->name,
                         m->parts.names.n, part);
-    LLVMModuleRef module = part == RLX_LLVM_KERNEL ? m->module : m->parts.module[part];
+    LLVMModuleRef module = part == RLX_LLVM_KERNEL ? m->module : m->parts.module;
     RLX_TRY(verify(m->kernel, module));
     if (form == RLX_LLVM_IR)
         return print_ir(module, out);
@@ -282,7 +282,7 @@ static rlx_status emit(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form for
     if (!w->cx) /* abandoned after a fatal error */
         RLX_TRY(open_llvm(w));
     w->message[0] = 0;
-    making m = {.kernel = kernel, .cut = parts && may_cut(w)};
+    making m = {.kernel = kernel, .cut = parts && may_cut(w), .parts.wanted = part};
     jmp_buf here;
     working = w;
     recovery = &here;

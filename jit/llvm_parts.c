@@ -5,6 +5,7 @@
 
 #include "jit/llvm_emit.h"
 #include "runtime/base/hash.h"
+#include "runtime/base/ir/ir_nest.h"
 
 /* ---- which loops ---- */
 
@@ -107,13 +108,21 @@ static void note_operands(const rlx_emit *e, const rlx_ir_node *n, live *l)
             note_operands(e, k, l);
 }
 
+/* All but the loop's upper bound, which is an argument whatever it is. */
+static live live_in(const rlx_emit *e, const rlx_ir_node *loop)
+{
+    live l = {.fits = true};
+    note_operand(e, loop->in[0], &l);
+    for (const rlx_ir_node *n = loop->blocks[0]->first; n; n = n->next)
+        note_operands(e, n, &l);
+    return l;
+}
+
 bool rlx_emit_is_part(const rlx_emit *e, const rlx_ir_node *loop)
 {
     if (!e->parts || e->parts->names.n == RLX_LLVM_MAX_PARTS || loop->nout || !is_nest(loop))
         return false;
-    live l = {.fits = true};
-    note_operands(e, loop, &l);
-    return l.fits;
+    return live_in(e, loop).fits;
 }
 
 /* ---- arguments ---- */
@@ -192,7 +201,7 @@ static rlx_status emit_body(rlx_emit *p, const rlx_ir_node *loop, const live *l)
 }
 
 static rlx_status emit_function(const rlx_emit *e, LLVMModuleRef module, LLVMTypeRef type,
-                                const rlx_ir_node *loop, const live *l)
+                                const rlx_ir_node *loop, const live *l, const char *name)
 {
     rlx_emit p = *e;
     p.module = module;
@@ -203,7 +212,7 @@ static rlx_status emit_function(const rlx_emit *e, LLVMModuleRef module, LLVMTyp
     memset(p.symbol, 0, sizeof p.symbol);
     p.b = LLVMCreateBuilderInContext(p.cx);
     p.entry = LLVMCreateBuilderInContext(p.cx);
-    p.fn = LLVMAddFunction(module, "part", type);
+    p.fn = LLVMAddFunction(module, name, type);
     rlx_emit_cpu_attributes(&p);
     rlx_status st = emit_body(&p, loop, l);
     LLVMDisposeBuilder(p.entry);
@@ -211,51 +220,99 @@ static rlx_status emit_function(const rlx_emit *e, LLVMModuleRef module, LLVMTyp
     return st;
 }
 
-static void make_name(LLVMModuleRef module, rlx_llvm_part_name *out)
+/* ---- the name ---- */
+
+typedef struct around {
+    const rlx_emit *e;
+    const live *live;
+} around;
+
+/* A constant is what it is; else its number among the arguments. */
+static void put_outer(void *user, const rlx_ir_value *v, rlx_text *out)
 {
-    char *text = LLVMPrintModuleToString(module), hex[65];
-    rlx_hash_hex(rlx_hash_bytes(text, strlen(text)), hex);
-    LLVMDisposeMessage(text);
-    snprintf(out->text, sizeof out->text, "part_%.32s", hex);
+    const around *a = user;
+    const rlx_emit_tile *t = rlx_emit_find(a->e, v);
+    int i = 0;
+    while (i < a->live->n && a->live->value[i] != t)
+        i++;
+    if (i == a->live->n) {
+        rlx_text_put(out, "hi");
+    } else if (!t->buffer && LLVMIsConstant(t->part[0])) {
+        char *text = LLVMPrintValueToString(t->part[0]);
+        rlx_text_put(out, text);
+        LLVMDisposeMessage(text);
+    } else {
+        rlx_text_putf(out, "arg%d", i);
+    }
 }
 
-/* The part of that function: one that is there, or the next. */
-static int keep(rlx_emit_parts *parts, LLVMModuleRef module)
+/* What code inside knows of a buffer or a scalar from around. */
+static void put_live(const rlx_emit_tile *t, rlx_text *out)
 {
-    rlx_llvm_part_name *name = &parts->names.name[parts->names.n];
-    make_name(module, name);
-    for (int i = 0; i < parts->names.n; i++)
-        if (strcmp(parts->names.name[i].text, name->text) == 0) {
-            LLVMDisposeModule(module);
+    const rlx_ir_type *type = &t->value->type;
+    rlx_text_putf(out, "%s %d", rlx_format_get(type->format)->name, t->buffer ? type->rank : -1);
+    for (int k = 0; t->buffer && k < type->rank; k++)
+        if (is_argument(t->buffer->stride[k], k))
+            rlx_text_put(out, " ?");
+        else
+            rlx_text_putf(out, " %lld", LLVMConstIntGetSExtValue(t->buffer->stride[k]));
+    rlx_text_put(out, t->buffer && type->space == RLX_SPACE_TEAM ? " team\n" : "\n");
+}
+
+/* The same name is the same code: all is in it that the code is made from. */
+static rlx_status make_name(const rlx_emit *e, const rlx_ir_node *loop, const live *l,
+                            rlx_llvm_part_name *out)
+{
+    rlx_text t = {0};
+    char hex[65];
+    rlx_text_putf(&t, "%s %s\n", e->target->cpu, e->target->features);
+    for (int i = 0; i < l->n; i++)
+        put_live(l->value[i], &t);
+    rlx_ir_print_nest(loop, put_outer, &(around){e, l}, &t);
+    if (!t.oom)
+        rlx_hash_hex(rlx_hash_bytes(t.data, t.len), hex);
+    rlx_status st = t.oom ? RLX_OOM() : RLX_OK;
+    rlx_text_deinit(&t);
+    if (!st)
+        snprintf(out->text, sizeof out->text, "part_%.32s", hex);
+    return st;
+}
+
+/* The part of that name: one that is there, or the next. */
+static int keep(rlx_llvm_parts *names, const rlx_llvm_part_name *name)
+{
+    for (int i = 0; i < names->n; i++)
+        if (strcmp(names->name[i].text, name->text) == 0)
             return i;
-        }
-    LLVMValueRef fn = LLVMGetNamedFunction(module, "part");
-    LLVMSetValueName2(fn, name->text, strlen(name->text));
-    parts->module[parts->names.n] = module;
-    return parts->names.n++;
+    names->name[names->n] = *name;
+    return names->n++;
+}
+
+static rlx_status build(const rlx_emit *e, const rlx_ir_node *loop, const live *l, LLVMTypeRef type,
+                        const char *name)
+{
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("part", e->cx);
+    LLVMSetTarget(module, LLVMGetTarget(e->module));
+    LLVMSetDataLayout(module, LLVMGetDataLayoutStr(e->module));
+    e->parts->module = module; /* the caller deinits */
+    return emit_function(e, module, type, loop, l, name);
 }
 
 rlx_status rlx_emit_part(rlx_emit *e, const rlx_ir_node *loop)
 {
-    live l = {.fits = true};
+    const live l = live_in(e, loop);
     args a = {0};
-    note_operands(e, loop, &l);
+    rlx_llvm_part_name name;
     LLVMValueRef hi = rlx_emit_scalar(e, loop->in[1]);
     if (!collect(&l, hi, &a))
         return rlx_emit_for(e, loop, hi);
+    RLX_TRY(make_name(e, loop, &l, &name));
     LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), a.type, (unsigned)a.n, false);
-    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("part", e->cx);
-    LLVMSetTarget(module, LLVMGetTarget(e->module));
-    LLVMSetDataLayout(module, LLVMGetDataLayoutStr(e->module));
-    rlx_status st = emit_function(e, module, type, loop, &l);
-    if (st) {
-        LLVMDisposeModule(module);
-        return st;
-    }
-    const char *name = e->parts->names.name[keep(e->parts, module)].text;
-    LLVMValueRef fn = LLVMGetNamedFunction(e->module, name);
+    if (keep(&e->parts->names, &name) == e->parts->wanted && !e->parts->module)
+        RLX_TRY(build(e, loop, &l, type, name.text));
+    LLVMValueRef fn = LLVMGetNamedFunction(e->module, name.text);
     if (!fn)
-        fn = LLVMAddFunction(e->module, name, type);
+        fn = LLVMAddFunction(e->module, name.text, type);
     LLVMSetVisibility(fn, LLVMHiddenVisibility);
     LLVMBuildCall2(e->b, type, fn, a.value, (unsigned)a.n, "");
     return RLX_OK;
@@ -263,7 +320,8 @@ rlx_status rlx_emit_part(rlx_emit *e, const rlx_ir_node *loop)
 
 void rlx_emit_parts_deinit(rlx_emit_parts *p)
 {
-    for (int i = 0; i < p->names.n; i++)
-        LLVMDisposeModule(p->module[i]);
+    if (p->module)
+        LLVMDisposeModule(p->module);
+    p->module = NULL;
     p->names.n = 0;
 }

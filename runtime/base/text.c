@@ -73,11 +73,16 @@ void rlx_text_putf(rlx_text *t, const char *fmt, ...)
     va_list args, again;
     va_start(args, fmt);
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, fmt, args);
+    const bool room = !t->oom && t->data;
+    int n = vsnprintf(room ? t->data + t->len : NULL, room ? t->cap - t->len : 0, fmt, args);
     va_end(args);
-    if (n > 0 && reserve(t, (size_t)n)) {
+    if (n > 0 && room && (size_t)n < t->cap - t->len) {
+        t->len += (size_t)n;
+    } else if (n > 0 && reserve(t, (size_t)n)) {
         vsnprintf(t->data + t->len, (size_t)n + 1, fmt, again);
         t->len += (size_t)n;
+    } else if (room) {
+        t->data[t->len] = 0;
     }
     va_end(again);
 }

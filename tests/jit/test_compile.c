@@ -494,6 +494,39 @@ START_TEST(llvm_failures)
 }
 END_TEST
 
+/* A kernel whose loop packs, and is its only part. */
+typedef struct packing {
+    const char *x, *bound,
+        *rows; /* type of what is read, rounds, rows from one panel to the next */
+    const char *step;
+} packing;
+
+static void packing_parse(const packing *p, subject *s)
+{
+    rlx_text t = {0};
+    rlx_text_putf(&t,
+                  "lir module @m {\n kernel @k(%%x: global %s, %%y: global f32[64,8]) {\n"
+                  "  %%one = const {ivalue=1} : i64\n  grid %%one (%%g: i64) {\n"
+                  "   %%z = const {ivalue=0} : i64\n   %%n = const {ivalue=%s} : i64\n"
+                  "   %%size = const {ivalue=8} : i64\n   %%rows = const {ivalue=%s} : i64\n"
+                  "   for %%z, %%n {step=%s} (%%i: i64) {\n"
+                  "    %%r = map %%i, %%size {fn=mul} : i64\n"
+                  "    %%v = load %%x, %%r, %%z {axes=[0,1]} : f32<8x16>\n"
+                  "    %%p = pack %%v {width=1} : f32<16x8>\n"
+                  "    %%q = map %%i, %%rows {fn=mul} : i64\n"
+                  "    store %%y, %%p, %%q, %%z {axes=[0,1]}\n    yield\n   }\n"
+                  "   yield\n  }\n  return\n }\n}\n",
+                  p->x, p->bound, p->rows, p->step);
+    ck_assert(!t.oom);
+    EXPECT_OK(subject_parse(s, "packs", t.data));
+    rlx_text_deinit(&t);
+}
+
+static const packing packings[] = {{"f32[32,16]", "4", "16", "1"}, {"f32[40,24]", "4", "16", "1"},
+                                   {"f32[32,16]", "3", "16", "1"}, {"f16[32,16]", "4", "16", "1"},
+                                   {"f32[32,16]", "4", "15", "1"}, {"f32[32,16]", "4", "16", "2"}};
+enum { ALIKE = 3, PACKINGS = sizeof packings / sizeof *packings };
+
 /* A loop that packs is a part of its kernel; what claims its name has to be it. */
 START_TEST(parts_have_their_names)
 {
@@ -503,20 +536,7 @@ START_TEST(parts_have_their_names)
     rlx_llvm_parts parts;
     rlx_text out = {0};
     subject s;
-    EXPECT_OK(
-        subject_parse(&s, "packs",
-                      "lir module @m {\n kernel @k(%x: global f32[32,16], %y: global "
-                      "f32[64,8]) {\n"
-                      "  %one = const {ivalue=1} : i64\n  grid %one (%g: i64) {\n"
-                      "   %z = const {ivalue=0} : i64\n   %n = const {ivalue=4} : i64\n"
-                      "   %size = const {ivalue=8} : i64\n   %rows = const {ivalue=16} : i64\n"
-                      "   for %z, %n {step=1} (%i: i64) {\n"
-                      "    %r = map %i, %size {fn=mul} : i64\n"
-                      "    %v = load %x, %r, %z {axes=[0,1]} : f32<8x16>\n"
-                      "    %p = pack %v {width=1} : f32<16x8>\n"
-                      "    %q = map %i, %rows {fn=mul} : i64\n"
-                      "    store %y, %p, %q, %z {axes=[0,1]}\n    yield\n   }\n"
-                      "   yield\n  }\n  return\n }\n}\n"));
+    packing_parse(&packings[0], &s);
     const rlx_ir_func *k = s.module->first;
     EXPECT_OK(rlx_jit_module_open(&m));
     EXPECT_OK(rlx_jit_worker_create(m, &t, &worker));
@@ -532,6 +552,31 @@ START_TEST(parts_have_their_names)
     m->destroy(worker);
     rlx_text_deinit(&out);
     subject_destroy(&s);
+}
+END_TEST
+
+/* How many rounds and how long rows are is the kernel's; formats, numbers and steps are the part's. */
+START_TEST(parts_are_told_apart)
+{
+    const rlx_llvm_module *m;
+    const rlx_jit_target t = v3();
+    rlx_llvm *worker;
+    rlx_llvm_parts parts[PACKINGS];
+    EXPECT_OK(rlx_jit_module_open(&m));
+    EXPECT_OK(rlx_jit_worker_create(m, &t, &worker));
+    for (int i = 0; i < PACKINGS; i++) {
+        subject s;
+        rlx_text out = {0};
+        packing_parse(&packings[i], &s);
+        EXPECT_OK(
+            m->emit(worker, s.module->first, RLX_LLVM_CODE, &parts[i], RLX_LLVM_KERNEL, &out));
+        ck_assert_int_eq(parts[i].n, 1);
+        for (int k = 0; k < i; k++)
+            ck_assert_int_eq(strcmp(parts[i].name[0].text, parts[k].name[0].text) == 0, i < ALIKE);
+        rlx_text_deinit(&out);
+        subject_destroy(&s);
+    }
+    m->destroy(worker);
 }
 END_TEST
 
@@ -669,6 +714,7 @@ int main(void)
     SUITE_TEST(s, "bad_targets", bad_targets);
     SUITE_TEST(s, "llvm_failures", llvm_failures);
     SUITE_TEST(s, "parts_have_their_names", parts_have_their_names);
+    SUITE_TEST(s, "parts_are_told_apart", parts_are_told_apart);
     SUITE_TEST(s, "text", text);
     SUITE_TEST(s, "exponentials_go_side_by_side", exponentials_go_side_by_side);
     SUITE_TEST(s, "lir_targets", lir_targets);

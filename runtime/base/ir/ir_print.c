@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/base/ir/ir_internal.h"
+#include "runtime/base/ir/ir_nest.h"
 
 /* ---- naming
  * --------------------------------------------------------------------------------------- */
@@ -139,6 +140,8 @@ typedef struct printer {
     naming names;
     unsigned flags;
     rlx_ir_map *callees; /* canonical text: func -> const rlx_hash *, or 0 while it is being made */
+    rlx_ir_outer_fn *outer; /* a nest: of values from around it; or NULL */
+    void *user;
     rlx_text *out;
 } printer;
 
@@ -147,7 +150,11 @@ static const rlx_hash *fingerprint(const rlx_ir_func *f, rlx_ir_map *callees);
 static void put_value(const printer *p, const rlx_ir_value *v)
 {
     const char *text = v ? (const char *)rlx_ir_map_get(&p->names.texts, v, 0) : NULL;
-    rlx_text_putf(p->out, "%%%s", text ? text : "?");
+    rlx_text_put(p->out, "%");
+    if (!text && v && p->outer)
+        p->outer(p->user, v, p->out);
+    else
+        rlx_text_put(p->out, text ? text : "?");
 }
 
 static void put_values(const printer *p, int n, rlx_ir_value *const *values)
@@ -214,7 +221,8 @@ static void put_block_args(const printer *p, const rlx_ir_block *b)
 static void put_head(const printer *p, const rlx_ir_node *n)
 {
     put_values(p, n->nout, n->out);
-    rlx_text_putf(p->out, "%s%s", n->nout ? " = " : "", rlx_ir_info(p->m, n)->mnemonic);
+    rlx_text_put(p->out, n->nout ? " = " : "");
+    rlx_text_put(p->out, rlx_ir_info(p->m, n)->mnemonic);
     rlx_text_put(p->out, n->nin ? " " : "");
     put_values(p, n->nin, n->in);
     put_attrs(p, n->nattr, n->attr);
@@ -237,7 +245,8 @@ static void put_place(const printer *p, const char *place, size_t line_start)
 
 static void indent(const printer *p, int depth)
 {
-    rlx_text_putf(p->out, "%*s", depth * 2, "");
+    for (int i = 0; i < depth; i++)
+        rlx_text_put(p->out, "  ");
 }
 
 static void put_node(const printer *p, const rlx_ir_node *n, int depth);
@@ -361,6 +370,23 @@ void rlx_ir_print_node(const rlx_ir_module *m, const rlx_ir_node *n, rlx_text *o
     put_head(&p, n);
     if (n->nblock)
         rlx_text_put(out, " {...}");
+    out->oom = out->oom || p.names.oom || p.names.texts.oom;
+    naming_deinit(&p.names);
+}
+
+void rlx_ir_print_nest(const rlx_ir_node *n, rlx_ir_outer_fn *outer, void *user, rlx_text *out)
+{
+    printer p = {.m = n->parent->func->module,
+                 .names.canonical = true,
+                 .flags = RLX_PRINT_NO_PLACES,
+                 .outer = outer,
+                 .user = user,
+                 .out = out};
+    for (int i = 0; i < n->nout; i++)
+        name_value(&p.names, n->out[i]);
+    for (int i = 0; i < n->nblock; i++)
+        name_block(&p.names, n->blocks[i]);
+    put_node(&p, n, 0);
     out->oom = out->oom || p.names.oom || p.names.texts.oom;
     naming_deinit(&p.names);
 }
