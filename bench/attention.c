@@ -3,7 +3,8 @@
  *   attention [--cpu FEATURES] [-t THREADS] [-k FORMAT] [-d WIDTH,..] [-n KEYS,..] [-p TOKENS,..]
  *
  * FORMAT dense is no pool but attention over tensors, as encoders have it: 12 heads with keys of
- * their own, TOKENS queries that see all KEYS.
+ * their own, TOKENS queries that see all KEYS. FORMAT causal is the same with a mask: the last query
+ * sees all keys, each one before it one less. What is hidden is not counted.
  *
  * 32 query heads on 8 kv heads. A row is a step of TOKENS tokens at the end of KEYS positions (1:
  * decoding): operations per second beside f32 multiply-adds out of registers, and bytes of keys and
@@ -43,7 +44,7 @@ typedef struct list {
 typedef struct options {
     const char *cpu;
     rlx_format format;
-    bool dense;
+    bool dense, causal; /* causal: dense, too */
     int threads;
     list widths, keys, tokens;
 } options;
@@ -84,15 +85,34 @@ static int64_t kv_bytes(const step *s, int64_t positions)
     return bytes;
 }
 
+/* bool[12,S,K]: key j is no later than the query at K - S + i. */
+static void put_causal(rlx_text *t)
+{
+    rlx_text_putf(t,
+                  "    %%i = iota : i32[S]\n    %%j = iota : i32[K]\n"
+                  "    %%first = broadcast %%lead {axes=[]} : i32[S]\n"
+                  "    %%at = map %%i, %%first {fn=add} : i32[S]\n"
+                  "    %%rows = broadcast %%at {axes=[1]} : i32[%d,S,K]\n"
+                  "    %%columns = broadcast %%j {axes=[2]} : i32[%d,S,K]\n"
+                  "    %%seen = map %%columns, %%rows {fn=le} : bool[%d,S,K]\n",
+                  DENSE_HEADS, DENSE_HEADS, DENSE_HEADS);
+}
+
 static void put_dense(const step *s, rlx_text *t)
 {
     const long long n = DENSE_HEADS, d = s->width;
+    const bool causal = s->o->causal;
     rlx_text_putf(t,
                   "mir module @m {\n  func @main(%%q: f32[S,%lld,%lld] input \"q\", "
-                  "%%k: f32[K,%lld,%lld] input \"k\", %%v: f32[K,%lld,%lld] input \"v\") -> "
-                  "(f32[S,%lld,%lld]) {\n    %%o = dense_attention %%q, %%k, %%v "
-                  "{scale=0.125, counts=[0,0,0]} : f32[S,%lld,%lld]\n    return %%o\n  }\n}\n",
-                  n, d, n, d, n, d, n, d, n, d);
+                  "%%k: f32[K,%lld,%lld] input \"k\", %%v: f32[K,%lld,%lld] input \"v\"%s) -> "
+                  "(f32[S,%lld,%lld]) {\n",
+                  n, d, n, d, n, d, causal ? ", %lead: i32 input \"lead\"" : "", n, d);
+    if (causal)
+        put_causal(t);
+    rlx_text_putf(t,
+                  "    %%o = dense_attention %%q, %%k, %%v%s {scale=0.125, counts=[0,%d,0]} : "
+                  "f32[S,%lld,%lld]\n    return %%o\n  }\n}\n",
+                  causal ? ", %seen" : "", causal, n, d);
 }
 
 static void put_module(const step *s, rlx_text *t)
@@ -148,6 +168,8 @@ static void fill_tensor(const step *s, const tensor *t, int64_t elems)
         double v = (double)(i * 2654435761 % 1021 - 510) / (codes ? 5 : 600);
         if (strcmp(t->name, "pos") == 0)
             v = (double)(s->keys - s->tokens + i);
+        else if (strcmp(t->name, "lead") == 0)
+            v = (double)(s->keys - s->tokens);
         else if (strcmp(t->name, "seq") == 0)
             v = 0;
         else if (strcmp(t->name, "table") == 0)
@@ -357,12 +379,13 @@ static void print_step(step *s, const char *device)
     const double once = seconds_of(s, run_team, 2);
     const int trials = (int)(trial_seconds * 20 / once) + 5;
     const double seconds = seconds_of(s, run_team, trials < 400 ? trials : 400);
-    const bool dense = s->o->dense;
+    const bool dense = s->o->dense, whole = dense && !s->o->causal;
     const double seen =
-        (double)s->tokens * (dense ? (double)s->keys : (double)(2 * s->keys - s->tokens + 1) / 2);
+        (double)s->tokens * (whole ? (double)s->keys : (double)(2 * s->keys - s->tokens + 1) / 2);
     const double rate = 4 * seen * (dense ? DENSE_HEADS : HEADS) * (double)s->width / seconds;
-    printf("%-5s %4lld %6lld %6lld %10.1f us", dense ? "dense" : rlx_format_get(s->o->format)->name,
-           (long long)s->width, (long long)s->keys, (long long)s->tokens, seconds * 1e6);
+    const char *name = whole ? "dense" : dense ? "causal" : rlx_format_get(s->o->format)->name;
+    printf("%-6s %4lld %6lld %6lld %10.1f us", name, (long long)s->width, (long long)s->keys,
+           (long long)s->tokens, seconds * 1e6);
     if (s->tokens > 1 || dense) {
         const double peak = f32_peak(device, s->o->threads);
         printf(" %8.1f GFLOP/s %4.0f%% of %.0f\n", rate / 1e9, 100 * rate / peak, peak / 1e9);
@@ -402,8 +425,10 @@ static bool parse_option(options *o, const char *name, const char *value)
         o->cpu = value;
         return true;
     }
-    if (strcmp(name, "-k") == 0 && strcmp(value, "dense") == 0)
+    if (strcmp(name, "-k") == 0 && (!strcmp(value, "dense") || !strcmp(value, "causal"))) {
+        o->causal = *value == 'c';
         return o->dense = true;
+    }
     if (strcmp(name, "-k") == 0)
         return is_pool(value, &o->format);
     if (strcmp(name, "-t") == 0 && parse_list(value, &one)) {
@@ -451,8 +476,9 @@ int main(int argc, char **argv)
                  .tokens = {2, {1, 512}}};
     for (int i = 1; i < argc; i += 2)
         if (i + 1 == argc || !parse_option(&o, argv[i], argv[i + 1])) {
-            fprintf(stderr, "attention [--cpu FEATURES] [-t THREADS] [-k f32|f16|bf16|q8_0|dense] "
-                            "[-d WIDTH,..] [-n KEYS,..] [-p TOKENS,..]\n");
+            fprintf(stderr,
+                    "attention [--cpu FEATURES] [-t THREADS] [-k f32|f16|bf16|q8_0|dense|causal] "
+                    "[-d WIDTH,..] [-n KEYS,..] [-p TOKENS,..]\n");
             return 2;
         }
     rlx_status st = run_all(&o);

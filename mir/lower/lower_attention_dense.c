@@ -14,50 +14,14 @@
  * Every sum is the chain that mir/ops/dense_attention.c defines, so no block size shows in the bits.
  * Biases and masks are whatever the region makes of its operands, tile by tile; what does not hang
  * on the query is made once for a column of keys. The scores of a part stay near, and many parts pay
- * for a chunk's panels. Rows behind the last query are queries of 0. */
+ * for a chunk's panels. Rows behind the last query are queries of 0. What a mask hides at both ends of
+ * the keys is left out (lower_attention_seen.c). */
 #include <float.h>
 #include <math.h>
 
-#include "mir/lower/lower_attention_block.h"
+#include "mir/lower/lower_attention_dense.h"
 
-enum { CHUNK = RLX_MIR_DENSE_CHUNK, TURNED = 16 }; /* keys that are turned at a time */
-
-typedef struct dense {
-    block x;
-    const rlx_ir_node *node;
-    int nb;                 /* axes of B.. */
-    coord at[RLX_MAX_RANK]; /* of the instance, along B.. */
-    rlx_ir_value *h, *end;  /* head; one behind the block's last query */
-    int64_t d, e;           /* elements of a key and of a value */
-    rlx_dim s, keys;        /* extents */
-    rlx_ir_value *live;     /* keys in the chunk that begins at x.page_at */
-} dense;
-
-static rlx_ir_value *operand(const dense *g, rlx_mir_dense_options option)
-{
-    const int i = rlx_mir_dense_option(g->node, option);
-    return i < 0 ? NULL : g->node->in[i];
-}
-
-/* Coordinates of q, k, v: row i of head h, from element c on. */
-static void place(const dense *g, coord i, coord h, coord c, coord *out)
-{
-    copy_coords(g->at, g->nb, out);
-    out[g->nb] = i;
-    out[g->nb + 1] = h;
-    out[g->nb + 2] = c;
-}
-
-/* Keys are whole tiles of so many, wherever they begin. */
-static bool keys_fit(const dense *g, int64_t step)
-{
-    return rlx_dim_is_const(g->keys) && g->keys % step == 0;
-}
-
-static rlx_ir_value *keys_limit(dense *g, int64_t step)
-{
-    return keys_fit(g, step) ? NULL : k_extent(g->x.k, g->keys);
-}
+enum { TURNED = 16 }; /* keys that are turned at a time */
 
 /* ---- rows ---- */
 
@@ -75,8 +39,8 @@ static rlx_status copy_queries(dense *g)
                            .dim = {x->m, width},
                            .root = {i, loop.index[0]},
                            .limit = {k_extent(x->k, g->s)}};
-    place(g, coord_of(i, range_of(g->s), 0), coord_of(g->h, 0, -1),
-          coord_of(loop.index[0], g->d, 1), c);
+    dense_place(g, coord_of(i, range_of(g->s), 0), coord_of(g->h, 0, -1),
+                coord_of(loop.index[0], g->d, 1), c);
     RLX_TRY(tile_at(x->k, g->node->in[0], c, &ts, &q));
     store_2(x, x->q, tile.index[0], loop.index[0], q);
     rlx_lir_end_for(x->b, &loop, NULL);
@@ -90,7 +54,8 @@ static rlx_status begin_rows(dense *g)
     block *x = &g->x;
     const int64_t dims[2] = {x->m, x->n};
     rlx_ir_value *max = rlx_lir_build_const_f32(x->b, -FLT_MAX);
-    rlx_ir_value *sum = rlx_lir_build_const_f32(x->b, 0), *sink = operand(g, RLX_MIR_DENSE_SINKS);
+    rlx_ir_value *sum = rlx_lir_build_const_f32(x->b, 0),
+                 *sink = dense_operand(g, RLX_MIR_DENSE_SINKS);
     rlx_lir_scope tile, loop;
     if (sink) {
         const tile_space none = {0};
@@ -124,10 +89,10 @@ static rlx_status turn_keys(dense *g, rlx_ir_value *j)
     const tile_space ts = {.rank = 2,
                            .dim = {keys, width},
                            .root = {key, element.index[0]},
-                           .limit = {keys_limit(g, x->n)}};
+                           .limit = {dense_keys_limit(g, x->n)}};
     coord c[RLX_MAX_RANK];
-    place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1),
-          coord_of(element.index[0], g->d, 1), c);
+    dense_place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1),
+                coord_of(element.index[0], g->d, 1), c);
     RLX_TRY(tile_at(x->k, g->node->in[1], c, &ts, &k));
     store_panel(x, x->keys, j, element.index[0], columns.index[0], rlx_lir_build_pack(x->b, 1, k));
     rlx_lir_end_for(x->b, &element, NULL);
@@ -147,9 +112,9 @@ static rlx_status copy_values(dense *g, rlx_ir_value *e0)
         .rank = 2,
         .dim = {TOGETHER, x->n},
         .root = {key, e0},
-        .limit = {keys_limit(g, TOGETHER), g->e % x->n == 0 ? NULL : at(x, g->e)}};
-    place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1), coord_of(e0, g->e, 1),
-          c);
+        .limit = {dense_keys_limit(g, TOGETHER), g->e % x->n == 0 ? NULL : at(x, g->e)}};
+    dense_place(g, coord_of(key, range_of(g->keys), 0), coord_of(x->a->g, 0, -1),
+                coord_of(e0, g->e, 1), c);
     RLX_TRY(tile_at(x->k, g->node->in[2], c, &ts, &v));
     store_panel(x, x->values, e0, loop.index[0], at(x, 0), v);
     rlx_lir_end_for(x->b, &loop, NULL);
@@ -172,29 +137,6 @@ static rlx_status fill_panels(dense *g)
 
 /* ---- scores ---- */
 
-/* Whether a bias or a mask, of the scores' shape, hangs on the query. */
-static bool hangs_on_query(const rlx_ir_value *v, int axis)
-{
-    const rlx_ir_node *n = v->def;
-    if (!n)
-        return true;
-    if (n->op == RLX_MIR_CONST)
-        return false;
-    if (n->op == RLX_MIR_BROADCAST) {
-        const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
-        for (int i = 0; i < n->in[0]->type.rank; i++)
-            if (axes->ints[i] == axis)
-                return true;
-        return false;
-    }
-    if (n->op != RLX_MIR_MAP && n->op != RLX_MIR_CAST)
-        return true;
-    for (int i = 0; i < n->nin; i++)
-        if (n->in[i]->type.rank > 0 && hangs_on_query(n->in[i], axis))
-            return true;
-    return false;
-}
-
 /* Of keys from `key` on: a bias or mask for the row tile at query i; i NULL: for all queries alike,
  * of rank 1 or less. */
 static rlx_status option_tile(dense *g, const rlx_ir_value *v, rlx_ir_value *i, rlx_ir_value *key,
@@ -202,15 +144,15 @@ static rlx_status option_tile(dense *g, const rlx_ir_value *v, rlx_ir_value *i, 
 {
     block *x = &g->x;
     coord c[RLX_MAX_RANK];
-    tile_space ts = {.rank = 1, .dim = {x->n}, .root = {key}, .limit = {keys_limit(g, x->n)}};
+    tile_space ts = {.rank = 1, .dim = {x->n}, .root = {key}, .limit = {dense_keys_limit(g, x->n)}};
     if (i)
         ts = (tile_space){.rank = 2,
                           .dim = {x->m, x->n},
                           .root = {i, key},
                           .limit = {k_extent(x->k, g->s), ts.limit[0]}};
-    place(g, coord_of(g->h, g->node->in[0]->type.dim[g->nb + 1], -1),
-          i ? coord_of(i, range_of(g->s), 0) : coord_const(0),
-          coord_of(key, range_of(g->keys), i ? 1 : 0), c);
+    dense_place(g, coord_of(g->h, g->node->in[0]->type.dim[g->nb + 1], -1),
+                i ? coord_of(i, range_of(g->s), 0) : coord_const(0),
+                coord_of(key, range_of(g->keys), i ? 1 : 0), c);
     return tile_at(x->k, v, c, &ts, out);
 }
 
@@ -224,11 +166,11 @@ static rlx_status begin_column(dense *g, column *c)
 {
     block *x = &g->x;
     rlx_ir_value *key = plus(x, x->page_at, c->j);
-    const rlx_ir_value *bias = operand(g, RLX_MIR_DENSE_BIAS),
-                       *seen = operand(g, RLX_MIR_DENSE_SEEN);
-    if (bias && !hangs_on_query(bias, g->nb + 1))
+    const rlx_ir_value *bias = dense_operand(g, RLX_MIR_DENSE_BIAS),
+                       *seen = dense_operand(g, RLX_MIR_DENSE_SEEN);
+    if (bias && !dense_hangs_on_query(g, bias))
         RLX_TRY(option_tile(g, bias, NULL, key, &c->bias));
-    if (seen && !hangs_on_query(seen, g->nb + 1))
+    if (seen && !dense_hangs_on_query(g, seen))
         RLX_TRY(option_tile(g, seen, NULL, key, &c->seen));
     return rlx_ir_builder_finish(x->b);
 }
@@ -246,10 +188,10 @@ static rlx_status finish_scores(dense *g, const column *c, rlx_ir_value *r, rlx_
     rlx_ir_value *i = plus(x, x->first, r), *key = plus(x, x->page_at, c->j);
     rlx_ir_value *bias = c->bias, *seen = c->seen;
     *s = attention_score(x->a, *s);
-    if (!bias && operand(g, RLX_MIR_DENSE_BIAS))
-        RLX_TRY(option_tile(g, operand(g, RLX_MIR_DENSE_BIAS), i, key, &bias));
-    if (!seen && operand(g, RLX_MIR_DENSE_SEEN))
-        RLX_TRY(option_tile(g, operand(g, RLX_MIR_DENSE_SEEN), i, key, &seen));
+    if (!bias && dense_operand(g, RLX_MIR_DENSE_BIAS))
+        RLX_TRY(option_tile(g, dense_operand(g, RLX_MIR_DENSE_BIAS), i, key, &bias));
+    if (!seen && dense_operand(g, RLX_MIR_DENSE_SEEN))
+        RLX_TRY(option_tile(g, dense_operand(g, RLX_MIR_DENSE_SEEN), i, key, &seen));
     if (bias)
         *s = plus(x, *s, over_rows(x, bias));
     if (seen)
@@ -258,25 +200,57 @@ static rlx_status finish_scores(dense *g, const column *c, rlx_ir_value *r, rlx_
     return rlx_ir_builder_finish(x->b);
 }
 
+/* A row tile of the part and the keys of the chunk that it goes through. */
+typedef struct row_tile {
+    rlx_ir_value *r, *from, *to;
+    rlx_lir_scope loop, sees;
+} row_tile;
+
+/* The block that follows runs for all row tiles, but for those that see nothing of the chunk, or, if
+ * j is given, of the column of keys from there on. */
+static rlx_status begin_tiles(dense *g, rlx_ir_value *j, row_tile *t)
+{
+    block *x = &g->x;
+    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &t->loop));
+    t->r = t->loop.index[0];
+    t->from = at(x, 0);
+    t->to = g->live;
+    if (!g->visible)
+        return RLX_OK;
+    dense_visible_in_chunk(g, t->r, &t->from, &t->to);
+    rlx_ir_value *sees = map2(x, RLX_FN_LT, t->from, j ? plus(x, j, at(x, x->n)) : t->to);
+    if (j)
+        sees = map2(x, RLX_FN_AND, sees, map2(x, RLX_FN_LT, j, t->to));
+    return begin_when(x, sees, &t->sees);
+}
+
+static void end_tiles(dense *g, row_tile *t)
+{
+    if (g->visible)
+        rlx_lir_end_for(g->x.b, &t->sees, NULL);
+    rlx_lir_end_for(g->x.b, &t->loop, NULL);
+}
+
 /* Scores of the last tile of columns behind the last key: -inf. */
 static rlx_status hide_missing(dense *g)
 {
     block *x = &g->x;
     const int64_t dims[2] = {x->m, x->n};
-    rlx_lir_scope partly, tile;
-    if (keys_fit(g, x->n))
+    rlx_lir_scope partly;
+    row_tile tile;
+    if (dense_keys_fit(g, x->n))
         return RLX_OK;
     rlx_ir_value *j = down(x, g->live, x->n), *left = map2(x, RLX_FN_SUB, g->live, j);
     RLX_TRY(begin_when(x, map2(x, RLX_FN_LT, at(x, 0), left), &partly));
     rlx_ir_value *there = map2(x, RLX_FN_LT, rlx_lir_build_iota(x->b, RLX_I32, 1, &x->n),
                                rlx_lir_build_cast(x->b, left, RLX_I32));
-    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
-    rlx_ir_value *r = in_part(x, tile.index[0]), *s = load_2(x, x->scores, r, j, x->m, x->n);
+    RLX_TRY(begin_tiles(g, j, &tile));
+    rlx_ir_value *r = in_part(x, tile.r), *s = load_2(x, x->scores, r, j, x->m, x->n);
     s = choose(x, spread_columns(x, there), s,
                rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY));
     rlx_lir_build_barrier(x->b);
     store_2(x, x->scores, r, j, s);
-    rlx_lir_end_for(x->b, &tile, NULL);
+    end_tiles(g, &tile);
     rlx_lir_end_for(x->b, &partly, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
@@ -286,17 +260,18 @@ static rlx_status part_scores(dense *g)
 {
     block *x = &g->x;
     const int64_t dims[2] = {x->m, x->n};
-    rlx_lir_scope loop, tile;
+    rlx_lir_scope loop;
+    row_tile tile;
     RLX_TRY(begin_loop(x, at(x, 0), g->live, x->n, &loop));
     column c = {.j = loop.index[0]};
     RLX_TRY(begin_column(g, &c));
-    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
-    rlx_ir_value *r = tile.index[0], *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
+    RLX_TRY(begin_tiles(g, c.j, &tile));
+    rlx_ir_value *r = tile.r, *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
     rlx_ir_value *q = load_2(x, x->q, r, at(x, 0), x->m, g->d);
     s = rlx_lir_build_outer(x->b, s, q, load_panel(x, x->keys, c.j, at(x, 0), g->d));
     RLX_TRY(finish_scores(g, &c, r, &s));
     store_2(x, x->scores, in_part(x, r), c.j, s);
-    rlx_lir_end_for(x->b, &tile, NULL);
+    end_tiles(g, &tile);
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_build_barrier(x->b);
     return hide_missing(g);
@@ -304,14 +279,14 @@ static rlx_status part_scores(dense *g)
 
 /* ---- weights ---- */
 
-/* The largest score of row r in the chunk. */
-static rlx_status row_max(dense *g, rlx_ir_value *r)
+/* The largest score of row r, of the tile. */
+static rlx_status row_max(dense *g, const row_tile *t, rlx_ir_value *r)
 {
     block *x = &g->x;
     const int64_t lanes = LANES;
     rlx_ir_value *lowest = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY);
     rlx_lir_scope loop;
-    rlx_lir_begin_for(x->b, at(x, 0), g->live, LANES, 1, &lowest, &loop);
+    rlx_lir_begin_for(x->b, t->from, t->to, LANES, 1, &lowest, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
     rlx_ir_value *next = map2(x, RLX_FN_MAX, loop.carried[0],
@@ -321,26 +296,26 @@ static rlx_status row_max(dense *g, rlx_ir_value *r)
     return rlx_ir_builder_finish(x->b);
 }
 
-static rlx_status tile_max(dense *g, rlx_ir_value *r)
+static rlx_status tile_max(dense *g, const row_tile *t)
 {
     block *x = &g->x;
     rlx_lir_scope row;
-    RLX_TRY(begin_loop(x, r, plus(x, r, at(x, x->m)), 1, &row));
-    RLX_TRY(row_max(g, row.index[0]));
+    RLX_TRY(begin_loop(x, t->r, plus(x, t->r, at(x, x->m)), 1, &row));
+    RLX_TRY(row_max(g, t, row.index[0]));
     rlx_lir_end_for(x->b, &row, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
 
-/* scores <- exp(scores - maximum) of the row tile at r; their sums by lanes. */
-static rlx_status tile_exp(dense *g, rlx_ir_value *r)
+/* scores <- exp(scores - maximum) of the row tile; their sums by lanes. */
+static rlx_status tile_exp(dense *g, const row_tile *t)
 {
     block *x = &g->x;
     const int64_t rows = attention_exp_rows(x);
     rlx_lir_scope some;
-    RLX_TRY(begin_loop(x, r, plus(x, r, at(x, x->m)), rows, &some));
+    RLX_TRY(begin_loop(x, t->r, plus(x, t->r, at(x, x->m)), rows, &some));
     rlx_ir_value *row = some.index[0];
-    RLX_TRY(attention_exp(x, row, load_1(x, x->max, row, rows), at(x, 0), g->live));
+    RLX_TRY(attention_exp(x, row, load_1(x, x->max, row, rows), t->from, t->to));
     rlx_lir_end_for(x->b, &some, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
@@ -349,10 +324,10 @@ static rlx_status tile_exp(dense *g, rlx_ir_value *r)
 static rlx_status part_weights(dense *g)
 {
     block *x = &g->x;
-    rlx_lir_scope tile;
-    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
-    rlx_ir_value *r = tile.index[0];
-    RLX_TRY(tile_max(g, r));
+    row_tile tile;
+    RLX_TRY(begin_tiles(g, NULL, &tile));
+    rlx_ir_value *r = tile.r;
+    RLX_TRY(tile_max(g, &tile));
     rlx_ir_value *before = load_1(x, x->max, r, x->m);
     rlx_ir_value *max = map2(x, RLX_FN_MAX, before, load_1(x, x->page_max, r, x->m));
     rlx_ir_value *old = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, before, max));
@@ -360,12 +335,12 @@ static rlx_status part_weights(dense *g)
     store_1(x, x->max, r, max);
     store_1(x, x->old, r, old);
     rlx_lir_build_barrier(x->b);
-    RLX_TRY(tile_exp(g, r));
+    RLX_TRY(tile_exp(g, &tile));
     rlx_ir_value *sum = map2(x, RLX_FN_MUL, load_1(x, x->sum, r, x->m), old);
     sum = plus(x, sum, attention_page_sum(x, r));
     rlx_lir_build_barrier(x->b);
     store_1(x, x->sum, r, sum);
-    rlx_lir_end_for(x->b, &tile, NULL);
+    end_tiles(g, &tile);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }
@@ -399,20 +374,20 @@ static rlx_status part_values(dense *g)
 {
     enum { STEPS = 32 };
     block *x = &g->x;
-    rlx_lir_scope loop, tile;
+    rlx_lir_scope loop;
+    row_tile tile;
     RLX_TRY(begin_loop(x, at(x, 0), at(x, g->e), x->n, &loop));
     rlx_ir_value *e0 = loop.index[0];
-    RLX_TRY(begin_loop(x, x->part, x->part_end, x->m, &tile));
-    rlx_ir_value *r = tile.index[0];
-    rlx_ir_value *whole = keys_fit(g, STEPS) ? g->live : down(x, g->live, STEPS);
+    RLX_TRY(begin_tiles(g, NULL, &tile));
+    rlx_ir_value *r = tile.r, *whole = dense_keys_fit(g, STEPS) ? tile.to : down(x, tile.to, STEPS);
     rlx_ir_value *sum = map2(x, RLX_FN_MUL, load_2(x, x->acc, r, e0, x->m, x->n),
                              spread_rows(x, load_1(x, x->old, r, x->m)));
-    RLX_TRY(weigh(g, r, e0, &(span){at(x, 0), whole, STEPS}, &sum));
-    if (!keys_fit(g, STEPS))
-        RLX_TRY(weigh(g, r, e0, &(span){whole, g->live, 1}, &sum));
+    RLX_TRY(weigh(g, r, e0, &(span){tile.from, whole, STEPS}, &sum));
+    if (!dense_keys_fit(g, STEPS))
+        RLX_TRY(weigh(g, r, e0, &(span){whole, tile.to, 1}, &sum));
     rlx_lir_build_barrier(x->b);
     store_2(x, x->acc, r, e0, sum);
-    rlx_lir_end_for(x->b, &tile, NULL);
+    end_tiles(g, &tile);
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
@@ -424,7 +399,9 @@ static rlx_status run_chunks(dense *g)
 {
     block *x = &g->x;
     rlx_lir_scope loop, part;
-    RLX_TRY(begin_loop(x, at(x, 0), k_extent(x->k, g->keys), CHUNK, &loop));
+    rlx_ir_value *begin = g->visible ? x->begin : at(x, 0);
+    rlx_ir_value *end = g->visible ? x->end : k_extent(x->k, g->keys);
+    RLX_TRY(begin_loop(x, begin, end, CHUNK, &loop));
     x->page_at = loop.index[0];
     g->live =
         map2(x, RLX_FN_MIN, map2(x, RLX_FN_SUB, k_extent(x->k, g->keys), x->page_at), at(x, CHUNK));
@@ -440,6 +417,33 @@ static rlx_status run_chunks(dense *g)
     return rlx_ir_builder_finish(x->b);
 }
 
+/* Sums and weights of all rows. With keys left out it may turn out that they were needed: once more,
+ * then. */
+static rlx_status attend(dense *g)
+{
+    block *x = &g->x;
+    rlx_lir_scope attempt, needed;
+    rlx_ir_value *first = NULL, *again = at(x, 1), *blind = NULL;
+    if (!g->visible) {
+        RLX_TRY(begin_rows(g));
+        return run_chunks(g);
+    }
+    RLX_TRY(dense_find_visible(g, &first));
+    rlx_lir_begin_for(x->b, first, at(x, 2), 1, 1, &again, &attempt);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    rlx_lir_begin_for(x->b, at(x, 0), attempt.carried[0], 1, 1, attempt.carried, &needed);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    dense_begin_visible(g, map2(x, RLX_FN_EQ, attempt.index[0], at(x, 1)));
+    RLX_TRY(begin_rows(g));
+    RLX_TRY(run_chunks(g));
+    RLX_TRY(dense_find_blind(g, &blind));
+    rlx_lir_end_for(x->b, &needed, &blind);
+    rlx_lir_end_for(x->b, &attempt, needed.result);
+    return rlx_ir_builder_finish(x->b);
+}
+
 /* o[.., i, h, e0..] <- v */
 static rlx_status store_result(dense *g, const leaf *l, rlx_ir_value *i, rlx_ir_value *e0,
                                rlx_ir_value *v)
@@ -451,13 +455,13 @@ static rlx_status store_result(dense *g, const leaf *l, rlx_ir_value *i, rlx_ir_
     binding *b = k_bind(x->k, g->node->out[0], BIND_TILE, v);
     if (!b)
         return rlx_ir_builder_finish(x->b);
-    place(g, coord_of(i, range_of(g->s), -1),
-          coord_of(g->h, g->node->in[0]->type.dim[g->nb + 1], -1), coord_of(e0, g->e, 0), c);
+    dense_place(g, coord_of(i, range_of(g->s), -1),
+                coord_of(g->h, g->node->in[0]->type.dim[g->nb + 1], -1), coord_of(e0, g->e, 0), c);
     copy_coords(c, g->nb + 3, b->at);
     return sink_store(x->k, l, c, &ts);
 }
 
-/* o = acc / max(sum, 1), row by row. */
+/* o = acc / max(sum, 1), + 0 with a mask, row by row. */
 static rlx_status store_rows(dense *g, const leaf *l)
 {
     block *x = &g->x;
@@ -467,8 +471,10 @@ static rlx_status store_rows(dense *g, const leaf *l)
     rlx_ir_value *sum =
         map2(x, RLX_FN_MAX, load_1(x, x->sum, r, 0), rlx_lir_build_const_f32(x->b, 1));
     RLX_TRY(begin_loop(x, at(x, 0), at(x, g->e), x->n, &loop));
-    rlx_ir_value *o = load_row(x, x->acc, r, loop.index[0], x->n);
-    RLX_TRY(store_result(g, l, row.index[0], loop.index[0], map2(x, RLX_FN_DIV, o, sum)));
+    rlx_ir_value *o = map2(x, RLX_FN_DIV, load_row(x, x->acc, r, loop.index[0], x->n), sum);
+    if (dense_operand(g, RLX_MIR_DENSE_SEEN))
+        o = plus(x, o, rlx_lir_build_const_f32(x->b, 0));
+    RLX_TRY(store_result(g, l, row.index[0], loop.index[0], o));
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_end_for(x->b, &row, NULL);
     rlx_lir_build_barrier(x->b);
@@ -493,6 +499,7 @@ static rlx_status take_memory(dense *g)
         *vectors[i] = rlx_lir_build_alloc(&x->k->top, RLX_F32, 1, &x->rows);
     for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++)
         *tiles[i].buffer = rlx_lir_build_alloc(&x->k->top, RLX_F32, tiles[i].rank, tiles[i].dims);
+    dense_take_visible(g);
     return x->k->top.status ? rlx_ir_builder_finish(&x->k->top) : RLX_OK;
 }
 
@@ -535,8 +542,7 @@ static rlx_status emit(dense *g, const leaf *l)
     g->end = map2(x, RLX_FN_MIN, plus(x, x->first, at(x, tokens)), k_extent(x->k, g->s));
     x->count = up(x, map2(x, RLX_FN_SUB, g->end, x->first), x->m);
     RLX_TRY(copy_queries(g));
-    RLX_TRY(begin_rows(g));
-    RLX_TRY(run_chunks(g));
+    RLX_TRY(attend(g));
     RLX_TRY(store_rows(g, l));
     rlx_lir_end_grid(x->b, &grid);
     return rlx_ir_builder_finish(x->b);
@@ -551,7 +557,7 @@ static rlx_status begin(region_cx *r, const attention *a, const dense *g, kernel
                   (long long)(q->dim[g->nb + 1] / a->ratio), (long long)g->d, (long long)g->e);
     rlx_text_put(&what, a->softcap != 0 ? "_capped" : "");
     for (int i = 0; i < RLX_MIR_DENSE_OPTIONS; i++)
-        rlx_text_put(&what, operand(g, (rlx_mir_dense_options)i) ? words[i] : "");
+        rlx_text_put(&what, dense_operand(g, (rlx_mir_dense_options)i) ? words[i] : "");
     rlx_text_putf(&what, "__t%d", a->s.tokens);
     rlx_lir_schedule_attention_print(&a->s, &schedule);
     rlx_status st =

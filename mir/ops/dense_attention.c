@@ -11,7 +11,8 @@
  *     l'     = l * exp(m - m') + sum of p: lane j mod 16, ascending; lanes by halves
  *     acc[e] = acc[e] * exp(m - m'), then over j ascending, by fma, + p[j] * v[j][e]
  *   and at last o = acc / max(l, 1): the largest weight of a row is 1, so that a sum below 1 has no
- *   keys, or scores of -inf alone.
+ *   keys, or scores of -inf alone. With seen, + 0: a zero has no sign, which keys that are not seen
+ *   would change.
  *   C1  q is f32 of rank 3 to 6, N and D constants > 0.
  *   C2  k is f32[B..,K,G,D] with the B.. and D of q, and G divides N.
  *   C3  v is f32[B..,K,G,E] with the B.., K and G of k, and E is a constant > 0.
@@ -231,8 +232,11 @@ static void attend(dense *x, int64_t b, int64_t h, row *rows)
         }
     }
     for (int64_t i = 0; i < x->queries; i++)
-        for (int64_t e = 0; e < x->e; e++)
-            rows[i].acc[e] /= rows[i].l > 1 ? rows[i].l : 1;
+        for (int64_t e = 0; e < x->e; e++) {
+            float *o = &rows[i].acc[e];
+            *o /= rows[i].l > 1 ? rows[i].l : 1;
+            *o = x->seen ? *o + 0.0f : *o;
+        }
 }
 
 static dense get_dense(const rlx_ir_node *n, const rlx_eval_tensor *o)
