@@ -204,25 +204,18 @@ static int64_t at_most(int64_t v, int64_t most)
     return v < most ? v : most;
 }
 
-/* Rows of a block that so many bytes hold, with a part's scores and the panels. */
-static int64_t rows_in(int64_t bytes, const rlx_lir_attention_shape *shape,
-                       const rlx_lir_attention_schedule *s)
-{
-    enum { REST = 24 }; /* sums by lanes, maxima, bounds */
-    const int64_t row = shape->width + round_up(shape->width, s->n) + REST;
-    const int64_t scores = PART_ROWS * shape->positions * (int64_t)sizeof(float);
-    const int64_t left = bytes - panel_bytes(shape, s->n) - scores;
-    return left / ((int64_t)sizeof(float) * row) - s->m;
-}
-
 /* Rows of a block that team memory holds; as many as are a part, or of two tokens, if panels alone
  * are more. */
 static int64_t most_rows(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                          const rlx_lir_attention_schedule *s)
 {
-    enum { FEW_TOKENS = 4 };
+    enum { REST = 24, FEW_TOKENS = 4 }; /* sums by lanes, maxima, bounds */
     const int64_t few = at_least(FEW_ROWS, FEW_TOKENS * shape->heads);
-    const int64_t fit = rows_in(at_least(t->team_bytes, BLOCK_BYTES), shape, s);
+    const int64_t bytes = at_least(t->team_bytes, BLOCK_BYTES);
+    const int64_t row = shape->width + round_up(shape->width, s->n) + REST;
+    const int64_t scores = PART_ROWS * shape->positions * (int64_t)sizeof(float);
+    const int64_t left = bytes - panel_bytes(shape, s->n) - scores;
+    const int64_t fit = left / ((int64_t)sizeof(float) * row) - s->m;
     const int64_t rows = at_least(fit, at_least(PART_ROWS, 2 * shape->heads));
     return at_most(rows, shape->kv_heads < t->threads ? at_most(few, BLOCK_ROWS) : BLOCK_ROWS);
 }
@@ -281,16 +274,6 @@ void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention
         attention_tokens(t, shape, out);
 }
 
-/* Where the second-level cache holds many rows of a block, no more than those: how fast a longer one is
- * hangs on which pages of memory it was given. */
-static int64_t near_rows(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
-                         const rlx_lir_attention_schedule *s)
-{
-    enum { MANY = 384 };
-    const int64_t near = rows_in(t->l2_bytes, shape, s), most = most_rows(t, shape, s);
-    return near < MANY ? most : at_most(near, most);
-}
-
 void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                       rlx_lir_attention_schedule *out)
 {
@@ -303,7 +286,7 @@ void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_att
     }
     if (shape->tokens < out->m)
         out->m = shape->tokens > 0 ? (int)shape->tokens : 1;
-    int64_t tokens = block_of_tokens(t, shape, out->m, near_rows(t, shape, out));
+    int64_t tokens = block_of_tokens(t, shape, out->m, most_rows(t, shape, out));
     if (tokens < out->m)
         tokens = out->m;
     const int64_t blocks = (shape->tokens + tokens - 1) / tokens;
