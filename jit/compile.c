@@ -88,8 +88,8 @@ static rlx_status emit(pool *p, rlx_llvm *worker, const rlx_ir_func *kernel, rlx
                        rlx_text *code)
 {
     RLX_TRY(check_room(ROOM_FOR_KERNEL));
-    return rlx_jit_adopt_status(
-        p->module->emit(worker, kernel, RLX_LLVM_CODE, parts, RLX_LLVM_KERNEL, code));
+    return rlx_jit_worker_emit(p->module, worker, p->target->kind, kernel, RLX_LLVM_CODE, parts,
+                               code);
 }
 
 static rlx_status emit_part(pool *p, rlx_llvm *worker, rlx_jit_part *part)
@@ -281,14 +281,11 @@ static rlx_status describe_common(pool *p, const rlx_ir_module *m)
     return p->common.oom ? RLX_OOM() : RLX_OK;
 }
 
-static rlx_code_kind code_kind(rlx_jit_kind kind)
-{
-    if (kind == RLX_JIT_NVPTX)
-        return RLX_CODE_PTX;
-    if (kind == RLX_JIT_SPIRV)
-        return RLX_CODE_SPIRV;
-    return kind == RLX_JIT_AARCH64 ? RLX_CODE_AARCH64_ELF : RLX_CODE_X86_64_ELF;
-}
+static const rlx_code_kind code_kinds[] = {[RLX_JIT_CPU] = RLX_CODE_X86_64_ELF,
+                                           [RLX_JIT_AARCH64] = RLX_CODE_AARCH64_ELF,
+                                           [RLX_JIT_NVPTX] = RLX_CODE_PTX,
+                                           [RLX_JIT_SPIRV] = RLX_CODE_SPIRV,
+                                           [RLX_JIT_AMDGPU] = RLX_CODE_HSACO};
 
 static int by_name(const void *a, const void *b)
 {
@@ -341,7 +338,7 @@ static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, r
     rlx_jit_target needed = *t;
     RLX_TRY(collect_code(p, arena, program, stats));
     needed.features = program->features = rlx_jit_needed_features(t);
-    program->code_kind = code_kind(t->kind);
+    program->code_kind = code_kinds[t->kind];
     rlx_jit_describe(&needed, &target);
     program->target = target.data;
     rlx_status st = target.oom ? RLX_OOM() : rlx_program_encode(program, entry);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "jit/build_id.h"
+#include "jit/gpu_target.h"
 #include "jit/module.h"
 #include "jit/spirv_emit.h"
 #include "jit/vulkan_target.h"
@@ -51,6 +52,8 @@ rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out)
     const char *names[NMACHINES + NAARCH64];
     if (!strncmp(name, "vulkan:", 7))
         return rlx_jit_vulkan_target(name + 7, out);
+    if (rlx_gpu_is_name(name))
+        return rlx_gpu_target(name, out);
     for (int i = 0; i < NMACHINES; i++) {
         names[i] = machines[i].name;
         if (!strcmp(name, machines[i].name))
@@ -67,7 +70,7 @@ rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out)
     rlx_text all = {0};
     for (int i = 0; i < NMACHINES + NAARCH64; i++)
         rlx_text_putf(&all, "%s%s", i ? ", " : "", names[i]);
-    rlx_text_put(&all, ", vulkan:KIND");
+    rlx_text_put(&all, ", cuda:PROCESSOR, hip:PROCESSOR, vulkan:KIND");
     rlx_status st = RLX_FAIL(RLX_INVALID_ARGUMENT, "no target \"%s\"; %s%s%sthere are %s", name,
                              near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "",
                              all.data ? all.data : "none");
@@ -109,6 +112,9 @@ void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out)
         return;
     case RLX_JIT_NVPTX:
         rlx_text_putf(out, "cuda:%s", processor);
+        return;
+    case RLX_JIT_AMDGPU:
+        rlx_text_putf(out, "hip:%s", processor);
         return;
     case RLX_JIT_SPIRV:
         rlx_text_put(out, "vulkan:");
@@ -175,23 +181,39 @@ static int64_t vulkan_team_bytes(const rlx_jit_target *t)
     return size_class(t->team_bytes, 16 << 10, RLX_SPIRV_TEAM_BYTES);
 }
 
-rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
+/* Half of the team memory; emitters exchange tiles through the rest. */
+static rlx_lir_target gpu_target(const rlx_jit_target *t, int64_t team_bytes)
 {
-    if (t->kind == RLX_JIT_CPU || t->kind == RLX_JIT_AARCH64) {
-        *out = t->kind == RLX_JIT_CPU ? cpu_target(t) : aarch64_target();
-        return RLX_OK;
-    }
-    /* Half of the team memory; emitters exchange tiles through the rest. */
-    *out = (rlx_lir_target){.unit = RLX_UNIT_GPU,
+    return (rlx_lir_target){.unit = RLX_UNIT_GPU,
                             .vector_f32 = 1,
                             .vector_regs = 128,
                             .team = team_of(t),
                             .threads = 64,
                             .l1_bytes = 64 << 10,
                             .l2_bytes = 4 << 20,
-                            .team_bytes =
-                                t->kind == RLX_JIT_NVPTX ? 24 << 10 : vulkan_team_bytes(t) / 2};
-    return RLX_OK;
+                            .team_bytes = team_bytes / 2};
+}
+
+rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
+{
+    const rlx_gpu_processor *p;
+    switch (t->kind) {
+    case RLX_JIT_CPU:
+        *out = cpu_target(t);
+        return RLX_OK;
+    case RLX_JIT_AARCH64:
+        *out = aarch64_target();
+        return RLX_OK;
+    case RLX_JIT_SPIRV:
+        *out = gpu_target(t, vulkan_team_bytes(t));
+        return RLX_OK;
+    case RLX_JIT_NVPTX:
+    case RLX_JIT_AMDGPU:
+        RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
+        *out = gpu_target(t, p->team_bytes);
+        return RLX_OK;
+    }
+    return RLX_FAIL(RLX_INTERNAL, "no target of kind %d", (int)t->kind);
 }
 
 rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
@@ -256,8 +278,7 @@ static rlx_status emit(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_l
         return emit_spirv(kernel, t, form, out);
     RLX_TRY(rlx_jit_module_open(&m));
     RLX_TRY(rlx_jit_worker_create(m, t, &worker));
-    rlx_status st =
-        rlx_jit_adopt_status(m->emit(worker, kernel, form, NULL, RLX_LLVM_KERNEL, out));
+    rlx_status st = rlx_jit_worker_emit(m, worker, t->kind, kernel, form, NULL, out);
     m->destroy(worker);
     return st;
 }

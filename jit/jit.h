@@ -13,7 +13,8 @@ typedef enum rlx_jit_kind {
     RLX_JIT_CPU,
     RLX_JIT_AARCH64,
     RLX_JIT_NVPTX,
-    RLX_JIT_SPIRV
+    RLX_JIT_SPIRV,
+    RLX_JIT_AMDGPU
 } rlx_jit_kind;
 
 enum { RLX_JIT_DEFAULT_TEAM = 128 };
@@ -23,7 +24,7 @@ typedef struct rlx_jit_target {
     uint64_t features;     /* CPU: feature bits of runtime/cpu.h; code uses those of x86-64-v4 when
                               all of them are there, else those of v3; and what multiplies beyond:
                               VNNI, AVX512-BF16, AMX. SPIRV: of runtime/vulkan_features.h */
-    const char *processor; /* NVPTX: "sm_80"; AARCH64: "generic", "neoverse-v1" */
+    const char *processor; /* NVPTX: "sm_80"; AMDGPU: "gfx942"; AARCH64: "generic", "neoverse-v1" */
     const struct rlx_jit_machine *machine;     /* CPU: one that need not be here; NULL: this one */
     const struct rlx_jit_emulation *emulation; /* CPU, tests only: see emulation.h; or NULL */
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
@@ -37,7 +38,7 @@ typedef struct rlx_jit_target {
 } rlx_jit_target;
 
 /* A machine by name ("znver4", "x86-64-v3"; "neoverse-v2", ...: AArch64) as a target; a kind of Vulkan devices, with features
- * masked ("vulkan:nvidia", "vulkan:base,-int8": vulkan_targets.def). RLX_INVALID_ARGUMENT names the nearest known one. */
+ * masked ("vulkan:nvidia", "vulkan:base,-int8": vulkan_targets.def); a GPU ("cuda:sm_80", "hip:gfx942": gpu_targets.def). RLX_INVALID_ARGUMENT names the nearest known one. */
 rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
 /* The i-th machine of cpu_targets.def, then of vulkan_targets.def, best first, if its code runs on `host`; false otherwise. */
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);
@@ -52,16 +53,16 @@ const char *rlx_jit_build(void);
 typedef enum rlx_jit_text {
     RLX_JIT_LLVM,
     RLX_JIT_ASM
-} rlx_jit_text; /* ASM: x86, AArch64, PTX or disassembled SPIR-V */
+} rlx_jit_text; /* ASM: x86, AArch64, PTX, AMD GPUs' or disassembled SPIR-V */
 
-/* "x86-64-v4+avx512vnni", "aarch64:generic", "cuda:sm_80", "vulkan:int8+int16+int64": part of every compile key. */
+/* "x86-64-v4+avx512vnni", "aarch64:generic", "cuda:sm_80", "hip:gfx942", "vulkan:int8+int16+int64": part of every compile key. */
 void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out);
 /* All that code depends on, as text: two targets of the same text share compiled code. */
 rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out);
 /* The target as lowering reads it. */
 rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out);
 
-/* Emits one kernel to code bytes (*code is malloc'ed): an ELF object, PTX text, SPIR-V words.
+/* Emits one kernel to code bytes (*code is malloc'ed): an ELF object, PTX text, SPIR-V words, a code object for AMD.
  * Thread-safe. A kernel that the target cannot take is RLX_UNSUPPORTED and names both. */
 rlx_status rlx_jit_emit_kernel(const rlx_ir_func *kernel, const rlx_jit_target *t, uint8_t **code,
                                size_t *bytes);

@@ -5,7 +5,9 @@
  *   llvm_values.c  scalar functions, casts, constants: on one LLVM value, scalar or vector
  *   llvm_cpu*.c    engine: a part is one row (the last axis) of a tile, as a vector (llvm_cpu.h)
  *   llvm_team*.c   a part is one element per invocation of a team: what GPU engines share
+ *   llvm_gpu.c     kernels, registers and team memory of real ones
  *   llvm_nvptx.c   engine: NVIDIA
+ *   llvm_amdgpu.c  engine: AMD
  *   llvm_host_team.c  engine: a team's invocations as coroutines of the host, to test the above
  *
  * A tile is an array of LLVM values, its parts. Which elements a part holds is the engine's
@@ -57,11 +59,14 @@ typedef struct rlx_emit_engine {
     LLVMValueRef (*team_memory)(rlx_emit *e, int64_t bytes);
     /* The f32 or i32 x of invocation `from`, i32, which is of the same subgroup; NULL on CPUs. */
     LLVMValueRef (*shuffle)(rlx_emit *e, LLVMValueRef x, LLVMValueRef from);
+    /* The same of the invocation whose number differs in the bit `apart` alone; NULL: `shuffle` does it. */
+    LLVMValueRef (*swap)(rlx_emit *e, LLVMValueRef x, int apart);
     rlx_status (*end)(rlx_emit *e); /* before the return: last checks, last code; may be NULL */
 } rlx_emit_engine;
 
 extern const rlx_emit_engine rlx_emit_engine_cpu;
 extern const rlx_emit_engine rlx_emit_engine_nvptx;
+extern const rlx_emit_engine rlx_emit_engine_amdgpu;
 extern const rlx_emit_engine rlx_emit_engine_host_team;
 
 struct rlx_emit {

@@ -74,6 +74,7 @@ static backend backends[] = {
     [RLX_JIT_CPU] = {"x86_64-unknown-linux-gnu", INIT(X86), false},
     [RLX_JIT_AARCH64] = {"aarch64-unknown-linux-gnu", INIT(AArch64), false},
     [RLX_JIT_NVPTX] = {"nvptx64-nvidia-cuda", INIT(NVPTX), false},
+    [RLX_JIT_AMDGPU] = {"amdgcn-amd-amdhsa", INIT(AMDGPU), false},
 };
 #undef INIT
 
@@ -140,6 +141,8 @@ static const rlx_emit_engine *engine_of(const rlx_llvm_target *t)
 {
     if (t->kind == RLX_JIT_NVPTX)
         return &rlx_emit_engine_nvptx;
+    if (t->kind == RLX_JIT_AMDGPU)
+        return &rlx_emit_engine_amdgpu;
     return t->team > 1 ? &rlx_emit_engine_host_team : &rlx_emit_engine_cpu;
 }
 

@@ -8,15 +8,15 @@
 #ifndef RLX_JIT_LLVM_MODULE_H
 #define RLX_JIT_LLVM_MODULE_H
 
-#include "jit/jit.h"
+#include "jit/gpu_target.h"
 
-enum { RLX_LLVM_API_VERSION = 6 }; /* raised when the table changes */
+enum { RLX_LLVM_API_VERSION = 7 }; /* raised when the table changes */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */
 typedef struct rlx_llvm_target {
     rlx_jit_kind kind;    /* all but SPIRV */
-    const char *cpu;      /* LLVM's processor name: "x86-64-v4", "neoverse-v1", "sm_80" */
+    const char *cpu;      /* LLVM's processor name: "x86-64-v4", "neoverse-v1", "sm_80", "gfx942" */
     const char *features; /* LLVM's feature string */
     bool avx512;          /* CPU: vectors of 512 bits, and masked accesses of every element size */
     bool vnni;            /* CPU: products of bytes; of 256 bits unless avx512 */
@@ -28,6 +28,8 @@ typedef struct rlx_llvm_target {
         *emulation; /* see emulation.h; or NULL; lives as long as the worker */
     int team;       /* invocations per team; on a CPU 1, or more for host_team.h */
     int subgroup;   /* of them that change elements without team memory, a power of two; 0: none */
+    int64_t team_bytes;    /* teams: the most memory that a kernel may take, exchange included */
+    rlx_gpu_family family; /* NVPTX, AMDGPU */
 } rlx_llvm_target;
 
 /* Loops of a kernel that are functions of their own (llvm_parts.h), in their order: objects that the kernel's

@@ -224,13 +224,20 @@ static bool by_subgroup(const rlx_emit *e, const rlx_ir_node *n)
            (width_of(n) <= lanes || n->out[0]->type.rank == 0);
 }
 
+static LLVMValueRef swap(rlx_emit *e, LLVMValueRef x, int apart)
+{
+    if (e->engine->swap)
+        return e->engine->swap(e, x, apart);
+    LLVMValueRef bit = rlx_emit_int(e->i32, apart);
+    return e->engine->shuffle(e, x, LLVMBuildXor(e->b, e->thread, bit, ""));
+}
+
 /* `width` neighbours' x combined: of the first of them what the op says, of the others the same but
  * for zeros' signs and NaNs, where a maximum takes its operands in another order. */
 static rlx_status combine_lanes(rlx_emit *e, const rlx_ir_node *n, int width, LLVMValueRef *x)
 {
     for (width /= 2; width; width /= 2) {
-        LLVMValueRef from = LLVMBuildXor(e->b, e->thread, rlx_emit_int(e->i32, width), "");
-        LLVMValueRef in[2] = {*x, e->engine->shuffle(e, *x, from)};
+        LLVMValueRef in[2] = {*x, swap(e, *x, width)};
         RLX_TRY(rlx_emit_map(e, n, fn_of(n), n->in[0]->type.format, in, x));
     }
     return RLX_OK;
@@ -521,12 +528,12 @@ static rlx_status emit_grid(rlx_emit *e, const rlx_ir_node *n)
 
 rlx_status rlx_emit_team_end(rlx_emit *e)
 {
-    if (e->team_bytes <= RLX_EMIT_MAX_TEAM_BYTES)
+    if (e->team_bytes <= e->target->team_bytes)
         return RLX_OK;
     return RLX_FAIL(RLX_UNSUPPORTED,
-                    "kernel @%s takes %lld bytes of team memory, exchange included; %s offers %d",
+                    "kernel @%s takes %lld bytes of team memory, exchange included; %s offers %lld",
                     e->kernel->name, (long long)e->team_bytes, e->target->cpu,
-                    RLX_EMIT_MAX_TEAM_BYTES);
+                    (long long)e->target->team_bytes);
 }
 
 rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)

@@ -8,8 +8,6 @@
 /* LLVM's address spaces, the same on NVPTX and AMDGPU. */
 enum { RLX_EMIT_SPACE_GLOBAL = 1, RLX_EMIT_SPACE_TEAM = 3 };
 
-enum { RLX_EMIT_MAX_TEAM_BYTES = 48 << 10 }; /* what every NVIDIA GPU offers without being asked */
-
 int rlx_emit_team_parts(const rlx_emit *e, const rlx_ir_type *tile);
 LLVMTypeRef rlx_emit_team_part_type(const rlx_emit *e, const rlx_ir_type *tile);
 /* To be called by an engine's begin: makes the exchange. `thread`, `team_index` and `teams` are the

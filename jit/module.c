@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "jit/hsaco_link.h"
 #include "jit/kernel_info.h"
 #include "runtime/cpu.h"
 #include "runtime/vulkan_features.h"
@@ -166,6 +167,8 @@ uint64_t rlx_jit_needed_features(const rlx_jit_target *t)
     return rlx_jit_code_features(t->emulation ? &plain : t);
 }
 
+enum { HOST_TEAM_BYTES = 48 << 10 }; /* of a team on the host, as of NVIDIA's */
+
 static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
                                     rlx_llvm **out)
 {
@@ -186,7 +189,8 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .tiles_bytes = features >> RLX_CPU_AMXINT8 & 1,
                               .emulation = t->emulation,
                               .team = t->team > 1 ? t->team : 1,
-                              .subgroup = t->subgroup};
+                              .subgroup = t->subgroup,
+                              .team_bytes = HOST_TEAM_BYTES};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
     rlx_text_deinit(&text);
     return st;
@@ -219,38 +223,41 @@ static rlx_status create_aarch64_worker(const rlx_llvm_module *m, const rlx_jit_
                     t->processor ? t->processor : "(none)");
 }
 
-/* The lowest PTX version that knows a processor: drivers refuse versions newer than themselves. */
-static const struct {
-    const char *processor, *features;
-} ptx[] = {
-    {"sm_75", "+ptx63"}, {"sm_80", "+ptx70"}, {"sm_86", "+ptx71"},  {"sm_87", "+ptx74"},
-    {"sm_89", "+ptx78"}, {"sm_90", "+ptx78"}, {"sm_90a", "+ptx80"},
-};
-
-enum { WARP = 32 }; /* threads that change elements with each other, on every NVIDIA GPU */
-
-static rlx_status create_nvptx_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
-                                      rlx_llvm **out)
+static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
+                                    rlx_llvm **out)
 {
-    for (size_t i = 0; i < sizeof ptx / sizeof *ptx; i++) {
-        if (!t->processor || strcmp(ptx[i].processor, t->processor) != 0)
-            continue;
-        rlx_llvm_target target = {.kind = RLX_JIT_NVPTX,
-                                  .cpu = ptx[i].processor,
-                                  .features = ptx[i].features,
-                                  .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM};
-        target.subgroup = target.team % WARP == 0 ? WARP : 0;
-        return rlx_jit_adopt_status(m->create(&target, out));
-    }
-    return RLX_FAIL(RLX_UNSUPPORTED, "no NVIDIA processor is named %s; known are sm_75 to sm_90a",
-                    t->processor ? t->processor : "(none)");
+    const rlx_gpu_processor *p;
+    RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
+    rlx_llvm_target target = {.kind = t->kind,
+                              .cpu = p->name,
+                              .features = p->features,
+                              .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM,
+                              .team_bytes = p->team_bytes,
+                              .family = p->family};
+    target.subgroup = target.team % p->lanes == 0 ? p->lanes : 0;
+    return rlx_jit_adopt_status(m->create(&target, out));
 }
 
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out)
 {
     if (t->kind == RLX_JIT_AARCH64)
         return create_aarch64_worker(m, t, out);
-    return t->kind == RLX_JIT_CPU ? create_cpu_worker(m, t, out) : create_nvptx_worker(m, t, out);
+    return t->kind == RLX_JIT_CPU ? create_cpu_worker(m, t, out) : create_gpu_worker(m, t, out);
+}
+
+rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, rlx_jit_kind kind,
+                               const rlx_ir_func *kernel, rlx_llvm_form form, rlx_llvm_parts *parts,
+                               rlx_text *out)
+{
+    if (kind != RLX_JIT_AMDGPU || form != RLX_LLVM_CODE)
+        return rlx_jit_adopt_status(m->emit(worker, kernel, form, parts, RLX_LLVM_KERNEL, out));
+    rlx_text object = {0};
+    rlx_status st =
+        rlx_jit_adopt_status(m->emit(worker, kernel, form, parts, RLX_LLVM_KERNEL, &object));
+    if (!st)
+        st = rlx_hsaco_link(kernel->name, object.data, object.len, out);
+    rlx_text_deinit(&object);
+    return st;
 }
 
 rlx_status rlx_jit_check_budget(const rlx_ir_func *kernel, rlx_jit_kind kind)

@@ -13,6 +13,10 @@ rlx_status rlx_jit_open_beside(const char *file, const char *what, const char *e
                                char **path);
 /* A worker for a target that LLVM makes code for. */
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out);
+/* A kernel's code or text, appended; linked, where it goes into an entry so. `parts` as of rlx_llvm_module's emit. */
+rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, rlx_jit_kind kind,
+                               const rlx_ir_func *kernel, rlx_llvm_form form, rlx_llvm_parts *parts,
+                               rlx_text *out);
 /* A kernel to words of SPIR-V, appended; validated. Without a worker. */
 rlx_status rlx_jit_emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_text *out);
 /* The features that code for `t` may use. x86: those of x86-64-v4 if t has all of them, else of v3.

@@ -303,7 +303,8 @@ static rlx_status flatten(rlx_executable *e)
 static const char *const code_names[] = {[RLX_CODE_X86_64_ELF] = "x86-64",
                                          [RLX_CODE_PTX] = "NVIDIA GPUs (PTX)",
                                          [RLX_CODE_SPIRV] = "Vulkan (SPIR-V)",
-                                         [RLX_CODE_AARCH64_ELF] = "AArch64"};
+                                         [RLX_CODE_AARCH64_ELF] = "AArch64",
+                                         [RLX_CODE_HSACO] = "AMD GPUs"};
 
 static rlx_status load_code(rlx_executable *e)
 {

@@ -570,7 +570,7 @@ static rlx_status read_program(reader *r)
     RLX_TRY(read_string(r, AT_PREIMAGE, &p->preimage));
     RLX_TRY(read_string(r, AT_SOURCE, &p->source));
     uint32_t kind = get32(r->bytes + AT_CODE_KIND);
-    if (kind < RLX_CODE_X86_64_ELF || kind > RLX_CODE_AARCH64_ELF)
+    if (kind < RLX_CODE_X86_64_ELF || kind > RLX_CODE_HSACO)
         return BAD_BYTE(AT_CODE_KIND, "code of kind %u", kind);
     p->code_kind = (rlx_code_kind)kind;
     p->features = (uint64_t)get64(r->bytes + AT_FEATURES);

@@ -23,7 +23,8 @@ typedef enum rlx_code_kind {
     RLX_CODE_X86_64_ELF = 1, /* relocatable objects, each a kernel (rlx_kernel_fn) or a part */
     RLX_CODE_PTX,
     RLX_CODE_SPIRV,
-    RLX_CODE_AARCH64_ELF /* as for x86-64; made here, loaded nowhere yet */
+    RLX_CODE_AARCH64_ELF, /* as for x86-64; made here, loaded nowhere yet */
+    RLX_CODE_HSACO        /* code objects of AMD GPUs, version 5, linked; each a kernel */
 } rlx_code_kind;
 
 /* What a CPU kernel is once loaded. Runs this team's part of every grid of the kernel.

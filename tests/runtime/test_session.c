@@ -256,6 +256,8 @@ START_TEST(code_is_checked)
     b.p.features = 0;
     b.p.code_kind = RLX_CODE_PTX;
     EXPECT_ERROR(try_load(&b, w, &e), RLX_UNSUPPORTED, "PTX");
+    b.p.code_kind = RLX_CODE_HSACO;
+    EXPECT_ERROR(try_load(&b, w, &e), RLX_UNSUPPORTED, "AMD GPUs");
     b.p.code_kind = RLX_CODE_AARCH64_ELF;
     EXPECT_ERROR(try_load(&b, w, &e), RLX_UNSUPPORTED, "is code for AArch64, not for this CPU");
     b.p.code_kind = RLX_CODE_X86_64_ELF;
