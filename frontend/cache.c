@@ -192,11 +192,12 @@ static rlx_status find_target(const char *wanted, uint64_t features, rlx_jit_tar
 {
     static const char aarch64[] = "aarch64:";
     const rlx_jit_target all = {.kind = RLX_JIT_CPU, .features = ~UINT64_C(0)};
-    if (!strncmp(wanted, aarch64, strlen(aarch64))) {
-        char name[32] = "";
-        sscanf(wanted + strlen(aarch64), "%31[^;]", name);
+    char name[48] = "";
+    sscanf(wanted, "%47[^;]", name);
+    if (!strncmp(name, aarch64, strlen(aarch64)))
+        return rlx_jit_target_named(name + strlen(aarch64), out);
+    if (!strncmp(name, "cuda:", 5) || !strncmp(name, "hip:", 4))
         return rlx_jit_target_named(name, out);
-    }
     for (int i = -1; i < rlx_jit_target_count(); i++) {
         rlx_text text = {0};
         if (i < 0)
