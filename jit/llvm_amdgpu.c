@@ -183,6 +183,17 @@ static LLVMValueRef swap(rlx_emit *e, LLVMValueRef x, int apart)
     return LLVMBuildBitCast(e->b, word, type, "");
 }
 
+static LLVMValueRef dot4(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef sum)
+{
+    LLVMValueRef yes = rlx_emit_int(e->i1, 1), no = rlx_emit_int(e->i1, 0);
+    if (e->target->family < RLX_GPU_RDNA3) {
+        LLVMValueRef args[4] = {a, b, sum, no}; /* no saturation */
+        return rlx_emit_intrinsic(e, "llvm.amdgcn.sdot4", NULL, args, 4);
+    }
+    LLVMValueRef args[6] = {yes, a, yes, b, sum, no}; /* signed, signed */
+    return rlx_emit_intrinsic(e, "llvm.amdgcn.sudot4", NULL, args, 6);
+}
+
 static rlx_status end(rlx_emit *e)
 {
     LLVMDeleteFunction(LLVMGetNamedFunction(e->module, fences));
@@ -198,6 +209,7 @@ const rlx_emit_engine rlx_emit_engine_amdgpu = {
     .barrier = barrier,
     .shuffle = shuffle,
     .swap = swap,
+    .dot4 = dot4,
     .team_memory = rlx_emit_gpu_team_memory,
     .end = end,
 };

@@ -61,6 +61,8 @@ typedef struct rlx_emit_engine {
     LLVMValueRef (*shuffle)(rlx_emit *e, LLVMValueRef x, LLVMValueRef from);
     /* The same of the invocation whose number differs in the bit `apart` alone; NULL: `shuffle` does it. */
     LLVMValueRef (*swap)(rlx_emit *e, LLVMValueRef x, int apart);
+    /* sum, i32, and the products of the four signed bytes of the words a and b; NULL on CPUs. */
+    LLVMValueRef (*dot4)(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef sum);
     rlx_status (*end)(rlx_emit *e); /* before the return: last checks, last code; may be NULL */
 } rlx_emit_engine;
 

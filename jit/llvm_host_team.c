@@ -40,6 +40,18 @@ static LLVMValueRef shuffle(rlx_emit *e, LLVMValueRef x, LLVMValueRef from)
     return LLVMBuildBitCast(e->b, LLVMBuildCall2(e->b, type, e->take, args, 3, ""), of, "");
 }
 
+static LLVMValueRef dot4(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef sum)
+{
+    enum { BYTES = 4 };
+    for (int i = 0; i < BYTES; i++) {
+        LLVMValueRef up = rlx_emit_int(e->i32, 24 - 8 * i), down = rlx_emit_int(e->i32, 24);
+        LLVMValueRef x = LLVMBuildAShr(e->b, LLVMBuildShl(e->b, a, up, ""), down, "");
+        LLVMValueRef y = LLVMBuildAShr(e->b, LLVMBuildShl(e->b, b, up, ""), down, "");
+        sum = LLVMBuildAdd(e->b, sum, LLVMBuildMul(e->b, x, y, ""), "");
+    }
+    return sum;
+}
+
 const rlx_emit_engine rlx_emit_engine_host_team = {
     .name = "the host team emitter",
     .parts = rlx_emit_team_parts,
@@ -48,6 +60,7 @@ const rlx_emit_engine rlx_emit_engine_host_team = {
     .node = rlx_emit_team_node,
     .barrier = barrier,
     .shuffle = shuffle,
+    .dot4 = dot4,
     .team_memory = rlx_emit_next_team_memory,
     .end = rlx_emit_team_end,
 };

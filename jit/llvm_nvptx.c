@@ -43,6 +43,18 @@ static LLVMValueRef shuffle(rlx_emit *e, LLVMValueRef x, LLVMValueRef from)
         e, is_float ? "llvm.nvvm.shfl.sync.idx.f32" : "llvm.nvvm.shfl.sync.idx.i32", NULL, args, 4);
 }
 
+/* LLVM 19 has no intrinsic of it. */
+static LLVMValueRef dot4(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef sum)
+{
+    static const char text[] = "dp4a.s32.s32 $0, $1, $2, $3;", operands[] = "=r,r,r,r";
+    LLVMTypeRef params[3] = {e->i32, e->i32, e->i32};
+    LLVMValueRef args[3] = {a, b, sum};
+    LLVMTypeRef type = LLVMFunctionType(e->i32, params, 3, false);
+    LLVMValueRef dp4a = LLVMGetInlineAsm(type, text, sizeof text - 1, operands, sizeof operands - 1,
+                                         false, false, LLVMInlineAsmDialectATT, false);
+    return LLVMBuildCall2(e->b, type, dp4a, args, 3, "");
+}
+
 const rlx_emit_engine rlx_emit_engine_nvptx = {
     .name = "the NVPTX emitter",
     .parts = rlx_emit_team_parts,
@@ -51,6 +63,7 @@ const rlx_emit_engine rlx_emit_engine_nvptx = {
     .node = rlx_emit_team_node,
     .barrier = barrier,
     .shuffle = shuffle,
+    .dot4 = dot4,
     .team_memory = rlx_emit_gpu_team_memory,
     .end = rlx_emit_team_end,
 };

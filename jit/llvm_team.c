@@ -329,20 +329,18 @@ static rlx_status emit_contract(rlx_emit *e, const rlx_ir_node *n)
 
 /* ---- products of codes ---- */
 
-enum { DOT_LANES = 8, DOT_SCALE = 32 };
+enum { DOT_LANES = 8, DOT_SCALE = 32, DOT_TOGETHER = 4 };
 
 typedef struct dot {
     int64_t base[5]; /* of the operands in the exchange, but the first */
     int64_t k, groups, size;
-    rlx_format codes; /* of the weights */
 } dot;
 
-static LLVMValueRef code_at(rlx_emit *e, const dot *d, int operand, rlx_format f,
-                            LLVMValueRef first, int64_t i)
+/* Four codes, those from number first + i on: multiples of four. Unsigned ones have at most seven bits. */
+static LLVMValueRef codes_at(rlx_emit *e, const dot *d, int operand, LLVMValueRef first, int64_t i)
 {
     LLVMValueRef at = rlx_emit_add(e->b, first, rlx_emit_int(e->i32, i));
-    LLVMValueRef x = get_element(e, d->base[operand], f, at);
-    return LLVMBuildIntCast2(e->b, x, e->i32, f == RLX_I8, "");
+    return LLVMBuildLoad2(e->b, e->i32, exchange_at(e, d->base[operand], RLX_I8, at), "");
 }
 
 /* The group's term added to acc; a and b are the codes' first, scales their own. */
@@ -350,10 +348,8 @@ static rlx_status add_group(rlx_emit *e, const rlx_ir_node *n, const dot *d, LLV
                             LLVMValueRef b, LLVMValueRef sa, LLVMValueRef sb, LLVMValueRef *acc)
 {
     LLVMValueRef sum = rlx_emit_int(e->i32, 0), scale;
-    for (int64_t i = 0; i < d->size; i++)
-        sum = rlx_emit_add(
-            e->b, sum,
-            rlx_emit_mul(e->b, code_at(e, d, 1, RLX_I8, a, i), code_at(e, d, 3, d->codes, b, i)));
+    for (int64_t i = 0; i < d->size; i += DOT_TOGETHER)
+        sum = e->engine->dot4(e, codes_at(e, d, 1, a, i), codes_at(e, d, 3, b, i), sum);
     LLVMValueRef scales[2] = {get_element(e, d->base[2], RLX_F32, sa),
                               get_element(e, d->base[4], RLX_F32, sb)};
     RLX_TRY(rlx_emit_map(e, n, RLX_FN_MUL, RLX_F32, scales, &scale));
@@ -388,9 +384,7 @@ static rlx_status emit_dot(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *type = &n->out[0]->type;
     const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]);
-    dot d = {.k = n->in[1]->type.dim[1],
-             .groups = n->in[4]->type.dim[1],
-             .codes = n->in[3]->type.format};
+    dot d = {.k = n->in[1]->type.dim[1], .groups = n->in[4]->type.dim[1]};
     int64_t bytes = 0;
     rlx_emit_tile *out;
     if (rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0))

@@ -586,6 +586,24 @@ START_TEST(rows_in_waves)
 }
 END_TEST
 
+/* Products of codes are made four at a time. */
+START_TEST(products_of_codes)
+{
+    subject s;
+    read_kernels(&s, "dot.rlx");
+    for (int p = 0; p < PROCESSORS; p++) {
+        rlx_text out = {0};
+        const rlx_jit_target t = target_of(p);
+        EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_ASM, &out));
+        ck_assert_int_ge(count(out.data, processors[p].lanes == 64 ? "v_dot4" : "v_dot4_i32_iu8"),
+                         8);
+        ck_assert_int_eq(count(out.data, "v_mul_lo_u32"), 0);
+        rlx_text_deinit(&out);
+    }
+    subject_destroy(&s);
+}
+END_TEST
+
 /* ---- names ---- */
 
 START_TEST(names)
@@ -628,7 +646,8 @@ int main(int argc, char **argv)
     SUITE_TEST(s, "notes_as_llvm_reads_them", notes_as_llvm_reads_them);
     SUITE_TEST(s, "instructions", instructions);
     SUITE_TEST(s, "rows_in_waves", rows_in_waves);
+    SUITE_TEST(s, "products_of_codes", products_of_codes);
     SUITE_TEST(s, "names", names);
     add_blocks(s);
-    return suite_run(s, 8 + BLOCK_FORMATS);
+    return suite_run(s, 9 + BLOCK_FORMATS);
 }
