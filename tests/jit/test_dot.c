@@ -748,6 +748,7 @@ START_TEST(teams_refuse)
     static const char *const names[] = {"dot_panel", "turn", "outer", "pack"};
     const rlx_jit_target teams[] = {host_team_target(32),
                                     {.kind = RLX_JIT_NVPTX, .processor = "sm_80"},
+                                    {.kind = RLX_JIT_AMDGPU, .processor = "gfx1100"},
                                     {.kind = RLX_JIT_SPIRV, .features = RLX_VULKAN_BIT(INT64)}};
     rlx_text t = {0};
     subject parsed;
@@ -760,7 +761,7 @@ START_TEST(teams_refuse)
     rlx_text_put(&t, "}\n");
     EXPECT_OK(subject_parse(&parsed, "refused", t.data));
     for (const rlx_ir_func *k = parsed.module->first; k; k = k->next, i++)
-        for (int team = 0; team < (i < 2 ? 3 : 2); team++) { /* SPIR-V has the last two */
+        for (int team = 0; team < (i < 2 ? 4 : 3); team++) { /* SPIR-V has the last two */
             uint8_t *code;
             size_t bytes;
             char want[64];

@@ -1,12 +1,13 @@
 /* SPIR-V without a device: every kernel of tests/jit/kernels/ and of the lowered regions is emitted
  * and passes the validator; the validator bites; what cannot be emitted says so. The regions'
- * kernels go to PTX too, through ptxas where that is on PATH. */
+ * kernels go to PTX too, through ptxas where that is on PATH, and to code objects for AMD GPUs. */
 #include <dirent.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "jit/code_object.h"
 #include "jit/spirv_emit.h"
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
@@ -87,9 +88,24 @@ static void assemble(const region *r, const char *kernel, const uint8_t *ptx, si
 }
 
 typedef struct counts {
-    int spirv, ptx, assembled;
+    int spirv, ptx, assembled, amd;
     bool have_ptxas;
 } counts;
+
+/* Each kernel for another processor. */
+static void emit_for_amd(const rlx_ir_func *k, counts *c)
+{
+    static const char *const processors[] = {"gfx90a", "gfx942", "gfx1100", "gfx1200"};
+    const rlx_jit_target t = {.kind = RLX_JIT_AMDGPU, .processor = processors[c->amd++ % 4]};
+    rlx_code_object o;
+    uint8_t *code;
+    size_t bytes;
+    EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
+    EXPECT_OK(rlx_code_object_read(code, bytes, &o));
+    ck_assert_msg(!o.vgpr_spills && !o.sgpr_spills && !o.scratch_bytes, "@%s spills on %s", k->name,
+                  t.processor);
+    free(code);
+}
 
 static void emit_region(void *user, const region *r)
 {
@@ -111,6 +127,7 @@ static void emit_region(void *user, const region *r)
             c->assembled++;
         }
         free(code);
+        emit_for_amd(k, c);
     }
 }
 
@@ -123,6 +140,7 @@ START_TEST(regions_are_valid)
     ck_assert_int_ge(regions_each(emit_region, &c), 10);
     ck_assert_int_ge(c.spirv, 25);
     ck_assert_int_eq(c.ptx, c.spirv);
+    ck_assert_int_eq(c.amd, c.spirv);
     ck_assert_int_eq(c.assembled, c.have_ptxas ? c.ptx : 0);
 }
 END_TEST
