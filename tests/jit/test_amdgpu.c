@@ -4,6 +4,7 @@
  * where they are there. `test_jit_amdgpu all`: for all processors (ctest: jit_amdgpu_all). */
 #include <dirent.h>
 #include <elf.h>
+#include <limits.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -80,10 +81,12 @@ static void check_kernel(const rlx_ir_func *k, int processor)
     free(code);
 }
 
-/* For all of them, or each kernel for the next one. */
-static void check_module(const subject *s)
+/* All kernels for all of them, or the first `some`, each for the next one. */
+static void check_module(const subject *s, int some)
 {
-    for (const rlx_ir_func *k = s->module->first; k; k = k->next) {
+    int n = 0;
+    for (const rlx_ir_func *k = s->module->first; k && (all_processors || n++ < some);
+         k = k->next) {
         const int first = all_processors ? 0 : kernels % PROCESSORS;
         for (int p = first; p < (all_processors ? PROCESSORS : first + 1); p++)
             check_kernel(k, p);
@@ -111,7 +114,7 @@ START_TEST(files)
         if (f->d_name[0] == '.')
             continue;
         read_kernels(&s, f->d_name);
-        check_module(&s);
+        check_module(&s, INT_MAX);
         subject_destroy(&s);
     }
     closedir(d);
@@ -123,7 +126,7 @@ START_TEST(block_loads)
 {
     subject s;
     block_kernels_few(&s, block_formats[_i]);
-    check_module(&s);
+    check_module(&s, 1);
     subject_destroy(&s);
 }
 END_TEST
@@ -597,7 +600,6 @@ START_TEST(products_of_codes)
         EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_ASM, &out));
         ck_assert_int_ge(count(out.data, processors[p].lanes == 64 ? "v_dot4" : "v_dot4_i32_iu8"),
                          8);
-        ck_assert_int_eq(count(out.data, "v_mul_lo_u32"), 0);
         rlx_text_deinit(&out);
     }
     subject_destroy(&s);
