@@ -6,13 +6,12 @@
  *                               '------------------ KEY-DRIVER.drv <-------------'
  */
 #include <spirv/unified1/spirv.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cache.h"
-#include "runtime/cpu.h"
 #include "runtime/device_vulkan_impl.h"
+#include "runtime/run_each.h"
 
 /* Kernels that are being made. */
 typedef struct maker {
@@ -23,9 +22,6 @@ typedef struct maker {
     void *known;           /* the driver's code, as it was kept; NULL: none */
     size_t known_bytes;
     rlx_device_kernels *out;
-    _Atomic uint32_t next; /* kernel that nobody has taken */
-    pthread_mutex_t lock;  /* of the status */
-    rlx_status status;     /* the first that failed */
 } maker;
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -235,39 +231,15 @@ static rlx_status create_kernel(const maker *m, const rlx_program_kernel *k,
     return st;
 }
 
-/* Takes kernels until there are none, or one of them failed. */
-static void *make_kernels(void *user)
+static rlx_status make_kernel(void *user, uint32_t i)
 {
     maker *m = user;
-    for (uint32_t i; (i = atomic_fetch_add(&m->next, 1)) < m->program->nkernels;) {
-        rlx_status st = create_kernel(m, &m->program->kernels[i], &m->out->each[i]);
-        if (!st)
-            continue;
-        atomic_store(&m->next, m->program->nkernels);
-        pthread_mutex_lock(&m->lock);
-        if (m->status)
-            rlx_status_free(st);
-        else
-            m->status = st;
-        pthread_mutex_unlock(&m->lock);
-    }
-    return NULL;
+    return create_kernel(m, &m->program->kernels[i], &m->out->each[i]);
 }
 
-/* The calling thread works too; when no further threads can be had it works alone. */
 static rlx_status make_all(maker *m)
 {
-    enum { MOST = 64 };
-    pthread_t thread[MOST];
-    int threads = rlx_cpu_host()->cores, started = 0;
-    threads = threads < MOST ? threads : MOST;
-    threads = (uint32_t)threads < m->program->nkernels ? threads : (int)m->program->nkernels;
-    while (started + 1 < threads && pthread_create(&thread[started], NULL, make_kernels, m) == 0)
-        started++;
-    make_kernels(m);
-    for (int i = 0; i < started; i++)
-        pthread_join(thread[i], NULL);
-    return m->status;
+    return rlx_run_each(m->program->nkernels, make_kernel, m);
 }
 
 static rlx_status make_with_cache(maker *m)
@@ -293,9 +265,7 @@ rlx_status rlx_vulkan_kernels_create(rlx_device *base, const rlx_program *p,
     if (!m.out)
         return RLX_OOM();
     m.out->n = p->nkernels;
-    pthread_mutex_init(&m.lock, NULL);
     rlx_status st = make_with_cache(&m);
-    pthread_mutex_destroy(&m.lock);
     if (st)
         rlx_vulkan_kernels_destroy(base, m.out);
     else
