@@ -54,27 +54,24 @@ static rlx_status print_asm(const rlx_compilation *c, rlx_text *out)
     return print_kernels(c, RLX_JIT_ASM, out);
 }
 
-static rlx_status print_spirv(const rlx_compilation *c, rlx_text *out)
-{
-    return print_kernels(c, RLX_JIT_ASM, out);
-}
-
 static const struct {
     const char *name;
     rlx_level level; /* that must be reached for it */
     rlx_status (*print)(const rlx_compilation *c, rlx_text *out);
+    const char *target; /* of devices of a kind: what is taken where the context is on none of it */
 } views[] = {
-    {"flow", RLX_LEVEL_HIR, NULL}, /* needs no lowering */
-    {"composition", RLX_LEVEL_HIR, print_composition},
-    {"hir", RLX_LEVEL_HIR, print_hir},
-    {"mir", RLX_LEVEL_MIR, print_mir},
-    {"fusion", RLX_LEVEL_MIR, print_fusion},
-    {"lir", RLX_LEVEL_LIR, print_lir},
-    {"memory", RLX_LEVEL_LIR, print_memory},
-    {"llvm", RLX_LEVEL_LIR, print_llvm},
-    {"asm", RLX_LEVEL_LIR, print_asm},
-    {"spirv", RLX_LEVEL_LIR,
-     print_spirv}, /* of a Vulkan device's kind, where the context is on none */
+    {"flow", RLX_LEVEL_HIR, NULL, NULL}, /* needs no lowering */
+    {"composition", RLX_LEVEL_HIR, print_composition, NULL},
+    {"hir", RLX_LEVEL_HIR, print_hir, NULL},
+    {"mir", RLX_LEVEL_MIR, print_mir, NULL},
+    {"fusion", RLX_LEVEL_MIR, print_fusion, NULL},
+    {"lir", RLX_LEVEL_LIR, print_lir, NULL},
+    {"memory", RLX_LEVEL_LIR, print_memory, NULL},
+    {"llvm", RLX_LEVEL_LIR, print_llvm, NULL},
+    {"asm", RLX_LEVEL_LIR, print_asm, NULL},
+    {"spirv", RLX_LEVEL_LIR, print_asm, "vulkan:base"},
+    {"ptx", RLX_LEVEL_LIR, print_asm, "cuda:sm_80"},
+    {"amdgcn", RLX_LEVEL_LIR, print_asm, "hip:gfx942"},
 };
 enum { NVIEWS = sizeof views / sizeof *views };
 
@@ -84,22 +81,38 @@ static rlx_status unknown_view(const char *what)
     for (int i = 0; i < NVIEWS; i++)
         names[i] = views[i].name;
     const char *near = rlx_text_nearest(what, names, NVIEWS);
-    return RLX_FAIL(
-        RLX_INVALID_ARGUMENT,
-        "no level \"%s\"%s%s%s: flow, hir, mir, lir, llvm, asm, spirv, fusion, memory, composition",
-        what, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                    "no level \"%s\"%s%s%s: flow, hir, mir, lir, llvm, asm, spirv, ptx, amdgcn, "
+                    "fusion, memory, "
+                    "composition",
+                    what, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+}
+
+/* What view `v` is of. */
+static rlx_status choose_target(const rlx_context *cx, int v, rlx_jit_target *out)
+{
+    rlx_jit_target named;
+    *out = cx->target;
+    if (!views[v].target)
+        return RLX_OK;
+    RLX_TRY(rlx_jit_target_named(views[v].target, &named));
+    if (named.kind == cx->target.kind)
+        return RLX_OK;
+    if (cx->parted)
+        return RLX_FAIL(RLX_UNSUPPORTED, "level %s of a flow whose layers are partly on %s",
+                        views[v].name, cx->device);
+    *out = named;
+    return RLX_OK;
 }
 
 /* The flow as far as view `v` wants it, for the target that it is of. */
 static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
                         const rlx_weights *w, const rlx_compile_options *o, rlx_part part, int v)
 {
-    if (part == RLX_PART_ALL) {
-        rlx_jit_target target = cx->target;
-        if (views[v].print == print_spirv && target.kind != RLX_JIT_SPIRV)
-            RLX_TRY(rlx_jit_target_named("vulkan:base", &target));
+    rlx_jit_target target;
+    RLX_TRY(choose_target(cx, v, &target));
+    if (part == RLX_PART_ALL)
         return rlx_compilation_run_for(c, cx, &target, f, w, o, views[v].level);
-    }
     RLX_TRY(rlx_compilation_begin(c, cx, f, w, o, part));
     rlx_status st = rlx_compilation_lower(c, views[v].level);
     if (st)
@@ -119,8 +132,8 @@ static rlx_status print_parts(const rlx_context *cx, const rlx_flow *f, const rl
         RLX_TRY_NOTE(lower(&c, cx, f, w, o, next, v), "lowering %s for %s", f->name, cx->device);
         if (parts)
             rlx_text_putf(out, "// on %s\n", c.on_cpu ? "the CPU" : cx->device);
-        if (parts && c.on_cpu && views[v].print == print_spirv)
-            rlx_text_put(out, "// which runs no SPIR-V\n");
+        if (parts && c.on_cpu && views[v].target)
+            rlx_text_putf(out, "// which runs no %s\n", views[v].name);
         else
             st = views[v].print(&c, out);
         more = c.part == RLX_PART_FRONT;

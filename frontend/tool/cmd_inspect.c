@@ -86,8 +86,8 @@ static int check_list(const inspection *i)
 
 static int check(const inspection *i)
 {
-    static const char *const levels[] = {"flow", "hir",   "mir",         "lir",    "llvm",
-                                         "asm",  "spirv", "composition", "buckets"};
+    static const char *const levels[] = {"flow",  "hir", "mir",    "lir",         "llvm",   "asm",
+                                         "spirv", "ptx", "amdgcn", "composition", "buckets"};
     static const char *const buckets[] = {"decode", "prefill"};
     int code = check_word("level", i->level, levels, sizeof levels / sizeof *levels);
     if (code < 0 && !(i->bucket && strchr(i->bucket, ':'))) /* "prefill:16": the model knows */
@@ -105,8 +105,8 @@ int command_inspect(int argc, char **argv)
         {"json", NULL, OPTION_FLAG, NULL, "the list of tensors and metadata, for programs",
          &i.json},
         {"level", "l", OPTION_TEXT, "LEVEL",
-         "flow, hir, mir, lir, llvm, asm, spirv (of the Vulkan device; without one, of "
-         "vulkan:base), "
+         "flow, hir, mir, lir, llvm, asm, spirv, ptx, amdgcn (of a device of that kind; without "
+         "one, of vulkan:base, cuda:sm_80, hip:gfx942), "
          "composition (which layers are alike) or buckets, in place of the list",
          &i.level},
         {"fusion", NULL, OPTION_FLAG, NULL, "what was fused, what was not, and why", &i.fusion},

@@ -368,7 +368,8 @@ START_TEST(inspects)
     static const char *const levels[][2] = {
         {"flow", "flow @norms"}, {"hir", "hir module"}, {"mir", "mir module"},
         {"lir", "lir module"},   {"llvm", "define"},    {"asm", "ret"},
-        {"spirv", "OpLine"},     {"fusion", "region"},  {"memory", "arena"}};
+        {"spirv", "OpLine"},     {"fusion", "region"},  {"memory", "arena"},
+        {"ptx", ".entry"},       {"amdgcn", "s_endpgm"}};
     fixture t;
     char *text;
     rlx_bucket bucket = {"TOKENS", BUCKET};

@@ -94,7 +94,7 @@ START_TEST(each_part_has_its_code)
     char *text;
     layers_make_flow(NULL, &f);
     EXPECT_OK(rlx_flow_inspect(gpu.cx, f, gpu.w, &o, "spirv", &text));
-    ck_assert_ptr_eq(strstr(text, "// on the CPU\n// which runs no SPIR-V\n// on vulkan:0"), text);
+    ck_assert_ptr_eq(strstr(text, "// on the CPU\n// which runs no spirv\n// on vulkan:0"), text);
     ck_assert_ptr_nonnull(strstr(text, "OpEntryPoint"));
     free(text);
     rlx_flow_destroy(f);
