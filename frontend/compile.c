@@ -117,12 +117,17 @@ rlx_status rlx_compile_check_tuning(const rlx_tuning *t)
     return RLX_OK;
 }
 
+static bool is_for_device(const rlx_jit_target *t)
+{
+    return t->kind != RLX_JIT_CPU && t->kind != RLX_JIT_AARCH64;
+}
+
 /* A device says itself which token is the likeliest: greedy decoding then reads that, and no logits. On the CPU they are where they
  * are read. */
 static const char *likeliest_of(const rlx_compilation *c, const rlx_compile_options *o)
 {
     const bool one = find_upper(o->buckets, (size_t)o->nbuckets, "ROWS") == 1;
-    return one && c->target.kind == RLX_JIT_SPIRV ? "logits" : NULL;
+    return one && is_for_device(&c->target) ? "logits" : NULL;
 }
 
 /* The side of the cut that the context wants; all of it where the other one would be empty. */
@@ -138,7 +143,7 @@ static rlx_status take_part(rlx_compilation *c, int64_t layers, rlx_part part)
         RLX_TRY(rlx_flow_cut(c->hir, &c->outputs, layers, part == RLX_PART_FRONT, &whole));
     c->part = whole ? RLX_PART_ALL : part;
     c->on_cpu = whole ? layers == 0 : part == RLX_PART_FRONT;
-    if (c->on_cpu && c->target.kind == RLX_JIT_SPIRV)
+    if (c->on_cpu && is_for_device(&c->target))
         c->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
     if (c->on_cpu)
         c->precision = RLX_MIR_EXACT; /* as the device has it */

@@ -9,43 +9,27 @@
 
 /* ---- contexts */
 
-static rlx_status open_vulkan(rlx_context *cx, const rlx_vulkan_options *o)
+static rlx_status open_memory(rlx_context *cx, const char *text, rlx_text *name)
 {
-    RLX_TRY(rlx_vulkan_open(o, &cx->gpu));
-    cx->vulkan = *o;
-    const rlx_vulkan_info *info = rlx_vulkan_device_get_info(rlx_vulkan_device_of(cx->gpu));
-    rlx_vulkan_target(info, &cx->target);
-    cx->target.range_bytes = o->range;
+    const rlx_device_choice *c = &cx->choice;
+    RLX_TRY_NOTE(rlx_device_open(c, &cx->gpu, &cx->target), "device \"%s\"", text);
+    rlx_device_put_name(c, name);
+    if (c->is_vulkan && c->chosen &&
+        rlx_vulkan_device_get_info(rlx_vulkan_device_of(cx->gpu))->is_cpu)
+        rlx_context_log(cx, RLX_LOG_WARNING,
+                        "no Vulkan device but a software one (%s): the CPU is faster by itself",
+                        cx->gpu->name);
     return RLX_OK;
-}
-
-static void put_vulkan_name(const rlx_vulkan_options *o, rlx_text *name)
-{
-    rlx_text_putf(name, "vulkan:%d", o->index);
-    if (o->without)
-        rlx_text_put(name, ",-");
-    rlx_vulkan_list_features(o->without, ",-", name);
-    if (o->range)
-        rlx_text_putf(name, ",range=%lld", (long long)o->range);
-    if (o->memory)
-        rlx_text_putf(name, ",memory=%lld", (long long)o->memory);
 }
 
 static rlx_status open_device(rlx_context *cx, const char *text)
 {
-    rlx_device_choice choice;
     rlx_text name = {0};
-    RLX_TRY(rlx_context_parse_device(text, &choice));
-    cx->runner = choice.runner;
-    cx->target = choice.target;
-    if (choice.is_vulkan) {
-        RLX_TRY_NOTE(open_vulkan(cx, &choice.vulkan), "device \"%s\"", text);
-        put_vulkan_name(&choice.vulkan, &name);
-        const rlx_vulkan_info *info = rlx_vulkan_device_get_info(rlx_vulkan_device_of(cx->gpu));
-        if (choice.chosen && info->is_cpu)
-            rlx_context_log(cx, RLX_LOG_WARNING,
-                            "no Vulkan device but a software one (%s): the CPU is faster by itself",
-                            info->name);
+    RLX_TRY(rlx_context_parse_device(text, &cx->choice));
+    cx->runner = cx->choice.runner;
+    cx->target = cx->choice.target;
+    if (rlx_device_has_memory(&cx->choice)) {
+        RLX_TRY(open_memory(cx, text, &name));
     } else if (cx->runner == RLX_RUN_CODE) {
         rlx_text_put(&name, "cpu:");
         rlx_cpu_describe(cx->target.features, &name);
@@ -69,10 +53,10 @@ static rlx_status read_layers(rlx_context *cx, const char *text)
                         "\"%s\" layers on the device: a number, from 0, or all", text);
     cx->parted = cx->gpu != NULL;
     if (!cx->gpu && cx->layers)
-        return RLX_FAIL(
-            RLX_INVALID_ARGUMENT,
-            "%s layers on the device: %s is none with a memory of its own, as vulkan is", text,
-            cx->device);
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "%s layers on the device: %s is none with a memory of its own, as vulkan, "
+                        "cuda and hip are",
+                        text, cx->device);
     return RLX_OK;
 }
 
@@ -175,6 +159,8 @@ void rlx_context_destroy(rlx_context *cx)
 
 rlx_status rlx_context_reopen(rlx_context *cx)
 {
+    rlx_device_choice choice = cx->choice;
+    rlx_jit_target target; /* the same as before, of the same device */
     rlx_device *now;
     if (!cx->gpu || !cx->gpu->fn->is_lost(cx->gpu))
         return RLX_OK;
@@ -182,8 +168,9 @@ rlx_status rlx_context_reopen(rlx_context *cx)
     if (!lost)
         return RLX_OOM();
     cx->lost = lost;
-    RLX_TRY_NOTE(rlx_vulkan_open(&cx->vulkan, &now), "opening %s anew", cx->device);
-    if (!rlx_vulkan_is_same(now, cx->gpu)) { /* devices are numbered as they are there */
+    choice.gpu.anew = true;
+    RLX_TRY_NOTE(rlx_device_open(&choice, &now, &target), "opening %s anew", cx->device);
+    if (!rlx_device_is_same(&choice, now, cx->gpu)) { /* devices are numbered as they are there */
         rlx_status st = RLX_FAIL(RLX_NOT_FOUND,
                                  "opening %s anew: it was %s, and is now %s, or another driver or "
                                  "other features of it",

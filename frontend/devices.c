@@ -23,6 +23,13 @@ void rlx_vulkan_target(const rlx_vulkan_info *info, rlx_jit_target *out)
                             .team_bytes = info->team_bytes};
 }
 
+rlx_status rlx_gpu_device_target(rlx_gpu_kind k, const rlx_gpu_info *info, rlx_jit_target *out)
+{
+    char name[sizeof info->arch + 8];
+    snprintf(name, sizeof name, "%s:%s", rlx_gpu_kind_name(k), info->arch);
+    return rlx_jit_target_named(name, out);
+}
+
 /* ---- those that are there */
 
 static const struct {
@@ -45,42 +52,137 @@ static void describe_host(void)
     rlx_cpu_list(rlx_cpu_host()->features, &host_features);
 }
 
-/* Vulkan's devices come behind the others. They are asked for once; where there is no Vulkan there are none. */
+/* Vulkan's devices, which are asked for once; where there is no Vulkan there are none. */
 static rlx_vulkan_info *vulkans;
 static int nvulkans;
 static pthread_once_t vulkans_once = PTHREAD_ONCE_INIT;
 
-/* What a program's user reads of a device. */
-typedef struct vulkan_text {
-    char name[24];
-    rlx_text description, target, features;
-} vulkan_text;
-static vulkan_text *texts;
-
 static void list_vulkans(void)
 {
     rlx_status_free(rlx_vulkan_list(&vulkans, &nvulkans));
-    texts = calloc((size_t)nvulkans + 1, sizeof *texts);
-    for (int i = 0; texts && i < nvulkans; i++) {
-        const rlx_vulkan_info *v = &vulkans[i];
-        rlx_jit_target target;
-        rlx_vulkan_target(v, &target);
-        snprintf(texts[i].name, sizeof texts[i].name, "vulkan:%d", i);
-        rlx_text_putf(&texts[i].description, "%s%s%s%s", v->name, v->is_cpu ? ", software" : "",
-                      v->why_not[0] ? ", cannot be used: " : "", v->why_not);
-        if (v->why_not[0])
-            continue;
-        rlx_jit_describe(&target, &texts[i].target);
-        rlx_vulkan_list_features(vulkans[i].features, " ", &texts[i].features);
-    }
-    if (!texts)
-        nvulkans = 0;
+}
+
+/* GPUs of a maker, likewise; where there are none: why. */
+static struct gpus {
+    pthread_once_t once;
+    rlx_gpu_info *all;
+    int n;
+    rlx_text why_none;
+} gpus[RLX_GPU_KINDS] = {{.once = PTHREAD_ONCE_INIT}, {.once = PTHREAD_ONCE_INIT}};
+
+static void list_kind(rlx_gpu_kind k)
+{
+    rlx_status st = rlx_gpu_list(k, &gpus[k].all, &gpus[k].n);
+    if (st)
+        rlx_text_put(&gpus[k].why_none, rlx_status_message(st));
+    rlx_status_free(st);
+}
+
+static void list_cuda(void)
+{
+    list_kind(RLX_GPU_CUDA);
+}
+
+static void list_hip(void)
+{
+    list_kind(RLX_GPU_HIP);
+}
+
+static const struct gpus *list_gpus(rlx_gpu_kind k)
+{
+    pthread_once(&gpus[k].once, k == RLX_GPU_CUDA ? list_cuda : list_hip);
+    return &gpus[k];
+}
+
+/* What a program's user reads of a device that is not in the table above. */
+typedef struct found {
+    char name[24];
+    rlx_text description, target, features;
+    int64_t memory_bytes, team_bytes, range_bytes;
+} found;
+static found *all_found; /* lives as long as the process */
+static int nfound;
+static pthread_once_t found_once = PTHREAD_ONCE_INIT;
+
+static void describe_vulkan(const rlx_vulkan_info *v, int i, found *out)
+{
+    rlx_jit_target target;
+    rlx_vulkan_target(v, &target);
+    snprintf(out->name, sizeof out->name, "vulkan:%d", i);
+    out->memory_bytes = v->memory_bytes;
+    out->team_bytes = v->team_bytes;
+    out->range_bytes =
+        v->features & RLX_VULKAN_BIT(ADDRESS) ? v->max_memory_bytes : v->max_buffer_bytes;
+    rlx_text_putf(&out->description, "%s%s%s%s", v->name, v->is_cpu ? ", software" : "",
+                  v->why_not[0] ? ", cannot be used: " : "", v->why_not);
+    if (v->why_not[0])
+        return;
+    rlx_jit_describe(&target, &out->target);
+    rlx_vulkan_list_features(v->features, " ", &out->features);
+}
+
+/* "NVIDIA H200, compute capability 9.0, CUDA 12.4". */
+static void put_gpu(rlx_gpu_kind k, const rlx_gpu_info *g, rlx_text *out)
+{
+    rlx_text_put(out, g->name);
+    if (k == RLX_GPU_CUDA)
+        rlx_text_putf(out, ", compute capability %d.%d, CUDA %d.%d", g->major, g->minor,
+                      g->driver / 1000, g->driver % 1000 / 10);
+    else
+        rlx_text_putf(out, ", %s, HIP %d.%d", g->arch, g->driver / 10000000,
+                      g->driver / 100000 % 100);
+    if (g->why_not[0])
+        rlx_text_putf(out, ", cannot be used: %s", g->why_not);
+}
+
+static void describe_gpu(rlx_gpu_kind k, const rlx_gpu_info *g, int i, found *out)
+{
+    rlx_jit_target target;
+    snprintf(out->name, sizeof out->name, "%s:%d", rlx_gpu_kind_name(k), i);
+    out->memory_bytes = out->range_bytes = g->memory_bytes;
+    out->team_bytes = g->team_bytes;
+    put_gpu(k, g, &out->description);
+    rlx_status st = g->why_not[0] ? RLX_OK : rlx_gpu_device_target(k, g, &target);
+    if (st)
+        rlx_text_putf(&out->description, ", cannot be used: %s", rlx_status_message(st));
+    else if (!g->why_not[0])
+        rlx_jit_describe(&target, &out->target);
+    rlx_status_free(st);
+}
+
+/* Those of a maker; where there are none one line says why. */
+static void describe_gpus(rlx_gpu_kind k)
+{
+    const struct gpus *g = list_gpus(k);
+    for (int i = 0; i < g->n; i++)
+        describe_gpu(k, &g->all[i], i, &all_found[nfound++]);
+    if (g->n)
+        return;
+    found *none = &all_found[nfound++];
+    snprintf(none->name, sizeof none->name, "%s", rlx_gpu_kind_name(k));
+    rlx_text_putf(&none->description, "not available: %s",
+                  g->why_none.data ? g->why_none.data : "no memory");
+}
+
+static void find_all(void)
+{
+    pthread_once(&vulkans_once, list_vulkans);
+    int most = nvulkans + RLX_GPU_KINDS;
+    for (int k = 0; k < RLX_GPU_KINDS; k++)
+        most += list_gpus((rlx_gpu_kind)k)->n;
+    all_found = calloc((size_t)most, sizeof *all_found);
+    if (!all_found)
+        return;
+    for (int i = 0; i < nvulkans; i++)
+        describe_vulkan(&vulkans[i], i, &all_found[nfound++]);
+    for (int k = 0; k < RLX_GPU_KINDS; k++)
+        describe_gpus((rlx_gpu_kind)k);
 }
 
 int rlx_device_count(void)
 {
-    pthread_once(&vulkans_once, list_vulkans);
-    return NDEVICES + nvulkans;
+    pthread_once(&found_once, find_all);
+    return NDEVICES + nfound;
 }
 
 static const char *text_of(const rlx_text *t)
@@ -88,25 +190,24 @@ static const char *text_of(const rlx_text *t)
     return t->data ? t->data : "";
 }
 
-static void describe_vulkan(int i, rlx_device_info *out)
+static void get_found(int i, rlx_device_info *out)
 {
-    pthread_once(&vulkans_once, list_vulkans);
-    *out = (rlx_device_info){.name = texts[i].name,
-                             .target = text_of(&texts[i].target),
-                             .features = text_of(&texts[i].features),
-                             .description = text_of(&texts[i].description),
-                             .memory_bytes = vulkans[i].memory_bytes,
-                             .team_bytes = vulkans[i].team_bytes,
-                             .range_bytes = vulkans[i].features & RLX_VULKAN_BIT(ADDRESS)
-                                                ? vulkans[i].max_memory_bytes
-                                                : vulkans[i].max_buffer_bytes};
+    pthread_once(&found_once, find_all);
+    const found *f = &all_found[i];
+    *out = (rlx_device_info){.name = f->name,
+                             .target = text_of(&f->target),
+                             .features = text_of(&f->features),
+                             .description = text_of(&f->description),
+                             .memory_bytes = f->memory_bytes,
+                             .team_bytes = f->team_bytes,
+                             .range_bytes = f->range_bytes};
 }
 
 void rlx_device_get_info(int i, rlx_device_info *out)
 {
     const rlx_cpu *cpu = rlx_cpu_host();
     if (i >= NDEVICES) {
-        describe_vulkan(i - NDEVICES, out);
+        get_found(i - NDEVICES, out);
         return;
     }
     pthread_once(&host_once, describe_host);
@@ -140,13 +241,14 @@ int rlx_vulkan_choose(const rlx_vulkan_info *all, int n)
 
 static rlx_status unknown_device(const char *text)
 {
-    const char *names[NDEVICES + 1] = {"vulkan"};
+    const char *names[NDEVICES + 3] = {"vulkan", "cuda", "hip"};
     for (int i = 0; i < NDEVICES; i++)
-        names[i + 1] = devices[i].name;
-    const char *near = rlx_text_nearest(text, names, NDEVICES + 1);
+        names[i + 3] = devices[i].name;
+    const char *near = rlx_text_nearest(text, names, NDEVICES + 3);
     return RLX_FAIL(RLX_INVALID_ARGUMENT,
                     "no device \"%s\"; %s%s%sthere are cpu, cpu:FEATURES, vulkan, "
-                    "vulkan:N,-FEATURE,range=BYTES,memory=BYTES, ref:lir, ref:mir",
+                    "vulkan:N,-FEATURE,range=BYTES,memory=BYTES, cuda:N,memory=BYTES, "
+                    "hip:N,memory=BYTES, ref:lir, ref:mir",
                     text, near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "");
 }
 
@@ -200,22 +302,33 @@ static rlx_status parse_masks(const char *text, rlx_vulkan_options *out)
     return st;
 }
 
+/* ":1" behind a device's name: its number, and what is behind that; false: the user leaves it to us. */
+static rlx_status parse_index(const char *name, const char **rest, int *index, bool *given)
+{
+    const char *text = *rest;
+    char *end;
+    *given = *text == ':';
+    if (!*given)
+        return RLX_OK;
+    errno = 0;
+    const long number = strtol(text + 1, &end, 10);
+    if (end == text + 1 || !isdigit((unsigned char)text[1]) || errno || number > INT_MAX ||
+        (*end && *end != ','))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "device \"%s%s\": expected a number: %s:0", name,
+                        text, name);
+    *index = (int)number;
+    *rest = end;
+    return RLX_OK;
+}
+
 /* What follows "vulkan": ":1", ":1,-int8", ",-int8,memory=64M", nothing. */
 static rlx_status parse_vulkan(const char *text, rlx_device_choice *out)
 {
     const char *rest = text;
-    char *end;
+    bool given;
     *out = (rlx_device_choice){.runner = RLX_RUN_CODE, .is_vulkan = true};
-    if (*rest == ':') {
-        errno = 0;
-        const long index = strtol(rest + 1, &end, 10);
-        if (end == rest + 1 || !isdigit((unsigned char)rest[1]) || errno || index > INT_MAX ||
-            (*end && *end != ','))
-            return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                            "device \"vulkan%s\": expected a number: vulkan:0", text);
-        out->vulkan.index = (int)index;
-        rest = end;
-    } else {
+    RLX_TRY(parse_index("vulkan", &rest, &out->vulkan.index, &given));
+    if (!given) {
         pthread_once(&vulkans_once, list_vulkans);
         out->vulkan.index = rlx_vulkan_choose(vulkans, nvulkans);
         out->chosen = true;
@@ -224,10 +337,45 @@ static rlx_status parse_vulkan(const char *text, rlx_device_choice *out)
     return RLX_OK;
 }
 
+/* The first that can be used, else the first, which says what is wrong with it. */
+static int choose_gpu(rlx_gpu_kind k)
+{
+    const struct gpus *g = list_gpus(k);
+    for (int i = 0; i < g->n; i++)
+        if (!g->all[i].why_not[0])
+            return i;
+    return 0;
+}
+
+/* What follows "cuda" or "hip": ":1", ":1,memory=64M", ",memory=64M", nothing. */
+static rlx_status parse_gpu(rlx_gpu_kind k, const char *text, rlx_device_choice *out)
+{
+    const char *name = rlx_gpu_kind_name(k), *rest = text;
+    bool given, is_memory = true;
+    *out = (rlx_device_choice){.runner = RLX_RUN_CODE, .is_gpu = true, .gpu = {.kind = k}};
+    RLX_TRY(parse_index(name, &rest, &out->gpu.index, &given));
+    if (*rest)
+        RLX_TRY_NOTE(
+            parse_limit(rest + 1, strlen(rest + 1), "memory", &is_memory, &out->gpu.memory),
+            "device \"%s%s\"", name, text);
+    if (!is_memory)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "device \"%s%s\": expected %s:0,memory=64M", name,
+                        text, name);
+    if (!given)
+        out->gpu.index = choose_gpu(k);
+    return RLX_OK;
+}
+
+/* What follows a device's name in a text; NULL: it is another's. */
+static const char *behind(const char *text, const char *name)
+{
+    const size_t n = strlen(name);
+    const bool is_it = !strncmp(text, name, n) && (!text[n] || text[n] == ':' || text[n] == ',');
+    return is_it ? text + n : NULL;
+}
+
 rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out)
 {
-    static const char vulkan[] = "vulkan";
-    const size_t n = sizeof vulkan - 1;
     *out =
         (rlx_device_choice){.target = {.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features}};
     for (int i = 0; i < NDEVICES; i++)
@@ -239,9 +387,67 @@ rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out)
         out->runner = RLX_RUN_CODE;
         return rlx_cpu_parse(text + 4, true, &out->target.features);
     }
-    if (!strncmp(text, vulkan, n) && (!text[n] || text[n] == ':' || text[n] == ','))
-        return parse_vulkan(text + n, out);
+    if (behind(text, "vulkan"))
+        return parse_vulkan(behind(text, "vulkan"), out);
+    for (int k = 0; k < RLX_GPU_KINDS; k++) {
+        const char *rest = behind(text, rlx_gpu_kind_name((rlx_gpu_kind)k));
+        if (rest)
+            return parse_gpu((rlx_gpu_kind)k, rest, out);
+    }
     return unknown_device(text);
+}
+
+/* ---- opening */
+
+static rlx_status open_vulkan(const rlx_vulkan_options *o, rlx_device **out, rlx_jit_target *target)
+{
+    RLX_TRY(rlx_vulkan_open(o, out));
+    rlx_vulkan_target(rlx_vulkan_device_get_info(rlx_vulkan_device_of(*out)), target);
+    target->range_bytes = o->range;
+    return RLX_OK;
+}
+
+static rlx_status open_gpu(const rlx_gpu_options *o, rlx_device **out, rlx_jit_target *target)
+{
+    RLX_TRY(rlx_gpu_open(o, out));
+    rlx_status st = rlx_gpu_device_target(o->kind, rlx_gpu_get_info(*out), target);
+    if (st) {
+        rlx_device_destroy(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
+bool rlx_device_has_memory(const rlx_device_choice *c)
+{
+    return c->is_vulkan || c->is_gpu;
+}
+
+rlx_status rlx_device_open(const rlx_device_choice *c, rlx_device **out, rlx_jit_target *target)
+{
+    return c->is_gpu ? open_gpu(&c->gpu, out, target) : open_vulkan(&c->vulkan, out, target);
+}
+
+bool rlx_device_is_same(const rlx_device_choice *c, rlx_device *a, rlx_device *b)
+{
+    return c->is_gpu ? rlx_gpu_is_same(a, b) : rlx_vulkan_is_same(a, b);
+}
+
+void rlx_device_put_name(const rlx_device_choice *c, rlx_text *name)
+{
+    const int64_t memory = c->is_gpu ? c->gpu.memory : c->vulkan.memory;
+    if (c->is_gpu) {
+        rlx_text_putf(name, "%s:%d", rlx_gpu_kind_name(c->gpu.kind), c->gpu.index);
+    } else {
+        rlx_text_putf(name, "vulkan:%d", c->vulkan.index);
+        if (c->vulkan.without)
+            rlx_text_put(name, ",-");
+        rlx_vulkan_list_features(c->vulkan.without, ",-", name);
+        if (c->vulkan.range)
+            rlx_text_putf(name, ",range=%lld", (long long)c->vulkan.range);
+    }
+    if (memory)
+        rlx_text_putf(name, ",memory=%lld", (long long)memory);
 }
 
 /* ---- speeds */
@@ -278,14 +484,15 @@ static rlx_status measure(rlx_device *d, rlx_device_memory *m, char *host, rlx_d
 rlx_status rlx_device_measure(const char *name, rlx_device_speeds *out)
 {
     rlx_device_choice choice;
+    rlx_jit_target target;
     rlx_device *d;
     rlx_device_memory *m = NULL;
     *out = (rlx_device_speeds){0};
     RLX_TRY(rlx_context_parse_device(name, &choice));
-    if (!choice.is_vulkan)
+    if (!rlx_device_has_memory(&choice))
         return RLX_FAIL(RLX_UNSUPPORTED, "device \"%s\" has no memory of its own", name);
     choice.vulkan.hides = true; /* so that the device's queue copies */
-    RLX_TRY_NOTE(rlx_vulkan_open(&choice.vulkan, &d), "device \"%s\"", name);
+    RLX_TRY_NOTE(rlx_device_open(&choice, &d, &target), "device \"%s\"", name);
     char *host = calloc(1, COPIED_BYTES);
     rlx_status st = host ? RLX_OK : RLX_OOM();
     if (!st)

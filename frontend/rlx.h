@@ -264,7 +264,9 @@ typedef struct rlx_device_info {
     /* Of a device with memory of its own, else 0: all of it; of a team; that a kernel reaches of one tensor or state. */
     int64_t memory_bytes, team_bytes, range_bytes;
 } rlx_device_info;
-/* The CPU, the evaluators, then Vulkan's devices ("vulkan:0"), for which Vulkan's loader is opened; a machine without it has none. */
+/* The CPU, the evaluators, then Vulkan's devices ("vulkan:0"), for which Vulkan's loader is opened (a machine without it has none), then
+ * NVIDIA's ("cuda:0") and AMD's ("hip:0"), for which their drivers are; where there are none of a maker, one "cuda" or "hip" whose
+ * description says why. */
 RLX_API int rlx_device_count(void);
 RLX_API void rlx_device_get_info(int i, rlx_device_info *out); /* 0 <= i < count */
 /* Bytes per second that a device's queue copies: from the host's memory, to it, within its own. */
@@ -289,7 +291,7 @@ typedef struct rlx_context_options {
     const char *device; /* "cpu" (default), "cpu:x86-64-v3", "cpu:native,-avx512f", "vulkan" (the first that is no
                            software, else that, with a warning), "vulkan:1,-int8", "vulkan:0,memory=4G,range=64M" (as
                            if it had less memory, or bound less of it at once: for tests),
-                           "ref:mir", "ref:lir" */
+                           "cuda", "cuda:1,memory=4G", "hip:0", "ref:mir", "ref:lir" */
     int threads;        /* 0: the cores that affinity and cgroup give */
     void (*log)(void *user, rlx_log_level level, const char *message); /* may be NULL */
     void *log_user;

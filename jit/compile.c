@@ -88,8 +88,7 @@ static rlx_status emit(pool *p, rlx_llvm *worker, const rlx_ir_func *kernel, rlx
                        rlx_text *code)
 {
     RLX_TRY(check_room(ROOM_FOR_KERNEL));
-    return rlx_jit_worker_emit(p->module, worker, p->target->kind, kernel, RLX_LLVM_CODE, parts,
-                               code);
+    return rlx_jit_worker_emit(p->module, worker, p->target, kernel, RLX_LLVM_CODE, parts, code);
 }
 
 static rlx_status emit_part(pool *p, rlx_llvm *worker, rlx_jit_part *part)

@@ -278,7 +278,7 @@ static rlx_status emit(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_l
         return emit_spirv(kernel, t, form, out);
     RLX_TRY(rlx_jit_module_open(&m));
     RLX_TRY(rlx_jit_worker_create(m, t, &worker));
-    rlx_status st = rlx_jit_worker_emit(m, worker, t->kind, kernel, form, NULL, out);
+    rlx_status st = rlx_jit_worker_emit(m, worker, t, kernel, form, NULL, out);
     m->destroy(worker);
     return st;
 }

@@ -25,8 +25,9 @@ typedef struct rlx_jit_target {
                               all of them are there, else those of v3; and what multiplies beyond:
                               VNNI, AVX512-BF16, AMX. SPIRV: of runtime/vulkan_features.h */
     const char *processor; /* NVPTX: "sm_80"; AMDGPU: "gfx942"; AARCH64: "generic", "neoverse-v1" */
-    const struct rlx_jit_machine *machine;     /* CPU: one that need not be here; NULL: this one */
-    const struct rlx_jit_emulation *emulation; /* CPU, tests only: see emulation.h; or NULL */
+    const struct rlx_jit_machine *machine; /* CPU: one that need not be here; NULL: this one */
+    /* Tests only: see emulation.h; or NULL. Of a GPU that LLVM knows: its code is made for teams on the host (host_team.h). */
+    const struct rlx_jit_emulation *emulation;
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
                  what GPUs run (host_team.h) */
     int subgroup; /* SPIRV, and where teams are tested: invocations of a subgroup; 0: not known, or not to be used */

@@ -238,18 +238,32 @@ static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
     return rlx_jit_adopt_status(m->create(&target, out));
 }
 
+/* For tests: what a GPU's lowering makes, as teams on the host run it. */
+static rlx_status create_host_team_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
+                                          rlx_llvm **out)
+{
+    enum { LANES = 32 }; /* as NVIDIA's have them */
+    const rlx_jit_target host = {.kind = RLX_JIT_CPU,
+                                 .features = rlx_cpu_host()->features,
+                                 .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM,
+                                 .subgroup = LANES};
+    return create_cpu_worker(m, &host, out);
+}
+
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out)
 {
+    if (t->emulation && t->kind != RLX_JIT_CPU)
+        return create_host_team_worker(m, t, out);
     if (t->kind == RLX_JIT_AARCH64)
         return create_aarch64_worker(m, t, out);
     return t->kind == RLX_JIT_CPU ? create_cpu_worker(m, t, out) : create_gpu_worker(m, t, out);
 }
 
-rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, rlx_jit_kind kind,
+rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, const rlx_jit_target *t,
                                const rlx_ir_func *kernel, rlx_llvm_form form, rlx_llvm_parts *parts,
                                rlx_text *out)
 {
-    if (kind != RLX_JIT_AMDGPU || form != RLX_LLVM_CODE)
+    if (t->kind != RLX_JIT_AMDGPU || t->emulation || form != RLX_LLVM_CODE)
         return rlx_jit_adopt_status(m->emit(worker, kernel, form, parts, RLX_LLVM_KERNEL, out));
     rlx_text object = {0};
     rlx_status st =

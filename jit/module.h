@@ -14,7 +14,7 @@ rlx_status rlx_jit_open_beside(const char *file, const char *what, const char *e
 /* A worker for a target that LLVM makes code for. */
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out);
 /* A kernel's code or text, appended; linked, where it goes into an entry so. `parts` as of rlx_llvm_module's emit. */
-rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, rlx_jit_kind kind,
+rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, const rlx_jit_target *t,
                                const rlx_ir_func *kernel, rlx_llvm_form form, rlx_llvm_parts *parts,
                                rlx_text *out);
 /* A kernel to words of SPIR-V, appended; validated. Without a worker. */

@@ -56,8 +56,9 @@ typedef struct rlx_device_recording {
     const rlx_device_launch *launches;
     uint32_t nlaunches;
     rlx_device_range symbols; /* i64 by symbol index */
-    rlx_device_range teams; /* rlx_device_teams by kernel: GIVEN memory, read when the tape runs */
-    bool timed;             /* every launch's time is taken */
+    rlx_device_range
+        teams; /* rlx_device_teams by kernel: GIVEN memory, read when the tape runs, by devices with max_teams */
+    bool timed; /* every launch's time is taken */
 } rlx_device_recording;
 
 /* What a kind of devices does. Offsets of ranges are multiples of 64 (the device refuses to open where that is not
@@ -95,7 +96,7 @@ struct rlx_device {
     int64_t memory_bytes; /* that it has */
     size_t max_range;     /* bytes that a range may have */
     size_t max_units;     /* and elements, or bytes of blocks */
-    int64_t max_teams;    /* that a launch should have: more would wait */
+    int64_t max_teams;    /* that a launch should have: more would wait; 0: it knows better */
     struct rlx_cache
         *cache; /* borrowed: what its driver makes of entries is kept there; NULL: nowhere */
     _Atomic int64_t used_bytes;   /* of its memory, by us */
@@ -103,6 +104,10 @@ struct rlx_device {
     pthread_mutex_t weights_lock; /* of what follows */
     rlx_device_weights *weights;
 };
+
+/* One for each of a kernel's instances at these symbols, so many as the device takes; the last of none has nothing to do. */
+uint32_t rlx_device_count_teams(const rlx_program *p, uint32_t kernel, const int64_t *symbols,
+                                int64_t most);
 
 /* RLX_UNSUPPORTED: kernels do not reach all of a tensor, and what they do reach. */
 rlx_status rlx_device_check_reach(const rlx_device *d, rlx_format f, size_t bytes);

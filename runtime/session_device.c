@@ -272,9 +272,8 @@ static void add_times(const rlx_session *s, rlx_binding *b)
                              s->device->fn->time(s->device, b->tape, i) * rlx_team_size(s->team));
 }
 
-/* One for each of a kernel's instances, so many as the device takes; the last of none has nothing to do. */
-static uint32_t count_teams(const rlx_program *p, uint32_t kernel, const int64_t *symbols,
-                            int64_t most)
+uint32_t rlx_device_count_teams(const rlx_program *p, uint32_t kernel, const int64_t *symbols,
+                                int64_t most)
 {
     int64_t teams = 1;
     for (int a = 0; a < RLX_PROGRAM_GRID && teams < most; a++) {
@@ -290,8 +289,9 @@ rlx_status rlx_session_run_device(rlx_session *s, const rlx_program *p, rlx_bind
     char *step = s->device->fn->map(b->step);
     rlx_device_teams *teams = (rlx_device_teams *)(void *)(step + align_up(sizeof(b->symbols)));
     memcpy(step, b->symbols, sizeof(b->symbols));
-    for (uint32_t i = 0; i < p->nkernels; i++)
-        teams[i] = (rlx_device_teams){count_teams(p, i, b->symbols, s->device->max_teams), 1, 1, 0};
+    for (uint32_t i = 0; s->device->max_teams && i < p->nkernels; i++)
+        teams[i] = (rlx_device_teams){
+            rlx_device_count_teams(p, i, b->symbols, s->device->max_teams), 1, 1, 0};
     RLX_TRY(s->device->fn->run(s->device, b->tape));
     if (s->time_kernels)
         add_times(s, b);

@@ -413,9 +413,13 @@ int read_model_options(run_where *w, rlx_model_options *o)
     return code;
 }
 
-bool is_vulkan(const char *device)
+bool has_own_memory(const char *device)
 {
-    return !strncmp(device, "vulkan", strlen("vulkan"));
+    static const char *const names[] = {"vulkan", "cuda", "hip"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strncmp(device, names[i], strlen(names[i])))
+            return true;
+    return false;
 }
 
 int open_context(const run_where *w, rlx_context **out)
@@ -436,4 +440,3 @@ int open_context(const run_where *w, rlx_context **out)
         o.threads = w->threads < most ? (int)w->threads : most;
     return report_usage(w->command, rlx_context_create(&o, out));
 }
-

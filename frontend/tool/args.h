@@ -92,12 +92,12 @@ typedef struct run_where {
     {                                                                                    \
         "model", "m", OPTION_TEXT, "DIR", "the model (instead of MODEL)", &(where).model \
     }
-#define OPTION_DEVICE(where)                                                                     \
-    {                                                                                            \
-        "device", NULL, OPTION_TEXT, "D",                                                        \
-            "cpu, cpu:FEATURES, vulkan[:N][,-FEATURE][,memory=BYTES][,range=BYTES], ref:lir or " \
-            "ref:mir (cpu)",                                                                     \
-            &(where).device                                                                      \
+#define OPTION_DEVICE(where)                                                             \
+    {                                                                                    \
+        "device", NULL, OPTION_TEXT, "D",                                                \
+            "cpu, cpu:FEATURES, vulkan[:N][,-FEATURE][,memory=BYTES][,range=BYTES], "    \
+            "cuda[:N][,memory=BYTES], hip[:N][,memory=BYTES], ref:lir or ref:mir (cpu)", \
+            &(where).device                                                              \
     }
 #define OPTION_LAYERS(where)                                                                  \
     {                                                                                         \
@@ -154,8 +154,8 @@ const char *precision_name(rlx_precision p);
  * keeps its value. As args_parse: -1 to go on, and then the caller destroys w->profile, behind
  * whatever uses it. */
 int read_model_options(run_where *w, rlx_model_options *o);
-/* Whether a device's name is one of Vulkan's. */
-bool is_vulkan(const char *device);
+/* Whether a device's name is that of one with memory of its own: Vulkan's, or a GPU's. */
+bool has_own_memory(const char *device);
 /* The context that these ask for, the profile first; its warnings go to stderr. The exit code. */
 int open_context(const run_where *w, rlx_context **out);
 

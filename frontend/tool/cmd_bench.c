@@ -322,7 +322,7 @@ static const char *hardware_of(const char *device)
 {
     const size_t n = strcspn(device, ",");
     rlx_device_info info;
-    for (int i = 0; is_vulkan(device) && i < rlx_device_count(); i++) {
+    for (int i = 0; has_own_memory(device) && i < rlx_device_count(); i++) {
         rlx_device_get_info(i, &info);
         if (strlen(info.name) == n && !strncmp(info.name, device, n))
             return info.description;
@@ -357,7 +357,7 @@ static rlx_status open_model(bench *b)
                                  .type_k = o->where.type_k ? o->where.type_k : "f32",
                                  .type_v = o->where.type_v ? o->where.type_v : "f32",
                                  .weight_bytes = b->info.weight_bytes};
-    b->has_ceilings = !is_vulkan(b->subject.device);
+    b->has_ceilings = !has_own_memory(b->subject.device);
     b->nunits = b->has_ceilings ? ceiling_units(b->subject.device, b->units) : 0;
     return rlx_session_create(b->cx, &so, &b->session);
 }
@@ -428,7 +428,8 @@ static int do_threads(const bench_options *o, int64_t threads, bool *first)
     where.threads = threads;
     int code = open_context(&where, &b.cx);
     if (!code && !strncmp(rlx_context_device(b.cx), "ref", 3))
-        code = usage_error("bench: measures machine code: device cpu, cpu:FEATURES or vulkan");
+        code = usage_error(
+            "bench: measures machine code: device cpu, cpu:FEATURES, vulkan, cuda or hip");
     if (code) {
         rlx_context_destroy(b.cx);
         return code;

@@ -34,7 +34,7 @@ typedef struct device {
 
 static bool has_memory(const device *d)
 {
-    return is_vulkan(d->info.name);
+    return d->info.memory_bytes > 0;
 }
 
 /* ---- finding out */

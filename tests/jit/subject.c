@@ -328,17 +328,22 @@ static void run_team(const loaded *l, void *const *buffers, const int64_t *symbo
     free(scratch);
 }
 
-void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int teams)
+void loaded_run_on(const loaded *l, void *const *buffers, const int64_t *symbols, int teams)
 {
-    void *buffers[SUBJECT_MAX_BUFFERS];
-    for (int i = 0; i < m->n; i++)
-        buffers[i] = m->buffer[i].data;
     for (int team = teams - 1; team >= 0; team--) {
         if (l->invocations > 1)
             run_host_team(l, buffers, symbols, team, teams);
         else
             run_team(l, buffers, symbols, team, teams);
     }
+}
+
+void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int teams)
+{
+    void *buffers[SUBJECT_MAX_BUFFERS];
+    for (int i = 0; i < m->n; i++)
+        buffers[i] = m->buffer[i].data;
+    loaded_run_on(l, buffers, symbols, teams);
 }
 
 static void must(rlx_status st, const char *what, const rlx_ir_func *kernel)

@@ -63,6 +63,7 @@ void loaded_destroy(loaded *l);
 /* Runs every team in turn, from the last to the first. The invocations of a host team take turns at
  * barriers, once upwards and once downwards; the test fails when not all reach one. */
 void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int teams);
+void loaded_run_on(const loaded *l, void *const *buffers, const int64_t *symbols, int teams);
 
 /* The interpreter's result against the compiled code's, with 1 and 3 teams. Fails the running test
  * with kernel, seed and place. */

@@ -1,0 +1,222 @@
+/* runtime/device_gpu.c: a GPU as device.h has it: opened, lost, opened anew.
+ *
+ * A device is used through its primary context (NVIDIA), or as the thread's current device (AMD): both are all the process's, so that other
+ * libraries beside us see the same; every function here leaves the calling thread as it was. */
+#include "runtime/device_gpu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/device_gpu_impl.h"
+
+/* ---- whether it is there --------------------------------------------------------------------- */
+
+bool rlx_gpu_is_lost(const rlx_device *d)
+{
+    const rlx_gpu *g = rlx_gpu_of(d);
+    return g->lost || g->resets != g->driver->resets[g->index];
+}
+
+rlx_status rlx_gpu_check_lost(const rlx_gpu *g)
+{
+    if (rlx_gpu_is_lost(&g->base))
+        return RLX_FAIL(RLX_IO, "%s was lost: nothing runs on it any more", g->info.name);
+    return RLX_OK;
+}
+
+rlx_status rlx_gpu_result_of(rlx_gpu *g, rlx_gpu_result r, rlx_gpu_call call, const char *file,
+                             int line)
+{
+    if (rlx_gpu_loses(r))
+        g->lost = true;
+    return rlx_gpu_status(g->driver, r, call, file, line);
+}
+
+rlx_status rlx_gpu_wait(rlx_gpu *g, rlx_gpu_stream s)
+{
+    const rlx_gpu_result r = g->driver->call.wait(s);
+    g->lost |= r != 0;
+    return rlx_gpu_status(g->driver, r, RLX_GPU_CALL_wait, __FILE__, __LINE__);
+}
+
+/* ---- the thread's device --------------------------------------------------------------------- */
+
+static rlx_status make_current(rlx_gpu *g, rlx_gpu_scope *s)
+{
+    if (g->driver->kind == RLX_GPU_CUDA) {
+        GPU_TRY(g, push_context, g->context);
+        return RLX_OK;
+    }
+    GPU_TRY(g, get_current, &s->before);
+    GPU_TRY(g, set_current, g->index);
+    return RLX_OK;
+}
+
+rlx_status rlx_gpu_enter(rlx_gpu *g, rlx_gpu_scope *s)
+{
+    *s = (rlx_gpu_scope){0};
+    RLX_TRY(rlx_gpu_check_lost(g));
+    return make_current(g, s);
+}
+
+void rlx_gpu_leave(rlx_gpu *g, const rlx_gpu_scope *s)
+{
+    rlx_gpu_context ours;
+    if (g->driver->kind == RLX_GPU_CUDA)
+        GPU_DROP(g, pop_context, &ours);
+    else
+        GPU_DROP(g, set_current, s->before);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+/* What the driver says that others leave, where it does. */
+static int64_t room(rlx_device *base)
+{
+    rlx_gpu *g = rlx_gpu_of(base);
+    const int64_t ours = base->memory_bytes - base->used_bytes;
+    rlx_gpu_scope s;
+    size_t left = 0, all;
+    rlx_status st = rlx_gpu_enter(g, &s);
+    const bool entered = !st;
+    if (entered) {
+        st = rlx_gpu_result_of(g, g->driver->call.get_room(&left, &all), RLX_GPU_CALL_get_room,
+                               __FILE__, __LINE__);
+        rlx_gpu_leave(g, &s);
+    }
+    const bool known = !st;
+    rlx_status_free(st);
+    return known && (int64_t)left < ours ? (int64_t)left : ours;
+}
+
+static void destroy(rlx_device *base)
+{
+    rlx_gpu *g = rlx_gpu_of(base);
+    rlx_gpu_scope s;
+    rlx_status st = g->copies ? rlx_gpu_enter(g, &s) : RLX_OK;
+    if (g->copies && !st) {
+        GPU_DROP(g, destroy_stream, g->copies);
+        rlx_gpu_leave(g, &s);
+    }
+    rlx_status_free(st);
+    if (g->context && g->resets == g->driver->resets[g->index]) /* else it is another's by now */
+        GPU_DROP(g, release_context, g->handle);
+    pthread_mutex_destroy(&g->lock);
+    pthread_mutex_destroy(&base->weights_lock);
+    free(g);
+}
+
+static const rlx_device_functions functions = {
+    .destroy = destroy,
+    .is_lost = rlx_gpu_is_lost,
+    .room = room,
+    .create_memory = rlx_gpu_create_memory,
+    .destroy_memory = rlx_gpu_destroy_memory,
+    .map = rlx_gpu_map,
+    .write = rlx_gpu_write,
+    .read = rlx_gpu_read,
+    .clear = rlx_gpu_clear,
+    .copy = rlx_gpu_copy,
+    .create_kernels = rlx_gpu_create_kernels,
+    .destroy_kernels = rlx_gpu_destroy_kernels,
+    .record = rlx_gpu_record,
+    .destroy_tape = rlx_gpu_destroy_tape,
+    .run = rlx_gpu_run,
+    .time = rlx_gpu_time,
+};
+
+static rlx_status check_index(const rlx_gpu_driver *v, int index)
+{
+    int n;
+    GPU_ASK(v, count_devices, &n);
+    if (index < n && index < RLX_GPU_MAX_DEVICES)
+        return RLX_OK;
+    return RLX_FAIL(RLX_NOT_FOUND, "no device %d: the driver has %d", index, n);
+}
+
+/* Ends all that this process has on the device: a driver takes nothing more before that, once a kernel has failed. */
+static rlx_status reset(rlx_gpu *g)
+{
+    g->driver->resets[g->index]++;
+    g->resets = g->driver->resets[g->index];
+    if (g->driver->kind == RLX_GPU_CUDA) {
+        GPU_TRY(g, reset_context, g->handle);
+        return RLX_OK;
+    }
+    rlx_gpu_scope s = {0};
+    RLX_TRY(make_current(g, &s));
+    rlx_status st = rlx_gpu_result_of(g, g->driver->call.reset_current(),
+                                      RLX_GPU_CALL_reset_current, __FILE__, __LINE__);
+    rlx_gpu_leave(g, &s);
+    return st;
+}
+
+static rlx_status take_device(rlx_gpu *g, bool anew)
+{
+    rlx_gpu_scope s;
+    g->resets = g->driver->resets[g->index];
+    GPU_TRY(g, get_device, &g->handle, g->index);
+    if (anew)
+        RLX_TRY(reset(g));
+    if (g->driver->kind == RLX_GPU_CUDA)
+        GPU_TRY(g, retain_context, &g->context, g->handle);
+    RLX_TRY(rlx_gpu_enter(g, &s));
+    rlx_status st =
+        rlx_gpu_result_of(g, g->driver->call.create_stream(&g->copies, RLX_GPU_STREAM_ALONE),
+                          RLX_GPU_CALL_create_stream, __FILE__, __LINE__);
+    rlx_gpu_leave(g, &s);
+    return st;
+}
+
+static void fill_base(rlx_gpu *g, int64_t most)
+{
+    rlx_gpu_info *i = &g->info;
+    if (most && most < i->memory_bytes)
+        i->memory_bytes = most;
+    g->base.name = i->name;
+    g->base.memory_bytes = i->memory_bytes;
+    g->base.max_range = g->base.max_units = SIZE_MAX;
+    snprintf(g->code_name, sizeof g->code_name, "%s %s, %s, driver %d",
+             rlx_gpu_kind_name(g->driver->kind), i->name, i->arch, i->driver);
+}
+
+static rlx_status open_device(rlx_gpu *g, const rlx_gpu_options *o)
+{
+    g->index = o->index;
+    RLX_TRY(rlx_gpu_driver_open(o->kind, &g->driver));
+    RLX_TRY(check_index(g->driver, o->index));
+    RLX_TRY(rlx_gpu_describe(g->driver, o->index, &g->info));
+    if (g->info.why_not[0])
+        return RLX_FAIL(RLX_UNSUPPORTED, "%s %s", g->info.name, g->info.why_not);
+    fill_base(g, o->memory);
+    RLX_TRY_NOTE(take_device(g, o->anew), "opening %s", g->info.name);
+    return RLX_OK;
+}
+
+rlx_status rlx_gpu_open(const rlx_gpu_options *options, rlx_device **out)
+{
+    rlx_gpu *g = calloc(1, sizeof *g);
+    if (!g)
+        return RLX_OOM();
+    g->base.fn = &functions;
+    pthread_mutex_init(&g->lock, NULL);
+    pthread_mutex_init(&g->base.weights_lock, NULL);
+    rlx_status st = open_device(g, options);
+    if (st) {
+        destroy(&g->base);
+        return st;
+    }
+    *out = &g->base;
+    return RLX_OK;
+}
+
+const rlx_gpu_info *rlx_gpu_get_info(const rlx_device *d)
+{
+    return &rlx_gpu_of(d)->info;
+}
+
+bool rlx_gpu_is_same(const rlx_device *a, const rlx_device *b)
+{
+    return !strcmp(rlx_gpu_of(a)->code_name, rlx_gpu_of(b)->code_name);
+}

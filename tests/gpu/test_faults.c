@@ -1,0 +1,315 @@
+/* Calls of a GPU's driver that fail, and devices that are lost: every call in turn, in each of what a device is used for. A status names the
+ * call and the result, nothing is left behind, sequences hold what they held, and the next try goes further. */
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/cache.h"
+#include "runtime/device_gpu_impl.h"
+#include "tests/gpu/world.h"
+#include "tests/vulkan/layers.h"
+
+#define SAVED "test_gpu_faults.rlx"
+
+enum { SHORT = 3, OUT_OF_MEMORY = 2, KERNEL_FAILED = 719 };
+
+static fake_driver *driver;
+static rlx_text entry; /* the bytes of gpu.e */
+
+static void open_gpu(void)
+{
+    EXPECT_OK(world_open(&(rlx_context_options){.device = "cuda:1", .no_cache = true}, &gpu.cx));
+    layers_make_weights(&gpu.w);
+    EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
+}
+
+static void expect_silence(void)
+{
+    ck_assert_msg(!driver->said()[0], "the driver says: %s", driver->said());
+    ck_assert(!driver->is_current());
+}
+
+/* ---- every call, one after another */
+
+static rlx_status try_open(void *user)
+{
+    rlx_device *d;
+    (void)user;
+    RLX_TRY(rlx_gpu_open(&(rlx_gpu_options){.index = 1}, &d));
+    rlx_device_destroy(d);
+    return RLX_OK;
+}
+
+/* Uploads, makes kernels. */
+static rlx_status try_load(void *user)
+{
+    rlx_weights *w;
+    rlx_program *p;
+    rlx_executable *e = NULL;
+    (void)user;
+    layers_make_weights(&w);
+    EXPECT_OK(rlx_program_decode(entry.data, entry.len, &p));
+    rlx_status st = rlx_executable_create_on(gpu.cx->gpu, p, w, &e);
+    rlx_executable_destroy(e);
+    rlx_weights_destroy(w);
+    return st;
+}
+
+/* Makes states, arena and tape; runs. `user`: whether times are taken. */
+static rlx_status try_session(void *user)
+{
+    rlx_session *s;
+    const float *out;
+    EXPECT_OK(rlx_session_create(
+        gpu.cx,
+        &(rlx_session_options){.max_positions = POSITIONS, .time_kernels = *(const bool *)user},
+        &s));
+    layers_put(0, 0, 0, 0, SHORT);
+    rlx_status st = layers_step(s, gpu.e, SHORT, &out);
+    rlx_session_destroy(s);
+    return st;
+}
+
+/* Sequence 0 is 1's, whose last page it copies to go on. */
+static rlx_status try_fork(void *user)
+{
+    rlx_session *s = user;
+    const float *out;
+    EXPECT_OK(rlx_session_rewind(s, 0, 0));
+    EXPECT_OK(rlx_session_fork(s, 1, 0));
+    layers_put(0, 0, 1, SHORT, 1);
+    return layers_step(s, gpu.e, 1, &out);
+}
+
+static rlx_status try_write(void *user)
+{
+    return rlx_session_write(user, 1, "layers", SAVED);
+}
+
+static rlx_status try_read(void *user)
+{
+    EXPECT_OK(rlx_session_rewind(user, 2, 0));
+    return rlx_session_read(user, 2, "layers", SAVED);
+}
+
+/* How many calls there were. What failed while work was waited for loses the device, which the test takes back. */
+static int fail_each(rlx_status (*what)(void *user), void *user)
+{
+    int n = 0;
+    for (bool through = false; !through; n += !through) {
+        const int64_t live = driver->live(), used = gpu.cx->gpu->used_bytes;
+        char says[96];
+        driver->plan(&(fake_plan){.passes = n, .fails = 1, .result = OUT_OF_MEMORY});
+        rlx_status st = what(user);
+        const char *last = driver->last();
+        through = !last;
+        snprintf(says, sizeof says, "%s: out of memory", last ? last : "");
+        if (last &&
+            strcmp(last, "cuMemGetInfo_v2")) /* without it all of the memory is taken for free */
+            EXPECT_ERROR(st, RLX_OUT_OF_MEMORY, says);
+        else
+            EXPECT_OK(st);
+        if (last &&
+            !strcmp(last, "cuStreamSynchronize")) { /* the device is lost, for all it knows */
+            rlx_gpu_of(gpu.cx->gpu)->lost = false;
+            continue;
+        }
+        ck_assert_msg(driver->live() == live, "when %s failed %lld objects were left", says,
+                      (long long)(driver->live() - live));
+        ck_assert_int_eq(gpu.cx->gpu->used_bytes, used);
+        ck_assert_msg(!driver->said()[0], "when %s failed: %s", says, driver->said());
+    }
+    driver->plan(NULL);
+    return n;
+}
+
+START_TEST(every_call_may_fail)
+{
+    bool timed = false;
+    float want[HIDDEN], got[HIDDEN];
+    open_gpu();
+    rlx_session *s = layers_make_session(&gpu, 3);
+    EXPECT_OK(rlx_program_encode(rlx_executable_program(gpu.e), &entry));
+    layers_say(s, gpu.e, 1, 0, 0, SHORT, got);
+    EXPECT_OK(rlx_session_fork(s, 1, 2));
+    layers_say(s, gpu.e, 2, 1, SHORT, SHORT + 1, want);
+    EXPECT_OK(try_fork(s)); /* what is made once is there */
+    EXPECT_OK(try_write(s));
+    EXPECT_OK(try_read(s));
+    ck_assert_int_ge(fail_each(try_open, NULL), 7);
+    ck_assert_int_ge(fail_each(try_load, NULL), 20);
+    ck_assert_int_ge(fail_each(try_session, &timed), 20);
+    timed = true;
+    ck_assert_int_ge(fail_each(try_session, &timed), 20);
+    ck_assert_int_ge(fail_each(try_fork, s), 5);
+    ck_assert_int_ge(fail_each(try_write, s), 4);
+    ck_assert_int_ge(fail_each(try_read, s), 4);
+    layers_say(s, gpu.e, 2, 1, SHORT, SHORT + 1, got);
+    EXPECT_BITS(got, want);
+    rlx_session_destroy(s);
+    layers_close_gpu();
+    rlx_text_deinit(&entry);
+    remove(SAVED);
+    expect_silence();
+}
+END_TEST
+
+/* Without the device being current nothing is begun. */
+START_TEST(devices_that_cannot_be_entered)
+{
+    char data[8] = {0};
+    const float *out;
+    rlx_device_memory *m, *other;
+    const int64_t live = driver->live(); /* of waits that failed before */
+    open_gpu();
+    rlx_device *d = gpu.cx->gpu;
+    rlx_session *s = layers_make_session(&gpu, 1);
+    layers_put(0, 0, 0, 0, SHORT);
+    EXPECT_OK(layers_step(s, gpu.e, SHORT, &out));
+    EXPECT_OK(d->fn->create_memory(d, sizeof data, RLX_MEMORY_KEPT, &m));
+    const fake_plan p = {.call = "push_context", .fails = 1, .result = OUT_OF_MEMORY};
+    driver->plan(&p);
+    EXPECT_ERROR(d->fn->create_memory(d, 8, RLX_MEMORY_KEPT, &other), RLX_OUT_OF_MEMORY,
+                 "cuCtxPushCurrent_v2");
+    driver->plan(&p);
+    EXPECT_ERROR(d->fn->write(d, m, 0, data, sizeof data), RLX_OUT_OF_MEMORY,
+                 "copying to Fake NVIDIA 1");
+    driver->plan(&p);
+    EXPECT_ERROR(layers_step(s, gpu.e, SHORT, &out), RLX_OUT_OF_MEMORY,
+                 "running kernels on Fake NVIDIA 1");
+    ck_assert_int_eq(rlx_session_past(s, 0), SHORT);
+    EXPECT_OK(layers_step(s, gpu.e, SHORT, &out));
+    d->fn->destroy_memory(d, m);
+    rlx_session_destroy(s);
+    layers_close_gpu();
+    expect_silence();
+    ck_assert_int_eq(driver->live(), live);
+}
+END_TEST
+
+/* ---- devices that are lost */
+
+static void lose(const char *call)
+{
+    driver->plan(&(fake_plan){.call = call, .fails = 1, .result = KERNEL_FAILED, .ends = true});
+}
+
+/* Every call says so, and what was made on it goes; the context opens it anew, while the lost one is there. */
+START_TEST(lost_devices_are_opened_anew)
+{
+    float want[HIDDEN], got[HIDDEN];
+    const float *out;
+    open_gpu();
+    rlx_device *lost = gpu.cx->gpu;
+    rlx_session *s = layers_make_session(&gpu, 1), *after;
+    layers_say(s, gpu.e, 0, 0, 0, SHORT, want);
+    EXPECT_OK(rlx_context_reopen(gpu.cx)); /* nothing is lost */
+    ck_assert_ptr_eq(gpu.cx->gpu, lost);
+    lose("wait");
+    layers_put(0, 0, 0, SHORT, 1);
+    EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_IO,
+                 "cuStreamSynchronize: a kernel failed: device lost");
+    ck_assert_int_eq(rlx_session_past(s, 0), SHORT);
+    ck_assert(lost->fn->is_lost(lost));
+    EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_IO, "nothing runs on it any more");
+    EXPECT_ERROR(rlx_session_write(s, 0, "layers", SAVED), RLX_IO, "nothing runs on it any more");
+    EXPECT_ERROR(layers_use(), RLX_IO, "nothing runs on it any more");
+    driver->plan(&(fake_plan){.call = "create_stream", .fails = 1, .result = OUT_OF_MEMORY});
+    EXPECT_ERROR(rlx_context_reopen(gpu.cx), RLX_OUT_OF_MEMORY, "opening cuda:1 anew");
+    driver->plan(NULL);
+    EXPECT_OK(rlx_context_reopen(gpu.cx));
+    ck_assert_ptr_ne(gpu.cx->gpu, lost);
+    EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_IO, "nothing runs on it any more");
+    rlx_session_destroy(s);
+    rlx_executable_destroy(gpu.e);
+    EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
+    after = layers_make_session(&gpu, 1);
+    layers_say(after, gpu.e, 0, 0, 0, SHORT, got);
+    EXPECT_BITS(got, want);
+    rlx_session_destroy(after);
+    layers_close_gpu();
+    expect_silence();
+    ck_assert_int_eq(driver->live(), 0);
+}
+END_TEST
+
+/* Another device in its place is not taken for it. */
+START_TEST(another_device_is_not_the_same)
+{
+    open_gpu();
+    lose("get_room");
+    gpu.cx->gpu->fn->room(gpu.cx->gpu);
+    driver->plan(NULL);
+    driver->major = 8;
+    EXPECT_ERROR(rlx_context_reopen(gpu.cx), RLX_NOT_FOUND, "opening cuda:1 anew: it was ");
+    driver->major = 7;
+    EXPECT_OK(rlx_context_reopen(gpu.cx));
+    layers_close_gpu();
+    expect_silence();
+}
+END_TEST
+
+/* What another context of this process has on the device is gone with a reset, and says so. */
+START_TEST(a_reset_is_everybodys)
+{
+    rlx_device *other;
+    rlx_device_memory *m;
+    char data[8] = {0};
+    EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.index = 1}, &other));
+    EXPECT_OK(other->fn->create_memory(other, sizeof data, RLX_MEMORY_KEPT, &m));
+    open_gpu();
+    lose("get_room");
+    gpu.cx->gpu->fn->room(gpu.cx->gpu);
+    driver->plan(NULL);
+    EXPECT_OK(rlx_context_reopen(gpu.cx));
+    EXPECT_ERROR(other->fn->write(other, m, 0, data, sizeof data), RLX_IO,
+                 "nothing runs on it any more");
+    other->fn->destroy_memory(other, m);
+    rlx_device_destroy(other);
+    EXPECT_OK(layers_use());
+    rlx_executable_destroy(gpu.e); /* of the lost one */
+    gpu.e = NULL;
+    layers_close_gpu();
+    expect_silence();
+    ck_assert_int_eq(driver->live(), 0);
+}
+END_TEST
+
+static void cancel(void *session)
+{
+    rlx_session_cancel(session);
+}
+
+/* A step that is cancelled while it runs appends nothing, and the cancel is answered. */
+START_TEST(steps_are_cancelled)
+{
+    const float *out;
+    open_gpu();
+    rlx_session *s = layers_make_session(&gpu, 1);
+    layers_put(0, 0, 0, 0, SHORT);
+    EXPECT_OK(layers_step(s, gpu.e, SHORT, &out));
+    driver->plan(&(fake_plan){.call = "run_graph", .fails = 1, .meanwhile = cancel, .user = s});
+    layers_put(0, 0, 0, SHORT, 1);
+    EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_CANCELLED, "cancelled");
+    ck_assert_int_eq(rlx_session_past(s, 0), SHORT);
+    EXPECT_OK(layers_step(s, gpu.e, 1, &out));
+    rlx_session_destroy(s);
+    layers_close_gpu();
+    driver->plan(NULL);
+    expect_silence();
+}
+END_TEST
+
+int main(void)
+{
+    driver = world_open_driver(RLX_GPU_CUDA);
+    Suite *s = suite_create("gpu_faults");
+    SUITE_TEST(s, "every_call_may_fail", every_call_may_fail);
+    SUITE_TEST(s, "devices_that_cannot_be_entered", devices_that_cannot_be_entered);
+    SUITE_TEST(s, "lost_devices_are_opened_anew", lost_devices_are_opened_anew);
+    SUITE_TEST(s, "another_device_is_not_the_same", another_device_is_not_the_same);
+    SUITE_TEST(s, "a_reset_is_everybodys", a_reset_is_everybodys);
+    SUITE_TEST(s, "steps_are_cancelled", steps_are_cancelled);
+    const int code = suite_run(s, 6);
+    world_forget_code();
+    return code;
+}
