@@ -1,6 +1,7 @@
 #include "jit/llvm_team.h"
 
 #include <assert.h>
+#include <string.h>
 
 /* Tiles spread over a team of invocations, the same for every GPU.
  *
@@ -82,6 +83,19 @@ static LLVMValueRef linear(rlx_emit *e, LLVMValueRef a, int64_t factor, LLVMValu
 
 /* ---- exchange ---- */
 
+/* Elements of a row that a reduce combines. */
+static int width_of(const rlx_ir_node *n)
+{
+    const rlx_ir_type *from = &n->in[0]->type;
+    return (int)from->dim[from->rank - 1];
+}
+
+/* Of rows of one element each stays whose it is. */
+static bool keeps_elements(const rlx_ir_node *reduce)
+{
+    return width_of(reduce) == 1 && reduce->out[0]->type.rank > 0;
+}
+
 /* Bytes that a tile takes in the exchange, padding included. */
 static int64_t exchange_bytes(const rlx_emit *e, const rlx_ir_type *t)
 {
@@ -94,9 +108,11 @@ static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block
     int64_t most = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int64_t bytes = 0;
-        if (n->op == RLX_LIR_REDUCE || (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
+        if ((n->op == RLX_LIR_REDUCE && !keeps_elements(n)) ||
+            (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
             bytes = exchange_bytes(e, &n->in[0]->type);
-        const bool products = n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_DOT;
+        const bool products =
+            n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT;
         for (int i = 1; i < n->nin && products; i++)
             bytes += exchange_bytes(e, &n->in[i]->type);
         for (int i = 0; i < n->nblock; i++) {
@@ -189,12 +205,6 @@ static rlx_map_fn fn_of(const rlx_ir_node *n)
     return (rlx_map_fn)rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_ADD);
 }
 
-static int width_of(const rlx_ir_node *n)
-{
-    const rlx_ir_type *from = &n->in[0]->type;
-    return (int)from->dim[from->rank - 1];
-}
-
 /* Elements first, first + apart, .. of the exchange, combined. */
 static rlx_status reduce_run(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef first, int count,
                              int apart, LLVMValueRef *out)
@@ -285,6 +295,10 @@ static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
     const rlx_ir_type *to = &n->out[0]->type;
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    if (keeps_elements(n)) {
+        memcpy(out->part, rlx_emit_get(e, n->in[0])->part, sizeof *out->part * (size_t)out->n);
+        return RLX_OK;
+    }
     if (by_subgroup(e, n))
         return width_of(n) <= e->target->subgroup ? reduce_rows(e, n, out)
                                                   : reduce_long_row(e, n, &out->part[0]);
@@ -300,28 +314,48 @@ static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
-static rlx_status emit_contract(rlx_emit *e, const rlx_ir_node *n)
+/* A sum of products out of the exchange: elements a, a + a_step, .. with b, b + b_step, .. */
+typedef struct chain {
+    LLVMValueRef a, b;
+    int64_t a_step, b_step, base; /* base: of the second operand */
+    int64_t count;
+} chain;
+
+static LLVMValueRef add_chain(rlx_emit *e, const chain *c, LLVMValueRef sum)
+{
+    for (int64_t j = 0; j < c->count; j++) {
+        LLVMValueRef a = rlx_emit_add(e->b, c->a, rlx_emit_int(e->i32, j * c->a_step));
+        LLVMValueRef b = rlx_emit_add(e->b, c->b, rlx_emit_int(e->i32, j * c->b_step));
+        LLVMValueRef args[3] = {get_element(e, 0, RLX_F32, a), get_element(e, c->base, RLX_F32, b),
+                                sum};
+        sum = rlx_emit_intrinsic(e, "llvm.fma", e->f32, args, 3);
+    }
+    return sum;
+}
+
+/* contract: rows of both, lanes apart; outer: a row and a column. */
+static rlx_status emit_products(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *type = &n->out[0]->type, *in = &n->in[1]->type;
-    int64_t k = in->dim[1], lanes = type->dim[2], base = exchange_bytes(e, in);
+    const bool outer = n->op == RLX_LIR_OUTER;
+    const int64_t k = in->dim[1], lanes = outer ? 1 : type->dim[2];
     const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]);
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    chain c = {.a_step = lanes,
+               .b_step = outer ? type->dim[1] : lanes,
+               .base = exchange_bytes(e, in),
+               .count = k / lanes};
     put_tile(e, n->in[1], 0);
-    put_tile(e, n->in[2], base);
+    put_tile(e, n->in[2], c.base);
     barrier(e);
     for (int p = 0; p < out->n; p++) {
-        LLVMValueRef at[RLX_MAX_TILE_RANK];
+        LLVMValueRef at[RLX_MAX_TILE_RANK], lane = rlx_emit_int(e->i32, 0);
         position(e, type, some_element(e, type, p), at);
-        LLVMValueRef a = linear(e, at[0], k, at[2]), b = linear(e, at[1], k, at[2]);
-        out->part[p] = acc->part[p];
-        for (int64_t j = 0; j < k; j += lanes) {
-            LLVMValueRef step = rlx_emit_int(e->i32, j);
-            LLVMValueRef args[3] = {get_element(e, 0, RLX_F32, rlx_emit_add(e->b, a, step)),
-                                    get_element(e, base, RLX_F32, rlx_emit_add(e->b, b, step)),
-                                    out->part[p]};
-            out->part[p] = rlx_emit_intrinsic(e, "llvm.fma", e->f32, args, 3);
-        }
+        lane = outer ? lane : at[2];
+        c.a = linear(e, at[0], k, lane);
+        c.b = outer ? at[1] : linear(e, at[1], k, lane);
+        out->part[p] = add_chain(e, &c, acc->part[p]);
     }
     barrier(e);
     return RLX_OK;
@@ -546,7 +580,8 @@ rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)
     case RLX_LIR_REDUCE:
         return emit_reduce(e, n);
     case RLX_LIR_CONTRACT:
-        return emit_contract(e, n);
+    case RLX_LIR_OUTER:
+        return emit_products(e, n);
     case RLX_LIR_DOT:
         return emit_dot(e, n);
     case RLX_LIR_LOAD:

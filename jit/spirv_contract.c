@@ -127,8 +127,12 @@ static rlx_status by_rows(rlx_spirv_emit *e, const products *x)
         return RLX_OOM();
     rlx_decode_number column = {.multiple = 1, .below = (uint32_t)apart};
     rlx_decode_number lane = {.multiple = 1, .below = (uint32_t)x->lanes};
-    column.v = rlx_spirv_op(m, SpvOpUDiv, e->u32, e->thread, rlx_spirv_u32(e, x->lanes));
-    lane.v = rlx_spirv_op(m, SpvOpBitwiseAnd, e->u32, e->thread, rlx_spirv_u32(e, x->lanes - 1));
+    column.v = e->thread;
+    if (x->lanes > 1)
+        column.v = rlx_spirv_op(m, SpvOpUDiv, e->u32, e->thread, rlx_spirv_u32(e, x->lanes));
+    if (x->lanes > 1)
+        lane.v =
+            rlx_spirv_op(m, SpvOpBitwiseAnd, e->u32, e->thread, rlx_spirv_u32(e, x->lanes - 1));
     for (int64_t j = 0; j < x->k; j += x->lanes) {
         for (int64_t i = 0; i < own; i++)
             b[i] = rlx_spirv_operand_at(e, &x->b, rlx_spirv_plus(column, i * apart),
@@ -174,37 +178,81 @@ rlx_status rlx_spirv_contract(rlx_spirv_emit *e, const rlx_ir_node *n)
 
 /* ---- outer products, and rows turned into columns ---- */
 
+typedef struct outer {
+    rlx_spirv_operand a, b;
+    const rlx_spirv_tile *out;
+    rlx_spirv_place *at; /* of each part's element */
+    rlx_spirv_id *y;
+    int apart; /* parts after which columns come again */
+} outer;
+
+/* Where the element of a part is. As columns divide the team, or the team them, an invocation has one
+ * column or a part one row: then that is a constant, whatever invocation asks. */
+static rlx_spirv_place outer_place(rlx_spirv_emit *e, const rlx_ir_type *type, int part)
+{
+    rlx_spirv_place at = rlx_spirv_place_of(e, type, rlx_spirv_some_element(e, type, part));
+    if (type->dim[1] % e->team == 0) {
+        const int64_t per = type->dim[1] / e->team;
+        at.at[0] = (rlx_decode_number){.plus = (uint32_t)(part / per)};
+        at.at[1] = (rlx_decode_number){.v = e->thread,
+                                       .multiple = 1,
+                                       .below = (uint32_t)e->team,
+                                       .plus = (uint32_t)(part % per * e->team)};
+    }
+    return at;
+}
+
+/* Parts after which columns come again. */
+static int columns_apart(const rlx_spirv_emit *e, const rlx_ir_type *type)
+{
+    int64_t a = type->dim[1], b = e->team;
+    while (b) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return (int)(type->dim[1] / a);
+}
+
+/* One step of K for every part; y[i]: the second operand's element for parts i, i + apart, .. */
+static void outer_step(rlx_spirv_emit *e, const outer *o, int64_t k)
+{
+    const rlx_decode_number step = {.plus = (uint32_t)k};
+    rlx_spirv_id x = 0;
+    for (int p = 0; p < o->out->n; p++) {
+        if (p < o->apart)
+            o->y[p] = rlx_spirv_operand_at(e, &o->b, step, o->at[p].at[1]);
+        const bool again = p > 0 && !o->at[p].at[0].v && !o->at[p - 1].at[0].v &&
+                           o->at[p].at[0].plus == o->at[p - 1].at[0].plus;
+        if (!again)
+            x = rlx_spirv_operand_at(e, &o->a, o->at[p].at[0], step);
+        o->out->part[p] = rlx_spirv_fma(e, e->f32, x, o->y[p % o->apart], o->out->part[p]);
+    }
+}
+
 rlx_status rlx_spirv_outer(rlx_spirv_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *type = &n->out[0]->type;
     const rlx_spirv_tile *acc = rlx_spirv_get(e, n->in[0]);
-    const int64_t k = n->in[1]->type.dim[1];
-    const bool same = e->team % type->dim[1] == 0; /* an invocation has one column */
     rlx_spirv_tile *out;
     int64_t words = 0;
-    rlx_spirv_operand a, b;
     RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
-    rlx_spirv_place *at = RLX_NEW_ARRAY(e->arena, rlx_spirv_place, out->n);
-    if (!at)
+    outer o = {.out = out,
+               .at = RLX_NEW_ARRAY(e->arena, rlx_spirv_place, out->n),
+               .y = RLX_NEW_ARRAY(e->arena, rlx_spirv_id, out->n),
+               .apart = columns_apart(e, type)};
+    if (!o.at || !o.y)
         return RLX_OOM();
-    rlx_spirv_operand_init(e, n->in[1], &words, &a);
-    rlx_spirv_operand_init(e, n->in[2], &words, &b);
+    rlx_spirv_operand_init(e, n->in[1], &words, &o.a);
+    rlx_spirv_operand_init(e, n->in[2], &words, &o.b);
     if (words)
         rlx_spirv_barrier(&e->m);
     for (int p = 0; p < out->n; p++) {
-        at[p] = rlx_spirv_place_of(e, type, rlx_spirv_some_element(e, type, p));
+        o.at[p] = outer_place(e, type, p);
         out->part[p] = acc->part[p];
     }
-    for (int64_t j = 0; j < k; j++) {
-        const rlx_decode_number step = {.plus = (uint32_t)j};
-        rlx_spirv_id y = 0;
-        for (int p = 0; p < out->n; p++) {
-            if (!y || !same)
-                y = rlx_spirv_operand_at(e, &b, step, at[p].at[1]);
-            rlx_spirv_id x = rlx_spirv_operand_at(e, &a, at[p].at[0], step);
-            out->part[p] = rlx_spirv_fma(e, e->f32, x, y, out->part[p]);
-        }
-    }
+    for (int64_t j = 0; j < n->in[1]->type.dim[1]; j++)
+        outer_step(e, &o, j);
     if (words)
         rlx_spirv_barrier(&e->m);
     return RLX_OK;

@@ -1,5 +1,7 @@
 #include "jit/spirv_emit.h"
 
+#include <string.h>
+
 /* Rows combined by halves, l with l + n/2, then l + n/4, ..: the pairs are the op's, whoever holds
  * them, so the bits are the same for subgroups of any width and for none.
  *
@@ -17,6 +19,11 @@ static int width_of(const rlx_ir_node *n)
 {
     const rlx_ir_type *from = &n->in[0]->type;
     return (int)from->dim[from->rank - 1];
+}
+
+bool rlx_spirv_keeps_elements(const rlx_ir_node *n)
+{
+    return n->op == RLX_LIR_REDUCE && width_of(n) == 1 && n->out[0]->type.rank > 0;
 }
 
 /* x[0..width] combined to x[0]. */
@@ -132,6 +139,11 @@ rlx_status rlx_spirv_reduce(rlx_spirv_emit *e, const rlx_ir_node *n)
     const rlx_ir_type *to = &n->out[0]->type;
     rlx_spirv_tile *out;
     RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
+    if (rlx_spirv_keeps_elements(n)) {
+        const rlx_spirv_tile *in = rlx_spirv_get(e, n->in[0]);
+        memcpy(out->part, in->part, sizeof *in->part * (size_t)in->n);
+        return RLX_OK;
+    }
     if (by_subgroup(e, n))
         return width_of(n) <= e->subgroup ? reduce_rows(e, n, out)
                                           : reduce_long_row(e, n, &out->part[0]);

@@ -77,7 +77,8 @@ int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *bl
     int64_t most = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int64_t words = 0;
-        if (n->op == RLX_LIR_REDUCE || (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
+        if ((n->op == RLX_LIR_REDUCE && !rlx_spirv_keeps_elements(n)) ||
+            (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
             words = rlx_spirv_tile_words(e, &n->in[0]->type);
         const bool products =
             n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT;

@@ -107,8 +107,8 @@ typedef struct rlx_mir_dense_attention {
     double scale, softcap;                       /* softcap 0: none */
 } rlx_mir_dense_attention;
 rlx_ir_value *rlx_mir_build_dense_attention(rlx_ir_builder *b, const rlx_mir_dense_attention *a);
-/* The same of contractions, folds and maps (mir_attend.c), with one maximum of all keys: other bits.
- * `sums` f32[B..,N,S,K] are the sums of products; NULL: they are made. */
+/* The same out of `sums` f32[B..,N,S,K] of products, of contractions, folds and maps (mir_attend.c),
+ * with one maximum of all keys: other bits. */
 rlx_ir_value *rlx_mir_attend(rlx_ir_builder *b, const rlx_mir_dense_attention *a,
                              rlx_ir_value *sums);
 /* Which operand an option is; -1: none. */
@@ -223,12 +223,9 @@ typedef enum rlx_mir_precision {
 } rlx_mir_precision;
 /* Gives contractions with weights their operands and order: before rlx_mir_optimize, which changes
  * no bit. `target` (NULL: products of f32 and of bytes alone) says which products of floats there
- * are, and whether there is a kernel of attention over tensors: without one, that is split. */
+ * are. */
 rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precision,
                                     const rlx_lir_target *target);
-
-/* Attention over tensors as contractions and folds where the target has no kernel for it. */
-rlx_status rlx_mir_split_attention(rlx_ir_module *m, const rlx_lir_target *target);
 
 /* The operand that chooses a contraction's matrix for each row; NULL: there is one for all. */
 static inline rlx_ir_value *rlx_mir_contract_ids(const rlx_ir_node *n)

@@ -1,4 +1,4 @@
-/* mir/mir_attend.c: attention over tensors: the op, and the same of other primitives. */
+/* mir/mir_attend.c: attention over tensors: the op, and what follows sums of products of another making. */
 #include <float.h>
 #include <string.h>
 
@@ -45,22 +45,19 @@ static space get_space(rlx_ir_builder *b, const rlx_mir_dense_attention *a)
     return s;
 }
 
-/* The scores' shape as the products', or back. */
-static rlx_ir_value *regroup(const space *s, rlx_ir_value *x, bool products)
+/* The scores' shape as the products'. */
+static rlx_ir_value *regroup(const space *s, rlx_ir_value *x)
 {
-    if (s->nh == 1)
-        return x;
-    return products ? rlx_mir_build_reshape(s->b, x, s->nb + s->nh + 2, s->dim)
-                    : rlx_mir_build_reshape(s->b, x, s->scores.rank, s->scores.dim);
+    return s->nh == 1 ? x : rlx_mir_build_reshape(s->b, x, s->nb + s->nh + 2, s->dim);
 }
 
-/* x[B..,L,heads..,X] with its axes behind B.. in another order. */
-static rlx_ir_value *reorder(const space *s, rlx_ir_value *x, int n, const int *order)
+/* x[B..,L,heads,X] with its axes behind B.. in another order. */
+static rlx_ir_value *reorder(const space *s, rlx_ir_value *x, const int order[3])
 {
     int64_t perm[RLX_MAX_RANK];
     for (int i = 0; i < s->nb; i++)
         perm[i] = i;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < 3; i++)
         perm[s->nb + i] = s->nb + order[i];
     return rlx_mir_build_transpose(s->b, x, perm);
 }
@@ -84,23 +81,6 @@ static rlx_ir_value *over_rows(const space *s, rlx_ir_value *x, rlx_dim last)
     memcpy(dims, s->scores.dim, sizeof dims);
     dims[rank - 1] = last;
     return rlx_mir_build_broadcast(s->b, x, rank, dims, axes);
-}
-
-static rlx_ir_value *sums_of_products(const space *s)
-{
-    static const int one[] = {1, 0, 2}, two[] = {1, 2, 0, 3};
-    rlx_ir_value *q = s->a->q;
-    rlx_dim dims[RLX_MAX_RANK];
-    if (s->nh == 2) {
-        memcpy(dims, q->type.dim, sizeof dims);
-        dims[s->nb + 3] = dims[s->nb + 2];
-        dims[s->nb + 2] = s->dim[s->nb + 1];
-        dims[s->nb + 1] = s->dim[s->nb];
-        q = rlx_mir_build_reshape(s->b, q, s->nb + 4, dims);
-    }
-    q = reorder(s, q, s->nh + 2, s->nh == 2 ? two : one);
-    rlx_ir_value *k = reorder(s, s->a->k, 3, one);
-    return regroup(s, rlx_mir_build_contract_in_order(s->b, q, k), false);
 }
 
 static rlx_ir_value *scores(const space *s, rlx_ir_value *x)
@@ -141,12 +121,12 @@ rlx_ir_value *rlx_mir_attend(rlx_ir_builder *b, const rlx_mir_dense_attention *a
                              rlx_ir_value *sums)
 {
     static const int last[] = {1, 2, 0}, rows_first[] = {1, 0, 2};
-    if (!a->q || !a->k || !a->v)
+    if (!a->q || !a->k || !a->v || !sums)
         return NULL;
     const space s = get_space(b, a);
-    rlx_ir_value *sum, *x = weights(&s, scores(&s, sums ? sums : sums_of_products(&s)), &sum);
+    rlx_ir_value *sum, *x = weights(&s, scores(&s, sums), &sum);
     const rlx_dim width = a->v->type.dim[s.nb + 2];
-    x = rlx_mir_build_contract_in_order(b, regroup(&s, x, true), reorder(&s, a->v, 3, last));
+    x = rlx_mir_build_contract_in_order(b, regroup(&s, x), reorder(&s, a->v, last));
     rlx_dim dims[RLX_MAX_RANK];
     memcpy(dims, s.scores.dim, sizeof dims);
     dims[s.nb + 2] = width;
@@ -154,5 +134,5 @@ rlx_ir_value *rlx_mir_attend(rlx_ir_builder *b, const rlx_mir_dense_attention *a
         x = rlx_mir_build_reshape(b, x, s.nb + 3, dims);
     sum = map2(&s, RLX_FN_MAX, sum, number(&s, 1));
     x = map2(&s, RLX_FN_DIV, x, over_rows(&s, sum, width));
-    return reorder(&s, x, 3, rows_first);
+    return reorder(&s, x, rows_first);
 }

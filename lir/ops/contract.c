@@ -8,6 +8,7 @@
 #endif
 
 #include "lir/lir_eval.h"
+#include "lir/ops/fma.h"
 
 rlx_status rlx_lir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
@@ -37,10 +38,12 @@ rlx_status rlx_lir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
 }
 
 /* What the op means: lane l of acc[m,n] takes elements l, l + L, l + 2L, ... in this order. */
-static void contract_plain(float *acc, const float *a, const float *b, const int64_t *dims,
-                           bool splits)
+static inline __attribute__((always_inline)) void multiply(const rlx_lir_instr *i, bool splits)
 {
-    int64_t M = dims[0], N = dims[1], L = dims[2], K = dims[3];
+    const rlx_lir_tile *r = i->out[0];
+    const float *a = i->in[1]->data, *b = i->in[2]->data;
+    float *acc = r->data;
+    int64_t M = r->dim[0], N = r->dim[1], L = r->dim[2], K = i->in[1]->dim[1];
     for (int64_t m = 0; m < M; m++) {
         for (int64_t n = 0; n < N; n++) {
             float *sums = acc + (m * N + n) * L;
@@ -52,10 +55,15 @@ static void contract_plain(float *acc, const float *a, const float *b, const int
     }
 }
 
+RLX_LIR_FMA_LOOPS(contract)
+{
+    multiply(i, false);
+}
+
 #if defined(__x86_64__)
 /* The same for lanes in multiples of 8, by the processor's own fma: the same bits, faster. */
-__attribute__((target("avx,fma"))) static void contract_fma(float *acc, const float *a,
-                                                            const float *b, const int64_t *dims)
+__attribute__((target("avx,fma"))) static void contract_eights(float *acc, const float *a,
+                                                               const float *b, const int64_t *dims)
 {
     int64_t M = dims[0], N = dims[1], L = dims[2], K = dims[3];
     for (int64_t m = 0; m < M; m++) {
@@ -75,15 +83,19 @@ __attribute__((target("avx,fma"))) static void contract_fma(float *acc, const fl
 
 rlx_status rlx_lir_contract_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
 {
-    const rlx_lir_tile *acc = i->in[0], *a = i->in[1], *b = i->in[2], *r = i->out[0];
-    int64_t dims[] = {acc->dim[0], acc->dim[1], acc->dim[2], a->dim[1]};
+    const rlx_lir_tile *acc = i->in[0], *r = i->out[0];
     memcpy(r->data, acc->data, r->bytes);
 #if defined(__x86_64__)
+    const rlx_lir_tile *a = i->in[1], *b = i->in[2];
+    int64_t dims[] = {acc->dim[0], acc->dim[1], acc->dim[2], a->dim[1]};
     if (e->has_fma && !e->options->splits_fma && dims[2] % 8 == 0) {
-        contract_fma(r->data, a->data, b->data, dims);
+        contract_eights(r->data, a->data, b->data, dims);
         return RLX_OK;
     }
 #endif
-    contract_plain(r->data, a->data, b->data, dims, e->options->splits_fma);
+    if (e->options->splits_fma)
+        multiply(i, true);
+    else
+        contract(e, i);
     return RLX_OK;
 }

@@ -274,10 +274,65 @@ void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention
         attention_tokens(t, shape, out);
 }
 
+/* The largest power of two, `most` at most, that divides v. */
+static int power_in(int64_t v, int64_t most)
+{
+    while (v % most != 0)
+        most /= 2;
+    return (int)most;
+}
+
+/* Scores of a chunk, and a piece of queries and keys whose rows are one element apart. */
+static int64_t team_tile_bytes(const rlx_lir_attention_shape *shape,
+                               const rlx_lir_attention_schedule *s)
+{
+    return (int64_t)sizeof(float) * (s->m * shape->positions + (s->m + s->n) * (s->width + 1));
+}
+
+/* Less team memory; false: it takes the least. */
+static bool shrink_team_tile(const rlx_lir_attention_shape *shape, rlx_lir_attention_schedule *s)
+{
+    enum { PIECE = 4, ROWS = 4 };
+    if (s->width > PIECE)
+        s->width /= 2;
+    else if (s->m > ROWS)
+        s->m = ROWS;
+    else if (s->n / 2 >= shape->lanes)
+        s->n /= 2;
+    else if (s->m > 1)
+        s->m /= 2;
+    else
+        return false;
+    return true;
+}
+
+/* An invocation has some keys, and the scores of all of a tile's queries with them: what is read of
+ * a key serves every query. So many queries that the sums of lanes are as many as invocations. */
+static void dense_attention_team(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                                 rlx_lir_attention_schedule *out)
+{
+    enum { ROWS = 8, KEYS = 2, PIECE = 8, TOGETHER = 8, SHARE = 256 };
+    rlx_lir_attention_schedule s = {.keys = TOGETHER, .n = (int)shape->positions};
+    s.m = (int)at_least(at_most(shape->tokens, ROWS), 1);
+    while (s.n > KEYS * t->team && s.n / 2 >= shape->lanes)
+        s.n /= 2;
+    s.width = power_in(shape->d, PIECE);
+    const int64_t shares = (shape->e + SHARE - 1) / SHARE;
+    s.share = (int)((shape->e + shares - 1) / shares);
+    while (team_tile_bytes(shape, &s) > t->team_bytes && shrink_team_tile(shape, &s))
+        continue;
+    s.tokens = s.m;
+    *out = s;
+}
+
 void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                       rlx_lir_attention_schedule *out)
 {
     *out = (rlx_lir_attention_schedule){0};
+    if (t->unit == RLX_UNIT_GPU) {
+        dense_attention_team(t, shape, out);
+        return;
+    }
     out->m = t->vector_regs >= 32 ? 12 : 6;
     out->n = 2 * t->vector_f32;
     while (out->n < shape->lanes) { /* as many registers, in rows of more */
@@ -304,14 +359,8 @@ void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_t
         rlx_text_putf(out, "heads %d keys %d width %d", s->rows, s->keys, s->width);
     if (s->part)
         rlx_text_putf(out, " parts of %d", s->part);
-}
-
-/* The largest power of two, `most` at most, that divides v. */
-static int power_in(int64_t v, int64_t most)
-{
-    while (v % most != 0)
-        most /= 2;
-    return (int)most;
+    if (s->share)
+        rlx_text_putf(out, " width %d values %dx%d", s->width, s->keys, s->share);
 }
 
 /* Less team memory; false: it takes the least. */

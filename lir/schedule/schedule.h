@@ -41,6 +41,7 @@ typedef struct rlx_lir_attention_shape {
     int64_t width;     /* elements of a head */
     int64_t positions; /* of a page */
     int64_t lanes;     /* over tensors: scores of a row that are read at once */
+    int64_t d, e;      /* over tensors: elements of a key and of a value */
     int64_t kv_heads;
     int64_t tokens, sequences; /* at the bucket's upper bound */
 } rlx_lir_attention_shape;
@@ -52,10 +53,12 @@ typedef struct rlx_lir_attention_schedule {
     int tokens; /* 0: token by token */
     int m, n;   /* rows; keys, or elements of values */
     int part;   /* by blocks: rows whose scores are kept */
+    int share;  /* by a team, over tensors: elements of values to an instance, so many keys in one
+                   product; `width` elements of keys and queries are in team memory at a time */
 } rlx_lir_attention_schedule;
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out);
-/* Attention over tensors: always by blocks; heads is 1, width that of keys or of values, whichever is
+/* Attention over tensors: by blocks, on a GPU by tiles of queries (m = tokens); heads is 1, width that of keys or of values, whichever is
  * more, positions the keys of a chunk, kv_heads > 0 how many instances a block of tokens has. */
 void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                       rlx_lir_attention_schedule *out);

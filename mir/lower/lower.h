@@ -12,7 +12,8 @@
  *   lower_dot.c       ... of quantized rows, lanes along K
  *   lower_quantize.c  rows to 8-bit codes
  *   lower_panel.c     ... in the order of one partial sum, on CPUs
- *   lower_attention.c attention regions (prompts: lower_attention_block.c; tensors: lower_attention_dense.c)
+ *   lower_attention.c attention regions (prompts: lower_attention_block.c; tensors: lower_attention_dense.c,
+ *                     on GPUs lower_attention_team.c)
  *   lower_apart.c     contraction and attention regions that end in what tiles cannot store
  *   lower_delta.c     the gated delta rule by chunks (rows and scores: lower_delta_rows.c)
  *   lower_order.c     orders of rows

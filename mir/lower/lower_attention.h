@@ -2,7 +2,8 @@
  *
  *   lower_attention.c        the region; token by token, for steps of few
  *   lower_attention_block.c  blocks of tokens against blocks of keys, for prompts
- *   lower_attention_dense.c  the same over tensors; lower_attention_seen.c: less of it with masks
+ *   lower_attention_dense.c  the same over tensors; lower_attention_seen.c: less of it with masks;
+ *                            lower_attention_team.c: on GPUs
  */
 #ifndef RLX_MIR_LOWER_ATTENTION_H
 #define RLX_MIR_LOWER_ATTENTION_H

@@ -1,6 +1,6 @@
 /* mir/lower/lower_attention_dense.c: attention over tensors in one kernel.
  *
- * An instance is one head of one index of B.. and a block of queries, which are rows:
+ * On a CPU (on a GPU: lower_attention_team.c) an instance is one head of one index of B.. and a block of queries, which are rows:
  *
  *   queries -> team memory
  *   for chunks of keys {
@@ -48,22 +48,29 @@ static rlx_status copy_queries(dense *g)
     return rlx_ir_builder_finish(x->b);
 }
 
-/* Maxima and sums of no keys, or of the head's sink. */
-static rlx_status begin_rows(dense *g)
+rlx_status dense_first_sums(dense *g, rlx_ir_value **max, rlx_ir_value **sum)
 {
     block *x = &g->x;
-    const int64_t dims[2] = {x->m, x->n};
-    rlx_ir_value *max = rlx_lir_build_const_f32(x->b, -FLT_MAX);
-    rlx_ir_value *sum = rlx_lir_build_const_f32(x->b, 0),
-                 *sink = dense_operand(g, RLX_MIR_DENSE_SINKS);
-    rlx_lir_scope tile, loop;
+    rlx_ir_value *sink = dense_operand(g, RLX_MIR_DENSE_SINKS);
+    *max = rlx_lir_build_const_f32(x->b, -FLT_MAX);
+    *sum = rlx_lir_build_const_f32(x->b, 0);
     if (sink) {
         const tile_space none = {0};
         const coord h = coord_of(g->h, 0, -1);
         RLX_TRY(tile_at(x->k, sink, &h, &none, &sink));
-        max = map2(x, RLX_FN_MAX, max, sink);
-        sum = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, sink, max));
+        *max = map2(x, RLX_FN_MAX, *max, sink);
+        *sum = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, sink, *max));
     }
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status begin_rows(dense *g)
+{
+    block *x = &g->x;
+    const int64_t dims[2] = {x->m, x->n};
+    rlx_ir_value *max = NULL, *sum = NULL;
+    rlx_lir_scope tile, loop;
+    RLX_TRY(dense_first_sums(g, &max, &sum));
     RLX_TRY(begin_loop(x, at(x, 0), x->count, x->m, &tile));
     store_1(x, x->max, tile.index[0], rlx_lir_build_broadcast(x->b, max, 1, &x->m, NULL));
     store_1(x, x->sum, tile.index[0], rlx_lir_build_broadcast(x->b, sum, 1, &x->m, NULL));
@@ -156,13 +163,7 @@ static rlx_status option_tile(dense *g, const rlx_ir_value *v, rlx_ir_value *i, 
     return tile_at(x->k, v, c, &ts, out);
 }
 
-/* What scores of a column of keys become, for every row tile. */
-typedef struct column {
-    rlx_ir_value *j;           /* first key of the chunk */
-    rlx_ir_value *bias, *seen; /* of all rows alike; NULL: none, or by row tiles */
-} column;
-
-static rlx_status begin_column(dense *g, column *c)
+rlx_status dense_begin_column(dense *g, column *c)
 {
     block *x = &g->x;
     rlx_ir_value *key = plus(x, x->page_at, c->j);
@@ -180,8 +181,7 @@ static rlx_ir_value *over_rows(block *x, rlx_ir_value *v)
     return v->type.rank == 1 ? spread_columns(x, v) : v;
 }
 
-/* Sums of products of the row tile at r, as scores. */
-static rlx_status finish_scores(dense *g, const column *c, rlx_ir_value *r, rlx_ir_value **s)
+rlx_status dense_finish_scores(dense *g, const column *c, rlx_ir_value *r, rlx_ir_value **s)
 {
     block *x = &g->x;
     const int64_t dims[2] = {x->m, x->n};
@@ -264,12 +264,12 @@ static rlx_status part_scores(dense *g)
     row_tile tile;
     RLX_TRY(begin_loop(x, at(x, 0), g->live, x->n, &loop));
     column c = {.j = loop.index[0]};
-    RLX_TRY(begin_column(g, &c));
+    RLX_TRY(dense_begin_column(g, &c));
     RLX_TRY(begin_tiles(g, c.j, &tile));
     rlx_ir_value *r = tile.r, *s = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
     rlx_ir_value *q = load_2(x, x->q, r, at(x, 0), x->m, g->d);
     s = rlx_lir_build_outer(x->b, s, q, load_panel(x, x->keys, c.j, at(x, 0), g->d));
-    RLX_TRY(finish_scores(g, &c, r, &s));
+    RLX_TRY(dense_finish_scores(g, &c, r, &s));
     store_2(x, x->scores, in_part(x, r), c.j, s);
     end_tiles(g, &tile);
     rlx_lir_end_for(x->b, &loop, NULL);
@@ -395,16 +395,26 @@ static rlx_status part_values(dense *g)
 
 /* ---- all of it ---- */
 
+rlx_status dense_begin_chunk(dense *g, rlx_ir_value *begin, rlx_ir_value *end, int ncarried,
+                             rlx_ir_value *const *init, rlx_lir_scope *loop)
+{
+    block *x = &g->x;
+    rlx_ir_value *keys = k_extent(x->k, g->keys);
+    rlx_lir_begin_for(x->b, begin, end, CHUNK, ncarried, init, loop);
+    if (x->b->status)
+        return rlx_ir_builder_finish(x->b);
+    x->page_at = loop->index[0];
+    g->live = map2(x, RLX_FN_MIN, map2(x, RLX_FN_SUB, keys, x->page_at), at(x, CHUNK));
+    return rlx_ir_builder_finish(x->b);
+}
+
 static rlx_status run_chunks(dense *g)
 {
     block *x = &g->x;
     rlx_lir_scope loop, part;
     rlx_ir_value *begin = g->visible ? x->begin : at(x, 0);
     rlx_ir_value *end = g->visible ? x->end : k_extent(x->k, g->keys);
-    RLX_TRY(begin_loop(x, begin, end, CHUNK, &loop));
-    x->page_at = loop.index[0];
-    g->live =
-        map2(x, RLX_FN_MIN, map2(x, RLX_FN_SUB, k_extent(x->k, g->keys), x->page_at), at(x, CHUNK));
+    RLX_TRY(dense_begin_chunk(g, begin, end, 0, NULL, &loop));
     RLX_TRY(fill_panels(g));
     RLX_TRY(begin_loop(x, at(x, 0), x->count, x->a->s.part, &part));
     x->part = part.index[0];
@@ -444,6 +454,19 @@ static rlx_status attend(dense *g)
     return rlx_ir_builder_finish(x->b);
 }
 
+rlx_ir_value *dense_result(dense *g, rlx_ir_value *acc, rlx_ir_value *sum)
+{
+    static const int64_t axis = 0;
+    block *x = &g->x;
+    sum = map2(x, RLX_FN_MAX, sum, rlx_lir_build_const_f32(x->b, 1));
+    if (sum->type.rank)
+        sum = rlx_lir_build_broadcast(x->b, sum, 2, acc->type.dim, &axis);
+    rlx_ir_value *o = map2(x, RLX_FN_DIV, acc, sum);
+    if (dense_operand(g, RLX_MIR_DENSE_SEEN))
+        o = plus(x, o, rlx_lir_build_const_f32(x->b, 0));
+    return o;
+}
+
 /* o[.., i, h, e0..] <- v */
 static rlx_status store_result(dense *g, const leaf *l, rlx_ir_value *i, rlx_ir_value *e0,
                                rlx_ir_value *v)
@@ -461,19 +484,15 @@ static rlx_status store_result(dense *g, const leaf *l, rlx_ir_value *i, rlx_ir_
     return sink_store(x->k, l, c, &ts);
 }
 
-/* o = acc / max(sum, 1), + 0 with a mask, row by row. */
 static rlx_status store_rows(dense *g, const leaf *l)
 {
     block *x = &g->x;
     rlx_lir_scope row, loop;
     RLX_TRY(begin_loop(x, x->first, g->end, 1, &row));
     rlx_ir_value *r = map2(x, RLX_FN_SUB, row.index[0], x->first);
-    rlx_ir_value *sum =
-        map2(x, RLX_FN_MAX, load_1(x, x->sum, r, 0), rlx_lir_build_const_f32(x->b, 1));
+    rlx_ir_value *sum = load_1(x, x->sum, r, 0);
     RLX_TRY(begin_loop(x, at(x, 0), at(x, g->e), x->n, &loop));
-    rlx_ir_value *o = map2(x, RLX_FN_DIV, load_row(x, x->acc, r, loop.index[0], x->n), sum);
-    if (dense_operand(g, RLX_MIR_DENSE_SEEN))
-        o = plus(x, o, rlx_lir_build_const_f32(x->b, 0));
+    rlx_ir_value *o = dense_result(g, load_row(x, x->acc, r, loop.index[0], x->n), sum);
     RLX_TRY(store_result(g, l, row.index[0], loop.index[0], o));
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_end_for(x->b, &row, NULL);
@@ -519,27 +538,37 @@ static void find_batch(dense *g, rlx_ir_value *i)
     }
 }
 
-static rlx_status emit(dense *g, const leaf *l)
+rlx_status dense_begin_grid(dense *g, int64_t shares, rlx_lir_scope *grid, rlx_ir_value **share)
 {
     block *x = &g->x;
     const rlx_ir_type *q = &g->node->in[0]->type;
     const int64_t tokens = x->a->s.tokens;
-    RLX_TRY(take_memory(g));
     rlx_dim blocks = rlx_dim_make(x->k->dims, RLX_DIM_CEILDIV, g->s, tokens);
-    rlx_ir_value *extents[3] = {at(x, 1), at(x, q->dim[g->nb + 1]), k_extent(x->k, blocks)};
+    rlx_ir_value *extents[3] = {at(x, 1), at(x, q->dim[g->nb + 1] * shares),
+                                k_extent(x->k, blocks)};
     for (int i = 0; i < g->nb; i++) { /* no dim is a product of symbols */
         rlx_ir_value *extent = k_extent(x->k, q->dim[i]);
         extents[0] = i == 0 ? extent : map2(x, RLX_FN_MUL, extents[0], extent);
     }
-    rlx_lir_scope grid;
-    k_begin_grid(x->k, 3, extents, &grid);
+    k_begin_grid(x->k, 3, extents, grid);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    find_batch(g, grid.index[0]);
-    g->h = grid.index[1];
+    find_batch(g, grid->index[0]);
+    g->h = shares == 1 ? grid->index[1] : map2(x, RLX_FN_DIV, grid->index[1], at(x, shares));
+    *share = shares == 1 ? at(x, 0) : map2(x, RLX_FN_MOD, grid->index[1], at(x, shares));
     x->a->g = x->a->ratio == 1 ? g->h : map2(x, RLX_FN_DIV, g->h, at(x, x->a->ratio));
-    x->first = times(x, grid.index[2], tokens);
+    x->first = times(x, grid->index[2], tokens);
     g->end = map2(x, RLX_FN_MIN, plus(x, x->first, at(x, tokens)), k_extent(x->k, g->s));
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status emit(dense *g, const leaf *l)
+{
+    block *x = &g->x;
+    rlx_lir_scope grid;
+    rlx_ir_value *all = NULL;
+    RLX_TRY(take_memory(g));
+    RLX_TRY(dense_begin_grid(g, 1, &grid, &all));
     x->count = up(x, map2(x, RLX_FN_SUB, g->end, x->first), x->m);
     RLX_TRY(copy_queries(g));
     RLX_TRY(attend(g));
@@ -592,6 +621,8 @@ static void plan(const region_cx *r, attention *a, dense *g)
     a->softcap = rlx_ir_attr_float(g->node, RLX_ATTR_SOFTCAP, 0);
     rlx_lir_attention_shape shape = {.heads = 1,
                                      .width = g->d > g->e ? g->d : g->e,
+                                     .d = g->d,
+                                     .e = g->e,
                                      .positions = CHUNK,
                                      .lanes = LANES,
                                      .kv_heads = instances(r, q),
@@ -620,8 +651,7 @@ rlx_status lower_attention_dense(region_cx *r, const rlx_ir_node *n)
     RLX_TRY(sink_leaves(&k, yield->in[0], kernel_result(&k, 0), leaves, &count));
     if (count != 1 || leaves[0].value != n->out[0])
         return k_fail(&k, n, "only views may follow attention in its region");
-    if (r->options->target->unit != RLX_UNIT_CPU) /* a block is more than a team's memory */
-        return k_fail(&k, n, "attention over tensors is lowered for CPUs");
-    RLX_TRY(emit(&g, &leaves[0]));
+    const bool team = r->options->target->unit == RLX_UNIT_GPU;
+    RLX_TRY(team ? lower_attention_team(&g, &leaves[0]) : emit(&g, &leaves[0]));
     return kernel_end(r, &k);
 }

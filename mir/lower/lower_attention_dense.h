@@ -1,6 +1,7 @@
 /* mir/lower/lower_attention_dense.h: what the files of attention over tensors share.
  *
- *   lower_attention_dense.c  the kernel
+ *   lower_attention_dense.c  the region, its masks; the kernel on CPUs
+ *   lower_attention_team.c   the kernel on GPUs
  *   lower_attention_seen.c   keys that a mask hides from all rows of a tile are left out
  */
 #ifndef RLX_MIR_LOWER_ATTENTION_DENSE_H
@@ -49,6 +50,31 @@ static inline rlx_ir_value *dense_keys_limit(dense *g, int64_t step)
 {
     return dense_keys_fit(g, step) ? NULL : k_extent(g->x.k, g->keys);
 }
+
+/* Maximum and sum of no keys, or of the head's sink: scalars. */
+rlx_status dense_first_sums(dense *g, rlx_ir_value **max, rlx_ir_value **sum);
+/* Begins the grid whose last axis is blocks of the schedule's tokens and whose middle one is heads,
+ * `shares` of each; *share: i64, which of them. Sets what an instance is. */
+rlx_status dense_begin_grid(dense *g, int64_t shares, rlx_lir_scope *grid, rlx_ir_value **share);
+/* A loop over chunks of keys begin .. end-1: sets x.page_at and live. */
+rlx_status dense_begin_chunk(dense *g, rlx_ir_value *begin, rlx_ir_value *end, int ncarried,
+                             rlx_ir_value *const *init, rlx_lir_scope *loop);
+
+/* What scores of a column of keys become, for every row tile. */
+typedef struct column {
+    rlx_ir_value *j;           /* first key of the chunk */
+    rlx_ir_value *bias, *seen; /* of all rows alike; NULL: none, or by row tiles */
+} column;
+rlx_status dense_begin_column(dense *g, column *c);
+/* Sums of products of the row tile at r, as scores. */
+rlx_status dense_finish_scores(dense *g, const column *c, rlx_ir_value *r, rlx_ir_value **s);
+/* o = acc / sum, sum one at least; with a mask a sign of 0 is none. */
+rlx_ir_value *dense_result(dense *g, rlx_ir_value *acc, rlx_ir_value *sum);
+
+/* The whole kernel, as a GPU has it. */
+rlx_status lower_attention_team(dense *g, const leaf *l);
+
+/* ---- lower_attention_seen.c ---- */
 
 /* Whether a bias or a mask, of the scores' shape, hangs on the query. */
 bool dense_hangs_on_query(const dense *g, const rlx_ir_value *v);

@@ -168,7 +168,5 @@ rlx_status rlx_mir_choose_precision(rlx_ir_module *m, rlx_mir_precision precisio
 {
     const rlx_pass pass = {"choose_precision", run};
     const choice c = {precision, target};
-    if (target)
-        RLX_TRY(rlx_mir_split_attention(m, target));
     return rlx_ir_run_passes(m, &pass, 1, &(rlx_pass_options){.options = &c});
 }

@@ -214,6 +214,27 @@ static void check_bucket(world *w, const rlx_ir_module *mir, int64_t upper, bool
     rlx_ir_module_destroy(lir);
 }
 
+/* On GPUs: on the interpreter, through the SPIR-V validator, and as a team of the host. */
+static void check_gpu(world *w, const rlx_ir_module *mir, const rlx_eval_tensor *want, bool code)
+{
+    const rlx_jit_target nvidia = {
+        .kind = RLX_JIT_NVPTX, .processor = "sm_80", .team = 32 << pick(w, 3)};
+    const rlx_jit_target own = w->e.code;
+    rlx_lir_target target;
+    rlx_ir_module *lir;
+    engines_compare_gpu(&w->e, mir, w->e.symbols, want, 1);
+    if (!code)
+        return;
+    engines_must(rlx_jit_lir_target(&nvidia, &target), &w->e);
+    engines_must(rlx_mir_lower(
+                     mir, &(rlx_mir_lower_options){.target = &target, .upper = w->e.symbols}, &lir),
+                 &w->e);
+    w->e.code = host_subgroup_target(nvidia.team, 8 << pick(w, 3));
+    engines_compare(&w->e, lir, want, 1, true);
+    w->e.code = own;
+    rlx_ir_module_destroy(lir);
+}
+
 static void check_module(world *w, rlx_ir_module *mir, bool code)
 {
     make_valid(w, mir);
@@ -225,6 +246,7 @@ static void check_module(world *w, rlx_ir_module *mir, bool code)
     check_bucket(w, mir, w->queries, !code && pick(w, 2), &want, code);
     if (!code)
         check_bucket(w, mir, 200, false, &want, code);
+    check_gpu(w, mir, &want, code);
     free(want.data);
 }
 
