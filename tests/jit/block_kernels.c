@@ -111,6 +111,36 @@ static void put_gather(rlx_text *t, const char *format)
                   format, COLUMNS, COLUMNS, COLUMNS);
 }
 
+/* Everything that is loaded of a row, one element to an invocation of 64. */
+static void put_small(rlx_text *t, const char *format)
+{
+    enum { WIDTH = 64 };
+    const rlx_format f = rlx_format_parse(format, strlen(format));
+    const char *code = rlx_format_code_bits(f) == 8 ? "i8" : "u8";
+    const int group = rlx_format_group(f), groups = WIDTH / group;
+    rlx_text_putf(
+        t,
+        "  kernel @small(%%w: global %s[N,%d], %%y: global f32[N,%d], %%c: global %s[N,%d], "
+        "%%s: global f32[N,%d], %%m: global f32[N,%d]) {\n"
+        "    %%n = extent {extent=N} : i64\n    grid %%n (%%i: i64) {\n"
+        "      %%zero = const {ivalue=0} : i64\n      %%end = const {ivalue=%d} : i64\n"
+        "      %%g = const {ivalue=%d} : i64\n"
+        "      for %%zero, %%end {step=%d} (%%k: i64) {\n"
+        "        %%h = map %%k, %%g {fn=div} : i64\n"
+        "        %%v = load %%w, %%i, %%k {axes=[1]} : f32<%d>\n"
+        "        store %%y, %%v, %%i, %%k {axes=[1]}\n"
+        "        %%q = load %%w, %%i, %%k {axes=[1], part=\"codes\"} : %s<%d>\n"
+        "        store %%c, %%q, %%i, %%k {axes=[1]}\n",
+        format, COLUMNS, COLUMNS, code, COLUMNS, COLUMNS / group, COLUMNS / group, COLUMNS, group,
+        WIDTH, WIDTH, code, WIDTH);
+    for (int i = 0; i < (rlx_format_has_min(f) ? 2 : 1); i++)
+        rlx_text_putf(t,
+                      "        %%u%d = load %%w, %%i, %%h {axes=[1], part=\"%s\"} : f32<%d>\n"
+                      "        store %%%s, %%u%d, %%i, %%h {axes=[1]}\n",
+                      i, i ? "min" : "scale", groups, i ? "m" : "s", i);
+    rlx_text_put(t, "        yield\n      }\n      yield\n    }\n    return\n  }\n");
+}
+
 bool block_is_rare(const char *format)
 {
     rlx_format f = rlx_format_parse(format, strlen(format));
@@ -137,6 +167,17 @@ static void parse(subject *s, const char *format, choice c)
         put_parts(&t, i, format, &code_cuts[i], i == 0);
     if (c == ALL)
         put_gather(&t, format);
+    rlx_text_put(&t, "}\n");
+    ck_assert(!t.oom);
+    EXPECT_OK(subject_parse(s, format, t.data));
+    rlx_text_deinit(&t);
+}
+
+void block_kernels_small(subject *s, const char *format)
+{
+    rlx_text t = {0};
+    rlx_text_put(&t, "lir module @small {\n");
+    put_small(&t, format);
     rlx_text_put(&t, "}\n");
     ck_assert(!t.oom);
     EXPECT_OK(subject_parse(s, format, t.data));

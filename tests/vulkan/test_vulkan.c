@@ -195,6 +195,19 @@ START_TEST(blocks)
 }
 END_TEST
 
+/* Every format, rare ones too: one small kernel of each. */
+START_TEST(blocks_one_by_one)
+{
+    for (int f = 0; f < BLOCK_FORMATS; f++) {
+        subject s;
+        block_kernels_small(&s, block_formats[f]);
+        ck_assert(subject_bind(&s, "N=2"));
+        run_kernel(&s, s.module->first, 64, 1, 0, block_formats[f]);
+        subject_destroy(&s);
+    }
+}
+END_TEST
+
 /* What may be larger than a range goes by its address: here everything, of elements and in words. */
 START_TEST(kernels_by_address)
 {
@@ -394,9 +407,10 @@ int main(void)
     SUITE_TEST(s, "kernels", kernels);
     SUITE_TEST(s, "kernels_without_features", kernels_without_features);
     SUITE_TEST(s, "blocks", blocks);
+    SUITE_TEST(s, "blocks_one_by_one", blocks_one_by_one);
     SUITE_TEST(s, "kernels_by_address", kernels_by_address);
     SUITE_TEST(s, "validation_was_silent", validation_was_silent);
-    int code = suite_run(s, 8);
+    int code = suite_run(s, 9);
     gpu_forget_kernels();
     rlx_vulkan_device_destroy(device);
     return code;
