@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "lir/lir_team.h"
+
 /* Tiles spread over a team of invocations, the same for every GPU.
  *
  * Element e of a tile (row-major) lies in part e / team of invocation e mod team; scalars (rank 0)
@@ -90,12 +92,6 @@ static int width_of(const rlx_ir_node *n)
     return (int)from->dim[from->rank - 1];
 }
 
-/* Of rows of one element each stays whose it is. */
-static bool keeps_elements(const rlx_ir_node *reduce)
-{
-    return width_of(reduce) == 1 && reduce->out[0]->type.rank > 0;
-}
-
 /* Bytes that a tile takes in the exchange, padding included. */
 static int64_t exchange_bytes(const rlx_emit *e, const rlx_ir_type *t)
 {
@@ -108,7 +104,7 @@ static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block
     int64_t most = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int64_t bytes = 0;
-        if ((n->op == RLX_LIR_REDUCE && !keeps_elements(n)) ||
+        if ((n->op == RLX_LIR_REDUCE && rlx_lir_reduce_way(n, 0) != RLX_LIR_KEPT) ||
             (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
             bytes = exchange_bytes(e, &n->in[0]->type);
         const bool products =
@@ -226,14 +222,6 @@ static rlx_status reduce_run(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef fir
     return RLX_OK;
 }
 
-static bool by_subgroup(const rlx_emit *e, const rlx_ir_node *n)
-{
-    const rlx_format f = n->in[0]->type.format;
-    const int lanes = e->target->subgroup;
-    return lanes > 0 && (f == RLX_F32 || f == RLX_I32) && width_of(n) > 1 &&
-           (width_of(n) <= lanes || n->out[0]->type.rank == 0);
-}
-
 static LLVMValueRef swap(rlx_emit *e, LLVMValueRef x, int apart)
 {
     if (e->engine->swap)
@@ -290,18 +278,9 @@ static rlx_status reduce_long_row(rlx_emit *e, const rlx_ir_node *n, LLVMValueRe
     return RLX_OK;
 }
 
-static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
+static rlx_status exchange_rows(rlx_emit *e, const rlx_ir_node *n, rlx_emit_tile *out)
 {
     const rlx_ir_type *to = &n->out[0]->type;
-    rlx_emit_tile *out;
-    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    if (keeps_elements(n)) {
-        memcpy(out->part, rlx_emit_get(e, n->in[0])->part, sizeof *out->part * (size_t)out->n);
-        return RLX_OK;
-    }
-    if (by_subgroup(e, n))
-        return width_of(n) <= e->target->subgroup ? reduce_rows(e, n, out)
-                                                  : reduce_long_row(e, n, &out->part[0]);
     put_tile(e, n->in[0], 0);
     barrier(e);
     for (int p = 0; p < out->n; p++) {
@@ -312,6 +291,24 @@ static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
     }
     barrier(e);
     return RLX_OK;
+}
+
+static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
+{
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    switch (rlx_lir_reduce_way(n, e->target->subgroup)) {
+    case RLX_LIR_KEPT:
+        memcpy(out->part, rlx_emit_get(e, n->in[0])->part, sizeof *out->part * (size_t)out->n);
+        return RLX_OK;
+    case RLX_LIR_SHUFFLED:
+        return reduce_rows(e, n, out);
+    case RLX_LIR_STRIDED:
+        return reduce_long_row(e, n, &out->part[0]);
+    case RLX_LIR_EXCHANGED:
+        break;
+    }
+    return exchange_rows(e, n, out);
 }
 
 /* A sum of products out of the exchange: elements a, a + a_step, .. with b, b + b_step, .. */

@@ -10,6 +10,7 @@
 
 #include "jit/hsaco_link.h"
 #include "jit/kernel_info.h"
+#include "lir/lir_team.h"
 #include "runtime/cpu.h"
 #include "runtime/vulkan_features.h"
 
@@ -234,7 +235,7 @@ static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM,
                               .team_bytes = p->team_bytes,
                               .family = p->family};
-    target.subgroup = target.team % p->lanes == 0 ? p->lanes : 0;
+    target.subgroup = rlx_lir_lanes(target.team, p->lanes);
     return rlx_jit_adopt_status(m->create(&target, out));
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lir/lir_team.h"
+
 /* ---- the map from LIR values to tiles ---- */
 
 static size_t slot_of(const rlx_spirv_emit *e, const rlx_ir_value *v)
@@ -742,11 +744,10 @@ static rlx_status emit_module(rlx_spirv_emit *e, rlx_text *out)
     return rlx_spirv_module_write(m, RLX_SPIRV_VERSION, out);
 }
 
-/* Lanes that a team's subgroups have, a power of two; 0: they are not to be used. */
+/* Lanes that a team's subgroups have; 0: they are not to be used. */
 static int subgroup_of(const rlx_spirv_options *o)
 {
-    const int n = o->features & RLX_VULKAN_BIT(SUBGROUP) ? o->subgroup : 0;
-    return n > 1 && (n & (n - 1)) == 0 && o->team % n == 0 ? n : 0;
+    return o->features & RLX_VULKAN_BIT(SUBGROUP) ? rlx_lir_lanes(o->team, o->subgroup) : 0;
 }
 
 rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, const rlx_spirv_options *options,

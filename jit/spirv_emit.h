@@ -221,8 +221,6 @@ rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f
 /* ---- spirv_reduce.c ---- */
 
 rlx_status rlx_spirv_reduce(rlx_spirv_emit *e, const rlx_ir_node *n);
-/* Whether rows have one element: each stays whose it is. */
-bool rlx_spirv_keeps_elements(const rlx_ir_node *n);
 /* Whether nodes of the block change elements in subgroups. */
 bool rlx_spirv_uses_subgroups(const rlx_spirv_emit *e, const rlx_ir_block *block);
 

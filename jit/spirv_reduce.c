@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "lir/lir_team.h"
+
 /* Rows combined by halves, l with l + n/2, then l + n/4, ..: the pairs are the op's, whoever holds
  * them, so the bits are the same for subgroups of any width and for none.
  *
@@ -19,11 +21,6 @@ static int width_of(const rlx_ir_node *n)
 {
     const rlx_ir_type *from = &n->in[0]->type;
     return (int)from->dim[from->rank - 1];
-}
-
-bool rlx_spirv_keeps_elements(const rlx_ir_node *n)
-{
-    return n->op == RLX_LIR_REDUCE && width_of(n) == 1 && n->out[0]->type.rank > 0;
 }
 
 /* x[0..width] combined to x[0]. */
@@ -57,10 +54,10 @@ static rlx_status reduce_run(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_spirv_
 
 static bool by_subgroup(const rlx_spirv_emit *e, const rlx_ir_node *n)
 {
-    const rlx_format f = n->op == RLX_LIR_REDUCE ? n->in[0]->type.format : RLX_BOOL;
-    if (!e->subgroup || f == RLX_BOOL || rlx_spirv_team_elem_bytes(f) != 4 || width_of(n) < 2)
+    if (n->op != RLX_LIR_REDUCE)
         return false;
-    return width_of(n) <= e->subgroup || n->out[0]->type.rank == 0;
+    const rlx_lir_way way = rlx_lir_reduce_way(n, e->subgroup);
+    return way == RLX_LIR_SHUFFLED || way == RLX_LIR_STRIDED;
 }
 
 bool rlx_spirv_uses_subgroups(const rlx_spirv_emit *e, const rlx_ir_block *block)
@@ -134,19 +131,16 @@ static rlx_status reduce_long_row(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_s
     return RLX_OK;
 }
 
-rlx_status rlx_spirv_reduce(rlx_spirv_emit *e, const rlx_ir_node *n)
+static rlx_status keep_rows(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_spirv_tile *out)
+{
+    const rlx_spirv_tile *in = rlx_spirv_get(e, n->in[0]);
+    memcpy(out->part, in->part, sizeof *in->part * (size_t)in->n);
+    return RLX_OK;
+}
+
+static rlx_status exchange_rows(rlx_spirv_emit *e, const rlx_ir_node *n, rlx_spirv_tile *out)
 {
     const rlx_ir_type *to = &n->out[0]->type;
-    rlx_spirv_tile *out;
-    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
-    if (rlx_spirv_keeps_elements(n)) {
-        const rlx_spirv_tile *in = rlx_spirv_get(e, n->in[0]);
-        memcpy(out->part, in->part, sizeof *in->part * (size_t)in->n);
-        return RLX_OK;
-    }
-    if (by_subgroup(e, n))
-        return width_of(n) <= e->subgroup ? reduce_rows(e, n, out)
-                                          : reduce_long_row(e, n, &out->part[0]);
     rlx_spirv_put_tile(e, n->in[0], 0);
     rlx_spirv_barrier(&e->m);
     for (int p = 0; p < out->n; p++) {
@@ -158,4 +152,21 @@ rlx_status rlx_spirv_reduce(rlx_spirv_emit *e, const rlx_ir_node *n)
     }
     rlx_spirv_barrier(&e->m);
     return RLX_OK;
+}
+
+rlx_status rlx_spirv_reduce(rlx_spirv_emit *e, const rlx_ir_node *n)
+{
+    rlx_spirv_tile *out;
+    RLX_TRY(rlx_spirv_define(e, n->out[0], &out));
+    switch (rlx_lir_reduce_way(n, e->subgroup)) {
+    case RLX_LIR_KEPT:
+        return keep_rows(e, n, out);
+    case RLX_LIR_SHUFFLED:
+        return reduce_rows(e, n, out);
+    case RLX_LIR_STRIDED:
+        return reduce_long_row(e, n, &out->part[0]);
+    case RLX_LIR_EXCHANGED:
+        break;
+    }
+    return exchange_rows(e, n, out);
 }

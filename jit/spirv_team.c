@@ -1,5 +1,7 @@
 #include "jit/spirv_emit.h"
 
+#include "lir/lir_team.h"
+
 /* Tiles spread over the invocations of a workgroup: the layout and the order of everything are
  * those of llvm_team.c.
  *
@@ -77,7 +79,7 @@ int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *bl
     int64_t most = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int64_t words = 0;
-        if ((n->op == RLX_LIR_REDUCE && !rlx_spirv_keeps_elements(n)) ||
+        if ((n->op == RLX_LIR_REDUCE && rlx_lir_reduce_way(n, 0) != RLX_LIR_KEPT) ||
             (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
             words = rlx_spirv_tile_words(e, &n->in[0]->type);
         const bool products =

@@ -235,11 +235,14 @@ typedef struct rlx_lir_eval_options {
     int part;      /* 1..teams: only that team's part of every grid; 0: all of them */
     uint64_t seed; /* not 0: shuffles the instances of each team's part */
     bool splits_fma; /* a multiply-add is rounded twice, as drivers of GPUs may do it */
+    int team, subgroup; /* as a team of so many invocations, whole subgroups of so many, combines rows
+                           (lir_team.h); 0: rows are looked at alone */
 } rlx_lir_eval_options;
 /* Runs one kernel of a verified module over its whole grid: each of `teams` resident teams takes a
  * contiguous part. `symbols`: live values by symbol index. Reports accesses outside the live shape
  * or `bytes`, elements that one instance stores and another touches, and team memory that is
- * touched without the barrier it needs or read before it was stored, with the node's text. Reads
+ * touched without the barrier it needs or read before it was stored, lanes that take from another
+ * subgroup, or get other bits than the op says, with the node's text. Reads
  * the kernel only: any number of threads may evaluate one. */
 rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *buffers,
                                int nbuffers, const int64_t *symbols,

@@ -80,6 +80,7 @@ static rlx_status run(rlx_lir_eval *e, const rlx_lir_buffer *buffers, int nbuffe
     int teams = e->options->teams ? e->options->teams : 1, part = e->options->part;
     if (teams < 1 || part < 0 || part > teams)
         return RLX_FAIL(RLX_INVALID_ARGUMENT, "part %d of %d teams", part, teams);
+    RLX_TRY(rlx_lir_registers_create(e));
     RLX_TRY(rlx_lir_eval_prepare(e, buffers, nbuffers));
     RLX_TRY(number_grids(e));
     RLX_TRY(rlx_lir_shadow_create(e));

@@ -2,6 +2,7 @@
  *
  *   kernel text --lir_eval_prepare--> code over tiles in memory --lir_eval--> teams, instances
  *                                     ^ lir/ops/<op>.c _eval       ^ lir_eval_check: bounds, races
+ *                                                                    lir_eval_team: subgroups
  *
  * Every SSA value has one place in memory for the whole run: teams and instances run one after
  * another. Everything lives in one arena and dies with the run.
@@ -99,6 +100,7 @@ struct rlx_lir_eval {
     int ngrids;
     rlx_lir_grid_range *grids;
     uint32_t ninstances;
+    struct rlx_lir_registers *registers; /* of a team's invocations; NULL: there are no subgroups */
 };
 
 /* lir_eval_prepare.c: resolves e->kernel into e->code; evaluates what no instance changes. */
@@ -146,6 +148,11 @@ rlx_status rlx_lir_shadow_load(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t 
                                int64_t stride, int64_t n);
 rlx_status rlx_lir_shadow_store(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t first,
                                 int64_t stride, int64_t n);
+/* lir_eval_team.c: makes e->registers where the options want subgroups; a reduce that was evaluated, again as
+ * a team's invocations combine its rows: reports what they may not do, and other bits. */
+rlx_status rlx_lir_registers_create(rlx_lir_eval *e);
+rlx_status rlx_lir_check_reduce(const rlx_lir_eval *e, const rlx_lir_instr *i);
+
 /* "(0,3)", "once": an instance's number as text in the arena. */
 const char *rlx_lir_eval_instance_text(const rlx_lir_eval *e, uint32_t instance);
 

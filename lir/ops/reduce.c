@@ -46,7 +46,6 @@ static void halve(rlx_format f, void *row, int32_t half, rlx_map_fn fn)
 /* Halves each row in place on a copy, then takes its first element. */
 rlx_status rlx_lir_reduce_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
 {
-    (void)e;
     const rlx_lir_tile *x = i->in[0], *r = i->out[0];
     rlx_map_fn fn = (rlx_map_fn)i->fn;
     int32_t n = x->dim[x->rank - 1];
@@ -62,5 +61,5 @@ rlx_status rlx_lir_reduce_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
         }
         memcpy((uint8_t *)r->data + (size_t)row * bytes, at, bytes);
     }
-    return RLX_OK;
+    return e->registers ? rlx_lir_check_reduce(e, i) : RLX_OK;
 }

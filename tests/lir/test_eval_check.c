@@ -1,4 +1,7 @@
 /* What the interpreter refuses: accesses outside, conflicts between instances, missing barriers. */
+#include <string.h>
+
+#include "lir/lir_team.h"
 #include "tests/lir/kernel.h"
 
 /* A kernel over %n instances with index %g. */
@@ -208,6 +211,82 @@ START_TEST(buffers_are_counted)
 }
 END_TEST
 
+/* Rows shorter and longer than subgroups, of parts that are full and not; sums whose bits hang on the
+ * pairs. */
+static const char rows[] =
+    GRID("%x: global f32[512], %y: global f32[24], %z0: global f32[3], %s: global f32[2]", "1", "",
+         "    %a = load %x, %z {axes=[0]} : f32<512>\n"
+         "    %sum = reduce %a {fn=add} : f32\n    %most = reduce %a {fn=max} : f32\n"
+         "    store %s, %sum, %z\n    store %s, %most, %i1\n"
+         "    %w = load %x, %z {axes=[0]} : f32<16>\n"
+         "    %b = broadcast %w {axes=[1]} : f32<24x16>\n"
+         "    %i = iota : i32<24x16>\n    %f = cast %i : f32<24x16>\n"
+         "    %c = map %b, %f {fn=mul} : f32<24x16>\n"
+         "    %r = reduce %c {fn=add} : f32<24>\n    store %y, %r, %z {axes=[0]}\n"
+         "    %v = load %x, %z {axes=[0]} : f32<64>\n"
+         "    %d = broadcast %v {axes=[1]} : f32<3x64>\n"
+         "    %e = reduce %d {fn=max} : f32<3>\n    store %z0, %e, %z {axes=[0]}\n");
+
+START_TEST(subgroups_of_every_width_give_the_same_bits)
+{
+    float x[512], y[2][24], m[2][3], s[2][2];
+    test_module t;
+    for (int i = 0; i < 512; i++)
+        x[i] = (float)((i * 7919 % 1009) - 500) * 0.3f;
+    assert_ok(test_parse(rows, &t));
+    rlx_lir_buffer want[] = {BUFFER(x), BUFFER(y[0]), BUFFER(m[0]), BUFFER(s[0])};
+    assert_ok(test_run(&t, want, 4, NULL));
+    for (int lanes = 8; lanes <= 64; lanes *= 2)
+        for (int team = lanes; team <= 192; team += 2 * lanes) {
+            const rlx_lir_eval_options o = {.team = team, .subgroup = lanes};
+            rlx_lir_buffer got[] = {BUFFER(x), BUFFER(y[1]), BUFFER(m[1]), BUFFER(s[1])};
+            memset(y[1], 0, sizeof y[1]);
+            assert_ok(test_run(&t, got, 4, &o));
+            ck_assert_mem_eq(y[0], y[1], sizeof y[0]);
+            ck_assert_mem_eq(m[0], m[1], sizeof m[0]);
+            ck_assert_mem_eq(s[0], s[1], sizeof s[0]);
+        }
+    test_destroy(&t);
+}
+END_TEST
+
+START_TEST(a_team_is_whole_subgroups)
+{
+    static const int wrong[][2] = {{64, 24}, {20, 8}, {0, 8}, {8, 16}, {64, -8}, {-1, 0}, {64, 1}};
+    float x[512] = {0}, y[24], m[3], s[2];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y), BUFFER(m), BUFFER(s)};
+    test_module t;
+    assert_ok(test_parse(rows, &t));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const rlx_lir_eval_options o = {.team = wrong[i][0], .subgroup = wrong[i][1]};
+        assert_error(test_run(&t, b, 4, &o), RLX_INVALID_ARGUMENT, "in a team of");
+    }
+    test_destroy(&t);
+}
+END_TEST
+
+/* A row goes by shuffles only where it lies in one subgroup. */
+START_TEST(ways_of_rows)
+{
+    static const struct {
+        int rank, lanes;
+        int64_t width;
+        rlx_format format;
+        rlx_lir_way way;
+    } ways[] = {{2, 32, 1, RLX_F32, RLX_LIR_KEPT},       {2, 0, 1, RLX_F32, RLX_LIR_KEPT},
+                {1, 32, 1, RLX_F32, RLX_LIR_EXCHANGED},  {2, 16, 16, RLX_F32, RLX_LIR_SHUFFLED},
+                {2, 16, 32, RLX_F32, RLX_LIR_EXCHANGED}, {1, 16, 32, RLX_I32, RLX_LIR_STRIDED},
+                {1, 16, 8, RLX_I32, RLX_LIR_SHUFFLED},   {1, 0, 32, RLX_F32, RLX_LIR_EXCHANGED},
+                {2, 16, 16, RLX_F64, RLX_LIR_EXCHANGED}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        rlx_ir_value x = {.type = {.format = ways[i].format, .rank = ways[i].rank}}, *in = &x;
+        const rlx_ir_node n = {.op = RLX_LIR_REDUCE, .nin = 1, .in = &in};
+        x.type.dim[ways[i].rank - 1] = ways[i].width;
+        ck_assert_int_eq(rlx_lir_reduce_way(&n, ways[i].lanes), ways[i].way);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lir eval checks");
@@ -225,6 +304,9 @@ int main(void)
     tcase_add_test(c, casts_must_fit);
     tcase_add_test(c, extents_are_counts);
     tcase_add_test(c, buffers_are_counted);
+    tcase_add_test(c, subgroups_of_every_width_give_the_same_bits);
+    tcase_add_test(c, a_team_is_whole_subgroups);
+    tcase_add_test(c, ways_of_rows);
     suite_add_tcase(s, c);
-    return run_suite(s, 13);
+    return run_suite(s, 16);
 }

@@ -91,7 +91,10 @@ void engines_compare(engines *w, const rlx_ir_module *lir, const rlx_eval_tensor
     tape_run r = {.module = lir,
                   .env = &env,
                   .arena_bytes = (size_t)report.arena_bytes,
-                  .options = {.teams = 3, .seed = w->seed},
+                  .options = {.teams = 3,
+                              .seed = w->seed,
+                              .team = w->subgroup ? w->team : 0,
+                              .subgroup = w->subgroup},
                   .launch = code ? run_code : NULL,
                   .user = w};
     r.arena = aligned_alloc(64, (r.arena_bytes + 63) / 64 * 64 + 64);
@@ -128,7 +131,13 @@ void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *up
     engines_must(rlx_jit_lir_target(&t, &target), w);
     engines_must(
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), w);
-    engines_compare(w, lir, want, n, false);
+    w->team = t.team;
+    for (int lanes = 8; lanes <= 64; lanes *= 2)
+        if (t.team % lanes == 0 && (lanes == 8 || engines_pick(w, 3) == 0)) {
+            w->subgroup = lanes;
+            engines_compare(w, lir, want, n, false);
+        }
+    w->subgroup = 0;
     engines_must(emit_spirv(lir, t.team), w);
     rlx_ir_module_destroy(lir);
 }

@@ -16,8 +16,9 @@ typedef struct engines {
     int n;
     rlx_text text; /* the module's */
     rlx_jit_target code;
-    bool uncut; /* machine code all in one object */
-    int parts;  /* that kernels called so far */
+    bool uncut;         /* machine code all in one object */
+    int parts;          /* that kernels called so far */
+    int team, subgroup; /* on the interpreter; subgroup 0: rows are looked at alone */
 } engines;
 
 uint64_t engines_pick(engines *w, uint64_t n); /* below n */
@@ -28,10 +29,10 @@ rlx_eval_tensor *engines_find(void *w, rlx_role role, const char *symbol);
 /* The lowered module on the interpreter, or as machine code on two teams, gives `want`. */
 void engines_compare(engines *w, const rlx_ir_module *lir, const rlx_eval_tensor *want, int n,
                      bool code);
-/* The module lowered for a GPU gives `want` on the interpreter, with teams of several sizes; its kernels
+/* The module lowered for a GPU gives `want` on the interpreter, with teams and subgroups of several sizes; its kernels
  * become SPIR-V for devices of many and of few features. */
-void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *upper, const rlx_eval_tensor *want,
-                         int n);
+void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *upper,
+                         const rlx_eval_tensor *want, int n);
 /* A CPU with caches so small that everything goes by blocks. */
 rlx_lir_target engines_target(engines *w, bool wide);
 void engines_deinit(engines *w);
