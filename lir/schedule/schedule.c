@@ -167,15 +167,14 @@ static void attention_tokens(const rlx_lir_target *t, const rlx_lir_attention_sh
                              rlx_lir_attention_schedule *out)
 {
     enum { ROWS = 4, CHAINS = 8 };
-    bool gpu = t->unit == RLX_UNIT_GPU;
     out->rows = 1;
-    for (int i = 2; i <= (gpu ? 2 : ROWS); i++)
+    for (int i = 2; i <= ROWS; i++)
         if (shape->heads % i == 0)
             out->rows = i;
-    out->width = gpu ? 32 : 64;
-    while (!gpu && t->vector_regs < 32 && out->width * out->rows > CHAINS * t->vector_f32)
+    out->width = 64;
+    while (t->vector_regs < 32 && out->width * out->rows > CHAINS * t->vector_f32)
         out->width /= 2;
-    out->keys = gpu ? 16 : out->width;
+    out->keys = out->width;
     while (shape->positions % out->keys != 0)
         out->keys /= 2;
     while (out->width / 2 >= shape->width && out->width > 1)
@@ -261,6 +260,40 @@ static void attention_blocks(const rlx_lir_target *t, const rlx_lir_attention_sh
     *out = s;
 }
 
+/* The largest power of two, `most` at most, that divides v. */
+static int power_in(int64_t v, int64_t most)
+{
+    while (v % most != 0)
+        most /= 2;
+    return (int)most;
+}
+
+static int largest_divisor(int64_t v, int most)
+{
+    while (v % most != 0)
+        most--;
+    return most;
+}
+
+/* An invocation has positions of its own, and all rows' scores with them: what is read of a key
+ * serves so many heads of a few tokens. Queries and scores of a page are in team memory. */
+static void attention_team(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                           bool prompt, rlx_lir_attention_schedule *out)
+{
+    enum { ROWS = 8, KEYS = 8, COPIED = 64, REST = 8 }; /* REST: of a row: bounds, maximum, sum */
+    int columns = 1;
+    while (2 * columns <= t->team)
+        columns *= 2;
+    const int64_t row = (int64_t)sizeof(float) * (shape->positions + shape->width + REST);
+    const int most = (int)at_least(at_most(t->team_bytes / row, ROWS), 1);
+    *out = (rlx_lir_attention_schedule){.rows = largest_divisor(shape->heads, most),
+                                        .keys = power_in(shape->width, KEYS),
+                                        .width = power_in(shape->width, COPIED),
+                                        .n = power_in(shape->positions, columns)};
+    out->tokens = prompt ? (int)at_least(at_most(most / out->rows, shape->tokens), 1) : 1;
+    out->m = out->tokens * out->rows;
+}
+
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out)
 {
@@ -268,18 +301,12 @@ void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention
     *out = (rlx_lir_attention_schedule){0};
     /* sequences that decode together have one token each: nothing for a block's rows to share */
     const bool prompt = shape->tokens >= PROMPT && shape->tokens >= 2 * shape->sequences;
-    if (t->unit == RLX_UNIT_CPU && prompt)
+    if (t->unit == RLX_UNIT_GPU)
+        attention_team(t, shape, prompt, out);
+    else if (prompt)
         attention_blocks(t, shape, out);
     if (!out->tokens)
         attention_tokens(t, shape, out);
-}
-
-/* The largest power of two, `most` at most, that divides v. */
-static int power_in(int64_t v, int64_t most)
-{
-    while (v % most != 0)
-        most /= 2;
-    return (int)most;
 }
 
 /* Scores of a chunk, and a piece of queries and keys whose rows are one element apart. */
@@ -359,6 +386,8 @@ void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_t
         rlx_text_putf(out, "heads %d keys %d width %d", s->rows, s->keys, s->width);
     if (s->part)
         rlx_text_putf(out, " parts of %d", s->part);
+    if (s->tokens && s->rows)
+        rlx_text_putf(out, " heads %d keys by %d", s->rows, s->keys);
     if (s->share)
         rlx_text_putf(out, " width %d values %dx%d", s->width, s->keys, s->share);
 }

@@ -47,7 +47,9 @@ typedef struct rlx_lir_attention_shape {
 } rlx_lir_attention_shape;
 
 /* Token by token: query heads per tile, keys per tile, head elements per tile. By blocks: tokens
- * per instance, whose query heads are the rows, and the register tile. */
+ * per instance, whose query heads are the rows, and the register tile. On a GPU, over pages: tokens
+ * and query heads (rows) of an instance, together m; elements of a key in one product (keys), of a
+ * query and a result that are copied together (width). */
 typedef struct rlx_lir_attention_schedule {
     int rows, keys, width;
     int tokens; /* 0: token by token */

@@ -1,4 +1,4 @@
-/* mir/lower/lower_attention.c: attention over KV pages.
+/* mir/lower/lower_attention.c: attention over KV pages, token by token on CPUs.
  *
  * An instance is one kv head, some of its query heads (rows R), one token:
  *
@@ -101,8 +101,6 @@ static rlx_status fetch_ahead(attention *a, int pool, rlx_ir_value *page, rlx_ir
     const rlx_ir_value *v = a->node->in[pool];
     const int64_t line = LINE / rlx_format_get(v->type.format)->block_bytes;
     rlx_lir_scope loop;
-    if (a->k->options->target->unit != RLX_UNIT_CPU)
-        return RLX_OK;
     rlx_lir_begin_for(a->b, k_const(a->k, 0), k_const(a->k, count), LINES * line, 0, NULL, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
@@ -153,14 +151,13 @@ static rlx_status score_product(attention *a, const key_tile *t, rlx_ir_value *d
  * loop, so that its addresses are worked out once for them. */
 static bool is_product(const attention *a, int pool)
 {
-    return a->k->options->target->unit == RLX_UNIT_CPU &&
-           rlx_format_is_float(a->node->in[pool]->type.format);
+    return rlx_format_is_float(a->node->in[pool]->type.format);
 }
 
-static int64_t steps_of(const attention *a, int64_t count)
+static int64_t steps_of(int64_t count)
 {
     enum { STEPS = 4 };
-    return a->k->options->target->unit == RLX_UNIT_CPU && count % STEPS == 0 ? STEPS : 1;
+    return count % STEPS == 0 ? STEPS : 1;
 }
 
 /* The same for d = from .. from + count-1. */
@@ -169,7 +166,7 @@ static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *fro
 {
     if (is_product(a, KEYS))
         return score_product(a, t, from, count, s);
-    const int64_t steps = steps_of(a, count);
+    const int64_t steps = steps_of(count);
     rlx_lir_scope loop;
     rlx_ir_value *to = rlx_lir_build_map2(a->b, RLX_FN_ADD, from, k_const(a->k, count));
     rlx_lir_begin_for(a->b, from, to, steps, 1, s, &loop);
@@ -326,22 +323,15 @@ static rlx_status widen_scales(attention *a, rlx_ir_value *page, const span *see
 
 /* A tile of values at position j, elements d0.. of a head, which share a scale if they are codes.
  */
-static rlx_status scale_values(attention *a, rlx_ir_value *page, rlx_ir_value *j, rlx_ir_value *d0,
-                               rlx_ir_value **v)
+static void scale_values(attention *a, rlx_ir_value *j, rlx_ir_value *d0, rlx_ir_value **v)
 {
     if (a->value_scales < 0)
-        return RLX_OK;
-    tile_space none = {0};
-    rlx_ir_value *group = rlx_lir_build_map2(a->b, RLX_FN_DIV, d0, k_const(a->k, RLX_KV_GROUP)),
-                 *scale, *index[2] = {j, group};
-    coord c[4] = {coord_of(page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, -1),
-                  coord_of(group, a->d / RLX_KV_GROUP, -1)};
-    if (a->wide_scales)
-        scale = rlx_lir_build_load(a->b, a->wide_scales, RLX_F32, 0, NULL, index, NULL, NULL);
-    else
-        RLX_TRY(attention_memory_tile(a, a->value_scales, c, &none, &scale));
+        return;
+    rlx_ir_value *group = rlx_lir_build_map2(a->b, RLX_FN_DIV, d0, k_const(a->k, RLX_KV_GROUP));
+    rlx_ir_value *index[2] = {j, group};
+    rlx_ir_value *scale =
+        rlx_lir_build_load(a->b, a->wide_scales, RLX_F32, 0, NULL, index, NULL, NULL);
     *v = scaled(a, *v, scale);
-    return RLX_OK;
 }
 
 /* pv[r, d0 + i] += p[r, j] * v[j, d0 + i] at one j. */
@@ -356,7 +346,7 @@ static rlx_status value_step(attention *a, rlx_ir_value *page, rlx_ir_value *j, 
                    coord_of(d0, a->d, 0)};
     tile_space columns = {.rank = 1, .dim = {a->s.width}, .root = {d0}, .limit = {width_limit(a)}};
     RLX_TRY(attention_memory_tile(a, VALUES, cv, &columns, &v));
-    RLX_TRY(scale_values(a, page, j, d0, &v));
+    scale_values(a, j, d0, &v);
     *pv = rlx_lir_build_map3(a->b, RLX_FN_FMA, over_rows(a, p, a->rows_width),
                              over_columns(a, v, a->rows_width), *pv);
     return rlx_ir_builder_finish(a->b);
@@ -403,9 +393,7 @@ static rlx_status value_chain(attention *a, rlx_ir_value *page, const span *of, 
                               rlx_ir_value **pv)
 {
     enum { PRODUCT = 8 };
-    const int64_t together = is_product(a, VALUES) ? PRODUCT : steps_of(a, PRODUCT);
-    if (together == 1)
-        return value_rounds(a, page, of, 1, d0, pv);
+    const int64_t together = is_product(a, VALUES) ? PRODUCT : steps_of(PRODUCT);
     rlx_ir_value *size = k_const(a->k, together);
     rlx_ir_value *count = rlx_lir_build_map2(a->b, RLX_FN_SUB, of->live, of->first);
     rlx_ir_value *rounds = rlx_lir_build_map2(a->b, RLX_FN_DIV, count, size);
@@ -646,7 +634,7 @@ static rlx_status emit(attention *a, const leaf *l)
     a->scores = rlx_lir_build_alloc(&k->top, RLX_F32, 2, scores);
     a->acc = rlx_lir_build_alloc(&k->top, RLX_F32, 2, acc);
     a->sums = rlx_lir_build_alloc(&k->top, RLX_F32, 1, &rows);
-    if (a->value_scales >= 0 && a->k->options->target->unit == RLX_UNIT_CPU)
+    if (a->value_scales >= 0)
         a->wide_scales = rlx_lir_build_alloc(&k->top, RLX_F32, 2, scales);
     rlx_lir_scope grid;
     k_begin_grid(k, 3, extents, &grid);

@@ -1,7 +1,8 @@
 /* mir/lower/lower_attention.h: what the two ways through an attention region share.
  *
- *   lower_attention.c        the region; token by token, for steps of few
+ *   lower_attention.c        the region; token by token, for steps of few on CPUs
  *   lower_attention_block.c  blocks of tokens against blocks of keys, for prompts
+ *   lower_attention_pages.c  a page of those on a GPU, for any step
  *   lower_attention_dense.c  the same over tensors; lower_attention_seen.c: less of it with masks;
  *                            lower_attention_team.c: on GPUs
  */

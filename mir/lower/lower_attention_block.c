@@ -28,8 +28,7 @@ enum { PANELS = 4 };
 /* Of a row tile: positions (of the sequence) that some row sees, and that all rows see. */
 enum { SOME_FROM, SOME_TO, ALL_FROM, ALL_TO, BOUNDS };
 
-/* A position of the sequence as one of the page, 0 .. P. */
-static rlx_ir_value *in_page(block *x, rlx_ir_value *position)
+rlx_ir_value *attention_in_page(block *x, rlx_ir_value *position)
 {
     rlx_ir_value *p = map2(x, RLX_FN_SUB, position, x->page_at);
     return map2(x, RLX_FN_MIN, map2(x, RLX_FN_MAX, p, at(x, 0)), at(x, x->a->positions));
@@ -60,12 +59,12 @@ static rlx_status find_run(block *x, rlx_ir_value *end, rlx_ir_value **stop)
 static rlx_status copy_queries(block *x, rlx_ir_value *t, rlx_ir_value *row)
 {
     attention *a = x->a;
-    const int64_t width = step_of(a->d);
+    const int64_t width = x->copied;
     rlx_lir_scope head, loop;
-    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->ratio), 1, &head));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->heads), 1, &head));
     RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), width, &loop));
     const coord c[3] = {coord_of(t, 0, -1),
-                        coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], a->ratio, -1)),
+                        coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], x->heads, -1)),
                         coord_of(loop.index[0], a->d, 0)};
     const tile_space ts = {.rank = 1, .dim = {width}, .root = {loop.index[0]}};
     rlx_ir_value *q = NULL;
@@ -83,6 +82,8 @@ static rlx_status begin_row(block *x, rlx_ir_value *r, rlx_ir_value *max)
     store_1(x, x->max, r, max);
     store_1(x, x->sum, r, rlx_lir_build_const_f32(x->b, x->a->sinks >= 0 ? 1 : 0));
     rlx_lir_scope loop;
+    if (x->team)
+        return rlx_ir_builder_finish(x->b);
     RLX_TRY(begin_loop(x, at(x, 0), at(x, x->padded), n, &loop));
     store_row(x, x->acc, r, loop.index[0], rlx_lir_build_fill(x->b, RLX_F32, 1, &n, 0));
     rlx_lir_end_for(x->b, &loop, NULL);
@@ -99,9 +100,9 @@ static rlx_status begin_token_rows(block *x, rlx_ir_value *row)
     attention *a = x->a;
     const tile_space none = {0};
     rlx_lir_scope head;
-    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->ratio), 1, &head));
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->heads), 1, &head));
     rlx_ir_value *r = plus(x, row, head.index[0]), *max = NULL;
-    const coord h = coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], a->ratio, -1));
+    const coord h = coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], x->heads, -1));
     if (a->sinks >= 0)
         RLX_TRY(tile_at(x->k, a->node->in[a->sinks], &h, &none, &max));
     else
@@ -127,7 +128,7 @@ static rlx_status begin_rows(block *x, rlx_ir_value *stop)
     rlx_ir_value *pos = NULL;
     RLX_TRY(tile_at(x->k, a->node->in[3], &t, &none, &pos));
     RLX_TRY(attention_find_seen(a, rlx_lir_build_cast(x->b, pos, RLX_I64)));
-    rlx_ir_value *row = times(x, map2(x, RLX_FN_SUB, loop.index[0], x->first), a->ratio);
+    rlx_ir_value *row = times(x, map2(x, RLX_FN_SUB, loop.index[0], x->first), x->heads);
     RLX_TRY(copy_queries(x, loop.index[0], row));
     RLX_TRY(begin_token_rows(x, row));
     rlx_ir_value *next[2] = {map2(x, RLX_FN_MIN, loop.carried[0], lowest_of(x)),
@@ -142,7 +143,7 @@ static rlx_status begin_rows(block *x, rlx_ir_value *stop)
 static rlx_status fill_last_tile(block *x)
 {
     attention *a = x->a;
-    const int64_t width = step_of(a->d);
+    const int64_t width = x->copied;
     rlx_ir_value *last = map2(x, RLX_FN_SUB, x->count, at(x, 1));
     rlx_ir_value *from = load_1(x, x->from, last, 0), *to = load_1(x, x->to, last, 0);
     rlx_lir_scope loop, element;
@@ -189,7 +190,7 @@ static rlx_ir_value *bound_of(block *x, rlx_ir_value *r, int which)
 {
     rlx_ir_value *index[2] = {map2(x, RLX_FN_DIV, r, at(x, x->m)), at(x, which)};
     rlx_ir_value *v = rlx_lir_build_load(x->b, x->bounds, RLX_I32, 0, NULL, index, NULL, NULL);
-    return in_page(x, rlx_lir_build_cast(x->b, v, RLX_I64));
+    return attention_in_page(x, rlx_lir_build_cast(x->b, v, RLX_I64));
 }
 
 /* The block that follows runs for row tiles of the part that see something of the page. */
@@ -204,9 +205,8 @@ static rlx_status begin_tiles(block *x, rlx_lir_scope *tile, rlx_lir_scope *sees
 
 /* ---- scores ---- */
 
-/* Keys j.. of the page, elements d.. of each, as they are multiplied. */
-static rlx_status key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
-                           rlx_ir_value **out)
+rlx_status attention_key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
+                              rlx_ir_value **out)
 {
     static const int64_t axis = 1;
     attention *a = x->a;
@@ -233,7 +233,7 @@ static rlx_status widen_some_keys(block *x, rlx_ir_value *j0, rlx_ir_value *end)
     RLX_TRY(begin_loop(x, at(x, 0), at(x, x->a->d), step, &element));
     RLX_TRY(begin_loop(x, j0, end, x->n, &panel));
     rlx_ir_value *keys = NULL, *d = element.index[0], *j = panel.index[0];
-    RLX_TRY(key_tile(x, d, step, j, &keys));
+    RLX_TRY(attention_key_tile(x, d, step, j, &keys));
     store_panel(x, x->keys, j, d, at(x, 0), keys);
     rlx_lir_end_for(x->b, &panel, NULL);
     rlx_lir_end_for(x->b, &element, NULL);
@@ -244,8 +244,8 @@ static rlx_status widen_some_keys(block *x, rlx_ir_value *j0, rlx_ir_value *end)
 static void seen_panels(block *x, rlx_ir_value **from, rlx_ir_value **to)
 {
     const int64_t step = x->n > LANES ? x->n : LANES;
-    *from = down(x, in_page(x, x->begin), step);
-    *to = up(x, in_page(x, x->end), step);
+    *from = down(x, attention_in_page(x, x->begin), step);
+    *to = up(x, attention_in_page(x, x->end), step);
 }
 
 static rlx_status widen_keys(block *x)
@@ -424,22 +424,28 @@ static rlx_ir_value *tile_sees(block *x, rlx_ir_value *r)
     return map2(x, RLX_FN_AND, sees, map2(x, RLX_FN_LT, load_1(x, x->from, r, x->m), next));
 }
 
-/* Maxima and sums of a row tile with the page's. */
-static rlx_status merge_sums(block *x, rlx_ir_value *r)
+void attention_merge_sums(block *x, rlx_ir_value *r, rlx_ir_value *page_max, rlx_ir_value *page_sum,
+                          attention_merge *out)
 {
     rlx_ir_value *max = load_1(x, x->max, r, x->m), *sum = load_1(x, x->sum, r, x->m);
-    rlx_ir_value *page_max = load_1(x, x->page_max, r, x->m), *sees = tile_sees(x, r);
-    rlx_ir_value *both = map2(x, RLX_FN_MAX, max, page_max);
-    rlx_ir_value *old = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, max, both));
-    rlx_ir_value *fresh = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, page_max, both));
-    rlx_ir_value *next = plus(x, map2(x, RLX_FN_MUL, sum, old),
-                              map2(x, RLX_FN_MUL, attention_page_sum(x, r), fresh));
+    rlx_ir_value *sees = tile_sees(x, r), *both = map2(x, RLX_FN_MAX, max, page_max);
+    out->old = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, max, both));
+    out->fresh = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, page_max, both));
+    rlx_ir_value *next =
+        plus(x, map2(x, RLX_FN_MUL, sum, out->old), map2(x, RLX_FN_MUL, page_sum, out->fresh));
+    out->max = choose(x, sees, both, max);
+    out->sum = choose(x, sees, next, sum);
+}
+
+static void merge_sums(block *x, rlx_ir_value *r)
+{
+    attention_merge by;
+    attention_merge_sums(x, r, load_1(x, x->page_max, r, x->m), attention_page_sum(x, r), &by);
     rlx_lir_build_barrier(x->b);
-    store_1(x, x->old, r, old);
-    store_1(x, x->fresh, r, fresh);
-    store_1(x, x->max, r, choose(x, sees, both, max));
-    store_1(x, x->sum, r, choose(x, sees, next, sum));
-    return rlx_ir_builder_finish(x->b);
+    store_1(x, x->old, r, by.old);
+    store_1(x, x->fresh, r, by.fresh);
+    store_1(x, x->max, r, by.max);
+    store_1(x, x->sum, r, by.sum);
 }
 
 static rlx_status page_weights(block *x)
@@ -452,7 +458,7 @@ static rlx_status page_weights(block *x)
     RLX_TRY(row_max(x, row.index[0], &c));
     rlx_lir_end_for(x->b, &row, NULL);
     RLX_TRY(tile_exp(x, tile.index[0], c.from, c.to));
-    RLX_TRY(merge_sums(x, tile.index[0]));
+    merge_sums(x, tile.index[0]);
     rlx_lir_end_for(x->b, &sees, NULL);
     rlx_lir_end_for(x->b, &tile, NULL);
     rlx_lir_build_barrier(x->b);
@@ -461,27 +467,37 @@ static rlx_status page_weights(block *x)
 
 /* ---- values ---- */
 
-/* Elements d0.. of the page's values to their panel. */
-static rlx_status widen_some_values(block *x, rlx_ir_value *d0)
+/* Positions j.. of the page, elements d0.. of their values, as they are multiplied: [step, n]. */
+static rlx_status values_at(block *x, rlx_ir_value *j, int64_t step, rlx_ir_value *d0,
+                            rlx_ir_value **v)
 {
     attention *a = x->a;
-    const int64_t step = 8; /* a page has multiples of 16 */
-    rlx_lir_scope loop;
-    RLX_TRY(begin_loop(x, down(x, in_page(x, x->begin), step), in_page(x, x->end), step, &loop));
-    rlx_ir_value *j = loop.index[0], *v = NULL, *scale = NULL;
+    rlx_ir_value *scale = NULL;
     coord c[4] = {coord_of(x->page, 0, -1), coord_of(a->g, 0, -1), coord_of(j, a->positions, 0),
                   coord_of(d0, a->d, 1)};
     tile_space ts = {.rank = 2, .dim = {step, x->n}, .root = {j, d0}};
     ts.limit[1] = a->d % x->n == 0 ? NULL : at(x, a->d);
-    RLX_TRY(attention_memory_tile(a, VALUES, c, &ts, &v));
-    if (a->value_scales >= 0) {
-        static const int64_t axis = 0;
-        rlx_ir_value *group = map2(x, RLX_FN_DIV, d0, at(x, RLX_KV_GROUP));
-        c[3] = coord_of(group, a->d / RLX_KV_GROUP, -1);
-        tile_space rows = {.rank = 1, .dim = {step}, .root = {j}};
-        RLX_TRY(attention_memory_tile(a, a->value_scales, c, &rows, &scale));
-        v = map2(x, RLX_FN_MUL, v, rlx_lir_build_broadcast(x->b, scale, 2, ts.dim, &axis));
-    }
+    RLX_TRY(attention_memory_tile(a, VALUES, c, &ts, v));
+    if (a->value_scales < 0)
+        return RLX_OK;
+    static const int64_t axis = 0;
+    rlx_ir_value *group = map2(x, RLX_FN_DIV, d0, at(x, RLX_KV_GROUP));
+    c[3] = coord_of(group, a->d / RLX_KV_GROUP, -1);
+    tile_space rows = {.rank = 1, .dim = {step}, .root = {j}};
+    RLX_TRY(attention_memory_tile(a, a->value_scales, c, &rows, &scale));
+    *v = map2(x, RLX_FN_MUL, *v, rlx_lir_build_broadcast(x->b, scale, 2, ts.dim, &axis));
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* Elements d0.. of the page's values to their panel. */
+static rlx_status widen_some_values(block *x, rlx_ir_value *d0)
+{
+    const int64_t step = 8; /* a page has multiples of 16 */
+    rlx_lir_scope loop;
+    RLX_TRY(begin_loop(x, down(x, attention_in_page(x, x->begin), step),
+                       attention_in_page(x, x->end), step, &loop));
+    rlx_ir_value *j = loop.index[0], *v = NULL;
+    RLX_TRY(values_at(x, j, step, d0, &v));
     store_panel(x, x->values, d0, j, at(x, 0), v);
     rlx_lir_end_for(x->b, &loop, NULL);
     return rlx_ir_builder_finish(x->b);
@@ -496,10 +512,29 @@ static rlx_status widen_values(block *x)
     return rlx_ir_builder_finish(x->b);
 }
 
-/* Of the sums of values: rows from r on, elements from d0 on. */
-typedef struct value_tile {
-    rlx_ir_value *r, *d0;
-} value_tile;
+/* acc + weights * values of so many positions from j on, ascending. */
+static rlx_status add_product(block *x, const value_tile *t, rlx_ir_value *j, int64_t count,
+                              rlx_ir_value *acc, rlx_ir_value **out)
+{
+    rlx_ir_value *p = load_2(x, x->scores, in_part(x, t->r), j, x->m, count), *v = NULL;
+    if (x->team)
+        RLX_TRY(values_at(x, j, count, t->d0, &v));
+    else
+        v = load_panel(x, x->values, t->d0, j, count);
+    *out = rlx_lir_build_outer(x->b, acc, p, v);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* The same of one position, by columns: where a register tile is. */
+static rlx_ir_value *add_position(block *x, const value_tile *t, rlx_ir_value *j, rlx_ir_value *acc)
+{
+    static const int64_t axis = 0, column = 2;
+    rlx_ir_value *index[2] = {in_part(x, t->r), j};
+    rlx_ir_value *p = rlx_lir_build_load(x->b, x->scores, RLX_F32, 1, &x->m, index, &axis, NULL);
+    rlx_ir_value *place[3] = {map2(x, RLX_FN_DIV, t->d0, at(x, x->n)), j, at(x, 0)};
+    rlx_ir_value *v = rlx_lir_build_load(x->b, x->values, RLX_F32, 1, &x->n, place, &column, NULL);
+    return rlx_lir_build_map3(x->b, RLX_FN_FMA, spread_rows(x, p), spread_columns(x, v), acc);
+}
 
 /* sum + weights * values at positions from .. to-1, of which every row sees its own. */
 static rlx_status masked_values(block *x, const value_tile *t, rlx_ir_value *from, rlx_ir_value *to,
@@ -509,17 +544,15 @@ static rlx_status masked_values(block *x, const value_tile *t, rlx_ir_value *fro
     rlx_lir_begin_for(x->b, from, to, 1, 1, sum, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    static const int64_t axis = 0, column = 2;
-    rlx_ir_value *r = t->r, *j = loop.index[0], *index[2] = {in_part(x, r), j};
-    rlx_ir_value *p = rlx_lir_build_load(x->b, x->scores, RLX_F32, 1, &x->m, index, &axis, NULL);
-    rlx_ir_value *place[3] = {map2(x, RLX_FN_DIV, t->d0, at(x, x->n)), j, at(x, 0)};
-    rlx_ir_value *v = rlx_lir_build_load(x->b, x->values, RLX_F32, 1, &x->n, place, &column, NULL);
+    rlx_ir_value *r = t->r, *j = loop.index[0], *next = NULL;
+    if (x->team)
+        RLX_TRY(add_product(x, t, j, 1, loop.carried[0], &next));
+    else
+        next = add_position(x, t, j, loop.carried[0]);
     rlx_ir_value *position = rlx_lir_build_cast(x->b, plus(x, x->page_at, j), RLX_I32);
     rlx_ir_value *sees = map2(x, RLX_FN_LT, position, load_1(x, x->to, r, x->m));
     if (x->a->lowest)
         sees = map2(x, RLX_FN_AND, sees, map2(x, RLX_FN_LE, load_1(x, x->from, r, x->m), position));
-    rlx_ir_value *next = rlx_lir_build_map3(x->b, RLX_FN_FMA, spread_rows(x, p),
-                                            spread_columns(x, v), loop.carried[0]);
     next = choose(x, spread_rows(x, sees), next, loop.carried[0]);
     rlx_lir_end_for(x->b, &loop, &next);
     *sum = loop.result[0];
@@ -531,19 +564,18 @@ static rlx_status whole_values(block *x, const value_tile *t, rlx_ir_value *from
                                rlx_ir_value **sum)
 {
     rlx_lir_scope loop;
+    rlx_ir_value *next = NULL;
     rlx_lir_begin_for(x->b, from, to, TOGETHER, 1, sum, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *p = load_2(x, x->scores, in_part(x, t->r), loop.index[0], x->m, TOGETHER);
-    rlx_ir_value *v = load_panel(x, x->values, t->d0, loop.index[0], TOGETHER);
-    rlx_ir_value *next = rlx_lir_build_outer(x->b, loop.carried[0], p, v);
+    RLX_TRY(add_product(x, t, loop.index[0], TOGETHER, loop.carried[0], &next));
     rlx_lir_end_for(x->b, &loop, &next);
     *sum = loop.result[0];
     return rlx_ir_builder_finish(x->b);
 }
 
-static rlx_status weigh_values(block *x, const value_tile *t, rlx_ir_value *from, rlx_ir_value *to,
-                               rlx_ir_value **sum)
+rlx_status attention_weigh(block *x, const value_tile *t, rlx_ir_value *from, rlx_ir_value *to,
+                           rlx_ir_value **sum)
 {
     const int64_t dims[2] = {x->m, x->n};
     *sum = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0.0);
@@ -560,16 +592,22 @@ static rlx_status weigh_values(block *x, const value_tile *t, rlx_ir_value *from
     return masked_values(x, t, all_to, to, sum);
 }
 
-/* acc <- acc * old + sum * fresh in rows that see some of the page. */
+rlx_ir_value *attention_merge_values(block *x, rlx_ir_value *r, const attention_merge *by,
+                                     rlx_ir_value *acc, rlx_ir_value *sum)
+{
+    rlx_ir_value *next = plus(x, map2(x, RLX_FN_MUL, acc, spread_rows(x, by->old)),
+                              map2(x, RLX_FN_MUL, sum, spread_rows(x, by->fresh)));
+    return choose(x, spread_rows(x, tile_sees(x, r)), next, acc);
+}
+
 static void merge_values(block *x, rlx_ir_value *r, rlx_ir_value *d0, rlx_ir_value *sum)
 {
     rlx_ir_value *acc = load_2(x, x->acc, r, d0, x->m, x->n);
-    rlx_ir_value *old = spread_rows(x, load_1(x, x->old, r, x->m));
-    rlx_ir_value *fresh = spread_rows(x, load_1(x, x->fresh, r, x->m));
-    rlx_ir_value *next = plus(x, map2(x, RLX_FN_MUL, acc, old), map2(x, RLX_FN_MUL, sum, fresh));
-    next = choose(x, spread_rows(x, tile_sees(x, r)), next, acc);
+    const attention_merge by = {.old = load_1(x, x->old, r, x->m),
+                                .fresh = load_1(x, x->fresh, r, x->m)};
+    acc = attention_merge_values(x, r, &by, acc, sum);
     rlx_lir_build_barrier(x->b);
-    store_2(x, x->acc, r, d0, next);
+    store_2(x, x->acc, r, d0, acc);
 }
 
 static rlx_status page_values(block *x)
@@ -578,7 +616,7 @@ static rlx_status page_values(block *x)
     rlx_ir_value *from = NULL, *to = NULL, *sum = NULL;
     RLX_TRY(begin_loop(x, at(x, 0), at(x, x->a->d), x->n, &loop));
     RLX_TRY(begin_tiles(x, &tile, &sees, &from, &to));
-    RLX_TRY(weigh_values(x, &(value_tile){tile.index[0], loop.index[0]}, from, to, &sum));
+    RLX_TRY(attention_weigh(x, &(value_tile){tile.index[0], loop.index[0]}, from, to, &sum));
     merge_values(x, tile.index[0], loop.index[0], sum);
     rlx_lir_end_for(x->b, &sees, NULL);
     rlx_lir_end_for(x->b, &tile, NULL);
@@ -618,15 +656,15 @@ static rlx_status store_rows(block *x, rlx_ir_value *stop, const leaf *l)
     attention *a = x->a;
     rlx_lir_scope token, head, loop;
     RLX_TRY(begin_loop(x, x->first, stop, 1, &token));
-    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->ratio), 1, &head));
-    rlx_ir_value *row = times(x, map2(x, RLX_FN_SUB, token.index[0], x->first), a->ratio);
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, x->heads), 1, &head));
+    rlx_ir_value *row = times(x, map2(x, RLX_FN_SUB, token.index[0], x->first), x->heads);
     row = plus(x, row, head.index[0]);
     rlx_ir_value *sum = load_1(x, x->sum, row, 0);
-    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), x->n, &loop));
-    rlx_ir_value *o = load_row(x, x->acc, row, loop.index[0], x->n);
+    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), x->stored, &loop));
+    rlx_ir_value *o = load_row(x, x->acc, row, loop.index[0], x->stored);
     const coord c[2] = {coord_of(token.index[0], 0, -1),
-                        coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], a->ratio, -1))};
-    RLX_TRY(attention_store(a, l, c, loop.index[0], x->n, map2(x, RLX_FN_DIV, o, sum)));
+                        coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], x->heads, -1))};
+    RLX_TRY(attention_store(a, l, c, loop.index[0], x->stored, map2(x, RLX_FN_DIV, o, sum)));
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_end_for(x->b, &head, NULL);
     rlx_lir_end_for(x->b, &token, NULL);
@@ -639,14 +677,14 @@ static rlx_status emit_run(block *x, rlx_ir_value *end, const leaf *l)
 {
     rlx_ir_value *stop = NULL;
     RLX_TRY(find_run(x, end, &stop));
-    x->count = times(x, map2(x, RLX_FN_SUB, stop, x->first), x->a->ratio);
+    x->count = times(x, map2(x, RLX_FN_SUB, stop, x->first), x->heads);
     RLX_TRY(begin_rows(x, stop));
     rlx_lir_build_barrier(x->b);
     RLX_TRY(fill_last_tile(x));
     rlx_lir_build_barrier(x->b);
     RLX_TRY(find_bounds(x));
     rlx_lir_build_barrier(x->b);
-    RLX_TRY(run_pages(x));
+    RLX_TRY(x->team ? attention_team_pages(x) : run_pages(x));
     return store_rows(x, stop, l);
 }
 
@@ -679,15 +717,19 @@ static rlx_status take_memory(block *x)
 {
     const attention *a = x->a;
     rlx_ir_value **vectors[] = {&x->max, &x->sum, &x->page_max, &x->old, &x->fresh};
+    const size_t nvectors = x->team ? 2 : sizeof vectors / sizeof *vectors;
     x->q = memory(x, RLX_F32, 2, x->rows, a->d);
-    x->scores = memory(x, RLX_F32, 2, a->s.part, a->positions);
-    x->acc = memory(x, RLX_F32, 2, x->rows, x->padded);
-    x->sums = memory(x, RLX_F32, 2, x->rows, LANES);
-    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+    x->scores = memory(x, RLX_F32, 2, x->team ? x->rows : a->s.part, a->positions);
+    for (size_t i = 0; i < nvectors; i++)
         *vectors[i] = memory(x, RLX_F32, 1, x->rows, 0);
     x->from = memory(x, RLX_I32, 1, x->rows, 0);
     x->to = memory(x, RLX_I32, 1, x->rows, 0);
     x->bounds = memory(x, RLX_I32, 2, x->rows / x->m, BOUNDS);
+    x->acc = x->q; /* of a team: at the end */
+    if (x->team)
+        return x->k->top.status ? rlx_ir_builder_finish(&x->k->top) : RLX_OK;
+    x->acc = memory(x, RLX_F32, 2, x->rows, x->padded);
+    x->sums = memory(x, RLX_F32, 2, x->rows, LANES);
     const int64_t keys[3] = {a->positions / x->n, a->d, x->n};
     const int64_t values[3] = {x->padded / x->n, a->positions, x->n};
     x->keys = rlx_lir_build_alloc(&x->k->top, RLX_F32, 3, keys);
@@ -708,20 +750,28 @@ static rlx_ir_value *block_of(block *x, rlx_ir_value *i, rlx_ir_value *blocks)
 rlx_status lower_attention_block(attention *a, const leaf *l)
 {
     const rlx_ir_type *q = &a->node->in[0]->type;
-    block x = {.a = a, .k = a->k, .b = a->b, .m = a->s.m, .n = a->s.n};
-    x.rows = (a->s.tokens * a->ratio + x.m - 1) / x.m * x.m;
+    block x = {.a = a, .k = a->k, .b = a->b, .m = a->s.m, .n = a->s.n, .heads = a->ratio};
+    x.copied = step_of(a->d);
+    x.stored = x.n;
+    x.team = a->k->options->target->unit == RLX_UNIT_GPU;
+    if (x.team) {
+        x.heads = a->s.rows;
+        x.copied = x.stored = a->s.width;
+    }
+    const int64_t parts = a->ratio / x.heads; /* that a kv head's queries go in */
+    x.rows = (a->s.tokens * x.heads + x.m - 1) / x.m * x.m;
     x.padded = (a->d + x.n - 1) / x.n * x.n;
     RLX_TRY(take_memory(&x));
     rlx_ir_value *tokens = k_extent(a->k, q->dim[0]);
     rlx_ir_value *blocks =
         k_extent(a->k, rlx_dim_make(a->k->dims, RLX_DIM_CEILDIV, q->dim[0], a->s.tokens));
-    rlx_ir_value *extents[2] = {k_const(a->k, q->dim[1] / a->ratio), blocks};
+    rlx_ir_value *extents[2] = {k_const(a->k, q->dim[1] / x.heads), blocks};
     rlx_lir_scope grid, token, begins;
     k_begin_grid(a->k, 2, extents, &grid);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
-    a->g = grid.index[0];
-    a->h0 = times(&x, a->g, a->ratio);
+    a->h0 = times(&x, grid.index[0], x.heads);
+    a->g = parts == 1 ? grid.index[0] : map2(&x, RLX_FN_DIV, grid.index[0], at(&x, parts));
     rlx_ir_value *first = times(&x, block_of(&x, grid.index[1], blocks), a->s.tokens);
     rlx_ir_value *end = map2(&x, RLX_FN_MIN, plus(&x, first, at(&x, a->s.tokens)), tokens),
                  *when = NULL;

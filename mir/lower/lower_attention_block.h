@@ -11,12 +11,15 @@ typedef struct block {
     attention *a;
     kernel_cx *k;
     rlx_ir_builder *b;
-    int64_t m, n;                     /* register tile */
-    int64_t rows, padded;             /* rows at most; elements of a head, whole columns */
-    rlx_ir_value *q, *scores, *acc;   /* [rows, D], [part, P], [rows, padded] */
-    rlx_ir_value *max, *sum;          /* [rows], over the pages so far */
-    rlx_ir_value *page_max, *sums;    /* [rows]; [rows, LANES], of a page's weights */
-    rlx_ir_value *old, *fresh;        /* [rows], what merging multiplies by */
+    int64_t m, n;                   /* register tile */
+    int64_t heads;                  /* query heads of a token that are rows */
+    int64_t copied, stored;         /* elements of a query and of a result that go together */
+    bool team;                      /* a GPU's: one tile of rows, its sums of values in registers */
+    int64_t rows, padded;           /* rows at most; elements of a head, whole columns */
+    rlx_ir_value *q, *scores, *acc; /* [rows, D], [part, P], [rows, padded] */
+    rlx_ir_value *max, *sum;        /* [rows], over the pages so far */
+    rlx_ir_value *page_max, *sums;  /* [rows]; [rows, LANES], of a page's weights */
+    rlx_ir_value *old, *fresh;      /* [rows], what merging multiplies by */
     rlx_ir_value *from, *to, *bounds; /* i32[rows], seen positions; i32[row tiles, BOUNDS] */
     rlx_ir_value *keys, *values;      /* panels: [P / n, D, n], [padded / n, P, n] */
     rlx_ir_value *part, *part_end;    /* rows whose scores are there */
@@ -24,6 +27,44 @@ typedef struct block {
     rlx_ir_value *begin, *end;        /* of the run: positions that some row sees */
     rlx_ir_value *page, *page_at;     /* index of the page; its first position */
 } block;
+
+/* ---- prompts: what blocks of rows on CPUs and a tile of rows on GPUs share ---- */
+
+/* A position of the sequence as one of the page, 0 .. P. */
+rlx_ir_value *attention_in_page(block *x, rlx_ir_value *position);
+/* Keys j.. of the page, elements d.. of each, as they are multiplied: [step, n]. */
+rlx_status attention_key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
+                              rlx_ir_value **out);
+/* Of a row tile: maxima and sums with the page's, and what values so far and the page's are
+ * multiplied by. */
+typedef struct attention_merge {
+    rlx_ir_value *old, *fresh, *max, *sum;
+} attention_merge;
+void attention_merge_sums(block *x, rlx_ir_value *r, rlx_ir_value *page_max, rlx_ir_value *page_sum,
+                          attention_merge *out);
+/* acc * old + sum * fresh in rows of the tile at r that see some of the page; else acc. */
+rlx_ir_value *attention_merge_values(block *x, rlx_ir_value *r, const attention_merge *by,
+                                     rlx_ir_value *acc, rlx_ir_value *sum);
+/* Of the sums of values: rows from r on, elements from d0 on. */
+typedef struct value_tile {
+    rlx_ir_value *r, *d0;
+} value_tile;
+/* Sums of weights * values at the page's positions from .. to-1, of which every row sees its own. */
+rlx_status attention_weigh(block *x, const value_tile *t, rlx_ir_value *from, rlx_ir_value *to,
+                           rlx_ir_value **sum);
+
+/* ---- lower_attention_team.c: scores of a GPU's tile of rows, in team memory ---- */
+
+/* What fn makes of scores in columns from .. to-1 by lanes, ascending from `start`, then by halves:
+ * f32[m]. */
+rlx_status attention_team_fold(block *x, rlx_map_fn fn, double start, rlx_ir_value *from,
+                               rlx_ir_value *to, rlx_ir_value **out);
+/* scores <- exp(scores - max) in tiles of columns from .. to-1. */
+rlx_status attention_team_exp(block *x, rlx_ir_value *max, rlx_ir_value *from, rlx_ir_value *to);
+/* lower_attention_pages.c: all pages of a run; the sums of values take the place of its queries. */
+rlx_status attention_team_pages(block *x);
+
+/* ---- exponentials on CPUs ---- */
 
 /* Rows whose exponentials are made side by side, since one's steps wait for each other: four
  * registers of them, a share of a tile's rows. */

@@ -23,27 +23,21 @@
 typedef struct team {
     dense *g;
     int64_t piece, together,
-        share; /* elements of a head; keys in one product; elements of values */
-    int64_t scores[2], lanes[2], values[2]; /* tiles: [M,N], [M,LANES], [M,share] */
-    rlx_ir_value *queries, *keys;           /* team memory: [M,piece+1], [N,piece+1] */
-    rlx_ir_value *e0;                       /* the share's first element */
-    rlx_ir_value *rows;                     /* limit of queries; NULL: tiles are whole */
+        share;                    /* elements of a head; keys in one product; elements of values */
+    int64_t scores[2], values[2]; /* tiles: [M,N], [M,share] */
+    rlx_ir_value *queries, *keys; /* team memory: [M,piece+1], [N,piece+1] */
+    rlx_ir_value *e0;             /* the share's first element */
+    rlx_ir_value *rows;           /* limit of queries; NULL: tiles are whole */
 } team;
 
 /* What is carried from chunk to chunk: of each row, and its sums of values. */
 enum { MAXIMA, SUMS, ACC, CARRIED };
 
-/* f32[M] -> f32[M, n]. */
+/* f32[M] -> f32[M, share]. */
 static rlx_ir_value *spread(team *t, rlx_ir_value *v, const int64_t *dims)
 {
     static const int64_t axis = 0;
     return rlx_lir_build_broadcast(t->g->x.b, v, 2, dims, &axis);
-}
-
-static rlx_ir_value *load_scores(team *t, rlx_ir_value *j, const int64_t *dims)
-{
-    block *x = &t->g->x;
-    return load_2(x, x->scores, at(x, 0), j, dims[0], dims[1]);
 }
 
 /* ---- scores ---- */
@@ -118,29 +112,28 @@ static rlx_status chunk_scores(team *t)
 
 /* ---- weights ---- */
 
-/* What fn makes of the chunk's scores by lanes, ascending from `start`, then by halves: f32[M]. */
-static rlx_status fold_lanes(team *t, rlx_map_fn fn, double start, rlx_ir_value **out)
+rlx_status attention_team_fold(block *x, rlx_map_fn fn, double start, rlx_ir_value *from,
+                               rlx_ir_value *to, rlx_ir_value **out)
 {
-    block *x = &t->g->x;
-    rlx_ir_value *first = rlx_lir_build_fill(x->b, RLX_F32, 2, t->lanes, start);
+    const int64_t lanes[2] = {x->m, LANES};
+    rlx_ir_value *first = rlx_lir_build_fill(x->b, RLX_F32, 2, lanes, start);
     rlx_lir_scope loop;
-    rlx_lir_begin_for(x->b, at(x, 0), t->g->live, LANES, 1, &first, &loop);
+    rlx_lir_begin_for(x->b, from, to, LANES, 1, &first, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *next = map2(x, fn, loop.carried[0], load_scores(t, loop.index[0], t->lanes));
+    rlx_ir_value *s = load_2(x, x->scores, at(x, 0), loop.index[0], x->m, LANES);
+    rlx_ir_value *next = map2(x, fn, loop.carried[0], s);
     rlx_lir_end_for(x->b, &loop, &next);
     *out = rlx_lir_build_reduce(x->b, fn, loop.result[0]);
     return rlx_ir_builder_finish(x->b);
 }
 
-/* scores <- exp(scores - max) */
-static rlx_status exponentials(team *t, rlx_ir_value *max)
+rlx_status attention_team_exp(block *x, rlx_ir_value *max, rlx_ir_value *from, rlx_ir_value *to)
 {
-    block *x = &t->g->x;
-    rlx_ir_value *over = spread(t, max, t->scores);
+    rlx_ir_value *over = spread_rows(x, max);
     rlx_lir_scope loop;
-    RLX_TRY(begin_loop(x, at(x, 0), t->g->live, x->n, &loop));
-    rlx_ir_value *s = load_scores(t, loop.index[0], t->scores);
+    RLX_TRY(begin_loop(x, from, to, x->n, &loop));
+    rlx_ir_value *s = load_2(x, x->scores, at(x, 0), loop.index[0], x->m, x->n);
     s = rlx_lir_build_map1(x->b, RLX_FN_EXP, map2(x, RLX_FN_SUB, s, over));
     rlx_lir_build_barrier(x->b);
     store_2(x, x->scores, at(x, 0), loop.index[0], s);
@@ -154,12 +147,12 @@ static rlx_status chunk_weights(team *t, rlx_ir_value **row)
 {
     block *x = &t->g->x;
     rlx_ir_value *max = NULL, *sum = NULL;
-    RLX_TRY(fold_lanes(t, RLX_FN_MAX, -INFINITY, &max));
+    RLX_TRY(attention_team_fold(x, RLX_FN_MAX, -INFINITY, at(x, 0), t->g->live, &max));
     max = map2(x, RLX_FN_MAX, row[MAXIMA], max);
     rlx_ir_value *old = map2(x, RLX_FN_SUB, row[MAXIMA], max);
     old = rlx_lir_build_map1(x->b, RLX_FN_EXP, old);
-    RLX_TRY(exponentials(t, max));
-    RLX_TRY(fold_lanes(t, RLX_FN_ADD, 0, &sum));
+    RLX_TRY(attention_team_exp(x, max, at(x, 0), t->g->live));
+    RLX_TRY(attention_team_fold(x, RLX_FN_ADD, 0, at(x, 0), t->g->live, &sum));
     row[MAXIMA] = max;
     row[SUMS] = plus(x, map2(x, RLX_FN_MUL, row[SUMS], old), sum);
     row[ACC] = map2(x, RLX_FN_MUL, row[ACC], spread(t, old, t->values));
@@ -188,12 +181,11 @@ static rlx_status weigh(team *t, rlx_ir_value *from, rlx_ir_value *to, int64_t t
                         rlx_ir_value **acc)
 {
     block *x = &t->g->x;
-    const int64_t dims[2] = {x->m, together};
     rlx_lir_scope loop;
     rlx_lir_begin_for(x->b, from, to, together, 1, acc, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *v = NULL, *p = load_scores(t, loop.index[0], dims);
+    rlx_ir_value *v = NULL, *p = load_2(x, x->scores, at(x, 0), loop.index[0], x->m, together);
     RLX_TRY(values_at(t, loop.index[0], together, &v));
     rlx_ir_value *next = rlx_lir_build_outer(x->b, loop.carried[0], p, v);
     rlx_lir_end_for(x->b, &loop, &next);
@@ -281,7 +273,6 @@ rlx_status lower_attention_team(dense *g, const leaf *l)
               .together = s->keys,
               .share = s->share,
               .scores = {x->m, x->n},
-              .lanes = {x->m, LANES},
               .values = {x->m, s->share}};
     rlx_ir_value *share = NULL, *row[CARRIED];
     rlx_lir_scope grid;

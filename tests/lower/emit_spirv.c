@@ -4,7 +4,7 @@
 
 #include "jit/jit.h"
 
-rlx_status emit_spirv(const rlx_ir_module *lir, int team)
+rlx_status emit_spirv(const rlx_ir_module *lir, int team, int64_t team_bytes)
 {
     const uint64_t features[] = {RLX_VULKAN_ALL, RLX_VULKAN_BIT(INT64) | RLX_VULKAN_BIT(F64)};
     for (const rlx_ir_func *f = lir->first; f; f = f->next)
@@ -13,7 +13,7 @@ rlx_status emit_spirv(const rlx_ir_module *lir, int team)
                                       .features = features[i],
                                       .team = team,
                                       .subgroup = i ? 0 : 8,
-                                      .team_bytes = 32 << 10};
+                                      .team_bytes = team_bytes};
             uint8_t *code = NULL;
             size_t bytes;
             RLX_TRY(rlx_jit_emit_kernel(f, &t, &code, &bytes));

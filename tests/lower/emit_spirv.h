@@ -5,6 +5,6 @@
 
 #include "runtime/base/ir/ir.h"
 
-rlx_status emit_spirv(const rlx_ir_module *lir, int team);
+rlx_status emit_spirv(const rlx_ir_module *lir, int team, int64_t team_bytes);
 
 #endif

@@ -125,7 +125,7 @@ void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *up
     const rlx_jit_target t = {.kind = RLX_JIT_SPIRV,
                               .features = RLX_VULKAN_ALL,
                               .team = 32 << engines_pick(w, 3),
-                              .team_bytes = 32 << 10};
+                              .team_bytes = (16 << 10) << engines_pick(w, 2)};
     rlx_lir_target target;
     rlx_ir_module *lir;
     engines_must(rlx_jit_lir_target(&t, &target), w);
@@ -138,7 +138,7 @@ void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *up
             engines_compare(w, lir, want, n, false);
         }
     w->subgroup = 0;
-    engines_must(emit_spirv(lir, t.team), w);
+    engines_must(emit_spirv(lir, t.team, t.team_bytes), w);
     rlx_ir_module_destroy(lir);
 }
 

@@ -161,6 +161,28 @@ static void make_tensors(world *w, const rlx_ir_module *m)
 
 /* ---- buckets ---- */
 
+/* On GPUs: on the interpreter, through the SPIR-V validator, and as a team of the host. */
+static void check_gpu(world *w, const rlx_ir_module *mir, const int64_t *upper,
+                      const rlx_eval_tensor *want, bool code)
+{
+    const rlx_jit_target nvidia = {
+        .kind = RLX_JIT_NVPTX, .processor = "sm_80", .team = 32 << pick(w, 3)};
+    const rlx_jit_target own = w->e.code;
+    rlx_lir_target target;
+    rlx_ir_module *lir;
+    engines_compare_gpu(&w->e, mir, upper, want, 1);
+    if (!code)
+        return;
+    engines_must(rlx_jit_lir_target(&nvidia, &target), &w->e);
+    engines_must(
+        rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir),
+        &w->e);
+    w->e.code = host_subgroup_target(nvidia.team, 8 << pick(w, 3));
+    engines_compare(&w->e, lir, want, 1, true);
+    w->e.code = own;
+    rlx_ir_module_destroy(lir);
+}
+
 static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_target *target,
                          int64_t upper, const rlx_eval_tensor *want, bool code)
 {
@@ -172,11 +194,11 @@ static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_targe
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = target, .upper = symbols}, &lir),
         &w->e);
     engines_compare(&w->e, lir, want, 1, false);
-    if (code) {
+    if (code)
         engines_compare(&w->e, lir, want, 1, true);
-        engines_compare_gpu(&w->e, mir, symbols, want, 1);
-    }
     rlx_ir_module_destroy(lir);
+    if (code || pick(w, 4) == 0)
+        check_gpu(w, mir, symbols, want, code);
 }
 
 static const int64_t widths[] = {2, 6, 8, 24, 32, 64, 80};

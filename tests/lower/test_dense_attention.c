@@ -361,6 +361,32 @@ START_TEST(wide_heads_have_low_blocks)
 }
 END_TEST
 
+/* A team's tile takes what memory there is; columns are dealt to invocations alike. */
+START_TEST(tiles_fit_a_teams_memory)
+{
+    for (int team = 16; team <= 1024; team *= 2)
+        for (int64_t bytes = 8 << 10; bytes <= 32 << 10; bytes *= 2)
+            for (int64_t d = 1; d <= 1024; d = 2 * d + d % 3) {
+                const rlx_lir_target target = {
+                    .unit = RLX_UNIT_GPU, .team = team, .threads = 64, .team_bytes = bytes};
+                const rlx_lir_attention_shape shape = {.heads = 1,
+                                                       .positions = 256,
+                                                       .lanes = 16,
+                                                       .d = d,
+                                                       .e = d + 3,
+                                                       .kv_heads = 8,
+                                                       .tokens = 77};
+                rlx_lir_attention_schedule s;
+                rlx_lir_schedule_dense_attention(&target, &shape, &s);
+                ck_assert_int_eq(s.tokens, s.m);
+                ck_assert_int_eq(d % s.width, 0);
+                ck_assert_int_le(s.share, 256);
+                ck_assert_int_le(4 * (s.m * 256 + (int64_t)(s.m + s.n) * (s.width + 1)), bytes);
+                ck_assert(team > 256 || s.n % team == 0 || s.n < team);
+            }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("dense_attention");
@@ -370,6 +396,7 @@ int main(void)
     tcase_add_loop_test(c, other_shapes, 0, OTHERS);
     tcase_add_test(c, blocks_hold_what_there_is);
     tcase_add_test(c, wide_heads_have_low_blocks);
+    tcase_add_test(c, tiles_fit_a_teams_memory);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES + OTHERS + 2);
+    return run_suite(s, CASES + OTHERS + 3);
 }

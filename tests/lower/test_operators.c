@@ -369,7 +369,7 @@ static void run_lir(world *w, const operators *o, const rlx_ir_module *mir,
                   o->schedule);
     assert_ok(rlx_lir_check_plan(lir, "main", upper, &report));
     if (target->unit == RLX_UNIT_GPU && w->symbols[0] == 1)
-        assert_ok(emit_spirv(lir, target->team));
+        assert_ok(emit_spirv(lir, target->team, 32 << 10));
     tape_run r = {.module = lir,
                   .env = &w->env,
                   .arena_bytes = (size_t)report.arena_bytes,

@@ -120,7 +120,7 @@ static rlx_ir_module *lower(world *w, int i, const rlx_lir_target *target, size_
     assert_ok(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = target, .upper = upper}, &lir));
     assert_ok(rlx_lir_check_plan(lir, "main", upper, &report));
     if (target->unit == RLX_UNIT_GPU)
-        assert_ok(emit_spirv(lir, target->team));
+        assert_ok(emit_spirv(lir, target->team, 32 << 10));
     *arena = (size_t)report.arena_bytes;
     const rlx_attr *a = NULL;
     for (const rlx_ir_func *f = lir->first; f; f = f->next)
