@@ -195,11 +195,14 @@ START_TEST(blocks)
 }
 END_TEST
 
-/* Every format, rare ones too: one small kernel of each. */
+/* Every format, rare ones too: one small kernel of each; for that of IQ1_S, whose grid is IQ1_M's,
+ * lavapipe takes seven seconds: with RLX_SWEEP=1. */
 START_TEST(blocks_one_by_one)
 {
     for (int f = 0; f < BLOCK_FORMATS; f++) {
         subject s;
+        if (strcmp(block_formats[f], "iq1_s") == 0 && !getenv("RLX_SWEEP"))
+            continue;
         block_kernels_small(&s, block_formats[f]);
         ck_assert(subject_bind(&s, "N=2"));
         run_kernel(&s, s.module->first, 64, 1, 0, block_formats[f]);
