@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jit/spirv_barriers.h"
 #include "lir/lir_team.h"
 
 /* ---- the map from LIR values to tiles ---- */
@@ -740,6 +741,7 @@ static rlx_status emit_module(rlx_spirv_emit *e, rlx_text *out)
     RLX_TRY(emit_block(e, e->kernel->body));
     rlx_spirv_put(m, RLX_SPIRV_BODY, SpvOpReturn, 0, NULL);
     rlx_spirv_put(m, RLX_SPIRV_BODY, SpvOpFunctionEnd, 0, NULL);
+    rlx_spirv_drop_barriers(m);
     RLX_TRY(check_needs(e));
     return rlx_spirv_module_write(m, RLX_SPIRV_VERSION, out);
 }
