@@ -56,6 +56,12 @@ rlx_status rlx_vulkan_check_lost(const rlx_vulkan_device *d)
     return RLX_OK;
 }
 
+/* Of a list that may be longer than there was room for. */
+static rlx_status check_list(VkResult r, const char *call)
+{
+    return r == VK_INCOMPLETE ? RLX_OK : rlx_vulkan_status(r, call, __FILE__, __LINE__);
+}
+
 /* ---- the loader ---- */
 
 static rlx_status missing(const char *name)
@@ -157,6 +163,7 @@ static rlx_status require_validation(rlx_vulkan_device *d)
     for (uint32_t i = 0; r >= 0 && i < n; i++)
         found |= strcmp(layers[i].layerName, validation_layer) == 0;
     free(layers);
+    RLX_TRY(check_list(r, "vkEnumerateInstanceLayerProperties"));
     return found
                ? RLX_OK
                : RLX_FAIL(RLX_NOT_FOUND, "the Vulkan layer %s is not installed", validation_layer);
@@ -214,8 +221,7 @@ static rlx_status pick_device(rlx_vulkan_device *d, int index)
     VkPhysicalDevice all[32];
     uint32_t n = sizeof all / sizeof *all;
     VkResult r = d->vk.vkEnumeratePhysicalDevices(d->instance, &n, all);
-    if (r != VK_INCOMPLETE)
-        RLX_TRY(rlx_vulkan_status(r, "vkEnumeratePhysicalDevices", __FILE__, __LINE__));
+    RLX_TRY(check_list(r, "vkEnumeratePhysicalDevices"));
     int found = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (!compute_family(d, all[i], &d->family))
@@ -278,7 +284,7 @@ static rlx_status find_budget(rlx_vulkan_device *d)
     for (uint32_t i = 0; r >= 0 && i < n; i++)
         d->has_budget |= !strcmp(all[i].extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     free(all);
-    return RLX_OK;
+    return check_list(r, "vkEnumerateDeviceExtensionProperties");
 }
 
 static void read_memory(rlx_vulkan_device *d)

@@ -18,8 +18,7 @@ void environment_prepare(void)
 const fault_layer *environment_prepare_faults(void)
 {
     environment_prepare();
-    setenv("VK_ADD_LAYER_PATH", RLX_BINARY_DIR "/tests/vulkan", 1);
-    setenv("VK_INSTANCE_LAYERS", "VK_LAYER_RLX_fault", 1);
+    setenv("XDG_DATA_HOME", RLX_BINARY_DIR "/tests/vulkan", 1);
     void *library = dlopen(RLX_BINARY_DIR "/tests/vulkan/librlx_fault_layer.so", RTLD_NOW);
     const fault_layer *layer = library ? dlsym(library, "rlx_fault_layer") : NULL;
     if (layer)

@@ -10,20 +10,20 @@
 
 enum {
     CALL_vkCreateInstance,
-    CALL_vkEnumeratePhysicalDevices,
     CALL_vkCreateDevice,
+#define FAULT_FIRST(name, parameters, arguments) CALL_##name,
+#define FAULT_INSTANCE(of, name, parameters, arguments, made) CALL_##name,
 #define FAULT_CALL(of, name, parameters, arguments, made) CALL_##name,
-#define FAULT_FREE(name, handle)
 #include "tests/vulkan/fault_calls.def"
     NCALLS
 };
 
 static const char *const names[NCALLS] = {
     "vkCreateInstance",
-    "vkEnumeratePhysicalDevices",
     "vkCreateDevice",
+#define FAULT_FIRST(name, parameters, arguments) #name,
+#define FAULT_INSTANCE(of, name, parameters, arguments, made) #name,
 #define FAULT_CALL(of, name, parameters, arguments, made) #name,
-#define FAULT_FREE(name, handle)
 #include "tests/vulkan/fault_calls.def"
 };
 
@@ -100,7 +100,8 @@ typedef struct below {
     PFN_vkGetDeviceProcAddr get_of_device;
     PFN_vkDestroyInstance destroy_instance;
     PFN_vkDestroyDevice destroy_device;
-    PFN_vkEnumeratePhysicalDevices vkEnumeratePhysicalDevices;
+#define FAULT_INSTANCE(of, name, parameters, arguments, made) PFN_##name name;
+#define FAULT_INSTANCE_FREE(name, handle) PFN_##name name;
 #define FAULT_CALL(of, name, parameters, arguments, made) PFN_##name name;
 #define FAULT_FREE(name, handle) PFN_##name name;
 #include "tests/vulkan/fault_calls.def"
@@ -161,6 +162,13 @@ static below forget_below(void *key)
 
 /* ---- calls ---- */
 
+#define FAULT_FIRST(name, parameters, arguments)                       \
+    VK_LAYER_EXPORT VkResult VKAPI_CALL rlx_fault_##name parameters;   \
+    VkResult VKAPI_CALL rlx_fault_##name parameters                    \
+    {                                                                  \
+        VkResult r;                                                    \
+        return fails(CALL_##name, &r) ? r : c->pfnNextLayer arguments; \
+    }
 #define FAULT_CALL(handle, name, parameters, arguments, made) \
     static VkResult VKAPI_CALL fault_##name parameters        \
     {                                                         \
@@ -172,6 +180,13 @@ static below forget_below(void *key)
             add_live(made);                                   \
         return r;                                             \
     }
+#define FAULT_INSTANCE FAULT_CALL
+#define FAULT_INSTANCE_FREE(name, handle)                                                       \
+    static void VKAPI_CALL fault_##name(VkInstance i, handle h, const VkAllocationCallbacks *a) \
+    {                                                                                           \
+        add_live(h ? -1 : 0);                                                                   \
+        of(i)->name(i, h, a);                                                                   \
+    }
 #define FAULT_FREE(name, handle)                                                              \
     static void VKAPI_CALL fault_##name(VkDevice d, handle h, const VkAllocationCallbacks *a) \
     {                                                                                         \
@@ -179,14 +194,6 @@ static below forget_below(void *key)
         of(d)->name(d, h, a);                                                                 \
     }
 #include "tests/vulkan/fault_calls.def"
-
-static VkResult VKAPI_CALL enumerate(VkInstance i, uint32_t *n, VkPhysicalDevice *out)
-{
-    VkResult r;
-    if (fails(CALL_vkEnumeratePhysicalDevices, &r))
-        return r;
-    return of(i)->vkEnumeratePhysicalDevices(i, n, out);
-}
 
 /* ---- a driver that keeps code, where the one below keeps none ---- */
 
@@ -251,8 +258,10 @@ static VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *info,
     if ((r = create(info, a, out)) != VK_SUCCESS)
         return r;
     b.destroy_instance = (PFN_vkDestroyInstance)b.get_of_instance(*out, "vkDestroyInstance");
-    b.vkEnumeratePhysicalDevices =
-        (PFN_vkEnumeratePhysicalDevices)b.get_of_instance(*out, "vkEnumeratePhysicalDevices");
+#define FAULT_INSTANCE(of, name, parameters, arguments, made) \
+    b.name = (PFN_##name)b.get_of_instance(*out, #name);
+#define FAULT_INSTANCE_FREE(name, handle) b.name = (PFN_##name)b.get_of_instance(*out, #name);
+#include "tests/vulkan/fault_calls.def"
     set_below(&b, key_of(*out));
     add_live(1);
     return VK_SUCCESS;
@@ -338,8 +347,11 @@ static PFN_vkVoidFunction VKAPI_CALL get_of_instance(VkInstance i, const char *n
         {"vkGetInstanceProcAddr", (PFN_vkVoidFunction)get_of_instance},
         {"vkCreateInstance", (PFN_vkVoidFunction)create_instance},
         {"vkDestroyInstance", (PFN_vkVoidFunction)destroy_instance},
-        {"vkEnumeratePhysicalDevices", (PFN_vkVoidFunction)enumerate},
         {"vkCreateDevice", (PFN_vkVoidFunction)create_device},
+#define FAULT_INSTANCE(of, name, parameters, arguments, made) \
+    {#name, (PFN_vkVoidFunction)fault_##name},
+#define FAULT_INSTANCE_FREE(name, handle) {#name, (PFN_vkVoidFunction)fault_##name},
+#include "tests/vulkan/fault_calls.def"
     };
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
         if (!strcmp(all[k].name, name))

@@ -2,8 +2,8 @@
  *
  *   program --loader--> fault layer --> validation layer --> driver
  *
- * A call that is to fail returns its result and goes no further. The layer is a shared object that the loader finds by its manifest
- * (VK_ADD_LAYER_PATH) and puts in front of all others (VK_INSTANCE_LAYERS); what it is to do is set through functions that it exports. One plan
+ * A call that is to fail returns its result and goes no further. The layer is a shared object that the loader finds by its manifest among those of layers
+ * that are always there (XDG_DATA_HOME), so that it is in front of all others and before there is an instance; what it is to do is set through functions that it exports. One plan
  * for the process; calls are counted over all devices and threads. */
 #ifndef RLX_TESTS_VULKAN_FAULT_LAYER_H
 #define RLX_TESTS_VULKAN_FAULT_LAYER_H
