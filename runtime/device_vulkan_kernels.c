@@ -26,6 +26,36 @@ typedef struct maker {
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
+/* Code that takes no addresses binds all that it reaches, an arena and each weight as one range. */
+static rlx_status check_range(const rlx_vulkan_info *info, const rlx_program *p, const char *what,
+                              const char *name, int64_t bytes)
+{
+    if (bytes <= info->max_buffer_bytes)
+        return RLX_OK;
+    return RLX_FAIL(RLX_UNSUPPORTED,
+                    "program '%s' is compiled for %s, which takes no addresses: %s%s%s has %lld "
+                    "bytes, and %s binds %lld at most",
+                    p->name, p->target, what, *name ? " " : "", name, (long long)bytes, info->name,
+                    (long long)info->max_buffer_bytes);
+}
+
+static rlx_status check_ranges(const rlx_vulkan_info *info, const rlx_program *p)
+{
+    if (p->features >> RLX_VULKAN_ADDRESS & 1)
+        return RLX_OK;
+    RLX_TRY(check_range(info, p, "the arena", "", p->funcs[p->nfuncs - 1].frame_bytes));
+    for (uint32_t i = 0; i < p->nbound; i++) {
+        const rlx_program_tensor *t = &p->bound[i];
+        int64_t elems = 1;
+        for (int d = 0; d < t->rank; d++) /* cannot overflow: P9 of program_check.c */
+            elems *= rlx_dim_is_const(t->dim[d]) ? t->dim[d] : 1;
+        if (t->kind == RLX_BIND_WEIGHT)
+            RLX_TRY(check_range(info, p, "weight", t->name,
+                                (int64_t)rlx_format_bytes(t->format, elems)));
+    }
+    return RLX_OK;
+}
+
 static rlx_status check_program(const rlx_vulkan_info *info, const rlx_program *p)
 {
     const uint64_t missing = p->features & ~info->features;
@@ -34,7 +64,7 @@ static rlx_status check_program(const rlx_vulkan_info *info, const rlx_program *
         return RLX_FAIL(RLX_UNSUPPORTED, "program '%s' is code for %s, not for Vulkan", p->name,
                         p->target);
     if (!missing)
-        return RLX_OK;
+        return check_ranges(info, p);
     rlx_vulkan_list_features(missing, ", ", &words);
     rlx_status st = RLX_FAIL(RLX_UNSUPPORTED, "program '%s' is compiled for %s: %s lacks %s",
                              p->name, p->target, info->name, words.data ? words.data : "");

@@ -181,8 +181,8 @@ START_TEST(warmed_code_is_found)
     ck_assert_ptr_nonnull(mkdtemp(folder));
     const rlx_cache_options cache = {.folder = folder};
     EXPECT_OK(rlx_context_create(&(rlx_context_options){.cache = cache}, &cx));
-    EXPECT_OK(rlx_model_warm(cx, BUNDLED, &fast,
-                             &(rlx_warm_options){.targets = &target, .ntargets = 1}));
+    EXPECT_OK(
+        rlx_model_warm(cx, BUNDLED, &fast, &(rlx_warm_options){.targets = &target, .ntargets = 1}));
     rlx_context_destroy(cx);
     EXPECT_OK(rlx_context_create(
         &(rlx_context_options){.device = "vulkan", .cache = cache, .no_compile = true}, &cx));

@@ -267,6 +267,35 @@ START_TEST(what_is_too_large_says_so)
 }
 END_TEST
 
+/* Code that takes no addresses, on a device that has them: the first step is too late to say so. */
+START_TEST(what_cannot_be_bound_is_said_at_creation)
+{
+    static const struct {
+        int64_t binds;
+        const char *says;
+    } all[] = {{1 << 10, "which takes no addresses: the arena has "},
+               {200, "which takes no addresses: weight q.{} has 256 bytes, and "}};
+    rlx_vulkan_info *info = &rlx_vulkan_device_of(gpu.cx->gpu)->info;
+    const int64_t most = info->max_buffer_bytes;
+    const rlx_program *made = rlx_executable_program(gpu.e);
+    rlx_text entry = {0};
+    EXPECT_OK(rlx_program_encode(made, &entry));
+    for (int i = 0; i < 2; i++) {
+        rlx_program *p;
+        rlx_executable *e;
+        EXPECT_OK(rlx_program_decode(entry.data, entry.len, &p));
+        p->features &= ~RLX_VULKAN_BIT(ADDRESS); /* as code of vulkan:base has it */
+        if (i == 1)
+            p->funcs[p->nfuncs - 1].frame_bytes = 64;
+        info->max_buffer_bytes = all[i].binds;
+        EXPECT_ERROR(rlx_executable_create_on(gpu.cx->gpu, p, gpu.w, &e), RLX_UNSUPPORTED,
+                     all[i].says);
+    }
+    info->max_buffer_bytes = most;
+    rlx_text_deinit(&entry);
+}
+END_TEST
+
 /* Both parts of a step, and what they keep, are there or none. */
 START_TEST(layers_are_where_they_are_wanted)
 {
@@ -693,6 +722,7 @@ static void add_tests(Suite *s)
     tcase_add_test(hidden, the_likeliest_is_told);
     tcase_add_test(mapped, kernels_are_timed);
     tcase_add_test(mapped, what_is_too_large_says_so);
+    tcase_add_test(mapped, what_cannot_be_bound_is_said_at_creation);
     tcase_add_test(mapped, what_is_needed_is_counted_once);
     tcase_add_test(mapped, executables_are_of_their_device);
     tcase_add_test(mapped, large_weights_are_reached);
@@ -712,5 +742,5 @@ static void add_tests(Suite *s)
 
 int main(void)
 {
-    return layers_run("vulkan_sessions", add_tests, 20);
+    return layers_run("vulkan_sessions", add_tests, 21);
 }
