@@ -1,16 +1,19 @@
 /* tests/parity/test_batch.c: rlx_model_step_batch on the bundled model: sequences stepped together,
  * in chunks and interleaved, give the bits that each gives alone; what is wrong is refused before
- * anything is appended. */
+ * anything is appended. With "vulkan": on such a device. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/parity/parity.h"
+#include "tests/vulkan/environment.h"
 
 enum { T = 11, V = 1024, SEQS = 3 };
 static const int32_t ids[T] = {0, 300, 301, 0, 7, 500, 9, 11, 42, 900, 1};
 static const int32_t seqs[T] = {0, 2, 0, 1, 2, 0, 0, 1, 2, 2, 0};
 
+static const char *device; /* NULL: the CPU */
 static rlx_context *cx;
 static rlx_model *model;
 static rlx_session *session;
@@ -18,7 +21,7 @@ static rlx_session *session;
 static void set_up(void)
 {
     const rlx_model_options o = {.prefill = 4}; /* three chunks */
-    parity_must(rlx_context_create(NULL, &cx));
+    parity_must(rlx_context_create(&(rlx_context_options){.device = device}, &cx));
     parity_must(rlx_model_load(cx, RLX_SOURCE_DIR "/models/bundled", &o, &model));
     parity_must(rlx_session_create(
         cx, &(rlx_session_options){.max_positions = 16, .max_sequences = SEQS}, &session));
@@ -31,11 +34,10 @@ static void tear_down(void)
     rlx_context_destroy(cx);
 }
 
-START_TEST(a_batch_is_its_sequences)
+static void check_rows(const int32_t *index, int rows)
 {
-    static const int32_t index[] = {1, 3, 4, 8, 10};
-    float *batch = malloc(5 * V * sizeof *batch), *alone = malloc(V * sizeof *alone);
-    rlx_model_batch b = {.tokens = T, .ids = ids, .seq = seqs, .rows = 5, .row_index = index};
+    float *batch = malloc((size_t)rows * V * sizeof *batch), *alone = malloc(V * sizeof *alone);
+    rlx_model_batch b = {.tokens = T, .ids = ids, .seq = seqs, .rows = rows, .row_index = index};
     parity_must(rlx_model_step_batch(model, session, &b, batch));
     ck_assert_int_eq(rlx_session_past(session, 0), 5);
     ck_assert_int_eq(rlx_session_past(session, 1), 2);
@@ -43,11 +45,19 @@ START_TEST(a_batch_is_its_sequences)
     rlx_session_reset(session);
     for (int t = 0, row = 0; t < T; t++) {
         parity_must(rlx_model_step(model, session, seqs[t], &ids[t], 1, 1, alone));
-        if (row < 5 && t == index[row])
+        if (row < rows && t == index[row])
             ck_assert_int_eq(memcmp(alone, batch + row++ * V, V * sizeof *alone), 0);
     }
     free(batch);
     free(alone);
+}
+
+START_TEST(a_batch_is_its_sequences)
+{
+    static const int32_t some[] = {1, 3, 4, 8, 10}, every[T] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    check_rows(some, sizeof some / sizeof *some);
+    rlx_session_reset(session);
+    check_rows(every, T);
 }
 END_TEST
 
@@ -78,11 +88,30 @@ START_TEST(refuses)
 }
 END_TEST
 
-int main(void)
+/* Whether the device is there; else that it is not is said. */
+static bool has_device(void)
 {
+    environment_prepare();
+    rlx_status st = rlx_context_create(&(rlx_context_options){.device = device}, &cx);
+    rlx_context_destroy(cx);
+    if (rlx_status_code(st) == RLX_NOT_FOUND) {
+        printf("skipped: no Vulkan device: %s\n", rlx_status_message(st));
+        rlx_status_free(st);
+        return false;
+    }
+    parity_must(st);
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    enum { SKIPPED = 77 };
+    device = argc > 1 ? argv[1] : NULL;
+    if (device && !has_device())
+        return SKIPPED;
     Suite *s = suite_create("parity_batch");
     TCase *c = tcase_create("parity_batch");
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, device ? 240 : 60); /* a software device compiles for long */
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, a_batch_is_its_sequences);
     tcase_add_test(c, refuses);
