@@ -66,6 +66,9 @@ rlx_ir_value *rlx_lir_build_pack(rlx_ir_builder *b, int64_t width, rlx_ir_value 
 rlx_ir_value *rlx_lir_build_dot_panel(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
                                       rlx_ir_value *a, rlx_ir_value *sa, rlx_ir_value *w,
                                       rlx_ir_value *sw, rlx_ir_value *xs, rlx_ir_value *mins);
+rlx_ir_value *rlx_lir_build_dot_rows(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
+                                     rlx_ir_value *a, rlx_ir_value *sa, rlx_ir_value *w,
+                                     rlx_ir_value *sw, rlx_ir_value *xs, rlx_ir_value *mins);
 rlx_ir_value *rlx_lir_build_outer(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_value *a,
                                   rlx_ir_value *w);
 rlx_ir_value *rlx_lir_build_outer_bf16(rlx_ir_builder *b, int64_t width, rlx_ir_value *acc,
@@ -165,6 +168,12 @@ typedef struct rlx_lir_target {
     int bf16_width; /* products of bf16 that one instruction sums: 2 (vdpbf16ps), 32 (AMX); 0: none;
                        part of the numerics */
     bool byte_tiles; /* products of bytes by AMX's tiles */
+    /* The fragment by which a GPU's matrix unit multiplies bytes, m rows by n columns, k elements at
+     * a time, and how many invocations hold it; zeros: there is no such unit. That there is one is
+     * part of the numerics. */
+    struct {
+        int m, n, k, lanes;
+    } byte_matrix;
 } rlx_lir_target;
 
 /* How one region is cut. Every schedule of a region gives the same bits. */

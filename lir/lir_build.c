@@ -196,6 +196,15 @@ rlx_ir_value *rlx_lir_build_dot_panel(rlx_ir_builder *b, int bits, rlx_ir_value 
     return rlx_ir_build(b, RLX_LIR_DOT_PANEL, xs ? 7 : 5, in, bits_attr(bits, &attr), &attr, NULL);
 }
 
+rlx_ir_value *rlx_lir_build_dot_rows(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
+                                     rlx_ir_value *a, rlx_ir_value *sa, rlx_ir_value *w,
+                                     rlx_ir_value *sw, rlx_ir_value *xs, rlx_ir_value *mins)
+{
+    rlx_ir_value *in[] = {acc, a, sa, w, sw, xs, mins};
+    rlx_attr attr;
+    return rlx_ir_build(b, RLX_LIR_DOT_ROWS, xs ? 7 : 5, in, bits_attr(bits, &attr), &attr, NULL);
+}
+
 rlx_ir_value *rlx_lir_build_outer(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_value *a,
                                   rlx_ir_value *w)
 {

@@ -138,6 +138,7 @@ static void count_node(counter *c, const rlx_ir_node *n, int64_t times)
         c->flops += times * 2 * elements(&n->in[1]->type) * n->in[2]->type.dim[0];
         break;
     case RLX_LIR_DOT:
+    case RLX_LIR_DOT_ROWS:
         c->flops += times * 2 * elements(&n->in[1]->type) * n->in[3]->type.dim[0];
         break;
     case RLX_LIR_DOT_PANEL:

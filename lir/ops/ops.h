@@ -22,6 +22,7 @@ rlx_status rlx_lir_dot_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type
 rlx_status rlx_lir_pack_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_turn_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_dot_panel_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
+rlx_status rlx_lir_dot_rows_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_outer_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_outer_bf16_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 

@@ -424,6 +424,37 @@ START_TEST(dot_panel_by_groups)
 }
 END_TEST
 
+/* The same codes as rows. */
+START_TEST(dot_rows_by_groups)
+{
+    int8_t x[32], w[2][32];
+    for (int k = 0; k < 32; k++) {
+        x[k] = k < 16 ? 127 : -2;
+        w[0][k] = -128;
+        w[1][k] = (int8_t)(k % 4);
+    }
+    float sx[1] = {0.5f}, sw[2][2] = {{1, 0.25f}, {2, 4}}, xs[2] = {3, 5}, y[2];
+    float mins[2][2] = {{1, 100}, {10, 1000}};
+    rlx_lir_buffer b[] = {BUFFER(x),  BUFFER(w),    BUFFER(sx), BUFFER(sw),
+                          BUFFER(xs), BUFFER(mins), BUFFER(y)};
+    assert_ok(test_kernel(
+        ONE("%x: global i8[1,32], %w: global i8[2,32], %sx: global f32[1,1], %sw: global f32[2,2], "
+            "%xs: global f32[1,2], %m: global f32[2,2], %y: global f32[1,2]",
+            ZERO "    %a = load %x, %z, %z {axes=[0,1]} : i8<1x32>\n"
+                 "    %b = load %w, %z, %z {axes=[0,1]} : i8<2x32>\n"
+                 "    %s = load %sx, %z, %z {axes=[0,1]} : f32<1x1>\n"
+                 "    %t = load %sw, %z, %z {axes=[0,1]} : f32<2x2>\n"
+                 "    %u = load %xs, %z, %z {axes=[0,1]} : f32<1x2>\n"
+                 "    %v = load %m, %z, %z {axes=[0,1]} : f32<2x2>\n"
+                 "    %c = const {value=7} : f32<1x2>\n"
+                 "    %d = dot_rows %c, %a, %s, %b, %t, %u, %v : f32<1x2>\n"
+                 "    store %y, %d, %z, %z {axes=[0,1]}\n"),
+        b, 7));
+    ck_assert(y[0] == 7 - 0.5f * 127 * 128 * 16 - 3 + 0.125f * 2 * 128 * 16 - 500);
+    ck_assert(y[1] == 7 + 127 * 24 - 30 - 2 * 2 * 24 - 5000);
+}
+END_TEST
+
 /* Element 4q + b of group g goes to 32q + 4g + b of its eight groups; a dot of rows so turned is the
  * dot of the rows. */
 START_TEST(turn_takes_groups_side_by_side)
@@ -575,6 +606,7 @@ int main(void)
     tcase_add_test(c, dot_by_lanes);
     tcase_add_test(c, turn_takes_groups_side_by_side);
     tcase_add_test(c, dot_panel_by_groups);
+    tcase_add_test(c, dot_rows_by_groups);
     tcase_add_test(c, outer_products);
     tcase_add_test(c, pack_turns_rows_into_columns);
     tcase_add_test(c, loads_of_parts);
@@ -582,5 +614,5 @@ int main(void)
     tcase_add_test(c, team_memory_lasts_from_once);
     tcase_add_test(c, parts_of_teams_make_the_whole);
     suite_add_tcase(s, c);
-    return run_suite(s, 21);
+    return run_suite(s, 22);
 }
