@@ -16,6 +16,10 @@ rlx_status rlx_jit_grid_extents(const rlx_ir_func *kernel, rlx_dim out[RLX_PROGR
 int64_t rlx_jit_kernel_cost(const rlx_ir_func *kernel);
 
 /* The most that one kernel may unroll to: LLVM's time grows with it. A team has a sum's elements in many invocations. */
-enum { RLX_JIT_MAX_COST = 1 << 13, RLX_JIT_MAX_SPIRV_COST = 1 << 14 };
+enum {
+    RLX_JIT_MAX_COST = 1 << 13,
+    RLX_JIT_MAX_SPIRV_COST = 1 << 14,
+    RLX_JIT_MAX_TEAM_COST = 1 << 15
+};
 
 #endif

@@ -63,6 +63,13 @@ typedef struct rlx_emit_engine {
     LLVMValueRef (*swap)(rlx_emit *e, LLVMValueRef x, int apart);
     /* sum, i32, and the products of the four signed bytes of the words a and b; NULL on CPUs. */
     LLVMValueRef (*dot4)(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef sum);
+    /* Where targets have a matrix unit. Of one fragment: sums += a * b, k elements (see matrix_units.h). */
+    void (*multiply)(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
+                     LLVMValueRef *sums);
+    /* 16 bytes of global to team memory, there at copies_end, and for others behind a barrier; zeros
+     * unless `live`, i1, which may be NULL: what is not live can be read. */
+    void (*copy)(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
+    void (*copies_end)(rlx_emit *e);
     rlx_status (*end)(rlx_emit *e); /* before the return: last checks, last code; may be NULL */
 } rlx_emit_engine;
 

@@ -52,6 +52,22 @@ static LLVMValueRef dot4(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueR
     return sum;
 }
 
+static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
+{
+    enum { WORDS = 4, ALIGN = 16 };
+    LLVMTypeRef type = LLVMVectorType(e->i32, WORDS);
+    LLVMValueRef x = LLVMBuildLoad2(e->b, type, from, "");
+    LLVMSetAlignment(x, ALIGN);
+    if (live)
+        x = LLVMBuildSelect(e->b, live, x, LLVMConstNull(type), "");
+    LLVMSetAlignment(LLVMBuildStore(e->b, x, to), ALIGN);
+}
+
+static void copies_end(rlx_emit *e)
+{
+    (void)e; /* they are there at once */
+}
+
 const rlx_emit_engine rlx_emit_engine_host_team = {
     .name = "the host team emitter",
     .parts = rlx_emit_team_parts,
@@ -61,6 +77,9 @@ const rlx_emit_engine rlx_emit_engine_host_team = {
     .barrier = barrier,
     .shuffle = shuffle,
     .dot4 = dot4,
+    .multiply = rlx_emit_mma, /* emulated */
+    .copy = copy,
+    .copies_end = copies_end,
     .team_memory = rlx_emit_next_team_memory,
     .end = rlx_emit_team_end,
 };

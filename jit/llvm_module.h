@@ -9,6 +9,7 @@
 #define RLX_JIT_LLVM_MODULE_H
 
 #include "jit/gpu_target.h"
+#include "jit/matrix_units.h"
 
 enum { RLX_LLVM_API_VERSION = 7 }; /* raised when the table changes */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
@@ -30,6 +31,7 @@ typedef struct rlx_llvm_target {
     int subgroup;   /* of them that change elements without team memory, a power of two; 0: none */
     int64_t team_bytes;    /* teams: the most memory that a kernel may take, exchange included */
     rlx_gpu_family family; /* NVPTX, AMDGPU */
+    const rlx_matrix_unit *matrix; /* GPUs: products of bytes; NULL: no unit. Lives as long */
 } rlx_llvm_target;
 
 /* Loops of a kernel that are functions of their own (llvm_parts.h), in their order: objects that the kernel's

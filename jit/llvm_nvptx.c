@@ -8,20 +8,29 @@
 
 enum { PTX_KERNEL = 71 }; /* calling convention */
 
-/* Promises ptxas the block's size. */
-static void annotate(rlx_emit *e)
+static void annotate(rlx_emit *e, const char *what, int value)
 {
     LLVMMetadataRef node[3] = {LLVMValueAsMetadata(e->fn),
-                               LLVMMDStringInContext2(e->cx, "maxntidx", 8),
-                               LLVMValueAsMetadata(rlx_emit_int(e->i32, e->target->team))};
+                               LLVMMDStringInContext2(e->cx, what, strlen(what)),
+                               LLVMValueAsMetadata(rlx_emit_int(e->i32, value))};
     LLVMAddNamedMetadataOperand(e->module, "nvvm.annotations",
                                 LLVMMetadataAsValue(e->cx, LLVMMDNodeInContext2(e->cx, node, 3)));
+}
+
+/* Promises ptxas the block's size. Sums of fragments stay in registers: without a word on how many
+ * blocks a processor shall hold, ptxas may spill some to have more of them there. */
+static void annotate_all(rlx_emit *e)
+{
+    enum { BLOCKS = 2 };
+    annotate(e, "maxntidx", e->target->team);
+    if (rlx_emit_matrix_used(e))
+        annotate(e, "minctasm", BLOCKS);
 }
 
 static rlx_status begin(rlx_emit *e)
 {
     RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
-    annotate(e);
+    annotate_all(e);
     e->thread = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.tid.x");
     LLVMValueRef index = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.ctaid.x");
     LLVMValueRef teams = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.nctaid.x");
@@ -55,6 +64,54 @@ static LLVMValueRef dot4(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueR
     return LLVMBuildCall2(e->b, type, dp4a, args, 3, "");
 }
 
+/* LLVM does not say of these that all invocations must come to them together. */
+static void converge(rlx_emit *e, LLVMValueRef call)
+{
+    static const char name[] = "convergent";
+    if (!LLVMIsACallInst(call))
+        return; /* emulated */
+    unsigned kind = LLVMGetEnumAttributeKindForName(name, sizeof name - 1);
+    LLVMAddCallSiteAttribute(call, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                             LLVMCreateEnumAttribute(e->cx, kind, 0));
+}
+
+void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
+                  LLVMValueRef *sums)
+{
+    enum { SUMS = 4, PER_WORD = 8, MOST = 4 + 2 + SUMS };
+    const char *name =
+        k == 32 ? "llvm.nvvm.mma.m16n8k32.row.col.s8" : "llvm.nvvm.mma.m16n8k16.row.col.s8";
+    LLVMValueRef args[MOST];
+    int n = 0;
+    for (int i = 0; i < k / PER_WORD; i++)
+        args[n++] = a[i];
+    for (int i = 0; i < k / (2 * PER_WORD); i++)
+        args[n++] = b[i];
+    for (int i = 0; i < SUMS; i++)
+        args[n++] = sums[i];
+    LLVMValueRef all = rlx_emit_intrinsic(e, name, NULL, args, n);
+    converge(e, all);
+    for (unsigned i = 0; i < SUMS; i++)
+        sums[i] = LLVMBuildExtractValue(e->b, all, i, "");
+}
+
+static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
+{
+    enum { BYTES = 16 };
+    LLVMValueRef bytes = rlx_emit_int(e->i32, BYTES), args[3] = {to, from};
+    if (live)
+        args[2] = LLVMBuildSelect(e->b, live, bytes, rlx_emit_int(e->i32, 0), "");
+    rlx_emit_intrinsic(e,
+                       live ? "llvm.nvvm.cp.async.cg.shared.global.16.s"
+                            : "llvm.nvvm.cp.async.cg.shared.global.16",
+                       NULL, args, live ? 3 : 2);
+}
+
+static void copies_end(rlx_emit *e)
+{
+    rlx_emit_intrinsic(e, "llvm.nvvm.cp.async.wait.all", NULL, NULL, 0);
+}
+
 const rlx_emit_engine rlx_emit_engine_nvptx = {
     .name = "the NVPTX emitter",
     .parts = rlx_emit_team_parts,
@@ -64,6 +121,9 @@ const rlx_emit_engine rlx_emit_engine_nvptx = {
     .barrier = barrier,
     .shuffle = shuffle,
     .dot4 = dot4,
+    .multiply = rlx_emit_mma,
+    .copy = copy,
+    .copies_end = copies_end,
     .team_memory = rlx_emit_gpu_team_memory,
     .end = rlx_emit_team_end,
 };

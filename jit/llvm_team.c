@@ -43,9 +43,11 @@ static bool always_valid(const rlx_emit *e, const rlx_ir_type *tile, int part)
 /* The number of this invocation's element in a part; *valid: i1, NULL when it always is one. */
 static LLVMValueRef element(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueRef *valid)
 {
-    LLVMValueRef n =
-        rlx_emit_add(e->b, e->thread, rlx_emit_int(e->i32, (int64_t)part * e->target->team));
+    LLVMValueRef n = rlx_emit_matrix_element(e, tile, part);
     *valid = NULL;
+    if (n)
+        return n;
+    n = rlx_emit_add(e->b, e->thread, rlx_emit_int(e->i32, (int64_t)part * e->target->team));
     if (!always_valid(e, tile, part))
         *valid = LLVMBuildICmp(e->b, LLVMIntULT, n, rlx_emit_int(e->i32, rlx_emit_elems(tile)), "");
     return n;
@@ -99,6 +101,11 @@ static int64_t exchange_bytes(const rlx_emit *e, const rlx_ir_type *t)
     return ((int64_t)rlx_format_bytes(t->format, n) + 15) & ~(int64_t)15;
 }
 
+int64_t rlx_emit_team_tile_bytes(const rlx_emit *e, const rlx_ir_type *tile)
+{
+    return exchange_bytes(e, tile);
+}
+
 static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block)
 {
     int64_t most = 0;
@@ -111,6 +118,8 @@ static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block
             n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT;
         for (int i = 1; i < n->nin && products; i++)
             bytes += exchange_bytes(e, &n->in[i]->type);
+        if (n->op == RLX_LIR_DOT_ROWS)
+            bytes = rlx_emit_matrix_bytes(e, n);
         for (int i = 0; i < n->nblock; i++) {
             int64_t nested = block_exchange_bytes(e, n->blocks[i]);
             bytes = nested > bytes ? nested : bytes;
@@ -143,6 +152,75 @@ static void put_tile(rlx_emit *e, const rlx_ir_value *v, int64_t base)
         LLVMBuildStore(e->b, rlx_emit_to_memory(e, v->type.format, t->part[p]),
                        exchange_at(e, base, v->type.format, n));
     }
+}
+
+static void store_if(rlx_emit *e, LLVMValueRef x, LLVMValueRef p, LLVMValueRef live)
+{
+    if (!live) {
+        LLVMBuildStore(e->b, x, p);
+        return;
+    }
+    LLVMBasicBlockRef inside = rlx_emit_new_block(e, "inside"),
+                      join = rlx_emit_new_block(e, "join");
+    LLVMBuildCondBr(e->b, live, inside, join);
+    LLVMPositionBuilderAtEnd(e->b, inside);
+    LLVMBuildStore(e->b, x, p);
+    LLVMBuildBr(e->b, join);
+    LLVMPositionBuilderAtEnd(e->b, join);
+}
+
+void rlx_emit_team_put(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to, int64_t stride)
+{
+    const rlx_emit_tile *t = rlx_emit_get(e, v);
+    for (int p = 0; p < t->n; p++) {
+        LLVMValueRef at[RLX_MAX_TILE_RANK], valid;
+        position(e, &v->type, element(e, &v->type, p, &valid), at);
+        LLVMValueRef index = linear(e, at[0], stride, at[1]);
+        store_if(e, rlx_emit_to_memory(e, v->type.format, t->part[p]),
+                 LLVMBuildGEP2(e->b, rlx_emit_memory_type(e, v->type.format), to, &index, 1, ""),
+                 valid);
+    }
+}
+
+int rlx_emit_deal_count(const rlx_emit *e, const rlx_emit_deal *d)
+{
+    const int64_t team = e->target->team;
+    return (int)((d->rows * d->per_row + team - 1) / team);
+}
+
+/* A team that takes whole rows at a time, or a row in whole turns, divides once. */
+static void deal(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row, LLVMValueRef *piece)
+{
+    const int64_t team = e->target->team, all = d->rows * d->per_row;
+    LLVMValueRef per = rlx_emit_int(e->i32, d->per_row), n = e->thread;
+    if (d->per_row % team == 0) {
+        const int64_t turns = d->per_row / team;
+        *row = rlx_emit_int(e->i32, i / turns);
+        *piece = rlx_emit_add(e->b, n, rlx_emit_int(e->i32, i % turns * team));
+        return;
+    }
+    if (team % d->per_row == 0 && all % team == 0) {
+        *piece = LLVMBuildURem(e->b, n, per, "");
+        *row = rlx_emit_add(e->b, LLVMBuildUDiv(e->b, n, per, ""),
+                            rlx_emit_int(e->i32, i * (team / d->per_row)));
+        return;
+    }
+    n = rlx_emit_add(e->b, n, rlx_emit_int(e->i32, i * team));
+    if ((i + 1) * team > all) {
+        LLVMValueRef last = rlx_emit_int(e->i32, all - 1);
+        n = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntULT, n, last, ""), n, last, "");
+    }
+    *piece = LLVMBuildURem(e->b, n, per, "");
+    *row = LLVMBuildUDiv(e->b, n, per, "");
+}
+
+void rlx_emit_deal_at(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row,
+                      LLVMValueRef *piece, LLVMValueRef *live)
+{
+    deal(e, d, i, row, piece);
+    *live = NULL;
+    if (d->room)
+        *live = LLVMBuildICmp(e->b, LLVMIntSLT, LLVMBuildZExt(e->b, *row, e->i64, ""), d->room, "");
 }
 
 static LLVMValueRef get_element(rlx_emit *e, int64_t base, rlx_format f, LLVMValueRef index)
@@ -297,7 +375,9 @@ static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    switch (rlx_lir_reduce_way(n, e->target->subgroup)) {
+    /* A tile of fragments does not lie in subgroups row by row. */
+    const int lanes = rlx_emit_matrix_tile(e, &n->in[0]->type) ? 0 : e->target->subgroup;
+    switch (rlx_lir_reduce_way(n, lanes)) {
     case RLX_LIR_KEPT:
         memcpy(out->part, rlx_emit_get(e, n->in[0])->part, sizeof *out->part * (size_t)out->n);
         return RLX_OK;
@@ -482,6 +562,8 @@ static LLVMValueRef load_if(rlx_emit *e, const rlx_emit_access *a, LLVMValueRef 
 static rlx_status emit_load(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_format stored = n->in[0]->type.format;
+    if (rlx_emit_matrix_defers(e, n))
+        return RLX_OK;
     if (rlx_format_get(stored)->kind == RLX_KIND_BLOCK)
         return rlx_emit_team_load_blocks(e, n);
     rlx_emit_access a;
@@ -495,21 +577,6 @@ static rlx_status emit_load(rlx_emit *e, const rlx_ir_node *n)
         RLX_TRY(rlx_emit_cast(e, n, from, to, x, &out->part[p]));
     }
     return RLX_OK;
-}
-
-static void store_if(rlx_emit *e, LLVMValueRef x, LLVMValueRef p, LLVMValueRef live)
-{
-    if (!live) {
-        LLVMBuildStore(e->b, x, p);
-        return;
-    }
-    LLVMBasicBlockRef inside = rlx_emit_new_block(e, "inside"),
-                      join = rlx_emit_new_block(e, "join");
-    LLVMBuildCondBr(e->b, live, inside, join);
-    LLVMPositionBuilderAtEnd(e->b, inside);
-    LLVMBuildStore(e->b, x, p);
-    LLVMBuildBr(e->b, join);
-    LLVMPositionBuilderAtEnd(e->b, join);
 }
 
 static rlx_status emit_store(rlx_emit *e, const rlx_ir_node *n)
@@ -581,6 +648,8 @@ rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)
         return emit_products(e, n);
     case RLX_LIR_DOT:
         return emit_dot(e, n);
+    case RLX_LIR_DOT_ROWS:
+        return rlx_emit_matrix_dot_rows(e, n);
     case RLX_LIR_LOAD:
         return emit_load(e, n);
     case RLX_LIR_STORE:

@@ -18,8 +18,38 @@ rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n);
  * always is one. */
 void rlx_emit_team_place(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueRef *at,
                          LLVMValueRef *valid);
+/* Bytes that a tile takes in the exchange. */
+int64_t rlx_emit_team_tile_bytes(const rlx_emit *e, const rlx_ir_type *tile);
+/* Writes a tile of rank 2 to team memory, its rows `stride` elements apart. */
+void rlx_emit_team_put(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to, int64_t stride);
+
+/* Pieces of rows that a team deals among its invocations, neighbours getting neighbours. */
+typedef struct rlx_emit_deal {
+    int64_t rows, per_row;
+    LLVMValueRef room; /* so many rows are live, i64; NULL: all */
+} rlx_emit_deal;
+int rlx_emit_deal_count(const rlx_emit *e, const rlx_emit_deal *d); /* of an invocation */
+/* Its i-th: which piece of which row, i32; *live: i1, or NULL. Some may be dealt twice. */
+void rlx_emit_deal_at(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row,
+                      LLVMValueRef *piece, LLVMValueRef *live);
+
 /* llvm_team_blocks.c: a load from blocks. */
 rlx_status rlx_emit_team_load_blocks(rlx_emit *e, const rlx_ir_node *n);
+/* The codes of a load from blocks, four at a time, to team memory: rows `stride` bytes apart. */
+void rlx_emit_team_put_codes(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef to, int64_t stride);
+
+/* llvm_team_matrix.c: whether the kernel has products by a matrix unit; whether a tile lies as a matrix unit leaves it; then, which of its elements the
+ * invocation has in a part, i32, or NULL. */
+bool rlx_emit_matrix_used(const rlx_emit *e);
+bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile);
+LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int part);
+/* Whether a load's only user, dot_rows, reads memory in its place. */
+bool rlx_emit_matrix_defers(const rlx_emit *e, const rlx_ir_node *load);
+int64_t rlx_emit_matrix_bytes(const rlx_emit *e, const rlx_ir_node *dot_rows); /* of the exchange */
+rlx_status rlx_emit_matrix_dot_rows(rlx_emit *e, const rlx_ir_node *n);
+/* llvm_nvptx.c: engine->multiply by mma.sync. */
+void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
+                  LLVMValueRef *sums);
 /* Checks what team memory was given out. */
 rlx_status rlx_emit_team_end(rlx_emit *e);
 

@@ -76,13 +76,12 @@ static rlx_decode_value choose(void *user, bool floats, rlx_decode_value cond, r
 
 static rlx_decode_value load(void *user, rlx_decode_value at, int bytes, int align)
 {
-    (void)align;
     const row *r = user;
     rlx_emit *e = r->e;
     LLVMTypeRef type = LLVMIntTypeInContext(e->cx, 8 * (unsigned)bytes);
     LLVMValueRef offset = LLVMBuildZExt(e->b, to(at), e->i64, "");
     LLVMValueRef v = LLVMBuildLoad2(e->b, type, rlx_emit_offset(e, e->i8, r->p, offset), "");
-    LLVMSetAlignment(v, 1);
+    LLVMSetAlignment(v, (unsigned)(align < bytes ? align : bytes));
     return from(LLVMBuildZExt(e->b, v, e->i32, ""));
 }
 
@@ -226,4 +225,34 @@ rlx_status rlx_emit_team_load_blocks(rlx_emit *e, const rlx_ir_node *n)
                               b.tile->format, decode_if(e, &b, at, live), &out->part[p]));
     }
     return RLX_OK;
+}
+
+void rlx_emit_team_put_codes(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef memory,
+                             int64_t stride)
+{
+    enum { FOUR = 4 };
+    blocks b;
+    blocks_init(e, load, &b);
+    const rlx_emit_deal d = {
+        .rows = b.tile->dim[0], .per_row = b.tile->dim[1] / FOUR, .room = b.room[0]};
+    LLVMValueRef none = rlx_emit_int(e->i32, 0), four = rlx_emit_int(e->i32, FOUR);
+    for (int i = 0; i < rlx_emit_deal_count(e, &d); i++) {
+        LLVMValueRef n, first, live;
+        rlx_emit_deal_at(e, &d, i, &n, &first, &live);
+        first = rlx_emit_mul(e->b, first, four);
+        LLVMValueRef begin = live ? LLVMBuildSelect(e->b, live, n, none, "") : n;
+        begin = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, begin, e->i64, ""), b.stride[0]);
+        row r = {e, rlx_emit_offset(e, e->i8, b.base, begin)};
+        const rlx_decoder decoder = {&engine, &r, b.format};
+        rlx_decode_number along = {from(first), FOUR, (uint32_t)b.tile->dim[1], 0};
+        if (b.inner)
+            along = (rlx_decode_number){from(rlx_emit_add(e->b, b.inner, first)), FOUR, 0, 0};
+        LLVMValueRef x = to(rlx_decode_codes(&decoder, along));
+        if (live)
+            x = LLVMBuildSelect(e->b, live, x, none, "");
+        LLVMValueRef at = rlx_emit_mul(e->b, n, rlx_emit_int(e->i32, stride));
+        at = rlx_emit_add(e->b, at, first);
+        LLVMSetAlignment(LLVMBuildStore(e->b, x, LLVMBuildGEP2(e->b, e->i8, memory, &at, 1, "")),
+                         FOUR);
+    }
 }

@@ -191,7 +191,8 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .emulation = t->emulation,
                               .team = t->team > 1 ? t->team : 1,
                               .subgroup = t->subgroup,
-                              .team_bytes = HOST_TEAM_BYTES};
+                              .team_bytes = HOST_TEAM_BYTES,
+                              .matrix = rlx_jit_matrix_unit(t)};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
     rlx_text_deinit(&text);
     return st;
@@ -236,6 +237,7 @@ static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .team_bytes = p->team_bytes,
                               .family = p->family};
     target.subgroup = rlx_lir_lanes(target.team, p->lanes);
+    target.matrix = rlx_jit_matrix_unit(t);
     return rlx_jit_adopt_status(m->create(&target, out));
 }
 
@@ -278,7 +280,9 @@ rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, const
 rlx_status rlx_jit_check_budget(const rlx_ir_func *kernel, rlx_jit_kind kind)
 {
     const int64_t cost = rlx_jit_kernel_cost(kernel);
-    const int most = kind == RLX_JIT_SPIRV ? RLX_JIT_MAX_SPIRV_COST : RLX_JIT_MAX_COST;
+    const int most = kind == RLX_JIT_SPIRV   ? RLX_JIT_MAX_SPIRV_COST
+                     : kind == RLX_JIT_NVPTX ? RLX_JIT_MAX_TEAM_COST
+                                             : RLX_JIT_MAX_COST;
     if (cost > most)
         return RLX_FAIL(RLX_UNSUPPORTED,
                         "kernel @%s unrolls to about %lld vector operations; at most "

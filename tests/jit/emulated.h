@@ -1,6 +1,7 @@
-/* tests/jit/emulated.h: x86 instructions that few machines have, in plain C, for code that is
- * emitted with rlx_jit_target.emulation. Written from Intel's Software Developer's Manual and from
- * nothing of ours; an instruction that would fault fails the running test. */
+/* tests/jit/emulated.h: instructions that few machines have, in plain C, for code that is emitted
+ * with rlx_jit_target.emulation. Written from Intel's Software Developer's Manual, and (emulated_gpu)
+ * NVIDIA's PTX ISA, and from nothing of ours; an instruction that would fault fails the running
+ * test. */
 #ifndef RLX_TESTS_JIT_EMULATED_H
 #define RLX_TESTS_JIT_EMULATED_H
 
@@ -12,10 +13,14 @@
 /* AVX-512's products of bytes and words, VNNI, AVX512-BF16, AMX (one set of tiles: in one thread).
  */
 extern const rlx_jit_emulation emulated_cpu;
+/* mma.sync of bytes, of the warps of a host team. */
+extern const rlx_jit_emulation emulated_gpu;
 /* Whether the last use of tiles ended by releasing them. */
 bool emulated_tiles_are_free(void);
 
 /* A CPU of the runtime's feature words ("x86-64-v4+avx512bf16"), to be emulated. */
 rlx_jit_target emulated_target(const char *features);
+/* A host team of so many invocations, in warps, with mma.sync. */
+rlx_jit_target emulated_gpu_target(int invocations);
 
 #endif

@@ -236,13 +236,16 @@ typedef struct coroutine {
     void *stack;
     int barriers;
     bool done;
-    int32_t offered;      /* to its subgroup */
+    int32_t offered; /* to its subgroup */
+    const void *shown;
     struct coroutine *of; /* all of the team */
     const loaded *code;
     void *const *buffers;
     const int64_t *symbols;
     int64_t team, teams;
 } coroutine;
+
+static coroutine *running;
 
 static void at_barrier(rlx_host_invocation *self)
 {
@@ -264,6 +267,19 @@ static int32_t take_from(rlx_host_invocation *self, int32_t x, int32_t from)
     return x;
 }
 
+int subject_gather(const void *own, size_t bytes, void *all)
+{
+    coroutine *c = running;
+    const int lanes = c->code->subgroup, lane = c->self.thread % lanes;
+    ck_assert_int_gt(lanes, 0);
+    c->shown = own;
+    at_barrier(&c->self);
+    for (int i = 0; i < lanes; i++)
+        memcpy((uint8_t *)all + (size_t)i * bytes, c[i - lane].shown, bytes);
+    at_barrier(&c->self);
+    return lane;
+}
+
 static void run_coroutine(unsigned lo, unsigned hi)
 {
     coroutine *c = (coroutine *)((uintptr_t)hi << 32 | lo);
@@ -275,8 +291,10 @@ static void run_coroutine(unsigned lo, unsigned hi)
 static void schedule(coroutine *c, int n, ucontext_t *scheduler)
 {
     for (int round = 1; !c[0].done; round++) {
-        for (int i = 0; i < n; i++)
-            swapcontext(scheduler, &c[round & 1 ? i : n - 1 - i].cx);
+        for (int i = 0; i < n; i++) {
+            running = &c[round & 1 ? i : n - 1 - i];
+            swapcontext(scheduler, &running->cx);
+        }
         for (int i = 1; i < n; i++)
             ck_assert_msg(c[i].done == c[0].done && c[i].barriers == c[0].barriers,
                           "invocations 0 and %d part at barrier %d", i, c[0].barriers);

@@ -83,4 +83,8 @@ rlx_jit_target host_subgroup_target(int invocations,
                                     int lanes); /* which change elements in subgroups */
 const char *target_name(const rlx_jit_target *t);
 
+/* For instructions of a host team that are emulated: what the invocations of a subgroup come with at
+ * the same time, `bytes` each, in their order. Returns which of them calls. */
+int subject_gather(const void *own, size_t bytes, void *all);
+
 #endif

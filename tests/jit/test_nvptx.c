@@ -1,52 +1,11 @@
 /* PTX: every kernel of tests/jit/kernels/ is emitted, and assembled by ptxas where that is on PATH.
  * (What the code computes is tested on the host: test_kernels.c, host_team.h.) */
 #include <dirent.h>
-#include <spawn.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "tests/jit/ptxas.h"
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
-
-extern char **environ;
-
-/* Exit status; -1 when the program is not there. */
-static int run(char *const argv[])
-{
-    pid_t pid;
-    int status;
-    if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0)
-        return -1;
-    waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-}
-
-static bool have_ptxas(void)
-{
-    static int have = -1;
-    if (have < 0) {
-        char *argv[] = {"sh", "-c", "command -v ptxas >/dev/null 2>&1", NULL};
-        have = run(argv) == 0;
-        if (!have)
-            printf("ptxas is not on PATH: PTX is emitted, not assembled\n");
-    }
-    return have;
-}
-
-static void assemble(const char *kernel, const char *ptx, size_t bytes, const char *arch)
-{
-    char path[] = "/tmp/rlx-test-XXXXXX", flag[32];
-    int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(write(fd, ptx, bytes), (ssize_t)bytes);
-    close(fd);
-    snprintf(flag, sizeof flag, "-arch=%s", arch);
-    char *argv[] = {"ptxas", flag, "-o", "/dev/null", path, NULL};
-    int status = run(argv);
-    unlink(path);
-    ck_assert_msg(status == 0, "ptxas refuses @%s for %s:\n%s", kernel, arch, ptx);
-}
 
 static int kernels, assembled;
 
@@ -61,7 +20,7 @@ static void check_kernel(const rlx_ir_func *k, const char *processor)
     ck_assert_msg(strstr((char *)ptx, entry) != NULL, "no entry for @%s", k->name);
     kernels++;
     if (have_ptxas()) {
-        assemble(k->name, (char *)ptx, bytes, processor);
+        ptxas_assemble(k->name, (char *)ptx, bytes, processor);
         assembled++;
     }
     free(ptx);

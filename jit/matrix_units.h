@@ -1,0 +1,39 @@
+/* jit/matrix_units.h: how matrix units spread the fragments of a multiplication over invocations.
+ *
+ * A fragment of sums is m rows by n columns; `lanes` neighbouring invocations hold it, and of both
+ * operands rows of K, byte by byte, in words of four. What a unit of another make needs is a row in
+ * matrix_units.def, and the call that multiplies (rlx_emit_engine.multiply).
+ */
+#ifndef RLX_JIT_MATRIX_UNITS_H
+#define RLX_JIT_MATRIX_UNITS_H
+
+#include "jit/jit.h"
+
+/* Along one axis invocation `lane` begins at lane / div % mod * by; the i-th that it holds is
+ * i % inner * low + i / inner * high further on. */
+typedef struct rlx_matrix_axis {
+    int div, mod, by, inner, low, high;
+} rlx_matrix_axis;
+
+typedef struct rlx_matrix_unit {
+    const char *name;
+    int m, n, lanes;
+    int k;                       /* most elements of K of one multiplication; 16 it takes too */
+    int sums;                    /* of a fragment's that an invocation has */
+    int a_words, b_words;        /* that it has of 16 elements of K */
+    rlx_matrix_axis row, column; /* of sums */
+    rlx_matrix_axis a_row, a_k;  /* of words: k counts elements */
+    rlx_matrix_axis b_column, b_k;
+} rlx_matrix_unit;
+
+/* The unit by which code for a target multiplies bytes; NULL: it has none, or none that an emitter
+ * makes use of. */
+const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t);
+
+/* What the i-th has more than the first. */
+static inline int rlx_matrix_offset(const rlx_matrix_axis *x, int i)
+{
+    return i % x->inner * x->low + i / x->inner * x->high;
+}
+
+#endif

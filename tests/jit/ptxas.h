@@ -1,0 +1,17 @@
+/* tests/jit/ptxas.h: PTX to NVIDIA's assembler, where that is on PATH. */
+#ifndef RLX_TESTS_JIT_PTXAS_H
+#define RLX_TESTS_JIT_PTXAS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+bool have_ptxas(void); /* the first time it is not, says so */
+
+/* What ptxas -v says of a kernel. */
+typedef struct ptxas_report {
+    int registers, spills, shared; /* spills: bytes stored and loaded; shared: bytes */
+} ptxas_report;
+/* Fails the running test where ptxas refuses. */
+ptxas_report ptxas_assemble(const char *kernel, const char *ptx, size_t bytes, const char *arch);
+
+#endif
