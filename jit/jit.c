@@ -181,6 +181,16 @@ static int64_t vulkan_team_bytes(const rlx_jit_target *t)
     return size_class(t->team_bytes, 16 << 10, RLX_SPIRV_TEAM_BYTES);
 }
 
+static void set_matrix(const rlx_matrix_unit *u, rlx_lir_target *out)
+{
+    if (!u)
+        return;
+    out->byte_matrix.m = u->m;
+    out->byte_matrix.n = u->n;
+    out->byte_matrix.k = u->k;
+    out->byte_matrix.lanes = u->lanes;
+}
+
 /* Half of the team memory; emitters exchange tiles through the rest. */
 static rlx_lir_target gpu_target(const rlx_jit_target *t, int64_t team_bytes)
 {
@@ -211,6 +221,7 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
     case RLX_JIT_AMDGPU:
         RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
         *out = gpu_target(t, p->team_bytes);
+        set_matrix(rlx_jit_matrix_unit(t), out);
         return RLX_OK;
     }
     return RLX_FAIL(RLX_INTERNAL, "no target of kind %d", (int)t->kind);
@@ -229,6 +240,9 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
         "bf16 %d, byte tiles %d",
         lir.unit, lir.vector_f32, lir.vector_regs, lir.team, lir.threads, (long long)lir.l1_bytes,
         (long long)lir.l2_bytes, (long long)lir.team_bytes, lir.bf16_width, lir.byte_tiles);
+    if (lir.byte_matrix.m)
+        rlx_text_putf(out, ", byte matrix %dx%dx%d of %d", lir.byte_matrix.m, lir.byte_matrix.n,
+                      lir.byte_matrix.k, lir.byte_matrix.lanes);
     if (t->range_bytes)
         rlx_text_putf(out, ", range %lld", (long long)t->range_bytes);
     if (t->kind == RLX_JIT_SPIRV && code.features & RLX_VULKAN_BIT(SUBGROUP))

@@ -33,6 +33,30 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
         s->n /= 2;
 }
 
+/* Tiles of fragments, for a team's subgroups together: a square that reads few operands for its
+ * products; fewer rows where there are not so many, or where a unit's columns wait in team memory for
+ * all of them. A block of fewer rows than a fragment has is computed with the rest idle. */
+static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                        rlx_lir_schedule *s)
+{
+    enum { ROWS = 64, COLUMNS = 64, STEP = 128 };
+    const int64_t fragments = t->team / t->byte_matrix.lanes;
+    s->m = t->byte_matrix.m;
+    s->n = COLUMNS;
+    s->k = STEP;
+    while (s->m < ROWS && s->m < shape->m)
+        s->m *= 2;
+    s->block_m = s->m;
+    const int64_t row = round_up(shape->unit, s->n) * shape->contracts * (int64_t)sizeof(float);
+    while (s->block_m > 1 && s->block_m * row > t->team_bytes * 3 / 4)
+        s->block_m /= 2;
+    while (s->m > s->block_m && s->m > t->byte_matrix.m)
+        s->m /= 2;
+    while (s->m / t->byte_matrix.m * (s->n / t->byte_matrix.n) < fragments)
+        s->n *= 2;
+    s->block_n = shape->unit ? (int)shape->unit : s->n;
+}
+
 int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows)
 {
     const int64_t sums = shape->contracts * rows * TURNED_COLUMNS * DOT_LANES;
@@ -130,6 +154,11 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
         return;
     }
     *out = (rlx_lir_schedule){.lanes = shape->lanes};
+    if (shape->quantized && shape->lanes == 1) {
+        matrix_tile(t, shape, out);
+        out->prologue_once = makes_rows_once(t, shape);
+        return;
+    }
     bool panels = takes_panels(t, shape);
     register_tile(t, shape, panels, out);
     while (shape->unit && shape->unit % out->n != 0)

@@ -531,6 +531,12 @@ static rlx_status emit_block_columns(kernel_cx *k, const group *g, const group_g
     return emit_columns(k, &c);
 }
 
+/* Of a unit in team memory: those of whole tiles. */
+static int64_t block_columns(const group *g)
+{
+    return (g->unit + g->s.n - 1) / g->s.n * g->s.n;
+}
+
 /* Rows 0..rows of a block: contraction tiles into team memory. */
 static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const group_grid *grid,
                                    rlx_ir_value *t0, rlx_ir_value *rows, rlx_ir_value **memory)
@@ -545,10 +551,13 @@ static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const group_gri
     register_tile p = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, t0, lm.index[0]),
                        .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, u0, ln.index[0])};
     p.m_limit = s->m == 1 ? NULL : k_extent(k, g->m);
+    p.n_limit = g->unit % s->n ? k_extent(k, g->n) : NULL;
     rlx_ir_value *tiles[MAX_CONTRACTS];
     RLX_TRY(group_contract_tiles(k, g, &p, tiles));
-    coord at[2] = {coord_of(lm.index[0], 0, 0), coord_of(ln.index[0], g->unit, 1)};
+    coord at[2] = {coord_of(lm.index[0], 0, 0), coord_of(ln.index[0], block_columns(g), 1)};
     tile_space ts = {.rank = 2, .dim = {s->m, s->n}, .root = {lm.index[0], ln.index[0]}};
+    if (s->m > s->block_m)
+        ts.limit[0] = k_const(k, s->block_m);
     for (int i = 0; i < g->ncontracts; i++)
         RLX_TRY(tile_store(k, memory[i], tiles[i], at, &ts));
     rlx_lir_end_for(k->b, &ln, NULL);
@@ -561,10 +570,10 @@ static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const group_gri
 static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_lir_schedule *s = &g->s;
-    int64_t dims[2] = {s->block_m, g->unit};
+    int64_t dims[2] = {s->block_m, block_columns(g)};
     rlx_ir_value *memory[MAX_CONTRACTS];
     const int64_t column = s->block_m * g->ncontracts * (int64_t)sizeof(float);
-    if (g->unit > k->options->target->team_bytes / column)
+    if (dims[1] > k->options->target->team_bytes / column)
         return k_fail(k, g->contract[0], "a row's columns take more than a team's memory");
     for (int i = 0; i < g->ncontracts; i++)
         memory[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 2, dims);

@@ -1,16 +1,23 @@
-/* mir/lower/lower_dot.c: register tiles of quantized rows against rows of blocks, lanes along K.
+/* mir/lower/lower_dot.c: register tiles of quantized rows against rows of blocks: lanes along K, or one
+ * sum, for matrix units.
  *
  *   for k by 256 { codes, scales -> dot; sums, minima -> contract over groups }
+ *   for k by 128 { codes, scales, sums, minima -> dot_rows }
  *
  * A row of weights is one stream of bytes: its codes, scales and minima are loaded by the step. */
 #include "mir/lower/lower_dot.h"
 
 enum { LANES = DOT_LANES };
 
-/* One contraction's sums: of terms, and of minima when its blocks have any. */
+/* One contraction's sums: of terms, and by lanes of minima when its blocks have any. */
 typedef struct sums {
     rlx_ir_value *acc, *less;
 } sums;
+
+static bool by_lanes(const dots *d)
+{
+    return d->g->s.lanes == LANES;
+}
 
 /* Products of the step's number, that addresses grow by so much from step to step. */
 static rlx_ir_value *first_of(kernel_cx *k, const dots *d, const span *s)
@@ -43,21 +50,18 @@ rlx_status dot_load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *w, 
     return *out ? RLX_OK : rlx_ir_builder_finish(k->b);
 }
 
-/* Adds sums times minima; K's last groups when `ends`. */
-static rlx_status add_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *step,
-                             int64_t groups, bool ends, rlx_ir_value **less)
+/* The minima of `groups` groups and the sums that they go with; K's last when `ends`. */
+static rlx_status load_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n, rlx_ir_value *step,
+                              int64_t groups, bool ends, rlx_ir_value **xs, rlx_ir_value **mins)
 {
-    int64_t by = rlx_format_group(n->in[3]->type.format);
-    int64_t width = (groups + LANES - 1) / LANES * LANES;
+    int64_t by = rlx_format_group(n->in[3]->type.format), lanes = by_lanes(d) ? LANES : 1;
+    int64_t width = (groups + lanes - 1) / lanes * lanes;
     span s = {.step = step, .by = by, .width = width, .padded = ends && width != groups};
-    rlx_ir_value *xs, *mins;
-    RLX_TRY(dot_load_rows(k, d, n->in[2], s, &xs));
-    RLX_TRY(dot_load_weights(k, d, n->in[3], "min", s, &mins));
-    *less = rlx_lir_build_contract(k->b, *less, xs, mins);
-    return rlx_ir_builder_finish(k->b);
+    RLX_TRY(dot_load_rows(k, d, n->in[2], s, xs));
+    return dot_load_weights(k, d, n->in[3], "min", s, mins);
 }
 
-/* Adds the products of the step's `width` elements. */
+/* Adds the products of the step's `width` elements; by one sum per output minima, too. */
 static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n,
                                rlx_ir_value *step, int64_t width, rlx_ir_value **acc)
 {
@@ -66,13 +70,16 @@ static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n
     span elements = {.step = step, .by = 1, .width = width};
     span scales = {.step = step, .by = RLX_MIR_QUANT, .width = width / RLX_MIR_QUANT};
     span groups = {.step = step, .by = by, .width = width / by};
-    rlx_ir_value *codes, *scale, *u, *us;
+    rlx_ir_value *codes, *scale, *u, *us, *xs = NULL, *mins = NULL;
     RLX_TRY(dot_load_rows(k, d, n->in[0], elements, &codes));
     RLX_TRY(dot_load_rows(k, d, n->in[1], scales, &scale));
     RLX_TRY(dot_load_weights(k, d, n->in[3], "codes", elements, &u));
     RLX_TRY(dot_load_weights(k, d, n->in[3], "scale", groups, &us));
+    if (!by_lanes(d) && rlx_format_has_min(f))
+        RLX_TRY(load_minima(k, d, n, step, width / by, false, &xs, &mins));
     int bits = u->type.format == RLX_I8 ? 0 : rlx_format_code_bits(f);
-    *acc = rlx_lir_build_dot(k->b, bits, *acc, codes, scale, u, us);
+    *acc = by_lanes(d) ? rlx_lir_build_dot(k->b, bits, *acc, codes, scale, u, us)
+                       : rlx_lir_build_dot_rows(k->b, bits, *acc, codes, scale, u, us, xs, mins);
     return rlx_ir_builder_finish(k->b);
 }
 
@@ -81,8 +88,13 @@ static rlx_status add_step(kernel_cx *k, const dots *d, const rlx_ir_node *n, rl
                            int64_t width, bool ends, sums *s)
 {
     RLX_TRY(add_products(k, d, n, step, width, &s->acc));
+    if (!s->less)
+        return RLX_OK;
     int64_t groups = width / rlx_format_group(n->in[3]->type.format);
-    return s->less ? add_minima(k, d, n, step, groups, ends, &s->less) : RLX_OK;
+    rlx_ir_value *xs, *mins;
+    RLX_TRY(load_minima(k, d, n, step, groups, ends, &xs, &mins));
+    s->less = rlx_lir_build_contract(k->b, s->less, xs, mins);
+    return rlx_ir_builder_finish(k->b);
 }
 
 /* All contractions of the group over the same elements. */
@@ -114,17 +126,20 @@ static int list_sums(const dots *d, sums *s, rlx_ir_value *const *set, rlx_ir_va
 static void clear_sums(kernel_cx *k, const dots *d, sums *s)
 {
     int64_t dims[3] = {d->g->s.m, d->g->s.n, LANES};
+    const int rank = by_lanes(d) ? 3 : 2;
     for (int i = 0; i < d->g->ncontracts; i++) {
-        bool has_min = rlx_format_has_min(d->g->contract[i]->in[3]->type.format);
-        s[i].acc = rlx_lir_build_fill(k->b, RLX_F32, 3, dims, 0.0);
+        bool has_min = by_lanes(d) && rlx_format_has_min(d->g->contract[i]->in[3]->type.format);
+        s[i].acc = rlx_lir_build_fill(k->b, RLX_F32, rank, dims, 0.0);
         s[i].less = has_min ? rlx_lir_build_fill(k->b, RLX_F32, 3, dims, 0.0) : NULL;
     }
 }
 
 /* Terms less minima, their lanes combined. */
-static rlx_ir_value *total(kernel_cx *k, const sums *s)
+static rlx_ir_value *total(kernel_cx *k, const dots *d, const sums *s)
 {
     rlx_ir_value *sum = s->acc;
+    if (!by_lanes(d))
+        return sum;
     if (s->less)
         sum = rlx_lir_build_map2(k->b, RLX_FN_SUB, sum, s->less);
     return rlx_lir_build_reduce(k->b, RLX_FN_ADD, sum);
@@ -136,7 +151,7 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
     sums s[MAX_CONTRACTS];
     rlx_ir_value *list[2 * MAX_CONTRACTS];
     int64_t whole = g->k / g->s.k, rest = g->k % g->s.k;
-    if (rlx_ir_attr_int(g->contract[0], RLX_ATTR_LANES, 0) != LANES)
+    if (!by_lanes(&d) && !k->options->target->byte_matrix.m)
         return k_fail(k, g->contract[0], "one sum per output goes by panels");
     clear_sums(k, &d, s);
     if (whole > 0) {
@@ -154,6 +169,6 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
     if (rest > 0)
         RLX_TRY(add_steps(k, &d, k_const(k, whole), rest, true, s));
     for (int i = 0; i < g->ncontracts; i++)
-        tiles[i] = total(k, &s[i]);
+        tiles[i] = total(k, &d, &s[i]);
     return rlx_ir_builder_finish(k->b);
 }

@@ -134,8 +134,9 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
         if (depends_on_contract(n->in[0]))
             return k_fail(k, n, "a contraction of a contraction in one region");
     }
-    if (first->op == RLX_MIR_CONTRACT_Q && lanes == 1 && k->options->target->unit != RLX_UNIT_CPU)
-        return k_fail(k, first, "panels of codes are lowered for CPUs");
+    if (first->op == RLX_MIR_CONTRACT_Q && lanes == 1 && k->options->target->unit != RLX_UNIT_CPU &&
+        !k->options->target->byte_matrix.m)
+        return k_fail(k, first, "one sum of codes is lowered for CPUs, and for matrix units");
     g->nlead = axes - 2;
     g->m = first->out[0]->type.dim[g->nlead];
     g->k = a->dim[a->rank - 1];

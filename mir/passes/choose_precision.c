@@ -12,8 +12,8 @@
  *                                                 %y = contract %b, %weight {lanes=1, width=2}
  *
  * Rows too short for a phase's terms stay exact, as do no rows at all, and on GPUs rows that choose
- * their matrix. GPUs take products of codes
- * alone, and in both phases as decode does: a team's sums lie side by side in any case.
+ * their matrix. GPUs take products of codes alone; in prefill by a matrix unit where they have one, as
+ * CPUs add them up, else in both phases as decode does: a team's sums lie side by side in any case.
  * Products of codes and of bf16 are of rows in one axis, or in axes that a CPU's lowering takes as
  * one. `exact` changes nothing. The phase and the target decide, and
  * never a shape that a bucket may change. */
@@ -135,7 +135,8 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
                blocks = rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK;
     if (blocks && (!rows || (is_gpu(c) && rlx_mir_contract_ids(n))))
         return RLX_OK;
-    bool decode = c->precision == RLX_MIR_DECODE || is_gpu(c) ||
+    const bool by_unit = blocks && c->target && c->target->byte_matrix.m;
+    bool decode = c->precision == RLX_MIR_DECODE || (is_gpu(c) && !by_unit) ||
                   rlx_dim_is_symbol(cx->module->dims, n->in[0]->type.dim[0], "ROWS");
     int64_t k = w->type.dim[w->type.rank - 1];
     if (blocks)

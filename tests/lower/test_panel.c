@@ -1,7 +1,7 @@
 /* tests/lower/test_panel.c: contractions in the order of one partial sum, by panels of weights, and of
  * codes in that of eight, by rows that are turned: random regions in every weight format, on targets so
- * small that rows, columns and K all go by blocks. MIR's evaluator, LIR's and machine code give the same
- * bits; code for other CPUs has their instructions emulated. */
+ * small that rows, columns and K all go by blocks, and by a GPU's matrix unit. MIR's evaluator, LIR's and
+ * machine code give the same bits; code for other machines has their instructions emulated. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,6 +144,35 @@ static rlx_ir_module *lower(world *w, const rlx_ir_module *mir, rlx_dims *dims, 
     return lir;
 }
 
+/* The same module for a GPU whose matrix unit multiplies bytes: on the interpreter; as a host team's code, whose
+ * mma.sync is emulated, and as PTX. */
+static void compare_matrix(world *w, const rlx_ir_module *mir, rlx_dims *dims, const rlx_eval_tensor *want, bool code)
+{
+    const rlx_jit_target ptx = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
+    const rlx_jit_target own = w->e.code;
+    rlx_lir_target target;
+    rlx_ir_module *lir;
+    int64_t upper[RLX_MAX_SYMBOLS] = {0};
+    upper[rlx_dim_symbol_index(dims, "T")] = w->upper;
+    engines_must(rlx_jit_lir_target(&ptx, &target), &w->e);
+    engines_must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &w->e);
+    engines_compare(&w->e, lir, want, 2, false);
+    if (code) {
+        w->e.code = emulated_gpu_target(RLX_JIT_DEFAULT_TEAM);
+        engines_compare(&w->e, lir, want, 2, true);
+        w->e.code = own;
+    }
+    for (const rlx_ir_func *f = lir->first; f && code; f = f->next) {
+        uint8_t *text;
+        size_t bytes;
+        if (!f->is_kernel)
+            continue;
+        engines_must(rlx_jit_emit_kernel(f, &ptx, &text, &bytes), &w->e);
+        free(text);
+    }
+    rlx_ir_module_destroy(lir);
+}
+
 START_TEST(panels_are_the_same_everywhere)
 {
     world w = {0};
@@ -161,6 +190,8 @@ START_TEST(panels_are_the_same_everywhere)
         if (_i % CODE_EVERY == 0 && !w.turned) /* weights by panels: in every format there are loops to be cut out */
             ck_assert_msg(w.e.uncut == !w.e.parts, "%d parts", w.e.parts);
     }
+    if (_i % 5 != 0 && !w.turned)
+        compare_matrix(&w, mir, dims, want, _i == 1 || _i == 49);
     for (int i = 0; i < 2; i++)
         free(want[i].data);
     rlx_ir_module_destroy(lir);
