@@ -366,8 +366,14 @@ static const rlx_lir_target targets[] = {
     {.unit = RLX_UNIT_CPU, .vector_f32 = 8, .vector_regs = 16, .team = 1, .threads = 2, .l1_bytes = 512,
      .l2_bytes = 1 << 20, .team_bytes = 1 << 20},
     {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 64, .threads = 8, .l1_bytes = 32768,
-     .l2_bytes = 1 << 20, .team_bytes = 32768},
+     .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {16, 8, 32, 32}},
 };
+
+/* Prefill of a GPU goes by its matrix unit, for weights in blocks. */
+static bool prefills(const rlx_lir_target *t, const shape *s)
+{
+    return t->unit == RLX_UNIT_CPU || rlx_format_get(s->format)->kind == RLX_KIND_BLOCK;
+}
 
 /* Lowered for one target and bucket: the same bits as `want`, the same pools as `after`. */
 static void compare_lir(world *w, const rlx_ir_module *mir, const rlx_lir_target *target, int64_t upper_tokens,
@@ -465,7 +471,7 @@ static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precisio
         else
             expect_near(&plain[i], &want[i], i, 0.25f, rms(&plain[i]));
     for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
-        if (precision == RLX_MIR_PREFILL && targets[t].unit != RLX_UNIT_CPU)
+        if (precision == RLX_MIR_PREFILL && !prefills(&targets[t], s))
             continue;
         const bool wide = (t + seed) % 2; /* every target has either bucket, with other lengths */
         if (precision == RLX_MIR_PREFILL || !wide)
