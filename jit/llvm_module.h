@@ -11,7 +11,7 @@
 #include "jit/gpu_target.h"
 #include "jit/matrix_units.h"
 
-enum { RLX_LLVM_API_VERSION = 7 }; /* raised when the table changes */
+enum { RLX_LLVM_API_VERSION = 8 }; /* raised when the table changes */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */
