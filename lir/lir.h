@@ -183,7 +183,7 @@ typedef struct rlx_lir_schedule {
     int lanes;            /* partial sums per output: the region's numerics, repeated here */
     int block_m, block_n; /* what one instance computes; multiples of m and n */
     int depth;   /* contract: elements of K that go by a panel in team memory, a multiple of k: of
-                  activations, block_n columns sharing it; with `rows`, of weights. 0: none */
+                  activations and what is converted of weights; with `rows`, of weights. 0: none */
     int rows;    /* contract by panels of weights (lanes 1): rows of tokens whose activations of
                   `depth` stay in the second-level cache, a multiple of m; 0: other lowerings */
     bool turned; /* contract of codes: rows lie turned in team memory, weights are decoded once for

@@ -1,7 +1,7 @@
 #include "lir/schedule/schedule.h"
 
-/* Of a block that goes by panels: columns, and rows when there are registers for them. */
-enum { PANEL_COLUMNS = 64, PANEL_ROWS = 12, PLAIN_ROWS = 6 };
+/* Of a block that goes by chunks of K: columns, and rows. Of those the register tile. */
+enum { PANEL_COLUMNS = 64, PANEL_ROWS = 16, WIDE_TILE = 6, TILE = 3 };
 
 /* Of rows of blocks: elements by the step (the largest block), and tokens. Turned: tokens, and
  * columns, whose totals are a vector. */
@@ -10,6 +10,12 @@ enum { DOT_STEP = 256, DOT_ROWS = 4, TURNED_ROWS = 16, TURNED_COLUMNS = 8, DOT_L
 static int64_t round_up(int64_t v, int64_t to)
 {
     return (v + to - 1) / to * to;
+}
+
+/* So few rows of floats that they are a register tile, and weights go by once as they are. */
+static int few_rows(const rlx_lir_target *t)
+{
+    return t->vector_regs >= 32 ? 4 : TILE;
 }
 
 /* A sum to each invocation and row: the team is `lanes` neighbours for each of its columns, which
@@ -78,12 +84,12 @@ static bool turns_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *sh
 
 /* Registers hold m*n*contracts accumulators of `lanes` partial sums, each lanes/vector registers
  * wide, besides n weight and a few activation registers. Decode streams weights: few token rows,
- * and as many weight rows as there are registers for, so that many streams are in flight. Prefill
- * is bound by operations: many token rows, so that decoding a weight is paid by many. */
+ * and as many weight rows as there are registers for, so that many streams are in flight. More rows
+ * are bound by operations: as many of them as leave registers for two weight rows, or four. */
 static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, bool panels,
                           rlx_lir_schedule *s)
 {
-    int together = panels ? 1 : shape->contracts; /* by panels they go one after the other */
+    int together = panels ? 1 : shape->contracts; /* by chunks they go one after the other */
     bool wide = t->vector_regs >= 32;
     int lanes = shape->lanes;
     if (t->unit == RLX_UNIT_GPU) {
@@ -97,15 +103,14 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
         s->m = shape->m < DOT_ROWS ? (int)shape->m : DOT_ROWS;
         s->n = 1;
         s->k = DOT_STEP;
-    } else if (shape->m <= 4) {
+    } else if (shape->m <= few_rows(t)) {
         s->m = (int)shape->m;
         s->n = (wide ? (s->m <= 2 ? 8 : 6) : (s->m == 1 ? 4 : 2)) / together;
         s->k = wide ? 4 * lanes : 2 * lanes;
     } else {
-        bool tall = wide && panels && shape->m >= PANEL_ROWS;
-        s->m = tall ? PANEL_ROWS : wide ? PLAIN_ROWS : 3;
-        s->n = (tall || !wide ? 2 : 4) / together;
-        s->k = lanes;
+        s->m = wide ? WIDE_TILE : TILE;
+        s->n = (wide ? 4 : 2) / together;
+        s->k = panels ? 2 * lanes : lanes;
     }
     if (s->n < 1)
         s->n = 1;
@@ -113,28 +118,40 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
 
 static int64_t panel_columns(const rlx_lir_contract_shape *shape)
 {
-    return shape->unit ? shape->unit : PANEL_COLUMNS / shape->contracts;
+    enum { LEAST = 8 };
+    const int64_t columns = PANEL_COLUMNS / shape->contracts / LEAST * LEAST;
+    return shape->unit ? shape->unit : columns > LEAST ? columns : LEAST;
 }
 
-/* Where the rows of a register tile over the whole of K are more than the first-level cache,
- * weights that stream by push them out. A chunk of K stays, for so many columns that copying it is
- * little work; as long as the columns' partial sums are a quarter of what team memory there is. */
+/* Rows of a block, whose sums are a quarter of what team memory there is. */
+static int64_t panel_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+{
+    const int64_t sums = panel_columns(shape) * shape->lanes * shape->contracts;
+    const int64_t fit = t->team_bytes / 4 / (sums * (int64_t)sizeof(float));
+    const int64_t rows = shape->m < PANEL_ROWS ? shape->m : PANEL_ROWS;
+    return rows < fit ? rows : fit;
+}
+
+/* Rows that are more than a register tile share what is converted of a weight, which takes as long
+ * as one of them is multiplied. A chunk of K of theirs is copied to where it stays in the
+ * first-level cache, for so many columns that copying it is little work. */
 static bool takes_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
 {
-    int64_t sums = panel_columns(shape) * PANEL_ROWS * shape->lanes * shape->contracts;
-    int64_t rows = PLAIN_ROWS * shape->k * (int64_t)sizeof(float);
-    return t->unit == RLX_UNIT_CPU && !shape->quantized && shape->m > 4 && rows > t->l1_bytes &&
-           sums * (int64_t)sizeof(float) <= t->team_bytes / 4;
+    const int64_t rows = panel_rows(t, shape);
+    return t->unit == RLX_UNIT_CPU && !shape->quantized && shape->m > few_rows(t) &&
+           rows > few_rows(t) && rows * shape->k * (int64_t)sizeof(float) > t->l1_bytes / 2;
 }
 
 static void panel(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
 {
-    int64_t most = t->l1_bytes * 3 / 4 / ((int64_t)sizeof(float) * s->m);
+    s->block_m = (int)panel_rows(t, shape);
+    s->block_n = (int)panel_columns(shape);
+    if (s->m > s->block_m)
+        s->m = s->block_m;
+    int64_t most = t->l1_bytes * 3 / 4 / ((int64_t)sizeof(float) * s->block_m);
     s->depth = s->k;
     while (2 * s->depth <= most && s->depth < shape->k)
         s->depth *= 2;
-    s->block_m = s->m;
-    s->block_n = (int)panel_columns(shape);
 }
 
 /* Normalised rows are cheap to make again on every team while they are few; a tile's sums want team
@@ -168,13 +185,13 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
         out->k = (int)padded;
     out->block_m = out->m;
     out->block_n = out->n;
-    if (shape->unit) {
+    if (panels) {
+        panel(t, shape, out);
+    } else if (shape->unit) {
         bool few = shape->m <= 4 || out->turned || t->unit == RLX_UNIT_GPU;
         out->block_m = few ? out->m : 4 * out->m;
         out->block_n = (int)shape->unit;
     }
-    if (panels)
-        panel(t, shape, out);
     out->prologue_once = makes_rows_once(t, shape);
 }
 

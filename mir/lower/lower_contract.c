@@ -7,31 +7,16 @@
  *   grid u, m { acc tiles -> team memory; epilogue }   blocks: the epilogue needs whole heads
  *
  * Few rows of codes lie turned in team memory, and both go by lower_turned.c's sums, their epilogue
- * row by row. With many tokens both go by panels (see "columns by panels" below): an instance is a block of
- * columns, and K goes by chunks that the first-level cache holds.
+ * row by row. Rows of floats that share what is converted of a weight go by lower_columns.c: an
+ * instance is a block of columns, and K goes by chunks that the first-level cache holds.
  */
 #include "mir/lower/lower_group.h"
 
-/* Team memory of a group whose schedule has a depth (see "columns by panels"). */
-typedef struct panel {
-    rlx_ir_value *x;                  /* f32[m, depth]: activations of a chunk of K */
-    rlx_ir_value *acc[MAX_CONTRACTS]; /* f32[columns / n, m, n, lanes]; NULL: K is one chunk */
-    rlx_ir_value *from;               /* i64: the K index that x begins with */
-} panel;
-
 /* The x tile of k elements from k0. */
-static rlx_status activations(kernel_cx *k, const group *g, const register_tile *p, const panel *in,
+static rlx_status activations(kernel_cx *k, const group *g, const register_tile *p,
                               rlx_ir_value *k0, int64_t width, rlx_ir_value *k_limit_value,
                               rlx_ir_value **x)
 {
-    if (in) {
-        static const int64_t axes[2] = {0, 1};
-        int64_t dims[2] = {g->s.m, width};
-        rlx_ir_value *index[2] = {k_const(k, 0),
-                                  rlx_lir_build_map2(k->b, RLX_FN_SUB, k0, in->from)};
-        *x = rlx_lir_build_load(k->b, in->x, RLX_F32, 2, dims, index, axes, NULL);
-        return *x ? RLX_OK : rlx_ir_builder_finish(k->b);
-    }
     coord c[RLX_MAX_RANK];
     rlx_ir_value *m0 = p->x0 ? p->x0 : p->m0;
     if (p->x0) { /* [R,K] */
@@ -45,13 +30,7 @@ static rlx_status activations(kernel_cx *k, const group *g, const register_tile 
     return tile_at(k, g->contract[0]->in[0], c, &ts, x);
 }
 
-/* Contractions first .. first+count-1 of the group. */
-typedef struct part {
-    int first, count;
-} part;
-
-/* The memory of a contraction's second operand, f32 or as the checkpoint has it; NULL: a view. */
-static const rlx_ir_value *weight_memory(const rlx_ir_node *contract)
+const rlx_ir_value *group_weight_memory(const rlx_ir_node *contract)
 {
     const rlx_ir_value *w = rlx_mir_contract_weight(contract);
     while (w->def && !bound(w) && w->def->op == RLX_MIR_CAST)
@@ -61,15 +40,14 @@ static const rlx_ir_value *weight_memory(const rlx_ir_node *contract)
 
 /* Tells of the rows of weights that come after the tile's n, where they go by once: a window of so
  * many rows that they lie in several pages, which more lines are read of at a time. */
-static void tell_ahead(kernel_cx *k, const group *g, part of, const register_tile *p,
-                       rlx_ir_value *k0)
+static void tell_ahead(kernel_cx *k, const group *g, const register_tile *p, rlx_ir_value *k0)
 {
     enum { FEW = 4, LINE = 64, WINDOW = 16 << 10, MOST = 128 << 10 };
     if (k->options->target->unit != RLX_UNIT_CPU || g->s.m > FEW || g->nbatch > 0 ||
         !rlx_dim_is_const(g->k))
         return;
-    for (int i = of.first; i < of.first + of.count; i++) {
-        const rlx_ir_value *w = weight_memory(g->contract[i]);
+    for (int i = 0; i < g->ncontracts; i++) {
+        const rlx_ir_value *w = group_weight_memory(g->contract[i]);
         if (!w || rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK)
             continue;
         int64_t size = rlx_format_get(w->type.format)->block_bytes, ahead = g->s.n;
@@ -92,9 +70,9 @@ static void tell_ahead(kernel_cx *k, const group *g, part of, const register_til
 }
 
 /* acc[i] <- acc[i] + the products of k elements from k0. */
-static rlx_status contract_step(kernel_cx *k, const group *g, part of, const register_tile *p,
-                                const panel *in, rlx_ir_value *k0, int64_t width,
-                                rlx_ir_value *k_limit_value, rlx_ir_value **acc)
+static rlx_status contract_step(kernel_cx *k, const group *g, const register_tile *p,
+                                rlx_ir_value *k0, int64_t width, rlx_ir_value *k_limit_value,
+                                rlx_ir_value **acc)
 {
     coord cw[RLX_MAX_RANK];
     group_weight_place(g, coord_of(p->n0, range_of(g->n), 0), coord_of(k0, range_of(g->k), 1), cw);
@@ -103,259 +81,62 @@ static rlx_status contract_step(kernel_cx *k, const group *g, part of, const reg
                      .root = {p->n0, k0},
                      .limit = {p->n_limit, k_limit_value}};
     rlx_ir_value *x, *w;
-    RLX_TRY(activations(k, g, p, in, k0, width, k_limit_value, &x));
-    for (int i = of.first; i < of.first + of.count; i++) {
+    RLX_TRY(activations(k, g, p, k0, width, k_limit_value, &x));
+    for (int i = 0; i < g->ncontracts; i++) {
         RLX_TRY(tile_at(k, g->contract[i]->in[1], cw, &tw, &w));
         acc[i] = rlx_lir_build_contract(k->b, acc[i], x, w);
     }
     return rlx_ir_builder_finish(k->b);
 }
 
-/* acc[i] <- acc[i] + the products of `length` elements from `from` (NULL: 0), which end at K unless
- * length is a multiple of the step; it is no constant when K is none, where the step is 1. */
-static rlx_status contract_span(kernel_cx *k, const group *g, part of, const register_tile *p,
-                                const panel *in, rlx_ir_value *from, rlx_dim length,
-                                rlx_ir_value **acc)
+/* acc[i] <- acc[i] + all products; K is no constant where the step is 1. */
+static rlx_status contract_all(kernel_cx *k, const group *g, const register_tile *p,
+                               rlx_ir_value **acc)
 {
     const rlx_lir_schedule *s = &g->s;
-    const bool fixed = rlx_dim_is_const(length);
-    const rlx_dim whole = fixed ? length / s->k * s->k : length;
-    const int64_t rest = fixed ? length - whole : 0;
+    const bool fixed = rlx_dim_is_const(g->k);
+    const rlx_dim whole = fixed ? g->k / s->k * s->k : g->k;
+    const int64_t rest = fixed ? g->k - whole : 0;
     if (whole != 0) {
-        rlx_ir_value *to = k_extent(k, whole);
-        if (from)
-            to = rlx_lir_build_map2(k->b, RLX_FN_ADD, from, to);
-        else
-            from = k_const(k, 0);
         rlx_lir_scope loop;
-        rlx_lir_begin_for(k->b, from, to, s->k, of.count, acc + of.first, &loop);
+        rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, whole), s->k, g->ncontracts, acc, &loop);
         if (k->b->status)
             return rlx_ir_builder_finish(k->b);
-        for (int i = 0; i < of.count; i++)
-            acc[of.first + i] = loop.carried[i];
-        if (!in && fixed)
-            tell_ahead(k, g, of, p, loop.index[0]);
-        RLX_TRY(contract_step(k, g, of, p, in, loop.index[0], s->k, NULL, acc));
-        rlx_lir_end_for(k->b, &loop, acc + of.first);
-        for (int i = 0; i < of.count; i++)
-            acc[of.first + i] = loop.result[i];
+        for (int i = 0; i < g->ncontracts; i++)
+            acc[i] = loop.carried[i];
+        if (fixed)
+            tell_ahead(k, g, p, loop.index[0]);
+        RLX_TRY(contract_step(k, g, p, loop.index[0], s->k, NULL, acc));
+        rlx_lir_end_for(k->b, &loop, acc);
+        for (int i = 0; i < g->ncontracts; i++)
+            acc[i] = loop.result[i];
     }
     if (rest > 0) {
         int64_t width = (rest + s->lanes - 1) / s->lanes * s->lanes;
         rlx_ir_value *limit = width == rest ? NULL : k_const(k, g->k);
-        RLX_TRY(contract_step(k, g, of, p, in, k_const(k, g->k - rest), width, limit, acc));
+        RLX_TRY(contract_step(k, g, p, k_const(k, whole), width, limit, acc));
     }
     return rlx_ir_builder_finish(k->b);
-}
-
-static void clear_accumulators(kernel_cx *k, const group *g, part of, rlx_ir_value **acc)
-{
-    int64_t dims[3] = {g->s.m, g->s.n, g->s.lanes};
-    for (int i = of.first; i < of.first + of.count; i++)
-        acc[i] = rlx_lir_build_fill(k->b, RLX_F32, 3, dims, 0.0);
-}
-
-/* Partial sums to m x n tiles. */
-static void sum_lanes(kernel_cx *k, part of, rlx_ir_value *const *acc, rlx_ir_value **tiles)
-{
-    for (int i = of.first; i < of.first + of.count; i++)
-        tiles[i] = rlx_lir_build_reduce(k->b, RLX_FN_ADD, acc[i]);
 }
 
 rlx_status group_contract_tiles(kernel_cx *k, const group *g, const register_tile *p,
                                 rlx_ir_value **tiles)
 {
+    const int64_t dims[3] = {g->s.m, g->s.n, g->s.lanes};
     rlx_ir_value *acc[MAX_CONTRACTS];
-    const part all = {0, g->ncontracts};
     if (g->contract[0]->op == RLX_MIR_CONTRACT_Q)
         return dot_tiles(k, g, p, tiles);
-    clear_accumulators(k, g, all, acc);
-    RLX_TRY(contract_span(k, g, all, p, NULL, NULL, g->k, acc));
-    sum_lanes(k, all, acc, tiles);
+    for (int i = 0; i < g->ncontracts; i++)
+        acc[i] = rlx_lir_build_fill(k->b, RLX_F32, 3, dims, 0.0);
+    RLX_TRY(contract_all(k, g, p, acc));
+    for (int i = 0; i < g->ncontracts; i++)
+        tiles[i] = rlx_lir_build_reduce(k->b, RLX_FN_ADD, acc[i]);
     return rlx_ir_builder_finish(k->b);
 }
 
 static rlx_ir_value *scaled(kernel_cx *k, rlx_ir_value *index, int64_t by)
 {
     return by == 1 ? index : rlx_lir_build_map2(k->b, RLX_FN_MUL, index, k_const(k, by));
-}
-
-/* ---- columns by panels
- *
- * A block of columns for m tokens, when K is too long for the first-level cache: K goes by chunks,
- * the tokens' part of a chunk is copied to a panel that all columns of the block share, and partial
- * sums wait in team memory meanwhile. They are added to in the same order as in registers.
- *
- *   for column tiles { acc = 0 }
- *   for chunk of K but the last { x -> panel; for column tiles { acc += x w } }
- *   x -> panel; for column tiles { acc += x w; finish } */
-
-typedef struct columns {
-    const group *g;
-    rlx_ir_value *m0, *m_limit; /* tokens */
-    rlx_ir_value *n0, *count;   /* first column, how many */
-    rlx_ir_value *n_limit;      /* NULL: a column tile never ends beyond the weight */
-    panel *panel;
-    /* What becomes of a tile: `column` is its place in the block. */
-    rlx_status (*finish)(kernel_cx *k, const struct columns *c, const register_tile *p,
-                         rlx_ir_value *column, rlx_ir_value **tiles);
-    rlx_ir_value **memory;    /* finish_block */
-    const rlx_ir_node *yield; /* finish_registers */
-} columns;
-
-static void move_accumulators(kernel_cx *k, const columns *c, part of, rlx_ir_value *column,
-                              bool load, rlx_ir_value **acc)
-{
-    static const int64_t axes[3] = {1, 2, 3};
-    const rlx_lir_schedule *s = &c->g->s;
-    int64_t dims[3] = {s->m, s->n, s->lanes};
-    rlx_ir_value *zero = k_const(k, 0);
-    rlx_ir_value *at =
-        s->n == 1 ? column : rlx_lir_build_map2(k->b, RLX_FN_DIV, column, k_const(k, s->n));
-    rlx_ir_value *index[4] = {at, zero, zero, zero};
-    for (int i = of.first; i < of.first + of.count; i++) {
-        if (load)
-            acc[i] =
-                rlx_lir_build_load(k->b, c->panel->acc[i], RLX_F32, 3, dims, index, axes, NULL);
-        else
-            rlx_lir_build_store(k->b, c->panel->acc[i], acc[i], index, axes, NULL);
-    }
-}
-
-static rlx_status begin_columns(kernel_cx *k, const columns *c, rlx_lir_scope *loop)
-{
-    rlx_lir_begin_for(k->b, k_const(k, 0), c->count, c->g->s.n, 0, NULL, loop);
-    return k->b->status ? rlx_ir_builder_finish(k->b) : RLX_OK;
-}
-
-static rlx_status clear_columns(kernel_cx *k, const columns *c)
-{
-    const part all = {0, c->g->ncontracts};
-    rlx_ir_value *acc[MAX_CONTRACTS];
-    rlx_lir_scope loop;
-    RLX_TRY(begin_columns(k, c, &loop));
-    clear_accumulators(k, c->g, all, acc);
-    move_accumulators(k, c, all, loop.index[0], false, acc);
-    rlx_lir_end_for(k->b, &loop, NULL);
-    return rlx_ir_builder_finish(k->b);
-}
-
-/* Elements per tile when `length` of them are copied: a few vectors. */
-static int64_t copy_width(const group *g, int64_t length)
-{
-    int64_t width = g->s.lanes;
-    while (width < 64 && length % (2 * width) == 0)
-        width *= 2;
-    return width;
-}
-
-/* Row `row` of the panel: `length` elements of a token from `from` on, zeros behind K; zeros when
- * it is no live token's. */
-static rlx_status fill_row(kernel_cx *k, const columns *c, rlx_ir_value *row, bool live,
-                           rlx_ir_value *from, int64_t length)
-{
-    static const int64_t axis = 1;
-    const group *g = c->g;
-    int64_t width = copy_width(g, length);
-    rlx_lir_scope loop;
-    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, length), width, 0, NULL, &loop);
-    if (k->b->status)
-        return rlx_ir_builder_finish(k->b);
-    rlx_ir_value *x = NULL;
-    if (live) {
-        rlx_ir_value *k0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, from, loop.index[0]);
-        coord t = coord_add(coord_of(c->m0, 0, -1), coord_of(row, g->s.m, -1));
-        coord at[RLX_MAX_RANK];
-        group_place(g, t, coord_of(k0, g->k, 0), at);
-        tile_space ts = {.rank = 1, .dim = {width}, .root = {k0}};
-        ts.limit[0] = g->k % g->s.lanes ? k_const(k, g->k) : NULL;
-        RLX_TRY(tile_at(k, g->contract[0]->in[0], at, &ts, &x));
-    } else {
-        x = rlx_lir_build_fill(k->b, RLX_F32, 1, &width, 0.0);
-    }
-    rlx_ir_value *index[2] = {row, loop.index[0]};
-    rlx_lir_build_store(k->b, c->panel->x, x, index, &axis, NULL);
-    rlx_lir_end_for(k->b, &loop, NULL);
-    return rlx_ir_builder_finish(k->b);
-}
-
-/* Copies `length` elements of every token of the tile, row by row: one stream at a time. */
-static rlx_status fill_panel(kernel_cx *k, const columns *c, rlx_ir_value *from, int64_t length)
-{
-    rlx_ir_value *all = k_const(k, c->g->s.m), *zero = k_const(k, 0);
-    rlx_ir_value *live = rlx_lir_build_map2(k->b, RLX_FN_SUB, k_extent(k, c->g->m), c->m0);
-    live = rlx_lir_build_map2(k->b, RLX_FN_MIN, live, all);
-    rlx_lir_build_barrier(k->b); /* the panel before was read to its end */
-    for (int dead = 0; dead < 2; dead++) {
-        rlx_lir_scope loop;
-        rlx_lir_begin_for(k->b, dead ? live : zero, dead ? all : live, 1, 0, NULL, &loop);
-        if (k->b->status)
-            return rlx_ir_builder_finish(k->b);
-        RLX_TRY(fill_row(k, c, loop.index[0], !dead, from, length));
-        rlx_lir_end_for(k->b, &loop, NULL);
-    }
-    rlx_lir_build_barrier(k->b);
-    c->panel->from = from;
-    return rlx_ir_builder_finish(k->b);
-}
-
-/* One chunk of K for all column tiles. */
-static rlx_status emit_chunk(kernel_cx *k, const columns *c, rlx_ir_value *from, int64_t length,
-                             bool last)
-{
-    rlx_ir_value *acc[MAX_CONTRACTS], *tiles[MAX_CONTRACTS];
-    rlx_lir_scope loop;
-    RLX_TRY(fill_panel(k, c, from, length));
-    RLX_TRY(begin_columns(k, c, &loop));
-    const register_tile p = {.m0 = c->m0,
-                             .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, c->n0, loop.index[0]),
-                             .m_limit = c->m_limit,
-                             .n_limit = c->n_limit};
-    for (int i = 0; i < c->g->ncontracts; i++) {
-        /* one after the other: each has all registers for itself */
-        const part one = {i, 1};
-        if (c->panel->acc[i])
-            move_accumulators(k, c, one, loop.index[0], true, acc);
-        else
-            clear_accumulators(k, c->g, one, acc);
-        RLX_TRY(contract_span(k, c->g, one, &p, c->panel, from, length, acc));
-        if (last) {
-            sum_lanes(k, one, acc, tiles);
-        } else {
-            rlx_lir_build_barrier(k->b); /* all was read before it is written */
-            move_accumulators(k, c, one, loop.index[0], false, acc);
-        }
-    }
-    if (last)
-        RLX_TRY(c->finish(k, c, &p, loop.index[0], tiles));
-    rlx_lir_end_for(k->b, &loop, NULL);
-    return rlx_ir_builder_finish(k->b);
-}
-
-static rlx_status emit_columns(kernel_cx *k, const columns *c)
-{
-    const group *g = c->g;
-    int64_t before = (g->k - 1) / g->s.depth * g->s.depth; /* where the last chunk begins */
-    if (before > 0) {
-        RLX_TRY(clear_columns(k, c));
-        rlx_lir_scope loop;
-        rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, before), g->s.depth, 0, NULL, &loop);
-        if (k->b->status)
-            return rlx_ir_builder_finish(k->b);
-        RLX_TRY(emit_chunk(k, c, loop.index[0], g->s.depth, false));
-        rlx_lir_end_for(k->b, &loop, NULL);
-    }
-    return emit_chunk(k, c, k_const(k, before), g->k - before, true);
-}
-
-static rlx_status alloc_panel(kernel_cx *k, const group *g, panel *out)
-{
-    const rlx_lir_schedule *s = &g->s;
-    int64_t x[2] = {s->m, s->depth}, acc[4] = {s->block_n / s->n, s->m, s->n, s->lanes};
-    *out = (panel){.x = rlx_lir_build_alloc(&k->top, RLX_F32, 2, x)};
-    for (int i = 0; i < g->ncontracts && g->k > s->depth; i++)
-        out->acc[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 4, acc);
-    return k->top.status ? rlx_ir_builder_finish(&k->top) : RLX_OK;
 }
 
 /* ---- the epilogue on register tiles */
@@ -386,32 +167,47 @@ rlx_status group_store_tiles(kernel_cx *k, const group *g, const register_tile *
     return RLX_OK;
 }
 
-static rlx_status finish_registers(kernel_cx *k, const columns *c, const register_tile *p,
-                                   rlx_ir_value *column, rlx_ir_value **tiles)
+/* The rows of block_m from m0 that are live. */
+static rlx_ir_value *live_rows(kernel_cx *k, const group *g, rlx_ir_value *m0)
 {
-    (void)column;
-    return group_store_tiles(k, c->g, p, c->yield, tiles);
+    rlx_ir_value *rows = rlx_lir_build_map2(k->b, RLX_FN_SUB, k_extent(k, g->m), m0);
+    return rlx_lir_build_map2(k->b, RLX_FN_MIN, rows, k_const(k, g->s.block_m));
 }
 
-/* The columns of an instance: block_n of them, fewer at the weight's end. */
-static rlx_status emit_register_columns(kernel_cx *k, const group *g, const register_tile *p,
-                                        const rlx_ir_node *yield)
+static rlx_status finish_registers(kernel_cx *k, const column_block *c, rlx_ir_value *row,
+                                   rlx_ir_value *column, int width, rlx_ir_value **tiles)
 {
-    panel own;
-    RLX_TRY(alloc_panel(k, g, &own));
-    columns c = {.g = g,
-                 .m0 = p->m0,
-                 .m_limit = p->m_limit,
-                 .n0 = p->n0,
-                 .count = k_const(k, g->s.block_n),
-                 .n_limit = p->n_limit,
-                 .panel = &own,
-                 .finish = finish_registers,
-                 .yield = yield};
-    if (g->n % g->s.block_n)
-        c.count = rlx_lir_build_map2(k->b, RLX_FN_MIN, c.count,
-                                     rlx_lir_build_map2(k->b, RLX_FN_SUB, k_const(k, g->n), p->n0));
-    return emit_columns(k, &c);
+    group one = *c->g;
+    const register_tile p = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, c->m0, row),
+                             .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, c->n0, column),
+                             .n_limit = group_columns_end(k, c->g, width)};
+    one.s.m = 1;
+    one.s.n = width;
+    return group_store_tiles(k, &one, &p, c->yield, tiles);
+}
+
+/* grid n, m: blocks of columns and rows by chunks of K. */
+static rlx_status emit_columns(kernel_cx *k, group *g, const rlx_ir_node *yield)
+{
+    const rlx_lir_schedule *s = &g->s;
+    rlx_ir_value *across = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->n, s->block_n));
+    rlx_ir_value *blocks = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m));
+    group_grid grid;
+    RLX_TRY(group_begin_grid(k, g, across, blocks, &grid));
+    column_block c = {.g = g,
+                      .m0 = scaled(k, grid.row, s->block_m),
+                      .n0 = scaled(k, grid.column, s->block_n),
+                      .columns = k_const(k, s->block_n),
+                      .n_limit = group_columns_end(k, g, s->n),
+                      .finish = finish_registers,
+                      .yield = yield};
+    c.rows = live_rows(k, g, c.m0);
+    if (g->n % s->block_n)
+        c.columns =
+            rlx_lir_build_map2(k->b, RLX_FN_MIN, c.columns,
+                               rlx_lir_build_map2(k->b, RLX_FN_SUB, k_const(k, g->n), c.n0));
+    RLX_TRY(group_columns(k, &c));
+    return group_end_grid(k, &grid);
 }
 
 /* grid n, m: register tiles, their epilogue, their store. */
@@ -426,21 +222,10 @@ static rlx_status emit_registers(kernel_cx *k, group *g, const rlx_ir_node *yiel
     bool m_whole = s->m == 1 || (rlx_dim_is_const(g->m) && g->m % s->m == 0);
     p.m_limit = m_whole ? NULL : k_extent(k, g->m);
     p.n_limit = group_columns_end(k, g, s->n);
-    if (s->depth) {
-        RLX_TRY(emit_register_columns(k, g, &p, yield));
-    } else {
-        rlx_ir_value *tiles[MAX_CONTRACTS];
-        RLX_TRY(group_contract_tiles(k, g, &p, tiles));
-        RLX_TRY(group_store_tiles(k, g, &p, yield, tiles));
-    }
+    rlx_ir_value *tiles[MAX_CONTRACTS];
+    RLX_TRY(group_contract_tiles(k, g, &p, tiles));
+    RLX_TRY(group_store_tiles(k, g, &p, yield, tiles));
     return group_end_grid(k, &grid);
-}
-
-/* How many rows of a block of s.m from t0 are live. */
-static rlx_ir_value *live_rows(kernel_cx *k, const group *g, rlx_ir_value *t0)
-{
-    rlx_ir_value *rows = rlx_lir_build_map2(k->b, RLX_FN_SUB, k_extent(k, g->m), t0);
-    return rlx_lir_build_map2(k->b, RLX_FN_MIN, rows, k_const(k, g->s.block_m));
 }
 
 /* grid n, m: sums of rows that lie turned, their epilogue row by row. */
@@ -503,32 +288,29 @@ static rlx_status emit_block_turned(kernel_cx *k, const group *g, const turned_r
     return rlx_ir_builder_finish(k->b);
 }
 
-static rlx_status finish_block(kernel_cx *k, const columns *c, const register_tile *p,
-                               rlx_ir_value *column, rlx_ir_value **tiles)
+static rlx_status finish_block(kernel_cx *k, const column_block *c, rlx_ir_value *row,
+                               rlx_ir_value *column, int width, rlx_ir_value **tiles)
 {
     static const int64_t axes[2] = {0, 1};
-    rlx_ir_value *index[2] = {k_const(k, 0), column};
-    (void)p;
+    rlx_ir_value *index[2] = {row, column};
+    (void)width;
     for (int i = 0; i < c->g->ncontracts; i++)
         rlx_lir_build_store(k->b, c->memory[i], tiles[i], index, axes, NULL);
     return rlx_ir_builder_finish(k->b);
 }
 
-/* A block of one register tile's rows by panels: its tiles into team memory. */
+/* A block by chunks of K into team memory. */
 static rlx_status emit_block_columns(kernel_cx *k, const group *g, const group_grid *grid,
-                                     rlx_ir_value *t0, rlx_ir_value **memory)
+                                     rlx_ir_value *t0, rlx_ir_value *rows, rlx_ir_value **memory)
 {
-    panel own;
-    RLX_TRY(alloc_panel(k, g, &own));
-    const columns c = {.g = g,
-                       .m0 = t0,
-                       .m_limit = k_extent(k, g->m),
-                       .n0 = scaled(k, grid->column, g->unit),
-                       .count = k_const(k, g->unit),
-                       .panel = &own,
-                       .finish = finish_block,
-                       .memory = memory};
-    return emit_columns(k, &c);
+    const column_block c = {.g = g,
+                            .m0 = t0,
+                            .rows = rows,
+                            .n0 = scaled(k, grid->column, g->unit),
+                            .columns = k_const(k, g->unit),
+                            .finish = finish_block,
+                            .memory = memory};
+    return group_columns(k, &c);
 }
 
 /* Of a unit in team memory: those of whole tiles. */
@@ -590,7 +372,7 @@ static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
     rlx_ir_value *t0 = scaled(k, grid.row, s->block_m);
     rlx_ir_value *rows = live_rows(k, g, t0);
     if (s->depth)
-        RLX_TRY(emit_block_columns(k, g, &grid, t0, memory));
+        RLX_TRY(emit_block_columns(k, g, &grid, t0, rows, memory));
     else if (s->turned)
         RLX_TRY(
             emit_block_turned(k, g, &turned, scaled(k, grid.column, g->unit), t0, rows, memory));
@@ -673,6 +455,7 @@ static rlx_status lower_groups(region_cx *r, group *groups, int n, const rlx_ir_
         RLX_TRY(groups[i].s.rows     ? group_lower_panels(&k, &groups[i], yield, &memory)
                 : groups[i].unit     ? emit_blocks(&k, &groups[i], yield)
                 : groups[i].s.turned ? emit_turned(&k, &groups[i], yield)
+                : groups[i].s.depth  ? emit_columns(&k, &groups[i], yield)
                                      : emit_registers(&k, &groups[i], yield));
     return kernel_end(r, &k);
 }

@@ -98,6 +98,23 @@ rlx_status group_contract_tiles(kernel_cx *k, const group *g, const register_til
 rlx_status group_store_tiles(kernel_cx *k, const group *g, const register_tile *p,
                              const rlx_ir_node *yield, rlx_ir_value **tiles);
 
+/* The memory of a contraction's second operand, f32 or as the checkpoint has it; NULL: a view. */
+const rlx_ir_value *group_weight_memory(const rlx_ir_node *contract);
+
+/* Rows by columns, K chunk by chunk, in schedules that have a depth (lower_columns.c). */
+typedef struct column_block {
+    const group *g;
+    rlx_ir_value *m0, *rows;    /* the first row, how many are live: block_m at the most */
+    rlx_ir_value *n0, *columns; /* the first column, how many: block_n at the most */
+    rlx_ir_value *n_limit;      /* NULL: a column tile never ends beyond the weight */
+    /* What becomes of the totals <1 x width>; `row` and `column` are their places in the block. */
+    rlx_status (*finish)(kernel_cx *k, const struct column_block *c, rlx_ir_value *row,
+                         rlx_ir_value *column, int width, rlx_ir_value **tiles);
+    rlx_ir_value **memory;    /* of a finish into team memory */
+    const rlx_ir_node *yield; /* of one through the epilogue */
+} column_block;
+rlx_status group_columns(kernel_cx *k, const column_block *c);
+
 /* The groups of a region whose rows choose their matrix. */
 rlx_status lower_chosen(region_cx *r, group *groups, int n);
 /* Takes the group to row `row` of its contractions' [R] or [R,S], counted as one: sets its place,

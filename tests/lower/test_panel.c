@@ -1,7 +1,8 @@
 /* tests/lower/test_panel.c: contractions in the order of one partial sum, by panels of weights, and of
- * codes in that of eight, by rows that are turned: random regions in every weight format, on targets so
- * small that rows, columns and K all go by blocks, and by a GPU's matrix unit. MIR's evaluator, LIR's and
- * machine code give the same bits; code for other machines has their instructions emulated. */
+ * codes in that of eight, by rows that are turned, and of floats in that of sixteen, by columns that share
+ * what is converted of a weight: random regions in every weight format, on targets so small that rows, columns
+ * and K all go by blocks, and by a GPU's matrix unit. MIR's evaluator, LIR's and machine code give the same
+ * bits; code for other machines has their instructions emulated. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,13 +13,13 @@
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
-enum { PANELS = 96, TURNED = 24, CASES = PANELS + TURNED, CODE_EVERY = 12 };
+enum { PANELS = 96, TURNED = 24, COLUMNS = 24, CASES = PANELS + TURNED + COLUMNS, CODE_EVERY = 12 };
 
 typedef struct world {
     engines e;
     int64_t rows, upper;
     int width; /* of products of bf16; 0: of f32 */
-    bool turned;
+    bool turned, columns;
 } world;
 
 static uint64_t pick(world *w, uint64_t n)
@@ -39,6 +40,8 @@ static const char *random_format(world *w, bool quantized, int64_t k)
         return "bf16";
     if (w->turned && pick(w, 3) == 0)
         return more[pick(w, MORE)];
+    if (w->columns && k % 256 == 0)
+        return pick(w, 2) ? blocks[pick(w, 8)] : more[pick(w, MORE)];
     return quantized ? blocks[pick(w, k % 256 == 0 ? 8 : 5)] : floats[pick(w, 3)];
 }
 
@@ -46,7 +49,7 @@ static const char *random_format(world *w, bool quantized, int64_t k)
 static void put_contraction(world *w, int i, int64_t n, int64_t k, const char *format)
 {
     const rlx_format f = rlx_format_parse(format, strlen(format));
-    if (rlx_format_get(f)->kind == RLX_KIND_BLOCK) {
+    if (rlx_format_get(f)->kind == RLX_KIND_BLOCK && !w->columns) {
         rlx_text_putf(&w->e.text, "    %%c%d = contract_q %%codes, %%scale, %%sums%d, %%w%d {lanes=%d} : f32[T,%lld]\n", i,
                       rlx_format_group(f), i, w->turned ? 8 : 1, (long long)n);
         return;
@@ -57,7 +60,8 @@ static void put_contraction(world *w, int i, int64_t n, int64_t k, const char *f
         return;
     }
     rlx_text_putf(&w->e.text, "    %%f%d = cast %%w%d : f32[%lld,%lld]\n", i, i, (long long)n, (long long)k);
-    rlx_text_putf(&w->e.text, "    %%c%d = contract %%x, %%f%d {lanes=1} : f32[T,%lld]\n", i, i, (long long)n);
+    rlx_text_putf(&w->e.text, "    %%c%d = contract %%x, %%f%d {lanes=%d} : f32[T,%lld]\n", i, i, w->columns ? 16 : 1,
+                  (long long)n);
 }
 
 /* Two to three contractions: two of one shape multiplied, with a residual; one alone, its columns as
@@ -68,6 +72,8 @@ static void make_text(world *w, bool quantized)
                           : 1 + (int64_t)pick(w, 90);
     if (w->turned)
         k = 256 * (1 + (int64_t)pick(w, 3));
+    if (w->columns)
+        k = pick(w, 3) ? 20 + (int64_t)pick(w, 300) : 256;
     if (w->e.code.emulation && w->width == 32) /* limits inside of rows take long to compile emulated */
         k = 32 * (1 + k % 3);
     int64_t heads = 1 + (int64_t)pick(w, 6), half = w->turned ? 4 * (1 + (int64_t)pick(w, 3)) : 1 + (int64_t)pick(w, 20);
@@ -120,9 +126,10 @@ static rlx_ir_module *make_case(world *w, int number, rlx_dims *dims, bool *code
     rlx_ir_module *mir;
     w->e.seed = (uint64_t)number * 77 + 5;
     *code = compiles(w, number, wide);
-    w->turned = number >= PANELS;
-    w->width = number % 5 == 0 && !w->turned ? widths[number / 5 % 3] : 0;
-    make_text(w, w->turned || number % 5 != 0);
+    w->turned = number >= PANELS && number < PANELS + TURNED;
+    w->columns = number >= PANELS + TURNED;
+    w->width = number % 5 == 0 && number < PANELS ? widths[number / 5 % 3] : 0;
+    make_text(w, !w->columns && (w->turned || number % 5 != 0));
     w->rows = pick(w, 3) ? 1 + (int64_t)pick(w, 40) : 1 + (int64_t)pick(w, 4);
     w->upper = w->rows + (int64_t)pick(w, 30);
     engines_must(rlx_ir_parse(&rlx_mir_level, dims, "panels", w->e.text.data, &mir), &w->e);
@@ -138,6 +145,10 @@ static rlx_ir_module *lower(world *w, const rlx_ir_module *mir, rlx_dims *dims, 
     rlx_lir_target target = engines_target(&w->e, wide);
     if (w->turned && pick(w, 4)) /* else there is not always room for the rows */
         target.team_bytes = 256 << 10;
+    if (w->columns) {
+        target.team_bytes = 256 << 10;
+        target.l1_bytes = 1 << (9 + pick(w, 4));
+    }
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     upper[rlx_dim_symbol_index(dims, "T")] = w->upper;
     engines_must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &w->e);
@@ -187,10 +198,10 @@ START_TEST(panels_are_the_same_everywhere)
     if (code) {
         w.e.uncut = _i == CODE_EVERY;
         engines_compare(&w.e, lir, want, 2, true);
-        if (_i % CODE_EVERY == 0 && !w.turned) /* weights by panels: in every format there are loops to be cut out */
+        if (_i % CODE_EVERY == 0 && _i < PANELS) /* weights by panels: in every format there are loops to be cut out */
             ck_assert_msg(w.e.uncut == !w.e.parts, "%d parts", w.e.parts);
     }
-    if (_i % 5 != 0 && !w.turned)
+    if (_i % 5 != 0 && _i < PANELS)
         compare_matrix(&w, mir, dims, want, _i == 1 || _i == 49);
     for (int i = 0; i < 2; i++)
         free(want[i].data);
@@ -201,36 +212,42 @@ START_TEST(panels_are_the_same_everywhere)
 }
 END_TEST
 
-static bool has_turned(const rlx_ir_module *lir)
+static bool has_text(const rlx_ir_module *lir, const char *what)
 {
     rlx_text text = {0};
     rlx_ir_print(lir, 0, &text);
-    const bool has = strstr(text.data, " = turn ") != NULL;
+    const bool has = strstr(text.data, what) != NULL;
     rlx_text_deinit(&text);
     return has;
 }
 
-/* Nearly all of the cases that may be turned are; some of them are compiled. */
-START_TEST(cases_are_turned)
+static const struct {
+    int first, count;
+    const char *text, *what;
+    int least, least_compiled;
+} ways[] = {{PANELS, TURNED, " = turn ", "turned", 20, 2}, {PANELS + TURNED, COLUMNS, " panel ", "by columns", 16, 2}};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+/* Nearly all of the cases that may be turned, or go by columns, do; some of them are compiled. */
+START_TEST(cases_go_their_way)
 {
-    enum { LEAST = 20, LEAST_COMPILED = 2 };
-    int turned = 0, compiled = 0;
-    for (int i = PANELS; i < CASES; i++) {
+    int done = 0, compiled = 0;
+    for (int i = ways[_i].first; i < ways[_i].first + ways[_i].count; i++) {
         world w = {0};
         bool wide, code;
         rlx_dims *dims = rlx_dims_create();
         rlx_ir_module *mir = make_case(&w, i, dims, &code, &wide), *lir = lower(&w, mir, dims, wide);
-        const bool is = has_turned(lir);
-        turned += is;
+        const bool is = has_text(lir, ways[_i].text);
+        done += is;
         compiled += is && code;
         rlx_ir_module_destroy(lir);
         rlx_ir_module_destroy(mir);
         rlx_dims_destroy(dims);
         engines_deinit(&w.e);
     }
-    printf("%d of %d cases are turned, %d of them compiled\n", turned, TURNED, compiled);
-    ck_assert_int_ge(turned, LEAST);
-    ck_assert_int_ge(compiled, LEAST_COMPILED);
+    printf("%d of %d cases are %s, %d of them compiled\n", done, ways[_i].count, ways[_i].what, compiled);
+    ck_assert_int_ge(done, ways[_i].least);
+    ck_assert_int_ge(compiled, ways[_i].least_compiled);
 }
 END_TEST
 
@@ -240,7 +257,7 @@ int main(void)
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, panels_are_the_same_everywhere, 0, CASES);
-    tcase_add_test(c, cases_are_turned);
+    tcase_add_loop_test(c, cases_go_their_way, 0, WAYS);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES + 1);
+    return run_suite(s, CASES + WAYS);
 }
