@@ -45,6 +45,12 @@ LLVMValueRef rlx_emit_eight_mins(rlx_emit *e, const rlx_block_layout *l, LLVMVal
 LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x);
 /* What 32 elements' bits stand for, i8<32>. */
 LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits);
+
+/* Codes of elements first.. and second.., 16 of each, of blocks in a row: u8 or i8<32>; and whether
+ * the format has them (llvm_cpu_pairs.c). */
+bool rlx_emit_has_code_pairs(const rlx_block_layout *l);
+LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                int first, int second);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);

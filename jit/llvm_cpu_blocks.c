@@ -710,6 +710,43 @@ static rlx_status load_by_loop(rlx_emit *e, const blocks *b, rlx_emit_tile *out,
     return RLX_OK;
 }
 
+/* The width of groups if one turn takes all of what is loaded; else 0. */
+static int turned_by(const rlx_ir_node *load)
+{
+    const rlx_ir_node *turn = load->next;
+    while (turn && (turn->op != RLX_LIR_TURN || turn->in[0] != load->out[0]))
+        turn = turn->next;
+    if (!turn || rlx_ir_count_uses(load->parent, load->out[0]) != 1)
+        return 0;
+    return (int)rlx_ir_attr_int(turn, RLX_ATTR_WIDTH, 0);
+}
+
+/* Whether rows are loaded as turn pairs them: rows of whole blocks without a limit. */
+static bool loads_pairs(const rlx_ir_node *n, const blocks *b)
+{
+    const rlx_ir_type *tile = &n->out[0]->type;
+    for (int i = 0; i < tile->rank; i++)
+        if (b->room[i])
+            return false;
+    return b->part == RLX_LIR_CODES && b->at.divisor % b->info->block_elems == 0 &&
+           rlx_emit_has_code_pairs(b->layout) && turned_by(n);
+}
+
+/* Pairs of a row's runs: of groups g and g + 4 of every eight. */
+static void load_pairs(rlx_emit *e, const blocks *b, LLVMValueRef row, int width, int64_t elems,
+                       LLVMValueRef *out)
+{
+    enum { APART = 4, GROUPS = 2 * APART };
+    LLVMValueRef which = quotient(e, b->at, b->info->block_elems);
+    LLVMValueRef block = rlx_emit_offset(e, e->i8, row, times(e, which, b->info->block_bytes));
+    for (int at = 0; at < elems; at += GROUPS * width)
+        for (int run = 0; run < width; run += RLX_BLOCK_GROUP)
+            for (int g = 0; g < APART; g++) {
+                const int first = at + g * width + run;
+                *out++ = rlx_emit_code_pair(e, b->layout, block, first, first + APART * width);
+            }
+}
+
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *tile = &n->out[0]->type;
@@ -717,11 +754,14 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
     blocks b;
     blocks_init(e, n, &b);
     int pieces = (int)tile->dim[last] / b.piece;
-    bool joined = !only_multiplied(n->out[0], n->parent);
+    const bool joined = !only_multiplied(n->out[0], n->parent), paired = loads_pairs(n, &b);
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     if (turns(n))
         return load_by_loop(e, &b, out, pieces);
+    if (paired)
+        pieces = (int)tile->dim[last] / (2 * RLX_BLOCK_GROUP);
+    out->paired = paired;
     out->npieces = pieces;
     out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, pieces * out->n);
     if (!out->piece)
@@ -740,7 +780,9 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
         }
         if (streams(n))
             prefetch(e, n, &b, row, tile->dim[last]);
-        for (int k = 0; k < pieces; k++)
+        if (paired)
+            load_pairs(e, &b, row, turned_by(n), tile->dim[last], x);
+        for (int k = 0; k < pieces && !paired; k++)
             x[k] = load_piece(e, &b, row, (int64_t)k * b.piece, live, b.room[last]);
         out->part[p] = joined ? join_pieces(e, x, pieces) : NULL;
     }

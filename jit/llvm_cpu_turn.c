@@ -32,14 +32,14 @@ static void turn_four(rlx_emit *e, const LLVMValueRef *x, LLVMValueRef *out)
     out[3] = in_halves(e, h01, h23, second);
 }
 
-/* 16 bytes from element `at` on, and as many `apart` elements later: 32-bit units. */
+/* 16 bytes from element `at` on, and as many `apart` elements later. */
 static rlx_status pair_runs(rlx_emit *e, const rlx_emit_tile *x, int part, int at, int apart,
                             LLVMValueRef *out)
 {
     LLVMValueRef run[2];
     for (int i = 0; i < 2; i++)
         RLX_TRY(rlx_emit_bytes_at(e, x, part, at + i * apart, RUN, &run[i]));
-    *out = LLVMBuildBitCast(e->b, rlx_emit_join(e, run, 2), rlx_emit_vector(e->i32, GROUPS), "");
+    *out = rlx_emit_join(e, run, 2);
     return RLX_OK;
 }
 
@@ -47,11 +47,16 @@ static rlx_status pair_runs(rlx_emit *e, const rlx_emit_tile *x, int part, int a
 static rlx_status turn_groups(rlx_emit *e, const rlx_emit_tile *x, int part, int at, int width,
                               LLVMValueRef *out)
 {
-    const LLVMTypeRef bytes = rlx_emit_vector(e->i8, PAIR);
+    const LLVMTypeRef bytes = rlx_emit_vector(e->i8, PAIR), words = rlx_emit_vector(e->i32, GROUPS);
     for (int run = 0; run < width / RUN; run++) {
         LLVMValueRef four[QUAD], *turned = out + run * QUAD;
-        for (int g = 0; g < QUAD; g++)
-            RLX_TRY(pair_runs(e, x, part, at + g * width + run * RUN, QUAD * width, &four[g]));
+        for (int g = 0; g < QUAD; g++) {
+            if (x->paired)
+                four[g] = x->piece[part * x->npieces + at / PAIR + run * QUAD + g];
+            else
+                RLX_TRY(pair_runs(e, x, part, at + g * width + run * RUN, QUAD * width, &four[g]));
+            four[g] = LLVMBuildBitCast(e->b, four[g], words, "");
+        }
         turn_four(e, four, turned);
         for (int q = 0; q < QUAD; q++)
             turned[q] = LLVMBuildBitCast(e->b, turned[q], bytes, "");

@@ -42,6 +42,7 @@ typedef struct rlx_emit_tile {
     LLVMValueRef *part;
     int npieces; /* CPU: what every part is joined from, `npieces` of one type; or NULL */
     LLVMValueRef *piece;
+    bool paired; /* CPU: pieces are pairs of runs, in turn's order, and there are no parts */
 } rlx_emit_tile;
 
 typedef struct rlx_emit_engine {
