@@ -90,12 +90,13 @@ void rlx_emit_keep_order(rlx_emit *e);
  * nothing is stored in between: such a load is not made. */
 bool rlx_emit_defers(const rlx_ir_node *load);
 
-/* A tile of rank 2 in memory. */
+/* A tile of rank 2 in memory; or of rank 3, groups of rows. */
 typedef struct rlx_emit_rows {
     const rlx_ir_node *node; /* whose operand it is, for messages */
     rlx_format from, to;
     LLVMTypeRef elem;
     LLVMValueRef base, stride; /* elements from row to row */
+    LLVMValueRef group;        /* from group to group; NULL: rank 2 */
     LLVMValueRef *row;         /* addresses; NULL: at base, by stride */
     LLVMValueRef room;         /* i64: rows inside the limit; NULL: all */
     int rows;

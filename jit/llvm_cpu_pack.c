@@ -110,6 +110,14 @@ static void pack_elements(rlx_emit *e, const rlx_emit_tile *x, rlx_emit_tile *ou
     }
 }
 
+/* One row in pieces. */
+static rlx_status pack_row(rlx_emit *e, LLVMValueRef row, rlx_emit_tile *out, int64_t width)
+{
+    for (int i = 0; i < out->n; i++)
+        RLX_TRY(rlx_emit_pick(e, row, i * width, 1, width, &out->part[i]));
+    return RLX_OK;
+}
+
 rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_emit_tile *x = rlx_emit_get(e, n->in[0]);
@@ -120,6 +128,8 @@ rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n)
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     bool quads = rows % QUAD == 0 && rows <= MAX_ROWS && (rows & (rows - 1)) == 0 &&
                  out->n % QUAD == 0 && out->n <= MAX_UNITS;
+    if (rows == 1 && width > 1)
+        return pack_row(e, x->part[0], out, width);
     if (bytes == 4 && quads)
         return pack_units(e, x, out, (int)rows, width, rlx_emit_value_type(e, tile->format));
     pack_elements(e, x, out, (int)rows, width, e->engine->part_type(e, &n->out[0]->type));

@@ -248,12 +248,12 @@ rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n)
 
 /* ---- outer ---- */
 
-/* Row k of b with every row of a. */
-typedef rlx_status step_fn(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_rows *b,
-                           LLVMValueRef k, sums *s);
+/* Row k of b with element x of every row of a. */
+typedef rlx_status step_fn(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef x,
+                           const rlx_emit_rows *b, LLVMValueRef k, sums *s);
 
-static rlx_status multiply_f32(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_rows *b,
-                               LLVMValueRef k, sums *s)
+static rlx_status multiply_f32(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef at,
+                               const rlx_emit_rows *b, LLVMValueRef k, sums *s)
 {
     LLVMValueRef w[MAX_PIECES], x;
     const columns *c = &s->columns;
@@ -263,28 +263,35 @@ static rlx_status multiply_f32(rlx_emit *e, const rlx_emit_rows *a, const rlx_em
     for (int m = 0; m < s->rows; m++) {
         for (int v = 0; v < c->n; v++) {
             LLVMValueRef *acc = &s->now[m * c->n + v];
-            RLX_TRY(rlx_emit_rows_spread(e, a, rlx_emit_int(e->i64, m), k, c->lanes[v], &x));
+            RLX_TRY(rlx_emit_rows_spread(e, a, rlx_emit_int(e->i64, m), at, c->lanes[v], &x));
             *acc = rlx_emit_fma(e, x, w[v], *acc);
         }
     }
     return RLX_OK;
 }
 
-/* The products of `depth` rows of b: in a loop, a few at a time. */
+/* The products of `depth` rows of b: in a loop, a few at a time; of packed rows, as many as stand
+ * side by side. */
 static rlx_status emit_steps(rlx_emit *e, const rlx_ir_node *n, int64_t depth, step_fn *step)
 {
     rlx_emit_rows a, b;
     sums s;
-    int64_t unroll = UNROLL;
-    while (depth % unroll != 0)
-        unroll--;
     RLX_TRY(rlx_emit_rows_init(e, n, 1, &a));
     RLX_TRY(rlx_emit_rows_init(e, n, 2, &b));
     RLX_TRY(sums_init(e, n, &s));
+    int64_t unroll = a.group ? n->in[1]->type.dim[2] : UNROLL;
+    while (depth % unroll != 0)
+        unroll--;
     LLVMValueRef round = loop_begin(e, &s, 0, s.columns.n - 1, depth / unroll);
-    LLVMValueRef first = rlx_emit_mul(e->b, round, rlx_emit_int(e->i64, unroll));
-    for (int64_t k = 0; k < unroll; k++)
-        RLX_TRY(step(e, &a, &b, rlx_emit_add(e->b, first, rlx_emit_int(e->i64, k)), &s));
+    LLVMValueRef first = rlx_emit_mul(e->b, round, rlx_emit_int(e->i64, unroll)), x = first;
+    if (a.group) {
+        x = rlx_emit_int(e->i64, 0);
+        a.base = rlx_emit_offset(e, a.elem, a.base, rlx_emit_mul(e->b, round, a.group));
+    }
+    for (int64_t k = 0; k < unroll; k++) {
+        LLVMValueRef by = rlx_emit_int(e->i64, k);
+        RLX_TRY(step(e, &a, rlx_emit_add(e->b, x, by), &b, rlx_emit_add(e->b, first, by), &s));
+    }
     loop_end(e, &s, 0, s.columns.n - 1);
     return sums_end(e, n, &s);
 }
@@ -337,8 +344,8 @@ static LLVMValueRef spread_pair(rlx_emit *e, const rlx_emit_rows *a, int m, LLVM
     return rlx_emit_splat(e, two, rlx_emit_vector(e->i32, lanes));
 }
 
-static rlx_status multiply_bf16(rlx_emit *e, const rlx_emit_rows *a, const rlx_emit_rows *b,
-                                LLVMValueRef k, sums *s)
+static rlx_status multiply_bf16(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef at,
+                                const rlx_emit_rows *b, LLVMValueRef k, sums *s)
 {
     LLVMValueRef w[MAX_PIECES];
     const columns *c = &s->columns;
@@ -350,7 +357,7 @@ static rlx_status multiply_bf16(rlx_emit *e, const rlx_emit_rows *a, const rlx_e
     }
     for (int m = 0; m < s->rows; m++)
         for (int v = 0; v < c->n; v++)
-            RLX_TRY(multiply_pairs(e, spread_pair(e, a, m, k, c->lanes[v]), w[v],
+            RLX_TRY(multiply_pairs(e, spread_pair(e, a, m, at, c->lanes[v]), w[v],
                                    &s->now[m * c->n + v]));
     return RLX_OK;
 }

@@ -101,8 +101,11 @@ bool rlx_emit_defers(const rlx_ir_node *load)
     const rlx_ir_type *tile = &load->out[0]->type, *buffer = &load->in[0]->type;
     const rlx_attr *axes = rlx_ir_attr(load, RLX_ATTR_AXES);
     const rlx_format_info *info = rlx_format_get(buffer->format);
-    if (tile->rank != 2 || info->kind == RLX_KIND_BLOCK || info->kind == RLX_KIND_BOOL ||
-        axes->ints[1] != buffer->rank - 1 || has_limit(load, 1))
+    const int last = tile->rank - 1;
+    if (last < 1 || last > 2 || info->kind == RLX_KIND_BLOCK || info->kind == RLX_KIND_BOOL ||
+        axes->ints[last] != buffer->rank - 1 || has_limit(load, last))
+        return false;
+    if (last == 2 && rlx_ir_attr(load, RLX_ATTR_LIMITS)) /* groups of rows are whole */
         return false;
     if (has_limit(load, 0) && tile->dim[1] * info->block_bytes > MAX_ZEROS)
         return false;
@@ -116,8 +119,10 @@ static void from_access(const rlx_emit_access *a, rlx_emit_rows *out)
     out->from = a->buffer->type->format;
     out->elem = a->elem;
     out->base = a->base;
-    out->stride = a->stride[0];
-    out->room = a->room[0];
+    const int row = a->tile->rank - 2;
+    out->stride = a->stride[row];
+    out->group = row ? a->stride[0] : NULL;
+    out->room = a->room[row];
 }
 
 /* Addresses of rows that have a limit: those beyond are zeros elsewhere. */
@@ -138,10 +143,12 @@ static rlx_status point_rows(rlx_emit *e, rlx_emit_rows *x)
 static rlx_status to_stack(rlx_emit *e, const rlx_emit_tile *t, rlx_emit_rows *out)
 {
     const rlx_ir_type *type = &t->value->type;
-    int64_t columns = type->dim[1];
+    int64_t columns = type->dim[type->rank - 1];
     out->from = type->format;
     out->elem = rlx_emit_memory_type(e, type->format);
     out->stride = rlx_emit_int(e->i64, columns);
+    if (type->rank == 3)
+        out->group = rlx_emit_int(e->i64, type->dim[1] * columns);
     if (rlx_emit_elems(type) * rlx_format_get(type->format)->block_bytes > MAX_STACK)
         return rlx_emit_unsupported(e, out->node, "a computed operand of %lld elements",
                                     (long long)rlx_emit_elems(type));
@@ -161,12 +168,12 @@ static rlx_status find_rows(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit_r
 {
     const rlx_emit_tile *t = rlx_emit_get(e, n->in[i]);
     const rlx_ir_type *type = &n->in[i]->type;
-    *out = (rlx_emit_rows){.node = n, .to = type->format, .rows = (int)type->dim[0]};
+    *out = (rlx_emit_rows){.node = n, .to = type->format, .rows = (int)type->dim[type->rank - 2]};
     if (t->access)
         from_access(t->access, out);
     else
         RLX_TRY(to_stack(e, t, out));
-    out->bytes = type->dim[1] * rlx_format_get(out->from)->block_bytes;
+    out->bytes = type->dim[type->rank - 1] * rlx_format_get(out->from)->block_bytes;
     return RLX_OK;
 }
 

@@ -415,6 +415,8 @@ static rlx_status emit_products(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *type = &n->out[0]->type, *in = &n->in[1]->type;
     const bool outer = n->op == RLX_LIR_OUTER;
+    if (outer && in->rank != 2)
+        return rlx_emit_unsupported(e, n, "packed rows");
     const int64_t k = in->dim[1], lanes = outer ? 1 : type->dim[2];
     const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]);
     rlx_emit_tile *out;

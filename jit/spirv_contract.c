@@ -234,6 +234,8 @@ rlx_status rlx_spirv_outer(rlx_spirv_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *type = &n->out[0]->type;
     const rlx_spirv_tile *acc = rlx_spirv_get(e, n->in[0]);
+    if (n->in[1]->type.rank != 2)
+        return rlx_spirv_unsupported(e, n, "packed rows");
     rlx_spirv_tile *out;
     int64_t words = 0;
     RLX_TRY(rlx_spirv_define(e, n->out[0], &out));

@@ -188,6 +188,10 @@ typedef struct rlx_lir_schedule {
                   `depth` stay in the second-level cache, a multiple of m; 0: other lowerings */
     bool turned; /* contract of codes: rows lie turned in team memory, weights are decoded once for
                     m of them */
+    int packed;  /* by panels of weights: those activations are copied to team memory, so many
+                   elements of each row of a register tile side by side; 0: read where they lie */
+    int blocks; /* by panels of weights: those of the whole of K are in memory together, for so many
+                   blocks of rows one after the other; 0: those of a chunk, for one block */
     bool prologue_once; /* contract: normalise into team memory once per team; else a kernel of its
                            own */
 } rlx_lir_schedule;
@@ -240,9 +244,9 @@ typedef struct rlx_lir_buffer {
 
 /* All-zero means default. */
 typedef struct rlx_lir_eval_options {
-    int teams;     /* resident teams, run one after another; 0: one */
-    int part;      /* 1..teams: only that team's part of every grid; 0: all of them */
-    uint64_t seed; /* not 0: shuffles the instances of each team's part */
+    int teams;       /* resident teams, run one after another; 0: one */
+    int part;        /* 1..teams: only that team's part of every grid; 0: all of them */
+    uint64_t seed;   /* not 0: shuffles the instances of each team's part */
     bool splits_fma; /* a multiply-add is rounded twice, as drivers of GPUs may do it */
     int team, subgroup; /* as a team of so many invocations, whole subgroups of so many, combines rows
                            (lir_team.h); 0: rows are looked at alone */

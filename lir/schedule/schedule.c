@@ -202,6 +202,10 @@ void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
         rlx_text_putf(out, " panel %d", s->depth);
     if (s->rows)
         rlx_text_putf(out, " of weights, rows %d", s->rows);
+    if (s->blocks)
+        rlx_text_putf(out, " for %d blocks", s->blocks);
+    if (s->packed)
+        rlx_text_putf(out, " packed by %d", s->packed);
     rlx_text_putf(out, "%s%s", s->turned ? " turned" : "",
                   s->prologue_once ? " prologue once" : "");
 }

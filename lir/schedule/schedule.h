@@ -21,6 +21,7 @@ typedef struct rlx_lir_contract_shape {
     bool quantized;   /* integer products with blocks */
     int widths;       /* of groups of those: a plane of turned codes each */
     int64_t minima;   /* of a column: of all contractions that have them */
+    bool whole;       /* a CPU: K is a constant and all rows have one matrix */
     int64_t prologue; /* rows that a row normalisation makes first; 0: none */
 } rlx_lir_contract_shape;
 

@@ -8,10 +8,21 @@
  *   team memory          the block's panels and its sums, while chunks of K go by
  * A weight is decoded once per instance, so an instance takes all rows that team memory has sums
  * for; columns are as many as activations, which every instance reads from memory, are worth, and
- * so few that all threads have instances. */
+ * so few that all threads have instances.
+ *
+ * Where more rows than stay multiply floats, panels of the whole of K wait instead of sums, in memory
+ * that caches of all levels hold. A block of rows goes by all columns of its instance while it stays,
+ * packed: activations of a register tile that lie in as many places as it has rows keep the
+ * first-level cache from two reads at once, and come from behind it late. */
 #include "lir/schedule/schedule.h"
 
 enum { BLOCK_COLUMNS = 64, QUANT = 32, BLOCK = 256, FLOATS = 8, PER_THREAD = 3 };
+
+/* Panels of the whole of K: bytes, columns; columns and rows of an instance for a thread of its own.
+ * Elements of a row that are packed side by side, for so many column tiles that copying them is
+ * little work. */
+enum { PANEL_BYTES = 2 << 20, WIDE_COLUMNS = 768, FEW_COLUMNS = 256, PART_ROWS = 384 };
+enum { MANY_BLOCKS = 8, PACKED = 4, PACKED_TILES = 6 };
 
 /* Of a tile register of f32 or i32; products of bf16 by tiles. */
 enum { AMX_ROWS = 16, AMX_COLUMNS = 16, AMX_BF16 = 32 };
@@ -112,12 +123,66 @@ static void rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, r
     s->rows = (int)least(most(stay / s->m * s->m, s->m), s->block_m);
 }
 
+static int64_t ceil_div(int64_t v, int64_t by)
+{
+    return (v + by - 1) / by;
+}
+
+/* Columns of an instance: as many as are worth a copy of the rows, with panels that are not too many;
+ * alike, and for all threads unless that leaves few. */
+static int64_t wide_columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                            int64_t unit)
+{
+    int64_t units = ceil_div(shape->n, unit), column = shape->contracts * unit;
+    int64_t fit =
+        least(WIDE_COLUMNS / column, PANEL_BYTES / (shape->k * column * (int64_t)sizeof(float)));
+    int64_t blocks = ceil_div(units, most(fit, 1)), even = up(blocks, t->threads);
+    int64_t count = ceil_div(units, units / even * column >= FEW_COLUMNS ? even : blocks);
+    while (count > 1 && shape->unit && units % count != 0)
+        count--;
+    return count * unit;
+}
+
+/* Parts of the rows, which decode all weights each, with which `others` instances are the same number
+ * for every thread, or many; 0: so many would be too short. */
+static int64_t parts_of_rows(const rlx_lir_target *t, int64_t m, int64_t others)
+{
+    for (int64_t n = 1; n == 1 || m / n >= PART_ROWS; n++)
+        if (others * n % t->threads == 0 || others * n >= (int64_t)PER_THREAD * t->threads)
+            return n;
+    return 0;
+}
+
+/* Panels of the whole of K for blocks of packed rows, which stay in half of a second-level cache with
+ * their sums; false: there are too few blocks for panels that leave it before they are read, or too
+ * few columns. */
+static bool share_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                         rlx_lir_schedule *s)
+{
+    if (!shape->whole || shape->quantized || shape->bf16_width)
+        return false;
+    int64_t wide = wide_columns(t, shape, shape->unit ? shape->unit : s->n);
+    int64_t parts = parts_of_rows(t, shape->m, shape->batch * ceil_div(shape->n, wide));
+    int64_t row = (int64_t)sizeof(float) * (s->depth + shape->contracts * wide);
+    int64_t stay = most(t->l2_bytes / 2 / row / s->m * s->m, s->m);
+    if (shape->contracts * wide < PACKED_TILES * s->n || shape->m < MANY_BLOCKS * stay || !parts)
+        return false;
+    s->block_n = (int)wide;
+    s->blocks = (int)ceil_div(shape->m, parts * stay);
+    s->block_m = (int)up(ceil_div(shape->m, parts * s->blocks), s->m);
+    s->rows = s->block_m;
+    s->packed = PACKED;
+    return true;
+}
+
 void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                              rlx_lir_schedule *out)
 {
     *out = (rlx_lir_schedule){.lanes = shape->lanes};
     register_tile(t, shape, out);
     chunk(t, shape, out);
+    if (share_panels(t, shape, out))
+        return;
     columns(t, shape, out);
     rows(t, shape, out);
 }

@@ -11,7 +11,7 @@
  *   lower_chosen.c    ... whose rows choose their matrix
  *   lower_dot.c       ... of quantized rows, lanes along K
  *   lower_quantize.c  rows to 8-bit codes
- *   lower_panel.c     ... in the order of one partial sum, on CPUs
+ *   lower_panel.c     ... in the order of one partial sum, on CPUs (panels are filled by lower_panel_weights.c)
  *   lower_attention.c attention regions (prompts: lower_attention_block.c; tensors: lower_attention_dense.c,
  *                     on GPUs lower_attention_team.c)
  *   lower_apart.c     contraction and attention regions that end in what tiles cannot store

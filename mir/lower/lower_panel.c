@@ -13,332 +13,41 @@
  *       for rows that stay { for column tiles { for row tiles { sums += x * panel } } } }
  *     for rows { epilogue; store } }
  *
+ * Of many rows of floats only as many have sums as stay; panels are of the whole of K. Their
+ * activations are copied to where a register tile's lie together, which many columns share:
+ *
+ *   grid n, m {
+ *     weights -> panels
+ *     for blocks of rows {
+ *       sums = 0
+ *       for chunks of K {
+ *         x -> packed
+ *         for column tiles { for row tiles { sums += packed * panel } } }
+ *       for rows { epilogue; store } } }
+ *
  * One contraction whose K is one chunk, with little to do behind it, needs no sums in memory:
  *
  *   grid n, m { weights -> panels; for column tiles { for row tiles { x * panel; epilogue; store } } }
  */
-#include "mir/lower/lower_group.h"
-
-/* Elements of K under one scale of quantized activations, and codes that are multiplied together.
- */
-enum { QUANT = 32, TOGETHER = 4 };
-
-/* Elements of bf16 that are multiplied together. */
-enum { PAIR = 2 };
-
-/* A contraction's weights of one chunk, column tile by column tile, and its sums. */
-typedef struct panel {
-    bool quantized;
-    int64_t bf16_width; /* products of bf16 that are summed together; 0: of f32, or of codes */
-    bool by_columns;    /* columns lie side by side in memory: nothing is transposed */
-    int bits;           /* quantized: of unsigned codes; 0: codes are signed bytes */
-    int64_t group;      /* quantized: elements that share a scale */
-    rlx_ir_value *w; /* f32[tiles, depth, n], bf16[tiles, depth/2, 2n], codes[tiles, depth/4, 4n] */
-    rlx_ir_value *scale; /* f32[tiles, depth/group, n]; quantized only, as mins */
-    rlx_ir_value *mins;  /* NULL: the format has none */
-    rlx_ir_value *sums;  /* f32[block_m, tiles * n] */
-} panel;
-
-/* An instance: one block of columns for one block of rows. */
-typedef struct instance {
-    group *g;
-    const group_grid *grid;
-    panel of[MAX_CONTRACTS];
-    int64_t tiles;         /* column tiles, the last one perhaps beyond the block */
-    rlx_ir_value *n0, *t0; /* first column, first row */
-    rlx_ir_value *n_limit; /* NULL: all columns of all tiles are the weight's */
-    rlx_ir_value *t_limit; /* NULL: all rows of all row tiles are live */
-    rlx_ir_value *rows;    /* live rows of the block */
-    const rlx_ir_node *yield;
-    bool direct; /* register tiles are stored as they are made */
-} instance;
-
-/* A chunk of K: `length` elements from `from`, which is element 0 of group `group`. The panels that
- * are made after its own begin with element next_from of the weight's row next_row (NULL: not known). */
-typedef struct chunk {
-    rlx_ir_value *from, *group;
-    int64_t length;
-    rlx_ir_value *next_row, *next_from;
-} chunk;
-
-static rlx_ir_value *plus(kernel_cx *k, rlx_ir_value *a, rlx_ir_value *b)
-{
-    return rlx_lir_build_map2(k->b, RLX_FN_ADD, a, b);
-}
-
-static rlx_ir_value *times(kernel_cx *k, rlx_ir_value *a, int64_t by)
-{
-    return by == 1 ? a : rlx_lir_build_map2(k->b, RLX_FN_MUL, a, k_const(k, by));
-}
-
-static rlx_ir_value *least(kernel_cx *k, rlx_ir_value *a, rlx_ir_value *b)
-{
-    return rlx_lir_build_map2(k->b, RLX_FN_MIN, a, b);
-}
-
-static rlx_status begin_loop(kernel_cx *k, rlx_ir_value *lo, rlx_ir_value *hi, int64_t step,
-                             rlx_lir_scope *s)
-{
-    rlx_lir_begin_for(k->b, lo, hi, step, 0, NULL, s);
-    return k->b->status ? rlx_ir_builder_finish(k->b) : RLX_OK;
-}
-
-static rlx_status begin_count(kernel_cx *k, int64_t count, int64_t step, rlx_lir_scope *s)
-{
-    return begin_loop(k, k_const(k, 0), k_const(k, count), step, s);
-}
-
-/* ---- weights to panels */
-
-/* Where a piece of a panel comes from: rows of the weight from `row`, of column tile `tile`,
- * beginning with its column `column`. */
-typedef struct source {
-    rlx_ir_value *row, *tile, *column;
-    int64_t rows;
-} source;
-
-/* Stores x <rows x width>, transposed in units of `together`, from step `at` of a panel on. */
-static void store_packed(kernel_cx *k, rlx_ir_value *memory, const source *from, rlx_ir_value *at,
-                         int64_t together, rlx_ir_value *x)
-{
-    static const int64_t axes[2] = {1, 2};
-    rlx_ir_value *index[3] = {from->tile, at, times(k, from->column, together)};
-    rlx_lir_build_store(k->b, memory, rlx_lir_build_pack(k->b, together, x), index, axes, NULL);
-}
-
-static int64_t up(int64_t v, int64_t to)
-{
-    return (v + to - 1) / to * to;
-}
-
-/* Elements of K of a panel of floats that is filled for `length`: whole vectors, whole products. */
-static int64_t padded_floats(const kernel_cx *k, const panel *p, int64_t length)
-{
-    int64_t vector = k->options->target->vector_f32;
-    return up(length, p->bf16_width > vector ? p->bf16_width : vector);
-}
-
-/* f32 as the contraction's own casts decode them, or pairs of bf16; zeros behind K. */
-static rlx_status expand_floats(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                const source *from)
-{
-    const group *g = in->g;
-    const panel *p = &in->of[i];
-    int64_t together = p->bf16_width ? PAIR : 1;
-    int64_t width = k->options->target->vector_f32 * together;
-    int64_t padded = padded_floats(k, p, c->length);
-    while (padded % width != 0)
-        width /= 2;
-    rlx_lir_scope loop;
-    RLX_TRY(begin_count(k, padded, width, &loop));
-    rlx_ir_value *k0 = plus(k, c->from, loop.index[0]), *x;
-    coord at[RLX_MAX_RANK];
-    group_weight_place(g, coord_of(from->row, range_of(g->n), 0), coord_of(k0, range_of(g->k), 1),
-                       at);
-    tile_space ts = {.rank = 2,
-                     .dim = {from->rows, width},
-                     .root = {from->row, k0},
-                     .limit = {in->n_limit, padded == c->length ? NULL : k_extent(k, g->k)}};
-    RLX_TRY(tile_at(k, rlx_mir_contract_weight(g->contract[i]), at, &ts, &x));
-    rlx_ir_value *step = loop.index[0];
-    if (together > 1)
-        step = rlx_lir_build_map2(k->b, RLX_FN_DIV, step, k_const(k, together));
-    store_packed(k, p->w, from, step, together, x);
-    rlx_lir_end_for(k->b, &loop, NULL);
-    return rlx_ir_builder_finish(k->b);
-}
-
-/* Columns that lie side by side: a few steps of K of a column tile at once. */
-static rlx_status copy_columns(kernel_cx *k, const instance *in, int i, const chunk *c,
-                               rlx_ir_value *tile)
-{
-    static const int64_t axes[2] = {1, 2};
-    const group *g = in->g;
-    int64_t steps = 4;
-    while (c->length % steps != 0)
-        steps /= 2;
-    rlx_lir_scope loop;
-    RLX_TRY(begin_count(k, c->length, steps, &loop));
-    rlx_ir_value *k0 = plus(k, c->from, loop.index[0]), *x;
-    rlx_ir_value *n0 = plus(k, in->n0, times(k, tile, g->s.n));
-    coord at[RLX_MAX_RANK];
-    group_weight_place(g, coord_of(n0, range_of(g->n), 1), coord_of(k0, range_of(g->k), 0), at);
-    tile_space ts = {
-        .rank = 2, .dim = {steps, g->s.n}, .root = {k0, n0}, .limit = {NULL, in->n_limit}};
-    RLX_TRY(tile_at(k, rlx_mir_contract_weight(g->contract[i]), at, &ts, &x));
-    rlx_ir_value *index[3] = {tile, loop.index[0], k_const(k, 0)};
-    rlx_lir_build_store(k->b, in->of[i].w, x, index, axes, NULL);
-    rlx_lir_end_for(k->b, &loop, NULL);
-    return rlx_ir_builder_finish(k->b);
-}
-
-/* One part of blocks. Its last axis counts by `per` elements of K; `width` of them at once. */
-static rlx_status expand_part(kernel_cx *k, const instance *in, int i, const chunk *c,
-                              const source *from, const char *part, int64_t per, int64_t width)
-{
-    const panel *p = &in->of[i];
-    const binding *w = bound(rlx_mir_contract_weight(in->g->contract[i]));
-    bool codes = per == 1;
-    int64_t together = codes ? TOGETHER : 1, dims[2] = {from->rows, width}, axes[2];
-    rlx_ir_value *first = c->from, *limits[2] = {in->n_limit};
-    if (!codes)
-        first = rlx_lir_build_map2(k->b, RLX_FN_DIV, first, k_const(k, per));
-    rlx_lir_scope loop;
-    RLX_TRY(begin_count(k, c->length / per / width, 1, &loop));
-    rlx_ir_value *offset = times(k, loop.index[0], width);
-    rlx_ir_value *index[3];
-    group_weight_index(in->g, from->row, plus(k, first, offset), index, axes);
-    rlx_ir_value *x = rlx_lir_build_load_part(k->b, w->lir, part, 2, dims, index, axes, limits);
-    rlx_ir_value *memory = codes ? p->w : part[0] == 's' ? p->scale : p->mins;
-    store_packed(k, memory, from, times(k, loop.index[0], width / together), together, x);
-    rlx_lir_end_for(k->b, &loop, NULL);
-    return rlx_ir_builder_finish(k->b);
-}
-
-/* Groups whose scales are taken at once: those of a block as long as they come, or fewer. */
-static int64_t scales_together(const panel *p, int64_t length)
-{
-    int64_t width = 256 / p->group;
-    while (length / p->group % width != 0)
-        width /= 2;
-    return width;
-}
-
-static rlx_status expand_blocks(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                const source *from)
-{
-    const panel *p = &in->of[i];
-    int64_t width = TOGETHER * (int64_t)k->options->target->vector_f32;
-    if (width < QUANT) /* of the shorter blocks, a whole one */
-        width = QUANT;
-    while (c->length % width != 0)
-        width /= 2;
-    RLX_TRY(expand_part(k, in, i, c, from, "codes", 1, width));
-    width = scales_together(p, c->length);
-    RLX_TRY(expand_part(k, in, i, c, from, "scale", p->group, width));
-    return p->mins ? expand_part(k, in, i, c, from, "min", p->group, width) : RLX_OK;
-}
-
-/* A column tile of a contraction's weights, by as many rows of them as a vector has lanes. */
-static rlx_status expand_tile(kernel_cx *k, const instance *in, int i, const chunk *c,
-                              rlx_ir_value *tile)
-{
-    const rlx_lir_schedule *s = &in->g->s;
-    int64_t rows = k->options->target->vector_f32;
-    rlx_lir_scope part;
-    RLX_TRY(begin_count(k, s->n, rows, &part));
-    rlx_ir_value *row = plus(k, in->n0, times(k, tile, s->n));
-    source from = {
-        .row = plus(k, row, part.index[0]), .tile = tile, .column = part.index[0], .rows = rows};
-    if (in->of[i].quantized)
-        RLX_TRY(expand_blocks(k, in, i, c, &from));
-    else
-        RLX_TRY(expand_floats(k, in, i, c, &from));
-    rlx_lir_end_for(k->b, &part, NULL);
-    return rlx_ir_builder_finish(k->b);
-}
-
-static rlx_status expand_weights(kernel_cx *k, const instance *in, const chunk *c)
-{
-    for (int i = 0; i < in->g->ncontracts; i++) {
-        rlx_lir_scope tile;
-        RLX_TRY(begin_count(k, in->tiles, 1, &tile));
-        if (in->of[i].by_columns)
-            RLX_TRY(copy_columns(k, in, i, c, tile.index[0]));
-        else
-            RLX_TRY(expand_tile(k, in, i, c, tile.index[0]));
-        rlx_lir_end_for(k->b, &tile, NULL);
-    }
-    return rlx_ir_builder_finish(k->b);
-}
-
-/* ---- weights ahead */
-
-/* Rows of few products are done before the next weights have come from memory: those are told to the
- * second-level cache, a few lines with each register tile. What is not there yet when its panel is
- * made would be waited for. */
-
-enum { LINE = 64 /* bytes */, MOST_LINES = 16 /* in a row, without a loop */ };
-
-/* The memory [N,K] behind a contraction's weights that every instance reads as it lies; or NULL. */
-static rlx_ir_value *weights_memory(const instance *in, int i)
-{
-    const group *g = in->g;
-    const rlx_ir_value *w = rlx_mir_contract_weight(g->contract[i]);
-    while (!bound(w) && w->def && w->def->op == RLX_MIR_CAST)
-        w = w->def->in[0];
-    const bool plain = !g->ids && w->type.rank == 2 && rlx_format_is_float(w->type.format);
-    return plain && bound(w) && bound(w)->kind == BIND_BUFFER ? bound(w)->lir : NULL;
-}
-
-/* What follows a chunk: the next one of the same columns; behind the last one the first one of the
- * next instance, whose columns are others when this one has all rows of all sequences. */
-static void set_next(kernel_cx *k, const instance *in, chunk *c)
-{
-    const group *g = in->g;
-    if (!rlx_dim_is_const(g->k) || !rlx_dim_is_const(g->n))
-        return;
-    bool all_rows = k_upper(k, g->m) <= g->s.block_m;
-    for (int i = 0; i < g->nlead; i++)
-        all_rows = all_rows && g->contract[0]->in[0]->type.dim[i] == 1;
-    rlx_ir_value *to = plus(k, c->from, k_const(k, c->length));
-    rlx_ir_value *more = rlx_lir_build_map2(k->b, RLX_FN_LT, to, k_const(k, g->k));
-    rlx_ir_value *row = all_rows ? plus(k, in->n0, k_const(k, g->s.block_n)) : in->n0;
-    c->next_row = rlx_lir_build_map3(k->b, RLX_FN_SELECT, more, in->n0, row);
-    c->next_from = rlx_lir_build_map3(k->b, RLX_FN_SELECT, more, to, k_const(k, 0));
-}
-
-/* Lines at once of so many a row: a divisor, not below `want` if that is so few. */
-static int64_t lines_at_once(int64_t lines, int64_t want)
-{
-    int64_t best = 1;
-    for (int64_t n = 1; n <= MOST_LINES && best < want; n++)
-        if (lines % n == 0)
-            best = n;
-    return best;
-}
-
-/* With the register tile of rows from `row` on: its part of the column tile's next weights. */
-static rlx_status read_ahead(kernel_cx *k, const instance *in, int i, const chunk *c,
-                             rlx_ir_value *tile, rlx_ir_value *row)
-{
-    const rlx_lir_schedule *s = &in->g->s;
-    rlx_ir_value *memory = weights_memory(in, i);
-    if (!c->next_row || !memory)
-        return RLX_OK;
-    int64_t elems = LINE / rlx_format_get(memory->type.format)->block_bytes;
-    int64_t lines = (s->depth + elems - 1) / elems, tiles = (s->block_m + s->m - 1) / s->m;
-    int64_t want = (s->n * lines + tiles - 1) / tiles, some = lines_at_once(lines, want);
-    int64_t times_over = (want + some - 1) / some;
-    rlx_lir_scope loop;
-    RLX_TRY(begin_count(k, times_over, 1, &loop));
-    rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_DIV, row, k_const(k, s->m));
-    at = times(k, plus(k, times(k, at, times_over), loop.index[0]), some);
-    rlx_ir_value *down = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, k_const(k, lines));
-    down = plus(k, plus(k, c->next_row, times(k, tile, s->n)), down);
-    rlx_ir_value *along = rlx_lir_build_map2(k->b, RLX_FN_MOD, at, k_const(k, lines));
-    along = plus(k, c->next_from, times(k, along, elems));
-    for (int64_t line = 0; line < some; line++) {
-        rlx_ir_value *index[2] = {down, plus(k, along, k_const(k, line * elems))};
-        rlx_lir_build_prefetch(k->b, memory, index);
-    }
-    rlx_lir_end_for(k->b, &loop, NULL);
-    return rlx_ir_builder_finish(k->b);
-}
+#include "mir/lower/lower_panel.h"
 
 /* ---- products */
 
-/* A register tile: rows from `row` of the block, column tile `tile`. */
+/* A register tile: rows from `row` of the block, column tile `tile`, whose panel that is. */
 typedef struct place {
-    rlx_ir_value *row, *tile;
-    rlx_ir_value *t; /* the first row among all */
+    rlx_ir_value *row, *tile, *panel;
+    rlx_ir_value *t;      /* the first row among all */
+    rlx_ir_value *packed; /* which register tile of the rows that stay it is */
 } place;
 
-/* `width` elements of a register tile's rows from `at` on, zeros from element `end` on (NULL: there
- * are so many). */
-static rlx_ir_value *load_rows_to(kernel_cx *k, const instance *in, const place *p,
-                                  const rlx_ir_value *operand, rlx_ir_value *at, int64_t width,
-                                  rlx_ir_value *end)
+/* Rows lo.. < hi of the block, which stay while column tiles go by: so many register tiles. */
+typedef struct span {
+    rlx_ir_value *lo, *hi, *tiles;
+} span;
+
+/* `width` elements of rows from p->t on, from `at` on: a tile <rows x width> with these limits. */
+static rlx_ir_value *load_from(kernel_cx *k, const instance *in, const place *p,
+                               const rlx_ir_value *operand, rlx_ir_value *at, tile_space ts)
 {
     coord c[RLX_MAX_RANK];
     if (in->g->order) { /* [R,K], in that order */
@@ -347,13 +56,23 @@ static rlx_ir_value *load_rows_to(kernel_cx *k, const instance *in, const place 
     } else {
         group_place(in->g, coord_of(p->t, 0, 0), coord_of(at, 0, 1), c);
     }
-    tile_space ts = {
-        .rank = 2, .dim = {in->g->s.m, width}, .root = {p->t, at}, .limit = {in->t_limit, end}};
+    ts.rank = 2;
+    ts.root[0] = p->t;
+    ts.root[1] = at;
     rlx_ir_value *x = NULL;
     rlx_status st = tile_at(k, operand, c, &ts, &x);
     if (st)
         rlx_ir_builder_fail(k->b, st);
     return x;
+}
+
+/* Of a register tile's rows, zeros from element `end` on (NULL: there are so many). */
+static rlx_ir_value *load_rows_to(kernel_cx *k, const instance *in, const place *p,
+                                  const rlx_ir_value *operand, rlx_ir_value *at, int64_t width,
+                                  rlx_ir_value *end)
+{
+    const tile_space ts = {.dim = {in->g->s.m, width}, .limit = {in->t_limit, end}};
+    return load_from(k, in, p, operand, at, ts);
 }
 
 static rlx_ir_value *load_rows(kernel_cx *k, const instance *in, const place *p,
@@ -362,21 +81,119 @@ static rlx_ir_value *load_rows(kernel_cx *k, const instance *in, const place *p,
     return load_rows_to(k, in, p, operand, at, width, NULL);
 }
 
+/* Of one row, which is live. */
+static rlx_ir_value *load_live(kernel_cx *k, const instance *in, const place *p,
+                               const rlx_ir_value *operand, rlx_ir_value *at, int64_t width)
+{
+    return load_from(k, in, p, operand, at, (tile_space){.dim = {1, width}});
+}
+
 static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memory, int64_t steps,
                                 int64_t width)
 {
     static const int64_t axes[2] = {1, 2};
     int64_t dims[2] = {steps, width};
-    rlx_ir_value *zero = k_const(k, 0), *index[3] = {p->tile, zero, zero};
+    rlx_ir_value *zero = k_const(k, 0), *index[3] = {p->panel, zero, zero};
     return rlx_lir_build_load(k->b, memory, memory->type.format, 2, dims, index, axes, NULL);
 }
+
+/* ---- packed rows */
+
+/* Activations of a register tile, a few elements of each row side by side: what is multiplied
+ * together lies together. */
+
+static bool packs(const instance *in, const chunk *c)
+{
+    return in->x && c->length % in->g->s.packed == 0;
+}
+
+/* Rows come from memory while those some rows above are copied: pieces so short that no prefetcher
+ * of the CPU's sees them coming. */
+static void ask_ahead(kernel_cx *k, const instance *in, const place *p, rlx_ir_value *from,
+                      int64_t width)
+{
+    enum { ROWS = 8, LINE = 64 };
+    const rlx_ir_value *a = in->g->contract[0]->in[0];
+    rlx_ir_value *index[RLX_MAX_RANK];
+    const int rank = a->type.rank;
+    if (!bound(a) || bound(a)->kind != BIND_BUFFER)
+        return;
+    for (int i = 0; i < rank - 2; i++) {
+        index[i] = k_const(k, 0);
+        if (a->type.dim[i] != 1)
+            return;
+    }
+    index[rank - 2] = plus(k, p->t, k_const(k, ROWS));
+    const int64_t line = LINE / rlx_format_get(a->type.format)->block_bytes;
+    for (int64_t i = 0; i < width; i += line) {
+        index[rank - 1] = plus(k, from, k_const(k, i));
+        rlx_lir_build_prefetch(k->b, bound(a)->lir, index);
+    }
+}
+
+/* A chunk's elements of row `row` of the block, which is row `at` of those that stay; or zeros. */
+static rlx_status pack_row(kernel_cx *k, const instance *in, const chunk *c, rlx_ir_value *row,
+                           rlx_ir_value *at, bool live)
+{
+    enum { TOGETHER_FLOATS = 64 };
+    static const int64_t axes[2] = {1, 3};
+    const rlx_lir_schedule *s = &in->g->s;
+    rlx_ir_value *m = k_const(k, s->m), *tile = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, m);
+    rlx_ir_value *in_tile = rlx_lir_build_map2(k->b, RLX_FN_SUB, at, times(k, tile, s->m));
+    int64_t width = TOGETHER_FLOATS;
+    while (c->length % width != 0)
+        width /= 2;
+    const int64_t dims[2] = {1, width};
+    rlx_lir_scope loop;
+    RLX_TRY(begin_count(k, c->length / width, 1, &loop));
+    rlx_ir_value *from = plus(k, c->from, times(k, loop.index[0], width));
+    const place p = {.t = plus(k, in->t0, row)};
+    if (live)
+        ask_ahead(k, in, &p, from, width);
+    rlx_ir_value *x = live ? load_live(k, in, &p, in->g->contract[0]->in[0], from, width)
+                           : rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
+    rlx_ir_value *index[4] = {tile, times(k, loop.index[0], width / s->packed), in_tile,
+                              k_const(k, 0)};
+    rlx_lir_build_store(k->b, in->x, rlx_lir_build_pack(k->b, s->packed, x), index, axes, NULL);
+    rlx_lir_end_for(k->b, &loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Rows lo.. < hi of a chunk to in->x, and zeros where the last register tile has no more. */
+static rlx_status pack_rows(kernel_cx *k, const instance *in, const chunk *c, const span *of)
+{
+    if (!packs(in, c))
+        return RLX_OK;
+    for (int dead = 0; dead < (in->t_limit ? 2 : 1); dead++) {
+        rlx_ir_value *end = times(k, of->tiles, in->g->s.m), *to = plus(k, of->lo, end);
+        rlx_lir_scope row;
+        RLX_TRY(begin_loop(k, dead ? of->hi : of->lo, dead ? to : of->hi, 1, &row));
+        rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_SUB, row.index[0], of->lo);
+        RLX_TRY(pack_row(k, in, c, row.index[0], at, !dead));
+        rlx_lir_end_for(k->b, &row, NULL);
+    }
+    rlx_lir_build_barrier(k->b);
+    return rlx_ir_builder_finish(k->b);
+}
+
+static rlx_ir_value *load_packed(kernel_cx *k, const instance *in, const chunk *c, const place *p)
+{
+    static const int64_t axes[3] = {1, 2, 3};
+    const rlx_lir_schedule *s = &in->g->s;
+    const int64_t dims[3] = {c->length / s->packed, s->m, s->packed};
+    rlx_ir_value *zero = k_const(k, 0), *index[4] = {p->packed, zero, zero, zero};
+    return rlx_lir_build_load(k->b, in->x, RLX_F32, 3, dims, index, axes, NULL);
+}
+
+/* ---- products of a register tile */
 
 /* acc + the products of the chunk. */
 static rlx_ir_value *multiply_floats(kernel_cx *k, const instance *in, int i, const chunk *c,
                                      const place *p, rlx_ir_value *acc)
 {
     const rlx_ir_value *a = in->g->contract[i]->in[0];
-    rlx_ir_value *x = load_rows(k, in, p, a, c->from, c->length);
+    rlx_ir_value *x =
+        packs(in, c) ? load_packed(k, in, c, p) : load_rows(k, in, p, a, c->from, c->length);
     return rlx_lir_build_outer(k->b, acc, x, load_panel(k, p, in->of[i].w, c->length, in->g->s.n));
 }
 
@@ -421,18 +238,23 @@ static rlx_ir_value *multiply(kernel_cx *k, const instance *in, int i, const chu
                              : multiply_floats)(k, in, i, c, p, acc);
 }
 
-/* Rows lo.. < hi with one column tile: sums <- sums + products of the chunk. */
+/* Rows with one column tile: sums <- sums + products of the chunk. */
 static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                rlx_ir_value *tile, rlx_ir_value *lo, rlx_ir_value *hi)
+                                rlx_ir_value *tile, const span *of)
 {
     static const int64_t axes[2] = {0, 1};
     const rlx_lir_schedule *s = &in->g->s;
     rlx_ir_value *sums = in->of[i].sums;
     int64_t dims[2] = {s->m, s->n};
     rlx_lir_scope loop;
-    RLX_TRY(begin_loop(k, lo, hi, s->m, &loop));
-    RLX_TRY(read_ahead(k, in, i, c, tile, loop.index[0]));
-    place p = {.row = loop.index[0], .tile = tile, .t = plus(k, in->t0, loop.index[0])};
+    RLX_TRY(begin_loop(k, k_const(k, 0), of->tiles, 1, &loop));
+    rlx_ir_value *row = plus(k, of->lo, times(k, loop.index[0], s->m));
+    RLX_TRY(panel_read_ahead(k, in, i, c, tile, row));
+    place p = {.row = row,
+               .tile = tile,
+               .panel = panel_of(k, c, tile),
+               .t = plus(k, in->t0, row),
+               .packed = loop.index[0]};
     if (in->direct) {
         rlx_ir_value *acc = rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
         const register_tile at = {.m0 = p.t,
@@ -453,31 +275,48 @@ static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const c
     return rlx_ir_builder_finish(k->b);
 }
 
-/* Rows lo.. < hi with every column tile of every contraction. */
-static rlx_status multiply_block(kernel_cx *k, const instance *in, const chunk *c, rlx_ir_value *lo,
-                                 rlx_ir_value *hi)
+/* Rows with every column tile of every contraction. */
+static rlx_status multiply_block(kernel_cx *k, const instance *in, const chunk *c, const span *of)
 {
     for (int i = 0; i < in->g->ncontracts; i++) {
         rlx_lir_scope tile;
         RLX_TRY(begin_count(k, in->tiles, 1, &tile));
-        RLX_TRY(multiply_rows(k, in, i, c, tile.index[0], lo, hi));
+        RLX_TRY(multiply_rows(k, in, i, c, tile.index[0], of));
         rlx_lir_end_for(k->b, &tile, NULL);
     }
     return rlx_ir_builder_finish(k->b);
 }
 
-static rlx_status emit_chunk(kernel_cx *k, const instance *in, const chunk *c)
+/* Sums of all rows of the block. */
+static rlx_status multiply_chunk(kernel_cx *k, const instance *in, const chunk *c)
 {
     const rlx_lir_schedule *s = &in->g->s;
-    rlx_lir_build_barrier(k->b); /* the panels before were read to their end */
-    RLX_TRY(expand_weights(k, in, c));
-    rlx_lir_build_barrier(k->b);
     rlx_lir_scope stay;
     RLX_TRY(begin_loop(k, k_const(k, 0), in->rows, s->rows, &stay));
-    rlx_ir_value *to = least(k, plus(k, stay.index[0], k_const(k, s->rows)), in->rows);
-    RLX_TRY(multiply_block(k, in, c, stay.index[0], to));
+    span of = {.lo = stay.index[0]};
+    of.hi = least(k, plus(k, of.lo, k_const(k, s->rows)), in->rows);
+    rlx_ir_value *rows = rlx_lir_build_map2(k->b, RLX_FN_SUB, of.hi, of.lo);
+    rows = plus(k, rows, k_const(k, s->m - 1));
+    of.tiles = rlx_lir_build_map2(k->b, RLX_FN_DIV, rows, k_const(k, s->m));
+    RLX_TRY(pack_rows(k, in, c, &of));
+    RLX_TRY(multiply_block(k, in, c, &of));
     rlx_lir_end_for(k->b, &stay, NULL);
     return rlx_ir_builder_finish(k->b);
+}
+
+static rlx_status emit_chunk(kernel_cx *k, const instance *in, const chunk *c)
+{
+    rlx_lir_build_barrier(k->b); /* the panels before were read to their end */
+    RLX_TRY(panel_expand_weights(k, in, c));
+    rlx_lir_build_barrier(k->b);
+    return multiply_chunk(k, in, c);
+}
+
+/* The same where panels are there. */
+static rlx_status emit_ready_chunk(kernel_cx *k, const instance *in, const chunk *c)
+{
+    rlx_lir_build_barrier(k->b); /* sums are written, packed rows were read to their end */
+    return multiply_chunk(k, in, c);
 }
 
 static rlx_status clear_sums(kernel_cx *k, const instance *in)
@@ -497,22 +336,28 @@ static rlx_status clear_sums(kernel_cx *k, const instance *in)
     return rlx_ir_builder_finish(k->b);
 }
 
+/* What is done with a chunk. */
+typedef rlx_status chunk_fn(kernel_cx *k, const instance *in, const chunk *c);
+
 /* The chunks of `length` from `from` to `to`. */
-static rlx_status emit_chunks(kernel_cx *k, const instance *in, rlx_ir_value *from,
-                              rlx_ir_value *to, int64_t length)
+static rlx_status each_of(kernel_cx *k, const instance *in, rlx_ir_value *from, rlx_ir_value *to,
+                          int64_t length, chunk_fn *fn)
 {
     rlx_lir_scope loop;
     RLX_TRY(begin_loop(k, from, to, length, &loop));
     chunk c = {.from = loop.index[0], .length = length};
     c.group = rlx_lir_build_map2(k->b, RLX_FN_DIV, c.from, k_const(k, QUANT));
-    set_next(k, in, &c);
-    RLX_TRY(emit_chunk(k, in, &c));
+    if (in->chunks > 1)
+        c.panel =
+            times(k, rlx_lir_build_map2(k->b, RLX_FN_DIV, c.from, k_const(k, length)), in->tiles);
+    panel_set_next(k, in, &c);
+    RLX_TRY(fn(k, in, &c));
     rlx_lir_end_for(k->b, &loop, NULL);
     return rlx_ir_builder_finish(k->b);
 }
 
 /* K is known when the kernel runs: what whole chunks leave goes by ever smaller ones. */
-static rlx_status emit_live_sums(kernel_cx *k, const instance *in)
+static rlx_status each_live_chunk(kernel_cx *k, const instance *in, chunk_fn *fn)
 {
     enum { PIECE = 16 };
     const int64_t depth = in->g->s.depth;
@@ -528,27 +373,27 @@ static rlx_status emit_live_sums(kernel_cx *k, const instance *in)
             to = rlx_lir_build_map2(k->b, RLX_FN_ADD, from,
                                     rlx_lir_build_map2(k->b, RLX_FN_MUL, chunks, length));
         }
-        RLX_TRY(emit_chunks(k, in, from, to, lengths[i]));
+        RLX_TRY(each_of(k, in, from, to, lengths[i], fn));
         from = to;
     }
     return rlx_ir_builder_finish(k->b);
 }
 
-static rlx_status emit_sums(kernel_cx *k, const instance *in)
+static rlx_status each_chunk(kernel_cx *k, const instance *in, chunk_fn *fn)
 {
     const group *g = in->g;
-    if (!in->direct)
-        RLX_TRY(clear_sums(k, in));
     if (!rlx_dim_is_const(g->k))
-        return emit_live_sums(k, in);
+        return each_live_chunk(k, in, fn);
     int64_t depth = g->s.depth, whole = g->k / depth * depth;
     if (whole > 0)
-        RLX_TRY(emit_chunks(k, in, k_const(k, 0), k_const(k, whole), depth));
+        RLX_TRY(each_of(k, in, k_const(k, 0), k_const(k, whole), depth, fn));
     if (whole < g->k) {
         chunk c = {
             .from = k_const(k, whole), .group = k_const(k, whole / QUANT), .length = g->k - whole};
-        set_next(k, in, &c);
-        RLX_TRY(emit_chunk(k, in, &c));
+        if (in->chunks > 1)
+            c.panel = k_const(k, whole / depth * in->tiles);
+        panel_set_next(k, in, &c);
+        RLX_TRY(fn(k, in, &c));
     }
     return rlx_ir_builder_finish(k->b);
 }
@@ -580,6 +425,21 @@ static coord first_column(const instance *in)
     return coord_below(in->grid->column, by, (n + by - 1) / by);
 }
 
+/* Where many rows go by, results of the last ones come from memory to be written: those of some rows
+ * below are told ahead. */
+static void ask_for_result(kernel_cx *k, const instance *in, const leaf *l, const coord *c)
+{
+    enum { ROWS = 4 };
+    const int row = in->g->nlead;
+    rlx_ir_value *index[RLX_MAX_RANK];
+    if (!in->g->s.blocks || l->page || l->nsteps > 0)
+        return;
+    for (int i = 0; i < l->buffer->type.rank; i++)
+        index[i] = k_index(k, &c[i]);
+    index[row] = plus(k, index[row], k_const(k, ROWS));
+    rlx_lir_build_prefetch(k->b, l->buffer, index);
+}
+
 /* Results without units are [.., rows, columns]: the columns of one row, which is row
  * `in_block` of the block. */
 static rlx_status store_columns(kernel_cx *k, const instance *in, coord row, rlx_ir_value *in_block)
@@ -606,8 +466,10 @@ static rlx_status store_columns(kernel_cx *k, const instance *in, coord row, rlx
         leaf leaves[MAX_LEAVES];
         int n, result = g->result[i];
         RLX_TRY(sink_leaves(k, in->yield->in[result], kernel_result(k, result), leaves, &n));
-        for (int j = 0; j < n; j++)
+        for (int j = 0; j < n; j++) {
+            ask_for_result(k, in, &leaves[j], c);
             RLX_TRY(sink_store(k, &leaves[j], c, &ts));
+        }
     }
     rlx_lir_end_for(k->b, &column, NULL);
     return rlx_ir_builder_finish(k->b);
@@ -681,7 +543,7 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
     const rlx_ir_node *n = in->g->contract[i];
     const rlx_ir_value *w = rlx_mir_contract_weight(n);
     rlx_format f = w->type.format;
-    int64_t sums[2] = {(s->block_m + s->m - 1) / s->m * s->m, in->tiles * s->n};
+    int64_t sums[2] = {up(s->block_m, s->m), in->tiles * s->n};
     *p = (panel){.quantized = n->op == RLX_MIR_CONTRACT_Q,
                  .bf16_width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0)};
     p->by_columns = !p->quantized && !p->bf16_width && group_runs_by_columns(k, n);
@@ -689,7 +551,8 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
         p->sums = team_memory(k, memory, RLX_F32, 2, sums);
     if (!p->quantized) {
         int64_t together = p->bf16_width ? PAIR : 1;
-        int64_t dims[3] = {in->tiles, padded_floats(k, p, s->depth) / together, together * s->n};
+        int64_t dims[3] = {in->chunks * in->tiles, padded_floats(k, p, s->depth) / together,
+                           together * s->n};
         p->w = team_memory(k, memory, p->bf16_width ? RLX_BF16 : RLX_F32, 3, dims);
         return k->top.status ? rlx_ir_builder_finish(&k->top) : RLX_OK;
     }
@@ -706,13 +569,43 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
     return k->top.status ? rlx_ir_builder_finish(&k->top) : RLX_OK;
 }
 
+/* Memory for packed rows. */
+static rlx_status make_rows(kernel_cx *k, panel_memory *memory, instance *in)
+{
+    const rlx_lir_schedule *s = &in->g->s;
+    if (!s->packed)
+        return RLX_OK;
+    const int64_t steps = (s->depth + s->packed - 1) / s->packed;
+    const int64_t dims[4] = {(s->rows + s->m - 1) / s->m, steps, s->m, s->packed};
+    in->x = team_memory(k, memory, RLX_F32, 4, dims);
+    return k->top.status ? rlx_ir_builder_finish(&k->top) : RLX_OK;
+}
+
 /* Rows from in->t0 of an instance's columns, as many as a block has, up to `end`. */
-static rlx_status emit_rows(kernel_cx *k, instance *in, rlx_ir_value *end)
+static rlx_status emit_block(kernel_cx *k, instance *in, rlx_ir_value *end, chunk_fn *fn)
 {
     rlx_ir_value *left = rlx_lir_build_map2(k->b, RLX_FN_SUB, end, in->t0);
     in->rows = least(k, left, k_const(k, in->g->s.block_m));
-    RLX_TRY(emit_sums(k, in));
+    if (!in->direct)
+        RLX_TRY(clear_sums(k, in));
+    RLX_TRY(each_chunk(k, in, fn));
     return in->direct ? RLX_OK : emit_epilogue(k, in);
+}
+
+/* Blocks of rows from in->t0 on, as many as share panels of the whole of K, up to `end`. */
+static rlx_status emit_blocks(kernel_cx *k, instance *in, rlx_ir_value *end)
+{
+    const rlx_lir_schedule *s = &in->g->s;
+    rlx_ir_value *from = in->t0, *to = plus(k, from, k_const(k, panel_rows(s)));
+    rlx_lir_scope block;
+    rlx_lir_build_barrier(k->b); /* the panels before were read to their end */
+    RLX_TRY(each_chunk(k, in, panel_expand_weights));
+    RLX_TRY(begin_loop(k, from, least(k, to, end), s->block_m, &block));
+    rlx_lir_build_barrier(k->b); /* the sums of the block before were read to their end */
+    in->t0 = block.index[0];
+    RLX_TRY(emit_block(k, in, end, emit_ready_chunk));
+    rlx_lir_end_for(k->b, &block, NULL);
+    return rlx_ir_builder_finish(k->b);
 }
 
 /* The rows of one matrix, block by block. */
@@ -726,7 +619,7 @@ static rlx_status emit_matrix(kernel_cx *k, instance *in)
     rlx_lir_build_barrier(k->b); /* the sums of the block before were read to their end */
     in->t0 = block.index[0];
     in->t_limit = to;
-    RLX_TRY(emit_rows(k, in, to));
+    RLX_TRY(emit_block(k, in, to, emit_chunk));
     rlx_lir_end_for(k->b, &block, NULL);
     return rlx_ir_builder_finish(k->b);
 }
@@ -737,7 +630,8 @@ static rlx_status begin_instances(kernel_cx *k, group *g, group_grid *grid)
     const rlx_lir_schedule *s = &g->s;
     rlx_ir_value *columns = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->n, s->block_n));
     if (!g->order) {
-        rlx_ir_value *rows = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m));
+        rlx_dim blocks = rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, panel_rows(s));
+        rlx_ir_value *rows = k_extent(k, blocks);
         return group_begin_grid(k, g, columns, rows, grid);
     }
     rlx_ir_value *matrices = k_const(k, rlx_mir_contract_weight(g->contract[0])->type.dim[0]);
@@ -780,10 +674,12 @@ rlx_status group_lower_panels(kernel_cx *k, group *g, const rlx_ir_node *yield,
     const rlx_lir_schedule *s = &g->s;
     group_grid grid;
     instance in = {.g = g, .grid = &grid, .tiles = (s->block_n + s->n - 1) / s->n, .yield = yield};
+    in.chunks = s->blocks ? (g->k + s->depth - 1) / s->depth : 1;
     in.direct = stores_tiles(g, yield);
     memory->taken = 0;
     for (int i = 0; i < g->ncontracts; i++)
         RLX_TRY(make_panel(k, memory, &in, i, &in.of[i]));
+    RLX_TRY(make_rows(k, memory, &in));
     rlx_ir_value *live = k_extent(k, g->m);
     RLX_TRY(begin_instances(k, g, &grid));
     in.n0 = times(k, grid.column, s->block_n);
@@ -791,9 +687,9 @@ rlx_status group_lower_panels(kernel_cx *k, group *g, const rlx_ir_node *yield,
     if (g->order) {
         RLX_TRY(emit_matrix(k, &in));
     } else {
-        in.t0 = times(k, grid.row, s->block_m);
+        in.t0 = times(k, grid.row, panel_rows(s));
         in.t_limit = rlx_dim_is_const(g->m) && g->m % s->m == 0 ? NULL : live;
-        RLX_TRY(emit_rows(k, &in, live));
+        RLX_TRY(s->blocks ? emit_blocks(k, &in, live) : emit_block(k, &in, live, emit_chunk));
     }
     return group_end_grid(k, &grid);
 }

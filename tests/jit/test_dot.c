@@ -155,6 +155,31 @@ static void put_outer(rlx_text *t, int number, int m, int n, int k)
                   k, m, n, m, n, m, k, k, n, m, n);
 }
 
+/* a in groups of `width` elements of each row, from memory or, with an odd number, computed. */
+static void put_outer_packed(rlx_text *t, int number, int m, int n, int groups, int width)
+{
+    const char *a = number % 2 ? "%twice" : "%a";
+    rlx_text_putf(t,
+                  "  kernel @packed%d(%%x: global f32[%d,%d,%d], %%w: global f32[%d,%d], %%y: "
+                  "global f32[%d,%d]) {\n"
+                  "    %%one = const {ivalue=1} : i64\n"
+                  "    grid %%one (%%i: i64) {\n"
+                  "      %%z = const {ivalue=0} : i64\n"
+                  "      %%c = load %%y, %%z, %%z {axes=[0,1]} : f32<%dx%d>\n"
+                  "      %%a = load %%x, %%z, %%z, %%z {axes=[0,1,2]} : f32<%dx%dx%d>\n"
+                  "      %%b = load %%w, %%z, %%z {axes=[0,1]} : f32<%dx%d>\n",
+                  number, groups, m, width, groups * width, n, m, n, m, n, groups, m, width,
+                  groups * width, n);
+    if (number % 2)
+        rlx_text_putf(t, "      %%twice = map %%a, %%a {fn=add} : f32<%dx%dx%d>\n", groups, m,
+                      width);
+    rlx_text_putf(t,
+                  "      %%d = outer %%c, %s, %%b : f32<%dx%d>\n"
+                  "      store %%y, %%d, %%z, %%z {axes=[0,1]}\n"
+                  "      yield\n    }\n    return\n  }\n",
+                  a, m, n);
+}
+
 /* a and b as they are in memory; sums begin with what lies in y. Number 1: K ends 5 elements before
  * its last step does. */
 static void put_outer_bf16(rlx_text *t, int number, int m, int n, int k, int width)
@@ -367,6 +392,19 @@ START_TEST(outers)
     for (int i = 3; i < 14; i++)
         put_outer(&t, i, 1 + any(8), 1 + any(40), 1 + any(9));
     check_text(&t, "TOKENS=13", 5);
+}
+END_TEST
+
+START_TEST(packed_outers)
+{
+    rlx_text t = {0};
+    state = 8;
+    rlx_text_put(&t, "lir module @dot {\n");
+    put_outer_packed(&t, 0, 6, 16, 5, 4);
+    put_outer_packed(&t, 1, 6, 16, 5, 4);
+    for (int i = 2; i < 14; i++)
+        put_outer_packed(&t, i, 1 + any(8), 1 + any(40), 1 + any(5), 1 + any(6));
+    check_text(&t, "", 5);
 }
 END_TEST
 
@@ -781,6 +819,7 @@ int main(void)
     SUITE_TEST(s, "dots", dots);
     SUITE_TEST(s, "turned dots", turned_dots);
     SUITE_TEST(s, "outers", outers);
+    SUITE_TEST(s, "packed outers", packed_outers);
     SUITE_TEST(s, "bf16 arithmetic", bf16_arithmetic);
     SUITE_TEST(s, "bf16 pairs", bf16_pairs);
     SUITE_TEST(s, "tiles", tiles);

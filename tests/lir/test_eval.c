@@ -517,6 +517,24 @@ START_TEST(outer_products)
 }
 END_TEST
 
+/* [K/2, M, 2]: the same rows, two elements side by side, with one more and a product of 0 for it. */
+START_TEST(outer_products_of_packed_rows)
+{
+    float x[2][2][2] = {{{1, 2}, {4, 5}}, {{3, 7}, {6, 8}}}, y[2][2];
+    float w[4][2] = {{1, 10}, {2, 20}, {0x1p-24f, 0}, {0, 0}};
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(w), BUFFER(y)};
+    assert_ok(test_kernel(ONE("%x: global f32[2,2,2], %w: global f32[4,2], %y: global f32[2,2]",
+                              ZERO "    %a = load %x, %z, %z, %z {axes=[0,1,2]} : f32<2x2x2>\n"
+                                   "    %b = load %w, %z, %z {axes=[0,1]} : f32<4x2>\n"
+                                   "    %c = const {value=-5} : f32<2x2>\n"
+                                   "    %d = outer %c, %a, %b : f32<2x2>\n"
+                                   "    store %y, %d, %z, %z {axes=[0,1]}\n"),
+                          b, 3));
+    ck_assert(y[0][0] == 3 * 0x1p-24f && y[0][1] == 45);
+    ck_assert(y[1][0] == 9 && y[1][1] == 135);
+}
+END_TEST
+
 START_TEST(pack_turns_rows_into_columns)
 {
     uint8_t x[2][8], y[2][8];
@@ -608,6 +626,7 @@ int main(void)
     tcase_add_test(c, dot_panel_by_groups);
     tcase_add_test(c, dot_rows_by_groups);
     tcase_add_test(c, outer_products);
+    tcase_add_test(c, outer_products_of_packed_rows);
     tcase_add_test(c, pack_turns_rows_into_columns);
     tcase_add_test(c, loads_of_parts);
     tcase_add_test(c, extents_are_live);

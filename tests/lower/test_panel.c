@@ -1,8 +1,8 @@
 /* tests/lower/test_panel.c: contractions in the order of one partial sum, by panels of weights, and of
  * codes in that of eight, by rows that are turned, and of floats in that of sixteen, by columns that share
  * what is converted of a weight: random regions in every weight format, on targets so small that rows, columns
- * and K all go by blocks, and by a GPU's matrix unit. MIR's evaluator, LIR's and machine code give the same
- * bits; code for other machines has their instructions emulated. */
+ * and K all go by blocks, some of whose packed rows share panels, and by a GPU's matrix unit. MIR's evaluator,
+ * LIR's and machine code give the same bits; code for other machines has their instructions emulated. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +13,20 @@
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
-enum { PANELS = 96, TURNED = 24, COLUMNS = 24, CASES = PANELS + TURNED + COLUMNS, CODE_EVERY = 12 };
+enum {
+    PANELS = 96,
+    TURNED = 24,
+    COLUMNS = 24,
+    PACKED = 16,
+    CASES = PANELS + TURNED + COLUMNS + PACKED,
+    CODE_EVERY = 12
+};
 
 typedef struct world {
     engines e;
     int64_t rows, upper;
     int width; /* of products of bf16; 0: of f32 */
-    bool turned, columns;
+    bool turned, columns, packed;
 } world;
 
 static uint64_t pick(world *w, uint64_t n)
@@ -74,11 +81,15 @@ static void make_text(world *w, bool quantized)
         k = 256 * (1 + (int64_t)pick(w, 3));
     if (w->columns)
         k = pick(w, 3) ? 20 + (int64_t)pick(w, 300) : 256;
+    if (w->packed)
+        k = 192 + (int64_t)pick(w, 200);
     if (w->e.code.emulation && w->width == 32) /* limits inside of rows take long to compile emulated */
         k = 32 * (1 + k % 3);
     int64_t heads = 1 + (int64_t)pick(w, 6), half = w->turned ? 4 * (1 + (int64_t)pick(w, 3)) : 1 + (int64_t)pick(w, 20);
     int64_t n[3] = {1 + (int64_t)pick(w, 150), 0, heads * 2 * half};
     const char *format[3];
+    if (w->packed)
+        n[0] += 90;
     n[1] = n[0];
     rlx_text_put(&w->e.text, "mir module @m {\n  func @main(");
     rlx_text_putf(&w->e.text, "%%x: f32[T,%lld] input \"x\", %%r: f32[T,%lld] input \"r\"", (long long)k, (long long)n[0]);
@@ -127,10 +138,13 @@ static rlx_ir_module *make_case(world *w, int number, rlx_dims *dims, bool *code
     w->e.seed = (uint64_t)number * 77 + 5;
     *code = compiles(w, number, wide);
     w->turned = number >= PANELS && number < PANELS + TURNED;
-    w->columns = number >= PANELS + TURNED;
+    w->packed = number >= PANELS + TURNED + COLUMNS;
+    w->columns = number >= PANELS + TURNED && !w->packed;
     w->width = number % 5 == 0 && number < PANELS ? widths[number / 5 % 3] : 0;
-    make_text(w, !w->columns && (w->turned || number % 5 != 0));
+    make_text(w, !w->columns && !w->packed && (w->turned || number % 5 != 0));
     w->rows = pick(w, 3) ? 1 + (int64_t)pick(w, 40) : 1 + (int64_t)pick(w, 4);
+    if (w->packed)
+        w->rows += *wide ? 90 : 40;
     w->upper = w->rows + (int64_t)pick(w, 30);
     engines_must(rlx_ir_parse(&rlx_mir_level, dims, "panels", w->e.text.data, &mir), &w->e);
     w->e.symbols[rlx_dim_symbol_index(dims, "T")] = w->rows;
@@ -148,6 +162,11 @@ static rlx_ir_module *lower(world *w, const rlx_ir_module *mir, rlx_dims *dims, 
     if (w->columns) {
         target.team_bytes = 256 << 10;
         target.l1_bytes = 1 << (9 + pick(w, 4));
+    }
+    if (w->packed) { /* a few rows, but six column tiles */
+        target.l1_bytes = wide ? 40 << 10 : 16 << 10;
+        target.l2_bytes = wide ? 37 << 10 : 16 << (10 + pick(w, 2));
+        target.threads = 1 + (pick(w, 4) == 0);
     }
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     upper[rlx_dim_symbol_index(dims, "T")] = w->upper;
@@ -216,19 +235,21 @@ static bool has_text(const rlx_ir_module *lir, const char *what)
 {
     rlx_text text = {0};
     rlx_ir_print(lir, 0, &text);
-    const bool has = strstr(text.data, what) != NULL;
+    const bool found = strstr(text.data, what) != NULL;
     rlx_text_deinit(&text);
-    return has;
+    return found;
 }
 
 static const struct {
     int first, count;
     const char *text, *what;
     int least, least_compiled;
-} ways[] = {{PANELS, TURNED, " = turn ", "turned", 20, 2}, {PANELS + TURNED, COLUMNS, " panel ", "by columns", 16, 2}};
+} ways[] = {{PANELS, TURNED, " = turn ", "turned", 20, 2}, {PANELS + TURNED, COLUMNS, " panel ", "by columns", 16, 2},
+            {PANELS + TURNED + COLUMNS, PACKED, " blocks packed by 4", "packed", 10, 2}};
 enum { WAYS = sizeof ways / sizeof *ways };
 
-/* Nearly all of the cases that may be turned, or go by columns, do; some of them are compiled. */
+/* Nearly all of the cases that may be turned, or go by columns, do, most of those that may be packed; some of
+ * them are compiled. */
 START_TEST(cases_go_their_way)
 {
     int done = 0, compiled = 0;

@@ -1,0 +1,234 @@
+/* mir/lower/lower_panel_weights.c: weights to panels, and those of the next panels from memory ahead
+ * of time. */
+#include "mir/lower/lower_panel.h"
+
+/* ---- weights to panels */
+
+/* Where a piece of a panel comes from: rows of the weight from `row`, which are the panel's columns
+ * from `column` on. */
+typedef struct source {
+    rlx_ir_value *row, *panel, *column;
+    int64_t rows;
+} source;
+
+/* Stores x <rows x width>, transposed in units of `together`, from step `at` of a panel on. */
+static void store_packed(kernel_cx *k, rlx_ir_value *memory, const source *from, rlx_ir_value *at,
+                         int64_t together, rlx_ir_value *x)
+{
+    static const int64_t axes[2] = {1, 2};
+    rlx_ir_value *index[3] = {from->panel, at, times(k, from->column, together)};
+    rlx_lir_build_store(k->b, memory, rlx_lir_build_pack(k->b, together, x), index, axes, NULL);
+}
+
+/* f32 as the contraction's own casts decode them, or pairs of bf16; zeros behind K. */
+static rlx_status expand_floats(kernel_cx *k, const instance *in, int i, const chunk *c,
+                                const source *from)
+{
+    const group *g = in->g;
+    const panel *p = &in->of[i];
+    int64_t together = p->bf16_width ? PAIR : 1;
+    int64_t width = k->options->target->vector_f32 * together;
+    int64_t padded = padded_floats(k, p, c->length);
+    while (padded % width != 0)
+        width /= 2;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_count(k, padded, width, &loop));
+    rlx_ir_value *k0 = plus(k, c->from, loop.index[0]), *x;
+    coord at[RLX_MAX_RANK];
+    group_weight_place(g, coord_of(from->row, range_of(g->n), 0), coord_of(k0, range_of(g->k), 1),
+                       at);
+    tile_space ts = {.rank = 2,
+                     .dim = {from->rows, width},
+                     .root = {from->row, k0},
+                     .limit = {in->n_limit, padded == c->length ? NULL : k_extent(k, g->k)}};
+    RLX_TRY(tile_at(k, rlx_mir_contract_weight(g->contract[i]), at, &ts, &x));
+    rlx_ir_value *step = loop.index[0];
+    if (together > 1)
+        step = rlx_lir_build_map2(k->b, RLX_FN_DIV, step, k_const(k, together));
+    store_packed(k, p->w, from, step, together, x);
+    rlx_lir_end_for(k->b, &loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Columns that lie side by side: a few steps of K of a column tile at once. */
+static rlx_status copy_columns(kernel_cx *k, const instance *in, int i, const chunk *c,
+                               rlx_ir_value *tile)
+{
+    static const int64_t axes[2] = {1, 2};
+    const group *g = in->g;
+    int64_t steps = 4;
+    while (c->length % steps != 0)
+        steps /= 2;
+    rlx_lir_scope loop;
+    RLX_TRY(begin_count(k, c->length, steps, &loop));
+    rlx_ir_value *k0 = plus(k, c->from, loop.index[0]), *x;
+    rlx_ir_value *n0 = plus(k, in->n0, times(k, tile, g->s.n));
+    coord at[RLX_MAX_RANK];
+    group_weight_place(g, coord_of(n0, range_of(g->n), 1), coord_of(k0, range_of(g->k), 0), at);
+    tile_space ts = {
+        .rank = 2, .dim = {steps, g->s.n}, .root = {k0, n0}, .limit = {NULL, in->n_limit}};
+    RLX_TRY(tile_at(k, rlx_mir_contract_weight(g->contract[i]), at, &ts, &x));
+    rlx_ir_value *index[3] = {panel_of(k, c, tile), loop.index[0], k_const(k, 0)};
+    rlx_lir_build_store(k->b, in->of[i].w, x, index, axes, NULL);
+    rlx_lir_end_for(k->b, &loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* One part of blocks. Its last axis counts by `per` elements of K; `width` of them at once. */
+static rlx_status expand_part(kernel_cx *k, const instance *in, int i, const chunk *c,
+                              const source *from, const char *part, int64_t per, int64_t width)
+{
+    const panel *p = &in->of[i];
+    const binding *w = bound(rlx_mir_contract_weight(in->g->contract[i]));
+    bool codes = per == 1;
+    int64_t together = codes ? TOGETHER : 1, dims[2] = {from->rows, width}, axes[2];
+    rlx_ir_value *first = c->from, *limits[2] = {in->n_limit};
+    if (!codes)
+        first = rlx_lir_build_map2(k->b, RLX_FN_DIV, first, k_const(k, per));
+    rlx_lir_scope loop;
+    RLX_TRY(begin_count(k, c->length / per / width, 1, &loop));
+    rlx_ir_value *offset = times(k, loop.index[0], width);
+    rlx_ir_value *index[3];
+    group_weight_index(in->g, from->row, plus(k, first, offset), index, axes);
+    rlx_ir_value *x = rlx_lir_build_load_part(k->b, w->lir, part, 2, dims, index, axes, limits);
+    rlx_ir_value *memory = codes ? p->w : part[0] == 's' ? p->scale : p->mins;
+    store_packed(k, memory, from, times(k, loop.index[0], width / together), together, x);
+    rlx_lir_end_for(k->b, &loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Groups whose scales are taken at once: those of a block as long as they come, or fewer. */
+static int64_t scales_together(const panel *p, int64_t length)
+{
+    int64_t width = 256 / p->group;
+    while (length / p->group % width != 0)
+        width /= 2;
+    return width;
+}
+
+static rlx_status expand_blocks(kernel_cx *k, const instance *in, int i, const chunk *c,
+                                const source *from)
+{
+    const panel *p = &in->of[i];
+    int64_t width = TOGETHER * (int64_t)k->options->target->vector_f32;
+    if (width < QUANT) /* of the shorter blocks, a whole one */
+        width = QUANT;
+    while (c->length % width != 0)
+        width /= 2;
+    RLX_TRY(expand_part(k, in, i, c, from, "codes", 1, width));
+    width = scales_together(p, c->length);
+    RLX_TRY(expand_part(k, in, i, c, from, "scale", p->group, width));
+    return p->mins ? expand_part(k, in, i, c, from, "min", p->group, width) : RLX_OK;
+}
+
+/* A column tile of a contraction's weights, by as many rows of them as a vector has lanes. */
+static rlx_status expand_tile(kernel_cx *k, const instance *in, int i, const chunk *c,
+                              rlx_ir_value *tile)
+{
+    const rlx_lir_schedule *s = &in->g->s;
+    int64_t rows = k->options->target->vector_f32;
+    rlx_lir_scope part;
+    RLX_TRY(begin_count(k, s->n, rows, &part));
+    rlx_ir_value *row = plus(k, in->n0, times(k, tile, s->n));
+    source from = {.row = plus(k, row, part.index[0]),
+                   .panel = panel_of(k, c, tile),
+                   .column = part.index[0],
+                   .rows = rows};
+    if (in->of[i].quantized)
+        RLX_TRY(expand_blocks(k, in, i, c, &from));
+    else
+        RLX_TRY(expand_floats(k, in, i, c, &from));
+    rlx_lir_end_for(k->b, &part, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+rlx_status panel_expand_weights(kernel_cx *k, const instance *in, const chunk *c)
+{
+    for (int i = 0; i < in->g->ncontracts; i++) {
+        rlx_lir_scope tile;
+        RLX_TRY(begin_count(k, in->tiles, 1, &tile));
+        if (in->of[i].by_columns)
+            RLX_TRY(copy_columns(k, in, i, c, tile.index[0]));
+        else
+            RLX_TRY(expand_tile(k, in, i, c, tile.index[0]));
+        rlx_lir_end_for(k->b, &tile, NULL);
+    }
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* ---- weights ahead */
+
+enum { LINE = 64 /* bytes */, MOST_LINES = 16 /* in a row, without a loop */ };
+
+/* The memory [N,K] behind a contraction's weights that every instance reads as it lies; or NULL. */
+static rlx_ir_value *weights_memory(const instance *in, int i)
+{
+    const group *g = in->g;
+    const rlx_ir_value *w = rlx_mir_contract_weight(g->contract[i]);
+    while (!bound(w) && w->def && w->def->op == RLX_MIR_CAST)
+        w = w->def->in[0];
+    const bool plain = !g->ids && w->type.rank == 2 && rlx_format_is_float(w->type.format);
+    return plain && bound(w) && bound(w)->kind == BIND_BUFFER ? bound(w)->lir : NULL;
+}
+
+/* What follows a chunk: the next one of the same columns; behind the last one the first one of the
+ * next instance, whose columns are others when this one has all rows of all sequences. Where panels
+ * of all chunks are in memory that chunk of the next instance follows each. */
+void panel_set_next(kernel_cx *k, const instance *in, chunk *c)
+{
+    const group *g = in->g;
+    if (!rlx_dim_is_const(g->k) || !rlx_dim_is_const(g->n))
+        return;
+    bool all_rows = k_upper(k, g->m) <= panel_rows(&g->s);
+    for (int i = 0; i < g->nlead; i++)
+        all_rows = all_rows && g->contract[0]->in[0]->type.dim[i] == 1;
+    if (g->s.blocks) {
+        c->next_row = all_rows ? plus(k, in->n0, k_const(k, g->s.block_n)) : NULL;
+        c->next_from = c->from;
+        return;
+    }
+    rlx_ir_value *to = plus(k, c->from, k_const(k, c->length));
+    rlx_ir_value *more = rlx_lir_build_map2(k->b, RLX_FN_LT, to, k_const(k, g->k));
+    rlx_ir_value *row = all_rows ? plus(k, in->n0, k_const(k, g->s.block_n)) : in->n0;
+    c->next_row = rlx_lir_build_map3(k->b, RLX_FN_SELECT, more, in->n0, row);
+    c->next_from = rlx_lir_build_map3(k->b, RLX_FN_SELECT, more, to, k_const(k, 0));
+}
+
+/* Lines at once of so many a row: a divisor, not below `want` if that is so few. */
+static int64_t lines_at_once(int64_t lines, int64_t want)
+{
+    int64_t best = 1;
+    for (int64_t n = 1; n <= MOST_LINES && best < want; n++)
+        if (lines % n == 0)
+            best = n;
+    return best;
+}
+
+rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk *c,
+                            rlx_ir_value *tile, rlx_ir_value *row)
+{
+    const rlx_lir_schedule *s = &in->g->s;
+    rlx_ir_value *memory = weights_memory(in, i);
+    if (!c->next_row || !memory)
+        return RLX_OK;
+    int64_t elems = LINE / rlx_format_get(memory->type.format)->block_bytes;
+    int64_t lines = (s->depth + elems - 1) / elems, tiles = (panel_rows(s) + s->m - 1) / s->m;
+    int64_t want = (s->n * lines + tiles - 1) / tiles, some = lines_at_once(lines, want);
+    int64_t times_over = (want + some - 1) / some;
+    if (s->blocks) /* counted from the first block's, which is the first of all */
+        row = plus(k, in->t0, row);
+    rlx_lir_scope loop;
+    RLX_TRY(begin_count(k, times_over, 1, &loop));
+    rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_DIV, row, k_const(k, s->m));
+    at = times(k, plus(k, times(k, at, times_over), loop.index[0]), some);
+    rlx_ir_value *down = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, k_const(k, lines));
+    down = plus(k, plus(k, c->next_row, times(k, tile, s->n)), down);
+    rlx_ir_value *along = rlx_lir_build_map2(k->b, RLX_FN_MOD, at, k_const(k, lines));
+    along = plus(k, c->next_from, times(k, along, elems));
+    for (int64_t line = 0; line < some; line++) {
+        rlx_ir_value *index[2] = {down, plus(k, along, k_const(k, line * elems))};
+        rlx_lir_build_prefetch(k->b, memory, index);
+    }
+    rlx_lir_end_for(k->b, &loop, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
