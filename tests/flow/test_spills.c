@@ -128,18 +128,16 @@ static void name_machine(const rlx_jit_target *target, rlx_lir_target *out)
     out->team_bytes = 256 << 10;
 }
 
-static void count_kind(const char *format, int kind, int64_t tokens, asm_loops *loops)
+/* Of a module's contractions of `tokens` rows: `word` stands in their schedules, or does not. */
+static void count_module(const char *text_of_mir, const char *path, int64_t tokens,
+                         const char *word, bool stands, asm_loops *loops)
 {
-    const rlx_format f = rlx_format_parse(format, strlen(format));
-    const bool turned = kind == ROWS && rlx_format_get(f)->kind == RLX_KIND_BLOCK;
-    const rlx_jit_target target = {.kind = RLX_JIT_CPU, .features = features_of("x86-64-v3")};
+    const rlx_jit_target target = {.kind = RLX_JIT_CPU, .features = features_of(path)};
     rlx_dims *dims = rlx_dims_create();
     rlx_ir_module *mir, *lir;
     rlx_lir_target cpu;
-    rlx_text t = {0};
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
-    put_module(&t, format, kind);
-    assert_ok(rlx_ir_parse(&rlx_mir_level, dims, format, t.data, &mir));
+    assert_ok(rlx_ir_parse(&rlx_mir_level, dims, "spills", text_of_mir, &mir));
     upper[rlx_dim_symbol_index(dims, "T")] = tokens;
     assert_ok(rlx_mir_optimize(mir));
     name_machine(&target, &cpu);
@@ -149,7 +147,7 @@ static void count_kind(const char *format, int kind, int64_t tokens, asm_loops *
         if (!k->is_kernel || !strstr(k->name, "contract"))
             continue;
         const char *schedule = rlx_ir_func_attr(k, RLX_ATTR_SCHEDULE)->text;
-        ck_assert_msg(!!strstr(schedule, "turned") == turned, "@%s: %s", k->name, schedule);
+        ck_assert_msg(!!strstr(schedule, word) == stands, "@%s: %s", k->name, schedule);
         assert_ok(rlx_jit_print_objects(k, &target, RLX_JIT_ASM, &text));
         asm_loops_count(text.data, loops);
         rlx_text_deinit(&text);
@@ -157,6 +155,15 @@ static void count_kind(const char *format, int kind, int64_t tokens, asm_loops *
     rlx_ir_module_destroy(lir);
     rlx_ir_module_destroy(mir);
     rlx_dims_destroy(dims);
+}
+
+static void count_kind(const char *format, int kind, int64_t tokens, asm_loops *loops)
+{
+    const rlx_format f = rlx_format_parse(format, strlen(format));
+    const bool turned = kind == ROWS && rlx_format_get(f)->kind == RLX_KIND_BLOCK;
+    rlx_text t = {0};
+    put_module(&t, format, kind);
+    count_module(t.data, "x86-64-v3", tokens, "turned", turned, loops);
     rlx_text_deinit(&t);
 }
 
@@ -176,6 +183,22 @@ START_TEST(rows_hold)
 }
 END_TEST
 
+/* Many rows of floats, which go by packed. */
+START_TEST(packed_rows_hold)
+{
+    static const char *const v[] = {"x86-64-v3", "x86-64-v4"};
+    static const char text[] =
+        "mir module @m {\n  func @main(%x: f32[T,384] input \"x\", %w: f32[384,384] weight \"w\") "
+        "-> "
+        "(f32[T,384]) {\n    %y = contract %x, %w {lanes=1} : f32[T,384]\n    return %y\n  }\n}\n";
+    asm_loops loops = {0};
+    count_module(text, v[_i], 4096, "packed by 4", true, &loops);
+    printf("%s, packed rows: %d loops, %d accesses\n", v[_i], loops.count, loops.stack);
+    ck_assert_int_ge(loops.count, 1);
+    ck_assert_int_eq(loops.stack, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("spills");
@@ -183,6 +206,7 @@ int main(void)
     tcase_set_timeout(c, 100);
     tcase_add_loop_test(c, registers_hold, 0, PATHS);
     tcase_add_loop_test(c, rows_hold, 0, FORMATS);
+    tcase_add_loop_test(c, packed_rows_hold, 0, 2);
     suite_add_tcase(s, c);
-    return run_suite(s, PATHS + FORMATS);
+    return run_suite(s, PATHS + FORMATS + 2);
 }
