@@ -111,8 +111,7 @@ static void put_gather(rlx_text *t, const char *format)
                   format, COLUMNS, COLUMNS, COLUMNS);
 }
 
-/* Everything that is loaded of a row, one element to an invocation of 64; with N = 2, since drivers write
- * loops out whose end they know. */
+/* Everything that is loaded of a row, one element to an invocation of 64. */
 static void put_small(rlx_text *t, const char *format)
 {
     enum { WIDTH = 64 };
@@ -124,8 +123,7 @@ static void put_small(rlx_text *t, const char *format)
         "  kernel @small(%%w: global %s[N,%d], %%y: global f32[N,%d], %%c: global %s[N,%d], "
         "%%s: global f32[N,%d], %%m: global f32[N,%d]) {\n"
         "    %%n = extent {extent=N} : i64\n    grid %%n (%%i: i64) {\n"
-        "      %%zero = const {ivalue=0} : i64\n      %%half = const {ivalue=%d} : i64\n"
-        "      %%end = map %%n, %%half {fn=mul} : i64\n"
+        "      %%zero = const {ivalue=0} : i64\n      %%end = const {ivalue=%d} : i64\n"
         "      %%g = const {ivalue=%d} : i64\n"
         "      for %%zero, %%end {step=%d} (%%k: i64) {\n"
         "        %%h = map %%k, %%g {fn=div} : i64\n"
@@ -133,8 +131,8 @@ static void put_small(rlx_text *t, const char *format)
         "        store %%y, %%v, %%i, %%k {axes=[1]}\n"
         "        %%q = load %%w, %%i, %%k {axes=[1], part=\"codes\"} : %s<%d>\n"
         "        store %%c, %%q, %%i, %%k {axes=[1]}\n",
-        format, COLUMNS, COLUMNS, code, COLUMNS, COLUMNS / group, COLUMNS / group, COLUMNS / 2,
-        group, WIDTH, WIDTH, code, WIDTH);
+        format, COLUMNS, COLUMNS, code, COLUMNS, COLUMNS / group, COLUMNS / group, COLUMNS, group,
+        WIDTH, WIDTH, code, WIDTH);
     for (int i = 0; i < (rlx_format_has_min(f) ? 2 : 1); i++)
         rlx_text_putf(t,
                       "        %%u%d = load %%w, %%i, %%h {axes=[1], part=\"%s\"} : f32<%d>\n"

@@ -18,7 +18,7 @@ extern const char *const block_formats[];
 bool block_is_rare(const char *format);
 void block_kernels_all(subject *s, const char *format);
 void block_kernels_few(subject *s, const char *format); /* all with RLX_SWEEP=1 */
-/* One, with N = 2: values, codes, scales, minima, each element an invocation's own. */
+/* One: values, codes, scales, minima, each element an invocation's own. */
 void block_kernels_small(subject *s, const char *format);
 
 #endif
