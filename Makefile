@@ -2,7 +2,7 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: all deps build install demo test check check-long check-random check-address check-thread clean
+.PHONY: all deps build install demo test check check-long check-vulkan check-random check-address check-thread clean
 all: build
 
 deps: # what Debian packages are missing
@@ -26,7 +26,10 @@ test: build
 check: test check-long check-random check-address check-thread # and once more, with sanitizers
 
 check-long: build # what is too long for make test
-	@cd $(BUILD) && ctest --output-on-failure -j 2 -L long
+	@cd $(BUILD) && ctest --output-on-failure -j 2 -L long -LE vulkan
+
+check-vulkan: build # every golden and fixture on a Vulkan device: a software one takes as long as all of make test
+	@cd $(BUILD) && ctest --output-on-failure -j 2 -L vulkan
 
 check-random: deps # graphs of tensor ops through every engine; what differs is reduced and printed
 	@cmake --build $(BUILD) --target random_graphs
