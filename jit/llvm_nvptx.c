@@ -1,5 +1,7 @@
 #include "jit/llvm_gpu.h"
 
+#include <string.h>
+
 /* NVIDIA GPUs: a team is a block of `team` threads.
  *
  *   ptx_kernel void @kernel(ptr global buffer..., ptr global symbols)
