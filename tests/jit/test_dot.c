@@ -783,7 +783,8 @@ END_TEST
 START_TEST(teams_refuse)
 {
     static const shape s = {4, 16, 64, 32, 4, true, false, false};
-    static const char *const names[] = {"dot_panel", "turn", "outer", "pack"};
+    static const char *const names[] = {"dot_panel", "turn", "outer",
+                                        "pack"}; /* outer: of packed rows */
     const rlx_jit_target teams[] = {host_team_target(32),
                                     {.kind = RLX_JIT_NVPTX, .processor = "sm_80"},
                                     {.kind = RLX_JIT_AMDGPU, .processor = "gfx1100"},
@@ -794,12 +795,12 @@ START_TEST(teams_refuse)
     rlx_text_put(&t, "lir module @dot {\n");
     put_panel(&t, 0, &s);
     put_turned_blocks(&t, "q8_0");
-    put_outer(&t, 0, 4, 16, 1);
+    put_outer_packed(&t, 0, 4, 16, 2, 4);
     put_pack(&t, 0, "f32", 4, 4, 1);
     rlx_text_put(&t, "}\n");
     EXPECT_OK(subject_parse(&parsed, "refused", t.data));
     for (const rlx_ir_func *k = parsed.module->first; k; k = k->next, i++)
-        for (int team = 0; team < (i < 2 ? 4 : 3); team++) { /* SPIR-V has the last two */
+        for (int team = 0; team < (i < 3 ? 4 : 3); team++) { /* SPIR-V has the last */
             uint8_t *code;
             size_t bytes;
             char want[64];
