@@ -7,14 +7,15 @@
  * instructions are counted in what llvm-objdump-19 prints, or in PTX: once each, however often a loop runs them. Bytes
  * and operations are a launch's at the bucket's end: of the tape, as `rlx bench` has them. Programs that are not on PATH leave
  * their columns empty. */
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/gpu_facts.h"
 #include "frontend/rlx.h"
 #include "jit/code_object.h"
-#include "jit/gpu_target.h"
 #include "runtime/cache.h"
 #include "runtime/program.h"
 
@@ -27,116 +28,14 @@ static int fail(rlx_status st)
     return EXIT_FAILURE;
 }
 
-/* ---- instructions ---- */
-
-typedef enum class_kind {
-    LOADS,
-    STORES,
-    TEAM,
-    FLOATS,
-    MATRIX,
-    DOTS,
-    BARRIERS,
-    OTHERS,
-    CLASSES
-} class_kind;
-
-/* What mnemonics begin with, or hold behind a "*"; the first that fits counts. */
-static const struct {
-    class_kind kind;
-    const char *amd, *ptx;
-} classes[] = {
-    {BARRIERS, "s_barrier", "bar.sync"},
-    {MATRIX, "v_mfma", "mma.sync"},
-    {MATRIX, "v_wmma", "wgmma.mma"},
-    {DOTS, "v_dot", "dp4a"},
-    {LOADS, "global_load", "ld.global"},
-    {LOADS, "s_load", "ld.param"},
-    {STORES, "global_store", "st.global"},
-    {TEAM, "ds_", "ld.shared"},
-    {TEAM, "ds_", "st.shared"},
-    {OTHERS, "v_cvt", "cvt"},
-    {OTHERS, "v_cndmask", "setp"},
-    {OTHERS, "v_mov", "mov"},
-    {OTHERS, "v_cmp", "selp"},
-    {FLOATS, "*_f32", "*rn.f32"},
-    {FLOATS, "*_f16", "*.f32"},
-};
-
-typedef struct counts {
-    int of[CLASSES], all;
-} counts;
-
-static bool fits(const char *mnemonic, const char *pattern)
-{
-    return pattern[0] == '*' ? strstr(mnemonic, pattern + 1) != NULL
-                             : !strncmp(mnemonic, pattern, strlen(pattern));
-}
-
-static void count_one(const char *mnemonic, bool amd, counts *c)
-{
-    class_kind kind = OTHERS;
-    size_t i = 0;
-    const size_t n = sizeof classes / sizeof *classes;
-    while (i < n && !fits(mnemonic, amd ? classes[i].amd : classes[i].ptx))
-        i++;
-    if (i < n)
-        kind = classes[i].kind;
-    c->of[kind]++;
-    c->all++;
-}
-
-/* Lines of a listing: "\tMNEMONIC operands"; of PTX also "@%p1 bra", and none that begins with a point. */
-static void count_line(const char *line, bool amd, counts *c)
-{
-    char mnemonic[64];
-    if (line[0] != '\t' || line[1] == '.' || line[1] == '/' || line[1] == '{' || line[1] == '}')
-        return;
-    if (sscanf(line, line[1] == '@' ? " %*s %63[^ \t;]" : " %63[^ \t;]", mnemonic) == 1)
-        count_one(mnemonic, amd, c);
-}
-
 /* ---- a kernel ---- */
 
 typedef struct facts {
     int64_t registers, spills,
         team_bytes;        /* spills: registers, or bytes on NVIDIA's; -1: not known */
-    int waves, most_waves; /* that run side by side: of a SIMD; of a multiprocessor */
-    counts counts;
+    int waves, most_waves; /* that run side by side */
+    rlx_gpu_counts counts;
 } facts;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t round_up(int64_t n, int64_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
-/* Waves of a SIMD, by registers and by the team memory that its compute unit has. */
-static void occupy_amd(const rlx_gpu_processor *p, facts *f)
-{
-    const int waves_of_team = RLX_JIT_DEFAULT_TEAM / p->lanes;
-    int64_t n = least(p->waves, p->registers / round_up(f->registers, p->register_group));
-    if (f->team_bytes)
-        n = least(n, p->team_bytes / f->team_bytes * waves_of_team / p->simds);
-    f->waves = (int)n;
-    f->most_waves = p->waves;
-}
-
-/* Warps of a multiprocessor of compute capability 8.0 and 9.0: CUDA's programming guide, technical specifications. */
-static void occupy_nvidia(const char *processor, facts *f)
-{
-    enum { WARPS = 64, REGISTERS = 65536, GROUP = 256, LANES = 32, KIB = 1024 };
-    const int64_t team = strncmp(processor, "sm_9", 4) ? 164 * KIB : 228 * KIB;
-    const int of_team = RLX_JIT_DEFAULT_TEAM / LANES;
-    int64_t n = REGISTERS / round_up(f->registers * LANES, GROUP);
-    n = least(WARPS, n / of_team * of_team);
-    f->waves = (int)least(n, team / (f->team_bytes + KIB) * of_team); /* CUDA itself takes 1 KiB */
-    f->most_waves = WARPS;
-}
 
 static bool write_code(const char *path, const rlx_program_kernel *k)
 {
@@ -154,12 +53,11 @@ static rlx_status look_at_amd(const rlx_gpu_processor *p, const rlx_program_kern
     out->registers = o.vgprs;
     out->spills = o.vgpr_spills + o.sgpr_spills;
     out->team_bytes = o.team_bytes;
-    occupy_amd(p, out);
     snprintf(command, sizeof command,
              "llvm-objdump-19 -d --no-show-raw-insn --mcpu=%s %s 2>/dev/null", p->name, path);
     FILE *f = popen(command, "r");
     while (f && fgets(line, sizeof line, f))
-        count_line(line, true, &out->counts);
+        rlx_gpu_count_line(line, true, &out->counts);
     if (f)
         pclose(f);
     return RLX_OK;
@@ -183,7 +81,7 @@ static void look_at_ptx(const rlx_gpu_processor *p, const rlx_program_kernel *k,
 {
     char command[256], line[512];
     for (const char *c = (const char *)k->code; c;) {
-        count_line(c, false, &out->counts);
+        rlx_gpu_count_line(c, false, &out->counts);
         c = memchr(c, '\n', (size_t)((const char *)k->code + k->code_bytes - c));
         c = c && c + 1 < (const char *)k->code + k->code_bytes ? c + 1 : NULL;
     }
@@ -197,8 +95,6 @@ static void look_at_ptx(const rlx_gpu_processor *p, const rlx_program_kernel *k,
     }
     if (f)
         pclose(f);
-    if (out->registers)
-        occupy_nvidia(p->name, out);
 }
 
 static rlx_status look_at(const rlx_gpu_processor *p, const rlx_program_kernel *k, facts *out)
@@ -215,6 +111,7 @@ static rlx_status look_at(const rlx_gpu_processor *p, const rlx_program_kernel *
     else if (!st)
         look_at_ptx(p, k, path, out);
     unlink(path);
+    out->waves = rlx_gpu_waves(p, out->registers, out->team_bytes, &out->most_waves);
     return st;
 }
 
@@ -241,12 +138,14 @@ static void put_header(const rlx_gpu_processor *p)
         "float | dot | matrix | barriers | others | all |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         amd ? "VGPRs" : "registers", amd ? "spilled" : "spill bytes",
-        amd ? "waves of a SIMD" : "warps");
+        amd ? "waves of a compute unit" : "warps of a multiprocessor");
 }
 
 static void put_row(const rlx_program_kernel *k, int64_t launches, const facts *f)
 {
-    static const class_kind shown[] = {LOADS, STORES, TEAM, FLOATS, DOTS, MATRIX, BARRIERS, OTHERS};
+    static const rlx_gpu_class shown[] = {RLX_GPU_LOADS,    RLX_GPU_STORES, RLX_GPU_TEAM,
+                                          RLX_GPU_FLOATS,   RLX_GPU_DOTS,   RLX_GPU_MATRIX,
+                                          RLX_GPU_BARRIERS, RLX_GPU_OTHERS};
     printf("| %s | %lld | %.1f | %.0f | ", k->name, (long long)launches,
            (double)k->cost.bytes[1] / 1e3, (double)k->cost.operations[1] / 1e3);
     if (f->registers)
@@ -291,24 +190,23 @@ static int64_t tokens_of(const rlx_program *p)
     return i < 0 ? 0 : p->upper[i];
 }
 
-static void keep(rlx_program **kept, rlx_program *p)
-{
-    rlx_program_destroy(*kept);
-    *kept = p;
-}
-
+/* A program that is neither may have been one of them so far. */
 static bool read_entry(void *user, const rlx_cache_entry *e)
 {
     reading *r = user;
     rlx_program *p;
     if ((r->status = rlx_cache_read(r->cache, e, &p)))
         return false;
-    if (!r->decode || tokens_of(p) < tokens_of(r->decode))
-        keep(&r->decode, p);
-    else if (!r->prefill || tokens_of(p) > tokens_of(r->prefill))
-        keep(&r->prefill, p);
-    else
-        rlx_program_destroy(p);
+    rlx_program *fewest = r->decode && tokens_of(r->decode) <= tokens_of(p) ? r->decode : p;
+    rlx_program *other = fewest == p ? r->decode : p;
+    const int64_t most = tokens_of(r->prefill ? r->prefill : fewest);
+    r->decode = fewest;
+    if (other && tokens_of(other) > most) {
+        rlx_program_destroy(r->prefill);
+        r->prefill = other;
+    } else {
+        rlx_program_destroy(other);
+    }
     return true;
 }
 
@@ -336,25 +234,27 @@ static rlx_status put_target(rlx_context *cx, const char *model, const char *nam
     return st;
 }
 
-static bool remove_entry(void *user, const rlx_cache_entry *e)
+static int remove_path(const char *path, const struct stat *st, int kind, struct FTW *at)
 {
-    rlx_status_free(rlx_cache_remove(user, e));
-    return true;
+    (void)st, (void)kind, (void)at;
+    return remove(path);
 }
 
-/* In a cache of its own, which is emptied. */
+/* In a cache of its own, which goes away with all that is in it. */
 static rlx_status look_at_target(const char *model, const char *name)
 {
+    enum { OPEN = 8 };
     char folder[] = "/tmp/rlx-static-XXXXXX";
     rlx_context *cx;
     if (!mkdtemp(folder))
         return RLX_FAIL(RLX_IO, "no temporary folder");
     const rlx_context_options o = {.cache = {.folder = folder}};
-    RLX_TRY(rlx_context_create(&o, &cx));
-    rlx_status st = put_target(cx, model, name);
-    rlx_status_free(rlx_cache_each(rlx_context_cache(cx), remove_entry, rlx_context_cache(cx)));
-    rlx_context_destroy(cx);
-    rmdir(folder);
+    rlx_status st = rlx_context_create(&o, &cx);
+    if (!st) {
+        st = put_target(cx, model, name);
+        rlx_context_destroy(cx);
+    }
+    nftw(folder, remove_path, OPEN, FTW_DEPTH | FTW_PHYS);
     return st;
 }
 

@@ -2,12 +2,17 @@
 
 #include <string.h>
 
+enum {
+    CUDA_REGISTERS = 65536 / 32
+}; /* of a multiprocessor, of a lane; of a warp they come in 256 */
+
 static const rlx_gpu_processor processors[] = {
-#define CUDA_TARGET(name, features, team_bytes) \
-    {RLX_JIT_NVPTX, name, features, RLX_GPU_NVIDIA, 32, team_bytes, 0, 0, 0, 0},
+#define CUDA_TARGET(name, features, team_bytes, unit_bytes, taken, waves)                \
+    {RLX_JIT_NVPTX, name, features,   RLX_GPU_NVIDIA, 32, team_bytes, CUDA_REGISTERS, 8, \
+     waves,         1,    unit_bytes, taken},
 #define HIP_TARGET(name, features, family, lanes, team_bytes, registers, group, waves, simds) \
     {RLX_JIT_AMDGPU, name,  features, RLX_GPU_##family, lanes, team_bytes, registers,         \
-     group,          waves, simds},
+     group,          waves, simds,    team_bytes,       0},
 #include "jit/gpu_targets.def"
 #undef CUDA_TARGET
 #undef HIP_TARGET

@@ -19,8 +19,10 @@ typedef struct rlx_gpu_processor {
     rlx_gpu_family family;
     int lanes; /* invocations that change elements without team memory */
     int64_t team_bytes;
-    /* AMD: what decides how many waves run side by side */
+    /* What decides how many waves run side by side: vector registers of a SIMD, of a lane, in groups; waves of a SIMD; SIMDs and
+     * bytes of team memory of a compute unit (a multiprocessor is one, of one SIMD); those of them that no team sees, for each */
     int registers, register_group, waves, simds;
+    int64_t unit_bytes, taken_bytes;
 } rlx_gpu_processor;
 
 /* RLX_UNSUPPORTED names the nearest that is known. `name` may be NULL. */
