@@ -15,11 +15,8 @@ rlx_status rlx_jit_grid_extents(const rlx_ir_func *kernel, rlx_dim out[RLX_PROGR
 /* About how many vector instructions the kernel unrolls to: what compiling it costs. */
 int64_t rlx_jit_kernel_cost(const rlx_ir_func *kernel);
 
-/* The most that one kernel may unroll to: LLVM's time grows with it. A team has a sum's elements in many invocations. */
-enum {
-    RLX_JIT_MAX_COST = 1 << 13,
-    RLX_JIT_MAX_SPIRV_COST = 1 << 14,
-    RLX_JIT_MAX_TEAM_COST = 1 << 15
-};
+/* The most that one kernel may unroll to: LLVM's time grows with it. A team, of whatever GPU, has a sum's elements in many
+ * invocations. */
+enum { RLX_JIT_MAX_COST = 1 << 13, RLX_JIT_MAX_TEAM_COST = 1 << 14 };
 
 #endif

@@ -280,9 +280,8 @@ rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, const
 rlx_status rlx_jit_check_budget(const rlx_ir_func *kernel, rlx_jit_kind kind)
 {
     const int64_t cost = rlx_jit_kernel_cost(kernel);
-    const int most = kind == RLX_JIT_SPIRV   ? RLX_JIT_MAX_SPIRV_COST
-                     : kind == RLX_JIT_NVPTX ? RLX_JIT_MAX_TEAM_COST
-                                             : RLX_JIT_MAX_COST;
+    const bool team = kind != RLX_JIT_CPU && kind != RLX_JIT_AARCH64;
+    const int most = team ? RLX_JIT_MAX_TEAM_COST : RLX_JIT_MAX_COST;
     if (cost > most)
         return RLX_FAIL(RLX_UNSUPPORTED,
                         "kernel @%s unrolls to about %lld vector operations; at most "

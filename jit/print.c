@@ -6,6 +6,7 @@
 typedef struct printer {
     const rlx_llvm_module *module;
     rlx_llvm *worker;
+    rlx_jit_kind kind;
     rlx_llvm_form form;
     rlx_jit_parts parts; /* printed so far */
 } printer;
@@ -14,7 +15,7 @@ typedef struct printer {
 static rlx_status print_kernel(printer *p, const rlx_ir_func *kernel, rlx_text *out)
 {
     rlx_llvm_parts parts;
-    RLX_TRY(rlx_jit_check_budget(kernel, RLX_JIT_CPU));
+    RLX_TRY(rlx_jit_check_budget(kernel, p->kind));
     RLX_TRY(rlx_jit_adopt_status(
         p->module->emit(p->worker, kernel, p->form, &parts, RLX_LLVM_KERNEL, out)));
     for (int i = 0; i < parts.n; i++) {
@@ -45,7 +46,7 @@ static rlx_status print_spirv(const rlx_ir_module *m, const rlx_jit_target *t, r
 
 static rlx_status open_printer(printer *p, const rlx_jit_target *t, rlx_jit_text what)
 {
-    *p = (printer){.form = what == RLX_JIT_LLVM ? RLX_LLVM_IR : RLX_LLVM_ASM};
+    *p = (printer){.kind = t->kind, .form = what == RLX_JIT_LLVM ? RLX_LLVM_IR : RLX_LLVM_ASM};
     RLX_TRY(rlx_jit_module_open(&p->module));
     RLX_TRY(rlx_jit_worker_create(p->module, t, &p->worker));
     rlx_jit_parts_init(&p->parts);
