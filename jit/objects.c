@@ -16,14 +16,13 @@ static rlx_status begin_object(rlx_jit_objects *o, const char *name, rlx_text **
     return next->name ? RLX_OK : RLX_OOM();
 }
 
-static rlx_status emit_all(const rlx_llvm_module *m, rlx_llvm *worker, const rlx_ir_func *kernel,
-                           rlx_jit_objects *out)
+static rlx_status emit_all(const rlx_llvm_module *m, rlx_llvm *worker, const rlx_jit_target *t,
+                           const rlx_ir_func *kernel, rlx_jit_objects *out)
 {
     rlx_llvm_parts parts = {0};
     rlx_text *code;
     RLX_TRY(begin_object(out, kernel->name, &code));
-    RLX_TRY(rlx_jit_adopt_status(
-        m->emit(worker, kernel, RLX_LLVM_CODE, &parts, RLX_LLVM_KERNEL, code)));
+    RLX_TRY(rlx_jit_worker_emit(m, worker, t, kernel, RLX_LLVM_CODE, &parts, code));
     for (int i = 0; i < parts.n; i++) {
         RLX_TRY(begin_object(out, parts.name[i].text, &code));
         RLX_TRY(rlx_jit_emit_part(m, worker, kernel, RLX_LLVM_CODE, i, &parts.name[i], code));
@@ -42,7 +41,7 @@ rlx_status rlx_jit_emit_objects(const rlx_ir_func *kernel, const rlx_jit_target 
     RLX_TRY(rlx_jit_check_budget(kernel, t->kind));
     RLX_TRY(rlx_jit_module_open(&m));
     RLX_TRY(rlx_jit_worker_create(m, t, &worker));
-    rlx_status st = emit_all(m, worker, kernel, out);
+    rlx_status st = emit_all(m, worker, t, kernel, out);
     m->destroy(worker);
     if (st)
         rlx_jit_objects_deinit(out);

@@ -1,4 +1,4 @@
-/* jit/objects.h: one kernel of a CPU as rlx_jit_compile makes it: its object, and behind it those of the loops that
+/* jit/objects.h: one kernel as rlx_jit_compile makes it: its object, of a CPU also behind it those of the loops that
  * are functions of their own (llvm_parts.h), which it calls by their names. For tests and benchmarks. */
 #ifndef RLX_JIT_OBJECTS_H
 #define RLX_JIT_OBJECTS_H
