@@ -48,15 +48,33 @@ static item take_text(packed *p, uint64_t n)
     return i;
 }
 
+/* A number; nothing that metadata counts has more than 32 bits. */
+static item take_int(packed *p, int bytes)
+{
+    const uint64_t v = take(p, bytes);
+    p->bad |= v > UINT32_MAX;
+    return (item){ITEM_INT, (int64_t)(v & UINT32_MAX), NULL};
+}
+
+/* An array or a map, whose elements take a byte each at least. */
+static item take_many(packed *p, item_kind kind, uint64_t n)
+{
+    if (n > (uint64_t)(p->end - p->at)) {
+        p->bad = true;
+        return (item){ITEM_OTHER, 0, NULL};
+    }
+    return (item){kind, (int64_t)n, NULL};
+}
+
 static item next(packed *p)
 {
     const unsigned tag = (unsigned)take(p, 1);
     if (tag < 0x80)
         return (item){ITEM_INT, tag, NULL};
     if (tag < 0x90)
-        return (item){ITEM_MAP, tag & 15, NULL};
+        return take_many(p, ITEM_MAP, tag & 15);
     if (tag < 0xa0)
-        return (item){ITEM_ARRAY, tag & 15, NULL};
+        return take_many(p, ITEM_ARRAY, tag & 15);
     if (tag < 0xc0)
         return take_text(p, tag & 31);
     switch (tag) {
@@ -68,17 +86,17 @@ static item next(packed *p)
     case 0xcd:
     case 0xce:
     case 0xcf:
-        return (item){ITEM_INT, (int64_t)take(p, 1 << (tag - 0xcc)), NULL};
+        return take_int(p, 1 << (tag - 0xcc));
     case 0xd9:
     case 0xda:
     case 0xdb:
         return take_text(p, take(p, 1 << (tag - 0xd9)));
     case 0xdc:
     case 0xdd:
-        return (item){ITEM_ARRAY, (int64_t)take(p, 2 << (tag - 0xdc)), NULL};
+        return take_many(p, ITEM_ARRAY, take(p, 2 << (tag - 0xdc)));
     case 0xde:
     case 0xdf:
-        return (item){ITEM_MAP, (int64_t)take(p, 2 << (tag - 0xde)), NULL};
+        return take_many(p, ITEM_MAP, take(p, 2 << (tag - 0xde)));
     default: /* negative and broken numbers, bytes: not in this metadata */
         p->bad = true;
         return (item){ITEM_OTHER, 0, NULL};
@@ -315,7 +333,7 @@ static rlx_status read_descriptor(const object *o, const char *p, uint64_t addre
     out->descriptor.team_bytes = sizes[0];
     out->descriptor.scratch_bytes = sizes[1];
     out->descriptor.kernarg_bytes = sizes[2];
-    out->descriptor.entry = (int64_t)address + entry;
+    out->descriptor.entry = (int64_t)(address + (uint64_t)entry); /* which may wrap */
     out->descriptor.lanes = properties & PROPERTY_WAVE32 ? 32 : 64;
     if (!at_address(o, (uint64_t)out->descriptor.entry, 1, PF_R | PF_X))
         return BAD("the descriptor's entry is no code");

@@ -436,14 +436,12 @@ static void write_header(linker *l, uint64_t sections)
 
 /* ---- relocate ---- */
 
-static rlx_status write_distance(linker *l, uint32_t type, uint64_t at, uint64_t place,
-                                 int64_t value)
+static rlx_status write_distance(linker *l, uint32_t type, uint64_t at, int64_t distance)
 {
     static const struct {
         uint32_t type;
         int bytes, shift;
     } kinds[] = {{R_REL32, 4, 0}, {R_REL64, 8, 0}, {R_REL32_LO, 4, 0}, {R_REL32_HI, 4, 32}};
-    const int64_t distance = value - (int64_t)place;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (kinds[i].type != type)
             continue;
@@ -456,6 +454,9 @@ static rlx_status write_distance(linker *l, uint32_t type, uint64_t at, uint64_t
     return REFUSE("a relocation of type %u, which no kernel has", type);
 }
 
+/* Distances count from an instruction or a descriptor, so many bytes before their own place at most: addends have these in them. */
+enum { BEFORE = 16 };
+
 static rlx_status relocate(linker *l, int section, const Elf64_Rela *r)
 {
     const Elf64_Shdr *s = &l->sections[section];
@@ -467,9 +468,13 @@ static rlx_status relocate(linker *l, int section, const Elf64_Rela *r)
     const Elf64_Sym *to = &l->symbols[symbol];
     if (!is_linked(l, to->st_shndx))
         return REFUSE("a relocation to section %d, which is not linked", to->st_shndx);
+    const uint64_t reached = to->st_value + (uint64_t)r->r_addend; /* in its section; wraps */
+    if (reached > l->sections[to->st_shndx].sh_size + BEFORE)
+        return BAD("a relocation at byte %llu of section %d, which leads out of section %d",
+                   (unsigned long long)r->r_offset, section, to->st_shndx);
+    const uint64_t place = l->address[section] + r->r_offset;
     return write_distance(l, type, l->out[l->number[section]].sh_offset + r->r_offset,
-                          l->address[section] + r->r_offset,
-                          (int64_t)(l->address[to->st_shndx] + to->st_value) + r->r_addend);
+                          (int64_t)(l->address[to->st_shndx] + reached - place));
 }
 
 static rlx_status relocate_all(linker *l)
