@@ -502,6 +502,8 @@ static rlx_status emit_dot(rlx_emit *e, const rlx_ir_node *n)
     rlx_emit_tile *out;
     if (rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0))
         return rlx_emit_unsupported(e, n, "rows that are turned are for CPUs");
+    if (!e->engine->dot4)
+        return rlx_emit_unsupported(e, n, "no instruction multiplies four codes");
     d.size = d.k / d.groups;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     for (int i = 1; i < n->nin; i++) {

@@ -365,6 +365,8 @@ rlx_status rlx_emit_matrix_dot_rows(rlx_emit *e, const rlx_ir_node *n)
     rlx_emit_tile *out;
     if (!x.unit)
         return rlx_emit_unsupported(e, n, "there is no matrix unit that multiplies bytes");
+    if (!e->engine->multiply || !e->engine->copy || !e->engine->copies_end)
+        return rlx_emit_unsupported(e, n, "products and copies of a matrix unit");
     if (!split_tile(e, type->dim[0], type->dim[1], &x.s))
         return rlx_emit_unsupported(e, n, "%lldx%lld are no fragments of %dx%d for %d subgroups",
                                     (long long)type->dim[0], (long long)type->dim[1], x.unit->m,
