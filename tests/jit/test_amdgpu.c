@@ -14,6 +14,8 @@
 #include "jit/gpu_target.h"
 #include "jit/hsaco_link.h"
 #include "jit/module.h"
+#include "jit/objects.h"
+#include "runtime/cpu.h"
 #include "tests/jit/block_kernels.h"
 #include "tests/runtime/suite.h"
 
@@ -384,12 +386,26 @@ static rlx_status with_flags(const broken *b, const char *name, uint64_t more)
     return link_copy(b, &s, at, sizeof s);
 }
 
-static rlx_status with_relocation(const broken *b, uint64_t offset, uint32_t symbol, uint32_t type)
+static rlx_status with_addend(const broken *b, uint64_t offset, uint32_t symbol, uint32_t type,
+                              int64_t addend)
 {
     Elf64_Shdr s;
     section_header(b, ".rela.text", &s);
-    const Elf64_Rela r = {offset, ELF64_R_INFO((uint64_t)symbol, type), 0};
+    const Elf64_Rela r = {offset, ELF64_R_INFO((uint64_t)symbol, type), addend};
     return link_copy(b, &r, s.sh_offset, sizeof r);
+}
+
+static rlx_status with_relocation(const broken *b, uint64_t offset, uint32_t symbol, uint32_t type)
+{
+    return with_addend(b, offset, symbol, type, 0);
+}
+
+/* The first symbol that is global: the kernel, or its descriptor. */
+static uint32_t first_global(const broken *b)
+{
+    Elf64_Shdr table;
+    section_header(b, ".symtab", &table);
+    return table.sh_info;
 }
 
 static rlx_status with_symbol(const broken *b, uint16_t number)
@@ -422,9 +438,56 @@ START_TEST(refuses)
     EXPECT_ERROR(with_relocation(&b, 0, 1, 3), RLX_UNSUPPORTED, "relocation of type 3");
     EXPECT_ERROR(with_relocation(&b, 1 << 30, 1, 10), RLX_INVALID_FILE, "at byte 1073741824");
     EXPECT_ERROR(with_relocation(&b, 0, 1 << 20, 10), RLX_INVALID_FILE, "of symbol 1048576");
+    const uint32_t kernel = first_global(&b);
+    EXPECT_OK(with_addend(&b, 0, kernel, 10, 4));
+    EXPECT_ERROR(with_addend(&b, 0, kernel, 10, 1 << 30), RLX_INVALID_FILE, "leads out of section");
+    EXPECT_ERROR(with_addend(&b, 0, kernel, 10, -(1 << 30)), RLX_INVALID_FILE, "leads out of");
+    EXPECT_ERROR(with_addend(&b, 0, kernel, 5, INT64_MAX), RLX_INVALID_FILE, "leads out of");
     EXPECT_ERROR(with_symbol(&b, SHN_UNDEF), RLX_UNSUPPORTED, "which nothing offers");
     EXPECT_ERROR(with_symbol(&b, SHN_ABS), RLX_UNSUPPORTED, "in no section");
     EXPECT_ERROR(with_symbol(&b, SHN_UNDEF), RLX_UNSUPPORTED, "linking kernel @broken");
+    rlx_text_deinit(&b.object);
+}
+END_TEST
+
+/* The note's text `key` in a code object; what follows it is the value. */
+static char *find_key(const rlx_text *code, const char *key)
+{
+    char *p = memmem(code->data, code->len, key, strlen(key));
+    ck_assert_msg(p != NULL, "no %s", key);
+    return p + strlen(key);
+}
+
+/* Numbers that no 32 bits hold, and a descriptor's entry that wraps. */
+START_TEST(numbers_of_metadata)
+{
+    enum { SHORT = 3, LONG = 9, WORD_16 = 0xcd, WORD_64 = 0xcf, TEXT = 0xa0, ENTRY = 16 };
+    broken b;
+    rlx_text out = {0};
+    rlx_code_object o;
+    broken_init(&b);
+    EXPECT_OK(rlx_hsaco_link("k", b.object.data, b.object.len, &out));
+    char *p = find_key(&out, ".kernarg_segment_size");
+    ck_assert_int_eq((unsigned char)p[0], WORD_16);
+    const int left = (p[SHORT] & 31) - (LONG - SHORT); /* of the key behind it, which is cut */
+    ck_assert_int_ge(left, 0);
+    memset(p + 1, 0xff, LONG - 1);
+    p[0] = (char)WORD_64;
+    p[LONG] = (char)(TEXT | left);
+    EXPECT_ERROR(rlx_code_object_read(out.data, out.len, &o), RLX_INVALID_FILE, "broken");
+    rlx_text_deinit(&out);
+    EXPECT_OK(rlx_hsaco_link("k", b.object.data, b.object.len, &out));
+    const section constants = find_section(out.data, ".rodata");
+    const int64_t far = INT64_MAX;
+    EXPECT_OK(rlx_code_object_read(out.data, out.len, &o));
+    for (size_t at = 0; at + 64 <= constants.bytes; at += 64) {
+        int64_t entry;
+        memcpy(&entry, constants.data + at + ENTRY, sizeof entry);
+        if ((int64_t)(constants.address + at) + entry == o.entry_address)
+            memcpy(out.data + (constants.data - out.data) + at + ENTRY, &far, sizeof far);
+    }
+    EXPECT_ERROR(rlx_code_object_read(out.data, out.len, &o), RLX_INVALID_FILE, "is no code");
+    rlx_text_deinit(&out);
     rlx_text_deinit(&b.object);
 }
 END_TEST
@@ -531,24 +594,103 @@ static int count(const char *text, const char *word)
     return n;
 }
 
-/* Barriers empty no cache and wait for team memory alone; no special function is called. */
+/* Whether each barrier that has writes to team memory before it waits for them; *found counts those. */
+static bool waits_for_team(const char *text, int *found)
+{
+    bool writes = false, waited = false;
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (!strncmp(line, "\tds_write", 9) || !strncmp(line, "\tds_store", 9)) {
+            writes = true;
+            waited = false;
+        }
+        const char *wait = strncmp(line, "\ts_wait", 7) ? NULL : line;
+        const size_t n = strcspn(line, "\n");
+        waited |= wait && (memmem(wait, n, "lgkmcnt(0)", 10) || memmem(wait, n, "dscnt 0x0", 9));
+        if (strncmp(line, "\ts_barrier", 10) != 0)
+            continue;
+        if (writes && !waited)
+            return false;
+        *found += writes;
+        writes = false;
+    }
+    return true;
+}
+
+/* Barriers wait for team memory alone, and empty no cache; no special function is called. */
 START_TEST(instructions)
 {
+    static const char *const none[] = {"buffer_inv", "buffer_wb", "buffer_gl", "gl0_inv",
+                                       "global_inv", "global_wb", "s_swappc",  "rlx.fences"};
     subject s;
     read_kernels(&s, "control.rlx");
     for (int p = 0; p < PROCESSORS; p++) {
         rlx_text text = {0};
+        int found = 0;
         const rlx_jit_target t = target_of(p);
         for (const rlx_ir_func *k = s.module->first; k; k = k->next)
             EXPECT_OK(rlx_jit_print_kernel(k, &t, RLX_JIT_ASM, &text));
-        ck_assert_int_ge(count(text.data, "s_barrier"), 1);
-        ck_assert_int_eq(count(text.data, "buffer_inv"), 0);
-        ck_assert_int_eq(count(text.data, "buffer_wb"), 0);
-        ck_assert_int_eq(count(text.data, "gl0_inv"), 0);
-        ck_assert_int_eq(count(text.data, "s_swappc"), 0);
-        ck_assert_int_eq(count(text.data, "rlx.fences"), 0);
+        ck_assert_msg(waits_for_team(text.data, &found), "%s:\n%s", processors[p].name, text.data);
+        ck_assert_int_ge(found, 1);
+        for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+            ck_assert_msg(!strstr(text.data, none[i]), "%s for %s", none[i], processors[p].name);
         rlx_text_deinit(&text);
     }
+    subject_destroy(&s);
+}
+END_TEST
+
+/* A kernel that unrolls to about so many operations is compiled for teams and not for a CPU, whichever way it is asked for. */
+START_TEST(budgets)
+{
+    enum { MAPS = 40, SIDE = 64 }; /* 256 vectors each */
+    static const rlx_jit_target targets[] = {
+        {.kind = RLX_JIT_NVPTX, .processor = "sm_80", .team = TEAM},
+        {.kind = RLX_JIT_AMDGPU, .processor = "gfx942", .team = TEAM}};
+    const rlx_jit_target cpu = {.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features};
+    rlx_text kernel = {0}, out = {0};
+    uint8_t *code;
+    size_t bytes;
+    subject s;
+    rlx_text_putf(&kernel,
+                  "lir module @m {\n kernel @k(%%x: global f32[%d,%d]) {\n"
+                  "  %%one = const {ivalue=1} : i64\n  grid %%one (%%i: i64) {\n",
+                  SIDE, SIDE);
+    rlx_text_putf(&kernel,
+                  "  %%z = const {ivalue=0} : i64\n  %%v0 = load %%x, %%z, %%z "
+                  "{axes=[0,1]} : f32<%dx%d>\n",
+                  SIDE, SIDE);
+    for (int i = 0; i < MAPS; i++)
+        rlx_text_putf(&kernel, "  %%v%d = map %%v%d, %%v0 {fn=add} : f32<%dx%d>\n", i + 1, i, SIDE,
+                      SIDE);
+    rlx_text_putf(&kernel,
+                  "  store %%x, %%v%d, %%z, %%z {axes=[0,1]}\n  yield\n  }\n  return\n }\n}\n",
+                  MAPS);
+    EXPECT_OK(subject_parse(&s, "budgets", kernel.data));
+    for (int i = 0; i < 2; i++) {
+        EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &targets[i], &code, &bytes));
+        free(code);
+        EXPECT_OK(rlx_jit_print_module(s.module, &targets[i], RLX_JIT_ASM, &out));
+    }
+    EXPECT_ERROR(rlx_jit_print_module(s.module, &cpu, RLX_JIT_ASM, &out), RLX_UNSUPPORTED,
+                 "unrolls to");
+    subject_destroy(&s);
+    rlx_text_deinit(&kernel);
+    rlx_text_deinit(&out);
+}
+END_TEST
+
+/* As objects, too, a kernel is linked. */
+START_TEST(objects)
+{
+    const rlx_jit_target t = target_of(0);
+    subject s;
+    rlx_jit_objects o;
+    read_kernels(&s, "memory.rlx");
+    EXPECT_OK(rlx_jit_emit_objects(s.module->first, &t, &o));
+    ck_assert_int_eq(o.n, 1);
+    check_object(s.module->first, 0, (const uint8_t *)o.object[0].code.data, o.object[0].code.len);
+    rlx_jit_objects_deinit(&o);
     subject_destroy(&s);
 }
 END_TEST
@@ -646,10 +788,13 @@ int main(int argc, char **argv)
     SUITE_TEST(s, "refuses", refuses);
     SUITE_TEST(s, "damaged", damaged);
     SUITE_TEST(s, "notes_as_llvm_reads_them", notes_as_llvm_reads_them);
+    SUITE_TEST(s, "numbers_of_metadata", numbers_of_metadata);
     SUITE_TEST(s, "instructions", instructions);
+    SUITE_TEST(s, "budgets", budgets);
+    SUITE_TEST(s, "objects", objects);
     SUITE_TEST(s, "rows_in_waves", rows_in_waves);
     SUITE_TEST(s, "products_of_codes", products_of_codes);
     SUITE_TEST(s, "names", names);
     add_blocks(s);
-    return suite_run(s, 9 + BLOCK_FORMATS);
+    return suite_run(s, 12 + BLOCK_FORMATS);
 }
