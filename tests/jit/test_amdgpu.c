@@ -1,10 +1,9 @@
 /* Code objects for AMD GPUs: every kernel of tests/jit/kernels/ and of the block formats is emitted, linked, and read
  * back as a loader would: descriptor, symbols, metadata; no spills, no scratch. (What the code computes is tested on
  * the host: test_kernels.c, host_team.h.) The linker is held against ld.lld-19, the reader against llvm-readelf-19,
- * where they are there. `test_jit_amdgpu all`: for all processors (ctest: jit_amdgpu_all). */
+ * where they are there. Without arguments a sample; `test_jit_amdgpu all`: everything, for all processors (ctest: jit_amdgpu_all). */
 #include <dirent.h>
 #include <elf.h>
-#include <limits.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -21,7 +20,7 @@
 
 extern char **environ;
 
-enum { TEAM = 128, HIDDEN_BYTES = 256 };
+enum { TEAM = 128, HIDDEN_BYTES = 256, OF_FILE = 2 };
 
 static const struct {
     const char *name;
@@ -116,17 +115,19 @@ START_TEST(files)
         if (f->d_name[0] == '.')
             continue;
         read_kernels(&s, f->d_name);
-        check_module(&s, INT_MAX);
+        check_module(&s, OF_FILE);
         subject_destroy(&s);
     }
     closedir(d);
-    ck_assert_int_ge(kernels, all_processors ? 25 * PROCESSORS : 25);
+    ck_assert_int_ge(kernels, all_processors ? 25 * PROCESSORS : 10);
 }
 END_TEST
 
 START_TEST(block_loads)
 {
     subject s;
+    if (!all_processors && _i % 2)
+        return;
     block_kernels_few(&s, block_formats[_i]);
     check_module(&s, 1);
     subject_destroy(&s);
@@ -624,7 +625,7 @@ START_TEST(instructions)
                                        "global_inv", "global_wb", "s_swappc",  "rlx.fences"};
     subject s;
     read_kernels(&s, "control.rlx");
-    for (int p = 0; p < PROCESSORS; p++) {
+    for (int p = 0; p < PROCESSORS; p += all_processors ? 1 : PROCESSORS - 1) {
         rlx_text text = {0};
         int found = 0;
         const rlx_jit_target t = target_of(p);
