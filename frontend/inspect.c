@@ -88,33 +88,58 @@ static rlx_status unknown_view(const char *what)
                     what, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
-/* What view `v` is of. */
-static rlx_status choose_target(const rlx_context *cx, int v, rlx_jit_target *out)
+/* What to print, and for which target: "LEVEL", or "LEVEL@TARGET". */
+typedef struct wanted {
+    int view;
+    bool named; /* the target was */
+    rlx_jit_target target;
+} wanted;
+
+/* The target of a view that one kind of devices has: the context's, or one that stands for its kind. */
+static rlx_status choose_target(const rlx_context *cx, const char *what, wanted *w)
 {
-    rlx_jit_target named;
-    *out = cx->target;
-    if (!views[v].target)
+    const char *of = views[w->view].target;
+    rlx_jit_target standard;
+    if (!of)
         return RLX_OK;
-    RLX_TRY(rlx_jit_target_named(views[v].target, &named));
-    if (named.kind == cx->target.kind)
+    RLX_TRY(rlx_jit_target_named(of, &standard));
+    if (standard.kind == w->target.kind)
         return RLX_OK;
+    if (w->named)
+        return RLX_FAIL(RLX_INVALID_ARGUMENT, "level \"%s\": that target has none such, as %s has",
+                        what, of);
     if (cx->parted)
-        return RLX_FAIL(RLX_UNSUPPORTED, "level %s of a flow whose layers are partly on %s",
-                        views[v].name, cx->device);
-    *out = named;
+        return RLX_FAIL(RLX_UNSUPPORTED, "level %s of a flow whose layers are partly on %s", what,
+                        cx->device);
+    w->target = standard;
     return RLX_OK;
 }
 
-/* The flow as far as view `v` wants it, for the target that it is of. */
-static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
-                        const rlx_weights *w, const rlx_compile_options *o, rlx_part part, int v)
+static rlx_status read_wanted(const rlx_context *cx, const char *what, wanted *out)
 {
-    rlx_jit_target target;
-    RLX_TRY(choose_target(cx, v, &target));
+    const size_t n = strcspn(what, "@");
+    char name[32] = "";
+    memcpy(name, what, n < sizeof name ? n : sizeof name - 1);
+    *out = (wanted){.named = what[n] == '@', .target = cx->target};
+    while (out->view < NVIEWS && strcmp(views[out->view].name, name))
+        out->view++;
+    if (out->view == NVIEWS)
+        return unknown_view(name);
+    if (out->named)
+        RLX_TRY(rlx_jit_target_named(what + n + 1, &out->target));
+    return choose_target(cx, what, out);
+}
+
+/* The flow as far as the view wants it, for the target that it is of. */
+static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
+                        const rlx_weights *w, const rlx_compile_options *o, rlx_part part,
+                        const wanted *what)
+{
+    const rlx_level level = views[what->view].level;
     if (part == RLX_PART_ALL)
-        return rlx_compilation_run_for(c, cx, &target, f, w, o, views[v].level);
+        return rlx_compilation_run_for(c, cx, &what->target, f, w, o, level);
     RLX_TRY(rlx_compilation_begin(c, cx, f, w, o, part));
-    rlx_status st = rlx_compilation_lower(c, views[v].level);
+    rlx_status st = rlx_compilation_lower(c, level);
     if (st)
         rlx_compilation_deinit(c);
     return st;
@@ -122,20 +147,21 @@ static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flo
 
 /* What runs on the CPU, where the context wants that, then what runs on its device. */
 static rlx_status print_parts(const rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
-                              const rlx_compile_options *o, int v, rlx_text *out)
+                              const rlx_compile_options *o, const wanted *what, rlx_text *out)
 {
-    const bool parts = cx->parted;
+    const bool parts = cx->parted && !what->named;
     rlx_part next = parts ? RLX_PART_FRONT : RLX_PART_ALL;
     rlx_status st = RLX_OK;
     for (bool more = true; more && !st;) {
         rlx_compilation c;
-        RLX_TRY_NOTE(lower(&c, cx, f, w, o, next, v), "lowering %s for %s", f->name, cx->device);
+        RLX_TRY_NOTE(lower(&c, cx, f, w, o, next, what), "lowering %s for %s", f->name,
+                     what->named ? "another target" : cx->device);
         if (parts)
             rlx_text_putf(out, "// on %s\n", c.on_cpu ? "the CPU" : cx->device);
-        if (parts && c.on_cpu && views[v].target)
-            rlx_text_putf(out, "// which runs no %s\n", views[v].name);
+        if (parts && c.on_cpu && views[what->view].target)
+            rlx_text_putf(out, "// which runs no %s\n", views[what->view].name);
         else
-            st = views[v].print(&c, out);
+            st = views[what->view].print(&c, out);
         more = c.part == RLX_PART_FRONT;
         next = RLX_PART_BACK;
         rlx_compilation_deinit(&c);
@@ -146,18 +172,15 @@ static rlx_status print_parts(const rlx_context *cx, const rlx_flow *f, const rl
 rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
                             const rlx_compile_options *options, const char *what, char **text)
 {
-    *text = NULL;
-    int v = 0;
-    while (v < NVIEWS && strcmp(views[v].name, what))
-        v++;
-    if (v == NVIEWS)
-        return unknown_view(what);
+    wanted want;
     rlx_text out = {0};
     rlx_status st = RLX_OK;
-    if (!views[v].print) {
+    *text = NULL;
+    RLX_TRY(read_wanted(cx, what, &want));
+    if (!views[want.view].print) {
         rlx_flow_print(f, &out);
     } else {
-        st = print_parts(cx, f, w, options, v, &out);
+        st = print_parts(cx, f, w, options, &want, &out);
     }
     if (!st && !(*text = rlx_text_take(&out)))
         st = RLX_OOM();

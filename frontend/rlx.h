@@ -1306,8 +1306,10 @@ RLX_API rlx_status rlx_flow_compile(rlx_context *cx, const rlx_flow *f, const rl
                                     rlx_executable **out);
 RLX_API void rlx_executable_destroy(rlx_executable *e);
 
-/* What a flow looks like at a level, as text: "flow", "hir", "mir", "lir", "llvm", "asm", and the reports
- * "fusion", "memory" and "composition". *text is freed by the caller. */
+/* What a flow looks like at a level, as text: "flow", "hir", "mir", "lir", "llvm", "asm", "spirv" (Vulkan), "ptx" (NVIDIA),
+ * "amdgcn" (AMD), and the reports "fusion", "memory" and "composition"; for the context's device, or for a machine that need not
+ * be here: "lir@znver4", "amdgcn@hip:gfx942" (names as of rlx_warm_options; a level of other devices than the context's without
+ * one: vulkan:base, cuda:sm_80, hip:gfx942). *text is freed by the caller. RLX_INVALID_ARGUMENT names the nearest level or target. */
 RLX_API rlx_status rlx_flow_inspect(rlx_context *cx, const rlx_flow *f, const rlx_weights *w,
                                     const rlx_compile_options *options, const char *what,
                                     char **text);

@@ -8,7 +8,7 @@
 typedef struct inspection {
     run_where where;
     rlx_model_options options;
-    const char *level, *bucket;
+    const char *level, *bucket, *target;
     bool fusion, memory, json;
 } inspection;
 
@@ -30,9 +30,11 @@ static rlx_status list(const inspection *i)
 
 static rlx_status show(const inspection *i, rlx_context *cx, const char *what)
 {
-    char *text;
+    char level[128], *text;
+    const bool named = i->target && strcmp(what, "buckets");
+    snprintf(level, sizeof level, "%s%s%s", what, named ? "@" : "", named ? i->target : "");
     rlx_status st = rlx_model_inspect(cx, i->where.model, &i->options,
-                                      i->bucket ? i->bucket : "decode", what, &text);
+                                      i->bucket ? i->bucket : "decode", level, &text);
     return put(st, text);
 }
 
@@ -76,7 +78,8 @@ static int check_list(const inspection *i)
         const char *option, *given;
     } unused[] = {{"bucket", i->bucket},       {"precision", w->precision},
                   {"cache-type-k", w->type_k}, {"cache-type-v", w->type_v},
-                  {"device", w->device},       {"profile", w->profile_path}};
+                  {"device", w->device},       {"profile", w->profile_path},
+                  {"target", i->target}};
     for (size_t k = 0; k < sizeof unused / sizeof *unused; k++)
         if (unused[k].given)
             return usage_error("inspect: --%s is for --level, --fusion and --memory",
@@ -92,6 +95,8 @@ static int check(const inspection *i)
     int code = check_word("level", i->level, levels, sizeof levels / sizeof *levels);
     if (code < 0 && !(i->bucket && strchr(i->bucket, ':'))) /* "prefill:16": the model knows */
         code = check_word("bucket", i->bucket, buckets, 2);
+    if (code < 0 && i->target && i->where.device)
+        return usage_error("inspect: --target and --device: one of them");
     if (code < 0 && i->json && compiles(i))
         return usage_error("inspect: --json is for the list of tensors and metadata");
     return code < 0 && !compiles(i) ? check_list(i) : code;
@@ -109,6 +114,10 @@ int command_inspect(int argc, char **argv)
          "one, of vulkan:base, cuda:sm_80, hip:gfx942), "
          "composition (which layers are alike) or buckets, in place of the list",
          &i.level},
+        {"target", NULL, OPTION_TEXT, "NAME",
+         "a machine that need not be here, in place of a device: znver4, cuda:sm_90a, hip:gfx1100, "
+         "vulkan:amd, ...",
+         &i.target},
         {"fusion", NULL, OPTION_FLAG, NULL, "what was fused, what was not, and why", &i.fusion},
         {"memory", NULL, OPTION_FLAG, NULL, "the arena's map, with its lower bound", &i.memory},
         {"bucket", "b", OPTION_TEXT, "NAME",

@@ -365,11 +365,20 @@ END_TEST
 
 START_TEST(inspects)
 {
-    static const char *const levels[][2] = {
-        {"flow", "flow @norms"}, {"hir", "hir module"}, {"mir", "mir module"},
-        {"lir", "lir module"},   {"llvm", "define"},    {"asm", "ret"},
-        {"spirv", "OpLine"},     {"fusion", "region"},  {"memory", "arena"},
-        {"ptx", ".entry"},       {"amdgcn", "s_endpgm"}};
+    static const char *const levels[][2] = {{"flow", "flow @norms"},
+                                            {"hir", "hir module"},
+                                            {"mir", "mir module"},
+                                            {"lir", "lir module"},
+                                            {"llvm", "define"},
+                                            {"asm", "ret"},
+                                            {"spirv", "OpLine"},
+                                            {"fusion", "region"},
+                                            {"memory", "arena"},
+                                            {"ptx", ".entry"},
+                                            {"amdgcn", "s_endpgm"},
+                                            {"amdgcn@hip:gfx1100", "gfx1100"},
+                                            {"lir@cuda:sm_90", "lir module"},
+                                            {"llvm@hip:gfx90a", "amdgpu_kernel"}};
     fixture t;
     char *text;
     rlx_bucket bucket = {"TOKENS", BUCKET};
@@ -381,6 +390,10 @@ START_TEST(inspects)
         free(text);
     }
     refused(rlx_flow_inspect(t.cx, t.flow, t.w, &o, "lirr", &text), RLX_INVALID_ARGUMENT, "lir");
+    refused(rlx_flow_inspect(t.cx, t.flow, t.w, &o, "amdgcn@cuda:sm_80", &text),
+            RLX_INVALID_ARGUMENT, "as hip:gfx942 has");
+    refused(rlx_flow_inspect(t.cx, t.flow, t.w, &o, "asm@hip:gfx941", &text), RLX_INVALID_ARGUMENT,
+            "did you mean \"gfx942\"");
     close_fixture(&t);
 }
 END_TEST

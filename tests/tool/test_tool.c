@@ -116,6 +116,11 @@ START_TEST(wrong_command_lines)
     complains(&p, 2, "inspect: no level \"mirr\"; did you mean mir?");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "mir", "--bucket", "both");
     complains(&p, 2, "inspect: no bucket \"both\"");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "lir", "--target", "hip:gfx94");
+    complains(&p, 1, "did you mean \"gfx942\"?");
+    RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--level", "lir", "--target", "znver4", "--device",
+        "cpu");
+    complains(&p, 2, "inspect: --target and --device: one of them");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "-b", "prefill");
     complains(&p, 2, "inspect: --bucket is for --level, --fusion and --memory");
     RUN(&p, RLX_TOOL, "inspect", BUNDLED, "--json", "--device", "ref:lir");
