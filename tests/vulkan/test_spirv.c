@@ -92,8 +92,16 @@ typedef struct counts {
     bool have_ptxas;
 } counts;
 
-/* Each kernel for another processor. On RDNA, whose invocations have 256 registers, two products of prompts at once
- * may not find room; that is printed. */
+/* RDNA has 256 registers for an invocation: two products of a prompt at once may not find room for so many. */
+enum { MOST_SPILLED = 64 };
+
+static bool may_spill(const rlx_ir_func *k, const rlx_code_object *o)
+{
+    return o->lanes == 32 && strstr(k->name, "_x2__") && o->vgpr_spills <= MOST_SPILLED &&
+           !o->sgpr_spills;
+}
+
+/* Each kernel for another processor. */
 static void emit_for_amd(const rlx_ir_func *k, counts *c)
 {
     static const char *const processors[] = {"gfx90a", "gfx942", "gfx1100", "gfx1200"};
@@ -103,11 +111,12 @@ static void emit_for_amd(const rlx_ir_func *k, counts *c)
     size_t bytes;
     EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
     EXPECT_OK(rlx_code_object_read(code, bytes, &o));
-    if (o.lanes == 32 && o.scratch_bytes)
+    if (o.scratch_bytes && may_spill(k, &o))
         printf("@%s spills %lld registers on %s\n", k->name, (long long)o.vgpr_spills, t.processor);
     else
-        ck_assert_msg(!o.vgpr_spills && !o.sgpr_spills && !o.scratch_bytes, "@%s spills on %s",
-                      k->name, t.processor);
+        ck_assert_msg(!o.vgpr_spills && !o.sgpr_spills && !o.scratch_bytes,
+                      "@%s spills %lld registers on %s", k->name, (long long)o.vgpr_spills,
+                      t.processor);
     free(code);
 }
 
