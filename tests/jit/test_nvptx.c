@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <string.h>
 
+#include "jit/kernel_info.h"
 #include "tests/jit/ptxas.h"
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
@@ -59,9 +60,43 @@ START_TEST(files)
 }
 END_TEST
 
+/* What dot_rows costs does not depend on its groups, which are a loop. */
+static int64_t cost_of_rows(int groups)
+{
+    static const char text[] =
+        "lir module @m {\n"
+        " kernel @k(%%a: global i8[64,256], %%sa: global f32[64,8], %%b: global i8[64,256], "
+        "%%sb: global f32[64,%d], %%y: global f32[64,64]) {\n"
+        "  %%z = const {ivalue=0} : i64\n  %%one = const {ivalue=1} : i64\n"
+        "  grid %%one (%%i: i64) {\n"
+        "   %%acc = const {value=0} : f32<64x64>\n"
+        "   %%x = load %%a, %%z, %%z {axes=[0,1]} : i8<64x256>\n"
+        "   %%sx = load %%sa, %%z, %%z {axes=[0,1]} : f32<64x8>\n"
+        "   %%w = load %%b, %%z, %%z {axes=[0,1]} : i8<64x256>\n"
+        "   %%sw = load %%sb, %%z, %%z {axes=[0,1]} : f32<64x%d>\n"
+        "   %%d = dot_rows %%acc, %%x, %%sx, %%w, %%sw : f32<64x64>\n"
+        "   store %%y, %%d, %%z, %%z {axes=[0,1]}\n"
+        "   yield\n  }\n  return\n }\n}\n";
+    char kernel[sizeof text + 16];
+    subject s;
+    snprintf(kernel, sizeof kernel, text, groups, groups);
+    EXPECT_OK(subject_parse(&s, "rows", kernel));
+    const int64_t cost = rlx_jit_kernel_cost(s.module->first);
+    subject_destroy(&s);
+    return cost;
+}
+
+START_TEST(cost_of_groups)
+{
+    enum { LOAD = 64 * (16 - 8) / 16 }; /* of the scales */
+    ck_assert_int_eq(cost_of_rows(16), cost_of_rows(8) + LOAD);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jit nvptx");
     SUITE_TEST(s, "files", files);
-    return suite_run(s, 1);
+    SUITE_TEST(s, "cost_of_groups", cost_of_groups);
+    return suite_run(s, 2);
 }
