@@ -220,6 +220,7 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
     case RLX_JIT_NVPTX:
     case RLX_JIT_AMDGPU:
         RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
+        RLX_TRY(rlx_jit_matrix_check_team(t));
         *out = gpu_target(t, p->team_bytes);
         set_matrix(rlx_jit_matrix_unit(t), out);
         return RLX_OK;

@@ -19,16 +19,27 @@ static const rlx_matrix_unit units[NUNITS] = {
 /* The first processor whose mma.sync takes 32 bytes of K. */
 enum { FIRST_SM = 80 };
 
+/* The processor's own matter, which is numerics; a team's only to be of a shape for it. */
 static bool has_mma(const rlx_jit_target *t)
 {
     const bool nvidia = t->kind == RLX_JIT_NVPTX && t->processor &&
                         atoi(t->processor + sizeof "sm_" - 1) >= FIRST_SM;
-    const bool emulated = t->kind == RLX_JIT_CPU && t->team > 1 && t->emulation;
-    const int team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM;
-    return (nvidia || emulated) && team % units[MMA].lanes == 0;
+    return nvidia || (t->kind == RLX_JIT_CPU && t->team > 1 && t->emulation);
 }
 
 const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
 {
     return has_mma(t) ? &units[MMA] : NULL;
+}
+
+rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t)
+{
+    const rlx_matrix_unit *u = rlx_jit_matrix_unit(t);
+    const int team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM;
+    if (!u || (team % u->lanes == 0 && (team & (team - 1)) == 0))
+        return RLX_OK;
+    return RLX_FAIL(RLX_UNSUPPORTED,
+                    "a team of %d invocations for %s: its matrix unit takes %d of them at a time, "
+                    "and teams that are a power of two",
+                    team, t->processor ? t->processor : "an emulated GPU", u->lanes);
 }

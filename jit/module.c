@@ -170,8 +170,9 @@ uint64_t rlx_jit_needed_features(const rlx_jit_target *t)
 
 enum { HOST_TEAM_BYTES = 48 << 10 }; /* of a team on the host, as of NVIDIA's */
 
+/* `team_bytes` and `unit`: of host teams. */
 static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
-                                    rlx_llvm **out)
+                                    int64_t team_bytes, const rlx_matrix_unit *unit, rlx_llvm **out)
 {
     rlx_text text = {0};
     uint64_t features = rlx_jit_code_features(t), needed = rlx_jit_needed_features(t);
@@ -191,8 +192,8 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .emulation = t->emulation,
                               .team = t->team > 1 ? t->team : 1,
                               .subgroup = t->subgroup,
-                              .team_bytes = HOST_TEAM_BYTES,
-                              .matrix = rlx_jit_matrix_unit(t)};
+                              .team_bytes = team_bytes,
+                              .matrix = unit};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
     rlx_text_deinit(&text);
     return st;
@@ -230,6 +231,7 @@ static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
 {
     const rlx_gpu_processor *p;
     RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
+    RLX_TRY(rlx_jit_matrix_check_team(t));
     rlx_llvm_target target = {.kind = t->kind,
                               .cpu = p->name,
                               .features = p->features,
@@ -241,16 +243,21 @@ static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
     return rlx_jit_adopt_status(m->create(&target, out));
 }
 
-/* For tests: what a GPU's lowering makes, as teams on the host run it. */
+/* For tests: what a GPU's lowering makes, as teams on the host run it, with its matrix unit and as
+ * much team memory. */
 static rlx_status create_host_team_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
                                           rlx_llvm **out)
 {
     enum { LANES = 32 }; /* as NVIDIA's have them */
+    const rlx_gpu_processor *p;
+    RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
+    RLX_TRY(rlx_jit_matrix_check_team(t));
     const rlx_jit_target host = {.kind = RLX_JIT_CPU,
                                  .features = rlx_cpu_host()->features,
                                  .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM,
-                                 .subgroup = LANES};
-    return create_cpu_worker(m, &host, out);
+                                 .subgroup = LANES,
+                                 .emulation = t->emulation};
+    return create_cpu_worker(m, &host, p->team_bytes, rlx_jit_matrix_unit(t), out);
 }
 
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out)
@@ -259,7 +266,9 @@ rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target 
         return create_host_team_worker(m, t, out);
     if (t->kind == RLX_JIT_AARCH64)
         return create_aarch64_worker(m, t, out);
-    return t->kind == RLX_JIT_CPU ? create_cpu_worker(m, t, out) : create_gpu_worker(m, t, out);
+    if (t->kind != RLX_JIT_CPU)
+        return create_gpu_worker(m, t, out);
+    return create_cpu_worker(m, t, HOST_TEAM_BYTES, rlx_jit_matrix_unit(t), out);
 }
 
 rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, const rlx_jit_target *t,

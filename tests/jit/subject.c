@@ -228,7 +228,7 @@ void loaded_destroy(loaded *l)
     rlx_elf_image_destroy(l->image);
 }
 
-enum { STACK_BYTES = 256 << 10, HOST_TEAM_BYTES = 48 << 10 };
+enum { STACK_BYTES = 256 << 10, HOST_TEAM_BYTES = 64 << 10 };
 
 typedef struct coroutine {
     rlx_host_invocation self; /* first: a barrier gets its address */

@@ -200,13 +200,15 @@ START_TEST(assembled)
 }
 END_TEST
 
-/* What has no unit, and tiles that are no fragments. */
+/* What has no unit, tiles that are no fragments, and teams that a unit does not fit: they do not
+ * decide whether there is one, which is numerics. */
 START_TEST(refused)
 {
     static const shape odd = {24, 32, 64, 64, 32, "q8_0", false};
     const rlx_jit_target none[] = {{.kind = RLX_JIT_NVPTX, .processor = "sm_75"},
                                    host_team_target(32)};
-    const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
+    rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
+    rlx_lir_target lir;
     subject s;
     uint8_t *code;
     size_t bytes;
@@ -218,6 +220,11 @@ START_TEST(refused)
     parse(&s, &odd, 1);
     EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &t, &code, &bytes), RLX_UNSUPPORTED,
                  "24x32 are no fragments of 16x8 for 4 subgroups");
+    for (t.team = 48; t.team <= 96; t.team += 48) {
+        EXPECT_ERROR(rlx_jit_lir_target(&t, &lir), RLX_UNSUPPORTED, "its matrix unit takes 32");
+        EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &t, &code, &bytes), RLX_UNSUPPORTED,
+                     "invocations for sm_80: its matrix unit takes 32");
+    }
     subject_destroy(&s);
 }
 END_TEST
