@@ -107,6 +107,8 @@ struct rlx_emit {
     /* GPU */
     LLVMValueRef thread;   /* i32, 0..team-1 */
     LLVMValueRef exchange; /* team memory that tiles change hands through */
+    const rlx_ir_type **fragments; /* what the kernel's products by a matrix unit make */
+    int nfragments;
     LLVMValueRef barrier;  /* host team: the functions to call */
     LLVMValueRef take;
 };

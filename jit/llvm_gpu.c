@@ -31,8 +31,7 @@ rlx_status rlx_emit_gpu_buffers(rlx_emit *e)
     const rlx_ir_block *body = e->kernel->body;
     for (int i = 0; i < body->nargs; i++)
         RLX_TRY(rlx_emit_define_buffer(e, body->args[i], LLVMGetParam(e->fn, (unsigned)i)));
-    rlx_emit_team_begin(e);
-    return RLX_OK;
+    return rlx_emit_team_begin(e);
 }
 
 LLVMValueRef rlx_emit_gpu_team_memory(rlx_emit *e, int64_t bytes)

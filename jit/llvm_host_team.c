@@ -21,8 +21,7 @@ static rlx_status begin(rlx_emit *e)
     e->memory = field(e, e->ptr, offsetof(rlx_host_invocation, team_memory));
     e->barrier = field(e, e->ptr, offsetof(rlx_host_invocation, barrier));
     e->take = field(e, e->ptr, offsetof(rlx_host_invocation, take));
-    rlx_emit_team_begin(e);
-    return RLX_OK;
+    return rlx_emit_team_begin(e);
 }
 
 static void barrier(rlx_emit *e)

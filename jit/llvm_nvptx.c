@@ -20,25 +20,27 @@ static void annotate(rlx_emit *e, const char *what, int value)
 }
 
 /* Promises ptxas the block's size. Sums of fragments stay in registers: without a word on how many
- * blocks a processor shall hold, ptxas may spill some to have more of them there. */
+ * blocks a processor shall hold, ptxas may spill some to have more of them there. Of larger teams two
+ * would leave an invocation fewer registers than are many. */
 static void annotate_all(rlx_emit *e)
 {
-    enum { BLOCKS = 2 };
+    enum { BLOCKS = 2, REGISTERS = 65536, MANY = 128 };
     annotate(e, "maxntidx", e->target->team);
-    if (rlx_emit_matrix_used(e))
+    if (e->nfragments && REGISTERS / (BLOCKS * e->target->team) >= MANY)
         annotate(e, "minctasm", BLOCKS);
 }
 
 static rlx_status begin(rlx_emit *e)
 {
     RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
-    annotate_all(e);
     e->thread = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.tid.x");
     LLVMValueRef index = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.ctaid.x");
     LLVMValueRef teams = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.nctaid.x");
     e->team_index = LLVMBuildZExt(e->entry, index, e->i64, "");
     e->teams = LLVMBuildZExt(e->entry, teams, e->i64, "");
-    return rlx_emit_gpu_buffers(e);
+    RLX_TRY(rlx_emit_gpu_buffers(e));
+    annotate_all(e);
+    return RLX_OK;
 }
 
 static void barrier(rlx_emit *e)

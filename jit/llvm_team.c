@@ -106,12 +106,21 @@ int64_t rlx_emit_team_tile_bytes(const rlx_emit *e, const rlx_ir_type *tile)
     return exchange_bytes(e, tile);
 }
 
+/* A tile of fragments does not lie in subgroups row by row, nor a column in parts as its tile does. */
+static rlx_lir_way reduce_way(const rlx_emit *e, const rlx_ir_node *n)
+{
+    const bool fragments = rlx_emit_matrix_tile(e, &n->in[0]->type);
+    const rlx_lir_way way = rlx_lir_reduce_way(n, fragments ? 0 : e->target->subgroup);
+    return way == RLX_LIR_KEPT && rlx_emit_matrix_tile(e, &n->out[0]->type) ? RLX_LIR_EXCHANGED
+                                                                            : way;
+}
+
 static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block)
 {
     int64_t most = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int64_t bytes = 0;
-        if ((n->op == RLX_LIR_REDUCE && rlx_lir_reduce_way(n, 0) != RLX_LIR_KEPT) ||
+        if ((n->op == RLX_LIR_REDUCE && reduce_way(e, n) != RLX_LIR_KEPT) ||
             (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
             bytes = exchange_bytes(e, &n->in[0]->type);
         const bool products =
@@ -129,11 +138,13 @@ static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block
     return most;
 }
 
-void rlx_emit_team_begin(rlx_emit *e)
+rlx_status rlx_emit_team_begin(rlx_emit *e)
 {
+    RLX_TRY(rlx_emit_matrix_begin(e));
     int64_t bytes = block_exchange_bytes(e, e->kernel->body);
     if (bytes)
         e->exchange = e->engine->team_memory(e, (bytes + 63) & ~(int64_t)63);
+    return RLX_OK;
 }
 
 static LLVMValueRef exchange_at(rlx_emit *e, int64_t base, rlx_format f, LLVMValueRef index)
@@ -375,9 +386,7 @@ static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    /* A tile of fragments does not lie in subgroups row by row. */
-    const int lanes = rlx_emit_matrix_tile(e, &n->in[0]->type) ? 0 : e->target->subgroup;
-    switch (rlx_lir_reduce_way(n, lanes)) {
+    switch (reduce_way(e, n)) {
     case RLX_LIR_KEPT:
         memcpy(out->part, rlx_emit_get(e, n->in[0])->part, sizeof *out->part * (size_t)out->n);
         return RLX_OK;

@@ -12,7 +12,7 @@ int rlx_emit_team_parts(const rlx_emit *e, const rlx_ir_type *tile);
 LLVMTypeRef rlx_emit_team_part_type(const rlx_emit *e, const rlx_ir_type *tile);
 /* To be called by an engine's begin: makes the exchange. `thread`, `team_index` and `teams` are the
  * engine's to set. */
-void rlx_emit_team_begin(rlx_emit *e);
+rlx_status rlx_emit_team_begin(rlx_emit *e);
 rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n);
 /* Where this invocation's element of a part is: at[i] along axis i, i32; *valid: i1, NULL when it
  * always is one. */
@@ -38,9 +38,9 @@ rlx_status rlx_emit_team_load_blocks(rlx_emit *e, const rlx_ir_node *n);
 /* The codes of a load from blocks, four at a time, to team memory: rows `stride` bytes apart. */
 void rlx_emit_team_put_codes(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef to, int64_t stride);
 
-/* llvm_team_matrix.c: whether the kernel has products by a matrix unit; whether a tile lies as a matrix unit leaves it; then, which of its elements the
+/* llvm_team_matrix.c: finds the kernel's products by a matrix unit, sets `fragments`; whether a tile lies as they leave it; then, which of its elements the
  * invocation has in a part, i32, or NULL. */
-bool rlx_emit_matrix_used(const rlx_emit *e);
+rlx_status rlx_emit_matrix_begin(rlx_emit *e);
 bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile);
 LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int part);
 /* Whether a load's only user, dot_rows, reads memory in its place. */

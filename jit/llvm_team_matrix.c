@@ -22,6 +22,14 @@ enum {
     MOST_WORDS = 16
 };
 
+#define MATRIX_UNIT(NAME, m, n, lanes, k, sums, a, b, ...)                     \
+    _Static_assert((k) == PER_SCALE, #NAME ": a group is one multiplication"); \
+    _Static_assert((sums) <= MOST_SUMS && (k) / HALF * (a) <= MOST_WORDS &&    \
+                       (k) / HALF * (b) <= MOST_WORDS,                         \
+                   #NAME ": a fragment has more than a side");
+#include "jit/matrix_units.def"
+#undef MATRIX_UNIT
+
 /* What sums begin with: as bits of an f32 it is 1.5 * 2^23, to which a sum below 2^22 adds its own
  * value. So a subtraction makes an f32 of it, for which GPUs have more units than for a conversion. */
 enum { FROM = 0x4B400000 };
@@ -54,22 +62,32 @@ static bool split_tile(const rlx_emit *e, int64_t rows, int64_t columns, split *
     return best > 0;
 }
 
-/* Whether a block has a dot_rows, of such a tile; NULL: of any. */
-static bool has_dot_rows(const rlx_ir_block *block, const rlx_ir_type *tile)
+/* How many dot_rows a block has; of which types, where there is room for them. */
+static int find_products(const rlx_ir_block *block, const rlx_ir_type **out)
 {
+    int found = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
-        if (n->op == RLX_LIR_DOT_ROWS && (!tile || rlx_ir_shape_equal(&n->out[0]->type, tile)))
-            return true;
+        if (n->op == RLX_LIR_DOT_ROWS) {
+            if (out)
+                out[found] = &n->out[0]->type;
+            found++;
+        }
         for (int i = 0; i < n->nblock; i++)
-            if (has_dot_rows(n->blocks[i], tile))
-                return true;
+            found += find_products(n->blocks[i], out ? out + found : NULL);
     }
-    return false;
+    return found;
 }
 
-bool rlx_emit_matrix_used(const rlx_emit *e)
+rlx_status rlx_emit_matrix_begin(rlx_emit *e)
 {
-    return e->target->matrix && has_dot_rows(e->kernel->body, NULL);
+    e->nfragments = e->target->matrix ? find_products(e->kernel->body, NULL) : 0;
+    if (!e->nfragments)
+        return RLX_OK;
+    e->fragments = RLX_NEW_ARRAY(e->arena, const rlx_ir_type *, e->nfragments);
+    if (!e->fragments)
+        return RLX_OOM();
+    find_products(e->kernel->body, e->fragments);
+    return RLX_OK;
 }
 
 /* Index along an axis of what an invocation has: of its first, and `i` further ones. */
@@ -106,7 +124,10 @@ static void fragment(rlx_emit *e, const split *s, int64_t m, int64_t n, LLVMValu
 
 bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile)
 {
-    return e->target->matrix && tile->rank == 2 && has_dot_rows(e->kernel->body, tile);
+    for (int i = 0; i < e->nfragments; i++)
+        if (rlx_ir_shape_equal(e->fragments[i], tile))
+            return true;
+    return false;
 }
 
 LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int part)

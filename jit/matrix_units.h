@@ -2,7 +2,8 @@
  *
  * A fragment of sums is m rows by n columns; `lanes` neighbouring invocations hold it, and of both
  * operands rows of K, byte by byte, in words of four. What a unit of another make needs is a row in
- * matrix_units.def, and the call that multiplies (rlx_emit_engine.multiply).
+ * matrix_units.def, and the call that multiplies (rlx_emit_engine.multiply): a group of 32 elements of
+ * K, or of 16, by one call. Units with a shorter or longer K do not compile yet.
  */
 #ifndef RLX_JIT_MATRIX_UNITS_H
 #define RLX_JIT_MATRIX_UNITS_H
@@ -18,8 +19,8 @@ typedef struct rlx_matrix_axis {
 typedef struct rlx_matrix_unit {
     const char *name;
     int m, n, lanes;
-    int k;                       /* most elements of K of one multiplication; 16 it takes too */
-    int sums;                    /* of a fragment's that an invocation has */
+    int k;    /* most elements of K of one multiplication: the emitter wants 32; 16 it takes too */
+    int sums; /* of a fragment's that an invocation has */
     int a_words, b_words;        /* that it has of 16 elements of K */
     rlx_matrix_axis row, column; /* of sums */
     rlx_matrix_axis a_row, a_k;  /* of words: k counts elements */

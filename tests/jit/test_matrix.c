@@ -14,6 +14,7 @@ typedef struct shape {
     int depth, columns; /* of the operands */
     const char *format; /* of weights: "i8" are codes as they are, scales beside them */
     bool stored;        /* something is stored between loads and products, so that nothing waits */
+    bool deep;          /* the residual comes as rows of one element, whose sums are as they are */
 } shape;
 
 static rlx_format format_of(const shape *s)
@@ -78,6 +79,24 @@ static void put_step(rlx_text *t, const shape *s, char at, int width, const char
     rlx_text_putf(t, " : f32<%dx%d>\n", s->m, s->n);
 }
 
+/* %e: the residual, of the tile. */
+static void put_residual(rlx_text *t, const shape *s)
+{
+    if (!s->deep) {
+        rlx_text_putf(t,
+                      "      %%e = load %%res, %%r, %%c, %%nl, %%cl {axes=[0,1], limits=[0,1]} : "
+                      "f32<%dx%d>\n",
+                      s->m, s->n);
+        return;
+    }
+    rlx_text_putf(
+        t,
+        "      %%ed = load %%res, %%r, %%c, %%z, %%nl, %%cl {axes=[0,1,2], limits=[0,1]} : "
+        "f32<%dx%dx1>\n"
+        "      %%e = reduce %%ed {fn=add} : f32<%dx%d>\n",
+        s->m, s->n, s->m, s->n);
+}
+
 /* y = x w^T + bias + column number + residual: what follows the sums lies as they do. */
 static void put_kernel(rlx_text *t, int number, const shape *s)
 {
@@ -91,7 +110,7 @@ static void put_kernel(rlx_text *t, int number, const shape *s)
         rlx_text_putf(t, "%%w: global %s[%d,%d], ", s->format, s->columns, s->depth);
     rlx_text_putf(
         t,
-        "%%xs: global f32[TOKENS,%d], %%bias: global f32[%d], %%res: global f32[TOKENS,%d], "
+        "%%xs: global f32[TOKENS,%d], %%bias: global f32[%d], %%res: global f32[TOKENS,%d%s], "
         "%%y: global f32[TOKENS,%d]) {\n"
         "    %%nt = extent {extent=ceildiv(TOKENS,%d)} : i64\n"
         "    %%nl = extent {extent=TOKENS} : i64\n"
@@ -106,33 +125,38 @@ static void put_kernel(rlx_text *t, int number, const shape *s)
         "      %%start = const {value=0.5} : f32<%dx%d>\n"
         "      %%sum = for %%z, %%whole, %%start {step=1} : f32<%dx%d> (%%s0: i64, %%acc: "
         "f32<%dx%d>) {\n",
-        groups, s->columns, s->columns, s->columns, s->m, (s->columns + s->n - 1) / s->n,
-        s->columns, s->m, s->n, s->k, whole, group_of(s), s->m, s->n, s->m, s->n, s->m, s->n);
+        groups, s->columns, s->columns, s->deep ? ",1" : "", s->columns, s->m,
+        (s->columns + s->n - 1) / s->n, s->columns, s->m, s->n, s->k, whole, group_of(s), s->m,
+        s->n, s->m, s->n, s->m, s->n);
     put_step(t, s, '0', s->k, "acc");
     rlx_text_put(t, "        yield %d0\n      }\n");
     if (rest) {
         rlx_text_putf(t, "      %%s1 = const {ivalue=%d} : i64\n", whole);
         put_step(t, s, '1', rest, "sum");
     }
-    rlx_text_putf(
-        t,
-        "      %%o = load %%bias, %%c, %%cl {axes=[0], limits=[0]} : f32<%d>\n"
-        "      %%ob = broadcast %%o {axes=[1]} : f32<%dx%d>\n"
-        "      %%p = map %%%s, %%ob {fn=add} : f32<%dx%d>\n"
-        "      %%q = iota : i32<%dx%d>\n      %%qf = cast %%q : f32<%dx%d>\n"
-        "      %%u = map %%p, %%qf {fn=add} : f32<%dx%d>\n"
-        "      %%e = load %%res, %%r, %%c, %%nl, %%cl {axes=[0,1], limits=[0,1]} : f32<%dx%d>\n"
-        "      %%v = map %%u, %%e {fn=add} : f32<%dx%d>\n"
-        "      store %%y, %%v, %%r, %%c, %%nl, %%cl {axes=[0,1], limits=[0,1]}\n"
-        "      yield\n    }\n    return\n  }\n",
-        s->n, s->m, s->n, rest ? "d1" : "sum", s->m, s->n, s->m, s->n, s->m, s->n, s->m, s->n, s->m,
-        s->n, s->m, s->n);
+    rlx_text_putf(t,
+                  "      %%o = load %%bias, %%c, %%cl {axes=[0], limits=[0]} : f32<%d>\n"
+                  "      %%ob = broadcast %%o {axes=[1]} : f32<%dx%d>\n"
+                  "      %%p = map %%%s, %%ob {fn=add} : f32<%dx%d>\n"
+                  "      %%q = iota : i32<%dx%d>\n      %%qf = cast %%q : f32<%dx%d>\n"
+                  "      %%u = map %%p, %%qf {fn=add} : f32<%dx%d>\n",
+                  s->n, s->m, s->n, rest ? "d1" : "sum", s->m, s->n, s->m, s->n, s->m, s->n, s->m,
+                  s->n);
+    put_residual(t, s);
+    rlx_text_putf(t,
+                  "      %%v = map %%u, %%e {fn=add} : f32<%dx%d>\n"
+                  "      store %%y, %%v, %%r, %%c, %%nl, %%cl {axes=[0,1], limits=[0,1]}\n"
+                  "      yield\n    }\n    return\n  }\n",
+                  s->m, s->n);
 }
 
 static const shape shapes[] = {
-    {16, 32, 64, 128, 40, "i8", false},    {32, 16, 128, 160, 23, "q8_0", false},
-    {16, 64, 128, 256, 64, "q4_0", true},  {16, 32, 128, 512, 33, "q6_k", false},
-    {32, 32, 128, 288, 64, "q5_1", false},
+    {16, 32, 64, 128, 40, "i8", false, false},      {32, 16, 128, 160, 23, "q8_0", false, true},
+    {16, 64, 128, 256, 64, "q4_0", true, false},    {16, 32, 128, 512, 33, "q6_k", false, false},
+    {32, 32, 128, 288, 64, "q5_1", false, false},   {16, 32, 128, 256, 40, "q2_k", false, false},
+    {16, 32, 64, 256, 40, "q3_k", false, false},    {16, 32, 128, 160, 40, "iq4_nl", false, false},
+    {16, 32, 128, 256, 40, "iq4_xs", false, false}, {16, 32, 64, 96, 40, "mxfp4", false, false},
+    {16, 32, 128, 256, 40, "iq3_s", false, false},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -164,9 +188,9 @@ END_TEST
 
 /* Tiles as prompts have them. */
 static const shape prompts[] = {
-    {64, 64, 128, 2048, 2048, "q4_k", false},
-    {16, 64, 128, 2048, 2048, "q6_k", false},
-    {32, 64, 128, 2048, 2048, "q8_0", false},
+    {64, 64, 128, 2048, 2048, "q4_k", false, false},
+    {16, 64, 128, 2048, 2048, "q6_k", false, false},
+    {32, 64, 128, 2048, 2048, "q8_0", false, false},
 };
 enum { PROMPTS = sizeof prompts / sizeof *prompts };
 
@@ -204,7 +228,7 @@ END_TEST
  * decide whether there is one, which is numerics. */
 START_TEST(refused)
 {
-    static const shape odd = {24, 32, 64, 64, 32, "q8_0", false};
+    static const shape odd = {24, 32, 64, 64, 32, "q8_0", false, false};
     const rlx_jit_target none[] = {{.kind = RLX_JIT_NVPTX, .processor = "sm_75"},
                                    host_team_target(32)};
     rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
