@@ -40,18 +40,22 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
 }
 
 /* Tiles of fragments, for a team's subgroups together: a square that reads few operands for its
- * products; fewer rows where there are not so many, or where a unit's columns wait in team memory for
- * all of them. A block of fewer rows than a fragment has is computed with the rest idle. */
+ * products; fewer rows where there are not so many, where a unit's columns wait in team memory for
+ * all of them, or where contractions that go together have more sums than registers. A block of fewer
+ * rows than a fragment has is computed with the rest idle: units of thousands of columns leave one row
+ * of 16, and no other lowering has the order of these sums. */
 static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                         rlx_lir_schedule *s)
 {
-    enum { ROWS = 64, COLUMNS = 64, STEP = 128 };
+    enum { ROWS = 64, COLUMNS = 64, STEP = 128, SUMS = 64 }; /* sums: of an invocation */
     const int64_t fragments = t->team / t->byte_matrix.lanes;
     s->m = t->byte_matrix.m;
     s->n = COLUMNS;
     s->k = STEP;
     while (s->m < ROWS && s->m < shape->m)
         s->m *= 2;
+    while (s->m > t->byte_matrix.m && s->m * s->n * shape->contracts > SUMS * t->team)
+        s->m /= 2;
     s->block_m = s->m;
     const int64_t row = round_up(shape->unit, s->n) * shape->contracts * (int64_t)sizeof(float);
     while (s->block_m > 1 && s->block_m * row > t->team_bytes * 3 / 4)

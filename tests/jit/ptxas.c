@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/base/text.h"
+
 extern char **environ;
 
 /* Exit status; -1 when the program is not there. */
@@ -33,12 +35,12 @@ bool have_ptxas(void)
     return have;
 }
 
-/* The number in front of `what`. */
+/* The number in front of `what`; -1: it is not said. */
 static int number_before(const char *text, const char *what)
 {
     const char *p = strstr(text, what);
     if (!p)
-        return 0;
+        return -1;
     while (p > text && p[-1] == ' ')
         p--;
     while (p > text && p[-1] >= '0' && p[-1] <= '9')
@@ -46,9 +48,30 @@ static int number_before(const char *text, const char *what)
     return atoi(p);
 }
 
+static void read_all(FILE *f, rlx_text *out)
+{
+    char part[4096];
+    for (size_t n; (n = fread(part, 1, sizeof part, f)) > 0;)
+        rlx_text_put_bytes(out, part, n);
+    ck_assert(!out->oom);
+}
+
+/* What ptxas says of the one kernel, all of which must be there but shared memory, which it may lack. */
+static ptxas_report report_of(const char *text)
+{
+    const int stores = number_before(text, " bytes spill stores"),
+              loads = number_before(text, " bytes spill loads"),
+              registers = number_before(text, " registers"),
+              shared = number_before(text, " bytes smem");
+    ck_assert_msg(stores >= 0 && loads >= 0 && registers > 0, "ptxas says: %s", text);
+    return (ptxas_report){
+        .registers = registers, .spills = stores + loads, .shared = shared > 0 ? shared : 0};
+}
+
 ptxas_report ptxas_assemble(const char *kernel, const char *ptx, size_t bytes, const char *arch)
 {
-    char path[] = "/tmp/rlx-test-XXXXXX", command[256], text[8192] = "";
+    char path[] = "/tmp/rlx-test-XXXXXX", command[256];
+    rlx_text text = {0};
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(write(fd, ptx, bytes), (ssize_t)bytes);
@@ -56,12 +79,12 @@ ptxas_report ptxas_assemble(const char *kernel, const char *ptx, size_t bytes, c
     snprintf(command, sizeof command, "ptxas -v -arch=%s -o /dev/null %s 2>&1", arch, path);
     FILE *out = popen(command, "r");
     ck_assert_ptr_nonnull(out);
-    text[fread(text, 1, sizeof text - 1, out)] = 0;
+    read_all(out, &text);
     const int status = pclose(out);
     unlink(path);
-    ck_assert_msg(status == 0, "ptxas refuses @%s for %s: %s\n%s", kernel, arch, text, ptx);
-    return (ptxas_report){.registers = number_before(text, " registers"),
-                          .spills = number_before(text, " bytes spill stores") +
-                                    number_before(text, " bytes spill loads"),
-                          .shared = number_before(text, " bytes smem")};
+    ck_assert_msg(status == 0, "ptxas refuses @%s for %s: %s\n%s", kernel, arch,
+                  text.data ? text.data : "", ptx);
+    const ptxas_report report = report_of(text.data ? text.data : "");
+    rlx_text_deinit(&text);
+    return report;
 }

@@ -7,6 +7,7 @@
 
 #include "hir/hir.h"
 #include "jit/jit.h"
+#include "lir/schedule/schedule.h"
 #include "mir/mir.h"
 #include "tests/jit/ptxas.h"
 #include "tests/runtime/suite.h"
@@ -111,30 +112,48 @@ static counts count_kernels(const rlx_ir_module *lir, const rlx_jit_target *t)
     return c;
 }
 
-static counts count(const char *format, const char *processor, bool unit)
+/* y = x w^T, or with `gate` silu(x w^T) * x u^T, whose products go together. */
+static void put_module(rlx_text *text, const char *format, bool gate)
 {
-    char text[512];
+    rlx_text_putf(text,
+                  "hir module @m {\n  func @main(%%x: f32[TOKENS,%d] input \"x\", %%w: %s[%d,%d] "
+                  "weight \"w\"",
+                  WIDTH, format, WIDTH, WIDTH);
+    if (gate)
+        rlx_text_putf(text, ", %%u: %s[%d,%d] weight \"u\"", format, WIDTH, WIDTH);
+    rlx_text_putf(text, ") -> (f32[TOKENS,%d]) {\n    %%0 = linear %%x, %%w : f32[TOKENS,%d]\n",
+                  WIDTH, WIDTH);
+    if (gate)
+        rlx_text_putf(text,
+                      "    %%1 = linear %%x, %%u : f32[TOKENS,%d]\n"
+                      "    %%2 = swiglu %%0, %%1 : f32[TOKENS,%d]\n",
+                      WIDTH, WIDTH);
+    rlx_text_putf(text, "    return %%%d\n  }\n}\n", gate ? 2 : 0);
+    ck_assert(!text->oom);
+}
+
+static counts count(const char *format, const char *processor, bool unit, bool gate)
+{
+    rlx_text text = {0};
     const rlx_jit_target target = {.kind = RLX_JIT_NVPTX, .processor = processor};
     rlx_lir_target lir_target;
     rlx_ir_module *hir, *mir, *lir;
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     rlx_dims *dims = rlx_dims_create();
-    snprintf(text, sizeof text,
-             "hir module @m {\n  func @main(%%x: f32[TOKENS,%d] input \"x\", %%w: %s[%d,%d] "
-             "weight \"w\") -> (f32[TOKENS,%d]) {\n    %%0 = linear %%x, %%w : "
-             "f32[TOKENS,%d]\n    return %%0\n  }\n}\n",
-             WIDTH, format, WIDTH, WIDTH, WIDTH, WIDTH);
+    put_module(&text, format, gate);
     EXPECT_OK(rlx_jit_lir_target(&target, &lir_target));
     if (!unit)
         memset(&lir_target.byte_matrix, 0, sizeof lir_target.byte_matrix);
-    EXPECT_OK(rlx_ir_parse(&rlx_hir_level, dims, "counts", text, &hir));
+    EXPECT_OK(rlx_ir_parse(&rlx_hir_level, dims, "counts", text.data, &hir));
     EXPECT_OK(rlx_hir_lower(hir, &mir));
     EXPECT_OK(rlx_mir_choose_precision(mir, RLX_MIR_PREFILL, &lir_target));
     EXPECT_OK(rlx_mir_optimize(mir));
     upper[rlx_dim_symbol_index(dims, "TOKENS")] = TOKENS;
     EXPECT_OK(
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &lir_target, .upper = upper}, &lir));
-    const counts c = count_kernels(lir, &target);
+    counts c = count_kernels(lir, &target);
+    c.products *= gate ? 2 : 1;
+    rlx_text_deinit(&text);
     rlx_ir_module_destroy(lir);
     rlx_ir_module_destroy(mir);
     rlx_ir_module_destroy(hir);
@@ -144,30 +163,67 @@ static counts count(const char *format, const char *processor, bool unit)
 
 static const struct {
     const char *format;
+    bool gate;
     int mmas;    /* of a step */
-    double most; /* instructions per product */
-} cases[] = {{"q8_0", 32, 1.0}, {"q4_0", 32, 1.0}, {"q4_k", 32, 1.0}, {"q6_k", 64, 1.5}};
+    double most; /* instructions per product: a tenth more than was counted */
+} cases[] = {
+    {"q8_0", false, 32, 0.394}, {"q4_0", false, 32, 0.483}, {"q4_k", false, 32, 0.504},
+    {"q6_k", false, 64, 0.904}, {"q8_0", true, 64, 0.372},  {"q4_k", true, 64, 0.474},
+    {"q6_k", true, 128, 0.863},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static void print_counts(int number, const char *processor, bool unit, const counts *c)
+{
+    printf("| %s%s | %s | %s | %.0f | %d | %d | %.2f | %d | %d | %d |\n", cases[number].format,
+           cases[number].gate ? ", gate and up" : "", processor, unit ? "matrix unit" : "bytes",
+           c->products, c->mmas, c->instructions, c->instructions / c->products,
+           c->report.registers, c->report.spills, c->report.shared);
+}
+
+static void check_case(int number, const char *processor, bool prints)
+{
+    const bool gate = cases[number].gate;
+    const counts c = count(cases[number].format, processor, true, gate);
+    if (prints) {
+        const counts bytes = count(cases[number].format, processor, false, gate);
+        print_counts(number, processor, false, &bytes);
+        print_counts(number, processor, true, &c);
+    }
+    ck_assert_int_eq(c.mmas, cases[number].mmas);
+    if (have_ptxas())
+        ck_assert_int_eq(c.report.spills, 0);
+    ck_assert_msg(c.instructions <= cases[number].most * c.products, "case %d: %.3f", number,
+                  c.instructions / c.products);
+}
 
 START_TEST(inner_loops)
 {
     static const char *const processors[] = {"sm_80", "sm_90", "sm_90a"};
     const bool prints = getenv("RLX_PRINT_COUNTS");
-    for (int i = 0; i < 4 * (prints ? 3 : 1); i++) {
-        const char *format = cases[i % 4].format;
-        const char *processor = processors[prints ? i / 4 : i % 3];
-        counts c[2];
-        for (int unit = prints ? 0 : 1; unit < 2; unit++) {
-            c[unit] = count(format, processor, unit);
-            const double each = c[unit].instructions / c[unit].products;
-            if (prints)
-                printf("| %s | %s | %s | %.0f | %d | %d | %.2f | %d | %d | %d |\n", format,
-                       processor, unit ? "matrix unit" : "bytes", c[unit].products, c[unit].mmas,
-                       c[unit].instructions, each, c[unit].report.registers, c[unit].report.spills,
-                       c[unit].report.shared);
-        }
-        ck_assert_int_eq(c[1].mmas, cases[i % 4].mmas);
-        ck_assert_int_eq(c[1].report.spills, 0);
-        ck_assert(c[1].instructions <= cases[i % 4].most * c[1].products);
+    for (int i = 0; i < CASES * (prints ? 3 : 1); i++)
+        check_case(i % CASES, processors[prints ? i / CASES : i % 3], prints);
+}
+END_TEST
+
+/* However many contractions go together, an invocation has no more sums than two of the above, which
+ * do not spill, unless they have one fragment's rows. */
+enum { TEAMS = 6 };
+
+START_TEST(sums_are_few)
+{
+    const rlx_jit_target target = {.kind = RLX_JIT_NVPTX, .processor = "sm_80", .team = 32 << _i};
+    enum { SUMS = 64 };
+    rlx_lir_target t;
+    rlx_lir_schedule s;
+    EXPECT_OK(rlx_jit_lir_target(&target, &t));
+    rlx_lir_contract_shape shape = {
+        .m = TOKENS, .n = WIDTH, .k = WIDTH, .lanes = 1, .quantized = true};
+    for (shape.contracts = 1; shape.contracts <= 4; shape.contracts++) {
+        rlx_lir_schedule_contract(&t, &shape, &s);
+        ck_assert(s.m == 16 || s.m * s.n * shape.contracts <= SUMS * t.team);
+        ck_assert(s.m == 64 || s.m * s.n * shape.contracts > SUMS * t.team / 4);
+        ck_assert_int_eq(s.block_m, s.m);
     }
 }
 END_TEST
@@ -176,5 +232,8 @@ int main(void)
 {
     Suite *s = suite_create("gpu counts");
     SUITE_TEST(s, "inner_loops", inner_loops);
-    return suite_run(s, 1);
+    TCase *c = tcase_create("sums");
+    tcase_add_loop_test(c, sums_are_few, 0, TEAMS);
+    suite_add_tcase(s, c);
+    return suite_run(s, 1 + TEAMS);
 }
