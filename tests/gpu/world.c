@@ -2,8 +2,8 @@
 
 #include <dlfcn.h>
 
-#include "jit/emulation.h"
 #include "runtime/load_elf.h"
+#include "tests/jit/emulated.h"
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
 
@@ -69,9 +69,8 @@ void world_forget_code(void)
 
 rlx_status world_open(const rlx_context_options *options, rlx_context **out)
 {
-    static const rlx_jit_emulation emulation;
     RLX_TRY(rlx_context_create(options, out));
-    (*out)->target.emulation = &emulation;
+    (*out)->target.emulation = &emulated_gpu;
     (*out)->target.team = TEAM;
     return RLX_OK;
 }
