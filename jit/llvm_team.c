@@ -7,7 +7,8 @@
 
 /* Tiles spread over a team of invocations, the same for every GPU.
  *
- * Element e of a tile (row-major) lies in part e / team of invocation e mod team; scalars (rank 0)
+ * Element e of a tile (row-major) lies in part e / team of invocation e mod team, but in tiles of the
+ * shape of sums by a matrix unit, which lie as it leaves them (llvm_team_matrix.c); scalars (rank 0)
  * are in every invocation. So maps are local, and loads and stores too: each invocation addresses
  * its own elements. Where an invocation needs others' elements (broadcast, reduce, contract) the
  * tile goes through team memory:  write own elements, barrier, read what is needed, barrier. Parts

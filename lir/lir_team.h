@@ -1,9 +1,10 @@
 /* lir/lir_team.h: how a team of invocations holds tiles and combines rows: what emitters for GPUs do, and
  * what the interpreter checks.
  *
- * Element e of a tile, row-major, lies in part e / team of invocation e mod team. Subgroups are
- * neighbours, `lanes` of them, that change elements without a barrier. No op says so: a reduce has its
- * pairs, and how its elements meet is the emitter's choice, made here for all of them. */
+ * Element e of a tile, row-major, lies in part e / team of invocation e mod team; tiles as a matrix unit
+ * leaves them do not, and are exchanged. Subgroups are neighbours, `lanes` of them, that change elements
+ * without a barrier. No op says so: a reduce has its pairs, and how its elements meet is the emitter's
+ * choice, made here for all of them. */
 #ifndef RLX_LIR_TEAM_H
 #define RLX_LIR_TEAM_H
 
