@@ -181,7 +181,7 @@ typedef struct rlx_lir_schedule {
     int m, n;             /* register tile: rows of tokens, rows of weights (output columns) */
     int k;                /* elements of K per step: a multiple of lanes */
     int lanes;            /* partial sums per output: the region's numerics, repeated here */
-    int block_m, block_n; /* what one instance computes; multiples of m and n */
+    int block_m, block_n; /* of one instance: multiples of m and n, or fewer rows than m */
     int depth;   /* contract: elements of K that go by a panel in team memory, a multiple of k: of
                   activations and what is converted of weights; with `rows`, of weights. 0: none */
     int rows;    /* contract by panels of weights (lanes 1): rows of tokens whose activations of
