@@ -224,6 +224,26 @@ START_TEST(assembled)
 }
 END_TEST
 
+/* Two blocks at a time, where they leave registers for their sums. */
+START_TEST(blocks_of_a_processor)
+{
+    subject s;
+    parse(&s, prompts, 1);
+    for (int team = 128; team <= 512; team *= 2) {
+        const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_80", .team = team};
+        uint8_t *ptx;
+        size_t bytes;
+        EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &t, &ptx, &bytes));
+        ck_assert_int_eq(count((char *)ptx, ".minnctapersm 2"), team < 512);
+        if (have_ptxas())
+            ck_assert_int_eq(
+                ptxas_assemble(s.module->first->name, (char *)ptx, bytes, t.processor).spills, 0);
+        free(ptx);
+    }
+    subject_destroy(&s);
+}
+END_TEST
+
 /* What has no unit, tiles that are no fragments, and teams that a unit does not fit: they do not
  * decide whether there is one, which is numerics. */
 START_TEST(refused)
@@ -258,6 +278,7 @@ int main(void)
     Suite *s = suite_create("jit matrix");
     SUITE_TEST(s, "fragments", fragments);
     SUITE_TEST(s, "assembled", assembled);
+    SUITE_TEST(s, "blocks_of_a_processor", blocks_of_a_processor);
     SUITE_TEST(s, "refused", refused);
-    return suite_run(s, 3);
+    return suite_run(s, 4);
 }
