@@ -364,7 +364,7 @@ START_TEST(any_number_of_layers)
                           (double)got[k], (double)want[k]);
     }
     EXPECT_OK(compile_for("cpu", "0", got));
-    EXPECT_ERROR(compile_for("cpu", "1", got), RLX_INVALID_ARGUMENT, "as vulkan is");
+    EXPECT_ERROR(compile_for("cpu", "1", got), RLX_INVALID_ARGUMENT, "as vulkan, cuda and hip are");
     EXPECT_ERROR(compile_for("vulkan", "-1", got), RLX_INVALID_ARGUMENT, "from 0, or all");
     EXPECT_ERROR(compile_for("vulkan", "1x", got), RLX_INVALID_ARGUMENT, "\"1x\" layers");
     EXPECT_ERROR(compile_for("vulkan:99", "1", got), RLX_NOT_FOUND, "no Vulkan device 99");
