@@ -70,12 +70,25 @@ static struct gpus {
     rlx_text why_none;
 } gpus[RLX_GPU_KINDS] = {{.once = PTHREAD_ONCE_INIT}, {.once = PTHREAD_ONCE_INIT}};
 
+/* A device that its driver has, and that no code is made for. */
+static void judge_gpu(rlx_gpu_kind k, rlx_gpu_info *g)
+{
+    rlx_jit_target target;
+    rlx_status st = g->why_not[0] ? RLX_OK : rlx_gpu_device_target(k, g, &target);
+    if (st)
+        snprintf(g->why_not, sizeof g->why_not, "%s", rlx_status_message(st));
+    rlx_status_free(st);
+}
+
 static void list_kind(rlx_gpu_kind k)
 {
-    rlx_status st = rlx_gpu_list(k, &gpus[k].all, &gpus[k].n);
+    struct gpus *g = &gpus[k];
+    rlx_status st = rlx_gpu_list(k, &g->all, &g->n);
     if (st)
-        rlx_text_put(&gpus[k].why_none, rlx_status_message(st));
+        rlx_text_put(&g->why_none, rlx_status_message(st));
     rlx_status_free(st);
+    for (int i = 0; i < g->n; i++)
+        judge_gpu(k, &g->all[i]);
 }
 
 static void list_cuda(void)
@@ -97,7 +110,7 @@ static const struct gpus *list_gpus(rlx_gpu_kind k)
 /* What a program's user reads of a device that is not in the table above. */
 typedef struct found {
     char name[24];
-    rlx_text description, target, features;
+    rlx_text description, target, features, why_not;
     int64_t memory_bytes, team_bytes, range_bytes;
 } found;
 static found *all_found; /* lives as long as the process */
@@ -113,26 +126,27 @@ static void describe_vulkan(const rlx_vulkan_info *v, int i, found *out)
     out->team_bytes = v->team_bytes;
     out->range_bytes =
         v->features & RLX_VULKAN_BIT(ADDRESS) ? v->max_memory_bytes : v->max_buffer_bytes;
-    rlx_text_putf(&out->description, "%s%s%s%s", v->name, v->is_cpu ? ", software" : "",
-                  v->why_not[0] ? ", cannot be used: " : "", v->why_not);
+    rlx_text_putf(&out->description, "%s%s", v->name, v->is_cpu ? ", software" : "");
+    rlx_text_put(&out->why_not, v->why_not);
     if (v->why_not[0])
         return;
     rlx_jit_describe(&target, &out->target);
     rlx_vulkan_list_features(v->features, " ", &out->features);
 }
 
-/* "NVIDIA H200, compute capability 9.0, CUDA 12.4". */
+/* "NVIDIA H200, compute capability 9.0, CUDA 12.4"; of one that its driver does not describe what is known. */
 static void put_gpu(rlx_gpu_kind k, const rlx_gpu_info *g, rlx_text *out)
 {
-    rlx_text_put(out, g->name);
-    if (k == RLX_GPU_CUDA)
-        rlx_text_putf(out, ", compute capability %d.%d, CUDA %d.%d", g->major, g->minor,
-                      g->driver / 1000, g->driver % 1000 / 10);
+    const bool cuda = k == RLX_GPU_CUDA;
+    rlx_text_put(out, g->name[0] ? g->name : "a device without a name");
+    if (g->major)
+        rlx_text_putf(out, ", compute capability %d.%d", g->major, g->minor);
+    if (!cuda && g->arch[0])
+        rlx_text_putf(out, ", %s", g->arch);
+    if (cuda)
+        rlx_text_putf(out, ", CUDA %d.%d", g->driver / 1000, g->driver % 1000 / 10);
     else
-        rlx_text_putf(out, ", %s, HIP %d.%d", g->arch, g->driver / 10000000,
-                      g->driver / 100000 % 100);
-    if (g->why_not[0])
-        rlx_text_putf(out, ", cannot be used: %s", g->why_not);
+        rlx_text_putf(out, ", HIP %d.%d", g->driver / 10000000, g->driver / 100000 % 100);
 }
 
 static void describe_gpu(rlx_gpu_kind k, const rlx_gpu_info *g, int i, found *out)
@@ -142,32 +156,24 @@ static void describe_gpu(rlx_gpu_kind k, const rlx_gpu_info *g, int i, found *ou
     out->memory_bytes = out->range_bytes = g->memory_bytes;
     out->team_bytes = g->team_bytes;
     put_gpu(k, g, &out->description);
+    rlx_text_put(&out->why_not, g->why_not);
     rlx_status st = g->why_not[0] ? RLX_OK : rlx_gpu_device_target(k, g, &target);
-    if (st)
-        rlx_text_putf(&out->description, ", cannot be used: %s", rlx_status_message(st));
-    else if (!g->why_not[0])
+    if (!st && !g->why_not[0])
         rlx_jit_describe(&target, &out->target);
     rlx_status_free(st);
 }
 
-/* Those of a maker; where there are none one line says why. */
 static void describe_gpus(rlx_gpu_kind k)
 {
     const struct gpus *g = list_gpus(k);
     for (int i = 0; i < g->n; i++)
         describe_gpu(k, &g->all[i], i, &all_found[nfound++]);
-    if (g->n)
-        return;
-    found *none = &all_found[nfound++];
-    snprintf(none->name, sizeof none->name, "%s", rlx_gpu_kind_name(k));
-    rlx_text_putf(&none->description, "not available: %s",
-                  g->why_none.data ? g->why_none.data : "no memory");
 }
 
 static void find_all(void)
 {
     pthread_once(&vulkans_once, list_vulkans);
-    int most = nvulkans + RLX_GPU_KINDS;
+    int most = nvulkans + 1;
     for (int k = 0; k < RLX_GPU_KINDS; k++)
         most += list_gpus((rlx_gpu_kind)k)->n;
     all_found = calloc((size_t)most, sizeof *all_found);
@@ -190,6 +196,14 @@ static const char *text_of(const rlx_text *t)
     return t->data ? t->data : "";
 }
 
+const char *rlx_device_why_none(const char *maker)
+{
+    for (int k = 0; k < RLX_GPU_KINDS; k++)
+        if (!strcmp(maker, rlx_gpu_kind_name((rlx_gpu_kind)k)))
+            return text_of(&list_gpus((rlx_gpu_kind)k)->why_none);
+    return NULL;
+}
+
 static void get_found(int i, rlx_device_info *out)
 {
     pthread_once(&found_once, find_all);
@@ -200,7 +214,8 @@ static void get_found(int i, rlx_device_info *out)
                              .description = text_of(&f->description),
                              .memory_bytes = f->memory_bytes,
                              .team_bytes = f->team_bytes,
-                             .range_bytes = f->range_bytes};
+                             .range_bytes = f->range_bytes,
+                             .why_not = text_of(&f->why_not)};
 }
 
 void rlx_device_get_info(int i, rlx_device_info *out)
@@ -221,6 +236,7 @@ void rlx_device_get_info(int i, rlx_device_info *out)
         .l1_bytes = code ? cpu->l1_bytes : 0,
         .l2_bytes = code ? cpu->l2_bytes : 0,
         .l3_bytes = code ? cpu->l3_bytes : 0,
+        .why_not = "",
     };
 }
 

@@ -258,17 +258,19 @@ typedef struct rlx_device_info {
     const char *name;        /* as contexts take it: "cpu", "ref:mir"; static, as the next three */
     const char *target;      /* what code is made for: "x86-64-v4+avx512bf16"; "" for evaluators and what cannot be used */
     const char *features;    /* all that the target stands for: "sse3 ssse3 ..."; "" for evaluators */
-    const char *description; /* the processor's or device's name, why it cannot be used; what the evaluator does */
+    const char *description; /* the processor's or device's name; what the evaluator does */
     int cores;               /* that the process may use */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* of a core, of a core, of all; 0: unknown */
     /* Of a device with memory of its own, else 0: all of it; of a team; that a kernel reaches of one tensor or state. */
     int64_t memory_bytes, team_bytes, range_bytes;
+    const char *why_not; /* it is there, and no context can be made on it; "": nothing speaks against it; static */
 } rlx_device_info;
 /* The CPU, the evaluators, then Vulkan's devices ("vulkan:0"), for which Vulkan's loader is opened (a machine without it has none), then
- * NVIDIA's ("cuda:0") and AMD's ("hip:0"), for which their drivers are; where there are none of a maker, one "cuda" or "hip" whose
- * description says why. */
+ * NVIDIA's ("cuda:0") and AMD's ("hip:0"), for which their drivers are. All that is there, what cannot be used as well. */
 RLX_API int rlx_device_count(void);
 RLX_API void rlx_device_get_info(int i, rlx_device_info *out); /* 0 <= i < count */
+/* Why there is no device of a maker ("cuda", "hip"): no driver, one that is too old; "": there is one; static. NULL: no such maker. */
+RLX_API const char *rlx_device_why_none(const char *maker);
 /* Bytes per second that a device's queue copies: from the host's memory, to it, within its own. */
 typedef struct rlx_device_speeds {
     double upload, download, copy;

@@ -1,7 +1,7 @@
 /* Where models can run, and contexts:  contexts [DEVICE]
  *
- * Prints every device, makes a context on each of them, or on the one that is asked for, and prints
- * what it became. */
+ * Prints every device, makes a context on each that can be used, or on the one that is asked for,
+ * and prints what it became. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,8 +19,11 @@ static void list_devices(void)
     for (int i = 0; i < rlx_device_count(); i++) {
         rlx_device_info info;
         rlx_device_get_info(i, &info);
-        printf("%-8s %s, for %s; %d cores\n", info.name, info.description,
-               *info.target ? info.target : "any processor", info.cores);
+        if (*info.why_not) /* it is there, all the same */
+            printf("%-8s %s, cannot be used: %s\n", info.name, info.description, info.why_not);
+        else
+            printf("%-8s %s, for %s; %d cores\n", info.name, info.description,
+                   *info.target ? info.target : "any processor", info.cores);
     }
 }
 
@@ -48,7 +51,8 @@ int main(int argc, char **argv)
     for (int i = 0; argc == 1 && i < rlx_device_count() && !st; i++) {
         rlx_device_info info;
         rlx_device_get_info(i, &info);
-        st = open_device(info.name);
+        if (!*info.why_not)
+            st = open_device(info.name);
     }
     if (!st)
         return 0;

@@ -113,6 +113,8 @@ static int look_at(int i, bool speeds, device *d)
     char name[256];
     *d = (device){0};
     rlx_device_get_info(i, &d->info);
+    if (d->info.why_not[0] && !(d->cannot = strdup(d->info.why_not)))
+        return failure("devices: out of memory");
     if (!d->info.target[0])
         return EXIT_OK; /* an evaluator, or what cannot be used: nothing to measure */
     if (has_memory(d)) {
@@ -181,6 +183,17 @@ static void put_text(const device *d)
         for (size_t u = 0; u < d->nunits; u++)
             printf(", %s %.0f GFLOP/s", d->units[u]->name, m->unit[u] / 1e9);
         putchar('\n');
+    }
+}
+
+/* What there could be, and why there is none. */
+static void put_missing(void)
+{
+    static const char *const makers[] = {"cuda", "hip"};
+    for (size_t i = 0; i < sizeof makers / sizeof *makers; i++) {
+        const char *why = rlx_device_why_none(makers[i]);
+        if (*why)
+            printf("%-8s not available: %s\n", makers[i], why);
     }
 }
 
@@ -275,5 +288,7 @@ int command_devices(int argc, char **argv)
     }
     if (json)
         printf("\n]\n");
+    else
+        put_missing();
     return finish_output();
 }

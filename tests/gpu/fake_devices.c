@@ -123,7 +123,9 @@ rlx_gpu_result fake_get_properties(rlx_gpu_properties *out, int index)
     BEGIN(get_properties);
     memset(out, 0, 1472); /* as much as that version writes */
     snprintf(out->bytes, 256, "gfx in a name");
-    snprintf(out->at.arch, sizeof out->at.arch, "%s:sramecc+:xnack-", rlx_fake_driver.arch);
+    const char *first = index ? NULL : rlx_fake_driver.first_arch;
+    snprintf(out->at.arch, sizeof out->at.arch, "%s:sramecc+:xnack-",
+             first ? first : rlx_fake_driver.arch);
     return fake_end(is_device(index) ? 0 : NO_DEVICE);
 }
 #else

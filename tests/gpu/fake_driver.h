@@ -40,8 +40,8 @@ enum { FAKE_FOREVER = 1 << 30 };
 typedef struct fake_driver {
     /* What it seems to be; set before it is opened. */
     int version, major, minor, devices;
-    const char *arch; /* AMD's name of the processor */
-    int team;         /* of kernels whose code does not say it */
+    const char *arch, *first_arch; /* AMD's name of the processor; of number 0, NULL: the same */
+    int team;                      /* of kernels whose code does not say it */
     void (*run)(void *user, const fake_kernel_launch *l); /* NULL: nothing runs */
     void *user;
 

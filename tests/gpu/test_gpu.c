@@ -222,7 +222,34 @@ START_TEST(devices_are_listed)
     ck_assert_ptr_null(find_info("cuda"));
     i = find_info("hip:0");
     ck_assert_ptr_nonnull(i);
-    ck_assert_ptr_nonnull(strstr(i->description, "Fake AMD 0, gfx90a, HIP 6.1"));
+    ck_assert_str_eq(i->description, "Fake AMD 0, gfx90a, HIP 6.1");
+    ck_assert_str_eq(i->why_not, "");
+    ck_assert_str_eq(rlx_device_why_none("hip"), "");
+    ck_assert_ptr_null(rlx_device_why_none("cpu"));
+}
+END_TEST
+
+/* In a process of its own, whose list is not made yet: devices of no use say why, and none of them is chosen. */
+START_TEST(devices_of_no_use)
+{
+    fake_driver *hip = drivers[RLX_GPU_HIP], *cuda = drivers[RLX_GPU_CUDA];
+    int code = 1;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        rlx_device_choice choice;
+        const rlx_device_info *i;
+        hip->first_arch = "gfx1036"; /* of number 0: there is no such target */
+        cuda->plan(&(fake_plan){.call = "get_name", .fails = FAKE_FOREVER, .result = 101});
+        rlx_status_free(rlx_context_parse_device("hip", &choice));
+        bool ok = choice.gpu.index == 1 && *find_info("hip:0")->why_not;
+        ok = ok && !*find_info("hip:0")->target && !*find_info("hip:1")->why_not;
+        i = find_info("cuda:0");
+        ok = ok && !strcmp(i->description, "a device without a name, CUDA 12.4");
+        ok = ok && strstr(i->why_not, "no device of that number");
+        _exit(!ok);
+    }
+    ck_assert_int_eq(waitpid(pid, &code, 0), pid);
+    ck_assert_int_eq(code, 0);
 }
 END_TEST
 
@@ -455,6 +482,7 @@ int main(void)
     Suite *s = suite_create("gpu");
     SUITE_TEST(s, "drivers_that_cannot_be_used", drivers_that_cannot_be_used); /* first */
     SUITE_TEST(s, "code_is_chosen_by_device_and_driver", code_is_chosen_by_device_and_driver);
+    SUITE_TEST(s, "devices_of_no_use", devices_of_no_use); /* before any is listed here */
     SUITE_TEST(s, "memory_is_the_devices", memory_is_the_devices);
     SUITE_TEST(s, "less_memory_may_be_asked_for", less_memory_may_be_asked_for);
     SUITE_TEST(s, "contexts_by_name", contexts_by_name);
@@ -465,7 +493,7 @@ int main(void)
     SUITE_TEST(s, "sessions_give_the_cpus_bits", sessions_give_the_cpus_bits);
     SUITE_TEST(s, "a_step_is_one_graph", a_step_is_one_graph);
     SUITE_TEST(s, "times_are_taken", times_are_taken);
-    const int code = suite_run(s, 12);
+    const int code = suite_run(s, 13);
     rlx_executable_destroy(cpu.e);
     rlx_context_destroy(cpu.cx);
     rlx_weights_destroy(cpu.w);
