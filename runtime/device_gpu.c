@@ -100,7 +100,7 @@ static void destroy(rlx_device *base)
         rlx_gpu_leave(g, &s);
     }
     rlx_status_free(st);
-    if (g->context && g->resets == g->driver->resets[g->index]) /* else it is another's by now */
+    if (g->context) /* a reset keeps who has it */
         GPU_DROP(g, release_context, g->handle);
     pthread_mutex_destroy(&g->lock);
     pthread_mutex_destroy(&base->weights_lock);

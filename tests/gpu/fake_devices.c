@@ -153,9 +153,7 @@ rlx_gpu_result fake_release_context(rlx_gpu_handle d)
 rlx_gpu_result fake_reset_context(rlx_gpu_handle d)
 {
     fake_lock();
-    reset_device(d);
-    fake_state.live -= fake_contexts[d].retained;
-    fake_contexts[d].retained = 0;
+    reset_device(d); /* who has it has it still */
     fake_end(0);
     BEGIN(reset_context);
     return fake_end(0);
