@@ -168,7 +168,7 @@ rlx_status rlx_context_reopen(rlx_context *cx)
     if (!lost)
         return RLX_OOM();
     cx->lost = lost;
-    choice.gpu.anew = true;
+    choice.gpu.lost = cx->gpu;
     RLX_TRY_NOTE(rlx_device_open(&choice, &now, &target), "opening %s anew", cx->device);
     if (!rlx_device_is_same(&choice, now, cx->gpu)) { /* devices are numbered as they are there */
         rlx_status st = RLX_FAIL(RLX_NOT_FOUND,

@@ -4,6 +4,7 @@
  * libraries beside us see the same; every function here leaves the calling thread as it was. */
 #include "runtime/device_gpu.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,8 +139,7 @@ static rlx_status check_index(const rlx_gpu_driver *v, int index)
 /* Ends all that this process has on the device: a driver takes nothing more before that, once a kernel has failed. */
 static rlx_status reset(rlx_gpu *g)
 {
-    g->driver->resets[g->index]++;
-    g->resets = g->driver->resets[g->index];
+    g->resets = atomic_fetch_add(&g->driver->resets[g->index], 1) + 1;
     if (g->driver->kind == RLX_GPU_CUDA) {
         GPU_TRY(g, reset_context, g->handle);
         return RLX_OK;
@@ -152,13 +152,26 @@ static rlx_status reset(rlx_gpu *g)
     return st;
 }
 
-static rlx_status take_device(rlx_gpu *g, bool anew)
+/* Several devices that were lost at once need one reset: whoever comes first makes it, and what he opened then is not lost again by
+ * those who come later. */
+static rlx_status reset_once(rlx_gpu *g, const rlx_gpu *lost)
+{
+    pthread_mutex_lock(&g->driver->lock);
+    rlx_status st = RLX_OK;
+    if (lost->resets == g->driver->resets[g->index])
+        st = reset(g);
+    g->resets = g->driver->resets[g->index];
+    pthread_mutex_unlock(&g->driver->lock);
+    return st;
+}
+
+static rlx_status take_device(rlx_gpu *g, const rlx_device *lost)
 {
     rlx_gpu_scope s;
     g->resets = g->driver->resets[g->index];
     GPU_TRY(g, get_device, &g->handle, g->index);
-    if (anew)
-        RLX_TRY(reset(g));
+    if (lost)
+        RLX_TRY(reset_once(g, rlx_gpu_of(lost)));
     if (g->driver->kind == RLX_GPU_CUDA)
         GPU_TRY(g, retain_context, &g->context, g->handle);
     RLX_TRY(rlx_gpu_enter(g, &s));
@@ -190,7 +203,7 @@ static rlx_status open_device(rlx_gpu *g, const rlx_gpu_options *o)
     if (g->info.why_not[0])
         return RLX_FAIL(RLX_UNSUPPORTED, "%s %s", g->info.name, g->info.why_not);
     fill_base(g, o->memory);
-    RLX_TRY_NOTE(take_device(g, o->anew), "opening %s", g->info.name);
+    RLX_TRY_NOTE(take_device(g, o->lost), "opening %s", g->info.name);
     return RLX_OK;
 }
 

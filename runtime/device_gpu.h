@@ -17,7 +17,8 @@ typedef struct rlx_gpu_options {
     rlx_gpu_kind kind;
     int index;      /* among the driver's devices */
     int64_t memory; /* bytes of memory that it is to have, as if it had no more; 0: its own */
-    bool anew;      /* it was lost: what this process has left on it ends first */
+    const rlx_device *
+        lost; /* that it is opened in the place of: what this process has left on it ends first; NULL: none */
 } rlx_gpu_options;
 
 typedef struct rlx_gpu_info {

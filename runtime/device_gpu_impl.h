@@ -61,6 +61,7 @@ typedef struct rlx_gpu_driver {
     rlx_gpu_kind kind;
     rlx_gpu_calls call; /* those of the other maker are NULL */
     int version;
+    pthread_mutex_t lock;                    /* of resetting */
     _Atomic int resets[RLX_GPU_MAX_DEVICES]; /* of each device: what was made before one is gone */
 } rlx_gpu_driver;
 

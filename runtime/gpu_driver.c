@@ -176,7 +176,9 @@ static rlx_status start(const struct maker *m, void *library, rlx_gpu_driver *v)
     return RLX_OK;
 }
 
-static rlx_gpu_driver drivers[RLX_GPU_KINDS] = {{.kind = RLX_GPU_CUDA}, {.kind = RLX_GPU_HIP}};
+static rlx_gpu_driver drivers[RLX_GPU_KINDS] = {
+    {.kind = RLX_GPU_CUDA, .lock = PTHREAD_MUTEX_INITIALIZER},
+    {.kind = RLX_GPU_HIP, .lock = PTHREAD_MUTEX_INITIALIZER}};
 static bool opened[RLX_GPU_KINDS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of both */
 

@@ -264,6 +264,15 @@ START_TEST(a_reset_is_everybodys)
     EXPECT_ERROR(other->fn->write(other, m, 0, data, sizeof data), RLX_IO,
                  "nothing runs on it any more");
     other->fn->destroy_memory(other, m);
+    EXPECT_OK(layers_use());
+    /* That other one, opened anew, takes nothing from who did so before: nor does opening it once more. */
+    for (int i = 0; i < 2; i++) {
+        rlx_device *anew;
+        EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.index = 1, .lost = other}, &anew));
+        ck_assert(!gpu.cx->gpu->fn->is_lost(gpu.cx->gpu));
+        ck_assert(!anew->fn->is_lost(anew));
+        rlx_device_destroy(anew);
+    }
     rlx_device_destroy(other);
     EXPECT_OK(layers_use());
     rlx_executable_destroy(gpu.e); /* of the lost one */
