@@ -38,13 +38,16 @@ rlx_status rlx_gpu_wait(rlx_gpu *g, rlx_gpu_stream s)
 {
     const rlx_gpu_result r = g->driver->call.wait(s);
     g->lost |= r != 0;
+    if (r) /* what still runs writes to memory that its owner is about to free */
+        GPU_DROP(g, synchronize);
     return rlx_gpu_status(g->driver, r, RLX_GPU_CALL_wait, __FILE__, __LINE__);
 }
 
 /* ---- the thread's device --------------------------------------------------------------------- */
 
-static rlx_status make_current(rlx_gpu *g, rlx_gpu_scope *s)
+rlx_status rlx_gpu_make_current(rlx_gpu *g, rlx_gpu_scope *s)
 {
+    *s = (rlx_gpu_scope){0};
     if (g->driver->kind == RLX_GPU_CUDA) {
         GPU_TRY(g, push_context, g->context);
         return RLX_OK;
@@ -56,9 +59,8 @@ static rlx_status make_current(rlx_gpu *g, rlx_gpu_scope *s)
 
 rlx_status rlx_gpu_enter(rlx_gpu *g, rlx_gpu_scope *s)
 {
-    *s = (rlx_gpu_scope){0};
     RLX_TRY(rlx_gpu_check_lost(g));
-    return make_current(g, s);
+    return rlx_gpu_make_current(g, s);
 }
 
 void rlx_gpu_leave(rlx_gpu *g, const rlx_gpu_scope *s)
@@ -103,6 +105,7 @@ static void destroy(rlx_device *base)
     rlx_status_free(st);
     if (g->context) /* a reset keeps who has it */
         GPU_DROP(g, release_context, g->handle);
+    rlx_gpu_free_kept(g);
     pthread_mutex_destroy(&g->lock);
     pthread_mutex_destroy(&base->weights_lock);
     free(g);
@@ -144,8 +147,8 @@ static rlx_status reset(rlx_gpu *g)
         GPU_TRY(g, reset_context, g->handle);
         return RLX_OK;
     }
-    rlx_gpu_scope s = {0};
-    RLX_TRY(make_current(g, &s));
+    rlx_gpu_scope s;
+    RLX_TRY(rlx_gpu_make_current(g, &s));
     rlx_status st = rlx_gpu_result_of(g, g->driver->call.reset_current(),
                                       RLX_GPU_CALL_reset_current, __FILE__, __LINE__);
     rlx_gpu_leave(g, &s);

@@ -93,6 +93,8 @@ typedef struct rlx_gpu {
     pthread_mutex_t lock; /* of what goes through `copies` */
     _Atomic bool lost;    /* says the driver, or a wait failed: nobody knows what has run */
     int resets;           /* the driver's, when it was opened */
+    rlx_device_memory *
+        kept; /* pages of the host that the driver does not let go of, until the end; under `lock` */
 } rlx_gpu;
 
 static inline rlx_gpu *rlx_gpu_of(const rlx_device *d)
@@ -106,6 +108,8 @@ typedef struct rlx_gpu_scope {
     int before; /* AMD's */
 } rlx_gpu_scope;
 rlx_status rlx_gpu_enter(rlx_gpu *g, rlx_gpu_scope *s);
+/* The same, of a lost one, too. */
+rlx_status rlx_gpu_make_current(rlx_gpu *g, rlx_gpu_scope *s);
 void rlx_gpu_leave(rlx_gpu *g, const rlx_gpu_scope *s);
 bool rlx_gpu_is_lost(const rlx_device *d);
 rlx_status rlx_gpu_check_lost(const rlx_gpu *g);
@@ -131,11 +135,13 @@ struct rlx_device_memory {
     size_t bytes;
     rlx_gpu_address at; /* for kernels */
     void *data;         /* the host's; NULL: it has none */
+    rlx_device_memory *next;
 };
 
 rlx_status rlx_gpu_create_memory(rlx_device *d, size_t bytes, rlx_memory_use use,
                                  rlx_device_memory **out);
 void rlx_gpu_destroy_memory(rlx_device *d, rlx_device_memory *m);
+void rlx_gpu_free_kept(rlx_gpu *g); /* at the device's end */
 void *rlx_gpu_map(const rlx_device_memory *m);
 rlx_status rlx_gpu_write(rlx_device *d, rlx_device_memory *m, size_t at, const void *data,
                          size_t bytes);

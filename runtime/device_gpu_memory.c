@@ -24,7 +24,7 @@ static rlx_status allocate(rlx_gpu *g, rlx_device_memory *m)
     return RLX_OK;
 }
 
-/* The host's own pages, which the driver pins: they are there, too, when the device is lost. */
+/* The host's own pages, which the driver pins: they are there, too, when the device is lost, until the driver lets go of them. */
 static rlx_status make_mapped(rlx_gpu *g, rlx_device_memory *m)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = (m->bytes + page - 1) / page * page;
@@ -50,30 +50,59 @@ static rlx_status make_memory(rlx_gpu *g, rlx_device_memory *m)
     return RLX_OK;
 }
 
-static void free_memory(rlx_gpu *g, const rlx_device_memory *m)
-{
-    if (m->at && is_on_device(m))
-        GPU_DROP(g, release, m->at);
-    if (m->data)
-        GPU_DROP(g, unmap_host, m->data);
-}
-
-/* What there is of a memory; on a lost device nothing is the driver's any more. */
-void rlx_gpu_destroy_memory(rlx_device *d, rlx_device_memory *m)
+/* What the driver has of a memory; false: it holds the host's pages still. A lost device's own memory goes with its reset; pages of the
+ * host are taken back from it all the same: it might write to them. */
+static bool give_back(rlx_gpu *g, const rlx_device_memory *m)
 {
     rlx_gpu_scope s;
-    if (!m)
-        return;
-    rlx_status st = rlx_gpu_enter(rlx_gpu_of(d), &s);
+    bool done = !m->data;
+    if (g->resets != g->driver->resets[g->index])
+        return true; /* nothing is the driver's any more */
+    rlx_status st = rlx_gpu_make_current(g, &s);
     if (!st) {
-        free_memory(rlx_gpu_of(d), m);
-        rlx_gpu_leave(rlx_gpu_of(d), &s);
+        if (m->at && is_on_device(m) && !g->lost)
+            GPU_DROP(g, release, m->at);
+        if (m->data)
+            done = !g->driver->call.unmap_host(m->data);
+        rlx_gpu_leave(g, &s);
     }
     rlx_status_free(st);
-    if (m->at && is_on_device(m))
-        d->used_bytes -= (int64_t)m->bytes;
+    return done;
+}
+
+static void free_memory(rlx_device_memory *m)
+{
     free(m->data);
     free(m);
+}
+
+static void keep_memory(rlx_gpu *g, rlx_device_memory *m)
+{
+    pthread_mutex_lock(&g->lock);
+    m->next = g->kept;
+    g->kept = m;
+    pthread_mutex_unlock(&g->lock);
+}
+
+void rlx_gpu_free_kept(rlx_gpu *g)
+{
+    for (rlx_device_memory *m = g->kept, *next; m; m = next) {
+        next = m->next;
+        free_memory(m);
+    }
+    g->kept = NULL;
+}
+
+void rlx_gpu_destroy_memory(rlx_device *d, rlx_device_memory *m)
+{
+    if (!m)
+        return;
+    if (m->at && is_on_device(m))
+        d->used_bytes -= (int64_t)m->bytes;
+    if (give_back(rlx_gpu_of(d), m))
+        free_memory(m);
+    else
+        keep_memory(rlx_gpu_of(d), m);
 }
 
 rlx_status rlx_gpu_create_memory(rlx_device *d, size_t bytes, rlx_memory_use use,

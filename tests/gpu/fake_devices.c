@@ -75,13 +75,16 @@ rlx_gpu_result fake_get_room(size_t *room, size_t *all)
     return fake_end(fake_current_device() < 0 ? WRONG("room of no device") : 0);
 }
 
-/* All of a device goes, but for what the host has. */
+/* All of a device goes, but for what the host has; until then it may write to what is mapped. */
 static void reset_device(int device)
 {
     for (fake_object *o = fake_objects, *next; o; o = next) {
         next = o->next;
-        if (o->device == device)
-            fake_destroy(o);
+        if (o->device != device)
+            continue;
+        if (o->kind == MAPPED)
+            memset(o->data, GARBAGE, o->bytes);
+        fake_destroy(o);
     }
     fake_state.dead = 0;
 }

@@ -50,7 +50,8 @@ void fake_say(const char *fmt, ...)
 static bool gives_back(const char *name)
 {
     return !strncmp(name, "destroy", 7) || !strncmp(name, "release", 7) ||
-           !strncmp(name, "un", 2) || !strcmp(name, "push_context");
+           !strncmp(name, "un", 2) || !strcmp(name, "push_context") ||
+           !strcmp(name, "get_current") || !strcmp(name, "set_current");
 }
 
 /* What goes to a device, and so fails once it has ended: not what only asks about devices. */

@@ -38,6 +38,12 @@ rlx_gpu_result fake_wait(rlx_gpu_stream s)
     return fake_end(r);
 }
 
+rlx_gpu_result fake_synchronize(void)
+{
+    BEGIN(synchronize);
+    return fake_end(fake_current_device() < 0 ? WRONG("waiting for no device") : 0);
+}
+
 rlx_gpu_result fake_create_event(rlx_gpu_event *out, unsigned flags)
 {
     BEGIN(create_event);

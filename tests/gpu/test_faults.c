@@ -12,12 +12,15 @@
 
 enum { SHORT = 3, OUT_OF_MEMORY = 2, KERNEL_FAILED = 719 };
 
+static rlx_gpu_kind kind; /* of what is tested now */
 static fake_driver *driver;
 static rlx_text entry; /* the bytes of gpu.e */
 
 static void open_gpu(void)
 {
-    EXPECT_OK(world_open(&(rlx_context_options){.device = "cuda:1", .no_cache = true}, &gpu.cx));
+    EXPECT_OK(world_open(&(rlx_context_options){.device = kind == RLX_GPU_CUDA ? "cuda:1" : "hip:1",
+                                                .no_cache = true},
+                         &gpu.cx));
     layers_make_weights(&gpu.w);
     EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
 }
@@ -34,7 +37,7 @@ static rlx_status try_open(void *user)
 {
     rlx_device *d;
     (void)user;
-    RLX_TRY(rlx_gpu_open(&(rlx_gpu_options){.index = 1}, &d));
+    RLX_TRY(rlx_gpu_open(&(rlx_gpu_options){.kind = kind, .index = 1}, &d));
     rlx_device_destroy(d);
     return RLX_OK;
 }
@@ -91,6 +94,11 @@ static rlx_status try_read(void *user)
     return rlx_session_read(user, 2, "layers", SAVED);
 }
 
+static bool is_either(const char *name, const char *cuda, const char *hip)
+{
+    return !strcmp(name, kind == RLX_GPU_CUDA ? cuda : hip);
+}
+
 /* How many calls there were. What failed while work was waited for loses the device, which the test takes back. */
 static int fail_each(rlx_status (*what)(void *user), void *user)
 {
@@ -104,12 +112,13 @@ static int fail_each(rlx_status (*what)(void *user), void *user)
         through = !last;
         snprintf(says, sizeof says, "%s: out of memory", last ? last : "");
         if (last &&
-            strcmp(last, "cuMemGetInfo_v2")) /* without it all of the memory is taken for free */
+            !is_either(last, "cuMemGetInfo_v2",
+                       "hipMemGetInfo")) /* without it all of the memory is taken for free */
             EXPECT_ERROR(st, RLX_OUT_OF_MEMORY, says);
         else
             EXPECT_OK(st);
-        if (last &&
-            !strcmp(last, "cuStreamSynchronize")) { /* the device is lost, for all it knows */
+        if (last && is_either(last, "cuStreamSynchronize",
+                              "hipStreamSynchronize")) { /* the device is lost, for all it knows */
             rlx_gpu_of(gpu.cx->gpu)->lost = false;
             continue;
         }
@@ -166,16 +175,18 @@ START_TEST(devices_that_cannot_be_entered)
     layers_put(0, 0, 0, 0, SHORT);
     EXPECT_OK(layers_step(s, gpu.e, SHORT, &out));
     EXPECT_OK(d->fn->create_memory(d, sizeof data, RLX_MEMORY_KEPT, &m));
-    const fake_plan p = {.call = "push_context", .fails = 1, .result = OUT_OF_MEMORY};
+    const bool cuda = kind == RLX_GPU_CUDA;
+    const fake_plan p = {
+        .call = cuda ? "push_context" : "set_current", .fails = 1, .result = OUT_OF_MEMORY};
     driver->plan(&p);
     EXPECT_ERROR(d->fn->create_memory(d, 8, RLX_MEMORY_KEPT, &other), RLX_OUT_OF_MEMORY,
-                 "cuCtxPushCurrent_v2");
+                 cuda ? "cuCtxPushCurrent_v2" : "hipSetDevice");
     driver->plan(&p);
     EXPECT_ERROR(d->fn->write(d, m, 0, data, sizeof data), RLX_OUT_OF_MEMORY,
-                 "copying to Fake NVIDIA 1");
+                 cuda ? "copying to Fake NVIDIA 1" : "copying to Fake AMD 1");
     driver->plan(&p);
     EXPECT_ERROR(layers_step(s, gpu.e, SHORT, &out), RLX_OUT_OF_MEMORY,
-                 "running kernels on Fake NVIDIA 1");
+                 cuda ? "running kernels on Fake NVIDIA 1" : "running kernels on Fake AMD 1");
     ck_assert_int_eq(rlx_session_past(s, 0), SHORT);
     EXPECT_OK(layers_step(s, gpu.e, SHORT, &out));
     d->fn->destroy_memory(d, m);
@@ -207,14 +218,16 @@ START_TEST(lost_devices_are_opened_anew)
     lose("wait");
     layers_put(0, 0, 0, SHORT, 1);
     EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_IO,
-                 "cuStreamSynchronize: a kernel failed: device lost");
+                 kind == RLX_GPU_CUDA ? "cuStreamSynchronize: a kernel failed: device lost"
+                                      : "hipStreamSynchronize: a kernel failed: device lost");
     ck_assert_int_eq(rlx_session_past(s, 0), SHORT);
     ck_assert(lost->fn->is_lost(lost));
     EXPECT_ERROR(layers_step(s, gpu.e, 1, &out), RLX_IO, "nothing runs on it any more");
     EXPECT_ERROR(rlx_session_write(s, 0, "layers", SAVED), RLX_IO, "nothing runs on it any more");
     EXPECT_ERROR(layers_use(), RLX_IO, "nothing runs on it any more");
     driver->plan(&(fake_plan){.call = "create_stream", .fails = 1, .result = OUT_OF_MEMORY});
-    EXPECT_ERROR(rlx_context_reopen(gpu.cx), RLX_OUT_OF_MEMORY, "opening cuda:1 anew");
+    EXPECT_ERROR(rlx_context_reopen(gpu.cx), RLX_OUT_OF_MEMORY,
+                 kind == RLX_GPU_CUDA ? "opening cuda:1 anew" : "opening hip:1 anew");
     driver->plan(NULL);
     EXPECT_OK(rlx_context_reopen(gpu.cx));
     ck_assert_ptr_ne(gpu.cx->gpu, lost);
@@ -240,8 +253,10 @@ START_TEST(another_device_is_not_the_same)
     gpu.cx->gpu->fn->room(gpu.cx->gpu);
     driver->plan(NULL);
     driver->major = 8;
-    EXPECT_ERROR(rlx_context_reopen(gpu.cx), RLX_NOT_FOUND, "opening cuda:1 anew: it was ");
+    driver->arch = "gfx942";
+    EXPECT_ERROR(rlx_context_reopen(gpu.cx), RLX_NOT_FOUND, " anew: it was ");
     driver->major = 7;
+    driver->arch = "gfx90a";
     EXPECT_OK(rlx_context_reopen(gpu.cx));
     layers_close_gpu();
     expect_silence();
@@ -254,7 +269,7 @@ START_TEST(a_reset_is_everybodys)
     rlx_device *other;
     rlx_device_memory *m;
     char data[8] = {0};
-    EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.index = 1}, &other));
+    EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.kind = kind, .index = 1}, &other));
     EXPECT_OK(other->fn->create_memory(other, sizeof data, RLX_MEMORY_KEPT, &m));
     open_gpu();
     lose("get_room");
@@ -268,7 +283,7 @@ START_TEST(a_reset_is_everybodys)
     /* That other one, opened anew, takes nothing from who did so before: nor does opening it once more. */
     for (int i = 0; i < 2; i++) {
         rlx_device *anew;
-        EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.index = 1, .lost = other}, &anew));
+        EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.kind = kind, .index = 1, .lost = other}, &anew));
         ck_assert(!gpu.cx->gpu->fn->is_lost(gpu.cx->gpu));
         ck_assert(!anew->fn->is_lost(anew));
         rlx_device_destroy(anew);
@@ -280,6 +295,41 @@ START_TEST(a_reset_is_everybodys)
     layers_close_gpu();
     expect_silence();
     ck_assert_int_eq(driver->live(), 0);
+}
+END_TEST
+
+/* What the host has of memory is freed once the driver does not hold it any more: on a lost device, too. */
+START_TEST(pages_are_kept_while_they_are_held)
+{
+    const rlx_gpu_options o = {.kind = kind, .index = 1};
+    rlx_device *d, *anew;
+    rlx_device_memory *m;
+    char data[8];
+    EXPECT_OK(rlx_gpu_open(&o, &d));
+    EXPECT_OK(d->fn->create_memory(d, sizeof data, RLX_MEMORY_TAKEN, &m));
+    const int64_t live = driver->live();
+    rlx_gpu_of(d)->lost = true; /* for all it knows: the driver answers */
+    d->fn->destroy_memory(d, m);
+    ck_assert_int_eq(driver->live(), live - 1);
+    ck_assert_ptr_null(rlx_gpu_of(d)->kept);
+    rlx_gpu_of(d)->lost = false;
+    EXPECT_OK(d->fn->create_memory(d, sizeof data, RLX_MEMORY_TAKEN, &m));
+    lose("get_room");
+    d->fn->room(d);
+    d->fn->destroy_memory(d, m);
+    ck_assert_int_eq(driver->count("unmap_host"), 1);
+    ck_assert_ptr_eq(rlx_gpu_of(d)->kept, m);
+    driver->plan(NULL);
+    EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.kind = kind, .index = 1, .lost = d}, &anew));
+    rlx_device_destroy(d);
+    EXPECT_OK(anew->fn->create_memory(anew, sizeof data, RLX_MEMORY_KEPT, &m));
+    driver->plan(&(fake_plan){.call = "wait", .fails = 1, .result = KERNEL_FAILED});
+    EXPECT_ERROR(anew->fn->read(anew, m, 0, data, sizeof data), RLX_IO, "device lost");
+    ck_assert_int_eq(driver->count("synchronize"), 1);
+    anew->fn->destroy_memory(anew, m);
+    driver->plan(NULL);
+    rlx_device_destroy(anew);
+    expect_silence();
 }
 END_TEST
 
@@ -308,17 +358,27 @@ START_TEST(steps_are_cancelled)
 }
 END_TEST
 
-int main(void)
+static int run_kind(rlx_gpu_kind k)
 {
-    driver = world_open_driver(RLX_GPU_CUDA);
-    Suite *s = suite_create("gpu_faults");
+    kind = k;
+    driver = world_open_driver(k);
+    Suite *s = suite_create(k == RLX_GPU_CUDA ? "gpu_faults of cuda" : "gpu_faults of hip");
     SUITE_TEST(s, "every_call_may_fail", every_call_may_fail);
     SUITE_TEST(s, "devices_that_cannot_be_entered", devices_that_cannot_be_entered);
     SUITE_TEST(s, "lost_devices_are_opened_anew", lost_devices_are_opened_anew);
     SUITE_TEST(s, "another_device_is_not_the_same", another_device_is_not_the_same);
     SUITE_TEST(s, "a_reset_is_everybodys", a_reset_is_everybodys);
+    SUITE_TEST(s, "pages_are_kept_while_they_are_held", pages_are_kept_while_they_are_held);
     SUITE_TEST(s, "steps_are_cancelled", steps_are_cancelled);
-    const int code = suite_run(s, 6);
+    const int code = suite_run(s, 7);
     world_forget_code();
+    return code;
+}
+
+int main(void)
+{
+    int code = 0;
+    for (int k = 0; k < RLX_GPU_KINDS; k++)
+        code |= run_kind((rlx_gpu_kind)k);
     return code;
 }
