@@ -208,6 +208,8 @@ rlx_gpu_result fake_release(rlx_gpu_address at)
     fake_object *o = fake_find_at((void *)(uintptr_t)at, MEMORY);
     if (!o)
         return fake_end(INVALID);
+    if (fake_is_pending(o))
+        return fake_end(WRONG("memory goes before work with it is done"));
     fake_destroy(o);
     return fake_end(0);
 }
@@ -229,6 +231,8 @@ rlx_gpu_result fake_unmap_host(void *data)
     fake_object *o = fake_find_at(data, MAPPED);
     if (!o)
         return fake_end(INVALID);
+    if (fake_is_pending(o))
+        return fake_end(WRONG("mapped memory goes before work with it is done"));
     fake_destroy(o);
     return fake_end(0);
 }

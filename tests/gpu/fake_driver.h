@@ -51,6 +51,7 @@ typedef struct fake_driver {
     int64_t (*count)(const char *call); /* since the plan was made */
     int64_t (*live)(void);              /* objects that were made and not given back */
     const char *(*said)(void);          /* what was wrong, a line each; "": nothing */
+    void (*hush)(void);                 /* forgets that */
     bool (*is_current)(void);  /* the calling thread has a device, or another than its first */
     int64_t (*launches)(void); /* that ran, since the plan was made */
     int64_t (*beside)(

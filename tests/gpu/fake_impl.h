@@ -65,7 +65,15 @@ typedef struct fake_set {
     uint64_t word[MAX_NODES / 64];
 } fake_set;
 
-typedef enum fake_op_kind { COPY_TO, COPY_FROM, COPY_WITHIN, FILL, LAUNCH, RECORD } fake_op_kind;
+typedef enum fake_op_kind {
+    COPY_TO,
+    COPY_FROM,
+    COPY_WITHIN,
+    FILL,
+    LAUNCH,
+    RECORD,
+    RUN
+} fake_op_kind;
 
 typedef struct fake_object fake_object;
 typedef struct fake_op {
@@ -75,7 +83,7 @@ typedef struct fake_op {
     char *other;
     size_t bytes;
     int byte;
-    fake_object *with; /* the function, the event */
+    fake_object *with; /* the function, the event, the graph that runs */
     unsigned teams;
     int nbuffers;
     void *addresses[MAX_ARGUMENTS];
@@ -128,6 +136,8 @@ fake_object *fake_find_at(const void *data, fake_kind kind);
 fake_object *fake_find_memory(const char *at, size_t bytes);
 void fake_destroy(fake_object *o);
 rlx_gpu_result fake_destroy_of(void *handle, fake_kind kind);
+/* Whether something that waits in a stream is of it: then it may not go. */
+bool fake_is_pending(const fake_object *o);
 void fake_free_ops(fake_object *o);
 
 /* ---- work */

@@ -188,11 +188,37 @@ void fake_destroy(fake_object *o)
     fake_state.live--;
 }
 
+static bool is_within_memory(const fake_object *o, const char *at)
+{
+    return (o->kind == MEMORY || o->kind == MAPPED) && at >= o->data && at < o->data + o->bytes;
+}
+
+static bool uses(const fake_op *p, const fake_object *o)
+{
+    bool does = p->with == o || is_within_memory(o, p->at) || is_within_memory(o, p->other);
+    for (int i = 0; p->kind == LAUNCH && i <= p->nbuffers; i++)
+        does |= is_within_memory(o, p->addresses[i]);
+    for (const fake_op *node = p->kind == RUN ? p->with->first : NULL; node; node = node->next)
+        does |= uses(node, o);
+    return does;
+}
+
+bool fake_is_pending(const fake_object *o)
+{
+    for (const fake_object *s = fake_objects; s; s = s->next)
+        for (const fake_op *p = s->kind == STREAM ? s->first : NULL; p; p = p->next)
+            if (uses(p, o))
+                return true;
+    return false;
+}
+
 rlx_gpu_result fake_destroy_of(void *handle, fake_kind kind)
 {
     fake_object *o = fake_find(handle, kind);
     if (!o)
         return INVALID;
+    if (fake_is_pending(o))
+        return WRONG("a %s goes before work with it is done", fake_kinds[kind]);
     fake_destroy(o);
     return 0;
 }
@@ -239,6 +265,8 @@ void fake_run_op(const fake_op *p)
 {
     if (p->kind == LAUNCH) {
         run_launch(p);
+    } else if (p->kind == RUN) {
+        fake_run_nodes(p->with);
     } else if (p->kind == RECORD) {
         p->with->time = ++clock_of_events;
     } else if (!fake_find_memory(p->at, p->bytes) ||
@@ -353,6 +381,11 @@ static const char *get_said(void)
     return fake_state.said;
 }
 
+static void hush(void)
+{
+    fake_state.said[0] = 0;
+}
+
 static bool get_current(void)
 {
     return IS_CUDA ? fake_depth > 0 : fake_current != 0;
@@ -390,6 +423,7 @@ fake_driver rlx_fake_driver = {.version = IS_CUDA ? 12040 : 60140091,
                                .count = get_count,
                                .live = get_live,
                                .said = get_said,
+                               .hush = hush,
                                .is_current = get_current,
                                .launches = get_launches,
                                .beside = get_beside};

@@ -146,6 +146,8 @@ rlx_gpu_result fake_unload_module(rlx_gpu_module m)
     BEGIN(unload_module);
     for (fake_object *o = fake_objects, *next; o; o = next) {
         next = o->next;
+        if (o->kind == FUNCTION && o->of == m && fake_is_pending(o))
+            return fake_end(WRONG("a module is unloaded before its launches are done"));
         if (o->kind == FUNCTION && o->of == m)
             fake_destroy(o);
     }
@@ -375,13 +377,13 @@ rlx_gpu_result fake_destroy_exec(rlx_gpu_exec e)
     return fake_end(fake_destroy_of(e, EXEC));
 }
 
-/* What is behind it in the stream would wait for it: nothing is. */
+/* It runs when somebody waits for it. */
 rlx_gpu_result fake_run_graph(rlx_gpu_exec e, rlx_gpu_stream s)
 {
     BEGIN(run_graph);
-    const fake_object *exec = fake_find(e, EXEC), *stream = fake_find(s, STREAM);
+    const fake_object *stream = fake_find(s, STREAM);
+    fake_object *exec = fake_find(e, EXEC);
     if (!exec || !stream || stream->of || stream->first)
         return fake_end(WRONG("a graph runs in no stream, or behind other work"));
-    fake_run_nodes(exec);
-    return fake_end(0);
+    return fake_end(fake_put(s, &(fake_op){.kind = RUN, .with = exec}));
 }

@@ -449,6 +449,46 @@ START_TEST(a_step_is_one_graph)
 }
 END_TEST
 
+/* The drivers that stand for the real ones see a wait that is missing: work has not run, and what it uses may not go. */
+START_TEST(a_missing_wait_is_seen)
+{
+    for (int k = 0; k < RLX_GPU_KINDS; k++) {
+        fake_driver *v = drivers[k];
+        rlx_device *d;
+        rlx_device_memory *m;
+        rlx_gpu_scope scope;
+        char in[8] = "written", out[8];
+        EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.kind = (rlx_gpu_kind)k, .index = 1}, &d));
+        rlx_gpu *g = rlx_gpu_of(d);
+        EXPECT_OK(d->fn->create_memory(d, sizeof in, RLX_MEMORY_KEPT, &m));
+        EXPECT_OK(rlx_gpu_enter(g, &scope));
+        const rlx_gpu_calls *call = &g->driver->call;
+        rlx_gpu_graph graph;
+        rlx_gpu_exec exec;
+        ck_assert_int_eq(call->begin_capture(g->copies, RLX_GPU_CAPTURE_RELAXED), 0);
+        ck_assert_int_eq(call->copy_to(m->at, in, sizeof in, g->copies), 0);
+        ck_assert_int_eq(call->end_capture(g->copies, &graph), 0);
+        ck_assert_int_eq(call->make_exec(&exec, graph, 0), 0);
+        ck_assert_int_eq(call->destroy_graph(graph), 0);
+        ck_assert_int_eq(call->run_graph(exec, g->copies), 0);
+        ck_assert_int_ne(memcmp((const void *)(uintptr_t)m->at, in, sizeof in), 0);
+        ck_assert_int_ne(call->destroy_exec(exec), 0);
+        ck_assert_int_ne(call->release(m->at), 0);
+        ck_assert_ptr_nonnull(strstr(v->said(), "a exec goes before work with it is done\n"
+                                                "memory goes before work with it is done\n"));
+        v->hush();
+        ck_assert_int_eq(call->wait(g->copies), 0);
+        ck_assert_int_eq(call->destroy_exec(exec), 0);
+        rlx_gpu_leave(g, &scope);
+        EXPECT_OK(d->fn->read(d, m, 0, out, sizeof out));
+        ck_assert_str_eq(out, in);
+        d->fn->destroy_memory(d, m);
+        rlx_device_destroy(d);
+        expect_silence(v);
+    }
+}
+END_TEST
+
 /* The same bits, kernel by kernel; the fake clock ticks once for each event. */
 START_TEST(times_are_taken)
 {
@@ -492,8 +532,9 @@ int main(void)
     SUITE_TEST(s, "code_that_a_driver_refuses", code_that_a_driver_refuses);
     SUITE_TEST(s, "sessions_give_the_cpus_bits", sessions_give_the_cpus_bits);
     SUITE_TEST(s, "a_step_is_one_graph", a_step_is_one_graph);
+    SUITE_TEST(s, "a_missing_wait_is_seen", a_missing_wait_is_seen);
     SUITE_TEST(s, "times_are_taken", times_are_taken);
-    const int code = suite_run(s, 13);
+    const int code = suite_run(s, 14);
     rlx_executable_destroy(cpu.e);
     rlx_context_destroy(cpu.cx);
     rlx_weights_destroy(cpu.w);
