@@ -82,21 +82,26 @@ static const struct {
     {221, "the driver's compiler of PTX is not there", RLX_NOT_FOUND, false},
     {222, "the PTX is of a newer version than the driver", RLX_UNSUPPORTED, false},
     {223, "compiling PTX is switched off", RLX_UNSUPPORTED, false},
+    {226, "an error of the device that was contained", RLX_IO, true},
+    {304, "a call of the operating system failed", RLX_IO, false},
     {500, "not found", RLX_NOT_FOUND, false},
-    {700, "a kernel reached outside of memory: device lost", RLX_IO, true},
+    {700, "a kernel reached outside of memory", RLX_IO, true},
     {701, "a team takes more than the device has", RLX_UNSUPPORTED, false},
-    {702, "a kernel ran too long: device lost", RLX_IO, true},
+    {702, "a kernel ran too long", RLX_IO, true},
     {709, "the device's context is gone", RLX_IO, true},
-    {710, "a kernel's assertion failed: device lost", RLX_IO, true},
-    {714, "hardware error: device lost", RLX_IO, true},
-    {715, "a kernel has an instruction that the device has not: device lost", RLX_IO, true},
-    {716, "a kernel's address is not aligned: device lost", RLX_IO, true},
-    {717, "a kernel's address is of another space: device lost", RLX_IO, true},
-    {718, "a kernel lost its way: device lost", RLX_IO, true},
-    {719, "a kernel failed: device lost", RLX_IO, true},
+    {710, "a kernel's assertion failed", RLX_IO, true},
+    {712, "memory of the host is registered already", RLX_INTERNAL, false},
+    {714, "hardware error", RLX_IO, true},
+    {715, "a kernel has an instruction that the device has not", RLX_IO, true},
+    {716, "a kernel's address is not aligned", RLX_IO, true},
+    {717, "a kernel's address is of another space", RLX_IO, true},
+    {718, "a kernel lost its way", RLX_IO, true},
+    {719, "a kernel failed", RLX_IO, true},
     {802, "the system is not ready for CUDA", RLX_NOT_FOUND, false},
     {803, "driver and kernel module are of different versions", RLX_NOT_FOUND, false},
-    {999, "unknown error: device lost", RLX_IO, true},
+    {804, "the driver's compatibility package does not support this device", RLX_NOT_FOUND, false},
+    {805, "no connection to the server that shares the device (MPS)", RLX_IO, false},
+    {999, "unknown error", RLX_IO, true},
 };
 enum { NRESULTS = sizeof results / sizeof *results };
 
@@ -123,18 +128,48 @@ rlx_status rlx_gpu_status(const rlx_gpu_driver *v, rlx_gpu_result r, rlx_gpu_cal
         return RLX_OK;
     if (i == NRESULTS)
         return rlx_status_make(RLX_INTERNAL, file, line, "%s: result %d", name, r);
-    return rlx_status_make(results[i].code, file, line, "%s: %s", name, results[i].text);
+    return rlx_status_make(results[i].code, file, line, "%s: %s%s", name, results[i].text,
+                           results[i].loses ? ": device lost" : "");
+}
+
+/* Whatever it is, there is no driver then, and nothing is lost. */
+static rlx_status init(const rlx_gpu_driver *v)
+{
+    const rlx_gpu_result r = v->call.init(0);
+    const char *name = call_names[v->kind][RLX_GPU_CALL_init];
+    const int i = find_result(r);
+    if (!r)
+        return RLX_OK;
+    if (i == NRESULTS)
+        return RLX_FAIL(RLX_NOT_FOUND, "%s: result %d", name, r);
+    return RLX_FAIL(RLX_NOT_FOUND, "%s: %s", name, results[i].text);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+/* "NAME: cannot open shared object file: No such file or directory", of the library itself. */
+static bool says_absent(const char *error, const char *library)
+{
+    return !strncmp(error, library, strlen(library)) && strstr(error, "No such file");
+}
+
+/* When none opens: the first that is there says why not, else the last is missing. */
 static void *open_library(const struct maker *m, rlx_status *st)
 {
-    void *library = NULL;
-    for (int i = 0; !library && i < MAX_LIBRARIES && m->libraries[i]; i++)
-        library = dlopen(m->libraries[i], RTLD_NOW | RTLD_LOCAL);
-    *st = library ? RLX_OK : RLX_FAIL(RLX_NOT_FOUND, "no %s driver: %s", m->company, dlerror());
-    return library;
+    char why[512] = "";
+    bool absent = true;
+    for (int i = 0; i < MAX_LIBRARIES && m->libraries[i]; i++) {
+        void *library = dlopen(m->libraries[i], RTLD_NOW | RTLD_LOCAL);
+        *st = RLX_OK;
+        if (library)
+            return library;
+        const char *error = dlerror();
+        if (absent)
+            snprintf(why, sizeof why, "%s", error);
+        absent = absent && says_absent(error, m->libraries[i]);
+    }
+    *st = RLX_FAIL(RLX_NOT_FOUND, "no %s driver: %s", m->company, why);
+    return NULL;
 }
 
 static rlx_status load_call(const struct maker *m, void *library, const char *name, void *out)
@@ -164,10 +199,9 @@ static rlx_status load_calls(const struct maker *m, void *library, rlx_gpu_drive
     return RLX_OK;
 }
 
-static rlx_status start(const struct maker *m, void *library, rlx_gpu_driver *v)
+static rlx_status start(const struct maker *m, rlx_gpu_driver *v)
 {
-    RLX_TRY(load_calls(m, library, v));
-    GPU_ASK(v, init, 0);
+    RLX_TRY(init(v));
     GPU_ASK(v, get_version, &v->version);
     if (v->version < m->least)
         return RLX_FAIL(RLX_NOT_FOUND,
@@ -179,26 +213,33 @@ static rlx_status start(const struct maker *m, void *library, rlx_gpu_driver *v)
 static rlx_gpu_driver drivers[RLX_GPU_KINDS] = {
     {.kind = RLX_GPU_CUDA, .lock = PTHREAD_MUTEX_INITIALIZER},
     {.kind = RLX_GPU_HIP, .lock = PTHREAD_MUTEX_INITIALIZER}};
-static bool opened[RLX_GPU_KINDS];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of both */
+static bool started[RLX_GPU_KINDS];
+static rlx_status
+    failures[RLX_GPU_KINDS]; /* of starting: a driver is started once, whatever comes of it */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all of them */
 
 static rlx_status open_driver(rlx_gpu_kind k)
 {
     rlx_status st;
     void *library = open_library(&makers[k], &st);
     RLX_TRY(st);
-    st = start(&makers[k], library, &drivers[k]);
-    if (st)
-        dlclose(library);
-    opened[k] = !st;
-    return st;
+    st = load_calls(&makers[k], library, &drivers[k]);
+    if (st) {
+        dlclose(library); /* nothing of it has run */
+        return st;
+    }
+    failures[k] = start(&makers[k], &drivers[k]);
+    started[k] = true;
+    return RLX_OK;
 }
 
 rlx_status rlx_gpu_driver_open(rlx_gpu_kind k, rlx_gpu_driver **out)
 {
     pthread_mutex_lock(&lock);
-    rlx_status st = opened[k] ? RLX_OK : open_driver(k);
+    rlx_status st = started[k] ? RLX_OK : open_driver(k);
     pthread_mutex_unlock(&lock);
+    if (!st && failures[k])
+        st = RLX_FAIL(rlx_status_code(failures[k]), "%s", rlx_status_message(failures[k]));
     *out = st ? NULL : &drivers[k];
     return st;
 }
