@@ -193,8 +193,9 @@ static void fill_base(rlx_gpu *g, int64_t most)
     g->base.name = i->name;
     g->base.memory_bytes = i->memory_bytes;
     g->base.max_range = g->base.max_units = SIZE_MAX;
-    snprintf(g->code_name, sizeof g->code_name, "%s %s, %s, driver %d",
-             rlx_gpu_kind_name(g->driver->kind), i->name, i->arch, i->driver);
+    snprintf(g->code_name, sizeof g->code_name, "%s %s, capability %d.%d, %s, driver %d %s",
+             rlx_gpu_kind_name(g->driver->kind), i->name, i->major, i->minor, i->arch, i->driver,
+             g->driver->build);
 }
 
 static rlx_status open_device(rlx_gpu *g, const rlx_gpu_options *o)

@@ -59,14 +59,17 @@ enum { RLX_GPU_MAX_DEVICES = 64 };
 
 typedef struct rlx_gpu_driver {
     rlx_gpu_kind kind;
-    rlx_gpu_calls call; /* those of the other maker are NULL */
-    int version;
-    pthread_mutex_t lock;                    /* of resetting */
+    rlx_gpu_calls call;   /* those of the other maker are NULL */
+    int version;          /* of its interface */
+    char build[64];       /* NVIDIA's: of its machine code's maker, "550.54.15"; "": unknown */
+    pthread_mutex_t lock; /* of resetting */
     _Atomic int resets[RLX_GPU_MAX_DEVICES]; /* of each device: what was made before one is gone */
 } rlx_gpu_driver;
 
 /* Opens a maker's driver, for good: a driver that is closed takes its threads' code along. Any thread may. */
 rlx_status rlx_gpu_driver_open(rlx_gpu_kind k, rlx_gpu_driver **out);
+/* "550.54.15", of the first line of NVIDIA's /proc/driver/nvidia/version; "" where it is not there, or says nothing. */
+void rlx_gpu_read_build(const char *path, char *out, size_t n);
 /* Describes a device that is not opened; why_not says what speaks against it. */
 rlx_status rlx_gpu_describe(const rlx_gpu_driver *v, int index, rlx_gpu_info *out);
 /* RLX_OK for 0; else a status that names the call, as its maker does, and the result. */
@@ -85,7 +88,7 @@ typedef struct rlx_gpu {
     rlx_device base;
     rlx_gpu_driver *driver; /* lives as long as the process */
     rlx_gpu_info info;
-    char code_name[320]; /* who makes machine code of PTX: device, driver and their versions */
+    char code_name[512]; /* who makes machine code of PTX: device, driver and their versions */
     int index;
     rlx_gpu_handle handle;
     rlx_gpu_context context; /* NVIDIA's; NULL: not there yet */

@@ -130,16 +130,44 @@ static rlx_status load_module(rlx_gpu *g, const image *i, rlx_gpu_module *out)
     return note_log(st, &said);
 }
 
+/* The team that a kernel is made for, as its PTX says; 0: it says nothing. */
+static int team_of_code(const rlx_program_kernel *k)
+{
+    static const char *const words[] = {".reqntid ", ".maxntid "};
+    const char *at = NULL, *end = (const char *)k->code + k->code_bytes;
+    int team = 0;
+    for (size_t i = 0; !at && i < sizeof words / sizeof *words; i++) {
+        at = memmem(k->code, k->code_bytes, words[i], strlen(words[i]));
+        at = at ? at + strlen(words[i]) : NULL;
+    }
+    for (; at && at < end && *at >= '0' && *at <= '9' && team < 1 << 20; at++)
+        team = 10 * team + (*at - '0');
+    return team;
+}
+
+/* Of a code object the most that the driver knows is what it was made for. */
+static rlx_status choose_team(const maker *m, const rlx_program_kernel *from, rlx_gpu_kernel *k)
+{
+    int most;
+    GPU_TRY(m->gpu, get_function_attribute, &most, RLX_GPU_FUNCTION_TEAM, k->function);
+    const int says = team_of_code(from), team = says ? says : most;
+    if (team < 1 || team > most)
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "a team of %d invocations takes more than %s has: %d are its most", team,
+                        m->gpu->info.name, most);
+    k->team = (unsigned)team;
+    return RLX_OK;
+}
+
 static rlx_status choose_grid(const maker *m, uint32_t i, rlx_gpu_kernel *k)
 {
     rlx_gpu *g = m->gpu;
-    int team, resident;
-    GPU_TRY(g, get_function_attribute, &team, RLX_GPU_FUNCTION_TEAM, k->function);
-    GPU_TRY(g, get_resident, &resident, k->function, team, 0);
-    if (team < 1 || resident < 1)
-        return RLX_FAIL(RLX_UNSUPPORTED, "a team of %d invocations takes more than %s has", team,
+    int resident;
+    RLX_TRY(choose_team(m, &m->program->kernels[i], k));
+    GPU_TRY(g, get_resident, &resident, k->function, (int)k->team, 0);
+    if (resident < 1)
+        return RLX_FAIL(RLX_UNSUPPORTED, "a team of %u invocations takes more than %s has", k->team,
                         g->info.name);
-    k->team = (unsigned)team;
     k->teams = rlx_device_count_teams(m->program, i, m->program->upper,
                                       (int64_t)resident * (g->info.units > 0 ? g->info.units : 1));
     return RLX_OK;
@@ -215,10 +243,11 @@ static void forget(maker *m)
     m->known = NULL;
 }
 
-/* Not damaged, but of no use to the driver: what the code is, not what became of the device. */
+/* Not damaged, but of no use to the driver, or without a kernel: what the code is, not what became of the device. */
 static bool is_about_code(rlx_status st)
 {
-    return rlx_status_code(st) == RLX_INVALID_FILE || rlx_status_code(st) == RLX_UNSUPPORTED;
+    const rlx_code code = rlx_status_code(st);
+    return code == RLX_INVALID_FILE || code == RLX_UNSUPPORTED || code == RLX_NOT_FOUND;
 }
 
 /* By what is known (*done): where that is of no use it is told, and nothing is loaded. */

@@ -1,4 +1,5 @@
 /* runtime/gpu_driver.c: the drivers of GPUs: opening them, what their results mean, what their devices are. */
+#include <ctype.h>
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,10 +200,27 @@ static rlx_status load_calls(const struct maker *m, void *library, rlx_gpu_drive
     return RLX_OK;
 }
 
+void rlx_gpu_read_build(const char *path, char *out, size_t n)
+{
+    char line[512] = "", *rest;
+    FILE *f = fopen(path, "re");
+    *out = 0;
+    if (!f)
+        return;
+    if (fgets(line, sizeof line, f))
+        for (const char *w = strtok_r(line, " \t\n", &rest); w && !*out;
+             w = strtok_r(NULL, " \t\n", &rest))
+            if (isdigit((unsigned char)*w) && strchr(w, '.'))
+                snprintf(out, n, "%s", w);
+    fclose(f);
+}
+
 static rlx_status start(const struct maker *m, rlx_gpu_driver *v)
 {
     RLX_TRY(init(v));
     GPU_ASK(v, get_version, &v->version);
+    if (v->kind == RLX_GPU_CUDA)
+        rlx_gpu_read_build("/proc/driver/nvidia/version", v->build, sizeof v->build);
     if (v->version < m->least)
         return RLX_FAIL(RLX_NOT_FOUND,
                         "the %s driver is too old: its version is %d; %d (%s) is needed",

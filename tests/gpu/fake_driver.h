@@ -42,6 +42,7 @@ typedef struct fake_driver {
     int version, major, minor, devices;
     const char *arch, *first_arch; /* AMD's name of the processor; of number 0, NULL: the same */
     int team;                      /* of kernels whose code does not say it */
+    int most;                      /* that a function\'s team may have; 0: what it is made for */
     void (*run)(void *user, const fake_kernel_launch *l); /* NULL: nothing runs */
     void *user;
 

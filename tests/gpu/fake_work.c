@@ -192,7 +192,7 @@ rlx_gpu_result fake_get_function_attribute(int *out, rlx_gpu_function_attribute 
     const fake_object *o = fake_find(f, FUNCTION);
     if (!o || a != RLX_GPU_FUNCTION_TEAM)
         return fake_end(INVALID);
-    *out = o->team;
+    *out = rlx_fake_driver.most ? rlx_fake_driver.most : o->team;
     return fake_end(0);
 }
 

@@ -115,6 +115,35 @@ START_TEST(drivers_that_cannot_be_used)
 }
 END_TEST
 
+/* An update of the driver keeps its interface's version. */
+START_TEST(builds_of_drivers)
+{
+    static const char *const cases[][2] = {
+        {"NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n"
+         "GCC version:  gcc version 12.2.0\n",
+         "550.54.15"},
+        {"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.10  Release Build\n",
+         "570.86.10"},
+        {"NVRM version:\nGCC version:  gcc version 12.2.0\n", ""},
+        {"", ""}};
+    char path[] = "/tmp/rlx-build-XXXXXX", build[64] = "?";
+    const int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t n = strlen(cases[i][0]);
+        ck_assert_int_eq(ftruncate(fd, 0), 0);
+        ck_assert_int_eq(pwrite(fd, cases[i][0], n, 0), n);
+        rlx_gpu_read_build(path, build, sizeof build);
+        ck_assert_str_eq(build, cases[i][1]);
+    }
+    close(fd);
+    remove(path);
+    strcpy(build, "?");
+    rlx_gpu_read_build(path, build, sizeof build);
+    ck_assert_str_eq(build, "");
+}
+END_TEST
+
 /* The newest code that a device takes and its driver knows. */
 START_TEST(code_is_chosen_by_device_and_driver)
 {
@@ -306,7 +335,12 @@ START_TEST(ptx_is_launched_as_it_says)
     EXPECT_OK(
         rlx_context_create(&(rlx_context_options){.device = "cuda:1", .no_cache = true}, &gpu.cx));
     layers_make_weights(&gpu.w);
+    v->most = 16;
+    EXPECT_ERROR(layers_compile(gpu.cx, gpu.w, &gpu.e), RLX_UNSUPPORTED,
+                 "takes more than Fake NVIDIA 1 has: 16 are its most");
+    v->most = 1024; /* the code's team stands */
     EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
+    v->most = 0;
     EXPECT_OK(rlx_session_create(gpu.cx, &(rlx_session_options){.max_positions = 256}, &s));
     layers_put(0, 0, 0, 0, 3);
     v->plan(NULL);
@@ -374,10 +408,19 @@ START_TEST(drivers_code_is_kept)
     ck_assert_int_eq(load_again(&entry), all);
     ck_assert_int_eq(warned, 2);
     ck_assert_int_eq(load_again(&entry), 0);
+    code[8] ^= 1;
+    char *entry_name = memmem(code, n, ".entry ", 7);
+    ck_assert_ptr_nonnull(entry_name);
+    entry_name[7] ^= 1; /* a kernel that the program has is not in it */
+    rlx_cache_put_driver_code(g->base.cache, &p->key, g->code_name, code, n);
+    ck_assert_int_eq(load_again(&entry), all);
+    ck_assert_int_eq(warned, 3);
+    ck_assert_int_eq(load_again(&entry), 0);
+    ck_assert_ptr_nonnull(strstr(g->code_name, "capability 7.5"));
     g->code_name[0] = 'C'; /* as after another driver was installed */
     ck_assert_int_eq(load_again(&entry), all);
     ck_assert_int_eq(load_again(&entry), 0);
-    ck_assert_int_eq(warned, 2);
+    ck_assert_int_eq(warned, 3);
     free(code);
     rlx_text_deinit(&entry);
     layers_close_gpu();
@@ -562,6 +605,7 @@ int main(void)
     EXPECT_OK(layers_compile(cpu.cx, cpu.w, &cpu.e));
     Suite *s = suite_create("gpu");
     SUITE_TEST(s, "drivers_that_cannot_be_used", drivers_that_cannot_be_used); /* first */
+    SUITE_TEST(s, "builds_of_drivers", builds_of_drivers);
     SUITE_TEST(s, "code_is_chosen_by_device_and_driver", code_is_chosen_by_device_and_driver);
     SUITE_TEST(s, "devices_of_no_use", devices_of_no_use); /* before any is listed here */
     SUITE_TEST(s, "memory_is_the_devices", memory_is_the_devices);
@@ -575,7 +619,7 @@ int main(void)
     SUITE_TEST(s, "a_step_is_one_graph", a_step_is_one_graph);
     SUITE_TEST(s, "a_missing_wait_is_seen", a_missing_wait_is_seen);
     SUITE_TEST(s, "times_are_taken", times_are_taken);
-    const int code = suite_run(s, 14);
+    const int code = suite_run(s, 15);
     rlx_executable_destroy(cpu.e);
     rlx_context_destroy(cpu.cx);
     rlx_weights_destroy(cpu.w);
