@@ -134,6 +134,8 @@ rlx_status rlx_context_create_for(int abi, const rlx_context_options *options, r
         cx->gpu->cache = cx->cache;
     RLX_TRY_TO(failed, open_perf(cx, &o));
     RLX_TRY_TO(failed, rlx_team_create(o.threads, &cx->team));
+    if (cx->gpu)
+        cx->gpu->threads = rlx_team_size(cx->team);
     *out = cx;
     return RLX_OK;
 failed:
@@ -179,6 +181,7 @@ rlx_status rlx_context_reopen(rlx_context *cx)
         return st;
     }
     now->cache = cx->gpu->cache;
+    now->threads = cx->gpu->threads;
     cx->lost[cx->nlost++] = cx->gpu;
     cx->gpu = now;
     return RLX_OK;

@@ -98,7 +98,8 @@ struct rlx_device {
     size_t max_units;     /* and elements, or bytes of blocks */
     int64_t max_teams;    /* that a launch should have: more would wait; 0: it knows better */
     struct rlx_cache
-        *cache; /* borrowed: what its driver makes of entries is kept there; NULL: nowhere */
+        *cache;  /* borrowed: what its driver makes of entries is kept there; NULL: nowhere */
+    int threads; /* that make kernels; 0: as many as the process may use */
     _Atomic int64_t used_bytes;   /* of its memory, by us */
     _Atomic int64_t taken_bytes;  /* of outputs, that somebody asked for */
     pthread_mutex_t weights_lock; /* of what follows */

@@ -261,7 +261,7 @@ static rlx_status try_known(maker *m, bool *done)
         return RLX_OK;
     rlx_status st = read_known(m, bytes);
     if (!st)
-        st = rlx_run_each(m->program->nkernels, make_kernel, m);
+        st = rlx_run_each(m->program->nkernels, m->gpu->base.threads, make_kernel, m);
     *done = !st;
     if (!st || !is_about_code(st))
         return st;
@@ -294,7 +294,7 @@ static rlx_status make_all(maker *m)
     RLX_TRY(try_known(m, &done));
     if (done)
         return RLX_OK;
-    RLX_TRY(rlx_run_each(m->program->nkernels, make_kernel, m));
+    RLX_TRY(rlx_run_each(m->program->nkernels, m->gpu->base.threads, make_kernel, m));
     if (m->kept)
         keep(m);
     return RLX_OK;

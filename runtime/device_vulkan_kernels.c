@@ -12,11 +12,13 @@
 #include "runtime/cache.h"
 #include "runtime/device_vulkan_impl.h"
 #include "runtime/run_each.h"
+#include "runtime/session.h"
 
 /* Kernels that are being made. */
 typedef struct maker {
     rlx_vulkan_device *device;
     rlx_cache *kept; /* where what the driver makes is kept; NULL: nowhere */
+    int threads;     /* as rlx_run_each takes them */
     const rlx_program *program;
     VkPipelineCache cache; /* none: the driver makes everything anew */
     void *known;           /* the driver's code, as it was kept; NULL: none */
@@ -26,7 +28,7 @@ typedef struct maker {
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
-/* Code that takes no addresses binds all that it reaches, an arena and each weight as one range. */
+/* Code that takes no addresses binds all that it reaches: an arena, large outputs together and each weight as one range. */
 static rlx_status check_range(const rlx_vulkan_info *info, const rlx_program *p, const char *what,
                               const char *name, int64_t bytes)
 {
@@ -43,7 +45,7 @@ static rlx_status check_ranges(const rlx_vulkan_info *info, const rlx_program *p
 {
     if (p->features >> RLX_VULKAN_ADDRESS & 1)
         return RLX_OK;
-    RLX_TRY(check_range(info, p, "the arena", "", p->funcs[p->nfuncs - 1].frame_bytes));
+    RLX_TRY(check_range(info, p, "the arena", "", (int64_t)rlx_session_frames_bytes(p)));
     for (uint32_t i = 0; i < p->nbound; i++) {
         const rlx_program_tensor *t = &p->bound[i];
         int64_t elems = 1;
@@ -53,7 +55,7 @@ static rlx_status check_ranges(const rlx_vulkan_info *info, const rlx_program *p
             RLX_TRY(check_range(info, p, "weight", t->name,
                                 (int64_t)rlx_format_bytes(t->format, elems)));
     }
-    return RLX_OK;
+    return check_range(info, p, "what it puts out", "", (int64_t)rlx_session_sum_outputs(p, true));
 }
 
 static rlx_status check_program(const rlx_vulkan_info *info, const rlx_program *p)
@@ -269,7 +271,7 @@ static rlx_status make_kernel(void *user, uint32_t i)
 
 static rlx_status make_all(maker *m)
 {
-    return rlx_run_each(m->program->nkernels, make_kernel, m);
+    return rlx_run_each(m->program->nkernels, m->threads, make_kernel, m);
 }
 
 static rlx_status make_with_cache(maker *m)
@@ -289,7 +291,10 @@ static rlx_status make_with_cache(maker *m)
 rlx_status rlx_vulkan_kernels_create(rlx_device *base, const rlx_program *p,
                                      rlx_device_kernels **out)
 {
-    maker m = {.device = rlx_vulkan_device_of(base), .kept = base->cache, .program = p};
+    maker m = {.device = rlx_vulkan_device_of(base),
+               .kept = base->cache,
+               .threads = base->threads,
+               .program = p};
     RLX_TRY(check_program(&m.device->info, p));
     m.out = calloc(1, sizeof *m.out + sizeof *m.out->each * p->nkernels);
     if (!m.out)

@@ -35,12 +35,14 @@ static void *run(void *user)
 }
 
 /* The calling thread works too. */
-rlx_status rlx_run_each(uint32_t n, rlx_status (*fn)(void *user, uint32_t i), void *user)
+rlx_status rlx_run_each(uint32_t n, int threads, rlx_status (*fn)(void *user, uint32_t i),
+                        void *user)
 {
     enum { MOST = 64 };
     pthread_t thread[MOST];
     work w = {.n = n, .fn = fn, .user = user};
-    int threads = rlx_cpu_host()->cores, started = 0;
+    int started = 0;
+    threads = threads ? threads : rlx_cpu_host()->cores;
     threads = threads < MOST ? threads : MOST;
     threads = (uint32_t)threads < n ? threads : (int)n;
     pthread_mutex_init(&w.lock, NULL);

@@ -214,6 +214,8 @@ rlx_status rlx_session_begin_at(rlx_session *s, int seq, int64_t past, const int
 
 /* Bytes of the outputs that the host does not see when a step is done, or of the others. */
 size_t rlx_session_sum_outputs(const rlx_program *p, bool large);
+/* Of a device's memory for an arena without outputs. */
+size_t rlx_session_frames_bytes(const rlx_program *p);
 /* What a tensor takes at its bucket's upper bounds. */
 size_t rlx_session_upper_bytes(const rlx_program *p, const rlx_program_tensor *t);
 /* The binding of an executable, made when it is new, its addresses brought up to date. */

@@ -133,10 +133,15 @@ static rlx_status grow_large(rlx_session *s, size_t bytes)
     return grow(s, &s->large, &s->large_bytes, bytes, RLX_MEMORY_KEPT);
 }
 
+/* What has no bytes may lie at the end. */
+size_t rlx_session_frames_bytes(const rlx_program *p)
+{
+    return frame_bytes(p) + ALIGN;
+}
+
 rlx_status rlx_session_grow_device_arena(rlx_session *s, const rlx_program *p)
 {
-    /* What has no bytes may lie at the end. */
-    const size_t frames = frame_bytes(p) + ALIGN,
+    const size_t frames = rlx_session_frames_bytes(p),
                  outputs = rlx_session_sum_outputs(p, false) + ALIGN;
     RLX_TRY(check_range(s, RLX_F32, frames, "the arena"));
     RLX_TRY(grow(s, &s->frames, &s->frame_bytes, frames, RLX_MEMORY_KEPT));

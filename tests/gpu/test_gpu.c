@@ -431,6 +431,34 @@ START_TEST(drivers_code_is_kept)
 }
 END_TEST
 
+static pthread_t caller;
+static _Atomic int others;
+
+static void count_others(void *user)
+{
+    (void)user;
+    others += !pthread_equal(pthread_self(), caller);
+}
+
+/* Kernels are made by no more threads than the context has. */
+START_TEST(kernels_are_made_by_the_contexts_threads)
+{
+    fake_driver *v = drivers[RLX_GPU_CUDA];
+    caller = pthread_self();
+    others = 0;
+    EXPECT_OK(rlx_context_create(
+        &(rlx_context_options){.device = "cuda", .threads = 1, .no_cache = true}, &gpu.cx));
+    layers_make_weights(&gpu.w);
+    v->plan(&(fake_plan){.call = "load_module", .fails = FAKE_FOREVER, .meanwhile = count_others});
+    EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
+    ck_assert_int_gt(v->count("load_module"), 4);
+    ck_assert_int_eq(others, 0);
+    v->plan(NULL);
+    layers_close_gpu();
+    expect_silence(v);
+}
+END_TEST
+
 /* What its compiler says is in the story. */
 START_TEST(code_that_a_driver_refuses)
 {
@@ -613,13 +641,15 @@ int main(void)
     SUITE_TEST(s, "contexts_by_name", contexts_by_name);
     SUITE_TEST(s, "devices_are_listed", devices_are_listed);
     SUITE_TEST(s, "ptx_is_launched_as_it_says", ptx_is_launched_as_it_says);
+    SUITE_TEST(s, "kernels_are_made_by_the_contexts_threads",
+               kernels_are_made_by_the_contexts_threads);
     SUITE_TEST(s, "drivers_code_is_kept", drivers_code_is_kept);
     SUITE_TEST(s, "code_that_a_driver_refuses", code_that_a_driver_refuses);
     SUITE_TEST(s, "sessions_give_the_cpus_bits", sessions_give_the_cpus_bits);
     SUITE_TEST(s, "a_step_is_one_graph", a_step_is_one_graph);
     SUITE_TEST(s, "a_missing_wait_is_seen", a_missing_wait_is_seen);
     SUITE_TEST(s, "times_are_taken", times_are_taken);
-    const int code = suite_run(s, 15);
+    const int code = suite_run(s, 16);
     rlx_executable_destroy(cpu.e);
     rlx_context_destroy(cpu.cx);
     rlx_weights_destroy(cpu.w);

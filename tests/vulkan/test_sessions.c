@@ -270,23 +270,26 @@ END_TEST
 /* Code that takes no addresses, on a device that has them: the first step is too late to say so. */
 START_TEST(what_cannot_be_bound_is_said_at_creation)
 {
+    enum { FRAME = 4096 };
     static const struct {
         int64_t binds;
         const char *says;
     } all[] = {{1 << 10, "which takes no addresses: the arena has "},
-               {200, "which takes no addresses: weight q.{} has 256 bytes, and "}};
+               {200, "which takes no addresses: weight q.{} has 256 bytes, and "},
+               {FRAME, "which takes no addresses: the arena has 4160 bytes, and "},
+               {FRAME + 64, "which takes no addresses: what it puts out has 16384 bytes"}};
     rlx_vulkan_info *info = &rlx_vulkan_device_of(gpu.cx->gpu)->info;
     const int64_t most = info->max_buffer_bytes;
     const rlx_program *made = rlx_executable_program(gpu.e);
     rlx_text entry = {0};
     EXPECT_OK(rlx_program_encode(made, &entry));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         rlx_program *p;
         rlx_executable *e;
         EXPECT_OK(rlx_program_decode(entry.data, entry.len, &p));
         p->features &= ~RLX_VULKAN_BIT(ADDRESS); /* as code of vulkan:base has it */
-        if (i == 1)
-            p->funcs[p->nfuncs - 1].frame_bytes = 64;
+        if (i)
+            p->funcs[p->nfuncs - 1].frame_bytes = i == 1 ? 64 : FRAME;
         info->max_buffer_bytes = all[i].binds;
         EXPECT_ERROR(rlx_executable_create_on(gpu.cx->gpu, p, gpu.w, &e), RLX_UNSUPPORTED,
                      all[i].says);
