@@ -169,6 +169,17 @@ START_TEST(code_is_chosen_by_device_and_driver)
                          *info.arch ? "" : "has compute capability 7.0; 7.5 is needed");
     }
     ck_assert_str_eq(info.name, "Fake NVIDIA 1");
+    static const char *const made[] = {
+#define CUDA_TARGET(processor, features, bytes) processor,
+#include "jit/gpu_targets.def"
+#undef CUDA_TARGET
+    };
+    for (size_t t = 0; t < sizeof made / sizeof *made; t++) { /* for nothing that no device takes */
+        size_t i = 0;
+        while (i < sizeof cases / sizeof *cases && strcmp(cases[i].arch, made[t]) != 0)
+            i++;
+        ck_assert_msg(i < sizeof cases / sizeof *cases, "no device takes %s", made[t]);
+    }
     rlx_device *d;
     EXPECT_ERROR(rlx_gpu_open(&(rlx_gpu_options){.index = 1}, &d), RLX_UNSUPPORTED,
                  "Fake NVIDIA 1 has compute capability 7.0; 7.5 is needed");
