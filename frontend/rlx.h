@@ -317,7 +317,11 @@ static inline rlx_status rlx_context_create(const rlx_context_options *options, 
 RLX_API void rlx_context_destroy(rlx_context *cx);
 /* Opens a device anew that was lost (RLX_IO "device lost"): what is compiled, loaded and created afterwards runs. What was
  * before does not, models (rlx_model), executables and sessions; it is to be destroyed, and no thread may use the context
- * meanwhile. RLX_NOT_FOUND: another device is now in its place. Nothing where nothing is lost. */
+ * meanwhile. RLX_NOT_FOUND: another device is now in its place. Nothing where nothing is lost.
+ * "cuda" and "hip": what this process has on the device ends with that, other contexts' and other libraries', which must not use it
+ * meanwhile. Those contexts are lost, too, and are opened anew themselves, each by a call of its own, which ends nothing once more.
+ * NVIDIA says of some errors (an address out of memory) that only a new process can use the device again: then it fails as before. AMD's
+ * runtime may end the process when a kernel fails: nothing is left to be opened anew. Neither was seen on hardware. */
 RLX_API rlx_status rlx_context_reopen(rlx_context *cx);
 RLX_API const char *rlx_context_device(const rlx_context *cx); /* "cpu:x86-64-v4+avx512bf16"; lent */
 RLX_API int rlx_context_threads(const rlx_context *cx);
