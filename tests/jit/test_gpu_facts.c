@@ -59,8 +59,6 @@ static const struct {
     {RLX_JIT_NVPTX, "sm_80", 32, 0, 64, 64},
     {RLX_JIT_NVPTX, "sm_80", 168, 0, 12, 64},
     {RLX_JIT_NVPTX, "sm_80", 32, 40 << 10, 16, 64},
-    {RLX_JIT_NVPTX, "sm_86", 32, 24 << 10, 16, 48},
-    {RLX_JIT_NVPTX, "sm_89", 32, 0, 48, 48},
     {RLX_JIT_NVPTX, "sm_90a", 32, 40 << 10, 20, 64},
 };
 
