@@ -259,6 +259,18 @@ static void put_live(const rlx_emit_tile *t, rlx_text *out)
     rlx_text_put(out, t->buffer && type->space == RLX_SPACE_TEAM ? " team\n" : "\n");
 }
 
+/* What indices of codes are divisible by is known of values from around, too, and decides how blocks
+ * are read. */
+static void put_divisors(const rlx_ir_node *n, rlx_text *out)
+{
+    const rlx_ir_type *x = n->op == RLX_LIR_LOAD ? &n->in[0]->type : NULL;
+    if (x && rlx_format_get(x->format)->kind == RLX_KIND_BLOCK)
+        rlx_text_putf(out, "by %lld\n", (long long)rlx_lir_divisor(n->in[x->rank]));
+    for (int i = 0; i < n->nblock; i++)
+        for (const rlx_ir_node *k = n->blocks[i]->first; k; k = k->next)
+            put_divisors(k, out);
+}
+
 /* The same name is the same code: all is in it that the code is made from. */
 static rlx_status make_name(const rlx_emit *e, const rlx_ir_node *loop, const live *l,
                             rlx_llvm_part_name *out)
@@ -268,6 +280,7 @@ static rlx_status make_name(const rlx_emit *e, const rlx_ir_node *loop, const li
     rlx_text_putf(&t, "%s %s\n", e->target->cpu, e->target->features);
     for (int i = 0; i < l->n; i++)
         put_live(l->value[i], &t);
+    put_divisors(loop, &t);
     rlx_ir_print_nest(loop, put_outer, &(around){e, l}, &t);
     if (!t.oom)
         rlx_hash_hex(rlx_hash_bytes(t.data, t.len), hex);

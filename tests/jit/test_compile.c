@@ -580,6 +580,55 @@ START_TEST(parts_are_told_apart)
 }
 END_TEST
 
+/* A nest that packs codes of columns from a multiple of `step` on. */
+static void stepping_parse(const char *step, subject *s)
+{
+    rlx_text t = {0};
+    rlx_text_putf(&t,
+                  "lir module @m {\n kernel @k(%%x: global q4_k[32,512], %%y: global f32[64,8]) {\n"
+                  "  %%one = const {ivalue=1} : i64\n  %%step = const {ivalue=%s} : i64\n"
+                  "  grid %%one (%%g: i64) {\n   %%k = map %%g, %%step {fn=mul} : i64\n"
+                  "   %%z = const {ivalue=0} : i64\n   %%n = const {ivalue=4} : i64\n"
+                  "   %%size = const {ivalue=8} : i64\n   %%rows = const {ivalue=16} : i64\n"
+                  "   for %%z, %%n {step=1} (%%i: i64) {\n"
+                  "    %%r = map %%i, %%size {fn=mul} : i64\n"
+                  "    %%v = load %%x, %%r, %%k {axes=[0,1]} : f32<8x16>\n"
+                  "    %%p = pack %%v {width=1} : f32<16x8>\n"
+                  "    %%q = map %%i, %%rows {fn=mul} : i64\n"
+                  "    store %%y, %%p, %%q, %%z {axes=[0,1]}\n    yield\n   }\n"
+                  "   yield\n  }\n  return\n }\n}\n",
+                  step);
+    ck_assert(!t.oom);
+    EXPECT_OK(subject_parse(s, "steps", t.data));
+    rlx_text_deinit(&t);
+}
+
+/* The nests are the same text: where codes begin is known of what is around. */
+START_TEST(parts_know_where_codes_begin)
+{
+    static const char *const steps[] = {"256", "256", "32"};
+    const rlx_llvm_module *m;
+    const rlx_jit_target t = v3();
+    rlx_llvm *worker;
+    rlx_llvm_parts parts[3];
+    EXPECT_OK(rlx_jit_module_open(&m));
+    EXPECT_OK(rlx_jit_worker_create(m, &t, &worker));
+    for (int i = 0; i < 3; i++) {
+        subject s;
+        rlx_text out = {0};
+        stepping_parse(steps[i], &s);
+        EXPECT_OK(
+            m->emit(worker, s.module->first, RLX_LLVM_CODE, &parts[i], RLX_LLVM_KERNEL, &out));
+        ck_assert_int_eq(parts[i].n, 1);
+        rlx_text_deinit(&out);
+        subject_destroy(&s);
+    }
+    ck_assert_str_eq(parts[0].name[0].text, parts[1].name[0].text);
+    ck_assert_str_ne(parts[0].name[0].text, parts[2].name[0].text);
+    m->destroy(worker);
+}
+END_TEST
+
 /* ---- text and targets ---- */
 
 START_TEST(text)
@@ -715,9 +764,10 @@ int main(void)
     SUITE_TEST(s, "llvm_failures", llvm_failures);
     SUITE_TEST(s, "parts_have_their_names", parts_have_their_names);
     SUITE_TEST(s, "parts_are_told_apart", parts_are_told_apart);
+    SUITE_TEST(s, "parts_know_where_codes_begin", parts_know_where_codes_begin);
     SUITE_TEST(s, "text", text);
     SUITE_TEST(s, "exponentials_go_side_by_side", exponentials_go_side_by_side);
     SUITE_TEST(s, "lir_targets", lir_targets);
     SUITE_TEST(s, "grid_extents", grid_extents);
-    return suite_run(s, 16);
+    return suite_run(s, 18);
 }
