@@ -7,7 +7,9 @@
  *   - values are no more than LARGE, so that 0 times their sums is 0;
  *   - every row's maximum is above the lowest float in the end;
  *
- * and the sign of a sum that is 0 is none (mir/ops/dense_attention.c). The first is looked at before,
+ * and the sign of a sum that is 0 is none (mir/ops/dense_attention.c). Of a score that is NaN a maximum
+ * may keep nothing, and then hangs on what comes behind; its weight is NaN whatever the maximum, and with
+ * it all that its row has. The first is looked at before,
  * once for a block, the second behind: a block that fails is made again with all keys. Rows that see
  * no key have their tile made with all, at once. */
 #include <float.h>

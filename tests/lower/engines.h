@@ -26,7 +26,8 @@ void engines_must(rlx_status s, const engines *w);
 /* Makes a tensor of random numbers, or blocks, for every argument of @main that has none yet. */
 void engines_make_tensors(engines *w, const rlx_ir_module *m);
 rlx_eval_tensor *engines_find(void *w, rlx_role role, const char *symbol);
-/* The lowered module on the interpreter, or as machine code on two teams, gives `want`. */
+/* The lowered module on the interpreter, or as machine code on two teams, gives `want`; one NaN is
+ * like another. */
 void engines_compare(engines *w, const rlx_ir_module *lir, const rlx_eval_tensor *want, int n,
                      bool code);
 /* The module lowered for a GPU gives `want` on the interpreter, with teams and subgroups of several sizes; its kernels
