@@ -254,8 +254,8 @@ typedef struct rlx_lir_eval_options {
 /* Runs one kernel of a verified module over its whole grid: each of `teams` resident teams takes a
  * contiguous part. `symbols`: live values by symbol index. Reports accesses outside the live shape
  * or `bytes`, elements that one instance stores and another touches, and team memory that is
- * touched without the barrier it needs or read before it was stored, lanes that take from another
- * subgroup, or get other bits than the op says, with the node's text. Reads
+ * touched without the barrier it needs or read before it was stored, and rows that subgroups would
+ * combine to other bits than the op says (lir_eval_team.c), with the node's text. Reads
  * the kernel only: any number of threads may evaluate one. */
 rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *buffers,
                                int nbuffers, const int64_t *symbols,

@@ -1,9 +1,13 @@
 /* lir/lir_eval_team.c: rows combined by a team's invocations, as lir_team.h has it.
  *
- * An invocation holds one element of a part at a time. Those beyond the tile's end hold nothing, and
- * nothing may come of them. A lane takes what another lane of its own subgroup holds at that moment,
- * and of no other subgroup; every lane that a result is taken from must have it, and it must be the
- * op's own: the pairs, not the width of subgroups, are the numerics. */
+ * An invocation holds one element of a part at a time, and takes what another lane of its own subgroup
+ * holds at that moment. What comes out must be the op's own: the pairs, not the width of subgroups, are
+ * the numerics.
+ *
+ * This proves of the ways that rlx_lir_reduce_way chooses, which emitters ask too, that lanes by halves
+ * give the op's bits in teams and subgroups of a size. It looks at no emitter's code: that is what
+ * teams of the host and devices are for (tests/jit, tests/vulkan). */
+#include <assert.h>
 #include <string.h>
 
 #include "lir/lir_eval.h"
@@ -12,7 +16,6 @@
 /* What every invocation holds of one part. */
 struct rlx_lir_registers {
     rlx_scalar *x, *next;
-    bool *there, *next_there; /* an element of the tile, or made of such alone */
 };
 typedef struct rlx_lir_registers registers;
 
@@ -27,19 +30,8 @@ rlx_status rlx_lir_registers_create(rlx_lir_eval *e)
     if (!r)
         return RLX_OOM();
     *r = (registers){.x = RLX_NEW_ARRAY(e->arena, rlx_scalar, team),
-                     .next = RLX_NEW_ARRAY(e->arena, rlx_scalar, team),
-                     .there = RLX_NEW_ARRAY(e->arena, bool, team),
-                     .next_there = RLX_NEW_ARRAY(e->arena, bool, team)};
-    return r->x && r->next && r->there && r->next_there ? RLX_OK : RLX_OOM();
-}
-
-static rlx_status take(const rlx_lir_eval *e, const rlx_lir_instr *i, int from, int to)
-{
-    const int lanes = e->options->subgroup;
-    if (from < 0 || from >= e->options->team || from / lanes != to / lanes)
-        return RLX_LIR_EVAL_FAIL(
-            e, i, "invocation %d takes an element of invocation %d, of another subgroup", to, from);
-    return RLX_OK;
+                     .next = RLX_NEW_ARRAY(e->arena, rlx_scalar, team)};
+    return r->x && r->next ? RLX_OK : RLX_OOM();
 }
 
 static rlx_scalar combine(const rlx_lir_instr *i, rlx_scalar a, rlx_scalar b)
@@ -49,19 +41,15 @@ static rlx_scalar combine(const rlx_lir_instr *i, rlx_scalar a, rlx_scalar b)
 }
 
 /* Every lane with the one `half` from it, then half of that, and so on: rows of `width`. */
-static rlx_status shuffle(const rlx_lir_eval *e, const rlx_lir_instr *i, int width, registers *r)
+static void shuffle(const rlx_lir_eval *e, const rlx_lir_instr *i, int width, registers *r)
 {
     const int team = e->options->team;
+    assert(width <= e->options->subgroup);
     for (int half = width / 2; half; half /= 2) {
-        for (int t = 0; t < team; t++) {
-            RLX_TRY(take(e, i, t ^ half, t));
+        for (int t = 0; t < team; t++)
             r->next[t] = combine(i, r->x[t], r->x[t ^ half]);
-            r->next_there[t] = r->there[t] && r->there[t ^ half];
-        }
         memcpy(r->x, r->next, sizeof *r->x * (size_t)team);
-        memcpy(r->there, r->next_there, sizeof *r->there * (size_t)team);
     }
-    return RLX_OK;
 }
 
 static bool equal(rlx_format f, rlx_scalar a, rlx_scalar b)
@@ -77,22 +65,18 @@ static rlx_status check(const rlx_lir_eval *e, const rlx_lir_instr *i, const reg
                         int64_t row)
 {
     const rlx_lir_tile *out = i->out[0];
-    if (!r->there[t])
-        return RLX_LIR_EVAL_FAIL(e, i, "row %lld is made of elements that nobody has",
-                                 (long long)row);
     if (equal(out->format, r->x[t], rlx_lir_scalar_load(out->format, out->data, row)))
         return RLX_OK;
     return RLX_LIR_EVAL_FAIL(e, i, "row %lld has other bits in subgroups of %d", (long long)row,
                              e->options->subgroup);
 }
 
+/* Behind the tile's end nobody has anything. */
 static void load_part(const rlx_lir_eval *e, const rlx_lir_tile *x, int64_t first, registers *r)
 {
-    for (int t = 0; t < e->options->team; t++) {
-        r->there[t] = first + t < x->elems;
-        r->x[t] =
-            r->there[t] ? rlx_lir_scalar_load(x->format, x->data, first + t) : (rlx_scalar){0};
-    }
+    for (int t = 0; t < e->options->team; t++)
+        r->x[t] = first + t < x->elems ? rlx_lir_scalar_load(x->format, x->data, first + t)
+                                       : (rlx_scalar){0};
 }
 
 static rlx_status rows_in_subgroups(const rlx_lir_eval *e, const rlx_lir_instr *i, registers *r)
@@ -101,7 +85,7 @@ static rlx_status rows_in_subgroups(const rlx_lir_eval *e, const rlx_lir_instr *
     const int width = x->dim[x->rank - 1], team = e->options->team;
     for (int64_t first = 0; first < x->elems; first += team) {
         load_part(e, x, first, r);
-        RLX_TRY(shuffle(e, i, width, r));
+        shuffle(e, i, width, r);
         for (int t = 0; t < team && first + t < x->elems; t += width)
             RLX_TRY(check(e, i, r, t, (first + t) / width));
     }
@@ -121,11 +105,9 @@ static rlx_scalar fold_strided(const rlx_lir_instr *i, int lane, int lanes, int 
 static rlx_status row_of_all(const rlx_lir_eval *e, const rlx_lir_instr *i, registers *r)
 {
     const int lanes = e->options->subgroup, team = e->options->team;
-    for (int t = 0; t < team; t++) {
+    for (int t = 0; t < team; t++)
         r->x[t] = fold_strided(i, t % lanes, lanes, 0, 1);
-        r->there[t] = true;
-    }
-    RLX_TRY(shuffle(e, i, lanes, r));
+    shuffle(e, i, lanes, r);
     for (int t = 0; t < team; t++) /* of a maximum lane 0 has it, and tells the others */
         RLX_TRY(check(e, i, r, i->fn == RLX_FN_MAX ? t / lanes * lanes : t, 0));
     return RLX_OK;

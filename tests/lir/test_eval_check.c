@@ -211,10 +211,11 @@ START_TEST(buffers_are_counted)
 }
 END_TEST
 
-/* Rows shorter and longer than subgroups, of parts that are full and not; sums whose bits hang on the
- * pairs. */
+/* Rows that go each of the four ways, in parts that are full and not; sums whose bits hang on the pairs. */
 static const char rows[] =
-    GRID("%x: global f32[512], %y: global f32[24], %z0: global f32[3], %s: global f32[2]", "1", "",
+    GRID("%x: global f32[512], %y: global f32[24], %z0: global f32[3], %s: global f32[2], "
+         "%k0: global f32[3]",
+         "1", "",
          "    %a = load %x, %z {axes=[0]} : f32<512>\n"
          "    %sum = reduce %a {fn=add} : f32\n    %most = reduce %a {fn=max} : f32\n"
          "    store %s, %sum, %z\n    store %s, %most, %i1\n"
@@ -225,26 +226,30 @@ static const char rows[] =
          "    %r = reduce %c {fn=add} : f32<24>\n    store %y, %r, %z {axes=[0]}\n"
          "    %v = load %x, %z {axes=[0]} : f32<64>\n"
          "    %d = broadcast %v {axes=[1]} : f32<3x64>\n"
-         "    %e = reduce %d {fn=max} : f32<3>\n    store %z0, %e, %z {axes=[0]}\n");
+         "    %e = reduce %d {fn=max} : f32<3>\n    store %z0, %e, %z {axes=[0]}\n"
+         "    %one = broadcast %e {axes=[0]} : f32<3x1>\n    %k = reduce %one {fn=add} : f32<3>\n"
+         "    store %k0, %k, %z {axes=[0]}\n");
 
 START_TEST(subgroups_of_every_width_give_the_same_bits)
 {
-    float x[512], y[2][24], m[2][3], s[2][2];
+    float x[512], y[2][24], m[2][3], s[2][2], k[2][3];
     test_module t;
     for (int i = 0; i < 512; i++)
         x[i] = (float)((i * 7919 % 1009) - 500) * 0.3f;
     assert_ok(test_parse(rows, &t));
-    rlx_lir_buffer want[] = {BUFFER(x), BUFFER(y[0]), BUFFER(m[0]), BUFFER(s[0])};
-    assert_ok(test_run(&t, want, 4, NULL));
+    rlx_lir_buffer want[] = {BUFFER(x), BUFFER(y[0]), BUFFER(m[0]), BUFFER(s[0]), BUFFER(k[0])};
+    assert_ok(test_run(&t, want, 5, NULL));
     for (int lanes = 8; lanes <= 64; lanes *= 2)
         for (int team = lanes; team <= 192; team += 2 * lanes) {
             const rlx_lir_eval_options o = {.team = team, .subgroup = lanes};
-            rlx_lir_buffer got[] = {BUFFER(x), BUFFER(y[1]), BUFFER(m[1]), BUFFER(s[1])};
+            rlx_lir_buffer got[] = {BUFFER(x), BUFFER(y[1]), BUFFER(m[1]), BUFFER(s[1]),
+                                    BUFFER(k[1])};
             memset(y[1], 0, sizeof y[1]);
-            assert_ok(test_run(&t, got, 4, &o));
+            assert_ok(test_run(&t, got, 5, &o));
             ck_assert_mem_eq(y[0], y[1], sizeof y[0]);
             ck_assert_mem_eq(m[0], m[1], sizeof m[0]);
             ck_assert_mem_eq(s[0], s[1], sizeof s[0]);
+            ck_assert_mem_eq(k[0], k[1], sizeof k[0]);
         }
     test_destroy(&t);
 }
@@ -253,13 +258,13 @@ END_TEST
 START_TEST(a_team_is_whole_subgroups)
 {
     static const int wrong[][2] = {{64, 24}, {20, 8}, {0, 8}, {8, 16}, {64, -8}, {-1, 0}, {64, 1}};
-    float x[512] = {0}, y[24], m[3], s[2];
-    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y), BUFFER(m), BUFFER(s)};
+    float x[512] = {0}, y[24], m[3], s[2], k[3];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y), BUFFER(m), BUFFER(s), BUFFER(k)};
     test_module t;
     assert_ok(test_parse(rows, &t));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const rlx_lir_eval_options o = {.team = wrong[i][0], .subgroup = wrong[i][1]};
-        assert_error(test_run(&t, b, 4, &o), RLX_INVALID_ARGUMENT, "in a team of");
+        assert_error(test_run(&t, b, 5, &o), RLX_INVALID_ARGUMENT, "in a team of");
     }
     test_destroy(&t);
 }
