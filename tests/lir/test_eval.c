@@ -633,5 +633,5 @@ int main(void)
     tcase_add_test(c, team_memory_lasts_from_once);
     tcase_add_test(c, parts_of_teams_make_the_whole);
     suite_add_tcase(s, c);
-    return run_suite(s, 22);
+    return run_suite(s, 24);
 }
