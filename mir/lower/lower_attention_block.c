@@ -660,7 +660,7 @@ static rlx_status store_rows(block *x, rlx_ir_value *stop, const leaf *l)
     rlx_ir_value *row = times(x, map2(x, RLX_FN_SUB, token.index[0], x->first), x->heads);
     row = plus(x, row, head.index[0]);
     rlx_ir_value *sum = load_1(x, x->sum, row, 0);
-    RLX_TRY(begin_loop(x, at(x, 0), at(x, a->d), x->stored, &loop));
+    RLX_TRY(begin_loop(x, x->d0, x->d1, x->stored, &loop));
     rlx_ir_value *o = load_row(x, x->acc, row, loop.index[0], x->stored);
     const coord c[2] = {coord_of(token.index[0], 0, -1),
                         coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], x->heads, -1))};
@@ -753,10 +753,12 @@ rlx_status lower_attention_block(attention *a, const leaf *l)
     block x = {.a = a, .k = a->k, .b = a->b, .m = a->s.m, .n = a->s.n, .heads = a->ratio};
     x.copied = step_of(a->d);
     x.stored = x.n;
+    x.share = a->d;
     x.team = a->k->options->target->unit == RLX_UNIT_GPU;
     if (x.team) {
         x.heads = a->s.rows;
         x.copied = x.stored = a->s.width;
+        x.share = attention_team_share(a);
     }
     const int64_t parts = a->ratio / x.heads; /* that a kv head's queries go in */
     x.rows = (a->s.tokens * x.heads + x.m - 1) / x.m * x.m;
@@ -765,13 +767,14 @@ rlx_status lower_attention_block(attention *a, const leaf *l)
     rlx_ir_value *tokens = k_extent(a->k, q->dim[0]);
     rlx_ir_value *blocks =
         k_extent(a->k, rlx_dim_make(a->k->dims, RLX_DIM_CEILDIV, q->dim[0], a->s.tokens));
-    rlx_ir_value *extents[2] = {k_const(a->k, q->dim[1] / x.heads), blocks};
+    rlx_ir_value *extents[2] = {k_const(a->k, q->dim[1] / x.heads * (a->d / x.share)), blocks};
     rlx_lir_scope grid, token, begins;
     k_begin_grid(a->k, 2, extents, &grid);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
-    a->h0 = times(&x, grid.index[0], x.heads);
-    a->g = parts == 1 ? grid.index[0] : map2(&x, RLX_FN_DIV, grid.index[0], at(&x, parts));
+    rlx_ir_value *i = attention_take_share(&x, grid.index[0]);
+    a->h0 = times(&x, i, x.heads);
+    a->g = parts == 1 ? i : map2(&x, RLX_FN_DIV, i, at(&x, parts));
     rlx_ir_value *first = times(&x, block_of(&x, grid.index[1], blocks), a->s.tokens);
     rlx_ir_value *end = map2(&x, RLX_FN_MIN, plus(&x, first, at(&x, a->s.tokens)), tokens),
                  *when = NULL;

@@ -16,6 +16,8 @@ typedef struct block {
     int64_t copied, stored;         /* elements of a query and of a result that go together */
     bool team;                      /* a GPU's: one tile of rows, its sums of values in registers */
     int64_t rows, padded;           /* rows at most; elements of a head, whole columns */
+    int64_t share;                  /* elements of a result that an instance makes */
+    rlx_ir_value *d0, *d1;          /* the first of them, and one behind the last */
     rlx_ir_value *q, *scores, *acc; /* [rows, D], [part, P], [rows, padded] */
     rlx_ir_value *max, *sum;        /* [rows], over the pages so far */
     rlx_ir_value *page_max, *sums;  /* [rows]; [rows, LANES], of a page's weights */
@@ -61,7 +63,14 @@ rlx_status attention_team_fold(block *x, rlx_map_fn fn, double start, rlx_ir_val
                                rlx_ir_value *to, rlx_ir_value **out);
 /* scores <- exp(scores - max) in tiles of columns from .. to-1. */
 rlx_status attention_team_exp(block *x, rlx_ir_value *max, rlx_ir_value *from, rlx_ir_value *to);
-/* lower_attention_pages.c: all pages of a run; the sums of values take the place of its queries. */
+
+/* ---- lower_attention_pages.c: a GPU's tile of rows ---- */
+
+/* Elements of a result whose sums an instance keeps: all of them, or a share of many. */
+int64_t attention_team_share(const attention *a);
+/* Of instance i the share, to d0 and d1; what is left of its number. */
+rlx_ir_value *attention_take_share(block *x, rlx_ir_value *i);
+/* All pages of a run; the sums of values take the place of its queries. */
 rlx_status attention_team_pages(block *x);
 
 /* ---- exponentials on CPUs ---- */

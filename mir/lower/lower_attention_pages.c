@@ -9,15 +9,44 @@
  *
  * Keys lie as invocations want them, positions side by side: each reads its own from memory, once for
  * all rows. Queries and scores wait in team memory, sums of values in registers; codes are widened
- * where they are read. */
+ * where they are read. Where there are more tiles of values than a loop carries, instances share them
+ * and make the scores again. */
 #include <math.h>
 
 #include "mir/lower/lower_attention_block.h"
 
 /* Columns of values whose sums are a tile: those of codes share their scale. */
-static int64_t values_width(const block *x)
+static int64_t values_width(const attention *a)
 {
-    return x->a->value_scales >= 0 ? RLX_KV_GROUP : x->a->d;
+    return a->value_scales >= 0 ? RLX_KV_GROUP : a->d;
+}
+
+int64_t attention_team_share(const attention *a)
+{
+    const int64_t tiles = a->d / values_width(a);
+    int64_t n = tiles < RLX_LIR_MAX_CARRIED ? tiles : RLX_LIR_MAX_CARRIED;
+    while (tiles % n != 0)
+        n--;
+    return n * values_width(a);
+}
+
+rlx_ir_value *attention_take_share(block *x, rlx_ir_value *i)
+{
+    const int64_t shares = x->a->d / x->share;
+    x->d0 = at(x, 0);
+    x->d1 = at(x, x->share);
+    if (shares == 1)
+        return i;
+    x->d0 = times(x, map2(x, RLX_FN_MOD, i, at(x, shares)), x->share);
+    x->d1 = plus(x, x->d0, x->d1);
+    return map2(x, RLX_FN_DIV, i, at(x, shares));
+}
+
+/* Tile i of the instance's: its first element. */
+static rlx_ir_value *element_of(block *x, int i)
+{
+    rlx_ir_value *d = at(x, i * values_width(x->a));
+    return x->share == x->a->d ? d : plus(x, x->d0, d);
 }
 
 static rlx_status multiply(block *x, rlx_ir_value *j, rlx_ir_value **s)
@@ -97,10 +126,10 @@ static rlx_status attend_page(block *x, rlx_ir_value *const *acc, rlx_ir_value *
     RLX_TRY(page_scores(x, &tiles));
     RLX_TRY(page_weights(x, &tiles, &lanes, &by));
     block values = *x; /* tiles as wide as values are */
-    values.n = values_width(x);
+    values.n = values_width(x->a);
     for (int i = 0; i < n; i++) {
         rlx_ir_value *sum = NULL;
-        const value_tile t = {at(x, 0), at(x, i * values.n)};
+        const value_tile t = {at(x, 0), element_of(x, i)};
         RLX_TRY(attention_weigh(&values, &t, seen.from, seen.to, &sum));
         next[i] = attention_merge_values(&values, at(x, 0), &by, acc[i], sum);
     }
@@ -109,12 +138,10 @@ static rlx_status attend_page(block *x, rlx_ir_value *const *acc, rlx_ir_value *
 
 rlx_status attention_team_pages(block *x)
 {
-    const int64_t positions = x->a->positions, dims[2] = {x->m, values_width(x)};
-    const int n = (int)(x->a->d / dims[1]);
+    const int64_t positions = x->a->positions, dims[2] = {x->m, values_width(x->a)};
+    const int n = (int)(x->share / dims[1]);
     rlx_ir_value *acc[RLX_LIR_MAX_CARRIED], *next[RLX_LIR_MAX_CARRIED];
     rlx_lir_scope loop;
-    if (n > RLX_LIR_MAX_CARRIED)
-        return k_fail(x->k, x->a->node, "heads of so many groups of codes on a GPU");
     for (int i = 0; i < n; i++)
         acc[i] = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, 0);
     x->part = at(x, 0);
@@ -129,7 +156,7 @@ rlx_status attention_team_pages(block *x)
     rlx_lir_end_for(x->b, &loop, next);
     rlx_lir_build_barrier(x->b); /* queries were read */
     for (int i = 0; i < n; i++)
-        store_2(x, x->acc, at(x, 0), at(x, i * dims[1]), loop.result[i]);
+        store_2(x, x->acc, at(x, 0), element_of(x, i), loop.result[i]);
     rlx_lir_build_barrier(x->b);
     return rlx_ir_builder_finish(x->b);
 }

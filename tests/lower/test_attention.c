@@ -203,6 +203,20 @@ static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_targe
 
 static const int64_t widths[] = {2, 6, 8, 24, 32, 64, 80};
 
+/* Heads of more groups of codes than a GPU's instance keeps sums of. */
+static void make_wide_world(world *w, int64_t width)
+{
+    rlx_jit_target own[2];
+    cpu_targets(own);
+    *w = (world){.one = true, .tokens = 3, .heads = 1, .ratio = 2, .width = width, .positions = 16};
+    w->e.seed = (uint64_t)width;
+    w->e.code = own[0];
+    do {
+        rlx_text_clear(&w->e.text);
+        make_text(w);
+    } while (!strstr(w->e.text.data, "%vs: f16"));
+}
+
 static void make_world(world *w, int number)
 {
     rlx_jit_target own[2];
@@ -236,6 +250,24 @@ static rlx_lir_target target_of(world *w, bool wide)
                             .team_bytes = 262144};
 }
 
+/* The module, for tensors of which `want` is the result. */
+static rlx_ir_module *open_module(world *w, rlx_dims *dims, rlx_eval_tensor *want)
+{
+    rlx_ir_module *mir;
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "attention", w->e.text.data, &mir), &w->e);
+    const struct {
+        const char *name;
+        int64_t value;
+    } symbols[] = {{"T", w->tokens}, {"PAGES", PAGES}, {"SEQS", SEQS}, {"SLOTS", SLOTS}};
+    for (int i = 0; i < 4; i++)
+        w->e.symbols[rlx_dim_symbol_index(dims, symbols[i].name)] = symbols[i].value;
+    make_tensors(w, mir);
+    engines_must(rlx_mir_optimize(mir), &w->e);
+    rlx_eval_env env = {.find = engines_find, .user = &w->e, .symbols = w->e.symbols};
+    engines_must(rlx_mir_eval(mir, "main", &env, want, 1), &w->e);
+    return mir;
+}
+
 START_TEST(attention_is_the_same_everywhere)
 {
     world w;
@@ -243,21 +275,26 @@ START_TEST(attention_is_the_same_everywhere)
     const bool code = _i % CODE_EVERY == 0, wide = !code && pick(&w, 2);
     const rlx_lir_target target = target_of(&w, wide);
     rlx_dims *dims = rlx_dims_create();
-    rlx_ir_module *mir;
-    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "attention", w.e.text.data, &mir), &w.e);
-    const struct {
-        const char *name;
-        int64_t value;
-    } symbols[] = {{"T", w.tokens}, {"PAGES", PAGES}, {"SEQS", SEQS}, {"SLOTS", SLOTS}};
-    for (int i = 0; i < 4; i++)
-        w.e.symbols[rlx_dim_symbol_index(dims, symbols[i].name)] = symbols[i].value;
-    make_tensors(&w, mir);
-    engines_must(rlx_mir_optimize(mir), &w.e);
-    rlx_eval_env env = {.find = engines_find, .user = &w.e, .symbols = w.e.symbols};
     rlx_eval_tensor want;
-    engines_must(rlx_mir_eval(mir, "main", &env, &want, 1), &w.e);
+    rlx_ir_module *mir = open_module(&w, dims, &want);
     check_bucket(&w, mir, &target, 40, &want, code);
     check_bucket(&w, mir, &target, w.tokens < 31 ? w.tokens : 31, &want, code);
+    free(want.data);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    engines_deinit(&w.e);
+}
+END_TEST
+
+START_TEST(wide_heads_of_codes_are_shared)
+{
+    static const int64_t wide[] = {544, 576, 640};
+    world w;
+    make_wide_world(&w, wide[_i]);
+    rlx_dims *dims = rlx_dims_create();
+    rlx_eval_tensor want;
+    rlx_ir_module *mir = open_module(&w, dims, &want);
+    check_gpu(&w, mir, w.e.symbols, &want, _i == 1);
     free(want.data);
     rlx_ir_module_destroy(mir);
     rlx_dims_destroy(dims);
@@ -392,6 +429,7 @@ int main(void)
     TCase *c = tcase_create("random");
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, attention_is_the_same_everywhere, 0, CASES);
+    tcase_add_loop_test(c, wide_heads_of_codes_are_shared, 0, 3);
     tcase_add_test(c, blocks_are_of_prompts);
     tcase_add_test(c, all_threads_have_blocks);
     tcase_add_test(c, short_steps_have_blocks);
@@ -399,5 +437,5 @@ int main(void)
     tcase_add_test(c, tokens_have_no_parts);
     tcase_add_test(c, cases_have_short_parts);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES + 6);
+    return run_suite(s, CASES + 9);
 }
