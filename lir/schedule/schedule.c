@@ -334,8 +334,9 @@ static int largest_divisor(int64_t v, int most)
 static void attention_team(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                            bool prompt, rlx_lir_attention_schedule *out)
 {
-    enum { ROWS = 8, KEYS = 8, COPIED = 64, REST = 8 }; /* REST: of a row: bounds, maximum, sum */
-    int columns = 1;
+    enum { ROWS = 8, KEYS = 8, COPIED = 64, LANES = 16 };
+    enum { REST = 8 };   /* of a row: bounds, maximum, sum */
+    int columns = LANES; /* sums of weights go over whole LANES of what a tile wrote */
     while (2 * columns <= t->team)
         columns *= 2;
     const int64_t row = (int64_t)sizeof(float) * (shape->positions + shape->width + REST);
@@ -441,7 +442,7 @@ void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_t
     if (s->part)
         rlx_text_putf(out, " parts of %d", s->part);
     if (s->tokens && s->rows)
-        rlx_text_putf(out, " heads %d keys by %d", s->rows, s->keys);
+        rlx_text_putf(out, " heads %d keys by %d width %d", s->rows, s->keys, s->width);
     if (s->share)
         rlx_text_putf(out, " width %d values %dx%d", s->width, s->keys, s->share);
 }

@@ -408,6 +408,34 @@ START_TEST(cases_have_short_parts)
 }
 END_TEST
 
+/* A team's rows take what memory there is, but one at least; scores are written in whole lanes of a sum. */
+START_TEST(tiles_of_pages_fit_a_teams_memory)
+{
+    for (int team = 8; team <= 1024; team *= 2)
+        for (int64_t bytes = 8 << 10; bytes <= 32 << 10; bytes *= 2)
+            for (int heads = 1; heads <= 12; heads++) {
+                const rlx_lir_target target = {
+                    .unit = RLX_UNIT_GPU, .team = team, .threads = 64, .team_bytes = bytes};
+                const rlx_lir_attention_shape shape = {.heads = heads,
+                                                       .width = 48 * heads,
+                                                       .positions = 16 << heads % 5,
+                                                       .kv_heads = 2,
+                                                       .tokens = 1 + team % 100,
+                                                       .sequences = 1};
+                rlx_lir_attention_schedule s;
+                rlx_lir_schedule_attention(&target, &shape, &s);
+                ck_assert_int_eq(s.m, s.tokens * s.rows);
+                ck_assert_int_eq(shape.heads % s.rows, 0);
+                ck_assert_int_eq(shape.width % s.width, 0);
+                ck_assert_int_eq(shape.width % s.keys, 0);
+                ck_assert_int_eq(shape.positions % s.n, 0);
+                ck_assert_int_eq(s.n % 16, 0);
+                ck_assert_int_le(s.m, 8);
+                ck_assert_int_le(4 * s.m * (shape.positions + shape.width + 8), bytes);
+            }
+}
+END_TEST
+
 /* What goes token by token has no register tile and no parts. */
 START_TEST(tokens_have_no_parts)
 {
@@ -434,8 +462,9 @@ int main(void)
     tcase_add_test(c, all_threads_have_blocks);
     tcase_add_test(c, short_steps_have_blocks);
     tcase_add_test(c, parts_fit_caches);
+    tcase_add_test(c, tiles_of_pages_fit_a_teams_memory);
     tcase_add_test(c, tokens_have_no_parts);
     tcase_add_test(c, cases_have_short_parts);
     suite_add_tcase(s, c);
-    return run_suite(s, CASES + 9);
+    return run_suite(s, CASES + 10);
 }
