@@ -454,6 +454,16 @@ static rlx_status attend(dense *g)
     return rlx_ir_builder_finish(x->b);
 }
 
+/* 0 for -0, by its bits: a driver that keeps no signs of zeros may take an addition of 0 away. */
+static rlx_ir_value *without_sign(block *x, rlx_ir_value *v)
+{
+    rlx_ir_value *bits = rlx_lir_build_bitcast(x->b, v, RLX_I32);
+    rlx_ir_value *zero = rlx_lir_build_fill_int(x->b, RLX_I32, 0, NULL, 0);
+    rlx_ir_value *minus = rlx_lir_build_fill_int(x->b, RLX_I32, 0, NULL, INT32_MIN);
+    bits = choose(x, map2(x, RLX_FN_EQ, bits, minus), zero, bits);
+    return rlx_lir_build_bitcast(x->b, bits, RLX_F32);
+}
+
 rlx_ir_value *dense_result(dense *g, rlx_ir_value *acc, rlx_ir_value *sum)
 {
     static const int64_t axis = 0;
@@ -463,7 +473,7 @@ rlx_ir_value *dense_result(dense *g, rlx_ir_value *acc, rlx_ir_value *sum)
         sum = rlx_lir_build_broadcast(x->b, sum, 2, acc->type.dim, &axis);
     rlx_ir_value *o = map2(x, RLX_FN_DIV, acc, sum);
     if (dense_operand(g, RLX_MIR_DENSE_SEEN))
-        o = plus(x, o, rlx_lir_build_const_f32(x->b, 0));
+        o = without_sign(x, o);
     return o;
 }
 

@@ -255,6 +255,33 @@ START_TEST(keys_that_all_hide_change_no_bit)
 }
 END_TEST
 
+/* The sign of a zero goes by its bits: a driver may take an addition of 0 away. */
+START_TEST(zeros_lose_their_sign_by_bits)
+{
+    const rlx_jit_target vulkan = {
+        .kind = RLX_JIT_SPIRV, .features = RLX_VULKAN_ALL, .team = 32, .team_bytes = 16 << 10};
+    engines w = {0};
+    rlx_lir_target target;
+    rlx_ir_module *mir, *lir;
+    rlx_dims *dims = rlx_dims_create();
+    rlx_text t = {0};
+    put_module(&w, false);
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "seen", w.text.data, &mir), &w);
+    engines_must(rlx_mir_optimize(mir), &w);
+    engines_must(rlx_jit_lir_target(&vulkan, &target), &w);
+    engines_must(
+        rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = w.symbols}, &lir),
+        &w);
+    rlx_ir_print(lir, 0, &t);
+    ck_assert_ptr_nonnull(strstr(t.data, "const {ivalue=-2147483648} : i32"));
+    rlx_text_deinit(&t);
+    rlx_ir_module_destroy(lir);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    engines_deinit(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("dense attention, seen");
@@ -262,6 +289,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, hidden_keys_change_no_bit, 0, 2);
     tcase_add_loop_test(c, keys_that_all_hide_change_no_bit, 0, 2);
+    tcase_add_test(c, zeros_lose_their_sign_by_bits);
     suite_add_tcase(s, c);
-    return run_suite(s, 4);
+    return run_suite(s, 5);
 }
