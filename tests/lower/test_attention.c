@@ -13,7 +13,7 @@
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
-enum { CASES = 48, CODE_EVERY = 6, SEQS = 3, SLOTS = 4, PAGES = SEQS * SLOTS };
+enum { CASES = 36, CODE_EVERY = 7, SEQS = 3, SLOTS = 4, PAGES = SEQS * SLOTS };
 
 typedef struct world {
     bool one; /* a single sequence: its run is all of a block */
@@ -277,8 +277,9 @@ START_TEST(attention_is_the_same_everywhere)
     rlx_dims *dims = rlx_dims_create();
     rlx_eval_tensor want;
     rlx_ir_module *mir = open_module(&w, dims, &want);
-    check_bucket(&w, mir, &target, 40, &want, code);
-    check_bucket(&w, mir, &target, w.tokens < 31 ? w.tokens : 31, &want, code);
+    /* blocks on CPUs, and token by token: machine code of the one or the other */
+    check_bucket(&w, mir, &target, 40, &want, code && _i % 2 == 0);
+    check_bucket(&w, mir, &target, w.tokens < 31 ? w.tokens : 31, &want, code && _i % 2);
     free(want.data);
     rlx_ir_module_destroy(mir);
     rlx_dims_destroy(dims);

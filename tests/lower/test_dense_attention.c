@@ -11,7 +11,7 @@
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
-enum { CASES = 40, CODE_EVERY = 5 };
+enum { CASES = 28, CODE_EVERY = 9 };
 
 typedef struct world {
     int64_t batch, queries, keys, heads, ratio, d, width;
