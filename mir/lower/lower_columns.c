@@ -11,7 +11,12 @@
  * A weight is read, and converted, once for all rows of the block. The rows' part of a chunk stays in
  * the first-level cache for all columns, side by side: rows of a tensor are often a power of two
  * apart, and would share its sets. Sums are added to in the order in which registers have it over the
- * whole of K. Live rows go by tiles of s.m, then of fewer, so that none is computed in vain. */
+ * whole of K. Live rows go by tiles of s.m, then of fewer, so that none is computed in vain.
+ *
+ * Where no more rows of the block are live than one register tile takes, weights go by once anyway,
+ * and nothing is copied:
+ *
+ *   for column tiles { sums in registers, over the whole of K; totals; finish } */
 #include "mir/lower/lower_group.h"
 
 /* Team memory. */
@@ -123,7 +128,7 @@ static rlx_status finish(kernel_cx *k, const column_block *c, const memory *at)
     const place p = {row.index[0], column.index[0], 1, at->wide};
     for (int i = 0; i < c->g->ncontracts; i++)
         tiles[i] = rlx_lir_build_reduce(k->b, RLX_FN_ADD, load_sums(k, c->g, at, i, &p));
-    RLX_TRY(c->finish(k, c, p.row, p.column, at->wide, tiles));
+    RLX_TRY(c->finish(k, c, p.row, p.column, 1, at->wide, tiles));
     rlx_lir_end_for(k->b, &row, NULL);
     rlx_lir_end_for(k->b, &column, NULL);
     return rlx_ir_builder_finish(k->b);
@@ -339,13 +344,72 @@ static rlx_status add_chunks(kernel_cx *k, const column_block *c, const memory *
     return rlx_ir_builder_finish(k->b);
 }
 
+/* ---- few live rows */
+
+/* The block's columns for `height` rows from `row` on, which are all there are. */
+static rlx_status stream_tile(kernel_cx *k, const column_block *c, rlx_ir_value *row, int height)
+{
+    rlx_ir_value *tiles[MAX_CONTRACTS];
+    rlx_lir_scope column;
+    group g = *c->g;
+    g.s.m = height;
+    g.s.n = g.s.n > g.ncontracts ? g.s.n / g.ncontracts : 1; /* they go together */
+    rlx_lir_begin_for(k->b, k_const(k, 0), c->columns, g.s.n, 0, NULL, &column);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    const register_tile p = {
+        .m0 = plus(k, c->m0, row), .n0 = plus(k, c->n0, column.index[0]), .n_limit = c->n_limit};
+    RLX_TRY(group_contract_tiles(k, &g, &p, tiles));
+    RLX_TRY(c->finish(k, c, row, column.index[0], height, g.s.n, tiles));
+    rlx_lir_end_for(k->b, &column, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* So many that each number of them has a tile of its own. */
+static int most_streamed(const group *g)
+{
+    enum { MOST = 3 };
+    return g->s.m < MOST ? g->s.m : MOST;
+}
+
+static rlx_status stream_rows(kernel_cx *k, const column_block *c)
+{
+    rlx_ir_value *from = k_const(k, 0);
+    for (int height = most_streamed(c->g); height > 0; height--) {
+        rlx_lir_scope loop;
+        rlx_ir_value *to = whole_tiles(k, from, c->rows, height);
+        rlx_lir_begin_for(k->b, from, to, height, 0, NULL, &loop);
+        if (k->b->status)
+            return rlx_ir_builder_finish(k->b);
+        RLX_TRY(stream_tile(k, c, loop.index[0], height));
+        rlx_lir_end_for(k->b, &loop, NULL);
+        from = to;
+    }
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Takes rows from a block that has many: those of a block of few, or else none. */
+static rlx_ir_value *take_few(kernel_cx *k, column_block *many)
+{
+    rlx_ir_value *one = k_const(k, 1), *most = k_const(k, most_streamed(many->g) + 1);
+    rlx_ir_value *all = many->rows;
+    rlx_ir_value *is_many = rlx_lir_build_map2(k->b, RLX_FN_DIV, all, most);
+    is_many = rlx_lir_build_map2(k->b, RLX_FN_MIN, is_many, one);
+    many->rows = rlx_lir_build_map2(k->b, RLX_FN_MUL, all, is_many);
+    many->columns = rlx_lir_build_map2(k->b, RLX_FN_MUL, many->columns, is_many);
+    return rlx_lir_build_map2(k->b, RLX_FN_SUB, all, many->rows);
+}
+
 rlx_status group_columns(kernel_cx *k, const column_block *c)
 {
     memory at;
+    column_block few = *c, many = *c;
+    few.rows = take_few(k, &many);
+    RLX_TRY(stream_rows(k, &few));
     RLX_TRY(alloc_memory(k, c->g, &at));
     rlx_lir_build_barrier(k->b); /* the block before was read to its end */
-    RLX_TRY(clear_sums(k, c, &at));
-    RLX_TRY(add_chunks(k, c, &at));
+    RLX_TRY(clear_sums(k, &many, &at));
+    RLX_TRY(add_chunks(k, &many, &at));
     rlx_lir_build_barrier(k->b);
-    return finish(k, c, &at);
+    return finish(k, &many, &at);
 }

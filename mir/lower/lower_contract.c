@@ -175,15 +175,16 @@ static rlx_ir_value *live_rows(kernel_cx *k, const group *g, rlx_ir_value *m0)
 }
 
 static rlx_status finish_registers(kernel_cx *k, const column_block *c, rlx_ir_value *row,
-                                   rlx_ir_value *column, int width, rlx_ir_value **tiles)
+                                   rlx_ir_value *column, int height, int width,
+                                   rlx_ir_value **tiles)
 {
-    group one = *c->g;
+    group tile = *c->g;
     const register_tile p = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, c->m0, row),
                              .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, c->n0, column),
                              .n_limit = group_columns_end(k, c->g, width)};
-    one.s.m = 1;
-    one.s.n = width;
-    return group_store_tiles(k, &one, &p, c->yield, tiles);
+    tile.s.m = height;
+    tile.s.n = width;
+    return group_store_tiles(k, &tile, &p, c->yield, tiles);
 }
 
 /* grid n, m: blocks of columns and rows by chunks of K. */
@@ -289,10 +290,11 @@ static rlx_status emit_block_turned(kernel_cx *k, const group *g, const turned_r
 }
 
 static rlx_status finish_block(kernel_cx *k, const column_block *c, rlx_ir_value *row,
-                               rlx_ir_value *column, int width, rlx_ir_value **tiles)
+                               rlx_ir_value *column, int height, int width, rlx_ir_value **tiles)
 {
     static const int64_t axes[2] = {0, 1};
     rlx_ir_value *index[2] = {row, column};
+    (void)height;
     (void)width;
     for (int i = 0; i < c->g->ncontracts; i++)
         rlx_lir_build_store(k->b, c->memory[i], tiles[i], index, axes, NULL);

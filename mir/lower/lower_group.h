@@ -107,9 +107,10 @@ typedef struct column_block {
     rlx_ir_value *m0, *rows;    /* the first row, how many are live: block_m at the most */
     rlx_ir_value *n0, *columns; /* the first column, how many: block_n at the most */
     rlx_ir_value *n_limit;      /* NULL: a column tile never ends beyond the weight */
-    /* What becomes of the totals <1 x width>; `row` and `column` are their places in the block. */
+    /* What becomes of the totals <height x width>, whose rows are live; `row` and `column` are their
+     * places in the block. */
     rlx_status (*finish)(kernel_cx *k, const struct column_block *c, rlx_ir_value *row,
-                         rlx_ir_value *column, int width, rlx_ir_value **tiles);
+                         rlx_ir_value *column, int height, int width, rlx_ir_value **tiles);
     rlx_ir_value **memory;    /* of a finish into team memory */
     const rlx_ir_node *yield; /* of one through the epilogue */
 } column_block;
