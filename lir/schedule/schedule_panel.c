@@ -165,7 +165,10 @@ static bool share_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *
     int64_t parts = parts_of_rows(t, shape->m, shape->batch * ceil_div(shape->n, wide));
     int64_t row = (int64_t)sizeof(float) * (s->depth + shape->contracts * wide);
     int64_t stay = most(t->l2_bytes / 2 / row / s->m * s->m, s->m);
-    if (shape->contracts * wide < PACKED_TILES * s->n || shape->m < MANY_BLOCKS * stay || !parts)
+    int64_t panels =
+        (int64_t)sizeof(float) * shape->k * shape->contracts * wide; /* of a unit at least */
+    if (shape->contracts * wide < PACKED_TILES * s->n || panels > PANEL_BYTES || !parts ||
+        shape->m / parts < MANY_BLOCKS * stay)
         return false;
     s->block_n = (int)wide;
     s->blocks = (int)ceil_div(shape->m, parts * stay);

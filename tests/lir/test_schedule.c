@@ -1,0 +1,60 @@
+/* How contractions are cut, where a cut decides how often weights are read. */
+#include <check.h>
+
+#include "lir/schedule/schedule.h"
+#include "tests/base/suite.h"
+
+static const rlx_lir_target avx2 = {.unit = RLX_UNIT_CPU,
+                                    .vector_f32 = 8,
+                                    .vector_regs = 16,
+                                    .team = 1,
+                                    .threads = 1,
+                                    .l1_bytes = 32 << 10,
+                                    .l2_bytes = 512 << 10,
+                                    .team_bytes = 512 << 10};
+
+static rlx_lir_schedule cut(int threads, rlx_lir_contract_shape shape)
+{
+    rlx_lir_target t = avx2;
+    rlx_lir_schedule s;
+    t.threads = threads;
+    if (!shape.batch)
+        shape.batch = 1;
+    if (!shape.contracts)
+        shape.contracts = 1;
+    rlx_lir_schedule_contract(&t, &shape, &s);
+    return s;
+}
+
+/* Panels of the whole of K are worth it for eight blocks of rows, of each part that rows are split into for
+ * threads. */
+START_TEST(parts_of_rows_have_many_blocks)
+{
+    rlx_lir_contract_shape shape = {.m = 4096, .n = 384, .k = 384, .lanes = 1, .whole = true};
+    ck_assert_int_ge(cut(1, shape).blocks, 8);
+    ck_assert_int_eq(cut(8, shape).blocks, 0);
+    shape.m = 8 * 4096;
+    ck_assert_int_ge(cut(8, shape).blocks, 8);
+}
+END_TEST
+
+/* Columns that an epilogue needs together may be more than panels have room for. */
+START_TEST(units_beyond_the_panels_do_not_share_them)
+{
+    rlx_lir_contract_shape shape = {
+        .m = 16384, .n = 1024, .k = 1024, .lanes = 1, .whole = true, .unit = 512};
+    ck_assert_int_ge(cut(1, shape).blocks, 8);
+    shape.unit = 1024;
+    ck_assert_int_eq(cut(1, shape).blocks, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("schedule");
+    TCase *c = tcase_create("contractions");
+    tcase_add_test(c, parts_of_rows_have_many_blocks);
+    tcase_add_test(c, units_beyond_the_panels_do_not_share_them);
+    suite_add_tcase(s, c);
+    return run_suite(s, 2);
+}
