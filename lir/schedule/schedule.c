@@ -1,7 +1,7 @@
 #include "lir/schedule/schedule.h"
 
 /* Of a block that goes by chunks of K: columns, and rows. Of those the register tile. */
-enum { PANEL_COLUMNS = 64, PANEL_ROWS = 16, WIDE_TILE = 6, TILE = 3 };
+enum { SHARED_COLUMNS = 64, SHARED_ROWS = 16, WIDE_TILE = 6, TILE = 3 };
 
 /* Of rows of blocks: elements by the step (the largest block), and tokens. Turned: tokens, and
  * columns, whose totals are a vector. */
@@ -90,10 +90,10 @@ static bool turns_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *sh
  * wide, besides n weight and a few activation registers. Decode streams weights: few token rows,
  * and as many weight rows as there are registers for, so that many streams are in flight. More rows
  * are bound by operations: as many of them as leave registers for two weight rows, or four. */
-static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, bool panels,
-                          rlx_lir_schedule *s)
+static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                          bool by_columns, rlx_lir_schedule *s)
 {
-    int together = panels ? 1 : shape->contracts; /* by chunks they go one after the other */
+    int together = by_columns ? 1 : shape->contracts; /* by chunks they go one after the other */
     bool wide = t->vector_regs >= 32;
     int lanes = shape->lanes;
     if (t->unit == RLX_UNIT_GPU) {
@@ -114,42 +114,46 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
     } else {
         s->m = wide ? WIDE_TILE : TILE;
         s->n = (wide ? 4 : 2) / together;
-        s->k = panels ? 2 * lanes : lanes;
+        s->k = by_columns ? 2 * lanes : lanes;
     }
     if (s->n < 1)
         s->n = 1;
 }
 
-static int64_t panel_columns(const rlx_lir_contract_shape *shape)
+static int64_t columns_of_block(const rlx_lir_contract_shape *shape)
 {
     enum { LEAST = 8 };
-    const int64_t columns = PANEL_COLUMNS / shape->contracts / LEAST * LEAST;
+    const int64_t columns = SHARED_COLUMNS / shape->contracts / LEAST * LEAST;
     return shape->unit ? shape->unit : columns > LEAST ? columns : LEAST;
 }
 
 /* Rows of a block, whose sums are a quarter of what team memory there is. */
-static int64_t panel_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+static int64_t rows_of_block(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
 {
-    const int64_t sums = panel_columns(shape) * shape->lanes * shape->contracts;
+    const int64_t sums = columns_of_block(shape) * shape->lanes * shape->contracts;
     const int64_t fit = t->team_bytes / 4 / (sums * (int64_t)sizeof(float));
-    const int64_t rows = shape->m < PANEL_ROWS ? shape->m : PANEL_ROWS;
+    const int64_t rows = shape->m < SHARED_ROWS ? shape->m : SHARED_ROWS;
     return rows < fit ? rows : fit;
 }
 
 /* Rows that are more than a register tile share what is converted of a weight, which takes as long
  * as one of them is multiplied. A chunk of K of theirs is copied to where it stays in the
- * first-level cache, for so many columns that copying it is little work. */
-static bool takes_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+ * first-level cache, for so many columns that copying it is little work. Short rows stay there as
+ * they are; but one row more than a tile would go by as a second tile, whose others are dead. */
+static bool goes_by_columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
 {
-    const int64_t rows = panel_rows(t, shape);
+    const int64_t rows = rows_of_block(t, shape);
+    const bool one_more = shape->m == TILE + 1;
     return t->unit == RLX_UNIT_CPU && !shape->quantized && shape->m > few_rows(t) &&
-           rows > few_rows(t) && rows * shape->k * (int64_t)sizeof(float) > t->l1_bytes / 2;
+           rows > few_rows(t) &&
+           (one_more || rows * shape->k * (int64_t)sizeof(float) > t->l1_bytes / 2);
 }
 
-static void panel(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
+static void columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                    rlx_lir_schedule *s)
 {
-    s->block_m = (int)panel_rows(t, shape);
-    s->block_n = (int)panel_columns(shape);
+    s->block_m = (int)rows_of_block(t, shape);
+    s->block_n = (int)columns_of_block(shape);
     if (s->m > s->block_m)
         s->m = s->block_m;
     int64_t most = t->l1_bytes * 3 / 4 / ((int64_t)sizeof(float) * s->block_m);
@@ -180,8 +184,8 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
         out->prologue_once = makes_rows_once(t, shape);
         return;
     }
-    bool panels = takes_panels(t, shape);
-    register_tile(t, shape, panels, out);
+    bool by_columns = goes_by_columns(t, shape);
+    register_tile(t, shape, by_columns, out);
     while (shape->unit && shape->unit % out->n != 0)
         out->n--;
     int64_t padded = round_up(shape->k, shape->lanes);
@@ -189,8 +193,8 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
         out->k = (int)padded;
     out->block_m = out->m;
     out->block_n = out->n;
-    if (panels) {
-        panel(t, shape, out);
+    if (by_columns) {
+        columns(t, shape, out);
     } else if (shape->unit) {
         bool few = shape->m <= 4 || out->turned || t->unit == RLX_UNIT_GPU;
         out->block_m = few ? out->m : 4 * out->m;

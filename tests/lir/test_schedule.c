@@ -26,6 +26,23 @@ static rlx_lir_schedule cut(int threads, rlx_lir_contract_shape shape)
     return s;
 }
 
+/* Up to three rows are one register tile; four would be two, the second of them two thirds dead. */
+START_TEST(four_rows_read_weights_once)
+{
+    for (int64_t k = 16; k <= 4096; k *= 2) {
+        const rlx_lir_schedule three = cut(
+                                   1,
+                                   (rlx_lir_contract_shape){.m = 3, .n = 256, .k = k, .lanes = 16}),
+                               four = cut(1, (rlx_lir_contract_shape){
+                                                 .m = 4, .n = 256, .k = k, .lanes = 16});
+        ck_assert_int_eq(three.depth, 0);
+        ck_assert_int_eq(three.m, 3);
+        ck_assert_int_gt(four.depth, 0);
+        ck_assert_int_eq(four.block_m, 4);
+    }
+}
+END_TEST
+
 /* Panels of the whole of K are worth it for eight blocks of rows, of each part that rows are split into for
  * threads. */
 START_TEST(parts_of_rows_have_many_blocks)
@@ -53,8 +70,9 @@ int main(void)
 {
     Suite *s = suite_create("schedule");
     TCase *c = tcase_create("contractions");
+    tcase_add_test(c, four_rows_read_weights_once);
     tcase_add_test(c, parts_of_rows_have_many_blocks);
     tcase_add_test(c, units_beyond_the_panels_do_not_share_them);
     suite_add_tcase(s, c);
-    return run_suite(s, 2);
+    return run_suite(s, 3);
 }
