@@ -9,9 +9,12 @@
  *   store, barrier, load, barrier, store, barrier    ->    store, barrier, load, barrier, store
  *
  * The body is cut at labels and barriers into segments. A barrier parts what may have run since the barriers before it from what may
- * run until those after it; where nothing in one conflicts with anything in the other, it goes. */
+ * run until those after it; where nothing in one conflicts with anything in the other, it goes.
+ *
+ * Arguments may share memory: buffers, and what lies behind addresses, count as one variable; team memory by its variables. */
 
 enum { MAX_VARIABLES = 64, MAX_SUCCESSORS = 2 };
+enum { NO_MEMORY, VARIABLE, ANYWHERE }; /* one of its variables; buffers, and what has addresses */
 
 typedef struct segment {
     uint64_t loads, stores;             /* a bit for each variable */
@@ -27,7 +30,8 @@ typedef struct body {
     const uint32_t *words;
     size_t nwords;
     rlx_spirv_id bound; /* ids are below it */
-    rlx_spirv_id *root; /* by id: the variable that a pointer points into; 0: it is none */
+    rlx_spirv_id *root; /* by id: the variable that a pointer points into; 0: itself */
+    uint8_t *memory;    /* by id: of a pointer type, what it leads to; NO_MEMORY: it is none */
     int *number;        /* by variable: from 1, of one that is written; 0: nobody writes it */
     size_t *first;      /* by label: its segment */
     segment *segments;
@@ -45,10 +49,23 @@ static size_t length_of(const uint32_t *w)
     return *w >> SpvWordCountShift;
 }
 
-#define FOR_EACH_INSTRUCTION(b, w) \
-    for (const uint32_t *w = (b)->words; w < (b)->words + (b)->nwords; w += length_of(w))
+#define FOR_EACH_WORDS(words, n, w) \
+    for (const uint32_t *w = (words); w < (words) + (n); w += length_of(w))
+#define FOR_EACH_INSTRUCTION(b, w) FOR_EACH_WORDS((b)->words, (b)->nwords, w)
 
 /* ---- accesses ---- */
+
+/* The root of what lies anywhere: no id. */
+static rlx_spirv_id anywhere(const body *b)
+{
+    return b->bound;
+}
+
+/* What the pointer that an instruction makes leads to. */
+static int memory_of(const body *b, const uint32_t *w)
+{
+    return length_of(w) > 2 && w[1] < b->bound ? b->memory[w[1]] : NO_MEMORY;
+}
 
 /* The variable behind a pointer. */
 static rlx_spirv_id root_of(const body *b, rlx_spirv_id pointer)
@@ -78,16 +95,39 @@ static bool is_unknown(SpvOp op)
            op > SpvOpSUDotAccSat;
 }
 
-/* Chains and the variables that are written; false: the body has what is not known here. */
+static void put_pointer(body *b, const uint32_t *w)
+{
+    if (memory_of(b, w) == ANYWHERE)
+        b->root[w[2]] = anywhere(b);
+    else if (op_of(w) == SpvOpAccessChain)
+        b->root[w[2]] = root_of(b, w[3]);
+}
+
+/* Pointers' types, variables, and pointers that are made before the body. */
+static void find_pointers(body *b, const rlx_text *section)
+{
+    const uint32_t *words = (const uint32_t *)(const void *)section->data;
+    FOR_EACH_WORDS(words, section->len / sizeof *words, w)
+    {
+        if (op_of(w) == SpvOpTypePointer) {
+            const bool far = w[2] == SpvStorageClassPhysicalStorageBuffer;
+            b->memory[w[1]] = far || w[2] == SpvStorageClassStorageBuffer ? ANYWHERE : VARIABLE;
+        } else {
+            put_pointer(b, w);
+        }
+    }
+}
+
+/* The variables that are written; false: the body has what is not known here, pointers that are no
+ * chain's among it. */
 static bool find_variables(body *b)
 {
     FOR_EACH_INSTRUCTION(b, w)
     {
         const SpvOp op = op_of(w);
-        if (is_unknown(op))
+        if (is_unknown(op) || (memory_of(b, w) && op != SpvOpAccessChain))
             return false;
-        if (op == SpvOpAccessChain)
-            b->root[w[2]] = root_of(b, w[3]);
+        put_pointer(b, w);
         if (op == SpvOpLoad || !pointer_of(w))
             continue;
         int *number = &b->number[root_of(b, pointer_of(w))];
@@ -249,21 +289,28 @@ static void drop_from(body *b, rlx_spirv_module *m)
 void rlx_spirv_drop_barriers(rlx_spirv_module *m)
 {
     const rlx_text *text = &m->section[RLX_SPIRV_BODY];
-    if (text->oom || !text->len)
+    if (text->oom || !text->len || m->section[RLX_SPIRV_GLOBALS].oom ||
+        m->section[RLX_SPIRV_ENTRY].oom)
         return;
     body b = {.words = (const uint32_t *)(const void *)text->data,
               .nwords = text->len / sizeof(uint32_t),
               .bound = m->last + 1};
     b.n = count_segments(&b);
     b.root = calloc(b.bound, sizeof *b.root);
-    b.number = calloc(b.bound, sizeof *b.number);
+    b.memory = calloc(b.bound, sizeof *b.memory);
+    b.number = calloc((size_t)b.bound + 1, sizeof *b.number);
     b.first = calloc(b.bound, sizeof *b.first);
     b.segments = calloc(b.n, sizeof *b.segments);
-    if (!b.root || !b.number || !b.first || !b.segments)
+    if (!b.root || !b.memory || !b.number || !b.first || !b.segments) {
         m->oom = true;
-    else if (find_variables(&b))
-        drop_from(&b, m);
+    } else {
+        find_pointers(&b, &m->section[RLX_SPIRV_GLOBALS]);
+        find_pointers(&b, &m->section[RLX_SPIRV_ENTRY]);
+        if (find_variables(&b))
+            drop_from(&b, m);
+    }
     free(b.root);
+    free(b.memory);
     free(b.number);
     free(b.first);
     free(b.segments);

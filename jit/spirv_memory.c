@@ -6,7 +6,8 @@
  * elements that are not its own to touch, so that nothing outside is ever addressed. Elements of
  * block formats are decoded as they are loaded (spirv_blocks.c).
  *
- * To global memory a team is one thread: a barrier stands on both sides of a store.
+ * To global memory a team is one thread: a barrier is put on both sides of a store, and stays where
+ * another invocation's access to any buffer may meet it (spirv_barriers.c).
  *
  * Elements narrower than what the device stores lie in words: they are shifted out of theirs, and
  * put into it by two atomic instructions, since another invocation may own the rest of it. */

@@ -3,15 +3,20 @@
 #include "jit/spirv_barriers.h"
 #include "tests/runtime/suite.h"
 
-enum { VARIABLES = 4 };
+enum { VARIABLES = 4, BUFFERS = 2, MANY = 65 }; /* one variable more than the pass numbers */
 
 static rlx_spirv_module m;
-static rlx_spirv_id variable[VARIABLES], element;
+static rlx_spirv_id variable[VARIABLES + BUFFERS], element, in_buffer;
 
+/* Variables of team memory, and behind them two buffers. */
 static void open_body(void)
 {
     rlx_spirv_module_init(&m);
     const rlx_spirv_id u32 = rlx_spirv_type_int(&m, 32);
+    in_buffer = rlx_spirv_type_pointer(&m, SpvStorageClassStorageBuffer, u32);
+    for (int i = 0; i < BUFFERS; i++)
+        variable[VARIABLES + i] = rlx_spirv_variable(&m, SpvStorageClassStorageBuffer,
+                                                     rlx_spirv_type_buffer(&m, u32, 4), NULL);
     const rlx_spirv_id array =
         rlx_spirv_intern(&m, SpvOpTypeArray, 0, RLX_SPIRV_WORDS(u32, rlx_spirv_const_u32(&m, 64)));
     element = rlx_spirv_type_pointer(&m, SpvStorageClassWorkgroup, u32);
@@ -21,17 +26,31 @@ static void open_body(void)
 
 static rlx_spirv_id pointer_to(int which)
 {
-    return rlx_spirv_op(&m, SpvOpAccessChain, element, variable[which], rlx_spirv_const_u32(&m, 7));
+    const rlx_spirv_id seven = rlx_spirv_const_u32(&m, 7);
+    if (which >= VARIABLES)
+        return rlx_spirv_op(&m, SpvOpAccessChain, in_buffer, variable[which],
+                            rlx_spirv_const_u32(&m, 0), seven);
+    return rlx_spirv_op(&m, SpvOpAccessChain, element, variable[which], seven);
+}
+
+static void load_from(rlx_spirv_id pointer)
+{
+    rlx_spirv_op(&m, SpvOpLoad, rlx_spirv_type_int(&m, 32), pointer);
+}
+
+static void store_to(rlx_spirv_id pointer)
+{
+    rlx_spirv_inst(&m, RLX_SPIRV_BODY, SpvOpStore, pointer, rlx_spirv_const_u32(&m, 1));
 }
 
 static void load(int which)
 {
-    rlx_spirv_op(&m, SpvOpLoad, rlx_spirv_type_int(&m, 32), pointer_to(which));
+    load_from(pointer_to(which));
 }
 
 static void store(int which)
 {
-    rlx_spirv_inst(&m, RLX_SPIRV_BODY, SpvOpStore, pointer_to(which), rlx_spirv_const_u32(&m, 1));
+    store_to(pointer_to(which));
 }
 
 static void add(int which)
@@ -235,6 +254,112 @@ START_TEST(unknown_bodies_keep_all)
 }
 END_TEST
 
+/* Arguments may share memory; none of it is the team's. */
+START_TEST(buffers_are_one)
+{
+    const int first = VARIABLES, second = VARIABLES + 1;
+    open_body();
+    store(first);
+    barrier();
+    load(second);
+    barrier();
+    load(first);
+    ck_assert_str_eq(dropped(), "SBLL");
+    open_body();
+    load(second);
+    barrier();
+    store(first);
+    barrier();
+    load(0);
+    barrier();
+    store(0);
+    ck_assert_str_eq(dropped(), "LBSLBS");
+    open_body(); /* nothing is stored */
+    load(first);
+    barrier();
+    load(second);
+    ck_assert_str_eq(dropped(), "LL");
+}
+END_TEST
+
+/* An address of 64 bits, made a pointer before the body. */
+static rlx_spirv_id far_pointer(rlx_spirv_section into)
+{
+    const rlx_spirv_id to = rlx_spirv_type_pointer(&m, SpvStorageClassPhysicalStorageBuffer,
+                                                   rlx_spirv_type_int(&m, 32));
+    m.into = into;
+    const rlx_spirv_id p = rlx_spirv_op(&m, SpvOpConvertUToPtr, to, rlx_spirv_const_i64(&m, 64));
+    m.into = RLX_SPIRV_BODY;
+    return p;
+}
+
+START_TEST(addresses_are_buffers)
+{
+    open_body();
+    const rlx_spirv_id p = far_pointer(RLX_SPIRV_ENTRY), q = far_pointer(RLX_SPIRV_ENTRY);
+    store_to(p);
+    barrier();
+    load(0);
+    barrier();
+    load_from(q);
+    ck_assert_str_eq(dropped(), "SLBL");
+    open_body();
+    store(VARIABLES);
+    barrier();
+    load_from(far_pointer(RLX_SPIRV_ENTRY));
+    ck_assert_str_eq(dropped(), "SBL");
+}
+END_TEST
+
+/* Pointers that no chain makes lead anywhere. */
+START_TEST(other_pointers_keep_all)
+{
+    static const SpvOp ops[] = {SpvOpCopyObject, SpvOpSelect, SpvOpPhi, SpvOpBitcast,
+                                SpvOpConvertUToPtr};
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        open_body();
+        store(0);
+        barrier();
+        load(0);
+        barrier();
+        load(1);
+        barrier();
+        const rlx_spirv_id p = pointer_to(0);
+        load_from(ops[i] == SpvOpConvertUToPtr ? far_pointer(RLX_SPIRV_BODY)
+                                               : rlx_spirv_op(&m, ops[i], element, p, p, p));
+        ck_assert_str_eq(dropped(), "SBLBLBL");
+    }
+}
+END_TEST
+
+/* A pointer made before the body leads to its variable. */
+START_TEST(pointers_of_the_entry)
+{
+    open_body();
+    m.into = RLX_SPIRV_ENTRY;
+    const rlx_spirv_id p = pointer_to(0);
+    m.into = RLX_SPIRV_BODY;
+    store_to(p);
+    barrier();
+    load(0);
+    ck_assert_str_eq(dropped(), "SBL");
+}
+END_TEST
+
+START_TEST(too_many_variables_keep_all)
+{
+    for (int n = MANY - 1; n <= MANY; n++) {
+        open_body();
+        const rlx_spirv_id u32 = rlx_spirv_type_int(&m, 32);
+        for (int i = 0; i < n; i++)
+            store_to(rlx_spirv_variable(&m, SpvStorageClassWorkgroup, u32, NULL));
+        barrier();
+        load(0);
+        ck_assert_int_eq(strchr(dropped(), 'B') != NULL, n == MANY);
+    }
+}
+END_TEST
+
 /* ---- random bodies ---- */
 
 static uint32_t seed;
@@ -355,6 +480,11 @@ int main(void)
     SUITE_TEST(s, "loops", rounds_of_a_loop_are_parted);
     SUITE_TEST(s, "branches", what_may_happen_counts);
     SUITE_TEST(s, "unknown", unknown_bodies_keep_all);
+    SUITE_TEST(s, "buffers", buffers_are_one);
+    SUITE_TEST(s, "addresses", addresses_are_buffers);
+    SUITE_TEST(s, "pointers", other_pointers_keep_all);
+    SUITE_TEST(s, "entry", pointers_of_the_entry);
+    SUITE_TEST(s, "many", too_many_variables_keep_all);
     SUITE_TEST(s, "random", random_walks_meet_no_conflict);
-    return suite_run(s, 7);
+    return suite_run(s, 12);
 }
