@@ -9,7 +9,8 @@
  *   lower_merge.c     contraction regions whose rows are in several axes, as if in one
  *   lower_contract.c  contraction regions (what all of them share: lower_group.c)
  *   lower_chosen.c    ... whose rows choose their matrix
- *   lower_dot.c       ... of quantized rows, lanes along K
+ *   lower_columns.c   ... of some rows of floats, which share what is converted of a weight
+ *   lower_dot.c       ... of quantized rows, lanes along K (several that are turned: lower_turned.c)
  *   lower_quantize.c  rows to 8-bit codes
  *   lower_panel.c     ... in the order of one partial sum, on CPUs (panels are filled by lower_panel_weights.c)
  *   lower_attention.c attention regions (prompts: lower_attention_block.c; tensors: lower_attention_dense.c,
