@@ -187,13 +187,20 @@ END_TEST
 START_TEST(packed_rows_hold)
 {
     static const char *const v[] = {"x86-64-v3", "x86-64-v4"};
-    static const char text[] =
+    static const char *const text[] = {
         "mir module @m {\n  func @main(%x: f32[T,384] input \"x\", %w: f32[384,384] weight \"w\") "
         "-> "
-        "(f32[T,384]) {\n    %y = contract %x, %w {lanes=1} : f32[T,384]\n    return %y\n  }\n}\n";
+        "(f32[T,384]) {\n    %y = contract %x, %w {lanes=1} : f32[T,384]\n    return %y\n  }\n}\n",
+        "mir module @m {\n  func @main(%x: f32[T,384] input \"x\", %w0: f32[768,384] weight "
+        "\"w0\", %w1: f32[768,384] weight \"w1\") -> (f32[T,768]) {\n"
+        "    %y0 = contract %x, %w0 {lanes=1} : f32[T,768]\n"
+        "    %y1 = contract %x, %w1 {lanes=1} : f32[T,768]\n"
+        "    %y = map %y0, %y1 {fn=mul} : f32[T,768]\n    return %y\n  }\n}\n"};
+    const char *const path = v[_i % 2];
     asm_loops loops = {0};
-    count_module(text, v[_i], 4096, "packed by 4", true, &loops);
-    printf("%s, packed rows: %d loops, %d accesses\n", v[_i], loops.count, loops.stack);
+    count_module(text[_i / 2], path, 4096, "packed by 4", true, &loops);
+    printf("%s, packed rows, %d contractions: %d loops, %d accesses\n", path, 1 + _i / 2,
+           loops.count, loops.stack);
     ck_assert_int_ge(loops.count, 1);
     ck_assert_int_eq(loops.stack, 0);
 }
@@ -206,7 +213,7 @@ int main(void)
     tcase_set_timeout(c, 100);
     tcase_add_loop_test(c, registers_hold, 0, PATHS);
     tcase_add_loop_test(c, rows_hold, 0, FORMATS);
-    tcase_add_loop_test(c, packed_rows_hold, 0, 2);
+    tcase_add_loop_test(c, packed_rows_hold, 0, 4);
     suite_add_tcase(s, c);
-    return run_suite(s, PATHS + FORMATS + 2);
+    return run_suite(s, PATHS + FORMATS + 4);
 }
