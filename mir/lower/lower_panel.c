@@ -33,9 +33,9 @@
 
 /* ---- products */
 
-/* A register tile: rows from `row` of the block, column tile `tile`, whose panel that is. */
+/* A register tile: rows from `row` of the block, by that panel. */
 typedef struct place {
-    rlx_ir_value *row, *tile, *panel;
+    rlx_ir_value *row, *panel;
     rlx_ir_value *t;      /* the first row among all */
     rlx_ir_value *packed; /* which register tile of the rows that stay it is */
 } place;
@@ -251,7 +251,6 @@ static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const c
     rlx_ir_value *row = plus(k, of->lo, times(k, loop.index[0], s->m));
     RLX_TRY(panel_read_ahead(k, in, i, c, tile, row));
     place p = {.row = row,
-               .tile = tile,
                .panel = panel_of(k, c, tile),
                .t = plus(k, in->t0, row),
                .packed = loop.index[0]};
@@ -288,18 +287,20 @@ static rlx_status multiply_block(kernel_cx *k, const instance *in, const chunk *
 }
 
 /* Sums of all rows of the block. */
-static rlx_status multiply_chunk(kernel_cx *k, const instance *in, const chunk *c)
+static rlx_status multiply_chunk(kernel_cx *k, const instance *in, const chunk *of_k)
 {
     const rlx_lir_schedule *s = &in->g->s;
     rlx_lir_scope stay;
+    chunk c = *of_k;
+    panel_set_next(k, in, &c);
     RLX_TRY(begin_loop(k, k_const(k, 0), in->rows, s->rows, &stay));
     span of = {.lo = stay.index[0]};
     of.hi = least(k, plus(k, of.lo, k_const(k, s->rows)), in->rows);
     rlx_ir_value *rows = rlx_lir_build_map2(k->b, RLX_FN_SUB, of.hi, of.lo);
     rows = plus(k, rows, k_const(k, s->m - 1));
     of.tiles = rlx_lir_build_map2(k->b, RLX_FN_DIV, rows, k_const(k, s->m));
-    RLX_TRY(pack_rows(k, in, c, &of));
-    RLX_TRY(multiply_block(k, in, c, &of));
+    RLX_TRY(pack_rows(k, in, &c, &of));
+    RLX_TRY(multiply_block(k, in, &c, &of));
     rlx_lir_end_for(k->b, &stay, NULL);
     return rlx_ir_builder_finish(k->b);
 }
@@ -350,7 +351,6 @@ static rlx_status each_of(kernel_cx *k, const instance *in, rlx_ir_value *from, 
     if (in->chunks > 1)
         c.panel =
             times(k, rlx_lir_build_map2(k->b, RLX_FN_DIV, c.from, k_const(k, length)), in->tiles);
-    panel_set_next(k, in, &c);
     RLX_TRY(fn(k, in, &c));
     rlx_lir_end_for(k->b, &loop, NULL);
     return rlx_ir_builder_finish(k->b);
@@ -392,7 +392,6 @@ static rlx_status each_chunk(kernel_cx *k, const instance *in, chunk_fn *fn)
             .from = k_const(k, whole), .group = k_const(k, whole / QUANT), .length = g->k - whole};
         if (in->chunks > 1)
             c.panel = k_const(k, whole / depth * in->tiles);
-        panel_set_next(k, in, &c);
         RLX_TRY(fn(k, in, &c));
     }
     return rlx_ir_builder_finish(k->b);
