@@ -1,16 +1,13 @@
 #include "lir/schedule/schedule.h"
 
+#include "lir/schedule/sizes.h"
+
 /* Of a block that goes by chunks of K: columns, and rows. Of those the register tile. */
 enum { SHARED_COLUMNS = 64, SHARED_ROWS = 16, WIDE_TILE = 6, TILE = 3 };
 
 /* Of rows of blocks: elements by the step (the largest block), and tokens. Turned: tokens, and
  * columns, whose totals are a vector. */
 enum { DOT_STEP = 256, DOT_ROWS = 4, TURNED_ROWS = 16, TURNED_COLUMNS = 8, DOT_LANES = 8 };
-
-static int64_t round_up(int64_t v, int64_t to)
-{
-    return (v + to - 1) / to * to;
-}
 
 /* So few rows of floats that they are a register tile, and weights go by once as they are. */
 static int few_rows(const rlx_lir_target *t)
@@ -249,16 +246,6 @@ enum { BLOCK_ROWS = 768, FEW_ROWS = 192, PART_ROWS = 48, BLOCK_BYTES = 2 << 20 }
 static int64_t panel_bytes(const rlx_lir_attention_shape *shape, int n)
 {
     return (int64_t)sizeof(float) * shape->positions * (shape->width + round_up(shape->width, n));
-}
-
-static int64_t at_least(int64_t v, int64_t least)
-{
-    return v > least ? v : least;
-}
-
-static int64_t at_most(int64_t v, int64_t most)
-{
-    return v < most ? v : most;
 }
 
 /* Rows of a block that team memory holds; as many as are a part, or of two tokens, if panels alone

@@ -16,6 +16,8 @@
  * first-level cache from two reads at once, and come from behind it late. */
 #include "lir/schedule/schedule.h"
 
+#include "lir/schedule/sizes.h"
+
 enum { BLOCK_COLUMNS = 64, QUANT = 32, BLOCK = 256, FLOATS = 8, PER_THREAD = 3 };
 
 /* Panels of the whole of K: bytes, columns; columns and rows of an instance for a thread of its own.
@@ -32,21 +34,6 @@ static bool takes_amx(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
     return shape->quantized ? t->byte_tiles : shape->bf16_width == AMX_BF16;
 }
 
-static int64_t most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t up(int64_t v, int64_t to)
-{
-    return (v + to - 1) / to * to;
-}
-
 /* Eighths of a byte that an element takes, of weights as of activations: floats, of two bytes or
  * four; or codes with an f32 scale and an f32 minimum (or sum) for 32 of them. */
 static int64_t element_eighths(const rlx_lir_contract_shape *shape)
@@ -60,7 +47,7 @@ static int64_t element_eighths(const rlx_lir_contract_shape *shape)
  * one tile's. */
 static void amx_tile(const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
 {
-    s->m = (int)least(shape->quantized ? AMX_ROWS : 2 * AMX_ROWS, shape->m);
+    s->m = (int)at_most(shape->quantized ? AMX_ROWS : 2 * AMX_ROWS, shape->m);
     s->n = shape->quantized ? AMX_COLUMNS : 2 * AMX_COLUMNS;
 }
 
@@ -75,7 +62,7 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
         return;
     }
     int rows = shape->quantized ? (wide ? 8 : 4) : (wide ? 12 : 6);
-    s->m = (int)least(rows, shape->m);
+    s->m = (int)at_most(rows, shape->m);
     s->n = 2 * t->vector_f32;
 }
 
@@ -84,15 +71,16 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
 static void chunk(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
 {
     int64_t fit = t->l1_bytes * 5 / 8 * 8 / (element_eighths(shape) * s->n);
-    int64_t least_unit = shape->quantized ? QUANT : most(FLOATS, shape->bf16_width);
+    int64_t least_unit = shape->quantized ? QUANT : at_least(FLOATS, shape->bf16_width);
     int64_t unit = shape->quantized && fit >= BLOCK ? BLOCK : least_unit;
-    int64_t depth = most(fit / unit * unit, unit), fewest = (shape->k + depth - 1) / depth;
+    int64_t depth = at_least(fit / unit * unit, unit), fewest = (shape->k + depth - 1) / depth;
     int64_t chunks = fewest;
     while (chunks < 2 * fewest && shape->k % (chunks * unit) != 0)
         chunks++;
     if (shape->k % (chunks * unit) != 0)
         chunks = fewest;
-    s->depth = (int)least(up((shape->k + chunks - 1) / chunks, unit), up(shape->k, least_unit));
+    s->depth = (int)at_most(round_up((shape->k + chunks - 1) / chunks, unit),
+                            round_up(shape->k, least_unit));
     s->k = s->depth; /* a register tile's sums stay where they are for all of it */
 }
 
@@ -101,7 +89,7 @@ static void columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape
                     rlx_lir_schedule *s)
 {
     int64_t unit = shape->unit ? shape->unit : s->n, units = (shape->n + unit - 1) / unit;
-    int64_t count = most(BLOCK_COLUMNS / shape->contracts / unit, 1);
+    int64_t count = at_least(BLOCK_COLUMNS / shape->contracts / unit, 1);
     while (count > 1 && (units / count * shape->batch < (int64_t)t->threads * PER_THREAD ||
                          (shape->unit && units % count != 0)))
         count--;
@@ -111,21 +99,16 @@ static void columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape
 /* Rows of an instance: all that the team memory besides the panels has sums for. */
 static void rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
 {
-    int64_t padded = up(s->block_n, s->n) * shape->contracts;
+    int64_t padded = round_up(s->block_n, s->n) * shape->contracts;
     int64_t panels = padded * s->depth * element_eighths(shape) / 8;
-    int64_t sums = most(t->team_bytes - panels, 0) / (padded * (int64_t)sizeof(float));
-    int64_t all = up(shape->m, s->m), fit = most(sums / s->m * s->m, s->m);
+    int64_t sums = at_least(t->team_bytes - panels, 0) / (padded * (int64_t)sizeof(float));
+    int64_t all = round_up(shape->m, s->m), fit = at_least(sums / s->m * s->m, s->m);
     int64_t blocks = (all + fit - 1) / fit;
-    s->block_m = (int)up((all + blocks - 1) / blocks, s->m);
+    s->block_m = (int)round_up((all + blocks - 1) / blocks, s->m);
     int64_t stay = t->l2_bytes / 4 * 8 / (element_eighths(shape) * s->depth);
     if (s->block_m <= stay * 5 / 4) /* a few more, for which no column tile has to come back */
         stay = s->block_m;
-    s->rows = (int)least(most(stay / s->m * s->m, s->m), s->block_m);
-}
-
-static int64_t ceil_div(int64_t v, int64_t by)
-{
-    return (v + by - 1) / by;
+    s->rows = (int)at_most(at_least(stay / s->m * s->m, s->m), s->block_m);
 }
 
 /* Columns of an instance: as many as are worth a copy of the rows, with panels that are not too many;
@@ -135,8 +118,8 @@ static int64_t wide_columns(const rlx_lir_target *t, const rlx_lir_contract_shap
 {
     int64_t units = ceil_div(shape->n, unit), column = shape->contracts * unit;
     int64_t fit =
-        least(WIDE_COLUMNS / column, PANEL_BYTES / (shape->k * column * (int64_t)sizeof(float)));
-    int64_t blocks = ceil_div(units, most(fit, 1)), even = up(blocks, t->threads);
+        at_most(WIDE_COLUMNS / column, PANEL_BYTES / (shape->k * column * (int64_t)sizeof(float)));
+    int64_t blocks = ceil_div(units, at_least(fit, 1)), even = round_up(blocks, t->threads);
     int64_t count = ceil_div(units, units / even * column >= FEW_COLUMNS ? even : blocks);
     while (count > 1 && shape->unit && units % count != 0)
         count--;
@@ -164,7 +147,7 @@ static bool share_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *
     int64_t wide = wide_columns(t, shape, shape->unit ? shape->unit : s->n);
     int64_t parts = parts_of_rows(t, shape->m, shape->batch * ceil_div(shape->n, wide));
     int64_t row = (int64_t)sizeof(float) * (s->depth + shape->contracts * wide);
-    int64_t stay = most(t->l2_bytes / 2 / row / s->m * s->m, s->m);
+    int64_t stay = at_least(t->l2_bytes / 2 / row / s->m * s->m, s->m);
     int64_t panels =
         (int64_t)sizeof(float) * shape->k * shape->contracts * wide; /* of a unit at least */
     if (shape->contracts * wide < PACKED_TILES * s->n || panels > PANEL_BYTES || !parts ||
@@ -172,7 +155,7 @@ static bool share_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *
         return false;
     s->block_n = (int)wide;
     s->blocks = (int)ceil_div(shape->m, parts * stay);
-    s->block_m = (int)up(ceil_div(shape->m, parts * s->blocks), s->m);
+    s->block_m = (int)round_up(ceil_div(shape->m, parts * s->blocks), s->m);
     s->rows = s->block_m;
     s->packed = PACKED;
     return true;
