@@ -30,15 +30,10 @@ typedef struct memory {
 /* The elements of K that go by together: `length` of them from `from`, `padded` with zeros to whole
  * vectors; the chunk behind them, of these columns or of the next block's: K index `next`, so many
  * rows of weights on. */
-typedef struct chunk {
+typedef struct row_chunk {
     rlx_ir_value *from, *next, *next_block;
     int64_t length, padded;
-} chunk;
-
-static rlx_ir_value *plus(kernel_cx *k, rlx_ir_value *a, rlx_ir_value *b)
-{
-    return rlx_lir_build_map2(k->b, RLX_FN_ADD, a, b);
-}
+} row_chunk;
 
 static int finished_together(const rlx_lir_schedule *s)
 {
@@ -66,12 +61,12 @@ static rlx_status alloc_memory(kernel_cx *k, const group *g, memory *out)
 /* ---- sums */
 
 /* A tile of them: rows from `row`, columns from `column` on. */
-typedef struct place {
+typedef struct sums_place {
     rlx_ir_value *row, *column;
     int height, width;
-} place;
+} sums_place;
 
-static void sums_index(kernel_cx *k, const memory *at, const place *p, rlx_ir_value **index)
+static void sums_index(kernel_cx *k, const memory *at, const sums_place *p, rlx_ir_value **index)
 {
     rlx_ir_value *wide = k_const(k, at->wide);
     index[0] = rlx_lir_build_map2(k->b, RLX_FN_DIV, p->column, wide);
@@ -83,7 +78,7 @@ static void sums_index(kernel_cx *k, const memory *at, const place *p, rlx_ir_va
 static const int64_t sums_axes[3] = {1, 2, 3};
 
 static rlx_ir_value *load_sums(kernel_cx *k, const group *g, const memory *at, int which,
-                               const place *p)
+                               const sums_place *p)
 {
     const int64_t dims[3] = {p->height, p->width, g->s.lanes};
     rlx_ir_value *index[4];
@@ -91,14 +86,15 @@ static rlx_ir_value *load_sums(kernel_cx *k, const group *g, const memory *at, i
     return rlx_lir_build_load(k->b, at->sums[which], RLX_F32, 3, dims, index, sums_axes, NULL);
 }
 
-static void store_sums(kernel_cx *k, const memory *at, int which, rlx_ir_value *x, const place *p)
+static void store_sums(kernel_cx *k, const memory *at, int which, rlx_ir_value *x,
+                       const sums_place *p)
 {
     rlx_ir_value *index[4];
     sums_index(k, at, p, index);
     rlx_lir_build_store(k->b, at->sums[which], x, index, sums_axes, NULL);
 }
 
-static rlx_status clear_sums(kernel_cx *k, const column_block *c, const memory *at)
+static rlx_status clear_partial_sums(kernel_cx *k, const column_block *c, const memory *at)
 {
     const group *g = c->g;
     const int64_t dims[3] = {1, at->wide, g->s.lanes};
@@ -107,7 +103,7 @@ static rlx_status clear_sums(kernel_cx *k, const column_block *c, const memory *
     rlx_lir_begin_for(k->b, k_const(k, 0), c->rows, 1, 0, NULL, &row);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
-    const place p = {row.index[0], column.index[0], 1, at->wide};
+    const sums_place p = {row.index[0], column.index[0], 1, at->wide};
     rlx_ir_value *none = rlx_lir_build_fill(k->b, RLX_F32, 3, dims, 0.0);
     for (int i = 0; i < g->ncontracts; i++)
         store_sums(k, at, i, none, &p);
@@ -125,7 +121,7 @@ static rlx_status finish(kernel_cx *k, const column_block *c, const memory *at)
     rlx_lir_begin_for(k->b, k_const(k, 0), c->rows, 1, 0, NULL, &row);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
-    const place p = {row.index[0], column.index[0], 1, at->wide};
+    const sums_place p = {row.index[0], column.index[0], 1, at->wide};
     for (int i = 0; i < c->g->ncontracts; i++)
         tiles[i] = rlx_lir_build_reduce(k->b, RLX_FN_ADD, load_sums(k, c->g, at, i, &p));
     RLX_TRY(c->finish(k, c, p.row, p.column, 1, at->wide, tiles));
@@ -140,7 +136,7 @@ static rlx_status finish(kernel_cx *k, const column_block *c, const memory *at)
 typedef struct products {
     const column_block *c;
     const memory *at;
-    const chunk *of;
+    const row_chunk *of;
     int which;
     rlx_ir_value *column;
 } products;
@@ -158,7 +154,7 @@ static rlx_status add_products(kernel_cx *k, const products *p, rlx_ir_value *ro
 {
     const group *g = p->c->g;
     const int64_t all = p->of->padded, step = all % g->s.k == 0 ? g->s.k : g->s.lanes;
-    const place to = {row, p->column, height, g->s.n};
+    const sums_place to = {row, p->column, height, g->s.n};
     rlx_ir_value *acc = load_sums(k, g, p->at, p->which, &to);
     rlx_lir_scope loop;
     rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, all), step, 1, &acc, &loop);
@@ -213,13 +209,14 @@ static int64_t copy_width(const group *g, int64_t length, int64_t most)
     return width;
 }
 
-static rlx_ir_value *end_of_k(kernel_cx *k, const group *g, const chunk *h)
+static rlx_ir_value *end_of_k(kernel_cx *k, const group *g, const row_chunk *h)
 {
     return h->padded == h->length ? NULL : k_const(k, g->k);
 }
 
 /* Row by row: one stream at a time. */
-static rlx_status copy_rows(kernel_cx *k, const column_block *c, const memory *at, const chunk *h)
+static rlx_status copy_rows(kernel_cx *k, const column_block *c, const memory *at,
+                            const row_chunk *h)
 {
     enum { MOST = 64 };
     static const int64_t axis = 1;
@@ -245,7 +242,7 @@ static rlx_status copy_rows(kernel_cx *k, const column_block *c, const memory *a
 }
 
 /* Tells of the same columns' weights in the next chunk, which lie in pages of their own. */
-static void tell_next(kernel_cx *k, const group *g, int which, rlx_ir_value *n0, const chunk *h,
+static void tell_next(kernel_cx *k, const group *g, int which, rlx_ir_value *n0, const row_chunk *h,
                       rlx_ir_value *column, int64_t width)
 {
     enum { LINE = 64 };
@@ -266,7 +263,7 @@ static void tell_next(kernel_cx *k, const group *g, int which, rlx_ir_value *n0,
 }
 
 static rlx_status convert_weights(kernel_cx *k, const column_block *c, const memory *at,
-                                  const chunk *h, int which, rlx_ir_value *n0)
+                                  const row_chunk *h, int which, rlx_ir_value *n0)
 {
     enum { MOST = 32 };
     static const int64_t axes[2] = {0, 1};
@@ -292,7 +289,8 @@ static rlx_status convert_weights(kernel_cx *k, const column_block *c, const mem
     return rlx_ir_builder_finish(k->b);
 }
 
-static rlx_status add_chunk(kernel_cx *k, const column_block *c, const memory *at, const chunk *h)
+static rlx_status add_chunk(kernel_cx *k, const column_block *c, const memory *at,
+                            const row_chunk *h)
 {
     rlx_lir_scope column;
     rlx_lir_build_barrier(k->b); /* the rows before were read to their end */
@@ -312,16 +310,16 @@ static rlx_status add_chunk(kernel_cx *k, const column_block *c, const memory *a
     return rlx_ir_builder_finish(k->b);
 }
 
-static chunk chunk_of(kernel_cx *k, const group *g, rlx_ir_value *from, int64_t length)
+static row_chunk chunk_of(kernel_cx *k, const group *g, rlx_ir_value *from, int64_t length)
 {
     rlx_ir_value *end = plus(k, from, k_const(k, length)), *all = k_const(k, g->k);
     rlx_ir_value *wraps = rlx_lir_build_map2(k->b, RLX_FN_DIV, end, all);
-    return (chunk){.from = from,
-                   .length = length,
-                   .padded = (length + g->s.lanes - 1) / g->s.lanes * g->s.lanes,
-                   .next = rlx_lir_build_map2(k->b, RLX_FN_MOD, end, all),
-                   .next_block =
-                       rlx_lir_build_map2(k->b, RLX_FN_MUL, wraps, k_const(k, g->s.block_n))};
+    return (row_chunk){.from = from,
+                       .length = length,
+                       .padded = up(length, g->s.lanes),
+                       .next = rlx_lir_build_map2(k->b, RLX_FN_MOD, end, all),
+                       .next_block =
+                           rlx_lir_build_map2(k->b, RLX_FN_MUL, wraps, k_const(k, g->s.block_n))};
 }
 
 static rlx_status add_chunks(kernel_cx *k, const column_block *c, const memory *at)
@@ -333,12 +331,12 @@ static rlx_status add_chunks(kernel_cx *k, const column_block *c, const memory *
         rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, whole), g->s.depth, 0, NULL, &loop);
         if (k->b->status)
             return rlx_ir_builder_finish(k->b);
-        const chunk h = chunk_of(k, g, loop.index[0], g->s.depth);
+        const row_chunk h = chunk_of(k, g, loop.index[0], g->s.depth);
         RLX_TRY(add_chunk(k, c, at, &h));
         rlx_lir_end_for(k->b, &loop, NULL);
     }
     if (whole < g->k) {
-        const chunk h = chunk_of(k, g, k_const(k, whole), g->k - whole);
+        const row_chunk h = chunk_of(k, g, k_const(k, whole), g->k - whole);
         RLX_TRY(add_chunk(k, c, at, &h));
     }
     return rlx_ir_builder_finish(k->b);
@@ -408,7 +406,7 @@ rlx_status group_columns(kernel_cx *k, const column_block *c)
     RLX_TRY(stream_rows(k, &few));
     RLX_TRY(alloc_memory(k, c->g, &at));
     rlx_lir_build_barrier(k->b); /* the block before was read to its end */
-    RLX_TRY(clear_sums(k, &many, &at));
+    RLX_TRY(clear_partial_sums(k, &many, &at));
     RLX_TRY(add_chunks(k, &many, &at));
     rlx_lir_build_barrier(k->b);
     return finish(k, &many, &at);

@@ -134,11 +134,6 @@ rlx_status group_contract_tiles(kernel_cx *k, const group *g, const register_til
     return rlx_ir_builder_finish(k->b);
 }
 
-static rlx_ir_value *scaled(kernel_cx *k, rlx_ir_value *index, int64_t by)
-{
-    return by == 1 ? index : rlx_lir_build_map2(k->b, RLX_FN_MUL, index, k_const(k, by));
-}
-
 /* ---- the epilogue on register tiles */
 
 rlx_status group_store_tiles(kernel_cx *k, const group *g, const register_tile *p,
@@ -196,8 +191,8 @@ static rlx_status emit_columns(kernel_cx *k, group *g, const rlx_ir_node *yield)
     group_grid grid;
     RLX_TRY(group_begin_grid(k, g, across, blocks, &grid));
     column_block c = {.g = g,
-                      .m0 = scaled(k, grid.row, s->block_m),
-                      .n0 = scaled(k, grid.column, s->block_n),
+                      .m0 = times(k, grid.row, s->block_m),
+                      .n0 = times(k, grid.column, s->block_n),
                       .columns = k_const(k, s->block_n),
                       .n_limit = group_columns_end(k, g, s->n),
                       .finish = finish_registers,
@@ -219,7 +214,7 @@ static rlx_status emit_registers(kernel_cx *k, group *g, const rlx_ir_node *yiel
     rlx_ir_value *rows = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->m));
     group_grid grid;
     RLX_TRY(group_begin_grid(k, g, across, rows, &grid));
-    register_tile p = {.n0 = scaled(k, grid.column, s->block_n), .m0 = scaled(k, grid.row, s->m)};
+    register_tile p = {.n0 = times(k, grid.column, s->block_n), .m0 = times(k, grid.row, s->m)};
     bool m_whole = s->m == 1 || (rlx_dim_is_const(g->m) && g->m % s->m == 0);
     p.m_limit = m_whole ? NULL : k_extent(k, g->m);
     p.n_limit = group_columns_end(k, g, s->n);
@@ -243,9 +238,8 @@ static rlx_status emit_turned(kernel_cx *k, group *g, const rlx_ir_node *yield)
     one.s.m = 1;
     RLX_TRY(turned_begin(k, g, &turned));
     RLX_TRY(group_begin_grid(k, g, across, blocks, &grid));
-    rlx_ir_value *m0 = scaled(k, grid.row, s->m), *rows = live_rows(k, g, m0);
-    register_tile p = {.n0 = scaled(k, grid.column, s->n),
-                       .n_limit = group_columns_end(k, g, s->n)};
+    rlx_ir_value *m0 = times(k, grid.row, s->m), *rows = live_rows(k, g, m0);
+    register_tile p = {.n0 = times(k, grid.column, s->n), .n_limit = group_columns_end(k, g, s->n)};
     if (p.n_limit)
         turned.columns = rlx_lir_build_map2(k->b, RLX_FN_MIN, k_const(k, s->n),
                                             rlx_lir_build_map2(k->b, RLX_FN_SUB, p.n_limit, p.n0));
@@ -308,7 +302,7 @@ static rlx_status emit_block_columns(kernel_cx *k, const group *g, const group_g
     const column_block c = {.g = g,
                             .m0 = t0,
                             .rows = rows,
-                            .n0 = scaled(k, grid->column, g->unit),
+                            .n0 = times(k, grid->column, g->unit),
                             .columns = k_const(k, g->unit),
                             .finish = finish_block,
                             .memory = memory};
@@ -326,7 +320,7 @@ static rlx_status emit_block_tiles(kernel_cx *k, const group *g, const group_gri
                                    rlx_ir_value *t0, rlx_ir_value *rows, rlx_ir_value **memory)
 {
     const rlx_lir_schedule *s = &g->s;
-    rlx_ir_value *u0 = scaled(k, grid->column, g->unit);
+    rlx_ir_value *u0 = times(k, grid->column, g->unit);
     rlx_lir_scope lm, ln;
     rlx_lir_begin_for(k->b, k_const(k, 0), rows, s->m, 0, NULL, &lm);
     rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->unit), s->n, 0, NULL, &ln);
@@ -371,13 +365,12 @@ static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
     RLX_TRY(group_begin_grid(k, g, units, blocks, &grid));
     if (k->top.status)
         return rlx_ir_builder_finish(&k->top);
-    rlx_ir_value *t0 = scaled(k, grid.row, s->block_m);
+    rlx_ir_value *t0 = times(k, grid.row, s->block_m);
     rlx_ir_value *rows = live_rows(k, g, t0);
     if (s->depth)
         RLX_TRY(emit_block_columns(k, g, &grid, t0, rows, memory));
     else if (s->turned)
-        RLX_TRY(
-            emit_block_turned(k, g, &turned, scaled(k, grid.column, g->unit), t0, rows, memory));
+        RLX_TRY(emit_block_turned(k, g, &turned, times(k, grid.column, g->unit), t0, rows, memory));
     else
         RLX_TRY(emit_block_tiles(k, g, &grid, t0, rows, memory));
     rlx_lir_build_barrier(k->b);

@@ -8,6 +8,40 @@
 
 enum { MAX_CONTRACTS = RLX_MIR_MOST_CONTRACTS, MAX_RESULTS = 8 };
 
+/* ---- indices, loops */
+
+static inline rlx_ir_value *plus(kernel_cx *k, rlx_ir_value *a, rlx_ir_value *b)
+{
+    return rlx_lir_build_map2(k->b, RLX_FN_ADD, a, b);
+}
+
+static inline rlx_ir_value *times(kernel_cx *k, rlx_ir_value *a, int64_t by)
+{
+    return by == 1 ? a : rlx_lir_build_map2(k->b, RLX_FN_MUL, a, k_const(k, by));
+}
+
+static inline rlx_ir_value *least(kernel_cx *k, rlx_ir_value *a, rlx_ir_value *b)
+{
+    return rlx_lir_build_map2(k->b, RLX_FN_MIN, a, b);
+}
+
+static inline rlx_status begin_loop(kernel_cx *k, rlx_ir_value *lo, rlx_ir_value *hi, int64_t step,
+                                    rlx_lir_scope *s)
+{
+    rlx_lir_begin_for(k->b, lo, hi, step, 0, NULL, s);
+    return k->b->status ? rlx_ir_builder_finish(k->b) : RLX_OK;
+}
+
+static inline rlx_status begin_count(kernel_cx *k, int64_t count, int64_t step, rlx_lir_scope *s)
+{
+    return begin_loop(k, k_const(k, 0), k_const(k, count), step, s);
+}
+
+static inline int64_t up(int64_t v, int64_t to)
+{
+    return (v + to - 1) / to * to;
+}
+
 typedef struct group {
     const rlx_ir_node *contract[MAX_CONTRACTS];
     int ncontracts;
