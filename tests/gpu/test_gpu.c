@@ -170,7 +170,7 @@ START_TEST(code_is_chosen_by_device_and_driver)
     }
     ck_assert_str_eq(info.name, "Fake NVIDIA 1");
     static const char *const made[] = {
-#define CUDA_TARGET(processor, features, bytes) processor,
+#define CUDA_TARGET(processor, ...) processor,
 #include "jit/gpu_targets.def"
 #undef CUDA_TARGET
     };
