@@ -204,19 +204,16 @@ START_TEST(devices_for_programs)
         cJSON_ArrayForEach(rate, units) ck_assert(rate->valuedouble > 1e6);
     }
     ck_assert_int_ge(cJSON_GetArraySize(cJSON_GetObjectItem(cpu, "measured")), 1);
-    int makers = 0; /* that have a line, with devices or why there are none */
     for (int i = 3; i < cJSON_GetArraySize(list); i++) {
         const cJSON *d = cJSON_GetArrayItem(list, i);
         const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(d, "name"));
-        makers += !strncmp(name, "cuda", 4) || !strncmp(name, "hip", 3);
+        ck_assert_msg(strchr(name, ':') != NULL, "%s", name); /* a device, not why there is none */
         if (!cJSON_GetStringValue(cJSON_GetObjectItem(d, "target"))[0])
             continue;
-        ck_assert(strchr(name, ':') != NULL);
         ck_assert(cJSON_GetObjectItem(d, "memory_bytes")->valuedouble > 1e6);
         speeds = cJSON_GetObjectItem(d, "measured");
         ck_assert(cJSON_GetObjectItem(speeds, "copy_bytes_per_second")->valuedouble > 1e6);
     }
-    ck_assert_int_ge(makers, 2);
     cJSON_Delete(list);
     process_free(&p);
 }
