@@ -244,6 +244,48 @@ rlx_status rlx_lir_require_codes(rlx_ir_module *m, const rlx_ir_node *n, const c
     return RLX_OK;
 }
 
+static rlx_status require_minima(rlx_ir_module *m, const rlx_ir_node *n, int columns, int groups)
+{
+    const rlx_ir_type *acc = &n->in[0]->type, *sb = &n->in[4]->type;
+    const rlx_ir_type *xs = &n->in[5]->type, *mins = &n->in[6]->type;
+    RLX_IR_REQUIRE(m, n, "C2", xs->dim[0] == acc->dim[0] && mins->dim[columns] == acc->dim[1],
+                   "%s with minima %s and %s", rlx_lir_type_text(m, acc), rlx_lir_type_text(m, xs),
+                   rlx_lir_type_text(m, mins));
+    RLX_IR_REQUIRE(m, n, "C4",
+                   xs->dim[1] == sb->dim[groups] && mins->dim[groups] == sb->dim[groups],
+                   "%lld groups with minima of %lld and %lld", (long long)sb->dim[groups],
+                   (long long)xs->dim[1], (long long)mins->dim[groups]);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_require_scaled_codes(rlx_ir_module *m, const rlx_ir_node *n, int together)
+{
+    RLX_IR_REQUIRE(m, n, "C1", n->nin == 5 || n->nin == 7, "%d operands", n->nin);
+    for (int i = 0; i < n->nin; i++) {
+        if (i == 3)
+            RLX_TRY(rlx_lir_require_codes(m, n, "C1", "C5", i));
+        else
+            RLX_TRY(rlx_lir_require_operand(m, n, "C1", i, i == 1 ? RLX_I8 : RLX_F32, 2));
+    }
+    const rlx_ir_type *acc = &n->in[0]->type, *a = &n->in[1]->type, *sa = &n->in[2]->type;
+    const rlx_ir_type *b = &n->in[3]->type, *sb = &n->in[4]->type;
+    const int columns = together > 1, groups = !columns; /* the axes of b, sb and mins */
+    const int64_t K = a->dim[1];
+    RLX_IR_REQUIRE(m, n, "C2",
+                   acc->dim[0] == a->dim[0] && acc->dim[0] == sa->dim[0] &&
+                       together * acc->dim[1] == b->dim[columns] && acc->dim[1] == sb->dim[columns],
+                   "%s from %s, %s, %s and %s", rlx_lir_type_text(m, acc), rlx_lir_type_text(m, a),
+                   rlx_lir_type_text(m, sa), rlx_lir_type_text(m, b), rlx_lir_type_text(m, sb));
+    RLX_IR_REQUIRE(m, n, "C3", K == together * b->dim[groups] && K % 32 == 0,
+                   "contracts %lld with %lld", (long long)K,
+                   (long long)(together * b->dim[groups]));
+    RLX_IR_REQUIRE(m, n, "C4",
+                   sa->dim[1] == K / 32 && (sb->dim[groups] == K / 32 || sb->dim[groups] == K / 16),
+                   "%lld and %lld scales for %lld elements", (long long)sa->dim[1],
+                   (long long)sb->dim[groups], (long long)K);
+    return n->nin == 7 ? require_minima(m, n, columns, groups) : RLX_OK;
+}
+
 rlx_status rlx_lir_require_types(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
                                  const char *what, int nvalues, rlx_ir_value *const *values,
                                  int ntypes, rlx_ir_value *const *types)

@@ -19,43 +19,9 @@ rlx_status rlx_lir_dot_panel_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_i
     return RLX_OK;
 }
 
-static rlx_status verify_minima(rlx_ir_module *m, const rlx_ir_node *n)
-{
-    const rlx_ir_type *acc = &n->in[0]->type, *sb = &n->in[4]->type;
-    const rlx_ir_type *xs = &n->in[5]->type, *mins = &n->in[6]->type;
-    RLX_IR_REQUIRE(m, n, "C2", xs->dim[0] == acc->dim[0] && mins->dim[1] == acc->dim[1],
-                   "%s with minima %s and %s", rlx_lir_type_text(m, acc), rlx_lir_type_text(m, xs),
-                   rlx_lir_type_text(m, mins));
-    RLX_IR_REQUIRE(m, n, "C4", xs->dim[1] == sb->dim[0] && mins->dim[0] == sb->dim[0],
-                   "%lld groups with minima of %lld and %lld", (long long)sb->dim[0],
-                   (long long)xs->dim[1], (long long)mins->dim[0]);
-    return RLX_OK;
-}
-
 rlx_status rlx_lir_dot_panel_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
-    RLX_IR_REQUIRE(m, n, "C1", n->nin == 5 || n->nin == 7, "%d operands", n->nin);
-    for (int i = 0; i < n->nin; i++) {
-        if (i == 3)
-            RLX_TRY(rlx_lir_require_codes(m, n, "C1", "C5", i));
-        else
-            RLX_TRY(rlx_lir_require_operand(m, n, "C1", i, i == 1 ? RLX_I8 : RLX_F32, 2));
-    }
-    const rlx_ir_type *acc = &n->in[0]->type, *a = &n->in[1]->type, *sa = &n->in[2]->type;
-    const rlx_ir_type *b = &n->in[3]->type, *sb = &n->in[4]->type;
-    int64_t K = a->dim[1];
-    RLX_IR_REQUIRE(m, n, "C2",
-                   acc->dim[0] == a->dim[0] && acc->dim[0] == sa->dim[0] &&
-                       TOGETHER * acc->dim[1] == b->dim[1] && acc->dim[1] == sb->dim[1],
-                   "%s from %s, %s, %s and %s", rlx_lir_type_text(m, acc), rlx_lir_type_text(m, a),
-                   rlx_lir_type_text(m, sa), rlx_lir_type_text(m, b), rlx_lir_type_text(m, sb));
-    RLX_IR_REQUIRE(m, n, "C3", K == TOGETHER * b->dim[0] && K % 32 == 0, "contracts %lld with %lld",
-                   (long long)K, (long long)(TOGETHER * b->dim[0]));
-    RLX_IR_REQUIRE(m, n, "C4",
-                   sa->dim[1] == K / 32 && (sb->dim[0] == K / 32 || sb->dim[0] == K / 16),
-                   "%lld and %lld scales for %lld elements", (long long)sa->dim[1],
-                   (long long)sb->dim[0], (long long)K);
-    return n->nin == 7 ? verify_minima(m, n) : RLX_OK;
+    return rlx_lir_require_scaled_codes(m, n, TOGETHER);
 }
 
 /* One group of one row of a with every column. */

@@ -42,6 +42,9 @@ rlx_status rlx_lir_require_operand(rlx_ir_module *m, const rlx_ir_node *n, const
 /* Constraint `id`: operand i is a tile of codes of rank 2; `bits_id`: attribute bits suits them. */
 rlx_status rlx_lir_require_codes(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
                                  const char *bits_id, int i);
+/* Constraints C1 to C5 of products of codes that are scaled group by group, with minima or without (dot_rows.c,
+ * dot_panel.c): b's rows as they lie (together 1), or its columns, so many elements of K beside each other. */
+rlx_status rlx_lir_require_scaled_codes(rlx_ir_module *m, const rlx_ir_node *n, int together);
 /* Constraint `id`: values have the types, one for one; `what` names them in the message. */
 rlx_status rlx_lir_require_types(rlx_ir_module *m, const rlx_ir_node *n, const char *id,
                                  const char *what, int nvalues, rlx_ir_value *const *values,
