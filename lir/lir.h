@@ -73,6 +73,8 @@ rlx_ir_value *rlx_lir_build_outer(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_v
                                   rlx_ir_value *w);
 rlx_ir_value *rlx_lir_build_outer_bf16(rlx_ir_builder *b, int64_t width, rlx_ir_value *acc,
                                        rlx_ir_value *a, rlx_ir_value *w);
+rlx_ir_value *rlx_lir_build_contract_rows(rlx_ir_builder *b, int64_t width, rlx_ir_value *acc,
+                                          rlx_ir_value *a, rlx_ir_value *w);
 
 /* A team buffer, at a kernel's top level. */
 rlx_ir_value *rlx_lir_build_alloc(rlx_ir_builder *b, rlx_format f, int rank, const int64_t *dims);

@@ -135,6 +135,7 @@ static void count_node(counter *c, const rlx_ir_node *n, int64_t times)
         count_access(n, c->written, &n->in[1]->type, times);
         break;
     case RLX_LIR_CONTRACT:
+    case RLX_LIR_CONTRACT_ROWS:
         c->flops += times * 2 * elements(&n->in[1]->type) * n->in[2]->type.dim[0];
         break;
     case RLX_LIR_DOT:

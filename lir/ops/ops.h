@@ -18,6 +18,8 @@ rlx_status rlx_lir_extent_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_t
 rlx_status rlx_lir_map_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_reduce_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
+rlx_status rlx_lir_contract_rows_infer(rlx_ir_module *m, const rlx_ir_node *n,
+                                       rlx_ir_type *results);
 rlx_status rlx_lir_dot_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_pack_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);
 rlx_status rlx_lir_turn_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results);

@@ -455,6 +455,44 @@ START_TEST(dot_rows_by_groups)
 }
 END_TEST
 
+/* Chunks are added up exactly and rounded once: what a double loses decides a tie, what cancels leaves
+ * the rest; the order is that of chunks alone. Infinities and NaNs are what additions make of them. */
+START_TEST(rows_by_chunks)
+{
+    enum { K = 16, ROWS = 6 };
+    static const double x[ROWS][K] = {
+        {1, 0x1p-12, 0x1p-30},                  /* a tie, and a little more */
+        {1, 0x1p-12, -0x1p-30},                 /* the same with less */
+        {0x1p60, 0x1p-20, -0x1p60},             /* what cancels is not rounded */
+        {0x1p30, 0, 0, 0, 1, 0, 0, 0, -0x1p30}, /* but from chunk to chunk */
+        {INFINITY, 0, 0, 0, 1},
+        {INFINITY, -INFINITY},
+    };
+    static const double w[2][K] = {{1, 0x1p-12, 0x1p-30, 0, 1, 0, 0, 0, 1},
+                                   {1, 1, 1, 1, 1, 1, 1, 1, 1}};
+    uint16_t a[ROWS][K], b[2][K];
+    float y[ROWS][2];
+    for (int k = 0; k < K; k++) {
+        for (int i = 0; i < ROWS; i++)
+            rlx_format_store(RLX_BF16, a[i], k, x[i][k]);
+        for (int i = 0; i < 2; i++)
+            rlx_format_store(RLX_BF16, b[i], k, w[i][k]);
+    }
+    rlx_lir_buffer buffers[] = {BUFFER(a), BUFFER(b), BUFFER(y)};
+    assert_ok(test_kernel(ONE("%a: global bf16[6,16], %b: global bf16[2,16], %y: global f32[6,2]",
+                              ZERO "    %u = load %a, %z, %z {axes=[0,1]} : bf16<6x16>\n"
+                                   "    %v = load %b, %z, %z {axes=[0,1]} : bf16<2x16>\n"
+                                   "    %c = const {value=0} : f32<6x2>\n"
+                                   "    %d = contract_rows %c, %u, %v {width=4} : f32<6x2>\n"
+                                   "    store %y, %d, %z, %z {axes=[0,1]}\n"),
+                          buffers, 3));
+    ck_assert(y[0][0] == 1 + 0x1p-23f && y[1][0] == 1);
+    ck_assert(y[0][1] == 1 + 0x1p-12f && y[2][1] == 0x1p-20f);
+    ck_assert(y[3][1] == 0);
+    ck_assert(isinf(y[4][0]) && isnan(y[5][1]));
+}
+END_TEST
+
 /* Element 4q + b of group g goes to 32q + 4g + b of its eight groups; a dot of rows so turned is the
  * dot of the rows. */
 START_TEST(turn_takes_groups_side_by_side)
@@ -625,6 +663,7 @@ int main(void)
     tcase_add_test(c, turn_takes_groups_side_by_side);
     tcase_add_test(c, dot_panel_by_groups);
     tcase_add_test(c, dot_rows_by_groups);
+    tcase_add_test(c, rows_by_chunks);
     tcase_add_test(c, outer_products);
     tcase_add_test(c, outer_products_of_packed_rows);
     tcase_add_test(c, pack_turns_rows_into_columns);
@@ -633,5 +672,5 @@ int main(void)
     tcase_add_test(c, team_memory_lasts_from_once);
     tcase_add_test(c, parts_of_teams_make_the_whole);
     suite_add_tcase(s, c);
-    return run_suite(s, 24);
+    return run_suite(s, 25);
 }

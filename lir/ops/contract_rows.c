@@ -1,0 +1,46 @@
+/* lir/ops/contract_rows.c: products of f16 or bf16 with rows, by chunks of K, one sum per output
+ *   in   acc f32<MxN>; a f16|bf16<MxK>; b of a's format <NxK>      out  acc's type
+ *   C1  ranks are 2 and formats these.      C2  M and N agree.      C3  a and b share K.
+ *   C4  width is 4, 8 or 16 and divides K. */
+#include <string.h>
+
+#include "lir/lir_eval.h"
+#include "runtime/base/chunk_dot.h"
+
+rlx_status rlx_lir_contract_rows_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
+{
+    (void)m;
+    results[0] = n->in[0]->type;
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_contract_rows_verify(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    const rlx_ir_type *acc = &n->in[0]->type, *a = &n->in[1]->type, *b = &n->in[2]->type;
+    const rlx_format half = a->format == RLX_F16 ? RLX_F16 : RLX_BF16;
+    const int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
+    for (int i = 0; i < 3; i++)
+        RLX_TRY(rlx_lir_require_operand(m, n, "C1", i, i == 0 ? RLX_F32 : half, 2));
+    RLX_IR_REQUIRE(m, n, "C2", acc->dim[0] == a->dim[0] && acc->dim[1] == b->dim[0],
+                   "%s from %s and %s", rlx_lir_type_text(m, acc), rlx_lir_type_text(m, a),
+                   rlx_lir_type_text(m, b));
+    RLX_IR_REQUIRE(m, n, "C3", a->dim[1] == b->dim[1], "contracts %lld with %lld",
+                   (long long)a->dim[1], (long long)b->dim[1]);
+    RLX_IR_REQUIRE(m, n, "C4", rlx_chunk_is_width(width) && a->dim[1] % width == 0,
+                   "width=%lld for %lld elements", (long long)width, (long long)a->dim[1]);
+    return RLX_OK;
+}
+
+rlx_status rlx_lir_contract_rows_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    const uint16_t *a = i->in[1]->data, *b = i->in[2]->data;
+    const int64_t M = i->out[0]->dim[0], N = i->out[0]->dim[1], K = i->in[1]->dim[1];
+    const int64_t width = rlx_ir_attr_int(i->node, RLX_ATTR_WIDTH, 0);
+    float *acc = i->out[0]->data;
+    (void)e;
+    memcpy(acc, i->in[0]->data, i->out[0]->bytes);
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t n = 0; n < N; n++, acc++)
+            *acc = rlx_chunk_dot(i->in[1]->format, a + m * K, b + n * K, K, width, *acc);
+    return RLX_OK;
+}
