@@ -185,10 +185,9 @@ static void set_matrix(const rlx_matrix_unit *u, rlx_lir_target *out)
 {
     if (!u)
         return;
-    out->byte_matrix.m = u->m;
-    out->byte_matrix.n = u->n;
-    out->byte_matrix.k = u->k;
-    out->byte_matrix.lanes = u->lanes;
+    out->byte_matrix = (rlx_lir_fragment){u->m, u->n, u->k, u->lanes};
+    if (u->floats->k)
+        out->float_matrix = (rlx_lir_fragment){u->m, u->n, u->floats->k, u->lanes};
 }
 
 /* Half of the team memory; emitters exchange tiles through the rest. */
@@ -244,6 +243,9 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
     if (lir.byte_matrix.m)
         rlx_text_putf(out, ", byte matrix %dx%dx%d of %d", lir.byte_matrix.m, lir.byte_matrix.n,
                       lir.byte_matrix.k, lir.byte_matrix.lanes);
+    if (lir.float_matrix.m)
+        rlx_text_putf(out, ", float matrix %dx%dx%d of %d", lir.float_matrix.m, lir.float_matrix.n,
+                      lir.float_matrix.k, lir.float_matrix.lanes);
     if (t->range_bytes)
         rlx_text_putf(out, ", range %lld", (long long)t->range_bytes);
     if (t->kind == RLX_JIT_SPIRV && code.features & RLX_VULKAN_BIT(SUBGROUP))

@@ -9,9 +9,15 @@ enum {
     NUNITS
 };
 
+static const rlx_matrix_floats floats[NUNITS] = {
+#define MATRIX_FLOATS(NAME, k, a, b, ...) [NAME] = {k, a, b, __VA_ARGS__},
+#include "jit/matrix_units.def"
+#undef MATRIX_FLOATS
+};
+
 static const rlx_matrix_unit units[NUNITS] = {
 #define MATRIX_UNIT(NAME, m, n, lanes, k, sums, a, b, ...) \
-    {#NAME, m, n, lanes, k, sums, a, b, __VA_ARGS__},
+    {#NAME, m, n, lanes, k, sums, a, b, __VA_ARGS__, &floats[NAME]},
 #include "jit/matrix_units.def"
 #undef MATRIX_UNIT
 };

@@ -3,7 +3,8 @@
  * A fragment of sums is m rows by n columns; `lanes` neighbouring invocations hold it, and of both
  * operands rows of K, byte by byte, in words of four. What a unit of another make needs is a row in
  * matrix_units.def, and the call that multiplies (rlx_emit_engine.multiply): a group of 32 elements of
- * K, or of 16, by one call. Units with a shorter or longer K do not compile yet.
+ * K, or of 16, by one call. Units with a shorter or longer K do not compile yet. One that multiplies f16
+ * and bf16, too, has a second row, of MATRIX_FLOATS, and a call for those (multiply_floats).
  */
 #ifndef RLX_JIT_MATRIX_UNITS_H
 #define RLX_JIT_MATRIX_UNITS_H
@@ -16,6 +17,15 @@ typedef struct rlx_matrix_axis {
     int div, mod, by, inner, low, high;
 } rlx_matrix_axis;
 
+/* Of f16 and bf16, sums in f32: where the unit wants words of two of them; its sums lie as those of
+ * bytes do. */
+typedef struct rlx_matrix_floats {
+    int k;                      /* elements of K of one multiplication: numerics */
+    int a_words, b_words;       /* that an invocation has of them */
+    rlx_matrix_axis a_row, a_k; /* k counts elements */
+    rlx_matrix_axis b_column, b_k;
+} rlx_matrix_floats;
+
 typedef struct rlx_matrix_unit {
     const char *name;
     int m, n, lanes;
@@ -25,6 +35,7 @@ typedef struct rlx_matrix_unit {
     rlx_matrix_axis row, column; /* of sums */
     rlx_matrix_axis a_row, a_k;  /* of words: k counts elements */
     rlx_matrix_axis b_column, b_k;
+    const rlx_matrix_floats *floats; /* of no k: it multiplies bytes alone */
 } rlx_matrix_unit;
 
 /* The unit by which code for a target multiplies bytes; NULL: it has none, or none that an emitter

@@ -156,6 +156,12 @@ static inline int64_t rlx_lir_turned(int64_t k, int64_t width)
 
 typedef enum rlx_lir_unit { RLX_UNIT_CPU, RLX_UNIT_GPU } rlx_lir_unit;
 
+/* Of a matrix unit: m rows by n columns, k elements at a time, and how many invocations hold it;
+ * zeros: there is no such unit. */
+typedef struct rlx_lir_fragment {
+    int m, n, k, lanes;
+} rlx_lir_fragment;
+
 /* What lowering reads of a target; part of every compile key. All-zero is not valid. */
 typedef struct rlx_lir_target {
     rlx_lir_unit unit;
@@ -170,12 +176,9 @@ typedef struct rlx_lir_target {
     int bf16_width; /* products of bf16 that one instruction sums: 2 (vdpbf16ps), 32 (AMX); 0: none;
                        part of the numerics */
     bool byte_tiles; /* products of bytes by AMX's tiles */
-    /* The fragment by which a GPU's matrix unit multiplies bytes, m rows by n columns, k elements at
-     * a time, and how many invocations hold it; zeros: there is no such unit. That there is one is
-     * part of the numerics. */
-    struct {
-        int m, n, k, lanes;
-    } byte_matrix;
+    /* By which a GPU's matrix unit multiplies bytes; and f16 and bf16, sums in f32: its k is how many
+     * products are added to a sum at once. That there is one is part of the numerics, as is that k. */
+    rlx_lir_fragment byte_matrix, float_matrix;
 } rlx_lir_target;
 
 /* How one region is cut. Every schedule of a region gives the same bits. */
@@ -250,7 +253,8 @@ typedef struct rlx_lir_eval_options {
     int part;        /* 1..teams: only that team's part of every grid; 0: all of them */
     uint64_t seed;   /* not 0: shuffles the instances of each team's part */
     bool splits_fma; /* a multiply-add is rounded twice, as drivers of GPUs may do it */
-    int team, subgroup; /* as a team of so many invocations, whole subgroups of so many, combines rows
+    int team,
+        subgroup; /* as a team of so many invocations, whole subgroups of so many, combines rows
                            (lir_team.h); 0: rows are looked at alone */
 } rlx_lir_eval_options;
 /* Runs one kernel of a verified module over its whole grid: each of `teams` resident teams takes a

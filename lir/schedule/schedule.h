@@ -17,7 +17,7 @@ typedef struct rlx_lir_contract_shape {
     int64_t unit;     /* columns that the epilogue needs together (a head); 0: none */
     int contracts;    /* that run in one loop: 2 for gate and up */
     int lanes;        /* the region's numerics */
-    int bf16_width;   /* products of bf16 that are summed together; 0: of f32, or of bytes */
+    int width;        /* products of f16 or bf16 that are summed together; 0: of f32, or of bytes */
     bool quantized;   /* integer products with blocks */
     int widths;       /* of groups of those: a plane of turned codes each */
     int64_t minima;   /* of a column: of all contractions that have them */

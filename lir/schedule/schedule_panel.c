@@ -31,7 +31,7 @@ enum { AMX_ROWS = 16, AMX_COLUMNS = 16, AMX_BF16 = 32 };
 
 static bool takes_amx(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
 {
-    return shape->quantized ? t->byte_tiles : shape->bf16_width == AMX_BF16;
+    return shape->quantized ? t->byte_tiles : shape->width == AMX_BF16;
 }
 
 /* Eighths of a byte that an element takes, of weights as of activations: floats, of two bytes or
@@ -40,7 +40,7 @@ static int64_t element_eighths(const rlx_lir_contract_shape *shape)
 {
     if (shape->quantized)
         return 8 + 2;
-    return 8 * (int64_t)(shape->bf16_width ? sizeof(uint16_t) : sizeof(float));
+    return 8 * (int64_t)(shape->width ? sizeof(uint16_t) : sizeof(float));
 }
 
 /* AMX: four tiles of bf16 sums. Sums of bytes leave their tile group by group for vector registers:
@@ -71,7 +71,7 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
 static void chunk(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
 {
     int64_t fit = t->l1_bytes * 5 / 8 * 8 / (element_eighths(shape) * s->n);
-    int64_t least_unit = shape->quantized ? QUANT : at_least(FLOATS, shape->bf16_width);
+    int64_t least_unit = shape->quantized ? QUANT : at_least(FLOATS, shape->width);
     int64_t unit = shape->quantized && fit >= BLOCK ? BLOCK : least_unit;
     int64_t depth = at_least(fit / unit * unit, unit), fewest = (shape->k + depth - 1) / depth;
     int64_t chunks = fewest;
@@ -142,7 +142,7 @@ static int64_t parts_of_rows(const rlx_lir_target *t, int64_t m, int64_t others)
 static bool share_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                          rlx_lir_schedule *s)
 {
-    if (!shape->whole || shape->quantized || shape->bf16_width)
+    if (!shape->whole || shape->quantized || shape->width)
         return false;
     int64_t wide = wide_columns(t, shape, shape->unit ? shape->unit : s->n);
     int64_t parts = parts_of_rows(t, shape->m, shape->batch * ceil_div(shape->n, wide));

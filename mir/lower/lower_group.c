@@ -160,7 +160,7 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                     .unit = g->unit,
                                     .contracts = g->ncontracts,
                                     .lanes = (int)lanes,
-                                    .bf16_width = (int)rlx_ir_attr_int(first, RLX_ATTR_WIDTH, 0),
+                                    .width = (int)rlx_ir_attr_int(first, RLX_ATTR_WIDTH, 0),
                                     .quantized = first->op == RLX_MIR_CONTRACT_Q,
                                     .whole = rlx_dim_is_const(g->k) && !g->ids,
                                     .prologue = prologue_rows(k, first->in[0])};
