@@ -181,13 +181,13 @@ static int64_t vulkan_team_bytes(const rlx_jit_target *t)
     return size_class(t->team_bytes, 16 << 10, RLX_SPIRV_TEAM_BYTES);
 }
 
-static void set_matrix(const rlx_matrix_unit *u, rlx_lir_target *out)
+static void set_matrix(const rlx_jit_target *t, rlx_lir_target *out)
 {
-    if (!u)
-        return;
-    out->byte_matrix = (rlx_lir_fragment){u->m, u->n, u->k, u->lanes};
-    if (u->floats->k)
-        out->float_matrix = (rlx_lir_fragment){u->m, u->n, u->floats->k, u->lanes};
+    const rlx_matrix_unit *u = rlx_jit_matrix_unit(t), *f = rlx_jit_float_unit(t);
+    if (u)
+        out->byte_matrix = (rlx_lir_fragment){u->m, u->n, u->k, u->lanes};
+    if (f)
+        out->float_matrix = (rlx_lir_fragment){f->m, f->n, f->floats->k, f->lanes};
 }
 
 /* Half of the team memory; emitters exchange tiles through the rest. */
@@ -221,7 +221,7 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
         RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
         RLX_TRY(rlx_jit_matrix_check_team(t));
         *out = gpu_target(t, p->team_bytes);
-        set_matrix(rlx_jit_matrix_unit(t), out);
+        set_matrix(t, out);
         return RLX_OK;
     }
     return RLX_FAIL(RLX_INTERNAL, "no target of kind %d", (int)t->kind);

@@ -67,6 +67,8 @@ static int64_t block_cost(const rlx_ir_block *block)
             c = c * n->in[1]->type.dim[1] / 64 * 2 + elems(&n->in[3]->type) / 16;
         if (n->op == RLX_LIR_DOT_ROWS) /* a loop over groups: one is written out */
             c += elems(&n->in[3]->type) / 64;
+        if (n->op == RLX_LIR_CONTRACT_ROWS) /* of chunks, as many as go together */
+            c += elems(&n->in[2]->type) / 64;
         if (n->op == RLX_LIR_DOT_PANEL || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_OUTER_BF16)
             c *= PANEL_STEPS;
         if (n->op == RLX_LIR_REDUCE)

@@ -67,6 +67,9 @@ typedef struct rlx_emit_engine {
     /* Where targets have a matrix unit. Of one fragment: sums += a * b, k elements (see matrix_units.h). */
     void (*multiply)(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
                      LLVMValueRef *sums);
+    /* The same of f16 or bf16, f: the unit's `floats`. */
+    void (*multiply_floats)(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
+                            LLVMValueRef *sums);
     /* 16 bytes of global to team memory, there at copies_end, and for others behind a barrier; zeros
      * unless `live`, i1, which may be NULL: what is not live can be read. */
     void (*copy)(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
@@ -107,7 +110,8 @@ struct rlx_emit {
     /* GPU */
     LLVMValueRef thread;   /* i32, 0..team-1 */
     LLVMValueRef exchange; /* team memory that tiles change hands through */
-    const rlx_ir_type **fragments; /* what the kernel's products by a matrix unit make */
+    const rlx_matrix_unit *matrix; /* by which the kernel's products go, if there are any */
+    const rlx_ir_type **fragments; /* what they make */
     int nfragments;
     LLVMValueRef barrier;  /* host team: the functions to call */
     LLVMValueRef take;

@@ -77,6 +77,7 @@ const rlx_emit_engine rlx_emit_engine_host_team = {
     .shuffle = shuffle,
     .dot4 = dot4,
     .multiply = rlx_emit_mma, /* emulated */
+    .multiply_floats = rlx_emit_mma_floats,
     .copy = copy,
     .copies_end = copies_end,
     .team_memory = rlx_emit_next_team_memory,

@@ -79,10 +79,22 @@ static void converge(rlx_emit *e, LLVMValueRef call)
                              LLVMCreateEnumAttribute(e->cx, kind, 0));
 }
 
+/* D = A * B + D by `name`: words of a, of b, sums. */
+static void call_mma(rlx_emit *e, const char *name, LLVMValueRef *args, int n, LLVMValueRef *sums)
+{
+    enum { SUMS = 4 };
+    for (int i = 0; i < SUMS; i++)
+        args[n + i] = sums[i];
+    LLVMValueRef all = rlx_emit_intrinsic(e, name, NULL, args, n + SUMS);
+    converge(e, all);
+    for (unsigned i = 0; i < SUMS; i++)
+        sums[i] = LLVMBuildExtractValue(e->b, all, i, "");
+}
+
 void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
                   LLVMValueRef *sums)
 {
-    enum { SUMS = 4, PER_WORD = 8, MOST = 4 + 2 + SUMS };
+    enum { PER_WORD = 8, MOST = 4 + 2 + 4 };
     const char *name =
         k == 32 ? "llvm.nvvm.mma.m16n8k32.row.col.s8" : "llvm.nvvm.mma.m16n8k16.row.col.s8";
     LLVMValueRef args[MOST];
@@ -91,12 +103,20 @@ void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef 
         args[n++] = a[i];
     for (int i = 0; i < k / (2 * PER_WORD); i++)
         args[n++] = b[i];
-    for (int i = 0; i < SUMS; i++)
-        args[n++] = sums[i];
-    LLVMValueRef all = rlx_emit_intrinsic(e, name, NULL, args, n);
-    converge(e, all);
-    for (unsigned i = 0; i < SUMS; i++)
-        sums[i] = LLVMBuildExtractValue(e->b, all, i, "");
+    call_mma(e, name, args, n, sums);
+}
+
+void rlx_emit_mma_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
+                         LLVMValueRef *sums)
+{
+    enum { A = 4, B = 2, MOST = A + B + 4 };
+    const char *name = f == RLX_F16 ? "llvm.nvvm.mma.m16n8k16.row.col.f32.f32"
+                                    : "llvm.nvvm.mma.m16n8k16.row.col.bf16";
+    LLVMTypeRef word = f == RLX_F16 ? LLVMVectorType(e->f16, 2) : e->i32;
+    LLVMValueRef args[MOST];
+    for (int i = 0; i < A + B; i++)
+        args[i] = LLVMBuildBitCast(e->b, i < A ? a[i] : b[i - A], word, "");
+    call_mma(e, name, args, A + B, sums);
 }
 
 static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
@@ -126,6 +146,7 @@ const rlx_emit_engine rlx_emit_engine_nvptx = {
     .shuffle = shuffle,
     .dot4 = dot4,
     .multiply = rlx_emit_mma,
+    .multiply_floats = rlx_emit_mma_floats,
     .copy = copy,
     .copies_end = copies_end,
     .team_memory = rlx_emit_gpu_team_memory,

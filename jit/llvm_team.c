@@ -128,7 +128,7 @@ static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block
             n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT;
         for (int i = 1; i < n->nin && products; i++)
             bytes += exchange_bytes(e, &n->in[i]->type);
-        if (n->op == RLX_LIR_DOT_ROWS)
+        if (n->op == RLX_LIR_DOT_ROWS || n->op == RLX_LIR_CONTRACT_ROWS)
             bytes = rlx_emit_matrix_bytes(e, n);
         for (int i = 0; i < n->nblock; i++) {
             int64_t nested = block_exchange_bytes(e, n->blocks[i]);
@@ -664,6 +664,8 @@ rlx_status rlx_emit_team_node(rlx_emit *e, const rlx_ir_node *n)
         return emit_dot(e, n);
     case RLX_LIR_DOT_ROWS:
         return rlx_emit_matrix_dot_rows(e, n);
+    case RLX_LIR_CONTRACT_ROWS:
+        return rlx_emit_matrix_contract_rows(e, n);
     case RLX_LIR_LOAD:
         return emit_load(e, n);
     case RLX_LIR_STORE:

@@ -43,13 +43,35 @@ void rlx_emit_team_put_codes(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef 
 rlx_status rlx_emit_matrix_begin(rlx_emit *e);
 bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile);
 LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int part);
-/* Whether a load's only user, dot_rows, reads memory in its place. */
+/* Whether a load's only user, a product by a matrix unit, reads memory in its place. */
 bool rlx_emit_matrix_defers(const rlx_emit *e, const rlx_ir_node *load);
-int64_t rlx_emit_matrix_bytes(const rlx_emit *e, const rlx_ir_node *dot_rows); /* of the exchange */
+int64_t rlx_emit_matrix_bytes(const rlx_emit *e, const rlx_ir_node *products); /* of the exchange */
 rlx_status rlx_emit_matrix_dot_rows(rlx_emit *e, const rlx_ir_node *n);
-/* llvm_nvptx.c: engine->multiply by mma.sync. */
+/* Fragments of this invocation's neighbours, `down` by `across` side by side, the first of which begins at [row, column]. */
+typedef struct rlx_emit_fragments {
+    int64_t down, across;
+    LLVMValueRef row, column;
+} rlx_emit_fragments;
+/* False: the tile is no fragments. */
+bool rlx_emit_matrix_fragments(rlx_emit *e, const rlx_ir_type *tile, rlx_emit_fragments *out);
+/* Index along an axis of the i-th that an invocation has of a fragment. */
+LLVMValueRef rlx_emit_matrix_along(rlx_emit *e, const rlx_matrix_axis *x, int i);
+/* Rows of K, operands of a product, to team memory, straight out of memory where their load waits for that; there at copies_end. Rows
+ * `stride` bytes apart. */
+void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRef to,
+                              int64_t stride);
+/* for h below count: `step` adds to sums, of which `out` has as many as acc, and acc's values before. */
+typedef void rlx_emit_step_fn(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *sums);
+rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t count,
+                                 rlx_emit_step_fn *step, void *user, rlx_emit_tile *out);
+/* llvm_team_floats.c: contract_rows; its bytes of the exchange. */
+rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n);
+int64_t rlx_emit_matrix_float_bytes(const rlx_ir_node *contract_rows);
+/* llvm_nvptx.c: engine->multiply and multiply_floats by mma.sync. */
 void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
                   LLVMValueRef *sums);
+void rlx_emit_mma_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
+                         LLVMValueRef *sums);
 /* Checks what team memory was given out. */
 rlx_status rlx_emit_team_end(rlx_emit *e);
 

@@ -46,7 +46,7 @@ typedef struct split {
 /* As square as fragments of one subgroup can be together; false: they do not come out even. */
 static bool split_tile(const rlx_emit *e, int64_t rows, int64_t columns, split *out)
 {
-    const rlx_matrix_unit *u = e->target->matrix;
+    const rlx_matrix_unit *u = e->matrix;
     const int64_t subgroups = e->target->team / u->lanes;
     int64_t best = 0;
     for (int64_t down = 1; down <= subgroups; down++) {
@@ -62,31 +62,39 @@ static bool split_tile(const rlx_emit *e, int64_t rows, int64_t columns, split *
     return best > 0;
 }
 
-/* How many dot_rows a block has; of which types, where there is room for them. */
-static int find_products(const rlx_ir_block *block, const rlx_ir_type **out)
+static bool is_product(const rlx_ir_node *n)
+{
+    return n->op == RLX_LIR_DOT_ROWS || n->op == RLX_LIR_CONTRACT_ROWS;
+}
+
+/* How many products a block has; of which types, where there is room for them; by which unit. */
+static int find_products(rlx_emit *e, const rlx_ir_block *block, const rlx_ir_type **out)
 {
     int found = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
-        if (n->op == RLX_LIR_DOT_ROWS) {
+        if (is_product(n)) {
+            e->matrix = n->op == RLX_LIR_DOT_ROWS ? e->target->matrix : e->target->float_matrix;
             if (out)
                 out[found] = &n->out[0]->type;
             found++;
         }
         for (int i = 0; i < n->nblock; i++)
-            found += find_products(n->blocks[i], out ? out + found : NULL);
+            found += find_products(e, n->blocks[i], out ? out + found : NULL);
     }
     return found;
 }
 
 rlx_status rlx_emit_matrix_begin(rlx_emit *e)
 {
-    e->nfragments = e->target->matrix ? find_products(e->kernel->body, NULL) : 0;
+    e->nfragments = find_products(e, e->kernel->body, NULL);
+    if (!e->matrix)
+        e->nfragments = 0; /* the products say so */
     if (!e->nfragments)
         return RLX_OK;
     e->fragments = RLX_NEW_ARRAY(e->arena, const rlx_ir_type *, e->nfragments);
     if (!e->fragments)
         return RLX_OOM();
-    find_products(e->kernel->body, e->fragments);
+    find_products(e, e->kernel->body, e->fragments);
     return RLX_OK;
 }
 
@@ -94,10 +102,10 @@ rlx_status rlx_emit_matrix_begin(rlx_emit *e)
 static LLVMValueRef along(rlx_emit *e, const rlx_matrix_axis *x, int i)
 {
     LLVMValueRef lane =
-        LLVMBuildAnd(e->b, e->thread, rlx_emit_int(e->i32, e->target->matrix->lanes - 1), "");
+        LLVMBuildAnd(e->b, e->thread, rlx_emit_int(e->i32, e->matrix->lanes - 1), "");
     if (x->div > 1)
         lane = LLVMBuildUDiv(e->b, lane, rlx_emit_int(e->i32, x->div), "");
-    if (x->div * x->mod < e->target->matrix->lanes)
+    if (x->div * x->mod < e->matrix->lanes)
         lane = LLVMBuildURem(e->b, lane, rlx_emit_int(e->i32, x->mod), "");
     lane = rlx_emit_mul(e->b, lane, rlx_emit_int(e->i32, x->by));
     return rlx_emit_add(e->b, lane, rlx_emit_int(e->i32, rlx_matrix_offset(x, i)));
@@ -107,7 +115,7 @@ static LLVMValueRef along(rlx_emit *e, const rlx_matrix_axis *x, int i)
 static void fragment(rlx_emit *e, const split *s, int64_t m, int64_t n, LLVMValueRef *row,
                      LLVMValueRef *column)
 {
-    const rlx_matrix_unit *u = e->target->matrix;
+    const rlx_matrix_unit *u = e->matrix;
     LLVMValueRef own = LLVMBuildUDiv(e->b, e->thread, rlx_emit_int(e->i32, u->lanes), "");
     LLVMValueRef across = rlx_emit_int(e->i32, s->across);
     *row = rlx_emit_int(e->i32, 0);
@@ -122,6 +130,22 @@ static void fragment(rlx_emit *e, const split *s, int64_t m, int64_t n, LLVMValu
     *column = rlx_emit_add(e->b, *column, rlx_emit_int(e->i32, n * u->n));
 }
 
+bool rlx_emit_matrix_fragments(rlx_emit *e, const rlx_ir_type *tile, rlx_emit_fragments *out)
+{
+    split s;
+    if (!split_tile(e, tile->dim[0], tile->dim[1], &s))
+        return false;
+    out->down = s.m;
+    out->across = s.n;
+    fragment(e, &s, 0, 0, &out->row, &out->column);
+    return true;
+}
+
+LLVMValueRef rlx_emit_matrix_along(rlx_emit *e, const rlx_matrix_axis *x, int i)
+{
+    return along(e, x, i);
+}
+
 bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile)
 {
     for (int i = 0; i < e->nfragments; i++)
@@ -132,7 +156,7 @@ bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile)
 
 LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int part)
 {
-    const rlx_matrix_unit *u = e->target->matrix;
+    const rlx_matrix_unit *u = e->matrix;
     split s;
     LLVMValueRef row, column;
     if (!rlx_emit_matrix_tile(e, tile) || !split_tile(e, tile->dim[0], tile->dim[1], &s))
@@ -171,6 +195,8 @@ static operands operands_of(const rlx_emit *e, const rlx_ir_node *n)
 
 int64_t rlx_emit_matrix_bytes(const rlx_emit *e, const rlx_ir_node *n)
 {
+    if (n->op == RLX_LIR_CONTRACT_ROWS)
+        return rlx_emit_matrix_float_bytes(n);
     return operands_of(e, n).bytes;
 }
 
@@ -179,13 +205,19 @@ static bool has_effect(const rlx_emit *e, const rlx_ir_node *n)
     return (rlx_ir_info(e->kernel->module, n)->traits & RLX_EFFECT) || n->nblock;
 }
 
-/* Whether v is used by dot_rows alone, as codes, of the same block, before anything is stored. */
-static bool goes_to_dot_rows(const rlx_emit *e, const rlx_ir_node *load)
+/* Whether an operand is rows of K. */
+static bool is_rows(const rlx_ir_node *n, int operand)
+{
+    return n->op == RLX_LIR_DOT_ROWS ? is_codes(operand) : is_product(n) && operand > 0;
+}
+
+/* Whether v is used by products alone, as rows, of the same block, before anything is stored. */
+static bool goes_to_products(const rlx_emit *e, const rlx_ir_node *load)
 {
     int uses = 0;
     for (const rlx_ir_node *n = load->next; n && !has_effect(e, n); n = n->next)
-        for (int i = 0; i < n->nin && n->op == RLX_LIR_DOT_ROWS; i++)
-            uses += is_codes(i) && n->in[i] == load->out[0];
+        for (int i = 0; i < n->nin; i++)
+            uses += is_rows(n, i) && n->in[i] == load->out[0];
     return uses && uses == rlx_ir_count_uses(load->parent, load->out[0]);
 }
 
@@ -198,28 +230,35 @@ static bool has_limit(const rlx_ir_node *n, int axis)
     return false;
 }
 
+static int element_bytes(const rlx_ir_type *t)
+{
+    return (int)rlx_format_get(t->format)->block_bytes;
+}
+
 bool rlx_emit_matrix_defers(const rlx_emit *e, const rlx_ir_node *load)
 {
     const rlx_ir_type *tile = &load->out[0]->type, *buffer = &load->in[0]->type;
     const rlx_attr *axes = rlx_ir_attr(load, RLX_ATTR_AXES);
-    const int last = buffer->rank - 1;
-    if (!e->target->matrix || tile->rank != 2 || buffer->space != RLX_SPACE_GLOBAL ||
-        axes->ints[1] != last || has_limit(load, 1) || !goes_to_dot_rows(e, load))
+    const int last = buffer->rank - 1, chunk = CHUNK / element_bytes(tile);
+    if (!e->matrix || tile->rank != 2 || buffer->space != RLX_SPACE_GLOBAL ||
+        axes->ints[1] != last || has_limit(load, 1) || !goes_to_products(e, load))
         return false;
     if (rlx_format_get(buffer->format)->kind == RLX_KIND_BLOCK)
         return rlx_lir_part_of(load) == RLX_LIR_CODES;
     return buffer->format == tile->format && rlx_dim_is_const(buffer->dim[last]) &&
-           buffer->dim[last] % CHUNK == 0 && tile->dim[1] % CHUNK == 0 &&
-           rlx_lir_divisor(load->in[1 + last]) % CHUNK == 0;
+           buffer->dim[last] % chunk == 0 && tile->dim[1] % chunk == 0 &&
+           rlx_lir_divisor(load->in[1 + last]) % chunk == 0;
 }
 
-/* Codes as they lie in memory, 16 bytes at a time. */
+/* Rows as they lie in memory, 16 bytes at a time. */
 static void put_memory(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef to, int64_t stride)
 {
     const rlx_ir_type *tile = &load->out[0]->type;
     rlx_emit_access a;
     rlx_emit_access_init(e, load, tile, &a);
-    rlx_emit_deal d = {.rows = tile->dim[0], .per_row = tile->dim[1] / CHUNK, .room = a.room[0]};
+    const int64_t size = element_bytes(tile);
+    rlx_emit_deal d = {
+        .rows = tile->dim[0], .per_row = tile->dim[1] * size / CHUNK, .room = a.room[0]};
     for (int i = 0; i < rlx_emit_deal_count(e, &d); i++) {
         LLVMValueRef row, chunk, live;
         rlx_emit_deal_at(e, &d, i, &row, &chunk, &live);
@@ -229,23 +268,33 @@ static void put_memory(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef to, in
         LLVMValueRef there =
             live ? LLVMBuildSelect(e->b, live, row, rlx_emit_int(e->i32, 0), "") : row;
         there = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, there, e->i64, ""), a.stride[0]);
+        there = rlx_emit_mul(e->b, there, rlx_emit_int(e->i64, size));
         there = rlx_emit_add(e->b, there, LLVMBuildZExt(e->b, chunk, e->i64, ""));
         e->engine->copy(e, rlx_emit_offset(e, e->i8, to, at),
                         rlx_emit_offset(e, e->i8, a.base, there), live);
     }
 }
 
+void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRef to,
+                              int64_t stride)
+{
+    const rlx_ir_node *load = rows->def;
+    if (!load || load->op != RLX_LIR_LOAD || !rlx_emit_matrix_defers(e, load))
+        rlx_emit_team_put(e, rows, to, stride / element_bytes(&rows->type));
+    else if (rlx_format_get(load->in[0]->type.format)->kind == RLX_KIND_BLOCK)
+        rlx_emit_team_put_codes(e, load, to, stride);
+    else
+        put_memory(e, load, to, stride);
+}
+
 static void put_operands(rlx_emit *e, const rlx_ir_node *n, const operands *o)
 {
     for (int i = 1; i < n->nin; i++) {
-        const rlx_ir_node *load = n->in[i]->def;
         LLVMValueRef to = rlx_emit_offset(e, e->i8, e->exchange, rlx_emit_int(e->i64, o->base[i]));
-        if (!is_codes(i) || !load || load->op != RLX_LIR_LOAD || !rlx_emit_matrix_defers(e, load))
-            rlx_emit_team_put(e, n->in[i], to, o->stride[i]);
-        else if (rlx_format_get(load->in[0]->type.format)->kind == RLX_KIND_BLOCK)
-            rlx_emit_team_put_codes(e, load, to, o->stride[i]);
+        if (is_codes(i))
+            rlx_emit_matrix_put_rows(e, n->in[i], to, o->stride[i]);
         else
-            put_memory(e, load, to, o->stride[i]);
+            rlx_emit_team_put(e, n->in[i], to, o->stride[i]);
     }
     e->engine->copies_end(e);
 }
@@ -257,7 +306,8 @@ typedef struct matrix {
     const rlx_matrix_unit *unit;
     operands at;
     split s;
-    int64_t k; /* elements of a group */
+    int64_t k;            /* elements of a group */
+    struct side *columns; /* room for those of a subgroup */
 } matrix;
 
 /* What a fragment wants of one operand for a group: words of codes, and for each of its sums the
@@ -339,39 +389,37 @@ static void add_fragment(rlx_emit *e, const matrix *x, const side *a, const side
     }
 }
 
-static void add_group(rlx_emit *e, const matrix *x, LLVMValueRef h, side *columns,
-                      LLVMValueRef *acc)
+static void add_group(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *acc)
 {
+    const matrix *x = user;
     LLVMValueRef row, column;
     for (int64_t j = 0; j < x->s.n; j++) {
         fragment(e, &x->s, 0, j, &row, &column);
-        get_side(e, x, 3, column, h, &columns[j]);
+        get_side(e, x, 3, column, h, &x->columns[j]);
     }
     for (int64_t i = 0; i < x->s.m; i++) {
         side rows;
         fragment(e, &x->s, i, 0, &row, &column);
         get_side(e, x, 1, row, h, &rows);
         for (int64_t j = 0; j < x->s.n; j++)
-            add_fragment(e, x, &rows, &columns[j], acc + (i * x->s.n + j) * x->unit->sums);
+            add_fragment(e, x, &rows, &x->columns[j], acc + (i * x->s.n + j) * x->unit->sums);
     }
 }
 
-/* Group by group; `columns` has room for those of a subgroup. */
-static rlx_status add_groups(rlx_emit *e, const matrix *x, int64_t groups, side *columns,
-                             rlx_emit_tile *out)
+rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t count,
+                                 rlx_emit_step_fn *step, void *user, rlx_emit_tile *out)
 {
-    const rlx_emit_tile *acc = rlx_emit_get(e, x->node->in[0]);
     LLVMValueRef *sum = RLX_NEW_ARRAY(e->arena, LLVMValueRef, out->n);
     rlx_emit_loop loop;
     if (!sum)
         return RLX_OOM();
-    rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), rlx_emit_int(e->i64, groups),
+    rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), rlx_emit_int(e->i64, count),
                         rlx_emit_int(e->i64, 1), &loop);
     for (int p = 0; p < out->n; p++) {
         sum[p] = out->part[p] = LLVMBuildPhi(e->b, e->f32, "");
         LLVMAddIncoming(sum[p], &acc->part[p], &loop.before, 1);
     }
-    add_group(e, x, LLVMBuildTrunc(e->b, loop.index, e->i32, ""), columns, out->part);
+    step(e, user, LLVMBuildTrunc(e->b, loop.index, e->i32, ""), out->part);
     rlx_emit_loop_end(e, &loop);
     for (int p = 0; p < out->n; p++)
         LLVMAddIncoming(sum[p], &out->part[p], &loop.latch, 1);
@@ -386,20 +434,22 @@ rlx_status rlx_emit_matrix_dot_rows(rlx_emit *e, const rlx_ir_node *n)
     rlx_emit_tile *out;
     if (!x.unit)
         return rlx_emit_unsupported(e, n, "there is no matrix unit that multiplies bytes");
+    if (x.unit != e->matrix)
+        return rlx_emit_unsupported(e, n, "products of floats in one kernel go by another unit");
     if (!e->engine->multiply || !e->engine->copy || !e->engine->copies_end)
         return rlx_emit_unsupported(e, n, "products and copies of a matrix unit");
     if (!split_tile(e, type->dim[0], type->dim[1], &x.s))
         return rlx_emit_unsupported(e, n, "%lldx%lld are no fragments of %dx%d for %d subgroups",
                                     (long long)type->dim[0], (long long)type->dim[1], x.unit->m,
                                     x.unit->n, e->target->team / x.unit->lanes);
-    side *columns = RLX_NEW_ARRAY(e->arena, side, x.s.n);
-    if (!columns)
+    x.columns = RLX_NEW_ARRAY(e->arena, side, x.s.n);
+    if (!x.columns)
         return RLX_OOM();
     x.at = operands_of(e, n);
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     put_operands(e, n, &x.at);
     e->engine->barrier(e);
-    RLX_TRY(add_groups(e, &x, groups, columns, out));
+    RLX_TRY(rlx_emit_matrix_steps(e, rlx_emit_get(e, n->in[0]), groups, add_group, &x, out));
     e->engine->barrier(e);
     return RLX_OK;
 }

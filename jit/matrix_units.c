@@ -9,6 +9,7 @@ enum {
     NUNITS
 };
 
+/* Of those without a row the k is 0. */
 static const rlx_matrix_floats floats[NUNITS] = {
 #define MATRIX_FLOATS(NAME, k, a, b, ...) [NAME] = {k, a, b, __VA_ARGS__},
 #include "jit/matrix_units.def"
@@ -34,6 +35,11 @@ static bool has_mma(const rlx_jit_target *t)
 }
 
 const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
+{
+    return has_mma(t) ? &units[MMA] : NULL;
+}
+
+const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t)
 {
     return has_mma(t) ? &units[MMA] : NULL;
 }

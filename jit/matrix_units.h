@@ -41,6 +41,8 @@ typedef struct rlx_matrix_unit {
 /* The unit by which code for a target multiplies bytes; NULL: it has none, or none that an emitter
  * makes use of. */
 const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t);
+/* The one by which it multiplies f16 and bf16, which has `floats`. */
+const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t);
 /* Whether the target's team is whole subgroups of its unit, if it has one, a power of two. */
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t);
 

@@ -170,9 +170,9 @@ uint64_t rlx_jit_needed_features(const rlx_jit_target *t)
 
 enum { HOST_TEAM_BYTES = 48 << 10 }; /* of a team on the host, as of NVIDIA's */
 
-/* `team_bytes` and `unit`: of host teams. */
+/* `team_bytes` and units as those of `of`: of host teams. */
 static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
-                                    int64_t team_bytes, const rlx_matrix_unit *unit, rlx_llvm **out)
+                                    int64_t team_bytes, const rlx_jit_target *of, rlx_llvm **out)
 {
     rlx_text text = {0};
     uint64_t features = rlx_jit_code_features(t), needed = rlx_jit_needed_features(t);
@@ -193,7 +193,8 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .team = t->team > 1 ? t->team : 1,
                               .subgroup = t->subgroup,
                               .team_bytes = team_bytes,
-                              .matrix = unit};
+                              .matrix = rlx_jit_matrix_unit(of),
+                              .float_matrix = rlx_jit_float_unit(of)};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
     rlx_text_deinit(&text);
     return st;
@@ -240,6 +241,7 @@ static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .family = p->family};
     target.subgroup = rlx_lir_lanes(target.team, p->lanes);
     target.matrix = rlx_jit_matrix_unit(t);
+    target.float_matrix = rlx_jit_float_unit(t);
     return rlx_jit_adopt_status(m->create(&target, out));
 }
 
@@ -257,7 +259,7 @@ static rlx_status create_host_team_worker(const rlx_llvm_module *m, const rlx_ji
                                  .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM,
                                  .subgroup = LANES,
                                  .emulation = t->emulation};
-    return create_cpu_worker(m, &host, p->team_bytes, rlx_jit_matrix_unit(t), out);
+    return create_cpu_worker(m, &host, p->team_bytes, t, out);
 }
 
 rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target *t, rlx_llvm **out)
@@ -268,7 +270,7 @@ rlx_status rlx_jit_worker_create(const rlx_llvm_module *m, const rlx_jit_target 
         return create_aarch64_worker(m, t, out);
     if (t->kind != RLX_JIT_CPU)
         return create_gpu_worker(m, t, out);
-    return create_cpu_worker(m, t, HOST_TEAM_BYTES, rlx_jit_matrix_unit(t), out);
+    return create_cpu_worker(m, t, HOST_TEAM_BYTES, t, out);
 }
 
 rlx_status rlx_jit_worker_emit(const rlx_llvm_module *m, rlx_llvm *worker, const rlx_jit_target *t,

@@ -62,6 +62,8 @@ static void mma_k32(void *result, const void *const *args)
 static const rlx_emulated_instruction instructions[] = {
     {"llvm.nvvm.mma.m16n8k16.row.col.s8", mma_k16},
     {"llvm.nvvm.mma.m16n8k32.row.col.s8", mma_k32},
+    {"llvm.nvvm.mma.m16n8k16.row.col.f32.f32", emulated_mma_f16},
+    {"llvm.nvvm.mma.m16n8k16.row.col.bf16", emulated_mma_bf16},
 };
 
 const rlx_jit_emulation emulated_gpu = {.instruction = instructions,

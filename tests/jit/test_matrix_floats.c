@@ -1,0 +1,293 @@
+/* contract_rows by matrix units: tiles as fragments leave them, operands out of memory as they lie and
+ * by registers, odd sizes, limits. Run by host teams whose mma.sync is emulated with several ways to add up,
+ * against the interpreter: its bits, or within what docs/decisions/2026-11-30-matrix-units.md allows; and against
+ * itself, cut in other ways: the same bits. Assembled by ptxas where that is on PATH, without spills. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/jit/emulated.h"
+#include "tests/jit/ptxas.h"
+#include "tests/jit/subject.h"
+#include "tests/runtime/suite.h"
+
+enum { WIDTH = 16, TEAM = 128 };
+
+typedef struct shape {
+    const char *format;
+    int m, n, k;        /* of a tile; k: elements of a step */
+    int depth, columns; /* of the operands */
+    int rows, team;
+    bool stored; /* something is stored between loads and products, so that nothing waits */
+} shape;
+
+static int round_up(int v)
+{
+    return (v + WIDTH - 1) / WIDTH * WIDTH;
+}
+
+/* The step's loads and product; `at` names the values, `width` elements from %k, of which K may be less. */
+static void put_step(rlx_text *t, const shape *s, char at, int width, const char *acc)
+{
+    const bool limited = s->depth % WIDTH && at == '1';
+    static const char *const operand[][4] = {{"a", "%x", "%r", "%nl"}, {"b", "%w", "%c", "%cl"}};
+    rlx_text_putf(t, "      %%k%c = map %%s%c, %%step {fn=mul} : i64\n", at, at);
+    for (int i = 0; i < 2; i++)
+        rlx_text_putf(
+            t, "      %%%s%c = load %s, %s, %%k%c, %s%s {axes=[0,1], limits=[%s]} : %s<%dx%d>\n",
+            operand[i][0], at, operand[i][1], operand[i][2], at, operand[i][3],
+            limited ? ", %kl" : "", limited ? "0,1" : "0", s->format, i ? s->n : s->m, width);
+    if (s->stored)
+        rlx_text_put(t, "      barrier\n");
+    rlx_text_putf(t, "      %%d%c = contract_rows %%%s, %%a%c, %%b%c {width=%d} : f32<%dx%d>\n", at,
+                  acc, at, at, WIDTH, s->m, s->n);
+}
+
+/* y = bias + x w^T; what follows the sums lies as they do. */
+static void put_kernel(rlx_text *t, const shape *s)
+{
+    const int whole = s->depth / s->k, rest = s->depth % s->k;
+    rlx_text_putf(
+        t,
+        "lir module @m {\n  kernel @rows_%dx%d(%%w: global %s[%d,%d], %%bias: global f32[%d], %%x: "
+        "global %s[TOKENS,%d], "
+        "%%y: global f32[TOKENS,%d]) {\n"
+        "    %%nt = extent {extent=ceildiv(TOKENS,%d)} : i64\n"
+        "    %%nl = extent {extent=TOKENS} : i64\n"
+        "    %%nc = const {ivalue=%d} : i64\n    %%cl = const {ivalue=%d} : i64\n"
+        "    %%kl = const {ivalue=%d} : i64\n"
+        "    %%z = const {ivalue=0} : i64\n    %%m = const {ivalue=%d} : i64\n"
+        "    %%n = const {ivalue=%d} : i64\n    %%step = const {ivalue=%d} : i64\n"
+        "    %%whole = const {ivalue=%d} : i64\n"
+        "    grid %%nt, %%nc (%%i: i64, %%j: i64) {\n"
+        "      %%r = map %%i, %%m {fn=mul} : i64\n"
+        "      %%c = map %%j, %%n {fn=mul} : i64\n"
+        "      %%o = load %%bias, %%c, %%cl {axes=[0], limits=[0]} : f32<%d>\n"
+        "      %%start = broadcast %%o {axes=[1]} : f32<%dx%d>\n"
+        "      %%sum = for %%z, %%whole, %%start {step=1} : f32<%dx%d> (%%s0: i64, %%acc: "
+        "f32<%dx%d>) {\n",
+        s->m, s->n, s->format, s->columns, s->depth, s->columns, s->format, s->depth, s->columns,
+        s->m, (s->columns + s->n - 1) / s->n, s->columns, s->depth, s->m, s->n, s->k, whole, s->n,
+        s->m, s->n, s->m, s->n, s->m, s->n);
+    put_step(t, s, '0', s->k, "acc");
+    rlx_text_put(t, "        yield %d0\n      }\n");
+    if (rest) {
+        rlx_text_putf(t, "      %%s1 = const {ivalue=%d} : i64\n", whole);
+        put_step(t, s, '1', round_up(rest), "sum");
+    }
+    rlx_text_putf(t,
+                  "      store %%y, %%%s, %%r, %%c, %%nl, %%cl {axes=[0,1], limits=[0,1]}\n"
+                  "      yield\n    }\n    return\n  }\n}\n",
+                  rest ? "d1" : "sum");
+}
+
+static void parse(subject *s, const shape *of)
+{
+    rlx_text t = {0};
+    char bindings[32];
+    put_kernel(&t, of);
+    ck_assert(!t.oom);
+    EXPECT_OK(subject_parse(s, "floats", t.data));
+    snprintf(bindings, sizeof bindings, "TOKENS=%d", of->rows);
+    ck_assert(subject_bind(s, bindings));
+    rlx_text_deinit(&t);
+}
+
+enum { W, BIAS, X, Y };
+
+static float *result(const memory *m)
+{
+    return (float *)(void *)m->buffer[Y].data;
+}
+
+static void compile(const subject *s, const shape *of, loaded *out)
+{
+    const rlx_jit_target t = emulated_gpu_target(of->team);
+    EXPECT_OK(loaded_create(s->module->first, &t, out));
+}
+
+/* What the host's team makes of it, as it adds up now. */
+static void run(const subject *s, const loaded *code, memory *m)
+{
+    memory_create(m, s, s->module->first, 7);
+    loaded_run(code, m, s->symbols, 3);
+    ck_assert(memory_canaries_hold(m));
+}
+
+static void evaluate(const subject *s, memory *m)
+{
+    rlx_lir_buffer buffers[4];
+    const rlx_lir_eval_options options = {.teams = 2, .seed = 1};
+    memory_create(m, s, s->module->first, 7);
+    for (int i = 0; i < m->n; i++)
+        buffers[i] = (rlx_lir_buffer){.data = m->buffer[i].data, .bytes = m->buffer[i].bytes};
+    EXPECT_OK(rlx_lir_eval_kernel(s->module->first, buffers, m->n, s->symbols, &options));
+}
+
+/* (1 + width) 2^-23 of the terms, a chunk: of all that are added up until then. */
+static double tolerance(const shape *of, const memory *m, int row, int column)
+{
+    const rlx_format f = rlx_format_parse(of->format, strlen(of->format));
+    double all = fabs(rlx_format_load(RLX_F32, m->buffer[BIAS].data, column));
+    for (int k = 0; k < of->depth; k++)
+        all += fabs(rlx_format_load(f, m->buffer[X].data, (int64_t)row * of->depth + k) *
+                    rlx_format_load(f, m->buffer[W].data, (int64_t)column * of->depth + k));
+    return round_up(of->depth) / WIDTH * (1 + WIDTH) * 0x1p-23 * all;
+}
+
+static const shape shapes[] = {
+    {"f16", 16, 32, 64, 128, 40, 37, 64, false},  {"bf16", 32, 32, 64, 200, 23, 37, 128, false},
+    {"f16", 64, 64, 64, 75, 64, 35, 128, false},  {"bf16", 16, 64, 32, 96, 33, 5, 128, true},
+    {"bf16", 64, 32, 64, 331, 40, 65, 64, false}, {"f16", 16, 32, 16, 16, 8, 1, 64, false},
+    {"bf16", 16, 32, 16, 27, 33, 17, 64, false},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+/* How many elements are not the interpreter's. */
+static int compare(const shape *of, const memory *want, const memory *got, bool same)
+{
+    int differ = 0;
+    for (int e = 0; e < of->rows * of->columns; e++) {
+        const double off = fabs((double)result(got)[e] - (double)result(want)[e]);
+        const double most = same ? 0 : tolerance(of, got, e / of->columns, e % of->columns);
+        ck_assert_msg(off <= most, "%dx%d of %d %s, element %d: %.9g for %.9g", of->m, of->n,
+                      of->depth, of->format, e, (double)result(got)[e], (double)result(want)[e]);
+        differ += off > 0;
+    }
+    return differ;
+}
+
+/* Rounded once: the interpreter's bits. Else within the tolerance, and not always those. */
+START_TEST(fragments)
+{
+    int differ[EMULATED_CUT + 1] = {0};
+    for (int i = 0; i < SHAPES; i++) {
+        const shape *of = &shapes[i];
+        subject s;
+        memory want, got;
+        loaded code = {0};
+        parse(&s, of);
+        evaluate(&s, &want);
+        compile(&s, of, &code);
+        for (int way = EMULATED_ONCE; way <= EMULATED_CUT; way++) {
+            emulated_mma_rounds = (emulated_rounding)way;
+            run(&s, &code, &got);
+            differ[way] += compare(of, &want, &got, way == EMULATED_ONCE);
+            memory_destroy(&got);
+        }
+        loaded_destroy(&code);
+        memory_destroy(&want);
+        subject_destroy(&s);
+    }
+    emulated_mma_rounds = EMULATED_ONCE;
+    ck_assert(differ[EMULATED_IN_ORDER] > 0 && differ[EMULATED_CUT] > 0);
+}
+END_TEST
+
+/* However a unit adds up: other tiles, teams, steps and numbers of rows give a row the same bits. */
+START_TEST(cut_in_other_ways)
+{
+    static const shape ways[] = {
+        {"bf16", 16, 32, 64, 152, 33, 37, 64, false},
+        {"bf16", 64, 64, 64, 152, 33, 37, 128, false},
+        {"bf16", 32, 32, 32, 152, 33, 5, 128, false},
+        {"bf16", 16, 64, 16, 152, 33, 21, 128, true},
+    };
+    memory first;
+    emulated_mma_rounds = EMULATED_CUT;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        subject s;
+        memory m;
+        loaded code = {0};
+        parse(&s, &ways[i]);
+        compile(&s, &ways[i], &code);
+        run(&s, &code, &m);
+        loaded_destroy(&code);
+        subject_destroy(&s);
+        if (i == 0) {
+            first = m;
+            continue;
+        }
+        ck_assert_mem_eq(result(&first), result(&m), m.buffer[Y].bytes);
+        memory_destroy(&m);
+    }
+    memory_destroy(&first);
+    emulated_mma_rounds = EMULATED_ONCE;
+}
+END_TEST
+
+static int count(const char *text, const char *what)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
+        n++;
+    return n;
+}
+
+/* Tiles as prompts have them: a chunk is written out, rows of both operands are copied. */
+START_TEST(assembled)
+{
+    static const shape prompts[] = {
+        {"f16", 64, 64, 64, 2048, 2048, 512, TEAM, false},
+        {"bf16", 64, 64, 64, 2048, 2048, 512, TEAM, false},
+        {"bf16", 16, 64, 64, 2048, 2048, 512, TEAM, false},
+    };
+    static const char *const processors[] = {"sm_80", "sm_90", "sm_90a"};
+    for (int i = 0; i < 3; i++) {
+        const shape *of = &prompts[i];
+        const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = processors[i]};
+        char name[64];
+        subject s;
+        uint8_t *ptx;
+        size_t bytes;
+        parse(&s, of);
+        EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &t, &ptx, &bytes));
+        snprintf(name, sizeof name, "mma.sync.aligned.m16n8k16.row.col.f32.%s.%s.f32", of->format,
+                 of->format);
+        ck_assert_int_eq(count((char *)ptx, name), of->m / 16 * (of->n / 8) / (TEAM / 32));
+        ck_assert_int_eq(count((char *)ptx, "cp.async.cg"),
+                         (of->m + of->n) * of->k * 2 / 16 / TEAM);
+        if (have_ptxas())
+            ck_assert_int_eq(
+                ptxas_assemble(s.module->first->name, (char *)ptx, bytes, t.processor).spills, 0);
+        free(ptx);
+        subject_destroy(&s);
+    }
+}
+END_TEST
+
+START_TEST(refused)
+{
+    static const struct {
+        shape of;
+        const char *processor, *story;
+    } cases[] = {
+        {{"f16", 16, 32, 64, 64, 32, 1, 0, false},
+         "sm_75",
+         "there is no matrix unit that multiplies f16 and bf16"},
+        {{"f16", 24, 32, 64, 64, 32, 1, 0, false},
+         "sm_80",
+         "24x32 are no fragments of 16x8 for 4 subgroups"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = cases[i].processor};
+        subject s;
+        uint8_t *code;
+        size_t bytes;
+        parse(&s, &cases[i].of);
+        EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &t, &code, &bytes), RLX_UNSUPPORTED,
+                     cases[i].story);
+        subject_destroy(&s);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("jit matrix floats");
+    SUITE_TEST(s, "fragments", fragments);
+    SUITE_TEST(s, "cut_in_other_ways", cut_in_other_ways);
+    SUITE_TEST(s, "assembled", assembled);
+    SUITE_TEST(s, "refused", refused);
+    return suite_run(s, 4);
+}
