@@ -39,9 +39,9 @@ rlx_ir_value *rlx_mir_build_contract_in_order(rlx_ir_builder *b, rlx_ir_value *a
 /* Rows with the matrices of w [E,N,K] that ids i32[R] or i32[R,S] choose for them. */
 rlx_ir_value *rlx_mir_build_contract_chosen(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
                                             rlx_ir_value *ids);
-/* Of bf16, by `width` products at a time (2 or 32). ids NULL, here and below: w is one matrix. */
-rlx_ir_value *rlx_mir_build_contract_bf16(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
-                                          rlx_ir_value *ids, int64_t width);
+/* Of bf16 or f16, by `width` products at a time. ids NULL, here and below: w is one matrix. */
+rlx_ir_value *rlx_mir_build_contract_halves(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
+                                            rlx_ir_value *ids, int64_t width);
 /* A quantize of x: codes, scale, sums32, sums16; NULL after an error. */
 rlx_ir_node *rlx_mir_build_quantize(rlx_ir_builder *b, rlx_ir_value *x);
 /* Rows that `q` quantized against blocks, in the order of `lanes` (16 or 1). */

@@ -68,8 +68,8 @@ rlx_ir_value *rlx_mir_build_contract_in_order(rlx_ir_builder *b, rlx_ir_value *a
                         (rlx_attr[]){rlx_attr_int(RLX_ATTR_LANES, 1)}, NULL);
 }
 
-rlx_ir_value *rlx_mir_build_contract_bf16(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
-                                          rlx_ir_value *ids, int64_t width)
+rlx_ir_value *rlx_mir_build_contract_halves(rlx_ir_builder *b, rlx_ir_value *a, rlx_ir_value *w,
+                                            rlx_ir_value *ids, int64_t width)
 {
     const rlx_attr attrs[] = {rlx_attr_int(RLX_ATTR_LANES, 1), rlx_attr_int(RLX_ATTR_WIDTH, width)};
     return rlx_ir_build(b, RLX_MIR_CONTRACT, ids ? 3 : 2, (rlx_ir_value *[]){a, w, ids}, 2, attrs,

@@ -44,22 +44,28 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
 static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                         rlx_lir_schedule *s)
 {
-    enum { ROWS = 64, COLUMNS = 64, STEP = 128, SUMS = 64 }; /* sums: of an invocation */
-    const int64_t fragments = t->team / t->byte_matrix.lanes;
-    s->m = t->byte_matrix.m;
+    enum {
+        ROWS = 64,
+        COLUMNS = 64,
+        STEP = 128,
+        SUMS = 64
+    }; /* step: bytes; sums: of an invocation */
+    const rlx_lir_fragment *u = shape->quantized ? &t->byte_matrix : &t->float_matrix;
+    const int64_t fragments = t->team / u->lanes;
+    s->m = u->m;
     s->n = COLUMNS;
-    s->k = STEP;
+    s->k = shape->quantized ? STEP : STEP / (int)sizeof(uint16_t);
     while (s->m < ROWS && s->m < shape->m)
         s->m *= 2;
-    while (s->m > t->byte_matrix.m && s->m * s->n * shape->contracts > SUMS * t->team)
+    while (s->m > u->m && s->m * s->n * shape->contracts > SUMS * t->team)
         s->m /= 2;
     s->block_m = s->m;
     const int64_t row = round_up(shape->unit, s->n) * shape->contracts * (int64_t)sizeof(float);
     while (s->block_m > 1 && s->block_m * row > t->team_bytes * 3 / 4)
         s->block_m /= 2;
-    while (s->m > s->block_m && s->m > t->byte_matrix.m)
+    while (s->m > s->block_m && s->m > u->m)
         s->m /= 2;
-    while (s->m / t->byte_matrix.m * (s->n / t->byte_matrix.n) < fragments)
+    while (s->m / u->m * (s->n / u->n) < fragments)
         s->n *= 2;
     s->block_n = shape->unit ? (int)shape->unit : s->n;
 }
@@ -176,7 +182,7 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
         return;
     }
     *out = (rlx_lir_schedule){.lanes = shape->lanes};
-    if (shape->quantized && shape->lanes == 1) {
+    if ((shape->quantized && shape->lanes == 1) || shape->width) {
         matrix_tile(t, shape, out);
         out->prologue_once = makes_rows_once(t, shape);
         return;

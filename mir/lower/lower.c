@@ -179,8 +179,9 @@ static const char *describe_numerics(const region_cx *r)
         int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
         int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
         if (width)
-            return rlx_arena_printf(r->arena, "bf16 products by %lld, f32 lanes %lld",
-                                    (long long)width, (long long)lanes);
+            return rlx_arena_printf(r->arena, "%s products by %lld, f32 lanes %lld",
+                                    rlx_format_get(n->in[0]->type.format)->name, (long long)width,
+                                    (long long)lanes);
         if (n->op == RLX_MIR_CONTRACT_Q)
             return rlx_arena_printf(r->arena, "i8 products by groups of %d, f32 lanes %lld",
                                     rlx_format_group(n->in[3]->type.format), (long long)lanes);

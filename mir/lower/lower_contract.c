@@ -69,6 +69,12 @@ static void tell_ahead(kernel_cx *k, const group *g, const register_tile *p, rlx
     }
 }
 
+/* How many products a matrix unit adds to a sum at once; 0: the group's sums are of f32, by lanes. */
+static int64_t by_chunks(const group *g)
+{
+    return rlx_ir_attr_int(g->contract[0], RLX_ATTR_WIDTH, 0);
+}
+
 /* acc[i] <- acc[i] + the products of k elements from k0. */
 static rlx_status contract_step(kernel_cx *k, const group *g, const register_tile *p,
                                 rlx_ir_value *k0, int64_t width, rlx_ir_value *k_limit_value,
@@ -84,7 +90,8 @@ static rlx_status contract_step(kernel_cx *k, const group *g, const register_til
     RLX_TRY(activations(k, g, p, k0, width, k_limit_value, &x));
     for (int i = 0; i < g->ncontracts; i++) {
         RLX_TRY(tile_at(k, g->contract[i]->in[1], cw, &tw, &w));
-        acc[i] = rlx_lir_build_contract(k->b, acc[i], x, w);
+        acc[i] = by_chunks(g) ? rlx_lir_build_contract_rows(k->b, by_chunks(g), acc[i], x, w)
+                              : rlx_lir_build_contract(k->b, acc[i], x, w);
     }
     return rlx_ir_builder_finish(k->b);
 }
@@ -112,7 +119,7 @@ static rlx_status contract_all(kernel_cx *k, const group *g, const register_tile
             acc[i] = loop.result[i];
     }
     if (rest > 0) {
-        int64_t width = (rest + s->lanes - 1) / s->lanes * s->lanes;
+        const int64_t width = up(rest, by_chunks(g) ? by_chunks(g) : s->lanes);
         rlx_ir_value *limit = width == rest ? NULL : k_const(k, g->k);
         RLX_TRY(contract_step(k, g, p, k_const(k, whole), width, limit, acc));
     }
@@ -127,10 +134,10 @@ rlx_status group_contract_tiles(kernel_cx *k, const group *g, const register_til
     if (g->contract[0]->op == RLX_MIR_CONTRACT_Q)
         return dot_tiles(k, g, p, tiles);
     for (int i = 0; i < g->ncontracts; i++)
-        acc[i] = rlx_lir_build_fill(k->b, RLX_F32, 3, dims, 0.0);
+        acc[i] = rlx_lir_build_fill(k->b, RLX_F32, by_chunks(g) ? 2 : 3, dims, 0.0);
     RLX_TRY(contract_all(k, g, p, acc));
     for (int i = 0; i < g->ncontracts; i++)
-        tiles[i] = rlx_lir_build_reduce(k->b, RLX_FN_ADD, acc[i]);
+        tiles[i] = by_chunks(g) ? acc[i] : rlx_lir_build_reduce(k->b, RLX_FN_ADD, acc[i]);
     return rlx_ir_builder_finish(k->b);
 }
 
@@ -395,7 +402,7 @@ static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
 static const rlx_ir_value *prologue_of(kernel_cx *k, const group *g)
 {
     const rlx_ir_value *a = g->contract[0]->in[0];
-    const bool made = g->s.rows && a->def && !group_reads_in_place(k, a);
+    const bool made = (g->s.rows || by_chunks(g)) && a->def && !group_reads_in_place(k, a);
     return value_depends(a, RLX_MIR_REDUCE) || made ? a : NULL;
 }
 

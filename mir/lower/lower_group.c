@@ -2,6 +2,8 @@
  * results go together, the rows of a prologue, the epilogue of a unit's row, names. */
 #include "mir/lower/lower_group.h"
 
+#include "runtime/base/chunk_dot.h"
+
 static void find_contracts(const rlx_ir_value *v, group *g)
 {
     const rlx_ir_node *n = v->def;
@@ -114,6 +116,20 @@ static void describe_blocks(const group *g, rlx_lir_contract_shape *shape)
     }
 }
 
+/* Whether the target adds up as the region's numerics says. */
+static rlx_status check_unit(kernel_cx *k, const rlx_ir_node *n)
+{
+    const rlx_lir_target *t = k->options->target;
+    const bool cpu = t->unit == RLX_UNIT_CPU;
+    const int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
+    if (n->op == RLX_MIR_CONTRACT_Q && rlx_ir_attr_int(n, RLX_ATTR_LANES, 0) == 1 && !cpu &&
+        !t->byte_matrix.m)
+        return k_fail(k, n, "one sum of codes is lowered for CPUs, and for matrix units");
+    if (width && (cpu ? rlx_chunk_is_width(width) : width != t->float_matrix.k))
+        return k_fail(k, n, "the target has no unit that adds up products of that width");
+    return RLX_OK;
+}
+
 static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
     const rlx_ir_node *first = g->contract[0];
@@ -134,9 +150,7 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
         if (depends_on_contract(n->in[0]))
             return k_fail(k, n, "a contraction of a contraction in one region");
     }
-    if (first->op == RLX_MIR_CONTRACT_Q && lanes == 1 && k->options->target->unit != RLX_UNIT_CPU &&
-        !k->options->target->byte_matrix.m)
-        return k_fail(k, first, "one sum of codes is lowered for CPUs, and for matrix units");
+    RLX_TRY(check_unit(k, first));
     g->nlead = axes - 2;
     g->m = first->out[0]->type.dim[g->nlead];
     g->k = a->dim[a->rank - 1];

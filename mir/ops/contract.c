@@ -4,13 +4,13 @@
  *   Without P, b is one matrix for all rows: weights. With P each index has its own, which all of Q
  *   share: keys of a head, or of several query heads. Term k is added by fma to partial k mod lanes, ascending k in each; partials start at 0 and
  *   are combined by halves as in reduce.
- *   in   bf16 for f32                          out  the same f32, in the order of
- *        runtime/base/bf16_dot.h
+ *   in   bf16 or f16 for f32                   out  the same f32, in the order of
+ *        runtime/base/bf16_dot.h, or by chunks (runtime/base/chunk_dot.h)
  *   C1   b has rank 2 and a 1 or more; or b has more, and a at least as many.
  *   C2   the contracted extents agree; N and K are constants, unless lanes is 1.
- *   C3   a and b are f32 (other formats are cast where they are used), or both bf16.
- *   C4   lanes is a power of two, at most 64; 1 for bf16.
- *   C5   width is 2 or 32 for bf16, and absent for f32.
+ *   C3   a and b are f32 (other formats are cast where they are used), or both bf16, or both f16.
+ *   C4   lanes is a power of two, at most 64; 1 for bf16 and f16.
+ *   C5   width is 2 or 32 for bf16, 4, 8 or 16 (chunks) for bf16 and f16, and absent for f32.
  *   C6   the axes P of b are the first of a.
  *   With ids, a third operand, each row goes with a matrix of b [E,N,K]: mir/ops/chosen.c, in place
  *   of C1 and C6. */
@@ -18,6 +18,7 @@
 
 #include "mir/ops/ops.h"
 #include "runtime/base/bf16_dot.h"
+#include "runtime/base/chunk_dot.h"
 
 rlx_status rlx_mir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
 {
@@ -33,6 +34,15 @@ rlx_status rlx_mir_contract_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir
     return RLX_OK;
 }
 
+/* Whether products of format f are added up so many at a time; 0: one by one. */
+static bool has_width(rlx_format f, int64_t width)
+{
+    if (f == RLX_F32)
+        return width == 0;
+    return rlx_chunk_is_width(width) ||
+           (f == RLX_BF16 && (width == RLX_BF16_PAIR || width == RLX_BF16_TILE));
+}
+
 rlx_status rlx_mir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const rlx_ir_type *a = &n->in[0]->type, *b = &n->in[1]->type;
@@ -45,23 +55,23 @@ rlx_status rlx_mir_contract_verify(rlx_ir_module *m, const rlx_ir_node *n)
     for (int i = 0; i < b->rank - 2 && !rlx_mir_contract_ids(n); i++)
         RLX_IR_REQUIRE(m, n, "C6", a->dim[i] == b->dim[i], "axis %d is %s and %s", i,
                        RLX_MIR_DIM(m, a->dim[i]), RLX_MIR_DIM(m, b->dim[i]));
-    bool pairs = a->format == RLX_BF16;
-    RLX_IR_REQUIRE(m, n, "C3", a->format == b->format && (a->format == RLX_F32 || pairs),
-                   "of %s and %s", rlx_format_get(a->format)->name,
-                   rlx_format_get(b->format)->name);
+    const char *name = rlx_format_get(a->format)->name;
+    const bool half = a->format == RLX_BF16 || a->format == RLX_F16;
+    RLX_IR_REQUIRE(m, n, "C3", a->format == b->format && (a->format == RLX_F32 || half),
+                   "of %s and %s", name, rlx_format_get(b->format)->name);
     int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
     RLX_IR_REQUIRE(m, n, "C4", rlx_mir_is_power_of_two(lanes) && lanes <= RLX_MIR_MAX_LANES,
                    "lanes=%lld is not a power of two up to %d", (long long)lanes,
                    RLX_MIR_MAX_LANES);
-    RLX_IR_REQUIRE(m, n, "C4", lanes == 1 || !pairs, "lanes=%lld for bf16", (long long)lanes);
-    RLX_IR_REQUIRE(m, n, "C5",
-                   pairs ? width == RLX_BF16_PAIR || width == RLX_BF16_TILE : width == 0,
-                   "width=%lld for %s", (long long)width, rlx_format_get(a->format)->name);
+    RLX_IR_REQUIRE(m, n, "C4", lanes == 1 || !half, "lanes=%lld for %s", (long long)lanes, name);
+    RLX_IR_REQUIRE(m, n, "C5", has_width(a->format, width), "width=%lld for %s", (long long)width,
+                   name);
     return RLX_OK;
 }
 
 typedef struct matmul {
-    const void *a, *b; /* f32, or bf16 when there is a width */
+    const void *a, *b; /* f32, or `half` when there is a width */
+    rlx_format half;
     float *y;
     int64_t rows, n, k, lanes, width;
 } matmul;
@@ -107,19 +117,23 @@ RLX_MIR_WIDE static void contract_1(const matmul *c)
         }
 }
 
-static void contract_pairs(const matmul *c)
+static void contract_halves(const matmul *c)
 {
     const uint16_t *a = c->a, *b = c->b;
+    const bool chunks = rlx_chunk_is_width(c->width);
     for (int64_t r = 0; r < c->rows; r++)
-        for (int64_t n = 0; n < c->n; n++)
-            c->y[r * c->n + n] = rlx_bf16_dot(a + r * c->k, b + n * c->k, 2, c->k, c->width, 0);
+        for (int64_t n = 0; n < c->n; n++) {
+            const uint16_t *x = a + r * c->k, *w = b + n * c->k;
+            c->y[r * c->n + n] = chunks ? rlx_chunk_dot(c->half, x, w, c->k, c->width, 0)
+                                        : rlx_bf16_dot(x, w, 2, c->k, c->width, 0);
+        }
 }
 
 /* Rows of one matrix. */
 static void contract_rows(const matmul *c)
 {
     if (c->width)
-        contract_pairs(c);
+        contract_halves(c);
     else if (c->lanes == 16)
         contract_16(c);
     else if (c->lanes == 1)
@@ -147,6 +161,7 @@ rlx_status rlx_mir_contract_eval(rlx_mir_frame *f, const rlx_ir_node *n)
     RLX_TRY(rlx_mir_frame_make(f, n->out[0], &y));
     matmul c = {.a = a->data,
                 .b = b->data,
+                .half = a->format,
                 .y = y->data,
                 .rows = 1,
                 .n = b->dim[b->rank - 2],

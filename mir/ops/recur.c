@@ -222,7 +222,7 @@ static rlx_status check_block(rlx_ir_module *m, const rlx_ir_node *n, const rlx_
     for (const rlx_ir_node *s = b->first; s; s = s->next) {
         RLX_IR_REQUIRE(m, n, "C8", is_in_step(s), "a step holds %s", rlx_ir_info(m, s)->mnemonic);
         RLX_IR_REQUIRE(m, n, "C8", !rlx_ir_attr(s, RLX_ATTR_WIDTH) || s->op != RLX_MIR_CONTRACT,
-                       "a step holds a contract of bf16; one of f32 casts its operands");
+                       "a step holds a contract of bf16 or f16; one of f32 casts its operands");
         for (int i = 0; i < s->nout; i++)
             RLX_IR_REQUIRE(m, n, "C7", is_fixed(&s->out[i]->type), "an extent of %s",
                            rlx_ir_info(m, s)->mnemonic);

@@ -11,10 +11,12 @@
  *   %y = contract %x, %w {lanes=16}      ->       %b = cast %x : bf16[..]
  *                                                 %y = contract %b, %weight {lanes=1, width=2}
  *
+ * A GPU's matrix unit multiplies bf16 and f16; rows for weights of f16 are held inside of its range first.
+ *
  * Rows too short for a phase's terms stay exact, as do no rows at all, and on GPUs rows that choose
- * their matrix. GPUs take products of codes alone; in prefill by a matrix unit where they have one, as
+ * their matrix. GPUs take products of codes; in prefill by a matrix unit where they have one, as
  * CPUs add them up, else in both phases as decode does: a team's sums lie side by side in any case.
- * Products of codes and of bf16 are of rows in one axis, or in axes that a CPU's lowering takes as
+ * Products of codes, bf16 and f16 are of rows in one axis, or in axes that a CPU's lowering takes as
  * one. `exact` changes nothing. The phase and the target decide, and
  * never a shape that a bucket may change. */
 #include "mir/mir.h"
@@ -52,13 +54,32 @@ static rlx_ir_node *quantize_before(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_va
     return rlx_mir_build_quantize(b, x);
 }
 
-/* x as bf16, before `n`. */
-static rlx_ir_value *bf16_before(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_value *x)
+/* What a map of `fn` holds, with a number on its left; x if it is no such map. */
+static const rlx_ir_value *held_by(const rlx_ir_value *x, rlx_map_fn fn)
 {
+    const rlx_ir_node *n = x->def;
+    const bool holds = n && n->op == RLX_MIR_MAP && n->nin == 2 &&
+                       rlx_ir_attr_int(n, RLX_ATTR_FN, -1) == (int64_t)fn && n->in[0]->def &&
+                       n->in[0]->def->op == RLX_MIR_CONST;
+    return holds ? n->in[1] : x;
+}
+
+/* x as f, bf16 or f16, before `n`. Beyond f16's range it becomes the last number in it: an infinity
+ * would make NaNs of sums. NaNs, on the right of min and max, stay. */
+static rlx_ir_value *rounded_before(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_value *x,
+                                    rlx_format f)
+{
+    static const double f16_most = 65504;
     for (rlx_ir_node *p = n->prev; p; p = p->prev)
-        if (p->op == RLX_MIR_CAST && p->in[0] == x && p->out[0]->type.format == RLX_BF16)
+        if (p->op == RLX_MIR_CAST && p->out[0]->type.format == f &&
+            (p->in[0] == x ||
+             (f == RLX_F16 && held_by(held_by(p->in[0], RLX_FN_MAX), RLX_FN_MIN) == x)))
             return p->out[0];
-    return rlx_mir_build_cast(b, x, RLX_BF16);
+    if (f == RLX_F16) {
+        x = rlx_mir_build_map2(b, RLX_FN_MIN, rlx_mir_build_const(b, RLX_F32, f16_most), x);
+        x = rlx_mir_build_map2(b, RLX_FN_MAX, rlx_mir_build_const(b, RLX_F32, -f16_most), x);
+    }
+    return rlx_mir_build_cast(b, x, f);
 }
 
 /* `y` in place of what `n` gives; `b` built it before n. */
@@ -92,9 +113,9 @@ static rlx_status quantize_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_valu
 static rlx_status round_contract(rlx_pass_cx *cx, rlx_ir_node *n, rlx_ir_value *w, int64_t width)
 {
     rlx_ir_builder b = builder_before(cx, n);
-    rlx_ir_value *x = bf16_before(&b, n, n->in[0]);
+    rlx_ir_value *x = rounded_before(&b, n, n->in[0], w->type.format);
     return replace(cx, &b, n,
-                   rlx_mir_build_contract_bf16(&b, x, w, rlx_mir_contract_ids(n), width));
+                   rlx_mir_build_contract_halves(&b, x, w, rlx_mir_contract_ids(n), width));
 }
 
 static rlx_status add_in_order(rlx_pass_cx *cx, rlx_ir_node *n)
@@ -123,6 +144,16 @@ static bool is_gpu(const choice *c)
     return c->target && c->target->unit == RLX_UNIT_GPU;
 }
 
+/* How many products of weights of format f the target's unit adds up at once; 0: it has none. */
+static int64_t width_of(const choice *c, rlx_format f)
+{
+    if (!c->target || (f != RLX_BF16 && f != RLX_F16))
+        return 0;
+    if (is_gpu(c))
+        return c->target->float_matrix.k;
+    return f == RLX_BF16 ? c->target->bf16_width : 0;
+}
+
 static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
 {
     rlx_ir_value *w = weight_of(n);
@@ -133,9 +164,11 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
                    : RLX_OK;
     const bool rows = has_one_axis(cx, n, c),
                blocks = rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK;
-    if (blocks && (!rows || (is_gpu(c) && rlx_mir_contract_ids(n))))
+    const bool chosen = is_gpu(c) && rlx_mir_contract_ids(n);
+    const int64_t width = rows && !chosen ? width_of(c, w->type.format) : 0;
+    if (blocks && (!rows || chosen))
         return RLX_OK;
-    const bool by_unit = blocks && c->target && c->target->byte_matrix.m;
+    const bool by_unit = blocks ? c->target && c->target->byte_matrix.m : width > 0;
     bool decode = c->precision == RLX_MIR_DECODE || (is_gpu(c) && !by_unit) ||
                   rlx_dim_is_symbol(cx->module->dims, n->in[0]->type.dim[0], "ROWS");
     int64_t k = w->type.dim[w->type.rank - 1];
@@ -145,9 +178,7 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
                    : RLX_OK;
     if (decode)
         return RLX_OK;
-    if (rows && w->type.format == RLX_BF16 && c->target && c->target->bf16_width)
-        return round_contract(cx, n, w, c->target->bf16_width);
-    return add_in_order(cx, n);
+    return width ? round_contract(cx, n, w, width) : add_in_order(cx, n);
 }
 
 static rlx_status run(rlx_pass_cx *cx)

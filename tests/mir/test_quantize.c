@@ -194,6 +194,86 @@ START_TEST(targets_choose_bf16)
 }
 END_TEST
 
+/* A GPU with a matrix unit multiplies f16 and bf16 in prefill, of weights that no row chooses; each format's rows
+ * are rounded once. */
+START_TEST(gpus_choose_chunks)
+{
+    static const rlx_lir_target with = {.unit = RLX_UNIT_GPU, .float_matrix = {16, 8, 16, 32}},
+                                without = {.unit = RLX_UNIT_GPU, .byte_matrix = {16, 8, 32, 32}};
+    static const char text[] =
+        "mir module @t { func @main(%x: f32[T,64] input \"x\", %r: f32[ROWS,64] input \"r\", "
+        "%i: i32[T] input \"i\", %a: bf16[5,64] weight \"a\", %b: bf16[6,64] weight \"b\", "
+        "%c: f16[5,64] weight \"c\", %d: f16[7,64] weight \"d\", %e: f32[5,64] weight \"e\", "
+        "%f: f16[3,5,64] weight \"f\") "
+        "-> (f32[T,5], f32[T,6], f32[T,5], f32[T,7], f32[T,5], f32[ROWS,5], f32[T,5]) {\n"
+        "%1 = cast %a : f32[5,64]\n%2 = contract %x, %1 {lanes=16} : f32[T,5]\n"
+        "%3 = cast %b : f32[6,64]\n%4 = contract %x, %3 {lanes=16} : f32[T,6]\n"
+        "%5 = cast %c : f32[5,64]\n%6 = contract %x, %5 {lanes=16} : f32[T,5]\n"
+        "%7 = cast %d : f32[7,64]\n%8 = contract %x, %7 {lanes=16} : f32[T,7]\n"
+        "%9 = contract %x, %e {lanes=16} : f32[T,5]\n"
+        "%10 = contract %r, %1 {lanes=16} : f32[ROWS,5]\n"
+        "%11 = cast %f : f32[3,5,64]\n%12 = contract %x, %11, %i {lanes=16} : f32[T,5]\n"
+        "return %2, %4, %6, %8, %9, %10, %12\n}\n}\n";
+    for (int p = RLX_MIR_EXACT; p <= RLX_MIR_DECODE; p++)
+        for (int unit = 0; unit < 2; unit++) {
+            world w;
+            world_open(&w, text);
+            assert_ok(
+                rlx_mir_choose_precision(w.module, (rlx_mir_precision)p, unit ? &with : &without));
+            int rounded = 0, products = 0, others = 0;
+            for (const rlx_ir_node *n = w.module->first->body->first; n; n = n->next) {
+                rounded += n->op == RLX_MIR_CAST && n->out[0]->type.format != RLX_F32;
+                products +=
+                    n->op == RLX_MIR_CONTRACT && rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0) == 16;
+                others += n->op == RLX_MIR_CONTRACT && rlx_ir_attr_int(n, RLX_ATTR_LANES, 0) == 16;
+            }
+            const bool by_unit = unit && p == RLX_MIR_PREFILL;
+            ck_assert_int_eq(rounded, by_unit ? 2 : 0);
+            ck_assert_int_eq(products, by_unit ? 4 : 0);
+            ck_assert_int_eq(others, by_unit ? 3 : 7);
+            world_close(&w);
+        }
+}
+END_TEST
+
+/* Rows beyond f16's range are held at its ends, where bf16 has them; NaNs stay. */
+START_TEST(halves_are_held_in_range)
+{
+    enum { K = 20 };
+    static const rlx_lir_target gpu = {.unit = RLX_UNIT_GPU, .float_matrix = {16, 8, 16, 32}};
+    static const rlx_format halves[] = {RLX_F16, RLX_BF16};
+    static const float x0[3] = {1e6f, -3e38f, NAN};
+    for (int f = 0; f < 2; f++) {
+        char text[256];
+        world w;
+        snprintf(
+            text, sizeof text,
+            "mir module @t { func @main(%%x: f32[T,20] input \"x\", %%w: %s[1,20] weight \"w\")"
+            " -> (f32[T,1]) {\n%%1 = cast %%w : f32[1,20]\n"
+            "%%2 = contract %%x, %%1 {lanes=16} : f32[T,1]\nreturn %%2\n}\n}\n",
+            rlx_format_get(halves[f])->name);
+        world_open(&w, text);
+        world_symbol(&w, "T", 3);
+        rlx_eval_tensor *x = world_tensor(&w, "x", RLX_F32, SHAPE(3, K));
+        rlx_eval_tensor *b = world_tensor(&w, "w", halves[f], SHAPE(1, K));
+        for (int i = 0; i < 3 * K; i++)
+            ((float *)x->data)[i] = i % K ? 0 : x0[i / K];
+        for (int i = 0; i < K; i++)
+            rlx_format_store(halves[f], b->data, i, i ? 1 : 0.5);
+        assert_ok(rlx_mir_choose_precision(w.module, RLX_MIR_PREFILL, &gpu));
+        rlx_eval_tensor y = world_run(&w);
+        for (int i = 0; i < 2; i++)
+            if (halves[f] == RLX_F16)
+                ck_assert(f32_at(&y, i) == copysignf(32752, x0[i]));
+            else
+                ck_assert(fabsf(f32_at(&y, i) - x0[i] / 2) <= 0x1p-8f * fabsf(x0[i]));
+        ck_assert(isnan(f32_at(&y, 2)));
+        free(y.data);
+        world_close(&w);
+    }
+}
+END_TEST
+
 /* Shared rows are quantized once; exact changes nothing; float weights change their order alone. */
 START_TEST(precision_chooses)
 {
@@ -235,6 +315,8 @@ int main(void)
     tcase_add_test(t, precision_chooses);
     tcase_add_loop_test(t, bf16_products_are_within_their_bound, 0, 2);
     tcase_add_loop_test(t, targets_choose_bf16, 0, 2);
+    tcase_add_test(t, gpus_choose_chunks);
+    tcase_add_test(t, halves_are_held_in_range);
     suite_add_tcase(s, t);
-    return run_suite(s, CASES + 6);
+    return run_suite(s, CASES + 8);
 }
