@@ -11,17 +11,18 @@
 #include "jit/module.h"
 #include "jit/parts.h"
 #include "jit/shared.h"
+#include "jit/step.h"
 #include "jit/tape.h"
 #include "runtime/cpu.h"
 
 /* Kernels are compiled by threads that take the next one, longest first, so that the last to finish
  * is a short one. Each thread has its own LLVM context and target machine. Kernels that another
  * program wants at the same time are compiled by one of the two (shared.h). Parts that kernels call are compiled by
- * whoever comes to the first such kernel, right behind it. SPIR-V takes no LLVM and so
- * little time that it is made alone. */
+ * whoever comes to the first such kernel, right behind it. A step of all kernels is a part that nobody calls, and is begun first. SPIR-V
+ * takes no LLVM and so little time that it is made alone. */
 
 typedef struct job {
-    const rlx_ir_func *kernel;
+    const rlx_ir_func *kernel; /* NULL: the step */
     int64_t cost;
     uint32_t index; /* of the kernel in the program */
     bool elsewhere; /* another program's thread is compiling it */
@@ -33,6 +34,7 @@ typedef struct pool {
     const rlx_llvm_module *module; /* NULL for SPIR-V */
     const rlx_jit_target *target;
     rlx_text common; /* all that code depends on beside its kernel */
+    const rlx_jit_tape *tape;
     job *jobs;
     uint32_t njobs;
     rlx_jit_parts parts;
@@ -138,9 +140,21 @@ static rlx_status run_parts(pool *p, rlx_llvm *worker, bool wait, const job *j)
     return RLX_OK;
 }
 
+static rlx_status run_step(pool *p, rlx_llvm *worker)
+{
+    static const rlx_llvm_part_name name = {RLX_PROGRAM_STEP};
+    rlx_jit_part *part;
+    RLX_TRY(check_room(ROOM_FOR_KERNEL));
+    RLX_TRY(rlx_jit_parts_claim(&p->parts, &name, NULL, 0, &part));
+    return rlx_jit_adopt_status(p->module->emit_step(
+        worker, p->tape->kernels, (int)p->tape->program.nkernels, RLX_LLVM_CODE, &part->code));
+}
+
 static rlx_status run_job(pool *p, rlx_llvm *worker, bool wait, job *j)
 {
     rlx_hash key;
+    if (!j->kernel)
+        return run_step(p, worker);
     if (p->target->kind == RLX_JIT_SPIRV)
         return emit_kernel(p, worker, j->kernel, &j->code);
     RLX_TRY(make_key(p, j->kernel, &key));
@@ -236,15 +250,19 @@ static int longest_first(const void *a, const void *b)
 
 static rlx_status make_jobs(const rlx_jit_tape *tape, rlx_arena *arena, pool *p)
 {
-    p->njobs = tape->program.nkernels;
-    p->jobs = RLX_NEW_ARRAY(arena, job, p->njobs + 1);
+    const uint32_t n = tape->program.nkernels;
+    p->tape = tape;
+    p->jobs = RLX_NEW_ARRAY(arena, job, n + 1);
     if (!p->jobs)
         return RLX_OOM();
-    for (uint32_t i = 0; i < p->njobs; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         RLX_TRY(rlx_jit_check_budget(tape->kernels[i], p->target->kind));
         p->jobs[i] = (job){
             .kernel = tape->kernels[i], .cost = rlx_jit_kernel_cost(tape->kernels[i]), .index = i};
     }
+    p->njobs = n;
+    if (rlx_jit_step_is_wanted(&tape->program, p->target->step))
+        p->jobs[p->njobs++] = (job){.cost = INT64_MAX, .index = n};
     qsort(p->jobs, p->njobs, sizeof *p->jobs, longest_first);
     return RLX_OK;
 }
@@ -363,7 +381,8 @@ static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const
     rlx_jit_tape tape;
     RLX_TRY(rlx_jit_tape_build(m, o, arena, &tape));
     RLX_TRY(make_jobs(&tape, arena, p));
-    stats->kernels = (int)p->njobs;
+    stats->kernels = (int)tape.program.nkernels;
+    stats->step = p->njobs > tape.program.nkernels;
     if (!o->no_code && t->kind == RLX_JIT_SPIRV)
         RLX_TRY(run_pool(p, o->threads));
     else if (!o->no_code)

@@ -1,6 +1,9 @@
 #include "jit/gpu_target.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#include "jit/step.h"
 
 enum {
     CUDA_REGISTERS = 65536 / 32
@@ -80,10 +83,16 @@ rlx_status rlx_gpu_target(const char *name, rlx_jit_target *out)
     if (k == NKINDS)
         return RLX_FAIL(RLX_INVALID_ARGUMENT,
                         "\"%s\" begins neither with cuda: nor with hip:", name);
-    const char *processor = name + strlen(kinds[k].prefix);
+    char processor[64];
+    const char *text = name + strlen(kinds[k].prefix), *option = strchr(text, ',');
+    rlx_jit_step step = RLX_JIT_STEP_GRAPH;
+    snprintf(processor, sizeof processor, "%.*s",
+             option ? (int)(option - text) : (int)sizeof processor, text);
     const rlx_gpu_processor *p = find(kinds[k].kind, processor);
     if (!p)
         return unknown(RLX_INVALID_ARGUMENT, k, processor);
-    *out = (rlx_jit_target){.kind = p->kind, .processor = p->name};
+    if (option)
+        RLX_TRY_NOTE(rlx_jit_step_parse(kinds[k].kind, option + 1, &step), "target \"%s\"", name);
+    *out = (rlx_jit_target){.kind = p->kind, .processor = p->name, .step = step};
     return RLX_OK;
 }

@@ -12,6 +12,10 @@ typedef struct rlx_host_invocation {
     void (*barrier)(struct rlx_host_invocation *self);
     /* What invocation `from`, of the same subgroup, calls it with as x at the same time. */
     int32_t (*take)(struct rlx_host_invocation *self, int32_t x, int32_t from);
+    /* Of a step in one launch (llvm_step.c), whose teams run beside each other; one invocation of each calls them. One more has come;
+     * and how many have, now: it is called until there are enough. */
+    void (*arrive)(struct rlx_host_invocation *self, uint32_t *counter);
+    uint32_t (*look)(struct rlx_host_invocation *self, const uint32_t *counter);
 } rlx_host_invocation;
 
 #endif

@@ -7,6 +7,7 @@
 #include "jit/gpu_target.h"
 #include "jit/module.h"
 #include "jit/spirv_emit.h"
+#include "jit/step.h"
 #include "jit/vulkan_target.h"
 #include "runtime/cpu.h"
 
@@ -250,6 +251,8 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
         rlx_text_putf(out, ", range %lld", (long long)t->range_bytes);
     if (t->kind == RLX_JIT_SPIRV && code.features & RLX_VULKAN_BIT(SUBGROUP))
         rlx_text_putf(out, ", subgroup %d", t->subgroup);
+    if (t->step)
+        rlx_text_putf(out, ", step %s", rlx_jit_step_name(t->step));
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 

@@ -19,6 +19,13 @@ typedef enum rlx_jit_kind {
 
 enum { RLX_JIT_DEFAULT_TEAM = 128 };
 
+/* How a GPU runs the launches of a step. */
+typedef enum rlx_jit_step {
+    RLX_JIT_STEP_GRAPH,  /* one by one, in a graph */
+    RLX_JIT_STEP_KERNEL, /* all in one launch, which goes through their list: NVPTX alone */
+    RLX_JIT_STEP_AUTO    /* the one or the other, by what a launch moves (step.h) */
+} rlx_jit_step;
+
 typedef struct rlx_jit_target {
     rlx_jit_kind kind;
     uint64_t features;     /* CPU: feature bits of runtime/cpu.h; code uses those of x86-64-v4 when
@@ -36,10 +43,11 @@ typedef struct rlx_jit_target {
         range_bytes; /* SPIRV: of an argument that is bound as a range; what may be larger goes by
                              its address. 0: 128 MiB, which every device binds */
     const int64_t *upper; /* SPIRV: the bucket, by symbol index; NULL: every argument is a range */
+    rlx_jit_step step;    /* NVPTX */
 } rlx_jit_target;
 
 /* A machine by name ("znver4", "x86-64-v3"; "neoverse-v2", ...: AArch64) as a target; a kind of Vulkan devices, with features
- * masked ("vulkan:nvidia", "vulkan:base,-int8": vulkan_targets.def); a GPU ("cuda:sm_80", "hip:gfx942": gpu_targets.def). RLX_INVALID_ARGUMENT names the nearest known one. */
+ * masked ("vulkan:nvidia", "vulkan:base,-int8": vulkan_targets.def); a GPU ("cuda:sm_80", "cuda:sm_90a,step=kernel", "hip:gfx942": gpu_targets.def). RLX_INVALID_ARGUMENT names the nearest known one. */
 rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
 /* The i-th machine of cpu_targets.def, then of vulkan_targets.def, best first, if its code runs on `host`; false otherwise. */
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);
@@ -71,7 +79,7 @@ rlx_status rlx_jit_emit_kernel(const rlx_ir_func *kernel, const rlx_jit_target *
 rlx_status rlx_jit_print_kernel(const rlx_ir_func *kernel, const rlx_jit_target *t,
                                 rlx_jit_text what, rlx_text *out);
 /* All kernels of a module as rlx_jit_compile makes them: what several have in common is a function of its own,
- * printed once, behind the first that calls it. */
+ * printed once, behind the first that calls it. With t->step KERNEL then the step that calls them. */
 rlx_status rlx_jit_print_module(const rlx_ir_module *m, const rlx_jit_target *t, rlx_jit_text what,
                                 rlx_text *out);
 
@@ -81,6 +89,7 @@ typedef struct rlx_jit_stats {
     double cpu_seconds; /* summed over threads */
     int64_t code_bytes;
     int copied; /* kernels that a program compiled at the same time had already */
+    bool step;  /* there is code for all launches of a step in one */
 } rlx_jit_stats;
 
 typedef struct rlx_jit_options {

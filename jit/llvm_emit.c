@@ -569,6 +569,24 @@ static rlx_status emit_function(rlx_emit *e)
     return RLX_OK;
 }
 
+rlx_status rlx_emit_init(rlx_emit *e)
+{
+    e->arena = rlx_arena_create();
+    if (!e->arena)
+        return RLX_OOM();
+    e->b = LLVMCreateBuilderInContext(e->cx);
+    e->entry = LLVMCreateBuilderInContext(e->cx);
+    init_types(e);
+    return RLX_OK;
+}
+
+void rlx_emit_deinit(rlx_emit *e)
+{
+    LLVMDisposeBuilder(e->entry);
+    LLVMDisposeBuilder(e->b);
+    rlx_arena_destroy(e->arena);
+}
+
 rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,
                            const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
                            rlx_emit_parts *parts)
@@ -579,15 +597,29 @@ rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target 
                   .parts = rlx_emit_may_cut(kernel) ? parts : NULL,
                   .cx = cx,
                   .module = module};
-    e.arena = rlx_arena_create();
-    if (!e.arena)
-        return RLX_OOM();
-    e.b = LLVMCreateBuilderInContext(cx);
-    e.entry = LLVMCreateBuilderInContext(cx);
-    init_types(&e);
+    RLX_TRY(rlx_emit_init(&e));
     rlx_status st = emit_function(&e);
-    LLVMDisposeBuilder(e.entry);
-    LLVMDisposeBuilder(e.b);
-    rlx_arena_destroy(e.arena);
+    rlx_emit_deinit(&e);
+    return st;
+}
+
+rlx_status rlx_emit_called(const rlx_emit_engine *engine, const rlx_llvm_target *target,
+                           const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
+                           rlx_emit_needs *needs)
+{
+    rlx_emit e = {.engine = engine,
+                  .target = target,
+                  .kernel = kernel,
+                  .needs = needs,
+                  .cx = cx,
+                  .module = module};
+    RLX_TRY(rlx_emit_init(&e));
+    rlx_status st = emit_function(&e);
+    if (!st) {
+        LLVMSetLinkage(e.fn, LLVMInternalLinkage);
+        needs->team_bytes = e.team_bytes > needs->team_bytes ? e.team_bytes : needs->team_bytes;
+        needs->fragments |= e.nfragments > 0;
+    }
+    rlx_emit_deinit(&e);
     return st;
 }

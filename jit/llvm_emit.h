@@ -9,6 +9,7 @@
  *   llvm_nvptx.c   engine: NVIDIA
  *   llvm_amdgpu.c  engine: AMD
  *   llvm_host_team.c  engine: a team's invocations as coroutines of the host, to test the above
+ *   llvm_step.c    a step's launches in one: kernels as functions, and what goes through a list of them
  *
  * A tile is an array of LLVM values, its parts. Which elements a part holds is the engine's
  * business; ops that need to know (broadcast, reduce, contract, load, store ...) are the engine's.
@@ -75,6 +76,14 @@ typedef struct rlx_emit_engine {
     void (*copy)(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
     void (*copies_end)(rlx_emit *e);
     rlx_status (*end)(rlx_emit *e); /* before the return: last checks, last code; may be NULL */
+    /* Steps in one launch (llvm_step.c); all NULL: there are none. Of kernels as functions that a step calls: */
+    const struct rlx_emit_engine *called;
+    /* After them. Makes the step's function; sets what `begin` does, of buffers `table` alone, and `memory`, which is passed on. */
+    rlx_status (*begin_step)(rlx_emit *e);
+    /* counter, the address of an i32, is one more; before it, all that the team has written is there for who sees that. */
+    void (*arrive)(rlx_emit *e, LLVMValueRef counter);
+    /* What it is now, i32; behind it, all that was written before it became so is seen. */
+    LLVMValueRef (*look)(rlx_emit *e, LLVMValueRef counter);
 } rlx_emit_engine;
 
 extern const rlx_emit_engine rlx_emit_engine_cpu;
@@ -82,18 +91,26 @@ extern const rlx_emit_engine rlx_emit_engine_nvptx;
 extern const rlx_emit_engine rlx_emit_engine_amdgpu;
 extern const rlx_emit_engine rlx_emit_engine_host_team;
 
+/* What a step's function needs for the kernels that it calls. */
+typedef struct rlx_emit_needs {
+    int64_t team_bytes; /* the most that one takes */
+    bool fragments;     /* one keeps sums of a matrix unit */
+} rlx_emit_needs;
+
 struct rlx_emit {
     const rlx_emit_engine *engine;
     const rlx_llvm_target *target;
     const rlx_ir_func *kernel;
     rlx_arena *arena;
     rlx_emit_parts *parts; /* NULL: no loop becomes a part */
+    rlx_emit_needs *needs; /* of a step and what it calls; NULL: a kernel by itself */
     LLVMContextRef cx;
     LLVMModuleRef module;
     LLVMBuilderRef b;     /* where code goes now */
     LLVMBuilderRef entry; /* the end of the entry block: what is computed once */
     LLVMValueRef fn;
     LLVMValueRef symbols;                 /* address of the live values, i64 each */
+    LLVMValueRef table;                   /* of a step: address of its rlx_step_head */
     LLVMValueRef symbol[RLX_MAX_SYMBOLS]; /* those loaded so far */
 
     rlx_emit_tile **slots; /* LIR value -> tile: open addressing */
@@ -103,17 +120,17 @@ struct rlx_emit {
 
     LLVMValueRef team_index, teams; /* i64: which of how many resident teams this is */
     int64_t team_bytes;             /* of team memory, given out so far */
-    LLVMValueRef memory;            /* where it begins (not on GPUs) */
+    LLVMValueRef memory;            /* where it begins (not of GPUs' kernels by themselves) */
     /* CPU */
     LLVMValueRef sink;       /* stack memory that stores outside of limits go to */
     uint8_t tile_config[64]; /* shapes of AMX's tiles through most of the kernel; zeros: unused */
     /* GPU */
-    LLVMValueRef thread;   /* i32, 0..team-1 */
-    LLVMValueRef exchange; /* team memory that tiles change hands through */
+    LLVMValueRef thread;           /* i32, 0..team-1 */
+    LLVMValueRef exchange;         /* team memory that tiles change hands through */
     const rlx_matrix_unit *matrix; /* by which the kernel's products go, if there are any */
     const rlx_ir_type **fragments; /* what they make */
     int nfragments;
-    LLVMValueRef barrier;  /* host team: the functions to call */
+    LLVMValueRef barrier; /* host team: the functions to call */
     LLVMValueRef take;
 };
 
@@ -121,6 +138,17 @@ struct rlx_emit {
 rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target *target,
                            const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
                            rlx_emit_parts *parts);
+
+/* The same as a function for a step, of the CPU kernels' parameters (rlx_kernel_fn), the last of which may be missing; `engine` is some
+ * engine's `called`. */
+rlx_status rlx_emit_called(const rlx_emit_engine *engine, const rlx_llvm_target *target,
+                           const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
+                           rlx_emit_needs *needs);
+/* Builds a step (RLX_PROGRAM_STEP) that calls any of `n` kernels, by their numbers here, into `module`. RLX_UNSUPPORTED: the engine has
+ * none. */
+rlx_status rlx_emit_step(const rlx_emit_engine *engine, const rlx_llvm_target *target,
+                         const rlx_ir_func *const *kernels, int n, LLVMContextRef cx,
+                         LLVMModuleRef module);
 
 /* ---- values ---- */
 
@@ -213,6 +241,9 @@ LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes);
 /* llvm_cpu.c: the function of a CPU kernel (rlx_kernel_fn), its buffers and parameters; what every function
  * for a CPU says of itself. */
 rlx_status rlx_emit_begin_host(rlx_emit *e);
+/* llvm_emit.c: an emitter's builders and types; the caller deinits. */
+rlx_status rlx_emit_init(rlx_emit *e);
+void rlx_emit_deinit(rlx_emit *e);
 void rlx_emit_cpu_attributes(const rlx_emit *e);
 
 #endif

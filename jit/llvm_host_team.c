@@ -67,6 +67,42 @@ static void copies_end(rlx_emit *e)
     (void)e; /* they are there at once */
 }
 
+/* ---- steps in one launch: buffers are a table, and no more ---- */
+
+static rlx_status begin_step(rlx_emit *e)
+{
+    LLVMTypeRef params[] = {e->ptr, e->ptr, e->i64, e->i64, e->ptr};
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, 5, false);
+    e->fn = LLVMAddFunction(e->module, RLX_PROGRAM_STEP, type);
+    LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
+    e->table = LLVMBuildLoad2(e->entry, e->ptr, LLVMGetParam(e->fn, 0), "table");
+    e->symbols = LLVMGetParam(e->fn, 1);
+    e->team_index = LLVMGetParam(e->fn, 2);
+    e->teams = LLVMGetParam(e->fn, 3);
+    e->memory = LLVMGetParam(e->fn, 4);
+    e->thread = field(e, e->i32, offsetof(rlx_host_invocation, thread));
+    e->barrier = field(e, e->ptr, offsetof(rlx_host_invocation, barrier));
+    return RLX_OK;
+}
+
+static LLVMValueRef call_of_step(rlx_emit *e, LLVMTypeRef result, size_t offset,
+                                 LLVMValueRef counter)
+{
+    LLVMTypeRef params[2] = {e->ptr, e->ptr};
+    LLVMValueRef args[2] = {LLVMGetParam(e->fn, 4), counter}, fn = field(e, e->ptr, offset);
+    return LLVMBuildCall2(e->b, LLVMFunctionType(result, params, 2, false), fn, args, 2, "");
+}
+
+static void arrive(rlx_emit *e, LLVMValueRef counter)
+{
+    call_of_step(e, LLVMVoidTypeInContext(e->cx), offsetof(rlx_host_invocation, arrive), counter);
+}
+
+static LLVMValueRef look(rlx_emit *e, LLVMValueRef counter)
+{
+    return call_of_step(e, e->i32, offsetof(rlx_host_invocation, look), counter);
+}
+
 const rlx_emit_engine rlx_emit_engine_host_team = {
     .name = "the host team emitter",
     .parts = rlx_emit_team_parts,
@@ -82,4 +118,8 @@ const rlx_emit_engine rlx_emit_engine_host_team = {
     .copies_end = copies_end,
     .team_memory = rlx_emit_next_team_memory,
     .end = rlx_emit_team_end,
+    .called = &rlx_emit_engine_host_team,
+    .begin_step = begin_step,
+    .arrive = arrive,
+    .look = look,
 };

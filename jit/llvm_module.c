@@ -181,12 +181,12 @@ static bool is_part(const rlx_llvm_parts *parts, const char *name)
 }
 
 /* The loader resolves nothing but parts: a kernel that calls out (libm, memset) is not one. */
-static rlx_status check_object(const rlx_ir_func *kernel, const rlx_llvm_parts *parts,
-                               const char *data, size_t bytes)
+static rlx_status check_object(const char *kernel, const rlx_llvm_parts *parts, const char *data,
+                               size_t bytes)
 {
     const Elf64_Ehdr *head = (const Elf64_Ehdr *)data;
     if (bytes < sizeof *head || head->e_shoff + head->e_shnum * sizeof(Elf64_Shdr) > bytes)
-        return RLX_FAIL(RLX_INTERNAL, "LLVM gave no ELF object for kernel @%s", kernel->name);
+        return RLX_FAIL(RLX_INTERNAL, "LLVM gave no ELF object for kernel @%s", kernel);
     const Elf64_Shdr *sections = (const Elf64_Shdr *)(data + head->e_shoff);
     for (int i = 0; i < head->e_shnum; i++) {
         if (sections[i].sh_type != SHT_SYMTAB)
@@ -198,13 +198,13 @@ static rlx_status check_object(const rlx_ir_func *kernel, const rlx_llvm_parts *
                 return RLX_FAIL(RLX_UNSUPPORTED,
                                 "the code of kernel @%s calls %s, which the loader"
                                 " does not offer",
-                                kernel->name, names + sym[k].st_name);
+                                kernel, names + sym[k].st_name);
     }
     return RLX_OK;
 }
 
 /* Code generation; may jump away. */
-static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef module,
+static rlx_status generate(rlx_llvm *w, const char *kernel, LLVMModuleRef module,
                            rlx_llvm_form form, const rlx_llvm_parts *parts, rlx_text *out)
 {
     bool object = form == RLX_LLVM_CODE && w->target.kind != RLX_JIT_NVPTX;
@@ -217,7 +217,7 @@ static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef
     }
     rlx_status st = RLX_OK;
     if (w->message[0]) {
-        st = RLX_FAIL(RLX_UNSUPPORTED, "LLVM cannot compile kernel @%s for %s: %s", kernel->name,
+        st = RLX_FAIL(RLX_UNSUPPORTED, "LLVM cannot compile kernel @%s for %s: %s", kernel,
                       w->target.cpu, w->message);
     } else {
         if (object)
@@ -230,12 +230,12 @@ static rlx_status generate(rlx_llvm *w, const rlx_ir_func *kernel, LLVMModuleRef
     return st ? st : out->oom ? RLX_OOM() : RLX_OK;
 }
 
-static rlx_status verify(const rlx_ir_func *kernel, LLVMModuleRef module)
+static rlx_status verify(const char *kernel, LLVMModuleRef module)
 {
     char *error = NULL;
     rlx_status st = RLX_OK;
     if (LLVMVerifyModule(module, LLVMReturnStatusAction, &error))
-        st = RLX_FAIL(RLX_INTERNAL, "LLVM IR of kernel @%s is wrong: %s", kernel->name, error);
+        st = RLX_FAIL(RLX_INTERNAL, "LLVM IR of kernel @%s is wrong: %s", kernel, error);
     LLVMDisposeMessage(error);
     return st;
 }
@@ -248,28 +248,38 @@ static rlx_status print_ir(LLVMModuleRef module, rlx_text *out)
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 
-/* One kernel while it is made. */
+/* One kernel, or a step, while it is made. */
 typedef struct making {
-    const rlx_ir_func *kernel;
+    const char *name;
+    const rlx_ir_func *const *kernels; /* of a step `n`; else one */
+    int n;
+    bool step;
     LLVMModuleRef module;
     bool cut; /* into parts */
     rlx_emit_parts parts;
 } making;
 
+static rlx_status build(rlx_llvm *w, making *m)
+{
+    if (m->step)
+        return rlx_emit_step(w->engine, &w->target, m->kernels, m->n, w->cx, m->module);
+    return rlx_emit_kernel(w->engine, &w->target, m->kernels[0], w->cx, m->module,
+                           m->cut ? &m->parts : NULL);
+}
+
 static rlx_status emit_guarded(rlx_llvm *w, making *m, rlx_llvm_form form, int part, rlx_text *out)
 {
     LLVMSetTarget(m->module, backends[w->target.kind].triple);
     LLVMSetDataLayout(m->module, w->layout);
-    RLX_TRY(rlx_emit_kernel(w->engine, &w->target, m->kernel, w->cx, m->module,
-                            m->cut ? &m->parts : NULL));
+    RLX_TRY(build(w, m));
     if (part >= m->parts.names.n)
-        return RLX_FAIL(RLX_INTERNAL, "kernel @%s has %d parts, and no number %d", m->kernel->name,
+        return RLX_FAIL(RLX_INTERNAL, "kernel @%s has %d parts, and no number %d", m->name,
                         m->parts.names.n, part);
     LLVMModuleRef module = part == RLX_LLVM_KERNEL ? m->module : m->parts.module;
-    RLX_TRY(verify(m->kernel, module));
+    RLX_TRY(verify(m->name, module));
     if (form == RLX_LLVM_IR)
         return print_ir(module, out);
-    return generate(w, m->kernel, module, form, part == RLX_LLVM_KERNEL ? &m->parts.names : NULL,
+    return generate(w, m->name, module, form, part == RLX_LLVM_KERNEL ? &m->parts.names : NULL,
                     out);
 }
 
@@ -279,13 +289,11 @@ static bool may_cut(const rlx_llvm *w)
     return w->engine == &rlx_emit_engine_cpu && !w->target.tiles_bf16 && !w->target.tiles_bytes;
 }
 
-static rlx_status emit(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form,
-                       rlx_llvm_parts *parts, int part, rlx_text *out)
+static rlx_status make(rlx_llvm *w, making *m, rlx_llvm_form form, int part, rlx_text *out)
 {
     if (!w->cx) /* abandoned after a fatal error */
         RLX_TRY(open_llvm(w));
     w->message[0] = 0;
-    making m = {.kernel = kernel, .cut = parts && may_cut(w), .parts.wanted = part};
     jmp_buf here;
     working = w;
     recovery = &here;
@@ -295,17 +303,41 @@ static rlx_status emit(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form for
         w->machine = NULL;
         LLVMDisposeMessage(w->layout);
         w->layout = NULL;
-        return RLX_FAIL(RLX_UNSUPPORTED, "LLVM cannot compile kernel @%s for %s: %s", kernel->name,
+        m->parts.module = NULL;
+        return RLX_FAIL(RLX_UNSUPPORTED, "LLVM cannot compile kernel @%s for %s: %s", m->name,
                         w->target.cpu, w->message);
     }
-    m.module = LLVMModuleCreateWithNameInContext(kernel->name, w->cx);
-    rlx_status st = emit_guarded(w, &m, form, part, out);
+    m->module = LLVMModuleCreateWithNameInContext(m->name, w->cx);
+    rlx_status st = emit_guarded(w, m, form, part, out);
     recovery = NULL;
+    LLVMDisposeModule(m->module);
+    return st;
+}
+
+static rlx_status emit(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form,
+                       rlx_llvm_parts *parts, int part, rlx_text *out)
+{
+    making m = {.name = kernel->name,
+                .kernels = &kernel,
+                .n = 1,
+                .cut = parts && may_cut(w),
+                .parts.wanted = part};
+    rlx_status st = make(w, &m, form, part, out);
     if (parts)
         *parts = m.parts.names;
     rlx_emit_parts_deinit(&m.parts);
-    LLVMDisposeModule(m.module);
     return st;
+}
+
+static rlx_status emit_step(rlx_llvm *w, const rlx_ir_func *const *kernels, int n,
+                            rlx_llvm_form form, rlx_text *out)
+{
+    making m = {.name = RLX_PROGRAM_STEP,
+                .kernels = kernels,
+                .n = n,
+                .step = true,
+                .parts.wanted = RLX_LLVM_KERNEL};
+    return make(w, &m, form, RLX_LLVM_KERNEL, out);
 }
 
 static const rlx_llvm_module the_module = {
@@ -315,6 +347,7 @@ static const rlx_llvm_module the_module = {
     .create = create,
     .destroy = destroy,
     .emit = emit,
+    .emit_step = emit_step,
 };
 
 __attribute__((visibility("default"))) const rlx_llvm_module *rlx_llvm_module_get(void);

@@ -11,7 +11,7 @@
 #include "jit/gpu_target.h"
 #include "jit/matrix_units.h"
 
-enum { RLX_LLVM_API_VERSION = 8 }; /* raised when the table changes */
+enum { RLX_LLVM_API_VERSION = 9 }; /* raised when the table changes */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */
@@ -63,6 +63,10 @@ typedef struct rlx_llvm_module {
      * them (RLX_LLVM_KERNEL). */
     rlx_status (*emit)(rlx_llvm *w, const rlx_ir_func *kernel, rlx_llvm_form form,
                        rlx_llvm_parts *parts, int part, rlx_text *out);
+    /* The same of a step (RLX_PROGRAM_STEP) that calls any of `n` kernels, by their numbers here. RLX_UNSUPPORTED: there is none for
+     * this target. */
+    rlx_status (*emit_step)(rlx_llvm *w, const rlx_ir_func *const *kernels, int n,
+                            rlx_llvm_form form, rlx_text *out);
 } rlx_llvm_module;
 
 typedef const rlx_llvm_module *rlx_llvm_module_get_fn(void);

@@ -6,7 +6,11 @@
  *
  *   ptx_kernel void @kernel(ptr global buffer..., ptr global symbols)
  *
- * launched with blocks of `team` threads and any number of blocks along x. */
+ * launched with blocks of `team` threads and any number of blocks along x. Of a step in one launch (llvm_step.c) kernels are
+ *
+ *   internal void @kernel(ptr global buffers, ptr global symbols, i64 team, i64 teams)
+ *
+ * and share one array of team memory, as large as the one that needs most. */
 
 enum { PTX_KERNEL = 71 }; /* calling convention */
 
@@ -22,24 +26,29 @@ static void annotate(rlx_emit *e, const char *what, int value)
 /* Promises ptxas the block's size. Sums of fragments stay in registers: without a word on how many
  * blocks a processor shall hold, ptxas may spill some to have more of them there. Of larger teams two
  * would leave an invocation fewer registers than are many. */
-static void annotate_all(rlx_emit *e)
+static void annotate_all(rlx_emit *e, bool fragments)
 {
     enum { BLOCKS = 2, REGISTERS = 65536, MANY = 128 };
     annotate(e, "maxntidx", e->target->team);
-    if (e->nfragments && REGISTERS / (BLOCKS * e->target->team) >= MANY)
+    if (fragments && REGISTERS / (BLOCKS * e->target->team) >= MANY)
         annotate(e, "minctasm", BLOCKS);
 }
 
-static rlx_status begin(rlx_emit *e)
+static void read_registers(rlx_emit *e)
 {
-    RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
     e->thread = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.tid.x");
     LLVMValueRef index = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.ctaid.x");
     LLVMValueRef teams = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.nctaid.x");
     e->team_index = LLVMBuildZExt(e->entry, index, e->i64, "");
     e->teams = LLVMBuildZExt(e->entry, teams, e->i64, "");
+}
+
+static rlx_status begin(rlx_emit *e)
+{
+    RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
+    read_registers(e);
     RLX_TRY(rlx_emit_gpu_buffers(e));
-    annotate_all(e);
+    annotate_all(e, e->nfragments > 0);
     return RLX_OK;
 }
 
@@ -136,19 +145,107 @@ static void copies_end(rlx_emit *e)
     rlx_emit_intrinsic(e, "llvm.nvvm.cp.async.wait.all", NULL, NULL, 0);
 }
 
+/* ---- steps in one launch ---- */
+
+/* The array that all kernels share; how large it has to be is known behind the last. */
+static const char shared_name[] = "team_of_step";
+
+static LLVMValueRef shared_memory(rlx_emit *e)
+{
+    LLVMValueRef g = LLVMGetNamedGlobal(e->module, shared_name);
+    if (!g) {
+        g = rlx_emit_gpu_team_memory(e, 0);
+        LLVMSetValueName2(g, shared_name, sizeof shared_name - 1);
+    }
+    return g;
+}
+
+static void size_shared_memory(rlx_emit *e)
+{
+    LLVMValueRef g = shared_memory(e);
+    if (e->needs->team_bytes)
+        LLVMReplaceAllUsesWith(g, rlx_emit_gpu_team_memory(e, e->needs->team_bytes));
+    LLVMDeleteGlobal(g);
+}
+
+static rlx_status begin_called(rlx_emit *e)
+{
+    LLVMTypeRef global = LLVMPointerTypeInContext(e->cx, RLX_EMIT_SPACE_GLOBAL);
+    LLVMTypeRef params[] = {global, global, e->i64, e->i64};
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, 4, false);
+    const rlx_ir_block *body = e->kernel->body;
+    e->fn = LLVMAddFunction(e->module, e->kernel->name, type);
+    LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
+    e->thread = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.tid.x");
+    e->symbols = LLVMGetParam(e->fn, 1);
+    e->team_index = LLVMGetParam(e->fn, 2);
+    e->teams = LLVMGetParam(e->fn, 3);
+    e->memory = shared_memory(e);
+    for (int i = 0; i < body->nargs; i++) {
+        LLVMValueRef at = rlx_emit_int(e->i64, i);
+        LLVMValueRef p = LLVMBuildGEP2(e->entry, global, LLVMGetParam(e->fn, 0), &at, 1, "");
+        LLVMValueRef base = LLVMBuildLoad2(e->entry, global, p, "");
+        RLX_TRY(rlx_emit_define_buffer(e, body->args[i], base));
+    }
+    return rlx_emit_team_begin(e);
+}
+
+static rlx_status begin_step(rlx_emit *e)
+{
+    LLVMTypeRef global = LLVMPointerTypeInContext(e->cx, RLX_EMIT_SPACE_GLOBAL);
+    LLVMTypeRef params[] = {global, global};
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, 2, false);
+    e->fn = LLVMAddFunction(e->module, RLX_PROGRAM_STEP, type);
+    LLVMSetFunctionCallConv(e->fn, PTX_KERNEL);
+    LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
+    read_registers(e);
+    e->table = LLVMGetParam(e->fn, 0);
+    e->symbols = LLVMGetParam(e->fn, 1);
+    size_shared_memory(e);
+    annotate_all(e, e->needs->fragments);
+    return RLX_OK;
+}
+
+/* LLVM 19 drops the orders of atomics: these are of the whole device. */
+static LLVMValueRef call_asm(rlx_emit *e, LLVMTypeRef result, const char *text,
+                             const char *operands, LLVMValueRef counter)
+{
+    LLVMTypeRef param = LLVMTypeOf(counter), type = LLVMFunctionType(result, &param, 1, false);
+    LLVMValueRef code = LLVMGetInlineAsm(type, text, strlen(text), operands, strlen(operands), true,
+                                         false, LLVMInlineAsmDialectATT, false);
+    return LLVMBuildCall2(e->b, type, code, &counter, 1, "");
+}
+
+static void arrive(rlx_emit *e, LLVMValueRef counter)
+{
+    call_asm(e, LLVMVoidTypeInContext(e->cx),
+             "fence.acq_rel.gpu; red.relaxed.gpu.global.add.u32 [$0], 1;", "l,~{memory}", counter);
+}
+
+static LLVMValueRef look(rlx_emit *e, LLVMValueRef counter)
+{
+    return call_asm(e, e->i32, "ld.acquire.gpu.global.u32 $0, [$1];", "=r,l,~{memory}", counter);
+}
+
+#define ENGINE                                                                            \
+    .name = "the NVPTX emitter", .parts = rlx_emit_team_parts,                            \
+    .part_type = rlx_emit_team_part_type, .node = rlx_emit_team_node, .barrier = barrier, \
+    .shuffle = shuffle, .dot4 = dot4, .multiply = rlx_emit_mma,                           \
+    .multiply_floats = rlx_emit_mma_floats, .copy = copy, .copies_end = copies_end,       \
+    .end = rlx_emit_team_end
+
+static const rlx_emit_engine called = {
+    ENGINE,
+    .begin = begin_called,
+    .team_memory = rlx_emit_next_team_memory,
+};
+
 const rlx_emit_engine rlx_emit_engine_nvptx = {
-    .name = "the NVPTX emitter",
-    .parts = rlx_emit_team_parts,
-    .part_type = rlx_emit_team_part_type,
+    ENGINE,
     .begin = begin,
-    .node = rlx_emit_team_node,
-    .barrier = barrier,
-    .shuffle = shuffle,
-    .dot4 = dot4,
-    .multiply = rlx_emit_mma,
-    .multiply_floats = rlx_emit_mma_floats,
-    .copy = copy,
-    .copies_end = copies_end,
     .team_memory = rlx_emit_gpu_team_memory,
-    .end = rlx_emit_team_end,
+    .called = &called,
+    .begin_step = begin_step,
+    .arrive = arrive,
+    .look = look,
 };

@@ -1,5 +1,7 @@
 #include "jit/objects.h"
 
+#include <stdlib.h>
+
 #include "jit/module.h"
 #include "jit/parts.h"
 
@@ -35,6 +37,24 @@ static rlx_status print_all(printer *p, const rlx_ir_module *m, rlx_text *out)
     return RLX_OK;
 }
 
+/* Kernels are numbered as they lie in the module; a program's tape may number them otherwise. */
+static rlx_status print_step(printer *p, const rlx_ir_module *m, rlx_text *out)
+{
+    int n = 0;
+    for (const rlx_ir_func *f = m->first; f; f = f->next)
+        n += f->is_kernel;
+    const rlx_ir_func **kernels = malloc(sizeof *kernels * (size_t)(n + 1));
+    if (!kernels)
+        return RLX_OOM();
+    n = 0;
+    for (const rlx_ir_func *f = m->first; f; f = f->next)
+        if (f->is_kernel)
+            kernels[n++] = f;
+    rlx_status st = rlx_jit_adopt_status(p->module->emit_step(p->worker, kernels, n, p->form, out));
+    free(kernels);
+    return st;
+}
+
 static rlx_status print_spirv(const rlx_ir_module *m, const rlx_jit_target *t, rlx_jit_text what,
                               rlx_text *out)
 {
@@ -67,6 +87,8 @@ rlx_status rlx_jit_print_module(const rlx_ir_module *m, const rlx_jit_target *t,
         return print_spirv(m, t, what, out);
     RLX_TRY(open_printer(&p, t, what));
     rlx_status st = print_all(&p, m, out);
+    if (!st && t->step == RLX_JIT_STEP_KERNEL)
+        st = print_step(&p, m, out);
     close_printer(&p);
     return st;
 }

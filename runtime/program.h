@@ -58,6 +58,21 @@ typedef struct rlx_program_kernel {
 } rlx_program_kernel;
 #define RLX_GRID_UNKNOWN ((rlx_dim)INT32_MAX) /* memory decides */
 
+/* The one part that a program for a GPU may have: code that runs all launches of a step in one. It takes a buffer, and the
+ * symbols: rlx_step_head, then its launches. All teams of the launch have to be resident at once. */
+#define RLX_PROGRAM_STEP "rlx_step"
+typedef struct rlx_step_head {
+    uint32_t arrived; /* 0 before each step: how often a team came to a meeting of all */
+    uint32_t unused[31];
+    int64_t nlaunches, padding[15];
+} rlx_step_head;
+typedef struct rlx_step_launch {
+    int64_t kernel;    /* number in the program */
+    int64_t meeting;   /* that all teams hold before it: the n-th of the step; 0: none */
+    int64_t turn;      /* team `turn` behind the last counts as the first; less than there are */
+    int64_t addresses; /* where the device finds those of the kernel's buffers */
+} rlx_step_launch;
+
 typedef enum rlx_arg_kind {
     RLX_ARG_FRAME, /* offset: bytes from the function's frame base in the arena */
     RLX_ARG_PARAM, /* index: which parameter of the function */

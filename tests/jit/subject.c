@@ -245,7 +245,7 @@ typedef struct coroutine {
     int64_t team, teams;
 } coroutine;
 
-static coroutine *running;
+static _Thread_local coroutine *running;
 
 static void at_barrier(rlx_host_invocation *self)
 {
@@ -301,8 +301,8 @@ static void schedule(coroutine *c, int n, ucontext_t *scheduler)
     }
 }
 
-static void run_host_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
-                          int teams)
+void loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
+                     int teams, const loaded_meeting *m)
 {
     int n = l->invocations;
     ucontext_t scheduler;
@@ -311,16 +311,20 @@ static void run_host_team(const loaded *l, void *const *buffers, const int64_t *
     ck_assert(c && shared);
     memset(shared, 0xC3, HOST_TEAM_BYTES);
     for (int i = 0; i < n; i++) {
-        c[i] = (coroutine){
-            .self = {.thread = i, .team_memory = shared, .barrier = at_barrier, .take = take_from},
-            .of = c,
-            .scheduler = &scheduler,
-            .stack = malloc(STACK_BYTES),
-            .code = l,
-            .buffers = buffers,
-            .symbols = symbols,
-            .team = team,
-            .teams = teams};
+        c[i] = (coroutine){.self = {.thread = i,
+                                    .team_memory = shared,
+                                    .barrier = at_barrier,
+                                    .take = take_from,
+                                    .arrive = m ? m->arrive : NULL,
+                                    .look = m ? m->look : NULL},
+                           .of = c,
+                           .scheduler = &scheduler,
+                           .stack = malloc(STACK_BYTES),
+                           .code = l,
+                           .buffers = buffers,
+                           .symbols = symbols,
+                           .team = team,
+                           .teams = teams};
         getcontext(&c[i].cx);
         c[i].cx.uc_stack.ss_sp = c[i].stack;
         c[i].cx.uc_stack.ss_size = STACK_BYTES;
@@ -350,7 +354,7 @@ void loaded_run_on(const loaded *l, void *const *buffers, const int64_t *symbols
 {
     for (int team = teams - 1; team >= 0; team--) {
         if (l->invocations > 1)
-            run_host_team(l, buffers, symbols, team, teams);
+            loaded_run_team(l, buffers, symbols, team, teams, NULL);
         else
             run_team(l, buffers, symbols, team, teams);
     }

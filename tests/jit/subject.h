@@ -6,6 +6,7 @@
 #ifndef RLX_TESTS_JIT_SUBJECT_H
 #define RLX_TESTS_JIT_SUBJECT_H
 
+#include "jit/host_team.h"
 #include "jit/jit.h"
 #include "lir/lir.h"
 
@@ -64,6 +65,20 @@ void loaded_destroy(loaded *l);
  * barriers, once upwards and once downwards; the test fails when not all reach one. */
 void loaded_run(const loaded *l, const memory *m, const int64_t *symbols, int teams);
 void loaded_run_on(const loaded *l, void *const *buffers, const int64_t *symbols, int teams);
+
+/* Meetings of all teams in a step in one launch (jit/host_team.h). */
+typedef struct loaded_meeting {
+    void (*arrive)(rlx_host_invocation *self, uint32_t *counter);
+    uint32_t (*look)(rlx_host_invocation *self, const uint32_t *counter);
+} loaded_meeting;
+/* One team of a step; the others are run beside it, by other threads. */
+void loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
+                     int teams, const loaded_meeting *m);
+
+/* together.c: all teams of a step, each by a thread of its own. In turns: one runs at a time, the last team first, until it waits for
+ * others or ends, so that what it reads too early is not there; else as the threads come. The test fails when all wait. */
+void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
+                         bool in_turns);
 
 /* The interpreter's result against the compiled code's, with 1 and 3 teams. Fails the running test
  * with kernel, seed and place. */

@@ -1,0 +1,114 @@
+/* Steps in one launch: all teams beside each other (subject.h). */
+#include <pthread.h>
+#include <sched.h>
+
+#include "tests/jit/subject.h"
+#include "tests/runtime/suite.h"
+
+enum { MAX_TEAMS = 16 };
+
+typedef struct party {
+    const loaded *code;
+    void *const *buffers;
+    const int64_t *symbols;
+    int teams;
+    bool in_turns;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    int turn; /* the team that runs */
+    bool done[MAX_TEAMS];
+    int idle; /* how often teams looked since one arrived or ended */
+} party;
+
+typedef struct member {
+    party *of;
+    int team;
+} member;
+
+static _Thread_local member *myself;
+
+/* From the last team to the first, and round again. */
+static void pass_on(party *p)
+{
+    int next = p->turn;
+    do
+        next = (next + p->teams - 1) % p->teams;
+    while (p->done[next] && next != p->turn);
+    p->turn = next;
+    pthread_cond_broadcast(&p->changed);
+}
+
+static void wait_for_turn(party *p, int team)
+{
+    while (p->in_turns && p->turn != team)
+        pthread_cond_wait(&p->changed, &p->lock);
+}
+
+static void arrive(rlx_host_invocation *self, uint32_t *counter)
+{
+    party *p = myself->of;
+    (void)self;
+    pthread_mutex_lock(&p->lock);
+    p->idle = 0;
+    pthread_mutex_unlock(&p->lock);
+    __atomic_fetch_add(counter, 1, __ATOMIC_RELEASE);
+}
+
+static uint32_t look(rlx_host_invocation *self, const uint32_t *counter)
+{
+    enum { ROUNDS = 4, MANY = 1 << 24 }; /* in turns; as they come */
+    party *p = myself->of;
+    (void)self;
+    pthread_mutex_lock(&p->lock);
+    ck_assert_msg(p->idle++ < (p->in_turns ? ROUNDS * p->teams : MANY), "all teams wait");
+    if (p->in_turns) {
+        pass_on(p);
+        wait_for_turn(p, myself->team);
+    }
+    pthread_mutex_unlock(&p->lock);
+    sched_yield();
+    return __atomic_load_n(counter, __ATOMIC_ACQUIRE);
+}
+
+static void *run_member(void *user)
+{
+    static const loaded_meeting meeting = {arrive, look};
+    member *m = user;
+    party *p = m->of;
+    myself = m;
+    pthread_mutex_lock(&p->lock);
+    wait_for_turn(p, m->team);
+    pthread_mutex_unlock(&p->lock);
+    loaded_run_team(p->code, p->buffers, p->symbols, m->team, p->teams, &meeting);
+    pthread_mutex_lock(&p->lock);
+    p->done[m->team] = true;
+    p->idle = 0;
+    if (p->in_turns)
+        pass_on(p);
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
+                         bool in_turns)
+{
+    pthread_t thread[MAX_TEAMS];
+    member members[MAX_TEAMS];
+    party p = {.code = l,
+               .buffers = buffers,
+               .symbols = symbols,
+               .teams = teams,
+               .in_turns = in_turns,
+               .turn = teams - 1};
+    ck_assert_int_le(teams, MAX_TEAMS);
+    pthread_mutex_init(&p.lock, NULL);
+    pthread_cond_init(&p.changed, NULL);
+    for (int i = 0; i < teams; i++) {
+        members[i] = (member){&p, i};
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, run_member, &members[i]), 0);
+    }
+    for (int i = 0; i < teams; i++)
+        pthread_join(thread[i], NULL);
+    pthread_cond_destroy(&p.changed);
+    pthread_mutex_destroy(&p.lock);
+}
