@@ -374,9 +374,10 @@ rlx_status rlx_compile_entry(const rlx_context *cx, rlx_compilation *c, const ch
     rlx_text_deinit(&source);
     RLX_TRY(st);
     rlx_context_log(cx, RLX_LOG_INFO,
-                    "%s: hir %.1f ms, mir %.1f ms, lir %.1f ms, code %.1f ms (%d kernels)",
+                    "%s: hir %.1f ms, mir %.1f ms, lir %.1f ms, code %.1f ms (%d kernels%s)",
                     c->hir->name, 1e3 * c->seconds[RLX_LEVEL_HIR], 1e3 * c->seconds[RLX_LEVEL_MIR],
-                    1e3 * c->seconds[RLX_LEVEL_LIR], 1e3 * jit.seconds, jit.kernels);
+                    1e3 * c->seconds[RLX_LEVEL_LIR], 1e3 * jit.seconds, jit.kernels,
+                    jit.step ? ", and a step of them in one launch" : "");
     return RLX_OK;
 }
 

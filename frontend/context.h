@@ -26,6 +26,7 @@ typedef struct rlx_device_choice {
     bool is_vulkan, is_gpu;
     rlx_vulkan_options vulkan; /* then */
     rlx_gpu_options gpu;       /* then: of NVIDIA's driver, or AMD's */
+    rlx_jit_step step;         /* then */
     bool chosen;               /* its number is ours, not the user's */
 } rlx_device_choice;
 
@@ -50,7 +51,8 @@ struct rlx_context {
     _Atomic int64_t compile_nanoseconds, load_nanoseconds;
 };
 
-/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir", "vulkan", "vulkan:1,-int8", "cuda:0", "hip:0,memory=4G". Opens none. */
+/* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir", "vulkan", "vulkan:1,-int8", "cuda:0", "cuda:0,step=kernel",
+ * "hip:0,memory=4G". Opens none. */
 rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out);
 /* Whether it is opened: the others are the CPU, in one way or another. */
 bool rlx_device_has_memory(const rlx_device_choice *c);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "frontend/compile.h"
+#include "jit/step.h"
 
 /* ---- targets */
 
@@ -263,7 +264,7 @@ static rlx_status unknown_device(const char *text)
     const char *near = rlx_text_nearest(text, names, NDEVICES + 3);
     return RLX_FAIL(RLX_INVALID_ARGUMENT,
                     "no device \"%s\"; %s%s%sthere are cpu, cpu:FEATURES, vulkan, "
-                    "vulkan:N,-FEATURE,range=BYTES,memory=BYTES, cuda:N,memory=BYTES, "
+                    "vulkan:N,-FEATURE,range=BYTES,memory=BYTES, cuda:N,memory=BYTES,step=kernel, "
                     "hip:N,memory=BYTES, ref:lir, ref:mir",
                     text, near ? "did you mean \"" : "", near ? near : "", near ? "\"? " : "");
 }
@@ -363,20 +364,34 @@ static int choose_gpu(rlx_gpu_kind k)
     return 0;
 }
 
-/* What follows "cuda" or "hip": ":1", ":1,memory=64M", ",memory=64M", nothing. */
+/* ",memory=64M,step=kernel", in any order. */
+static rlx_status parse_gpu_limits(rlx_gpu_kind k, const char *text, rlx_device_choice *out)
+{
+    const char *name = rlx_gpu_kind_name(k);
+    for (size_t n; *text; text += 1 + n) {
+        char word[64];
+        bool is_memory;
+        n = strcspn(text + 1, ",");
+        snprintf(word, sizeof word, "%.*s", (int)n, text + 1);
+        RLX_TRY(parse_limit(text + 1, n, "memory", &is_memory, &out->gpu.memory));
+        if (!is_memory && strncmp(word, "step=", 5) != 0)
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "\"%s\": expected %s:0,memory=64M,step=graph",
+                            word, name);
+        if (!is_memory)
+            RLX_TRY(rlx_jit_step_parse(k == RLX_GPU_CUDA ? RLX_JIT_NVPTX : RLX_JIT_AMDGPU, word,
+                                       &out->step));
+    }
+    return RLX_OK;
+}
+
+/* What follows "cuda" or "hip": ":1", ":1,memory=64M", ",step=kernel", nothing. */
 static rlx_status parse_gpu(rlx_gpu_kind k, const char *text, rlx_device_choice *out)
 {
     const char *name = rlx_gpu_kind_name(k), *rest = text;
-    bool given, is_memory = true;
+    bool given;
     *out = (rlx_device_choice){.runner = RLX_RUN_CODE, .is_gpu = true, .gpu = {.kind = k}};
     RLX_TRY(parse_index(name, &rest, &out->gpu.index, &given));
-    if (*rest)
-        RLX_TRY_NOTE(
-            parse_limit(rest + 1, strlen(rest + 1), "memory", &is_memory, &out->gpu.memory),
-            "device \"%s%s\"", name, text);
-    if (!is_memory)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT, "device \"%s%s\": expected %s:0,memory=64M", name,
-                        text, name);
+    RLX_TRY_NOTE(parse_gpu_limits(k, rest, out), "device \"%s%s\"", name, text);
     if (!given)
         out->gpu.index = choose_gpu(k);
     return RLX_OK;
@@ -423,15 +438,18 @@ static rlx_status open_vulkan(const rlx_vulkan_options *o, rlx_device **out, rlx
     return RLX_OK;
 }
 
-static rlx_status open_gpu(const rlx_gpu_options *o, rlx_device **out, rlx_jit_target *target)
+static rlx_status open_gpu(const rlx_device_choice *c, rlx_device **out, rlx_jit_target *target)
 {
+    const rlx_gpu_options *o = &c->gpu;
     RLX_TRY(rlx_gpu_open(o, out));
     rlx_status st = rlx_gpu_device_target(o->kind, rlx_gpu_get_info(*out), target);
     if (st) {
         rlx_device_destroy(*out);
         *out = NULL;
+        return st;
     }
-    return st;
+    target->step = c->step;
+    return RLX_OK;
 }
 
 bool rlx_device_has_memory(const rlx_device_choice *c)
@@ -441,7 +459,7 @@ bool rlx_device_has_memory(const rlx_device_choice *c)
 
 rlx_status rlx_device_open(const rlx_device_choice *c, rlx_device **out, rlx_jit_target *target)
 {
-    return c->is_gpu ? open_gpu(&c->gpu, out, target) : open_vulkan(&c->vulkan, out, target);
+    return c->is_gpu ? open_gpu(c, out, target) : open_vulkan(&c->vulkan, out, target);
 }
 
 bool rlx_device_is_same(const rlx_device_choice *c, rlx_device *a, rlx_device *b)
@@ -464,6 +482,8 @@ void rlx_device_put_name(const rlx_device_choice *c, rlx_text *name)
     }
     if (memory)
         rlx_text_putf(name, ",memory=%lld", (long long)memory);
+    if (c->step)
+        rlx_text_putf(name, ",step=%s", rlx_jit_step_name(c->step));
 }
 
 /* ---- speeds */

@@ -293,7 +293,9 @@ typedef struct rlx_context_options {
     const char *device; /* "cpu" (default), "cpu:x86-64-v3", "cpu:native,-avx512f", "vulkan" (the first that is no
                            software, else that, with a warning), "vulkan:1,-int8", "vulkan:0,memory=4G,range=64M" (as
                            if it had less memory, or bound less of it at once: for tests),
-                           "cuda", "cuda:1,memory=4G", "hip:0", "ref:mir", "ref:lir" */
+                           "cuda", "cuda:1,memory=4G", "cuda:0,step=kernel" (a step's kernels in one
+                           launch; step=graph: one by one in a graph, the default; step=auto: by
+                           what a launch moves), "hip:0", "ref:mir", "ref:lir" */
     int threads;        /* 0: the cores that affinity and cgroup give */
     void (*log)(void *user, rlx_log_level level, const char *message); /* may be NULL */
     void *log_user;

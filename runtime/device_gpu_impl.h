@@ -163,7 +163,9 @@ typedef struct rlx_gpu_kernel {
 } rlx_gpu_kernel;
 
 struct rlx_device_kernels {
-    uint32_t n;
+    uint32_t n; /* with the step */
+    const rlx_gpu_kernel
+        *step; /* all launches of a step in one (RLX_PROGRAM_STEP), the last; NULL: none */
     rlx_gpu_kernel each[];
 };
 
@@ -176,5 +178,14 @@ rlx_status rlx_gpu_record(rlx_device *d, const rlx_device_recording *r, rlx_devi
 void rlx_gpu_destroy_tape(rlx_device *d, rlx_device_tape *t);
 rlx_status rlx_gpu_run(rlx_device *d, rlx_device_tape *t);
 double rlx_gpu_time(rlx_device *d, const rlx_device_tape *t, uint32_t i);
+
+/* ---- steps in one launch: r->kernels->step */
+
+typedef struct rlx_gpu_step rlx_gpu_step;
+/* `addresses`: `n` of them, of every launch's buffers, then of the symbols, one launch after another. */
+rlx_status rlx_gpu_step_create(rlx_gpu *g, const rlx_device_recording *r,
+                               const rlx_gpu_address *addresses, size_t n, rlx_gpu_step **out);
+rlx_status rlx_gpu_step_start(rlx_gpu *g, rlx_gpu_step *s, rlx_gpu_stream stream);
+void rlx_gpu_step_destroy(rlx_gpu *g, rlx_gpu_step *s); /* accepts NULL; of a lost device, too */
 
 #endif

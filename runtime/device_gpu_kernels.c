@@ -6,7 +6,7 @@
  *   code object  -----------------------------------------------------------------------> module, function, grid
  *
  * Teams deal a grid's instances among themselves, however many they are, and read live extents from the symbols: so a launch has as many as
- * its bucket's largest step gives work to and the device runs side by side, in every step the same.
+ * its bucket's largest step gives work to and the device runs side by side, in every step the same. A step in one launch (RLX_PROGRAM_STEP) is one more kernel.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +27,7 @@ typedef struct maker {
     rlx_gpu *gpu;
     rlx_cache *kept; /* where the driver's machine code is kept; NULL: nowhere */
     const rlx_program *program;
+    uint32_t n;     /* its kernels, and the step */
     uint8_t *known; /* code of all kernels, as it was kept; NULL: none */
     image *images;  /* by kernel */
     rlx_device_kernels *out;
@@ -159,6 +160,17 @@ static rlx_status choose_team(const maker *m, const rlx_program_kernel *from, rl
     return RLX_OK;
 }
 
+/* No team of a step has nothing to do in all of it. */
+static uint32_t count_for_all(const rlx_program *p, int64_t most)
+{
+    uint32_t teams = 1;
+    for (uint32_t i = 0; i < p->nkernels; i++) {
+        const uint32_t n = rlx_device_count_teams(p, i, p->upper, most);
+        teams = n > teams ? n : teams;
+    }
+    return teams;
+}
+
 static rlx_status choose_grid(const maker *m, uint32_t i, rlx_gpu_kernel *k)
 {
     rlx_gpu *g = m->gpu;
@@ -168,8 +180,10 @@ static rlx_status choose_grid(const maker *m, uint32_t i, rlx_gpu_kernel *k)
     if (resident < 1)
         return RLX_FAIL(RLX_UNSUPPORTED, "a team of %u invocations takes more than %s has", k->team,
                         g->info.name);
-    k->teams = rlx_device_count_teams(m->program, i, m->program->upper,
-                                      (int64_t)resident * (g->info.units > 0 ? g->info.units : 1));
+    const int64_t most = (int64_t)resident * (g->info.units > 0 ? g->info.units : 1);
+    k->teams = i < m->program->nkernels
+                   ? rlx_device_count_teams(m->program, i, m->program->upper, most)
+                   : count_for_all(m->program, most);
     return RLX_OK;
 }
 
@@ -181,7 +195,7 @@ static rlx_status load_kernel(const maker *m, uint32_t i)
     RLX_TRY(make_image(m, from, &m->images[i]));
     RLX_TRY(load_module(g, &m->images[i], &k->module));
     GPU_TRY(g, get_function, &k->function, k->module, from->name);
-    k->nbuffers = from->nbuffers;
+    k->nbuffers = i < m->program->nkernels ? from->nbuffers : 1;
     return choose_grid(m, i, k);
 }
 
@@ -217,28 +231,27 @@ enum { SIZE_BYTES = 8 };
 static rlx_status read_known(maker *m, size_t bytes)
 {
     size_t at = 0;
-    for (uint32_t i = 0; i < m->program->nkernels; i++) {
+    for (uint32_t i = 0; i < m->n; i++) {
         uint64_t n = 0;
         if (bytes - at >= SIZE_BYTES)
             for (int k = 0; k < SIZE_BYTES; k++)
                 n |= (uint64_t)m->known[at + (size_t)k] << 8 * k;
         if (bytes - at < SIZE_BYTES || !n || n > bytes - at - SIZE_BYTES)
-            return RLX_FAIL(RLX_INVALID_FILE, "%zu bytes hold no code of %u kernels", bytes,
-                            m->program->nkernels);
+            return RLX_FAIL(RLX_INVALID_FILE, "%zu bytes hold no code of %u kernels", bytes, m->n);
         m->images[i] = (image){.data = m->known + at + SIZE_BYTES, .bytes = (size_t)n};
         at += SIZE_BYTES + (size_t)n;
     }
     if (at != bytes)
         return RLX_FAIL(RLX_INVALID_FILE, "%zu bytes behind the code of %u kernels", bytes - at,
-                        m->program->nkernels);
+                        m->n);
     return RLX_OK;
 }
 
 static void forget(maker *m)
 {
-    for (uint32_t i = 0; i < m->program->nkernels; i++)
+    for (uint32_t i = 0; i < m->n; i++)
         free(m->images[i].own);
-    memset(m->images, 0, sizeof *m->images * m->program->nkernels);
+    memset(m->images, 0, sizeof *m->images * m->n);
     free(m->known);
     m->known = NULL;
 }
@@ -261,7 +274,7 @@ static rlx_status try_known(maker *m, bool *done)
         return RLX_OK;
     rlx_status st = read_known(m, bytes);
     if (!st)
-        st = rlx_run_each(m->program->nkernels, m->gpu->base.threads, make_kernel, m);
+        st = rlx_run_each(m->n, m->gpu->base.threads, make_kernel, m);
     *done = !st;
     if (!st || !is_about_code(st))
         return st;
@@ -274,7 +287,7 @@ static rlx_status try_known(maker *m, bool *done)
 static void keep(const maker *m)
 {
     rlx_text all = {0};
-    for (uint32_t i = 0; i < m->program->nkernels; i++) {
+    for (uint32_t i = 0; i < m->n; i++) {
         uint8_t size[SIZE_BYTES];
         for (int k = 0; k < SIZE_BYTES; k++)
             size[k] = (uint8_t)((uint64_t)m->images[i].bytes >> 8 * k);
@@ -294,7 +307,7 @@ static rlx_status make_all(maker *m)
     RLX_TRY(try_known(m, &done));
     if (done)
         return RLX_OK;
-    RLX_TRY(rlx_run_each(m->program->nkernels, m->gpu->base.threads, make_kernel, m));
+    RLX_TRY(rlx_run_each(m->n, m->gpu->base.threads, make_kernel, m));
     if (m->kept)
         keep(m);
     return RLX_OK;
@@ -309,11 +322,13 @@ rlx_status rlx_gpu_create_kernels(rlx_device *d, const rlx_program *p, rlx_devic
     RLX_TRY(check_program(m.gpu, p));
     if (p->code_kind == RLX_CODE_PTX)
         m.kept = d->cache;
-    m.images = calloc((size_t)p->nkernels + 1, sizeof *m.images);
-    m.out = calloc(1, sizeof *m.out + sizeof *m.out->each * p->nkernels);
+    m.n = p->nkernels + p->nparts;
+    m.images = calloc((size_t)m.n + 1, sizeof *m.images);
+    m.out = calloc(1, sizeof *m.out + sizeof *m.out->each * m.n);
     rlx_status st = m.images && m.out ? RLX_OK : RLX_OOM();
     if (!st) {
-        m.out->n = p->nkernels;
+        m.out->n = m.n;
+        m.out->step = p->nparts ? &m.out->each[p->nkernels] : NULL;
         st = make_all(&m);
         forget(&m);
     }

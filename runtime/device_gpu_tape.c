@@ -4,7 +4,8 @@
  *
  * A graph is captured from a stream when an executable first steps in a session. Launches of one phase go by several streams, which part
  * behind the phase before and meet again. Nothing in it depends on a step, so that a step is one call. A timed tape is no graph: its
- * launches follow one another in every run, with an event behind each.
+ * launches follow one another in every run, with an event behind each. Where a program has its steps in one launch, that is what a tape
+ * runs instead (device_gpu_step.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +22,12 @@ typedef struct launch {
 
 struct rlx_device_tape {
     rlx_gpu_stream stream;
-    rlx_gpu_exec exec; /* NULL: timed */
+    rlx_gpu_exec exec;  /* NULL: in one launch, or timed */
+    rlx_gpu_step *step; /* in one launch; else NULL */
     launch *launches;
     uint32_t nlaunches;
-    rlx_gpu_address *addresses;      /* of all launches' arguments, one launch after another */
+    rlx_gpu_address *addresses; /* of all launches' arguments, one launch after another */
+    size_t naddresses;
     void **arguments;                /* where each of them is; NULL behind each launch's last */
     const rlx_device_memory **given; /* that the host writes: copied before the launches */
     uint32_t ngiven;
@@ -75,7 +78,7 @@ static rlx_status put_launch(rlx_device_tape *t, const rlx_device_recording *r, 
 
 static rlx_status put_launches(rlx_device_tape *t, const rlx_device_recording *r)
 {
-    size_t all = 0, next = 0;
+    size_t all = 0;
     for (uint32_t i = 0; i < r->nlaunches; i++)
         all += r->kernels->each[r->launches[i].kernel].nbuffers + 1;
     t->nlaunches = r->nlaunches;
@@ -86,7 +89,7 @@ static rlx_status put_launches(rlx_device_tape *t, const rlx_device_recording *r
     if (!t->launches || !t->addresses || !t->arguments || !t->given)
         return RLX_OOM();
     for (uint32_t i = 0; i < r->nlaunches; i++)
-        RLX_TRY_NOTE(put_launch(t, r, i, &next), "launch %u", i);
+        RLX_TRY_NOTE(put_launch(t, r, i, &t->naddresses), "launch %u", i);
     return RLX_OK;
 }
 
@@ -231,6 +234,8 @@ static rlx_status make_tape(rlx_gpu *g, const rlx_device_recording *r, rlx_devic
     GPU_TRY(g, create_stream, &t->stream, RLX_GPU_STREAM_ALONE);
     if (r->timed)
         return make_events(g, t);
+    if (r->kernels->step)
+        return rlx_gpu_step_create(g, r, t->addresses, t->naddresses, &t->step);
     rlx_status st = make_graph(g, t, &l);
     free_lanes(g, &l);
     return st;
@@ -275,6 +280,7 @@ void rlx_gpu_destroy_tape(rlx_device *d, rlx_device_tape *t)
         rlx_gpu_leave(rlx_gpu_of(d), &s);
     }
     rlx_status_free(st);
+    rlx_gpu_step_destroy(rlx_gpu_of(d), t->step);
     free(t->launches);
     free(t->addresses);
     free(t->arguments);
@@ -304,17 +310,23 @@ static rlx_status read_times(rlx_gpu *g, rlx_device_tape *t)
     return RLX_OK;
 }
 
-/* What was begun before something failed uses memory that its owner is about to free. */
-static rlx_status run_timed(rlx_gpu *g, rlx_device_tape *t)
+static rlx_status start_step(rlx_gpu *g, rlx_device_tape *t)
 {
-    rlx_status st = start_timed(g, t);
+    RLX_TRY(copy_given(g, t));
+    return rlx_gpu_step_start(g, t->step, t->stream);
+}
+
+/* What was begun before something failed uses memory that its owner is about to free. */
+static rlx_status run_plain(rlx_gpu *g, rlx_device_tape *t)
+{
+    rlx_status st = t->step ? start_step(g, t) : start_timed(g, t);
     rlx_status end = rlx_gpu_wait(g, t->stream);
     if (st) {
         rlx_status_free(end);
         return st;
     }
     RLX_TRY(end);
-    return read_times(g, t);
+    return t->step ? RLX_OK : read_times(g, t);
 }
 
 static rlx_status run_graph(rlx_gpu *g, const rlx_device_tape *t)
@@ -329,7 +341,7 @@ rlx_status rlx_gpu_run(rlx_device *d, rlx_device_tape *t)
     rlx_gpu_scope s;
     rlx_status st = rlx_gpu_enter(g, &s);
     if (!st) {
-        st = t->exec ? run_graph(g, t) : run_timed(g, t);
+        st = t->exec ? run_graph(g, t) : run_plain(g, t);
         rlx_gpu_leave(g, &s);
     }
     RLX_TRY_NOTE(st, "running kernels on %s", d->name);

@@ -98,6 +98,8 @@ static const struct {
     {717, "a kernel's address is of another space", RLX_IO, true},
     {718, "a kernel lost its way", RLX_IO, true},
     {719, "a kernel failed", RLX_IO, true},
+    {720, "more teams than the device holds at once", RLX_UNSUPPORTED, false},
+    {801, "the device does not offer it", RLX_UNSUPPORTED, false},
     {802, "the system is not ready for CUDA", RLX_NOT_FOUND, false},
     {803, "driver and kernel module are of different versions", RLX_NOT_FOUND, false},
     {804, "the driver's compatibility package does not support this device", RLX_NOT_FOUND, false},

@@ -69,7 +69,7 @@ typedef struct rlx_step_head {
 typedef struct rlx_step_launch {
     int64_t kernel;    /* number in the program */
     int64_t meeting;   /* that all teams hold before it: the n-th of the step; 0: none */
-    int64_t turn;      /* team `turn` behind the last counts as the first; less than there are */
+    int64_t turn;      /* added to a team's number, modulo how many there are: less than that */
     int64_t addresses; /* where the device finds those of the kernel's buffers */
 } rlx_step_launch;
 

@@ -308,12 +308,13 @@ static rlx_status check_part(const checker *c, uint32_t i)
     const rlx_program_cost *cost = &k->cost;
     const bool elf =
         c->p->code_kind == RLX_CODE_X86_64_ELF || c->p->code_kind == RLX_CODE_AARCH64_ELF;
+    const bool step = c->p->code_kind == RLX_CODE_PTX && !strcmp(k->name, RLX_PROGRAM_STEP);
     bool empty = !k->nbuffers && !k->team_bytes && cost->symbol == RLX_NO_SYMBOL;
     for (int at = 0; at < 2; at++)
         empty &= !cost->bytes[at] && !cost->operations[at];
     for (int axis = 0; axis < RLX_PROGRAM_GRID; axis++)
         empty &= !k->grid[axis];
-    if (!elf)
+    if (!elf && !step)
         return BAD(KERNELS, i, "P1: the part %s in code of kind %d", k->name, (int)c->p->code_kind);
     if (!empty || !k->code_bytes)
         return BAD(KERNELS, i, "P1: the part %s has more than a name and code, or none", k->name);

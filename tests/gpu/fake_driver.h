@@ -21,6 +21,7 @@ typedef struct fake_kernel_launch {
     unsigned teams, team;
     void *const *addresses; /* nbuffers, then the symbols */
     int nbuffers;
+    bool together; /* all teams have to be there at once */
 } fake_kernel_launch;
 
 typedef struct fake_plan {
@@ -43,6 +44,7 @@ typedef struct fake_driver {
     const char *arch, *first_arch; /* AMD's name of the processor; of number 0, NULL: the same */
     int team;                      /* of kernels whose code does not say it */
     int most;                      /* that a function\'s team may have; 0: what it is made for */
+    int resident; /* teams that run side by side on a unit; 0: FAKE_RESIDENT; less: none do */
     void (*run)(void *user, const fake_kernel_launch *l); /* NULL: nothing runs */
     void *user;
 

@@ -12,7 +12,14 @@ enum { IS_CUDA = 0, ATTRIBUTE_UNITS = 63, ATTRIBUTE_TEAM_BYTES = 74 };
 #else
 enum { IS_CUDA = 1, ATTRIBUTE_UNITS = 16, ATTRIBUTE_TEAM_BYTES = 8 };
 #endif
-enum { INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 101, BAD_IMAGE = 200, NOT_FOUND = 500 };
+enum {
+    INVALID = 1,
+    NO_MEMORY = 2,
+    NO_DEVICE = 101,
+    BAD_IMAGE = 200,
+    NOT_FOUND = 500,
+    TOO_MANY = 720
+};
 
 /* Every call, under the name that the library exports. */
 #define EXPORT(name, exported, parameters)                                                     \
@@ -85,6 +92,7 @@ typedef struct fake_op {
     int byte;
     fake_object *with; /* the function, the event, the graph that runs */
     unsigned teams;
+    bool together;
     int nbuffers;
     void *addresses[MAX_ARGUMENTS];
     fake_set after; /* in a graph: the nodes that come first */

@@ -255,8 +255,8 @@ static void run_launch(const fake_op *p)
         if (!fake_find_memory(p->addresses[i], 0))
             return;
     fake_state.launches++;
-    const fake_kernel_launch l = {f->of->data,       f->of->bytes, f->name,    p->teams,
-                                  (unsigned)f->team, p->addresses, p->nbuffers};
+    const fake_kernel_launch l = {f->of->data,       f->of->bytes, f->name,     p->teams,
+                                  (unsigned)f->team, p->addresses, p->nbuffers, p->together};
     if (rlx_fake_driver.run)
         rlx_fake_driver.run(rlx_fake_driver.user, &l);
 }

@@ -196,13 +196,19 @@ rlx_gpu_result fake_get_function_attribute(int *out, rlx_gpu_function_attribute 
     return fake_end(0);
 }
 
+static int resident_teams(void)
+{
+    const int n = rlx_fake_driver.resident;
+    return n < 0 ? 0 : n ? n : FAKE_RESIDENT;
+}
+
 rlx_gpu_result fake_get_resident(int *teams, rlx_gpu_function f, int team, size_t bytes)
 {
     BEGIN(get_resident);
     const fake_object *o = fake_find(f, FUNCTION);
     if (!o || team != o->team || bytes)
         return fake_end(WRONG("how many teams of %d and %zu bytes are resident", team, bytes));
-    *teams = FAKE_RESIDENT;
+    *teams = resident_teams();
     return fake_end(0);
 }
 
@@ -212,6 +218,19 @@ static bool is_one(unsigned a, unsigned b, unsigned c, unsigned d)
 }
 
 /* The caller ends its arguments with NULL, which a real driver does not look for. */
+static rlx_gpu_result put_launch(rlx_gpu_stream s, fake_op *p, void **arguments)
+{
+    for (; arguments[p->nbuffers + 1] && p->nbuffers < MAX_ARGUMENTS - 1; p->nbuffers++) {
+        p->addresses[p->nbuffers + 1] = *(void **)arguments[p->nbuffers + 1];
+        if (!fake_find_memory(p->addresses[p->nbuffers + 1], 0))
+            return INVALID;
+    }
+    if (p->with->nbuffers >= 0 && p->with->nbuffers != p->nbuffers)
+        return WRONG("%s has %d buffers, launched with %d", p->with->name, p->with->nbuffers,
+                     p->nbuffers);
+    return fake_put(s, p);
+}
+
 rlx_gpu_result fake_launch(rlx_gpu_function f, unsigned x, unsigned y, unsigned z, unsigned team_x,
                            unsigned team_y, unsigned team_z, unsigned team_bytes, rlx_gpu_stream s,
                            void **arguments, void **extra)
@@ -221,15 +240,27 @@ rlx_gpu_result fake_launch(rlx_gpu_function f, unsigned x, unsigned y, unsigned 
     if (!p.with || !x || x > FAKE_UNITS * FAKE_RESIDENT || !is_one(y, z, team_y, team_z) ||
         team_x != (unsigned)p.with->team || team_bytes || extra)
         return fake_end(WRONG("a launch of %u teams of %u", x, team_x));
-    for (; arguments[p.nbuffers + 1] && p.nbuffers < MAX_ARGUMENTS - 1; p.nbuffers++) {
-        p.addresses[p.nbuffers + 1] = *(void **)arguments[p.nbuffers + 1];
-        if (!fake_find_memory(p.addresses[p.nbuffers + 1], 0))
-            return fake_end(INVALID);
-    }
-    if (p.with->nbuffers >= 0 && p.with->nbuffers != p.nbuffers)
-        return fake_end(WRONG("%s has %d buffers, launched with %d", p.with->name, p.with->nbuffers,
-                              p.nbuffers));
-    return fake_end(fake_put(s, &p));
+    return fake_end(put_launch(s, &p, arguments));
+}
+
+/* Not into a capture: what drivers of all versions take is a stream. */
+rlx_gpu_result fake_launch_together(rlx_gpu_function f, unsigned x, unsigned y, unsigned z,
+                                    unsigned team_x, unsigned team_y, unsigned team_z,
+                                    unsigned team_bytes, rlx_gpu_stream s, void **arguments)
+{
+    BEGIN(launch_together);
+    const fake_object *stream = fake_find(s, STREAM);
+    fake_op p = {.kind = LAUNCH,
+                 .with = fake_find(f, FUNCTION),
+                 .teams = x,
+                 .together = true,
+                 .nbuffers = -1};
+    if (!p.with || !stream || stream->of || !x || !is_one(y, z, team_y, team_z) ||
+        team_x != (unsigned)p.with->team || team_bytes)
+        return fake_end(WRONG("a launch of %u teams of %u together", x, team_x));
+    if (x > (unsigned)(FAKE_UNITS * resident_teams()))
+        return fake_end(TOO_MANY);
+    return fake_end(put_launch(s, &p, arguments));
 }
 
 #ifndef FAKE_HIP

@@ -50,10 +50,16 @@ static const loaded *code_of(const fake_kernel_launch *l)
     return &c->run;
 }
 
+loaded_order world_order = LOADED_DOWN;
+
 void world_run(void *user, const fake_kernel_launch *l)
 {
     (void)user;
-    loaded_run_on(code_of(l), l->addresses, l->addresses[l->nbuffers], (int)l->teams);
+    if (l->together)
+        loaded_run_together(code_of(l), l->addresses, l->addresses[l->nbuffers], (int)l->teams,
+                            world_order);
+    else
+        loaded_run_on(code_of(l), l->addresses, l->addresses[l->nbuffers], (int)l->teams);
 }
 
 void world_forget_code(void)

@@ -75,10 +75,11 @@ typedef struct loaded_meeting {
 void loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
                      int teams, const loaded_meeting *m);
 
-/* together.c: all teams of a step, each by a thread of its own. In turns: one runs at a time, the last team first, until it waits for
- * others or ends, so that what it reads too early is not there; else as the threads come. The test fails when all wait. */
+/* together.c: all teams of a step, each by a thread of its own: as the threads come, or in turns: one runs at a time, until it waits for
+ * others or ends, then the next one down, or up; so that what it reads too early is not there. The test fails when all wait. */
+typedef enum loaded_order { LOADED_AS_THEY_COME, LOADED_DOWN, LOADED_UP } loaded_order;
 void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
-                         bool in_turns);
+                         loaded_order order);
 
 /* The interpreter's result against the compiled code's, with 1 and 3 teams. Fails the running test
  * with kernel, seed and place. */

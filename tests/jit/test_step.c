@@ -106,12 +106,12 @@ static void load_step(const rlx_jit_target *t, loaded *out)
     free(code);
 }
 
-static void run_step(const loaded *code, table *t, int teams, bool in_turns)
+static void run_step(const loaded *code, table *t, int teams, loaded_order order)
 {
     void *buffers[] = {t};
     fill();
     t->head.arrived = 0;
-    loaded_run_together(code, buffers, s.symbols, teams, in_turns);
+    loaded_run_together(code, buffers, s.symbols, teams, order);
 }
 
 START_TEST(lists_give_the_bits_of_launches)
@@ -126,11 +126,11 @@ START_TEST(lists_give_the_bits_of_launches)
         run_one_by_one(&targets[k]);
         memcpy(want, data, sizeof want);
         load_step(&targets[k], &code);
-        for (size_t i = 0; i < 2 * sizeof counts / sizeof *counts; i++) {
-            make_table(&t, counts[i / 2], 0);
-            run_step(&code, &t, counts[i / 2], i % 2);
+        for (size_t i = 0; i < 3 * sizeof counts / sizeof *counts; i++) {
+            make_table(&t, counts[i / 3], 0);
+            run_step(&code, &t, counts[i / 3], (loaded_order)(i % 3));
             ck_assert_mem_eq(data, want, sizeof want);
-            ck_assert_uint_eq(t.head.arrived, 4 * counts[i / 2]);
+            ck_assert_uint_eq(t.head.arrived, 4 * counts[i / 3]);
         }
         loaded_destroy(&code);
     }
@@ -147,11 +147,11 @@ START_TEST(a_missing_meeting_is_seen)
     table t;
     load_step(&target, &code);
     make_table(&t, TEAMS, 0);
-    run_step(&code, &t, TEAMS, true);
+    run_step(&code, &t, TEAMS, LOADED_DOWN);
     memcpy(want, data, sizeof want);
     for (int without = 1; without <= MEETINGS; without++) {
         make_table(&t, TEAMS, without);
-        run_step(&code, &t, TEAMS, true);
+        run_step(&code, &t, TEAMS, LOADED_DOWN);
         ck_assert_msg(memcmp(data, want, sizeof want) != 0, "meeting %d is not missed", without);
     }
     loaded_destroy(&code);
@@ -169,7 +169,7 @@ START_TEST(many_steps_as_threads_come)
     load_step(&target, &code);
     make_table(&t, TEAMS, 0);
     for (int i = 0; i <= TIMES; i++) {
-        run_step(&code, &t, TEAMS, false);
+        run_step(&code, &t, TEAMS, LOADED_AS_THEY_COME);
         if (i)
             ck_assert_mem_eq(data, want, sizeof want);
         memcpy(want, data, sizeof want);

@@ -12,7 +12,7 @@ typedef struct party {
     void *const *buffers;
     const int64_t *symbols;
     int teams;
-    bool in_turns;
+    loaded_order order;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
     int turn; /* the team that runs */
@@ -27,12 +27,13 @@ typedef struct member {
 
 static _Thread_local member *myself;
 
-/* From the last team to the first, and round again. */
+/* And round again. */
 static void pass_on(party *p)
 {
+    const int by = p->order == LOADED_DOWN ? p->teams - 1 : 1;
     int next = p->turn;
     do
-        next = (next + p->teams - 1) % p->teams;
+        next = (next + by) % p->teams;
     while (p->done[next] && next != p->turn);
     p->turn = next;
     pthread_cond_broadcast(&p->changed);
@@ -40,7 +41,7 @@ static void pass_on(party *p)
 
 static void wait_for_turn(party *p, int team)
 {
-    while (p->in_turns && p->turn != team)
+    while (p->order && p->turn != team)
         pthread_cond_wait(&p->changed, &p->lock);
 }
 
@@ -60,8 +61,8 @@ static uint32_t look(rlx_host_invocation *self, const uint32_t *counter)
     party *p = myself->of;
     (void)self;
     pthread_mutex_lock(&p->lock);
-    ck_assert_msg(p->idle++ < (p->in_turns ? ROUNDS * p->teams : MANY), "all teams wait");
-    if (p->in_turns) {
+    ck_assert_msg(p->idle++ < (p->order ? ROUNDS * p->teams : MANY), "all teams wait");
+    if (p->order) {
         pass_on(p);
         wait_for_turn(p, myself->team);
     }
@@ -83,14 +84,14 @@ static void *run_member(void *user)
     pthread_mutex_lock(&p->lock);
     p->done[m->team] = true;
     p->idle = 0;
-    if (p->in_turns)
+    if (p->order)
         pass_on(p);
     pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
 void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
-                         bool in_turns)
+                         loaded_order order)
 {
     pthread_t thread[MAX_TEAMS];
     member members[MAX_TEAMS];
@@ -98,8 +99,8 @@ void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *s
                .buffers = buffers,
                .symbols = symbols,
                .teams = teams,
-               .in_turns = in_turns,
-               .turn = teams - 1};
+               .order = order,
+               .turn = order == LOADED_DOWN ? teams - 1 : 0};
     ck_assert_int_le(teams, MAX_TEAMS);
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.changed, NULL);
