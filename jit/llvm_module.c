@@ -104,9 +104,11 @@ static rlx_status open_llvm(rlx_llvm *w)
     }
     w->cx = LLVMContextCreate();
     LLVMContextSetDiagnosticHandler(w->cx, on_diagnostic, w);
-    w->machine =
-        LLVMCreateTargetMachine(target, triple, w->target.cpu, w->target.features,
-                                LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+    const LLVMCodeGenOptLevel level = w->engine == &rlx_emit_engine_host_team
+                                          ? LLVMCodeGenLevelNone /* runs once, in tests */
+                                          : LLVMCodeGenLevelDefault;
+    w->machine = LLVMCreateTargetMachine(target, triple, w->target.cpu, w->target.features, level,
+                                         LLVMRelocPIC, LLVMCodeModelDefault);
     if (!w->machine)
         return RLX_FAIL(RLX_UNSUPPORTED, "LLVM makes no target machine for %s", w->target.cpu);
     LLVMTargetDataRef data = LLVMCreateTargetDataLayout(w->machine);
