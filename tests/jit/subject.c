@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "jit/host_team.h"
@@ -228,49 +227,82 @@ void loaded_destroy(loaded *l)
     rlx_elf_image_destroy(l->image);
 }
 
-enum { STACK_BYTES = 256 << 10, HOST_TEAM_BYTES = 64 << 10 };
+/* A team's invocations are coroutines, which take turns in one thread. Their stacks are made once, whoever uses them, and a switch between
+ * two is a few instructions of the processor that the code is for: most of what a team does here is waiting for each other. */
+enum { STACK_BYTES = 256 << 10, HOST_TEAM_BYTES = 64 << 10, MAX_INVOCATIONS = 1024 };
 
-typedef struct coroutine {
-    rlx_host_invocation self; /* first: a barrier gets its address */
-    ucontext_t cx, *scheduler;
-    void *stack;
-    int barriers;
-    bool done;
-    int32_t offered; /* to its subgroup */
-    const void *shown;
-    struct coroutine *of; /* all of the team */
+/* What all of them run. */
+typedef struct team_run {
     const loaded *code;
     void *const *buffers;
     const int64_t *symbols;
     int64_t team, teams;
+} team_run;
+
+typedef struct coroutine {
+    rlx_host_invocation self; /* first: a barrier gets its address */
+    void *stack, *here;       /* where it goes on */
+    int barriers;
+    bool done;
+    uint32_t takes;
+    int32_t offered[2]; /* to its subgroup: the next is put while others read the last one */
+    const void *shown;
 } coroutine;
 
-static _Thread_local coroutine *running;
+static _Thread_local struct scheduler {
+    coroutine each[MAX_INVOCATIONS];
+    coroutine *running;
+    void *here;
+    const team_run *run;
+} scheduler;
+
+/* Leaves *from, with what calls keep, for `to`, which was left so. */
+void subject_switch(void **from, void *to);
+__asm__(".text\n"
+        ".type subject_switch, @function\n"
+        "subject_switch:\n"
+        "    push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
+        "    mov %rsp, (%rdi)\n"
+        "    mov %rsi, %rsp\n"
+        "    pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp\n"
+        "    ret\n"
+        ".size subject_switch, . - subject_switch\n");
+
+/* Until it comes to a barrier, or its end. */
+static void resume(coroutine *c)
+{
+    scheduler.running = c;
+    subject_switch(&scheduler.here, c->here);
+}
+
+static void suspend(coroutine *c)
+{
+    subject_switch(&c->here, scheduler.here);
+}
 
 static void at_barrier(rlx_host_invocation *self)
 {
     coroutine *c = (coroutine *)self;
     c->barriers++;
-    swapcontext(&c->cx, c->scheduler);
+    suspend(c);
 }
 
 static int32_t take_from(rlx_host_invocation *self, int32_t x, int32_t from)
 {
     coroutine *c = (coroutine *)self;
-    const int lanes = c->code->subgroup;
+    const int lanes = scheduler.run->code->subgroup;
     ck_assert_msg(lanes > 0 && from >= 0 && from / lanes == self->thread / lanes,
                   "invocation %d takes from %d", self->thread, from);
-    c->offered = x;
+    const uint32_t i = c->takes++ & 1;
+    c->offered[i] = x;
     at_barrier(self);
-    x = c->of[from].offered;
-    at_barrier(self);
-    return x;
+    return scheduler.each[from].offered[i];
 }
 
 int subject_gather(const void *own, size_t bytes, void *all)
 {
-    coroutine *c = running;
-    const int lanes = c->code->subgroup, lane = c->self.thread % lanes;
+    coroutine *c = scheduler.running;
+    const int lanes = scheduler.run->code->subgroup, lane = c->self.thread % lanes;
     ck_assert_int_gt(lanes, 0);
     c->shown = own;
     at_barrier(&c->self);
@@ -280,63 +312,74 @@ int subject_gather(const void *own, size_t bytes, void *all)
     return lane;
 }
 
-static void run_coroutine(unsigned lo, unsigned hi)
+static void run_coroutine(void)
 {
-    coroutine *c = (coroutine *)((uintptr_t)hi << 32 | lo);
-    c->code->run(c->buffers, c->symbols, c->team, c->teams, &c->self);
+    coroutine *c = scheduler.running;
+    const team_run *r = scheduler.run;
+    r->code->run(r->buffers, r->symbols, r->team, r->teams, &c->self);
     c->done = true;
+    suspend(c);
 }
 
 /* All invocations up to their next barrier, until all are done. */
-static void schedule(coroutine *c, int n, ucontext_t *scheduler)
+static void schedule(int n)
 {
+    coroutine *c = scheduler.each;
     for (int round = 1; !c[0].done; round++) {
-        for (int i = 0; i < n; i++) {
-            running = &c[round & 1 ? i : n - 1 - i];
-            swapcontext(scheduler, &running->cx);
-        }
+        for (int i = 0; i < n; i++)
+            resume(&c[round & 1 ? i : n - 1 - i]);
         for (int i = 1; i < n; i++)
             ck_assert_msg(c[i].done == c[0].done && c[i].barriers == c[0].barriers,
                           "invocations 0 and %d part at barrier %d", i, c[0].barriers);
     }
 }
 
+static void free_stacks(void)
+{
+    for (int i = 0; i < MAX_INVOCATIONS; i++) {
+        free(scheduler.each[i].stack);
+        scheduler.each[i].stack = NULL;
+    }
+}
+
+/* As if it had been left where it begins. */
+static void begin_coroutine(coroutine *c)
+{
+    enum { KEPT = 6, WORDS = STACK_BYTES / sizeof(void *) };
+    c->stack = c->stack ? c->stack : aligned_alloc(64, STACK_BYTES);
+    ck_assert_ptr_nonnull(c->stack);
+    void **top = (void **)c->stack + WORDS - 1; /* as a call leaves it: 8 below a multiple of 16 */
+    *--top = (void *)(uintptr_t)run_coroutine;
+    for (int i = 0; i < KEPT; i++)
+        *--top = NULL;
+    c->here = top;
+}
+
 void loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
                      int teams, const loaded_meeting *m)
 {
-    int n = l->invocations;
-    ucontext_t scheduler;
-    coroutine *c = calloc((size_t)n, sizeof *c);
-    void *shared = aligned_alloc(64, HOST_TEAM_BYTES);
-    ck_assert(c && shared);
-    memset(shared, 0xC3, HOST_TEAM_BYTES);
+    static _Thread_local _Alignas(64) uint8_t shared[HOST_TEAM_BYTES];
+    const team_run run = {l, buffers, symbols, team, teams};
+    const int n = l->invocations;
+    ck_assert_int_le(n, MAX_INVOCATIONS);
+    memset(shared, 0xC3, sizeof shared);
     for (int i = 0; i < n; i++) {
-        c[i] = (coroutine){.self = {.thread = i,
-                                    .team_memory = shared,
-                                    .barrier = at_barrier,
-                                    .take = take_from,
-                                    .arrive = m ? m->arrive : NULL,
-                                    .look = m ? m->look : NULL},
-                           .of = c,
-                           .scheduler = &scheduler,
-                           .stack = malloc(STACK_BYTES),
-                           .code = l,
-                           .buffers = buffers,
-                           .symbols = symbols,
-                           .team = team,
-                           .teams = teams};
-        getcontext(&c[i].cx);
-        c[i].cx.uc_stack.ss_sp = c[i].stack;
-        c[i].cx.uc_stack.ss_size = STACK_BYTES;
-        c[i].cx.uc_link = &scheduler;
-        uintptr_t p = (uintptr_t)&c[i];
-        makecontext(&c[i].cx, (void (*)(void))run_coroutine, 2, (unsigned)p, (unsigned)(p >> 32));
+        coroutine *c = &scheduler.each[i];
+        begin_coroutine(c);
+        c->self = (rlx_host_invocation){.thread = i,
+                                        .team_memory = shared,
+                                        .barrier = at_barrier,
+                                        .take = take_from,
+                                        .arrive = m ? m->arrive : NULL,
+                                        .look = m ? m->look : NULL};
+        c->barriers = 0;
+        c->takes = 0;
+        c->done = false;
     }
-    schedule(c, n, &scheduler);
-    for (int i = 0; i < n; i++)
-        free(c[i].stack);
-    free(shared);
-    free(c);
+    scheduler.run = &run;
+    schedule(n);
+    if (m) /* in a thread that ends */
+        free_stacks();
 }
 
 static void run_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
