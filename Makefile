@@ -2,7 +2,7 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: all deps build install demo test check check-long check-vulkan check-random check-address check-thread clean
+.PHONY: all deps build install demo test check check-long check-vulkan check-gpu check-random check-address check-thread clean
 all: build
 
 deps: # what Debian packages are missing
@@ -26,10 +26,14 @@ test: build
 check: test check-long check-random check-address check-thread # and once more, with sanitizers
 
 check-long: build # what is too long for make test
-	@cd $(BUILD) && ctest --output-on-failure -j 2 -L long -LE vulkan
+	@cd $(BUILD) && ctest --output-on-failure -j 2 -L long -LE 'vulkan|gpu'
 
 check-vulkan: build # every golden and fixture on a Vulkan device: a software one takes as long as all of make test
 	@cd $(BUILD) && ctest --output-on-failure -j 2 -L vulkan
+
+check-gpu: build # the same on NVIDIA's and AMD's devices, or on drivers that stand for theirs: the list says which
+	@$(BUILD)/tests/gpu/rlx devices | grep -E '^(cuda|hip)'
+	@cd $(BUILD) && ctest --output-on-failure -j 2 -L gpu
 
 check-random: deps # graphs of tensor ops through every engine; what differs is reduced and printed
 	@cmake --build $(BUILD) --target random_graphs
@@ -42,7 +46,7 @@ check-address: deps
 	@# The leak checker's own walk through thread-local storage crashes now and then.
 	@# Fuzzers do a fixed number of rounds, so that a change alone decides. lower_checked is lower once more; what takes long and allocates as others do is left to make test.
 	@cd $(BUILD)-asan && LSAN_OPTIONS=use_tls=0 ctest --output-on-failure -j 2 --timeout 600 \
-		-E '^(lower_checked|aarch64|decode_bundled|vulkan_models|parity_llama|parity_fast|parity_windows|parity_formats|parity_kv|random_graphs.*_vulkan|conformance_(llama32|qwen3|.*_(lir|mir|v3|vulkan)|(mistral|qwen2|qwen3|smollm3)_avx2)|install)$$'
+		-E '^(lower_checked|aarch64|decode_bundled|vulkan_models|parity_llama|parity_fast|parity_windows|parity_formats|parity_kv|gpu_models|random_graphs.*_vulkan|conformance_(llama32|qwen3|.*_(lir|mir|v3|vulkan|cuda|hip)|(mistral|qwen2|qwen3|smollm3)_avx2)|install)$$'
 
 check-thread: deps # what runs on several threads
 	@cmake -S . -B $(BUILD)-tsan -G Ninja -DRLX_SANITIZE=thread > /dev/null

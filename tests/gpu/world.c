@@ -73,10 +73,15 @@ void world_forget_code(void)
 
 /* ---- contexts */
 
+void world_emulate(rlx_context *cx)
+{
+    cx->target.emulation = &emulated_gpu;
+    cx->target.team = TEAM;
+}
+
 rlx_status world_open(const rlx_context_options *options, rlx_context **out)
 {
     RLX_TRY(rlx_context_create(options, out));
-    (*out)->target.emulation = &emulated_gpu;
-    (*out)->target.team = TEAM;
+    world_emulate(*out);
     return RLX_OK;
 }

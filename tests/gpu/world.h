@@ -16,4 +16,7 @@ extern loaded_order world_order; /* of teams that run together */
 /* A context on a device of a fake driver, whose code is made for the host. `options` has the device's name and what else is wanted. */
 rlx_status world_open(const rlx_context_options *options, rlx_context **out);
 
+/* What is compiled in a context from now on is for the host. */
+void world_emulate(rlx_context *cx);
+
 #endif

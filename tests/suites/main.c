@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "frontend/context.h"
 #include "tests/suites/suites.h"
 #include "tests/vulkan/environment.h"
 #include "tests/vulkan/validation.h"
@@ -133,7 +134,10 @@ static bool has_device(conformance *c, bool optional)
     rlx_context *cx;
     rlx_status st =
         rlx_context_create(&(rlx_context_options){.device = c->device, .threads = 1}, &cx);
-    c->is_vulkan = !st && !strncmp(rlx_context_device(cx), "vulkan", 6);
+    c->is_vulkan = !st && cx->choice.is_vulkan;
+    c->is_gpu = !st && cx->choice.is_gpu;
+    if (c->is_gpu)
+        printf("on %s\n", cx->gpu->name);
     rlx_context_destroy(cx);
     if (!st && c->is_vulkan)
         st = find_layer(c);

@@ -14,8 +14,13 @@ static void fill_args(const conformance *c, const eval_run *r, const char *out,
                       char numbers[2][NUMBER_CHARS], const char **argv)
 {
     int n = 0;
-    const char *const fixed[] = {RLX_TOOL,  "eval",      r->model, "--inputs",
-                                 r->inputs, "--outputs", out};
+    const char *const fixed[] = {c->is_gpu ? RLX_STAND_IN : RLX_TOOL,
+                                 "eval",
+                                 r->model,
+                                 "--inputs",
+                                 r->inputs,
+                                 "--outputs",
+                                 out};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         argv[n++] = fixed[i];
     const struct {

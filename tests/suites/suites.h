@@ -28,6 +28,7 @@ typedef struct way {
 typedef struct conformance {
     const char *device, *threads; /* NULL: the program's own choice; each way's */
     bool is_vulkan, validated;    /* the device; and it runs under the validation layer */
+    bool is_gpu;                  /* NVIDIA's or AMD's, or what stands for it */
     way ways[MAX_WAYS];
     int nways;
     int passed, failed, skipped;
@@ -61,6 +62,7 @@ void put_way(const char *dir, const way *w, char text[PATH_CHARS]);
 /* ---- runs ----------------------------------------------------------------------------------- */
 
 #define RLX_TOOL RLX_BINARY_DIR "/bin/rlx"
+#define RLX_STAND_IN RLX_BINARY_DIR "/tests/gpu/rlx" /* tests/gpu/stand_in.h */
 
 typedef struct program {
     int code;        /* 128 + the signal when one ended it */
