@@ -30,6 +30,8 @@ typedef struct model_shape {
 static const model_shape shapes[] = {
     {"llama-3.2-1b", "llama", "LlamaForCausalLM", "llama-bpe", 2048, 16, 32, 8, 64, 8192, 128256,
      131072, 500000, 1e-5, 32, false},
+    {"llama-3.1-8b", "llama", "LlamaForCausalLM", "llama-bpe", 4096, 32, 32, 8, 128, 14336, 128256,
+     131072, 500000, 1e-5, 8, false},
     {"qwen3-0.6b", "qwen3", "Qwen3ForCausalLM", "qwen2", 1024, 28, 16, 8, 128, 3072, 151936, 40960,
      1000000, 1e-6, 0, true},
     {"tiny", "llama", "LlamaForCausalLM", "llama-bpe", 256, 2, 4, 2, 64, 512, 512, 8192, 500000,

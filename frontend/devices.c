@@ -488,31 +488,42 @@ void rlx_device_put_name(const rlx_device_choice *c, rlx_text *name)
 
 /* ---- speeds */
 
-enum { COPIED_BYTES = 64 << 20, TRIALS = 3 };
+enum { TRIALS = 3 };
 
-static double rate(double start)
+/* Bytes that are copied: to and from the host, and within, where starting it must be nothing beside it on devices that copy terabytes in a
+ * second. */
+typedef struct copied {
+    size_t host, within;
+} copied;
+
+static copied choose_bytes(const rlx_device *d)
 {
-    return COPIED_BYTES / (rlx_seconds() - start);
+    enum { PART = 8 };
+    const size_t host = 64u << 20, most = 1u << 30, part = (size_t)d->memory_bytes / PART;
+    const size_t range = d->max_range / 2, room = part < range ? part : range;
+    return (copied){room < host ? room : host, room < most ? room : most};
 }
 
-static double larger(double a, double b)
+static double faster(double before, size_t bytes, double start)
 {
-    return a > b ? a : b;
+    const double rate = (double)bytes / (rlx_seconds() - start);
+    return rate > before ? rate : before;
 }
 
 /* Copies to, from and within the device's memory: the best of a few. */
-static rlx_status measure(rlx_device *d, rlx_device_memory *m, char *host, rlx_device_speeds *out)
+static rlx_status measure(rlx_device *d, const copied *c, rlx_device_memory *m, char *host,
+                          rlx_device_speeds *out)
 {
     for (int i = 0; i < TRIALS; i++) {
         double start = rlx_seconds();
-        RLX_TRY(d->fn->write(d, m, 0, host, COPIED_BYTES));
-        out->upload = larger(out->upload, rate(start));
+        RLX_TRY(d->fn->write(d, m, 0, host, c->host));
+        out->upload = faster(out->upload, c->host, start);
         start = rlx_seconds();
-        RLX_TRY(d->fn->read(d, m, 0, host, COPIED_BYTES));
-        out->download = larger(out->download, rate(start));
+        RLX_TRY(d->fn->read(d, m, 0, host, c->host));
+        out->download = faster(out->download, c->host, start);
         start = rlx_seconds();
-        RLX_TRY(d->fn->copy(d, m, 0, COPIED_BYTES, COPIED_BYTES));
-        out->copy = larger(out->copy, rate(start));
+        RLX_TRY(d->fn->copy(d, m, 0, c->within, c->within));
+        out->copy = faster(out->copy, c->within, start);
     }
     return RLX_OK;
 }
@@ -529,12 +540,13 @@ rlx_status rlx_device_measure(const char *name, rlx_device_speeds *out)
         return RLX_FAIL(RLX_UNSUPPORTED, "device \"%s\" has no memory of its own", name);
     choice.vulkan.hides = true; /* so that the device's queue copies */
     RLX_TRY_NOTE(rlx_device_open(&choice, &d, &target), "device \"%s\"", name);
-    char *host = calloc(1, COPIED_BYTES);
+    const copied c = choose_bytes(d);
+    char *host = calloc(1, c.host);
     rlx_status st = host ? RLX_OK : RLX_OOM();
     if (!st)
-        st = d->fn->create_memory(d, 2 * (size_t)COPIED_BYTES, RLX_MEMORY_KEPT, &m);
+        st = d->fn->create_memory(d, 2 * c.within, RLX_MEMORY_KEPT, &m);
     if (!st)
-        st = measure(d, m, host, out);
+        st = measure(d, &c, m, host, out);
     free(host);
     d->fn->destroy_memory(d, m);
     rlx_device_destroy(d);

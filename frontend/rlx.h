@@ -275,7 +275,7 @@ RLX_API const char *rlx_device_why_none(const char *maker);
 typedef struct rlx_device_speeds {
     double upload, download, copy;
 } rlx_device_speeds;
-/* Copies 64 MiB a few times. RLX_UNSUPPORTED: the device has no memory of its own; RLX_NOT_FOUND: it is not there. */
+/* Copies an eighth of its memory a few times, at most 64 MiB to and from the host's and 1 GiB within its own. RLX_UNSUPPORTED: the device has no memory of its own; RLX_NOT_FOUND: it is not there. */
 RLX_API rlx_status rlx_device_measure(const char *name, rlx_device_speeds *out);
 
 typedef struct rlx_context rlx_context;
