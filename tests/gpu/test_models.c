@@ -239,6 +239,78 @@ START_TEST(pages_and_windows_give_the_cpus_bits)
 }
 END_TEST
 
+/* ---- models that do not fit, devices that are lost */
+
+/* The story says how much is missing; what does fit still runs, in the same context. */
+static void check_larger(rlx_gpu_kind k, const char *device)
+{
+    rlx_model *m;
+    EXPECT_OK(world_open(&(rlx_context_options){.device = device, .no_cache = true}, &gpu.cx));
+    EXPECT_ERROR(rlx_model_load(gpu.cx, BUNDLED, NULL, &m), RLX_OUT_OF_MEMORY,
+                 "MiB are needed on Fake ");
+    EXPECT_ERROR(rlx_model_load(gpu.cx, BUNDLED, NULL, &m), RLX_OUT_OF_MEMORY,
+                 "which has 4.0 MiB, 4.0 of them free: ");
+    ck_assert_int_eq(gpu.cx->gpu->used_bytes, 0);
+    ck_assert(!gpu.cx->gpu->fn->is_lost(gpu.cx->gpu));
+    EXPECT_OK(layers_use());
+    rlx_context_destroy(gpu.cx);
+    world_forget_code();
+    expect_silence(drivers[k]);
+}
+
+START_TEST(models_larger_than_memory)
+{
+    check_larger(RLX_GPU_CUDA, "cuda:1,memory=4M");
+    check_larger(RLX_GPU_HIP, "hip:1,memory=4M");
+}
+END_TEST
+
+static rlx_status try_to_generate(rlx_context *cx, rlx_model *m, collected *out)
+{
+    const rlx_sampling greedy = {0};
+    const rlx_generate_options o = {.prompt = "Once", .count = 4, .sampling = &greedy};
+    rlx_generate_stats stats;
+    rlx_session *s;
+    *out = (collected){0};
+    RLX_TRY(rlx_session_create(cx, &(rlx_session_options){.max_positions = MODEL_POSITIONS}, &s));
+    rlx_status st = rlx_model_generate(m, s, &o, collect, out, &stats);
+    rlx_session_destroy(s);
+    return st;
+}
+
+/* In the middle of a text. Opened anew the context loads the model again, and says the same. */
+START_TEST(texts_on_a_lost_device)
+{
+    enum { KERNEL_FAILED = 719, STEPS = 2 };
+    fake_driver *v = drivers[_i];
+    const rlx_model_options options = {.max_positions = MODEL_POSITIONS};
+    collected want, got;
+    rlx_context *cx;
+    rlx_model *m;
+    EXPECT_OK(world_open(&(rlx_context_options){.device = devices[_i], .no_cache = true}, &cx));
+    EXPECT_OK(rlx_model_load(cx, BUNDLED, &options, &m));
+    EXPECT_OK(try_to_generate(cx, m, &want));
+    v->plan(&(fake_plan){.call = "run_graph",
+                         .passes = STEPS,
+                         .fails = FAKE_FOREVER,
+                         .result = KERNEL_FAILED,
+                         .ends = true});
+    EXPECT_ERROR(try_to_generate(cx, m, &got), RLX_IO, "a kernel failed: device lost");
+    EXPECT_ERROR(try_to_generate(cx, m, &got), RLX_IO, "nothing runs on it any more");
+    rlx_model_destroy(m);
+    EXPECT_ERROR(rlx_model_load(cx, BUNDLED, &options, &m), RLX_IO, "nothing runs on it any more");
+    v->plan(NULL);
+    EXPECT_OK(rlx_context_reopen(cx));
+    EXPECT_OK(rlx_model_load(cx, BUNDLED, &options, &m));
+    EXPECT_OK(try_to_generate(cx, m, &got));
+    ck_assert_str_eq(got.text, want.text);
+    rlx_model_destroy(m);
+    rlx_context_destroy(cx);
+    world_forget_code();
+    expect_silence(v);
+}
+END_TEST
+
 /* ---- code that was made without the device */
 
 /* For the processor of a device that is somewhere else: loaded there, nothing is compiled. The driver is given the code itself, which nothing
@@ -299,11 +371,13 @@ int main(void)
     TCase *both = tcase_create("for both");
     tcase_add_loop_test(both, exact_logits_are_the_cpus, 0, RLX_GPU_KINDS);
     tcase_add_loop_test(both, pages_and_windows_give_the_cpus_bits, 0, RLX_GPU_KINDS);
+    tcase_add_loop_test(both, texts_on_a_lost_device, 0, RLX_GPU_KINDS);
     suite_add_tcase(s, both);
+    SUITE_TEST(s, "models_larger_than_memory", models_larger_than_memory);
     SUITE_TEST(s, "kept_formats_give_the_cpus_bits", kept_formats_give_the_cpus_bits);
     SUITE_TEST(s, "layers_on_both_give_the_cpus_bits", layers_on_both_give_the_cpus_bits);
     SUITE_TEST(s, "weights_in_blocks_give_the_cpus_bits", weights_in_blocks_give_the_cpus_bits);
     SUITE_TEST(s, "greedy_text_is_the_cpus", greedy_text_is_the_cpus);
     SUITE_TEST(s, "warmed_code_is_found", warmed_code_is_found); /* last: of other processors */
-    return suite_run(s, 9);
+    return suite_run(s, 12);
 }
