@@ -8,55 +8,32 @@
 
 /* ---- the map from LIR values to tiles ---- */
 
-static size_t slot_of(const rlx_emit *e, const rlx_ir_value *v)
-{
-    size_t i = (size_t)(((uintptr_t)v >> 4) * 0x9E3779B97F4A7C15u >> 20) & (e->nslots - 1);
-    while (e->slots[i] && e->slots[i]->value != v)
-        i = (i + 1) & (e->nslots - 1);
-    return i;
-}
-
-static rlx_status grow_slots(rlx_emit *e)
-{
-    size_t old_n = e->nslots;
-    rlx_emit_tile **old = e->slots;
-    e->nslots = old_n ? old_n * 2 : 256;
-    e->slots = RLX_NEW_ARRAY(e->arena, rlx_emit_tile *, e->nslots);
-    if (!e->slots)
-        return RLX_OOM();
-    for (size_t i = 0; i < old_n; i++)
-        if (old[i])
-            e->slots[slot_of(e, old[i]->value)] = old[i];
-    return RLX_OK;
-}
-
 static rlx_status new_slot(rlx_emit *e, const rlx_ir_value *v, int parts, rlx_emit_tile **out)
 {
-    if (2 * (e->nused + 1) > e->nslots)
-        RLX_TRY(grow_slots(e));
     rlx_emit_tile *t = RLX_NEW(e->arena, rlx_emit_tile);
     LLVMValueRef *part = RLX_NEW_ARRAY(e->arena, LLVMValueRef, parts);
     if (!t || !part)
         return RLX_OOM();
     *t = (rlx_emit_tile){.value = v, .n = parts, .part = part};
-    size_t i = slot_of(e, v);
-    assert(!e->slots[i]);
-    e->slots[i] = t;
-    e->nused++;
+    intptr_t *slot = rlx_ir_map_at(&e->tiles, v);
+    if (!slot)
+        return RLX_OOM();
+    assert(!*slot);
+    *slot = (intptr_t)t;
     *out = t;
     return RLX_OK;
 }
 
 const rlx_emit_tile *rlx_emit_get(const rlx_emit *e, const rlx_ir_value *v)
 {
-    const rlx_emit_tile *t = e->slots[slot_of(e, v)];
+    const rlx_emit_tile *t = rlx_emit_find(e, v);
     assert(t && "the verifier lets no value be used before its definition");
     return t;
 }
 
 const rlx_emit_tile *rlx_emit_find(const rlx_emit *e, const rlx_ir_value *v)
 {
-    return e->slots[slot_of(e, v)];
+    return (const rlx_emit_tile *)rlx_ir_map_get(&e->tiles, v, 0);
 }
 
 LLVMValueRef rlx_emit_scalar(const rlx_emit *e, const rlx_ir_value *v)
@@ -557,7 +534,6 @@ static void init_types(rlx_emit *e)
 
 static rlx_status emit_function(rlx_emit *e)
 {
-    RLX_TRY(grow_slots(e));
     RLX_TRY(e->engine->begin(e));
     LLVMBasicBlockRef body = rlx_emit_new_block(e, "body");
     LLVMPositionBuilderAtEnd(e->b, body);
@@ -584,6 +560,7 @@ void rlx_emit_deinit(rlx_emit *e)
 {
     LLVMDisposeBuilder(e->entry);
     LLVMDisposeBuilder(e->b);
+    rlx_ir_map_deinit(&e->tiles);
     rlx_arena_destroy(e->arena);
 }
 

@@ -22,6 +22,7 @@
 
 #include "jit/llvm_module.h"
 #include "jit/llvm_parts.h"
+#include "runtime/base/ir/ir_map.h"
 
 typedef struct rlx_emit rlx_emit;
 
@@ -113,8 +114,7 @@ struct rlx_emit {
     LLVMValueRef table;                   /* of a step: address of its rlx_step_head */
     LLVMValueRef symbol[RLX_MAX_SYMBOLS]; /* those loaded so far */
 
-    rlx_emit_tile **slots; /* LIR value -> tile: open addressing */
-    size_t nslots, nused;
+    rlx_ir_map tiles; /* LIR value -> rlx_emit_tile */
 
     LLVMTypeRef i1, i8, i16, i32, i64, f16, f32, f64, ptr;
 

@@ -206,8 +206,7 @@ static rlx_status emit_function(const rlx_emit *e, LLVMModuleRef module, LLVMTyp
     rlx_emit p = *e;
     p.module = module;
     p.parts = NULL;
-    p.slots = NULL;
-    p.nslots = p.nused = 0;
+    p.tiles = (rlx_ir_map){0};
     p.sink = p.symbols = p.memory = p.team_index = p.teams = NULL;
     memset(p.symbol, 0, sizeof p.symbol);
     p.b = LLVMCreateBuilderInContext(p.cx);
@@ -217,6 +216,7 @@ static rlx_status emit_function(const rlx_emit *e, LLVMModuleRef module, LLVMTyp
     rlx_status st = emit_body(&p, loop, l);
     LLVMDisposeBuilder(p.entry);
     LLVMDisposeBuilder(p.b);
+    rlx_ir_map_deinit(&p.tiles);
     return st;
 }
 

@@ -9,49 +9,26 @@
 
 /* ---- the map from LIR values to tiles ---- */
 
-static size_t slot_of(const rlx_spirv_emit *e, const rlx_ir_value *v)
-{
-    size_t i = (size_t)(((uintptr_t)v >> 4) * 0x9E3779B97F4A7C15u >> 20) & (e->nslots - 1);
-    while (e->slots[i] && e->slots[i]->value != v)
-        i = (i + 1) & (e->nslots - 1);
-    return i;
-}
-
-static rlx_status grow_slots(rlx_spirv_emit *e)
-{
-    size_t old_n = e->nslots;
-    rlx_spirv_tile **old = e->slots;
-    e->nslots = old_n ? old_n * 2 : 256;
-    e->slots = RLX_NEW_ARRAY(e->arena, rlx_spirv_tile *, e->nslots);
-    if (!e->slots)
-        return RLX_OOM();
-    for (size_t i = 0; i < old_n; i++)
-        if (old[i])
-            e->slots[slot_of(e, old[i]->value)] = old[i];
-    return RLX_OK;
-}
-
 static rlx_status new_slot(rlx_spirv_emit *e, const rlx_ir_value *v, int parts,
                            rlx_spirv_tile **out)
 {
-    if (2 * (e->nused + 1) > e->nslots)
-        RLX_TRY(grow_slots(e));
     rlx_spirv_tile *t = RLX_NEW(e->arena, rlx_spirv_tile);
     rlx_spirv_id *part = RLX_NEW_ARRAY(e->arena, rlx_spirv_id, parts);
     if (!t || !part)
         return RLX_OOM();
     *t = (rlx_spirv_tile){.value = v, .n = parts, .part = part};
-    size_t i = slot_of(e, v);
-    assert(!e->slots[i]);
-    e->slots[i] = t;
-    e->nused++;
+    intptr_t *slot = rlx_ir_map_at(&e->tiles, v);
+    if (!slot)
+        return RLX_OOM();
+    assert(!*slot);
+    *slot = (intptr_t)t;
     *out = t;
     return RLX_OK;
 }
 
 const rlx_spirv_tile *rlx_spirv_get(const rlx_spirv_emit *e, const rlx_ir_value *v)
 {
-    const rlx_spirv_tile *t = e->slots[slot_of(e, v)];
+    const rlx_spirv_tile *t = (const rlx_spirv_tile *)rlx_ir_map_get(&e->tiles, v, 0);
     assert(t && "the verifier lets no value be used before its definition");
     return t;
 }
@@ -736,7 +713,6 @@ static rlx_status emit_module(rlx_spirv_emit *e, rlx_text *out)
     e->u32 = rlx_spirv_type_int(m, 32);
     e->i64 = rlx_spirv_type_int(m, 64);
     e->f32 = rlx_spirv_type_float(m, 32);
-    RLX_TRY(grow_slots(e));
     RLX_TRY(begin(e));
     RLX_TRY(emit_block(e, e->kernel->body));
     rlx_spirv_put(m, RLX_SPIRV_BODY, SpvOpReturn, 0, NULL);
@@ -766,6 +742,7 @@ rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, const rlx_spirv_opti
     size_t start = out->len;
     rlx_status st = emit_module(&e, out);
     rlx_spirv_module_deinit(&e.m);
+    rlx_ir_map_deinit(&e.tiles);
     rlx_arena_destroy(e.arena);
     RLX_TRY(st);
     RLX_TRY_NOTE(rlx_spirv_validate((const uint32_t *)(const void *)(out->data + start),

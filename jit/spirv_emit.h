@@ -35,6 +35,7 @@
 #include "jit/spirv_module.h"
 #include "lir/lir.h"
 #include "runtime/base/arena.h"
+#include "runtime/base/ir/ir_map.h"
 #include "runtime/vulkan_features.h"
 
 enum {
@@ -97,8 +98,7 @@ typedef struct rlx_spirv_emit {
     int team;
     int subgroup; /* invocations that may change elements without the exchange; 0: none */
     rlx_arena *arena;
-    rlx_spirv_tile **slots; /* LIR value -> tile: open addressing */
-    size_t nslots, nused;
+    rlx_ir_map tiles; /* LIR value -> rlx_spirv_tile */
 
     rlx_spirv_id bool_, u32, i64, f32; /* the usual types */
     rlx_spirv_id thread;               /* u32, 0..team-1 */

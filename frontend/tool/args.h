@@ -150,6 +150,11 @@ const char *precision_name(rlx_precision p);
     {                                                                                     \
         "cache-type-v", "ctv", OPTION_TEXT, "TYPE", "the same of values", &(where).type_v \
     }
+/* On what, by which settings, out of which cache: of all that run a model. */
+#define OPTIONS_PLACE(where)                                                                    \
+    OPTION_DEVICE(where), OPTION_LAYERS(where), OPTION_PROFILE(where), OPTION_CACHE_DIR(where), \
+        OPTION_NO_CACHE(where), OPTION_NO_COMPILE(where), OPTION_CACHE_KEYS(where),             \
+        OPTION_CACHE_VALUES(where)
 /* What --profile, --precision and --cache-type-* say of the model into *o, in this order; the rest
  * keeps its value. As args_parse: -1 to go on, and then the caller destroys w->profile, behind
  * whatever uses it. */

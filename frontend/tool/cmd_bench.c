@@ -526,14 +526,7 @@ int command_bench(int argc, char **argv)
         {"kernels", NULL, OPTION_FLAG, NULL, "the same of every kernel of a row", &o.kernels},
         {"output", "o", OPTION_TEXT, "KIND", "md, json or csv (md)", &o.output},
         OPTION_PRECISION(o.where, "fast"),
-        OPTION_DEVICE(o.where),
-        OPTION_LAYERS(o.where),
-        OPTION_PROFILE(o.where),
-        OPTION_CACHE_DIR(o.where),
-        OPTION_NO_CACHE(o.where),
-        OPTION_NO_COMPILE(o.where),
-        OPTION_CACHE_KEYS(o.where),
-        OPTION_CACHE_VALUES(o.where),
+        OPTIONS_PLACE(o.where),
     };
     const command_spec spec = {
         "bench", "tokens per second, and as shares of what was measured of the machine meanwhile",

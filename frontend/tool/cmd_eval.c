@@ -503,14 +503,7 @@ int command_eval(int argc, char **argv)
          &e->probes},
         OPTION_PRECISION(e->where, "exact"),
         OPTION_THREADS(e->where),
-        OPTION_DEVICE(e->where),
-        OPTION_LAYERS(e->where),
-        OPTION_PROFILE(e->where),
-        OPTION_CACHE_DIR(e->where),
-        OPTION_NO_CACHE(e->where),
-        OPTION_NO_COMPILE(e->where),
-        OPTION_CACHE_KEYS(e->where),
-        OPTION_CACHE_VALUES(e->where),
+        OPTIONS_PLACE(e->where),
     };
     const command_spec spec = {"eval",  "runs a model on named tensors", "MODEL", &e->where.model,
                                options, sizeof options / sizeof *options};

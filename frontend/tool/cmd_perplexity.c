@@ -431,15 +431,8 @@ int command_perplexity(int argc, char **argv)
          "how far the model's probabilities are from those of such a file, for its text", &p.kl},
         {"json", NULL, OPTION_FLAG, NULL, "for programs", &p.json},
         OPTION_PRECISION(p.where, "fast"),
-        OPTION_DEVICE(p.where),
-        OPTION_LAYERS(p.where),
         OPTION_THREADS(p.where),
-        OPTION_PROFILE(p.where),
-        OPTION_CACHE_DIR(p.where),
-        OPTION_NO_CACHE(p.where),
-        OPTION_NO_COMPILE(p.where),
-        OPTION_CACHE_KEYS(p.where),
-        OPTION_CACHE_VALUES(p.where),
+        OPTIONS_PLACE(p.where),
     };
     const command_spec spec = {.name = "perplexity",
                                .about = "how well a model foresees a text; how far its "

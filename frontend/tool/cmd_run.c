@@ -201,14 +201,7 @@ int command_run(int argc, char **argv)
          &o.json},
         OPTION_PRECISION(o.where, "fast"),
         OPTION_THREADS(o.where),
-        OPTION_DEVICE(o.where),
-        OPTION_LAYERS(o.where),
-        OPTION_PROFILE(o.where),
-        OPTION_CACHE_DIR(o.where),
-        OPTION_NO_CACHE(o.where),
-        OPTION_NO_COMPILE(o.where),
-        OPTION_CACHE_KEYS(o.where),
-        OPTION_CACHE_VALUES(o.where),
+        OPTIONS_PLACE(o.where),
     };
     const command_spec spec = {
         "run",   "generates text: an answer where there is a chat template, else a continuation",

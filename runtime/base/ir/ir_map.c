@@ -1,6 +1,6 @@
-#include <stdlib.h>
+#include "runtime/base/ir/ir_map.h"
 
-#include "runtime/base/ir/ir_internal.h"
+#include <stdlib.h>
 
 void rlx_ir_map_deinit(rlx_ir_map *m)
 {
