@@ -5,7 +5,8 @@
  * Compiles the model's buckets in fast precision, as `rlx warm` does, and prints for each target a table of the kernels that
  * decode a token and one of those of a prompt. Registers, spills and team memory are those of the code object, or ptxas's;
  * instructions are counted in what llvm-objdump-19 prints, or in PTX: once each, however often a loop runs them. Bytes
- * and operations are a launch's at the bucket's end: of the tape, as `rlx bench` has them. Programs that are not on PATH leave
+ * and operations are a launch's at the bucket's end: of the tape, as `rlx bench` has them. Of a target with ",step=kernel" the last row is
+ * all launches in one. Programs that are not on PATH leave
  * their columns empty. */
 #include <ftw.h>
 #include <stdio.h>
@@ -91,7 +92,9 @@ static void look_at_ptx(const rlx_gpu_processor *p, const rlx_program_kernel *k,
     while (f && fgets(line, sizeof line, f)) {
         find_number(line, "registers", &out->registers);
         find_number(line, "bytes smem", &out->team_bytes);
-        find_number(line, "bytes spill stores", &out->spills);
+        int64_t spills; /* of each function */
+        if (find_number(line, "bytes spill stores", &spills))
+            out->spills = spills + (out->spills > 0 ? out->spills : 0);
     }
     if (f)
         pclose(f);
@@ -160,13 +163,16 @@ static void put_row(const rlx_program_kernel *k, int64_t launches, const facts *
 
 static rlx_status put_program(const rlx_gpu_processor *gpu, const rlx_program *p, const char *phase)
 {
-    int64_t *launches = calloc(p->nkernels + 1, sizeof *launches);
+    const uint32_t n = p->nkernels + p->nparts; /* of GPUs a part is the step */
+    int64_t *launches = calloc(n + 1, sizeof *launches);
     rlx_status st = launches ? RLX_OK : RLX_OOM();
-    if (launches)
+    if (launches) {
         count_launches(p, p->nfuncs - 1, 1, launches);
+        launches[p->nkernels] = p->nparts;
+    }
     printf("\n### %s, %s\n\n", gpu->name, phase);
     put_header(gpu);
-    for (uint32_t i = 0; i < p->nkernels && !st; i++) {
+    for (uint32_t i = 0; i < n && !st; i++) {
         facts f;
         st = look_at(gpu, &p->kernels[i], &f);
         if (!st)

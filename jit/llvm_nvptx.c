@@ -23,15 +23,25 @@ static void annotate(rlx_emit *e, const char *what, int value)
                                 LLVMMetadataAsValue(e->cx, LLVMMDNodeInContext2(e->cx, node, 3)));
 }
 
+enum { BLOCKS = 2, REGISTERS = 65536, MANY = 128 };
+
 /* Promises ptxas the block's size. Sums of fragments stay in registers: without a word on how many
  * blocks a processor shall hold, ptxas may spill some to have more of them there. Of larger teams two
  * would leave an invocation fewer registers than are many. */
 static void annotate_all(rlx_emit *e, bool fragments)
 {
-    enum { BLOCKS = 2, REGISTERS = 65536, MANY = 128 };
     annotate(e, "maxntidx", e->target->team);
     if (fragments && REGISTERS / (BLOCKS * e->target->team) >= MANY)
         annotate(e, "minctasm", BLOCKS);
+}
+
+/* Without a word, functions that a step calls get more than that, and take them, whatever they are for. */
+static void annotate_step(rlx_emit *e)
+{
+    const int blocks = REGISTERS / (MANY * e->target->team);
+    annotate_all(e, e->needs->fragments);
+    if (!e->needs->fragments && blocks > 0)
+        annotate(e, "minctasm", blocks);
 }
 
 static void read_registers(rlx_emit *e)
@@ -202,7 +212,7 @@ static rlx_status begin_step(rlx_emit *e)
     e->table = LLVMGetParam(e->fn, 0);
     e->symbols = LLVMGetParam(e->fn, 1);
     size_shared_memory(e);
-    annotate_all(e, e->needs->fragments);
+    annotate_step(e);
     return RLX_OK;
 }
 
