@@ -23,8 +23,9 @@ typedef struct floats {
     const rlx_matrix_unit *unit;
     rlx_format format;
     rlx_emit_fragments own;
-    int64_t base[2], stride; /* bytes, in the exchange */
-    words *columns;          /* room for those of a subgroup */
+    int64_t stride;        /* bytes, of rows in the exchange */
+    LLVMValueRef first[2]; /* of each operand: where this invocation's first word lies */
+    words *columns;        /* room for those of a subgroup */
 } floats;
 
 static int64_t stride_of(const rlx_ir_node *n)
@@ -37,22 +38,36 @@ int64_t rlx_emit_matrix_float_bytes(const rlx_ir_node *n)
     return (n->in[1]->type.dim[0] + n->in[2]->type.dim[0]) * stride_of(n);
 }
 
-/* What a fragment wants of an operand for chunk h, of rows from `first` on. */
-static void get_words(rlx_emit *e, const floats *x, int operand, LLVMValueRef first, LLVMValueRef h,
+static LLVMValueRef after(rlx_emit *e, LLVMValueRef p, LLVMValueRef bytes)
+{
+    return rlx_emit_offset(e, e->i8, p, bytes);
+}
+
+/* Where this invocation's words of an operand begin, whose rows lie from byte `base` on. */
+static LLVMValueRef first_word(rlx_emit *e, const floats *x, int operand, int64_t base)
+{
+    const rlx_matrix_floats *u = x->unit->floats;
+    LLVMValueRef row = rlx_emit_matrix_along(e, operand ? &u->b_column : &u->a_row, 0);
+    LLVMValueRef k = rlx_emit_matrix_along(e, operand ? &u->b_k : &u->a_k, 0);
+    row = rlx_emit_add(e->b, row, operand ? x->own.column : x->own.row);
+    LLVMValueRef at = rlx_emit_mul(e->b, row, rlx_emit_int(e->i32, x->stride));
+    at = rlx_emit_add(e->b, at, rlx_emit_mul(e->b, k, rlx_emit_int(e->i32, HALF)));
+    at = rlx_emit_add(e->b, at, rlx_emit_int(e->i32, base));
+    return after(e, e->exchange, LLVMBuildZExt(e->b, at, e->i64, ""));
+}
+
+/* What fragment i of an operand wants of the chunk whose first word is at p. */
+static void get_words(rlx_emit *e, const floats *x, int operand, LLVMValueRef p, int64_t i,
                       words *out)
 {
     const rlx_matrix_floats *u = x->unit->floats;
     const rlx_matrix_axis *row = operand ? &u->b_column : &u->a_row;
     const rlx_matrix_axis *k = operand ? &u->b_k : &u->a_k;
-    LLVMValueRef stride = rlx_emit_int(e->i32, x->stride), half = rlx_emit_int(e->i32, HALF);
-    LLVMValueRef chunk = rlx_emit_mul(e->b, h, rlx_emit_int(e->i32, u->k * HALF));
+    const int64_t first = i * (operand ? x->unit->n : x->unit->m);
     for (int w = 0; w < (operand ? u->b_words : u->a_words); w++) {
-        LLVMValueRef at = rlx_emit_add(e->b, first, rlx_emit_matrix_along(e, row, w));
-        at = rlx_emit_add(e->b, rlx_emit_mul(e->b, at, stride), chunk);
-        at = rlx_emit_add(e->b, at, rlx_emit_mul(e->b, rlx_emit_matrix_along(e, k, w), half));
-        at = rlx_emit_add(e->b, at, rlx_emit_int(e->i32, x->base[operand]));
-        LLVMValueRef p = LLVMBuildGEP2(e->b, e->i8, e->exchange, &at, 1, "");
-        out->of[w] = LLVMBuildLoad2(e->b, e->i32, p, "");
+        const int64_t at =
+            (first + rlx_matrix_offset(row, w)) * x->stride + rlx_matrix_offset(k, w) * HALF;
+        out->of[w] = LLVMBuildLoad2(e->b, e->i32, after(e, p, rlx_emit_int(e->i64, at)), "");
         LLVMSetAlignment(out->of[w], WORD);
     }
 }
@@ -61,14 +76,15 @@ static void add_chunk(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *sum
 {
     const floats *x = user;
     const rlx_matrix_unit *u = x->unit;
-    for (int64_t j = 0; j < x->own.across; j++) {
-        LLVMValueRef column = rlx_emit_add(e->b, x->own.column, rlx_emit_int(e->i32, j * u->n));
-        get_words(e, x, 1, column, h, &x->columns[j]);
-    }
+    LLVMValueRef at[2], chunk = rlx_emit_int(e->i64, u->floats->k * HALF);
+    chunk = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, h, e->i64, ""), chunk);
+    for (int i = 0; i < 2; i++)
+        at[i] = after(e, x->first[i], chunk);
+    for (int64_t j = 0; j < x->own.across; j++)
+        get_words(e, x, 1, at[1], j, &x->columns[j]);
     for (int64_t i = 0; i < x->own.down; i++) {
         words rows;
-        get_words(e, x, 0, rlx_emit_add(e->b, x->own.row, rlx_emit_int(e->i32, i * u->m)), h,
-                  &rows);
+        get_words(e, x, 0, at[0], i, &rows);
         for (int64_t j = 0; j < x->own.across; j++)
             e->engine->multiply_floats(e, x->format, rows.of, x->columns[j].of,
                                        sums + (i * x->own.across + j) * u->sums);
@@ -103,11 +119,12 @@ rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n)
     if (!x.columns)
         return RLX_OOM();
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    x.base[1] = a->dim[0] * x.stride;
-    for (int i = 0; i < 2; i++)
-        rlx_emit_matrix_put_rows(
-            e, n->in[1 + i],
-            rlx_emit_offset(e, e->i8, e->exchange, rlx_emit_int(e->i64, x.base[i])), x.stride);
+    for (int i = 0; i < 2; i++) {
+        const int64_t base = i ? a->dim[0] * x.stride : 0;
+        x.first[i] = first_word(e, &x, i, base);
+        rlx_emit_matrix_put_rows(e, n->in[1 + i], after(e, e->exchange, rlx_emit_int(e->i64, base)),
+                                 x.stride);
+    }
     e->engine->copies_end(e);
     e->engine->barrier(e);
     RLX_TRY(rlx_emit_matrix_steps(e, rlx_emit_get(e, n->in[0]), a->dim[1] / x.unit->floats->k,

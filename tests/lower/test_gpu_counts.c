@@ -1,4 +1,4 @@
-/* Products of codes of 512 tokens for NVIDIA, with the matrix unit and without: the PTX of their inner
+/* Products of codes, f16 and bf16 of 512 tokens for NVIDIA, with the matrix unit and without: the PTX of their inner
  * loops counted, and what ptxas says where it is on PATH: no spills. RLX_PRINT_COUNTS=1 prints the table
  * of bench/results/2026-11-30-gpu-kernels.md. */
 #include <stdio.h>
@@ -20,9 +20,10 @@ typedef struct counts {
     ptxas_report report;
 } counts;
 
+/* Not the further lines of one with lists of operands. */
 static bool is_instruction(const char *line)
 {
-    return line[0] == '\t' && line[1] != '.' && line[1] != '/' && line[1] != '{' && line[1] != '}';
+    return line[0] == '\t' && !strchr("./{}\t", line[1]);
 }
 
 /* The line after p's. */
@@ -78,10 +79,15 @@ static void count_loop(const char *ptx, int times, counts *out)
         count_lines(after(label), last, times, out);
 }
 
+static bool is_of_floats(const rlx_ir_node *n)
+{
+    return n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_CONTRACT_ROWS;
+}
+
 static const rlx_ir_node *find_products(const rlx_ir_block *block)
 {
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
-        if (n->op == RLX_LIR_DOT || n->op == RLX_LIR_DOT_ROWS)
+        if (n->op == RLX_LIR_DOT || n->op == RLX_LIR_DOT_ROWS || is_of_floats(n))
             return n;
         for (int i = 0; i < n->nblock; i++) {
             const rlx_ir_node *found = find_products(n->blocks[i]);
@@ -90,6 +96,13 @@ static const rlx_ir_node *find_products(const rlx_ir_block *block)
         }
     }
     return NULL;
+}
+
+/* How often a loop inside of the step runs: over groups of codes, or chunks. */
+static int inner_trips(const rlx_ir_node *n)
+{
+    return is_of_floats(n) ? (int)(n->in[1]->type.dim[1] / rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 1))
+                           : (int)n->in[4]->type.dim[1];
 }
 
 static counts count_kernels(const rlx_ir_module *lir, const rlx_jit_target *t)
@@ -102,8 +115,8 @@ static counts count_kernels(const rlx_ir_module *lir, const rlx_jit_target *t)
         if (!n)
             continue;
         EXPECT_OK(rlx_jit_emit_kernel(k, t, &ptx, &bytes));
-        const rlx_ir_type *a = &n->in[1]->type, *b = &n->in[3]->type;
-        count_loop((char *)ptx, (int)n->in[4]->type.dim[1], &c);
+        const rlx_ir_type *a = &n->in[1]->type, *b = &n->in[is_of_floats(n) ? 2 : 3]->type;
+        count_loop((char *)ptx, inner_trips(n), &c);
         c.products = (double)(a->dim[0] * b->dim[0] * a->dim[1]) / RLX_JIT_DEFAULT_TEAM;
         if (have_ptxas())
             c.report = ptxas_assemble(k->name, (char *)ptx, bytes, t->processor);
@@ -143,7 +156,7 @@ static counts count(const char *format, const char *processor, bool unit, bool g
     put_module(&text, format, gate);
     EXPECT_OK(rlx_jit_lir_target(&target, &lir_target));
     if (!unit)
-        memset(&lir_target.byte_matrix, 0, sizeof lir_target.byte_matrix);
+        lir_target.byte_matrix = lir_target.float_matrix = (rlx_lir_fragment){0};
     EXPECT_OK(rlx_ir_parse(&rlx_hir_level, dims, "counts", text.data, &hir));
     EXPECT_OK(rlx_hir_lower(hir, &mir));
     EXPECT_OK(rlx_mir_choose_precision(mir, RLX_MIR_PREFILL, &lir_target));
@@ -167,16 +180,20 @@ static const struct {
     int mmas;    /* of a step */
     double most; /* instructions per product: a tenth more than was counted */
 } cases[] = {
-    {"q8_0", false, 32, 0.394}, {"q4_0", false, 32, 0.483}, {"q4_k", false, 32, 0.504},
-    {"q6_k", false, 64, 0.904}, {"q8_0", true, 64, 0.372},  {"q4_k", true, 64, 0.474},
-    {"q6_k", true, 128, 0.863},
+    {"q8_0", false, 32, 0.360}, {"q4_0", false, 32, 0.449}, {"q4_k", false, 32, 0.469},
+    {"q6_k", false, 64, 0.836}, {"q8_0", true, 64, 0.337},  {"q4_k", true, 64, 0.440},
+    {"q6_k", true, 128, 0.795}, {"f16", false, 32, 0.114},  {"bf16", false, 32, 0.114},
+    {"bf16", true, 64, 0.0932},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
 static void print_counts(int number, const char *processor, bool unit, const counts *c)
 {
     printf("| %s%s | %s | %s | %.0f | %d | %d | %.2f | %d | %d | %d |\n", cases[number].format,
-           cases[number].gate ? ", gate and up" : "", processor, unit ? "matrix unit" : "bytes",
+           cases[number].gate ? ", gate and up" : "", processor,
+           unit                                  ? "matrix unit"
+           : strstr(cases[number].format, "f16") ? "f32"
+                                                 : "bytes",
            c->products, c->mmas, c->instructions, c->instructions / c->products,
            c->report.registers, c->report.spills, c->report.shared);
 }
@@ -217,10 +234,13 @@ START_TEST(sums_are_few)
     rlx_lir_target t;
     rlx_lir_schedule s;
     EXPECT_OK(rlx_jit_lir_target(&target, &t));
-    rlx_lir_contract_shape shape = {
-        .m = TOKENS, .n = WIDTH, .k = WIDTH, .lanes = 1, .quantized = true};
-    for (shape.contracts = 1; shape.contracts <= 4; shape.contracts++) {
+    rlx_lir_contract_shape shape = {.m = TOKENS, .n = WIDTH, .k = WIDTH, .lanes = 1};
+    for (int i = 0; i < 8; i++) {
+        shape.contracts = 1 + i / 2;
+        shape.quantized = i % 2;
+        shape.width = shape.quantized ? 0 : t.float_matrix.k;
         rlx_lir_schedule_contract(&t, &shape, &s);
+        ck_assert_int_eq(s.k, shape.quantized ? 128 : 64);
         ck_assert(s.m == 16 || s.m * s.n * shape.contracts <= SUMS * t.team);
         ck_assert(s.m == 64 || s.m * s.n * shape.contracts > SUMS * t.team / 4);
         ck_assert_int_eq(s.block_m, s.m);
