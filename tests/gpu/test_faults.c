@@ -6,15 +6,14 @@
 #include "runtime/cache.h"
 #include "runtime/device_gpu_impl.h"
 #include "tests/gpu/world.h"
-#include "tests/vulkan/layers.h"
+#include "tests/vulkan/trials.h"
 
 #define SAVED "test_gpu_faults.rlx"
 
-enum { SHORT = 3, OUT_OF_MEMORY = 2, KERNEL_FAILED = 719 };
+enum { SHORT = TRIAL_TOKENS, OUT_OF_MEMORY = 2, KERNEL_FAILED = 719 };
 
 static rlx_gpu_kind kind; /* of what is tested now */
 static fake_driver *driver;
-static rlx_text entry; /* the bytes of gpu.e */
 
 static void open_gpu(void)
 {
@@ -40,58 +39,6 @@ static rlx_status try_open(void *user)
     RLX_TRY(rlx_gpu_open(&(rlx_gpu_options){.kind = kind, .index = 1}, &d));
     rlx_device_destroy(d);
     return RLX_OK;
-}
-
-/* Uploads, makes kernels. */
-static rlx_status try_load(void *user)
-{
-    rlx_weights *w;
-    rlx_program *p;
-    rlx_executable *e = NULL;
-    (void)user;
-    layers_make_weights(&w);
-    EXPECT_OK(rlx_program_decode(entry.data, entry.len, &p));
-    rlx_status st = rlx_executable_create_on(gpu.cx->gpu, p, w, &e);
-    rlx_executable_destroy(e);
-    rlx_weights_destroy(w);
-    return st;
-}
-
-/* Makes states, arena and tape; runs. `user`: whether times are taken. */
-static rlx_status try_session(void *user)
-{
-    rlx_session *s;
-    const float *out;
-    EXPECT_OK(rlx_session_create(
-        gpu.cx,
-        &(rlx_session_options){.max_positions = POSITIONS, .time_kernels = *(const bool *)user},
-        &s));
-    layers_put(0, 0, 0, 0, SHORT);
-    rlx_status st = layers_step(s, gpu.e, SHORT, &out);
-    rlx_session_destroy(s);
-    return st;
-}
-
-/* Sequence 0 is 1's, whose last page it copies to go on. */
-static rlx_status try_fork(void *user)
-{
-    rlx_session *s = user;
-    const float *out;
-    EXPECT_OK(rlx_session_rewind(s, 0, 0));
-    EXPECT_OK(rlx_session_fork(s, 1, 0));
-    layers_put(0, 0, 1, SHORT, 1);
-    return layers_step(s, gpu.e, 1, &out);
-}
-
-static rlx_status try_write(void *user)
-{
-    return rlx_session_write(user, 1, "layers", SAVED);
-}
-
-static rlx_status try_read(void *user)
-{
-    EXPECT_OK(rlx_session_rewind(user, 2, 0));
-    return rlx_session_read(user, 2, "layers", SAVED);
 }
 
 static bool is_either(const char *name, const char *cuda, const char *hip)
@@ -133,31 +80,23 @@ static int fail_each(rlx_status (*what)(void *user), void *user)
 
 START_TEST(every_call_may_fail)
 {
-    bool timed = false;
+    trial t;
     float want[HIDDEN], got[HIDDEN];
     open_gpu();
-    rlx_session *s = layers_make_session(&gpu, 3);
-    EXPECT_OK(rlx_program_encode(rlx_executable_program(gpu.e), &entry));
-    layers_say(s, gpu.e, 1, 0, 0, SHORT, got);
-    EXPECT_OK(rlx_session_fork(s, 1, 2));
-    layers_say(s, gpu.e, 2, 1, SHORT, SHORT + 1, want);
-    EXPECT_OK(try_fork(s)); /* what is made once is there */
-    EXPECT_OK(try_write(s));
-    EXPECT_OK(try_read(s));
+    trial_init(&t, SHORT, SAVED);
+    layers_say(t.s, gpu.e, 2, 1, SHORT, SHORT + 1, want);
     ck_assert_int_ge(fail_each(try_open, NULL), 7);
-    ck_assert_int_ge(fail_each(try_load, NULL), 20);
-    ck_assert_int_ge(fail_each(try_session, &timed), 20);
-    timed = true;
-    ck_assert_int_ge(fail_each(try_session, &timed), 20);
-    ck_assert_int_ge(fail_each(try_fork, s), 5);
-    ck_assert_int_ge(fail_each(try_write, s), 4);
-    ck_assert_int_ge(fail_each(try_read, s), 4);
-    layers_say(s, gpu.e, 2, 1, SHORT, SHORT + 1, got);
+    ck_assert_int_ge(fail_each(trial_load, &t), 20);
+    ck_assert_int_ge(fail_each(trial_session, &t), 20);
+    t.timed = true;
+    ck_assert_int_ge(fail_each(trial_session, &t), 20);
+    ck_assert_int_ge(fail_each(trial_fork, &t), 5);
+    ck_assert_int_ge(fail_each(trial_write, &t), 4);
+    ck_assert_int_ge(fail_each(trial_read, &t), 4);
+    layers_say(t.s, gpu.e, 2, 1, SHORT, SHORT + 1, got);
     EXPECT_BITS(got, want);
-    rlx_session_destroy(s);
+    trial_deinit(&t);
     layers_close_gpu();
-    rlx_text_deinit(&entry);
-    remove(SAVED);
     expect_silence();
 }
 END_TEST

@@ -7,7 +7,7 @@
 #include "runtime/cache.h"
 #include "runtime/device_vulkan_impl.h"
 #include "runtime/device_weights.h"
-#include "tests/vulkan/layers.h"
+#include "tests/vulkan/trials.h"
 
 #define SAVED "test_vulkan_faults.rlx"
 
@@ -221,8 +221,6 @@ END_TEST
 
 /* ---- every call, one after another */
 
-static rlx_text entry; /* the bytes of gpu.e */
-
 static rlx_status try_open(void *user)
 {
     rlx_device *d = NULL;
@@ -233,65 +231,14 @@ static rlx_status try_open(void *user)
     return RLX_OK;
 }
 
-/* Uploads, makes kernels. */
-static rlx_status try_load(void *user)
-{
-    rlx_weights *w;
-    rlx_program *p;
-    rlx_executable *e = NULL;
-    (void)user;
-    layers_make_weights(&w);
-    EXPECT_OK(rlx_program_decode(entry.data, entry.len, &p));
-    rlx_status st = rlx_executable_create_on(gpu.cx->gpu, p, w, &e);
-    rlx_executable_destroy(e);
-    rlx_weights_destroy(w);
-    return st;
-}
-
-/* Makes states, arena and tape, with times of kernels; runs. */
-static rlx_status try_session(void *user)
-{
-    rlx_session *s;
-    const float *out;
-    (void)user;
-    EXPECT_OK(rlx_session_create(
-        gpu.cx, &(rlx_session_options){.max_positions = POSITIONS, .time_kernels = true}, &s));
-    layers_put(0, 0, 0, 0, 3);
-    rlx_status st = layers_step(s, gpu.e, 3, &out);
-    rlx_session_destroy(s);
-    return st;
-}
-
-/* Sequence 0 is 1's, whose last page it copies to go on. */
-static rlx_status try_fork(void *user)
-{
-    rlx_session *s = user;
-    const float *out;
-    EXPECT_OK(rlx_session_rewind(s, 0, 0));
-    EXPECT_OK(rlx_session_fork(s, 1, 0));
-    layers_put(0, 0, 1, PROMPT, 1);
-    return layers_step(s, gpu.e, 1, &out);
-}
-
 /* Sequence 0 begins anew, on pages that others had. */
 static rlx_status try_reuse(void *user)
 {
-    rlx_session *s = user;
+    const trial *t = user;
     const float *out;
-    EXPECT_OK(rlx_session_rewind(s, 0, 0));
-    layers_put(0, 0, 2, 0, 3);
-    return layers_step(s, gpu.e, 3, &out);
-}
-
-static rlx_status try_write(void *user)
-{
-    return rlx_session_write(user, 1, "layers", SAVED);
-}
-
-static rlx_status try_read(void *user)
-{
-    EXPECT_OK(rlx_session_rewind(user, 2, 0));
-    return rlx_session_read(user, 2, "layers", SAVED);
+    EXPECT_OK(rlx_session_rewind(t->s, 0, 0));
+    layers_put(0, 0, 2, 0, TRIAL_TOKENS);
+    return layers_step(t->s, gpu.e, TRIAL_TOKENS, &out);
 }
 
 static int64_t warned; /* by the cache */
@@ -347,40 +294,35 @@ START_TEST(every_call_may_fail)
     char folder[] = "/tmp/rlx-faults-XXXXXX", command[64];
     rlx_device *d = gpu.cx->gpu;
     float want[HIDDEN], got[HIDDEN];
-    rlx_session *s = layers_make_session(&gpu, 3);
+    trial t;
     layers_reference(&gpu, 1, want);
-    EXPECT_OK(rlx_program_encode(rlx_executable_program(gpu.e), &entry));
-    layers_say(s, gpu.e, 1, 0, 0, PROMPT, got);
-    EXPECT_OK(try_fork(s)); /* what is made once is there */
-    EXPECT_OK(try_write(s));
-    EXPECT_OK(try_read(s));
+    trial_init(&t, PROMPT, SAVED);
     ck_assert_int_ge(fail_each(try_open, NULL), validated ? 13 : 10);
     ck_assert_ptr_nonnull(mkdtemp(folder)); /* of what the driver makes */
     EXPECT_OK(
         rlx_cache_open(&(rlx_cache_options){.folder = folder, .warn = count_warning}, &d->cache));
-    ck_assert_int_ge(fail_each(try_load, NULL), 20);
+    ck_assert_int_ge(fail_each(trial_load, &t), 20);
     ck_assert_int_ge(warned, 2);
     faults->keep_code(64); /* the driver makes something, and is given it back */
-    EXPECT_OK(try_load(NULL));
-    ck_assert_int_ge(fail_each(try_load, NULL), 20);
+    EXPECT_OK(trial_load(&t));
+    ck_assert_int_ge(fail_each(trial_load, &t), 20);
     ck_assert_int_gt(faults->taken(), 0);
     faults->keep_code(0);
     rlx_cache_close(d->cache);
     d->cache = NULL;
     snprintf(command, sizeof command, "rm -r %s", folder);
     ck_assert_int_eq(system(command), 0);
-    ck_assert_int_ge(fail_each(try_session, NULL), 30);
-    ck_assert_int_ge(fail_each(try_fork, s), 12);
-    ck_assert_int_ge(fail_each(try_reuse, s), 12);
-    ck_assert_int_ge(fail_each(try_write, s), 12);
-    ck_assert_int_ge(fail_each(try_read, s), 12);
+    t.timed = true;
+    ck_assert_int_ge(fail_each(trial_session, &t), 30);
+    ck_assert_int_ge(fail_each(trial_fork, &t), 12);
+    ck_assert_int_ge(fail_each(try_reuse, &t), 12);
+    ck_assert_int_ge(fail_each(trial_write, &t), 12);
+    ck_assert_int_ge(fail_each(trial_read, &t), 12);
     for (int q = 1; q < 3; q++) {
-        layers_say(s, gpu.e, q, 1, PROMPT, PROMPT + 1, got);
+        layers_say(t.s, gpu.e, q, 1, PROMPT, PROMPT + 1, got);
         EXPECT_BITS(got, want);
     }
-    rlx_session_destroy(s);
-    rlx_text_deinit(&entry);
-    remove(SAVED);
+    trial_deinit(&t);
 }
 END_TEST
 
@@ -511,7 +453,8 @@ START_TEST(lost_devices_say_so)
     EXPECT_ERROR(layers_use(), RLX_IO, "nothing runs on it any more");
     rlx_vulkan_device_of(d)->lost = false;
     fault("vkGetQueryPoolResults", 0, 1, VK_ERROR_DEVICE_LOST);
-    EXPECT_ERROR(try_session(NULL), RLX_IO, "vkGetQueryPoolResults: device lost");
+    EXPECT_ERROR(trial_session(&(trial){.timed = true}), RLX_IO,
+                 "vkGetQueryPoolResults: device lost");
     ck_assert(d->fn->is_lost(d));
     faults->plan(NULL);
     rlx_vulkan_device_of(d)->lost = false; /* for the next test */
