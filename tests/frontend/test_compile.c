@@ -398,6 +398,47 @@ START_TEST(inspects)
 }
 END_TEST
 
+/* How many lines of a module have `mark`; the name in each must be in `text`, between head and tail. */
+static int count_named(const char *module, const char *mark, const char *text, const char *head,
+                       const char *tail)
+{
+    int n = 0;
+    for (const char *at = module; (at = strstr(at, mark)); n++) {
+        char name[256];
+        at = strchr(at + strlen(mark), '"') + 1;
+        snprintf(name, sizeof name, "%s%.*s%s", head, (int)strcspn(at, "\""), at, tail);
+        ck_assert_msg(strstr(text, name), "\"%s\" is in SPIR-V alone", name);
+    }
+    return n;
+}
+
+/* Entry points are kernels of LIR; lines have places of the model, which MIR has. */
+START_TEST(spirv_leads_back)
+{
+    fixture t;
+    char *spirv, *mir, *lir;
+    rlx_bucket bucket = {"TOKENS", BUCKET};
+    rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    open_fixture(&t, "cpu", RLX_F32, 2);
+    must(rlx_flow_inspect(t.cx, t.flow, t.w, &o, "mir@vulkan:lavapipe", &mir));
+    must(rlx_flow_inspect(t.cx, t.flow, t.w, &o, "lir@vulkan:lavapipe", &lir));
+    must(rlx_flow_inspect(t.cx, t.flow, t.w, &o, "spirv@vulkan:lavapipe", &spirv));
+    const int kernels = count_named(spirv, "OpEntryPoint", lir, "kernel @", "(");
+    ck_assert_int_ge(kernels, 2);
+    ck_assert_int_ge(count_named(spirv, "OpString", mir, "// ", "\n"), kernels);
+    for (const char *at = spirv; (at = strstr(at, "OpLine %")); at++) {
+        char place[32];
+        snprintf(place, sizeof place, "%.*s = OpString", (int)strcspn(at + 7, " "), at + 7);
+        ck_assert_msg(strstr(spirv, place), "no %s", place);
+        ck_assert_int_ge(atoi(at + 7 + strcspn(at + 7, " ")), 1); /* the node in the kernel */
+    }
+    free(spirv);
+    free(mir);
+    free(lir);
+    close_fixture(&t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("compile");
@@ -411,10 +452,11 @@ int main(void)
     tcase_add_test(c, vulkan_devices_are_chosen);
     tcase_add_test(c, unused_weights);
     tcase_add_test(c, inspects);
+    tcase_add_test(c, spirv_leads_back);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 13;
+    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 14;
     srunner_free(r);
     return bad;
 }
