@@ -1,11 +1,20 @@
 #include "tests/parity/parity.h"
 
-#include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "tests/tool/process.h"
+
+int parity_run(Suite *s, int least)
+{
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    const bool bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < least;
+    srunner_free(r);
+    return bad;
+}
 
 void parity_must(rlx_status st)
 {
@@ -60,8 +69,21 @@ rlx_weights *parity_eval(const parity_way *way)
     process_run(&p, NULL, argv);
     ck_assert_msg(p.code == 0, "%s on %s: %s", way->model, way->device ? way->device : "cpu",
                   p.err);
+    ck_assert_msg(!p.out_bytes, "%s on %s: %s", way->model, way->device ? way->device : "cpu",
+                  p.out);
     process_free(&p);
     rlx_weights *w = parity_open(out);
     unlink(out);
     return w;
+}
+
+double parity_distance(const float *x, const float *y, int64_t n)
+{
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double d = fabs((double)x[i] - (double)y[i]);
+        if (!(d <= most))
+            most = d;
+    }
+    return most;
 }

@@ -1,19 +1,15 @@
 /* tests/parity/test_batch.c: rlx_model_step_batch on the bundled model: sequences stepped together,
  * in chunks and interleaved, give the bits that each gives alone; what is wrong is refused before
  * anything is appended. With "vulkan": on such a device. */
-#include <check.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/parity/parity.h"
-#include "tests/vulkan/environment.h"
 
 enum { T = 11, V = 1024, SEQS = 3 };
 static const int32_t ids[T] = {0, 300, 301, 0, 7, 500, 9, 11, 42, 900, 1};
 static const int32_t seqs[T] = {0, 2, 0, 1, 2, 0, 0, 1, 2, 2, 0};
 
-static const char *device; /* NULL: the CPU */
 static rlx_context *cx;
 static rlx_model *model;
 static rlx_session *session;
@@ -21,7 +17,7 @@ static rlx_session *session;
 static void set_up(void)
 {
     const rlx_model_options o = {.prefill = 4}; /* three chunks */
-    parity_must(rlx_context_create(&(rlx_context_options){.device = device}, &cx));
+    parity_must(rlx_context_create(&(rlx_context_options){.device = chosen_device}, &cx));
     parity_must(rlx_model_load(cx, RLX_SOURCE_DIR "/models/bundled", &o, &model));
     parity_must(rlx_session_create(
         cx, &(rlx_session_options){.max_positions = 16, .max_sequences = SEQS}, &session));
@@ -88,37 +84,16 @@ START_TEST(refuses)
 }
 END_TEST
 
-/* Whether the device is there; else that it is not is said. */
-static bool has_device(void)
-{
-    environment_prepare();
-    rlx_status st = rlx_context_create(&(rlx_context_options){.device = device}, &cx);
-    rlx_context_destroy(cx);
-    if (rlx_status_code(st) == RLX_NOT_FOUND) {
-        printf("skipped: no Vulkan device: %s\n", rlx_status_message(st));
-        rlx_status_free(st);
-        return false;
-    }
-    parity_must(st);
-    return true;
-}
-
 int main(int argc, char **argv)
 {
-    enum { SKIPPED = 77 };
-    device = argc > 1 ? argv[1] : NULL;
-    if (device && !has_device())
-        return SKIPPED;
+    if (!chosen_begin(argc, argv))
+        return CHOSEN_SKIPPED;
     Suite *s = suite_create("parity_batch");
     TCase *c = tcase_create("parity_batch");
-    tcase_set_timeout(c, device ? 240 : 60); /* a software device compiles for long */
+    tcase_set_timeout(c, chosen_device ? 0 : 60); /* a software device compiles for long */
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, a_batch_is_its_sequences);
     tcase_add_test(c, refuses);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 2;
-    srunner_free(r);
-    return bad;
+    return parity_run(s, 2);
 }

@@ -1,7 +1,6 @@
 /* tests/parity/test_fast.c: fast mode on whole models: a token's result has the same bits in any
  * bucket and batch, on any number of threads, from code and from both evaluators; and it is within
- * the stated bound of exact mode (docs/precision.md). */
-#include <check.h>
+ * the stated bound of exact mode (docs/precision.md). With "vulkan": on such a device. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +29,7 @@ static const int32_t other[OTHER] = {1, 77, 12, 13, 99};
 
 /* One way of running the same tokens. */
 typedef struct way {
-    const char *name, *device;
+    const char *name, *device; /* NULL: chosen_device */
     int threads;
     int64_t prefill;
     bool together; /* other sequences are in the same steps */
@@ -38,8 +37,8 @@ typedef struct way {
     rlx_format kept; /* keys and values */
 } way;
 
-static const way plain = {"plain", "cpu", 1, 0, false, RLX_FAST, RLX_F32};
-static const way ways[] = {
+static const way plain = {"plain", NULL, 1, 0, false, RLX_FAST, RLX_F32};
+static const way on_host[] = {
     {"two threads", "cpu", 2, 0, false, RLX_FAST, RLX_F32},
     {"chunks of 4", "cpu", 2, 4, false, RLX_FAST, RLX_F32},
     {"with others", "cpu", 2, 0, true, RLX_FAST, RLX_F32},
@@ -47,7 +46,11 @@ static const way ways[] = {
     {"lir", "ref:lir", 2, 0, true, RLX_FAST, RLX_F32},
     {"mir", "ref:mir", 1, 0, false, RLX_FAST, RLX_F32},
 };
-enum { WAYS = sizeof ways / sizeof *ways };
+enum { HOST_WAYS = sizeof on_host / sizeof *on_host };
+static const way on_device[] = {{"others in chunks", NULL, 0, 4, true, RLX_FAST, RLX_F32},
+                                {"chunks of 4", NULL, 0, 4, false, RLX_FAST, RLX_F32},
+                                {"with others", NULL, 0, 0, true, RLX_FAST, RLX_F32}};
+enum { DEVICE_WAYS = sizeof on_device / sizeof *on_device };
 
 /* Tokens at..at+n of sequence 0, all their rows, with `count` tokens of sequence 1 between them. */
 static rlx_status step_together(rlx_model *m, rlx_session *s, int64_t at, int64_t n, int64_t from,
@@ -77,8 +80,10 @@ static float *run(const char *path, const way *w, int64_t *width)
                                  .precision = w->precision,
                                  .kv_key_format = w->kept,
                                  .kv_value_format = w->kept};
-    parity_must(rlx_context_create(
-        &(rlx_context_options){.device = w->device, .threads = w->threads}, &cx));
+    parity_must(
+        rlx_context_create(&(rlx_context_options){.device = w->device ? w->device : chosen_device,
+                                                  .threads = w->threads},
+                           &cx));
     parity_must(rlx_model_load(cx, path, &o, &m));
     parity_must(rlx_session_create(
         cx, &(rlx_session_options){.max_positions = 32, .max_sequences = 2}, &s));
@@ -127,7 +132,8 @@ START_TEST(every_way_gives_the_same_bits)
     if (!there(models[_i]))
         return;
     float *want = run(models[_i], &plain, &width);
-    for (int w = 0; w < WAYS; w++)
+    const way *ways = chosen_device ? on_device : on_host;
+    for (int w = 0; w < (chosen_device ? DEVICE_WAYS : HOST_WAYS); w++)
         expect_same(models[_i], &ways[w], want, width);
     free(want);
 }
@@ -170,18 +176,16 @@ START_TEST(is_near_exact)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (!chosen_begin(argc, argv))
+        return CHOSEN_SKIPPED;
     Suite *s = suite_create("parity_fast");
     TCase *c = tcase_create("parity_fast");
-    tcase_set_timeout(c, 120);
+    tcase_set_timeout(c, chosen_device ? 0 : 120); /* a software device compiles for long */
     tcase_add_loop_test(c, every_way_gives_the_same_bits, 0, MODELS);
     tcase_add_loop_test(c, kept_formats_are_those_of_every_bucket, 0, 2);
     tcase_add_loop_test(c, is_near_exact, 0, MODELS);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < 2 * MODELS + 2;
-    srunner_free(r);
-    return bad;
+    return parity_run(s, 2 * MODELS + 2);
 }

@@ -1,9 +1,9 @@
 /* tests/parity/test_formats.c: GGUF models whose matrices are in each format, the same bits by
  * every engine and way; a deep model mixed as llama.cpp's quantiser mixes formats, which is two
  * layer functions; and a model of which every matrix is in another format of blocks, in exact and
- * in fast mode. What the formats mean is held against published numbers elsewhere (gguf fixtures,
- * goldens, tests/base). */
-#include <check.h>
+ * in fast mode. With "vulkan": the same on such a device, near the CPU's. What the formats mean is
+ * held against published numbers elsewhere (gguf fixtures, goldens, tests/base). */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +24,7 @@ typedef struct stored {
     int scales[2]; /* byte offsets in a block; -1: none */
 } stored;
 
-enum { Q4_K = 8, Q6_K = 10 };
+enum { FLOATS = 3, Q4_K = 8, Q6_K = 10 };
 static const stored formats[] = {
     {"f32", 0, 1, 4, {-1, -1}},        {"f16", 1, 1, 2, {-1, -1}},
     {"bf16", 30, 1, 2, {-1, -1}},      {"q4_0", 2, 32, 18, {0, -1}},
@@ -224,59 +224,62 @@ static const struct {
 } ways[] = {
     {"ref:mir", "1", NULL}, {"ref:lir", "2", "4"}, {"cpu:x86-64-v3", "2", NULL}, {"cpu", "1", "1"}};
 
-/* The two ways that differ most, prefill and then decode. */
-static void same_bits_as_evaluated(const model *m, const char *precision)
+static rlx_weights *run(const model *m, const char *device, const char *threads,
+                        const char *decode_from, const char *precision)
 {
     static int64_t ids[S] = {1, 40, 7, 7, 22, 0, 13};
     const rlx_tensor input = {"input_ids", RLX_I64, 2, {1, S}, ids, sizeof ids};
     char in[] = "/tmp/rlx-formats-XXXXXX";
     close(mkstemp(in));
     parity_must(rlx_safetensors_write(in, &input, 1, NULL));
-    parity_way way = {.model = m->path,
-                      .inputs = in,
-                      .device = "ref:mir",
-                      .decode_from = "5",
-                      .precision = precision};
-    rlx_weights *want = parity_eval(&way);
-    way.device = "cpu:x86-64-v3";
-    rlx_weights *got = parity_eval(&way);
-    const float *x = parity_need(want, "logits")->data, *y = parity_need(got, "logits")->data;
+    rlx_weights *out = parity_eval(&(parity_way){.model = m->path,
+                                                 .inputs = in,
+                                                 .device = device,
+                                                 .threads = threads,
+                                                 .decode_from = decode_from,
+                                                 .precision = precision});
+    unlink(in);
+    return out;
+}
+
+static const float *logits_of(const rlx_weights *w)
+{
+    const rlx_tensor *t = parity_need(w, "logits");
+    ck_assert_uint_eq(t->bytes, S * V * sizeof(float));
+    return t->data;
+}
+
+static void expect_same(const rlx_weights *want, const rlx_weights *got, const char *what)
+{
+    const float *x = logits_of(want), *y = logits_of(got);
     for (int i = 0; i < S * V; i++)
-        ck_assert_msg(x[i] == y[i], "%s: logit %d of position %d is %.9g, not %.9g", precision,
-                      i % V, i / V, (double)y[i], (double)x[i]);
+        ck_assert_msg(!memcmp(x + i, y + i, sizeof *x),
+                      "%s: logit %d of position %d is %.9g, not %.9g", what, i % V, i / V,
+                      (double)y[i], (double)x[i]);
+    ck_assert_msg(x[3] == x[3] && x[3] != x[4], "%s: %g, %g", what, (double)x[3], (double)x[4]);
+}
+
+/* The two ways that differ most, prefill and then decode. */
+static void same_bits_as_evaluated(const model *m, const char *precision)
+{
+    rlx_weights *want = run(m, "ref:mir", NULL, "5", precision);
+    rlx_weights *got = run(m, "cpu:x86-64-v3", NULL, "5", precision);
+    expect_same(want, got, precision);
     rlx_weights_destroy(want);
     rlx_weights_destroy(got);
-    unlink(in);
 }
 
 static void same_bits_by_every_way(const model *m, const char *name)
 {
-    static int64_t ids[S] = {1, 40, 7, 7, 22, 0, 13};
-    const rlx_tensor input = {"input_ids", RLX_I64, 2, {1, S}, ids, sizeof ids};
-    char in[] = "/tmp/rlx-formats-XXXXXX";
-    close(mkstemp(in));
-    parity_must(rlx_safetensors_write(in, &input, 1, NULL));
-    rlx_weights *first = NULL;
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        rlx_weights *out = parity_eval(&(parity_way){.model = m->path,
-                                                     .inputs = in,
-                                                     .device = ways[i].device,
-                                                     .threads = ways[i].threads,
-                                                     .decode_from = ways[i].decode_from});
-        const rlx_tensor *a = parity_need(first ? first : out, "logits");
-        const rlx_tensor *b = parity_need(out, "logits");
-        const float *x = b->data;
-        ck_assert_uint_eq(b->bytes, S * V * sizeof *x);
-        ck_assert_msg(!memcmp(a->data, b->data, b->bytes), "%s: %s has other bits", name,
-                      ways[i].device);
-        ck_assert_msg(x[3] == x[3] && x[3] != x[4], "%s: %g, %g", name, (double)x[3], (double)x[4]);
-        if (first)
-            rlx_weights_destroy(out);
-        else
-            first = out;
+    rlx_weights *first = run(m, ways[0].device, ways[0].threads, ways[0].decode_from, NULL);
+    for (size_t i = 1; i < sizeof ways / sizeof *ways; i++) {
+        rlx_weights *out = run(m, ways[i].device, ways[i].threads, ways[i].decode_from, NULL);
+        char what[64];
+        snprintf(what, sizeof what, "%s on %s", name, ways[i].device);
+        expect_same(first, out, what);
+        rlx_weights_destroy(out);
     }
     rlx_weights_destroy(first);
-    unlink(in);
 }
 
 START_TEST(each_format)
@@ -313,36 +316,85 @@ START_TEST(a_mix_is_two_layer_functions)
 }
 END_TEST
 
-START_TEST(every_block_format)
+/* As many layers as it takes. */
+static void write_blocks(model *m)
 {
-    model m = {.random = 11};
     list_blocks();
     ck_assert_int_ge(nblocks, 27);
     for (int i = IN_LAYER; i < PARTS; i++)
-        m.layers += parts[i].rows > 0;
-    m.layers = (nblocks + m.layers - 1) / m.layers;
-    write_model(&m);
+        m->layers += parts[i].rows > 0;
+    m->layers = (nblocks + m->layers - 1) / m->layers;
+    write_model(m);
+}
+
+START_TEST(every_block_format)
+{
+    model m = {.random = 11};
+    write_blocks(&m);
     same_bits_as_evaluated(&m, "exact");
     same_bits_as_evaluated(&m, "fast");
     unlink(m.path);
 }
 END_TEST
 
-int main(void)
+/* ---- devices -------------------------------------------------------------------------------- */
+
+/* Prefill and then decode; off by at most so much of the root mean square of the CPU's in exact mode. */
+static void near_the_cpu(const model *m, const char *name, const char *precision, double bound)
 {
-    Suite *s = suite_create("parity_formats");
-    TCase *c = tcase_create("parity_formats");
-    tcase_set_timeout(c, 200);
+    rlx_weights *want = run(m, "cpu", NULL, "5", "exact");
+    rlx_weights *got = run(m, chosen_device, NULL, "5", precision);
+    const float *x = logits_of(want);
+    double squares = 0, d = parity_distance(x, logits_of(got), S * V);
+    for (int i = 0; i < S * V; i++)
+        squares += (double)x[i] * (double)x[i];
+    const double rms = sqrt(squares / (S * V));
+    printf("%s, %s: largest difference %.2g of the logits' rms %.3g\n", name, precision, d / rms,
+           rms);
+    ck_assert_msg(d <= bound * rms, "%s, %s: off by %g of rms %g", name, precision, d, rms);
+    rlx_weights_destroy(want);
+    rlx_weights_destroy(got);
+}
+
+START_TEST(devices_run_each_format)
+{
+    model m = {.layers = 2, .most = &formats[_i], .more = &formats[_i], .random = 7};
+    write_model(&m);
+    near_the_cpu(&m, formats[_i].name, "exact", 1e-5);
+    unlink(m.path);
+}
+END_TEST
+
+START_TEST(devices_run_every_block_format)
+{
+    model m = {.random = 11};
+    write_blocks(&m);
+    near_the_cpu(&m, "every block format", "exact", 1e-5);
+    near_the_cpu(&m, "every block format", "fast", 0.25);
+    unlink(m.path);
+}
+END_TEST
+
+static void add_tests(TCase *c)
+{
+    if (chosen_device) {
+        tcase_add_loop_test(c, devices_run_each_format, 0, FLOATS);
+        tcase_add_test(c, devices_run_every_block_format);
+        return;
+    }
     tcase_add_loop_test(c, each_format, 0, FORMATS);
     tcase_add_test(c, a_mix_is_two_layer_functions);
-    suite_add_tcase(s, c);
-    c = tcase_create("blocks");
-    tcase_set_timeout(c, 200);
     tcase_add_test(c, every_block_format);
+}
+
+int main(int argc, char **argv)
+{
+    if (!chosen_begin(argc, argv))
+        return CHOSEN_SKIPPED;
+    Suite *s = suite_create("parity_formats");
+    TCase *c = tcase_create("parity_formats");
+    tcase_set_timeout(c, chosen_device ? 0 : 200); /* a software device compiles for long */
+    add_tests(c);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < FORMATS + 2;
-    srunner_free(r);
-    return bad;
+    return parity_run(s, chosen_device ? FLOATS + 1 : FORMATS + 2);
 }

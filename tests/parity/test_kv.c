@@ -1,12 +1,12 @@
 /* tests/parity/test_kv.c: keys and values kept in every format. The bundled model over two pages:
- * the same bits by every way, f32 those of no option. Fixtures: expected logits within a bound.
+ * the same bits by every way, f32 those of no option. Fixtures: expected logits within a bound. With
+ * "vulkan": on such a device.
  *
  * The bound. A format keeps an element within `step` of itself (f16 2^-11, bf16 2^-8; q8_0 half a
  * code of the largest of 32, and its scale in f16: 1/254 + 2^-11, as if every element were the
  * largest). With keys off by `step` a score is off by step * |q||k|, taken as 4 * step, a weight by
  * twice that, relative; values are off by one step more: 9 steps of attention's output, which a
  * layer adds to its residual stream. So layers * 9 * step of the logits' scale. */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,17 +46,6 @@ static double largest(const float *x, int64_t n)
     return most;
 }
 
-static double distance(const float *x, const float *y, int64_t n)
-{
-    double most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double d = fabs((double)x[i] - (double)y[i]);
-        if (!(d <= most)) /* a NaN stays */
-            most = d;
-    }
-    return most;
-}
-
 /* ---- the bundled model by many ways */
 
 static char inputs[] = "/tmp/rlx-kv-XXXXXX";
@@ -78,21 +67,22 @@ static void remove_inputs(void)
     unlink(inputs);
 }
 
-static const struct {
+typedef struct way {
     const char *device, *threads, *decode_from;
-} ways[] = {{"cpu", "2", NULL},
-            {"ref:mir", "1", "297"},
-            {"cpu", "1", "250"},
-            {"cpu:x86-64-v3", "2", "290"}};
+} way;
+static const way ways[] = {{"cpu", "2", NULL},
+                           {"ref:mir", "1", "297"},
+                           {"cpu", "1", "250"},
+                           {"cpu:x86-64-v3", "2", "290"}};
 enum { WAYS = sizeof ways / sizeof *ways };
 
-static rlx_weights *run_bundled(const char *keys, const char *values, int way)
+static rlx_weights *run_bundled(const char *keys, const char *values, const way *how)
 {
     return parity_eval(&(parity_way){.model = BUNDLED,
                                      .inputs = inputs,
-                                     .device = ways[way].device,
-                                     .threads = ways[way].threads,
-                                     .decode_from = ways[way].decode_from,
+                                     .device = how->device,
+                                     .threads = how->threads,
+                                     .decode_from = how->decode_from,
                                      .type_k = keys,
                                      .type_v = values});
 }
@@ -110,32 +100,55 @@ enum { SANITIZED = 1 }; /* takes minutes: one pair of formats stands for all */
 enum { SANITIZED = 0 };
 #endif
 
-START_TEST(same_bits_by_every_way)
+/* Other bits than those of f32, and near. */
+static void expect_near_exact(const types *t, const rlx_weights *w)
 {
-    const types *t = &all[_i];
-    if (SANITIZED && _i != TYPES - 2)
-        return;
-    rlx_weights *first = run_bundled(t->keys, t->values, 0);
-    for (int way = 1; way < WAYS; way++) {
-        rlx_weights *w = run_bundled(t->keys, t->values, way);
-        ck_assert_msg(memcmp(logits_of(first), logits_of(w), S * V * sizeof(float)) == 0,
-                      "keys %s, values %s: way %d differs", t->keys, t->values, way);
-        rlx_weights_destroy(w);
-    }
-    rlx_weights *exact = run_bundled(NULL, NULL, 0);
-    double d = distance(logits_of(first), logits_of(exact), S * V);
+    rlx_weights *exact = run_bundled(NULL, NULL, &ways[0]);
+    double d = parity_distance(logits_of(w), logits_of(exact), S * V);
     double most = bound(t, LAYERS, largest(logits_of(exact), S * V));
     printf("keys %s, values %s: logits off by %.2g, at most %.2g\n", t->keys, t->values, d, most);
     ck_assert_msg(d > 0 && d <= most, "keys %s, values %s: off by %g, bound %g", t->keys, t->values,
                   d, most);
     rlx_weights_destroy(exact);
+}
+
+START_TEST(same_bits_by_every_way)
+{
+    const types *t = &all[_i];
+    if (SANITIZED && _i != TYPES - 2)
+        return;
+    rlx_weights *first = run_bundled(t->keys, t->values, &ways[0]);
+    for (int i = 1; i < WAYS; i++) {
+        rlx_weights *w = run_bundled(t->keys, t->values, &ways[i]);
+        ck_assert_msg(memcmp(logits_of(first), logits_of(w), S * V * sizeof(float)) == 0,
+                      "keys %s, values %s: way %d differs", t->keys, t->values, i);
+        rlx_weights_destroy(w);
+    }
+    expect_near_exact(t, first);
     rlx_weights_destroy(first);
+}
+END_TEST
+
+/* Behind a prompt of more than a page, tokens one by one; of one pair of formats, the same bits in
+ * one piece. A software device takes seven seconds for each. */
+START_TEST(devices_keep_every_format)
+{
+    const types *t = &all[_i];
+    const way parts = {chosen_device, NULL, "295"}, whole = {.device = chosen_device};
+    rlx_weights *w = run_bundled(t->keys, t->values, &parts);
+    expect_near_exact(t, w);
+    if (_i == TYPES - 2) {
+        rlx_weights *first = run_bundled(t->keys, t->values, &whole);
+        ck_assert_int_eq(memcmp(logits_of(first), logits_of(w), S * V * sizeof(float)), 0);
+        rlx_weights_destroy(first);
+    }
+    rlx_weights_destroy(w);
 }
 END_TEST
 
 START_TEST(f32_is_the_default)
 {
-    rlx_weights *a = run_bundled(NULL, NULL, 0), *b = run_bundled("f32", "f32", 0);
+    rlx_weights *a = run_bundled(NULL, NULL, &ways[0]), *b = run_bundled("f32", "f32", &ways[0]);
     ck_assert_int_eq(memcmp(logits_of(a), logits_of(b), S * V * sizeof(float)), 0);
     rlx_weights_destroy(a);
     rlx_weights_destroy(b);
@@ -156,7 +169,7 @@ START_TEST(same_bits_in_a_batch)
         .prefill = 4, .kv_key_format = RLX_Q8_0, .kv_value_format = RLX_F16};
     const rlx_session_options so = {.max_positions = 16, .max_sequences = 2};
     const rlx_model_batch b = {T, ids, seqs, NULL, T, index};
-    parity_must(rlx_context_create(NULL, &cx));
+    parity_must(rlx_context_create(&(rlx_context_options){.device = chosen_device}, &cx));
     parity_must(rlx_model_load(cx, BUNDLED, &o, &model));
     parity_must(rlx_session_create(cx, &so, &session));
     parity_must(rlx_model_step_batch(model, session, &b, batch));
@@ -198,13 +211,14 @@ static void compare_fixture(int i, const types *t, const char *decode_from)
     rlx_weights *expected = parity_open(path[1]);
     rlx_weights *w = parity_eval(&(parity_way){.model = model,
                                                .inputs = path[0],
+                                               .device = chosen_device,
                                                .decode_from = decode_from,
                                                .type_k = t->keys,
                                                .type_v = t->values});
     const rlx_tensor *got = parity_need(w, "logits"), *want = parity_need(expected, "logits");
     const int64_t n = (int64_t)(want->bytes / sizeof(float));
     ck_assert_uint_eq(got->bytes, want->bytes);
-    double d = distance(got->data, want->data, n);
+    double d = parity_distance(got->data, want->data, n);
     double most = bound(t, fixtures[i].layers, largest(want->data, n));
     ck_assert_msg(d <= most, "%s, keys %s, values %s: off by %g, bound %g", fixtures[i].name,
                   t->keys, t->values, d, most);
@@ -224,6 +238,14 @@ START_TEST(fixtures_within_the_bound)
 }
 END_TEST
 
+/* Each of the formats in one of them. */
+START_TEST(devices_are_within_the_bound)
+{
+    static const int which[CASES] = {3, 4, 0, 1, 0};
+    compare_fixture(_i, &all[which[_i]], "3");
+}
+END_TEST
+
 /* Heads of 12 elements have no groups of 32. */
 START_TEST(refuses_odd_heads)
 {
@@ -233,7 +255,7 @@ START_TEST(refuses_odd_heads)
                                         "values of 12 elements per head cannot be kept as q8_0",
                                         "pages hold no keys as q4_0"};
     rlx_context *cx;
-    parity_must(rlx_context_create(NULL, &cx));
+    parity_must(rlx_context_create(&(rlx_context_options){.device = chosen_device}, &cx));
     for (int i = 0; i < 3; i++) {
         rlx_model *model;
         rlx_status st = rlx_model_load(cx, FIXTURES "llama32/bf16_sharded", &options[i], &model);
@@ -249,27 +271,33 @@ START_TEST(refuses_odd_heads)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *c)
 {
-    Suite *s = suite_create("parity_kv");
-    TCase *c = tcase_create("parity_kv");
-    int least = TYPES + 2;
-    tcase_set_timeout(c, 120);
-    tcase_add_unchecked_fixture(c, write_inputs, remove_inputs);
-    tcase_add_loop_test(c, same_bits_by_every_way, 0, TYPES);
-    tcase_add_test(c, f32_is_the_default);
+    if (chosen_device) {
+        tcase_add_loop_test(c, devices_keep_every_format, 0, TYPES);
+    } else {
+        tcase_add_loop_test(c, same_bits_by_every_way, 0, TYPES);
+        tcase_add_test(c, f32_is_the_default);
+    }
     tcase_add_test(c, same_bits_in_a_batch);
     if (has_fixtures()) {
-        tcase_add_loop_test(c, fixtures_within_the_bound, 0, CASES);
+        tcase_add_loop_test(
+            c, chosen_device ? devices_are_within_the_bound : fixtures_within_the_bound, 0, CASES);
         tcase_add_test(c, refuses_odd_heads);
-        least += CASES + 1;
     } else {
         printf("skipped: %s is not there\n", FIXTURES);
     }
+}
+
+int main(int argc, char **argv)
+{
+    if (!chosen_begin(argc, argv))
+        return CHOSEN_SKIPPED;
+    Suite *s = suite_create("parity_kv");
+    TCase *c = tcase_create("parity_kv");
+    tcase_set_timeout(c, chosen_device ? 0 : 120); /* a software device compiles for long */
+    tcase_add_unchecked_fixture(c, write_inputs, remove_inputs);
+    add_tests(c);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int bad = srunner_ntests_failed(r) || srunner_ntests_run(r) < least;
-    srunner_free(r);
-    return bad;
+    return parity_run(s, TYPES + 1 + !chosen_device + (has_fixtures() ? CASES + 1 : 0));
 }
