@@ -7,6 +7,7 @@
 
 #include "frontend/flow.h"
 #include "tests/base/suite.h"
+#include "tests/vulkan/chosen.h"
 
 enum { MOST_TENSORS = 64, MOST_SYMBOLS = RLX_MAX_SYMBOLS, NAME_CHARS = 160 };
 
@@ -313,11 +314,13 @@ START_TEST(agrees_with_torch)
     static const char *const devices[] = {"cpu", "cpu:x86-64-v3", "ref:mir", "ref:lir"};
     subject s;
     open_subject(&s, &group_cases[_i]);
-    if (!s.c->no_hir)
+    if (!s.c->no_hir && !chosen_device)
         evaluate(&s);
     rlx_device_info info;
     rlx_device_get_info(0, &info);
-    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++)
+    if (chosen_device)
+        run_on(&s, chosen_device);
+    for (size_t i = 0; !chosen_device && i < sizeof devices / sizeof *devices; i++)
         if (i != 1 || strcmp(info.target, "x86-64-v3") != 0)
             run_on(&s, devices[i]);
     close_subject(&s);
@@ -342,16 +345,18 @@ START_TEST(has_no_other_case)
 }
 END_TEST
 
-int torch_main(const char *group, const torch_case *cases, int n)
+int torch_main(int argc, char **argv, const char *group, const torch_case *cases, int n)
 {
     static char path[512];
+    if (!chosen_begin(argc, argv))
+        return CHOSEN_SKIPPED;
     snprintf(path, sizeof path, "%s/tests/torch/%s.safetensors", RLX_SOURCE_DIR, group);
     group_path = path;
     group_cases = cases;
     group_size = n;
     Suite *s = suite_create(group);
     TCase *c = tcase_create(group);
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, chosen_device ? 0 : 60); /* a software device compiles for long */
     tcase_add_loop_test(c, agrees_with_torch, 0, n);
     tcase_add_test(c, has_no_other_case);
     suite_add_tcase(s, c);

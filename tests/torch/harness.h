@@ -6,7 +6,8 @@
  *   CASE/2/in.NAME, CASE/2/out.NAME, CASE/3/...  further runs of the same program, in the same
  * session: symbols take the extents that the inputs of a run have. Every case runs as code for this
  * processor and for x86-64-v3, on ref:mir and ref:lir, and by the evaluator of HIR. All must be as
- * near to torch as the case says; code and the two devices must agree in every bit. */
+ * near to torch as the case says; code and the two devices must agree in every bit. With "vulkan" on the command line: on such a device
+ * alone, as near. */
 #ifndef RLX_TESTS_TORCH_HARNESS_H
 #define RLX_TESTS_TORCH_HARNESS_H
 
@@ -23,7 +24,7 @@ typedef struct torch_case {
 } torch_case;
 
 /* main() of a group: a test per case. Fails, too, when the file has a case that the table lacks. */
-int torch_main(const char *group, const torch_case *cases, int n);
+int torch_main(int argc, char **argv, const char *group, const torch_case *cases, int n);
 
 /* The dims of "B,3,T" as rlx_flow_input takes them, a word being a symbol of the flow; returns the
  * rank. */

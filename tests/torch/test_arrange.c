@@ -34,7 +34,7 @@ static const torch_case cases[] = {
     CASE(roll_far, 0),
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return torch_main("arrange", cases, sizeof cases / sizeof *cases);
+    return torch_main(argc, argv, "arrange", cases, sizeof cases / sizeof *cases);
 }

@@ -300,7 +300,7 @@ static const torch_case cases[] = {
     {"rope_vjepa", record_vjepa, 1e-6, NULL},
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return torch_main("attention", cases, sizeof cases / sizeof *cases);
+    return torch_main(argc, argv, "attention", cases, sizeof cases / sizeof *cases);
 }

@@ -235,7 +235,7 @@ static const torch_case cases[] = {
     {"sharing", record_sharing, 2e-6, PAGES},
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return torch_main("layers", cases, sizeof cases / sizeof *cases);
+    return torch_main(argc, argv, "layers", cases, sizeof cases / sizeof *cases);
 }

@@ -123,7 +123,7 @@ static const torch_case cases[] = {
     CASE(pixel_unshuffle, 0),
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return torch_main("places", cases, sizeof cases / sizeof *cases);
+    return torch_main(argc, argv, "places", cases, sizeof cases / sizeof *cases);
 }

@@ -633,7 +633,7 @@ static const torch_case cases[] = {
     {"nested", record_nested, 3e-6, NULL},
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return torch_main("recurrence", cases, sizeof cases / sizeof *cases);
+    return torch_main(argc, argv, "recurrence", cases, sizeof cases / sizeof *cases);
 }

@@ -202,7 +202,7 @@ static const torch_case cases[] = {
     ROW(istft_uneven, 5e-6),
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return torch_main("routing", cases, sizeof cases / sizeof *cases);
+    return torch_main(argc, argv, "routing", cases, sizeof cases / sizeof *cases);
 }

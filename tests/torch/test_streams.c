@@ -140,7 +140,7 @@ static const torch_case cases[] = {
     {"sd3", record_sd3, 2e-6, NULL},
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return torch_main("streams", cases, sizeof cases / sizeof *cases);
+    return torch_main(argc, argv, "streams", cases, sizeof cases / sizeof *cases);
 }

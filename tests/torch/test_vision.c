@@ -172,7 +172,7 @@ static const torch_case cases[] = {
     CASE(bert_embeddings, 2e-6),
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return torch_main("vision", cases, sizeof cases / sizeof *cases);
+    return torch_main(argc, argv, "vision", cases, sizeof cases / sizeof *cases);
 }
