@@ -21,6 +21,7 @@ void rlx_vulkan_target(const rlx_vulkan_info *info, rlx_jit_target *out)
                             .features = info->features,
                             .team = info->is_cpu ? TEAM_OF_CPU : RLX_JIT_DEFAULT_TEAM,
                             .subgroup = info->subgroup,
+                            .matrix = info->matrix,
                             .team_bytes = info->team_bytes};
 }
 
@@ -133,6 +134,8 @@ static void describe_vulkan(const rlx_vulkan_info *v, int i, found *out)
         return;
     rlx_jit_describe(&target, &out->target);
     rlx_vulkan_list_features(v->features, " ", &out->features);
+    if (v->features & RLX_VULKAN_BIT(MATRIX)) /* the last of them */
+        rlx_text_putf(&out->features, "=%dx%dx%d", v->matrix.m, v->matrix.n, v->matrix.k);
 }
 
 /* "NVIDIA H200, compute capability 9.0, CUDA 12.4"; of one that its driver does not describe what is known. */

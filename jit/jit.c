@@ -9,6 +9,7 @@
 #include "jit/spirv_emit.h"
 #include "jit/step.h"
 #include "jit/vulkan_target.h"
+#include "lir/lir_team.h"
 #include "runtime/cpu.h"
 
 const char *rlx_jit_compiler(void)
@@ -191,6 +192,17 @@ static void set_matrix(const rlx_jit_target *t, rlx_lir_target *out)
         out->float_matrix = (rlx_lir_fragment){f->m, f->n, f->floats->k, f->lanes};
 }
 
+/* A subgroup that multiplies matrices of bytes: its size is known, and words are made of its own bytes. */
+static void set_vulkan_matrix(const rlx_jit_target *t, rlx_lir_target *out)
+{
+    const uint64_t needs = RLX_VULKAN_BIT(MATRIX) | RLX_VULKAN_BIT(SUBGROUP) | RLX_VULKAN_BIT(INT8);
+    const int team = team_of(t), lanes = rlx_lir_lanes(team, t->subgroup);
+    if (!t->matrix.m || (t->features & needs) != needs || !lanes || (team & (team - 1)))
+        return;
+    out->byte_matrix =
+        (rlx_lir_fragment){t->matrix.m, t->matrix.n, t->matrix.k, lanes, .stored = true};
+}
+
 /* Half of the team memory; emitters exchange tiles through the rest. */
 static rlx_lir_target gpu_target(const rlx_jit_target *t, int64_t team_bytes)
 {
@@ -216,6 +228,7 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
         return RLX_OK;
     case RLX_JIT_SPIRV:
         *out = gpu_target(t, vulkan_team_bytes(t));
+        set_vulkan_matrix(t, out);
         return RLX_OK;
     case RLX_JIT_NVPTX:
     case RLX_JIT_AMDGPU:
@@ -262,12 +275,16 @@ enum { LEAST_RANGE = 128 << 20 }; /* that every Vulkan device binds */
 
 rlx_status rlx_jit_emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t, rlx_text *out)
 {
-    const rlx_spirv_options o = {.team = team_of(t),
-                                 .features = t->features,
-                                 .subgroup = t->subgroup,
-                                 .team_bytes = vulkan_team_bytes(t),
-                                 .range_bytes = t->range_bytes ? t->range_bytes : LEAST_RANGE,
-                                 .upper = t->upper};
+    rlx_lir_target lir;
+    RLX_TRY(rlx_jit_lir_target(t, &lir));
+    const rlx_spirv_options o = {
+        .team = team_of(t),
+        .features = t->features,
+        .subgroup = t->subgroup,
+        .matrix = {lir.byte_matrix.m, lir.byte_matrix.n, lir.byte_matrix.k},
+        .team_bytes = vulkan_team_bytes(t),
+        .range_bytes = t->range_bytes ? t->range_bytes : LEAST_RANGE,
+        .upper = t->upper};
     return rlx_spirv_emit_kernel(kernel, &o, out);
 }
 

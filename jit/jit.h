@@ -38,6 +38,7 @@ typedef struct rlx_jit_target {
     int team; /* GPUs: invocations per team; 0: RLX_JIT_DEFAULT_TEAM. CPU: 0, or more than 1 to test
                  what GPUs run (host_team.h) */
     int subgroup; /* SPIRV, and where teams are tested: invocations of a subgroup; 0: not known, or not to be used */
+    rlx_vulkan_matrix matrix; /* SPIRV: of the feature of that name */
     int64_t team_bytes; /* SPIRV: of workgroup memory that a device has; 0: 16 KiB, the least */
     int64_t
         range_bytes; /* SPIRV: of an argument that is bound as a range; what may be larger goes by
@@ -47,7 +48,7 @@ typedef struct rlx_jit_target {
 } rlx_jit_target;
 
 /* A machine by name ("znver4", "x86-64-v3"; "neoverse-v2", ...: AArch64) as a target; a kind of Vulkan devices, with features
- * masked ("vulkan:nvidia", "vulkan:base,-int8": vulkan_targets.def); a GPU ("cuda:sm_80", "cuda:sm_90a,step=kernel", "hip:gfx942": gpu_targets.def). RLX_INVALID_ARGUMENT names the nearest known one. */
+ * masked, or with a matrix unit ("vulkan:nvidia", "vulkan:base,-int8", "vulkan:nvidia,matrix=16x16x32": vulkan_targets.def); a GPU ("cuda:sm_80", "cuda:sm_90a,step=kernel", "hip:gfx942": gpu_targets.def). RLX_INVALID_ARGUMENT names the nearest known one. */
 rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
 /* The i-th machine of cpu_targets.def, then of vulkan_targets.def, best first, if its code runs on `host`; false otherwise. */
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);

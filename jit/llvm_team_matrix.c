@@ -37,29 +37,11 @@ static const double from_value = 0x1.8p+23;
 
 /* ---- which fragments are whose ---- */
 
-/* Fragments of a tile by subgroups: so many rows of subgroups; fragments of each. */
-typedef struct split {
-    int64_t across; /* subgroups side by side */
-    int64_t m, n;   /* fragments of one, downwards and side by side */
-} split;
-
-/* As square as fragments of one subgroup can be together; false: they do not come out even. */
-static bool split_tile(const rlx_emit *e, int64_t rows, int64_t columns, split *out)
+/* The team's subgroups, and the unit's fragments. */
+static bool split_tile(const rlx_emit *e, int64_t rows, int64_t columns, rlx_matrix_split *out)
 {
     const rlx_matrix_unit *u = e->matrix;
-    const int64_t subgroups = e->target->team / u->lanes;
-    int64_t best = 0;
-    for (int64_t down = 1; down <= subgroups; down++) {
-        const int64_t across = subgroups / down;
-        if (subgroups % down || rows % (down * u->m) || columns % (across * u->n))
-            continue;
-        const int64_t edge = rows / down + columns / across;
-        if (best && edge >= best)
-            continue;
-        best = edge;
-        *out = (split){across, rows / down / u->m, columns / across / u->n};
-    }
-    return best > 0;
+    return rlx_matrix_split_tile(e->target->team / u->lanes, u->m, u->n, rows, columns, out);
 }
 
 static bool is_product(const rlx_ir_node *n)
@@ -112,8 +94,8 @@ static LLVMValueRef along(rlx_emit *e, const rlx_matrix_axis *x, int i)
 }
 
 /* Where the subgroup's fragment [m, n] begins. */
-static void fragment(rlx_emit *e, const split *s, int64_t m, int64_t n, LLVMValueRef *row,
-                     LLVMValueRef *column)
+static void fragment(rlx_emit *e, const rlx_matrix_split *s, int64_t m, int64_t n,
+                     LLVMValueRef *row, LLVMValueRef *column)
 {
     const rlx_matrix_unit *u = e->matrix;
     LLVMValueRef own = LLVMBuildUDiv(e->b, e->thread, rlx_emit_int(e->i32, u->lanes), "");
@@ -132,7 +114,7 @@ static void fragment(rlx_emit *e, const split *s, int64_t m, int64_t n, LLVMValu
 
 bool rlx_emit_matrix_fragments(rlx_emit *e, const rlx_ir_type *tile, rlx_emit_fragments *out)
 {
-    split s;
+    rlx_matrix_split s;
     if (!split_tile(e, tile->dim[0], tile->dim[1], &s))
         return false;
     out->down = s.m;
@@ -157,7 +139,7 @@ bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile)
 LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int part)
 {
     const rlx_matrix_unit *u = e->matrix;
-    split s;
+    rlx_matrix_split s;
     LLVMValueRef row, column;
     if (!rlx_emit_matrix_tile(e, tile) || !split_tile(e, tile->dim[0], tile->dim[1], &s))
         return NULL; /* no fragments: dot_rows says so */
@@ -305,7 +287,7 @@ typedef struct matrix {
     const rlx_ir_node *node;
     const rlx_matrix_unit *unit;
     operands at;
-    split s;
+    rlx_matrix_split s;
     int64_t k;            /* elements of a group */
     struct side *columns; /* room for those of a subgroup */
 } matrix;

@@ -55,3 +55,20 @@ rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t)
                     "and teams that are a power of two",
                     team, t->processor ? t->processor : "an emulated GPU", u->lanes);
 }
+
+bool rlx_matrix_split_tile(int64_t subgroups, int m, int n, int64_t rows, int64_t columns,
+                           rlx_matrix_split *out)
+{
+    int64_t best = 0;
+    for (int64_t down = 1; down <= subgroups; down++) {
+        const int64_t across = subgroups / down;
+        if (subgroups % down || rows % (down * m) || columns % (across * n))
+            continue;
+        const int64_t edge = rows / down + columns / across;
+        if (best && edge >= best)
+            continue;
+        best = edge;
+        *out = (rlx_matrix_split){across, rows / down / m, columns / across / n};
+    }
+    return best > 0;
+}

@@ -46,6 +46,14 @@ const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t);
 /* Whether the target's team is whole subgroups of its unit, if it has one, a power of two. */
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t);
 
+/* Fragments of a tile by subgroups: so many subgroups side by side; fragments of each, downwards and side by side. */
+typedef struct rlx_matrix_split {
+    int64_t across, m, n;
+} rlx_matrix_split;
+/* Of fragments of m rows by n columns, as square as those of one subgroup can be together; false: they do not come out even. */
+bool rlx_matrix_split_tile(int64_t subgroups, int m, int n, int64_t rows, int64_t columns,
+                           rlx_matrix_split *out);
+
 /* What the i-th has more than the first. */
 static inline int rlx_matrix_offset(const rlx_matrix_axis *x, int i)
 {

@@ -82,17 +82,29 @@ static bool is_atomic(SpvOp op)
 static rlx_spirv_id pointer_of(const uint32_t *w)
 {
     const SpvOp op = op_of(w);
-    if (op == SpvOpStore || op == SpvOpAtomicStore)
+    if (op == SpvOpStore || op == SpvOpAtomicStore || op == (SpvOp)RLX_SPIRV_MATRIX_STORE)
         return w[1];
-    return op == SpvOpLoad || is_atomic(op) ? w[3] : 0;
+    return op == SpvOpLoad || op == (SpvOp)RLX_SPIRV_MATRIX_LOAD || is_atomic(op) ? w[3] : 0;
 }
 
-/* Instructions that may touch memory in other ways, those of matrix units among them, or go where nothing here follows. */
+/* Whether an access only reads, or only writes. */
+static bool only_loads(const uint32_t *w)
+{
+    return op_of(w) == SpvOpLoad || op_of(w) == (SpvOp)RLX_SPIRV_MATRIX_LOAD;
+}
+
+static bool only_stores(const uint32_t *w)
+{
+    return op_of(w) == SpvOpStore || op_of(w) == (SpvOp)RLX_SPIRV_MATRIX_STORE;
+}
+
+/* Instructions that may touch memory in other ways, or go where nothing here follows. */
 static bool is_unknown(SpvOp op)
 {
     return op == SpvOpCopyMemory || op == SpvOpCopyMemorySized || op == SpvOpFunctionCall ||
            op == SpvOpSwitch || op == SpvOpPtrAccessChain || op == SpvOpInBoundsAccessChain ||
-           op > SpvOpSUDotAccSat;
+           (op > SpvOpSUDotAccSat &&
+            (op < (SpvOp)RLX_SPIRV_MATRIX_LOAD || op > (SpvOp)RLX_SPIRV_MATRIX_MULADD));
 }
 
 static void put_pointer(body *b, const uint32_t *w)
@@ -128,7 +140,7 @@ static bool find_variables(body *b)
         if (is_unknown(op) || (memory_of(b, w) && op != SpvOpAccessChain))
             return false;
         put_pointer(b, w);
-        if (op == SpvOpLoad || !pointer_of(w))
+        if (only_loads(w) || !pointer_of(w))
             continue;
         int *number = &b->number[root_of(b, pointer_of(w))];
         if (!*number)
@@ -141,9 +153,9 @@ static void add_access(const body *b, const uint32_t *w, segment *s)
 {
     const rlx_spirv_id pointer = pointer_of(w);
     const int number = pointer ? b->number[root_of(b, pointer)] : 0;
-    if (number && op_of(w) != SpvOpStore)
+    if (number && !only_stores(w))
         s->loads |= (uint64_t)1 << (number - 1);
-    if (number && op_of(w) != SpvOpLoad)
+    if (number && !only_loads(w))
         s->stores |= (uint64_t)1 << (number - 1);
 }
 

@@ -49,6 +49,14 @@ static rlx_status refuse(char *why, const char *what)
     return st;
 }
 
+rlx_status rlx_spirv_knows_matrices(bool *out)
+{
+    const rlx_spirv_tools *tools;
+    RLX_TRY(get_tools(&tools));
+    *out = tools->knows(RLX_SPIRV_TYPE_MATRIX);
+    return RLX_OK;
+}
+
 rlx_status rlx_spirv_validate(const uint32_t *words, size_t nwords)
 {
     const rlx_spirv_tools *tools;

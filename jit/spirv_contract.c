@@ -36,7 +36,8 @@ static bool reads_elements(const rlx_ir_node *n, const rlx_ir_value *v)
 {
     if (n->op == RLX_LIR_PACK)
         return true;
-    return (n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT) &&
+    return (n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT ||
+            n->op == RLX_LIR_DOT_ROWS) &&
            n->in[0] != v;
 }
 

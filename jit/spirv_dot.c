@@ -27,7 +27,8 @@ typedef struct codes {
 bool rlx_spirv_reads_fours(const rlx_ir_block *block, const rlx_ir_value *buffer)
 {
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
-        for (int i = 1; i <= 3 && n->op == RLX_LIR_DOT; i += 2)
+        const bool dots = n->op == RLX_LIR_DOT || n->op == RLX_LIR_DOT_ROWS;
+        for (int i = 1; i <= 3 && dots; i += 2)
             if (rlx_spirv_defers(n->in[i]->def) && n->in[i]->def->in[0] == buffer)
                 return true;
         for (int i = 0; i < n->nblock; i++)
@@ -37,8 +38,7 @@ bool rlx_spirv_reads_fours(const rlx_ir_block *block, const rlx_ir_value *buffer
     return false;
 }
 
-/* Whether the operand's codes lie in words of memory, begin at multiples of four, and there are always four. */
-static bool by_fours(const rlx_spirv_operand *o)
+bool rlx_spirv_by_fours(const rlx_spirv_operand *o)
 {
     if (!o->deferred || o->access.room[1] || o->access.buffer->type->space != RLX_SPACE_GLOBAL)
         return false;
@@ -49,13 +49,12 @@ static bool by_fours(const rlx_spirv_operand *o)
            (o->access.blocks || o->access.buffer->type->dim[rank - 1] % TOGETHER == 0);
 }
 
-/* Four codes from `column` on as the bytes of a word. */
-static rlx_spirv_id four_at(rlx_spirv_emit *e, const rlx_spirv_operand *o, rlx_decode_number row,
-                            rlx_decode_number column)
+rlx_spirv_id rlx_spirv_four_at(rlx_spirv_emit *e, const rlx_spirv_operand *o, rlx_decode_number row,
+                               rlx_decode_number column)
 {
     rlx_spirv_module *m = &e->m;
     rlx_spirv_id word = 0;
-    if (by_fours(o)) {
+    if (rlx_spirv_by_fours(o)) {
         const rlx_spirv_place at = {.at = {row, column}};
         return rlx_spirv_load_codes(e, &o->access, &at);
     }
@@ -80,7 +79,7 @@ static void read_group(rlx_spirv_emit *e, const dot *x, const rlx_spirv_operand 
     }
     column.plus *= (uint32_t)x->size;
     for (int i = 0; i < x->size / TOGETHER; i++)
-        out->word[i] = four_at(e, o, row, rlx_spirv_plus(column, i * TOGETHER));
+        out->word[i] = rlx_spirv_four_at(e, o, row, rlx_spirv_plus(column, i * TOGETHER));
 }
 
 /* The group's codes and scale; zeros where the row is beyond its limit. */
@@ -91,7 +90,7 @@ static void read_row(rlx_spirv_emit *e, const dot *x, const rlx_spirv_operand *o
     rlx_spirv_module *m = &e->m;
     const rlx_spirv_place at = {.at = {row, group}};
     const int words = x->size / TOGETHER;
-    rlx_spirv_id live = by_fours(o) ? rlx_spirv_inside(e, &o->access, &at, 0) : 0;
+    rlx_spirv_id live = rlx_spirv_by_fours(o) ? rlx_spirv_inside(e, &o->access, &at, 0) : 0;
     out->scale = rlx_spirv_operand_at(e, s, row, scale);
     if (!live) {
         read_group(e, x, o, row, group, out);

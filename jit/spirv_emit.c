@@ -162,33 +162,22 @@ rlx_status rlx_spirv_define_buffer(rlx_spirv_emit *e, const rlx_ir_value *v,
 
 static rlx_status emit_block(rlx_spirv_emit *e, const rlx_ir_block *block);
 
-/* for (index = lo; index < hi; index += step), i64:
- *
- *   before -> header: phis, test -> body .. -> latch -> header
- *                                \-> exit
- *
- * Values that the loop carries are phis of the header, and its results are those phis too. */
-typedef struct loop {
-    rlx_spirv_id header, body, latch, exit;
-    rlx_spirv_id before, index, next, hi;
-} loop;
-
-static void loop_begin(rlx_spirv_emit *e, rlx_spirv_id lo, rlx_spirv_id hi, loop *l)
+void rlx_spirv_loop_begin(rlx_spirv_emit *e, rlx_spirv_id lo, rlx_spirv_id hi, rlx_spirv_loop *l)
 {
     rlx_spirv_module *m = &e->m;
-    *l = (loop){.header = rlx_spirv_new_id(m),
-                .body = rlx_spirv_new_id(m),
-                .latch = rlx_spirv_new_id(m),
-                .exit = rlx_spirv_new_id(m),
-                .before = m->block,
-                .next = rlx_spirv_new_id(m),
-                .hi = hi};
+    *l = (rlx_spirv_loop){.header = rlx_spirv_new_id(m),
+                          .body = rlx_spirv_new_id(m),
+                          .latch = rlx_spirv_new_id(m),
+                          .exit = rlx_spirv_new_id(m),
+                          .before = m->block,
+                          .next = rlx_spirv_new_id(m),
+                          .hi = hi};
     rlx_spirv_branch(m, l->header);
     rlx_spirv_label(m, l->header);
     l->index = rlx_spirv_op(m, SpvOpPhi, e->i64, lo, l->before, l->next, l->latch);
 }
 
-static void loop_enter(rlx_spirv_emit *e, const loop *l) /* after the phis */
+void rlx_spirv_loop_enter(rlx_spirv_emit *e, const rlx_spirv_loop *l)
 {
     rlx_spirv_module *m = &e->m;
     rlx_spirv_id more = rlx_spirv_op(m, SpvOpSLessThan, e->bool_, l->index, l->hi);
@@ -197,7 +186,7 @@ static void loop_enter(rlx_spirv_emit *e, const loop *l) /* after the phis */
     rlx_spirv_label(m, l->body);
 }
 
-static void loop_end(rlx_spirv_emit *e, const loop *l, rlx_spirv_id step)
+void rlx_spirv_loop_end(rlx_spirv_emit *e, const rlx_spirv_loop *l, rlx_spirv_id step)
 {
     rlx_spirv_module *m = &e->m;
     rlx_spirv_branch(m, l->latch);
@@ -209,8 +198,24 @@ static void loop_end(rlx_spirv_emit *e, const loop *l, rlx_spirv_id step)
 
 enum { PHI_WORDS = 7, PHI_NEXT = 5 }; /* of a phi with two edges; where the second value stands */
 
-/* The first value of each carried tile; what the body yields is filled in when it is known. */
-static rlx_status carry(rlx_spirv_emit *e, const rlx_ir_node *n, const loop *l)
+size_t rlx_spirv_carry(rlx_spirv_emit *e, const rlx_spirv_loop *l, rlx_spirv_id type, int n,
+                       const rlx_spirv_id *first, rlx_spirv_id *out)
+{
+    const size_t at = e->m.section[RLX_SPIRV_BODY].len;
+    for (int p = 0; p < n; p++)
+        out[p] = rlx_spirv_op(&e->m, SpvOpPhi, type, first[p], l->before, 0, l->latch);
+    return at;
+}
+
+size_t rlx_spirv_carry_on(rlx_spirv_emit *e, size_t at, int n, const rlx_spirv_id *next)
+{
+    rlx_text *text = &e->m.section[RLX_SPIRV_BODY];
+    for (int p = 0; p < n && !text->oom; p++, at += PHI_WORDS * sizeof(uint32_t))
+        memcpy(text->data + at + PHI_NEXT * sizeof(uint32_t), &next[p], sizeof(uint32_t));
+    return at;
+}
+
+static rlx_status carry(rlx_spirv_emit *e, const rlx_ir_node *n, const rlx_spirv_loop *l)
 {
     const rlx_ir_block *body = n->blocks[0];
     for (int i = 1; i < body->nargs; i++) {
@@ -218,8 +223,7 @@ static rlx_status carry(rlx_spirv_emit *e, const rlx_ir_node *n, const loop *l)
         rlx_spirv_id type = rlx_spirv_value_type(e, body->args[i]->type.format);
         rlx_spirv_tile *t;
         RLX_TRY(rlx_spirv_define(e, body->args[i], &t));
-        for (int p = 0; p < t->n; p++)
-            t->part[p] = rlx_spirv_op(&e->m, SpvOpPhi, type, init->part[p], l->before, 0, l->latch);
+        rlx_spirv_carry(e, l, type, t->n, init->part, t->part);
     }
     return RLX_OK;
 }
@@ -227,29 +231,26 @@ static rlx_status carry(rlx_spirv_emit *e, const rlx_ir_node *n, const loop *l)
 static void fill_carried(rlx_spirv_emit *e, const rlx_ir_node *n, size_t phis)
 {
     const rlx_ir_block *body = n->blocks[0];
-    rlx_text *text = &e->m.section[RLX_SPIRV_BODY];
-    for (int i = 1; i < body->nargs && !text->oom; i++) {
+    for (int i = 1; i < body->nargs; i++) {
         const rlx_spirv_tile *next = rlx_spirv_get(e, body->last->in[i - 1]);
-        for (int p = 0; p < next->n; p++, phis += PHI_WORDS * sizeof(uint32_t))
-            memcpy(text->data + phis + PHI_NEXT * sizeof(uint32_t), &next->part[p],
-                   sizeof(uint32_t));
+        phis = rlx_spirv_carry_on(e, phis, next->n, next->part);
     }
 }
 
 static rlx_status emit_for(rlx_spirv_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_block *body = n->blocks[0];
-    loop l;
+    rlx_spirv_loop l;
     rlx_spirv_tile *t;
-    loop_begin(e, rlx_spirv_scalar(e, n->in[0]), rlx_spirv_scalar(e, n->in[1]), &l);
+    rlx_spirv_loop_begin(e, rlx_spirv_scalar(e, n->in[0]), rlx_spirv_scalar(e, n->in[1]), &l);
     RLX_TRY(rlx_spirv_define(e, body->args[0], &t));
     t->part[0] = l.index;
     size_t phis = e->m.section[RLX_SPIRV_BODY].len;
     RLX_TRY(carry(e, n, &l));
-    loop_enter(e, &l);
+    rlx_spirv_loop_enter(e, &l);
     RLX_TRY(emit_block(e, body));
     fill_carried(e, n, phis);
-    loop_end(e, &l, rlx_spirv_const_i64(&e->m, rlx_ir_attr_int(n, RLX_ATTR_STEP, 1)));
+    rlx_spirv_loop_end(e, &l, rlx_spirv_const_i64(&e->m, rlx_ir_attr_int(n, RLX_ATTR_STEP, 1)));
     for (int i = 0; i < n->nout; i++) {
         const rlx_spirv_tile *last = rlx_spirv_get(e, body->args[1 + i]);
         RLX_TRY(rlx_spirv_define(e, n->out[i], &t));
@@ -290,9 +291,9 @@ static rlx_status emit_grid(rlx_spirv_emit *e, const rlx_ir_node *n)
     rlx_spirv_id total = rlx_spirv_scalar(e, n->in[0]);
     for (int i = 1; i < n->nin; i++)
         total = rlx_spirv_op(m, SpvOpIMul, e->i64, total, rlx_spirv_scalar(e, n->in[i]));
-    loop l;
-    loop_begin(e, e->team_index, total, &l);
-    loop_enter(e, &l);
+    rlx_spirv_loop l;
+    rlx_spirv_loop_begin(e, e->team_index, total, &l);
+    rlx_spirv_loop_enter(e, &l);
     rlx_spirv_id index = l.index;
     for (int i = n->nin - 1; i >= 0; i--) {
         rlx_spirv_tile *t;
@@ -304,7 +305,7 @@ static rlx_status emit_grid(rlx_spirv_emit *e, const rlx_ir_node *n)
     }
     RLX_TRY(emit_block(e, n->blocks[0]));
     rlx_spirv_barrier(m);
-    loop_end(e, &l, e->teams);
+    rlx_spirv_loop_end(e, &l, e->teams);
     return RLX_OK;
 }
 
@@ -329,6 +330,7 @@ static rlx_status emit_alloc(rlx_spirv_emit *e, const rlx_ir_node *n)
     return rlx_spirv_define_buffer(
         e, n->out[0],
         &(rlx_spirv_buffer){.variable = v,
+                            .met = true,
                             .pointer = rlx_spirv_type_pointer(m, SpvStorageClassWorkgroup, elem)});
 }
 
@@ -565,7 +567,8 @@ static rlx_status define_far(rlx_spirv_emit *e, const rlx_ir_value *v, int bytes
             .variable = address,
             .pointer = rlx_spirv_type_pointer(m, SpvStorageClassPhysicalStorageBuffer, unit),
             .unit_bytes = bytes,
-            .far = true});
+            .far = true,
+            .met = coherent});
 }
 
 static rlx_status define_near(rlx_spirv_emit *e, const rlx_ir_value *v, int unit, int binding,
@@ -575,14 +578,16 @@ static rlx_status define_near(rlx_spirv_emit *e, const rlx_ir_value *v, int unit
     rlx_spirv_id variable = storage_buffer(e, f, unit, binding, v->name);
     if (!stored)
         decorate(e, variable, SpvDecorationNonWritable);
-    if (loaded && stored) /* what one invocation wrote another reads, after a barrier */
+    const bool met = loaded && stored;
+    if (met && !e->m.vulkan_memory) /* what one invocation wrote another reads, after a barrier */
         decorate(e, variable, SpvDecorationCoherent);
     return rlx_spirv_define_buffer(
         e, v,
         &(rlx_spirv_buffer){.variable = variable,
                             .pointer = rlx_spirv_type_pointer(&e->m, SpvStorageClassStorageBuffer,
                                                               unit_type(e, f, unit)),
-                            .unit_bytes = unit});
+                            .unit_bytes = unit,
+                            .met = met});
 }
 
 static rlx_status define_arguments(rlx_spirv_emit *e, const far_arguments *far)
@@ -644,6 +649,7 @@ static rlx_spirv_id load_thread(rlx_spirv_emit *e, const rlx_spirv_id *v, int n)
     rlx_spirv_id x = rlx_spirv_op(&e->m, SpvOpLoad, e->u32, v[INVOCATION]);
     if (n < BUILTINS)
         return x;
+    e->own = x;
     x = rlx_spirv_mul(e, x, rlx_spirv_op(&e->m, SpvOpLoad, e->u32, v[SUBGROUP_SIZE]));
     return rlx_spirv_add(e, x, rlx_spirv_op(&e->m, SpvOpLoad, e->u32, v[SUBGROUP_LANE]));
 }
@@ -659,7 +665,7 @@ static rlx_status begin(rlx_spirv_emit *e)
     uint32_t entry[2] = {SpvExecutionModelGLCompute, function};
     far_arguments far;
     RLX_TRY(find_far(e, &far));
-    rlx_spirv_memory_model(m, far.n > 0);
+    rlx_spirv_memory_model(m, far.n > 0, rlx_spirv_uses_matrices(e->kernel->body));
     rlx_spirv_put_text(m, RLX_SPIRV_HEAD, SpvOpEntryPoint, 2, entry, e->kernel->name, nbuiltins,
                        builtins);
     rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpExecutionMode, function, SpvExecutionModeLocalSize,
@@ -738,13 +744,18 @@ rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, const rlx_spirv_opti
                         .arena = rlx_arena_create()};
     if (!e.arena)
         return RLX_OOM();
+    bool known = true;
     rlx_spirv_module_init(&e.m);
     size_t start = out->len;
     rlx_status st = emit_module(&e, out);
+    if (!st && e.m.vulkan_memory)
+        st = rlx_spirv_knows_matrices(&known);
     rlx_spirv_module_deinit(&e.m);
     rlx_ir_map_deinit(&e.tiles);
     rlx_arena_destroy(e.arena);
     RLX_TRY(st);
+    if (!known) /* a driver that has them validates what it is given */
+        return RLX_OK;
     RLX_TRY_NOTE(rlx_spirv_validate((const uint32_t *)(const void *)(out->data + start),
                                     (out->len - start) / sizeof(uint32_t)),
                  "emitting kernel @%s", kernel->name);

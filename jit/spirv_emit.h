@@ -6,6 +6,7 @@
  *   spirv_reduce.c  sums and maxima of rows
  *   spirv_contract.c  products of tiles
  *   spirv_dot.c     products of codes
+ *   spirv_matrix.c  the same by cooperative matrices
  *   spirv_memory.c  loads and stores
  *   spirv_blocks.c  elements of block formats, as block_decode.c decodes them
  *   spirv_module.c  words, types and constants
@@ -47,12 +48,13 @@ enum {
 
 /* What a kernel is made for. */
 typedef struct rlx_spirv_options {
-    int team;             /* invocations */
-    uint64_t features;    /* of runtime/vulkan_features.h */
-    int subgroup;         /* invocations of a subgroup, or a divisor; 0: not to be used */
-    int64_t team_bytes;   /* of team memory that a kernel may take, exchange included */
-    int64_t range_bytes;  /* arguments that may be larger go by their addresses */
-    const int64_t *upper; /* of symbols, which tells how large; NULL: none is larger */
+    int team;                 /* invocations */
+    uint64_t features;        /* of runtime/vulkan_features.h */
+    int subgroup;             /* invocations of a subgroup, or a divisor; 0: not to be used */
+    rlx_vulkan_matrix matrix; /* that a subgroup multiplies, of just so many invocations */
+    int64_t team_bytes;       /* of team memory that a kernel may take, exchange included */
+    int64_t range_bytes;      /* arguments that may be larger go by their addresses */
+    const int64_t *upper;     /* of symbols, which tells how large; NULL: none is larger */
 } rlx_spirv_options;
 
 typedef struct rlx_spirv_buffer {
@@ -61,6 +63,7 @@ typedef struct rlx_spirv_buffer {
     rlx_spirv_id pointer; /* to a unit, in the variable's storage class */
     int unit_bytes;       /* global memory: what it is an array of; blocks: bytes, or words */
     bool far;             /* global memory that is reached by its address */
+    bool met;             /* what one invocation writes another reads */
     rlx_spirv_id stride[RLX_MAX_RANK]; /* elements, u32, made in the entry block; 0: one */
 } rlx_spirv_buffer;
 
@@ -102,9 +105,10 @@ typedef struct rlx_spirv_emit {
 
     rlx_spirv_id bool_, u32, i64, f32; /* the usual types */
     rlx_spirv_id thread;               /* u32, 0..team-1 */
-    rlx_spirv_id team_index, teams;    /* i64 */
-    rlx_spirv_id symbols;              /* the buffer of symbols */
-    rlx_spirv_id addresses;            /* push constants */
+    rlx_spirv_id own;               /* u32: number of the invocation's subgroup; 0: none are used */
+    rlx_spirv_id team_index, teams; /* i64 */
+    rlx_spirv_id symbols;           /* the buffer of symbols */
+    rlx_spirv_id addresses;         /* push constants */
     rlx_spirv_id symbol[RLX_MAX_SYMBOLS];
     rlx_spirv_id zero[RLX_FORMAT_COUNT]; /* of floats, unknown to drivers: spirv_values.c; 0: not
                                             yet needed */
@@ -129,6 +133,8 @@ rlx_status rlx_spirv_emit_kernel(const rlx_ir_func *kernel, const rlx_spirv_opti
 
 /* RLX_INTERNAL with the validator's words when the module breaks a rule of Vulkan 1.1. */
 rlx_status rlx_spirv_validate(const uint32_t *words, size_t nwords);
+/* Whether the tools know cooperative matrices: older ones can neither validate nor print modules that have them. */
+rlx_status rlx_spirv_knows_matrices(bool *out);
 rlx_status rlx_spirv_disassemble(const uint32_t *words, size_t nwords, rlx_text *out);
 
 /* ---- values ---- */
@@ -145,6 +151,27 @@ int64_t rlx_spirv_elems(const rlx_ir_type *t); /* of a type with constant dims *
 /* "the SPIR-V emitter cannot emit `map` in kernel @k at PLACE: WHY" */
 rlx_status rlx_spirv_unsupported(const rlx_spirv_emit *e, const rlx_ir_node *n, const char *fmt,
                                  ...) RLX_PRINTF(3, 4);
+
+/* ---- loops ---- */
+
+/* for (index = lo; index < hi; index += step), i64:
+ *
+ *   before -> header: phis, test -> body .. -> latch -> header
+ *                                \-> exit
+ *
+ * Values that the loop carries are phis of the header, and its results are those phis too. */
+typedef struct rlx_spirv_loop {
+    rlx_spirv_id header, body, latch, exit;
+    rlx_spirv_id before, index, next, hi;
+} rlx_spirv_loop;
+void rlx_spirv_loop_begin(rlx_spirv_emit *e, rlx_spirv_id lo, rlx_spirv_id hi, rlx_spirv_loop *l);
+/* `n` values that it carries, with their first: behind its beginning. Returns where the phis stand. */
+size_t rlx_spirv_carry(rlx_spirv_emit *e, const rlx_spirv_loop *l, rlx_spirv_id type, int n,
+                       const rlx_spirv_id *first, rlx_spirv_id *out);
+void rlx_spirv_loop_enter(rlx_spirv_emit *e, const rlx_spirv_loop *l); /* behind the phis */
+/* What follows on the values of the phis that stand there, when it is known; returns where those behind them stand. */
+size_t rlx_spirv_carry_on(rlx_spirv_emit *e, size_t at, int n, const rlx_spirv_id *next);
+void rlx_spirv_loop_end(rlx_spirv_emit *e, const rlx_spirv_loop *l, rlx_spirv_id step);
 
 /* ---- spirv_values.c: one element ---- */
 
@@ -217,6 +244,9 @@ void rlx_spirv_put_parts(rlx_spirv_emit *e, rlx_format f, int n, const rlx_spirv
                          int64_t base);
 rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f,
                                    rlx_spirv_id index);
+rlx_spirv_id rlx_spirv_exchange_at(rlx_spirv_emit *e, rlx_spirv_id index); /* to a word */
+void rlx_spirv_put_word(rlx_spirv_emit *e, rlx_spirv_id index, rlx_spirv_id word);
+rlx_spirv_id rlx_spirv_get_word(rlx_spirv_emit *e, rlx_spirv_id index);
 
 /* ---- spirv_reduce.c ---- */
 
@@ -248,6 +278,19 @@ rlx_status rlx_spirv_contract(rlx_spirv_emit *e, const rlx_ir_node *n);
 /* spirv_dot.c; whether the block's products of codes read the buffer, four codes at a time. */
 rlx_status rlx_spirv_dot(rlx_spirv_emit *e, const rlx_ir_node *n);
 bool rlx_spirv_reads_fours(const rlx_ir_block *block, const rlx_ir_value *buffer);
+/* Whether the operand's codes lie in words of memory, begin at multiples of four, and there are always four. */
+bool rlx_spirv_by_fours(const rlx_spirv_operand *o);
+/* Four codes from `column` on as the bytes of a word; limits are looked at where it is not by fours. */
+rlx_spirv_id rlx_spirv_four_at(rlx_spirv_emit *e, const rlx_spirv_operand *o, rlx_decode_number row,
+                               rlx_decode_number column);
+
+/* ---- spirv_matrix.c ---- */
+
+rlx_status rlx_spirv_dot_rows(rlx_spirv_emit *e, const rlx_ir_node *n);
+/* Words of the exchange that the node takes. */
+int64_t rlx_spirv_matrix_words(const rlx_spirv_emit *e, const rlx_ir_node *n);
+/* Whether nodes of the block multiply matrices. */
+bool rlx_spirv_uses_matrices(const rlx_ir_block *block);
 rlx_status rlx_spirv_outer(rlx_spirv_emit *e, const rlx_ir_node *n);
 rlx_status rlx_spirv_pack(rlx_spirv_emit *e, const rlx_ir_node *n);
 /* Whether contractions alone take what the node (NULL: none) loads, and read it from memory

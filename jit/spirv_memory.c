@@ -145,24 +145,31 @@ static rlx_spirv_id pointer_to(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx
                         index);
 }
 
+/* How a buffer is accessed, as operands; how many. */
+static int access_words(const rlx_spirv_emit *e, const rlx_spirv_buffer *b, uint32_t *words)
+{
+    const bool met = e->m.vulkan_memory && b->met;
+    words[0] = (b->far ? SpvMemoryAccessAlignedMask : 0) |
+               (met ? SpvMemoryAccessNonPrivatePointerMask : 0);
+    words[1] = (uint32_t)b->unit_bytes;
+    return b->far ? 2 : met;
+}
+
 /* What a pointer from pointer_to leads to. */
 static rlx_spirv_id load_from(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id type,
                               rlx_spirv_id pointer)
 {
-    if (b->far)
-        return rlx_spirv_op(&e->m, SpvOpLoad, type, pointer, SpvMemoryAccessAlignedMask,
-                            (uint32_t)b->unit_bytes);
-    return rlx_spirv_op(&e->m, SpvOpLoad, type, pointer);
+    uint32_t words[3] = {pointer};
+    const int n = 1 + access_words(e, b, words + 1);
+    return rlx_spirv_put_result(&e->m, SpvOpLoad, type, 0, n, words);
 }
 
 static void store_to(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv_id pointer,
                      rlx_spirv_id x)
 {
-    if (b->far)
-        rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, pointer, x, SpvMemoryAccessAlignedMask,
-                       (uint32_t)b->unit_bytes);
-    else
-        rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, pointer, x);
+    uint32_t words[4] = {pointer, x};
+    const int n = 2 + access_words(e, b, words + 2);
+    rlx_spirv_put(&e->m, RLX_SPIRV_BODY, SpvOpStore, n, words);
 }
 
 /* ---- narrow elements in words ---- */
@@ -198,7 +205,8 @@ static void store_narrow(rlx_spirv_emit *e, const rlx_spirv_buffer *b, rlx_spirv
     rlx_spirv_module *m = &e->m;
     rlx_spirv_id ones = rlx_spirv_u32(e, (1 << 8 * bytes) - 1), bit;
     rlx_spirv_id at = word_of(e, b, index, bytes, &bit);
-    rlx_spirv_id scope = rlx_spirv_u32(e, SpvScopeDevice), relaxed = rlx_spirv_u32(e, 0);
+    const SpvScope all = m->vulkan_memory ? SpvScopeQueueFamily : SpvScopeDevice;
+    rlx_spirv_id scope = rlx_spirv_u32(e, all), relaxed = rlx_spirv_u32(e, 0);
     x = rlx_spirv_op(m, SpvOpBitwiseAnd, e->u32, x, ones);
     x = rlx_spirv_op(m, SpvOpShiftLeftLogical, e->u32, x, bit);
     rlx_spirv_id others = rlx_spirv_op(m, SpvOpShiftLeftLogical, e->u32, ones, bit);

@@ -19,7 +19,7 @@ static void put_head(rlx_spirv_module *m, rlx_spirv_section s, SpvOp op, int wor
 
 void rlx_spirv_put(rlx_spirv_module *m, rlx_spirv_section s, SpvOp op, int n, const uint32_t *words)
 {
-    m->met &= op != SpvOpStore;
+    m->met &= op != SpvOpStore && op != (SpvOp)RLX_SPIRV_MATRIX_STORE;
     put_head(m, s, op, 1 + n);
     put_words(m, s, n, words);
 }
@@ -39,7 +39,7 @@ rlx_spirv_id rlx_spirv_put_result(rlx_spirv_module *m, SpvOp op, rlx_spirv_id ty
                                   int n, const uint32_t *words)
 {
     uint32_t result[2] = {type, id ? id : rlx_spirv_new_id(m)};
-    m->met &= op != SpvOpLoad;
+    m->met &= op != SpvOpLoad && op != (SpvOp)RLX_SPIRV_MATRIX_LOAD;
     put_head(m, m->into, op, 3 + n);
     put_words(m, m->into, 2, result);
     put_words(m, m->into, n, words);
@@ -69,13 +69,28 @@ void rlx_spirv_capability(rlx_spirv_module *m, SpvCapability c)
     if (rlx_spirv_needs(m, c))
         return;
     m->capabilities[m->ncapabilities++] = (uint32_t)c;
-    const char *extension = c == SpvCapabilityStorageBuffer8BitAccess    ? "SPV_KHR_8bit_storage"
-                            : c == SpvCapabilitySignedZeroInfNanPreserve ? "SPV_KHR_float_controls"
-                            : c == SpvCapabilityDotProductKHR ? "SPV_KHR_integer_dot_product"
-                            : c == SpvCapabilityPhysicalStorageBufferAddresses
-                                ? "SPV_KHR_physical_storage_buffer"
-                                : NULL;
-    if (extension) /* core in later versions */
+    const char *extension = NULL; /* core in later versions, but the last */
+    switch ((int)c) {
+    case SpvCapabilityStorageBuffer8BitAccess:
+        extension = "SPV_KHR_8bit_storage";
+        break;
+    case SpvCapabilitySignedZeroInfNanPreserve:
+        extension = "SPV_KHR_float_controls";
+        break;
+    case SpvCapabilityDotProductKHR:
+        extension = "SPV_KHR_integer_dot_product";
+        break;
+    case SpvCapabilityPhysicalStorageBufferAddresses:
+        extension = "SPV_KHR_physical_storage_buffer";
+        break;
+    case SpvCapabilityVulkanMemoryModel:
+        extension = "SPV_KHR_vulkan_memory_model";
+        break;
+    case RLX_SPIRV_CAPABILITY_MATRIX:
+        extension = "SPV_KHR_cooperative_matrix";
+        break;
+    }
+    if (extension)
         rlx_spirv_put_text(m, RLX_SPIRV_EXTENSIONS, SpvOpExtension, 0, NULL, extension, 0, NULL);
     rlx_spirv_inst(m, RLX_SPIRV_CAPABILITIES, SpvOpCapability, (uint32_t)c);
 }
@@ -112,13 +127,16 @@ void rlx_spirv_module_init(rlx_spirv_module *m)
     rlx_spirv_put_text(m, RLX_SPIRV_HEAD, SpvOpExtInstImport, 1, &m->glsl, "GLSL.std.450", 0, NULL);
 }
 
-void rlx_spirv_memory_model(rlx_spirv_module *m, bool far)
+void rlx_spirv_memory_model(rlx_spirv_module *m, bool far, bool matrices)
 {
+    m->vulkan_memory = matrices;
+    if (matrices)
+        rlx_spirv_capability(m, SpvCapabilityVulkanMemoryModel);
     if (far)
         rlx_spirv_capability(m, SpvCapabilityPhysicalStorageBufferAddresses);
     rlx_spirv_inst(m, RLX_SPIRV_HEAD, SpvOpMemoryModel,
                    far ? SpvAddressingModelPhysicalStorageBuffer64 : SpvAddressingModelLogical,
-                   SpvMemoryModelGLSL450);
+                   matrices ? SpvMemoryModelVulkan : SpvMemoryModelGLSL450);
 }
 
 void rlx_spirv_module_deinit(rlx_spirv_module *m)
@@ -258,6 +276,21 @@ rlx_spirv_id rlx_spirv_type_vector(rlx_spirv_module *m, rlx_spirv_id elem, int n
     return type_of(m, SpvOpTypeVector, RLX_SPIRV_WORDS(elem, (uint32_t)n));
 }
 
+rlx_spirv_id rlx_spirv_type_matrix(rlx_spirv_module *m, int use, int rows, int columns)
+{
+    const int bits = use == RLX_SPIRV_MATRIX_SUMS ? 32 : 8;
+    rlx_spirv_capability(m, (SpvCapability)RLX_SPIRV_CAPABILITY_MATRIX);
+    if (bits == 8)
+        rlx_spirv_capability(m, SpvCapabilityInt8);
+    rlx_spirv_id component = type_of(m, SpvOpTypeInt, RLX_SPIRV_WORDS((uint32_t)bits, 0));
+    rlx_spirv_id scope = rlx_spirv_const_u32(m, SpvScopeSubgroup);
+    rlx_spirv_id extent[2] = {rlx_spirv_const_u32(m, (uint32_t)rows),
+                              rlx_spirv_const_u32(m, (uint32_t)columns)};
+    return type_of(m, (SpvOp)RLX_SPIRV_TYPE_MATRIX,
+                   RLX_SPIRV_WORDS(component, scope, extent[0], extent[1],
+                                   rlx_spirv_const_u32(m, (uint32_t)use)));
+}
+
 rlx_spirv_id rlx_spirv_type_pointer(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to)
 {
     return type_of(m, SpvOpTypePointer, RLX_SPIRV_WORDS((uint32_t)c, to));
@@ -297,7 +330,9 @@ rlx_spirv_id rlx_spirv_type_coherent_buffer(rlx_spirv_module *m, rlx_spirv_id el
     rlx_spirv_id array = array_of(m, elem, bytes), block = rlx_spirv_new_id(m);
     rlx_spirv_inst(m, RLX_SPIRV_GLOBALS, SpvOpTypeStruct, block, array);
     decorate_block(m, block, 1, bytes);
-    rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpMemberDecorate, block, 0, SpvDecorationCoherent);
+    if (!m->vulkan_memory)
+        rlx_spirv_inst(m, RLX_SPIRV_DECORATIONS, SpvOpMemberDecorate, block, 0,
+                       SpvDecorationCoherent);
     return block;
 }
 
@@ -372,9 +407,12 @@ void rlx_spirv_select_branch(rlx_spirv_module *m, rlx_spirv_id cond, rlx_spirv_i
 void rlx_spirv_barrier(rlx_spirv_module *m)
 {
     rlx_spirv_id scope = rlx_spirv_const_u32(m, SpvScopeWorkgroup);
+    const uint32_t seen =
+        m->vulkan_memory ? SpvMemorySemanticsMakeAvailableMask | SpvMemorySemanticsMakeVisibleMask
+                         : 0;
     rlx_spirv_id order = rlx_spirv_const_u32(m, SpvMemorySemanticsAcquireReleaseMask |
                                                     SpvMemorySemanticsUniformMemoryMask |
-                                                    SpvMemorySemanticsWorkgroupMemoryMask);
+                                                    SpvMemorySemanticsWorkgroupMemoryMask | seen);
     if (!m->met)
         rlx_spirv_inst(m, RLX_SPIRV_BODY, SpvOpControlBarrier, scope, scope, order);
     m->met = true;

@@ -18,6 +18,19 @@ typedef uint32_t rlx_spirv_id; /* 0: none */
 
 enum { RLX_SPIRV_MAX_ADDRESSES = 16 }; /* of 8 bytes: what every device has of push constants */
 
+/* SPV_KHR_cooperative_matrix, as it numbers them: headers at hand may not know it. */
+enum {
+    RLX_SPIRV_TYPE_MATRIX = 4456,
+    RLX_SPIRV_MATRIX_LOAD = 4457,
+    RLX_SPIRV_MATRIX_STORE = 4458,
+    RLX_SPIRV_MATRIX_MULADD = 4459,
+    RLX_SPIRV_CAPABILITY_MATRIX = 6022
+};
+/* Uses of a matrix; how it lies in memory; components that have signs. */
+enum { RLX_SPIRV_MATRIX_A, RLX_SPIRV_MATRIX_B, RLX_SPIRV_MATRIX_SUMS };
+enum { RLX_SPIRV_ROWS, RLX_SPIRV_COLUMNS };
+enum { RLX_SPIRV_ALL_SIGNED = 15 };
+
 typedef enum rlx_spirv_section { /* in the order that a module has them */
                                  RLX_SPIRV_CAPABILITIES,
                                  RLX_SPIRV_EXTENSIONS,
@@ -46,14 +59,16 @@ typedef struct rlx_spirv_module {
     rlx_spirv_interned *interned; /* open addressing */
     size_t nslots, ninterned;
     bool oom;
-    bool met; /* the body has touched no memory since a barrier in the same block */
+    bool vulkan_memory; /* the memory model that cooperative matrices ask for */
+    bool met;           /* the body has touched no memory since a barrier in the same block */
     uint32_t capabilities[16];
     int ncapabilities;
 } rlx_spirv_module;
 
 void rlx_spirv_module_init(rlx_spirv_module *m);
-/* How memory is addressed: before the entry point. `far`: by 64-bit addresses, too. */
-void rlx_spirv_memory_model(rlx_spirv_module *m, bool far);
+/* How memory is addressed: before the entry point. `far`: by 64-bit addresses, too; `matrices`: cooperative ones touch it. Then
+ * nothing is coherent: barriers make seen what accesses that are not private have written. */
+void rlx_spirv_memory_model(rlx_spirv_module *m, bool far, bool matrices);
 void rlx_spirv_module_deinit(rlx_spirv_module *m);
 /* The whole module, appended to `out`, words in the machine's order. */
 rlx_status rlx_spirv_module_write(const rlx_spirv_module *m, uint32_t version, rlx_text *out);
@@ -108,6 +123,8 @@ rlx_spirv_id rlx_spirv_type_bool(rlx_spirv_module *m);
 rlx_spirv_id rlx_spirv_type_int(rlx_spirv_module *m, int bits);
 rlx_spirv_id rlx_spirv_type_float(rlx_spirv_module *m, int bits); /* 32 or 64 */
 rlx_spirv_id rlx_spirv_type_vector(rlx_spirv_module *m, rlx_spirv_id elem, int n);
+/* Of bytes as operands, of 32 bits as sums; held by a subgroup. */
+rlx_spirv_id rlx_spirv_type_matrix(rlx_spirv_module *m, int use, int rows, int columns);
 rlx_spirv_id rlx_spirv_type_pointer(rlx_spirv_module *m, SpvStorageClass c, rlx_spirv_id to);
 /* struct { elem[]; } with its layout, for a storage buffer whose elements take `bytes`. */
 rlx_spirv_id rlx_spirv_type_buffer(rlx_spirv_module *m, rlx_spirv_id elem, int bytes);

@@ -63,7 +63,7 @@ static bool by_subgroup(const rlx_spirv_emit *e, const rlx_ir_node *n)
 bool rlx_spirv_uses_subgroups(const rlx_spirv_emit *e, const rlx_ir_block *block)
 {
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
-        if (by_subgroup(e, n))
+        if (by_subgroup(e, n) || n->op == RLX_LIR_DOT_ROWS)
             return true;
         for (int i = 0; i < n->nblock; i++)
             if (rlx_spirv_uses_subgroups(e, n->blocks[i]))

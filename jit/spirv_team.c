@@ -86,6 +86,8 @@ int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *bl
             n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT;
         for (int i = products; i < (products ? n->nin : n->op == RLX_LIR_PACK); i++)
             words += rlx_spirv_defers(n->in[i]->def) ? 0 : rlx_spirv_tile_words(e, &n->in[i]->type);
+        if (n->op == RLX_LIR_DOT_ROWS)
+            words = rlx_spirv_matrix_words(e, n);
         for (int i = 0; i < n->nblock; i++) {
             int64_t nested = rlx_spirv_exchange_words(e, n->blocks[i]);
             words = nested > words ? nested : words;
@@ -95,20 +97,28 @@ int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *bl
     return most;
 }
 
-static rlx_spirv_id exchange_at(rlx_spirv_emit *e, rlx_spirv_id index)
+rlx_spirv_id rlx_spirv_exchange_at(rlx_spirv_emit *e, rlx_spirv_id index)
 {
     rlx_spirv_id pointer = rlx_spirv_type_pointer(&e->m, SpvStorageClassWorkgroup, e->u32);
     return rlx_spirv_op(&e->m, SpvOpAccessChain, pointer, e->exchange, index);
 }
 
-static void put_word(rlx_spirv_emit *e, rlx_spirv_id index, rlx_spirv_id word)
+void rlx_spirv_put_word(rlx_spirv_emit *e, rlx_spirv_id index, rlx_spirv_id word)
 {
-    rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, exchange_at(e, index), word);
+    rlx_spirv_id at = rlx_spirv_exchange_at(e, index);
+    if (e->m.vulkan_memory)
+        rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, at, word,
+                       SpvMemoryAccessNonPrivatePointerMask);
+    else
+        rlx_spirv_inst(&e->m, RLX_SPIRV_BODY, SpvOpStore, at, word);
 }
 
-static rlx_spirv_id get_word(rlx_spirv_emit *e, rlx_spirv_id index)
+rlx_spirv_id rlx_spirv_get_word(rlx_spirv_emit *e, rlx_spirv_id index)
 {
-    return rlx_spirv_op(&e->m, SpvOpLoad, e->u32, exchange_at(e, index));
+    rlx_spirv_id at = rlx_spirv_exchange_at(e, index);
+    if (e->m.vulkan_memory)
+        return rlx_spirv_op(&e->m, SpvOpLoad, e->u32, at, SpvMemoryAccessNonPrivatePointerMask);
+    return rlx_spirv_op(&e->m, SpvOpLoad, e->u32, at);
 }
 
 static void put_element(rlx_spirv_emit *e, int64_t base, rlx_format f, rlx_spirv_id index,
@@ -120,16 +130,16 @@ static void put_element(rlx_spirv_emit *e, int64_t base, rlx_format f, rlx_spirv
         x = rlx_spirv_op(m, SpvOpBitcast, pair, x);
         index =
             rlx_spirv_add(e, rlx_spirv_mul(e, index, rlx_spirv_u32(e, 2)), rlx_spirv_u32(e, base));
-        put_word(e, index, rlx_spirv_op(m, SpvOpCompositeExtract, e->u32, x, 0));
-        put_word(e, rlx_spirv_add(e, index, rlx_spirv_u32(e, 1)),
-                 rlx_spirv_op(m, SpvOpCompositeExtract, e->u32, x, 1));
+        rlx_spirv_put_word(e, index, rlx_spirv_op(m, SpvOpCompositeExtract, e->u32, x, 0));
+        rlx_spirv_put_word(e, rlx_spirv_add(e, index, rlx_spirv_u32(e, 1)),
+                           rlx_spirv_op(m, SpvOpCompositeExtract, e->u32, x, 1));
         return;
     }
     if (f == RLX_BOOL)
         x = rlx_spirv_op(m, SpvOpSelect, e->u32, x, rlx_spirv_u32(e, 1), rlx_spirv_u32(e, 0));
     else if (f == RLX_F32)
         x = rlx_spirv_op(m, SpvOpBitcast, e->u32, x);
-    put_word(e, base ? rlx_spirv_add(e, index, rlx_spirv_u32(e, base)) : index, x);
+    rlx_spirv_put_word(e, base ? rlx_spirv_add(e, index, rlx_spirv_u32(e, base)) : index, x);
 }
 
 rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f,
@@ -140,11 +150,13 @@ rlx_spirv_id rlx_spirv_get_element(rlx_spirv_emit *e, int64_t base, rlx_format f
         rlx_spirv_id pair = rlx_spirv_type_vector(m, e->u32, 2);
         index =
             rlx_spirv_add(e, rlx_spirv_mul(e, index, rlx_spirv_u32(e, 2)), rlx_spirv_u32(e, base));
-        rlx_spirv_id x = rlx_spirv_op(m, SpvOpCompositeConstruct, pair, get_word(e, index),
-                                      get_word(e, rlx_spirv_add(e, index, rlx_spirv_u32(e, 1))));
+        rlx_spirv_id x =
+            rlx_spirv_op(m, SpvOpCompositeConstruct, pair, rlx_spirv_get_word(e, index),
+                         rlx_spirv_get_word(e, rlx_spirv_add(e, index, rlx_spirv_u32(e, 1))));
         return rlx_spirv_op(m, SpvOpBitcast, rlx_spirv_value_type(e, f), x);
     }
-    rlx_spirv_id x = get_word(e, base ? rlx_spirv_add(e, index, rlx_spirv_u32(e, base)) : index);
+    rlx_spirv_id x =
+        rlx_spirv_get_word(e, base ? rlx_spirv_add(e, index, rlx_spirv_u32(e, base)) : index);
     if (f == RLX_BOOL)
         return rlx_spirv_op(m, SpvOpINotEqual, e->bool_, x, rlx_spirv_u32(e, 0));
     return f == RLX_F32 ? rlx_spirv_op(m, SpvOpBitcast, e->f32, x) : x;
@@ -224,6 +236,8 @@ rlx_status rlx_spirv_team_node(rlx_spirv_emit *e, const rlx_ir_node *n)
         return rlx_spirv_contract(e, n);
     case RLX_LIR_DOT:
         return rlx_spirv_dot(e, n);
+    case RLX_LIR_DOT_ROWS:
+        return rlx_spirv_dot_rows(e, n);
     case RLX_LIR_OUTER:
         return rlx_spirv_outer(e, n);
     case RLX_LIR_PACK:

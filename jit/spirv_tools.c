@@ -52,11 +52,19 @@ static bool disassemble(const uint32_t *words, size_t nwords, char **text, char 
     return well;
 }
 
+static bool knows(uint32_t op)
+{
+    return strcmp(spvOpcodeString(op), "unknown") != 0;
+}
+
 __attribute__((visibility("default"))) const rlx_spirv_tools *rlx_spirv_tools_get(void);
 
 const rlx_spirv_tools *rlx_spirv_tools_get(void)
 {
     static const rlx_spirv_tools tools = {
-        .version = RLX_SPIRV_TOOLS_VERSION, .validate = validate, .disassemble = disassemble};
+        .version = RLX_SPIRV_TOOLS_VERSION,
+        .validate = validate,
+        .disassemble = disassemble,
+        .knows = knows};
     return &tools;
 }

@@ -9,7 +9,7 @@
 
 #define RLX_SPIRV_TOOLS_FILE "librlx-spirv.so"
 #define RLX_SPIRV_TOOLS_ENTRY "rlx_spirv_tools_get"
-enum { RLX_SPIRV_TOOLS_VERSION = 1 }; /* of this interface */
+enum { RLX_SPIRV_TOOLS_VERSION = 2 }; /* of this interface */
 
 typedef struct rlx_spirv_tools {
     int version;
@@ -17,6 +17,8 @@ typedef struct rlx_spirv_tools {
     bool (*validate)(const uint32_t *words, size_t nwords, char **why);
     /* *text: its assembly; false, and *why: it cannot be printed. */
     bool (*disassemble)(const uint32_t *words, size_t nwords, char **text, char **why);
+    /* Whether these tools are new enough to know the instruction. */
+    bool (*knows)(uint32_t op);
 } rlx_spirv_tools;
 
 typedef const rlx_spirv_tools *rlx_spirv_tools_get_fn(void);

@@ -1,5 +1,6 @@
 #include "jit/vulkan_target.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "jit/module.h"
@@ -77,9 +78,32 @@ bool rlx_jit_vulkan_below(const rlx_jit_target *host, int i, rlx_jit_target *out
            !(rlx_jit_code_features(out) & ~host->features);
 }
 
+/* "matrix=16x16x32", if the words of a kind begin so; *rest: what is behind it. */
+static rlx_status parse_matrix(const char *text, const char **rest, rlx_jit_target *out)
+{
+    static const char word[] = ",matrix=";
+    rlx_vulkan_matrix x;
+    int used = 0;
+    *rest = text;
+    if (strncmp(text, word, sizeof word - 1))
+        return RLX_OK;
+    const int found = sscanf(text + sizeof word - 1, "%3dx%3dx%3d%n", &x.m, &x.n, &x.k, &used);
+    *rest += sizeof word - 1 + (size_t)used;
+    if (found != 3 || (**rest && **rest != ',') || !rlx_vulkan_is_side((uint64_t)x.m) ||
+        !rlx_vulkan_is_side((uint64_t)x.n) || !rlx_vulkan_is_side((uint64_t)x.k))
+        return RLX_FAIL(RLX_INVALID_ARGUMENT,
+                        "\"%s\": expected rows, columns and bytes of K of a matrix, 8, 16 or 32 of "
+                        "each: matrix=16x16x32",
+                        text + 1);
+    out->matrix = x;
+    out->features |= RLX_VULKAN_BIT(MATRIX);
+    return RLX_OK;
+}
+
 rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out)
 {
     char name[32] = "";
+    const char *masks;
     const size_t n = strcspn(text, ",");
     int k = 0;
     memcpy(name, text, n < sizeof name ? n : sizeof name - 1);
@@ -88,5 +112,6 @@ rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out)
     if (k == NKINDS)
         return unknown_kind(name);
     fill_target(k, out);
-    return rlx_vulkan_mask_features(text + n, &out->features);
+    RLX_TRY(parse_matrix(text + n, &masks, out));
+    return rlx_vulkan_mask_features(masks, &out->features);
 }

@@ -4,7 +4,7 @@
 
 #include "jit/jit.h"
 
-/* "nvidia", "base,-int8". RLX_INVALID_ARGUMENT names the nearest known word. */
+/* "nvidia", "base,-int8", "nvidia,matrix=16x16x32,-f16". RLX_INVALID_ARGUMENT names the nearest known word. */
 rlx_status rlx_jit_vulkan_target(const char *text, rlx_jit_target *out);
 int rlx_jit_vulkan_count(void);
 /* Kind i, if its code runs on `host`; false otherwise. */

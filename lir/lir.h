@@ -160,6 +160,7 @@ typedef enum rlx_lir_unit { RLX_UNIT_CPU, RLX_UNIT_GPU } rlx_lir_unit;
  * zeros: there is no such unit. */
 typedef struct rlx_lir_fragment {
     int m, n, k, lanes;
+    bool stored; /* who has which sum is not known: they go by team memory, group by group */
 } rlx_lir_fragment;
 
 /* What lowering reads of a target; part of every compile key. All-zero is not valid. */
@@ -180,6 +181,10 @@ typedef struct rlx_lir_target {
      * products are added to a sum at once. That there is one is part of the numerics, as is that k. */
     rlx_lir_fragment byte_matrix, float_matrix;
 } rlx_lir_target;
+
+/* Of sums that are stored so many wait in team memory at a time: this part of the target's team_bytes, if that is whole fragments
+ * for every subgroup. */
+enum { RLX_LIR_STORED_SHARE = 2 };
 
 /* How one region is cut. Every schedule of a region gives the same bits. */
 typedef struct rlx_lir_schedule {

@@ -273,16 +273,19 @@ int64_t rlx_vulkan_budget(const rlx_vulkan_device *d)
                : 0;
 }
 
-static rlx_status find_budget(rlx_vulkan_device *d)
+static rlx_status find_extensions(rlx_vulkan_device *d)
 {
+    d->has_budget = d->has_matrix = false;
     uint32_t n = 0;
     VK_TRY(d, vkEnumerateDeviceExtensionProperties(d->physical, NULL, &n, NULL));
     VkExtensionProperties *all = calloc(n + 1, sizeof *all);
     if (!all)
         return RLX_OOM();
     VkResult r = d->vk.vkEnumerateDeviceExtensionProperties(d->physical, NULL, &n, all);
-    for (uint32_t i = 0; r >= 0 && i < n; i++)
+    for (uint32_t i = 0; r >= 0 && i < n; i++) {
         d->has_budget |= !strcmp(all[i].extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+        d->has_matrix |= !strcmp(all[i].extensionName, RLX_VULKAN_MATRIX_EXTENSION);
+    }
     free(all);
     return check_list(r, "vkEnumerateDeviceExtensionProperties");
 }
@@ -399,8 +402,11 @@ static rlx_status read_properties(rlx_vulkan_device *d)
     read_driver(d, &p);
     rlx_vulkan_judge(&d->info);
     if (!d->info.why_not[0]) {
+        RLX_TRY(find_extensions(d));
         read_features(d);
         read_newer_properties(d);
+        if (d->has_matrix && is_newer(d))
+            rlx_vulkan_read_matrix(d);
         rlx_vulkan_judge_features(&d->info);
     }
     if (d->info.why_not[0])
@@ -413,8 +419,13 @@ static rlx_status create_device(rlx_vulkan_device *d, uint64_t without)
 {
     d->info.features &= ~without;
     const uint64_t want = d->info.features;
+    const bool matrices = want >> RLX_VULKAN_MATRIX & 1;
+    const char *const extensions[] = {RLX_VULKAN_MATRIX_EXTENSION};
+    rlx_vulkan_matrix_features matrix = rlx_vulkan_matrix_enable(want);
     VkPhysicalDeviceVulkan13Features want13 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES,
+        .pNext = matrices ? &matrix : NULL,
+        .subgroupSizeControl = matrices,
         .computeFullSubgroups = want >> RLX_VULKAN_SUBGROUP & 1,
         .shaderIntegerDotProduct = want >> RLX_VULKAN_DOT & 1};
     VkPhysicalDeviceVulkan12Features want12 = {
@@ -422,6 +433,8 @@ static rlx_status create_device(rlx_vulkan_device *d, uint64_t without)
         .pNext = is_newer(d) ? &want13 : NULL,
         .storageBuffer8BitAccess = want >> RLX_VULKAN_INT8 & 1,
         .shaderFloat16 = want >> RLX_VULKAN_F16 & 1,
+        .shaderInt8 = matrices,
+        .vulkanMemoryModel = matrices,
         .bufferDeviceAddress = want >> RLX_VULKAN_ADDRESS & 1};
     VkPhysicalDeviceVulkan11Features want11 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
@@ -439,7 +452,9 @@ static rlx_status create_device(rlx_vulkan_device *d, uint64_t without)
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .pNext = &enable,
                                .queueCreateInfoCount = 1,
-                               .pQueueCreateInfos = &queue};
+                               .pQueueCreateInfos = &queue,
+                               .enabledExtensionCount = matrices,
+                               .ppEnabledExtensionNames = extensions};
     VK_TRY(d, vkCreateDevice(d->physical, &info, NULL, &d->device));
     RLX_TRY(load_device_syms(d));
     d->vk.vkGetDeviceQueue(d->device, d->family, 0, &d->queue);
@@ -491,7 +506,6 @@ static rlx_status open_device(rlx_vulkan_device *d, const rlx_vulkan_options *op
     RLX_TRY_NOTE(create_instance(d, options->validate), "creating a Vulkan instance");
     RLX_TRY(pick_device(d, options->index));
     RLX_TRY(read_properties(d));
-    RLX_TRY(find_budget(d));
     RLX_TRY(lower_range(d, options->range));
     lower(options->memory, &d->info.memory_bytes);
     RLX_TRY_NOTE(create_device(d, options->without), "opening %s", d->info.name);

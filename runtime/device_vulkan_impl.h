@@ -48,6 +48,7 @@ struct rlx_vulkan_device {
     uint64_t stamp_mask; /* the bits of one that count */
     _Atomic bool lost;   /* says the driver, or a wait failed: nobody knows what has run */
     bool has_budget;     /* VK_EXT_memory_budget */
+    bool has_matrix;     /* VK_KHR_cooperative_matrix */
     bool hides;          /* for tests: memory of the device's own is not mapped */
     bool recording;
     int nsets, ndescriptors; /* of this batch */
@@ -102,6 +103,16 @@ rlx_status rlx_vulkan_await(rlx_vulkan_device *d, VkFence fence);
 /* Fills why_not: by the version and limits; then by the features, for what no code does without. */
 void rlx_vulkan_judge(rlx_vulkan_info *i);
 void rlx_vulkan_judge_features(rlx_vulkan_info *i);
+/* Fills the info's matrix and the feature: of a device that has the extension, whose subgroups are known. */
+void rlx_vulkan_read_matrix(rlx_vulkan_device *d);
+#define RLX_VULKAN_MATRIX_EXTENSION "VK_KHR_cooperative_matrix"
+/* What is asked of a device that is made, as the extension lays it out. */
+typedef struct rlx_vulkan_matrix_features {
+    VkStructureType type;
+    void *next;
+    VkBool32 matrices, robust;
+} rlx_vulkan_matrix_features;
+rlx_vulkan_matrix_features rlx_vulkan_matrix_enable(uint64_t features);
 /* Of the device's own memory: the largest heap of it. A smaller one beside it is a window on it. */
 int64_t rlx_vulkan_memory_bytes(const VkPhysicalDeviceMemoryProperties *p);
 /* Bytes of it that this process may still take; -1: the driver does not say. */

@@ -118,6 +118,8 @@ void *rlx_vulkan_buffer_get(const rlx_vulkan_buffer *b)
 /* ---- kernels ---- */
 
 enum { HEADER = 5 }; /* words of a module */
+/* CooperativeMatrixKHR, which the headers at hand may not know. */
+#define MATRIX_CAPABILITY ((SpvCapability)6022)
 
 /* What a module may declare and the device must have. */
 static rlx_status check_capability(const rlx_vulkan_info *info, uint32_t capability)
@@ -130,6 +132,9 @@ static rlx_status check_capability(const rlx_vulkan_info *info, uint32_t capabil
         {SpvCapabilityShader, "Shader", 0},
         {SpvCapabilityGroupNonUniform, "GroupNonUniform", RLX_VULKAN_BIT(SUBGROUP)},
         {SpvCapabilityGroupNonUniformShuffle, "GroupNonUniformShuffle", RLX_VULKAN_BIT(SUBGROUP)},
+        {SpvCapabilityInt8, "Int8", RLX_VULKAN_BIT(MATRIX)},
+        {SpvCapabilityVulkanMemoryModel, "VulkanMemoryModel", RLX_VULKAN_BIT(MATRIX)},
+        {MATRIX_CAPABILITY, "CooperativeMatrixKHR", RLX_VULKAN_BIT(MATRIX)},
         {SpvCapabilityInt64, "Int64", RLX_VULKAN_BIT(INT64)},
         {SpvCapabilityFloat16, "Float16", RLX_VULKAN_BIT(F16)},
         {SpvCapabilityFloat64, "Float64", RLX_VULKAN_BIT(F64)},
@@ -251,9 +256,14 @@ static rlx_status make_pipeline(rlx_vulkan_kernel *k, VkPipelineCache cache, con
     VK_TRY(d, vkCreateShaderModule(d->device, &module, NULL, &k->module));
     RLX_TRY(make_layout(k));
     const bool full = declares(words, nwords, SpvCapabilityGroupNonUniform);
+    const bool fixed = declares(words, nwords, MATRIX_CAPABILITY);
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = (uint32_t)d->info.subgroup};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = fixed ? (void *)&size : NULL,
                   .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = k->module,

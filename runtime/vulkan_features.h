@@ -2,6 +2,7 @@
 #ifndef RLX_RUNTIME_VULKAN_FEATURES_H
 #define RLX_RUNTIME_VULKAN_FEATURES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "runtime/base/status.h"
@@ -13,6 +14,16 @@ typedef enum rlx_vulkan_feature {
 #undef VULKAN_FEATURE
     RLX_VULKAN_FEATURE_COUNT
 } rlx_vulkan_feature;
+
+/* The matrices that a device multiplies in one instruction: m rows by n columns, k bytes of each; zeros: none. */
+typedef struct rlx_vulkan_matrix {
+    int m, n, k;
+} rlx_vulkan_matrix;
+/* Whether code takes matrices of the extent: tiles are whole ones, groups of K have 16 elements or 32. */
+static inline bool rlx_vulkan_is_side(uint64_t extent)
+{
+    return extent == 8 || extent == 16 || extent == 32;
+}
 
 #define RLX_VULKAN_BIT(NAME) ((uint64_t)1 << RLX_VULKAN_##NAME)
 #define RLX_VULKAN_ALL (((uint64_t)1 << RLX_VULKAN_FEATURE_COUNT) - 1)

@@ -36,6 +36,18 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
         s->n /= 2;
 }
 
+/* Team memory of a step of sums that are stored: rows of codes, a bit longer than K and where a group is shorter than what is
+ * multiplied at once that long, and the sums of so many rows. */
+static int64_t stored_bytes(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                            const rlx_lir_schedule *s)
+{
+    enum { PAD = 16 };
+    const int64_t longer = t->byte_matrix.k > shape->group ? t->byte_matrix.k / shape->group : 1;
+    const int64_t sums = (int64_t)s->m * s->n * (int64_t)sizeof(float);
+    const int64_t most = t->team_bytes / RLX_LIR_STORED_SHARE;
+    return s->m * (s->k + PAD) + s->n * (s->k * longer + PAD) + (sums < most ? sums : most);
+}
+
 /* Tiles of fragments, for a team's subgroups together: a square that reads few operands for its
  * products; fewer rows where there are not so many, where a unit's columns wait in team memory for
  * all of them, or where contractions that go together have more sums than registers. A block of fewer
@@ -48,6 +60,7 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
         ROWS = 64,
         COLUMNS = 64,
         STEP = 128,
+        LEAST = 32,
         SUMS = 64
     }; /* step: bytes; sums: of an invocation */
     const rlx_lir_fragment *u = shape->quantized ? &t->byte_matrix : &t->float_matrix;
@@ -61,12 +74,15 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
         s->m /= 2;
     s->block_m = s->m;
     const int64_t row = round_up(shape->unit, s->n) * shape->contracts * (int64_t)sizeof(float);
-    while (s->block_m > 1 && s->block_m * row > t->team_bytes * 3 / 4)
+    const int64_t wait = u->stored ? t->team_bytes / 2 : t->team_bytes * 3 / 4;
+    while (s->block_m > 1 && s->block_m * row > wait)
         s->block_m /= 2;
     while (s->m > s->block_m && s->m > u->m)
         s->m /= 2;
     while (s->m / u->m * (s->n / u->n) < fragments)
         s->n *= 2;
+    while (u->stored && s->k > LEAST && stored_bytes(t, shape, s) > t->team_bytes * 9 / 8)
+        s->k /= 2;
     s->block_n = shape->unit ? (int)shape->unit : s->n;
 }
 

@@ -20,6 +20,7 @@ typedef struct rlx_lir_contract_shape {
     int width;        /* products of f16 or bf16 that are summed together; 0: of f32, or of bytes */
     bool quantized;   /* integer products with blocks */
     int widths;       /* of groups of those: a plane of turned codes each */
+    int group;        /* elements of the smallest */
     int64_t minima;   /* of a column: of all contractions that have them */
     bool whole;       /* a CPU: K is a constant and all rows have one matrix */
     int64_t prologue; /* rows that a row normalisation makes first; 0: none */

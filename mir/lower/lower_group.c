@@ -110,6 +110,7 @@ static void describe_blocks(const group *g, rlx_lir_contract_shape *shape)
         const rlx_format f = g->contract[i]->in[3]->type.format;
         const unsigned width = (unsigned)rlx_format_group(f);
         shape->widths += (widths & width) == 0;
+        shape->group = widths && shape->group < (int)width ? shape->group : (int)width;
         widths |= width;
         if (rlx_format_has_min(f))
             shape->minima += shape->k / width;

@@ -105,6 +105,7 @@ rlx_jit_target gpu_target(const rlx_vulkan_device *d, int invocations)
                             .features = info->features & ~gpu_without,
                             .team = invocations,
                             .subgroup = info->subgroup,
+                            .matrix = info->matrix,
                             .team_bytes = info->team_bytes,
                             .range_bytes = gpu_far,
                             .upper = gpu_far ? upper : NULL};

@@ -13,6 +13,7 @@
 #include "jit/jit.h"
 #include "jit/spirv_module.h"
 #include "tests/jit/block_kernels.h"
+#include "tests/jit/matrix_kernels.h"
 #include "tests/runtime/suite.h"
 #include "tests/vulkan/gpu.h"
 #include "tests/vulkan/regions.h"
@@ -208,6 +209,39 @@ START_TEST(blocks_one_by_one)
         run_kernel(&s, s.module->first, 64, 1, 0, block_formats[f]);
         subject_destroy(&s);
     }
+}
+END_TEST
+
+/* ---- cooperative matrices ---- */
+
+static const matrix_kernel products[] = {
+    {32, 32, 64, 128, 40, "i8", false, false},    {32, 64, 64, 160, 23, "q8_0", false, true},
+    {32, 32, 128, 512, 33, "q6_k", false, false}, {64, 64, 64, 256, 64, "q4_k", false, false},
+    {32, 32, 64, 256, 40, "q2_k", false, false},  {32, 32, 64, 160, 40, "iq4_nl", false, false},
+};
+enum { PRODUCTS = sizeof products / sizeof *products };
+
+static bool has_matrices(void)
+{
+    const rlx_vulkan_info *info = rlx_vulkan_device_get_info(device);
+    if (info->features & RLX_VULKAN_BIT(MATRIX))
+        return true;
+    printf("skipped: %s multiplies no matrices (VK_KHR_cooperative_matrix)\n", info->name);
+    return false;
+}
+
+/* Sums are integers, and what rounds is done as anywhere: where the driver's fma rounds once the bits are the interpreter's. */
+START_TEST(products_by_matrices)
+{
+    subject s;
+    if (!has_matrices())
+        return;
+    matrix_kernels_parse(&s, products, PRODUCTS);
+    int runs = 0;
+    for (const rlx_ir_func *k = s.module->first; k; k = k->next, runs++)
+        run_kernel(&s, k, runs % 2 ? 64 : 32, 1 + runs % 3, 0, products[runs].format);
+    ck_assert_int_eq(runs, PRODUCTS);
+    subject_destroy(&s);
 }
 END_TEST
 
@@ -411,6 +445,7 @@ int main(void)
     SUITE_TEST(s, "kernels_without_features", kernels_without_features);
     SUITE_TEST(s, "blocks", blocks);
     SUITE_TEST(s, "blocks_one_by_one", blocks_one_by_one);
+    SUITE_TEST(s, "products_by_matrices", products_by_matrices);
     SUITE_TEST(s, "kernels_by_address", kernels_by_address);
     SUITE_TEST(s, "validation_was_silent", validation_was_silent);
     int code = suite_run(s, 9);
