@@ -187,9 +187,9 @@ static void set_matrix(const rlx_jit_target *t, rlx_lir_target *out)
 {
     const rlx_matrix_unit *u = rlx_jit_matrix_unit(t), *f = rlx_jit_float_unit(t);
     if (u)
-        out->byte_matrix = (rlx_lir_fragment){u->m, u->n, u->k, u->lanes};
+        out->byte_matrix = (rlx_lir_fragment){u->m, u->n, u->k, u->lanes, false};
     if (f)
-        out->float_matrix = (rlx_lir_fragment){f->m, f->n, f->floats->k, f->lanes};
+        out->float_matrix = (rlx_lir_fragment){f->m, f->n, f->floats->k, f->lanes, false};
 }
 
 /* A subgroup that multiplies matrices of bytes: its size is known, and words are made of its own bytes. */
@@ -199,8 +199,7 @@ static void set_vulkan_matrix(const rlx_jit_target *t, rlx_lir_target *out)
     const int team = team_of(t), lanes = rlx_lir_lanes(team, t->subgroup);
     if (!t->matrix.m || (t->features & needs) != needs || !lanes || (team & (team - 1)))
         return;
-    out->byte_matrix =
-        (rlx_lir_fragment){t->matrix.m, t->matrix.n, t->matrix.k, lanes, .stored = true};
+    out->byte_matrix = (rlx_lir_fragment){t->matrix.m, t->matrix.n, t->matrix.k, lanes, true};
 }
 
 /* Half of the team memory; emitters exchange tiles through the rest. */

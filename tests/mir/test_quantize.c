@@ -199,7 +199,7 @@ END_TEST
 START_TEST(gpus_choose_chunks)
 {
     static const rlx_lir_target with = {.unit = RLX_UNIT_GPU, .float_matrix = {16, 8, 16, 32}},
-                                without = {.unit = RLX_UNIT_GPU, .byte_matrix = {16, 8, 32, 32}};
+                                without = {.unit = RLX_UNIT_GPU, .byte_matrix = {16, 8, 32, 32, false}};
     static const char text[] =
         "mir module @t { func @main(%x: f32[T,64] input \"x\", %r: f32[ROWS,64] input \"r\", "
         "%i: i32[T] input \"i\", %a: bf16[5,64] weight \"a\", %b: bf16[6,64] weight \"b\", "
