@@ -3,11 +3,18 @@
 #include <string.h>
 
 #include "frontend/compile.h"
+#include "jit/step.h"
 
 static rlx_status print_kernels(const rlx_compilation *c, rlx_jit_text what, rlx_text *out)
 {
     rlx_jit_target target = c->target;
     target.upper = c->upper;
+    if (target.step == RLX_JIT_STEP_AUTO) {
+        const rlx_jit_options o = {.entry = RLX_ENTRY,
+                                   .output_names = (const char *const *)c->outputs.name,
+                                   .upper = c->upper};
+        RLX_TRY(rlx_jit_step_choose(c->lir, &o, &target.step));
+    }
     return rlx_jit_print_module(c->lir, &target, what, out);
 }
 

@@ -68,6 +68,19 @@ bool rlx_jit_step_is_wanted(const rlx_program *p, rlx_jit_step s)
     return n.bytes / BYTES + n.operations / OPERATIONS <= (double)n.launches;
 }
 
+rlx_status rlx_jit_step_choose(const rlx_ir_module *m, const rlx_jit_options *o, rlx_jit_step *s)
+{
+    rlx_jit_tape tape;
+    rlx_arena *arena = rlx_arena_create();
+    if (!arena)
+        return RLX_OOM();
+    rlx_status st = rlx_jit_tape_build(m, o, arena, &tape);
+    if (!st)
+        *s = rlx_jit_step_is_wanted(&tape.program, *s) ? RLX_JIT_STEP_KERNEL : RLX_JIT_STEP_GRAPH;
+    rlx_arena_destroy(arena);
+    return st;
+}
+
 /* ---- code ---- */
 
 rlx_status rlx_jit_emit_step(const rlx_ir_func *const *kernels, int n, const rlx_jit_target *t,

@@ -18,6 +18,8 @@ void rlx_jit_step_count(const rlx_program *p, rlx_jit_step_numbers *out);
 /* By the numbers of the plan, where the target leaves it to them: a step whose launches on average take no longer than the way from one
  * to the next. */
 bool rlx_jit_step_is_wanted(const rlx_program *p, rlx_jit_step s);
+/* What rlx_jit_compile makes of AUTO for this module; of `o` entry, output_names and upper are read. */
+rlx_status rlx_jit_step_choose(const rlx_ir_module *m, const rlx_jit_options *o, rlx_jit_step *s);
 
 /* A step of these kernels, by their numbers here, as rlx_jit_emit_kernel. For tests and benchmarks. */
 rlx_status rlx_jit_emit_step(const rlx_ir_func *const *kernels, int n, const rlx_jit_target *t,

@@ -264,13 +264,31 @@ static int64_t load_again(const rlx_text *entry)
     return driver->count("finish_linking");
 }
 
+/* What is inspected is what is compiled. */
+static void check_ptx(void)
+{
+    const rlx_bucket bucket = {"TOKENS", BUCKET};
+    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    rlx_flow *f;
+    char *ptx;
+    layers_make_flow(NULL, &f);
+    EXPECT_OK(rlx_flow_inspect(gpu.cx, f, gpu.w, &o, "ptx", &ptx));
+    ck_assert_ptr_nonnull(strstr(ptx, ".entry " RLX_PROGRAM_STEP "("));
+    free(ptx);
+    gpu.cx->target.step = RLX_JIT_STEP_GRAPH;
+    EXPECT_OK(rlx_flow_inspect(gpu.cx, f, gpu.w, &o, "ptx", &ptx));
+    ck_assert_ptr_null(strstr(ptx, RLX_PROGRAM_STEP));
+    free(ptx);
+    rlx_flow_destroy(f);
+}
+
 START_TEST(drivers_code_is_kept)
 {
     char folder[] = "/tmp/rlx-steps-XXXXXX", command[64];
     rlx_text entry = {0};
     ck_assert_ptr_nonnull(mkdtemp(folder));
     EXPECT_OK(rlx_context_create(
-        &(rlx_context_options){.device = "cuda:1,step=kernel", .cache = {.folder = folder}},
+        &(rlx_context_options){.device = "cuda:1,step=auto", .cache = {.folder = folder}},
         &gpu.cx));
     layers_make_weights(&gpu.w);
     driver->plan(NULL);
@@ -280,6 +298,7 @@ START_TEST(drivers_code_is_kept)
     EXPECT_OK(rlx_program_encode(p, &entry));
     ck_assert_int_eq(load_again(&entry), 0);
     rlx_text_deinit(&entry);
+    check_ptx();
     close_gpu();
     snprintf(command, sizeof command, "rm -r %s", folder);
     ck_assert_int_eq(system(command), 0);
