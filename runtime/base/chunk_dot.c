@@ -50,21 +50,30 @@ static float add_terms(const double *term, int n)
     bool exact = true;
     for (int i = 1; i < n; i++) {
         const double next = sum + term[i], added = next - sum;
-        exact = exact && (sum - (next - added)) + (term[i] - added) == 0;
+        exact &= (sum - (next - added)) + (term[i] - added) == 0;
         sum = next;
     }
     return exact || !isfinite(sum) ? (float)sum : add_exactly(term, n);
 }
 
+static inline double value(rlx_format f, uint16_t half)
+{
+    const uint32_t bits = (uint32_t)half << 16;
+    float x;
+    if (f == RLX_F16)
+        return (double)rlx_f16_to_f32(half);
+    memcpy(&x, &bits, sizeof x);
+    return (double)x;
+}
+
 float rlx_chunk_dot(rlx_format f, const uint16_t *a, const uint16_t *b, int64_t k, int64_t width,
                     float sum)
 {
-    float (*const value)(uint16_t) = f == RLX_F16 ? rlx_f16_to_f32 : rlx_bf16_to_f32;
     for (int64_t i = 0; i < k; i += width) {
         double term[MOST_TERMS] = {sum};
         const int n = (int)(k - i < width ? k - i : width);
         for (int j = 0; j < n; j++)
-            term[1 + j] = (double)value(a[i + j]) * (double)value(b[i + j]);
+            term[1 + j] = value(f, a[i + j]) * value(f, b[i + j]);
         sum = add_terms(term, n + 1);
     }
     return sum;

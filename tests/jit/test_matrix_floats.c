@@ -136,9 +136,8 @@ static double tolerance(const shape *of, const memory *m, int row, int column)
 }
 
 static const shape shapes[] = {
-    {"f16", 16, 32, 64, 128, 40, 37, 64, false},  {"bf16", 32, 32, 64, 200, 23, 37, 128, false},
-    {"f16", 64, 64, 64, 75, 64, 35, 128, false},  {"bf16", 16, 64, 32, 96, 33, 5, 128, true},
-    {"bf16", 64, 32, 64, 331, 40, 65, 64, false}, {"f16", 16, 32, 16, 16, 8, 1, 64, false},
+    {"f16", 16, 32, 64, 128, 40, 21, 64, false}, {"bf16", 32, 32, 64, 200, 23, 33, 128, false},
+    {"f16", 64, 64, 64, 75, 64, 35, 128, false}, {"bf16", 16, 64, 32, 96, 33, 5, 128, true},
     {"bf16", 16, 32, 16, 27, 33, 17, 64, false},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -188,10 +187,9 @@ END_TEST
 START_TEST(cut_in_other_ways)
 {
     static const shape ways[] = {
-        {"bf16", 16, 32, 64, 152, 33, 37, 64, false},
-        {"bf16", 64, 64, 64, 152, 33, 37, 128, false},
-        {"bf16", 32, 32, 32, 152, 33, 5, 128, false},
-        {"bf16", 16, 64, 16, 152, 33, 21, 128, true},
+        {"bf16", 16, 32, 64, 152, 33, 21, 64, false},
+        {"bf16", 64, 64, 32, 152, 33, 37, 128, false},
+        {"bf16", 16, 64, 16, 152, 33, 5, 128, true},
     };
     memory first;
     emulated_mma_rounds = EMULATED_CUT;
@@ -208,7 +206,9 @@ START_TEST(cut_in_other_ways)
             first = m;
             continue;
         }
-        ck_assert_mem_eq(result(&first), result(&m), m.buffer[Y].bytes);
+        ck_assert_mem_eq(result(&first), result(&m),
+                         m.buffer[Y].bytes < first.buffer[Y].bytes ? m.buffer[Y].bytes
+                                                                   : first.buffer[Y].bytes);
         memory_destroy(&m);
     }
     memory_destroy(&first);
