@@ -17,11 +17,7 @@ extern const rlx_jit_emulation emulated_cpu;
 extern const rlx_jit_emulation emulated_gpu;
 /* How that adds up 16 products of f16 or bf16 and a sum, which nobody specifies: in f64, rounded once; in f32, one after
  * another; aligned to the largest term, what lies below its 24 bits cut off. */
-typedef enum emulated_rounding {
-    EMULATED_ONCE,
-    EMULATED_IN_ORDER,
-    EMULATED_CUT
-} emulated_rounding;
+typedef enum emulated_rounding { EMULATED_ONCE, EMULATED_IN_ORDER, EMULATED_CUT } emulated_rounding;
 extern emulated_rounding emulated_mma_rounds;
 rlx_emulated_fn emulated_mma_f16, emulated_mma_bf16;
 /* Whether the last use of tiles ended by releasing them. */

@@ -28,7 +28,7 @@ enum {
 typedef struct world {
     engines e;
     int64_t rows, upper, k;
-    int width; /* of products of halves; 0: of f32 */
+    int width;        /* of products of halves; 0: of f32 */
     const char *half; /* their format; NULL: f16 or bf16 */
     bool turned, columns, packed;
     bool shallow; /* packed: K is one chunk, and tiles are stored as they are made */
@@ -67,8 +67,9 @@ static void put_contraction(world *w, int i, int64_t n, int64_t k, const char *f
         return;
     }
     if (w->width) {
-        rlx_text_putf(&w->e.text, "    %%c%d = contract %%x_%s, %%w%d {lanes=1, width=%d} : f32[T,%lld]\n", i, format, i, w->width,
-                      (long long)n);
+        rlx_text_putf(&w->e.text,
+                      "    %%c%d = contract %%x_%s, %%w%d {lanes=1, width=%d} : f32[T,%lld]\n", i,
+                      format, i, w->width, (long long)n);
         return;
     }
     rlx_text_putf(&w->e.text, "    %%f%d = cast %%w%d : f32[%lld,%lld]\n", i, i, (long long)n, (long long)k);
@@ -108,7 +109,8 @@ static void make_text(world *w, bool quantized)
         rlx_text_putf(&w->e.text, "    %%codes, %%scale, %%sums32, %%sums16 = quantize %%x : (i8[T,%lld], f32[T,%lld], f32[T,%lld], f32[T,%lld])\n",
                       (long long)k, (long long)k / 32, (long long)k / 32, (long long)k / 16);
     for (int i = 1; i < 3 && w->width; i++)
-        rlx_text_putf(&w->e.text, "    %%x_%s = cast %%x : %s[T,%lld]\n", floats[i], floats[i], (long long)k);
+        rlx_text_putf(&w->e.text, "    %%x_%s = cast %%x : %s[T,%lld]\n", floats[i], floats[i],
+                      (long long)k);
     for (int i = 0; i < 3; i++)
         put_contraction(w, i, n[i], k, format[i]);
     rlx_text_putf(&w->e.text, "    %%m = map %%c0, %s {fn=mul} : f32[T,%lld]\n", w->shallow ? "%r" : "%c1", (long long)n[0]);
