@@ -45,7 +45,7 @@ rlx_status rlx_gpu_wait(rlx_gpu *g, rlx_gpu_stream s)
 
 /* ---- the thread's device --------------------------------------------------------------------- */
 
-rlx_status rlx_gpu_make_current(rlx_gpu *g, rlx_gpu_scope *s)
+static rlx_status set_current(rlx_gpu *g, rlx_gpu_scope *s)
 {
     *s = (rlx_gpu_scope){0};
     if (g->driver->kind == RLX_GPU_CUDA) {
@@ -57,19 +57,42 @@ rlx_status rlx_gpu_make_current(rlx_gpu *g, rlx_gpu_scope *s)
     return RLX_OK;
 }
 
-rlx_status rlx_gpu_enter(rlx_gpu *g, rlx_gpu_scope *s)
-{
-    RLX_TRY(rlx_gpu_check_lost(g));
-    return rlx_gpu_make_current(g, s);
-}
-
-void rlx_gpu_leave(rlx_gpu *g, const rlx_gpu_scope *s)
+static void set_back(rlx_gpu *g, const rlx_gpu_scope *s)
 {
     rlx_gpu_context ours;
     if (g->driver->kind == RLX_GPU_CUDA)
         GPU_DROP(g, pop_context, &ours);
     else
         GPU_DROP(g, set_current, s->before);
+}
+
+/* Any number of threads are inside; a reset waits for them, since it ends what they use. */
+static rlx_status enter(rlx_gpu *g, bool lost_too, rlx_gpu_scope *s)
+{
+    pthread_rwlock_t *inside = &g->driver->inside[g->index];
+    pthread_rwlock_rdlock(inside);
+    rlx_status st = lost_too ? RLX_OK : rlx_gpu_check_lost(g);
+    if (!st)
+        st = set_current(g, s);
+    if (st)
+        pthread_rwlock_unlock(inside);
+    return st;
+}
+
+rlx_status rlx_gpu_make_current(rlx_gpu *g, rlx_gpu_scope *s)
+{
+    return enter(g, true, s);
+}
+
+rlx_status rlx_gpu_enter(rlx_gpu *g, rlx_gpu_scope *s)
+{
+    return enter(g, false, s);
+}
+
+void rlx_gpu_leave(rlx_gpu *g, const rlx_gpu_scope *s)
+{
+    set_back(g, s);
+    pthread_rwlock_unlock(&g->driver->inside[g->index]);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -148,23 +171,28 @@ static rlx_status reset(rlx_gpu *g)
         return RLX_OK;
     }
     rlx_gpu_scope s;
-    RLX_TRY(rlx_gpu_make_current(g, &s));
+    RLX_TRY(set_current(g, &s));
     rlx_status st = rlx_gpu_result_of(g, g->driver->call.reset_current(),
                                       RLX_GPU_CALL_reset_current, __FILE__, __LINE__);
-    rlx_gpu_leave(g, &s);
+    set_back(g, &s);
     return st;
 }
 
 /* Several devices that were lost at once need one reset: whoever comes first makes it, and what he opened then is not lost again by
- * those who come later. */
+ * those who come later. One that failed is made once more. */
 static rlx_status reset_once(rlx_gpu *g, const rlx_gpu *lost)
 {
-    pthread_mutex_lock(&g->driver->lock);
+    rlx_gpu_driver *v = g->driver;
     rlx_status st = RLX_OK;
-    if (lost->resets == g->driver->resets[g->index])
+    pthread_mutex_lock(&v->lock);
+    if (lost->resets == v->resets[g->index] || v->half_reset[g->index]) {
+        pthread_rwlock_wrlock(&v->inside[g->index]);
         st = reset(g);
-    g->resets = g->driver->resets[g->index];
-    pthread_mutex_unlock(&g->driver->lock);
+        pthread_rwlock_unlock(&v->inside[g->index]);
+        v->half_reset[g->index] = st != RLX_OK;
+    }
+    g->resets = v->resets[g->index];
+    pthread_mutex_unlock(&v->lock);
     return st;
 }
 

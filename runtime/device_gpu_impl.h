@@ -64,6 +64,8 @@ typedef struct rlx_gpu_driver {
     char build[64];       /* NVIDIA's: of its machine code's maker, "550.54.15"; "": unknown */
     pthread_mutex_t lock; /* of resetting */
     _Atomic int resets[RLX_GPU_MAX_DEVICES]; /* of each device: what was made before one is gone */
+    bool half_reset[RLX_GPU_MAX_DEVICES];    /* the last one failed */
+    pthread_rwlock_t inside[RLX_GPU_MAX_DEVICES]; /* who uses it; a reset has it alone */
 } rlx_gpu_driver;
 
 /* Opens a maker's driver, for good: a driver that is closed takes its threads' code along. Any thread may. */

@@ -56,17 +56,19 @@ static bool give_back(rlx_gpu *g, const rlx_device_memory *m)
 {
     rlx_gpu_scope s;
     bool done = !m->data;
-    if (g->resets != g->driver->resets[g->index])
-        return true; /* nothing is the driver's any more */
     rlx_status st = rlx_gpu_make_current(g, &s);
-    if (!st) {
+    const bool entered = !st;
+    rlx_status_free(st);
+    if (g->resets != g->driver->resets[g->index]) {
+        done = true; /* nothing is the driver's any more */
+    } else if (entered) {
         if (m->at && is_on_device(m) && !g->lost)
             GPU_DROP(g, release, m->at);
         if (m->data)
             done = !g->driver->call.unmap_host(m->data);
-        rlx_gpu_leave(g, &s);
     }
-    rlx_status_free(st);
+    if (entered)
+        rlx_gpu_leave(g, &s);
     return done;
 }
 

@@ -248,6 +248,8 @@ static rlx_status open_driver(rlx_gpu_kind k)
         dlclose(library); /* nothing of it has run */
         return st;
     }
+    for (int i = 0; i < RLX_GPU_MAX_DEVICES; i++)
+        pthread_rwlock_init(&drivers[k].inside[i], NULL);
     failures[k] = start(&makers[k], &drivers[k]);
     started[k] = true;
     return RLX_OK;
