@@ -107,17 +107,36 @@ START_TEST(layers_on_both_give_the_cpus_bits)
 }
 END_TEST
 
+static void check_blocks(rlx_gpu_kind k, const char *type, rlx_precision p)
+{
+    char path[] = "/tmp/rlx-gpu-XXXXXX.gguf";
+    const int fd = mkstemps(path, (int)strlen(".gguf"));
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    EXPECT_OK(rlx_quantize(BUNDLED, path, &(rlx_quantize_options){.type = type}));
+    check_logits(k, &(way){.path = path, .precision = p});
+    remove(path);
+}
+
 /* Every kind of blocks: plain ones, super-blocks, tables. */
 START_TEST(weights_in_blocks_give_the_cpus_bits)
 {
     static const char *const types[] = {"Q8_0", "Q4_0", "Q4_K_M", "Q6_K", "IQ4_XS"};
-    char path[64];
-    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
-        snprintf(path, sizeof path, "/tmp/rlx-gpu-%d-%zu.gguf", (int)getpid(), t);
-        EXPECT_OK(rlx_quantize(BUNDLED, path, &(rlx_quantize_options){.type = types[t]}));
-        check_logits(t % 2 ? RLX_GPU_HIP : RLX_GPU_CUDA, &(way){.path = path});
-        remove(path);
-    }
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+        check_blocks(t % 2 ? RLX_GPU_HIP : RLX_GPU_CUDA, types[t], RLX_EXACT);
+}
+END_TEST
+
+/* With a matrix unit prompts go by it, and have the CPU's order. */
+START_TEST(fast_logits_are_the_cpus)
+{
+    fake_driver *v = drivers[RLX_GPU_CUDA];
+    v->major = 8;
+    v->minor = 0;
+    check_blocks(RLX_GPU_CUDA, "Q8_0", RLX_FAST);
+    check_blocks(RLX_GPU_CUDA, "Q4_K_M", RLX_FAST);
+    v->major = 7;
+    v->minor = 5;
 }
 END_TEST
 
@@ -377,7 +396,8 @@ int main(void)
     SUITE_TEST(s, "kept_formats_give_the_cpus_bits", kept_formats_give_the_cpus_bits);
     SUITE_TEST(s, "layers_on_both_give_the_cpus_bits", layers_on_both_give_the_cpus_bits);
     SUITE_TEST(s, "weights_in_blocks_give_the_cpus_bits", weights_in_blocks_give_the_cpus_bits);
+    SUITE_TEST(s, "fast_logits_are_the_cpus", fast_logits_are_the_cpus);
     SUITE_TEST(s, "greedy_text_is_the_cpus", greedy_text_is_the_cpus);
     SUITE_TEST(s, "warmed_code_is_found", warmed_code_is_found); /* last: of other processors */
-    return suite_run(s, 12);
+    return suite_run(s, 13);
 }
