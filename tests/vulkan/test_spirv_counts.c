@@ -8,12 +8,14 @@
 
 #include "hir/hir.h"
 #include "jit/jit.h"
+#include "jit/spirv_module.h"
 #include "mir/mir.h"
 #include "tests/runtime/suite.h"
 
 /* In the body of a loop; global: of loads, those from buffers. */
 typedef struct counts {
     int instructions, loads, global, barriers, fmas, dots, shuffles;
+    int matrices, matrix_loads, matrix_stores; /* cooperative ones: multiplied, loaded, stored */
 } counts;
 
 /* A module's words; of each id the storage class that it, a pointer or the type of one, leads to. */
@@ -57,6 +59,9 @@ static void count(const module_words *m, size_t i, counts *c)
     c->barriers += op == SpvOpControlBarrier;
     c->fmas += op == SpvOpExtInst && words[i + 4] == GLSLstd450Fma;
     c->dots += op == SpvOpSDotKHR;
+    c->matrices += op == (SpvOp)RLX_SPIRV_MATRIX_MULADD;
+    c->matrix_loads += op == (SpvOp)RLX_SPIRV_MATRIX_LOAD;
+    c->matrix_stores += op == (SpvOp)RLX_SPIRV_MATRIX_STORE;
     c->shuffles += op == SpvOpGroupNonUniformShuffleXor;
 }
 
@@ -97,13 +102,13 @@ static void heaviest_loops(const uint32_t *words, size_t nwords, counts *most, i
 typedef struct kernel_case {
     const char *format;
     int tokens;
-    bool fast;
+    rlx_mir_precision precision;
     double most; /* instructions per product */
 } kernel_case;
 
 /* The heaviest loops of all kernels of a module of HIR. */
-static void count_module(const char *text, int tokens, bool fast, const char *target_name,
-                         counts *most, int n)
+static void count_module(const char *text, int tokens, rlx_mir_precision precision,
+                         const char *target_name, counts *most, int n)
 {
     rlx_jit_target target;
     rlx_lir_target lir_target;
@@ -116,7 +121,7 @@ static void count_module(const char *text, int tokens, bool fast, const char *ta
     EXPECT_OK(rlx_jit_lir_target(&target, &lir_target));
     EXPECT_OK(rlx_ir_parse(&rlx_hir_level, dims, "counts", text, &hir));
     EXPECT_OK(rlx_hir_lower(hir, &mir));
-    EXPECT_OK(rlx_mir_choose_precision(mir, fast ? RLX_MIR_DECODE : RLX_MIR_EXACT, &lir_target));
+    EXPECT_OK(rlx_mir_choose_precision(mir, precision, &lir_target));
     EXPECT_OK(rlx_mir_optimize(mir));
     upper[rlx_dim_symbol_index(dims, "TOKENS")] = tokens;
     EXPECT_OK(
@@ -145,17 +150,20 @@ static counts count_kernel(const kernel_case *x, const char *target_name)
              "weight \"w\") -> (f32[TOKENS,2048]) {\n    %%0 = linear %%x, %%w : "
              "f32[TOKENS,2048]\n    return %%0\n  }\n}\n",
              x->format);
-    count_module(text, x->tokens, x->fast, target_name, &most, 1);
+    count_module(text, x->tokens, x->precision, target_name, &most, 1);
     return most;
 }
 
 static const kernel_case cases[] = {
-    {"f32", 1, false, 20},    {"f16", 1, false, 40},    {"q8_0", 1, false, 60},
-    {"q4_0", 1, false, 60},   {"q4_k", 1, false, 140},  {"q6_k", 1, false, 100},
-    {"f32", 512, false, 10},  {"q8_0", 512, false, 14}, {"q4_k", 512, false, 25},
-    {"q6_k", 512, false, 20}, {"q8_0", 1, true, 10},    {"q4_0", 1, true, 12},
-    {"q4_k", 1, true, 25},    {"q6_k", 1, true, 40},    {"q8_0", 512, true, 8},
-    {"q4_0", 512, true, 8},   {"q4_k", 512, true, 8},   {"q6_k", 512, true, 10}};
+    {"f32", 1, RLX_MIR_EXACT, 20},    {"f16", 1, RLX_MIR_EXACT, 40},
+    {"q8_0", 1, RLX_MIR_EXACT, 60},   {"q4_0", 1, RLX_MIR_EXACT, 60},
+    {"q4_k", 1, RLX_MIR_EXACT, 140},  {"q6_k", 1, RLX_MIR_EXACT, 100},
+    {"f32", 512, RLX_MIR_EXACT, 10},  {"q8_0", 512, RLX_MIR_EXACT, 14},
+    {"q4_k", 512, RLX_MIR_EXACT, 25}, {"q6_k", 512, RLX_MIR_EXACT, 20},
+    {"q8_0", 1, RLX_MIR_DECODE, 10},  {"q4_0", 1, RLX_MIR_DECODE, 12},
+    {"q4_k", 1, RLX_MIR_DECODE, 25},  {"q6_k", 1, RLX_MIR_DECODE, 40},
+    {"q8_0", 512, RLX_MIR_DECODE, 8}, {"q4_0", 512, RLX_MIR_DECODE, 8},
+    {"q4_k", 512, RLX_MIR_DECODE, 8}, {"q6_k", 512, RLX_MIR_DECODE, 10}};
 
 START_TEST(inner_loops)
 {
@@ -164,16 +172,17 @@ START_TEST(inner_loops)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const kernel_case *x = &cases[i];
         const counts c = count_kernel(x, "vulkan:nvidia");
-        const int products = x->fast ? 4 * c.dots : c.fmas;
+        const int products = x->precision == RLX_MIR_DECODE ? 4 * c.dots : c.fmas;
         const double each = (double)c.instructions / products;
         ck_assert_int_gt(products, 0);
-        ck_assert_int_eq(c.dots > 0, x->fast);
+        ck_assert_int_eq(c.dots > 0, x->precision == RLX_MIR_DECODE);
         ck_assert_int_eq(c.barriers, 0);
         if (getenv("RLX_PRINT_COUNTS"))
-            printf("| %s%s | %d | %d | %d | %d | %.1f | %d |\n", x->format, x->fast ? ", fast" : "",
-                   x->tokens, products, c.dots, c.instructions, each, c.loads);
+            printf("| %s%s | %d | %d | %d | %d | %.1f | %d |\n", x->format,
+                   x->precision == RLX_MIR_DECODE ? ", fast" : "", x->tokens, products, c.dots,
+                   c.instructions, each, c.loads);
         ck_assert_msg(each <= x->most, "%s%s of %d tokens: %.1f instructions per product",
-                      x->format, x->fast ? ", fast" : "", x->tokens, each);
+                      x->format, x->precision == RLX_MIR_DECODE ? ", fast" : "", x->tokens, each);
     }
 }
 END_TEST
@@ -181,13 +190,56 @@ END_TEST
 /* Without the instruction: none of it, the same loop. */
 START_TEST(masked)
 {
-    const kernel_case x = {"q4_0", 1, true, 0};
+    const kernel_case x = {"q4_0", 1, RLX_MIR_DECODE, 0};
     const counts with = count_kernel(&x, "vulkan:nvidia");
     const counts without = count_kernel(&x, "vulkan:nvidia,-dot");
     ck_assert_int_gt(with.dots, 0);
     ck_assert_int_eq(without.dots, 0);
     ck_assert_int_gt(without.instructions, with.instructions);
     ck_assert_int_eq(without.fmas, with.fmas);
+}
+END_TEST
+
+/* ---- cooperative matrices ---- */
+
+static const struct {
+    const char *format, *target;
+    int sums, barriers; /* of the loop over groups: an invocation's; what it waits for */
+    double most;        /* instructions per product */
+} units[] = {{"q8_0", "vulkan:nvidia,matrix=16x16x32", 16, 2, 0.6},
+             {"q4_k", "vulkan:nvidia,matrix=16x16x32", 16, 2, 0.9},
+             {"q6_k", "vulkan:nvidia,matrix=16x16x32", 16, 2, 1.8},
+             {"q8_0", "vulkan:amd,matrix=16x16x16", 16, 2, 0.6},
+             {"q4_k", "vulkan:lavapipe,matrix=8x8x8", 64, 2, 0.9}};
+
+/* A group of K: every sum is scaled once, and products are the matrices'. */
+START_TEST(matrix_loops)
+{
+    if (getenv("RLX_PRINT_COUNTS"))
+        printf(
+            "| format | target | sums | products | instructions | per product | loads | matrices | "
+            "loaded | stored | barriers |\n");
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        const kernel_case x = {units[i].format, 512, RLX_MIR_PREFILL, 0};
+        const counts c = count_kernel(&x, units[i].target);
+        const int minima = strcmp(x.format, "q8_0") != 0,
+                  group = strcmp(x.format, "q6_k") ? 32 : 16;
+        const int sums = c.fmas / (1 + minima);
+        const double each = (double)c.instructions / (sums * group);
+        ck_assert_int_gt(c.matrices, 0);
+        ck_assert_int_eq(c.dots, 0);
+        ck_assert_int_eq(c.global, 0);
+        if (getenv("RLX_PRINT_COUNTS"))
+            printf("| %s | %s | %d | %d | %d | %.2f | %d | %d | %d | %d | %d |\n", x.format,
+                   units[i].target + 7, sums, sums * group, c.instructions, each, c.loads,
+                   c.matrices, c.matrix_loads, c.matrix_stores, c.barriers);
+        ck_assert_int_eq(sums, units[i].sums);
+        ck_assert_int_eq(c.barriers, units[i].barriers);
+        ck_assert_msg(each <= units[i].most, "%s for %s: %.2f instructions per product", x.format,
+                      units[i].target, each);
+    }
+    const kernel_case x = {"q4_k", 512, RLX_MIR_PREFILL, 0};
+    ck_assert_int_eq(count_kernel(&x, "vulkan:nvidia,matrix=16x16x32,-matrix").matrices, 0);
 }
 END_TEST
 
@@ -225,7 +277,8 @@ START_TEST(attention_loops)
     for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++) {
         counts c[LOOPS] = {{0}};
         int loops = 0;
-        count_module(attentions[i].text, attentions[i].tokens, false, "vulkan:nvidia", c, LOOPS);
+        count_module(attentions[i].text, attentions[i].tokens, RLX_MIR_EXACT, "vulkan:nvidia", c,
+                     LOOPS);
         for (int k = 0; k < LOOPS; k++) {
             const double each = (double)c[k].instructions / c[k].fmas;
             if (c[k].global == 0 || loops == 2) /* exponentials are of team memory */
@@ -249,6 +302,7 @@ int main(void)
     Suite *s = suite_create("spirv counts");
     SUITE_TEST(s, "inner_loops", inner_loops);
     SUITE_TEST(s, "masked", masked);
+    SUITE_TEST(s, "matrix_loops", matrix_loops);
     SUITE_TEST(s, "attention_loops", attention_loops);
-    return suite_run(s, 3);
+    return suite_run(s, 4);
 }

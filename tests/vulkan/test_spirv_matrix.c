@@ -1,0 +1,190 @@
+/* dot_rows by cooperative matrices, without a device: modules for units of several shapes, their words looked at one by one, since
+ * validators may be older than the extension; which targets have the unit. */
+#include <spirv/unified1/spirv.h>
+#include <string.h>
+
+#include "jit/spirv_emit.h"
+#include "tests/jit/matrix_kernels.h"
+#include "tests/runtime/suite.h"
+
+static const matrix_kernel kernels[] = {
+    {64, 64, 64, 256, 100, "q8_0", false, false}, {32, 64, 128, 512, 100, "q4_k", false, false},
+    {64, 64, 64, 512, 100, "q6_k", false, true},  {32, 64, 32, 160, 23, "i8", false, false},
+    {16, 128, 32, 256, 40, "q2_k", false, false},
+};
+enum { KERNELS = sizeof kernels / sizeof *kernels };
+
+static const char *const targets[] = {"vulkan:lavapipe,matrix=8x8x8",
+                                      "vulkan:nvidia,matrix=16x16x32", "vulkan:amd,matrix=16x16x16",
+                                      "vulkan:intel,matrix=8x8x32", "vulkan:nvidia,matrix=16x8x32"};
+enum { TARGETS = sizeof targets / sizeof *targets };
+
+/* What the module has of the extension. */
+typedef struct words {
+    int types, loads, stores, products, barriers;
+    bool capability, memory_model, bytes, extension, model, coherent;
+} words;
+
+static void take(const uint32_t *w, words *out)
+{
+    static const char extension[] = "SPV_KHR_cooperative_matrix";
+    const uint32_t length = *w >> SpvWordCountShift;
+    switch (*w & SpvOpCodeMask) {
+    case SpvOpCapability:
+        out->capability |= w[1] == RLX_SPIRV_CAPABILITY_MATRIX;
+        out->memory_model |= w[1] == SpvCapabilityVulkanMemoryModel;
+        out->bytes |= w[1] == SpvCapabilityInt8;
+        break;
+    case SpvOpExtension:
+        out->extension |= !strcmp((const char *)(w + 1), extension);
+        break;
+    case SpvOpMemoryModel:
+        out->model = w[2] == SpvMemoryModelVulkan;
+        break;
+    case SpvOpDecorate:
+        out->coherent |= w[2] == SpvDecorationCoherent;
+        break;
+    case SpvOpControlBarrier:
+        out->barriers++;
+        break;
+    case RLX_SPIRV_TYPE_MATRIX: /* component, scope, rows, columns, use */
+        ck_assert_uint_eq(length, 7);
+        out->types++;
+        break;
+    case RLX_SPIRV_MATRIX_LOAD: /* type, result, pointer, layout, stride, access */
+        ck_assert_uint_eq(length, 7);
+        ck_assert_uint_eq(w[6], SpvMemoryAccessNonPrivatePointerMask);
+        out->loads++;
+        break;
+    case RLX_SPIRV_MATRIX_STORE: /* pointer, matrix, layout, stride, access */
+        ck_assert_uint_eq(length, 6);
+        ck_assert_uint_eq(w[5], SpvMemoryAccessNonPrivatePointerMask);
+        out->stores++;
+        break;
+    case RLX_SPIRV_MATRIX_MULADD: /* type, result, a, b, sums, signs */
+        ck_assert_uint_eq(length, 7);
+        ck_assert_uint_eq(w[6], RLX_SPIRV_ALL_SIGNED);
+        out->products++;
+        break;
+    }
+}
+
+static words look(const uint8_t *code, size_t bytes)
+{
+    enum { HEADER = 5 };
+    const uint32_t *w = (const uint32_t *)(const void *)code, *end = w + bytes / 4;
+    words out = {0};
+    for (w += HEADER; w < end; w += *w >> SpvWordCountShift) {
+        ck_assert_uint_gt(*w >> SpvWordCountShift, 0);
+        take(w, &out);
+    }
+    ck_assert(w == end);
+    return out;
+}
+
+/* Every matrix of a pass is made, multiplied so often as K asks for and stored once. */
+static void check_words(const words *x, const matrix_kernel *k, const rlx_jit_target *t)
+{
+    const int subgroups = t->team / t->subgroup, steps = k->depth % k->k ? 2 : 1;
+    const int each = k->m * k->n / (t->matrix.m * t->matrix.n) / subgroups;
+    const int group = strstr("q6_k q2_k", k->format) ? 16 : 32;
+    const int times = group > t->matrix.k ? group / t->matrix.k : 1;
+    ck_assert(x->capability && x->memory_model && x->bytes && x->extension && x->model);
+    ck_assert(!x->coherent);
+    ck_assert_int_eq(x->types, 3);
+    ck_assert_int_eq(x->stores, steps * each);
+    ck_assert_int_eq(x->products, steps * each * times);
+    ck_assert_int_gt(x->loads, 0);
+    ck_assert_int_gt(x->barriers, 0);
+}
+
+START_TEST(words_of_modules)
+{
+    bool known;
+    subject s;
+    EXPECT_OK(rlx_spirv_knows_matrices(&known));
+    if (!known)
+        printf(
+            "skipped: the validator of SPIR-V is older than cooperative matrices; words alone are "
+            "looked at\n");
+    matrix_kernels_parse(&s, kernels, KERNELS);
+    for (int i = 0; i < TARGETS; i++) {
+        rlx_jit_target t;
+        int n = 0;
+        EXPECT_OK(rlx_jit_target_named(targets[i], &t));
+        for (const rlx_ir_func *k = s.module->first; k; k = k->next, n++) {
+            uint8_t *code;
+            size_t bytes;
+            EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
+            const words x = look(code, bytes);
+            check_words(&x, &kernels[n], &t);
+            free(code);
+        }
+        ck_assert_int_eq(n, KERNELS);
+    }
+    subject_destroy(&s);
+}
+END_TEST
+
+/* ---- targets ---- */
+
+static void expect_described(const char *name, const char *part, bool there)
+{
+    rlx_jit_target t;
+    rlx_text text = {0};
+    EXPECT_OK(rlx_jit_target_named(name, &t));
+    EXPECT_OK(rlx_jit_describe_code(&t, &text));
+    ck_assert_msg(!strstr(text.data, part) == !there, "%s: %s", name, text.data);
+    rlx_text_deinit(&text);
+}
+
+/* That there is a unit, and which, is part of the key. A target that lacks what it goes with has none. */
+START_TEST(units_of_targets)
+{
+    expect_described("vulkan:nvidia,matrix=16x16x32", ", byte matrix 16x16x32 of 32", true);
+    expect_described("vulkan:amd,matrix=16x16x16,-f16", ", byte matrix 16x16x16 of 64", true);
+    expect_described("vulkan:nvidia", "matrix", false);
+    expect_described("vulkan:nvidia,matrix=16x16x32,-matrix", "matrix", false);
+    expect_described("vulkan:nvidia,matrix=16x16x32,-subgroup", "byte matrix", false);
+    expect_described("vulkan:nvidia,matrix=16x16x32,-int8", "byte matrix", false);
+}
+END_TEST
+
+START_TEST(refused)
+{
+    static const char *const wrong[] = {"vulkan:nvidia,matrix=16x16", "vulkan:nvidia,matrix=4x8x8",
+                                        "vulkan:nvidia,matrix=8x8x64",
+                                        "vulkan:nvidia,matrix=8x8x8x8"};
+    static const matrix_kernel odd = {24, 32, 64, 64, 32, "q8_0", false, false};
+    static const matrix_kernel early = {32, 32, 64, 64, 32, "q8_0", true, false};
+    rlx_jit_target t, none;
+    uint8_t *code;
+    size_t bytes;
+    subject s;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        EXPECT_ERROR(rlx_jit_target_named(wrong[i], &t), RLX_INVALID_ARGUMENT,
+                     "expected rows, columns and bytes of K");
+    EXPECT_OK(rlx_jit_target_named("vulkan:nvidia,matrix=16x16x32", &t));
+    EXPECT_OK(rlx_jit_target_named("vulkan:nvidia", &none));
+    matrix_kernels_parse(&s, &odd, 1);
+    EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &none, &code, &bytes), RLX_UNSUPPORTED,
+                 "there are no matrices of bytes");
+    EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &t, &code, &bytes), RLX_UNSUPPORTED,
+                 "24x32 are no matrices of 16x16 for 4 subgroups");
+    subject_destroy(&s);
+    matrix_kernels_parse(&s, &early, 1);
+    EXPECT_OK(rlx_jit_target_named("vulkan:lavapipe,matrix=8x8x8", &t));
+    EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &t, &code, &bytes), RLX_UNSUPPORTED,
+                 "codes that are not loaded for it alone");
+    subject_destroy(&s);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("spirv matrix");
+    SUITE_TEST(s, "words_of_modules", words_of_modules);
+    SUITE_TEST(s, "units_of_targets", units_of_targets);
+    SUITE_TEST(s, "refused", refused);
+    return suite_run(s, 3);
+}
