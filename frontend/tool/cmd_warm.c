@@ -102,7 +102,9 @@ int command_warm(int argc, char **argv)
     const option_spec options[] = {
         {"target", NULL, OPTION_LIST, "NAME",
          "a machine that need not be here: x86-64-v3, znver4, sapphirerapids, neoverse-v2, "
-         "cuda:sm_80, cuda:sm_80,step=kernel, hip:gfx942, vulkan:nvidia, vulkan:base,-int8, ... "
+         "cuda:sm_80, cuda:sm_80,step=kernel, hip:gfx942, vulkan:nvidia, vulkan:base,-int8, "
+         "vulkan:nvidia,matrix=16x16x32, "
+         "... "
          "(this one; may be given "
          "often)",
          &w.targets},
