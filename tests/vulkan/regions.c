@@ -108,20 +108,34 @@ static void bind(region *r, const char *bindings)
     }
 }
 
+static const region_unit *unit_of_regions; /* NULL: none */
+
+static void set_unit(const region_unit *u, rlx_lir_target *out)
+{
+    out->team_bytes = 16 << 10;
+    out->byte_matrix.m = u->m;
+    out->byte_matrix.n = u->n;
+    out->byte_matrix.k = u->k;
+    out->byte_matrix.lanes = u->lanes;
+    out->byte_matrix.stored = true;
+}
+
 /* The bucket is wider than what is live. */
 static void lower(region *r, const rlx_ir_module *hir)
 {
-    const rlx_lir_target target = {.unit = RLX_UNIT_GPU,
-                                   .vector_f32 = 1,
-                                   .vector_regs = 128,
-                                   .team = REGION_TEAM,
-                                   .threads = 8,
-                                   .l1_bytes = 64 << 10,
-                                   .l2_bytes = 4 << 20,
-                                   .team_bytes = 8 << 10};
+    rlx_lir_target target = {.unit = RLX_UNIT_GPU,
+                             .vector_f32 = 1,
+                             .vector_regs = 128,
+                             .team = REGION_TEAM,
+                             .threads = 8,
+                             .l1_bytes = 64 << 10,
+                             .l2_bytes = 4 << 20,
+                             .team_bytes = 8 << 10};
     int64_t upper[RLX_MAX_SYMBOLS];
     rlx_ir_module *mir;
     rlx_lir_plan_report report;
+    if (unit_of_regions)
+        set_unit(unit_of_regions, &target);
     for (int i = 0; i < RLX_MAX_SYMBOLS; i++)
         upper[i] = r->symbols[i];
     upper[rlx_dim_symbol_index(r->dims, "TOKENS")] = live(r, "TOKENS") > 8 ? 128 : 8;
@@ -167,6 +181,8 @@ static int visit_file(const char *path, void (*visit)(void *user, const region *
     size_t bytes;
     int cases = 0;
     EXPECT_OK(rlx_file_read(path, &text, &bytes));
+    if (unit_of_regions && !strstr(text, "// fast\n"))
+        text[0] = '\0';
     for (const char *line = text; strncmp(line, mark, sizeof mark - 1) == 0; cases++) {
         const char *end = strchr(line, '\n');
         char *bindings = strndup(line + sizeof mark - 1, (size_t)(end - line) - (sizeof mark - 1));
@@ -192,6 +208,15 @@ int regions_each(void (*visit)(void *user, const region *r), void *user)
             cases += visit_file(path, visit, user);
     }
     closedir(d);
+    return cases;
+}
+
+int regions_each_by_unit(const region_unit *unit, void (*visit)(void *user, const region *r),
+                         void *user)
+{
+    unit_of_regions = unit;
+    const int cases = regions_each(visit, user);
+    unit_of_regions = NULL;
     return cases;
 }
 

@@ -20,12 +20,20 @@ typedef struct region {
     uint64_t seed;
 } region;
 
+/* Lowers those of `fast` for a device that multiplies matrices, of such shape by so many invocations; zeros: for none. */
+typedef struct region_unit {
+    int m, n, k, lanes;
+} region_unit;
+
 typedef rlx_status region_launch(void *user, const region *r, const rlx_ir_func *kernel,
                                  const rlx_lir_buffer *buffers, int nbuffers);
 
 /* Calls `visit` for every file and every `run` line in it; how many. Fails the running test when
  * something cannot be read or lowered. */
 int regions_each(void (*visit)(void *user, const region *r), void *user);
+/* The same of the fast ones alone. */
+int regions_each_by_unit(const region_unit *unit, void (*visit)(void *user, const region *r),
+                         void *user);
 /* Runs @main's tape with `launch` in the place of each launch. */
 rlx_status region_run(const region *r, region_launch *launch, void *user);
 

@@ -245,6 +245,19 @@ START_TEST(products_by_matrices)
 }
 END_TEST
 
+/* Lowered as prompts are, with what is around products. */
+START_TEST(regions_by_matrices)
+{
+    const rlx_vulkan_info *info = rlx_vulkan_device_get_info(device);
+    const region_unit unit = {info->matrix.m, info->matrix.n, info->matrix.k, info->subgroup};
+    int launches = 0;
+    if (!has_matrices())
+        return;
+    ck_assert_int_ge(regions_each_by_unit(&unit, run_region, &launches), 2);
+    ck_assert_int_ge(launches, 6);
+}
+END_TEST
+
 /* What may be larger than a range goes by its address: here everything, of elements and in words. */
 START_TEST(kernels_by_address)
 {
@@ -446,6 +459,7 @@ int main(void)
     SUITE_TEST(s, "blocks", blocks);
     SUITE_TEST(s, "blocks_one_by_one", blocks_one_by_one);
     SUITE_TEST(s, "products_by_matrices", products_by_matrices);
+    SUITE_TEST(s, "regions_by_matrices", regions_by_matrices);
     SUITE_TEST(s, "kernels_by_address", kernels_by_address);
     SUITE_TEST(s, "validation_was_silent", validation_was_silent);
     int code = suite_run(s, 9);
