@@ -61,10 +61,9 @@ __attribute__((visibility("default"))) const rlx_spirv_tools *rlx_spirv_tools_ge
 
 const rlx_spirv_tools *rlx_spirv_tools_get(void)
 {
-    static const rlx_spirv_tools tools = {
-        .version = RLX_SPIRV_TOOLS_VERSION,
-        .validate = validate,
-        .disassemble = disassemble,
-        .knows = knows};
+    static const rlx_spirv_tools tools = {.version = RLX_SPIRV_TOOLS_VERSION,
+                                          .validate = validate,
+                                          .disassemble = disassemble,
+                                          .knows = knows};
     return &tools;
 }
