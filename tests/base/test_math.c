@@ -67,6 +67,51 @@ START_TEST(close_to_the_library)
 }
 END_TEST
 
+/* ---- multiply-adds that are rounded twice, as some drivers have them --------------------------- */
+
+static rlx_math_value make_constant(rlx_math_engine *e, rlx_format f, double v)
+{
+    (void)e;
+    if (rlx_format_is_float(f))
+        return (rlx_math_value){.format = f, .scalar.f = (double)(float)v};
+    return (rlx_math_value){.format = f, .scalar.i = (int64_t)v};
+}
+
+static rlx_math_value map_twice(rlx_math_engine *e, rlx_map_fn fn, int n, const rlx_math_value *in)
+{
+    rlx_scalar x[3];
+    const rlx_format f = in[n - 1].format;
+    (void)e;
+    for (int i = 0; i < n; i++)
+        x[i] = in[i].scalar;
+    if (fn == RLX_FN_FMA) {
+        x[0] = rlx_map_fn_eval(RLX_FN_MUL, f, x);
+        x[1] = x[2];
+        fn = RLX_FN_ADD;
+    }
+    return (rlx_math_value){.format = rlx_map_fn_get(fn)->to_bool ? RLX_BOOL : f,
+                            .scalar = rlx_map_fn_eval(fn, f, x)};
+}
+
+static rlx_math_value to_int(rlx_math_engine *e, rlx_math_value x, rlx_format f)
+{
+    (void)e;
+    return (rlx_math_value){.format = f, .scalar.i = (int64_t)x.scalar.f};
+}
+
+START_TEST(angles_need_no_fused_steps)
+{
+    rlx_math_engine e = {.constant = make_constant, .map = map_twice, .cast = to_int};
+    for (int k = -STEPS; k <= STEPS; k++) {
+        const float x = (float)k * (1e5f / STEPS);
+        const rlx_math_value at = {.format = RLX_F32, .scalar.f = (double)x};
+        const double s = rlx_math_steps(&e, RLX_FN_SIN, at).scalar.f - sin((double)x);
+        const double c = rlx_math_steps(&e, RLX_FN_COS, at).scalar.f - cos((double)x);
+        ck_assert_msg(fabs(s) < 2e-7 && fabs(c) < 2e-7, "at %a: %g and %g off", (double)x, s, c);
+    }
+}
+END_TEST
+
 /* ---- what is no ordinary number ------------------------------------------------------------- */
 
 typedef struct function {
@@ -210,6 +255,7 @@ int main(void)
     tcase_add_test(c, order_of_special_values);
     tcase_add_test(c, erf_is_one_from_its_end_on);
     tcase_add_test(c, erf_is_never_beyond_1);
+    tcase_add_test(c, angles_need_no_fused_steps);
     suite_add_tcase(s, c);
-    return run_suite(s, NRANGES + NFUNCTIONS + 4);
+    return run_suite(s, NRANGES + NFUNCTIONS + 5);
 }

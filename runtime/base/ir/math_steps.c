@@ -190,13 +190,14 @@ static value log_of(engine *e, value x)
 /* sin (cos: ahead by a quarter turn) of x = n pi/2 + r, |r| <= pi/4. */
 static value sine(engine *e, value x, bool cosine)
 {
-    /* pi/2 as a sum of three numbers of the format */
-    static const double narrow[] = {0x1.921fb6p+0, -0x1.777a5cp-25, -0x1.ee59dap-50};
+    /* pi/2 as a sum of numbers of the format. Of f32 the first two have eight bits: their products with n
+     * below 2^16 are exact, though a Vulkan driver may round a multiply-add twice. */
+    static const double narrow[] = {0x1.92p+0, 0x1.fap-12, 0x1.54442ep-20, -0x1.cf72cep-45};
     static const double wide[] = {0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54,
                                   -0x1.f1976b7ed8fbcp-110};
     const bool is_wide = x.format == RLX_F64;
     value n = map1(e, RLX_FN_ROUND, mul(e, x, num(e, x, 0x1.45f306dc9c883p-1))), r = x;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < (is_wide ? 3 : 4); i++)
         r = fma_of(e, n, num(e, x, -(is_wide ? wide : narrow)[i]), r);
     value turns = map1(e, RLX_FN_FLOOR, mul(e, n, num(e, x, 0.25)));
     value quarter = fma_of(e, turns, num(e, x, -4), n);
