@@ -462,6 +462,9 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
     case RLX_LIR_BARRIER:
         e->engine->barrier(e);
         return RLX_OK;
+    case RLX_LIR_COMMIT:
+    case RLX_LIR_WAIT:
+        return RLX_OK; /* an async store has stored at once */
     default:
         return e->engine->node(e, n);
     }

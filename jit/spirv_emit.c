@@ -404,6 +404,9 @@ static rlx_status emit_op(rlx_spirv_emit *e, const rlx_ir_node *n)
     case RLX_LIR_BARRIER:
         rlx_spirv_barrier(&e->m);
         return RLX_OK;
+    case RLX_LIR_COMMIT:
+    case RLX_LIR_WAIT:
+        return RLX_OK; /* an async store has stored at once */
     default:
         return rlx_spirv_team_node(e, n);
     }

@@ -21,6 +21,8 @@
 #define rlx_lir_grid_infer NULL
 #define rlx_lir_if_infer NULL
 #define rlx_lir_barrier_infer NULL
+#define rlx_lir_commit_infer NULL
+#define rlx_lir_wait_infer NULL
 #define rlx_lir_prefetch_infer NULL
 #define rlx_lir_const_infer NULL
 #define rlx_lir_iota_infer NULL

@@ -93,6 +93,11 @@ rlx_ir_value *rlx_lir_build_load_part(rlx_ir_builder *b, rlx_ir_value *buffer, c
 void rlx_lir_build_store(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *tile,
                          rlx_ir_value *const *index, const int64_t *axes,
                          rlx_ir_value *const *limits);
+/* The same, async, of a tile that a load of global memory gave for it. */
+void rlx_lir_build_store_async(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *tile,
+                               rlx_ir_value *const *index, const int64_t *axes);
+void rlx_lir_build_commit(rlx_ir_builder *b);
+void rlx_lir_build_wait(rlx_ir_builder *b, int64_t pending);
 /* The element at index, one per buffer axis, will be read soon. */
 void rlx_lir_build_prefetch(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *const *index);
 void rlx_lir_build_barrier(rlx_ir_builder *b);
@@ -109,6 +114,9 @@ typedef struct rlx_lir_scope {
     rlx_ir_node *outer_before;
 } rlx_lir_scope;
 
+/* Does what is built between if `cond`, bool, is true. */
+void rlx_lir_begin_if(rlx_ir_builder *b, rlx_ir_value *cond, rlx_lir_scope *s);
+void rlx_lir_end_if(rlx_ir_builder *b, rlx_lir_scope *s);
 void rlx_lir_begin_once(rlx_ir_builder *b, rlx_lir_scope *s);
 void rlx_lir_end_once(rlx_ir_builder *b, rlx_lir_scope *s);
 void rlx_lir_begin_grid(rlx_ir_builder *b, int n, rlx_ir_value *const *extents, rlx_lir_scope *s);

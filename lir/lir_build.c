@@ -296,6 +296,26 @@ void rlx_lir_build_store(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *
     rlx_ir_build_node(b, RLX_LIR_STORE, o.nin, o.in, o.nattr, o.attr, 0, NULL);
 }
 
+void rlx_lir_build_store_async(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *tile,
+                               rlx_ir_value *const *index, const int64_t *axes)
+{
+    access_operands o = {.in = {buffer, tile}, .nin = 2};
+    add_access(&o, buffer, tile ? tile->type.rank : 0, index, axes, NULL);
+    o.attr[o.nattr++] = rlx_attr_int(RLX_ATTR_ASYNC, 1);
+    rlx_ir_build_node(b, RLX_LIR_STORE, o.nin, o.in, o.nattr, o.attr, 0, NULL);
+}
+
+void rlx_lir_build_commit(rlx_ir_builder *b)
+{
+    rlx_ir_build_node(b, RLX_LIR_COMMIT, 0, NULL, 0, NULL, 0, NULL);
+}
+
+void rlx_lir_build_wait(rlx_ir_builder *b, int64_t pending)
+{
+    rlx_attr attr = rlx_attr_int(RLX_ATTR_PENDING, pending);
+    rlx_ir_build_node(b, RLX_LIR_WAIT, 0, NULL, 1, &attr, 0, NULL);
+}
+
 void rlx_lir_build_prefetch(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *const *index)
 {
     access_operands o = {.in = {buffer}, .nin = 1};
@@ -334,6 +354,21 @@ static void leave(rlx_ir_builder *b, rlx_lir_scope *s, int n, rlx_ir_value *cons
     b->before = s->outer_before;
     for (int i = 0; i < s->node->nout; i++)
         s->result[i] = s->node->out[i];
+}
+
+void rlx_lir_begin_if(rlx_ir_builder *b, rlx_ir_value *cond, rlx_lir_scope *s)
+{
+    enter(b, s, RLX_LIR_IF, 1, &cond, NULL, 0);
+}
+
+void rlx_lir_end_if(rlx_ir_builder *b, rlx_lir_scope *s)
+{
+    if (!s->node)
+        return;
+    rlx_ir_build_yield(b, 0, NULL);
+    b->block = s->node->blocks[1];
+    b->before = NULL;
+    leave(b, s, 0, NULL);
 }
 
 void rlx_lir_begin_once(rlx_ir_builder *b, rlx_lir_scope *s)

@@ -70,7 +70,7 @@ static rlx_status run_team(rlx_lir_eval *e, int team)
 {
     e->team = team;
     e->instance = RLX_LIR_BY_ONCE;
-    e->epoch++;
+    rlx_lir_pass_barrier(e);
     rlx_lir_shadow_begin_team(e);
     return rlx_lir_eval_code(e, e->code);
 }
@@ -106,6 +106,7 @@ rlx_status rlx_lir_eval_kernel(const rlx_ir_func *kernel, const rlx_lir_buffer *
                       .symbols = symbols,
                       .options = options ? options : &defaults};
     e.random = e.options->seed;
+    e.groups.open = 1;
 #if defined(__x86_64__)
     e.has_fma = __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2");
 #endif

@@ -28,6 +28,7 @@ typedef struct rlx_lir_tile {
 typedef struct rlx_lir_shadow {
     uint32_t *writer, *reader;          /* instances, per unit */
     uint32_t *write_epoch, *read_epoch; /* team memory: barriers passed so far */
+    uint32_t *group;                    /* and the group of async stores that wrote it last, or 0 */
     int64_t units;
 } rlx_lir_shadow;
 
@@ -57,6 +58,7 @@ struct rlx_lir_instr {
     int nin, nout;
     rlx_lir_tile **in, **out; /* NULL for operands that are buffers */
     rlx_lir_memory *memory;   /* load, store, alloc */
+    rlx_lir_memory *source;   /* an async store: what its tile was loaded from */
     rlx_lir_code *code[2];    /* nested blocks */
     void *work[3];   /* map: scalar operand i spread over the result's shape, or NULL; reduce: x */
     bool fixed[3];   /* map: work[i] was filled once and for all, its scalar being a constant */
@@ -94,6 +96,11 @@ struct rlx_lir_eval {
     uint64_t random;
     uint32_t instance; /* who runs: RLX_LIR_BY_ONCE or an instance's number */
     uint32_t epoch;    /* rises at every barrier */
+    struct {           /* groups of async stores, numbered from 1 */
+        uint32_t open; /* what the next one belongs to */
+        uint32_t last; /* the latest that has any */
+        uint32_t arrived, seen; /* the latest that was waited for, the same before the last barrier */
+    } groups;
     rlx_lir_code *code;
     int nmemories;
     rlx_lir_memory *memories; /* the arguments, then the team buffers */
@@ -148,6 +155,9 @@ rlx_status rlx_lir_shadow_load(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t 
                                int64_t stride, int64_t n);
 rlx_status rlx_lir_shadow_store(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t first,
                                 int64_t stride, int64_t n);
+/* What a barrier does; and the end of an instance, or of once, whose node is `i`: nothing may be on its way. */
+void rlx_lir_pass_barrier(rlx_lir_eval *e);
+rlx_status rlx_lir_check_arrived(const rlx_lir_eval *e, const rlx_lir_instr *i);
 /* lir_eval_team.c: makes e->registers where the options want subgroups; a reduce that was evaluated, again as
  * a team's invocations combine its rows: reports what they may not do, and other bits. */
 rlx_status rlx_lir_registers_create(rlx_lir_eval *e);

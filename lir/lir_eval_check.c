@@ -5,7 +5,8 @@
  * per unit (the smallest element of those buffers) the instance that wrote it and the one that read
  * it, or RLX_LIR_BY_MANY. A unit that one instance writes and another touches is a conflict,
  * whatever the order in which they happened to run. Team buffers have a shadow per element: who
- * wrote it in this team, and the barrier epochs of its last store and load.
+ * wrote it in this team, and the barrier epochs of its last store and load; of an async store the
+ * group, which is on its way until a barrier after the wait for it.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -76,7 +77,8 @@ static rlx_status create_team_shadow(rlx_lir_eval *e, rlx_lir_memory *b)
     s->writer = zeroed(s->units);
     s->write_epoch = zeroed(s->units);
     s->read_epoch = zeroed(s->units);
-    return s->writer && s->write_epoch && s->read_epoch ? RLX_OK : RLX_OOM();
+    s->group = zeroed(s->units);
+    return s->writer && s->write_epoch && s->read_epoch && s->group ? RLX_OK : RLX_OOM();
 }
 
 rlx_status rlx_lir_shadow_create(rlx_lir_eval *e)
@@ -101,6 +103,7 @@ void rlx_lir_shadow_destroy(rlx_lir_eval *e)
         free(s->reader);
         free(s->write_epoch);
         free(s->read_epoch);
+        free(s->group);
         *s = (rlx_lir_shadow){0}; /* buffers that share it find it empty */
     }
 }
@@ -110,7 +113,8 @@ void rlx_lir_shadow_begin_team(rlx_lir_eval *e)
     for (int i = 0; i < e->nmemories; i++) {
         rlx_lir_memory *b = &e->memories[i];
         for (int64_t u = 0; b->shadow && b->space == RLX_SPACE_TEAM && u < b->shadow->units; u++)
-            b->shadow->writer[u] = b->shadow->write_epoch[u] = b->shadow->read_epoch[u] = 0;
+            b->shadow->writer[u] = b->shadow->write_epoch[u] = b->shadow->read_epoch[u] =
+                b->shadow->group[u] = 0;
     }
 }
 
@@ -166,6 +170,19 @@ static rlx_status conflict(const rlx_lir_eval *e, const rlx_lir_instr *i, int64_
 /* ---- noting -------------------------------------------------------------------------------------
  */
 
+/* Whether what an async store wrote to a unit is on its way. */
+static rlx_status check_group(const rlx_lir_eval *e, const rlx_lir_instr *i, int64_t u,
+                              const char *does)
+{
+    const uint32_t group = i->memory->shadow->group[u];
+    if (group <= e->groups.seen)
+        return RLX_OK;
+    return RLX_LIR_EVAL_FAIL(e, i, "%s element %s of team memory, stored async and %s", does,
+                             element_text(e, i->memory, u),
+                             group > e->groups.arrived ? "not waited for"
+                                                       : "waited for with no barrier since");
+}
+
 static rlx_status load_team(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t first, int64_t stride,
                             int64_t n)
 {
@@ -176,6 +193,7 @@ static rlx_status load_team(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t fir
             return RLX_LIR_EVAL_FAIL(e, i, "reads element %s of team memory, which %s",
                                      element_text(e, i->memory, u),
                                      w ? "only another instance stored" : "nobody stored");
+        RLX_TRY(check_group(e, i, u, "reads"));
         if (s->write_epoch[u] == e->epoch)
             return RLX_LIR_EVAL_FAIL(e, i,
                                      "reads element %s of team memory, stored with no barrier "
@@ -191,14 +209,31 @@ static rlx_status store_team(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t fi
 {
     rlx_lir_shadow *s = i->memory->shadow;
     for (int64_t k = 0, u = first; k < n; k++, u += stride) {
+        RLX_TRY(check_group(e, i, u, "stores"));
         if (s->write_epoch[u] == e->epoch || s->read_epoch[u] == e->epoch)
             return RLX_LIR_EVAL_FAIL(
                 e, i, "stores element %s of team memory, %s with no barrier since",
                 element_text(e, i->memory, u), s->write_epoch[u] == e->epoch ? "stored" : "read");
         s->writer[u] = e->instance;
         s->write_epoch[u] = e->epoch;
+        s->group[u] = i->source ? e->groups.open : 0;
     }
+    if (i->source)
+        e->groups.last = e->groups.open;
     return RLX_OK;
+}
+
+void rlx_lir_pass_barrier(rlx_lir_eval *e)
+{
+    e->epoch++;
+    e->groups.seen = e->groups.arrived;
+}
+
+rlx_status rlx_lir_check_arrived(const rlx_lir_eval *e, const rlx_lir_instr *i)
+{
+    if (e->groups.last <= e->groups.arrived)
+        return RLX_OK;
+    return RLX_LIR_EVAL_FAIL(e, i, "ends with async stores that nothing waited for");
 }
 
 rlx_status rlx_lir_shadow_load(rlx_lir_eval *e, const rlx_lir_instr *i, int64_t first,

@@ -123,6 +123,8 @@ static rlx_status prepare_access(prepare *p, rlx_lir_instr *i)
     for (int l = 0; limits && l < limits->n; l++)
         i->limit[limits->ints[l]] = i->first_index + i->memory->rank + l;
     i->part = n->op == RLX_LIR_LOAD ? (int)rlx_lir_part_of(n) : RLX_LIR_DECODED;
+    if (rlx_ir_attr(n, RLX_ATTR_ASYNC))
+        i->source = find(p, n->in[1]->def->in[0])->at;
     if (n->op == RLX_LIR_LOAD)
         i->memory->loaded = true;
     else

@@ -13,6 +13,6 @@ rlx_status rlx_lir_barrier_verify(rlx_ir_module *m, const rlx_ir_node *n)
 rlx_status rlx_lir_barrier_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
 {
     (void)i;
-    e->epoch++;
+    rlx_lir_pass_barrier(e);
     return RLX_OK;
 }

@@ -41,12 +41,13 @@ static uint32_t *shuffle(rlx_lir_eval *e, int64_t n)
 static rlx_status run_instance(rlx_lir_eval *e, const rlx_lir_grid_range *r, int64_t number)
 {
     e->instance = r->first + (uint32_t)number;
-    e->epoch++;
+    rlx_lir_pass_barrier(e);
     for (int a = r->grid->nin - 1; a >= 0; a--) {
         *(int64_t *)r->grid->code[0]->args[a]->data = number % r->extent[a];
         number /= r->extent[a];
     }
-    return rlx_lir_eval_code(e, r->grid->code[0]);
+    RLX_TRY(rlx_lir_eval_code(e, r->grid->code[0]));
+    return rlx_lir_check_arrived(e, r->grid);
 }
 
 rlx_status rlx_lir_grid_eval(rlx_lir_eval *e, const rlx_lir_instr *i)

@@ -13,6 +13,7 @@ rlx_status rlx_lir_once_verify(rlx_ir_module *m, const rlx_ir_node *n)
 rlx_status rlx_lir_once_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
 {
     e->instance = RLX_LIR_BY_ONCE;
-    e->epoch++;
-    return rlx_lir_eval_code(e, i->code[0]);
+    rlx_lir_pass_barrier(e);
+    RLX_TRY(rlx_lir_eval_code(e, i->code[0]));
+    return rlx_lir_check_arrived(e, i);
 }

@@ -177,6 +177,57 @@ START_TEST(team_memory_begins_undefined)
 }
 END_TEST
 
+/* Four steps of two elements of %x, each by way of a stage of %s. `first` stands before what reads the
+ * step's stage, `last` behind it, `end` behind the loop. */
+#define RING(first, last, end)                                                                 \
+    "kernel @k(%x: global f32[8], %y: global f32[8]) {\n  %s = alloc : team f32[2,2]\n"        \
+    "  %z = const {ivalue=0} : i64\n  %i1 = const {ivalue=1} : i64\n"                          \
+    "  %i2 = const {ivalue=2} : i64\n  %i4 = const {ivalue=4} : i64\n  grid %i1 (%g: i64) {\n" \
+    "    %a = load %x, %z {axes=[0]} : f32<2>\n"                                               \
+    "    store %s, %a, %z, %z {axes=[1], async=1}\n    commit\n"                               \
+    "    for %z, %i4 {step=1} (%i: i64) {\n" first                                             \
+    "      %t = map %i, %i2 {fn=mod} : i64\n      %m = map %i, %i2 {fn=mul} : i64\n"           \
+    "      %v = load %s, %t, %z {axes=[1]} : f32<2>\n      store %y, %v, %m {axes=[0]}\n" last \
+    "      yield\n    }\n" end "    yield\n  }\n  return\n}\n"
+#define WAIT "      wait {pending=0}\n"
+#define BARRIER "      barrier\n"
+/* A copy of the next step. */
+#define AHEAD                                                                                     \
+    "      %j = map %i, %i1 {fn=add} : i64\n      %more = map %j, %i4 {fn=lt} : bool\n"           \
+    "      if %more {\n        %k = map %j, %i2 {fn=mul} : i64\n"                                 \
+    "        %u = map %j, %i2 {fn=mod} : i64\n"                                                   \
+    "        %b = load %x, %k {axes=[0]} : f32<2>\n"                                              \
+    "        store %s, %b, %u, %z {axes=[1], async=1}\n        yield\n      } {\n        yield\n" \
+    "      }\n      commit\n"
+#define AGAIN "    store %s, %again, %z, %z {axes=[1], async=1}\n"
+
+START_TEST(async_stores_run_ahead)
+{
+    float x[8] = {1, 2, 3, 4, 5, 6, 7, 8}, y[8];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(y)}, same[] = {BUFFER(x), BUFFER(x)};
+    assert_ok(test_kernel(RING(WAIT BARRIER AHEAD, "", ""), b, 2));
+    ck_assert_int_eq(memcmp(x, y, sizeof x), 0);
+    assert_ok(test_kernel(RING(WAIT BARRIER, AHEAD, ""), b, 2));
+    expect(RING(BARRIER AHEAD, "", ""), b, 2,
+           "reads element [0,0] of team memory, stored async and not waited for");
+    expect(RING("      wait {pending=1}\n" BARRIER AHEAD, "", ""), b, 2,
+           "reads element [0,0] of team memory, stored async and not waited for");
+    expect(RING(WAIT AHEAD, "", ""), b, 2,
+           "reads element [0,0] of team memory, stored async and waited for with no barrier since");
+    expect(RING(AHEAD WAIT BARRIER, "", ""), b, 2,
+           "stores element [0,0] of team memory, read with no barrier since");
+    expect(RING(WAIT BARRIER AHEAD, "", "    %again = load %x, %z {axes=[0]} : f32<2>\n" AGAIN), b,
+           2, "ends with async stores that nothing waited for: `grid");
+    expect(RING(WAIT BARRIER AHEAD, "",
+                "    barrier\n    %again = load %x, %z {axes=[0]} : f32<2>\n" AGAIN
+                "    barrier\n    %c = const {value=1} : f32<2>\n"
+                "    store %s, %c, %z, %z {axes=[1]}\n"),
+           b, 2, "stores element [0,0] of team memory, stored async and not waited for");
+    expect(RING(WAIT BARRIER AHEAD, "", ""), same, 2,
+           "copies async from memory that the kernel stores to");
+}
+END_TEST
+
 START_TEST(casts_must_fit)
 {
     float x[1] = {3e9f};
@@ -306,6 +357,7 @@ int main(void)
     tcase_add_test(c, buffers_that_share_memory);
     tcase_add_test(c, team_memory_needs_barriers);
     tcase_add_test(c, team_memory_begins_undefined);
+    tcase_add_test(c, async_stores_run_ahead);
     tcase_add_test(c, casts_must_fit);
     tcase_add_test(c, extents_are_counts);
     tcase_add_test(c, buffers_are_counted);
@@ -313,5 +365,5 @@ int main(void)
     tcase_add_test(c, a_team_is_whole_subgroups);
     tcase_add_test(c, ways_of_rows);
     suite_add_tcase(s, c);
-    return run_suite(s, 16);
+    return run_suite(s, 17);
 }
