@@ -124,7 +124,9 @@ static number rest(const rlx_decoder *d, number x, int power)
     }
     if (x.multiple % by == 0)
         return known(x.plus % by);
-    return unknown(op_const(d, RLX_DECODE_AND, value_of(d, x), by - 1), by);
+    number left = unknown(op_const(d, RLX_DECODE_AND, value_of(d, x), by - 1), by);
+    left.multiple = power_below(x.multiple | x.plus | by);
+    return left;
 }
 
 static value shifted(const rlx_decoder *d, value v, number by)
