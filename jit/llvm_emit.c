@@ -439,6 +439,17 @@ static rlx_status emit_alloc(rlx_emit *e, const rlx_ir_node *n)
     return rlx_emit_define_buffer(e, n->out[0], e->engine->team_memory(e, rlx_jit_alloc_bytes(n)));
 }
 
+/* Who does not copy async has stored at once. */
+static void emit_copies(rlx_emit *e, const rlx_ir_node *n)
+{
+    if (!e->target->copies)
+        return;
+    if (n->op == RLX_LIR_COMMIT)
+        e->engine->commit(e);
+    else
+        e->engine->wait(e, (int)rlx_ir_attr_int(n, RLX_ATTR_PENDING, 0));
+}
+
 static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
 {
     switch (n->op) {
@@ -464,7 +475,8 @@ static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
         return RLX_OK;
     case RLX_LIR_COMMIT:
     case RLX_LIR_WAIT:
-        return RLX_OK; /* an async store has stored at once */
+        emit_copies(e, n);
+        return RLX_OK;
     default:
         return e->engine->node(e, n);
     }

@@ -76,6 +76,12 @@ typedef struct rlx_emit_engine {
      * unless `live`, i1, which may be NULL: what is not live can be read. */
     void (*copy)(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
     void (*copies_end)(rlx_emit *e);
+    /* Where the target `copies`: ends a group of copies; until all groups but the `pending` latest are there. */
+    void (*commit)(rlx_emit *e);
+    void (*wait)(rlx_emit *e, int pending);
+    /* `n` (1, 2 or 4) matrices of 8 rows of 16 bytes of team memory, 16-aligned: invocation i of a subgroup has
+     * the address of row i % 8 of matrix i / 8, and gets of matrix j word i % 4 of row i / 4. */
+    void (*load_matrices)(rlx_emit *e, int n, LLVMValueRef at, LLVMValueRef *words);
     rlx_status (*end)(rlx_emit *e); /* before the return: last checks, last code; may be NULL */
     /* Steps in one launch (llvm_step.c); all NULL: there are none. Of kernels as functions that a step calls: */
     const struct rlx_emit_engine *called;

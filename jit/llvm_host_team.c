@@ -54,6 +54,10 @@ static LLVMValueRef dot4(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueR
 static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
 {
     enum { WORDS = 4, ALIGN = 16 };
+    if (e->target->copies) { /* emulated */
+        rlx_emit_cp_async(e, to, from, live);
+        return;
+    }
     LLVMTypeRef type = LLVMVectorType(e->i32, WORDS);
     LLVMValueRef x = LLVMBuildLoad2(e->b, type, from, "");
     LLVMSetAlignment(x, ALIGN);
@@ -64,7 +68,10 @@ static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef l
 
 static void copies_end(rlx_emit *e)
 {
-    (void)e; /* they are there at once */
+    if (!e->target->copies)
+        return; /* they are there at once */
+    rlx_emit_cp_commit(e);
+    rlx_emit_cp_wait(e, 0);
 }
 
 /* ---- steps in one launch: buffers are a table, and no more ---- */
@@ -114,8 +121,11 @@ const rlx_emit_engine rlx_emit_engine_host_team = {
     .dot4 = dot4,
     .multiply = rlx_emit_mma, /* emulated */
     .multiply_floats = rlx_emit_mma_floats,
+    .load_matrices = rlx_emit_ldmatrix,
     .copy = copy,
     .copies_end = copies_end,
+    .commit = rlx_emit_cp_commit,
+    .wait = rlx_emit_cp_wait,
     .team_memory = rlx_emit_next_team_memory,
     .end = rlx_emit_team_end,
     .called = &rlx_emit_engine_host_team,

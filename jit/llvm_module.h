@@ -33,6 +33,7 @@ typedef struct rlx_llvm_target {
     rlx_gpu_family family; /* NVPTX, AMDGPU */
     const rlx_matrix_unit *matrix; /* GPUs: products of bytes; NULL: no unit. Lives as long */
     const rlx_matrix_unit *float_matrix; /* of f16 and bf16 */
+    bool copies; /* copies to team memory run by themselves (cp.async), subgroups load matrices (ldmatrix) */
 } rlx_llvm_target;
 
 /* Loops of a kernel that are functions of their own (llvm_parts.h), in their order: objects that the kernel's

@@ -138,7 +138,18 @@ void rlx_emit_mma_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const
     call_mma(e, name, args, A + B, sums);
 }
 
-static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
+void rlx_emit_ldmatrix(rlx_emit *e, int n, LLVMValueRef at, LLVMValueRef *words)
+{
+    static const char *const names[] = {[1] = "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x1.b16",
+                                        [2] = "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.b16",
+                                        [4] = "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.b16"};
+    LLVMValueRef all = rlx_emit_intrinsic(e, names[n], LLVMTypeOf(at), &at, 1);
+    converge(e, all);
+    for (unsigned i = 0; i < (unsigned)n; i++)
+        words[i] = n == 1 ? all : LLVMBuildExtractValue(e->b, all, i, "");
+}
+
+void rlx_emit_cp_async(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
 {
     enum { BYTES = 16 };
     LLVMValueRef bytes = rlx_emit_int(e->i32, BYTES), args[3] = {to, from};
@@ -153,6 +164,17 @@ static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef l
 static void copies_end(rlx_emit *e)
 {
     rlx_emit_intrinsic(e, "llvm.nvvm.cp.async.wait.all", NULL, NULL, 0);
+}
+
+void rlx_emit_cp_commit(rlx_emit *e)
+{
+    rlx_emit_intrinsic(e, "llvm.nvvm.cp.async.commit.group", NULL, NULL, 0);
+}
+
+void rlx_emit_cp_wait(rlx_emit *e, int pending)
+{
+    LLVMValueRef n = rlx_emit_int(e->i32, pending);
+    rlx_emit_intrinsic(e, "llvm.nvvm.cp.async.wait.group", NULL, &n, 1);
 }
 
 /* ---- steps in one launch ---- */
@@ -237,11 +259,12 @@ static LLVMValueRef look(rlx_emit *e, LLVMValueRef counter)
     return call_asm(e, e->i32, "ld.acquire.gpu.global.u32 $0, [$1];", "=r,l,~{memory}", counter);
 }
 
-#define ENGINE                                                                            \
-    .name = "the NVPTX emitter", .parts = rlx_emit_team_parts,                            \
-    .part_type = rlx_emit_team_part_type, .node = rlx_emit_team_node, .barrier = barrier, \
-    .shuffle = shuffle, .dot4 = dot4, .multiply = rlx_emit_mma,                           \
-    .multiply_floats = rlx_emit_mma_floats, .copy = copy, .copies_end = copies_end,       \
+#define ENGINE                                                                                   \
+    .name = "the NVPTX emitter", .parts = rlx_emit_team_parts,                                   \
+    .part_type = rlx_emit_team_part_type, .node = rlx_emit_team_node, .barrier = barrier,        \
+    .shuffle = shuffle, .dot4 = dot4, .multiply = rlx_emit_mma,                                  \
+    .multiply_floats = rlx_emit_mma_floats, .copy = rlx_emit_cp_async, .copies_end = copies_end, \
+    .commit = rlx_emit_cp_commit, .wait = rlx_emit_cp_wait, .load_matrices = rlx_emit_ldmatrix,  \
     .end = rlx_emit_team_end
 
 static const rlx_emit_engine called = {

@@ -576,7 +576,7 @@ static LLVMValueRef load_if(rlx_emit *e, const rlx_emit_access *a, LLVMValueRef 
 static rlx_status emit_load(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_format stored = n->in[0]->type.format;
-    if (rlx_emit_matrix_defers(e, n))
+    if (rlx_emit_matrix_defers(e, n) || rlx_emit_is_copied(e, n))
         return RLX_OK;
     if (rlx_format_get(stored)->kind == RLX_KIND_BLOCK)
         return rlx_emit_team_load_blocks(e, n);
@@ -597,6 +597,10 @@ static rlx_status emit_store(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_emit_access a;
     const rlx_ir_type *type = &n->in[1]->type;
+    if (rlx_emit_is_copy(e, n)) {
+        rlx_emit_store_async(e, n);
+        return RLX_OK;
+    }
     rlx_emit_access_init(e, n, type, &a);
     const rlx_emit_tile *in = rlx_emit_get(e, n->in[1]);
     rlx_format to = a.buffer->type->format;

@@ -38,6 +38,26 @@ rlx_status rlx_emit_team_load_blocks(rlx_emit *e, const rlx_ir_node *n);
 /* The codes of a load from blocks, four at a time, to team memory: rows `stride` bytes apart. */
 void rlx_emit_team_put_codes(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef to, int64_t stride);
 
+/* llvm_team_copy.c: rows in team memory, so many bytes apart; those of a ring are swizzled. */
+typedef struct rlx_emit_rows {
+    LLVMValueRef at;
+    int64_t plus, stride; /* the first lies so many bytes behind */
+    bool swizzled;
+} rlx_emit_rows;
+/* Whether the target's copies run by themselves; whether an async store is such a copy, whether a load is of one and
+ * has nothing to do; whether a load's rows lie so that they can be copied; whether a team buffer is a ring. */
+bool rlx_emit_copies_async(const rlx_emit *e);
+bool rlx_emit_is_copy(const rlx_emit *e, const rlx_ir_node *store);
+bool rlx_emit_is_copied(const rlx_emit *e, const rlx_ir_node *load);
+bool rlx_emit_copies_rows(const rlx_ir_node *load);
+bool rlx_emit_is_ring(const rlx_emit *e, const rlx_ir_value *buffer);
+bool rlx_emit_has_limit(const rlx_ir_node *access, int axis);
+/* Where byte `byte`, i32, of a swizzled row lies in it. */
+LLVMValueRef rlx_emit_swizzle(rlx_emit *e, int64_t row_bytes, LLVMValueRef row, LLVMValueRef byte);
+rlx_emit_rows rlx_emit_rows_of(rlx_emit *e, const rlx_ir_node *access, const rlx_ir_type *tile);
+void rlx_emit_copy_rows(rlx_emit *e, const rlx_ir_node *load, const rlx_emit_rows *to);
+void rlx_emit_store_async(rlx_emit *e, const rlx_ir_node *store);
+
 /* llvm_team_matrix.c: finds the kernel's products by a matrix unit, sets `fragments`; whether a tile lies as they leave it; then, which of its elements the
  * invocation has in a part, i32, or NULL. */
 rlx_status rlx_emit_matrix_begin(rlx_emit *e);
@@ -45,6 +65,8 @@ bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile);
 LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int part);
 /* Whether a load's only user, a product by a matrix unit, reads memory in its place. */
 bool rlx_emit_matrix_defers(const rlx_emit *e, const rlx_ir_node *load);
+/* Whether a load's only users are such products, and nothing is stored before them: as rows of K, or as scales. */
+bool rlx_emit_matrix_uses(const rlx_emit *e, const rlx_ir_node *load, bool rows);
 int64_t rlx_emit_matrix_bytes(const rlx_emit *e, const rlx_ir_node *products); /* of the exchange */
 rlx_status rlx_emit_matrix_dot_rows(rlx_emit *e, const rlx_ir_node *n);
 /* Fragments of this invocation's neighbours, `down` by `across` side by side, the first of which begins at [row, column]. */
@@ -67,11 +89,16 @@ rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t 
 /* llvm_team_floats.c: contract_rows; its bytes of the exchange. */
 rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n);
 int64_t rlx_emit_matrix_float_bytes(const rlx_ir_node *contract_rows);
-/* llvm_nvptx.c: engine->multiply and multiply_floats by mma.sync. */
+/* llvm_nvptx.c: an engine's multiply and multiply_floats by mma.sync, load_matrices by ldmatrix, copy, commit and wait by
+ * cp.async. */
 void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
                   LLVMValueRef *sums);
 void rlx_emit_mma_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
                          LLVMValueRef *sums);
+void rlx_emit_ldmatrix(rlx_emit *e, int n, LLVMValueRef at, LLVMValueRef *words);
+void rlx_emit_cp_async(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
+void rlx_emit_cp_commit(rlx_emit *e);
+void rlx_emit_cp_wait(rlx_emit *e, int pending);
 /* Checks what team memory was given out. */
 rlx_status rlx_emit_team_end(rlx_emit *e);
 

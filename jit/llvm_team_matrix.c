@@ -2,10 +2,11 @@
 
 /* dot_rows by a matrix unit.
  *
- * Its two operands of codes go to the exchange, rows of K side by side, a few bytes longer than K so
+ * Its operands go to the exchange, codes as rows of K side by side, a few bytes longer than K so
  * that the rows of a fragment lie in different banks: straight from memory where nothing else reads
- * them (activations by copies of 16 bytes, blocks decoded four codes at a time). Then each subgroup
- * multiplies fragments, one group of K at a time:
+ * them (rows of codes by copies of 16 bytes, blocks decoded four codes at a time). What lies in team
+ * memory, stages of a ring and scales beside them, is read there. Then each subgroup multiplies
+ * fragments, one group of K at a time:
  *
  *   for groups h { words of a, words of b -> sums; acc = fma(sa * sb, sum, acc); minima }
  *
@@ -17,9 +18,10 @@ enum {
     PER_SCALE = 32,
     HALF = 16,
     WORD = 4,
-    CHUNK = 16,
     MOST_SUMS = 8,
-    MOST_WORDS = 16
+    MOST_WORDS = 16,
+    MATRICES = 4, /* at once, each of */
+    EIGHT = 8     /* rows */
 };
 
 #define MATRIX_UNIT(NAME, m, n, lanes, k, sums, a, b, ...)                     \
@@ -80,8 +82,8 @@ rlx_status rlx_emit_matrix_begin(rlx_emit *e)
     return RLX_OK;
 }
 
-/* Index along an axis of what an invocation has: of its first, and `i` further ones. */
-static LLVMValueRef along(rlx_emit *e, const rlx_matrix_axis *x, int i)
+/* Where an invocation's first lies along an axis. */
+static LLVMValueRef first_along(rlx_emit *e, const rlx_matrix_axis *x)
 {
     LLVMValueRef lane =
         LLVMBuildAnd(e->b, e->thread, rlx_emit_int(e->i32, e->matrix->lanes - 1), "");
@@ -89,27 +91,31 @@ static LLVMValueRef along(rlx_emit *e, const rlx_matrix_axis *x, int i)
         lane = LLVMBuildUDiv(e->b, lane, rlx_emit_int(e->i32, x->div), "");
     if (x->div * x->mod < e->matrix->lanes)
         lane = LLVMBuildURem(e->b, lane, rlx_emit_int(e->i32, x->mod), "");
-    lane = rlx_emit_mul(e->b, lane, rlx_emit_int(e->i32, x->by));
-    return rlx_emit_add(e->b, lane, rlx_emit_int(e->i32, rlx_matrix_offset(x, i)));
+    return rlx_emit_mul(e->b, lane, rlx_emit_int(e->i32, x->by));
 }
 
-/* Where the subgroup's fragment [m, n] begins. */
-static void fragment(rlx_emit *e, const rlx_matrix_split *s, int64_t m, int64_t n,
-                     LLVMValueRef *row, LLVMValueRef *column)
+/* The same of the i-th that it has. */
+static LLVMValueRef along(rlx_emit *e, const rlx_matrix_axis *x, int i)
+{
+    return rlx_emit_add(e->b, first_along(e, x), rlx_emit_int(e->i32, rlx_matrix_offset(x, i)));
+}
+
+/* Where the subgroup's fragments begin. */
+static void first_fragment(rlx_emit *e, const rlx_matrix_split *s, LLVMValueRef *row,
+                           LLVMValueRef *column)
 {
     const rlx_matrix_unit *u = e->matrix;
-    LLVMValueRef own = LLVMBuildUDiv(e->b, e->thread, rlx_emit_int(e->i32, u->lanes), "");
+    LLVMValueRef own = rlx_emit_int(e->i32, e->target->team - 1); /* so LLVM knows what is small */
+    own = LLVMBuildAnd(e->b, e->thread, own, "");
+    own = LLVMBuildUDiv(e->b, own, rlx_emit_int(e->i32, u->lanes), "");
     LLVMValueRef across = rlx_emit_int(e->i32, s->across);
-    *row = rlx_emit_int(e->i32, 0);
+    *row = *column = rlx_emit_int(e->i32, 0);
     if (s->across < e->target->team / u->lanes)
         *row = LLVMBuildUDiv(e->b, own, across, "");
     *row = rlx_emit_mul(e->b, *row, rlx_emit_int(e->i32, s->m * u->m));
-    *row = rlx_emit_add(e->b, *row, rlx_emit_int(e->i32, m * u->m));
-    *column = rlx_emit_int(e->i32, 0);
     if (s->across > 1)
         *column = LLVMBuildURem(e->b, own, across, "");
     *column = rlx_emit_mul(e->b, *column, rlx_emit_int(e->i32, s->n * u->n));
-    *column = rlx_emit_add(e->b, *column, rlx_emit_int(e->i32, n * u->n));
 }
 
 bool rlx_emit_matrix_fragments(rlx_emit *e, const rlx_ir_type *tile, rlx_emit_fragments *out)
@@ -119,7 +125,7 @@ bool rlx_emit_matrix_fragments(rlx_emit *e, const rlx_ir_type *tile, rlx_emit_fr
         return false;
     out->down = s.m;
     out->across = s.n;
-    fragment(e, &s, 0, 0, &out->row, &out->column);
+    first_fragment(e, &s, &out->row, &out->column);
     return true;
 }
 
@@ -144,8 +150,10 @@ LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int p
     if (!rlx_emit_matrix_tile(e, tile) || !split_tile(e, tile->dim[0], tile->dim[1], &s))
         return NULL; /* no fragments: dot_rows says so */
     const int64_t of = part / u->sums;
-    fragment(e, &s, of / s.n, of % s.n, &row, &column);
+    first_fragment(e, &s, &row, &column);
+    row = rlx_emit_add(e->b, row, rlx_emit_int(e->i32, of / s.n * u->m));
     row = rlx_emit_add(e->b, row, along(e, &u->row, part % u->sums));
+    column = rlx_emit_add(e->b, column, rlx_emit_int(e->i32, of % s.n * u->n));
     column = rlx_emit_add(e->b, column, along(e, &u->column, part % u->sums));
     row = rlx_emit_mul(e->b, row, rlx_emit_int(e->i32, tile->dim[1]));
     return rlx_emit_add(e->b, row, column);
@@ -153,9 +161,11 @@ LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int p
 
 /* ---- operands ---- */
 
+enum { OPERANDS = 7 };
 typedef struct operands {
-    int64_t base[7], stride[7]; /* in the exchange: bytes, and elements of a row */
+    int64_t base[OPERANDS], stride[OPERANDS]; /* in the exchange: bytes, and elements of a row */
     int64_t bytes;
+    rlx_emit_rows rows[OPERANDS]; /* where each lies now */
 } operands;
 
 static bool is_codes(int operand)
@@ -163,11 +173,27 @@ static bool is_codes(int operand)
     return operand == 1 || operand == 3;
 }
 
+/* The load of an operand that dot_rows reads in memory's place; NULL: it is a tile. */
+static const rlx_ir_node *deferred(const rlx_emit *e, const rlx_ir_value *operand)
+{
+    const rlx_ir_node *load = operand->def;
+    return load && load->op == RLX_LIR_LOAD && rlx_emit_matrix_defers(e, load) ? load : NULL;
+}
+
+/* The same of one that stays where it lies, in team memory. */
+static const rlx_ir_node *kept(const rlx_emit *e, const rlx_ir_value *operand)
+{
+    const rlx_ir_node *load = deferred(e, operand);
+    return load && load->in[0]->type.space == RLX_SPACE_TEAM ? load : NULL;
+}
+
 static operands operands_of(const rlx_emit *e, const rlx_ir_node *n)
 {
     operands o = {0};
     for (int i = 1; i < n->nin; i++) {
         const rlx_ir_type *t = &n->in[i]->type;
+        if (kept(e, n->in[i]))
+            continue;
         o.base[i] = o.bytes;
         o.stride[i] = t->dim[1] + (is_codes(i) ? ROW_PAD : 0);
         o.bytes += is_codes(i) ? t->dim[0] * o.stride[i] : rlx_emit_team_tile_bytes(e, t);
@@ -188,28 +214,30 @@ static bool has_effect(const rlx_emit *e, const rlx_ir_node *n)
 }
 
 /* Whether an operand is rows of K. */
-static bool is_rows(const rlx_ir_node *n, int operand)
+static bool is_rows(const rlx_ir_node *product, int operand)
 {
-    return n->op == RLX_LIR_DOT_ROWS ? is_codes(operand) : is_product(n) && operand > 0;
+    return product->op == RLX_LIR_CONTRACT_ROWS || is_codes(operand);
 }
 
-/* Whether v is used by products alone, as rows, of the same block, before anything is stored. */
-static bool goes_to_products(const rlx_emit *e, const rlx_ir_node *load)
+bool rlx_emit_matrix_uses(const rlx_emit *e, const rlx_ir_node *load, bool rows)
 {
     int uses = 0;
     for (const rlx_ir_node *n = load->next; n && !has_effect(e, n); n = n->next)
-        for (int i = 0; i < n->nin; i++)
-            uses += is_rows(n, i) && n->in[i] == load->out[0];
+        for (int i = 1; i < n->nin && is_product(n); i++)
+            uses += is_rows(n, i) == rows && n->in[i] == load->out[0];
     return uses && uses == rlx_ir_count_uses(load->parent, load->out[0]);
 }
 
-static bool has_limit(const rlx_ir_node *n, int axis)
+/* Stages of rings; scales and what else is f32, whose rows are in one piece. */
+static bool stays(const rlx_emit *e, const rlx_ir_node *load)
 {
-    const rlx_attr *limits = rlx_ir_attr(n, RLX_ATTR_LIMITS);
-    for (int i = 0; limits && i < limits->n; i++)
-        if (limits->ints[i] == axis)
-            return true;
-    return false;
+    const rlx_ir_type *tile = &load->out[0]->type, *buffer = &load->in[0]->type;
+    const rlx_attr *axes = rlx_ir_attr(load, RLX_ATTR_AXES);
+    if (tile->format != RLX_F32)
+        return rlx_emit_is_ring(e, load->in[0]);
+    return rlx_emit_copies_async(e) && buffer->format == RLX_F32 && buffer->rank > 1 &&
+           axes->ints[0] == buffer->rank - 2 && axes->ints[1] == buffer->rank - 1 &&
+           !rlx_ir_attr(load, RLX_ATTR_LIMITS) && rlx_emit_matrix_uses(e, load, false);
 }
 
 static int element_bytes(const rlx_ir_type *t)
@@ -221,64 +249,53 @@ bool rlx_emit_matrix_defers(const rlx_emit *e, const rlx_ir_node *load)
 {
     const rlx_ir_type *tile = &load->out[0]->type, *buffer = &load->in[0]->type;
     const rlx_attr *axes = rlx_ir_attr(load, RLX_ATTR_AXES);
-    const int last = buffer->rank - 1, chunk = CHUNK / element_bytes(tile);
-    if (!e->matrix || tile->rank != 2 || buffer->space != RLX_SPACE_GLOBAL ||
-        axes->ints[1] != last || has_limit(load, 1) || !goes_to_products(e, load))
+    if (!e->matrix || tile->rank != 2)
+        return false;
+    if (buffer->space == RLX_SPACE_TEAM)
+        return stays(e, load);
+    if (axes->ints[1] != buffer->rank - 1 || rlx_emit_has_limit(load, 1) ||
+        !rlx_emit_matrix_uses(e, load, true))
         return false;
     if (rlx_format_get(buffer->format)->kind == RLX_KIND_BLOCK)
         return rlx_lir_part_of(load) == RLX_LIR_CODES;
-    return buffer->format == tile->format && rlx_dim_is_const(buffer->dim[last]) &&
-           buffer->dim[last] % chunk == 0 && tile->dim[1] % chunk == 0 &&
-           rlx_lir_divisor(load->in[1 + last]) % chunk == 0;
+    return rlx_emit_copies_rows(load);
 }
 
-/* Rows as they lie in memory, 16 bytes at a time. */
-static void put_memory(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef to, int64_t stride)
+static void put_operand(rlx_emit *e, const rlx_ir_value *v, rlx_emit_rows *rows, int64_t stride,
+                        bool *copies)
 {
-    const rlx_ir_type *tile = &load->out[0]->type;
-    rlx_emit_access a;
-    rlx_emit_access_init(e, load, tile, &a);
-    const int64_t size = element_bytes(tile);
-    rlx_emit_deal d = {
-        .rows = tile->dim[0], .per_row = tile->dim[1] * size / CHUNK, .room = a.room[0]};
-    for (int i = 0; i < rlx_emit_deal_count(e, &d); i++) {
-        LLVMValueRef row, chunk, live;
-        rlx_emit_deal_at(e, &d, i, &row, &chunk, &live);
-        chunk = rlx_emit_mul(e->b, chunk, rlx_emit_int(e->i32, CHUNK));
-        LLVMValueRef at = rlx_emit_mul(e->b, row, rlx_emit_int(e->i32, stride));
-        at = LLVMBuildZExt(e->b, rlx_emit_add(e->b, at, chunk), e->i64, "");
-        LLVMValueRef there =
-            live ? LLVMBuildSelect(e->b, live, row, rlx_emit_int(e->i32, 0), "") : row;
-        there = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, there, e->i64, ""), a.stride[0]);
-        there = rlx_emit_mul(e->b, there, rlx_emit_int(e->i64, size));
-        there = rlx_emit_add(e->b, there, LLVMBuildZExt(e->b, chunk, e->i64, ""));
-        e->engine->copy(e, rlx_emit_offset(e, e->i8, to, at),
-                        rlx_emit_offset(e, e->i8, a.base, there), live);
-    }
-}
-
-void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRef to,
-                              int64_t stride)
-{
-    const rlx_ir_node *load = rows->def;
-    if (!load || load->op != RLX_LIR_LOAD || !rlx_emit_matrix_defers(e, load))
-        rlx_emit_team_put(e, rows, to, stride / element_bytes(&rows->type));
-    else if (rlx_format_get(load->in[0]->type.format)->kind == RLX_KIND_BLOCK)
+    const rlx_ir_node *load = deferred(e, v);
+    LLVMValueRef to = rlx_emit_offset(e, e->i8, rows->at, rlx_emit_int(e->i64, rows->plus));
+    if (kept(e, v)) {
+        *rows = rlx_emit_rows_of(e, load, &v->type);
+    } else if (!load) {
+        rlx_emit_team_put(e, v, to, stride);
+    } else if (rlx_format_get(load->in[0]->type.format)->kind == RLX_KIND_BLOCK) {
         rlx_emit_team_put_codes(e, load, to, stride);
-    else
-        put_memory(e, load, to, stride);
+    } else {
+        rlx_emit_copy_rows(e, load, rows);
+        *copies = true;
+    }
 }
 
-static void put_operands(rlx_emit *e, const rlx_ir_node *n, const operands *o)
+void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to, int64_t stride)
 {
+    bool copies; /* whether or not: the caller ends them */
+    rlx_emit_rows rows = {.at = to, .stride = stride};
+    put_operand(e, v, &rows, stride / element_bytes(&v->type), &copies);
+}
+
+static void put_operands(rlx_emit *e, const rlx_ir_node *n, operands *o)
+{
+    bool copies = false;
     for (int i = 1; i < n->nin; i++) {
-        LLVMValueRef to = rlx_emit_offset(e, e->i8, e->exchange, rlx_emit_int(e->i64, o->base[i]));
-        if (is_codes(i))
-            rlx_emit_matrix_put_rows(e, n->in[i], to, o->stride[i]);
-        else
-            rlx_emit_team_put(e, n->in[i], to, o->stride[i]);
+        o->rows[i] = (rlx_emit_rows){.at = e->exchange,
+                                     .plus = o->base[i],
+                                     .stride = o->stride[i] * (is_codes(i) ? 1 : WORD)};
+        put_operand(e, n->in[i], &o->rows[i], o->stride[i], &copies);
     }
-    e->engine->copies_end(e);
+    if (copies)
+        e->engine->copies_end(e);
 }
 
 /* ---- products ---- */
@@ -298,57 +315,155 @@ typedef struct side {
     LLVMValueRef word[MOST_WORDS], scale[MOST_SUMS], least[MOST_SUMS];
 } side;
 
-static LLVMValueRef get(rlx_emit *e, const matrix *x, int operand, LLVMTypeRef type,
-                        LLVMValueRef row, LLVMValueRef column)
+/* A byte of a row of an operand: `row`, `byte` and, what changes from group to group, `begin` are i32; so
+ * many further rows and bytes. Apart, so that addresses of a group are few numbers and offsets. */
+typedef struct spot {
+    LLVMValueRef row, byte, begin;
+    int64_t rows_on, bytes_on;
+} spot;
+
+static LLVMValueRef address(rlx_emit *e, const rlx_emit_rows *rows, const spot *s)
 {
-    const bool codes = is_codes(operand);
-    LLVMValueRef at =
-        rlx_emit_mul(e->b, row, rlx_emit_int(e->i32, x->at.stride[operand] * (codes ? 1 : WORD)));
-    column = rlx_emit_mul(e->b, column, rlx_emit_int(e->i32, codes ? 1 : WORD));
-    at = rlx_emit_add(e->b, at, column);
-    at = rlx_emit_add(e->b, at, rlx_emit_int(e->i32, x->at.base[operand]));
-    LLVMValueRef p = LLVMBuildGEP2(e->b, e->i8, e->exchange, &at, 1, "");
-    LLVMValueRef v = LLVMBuildLoad2(e->b, type, p, "");
+    const int64_t constant = rows->plus + s->rows_on * rows->stride;
+    LLVMValueRef p = rows->at, begin = s->begin;
+    LLVMValueRef at = rlx_emit_mul(e->b, s->row, rlx_emit_int(e->i32, rows->stride));
+    if (rows->swizzled) {
+        LLVMValueRef row = rlx_emit_add(e->b, s->row, rlx_emit_int(e->i32, s->rows_on % EIGHT));
+        begin = rlx_emit_add(e->b, rlx_emit_add(e->b, begin, s->byte),
+                             rlx_emit_int(e->i32, s->bytes_on));
+        begin = rlx_emit_swizzle(e, rows->stride, row, begin);
+    } else {
+        at = rlx_emit_add(e->b, at, s->byte);
+    }
+    p = rlx_emit_offset(e, e->i8, p, at);
+    p = rlx_emit_offset(e, e->i8, p, begin);
+    return rlx_emit_offset(e, e->i8, p,
+                           rlx_emit_int(e->i64, constant + (rows->swizzled ? 0 : s->bytes_on)));
+}
+
+static LLVMValueRef get(rlx_emit *e, const matrix *x, int operand, LLVMTypeRef type, const spot *s)
+{
+    LLVMValueRef v = LLVMBuildLoad2(e->b, type, address(e, &x->at.rows[operand], s), "");
     LLVMSetAlignment(v, WORD);
     return v;
 }
 
-/* The same value for all sums that lie in one row, or column. */
+/* Of sums i in rows, or columns, from so many behind `first`, element `group` of that row; the same value
+ * for all that lie in one. */
 static void get_scales(rlx_emit *e, const matrix *x, int operand, const rlx_matrix_axis *axis,
-                       LLVMValueRef first, LLVMValueRef group, LLVMValueRef *out)
+                       LLVMValueRef first, int64_t on, LLVMValueRef group, LLVMValueRef *out)
 {
+    spot s = {.row = rlx_emit_add(e->b, first, first_along(e, axis)),
+              .byte = rlx_emit_int(e->i32, 0),
+              .begin = rlx_emit_mul(e->b, group, rlx_emit_int(e->i32, WORD))};
     for (int i = 0; i < x->unit->sums; i++) {
         int same = 0;
         while (rlx_matrix_offset(axis, same) != rlx_matrix_offset(axis, i))
             same++;
-        if (same < i)
-            out[i] = out[same];
-        else
-            out[i] =
-                get(e, x, operand, e->f32, rlx_emit_add(e->b, first, along(e, axis, i)), group);
+        s.rows_on = on + rlx_matrix_offset(axis, i);
+        out[i] = same < i ? out[same] : get(e, x, operand, e->f32, &s);
     }
 }
 
-/* Of rows, or columns, from `first`: operand 1 or 3, its scales after it, and number `least`. */
-static void get_side(rlx_emit *e, const matrix *x, int operand, LLVMValueRef first, LLVMValueRef h,
-                     side *out)
+/* ---- words of fragments ---- */
+
+/* One operand's fragments: rows, or columns, and words of one. */
+typedef struct pieces {
+    int operand, words, apart; /* rows from one fragment to the next */
+    const rlx_matrix_axis *row, *k;
+} pieces;
+
+static pieces pieces_of(const matrix *x, bool a)
 {
     const rlx_matrix_unit *u = x->unit;
-    const bool a = operand == 1;
-    const rlx_matrix_axis *where = a ? &u->a_row : &u->b_column, *k = a ? &u->a_k : &u->b_k;
-    const int words = (int)(x->k / HALF) * (a ? u->a_words : u->b_words);
-    LLVMValueRef begin = rlx_emit_mul(e->b, h, rlx_emit_int(e->i32, x->k)), scale = h;
+    const int per = (int)(x->k / HALF);
+    return a ? (pieces){1, per * u->a_words, u->m, &u->a_row, &u->a_k}
+             : (pieces){3, per * u->b_words, u->n, &u->b_column, &u->b_k};
+}
+
+/* Whether each of a fragment's words is a matrix of eight rows of 16 bytes, four invocations to a row. */
+static bool are_matrices(const rlx_emit *e, const pieces *p)
+{
+    return e->target->copies && e->engine->load_matrices && p->row->div == WORD &&
+           p->row->mod == EIGHT && p->row->by == 1 && p->k->div == 1 && p->k->mod == WORD &&
+           p->k->by == WORD && p->words <= MATRICES;
+}
+
+/* rlx_matrix_offset of a number that is known when the kernel runs. */
+static LLVMValueRef offset(rlx_emit *e, const rlx_matrix_axis *x, LLVMValueRef i)
+{
+    LLVMValueRef inner = rlx_emit_int(e->i32, x->inner);
+    LLVMValueRef low = LLVMBuildURem(e->b, i, inner, ""), high = LLVMBuildUDiv(e->b, i, inner, "");
+    return rlx_emit_add(e->b, rlx_emit_mul(e->b, low, rlx_emit_int(e->i32, x->low)),
+                        rlx_emit_mul(e->b, high, rlx_emit_int(e->i32, x->high)));
+}
+
+/* Words of `n` fragments, the first of which begins at s, at once: together 1, 2 or 4. */
+static void load_matrices(rlx_emit *e, const matrix *x, const pieces *p, int n, spot s, side *out)
+{
+    const int all = n * p->words;
+    LLVMValueRef word[MATRICES], eight = rlx_emit_int(e->i32, EIGHT);
+    LLVMValueRef words = rlx_emit_int(e->i32, p->words);
+    LLVMValueRef which = LLVMBuildUDiv(e->b, e->thread, eight, "");
+    which = LLVMBuildAnd(e->b, which, rlx_emit_int(e->i32, all - 1), "");
+    LLVMValueRef piece = LLVMBuildUDiv(e->b, which, words, "");
+    which = LLVMBuildURem(e->b, which, words, "");
+    piece = rlx_emit_mul(e->b, piece, rlx_emit_int(e->i32, p->apart));
+    s.row = rlx_emit_add(e->b, s.row, LLVMBuildURem(e->b, e->thread, eight, ""));
+    s.row = rlx_emit_add(e->b, rlx_emit_add(e->b, s.row, piece), offset(e, p->row, which));
+    s.byte = offset(e, p->k, which);
+    e->engine->load_matrices(e, all, address(e, &x->at.rows[p->operand], &s), word);
+    for (int i = 0; i < all; i++)
+        out[i / p->words].word[i % p->words] = word[i];
+}
+
+static void load_words(rlx_emit *e, const matrix *x, const pieces *p, spot s, side *out)
+{
+    const int64_t on = s.rows_on;
+    s.row = rlx_emit_add(e->b, s.row, first_along(e, p->row));
+    s.byte = first_along(e, p->k);
+    for (int w = 0; w < p->words; w++) {
+        s.rows_on = on + rlx_matrix_offset(p->row, w);
+        s.bytes_on = rlx_matrix_offset(p->k, w);
+        out->word[w] = get(e, x, p->operand, e->i32, &s);
+    }
+}
+
+/* Words of n fragments from the i-th after row, or column, `first`: of the group that begins there. */
+static void get_words(rlx_emit *e, const matrix *x, const pieces *p, LLVMValueRef first, int64_t i,
+                      int64_t n, LLVMValueRef begin, side *out)
+{
+    const bool matrices = are_matrices(e, p);
+    int64_t some = matrices ? MATRICES / p->words : 1;
+    for (int64_t j = 0; j < n; j += some) {
+        const spot s = {.row = first, .byte = NULL, .begin = begin, .rows_on = (i + j) * p->apart};
+        while (some > n - j)
+            some /= 2;
+        if (matrices)
+            load_matrices(e, x, p, (int)some, s, out + j);
+        else
+            load_words(e, x, p, s, out + j);
+    }
+}
+
+/* The subgroup's fragments of rows from its i-th on, or of columns: words, scales, and minima or sums of
+ * group h. */
+static void get_sides(rlx_emit *e, const matrix *x, bool a, int64_t i, int64_t n, LLVMValueRef h,
+                      side *out)
+{
+    const pieces p = pieces_of(x, a);
+    const rlx_matrix_axis *sums = a ? &x->unit->row : &x->unit->column;
+    LLVMValueRef begin = rlx_emit_mul(e->b, h, rlx_emit_int(e->i32, x->k)), scale = h, first[2];
     if (a && x->k < PER_SCALE)
         scale = LLVMBuildUDiv(e->b, begin, rlx_emit_int(e->i32, PER_SCALE), "");
-    for (int w = 0; w < words; w++) {
-        LLVMValueRef byte = rlx_emit_add(e->b, along(e, k, w), begin);
-        out->word[w] =
-            get(e, x, operand, e->i32, rlx_emit_add(e->b, first, along(e, where, w)), byte);
+    first_fragment(e, &x->s, &first[1], &first[0]);
+    get_words(e, x, &p, first[a], i, n, begin, out);
+    for (int64_t j = 0; j < n; j++) {
+        const int64_t on = (i + j) * p.apart;
+        get_scales(e, x, a ? 2 : 4, sums, first[a], on, scale, out[j].scale);
+        if (x->node->nin == OPERANDS)
+            get_scales(e, x, a ? 5 : 6, sums, first[a], on, h, out[j].least);
     }
-    const rlx_matrix_axis *sums = a ? &u->row : &u->column;
-    get_scales(e, x, operand + 1, sums, first, scale, out->scale);
-    if (x->node->nin == 7)
-        get_scales(e, x, a ? 5 : 6, sums, first, h, out->least);
 }
 
 /* acc[0 ..] += a fragment's group. */
@@ -364,7 +479,7 @@ static void add_fragment(rlx_emit *e, const matrix *x, const side *a, const side
         v = LLVMBuildFSub(e->b, v, LLVMConstReal(e->f32, from_value), "");
         LLVMValueRef args[3] = {LLVMBuildFMul(e->b, a->scale[i], b->scale[i], ""), v, acc[i]};
         acc[i] = rlx_emit_intrinsic(e, "llvm.fma", e->f32, args, 3);
-        if (x->node->nin != 7)
+        if (x->node->nin != OPERANDS)
             continue;
         LLVMValueRef less[3] = {LLVMBuildFNeg(e->b, a->least[i], ""), b->least[i], acc[i]};
         acc[i] = rlx_emit_intrinsic(e, "llvm.fma", e->f32, less, 3);
@@ -374,15 +489,10 @@ static void add_fragment(rlx_emit *e, const matrix *x, const side *a, const side
 static void add_group(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *acc)
 {
     const matrix *x = user;
-    LLVMValueRef row, column;
-    for (int64_t j = 0; j < x->s.n; j++) {
-        fragment(e, &x->s, 0, j, &row, &column);
-        get_side(e, x, 3, column, h, &x->columns[j]);
-    }
+    get_sides(e, x, false, 0, x->s.n, h, x->columns);
     for (int64_t i = 0; i < x->s.m; i++) {
         side rows;
-        fragment(e, &x->s, i, 0, &row, &column);
-        get_side(e, x, 1, row, h, &rows);
+        get_sides(e, x, true, i, 1, h, &rows);
         for (int64_t j = 0; j < x->s.n; j++)
             add_fragment(e, x, &rows, &x->columns[j], acc + (i * x->s.n + j) * x->unit->sums);
     }

@@ -44,6 +44,12 @@ const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t)
     return has_mma(t) ? &units[MMA] : NULL;
 }
 
+/* The processors, and hosts, with mma.sync are those. */
+bool rlx_jit_copies(const rlx_jit_target *t)
+{
+    return rlx_jit_matrix_unit(t) == &units[MMA];
+}
+
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t)
 {
     const rlx_matrix_unit *u = rlx_jit_matrix_unit(t);

@@ -43,6 +43,8 @@ typedef struct rlx_matrix_unit {
 const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t);
 /* The one by which it multiplies f16 and bf16, which has `floats`. */
 const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t);
+/* Whether code for a target copies to team memory by cp.async, and loads matrices by ldmatrix. */
+bool rlx_jit_copies(const rlx_jit_target *t);
 /* Whether the target's team is whole subgroups of its unit, if it has one, a power of two. */
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t);
 
@@ -53,6 +55,23 @@ typedef struct rlx_matrix_split {
 /* Of fragments of m rows by n columns, as square as those of one subgroup can be together; false: they do not come out even. */
 bool rlx_matrix_split_tile(int64_t subgroups, int m, int n, int64_t rows, int64_t columns,
                            rlx_matrix_split *out);
+
+/* Bytes that a copy, and a row of a matrix that subgroups load, are of. */
+enum { RLX_MATRIX_CHUNK = 16 };
+
+/* Rows of `chunks` of them, a power of two, side by side in team memory: chunk c of row r lies at
+ * c ^ (r >> shift & mask), so that eight rows have a chunk in eight different places of 128 bytes. */
+typedef struct rlx_matrix_swizzle {
+    int shift, mask;
+} rlx_matrix_swizzle;
+
+static inline rlx_matrix_swizzle rlx_matrix_swizzle_of(int chunks)
+{
+    rlx_matrix_swizzle s = {0, (chunks < 8 ? chunks : 8) - 1};
+    while (chunks << s.shift < 8)
+        s.shift++;
+    return s;
+}
 
 /* What the i-th has more than the first. */
 static inline int rlx_matrix_offset(const rlx_matrix_axis *x, int i)

@@ -1,5 +1,6 @@
 #include "tests/jit/emulated.h"
 
+#include <check.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -59,7 +60,126 @@ static void mma_k32(void *result, const void *const *args)
     mma(32, result, args);
 }
 
+/* ---- ldmatrix: "Warp-level matrix load instruction: ldmatrix" */
+
+enum { MATRICES = 4, MATRIX_ROWS = 8, ROW_BYTES = 16, BANKS = 32, BANK_BYTES = 4 };
+
+/* The rows of one matrix are read together: no two of them may lie in one bank. */
+static void check_banks(uint8_t *const *rows)
+{
+    bool taken[BANKS] = {false};
+    for (int r = 0; r < MATRIX_ROWS; r++) {
+        ck_assert_msg((uintptr_t)rows[r] % ROW_BYTES == 0, "ldmatrix: row %d is not aligned", r);
+        for (int b = 0; b < ROW_BYTES / BANK_BYTES; b++) {
+            bool *bank = &taken[((uintptr_t)rows[r] / BANK_BYTES + (uintptr_t)b) % BANKS];
+            ck_assert_msg(!*bank, "ldmatrix: row %d lies in a bank of another", r);
+            *bank = true;
+        }
+    }
+}
+
+static void ldmatrix(int n, void *result, const void *const *args)
+{
+    uint8_t *rows[WARP];
+    const int lane = subject_gather(args[0], sizeof *rows, rows);
+    for (int i = 0; i < n; i++) {
+        check_banks(rows + i * MATRIX_ROWS);
+        memcpy((uint8_t *)result + 4 * i, rows[i * MATRIX_ROWS + (lane >> 2)] + lane % 4 * 4, 4);
+    }
+}
+
+static void ldmatrix_x1(void *result, const void *const *args)
+{
+    ldmatrix(1, result, args);
+}
+
+static void ldmatrix_x2(void *result, const void *const *args)
+{
+    ldmatrix(2, result, args);
+}
+
+static void ldmatrix_x4(void *result, const void *const *args)
+{
+    ldmatrix(MATRICES, result, args);
+}
+
+/* ---- cp.async: what is copied is there when its group was waited for, and not before */
+
+enum { MOST_COPIES = 256, INVOCATIONS = 512, GARBAGE = 0x5a };
+
+typedef struct copy {
+    uint8_t *to;
+    const uint8_t *from;
+    int bytes, group;
+} copy;
+
+static struct {
+    int n, group;
+    copy list[MOST_COPIES];
+} copies[INVOCATIONS];
+
+static void cp_async(const void *const *args, int bytes)
+{
+    copy c = {.bytes = bytes};
+    const int i = subject_invocation();
+    ck_assert_int_lt(copies[i].n, MOST_COPIES);
+    memcpy(&c.to, args[0], sizeof c.to);
+    memcpy(&c.from, args[1], sizeof c.from);
+    ck_assert_msg((uintptr_t)c.to % ROW_BYTES == 0 && (uintptr_t)c.from % ROW_BYTES == 0,
+                  "cp.async: an address is not aligned");
+    c.group = copies[i].group;
+    memset(c.to, GARBAGE, ROW_BYTES);
+    copies[i].list[copies[i].n++] = c;
+}
+
+static void cp_async_16(void *result, const void *const *args)
+{
+    (void)result;
+    cp_async(args, ROW_BYTES);
+}
+
+static void cp_async_16s(void *result, const void *const *args)
+{
+    int32_t bytes;
+    (void)result;
+    memcpy(&bytes, args[2], sizeof bytes);
+    cp_async(args, bytes);
+}
+
+static void cp_commit(void *result, const void *const *args)
+{
+    (void)result;
+    (void)args;
+    copies[subject_invocation()].group++;
+}
+
+static void cp_wait(void *result, const void *const *args)
+{
+    const int i = subject_invocation();
+    int32_t pending;
+    int left = 0;
+    (void)result;
+    memcpy(&pending, args[0], sizeof pending);
+    for (int j = 0; j < copies[i].n; j++) {
+        const copy *c = &copies[i].list[j];
+        if (c->group >= copies[i].group - pending) {
+            copies[i].list[left++] = *c;
+            continue;
+        }
+        memset(c->to, 0, ROW_BYTES);
+        memcpy(c->to, c->from, (size_t)c->bytes);
+    }
+    copies[i].n = left;
+}
+
 static const rlx_emulated_instruction instructions[] = {
+    {"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x1.b16", ldmatrix_x1},
+    {"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.b16", ldmatrix_x2},
+    {"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.b16", ldmatrix_x4},
+    {"llvm.nvvm.cp.async.cg.shared.global.16", cp_async_16},
+    {"llvm.nvvm.cp.async.cg.shared.global.16.s", cp_async_16s},
+    {"llvm.nvvm.cp.async.commit.group", cp_commit},
+    {"llvm.nvvm.cp.async.wait.group", cp_wait},
     {"llvm.nvvm.mma.m16n8k16.row.col.s8", mma_k16},
     {"llvm.nvvm.mma.m16n8k32.row.col.s8", mma_k32},
     {"llvm.nvvm.mma.m16n8k16.row.col.f32.f32", emulated_mma_f16},

@@ -29,19 +29,85 @@ static bool has_min(const matrix_kernel *s)
     return !is_plain(s) && rlx_format_has_min(format_of(s));
 }
 
+/* Where step %s`at` begins, in elements and in groups. */
+static void put_place(rlx_text *t, char at)
+{
+    rlx_text_putf(t,
+                  "      %%k%c = map %%s%c, %%step {fn=mul} : i64\n"
+                  "      %%g%c = map %%k%c, %%c32 {fn=div} : i64\n"
+                  "      %%h%c = map %%k%c, %%cg {fn=div} : i64\n",
+                  at, at, at, at, at, at);
+}
+
+/* Its rows, scales and sums. */
+static void put_rows(rlx_text *t, const matrix_kernel *s, char at, int width)
+{
+    rlx_text_putf(
+        t,
+        "      %%a%c = load %%act, %%r, %%k%c, %%nl {axes=[0,1], limits=[0]} : i8<%dx%d>\n"
+        "      %%sa%c = load %%as, %%r, %%g%c, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n",
+        at, at, s->m, width, at, at, s->m, width / 32);
+    if (has_min(s))
+        rlx_text_putf(
+            t, "      %%x%c = load %%xs, %%r, %%h%c, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n",
+            at, at, s->m, width / group_of(s));
+}
+
+/* A copy of those to the stage that is the step's. */
+static void put_copy(rlx_text *t, const matrix_kernel *s, char at)
+{
+    put_place(t, at);
+    put_rows(t, s, at, s->k);
+    rlx_text_putf(t,
+                  "      %%t%c = map %%s%c, %%stages {fn=mod} : i64\n"
+                  "      store %%ra, %%a%c, %%t%c, %%z, %%z {axes=[1,2], async=1}\n"
+                  "      store %%rs, %%sa%c, %%t%c, %%z, %%z {axes=[1,2], async=1}\n",
+                  at, at, at, at, at, at);
+    if (has_min(s))
+        rlx_text_putf(t, "      store %%rx, %%x%c, %%t%c, %%z, %%z {axes=[1,2], async=1}\n", at,
+                      at);
+}
+
+/* The first copies, which loops over steps begin with. */
+static void put_ring(rlx_text *t, const matrix_kernel *s)
+{
+    for (int i = 0; i + 1 < s->stages; i++) {
+        rlx_text_putf(t, "      %%s%c = const {ivalue=%d} : i64\n", 'p' + i, i);
+        put_copy(t, s, (char)('p' + i));
+        rlx_text_put(t, "      commit\n");
+    }
+}
+
+/* Waits for step %s0, begins to copy a later one and has the former's rows. */
+static void put_stage(rlx_text *t, const matrix_kernel *s)
+{
+    rlx_text_putf(t,
+                  "      wait {pending=%d}\n      barrier\n"
+                  "      %%sn = map %%s0, %%ahead {fn=add} : i64\n"
+                  "      %%more = map %%sn, %%whole {fn=lt} : bool\n      if %%more {\n",
+                  s->stages - 2);
+    put_copy(t, s, 'n');
+    rlx_text_putf(t,
+                  "        yield\n      } {\n        yield\n      }\n      commit\n"
+                  "      %%t0 = map %%s0, %%stages {fn=mod} : i64\n"
+                  "      %%a0 = load %%ra, %%t0, %%z, %%z {axes=[1,2]} : i8<%dx%d>\n"
+                  "      %%sa0 = load %%rs, %%t0, %%z, %%z {axes=[1,2]} : f32<%dx%d>\n",
+                  s->m, s->k, s->m, s->k / 32);
+    if (has_min(s))
+        rlx_text_putf(t, "      %%x0 = load %%rx, %%t0, %%z, %%z {axes=[1,2]} : f32<%dx%d>\n", s->m,
+                      s->k / group_of(s));
+}
+
 /* The step's loads and products; `at` names the values, `width` elements from %k. */
 static void put_step(rlx_text *t, const matrix_kernel *s, char at, int width, const char *acc)
 {
     const int g = group_of(s);
     const bool plain = is_plain(s);
-    rlx_text_putf(
-        t,
-        "      %%k%c = map %%s%c, %%step {fn=mul} : i64\n"
-        "      %%g%c = map %%k%c, %%c32 {fn=div} : i64\n"
-        "      %%h%c = map %%k%c, %%cg {fn=div} : i64\n"
-        "      %%a%c = load %%act, %%r, %%k%c, %%nl {axes=[0,1], limits=[0]} : i8<%dx%d>\n"
-        "      %%sa%c = load %%as, %%r, %%g%c, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n",
-        at, at, at, at, at, at, at, at, s->m, width, at, at, s->m, width / 32);
+    put_place(t, at);
+    if (s->stages && at == '0')
+        put_stage(t, s);
+    else
+        put_rows(t, s, at, width);
     rlx_text_putf(
         t, "      %%b%c = load %%%s, %%c, %%k%c, %%cl {axes=[0,1], limits=[0]%s} : %s<%dx%d>\n", at,
         plain ? "code8" : "w", at, plain ? "" : ", part=\"codes\"", code_format(s), s->n, width);
@@ -49,12 +115,10 @@ static void put_step(rlx_text *t, const matrix_kernel *s, char at, int width, co
         t, "      %%sb%c = load %%%s, %%c, %%h%c, %%cl {axes=[0,1], limits=[0]%s} : f32<%dx%d>\n",
         at, plain ? "bs" : "w", at, plain ? "" : ", part=\"scale\"", s->n, width / g);
     if (has_min(s))
-        rlx_text_putf(
-            t,
-            "      %%x%c = load %%xs, %%r, %%h%c, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n"
-            "      %%mn%c = load %%w, %%c, %%h%c, %%cl {axes=[0,1], limits=[0], "
-            "part=\"min\"} : f32<%dx%d>\n",
-            at, at, s->m, width / g, at, at, s->n, width / g);
+        rlx_text_putf(t,
+                      "      %%mn%c = load %%w, %%c, %%h%c, %%cl {axes=[0,1], limits=[0], "
+                      "part=\"min\"} : f32<%dx%d>\n",
+                      at, at, s->n, width / g);
     if (s->stored)
         rlx_text_put(t, "      barrier\n");
     rlx_text_putf(t, "      %%d%c = dot_rows %%%s, %%a%c, %%sa%c, %%b%c, %%sb%c", at, acc, at, at,
@@ -98,23 +162,37 @@ static void put_kernel(rlx_text *t, int number, const matrix_kernel *s)
     rlx_text_putf(
         t,
         "%%xs: global f32[TOKENS,%d], %%bias: global f32[%d], %%res: global f32[TOKENS,%d%s], "
-        "%%y: global f32[TOKENS,%d]) {\n"
-        "    %%nt = extent {extent=ceildiv(TOKENS,%d)} : i64\n"
-        "    %%nl = extent {extent=TOKENS} : i64\n"
-        "    %%nc = const {ivalue=%d} : i64\n    %%cl = const {ivalue=%d} : i64\n"
-        "    %%z = const {ivalue=0} : i64\n    %%m = const {ivalue=%d} : i64\n"
-        "    %%n = const {ivalue=%d} : i64\n    %%step = const {ivalue=%d} : i64\n"
-        "    %%whole = const {ivalue=%d} : i64\n    %%c32 = const {ivalue=32} : i64\n"
-        "    %%cg = const {ivalue=%d} : i64\n"
-        "    grid %%nt, %%nc (%%i: i64, %%j: i64) {\n"
-        "      %%r = map %%i, %%m {fn=mul} : i64\n"
-        "      %%c = map %%j, %%n {fn=mul} : i64\n"
+        "%%y: global f32[TOKENS,%d]) {\n",
+        groups, s->columns, s->columns, s->deep ? ",1" : "", s->columns);
+    if (s->stages)
+        rlx_text_putf(t,
+                      "    %%ra = alloc : team i8[%d,%d,%d]\n    %%rs = alloc : team "
+                      "f32[%d,%d,%d]\n    %%rx = alloc : team f32[%d,%d,%d]\n"
+                      "    %%stages = const {ivalue=%d} : i64\n"
+                      "    %%ahead = const {ivalue=%d} : i64\n",
+                      s->stages, s->m, s->k, s->stages, s->m, s->k / 32, s->stages, s->m,
+                      s->k / group_of(s), s->stages, s->stages - 1);
+    rlx_text_putf(t,
+                  "    %%nt = extent {extent=ceildiv(TOKENS,%d)} : i64\n"
+                  "    %%nl = extent {extent=TOKENS} : i64\n"
+                  "    %%nc = const {ivalue=%d} : i64\n    %%cl = const {ivalue=%d} : i64\n"
+                  "    %%z = const {ivalue=0} : i64\n    %%m = const {ivalue=%d} : i64\n"
+                  "    %%n = const {ivalue=%d} : i64\n    %%step = const {ivalue=%d} : i64\n"
+                  "    %%whole = const {ivalue=%d} : i64\n    %%c32 = const {ivalue=32} : i64\n"
+                  "    %%cg = const {ivalue=%d} : i64\n"
+                  "    grid %%nt, %%nc (%%i: i64, %%j: i64) {\n"
+                  "      %%r = map %%i, %%m {fn=mul} : i64\n"
+                  "      %%c = map %%j, %%n {fn=mul} : i64\n",
+                  s->m, (s->columns + s->n - 1) / s->n, s->columns, s->m, s->n, s->k, whole,
+                  group_of(s));
+    if (s->stages)
+        put_ring(t, s);
+    rlx_text_putf(
+        t,
         "      %%start = const {value=0.5} : f32<%dx%d>\n"
         "      %%sum = for %%z, %%whole, %%start {step=1} : f32<%dx%d> (%%s0: i64, %%acc: "
         "f32<%dx%d>) {\n",
-        groups, s->columns, s->columns, s->deep ? ",1" : "", s->columns, s->m,
-        (s->columns + s->n - 1) / s->n, s->columns, s->m, s->n, s->k, whole, group_of(s), s->m,
-        s->n, s->m, s->n, s->m, s->n);
+        s->m, s->n, s->m, s->n, s->m, s->n);
     put_step(t, s, '0', s->k, "acc");
     rlx_text_put(t, "        yield %d0\n      }\n");
     if (rest) {

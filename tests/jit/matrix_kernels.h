@@ -11,6 +11,7 @@ typedef struct matrix_kernel {
     const char *format; /* of weights: "i8" are codes as they are, scales beside them */
     bool stored;        /* something is stored between loads and products, so that nothing waits */
     bool deep;          /* the residual comes as rows of one element, whose sums are as they are */
+    int stages;         /* of a ring that rows come through; 0: they are read from memory */
 } matrix_kernel;
 
 /* Kernels @rows0, @rows1, ..: y = x w^T + bias + column number + residual, of 37 tokens. */

@@ -312,6 +312,11 @@ int subject_gather(const void *own, size_t bytes, void *all)
     return lane;
 }
 
+int subject_invocation(void)
+{
+    return scheduler.running->self.thread;
+}
+
 static void run_coroutine(void)
 {
     coroutine *c = scheduler.running;

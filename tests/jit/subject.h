@@ -102,5 +102,6 @@ const char *target_name(const rlx_jit_target *t);
 /* For instructions of a host team that are emulated: what the invocations of a subgroup come with at
  * the same time, `bytes` each, in their order. Returns which of them calls. */
 int subject_gather(const void *own, size_t bytes, void *all);
+int subject_invocation(void); /* which of the team calls */
 
 #endif

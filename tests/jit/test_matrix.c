@@ -1,6 +1,7 @@
 /* dot_rows by matrix units: tiles as fragments leave them, operands out of memory in every way that
- * there is, groups of both sizes, minima, limits. Run by host teams whose mma.sync is emulated, against
- * the interpreter; assembled by ptxas where that is on PATH, without spills. */
+ * there is, groups of both sizes, minima, limits, rings that copies fill ahead. Run by host teams whose
+ * mma.sync, ldmatrix (whose rows may not share a bank) and cp.async are emulated, against the interpreter;
+ * assembled by ptxas where that is on PATH, without spills. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,12 +11,23 @@
 #include "tests/runtime/suite.h"
 
 static const matrix_kernel shapes[] = {
-    {16, 32, 64, 128, 40, "i8", false, false},      {32, 16, 128, 160, 23, "q8_0", false, true},
-    {16, 64, 128, 256, 64, "q4_0", true, false},    {16, 32, 128, 512, 33, "q6_k", false, false},
-    {32, 32, 128, 288, 64, "q5_1", false, false},   {16, 32, 128, 256, 40, "q2_k", false, false},
-    {16, 32, 64, 256, 40, "q3_k", false, false},    {16, 32, 128, 160, 40, "iq4_nl", false, false},
-    {16, 32, 128, 256, 40, "iq4_xs", false, false}, {16, 32, 64, 96, 40, "mxfp4", false, false},
-    {16, 32, 128, 256, 40, "iq3_s", false, false},
+    {16, 32, 64, 128, 40, "i8", false, false, 0},
+    {32, 16, 128, 160, 23, "q8_0", false, true, 0},
+    {16, 64, 128, 256, 64, "q4_0", true, false, 0},
+    {16, 32, 128, 512, 33, "q6_k", false, false, 0},
+    {32, 32, 128, 288, 64, "q5_1", false, false, 0},
+    {16, 32, 128, 256, 40, "q2_k", false, false, 0},
+    {16, 32, 64, 256, 40, "q3_k", false, false, 0},
+    {16, 32, 128, 160, 40, "iq4_nl", false, false, 0},
+    {16, 32, 128, 256, 40, "iq4_xs", false, false, 0},
+    {16, 32, 64, 96, 40, "mxfp4", false, false, 0},
+    {16, 32, 128, 256, 40, "iq3_s", false, false, 0},
+    {32, 32, 128, 512, 40, "q8_0", false, false, 3},
+    {16, 64, 128, 512, 40, "q4_k", false, false, 2},
+    {32, 32, 64, 288, 40, "q8_0", true, false, 4},
+    {16, 32, 32, 160, 40, "q4_0", false, false, 2},
+    {16, 32, 128, 512, 33, "q2_k", false, false, 3},
+    {16, 32, 128, 416, 40, "i8", false, false, 4},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -34,9 +46,11 @@ END_TEST
 
 /* Tiles as prompts have them. */
 static const matrix_kernel prompts[] = {
-    {64, 64, 128, 2048, 2048, "q4_k", false, false},
-    {16, 64, 128, 2048, 2048, "q6_k", false, false},
-    {32, 64, 128, 2048, 2048, "q8_0", false, false},
+    {64, 64, 128, 2048, 2048, "q4_k", false, false, 0},
+    {16, 64, 128, 2048, 2048, "q6_k", false, false, 0},
+    {32, 64, 128, 2048, 2048, "q8_0", false, false, 0},
+    {64, 64, 128, 2048, 2048, "q4_k", false, false, 2},
+    {32, 64, 128, 2048, 2048, "q8_0", false, false, 3},
 };
 enum { PROMPTS = sizeof prompts / sizeof *prompts };
 
@@ -62,6 +76,10 @@ START_TEST(assembled)
         EXPECT_OK(rlx_jit_emit_kernel(k, &t, &ptx, &bytes));
         ck_assert_int_eq(count((char *)ptx, "mma.sync"), of->m / 16 * (of->n / 8) / 4);
         ck_assert_int_gt(count((char *)ptx, "cp.async.cg"), 0);
+        ck_assert_int_gt(count((char *)ptx, "ldmatrix"), 0);
+        ck_assert_int_eq(count((char *)ptx, "cp.async.wait_all"), !of->stages);
+        ck_assert_int_eq(count((char *)ptx, "cp.async.wait_group"), of->stages > 0);
+        ck_assert_int_eq(count((char *)ptx, "cp.async.commit_group"), of->stages);
         if (have_ptxas())
             ck_assert_int_eq(ptxas_assemble(k->name, (char *)ptx, bytes, t.processor).spills, 0);
         free(ptx);
@@ -94,7 +112,7 @@ END_TEST
  * decide whether there is one, which is numerics. */
 START_TEST(refused)
 {
-    static const matrix_kernel odd = {24, 32, 64, 64, 32, "q8_0", false, false};
+    static const matrix_kernel odd = {24, 32, 64, 64, 32, "q8_0", false, false, 0};
     const rlx_jit_target none[] = {{.kind = RLX_JIT_NVPTX, .processor = "sm_75"},
                                    host_team_target(32)};
     rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};

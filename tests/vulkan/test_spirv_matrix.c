@@ -8,9 +8,11 @@
 #include "tests/runtime/suite.h"
 
 static const matrix_kernel kernels[] = {
-    {64, 64, 64, 256, 100, "q8_0", false, false}, {32, 64, 128, 512, 100, "q4_k", false, false},
-    {64, 64, 64, 512, 100, "q6_k", false, true},  {32, 64, 32, 160, 23, "i8", false, false},
-    {16, 128, 32, 256, 40, "q2_k", false, false},
+    {64, 64, 64, 256, 100, "q8_0", false, false, 0},
+    {32, 64, 128, 512, 100, "q4_k", false, false, 0},
+    {64, 64, 64, 512, 100, "q6_k", false, true, 0},
+    {32, 64, 32, 160, 23, "i8", false, false, 0},
+    {16, 128, 32, 256, 40, "q2_k", false, false, 0},
 };
 enum { KERNELS = sizeof kernels / sizeof *kernels };
 
@@ -155,8 +157,8 @@ START_TEST(refused)
     static const char *const wrong[] = {"vulkan:nvidia,matrix=16x16", "vulkan:nvidia,matrix=4x8x8",
                                         "vulkan:nvidia,matrix=8x8x64",
                                         "vulkan:nvidia,matrix=8x8x8x8"};
-    static const matrix_kernel odd = {24, 32, 64, 64, 32, "q8_0", false, false};
-    static const matrix_kernel early = {32, 32, 64, 64, 32, "q8_0", true, false};
+    static const matrix_kernel odd = {24, 32, 64, 64, 32, "q8_0", false, false, 0};
+    static const matrix_kernel early = {32, 32, 64, 64, 32, "q8_0", true, false, 0};
     rlx_jit_target t, none;
     uint8_t *code;
     size_t bytes;

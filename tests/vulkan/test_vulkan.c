@@ -222,9 +222,12 @@ END_TEST
 /* ---- cooperative matrices ---- */
 
 static const matrix_kernel products[] = {
-    {32, 32, 64, 128, 40, "i8", false, false},    {32, 64, 64, 160, 23, "q8_0", false, true},
-    {32, 32, 128, 512, 33, "q6_k", false, false}, {64, 64, 64, 256, 64, "q4_k", false, false},
-    {32, 32, 64, 256, 40, "q2_k", false, false},  {32, 32, 64, 160, 40, "iq4_nl", false, false},
+    {32, 32, 64, 128, 40, "i8", false, false, 0},
+    {32, 64, 64, 160, 23, "q8_0", false, true, 0},
+    {32, 32, 128, 512, 33, "q6_k", false, false, 0},
+    {64, 64, 64, 256, 64, "q4_k", false, false, 0},
+    {32, 32, 64, 256, 40, "q2_k", false, false, 0},
+    {32, 32, 64, 160, 40, "iq4_nl", false, false, 0},
 };
 enum { PRODUCTS = sizeof products / sizeof *products };
 
