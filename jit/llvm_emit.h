@@ -73,7 +73,7 @@ typedef struct rlx_emit_engine {
     void (*multiply_floats)(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
                             LLVMValueRef *sums);
     /* 16 bytes of global to team memory, there at copies_end, and for others behind a barrier; zeros
-     * unless `live`, i1, which may be NULL: what is not live can be read. */
+     * unless `live`, i1, which may be NULL. What is not live can be read, unless the target `copies`. */
     void (*copy)(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
     void (*copies_end)(rlx_emit *e);
     /* Where the target `copies`: ends a group of copies; until all groups but the `pending` latest are there. */

@@ -133,7 +133,8 @@ void rlx_emit_copy_rows(rlx_emit *e, const rlx_ir_node *load, const rlx_emit_row
         LLVMValueRef row, byte, live, none = rlx_emit_int(e->i32, 0);
         rlx_emit_deal_at(e, &d, i, &row, &byte, &live);
         byte = rlx_emit_mul(e->b, byte, rlx_emit_int(e->i32, CHUNK));
-        LLVMValueRef there = live ? LLVMBuildSelect(e->b, live, row, none, "") : row;
+        const bool reads = live && !e->target->copies; /* what is not live, too */
+        LLVMValueRef there = reads ? LLVMBuildSelect(e->b, live, row, none, "") : row;
         there = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, there, e->i64, ""), apart);
         there = rlx_emit_add(e->b, there, LLVMBuildZExt(e->b, byte, e->i64, ""));
         LLVMValueRef at = rlx_emit_mul(e->b, row, rlx_emit_int(e->i32, to->stride));

@@ -188,6 +188,8 @@ typedef struct rlx_lir_target {
     /* By which a GPU's matrix unit multiplies bytes; and f16 and bf16, sums in f32: its k is how many
      * products are added to a sum at once. That there is one is part of the numerics, as is that k. */
     rlx_lir_fragment byte_matrix, float_matrix;
+    int copy_cycles; /* of a processor, until a copy of global to team memory that runs by itself has arrived; 0:
+                        there are none, or nothing is gained by them */
 } rlx_lir_target;
 
 /* Of sums that are stored so many wait in team memory at a time: this part of the target's team_bytes, if that is whole fragments
@@ -210,6 +212,8 @@ typedef struct rlx_lir_schedule {
                    elements of each row of a register tile side by side; 0: read where they lie */
     int blocks; /* by panels of weights: those of the whole of K are in memory together, for so many
                    blocks of rows one after the other; 0: those of a chunk, for one block */
+    int stages; /* contract of codes by a matrix unit: rows of so many steps are in team memory, where copies bring those of
+                   later steps while one is multiplied; 0: each step's are copied when it begins */
     bool prologue_once; /* contract: normalise into team memory once per team; else a kernel of its
                            own */
 } rlx_lir_schedule;

@@ -86,6 +86,30 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
     s->block_n = shape->unit ? (int)shape->unit : s->n;
 }
 
+/* Steps whose rows are in team memory at once: one is multiplied while copies of so many bring theirs as take,
+ * at the least, as long as a copy. What else waits there goes before. */
+static int matrix_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                         const rlx_lir_schedule *s)
+{
+    enum {
+        PRODUCTS = 3,
+        MOST = 4,
+        QUANT = 32,
+        GROUP = 16
+    }; /* products: of an invocation, a cycle */
+    const int64_t word = sizeof(float), products = (int64_t)s->m * s->n * s->k * shape->contracts;
+    const int64_t cycles = at_least(products / (PRODUCTS * (int64_t)t->team), 1);
+    const int64_t factors = s->k / QUANT + (shape->minima ? s->k / GROUP : 0);
+    const int64_t stage = s->m * (s->k + factors * word);
+    int64_t taken =
+        shape->unit ? s->block_m * shape->contracts * word * round_up(shape->unit, s->n) : 0;
+    if (s->prologue_once)
+        taken += shape->prologue * shape->k * word;
+    int64_t stages = at_most(1 + ceil_div(t->copy_cycles, cycles), MOST);
+    stages = at_most(at_most(stages, shape->k / s->k), (t->team_bytes - taken) / stage);
+    return t->copy_cycles && stages > 1 ? (int)stages : 0;
+}
+
 int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows)
 {
     const int64_t sums = shape->contracts * rows * TURNED_COLUMNS * DOT_LANES;
@@ -201,6 +225,7 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
     if ((shape->quantized && shape->lanes == 1) || shape->width) {
         matrix_tile(t, shape, out);
         out->prologue_once = makes_rows_once(t, shape);
+        out->stages = shape->quantized ? matrix_stages(t, shape, out) : 0;
         return;
     }
     bool by_columns = goes_by_columns(t, shape);
@@ -233,6 +258,8 @@ void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
         rlx_text_putf(out, " for %d blocks", s->blocks);
     if (s->packed)
         rlx_text_putf(out, " packed by %d", s->packed);
+    if (s->stages)
+        rlx_text_putf(out, " stages %d", s->stages);
     rlx_text_putf(out, "%s%s", s->turned ? " turned" : "",
                   s->prologue_once ? " prologue once" : "");
 }

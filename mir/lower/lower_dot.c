@@ -2,7 +2,7 @@
  * sum, for matrix units.
  *
  *   for k by 256 { codes, scales -> dot; sums, minima -> contract over groups }
- *   for k by 128 { codes, scales, sums, minima -> dot_rows }
+ *   for k by 128 { codes, scales, sums, minima -> dot_rows }   rows perhaps through a ring (lower_dot_ring.c)
  *
  * A row of weights is one stream of bytes: its codes, scales and minima are loaded by the step. */
 #include "mir/lower/lower_dot.h"
@@ -37,6 +37,15 @@ rlx_status dot_load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, spa
     return tile_at(k, x, c, &ts, out);
 }
 
+/* The same, from the ring if they are there. */
+static rlx_status load_step_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, span s,
+                                 rlx_ir_value **out)
+{
+    if (d->ring && dot_ring_has(d->ring, x))
+        return dot_ring_load(k, d, d->ring, x, s.step, out);
+    return dot_load_rows(k, d, x, s, out);
+}
+
 rlx_status dot_load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *w, const char *what,
                             span s, rlx_ir_value **out)
 {
@@ -57,7 +66,7 @@ static rlx_status load_minima(kernel_cx *k, const dots *d, const rlx_ir_node *n,
     int64_t by = rlx_format_group(n->in[3]->type.format), lanes = by_lanes(d) ? LANES : 1;
     int64_t width = (groups + lanes - 1) / lanes * lanes;
     span s = {.step = step, .by = by, .width = width, .padded = ends && width != groups};
-    RLX_TRY(dot_load_rows(k, d, n->in[2], s, xs));
+    RLX_TRY(load_step_rows(k, d, n->in[2], s, xs));
     return dot_load_weights(k, d, n->in[3], "min", s, mins);
 }
 
@@ -71,8 +80,8 @@ static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n
     span scales = {.step = step, .by = RLX_MIR_QUANT, .width = width / RLX_MIR_QUANT};
     span groups = {.step = step, .by = by, .width = width / by};
     rlx_ir_value *codes, *scale, *u, *us, *xs = NULL, *mins = NULL;
-    RLX_TRY(dot_load_rows(k, d, n->in[0], elements, &codes));
-    RLX_TRY(dot_load_rows(k, d, n->in[1], scales, &scale));
+    RLX_TRY(load_step_rows(k, d, n->in[0], elements, &codes));
+    RLX_TRY(load_step_rows(k, d, n->in[1], scales, &scale));
     RLX_TRY(dot_load_weights(k, d, n->in[3], "codes", elements, &u));
     RLX_TRY(dot_load_weights(k, d, n->in[3], "scale", groups, &us));
     if (!by_lanes(d) && rlx_format_has_min(f))
@@ -147,7 +156,8 @@ static rlx_ir_value *total(kernel_cx *k, const dots *d, const sums *s)
 
 rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_ir_value **tiles)
 {
-    const dots d = {g, at};
+    dots d = {.g = g, .at = at};
+    dot_ring ring;
     sums s[MAX_CONTRACTS];
     rlx_ir_value *list[2 * MAX_CONTRACTS];
     int64_t whole = g->k / g->s.k, rest = g->k % g->s.k;
@@ -155,16 +165,20 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
         return k_fail(k, g->contract[0], "one sum per output goes by panels");
     clear_sums(k, &d, s);
     if (whole > 0) {
+        RLX_TRY(dot_ring_begin(k, &d, &ring));
         int n = list_sums(&d, s, NULL, list);
         rlx_lir_scope loop;
         rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, whole), 1, n, list, &loop);
         if (k->b->status)
             return rlx_ir_builder_finish(k->b);
         list_sums(&d, s, loop.carried, list);
+        RLX_TRY(dot_ring_step(k, &d, &ring, loop.index[0]));
+        d.ring = &ring;
         RLX_TRY(add_steps(k, &d, loop.index[0], g->s.k, false, s));
         list_sums(&d, s, NULL, list);
         rlx_lir_end_for(k->b, &loop, list);
         list_sums(&d, s, loop.result, list);
+        d.ring = NULL;
     }
     if (rest > 0)
         RLX_TRY(add_steps(k, &d, k_const(k, whole), rest, true, s));

@@ -42,7 +42,7 @@ static rlx_status turn_step(kernel_cx *k, const group *g, const turned_rows *t, 
     group one = *g;
     one.s.m = 1;
     const register_tile at = {.m0 = row};
-    const dots d = {&one, &at};
+    const dots d = {.g = &one, .at = &at};
     rlx_ir_value *x, *index[3] = {step, row, k_const(k, 0)};
     RLX_TRY(dot_load_rows(k, &d, g->contract[0]->in[0], (span){step, 1, g->s.k, false}, &x));
     for (int i = GROUP_16; i <= GROUP_32; i++)
@@ -176,14 +176,14 @@ static rlx_status add_step(kernel_cx *k, const group *one, const turned_rows *t,
                            rlx_ir_value *m0, rlx_ir_value *rows, rlx_ir_value *n0, step s)
 {
     const register_tile weights = {.n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, n0, s.column)};
-    const dots d = {one, &weights};
+    const dots d = {.g = one, .at = &weights};
     rlx_lir_scope row;
     RLX_TRY(load_step(k, &d, t, which, &s));
     rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     const register_tile at = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, m0, row.index[0])};
-    const dots of_row = {one, &at};
+    const dots of_row = {.g = one, .at = &at};
     RLX_TRY(add_row(k, &of_row, t, which, &s, row.index[0]));
     rlx_lir_end_for(k->b, &row, NULL);
     return rlx_ir_builder_finish(k->b);
@@ -241,7 +241,7 @@ static rlx_status sum_minima(kernel_cx *k, const group *g, const turned_rows *t,
     group one = *g;
     one.s.m = 1;
     const register_tile at = {.m0 = m0};
-    const dots d = {&one, &at};
+    const dots d = {.g = &one, .at = &at};
     rlx_lir_scope loop;
     rlx_ir_value *xs;
     *less = rlx_lir_build_fill(k->b, RLX_F32, 3, sums, 0.0);

@@ -366,7 +366,7 @@ static const rlx_lir_target targets[] = {
     {.unit = RLX_UNIT_CPU, .vector_f32 = 8, .vector_regs = 16, .team = 1, .threads = 2, .l1_bytes = 512,
      .l2_bytes = 1 << 20, .team_bytes = 1 << 20},
     {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 64, .threads = 8, .l1_bytes = 32768,
-     .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {16, 8, 32, 32, false}},
+     .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {16, 8, 32, 32, false}, .copy_cycles = 800},
 };
 
 /* Prefill of a GPU goes by its matrix unit, for weights in blocks. */
