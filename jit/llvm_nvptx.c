@@ -44,9 +44,18 @@ static void annotate_step(rlx_emit *e)
         annotate(e, "minctasm", blocks);
 }
 
+/* Below the team's size, which the bits of a mask say to LLVM: sums with it wrap nowhere, so that addresses that
+ * differ by constants are one number with offsets. */
+static LLVMValueRef thread_of(rlx_emit *e)
+{
+    LLVMValueRef id = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.tid.x");
+    const int team = e->target->team;
+    return team & (team - 1) ? id : LLVMBuildAnd(e->entry, id, rlx_emit_int(e->i32, team - 1), "");
+}
+
 static void read_registers(rlx_emit *e)
 {
-    e->thread = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.tid.x");
+    e->thread = thread_of(e);
     LLVMValueRef index = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.ctaid.x");
     LLVMValueRef teams = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.nctaid.x");
     e->team_index = LLVMBuildZExt(e->entry, index, e->i64, "");
@@ -208,7 +217,7 @@ static rlx_status begin_called(rlx_emit *e)
     const rlx_ir_block *body = e->kernel->body;
     e->fn = LLVMAddFunction(e->module, e->kernel->name, type);
     LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
-    e->thread = rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.tid.x");
+    e->thread = thread_of(e);
     e->symbols = LLVMGetParam(e->fn, 1);
     e->team_index = LLVMGetParam(e->fn, 2);
     e->teams = LLVMGetParam(e->fn, 3);

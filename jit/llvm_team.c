@@ -201,20 +201,22 @@ int rlx_emit_deal_count(const rlx_emit *e, const rlx_emit_deal *d)
 }
 
 /* A team that takes whole rows at a time, or a row in whole turns, divides once. */
-static void deal(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row, LLVMValueRef *piece)
+static void deal(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row, int64_t *on,
+                 LLVMValueRef *piece)
 {
     const int64_t team = e->target->team, all = d->rows * d->per_row;
     LLVMValueRef per = rlx_emit_int(e->i32, d->per_row), n = e->thread;
     if (d->per_row % team == 0) {
         const int64_t turns = d->per_row / team;
-        *row = rlx_emit_int(e->i32, i / turns);
+        *row = rlx_emit_int(e->i32, 0);
+        *on = i / turns;
         *piece = rlx_emit_add(e->b, n, rlx_emit_int(e->i32, i % turns * team));
         return;
     }
     if (team % d->per_row == 0 && all % team == 0) {
         *piece = LLVMBuildURem(e->b, n, per, "");
-        *row = rlx_emit_add(e->b, LLVMBuildUDiv(e->b, n, per, ""),
-                            rlx_emit_int(e->i32, i * (team / d->per_row)));
+        *row = LLVMBuildUDiv(e->b, n, per, "");
+        *on = i * (team / d->per_row);
         return;
     }
     n = rlx_emit_add(e->b, n, rlx_emit_int(e->i32, i * team));
@@ -224,15 +226,27 @@ static void deal(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row, 
     }
     *piece = LLVMBuildURem(e->b, n, per, "");
     *row = LLVMBuildUDiv(e->b, n, per, "");
+    *on = 0;
 }
 
-void rlx_emit_deal_at(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row,
+void rlx_emit_deal_at(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row, int64_t *on,
                       LLVMValueRef *piece, LLVMValueRef *live)
 {
-    deal(e, d, i, row, piece);
+    deal(e, d, i, row, on, piece);
     *live = NULL;
-    if (d->room)
-        *live = LLVMBuildICmp(e->b, LLVMIntSLT, LLVMBuildZExt(e->b, *row, e->i64, ""), d->room, "");
+    if (!d->room)
+        return;
+    LLVMValueRef at = LLVMBuildZExt(e->b, *row, e->i64, "");
+    at = rlx_emit_add(e->b, at, rlx_emit_int(e->i64, *on));
+    *live = LLVMBuildICmp(e->b, LLVMIntSLT, at, d->room, "");
+}
+
+LLVMValueRef rlx_emit_dealt(rlx_emit *e, LLVMValueRef p, LLVMValueRef row, int64_t on,
+                            LLVMValueRef stride)
+{
+    row = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, row, e->i64, ""), stride);
+    p = rlx_emit_offset(e, e->i8, p, row);
+    return rlx_emit_offset(e, e->i8, p, rlx_emit_mul(e->b, stride, rlx_emit_int(e->i64, on)));
 }
 
 static LLVMValueRef get_element(rlx_emit *e, int64_t base, rlx_format f, LLVMValueRef index)

@@ -29,9 +29,12 @@ typedef struct rlx_emit_deal {
     LLVMValueRef room; /* so many rows are live, i64; NULL: all */
 } rlx_emit_deal;
 int rlx_emit_deal_count(const rlx_emit *e, const rlx_emit_deal *d); /* of an invocation */
-/* Its i-th: which piece of which row, i32; *live: i1, or NULL. Some may be dealt twice. */
-void rlx_emit_deal_at(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row,
+/* Its i-th: which piece, i32, of which row, i32 and so many on; *live: i1, or NULL. Some may be dealt twice. */
+void rlx_emit_deal_at(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row, int64_t *on,
                       LLVMValueRef *piece, LLVMValueRef *live);
+/* Where that row begins, of rows from p on, `stride` bytes apart, i64: many rows' addresses are one with offsets. */
+LLVMValueRef rlx_emit_dealt(rlx_emit *e, LLVMValueRef p, LLVMValueRef row, int64_t on,
+                            LLVMValueRef stride);
 
 /* llvm_team_blocks.c: a load from blocks. */
 rlx_status rlx_emit_team_load_blocks(rlx_emit *e, const rlx_ir_node *n);
@@ -82,10 +85,12 @@ LLVMValueRef rlx_emit_matrix_along(rlx_emit *e, const rlx_matrix_axis *x, int i)
  * `stride` bytes apart. */
 void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRef to,
                               int64_t stride);
-/* for h below count: `step` adds to sums, of which `out` has as many as acc, and acc's values before. */
+/* for h below count: `step` adds to sums, of which `out` has as many as acc, and acc's values before; `rolled`: not even
+ * assemblers may unroll it. */
 typedef void rlx_emit_step_fn(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *sums);
 rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t count,
-                                 rlx_emit_step_fn *step, void *user, rlx_emit_tile *out);
+                                 rlx_emit_step_fn *step, void *user, bool rolled,
+                                 rlx_emit_tile *out);
 /* llvm_team_floats.c: contract_rows; its bytes of the exchange. */
 rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n);
 int64_t rlx_emit_matrix_float_bytes(const rlx_ir_node *contract_rows);

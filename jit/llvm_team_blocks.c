@@ -238,11 +238,11 @@ void rlx_emit_team_put_codes(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef 
     LLVMValueRef none = rlx_emit_int(e->i32, 0), four = rlx_emit_int(e->i32, FOUR);
     for (int i = 0; i < rlx_emit_deal_count(e, &d); i++) {
         LLVMValueRef n, first, live;
-        rlx_emit_deal_at(e, &d, i, &n, &first, &live);
+        int64_t on;
+        rlx_emit_deal_at(e, &d, i, &n, &on, &first, &live);
         first = rlx_emit_mul(e->b, first, four);
-        LLVMValueRef begin = live ? LLVMBuildSelect(e->b, live, n, none, "") : n;
-        begin = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, begin, e->i64, ""), b.stride[0]);
-        row r = {e, rlx_emit_offset(e, e->i8, b.base, begin)};
+        LLVMValueRef begin = rlx_emit_dealt(e, b.base, n, on, b.stride[0]);
+        row r = {e, live ? LLVMBuildSelect(e->b, live, begin, b.base, "") : begin};
         const rlx_decoder decoder = {&engine, &r, b.format};
         rlx_decode_number along = {from(first), FOUR, (uint32_t)b.tile->dim[1], 0};
         if (b.inner)
@@ -250,9 +250,8 @@ void rlx_emit_team_put_codes(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef 
         LLVMValueRef x = to(rlx_decode_codes(&decoder, along));
         if (live)
             x = LLVMBuildSelect(e->b, live, x, none, "");
-        LLVMValueRef at = rlx_emit_mul(e->b, n, rlx_emit_int(e->i32, stride));
-        at = rlx_emit_add(e->b, at, first);
-        LLVMSetAlignment(LLVMBuildStore(e->b, x, LLVMBuildGEP2(e->b, e->i8, memory, &at, 1, "")),
-                         FOUR);
+        LLVMValueRef at = rlx_emit_dealt(e, memory, n, on, rlx_emit_int(e->i64, stride));
+        at = LLVMBuildGEP2(e->b, e->i8, at, &first, 1, "");
+        LLVMSetAlignment(LLVMBuildStore(e->b, x, at), FOUR);
     }
 }

@@ -7,7 +7,7 @@
  * stage. Where copies run by themselves its rows are swizzled (rlx_matrix_swizzle), so that the same 16 bytes of
  * eight rows lie in all banks: no room is left between rows, as the exchange has it. */
 
-enum { CHUNK = RLX_MATRIX_CHUNK, RING_RANK = 3 };
+enum { CHUNK = RLX_MATRIX_CHUNK, RING_RANK = 3, EIGHT = 8 /* rows: swizzles repeat */ };
 
 static int64_t bytes_of(rlx_format f, int64_t n)
 {
@@ -130,19 +130,21 @@ void rlx_emit_copy_rows(rlx_emit *e, const rlx_ir_node *load, const rlx_emit_row
     LLVMValueRef first = rlx_emit_offset(e, e->i8, to->at, rlx_emit_int(e->i64, to->plus));
     rlx_emit_deal d = {.rows = tile->dim[0], .per_row = row_bytes / CHUNK, .room = a.room[0]};
     for (int i = 0; i < rlx_emit_deal_count(e, &d); i++) {
-        LLVMValueRef row, byte, live, none = rlx_emit_int(e->i32, 0);
-        rlx_emit_deal_at(e, &d, i, &row, &byte, &live);
+        LLVMValueRef row, byte, live;
+        int64_t on;
+        rlx_emit_deal_at(e, &d, i, &row, &on, &byte, &live);
         byte = rlx_emit_mul(e->b, byte, rlx_emit_int(e->i32, CHUNK));
-        const bool reads = live && !e->target->copies; /* what is not live, too */
-        LLVMValueRef there = reads ? LLVMBuildSelect(e->b, live, row, none, "") : row;
-        there = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, there, e->i64, ""), apart);
-        there = rlx_emit_add(e->b, there, LLVMBuildZExt(e->b, byte, e->i64, ""));
-        LLVMValueRef at = rlx_emit_mul(e->b, row, rlx_emit_int(e->i32, to->stride));
-        if (to->swizzled)
+        LLVMValueRef from = rlx_emit_dealt(e, a.base, row, on, apart);
+        if (live && !e->target->copies) /* what is not live is read, too */
+            from = LLVMBuildSelect(e->b, live, from, a.base, "");
+        from = LLVMBuildGEP2(e->b, e->i8, from, &byte, 1, "");
+        LLVMValueRef at = rlx_emit_dealt(e, first, row, on, rlx_emit_int(e->i64, to->stride));
+        if (to->swizzled) {
+            row = rlx_emit_add(e->b, row, rlx_emit_int(e->i32, on % EIGHT));
             byte = rlx_emit_swizzle(e, to->stride, row, byte);
-        at = LLVMBuildZExt(e->b, rlx_emit_add(e->b, at, byte), e->i64, "");
-        e->engine->copy(e, rlx_emit_offset(e, e->i8, first, at),
-                        rlx_emit_offset(e, e->i8, a.base, there), live);
+        }
+        at = LLVMBuildGEP2(e->b, e->i8, at, &byte, 1, "");
+        e->engine->copy(e, at, from, live);
     }
 }
 

@@ -128,7 +128,7 @@ rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n)
     e->engine->copies_end(e);
     e->engine->barrier(e);
     RLX_TRY(rlx_emit_matrix_steps(e, rlx_emit_get(e, n->in[0]), a->dim[1] / x.unit->floats->k,
-                                  add_chunk, &x, out));
+                                  add_chunk, &x, false, out));
     e->engine->barrier(e);
     return RLX_OK;
 }

@@ -1,5 +1,7 @@
 #include "jit/llvm_team.h"
 
+#include <llvm-c/DebugInfo.h>
+
 /* dot_rows by a matrix unit.
  *
  * Its operands go to the exchange, codes as rows of K side by side, a few bytes longer than K so
@@ -105,9 +107,7 @@ static void first_fragment(rlx_emit *e, const rlx_matrix_split *s, LLVMValueRef 
                            LLVMValueRef *column)
 {
     const rlx_matrix_unit *u = e->matrix;
-    LLVMValueRef own = rlx_emit_int(e->i32, e->target->team - 1); /* so LLVM knows what is small */
-    own = LLVMBuildAnd(e->b, e->thread, own, "");
-    own = LLVMBuildUDiv(e->b, own, rlx_emit_int(e->i32, u->lanes), "");
+    LLVMValueRef own = LLVMBuildUDiv(e->b, e->thread, rlx_emit_int(e->i32, u->lanes), "");
     LLVMValueRef across = rlx_emit_int(e->i32, s->across);
     *row = *column = rlx_emit_int(e->i32, 0);
     if (s->across < e->target->team / u->lanes)
@@ -498,8 +498,23 @@ static void add_group(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *acc
     }
 }
 
+/* Assemblers unroll short loops, for which sums and what is decoded beside them have no registers left. */
+static void keep_rolled(rlx_emit *e, const rlx_emit_loop *loop)
+{
+    static const char off[] = "llvm.loop.unroll.disable", loops[] = "llvm.loop";
+    LLVMMetadataRef disable = LLVMMDStringInContext2(e->cx, off, sizeof off - 1);
+    LLVMMetadataRef self = LLVMTemporaryMDNode(e->cx, NULL, 0);
+    LLVMMetadataRef list[2] = {self, LLVMMDNodeInContext2(e->cx, &disable, 1)};
+    LLVMMetadataRef node = LLVMMDNodeInContext2(e->cx, list, 2);
+    LLVMMetadataReplaceAllUsesWith(self, node);
+    LLVMSetMetadata(LLVMGetBasicBlockTerminator(loop->latch),
+                    LLVMGetMDKindIDInContext(e->cx, loops, sizeof loops - 1),
+                    LLVMMetadataAsValue(e->cx, node));
+}
+
 rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t count,
-                                 rlx_emit_step_fn *step, void *user, rlx_emit_tile *out)
+                                 rlx_emit_step_fn *step, void *user, bool rolled,
+                                 rlx_emit_tile *out)
 {
     LLVMValueRef *sum = RLX_NEW_ARRAY(e->arena, LLVMValueRef, out->n);
     rlx_emit_loop loop;
@@ -513,6 +528,8 @@ rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t 
     }
     step(e, user, LLVMBuildTrunc(e->b, loop.index, e->i32, ""), out->part);
     rlx_emit_loop_end(e, &loop);
+    if (rolled)
+        keep_rolled(e, &loop);
     for (int p = 0; p < out->n; p++)
         LLVMAddIncoming(sum[p], &out->part[p], &loop.latch, 1);
     return RLX_OK;
@@ -541,7 +558,7 @@ rlx_status rlx_emit_matrix_dot_rows(rlx_emit *e, const rlx_ir_node *n)
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     put_operands(e, n, &x.at);
     e->engine->barrier(e);
-    RLX_TRY(rlx_emit_matrix_steps(e, rlx_emit_get(e, n->in[0]), groups, add_group, &x, out));
+    RLX_TRY(rlx_emit_matrix_steps(e, rlx_emit_get(e, n->in[0]), groups, add_group, &x, true, out));
     e->engine->barrier(e);
     return RLX_OK;
 }

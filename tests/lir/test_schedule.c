@@ -66,6 +66,39 @@ START_TEST(units_beyond_the_panels_do_not_share_them)
 }
 END_TEST
 
+/* Of fewer rows, whose steps are over sooner, more are on their way, as far as there is room; none without copies. */
+START_TEST(stages_last_as_long_as_a_copy)
+{
+    rlx_lir_target t = {.unit = RLX_UNIT_GPU,
+                        .team = 128,
+                        .team_bytes = 24 << 10,
+                        .byte_matrix = {16, 8, 32, 32},
+                        .copy_cycles = 800};
+    rlx_lir_contract_shape shape = {
+        .n = 2048, .k = 2048, .batch = 1, .contracts = 1, .lanes = 1, .quantized = true};
+    static const int rows[] = {64, 32, 16}, stages[] = {2, 3, 4};
+    rlx_lir_schedule s;
+    for (int i = 0; i < 3; i++) {
+        shape.m = rows[i];
+        rlx_lir_schedule_contract(&t, &shape, &s);
+        ck_assert_int_eq(s.m, rows[i]);
+        ck_assert_int_eq(s.stages, stages[i]);
+    }
+    shape.unit = 256; /* whose columns wait in team memory */
+    shape.m = 64;
+    rlx_lir_schedule_contract(&t, &shape, &s);
+    ck_assert_int_le(s.stages * s.m * (s.k + 16) + s.block_m * 256 * 4, t.team_bytes);
+    shape = (rlx_lir_contract_shape){
+        .m = 64, .n = 64, .k = 128, .batch = 1, .contracts = 1, .lanes = 1, .quantized = true};
+    rlx_lir_schedule_contract(&t, &shape, &s);
+    ck_assert_int_eq(s.stages, 0); /* one step */
+    shape.k = 2048;
+    t.copy_cycles = 0;
+    rlx_lir_schedule_contract(&t, &shape, &s);
+    ck_assert_int_eq(s.stages, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("schedule");
@@ -73,6 +106,7 @@ int main(void)
     tcase_add_test(c, four_rows_read_weights_once);
     tcase_add_test(c, parts_of_rows_have_many_blocks);
     tcase_add_test(c, units_beyond_the_panels_do_not_share_them);
+    tcase_add_test(c, stages_last_as_long_as_a_copy);
     suite_add_tcase(s, c);
-    return run_suite(s, 3);
+    return run_suite(s, 4);
 }

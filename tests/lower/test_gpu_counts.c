@@ -180,9 +180,9 @@ static const struct {
     int mmas;    /* of a step */
     double most; /* instructions per product: a tenth more than was counted */
 } cases[] = {
-    {"q8_0", false, 32, 0.360}, {"q4_0", false, 32, 0.449}, {"q4_k", false, 32, 0.469},
-    {"q6_k", false, 64, 0.836}, {"q8_0", true, 64, 0.337},  {"q4_k", true, 64, 0.440},
-    {"q6_k", true, 128, 0.795}, {"f16", false, 32, 0.114},  {"bf16", false, 32, 0.114},
+    {"q8_0", false, 32, 0.269}, {"q4_0", false, 32, 0.334}, {"q4_k", false, 32, 0.340},
+    {"q6_k", false, 64, 0.675}, {"q8_0", true, 64, 0.253},  {"q4_k", true, 64, 0.320},
+    {"q6_k", true, 128, 0.642}, {"f16", false, 32, 0.114},  {"bf16", false, 32, 0.114},
     {"bf16", true, 64, 0.0932},
 };
 enum { CASES = sizeof cases / sizeof *cases };
