@@ -23,25 +23,31 @@ static void annotate(rlx_emit *e, const char *what, int value)
                                 LLVMMetadataAsValue(e->cx, LLVMMDNodeInContext2(e->cx, node, 3)));
 }
 
-enum { BLOCKS = 2, REGISTERS = 65536, MANY = 128 };
-
-/* Promises ptxas the block's size. Sums of fragments stay in registers: without a word on how many
- * blocks a processor shall hold, ptxas may spill some to have more of them there. Of larger teams two
- * would leave an invocation fewer registers than are many. */
-static void annotate_all(rlx_emit *e, bool fragments)
+/* Attention of so many rows: each has sums of its own through loops over keys. */
+static bool has_rows(const rlx_ir_block *block)
 {
-    annotate(e, "maxntidx", e->target->team);
-    if (fragments && REGISTERS / (BLOCKS * e->target->team) >= MANY)
-        annotate(e, "minctasm", BLOCKS);
+    enum { ROWS = 8 };
+    bool found = false;
+    for (const rlx_ir_node *n = block->first; n && !found; n = n->next) {
+        found = n->op == RLX_LIR_OUTER && n->out[0]->type.dim[0] >= ROWS;
+        for (int i = 0; i < n->nblock && !found; i++)
+            found = has_rows(n->blocks[i]);
+    }
+    return found;
 }
 
-/* Without a word, functions that a step calls get more than that, and take them, whatever they are for. */
-static void annotate_step(rlx_emit *e)
+/* Promises ptxas the block's size. Sums of fragments, and `much` else, stay in registers: without a word on how many
+ * blocks a processor shall hold, ptxas may spill some to have more of them there. Of larger teams so many would leave
+ * an invocation fewer registers than are many. */
+static void annotate_all(rlx_emit *e, bool fragments, bool much)
 {
-    const int blocks = REGISTERS / (MANY * e->target->team);
-    annotate_all(e, e->needs->fragments);
-    if (!e->needs->fragments && blocks > 0)
-        annotate(e, "minctasm", blocks);
+    enum { BLOCKS = 2, REGISTERS = 65536, MANY = 128 };
+    const int most = REGISTERS / (MANY * e->target->team);
+    annotate(e, "maxntidx", e->target->team);
+    if (fragments && most >= BLOCKS)
+        annotate(e, "minctasm", BLOCKS);
+    else if (!fragments && much && most > 0)
+        annotate(e, "minctasm", most);
 }
 
 /* Below the team's size, which the bits of a mask say to LLVM: sums with it wrap nowhere, so that addresses that
@@ -67,7 +73,7 @@ static rlx_status begin(rlx_emit *e)
     RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
     read_registers(e);
     RLX_TRY(rlx_emit_gpu_buffers(e));
-    annotate_all(e, e->nfragments > 0);
+    annotate_all(e, e->nfragments > 0, has_rows(e->kernel->body));
     return RLX_OK;
 }
 
@@ -243,7 +249,8 @@ static rlx_status begin_step(rlx_emit *e)
     e->table = LLVMGetParam(e->fn, 0);
     e->symbols = LLVMGetParam(e->fn, 1);
     size_shared_memory(e);
-    annotate_step(e);
+    /* without a word, functions that a step calls get more than that, and take them, whatever they are for */
+    annotate_all(e, e->needs->fragments, true);
     return RLX_OK;
 }
 
