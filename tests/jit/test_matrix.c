@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jit/matrix_units.h"
 #include "tests/jit/emulated.h"
 #include "tests/jit/matrix_kernels.h"
 #include "tests/jit/ptxas.h"
@@ -137,6 +138,28 @@ START_TEST(refused)
 }
 END_TEST
 
+/* A chunk of eight rows lies in eight different sixteenths of 128 bytes, which all banks are; nowhere lie two. */
+START_TEST(swizzles)
+{
+    enum { ROWS = 64, EIGHT = 8, MOST = 64 };
+    for (int chunks = 1; chunks <= MOST; chunks *= 2) {
+        const rlx_matrix_swizzle s = rlx_matrix_swizzle_of(chunks);
+        bool taken[ROWS * MOST] = {false};
+        for (int first = 0; first < ROWS; first += EIGHT)
+            for (int c = 0; c < chunks; c++) {
+                unsigned places = 0;
+                for (int row = first; row < first + EIGHT; row++) {
+                    const int at = row * chunks + (c ^ (row >> s.shift & s.mask));
+                    ck_assert(at >= row * chunks && at < (row + 1) * chunks && !taken[at]);
+                    taken[at] = true;
+                    places |= 1u << at % EIGHT;
+                }
+                ck_assert_uint_eq(places, 0xff);
+            }
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jit matrix");
@@ -144,5 +167,6 @@ int main(void)
     SUITE_TEST(s, "assembled", assembled);
     SUITE_TEST(s, "blocks_of_a_processor", blocks_of_a_processor);
     SUITE_TEST(s, "refused", refused);
-    return suite_run(s, 4);
+    SUITE_TEST(s, "swizzles", swizzles);
+    return suite_run(s, 5);
 }
