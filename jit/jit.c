@@ -237,6 +237,7 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
         RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
         RLX_TRY(rlx_jit_matrix_check_team(t));
         *out = gpu_target(t, p->team_bytes);
+        out->l1_bytes = p->unit_bytes; /* as near as a cache, and larger */
         set_matrix(t, out);
         return RLX_OK;
     }

@@ -22,6 +22,15 @@ static void set_attribute(rlx_emit *e, const char *name, const char *value)
     LLVMAddAttributeAtIndex(e->fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
 }
 
+/* On CDNA: half of a SIMD's registers for a wave, none of them accumulators. An operand that is to be
+ * added to may lie in either half, but only matrix instructions add to accumulators: sums would be
+ * moved from there group by group. */
+static void set_registers(rlx_emit *e)
+{
+    set_attribute(e, "amdgpu-waves-per-eu", "2");
+    set_attribute(e, "amdgpu-no-agpr", "");
+}
+
 /* The workgroup's size, so that registers are dealt out for it; and what is not asked for. */
 static void set_attributes(rlx_emit *e)
 {
@@ -36,6 +45,8 @@ static void set_attributes(rlx_emit *e)
     snprintf(size, sizeof size, "%d,%d", e->target->team, e->target->team);
     set_attribute(e, "amdgpu-flat-work-group-size", size);
     set_attribute(e, "uniform-work-group-size", "true");
+    if (e->target->family < RLX_GPU_RDNA3)
+        set_registers(e);
     for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
         set_attribute(e, unused[i], "");
     LLVMSetVisibility(e->fn, LLVMProtectedVisibility);
@@ -85,6 +96,40 @@ static void barrier(rlx_emit *e)
     LLVMInsertIntoBuilder(e->b, LLVMInstructionClone(LLVMGetNextInstruction(release)));
 }
 
+/* ---- loops ---- */
+
+/* The most values of an invocation that one loop carries. */
+static int most_carried(const rlx_emit *e, const rlx_ir_block *block)
+{
+    int most = 0;
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        int own = 0;
+        for (int i = 0; i < n->nout && n->op == RLX_LIR_FOR; i++)
+            own += rlx_emit_team_parts(e, &n->out[i]->type);
+        most = own > most ? own : most;
+        for (int i = 0; i < n->nblock; i++) {
+            const int inside = most_carried(e, n->blocks[i]);
+            most = inside > most ? inside : most;
+        }
+    }
+    return most;
+}
+
+/* LLVM keeps what is made of the invocation's number, addresses above all, in registers through all
+ * loops, however many there are. Kernels that carry many sums have none left for it: behind this it is
+ * made anew for a loop's body. Others wait for memory, and gain nothing by fewer registers. */
+static void begin_loop(rlx_emit *e)
+{
+    enum { MANY = 8 };
+    static const char operands[] = "=v,0";
+    if (e->carried < MANY)
+        return;
+    LLVMTypeRef type = LLVMFunctionType(e->i32, &e->i32, 1, false);
+    LLVMValueRef same = LLVMGetInlineAsm(type, "", 0, operands, sizeof operands - 1, true, false,
+                                         LLVMInlineAsmDialectATT, false);
+    e->thread = LLVMBuildCall2(e->b, type, same, &e->thread, 1, "");
+}
+
 /* ---- a kernel ---- */
 
 /* Of the hidden arguments the first: workgroups along x. */
@@ -111,6 +156,7 @@ static rlx_status begin(rlx_emit *e)
     e->team_index = LLVMBuildZExt(e->entry, index, e->i64, "");
     e->teams = load_teams(e);
     e->symbols = constant_symbols(e);
+    e->carried = most_carried(e, e->kernel->body);
     return rlx_emit_gpu_buffers(e);
 }
 
@@ -206,10 +252,14 @@ const rlx_emit_engine rlx_emit_engine_amdgpu = {
     .part_type = rlx_emit_team_part_type,
     .begin = begin,
     .node = rlx_emit_team_node,
+    .loop = begin_loop,
     .barrier = barrier,
     .shuffle = shuffle,
     .swap = swap,
     .dot4 = dot4,
+    .multiply = rlx_emit_amd_multiply,
+    .copy = rlx_emit_team_copy,
+    .copies_end = rlx_emit_team_copies_end,
     .team_memory = rlx_emit_gpu_team_memory,
     .end = end,
 };

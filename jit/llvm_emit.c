@@ -302,6 +302,7 @@ rlx_status rlx_emit_for(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef hi)
     rlx_emit_loop loop;
     rlx_emit_loop_begin(e, rlx_emit_scalar(e, n->in[0]), hi,
                         rlx_emit_int(e->i64, rlx_ir_attr_int(n, RLX_ATTR_STEP, 1)), &loop);
+    LLVMValueRef thread = e->thread;
     rlx_emit_tile *t;
     RLX_TRY(rlx_emit_define(e, body->args[0], &t));
     t->part[0] = loop.index;
@@ -313,8 +314,11 @@ rlx_status rlx_emit_for(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef hi)
             LLVMAddIncoming(t->part[p], &init->part[p], &loop.before, 1);
         }
     }
+    if (e->engine->loop)
+        e->engine->loop(e);
     RLX_TRY(rlx_emit_block(e, body));
     rlx_emit_loop_end(e, &loop);
+    e->thread = thread;
     for (int i = 1; i < body->nargs; i++) {
         const rlx_emit_tile *arg = rlx_emit_get(e, body->args[i]);
         const rlx_emit_tile *next = rlx_emit_get(e, body->last->in[i - 1]);

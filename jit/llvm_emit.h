@@ -57,6 +57,9 @@ typedef struct rlx_emit_engine {
     /* After an fma of f32 by a scalar or plus one, as the steps of a polynomial are: `out` of `type`,
      * which it may order but not change; may be NULL. */
     rlx_status (*step)(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);
+    /* The body of a loop of the kernel begins: `thread` may be another value for it, and with that what
+     * is made of it; may be NULL. */
+    void (*loop)(rlx_emit *e);
     void (*barrier)(rlx_emit *e);
     /* `bytes` (a multiple of 64) of team memory; the address is known in the entry block. */
     LLVMValueRef (*team_memory)(rlx_emit *e, int64_t bytes);
@@ -136,6 +139,7 @@ struct rlx_emit {
     const rlx_matrix_unit *matrix; /* by which the kernel's products go, if there are any */
     const rlx_ir_type **fragments; /* what they make */
     int nfragments;
+    int carried;          /* AMD: the most values of an invocation that a loop carries */
     LLVMValueRef barrier; /* host team: the functions to call */
     LLVMValueRef take;
 };

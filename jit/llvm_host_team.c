@@ -51,25 +51,30 @@ static LLVMValueRef dot4(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueR
     return sum;
 }
 
+/* Emulated. */
+static void multiply(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
+                     LLVMValueRef *sums)
+{
+    if (e->target->matrix->kind == RLX_MATRIX_MMA)
+        rlx_emit_mma(e, k, a, b, sums);
+    else
+        rlx_emit_amd_multiply(e, k, a, b, sums);
+}
+
 static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
 {
-    enum { WORDS = 4, ALIGN = 16 };
-    if (e->target->copies) { /* emulated */
+    if (e->target->copies)
         rlx_emit_cp_async(e, to, from, live);
-        return;
-    }
-    LLVMTypeRef type = LLVMVectorType(e->i32, WORDS);
-    LLVMValueRef x = LLVMBuildLoad2(e->b, type, from, "");
-    LLVMSetAlignment(x, ALIGN);
-    if (live)
-        x = LLVMBuildSelect(e->b, live, x, LLVMConstNull(type), "");
-    LLVMSetAlignment(LLVMBuildStore(e->b, x, to), ALIGN);
+    else
+        rlx_emit_team_copy(e, to, from, live);
 }
 
 static void copies_end(rlx_emit *e)
 {
-    if (!e->target->copies)
-        return; /* they are there at once */
+    if (!e->target->copies) {
+        rlx_emit_team_copies_end(e);
+        return;
+    }
     rlx_emit_cp_commit(e);
     rlx_emit_cp_wait(e, 0);
 }
@@ -119,7 +124,7 @@ const rlx_emit_engine rlx_emit_engine_host_team = {
     .barrier = barrier,
     .shuffle = shuffle,
     .dot4 = dot4,
-    .multiply = rlx_emit_mma, /* emulated */
+    .multiply = multiply,
     .multiply_floats = rlx_emit_mma_floats,
     .load_matrices = rlx_emit_ldmatrix,
     .copy = copy,

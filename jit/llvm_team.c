@@ -633,6 +633,24 @@ static rlx_status emit_store(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
+/* ---- copies ---- */
+
+void rlx_emit_team_copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
+{
+    enum { WORDS = 4, ALIGN = 16 };
+    LLVMTypeRef type = LLVMVectorType(e->i32, WORDS);
+    LLVMValueRef x = LLVMBuildLoad2(e->b, type, from, "");
+    LLVMSetAlignment(x, ALIGN);
+    if (live)
+        x = LLVMBuildSelect(e->b, live, x, LLVMConstNull(type), "");
+    LLVMSetAlignment(LLVMBuildStore(e->b, x, to), ALIGN);
+}
+
+void rlx_emit_team_copies_end(rlx_emit *e)
+{
+    (void)e; /* they are there at once */
+}
+
 /* ---- structure ---- */
 
 /* Instances are dealt to blocks one by one: block, block + blocks, .. */
@@ -643,10 +661,14 @@ static rlx_status emit_grid(rlx_emit *e, const rlx_ir_node *n)
         total = rlx_emit_mul(e->b, total, rlx_emit_scalar(e, n->in[i]));
     rlx_emit_loop loop;
     rlx_emit_loop_begin(e, e->team_index, total, e->teams, &loop);
+    LLVMValueRef thread = e->thread;
+    if (e->engine->loop)
+        e->engine->loop(e);
     RLX_TRY(rlx_emit_grid_indices(e, n, loop.index));
     RLX_TRY(rlx_emit_block(e, n->blocks[0]));
     barrier(e);
     rlx_emit_loop_end(e, &loop);
+    e->thread = thread;
     return RLX_OK;
 }
 

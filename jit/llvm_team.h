@@ -95,7 +95,7 @@ rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t 
 rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n);
 int64_t rlx_emit_matrix_float_bytes(const rlx_ir_node *contract_rows);
 /* llvm_nvptx.c: an engine's multiply and multiply_floats by mma.sync, load_matrices by ldmatrix, copy, commit and wait by
- * cp.async. */
+ * cp.async; llvm_amdgpu_matrix.c: multiply by MFMA and WMMA. */
 void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
                   LLVMValueRef *sums);
 void rlx_emit_mma_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
@@ -104,6 +104,11 @@ void rlx_emit_ldmatrix(rlx_emit *e, int n, LLVMValueRef at, LLVMValueRef *words)
 void rlx_emit_cp_async(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
 void rlx_emit_cp_commit(rlx_emit *e);
 void rlx_emit_cp_wait(rlx_emit *e, int pending);
+void rlx_emit_amd_multiply(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
+                           LLVMValueRef *sums);
+/* engine->copy and copies_end where nothing copies but loads and stores. */
+void rlx_emit_team_copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
+void rlx_emit_team_copies_end(rlx_emit *e);
 /* Checks what team memory was given out. */
 rlx_status rlx_emit_team_end(rlx_emit *e);
 

@@ -2,23 +2,18 @@
 
 #include <stdlib.h>
 
-enum {
-#define MATRIX_UNIT(NAME, ...) NAME,
-#include "jit/matrix_units.def"
-#undef MATRIX_UNIT
-    NUNITS
-};
+#include "jit/gpu_target.h"
 
 /* Of those without a row the k is 0. */
-static const rlx_matrix_floats floats[NUNITS] = {
-#define MATRIX_FLOATS(NAME, k, a, b, ...) [NAME] = {k, a, b, __VA_ARGS__},
+static const rlx_matrix_floats floats[RLX_MATRIX_KINDS] = {
+#define MATRIX_FLOATS(NAME, k, a, b, ...) [RLX_MATRIX_##NAME] = {k, a, b, __VA_ARGS__},
 #include "jit/matrix_units.def"
 #undef MATRIX_FLOATS
 };
 
-static const rlx_matrix_unit units[NUNITS] = {
+static const rlx_matrix_unit units[RLX_MATRIX_KINDS] = {
 #define MATRIX_UNIT(NAME, m, n, lanes, k, sums, a, b, ...) \
-    {#NAME, m, n, lanes, k, sums, a, b, __VA_ARGS__, &floats[NAME]},
+    {#NAME, RLX_MATRIX_##NAME, m, n, lanes, k, sums, a, b, __VA_ARGS__, &floats[RLX_MATRIX_##NAME]},
 #include "jit/matrix_units.def"
 #undef MATRIX_UNIT
 };
@@ -34,20 +29,38 @@ static bool has_mma(const rlx_jit_target *t)
     return nvidia || (t->kind == RLX_JIT_CPU && t->team > 1 && t->emulation);
 }
 
+/* Every AMD GPU that code is made for has one. */
+static const rlx_matrix_unit *amd_unit(const rlx_jit_target *t)
+{
+    static const rlx_matrix_kind kinds[] = {
+        [RLX_GPU_CDNA2] = RLX_MATRIX_MFMA_K16,
+        [RLX_GPU_CDNA3] = RLX_MATRIX_MFMA_K32,
+        [RLX_GPU_RDNA3] = RLX_MATRIX_WMMA_TWICE,
+        [RLX_GPU_RDNA4] = RLX_MATRIX_WMMA,
+    };
+    const rlx_gpu_processor *p;
+    rlx_status st = rlx_gpu_find(t->kind, t->processor, &p);
+    const rlx_matrix_unit *found = st ? NULL : &units[kinds[p->family]];
+    rlx_status_free(st);
+    return found;
+}
+
 const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
 {
-    return has_mma(t) ? &units[MMA] : NULL;
+    if (t->kind == RLX_JIT_AMDGPU)
+        return amd_unit(t);
+    return has_mma(t) ? &units[RLX_MATRIX_MMA] : NULL;
 }
 
 const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t)
 {
-    return has_mma(t) ? &units[MMA] : NULL;
+    return has_mma(t) ? &units[RLX_MATRIX_MMA] : NULL;
 }
 
 /* The processors, and hosts, with mma.sync are those. */
 bool rlx_jit_copies(const rlx_jit_target *t)
 {
-    return rlx_jit_matrix_unit(t) == &units[MMA];
+    return rlx_jit_matrix_unit(t) == &units[RLX_MATRIX_MMA];
 }
 
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t)
@@ -60,21 +73,4 @@ rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t)
                     "a team of %d invocations for %s: its matrix unit takes %d of them at a time, "
                     "and teams that are a power of two",
                     team, t->processor ? t->processor : "an emulated GPU", u->lanes);
-}
-
-bool rlx_matrix_split_tile(int64_t subgroups, int m, int n, int64_t rows, int64_t columns,
-                           rlx_matrix_split *out)
-{
-    int64_t best = 0;
-    for (int64_t down = 1; down <= subgroups; down++) {
-        const int64_t across = subgroups / down;
-        if (subgroups % down || rows % (down * m) || columns % (across * n))
-            continue;
-        const int64_t edge = rows / down + columns / across;
-        if (best && edge >= best)
-            continue;
-        best = edge;
-        *out = (rlx_matrix_split){across, rows / down / m, columns / across / n};
-    }
-    return best > 0;
 }

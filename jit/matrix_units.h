@@ -17,6 +17,13 @@ typedef struct rlx_matrix_axis {
     int div, mod, by, inner, low, high;
 } rlx_matrix_axis;
 
+typedef enum rlx_matrix_kind {
+#define MATRIX_UNIT(NAME, ...) RLX_MATRIX_##NAME,
+#include "jit/matrix_units.def"
+#undef MATRIX_UNIT
+    RLX_MATRIX_KINDS
+} rlx_matrix_kind;
+
 /* Of f16 and bf16, sums in f32: where the unit wants words of two of them; its sums lie as those of
  * bytes do. */
 typedef struct rlx_matrix_floats {
@@ -28,6 +35,7 @@ typedef struct rlx_matrix_floats {
 
 typedef struct rlx_matrix_unit {
     const char *name;
+    rlx_matrix_kind kind;
     int m, n, lanes;
     int k;    /* most elements of K of one multiplication: the emitter wants 32; 16 it takes too */
     int sums; /* of a fragment's that an invocation has */

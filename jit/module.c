@@ -252,14 +252,13 @@ static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
 static rlx_status create_host_team_worker(const rlx_llvm_module *m, const rlx_jit_target *t,
                                           rlx_llvm **out)
 {
-    enum { LANES = 32 }; /* as NVIDIA's have them */
     const rlx_gpu_processor *p;
     RLX_TRY(rlx_gpu_find(t->kind, t->processor, &p));
     RLX_TRY(rlx_jit_matrix_check_team(t));
     const rlx_jit_target host = {.kind = RLX_JIT_CPU,
                                  .features = rlx_cpu_host()->features,
                                  .team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM,
-                                 .subgroup = LANES,
+                                 .subgroup = p->lanes,
                                  .emulation = t->emulation};
     return create_cpu_worker(m, &host, p->team_bytes, t, out);
 }

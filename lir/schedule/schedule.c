@@ -50,7 +50,8 @@ static int64_t stored_bytes(const rlx_lir_target *t, const rlx_lir_contract_shap
 
 /* Tiles of fragments, for a team's subgroups together: a square that reads few operands for its
  * products; fewer rows where there are not so many, where a unit's columns wait in team memory for
- * all of them, or where contractions that go together have more sums than registers. A block of fewer
+ * all of them, or where contractions that go together have more sums than registers. Steps are so short that four
+ * teams' operands lie in a first-level memory. A block of fewer
  * rows than a fragment has is computed with the rest idle: units of thousands of columns leave one row
  * of 16, and no other lowering has the order of these sums. */
 static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
@@ -61,13 +62,15 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
         COLUMNS = 64,
         STEP = 128,
         LEAST = 32,
-        SUMS = 64
+        SUMS = 64,
+        TEAMS = 4
     }; /* step: bytes; sums: of an invocation */
     const rlx_lir_fragment *u = shape->quantized ? &t->byte_matrix : &t->float_matrix;
     const int64_t fragments = t->team / u->lanes;
+    const int bytes = shape->quantized ? 1 : (int)sizeof(uint16_t);
     s->m = u->m;
     s->n = COLUMNS;
-    s->k = shape->quantized ? STEP : STEP / (int)sizeof(uint16_t);
+    s->k = STEP / bytes;
     while (s->m < ROWS && s->m < shape->m)
         s->m *= 2;
     while (s->m > u->m && s->m * s->n * shape->contracts > SUMS * t->team)
@@ -81,8 +84,12 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
         s->m /= 2;
     while (s->m / u->m * (s->n / u->n) < fragments)
         s->n *= 2;
-    while (u->stored && s->k > LEAST && stored_bytes(t, shape, s) > t->team_bytes * 9 / 8)
+    if (u->stored) {
+        while (s->k > LEAST && stored_bytes(t, shape, s) > t->team_bytes * 9 / 8)
+            s->k /= 2;
+    } else if (TEAMS * (s->m + s->n) * s->k * bytes >= t->l1_bytes) {
         s->k /= 2;
+    }
     s->block_n = shape->unit ? (int)shape->unit : s->n;
 }
 

@@ -7,7 +7,7 @@
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
 
-enum { TEAM = 32, MAX_CODE = 1024 };
+enum { CUDA_TEAM = 32, HIP_TEAM = 64, MAX_CODE = 1024 }; /* a warp, a wave */
 
 fake_driver *world_open_driver(rlx_gpu_kind k)
 {
@@ -46,7 +46,7 @@ static const loaded *code_of(const fake_kernel_launch *l)
     EXPECT_OK(rlx_elf_image_create(&object, 1, &c->run.image));
     *(void **)&c->run.run = rlx_elf_image_get(c->run.image, 0);
     c->run.invocations = (int)l->team;
-    c->run.subgroup = TEAM;
+    c->run.subgroup = (int)l->team;
     return &c->run;
 }
 
@@ -75,8 +75,10 @@ void world_forget_code(void)
 
 void world_emulate(rlx_context *cx)
 {
-    cx->target.emulation = &emulated_gpu;
-    cx->target.team = TEAM;
+    rlx_jit_target *t = &cx->target;
+    const bool hip = t->kind == RLX_JIT_AMDGPU;
+    t->emulation = hip ? emulated_amd_target(t->processor, HIP_TEAM).emulation : &emulated_gpu;
+    t->team = hip ? HIP_TEAM : CUDA_TEAM;
 }
 
 rlx_status world_open(const rlx_context_options *options, rlx_context **out)

@@ -1,7 +1,7 @@
 /* tests/jit/emulated.h: instructions that few machines have, in plain C, for code that is emitted
- * with rlx_jit_target.emulation. Written from Intel's Software Developer's Manual, and (emulated_gpu)
- * NVIDIA's PTX ISA, and from nothing of ours; an instruction that would fault fails the running
- * test. */
+ * with rlx_jit_target.emulation. Written from Intel's Software Developer's Manual, (emulated_gpu)
+ * NVIDIA's PTX ISA and (emulated_amd_target) what AMD's matrix instruction calculator prints, and from
+ * nothing of ours; an instruction that would fault fails the running test. */
 #ifndef RLX_TESTS_JIT_EMULATED_H
 #define RLX_TESTS_JIT_EMULATED_H
 
@@ -27,5 +27,7 @@ bool emulated_tiles_are_free(void);
 rlx_jit_target emulated_target(const char *features);
 /* A host team of so many invocations, in warps, with mma.sync. */
 rlx_jit_target emulated_gpu_target(int invocations);
+/* The same as code for an AMD GPU has it ("gfx942"), with its MFMA or WMMA of bytes, in its waves. */
+rlx_jit_target emulated_amd_target(const char *processor, int invocations);
 
 #endif

@@ -1,7 +1,8 @@
 /* dot_rows by matrix units: tiles as fragments leave them, operands out of memory in every way that
  * there is, groups of both sizes, minima, limits, rings that copies fill ahead. Run by host teams whose
- * mma.sync, ldmatrix (whose rows may not share a bank) and cp.async are emulated, against the interpreter;
- * assembled by ptxas where that is on PATH, without spills. */
+ * mma.sync, ldmatrix (whose rows may not share a bank) and cp.async, MFMA or WMMA are emulated, against the
+ * interpreter; assembled by ptxas where that is on PATH, without spills.
+ * `test_jit_matrix all`: more of them (ctest: jit_matrix_all). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,28 @@ START_TEST(fragments)
     int i = 0;
     for (const rlx_ir_func *k = s.module->first; k; k = k->next, i++) {
         rlx_jit_target t = emulated_gpu_target(i % 2 ? 128 : 64);
+        subject_check(&s, k, &t, 7 + (uint64_t)i);
+    }
+    subject_destroy(&s);
+}
+END_TEST
+
+/* Units of AMD's, whose fragments are as wide as high; teams of one and of two waves. A sample;
+ * with `all` each shape goes by two of them. */
+enum { PROCESSORS = 4 };
+static bool all_shapes;
+
+START_TEST(fragments_of_amd)
+{
+    static const char *const processors[] = {"gfx90a", "gfx942", "gfx1100", "gfx1200"};
+    subject s;
+    matrix_kernels_parse(&s, shapes, SHAPES);
+    int i = 0;
+    for (const rlx_ir_func *k = s.module->first; k; k = k->next, i++) {
+        if (all_shapes ? (i + _i) % 2 : i != (PROCESSORS - _i) % PROCESSORS)
+            continue;
+        rlx_jit_target t = emulated_amd_target(processors[_i], 64);
+        t.team = t.subgroup * (1 + (i + _i) % 2);
         subject_check(&s, k, &t, 7 + (uint64_t)i);
     }
     subject_destroy(&s);
@@ -160,13 +183,18 @@ START_TEST(swizzles)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char **argv)
 {
+    all_shapes = argc > 1 && !strcmp(argv[1], "all");
     Suite *s = suite_create("jit matrix");
     SUITE_TEST(s, "fragments", fragments);
+    TCase *amd = tcase_create("fragments_of_amd");
+    tcase_set_timeout(amd, 0);
+    tcase_add_loop_test(amd, fragments_of_amd, 0, PROCESSORS);
+    suite_add_tcase(s, amd);
     SUITE_TEST(s, "assembled", assembled);
     SUITE_TEST(s, "blocks_of_a_processor", blocks_of_a_processor);
     SUITE_TEST(s, "refused", refused);
     SUITE_TEST(s, "swizzles", swizzles);
-    return suite_run(s, 5);
+    return suite_run(s, 5 + PROCESSORS);
 }

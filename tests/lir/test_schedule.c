@@ -71,8 +71,9 @@ START_TEST(stages_last_as_long_as_a_copy)
 {
     rlx_lir_target t = {.unit = RLX_UNIT_GPU,
                         .team = 128,
+                        .l1_bytes = 164 << 10,
                         .team_bytes = 24 << 10,
-                        .byte_matrix = {16, 8, 32, 32},
+                        .byte_matrix = {16, 8, 32, 32, false},
                         .copy_cycles = 800};
     rlx_lir_contract_shape shape = {
         .n = 2048, .k = 2048, .batch = 1, .contracts = 1, .lanes = 1, .quantized = true};

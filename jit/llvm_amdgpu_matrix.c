@@ -1,0 +1,72 @@
+#include "jit/llvm_team.h"
+
+/* Products of bytes by AMD's matrix units: MFMA in waves of 64 (CDNA), WMMA in waves of 32 (RDNA).
+ * Codes that have no sign have seven bits at the most, so that all go as signed ones. Of 16
+ * elements an operand is a word, or a vector of words; sums are a vector. */
+
+enum { HALF = 16 };
+
+/* `n` words as one vector; one word as it is. */
+static LLVMValueRef join(rlx_emit *e, const LLVMValueRef *word, int n)
+{
+    if (n == 1)
+        return word[0];
+    LLVMValueRef v = LLVMGetUndef(LLVMVectorType(e->i32, (unsigned)n));
+    for (int i = 0; i < n; i++)
+        v = LLVMBuildInsertElement(e->b, v, word[i], rlx_emit_int(e->i32, i), "");
+    return v;
+}
+
+static void split(rlx_emit *e, LLVMValueRef v, int n, LLVMValueRef *word)
+{
+    for (int i = 0; i < n; i++)
+        word[i] = LLVMBuildExtractElement(e->b, v, rlx_emit_int(e->i32, i), "");
+}
+
+static LLVMValueRef call_mfma(rlx_emit *e, const char *name, LLVMValueRef a, LLVMValueRef b,
+                              LLVMValueRef sum)
+{
+    LLVMValueRef no = rlx_emit_int(e->i32, 0); /* nothing is broadcast, nor permuted */
+    LLVMValueRef args[6] = {a, b, sum, no, no, no};
+    return rlx_emit_intrinsic(e, name, NULL, args, 6);
+}
+
+/* Words of 16 elements as 32 of which the second half, where there is none, is zeros. */
+static LLVMValueRef two_words(rlx_emit *e, const LLVMValueRef *word, int n)
+{
+    LLVMValueRef pair[2] = {word[0], n > 1 ? word[1] : rlx_emit_int(e->i32, 0)};
+    return LLVMBuildBitCast(e->b, join(e, pair, 2), e->i64, "");
+}
+
+static LLVMValueRef call_wmma(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef sum)
+{
+    LLVMValueRef yes = rlx_emit_int(e->i1, 1), no = rlx_emit_int(e->i1, 0);
+    LLVMValueRef args[6] = {yes, a, yes, b, sum, no}; /* signed, signed; sums wrap */
+    LLVMTypeRef types[2] = {LLVMTypeOf(sum), LLVMTypeOf(a)};
+    return rlx_emit_intrinsic_of(e, "llvm.amdgcn.wmma.i32.16x16x16.iu8", types, 2, args, 6);
+}
+
+/* Sixteen elements. */
+static LLVMValueRef multiply_half(rlx_emit *e, const LLVMValueRef *a, const LLVMValueRef *b,
+                                  LLVMValueRef sum)
+{
+    const rlx_matrix_unit *u = e->target->matrix;
+    LLVMValueRef x = join(e, a, u->a_words), y = join(e, b, u->b_words);
+    return u->kind == RLX_MATRIX_MFMA_K16
+               ? call_mfma(e, "llvm.amdgcn.mfma.i32.16x16x16i8", x, y, sum)
+               : call_wmma(e, x, y, sum);
+}
+
+void rlx_emit_amd_multiply(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
+                           LLVMValueRef *sums)
+{
+    const rlx_matrix_unit *u = e->target->matrix;
+    const int halves = k / HALF;
+    LLVMValueRef sum = join(e, sums, u->sums);
+    if (u->kind == RLX_MATRIX_MFMA_K32)
+        sum = call_mfma(e, "llvm.amdgcn.mfma.i32.16x16x32.i8", two_words(e, a, halves),
+                        two_words(e, b, halves), sum);
+    for (int i = 0; i < halves && u->kind != RLX_MATRIX_MFMA_K32; i++)
+        sum = multiply_half(e, a + i * u->a_words, b + i * u->b_words, sum);
+    split(e, sum, u->sums, sums);
+}
