@@ -22,7 +22,7 @@ static void set_attribute(rlx_emit *e, const char *name, const char *value)
     LLVMAddAttributeAtIndex(e->fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
 }
 
-/* On CDNA: half of a SIMD's registers for a wave, none of them accumulators. An operand that is to be
+/* Products by MFMA: half of a SIMD's registers for a wave, none of them accumulators. An operand that is to be
  * added to may lie in either half, but only matrix instructions add to accumulators: sums would be
  * moved from there group by group. */
 static void set_registers(rlx_emit *e)
@@ -45,8 +45,6 @@ static void set_attributes(rlx_emit *e)
     snprintf(size, sizeof size, "%d,%d", e->target->team, e->target->team);
     set_attribute(e, "amdgpu-flat-work-group-size", size);
     set_attribute(e, "uniform-work-group-size", "true");
-    if (e->target->family < RLX_GPU_RDNA3)
-        set_registers(e);
     for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
         set_attribute(e, unused[i], "");
     LLVMSetVisibility(e->fn, LLVMProtectedVisibility);
@@ -98,31 +96,41 @@ static void barrier(rlx_emit *e)
 
 /* ---- loops ---- */
 
-/* The most values of an invocation that one loop carries. */
-static int most_carried(const rlx_emit *e, const rlx_ir_block *block)
+/* What loops of a kernel carry: the most values of an invocation that one has; products of codes. */
+typedef struct carried {
+    int most, dots;
+} carried;
+
+static void find_carried(const rlx_emit *e, const rlx_ir_block *block, carried *out)
 {
-    int most = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int own = 0;
         for (int i = 0; i < n->nout && n->op == RLX_LIR_FOR; i++)
             own += rlx_emit_team_parts(e, &n->out[i]->type);
-        most = own > most ? own : most;
-        for (int i = 0; i < n->nblock; i++) {
-            const int inside = most_carried(e, n->blocks[i]);
-            most = inside > most ? inside : most;
-        }
+        out->most = own > out->most ? own : out->most;
+        out->dots += n->op == RLX_LIR_DOT;
+        for (int i = 0; i < n->nblock; i++)
+            find_carried(e, n->blocks[i], out);
     }
-    return most;
+}
+
+/* Whether loops shall make anew what depends on the invocation's number. Kernels that carry few values
+ * wait for memory and gain nothing by fewer registers; those of two products of codes have as much alive
+ * within a step, and spill more. */
+static bool is_short_of_registers(const rlx_emit *e)
+{
+    enum { MANY = 16 };
+    carried c = {0};
+    find_carried(e, e->kernel->body, &c);
+    return e->nfragments || (c.most >= MANY && c.dots <= 1);
 }
 
 /* LLVM keeps what is made of the invocation's number, addresses above all, in registers through all
- * loops, however many there are. Kernels that carry many sums have none left for it: behind this it is
- * made anew for a loop's body. Others wait for memory, and gain nothing by fewer registers. */
+ * loops, however many there are. Behind this it is made anew for a loop's body. */
 static void begin_loop(rlx_emit *e)
 {
-    enum { MANY = 8 };
     static const char operands[] = "=v,0";
-    if (e->carried < MANY)
+    if (!e->renews)
         return;
     LLVMTypeRef type = LLVMFunctionType(e->i32, &e->i32, 1, false);
     LLVMValueRef same = LLVMGetInlineAsm(type, "", 0, operands, sizeof operands - 1, true, false,
@@ -156,8 +164,11 @@ static rlx_status begin(rlx_emit *e)
     e->team_index = LLVMBuildZExt(e->entry, index, e->i64, "");
     e->teams = load_teams(e);
     e->symbols = constant_symbols(e);
-    e->carried = most_carried(e, e->kernel->body);
-    return rlx_emit_gpu_buffers(e);
+    RLX_TRY(rlx_emit_gpu_buffers(e));
+    e->renews = is_short_of_registers(e);
+    if (e->nfragments && e->target->family < RLX_GPU_RDNA3)
+        set_registers(e);
+    return RLX_OK;
 }
 
 /* ---- elements that change hands inside a wave ---- */

@@ -139,7 +139,7 @@ struct rlx_emit {
     const rlx_matrix_unit *matrix; /* by which the kernel's products go, if there are any */
     const rlx_ir_type **fragments; /* what they make */
     int nfragments;
-    int carried;          /* AMD: the most values of an invocation that a loop carries */
+    bool renews;          /* AMD: what depends on the invocation's number is made anew in loops */
     LLVMValueRef barrier; /* host team: the functions to call */
     LLVMValueRef take;
 };

@@ -3,8 +3,8 @@
  * A fragment of sums is m rows by n columns; `lanes` neighbouring invocations hold it, and of both
  * operands rows of K, byte by byte, in words of four. What a unit of another make needs is a row in
  * matrix_units.def, and the call that multiplies (rlx_emit_engine.multiply): a group of 32 elements of
- * K, or of 16, by one call. Units with a shorter or longer K do not compile yet. One that multiplies f16
- * and bf16, too, has a second row, of MATRIX_FLOATS, and a call for those (multiply_floats).
+ * K, or of 16, by one call, of however many instructions. One that multiplies f16 and bf16, too, has a
+ * second row, of MATRIX_FLOATS, and a call for those (multiply_floats).
  */
 #ifndef RLX_JIT_MATRIX_UNITS_H
 #define RLX_JIT_MATRIX_UNITS_H

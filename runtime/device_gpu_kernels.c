@@ -131,7 +131,24 @@ static rlx_status load_module(rlx_gpu *g, const image *i, rlx_gpu_module *out)
     return note_log(st, &said);
 }
 
-/* The team that a kernel is made for, as its PTX says; 0: it says nothing. */
+/* The same as the note of a code object has it, in MessagePack: an integer without a sign of 7 to 32 bits. */
+static int team_of_note(const rlx_program_kernel *k)
+{
+    static const char word[] = ".max_flat_workgroup_size";
+    enum { KEY = sizeof word - 1, MOST = 5, PLAIN = 0x80, FIRST = 0xcc, LAST = 0xce };
+    const uint8_t *end = (const uint8_t *)k->code + k->code_bytes;
+    const uint8_t *at = memmem(k->code, k->code_bytes, word, KEY);
+    if (!at || end - at < KEY + MOST)
+        return 0;
+    at += KEY;
+    int team = 0;
+    const int bytes = *at >= FIRST && *at <= LAST ? 1 << (*at - FIRST) : 0;
+    for (int i = 1; i <= bytes; i++)
+        team = (team & 0xffff) << 8 | at[i];
+    return *at < PLAIN ? *at : team;
+}
+
+/* The team that a kernel is made for, as its PTX or its note says; 0: it says nothing. */
 static int team_of_code(const rlx_program_kernel *k)
 {
     static const char *const words[] = {".reqntid ", ".maxntid "};
@@ -143,10 +160,10 @@ static int team_of_code(const rlx_program_kernel *k)
     }
     for (; at && at < end && *at >= '0' && *at <= '9' && team < 1 << 20; at++)
         team = 10 * team + (*at - '0');
-    return team;
+    return at ? team : team_of_note(k);
 }
 
-/* Of a code object the most that the driver knows is what it was made for. */
+/* Of code that says nothing the most that the driver knows is what it was made for. */
 static rlx_status choose_team(const maker *m, const rlx_program_kernel *from, rlx_gpu_kernel *k)
 {
     int most;

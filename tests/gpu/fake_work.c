@@ -169,6 +169,17 @@ static bool read_entry(const char *ptx, const char *name, fake_object *f)
     return true;
 }
 
+/* What a code object's note says of its team, in MessagePack; host code, which stands for one, has none. */
+static int read_note(const fake_object *module)
+{
+    static const char word[] = ".max_flat_workgroup_size";
+    const uint8_t *at = memmem(module->data, module->bytes, word, sizeof word - 1);
+    if (!at)
+        return rlx_fake_driver.team;
+    at += sizeof word - 1;
+    return *at == 0xcd ? at[1] << 8 | at[2] : *at == 0xcc ? at[1] : *at;
+}
+
 rlx_gpu_result fake_get_function(rlx_gpu_function *out, rlx_gpu_module m, const char *name)
 {
     BEGIN(get_function);
@@ -176,7 +187,7 @@ rlx_gpu_result fake_get_function(rlx_gpu_function *out, rlx_gpu_module m, const 
     if (!f)
         return fake_end(INVALID);
     f->of = module;
-    f->team = rlx_fake_driver.team;
+    f->team = read_note(module);
     f->nbuffers = -1;
     snprintf(f->name, sizeof f->name, "%s", name);
     *out = f;

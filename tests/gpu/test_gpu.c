@@ -337,18 +337,17 @@ END_TEST
 /* ---- code */
 
 /* What is made for the device itself, as its driver is given it: the driver finds its entry, team and arguments, and runs nothing. */
-START_TEST(ptx_is_launched_as_it_says)
+static void launch_as_it_says(rlx_gpu_kind kind, const char *device, const char *refusal)
 {
-    fake_driver *v = drivers[RLX_GPU_CUDA];
+    fake_driver *v = drivers[kind];
     const float *out;
     rlx_session *s;
     v->run = NULL;
     EXPECT_OK(
-        rlx_context_create(&(rlx_context_options){.device = "cuda:1", .no_cache = true}, &gpu.cx));
+        rlx_context_create(&(rlx_context_options){.device = device, .no_cache = true}, &gpu.cx));
     layers_make_weights(&gpu.w);
     v->most = 16;
-    EXPECT_ERROR(layers_compile(gpu.cx, gpu.w, &gpu.e), RLX_UNSUPPORTED,
-                 "takes more than Fake NVIDIA 1 has: 16 are its most");
+    EXPECT_ERROR(layers_compile(gpu.cx, gpu.w, &gpu.e), RLX_UNSUPPORTED, refusal);
     v->most = 1024; /* the code's team stands */
     EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
     v->most = 0;
@@ -364,6 +363,17 @@ START_TEST(ptx_is_launched_as_it_says)
     layers_close_gpu();
     v->run = world_run;
     expect_silence(v);
+}
+
+START_TEST(ptx_is_launched_as_it_says)
+{
+    launch_as_it_says(RLX_GPU_CUDA, "cuda:1", "takes more than Fake NVIDIA 1 has: 16 are its most");
+}
+END_TEST
+
+START_TEST(code_objects_are_launched_as_they_say)
+{
+    launch_as_it_says(RLX_GPU_HIP, "hip:1", "takes more than Fake AMD 1 has: 16 are its most");
 }
 END_TEST
 
@@ -653,6 +663,7 @@ int main(void)
     SUITE_TEST(s, "contexts_by_name", contexts_by_name);
     SUITE_TEST(s, "devices_are_listed", devices_are_listed);
     SUITE_TEST(s, "ptx_is_launched_as_it_says", ptx_is_launched_as_it_says);
+    SUITE_TEST(s, "code_objects_are_launched_as_they_say", code_objects_are_launched_as_they_say);
     SUITE_TEST(s, "kernels_are_made_by_the_contexts_threads",
                kernels_are_made_by_the_contexts_threads);
     SUITE_TEST(s, "drivers_code_is_kept", drivers_code_is_kept);
@@ -661,7 +672,7 @@ int main(void)
     SUITE_TEST(s, "a_step_is_one_graph", a_step_is_one_graph);
     SUITE_TEST(s, "a_missing_wait_is_seen", a_missing_wait_is_seen);
     SUITE_TEST(s, "times_are_taken", times_are_taken);
-    const int code = suite_run(s, 16);
+    const int code = suite_run(s, 17);
     rlx_executable_destroy(cpu.e);
     rlx_context_destroy(cpu.cx);
     rlx_weights_destroy(cpu.w);

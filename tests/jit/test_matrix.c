@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jit/code_object.h"
 #include "jit/matrix_units.h"
 #include "tests/jit/emulated.h"
 #include "tests/jit/matrix_kernels.h"
@@ -48,12 +49,12 @@ END_TEST
 
 /* Units of AMD's, whose fragments are as wide as high; teams of one and of two waves. A sample;
  * with `all` each shape goes by two of them. */
-enum { PROCESSORS = 4 };
+static const char *const processors[] = {"gfx90a", "gfx942", "gfx1100", "gfx1200"};
+enum { PROCESSORS = sizeof processors / sizeof *processors };
 static bool all_shapes;
 
 START_TEST(fragments_of_amd)
 {
-    static const char *const processors[] = {"gfx90a", "gfx942", "gfx1100", "gfx1200"};
     subject s;
     matrix_kernels_parse(&s, shapes, SHAPES);
     int i = 0;
@@ -88,12 +89,12 @@ static int count(const char *text, const char *what)
 
 START_TEST(assembled)
 {
-    static const char *const processors[] = {"sm_80", "sm_90", "sm_90a"};
+    static const char *const sms[] = {"sm_80", "sm_90", "sm_90a"};
     subject s;
     matrix_kernels_parse(&s, prompts, PROMPTS);
     int i = 0;
     for (const rlx_ir_func *k = s.module->first; k; k = k->next, i++) {
-        const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = processors[i % 3]};
+        const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = sms[i % 3]};
         const matrix_kernel *of = &prompts[i];
         uint8_t *ptx;
         size_t bytes;
@@ -107,6 +108,38 @@ START_TEST(assembled)
         if (have_ptxas())
             ck_assert_int_eq(ptxas_assemble(k->name, (char *)ptx, bytes, t.processor).spills, 0);
         free(ptx);
+    }
+    subject_destroy(&s);
+}
+END_TEST
+
+/* As code objects: matrix instructions as many as fragments want, and nothing in memory that a register
+ * should hold (conditions of stores may go to lanes of one). */
+START_TEST(assembled_for_amd)
+{
+    static const char *const mnemonics[] = {"v_mfma_i32_16x16x16", "v_mfma_i32_16x16x32",
+                                            "v_wmma_i32_16x16x16", "v_wmma_i32_16x16x16"};
+    subject s;
+    matrix_kernels_parse(&s, prompts, PROMPTS);
+    int i = 0;
+    for (const rlx_ir_func *k = s.module->first; k; k = k->next, i++) {
+        const int p = (i + 1) % PROCESSORS;
+        const rlx_jit_target t = {.kind = RLX_JIT_AMDGPU, .processor = processors[p]};
+        const int waves = p < 2 ? 2 : 4, halves = p == 1 || group_of(&prompts[i]) == 16 ? 1 : 2;
+        rlx_text text = {0};
+        rlx_code_object o;
+        uint8_t *code;
+        size_t bytes;
+        EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
+        EXPECT_OK(rlx_code_object_read(code, bytes, &o));
+        ck_assert_int_eq(o.vgpr_spills + o.scratch_bytes, 0);
+        ck_assert_int_le(o.vgprs, 256); /* two waves of a SIMD, at least */
+        EXPECT_OK(rlx_jit_print_kernel(k, &t, RLX_JIT_ASM, &text));
+        ck_assert_int_eq(count(text.data, mnemonics[p]),
+                         prompts[i].m / 16 * (prompts[i].n / 16) / waves * halves);
+        ck_assert_int_eq(count(text.data, "accvgpr"), 0);
+        rlx_text_deinit(&text);
+        free(code);
     }
     subject_destroy(&s);
 }
@@ -157,6 +190,10 @@ START_TEST(refused)
         EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &t, &code, &bytes), RLX_UNSUPPORTED,
                      "invocations for sm_80: its matrix unit takes 32");
     }
+    t = (rlx_jit_target){.kind = RLX_JIT_AMDGPU, .processor = "gfx942", .team = 96};
+    EXPECT_ERROR(rlx_jit_lir_target(&t, &lir), RLX_UNSUPPORTED, "its matrix unit takes 64");
+    t.processor = "gfx1100";
+    EXPECT_ERROR(rlx_jit_lir_target(&t, &lir), RLX_UNSUPPORTED, "its matrix unit takes 32");
     subject_destroy(&s);
 }
 END_TEST
@@ -193,8 +230,9 @@ int main(int argc, char **argv)
     tcase_add_loop_test(amd, fragments_of_amd, 0, PROCESSORS);
     suite_add_tcase(s, amd);
     SUITE_TEST(s, "assembled", assembled);
+    SUITE_TEST(s, "assembled_for_amd", assembled_for_amd);
     SUITE_TEST(s, "blocks_of_a_processor", blocks_of_a_processor);
     SUITE_TEST(s, "refused", refused);
     SUITE_TEST(s, "swizzles", swizzles);
-    return suite_run(s, 5 + PROCESSORS);
+    return suite_run(s, 6 + PROCESSORS);
 }

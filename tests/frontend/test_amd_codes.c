@@ -1,0 +1,223 @@
+/* Products of codes of 512 tokens as code for AMD's GPUs: by matrix units, and by words of four as the rows
+ * behind a selection are multiplied; one matrix, and two that go together. No register is spilled, but
+ * by words where two go together; nothing lies in accumulators, and matrix instructions are as many as
+ * fragments want.
+ * RLX_PRINT_COUNTS=1 prints the table of bench/results/2026-11-30-gpu-kernels.md. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/rlx.h"
+#include "runtime/base/format.h"
+#include "tests/runtime/suite.h"
+
+enum { TOKENS = 512, WIDTH = 2048, TEAM = 128 };
+
+static const struct {
+    const char *name, *matrix; /* the instruction */
+    int fragments, halves;     /* of a wave; instructions for 32 elements */
+} processors[] = {{"gfx90a", "\tv_mfma_i32_16x16x16", 8, 2},
+                  {"gfx942", "\tv_mfma_i32_16x16x32", 8, 1},
+                  {"gfx1100", "\tv_wmma_i32_16x16x16_iu8", 4, 2},
+                  {"gfx1200", "\tv_wmma_i32_16x16x16_iu8", 4, 2}};
+enum { PROCESSORS = sizeof processors / sizeof *processors };
+
+static const struct {
+    rlx_format format;
+    const char *name;
+    int group;
+    bool two; /* gate and up, in one kernel */
+} cases[] = {{RLX_Q8_0, "q8_0", 32, false}, {RLX_Q4_0, "q4_0", 32, false},
+             {RLX_Q4_K, "q4_k", 32, false}, {RLX_Q6_K, "q6_k", 16, false},
+             {RLX_Q8_0, "q8_0", 32, true},  {RLX_Q4_K, "q4_k", 32, true},
+             {RLX_Q6_K, "q6_k", 16, true}};
+enum { CASES = sizeof cases / sizeof *cases };
+
+/* ---- assembly ---- */
+
+/* The line after p's. */
+static const char *after(const char *p)
+{
+    p = strchr(p, '\n');
+    return p ? p + 1 : NULL;
+}
+
+static bool begins(const char *line, const char *word)
+{
+    return strncmp(line, word, strlen(word)) == 0;
+}
+
+static bool is_instruction(const char *line)
+{
+    return line[0] == '\t' && line[1] >= 'a' && line[1] <= 'z';
+}
+
+/* From the line of a label to the last branch back to it before `stop`; NULL: there is none. */
+static const char *loop_end(const char *label, const char *stop)
+{
+    const size_t n = strcspn(label, ":");
+    const char *end = NULL;
+    for (const char *p = after(label); p && p < stop; p = after(p)) {
+        const char *to =
+            begins(p, "\ts_cbranch") || begins(p, "\ts_branch") ? strstr(p, ".LBB") : NULL;
+        if (to && to < strchr(p, '\n') && !strncmp(to, label, n) && to[n] == '\n')
+            end = p;
+    }
+    return end;
+}
+
+/* Instructions of a loop's body, those of loops inside `times` times. */
+static int count_loop(const char *p, const char *end, int times)
+{
+    int n = 0;
+    for (p = after(p); p && p <= end; p = after(p)) {
+        const char *inner = begins(p, ".LBB") ? loop_end(p, end) : NULL;
+        if (inner) {
+            for (; p < inner; p = after(p))
+                n += times * is_instruction(p);
+        }
+        n += is_instruction(p);
+    }
+    return n;
+}
+
+/* The last loop with a barrier that has no such loop inside: a step of K. */
+static int count_step(const char *text, const char *stop, int times)
+{
+    const char *label = NULL, *last = NULL;
+    for (const char *p = text; p && p < stop; p = after(p)) {
+        const char *end = begins(p, ".LBB") ? loop_end(p, stop) : NULL;
+        const char *barrier = end ? strstr(p, "\ts_barrier") : NULL;
+        if (barrier && barrier < end) {
+            label = p;
+            last = end;
+        }
+    }
+    return label ? count_loop(label, last, times) : 0;
+}
+
+static int64_t noted(const char *text, const char *key)
+{
+    const char *p = strstr(text, key);
+    ck_assert_msg(p != NULL, "no %s", key);
+    return strtoll(p + strlen(key), NULL, 10);
+}
+
+/* ---- a kernel ---- */
+
+typedef struct facts {
+    int64_t vgprs, spills, team_bytes;
+    int matrix, instructions,
+        products; /* of a wave; of a step; multiply-adds of an invocation in a step */
+} facts;
+
+static facts look_at(const char *text, int number, int processor, bool unit)
+{
+    const char *stop = strstr(text, "s_endpgm"), *step = strstr(text, unit ? "__m64n64k" : "n16k");
+    facts f = {.vgprs = noted(text, ".vgpr_count:"),
+               .spills = noted(text, ".vgpr_spill_count:") + noted(text, ".sgpr_spill_count:"),
+               .team_bytes = noted(text, ".group_segment_fixed_size:")};
+    ck_assert(stop != NULL && step != NULL);
+    const int k = atoi(strchr(step, 'k') + 1);
+    const int tile = unit ? 64 * 64 : 8 * 16;
+    f.products = tile * k / TEAM * (cases[number].two ? 2 : 1);
+    f.instructions = count_step(text, stop, unit ? k / cases[number].group : 1);
+    for (const char *p = text; (p = strstr(p, processors[processor].matrix)) && p < stop; p++)
+        f.matrix++;
+    return f;
+}
+
+/* The first kernel of the text that multiplies codes. */
+static facts check_text(char *text, int number, int processor, bool unit)
+{
+    char *kernel = strstr(text, "_contract_");
+    ck_assert_ptr_nonnull(kernel);
+    ck_assert(!unit || !strstr(text, "accvgpr"));
+    return look_at(kernel, number, processor, unit);
+}
+
+static rlx_flow *make_flow(bool two)
+{
+    rlx_flow *f;
+    EXPECT_OK(rlx_flow_create("codes", &f));
+    rlx_flow_input(f, "x", RLX_F32, 2, (int64_t[]){rlx_flow_symbol(f, "TOKENS"), WIDTH});
+    if (two)
+        rlx_flow_swiglu(f, "w", "u", "d");
+    else
+        rlx_flow_linear(f, "w", NULL);
+    rlx_flow_output(f, "y");
+    return f;
+}
+
+static facts compile(rlx_context *cx, int number, int processor, bool unit)
+{
+    static const char *const names[] = {"w", "u", "d"};
+    const rlx_bucket bucket = {"TOKENS", TOKENS};
+    const rlx_compile_options o = {.buckets = &bucket,
+                                   .nbuckets = 1,
+                                   .precision = RLX_FAST,
+                                   .phase = unit ? RLX_PREFILL : RLX_DECODE};
+    const size_t bytes = (size_t)rlx_format_bytes(cases[number].format, (int64_t)WIDTH * WIDTH);
+    void *zeros = calloc(1, bytes);
+    char level[32], *text;
+    rlx_weights *w;
+    ck_assert_ptr_nonnull(zeros);
+    EXPECT_OK(rlx_weights_create(&w));
+    for (int i = 0; i < (cases[number].two ? 3 : 1); i++)
+        EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){.name = names[i],
+                                                   .format = cases[number].format,
+                                                   .rank = 2,
+                                                   .dim = {WIDTH, WIDTH},
+                                                   .data = zeros,
+                                                   .bytes = bytes}));
+    rlx_flow *f = make_flow(cases[number].two);
+    snprintf(level, sizeof level, "amdgcn@hip:%s", processors[processor].name);
+    EXPECT_OK(rlx_flow_inspect(cx, f, w, &o, level, &text));
+    const facts found = check_text(text, number, processor, unit);
+    free(text);
+    rlx_flow_destroy(f);
+    rlx_weights_destroy(w);
+    free(zeros);
+    return found;
+}
+
+static void check_case(rlx_context *cx, int number, int processor, bool prints)
+{
+    for (int unit = 0; unit < 2; unit++) {
+        const facts f = compile(cx, number, processor, unit);
+        const int halves = cases[number].group == 16 ? 1 : processors[processor].halves;
+        const int fragments = processors[processor].fragments * (cases[number].two ? 2 : 1);
+        ck_assert_int_eq(f.matrix, unit ? fragments * halves : 0);
+        ck_assert_int_gt(f.instructions, 0);
+        if (unit || !cases[number].two)
+            ck_assert_msg(!f.spills, "%s for %s spills %lld registers", cases[number].name,
+                          processors[processor].name, (long long)f.spills);
+        if (prints)
+            printf("| %s%s | %s | %s | %d | %d | %.2f | %lld | %lld | %lld |\n", cases[number].name,
+                   cases[number].two ? ", gate and up" : "", processors[processor].name,
+                   unit ? "matrix unit" : "bytes", f.products, f.instructions,
+                   (double)f.instructions / f.products, (long long)f.vgprs, (long long)f.spills,
+                   (long long)f.team_bytes);
+    }
+}
+
+/* Each case for one processor; to print, all for all. */
+START_TEST(products)
+{
+    const bool prints = getenv("RLX_PRINT_COUNTS");
+    rlx_context *cx;
+    EXPECT_OK(rlx_context_create(&(rlx_context_options){.no_cache = true}, &cx));
+    for (int i = 0; i < CASES; i++)
+        for (int p = 0; p < PROCESSORS; p++)
+            if (prints || p == i % PROCESSORS)
+                check_case(cx, i, p, prints);
+    rlx_context_destroy(cx);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("amd codes");
+    SUITE_TEST(s, "products", products);
+    return suite_run(s, 1);
+}
