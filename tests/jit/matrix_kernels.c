@@ -14,7 +14,7 @@ static bool is_plain(const matrix_kernel *s)
     return strcmp(s->format, "i8") == 0;
 }
 
-static int group_of(const matrix_kernel *s)
+int matrix_kernel_group(const matrix_kernel *s)
 {
     return is_plain(s) ? 32 : rlx_format_group(format_of(s));
 }
@@ -50,7 +50,7 @@ static void put_rows(rlx_text *t, const matrix_kernel *s, char at, int width)
     if (has_min(s))
         rlx_text_putf(
             t, "      %%x%c = load %%xs, %%r, %%h%c, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n",
-            at, at, s->m, width / group_of(s));
+            at, at, s->m, width / matrix_kernel_group(s));
 }
 
 /* A copy of those to the stage that is the step's. */
@@ -95,13 +95,13 @@ static void put_stage(rlx_text *t, const matrix_kernel *s)
                   s->m, s->k, s->m, s->k / 32);
     if (has_min(s))
         rlx_text_putf(t, "      %%x0 = load %%rx, %%t0, %%z, %%z {axes=[1,2]} : f32<%dx%d>\n", s->m,
-                      s->k / group_of(s));
+                      s->k / matrix_kernel_group(s));
 }
 
 /* The step's loads and products; `at` names the values, `width` elements from %k. */
 static void put_step(rlx_text *t, const matrix_kernel *s, char at, int width, const char *acc)
 {
-    const int g = group_of(s);
+    const int g = matrix_kernel_group(s);
     const bool plain = is_plain(s);
     put_place(t, at);
     if (s->stages && at == '0')
@@ -151,7 +151,8 @@ static void put_residual(rlx_text *t, const matrix_kernel *s)
 /* y = x w^T + bias + column number + residual: what follows the sums lies as they do. */
 static void put_kernel(rlx_text *t, int number, const matrix_kernel *s)
 {
-    const int groups = s->depth / group_of(s), whole = s->depth / s->k, rest = s->depth % s->k;
+    const int groups = s->depth / matrix_kernel_group(s), whole = s->depth / s->k,
+              rest = s->depth % s->k;
     rlx_text_putf(t, "  kernel @rows%d(%%act: global i8[TOKENS,%d], %%as: global f32[TOKENS,%d], ",
                   number, s->depth, s->depth / 32);
     if (is_plain(s))
@@ -171,7 +172,7 @@ static void put_kernel(rlx_text *t, int number, const matrix_kernel *s)
                       "    %%stages = const {ivalue=%d} : i64\n"
                       "    %%ahead = const {ivalue=%d} : i64\n",
                       s->stages, s->m, s->k, s->stages, s->m, s->k / 32, s->stages, s->m,
-                      s->k / group_of(s), s->stages, s->stages - 1);
+                      s->k / matrix_kernel_group(s), s->stages, s->stages - 1);
     rlx_text_putf(t,
                   "    %%nt = extent {extent=ceildiv(TOKENS,%d)} : i64\n"
                   "    %%nl = extent {extent=TOKENS} : i64\n"
@@ -184,7 +185,7 @@ static void put_kernel(rlx_text *t, int number, const matrix_kernel *s)
                   "      %%r = map %%i, %%m {fn=mul} : i64\n"
                   "      %%c = map %%j, %%n {fn=mul} : i64\n",
                   s->m, (s->columns + s->n - 1) / s->n, s->columns, s->m, s->n, s->k, whole,
-                  group_of(s));
+                  matrix_kernel_group(s));
     if (s->stages)
         put_ring(t, s);
     rlx_text_putf(

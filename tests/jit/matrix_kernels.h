@@ -13,6 +13,7 @@ typedef struct matrix_kernel {
     bool deep;          /* the residual comes as rows of one element, whose sums are as they are */
     int stages;         /* of a ring that rows come through; 0: they are read from memory */
 } matrix_kernel;
+int matrix_kernel_group(const matrix_kernel *k); /* elements that have one scale */
 
 /* Kernels @rows0, @rows1, ..: y = x w^T + bias + column number + residual, of 37 tokens. */
 void matrix_kernels_parse(subject *s, const matrix_kernel *which, int n);
