@@ -68,12 +68,18 @@ static void read_registers(rlx_emit *e)
     e->teams = LLVMBuildZExt(e->entry, teams, e->i64, "");
 }
 
+/* By wgmma ptxas spills nothing without a word on blocks, and takes more registers with one. */
+static bool wants_blocks(const rlx_emit *e)
+{
+    return e->nfragments && e->matrix->a_words;
+}
+
 static rlx_status begin(rlx_emit *e)
 {
     RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
     read_registers(e);
     RLX_TRY(rlx_emit_gpu_buffers(e));
-    annotate_all(e, e->nfragments > 0, has_rows(e->kernel->body));
+    annotate_all(e, wants_blocks(e), has_rows(e->kernel->body));
     return RLX_OK;
 }
 
@@ -102,8 +108,8 @@ static LLVMValueRef dot4(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueR
     return LLVMBuildCall2(e->b, type, dp4a, args, 3, "");
 }
 
-/* LLVM does not say of these that all invocations must come to them together. */
-static void converge(rlx_emit *e, LLVMValueRef call)
+/* LLVM does not know it of mma.sync, nor of inline assembly. */
+void rlx_emit_converge(rlx_emit *e, LLVMValueRef call)
 {
     static const char name[] = "convergent";
     if (!LLVMIsACallInst(call))
@@ -120,7 +126,7 @@ static void call_mma(rlx_emit *e, const char *name, LLVMValueRef *args, int n, L
     for (int i = 0; i < SUMS; i++)
         args[n + i] = sums[i];
     LLVMValueRef all = rlx_emit_intrinsic(e, name, NULL, args, n + SUMS);
-    converge(e, all);
+    rlx_emit_converge(e, all);
     for (unsigned i = 0; i < SUMS; i++)
         sums[i] = LLVMBuildExtractValue(e->b, all, i, "");
 }
@@ -159,7 +165,7 @@ void rlx_emit_ldmatrix(rlx_emit *e, int n, LLVMValueRef at, LLVMValueRef *words)
                                         [2] = "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.b16",
                                         [4] = "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.b16"};
     LLVMValueRef all = rlx_emit_intrinsic(e, names[n], LLVMTypeOf(at), &at, 1);
-    converge(e, all);
+    rlx_emit_converge(e, all);
     for (unsigned i = 0; i < (unsigned)n; i++)
         words[i] = n == 1 ? all : LLVMBuildExtractValue(e->b, all, i, "");
 }

@@ -181,17 +181,28 @@ static void store_if(rlx_emit *e, LLVMValueRef x, LLVMValueRef p, LLVMValueRef l
     LLVMPositionBuilderAtEnd(e->b, join);
 }
 
-void rlx_emit_team_put(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to, int64_t stride)
+void rlx_emit_team_put_by(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to,
+                          rlx_emit_index_fn *index_of, int64_t stride)
 {
     const rlx_emit_tile *t = rlx_emit_get(e, v);
     for (int p = 0; p < t->n; p++) {
         LLVMValueRef at[RLX_MAX_TILE_RANK], valid;
         position(e, &v->type, element(e, &v->type, p, &valid), at);
-        LLVMValueRef index = linear(e, at[0], stride, at[1]);
+        LLVMValueRef index = index_of(e, at[0], at[1], stride);
         store_if(e, rlx_emit_to_memory(e, v->type.format, t->part[p]),
                  LLVMBuildGEP2(e->b, rlx_emit_memory_type(e, v->type.format), to, &index, 1, ""),
                  valid);
     }
+}
+
+static LLVMValueRef by_rows(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t stride)
+{
+    return linear(e, i, stride, j);
+}
+
+void rlx_emit_team_put(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to, int64_t stride)
+{
+    rlx_emit_team_put_by(e, v, to, by_rows, stride);
 }
 
 int rlx_emit_deal_count(const rlx_emit *e, const rlx_emit_deal *d)

@@ -22,6 +22,10 @@ void rlx_emit_team_place(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMVal
 int64_t rlx_emit_team_tile_bytes(const rlx_emit *e, const rlx_ir_type *tile);
 /* Writes a tile of rank 2 to team memory, its rows `stride` elements apart. */
 void rlx_emit_team_put(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to, int64_t stride);
+/* The same with element [i, j] as number index(i, j): i32. */
+typedef LLVMValueRef rlx_emit_index_fn(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t stride);
+void rlx_emit_team_put_by(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to,
+                          rlx_emit_index_fn *index, int64_t stride);
 
 /* Pieces of rows that a team deals among its invocations, neighbours getting neighbours. */
 typedef struct rlx_emit_deal {
@@ -45,6 +49,7 @@ void rlx_emit_team_put_codes(rlx_emit *e, const rlx_ir_node *load, LLVMValueRef 
 typedef struct rlx_emit_rows {
     LLVMValueRef at;
     int64_t plus, stride; /* the first lies so many bytes behind */
+    int64_t apart; /* bytes from a row's piece of 16 to the next one; 0: they lie side by side */
     bool swizzled;
 } rlx_emit_rows;
 /* Whether the target's copies run by themselves; whether an async store is such a copy, whether a load is of one and
@@ -85,6 +90,9 @@ LLVMValueRef rlx_emit_matrix_along(rlx_emit *e, const rlx_matrix_axis *x, int i)
  * `stride` bytes apart. */
 void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRef to,
                               int64_t stride);
+/* The same of codes, pieces of 16 of all rows one behind the other, the next piece of a row `apart`: not out of blocks. */
+rlx_status rlx_emit_matrix_put_pieces(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_value *codes,
+                                      LLVMValueRef to, int64_t apart);
 /* for h below count: `step` adds to sums, of which `out` has as many as acc, and acc's values before; `rolled`: not even
  * assemblers may unroll it. */
 typedef void rlx_emit_step_fn(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *sums);
@@ -94,6 +102,11 @@ rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t 
 /* llvm_team_floats.c: contract_rows; its bytes of the exchange. */
 rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n);
 int64_t rlx_emit_matrix_float_bytes(const rlx_ir_node *contract_rows);
+/* llvm_wgmma.c: dot_rows by wgmma, where the target's unit has no words of a; bytes of the exchange. */
+rlx_status rlx_emit_wgmma_dot_rows(rlx_emit *e, const rlx_ir_node *n);
+int64_t rlx_emit_wgmma_bytes(const rlx_emit *e, const rlx_ir_node *dot_rows);
+/* llvm_nvptx.c: says of a call that all invocations must come to it together. */
+void rlx_emit_converge(rlx_emit *e, LLVMValueRef call);
 /* llvm_nvptx.c: an engine's multiply and multiply_floats by mma.sync, load_matrices by ldmatrix, copy, commit and wait by
  * cp.async; llvm_amdgpu_matrix.c: multiply by MFMA and WMMA. */
 void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,

@@ -130,15 +130,17 @@ void rlx_emit_copy_rows(rlx_emit *e, const rlx_ir_node *load, const rlx_emit_row
     LLVMValueRef first = rlx_emit_offset(e, e->i8, to->at, rlx_emit_int(e->i64, to->plus));
     rlx_emit_deal d = {.rows = tile->dim[0], .per_row = row_bytes / CHUNK, .room = a.room[0]};
     for (int i = 0; i < rlx_emit_deal_count(e, &d); i++) {
-        LLVMValueRef row, byte, live;
+        LLVMValueRef row, piece, live;
         int64_t on;
-        rlx_emit_deal_at(e, &d, i, &row, &on, &byte, &live);
-        byte = rlx_emit_mul(e->b, byte, rlx_emit_int(e->i32, CHUNK));
+        rlx_emit_deal_at(e, &d, i, &row, &on, &piece, &live);
+        LLVMValueRef byte = rlx_emit_mul(e->b, piece, rlx_emit_int(e->i32, CHUNK));
         LLVMValueRef from = rlx_emit_dealt(e, a.base, row, on, apart);
         if (live && !e->target->copies) /* what is not live is read, too */
             from = LLVMBuildSelect(e->b, live, from, a.base, "");
         from = LLVMBuildGEP2(e->b, e->i8, from, &byte, 1, "");
         LLVMValueRef at = rlx_emit_dealt(e, first, row, on, rlx_emit_int(e->i64, to->stride));
+        if (to->apart)
+            byte = rlx_emit_mul(e->b, piece, rlx_emit_int(e->i32, to->apart));
         if (to->swizzled) {
             row = rlx_emit_add(e->b, row, rlx_emit_int(e->i32, on % EIGHT));
             byte = rlx_emit_swizzle(e, to->stride, row, byte);

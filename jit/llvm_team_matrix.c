@@ -203,9 +203,10 @@ static operands operands_of(const rlx_emit *e, const rlx_ir_node *n)
 
 int64_t rlx_emit_matrix_bytes(const rlx_emit *e, const rlx_ir_node *n)
 {
+    const rlx_matrix_unit *u = e->target->matrix;
     if (n->op == RLX_LIR_CONTRACT_ROWS)
         return rlx_emit_matrix_float_bytes(n);
-    return operands_of(e, n).bytes;
+    return u && !u->a_words ? rlx_emit_wgmma_bytes(e, n) : operands_of(e, n).bytes;
 }
 
 static bool has_effect(const rlx_emit *e, const rlx_ir_node *n)
@@ -283,6 +284,29 @@ void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef t
     bool copies; /* whether or not: the caller ends them */
     rlx_emit_rows rows = {.at = to, .stride = stride};
     put_operand(e, v, &rows, stride / element_bytes(&v->type), &copies);
+}
+
+static LLVMValueRef by_pieces(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t apart)
+{
+    LLVMValueRef piece = rlx_emit_int(e->i32, RLX_MATRIX_CHUNK);
+    LLVMValueRef at = LLVMBuildUDiv(e->b, j, piece, "");
+    at = rlx_emit_mul(e->b, at, rlx_emit_int(e->i32, apart));
+    at = rlx_emit_add(e->b, at, rlx_emit_mul(e->b, i, piece));
+    return rlx_emit_add(e->b, at, LLVMBuildURem(e->b, j, piece, ""));
+}
+
+rlx_status rlx_emit_matrix_put_pieces(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_value *codes,
+                                      LLVMValueRef to, int64_t apart)
+{
+    const rlx_ir_node *load = deferred(e, codes);
+    const rlx_emit_rows rows = {.at = to, .stride = RLX_MATRIX_CHUNK, .apart = apart};
+    if (!load)
+        rlx_emit_team_put_by(e, codes, to, by_pieces, apart);
+    else if (rlx_format_get(load->in[0]->type.format)->kind == RLX_KIND_BLOCK)
+        return rlx_emit_unsupported(e, n, "rows of tokens out of blocks");
+    else
+        rlx_emit_copy_rows(e, load, &rows);
+    return RLX_OK;
 }
 
 static void put_operands(rlx_emit *e, const rlx_ir_node *n, operands *o)
@@ -551,6 +575,8 @@ rlx_status rlx_emit_matrix_dot_rows(rlx_emit *e, const rlx_ir_node *n)
         return rlx_emit_unsupported(e, n, "%lldx%lld are no fragments of %dx%d for %d subgroups",
                                     (long long)type->dim[0], (long long)type->dim[1], x.unit->m,
                                     x.unit->n, e->target->team / x.unit->lanes);
+    if (!x.unit->a_words)
+        return rlx_emit_wgmma_dot_rows(e, n);
     x.columns = RLX_NEW_ARRAY(e->arena, side, x.s.n);
     if (!x.columns)
         return RLX_OOM();

@@ -1,6 +1,7 @@
 #include "jit/matrix_units.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "jit/gpu_target.h"
 
@@ -45,10 +46,25 @@ static const rlx_matrix_unit *amd_unit(const rlx_jit_target *t)
     return found;
 }
 
+/* Of processors whose code goes to no other: what multiplies in place of mma.sync, in teams that it takes. */
+static const struct {
+    const char *processor;
+    rlx_matrix_kind unit;
+} own[] = {{"sm_90a", RLX_MATRIX_WGMMA}};
+
+static int team_of(const rlx_jit_target *t)
+{
+    return t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM;
+}
+
 const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
 {
     if (t->kind == RLX_JIT_AMDGPU)
         return amd_unit(t);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (t->kind == RLX_JIT_NVPTX && t->processor && !strcmp(t->processor, own[i].processor) &&
+            team_of(t) % units[own[i].unit].lanes == 0)
+            return &units[own[i].unit];
     return has_mma(t) ? &units[RLX_MATRIX_MMA] : NULL;
 }
 
@@ -66,7 +82,7 @@ bool rlx_jit_copies(const rlx_jit_target *t)
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t)
 {
     const rlx_matrix_unit *u = rlx_jit_matrix_unit(t);
-    const int team = t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM;
+    const int team = team_of(t);
     if (!u || (team % u->lanes == 0 && (team & (team - 1)) == 0))
         return RLX_OK;
     return RLX_FAIL(RLX_UNSUPPORTED,

@@ -1,6 +1,6 @@
-/* Products of codes, bf16 and f16 in fast mode on a fake driver (fake_driver.h) whose device is one with a matrix unit: its mma.sync is
- * emulated (tests/jit/emulated_mma.c, emulated_mma_floats.c). Of codes the results are the CPU's to the bit; of the others
- * within what a unit may round, the same in every bucket. */
+/* Products of codes, bf16 and f16 in fast mode on a fake driver (fake_driver.h) whose device is one with a matrix unit: its mma.sync
+ * and wgmma are emulated (tests/jit/emulated_mma.c, emulated_mma_floats.c, emulated_wgmma.c). Of codes the results are the CPU's to
+ * the bit; of the others within what a unit may round, the same in every bucket. */
 #include <math.h>
 #include <string.h>
 
@@ -66,13 +66,15 @@ static char *multiply_codes(rlx_context *cx, float out[TOKENS][WIDE])
                     32, out);
 }
 
-/* A device with a matrix unit. */
-static fake_driver *open_ampere(rlx_context **cx)
+/* A device with a matrix unit: of that capability, in teams of so many. */
+static fake_driver *open_gpu(int major, int team, rlx_context **cx)
 {
     fake_driver *v = world_open_driver(RLX_GPU_CUDA);
-    v->major = 8;
+    v->major = major;
     v->minor = 0;
+    v->team = team;
     EXPECT_OK(world_open(&(rlx_context_options){.device = "cuda", .no_cache = true}, cx));
+    (*cx)->target.team = team;
     return v;
 }
 
@@ -84,20 +86,23 @@ static void close_quietly(rlx_context *cx, fake_driver *v)
     ck_assert_int_eq(v->live(), 0);
 }
 
-/* Where there is a matrix unit, products of codes go by it, and are the CPU's. */
+/* Where there is a matrix unit, products of codes go by it, and are the CPU's: by mma.sync, and by wgmma. */
 START_TEST(fast_prompts_go_by_the_matrix_unit)
 {
+    static const int majors[] = {8, 9}, teams[] = {32, 128};
     static float want[TOKENS][WIDE], got[TOKENS][WIDE];
     rlx_context *cx;
     EXPECT_OK(rlx_context_create(&(rlx_context_options){.no_cache = true}, &cx));
     free(multiply_codes(cx, want));
     rlx_context_destroy(cx);
-    fake_driver *v = open_ampere(&cx);
-    char *lir = multiply_codes(cx, got);
-    ck_assert_ptr_nonnull(strstr(lir, "dot_rows"));
-    ck_assert_mem_eq(got, want, sizeof want);
-    free(lir);
-    close_quietly(cx, v);
+    for (int i = 0; i < 2; i++) {
+        fake_driver *v = open_gpu(majors[i], teams[i], &cx);
+        char *lir = multiply_codes(cx, got);
+        ck_assert_ptr_nonnull(strstr(lir, "dot_rows"));
+        ck_assert_mem_eq(got, want, sizeof want);
+        free(lir);
+        close_quietly(cx, v);
+    }
 }
 END_TEST
 
@@ -122,7 +127,7 @@ static void check_halves(const rlx_tensor *w, float got[TOKENS][WIDE])
         }
 }
 
-/* Products of bf16 and f16 by it, whatever the bucket. */
+/* Products of bf16 and f16 by mma.sync, whatever the bucket; also where codes go by wgmma. */
 START_TEST(fast_prompts_multiply_halves)
 {
     static const rlx_format formats[] = {RLX_BF16, RLX_F16};
@@ -138,7 +143,7 @@ START_TEST(fast_prompts_multiply_halves)
     rlx_context *cx;
     for (int i = 0; i < WIDE * DEEP; i++)
         rlx_format_store(w.format, data, i, sin(i * 1.7));
-    fake_driver *v = open_ampere(&cx);
+    fake_driver *v = _i ? open_gpu(9, 128, &cx) : open_gpu(8, 32, &cx);
     emulated_mma_rounds = EMULATED_CUT;
     for (int i = 0; i < 3; i++) {
         char *lir = multiply(cx, &w, buckets[i], got);

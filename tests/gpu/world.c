@@ -46,7 +46,7 @@ static const loaded *code_of(const fake_kernel_launch *l)
     EXPECT_OK(rlx_elf_image_create(&object, 1, &c->run.image));
     *(void **)&c->run.run = rlx_elf_image_get(c->run.image, 0);
     c->run.invocations = (int)l->team;
-    c->run.subgroup = (int)l->team;
+    c->run.subgroup = l->team > HIP_TEAM ? CUDA_TEAM : (int)l->team; /* a warpgroup is of warps */
     return &c->run;
 }
 

@@ -13,7 +13,7 @@
 /* AVX-512's products of bytes and words, VNNI, AVX512-BF16, AMX (one set of tiles: in one thread).
  */
 extern const rlx_jit_emulation emulated_cpu;
-/* mma.sync of bytes, f16 and bf16, of the warps of a host team. */
+/* mma.sync of bytes, f16 and bf16, of the warps of a host team, and wgmma, of its warpgroups. */
 extern const rlx_jit_emulation emulated_gpu;
 /* How that adds up 16 products of f16 or bf16 and a sum, which nobody specifies: in f64, rounded once; in f32, one after
  * another; aligned to the largest term, what lies below its 24 bits cut off. */
@@ -27,6 +27,8 @@ bool emulated_tiles_are_free(void);
 rlx_jit_target emulated_target(const char *features);
 /* A host team of so many invocations, in warps, with mma.sync. */
 rlx_jit_target emulated_gpu_target(int invocations);
+/* Its like as sm_90a has it, with wgmma. */
+rlx_jit_target emulated_hopper_target(int invocations);
 /* The same as code for an AMD GPU has it ("gfx942"), with its MFMA or WMMA of bytes, in its waves. */
 rlx_jit_target emulated_amd_target(const char *processor, int invocations);
 

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "tests/jit/emulated_wgmma.h"
 #include "tests/jit/subject.h"
 
 /* The PTX ISA's tables of who has what ("Matrix Fragments for mma.m16n8k16 with integer types", "for
@@ -113,7 +114,7 @@ typedef struct copy {
     int bytes, group;
 } copy;
 
-static struct {
+static _Thread_local struct {
     int n, group;
     copy list[MOST_COPIES];
 } copies[INVOCATIONS];
@@ -184,10 +185,22 @@ static const rlx_emulated_instruction instructions[] = {
     {"llvm.nvvm.mma.m16n8k32.row.col.s8", mma_k32},
     {"llvm.nvvm.mma.m16n8k16.row.col.f32.f32", emulated_mma_f16},
     {"llvm.nvvm.mma.m16n8k16.row.col.bf16", emulated_mma_bf16},
+    {"fence.proxy.async", emulated_fence_proxy},
+    {"wgmma.mma_async", emulated_wgmma},
+    {"wgmma.wait_group", emulated_wgmma_wait},
 };
 
 const rlx_jit_emulation emulated_gpu = {.instruction = instructions,
                                         .n = sizeof instructions / sizeof *instructions};
+
+rlx_jit_target emulated_hopper_target(int invocations)
+{
+    return (rlx_jit_target){.kind = RLX_JIT_NVPTX,
+                            .processor = "sm_90a",
+                            .team = invocations,
+                            .subgroup = WARP,
+                            .emulation = &emulated_gpu};
+}
 
 rlx_jit_target emulated_gpu_target(int invocations)
 {

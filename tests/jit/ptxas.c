@@ -84,6 +84,7 @@ ptxas_report ptxas_assemble(const char *kernel, const char *ptx, size_t bytes, c
     unlink(path);
     ck_assert_msg(status == 0, "ptxas refuses @%s for %s: %s\n%s", kernel, arch,
                   text.data ? text.data : "", ptx);
+    ck_assert_msg(!text.data || !strstr(text.data, "wgmma"), "ptxas on @%s: %s", kernel, text.data);
     const ptxas_report report = report_of(text.data ? text.data : "");
     rlx_text_deinit(&text);
     return report;

@@ -11,7 +11,7 @@ bool have_ptxas(void); /* the first time it is not, says so */
 typedef struct ptxas_report {
     int registers, spills, shared; /* spills: bytes stored and loaded; shared: bytes */
 } ptxas_report;
-/* Fails the running test where ptxas refuses. */
+/* Fails the running test where ptxas refuses, or says that it puts products by wgmma one after the other. */
 ptxas_report ptxas_assemble(const char *kernel, const char *ptx, size_t bytes, const char *arch);
 
 #endif

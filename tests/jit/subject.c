@@ -312,6 +312,11 @@ int subject_gather(const void *own, size_t bytes, void *all)
     return lane;
 }
 
+void *subject_team_memory(void)
+{
+    return scheduler.running->self.team_memory;
+}
+
 int subject_invocation(void)
 {
     return scheduler.running->self.thread;

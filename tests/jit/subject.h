@@ -103,5 +103,6 @@ const char *target_name(const rlx_jit_target *t);
  * the same time, `bytes` each, in their order. Returns which of them calls. */
 int subject_gather(const void *own, size_t bytes, void *all);
 int subject_invocation(void); /* which of the team calls */
+void *subject_team_memory(void);
 
 #endif

@@ -1,6 +1,6 @@
 /* dot_rows by matrix units: tiles as fragments leave them, operands out of memory in every way that
  * there is, groups of both sizes, minima, limits, rings that copies fill ahead. Run by host teams whose
- * mma.sync, ldmatrix (whose rows may not share a bank) and cp.async, MFMA or WMMA are emulated, against the
+ * mma.sync, ldmatrix (whose rows may not share a bank) and cp.async, wgmma, MFMA or WMMA are emulated, against the
  * interpreter; assembled by ptxas where that is on PATH, without spills.
  * `test_jit_matrix all`: more of them (ctest: jit_matrix_all). */
 #include <stdlib.h>
@@ -34,6 +34,27 @@ static const matrix_kernel shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
+/* By wgmma: 64 columns of a warpgroup, tokens by eights; one warpgroup, or two below or beside each
+ * other. Codes come to team memory as above, so that most formats can wait for `all`. */
+static const matrix_kernel hopper_shapes[] = {
+    {8, 64, 64, 128, 40, "i8", false, false, 0},
+    {16, 64, 128, 160, 83, "q8_0", false, true, 0},
+    {32, 64, 128, 256, 64, "q4_0", true, false, 0},
+    {64, 64, 128, 512, 33, "q6_k", false, false, 0},
+    {24, 128, 128, 288, 150, "q5_1", false, false, 0},
+    {24, 64, 128, 256, 40, "q2_k", false, false, 0},
+    {16, 128, 64, 256, 70, "q3_k", false, false, 0},
+    {16, 64, 128, 160, 40, "iq4_nl", false, false, 0},
+    {48, 64, 128, 256, 64, "q4_k", false, false, 0},
+    {24, 64, 128, 256, 40, "iq4_xs", false, false, 0},
+    {16, 64, 64, 96, 40, "mxfp4", false, false, 0},
+    {40, 64, 128, 256, 40, "iq3_s", false, false, 0},
+    {16, 64, 128, 512, 40, "q8_0", false, false, 2},
+};
+static const int hopper_teams[] = {128, 256, 128, 256, 256, 128, 128, 128, 128, 128, 256, 128, 128};
+enum { HOPPER_SHAPES = sizeof hopper_shapes / sizeof *hopper_shapes, HOPPER_FEW = 6 };
+static bool all_shapes;
+
 START_TEST(fragments)
 {
     subject s;
@@ -47,11 +68,23 @@ START_TEST(fragments)
 }
 END_TEST
 
+START_TEST(warpgroups)
+{
+    subject s;
+    matrix_kernels_parse(&s, hopper_shapes, all_shapes ? HOPPER_SHAPES : HOPPER_FEW);
+    int i = 0;
+    for (const rlx_ir_func *k = s.module->first; k; k = k->next, i++) {
+        rlx_jit_target t = emulated_hopper_target(hopper_teams[i]);
+        subject_check(&s, k, &t, 7 + (uint64_t)i);
+    }
+    subject_destroy(&s);
+}
+END_TEST
+
 /* Units of AMD's, whose fragments are as wide as high; teams of one and of two waves. A sample;
  * with `all` each shape goes by two of them. */
 static const char *const processors[] = {"gfx90a", "gfx942", "gfx1100", "gfx1200"};
 enum { PROCESSORS = sizeof processors / sizeof *processors };
-static bool all_shapes;
 
 START_TEST(fragments_of_amd)
 {
@@ -99,9 +132,14 @@ START_TEST(assembled)
         uint8_t *ptx;
         size_t bytes;
         EXPECT_OK(rlx_jit_emit_kernel(k, &t, &ptx, &bytes));
-        ck_assert_int_eq(count((char *)ptx, "mma.sync"), of->m / 16 * (of->n / 8) / 4);
+        const int groups = of->k / matrix_kernel_group(of) * (of->m > 32 ? 2 : 1),
+                  hopper = strcmp(t.processor, "sm_90a") == 0;
+        ck_assert_int_eq(count((char *)ptx, "\tmma.sync"),
+                         hopper ? 0 : of->m / 16 * (of->n / 8) / 4);
+        ck_assert_int_eq(count((char *)ptx, "wgmma.mma_async"), hopper ? groups : 0);
+        ck_assert_int_eq(count((char *)ptx, "fence.proxy.async"), hopper);
         ck_assert_int_gt(count((char *)ptx, "cp.async.cg"), 0);
-        ck_assert_int_gt(count((char *)ptx, "ldmatrix"), 0);
+        ck_assert_int_eq(count((char *)ptx, "ldmatrix") > 0, !hopper);
         ck_assert_int_eq(count((char *)ptx, "cp.async.wait_all"), !of->stages);
         ck_assert_int_eq(count((char *)ptx, "cp.async.wait_group"), of->stages > 0);
         ck_assert_int_eq(count((char *)ptx, "cp.async.commit_group"), of->stages);
@@ -235,6 +273,7 @@ int main(int argc, char **argv)
     all_shapes = argc > 1 && !strcmp(argv[1], "all");
     Suite *s = suite_create("jit matrix");
     SUITE_TEST(s, "fragments", fragments);
+    SUITE_TEST(s, "warpgroups", warpgroups);
     TCase *amd = tcase_create("fragments_of_amd");
     tcase_set_timeout(amd, 0);
     tcase_add_loop_test(amd, fragments_of_amd, 0, PROCESSORS);
@@ -244,5 +283,5 @@ int main(int argc, char **argv)
     SUITE_TEST(s, "blocks_of_a_processor", blocks_of_a_processor);
     SUITE_TEST(s, "refused", refused);
     SUITE_TEST(s, "swizzles", swizzles);
-    return suite_run(s, 6 + PROCESSORS);
+    return suite_run(s, 7 + PROCESSORS);
 }

@@ -367,9 +367,11 @@ static const rlx_lir_target targets[] = {
      .l2_bytes = 1 << 20, .team_bytes = 1 << 20},
     {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 64, .threads = 8, .l1_bytes = 32768,
      .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {16, 8, 32, 32, false}, .copy_cycles = 800},
+    {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 256, .threads = 8, .l1_bytes = 32768,
+     .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {8, 64, 32, 128, false}},
 };
 
-/* Prefill of a GPU goes by its matrix unit, for weights in blocks. */
+/* The last is as wgmma's. Prefill of a GPU goes by its matrix unit, for weights in blocks. */
 static bool prefills(const rlx_lir_target *t, const shape *s)
 {
     return t->unit == RLX_UNIT_CPU || rlx_format_get(s->format)->kind == RLX_KIND_BLOCK;
@@ -471,7 +473,8 @@ static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precisio
         else
             expect_near(&plain[i], &want[i], i, 0.25f, rms(&plain[i]));
     for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
-        if (precision == RLX_MIR_PREFILL && !prefills(&targets[t], s))
+        const bool fragments = targets[t].byte_matrix.lanes > 32; /* is there for those of prefill */
+        if (precision == RLX_MIR_PREFILL ? !prefills(&targets[t], s) : fragments)
             continue;
         const bool wide = (t + seed) % 2; /* every target has either bucket, with other lengths */
         if (precision == RLX_MIR_PREFILL || !wide)

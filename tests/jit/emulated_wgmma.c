@@ -1,0 +1,130 @@
+#include "tests/jit/emulated_wgmma.h"
+
+#include <check.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "tests/jit/subject.h"
+
+/* The PTX ISA's words on wgmma.mma_async m64nNk32 of s8: register fragments of A and D, the matrix
+ * descriptor, the layout of B that is major in K without a swizzle.
+ *
+ * Registers of D are not to be read before a wait: until then they hold which multiplication they are
+ * of. It multiplies when it begins and again when it is waited for: what it reads of team memory has to
+ * stay the same between. */
+
+enum { WARP = 32, ROWS = 16, K = 32, MOST_N = 256, A_BYTES = 16, FLYING = 4, THREADS = 512 };
+enum { NAME = 0x57A10000 };
+
+typedef struct multiplication {
+    int n;
+    int8_t a[2][K]; /* rows groupID and groupID + 8 of this thread's warp */
+    uint64_t descriptor;
+    int32_t d[MOST_N / 2];
+} multiplication;
+
+static _Thread_local struct {
+    const void *memory; /* whose team it was last */
+    bool shown;         /* fence.proxy.async came since the last wait for all */
+    unsigned begun, done;
+    multiplication of[FLYING];
+} threads[THREADS];
+
+static uint32_t word_of(const void *arg)
+{
+    uint32_t v;
+    memcpy(&v, arg, sizeof v);
+    return v;
+}
+
+/* Element [k, column] of B: core matrices of 8 rows of 16 bytes. */
+static int8_t element(const uint8_t *shared, uint64_t descriptor, int k, int column)
+{
+    const uint64_t start = (descriptor & 0x3FFF) << 4, leading = (descriptor >> 16 & 0x3FFF) << 4,
+                   stride = (descriptor >> 32 & 0x3FFF) << 4;
+    ck_assert_uint_eq(descriptor >> 49, 0); /* no base offset, no swizzle */
+    return (int8_t)shared[start + (uint64_t)(k / 16) * leading + (uint64_t)(column / 8) * stride +
+                          (uint64_t)(column % 8 * 16 + k % 16)];
+}
+
+static void multiply(const uint8_t *shared, int thread, multiplication *m)
+{
+    for (int i = 0; i < m->n / 2; i++) {
+        const int column = i / 4 * 8 + thread % 4 * 2 + (i & 1);
+        m->d[i] = 0;
+        for (int k = 0; k < K; k++)
+            m->d[i] += m->a[i / 2 % 2][k] * element(shared, m->descriptor, k, column);
+    }
+}
+
+/* Rows of A that a thread has sums of, out of its warp's registers. */
+static void gather_rows(const void *const *args, multiplication *m)
+{
+    uint8_t own[A_BYTES], all[WARP][A_BYTES];
+    for (int i = 0; i < A_BYTES / 4; i++)
+        memcpy(&own[4 * i], args[1 + i], 4);
+    const int lane = subject_gather(own, sizeof own, all), group = lane >> 2;
+    for (int of = 0; of < 4; of++)
+        for (int i = 0; i < A_BYTES; i++) {
+            const bool upper = i < 4 || (i >= 8 && i < 12);
+            const int column = of * 4 + (i & 3) + (i < 8 ? 0 : 16);
+            m->a[upper ? 0 : 1][column] = (int8_t)all[4 * group + of][i];
+        }
+}
+
+/* args: N, four words of A, the descriptor. */
+void emulated_wgmma(void *result, const void *const *args)
+{
+    void *shared = subject_team_memory();
+    const int thread = subject_invocation();
+    ck_assert_int_lt(thread, THREADS);
+    ck_assert_msg(threads[thread].memory == shared && threads[thread].shown,
+                  "team memory is not shown to wgmma by fence.proxy.async");
+    const unsigned number = threads[thread].begun++;
+    ck_assert_uint_lt(number - threads[thread].done, FLYING);
+    multiplication *m = &threads[thread].of[number % FLYING];
+    m->n = (int)word_of(args[0]);
+    memcpy(&m->descriptor, args[5], sizeof m->descriptor);
+    gather_rows(args, m);
+    multiply(shared, thread, m);
+    for (int i = 0; i < m->n / 2; i++)
+        ((int32_t *)result)[i] = NAME + (int32_t)(number % FLYING * MOST_N) + i;
+}
+
+/* args: how many may go on; how many sums; the registers of one multiplication. */
+void emulated_wgmma_wait(void *result, const void *const *args)
+{
+    void *shared = subject_team_memory();
+    const int thread = subject_invocation();
+    const unsigned flying = word_of(args[0]), sums = word_of(args[1]);
+    const unsigned named = (word_of(args[2]) - NAME) / MOST_N;
+    ck_assert_uint_lt(named, FLYING);
+    multiplication *m = &threads[thread].of[named], again = *m;
+    threads[thread].done = threads[thread].begun - flying;
+    ck_assert_msg((threads[thread].done - 1 - named) % FLYING < FLYING - flying,
+                  "a sum is read that is not waited for");
+    ck_assert_uint_eq(sums, (unsigned)m->n / 2);
+    multiply(shared, thread, &again);
+    ck_assert_msg(memcmp(again.d, m->d, sizeof *m->d * sums) == 0,
+                  "team memory changes under a multiplication");
+    for (unsigned i = 0; i < sums; i++) {
+        ck_assert_uint_eq(word_of(args[2 + i]), NAME + named * MOST_N + i);
+        ((int32_t *)result)[i] = m->d[i];
+    }
+    if (!flying)
+        threads[thread].shown = false;
+}
+
+void emulated_fence_proxy(void *result, const void *const *args)
+{
+    void *shared = subject_team_memory();
+    const int thread = subject_invocation();
+    (void)result;
+    (void)args;
+    ck_assert_int_lt(thread, THREADS);
+    if (threads[thread].memory != shared)
+        threads[thread].begun = threads[thread].done = 0;
+    threads[thread].memory = shared;
+    threads[thread].shown = true;
+}
