@@ -11,7 +11,9 @@ bool have_ptxas(void); /* the first time it is not, says so */
 typedef struct ptxas_report {
     int registers, spills, shared; /* spills: bytes stored and loaded; shared: bytes */
 } ptxas_report;
-/* Fails the running test where ptxas refuses, or says that it puts products by wgmma one after the other. */
+/* Fails the running test where ptxas refuses, or changes how wgmma runs. */
 ptxas_report ptxas_assemble(const char *kernel, const char *ptx, size_t bytes, const char *arch);
+/* Whether it says that it puts products by wgmma one after the other, or fences or waits between. */
+bool ptxas_changes_wgmma(const char *kernel, const char *ptx, size_t bytes, const char *arch);
 
 #endif

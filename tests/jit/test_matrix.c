@@ -193,6 +193,34 @@ START_TEST(assembled_for_amd)
 }
 END_TEST
 
+/* Without one of its instructions ptxas would say so. */
+static void expect_changes(const rlx_ir_func *k, const char *ptx, const char *what)
+{
+    char *without = strdup(ptx), *at = strstr(without, what);
+    ck_assert_ptr_nonnull(at);
+    memset(at, ' ', strlen(what));
+    ck_assert_msg(ptxas_changes_wgmma(k->name, without, strlen(without), "sm_90a"),
+                  "ptxas says nothing without %s", what);
+    free(without);
+}
+
+START_TEST(ptxas_sees_missing_waits)
+{
+    const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_90a"};
+    subject s;
+    uint8_t *ptx;
+    size_t bytes;
+    matrix_kernels_parse(&s, hopper_shapes, 1);
+    EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &t, &ptx, &bytes));
+    if (have_ptxas()) {
+        expect_changes(s.module->first, (char *)ptx, "wgmma.wait_group.sync.aligned 1;");
+        expect_changes(s.module->first, (char *)ptx, "wgmma.fence.sync.aligned;");
+    }
+    free(ptx);
+    subject_destroy(&s);
+}
+END_TEST
+
 /* Two blocks at a time, where they leave registers for their sums. */
 START_TEST(blocks_of_a_processor)
 {
@@ -220,17 +248,26 @@ START_TEST(refused)
     static const matrix_kernel odd = {24, 32, 64, 64, 32, "q8_0", false, false, 0};
     const rlx_jit_target none[] = {{.kind = RLX_JIT_NVPTX, .processor = "sm_75"},
                                    host_team_target(32)};
-    rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
+    const rlx_jit_target hopper = {.kind = RLX_JIT_NVPTX, .processor = "sm_90a"};
+    rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"}, half_group = hopper;
     rlx_lir_target lir;
     subject s;
     uint8_t *code;
     size_t bytes;
+    half_group.team = 64; /* goes by mma.sync */
     matrix_kernels_parse(&s, shapes, 1);
     for (int i = 0; i < 2; i++)
         EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &none[i], &code, &bytes), RLX_UNSUPPORTED,
                      "there is no matrix unit that multiplies bytes");
     subject_destroy(&s);
+    matrix_kernels_parse(&s, &hopper_shapes[1], 1);
+    EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &half_group, &code, &bytes));
+    ck_assert_int_gt(count((char *)code, "\tmma.sync"), 0);
+    free(code);
+    subject_destroy(&s);
     matrix_kernels_parse(&s, &odd, 1);
+    EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &hopper, &code, &bytes), RLX_UNSUPPORTED,
+                 "24x32 are no fragments of 8x64 for 1 subgroups");
     EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &t, &code, &bytes), RLX_UNSUPPORTED,
                  "24x32 are no fragments of 16x8 for 4 subgroups");
     for (t.team = 48; t.team <= 96; t.team += 48) {
@@ -280,8 +317,9 @@ int main(int argc, char **argv)
     suite_add_tcase(s, amd);
     SUITE_TEST(s, "assembled", assembled);
     SUITE_TEST(s, "assembled_for_amd", assembled_for_amd);
+    SUITE_TEST(s, "ptxas_sees_missing_waits", ptxas_sees_missing_waits);
     SUITE_TEST(s, "blocks_of_a_processor", blocks_of_a_processor);
     SUITE_TEST(s, "refused", refused);
     SUITE_TEST(s, "swizzles", swizzles);
-    return suite_run(s, 7 + PROCESSORS);
+    return suite_run(s, 8 + PROCESSORS);
 }
