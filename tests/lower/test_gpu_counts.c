@@ -184,14 +184,14 @@ static const struct {
     const char *format;
     bool gate;
     int mmas; /* of a step, by mma.sync; by wgmma a quarter */
-    double most,
-        most_of_wgmma; /* instructions per product: a tenth more than was counted; 0: by mma.sync there, too */
+    /* Instructions per product: a tenth more than was counted; 0: by mma.sync, too. */
+    double most, most_of_wgmma;
 } cases[] = {
-    {"q8_0", false, 32, 0.269, 0.363}, {"q4_0", false, 32, 0.334, 0.460},
-    {"q4_k", false, 32, 0.340, 0.476}, {"q6_k", false, 64, 0.675, 0.834},
-    {"q8_0", true, 64, 0.253, 0.312},  {"q4_k", true, 64, 0.320, 0.405},
-    {"q6_k", true, 128, 0.642, 0.737}, {"f16", false, 32, 0.114, 0},
-    {"bf16", false, 32, 0.114, 0},     {"bf16", true, 64, 0.0932, 0},
+    {"q8_0", false, 32, 0.235, 0.306}, {"q4_0", false, 32, 0.300, 0.404},
+    {"q4_k", false, 32, 0.306, 0.407}, {"q6_k", false, 64, 0.607, 0.749},
+    {"q8_0", true, 64, 0.220, 0.267},  {"q4_k", true, 64, 0.286, 0.347},
+    {"q6_k", true, 128, 0.574, 0.663}, {"f16", false, 32, 0.104, 0},
+    {"bf16", false, 32, 0.104, 0},     {"bf16", true, 64, 0.089, 0},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
