@@ -31,9 +31,10 @@ typedef struct rlx_llvm_target {
     int subgroup;   /* of them that change elements without team memory, a power of two; 0: none */
     int64_t team_bytes;    /* teams: the most memory that a kernel may take, exchange included */
     rlx_gpu_family family; /* NVPTX, AMDGPU */
-    const rlx_matrix_unit *matrix; /* GPUs: products of bytes; NULL: no unit. Lives as long */
+    const rlx_matrix_unit *matrix;       /* GPUs: products of bytes; NULL: no unit. Lives as long */
     const rlx_matrix_unit *float_matrix; /* of f16 and bf16 */
-    bool copies; /* copies to team memory run by themselves (cp.async), subgroups load matrices (ldmatrix) */
+    /* Copies to team memory run by themselves (cp.async), subgroups load matrices (ldmatrix). */
+    bool copies;
 } rlx_llvm_target;
 
 /* Loops of a kernel that are functions of their own (llvm_parts.h), in their order: objects that the kernel's

@@ -39,7 +39,7 @@ typedef struct rlx_matrix_unit {
     int m, n, lanes;
     int k;    /* most elements of K of one multiplication: the emitter wants 32; 16 it takes too */
     int sums; /* of a fragment's that an invocation has */
-    int a_words, b_words;        /* that it has of 16 elements of K; no a_words: wgmma (llvm_wgmma.c) */
+    int a_words, b_words; /* that it has of 16 elements of K; no a_words: wgmma (llvm_wgmma.c) */
     rlx_matrix_axis row, column; /* of sums */
     rlx_matrix_axis a_row, a_k;  /* of words: k counts elements */
     rlx_matrix_axis b_column, b_k;
