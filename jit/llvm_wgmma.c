@@ -176,12 +176,14 @@ static LLVMValueRef load(rlx_emit *e, LLVMTypeRef type, int64_t base, LLVMValueR
     return v;
 }
 
-/* Of team memory as the unit has it: its own addresses begin with it. */
+/* Of team memory as the unit has it: a GPU's own addresses, in a step's kernels too; what is emulated has them from
+ * the memory's begin. */
 static LLVMValueRef own_address(rlx_emit *e, LLVMValueRef p)
 {
     LLVMValueRef at = LLVMBuildPtrToInt(e->b, p, e->i64, "");
-    return e->memory ? LLVMBuildSub(e->b, at, LLVMBuildPtrToInt(e->b, e->memory, e->i64, ""), "")
-                     : at;
+    if (e->target->kind != RLX_JIT_CPU)
+        return at;
+    return LLVMBuildSub(e->b, at, LLVMBuildPtrToInt(e->b, e->memory, e->i64, ""), "");
 }
 
 /* "Matrix Descriptor Format": address, from piece to piece of K, from eight rows to the next; no
