@@ -23,24 +23,33 @@ static int add_part(double *part, int n, double x)
     return kept;
 }
 
+/* `sum` is not all: the last bit of what is returned says so. What is missing has the sign of `rest`. */
+static double mark_rest(double sum, double rest)
+{
+    uint64_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    if (bits % 2 == 0)
+        bits = (rest > 0) == (sum > 0) ? bits + 1 : bits - 1;
+    memcpy(&sum, &bits, sizeof bits);
+    return sum;
+}
+
 /* The sum of n terms, rounded once: to a double of which the last bit says that there was more, then
- * to a float, which has fewer bits by more than two. */
+ * to a float, which has fewer bits by more than two. Parts only do not reach into each other: the upper
+ * ones fit into a double together until one is left that does not, which outweighs all below it. */
 static float add_exactly(const double *term, int n)
 {
-    double part[MOST_TERMS];
+    double part[MOST_TERMS], rest = 0;
     int kept = 0;
     for (int i = 0; i < n; i++)
         kept = add_part(part, kept, term[i]);
-    double sum = part[kept - 1];
-    if (kept > 1) {
-        const bool away = (part[kept - 2] > 0) == (sum > 0);
-        uint64_t bits;
-        memcpy(&bits, &sum, sizeof bits);
-        if (bits % 2 == 0)
-            bits = away ? bits + 1 : bits - 1;
-        memcpy(&sum, &bits, sizeof bits);
+    double sum = part[--kept];
+    while (kept > 0 && rest == 0) {
+        const double upper = sum, lower = part[--kept];
+        sum = upper + lower;
+        rest = lower - (sum - upper);
     }
-    return (float)sum;
+    return (float)(rest == 0 ? sum : mark_rest(sum, rest));
 }
 
 /* Nearly always no addition of doubles rounds. */
