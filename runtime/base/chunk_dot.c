@@ -83,7 +83,8 @@ float rlx_chunk_dot(rlx_format f, const uint16_t *a, const uint16_t *b, int64_t 
         const int n = (int)(k - i < width ? k - i : width);
         for (int j = 0; j < n; j++)
             term[1 + j] = value(f, a[i + j]) * value(f, b[i + j]);
-        sum = add_terms(term, n + 1);
+        /* Zeros follow the last element: one is like all. */
+        sum = add_terms(term, n < width ? n + 2 : n + 1);
     }
     return sum;
 }

@@ -139,12 +139,29 @@ START_TEST(rests_are_rounded_once)
 }
 END_TEST
 
+/* A zero that is no more than rounded keeps its sign, unless zeros follow the last element. */
+START_TEST(zeros_have_signs)
+{
+    for (int k = 16; k <= 18; k++) {
+        uint16_t a[18] = {0}, b[18] = {0};
+        rlx_format_store(RLX_BF16, a, 0, -0x1p-100);
+        rlx_format_store(RLX_BF16, b, 0, 0x1p-100);
+        for (int i = 1; i < k; i++)
+            rlx_format_store(RLX_BF16, a, i, -0.0);
+        const float got = rlx_chunk_dot(RLX_BF16, a, b, k, RLX_CHUNK_MOST, 0);
+        ck_assert(got == 0);
+        ck_assert_int_eq(signbit(got) != 0, k == 16);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("chunk_dot");
     TCase *c = tcase_create("sums");
     tcase_add_loop_test(c, terms_cancel, 0, 6);
     tcase_add_test(c, rests_are_rounded_once);
+    tcase_add_test(c, zeros_have_signs);
     suite_add_tcase(s, c);
-    return run_suite(s, 7);
+    return run_suite(s, 8);
 }

@@ -1,0 +1,111 @@
+/* tests/lower/test_halves.c: contractions of f16 and bf16 by a GPU's matrix unit, in a prompt's regions: MIR's evaluator, LIR's
+ * and, of some, machine code whose mma.sync is emulated give the same bits; PTX of all. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/base/suite.h"
+#include "tests/jit/emulated.h"
+#include "tests/jit/subject.h"
+#include "tests/lower/engines.h"
+
+static const rlx_jit_target sm_80 = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
+
+typedef struct lowered {
+    engines e;
+    rlx_dims *dims;
+    rlx_ir_module *mir, *lir;
+    int64_t upper[RLX_MAX_SYMBOLS];
+} lowered;
+
+static void parse(lowered *l, int64_t rows, int64_t upper)
+{
+    ck_assert(!l->e.text.oom);
+    l->dims = rlx_dims_create();
+    engines_must(rlx_ir_parse(&rlx_mir_level, l->dims, "halves", l->e.text.data, &l->mir), &l->e);
+    const int t = rlx_dim_symbol_index(l->dims, "T");
+    l->e.symbols[t] = rows;
+    l->upper[t] = upper;
+}
+
+static void lower(lowered *l, rlx_mir_precision precision)
+{
+    rlx_lir_target target;
+    engines_must(rlx_jit_lir_target(&sm_80, &target), &l->e);
+    engines_must(rlx_mir_choose_precision(l->mir, precision, &target), &l->e);
+    engines_must(rlx_mir_optimize(l->mir), &l->e);
+    const rlx_mir_lower_options o = {.target = &target, .upper = l->upper};
+    engines_must(rlx_mir_lower(l->mir, &o, &l->lir), &l->e);
+}
+
+/* All kernels become PTX, which says where one takes too much. */
+static void emit(lowered *l)
+{
+    for (const rlx_ir_func *f = l->lir->first; f; f = f->next) {
+        uint8_t *text;
+        size_t bytes;
+        if (!f->is_kernel)
+            continue;
+        engines_must(rlx_jit_emit_kernel(f, &sm_80, &text, &bytes), &l->e);
+        free(text);
+    }
+}
+
+static void compare(lowered *l, const rlx_eval_tensor *want, int n, bool code)
+{
+    emit(l);
+    engines_compare(&l->e, l->lir, want, n, false);
+    l->e.code = emulated_gpu_target(RLX_JIT_DEFAULT_TEAM);
+    if (code)
+        engines_compare(&l->e, l->lir, want, n, true);
+}
+
+static void deinit(lowered *l)
+{
+    rlx_ir_module_destroy(l->lir);
+    rlx_ir_module_destroy(l->mir);
+    rlx_dims_destroy(l->dims);
+    engines_deinit(&l->e);
+}
+
+/* Behind 17 elements come zeros: a sum that is below all floats, and negative, becomes +0. */
+START_TEST(zeros_follow_the_last_element)
+{
+    enum { K = 17 };
+    static const uint16_t tiny = 0x0080, negative = 0x8000; /* 2^-126, -0 */
+    lowered l = {0};
+    rlx_eval_tensor want;
+    rlx_text_put(&l.e.text,
+                 "mir module @m {\n  func @main(%x: bf16[T,17] input \"x\", %w: bf16[1,17] weight "
+                 "\"w\") -> (f32[T,1]) {\n    %y = contract %x, %w {lanes=1, width=16} : f32[T,1]\n"
+                 "    return %y\n  }\n}\n");
+    parse(&l, 1, 1);
+    engines_make_tensors(&l.e, l.mir);
+    for (int i = 0; i < 2; i++) {
+        uint16_t *v = l.e.tensor[i].data;
+        memset(v, 0, K * sizeof *v);
+        v[0] = tiny;
+        for (int k = i ? K : 0; k < K; k++)
+            v[k] |= negative;
+    }
+    const rlx_eval_env env = {.find = engines_find, .user = &l.e, .symbols = l.e.symbols};
+    engines_must(rlx_mir_eval(l.mir, "main", &env, &want, 1), &l.e);
+    lower(&l, RLX_MIR_EXACT);
+    const float y = *(float *)want.data;
+    ck_assert(y == 0 && !signbit(y));
+    compare(&l, &want, 1, true);
+    free(want.data);
+    deinit(&l);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("halves");
+    TCase *c = tcase_create("regions");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, zeros_follow_the_last_element);
+    suite_add_tcase(s, c);
+    return run_suite(s, 1);
+}
