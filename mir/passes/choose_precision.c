@@ -54,14 +54,24 @@ static rlx_ir_node *quantize_before(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_va
     return rlx_mir_build_quantize(b, x);
 }
 
-/* What a map of `fn` holds, with a number on its left; x if it is no such map. */
-static const rlx_ir_value *held_by(const rlx_ir_value *x, rlx_map_fn fn)
+/* What a map of `fn` holds at `end`, a number on its left; NULL if it is no such map. */
+static const rlx_ir_value *held_at(const rlx_ir_value *x, rlx_map_fn fn, double end)
 {
-    const rlx_ir_node *n = x->def;
+    const rlx_ir_node *n = x ? x->def : NULL;
     const bool holds = n && n->op == RLX_MIR_MAP && n->nin == 2 &&
                        rlx_ir_attr_int(n, RLX_ATTR_FN, -1) == (int64_t)fn && n->in[0]->def &&
-                       n->in[0]->def->op == RLX_MIR_CONST;
-    return holds ? n->in[1] : x;
+                       n->in[0]->def->op == RLX_MIR_CONST &&
+                       rlx_ir_attr_float(n->in[0]->def, RLX_ATTR_VALUE, 0) == end;
+    return holds ? n->in[1] : NULL;
+}
+
+static const double f16_most = 65504;
+
+/* Of which a value is made before it is cast to f, bf16 or f16; NULL: of none in its range. */
+static const rlx_ir_value *rounded_from(const rlx_ir_value *cast, rlx_format f)
+{
+    return f == RLX_F16 ? held_at(held_at(cast, RLX_FN_MAX, -f16_most), RLX_FN_MIN, f16_most)
+                        : cast;
 }
 
 /* x as f, bf16 or f16, before `n`. Beyond f16's range it becomes the last number in it: an infinity
@@ -69,11 +79,8 @@ static const rlx_ir_value *held_by(const rlx_ir_value *x, rlx_map_fn fn)
 static rlx_ir_value *rounded_before(rlx_ir_builder *b, rlx_ir_node *n, rlx_ir_value *x,
                                     rlx_format f)
 {
-    static const double f16_most = 65504;
     for (rlx_ir_node *p = n->prev; p; p = p->prev)
-        if (p->op == RLX_MIR_CAST && p->out[0]->type.format == f &&
-            (p->in[0] == x ||
-             (f == RLX_F16 && held_by(held_by(p->in[0], RLX_FN_MAX), RLX_FN_MIN) == x)))
+        if (p->op == RLX_MIR_CAST && p->out[0]->type.format == f && rounded_from(p->in[0], f) == x)
             return p->out[0];
     if (f == RLX_F16) {
         x = rlx_mir_build_map2(b, RLX_FN_MIN, rlx_mir_build_const(b, RLX_F32, f16_most), x);

@@ -274,6 +274,38 @@ START_TEST(halves_are_held_in_range)
 }
 END_TEST
 
+/* Nor is what others cast to f16 taken for such rows: out of range, or in another range. */
+START_TEST(casts_of_others_are_not_taken)
+{
+    enum { K = 16 };
+    static const rlx_lir_target gpu = {.unit = RLX_UNIT_GPU, .float_matrix = {16, 8, 16, 32}};
+    world w;
+    world_open(
+        &w,
+        "mir module @t { func @main(%x: f32[T,16] input \"x\", %w: f16[1,16] weight \"w\")"
+        " -> (f32[T,1], f16[T,16], f16[T,16]) {\n"
+        "%a = cast %x : f16[T,16]\n%hi = const {value=65504} : f32\n%lo = const {value=-1} : f32\n"
+        "%l = map %hi, %x {fn=min} : f32[T,16]\n%h = map %lo, %l {fn=max} : f32[T,16]\n"
+        "%b = cast %h : f16[T,16]\n%c = cast %w : f32[1,16]\n"
+        "%y = contract %x, %c {lanes=16} : f32[T,1]\nreturn %y, %a, %b\n}\n}\n");
+    world_symbol(&w, "T", 2);
+    rlx_eval_tensor *x = world_tensor(&w, "x", RLX_F32, SHAPE(2, K));
+    rlx_eval_tensor *b = world_tensor(&w, "w", RLX_F16, SHAPE(1, K));
+    for (int i = 0; i < 2 * K; i++)
+        ((float *)x->data)[i] = i % K ? 0 : i ? -1e6F : 1e6F;
+    for (int i = 0; i < K; i++)
+        rlx_format_store(RLX_F16, b->data, i, 0.5);
+    assert_ok(rlx_mir_choose_precision(w.module, RLX_MIR_PREFILL, &gpu));
+    rlx_eval_tensor y[3];
+    assert_ok(rlx_mir_eval(w.module, "main", &w.env, y, 3));
+    ck_assert(f32_at(&y[0], 0) == 32752);
+    ck_assert(f32_at(&y[0], 1) == -32752);
+    for (int i = 0; i < 3; i++)
+        free(y[i].data);
+    world_close(&w);
+}
+END_TEST
+
 /* Shared rows are quantized once; exact changes nothing; float weights change their order alone. */
 START_TEST(precision_chooses)
 {
@@ -317,6 +349,7 @@ int main(void)
     tcase_add_loop_test(t, targets_choose_bf16, 0, 2);
     tcase_add_test(t, gpus_choose_chunks);
     tcase_add_test(t, halves_are_held_in_range);
+    tcase_add_test(t, casts_of_others_are_not_taken);
     suite_add_tcase(s, t);
-    return run_suite(s, CASES + 8);
+    return run_suite(s, CASES + 9);
 }
