@@ -78,7 +78,7 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
     s->block_m = s->m;
     const int64_t row = round_up(shape->unit, s->n) * shape->contracts * (int64_t)sizeof(float);
     const int64_t wait = u->stored ? t->team_bytes / 2 : t->team_bytes * 3 / 4;
-    while (s->block_m > 1 && s->block_m * row > wait)
+    while (s->block_m > 1 && (s->block_m * row > wait || (row && s->block_m / 2 >= shape->m)))
         s->block_m /= 2;
     while (s->m > s->block_m && s->m > u->m)
         s->m /= 2;

@@ -462,6 +462,28 @@ static rlx_status lower_groups(region_cx *r, group *groups, int n, const rlx_ir_
     return kernel_end(r, &k);
 }
 
+/* What an alloc of team memory takes. */
+static int64_t alloc_bytes(rlx_format f, int64_t elems)
+{
+    return up(rlx_format_bytes(f, elems), RLX_LIR_ALIGN);
+}
+
+/* Whether rows `a`, and what waits for the groups' epilogues, are in a team's memory together. A CPU's is as large as
+ * they are. */
+static bool fit_together(kernel_cx *k, const group *groups, int n, const rlx_ir_value *a)
+{
+    const rlx_lir_target *t = k->options->target;
+    int64_t elems = 1;
+    for (int i = 0; i < a->type.rank; i++)
+        elems *= k_upper(k, a->type.dim[i]);
+    int64_t bytes = alloc_bytes(a->type.format, elems);
+    for (int i = 0; i < n; i++)
+        if (groups[i].unit)
+            bytes += groups[i].ncontracts *
+                     alloc_bytes(RLX_F32, groups[i].s.block_m * block_columns(&groups[i]));
+    return t->unit == RLX_UNIT_CPU || bytes <= t->team_bytes;
+}
+
 /* Groups share a kernel when they share rows in team memory. Else each has its own, launched side
  * by side: layers whose formats differ in one group still have the others in common. */
 rlx_status lower_contract(region_cx *r)
@@ -474,7 +496,7 @@ rlx_status lower_contract(region_cx *r)
     if (groups[0].ids)
         return lower_chosen(r, groups, n);
     const rlx_ir_value *a = prologue_of(&probe, &groups[0]);
-    if (a && groups[0].s.prologue_once) {
+    if (a && groups[0].s.prologue_once && fit_together(&probe, groups, n, a)) {
         stored seconds = {0};
         for (int i = 0; i < n; i++)
             RLX_TRY(store_columns(r, &probe, &groups[i], &seconds));
@@ -489,6 +511,7 @@ rlx_status lower_contract(region_cx *r)
     }
     for (int i = 0; i < n; i++) {
         stored seconds = {0};
+        groups[i].s.prologue_once = false;
         RLX_TRY(store_columns(r, &probe, &groups[i], &seconds));
         RLX_TRY(lower_groups(r, &groups[i], 1, a, temp, &seconds));
     }

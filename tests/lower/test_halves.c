@@ -69,6 +69,109 @@ static void deinit(lowered *l)
     engines_deinit(&l->e);
 }
 
+typedef struct shape {
+    const char *format;
+    int64_t rows, upper, k;
+    int64_t head,
+        heads[3]; /* columns of one, of so many in each weight; 0: there is no such weight */
+    double scale; /* of normalised rows */
+} shape;
+
+/* Weights' products of the same normalised rows; the halves of each head change places. */
+static void put_region(rlx_text *t, const shape *s)
+{
+    const long long k = s->k, head = s->head, half = head / 2;
+    rlx_text_putf(t, "mir module @m {\n  func @main(%%x: f32[T,%lld] input \"x\"", k);
+    for (int i = 0; i < 3 && s->heads[i]; i++)
+        rlx_text_putf(t, ", %%w%d: %s[%lld,%lld] weight \"w%d\"", i, s->format,
+                      (long long)s->heads[i] * head, k, i);
+    rlx_text_put(t, ") -> (");
+    for (int i = 0; i < 3 && s->heads[i]; i++)
+        rlx_text_putf(t, "%sf32[T,%lld]", i ? ", " : "", (long long)s->heads[i] * head);
+    rlx_text_putf(t,
+                  ") {\n    %%sq = map %%x, %%x {fn=mul} : f32[T,%lld]\n"
+                  "    %%sum = reduce %%sq {axis=1, fn=add, lanes=16} : f32[T]\n"
+                  "    %%root = map %%sum {fn=rsqrt} : f32[T]\n"
+                  "    %%by = const {value=%.17g} : f32\n"
+                  "    %%scale = map %%root, %%by {fn=mul} : f32[T]\n"
+                  "    %%wide = broadcast %%scale {axes=[0]} : f32[T,%lld]\n"
+                  "    %%n = map %%x, %%wide {fn=mul} : f32[T,%lld]\n",
+                  k, s->scale, k, k);
+    for (int i = 0; i < 3 && s->heads[i]; i++) {
+        const long long heads = s->heads[i];
+        rlx_text_putf(t, "    %%f%d = cast %%w%d : f32[%lld,%lld]\n", i, i, heads * head, k);
+        rlx_text_putf(t, "    %%c%d = contract %%n, %%f%d {lanes=16} : f32[T,%lld]\n", i, i,
+                      heads * head);
+        rlx_text_putf(t, "    %%h%d = reshape %%c%d : f32[T,%lld,%lld]\n", i, i, heads, head);
+        for (int j = 0; j < 2; j++)
+            rlx_text_putf(
+                t,
+                "    %%h%d_%d = slice %%h%d {axis=2, start=%lld, size=%lld} : f32[T,%lld,%lld]\n",
+                i, j, i, j * half, half, heads, half);
+        rlx_text_putf(t, "    %%z%d = concat %%h%d_1, %%h%d_0 {axis=2} : f32[T,%lld,%lld]\n", i, i,
+                      i, heads, head);
+        rlx_text_putf(t, "    %%y%d = reshape %%z%d : f32[T,%lld]\n", i, i, heads * head);
+    }
+    rlx_text_put(t, "    return ");
+    for (int i = 0; i < 3 && s->heads[i]; i++)
+        rlx_text_putf(t, "%s%%y%d", i ? ", " : "", i);
+    rlx_text_put(t, "\n  }\n}\n");
+}
+
+static int weights_of(const shape *s)
+{
+    int n = 0;
+    while (n < 3 && s->heads[n])
+        n++;
+    return n;
+}
+
+/* A region as `precision` has it, lowered, emitted, and compared. */
+static void run(lowered *l, const shape *s, rlx_mir_precision precision, bool code)
+{
+    rlx_eval_tensor want[3];
+    const int n = weights_of(s);
+    put_region(&l->e.text, s);
+    parse(l, s->rows, s->upper);
+    engines_make_tensors(&l->e, l->mir);
+    lower(l, precision);
+    const rlx_eval_env env = {.find = engines_find, .user = &l->e, .symbols = l->e.symbols};
+    engines_must(rlx_mir_eval(l->mir, "main", &env, want, n), &l->e);
+    compare(l, want, n, code);
+    for (int i = 0; i < n; i++)
+        free(want[i].data);
+}
+
+static int count(const lowered *l, const char *what)
+{
+    rlx_text text = {0};
+    int n = 0;
+    rlx_ir_print(l->lir, 0, &text);
+    for (const char *p = text.data; (p = strstr(p, what)) != NULL; p++)
+        n++;
+    rlx_text_deinit(&text);
+    return n;
+}
+
+/* Wide heads of several weights: a kernel for all, where rows and sums of as many rows as there are
+ * fit into a team's memory, else one for each. */
+START_TEST(wide_heads_have_room)
+{
+    static const struct {
+        shape of;
+        int launches;
+    } cases[] = {
+        {{"bf16", 4, 4, 640, 256, {1, 1, 1}, 1}, 1},
+        {{"bf16", 3, 8, 320, 256, {1, 1, 1}, 1}, 4},
+        {{"q8_0", 4, 4, 640, 256, {1, 1, 1}, 1}, 4},
+    };
+    lowered l = {0};
+    run(&l, &cases[_i].of, RLX_MIR_PREFILL, false);
+    ck_assert_int_eq(count(&l, "    launch "), cases[_i].launches);
+    deinit(&l);
+}
+END_TEST
+
 /* Behind 17 elements come zeros: a sum that is below all floats, and negative, becomes +0. */
 START_TEST(zeros_follow_the_last_element)
 {
@@ -106,6 +209,7 @@ int main(void)
     TCase *c = tcase_create("regions");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, zeros_follow_the_last_element);
+    tcase_add_loop_test(c, wide_heads_have_room, 0, 3);
     suite_add_tcase(s, c);
-    return run_suite(s, 1);
+    return run_suite(s, 4);
 }
