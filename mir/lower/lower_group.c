@@ -128,6 +128,10 @@ static rlx_status check_unit(kernel_cx *k, const rlx_ir_node *n)
         return k_fail(k, n, "one sum of codes is lowered for CPUs, and for matrix units");
     if (width && (cpu ? rlx_chunk_is_width(width) : width != t->float_matrix.k))
         return k_fail(k, n, "the target has no unit that adds up products of that width");
+    if (width && !cpu && rlx_mir_contract_ids(n))
+        return k_fail(k, n, "products by chunks are of one matrix, which no row chooses");
+    if (width && !cpu && !rlx_dim_is_const(n->in[0]->type.dim[n->in[0]->type.rank - 1]))
+        return k_fail(k, n, "products by chunks want K to be a constant");
     return RLX_OK;
 }
 

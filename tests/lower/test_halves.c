@@ -172,6 +172,32 @@ START_TEST(wide_heads_have_room)
 }
 END_TEST
 
+/* What tiles of fragments do not reach. */
+START_TEST(refused)
+{
+    static const struct {
+        const char *arguments, *contract, *story;
+    } cases[] = {
+        {"%x: bf16[T,K] input \"x\", %w: bf16[5,K] weight \"w\"", "%x, %w",
+         "products by chunks want K to be a constant"},
+        {"%x: bf16[T,32] input \"x\", %w: bf16[3,5,32] weight \"w\", %i: i32[T] input \"i\"",
+         "%x, %w, %i", "products by chunks are of one matrix, which no row chooses"},
+    };
+    lowered l = {0};
+    rlx_lir_target target;
+    rlx_text_putf(&l.e.text,
+                  "mir module @m {\n  func @main(%s) -> (f32[T,5]) {\n    %%y = contract %s "
+                  "{lanes=1, width=16} : f32[T,5]\n    return %%y\n  }\n}\n",
+                  cases[_i].arguments, cases[_i].contract);
+    parse(&l, 3, 3);
+    engines_must(rlx_jit_lir_target(&sm_80, &target), &l.e);
+    engines_must(rlx_mir_optimize(l.mir), &l.e);
+    const rlx_mir_lower_options o = {.target = &target, .upper = l.upper};
+    assert_error(rlx_mir_lower(l.mir, &o, &l.lir), RLX_UNSUPPORTED, cases[_i].story);
+    deinit(&l);
+}
+END_TEST
+
 /* Behind 17 elements come zeros: a sum that is below all floats, and negative, becomes +0. */
 START_TEST(zeros_follow_the_last_element)
 {
@@ -210,6 +236,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, zeros_follow_the_last_element);
     tcase_add_loop_test(c, wide_heads_have_room, 0, 3);
+    tcase_add_loop_test(c, refused, 0, 2);
     suite_add_tcase(s, c);
-    return run_suite(s, 4);
+    return run_suite(s, 6);
 }
