@@ -17,10 +17,11 @@ rlx_status rlx_lir_contract_rows_infer(rlx_ir_module *m, const rlx_ir_node *n, r
 rlx_status rlx_lir_contract_rows_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const rlx_ir_type *acc = &n->in[0]->type, *a = &n->in[1]->type, *b = &n->in[2]->type;
-    const rlx_format half = a->format == RLX_F16 ? RLX_F16 : RLX_BF16;
     const int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
+    RLX_IR_REQUIRE(m, n, "C1", a->format == RLX_F16 || a->format == RLX_BF16,
+                   "operand 1 is %s, neither f16 nor bf16", rlx_lir_type_text(m, a));
     for (int i = 0; i < 3; i++)
-        RLX_TRY(rlx_lir_require_operand(m, n, "C1", i, i == 0 ? RLX_F32 : half, 2));
+        RLX_TRY(rlx_lir_require_operand(m, n, "C1", i, i == 0 ? RLX_F32 : a->format, 2));
     RLX_IR_REQUIRE(m, n, "C2", acc->dim[0] == a->dim[0] && acc->dim[1] == b->dim[0],
                    "%s from %s and %s", rlx_lir_type_text(m, acc), rlx_lir_type_text(m, a),
                    rlx_lir_type_text(m, b));
