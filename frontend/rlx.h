@@ -1253,9 +1253,10 @@ typedef struct rlx_ladder {
 
 /* What may be rounded. Exact: activations and sums in f32 on weights decoded as the file has them, the
  * same bits in both phases. Fast: weights in blocks are multiplied as integers with activations of 8
- * bits, a scale for every 32, and sums go in the order that suits the phase. Either way a token's
- * result has the same bits on any number of threads, in any batch and bucket. docs/precision.md has
- * the bounds. */
+ * bits, a scale for every 32, and sums go in the order that suits the phase; of a prompt, activations are
+ * rounded to f16 or bf16 for weights in that format where a GPU's matrix unit multiplies it, and to bf16 where
+ * a CPU does. Either way a token's result has the same bits on any number of threads, in any batch and
+ * bucket. docs/precision.md has the bounds. */
 typedef enum rlx_precision { RLX_EXACT = 0, RLX_FAST } rlx_precision;
 /* What the tokens of a fast flow are: parts of a text, many at a time; or one at the end of each. */
 typedef enum rlx_phase { RLX_PREFILL = 0, RLX_DECODE } rlx_phase;
