@@ -13,7 +13,7 @@ enum { TOKENS = 6, DEEP = 64, WIDE = 48, SCALE_BYTES = 2, GROUP = 32 };
 
 static uint8_t codes[WIDE * DEEP / GROUP][SCALE_BYTES + GROUP];
 
-static float x[TOKENS][DEEP];
+static float x[TOKENS][DEEP], scale = 0.07f; /* of its elements */
 
 /* x w^T of a prompt in fast mode, in a bucket of so many tokens. What it is made of, as LIR. */
 static char *multiply(rlx_context *cx, const rlx_tensor *weight, int64_t tokens,
@@ -31,7 +31,7 @@ static char *multiply(rlx_context *cx, const rlx_tensor *weight, int64_t tokens,
     rlx_tensor y;
     char *lir;
     for (int i = 0; i < TOKENS * DEEP; i++)
-        x[i / DEEP][i % DEEP] = (float)(i * 37 % 101 - 50) * 0.07f;
+        x[i / DEEP][i % DEEP] = (float)(i * 37 % 101 - 50) * scale;
     EXPECT_OK(rlx_weights_create(&w));
     EXPECT_OK(rlx_weights_add(w, weight));
     EXPECT_OK(rlx_flow_create("products", &f));
@@ -106,7 +106,7 @@ START_TEST(fast_prompts_go_by_the_matrix_unit)
 }
 END_TEST
 
-/* (1 + width) 2^-23 of the terms for each chunk of K, of rows rounded to the weight's format. */
+/* (1 + width) 2^-23 of the terms for each chunk of K, of rows rounded to the weight's format: of f16 within its range. */
 static void check_halves(const rlx_tensor *w, float got[TOKENS][WIDE])
 {
     enum { WIDTH = 16 };
@@ -115,7 +115,9 @@ static void check_halves(const rlx_tensor *w, float got[TOKENS][WIDE])
             double want = 0, all = 0;
             for (int k = 0; k < DEEP; k++) {
                 uint16_t rounded;
-                rlx_format_store(w->format, &rounded, 0, x[t][k]);
+                rlx_format_store(w->format, &rounded, 0,
+                                 w->format == RLX_F16 ? fmin(fmax(x[t][k], -65504), 65504)
+                                                      : (double)x[t][k]);
                 const double term = rlx_format_load(w->format, &rounded, 0) *
                                     rlx_format_load(w->format, w->data, n * DEEP + k);
                 want += term;
@@ -127,10 +129,10 @@ static void check_halves(const rlx_tensor *w, float got[TOKENS][WIDE])
         }
 }
 
-/* Products of bf16 and f16 by mma.sync, whatever the bucket; also where codes go by wgmma. */
+/* Products of bf16 and f16 by mma.sync, whatever the bucket; f16 with rows beyond its range, too; also where codes go by wgmma. */
 START_TEST(fast_prompts_multiply_halves)
 {
-    static const rlx_format formats[] = {RLX_BF16, RLX_F16};
+    static const rlx_format formats[] = {RLX_BF16, RLX_F16, RLX_F16};
     static const int64_t buckets[] = {8, 32, 300};
     static uint16_t data[WIDE * DEEP];
     static float got[TOKENS][WIDE], first[TOKENS][WIDE];
@@ -145,6 +147,7 @@ START_TEST(fast_prompts_multiply_halves)
         rlx_format_store(w.format, data, i, sin(i * 1.7));
     fake_driver *v = _i ? open_gpu(9, 128, &cx) : open_gpu(8, 32, &cx);
     emulated_mma_rounds = EMULATED_CUT;
+    scale = _i == 2 ? 5000 : 0.07f;
     for (int i = 0; i < 3; i++) {
         char *lir = multiply(cx, &w, buckets[i], got);
         ck_assert_ptr_nonnull(strstr(lir, "contract_rows"));
@@ -164,7 +167,7 @@ int main(void)
     Suite *s = suite_create("gpu fast");
     SUITE_TEST(s, "fast_prompts_go_by_the_matrix_unit", fast_prompts_go_by_the_matrix_unit);
     TCase *c = tcase_create("halves");
-    tcase_add_loop_test(c, fast_prompts_multiply_halves, 0, 2);
+    tcase_add_loop_test(c, fast_prompts_multiply_halves, 0, 3);
     suite_add_tcase(s, c);
-    return suite_run(s, 3);
+    return suite_run(s, 4);
 }

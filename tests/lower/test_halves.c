@@ -138,8 +138,11 @@ static void run(lowered *l, const shape *s, rlx_mir_precision precision, bool co
     const rlx_eval_env env = {.find = engines_find, .user = &l->e, .symbols = l->e.symbols};
     engines_must(rlx_mir_eval(l->mir, "main", &env, want, n), &l->e);
     compare(l, want, n, code);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        for (int64_t e = 0; e < want[i].dim[0] * want[i].dim[1]; e++)
+            ck_assert(isfinite(((float *)want[i].data)[e]));
         free(want[i].data);
+    }
 }
 
 static int count(const lowered *l, const char *what)
@@ -168,6 +171,28 @@ START_TEST(wide_heads_have_room)
     lowered l = {0};
     run(&l, &cases[_i].of, RLX_MIR_PREFILL, false);
     ck_assert_int_eq(count(&l, "    launch "), cases[_i].launches);
+    deinit(&l);
+}
+END_TEST
+
+/* Rows that each team normalises and rounds, in either format, before and behind where there are too many; of f16
+ * beyond its range, where they are held. */
+START_TEST(few_rows_are_normalised_by_each_team)
+{
+    static const struct {
+        shape of;
+        bool once;
+    } cases[] = {
+        {{"f16", 1, 1, 48, 24, {3, 1}, 1}, true},    {{"bf16", 3, 8, 75, 24, {1, 2}, 1}, true},
+        {{"f16", 8, 8, 200, 16, {2}, 4}, true},      {{"bf16", 8, 8, 64, 96, {1, 1, 1}, 1}, true},
+        {{"f16", 2, 9, 48, 24, {2}, 1}, false},      {{"f16", 5, 7, 75, 24, {2, 1}, 1e6}, true},
+        {{"bf16", 5, 7, 75, 24, {2, 1}, 1e6}, true}, {{"f16", 5, 9, 75, 24, {2}, 1e6}, false},
+    };
+    const shape *s = &cases[_i].of;
+    lowered l = {.e.seed = (uint64_t)_i};
+    run(&l, s, RLX_MIR_PREFILL, _i % 4 == 1);
+    ck_assert_int_eq(count(&l, " prologue once") > 0, cases[_i].once);
+    ck_assert_int_ge(count(&l, " = contract_rows "), 1);
     deinit(&l);
 }
 END_TEST
@@ -237,6 +262,7 @@ int main(void)
     tcase_add_test(c, zeros_follow_the_last_element);
     tcase_add_loop_test(c, wide_heads_have_room, 0, 3);
     tcase_add_loop_test(c, refused, 0, 2);
+    tcase_add_loop_test(c, few_rows_are_normalised_by_each_team, 0, 8);
     suite_add_tcase(s, c);
-    return run_suite(s, 6);
+    return run_suite(s, 14);
 }
