@@ -216,6 +216,42 @@ START_TEST(cut_in_other_ways)
 }
 END_TEST
 
+/* Rows that wait in team memory, where copies bring them by themselves. */
+START_TEST(rows_of_stages)
+{
+    static const shape of = {"bf16", 16, 32, 64, 64, 32, 11, 64, false};
+    static const char text[] =
+        "lir module @m {\n  kernel @stages(%w: global bf16[32,64], %bias: global f32[32], %x: "
+        "global "
+        "bf16[TOKENS,64], %y: global f32[TOKENS,32]) {\n"
+        "    %ra = alloc : team bf16[2,16,64]\n    %z = const {ivalue=0} : i64\n"
+        "    %one = const {ivalue=1} : i64\n    %nl = extent {extent=TOKENS} : i64\n"
+        "    grid %one, %one (%i: i64, %j: i64) {\n"
+        "      %a = load %x, %z, %z, %nl {axes=[0,1], limits=[0]} : bf16<16x64>\n"
+        "      store %ra, %a, %one, %z, %z {axes=[1,2], async=1}\n      commit\n"
+        "      wait {pending=0}\n      barrier\n"
+        "      %t = load %ra, %one, %z, %z {axes=[1,2]} : bf16<16x64>\n"
+        "      %b = load %w, %z, %z {axes=[0,1]} : bf16<32x64>\n"
+        "      %acc = const {value=0} : f32<16x32>\n"
+        "      %d = contract_rows %acc, %t, %b {width=16} : f32<16x32>\n"
+        "      store %y, %d, %z, %z, %nl {axes=[0,1], limits=[0]}\n      yield\n    }\n"
+        "    return\n  }\n}\n";
+    subject s;
+    memory want, got;
+    loaded code = {0};
+    EXPECT_OK(subject_parse(&s, "stages", text));
+    ck_assert(subject_bind(&s, "TOKENS=11"));
+    evaluate(&s, &want);
+    compile(&s, &of, &code);
+    run(&s, &code, &got);
+    compare(&of, &want, &got, true);
+    loaded_destroy(&code);
+    memory_destroy(&want);
+    memory_destroy(&got);
+    subject_destroy(&s);
+}
+END_TEST
+
 static int count(const char *text, const char *what)
 {
     int n = 0;
@@ -287,7 +323,8 @@ int main(void)
     Suite *s = suite_create("jit matrix floats");
     SUITE_TEST(s, "fragments", fragments);
     SUITE_TEST(s, "cut_in_other_ways", cut_in_other_ways);
+    SUITE_TEST(s, "rows_of_stages", rows_of_stages);
     SUITE_TEST(s, "assembled", assembled);
     SUITE_TEST(s, "refused", refused);
-    return suite_run(s, 4);
+    return suite_run(s, 5);
 }
