@@ -11,12 +11,61 @@
 
 #include "runtime/device_gpu_impl.h"
 
+/* ---- who uses it ----------------------------------------------------------------------------- */
+
+void rlx_gpu_gate_init(rlx_gpu_gate *w)
+{
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, NULL);
+}
+
+static rlx_gpu_gate *gate_of(const rlx_gpu *g)
+{
+    return &g->driver->gates[g->index];
+}
+
+static void come_in(rlx_gpu_gate *w)
+{
+    pthread_mutex_lock(&w->lock);
+    while (w->shut)
+        pthread_cond_wait(&w->changed, &w->lock);
+    w->inside++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void go_out(rlx_gpu_gate *w)
+{
+    pthread_mutex_lock(&w->lock);
+    if (!--w->inside)
+        pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void rlx_gpu_gate_shut(rlx_gpu_gate *w)
+{
+    pthread_mutex_lock(&w->lock);
+    while (w->shut)
+        pthread_cond_wait(&w->changed, &w->lock);
+    w->shut = true;
+    while (w->inside)
+        pthread_cond_wait(&w->changed, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void rlx_gpu_gate_open(rlx_gpu_gate *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->shut = false;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
 /* ---- whether it is there --------------------------------------------------------------------- */
 
 bool rlx_gpu_is_lost(const rlx_device *d)
 {
     const rlx_gpu *g = rlx_gpu_of(d);
-    return g->lost || g->resets != g->driver->resets[g->index];
+    return g->lost || g->resets != gate_of(g)->begun;
 }
 
 rlx_status rlx_gpu_check_lost(const rlx_gpu *g)
@@ -66,16 +115,14 @@ static void set_back(rlx_gpu *g, const rlx_gpu_scope *s)
         GPU_DROP(g, set_current, s->before);
 }
 
-/* Any number of threads are inside; a reset waits for them, since it ends what they use. */
 static rlx_status enter(rlx_gpu *g, bool lost_too, rlx_gpu_scope *s)
 {
-    pthread_rwlock_t *inside = &g->driver->inside[g->index];
-    pthread_rwlock_rdlock(inside);
+    come_in(gate_of(g));
     rlx_status st = lost_too ? RLX_OK : rlx_gpu_check_lost(g);
     if (!st)
         st = set_current(g, s);
     if (st)
-        pthread_rwlock_unlock(inside);
+        go_out(gate_of(g));
     return st;
 }
 
@@ -92,7 +139,7 @@ rlx_status rlx_gpu_enter(rlx_gpu *g, rlx_gpu_scope *s)
 void rlx_gpu_leave(rlx_gpu *g, const rlx_gpu_scope *s)
 {
     set_back(g, s);
-    pthread_rwlock_unlock(&g->driver->inside[g->index]);
+    go_out(gate_of(g));
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -162,10 +209,8 @@ static rlx_status check_index(const rlx_gpu_driver *v, int index)
     return RLX_FAIL(RLX_NOT_FOUND, "no device %d: the driver has %d", index, n);
 }
 
-/* Ends all that this process has on the device: a driver takes nothing more before that, once a kernel has failed. */
-static rlx_status reset(rlx_gpu *g)
+static rlx_status call_reset(rlx_gpu *g)
 {
-    g->resets = atomic_fetch_add(&g->driver->resets[g->index], 1) + 1;
     if (g->driver->kind == RLX_GPU_CUDA) {
         GPU_TRY(g, reset_context, g->handle);
         return RLX_OK;
@@ -178,31 +223,42 @@ static rlx_status reset(rlx_gpu *g)
     return st;
 }
 
-/* Several devices that were lost at once need one reset: whoever comes first makes it, and what he opened then is not lost again by
- * those who come later. One that failed is made once more. */
-static rlx_status reset_once(rlx_gpu *g, const rlx_gpu *lost)
+/* Ends all that this process has on the device: a driver takes nothing more before that, once a kernel has failed. The gate is shut. */
+static rlx_status reset(rlx_gpu *g)
 {
-    rlx_gpu_driver *v = g->driver;
+    rlx_gpu_gate *w = gate_of(g);
+    const int begun = ++w->begun;
+    RLX_TRY(call_reset(g));
+    w->done = begun;
+    return RLX_OK;
+}
+
+/* Several devices that were lost at once need one reset: whoever comes first makes it, and what he opened then is not lost again by
+ * those who come later. One that failed is made once more, by whoever opens the device. */
+static bool needs_reset(const rlx_gpu_gate *w, const rlx_device *lost)
+{
+    return (lost && rlx_gpu_of(lost)->resets == w->begun) || w->done != w->begun;
+}
+
+static rlx_status reset_once(rlx_gpu *g, const rlx_device *lost)
+{
+    rlx_gpu_gate *w = gate_of(g);
     rlx_status st = RLX_OK;
-    pthread_mutex_lock(&v->lock);
-    if (lost->resets == v->resets[g->index] || v->half_reset[g->index]) {
-        pthread_rwlock_wrlock(&v->inside[g->index]);
-        st = reset(g);
-        pthread_rwlock_unlock(&v->inside[g->index]);
-        v->half_reset[g->index] = st != RLX_OK;
+    if (needs_reset(w, lost)) {
+        rlx_gpu_gate_shut(w);
+        if (needs_reset(w, lost)) /* still */
+            st = reset(g);
+        rlx_gpu_gate_open(w);
     }
-    g->resets = v->resets[g->index];
-    pthread_mutex_unlock(&v->lock);
+    g->resets = w->done;
     return st;
 }
 
 static rlx_status take_device(rlx_gpu *g, const rlx_device *lost)
 {
     rlx_gpu_scope s;
-    g->resets = g->driver->resets[g->index];
     GPU_TRY(g, get_device, &g->handle, g->index);
-    if (lost)
-        RLX_TRY(reset_once(g, rlx_gpu_of(lost)));
+    RLX_TRY(reset_once(g, lost));
     if (g->driver->kind == RLX_GPU_CUDA)
         GPU_TRY(g, retain_context, &g->context, g->handle);
     RLX_TRY(rlx_gpu_enter(g, &s));

@@ -57,15 +57,27 @@ enum {
 
 enum { RLX_GPU_MAX_DEVICES = 64 };
 
+/* Who uses a device. A reset ends what they use, so it has the device alone: it lets nobody in any more, and waits for those inside. Its
+ * numbers are of resets of the device, from 0. */
+typedef struct rlx_gpu_gate {
+    pthread_mutex_t lock; /* of `inside` and `shut` */
+    pthread_cond_t changed;
+    int inside;
+    bool shut;
+    _Atomic int begun; /* what was opened before one is lost, whatever comes of it */
+    _Atomic int
+        done; /* the last that was made: what was made before it is gone; less than `begun` after one that failed */
+} rlx_gpu_gate;
+void rlx_gpu_gate_init(rlx_gpu_gate *w);
+void rlx_gpu_gate_shut(rlx_gpu_gate *w); /* waits for who is inside, and for who shut it before */
+void rlx_gpu_gate_open(rlx_gpu_gate *w);
+
 typedef struct rlx_gpu_driver {
     rlx_gpu_kind kind;
-    rlx_gpu_calls call;   /* those of the other maker are NULL */
-    int version;          /* of its interface */
-    char build[64];       /* NVIDIA's: of its machine code's maker, "550.54.15"; "": unknown */
-    pthread_mutex_t lock; /* of resetting */
-    _Atomic int resets[RLX_GPU_MAX_DEVICES]; /* of each device: what was made before one is gone */
-    bool half_reset[RLX_GPU_MAX_DEVICES];    /* the last one failed */
-    pthread_rwlock_t inside[RLX_GPU_MAX_DEVICES]; /* who uses it; a reset has it alone */
+    rlx_gpu_calls call; /* those of the other maker are NULL */
+    int version;        /* of its interface */
+    char build[64];     /* NVIDIA's: of its machine code's maker, "550.54.15"; "": unknown */
+    rlx_gpu_gate gates[RLX_GPU_MAX_DEVICES];
 } rlx_gpu_driver;
 
 /* Opens a maker's driver, for good: a driver that is closed takes its threads' code along. Any thread may. */
@@ -97,7 +109,7 @@ typedef struct rlx_gpu {
     rlx_gpu_stream copies;
     pthread_mutex_t lock; /* of what goes through `copies` */
     _Atomic bool lost;    /* says the driver, or a wait failed: nobody knows what has run */
-    int resets;           /* the driver's, when it was opened */
+    int resets;           /* the gate's `done`, when it was opened */
     rlx_device_memory *
         kept; /* pages of the host that the driver does not let go of, until the end; under `lock` */
 } rlx_gpu;
@@ -108,7 +120,8 @@ static inline rlx_gpu *rlx_gpu_of(const rlx_device *d)
 }
 
 /* The device is the calling thread's current one from entering to leaving; then what was is again. RLX_IO on a lost device, which
- * takes nothing more. */
+ * takes nothing more. Entering waits for a reset, which waits for those inside: who is inside enters no second time (all functions of
+ * device.h enter, and so do steps' creating and destroying), and waits for nobody who may be about to. */
 typedef struct rlx_gpu_scope {
     int before; /* AMD's */
 } rlx_gpu_scope;
@@ -184,10 +197,11 @@ double rlx_gpu_time(rlx_device *d, const rlx_device_tape *t, uint32_t i);
 /* ---- steps in one launch: r->kernels->step */
 
 typedef struct rlx_gpu_step rlx_gpu_step;
-/* `addresses`: `n` of them, of every launch's buffers, then of the symbols, one launch after another. */
+/* Enters. `addresses`: `n` of them, of every launch's buffers, then of the symbols, one launch after another. */
 rlx_status rlx_gpu_step_create(rlx_gpu *g, const rlx_device_recording *r,
                                const rlx_gpu_address *addresses, size_t n, rlx_gpu_step **out);
-rlx_status rlx_gpu_step_start(rlx_gpu *g, rlx_gpu_step *s, rlx_gpu_stream stream);
-void rlx_gpu_step_destroy(rlx_gpu *g, rlx_gpu_step *s); /* accepts NULL; of a lost device, too */
+rlx_status rlx_gpu_step_start(rlx_gpu *g, rlx_gpu_step *s, rlx_gpu_stream stream); /* inside */
+/* Enters; accepts NULL; of a lost device, too. */
+void rlx_gpu_step_destroy(rlx_gpu *g, rlx_gpu_step *s);
 
 #endif

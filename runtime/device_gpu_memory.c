@@ -51,7 +51,7 @@ static rlx_status make_memory(rlx_gpu *g, rlx_device_memory *m)
 }
 
 /* What the driver has of a memory; false: it holds the host's pages still. A lost device's own memory goes with its reset; pages of the
- * host are taken back from it all the same: it might write to them. */
+ * host are taken back from it all the same, until a reset was made, and not only tried: it might write to them. */
 static bool give_back(rlx_gpu *g, const rlx_device_memory *m)
 {
     rlx_gpu_scope s;
@@ -59,7 +59,7 @@ static bool give_back(rlx_gpu *g, const rlx_device_memory *m)
     rlx_status st = rlx_gpu_make_current(g, &s);
     const bool entered = !st;
     rlx_status_free(st);
-    if (g->resets != g->driver->resets[g->index]) {
+    if (g->resets < g->driver->gates[g->index].done) {
         done = true; /* nothing is the driver's any more */
     } else if (entered) {
         if (m->at && is_on_device(m) && !g->lost)

@@ -227,28 +227,36 @@ static rlx_status make_events(rlx_gpu *g, rlx_device_tape *t)
     return RLX_OK;
 }
 
-static rlx_status make_tape(rlx_gpu *g, const rlx_device_recording *r, rlx_device_tape *t)
+/* What of it is the driver's, but for a step's table. */
+static rlx_status make_inside(rlx_gpu *g, const rlx_device_recording *r, rlx_device_tape *t)
 {
     lanes l = {0};
-    RLX_TRY(put_launches(t, r));
     GPU_TRY(g, create_stream, &t->stream, RLX_GPU_STREAM_ALONE);
     if (r->timed)
         return make_events(g, t);
-    if (r->kernels->step)
-        return rlx_gpu_step_create(g, r, t->addresses, t->naddresses, &t->step);
+    if (t->step)
+        return RLX_OK;
     rlx_status st = make_graph(g, t, &l);
     free_lanes(g, &l);
     return st;
 }
 
+static rlx_status make_tape(rlx_gpu *g, const rlx_device_recording *r, rlx_device_tape *t)
+{
+    rlx_gpu_scope s;
+    RLX_TRY(put_launches(t, r));
+    if (r->kernels->step && !r->timed)
+        RLX_TRY(rlx_gpu_step_create(g, r, t->addresses, t->naddresses, &t->step));
+    RLX_TRY(rlx_gpu_enter(g, &s));
+    rlx_status st = make_inside(g, r, t);
+    rlx_gpu_leave(g, &s);
+    return st;
+}
+
 rlx_status rlx_gpu_record(rlx_device *d, const rlx_device_recording *r, rlx_device_tape **out)
 {
-    rlx_gpu *g = rlx_gpu_of(d);
-    rlx_gpu_scope s;
-    RLX_TRY_NOTE(rlx_gpu_enter(g, &s), "recording for %s", d->name);
     rlx_device_tape *t = calloc(1, sizeof *t);
-    rlx_status st = t ? make_tape(g, r, t) : RLX_OOM();
-    rlx_gpu_leave(g, &s);
+    rlx_status st = t ? make_tape(rlx_gpu_of(d), r, t) : RLX_OOM();
     if (st) {
         rlx_gpu_destroy_tape(d, t);
         return rlx_status_note(st, __FILE__, __LINE__, "recording for %s", d->name);

@@ -230,9 +230,7 @@ static rlx_status start(const struct maker *m, rlx_gpu_driver *v)
     return RLX_OK;
 }
 
-static rlx_gpu_driver drivers[RLX_GPU_KINDS] = {
-    {.kind = RLX_GPU_CUDA, .lock = PTHREAD_MUTEX_INITIALIZER},
-    {.kind = RLX_GPU_HIP, .lock = PTHREAD_MUTEX_INITIALIZER}};
+static rlx_gpu_driver drivers[RLX_GPU_KINDS] = {{.kind = RLX_GPU_CUDA}, {.kind = RLX_GPU_HIP}};
 static bool started[RLX_GPU_KINDS];
 static rlx_status
     failures[RLX_GPU_KINDS]; /* of starting: a driver is started once, whatever comes of it */
@@ -249,7 +247,7 @@ static rlx_status open_driver(rlx_gpu_kind k)
         return st;
     }
     for (int i = 0; i < RLX_GPU_MAX_DEVICES; i++)
-        pthread_rwlock_init(&drivers[k].inside[i], NULL);
+        rlx_gpu_gate_init(&drivers[k].gates[i]);
     failures[k] = start(&makers[k], &drivers[k]);
     started[k] = true;
     return RLX_OK;

@@ -111,13 +111,11 @@ rlx_gpu_result fake_set_current(int index)
     return fake_end(0);
 }
 
-/* As the driver of a device that has ended: it is the one call that it takes. */
+/* A device that has ended takes this call alone. */
 rlx_gpu_result fake_reset_current(void)
 {
-    fake_lock();
-    reset_device(fake_current);
-    fake_end(0);
     BEGIN(reset_current);
+    reset_device(fake_current);
     return fake_end(0);
 }
 
@@ -155,10 +153,8 @@ rlx_gpu_result fake_release_context(rlx_gpu_handle d)
 
 rlx_gpu_result fake_reset_context(rlx_gpu_handle d)
 {
-    fake_lock();
-    reset_device(d); /* who has it has it still */
-    fake_end(0);
     BEGIN(reset_context);
+    reset_device(d); /* who has it has it still */
     return fake_end(0);
 }
 

@@ -1,5 +1,6 @@
 /* Sessions whose steps are one launch each (runtime/device_gpu_step.c), on a driver that stands for NVIDIA's: the bits of graphs; what the
  * driver is asked for; meetings that are missing; devices that are lost, or hold no team. Teams run beside each other, in turns. */
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -235,6 +236,51 @@ START_TEST(a_lost_device_is_opened_anew)
 }
 END_TEST
 
+static pthread_t resetter;
+
+static void *shut(void *user)
+{
+    rlx_gpu_gate_shut(user);
+    rlx_gpu_gate_open(user);
+    return NULL;
+}
+
+/* Comes while the calling thread is inside, and waits for it. */
+static void start_resetter(void *user)
+{
+    rlx_gpu_gate *w = user;
+    ck_assert_int_eq(pthread_create(&resetter, NULL, shut, w), 0);
+    for (bool waits = false; !waits; usleep(100)) {
+        pthread_mutex_lock(&w->lock);
+        waits = w->shut;
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
+/* At every call of a first step in turn: who is inside does not come in again, which would wait for the reset, and that for him. */
+START_TEST(a_reset_may_wait_at_any_call)
+{
+    rlx_gpu *g = rlx_gpu_of(gpu.cx->gpu);
+    const float *out;
+    for (int n = 0;; n++) {
+        rlx_session *s = layers_make_session(&gpu, 1);
+        layers_put(0, 0, 0, 0, 3);
+        resetter = 0;
+        driver->plan(&(fake_plan){.passes = n,
+                                  .fails = 1,
+                                  .meanwhile = start_resetter,
+                                  .user = &g->driver->gates[g->index]});
+        EXPECT_OK(layers_step(s, gpu.e, 3, &out));
+        rlx_session_destroy(s);
+        if (!resetter)
+            break;
+        pthread_join(resetter, NULL);
+        ck_assert_int_le(n, 100);
+    }
+    expect_silence();
+}
+END_TEST
+
 START_TEST(others_have_none)
 {
     rlx_context *cx;
@@ -324,7 +370,8 @@ int main(int argc, char **argv)
         SUITE_TEST(s, "times_are_taken_one_by_one", times_are_taken_one_by_one);
         SUITE_TEST(s, "a_device_may_hold_no_team", a_device_may_hold_no_team);
         SUITE_TEST(s, "fewer_teams_than_were_counted", fewer_teams_than_were_counted);
+        SUITE_TEST(s, "a_reset_may_wait_at_any_call", a_reset_may_wait_at_any_call);
         SUITE_TEST(s, "all_is_given_back", all_is_given_back); /* closes it */
     }
-    return suite_run(s, failing ? 4 : 7);
+    return suite_run(s, failing ? 4 : 8);
 }
