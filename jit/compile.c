@@ -287,10 +287,12 @@ static rlx_status run_pool(pool *p, int threads)
     return p->status ? p->status : run_others(p);
 }
 
-/* Everything that emitters read of the target, and where kernels find live extents. */
+/* Everything that emitters of kernels read of the target, and where kernels find live extents. The step is nobody's but its program's. */
 static rlx_status describe_common(pool *p, const rlx_ir_module *m)
 {
-    RLX_TRY(rlx_jit_describe_code(p->target, &p->common));
+    rlx_jit_target kernels = *p->target;
+    kernels.step = RLX_JIT_STEP_GRAPH;
+    RLX_TRY(rlx_jit_describe_code(&kernels, &p->common));
     rlx_text_putf(&p->common, "; %d %d %p", p->target->kind, p->target->team,
                   (const void *)p->target->emulation);
     for (int i = 0; i < rlx_dim_symbol_count(m->dims); i++)
@@ -355,6 +357,7 @@ static rlx_status finish(rlx_jit_tape *tape, const rlx_jit_target *t, pool *p, r
     rlx_jit_target needed = *t;
     RLX_TRY(collect_code(p, arena, program, stats));
     needed.features = program->features = rlx_jit_needed_features(t);
+    needed.step = RLX_JIT_STEP_GRAPH; /* of what runs it nothing */
     program->code_kind = code_kinds[t->kind];
     rlx_jit_describe(&needed, &target);
     program->target = target.data;

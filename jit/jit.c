@@ -114,6 +114,8 @@ void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out)
         return;
     case RLX_JIT_NVPTX:
         rlx_text_putf(out, "cuda:%s", processor);
+        if (t->step)
+            rlx_text_putf(out, ",step=%s", rlx_jit_step_name(t->step));
         return;
     case RLX_JIT_AMDGPU:
         rlx_text_putf(out, "hip:%s", processor);
@@ -269,8 +271,6 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
         rlx_text_putf(out, ", range %lld", (long long)t->range_bytes);
     if (t->kind == RLX_JIT_SPIRV && code.features & RLX_VULKAN_BIT(SUBGROUP))
         rlx_text_putf(out, ", subgroup %d", t->subgroup);
-    if (t->step)
-        rlx_text_putf(out, ", step %s", rlx_jit_step_name(t->step));
     return out->oom ? RLX_OOM() : RLX_OK;
 }
 

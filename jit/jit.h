@@ -65,7 +65,8 @@ typedef enum rlx_jit_text {
     RLX_JIT_ASM
 } rlx_jit_text; /* ASM: x86, AArch64, PTX, AMD GPUs' or disassembled SPIR-V */
 
-/* "x86-64-v4+avx512vnni", "aarch64:generic", "cuda:sm_80", "hip:gfx942", "vulkan:int8+int16+int64": part of every compile key. */
+/* "x86-64-v4+avx512vnni", "aarch64:generic", "cuda:sm_80,step=kernel", "hip:gfx942", "vulkan:int8+int16+int64": part of every compile key.
+ * rlx_jit_target_named reads those of AArch64's processors, behind the colon, and of GPUs. */
 void rlx_jit_describe(const rlx_jit_target *t, rlx_text *out);
 /* All that code depends on, as text: two targets of the same text share compiled code. */
 rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out);
