@@ -71,13 +71,17 @@ typedef struct loaded_meeting {
     void (*arrive)(rlx_host_invocation *self, uint32_t *counter);
     uint32_t (*look)(rlx_host_invocation *self, const uint32_t *counter);
 } loaded_meeting;
-/* One team of a step; the others are run beside it, by other threads. */
-void loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
-                     int teams, const loaded_meeting *m);
+/* One team of a step; the others are run beside it, by other threads, which assert nothing: false, with what is wrong. */
+enum { LOADED_WRONG = 128 };
+bool loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbols, int team,
+                     int teams, const loaded_meeting *m, char wrong[LOADED_WRONG]);
 
 /* together.c: all teams of a step, each by a thread of its own: as the threads come, or in turns: one runs at a time, until it waits for
- * others or ends, then the next one down, or up; so that what it reads too early is not there. The test fails when all wait. */
+ * others or ends, then the next one down, or up; so that what it reads too early is not there. False, with what is wrong: all wait, or invocations of one part. */
 typedef enum loaded_order { LOADED_AS_THEY_COME, LOADED_DOWN, LOADED_UP } loaded_order;
+bool loaded_try_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
+                         loaded_order order, char wrong[LOADED_WRONG]);
+/* The same; the test fails then. */
 void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
                          loaded_order order);
 

@@ -1,4 +1,5 @@
-/* Steps in one launch: all teams beside each other (subject.h). */
+/* Steps in one launch: all teams beside each other (subject.h). What goes wrong in a team's thread ends the waiting of all, and is asserted
+ * by the test's own thread, when there is no other any more. */
 #include <pthread.h>
 #include <sched.h>
 
@@ -17,7 +18,8 @@ typedef struct party {
     pthread_cond_t changed;
     int turn; /* the team that runs */
     bool done[MAX_TEAMS];
-    int idle; /* how often teams looked since one arrived or ended */
+    int idle;                 /* how often teams looked since one arrived or ended */
+    char wrong[LOADED_WRONG]; /* "": nothing; else nobody waits any more */
 } party;
 
 typedef struct member {
@@ -39,9 +41,17 @@ static void pass_on(party *p)
     pthread_cond_broadcast(&p->changed);
 }
 
+/* The first is kept. */
+static void give_up(party *p, const char *wrong)
+{
+    if (!p->wrong[0])
+        snprintf(p->wrong, sizeof p->wrong, "%s", wrong);
+    pthread_cond_broadcast(&p->changed);
+}
+
 static void wait_for_turn(party *p, int team)
 {
-    while (p->order && p->turn != team)
+    while (p->order && p->turn != team && !p->wrong[0])
         pthread_cond_wait(&p->changed, &p->lock);
 }
 
@@ -61,14 +71,16 @@ static uint32_t look(rlx_host_invocation *self, const uint32_t *counter)
     party *p = myself->of;
     (void)self;
     pthread_mutex_lock(&p->lock);
-    ck_assert_msg(p->idle++ < (p->order ? ROUNDS * p->teams : MANY), "all teams wait");
+    if (p->idle++ >= (p->order ? ROUNDS * p->teams : MANY))
+        give_up(p, "all teams wait");
     if (p->order) {
         pass_on(p);
         wait_for_turn(p, myself->team);
     }
+    const bool wrong = p->wrong[0];
     pthread_mutex_unlock(&p->lock);
     sched_yield();
-    return __atomic_load_n(counter, __ATOMIC_ACQUIRE);
+    return wrong ? UINT32_MAX : __atomic_load_n(counter, __ATOMIC_ACQUIRE);
 }
 
 static void *run_member(void *user)
@@ -80,8 +92,12 @@ static void *run_member(void *user)
     pthread_mutex_lock(&p->lock);
     wait_for_turn(p, m->team);
     pthread_mutex_unlock(&p->lock);
-    loaded_run_team(p->code, p->buffers, p->symbols, m->team, p->teams, &meeting);
+    char wrong[LOADED_WRONG];
+    const bool well =
+        loaded_run_team(p->code, p->buffers, p->symbols, m->team, p->teams, &meeting, wrong);
     pthread_mutex_lock(&p->lock);
+    if (!well)
+        give_up(p, wrong);
     p->done[m->team] = true;
     p->idle = 0;
     if (p->order)
@@ -90,8 +106,8 @@ static void *run_member(void *user)
     return NULL;
 }
 
-void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
-                         loaded_order order)
+bool loaded_try_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
+                         loaded_order order, char wrong[LOADED_WRONG])
 {
     pthread_t thread[MAX_TEAMS];
     member members[MAX_TEAMS];
@@ -101,15 +117,31 @@ void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *s
                .teams = teams,
                .order = order,
                .turn = order == LOADED_DOWN ? teams - 1 : 0};
+    int started = 0;
     ck_assert_int_le(teams, MAX_TEAMS);
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.changed, NULL);
-    for (int i = 0; i < teams; i++) {
-        members[i] = (member){&p, i};
-        ck_assert_int_eq(pthread_create(&thread[i], NULL, run_member, &members[i]), 0);
+    for (; started < teams; started++) {
+        members[started] = (member){&p, started};
+        if (pthread_create(&thread[started], NULL, run_member, &members[started]))
+            break;
     }
-    for (int i = 0; i < teams; i++)
+    if (started < teams) {
+        pthread_mutex_lock(&p.lock);
+        give_up(&p, "there is no thread for a team");
+        pthread_mutex_unlock(&p.lock);
+    }
+    for (int i = 0; i < started; i++)
         pthread_join(thread[i], NULL);
     pthread_cond_destroy(&p.changed);
     pthread_mutex_destroy(&p.lock);
+    memcpy(wrong, p.wrong, LOADED_WRONG);
+    return !wrong[0];
+}
+
+void loaded_run_together(const loaded *l, void *const *buffers, const int64_t *symbols, int teams,
+                         loaded_order order)
+{
+    char wrong[LOADED_WRONG];
+    ck_assert_msg(loaded_try_together(l, buffers, symbols, teams, order, wrong), "%s", wrong);
 }
