@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """How fast torch multiplies what a model's layers and head do, in bf16: by cuBLAS on NVIDIA's GPUs, by hipBLASLt on AMD's.
 
-    gpu_products.py SHAPE TOKENS
+    gpu_products.py SHAPE TOKENS HEADS INDEX
 
-Needs torch and a device that it has. Prints operations per second, a multiply-add is two: of TOKENS rows by every matrix of a layer, over
-as many layers' weights as no cache holds, and by the head for one of them, as a prompt has it (for at most 32 TOKENS, which decode: for
-all).
+Needs torch and a device of that INDEX that it has. Prints operations per second, a multiply-add is two: of TOKENS rows by every matrix of a
+layer, over as many layers' weights as no cache holds, and of HEADS rows by the head (of a prompt one, where they decode all).
 """
 import sys
 
@@ -19,18 +18,17 @@ SHAPES = {
     "tiny": (256, 2, 256, 128, 512, 512),
 }
 REPEATS = 10
-DECODED = 32
 
 
 def main():
-    shape, tokens = sys.argv[1], int(sys.argv[2])
+    shape, (tokens, rows, index) = sys.argv[1], map(int, sys.argv[2:5])
+    torch.cuda.set_device(index)
     hidden, layers, queries, keys, ffn, vocab = SHAPES[shape]
-    make = dict(device="cuda", dtype=torch.bfloat16)
+    make = dict(device=f"cuda:{index}", dtype=torch.bfloat16)
     sizes = [(queries, hidden), (keys, hidden), (keys, hidden), (hidden, queries), (ffn, hidden), (ffn, hidden), (hidden, ffn)]
     weights = [[torch.randn(size, **make) for size in sizes] for _ in range(layers)]
     head = torch.randn((vocab, hidden), **make)
     inputs = {width: torch.randn((tokens, width), **make) for width in (hidden, queries, ffn)}
-    rows = tokens if tokens <= DECODED else 1
     work = 2 * rows * vocab * hidden + 2 * tokens * layers * sum(m * n for m, n in sizes)
 
     def step():
