@@ -599,6 +599,15 @@ rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target 
     return st;
 }
 
+/* What is in it (barriers, matrix units, shuffles) a team's invocations come to together: so they call it. */
+static void mark_convergent(const rlx_emit *e)
+{
+    static const char name[] = "convergent";
+    const unsigned kind = LLVMGetEnumAttributeKindForName(name, sizeof name - 1);
+    LLVMAddAttributeAtIndex(e->fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(e->cx, kind, 0));
+}
+
 rlx_status rlx_emit_called(const rlx_emit_engine *engine, const rlx_llvm_target *target,
                            const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
                            rlx_emit_needs *needs)
@@ -613,6 +622,7 @@ rlx_status rlx_emit_called(const rlx_emit_engine *engine, const rlx_llvm_target 
     rlx_status st = emit_function(&e);
     if (!st) {
         LLVMSetLinkage(e.fn, LLVMInternalLinkage);
+        mark_convergent(&e);
         needs->team_bytes = e.team_bytes > needs->team_bytes ? e.team_bytes : needs->team_bytes;
         needs->fragments |= e.nfragments > 0;
     }

@@ -221,6 +221,24 @@ START_TEST(ptx_is_assembled)
 }
 END_TEST
 
+/* A kernel with a barrier is called where all invocations are: LLVM is told so, and moves no call to where some are. */
+START_TEST(kernels_are_called_together)
+{
+    const rlx_jit_target t = {
+        .kind = RLX_JIT_NVPTX, .processor = "sm_80", .step = RLX_JIT_STEP_KERNEL};
+    rlx_text ir = {0};
+    EXPECT_OK(rlx_jit_print_module(s.module, &t, RLX_JIT_LLVM, &ir));
+    const char *turn = strstr(ir.data, "define internal void @turn(");
+    ck_assert_ptr_nonnull(turn);
+    const char *end = strchr(turn, '\n'), *group = strchr(turn, '#');
+    ck_assert(group && group < end);
+    char attributes[32];
+    snprintf(attributes, sizeof attributes, "attributes #%d = { convergent", atoi(group + 1));
+    ck_assert_ptr_nonnull(strstr(end, attributes));
+    rlx_text_deinit(&ir);
+}
+END_TEST
+
 START_TEST(others_have_none)
 {
     uint8_t *code;
@@ -278,9 +296,10 @@ int main(void)
     SUITE_TEST(suite, "teams_that_wait_for_ever_are_told_of", teams_that_wait_for_ever_are_told_of);
     SUITE_TEST(suite, "many_steps_as_threads_come", many_steps_as_threads_come);
     SUITE_TEST(suite, "ptx_is_assembled", ptx_is_assembled);
+    SUITE_TEST(suite, "kernels_are_called_together", kernels_are_called_together);
     SUITE_TEST(suite, "others_have_none", others_have_none);
     SUITE_TEST(suite, "numbers_of_a_plan", numbers_of_a_plan);
-    const int code = suite_run(suite, 7);
+    const int code = suite_run(suite, 8);
     subject_destroy(&s);
     return code;
 }
