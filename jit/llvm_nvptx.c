@@ -255,7 +255,7 @@ static rlx_status begin_step(rlx_emit *e)
     e->table = LLVMGetParam(e->fn, 0);
     e->symbols = LLVMGetParam(e->fn, 1);
     size_shared_memory(e);
-    /* without a word, functions that a step calls get more than that, and take them, whatever they are for */
+    /* without a word, functions that a step calls get more than many, and take them, whatever they are for; by matrix units they may */
     annotate_all(e, e->needs->fragments, true);
     return RLX_OK;
 }
