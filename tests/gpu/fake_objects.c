@@ -57,7 +57,8 @@ static bool gives_back(const char *name)
 /* What goes to a device, and so fails once it has ended: not what only asks about devices. */
 static bool goes_to_device(rlx_gpu_call call)
 {
-    return call >= RLX_GPU_CALL_get_room && call <= RLX_GPU_CALL_run_graph;
+    return (call >= RLX_GPU_CALL_get_room && call <= RLX_GPU_CALL_run_graph) ||
+           call == RLX_GPU_CALL_launch_together;
 }
 
 static bool is_planned(const fake_plan *p, const char *name)

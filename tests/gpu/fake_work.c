@@ -254,6 +254,7 @@ rlx_gpu_result fake_launch(rlx_gpu_function f, unsigned x, unsigned y, unsigned 
     return fake_end(put_launch(s, &p, arguments));
 }
 
+#ifndef FAKE_HIP
 /* Not into a capture: what drivers of all versions take is a stream. */
 rlx_gpu_result fake_launch_together(rlx_gpu_function f, unsigned x, unsigned y, unsigned z,
                                     unsigned team_x, unsigned team_y, unsigned team_z,
@@ -274,7 +275,6 @@ rlx_gpu_result fake_launch_together(rlx_gpu_function f, unsigned x, unsigned y, 
     return fake_end(put_launch(s, &p, arguments));
 }
 
-#ifndef FAKE_HIP
 rlx_gpu_result fake_create_linker(unsigned n, rlx_gpu_jit_option *options, void **values,
                                   rlx_gpu_linker *out)
 {
