@@ -378,8 +378,8 @@ static rlx_status parse_gpu_limits(rlx_gpu_kind k, const char *text, rlx_device_
         snprintf(word, sizeof word, "%.*s", (int)n, text + 1);
         RLX_TRY(parse_limit(text + 1, n, "memory", &is_memory, &out->gpu.memory));
         if (!is_memory && strncmp(word, "step=", 5) != 0)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT, "\"%s\": expected %s:0,memory=64M,step=graph",
-                            word, name);
+            return RLX_FAIL(RLX_INVALID_ARGUMENT, "\"%s\": expected %s:0,memory=64M%s", word, name,
+                            k == RLX_GPU_CUDA ? " or step=graph, kernel or auto" : "");
         if (!is_memory)
             RLX_TRY(rlx_jit_step_parse(k == RLX_GPU_CUDA ? RLX_JIT_NVPTX : RLX_JIT_AMDGPU, word,
                                        &out->step));

@@ -96,7 +96,8 @@ typedef struct run_where {
     {                                                                                    \
         "device", NULL, OPTION_TEXT, "D",                                                \
             "cpu, cpu:FEATURES, vulkan[:N][,-FEATURE][,memory=BYTES][,range=BYTES], "    \
-            "cuda[:N][,memory=BYTES], hip[:N][,memory=BYTES], ref:lir or ref:mir (cpu)", \
+            "cuda[:N][,memory=BYTES][,step=graph|kernel|auto], hip[:N][,memory=BYTES], " \
+            "ref:lir or ref:mir (cpu)",                                                  \
             &(where).device                                                              \
     }
 #define OPTION_LAYERS(where)                                                                  \

@@ -262,6 +262,7 @@ START_TEST(contexts_by_name)
     static const char *const wrong[][2] = {{"cuda:", "expected a number: cuda:0"},
                                            {"cuda:-1", "expected a number"},
                                            {"hip:0,range=4096", "expected hip:0,memory=64M"},
+                                           {"cuda,range=4096", "step=graph, kernel or auto"},
                                            {"cuda,memory=0", "expected bytes"},
                                            {"cuba", "did you mean \"cuda\""}};
     rlx_context *cx;
