@@ -51,7 +51,7 @@ check-address: deps
 check-thread: deps # what runs on several threads
 	@cmake -S . -B $(BUILD)-tsan -G Ninja -DRLX_SANITIZE=thread > /dev/null
 	@cmake --build $(BUILD)-tsan
-	@cd $(BUILD)-tsan && ctest --output-on-failure -j 2 --timeout 600 -R '^(runtime_|jit_compile|compile|growth|sessions|buckets)'
+	@cd $(BUILD)-tsan && ctest --output-on-failure -j 2 --timeout 600 -R '^(runtime_|jit_compile|compile|growth|sessions|buckets|gpu_reopen)'
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
