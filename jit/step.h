@@ -8,7 +8,8 @@ const char *rlx_jit_step_name(rlx_jit_step s); /* "graph", "kernel", "auto" */
 /* "step=kernel". RLX_INVALID_ARGUMENT: it is none of them; RLX_UNSUPPORTED: not of this kind. */
 rlx_status rlx_jit_step_parse(rlx_jit_kind kind, const char *word, rlx_jit_step *out);
 
-/* Launches of a step, and what they move and compute in the bucket's largest. */
+/* Launches of a step, and what they move and compute in the bucket's largest. Of a sequence's pages one counts (rlx_program_cost): how many
+ * there will be the bucket does not say, so that AUTO is about steps of short contexts. */
 typedef struct rlx_jit_step_numbers {
     int64_t launches;
     double bytes, operations;
