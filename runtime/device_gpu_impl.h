@@ -82,6 +82,8 @@ typedef struct rlx_gpu_driver {
 
 /* Opens a maker's driver, for good: a driver that is closed takes its threads' code along. Any thread may. */
 rlx_status rlx_gpu_driver_open(rlx_gpu_kind k, rlx_gpu_driver **out);
+/* What it may be called, in the order of trying; NULL behind the last. */
+const char *const *rlx_gpu_libraries(rlx_gpu_kind k);
 /* "550.54.15", of the first line of NVIDIA's /proc/driver/nvidia/version; "" where it is not there, or says nothing. */
 void rlx_gpu_read_build(const char *path, char *out, size_t n);
 /* Describes a device that is not opened; why_not says what speaks against it. */

@@ -14,8 +14,8 @@ enum { MAX_LIBRARIES = 3 };
 /* What differs between the two beside names. Attributes are numbers of each maker's own. */
 static const struct maker {
     const char *name, *company;
-    const char *libraries[MAX_LIBRARIES]; /* newest first */
-    int least;                            /* version */
+    const char *libraries[MAX_LIBRARIES + 1]; /* newest first, then NULL */
+    int least;                                /* version */
     const char *least_text;
     rlx_gpu_attribute units, team_bytes, major, minor;
 } makers[] = {
@@ -34,6 +34,11 @@ static const struct maker {
 const char *rlx_gpu_kind_name(rlx_gpu_kind k)
 {
     return makers[k].name;
+}
+
+const char *const *rlx_gpu_libraries(rlx_gpu_kind k)
+{
+    return makers[k].libraries;
 }
 
 static const char *const call_names[RLX_GPU_KINDS][RLX_GPU_NCALLS] = {
@@ -161,7 +166,7 @@ static void *open_library(const struct maker *m, rlx_status *st)
 {
     char why[512] = "";
     bool absent = true;
-    for (int i = 0; i < MAX_LIBRARIES && m->libraries[i]; i++) {
+    for (int i = 0; m->libraries[i]; i++) {
         void *library = dlopen(m->libraries[i], RTLD_NOW | RTLD_LOCAL);
         *st = RLX_OK;
         if (library)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/device_gpu_impl.h"
 #include "tests/gpu/world.h"
 
 rlx_status __real_rlx_context_create_for(int abi, const rlx_context_options *options,
@@ -16,16 +17,18 @@ int __real_rlx_device_count(void);
 /* ---- whether there is a real one */
 
 static const struct {
-    const char *device, *library, *init, *count;
+    const char *device, *init, *count;
 } makers[RLX_GPU_KINDS] = {
-    [RLX_GPU_CUDA] = {"cuda", "libcuda.so.1", "cuInit", "cuDeviceGetCount"},
-    [RLX_GPU_HIP] = {"hip", "libamdhip64.so", "hipInit", "hipGetDeviceCount"},
+    [RLX_GPU_CUDA] = {"cuda", "cuInit", "cuDeviceGetCount"},
+    [RLX_GPU_HIP] = {"hip", "hipInit", "hipGetDeviceCount"},
 };
 
-/* Asked of the driver itself: what the library is told once it keeps. */
+/* Asked of the driver itself, by the first name that the program finds it by: what the library is told once it keeps. */
 static bool has_devices(rlx_gpu_kind k)
 {
-    void *library = dlopen(makers[k].library, RTLD_NOW | RTLD_LOCAL);
+    void *library = NULL;
+    for (const char *const *name = rlx_gpu_libraries(k); *name && !library; name++)
+        library = dlopen(*name, RTLD_NOW | RTLD_LOCAL);
     int (*init)(unsigned), (*count)(int *), n = 0;
     if (!library)
         return false;
