@@ -310,17 +310,31 @@ static int64_t load_again(const rlx_text *entry)
     return driver->count("finish_linking");
 }
 
+/* Nothing in a step is loaded by the way that no fence orders: what it reads others wrote. */
+static void check_step(const rlx_flow *f, const rlx_compile_options *o, const char *level)
+{
+    char *ptx;
+    EXPECT_OK(rlx_flow_inspect(gpu.cx, f, gpu.w, o, level, &ptx));
+    const char *step = strstr(ptx, ".entry " RLX_PROGRAM_STEP "(");
+    ck_assert_msg(step != NULL, "%s has no step", level);
+    ck_assert_ptr_nonnull(strstr(step, "ld.acquire.gpu"));
+    ck_assert_msg(!strstr(ptx, "ld.global.nc"), "%s loads what may be old", level);
+    free(ptx);
+}
+
 /* What is inspected is what is compiled. */
 static void check_ptx(void)
 {
     const rlx_bucket bucket = {"TOKENS", BUCKET};
-    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
+    rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1};
     rlx_flow *f;
     char *ptx;
     layers_make_flow(NULL, &f);
-    EXPECT_OK(rlx_flow_inspect(gpu.cx, f, gpu.w, &o, "ptx", &ptx));
-    ck_assert_ptr_nonnull(strstr(ptx, ".entry " RLX_PROGRAM_STEP "("));
-    free(ptx);
+    check_step(f, &o, "ptx");
+    o.precision = RLX_FAST;
+    check_step(f, &o, "ptx@cuda:sm_80,step=kernel");
+    check_step(f, &o, "ptx@cuda:sm_90a,step=kernel");
+    o.precision = RLX_EXACT;
     gpu.cx->target.step = RLX_JIT_STEP_GRAPH;
     EXPECT_OK(rlx_flow_inspect(gpu.cx, f, gpu.w, &o, "ptx", &ptx));
     ck_assert_ptr_null(strstr(ptx, RLX_PROGRAM_STEP));
