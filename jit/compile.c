@@ -53,8 +53,9 @@ static double seconds(clockid_t clock)
 }
 
 /* LLVM ends the process when it gets no memory, so it is begun only where there is room: for its
- * library and its threads' heaps (64 MB of addresses each), then for a kernel. */
-enum { ROOM_TO_OPEN = 224 << 20, ROOM_FOR_KERNEL = 64 << 20 };
+ * library and its threads' heaps (64 MB of addresses each), then for a kernel, and for each that a step keeps beside it
+ * (0.2 to 0.4 MB of a small model's). */
+enum { ROOM_TO_OPEN = 224 << 20, ROOM_FOR_KERNEL = 64 << 20, ROOM_IN_STEP = 1 << 20 };
 
 static rlx_status check_room(size_t bytes)
 {
@@ -144,7 +145,7 @@ static rlx_status run_step(pool *p, rlx_llvm *worker)
 {
     static const rlx_llvm_part_name name = {RLX_PROGRAM_STEP};
     rlx_jit_part *part;
-    RLX_TRY(check_room(ROOM_FOR_KERNEL));
+    RLX_TRY(check_room(ROOM_FOR_KERNEL + (size_t)p->tape->program.nkernels * ROOM_IN_STEP));
     RLX_TRY(rlx_jit_parts_claim(&p->parts, &name, NULL, 0, &part));
     return rlx_jit_adopt_status(p->module->emit_step(
         worker, p->tape->kernels, (int)p->tape->program.nkernels, RLX_LLVM_CODE, &part->code));

@@ -250,6 +250,30 @@ START_TEST(neighbours_do_not_matter)
 }
 END_TEST
 
+/* With a step in one launch or without, kernels are the same. */
+START_TEST(steps_share_kernels)
+{
+    rlx_jit_sharer keeps;
+    rlx_jit_target t;
+    const rlx_jit_options o = options_of(1);
+    EXPECT_OK(rlx_jit_target_named("cuda:sm_80", &t));
+    rlx_jit_shared_enter(&keeps);
+    for (int step = RLX_JIT_STEP_GRAPH; step <= RLX_JIT_STEP_KERNEL; step++) {
+        subject s;
+        rlx_text entry = {0};
+        rlx_jit_stats stats;
+        parse_program(&s, true);
+        t.step = (rlx_jit_step)step;
+        EXPECT_OK(rlx_jit_compile(s.module, &t, &o, &entry, &stats));
+        ck_assert_int_eq(stats.step, step == RLX_JIT_STEP_KERNEL);
+        ck_assert_int_eq(stats.copied, step == RLX_JIT_STEP_KERNEL ? 3 : 0);
+        rlx_text_deinit(&entry);
+        subject_destroy(&s);
+    }
+    rlx_jit_shared_leave(&keeps);
+}
+END_TEST
+
 /* ---- running it ---- */
 
 static float weight_at(int layer, int i)
@@ -755,6 +779,7 @@ int main(void)
     SUITE_TEST(s, "threads_do_not_matter", threads_do_not_matter);
     SUITE_TEST(s, "kernels_are_shared", kernels_are_shared);
     SUITE_TEST(s, "neighbours_do_not_matter", neighbours_do_not_matter);
+    SUITE_TEST(s, "steps_share_kernels", steps_share_kernels);
     SUITE_TEST(s, "runs", runs);
     SUITE_TEST(s, "bad_modules", bad_modules);
     SUITE_TEST(s, "seven_axes", seven_axes);
@@ -769,5 +794,5 @@ int main(void)
     SUITE_TEST(s, "exponentials_go_side_by_side", exponentials_go_side_by_side);
     SUITE_TEST(s, "lir_targets", lir_targets);
     SUITE_TEST(s, "grid_extents", grid_extents);
-    return suite_run(s, 18);
+    return suite_run(s, 19);
 }
