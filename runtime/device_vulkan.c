@@ -435,6 +435,7 @@ static rlx_status create_device(rlx_vulkan_device *d, uint64_t without)
         .shaderFloat16 = want >> RLX_VULKAN_F16 & 1,
         .shaderInt8 = matrices,
         .vulkanMemoryModel = matrices,
+        .vulkanMemoryModelDeviceScope = matrices,
         .bufferDeviceAddress = want >> RLX_VULKAN_ADDRESS & 1};
     VkPhysicalDeviceVulkan11Features want11 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,

@@ -25,7 +25,8 @@ rlx_vulkan_matrix_features rlx_vulkan_matrix_enable(uint64_t features)
                                         .matrices = features >> RLX_VULKAN_MATRIX & 1};
 }
 
-/* What code with matrices takes beside them: the memory model that SPIR-V asks for, bytes, and subgroups of a size that is known. */
+/* What code with matrices takes beside them: the memory model that SPIR-V asks for, of which a device that has it on lets the other kernels'
+ * atomics reach all of it only by a feature of its own; bytes, and subgroups of a size that is known. */
 static bool has_features(const rlx_vulkan_device *d)
 {
     rlx_vulkan_matrix_features matrix = {.type = (VkStructureType)FEATURES_TYPE};
@@ -36,8 +37,8 @@ static bool has_features(const rlx_vulkan_device *d)
     VkPhysicalDeviceFeatures2 has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                      .pNext = &has12};
     d->vk.vkGetPhysicalDeviceFeatures2(d->physical, &has);
-    return matrix.matrices && has12.vulkanMemoryModel && has12.shaderInt8 &&
-           has13.subgroupSizeControl && has13.computeFullSubgroups;
+    return matrix.matrices && has12.vulkanMemoryModel && has12.vulkanMemoryModelDeviceScope &&
+           has12.shaderInt8 && has13.subgroupSizeControl && has13.computeFullSubgroups;
 }
 
 static bool may_fix_subgroups(const rlx_vulkan_device *d)
