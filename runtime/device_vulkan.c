@@ -571,7 +571,10 @@ static rlx_status list_devices(rlx_vulkan_device *d, rlx_vulkan_info **out, int 
         if (!all)
             return RLX_OOM();
         *out = all;
-        rlx_status_free(read_properties(d)); /* what is of no use is listed with the reason */
+        st = read_properties(d); /* what is of no use is listed with the reason */
+        if (st && !d->info.why_not[0])
+            snprintf(d->info.why_not, sizeof d->info.why_not, "%s", rlx_status_message(st));
+        rlx_status_free(st);
         all[*n] = d->info;
     }
 }

@@ -326,6 +326,22 @@ START_TEST(every_call_may_fail)
 }
 END_TEST
 
+/* A device of which the driver does not say what it has is listed, with the reason why it cannot be opened. */
+START_TEST(unknown_extensions_are_told)
+{
+    rlx_vulkan_info *all;
+    int n;
+    fault("vkEnumerateDeviceExtensionProperties", 0, FAULT_FOREVER, VK_ERROR_OUT_OF_HOST_MEMORY);
+    EXPECT_OK(rlx_vulkan_list(&all, &n));
+    faults->plan(NULL);
+    ck_assert_int_ge(n, 1);
+    for (int i = 0; i < n; i++)
+        ck_assert_str_eq(all[i].why_not,
+                         "vkEnumerateDeviceExtensionProperties: out of host memory");
+    free(all);
+}
+END_TEST
+
 /* A step that is cancelled while it runs appends nothing, and the cancel is answered. */
 START_TEST(steps_are_cancelled)
 {
@@ -476,6 +492,7 @@ static void add_tests(Suite *s)
     tcase_add_test(c, driver_failures_are_statuses);
     tcase_add_test(c, failing_copies_lose_nothing);
     tcase_add_test(c, every_call_may_fail);
+    tcase_add_test(c, unknown_extensions_are_told);
     tcase_add_test(c, stale_rows_are_zeros_before_they_are_read);
     tcase_add_test(c, lost_devices_are_opened_anew);
     tcase_add_test(c, steps_are_cancelled);
@@ -488,5 +505,5 @@ static void add_tests(Suite *s)
 
 int main(void)
 {
-    return layers_run("vulkan_faults", add_tests, 10);
+    return layers_run("vulkan_faults", add_tests, 12);
 }
