@@ -241,16 +241,20 @@ static bool has_matrices(void)
     return false;
 }
 
-/* Sums are integers, and what rounds is done as anywhere: where the driver's fma rounds once the bits are the interpreter's. */
+/* Sums are integers, and what rounds is done as anywhere: where the driver's fma rounds once the bits are the interpreter's. Teams are
+ * one subgroup or more. */
 START_TEST(products_by_matrices)
 {
+    enum { LEAST_TEAM = 32 };
+    const int subgroup = rlx_vulkan_device_get_info(device)->subgroup;
+    const int team = subgroup > LEAST_TEAM ? subgroup : LEAST_TEAM;
     subject s;
     if (!has_matrices())
         return;
     matrix_kernels_parse(&s, products, PRODUCTS);
     int runs = 0;
     for (const rlx_ir_func *k = s.module->first; k; k = k->next, runs++)
-        run_kernel(&s, k, runs % 2 ? 64 : 32, 1 + runs % 3, 0, products[runs].format);
+        run_kernel(&s, k, runs % 2 ? 2 * team : team, 1 + runs % 3, 0, products[runs].format);
     ck_assert_int_eq(runs, PRODUCTS);
     subject_destroy(&s);
     expect_silence();
