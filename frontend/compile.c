@@ -168,6 +168,8 @@ static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_jit
     RLX_TRY(rlx_flow_build_likeliest(f, w, o, likeliest_of(c, o), c->dims, &c->hir, &c->outputs));
     if (part != RLX_PART_ALL)
         RLX_TRY(take_part(c, cx->layers, part));
+    if (c->precision != RLX_MIR_PREFILL) /* prompts alone fill a unit's rows */
+        rlx_jit_drop_matrix(&c->target);
     RLX_TRY(bind_buckets(c, o));
     c->seconds[RLX_LEVEL_HIR] = rlx_seconds() - start;
     return RLX_OK;

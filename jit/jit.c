@@ -92,6 +92,12 @@ bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out
     return fits;
 }
 
+void rlx_jit_drop_matrix(rlx_jit_target *t)
+{
+    if (t->kind == RLX_JIT_SPIRV)
+        t->features &= ~RLX_VULKAN_BIT(MATRIX);
+}
+
 bool rlx_jit_same_features(const rlx_jit_target *a, const rlx_jit_target *b)
 {
     return a->kind == b->kind && rlx_jit_code_features(a) == rlx_jit_code_features(b);
@@ -200,11 +206,9 @@ static void set_matrix(const rlx_jit_target *t, rlx_lir_target *out)
 /* A subgroup that multiplies matrices of bytes: its size is known, and words are made of its own bytes. */
 static void set_vulkan_matrix(const rlx_jit_target *t, rlx_lir_target *out)
 {
-    const uint64_t needs = RLX_VULKAN_BIT(MATRIX) | RLX_VULKAN_BIT(SUBGROUP) | RLX_VULKAN_BIT(INT8);
-    const int team = team_of(t), lanes = rlx_lir_lanes(team, t->subgroup);
-    if (!t->matrix.m || (t->features & needs) != needs || !lanes || (team & (team - 1)))
-        return;
-    out->byte_matrix = (rlx_lir_fragment){t->matrix.m, t->matrix.n, t->matrix.k, lanes, true};
+    const int lanes = rlx_jit_vulkan_lanes(t);
+    if (lanes)
+        out->byte_matrix = (rlx_lir_fragment){t->matrix.m, t->matrix.n, t->matrix.k, lanes, true};
 }
 
 /* Half of the team memory; emitters exchange tiles through the rest. */

@@ -53,6 +53,8 @@ rlx_status rlx_jit_target_named(const char *name, rlx_jit_target *out);
 /* The i-th machine of cpu_targets.def, then of vulkan_targets.def, best first, if its code runs on `host`; false otherwise. */
 bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out);
 int rlx_jit_target_count(void); /* of those */
+/* For code that multiplies no matrices of bytes: on Vulkan a target without the unit, so that devices with one take code for those without. */
+void rlx_jit_drop_matrix(rlx_jit_target *t);
 /* Whether code for both is made of the same features. */
 bool rlx_jit_same_features(const rlx_jit_target *a, const rlx_jit_target *b);
 

@@ -10,6 +10,7 @@
 
 #include "jit/hsaco_link.h"
 #include "jit/kernel_info.h"
+#include "jit/vulkan_target.h"
 #include "lir/lir_team.h"
 #include "runtime/cpu.h"
 #include "runtime/vulkan_features.h"
@@ -137,14 +138,16 @@ static const struct {
               {RLX_CPU_AVX512BF16, NEEDS_V4}, {RLX_CPU_AMXTILE, NEEDS_V4},
               {RLX_CPU_AMXINT8, NEEDS_V4},    {RLX_CPU_AMXBF16, NEEDS_V4}};
 
-/* What devices may have and no emitter makes use of: such a device takes the code of one without. */
+/* What devices may have and no emitter makes use of: such a device takes the code of one without. Sums and products are of f32 whatever
+ * lies in memory, so f16's arithmetic is nobody's. */
 static const uint64_t unused_of_vulkan = RLX_VULKAN_BIT(F16);
 
 uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 {
     uint64_t features = 0;
     if (t->kind == RLX_JIT_SPIRV)
-        return t->features & ~unused_of_vulkan;
+        return t->features & ~unused_of_vulkan &
+               ~(rlx_jit_vulkan_lanes(t) ? 0 : RLX_VULKAN_BIT(MATRIX));
     if (t->kind != RLX_JIT_CPU)
         return 0;
     int level = level_of(t->features);

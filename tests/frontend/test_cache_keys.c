@@ -466,6 +466,45 @@ START_TEST(vulkan_targets)
 }
 END_TEST
 
+/* A matrix unit multiplies fast prompts alone: all else is under the key of a device without. */
+START_TEST(matrix_units_of_vulkan)
+{
+    static const struct {
+        rlx_precision precision;
+        rlx_phase phase;
+        bool same;
+    } ways[] = {{RLX_EXACT, RLX_PREFILL, true},
+                {RLX_EXACT, RLX_DECODE, true},
+                {RLX_FAST, RLX_DECODE, true},
+                {RLX_FAST, RLX_PREFILL, false}};
+    const rlx_bucket buckets[] = {{"TOKENS", 8}, {"ROWS", 8}};
+    rlx_jit_target units[2];
+    world t;
+    open_world(&usual, &t);
+    assert_ok(rlx_jit_target_named("vulkan:nvidia", &units[0]));
+    assert_ok(rlx_jit_target_named("vulkan:nvidia,matrix=16x16x32", &units[1]));
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        const rlx_compile_options o = {.buckets = buckets,
+                                       .nbuckets = 2,
+                                       .precision = ways[i].precision,
+                                       .phase = ways[i].phase};
+        rlx_text key[2] = {{0}, {0}};
+        for (int k = 0; k < 2; k++) {
+            rlx_compilation c;
+            assert_ok(rlx_compilation_run_for(&c, t.cx, &units[k], t.m.flow, t.m.weights, &o,
+                                              RLX_LEVEL_HIR));
+            assert_ok(rlx_compile_key(&c, &c.target, &key[k]));
+            rlx_compilation_deinit(&c);
+        }
+        ck_assert_msg(!strcmp(key[0].data, key[1].data) == ways[i].same, "way %zu: %s", i,
+                      key[1].data);
+        rlx_text_deinit(&key[0]);
+        rlx_text_deinit(&key[1]);
+    }
+    close_world(&t);
+}
+END_TEST
+
 /* ---- presets --------------------------------------------------------------------------------- */
 
 static char *key_of_preset(const world *t, const char *name)
@@ -517,7 +556,8 @@ int main(void)
     tcase_add_test(t, every_profile_key_is_here);
     tcase_add_test(t, features);
     tcase_add_test(t, vulkan_targets);
+    tcase_add_test(t, matrix_units_of_vulkan);
     tcase_add_test(t, presets);
     suite_add_tcase(s, t);
-    return run_suite(s, NCHANGES + NPROFILES + 3);
+    return run_suite(s, NCHANGES + NPROFILES + 5);
 }

@@ -140,15 +140,61 @@ static void expect_described(const char *name, const char *part, bool there)
     rlx_text_deinit(&text);
 }
 
-/* That there is a unit, and which, is part of the key. A target that lacks what it goes with has none. */
+/* That there is a unit, and which, is part of the key. */
 START_TEST(units_of_targets)
 {
     expect_described("vulkan:nvidia,matrix=16x16x32", ", byte matrix 16x16x32 of 32", true);
     expect_described("vulkan:amd,matrix=16x16x16,-f16", ", byte matrix 16x16x16 of 64", true);
     expect_described("vulkan:nvidia", "matrix", false);
     expect_described("vulkan:nvidia,matrix=16x16x32,-matrix", "matrix", false);
-    expect_described("vulkan:nvidia,matrix=16x16x32,-subgroup", "byte matrix", false);
-    expect_described("vulkan:nvidia,matrix=16x16x32,-int8", "byte matrix", false);
+    expect_described("vulkan:nvidia,-f16,matrix=16x16x32,-dot", ", byte matrix 16x16x32 of 32",
+                     true);
+    expect_described("vulkan:base,matrix=16x16x32,-matrix", "matrix", false);
+}
+END_TEST
+
+/* As a device is described that is opened without what its unit goes with. */
+START_TEST(units_that_are_of_no_use)
+{
+    static const uint64_t without[] = {RLX_VULKAN_BIT(SUBGROUP), RLX_VULKAN_BIT(INT8)};
+    rlx_jit_target host, plain;
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+        rlx_text text = {0};
+        EXPECT_OK(rlx_jit_target_named("vulkan:nvidia,matrix=16x16x32", &host));
+        EXPECT_OK(rlx_jit_target_named("vulkan:nvidia", &plain));
+        ck_assert(!rlx_jit_same_features(&host, &plain));
+        host.features &= ~without[i];
+        plain.features &= ~without[i];
+        ck_assert(rlx_jit_same_features(&host, &plain));
+        EXPECT_OK(rlx_jit_describe_code(&host, &text));
+        ck_assert_msg(strstr(text.data, "matrix") == NULL, "%s", text.data);
+        rlx_text_deinit(&text);
+    }
+}
+END_TEST
+
+/* Code that was made for a kind with the host's unit comes before all without; with another unit it is never taken. */
+START_TEST(kinds_with_the_hosts_unit)
+{
+    rlx_jit_target host, below;
+    int with = 0, without = 0;
+    EXPECT_OK(rlx_jit_target_named("vulkan:nvidia,matrix=16x8x32", &host));
+    for (int i = 0; i < rlx_jit_target_count(); i++) {
+        if (!rlx_jit_target_below(&host, i, &below))
+            continue;
+        rlx_lir_target lir;
+        EXPECT_OK(rlx_jit_lir_target(&below, &lir));
+        if (!lir.byte_matrix.m) {
+            without++;
+            continue;
+        }
+        ck_assert_int_eq(without, 0);
+        ck_assert_int_eq(lir.byte_matrix.n, 8);
+        ck_assert_int_eq(lir.byte_matrix.lanes, 32);
+        with++;
+    }
+    ck_assert_int_ge(with, 1);
+    ck_assert_int_ge(without, 2);
 }
 END_TEST
 
@@ -156,7 +202,14 @@ START_TEST(refused)
 {
     static const char *const wrong[] = {"vulkan:nvidia,matrix=16x16", "vulkan:nvidia,matrix=4x8x8",
                                         "vulkan:nvidia,matrix=8x8x64",
-                                        "vulkan:nvidia,matrix=8x8x8x8"};
+                                        "vulkan:nvidia,-f16,matrix=8x8x8x8"};
+    static const struct {
+        const char *name, *says;
+    } lacking[] = {
+        {"vulkan:base,matrix=16x16x32", "a matrix unit goes with subgroup"},
+        {"vulkan:nvidia,matrix=16x16x32,-subgroup", "a matrix unit goes with subgroup"},
+        {"vulkan:nvidia,-int8,matrix=16x16x32", "a matrix unit goes with int8"},
+    };
     static const matrix_kernel odd = {24, 32, 64, 64, 32, "q8_0", false, false, 0};
     static const matrix_kernel early = {32, 32, 64, 64, 32, "q8_0", true, false, 0};
     rlx_jit_target t, none;
@@ -166,6 +219,9 @@ START_TEST(refused)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         EXPECT_ERROR(rlx_jit_target_named(wrong[i], &t), RLX_INVALID_ARGUMENT,
                      "expected rows, columns and bytes of K");
+    for (size_t i = 0; i < sizeof lacking / sizeof *lacking; i++)
+        EXPECT_ERROR(rlx_jit_target_named(lacking[i].name, &t), RLX_INVALID_ARGUMENT,
+                     lacking[i].says);
     EXPECT_OK(rlx_jit_target_named("vulkan:nvidia,matrix=16x16x32", &t));
     EXPECT_OK(rlx_jit_target_named("vulkan:nvidia", &none));
     matrix_kernels_parse(&s, &odd, 1);
@@ -187,6 +243,8 @@ int main(void)
     Suite *s = suite_create("spirv matrix");
     SUITE_TEST(s, "words_of_modules", words_of_modules);
     SUITE_TEST(s, "units_of_targets", units_of_targets);
+    SUITE_TEST(s, "units_that_are_of_no_use", units_that_are_of_no_use);
+    SUITE_TEST(s, "kinds_with_the_hosts_unit", kinds_with_the_hosts_unit);
     SUITE_TEST(s, "refused", refused);
-    return suite_run(s, 3);
+    return suite_run(s, 5);
 }
