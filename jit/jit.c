@@ -306,8 +306,16 @@ static rlx_status emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t,
         return RLX_FAIL(RLX_UNSUPPORTED, "kernel @%s as LLVM IR: SPIR-V is made without LLVM",
                         kernel->name);
     rlx_text code = {0};
+    bool known = true;
     rlx_status st = rlx_jit_emit_spirv(kernel, t, &code);
-    if (!st)
+    if (!st && rlx_spirv_uses_matrices(kernel->body))
+        st = rlx_spirv_knows_matrices(&known);
+    if (!known) /* the others of its module are printed all the same */
+        rlx_text_putf(out,
+                      "; kernel @%s is not printed: it multiplies matrices, which the SPIRV-Tools "
+                      "that are installed are older than (SPV_KHR_cooperative_matrix)\n",
+                      kernel->name);
+    else if (!st)
         st = rlx_spirv_disassemble((const uint32_t *)(const void *)code.data,
                                    code.len / sizeof(uint32_t), out);
     rlx_text_deinit(&code);

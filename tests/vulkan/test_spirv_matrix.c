@@ -198,6 +198,25 @@ START_TEST(kinds_with_the_hosts_unit)
 }
 END_TEST
 
+/* Tools that are older print a module's other kernels, and say why not this one. */
+START_TEST(printed)
+{
+    bool known;
+    subject s;
+    rlx_jit_target t;
+    rlx_text text = {0};
+    EXPECT_OK(rlx_spirv_knows_matrices(&known));
+    EXPECT_OK(rlx_jit_target_named("vulkan:nvidia,matrix=16x16x32", &t));
+    matrix_kernels_parse(&s, kernels, 1);
+    EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_ASM, &text));
+    const char *says =
+        known ? "OpTypeCooperativeMatrixKHR" : "is not printed: it multiplies matrices";
+    ck_assert_msg(strstr(text.data, says) != NULL, "no '%s' in\n%s", says, text.data);
+    rlx_text_deinit(&text);
+    subject_destroy(&s);
+}
+END_TEST
+
 START_TEST(refused)
 {
     static const char *const wrong[] = {"vulkan:nvidia,matrix=16x16", "vulkan:nvidia,matrix=4x8x8",
@@ -245,6 +264,7 @@ int main(void)
     SUITE_TEST(s, "units_of_targets", units_of_targets);
     SUITE_TEST(s, "units_that_are_of_no_use", units_that_are_of_no_use);
     SUITE_TEST(s, "kinds_with_the_hosts_unit", kinds_with_the_hosts_unit);
+    SUITE_TEST(s, "printed", printed);
     SUITE_TEST(s, "refused", refused);
-    return suite_run(s, 5);
+    return suite_run(s, 6);
 }
