@@ -616,14 +616,22 @@ static rlx_status define_arguments(rlx_spirv_emit *e, const far_arguments *far)
     return RLX_OK;
 }
 
+/* Matrices begin at multiples of 16 bytes of the exchange, which drivers place no better than its type asks for: a vector of four words
+ * behind its own does. */
 static void define_exchange(rlx_spirv_emit *e)
 {
+    enum { BESIDE = 4 };
     rlx_spirv_module *m = &e->m;
     int64_t words = rlx_spirv_exchange_words(e, e->kernel->body);
     if (!words)
         return;
     rlx_spirv_id type = rlx_spirv_intern(
         m, SpvOpTypeArray, 0, RLX_SPIRV_WORDS(e->u32, rlx_spirv_const_u32(m, (uint32_t)words)));
+    if (m->vulkan_memory) {
+        type = rlx_spirv_intern(m, SpvOpTypeStruct, 0,
+                                RLX_SPIRV_WORDS(type, rlx_spirv_type_vector(m, e->u32, BESIDE)));
+        words += BESIDE;
+    }
     e->exchange = rlx_spirv_variable(m, SpvStorageClassWorkgroup, type, "exchange");
     e->team_bytes += words * 4;
 }

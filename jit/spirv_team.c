@@ -100,6 +100,9 @@ int64_t rlx_spirv_exchange_words(const rlx_spirv_emit *e, const rlx_ir_block *bl
 rlx_spirv_id rlx_spirv_exchange_at(rlx_spirv_emit *e, rlx_spirv_id index)
 {
     rlx_spirv_id pointer = rlx_spirv_type_pointer(&e->m, SpvStorageClassWorkgroup, e->u32);
+    if (e->m.vulkan_memory)
+        return rlx_spirv_op(&e->m, SpvOpAccessChain, pointer, e->exchange, rlx_spirv_u32(e, 0),
+                            index);
     return rlx_spirv_op(&e->m, SpvOpAccessChain, pointer, e->exchange, index);
 }
 
