@@ -25,6 +25,8 @@ enum { TARGETS = sizeof targets / sizeof *targets };
 typedef struct words {
     int types, loads, stores, products, barriers;
     bool capability, memory_model, bytes, extension, model, coherent;
+    uint32_t four; /* a vector of four words */
+    bool aligned;  /* there is a structure with one: the exchange is placed as one is */
 } words;
 
 static void take(const uint32_t *w, words *out)
@@ -45,6 +47,12 @@ static void take(const uint32_t *w, words *out)
         break;
     case SpvOpDecorate:
         out->coherent |= w[2] == SpvDecorationCoherent;
+        break;
+    case SpvOpTypeVector:
+        out->four = w[3] == 4 ? w[1] : out->four;
+        break;
+    case SpvOpTypeStruct:
+        out->aligned |= out->four && length == 4 && w[3] == out->four;
         break;
     case SpvOpControlBarrier:
         out->barriers++;
@@ -84,6 +92,168 @@ static words look(const uint8_t *code, size_t bytes)
     return out;
 }
 
+/* ---- where matrices lie ---- */
+
+enum { MOST_IDS = 1 << 14 };
+
+/* What is known of ids, and what the exchange waits for. */
+typedef struct walk {
+    const matrix_kernel *k;
+    rlx_vulkan_matrix unit;
+    uint32_t exchange;
+    uint32_t multiple[MOST_IDS]; /* of what it is a multiple; 0: it is 0 */
+    uint32_t index[MOST_IDS];    /* of a pointer to one of its words; 0: to something else */
+    uint32_t use[MOST_IDS];      /* of a type of matrices, one more; 0: another */
+    bool constant[MOST_IDS], label[MOST_IDS];
+    bool words, sums, read; /* since a barrier: words were put, matrices stored, words read */
+    int loads, stores;
+} walk;
+
+static uint32_t common(uint32_t a, uint32_t b)
+{
+    return b ? common(b, a % b) : a;
+}
+
+static uint32_t multiple_of(const walk *w, const uint32_t *i)
+{
+    enum { MOST = 1 << 20 };
+    uint64_t m = 1;
+    switch (*i & SpvOpCodeMask) {
+    case SpvOpConstant:
+        return i[3];
+    case SpvOpUConvert:
+        return w->multiple[i[3]];
+    case SpvOpIAdd:
+        return common(w->multiple[i[3]], w->multiple[i[4]]);
+    case SpvOpIMul:
+        m = (uint64_t)w->multiple[i[3]] * w->multiple[i[4]];
+        break;
+    case SpvOpShiftLeftLogical:
+        m = (uint64_t)w->multiple[i[3]] << (w->constant[i[4]] ? w->multiple[i[4]] & 15 : 0);
+        break;
+    }
+    return m < MOST ? (uint32_t)m : 1;
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The Vulkan specification: pointer and stride are multiples of 16 bytes, or of a row that is shorter. */
+static void check_place(const walk *w, uint32_t pointer, uint32_t stride, uint32_t row_bytes)
+{
+    const uint32_t by = least(16, row_bytes) / 4;
+    ck_assert_uint_ne(w->index[pointer], 0);
+    ck_assert(w->constant[stride]);
+    ck_assert_uint_eq(w->multiple[stride] % by, 0);
+    ck_assert_uint_eq(w->multiple[w->index[pointer]] % by, 0);
+}
+
+/* Words of a row of codes: a step's or the last, shorter one's, with room behind each group of weights where a unit takes more. */
+static bool is_row(const walk *w, bool weights, uint32_t stride)
+{
+    const int group = matrix_kernel_group(w->k), rest = w->k->depth % w->k->k;
+    const int longer = weights && w->unit.k > group ? w->unit.k / group : 1;
+    return stride == (uint32_t)(w->k->k * longer + 16) / 4 ||
+           (rest && stride == (uint32_t)(rest * longer + 16) / 4);
+}
+
+static void follow_load(walk *w, const uint32_t *i)
+{
+    const uint32_t use = w->use[i[1]] - 1;
+    ck_assert(use == RLX_SPIRV_MATRIX_A || use == RLX_SPIRV_MATRIX_B);
+    ck_assert_msg(!w->words, "no barrier between words that are put and a matrix of them");
+    ck_assert(w->constant[i[4]]);
+    ck_assert_uint_eq(w->multiple[i[4]],
+                      use == RLX_SPIRV_MATRIX_A ? RLX_SPIRV_ROWS : RLX_SPIRV_COLUMNS);
+    check_place(w, i[3], i[5], (uint32_t)w->unit.k);
+    ck_assert(is_row(w, use == RLX_SPIRV_MATRIX_B, w->multiple[i[5]]));
+    w->loads++;
+}
+
+static void follow_store(walk *w, const uint32_t *i)
+{
+    ck_assert_msg(!w->read, "no barrier between sums that are read and the next ones");
+    ck_assert(w->constant[i[3]]);
+    ck_assert_uint_eq(w->multiple[i[3]], RLX_SPIRV_ROWS);
+    check_place(w, i[1], i[4], (uint32_t)w->unit.n * 4);
+    ck_assert_uint_eq(w->multiple[i[4]], (uint32_t)w->k->n);
+    w->sums = true;
+    w->stores++;
+}
+
+static void follow(walk *w, const uint32_t *i)
+{
+    switch (*i & SpvOpCodeMask) {
+    case SpvOpName:
+        if (!strcmp((const char *)(i + 2), "exchange"))
+            w->exchange = i[1];
+        break;
+    case RLX_SPIRV_TYPE_MATRIX:
+        w->use[i[1]] = w->multiple[i[6]] + 1;
+        break;
+    case SpvOpConstant:
+        w->constant[i[2]] = true;
+        /* fall through */
+    case SpvOpUConvert:
+    case SpvOpIAdd:
+    case SpvOpIMul:
+    case SpvOpShiftLeftLogical:
+        w->multiple[i[2]] = multiple_of(w, i);
+        break;
+    case SpvOpAccessChain:
+        if (i[3] == w->exchange)
+            w->index[i[2]] = i[(*i >> SpvWordCountShift) - 1];
+        break;
+    case SpvOpStore:
+        w->words |= w->index[i[1]] != 0;
+        break;
+    case SpvOpLoad:
+        ck_assert_msg(!w->sums || !w->index[i[3]], "no barrier between sums and who reads them");
+        w->read |= w->index[i[3]] != 0;
+        break;
+    case SpvOpControlBarrier:
+        w->words = w->sums = w->read = false;
+        break;
+    case SpvOpLabel:
+        w->label[i[1]] = true;
+        break;
+    case SpvOpBranch: /* a loop begins anew */
+        ck_assert_msg(!w->label[i[1]] || !w->sums, "no barrier between two steps");
+        ck_assert_msg(!w->label[i[1]] || !w->loads || !w->read, "no barrier between two steps");
+        break;
+    case RLX_SPIRV_MATRIX_LOAD:
+        follow_load(w, i);
+        break;
+    case RLX_SPIRV_MATRIX_STORE:
+        follow_store(w, i);
+        break;
+    }
+}
+
+/* Matrices lie where words are put and read, at multiples that the device takes, and nobody is there before the others are ready. */
+static void check_places(const uint8_t *code, size_t bytes, const matrix_kernel *k,
+                         const rlx_jit_target *t)
+{
+    enum { HEADER = 5, BOUND = 3 };
+    const uint32_t *i = (const uint32_t *)(const void *)code, *end = i + bytes / 4;
+    walk *w = calloc(1, sizeof *w);
+    ck_assert_ptr_nonnull(w);
+    ck_assert_uint_le(i[BOUND], MOST_IDS);
+    w->k = k;
+    w->unit = t->matrix;
+    for (int n = 0; n < MOST_IDS; n++)
+        w->multiple[n] = 1;
+    for (i += HEADER; i < end; i += *i >> SpvWordCountShift)
+        follow(w, i);
+    ck_assert_int_gt(w->loads, 0);
+    ck_assert_int_gt(w->stores, 0);
+    free(w);
+}
+
+/* ---- modules ---- */
+
 /* Every matrix of a pass is made, multiplied so often as K asks for and stored once. */
 static void check_words(const words *x, const matrix_kernel *k, const rlx_jit_target *t)
 {
@@ -93,6 +263,7 @@ static void check_words(const words *x, const matrix_kernel *k, const rlx_jit_ta
     const int times = group > t->matrix.k ? group / t->matrix.k : 1;
     ck_assert(x->capability && x->memory_model && x->bytes && x->extension && x->model);
     ck_assert(!x->coherent);
+    ck_assert(x->aligned);
     ck_assert_int_eq(x->types, 3);
     ck_assert_int_eq(x->stores, steps * each);
     ck_assert_int_eq(x->products, steps * each * times);
@@ -120,6 +291,7 @@ START_TEST(words_of_modules)
             EXPECT_OK(rlx_jit_emit_kernel(k, &t, &code, &bytes));
             const words x = look(code, bytes);
             check_words(&x, &kernels[n], &t);
+            check_places(code, bytes, &kernels[n], &t);
             free(code);
         }
         ck_assert_int_eq(n, KERNELS);
