@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "frontend/rlx.h"
 #include "tests/vulkan/environment.h"
@@ -15,7 +16,12 @@ bool chosen_begin(int argc, char **argv)
     if (!chosen_device)
         return true;
     environment_prepare();
-    environment_validate();
+    if (!strncmp(chosen_device, "vulkan", strlen("vulkan"))) {
+        const bool validated = environment_has_validation();
+        printf("%s the validation layer\n", validated ? "under" : "without");
+        if (validated)
+            environment_validate();
+    }
     rlx_status st = rlx_context_create(&(rlx_context_options){.device = chosen_device}, &cx);
     rlx_context_destroy(cx);
     if (!st)

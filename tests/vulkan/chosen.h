@@ -8,7 +8,7 @@
 extern const char *chosen_device;
 
 /* Takes it from the command line. What runs there, programs that are started, too, runs under the validation layer where that is
- * installed. False: the machine has no such device, which is said; then main returns CHOSEN_SKIPPED. */
+ * installed; a line says whether it does. False: the machine has no such device, which is said; then main returns CHOSEN_SKIPPED. */
 bool chosen_begin(int argc, char **argv);
 enum { CHOSEN_SKIPPED = 77 };
 

@@ -4,6 +4,7 @@
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void environment_prepare(void)
 {
@@ -25,6 +26,25 @@ const fault_layer *environment_prepare_faults(void)
         return layer;
     fprintf(stderr, "the fault layer: %s\n", dlerror());
     abort();
+}
+
+bool environment_has_validation(void)
+{
+    enum { MOST = 64 };
+    static const char name[] = "VK_LAYER_KHRONOS_validation";
+    VkLayerProperties layers[MOST];
+    uint32_t n = MOST;
+    PFN_vkEnumerateInstanceLayerProperties list;
+    void *loader = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!loader)
+        return false;
+    *(void **)&list = dlsym(loader, "vkEnumerateInstanceLayerProperties");
+    bool found = false;
+    if (list && list(&n, layers) >= 0)
+        for (uint32_t i = 0; i < n; i++)
+            found |= !strcmp(layers[i].layerName, name);
+    dlclose(loader);
+    return found;
 }
 
 void environment_validate(void)

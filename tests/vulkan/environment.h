@@ -2,6 +2,8 @@
 #ifndef RLX_TESTS_VULKAN_ENVIRONMENT_H
 #define RLX_TESTS_VULKAN_ENVIRONMENT_H
 
+#include <stdbool.h>
+
 #include "tests/vulkan/fault_layer.h"
 
 /* The environment of a machine without a display or a GPU: lavapipe, unless the caller's chooses a
@@ -14,5 +16,6 @@ const fault_layer *environment_prepare_faults(void);
 /* Programs that are started from here open devices under the validation layer, where that is installed; what it says goes to
  * their stdout. (What it is to be heard about: vk_layer_settings.txt, or where VK_LAYER_SETTINGS_PATH points.) */
 void environment_validate(void);
+bool environment_has_validation(void); /* it is installed */
 
 #endif
