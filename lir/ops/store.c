@@ -2,7 +2,7 @@
  *   in   buffer; tile; one i64 index per buffer axis; one i64 limit per entry of limits
  *   C1..C5  as lir/ops/access.c has them.
  *   C6  the tile's format is the buffer's, or both are floats (rounding to nearest even).
- *   C7  async: a team buffer; no limits; the tile is what a load of a global buffer of its format gave, in
+ *   C7  async is 1: a team buffer; no limits; the tile is what a load of a global buffer of its format gave, in
  *       the same block, and nothing else uses. */
 #include "lir/ops/access.h"
 
@@ -10,6 +10,8 @@ static rlx_status verify_async(rlx_ir_module *m, const rlx_ir_node *n)
 {
     const rlx_ir_type *to = &n->in[0]->type;
     const rlx_ir_node *load = n->in[1]->def;
+    RLX_IR_REQUIRE(m, n, "C7", rlx_ir_attr_int(n, RLX_ATTR_ASYNC, 0) == 1,
+                   "async is 1, or not there at all");
     RLX_IR_REQUIRE(m, n, "C7", to->space == RLX_SPACE_TEAM && !rlx_ir_attr(n, RLX_ATTR_LIMITS),
                    "an async store to %s", rlx_lir_type_text(m, to));
     RLX_IR_REQUIRE(m, n, "C7",
