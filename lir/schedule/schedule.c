@@ -94,7 +94,7 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
 }
 
 /* Steps whose rows are in team memory at once: one is multiplied while copies of so many bring theirs as take,
- * at the least, as long as a copy. What else waits there goes before. */
+ * at the least, as long as a copy. A unit's sums that wait there go before; rows that are made there once want none. */
 static int matrix_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                          const rlx_lir_schedule *s)
 {
@@ -108,13 +108,11 @@ static int matrix_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *
     const int64_t cycles = at_least(products / (PRODUCTS * (int64_t)t->team), 1);
     const int64_t factors = s->k / QUANT + (shape->minima ? s->k / GROUP : 0);
     const int64_t stage = s->m * (s->k + factors * word);
-    int64_t taken =
+    const int64_t taken =
         shape->unit ? s->block_m * shape->contracts * word * round_up(shape->unit, s->n) : 0;
-    if (s->prologue_once)
-        taken += shape->prologue * shape->k * word;
     int64_t stages = at_most(1 + ceil_div(t->copy_cycles, cycles), MOST);
     stages = at_most(at_most(stages, shape->k / s->k), (t->team_bytes - taken) / stage);
-    return t->copy_cycles && stages > 1 ? (int)stages : 0;
+    return t->copy_cycles && stages > 1 && !s->prologue_once ? (int)stages : 0;
 }
 
 int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows)

@@ -122,6 +122,7 @@ typedef struct kernel_cx {
     int nargs, cap_args;
     int first_result;
     int *result_arg; /* which argument holds result i */
+    struct stage_memory *stages; /* of rings: later groups of the kernel have them, too */
 } kernel_cx;
 
 rlx_ir_value *k_const(kernel_cx *k, int64_t v);   /* pooled i64 */

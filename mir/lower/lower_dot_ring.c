@@ -14,32 +14,52 @@ static int64_t steps_of(const dots *d)
     return d->g->k / d->g->s.k;
 }
 
-/* Memory of a kind: what an earlier group of the kernel left, or new. No other memory that these kernels have is
- * of such a type. */
-static rlx_ir_value *stage_memory(kernel_cx *k, const dot_ring *r, rlx_format f,
-                                  const int64_t *dims)
+/* Memory that the kernel has made for stages. */
+typedef struct stage_memory {
+    rlx_ir_value *memory;
+    struct stage_memory *next;
+} stage_memory;
+
+static bool is_taken(const dot_ring *r, const rlx_ir_value *memory)
 {
-    const rlx_ir_type want = rlx_ir_buffer(RLX_SPACE_TEAM, f, 3, dims);
-    for (const rlx_ir_node *n = k->top.block->first; n; n = n->next) {
-        bool taken = n->op != RLX_LIR_ALLOC || !rlx_ir_type_equal(&n->out[0]->type, &want);
-        for (int i = 0; i < r->n && !taken; i++)
-            taken = r->of[i].memory == n->out[0];
-        if (!taken)
-            return n->out[0];
-    }
-    return rlx_lir_build_alloc(&k->top, f, 3, dims);
+    for (int i = 0; i < r->n; i++)
+        if (r->of[i].memory == memory)
+            return true;
+    return false;
 }
 
-/* Rows of x, a value for every `by` elements of K, unless they are there. */
+/* Memory of a kind: what an earlier group left, or new. */
+static rlx_status take_memory(kernel_cx *k, const dot_ring *r, rlx_format f, const int64_t *dims,
+                              rlx_ir_value **out)
+{
+    const rlx_ir_type want = rlx_ir_buffer(RLX_SPACE_TEAM, f, 3, dims);
+    stage_memory *s = k->stages;
+    while (s && (is_taken(r, s->memory) || !rlx_ir_type_equal(&s->memory->type, &want)))
+        s = s->next;
+    if (!s) {
+        s = RLX_NEW(k->arena, stage_memory);
+        if (!s)
+            return RLX_OOM();
+        *s = (stage_memory){rlx_lir_build_alloc(&k->top, f, 3, dims), k->stages};
+        if (!s->memory)
+            return rlx_ir_builder_finish(&k->top);
+        k->stages = s;
+    }
+    *out = s->memory;
+    return RLX_OK;
+}
+
+/* Rows of x in global memory, a value for every `by` elements of K, unless they are there. */
 static rlx_status add_kind(kernel_cx *k, const dots *d, const rlx_ir_value *x, int64_t by,
                            dot_ring *r)
 {
     const int64_t dims[3] = {d->g->s.stages, d->g->s.m, d->g->s.k / by};
-    if (!bound(x) || bound(x)->kind != BIND_BUFFER || dot_ring_has(r, x) || r->n == DOT_RING_KINDS)
+    if (!bound(x) || bound(x)->kind != BIND_BUFFER ||
+        bound(x)->lir->type.space != RLX_SPACE_GLOBAL || dot_ring_has(r, x) ||
+        r->n == DOT_RING_KINDS)
         return RLX_OK;
-    rlx_ir_value *memory = stage_memory(k, r, x->type.format, dims);
-    if (!memory)
-        return rlx_ir_builder_finish(&k->top);
+    rlx_ir_value *memory = NULL;
+    RLX_TRY(take_memory(k, r, x->type.format, dims, &memory));
     r->of[r->n].from = x;
     r->of[r->n].by = by;
     r->of[r->n++].memory = memory;

@@ -182,12 +182,10 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
                                     .width = (int)rlx_ir_attr_int(first, RLX_ATTR_WIDTH, 0),
                                     .quantized = first->op == RLX_MIR_CONTRACT_Q,
                                     .whole = rlx_dim_is_const(g->k) && !g->ids,
-                                    .prologue = prologue_rows(k, first->in[0])};
+                                    .prologue = g->by_matrix ? 0 : prologue_rows(k, first->in[0])};
     if (shape.quantized)
         describe_blocks(g, &shape);
     rlx_lir_schedule_contract(k->options->target, &shape, &g->s);
-    if (g->by_matrix)
-        g->s.prologue_once = false;
     return RLX_OK;
 }
 

@@ -94,6 +94,13 @@ START_TEST(stages_last_as_long_as_a_copy)
     rlx_lir_schedule_contract(&t, &shape, &s);
     ck_assert_int_eq(s.stages, 0); /* one step */
     shape.k = 2048;
+    shape.prologue = 1; /* rows that are made in team memory want no copies */
+    rlx_lir_schedule_contract(&t, &shape, &s);
+    ck_assert(s.prologue_once);
+    ck_assert_int_eq(s.stages, 0);
+    shape.prologue = 0;
+    rlx_lir_schedule_contract(&t, &shape, &s);
+    ck_assert_int_gt(s.stages, 0);
     t.copy_cycles = 0;
     rlx_lir_schedule_contract(&t, &shape, &s);
     ck_assert_int_eq(s.stages, 0);
