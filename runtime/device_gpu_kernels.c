@@ -8,6 +8,7 @@
  * Teams deal a grid's instances among themselves, however many they are, and read live extents from the symbols: so a launch has as many as
  * its bucket's largest step gives work to and the device runs side by side, in every step the same. A step in one launch (RLX_PROGRAM_STEP) is one more kernel.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,44 +132,53 @@ static rlx_status load_module(rlx_gpu *g, const image *i, rlx_gpu_module *out)
     return note_log(st, &said);
 }
 
-/* The same as the note of a code object has it, in MessagePack: an integer without a sign of 7 to 32 bits. */
-static int team_of_note(const rlx_program_kernel *k)
+/* The same as the note of a code object has it, in MessagePack: an integer without a sign, of 7 bits or behind a marker of
+ * its bytes; 0: there is none. */
+static rlx_status team_of_note(const rlx_program_kernel *k, int *out)
 {
     static const char word[] = ".max_flat_workgroup_size";
-    enum { KEY = sizeof word - 1, MOST = 5, PLAIN = 0x80, FIRST = 0xcc, LAST = 0xce };
+    enum { KEY = sizeof word - 1, PLAIN = 0x80, FIRST = 0xcc, LAST = 0xcf };
     const uint8_t *end = (const uint8_t *)k->code + k->code_bytes;
     const uint8_t *at = memmem(k->code, k->code_bytes, word, KEY);
-    if (!at || end - at < KEY + MOST)
-        return 0;
+    uint64_t team = 0;
+    *out = 0;
+    if (!at)
+        return RLX_OK;
     at += KEY;
-    int team = 0;
-    const int bytes = *at >= FIRST && *at <= LAST ? 1 << (*at - FIRST) : 0;
+    const int bytes = at < end && *at >= FIRST && *at <= LAST ? 1 << (*at - FIRST) : 0;
+    if (end - at < 1 + bytes || (!bytes && *at >= PLAIN))
+        return RLX_FAIL(RLX_INVALID_FILE, "the code object's %s is no integer", word);
     for (int i = 1; i <= bytes; i++)
-        team = (team & 0xffff) << 8 | at[i];
-    return *at < PLAIN ? *at : team;
+        team = team << 8 | at[i];
+    team = bytes ? team : *at;
+    *out = team < INT_MAX ? (int)team : INT_MAX;
+    return RLX_OK;
 }
 
 /* The team that a kernel is made for, as its PTX or its note says; 0: it says nothing. */
-static int team_of_code(const rlx_program_kernel *k)
+static rlx_status team_of_code(const rlx_program_kernel *k, int *out)
 {
     static const char *const words[] = {".reqntid ", ".maxntid "};
     const char *at = NULL, *end = (const char *)k->code + k->code_bytes;
-    int team = 0;
+    *out = 0;
     for (size_t i = 0; !at && i < sizeof words / sizeof *words; i++) {
         at = memmem(k->code, k->code_bytes, words[i], strlen(words[i]));
         at = at ? at + strlen(words[i]) : NULL;
     }
-    for (; at && at < end && *at >= '0' && *at <= '9' && team < 1 << 20; at++)
-        team = 10 * team + (*at - '0');
-    return at ? team : team_of_note(k);
+    if (!at)
+        return team_of_note(k, out);
+    for (; at < end && *at >= '0' && *at <= '9' && *out < 1 << 20; at++)
+        *out = 10 * *out + (*at - '0');
+    return RLX_OK;
 }
 
 /* Of code that says nothing the most that the driver knows is what it was made for. */
 static rlx_status choose_team(const maker *m, const rlx_program_kernel *from, rlx_gpu_kernel *k)
 {
-    int most;
+    int most, team;
     GPU_TRY(m->gpu, get_function_attribute, &most, RLX_GPU_FUNCTION_TEAM, k->function);
-    const int says = team_of_code(from), team = says ? says : most;
+    RLX_TRY(team_of_code(from, &team));
+    team = team ? team : most;
     if (team < 1 || team > most)
         return RLX_FAIL(RLX_UNSUPPORTED,
                         "a team of %d invocations takes more than %s has: %d are its most", team,

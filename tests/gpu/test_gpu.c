@@ -1,5 +1,6 @@
 /* The device code for NVIDIA's and AMD's drivers on drivers that stand for them (fake_driver.h): what is there and what is not, memory, code
  * that drivers make, graphs, and sessions whose results are the CPU's to the bit. */
+#include <elf.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -506,6 +507,54 @@ START_TEST(code_that_a_driver_refuses)
 }
 END_TEST
 
+/* A code object of nothing but a note's team, as the device takes it. */
+static void refuse_note(rlx_device *d, const char *value, size_t bytes, rlx_code code,
+                        const char *says)
+{
+    static const char word[] = ".max_flat_workgroup_size";
+    struct {
+        Elf64_Ehdr head;
+        char note[40];
+    } object = {.head = {.e_ident = ELFMAG}};
+    rlx_device_kernels *k;
+    rlx_program_kernel kernel = {.name = "k",
+                                 .code = (const uint8_t *)&object,
+                                 .code_bytes = sizeof object.head + sizeof word - 1 + bytes,
+                                 .nbuffers = 1};
+    rlx_program p = {.name = "p",
+                     .target = "hip:gfx942",
+                     .code_kind = RLX_CODE_HSACO,
+                     .kernels = &kernel,
+                     .nkernels = 1};
+    memcpy(object.note, word, sizeof word - 1);
+    memcpy(object.note + sizeof word - 1, value, bytes);
+    object.head.e_shoff = kernel.code_bytes;
+    EXPECT_ERROR(d->fn->create_kernels(d, &p, &k), code, says);
+}
+
+/* A team that is not what low bytes of it are, and what is no number, or not all there. */
+START_TEST(notes_of_no_use)
+{
+    fake_driver *v = drivers[RLX_GPU_HIP];
+    rlx_device *d;
+    v->most = 1024;
+    EXPECT_OK(rlx_gpu_open(&(rlx_gpu_options){.kind = RLX_GPU_HIP}, &d));
+    refuse_note(d, "\xce\x01\x00\x00\x40", 5, RLX_UNSUPPORTED, "a team of 16777280 invocations");
+    refuse_note(d, "\xce\xff\xff\xff\xff", 5, RLX_UNSUPPORTED, "a team of 2147483647 invocations");
+    refuse_note(d, "\xcf\x00\x00\x00\x01\x00\x00\x00\x40", 9, RLX_UNSUPPORTED,
+                "a team of 2147483647 invocations");
+    refuse_note(d,
+                "\xa3"
+                "128",
+                4, RLX_INVALID_FILE, ".max_flat_workgroup_size is no integer");
+    refuse_note(d, "\xcd\x01", 2, RLX_INVALID_FILE, ".max_flat_workgroup_size is no integer");
+    refuse_note(d, "", 0, RLX_INVALID_FILE, ".max_flat_workgroup_size is no integer");
+    rlx_device_destroy(d);
+    v->most = 0;
+    expect_silence(v);
+}
+END_TEST
+
 /* ---- sessions */
 
 enum { TOKENS = 6 };
@@ -669,11 +718,12 @@ int main(void)
                kernels_are_made_by_the_contexts_threads);
     SUITE_TEST(s, "drivers_code_is_kept", drivers_code_is_kept);
     SUITE_TEST(s, "code_that_a_driver_refuses", code_that_a_driver_refuses);
+    SUITE_TEST(s, "notes_of_no_use", notes_of_no_use);
     SUITE_TEST(s, "sessions_give_the_cpus_bits", sessions_give_the_cpus_bits);
     SUITE_TEST(s, "a_step_is_one_graph", a_step_is_one_graph);
     SUITE_TEST(s, "a_missing_wait_is_seen", a_missing_wait_is_seen);
     SUITE_TEST(s, "times_are_taken", times_are_taken);
-    const int code = suite_run(s, 17);
+    const int code = suite_run(s, 18);
     rlx_executable_destroy(cpu.e);
     rlx_context_destroy(cpu.cx);
     rlx_weights_destroy(cpu.w);
