@@ -10,6 +10,7 @@
 #include "jit/step.h"
 #include "jit/vulkan_target.h"
 #include "lir/lir_team.h"
+#include "lir/schedule/schedule.h"
 #include "runtime/cpu.h"
 
 const char *rlx_jit_compiler(void)
@@ -211,6 +212,13 @@ static void set_vulkan_matrix(const rlx_jit_target *t, rlx_lir_target *out)
         out->byte_matrix = (rlx_lir_fragment){t->matrix.m, t->matrix.n, t->matrix.k, lanes, true};
 }
 
+/* Not one whose tiles are larger than what there is. */
+static void drop_large_matrix(rlx_lir_target *t)
+{
+    if (t->byte_matrix.m && !rlx_lir_schedule_stores(t))
+        t->byte_matrix = (rlx_lir_fragment){0};
+}
+
 /* Half of the team memory; emitters exchange tiles through the rest. */
 static rlx_lir_target gpu_target(const rlx_jit_target *t, int64_t team_bytes)
 {
@@ -237,6 +245,7 @@ rlx_status rlx_jit_lir_target(const rlx_jit_target *t, rlx_lir_target *out)
     case RLX_JIT_SPIRV:
         *out = gpu_target(t, vulkan_team_bytes(t));
         set_vulkan_matrix(t, out);
+        drop_large_matrix(out);
         return RLX_OK;
     case RLX_JIT_NVPTX:
     case RLX_JIT_AMDGPU:

@@ -2,6 +2,8 @@
 
 #include <llvm-c/DebugInfo.h>
 
+#include "lir/lir_team.h"
+
 /* dot_rows by a matrix unit.
  *
  * Its operands go to the exchange, codes as rows of K side by side, a few bytes longer than K so
@@ -42,10 +44,10 @@ static const double from_value = 0x1.8p+23;
 /* ---- which fragments are whose ---- */
 
 /* The team's subgroups, and the unit's fragments. */
-static bool split_tile(const rlx_emit *e, int64_t rows, int64_t columns, rlx_matrix_split *out)
+static bool split_tile(const rlx_emit *e, int64_t rows, int64_t columns, rlx_lir_split *out)
 {
     const rlx_matrix_unit *u = e->matrix;
-    return rlx_matrix_split_tile(e->target->team / u->lanes, u->m, u->n, rows, columns, out);
+    return rlx_lir_split_tile(e->target->team / u->lanes, u->m, u->n, rows, columns, out);
 }
 
 static bool is_product(const rlx_ir_node *n)
@@ -103,7 +105,7 @@ static LLVMValueRef along(rlx_emit *e, const rlx_matrix_axis *x, int i)
 }
 
 /* Where the subgroup's fragments begin. */
-static void first_fragment(rlx_emit *e, const rlx_matrix_split *s, LLVMValueRef *row,
+static void first_fragment(rlx_emit *e, const rlx_lir_split *s, LLVMValueRef *row,
                            LLVMValueRef *column)
 {
     const rlx_matrix_unit *u = e->matrix;
@@ -120,7 +122,7 @@ static void first_fragment(rlx_emit *e, const rlx_matrix_split *s, LLVMValueRef 
 
 bool rlx_emit_matrix_fragments(rlx_emit *e, const rlx_ir_type *tile, rlx_emit_fragments *out)
 {
-    rlx_matrix_split s;
+    rlx_lir_split s;
     if (!split_tile(e, tile->dim[0], tile->dim[1], &s))
         return false;
     out->down = s.m;
@@ -145,7 +147,7 @@ bool rlx_emit_matrix_tile(const rlx_emit *e, const rlx_ir_type *tile)
 LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int part)
 {
     const rlx_matrix_unit *u = e->matrix;
-    rlx_matrix_split s;
+    rlx_lir_split s;
     LLVMValueRef row, column;
     if (!rlx_emit_matrix_tile(e, tile) || !split_tile(e, tile->dim[0], tile->dim[1], &s))
         return NULL; /* no fragments: dot_rows says so */
@@ -328,7 +330,7 @@ typedef struct matrix {
     const rlx_ir_node *node;
     const rlx_matrix_unit *unit;
     operands at;
-    rlx_matrix_split s;
+    rlx_lir_split s;
     int64_t k;            /* elements of a group */
     struct side *columns; /* room for those of a subgroup */
 } matrix;

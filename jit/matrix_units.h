@@ -56,14 +56,6 @@ bool rlx_jit_copies(const rlx_jit_target *t);
 /* Whether the target's team is whole subgroups of its unit, if it has one, a power of two. */
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t);
 
-/* Fragments of a tile by subgroups: so many subgroups side by side; fragments of each, downwards and side by side. */
-typedef struct rlx_matrix_split {
-    int64_t across, m, n;
-} rlx_matrix_split;
-/* Of fragments of m rows by n columns, as square as those of one subgroup can be together; false: they do not come out even. */
-bool rlx_matrix_split_tile(int64_t subgroups, int m, int n, int64_t rows, int64_t columns,
-                           rlx_matrix_split *out);
-
 /* Bytes that a copy, and a row of a matrix that subgroups load, are of. */
 enum { RLX_MATRIX_CHUNK = 16 };
 

@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "jit/matrix_units.h"
 #include "jit/spirv_emit.h"
 #include "lir/lir_team.h"
 
@@ -37,7 +36,7 @@ typedef struct matrix {
     int64_t stride[7];    /* of their rows */
     int64_t sums, words;  /* where sums lie; all */
     int64_t pass;         /* rows whose sums lie there at a time */
-    rlx_matrix_split split;
+    rlx_lir_split split;
 } matrix;
 
 bool rlx_spirv_uses_matrices(const rlx_ir_block *block)
@@ -64,26 +63,14 @@ static bool is_codes(int operand)
     return operand == 1 || operand == 3;
 }
 
-static bool split_pass(const rlx_spirv_emit *e, int64_t rows, matrix *x)
-{
-    return rows * x->columns % e->team == 0 &&
-           (x->columns % e->team == 0 || e->team % x->columns == 0) &&
-           rlx_matrix_split_tile(e->team / e->subgroup, x->unit.m, x->unit.n, rows, x->columns,
-                                 &x->split);
-}
-
 /* As many rows as fit into their part of team memory; false: the tile is no whole matrices for every subgroup. */
 static bool choose_pass(const rlx_spirv_emit *e, matrix *x)
 {
-    const int64_t most = e->options.team_bytes / 2 / RLX_LIR_STORED_SHARE;
-    for (int64_t rows = x->rows; rows >= x->unit.m && x->rows % rows == 0; rows /= 2) {
-        if (!split_pass(e, rows, x))
-            break;
-        x->pass = rows;
-        if (rows * x->columns * BYTES <= most)
-            break;
-    }
-    return x->pass && split_pass(e, x->pass, x);
+    const rlx_lir_fragment u = {x->unit.m, x->unit.n, x->unit.k, e->subgroup, true};
+    x->pass = rlx_lir_stored_rows(&u, e->team, e->options.team_bytes / 2 / RLX_LIR_STORED_SHARE,
+                                  x->rows, x->columns);
+    return x->pass &&
+           rlx_lir_split_tile(e->team / e->subgroup, u.m, u.n, x->pass, x->columns, &x->split);
 }
 
 /* Rows of codes begin at 16 bytes, as matrices are loaded. */

@@ -8,7 +8,7 @@
 #ifndef RLX_LIR_TEAM_H
 #define RLX_LIR_TEAM_H
 
-#include "runtime/base/ir/ir.h"
+#include "lir/lir.h"
 
 typedef enum rlx_lir_way {
     RLX_LIR_KEPT,      /* rows of one element: each stays whose it is */
@@ -22,5 +22,17 @@ typedef enum rlx_lir_way {
 rlx_lir_way rlx_lir_reduce_way(const rlx_ir_node *reduce, int lanes);
 /* `lanes` if a team is whole subgroups of so many, a power of two; 0: they are not to be used. */
 int rlx_lir_lanes(int team, int lanes);
+
+/* Fragments of a tile by subgroups: so many subgroups side by side; fragments of each, downwards and side by side. */
+typedef struct rlx_lir_split {
+    int64_t across, m, n;
+} rlx_lir_split;
+/* Of fragments of m rows by n columns, as square as those of one subgroup can be together; false: they do not come out even. */
+bool rlx_lir_split_tile(int64_t subgroups, int m, int n, int64_t rows, int64_t columns,
+                        rlx_lir_split *out);
+/* Of a tile whose sums are stored: how many rows' wait in team memory at a time, all or so few that they are no more than
+ * `most` bytes, as far as rows split; 0: the tile is no whole fragments for every subgroup. */
+int64_t rlx_lir_stored_rows(const rlx_lir_fragment *u, int team, int64_t most, int64_t rows,
+                            int64_t columns);
 
 #endif

@@ -1,5 +1,6 @@
 #include "lir/schedule/schedule.h"
 
+#include "lir/lir_team.h"
 #include "lir/schedule/sizes.h"
 
 /* Of a block that goes by chunks of K: columns, and rows. Of those the register tile. */
@@ -36,16 +37,76 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
         s->n /= 2;
 }
 
+/* Words of a tile that passes through the exchange, each invocation's parts. */
+static int64_t tile_bytes(const rlx_lir_target *t, int64_t elements)
+{
+    return round_up(elements, t->team) * (int64_t)sizeof(float);
+}
+
 /* Team memory of a step of sums that are stored: rows of codes, a bit longer than K and where a group is shorter than what is
- * multiplied at once that long, and the sums of so many rows. */
+ * multiplied at once that long; scales, minima and sums of groups; and the sums of so many rows as wait there at a time. */
 static int64_t stored_bytes(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                             const rlx_lir_schedule *s)
 {
-    enum { PAD = 16 };
-    const int64_t longer = t->byte_matrix.k > shape->group ? t->byte_matrix.k / shape->group : 1;
-    const int64_t sums = (int64_t)s->m * s->n * (int64_t)sizeof(float);
-    const int64_t most = t->team_bytes / RLX_LIR_STORED_SHARE;
-    return s->m * (s->k + PAD) + s->n * (s->k * longer + PAD) + (sums < most ? sums : most);
+    enum { PAD = 16, QUANT = 32 };
+    const rlx_lir_fragment *u = &t->byte_matrix;
+    const int64_t longer = u->k > shape->group ? u->k / shape->group : 1;
+    const int64_t groups = s->k / shape->group;
+    const int64_t rows =
+        rlx_lir_stored_rows(u, t->team, t->team_bytes / RLX_LIR_STORED_SHARE, s->m, s->n);
+    int64_t scales = tile_bytes(t, s->m * s->k / QUANT) + tile_bytes(t, s->n * groups);
+    if (shape->minima)
+        scales += tile_bytes(t, s->m * groups) + tile_bytes(t, s->n * groups);
+    return s->m * (s->k + PAD) + s->n * (s->k * longer + PAD) + scales +
+           rows * s->n * (int64_t)sizeof(int32_t);
+}
+
+/* Where rows that wait leave so much: half of the team memory is for what lowering makes, the other one for the exchange. */
+static int64_t most_stored(const rlx_lir_target *t)
+{
+    return t->team_bytes * 9 / 8;
+}
+
+enum { MATRIX_COLUMNS = 64, MATRIX_LEAST = 32 }; /* of a tile; of a step: elements */
+
+/* So many that every subgroup has a fragment. */
+static void matrix_columns(const rlx_lir_target *t, const rlx_lir_fragment *u, rlx_lir_schedule *s)
+{
+    s->n = MATRIX_COLUMNS;
+    while (s->m / u->m * (s->n / u->n) < t->team / u->lanes)
+        s->n *= 2;
+}
+
+bool rlx_lir_schedule_stores(const rlx_lir_target *t)
+{
+    enum { SHORTEST = 16 };
+    const rlx_lir_contract_shape shape = {.group = SHORTEST, .minima = 1};
+    rlx_lir_schedule s = {.m = t->byte_matrix.m, .k = MATRIX_LEAST};
+    matrix_columns(t, &t->byte_matrix, &s);
+    return stored_bytes(t, &shape, &s) <= most_stored(t);
+}
+
+/* A unit's sums that wait in team memory for its epilogue. */
+static int64_t unit_row_bytes(const rlx_lir_contract_shape *shape, const rlx_lir_schedule *s)
+{
+    return shape->unit ? round_up(shape->unit, s->n) * shape->contracts * (int64_t)sizeof(float)
+                       : 0;
+}
+
+/* As many rows as wait there, no more than there are; half of a tile where those of a whole one do not. */
+static void matrix_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                        const rlx_lir_fragment *u, rlx_lir_schedule *s)
+{
+    const int64_t wait = u->stored ? t->team_bytes / 2 : t->team_bytes * 3 / 4;
+    for (;; s->m /= 2) {
+        matrix_columns(t, u, s);
+        s->block_m = s->m;
+        const int64_t row = unit_row_bytes(shape, s);
+        while (s->block_m > 1 && (s->block_m * row > wait || (row && s->block_m / 2 >= shape->m)))
+            s->block_m /= 2;
+        if (s->m <= s->block_m || s->m <= u->m)
+            break;
+    }
 }
 
 /* Tiles of fragments, for a team's subgroups together: a square that reads few operands for its
@@ -57,35 +118,20 @@ static int64_t stored_bytes(const rlx_lir_target *t, const rlx_lir_contract_shap
 static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                         rlx_lir_schedule *s)
 {
-    enum {
-        ROWS = 64,
-        COLUMNS = 64,
-        STEP = 128,
-        LEAST = 32,
-        SUMS = 64,
-        TEAMS = 4
-    }; /* step: bytes; sums: of an invocation */
+    enum { ROWS = 64, STEP = 128, SUMS = 64, TEAMS = 4 }; /* step: bytes; sums: of an invocation */
     const rlx_lir_fragment *u = shape->quantized ? &t->byte_matrix : &t->float_matrix;
-    const int64_t fragments = t->team / u->lanes;
     const int bytes = shape->quantized ? 1 : (int)sizeof(uint16_t);
     s->m = u->m;
-    s->n = COLUMNS;
     s->k = STEP / bytes;
     while (s->m < ROWS && s->m < shape->m)
         s->m *= 2;
-    while (s->m > u->m && s->m * s->n * shape->contracts > SUMS * t->team)
+    while (s->m > u->m && s->m * MATRIX_COLUMNS * shape->contracts > SUMS * t->team)
         s->m /= 2;
-    s->block_m = s->m;
-    const int64_t row = round_up(shape->unit, s->n) * shape->contracts * (int64_t)sizeof(float);
-    const int64_t wait = u->stored ? t->team_bytes / 2 : t->team_bytes * 3 / 4;
-    while (s->block_m > 1 && (s->block_m * row > wait || (row && s->block_m / 2 >= shape->m)))
-        s->block_m /= 2;
-    while (s->m > s->block_m && s->m > u->m)
-        s->m /= 2;
-    while (s->m / u->m * (s->n / u->n) < fragments)
-        s->n *= 2;
+    matrix_rows(t, shape, u, s);
     if (u->stored) {
-        while (s->k > LEAST && stored_bytes(t, shape, s) > t->team_bytes * 9 / 8)
+        const int64_t room = 2 * t->team_bytes - s->block_m * unit_row_bytes(shape, s);
+        const int64_t most = at_most(most_stored(t), room);
+        while (s->k > MATRIX_LEAST && stored_bytes(t, shape, s) > most)
             s->k /= 2;
     } else if (TEAMS * (s->m + s->n) * s->k * bytes >= t->l1_bytes) {
         s->k /= 2;
@@ -108,8 +154,7 @@ static int matrix_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *
     const int64_t cycles = at_least(products / (PRODUCTS * (int64_t)t->team), 1);
     const int64_t factors = s->k / QUANT + (shape->minima ? s->k / GROUP : 0);
     const int64_t stage = s->m * (s->k + factors * word);
-    const int64_t taken =
-        shape->unit ? s->block_m * shape->contracts * word * round_up(shape->unit, s->n) : 0;
+    const int64_t taken = s->block_m * unit_row_bytes(shape, s);
     int64_t stages = at_most(1 + ceil_div(t->copy_cycles, cycles), MOST);
     stages = at_most(at_most(stages, shape->k / s->k), (t->team_bytes - taken) / stage);
     return t->copy_cycles && stages > 1 && !s->prologue_once ? (int)stages : 0;

@@ -29,6 +29,9 @@ typedef struct rlx_lir_contract_shape {
 void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                                rlx_lir_schedule *out);
 
+/* Whether team memory has room for the smallest tile of the target's byte_matrix, whose sums are stored. */
+bool rlx_lir_schedule_stores(const rlx_lir_target *t);
+
 /* The team memory that turned rows take, `rows` of them at a time: their codes, and for a block of
  * columns sums, minima, and results that a unit's epilogue reads. */
 int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows);

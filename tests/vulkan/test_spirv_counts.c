@@ -243,6 +243,43 @@ START_TEST(matrix_loops)
 }
 END_TEST
 
+enum { SIDES = 3 }; /* 8, 16 and 32 */
+static bool all_units;
+
+/* A module with two heads whose columns wait in team memory for their rotation. */
+static void lower_heads(const char *target, const char *format, int head, int rows)
+{
+    char text[640];
+    snprintf(
+        text, sizeof text,
+        "hir module @m {\n  func @main(%%x: f32[TOKENS,256] input \"x\", %%w: %s[%d,256] weight "
+        "\"w\", %%cos: f32[TOKENS,%d] input \"cos\", %%sin: f32[TOKENS,%d] input \"sin\") -> "
+        "(f32[TOKENS,%d]) {\n    %%0 = linear %%x, %%w : f32[TOKENS,%d]\n    %%1 = rope %%0, "
+        "%%cos, %%sin {heads=2, head_dim=%d} : f32[TOKENS,%d]\n    return %%1\n  }\n}\n",
+        format, 2 * head, head / 2, head / 2, 2 * head, 2 * head, head, 2 * head);
+    count_module(text, rows, RLX_MIR_PREFILL, target, NULL, 0);
+}
+
+/* A device of every kind has room for a shape of these sides, or makes no use of it. The largest tiles of those with least
+ * memory; with `all` (ctest: spirv_counts_all) rows from 1 to as many as make another tile. */
+START_TEST(units_have_room)
+{
+    static const char *const kinds[] = {"intel", "lavapipe", "nvidia", "amd"};
+    static const char *const formats[] = {"q4_k", "q6_k", "q8_0"};
+    static const int rows[] = {64, 1, 9, 16, 17, 32, 33};
+    const int m = 8 << _i % SIDES, n = 8 << _i / SIDES % SIDES, k = 8 << _i / (SIDES * SIDES);
+    for (int i = 0; i < (all_units ? 4 : 2); i++) {
+        char target[64];
+        snprintf(target, sizeof target, "vulkan:%s,matrix=%dx%dx%d", kinds[i], m, n, k);
+        for (int r = 0; r < (all_units ? 7 : 1); r++) {
+            lower_heads(target, formats[(_i + r) % 3], 128, rows[r]);
+            if (all_units)
+                lower_heads(target, formats[(_i + r + 1) % 3], 64, rows[r]);
+        }
+    }
+}
+END_TEST
+
 /* ---- attention ---- */
 
 #define PAGED(format)                                                                            \
@@ -297,12 +334,17 @@ START_TEST(attention_loops)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char **argv)
 {
+    all_units = argc > 1 && !strcmp(argv[1], "all");
     Suite *s = suite_create("spirv counts");
     SUITE_TEST(s, "inner_loops", inner_loops);
     SUITE_TEST(s, "masked", masked);
     SUITE_TEST(s, "matrix_loops", matrix_loops);
     SUITE_TEST(s, "attention_loops", attention_loops);
-    return suite_run(s, 4);
+    TCase *sides = tcase_create("units_have_room");
+    tcase_set_timeout(sides, 0);
+    tcase_add_loop_test(sides, units_have_room, 0, SIDES * SIDES * SIDES);
+    suite_add_tcase(s, sides);
+    return suite_run(s, 4 + SIDES * SIDES * SIDES);
 }

@@ -322,6 +322,8 @@ START_TEST(units_of_targets)
     expect_described("vulkan:nvidia,-f16,matrix=16x16x32,-dot", ", byte matrix 16x16x32 of 32",
                      true);
     expect_described("vulkan:base,matrix=16x16x32,-matrix", "matrix", false);
+    expect_described("vulkan:amd,matrix=32x32x32", ", byte matrix 32x32x32 of 64", true);
+    expect_described("vulkan:intel,matrix=32x32x32", "byte matrix", false); /* no room for a tile */
 }
 END_TEST
 
