@@ -382,6 +382,8 @@ static rlx_status multiply(rlx_emit *e, const rlx_ir_node *n, wgmma *x)
 rlx_status rlx_emit_wgmma_dot_rows(rlx_emit *e, const rlx_ir_node *n)
 {
     wgmma x;
+    if (e->target->copies) /* rings, whose rows lie as ldmatrix wants them */
+        return rlx_emit_unsupported(e, n, "stages of copies, which wgmma does not read");
     rlx_status st = multiply(e, n, &x);
     rlx_text_deinit(&x.multiply);
     rlx_text_deinit(&x.multiply_operands);
