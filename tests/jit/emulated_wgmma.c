@@ -27,6 +27,7 @@ typedef struct multiplication {
 static _Thread_local struct {
     const void *memory; /* whose team it was last */
     bool shown;         /* fence.proxy.async came since the last wait for all */
+    int barriers;       /* before it */
     unsigned begun, done;
     multiplication of[FLYING];
 } threads[THREADS];
@@ -73,14 +74,24 @@ static void gather_rows(const void *const *args, multiplication *m)
         }
 }
 
+/* Every thread has shown what it wrote, before a barrier that this one has passed. */
+static void check_shown(const void *shared)
+{
+    for (int i = 0; i < subject_invocations(); i++) {
+        ck_assert_msg(threads[i].memory == shared && threads[i].shown,
+                      "team memory is not shown to wgmma by fence.proxy.async");
+        ck_assert_msg(threads[i].barriers < subject_barriers(),
+                      "no barrier between a thread's fence.proxy.async and wgmma");
+    }
+}
+
 /* args: N, four words of A, the descriptor. */
 void emulated_wgmma(void *result, const void *const *args)
 {
     void *shared = subject_team_memory();
     const int thread = subject_invocation();
     ck_assert_int_lt(thread, THREADS);
-    ck_assert_msg(threads[thread].memory == shared && threads[thread].shown,
-                  "team memory is not shown to wgmma by fence.proxy.async");
+    check_shown(shared);
     const unsigned number = threads[thread].begun++;
     ck_assert_uint_lt(number - threads[thread].done, FLYING);
     multiplication *m = &threads[thread].of[number % FLYING];
@@ -127,4 +138,5 @@ void emulated_fence_proxy(void *result, const void *const *args)
         threads[thread].begun = threads[thread].done = 0;
     threads[thread].memory = shared;
     threads[thread].shown = true;
+    threads[thread].barriers = subject_barriers();
 }

@@ -327,6 +327,16 @@ int subject_invocation(void)
     return scheduler.running->self.thread;
 }
 
+int subject_invocations(void)
+{
+    return scheduler.run->code->invocations;
+}
+
+int subject_barriers(void)
+{
+    return scheduler.running->barriers;
+}
+
 static void run_coroutine(void)
 {
     coroutine *c = scheduler.running;

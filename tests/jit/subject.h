@@ -106,7 +106,9 @@ const char *target_name(const rlx_jit_target *t);
 /* For instructions of a host team that are emulated: what the invocations of a subgroup come with at
  * the same time, `bytes` each, in their order. Returns which of them calls. */
 int subject_gather(const void *own, size_t bytes, void *all);
-int subject_invocation(void); /* which of the team calls */
+int subject_invocation(void);  /* which of the team calls */
+int subject_invocations(void); /* that a team has */
+int subject_barriers(void);    /* that the caller has come to */
 void *subject_team_memory(void);
 
 #endif
