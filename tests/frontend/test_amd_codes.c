@@ -1,4 +1,4 @@
-/* Products of codes of 512 tokens as code for AMD's GPUs: by matrix units, and by words of four as the rows
+/* Products of codes of 512 tokens, and of few of a prompt, as code for AMD's GPUs: by matrix units, and by words of four as the rows
  * behind a selection are multiplied; one matrix, and two that go together. No register is spilled, but
  * by words where two go together; nothing lies in accumulators, and matrix instructions are as many as
  * fragments want.
@@ -11,7 +11,10 @@
 #include "runtime/base/format.h"
 #include "tests/runtime/suite.h"
 
-enum { TOKENS = 512, WIDTH = 2048, TEAM = 128 };
+enum { WIDTH = 2048, TEAM = 128, ROWS = 64 };
+/* Of a prompt; the first are those of the table. Steps of fewer rows are longer. */
+static const int buckets[] = {512, 32, 16};
+enum { BUCKETS = sizeof buckets / sizeof *buckets };
 
 static const struct {
     const char *name, *matrix; /* the instruction */
@@ -111,16 +114,18 @@ typedef struct facts {
         products; /* of a wave; of a step; multiply-adds of an invocation in a step */
 } facts;
 
-static facts look_at(const char *text, int number, int processor, bool unit)
+static facts look_at(const char *text, int number, int tokens, int processor, bool unit)
 {
-    const char *stop = strstr(text, "s_endpgm"), *step = strstr(text, unit ? "__m64n64k" : "n16k");
+    const int rows = unit ? tokens < ROWS ? tokens : ROWS : 8, columns = unit ? 64 : 16;
+    char tile[32];
+    snprintf(tile, sizeof tile, unit ? "__m%dn%dk" : "m%dn%dk", rows, columns);
+    const char *stop = strstr(text, "s_endpgm"), *step = strstr(text, tile);
     facts f = {.vgprs = noted(text, ".vgpr_count:"),
                .spills = noted(text, ".vgpr_spill_count:") + noted(text, ".sgpr_spill_count:"),
                .team_bytes = noted(text, ".group_segment_fixed_size:")};
     ck_assert(stop != NULL && step != NULL);
-    const int k = atoi(strchr(step, 'k') + 1);
-    const int tile = unit ? 64 * 64 : 8 * 16;
-    f.products = tile * k / TEAM * (cases[number].two ? 2 : 1);
+    const int k = atoi(step + strlen(tile));
+    f.products = rows * columns * k / TEAM * (cases[number].two ? 2 : 1);
     f.instructions = count_step(text, stop, unit ? k / cases[number].group : 1);
     for (const char *p = text; (p = strstr(p, processors[processor].matrix)) && p < stop; p++)
         f.matrix++;
@@ -128,12 +133,12 @@ static facts look_at(const char *text, int number, int processor, bool unit)
 }
 
 /* The first kernel of the text that multiplies codes. */
-static facts check_text(char *text, int number, int processor, bool unit)
+static facts check_text(char *text, int number, int tokens, int processor, bool unit)
 {
     char *kernel = strstr(text, "_contract_");
     ck_assert_ptr_nonnull(kernel);
     ck_assert(!unit || !strstr(text, "accvgpr"));
-    return look_at(kernel, number, processor, unit);
+    return look_at(kernel, number, tokens, processor, unit);
 }
 
 static rlx_flow *make_flow(bool two)
@@ -149,10 +154,10 @@ static rlx_flow *make_flow(bool two)
     return f;
 }
 
-static facts compile(rlx_context *cx, int number, int processor, bool unit)
+static facts compile(rlx_context *cx, int number, int tokens, int processor, bool unit)
 {
     static const char *const names[] = {"w", "u", "d"};
-    const rlx_bucket bucket = {"TOKENS", TOKENS};
+    const rlx_bucket bucket = {"TOKENS", tokens};
     const rlx_compile_options o = {.buckets = &bucket,
                                    .nbuckets = 1,
                                    .precision = RLX_FAST,
@@ -173,7 +178,7 @@ static facts compile(rlx_context *cx, int number, int processor, bool unit)
     rlx_flow *f = make_flow(cases[number].two);
     snprintf(level, sizeof level, "amdgcn@hip:%s", processors[processor].name);
     EXPECT_OK(rlx_flow_inspect(cx, f, w, &o, level, &text));
-    const facts found = check_text(text, number, processor, unit);
+    const facts found = check_text(text, number, tokens, processor, unit);
     free(text);
     rlx_flow_destroy(f);
     rlx_weights_destroy(w);
@@ -181,23 +186,45 @@ static facts compile(rlx_context *cx, int number, int processor, bool unit)
     return found;
 }
 
+static void print_row(const facts *f, int number, int processor, const char *by)
+{
+    printf("| %s%s | %s | %s | %d | %d | %.2f | %lld | %lld | %lld |\n", cases[number].name,
+           cases[number].two ? ", gate and up" : "", processors[processor].name, by, f->products,
+           f->instructions, (double)f->instructions / f->products, (long long)f->vgprs,
+           (long long)f->spills, (long long)f->team_bytes);
+}
+
+static void check_unit(const facts *f, int number, int tokens, int processor)
+{
+    const int halves = cases[number].group == 16 ? 1 : processors[processor].halves;
+    const int fragments = processors[processor].fragments * (cases[number].two ? 2 : 1);
+    const int rows = tokens < ROWS ? tokens : ROWS;
+    ck_assert_int_eq(f->matrix, fragments * halves * rows / ROWS);
+    ck_assert_int_gt(f->instructions, 0);
+    ck_assert_msg(!f->spills, "%s of %d tokens for %s spills %lld registers", cases[number].name,
+                  tokens, processors[processor].name, (long long)f->spills);
+}
+
+static void check_bytes(const facts *f, int number, int processor)
+{
+    ck_assert_int_eq(f->matrix, 0);
+    ck_assert_int_gt(f->instructions, 0);
+    if (!cases[number].two)
+        ck_assert_msg(!f->spills, "%s for %s spills %lld registers", cases[number].name,
+                      processors[processor].name, (long long)f->spills);
+}
+
 static void check_case(rlx_context *cx, int number, int processor, bool prints)
 {
-    for (int unit = 0; unit < 2; unit++) {
-        const facts f = compile(cx, number, processor, unit);
-        const int halves = cases[number].group == 16 ? 1 : processors[processor].halves;
-        const int fragments = processors[processor].fragments * (cases[number].two ? 2 : 1);
-        ck_assert_int_eq(f.matrix, unit ? fragments * halves : 0);
-        ck_assert_int_gt(f.instructions, 0);
-        if (unit || !cases[number].two)
-            ck_assert_msg(!f.spills, "%s for %s spills %lld registers", cases[number].name,
-                          processors[processor].name, (long long)f.spills);
-        if (prints)
-            printf("| %s%s | %s | %s | %d | %d | %.2f | %lld | %lld | %lld |\n", cases[number].name,
-                   cases[number].two ? ", gate and up" : "", processors[processor].name,
-                   unit ? "matrix unit" : "bytes", f.products, f.instructions,
-                   (double)f.instructions / f.products, (long long)f.vgprs, (long long)f.spills,
-                   (long long)f.team_bytes);
+    const facts bytes = compile(cx, number, buckets[0], processor, false);
+    if (prints)
+        print_row(&bytes, number, processor, "bytes");
+    check_bytes(&bytes, number, processor);
+    for (int i = 0; i < BUCKETS; i++) {
+        const facts f = compile(cx, number, buckets[i], processor, true);
+        if (prints && i == 0)
+            print_row(&f, number, processor, "matrix unit");
+        check_unit(&f, number, buckets[i], processor);
     }
 }
 

@@ -151,12 +151,12 @@ START_TEST(assembled)
 }
 END_TEST
 
-/* The same in shorter steps, as schedules for AMD have them; what follows the sums here, limits, a bias and
+/* The same of so many rows as schedules for AMD have steps as long for; what follows the sums here, limits, a bias and
  * a residual at once, leaves no room for 64 rows (kernels as they are: tests/frontend/test_amd_codes.c). */
 static const matrix_kernel amd_prompts[] = {
-    {32, 64, 64, 2048, 2048, "q4_k", false, false, 0},
-    {16, 64, 64, 2048, 2048, "q6_k", false, false, 0},
-    {32, 64, 64, 2048, 2048, "q8_0", false, false, 0},
+    {32, 64, 128, 2048, 2048, "q4_k", false, false, 0},
+    {16, 64, 128, 2048, 2048, "q6_k", false, false, 0},
+    {32, 64, 128, 2048, 2048, "q8_0", false, false, 0},
 };
 enum { AMD_PROMPTS = sizeof amd_prompts / sizeof *amd_prompts };
 
