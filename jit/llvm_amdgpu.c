@@ -269,6 +269,7 @@ const rlx_emit_engine rlx_emit_engine_amdgpu = {
     .swap = swap,
     .dot4 = dot4,
     .multiply = rlx_emit_amd_multiply,
+    .multiply_floats = rlx_emit_amd_multiply_floats,
     .copy = rlx_emit_team_copy,
     .copies_end = rlx_emit_team_copies_end,
     .team_memory = rlx_emit_gpu_team_memory,

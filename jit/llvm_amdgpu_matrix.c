@@ -1,17 +1,18 @@
 #include "jit/llvm_team.h"
 
-/* Products of bytes by AMD's matrix units: MFMA in waves of 64 (CDNA), WMMA in waves of 32 (RDNA).
+/* Products by AMD's matrix units: MFMA in waves of 64 (CDNA), WMMA in waves of 32 (RDNA).
  * Codes that have no sign have seven bits at the most, so that all go as signed ones. Of 16
- * elements an operand is a word, or a vector of words; sums are a vector. */
+ * elements an operand is a word, or a vector of words, or of f16, or of bf16 as 16-bit integers;
+ * sums are a vector. */
 
 enum { HALF = 16 };
 
-/* `n` words as one vector; one word as it is. */
+/* `n` words, or sums, as one vector; one as it is. */
 static LLVMValueRef join(rlx_emit *e, const LLVMValueRef *word, int n)
 {
     if (n == 1)
         return word[0];
-    LLVMValueRef v = LLVMGetUndef(LLVMVectorType(e->i32, (unsigned)n));
+    LLVMValueRef v = LLVMGetUndef(LLVMVectorType(LLVMTypeOf(word[0]), (unsigned)n));
     for (int i = 0; i < n; i++)
         v = LLVMBuildInsertElement(e->b, v, word[i], rlx_emit_int(e->i32, i), "");
     return v;
@@ -68,5 +69,33 @@ void rlx_emit_amd_multiply(rlx_emit *e, int k, const LLVMValueRef *a, const LLVM
                         two_words(e, b, halves), sum);
     for (int i = 0; i < halves && u->kind != RLX_MATRIX_MFMA_K32; i++)
         sum = multiply_half(e, a + i * u->a_words, b + i * u->b_words, sum);
+    split(e, sum, u->sums, sums);
+}
+
+static bool is_mfma(const rlx_matrix_unit *u)
+{
+    return u->kind == RLX_MATRIX_MFMA_K16 || u->kind == RLX_MATRIX_MFMA_K32;
+}
+
+/* Words of two as one vector of f16, or of bf16's bits. */
+static LLVMValueRef join_halves(rlx_emit *e, rlx_format f, const LLVMValueRef *word, int n)
+{
+    LLVMTypeRef type = f == RLX_F16 ? e->f16 : LLVMInt16TypeInContext(e->cx);
+    return LLVMBuildBitCast(e->b, join(e, word, n), LLVMVectorType(type, 2 * (unsigned)n), "");
+}
+
+void rlx_emit_amd_multiply_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a,
+                                  const LLVMValueRef *b, LLVMValueRef *sums)
+{
+    static const char *const names[2][2] = {
+        {"llvm.amdgcn.wmma.f32.16x16x16.bf16", "llvm.amdgcn.wmma.f32.16x16x16.f16"},
+        {"llvm.amdgcn.mfma.f32.16x16x16bf16.1k", "llvm.amdgcn.mfma.f32.16x16x16f16"}};
+    const rlx_matrix_unit *u = e->target->float_matrix;
+    const char *name = names[is_mfma(u)][f == RLX_F16];
+    LLVMValueRef args[3] = {join_halves(e, f, a, u->floats->a_words),
+                            join_halves(e, f, b, u->floats->b_words), join(e, sums, u->sums)};
+    LLVMTypeRef types[2] = {LLVMTypeOf(args[2]), LLVMTypeOf(args[0])};
+    LLVMValueRef sum = is_mfma(u) ? call_mfma(e, name, args[0], args[1], args[2])
+                                  : rlx_emit_intrinsic_of(e, name, types, 2, args, 3);
     split(e, sum, u->sums, sums);
 }

@@ -61,6 +61,15 @@ static void multiply(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueR
         rlx_emit_amd_multiply(e, k, a, b, sums);
 }
 
+static void multiply_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
+                            LLVMValueRef *sums)
+{
+    if (e->target->float_matrix->kind == RLX_MATRIX_MMA)
+        rlx_emit_mma_floats(e, f, a, b, sums);
+    else
+        rlx_emit_amd_multiply_floats(e, f, a, b, sums);
+}
+
 static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
 {
     if (e->target->copies)
@@ -125,7 +134,7 @@ const rlx_emit_engine rlx_emit_engine_host_team = {
     .shuffle = shuffle,
     .dot4 = dot4,
     .multiply = multiply,
-    .multiply_floats = rlx_emit_mma_floats,
+    .multiply_floats = multiply_floats,
     .load_matrices = rlx_emit_ldmatrix,
     .copy = copy,
     .copies_end = copies_end,

@@ -108,7 +108,7 @@ int64_t rlx_emit_wgmma_bytes(const rlx_emit *e, const rlx_ir_node *dot_rows);
 /* llvm_nvptx.c: says of a call that all invocations must come to it together. */
 void rlx_emit_converge(rlx_emit *e, LLVMValueRef call);
 /* llvm_nvptx.c: an engine's multiply and multiply_floats by mma.sync, load_matrices by ldmatrix, copy, commit and wait by
- * cp.async; llvm_amdgpu_matrix.c: multiply by MFMA and WMMA. */
+ * cp.async; llvm_amdgpu_matrix.c: multiply and multiply_floats by MFMA and WMMA. */
 void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
                   LLVMValueRef *sums);
 void rlx_emit_mma_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
@@ -119,6 +119,8 @@ void rlx_emit_cp_commit(rlx_emit *e);
 void rlx_emit_cp_wait(rlx_emit *e, int pending);
 void rlx_emit_amd_multiply(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef *b,
                            LLVMValueRef *sums);
+void rlx_emit_amd_multiply_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a,
+                                  const LLVMValueRef *b, LLVMValueRef *sums);
 /* engine->copy and copies_end where nothing copies but loads and stores. */
 void rlx_emit_team_copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
 void rlx_emit_team_copies_end(rlx_emit *e);

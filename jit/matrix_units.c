@@ -70,7 +70,8 @@ const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
 
 const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t)
 {
-    return has_mma(t) ? &units[RLX_MATRIX_MMA] : NULL;
+    const rlx_matrix_unit *u = rlx_jit_matrix_unit(t);
+    return u && u->floats->k ? u : NULL;
 }
 
 /* The processors, and hosts, with mma.sync are those. */

@@ -15,10 +15,12 @@
 extern const rlx_jit_emulation emulated_cpu;
 /* mma.sync of bytes, f16 and bf16, of the warps of a host team, and wgmma, of its warpgroups. */
 extern const rlx_jit_emulation emulated_gpu;
-/* How that adds up 16 products of f16 or bf16 and a sum, which nobody specifies: in f64, rounded once; in f32, one after
+/* How that, and AMD's units, add up 16 products of f16 or bf16 and a sum, which nobody specifies: in f64, rounded once; in f32, one after
  * another; aligned to the largest term, what lies below its 24 bits cut off. */
 typedef enum emulated_rounding { EMULATED_ONCE, EMULATED_IN_ORDER, EMULATED_CUT } emulated_rounding;
 extern emulated_rounding emulated_mma_rounds;
+/* 16 products to a sum, so. */
+float emulated_add_halves(float sum, const float *a, const float *b);
 rlx_emulated_fn emulated_mma_f16, emulated_mma_bf16;
 /* Whether the last use of tiles ended by releasing them. */
 bool emulated_tiles_are_free(void);
@@ -29,7 +31,7 @@ rlx_jit_target emulated_target(const char *features);
 rlx_jit_target emulated_gpu_target(int invocations);
 /* Its like as sm_90a has it, with wgmma. */
 rlx_jit_target emulated_hopper_target(int invocations);
-/* The same as code for an AMD GPU has it ("gfx942"), with its MFMA or WMMA of bytes, in its waves. */
+/* The same as code for an AMD GPU has it ("gfx942"), with its MFMA or WMMA, in its waves. */
 rlx_jit_target emulated_amd_target(const char *processor, int invocations);
 
 #endif

@@ -54,7 +54,7 @@ static float add_in_order(float sum, const float *a, const float *b)
     return sum;
 }
 
-static float add(float sum, const float *a, const float *b)
+float emulated_add_halves(float sum, const float *a, const float *b)
 {
     double term[K + 1] = {sum}, all = sum;
     if (emulated_mma_rounds == EMULATED_IN_ORDER)
@@ -81,7 +81,7 @@ static void mma(rlx_format f, void *result, const void *const *args)
         const int row = (lane >> 2) + (i < 2 ? 0 : 8), column = lane % 4 * 2 + (i & 1);
         float sum;
         memcpy(&sum, args[6 + i], sizeof sum);
-        ((float *)result)[i] = add(sum, a[row], b[column]);
+        ((float *)result)[i] = emulated_add_halves(sum, a[row], b[column]);
     }
 }
 

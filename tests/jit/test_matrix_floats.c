@@ -1,11 +1,13 @@
 /* contract_rows by matrix units: tiles as fragments leave them, operands out of memory as they lie and
- * by registers, odd sizes, limits. Run by host teams whose mma.sync is emulated with several ways to add up,
- * against the interpreter: its bits, or within what docs/decisions/2026-11-30-matrix-units.md allows; and against
- * itself, cut in other ways: the same bits. Assembled by ptxas where that is on PATH, without spills. */
+ * by registers, odd sizes, limits. Run by host teams whose mma.sync, MFMA or WMMA is emulated with several ways to
+ * add up, against the interpreter: its bits, or within what docs/decisions/2026-11-30-matrix-units.md allows; and
+ * against itself, cut in other ways: the same bits. Assembled by ptxas where that is on PATH, and to code objects
+ * that are read back, without spills. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "jit/code_object.h"
 #include "tests/jit/emulated.h"
 #include "tests/jit/ptxas.h"
 #include "tests/jit/subject.h"
@@ -100,9 +102,14 @@ static float *result(const memory *m)
     return (float *)(void *)m->buffer[Y].data;
 }
 
-static void compile(const subject *s, const shape *of, loaded *out)
+/* Whose unit is emulated: the first is NVIDIA's. */
+static const char *const units[] = {NULL, "gfx942", "gfx1100", "gfx1200"};
+enum { UNITS = sizeof units / sizeof *units };
+
+static void compile(const subject *s, const shape *of, const char *processor, loaded *out)
 {
-    const rlx_jit_target t = emulated_gpu_target(of->team);
+    const rlx_jit_target t =
+        processor ? emulated_amd_target(processor, of->team) : emulated_gpu_target(of->team);
     EXPECT_OK(loaded_create(s->module->first, &t, out));
 }
 
@@ -156,18 +163,19 @@ static int compare(const shape *of, const memory *want, const memory *got, bool 
     return differ;
 }
 
-/* Rounded once: the interpreter's bits. Else within the tolerance, and not always those. */
+/* Rounded once: the interpreter's bits. Else within the tolerance, and not always those. Of AMD's units a
+ * sample, in which each has both formats. */
 START_TEST(fragments)
 {
     int differ[EMULATED_CUT + 1] = {0};
-    for (int i = 0; i < SHAPES; i++) {
+    for (int i = 0; i < SHAPES; i += units[_i] ? 2 : 1) {
         const shape *of = &shapes[i];
         subject s;
         memory want, got;
         loaded code = {0};
         parse(&s, of);
         evaluate(&s, &want);
-        compile(&s, of, &code);
+        compile(&s, of, units[_i], &code);
         for (int way = EMULATED_ONCE; way <= EMULATED_CUT; way++) {
             emulated_mma_rounds = (emulated_rounding)way;
             run(&s, &code, &got);
@@ -198,7 +206,7 @@ START_TEST(cut_in_other_ways)
         memory m;
         loaded code = {0};
         parse(&s, &ways[i]);
-        compile(&s, &ways[i], &code);
+        compile(&s, &ways[i], units[_i], &code);
         run(&s, &code, &m);
         loaded_destroy(&code);
         subject_destroy(&s);
@@ -292,21 +300,60 @@ START_TEST(assembled)
 }
 END_TEST
 
+/* Of AMD's processors: matrix instructions as many as fragments want, nothing in memory that a register should
+ * hold, registers for two waves of a SIMD at the least. */
+START_TEST(assembled_for_amd)
+{
+    static const shape prompts[] = {
+        {"f16", 64, 64, 32, 2048, 2048, 512, TEAM, false},
+        {"bf16", 64, 64, 32, 2048, 2048, 512, TEAM, false},
+        {"bf16", 16, 64, 32, 2048, 2048, 512, TEAM, false},
+    };
+    enum { PROMPTS = sizeof prompts / sizeof *prompts };
+    for (int i = 0; i < PROMPTS; i++) {
+        const shape *of = &prompts[i];
+        const int unit = 1 + (i + 1) % PROMPTS, waves = unit == 1 ? 2 : 4;
+        const rlx_jit_target t = {.kind = RLX_JIT_AMDGPU, .processor = units[unit]};
+        rlx_text text = {0};
+        rlx_code_object o;
+        uint8_t *code;
+        char name[64];
+        size_t bytes;
+        subject s;
+        parse(&s, of);
+        EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &t, &code, &bytes));
+        EXPECT_OK(rlx_code_object_read(code, bytes, &o));
+        ck_assert_int_eq(o.vgpr_spills + o.sgpr_spills + o.scratch_bytes, 0);
+        ck_assert_int_le(o.vgprs, 256);
+        EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_ASM, &text));
+        snprintf(name, sizeof name, "\tv_%s_f32_16x16x16_%s ", unit == 1 ? "mfma" : "wmma",
+                 of->format);
+        ck_assert_int_eq(count(text.data, name), of->m / 16 * (of->n / 16) / waves);
+        ck_assert_int_eq(count(text.data, "accvgpr"), 0);
+        rlx_text_deinit(&text);
+        free(code);
+        subject_destroy(&s);
+    }
+}
+END_TEST
+
 START_TEST(refused)
 {
+    static const char none[] = "there is no matrix unit that multiplies f16 and bf16";
     static const struct {
         shape of;
+        rlx_jit_kind kind;
         const char *processor, *story;
     } cases[] = {
-        {{"f16", 16, 32, 64, 64, 32, 1, 0, false},
-         "sm_75",
-         "there is no matrix unit that multiplies f16 and bf16"},
+        {{"f16", 16, 32, 64, 64, 32, 1, 0, false}, RLX_JIT_NVPTX, "sm_75", none},
+        {{"bf16", 16, 32, 64, 64, 32, 1, 0, false}, RLX_JIT_AMDGPU, "gfx90a", none},
         {{"f16", 24, 32, 64, 64, 32, 1, 0, false},
+         RLX_JIT_NVPTX,
          "sm_80",
          "24x32 are no fragments of 16x8 for 4 subgroups"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = cases[i].processor};
+        const rlx_jit_target t = {.kind = cases[i].kind, .processor = cases[i].processor};
         subject s;
         uint8_t *code;
         size_t bytes;
@@ -321,10 +368,14 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("jit matrix floats");
-    SUITE_TEST(s, "fragments", fragments);
-    SUITE_TEST(s, "cut_in_other_ways", cut_in_other_ways);
+    TCase *c = tcase_create("units");
+    tcase_set_timeout(c, 0);
+    tcase_add_loop_test(c, fragments, 0, UNITS);
+    tcase_add_loop_test(c, cut_in_other_ways, 0, UNITS);
+    suite_add_tcase(s, c);
     SUITE_TEST(s, "rows_of_stages", rows_of_stages);
     SUITE_TEST(s, "assembled", assembled);
+    SUITE_TEST(s, "assembled_for_amd", assembled_for_amd);
     SUITE_TEST(s, "refused", refused);
-    return suite_run(s, 5);
+    return suite_run(s, 4 + 2 * UNITS);
 }
