@@ -197,18 +197,19 @@ static bool has_text(const rlx_ir_module *lir, const char *what)
     return found;
 }
 
-/* The same module for a GPU with a matrix unit: on the interpreter; as a host team's code, whose
- * mma.sync is emulated, and as PTX. */
-static void compare_matrix(world *w, const rlx_ir_module *mir, rlx_dims *dims, const rlx_eval_tensor *want, bool code, bool few)
+/* The same module for a GPU with a matrix unit, AMD's or sm_80: on the interpreter; as a host team's code, whose
+ * mma.sync, MFMA or WMMA is emulated, and as the GPU's. */
+static void compare_matrix(world *w, const rlx_ir_module *mir, rlx_dims *dims, const rlx_eval_tensor *want, const char *amd,
+                           bool code, bool few)
 {
     enum { FEW_BYTES = 3 << 10, FEW_ROWS = 4 }; /* in which a head's columns leave room for fewer rows than a fragment has */
-    const rlx_jit_target ptx = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
+    const rlx_jit_target gpu = {.kind = amd ? RLX_JIT_AMDGPU : RLX_JIT_NVPTX, .processor = amd ? amd : "sm_80"};
     const rlx_jit_target own = w->e.code;
     rlx_lir_target target;
     rlx_ir_module *lir;
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     upper[rlx_dim_symbol_index(dims, "T")] = w->upper;
-    engines_must(rlx_jit_lir_target(&ptx, &target), &w->e);
+    engines_must(rlx_jit_lir_target(&gpu, &target), &w->e);
     if (few)
         target.team_bytes = FEW_BYTES;
     engines_must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &w->e);
@@ -216,7 +217,7 @@ static void compare_matrix(world *w, const rlx_ir_module *mir, rlx_dims *dims, c
     ck_assert(has_text(lir, w->width ? " = contract_rows " : " = dot_rows "));
     engines_compare(&w->e, lir, want, 2, false);
     if (code) {
-        w->e.code = emulated_gpu_target(RLX_JIT_DEFAULT_TEAM);
+        w->e.code = amd ? emulated_amd_target(amd, RLX_JIT_DEFAULT_TEAM) : emulated_gpu_target(RLX_JIT_DEFAULT_TEAM);
         engines_compare(&w->e, lir, want, 2, true);
         w->e.code = own;
     }
@@ -225,11 +226,17 @@ static void compare_matrix(world *w, const rlx_ir_module *mir, rlx_dims *dims, c
         size_t bytes;
         if (!f->is_kernel)
             continue;
-        engines_must(rlx_jit_emit_kernel(f, &ptx, &text, &bytes), &w->e);
+        engines_must(rlx_jit_emit_kernel(f, &gpu, &text, &bytes), &w->e);
         free(text);
     }
     rlx_ir_module_destroy(lir);
 }
+
+/* AMD's that multiply f16 and bf16, and by which case of CHUNKS: of bf16, of f16, of f16. */
+static const struct {
+    int number;
+    const char *processor;
+} amd_units[] = {{1, "gfx942"}, {5, "gfx1100"}, {8, "gfx1200"}};
 
 START_TEST(panels_are_the_same_everywhere)
 {
@@ -250,8 +257,11 @@ START_TEST(panels_are_the_same_everywhere)
             ck_assert_msg(w.e.uncut == !w.e.parts, "%d parts", w.e.parts);
     }
     if ((_i % 5 != 0 && _i < PANELS) || !lir)
-        compare_matrix(&w, mir, dims, want, _i == 1 || _i == 49 || _i == ON_CPUS,
+        compare_matrix(&w, mir, dims, want, NULL, _i == 1 || _i == 49 || _i == ON_CPUS,
                        _i % 4 == 1 && _i != 49);
+    for (size_t i = 0; i < sizeof amd_units / sizeof *amd_units; i++)
+        if (_i == ON_CPUS + amd_units[i].number)
+            compare_matrix(&w, mir, dims, want, amd_units[i].processor, true, false);
     for (int i = 0; i < 2; i++)
         free(want[i].data);
     rlx_ir_module_destroy(lir);
