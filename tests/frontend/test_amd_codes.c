@@ -1,7 +1,7 @@
-/* Products of codes of 512 tokens, and of few of a prompt, as code for AMD's GPUs: by matrix units, and by words of four as the rows
- * behind a selection are multiplied; one matrix, and two that go together. No register is spilled, but
- * by words where two go together; nothing lies in accumulators, and matrix instructions are as many as
- * fragments want.
+/* Products of 512 tokens, and of few of a prompt, as code for AMD's GPUs: of codes by matrix units, and by words of four as the
+ * rows behind a selection are multiplied; of f16 and bf16 by matrix units, and in f32; one matrix, and two that go
+ * together. No register is spilled, but by words where two go together; nothing lies in accumulators, and
+ * matrix instructions are as many as fragments want: of f16 and bf16 none on gfx90a.
  * RLX_PRINT_COUNTS=1 prints the table of bench/results/2026-11-30-gpu-kernels.md. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,18 +11,18 @@
 #include "runtime/base/format.h"
 #include "tests/runtime/suite.h"
 
-enum { WIDTH = 2048, TEAM = 128, ROWS = 64 };
+enum { WIDTH = 2048, HEAD = 128, TEAM = 128, ROWS = 64 };
 /* Of a prompt; the first are those of the table. Steps of fewer rows are longer. */
 static const int buckets[] = {512, 32, 16};
 enum { BUCKETS = sizeof buckets / sizeof *buckets };
 
 static const struct {
-    const char *name, *matrix; /* the instruction */
-    int fragments, halves;     /* of a wave; instructions for 32 elements */
-} processors[] = {{"gfx90a", "\tv_mfma_i32_16x16x16", 8, 2},
-                  {"gfx942", "\tv_mfma_i32_16x16x32", 8, 1},
-                  {"gfx1100", "\tv_wmma_i32_16x16x16_iu8", 4, 2},
-                  {"gfx1200", "\tv_wmma_i32_16x16x16_iu8", 4, 2}};
+    const char *name, *matrix, *floats; /* the instruction; that of f16 and bf16 */
+    int fragments, halves;              /* of a wave; instructions for 32 elements of codes */
+} processors[] = {{"gfx90a", "\tv_mfma_i32_16x16x16", NULL, 8, 2},
+                  {"gfx942", "\tv_mfma_i32_16x16x32", "\tv_mfma_f32_16x16x16_", 8, 1},
+                  {"gfx1100", "\tv_wmma_i32_16x16x16_iu8", "\tv_wmma_f32_16x16x16_", 4, 2},
+                  {"gfx1200", "\tv_wmma_i32_16x16x16_iu8", "\tv_wmma_f32_16x16x16_", 4, 2}};
 enum { PROCESSORS = sizeof processors / sizeof *processors };
 
 static const struct {
@@ -30,11 +30,22 @@ static const struct {
     const char *name;
     int group;
     bool two; /* gate and up, in one kernel */
-} cases[] = {{RLX_Q8_0, "q8_0", 32, false}, {RLX_Q4_0, "q4_0", 32, false},
-             {RLX_Q4_K, "q4_k", 32, false}, {RLX_Q6_K, "q6_k", 16, false},
-             {RLX_Q8_0, "q8_0", 32, true},  {RLX_Q4_K, "q4_k", 32, true},
-             {RLX_Q6_K, "q6_k", 16, true}};
+} cases[] = {
+    {RLX_Q8_0, "q8_0", 32, false}, {RLX_Q4_0, "q4_0", 32, false}, {RLX_Q4_K, "q4_k", 32, false},
+    {RLX_Q6_K, "q6_k", 16, false}, {RLX_Q8_0, "q8_0", 32, true},  {RLX_Q4_K, "q4_k", 32, true},
+    {RLX_Q6_K, "q6_k", 16, true},  {RLX_F16, "f16", 16, false},   {RLX_BF16, "bf16", 16, false},
+    {RLX_BF16, "bf16", 16, true},  {RLX_F16, "f16", 16, true}};
 enum { CASES = sizeof cases / sizeof *cases };
+
+static bool is_float(int number)
+{
+    return rlx_format_get(cases[number].format)->kind == RLX_KIND_FLOAT;
+}
+
+static const char *matrix_of(int number, int processor)
+{
+    return is_float(number) ? processors[processor].floats : processors[processor].matrix;
+}
 
 /* ---- assembly ---- */
 
@@ -127,7 +138,8 @@ static facts look_at(const char *text, int number, int tokens, int processor, bo
     const int k = atoi(step + strlen(tile));
     f.products = rows * columns * k / TEAM * (cases[number].two ? 2 : 1);
     f.instructions = count_step(text, stop, unit ? k / cases[number].group : 1);
-    for (const char *p = text; (p = strstr(p, processors[processor].matrix)) && p < stop; p++)
+    const char *matrix = matrix_of(number, processor);
+    for (const char *p = text; matrix && (p = strstr(p, matrix)) && p < stop; p++)
         f.matrix++;
     return f;
 }
@@ -139,6 +151,33 @@ static facts check_text(char *text, int number, int tokens, int processor, bool 
     ck_assert_ptr_nonnull(kernel);
     ck_assert(!unit || !strstr(text, "accvgpr"));
     return look_at(kernel, number, tokens, processor, unit);
+}
+
+/* Kernels of prompts by a processor's code, to be freed. `names` of weights [WIDTH,WIDTH]. */
+static char *inspect(rlx_context *cx, const rlx_flow *f, const char *const *names, int n,
+                     rlx_format format, rlx_phase phase, int tokens, int processor)
+{
+    const rlx_bucket bucket = {"TOKENS", tokens};
+    const rlx_compile_options o = {
+        .buckets = &bucket, .nbuckets = 1, .precision = RLX_FAST, .phase = phase};
+    const size_t bytes = (size_t)rlx_format_bytes(format, (int64_t)WIDTH * WIDTH);
+    void *zeros = calloc(1, bytes);
+    char level[32], *text;
+    rlx_weights *w;
+    ck_assert_ptr_nonnull(zeros);
+    EXPECT_OK(rlx_weights_create(&w));
+    for (int i = 0; i < n; i++)
+        EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){.name = names[i],
+                                                   .format = format,
+                                                   .rank = 2,
+                                                   .dim = {WIDTH, WIDTH},
+                                                   .data = zeros,
+                                                   .bytes = bytes}));
+    snprintf(level, sizeof level, "amdgcn@hip:%s", processors[processor].name);
+    EXPECT_OK(rlx_flow_inspect(cx, f, w, &o, level, &text));
+    rlx_weights_destroy(w);
+    free(zeros);
+    return text;
 }
 
 static rlx_flow *make_flow(bool two)
@@ -157,32 +196,12 @@ static rlx_flow *make_flow(bool two)
 static facts compile(rlx_context *cx, int number, int tokens, int processor, bool unit)
 {
     static const char *const names[] = {"w", "u", "d"};
-    const rlx_bucket bucket = {"TOKENS", tokens};
-    const rlx_compile_options o = {.buckets = &bucket,
-                                   .nbuckets = 1,
-                                   .precision = RLX_FAST,
-                                   .phase = unit ? RLX_PREFILL : RLX_DECODE};
-    const size_t bytes = (size_t)rlx_format_bytes(cases[number].format, (int64_t)WIDTH * WIDTH);
-    void *zeros = calloc(1, bytes);
-    char level[32], *text;
-    rlx_weights *w;
-    ck_assert_ptr_nonnull(zeros);
-    EXPECT_OK(rlx_weights_create(&w));
-    for (int i = 0; i < (cases[number].two ? 3 : 1); i++)
-        EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){.name = names[i],
-                                                   .format = cases[number].format,
-                                                   .rank = 2,
-                                                   .dim = {WIDTH, WIDTH},
-                                                   .data = zeros,
-                                                   .bytes = bytes}));
     rlx_flow *f = make_flow(cases[number].two);
-    snprintf(level, sizeof level, "amdgcn@hip:%s", processors[processor].name);
-    EXPECT_OK(rlx_flow_inspect(cx, f, w, &o, level, &text));
+    char *text = inspect(cx, f, names, cases[number].two ? 3 : 1, cases[number].format,
+                         unit ? RLX_PREFILL : RLX_DECODE, tokens, processor);
     const facts found = check_text(text, number, tokens, processor, unit);
     free(text);
     rlx_flow_destroy(f);
-    rlx_weights_destroy(w);
-    free(zeros);
     return found;
 }
 
@@ -196,7 +215,8 @@ static void print_row(const facts *f, int number, int processor, const char *by)
 
 static void check_unit(const facts *f, int number, int tokens, int processor)
 {
-    const int halves = cases[number].group == 16 ? 1 : processors[processor].halves;
+    const int halves =
+        is_float(number) || cases[number].group == 16 ? 1 : processors[processor].halves;
     const int fragments = processors[processor].fragments * (cases[number].two ? 2 : 1);
     const int rows = tokens < ROWS ? tokens : ROWS;
     ck_assert_int_eq(f->matrix, fragments * halves * rows / ROWS);
@@ -205,7 +225,7 @@ static void check_unit(const facts *f, int number, int tokens, int processor)
                   tokens, processors[processor].name, (long long)f->spills);
 }
 
-static void check_bytes(const facts *f, int number, int processor)
+static void check_words(const facts *f, int number, int processor)
 {
     ck_assert_int_eq(f->matrix, 0);
     ck_assert_int_gt(f->instructions, 0);
@@ -216,11 +236,11 @@ static void check_bytes(const facts *f, int number, int processor)
 
 static void check_case(rlx_context *cx, int number, int processor, bool prints)
 {
-    const facts bytes = compile(cx, number, buckets[0], processor, false);
+    const facts words = compile(cx, number, buckets[0], processor, false);
     if (prints)
-        print_row(&bytes, number, processor, "bytes");
-    check_bytes(&bytes, number, processor);
-    for (int i = 0; i < BUCKETS; i++) {
+        print_row(&words, number, processor, is_float(number) ? "f32" : "bytes");
+    check_words(&words, number, processor);
+    for (int i = 0; matrix_of(number, processor) && i < BUCKETS; i++) {
         const facts f = compile(cx, number, buckets[i], processor, true);
         if (prints && i == 0)
             print_row(&f, number, processor, "matrix unit");
@@ -242,9 +262,53 @@ START_TEST(products)
 }
 END_TEST
 
+static void attend(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index;
+    (void)user;
+    rlx_flow_self_attention(f, &(rlx_attention_spec){.q_key = "q",
+                                                     .k_key = "k",
+                                                     .v_key = "v",
+                                                     .heads = WIDTH / HEAD,
+                                                     .kv_heads = WIDTH / HEAD,
+                                                     .head_dim = HEAD});
+}
+
+/* Queries and keys are rotated head by head, out of the sums. Nothing spills there either. */
+START_TEST(heads)
+{
+    static const char *const names[] = {"q", "k", "v"};
+    static const rlx_format formats[] = {RLX_BF16, RLX_F16, RLX_BF16};
+    rlx_context *cx;
+    rlx_flow *f;
+    EXPECT_OK(rlx_context_create(&(rlx_context_options){.no_cache = true}, &cx));
+    EXPECT_OK(rlx_flow_create("heads", &f));
+    const int64_t tokens = rlx_flow_symbol(f, "TOKENS");
+    rlx_flow_input(f, "x", RLX_F32, 2, (int64_t[]){tokens, WIDTH});
+    rlx_flow_input(f, "rope_cos", RLX_F32, 2, (int64_t[]){tokens, HEAD / 2});
+    rlx_flow_input(f, "rope_sin", RLX_F32, 2, (int64_t[]){tokens, HEAD / 2});
+    rlx_flow_repeat_layers(f, 1, attend, NULL);
+    rlx_flow_output(f, "y");
+    for (int p = 1; p < PROCESSORS; p++) {
+        char *text = inspect(cx, f, names, 3, formats[p - 1], RLX_PREFILL, buckets[0], p);
+        int kernels = 0;
+        for (const char *k = text; (k = strstr(k, processors[p].floats)); kernels++) {
+            ck_assert_int_eq(noted(k, ".vgpr_spill_count:") + noted(k, ".sgpr_spill_count:"), 0);
+            k = strstr(k, ".vgpr_spill_count:");
+        }
+        ck_assert_int_eq(kernels, 3);
+        ck_assert_ptr_null(strstr(text, "accvgpr"));
+        free(text);
+    }
+    rlx_flow_destroy(f);
+    rlx_context_destroy(cx);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("amd codes");
     SUITE_TEST(s, "products", products);
-    return suite_run(s, 1);
+    SUITE_TEST(s, "heads", heads);
+    return suite_run(s, 2);
 }

@@ -1,6 +1,6 @@
-/* Products of codes, bf16 and f16 in fast mode on a fake driver (fake_driver.h) whose device is one with a matrix unit: its mma.sync
- * and wgmma are emulated (tests/jit/emulated_mma.c, emulated_mma_floats.c, emulated_wgmma.c). Of codes the results are the CPU's to
- * the bit; of the others within what a unit may round, the same in every bucket. */
+/* Products of codes, bf16 and f16 in fast mode on a fake driver (fake_driver.h) whose device is one with a matrix unit: its mma.sync,
+ * wgmma or MFMA is emulated (tests/jit/emulated_mma.c, emulated_mma_floats.c, emulated_wgmma.c, emulated_amd.c). Of codes the results
+ * are the CPU's to the bit; of the others within what a unit may round, the same in every bucket. */
 #include <math.h>
 #include <string.h>
 
@@ -78,6 +78,14 @@ static fake_driver *open_gpu(int major, int team, rlx_context **cx)
     return v;
 }
 
+static fake_driver *open_cdna3(rlx_context **cx)
+{
+    fake_driver *v = world_open_driver(RLX_GPU_HIP);
+    v->arch = "gfx942";
+    EXPECT_OK(world_open(&(rlx_context_options){.device = "hip:1", .no_cache = true}, cx));
+    return v;
+}
+
 static void close_quietly(rlx_context *cx, fake_driver *v)
 {
     rlx_context_destroy(cx);
@@ -129,10 +137,11 @@ static void check_halves(const rlx_tensor *w, float got[TOKENS][WIDE])
         }
 }
 
-/* Products of bf16 and f16 by mma.sync, whatever the bucket; f16 with rows beyond its range, too; also where codes go by wgmma. */
+/* Products of bf16 and f16 by mma.sync, whatever the bucket; f16 with rows beyond its range, too; also where codes go by wgmma; by
+ * MFMA. */
 START_TEST(fast_prompts_multiply_halves)
 {
-    static const rlx_format formats[] = {RLX_BF16, RLX_F16, RLX_F16};
+    static const rlx_format formats[] = {RLX_BF16, RLX_F16, RLX_F16, RLX_BF16, RLX_F16};
     static const int64_t buckets[] = {8, 32, 300};
     static uint16_t data[WIDE * DEEP];
     static float got[TOKENS][WIDE], first[TOKENS][WIDE];
@@ -145,7 +154,7 @@ START_TEST(fast_prompts_multiply_halves)
     rlx_context *cx;
     for (int i = 0; i < WIDE * DEEP; i++)
         rlx_format_store(w.format, data, i, sin(i * 1.7));
-    fake_driver *v = _i ? open_gpu(9, 128, &cx) : open_gpu(8, 32, &cx);
+    fake_driver *v = _i >= 3 ? open_cdna3(&cx) : _i ? open_gpu(9, 128, &cx) : open_gpu(8, 32, &cx);
     emulated_mma_rounds = EMULATED_CUT;
     scale = _i == 2 ? 5000 : 0.07f;
     for (int i = 0; i < 3; i++) {
@@ -167,7 +176,7 @@ int main(void)
     Suite *s = suite_create("gpu fast");
     SUITE_TEST(s, "fast_prompts_go_by_the_matrix_unit", fast_prompts_go_by_the_matrix_unit);
     TCase *c = tcase_create("halves");
-    tcase_add_loop_test(c, fast_prompts_multiply_halves, 0, 3);
+    tcase_add_loop_test(c, fast_prompts_multiply_halves, 0, 5);
     suite_add_tcase(s, c);
-    return suite_run(s, 4);
+    return suite_run(s, 6);
 }
