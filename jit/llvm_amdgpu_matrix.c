@@ -72,15 +72,10 @@ void rlx_emit_amd_multiply(rlx_emit *e, int k, const LLVMValueRef *a, const LLVM
     split(e, sum, u->sums, sums);
 }
 
-static bool is_mfma(const rlx_matrix_unit *u)
-{
-    return u->kind == RLX_MATRIX_MFMA_K16 || u->kind == RLX_MATRIX_MFMA_K32;
-}
-
 /* Words of two as one vector of f16, or of bf16's bits. */
 static LLVMValueRef join_halves(rlx_emit *e, rlx_format f, const LLVMValueRef *word, int n)
 {
-    LLVMTypeRef type = f == RLX_F16 ? e->f16 : LLVMInt16TypeInContext(e->cx);
+    LLVMTypeRef type = f == RLX_F16 ? e->f16 : e->i16;
     return LLVMBuildBitCast(e->b, join(e, word, n), LLVMVectorType(type, 2 * (unsigned)n), "");
 }
 
@@ -91,11 +86,12 @@ void rlx_emit_amd_multiply_floats(rlx_emit *e, rlx_format f, const LLVMValueRef 
         {"llvm.amdgcn.wmma.f32.16x16x16.bf16", "llvm.amdgcn.wmma.f32.16x16x16.f16"},
         {"llvm.amdgcn.mfma.f32.16x16x16bf16.1k", "llvm.amdgcn.mfma.f32.16x16x16f16"}};
     const rlx_matrix_unit *u = e->target->float_matrix;
-    const char *name = names[is_mfma(u)][f == RLX_F16];
+    const bool mfma = u->kind == RLX_MATRIX_MFMA_K32;
+    const char *name = names[mfma][f == RLX_F16];
     LLVMValueRef args[3] = {join_halves(e, f, a, u->floats->a_words),
                             join_halves(e, f, b, u->floats->b_words), join(e, sums, u->sums)};
     LLVMTypeRef types[2] = {LLVMTypeOf(args[2]), LLVMTypeOf(args[0])};
-    LLVMValueRef sum = is_mfma(u) ? call_mfma(e, name, args[0], args[1], args[2])
-                                  : rlx_emit_intrinsic_of(e, name, types, 2, args, 3);
+    LLVMValueRef sum = mfma ? call_mfma(e, name, args[0], args[1], args[2])
+                            : rlx_emit_intrinsic_of(e, name, types, 2, args, 3);
     split(e, sum, u->sums, sums);
 }
