@@ -23,6 +23,8 @@ void rlx_vulkan_target(const rlx_vulkan_info *info, rlx_jit_target *out)
                             .subgroup = info->subgroup,
                             .matrix = info->matrix,
                             .team_bytes = info->team_bytes};
+    if (info->subgroup > 0 && out->team / info->subgroup > info->max_subgroups)
+        rlx_jit_drop_matrix(out); /* whose kernels ask for subgroups of that size */
 }
 
 rlx_status rlx_gpu_device_target(rlx_gpu_kind k, const rlx_gpu_info *info, rlx_jit_target *out)

@@ -45,6 +45,7 @@ typedef struct rlx_vulkan_info {
     int64_t max_teams;        /* workgroups of a dispatch */
     int subgroup;             /* invocations of a subgroup */
     rlx_vulkan_matrix matrix; /* of the feature of that name */
+    int max_subgroups;        /* of a workgroup that asks for their size; of that feature */
     int64_t memory_bytes;     /* of the heaps that kernels' buffers lie in */
     uint64_t features;        /* what kernels may ask for: bits of vulkan_features.h */
     char why_not[64];         /* it cannot be opened; "": nothing speaks against it */

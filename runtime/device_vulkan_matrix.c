@@ -41,7 +41,7 @@ static bool has_features(const rlx_vulkan_device *d)
            has12.shaderInt8 && has13.subgroupSizeControl && has13.computeFullSubgroups;
 }
 
-static bool may_fix_subgroups(const rlx_vulkan_device *d)
+static bool may_fix_subgroups(rlx_vulkan_device *d)
 {
     VkPhysicalDeviceVulkan13Properties p13 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES};
@@ -49,6 +49,9 @@ static bool may_fix_subgroups(const rlx_vulkan_device *d)
                                       .pNext = &p13};
     const uint32_t size = (uint32_t)d->info.subgroup;
     d->vk.vkGetPhysicalDeviceProperties2(d->physical, &p2);
+    d->info.max_subgroups = p13.maxComputeWorkgroupSubgroups < INT32_MAX
+                                ? (int)p13.maxComputeWorkgroupSubgroups
+                                : INT32_MAX;
     return (p13.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
            p13.minSubgroupSize <= size && size <= p13.maxSubgroupSize;
 }

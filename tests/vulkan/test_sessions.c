@@ -226,6 +226,19 @@ START_TEST(teams_fit_the_device)
 }
 END_TEST
 
+/* Kernels with matrices ask for subgroups of a size; of those a team may have no more than the device says. */
+START_TEST(teams_are_so_many_subgroups)
+{
+    rlx_vulkan_info info = {.features = RLX_VULKAN_ALL, .subgroup = 8, .matrix = {8, 8, 8}};
+    for (int off = -1; off <= 1; off++) {
+        rlx_jit_target t;
+        info.max_subgroups = RLX_JIT_DEFAULT_TEAM / info.subgroup + off;
+        rlx_vulkan_target(&info, &t);
+        ck_assert_int_eq(t.features >> RLX_VULKAN_MATRIX & 1, off >= 0);
+    }
+}
+END_TEST
+
 START_TEST(what_is_too_large_says_so)
 {
     rlx_device *d = gpu.cx->gpu;
@@ -732,6 +745,7 @@ static void add_tests(Suite *s)
     tcase_add_test(mapped, any_number_of_layers);
     tcase_add_test(mapped, devices_by_name);
     tcase_add_test(mapped, teams_fit_the_device);
+    tcase_add_test(mapped, teams_are_so_many_subgroups);
     tcase_add_test(mapped, drivers_code_is_kept);
     tcase_add_test(mapped, grids_are_known);
     tcase_add_test(mapped, times_wrap_around);
@@ -745,5 +759,5 @@ static void add_tests(Suite *s)
 
 int main(void)
 {
-    return layers_run("vulkan_sessions", add_tests, 21);
+    return layers_run("vulkan_sessions", add_tests, 22);
 }
