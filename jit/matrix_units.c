@@ -46,7 +46,8 @@ static const rlx_matrix_unit *amd_unit(const rlx_jit_target *t)
     return found;
 }
 
-/* Of processors whose code goes to no other: what multiplies in place of mma.sync, in teams that it takes. */
+/* Of processors whose code goes to no other: what multiplies in place of mma.sync, in teams that it takes. Not in
+ * functions that a step calls: assemblers put one multiplication after the other there. */
 static const struct {
     const char *processor;
     rlx_matrix_kind unit;
@@ -62,8 +63,8 @@ const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
     if (t->kind == RLX_JIT_AMDGPU)
         return amd_unit(t);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (t->kind == RLX_JIT_NVPTX && t->processor && !strcmp(t->processor, own[i].processor) &&
-            team_of(t) % units[own[i].unit].lanes == 0)
+        if (t->kind == RLX_JIT_NVPTX && t->step != RLX_JIT_STEP_KERNEL && t->processor &&
+            !strcmp(t->processor, own[i].processor) && team_of(t) % units[own[i].unit].lanes == 0)
             return &units[own[i].unit];
     return has_mma(t) ? &units[RLX_MATRIX_MMA] : NULL;
 }

@@ -250,7 +250,7 @@ START_TEST(rows_of_stages)
     EXPECT_OK(subject_parse(&s, "stages", text));
     ck_assert(subject_bind(&s, "TOKENS=11"));
     evaluate(&s, &want);
-    compile(&s, &of, &code);
+    compile(&s, &of, NULL, &code);
     run(&s, &code, &got);
     compare(&of, &want, &got, true);
     loaded_destroy(&code);
