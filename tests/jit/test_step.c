@@ -271,6 +271,38 @@ START_TEST(products_are_assembled)
 }
 END_TEST
 
+/* The register of the first multiplication's descriptor is made of an address, and no number. */
+static void check_descriptor(const char *ptx)
+{
+    char number[48];
+    const char *end = strstr(strstr(ptx, "wgmma.mma_async"), ", adds;"), *name = end;
+    while (*name != ' ')
+        name--;
+    snprintf(number, sizeof number, "\tmov.u64 \t%.*s, ", (int)(end - name - 1), name + 1);
+    ck_assert_msg(!strstr(ptx, number), "a descriptor is the same wherever team memory is");
+}
+
+/* Where a step is chosen after its kernels are, these have products by wgmma, whose tokens lie where their address is, as in a
+ * kernel of its own. */
+START_TEST(tokens_have_addresses)
+{
+    static const matrix_kernel prompt = {64, 64, 128, 2048, 2048, "q4_k", false, false, 0};
+    const rlx_jit_target t = {
+        .kind = RLX_JIT_NVPTX, .processor = "sm_90a", .step = RLX_JIT_STEP_AUTO};
+    const rlx_ir_func *called[1];
+    subject m;
+    uint8_t *ptx;
+    size_t bytes;
+    matrix_kernels_parse(&m, &prompt, 1);
+    called[0] = m.module->first;
+    EXPECT_OK(rlx_jit_emit_step(called, 1, &t, &ptx, &bytes));
+    ck_assert_ptr_nonnull(strstr((const char *)ptx, "wgmma.mma_async"));
+    check_descriptor((const char *)ptx);
+    free(ptx);
+    subject_destroy(&m);
+}
+END_TEST
+
 START_TEST(others_have_none)
 {
     uint8_t *code;
@@ -330,9 +362,10 @@ int main(void)
     SUITE_TEST(suite, "ptx_is_assembled", ptx_is_assembled);
     SUITE_TEST(suite, "kernels_are_called_together", kernels_are_called_together);
     SUITE_TEST(suite, "products_are_assembled", products_are_assembled);
+    SUITE_TEST(suite, "tokens_have_addresses", tokens_have_addresses);
     SUITE_TEST(suite, "others_have_none", others_have_none);
     SUITE_TEST(suite, "numbers_of_a_plan", numbers_of_a_plan);
-    const int code = suite_run(suite, 9);
+    const int code = suite_run(suite, 10);
     subject_destroy(&s);
     return code;
 }
