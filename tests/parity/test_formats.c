@@ -352,7 +352,8 @@ static void near_the_cpu(const model *m, const char *name, const char *decode_fr
     const double rms = sqrt(squares / (S * V));
     printf("%s, %s: largest difference %.2g of the logits' rms %.3g\n", name, precision, d / rms,
            rms);
-    ck_assert_msg(rms > 0 && d <= bound * rms, "%s, %s: off by %g of rms %g", name, precision, d, rms);
+    ck_assert_msg(rms > 0 && d <= bound * rms, "%s, %s: off by %g of rms %g", name, precision, d,
+                  rms);
     rlx_weights_destroy(want);
     rlx_weights_destroy(got);
 }
