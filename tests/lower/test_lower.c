@@ -75,8 +75,7 @@ static rlx_format pool_format(const shape *s, bool keys)
 
 static rlx_ir_type pool_type(const shape *s, bool keys, rlx_format f, rlx_dim pages, int64_t width)
 {
-    const rlx_dim dims[4] = {pages, s->kv_heads, keys ? width : RLX_KV_PAGE,
-                             keys ? RLX_KV_PAGE : width};
+    const rlx_dim dims[4] = {pages, s->kv_heads, keys ? width : RLX_KV_PAGE, keys ? RLX_KV_PAGE : width};
     return rlx_ir_tensor(f, 4, dims);
 }
 
@@ -191,16 +190,14 @@ static rlx_ir_value *input(rlx_ir_builder *b, rlx_ir_func *f, const char *name, 
 }
 
 /* A pool as an argument, and its scales (NULL: none). */
-static rlx_ir_value *pool_arg(rlx_ir_builder *b, rlx_ir_func *f, const shape *s, bool keys,
-                              rlx_ir_value **scale)
+static rlx_ir_value *pool_arg(rlx_ir_builder *b, rlx_ir_func *f, const shape *s, bool keys, rlx_ir_value **scale)
 {
     const rlx_dim pages = rlx_dim_symbol(b->module->dims, "PAGES");
     const rlx_format format = pool_format(s, keys);
     *scale = NULL;
     if (format == RLX_I8)
-        *scale =
-            rlx_ir_build_arg(b, f, RLX_ROLE_STATE, keys ? "kv.k_scale.{}" : "kv.v_scale.{}", NULL,
-                             pool_type(s, keys, RLX_F16, pages, s->head_dim / RLX_KV_GROUP));
+        *scale = rlx_ir_build_arg(b, f, RLX_ROLE_STATE, keys ? "kv.k_scale.{}" : "kv.v_scale.{}", NULL,
+                                  pool_type(s, keys, RLX_F16, pages, s->head_dim / RLX_KV_GROUP));
     return rlx_ir_build_arg(b, f, RLX_ROLE_STATE, keys ? "kv.k.{}" : "kv.v.{}", NULL,
                             pool_type(s, keys, format, pages, s->head_dim));
 }
@@ -239,8 +236,7 @@ static rlx_ir_func *build_layer(rlx_ir_module *m, const world *w, rlx_dim tokens
         a.k = rlx_hir_build_rms_norm_heads(&b, a.k, weight(&b, f, w, "l{}.kn"), 1e-5, s->kv_heads);
     }
     if (!s->no_rope) {
-        rlx_ir_value *(*rotate)(rlx_ir_builder *, rlx_ir_value *, rlx_ir_value *, rlx_ir_value *,
-                                int64_t, int64_t) =
+        rlx_ir_value *(*rotate)(rlx_ir_builder *, rlx_ir_value *, rlx_ir_value *, rlx_ir_value *, int64_t, int64_t) =
             s->interleaved ? rlx_hir_build_rope_interleaved : rlx_hir_build_rope;
         a.q = rotate(&b, a.q, cos, sin, s->heads, s->head_dim);
         a.k = rotate(&b, a.k, cos, sin, s->kv_heads, s->head_dim);
@@ -305,11 +301,7 @@ static void bind_symbols(world *w, rlx_dims *dims)
     const struct {
         const char *name;
         int64_t value;
-    } list[] = {{"TOKENS", w->tokens},
-                {"ROWS", w->rows},
-                {"PAGES", PAGES},
-                {"SEQS", SEQS},
-                {"SLOTS", SLOTS}};
+    } list[] = {{"TOKENS", w->tokens}, {"ROWS", w->rows}, {"PAGES", PAGES}, {"SEQS", SEQS}, {"SLOTS", SLOTS}};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         int index = rlx_dim_symbol_index(dims, list[i].name);
         ck_assert_int_ge(index, 0);
@@ -334,8 +326,7 @@ static void save_pools(const world *w, pools *p)
     *p = (pools){{NULL}};
     for (int i = 0; i < w->n; i++)
         if (strncmp(w->name[i], "kv.", 3) == 0)
-            memcpy(p->saved[i] = malloc(tensor_bytes(&w->tensor[i])), w->tensor[i].data,
-                   tensor_bytes(&w->tensor[i]));
+            memcpy(p->saved[i] = malloc(tensor_bytes(&w->tensor[i])), w->tensor[i].data, tensor_bytes(&w->tensor[i]));
 }
 
 static void restore_pools(world *w, const pools *p)
@@ -351,8 +342,8 @@ static void compare_pools(const world *w, const pools *p)
     for (int i = 0; i < w->n; i++) {
         if (!p->saved[i])
             continue;
-        ck_assert_msg(memcmp(w->tensor[i].data, p->saved[i], tensor_bytes(&w->tensor[i])) == 0,
-                      "%s differs", w->name[i]);
+        ck_assert_msg(memcmp(w->tensor[i].data, p->saved[i], tensor_bytes(&w->tensor[i])) == 0, "%s differs",
+                      w->name[i]);
         compared++;
     }
     ck_assert_int_ge(compared, 2 * LAYERS);
@@ -365,59 +356,21 @@ static void free_pools(pools *p)
 }
 
 static const rlx_lir_target targets[] = {
-    {.unit = RLX_UNIT_CPU,
-     .vector_f32 = 16,
-     .vector_regs = 32,
-     .team = 1,
-     .threads = 2,
-     .l1_bytes = 49152,
-     .l2_bytes = 2 << 20,
-     .team_bytes = 1 << 20},
-    {.unit = RLX_UNIT_CPU,
-     .vector_f32 = 8,
-     .vector_regs = 16,
-     .team = 1,
-     .threads = 2,
-     .l1_bytes = 32768,
-     .l2_bytes = 1 << 20,
-     .team_bytes = 1 << 20},
+    {.unit = RLX_UNIT_CPU, .vector_f32 = 16, .vector_regs = 32, .team = 1, .threads = 2, .l1_bytes = 49152,
+     .l2_bytes = 2 << 20, .team_bytes = 1 << 20},
+    {.unit = RLX_UNIT_CPU, .vector_f32 = 8, .vector_regs = 16, .team = 1, .threads = 2, .l1_bytes = 32768,
+     .l2_bytes = 1 << 20, .team_bytes = 1 << 20},
     /* so little first-level cache that K goes by many panels */
-    {.unit = RLX_UNIT_CPU,
-     .vector_f32 = 16,
-     .vector_regs = 32,
-     .team = 1,
-     .threads = 2,
-     .l1_bytes = 1536,
-     .l2_bytes = 2 << 20,
-     .team_bytes = 1 << 20},
-    {.unit = RLX_UNIT_CPU,
-     .vector_f32 = 8,
-     .vector_regs = 16,
-     .team = 1,
-     .threads = 2,
-     .l1_bytes = 512,
-     .l2_bytes = 1 << 20,
-     .team_bytes = 1 << 20},
-    {.unit = RLX_UNIT_GPU,
-     .vector_f32 = 1,
-     .vector_regs = 1,
-     .team = 64,
-     .threads = 8,
-     .l1_bytes = 32768,
-     .l2_bytes = 1 << 20,
-     .team_bytes = 32768,
-     .byte_matrix = {16, 8, 32, 32, false},
-     .float_matrix = {16, 8, 16, 32, false},
-     .copy_cycles = 800},
-    {.unit = RLX_UNIT_GPU,
-     .vector_f32 = 1,
-     .vector_regs = 1,
-     .team = 256,
-     .threads = 8,
-     .l1_bytes = 32768,
-     .l2_bytes = 1 << 20,
-     .team_bytes = 32768,
-     .byte_matrix = {8, 64, 32, 128, false}},
+    {.unit = RLX_UNIT_CPU, .vector_f32 = 16, .vector_regs = 32, .team = 1, .threads = 2, .l1_bytes = 1536,
+     .l2_bytes = 2 << 20, .team_bytes = 1 << 20},
+    {.unit = RLX_UNIT_CPU, .vector_f32 = 8, .vector_regs = 16, .team = 1, .threads = 2, .l1_bytes = 512,
+     .l2_bytes = 1 << 20, .team_bytes = 1 << 20},
+    /* so much that steps are of 128 bytes */
+    {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 64, .threads = 8, .l1_bytes = 160 << 10,
+     .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {16, 8, 32, 32, false},
+     .float_matrix = {16, 8, 16, 32, false}, .copy_cycles = 800},
+    {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 256, .threads = 8, .l1_bytes = 32768,
+     .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {8, 64, 32, 128, false}},
 };
 
 /* That which multiplies halves by its matrix unit. */
@@ -430,9 +383,8 @@ static bool prefills(const rlx_lir_target *t, const shape *s)
 }
 
 /* Lowered for one target and bucket: the same bits as `want`, the same pools as `after`. */
-static void compare_lir(world *w, const rlx_ir_module *mir, const rlx_lir_target *target,
-                        int64_t upper_tokens, const rlx_eval_tensor *want, const pools *before,
-                        const pools *after)
+static void compare_lir(world *w, const rlx_ir_module *mir, const rlx_lir_target *target, int64_t upper_tokens,
+                        const rlx_eval_tensor *want, const pools *before, const pools *after)
 {
     int64_t upper[RLX_MAX_SYMBOLS];
     memcpy(upper, w->symbols, sizeof upper);
@@ -450,9 +402,7 @@ static void compare_lir(world *w, const rlx_ir_module *mir, const rlx_lir_target
         got[i] = want[i];
         got[i].data = malloc(sizeof(float) * (size_t)(want[i].dim[0] * want[i].dim[1]));
     }
-    tape_run r = {.module = lir,
-                  .env = &env,
-                  .arena_bytes = (size_t)report.arena_bytes,
+    tape_run r = {.module = lir, .env = &env, .arena_bytes = (size_t)report.arena_bytes,
                   .options = {.teams = 3, .seed = w->seed}};
     r.arena = aligned_alloc(64, (r.arena_bytes + 63) / 64 * 64 + 64);
     must(tape_run_entry(&r, "main", got, 2), lir);
@@ -460,11 +410,10 @@ static void compare_lir(world *w, const rlx_ir_module *mir, const rlx_lir_target
     for (int i = 0; i < 2; i++) {
         const float *a = want[i].data, *b = got[i].data;
         for (int64_t e = 0; e < want[i].dim[0] * want[i].dim[1]; e++)
-            ck_assert_msg(
-                memcmp(&a[e], &b[e], 4) == 0,
-                "result %d element %lld: mir %.9g, lir %.9g (unit %d, %d registers, upper %lld)", i,
-                (long long)e, (double)a[e], (double)b[e], (int)target->unit, target->vector_regs,
-                (long long)upper_tokens);
+            ck_assert_msg(memcmp(&a[e], &b[e], 4) == 0,
+                          "result %d element %lld: mir %.9g, lir %.9g (unit %d, %d registers, upper %lld)", i,
+                          (long long)e, (double)a[e], (double)b[e], (int)target->unit, target->vector_regs,
+                          (long long)upper_tokens);
         free(got[i].data);
     }
     compare_pools(w, after);
@@ -474,14 +423,12 @@ static void compare_lir(world *w, const rlx_ir_module *mir, const rlx_lir_target
 
 /* How far apart the levels may be: HIR sums in f64, and stores round; a fast profile rounds activations, by a share
  * of all that a row adds up: what is small among large results is as far off as they are (docs/precision.md). */
-static void expect_near(const rlx_eval_tensor *hir, const rlx_eval_tensor *mir, int result,
-                        float bound, float least)
+static void expect_near(const rlx_eval_tensor *hir, const rlx_eval_tensor *mir, int result, float bound, float least)
 {
     for (int64_t e = 0; e < mir->dim[0] * mir->dim[1]; e++) {
         float a = ((float *)hir->data)[e], b = ((float *)mir->data)[e];
-        ck_assert_msg(fabsf(a - b) <= bound * fmaxf(least, fabsf(a)),
-                      "result %d element %lld: hir %g, mir %g", result, (long long)e, (double)a,
-                      (double)b);
+        ck_assert_msg(fabsf(a - b) <= bound * fmaxf(least, fabsf(a)), "result %d element %lld: hir %g, mir %g", result,
+                      (long long)e, (double)a, (double)b);
     }
 }
 
@@ -500,10 +447,7 @@ static float hir_tolerance(const shape *s)
     float worst = 2e-5f;
     for (int keys = 0; keys < 2; keys++) {
         const rlx_format f = pool_format(s, keys);
-        const float step = f == RLX_F16    ? 0x1p-10f
-                           : f == RLX_BF16 ? 0x1p-7f
-                           : f == RLX_I8   ? 1.0f / 127
-                                           : 0;
+        const float step = f == RLX_F16 ? 0x1p-10f : f == RLX_BF16 ? 0x1p-7f : f == RLX_I8 ? 1.0f / 127 : 0;
         worst = fmaxf(worst, step);
     }
     return worst;
@@ -521,8 +465,8 @@ static int count_chunks(const rlx_ir_module *mir)
 }
 
 /* `own`: the one target that has this numerics; NULL: there are several. */
-static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precision,
-                      const rlx_lir_target *own, uint64_t seed)
+static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precision, const rlx_lir_target *own,
+                      uint64_t seed)
 {
     world w;
     make_world(&w, s, tokens, seed);
@@ -548,11 +492,8 @@ static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precisio
         else
             expect_near(&plain[i], &want[i], i, 0.25f, rms(&plain[i]));
     for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
-        const bool fragments =
-            targets[t].byte_matrix.lanes > 32; /* is there for those of prefill */
-        if (own                            ? &targets[t] != own
-            : precision == RLX_MIR_PREFILL ? !prefills(&targets[t], s)
-                                           : fragments)
+        const bool fragments = targets[t].byte_matrix.lanes > 32; /* is there for those of prefill */
+        if (own ? &targets[t] != own : precision == RLX_MIR_PREFILL ? !prefills(&targets[t], s) : fragments)
             continue;
         const bool wide = (t + seed) % 2; /* every target has either bucket, with other lengths */
         if (precision == RLX_MIR_PREFILL || !wide)
@@ -573,182 +514,42 @@ static void run_model(const shape *s, int64_t tokens, rlx_mir_precision precisio
 }
 
 static const shape shapes[] = {
-    {.hidden = 32,
-     .heads = 4,
-     .kv_heads = 2,
-     .head_dim = 8,
-     .ffn = 44,
-     .vocab = 50,
-     .format = RLX_F32},
-    {.hidden = 48,
-     .heads = 3,
-     .kv_heads = 1,
-     .head_dim = 24,
-     .ffn = 37,
-     .vocab = 33,
-     .format = RLX_BF16},
-    {.hidden = 64,
-     .heads = 4,
-     .kv_heads = 4,
-     .head_dim = 64,
-     .ffn = 96,
-     .vocab = 64,
-     .format = RLX_F16},
-    {.hidden = 20,
-     .heads = 8,
-     .kv_heads = 1,
-     .head_dim = 2,
-     .ffn = 5,
-     .vocab = 7,
-     .format = RLX_F32},
-    {.hidden = 32,
-     .heads = 4,
-     .kv_heads = 2,
-     .head_dim = 8,
-     .ffn = 44,
-     .vocab = 50,
-     .format = RLX_F32,
+    {.hidden = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .ffn = 44, .vocab = 50, .format = RLX_F32},
+    {.hidden = 48, .heads = 3, .kv_heads = 1, .head_dim = 24, .ffn = 37, .vocab = 33, .format = RLX_BF16},
+    {.hidden = 64, .heads = 4, .kv_heads = 4, .head_dim = 64, .ffn = 96, .vocab = 64, .format = RLX_F16},
+    {.hidden = 20, .heads = 8, .kv_heads = 1, .head_dim = 2, .ffn = 5, .vocab = 7, .format = RLX_F32},
+    {.hidden = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .ffn = 44, .vocab = 50, .format = RLX_F32,
      .window = 7},
-    {.hidden = 32,
-     .heads = 4,
-     .kv_heads = 1,
-     .head_dim = 12,
-     .ffn = 20,
-     .vocab = 30,
-     .format = RLX_BF16,
-     .window = 300,
-     .head_norm = true}, /* the second page begins masked, the first is not visited */
-    {.hidden = 32,
-     .heads = 2,
-     .kv_heads = 2,
-     .head_dim = 16,
-     .ffn = 20,
-     .vocab = 30,
-     .format = RLX_F32,
-     .window = 1,
-     .no_rope = true},
-    {.hidden = 40,
-     .heads = 6,
-     .kv_heads = 2,
-     .head_dim = 10,
-     .ffn = 30,
-     .vocab = 30,
-     .format = RLX_F32,
+    {.hidden = 32, .heads = 4, .kv_heads = 1, .head_dim = 12, .ffn = 20, .vocab = 30, .format = RLX_BF16,
+     .window = 300, .head_norm = true}, /* the second page begins masked, the first is not visited */
+    {.hidden = 32, .heads = 2, .kv_heads = 2, .head_dim = 16, .ffn = 20, .vocab = 30, .format = RLX_F32,
+     .window = 1, .no_rope = true},
+    {.hidden = 40, .heads = 6, .kv_heads = 2, .head_dim = 10, .ffn = 30, .vocab = 30, .format = RLX_F32,
      .head_norm = true},
-    {.hidden = 40,
-     .heads = 6,
-     .kv_heads = 2,
-     .head_dim = 64,
-     .ffn = 30,
-     .vocab = 30,
-     .format = RLX_F32,
-     .window = 90,
-     .head_norm = true,
-     .no_rope = true},
-    {.hidden = 32,
-     .heads = 4,
-     .kv_heads = 2,
-     .head_dim = 8,
-     .ffn = 44,
-     .vocab = 50,
-     .format = RLX_F32,
-     .keys = RLX_F16,
-     .values = RLX_BF16},
-    {.hidden = 32,
-     .heads = 4,
-     .kv_heads = 1,
-     .head_dim = 12,
-     .ffn = 20,
-     .vocab = 30,
-     .format = RLX_BF16,
-     .window = 300,
-     .head_norm = true,
-     .keys = RLX_BF16,
-     .values = RLX_F16},
-    {.hidden = 32,
-     .heads = 2,
-     .kv_heads = 1,
-     .head_dim = 64,
-     .ffn = 44,
-     .vocab = 50,
-     .format = RLX_F32,
-     .keys = RLX_I8,
-     .values = RLX_I8},
-    {.hidden = 32,
-     .heads = 2,
-     .kv_heads = 2,
-     .head_dim = 32,
-     .ffn = 20,
-     .vocab = 30,
-     .format = RLX_F32,
-     .window = 90,
-     .head_norm = true,
-     .keys = RLX_I8,
-     .values = RLX_F32},
-    {.hidden = 32,
-     .heads = 1,
-     .kv_heads = 1,
-     .head_dim = 96,
-     .ffn = 20,
-     .vocab = 30,
-     .format = RLX_F32,
-     .no_rope = true,
-     .keys = RLX_F16,
-     .values = RLX_I8},
-    {.hidden = 12,
-     .heads = 3,
-     .kv_heads = 1,
-     .head_dim = 6,
-     .ffn = 5,
-     .vocab = 7,
-     .format = RLX_F32,
-     .chunk = 252,
-     .sinks = true,
-     .softcap = 0.5}, /* chunks begin and end within pages */
-    {.hidden = 12,
-     .heads = 2,
-     .kv_heads = 1,
-     .head_dim = 32,
-     .ffn = 5,
-     .vocab = 7,
-     .format = RLX_F32,
-     .block = 32,
-     .shared = true,
-     .softcap = 30,
-     .keys = RLX_I8,
-     .values = RLX_F16},
-    {.hidden = 96,
-     .heads = 3,
-     .kv_heads = 1,
-     .head_dim = 32,
-     .ffn = 160,
-     .vocab = 37,
-     .format = RLX_Q8_0,
+    {.hidden = 40, .heads = 6, .kv_heads = 2, .head_dim = 64, .ffn = 30, .vocab = 30, .format = RLX_F32,
+     .window = 90, .head_norm = true, .no_rope = true},
+    {.hidden = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .ffn = 44, .vocab = 50, .format = RLX_F32,
+     .keys = RLX_F16, .values = RLX_BF16},
+    {.hidden = 32, .heads = 4, .kv_heads = 1, .head_dim = 12, .ffn = 20, .vocab = 30, .format = RLX_BF16,
+     .window = 300, .head_norm = true, .keys = RLX_BF16, .values = RLX_F16},
+    {.hidden = 32, .heads = 2, .kv_heads = 1, .head_dim = 64, .ffn = 44, .vocab = 50, .format = RLX_F32,
+     .keys = RLX_I8, .values = RLX_I8},
+    {.hidden = 32, .heads = 2, .kv_heads = 2, .head_dim = 32, .ffn = 20, .vocab = 30, .format = RLX_F32,
+     .window = 90, .head_norm = true, .keys = RLX_I8, .values = RLX_F32},
+    {.hidden = 32, .heads = 1, .kv_heads = 1, .head_dim = 96, .ffn = 20, .vocab = 30, .format = RLX_F32,
+     .no_rope = true, .keys = RLX_F16, .values = RLX_I8},
+    {.hidden = 12, .heads = 3, .kv_heads = 1, .head_dim = 6, .ffn = 5, .vocab = 7, .format = RLX_F32,
+     .chunk = 252, .sinks = true, .softcap = 0.5}, /* chunks begin and end within pages */
+    {.hidden = 12, .heads = 2, .kv_heads = 1, .head_dim = 32, .ffn = 5, .vocab = 7, .format = RLX_F32,
+     .block = 32, .shared = true, .softcap = 30, .keys = RLX_I8, .values = RLX_F16},
+    {.hidden = 96, .heads = 3, .kv_heads = 1, .head_dim = 32, .ffn = 160, .vocab = 37, .format = RLX_Q8_0,
      .interleaved = true},
-    {.hidden = 64,
-     .heads = 4,
-     .kv_heads = 2,
-     .head_dim = 16,
-     .ffn = 32,
-     .vocab = 50,
-     .format = RLX_Q5_1},
-    {.hidden = 256,
-     .heads = 4,
-     .kv_heads = 2,
-     .head_dim = 64,
-     .ffn = 256,
-     .vocab = 21,
-     .format = RLX_Q4_K},
+    {.hidden = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .ffn = 32, .vocab = 50, .format = RLX_Q5_1},
+    {.hidden = 256, .heads = 4, .kv_heads = 2, .head_dim = 64, .ffn = 256, .vocab = 21, .format = RLX_Q4_K},
 };
 static const int64_t lengths[] = {1, 2, 5, 13};
 /* Every shape and length in exact mode; those with weights in blocks as decode has them, too. */
-enum {
-    SHAPES = sizeof shapes / sizeof *shapes,
-    LENGTHS = 4,
-    BLOCKS = 3,
-    CASES = LENGTHS * (SHAPES + BLOCKS),
-    HALVES = 8
-};
+enum { SHAPES = sizeof shapes / sizeof *shapes, LENGTHS = 4, BLOCKS = 3, CASES = LENGTHS * (SHAPES + BLOCKS), HALVES = 8 };
 
 #ifdef __SANITIZE_ADDRESS__
 enum { SANITIZED = 1 };
@@ -769,8 +570,7 @@ START_TEST(model_is_the_same_on_mir_and_lir)
     int which = _i / LENGTHS;
     bool exact = which < SHAPES;
     const shape *s = &shapes[exact ? which : which - BLOCKS];
-    run_model(s, lengths[_i % LENGTHS], exact ? RLX_MIR_EXACT : RLX_MIR_DECODE, NULL,
-              1000 + (uint64_t)_i);
+    run_model(s, lengths[_i % LENGTHS], exact ? RLX_MIR_EXACT : RLX_MIR_DECODE, NULL, 1000 + (uint64_t)_i);
 }
 END_TEST
 
@@ -779,8 +579,7 @@ START_TEST(prefill_is_the_same_on_mir_and_lir)
 {
     if (is_left_out(_i))
         return;
-    run_model(&shapes[_i / 2], lengths[_i % 2 ? LENGTHS - 1 : 0], RLX_MIR_PREFILL, NULL,
-              2000 + (uint64_t)_i);
+    run_model(&shapes[_i / 2], lengths[_i % 2 ? LENGTHS - 1 : 0], RLX_MIR_PREFILL, NULL, 2000 + (uint64_t)_i);
 }
 END_TEST
 
