@@ -199,9 +199,9 @@ static void *work(void *user)
     rlx_team *t = w->team;
     for (uint32_t seen = 0;;) {
         await_change(&t->number, seen, t->size, &t->running, t->cores);
-        if (atomic_load(&t->stop))
-            return NULL;
         uint32_t number = atomic_load(&t->number.value);
+        if (atomic_load(&t->stop)) /* stored before the number that wakes for it: no later one comes */
+            return NULL;
         job j;
         copy_job(&t->job, &j);
         if (number % 2 == 0 && atomic_load(&t->number.value) == number)
