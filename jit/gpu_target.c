@@ -87,7 +87,7 @@ rlx_status rlx_gpu_target(const char *name, rlx_jit_target *out)
     const char *text = name + strlen(kinds[k].prefix), *option = strchr(text, ',');
     rlx_jit_step step = RLX_JIT_STEP_GRAPH;
     snprintf(processor, sizeof processor, "%.*s",
-             option ? (int)(option - text) : (int)sizeof processor, text);
+             option ? (int)(option - text) : (int)sizeof processor - 1, text);
     const rlx_gpu_processor *p = find(kinds[k].kind, processor);
     if (!p)
         return unknown(RLX_INVALID_ARGUMENT, k, processor);

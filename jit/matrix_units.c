@@ -72,7 +72,9 @@ const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
 const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t)
 {
     const rlx_matrix_unit *u = rlx_jit_matrix_unit(t);
-    return u && u->floats->k ? u : NULL;
+    if (u && u->floats->k)
+        return u;
+    return has_mma(t) ? &units[RLX_MATRIX_MMA] : NULL; /* beside one for bytes alone */
 }
 
 /* The processors, and hosts, with mma.sync are those. */
