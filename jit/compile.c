@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "jit/kernel_info.h"
+#include "jit/matrix_units.h"
 #include "jit/module.h"
 #include "jit/parts.h"
 #include "jit/shared.h"
@@ -288,11 +289,14 @@ static rlx_status run_pool(pool *p, int threads)
     return p->status ? p->status : run_others(p);
 }
 
-/* Everything that emitters of kernels read of the target, and where kernels find live extents. The step is nobody's but its program's. */
+/* Everything that emitters of kernels read of the target, and where kernels find live extents. The step is nobody's but its
+ * program's, unless kernels multiply by another unit for it. */
 static rlx_status describe_common(pool *p, const rlx_ir_module *m)
 {
     rlx_jit_target kernels = *p->target;
     kernels.step = RLX_JIT_STEP_GRAPH;
+    if (rlx_jit_matrix_unit(&kernels) != rlx_jit_matrix_unit(p->target))
+        kernels.step = p->target->step;
     RLX_TRY(rlx_jit_describe_code(&kernels, &p->common));
     rlx_text_putf(&p->common, "; %d %d %p", p->target->kind, p->target->team,
                   (const void *)p->target->emulation);
