@@ -205,6 +205,19 @@ static rlx_status check_object(const char *kernel, const rlx_llvm_parts *parts, 
     return RLX_OK;
 }
 
+/* PTX as it is, but for LLVM's numbers of calls: they stand in comments, and go on through all that a process compiles. */
+static void put_ptx(const char *text, size_t bytes, rlx_text *out)
+{
+    static const char number[] = " // callseq ";
+    const char *end = text + bytes, *comment;
+    while ((comment = memmem(text, (size_t)(end - text), number, sizeof number - 1)) != NULL) {
+        rlx_text_put_bytes(out, text, (size_t)(comment - text));
+        const char *line = memchr(comment, '\n', (size_t)(end - comment));
+        text = line ? line : end;
+    }
+    rlx_text_put_bytes(out, text, (size_t)(end - text));
+}
+
 /* Code generation; may jump away. */
 static rlx_status generate(rlx_llvm *w, const char *kernel, LLVMModuleRef module,
                            rlx_llvm_form form, const rlx_llvm_parts *parts, rlx_text *out)
@@ -224,7 +237,9 @@ static rlx_status generate(rlx_llvm *w, const char *kernel, LLVMModuleRef module
     } else {
         if (object)
             st = check_object(kernel, parts, LLVMGetBufferStart(code), LLVMGetBufferSize(code));
-        if (!st)
+        if (!st && w->target.kind == RLX_JIT_NVPTX)
+            put_ptx(LLVMGetBufferStart(code), LLVMGetBufferSize(code), out);
+        else if (!st)
             rlx_text_put_bytes(out, LLVMGetBufferStart(code), LLVMGetBufferSize(code));
     }
     if (code)
