@@ -3,6 +3,7 @@
 #include <check.h>
 #include <elf.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,7 +242,7 @@ typedef struct team_run {
 
 typedef struct coroutine {
     rlx_host_invocation self; /* first: a barrier gets its address */
-    void *stack, *here;       /* where it goes on */
+    void *here;               /* where it goes on */
     int barriers;
     bool done;
     uint32_t takes;
@@ -363,21 +364,42 @@ static bool schedule(int n, char wrong[LOADED_WRONG])
     return true;
 }
 
+/* Stacks of a thread's invocations, linked so that leak checkers, who may not see what is a thread's own, find them. */
+typedef struct stacks {
+    void *of[MAX_INVOCATIONS];
+    struct stacks *next;
+} stacks;
+static _Atomic(stacks *) all_stacks;
+static _Thread_local stacks *own_stacks;
+
+static void *stack_of(int invocation)
+{
+    if (!own_stacks) {
+        own_stacks = calloc(1, sizeof *own_stacks);
+        ck_assert_ptr_nonnull(own_stacks);
+        own_stacks->next = atomic_load(&all_stacks);
+        while (!atomic_compare_exchange_weak(&all_stacks, &own_stacks->next, own_stacks))
+            ;
+    }
+    void **stack = &own_stacks->of[invocation];
+    *stack = *stack ? *stack : aligned_alloc(64, STACK_BYTES);
+    ck_assert_ptr_nonnull(*stack);
+    return *stack;
+}
+
 static void free_stacks(void)
 {
     for (int i = 0; i < MAX_INVOCATIONS; i++) {
-        free(scheduler.each[i].stack);
-        scheduler.each[i].stack = NULL;
+        free(own_stacks->of[i]);
+        own_stacks->of[i] = NULL;
     }
 }
 
 /* As if it had been left where it begins. */
-static void begin_coroutine(coroutine *c)
+static void begin_coroutine(coroutine *c, void *stack)
 {
     enum { KEPT = 6, WORDS = STACK_BYTES / sizeof(void *) };
-    c->stack = c->stack ? c->stack : aligned_alloc(64, STACK_BYTES);
-    ck_assert_ptr_nonnull(c->stack);
-    void **top = (void **)c->stack + WORDS - 1; /* as a call leaves it: 8 below a multiple of 16 */
+    void **top = (void **)stack + WORDS - 1; /* as a call leaves it: 8 below a multiple of 16 */
     *--top = (void *)(uintptr_t)run_coroutine;
     for (int i = 0; i < KEPT; i++)
         *--top = NULL;
@@ -394,7 +416,7 @@ bool loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbo
     memset(shared, 0xC3, sizeof shared);
     for (int i = 0; i < n; i++) {
         coroutine *c = &scheduler.each[i];
-        begin_coroutine(c);
+        begin_coroutine(c, stack_of(i));
         c->self = (rlx_host_invocation){.thread = i,
                                         .team_memory = shared,
                                         .barrier = at_barrier,
