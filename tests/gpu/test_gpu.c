@@ -557,8 +557,6 @@ END_TEST
 
 /* ---- sessions */
 
-enum { TOKENS = 6 };
-
 static void open_gpu(const char *device, const char *layers)
 {
     EXPECT_OK(world_open(
@@ -568,33 +566,14 @@ static void open_gpu(const char *device, const char *layers)
     EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
 }
 
-/* A prompt, then a token at a time, then another sequence beside it. */
-static void say(const layers_world *w, float out[TOKENS][HIDDEN])
-{
-    rlx_session *s = layers_make_session(w, 2);
-    const float *y;
-    layers_say(s, w->e, 0, 0, 0, 3, out[0]);
-    layers_say(s, w->e, 0, 0, 3, 4, out[1]);
-    layers_put(0, 1, 1, 0, 2);
-    layers_put(2, 0, 0, 4, 1);
-    EXPECT_OK(layers_step(s, w->e, 3, &y));
-    memcpy(out[2], y, sizeof out[0]);
-    memcpy(out[3], y + 2 * HIDDEN, sizeof out[0]);
-    EXPECT_OK(rlx_session_fork(s, 0, 1));
-    layers_say(s, w->e, 1, 2, 5, 6, out[4]);
-    EXPECT_OK(rlx_session_rewind(s, 1, 0));
-    layers_say(s, w->e, 1, 2, 0, 1, out[5]);
-    rlx_session_destroy(s);
-}
-
 static void check_same(rlx_gpu_kind k, const char *device, const char *layers)
 {
-    float want[TOKENS][HIDDEN], got[TOKENS][HIDDEN];
+    float want[TALK][HIDDEN], got[TALK][HIDDEN];
     fake_driver *v = drivers[k];
-    say(&cpu, want);
+    layers_talk(&cpu, want);
     v->plan(NULL);
     open_gpu(device, layers);
-    say(&gpu, got);
+    layers_talk(&gpu, got);
     ck_assert_mem_eq(got, want, sizeof want);
     ck_assert_int_gt(v->launches(), 0);
     ck_assert_int_gt(v->beside(), 0); /* queries, keys and values */

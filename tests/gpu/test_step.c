@@ -8,7 +8,7 @@
 #include "tests/gpu/world.h"
 #include "tests/vulkan/layers.h"
 
-enum { TOKENS = 6, KERNEL_FAILED = 719, OUT_OF_MEMORY = 2 };
+enum { KERNEL_FAILED = 719, OUT_OF_MEMORY = 2 };
 
 static fake_driver *driver;
 
@@ -34,39 +34,20 @@ static void close_gpu(void)
     ck_assert_int_eq(driver->live(), 0);
 }
 
-/* A prompt, then a token at a time, then another sequence beside it. */
-static void say(const layers_world *w, float out[TOKENS][HIDDEN])
-{
-    rlx_session *s = layers_make_session(w, 2);
-    const float *y;
-    layers_say(s, w->e, 0, 0, 0, 3, out[0]);
-    layers_say(s, w->e, 0, 0, 3, 4, out[1]);
-    layers_put(0, 1, 1, 0, 2);
-    layers_put(2, 0, 0, 4, 1);
-    EXPECT_OK(layers_step(s, w->e, 3, &y));
-    memcpy(out[2], y, sizeof out[0]);
-    memcpy(out[3], y + 2 * HIDDEN, sizeof out[0]);
-    EXPECT_OK(rlx_session_fork(s, 0, 1));
-    layers_say(s, w->e, 1, 2, 5, 6, out[4]);
-    EXPECT_OK(rlx_session_rewind(s, 1, 0));
-    layers_say(s, w->e, 1, 2, 0, 1, out[5]);
-    rlx_session_destroy(s);
-}
-
 /* It leaves `gpu` open for those that follow. */
 START_TEST(steps_have_the_bits_of_graphs)
 {
-    float want[TOKENS][HIDDEN], got[TOKENS][HIDDEN];
+    float want[TALK][HIDDEN], got[TALK][HIDDEN];
     open_gpu("cuda:1");
     ck_assert_uint_eq(rlx_executable_program(gpu.e)->nparts, 0);
-    say(&gpu, want);
+    layers_talk(&gpu, want);
     ck_assert_int_gt(driver->count("run_graph"), 0);
     close_gpu();
     open_gpu("cuda:1,step=auto"); /* its launches are small */
     ck_assert_str_eq(rlx_context_device(gpu.cx), "cuda:1,step=auto");
     ck_assert_uint_eq(rlx_executable_program(gpu.e)->nparts, 1);
     driver->plan(NULL);
-    say(&gpu, got);
+    layers_talk(&gpu, got);
     ck_assert_mem_eq(got, want, sizeof want);
     ck_assert_int_eq(driver->count("run_graph") + driver->count("launch"), 0);
     ck_assert_int_eq(driver->count("launch_together"), driver->launches());

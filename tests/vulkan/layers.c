@@ -235,3 +235,21 @@ int layers_run(const char *name, void (*add_tests)(Suite *s), int minimum)
     rlx_weights_destroy(cpu.w);
     return code;
 }
+
+void layers_talk(const layers_world *w, float out[TALK][HIDDEN])
+{
+    rlx_session *s = layers_make_session(w, 2);
+    const float *y;
+    layers_say(s, w->e, 0, 0, 0, 3, out[0]);
+    layers_say(s, w->e, 0, 0, 3, 4, out[1]);
+    layers_put(0, 1, 1, 0, 2);
+    layers_put(2, 0, 0, 4, 1);
+    EXPECT_OK(layers_step(s, w->e, 3, &y));
+    memcpy(out[2], y, sizeof out[0]);
+    memcpy(out[3], y + 2 * HIDDEN, sizeof out[0]);
+    EXPECT_OK(rlx_session_fork(s, 0, 1));
+    layers_say(s, w->e, 1, 2, 5, 6, out[4]);
+    EXPECT_OK(rlx_session_rewind(s, 1, 0));
+    layers_say(s, w->e, 1, 2, 0, 1, out[5]);
+    rlx_session_destroy(s);
+}

@@ -7,7 +7,7 @@
 #include "tests/runtime/suite.h"
 #include "tests/vulkan/environment.h"
 
-enum { HIDDEN = 8, HEADS = 2, DIM = 4, BUCKET = 512, POSITIONS = 1024, PROMPT = 260, TEXTS = 3 };
+enum { HIDDEN = 8, HEADS = 2, DIM = 4, BUCKET = 512, POSITIONS = 1024, PROMPT = 260, TEXTS = 3, TALK = 6 };
 
 typedef struct layers_world {
     rlx_context *cx;
@@ -48,6 +48,8 @@ rlx_status layers_step(rlx_session *s, rlx_executable *e, int64_t n, const float
 /* Part of a text to a sequence; the output of its last token. */
 void layers_say(rlx_session *s, rlx_executable *e, int seq, int which, int64_t from, int64_t to,
                 float *out);
+/* A prompt, then a token at a time, then another sequence beside it: what each of them gave. */
+void layers_talk(const layers_world *w, float out[TALK][HIDDEN]);
 /* What a session that went only forward gives: PROMPT tokens of text 0, then one of another. Once: it takes long. */
 void layers_reference(layers_world *w, int which, float *out);
 /* On the device, from weights to a step. */
