@@ -579,3 +579,11 @@ const char *target_name(const rlx_jit_target *t)
         return t->subgroup ? "a host team with subgroups" : "a host team";
     return levels[t->features >> RLX_CPU_AVX512F & 1];
 }
+
+int subject_count(const char *text, const char *what)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
+        n++;
+    return n;
+}

@@ -93,6 +93,9 @@ void subject_check(const subject *s, const rlx_ir_func *kernel, const rlx_jit_ta
 /* The same for every kernel of the module. */
 void subject_check_all(const subject *s, const rlx_jit_target *t, uint64_t seed);
 
+/* How often that stands in a text. */
+int subject_count(const char *text, const char *what);
+
 /* CPU targets that this machine can run: x86-64-v3, and x86-64-v4 if it can. How many. */
 int cpu_targets(rlx_jit_target out[2]);
 /* Every kernel becomes an object for each AArch64 processor; none is run. */

@@ -160,14 +160,6 @@ END_TEST
 
 /* ---- text ---- */
 
-static int count(const char *text, const char *word)
-{
-    int n = 0;
-    for (const char *p = strstr(text, word); p; p = strstr(p + 1, word))
-        n++;
-    return n;
-}
-
 /* Whether each barrier that has writes to team memory before it waits for them; *found counts those. */
 static bool waits_for_team(const char *text, int *found)
 {
@@ -317,7 +309,8 @@ START_TEST(products_of_codes)
         const rlx_jit_target t = amd_target(p);
         EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_ASM, &out));
         ck_assert_int_ge(
-            count(out.data, amd_processors[p].lanes == 64 ? "v_dot4" : "v_dot4_i32_iu8"), 8);
+            subject_count(out.data, amd_processors[p].lanes == 64 ? "v_dot4" : "v_dot4_i32_iu8"),
+            8);
         rlx_text_deinit(&out);
     }
     subject_destroy(&s);

@@ -659,14 +659,6 @@ START_TEST(instructions)
 }
 END_TEST
 
-static int count(const char *text, const char *what)
-{
-    int n = 0;
-    for (const char *at = text; (at = strstr(at, what)) != NULL; at += strlen(what))
-        n++;
-    return n;
-}
-
 /* Products of small values stay in 16 bits, and only what they add up to is widened, turned too. */
 START_TEST(turned_instructions)
 {
@@ -683,8 +675,8 @@ START_TEST(turned_instructions)
         rlx_text_put(&t, "}\n");
         EXPECT_OK(subject_parse(&s, "instructions", t.data));
         EXPECT_OK(rlx_jit_print_kernel(s.module->first, &target, RLX_JIT_ASM, &text));
-        ck_assert_int_eq(count(text.data, "vpmaddubsw"), 8);
-        ck_assert_int_eq(count(text.data, "vpmaddwd"), cases[i].widened);
+        ck_assert_int_eq(subject_count(text.data, "vpmaddubsw"), 8);
+        ck_assert_int_eq(subject_count(text.data, "vpmaddwd"), cases[i].widened);
         subject_destroy(&s);
         rlx_text_deinit(&t);
         rlx_text_deinit(&text);
@@ -716,8 +708,8 @@ START_TEST(bf16_instructions)
     rlx_text_put(&t, "}\n");
     EXPECT_OK(subject_parse(&s, "instructions", t.data));
     EXPECT_OK(rlx_jit_print_kernel(s.module->first, &target, RLX_JIT_ASM, &text));
-    ck_assert_int_eq(count(text.data, "vdpbf16ps"), STEP * ROWS * COLUMNS);
-    ck_assert_int_eq(count(text.data, "vbroadcastss"), STEP * ROWS);
+    ck_assert_int_eq(subject_count(text.data, "vdpbf16ps"), STEP * ROWS * COLUMNS);
+    ck_assert_int_eq(subject_count(text.data, "vbroadcastss"), STEP * ROWS);
     ck_assert_int_eq(count_lines(text.data, "zmm", "rsp"), 0);
     subject_destroy(&s);
     rlx_text_deinit(&t);
@@ -733,8 +725,8 @@ static void print_asm(const rlx_text *module, const char *cpu, rlx_text *out)
     rlx_jit_target target = cpu_named(cpu);
     EXPECT_OK(subject_parse(&s, "instructions", module->data));
     EXPECT_OK(rlx_jit_print_kernel(s.module->first, &target, RLX_JIT_ASM, out));
-    ck_assert_int_eq(count(out->data, "ldtilecfg"), 1);
-    ck_assert_int_eq(count(out->data, "tilerelease"), 1);
+    ck_assert_int_eq(subject_count(out->data, "ldtilecfg"), 1);
+    ck_assert_int_eq(subject_count(out->data, "tilerelease"), 1);
     subject_destroy(&s);
 }
 
@@ -746,10 +738,10 @@ START_TEST(bf16_tile_instructions)
     put_team_sums(&t);
     rlx_text_put(&t, "}\n");
     print_asm(&t, amx, &text);
-    ck_assert_int_eq(count(text.data, "tdpbf16ps"), 4);
-    ck_assert_int_eq(count(text.data, "tileloadd"), 4 + 4);
-    ck_assert_int_eq(count(text.data, "tilestored"), 4);
-    ck_assert_int_eq(count(text.data, "vdpbf16ps"), 0);
+    ck_assert_int_eq(subject_count(text.data, "tdpbf16ps"), 4);
+    ck_assert_int_eq(subject_count(text.data, "tileloadd"), 4 + 4);
+    ck_assert_int_eq(subject_count(text.data, "tilestored"), 4);
+    ck_assert_int_eq(subject_count(text.data, "vdpbf16ps"), 0);
     rlx_text_deinit(&t);
     rlx_text_deinit(&text);
 }
@@ -766,15 +758,15 @@ START_TEST(byte_tile_instructions)
     put_panel(&t, 0, &s);
     rlx_text_put(&t, "}\n");
     print_asm(&t, amx, &text);
-    ck_assert_int_eq(count(text.data, "tdpbsud"), GROUPS);
-    ck_assert_int_eq(count(text.data, "tileloadd"), 2 * GROUPS);
-    ck_assert_int_eq(count(text.data, "tilestored"), GROUPS);
-    ck_assert_int_eq(count(text.data, "vcvtdq2ps"), ROWS * GROUPS);
+    ck_assert_int_eq(subject_count(text.data, "tdpbsud"), GROUPS);
+    ck_assert_int_eq(subject_count(text.data, "tileloadd"), 2 * GROUPS);
+    ck_assert_int_eq(subject_count(text.data, "tilestored"), GROUPS);
+    ck_assert_int_eq(subject_count(text.data, "vcvtdq2ps"), ROWS * GROUPS);
     ck_assert_int_eq(count_lines(text.data, "vmulps", "{1to16}"), ROWS * GROUPS);
-    ck_assert_int_eq(count(text.data, "vfmadd"), ROWS * GROUPS);
+    ck_assert_int_eq(subject_count(text.data, "vfmadd"), ROWS * GROUPS);
     ck_assert_int_eq(count_lines(text.data, "vfnmadd", "{1to16}"), ROWS * GROUPS);
     ck_assert_int_le(count_lines(text.data, "vmovaps", "rsp"), 2 * SPILLS);
-    ck_assert_int_eq(count(text.data, "vpdpbusd"), 0);
+    ck_assert_int_eq(subject_count(text.data, "vpdpbusd"), 0);
     rlx_text_deinit(&t);
     rlx_text_deinit(&text);
 }

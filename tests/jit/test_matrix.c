@@ -113,14 +113,6 @@ static const matrix_kernel prompts[] = {
 };
 enum { PROMPTS = sizeof prompts / sizeof *prompts };
 
-static int count(const char *text, const char *what)
-{
-    int n = 0;
-    for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
-        n++;
-    return n;
-}
-
 START_TEST(assembled)
 {
     static const char *const sms[] = {"sm_80", "sm_90", "sm_90a"};
@@ -135,15 +127,15 @@ START_TEST(assembled)
         EXPECT_OK(rlx_jit_emit_kernel(k, &t, &ptx, &bytes));
         const int groups = of->k / matrix_kernel_group(of) * (of->m > 32 ? 2 : 1),
                   hopper = strcmp(t.processor, "sm_90a") == 0;
-        ck_assert_int_eq(count((char *)ptx, "\tmma.sync"),
+        ck_assert_int_eq(subject_count((char *)ptx, "\tmma.sync"),
                          hopper ? 0 : of->m / 16 * (of->n / 8) / 4);
-        ck_assert_int_eq(count((char *)ptx, "wgmma.mma_async"), hopper ? groups : 0);
-        ck_assert_int_eq(count((char *)ptx, "fence.proxy.async"), hopper);
-        ck_assert_int_gt(count((char *)ptx, "cp.async.cg"), 0);
-        ck_assert_int_eq(count((char *)ptx, "ldmatrix") > 0, !hopper);
-        ck_assert_int_eq(count((char *)ptx, "cp.async.wait_all"), !of->stages);
-        ck_assert_int_eq(count((char *)ptx, "cp.async.wait_group"), of->stages > 0);
-        ck_assert_int_eq(count((char *)ptx, "cp.async.commit_group"), of->stages);
+        ck_assert_int_eq(subject_count((char *)ptx, "wgmma.mma_async"), hopper ? groups : 0);
+        ck_assert_int_eq(subject_count((char *)ptx, "fence.proxy.async"), hopper);
+        ck_assert_int_gt(subject_count((char *)ptx, "cp.async.cg"), 0);
+        ck_assert_int_eq(subject_count((char *)ptx, "ldmatrix") > 0, !hopper);
+        ck_assert_int_eq(subject_count((char *)ptx, "cp.async.wait_all"), !of->stages);
+        ck_assert_int_eq(subject_count((char *)ptx, "cp.async.wait_group"), of->stages > 0);
+        ck_assert_int_eq(subject_count((char *)ptx, "cp.async.commit_group"), of->stages);
         if (have_ptxas())
             ck_assert_int_eq(ptxas_assemble(k->name, (char *)ptx, bytes, t.processor).spills, 0);
         free(ptx);
@@ -184,9 +176,9 @@ START_TEST(assembled_for_amd)
         ck_assert_int_eq(o.vgpr_spills + o.scratch_bytes, 0);
         ck_assert_int_le(o.vgprs, 256); /* two waves of a SIMD, at least */
         EXPECT_OK(rlx_jit_print_kernel(k, &t, RLX_JIT_ASM, &text));
-        ck_assert_int_eq(count(text.data, mnemonics[p]),
+        ck_assert_int_eq(subject_count(text.data, mnemonics[p]),
                          amd_prompts[i].m / 16 * (amd_prompts[i].n / 16) / waves * halves);
-        ck_assert_int_eq(count(text.data, "accvgpr"), 0);
+        ck_assert_int_eq(subject_count(text.data, "accvgpr"), 0);
         rlx_text_deinit(&text);
         free(code);
     }
@@ -232,7 +224,7 @@ START_TEST(blocks_of_a_processor)
         uint8_t *ptx;
         size_t bytes;
         EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &t, &ptx, &bytes));
-        ck_assert_int_eq(count((char *)ptx, ".minnctapersm 2"), team < 512);
+        ck_assert_int_eq(subject_count((char *)ptx, ".minnctapersm 2"), team < 512);
         if (have_ptxas())
             ck_assert_int_eq(
                 ptxas_assemble(s.module->first->name, (char *)ptx, bytes, t.processor).spills, 0);
@@ -263,7 +255,7 @@ START_TEST(refused)
     subject_destroy(&s);
     matrix_kernels_parse(&s, &hopper_shapes[1], 1);
     EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &half_group, &code, &bytes));
-    ck_assert_int_gt(count((char *)code, "\tmma.sync"), 0);
+    ck_assert_int_gt(subject_count((char *)code, "\tmma.sync"), 0);
     free(code);
     subject_destroy(&s);
     matrix_kernels_parse(&s, &odd, 1);

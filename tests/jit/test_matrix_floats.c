@@ -260,14 +260,6 @@ START_TEST(rows_of_stages)
 }
 END_TEST
 
-static int count(const char *text, const char *what)
-{
-    int n = 0;
-    for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
-        n++;
-    return n;
-}
-
 /* Tiles as prompts have them: a chunk is written out, rows of both operands are copied. */
 START_TEST(assembled)
 {
@@ -288,8 +280,8 @@ START_TEST(assembled)
         EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &t, &ptx, &bytes));
         snprintf(name, sizeof name, "mma.sync.aligned.m16n8k16.row.col.f32.%s.%s.f32", of->format,
                  of->format);
-        ck_assert_int_eq(count((char *)ptx, name), of->m / 16 * (of->n / 8) / (TEAM / 32));
-        ck_assert_int_eq(count((char *)ptx, "cp.async.cg"),
+        ck_assert_int_eq(subject_count((char *)ptx, name), of->m / 16 * (of->n / 8) / (TEAM / 32));
+        ck_assert_int_eq(subject_count((char *)ptx, "cp.async.cg"),
                          (of->m + of->n) * of->k * 2 / 16 / TEAM);
         if (have_ptxas())
             ck_assert_int_eq(
@@ -328,8 +320,8 @@ START_TEST(assembled_for_amd)
         EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_ASM, &text));
         snprintf(name, sizeof name, "\tv_%s_f32_16x16x16_%s ", unit == 1 ? "mfma" : "wmma",
                  of->format);
-        ck_assert_int_eq(count(text.data, name), of->m / 16 * (of->n / 16) / waves);
-        ck_assert_int_eq(count(text.data, "accvgpr"), 0);
+        ck_assert_int_eq(subject_count(text.data, name), of->m / 16 * (of->n / 16) / waves);
+        ck_assert_int_eq(subject_count(text.data, "accvgpr"), 0);
         rlx_text_deinit(&text);
         free(code);
         subject_destroy(&s);
