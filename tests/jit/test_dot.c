@@ -1,11 +1,9 @@
 /* Products of codes and of panels as machine code, against the interpreter: shapes that are no
  * multiple of any vector, limits, codes at the ends of their ranges, every block format. */
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/base/bf16_dot.h"
 #include "runtime/cpu.h"
 #include "tests/jit/emulated.h"
 #include "tests/jit/subject.h"
@@ -408,82 +406,6 @@ START_TEST(packed_outers)
 }
 END_TEST
 
-static void emulate(const char *name, void *result, const void *const *args)
-{
-    for (int i = 0; i < emulated_cpu.n; i++)
-        if (strcmp(emulated_cpu.instruction[i].name, name) == 0) {
-            emulated_cpu.instruction[i].run(result, args);
-            return;
-        }
-    ck_abort_msg("%s is not emulated", name);
-}
-
-/* Factors whose products are close to the smallest normal number, or which are any bits; sums that
- * nearly cancel them. */
-static uint16_t any_factor(void)
-{
-    if (any(16) == 0)
-        return (uint16_t)any(1 << 16);
-    return (uint16_t)(any(2) << 15 | (60 + any(5)) << 7 | any(1 << 7));
-}
-
-static float any_small(void)
-{
-    uint32_t bits = (uint32_t)any(2) << 31 | (uint32_t)any(4) << 23 | (uint32_t)any(1 << 23);
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return any(4) ? f : 0;
-}
-
-static void expect_same(float got, float want, int width)
-{
-    ck_assert_msg(memcmp(&got, &want, sizeof got) == 0 || (isnan(got) && isnan(want)),
-                  "width %d: the evaluators have %a, the instruction %a", width, (double)got,
-                  (double)want);
-}
-
-/* What the evaluators compute, one sum at a time, as the emulated instructions do: at the limits.
- */
-START_TEST(bf16_arithmetic)
-{
-    enum { TIMES = 6000, ROW = 64 };
-    static const uint8_t c = 0, a = 1, b = 2;
-    static const int64_t stride = 4;
-    struct {
-        uint8_t palette, rest[15];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } shapes = {.palette = 1, .bytes = {4, ROW, 4}, .rows = {1, 1, ROW / 4}}, *config = &shapes;
-    state = 11;
-    for (int i = 0; i < TIMES; i++) {
-        uint16_t x[ROW / 2] = {0}, y[ROW / 2] = {0};
-        float sum[4] = {any_small()}, out[4], *to = sum;
-        int n = i % 2 ? 2 : 2 * (1 + any(3));
-        for (int k = 0; k < n; k++) {
-            x[k] = any_factor();
-            y[k] = any_factor();
-        }
-        if (i == 0) { /* f32 would round it up to a normal number */
-            sum[0] = FLT_MIN;
-            x[0] = (127 - 76) << 7 | 0x40; /* 1.5 * 2^-76 */
-            y[0] = 0x8000 | (127 - 75) << 7;
-            x[1] = y[1] = 0;
-        }
-        emulate("llvm.x86.avx512bf16.dpbf16ps.128", out, (const void *[]){sum, x, y});
-        expect_same(rlx_bf16_dot(x, y, 2, 2, 2, sum[0]), out[0], 2);
-        float want = rlx_bf16_dot(x, y, 2, n, 32, sum[0]);
-        const uint16_t *px = x, *py = y;
-        emulate("llvm.x86.ldtilecfg", NULL, (const void *[]){&config});
-        emulate("llvm.x86.tileloadd64", NULL, (const void *[]){&c, &to, &stride});
-        emulate("llvm.x86.tileloadd64", NULL, (const void *[]){&a, &px, &stride});
-        emulate("llvm.x86.tileloadd64", NULL, (const void *[]){&b, &py, &stride});
-        emulate("llvm.x86.tdpbf16ps", NULL, (const void *[]){&c, &a, &b});
-        emulate("llvm.x86.tilestored64", NULL, (const void *[]){&c, &to, &stride});
-        expect_same(want, sum[0], 32);
-    }
-}
-END_TEST
-
 /* By pairs, which a CPU without them refuses. */
 START_TEST(bf16_pairs)
 {
@@ -813,7 +735,6 @@ int main(void)
     SUITE_TEST(s, "turned dots", turned_dots);
     SUITE_TEST(s, "outers", outers);
     SUITE_TEST(s, "packed outers", packed_outers);
-    SUITE_TEST(s, "bf16 arithmetic", bf16_arithmetic);
     SUITE_TEST(s, "bf16 pairs", bf16_pairs);
     SUITE_TEST(s, "tiles", tiles);
     SUITE_TEST(s, "packs", packs);
@@ -823,5 +744,5 @@ int main(void)
     SUITE_TEST(s, "bf16 tile instructions", bf16_tile_instructions);
     SUITE_TEST(s, "byte tile instructions", byte_tile_instructions);
     SUITE_TEST(s, "teams_refuse", teams_refuse);
-    return suite_run(s, 13);
+    return suite_run(s, 12);
 }
