@@ -224,18 +224,19 @@ static rlx_status emit_function(const rlx_emit *e, LLVMModuleRef module, LLVMTyp
 
 typedef struct around {
     const rlx_emit *e;
+    const rlx_ir_node *loop;
     const live *live;
 } around;
 
-/* A constant is what it is; else its number among the arguments. */
-static void put_outer(void *user, const rlx_ir_value *v, rlx_text *out)
+/* A constant is what it is, but for the loop's upper bound; else its number among the arguments. */
+static void put_outer(void *user, const rlx_ir_node *n, int operand, rlx_text *out)
 {
     const around *a = user;
-    const rlx_emit_tile *t = rlx_emit_find(a->e, v);
+    const rlx_emit_tile *t = rlx_emit_find(a->e, n->in[operand]);
     int i = 0;
     while (i < a->live->n && a->live->value[i] != t)
         i++;
-    if (i == a->live->n) {
+    if (n == a->loop && operand == 1) {
         rlx_text_put(out, "hi");
     } else if (!t->buffer && LLVMIsConstant(t->part[0])) {
         char *text = LLVMPrintValueToString(t->part[0]);
@@ -281,7 +282,7 @@ static rlx_status make_name(const rlx_emit *e, const rlx_ir_node *loop, const li
     for (int i = 0; i < l->n; i++)
         put_live(l->value[i], &t);
     put_divisors(loop, &t);
-    rlx_ir_print_nest(loop, put_outer, &(around){e, l}, &t);
+    rlx_ir_print_nest(loop, put_outer, &(around){e, loop, l}, &t);
     if (!t.oom)
         rlx_hash_hex(rlx_hash_bytes(t.data, t.len), hex);
     rlx_status st = t.oom ? RLX_OOM() : RLX_OK;

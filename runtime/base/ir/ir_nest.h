@@ -4,8 +4,8 @@
 
 #include "runtime/base/ir/ir.h"
 
-/* Appends what a value from around the nest is called. */
-typedef void rlx_ir_outer_fn(void *user, const rlx_ir_value *v, rlx_text *out);
+/* Appends what operand i of a node in the nest, a value from around it, is called. */
+typedef void rlx_ir_outer_fn(void *user, const rlx_ir_node *n, int i, rlx_text *out);
 
 /* Appends the nest, without places; values that are made in it are numbered. So nests whose texts are
  * equal are the same, as far as `outer` tells the values around them apart. */

@@ -151,10 +151,7 @@ static void put_value(const printer *p, const rlx_ir_value *v)
 {
     const char *text = v ? (const char *)rlx_ir_map_get(&p->names.texts, v, 0) : NULL;
     rlx_text_put(p->out, "%");
-    if (!text && v && p->outer)
-        p->outer(p->user, v, p->out);
-    else
-        rlx_text_put(p->out, text ? text : "?");
+    rlx_text_put(p->out, text ? text : "?");
 }
 
 static void put_values(const printer *p, int n, rlx_ir_value *const *values)
@@ -217,14 +214,24 @@ static void put_block_args(const printer *p, const rlx_ir_block *b)
     rlx_text_put(p->out, ")");
 }
 
+static void put_operands(const printer *p, const rlx_ir_node *n)
+{
+    for (int i = 0; i < n->nin; i++) {
+        rlx_text_put(p->out, i ? ", " : " ");
+        if (p->outer && n->in[i] && !rlx_ir_map_get(&p->names.texts, n->in[i], 0))
+            p->outer(p->user, n, i, p->out);
+        else
+            put_value(p, n->in[i]);
+    }
+}
+
 /* Results, mnemonic, operands, attributes and types: a node's line up to its blocks. */
 static void put_head(const printer *p, const rlx_ir_node *n)
 {
     put_values(p, n->nout, n->out);
     rlx_text_put(p->out, n->nout ? " = " : "");
     rlx_text_put(p->out, rlx_ir_info(p->m, n)->mnemonic);
-    rlx_text_put(p->out, n->nin ? " " : "");
-    put_values(p, n->nin, n->in);
+    put_operands(p, n);
     put_attrs(p, n->nattr, n->attr);
     if (n->nout) {
         rlx_text_put(p->out, " : ");
