@@ -9,7 +9,7 @@
  * rows. Operands are read where they are used (llvm_cpu_rows.c); order is kept, so that the
  * instruction scheduler gathers no more of them than there are registers. */
 
-enum { TOGETHER = 4, MAX_PIECES = 64, UNROLL = 4 };
+enum { TOGETHER = 4, MAX_PIECES = 64, MAX_WIDTH = 2, UNROLL = 4 };
 
 /* The columns of a tile as registers. */
 typedef struct columns {
@@ -146,21 +146,35 @@ static rlx_status load_activation(void *user, int s, int i, LLVMValueRef *out)
     return RLX_OK;
 }
 
-/* The group's sums of row m and register v, scaled, and its minima, into acc. */
-static rlx_status scale_sums(const panel *p, int m, int v, LLVMValueRef sum, LLVMValueRef *acc)
+/* What a group's sums are scaled by: of the row, and of each register of columns. */
+typedef struct scales {
+    LLVMValueRef run, sa, xs, sb[MAX_WIDTH], mins[MAX_WIDTH];
+} scales;
+
+/* The group's sums of row m and register v, scaled, and its minima, into acc: row by row, so that
+ * each scale is read once. */
+static rlx_status scale_sums(const panel *p, int m, int v, scales *k, LLVMValueRef sum,
+                             LLVMValueRef *acc)
 {
     rlx_emit *e = p->e;
-    LLVMValueRef row = number(p, m), column = number(p, p->at + v * p->lanes), sa, sb;
-    LLVMValueRef run = p->group == 32 ? p->index : LLVMBuildLShr(e->b, p->index, number(p, 1), "");
-    RLX_TRY(rlx_emit_rows_spread(e, &p->sa, row, run, p->lanes, &sa));
-    RLX_TRY(rlx_emit_rows_load(e, &p->sb, p->index, column, p->lanes, &sb));
+    LLVMValueRef row = number(p, m), column = number(p, p->at + v * p->lanes);
+    if (m == 0 && v == 0)
+        k->run = p->group == 32 ? p->index : LLVMBuildLShr(e->b, p->index, number(p, 1), "");
+    if (v == 0)
+        RLX_TRY(rlx_emit_rows_spread(e, &p->sa, row, k->run, p->lanes, &k->sa));
+    if (m == 0)
+        RLX_TRY(rlx_emit_rows_load(e, &p->sb, p->index, column, p->lanes, &k->sb[v]));
     sum = LLVMBuildSIToFP(e->b, sum, LLVMTypeOf(*acc), "");
-    *acc = rlx_emit_fma(e, LLVMBuildFMul(e->b, sa, sb, ""), sum, *acc);
+    *acc = rlx_emit_fma(e, LLVMBuildFMul(e->b, k->sa, k->sb[v], ""), sum, *acc);
     if (p->node->nin == 5)
         return RLX_OK;
-    RLX_TRY(rlx_emit_rows_spread(e, &p->xs, row, p->index, p->lanes, &sa));
-    RLX_TRY(rlx_emit_rows_load(e, &p->mins, p->index, column, p->lanes, &sb));
-    *acc = rlx_emit_fma(e, LLVMBuildFNeg(e->b, sa, ""), sb, *acc);
+    if (v == 0) {
+        RLX_TRY(rlx_emit_rows_spread(e, &p->xs, row, p->index, p->lanes, &k->xs));
+        k->xs = LLVMBuildFNeg(e->b, k->xs, "");
+    }
+    if (m == 0)
+        RLX_TRY(rlx_emit_rows_load(e, &p->mins, p->index, column, p->lanes, &k->mins[v]));
+    *acc = rlx_emit_fma(e, k->xs, k->mins[v], *acc);
     return RLX_OK;
 }
 
@@ -216,11 +230,12 @@ static rlx_status emit_group(panel *p, sums *s, int v)
         return RLX_OOM();
     p->at = s->columns.at[v];
     p->lanes = s->columns.lanes[v];
+    scales by = {0};
     RLX_TRY(sum_group(p, s->rows, sum, sum + n));
     rlx_emit_keep_order(p->e);
     for (int i = 0; i < n; i++) {
         int m = i / p->width, w = i % p->width;
-        RLX_TRY(scale_sums(p, m, w, sum[i], &s->now[m * s->columns.n + v + w]));
+        RLX_TRY(scale_sums(p, m, w, &by, sum[i], &s->now[m * s->columns.n + v + w]));
     }
     return RLX_OK;
 }
@@ -263,7 +278,8 @@ static rlx_status multiply_f32(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef
     for (int m = 0; m < s->rows; m++) {
         for (int v = 0; v < c->n; v++) {
             LLVMValueRef *acc = &s->now[m * c->n + v];
-            RLX_TRY(rlx_emit_rows_spread(e, a, rlx_emit_int(e->i64, m), at, c->lanes[v], &x));
+            if (v == 0 || c->lanes[v] != c->lanes[v - 1])
+                RLX_TRY(rlx_emit_rows_spread(e, a, rlx_emit_int(e->i64, m), at, c->lanes[v], &x));
             *acc = rlx_emit_fma(e, x, w[v], *acc);
         }
     }
@@ -347,7 +363,7 @@ static LLVMValueRef spread_pair(rlx_emit *e, const rlx_emit_rows *a, int m, LLVM
 static rlx_status multiply_bf16(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef at,
                                 const rlx_emit_rows *b, LLVMValueRef k, sums *s)
 {
-    LLVMValueRef w[MAX_PIECES];
+    LLVMValueRef w[MAX_PIECES], x;
     const columns *c = &s->columns;
     rlx_emit_keep_order(e);
     for (int v = 0; v < c->n; v++) {
@@ -355,10 +371,13 @@ static rlx_status multiply_bf16(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRe
         RLX_TRY(rlx_emit_rows_load(e, b, k, column, PAIR * c->lanes[v], &w[v]));
         w[v] = LLVMBuildBitCast(e->b, w[v], rlx_emit_vector(e->i32, c->lanes[v]), "");
     }
-    for (int m = 0; m < s->rows; m++)
-        for (int v = 0; v < c->n; v++)
-            RLX_TRY(multiply_pairs(e, spread_pair(e, a, m, at, c->lanes[v]), w[v],
-                                   &s->now[m * c->n + v]));
+    for (int m = 0; m < s->rows; m++) {
+        for (int v = 0; v < c->n; v++) {
+            if (v == 0 || c->lanes[v] != c->lanes[v - 1])
+                x = spread_pair(e, a, m, at, c->lanes[v]);
+            RLX_TRY(multiply_pairs(e, x, w[v], &s->now[m * c->n + v]));
+        }
+    }
     return RLX_OK;
 }
 
