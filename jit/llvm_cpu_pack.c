@@ -59,15 +59,45 @@ static rlx_status gather_quads(rlx_emit *e, LLVMValueRef *v, int n, int q, LLVMV
     return RLX_OK;
 }
 
+/* Of vectors a and b of four quads: quads `first` and first + 2 of a, then those of b. */
+static LLVMValueRef every_other(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, int first)
+{
+    enum { SIZE = 4 * QUAD };
+    LLVMValueRef mask[SIZE];
+    for (int i = 0; i < SIZE; i++) {
+        const int q = i / QUAD;
+        mask[i] = rlx_emit_int(e->i32, q / 2 * SIZE + (q % 2 * 2 + first) * QUAD + i % QUAD);
+    }
+    return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, SIZE), "");
+}
+
+/* Quad q of each of four vectors, as out[q * QUAD], by whole registers of four quads. */
+static void turn_fours(rlx_emit *e, const LLVMValueRef v[QUAD], int units, LLVMValueRef *out)
+{
+    const int rounds = units / QUAD / 2;
+    for (int i = 0; i < rounds; i++) {
+        LLVMValueRef two[2];
+        for (int k = 0; k < 2; k++)
+            two[k] = rounds == 1 ? concat(e, v[2 * k], v[2 * k + 1], 0, units)
+                                 : every_other(e, v[2 * k], v[2 * k + 1], i);
+        out[i * QUAD] = every_other(e, two[0], two[1], 0);
+        out[(i + rounds) * QUAD] = every_other(e, two[0], two[1], 1);
+    }
+}
+
 static rlx_status turn(rlx_emit *e, const LLVMValueRef *row, int rows, int units, LLVMValueRef *out)
 {
     LLVMValueRef turned[MAX_ROWS / QUAD][QUAD], v[MAX_ROWS / QUAD];
+    const bool fours = e->target->avx512 && rows == MAX_ROWS && (units == 8 || units == 16);
     for (int g = 0; g < rows / QUAD; g++)
         turn_quads(e, row + g * QUAD, turned[g]);
-    for (int i = 0; i < units; i++) {
+    for (int i = 0; i < (fours ? QUAD : units); i++) {
         for (int g = 0; g < rows / QUAD; g++)
             v[g] = turned[g][i % QUAD];
-        RLX_TRY(gather_quads(e, v, rows / QUAD, i / QUAD, &out[i]));
+        if (fours)
+            turn_fours(e, v, units, &out[i]);
+        else
+            RLX_TRY(gather_quads(e, v, rows / QUAD, i / QUAD, &out[i]));
     }
     return RLX_OK;
 }
