@@ -59,6 +59,21 @@ static rlx_status gather_quads(rlx_emit *e, LLVMValueRef *v, int n, int q, LLVMV
     return RLX_OK;
 }
 
+static rlx_status turn(rlx_emit *e, const LLVMValueRef *row, int rows, int units, LLVMValueRef *out)
+{
+    LLVMValueRef turned[MAX_ROWS / QUAD][QUAD], v[MAX_ROWS / QUAD];
+    for (int g = 0; g < rows / QUAD; g++)
+        turn_quads(e, row + g * QUAD, turned[g]);
+    for (int i = 0; i < units; i++) {
+        for (int g = 0; g < rows / QUAD; g++)
+            v[g] = turned[g][i % QUAD];
+        RLX_TRY(gather_quads(e, v, rows / QUAD, i / QUAD, &out[i]));
+    }
+    return RLX_OK;
+}
+
+/* ---- 16 rows of 8 or 16 units, in registers of four quads throughout ---- */
+
 /* Of vectors a and b of four quads: quads `first` and first + 2 of a, then those of b. */
 static LLVMValueRef every_other(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, int first)
 {
@@ -71,35 +86,49 @@ static LLVMValueRef every_other(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, int
     return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, SIZE), "");
 }
 
-/* Quad q of each of four vectors, as out[q * QUAD], by whole registers of four quads. */
-static void turn_fours(rlx_emit *e, const LLVMValueRef v[QUAD], int units, LLVMValueRef *out)
+/* x, whose making LLVM does not look at: it would try every way of shuffling 16 rows in one, which takes half of the time for
+ * the loop around and finds nothing. No instruction is made. */
+static LLVMValueRef fence(rlx_emit *e, LLVMValueRef x)
 {
-    const int rounds = units / QUAD / 2;
-    for (int i = 0; i < rounds; i++) {
-        LLVMValueRef two[2];
-        for (int k = 0; k < 2; k++)
-            two[k] = rounds == 1 ? concat(e, v[2 * k], v[2 * k + 1], 0, units)
-                                 : every_other(e, v[2 * k], v[2 * k + 1], i);
-        out[i * QUAD] = every_other(e, two[0], two[1], 0);
-        out[(i + rounds) * QUAD] = every_other(e, two[0], two[1], 1);
-    }
+    LLVMTypeRef type = LLVMTypeOf(x);
+    LLVMTypeRef floats = rlx_emit_vector(LLVMFloatTypeInContext(e->cx), LLVMGetVectorSize(type));
+    LLVMValueRef v = LLVMBuildBitCast(e->b, x, floats, "");
+    v = rlx_emit_intrinsic(e, "llvm.arithmetic.fence", floats, &v, 1);
+    return LLVMBuildBitCast(e->b, v, type, "");
 }
 
-static rlx_status turn(rlx_emit *e, const LLVMValueRef *row, int rows, int units, LLVMValueRef *out)
+static void turn_fenced(rlx_emit *e, const LLVMValueRef *row, LLVMValueRef out[QUAD])
 {
-    LLVMValueRef turned[MAX_ROWS / QUAD][QUAD], v[MAX_ROWS / QUAD];
-    const bool fours = e->target->avx512 && rows == MAX_ROWS && (units == 8 || units == 16);
-    for (int g = 0; g < rows / QUAD; g++)
-        turn_quads(e, row + g * QUAD, turned[g]);
-    for (int i = 0; i < (fours ? QUAD : units); i++) {
-        for (int g = 0; g < rows / QUAD; g++)
-            v[g] = turned[g][i % QUAD];
-        if (fours)
-            turn_fours(e, v, units, &out[i]);
-        else
-            RLX_TRY(gather_quads(e, v, rows / QUAD, i / QUAD, &out[i]));
+    turn_quads(e, row, out);
+    for (int i = 0; i < QUAD; i++)
+        out[i] = fence(e, out[i]);
+}
+
+/* Two rows to a register: its quads are of the first, then of the other. */
+static void turn_16x8(rlx_emit *e, const LLVMValueRef *row, LLVMValueRef *out)
+{
+    LLVMValueRef turned[2][QUAD], wide[QUAD];
+    for (int g = 0; g < 2; g++, row += 2 * QUAD) {
+        for (int i = 0; i < QUAD; i++)
+            wide[i] = concat(e, row[i], row[QUAD + i], 0, 2 * QUAD);
+        turn_fenced(e, wide, turned[g]);
     }
-    return RLX_OK;
+    for (int i = 0; i < 2 * QUAD; i++)
+        out[i] = every_other(e, turned[0][i % QUAD], turned[1][i % QUAD], i / QUAD);
+}
+
+static void turn_16x16(rlx_emit *e, const LLVMValueRef *row, LLVMValueRef *out)
+{
+    LLVMValueRef turned[4][QUAD];
+    for (int g = 0; g < 4; g++)
+        turn_fenced(e, row + g * QUAD, turned[g]);
+    for (int i = 0; i < 2 * QUAD; i++) {
+        const int k = i % QUAD;
+        LLVMValueRef a = every_other(e, turned[0][k], turned[1][k], i / QUAD);
+        LLVMValueRef b = every_other(e, turned[2][k], turned[3][k], i / QUAD);
+        out[i] = every_other(e, a, b, 0);
+        out[2 * QUAD + i] = every_other(e, a, b, 1);
+    }
 }
 
 static rlx_status pack_units(rlx_emit *e, const rlx_emit_tile *x, rlx_emit_tile *out, int rows,
@@ -109,7 +138,13 @@ static rlx_status pack_units(rlx_emit *e, const rlx_emit_tile *x, rlx_emit_tile 
     LLVMTypeRef unit = width == 1 ? elem : e->i32;
     for (int r = 0; r < rows; r++)
         row[r] = LLVMBuildBitCast(e->b, x->part[r], rlx_emit_vector(unit, out->n), "");
-    RLX_TRY(turn(e, row, rows, out->n, out->part));
+    const bool fours = e->target->avx512 && rows == MAX_ROWS;
+    if (fours && out->n == 2 * QUAD)
+        turn_16x8(e, row, out->part);
+    else if (fours && out->n == 4 * QUAD)
+        turn_16x16(e, row, out->part);
+    else
+        RLX_TRY(turn(e, row, rows, out->n, out->part));
     for (int i = 0; i < out->n; i++)
         out->part[i] =
             LLVMBuildBitCast(e->b, out->part[i], rlx_emit_vector(elem, rows * width), "");
