@@ -403,6 +403,7 @@ const rlx_emit_engine rlx_emit_engine_cpu = {
     .part_type = row_type,
     .begin = rlx_emit_begin_host,
     .node = emit_node,
+    .before_loop = rlx_emit_cpu_before_loop,
     .step = rlx_emit_cpu_step,
     .barrier = barrier,
     .team_memory = rlx_emit_next_team_memory,

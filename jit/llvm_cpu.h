@@ -57,6 +57,7 @@ rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile
 rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);
+rlx_status rlx_emit_cpu_before_loop(rlx_emit *e, const rlx_ir_node *loop);
 rlx_status rlx_emit_cpu_outer_bf16(rlx_emit *e, const rlx_ir_node *n);
 
 /* ---- llvm_cpu_tiles.c ---- */
@@ -109,6 +110,11 @@ rlx_status rlx_emit_rows_init(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit
  * rows have addresses. */
 rlx_status rlx_emit_rows_init_even(rlx_emit *e, const rlx_ir_node *n, int i, bool keep,
                                    rlx_emit_rows *out);
+/* Where `loop` begins, in which n stands; false: it is not the same in all of its rounds. */
+bool rlx_emit_rows_before(rlx_emit *e, const rlx_ir_node *loop, const rlx_ir_node *n, int i,
+                          rlx_emit_rows *out);
+/* Rows of bytes, all of which are copied, 128 added; false: that is too much for the stack. */
+rlx_status rlx_emit_rows_raise(rlx_emit *e, rlx_emit_rows *x, bool *raised);
 /* Address of element [r, c]; r is a constant when rows have addresses. */
 LLVMValueRef rlx_emit_rows_at(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef r, LLVMValueRef c);
 /* `lanes` elements from [r, c]. */
@@ -136,7 +142,9 @@ typedef rlx_status rlx_emit_bytes_fn(void *user, int s, int i, LLVMValueRef *out
 typedef struct rlx_emit_byte_sums {
     rlx_emit_codes codes;
     int lanes, steps, rows, columns;
-    bool once;  /* codes are multiplied by one row: their signs are left to activations */
+    bool once; /* codes are multiplied by one row: their signs are left to activations */
+    bool
+        raised; /* activations are unsigned, by 128 more; so codes with a sign are taken as they are */
     bool in_16; /* sums are of two products each, in 16 bits: rlx_emit_halves makes them whole */
     rlx_emit_bytes_fn *code;       /* of step s, column v */
     rlx_emit_bytes_fn *activation; /* of step s, row m */
@@ -145,6 +153,9 @@ typedef struct rlx_emit_byte_sums {
 /* How to add up `steps` steps: so many in one block, a power of two, as often as it takes; in 16
  * bits when all of them fit. */
 void rlx_emit_byte_steps(const rlx_emit *e, int steps, rlx_emit_byte_sums *b);
+/* Whether products of so many lanes, of codes with a sign, are had sooner with activations that are
+ * raised: 128 times the sum of the codes is in them then. */
+bool rlx_emit_wants_raised(const rlx_emit *e, rlx_emit_codes c, int lanes);
 LLVMValueRef rlx_emit_no_sum(const rlx_emit *e, const rlx_emit_byte_sums *b); /* zeros */
 LLVMValueRef rlx_emit_halves(rlx_emit *e, LLVMValueRef sum, int lanes);
 rlx_status rlx_emit_sum_bytes(rlx_emit *e, const rlx_emit_byte_sums *b, LLVMValueRef *sums);

@@ -12,6 +12,7 @@
  *
  * Signed codes on x86: |code| by the activation with the code's sign; -128 becomes 128, which fits.
  * Codes that are wanted once and are no -128: with the activation's sign, by |activation|.
+ * Panels by VNNI: the code by the activation plus 128, and 128 times the sum of codes less.
  * On AArch64 unsigned codes, of 7 bits at most, are signed ones. */
 
 enum { TOGETHER = 4 };
@@ -200,6 +201,11 @@ LLVMValueRef rlx_emit_no_sum(const rlx_emit *e, const rlx_emit_byte_sums *b)
                                   : rlx_emit_vector(e->i32, b->lanes));
 }
 
+bool rlx_emit_wants_raised(const rlx_emit *e, rlx_emit_codes c, int lanes)
+{
+    return !c.bits && !is_neon(e) && fills(e, lanes) && adds_fours(e, lanes);
+}
+
 int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, int rows)
 {
     int registers = e->target->avx512 || is_neon(e) ? 32 : 16, besides = c.bits ? 3 : 6;
@@ -226,7 +232,7 @@ static rlx_status add_step(rlx_emit *e, const rlx_emit_byte_sums *b, int s, LLVM
                            LLVMValueRef *pairs)
 {
     LLVMValueRef code[MAX_COLUMNS], size[MAX_COLUMNS], x;
-    bool as_they_are = b->codes.bits || is_neon(e);
+    bool as_they_are = b->codes.bits || b->raised || is_neon(e);
     bool turn = !as_they_are && b->once && b->codes.most < 128;
     for (int v = 0; v < b->columns; v++) {
         RLX_TRY(b->code(b->user, s, v, &code[v]));
@@ -242,7 +248,8 @@ static rlx_status add_step(rlx_emit *e, const rlx_emit_byte_sums *b, int s, LLVM
             y = take_sign(e, code[v], x, b->lanes);
         }
         if (adds_fours(e, b->lanes)) {
-            sums[i] = add_fours(e, sums[i], size[v], y, b->lanes);
+            sums[i] = b->raised ? add_fours(e, sums[i], y, size[v], b->lanes)
+                                : add_fours(e, sums[i], size[v], y, b->lanes);
             continue;
         }
         LLVMValueRef two = add_pairs(e, size[v], y, b->lanes);

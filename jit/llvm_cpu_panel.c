@@ -107,6 +107,8 @@ typedef struct panel {
     rlx_emit *e;
     const rlx_ir_node *node;
     rlx_emit_rows a, sa, b, sb, xs, mins;
+    bool raised;                  /* a is */
+    LLVMValueRef less;            /* then: what a group's sums begin with, i32 [groups, columns] */
     int group;                    /* elements */
     LLVMValueRef index;           /* of the group */
     LLVMValueRef code_row, first; /* of the group's first packed row and element */
@@ -178,6 +180,19 @@ static rlx_status scale_sums(const panel *p, int m, int v, scales *k, LLVMValueR
     return RLX_OK;
 }
 
+/* What the group's sums in register v begin with: each row of registers reads its own, which costs no
+ * unit that multiplies, as copies would. */
+static LLVMValueRef first_sum(const panel *p, int v)
+{
+    rlx_emit *e = p->e;
+    LLVMValueRef at = rlx_emit_mul(e->b, p->index, number(p, p->node->out[0]->type.dim[1]));
+    at = rlx_emit_offset(e, e->i32, p->less, plus(p, at, p->at + v * p->lanes));
+    LLVMValueRef x = LLVMBuildLoad2(e->b, rlx_emit_vector(e->i32, p->lanes), at, "");
+    LLVMSetAlignment(x, 4);
+    LLVMSetVolatile(x, true);
+    return x;
+}
+
 /* The sums of a group: a loop over its steps, in blocks of a few, so that they come one after the
  * other. */
 static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef *phi)
@@ -188,6 +203,7 @@ static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef 
                                 .lanes = p->lanes,
                                 .rows = rows,
                                 .columns = p->width,
+                                .raised = p->raised,
                                 .code = load_codes,
                                 .activation = load_activation,
                                 .user = p};
@@ -196,10 +212,13 @@ static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef 
     LLVMValueRef code_row = rlx_emit_mul(e->b, p->index, number(p, steps));
     LLVMValueRef none = rlx_emit_no_sum(e, &bytes);
     rlx_emit_loop loop;
+    for (int i = 0; i < n; i++)
+        sum[i] = p->raised ? first_sum(p, i % p->width) : none;
     rlx_emit_loop_begin(e, number(p, 0), number(p, steps), number(p, bytes.steps), &loop);
     for (int i = 0; i < n; i++) {
-        sum[i] = phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(none), "");
-        LLVMAddIncoming(phi[i], &none, &loop.before, 1);
+        phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(none), "");
+        LLVMAddIncoming(phi[i], &sum[i], &loop.before, 1);
+        sum[i] = phi[i];
     }
     p->code_row = LLVMBuildAdd(e->b, code_row, loop.index, "");
     LLVMValueRef at = rlx_emit_mul(e->b, loop.index, number(p, TOGETHER));
@@ -240,18 +259,106 @@ static rlx_status emit_group(panel *p, sums *s, int v)
     return RLX_OK;
 }
 
+/* ---- codes with a sign, by activations that are raised ---- */
+
+static panel begin_panel(rlx_emit *e, const rlx_ir_node *n)
+{
+    return (panel){
+        .e = e, .node = n, .group = (int)(n->in[1]->type.dim[1] / n->in[4]->type.dim[0])};
+}
+
+static bool wants_raised(const rlx_emit *e, const rlx_ir_node *n, const columns *c)
+{
+    enum { MOST_SUMS = 8 << 10 };
+    for (int v = 0; v < c->n; v++)
+        if (!rlx_emit_wants_raised(e, rlx_emit_codes_of(n), c->lanes[v]))
+            return false;
+    return rlx_emit_elems(&n->in[4]->type) <= MOST_SUMS;
+}
+
+/* In every place of an activation, by how much those are raised. */
+static rlx_status load_raise(void *user, int s, int i, LLVMValueRef *out)
+{
+    const panel *p = user;
+    (void)s;
+    (void)i;
+    LLVMTypeRef type = rlx_emit_vector(p->e->i8, TOGETHER * p->lanes);
+    *out = rlx_emit_splat(p->e, rlx_emit_int(p->e->i8, 0x80), type);
+    return RLX_OK;
+}
+
+/* -128 times the sum of the codes of every group and column, to *out on the stack. */
+static rlx_status sum_codes(panel *p, const columns *c, LLVMValueRef *out)
+{
+    rlx_emit *e = p->e;
+    const rlx_ir_type *scales = &p->node->in[4]->type;
+    int steps = p->group / TOGETHER;
+    LLVMTypeRef array = LLVMArrayType2(e->i32, (uint64_t)rlx_emit_elems(scales));
+    rlx_emit_loop loop;
+    *out = LLVMBuildAlloca(e->entry, array, "less");
+    LLVMSetAlignment(*out, 64);
+    rlx_emit_loop_begin(e, number(p, 0), number(p, scales->dim[0]), number(p, 1), &loop);
+    p->code_row = rlx_emit_mul(e->b, loop.index, number(p, steps));
+    LLVMValueRef row = rlx_emit_mul(e->b, loop.index, number(p, scales->dim[1]));
+    for (int v = 0; v < c->n; v++) {
+        p->at = c->at[v];
+        p->lanes = c->lanes[v];
+        rlx_emit_byte_sums bytes = {.codes = rlx_emit_codes_of(p->node),
+                                    .lanes = p->lanes,
+                                    .steps = steps,
+                                    .rows = 1,
+                                    .columns = 1,
+                                    .raised = true,
+                                    .code = load_codes,
+                                    .activation = load_raise,
+                                    .user = p};
+        LLVMValueRef none = rlx_emit_no_sum(e, &bytes), sum = none;
+        RLX_TRY(rlx_emit_sum_bytes(e, &bytes, &sum));
+        LLVMValueRef at = rlx_emit_offset(e, e->i32, *out, plus(p, row, p->at));
+        LLVMSetAlignment(LLVMBuildStore(e->b, LLVMBuildSub(e->b, none, sum, ""), at), 4);
+    }
+    rlx_emit_loop_end(e, &loop);
+    return RLX_OK;
+}
+
+rlx_status rlx_emit_cpu_before_loop(rlx_emit *e, const rlx_ir_node *loop)
+{
+    columns c;
+    for (const rlx_ir_node *n = loop->blocks[0]->first; n; n = n->next) {
+        if (n->op != RLX_LIR_DOT_PANEL || rlx_emit_dot_suits_tiles(e, n))
+            continue;
+        panel p = begin_panel(e, n);
+        RLX_TRY(cut_columns(e, n, &c));
+        if (!wants_raised(e, n, &c) || !rlx_emit_rows_before(e, loop, n, 3, &p.b))
+            continue;
+        RLX_TRY(sum_codes(&p, &c, &e->code_sums));
+        e->sums_of = n;
+    }
+    return RLX_OK;
+}
+
+/* Raises activations, if that is worth it. */
+static rlx_status raise(panel *p, const columns *c)
+{
+    if (!wants_raised(p->e, p->node, c))
+        return RLX_OK;
+    RLX_TRY(rlx_emit_rows_raise(p->e, &p->a, &p->raised));
+    p->less = p->e->sums_of == p->node ? p->e->code_sums : NULL;
+    return p->less || !p->raised ? RLX_OK : sum_codes(p, c, &p->less);
+}
+
 rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n)
 {
     if (rlx_emit_dot_suits_tiles(e, n))
         return rlx_emit_cpu_dot_tiles(e, n);
-    panel p = {.e = e, .node = n};
+    panel p = begin_panel(e, n);
     sums s;
     int64_t groups = n->in[4]->type.dim[0];
-    p.group = (int)(n->in[1]->type.dim[1] / groups);
     rlx_emit_rows *rows[] = {&p.a, &p.sa, &p.b, &p.sb, &p.xs, &p.mins};
     for (int i = 1; i < n->nin; i++)
         RLX_TRY(rlx_emit_rows_init(e, n, i, rows[i - 1]));
     RLX_TRY(sums_init(e, n, &s));
+    RLX_TRY(raise(&p, &s.columns));
     for (int v = 0; v < s.columns.n; v += p.width) {
         p.width = width_at(e, n, &s, v);
         p.index = loop_begin(e, &s, v, v + p.width - 1, groups);

@@ -164,11 +164,17 @@ static rlx_status to_stack(rlx_emit *e, const rlx_emit_tile *t, rlx_emit_rows *o
     return RLX_OK;
 }
 
+static void set_rows(const rlx_ir_node *n, int i, rlx_emit_rows *out)
+{
+    const rlx_ir_type *type = &n->in[i]->type;
+    *out = (rlx_emit_rows){.node = n, .to = type->format, .rows = (int)type->dim[type->rank - 2]};
+}
+
 static rlx_status find_rows(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit_rows *out)
 {
     const rlx_emit_tile *t = rlx_emit_get(e, n->in[i]);
     const rlx_ir_type *type = &n->in[i]->type;
-    *out = (rlx_emit_rows){.node = n, .to = type->format, .rows = (int)type->dim[type->rank - 2]};
+    set_rows(n, i, out);
     if (t->access)
         from_access(t->access, out);
     else
@@ -183,23 +189,53 @@ rlx_status rlx_emit_rows_init(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit
     return out->room ? point_rows(e, out) : RLX_OK;
 }
 
+static bool made_in(const rlx_ir_block *block, const rlx_ir_value *v)
+{
+    bool made = v->def && v->def->parent == block;
+    for (int i = 0; i < block->nargs; i++)
+        made |= v == block->args[i];
+    return made;
+}
+
+bool rlx_emit_rows_before(rlx_emit *e, const rlx_ir_node *loop, const rlx_ir_node *n, int i,
+                          rlx_emit_rows *out)
+{
+    const rlx_ir_block *body = loop->blocks[0];
+    const rlx_ir_node *load = n->in[i]->def;
+    if (!load || load->op != RLX_LIR_LOAD || load->parent != body || !rlx_emit_defers(load) ||
+        rlx_ir_attr(load, RLX_ATTR_LIMITS) || stores_to(loop, load->in[0]))
+        return false;
+    for (int k = 0; k < load->nin; k++)
+        if (made_in(body, load->in[k]))
+            return false;
+    rlx_emit_access a;
+    rlx_emit_access_init(e, load, &load->out[0]->type, &a);
+    set_rows(n, i, out);
+    from_access(&a, out);
+    return true;
+}
+
 /* ---- rows that lie evenly ---- */
 
-/* The rows of x to `to`, `apart` bytes from one another. */
-static void copy_rows(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef to, int64_t apart)
+/* The rows of x to `to`, `apart` bytes from one another; 128 added to every byte, or not. */
+static void copy_rows(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef to, int64_t apart,
+                      bool raise)
 {
     int64_t piece = 64; /* bytes */
     while (x->bytes % piece != 0)
         piece /= 2;
     LLVMTypeRef type = rlx_emit_vector(e->i8, piece);
+    LLVMValueRef by = rlx_emit_splat(e, rlx_emit_int(e->i8, 0x80), type);
     rlx_emit_loop loop;
     rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), rlx_emit_int(e->i64, x->bytes),
                         rlx_emit_int(e->i64, piece), &loop);
     for (int r = 0; r < x->rows; r++) {
-        LLVMValueRef from = rlx_emit_offset(e, e->i8, x->row[r], loop.index);
+        LLVMValueRef row = rlx_emit_rows_at(e, x, rlx_emit_int(e->i64, r), rlx_emit_int(e->i64, 0));
+        LLVMValueRef from = rlx_emit_offset(e, e->i8, row, loop.index);
         LLVMValueRef v = LLVMBuildLoad2(e->b, type, from, "");
         LLVMValueRef at = rlx_emit_offset(e, e->i8, to, rlx_emit_int(e->i64, r * apart));
         LLVMSetAlignment(v, 1);
+        v = raise ? LLVMBuildXor(e->b, v, by, "") : v;
         LLVMSetAlignment(LLVMBuildStore(e->b, v, rlx_emit_offset(e, e->i8, at, loop.index)), 1);
     }
     rlx_emit_loop_end(e, &loop);
@@ -217,7 +253,7 @@ static rlx_status copy_if_short(rlx_emit *e, rlx_emit_rows *x, LLVMValueRef to, 
     LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGE, x->room, rows, ""), even, copy);
     LLVMPositionBuilderAtEnd(e->b, copy);
     RLX_TRY(point_rows(e, x));
-    copy_rows(e, x, to, apart);
+    copy_rows(e, x, to, apart, false);
     from[1] = LLVMGetInsertBlock(e->b);
     LLVMBuildBr(e->b, even);
     LLVMMoveBasicBlockAfter(even, from[1]);
@@ -252,6 +288,26 @@ rlx_status rlx_emit_rows_init_even(rlx_emit *e, const rlx_ir_node *n, int i, boo
     LLVMValueRef memory = LLVMBuildAlloca(e->entry, type, "even");
     LLVMSetAlignment(memory, 64);
     return copy_if_short(e, out, memory, apart, keep);
+}
+
+rlx_status rlx_emit_rows_raise(rlx_emit *e, rlx_emit_rows *x, bool *raised)
+{
+    *raised = x->rows * x->bytes <= MAX_STACK;
+    if (!*raised)
+        return RLX_OK;
+    LLVMTypeRef type = LLVMArrayType2(e->i8, (uint64_t)(x->rows * x->bytes));
+    LLVMValueRef memory = LLVMBuildAlloca(e->entry, type, "raised");
+    LLVMSetAlignment(memory, 64);
+    copy_rows(e, x, memory, x->bytes, true);
+    *x = (rlx_emit_rows){.node = x->node,
+                         .from = x->from,
+                         .to = x->to,
+                         .elem = x->elem,
+                         .base = memory,
+                         .stride = rlx_emit_int(e->i64, x->bytes),
+                         .rows = x->rows,
+                         .bytes = x->bytes};
+    return RLX_OK;
 }
 
 LLVMValueRef rlx_emit_rows_at(rlx_emit *e, const rlx_emit_rows *x, LLVMValueRef r, LLVMValueRef c)

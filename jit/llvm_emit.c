@@ -300,6 +300,8 @@ rlx_status rlx_emit_for(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef hi)
 {
     const rlx_ir_block *body = n->blocks[0];
     rlx_emit_loop loop;
+    if (e->engine->before_loop)
+        RLX_TRY(e->engine->before_loop(e, n));
     rlx_emit_loop_begin(e, rlx_emit_scalar(e, n->in[0]), hi,
                         rlx_emit_int(e->i64, rlx_ir_attr_int(n, RLX_ATTR_STEP, 1)), &loop);
     LLVMValueRef thread = e->thread;

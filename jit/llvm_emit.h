@@ -57,6 +57,8 @@ typedef struct rlx_emit_engine {
     /* After an fma of f32 by a scalar or plus one, as the steps of a polynomial are: `out` of `type`,
      * which it may order but not change; may be NULL. */
     rlx_status (*step)(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);
+    /* Before a loop of the kernel: what is the same in all of its rounds; may be NULL. */
+    rlx_status (*before_loop)(rlx_emit *e, const rlx_ir_node *loop);
     /* The body of a loop of the kernel begins: `thread` may be another value for it, and with that what
      * is made of it; may be NULL. */
     void (*loop)(rlx_emit *e);
@@ -132,6 +134,8 @@ struct rlx_emit {
     LLVMValueRef memory;            /* where it begins (not of GPUs' kernels by themselves) */
     /* CPU */
     LLVMValueRef sink;       /* stack memory that stores outside of limits go to */
+    const rlx_ir_node *sums_of; /* whose sums of codes are made already, before its loop: where */
+    LLVMValueRef code_sums;
     uint8_t tile_config[64]; /* shapes of AMX's tiles through most of the kernel; zeros: unused */
     /* GPU */
     LLVMValueRef thread;           /* i32, 0..team-1 */
