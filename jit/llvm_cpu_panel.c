@@ -325,7 +325,7 @@ rlx_status rlx_emit_cpu_before_loop(rlx_emit *e, const rlx_ir_node *loop)
 {
     columns c;
     for (const rlx_ir_node *n = loop->blocks[0]->first; n; n = n->next) {
-        if (n->op != RLX_LIR_DOT_PANEL || rlx_emit_dot_suits_tiles(e, n))
+        if (n->op != RLX_LIR_DOT_PANEL || e->target->tiles_bytes)
             continue;
         panel p = begin_panel(e, n);
         RLX_TRY(cut_columns(e, n, &c));

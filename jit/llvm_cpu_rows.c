@@ -292,7 +292,7 @@ rlx_status rlx_emit_rows_init_even(rlx_emit *e, const rlx_ir_node *n, int i, boo
 
 rlx_status rlx_emit_rows_raise(rlx_emit *e, rlx_emit_rows *x, bool *raised)
 {
-    *raised = x->rows * x->bytes <= MAX_STACK;
+    *raised = x->from == RLX_I8 && x->rows * x->bytes <= MAX_STACK;
     if (!*raised)
         return RLX_OK;
     LLVMTypeRef type = LLVMArrayType2(e->i8, (uint64_t)(x->rows * x->bytes));

@@ -66,6 +66,39 @@ tape_buffer *tape_temp(tape_cx *t, const rlx_ir_type *tensor)
     return add_buffer(t, tensor);
 }
 
+/* ---- rows that lie apart ---- */
+
+/* Whether nothing but products by panels, of plain rows, reads what stands in `block`. */
+static bool goes_to_panels(const rlx_ir_block *block, const rlx_ir_value *v)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        for (int i = 0; i < n->nin; i++) {
+            if (n->in[i] != v)
+                continue;
+            if (n->op == RLX_MIR_REGION && goes_to_panels(n->blocks[0], n->blocks[0]->args[i]))
+                continue;
+            if (n->op != RLX_MIR_CONTRACT_Q || n->nin > 4 ||
+                rlx_ir_attr_int(n, RLX_ATTR_LANES, 0) != 1)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Rows that panels read side by side would fall into few sets of the caches where they are a power of
+ * two of bytes apart: they are a line more. */
+static void set_apart(const rlx_mir_lower_options *o, const rlx_ir_value *v)
+{
+    enum { LINE = 64, SETS = 1024 /* bytes */ };
+    const int64_t bytes = rlx_format_get(v->type.format)->block_bytes;
+    tape_buffer *b = v->scratch;
+    if (o->target->unit == RLX_UNIT_CPU && !b->is_arg && v->type.rank == 2 &&
+        v->type.dim[1] * bytes % SETS == 0 && goes_to_panels(v->def->parent, v))
+        b->apart = true;
+    if (b->apart)
+        b->type.dim[1] += LINE / bytes;
+}
+
 /* A launch joins the running phase unless it reads what the phase writes or writes what it touches.
  */
 static void choose_phase(tape_cx *t, tape_op *op, const bool *written)
@@ -115,6 +148,8 @@ static rlx_ir_value *add_argument(kernel_cx *k, const char *name, tape_buffer *b
     k->written = flags;
     k->args[k->nargs] = buffer;
     k->written[k->nargs++] = written;
+    if (buffer->apart)
+        t = &buffer->type;
     return rlx_lir_build_buffer(k->b, k->kernel, name, t->format, t->rank, t->dim);
 }
 
@@ -395,8 +430,11 @@ rlx_status lower_region(tape_cx *t, const rlx_mir_lower_options *o, const rlx_ir
         RLX_TRY(lower_merge_rows(&r));
         return lower_rooted(&r, lower_contract);
     }
-    if (strcmp(root, "quantize") == 0)
+    if (strcmp(root, "quantize") == 0) {
+        for (int i = 0; i < n->nout; i++)
+            set_apart(o, n->out[i]);
         return lower_quantize(&r);
+    }
     if (strcmp(root, "attention") == 0)
         return lower_rooted(&r, lower_attention);
     if (strcmp(root, "recur") == 0)

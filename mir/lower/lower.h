@@ -191,6 +191,7 @@ typedef struct tape_buffer {
     rlx_role role;
     const char *symbol, *name;
     bool is_arg;
+    bool apart; /* rows are longer than the tensor's */
     int reads, writes; /* in the current phase */
     rlx_ir_value *lir; /* once the tape function exists */
 } tape_buffer;
