@@ -52,7 +52,7 @@ static pthread_once_t host_once = PTHREAD_ONCE_INIT;
 
 static void describe_host(void)
 {
-    rlx_cpu_describe(rlx_cpu_host()->features, &host_target);
+    rlx_cpu_describe(rlx_cpu_host()->native, &host_target);
     rlx_cpu_list(rlx_cpu_host()->features, &host_features);
 }
 
@@ -412,8 +412,10 @@ static const char *behind(const char *text, const char *name)
 
 rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out)
 {
-    *out =
-        (rlx_device_choice){.target = {.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->features}};
+    const rlx_cpu *host = rlx_cpu_host();
+    *out = (rlx_device_choice){.target = {.kind = RLX_JIT_CPU,
+                                          .features = host->native,
+                                          .slow_features = host->features & ~host->native}};
     for (int i = 0; i < NDEVICES; i++)
         if (!strcmp(text, devices[i].name)) {
             out->runner = devices[i].runner;
@@ -421,6 +423,8 @@ rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out)
         }
     if (!strncmp(text, "cpu:", 4)) {
         out->runner = RLX_RUN_CODE;
+        if (strcmp(text + 4, "native"))
+            out->target.slow_features = 0; /* who masks features means it */
         return rlx_cpu_parse(text + 4, true, &out->target.features);
     }
     if (behind(text, "vulkan"))

@@ -88,7 +88,7 @@ bool rlx_jit_target_below(const rlx_jit_target *host, int i, rlx_jit_target *out
     if (host->kind != RLX_JIT_CPU || host->machine || host->emulation || host->team)
         return false;
     rlx_status st = target_of(&machines[i], out);
-    bool fits = !st && !(rlx_jit_code_features(out) & ~host->features);
+    bool fits = !st && !(rlx_jit_code_features(out) & ~(host->features | host->slow_features));
     rlx_status_free(st);
     return fits;
 }

@@ -31,6 +31,7 @@ typedef struct rlx_jit_target {
     uint64_t features;     /* CPU: feature bits of runtime/cpu.h; code uses those of x86-64-v4 when
                               all of them are there, else those of v3; and what multiplies beyond:
                               VNNI, AVX512-BF16, AMX. SPIRV: of runtime/vulkan_features.h */
+    uint64_t slow_features; /* CPU: what it has beside those, and code that is compiled elsewhere may use */
     const char *processor; /* NVPTX: "sm_80"; AMDGPU: "gfx942"; AARCH64: "generic", "neoverse-v1" */
     const struct rlx_jit_machine *machine; /* CPU: one that need not be here; NULL: this one */
     /* Tests only: see emulation.h; or NULL. Of a GPU that LLVM knows: its code is made for teams on the host (host_team.h). */

@@ -155,6 +155,8 @@ uint64_t rlx_jit_code_features(const rlx_jit_target *t)
     for (size_t i = 0; i < sizeof extras / sizeof *extras; i++)
         if (extras[i].level == NEEDS_V3 || level == 0)
             features |= t->features & 1ull << extras[i].feature;
+    if (features >> RLX_CPU_AMXBF16 & 1) /* tiles multiply bf16 */
+        features &= ~(1ull << RLX_CPU_AVX512BF16);
     return features;
 }
 

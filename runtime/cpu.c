@@ -206,7 +206,9 @@ static void detect_host(void)
     const bool topology = l.r[LEAF_EXTENDED][ECX] >> 22 & 1; /* AMD's */
     detect_caches(&l, topology ? 0x8000001d : 4, &host);
     detect_brand(&l, &host);
-    host.features = detect_features(&l);
+    host.features = host.native = detect_features(&l);
+    if ((host.features & BIT(AVX512BF16)) && !rlx_cpu_pairs_pay())
+        host.native &= ~BIT(AVX512BF16);
     host.cores = usable_cores();
 }
 
@@ -306,7 +308,7 @@ static rlx_status parse_level(const char *word, uint64_t *features)
 {
     static const char *const levels[] = {"x86-64-v3", "x86-64-v4", "native", "x86-64", "x86-64-v2"};
     enum { LEVELS = sizeof levels / sizeof *levels };
-    const uint64_t sets[LEVELS] = {LEVEL_V3, LEVEL_V4, rlx_cpu_host()->features, 0, LEVEL_V2};
+    const uint64_t sets[LEVELS] = {LEVEL_V3, LEVEL_V4, rlx_cpu_host()->native, 0, LEVEL_V2};
     for (int i = 0; i < LEVELS; i++) {
         if (strcmp(word, levels[i]) == 0) {
             *features = sets[i];

@@ -18,6 +18,7 @@ typedef enum rlx_cpu_feature {
 
 typedef struct rlx_cpu {
     uint64_t features; /* 1 << rlx_cpu_feature */
+    uint64_t native;   /* those that code for this CPU is made with: without what does not pay */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* data, per core; l3 as seen */
     int cores; /* that the affinity mask and the cgroup's quota give, at least 1 */
     char vendor[16], brand[64];
@@ -25,10 +26,13 @@ typedef struct rlx_cpu {
 
 /* Asks the machine, once; thread-safe. Uses CPUID and XGETBV, never /proc/cpuinfo's flags. */
 const rlx_cpu *rlx_cpu_host(void);
+/* Whether products of bf16 by pairs (AVX512-BF16, which must be there) outrun f32 multiply-adds: some do
+ * twice, some are half as fast, and no feature tells. Measures for some 20 microseconds. */
+bool rlx_cpu_pairs_pay(void);
 /* Makes a feature set usable by this process: RLX_UNSUPPORTED lists what the CPU lacks. The tile
  * registers of AMX are asked for here, once something is about to use them. */
 rlx_status rlx_cpu_enable(uint64_t features);
-/* Reads "x86-64-v3", "x86-64-v4", "native", with "+name" or "-name" after it ("native,-avx512f",
+/* Reads "x86-64-v3", "x86-64-v4", "native" (rlx_cpu.native), with "+name" or "-name" after it ("native,-avx512f",
  * "x86-64-v4+avx512bf16") into a feature set. A feature brings those it needs and takes along those
  * that need it. RLX_INVALID_ARGUMENT names the nearest known word; RLX_UNSUPPORTED when the host
  * lacks a feature asked for (only when `must_run`), or when the set lacks x86-64-v3, the least rlx

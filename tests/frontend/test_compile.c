@@ -324,6 +324,25 @@ START_TEST(unused_weights)
 }
 END_TEST
 
+/* "cpu" and "cpu:native" are made of what pays; who asks for what does not gets it. */
+static void native_is_the_default(void)
+{
+    const uint64_t pairs = 1ull << RLX_CPU_AVX512BF16;
+    rlx_device_choice usual, native, forced;
+    must(rlx_context_parse_device("cpu", &usual));
+    must(rlx_context_parse_device("cpu:native", &native));
+    ck_assert_uint_eq(usual.target.features, rlx_cpu_host()->native);
+    ck_assert_uint_eq(native.target.features, usual.target.features);
+    ck_assert_uint_eq(native.target.slow_features, usual.target.slow_features);
+    ck_assert_uint_eq(usual.target.features | usual.target.slow_features, rlx_cpu_host()->features);
+    if (!(rlx_cpu_host()->features & pairs))
+        return;
+    must(rlx_context_parse_device("cpu:native,+avx512bf16", &forced));
+    ck_assert(forced.target.features & pairs);
+    must(rlx_context_parse_device("cpu:native,-avx512bf16", &forced));
+    ck_assert(!((forced.target.features | forced.target.slow_features) & pairs));
+}
+
 START_TEST(contexts)
 {
     static const char *const vulkans[][2] = {
@@ -341,6 +360,7 @@ START_TEST(contexts)
     ck_assert_str_eq(rlx_context_device(cx), "cpu:x86-64-v3");
     ck_assert_int_eq(rlx_context_threads(cx), 3);
     rlx_context_destroy(cx);
+    native_is_the_default();
     __lsan_disable();
     ck_assert_int_ge(rlx_device_count(), 3); /* and what Vulkan has here */
     __lsan_enable();

@@ -348,6 +348,44 @@ START_TEST(targets)
 }
 END_TEST
 
+static rlx_jit_target cpu_of(const char *features)
+{
+    rlx_jit_target t = {.kind = RLX_JIT_CPU};
+    must(rlx_cpu_parse(features, false, &t.features));
+    return t;
+}
+
+static bool fits_below(const rlx_jit_target *host, const char *name)
+{
+    rlx_jit_target named, below;
+    must(rlx_jit_target_named(name, &named));
+    for (int i = 0; i < rlx_jit_target_count(); i++)
+        if (rlx_jit_target_below(host, i, &below) && below.machine == named.machine)
+            return true;
+    return false;
+}
+
+/* A CPU whose products of bf16 do not pay is made other code for, and runs what was made for one
+ * whose do. */
+START_TEST(targets_with_slow_features)
+{
+    rlx_jit_target t = cpu_of("x86-64-v4+avx512vnni+avx512vbmi"), named;
+    ck_assert(!fits_below(&t, "znver4")); /* masked */
+    t.slow_features = cpu_of("x86-64-v4+avx512bf16").features & ~t.features;
+    ck_assert(fits_below(&t, "znver4"));
+    ck_assert(!fits_below(&t, "sapphirerapids"));
+    must(rlx_jit_target_named("znver4", &named));
+    ck_assert(!rlx_jit_same_features(&t, &named));
+    must(rlx_jit_target_named("icelake-server", &named));
+    ck_assert(rlx_jit_same_features(&t, &named));
+    /* Where tiles multiply bf16, pairs are nobody's. */
+    t = cpu_of("x86-64-v4+avx512vnni+avxvnni+amx-int8+amx-bf16");
+    must(rlx_jit_target_named("sapphirerapids", &named));
+    ck_assert(rlx_jit_same_features(&t, &named));
+    ck_assert(fits_below(&t, "sapphirerapids"));
+}
+END_TEST
+
 /* ---- compiling
  * ----------------------------------------------------------------------------------- */
 
@@ -620,6 +658,7 @@ static TCase *all_tests(void)
     tcase_add_test(t, tuning_is_read_back);
     tcase_add_test(t, order_matters);
     tcase_add_test(t, targets);
+    tcase_add_test(t, targets_with_slow_features);
     tcase_add_test(t, the_second_time);
     tcase_add_test(t, hits_and_misses_are_counted_once);
     tcase_add_test(t, the_same_bytes_elsewhere);

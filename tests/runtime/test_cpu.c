@@ -68,7 +68,32 @@ START_TEST(sets_are_read)
     ck_assert_uint_eq(parse("x86-64-v3,+amx-int8,+amx-bf16,-amx-tile"), V3);
     ck_assert_uint_eq(parse("x86-64-v4,-avx512dq"), V4 & ~BIT(AVX512DQ));
     if ((rlx_cpu_host()->features & V3) == V3)
-        ck_assert_uint_eq(parse("native"), rlx_cpu_host()->features);
+        ck_assert_uint_eq(parse("native"), rlx_cpu_host()->native);
+}
+END_TEST
+
+/* Every measurement decides alike; where the silicon was measured, as it is: Sapphire Rapids' cores take
+ * two cycles for a product of pairs, AMD's one for it as for a multiply-add. */
+START_TEST(what_does_not_pay_is_left_out)
+{
+    enum { TIMES = 20 };
+    const rlx_cpu *cpu = rlx_cpu_host();
+    const bool taken = cpu->native & BIT(AVX512BF16);
+    ck_assert_uint_eq(cpu->native | BIT(AVX512BF16), cpu->features | BIT(AVX512BF16));
+    if (!(cpu->features & BIT(AVX512BF16))) {
+        ck_assert(!taken);
+        return;
+    }
+    for (int i = 0; i < TIMES; i++)
+        ck_assert_int_eq(rlx_cpu_pairs_pay(), taken);
+    if (!strcmp(cpu->vendor, "AuthenticAMD"))
+        ck_assert(taken);
+    if (!strcmp(cpu->vendor, "GenuineIntel") && (cpu->features & BIT(AVX512FP16)))
+        ck_assert(!taken);
+    ck_assert(parse("native,+avx512bf16") & BIT(AVX512BF16));
+    ck_assert(!(parse("native,-avx512bf16") & BIT(AVX512BF16)));
+    uint64_t f;
+    EXPECT_OK(rlx_cpu_parse("native,+avx512bf16", true, &f));
 }
 END_TEST
 
@@ -218,9 +243,10 @@ int main(void)
     Suite *s = suite_create("cpu");
     SUITE_TEST(s, "host is plausible", host_is_plausible);
     SUITE_TEST(s, "sets are read", sets_are_read);
+    SUITE_TEST(s, "what does not pay is left out", what_does_not_pay_is_left_out);
     SUITE_TEST(s, "wrong texts are refused", wrong_texts_are_refused);
     SUITE_TEST(s, "the host must have them", the_host_must_have_them);
     SUITE_TEST(s, "sets are written", sets_are_written);
     SUITE_TEST(s, "quotas", quotas);
-    return suite_run(s, 6);
+    return suite_run(s, 7);
 }
