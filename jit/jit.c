@@ -197,11 +197,13 @@ static void set_matrix(const rlx_jit_target *t, rlx_lir_target *out)
 {
     enum { COPY_CYCLES = 800 };
     const rlx_matrix_unit *u = rlx_jit_matrix_unit(t), *f = rlx_jit_float_unit(t);
+    const bool copies = rlx_jit_copies(t);
     if (u)
         out->byte_matrix = (rlx_lir_fragment){u->m, u->n, u->k, u->lanes, false};
     if (f)
         out->float_matrix = (rlx_lir_fragment){f->m, f->n, f->floats->k, f->lanes, false};
-    out->copy_cycles = rlx_jit_copies(t) ? COPY_CYCLES : 0;
+    out->copy_cycles = copies ? COPY_CYCLES : 0;
+    out->float_stages = copies && f && rlx_matrix_reads_memory(f);
 }
 
 /* A subgroup that multiplies matrices of bytes: its size is known, and words are made of its own bytes. */
@@ -279,7 +281,7 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
         rlx_text_putf(out, ", float matrix %dx%dx%d of %d", lir.float_matrix.m, lir.float_matrix.n,
                       lir.float_matrix.k, lir.float_matrix.lanes);
     if (lir.copy_cycles)
-        rlx_text_putf(out, ", copies %d", lir.copy_cycles);
+        rlx_text_putf(out, ", copies %d%s", lir.copy_cycles, lir.float_stages ? " of floats" : "");
     if (t->range_bytes)
         rlx_text_putf(out, ", range %lld", (long long)t->range_bytes);
     if (t->kind == RLX_JIT_SPIRV && code.features & RLX_VULKAN_BIT(SUBGROUP))

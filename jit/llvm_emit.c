@@ -531,8 +531,17 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
     }
 }
 
+int64_t rlx_emit_team_align(const rlx_emit *e, int64_t bytes)
+{
+    enum { ALIGN = 64, SWIZZLES = 1024 };
+    const rlx_matrix_unit *u = e->target->matrix;
+    return u && rlx_matrix_reads_memory(u) && bytes >= SWIZZLES ? SWIZZLES : ALIGN;
+}
+
 LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes)
 {
+    const int64_t align = rlx_emit_team_align(e, bytes);
+    e->team_bytes = (e->team_bytes + align - 1) / align * align;
     LLVMValueRef at = rlx_emit_int(e->i64, e->team_bytes);
     e->team_bytes += bytes;
     return LLVMBuildGEP2(e->entry, e->i8, e->memory, &at, 1, "team");

@@ -40,7 +40,8 @@ LLVMValueRef rlx_emit_gpu_team_memory(rlx_emit *e, int64_t bytes)
     LLVMValueRef g = LLVMAddGlobalInAddressSpace(e->module, type, "team", RLX_EMIT_SPACE_TEAM);
     LLVMSetInitializer(g, LLVMGetUndef(type));
     LLVMSetLinkage(g, LLVMInternalLinkage);
-    LLVMSetAlignment(g, 64);
-    e->team_bytes += bytes;
+    const int64_t align = rlx_emit_team_align(e, bytes);
+    LLVMSetAlignment(g, (unsigned)align);
+    e->team_bytes += (bytes + align - 1) / align * align;
     return g;
 }

@@ -1,4 +1,5 @@
 #include "jit/llvm_gpu.h"
+#include "jit/llvm_wgmma.h"
 
 #include <string.h>
 
@@ -196,6 +197,8 @@ void rlx_emit_cp_wait(rlx_emit *e, int pending)
 {
     LLVMValueRef n = rlx_emit_int(e->i32, pending);
     rlx_emit_intrinsic(e, "llvm.nvvm.cp.async.wait.group", NULL, &n, 1);
+    if (e->target->matrix && rlx_matrix_reads_memory(e->target->matrix))
+        rlx_emit_show_to_unit(e);
 }
 
 /* ---- steps in one launch ---- */

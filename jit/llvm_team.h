@@ -50,6 +50,8 @@ typedef struct rlx_emit_rows {
     LLVMValueRef at;
     int64_t plus, stride; /* the first lies so many bytes behind */
     int64_t apart; /* bytes from a row's piece of 16 to the next one; 0: they lie side by side */
+    int64_t
+        panel; /* bytes from `stride` bytes of all rows to the next ones; 0: rows are no longer */
     bool swizzled;
 } rlx_emit_rows;
 /* Whether the target's copies run by themselves; whether an async store is such a copy, whether a load is of one and
@@ -93,6 +95,10 @@ void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRe
 /* The same of codes, pieces of 16 of all rows one behind the other, the next piece of a row `apart`: not out of blocks. */
 rlx_status rlx_emit_matrix_put_pieces(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_value *codes,
                                       LLVMValueRef to, int64_t apart);
+/* Rows of f16 or bf16, 64 elements of all rows behind each other, swizzled. */
+void rlx_emit_matrix_put_panels(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRef to);
+/* The load of an operand that stays where it lies, in team memory; NULL: none. */
+const rlx_ir_node *rlx_emit_matrix_kept(const rlx_emit *e, const rlx_ir_value *operand);
 /* for h below count: `step` adds to sums, of which `out` has as many as acc, and acc's values before; `rolled`: not even
  * assemblers may unroll it. */
 typedef void rlx_emit_step_fn(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *sums);
@@ -101,7 +107,10 @@ rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t 
                                  rlx_emit_tile *out);
 /* llvm_team_floats.c: contract_rows; its bytes of the exchange. */
 rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n);
-int64_t rlx_emit_matrix_float_bytes(const rlx_ir_node *contract_rows);
+int64_t rlx_emit_matrix_float_bytes(const rlx_emit *e, const rlx_ir_node *contract_rows);
+/* llvm_wgmma_halves.c: the same by wgmma, where the target's unit has no words of a. */
+rlx_status rlx_emit_wgmma_contract_rows(rlx_emit *e, const rlx_ir_node *n);
+int64_t rlx_emit_wgmma_halves_bytes(const rlx_emit *e, const rlx_ir_node *contract_rows);
 /* llvm_wgmma.c: dot_rows by wgmma, where the target's unit has no words of a; bytes of the exchange. */
 rlx_status rlx_emit_wgmma_dot_rows(rlx_emit *e, const rlx_ir_node *n);
 int64_t rlx_emit_wgmma_bytes(const rlx_emit *e, const rlx_ir_node *dot_rows);

@@ -7,7 +7,7 @@
  * stage. Where copies run by themselves its rows are swizzled (rlx_matrix_swizzle), so that the same 16 bytes of
  * eight rows lie in all banks: no room is left between rows, as the exchange has it. */
 
-enum { CHUNK = RLX_MATRIX_CHUNK, RING_RANK = 3, EIGHT = 8 /* rows: swizzles repeat */ };
+enum { CHUNK = RLX_MATRIX_CHUNK, RING_RANK = 3, HALF = 2, EIGHT = 8 /* rows: swizzles repeat */ };
 
 static int64_t bytes_of(rlx_format f, int64_t n)
 {
@@ -101,10 +101,16 @@ static bool only_stages(const rlx_emit *e, const rlx_ir_block *block, const rlx_
 bool rlx_emit_is_ring(const rlx_emit *e, const rlx_ir_value *buffer)
 {
     const rlx_ir_type *t = &buffer->type;
-    if (!rlx_emit_copies_async(e) || t->space != RLX_SPACE_TEAM || t->rank != RING_RANK ||
-        bytes_of(t->format, 1) != 1)
-        return false; /* products of floats read the exchange alone */
-    const int64_t chunks = bytes_of(t->format, t->dim[2]) / CHUNK;
+    const int64_t chunks = t->rank == RING_RANK ? bytes_of(t->format, t->dim[2]) / CHUNK : 0;
+    if (!rlx_emit_copies_async(e) || t->space != RLX_SPACE_TEAM || t->rank != RING_RANK)
+        return false;
+    const rlx_matrix_unit *u =
+        bytes_of(t->format, 1) == 1 ? e->target->matrix : e->target->float_matrix;
+    const bool halves = bytes_of(t->format, 1) == HALF, reads = u && rlx_matrix_reads_memory(u);
+    if ((bytes_of(t->format, 1) != 1 && !halves) || (halves && !reads))
+        return false; /* by mma.sync products of floats read the exchange alone */
+    if (reads && (chunks < 2 || chunks > EIGHT))
+        return false; /* no layout of wgmma's */
     return chunks > 0 && (chunks & (chunks - 1)) == 0 && only_stages(e, e->kernel->body, buffer);
 }
 
@@ -139,6 +145,13 @@ void rlx_emit_copy_rows(rlx_emit *e, const rlx_ir_node *load, const rlx_emit_row
             from = LLVMBuildSelect(e->b, live, from, a.base, "");
         from = LLVMBuildGEP2(e->b, e->i8, from, &byte, 1, "");
         LLVMValueRef at = rlx_emit_dealt(e, first, row, on, rlx_emit_int(e->i64, to->stride));
+        if (to->panel) {
+            LLVMValueRef wide = rlx_emit_int(e->i32, to->stride),
+                         panel = LLVMBuildUDiv(e->b, byte, wide, "");
+            panel = rlx_emit_mul(e->b, panel, rlx_emit_int(e->i32, to->panel));
+            at = LLVMBuildGEP2(e->b, e->i8, at, &panel, 1, "");
+            byte = LLVMBuildURem(e->b, byte, wide, "");
+        }
         if (to->apart)
             byte = rlx_emit_mul(e->b, piece, rlx_emit_int(e->i32, to->apart));
         if (to->swizzled) {

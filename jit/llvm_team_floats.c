@@ -33,8 +33,10 @@ static int64_t stride_of(const rlx_ir_node *n)
     return n->in[1]->type.dim[1] * HALF + ROW_PAD;
 }
 
-int64_t rlx_emit_matrix_float_bytes(const rlx_ir_node *n)
+int64_t rlx_emit_matrix_float_bytes(const rlx_emit *e, const rlx_ir_node *n)
 {
+    if (e->matrix && !e->matrix->floats->a_words)
+        return rlx_emit_wgmma_halves_bytes(e, n);
     return (n->in[1]->type.dim[0] + n->in[2]->type.dim[0]) * stride_of(n);
 }
 
@@ -115,6 +117,8 @@ rlx_status rlx_emit_matrix_contract_rows(rlx_emit *e, const rlx_ir_node *n)
         return rlx_emit_unsupported(e, n, "%lldx%lld are no fragments of %dx%d for %d subgroups",
                                     (long long)tile->dim[0], (long long)tile->dim[1], x.unit->m,
                                     x.unit->n, e->target->team / x.unit->lanes);
+    if (!x.unit->floats->a_words)
+        return rlx_emit_wgmma_contract_rows(e, n);
     x.columns = RLX_NEW_ARRAY(e->arena, words, x.own.across);
     if (!x.columns)
         return RLX_OOM();

@@ -25,10 +25,12 @@ enum {
     MOST_SUMS = 8,
     MOST_WORDS = 16,
     MATRICES = 4, /* at once, each of */
-    EIGHT = 8     /* rows */
+    EIGHT = 8,    /* rows */
+    PANEL = 128,  /* bytes of rows that lie side by side for wgmma */
+    HALF_BYTES = 2
 };
 
-#define MATRIX_UNIT(NAME, m, n, lanes, k, sums, a, b, ...)                     \
+#define MATRIX_UNIT(NAME, m, n, lanes, k, sums, a, b, apart, ...)              \
     _Static_assert((k) == PER_SCALE, #NAME ": a group is one multiplication"); \
     _Static_assert((sums) <= MOST_SUMS && (k) / HALF * (a) <= MOST_WORDS &&    \
                        (k) / HALF * (b) <= MOST_WORDS,                         \
@@ -104,6 +106,18 @@ static LLVMValueRef along(rlx_emit *e, const rlx_matrix_axis *x, int i)
     return rlx_emit_add(e->b, first_along(e, x), rlx_emit_int(e->i32, rlx_matrix_offset(x, i)));
 }
 
+/* What columns of sums have more of the invocation's 32. */
+static LLVMValueRef between_warps(rlx_emit *e)
+{
+    enum { WARP = 32 };
+    const rlx_matrix_unit *u = e->matrix;
+    LLVMValueRef lane = LLVMBuildAnd(e->b, e->thread, rlx_emit_int(e->i32, u->lanes - 1), "");
+    if (!u->apart)
+        return rlx_emit_int(e->i32, 0);
+    lane = LLVMBuildUDiv(e->b, lane, rlx_emit_int(e->i32, WARP), "");
+    return rlx_emit_mul(e->b, lane, rlx_emit_int(e->i32, u->apart));
+}
+
 /* Where the subgroup's fragments begin. */
 static void first_fragment(rlx_emit *e, const rlx_lir_split *s, LLVMValueRef *row,
                            LLVMValueRef *column)
@@ -157,6 +171,7 @@ LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int p
     row = rlx_emit_add(e->b, row, along(e, &u->row, part % u->sums));
     column = rlx_emit_add(e->b, column, rlx_emit_int(e->i32, of % s.n * u->n));
     column = rlx_emit_add(e->b, column, along(e, &u->column, part % u->sums));
+    column = rlx_emit_add(e->b, column, between_warps(e));
     row = rlx_emit_mul(e->b, row, rlx_emit_int(e->i32, tile->dim[1]));
     return rlx_emit_add(e->b, row, column);
 }
@@ -182,8 +197,7 @@ static const rlx_ir_node *deferred(const rlx_emit *e, const rlx_ir_value *operan
     return load && load->op == RLX_LIR_LOAD && rlx_emit_matrix_defers(e, load) ? load : NULL;
 }
 
-/* The same of one that stays where it lies, in team memory. */
-static const rlx_ir_node *kept(const rlx_emit *e, const rlx_ir_value *operand)
+const rlx_ir_node *rlx_emit_matrix_kept(const rlx_emit *e, const rlx_ir_value *operand)
 {
     const rlx_ir_node *load = deferred(e, operand);
     return load && load->in[0]->type.space == RLX_SPACE_TEAM ? load : NULL;
@@ -194,7 +208,7 @@ static operands operands_of(const rlx_emit *e, const rlx_ir_node *n)
     operands o = {0};
     for (int i = 1; i < n->nin; i++) {
         const rlx_ir_type *t = &n->in[i]->type;
-        if (kept(e, n->in[i]))
+        if (rlx_emit_matrix_kept(e, n->in[i]))
             continue;
         o.base[i] = o.bytes;
         o.stride[i] = t->dim[1] + (is_codes(i) ? ROW_PAD : 0);
@@ -207,7 +221,7 @@ int64_t rlx_emit_matrix_bytes(const rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_matrix_unit *u = e->target->matrix;
     if (n->op == RLX_LIR_CONTRACT_ROWS)
-        return rlx_emit_matrix_float_bytes(n);
+        return rlx_emit_matrix_float_bytes(e, n);
     return u && !u->a_words ? rlx_emit_wgmma_bytes(e, n) : operands_of(e, n).bytes;
 }
 
@@ -269,7 +283,7 @@ static void put_operand(rlx_emit *e, const rlx_ir_value *v, rlx_emit_rows *rows,
 {
     const rlx_ir_node *load = deferred(e, v);
     LLVMValueRef to = rlx_emit_offset(e, e->i8, rows->at, rlx_emit_int(e->i64, rows->plus));
-    if (kept(e, v)) {
+    if (rlx_emit_matrix_kept(e, v)) {
         *rows = rlx_emit_rows_of(e, load, &v->type);
     } else if (!load) {
         rlx_emit_team_put(e, v, to, stride);
@@ -286,6 +300,27 @@ void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef t
     bool copies; /* whether or not: the caller ends them */
     rlx_emit_rows rows = {.at = to, .stride = stride};
     put_operand(e, v, &rows, stride / element_bytes(&v->type), &copies);
+}
+
+static LLVMValueRef by_panels(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t rows)
+{
+    LLVMValueRef width = rlx_emit_int(e->i32, PANEL / HALF_BYTES);
+    LLVMValueRef at = LLVMBuildUDiv(e->b, j, width, "");
+    j = rlx_emit_mul(e->b, LLVMBuildURem(e->b, j, width, ""), rlx_emit_int(e->i32, HALF_BYTES));
+    j = LLVMBuildUDiv(e->b, rlx_emit_swizzle(e, PANEL, i, j), rlx_emit_int(e->i32, HALF_BYTES), "");
+    at = rlx_emit_add(e->b, rlx_emit_mul(e->b, at, rlx_emit_int(e->i32, rows)), i);
+    return rlx_emit_add(e->b, rlx_emit_mul(e->b, at, width), j);
+}
+
+void rlx_emit_matrix_put_panels(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to)
+{
+    const rlx_emit_rows rows = {
+        .at = to, .stride = PANEL, .panel = v->type.dim[0] * PANEL, .swizzled = true};
+    const rlx_ir_node *load = deferred(e, v);
+    if (load)
+        rlx_emit_copy_rows(e, load, &rows);
+    else
+        rlx_emit_team_put_by(e, v, to, by_panels, v->type.dim[0]);
 }
 
 static LLVMValueRef by_pieces(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t apart)

@@ -1,4 +1,4 @@
-#include "jit/llvm_team.h"
+#include "jit/llvm_wgmma.h"
 
 #include <string.h>
 
@@ -8,10 +8,9 @@
  *
  * Codes of both go to the exchange. A token's 16 bytes of K lie behind those of the token before it:
  * eight of them are a core matrix of the unit's layout without a swizzle, and the next 16 bytes of K
- * lie 16 bytes further than all tokens, so that neither copies nor the unit meet in a bank. Copies are
- * those of threads (cp.async): a bulk copy would leave a token's bytes side by side, which no layout of
- * the unit is, and one by a tensor map wants that from the driver with every launch. So what was
- * written is shown to the unit by fence.proxy.async, before the barrier.
+ * lie 16 bytes further than all tokens, so that neither copies nor the unit meet in a bank. Tokens in a ring
+ * stay there: its swizzle is one of the unit's layouts, too. What was written to the exchange is shown to the
+ * unit by fence.proxy.async, before the barrier; what is in a ring, behind the wait for it.
  *
  * A multiplication is one group of K of 64 columns and up to 32 tokens: more of them would be more
  * registers for sums, and the unit waits for what comes after it as it is. Sums leave it after each, as
@@ -44,6 +43,7 @@ static const double from_value = 0x1.8p+23;
 
 typedef struct places {
     int64_t base[7]; /* bytes in the exchange */
+    bool kept[7];    /* it stays in team memory, where a ring or scales beside it are */
     int64_t apart;   /* of the pieces of K of a token */
     int64_t stride;  /* of rows of weights */
     int64_t bytes;
@@ -60,6 +60,9 @@ static places places_of(const rlx_emit *e, const rlx_ir_node *n)
     places p = {.apart = a->dim[0] * PIECE + PIECE, .stride = b->dim[1] + ROW_PAD};
     for (int i = 1; i < n->nin; i++) {
         p.base[i] = p.bytes;
+        p.kept[i] = rlx_emit_matrix_kept(e, n->in[i]) != NULL;
+        if (p.kept[i])
+            continue;
         if (is_codes(i))
             p.bytes += i == 1 ? a->dim[1] / PIECE * p.apart : b->dim[0] * p.stride;
         else
@@ -80,7 +83,11 @@ static LLVMValueRef turned(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t 
 
 static rlx_status put_operands(rlx_emit *e, const rlx_ir_node *n, const places *at)
 {
+    if (at->kept[3])
+        return rlx_emit_unsupported(e, n, "weights in rings");
     for (int i = 1; i < n->nin; i++) {
+        if (at->kept[i])
+            continue;
         LLVMValueRef to = rlx_emit_offset(e, e->i8, e->exchange, rlx_emit_int(e->i64, at->base[i]));
         if (i == 1)
             RLX_TRY(rlx_emit_matrix_put_pieces(e, n, n->in[i], to, at->apart));
@@ -99,6 +106,7 @@ typedef struct wgmma {
     const rlx_ir_node *node;
     const rlx_matrix_unit *unit;
     places at;
+    rlx_emit_rows rows[7]; /* where those that are kept lie */
     rlx_emit_fragments of;
     int64_t groups, size; /* of K: how many, elements of one */
     int64_t octets,
@@ -110,13 +118,11 @@ typedef struct wgmma {
     rlx_text multiply, multiply_operands, wait_operands;
 } wgmma;
 
-/* Inline assembly, or what tests put in its place, which gets all arguments; the assembly has the
- * first `told` of them in its text. */
-static LLVMValueRef assemble(rlx_emit *e, const char *name, LLVMTypeRef type, const char *text,
-                             const char *operands, LLVMValueRef *args, int n, int told)
+LLVMValueRef rlx_emit_assemble(rlx_emit *e, const char *name, LLVMTypeRef type, const char *text,
+                               const char *operands, LLVMValueRef *args, int n, int told)
 {
     LLVMValueRef call;
-    LLVMTypeRef params[MOST_REGISTERS];
+    LLVMTypeRef params[RLX_WGMMA_ARGUMENTS];
     if (rlx_emit_emulated(e, name, type, args, n, &call))
         return call;
     for (int i = told; i < n; i++)
@@ -129,14 +135,13 @@ static LLVMValueRef assemble(rlx_emit *e, const char *name, LLVMTypeRef type, co
     return call;
 }
 
-static void show_to_unit(rlx_emit *e)
+void rlx_emit_show_to_unit(rlx_emit *e)
 {
-    assemble(e, "fence.proxy.async", LLVMVoidTypeInContext(e->cx), "fence.proxy.async.shared::cta;",
-             "~{memory}", NULL, 0, 0);
+    rlx_emit_assemble(e, "fence.proxy.async", LLVMVoidTypeInContext(e->cx),
+                      "fence.proxy.async.shared::cta;", "~{memory}", NULL, 0, 0);
 }
 
-/* "{$first, .. }" */
-static void put_registers(rlx_text *t, int first, int n)
+void rlx_emit_put_registers(rlx_text *t, int first, int n)
 {
     for (int i = 0; i < n; i++)
         rlx_text_putf(t, "%s$%d", i ? ", " : "{", first + i);
@@ -152,9 +157,9 @@ static rlx_status write_texts(wgmma *x)
                   "wgmma.fence.sync.aligned;\n\t"
                   "wgmma.mma_async.sync.aligned.m64n%lldk32.s32.s8.s8 ",
                   (long long)x->octets * OCTET);
-    put_registers(t, 0, x->sums);
+    rlx_emit_put_registers(t, 0, x->sums);
     rlx_text_put(t, ", ");
-    put_registers(t, x->sums, WORDS);
+    rlx_emit_put_registers(t, x->sums, WORDS);
     rlx_text_putf(t, ", $%d, adds;\n\twgmma.commit_group.sync.aligned;\n\t}", x->sums + WORDS);
     for (int i = 0; i < x->sums; i++) {
         rlx_text_put(&x->multiply_operands, "=r,");
@@ -176,9 +181,7 @@ static LLVMValueRef load(rlx_emit *e, LLVMTypeRef type, int64_t base, LLVMValueR
     return v;
 }
 
-/* Of team memory as the unit has it: a GPU's own addresses, in a step's kernels too; what is emulated has them from
- * the memory's begin. */
-static LLVMValueRef own_address(rlx_emit *e, LLVMValueRef p)
+LLVMValueRef rlx_emit_own_address(rlx_emit *e, LLVMValueRef p)
 {
     LLVMValueRef at = LLVMBuildPtrToInt(e->b, p, e->i64, "");
     if (e->target->kind != RLX_JIT_CPU)
@@ -186,18 +189,39 @@ static LLVMValueRef own_address(rlx_emit *e, LLVMValueRef p)
     return LLVMBuildSub(e->b, at, LLVMBuildPtrToInt(e->b, e->memory, e->i64, ""), "");
 }
 
-/* "Matrix Descriptor Format": address, from piece to piece of K, from eight rows to the next; no
- * swizzle. In units of 16 bytes. */
+/* "Matrix Descriptor Format", in units of 16 bytes. */
+enum { ADDRESS_BITS = 14, APART_AT = 16, OCTET_AT = 32, SWIZZLE_AT = 62 };
+
+static LLVMValueRef address_of(rlx_emit *e, LLVMValueRef p)
+{
+    LLVMValueRef at = rlx_emit_own_address(e, p);
+    at = LLVMBuildUDiv(e->b, at, rlx_emit_int(e->i64, PIECE), "");
+    return LLVMBuildAnd(e->b, at, rlx_emit_int(e->i64, (1 << ADDRESS_BITS) - 1), "");
+}
+
+/* Address, from piece to piece of K, from eight rows to the next; no swizzle. */
 static LLVMValueRef descriptor(rlx_emit *e, const wgmma *x)
 {
-    enum { ADDRESS_BITS = 14, APART_AT = 16, OCTET_AT = 32 };
+    if (x->at.kept[1]) {
+        const rlx_emit_rows *r = &x->rows[1];
+        LLVMValueRef first = rlx_emit_mul(e->b, x->of.row, rlx_emit_int(e->i32, r->stride));
+        return rlx_emit_wgmma_rows(e, LLVMBuildGEP2(e->b, e->i8, r->at, &first, 1, ""), r->stride);
+    }
     LLVMValueRef at = rlx_emit_mul(e->b, x->of.row, rlx_emit_int(e->i32, PIECE));
     at = rlx_emit_add(e->b, at, rlx_emit_int(e->i32, x->at.base[1]));
-    at = own_address(e, LLVMBuildGEP2(e->b, e->i8, e->exchange, &at, 1, ""));
-    at = LLVMBuildUDiv(e->b, at, rlx_emit_int(e->i64, PIECE), "");
-    at = LLVMBuildAnd(e->b, at, rlx_emit_int(e->i64, (1 << ADDRESS_BITS) - 1), "");
+    at = address_of(e, LLVMBuildGEP2(e->b, e->i8, e->exchange, &at, 1, ""));
     const int64_t strides = x->at.apart / PIECE << APART_AT | (int64_t)OCTET << OCTET_AT;
     return LLVMBuildOr(e->b, at, rlx_emit_int(e->i64, strides), "");
+}
+
+/* Swizzles of 128, 64 and 32 bytes are numbers 1, 2 and 3; from piece to piece says nothing there. */
+LLVMValueRef rlx_emit_wgmma_rows(rlx_emit *e, LLVMValueRef p, int64_t row_bytes)
+{
+    enum { WIDEST = 128, TWO = 64 };
+    const uint64_t swizzle = row_bytes == WIDEST ? 1 : row_bytes == TWO ? 2 : 3;
+    const uint64_t form = (uint64_t)1 << APART_AT |
+                          (uint64_t)(row_bytes * OCTET / PIECE) << OCTET_AT | swizzle << SWIZZLE_AT;
+    return LLVMBuildOr(e->b, address_of(e, p), rlx_emit_int(e->i64, (int64_t)form), "");
 }
 
 /* ---- multiplications ---- */
@@ -236,15 +260,16 @@ static void get_words(rlx_emit *e, wgmma *x, which q)
 
 static LLVMValueRef begin(rlx_emit *e, wgmma *x, which q)
 {
-    const int64_t from_k = q.group * x->size / PER_SCALE * (PER_SCALE / PIECE) * x->at.apart;
-    const int64_t from = from_k + q.piece * x->octets * OCTET * PIECE;
+    const int64_t whole = q.group * x->size / PER_SCALE, token = q.piece * x->octets * OCTET;
+    const int64_t from = x->at.kept[1] ? whole * PER_SCALE + token * x->rows[1].stride
+                                       : whole * (PER_SCALE / PIECE) * x->at.apart + token * PIECE;
     LLVMValueRef args[1 + WORDS + 1] = {rlx_emit_int(e->i32, x->octets * OCTET)};
     if (!q.piece)
         get_words(e, x, q);
     memcpy(&args[1], x->word, sizeof x->word);
     args[1 + WORDS] = LLVMBuildAdd(e->b, x->tokens, rlx_emit_int(e->i64, from / PIECE), "");
-    return assemble(e, "wgmma.mma_async", x->registers, x->multiply.data, x->multiply_operands.data,
-                    args, 1 + WORDS + 1, 1);
+    return rlx_emit_assemble(e, "wgmma.mma_async", x->registers, x->multiply.data,
+                             x->multiply_operands.data, args, 1 + WORDS + 1, 1);
 }
 
 /* Its sums, when all but the `flying` last multiplications are done. */
@@ -256,8 +281,8 @@ static void wait(rlx_emit *e, const wgmma *x, int flying, LLVMValueRef begun, LL
                                         rlx_emit_int(e->i32, x->sums)};
     for (int i = 0; i < x->sums; i++)
         args[2 + i] = LLVMBuildExtractValue(e->b, begun, (unsigned)i, "");
-    LLVMValueRef all = assemble(e, "wgmma.wait_group", x->registers, text[flying],
-                                x->wait_operands.data, args, 2 + x->sums, 2);
+    LLVMValueRef all = rlx_emit_assemble(e, "wgmma.wait_group", x->registers, text[flying],
+                                         x->wait_operands.data, args, 2 + x->sums, 2);
     for (int i = 0; i < x->sums; i++)
         sum[i] = LLVMBuildExtractValue(e->b, all, (unsigned)i, "");
 }
@@ -270,6 +295,23 @@ static LLVMValueRef of_column(rlx_emit *e, const wgmma *x, int operand, which q,
                 rlx_emit_mul(e->b, at, rlx_emit_int(e->i32, WORD)), WORD);
 }
 
+/* A value for each group of K side by side. */
+static LLVMValueRef of_kept_tokens(rlx_emit *e, const rlx_emit_rows *r, LLVMValueRef token,
+                                   int64_t group)
+{
+    LLVMValueRef both = LLVMGetUndef(LLVMVectorType(e->f32, 2));
+    LLVMValueRef first = rlx_emit_mul(e->b, token, rlx_emit_int(e->i32, r->stride));
+    LLVMValueRef at = LLVMBuildGEP2(e->b, e->i8, r->at, &first, 1, "");
+    for (int i = 0; i < 2; i++) {
+        LLVMValueRef p =
+            rlx_emit_offset(e, e->i8, at, rlx_emit_int(e->i64, i * r->stride + group * WORD));
+        LLVMValueRef v = LLVMBuildLoad2(e->b, e->f32, p, "");
+        LLVMSetAlignment(v, WORD);
+        both = LLVMBuildInsertElement(e->b, both, v, rlx_emit_int(e->i32, i), "");
+    }
+    return both;
+}
+
 /* Of the two tokens, neighbours, that it has of an octet. */
 static LLVMValueRef of_tokens(rlx_emit *e, const wgmma *x, int operand, int64_t group,
                               int64_t octet)
@@ -277,6 +319,8 @@ static LLVMValueRef of_tokens(rlx_emit *e, const wgmma *x, int operand, int64_t 
     LLVMValueRef at = rlx_emit_matrix_along(e, &x->unit->row, 0);
     at = rlx_emit_add(e->b, at, x->of.row);
     at = rlx_emit_add(e->b, at, rlx_emit_int(e->i32, octet * OCTET));
+    if (x->at.kept[operand])
+        return of_kept_tokens(e, &x->rows[operand], at, group);
     const int64_t begin = group * x->node->in[operand]->type.dim[0] * WORD;
     return load(e, LLVMVectorType(e->f32, 2), x->at.base[operand] + begin,
                 rlx_emit_mul(e->b, at, rlx_emit_int(e->i32, WORD)), 2 * WORD);
@@ -371,7 +415,10 @@ static rlx_status multiply(rlx_emit *e, const rlx_ir_node *n, wgmma *x)
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     memcpy(out->part, rlx_emit_get(e, n->in[0])->part, sizeof *out->part * (size_t)out->n);
     RLX_TRY(put_operands(e, n, &x->at));
-    show_to_unit(e);
+    for (int i = 1; i < n->nin; i++)
+        if (x->at.kept[i])
+            x->rows[i] = rlx_emit_rows_of(e, rlx_emit_matrix_kept(e, n->in[i]), &n->in[i]->type);
+    rlx_emit_show_to_unit(e);
     e->engine->barrier(e);
     x->tokens = descriptor(e, x);
     multiply_all(e, x, out->part);
@@ -382,8 +429,6 @@ static rlx_status multiply(rlx_emit *e, const rlx_ir_node *n, wgmma *x)
 rlx_status rlx_emit_wgmma_dot_rows(rlx_emit *e, const rlx_ir_node *n)
 {
     wgmma x;
-    if (e->target->copies) /* rings, whose rows lie as ldmatrix wants them */
-        return rlx_emit_unsupported(e, n, "stages of copies, which wgmma does not read");
     rlx_status st = multiply(e, n, &x);
     rlx_text_deinit(&x.multiply);
     rlx_text_deinit(&x.multiply_operands);

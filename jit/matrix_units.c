@@ -13,8 +13,9 @@ static const rlx_matrix_floats floats[RLX_MATRIX_KINDS] = {
 };
 
 static const rlx_matrix_unit units[RLX_MATRIX_KINDS] = {
-#define MATRIX_UNIT(NAME, m, n, lanes, k, sums, a, b, ...) \
-    {#NAME, RLX_MATRIX_##NAME, m, n, lanes, k, sums, a, b, __VA_ARGS__, &floats[RLX_MATRIX_##NAME]},
+#define MATRIX_UNIT(NAME, m, n, lanes, k, sums, a, b, apart, ...)               \
+    {#NAME,       RLX_MATRIX_##NAME,         m, n, lanes, k, sums, a, b, apart, \
+     __VA_ARGS__, &floats[RLX_MATRIX_##NAME]},
 #include "jit/matrix_units.def"
 #undef MATRIX_UNIT
 };
@@ -50,37 +51,43 @@ static const rlx_matrix_unit *amd_unit(const rlx_jit_target *t)
  * functions that a step calls: assemblers put one multiplication after the other there. */
 static const struct {
     const char *processor;
-    rlx_matrix_kind unit;
-} own[] = {{"sm_90a", RLX_MATRIX_WGMMA}};
+    rlx_matrix_kind unit, floats;
+} own[] = {{"sm_90a", RLX_MATRIX_WGMMA, RLX_MATRIX_WGMMA_HALVES}};
 
 static int team_of(const rlx_jit_target *t)
 {
     return t->team > 0 ? t->team : RLX_JIT_DEFAULT_TEAM;
 }
 
-const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
+/* The unit of codes, or of floats. */
+static const rlx_matrix_unit *unit_of(const rlx_jit_target *t, bool of_floats)
 {
     if (t->kind == RLX_JIT_AMDGPU)
         return amd_unit(t);
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        const rlx_matrix_unit *u = &units[of_floats ? own[i].floats : own[i].unit];
         if (t->kind == RLX_JIT_NVPTX && t->step != RLX_JIT_STEP_KERNEL && t->processor &&
-            !strcmp(t->processor, own[i].processor) && team_of(t) % units[own[i].unit].lanes == 0)
-            return &units[own[i].unit];
+            !strcmp(t->processor, own[i].processor) && team_of(t) % u->lanes == 0)
+            return u;
+    }
     return has_mma(t) ? &units[RLX_MATRIX_MMA] : NULL;
+}
+
+const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t)
+{
+    return unit_of(t, false);
 }
 
 const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t)
 {
-    const rlx_matrix_unit *u = rlx_jit_matrix_unit(t);
-    if (u && u->floats->k)
-        return u;
-    return has_mma(t) ? &units[RLX_MATRIX_MMA] : NULL; /* beside one for bytes alone */
+    const rlx_matrix_unit *u = unit_of(t, true);
+    return u && u->floats->k ? u : NULL;
 }
 
 /* The processors, and hosts, with mma.sync are those. */
 bool rlx_jit_copies(const rlx_jit_target *t)
 {
-    return rlx_jit_matrix_unit(t) == &units[RLX_MATRIX_MMA];
+    return has_mma(t);
 }
 
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t)

@@ -28,7 +28,7 @@ typedef enum rlx_matrix_kind {
  * bytes do. */
 typedef struct rlx_matrix_floats {
     int k;                      /* elements of K of one multiplication: numerics */
-    int a_words, b_words;       /* that an invocation has of them */
+    int a_words, b_words;       /* that an invocation has of them; 0: the unit reads team memory */
     rlx_matrix_axis a_row, a_k; /* k counts elements */
     rlx_matrix_axis b_column, b_k;
 } rlx_matrix_floats;
@@ -40,6 +40,7 @@ typedef struct rlx_matrix_unit {
     int k;    /* most elements of K of one multiplication: the emitter wants 32; 16 it takes too */
     int sums; /* of a fragment's that an invocation has */
     int a_words, b_words; /* that it has of 16 elements of K; no a_words: wgmma (llvm_wgmma.c) */
+    int apart; /* columns of sums from those of 32 invocations to the next 32's; 0: `column` says all */
     rlx_matrix_axis row, column; /* of sums */
     rlx_matrix_axis a_row, a_k;  /* of words: k counts elements */
     rlx_matrix_axis b_column, b_k;
@@ -71,6 +72,12 @@ static inline rlx_matrix_swizzle rlx_matrix_swizzle_of(int chunks)
     while (chunks << s.shift < 8)
         s.shift++;
     return s;
+}
+
+/* Whether the unit reads rows of an operand in team memory by itself, swizzled so, 32 to 128 bytes long: wgmma. */
+static inline bool rlx_matrix_reads_memory(const rlx_matrix_unit *u)
+{
+    return !u->a_words;
 }
 
 /* What the i-th has more than the first. */

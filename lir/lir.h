@@ -190,6 +190,8 @@ typedef struct rlx_lir_target {
     rlx_lir_fragment byte_matrix, float_matrix;
     int copy_cycles; /* of a processor, until a copy of global to team memory that runs by itself has arrived; 0:
                         there are none, or nothing is gained by them */
+    bool
+        float_stages; /* rows of f16 and bf16 may lie in stages that such copies fill; else those of codes alone */
 } rlx_lir_target;
 
 /* Of sums that are stored so many wait in team memory at a time: this part of the target's team_bytes, if that is whole fragments
@@ -212,7 +214,7 @@ typedef struct rlx_lir_schedule {
                    elements of each row of a register tile side by side; 0: read where they lie */
     int blocks; /* by panels of weights: those of the whole of K are in memory together, for so many
                    blocks of rows one after the other; 0: those of a chunk, for one block */
-    int stages; /* contract of codes by a matrix unit: rows of so many steps are in team memory, where copies bring those of
+    int stages; /* contract by a matrix unit: rows (of codes, those of tokens; of floats, those of weights, too) of so many steps are in team memory, where copies bring those of
                    later steps while one is multiplied; 0: each step's are copied when it begins */
     bool prologue_once; /* contract: normalise into team memory once per team; else a kernel of its
                            own */

@@ -139,6 +139,21 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
     s->block_n = shape->unit ? (int)shape->unit : s->n;
 }
 
+/* Both operands' rows of a step of floats. */
+static int64_t float_stage_bytes(const rlx_lir_contract_shape *shape, const rlx_lir_schedule *s)
+{
+    return (s->m + (int64_t)s->n * shape->contracts) * s->k * (int64_t)sizeof(uint16_t);
+}
+
+/* For stages of floats: what emitters exchange tiles through too, since these rows need none, but for K's last ones and what epilogues want. */
+static int64_t float_room(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                          const rlx_lir_schedule *s)
+{
+    enum { EPILOGUE = 4 << 10, ROW = 128 }; /* row: of the exchange */
+    const int64_t rest = shape->k % s->k ? (int64_t)(s->m + s->n) * ROW : 0;
+    return 2 * t->team_bytes - (rest > EPILOGUE ? rest : EPILOGUE);
+}
+
 /* Steps whose rows are in team memory at once: one is multiplied while copies of so many bring theirs as take,
  * at the least, as long as a copy. A unit's sums that wait there go before; rows that are made there once want none. */
 static int matrix_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
@@ -153,11 +168,26 @@ static int matrix_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *
     const int64_t word = sizeof(float), products = (int64_t)s->m * s->n * s->k * shape->contracts;
     const int64_t cycles = at_least(products / (PRODUCTS * (int64_t)t->team), 1);
     const int64_t factors = s->k / QUANT + (shape->minima ? s->k / GROUP : 0);
-    const int64_t stage = s->m * (s->k + factors * word);
+    const int64_t of_codes = s->m * (s->k + factors * word),
+                  of_floats = float_stage_bytes(shape, s);
+    const int64_t stage = shape->quantized ? of_codes : of_floats;
+    const int64_t room = shape->quantized ? t->team_bytes : float_room(t, shape, s);
     const int64_t taken = s->block_m * unit_row_bytes(shape, s);
+    const bool can = t->copy_cycles && (shape->quantized || t->float_stages);
     int64_t stages = at_most(1 + ceil_div(t->copy_cycles, cycles), MOST);
-    stages = at_most(at_most(stages, shape->k / s->k), (t->team_bytes - taken) / stage);
-    return t->copy_cycles && stages > 1 && !s->prologue_once ? (int)stages : 0;
+    stages = at_most(at_most(stages, shape->k / s->k), (room - taken) / stage);
+    return can && stages > 1 && !s->prologue_once ? (int)stages : 0;
+}
+
+/* Steps of floats of half as many elements, where stages of whole ones have no room. */
+static void shorter_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                           rlx_lir_schedule *s)
+{
+    rlx_lir_schedule half = *s;
+    half.k /= 2;
+    half.stages = matrix_stages(t, shape, &half);
+    if (half.stages)
+        *s = half;
 }
 
 int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows)
@@ -275,7 +305,9 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
     if ((shape->quantized && shape->lanes == 1) || shape->width) {
         matrix_tile(t, shape, out);
         out->prologue_once = makes_rows_once(t, shape);
-        out->stages = shape->quantized ? matrix_stages(t, shape, out) : 0;
+        out->stages = matrix_stages(t, shape, out);
+        if (!out->stages && shape->width)
+            shorter_stages(t, shape, out);
         return;
     }
     bool by_columns = goes_by_columns(t, shape);

@@ -75,10 +75,10 @@ static int64_t by_chunks(const group *g)
     return rlx_ir_attr_int(g->contract[0], RLX_ATTR_WIDTH, 0);
 }
 
-/* acc[i] <- acc[i] + the products of k elements from k0. */
-static rlx_status contract_step(kernel_cx *k, const group *g, const register_tile *p,
-                                rlx_ir_value *k0, int64_t width, rlx_ir_value *k_limit_value,
-                                rlx_ir_value **acc)
+/* A weight's tile of k elements from k0. */
+static rlx_status weights(kernel_cx *k, const group *g, const register_tile *p,
+                          const rlx_ir_value *w, rlx_ir_value *k0, int64_t width,
+                          rlx_ir_value *k_limit_value, rlx_ir_value **out)
 {
     coord cw[RLX_MAX_RANK];
     group_weight_place(g, coord_of(p->n0, range_of(g->n), 0), coord_of(k0, range_of(g->k), 1), cw);
@@ -86,13 +86,81 @@ static rlx_status contract_step(kernel_cx *k, const group *g, const register_til
                      .dim = {g->s.n, width},
                      .root = {p->n0, k0},
                      .limit = {p->n_limit, k_limit_value}};
+    return tile_at(k, w, cw, &tw, out);
+}
+
+/* A step's rows that are in a ring. */
+typedef struct staged {
+    const ring *ring;
+    rlx_ir_value *step; /* its number */
+} staged;
+
+/* acc[i] <- acc[i] + the products of k elements from k0; `from` may be NULL: all are read where they lie. */
+static rlx_status contract_step(kernel_cx *k, const group *g, const register_tile *p,
+                                rlx_ir_value *k0, int64_t width, rlx_ir_value *k_limit_value,
+                                const staged *from, rlx_ir_value **acc)
+{
+    const rlx_ir_value *a = g->contract[0]->in[0];
     rlx_ir_value *x, *w;
-    RLX_TRY(activations(k, g, p, k0, width, k_limit_value, &x));
+    RLX_TRY(from && ring_has(from->ring, a) ? ring_load(k, g, from->ring, a, from->step, &x)
+                                            : activations(k, g, p, k0, width, k_limit_value, &x));
     for (int i = 0; i < g->ncontracts; i++) {
-        RLX_TRY(tile_at(k, g->contract[i]->in[1], cw, &tw, &w));
+        const rlx_ir_value *of = g->contract[i]->in[1];
+        RLX_TRY(from && ring_has(from->ring, of)
+                    ? ring_load(k, g, from->ring, of, from->step, &w)
+                    : weights(k, g, p, of, k0, width, k_limit_value, &w));
         acc[i] = by_chunks(g) ? rlx_lir_build_contract_rows(k->b, by_chunks(g), acc[i], x, w)
                               : rlx_lir_build_contract(k->b, acc[i], x, w);
     }
+    return rlx_ir_builder_finish(k->b);
+}
+
+typedef struct rows_of_steps {
+    const group *g;
+    const register_tile *at;
+} rows_of_steps;
+
+static rlx_status load_for_ring(kernel_cx *k, const ring *r, int i, rlx_ir_value *step,
+                                rlx_ir_value **out)
+{
+    const rows_of_steps *s = r->user;
+    const rlx_ir_value *x = r->of[i].from;
+    rlx_ir_value *k0 = times(k, step, s->g->s.k);
+    return x == s->g->contract[0]->in[0] ? activations(k, s->g, s->at, k0, s->g->s.k, NULL, out)
+                                         : weights(k, s->g, s->at, x, k0, s->g->s.k, NULL, out);
+}
+
+/* Rows that lie in memory as copies take them. */
+static rlx_status add_rows(kernel_cx *k, const group *g, const rlx_ir_value *x, int64_t rows,
+                           ring *r)
+{
+    enum { COPY = 16 };
+    const int64_t bytes = g->k * rlx_format_get(x->type.format)->block_bytes;
+    return bytes % COPY == 0 ? ring_add(k, g, x, rows, 1, r) : RLX_OK;
+}
+
+/* acc[i] <- acc[i] + the products of all whole steps, whose rows copies bring ahead. */
+static rlx_status contract_stages(kernel_cx *k, const group *g, const register_tile *p,
+                                  rlx_ir_value **acc)
+{
+    const rows_of_steps rows = {g, p};
+    ring r = {.load = load_for_ring, .user = &rows};
+    rlx_lir_scope loop;
+    RLX_TRY(add_rows(k, g, g->contract[0]->in[0], g->s.m, &r));
+    for (int i = 0; i < g->ncontracts; i++)
+        RLX_TRY(add_rows(k, g, g->contract[i]->in[1], g->s.n, &r));
+    RLX_TRY(ring_begin(k, g, &r));
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->k / g->s.k), 1, g->ncontracts, acc, &loop);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    for (int i = 0; i < g->ncontracts; i++)
+        acc[i] = loop.carried[i];
+    RLX_TRY(ring_step(k, g, &r, loop.index[0]));
+    const staged from = {&r, loop.index[0]};
+    RLX_TRY(contract_step(k, g, p, times(k, loop.index[0], g->s.k), g->s.k, NULL, &from, acc));
+    rlx_lir_end_for(k->b, &loop, acc);
+    for (int i = 0; i < g->ncontracts; i++)
+        acc[i] = loop.result[i];
     return rlx_ir_builder_finish(k->b);
 }
 
@@ -104,7 +172,9 @@ static rlx_status contract_all(kernel_cx *k, const group *g, const register_tile
     const bool fixed = rlx_dim_is_const(g->k);
     const rlx_dim whole = fixed ? g->k / s->k * s->k : g->k;
     const int64_t rest = fixed ? g->k - whole : 0;
-    if (whole != 0) {
+    if (s->stages) {
+        RLX_TRY(contract_stages(k, g, p, acc));
+    } else if (whole != 0) {
         rlx_lir_scope loop;
         rlx_lir_begin_for(k->b, k_const(k, 0), k_extent(k, whole), s->k, g->ncontracts, acc, &loop);
         if (k->b->status)
@@ -113,7 +183,7 @@ static rlx_status contract_all(kernel_cx *k, const group *g, const register_tile
             acc[i] = loop.carried[i];
         if (fixed)
             tell_ahead(k, g, p, loop.index[0]);
-        RLX_TRY(contract_step(k, g, p, loop.index[0], s->k, NULL, acc));
+        RLX_TRY(contract_step(k, g, p, loop.index[0], s->k, NULL, NULL, acc));
         rlx_lir_end_for(k->b, &loop, acc);
         for (int i = 0; i < g->ncontracts; i++)
             acc[i] = loop.result[i];
@@ -121,7 +191,7 @@ static rlx_status contract_all(kernel_cx *k, const group *g, const register_tile
     if (rest > 0) {
         const int64_t width = up(rest, by_chunks(g) ? by_chunks(g) : s->lanes);
         rlx_ir_value *limit = width == rest ? NULL : k_const(k, g->k);
-        RLX_TRY(contract_step(k, g, p, k_const(k, whole), width, limit, acc));
+        RLX_TRY(contract_step(k, g, p, k_const(k, whole), width, limit, NULL, acc));
     }
     return rlx_ir_builder_finish(k->b);
 }

@@ -2,7 +2,7 @@
  * sum, for matrix units.
  *
  *   for k by 256 { codes, scales -> dot; sums, minima -> contract over groups }
- *   for k by 128 { codes, scales, sums, minima -> dot_rows }   rows perhaps through a ring (lower_dot_ring.c)
+ *   for k by 128 { codes, scales, sums, minima -> dot_rows }   rows perhaps through a ring (lower_ring.c)
  *
  * A row of weights is one stream of bytes: its codes, scales and minima are loaded by the step. */
 #include "mir/lower/lower_dot.h"
@@ -41,8 +41,8 @@ rlx_status dot_load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, spa
 static rlx_status load_step_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, span s,
                                  rlx_ir_value **out)
 {
-    if (d->ring && dot_ring_has(d->ring, x))
-        return dot_ring_load(k, d, d->ring, x, s.step, out);
+    if (d->ring && ring_has(d->ring, x))
+        return ring_load(k, d->g, d->ring, x, s.step, out);
     return dot_load_rows(k, d, x, s, out);
 }
 
@@ -143,6 +143,30 @@ static void clear_sums(kernel_cx *k, const dots *d, sums *s)
     }
 }
 
+/* ---- a ring of rows: codes, their scales, and perhaps sums ---- */
+
+static rlx_status load_for_ring(kernel_cx *k, const ring *r, int i, rlx_ir_value *step,
+                                rlx_ir_value **out)
+{
+    const dots *d = r->user;
+    const span s = {.step = step, .by = r->of[i].by, .width = d->g->s.k / r->of[i].by};
+    return dot_load_rows(k, d, r->of[i].from, s, out);
+}
+
+static rlx_status begin_ring(kernel_cx *k, const dots *d, ring *r)
+{
+    *r = (ring){.load = load_for_ring, .user = d};
+    for (int i = 0; i < d->g->ncontracts && d->g->s.stages; i++) {
+        const rlx_ir_node *n = d->g->contract[i];
+        const rlx_format f = n->in[3]->type.format;
+        RLX_TRY(ring_add(k, d->g, n->in[0], d->g->s.m, 1, r));
+        RLX_TRY(ring_add(k, d->g, n->in[1], d->g->s.m, RLX_MIR_QUANT, r));
+        if (rlx_format_has_min(f))
+            RLX_TRY(ring_add(k, d->g, n->in[2], d->g->s.m, rlx_format_group(f), r));
+    }
+    return ring_begin(k, d->g, r);
+}
+
 /* Terms less minima, their lanes combined. */
 static rlx_ir_value *total(kernel_cx *k, const dots *d, const sums *s)
 {
@@ -157,7 +181,7 @@ static rlx_ir_value *total(kernel_cx *k, const dots *d, const sums *s)
 rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_ir_value **tiles)
 {
     dots d = {.g = g, .at = at};
-    dot_ring ring;
+    ring rows;
     sums s[MAX_CONTRACTS];
     rlx_ir_value *list[2 * MAX_CONTRACTS];
     int64_t whole = g->k / g->s.k, rest = g->k % g->s.k;
@@ -165,15 +189,15 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
         return k_fail(k, g->contract[0], "one sum per output goes by panels");
     clear_sums(k, &d, s);
     if (whole > 0) {
-        RLX_TRY(dot_ring_begin(k, &d, &ring));
+        RLX_TRY(begin_ring(k, &d, &rows));
         int n = list_sums(&d, s, NULL, list);
         rlx_lir_scope loop;
         rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, whole), 1, n, list, &loop);
         if (k->b->status)
             return rlx_ir_builder_finish(k->b);
         list_sums(&d, s, loop.carried, list);
-        RLX_TRY(dot_ring_step(k, &d, &ring, loop.index[0]));
-        d.ring = &ring;
+        RLX_TRY(ring_step(k, g, &rows, loop.index[0]));
+        d.ring = &rows;
         RLX_TRY(add_steps(k, &d, loop.index[0], g->s.k, false, s));
         list_sums(&d, s, NULL, list);
         rlx_lir_end_for(k->b, &loop, list);

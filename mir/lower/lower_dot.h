@@ -6,21 +6,10 @@
 
 enum { DOT_LANES = 8 };
 
-/* Codes of rows, their scales, and perhaps sums, which lie in team memory by steps (lower_dot_ring.c). */
-enum { DOT_RING_KINDS = 3 };
-typedef struct dot_ring {
-    int n;
-    struct {
-        const rlx_ir_value *from;
-        rlx_ir_value *memory;
-        int64_t by; /* elements of K that have one value */
-    } of[DOT_RING_KINDS];
-} dot_ring;
-
 typedef struct dots {
     const group *g;
     const register_tile *at;
-    const dot_ring *ring; /* where the step's rows are; NULL: they are read from memory */
+    const ring *ring; /* where the step's rows are; NULL: they are read from memory */
 } dots;
 
 /* The elements of a step, or a value for every `by` of them. Those beyond K are zero when `padded`:
@@ -34,12 +23,6 @@ typedef struct span {
 /* Of the tile's rows of x; a part of its rows of weights. */
 rlx_status dot_load_rows(kernel_cx *k, const dots *d, const rlx_ir_value *x, span s,
                          rlx_ir_value **out);
-/* Rows on their way before a loop over the steps; what a step begins with; its rows of x. */
-bool dot_ring_has(const dot_ring *r, const rlx_ir_value *x);
-rlx_status dot_ring_begin(kernel_cx *k, const dots *d, dot_ring *r);
-rlx_status dot_ring_step(kernel_cx *k, const dots *d, const dot_ring *r, rlx_ir_value *step);
-rlx_status dot_ring_load(kernel_cx *k, const dots *d, const dot_ring *r, const rlx_ir_value *x,
-                         rlx_ir_value *step, rlx_ir_value **out);
 rlx_status dot_load_weights(kernel_cx *k, const dots *d, const rlx_ir_value *w, const char *what,
                             span s, rlx_ir_value **out);
 

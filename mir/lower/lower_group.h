@@ -132,6 +132,29 @@ rlx_status group_contract_tiles(kernel_cx *k, const group *g, const register_til
 rlx_status group_store_tiles(kernel_cx *k, const group *g, const register_tile *p,
                              const rlx_ir_node *yield, rlx_ir_value **tiles);
 
+/* Operands that lie in team memory by steps of K: `load` makes the tile of the i-th's step (lower_ring.c). */
+enum { RING_KINDS = 1 + MAX_CONTRACTS };
+typedef struct ring {
+    rlx_status (*load)(kernel_cx *k, const struct ring *r, int i, rlx_ir_value *step,
+                       rlx_ir_value **out);
+    const void *user; /* the load's */
+    int n;
+    struct {
+        const rlx_ir_value *from;
+        rlx_ir_value *memory;
+        int64_t by; /* elements of K that have one value */
+    } of[RING_KINDS];
+} ring;
+/* Rows of x in global memory, a value for every `by` elements of K, unless they are there. */
+rlx_status ring_add(kernel_cx *k, const group *g, const rlx_ir_value *x, int64_t rows, int64_t by,
+                    ring *r);
+bool ring_has(const ring *r, const rlx_ir_value *x);
+/* Rows on their way before a loop over the steps; what a step begins with; its rows of x. */
+rlx_status ring_begin(kernel_cx *k, const group *g, const ring *r);
+rlx_status ring_step(kernel_cx *k, const group *g, const ring *r, rlx_ir_value *step);
+rlx_status ring_load(kernel_cx *k, const group *g, const ring *r, const rlx_ir_value *x,
+                     rlx_ir_value *step, rlx_ir_value **out);
+
 /* The memory of a contraction's second operand, f32 or as the checkpoint has it; NULL: a view. */
 const rlx_ir_value *group_weight_memory(const rlx_ir_node *contract);
 

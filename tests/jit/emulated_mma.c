@@ -167,6 +167,7 @@ static void cp_wait(void *result, const void *const *args)
             copies[i].list[left++] = *c;
             continue;
         }
+        emulated_wgmma_hide();
         memset(c->to, 0, ROW_BYTES);
         memcpy(c->to, c->from, (size_t)c->bytes);
     }
@@ -188,6 +189,7 @@ static const rlx_emulated_instruction instructions[] = {
     {"fence.proxy.async", emulated_fence_proxy},
     {"wgmma.mma_async", emulated_wgmma},
     {"wgmma.wait_group", emulated_wgmma_wait},
+    {"wgmma.mma_async.halves", emulated_wgmma_halves},
 };
 
 const rlx_jit_emulation emulated_gpu = {.instruction = instructions,

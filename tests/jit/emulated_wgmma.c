@@ -5,10 +5,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "runtime/base/format.h"
+#include "tests/jit/emulated.h"
 #include "tests/jit/subject.h"
 
-/* The PTX ISA's words on wgmma.mma_async m64nNk32 of s8: register fragments of A and D, the matrix
- * descriptor, the layout of B that is major in K without a swizzle.
+/* The PTX ISA's words on wgmma.mma_async m64nNk32 of s8, and m64nNk16 of f16 and bf16: register
+ * fragments of A and D, the matrix descriptor, layouts that are major in K: without a swizzle, and
+ * with those of 32, 64 and 128 bytes.
  *
  * Registers of D are not to be read before a wait: until then they hold which multiplication they are
  * of. It multiplies when it begins and again when it is waited for: what it reads of team memory has to
@@ -39,14 +42,29 @@ static uint32_t word_of(const void *arg)
     return v;
 }
 
-/* Element [k, column] of B: core matrices of 8 rows of 16 bytes. */
-static int8_t element(const uint8_t *shared, uint64_t descriptor, int k, int column)
+/* Byte k of a row whose eight begin where the pattern does: bits 4 and up of its address change with bits 7 and up. */
+static uint64_t swizzled(uint64_t start, uint64_t stride, unsigned mode, int k, int row)
+{
+    const uint64_t width = 256 >> mode; /* 1: 128 bytes, 2: 64, 3: 32 */
+    const uint64_t at =
+        start + (uint64_t)(row / 8) * stride + (uint64_t)(row % 8) * width + (uint64_t)k;
+    ck_assert_msg(start % (8 * width) < width && start % width + (uint64_t)k < width,
+                  "a swizzle of %d bytes does not begin there", (int)width);
+    ck_assert_uint_eq(stride, 8 * width);
+    return at ^ (at >> 7 & (width / 16 - 1)) << 4;
+}
+
+/* Byte k of a row of an operand: without a swizzle in core matrices of 8 rows of 16 bytes. */
+static const uint8_t *element(const uint8_t *shared, uint64_t descriptor, int k, int row)
 {
     const uint64_t start = (descriptor & 0x3FFF) << 4, leading = (descriptor >> 16 & 0x3FFF) << 4,
                    stride = (descriptor >> 32 & 0x3FFF) << 4;
-    ck_assert_uint_eq(descriptor >> 49, 0); /* no base offset, no swizzle */
-    return (int8_t)shared[start + (uint64_t)(k / 16) * leading + (uint64_t)(column / 8) * stride +
-                          (uint64_t)(column % 8 * 16 + k % 16)];
+    const unsigned mode = (unsigned)(descriptor >> 62);
+    ck_assert_uint_eq(descriptor >> 49 & 7, 0); /* no base offset */
+    if (mode)
+        return shared + swizzled(start, stride, mode, k, row);
+    return shared + start + (uint64_t)(k / 16) * leading + (uint64_t)(row / 8) * stride +
+           (uint64_t)(row % 8 * 16 + k % 16);
 }
 
 static void multiply(const uint8_t *shared, int thread, multiplication *m)
@@ -55,7 +73,7 @@ static void multiply(const uint8_t *shared, int thread, multiplication *m)
         const int column = i / 4 * 8 + thread % 4 * 2 + (i & 1);
         m->d[i] = 0;
         for (int k = 0; k < K; k++)
-            m->d[i] += m->a[i / 2 % 2][k] * element(shared, m->descriptor, k, column);
+            m->d[i] += m->a[i / 2 % 2][k] * (int8_t)*element(shared, m->descriptor, k, column);
     }
 }
 
@@ -125,6 +143,64 @@ void emulated_wgmma_wait(void *result, const void *const *args)
     }
     if (!flying)
         threads[thread].shown = false;
+}
+
+/* ---- f16 and bf16: all multiplications of an op, and the wait for them ---- */
+
+enum { HALVES_K = 16, HALF = 2 };
+
+static uint64_t descriptor_of(const void *arg)
+{
+    uint64_t v;
+    memcpy(&v, arg, sizeof v);
+    return v;
+}
+
+static void load_row(const uint8_t *shared, rlx_format f, uint64_t descriptor, int row, float *out)
+{
+    for (int k = 0; k < HALVES_K; k++)
+        out[k] = (float)rlx_format_load(f, element(shared, descriptor, k * HALF, row), 0);
+}
+
+/* Threads of a warp come with the same. */
+static void check_same(uint64_t descriptor)
+{
+    uint64_t all[WARP];
+    const int lane = subject_gather(&descriptor, sizeof descriptor, all);
+    for (int i = 0; i < WARP; i++)
+        ck_assert_uint_eq(all[i], all[lane]);
+}
+
+/* args: N, chunks of K, sides, the format; sums of all sides; of each side and chunk the descriptors of A and B. */
+void emulated_wgmma_halves(void *result, const void *const *args)
+{
+    const uint8_t *shared = subject_team_memory();
+    const int thread = subject_invocation(), lane = thread % WARP, warp = thread / WARP % 4;
+    const int n = (int)word_of(args[0]), chunks = (int)word_of(args[1]),
+              sides = (int)word_of(args[2]), of_side = n / 2;
+    const rlx_format f = (rlx_format)word_of(args[3]);
+    const void *const *descriptor = args + 4 + sides * of_side;
+    ck_assert(n % 8 == 0 && n <= MOST_N && (f == RLX_F16 || f == RLX_BF16));
+    check_shown(shared);
+    for (int i = 0; i < sides * of_side; i++)
+        memcpy((float *)result + i, args[4 + i], sizeof(float));
+    for (int c = 0; c < sides * chunks; c++, descriptor += 2) {
+        float *sum = (float *)result + c / chunks * of_side;
+        const uint64_t a = descriptor_of(descriptor[0]), b = descriptor_of(descriptor[1]);
+        check_same(a);
+        check_same(b);
+        for (int i = 0; i < of_side; i++) {
+            float x[HALVES_K], y[HALVES_K];
+            load_row(shared, f, a, 16 * warp + (lane >> 2) + i / 2 % 2 * 8, x);
+            load_row(shared, f, b, i / 4 * 8 + lane % 4 * 2 + (i & 1), y);
+            sum[i] = emulated_add_halves(sum[i], x, y);
+        }
+    }
+}
+
+void emulated_wgmma_hide(void)
+{
+    threads[subject_invocation()].shown = false;
 }
 
 void emulated_fence_proxy(void *result, const void *const *args)

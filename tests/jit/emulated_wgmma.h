@@ -4,6 +4,8 @@
 
 #include "jit/emulation.h"
 
-rlx_emulated_fn emulated_fence_proxy, emulated_wgmma, emulated_wgmma_wait;
+rlx_emulated_fn emulated_fence_proxy, emulated_wgmma, emulated_wgmma_wait, emulated_wgmma_halves;
+/* What the caller copied is there, and not shown to the unit. */
+void emulated_wgmma_hide(void);
 
 #endif

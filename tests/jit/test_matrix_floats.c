@@ -102,14 +102,17 @@ static float *result(const memory *m)
     return (float *)(void *)m->buffer[Y].data;
 }
 
-/* Whose unit is emulated: the first is NVIDIA's. */
-static const char *const units[] = {NULL, "gfx942", "gfx1100", "gfx1200"};
+/* Whose unit is emulated: the first is NVIDIA's mma.sync, then wgmma. */
+enum { HOPPER = 1 };
+static const char *const units[] = {NULL, "sm_90a", "gfx942", "gfx1100", "gfx1200"};
 enum { UNITS = sizeof units / sizeof *units };
 
 static void compile(const subject *s, const shape *of, const char *processor, loaded *out)
 {
-    const rlx_jit_target t =
-        processor ? emulated_amd_target(processor, of->team) : emulated_gpu_target(of->team);
+    const rlx_jit_target t = !processor ? emulated_gpu_target(of->team)
+                             : processor == units[HOPPER]
+                                 ? emulated_hopper_target(of->team)
+                                 : emulated_amd_target(processor, of->team);
     EXPECT_OK(loaded_create(s->module->first, &t, out));
 }
 
@@ -148,6 +151,12 @@ static const shape shapes[] = {
     {"bf16", 16, 32, 16, 27, 33, 17, 64, false},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
+/* 64 columns of a warpgroup, tokens by eights; steps of more and of less than the layout's rows; two warpgroups below and beside each other. */
+static const shape hopper_shapes[SHAPES] = {
+    {"f16", 8, 64, 64, 128, 40, 21, 128, false},    {"bf16", 32, 64, 128, 296, 72, 33, 256, false},
+    {"f16", 64, 64, 64, 75, 64, 35, 128, false},    {"bf16", 24, 64, 32, 96, 33, 25, 128, true},
+    {"bf16", 16, 128, 16, 27, 130, 17, 256, false},
+};
 
 /* How many elements are not the interpreter's. */
 static int compare(const shape *of, const memory *want, const memory *got, bool same)
@@ -168,8 +177,8 @@ static int compare(const shape *of, const memory *want, const memory *got, bool 
 START_TEST(fragments)
 {
     int differ[EMULATED_CUT + 1] = {0};
-    for (int i = 0; i < SHAPES; i += units[_i] ? 2 : 1) {
-        const shape *of = &shapes[i];
+    for (int i = 0; i<SHAPES; i += _i> HOPPER ? 2 : 1) {
+        const shape *of = _i == HOPPER ? &hopper_shapes[i] : &shapes[i];
         subject s;
         memory want, got;
         loaded code = {0};
@@ -194,14 +203,21 @@ END_TEST
 /* However a unit adds up: other tiles, teams, steps and numbers of rows give a row the same bits. */
 START_TEST(cut_in_other_ways)
 {
-    static const shape ways[] = {
+    enum { WAYS = 3 };
+    static const shape of_subgroups[WAYS] = {
         {"bf16", 16, 32, 64, 152, 33, 21, 64, false},
         {"bf16", 64, 64, 32, 152, 33, 37, 128, false},
         {"bf16", 16, 64, 16, 152, 33, 5, 128, true},
     };
+    static const shape of_warpgroups[WAYS] = {
+        {"bf16", 16, 64, 64, 152, 33, 21, 128, false},
+        {"bf16", 64, 128, 32, 152, 33, 37, 256, false},
+        {"bf16", 8, 64, 16, 152, 33, 5, 128, true},
+    };
+    const shape *ways = _i == HOPPER ? of_warpgroups : of_subgroups;
     memory first;
     emulated_mma_rounds = EMULATED_CUT;
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    for (size_t i = 0; i < WAYS; i++) {
         subject s;
         memory m;
         loaded code = {0};
@@ -278,9 +294,14 @@ START_TEST(assembled)
         size_t bytes;
         parse(&s, of);
         EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &t, &ptx, &bytes));
-        snprintf(name, sizeof name, "mma.sync.aligned.m16n8k16.row.col.f32.%s.%s.f32", of->format,
-                 of->format);
-        ck_assert_int_eq(subject_count((char *)ptx, name), of->m / 16 * (of->n / 8) / (TEAM / 32));
+        const bool hopper = strcmp(t.processor, "sm_90a") == 0;
+        snprintf(name, sizeof name,
+                 hopper ? "wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s"
+                        : "mma.sync.aligned.m%dn8k16.row.col.f32.%s.%s.f32",
+                 16, of->format, of->format);
+        ck_assert_int_eq(subject_count((char *)ptx, name),
+                         hopper ? of->k / WIDTH : of->m / 16 * (of->n / 8) / (TEAM / 32));
+        ck_assert_int_eq(subject_count((char *)ptx, "fence.proxy.async"), hopper);
         ck_assert_int_eq(subject_count((char *)ptx, "cp.async.cg"),
                          (of->m + of->n) * of->k * 2 / 16 / TEAM);
         if (have_ptxas())
@@ -304,7 +325,7 @@ START_TEST(assembled_for_amd)
     enum { PROMPTS = sizeof prompts / sizeof *prompts };
     for (int i = 0; i < PROMPTS; i++) {
         const shape *of = &prompts[i];
-        const int unit = 1 + (i + 1) % PROMPTS, waves = unit == 1 ? 2 : 4;
+        const int unit = HOPPER + 1 + (i + 1) % PROMPTS, waves = unit == HOPPER + 1 ? 2 : 4;
         const rlx_jit_target t = {.kind = RLX_JIT_AMDGPU, .processor = units[unit]};
         rlx_text text = {0};
         rlx_code_object o;
@@ -318,7 +339,7 @@ START_TEST(assembled_for_amd)
         ck_assert_int_eq(o.vgpr_spills + o.sgpr_spills + o.scratch_bytes, 0);
         ck_assert_int_le(o.vgprs, 256);
         EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_ASM, &text));
-        snprintf(name, sizeof name, "\tv_%s_f32_16x16x16_%s ", unit == 1 ? "mfma" : "wmma",
+        snprintf(name, sizeof name, "\tv_%s_f32_16x16x16_%s ", unit == HOPPER + 1 ? "mfma" : "wmma",
                  of->format);
         ck_assert_int_eq(subject_count(text.data, name), of->m / 16 * (of->n / 16) / waves);
         ck_assert_int_eq(subject_count(text.data, "accvgpr"), 0);
@@ -337,6 +358,10 @@ START_TEST(refused)
         rlx_jit_kind kind;
         const char *processor, *story;
     } cases[] = {
+        {{"f16", 20, 64, 64, 64, 64, 1, 0, false},
+         RLX_JIT_NVPTX,
+         "sm_90a",
+         "20x64 are no fragments of 8x64 for 1 subgroups"},
         {{"f16", 16, 32, 64, 64, 32, 1, 0, false}, RLX_JIT_NVPTX, "sm_75", none},
         {{"bf16", 16, 32, 64, 64, 32, 1, 0, false}, RLX_JIT_AMDGPU, "gfx90a", none},
         {{"f16", 24, 32, 64, 64, 32, 1, 0, false},

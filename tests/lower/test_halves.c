@@ -1,7 +1,8 @@
 /* tests/lower/test_halves.c: contractions of f16 and bf16 by a GPU's matrix unit, in a prompt's regions: MIR's evaluator, LIR's
- * and, of some, machine code whose mma.sync is emulated give the same bits; PTX of all. */
+ * and, of some, machine code whose mma.sync or wgmma is emulated give the same bits; PTX of all. */
 #include <check.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,14 +11,21 @@
 #include "tests/jit/subject.h"
 #include "tests/lower/engines.h"
 
-static const rlx_jit_target sm_80 = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"};
+static const rlx_jit_target sm_80 = {.kind = RLX_JIT_NVPTX, .processor = "sm_80"},
+                            sm_90a = {.kind = RLX_JIT_NVPTX, .processor = "sm_90a"};
 
 typedef struct lowered {
     engines e;
     rlx_dims *dims;
     rlx_ir_module *mir, *lir;
     int64_t upper[RLX_MAX_SYMBOLS];
+    bool hopper; /* for sm_90a */
 } lowered;
+
+static const rlx_jit_target *target_of(const lowered *l)
+{
+    return l->hopper ? &sm_90a : &sm_80;
+}
 
 static void parse(lowered *l, int64_t rows, int64_t upper)
 {
@@ -32,7 +40,7 @@ static void parse(lowered *l, int64_t rows, int64_t upper)
 static void lower(lowered *l, rlx_mir_precision precision)
 {
     rlx_lir_target target;
-    engines_must(rlx_jit_lir_target(&sm_80, &target), &l->e);
+    engines_must(rlx_jit_lir_target(target_of(l), &target), &l->e);
     engines_must(rlx_mir_choose_precision(l->mir, precision, &target), &l->e);
     engines_must(rlx_mir_optimize(l->mir), &l->e);
     const rlx_mir_lower_options o = {.target = &target, .upper = l->upper};
@@ -47,7 +55,7 @@ static void emit(lowered *l)
         size_t bytes;
         if (!f->is_kernel)
             continue;
-        engines_must(rlx_jit_emit_kernel(f, &sm_80, &text, &bytes), &l->e);
+        engines_must(rlx_jit_emit_kernel(f, target_of(l), &text, &bytes), &l->e);
         free(text);
     }
 }
@@ -56,7 +64,8 @@ static void compare(lowered *l, const rlx_eval_tensor *want, int n, bool code)
 {
     emit(l);
     engines_compare(&l->e, l->lir, want, n, false);
-    l->e.code = emulated_gpu_target(RLX_JIT_DEFAULT_TEAM);
+    l->e.code = l->hopper ? emulated_hopper_target(RLX_JIT_DEFAULT_TEAM)
+                          : emulated_gpu_target(RLX_JIT_DEFAULT_TEAM);
     if (code)
         engines_compare(&l->e, l->lir, want, n, true);
 }
@@ -73,8 +82,9 @@ typedef struct shape {
     const char *format;
     int64_t rows, upper, k;
     int64_t head,
-        heads[3]; /* columns of one, of so many in each weight; 0: there is no such weight */
-    double scale; /* of normalised rows */
+        heads[3];    /* columns of one, of so many in each weight; 0: there is no such weight */
+    double scale;    /* of normalised rows */
+    bool rows_alone; /* not normalised, one result of `head` columns */
 } shape;
 
 /* Weights' products of the same normalised rows; the halves of each head change places. */
@@ -126,12 +136,34 @@ static int weights_of(const shape *s)
     return n;
 }
 
+/* A product of rows with one weight, or the product of two's. */
+static void put_rows(rlx_text *t, const shape *s)
+{
+    const long long k = s->k, n = s->head;
+    const int weights = weights_of(s);
+    rlx_text_putf(t, "mir module @m {\n  func @main(%%x: f32[T,%lld] input \"x\"", k);
+    for (int i = 0; i < weights; i++)
+        rlx_text_putf(t, ", %%w%d: %s[%lld,%lld] weight \"w%d\"", i, s->format, n, k, i);
+    rlx_text_putf(t, ") -> (f32[T,%lld]) {\n", n);
+    for (int i = 0; i < weights; i++)
+        rlx_text_putf(t,
+                      "    %%f%d = cast %%w%d : f32[%lld,%lld]\n"
+                      "    %%c%d = contract %%x, %%f%d {lanes=16} : f32[T,%lld]\n",
+                      i, i, n, k, i, i, n);
+    if (weights > 1)
+        rlx_text_putf(t, "    %%y = map %%c0, %%c1 {fn=mul} : f32[T,%lld]\n", n);
+    rlx_text_putf(t, "    return %%%s\n  }\n}\n", weights > 1 ? "y" : "c0");
+}
+
 /* A region as `precision` has it, lowered, emitted, and compared. */
 static void run(lowered *l, const shape *s, rlx_mir_precision precision, bool code)
 {
     rlx_eval_tensor want[3];
-    const int n = weights_of(s);
-    put_region(&l->e.text, s);
+    const int n = s->rows_alone ? 1 : weights_of(s);
+    if (s->rows_alone)
+        put_rows(&l->e.text, s);
+    else
+        put_region(&l->e.text, s);
     parse(l, s->rows, s->upper);
     engines_make_tensors(&l->e, l->mir);
     lower(l, precision);
@@ -164,9 +196,9 @@ START_TEST(wide_heads_have_room)
         shape of;
         int launches;
     } cases[] = {
-        {{"bf16", 4, 4, 640, 256, {1, 1, 1}, 1}, 1},
-        {{"bf16", 3, 8, 320, 256, {1, 1, 1}, 1}, 4},
-        {{"q8_0", 4, 4, 640, 256, {1, 1, 1}, 1}, 4},
+        {{"bf16", 4, 4, 640, 256, {1, 1, 1}, 1, false}, 1},
+        {{"bf16", 3, 8, 320, 256, {1, 1, 1}, 1, false}, 4},
+        {{"q8_0", 4, 4, 640, 256, {1, 1, 1}, 1, false}, 4},
     };
     lowered l = {0};
     run(&l, &cases[_i].of, RLX_MIR_PREFILL, false);
@@ -183,15 +215,45 @@ START_TEST(few_rows_are_normalised_by_each_team)
         shape of;
         bool once;
     } cases[] = {
-        {{"f16", 1, 1, 48, 24, {3, 1}, 1}, true},    {{"bf16", 3, 8, 75, 24, {1, 2}, 1}, true},
-        {{"f16", 8, 8, 200, 16, {2}, 4}, true},      {{"bf16", 8, 8, 64, 96, {1, 1, 1}, 1}, true},
-        {{"f16", 2, 9, 48, 24, {2}, 1}, false},      {{"f16", 5, 7, 75, 24, {2, 1}, 1e6}, true},
-        {{"bf16", 5, 7, 75, 24, {2, 1}, 1e6}, true}, {{"f16", 5, 9, 75, 24, {2}, 1e6}, false},
+        {{"f16", 1, 1, 48, 24, {3, 1}, 1, false}, true},
+        {{"bf16", 3, 8, 75, 24, {1, 2}, 1, false}, true},
+        {{"f16", 8, 8, 200, 16, {2}, 4, false}, true},
+        {{"bf16", 8, 8, 64, 96, {1, 1, 1}, 1, false}, true},
+        {{"f16", 2, 9, 48, 24, {2}, 1, false}, false},
+        {{"f16", 5, 7, 75, 24, {2, 1}, 1e6, false}, true},
+        {{"bf16", 5, 7, 75, 24, {2, 1}, 1e6, false}, true},
+        {{"f16", 5, 9, 75, 24, {2}, 1e6, false}, false},
     };
     const shape *s = &cases[_i].of;
     lowered l = {.e.seed = (uint64_t)_i};
     run(&l, s, RLX_MIR_PREFILL, _i % 4 == 1);
     ck_assert_int_eq(count(&l, " prologue once") > 0, cases[_i].once);
+    ck_assert_int_ge(count(&l, " = contract_rows "), 1);
+    deinit(&l);
+}
+END_TEST
+
+/* Rows of both operands in stages, by wgmma: heads' sums and tiles that are stored at once; K in whole steps and not, rows that copies
+ * do not take, one step. */
+START_TEST(stages_by_wgmma)
+{
+    static const struct {
+        shape of;
+        int stages; /* 0: none */
+    } cases[] = {
+        {{"bf16", 37, 70, 264, 24, {3}, 1, false}, 2},
+        {{"f16", 21, 90, 128, 72, {1}, 1, true}, 2},
+        {{"bf16", 70, 70, 200, 150, {1}, 1, true}, 2},
+        {{"bf16", 13, 16, 392, 70, {1, 1}, 1, true}, 2},
+        {{"f16", 9, 40, 250, 40, {1}, 1, true}, 0},
+        {{"f16", 9, 40, 32, 40, {1}, 1, true}, 0},
+    };
+    lowered l = {.hopper = true};
+    char stages[16];
+    run(&l, &cases[_i].of, RLX_MIR_PREFILL, true);
+    snprintf(stages, sizeof stages, " stages %d", cases[_i].stages);
+    ck_assert_int_eq(count(&l, stages) > 0, cases[_i].stages > 0);
+    ck_assert_int_eq(count(&l, "async=1") > 0, cases[_i].stages > 0);
     ck_assert_int_ge(count(&l, " = contract_rows "), 1);
     deinit(&l);
 }
@@ -263,6 +325,7 @@ int main(void)
     tcase_add_loop_test(c, wide_heads_have_room, 0, 3);
     tcase_add_loop_test(c, refused, 0, 2);
     tcase_add_loop_test(c, few_rows_are_normalised_by_each_team, 0, 8);
+    tcase_add_loop_test(c, stages_by_wgmma, 0, 6);
     suite_add_tcase(s, c);
-    return run_suite(s, 14);
+    return run_suite(s, 20);
 }
