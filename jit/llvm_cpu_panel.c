@@ -291,15 +291,15 @@ static rlx_status load_raise(void *user, int s, int i, LLVMValueRef *out)
 static rlx_status sum_codes(panel *p, const columns *c, LLVMValueRef *out)
 {
     rlx_emit *e = p->e;
-    const rlx_ir_type *scales = &p->node->in[4]->type;
+    const rlx_ir_type *groups = &p->node->in[4]->type;
     int steps = p->group / TOGETHER;
-    LLVMTypeRef array = LLVMArrayType2(e->i32, (uint64_t)rlx_emit_elems(scales));
+    LLVMTypeRef array = LLVMArrayType2(e->i32, (uint64_t)rlx_emit_elems(groups));
     rlx_emit_loop loop;
     *out = LLVMBuildAlloca(e->entry, array, "less");
     LLVMSetAlignment(*out, 64);
-    rlx_emit_loop_begin(e, number(p, 0), number(p, scales->dim[0]), number(p, 1), &loop);
+    rlx_emit_loop_begin(e, number(p, 0), number(p, groups->dim[0]), number(p, 1), &loop);
     p->code_row = rlx_emit_mul(e->b, loop.index, number(p, steps));
-    LLVMValueRef row = rlx_emit_mul(e->b, loop.index, number(p, scales->dim[1]));
+    LLVMValueRef row = rlx_emit_mul(e->b, loop.index, number(p, groups->dim[1]));
     for (int v = 0; v < c->n; v++) {
         p->at = c->at[v];
         p->lanes = c->lanes[v];
