@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <llvm-c/Analysis.h>
 #include <llvm-c/ErrorHandling.h>
+#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <pthread.h>
@@ -78,14 +79,23 @@ static backend backends[] = {
 };
 #undef INIT
 
+/* What LLVM need not look for. Scalars that would better be masks: kernels have masks where they want them. */
+static void set_options(void)
+{
+    static const char *const options[] = {"rlx", "-disable-x86-domain-reassignment"};
+    LLVMParseCommandLineOptions(sizeof options / sizeof *options, options, NULL);
+}
+
 static void init_target(rlx_jit_kind kind)
 {
-    static bool handling;
+    static bool opened;
     backend *b = &backends[kind];
     pthread_mutex_lock(&init_lock);
-    if (!handling)
+    if (!opened) {
         LLVMInstallFatalErrorHandler(on_fatal_error);
-    handling = true;
+        set_options();
+    }
+    opened = true;
     for (int i = 0; i < 4 && !b->initialised; i++)
         b->init[i]();
     b->initialised = true;
