@@ -231,11 +231,25 @@ void rlx_byte_alphabet_put(rlx_text *out, const char *bytes, size_t n)
     }
 }
 
+/* How many of the bytes stand for themselves. */
+static size_t count_plain(const char *text, size_t n)
+{
+    size_t i = 0;
+    while (i < n && text[i] > 0x20 && text[i] < 0x7f)
+        i++;
+    return i;
+}
+
 bool rlx_byte_alphabet_read(const char *text, size_t n, rlx_text *out)
 {
     size_t before = out->len;
     for (size_t i = 0, len; i < n; i += len) {
         uint32_t c;
+        len = count_plain(text + i, n - i);
+        if (len) {
+            rlx_text_put_bytes(out, text + i, len);
+            continue;
+        }
         len = rlx_utf8_read(text + i, n - i, &c);
         int byte = len ? rlx_byte_alphabet_get(c) : -1;
         if (byte < 0) {
