@@ -106,13 +106,24 @@ static int64_t scales_together(const panel *p, int64_t length)
     return width;
 }
 
+/* Codes that are taken at once: where bits of one are in several places, all of a block, which moves
+ * them by constants and registers; else what fills four registers, or one of the shorter blocks. */
+static int64_t codes_together(const kernel_cx *k, const panel *p, rlx_format f)
+{
+    enum { NIBBLE = 4 };
+    const int64_t block = rlx_format_get(f)->block_elems;
+    if (p->bits && p->bits != NIBBLE && block > QUANT)
+        return block;
+    const int64_t width = TOGETHER * (int64_t)k->options->target->vector_f32;
+    return width < QUANT ? QUANT : width;
+}
+
 static rlx_status expand_blocks(kernel_cx *k, const instance *in, int i, const chunk *c,
                                 const source *from)
 {
     const panel *p = &in->of[i];
-    int64_t width = TOGETHER * (int64_t)k->options->target->vector_f32;
-    if (width < QUANT) /* of the shorter blocks, a whole one */
-        width = QUANT;
+    const rlx_ir_value *w = rlx_mir_contract_weight(in->g->contract[i]);
+    int64_t width = codes_together(k, p, w->type.format);
     while (c->length % width != 0)
         width /= 2;
     RLX_TRY(expand_part(k, in, i, c, from, "codes", 1, width));
