@@ -8,7 +8,7 @@
  *
  * 32 query heads on 8 kv heads. A row is a step of TOKENS tokens at the end of KEYS positions (1:
  * decoding): operations per second beside f32 multiply-adds out of registers, and bytes of keys and
- * values per second beside how fast the same pools are read. Decoding goes from sequence to
+ * values per second beside how fast the same pools are read (ceilings.h). Decoding goes from sequence to
  * sequence, so that caches hold none. Best of several trials; one thread by its own time, more by
  * the clock. */
 #include <pthread.h>
@@ -289,8 +289,6 @@ typedef struct team {
     double best; /* seconds of a step */
 } team;
 
-static _Atomic uint64_t read_sink; /* keeps reading from being removed */
-
 static double now(const step *s)
 {
     struct timespec t;
@@ -317,33 +315,7 @@ static void *run_team(void *arg)
     return NULL;
 }
 
-typedef uint64_t words __attribute__((vector_size(64)));
-
-/* A share of both pools, as one stream. */
-static void *read_team(void *arg)
-{
-    team *m = arg;
-    words sum = {0};
-    m->best = 1e30;
-    for (int i = 0; i < m->trials; i++) {
-        pthread_barrier_wait(m->barrier);
-        const double begin = now(m->s);
-        for (int pool = 0; pool < 2; pool++) {
-            const tensor *t = find(m->s, pool ? "v" : "k");
-            const size_t share = t->bytes / sizeof sum / (size_t)m->s->o->threads;
-            const words *p = (const words *)t->data + share * (size_t)m->index;
-            for (size_t j = 0; j < share; j++)
-                sum += p[j];
-        }
-        pthread_barrier_wait(m->barrier);
-        const double seconds = now(m->s) - begin;
-        m->best = seconds < m->best ? seconds : m->best;
-    }
-    read_sink = sum[0] ^ sum[7];
-    return NULL;
-}
-
-static double seconds_of(step *s, void *(*run)(void *), int trials)
+static double seconds_of(step *s, int trials)
 {
     pthread_barrier_t barrier;
     pthread_t thread[MAX_THREADS];
@@ -352,10 +324,10 @@ static double seconds_of(step *s, void *(*run)(void *), int trials)
     pthread_barrier_init(&barrier, NULL, (unsigned)n);
     for (int i = 0; i < n; i++) {
         member[i] = (team){.s = s, .index = i, .barrier = &barrier, .trials = trials};
-        if (i > 0 && pthread_create(&thread[i], NULL, run, &member[i]))
+        if (i > 0 && pthread_create(&thread[i], NULL, run_team, &member[i]))
             abort();
     }
-    run(&member[0]);
+    run_team(&member[0]);
     for (int i = 1; i < n; i++)
         pthread_join(thread[i], NULL);
     pthread_barrier_destroy(&barrier);
@@ -376,9 +348,9 @@ static double f32_peak(const char *device, int threads)
 
 static void print_step(step *s, const char *device)
 {
-    const double once = seconds_of(s, run_team, 2);
+    const double once = seconds_of(s, 2);
     const int trials = (int)(trial_seconds * 20 / once) + 5;
-    const double seconds = seconds_of(s, run_team, trials < 400 ? trials : 400);
+    const double seconds = seconds_of(s, trials < 400 ? trials : 400);
     const bool dense = s->o->dense, whole = dense && !s->o->causal;
     const double seen =
         (double)s->tokens * (whole ? (double)s->keys : (double)(2 * s->keys - s->tokens + 1) / 2);
@@ -392,8 +364,9 @@ static void print_step(step *s, const char *device)
         return;
     }
     const double bytes = (double)kv_bytes(s, s->keys) / seconds;
-    const double pools = (double)(find(s, "k")->bytes + find(s, "v")->bytes);
-    const double read = pools / seconds_of(s, read_team, 5);
+    const tensor *k = find(s, "k"), *v = find(s, "v");
+    const byte_span pools[] = {{k->data, k->bytes}, {v->data, v->bytes}};
+    const double read = ceiling_read(pools, 2, s->o->threads, 1, 5);
     printf(" %8.1f GB/s    %4.0f%% of %.1f\n", bytes / 1e9, 100 * bytes / read, read / 1e9);
 }
 
