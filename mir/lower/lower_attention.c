@@ -90,29 +90,32 @@ typedef struct key_tile {
 } key_tile;
 
 /* Elements of a page of the pool, [rows, columns] of this kv head that lie in a row, from number
- * `first` on, `count` of them. Loops over a page's keys tell of its values so, bit by bit, and loops
- * over its values of the next page's keys: neither lies as it is read, and no machine guesses it.
- * An element goes by its number, as one of row 0, and a few lines are written out: all of them, with
- * rows and columns, would be half of the kernel's text. */
+ * `first` on, `count` of them. Loops over a page's keys tell of its values so, line by line between
+ * products, and loops over its values of the next page's keys: neither lies as it is read, and no
+ * machine guesses it. Many lines at once would be waited for: a core has so many on their way.
+ * An element goes by its number, as one of row 0. */
 static rlx_status fetch_ahead(attention *a, int pool, rlx_ir_value *page, rlx_ir_value *first,
                               int64_t count)
 {
-    enum { LINE = 64, LINES = 4 };
+    enum { LINE = 64 };
     const rlx_ir_value *v = a->node->in[pool];
     const int64_t line = LINE / rlx_format_get(v->type.format)->block_bytes;
-    rlx_lir_scope loop;
-    rlx_lir_begin_for(a->b, k_const(a->k, 0), k_const(a->k, count), LINES * line, 0, NULL, &loop);
-    if (a->b->status)
-        return rlx_ir_builder_finish(a->b);
-    rlx_ir_value *at = rlx_lir_build_map2(a->b, RLX_FN_ADD, first, loop.index[0]);
-    for (int64_t i = 0; i < LINES && i * line < count; i++) {
-        rlx_ir_value *index[4] = {
-            page, a->g, k_const(a->k, 0),
-            rlx_lir_build_map2(a->b, RLX_FN_ADD, at, k_const(a->k, i * line))};
+    for (int64_t i = 0; i < count; i += line) {
+        rlx_ir_value *at = rlx_lir_build_map2(a->b, RLX_FN_ADD, first, k_const(a->k, i));
+        rlx_ir_value *index[4] = {page, a->g, k_const(a->k, 0), at};
         rlx_lir_build_prefetch(a->b, bound(v)->lir, index);
     }
-    rlx_lir_end_for(a->b, &loop, NULL);
     return rlx_ir_builder_finish(a->b);
+}
+
+/* The same of the pool's scales, if it has any, for so many of its elements. */
+static rlx_status fetch_scales_ahead(attention *a, int scales, rlx_ir_value *page,
+                                     rlx_ir_value *first, int64_t count)
+{
+    if (scales < 0)
+        return RLX_OK;
+    first = rlx_lir_build_map2(a->b, RLX_FN_DIV, first, k_const(a->k, RLX_KV_GROUP));
+    return fetch_ahead(a, scales, page, first, count / RLX_KV_GROUP);
 }
 
 /* s[r, j] += q[r, d] * k[d, j0 + j] at one d. */
@@ -160,22 +163,31 @@ static int64_t steps_of(int64_t count)
     return count % STEPS == 0 ? STEPS : 1;
 }
 
+/* Number of the value that is told of at element d of the tile's keys. */
+static rlx_ir_value *value_ahead(attention *a, const key_tile *t, rlx_ir_value *d)
+{
+    return rlx_lir_build_map2(a->b, RLX_FN_ADD,
+                              rlx_lir_build_map2(a->b, RLX_FN_MUL, t->j0, k_const(a->k, a->d)),
+                              rlx_lir_build_map2(a->b, RLX_FN_MUL, d, k_const(a->k, a->s.keys)));
+}
+
 /* The same for d = from .. from + count-1. */
 static rlx_status score_chain(attention *a, const key_tile *t, rlx_ir_value *from, int64_t count,
                               rlx_ir_value **s)
 {
-    if (is_product(a, KEYS))
-        return score_product(a, t, from, count, s);
     const int64_t steps = steps_of(count);
+    const bool product = is_product(a, KEYS);
     rlx_lir_scope loop;
     rlx_ir_value *to = rlx_lir_build_map2(a->b, RLX_FN_ADD, from, k_const(a->k, count));
     rlx_lir_begin_for(a->b, from, to, steps, 1, s, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
-    rlx_ir_value *next = loop.carried[0];
-    for (int64_t i = 0; i < steps; i++)
-        RLX_TRY(score_step(
-            a, t, rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.index[0], k_const(a->k, i)), &next));
+    rlx_ir_value *d = loop.index[0], *next = loop.carried[0];
+    RLX_TRY(fetch_ahead(a, VALUES, t->page, value_ahead(a, t, d), steps * a->s.keys));
+    if (product)
+        RLX_TRY(score_product(a, t, d, steps, &next));
+    for (int64_t i = 0; i < steps && !product; i++)
+        RLX_TRY(score_step(a, t, rlx_lir_build_map2(a->b, RLX_FN_ADD, d, k_const(a->k, i)), &next));
     rlx_lir_end_for(a->b, &loop, &next);
     *s = loop.result[0];
     return rlx_ir_builder_finish(a->b);
@@ -188,12 +200,11 @@ static rlx_status score_groups(attention *a, key_tile *t, rlx_ir_value **s)
     rlx_lir_begin_for(a->b, k_const(a->k, 0), k_const(a->k, a->d / RLX_KV_GROUP), 1, 1, s, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
-    rlx_ir_value *size = k_const(a->k, RLX_KV_GROUP), *next = loop.carried[0];
-    rlx_ir_value *from = rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.index[0], size);
-    rlx_ir_value *share = rlx_lir_build_map2(
-        a->b, RLX_FN_ADD, rlx_lir_build_map2(a->b, RLX_FN_MUL, t->j0, k_const(a->k, a->d)),
-        rlx_lir_build_map2(a->b, RLX_FN_MUL, from, k_const(a->k, a->s.keys)));
-    RLX_TRY(fetch_ahead(a, VALUES, t->page, share, RLX_KV_GROUP * (int64_t)a->s.keys));
+    rlx_ir_value *next = loop.carried[0];
+    rlx_ir_value *from =
+        rlx_lir_build_map2(a->b, RLX_FN_MUL, loop.index[0], k_const(a->k, RLX_KV_GROUP));
+    RLX_TRY(fetch_scales_ahead(a, a->value_scales, t->page, value_ahead(a, t, from),
+                               RLX_KV_GROUP * (int64_t)a->s.keys));
     if (a->key_scales >= 0) {
         coord c[4] = {coord_of(t->page, 0, -1), coord_of(a->g, 0, -1),
                       coord_of(loop.index[0], a->d / RLX_KV_GROUP, -1),
@@ -367,6 +378,14 @@ static rlx_status value_product(attention *a, rlx_ir_value *page, rlx_ir_value *
     return rlx_ir_builder_finish(a->b);
 }
 
+/* Number of the next page's key that is told of at position j of elements d0... */
+static rlx_ir_value *key_ahead(attention *a, rlx_ir_value *j, rlx_ir_value *d0)
+{
+    return rlx_lir_build_map2(a->b, RLX_FN_ADD,
+                              rlx_lir_build_map2(a->b, RLX_FN_MUL, d0, k_const(a->k, a->positions)),
+                              rlx_lir_build_map2(a->b, RLX_FN_MUL, j, k_const(a->k, a->s.width)));
+}
+
 /* The same for j = from .. to-1, so many of them in one round. */
 static rlx_status value_rounds(attention *a, rlx_ir_value *page, const span *of, int64_t together,
                                rlx_ir_value *d0, rlx_ir_value **pv)
@@ -376,13 +395,14 @@ static rlx_status value_rounds(attention *a, rlx_ir_value *page, const span *of,
     rlx_lir_begin_for(a->b, of->first, of->live, together, 1, pv, &loop);
     if (a->b->status)
         return rlx_ir_builder_finish(a->b);
-    rlx_ir_value *next = loop.carried[0];
+    rlx_ir_value *j = loop.index[0], *next = loop.carried[0];
+    if (together > 1)
+        RLX_TRY(fetch_ahead(a, KEYS, a->next_page, key_ahead(a, j, d0), together * a->s.width));
     if (product)
-        RLX_TRY(value_product(a, page, loop.index[0], together, d0, &next));
+        RLX_TRY(value_product(a, page, j, together, d0, &next));
     for (int64_t i = 0; i < together && !product; i++)
-        RLX_TRY(value_step(a, page,
-                           rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.index[0], k_const(a->k, i)),
-                           d0, &next));
+        RLX_TRY(value_step(a, page, rlx_lir_build_map2(a->b, RLX_FN_ADD, j, k_const(a->k, i)), d0,
+                           &next));
     rlx_lir_end_for(a->b, &loop, &next);
     *pv = loop.result[0];
     return rlx_ir_builder_finish(a->b);
@@ -392,8 +412,8 @@ static rlx_status value_rounds(attention *a, rlx_ir_value *page, const span *of,
 static rlx_status value_chain(attention *a, rlx_ir_value *page, const span *of, rlx_ir_value *d0,
                               rlx_ir_value **pv)
 {
-    enum { PRODUCT = 8 };
-    const int64_t together = is_product(a, VALUES) ? PRODUCT : steps_of(PRODUCT);
+    enum { TOGETHER = 4 };
+    const int64_t together = TOGETHER;
     rlx_ir_value *size = k_const(a->k, together);
     rlx_ir_value *count = rlx_lir_build_map2(a->b, RLX_FN_SUB, of->live, of->first);
     rlx_ir_value *rounds = rlx_lir_build_map2(a->b, RLX_FN_DIV, count, size);
@@ -415,10 +435,8 @@ static rlx_status value_tile(attention *a, rlx_ir_value *page, const span *seen,
         return rlx_ir_builder_finish(a->b);
     rlx_ir_value *end = rlx_lir_build_map2(a->b, RLX_FN_ADD, loop.index[0], k_const(a->k, SOME));
     const span some = {loop.index[0], rlx_lir_build_map2(a->b, RLX_FN_MIN, end, seen->live)};
-    rlx_ir_value *share = rlx_lir_build_map2(
-        a->b, RLX_FN_ADD, rlx_lir_build_map2(a->b, RLX_FN_MUL, d0, k_const(a->k, a->positions)),
-        rlx_lir_build_map2(a->b, RLX_FN_MUL, some.first, k_const(a->k, a->s.width)));
-    RLX_TRY(fetch_ahead(a, KEYS, a->next_page, share, SOME * (int64_t)a->s.width));
+    RLX_TRY(fetch_scales_ahead(a, a->key_scales, a->next_page, key_ahead(a, some.first, d0),
+                               SOME * (int64_t)a->s.width));
     rlx_ir_value *next = loop.carried[0];
     RLX_TRY(value_chain(a, page, &some, d0, &next));
     rlx_lir_end_for(a->b, &loop, &next);
