@@ -28,23 +28,25 @@ static rlx_ir_value *expand_rsqrt(rlx_ir_builder *b, rlx_ir_value *x)
 static rlx_ir_value *expand_exp_f32(rlx_ir_builder *b, rlx_ir_value *x)
 {
     static const float coefficient[RLX_EXP_DEGREE + 1] = RLX_EXP_COEFFICIENTS;
-    rlx_ir_value *lo = scalar(b, RLX_EXP_LO);
-    rlx_ir_value *c = rlx_lir_build_map2(b, RLX_FN_MAX, x, lo);
-    c = rlx_lir_build_map2(b, RLX_FN_MIN, c, scalar(b, RLX_EXP_HI));
-    rlx_ir_value *n = rlx_lir_build_map2(b, RLX_FN_MUL, c, scalar(b, RLX_EXP_LOG2E));
-    n = rlx_lir_build_map1(b, RLX_FN_ROUND, n);
+    rlx_ir_value *lo = scalar(b, RLX_EXP_LO), *whole = scalar(b, RLX_EXP_WHOLE);
+    rlx_ir_value *c = rlx_lir_build_map2(b, RLX_FN_MIN, x, scalar(b, RLX_EXP_HI));
+    rlx_ir_value *t = rlx_lir_build_map2(b, RLX_FN_MUL, c, scalar(b, RLX_EXP_LOG2E));
+    t = rlx_lir_build_map2(b, RLX_FN_ADD, t, whole);
+    rlx_ir_value *n = rlx_lir_build_map2(b, RLX_FN_SUB, t, whole);
     rlx_ir_value *r = rlx_lir_build_map3(b, RLX_FN_FMA, n, scalar(b, -RLX_EXP_LN2_HI), c);
     r = rlx_lir_build_map3(b, RLX_FN_FMA, n, scalar(b, -RLX_EXP_LN2_LO), r);
     rlx_ir_value *p = scalar(b, coefficient[RLX_EXP_DEGREE]);
     for (int i = RLX_EXP_DEGREE - 1; i >= 0; i--)
         p = rlx_lir_build_map3(b, RLX_FN_FMA, p, r, scalar(b, coefficient[i]));
-    rlx_ir_value *bits = rlx_lir_build_cast(b, n, RLX_I32);
+    rlx_ir_value *bits = rlx_lir_build_bitcast(b, t, RLX_I32);
     bits = rlx_lir_build_map2(b, RLX_FN_SHL, bits, scalar_i32(b, 23));
     bits = rlx_lir_build_map2(b, RLX_FN_ADD, rlx_lir_build_bitcast(b, p, RLX_I32), bits);
-    rlx_ir_value *y = rlx_lir_build_bitcast(b, bits, RLX_F32);
     rlx_ir_value *within = rlx_lir_build_map2(b, RLX_FN_LE, lo, x);
     rlx_ir_value *other = rlx_lir_build_map2(b, RLX_FN_MAX, scalar(b, 0), x); /* 0, or a NaN */
-    return rlx_lir_build_map3(b, RLX_FN_SELECT, within, y, other);
+    /* as integers: AVX-512 adds and selects in one */
+    other = rlx_lir_build_bitcast(b, other, RLX_I32);
+    bits = rlx_lir_build_map3(b, RLX_FN_SELECT, within, bits, other);
+    return rlx_lir_build_bitcast(b, bits, RLX_F32);
 }
 
 static rlx_ir_value *expand_exp(rlx_ir_builder *b, rlx_ir_value *x)

@@ -42,17 +42,17 @@ rlx_status rlx_map_fn_parse(const char *name, size_t len, rlx_map_fn *out)
 float rlx_exp_f32(float x)
 {
     static const float coefficient[RLX_EXP_DEGREE + 1] = RLX_EXP_COEFFICIENTS;
-    float c = x > RLX_EXP_LO ? x : RLX_EXP_LO;
-    c = c < RLX_EXP_HI ? c : RLX_EXP_HI;
-    float n = rintf(c * RLX_EXP_LOG2E);
+    const float c = x < RLX_EXP_HI ? x : RLX_EXP_HI;
+    const float t = c * RLX_EXP_LOG2E + RLX_EXP_WHOLE, n = t - RLX_EXP_WHOLE;
     float r = fmaf(n, -RLX_EXP_LN2_HI, c);
     r = fmaf(n, -RLX_EXP_LN2_LO, r);
     float p = coefficient[RLX_EXP_DEGREE];
     for (int i = RLX_EXP_DEGREE - 1; i >= 0; i--)
         p = fmaf(p, r, coefficient[i]);
-    uint32_t bits;
+    uint32_t bits, power;
     memcpy(&bits, &p, sizeof(bits));
-    bits += (uint32_t)(int32_t)n << 23;
+    memcpy(&power, &t, sizeof(power));
+    bits += power << 23;
     float y;
     memcpy(&y, &bits, sizeof(y));
     return RLX_EXP_LO <= x ? y : 0 > x ? 0 : x;
