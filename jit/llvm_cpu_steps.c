@@ -7,8 +7,8 @@
  * A step waits for the one before. LLVM's scheduler, short of registers, finishes one vector's steps
  * before it begins the next one's, and keeps constants in registers and sums on the stack: then a
  * machine looks for what it might do meanwhile in a queue that is full of what waits. So every step
- * of four registers is tied together where there are 16 of them: the next step of one is behind this
- * step of all. No instruction is made. */
+ * of four registers is tied together: the next step of one is behind this step of all. No
+ * instruction is made. */
 
 enum { TOGETHER = 4 };
 
@@ -26,14 +26,16 @@ static void does_nothing(const rlx_emit *e, LLVMValueRef call)
 /* x[0] .. x[n-1], f32 of a register each, all of them behind the last. */
 static void tie(rlx_emit *e, LLVMValueRef *x, int n)
 {
-    static const char *const same[TOGETHER + 1] = {
-        [2] = "=x,=x,0,1", [3] = "=x,=x,=x,0,1,2", [4] = "=x,=x,=x,=x,0,1,2,3"};
+    static const char *const same[2][TOGETHER + 1] = {
+        {[2] = "=x,=x,0,1", [3] = "=x,=x,=x,0,1,2", [4] = "=x,=x,=x,=x,0,1,2,3"},
+        {[2] = "=v,=v,0,1", [3] = "=v,=v,=v,0,1,2", [4] = "=v,=v,=v,=v,0,1,2,3"}};
+    const char *registers = same[e->target->avx512 ? 1 : 0][n]; /* v: any of 32 */
     LLVMTypeRef type[TOGETHER];
     for (int i = 0; i < n; i++)
         type[i] = LLVMTypeOf(x[i]);
     LLVMTypeRef all = LLVMStructTypeInContext(e->cx, type, (unsigned)n, false);
     LLVMTypeRef fn = LLVMFunctionType(all, type, (unsigned)n, false);
-    LLVMValueRef none = LLVMGetInlineAsm(fn, "", 0, same[n], strlen(same[n]), false, false,
+    LLVMValueRef none = LLVMGetInlineAsm(fn, "", 0, registers, strlen(registers), false, false,
                                          LLVMInlineAsmDialectATT, false);
     LLVMValueRef tied = LLVMBuildCall2(e->b, fn, none, x, (unsigned)n, "");
     does_nothing(e, tied);
@@ -56,7 +58,7 @@ rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile
     const int lanes = rlx_emit_register_lanes(e);
     const int64_t row = type->rank ? type->dim[type->rank - 1] : 1;
     const int each = (int)(row / lanes), count = each * out->n;
-    if (e->target->kind != RLX_JIT_CPU || e->target->avx512 || row % lanes != 0 || count < 2)
+    if (e->target->kind != RLX_JIT_CPU || row % lanes != 0 || count < 2)
         return RLX_OK;
     LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, count);
     if (!x)
