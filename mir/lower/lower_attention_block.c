@@ -295,17 +295,21 @@ static rlx_status page_scores(block *x)
 
 /* ---- weights ---- */
 
-/* Of positions j.. of the page, which row r sees. */
-static rlx_ir_value *seen_mask(block *x, rlx_ir_value *r, rlx_ir_value *j)
+/* Of positions j.. of the page, which of so many rows from r on sees which. */
+static rlx_ir_value *seen_mask(block *x, rlx_ir_value *r, rlx_ir_value *j, const int64_t *dims)
 {
-    const int64_t lanes = LANES;
-    rlx_ir_value *position = rlx_lir_build_iota(x->b, RLX_I32, 1, &lanes);
+    static const int64_t over_rows = 0;
+    rlx_ir_value *position = rlx_lir_build_iota(x->b, RLX_I32, 2, dims);
     rlx_ir_value *first = rlx_lir_build_cast(x->b, plus(x, x->page_at, j), RLX_I32);
+    rlx_ir_value *to = load_1(x, x->to, r, dims[0]);
     position = plus(x, position, first);
-    rlx_ir_value *below = map2(x, RLX_FN_LT, position, load_1(x, x->to, r, 0));
+    to = rlx_lir_build_broadcast(x->b, to, 2, dims, &over_rows);
+    rlx_ir_value *below = map2(x, RLX_FN_LT, position, to);
     if (!x->a->lowest)
         return below;
-    return map2(x, RLX_FN_AND, below, map2(x, RLX_FN_LE, load_1(x, x->from, r, 0), position));
+    rlx_ir_value *from = load_1(x, x->from, r, dims[0]);
+    from = rlx_lir_build_broadcast(x->b, from, 2, dims, &over_rows);
+    return map2(x, RLX_FN_AND, below, map2(x, RLX_FN_LE, from, position));
 }
 
 /* Columns of a row tile, whole LANES: some row sees from .. to-1, all rows all_from .. all_to-1. */
@@ -323,22 +327,23 @@ static columns columns_of(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_
     return c;
 }
 
-/* The maximum of row r's scores in columns from .. to-1 and of *max; `hide`: -inf becomes of those
- * that it does not see. */
+/* The maxima of some rows' scores, from r on, in columns from .. to-1 and of *max; `hide`: -inf
+ * becomes of those that a row does not see. Rows go side by side, so that none is waited for. */
 static rlx_status fold_max(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir_value *to,
                            bool hide, rlx_ir_value **max)
 {
-    const int64_t lanes = LANES;
+    const int64_t *dims = (*max)->type.dim;
     rlx_lir_scope loop;
     rlx_lir_begin_for(x->b, from, to, LANES, 1, max, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *j = loop.index[0], *s = load_row(x, x->scores, in_part(x, r), j, LANES);
+    rlx_ir_value *j = loop.index[0];
+    rlx_ir_value *s = load_2(x, x->scores, in_part(x, r), j, dims[0], dims[1]);
     if (hide) {
-        s = choose(x, seen_mask(x, r, j), s,
-                   rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY));
+        s = choose(x, seen_mask(x, r, j, dims), s,
+                   rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY));
         rlx_lir_build_barrier(x->b);
-        store_row(x, x->scores, in_part(x, r), j, s);
+        store_2(x, x->scores, in_part(x, r), j, s);
     }
     rlx_ir_value *next = map2(x, RLX_FN_MAX, loop.carried[0], s);
     rlx_lir_end_for(x->b, &loop, &next);
@@ -346,11 +351,11 @@ static rlx_status fold_max(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir
     return rlx_ir_builder_finish(x->b);
 }
 
-/* The row's scores, -inf where it sees nothing, and their maximum. */
+/* The rows' scores, -inf where they see nothing, and their maxima. */
 static rlx_status row_max(block *x, rlx_ir_value *r, const columns *c)
 {
-    const int64_t lanes = LANES;
-    rlx_ir_value *max = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY);
+    const int64_t dims[2] = {attention_exp_rows(x), LANES};
+    rlx_ir_value *max = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY);
     if (x->a->lowest)
         RLX_TRY(fold_max(x, r, c->from, c->all_from, true, &max));
     RLX_TRY(fold_max(x, r, c->all_from, c->all_to, false, &max));
@@ -454,7 +459,8 @@ static rlx_status page_weights(block *x)
     rlx_ir_value *from = NULL, *to = NULL;
     RLX_TRY(begin_tiles(x, &tile, &sees, &from, &to));
     const columns c = columns_of(x, tile.index[0], from, to);
-    RLX_TRY(begin_loop(x, tile.index[0], plus(x, tile.index[0], at(x, x->m)), 1, &row));
+    RLX_TRY(begin_loop(x, tile.index[0], plus(x, tile.index[0], at(x, x->m)), attention_exp_rows(x),
+                       &row));
     RLX_TRY(row_max(x, row.index[0], &c));
     rlx_lir_end_for(x->b, &row, NULL);
     RLX_TRY(tile_exp(x, tile.index[0], c.from, c.to));

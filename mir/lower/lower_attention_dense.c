@@ -279,18 +279,18 @@ static rlx_status part_scores(dense *g)
 
 /* ---- weights ---- */
 
-/* The largest score of row r, of the tile. */
+/* The largest scores of some of the tile's rows, from r on: side by side, so that none is waited for. */
 static rlx_status row_max(dense *g, const row_tile *t, rlx_ir_value *r)
 {
     block *x = &g->x;
-    const int64_t lanes = LANES;
-    rlx_ir_value *lowest = rlx_lir_build_fill(x->b, RLX_F32, 1, &lanes, -INFINITY);
+    const int64_t dims[2] = {attention_exp_rows(x), LANES};
+    rlx_ir_value *lowest = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY);
     rlx_lir_scope loop;
     rlx_lir_begin_for(x->b, t->from, t->to, LANES, 1, &lowest, &loop);
     if (x->b->status)
         return rlx_ir_builder_finish(x->b);
-    rlx_ir_value *next = map2(x, RLX_FN_MAX, loop.carried[0],
-                              load_row(x, x->scores, in_part(x, r), loop.index[0], LANES));
+    rlx_ir_value *s = load_2(x, x->scores, in_part(x, r), loop.index[0], dims[0], dims[1]);
+    rlx_ir_value *next = map2(x, RLX_FN_MAX, loop.carried[0], s);
     rlx_lir_end_for(x->b, &loop, &next);
     store_1(x, x->page_max, r, rlx_lir_build_reduce(x->b, RLX_FN_MAX, loop.result[0]));
     return rlx_ir_builder_finish(x->b);
@@ -300,7 +300,7 @@ static rlx_status tile_max(dense *g, const row_tile *t)
 {
     block *x = &g->x;
     rlx_lir_scope row;
-    RLX_TRY(begin_loop(x, t->r, plus(x, t->r, at(x, x->m)), 1, &row));
+    RLX_TRY(begin_loop(x, t->r, plus(x, t->r, at(x, x->m)), attention_exp_rows(x), &row));
     RLX_TRY(row_max(g, t, row.index[0]));
     rlx_lir_end_for(x->b, &row, NULL);
     rlx_lir_build_barrier(x->b);
