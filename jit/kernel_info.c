@@ -45,8 +45,8 @@ rlx_status rlx_jit_grid_extents(const rlx_ir_func *kernel, rlx_dim out[RLX_PROGR
     return RLX_OK;
 }
 
-/* Of a panel's K, in a loop: steps that are written out. */
-enum { PANEL_STEPS = 8 };
+/* Of a panel's K, in a loop: steps that are written out. What loads at most: panels are read where they are multiplied. */
+enum { PANEL_STEPS = 8, MOST_OF_LOAD = 64 };
 
 static int64_t vectors(const rlx_ir_type *t)
 {
@@ -61,6 +61,8 @@ static int64_t block_cost(const rlx_ir_block *block)
         if (n->op == RLX_LIR_STORE)
             t = &n->in[1]->type;
         int64_t c = t ? vectors(t) : 1;
+        if (n->op == RLX_LIR_LOAD && c > MOST_OF_LOAD)
+            c = MOST_OF_LOAD;
         if (n->op == RLX_LIR_CONTRACT)
             c *= n->in[1]->type.dim[1] / t->dim[2];
         if (n->op == RLX_LIR_DOT)
