@@ -431,7 +431,7 @@ static void ask_for_result(kernel_cx *k, const instance *in, const leaf *l, cons
     enum { ROWS = 4 };
     const int row = in->g->nlead;
     rlx_ir_value *index[RLX_MAX_RANK];
-    if (!in->g->s.blocks || l->page || l->nsteps > 0)
+    if (l->page || l->nsteps > 0)
         return;
     for (int i = 0; i < l->buffer->type.rank; i++)
         index[i] = k_index(k, &c[i]);
