@@ -315,6 +315,53 @@ START_TEST(panels)
 }
 END_TEST
 
+/* As contractions are lowered: panels in team memory that rows go by, which stay as they are, or not. */
+static void put_kept(rlx_text *t, int number, const char *change)
+{
+    rlx_text_putf(
+        t,
+        "  kernel @kept%d(%%act: global i8[TOKENS,64], %%as: global f32[TOKENS,2], %%code8: "
+        "global i8[32,96], %%bs: global f32[8,24], %%y: global f32[TOKENS,48]) {\n"
+        "    %%panel = alloc : team i8[2,16,96]\n    %%one = const {ivalue=1} : i64\n"
+        "    %%nt = extent {extent=ceildiv(TOKENS,4)} : i64\n"
+        "    %%nl = extent {extent=TOKENS} : i64\n"
+        "    grid %%one (%%g: i64) {\n      %%z = const {ivalue=0} : i64\n"
+        "      %%two = const {ivalue=2} : i64\n      %%m = const {ivalue=4} : i64\n"
+        "      %%c = const {ivalue=16} : i64\n      %%n = const {ivalue=24} : i64\n"
+        "      %%p = load %%code8, %%z, %%z {axes=[0,1]} : i8<16x96>\n"
+        "      %%q = load %%code8, %%c, %%z {axes=[0,1]} : i8<16x96>\n"
+        "      store %%panel, %%p, %%z, %%z, %%z {axes=[1,2]}\n"
+        "      store %%panel, %%q, %%one, %%z, %%z {axes=[1,2]}\n      barrier\n"
+        "      for %%z, %%two {step=1} (%%j: i64) {\n"
+        "        for %%z, %%nt {step=1} (%%i: i64) {\n"
+        "          %%r = map %%i, %%m {fn=mul} : i64\n"
+        "          %%h = map %%j, %%m {fn=mul} : i64\n"
+        "          %%k = map %%j, %%n {fn=mul} : i64\n"
+        "          %%s = const {value=1} : f32<4x24>\n"
+        "          %%a = load %%act, %%r, %%z, %%nl {axes=[0,1], limits=[0]} : i8<4x64>\n"
+        "          %%sa = load %%as, %%r, %%z, %%nl {axes=[0,1], limits=[0]} : f32<4x2>\n"
+        "          %%b = load %%panel, %%j, %%z, %%z {axes=[1,2]} : i8<16x96>\n"
+        "          %%sb = load %%bs, %%h, %%z {axes=[0,1]} : f32<4x24>\n"
+        "          %%d = dot_panel %%s, %%a, %%sa, %%b, %%sb : f32<4x24>\n"
+        "          store %%y, %%d, %%r, %%k, %%nl {axes=[0,1], limits=[0]}\n%s"
+        "          yield\n        }\n        yield\n      }\n      yield\n    }\n"
+        "    return\n  }\n",
+        number, change);
+}
+
+START_TEST(kept_panels)
+{
+    rlx_text t = {0};
+    rlx_text_put(&t, "lir module @dot {\n");
+    for (int i = 0; i < OTHERS; i++) /* every other round of which is emulated */
+        put_kept(&t, i, "");
+    put_kept(&t, OTHERS,
+             "          barrier\n          store %panel, %q, %j, %z, %z {axes=[1,2]}\n"
+             "          barrier\n");
+    check_text(&t, "TOKENS=13", 12);
+}
+END_TEST
+
 START_TEST(dots)
 {
     static const shape whole[] = {
@@ -578,6 +625,8 @@ START_TEST(instructions)
         }
     }
     expect_asm(&four, true, "x86-64-v3", "vpbroadcastd\t", "vpinsr");
+    expect_asm(&eight, true, "x86-64-v4+avx512vnni", "vpdpbusd", "vpabsb");
+    expect_asm(&eight, true, "x86-64-v3+avxvnni", "vpdpbusd", "vpsignb");
 }
 END_TEST
 
@@ -731,6 +780,7 @@ int main(void)
 {
     Suite *s = suite_create("jit dot");
     SUITE_TEST(s, "panels", panels);
+    SUITE_TEST(s, "kept panels", kept_panels);
     SUITE_TEST(s, "dots", dots);
     SUITE_TEST(s, "turned dots", turned_dots);
     SUITE_TEST(s, "outers", outers);
@@ -744,5 +794,5 @@ int main(void)
     SUITE_TEST(s, "bf16 tile instructions", bf16_tile_instructions);
     SUITE_TEST(s, "byte tile instructions", byte_tile_instructions);
     SUITE_TEST(s, "teams_refuse", teams_refuse);
-    return suite_run(s, 12);
+    return suite_run(s, 13);
 }
