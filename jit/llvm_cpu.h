@@ -32,6 +32,10 @@ bool rlx_emit_has_field_scales(const rlx_block_layout *l);
 /* i8<16>, before a bias is taken off. */
 LLVMValueRef rlx_emit_field_codes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
                                   LLVMValueRef first);
+/* Whether 32 codes can be made at once, too, of an index that is a multiple of `divisor`. */
+bool rlx_emit_has_32_codes(const rlx_block_layout *l, int64_t divisor);
+LLVMValueRef rlx_emit_32_codes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                               LLVMValueRef first);
 /* What they are multiplied by, f32; *add: what is added then, or NULL. */
 LLVMValueRef rlx_emit_field_scale(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
                                   LLVMValueRef first, LLVMValueRef *add);

@@ -405,57 +405,13 @@ static LLVMValueRef load_mins(rlx_emit *e, const blocks *b, const group *g)
     return LLVMBuildFNeg(e->b, load_halves(e, b, g, l->m, b->piece), "");
 }
 
-/* 16 in byte i where bit i of the word is set. */
-static LLVMValueRef spread_word(rlx_emit *e, LLVMValueRef word)
-{
-    LLVMTypeRef type = rlx_emit_vector(e->i8, 32);
-    LLVMValueRef of[32], bit[32];
-    for (int i = 0; i < 32; i++) {
-        of[i] = rlx_emit_int(e->i32, i / 16 * 16 + i / 8);
-        bit[i] = rlx_emit_int(e->i8, 1 << i % 8);
-    }
-    word = LLVMBuildBitCast(e->b, rlx_emit_splat(e, word, rlx_emit_vector(e->i32, 8)), type, "");
-    LLVMValueRef all =
-        LLVMBuildShuffleVector(e->b, word, LLVMGetPoison(type), LLVMConstVector(of, 32), "");
-    LLVMValueRef bits = LLVMConstVector(bit, 32);
-    LLVMValueRef set = LLVMBuildICmp(e->b, LLVMIntEQ, LLVMBuildAnd(e->b, all, bits, ""), bits, "");
-    LLVMValueRef sixteen = rlx_emit_splat(e, rlx_emit_int(e->i8, 16), type);
-    return LLVMBuildSelect(e->b, set, sixteen, LLVMConstNull(type), "");
-}
-
-/* Whether codes are made by 32: nibbles of 16 bytes, perhaps a word of bits above them. */
-static bool by_32(const rlx_block_layout *l)
-{
-    bool nibbles = l->low_bits == 4 && (l->span == 8 || l->span == 16);
-    return nibbles && (l->high < 0 || l->high_bits == 32);
-}
-
-/* A load that repeats 16 bytes is a plain one, and a shift by words takes what the mask drops. */
-static LLVMValueRef load_32_codes(rlx_emit *e, const rlx_block_layout *l, const group *g)
-{
-    LLVMTypeRef type = rlx_emit_vector(e->i8, 32), words = rlx_emit_vector(e->i32, 8);
-    LLVMValueRef by[8], mask[32], zero = rlx_emit_int(e->i64, 0);
-    LLVMValueRef half = load_bytes(e, g->block, over(e, g->first, 2), l->low, bytes_type(e));
-    for (int i = 0; i < 32; i++) {
-        mask[i] = rlx_emit_int(e->i32, i / (2 * l->span) * l->span + i % l->span);
-        by[i / 4] = rlx_emit_int(e->i32, i / l->span % 2 * 4);
-    }
-    LLVMValueRef q = LLVMBuildShuffleVector(e->b, half, LLVMGetPoison(LLVMTypeOf(half)),
-                                            LLVMConstVector(mask, 32), "");
-    q = LLVMBuildLShr(e->b, LLVMBuildBitCast(e->b, q, words, ""), LLVMConstVector(by, 8), "");
-    q = LLVMBuildBitCast(e->b, q, type, "");
-    q = LLVMBuildAnd(e->b, q, rlx_emit_splat(e, rlx_emit_int(e->i8, 15), type), "");
-    if (l->high < 0)
-        return rlx_emit_values(e, l, q);
-    return LLVMBuildOr(e->b, q, spread_word(e, load_bytes(e, g->block, zero, l->high, e->i32)), "");
-}
-
 /* How many elements of the tile are made at once; the fields before it are set. */
 static int piece_of(const blocks *b, const rlx_ir_type *tile)
 {
     int64_t n = tile->dim[tile->rank - 1], elems = b->info->block_elems;
     if (b->part == RLX_LIR_CODES)
-        return by_32(b->layout) && n % 32 == 0 && b->at.divisor % 32 == 0 ? 32 : RLX_BLOCK_GROUP;
+        return n % 32 == 0 && rlx_emit_has_32_codes(b->layout, b->at.divisor) ? 32
+                                                                              : RLX_BLOCK_GROUP;
     if (b->part == RLX_LIR_DECODED)
         return RLX_BLOCK_GROUP;
     bool sixes = b->layout->scale == RLX_BLOCK_SCALE_K4;
@@ -463,8 +419,9 @@ static int piece_of(const blocks *b, const rlx_ir_type *tile)
         return n % 8 == 0 && b->at.divisor % elems == 0 ? 8 : 1;
     if (!sixes && b->layout->scale != RLX_BLOCK_SCALE_S8 && elems > b->unit)
         return 1;
-    if (elems > b->unit) { /* six-bit scales come by eight */
+    if (elems > b->unit) { /* six-bit scales come by eight, and none by more than fill 256 bits */
         int most = (int)(elems / b->unit), least = sixes ? 8 : 4;
+        most = most < 8 ? most : 8;
         while (most >= least && (n % most != 0 || b->at.divisor % (most * b->unit) != 0))
             most /= 2;
         return most >= least ? most : 1;
@@ -483,7 +440,8 @@ static LLVMValueRef load_part(rlx_emit *e, const blocks *b, const group *g)
     LLVMValueRef add;
     switch (b->part) {
     case RLX_LIR_CODES:
-        return b->piece == 32 ? load_32_codes(e, b->layout, g) : load_codes(e, b->layout, g);
+        return b->piece == 32 ? rlx_emit_32_codes(e, b->layout, g->block, g->first)
+                              : load_codes(e, b->layout, g);
     case RLX_LIR_SCALE:
         return b->piece > 1 ? load_scales(e, b, g) : load_scale(e, b->layout, g, &add);
     case RLX_LIR_MIN:

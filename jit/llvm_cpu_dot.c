@@ -174,16 +174,29 @@ static LLVMValueRef fold_two(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, int by
     return LLVMBuildAdd(e->b, half[0], half[1], "");
 }
 
+/* Each even 32 bits plus the next, of x and then of y in every 16 bytes: sums that fit 16 bits. */
+static LLVMValueRef fold_short(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, int lanes)
+{
+    LLVMValueRef both[] = {x, y};
+    const char *name = lanes == LANES ? "llvm.x86.avx2.packssdw" : "llvm.x86.sse2.packssdw.128";
+    return rlx_emit_halves(e, rlx_emit_intrinsic(e, name, NULL, both, 2), lanes);
+}
+
 /* Registers 4j.. to register j, whose 32 bits at place d of 4 are of register 4j + d. */
 static void fold(rlx_emit *e, const groups *g, folding *f)
 {
-    int most = rlx_emit_most_pairs(g->bytes.codes);
-    for (int bytes = 8; bytes >= 4; bytes /= 2) {
+    int most = rlx_emit_most_pairs(g->bytes.codes), products = TOGETHER * g->bytes.steps;
+    const bool is_x86 = e->target->kind == RLX_JIT_CPU;
+    for (int bytes = 8; bytes >= 4; bytes /= 2, products *= 2) {
+        const bool is_short = is_x86 && f->pairs == 0 && products <= 2 * most;
         if (2 * f->pairs > most)
             widen(e, f, g->bytes.lanes);
         LLVMValueRef none = LLVMGetPoison(LLVMTypeOf(f->vec[0]));
-        for (int i = 0; i < f->n; i += 2)
-            f->vec[i / 2] = fold_two(e, f->vec[i], i + 1 < f->n ? f->vec[i + 1] : none, bytes);
+        for (int i = 0; i < f->n; i += 2) {
+            LLVMValueRef x = f->vec[i], y = i + 1 < f->n ? f->vec[i + 1] : none;
+            f->vec[i / 2] =
+                is_short ? fold_short(e, x, y, g->bytes.lanes) : fold_two(e, x, y, bytes);
+        }
         f->n = (f->n + 1) / 2;
         f->pairs *= 2;
     }
@@ -235,10 +248,12 @@ static LLVMValueRef in_order(rlx_emit *e, const groups *g, folding *f, int regis
     return f->pairs ? rlx_emit_halves(e, sum[0], LANES) : sum[0];
 }
 
-/* Lanes that take `n` bytes at once: as many as a register has, if those divide `n`. */
+/* Lanes that take `n` bytes at once: as many as a register has, if those divide `n`. Of AVX-512's
+ * registers half: blocks give no more at once, what joins those is done by one port of two, where
+ * halves have three, and sums of eight groups fill one. */
 static int lanes_for(const rlx_emit *e, int n)
 {
-    int lanes = rlx_emit_register_lanes(e);
+    const int most = rlx_emit_register_lanes(e), lanes = most < LANES ? most : LANES;
     return n % (TOGETHER * lanes) == 0 ? lanes : lanes / 2;
 }
 

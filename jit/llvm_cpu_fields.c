@@ -3,7 +3,8 @@
 #include <stdio.h>
 
 /* Codes and scales of blocks that are more than nibbles: planes of one or two bits, digits to the
- * base 3, values of tables, entries of grids; scales out of fields, and of other floats than f16.
+ * base 3, values of tables, entries of grids; scales out of fields, and of other floats than f16;
+ * and 32 codes at once, of nibbles too.
  * Of 16 elements that share a scale, as block_layouts.def has them and format_block.c decodes them:
  * `first` is their first one's place in the block, whose address is `block`. */
 
@@ -531,6 +532,84 @@ LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRe
         half[h] = look_up(e, values, half[h]);
     }
     return rlx_emit_join(e, half, 2);
+}
+
+/* ---- 32 codes at once ---- */
+
+enum { MANY = 32 };
+
+bool rlx_emit_has_32_codes(const rlx_block_layout *l, int64_t divisor)
+{
+    const bool words = l->high < 0 || l->high_bits == 32;
+    if (l->low_bits != 4)
+        return false;
+    if (l->span >= MANY)
+        return !words && divisor % rlx_format_get(l->format)->block_elems == 0;
+    return words && (l->span == 8 || l->span == 16) && divisor % MANY == 0;
+}
+
+/* 16 in byte i where bit i of the word is set. */
+static LLVMValueRef spread_word(rlx_emit *e, LLVMValueRef word)
+{
+    LLVMTypeRef type = rlx_emit_vector(e->i8, MANY);
+    LLVMValueRef of[MANY], bit[MANY];
+    for (int i = 0; i < MANY; i++) {
+        of[i] = rlx_emit_int(e->i32, i / 16 * 16 + i / 8);
+        bit[i] = rlx_emit_int(e->i8, 1 << i % 8);
+    }
+    word = LLVMBuildBitCast(e->b, rlx_emit_splat(e, word, rlx_emit_vector(e->i32, 8)), type, "");
+    LLVMValueRef all =
+        LLVMBuildShuffleVector(e->b, word, LLVMGetPoison(type), LLVMConstVector(of, MANY), "");
+    LLVMValueRef bits = LLVMConstVector(bit, MANY);
+    LLVMValueRef set = LLVMBuildICmp(e->b, LLVMIntEQ, LLVMBuildAnd(e->b, all, bits, ""), bits, "");
+    return LLVMBuildSelect(e->b, set, like(e, all, 16), LLVMConstNull(type), "");
+}
+
+/* Bytes shifted by so many bits, to the left where those are less than 0: a shift by words takes
+ * what the mask drops. */
+static LLVMValueRef shift_bytes(rlx_emit *e, LLVMValueRef bytes, int by, int64_t mask)
+{
+    LLVMTypeRef type = LLVMTypeOf(bytes);
+    LLVMValueRef x = LLVMBuildBitCast(e->b, bytes, rlx_emit_vector(e->i16, MANY / 2), "");
+    x = by < 0 ? LLVMBuildShl(e->b, x, like(e, x, -by), "") : shifted(e, x, by);
+    return and_of(e, LLVMBuildBitCast(e->b, x, type, ""), mask);
+}
+
+/* Nibbles of runs of 32 bytes or more, and of planes above them. */
+static LLVMValueRef load_32_of_planes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                      int first)
+{
+    LLVMTypeRef type = rlx_emit_vector(e->i8, MANY);
+    const int in = first % (2 * l->span), at = first / (2 * l->span) * l->span + in % l->span;
+    const int elems = MANY * 8 / l->high_bits, plane = first % elems / MANY;
+    LLVMValueRef q = load_at(e, block, int64_of(e, l->low + at), type);
+    LLVMValueRef high = load_at(e, block, int64_of(e, l->high + first / elems * MANY), type);
+    q = shift_bytes(e, q, in / l->span * 4, 15);
+    high = shift_bytes(e, high, plane * l->high_bits - 4, ((1 << l->high_bits) - 1) << 4);
+    return LLVMBuildOr(e->b, q, high, "");
+}
+
+/* A load that repeats 16 bytes is a plain one, and a shift by words takes what the mask drops. */
+LLVMValueRef rlx_emit_32_codes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                               LLVMValueRef first)
+{
+    LLVMTypeRef type = rlx_emit_vector(e->i8, MANY), words = rlx_emit_vector(e->i32, 8);
+    LLVMValueRef by[8], mask[MANY];
+    if (l->span >= MANY)
+        return load_32_of_planes(e, l, block, (int)LLVMConstIntGetSExtValue(first));
+    LLVMValueRef half = load_at(e, block, plus(e, over(e, first, 2), l->low), bytes_type(e));
+    for (int i = 0; i < MANY; i++) {
+        mask[i] = rlx_emit_int(e->i32, i / (2 * l->span) * l->span + i % l->span);
+        by[i / 4] = rlx_emit_int(e->i32, i / l->span % 2 * 4);
+    }
+    LLVMValueRef q = LLVMBuildShuffleVector(e->b, half, LLVMGetPoison(LLVMTypeOf(half)),
+                                            LLVMConstVector(mask, MANY), "");
+    q = LLVMBuildLShr(e->b, LLVMBuildBitCast(e->b, q, words, ""), LLVMConstVector(by, 8), "");
+    q = and_of(e, LLVMBuildBitCast(e->b, q, type, ""), 15);
+    if (l->high < 0)
+        return rlx_emit_values(e, l, q);
+    LLVMValueRef word = load_at(e, block, int64_of(e, l->high), e->i32);
+    return LLVMBuildOr(e->b, q, spread_word(e, word), "");
 }
 
 /* ---- entries of grids ---- */

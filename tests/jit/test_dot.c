@@ -621,9 +621,11 @@ START_TEST(instructions)
             expect_asm(s, panel, "x86-64-v3+avxvnni", "vpdpbusd", "vpmaddubsw");
             expect_asm(s, panel, "x86-64-v4", "vpmaddubsw", "vpdpbusd");
             expect_asm(s, panel, "x86-64-v4+avx512vnni", "vpdpbusd", "vpmaddubsw");
-            expect_asm(s, panel, "x86-64-v4+avx512vnni", "zmm", "vpmaddwd");
         }
+        expect_asm(s, true, "x86-64-v4+avx512vnni", "zmm", "vpmaddwd");
     }
+    expect_asm(&four, false, "x86-64-v4+avx512vnni", "vpackssdw", "zmm");
+    expect_asm(&eight, false, "x86-64-v4+avx512vnni", "ymm", "vpmaddwd");
     expect_asm(&four, true, "x86-64-v3", "vpbroadcastd\t", "vpinsr");
     expect_asm(&eight, true, "x86-64-v4+avx512vnni", "vpdpbusd", "vpabsb");
     expect_asm(&eight, true, "x86-64-v3+avxvnni", "vpdpbusd", "vpsignb");
