@@ -86,8 +86,8 @@ static LLVMValueRef every_other(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, int
     return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, SIZE), "");
 }
 
-/* x, whose making LLVM does not look at: it would try every way of shuffling 16 rows in one, which takes half of the time for
- * the loop around and finds nothing. No instruction is made. */
+/* x, whose making LLVM does not look at: it would try to make one shuffle of all that lie behind each other, which takes a
+ * third of the time of such a loop and finds nothing. No instruction is made. */
 static LLVMValueRef fence(rlx_emit *e, LLVMValueRef x)
 {
     LLVMTypeRef type = LLVMTypeOf(x);
