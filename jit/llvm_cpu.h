@@ -45,16 +45,21 @@ LLVMValueRef rlx_emit_eight_scales(rlx_emit *e, const rlx_block_layout *l, LLVMV
                                    int first);
 LLVMValueRef rlx_emit_eight_mins(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
                                  int first);
+/* Six-bit scales times 4, or minima times 16, of a block: K4: i32<8>. */
+LLVMValueRef rlx_emit_spread_sixes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                   bool min);
 /* Half of 2^(x-127), of an i32 or of each of a vector. */
 LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x);
-/* What 32 elements' bits stand for, i8<32>. */
+/* What 32 elements' bits stand for, i8<32>, or as many times that as there are. */
 LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits);
 
-/* Codes of elements first.. and second.., 16 of each, of blocks in a row: u8 or i8<32>; and whether
- * the format has them (llvm_cpu_pairs.c). */
+/* Codes of elements first.. and second.., 16 of each, of blocks in a row: u8 or i8<32>; of `rows` (1
+ * or 2) such rows one after the other. And whether the format has them (llvm_cpu_pairs.c). */
 bool rlx_emit_has_code_pairs(const rlx_block_layout *l);
-LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
-                                int first, int second);
+LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, const LLVMValueRef *block,
+                                int rows, int first, int second);
+/* Whether codes that are turned lie in registers with those of the next row: turn is their only use. */
+bool rlx_emit_turns_two(const rlx_emit *e, const rlx_ir_node *turn);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);

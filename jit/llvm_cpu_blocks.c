@@ -312,38 +312,6 @@ static LLVMValueRef two_factors(rlx_emit *e, const rlx_block_layout *l, const gr
     return LLVMBuildFMul(e->b, two, LLVMConstVector(by, 2 * TURNS), "");
 }
 
-/* Six-bit scales times 4, or minima times 16, of a block: K4. Two bytes each go into 32 bits: one
- * with the low bits and, of the latter four, one with the upper two as its own upper two, which
- * products of bytes shift into their places: i32<8>. */
-static LLVMValueRef spread_sixes(rlx_emit *e, const rlx_block_layout *l, const group *g, bool min)
-{
-    enum { SIXES = 8, BYTES = 4 * SIXES };
-    LLVMTypeRef type = rlx_emit_vector(e->i8, BYTES), words = rlx_emit_vector(e->i32, SIXES);
-    LLVMValueRef twice[BYTES], from[BYTES], keep[BYTES], by[BYTES];
-    for (int i = 0; i < BYTES; i++) {
-        int h = i / 4, own = l->scales + (i % 4 < 2 ? 0 : 4), both = l->scales + 8;
-        bool of_min = i % 4 >= 2, low = i % 2 == 0, four = h < 4;
-        int at = i / 16 * 16 + (four ? own + h : low ? both + h - 4 : own + h - 4);
-        int mask = low ? (four ? 0x3f : of_min ? 0xf0 : 0x0f) : 0xc0;
-        int times_low = of_min ? (four ? 16 : 1) : 4, times_top = of_min ? 4 : 1;
-        twice[i] = rlx_emit_int(e->i32, i % 16);
-        from[i] = rlx_emit_int(e->i32, low || !four ? at : BYTES);
-        keep[i] = rlx_emit_int(e->i8, mask);
-        by[i] = rlx_emit_int(e->i8, low ? times_low : times_top);
-    }
-    LLVMValueRef x = load_bytes(e, g->block, rlx_emit_int(e->i64, 0), 0, bytes_type(e));
-    LLVMValueRef none = LLVMGetPoison(LLVMTypeOf(x));
-    x = LLVMBuildShuffleVector(e->b, x, none, LLVMConstVector(twice, BYTES), "");
-    x = LLVMBuildShuffleVector(e->b, x, LLVMConstNull(type), LLVMConstVector(from, BYTES), "");
-    LLVMValueRef args[] = {LLVMBuildAnd(e->b, x, LLVMConstVector(keep, BYTES), ""),
-                           LLVMConstVector(by, BYTES)};
-    x = rlx_emit_intrinsic(e, "llvm.x86.avx2.pmadd.ub.sw", NULL, args, 2);
-    x = LLVMBuildBitCast(e->b, x, words, "");
-    if (min)
-        return LLVMBuildLShr(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i32, 16), words), "");
-    return LLVMBuildAnd(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i32, 0xffff), words), "");
-}
-
 /* Six-bit scales (minima) by the first (second) of a block's two f16: K4. Powers of two that one
  * has too much the other lacks, and both f16 are converted at once, what the load of the others
  * finds done. */
@@ -353,8 +321,9 @@ static LLVMValueRef scaled_sixes(rlx_emit *e, const rlx_block_layout *l, const g
     bool spreads = e->target->kind == RLX_JIT_CPU;
     LLVMTypeRef type = rlx_emit_vector(e->f32, SIXES);
     LLVMValueRef two = two_factors(e, l, g, spreads ? 0.25 : 1, spreads ? 0.0625 : 1), mask[SIXES];
-    LLVMValueRef x = spreads ? LLVMBuildSIToFP(e->b, spread_sixes(e, l, g, min), type, "")
-                             : load_sixes(e, l, g, min);
+    LLVMValueRef x =
+        spreads ? LLVMBuildSIToFP(e->b, rlx_emit_spread_sixes(e, l, g->block, min), type, "")
+                : load_sixes(e, l, g, min);
     for (int i = 0; i < SIXES; i++)
         mask[i] = rlx_emit_int(e->i32, i / 2 * 2 + min);
     two = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(type), LLVMConstVector(mask, SIXES), "");
@@ -555,13 +524,22 @@ static bool only_multiplied(const rlx_ir_value *loaded, const rlx_ir_block *bloc
     return true;
 }
 
-/* Whether the load walks along one row: a loop's step of codes. */
+/* The turn that takes all of what is loaded; or NULL. */
+static const rlx_ir_node *find_turn(const rlx_ir_node *load)
+{
+    const rlx_ir_node *turn = load->next;
+    while (turn && (turn->op != RLX_LIR_TURN || turn->in[0] != load->out[0]))
+        turn = turn->next;
+    return turn && rlx_ir_count_uses(load->parent, load->out[0]) == 1 ? turn : NULL;
+}
+
+/* Whether the load walks along one row, or along some that are turned: a loop's step of codes. */
 static bool streams(const rlx_ir_node *n)
 {
     const rlx_ir_type *tile = &n->out[0]->type;
     return rlx_lir_part_of(n) == RLX_LIR_CODES &&
-           rlx_emit_elems(tile) == tile->dim[tile->rank - 1] && n->parent->parent &&
-           n->parent->parent->op == RLX_LIR_FOR;
+           (rlx_emit_elems(tile) == tile->dim[tile->rank - 1] || find_turn(n)) &&
+           n->parent->parent && n->parent->parent->op == RLX_LIR_FOR;
 }
 
 /* Rows of a window: a power of two, so many bytes or more of them. Sapphire Rapids reads 6 to 10 %
@@ -616,7 +594,7 @@ static void tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache)
  * AVX-512 a step tells of what comes next, too: Sapphire Rapids reads another 2 to 6 % more, what no
  * window told of (a kernel's first rows) among it. */
 static void prefetch(rlx_emit *e, const rlx_ir_node *n, const blocks *b, LLVMValueRef row,
-                     int64_t elems)
+                     int number, int64_t elems)
 {
     enum { NEAR = 1536 };
     const rlx_emit_buffer *buffer = rlx_emit_get(e, n->in[0])->buffer;
@@ -629,7 +607,8 @@ static void prefetch(rlx_emit *e, const rlx_ir_node *n, const blocks *b, LLVMVal
     int64_t rows = window_rows(e, row_bytes), parts = window_parts(row_elems / elems);
     int64_t each = row_elems / elems / parts; /* steps of a row in a part */
     LLVMValueRef place =
-        LLVMBuildURem(e->b, rlx_emit_scalar(e, n->in[rank - 1]), rlx_emit_int(e->i64, rows), "");
+        rlx_emit_add(e->b, rlx_emit_scalar(e, n->in[rank - 1]), rlx_emit_int(e->i64, number));
+    place = LLVMBuildURem(e->b, place, rlx_emit_int(e->i64, rows), "");
     LLVMValueRef back = times(e, place, row_bytes - each * bytes);
     LLVMValueRef from = LLVMBuildSub(e->b, rlx_emit_int(e->i64, rows * row_bytes), back, "");
     LLVMValueRef step = exact_quotient(e, b->at.index, elems), part = step;
@@ -686,17 +665,6 @@ static rlx_status load_by_loop(rlx_emit *e, const blocks *b, rlx_emit_tile *out,
     return RLX_OK;
 }
 
-/* The width of groups if one turn takes all of what is loaded; else 0. */
-static int turned_by(const rlx_ir_node *load)
-{
-    const rlx_ir_node *turn = load->next;
-    while (turn && (turn->op != RLX_LIR_TURN || turn->in[0] != load->out[0]))
-        turn = turn->next;
-    if (!turn || rlx_ir_count_uses(load->parent, load->out[0]) != 1)
-        return 0;
-    return (int)rlx_ir_attr_int(turn, RLX_ATTR_WIDTH, 0);
-}
-
 /* Whether rows are loaded as turn pairs them: rows of whole blocks without a limit. */
 static bool loads_pairs(const rlx_ir_node *n, const blocks *b)
 {
@@ -705,22 +673,51 @@ static bool loads_pairs(const rlx_ir_node *n, const blocks *b)
         if (b->room[i])
             return false;
     return b->part == RLX_LIR_CODES && b->at.divisor % b->info->block_elems == 0 &&
-           rlx_emit_has_code_pairs(b->layout) && turned_by(n);
+           rlx_emit_has_code_pairs(b->layout) && find_turn(n);
 }
 
-/* Pairs of a row's runs: of groups g and g + 4 of every eight. */
-static void load_pairs(rlx_emit *e, const blocks *b, LLVMValueRef row, int width, int64_t elems,
-                       LLVMValueRef *out)
+/* Pairs of runs of `rows` rows: of groups g and g + 4 of every eight. */
+static void load_pairs(rlx_emit *e, const blocks *b, const LLVMValueRef *row, int rows, int width,
+                       int64_t elems, LLVMValueRef *out)
 {
     enum { APART = 4, GROUPS = 2 * APART };
-    LLVMValueRef which = quotient(e, b->at, b->info->block_elems);
-    LLVMValueRef block = rlx_emit_offset(e, e->i8, row, times(e, which, b->info->block_bytes));
+    LLVMValueRef which = quotient(e, b->at, b->info->block_elems), block[2];
+    for (int r = 0; r < rows; r++)
+        block[r] = rlx_emit_offset(e, e->i8, row[r], times(e, which, b->info->block_bytes));
     for (int at = 0; at < elems; at += GROUPS * width)
         for (int run = 0; run < width; run += RLX_BLOCK_GROUP)
             for (int g = 0; g < APART; g++) {
                 const int first = at + g * width + run;
-                *out++ = rlx_emit_code_pair(e, b->layout, block, first, first + APART * width);
+                *out++ =
+                    rlx_emit_code_pair(e, b->layout, block, rows, first, first + APART * width);
             }
+}
+
+/* Rows whose runs turn pairs. */
+static rlx_status load_paired(rlx_emit *e, const rlx_ir_node *n, const blocks *b,
+                              rlx_emit_tile *out)
+{
+    const rlx_ir_type *tile = &n->out[0]->type;
+    const rlx_ir_node *turn = find_turn(n);
+    const int width = (int)rlx_ir_attr_int(turn, RLX_ATTR_WIDTH, 0);
+    out->paired = true;
+    out->two = rlx_emit_turns_two(e, turn);
+    out->npieces = (int)tile->dim[1] / (2 * RLX_BLOCK_GROUP);
+    out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, out->npieces * out->n);
+    if (!out->piece)
+        return RLX_OOM();
+    const int rows = out->two ? 2 : 1;
+    for (int p = 0; p < out->n; p += rows) {
+        LLVMValueRef row[2];
+        for (int r = 0; r < rows; r++) {
+            LLVMValueRef j = rlx_emit_int(e->i64, p + r);
+            row[r] = rlx_emit_offset(e, e->i8, b->base, rlx_emit_mul(e->b, j, b->stride[0]));
+            if (streams(n))
+                prefetch(e, n, b, row[r], p + r, tile->dim[1]);
+        }
+        load_pairs(e, b, row, rows, width, tile->dim[1], out->piece + p * out->npieces);
+    }
+    return RLX_OK;
 }
 
 rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
@@ -730,14 +727,13 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
     blocks b;
     blocks_init(e, n, &b);
     int pieces = (int)tile->dim[last] / b.piece;
-    const bool joined = !only_multiplied(n->out[0], n->parent), paired = loads_pairs(n, &b);
+    const bool joined = !only_multiplied(n->out[0], n->parent);
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     if (turns(n))
         return load_by_loop(e, &b, out, pieces);
-    if (paired)
-        pieces = (int)tile->dim[last] / (2 * RLX_BLOCK_GROUP);
-    out->paired = paired;
+    if (loads_pairs(n, &b))
+        return load_paired(e, n, &b, out);
     out->npieces = pieces;
     out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, pieces * out->n);
     if (!out->piece)
@@ -755,10 +751,8 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
             }
         }
         if (streams(n))
-            prefetch(e, n, &b, row, tile->dim[last]);
-        if (paired)
-            load_pairs(e, &b, row, turned_by(n), tile->dim[last], x);
-        for (int k = 0; k < pieces && !paired; k++)
+            prefetch(e, n, &b, row, p, tile->dim[last]);
+        for (int k = 0; k < pieces; k++)
             x[k] = load_piece(e, &b, row, (int64_t)k * b.piece, live, b.room[last]);
         out->part[p] = joined ? join_pieces(e, x, pieces) : NULL;
     }

@@ -92,7 +92,7 @@ void rlx_emit_keep_order(rlx_emit *e)
  * sum: eight groups are one vector then, which is scaled and added to the lanes as it is. Integers
  * are exact, so they stay in 16 bits as long as they fit. */
 
-enum { MAX_VECTORS = 8, CHUNK = 16 /* bytes */ };
+enum { MAX_VECTORS = 8, CHUNK = 16 /* bytes */, MOST_PAIRS = 2, MORE = 128 };
 
 /* Groups of row a of activations and row b of codes: `count` of them from `first` on. */
 typedef struct groups {
@@ -106,6 +106,8 @@ typedef struct groups {
     int first, count;
     int at; /* the first element of the present vector */
     bool turned;
+    bool two;  /* rows of b: this and the next one side by side */
+    bool more; /* codes are signed, and multiplied as MORE than they are, unsigned */
 } groups;
 
 /* Vectors that are no power of two long are better never made. */
@@ -279,6 +281,48 @@ static rlx_status sum_groups(groups *g, LLVMValueRef *out)
     return RLX_OK;
 }
 
+static LLVMValueRef twice(rlx_emit *e, LLVMValueRef x)
+{
+    LLVMValueRef both[] = {x, x};
+    return rlx_emit_join(e, both, 2);
+}
+
+static rlx_status take_two_codes(void *user, int s, int i, LLVMValueRef *out)
+{
+    enum { PIECE = TOGETHER * LANES };
+    const groups *g = user;
+    *out = g->b->piece[(g->part + 2 * i) * g->b->npieces + g->at / PIECE + s];
+    if (g->more) {
+        LLVMTypeRef type = LLVMTypeOf(*out);
+        LLVMValueRef top = rlx_emit_splat(g->e, rlx_emit_int(g->e->i8, MORE), type);
+        *out = LLVMBuildXor(g->e->b, *out, top, "");
+    }
+    return RLX_OK;
+}
+
+/* What codes have more. */
+static rlx_status take_more(void *user, int s, int i, LLVMValueRef *out)
+{
+    const groups *g = user;
+    (void)s;
+    (void)i;
+    *out = rlx_emit_splat(g->e, rlx_emit_int(g->e->i8, MORE),
+                          rlx_emit_vector(g->e->i8, 2 * TOGETHER * LANES));
+    return RLX_OK;
+}
+
+static rlx_status take_activation_twice(void *user, int s, int i, LLVMValueRef *out)
+{
+    enum { PIECE = TOGETHER * LANES };
+    const groups *g = user;
+    LLVMValueRef x;
+    (void)i;
+    RLX_TRY(rlx_emit_rows_load(g->e, &g->a, g->row, rlx_emit_int(g->e->i64, g->at + s * PIECE),
+                               PIECE, &x));
+    *out = twice(g->e, x);
+    return RLX_OK;
+}
+
 /* The same where eight groups lie side by side: sums of their quads, group by group in the lanes. */
 static rlx_status sum_turned(groups *g, LLVMValueRef *out)
 {
@@ -300,6 +344,47 @@ static rlx_status sum_turned(groups *g, LLVMValueRef *out)
         sum = LLVMBuildAdd(e->b, half[0], half[1], "");
     *out = sum;
     return RLX_OK;
+}
+
+/* Less what activations have for what codes have more: of all pairs the same. */
+static rlx_status take_more_off(groups *g, int steps, LLVMValueRef *sums)
+{
+    rlx_emit *e = g->e;
+    rlx_emit_byte_sums b = g->bytes;
+    LLVMValueRef off = rlx_emit_no_sum(e, &b);
+    b.code = take_more;
+    b.columns = 1;
+    b.steps = steps;
+    g->at = g->first * g->group;
+    RLX_TRY(rlx_emit_sum_bytes(e, &b, &off));
+    for (int i = 0; i < g->bytes.columns; i++)
+        sums[i] = LLVMBuildSub(e->b, sums[i], off, "");
+    return RLX_OK;
+}
+
+/* Of pairs of rows of b, as many as are multiplied together: i32<16> each. A single one goes in two
+ * chains: one would be as long as what a core has under way of the rows that follow. */
+static rlx_status sum_pairs(groups *g, LLVMValueRef *out)
+{
+    rlx_emit *e = g->e;
+    const int pairs = g->bytes.columns, steps = g->group / TOGETHER;
+    LLVMValueRef sum[MOST_PAIRS];
+    g->bytes.lanes = 2 * LANES;
+    rlx_emit_byte_steps(e, steps, &g->bytes);
+    const int chains = pairs == 1 && !g->bytes.in_16 ? 2 : 1;
+    g->bytes.steps = steps / chains;
+    g->at = g->first * g->group;
+    for (int c = 0; c < chains; c++) {
+        for (int i = 0; i < pairs; i++)
+            sum[i] = rlx_emit_no_sum(e, &g->bytes);
+        RLX_TRY(rlx_emit_sum_bytes(e, &g->bytes, sum));
+        for (int i = 0; i < pairs; i++)
+            out[i] = c ? LLVMBuildAdd(e->b, out[i], sum[i], "") : sum[i];
+        g->at += g->bytes.steps * TOGETHER * LANES;
+    }
+    for (int i = 0; i < pairs && g->bytes.in_16; i++)
+        out[i] = rlx_emit_halves(e, out[i], g->bytes.lanes);
+    return g->more ? take_more_off(g, steps, out) : RLX_OK;
 }
 
 /* The present groups' own of a row of scales, one for every `per` elements. */
@@ -343,6 +428,32 @@ static rlx_status dot_rows(groups *g, int total, LLVMValueRef sa, LLVMValueRef s
     return RLX_OK;
 }
 
+/* A row of a with pairs of rows of b, each in the lanes of one register. */
+static rlx_status dot_pairs(groups *g, int total, LLVMValueRef sa, LLVMValueRef *const sb,
+                            LLVMValueRef *acc)
+{
+    rlx_emit *e = g->e;
+    const int pairs = g->bytes.columns;
+    LLVMValueRef to[MOST_PAIRS], sum[MOST_PAIRS];
+    for (int i = 0; i < pairs; i++)
+        to[i] = rlx_emit_join(e, acc + 2 * i, 2);
+    g->count = LANES;
+    for (g->first = 0; g->first < total; g->first += LANES) {
+        RLX_TRY(sum_pairs(g, sum));
+        LLVMValueRef a = twice(e, scales_of(g, sa, SCALED));
+        for (int i = 0; i < pairs; i++) {
+            LLVMValueRef b[] = {scales_of(g, sb[2 * i], g->group),
+                                scales_of(g, sb[2 * i + 1], g->group)};
+            LLVMValueRef scale = LLVMBuildFMul(e->b, a, rlx_emit_join(e, b, 2), "");
+            sum[i] = LLVMBuildSIToFP(e->b, sum[i], LLVMTypeOf(to[i]), "");
+            to[i] = rlx_emit_fma(e, scale, sum[i], to[i]);
+        }
+    }
+    for (int i = 0; i < 2 * pairs; i++)
+        RLX_TRY(rlx_emit_pick(e, to[i / 2], i % 2 * LANES, 1, LANES, &acc[i]));
+    return RLX_OK;
+}
+
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_emit_tile *acc = rlx_emit_get(e, n->in[0]), *sa = rlx_emit_get(e, n->in[2]),
@@ -351,21 +462,28 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
     int total = (int)n->in[4]->type.dim[1];
     groups g = {.e = e, .b = rlx_emit_get(e, n->in[3]), .group = (int)(K / total)};
     g.turned = rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0);
-    g.bytes = (rlx_emit_byte_sums){.codes = rlx_emit_codes_of(n),
+    g.two = g.b->two;
+    const rlx_emit_codes codes = rlx_emit_codes_of(n);
+    g.more = g.two && !codes.bits && e->target->vnni;
+    g.bytes = (rlx_emit_byte_sums){.codes = g.more ? (rlx_emit_codes){8, MORE} : codes,
                                    .rows = 1,
-                                   .columns = 1,
+                                   .columns = g.two && N % 4 == 0 ? MOST_PAIRS : 1,
                                    .once = !g.turned && n->out[0]->type.dim[0] == 1,
-                                   .code = take_code,
-                                   .activation = take_activation,
+                                   .code = g.two ? take_two_codes : take_code,
+                                   .activation = g.two ? take_activation_twice : take_activation,
                                    .user = &g};
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_rows_init(e, n, 1, &g.a));
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
-    for (int p = 0; p < out->n; p++) {
+    for (int p = 0; p < out->n; p++)
+        out->part[p] = acc->part[p];
+    for (int p = 0; p < out->n; p += g.two ? 2 * g.bytes.columns : 1) {
         g.row = rlx_emit_int(e->i64, p / N);
         g.part = (int)(p % N);
-        out->part[p] = acc->part[p];
-        RLX_TRY(dot_rows(&g, total, sa->part[p / N], sb->part[p % N], &out->part[p]));
+        if (g.two)
+            RLX_TRY(dot_pairs(&g, total, sa->part[p / N], sb->part + p % N, &out->part[p]));
+        else
+            RLX_TRY(dot_rows(&g, total, sa->part[p / N], sb->part[p % N], &out->part[p]));
     }
     return RLX_OK;
 }

@@ -347,6 +347,39 @@ static LLVMValueRef spread_half(rlx_emit *e, LLVMValueRef block, int at)
     return LLVMBuildFPExt(e->b, x, rlx_emit_vector(e->f32, EIGHT), "");
 }
 
+/* Six-bit scales times 4, or minima times 16, of a block: K4. Two bytes each go into 32 bits: one
+ * with the low bits and, of the latter four, one with the upper two as its own upper two, which
+ * products of bytes shift into their places: i32<8>. */
+LLVMValueRef rlx_emit_spread_sixes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
+                                   bool min)
+{
+    enum { SIXES = 8, BYTES = 4 * SIXES };
+    LLVMTypeRef type = rlx_emit_vector(e->i8, BYTES), words = rlx_emit_vector(e->i32, SIXES);
+    LLVMValueRef twice[BYTES], from[BYTES], keep[BYTES], by[BYTES];
+    for (int i = 0; i < BYTES; i++) {
+        int h = i / 4, own = l->scales + (i % 4 < 2 ? 0 : 4), both = l->scales + 8;
+        bool of_min = i % 4 >= 2, low = i % 2 == 0, four = h < 4;
+        int at = i / 16 * 16 + (four ? own + h : low ? both + h - 4 : own + h - 4);
+        int mask = low ? (four ? 0x3f : of_min ? 0xf0 : 0x0f) : 0xc0;
+        int times_low = of_min ? (four ? 16 : 1) : 4, times_top = of_min ? 4 : 1;
+        twice[i] = rlx_emit_int(e->i32, i % 16);
+        from[i] = rlx_emit_int(e->i32, low || !four ? at : BYTES);
+        keep[i] = rlx_emit_int(e->i8, mask);
+        by[i] = rlx_emit_int(e->i8, low ? times_low : times_top);
+    }
+    LLVMValueRef x = load_at(e, block, int64_of(e, 0), bytes_type(e));
+    LLVMValueRef none = LLVMGetPoison(LLVMTypeOf(x));
+    x = LLVMBuildShuffleVector(e->b, x, none, LLVMConstVector(twice, BYTES), "");
+    x = LLVMBuildShuffleVector(e->b, x, LLVMConstNull(type), LLVMConstVector(from, BYTES), "");
+    LLVMValueRef args[] = {LLVMBuildAnd(e->b, x, LLVMConstVector(keep, BYTES), ""),
+                           LLVMConstVector(by, BYTES)};
+    x = rlx_emit_intrinsic(e, "llvm.x86.avx2.pmadd.ub.sw", NULL, args, 2);
+    x = LLVMBuildBitCast(e->b, x, words, "");
+    if (min)
+        return LLVMBuildLShr(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i32, 16), words), "");
+    return LLVMBuildAnd(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i32, 0xffff), words), "");
+}
+
 LLVMValueRef rlx_emit_eight_scales(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
                                    int first)
 {
@@ -504,15 +537,17 @@ static LLVMValueRef load_trits(rlx_emit *e, const rlx_block_layout *l, LLVMValue
 /* Of 16 of them, on x86 of 32, too. */
 static LLVMValueRef look_up(rlx_emit *e, const int8_t *values, LLVMValueRef q)
 {
-    LLVMValueRef v[2 * GROUP];
+    LLVMValueRef v[4 * GROUP];
     unsigned n = LLVMGetVectorSize(LLVMTypeOf(q));
     for (unsigned i = 0; i < n; i++)
         v[i] = rlx_emit_int(e->i8, values[i % GROUP]);
     LLVMValueRef args[] = {LLVMConstVector(v, n), q};
     if (e->target->kind == RLX_JIT_AARCH64)
         return rlx_emit_intrinsic(e, "llvm.aarch64.neon.tbl1", LLVMTypeOf(q), args, 2);
-    return rlx_emit_intrinsic(
-        e, n == GROUP ? "llvm.x86.ssse3.pshuf.b.128" : "llvm.x86.avx2.pshuf.b", NULL, args, 2);
+    const char *name = n == GROUP       ? "llvm.x86.ssse3.pshuf.b.128"
+                       : n == 2 * GROUP ? "llvm.x86.avx2.pshuf.b"
+                                        : "llvm.x86.avx512.pshuf.b.512";
+    return rlx_emit_intrinsic(e, name, NULL, args, 2);
 }
 
 LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits)

@@ -212,6 +212,21 @@ static void store_row(rlx_emit *e, const rlx_emit_access *a, const row *r, LLVMV
     }
 }
 
+/* Whether two rows that lie side by side are a register: they go by one store, as by one load. */
+static bool stores_two(const rlx_emit *e, const rlx_emit_access *a, rlx_format from)
+{
+    const int last = a->tile->rank - 1;
+    if (last < 1 || from != RLX_F32 || a->buffer->type->format != RLX_F32 || !a->contiguous)
+        return false;
+    for (int i = 0; i <= last; i++)
+        if (a->room[i])
+            return false;
+    const int64_t lanes = a->tile->dim[last];
+    return 2 * lanes == rlx_emit_register_lanes(e) && a->tile->dim[last - 1] % 2 == 0 &&
+           LLVMIsAConstantInt(a->stride[last - 1]) &&
+           LLVMConstIntGetSExtValue(a->stride[last - 1]) == lanes;
+}
+
 rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_emit_access a;
@@ -221,9 +236,14 @@ rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n)
     if (in->stored)
         return RLX_OK;
     rlx_format to = a.buffer->type->format;
+    const bool two = stores_two(e, &a, type->format);
     for (int p = 0; p < in->n; p++) {
         row r = find_row(e, &a, p);
         LLVMValueRef x;
+        if (two) {
+            store_at(e, &a, rlx_emit_join(e, in->part + p++, 2), r.address);
+            continue;
+        }
         RLX_TRY(rlx_emit_cast(e, n, type->format, to, in->part[p], &x));
         store_row(e, &a, &r, rlx_emit_to_memory(e, to, x));
     }

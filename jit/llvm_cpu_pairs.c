@@ -1,9 +1,10 @@
 #include "jit/llvm_cpu.h"
 
-/* Codes of blocks as turn takes them up: 32 at a time, 16 of one group and 16 of another. Where both
- * lie in the same bytes one load repeats those; and what is shifted and masked is whole registers. */
+/* Codes of blocks as turn takes them up: 32 at a time, 16 of one group and 16 of another, perhaps of
+ * two rows. Where both groups lie in the same bytes one load repeats those; and what is shifted and
+ * masked is whole registers. */
 
-enum { RUN = 16, PAIR = 2 * RUN, WORDS = PAIR / 4 };
+enum { RUN = 16, PAIR = 2 * RUN, WORDS = PAIR / 4, MOST_ROWS = 2 };
 
 /* Where bits of 16 elements are: the first of their bytes, and how far up in each. */
 typedef struct bits {
@@ -47,26 +48,29 @@ static LLVMValueRef load_run(rlx_emit *e, LLVMValueRef block, int at)
     return x;
 }
 
-static LLVMValueRef load_pair(rlx_emit *e, LLVMValueRef block, const bits *two)
+static LLVMValueRef load_pair(rlx_emit *e, const LLVMValueRef *block, int rows, const bits *two)
 {
-    LLVMValueRef run[2] = {load_run(e, block, two[0].at)}, mask[PAIR];
-    if (two[0].at != two[1].at) {
-        run[1] = load_run(e, block, two[1].at);
-        return rlx_emit_join(e, run, 2);
-    }
-    for (int i = 0; i < PAIR; i++)
-        mask[i] = rlx_emit_int(e->i32, i % RUN);
-    return LLVMBuildShuffleVector(e->b, run[0], LLVMGetPoison(LLVMTypeOf(run[0])),
-                                  LLVMConstVector(mask, PAIR), "");
+    const bool once = two[0].at == two[1].at;
+    LLVMValueRef run[2 * MOST_ROWS], mask[PAIR * MOST_ROWS], x;
+    int n = 0;
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < (once ? 1 : 2); i++)
+            run[n++] = load_run(e, block[r], two[i].at);
+    x = rlx_emit_join(e, run, n);
+    for (int i = 0; i < PAIR * rows; i++)
+        mask[i] = rlx_emit_int(e->i32, i / PAIR * RUN + i % RUN);
+    return once ? LLVMBuildShuffleVector(e->b, x, LLVMGetPoison(LLVMTypeOf(x)),
+                                         LLVMConstVector(mask, (unsigned)(PAIR * rows)), "")
+                : x;
 }
 
 /* Shift counts of words, by halves. */
-static LLVMValueRef by_halves(rlx_emit *e, int first, int second)
+static LLVMValueRef by_halves(rlx_emit *e, int rows, int first, int second)
 {
-    LLVMValueRef by[WORDS];
-    for (int i = 0; i < WORDS; i++)
-        by[i] = rlx_emit_int(e->i32, i < WORDS / 2 ? first : second);
-    return LLVMConstVector(by, WORDS);
+    LLVMValueRef by[WORDS * MOST_ROWS];
+    for (int i = 0; i < WORDS * rows; i++)
+        by[i] = rlx_emit_int(e->i32, i % WORDS < WORDS / 2 ? first : second);
+    return LLVMConstVector(by, (unsigned)(WORDS * rows));
 }
 
 /* `count` bits of every byte, moved to bit `to`. Words are shifted, as there is no shift of bytes:
@@ -78,13 +82,14 @@ static LLVMValueRef move_bits(rlx_emit *e, LLVMValueRef x, const bits *two, int 
     const int least = up[0] < up[1] ? up[0] : up[1], most = up[0] < up[1] ? up[1] : up[0];
     const int down = least < 0 && most > 0 ? -least : 0;
     LLVMTypeRef type = LLVMTypeOf(x);
-    x = LLVMBuildBitCast(e->b, x, rlx_emit_vector(e->i32, WORDS), "");
+    const int rows = (int)LLVMGetVectorSize(type) / PAIR;
+    x = LLVMBuildBitCast(e->b, x, rlx_emit_vector(e->i32, (int64_t)WORDS * rows), "");
     if (most > 0)
-        x = LLVMBuildShl(e->b, x, by_halves(e, up[0] + down, up[1] + down), "");
+        x = LLVMBuildShl(e->b, x, by_halves(e, rows, up[0] + down, up[1] + down), "");
     else if (least < 0)
-        x = LLVMBuildLShr(e->b, x, by_halves(e, -up[0], -up[1]), "");
+        x = LLVMBuildLShr(e->b, x, by_halves(e, rows, -up[0], -up[1]), "");
     if (down)
-        x = LLVMBuildLShr(e->b, x, by_halves(e, down, down), "");
+        x = LLVMBuildLShr(e->b, x, by_halves(e, rows, down, down), "");
     x = LLVMBuildBitCast(e->b, x, type, "");
     LLVMValueRef mask = rlx_emit_int(e->i8, ((1 << count) - 1) << to);
     return LLVMBuildAnd(e->b, x, rlx_emit_splat(e, mask, type), "");
@@ -97,17 +102,17 @@ bool rlx_emit_has_code_pairs(const rlx_block_layout *l)
     return codes && (l->low_bits == 8 || l->span >= RUN) && (l->high < 0 || l->high_bits <= 2);
 }
 
-LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
-                                int first, int second)
+LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, const LLVMValueRef *block,
+                                int rows, int first, int second)
 {
     bits two[2] = {find(l, find_low, first), find(l, find_low, second)};
-    LLVMValueRef x = load_pair(e, block, two);
+    LLVMValueRef x = load_pair(e, block, rows, two);
     if (l->low_bits < 8)
         x = move_bits(e, x, two, l->low_bits, 0);
     if (l->high < 0)
         return rlx_emit_values(e, l, x);
     two[0] = find(l, find_high, first);
     two[1] = find(l, find_high, second);
-    LLVMValueRef high = load_pair(e, block, two);
+    LLVMValueRef high = load_pair(e, block, rows, two);
     return LLVMBuildOr(e->b, x, move_bits(e, high, two, l->high_bits, l->low_bits), "");
 }

@@ -4,32 +4,33 @@
  *
  * A group is one or two runs of 16 bytes. A run of group g and one of group g + 4 go together, 32
  * bytes; four of those are turned by 32 bits inside of every 16 bytes, which is two shuffles for
- * each result. */
+ * each result, of one row or of two side by side. */
 
 enum { GROUPS = RLX_LIR_TURN_GROUPS, QUAD = RLX_LIR_TURN_QUAD, RUN = 16, PAIR = 2 * RUN };
 
-/* Of vectors of eight 32-bit units: units index[0..3] of each half, where 4 and more are b's. */
-static LLVMValueRef in_halves(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, const int *index)
+/* Of vectors of 32-bit units: units index[0..3] of every four, where 4 and more are b's. */
+static LLVMValueRef in_fours(rlx_emit *e, LLVMValueRef a, LLVMValueRef b, const int *index)
 {
-    LLVMValueRef mask[GROUPS];
-    for (int i = 0; i < GROUPS; i++) {
+    const int n = (int)LLVMGetVectorSize(LLVMTypeOf(a));
+    LLVMValueRef mask[2 * GROUPS];
+    for (int i = 0; i < n; i++) {
         const int from = index[i % QUAD], at = i / QUAD * QUAD + from % QUAD;
-        mask[i] = rlx_emit_int(e->i32, from < QUAD ? at : GROUPS + at);
+        mask[i] = rlx_emit_int(e->i32, from < QUAD ? at : n + at);
     }
-    return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, GROUPS), "");
+    return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(mask, (unsigned)n), "");
 }
 
-/* Four vectors: in half h of out[q] stand their units q of that half. */
+/* Four vectors: in four h of out[q] stand their units q of that four. */
 static void turn_four(rlx_emit *e, const LLVMValueRef *x, LLVMValueRef *out)
 {
     static const int low[QUAD] = {0, 4, 1, 5}, high[QUAD] = {2, 6, 3, 7};
     static const int first[QUAD] = {0, 1, 4, 5}, second[QUAD] = {2, 3, 6, 7};
-    const LLVMValueRef l01 = in_halves(e, x[0], x[1], low), h01 = in_halves(e, x[0], x[1], high);
-    const LLVMValueRef l23 = in_halves(e, x[2], x[3], low), h23 = in_halves(e, x[2], x[3], high);
-    out[0] = in_halves(e, l01, l23, first);
-    out[1] = in_halves(e, l01, l23, second);
-    out[2] = in_halves(e, h01, h23, first);
-    out[3] = in_halves(e, h01, h23, second);
+    const LLVMValueRef l01 = in_fours(e, x[0], x[1], low), h01 = in_fours(e, x[0], x[1], high);
+    const LLVMValueRef l23 = in_fours(e, x[2], x[3], low), h23 = in_fours(e, x[2], x[3], high);
+    out[0] = in_fours(e, l01, l23, first);
+    out[1] = in_fours(e, l01, l23, second);
+    out[2] = in_fours(e, h01, h23, first);
+    out[3] = in_fours(e, h01, h23, second);
 }
 
 /* 16 bytes from element `at` on, and as many `apart` elements later. */
@@ -43,11 +44,13 @@ static rlx_status pair_runs(rlx_emit *e, const rlx_emit_tile *x, int part, int a
     return RLX_OK;
 }
 
-/* Eight groups from element `at` on: width / 4 vectors. */
+/* Eight groups from element `at` on: width / 4 vectors; of two rows if pieces are. */
 static rlx_status turn_groups(rlx_emit *e, const rlx_emit_tile *x, int part, int at, int width,
                               LLVMValueRef *out)
 {
-    const LLVMTypeRef bytes = rlx_emit_vector(e->i8, PAIR), words = rlx_emit_vector(e->i32, GROUPS);
+    const int rows = x->two ? 2 : 1;
+    const LLVMTypeRef bytes = rlx_emit_vector(e->i8, (int64_t)rows * PAIR),
+                      words = rlx_emit_vector(e->i32, (int64_t)rows * GROUPS);
     for (int run = 0; run < width / RUN; run++) {
         LLVMValueRef four[QUAD], *turned = out + run * QUAD;
         for (int g = 0; g < QUAD; g++) {
@@ -78,6 +81,12 @@ static bool is_read_by_pieces(const rlx_ir_value *v, const rlx_ir_block *block)
     return true;
 }
 
+bool rlx_emit_turns_two(const rlx_emit *e, const rlx_ir_node *turn)
+{
+    return rlx_emit_register_lanes(e) == 2 * GROUPS && turn->out[0]->type.dim[0] % 2 == 0 &&
+           is_read_by_pieces(turn->out[0], turn->parent);
+}
+
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_emit_tile *x = rlx_emit_get(e, n->in[0]);
@@ -86,11 +95,12 @@ rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n)
     const bool joined = !is_read_by_pieces(n->out[0], n->parent);
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    out->two = x->two;
     out->npieces = (int)k / PAIR;
     out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, out->npieces * out->n);
     if (!out->piece)
         return RLX_OOM();
-    for (int p = 0; p < out->n; p++) {
+    for (int p = 0; p < out->n; p += x->two ? 2 : 1) {
         LLVMValueRef *piece = out->piece + p * out->npieces;
         for (int at = 0; at < k; at += each)
             RLX_TRY(turn_groups(e, x, p, at, width, piece + at / PAIR));

@@ -45,6 +45,8 @@ typedef struct rlx_emit_tile {
     int npieces; /* CPU: what every part is joined from, `npieces` of one type; or NULL */
     LLVMValueRef *piece;
     bool paired; /* CPU: pieces are pairs of runs, in turn's order, and there are no parts */
+    /* CPU: a piece of part 2i is one of part 2i + 1, too, behind it in the register; no parts */
+    bool two;
 } rlx_emit_tile;
 
 typedef struct rlx_emit_engine {

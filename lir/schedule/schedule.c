@@ -6,9 +6,8 @@
 /* Of a block that goes by chunks of K: columns, and rows. Of those the register tile. */
 enum { SHARED_COLUMNS = 64, SHARED_ROWS = 16, WIDE_TILE = 6, TILE = 3 };
 
-/* Of rows of blocks: elements by the step (the largest block), and tokens. Turned: tokens, and
- * columns, whose totals are a vector. */
-enum { DOT_STEP = 256, DOT_ROWS = 4, TURNED_ROWS = 16, TURNED_COLUMNS = 8, DOT_LANES = 8 };
+/* Of rows of blocks: elements by the step (the largest block), and tokens. Turned: tokens. */
+enum { DOT_STEP = 256, DOT_ROWS = 4, TURNED_ROWS = 16, DOT_LANES = 8 };
 
 /* So few rows of floats that they are a register tile, and weights go by once as they are. */
 static int few_rows(const rlx_lir_target *t)
@@ -190,23 +189,35 @@ static void shorter_stages(const rlx_lir_target *t, const rlx_lir_contract_shape
         *s = half;
 }
 
-int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows)
+int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape,
+                                      const rlx_lir_schedule *s)
 {
-    const int64_t sums = shape->contracts * rows * TURNED_COLUMNS * DOT_LANES;
-    const int64_t minima = TURNED_COLUMNS * shape->minima;
-    const int64_t results = round_up(rows * shape->unit * (int64_t)sizeof(float), RLX_LIR_ALIGN);
+    const int64_t sums = shape->contracts * s->m * s->n * DOT_LANES, minima = s->n * shape->minima;
+    const int64_t results = round_up(s->m * shape->unit * (int64_t)sizeof(float), RLX_LIR_ALIGN);
     return shape->widths * shape->m * shape->k + (sums + minima) * (int64_t)sizeof(float) +
            shape->contracts * results;
 }
 
 /* Several rows of codes are turned, so that a step of a row of weights is decoded once for all of
- * them: as long as they all fit into team memory, beside what waits there. */
-static bool turns_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+ * them: as long as they all fit into team memory, beside what waits there. The codes of some steps
+ * come to the first-level cache for a block of columns, of which a row meets some at once where
+ * registers hold the sums of two. */
+static bool turn_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                      rlx_lir_schedule *s)
 {
-    const int64_t rows = shape->m < TURNED_ROWS ? shape->m : TURNED_ROWS;
-    return shape->quantized && shape->m > 1 && shape->k % DOT_STEP == 0 &&
-           (!shape->unit || shape->unit % TURNED_COLUMNS == 0) &&
-           rlx_lir_schedule_turned_bytes(shape, rows) <= t->team_bytes;
+    enum { TIMES = 8 };
+    const int together = t->vector_f32 >= 2 * DOT_LANES ? 2 : 1;
+    if (!shape->quantized || shape->m <= 1 || shape->k % DOT_STEP != 0)
+        return false;
+    s->m = shape->m < TURNED_ROWS ? (int)shape->m : TURNED_ROWS;
+    s->k = DOT_STEP;
+    s->turned = true;
+    for (s->n = TIMES * together; s->n > 0; s->n -= RLX_LIR_TURN_TOTALS)
+        if ((!shape->unit || shape->unit % s->n == 0) &&
+            rlx_lir_schedule_turned_bytes(shape, s) <= t->team_bytes)
+            return true;
+    s->turned = false;
+    return false;
 }
 
 /* Registers hold m*n*contracts accumulators of `lanes` partial sums, each lanes/vector registers
@@ -221,11 +232,8 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
     int lanes = shape->lanes;
     if (t->unit == RLX_UNIT_GPU) {
         team_tile(t, shape, together, s);
-    } else if (turns_rows(t, shape)) {
-        s->m = shape->m < TURNED_ROWS ? (int)shape->m : TURNED_ROWS;
-        s->n = TURNED_COLUMNS;
-        s->k = DOT_STEP;
-        s->turned = true;
+    } else if (turn_rows(t, shape, s)) {
+        return;
     } else if (shape->quantized) { /* one stream of weights, read once for a few tokens */
         s->m = shape->m < DOT_ROWS ? (int)shape->m : DOT_ROWS;
         s->n = 1;

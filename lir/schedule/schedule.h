@@ -32,9 +32,13 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
 /* Whether team memory has room for the smallest tile of the target's byte_matrix, whose sums are stored. */
 bool rlx_lir_schedule_stores(const rlx_lir_target *t);
 
-/* The team memory that turned rows take, `rows` of them at a time: their codes, and for a block of
- * columns sums, minima, and results that a unit's epilogue reads. */
-int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape, int64_t rows);
+/* The team memory that turned rows take: their codes, and for a block of columns sums, minima, and
+ * results that a unit's epilogue reads. */
+int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape,
+                                      const rlx_lir_schedule *s);
+
+/* Columns whose totals are made together: a divisor of a block's. */
+enum { RLX_LIR_TURN_TOTALS = 8 };
 
 /* The same for lanes = 1 on a CPU, where weights go by panels (schedule_panel.c). */
 void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,

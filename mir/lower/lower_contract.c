@@ -310,24 +310,30 @@ static rlx_status emit_turned(kernel_cx *k, group *g, const rlx_ir_node *yield)
     rlx_ir_value *tiles[MAX_CONTRACTS];
     turned_rows turned;
     group_grid grid;
-    rlx_lir_scope row;
+    rlx_lir_scope row, column;
     group one = *g;
     one.s.m = 1;
+    one.s.n = RLX_LIR_TURN_TOTALS;
     RLX_TRY(turned_begin(k, g, &turned));
     RLX_TRY(group_begin_grid(k, g, across, blocks, &grid));
     rlx_ir_value *m0 = times(k, grid.row, s->m), *rows = live_rows(k, g, m0);
-    register_tile p = {.n0 = times(k, grid.column, s->n), .n_limit = group_columns_end(k, g, s->n)};
-    if (p.n_limit)
-        turned.columns = rlx_lir_build_map2(k->b, RLX_FN_MIN, k_const(k, s->n),
-                                            rlx_lir_build_map2(k->b, RLX_FN_SUB, p.n_limit, p.n0));
-    RLX_TRY(turned_sums(k, g, &turned, m0, rows, p.n0));
+    rlx_ir_value *n0 = times(k, grid.column, s->n), *columns = k_const(k, s->n),
+                 *n_end = group_columns_end(k, g, s->n);
+    if (n_end)
+        turned.columns = columns = rlx_lir_build_map2(
+            k->b, RLX_FN_MIN, columns, rlx_lir_build_map2(k->b, RLX_FN_SUB, n_end, n0));
+    RLX_TRY(turned_sums(k, g, &turned, m0, rows, n0));
+    rlx_lir_begin_for(k->b, k_const(k, 0), columns, one.s.n, 0, NULL, &column);
     rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
-    p.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, m0, row.index[0]);
-    RLX_TRY(turned_totals(k, g, &turned, p.m0, row.index[0], tiles));
+    const register_tile p = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, m0, row.index[0]),
+                             .n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, n0, column.index[0]),
+                             .n_limit = group_columns_end(k, g, one.s.n)};
+    RLX_TRY(turned_totals(k, g, &turned, p.m0, row.index[0], column.index[0], tiles));
     RLX_TRY(group_store_tiles(k, &one, &p, yield, tiles));
     rlx_lir_end_for(k->b, &row, NULL);
+    rlx_lir_end_for(k->b, &column, NULL);
     return group_end_grid(k, &grid);
 }
 
@@ -340,21 +346,24 @@ static rlx_status emit_block_turned(kernel_cx *k, const group *g, const turned_r
 {
     static const int64_t axes[2] = {0, 1};
     rlx_ir_value *tiles[MAX_CONTRACTS];
-    rlx_lir_scope column, row;
+    rlx_lir_scope column, some, row;
     rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->unit), g->s.n, 0, NULL, &column);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     rlx_ir_value *n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, u0, column.index[0]);
     RLX_TRY(turned_sums(k, g, turned, m0, rows, n0));
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, g->s.n), RLX_LIR_TURN_TOTALS, 0, NULL, &some);
     rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
-    rlx_ir_value *index[2] = {row.index[0], column.index[0]};
+    rlx_ir_value *index[2] = {row.index[0],
+                              rlx_lir_build_map2(k->b, RLX_FN_ADD, column.index[0], some.index[0])};
     rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_ADD, m0, row.index[0]);
-    RLX_TRY(turned_totals(k, g, turned, at, row.index[0], tiles));
+    RLX_TRY(turned_totals(k, g, turned, at, row.index[0], some.index[0], tiles));
     for (int i = 0; i < g->ncontracts; i++)
         rlx_lir_build_store(k->b, memory[i], tiles[i], index, axes, NULL);
     rlx_lir_end_for(k->b, &row, NULL);
+    rlx_lir_end_for(k->b, &some, NULL);
     rlx_lir_build_barrier(k->b); /* sums are cleared for the next columns */
     rlx_lir_end_for(k->b, &column, NULL);
     return rlx_ir_builder_finish(k->b);

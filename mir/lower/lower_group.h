@@ -188,7 +188,7 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
 /* Rows of codes that lie turned in team memory, and their sums there (lower_turned.c). */
 typedef struct turned_rows {
     rlx_ir_value *codes[2]; /* i8[K / s.k, rows, s.k], by groups of 16 and of 32; NULL: none */
-    rlx_ir_value *sums[MAX_CONTRACTS]; /* f32[s.n, s.m, 8]: of products */
+    rlx_ir_value *sums[MAX_CONTRACTS]; /* f32[s.m, s.n, 8]: of products */
     rlx_ir_value *mins[MAX_CONTRACTS]; /* f32[s.n, groups of K]: of the columns; NULL: none */
     rlx_ir_value *columns; /* how many of them are there, at the weight's end; NULL: s.n */
 } turned_rows;
@@ -197,9 +197,10 @@ rlx_status turned_begin(kernel_cx *k, const group *g, turned_rows *out);
 /* The sums of `rows` rows from m0, s.m at most, and of the columns from n0. */
 rlx_status turned_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *m0,
                        rlx_ir_value *rows, rlx_ir_value *n0);
-/* Row `row` of them, which is row m0 of the region, as tiles <1 x n>. */
+/* Of row `row` of them, which is row m0 of the region, RLX_LIR_TURN_TOTALS from `column` on, as a
+ * tile. */
 rlx_status turned_totals(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *m0,
-                         rlx_ir_value *row, rlx_ir_value **tiles);
+                         rlx_ir_value *row, rlx_ir_value *column, rlx_ir_value **tiles);
 
 /* The groups of a region's results, with their schedules; MAX_RESULTS at most. `k` has options,
  * dims and place. */

@@ -15,6 +15,7 @@
 #include "mir/lower/lower_dot.h"
 
 enum { GROUP_16, GROUP_32 };
+enum { TOTALS = RLX_LIR_TURN_TOTALS };
 
 static int width_of(const rlx_ir_node *contract)
 {
@@ -71,7 +72,7 @@ static rlx_status turn_rows(kernel_cx *k, const group *g, const turned_rows *t)
 rlx_status turned_begin(kernel_cx *k, const group *g, turned_rows *out)
 {
     const int64_t codes[3] = {g->k / g->s.k, k_upper(k, g->m), g->s.k};
-    const int64_t sums[3] = {g->s.n, g->s.m, DOT_LANES};
+    const int64_t sums[3] = {g->s.m, g->s.n, DOT_LANES};
     *out = (turned_rows){0};
     for (int i = 0; i < g->ncontracts; i++) {
         rlx_ir_value **to = &out->codes[width_of(g->contract[i]) == 32 ? GROUP_32 : GROUP_16];
@@ -89,12 +90,13 @@ rlx_status turned_begin(kernel_cx *k, const group *g, turned_rows *out)
 
 /* ---- sums ---- */
 
-/* Those of one row and column. */
-static rlx_ir_value *load_sums(kernel_cx *k, rlx_ir_value *memory, rlx_ir_value *row,
-                               rlx_ir_value *column)
+/* Those of one row, of a step's columns. */
+static rlx_ir_value *load_sums(kernel_cx *k, rlx_ir_value *memory, int64_t columns,
+                               rlx_ir_value *row, rlx_ir_value *column)
 {
-    static const int64_t dims[3] = {1, 1, DOT_LANES}, axes[3] = {0, 1, 2};
-    rlx_ir_value *index[3] = {column, row, k_const(k, 0)};
+    static const int64_t axes[3] = {0, 1, 2};
+    const int64_t dims[3] = {1, columns, DOT_LANES};
+    rlx_ir_value *index[3] = {row, column, k_const(k, 0)};
     return rlx_lir_build_load(k->b, memory, RLX_F32, 3, dims, index, axes, NULL);
 }
 
@@ -102,19 +104,19 @@ static void store_sums(kernel_cx *k, rlx_ir_value *memory, rlx_ir_value *x, rlx_
                        rlx_ir_value *column)
 {
     static const int64_t axes[3] = {0, 1, 2};
-    rlx_ir_value *index[3] = {column, row, k_const(k, 0)};
+    rlx_ir_value *index[3] = {row, column, k_const(k, 0)};
     rlx_lir_build_store(k->b, memory, x, index, axes, NULL);
 }
 
 static rlx_status clear_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *rows)
 {
     const int64_t dims[2] = {g->s.n, DOT_LANES};
-    static const int64_t axes[2] = {0, 2};
+    static const int64_t axes[2] = {1, 2};
     rlx_lir_scope row;
     rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
-    rlx_ir_value *index[3] = {k_const(k, 0), row.index[0], k_const(k, 0)};
+    rlx_ir_value *index[3] = {row.index[0], k_const(k, 0), k_const(k, 0)};
     rlx_ir_value *none = rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
     for (int i = 0; i < g->ncontracts; i++)
         rlx_lir_build_store(k->b, t->sums[i], none, index, axes, NULL);
@@ -123,9 +125,9 @@ static rlx_status clear_sums(kernel_cx *k, const group *g, const turned_rows *t,
     return rlx_ir_builder_finish(k->b);
 }
 
-/* A step of a row of weights. */
+/* A step of a row of weights, or of some that are neighbours. */
 typedef struct step {
-    rlx_ir_value *number, *column; /* of the block */
+    rlx_ir_value *number, *column; /* of the block, the first */
     rlx_ir_value *codes, *scales;
     int bits;
 } step;
@@ -163,7 +165,7 @@ static rlx_status add_row(kernel_cx *k, const dots *d, const turned_rows *t, int
     rlx_ir_value *at[3] = {s->number, d->at->m0, k_const(k, 0)}, *memory = t->sums[which], *sa;
     rlx_ir_value *codes =
         rlx_lir_build_load(k->b, codes_for(t, n), RLX_I8, 2, dims, at, axes_of_codes, NULL);
-    rlx_ir_value *acc = load_sums(k, memory, row, s->column);
+    rlx_ir_value *acc = load_sums(k, memory, d->g->s.n, row, s->column);
     RLX_TRY(dot_load_rows(k, d, n->in[1], scales, &sa));
     acc = rlx_lir_build_dot_turned(k->b, s->bits, acc, codes, sa, s->codes, s->scales);
     rlx_lir_build_barrier(k->b); /* all was read before it is written */
@@ -171,19 +173,19 @@ static rlx_status add_row(kernel_cx *k, const dots *d, const turned_rows *t, int
     return rlx_ir_builder_finish(k->b);
 }
 
-/* A step of one column's row of weights, for all rows. */
-static rlx_status add_step(kernel_cx *k, const group *one, const turned_rows *t, int which,
+/* A step of the rows of weights of one column or `some`, for all rows. */
+static rlx_status add_step(kernel_cx *k, const group *some, const turned_rows *t, int which,
                            rlx_ir_value *m0, rlx_ir_value *rows, rlx_ir_value *n0, step s)
 {
     const register_tile weights = {.n0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, n0, s.column)};
-    const dots d = {.g = one, .at = &weights};
+    const dots d = {.g = some, .at = &weights};
     rlx_lir_scope row;
     RLX_TRY(load_step(k, &d, t, which, &s));
     rlx_lir_begin_for(k->b, k_const(k, 0), rows, 1, 0, NULL, &row);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     const register_tile at = {.m0 = rlx_lir_build_map2(k->b, RLX_FN_ADD, m0, row.index[0])};
-    const dots of_row = {.g = one, .at = &at};
+    const dots of_row = {.g = some, .at = &at};
     RLX_TRY(add_row(k, &of_row, t, which, &s, row.index[0]));
     rlx_lir_end_for(k->b, &row, NULL);
     return rlx_ir_builder_finish(k->b);
@@ -200,6 +202,27 @@ static int64_t steps_together(const kernel_cx *k, const group *g, const turned_r
     return (steps + runs - 1) / runs;
 }
 
+static bool has_signed_codes(const group *g)
+{
+    enum { SIGNED = 8 }; /* bits */
+    for (int i = 0; i < g->ncontracts; i++)
+        if (rlx_format_code_bits(g->contract[i]->in[3]->type.format) == SIGNED)
+            return true;
+    return false;
+}
+
+/* Columns that a row meets at once. Where a register holds the sums of two, its codes are the same for
+ * both, repeated as they are loaded. Signed codes, which are multiplied as unsigned ones, share among
+ * four what is taken off then, where rows are more than a few. */
+static int64_t columns_together(const kernel_cx *k, const group *g, const turned_rows *t)
+{
+    enum { FEW = 2 };
+    const bool two = k->options->target->vector_f32 >= 2 * DOT_LANES;
+    const bool four = g->s.m > FEW && has_signed_codes(g);
+    const int64_t together = !two ? 1 : four ? 4 : 2;
+    return !t->columns || (rlx_dim_is_const(g->n) && g->n % together == 0) ? together : 1;
+}
+
 /* Steps of a row of weights lie behind each other: some go by before the next row's. */
 rlx_status turned_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *m0,
                        rlx_ir_value *rows, rlx_ir_value *n0)
@@ -209,14 +232,15 @@ rlx_status turned_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_i
     const int64_t together = steps_together(k, g, t);
     rlx_lir_scope some, column, step_loop;
     group one = *g;
-    one.s.m = one.s.n = 1;
+    one.s.m = 1;
+    one.s.n = (int)columns_together(k, g, t);
     RLX_TRY(clear_sums(k, g, t, rows));
     rlx_lir_begin_for(k->b, k_const(k, 0), steps, together, 0, NULL, &some);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     end = rlx_lir_build_map2(k->b, RLX_FN_ADD, some.index[0], k_const(k, together));
     end = rlx_lir_build_map2(k->b, RLX_FN_MIN, end, steps);
-    rlx_lir_begin_for(k->b, k_const(k, 0), columns, 1, 0, NULL, &column);
+    rlx_lir_begin_for(k->b, k_const(k, 0), columns, one.s.n, 0, NULL, &column);
     rlx_lir_begin_for(k->b, some.index[0], end, 1, 0, NULL, &step_loop);
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
@@ -230,14 +254,14 @@ rlx_status turned_sums(kernel_cx *k, const group *g, const turned_rows *t, rlx_i
     return rlx_ir_builder_finish(k->b);
 }
 
-/* f32<1 x n x 8>: a row's sums times minima, of all columns. */
+/* f32<1 x 8 x 8>: a row's sums times minima, of columns from `column` on. */
 static rlx_status sum_minima(kernel_cx *k, const group *g, const turned_rows *t, int which,
-                             rlx_ir_value *m0, rlx_ir_value **less)
+                             rlx_ir_value *m0, rlx_ir_value *column, rlx_ir_value **less)
 {
     static const int64_t axes[2] = {0, 1};
     const rlx_ir_node *n = g->contract[which];
     const int64_t width = width_of(n), count = g->s.k / width;
-    const int64_t sums[3] = {1, g->s.n, DOT_LANES}, dims[2] = {g->s.n, count};
+    const int64_t sums[3] = {1, TOTALS, DOT_LANES}, dims[2] = {TOTALS, count};
     group one = *g;
     one.s.m = 1;
     const register_tile at = {.m0 = m0};
@@ -249,7 +273,7 @@ static rlx_status sum_minima(kernel_cx *k, const group *g, const turned_rows *t,
     if (k->b->status)
         return rlx_ir_builder_finish(k->b);
     rlx_ir_value *index[2] = {
-        k_const(k, 0), rlx_lir_build_map2(k->b, RLX_FN_MUL, loop.index[0], k_const(k, count))};
+        column, rlx_lir_build_map2(k->b, RLX_FN_MUL, loop.index[0], k_const(k, count))};
     RLX_TRY(dot_load_rows(k, &d, n->in[2], (span){loop.index[0], width, count, false}, &xs));
     rlx_ir_value *limits[2] = {t->columns, NULL},
                  *mins = rlx_lir_build_load(k->b, t->mins[which], RLX_F32, 2, dims, index, axes,
@@ -261,17 +285,17 @@ static rlx_status sum_minima(kernel_cx *k, const group *g, const turned_rows *t,
 }
 
 rlx_status turned_totals(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *m0,
-                         rlx_ir_value *row, rlx_ir_value **tiles)
+                         rlx_ir_value *row, rlx_ir_value *column, rlx_ir_value **tiles)
 {
-    static const int64_t axes[2] = {0, 2}, all[2] = {1, 2};
-    const int64_t dims[3] = {1, g->s.n, DOT_LANES};
-    rlx_ir_value *less, *index[3] = {k_const(k, 0), row, k_const(k, 0)};
+    static const int64_t axes[2] = {1, 2};
+    const int64_t dims[3] = {1, TOTALS, DOT_LANES};
+    rlx_ir_value *less, *index[3] = {row, column, k_const(k, 0)};
     for (int i = 0; i < g->ncontracts; i++) {
         rlx_ir_value *sum =
             rlx_lir_build_load(k->b, t->sums[i], RLX_F32, 2, dims + 1, index, axes, NULL);
-        sum = rlx_lir_build_broadcast(k->b, sum, 3, dims, all);
+        sum = rlx_lir_build_broadcast(k->b, sum, 3, dims, axes);
         if (t->mins[i]) {
-            RLX_TRY(sum_minima(k, g, t, i, m0, &less));
+            RLX_TRY(sum_minima(k, g, t, i, m0, column, &less));
             sum = rlx_lir_build_map2(k->b, RLX_FN_SUB, sum, less);
         }
         tiles[i] = rlx_lir_build_reduce(k->b, RLX_FN_ADD, sum);

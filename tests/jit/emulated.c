@@ -56,6 +56,14 @@ static void vpmaddwd_512(void *result, const void *const *args)
         ((int32_t *)result)[i] = a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
 }
 
+/* Bytes of every 16 by an index; 0 where it has its upper bit. */
+static void vpshufb_512(void *result, const void *const *args)
+{
+    const uint8_t *x = args[0], *index = args[1];
+    for (int i = 0; i < 64; i++)
+        ((uint8_t *)result)[i] = index[i] & 0x80 ? 0 : x[i / 16 * 16 + index[i] % 16];
+}
+
 /* ---- bf16 */
 
 static float daz(float x)
@@ -281,6 +289,7 @@ static void tdpbf16ps(void *result, const void *const *args)
 /* ---- the table */
 
 static const rlx_emulated_instruction instructions[] = {
+    {"llvm.x86.avx512.pshuf.b.512", vpshufb_512},
     {"llvm.x86.avx512.vpdpbusd.128", vpdpbusd_128},
     {"llvm.x86.avx512.vpdpbusd.256", vpdpbusd_256},
     {"llvm.x86.avx512.vpdpbusd.512", vpdpbusd_512},
