@@ -289,6 +289,14 @@ static rlx_status run_pool(pool *p, int threads)
     return p->status ? p->status : run_others(p);
 }
 
+static void add_maps(rlx_jit_tape *tape)
+{
+    for (uint32_t i = 0; i < tape->program.nkernels; i++) {
+        rlx_program_kernel *k = &tape->program.kernels[i];
+        k->nmaps = (uint32_t)rlx_jit_maps(tape->kernels[i], k->maps);
+    }
+}
+
 /* Everything that emitters of kernels read of the target, and where kernels find live extents. The step is nobody's but its
  * program's, unless kernels multiply by another unit for it. */
 static rlx_status describe_common(pool *p, const rlx_ir_module *m)
@@ -388,6 +396,8 @@ static rlx_status compile(const rlx_ir_module *m, const rlx_jit_target *t, const
 {
     rlx_jit_tape tape;
     RLX_TRY(rlx_jit_tape_build(m, o, arena, &tape));
+    if (rlx_jit_copies_boxes(t))
+        add_maps(&tape);
     RLX_TRY(make_jobs(&tape, arena, p));
     stats->kernels = (int)tape.program.nkernels;
     stats->step = p->njobs > tape.program.nkernels;

@@ -23,6 +23,90 @@ int64_t rlx_jit_team_bytes(const rlx_ir_func *kernel)
     return bytes;
 }
 
+/* ---- tensor maps ---- */
+
+/* Which argument of the kernel; -1: none. */
+static int argument_of(const rlx_ir_func *kernel, const rlx_ir_value *v)
+{
+    for (int i = 0; i < kernel->body->nargs; i++)
+        if (kernel->body->args[i] == v)
+            return i;
+    return -1;
+}
+
+static bool are_axes(const rlx_ir_node *access, int first)
+{
+    const rlx_attr *axes = rlx_ir_attr(access, RLX_ATTR_AXES);
+    return axes->ints[0] == first && axes->ints[1] == first + 1;
+}
+
+static bool cuts_rows(const rlx_ir_node *load)
+{
+    const rlx_attr *limits = rlx_ir_attr(load, RLX_ATTR_LIMITS);
+    return limits && (limits->n > 1 || limits->ints[0] != 0);
+}
+
+static bool describe_map(const rlx_ir_func *kernel, const rlx_ir_node *store, rlx_program_map *out)
+{
+    enum { ALIGN = 16, WIDEST = 128, LEAST = 32, EIGHT = 8, BOX = 256, RING_RANK = 3 };
+    const rlx_ir_node *load = store->in[1]->def;
+    if (store->op != RLX_LIR_STORE || !rlx_ir_attr(store, RLX_ATTR_ASYNC) || !load ||
+        load->op != RLX_LIR_LOAD)
+        return false;
+    const rlx_ir_type *from = &load->in[0]->type, *tile = &load->out[0]->type,
+                      *to = &store->in[0]->type;
+    const int buffer = argument_of(kernel, load->in[0]);
+    const int64_t bytes = rlx_format_get(from->format)->block_bytes;
+    if (buffer < 0 || from->rank != 2 || tile->rank != 2 || to->rank != RING_RANK || bytes > 2 ||
+        from->format != tile->format || !are_axes(load, 0) || !are_axes(store, 1) ||
+        cuts_rows(load) || !rlx_dim_is_const(from->dim[1]) || tile->dim[0] != to->dim[1] ||
+        tile->dim[1] != to->dim[2])
+        return false;
+    const int64_t row = tile->dim[1] * bytes;
+    *out = (rlx_program_map){.buffer = (uint32_t)buffer,
+                             .bytes = (uint32_t)bytes,
+                             .rows = rlx_dim_is_const(from->dim[0]) ? from->dim[0] : 0,
+                             .columns = from->dim[1],
+                             .box_rows = (uint32_t)tile->dim[0],
+                             .box_columns = (uint32_t)tile->dim[1]};
+    return from->dim[1] * bytes % ALIGN == 0 && tile->dim[0] % EIGHT == 0 && tile->dim[0] <= BOX &&
+           row >= LEAST && row <= WIDEST && (row & (row - 1)) == 0;
+}
+
+int rlx_jit_map_of(const rlx_ir_func *kernel, const rlx_ir_node *store, const rlx_program_map *maps,
+                   int n)
+{
+    rlx_program_map own;
+    if (!describe_map(kernel, store, &own))
+        return -1;
+    for (int i = 0; i < n; i++)
+        if (maps[i].buffer == own.buffer && maps[i].box_rows == own.box_rows &&
+            maps[i].box_columns == own.box_columns)
+            return i;
+    return -1;
+}
+
+static void add_maps(const rlx_ir_func *kernel, const rlx_ir_block *block, rlx_program_map *out,
+                     int *n)
+{
+    for (const rlx_ir_node *node = block->first; node; node = node->next) {
+        for (int i = 0; i < node->nblock; i++)
+            add_maps(kernel, node->blocks[i], out, n);
+        if (node->op == RLX_LIR_STORE && *n < RLX_PROGRAM_MAPS &&
+            rlx_jit_map_of(kernel, node, out, *n) < 0)
+            *n += describe_map(kernel, node, &out[*n]);
+    }
+}
+
+int rlx_jit_maps(const rlx_ir_func *kernel, rlx_program_map out[RLX_PROGRAM_MAPS])
+{
+    int n = 0;
+    add_maps(kernel, kernel->body, out, &n);
+    return n;
+}
+
+/* ---- grids ---- */
+
 static rlx_dim extent_of(const rlx_ir_value *v)
 {
     if (v->def && v->def->op == RLX_LIR_EXTENT)

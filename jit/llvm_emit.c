@@ -450,10 +450,14 @@ static void emit_copies(rlx_emit *e, const rlx_ir_node *n)
 {
     if (!e->target->copies)
         return;
-    if (n->op == RLX_LIR_COMMIT)
+    if (n->op == RLX_LIR_COMMIT) {
         e->engine->commit(e);
-    else
-        e->engine->wait(e, (int)rlx_ir_attr_int(n, RLX_ATTR_PENDING, 0));
+        rlx_emit_tensors_commit(e);
+    } else {
+        const int pending = (int)rlx_ir_attr_int(n, RLX_ATTR_PENDING, 0);
+        e->engine->wait(e, pending);
+        rlx_emit_tensors_wait(e, pending);
+    }
 }
 
 static rlx_status emit_node(rlx_emit *e, const rlx_ir_node *n)
@@ -567,6 +571,7 @@ static rlx_status emit_function(rlx_emit *e)
     RLX_TRY(e->engine->begin(e));
     LLVMBasicBlockRef body = rlx_emit_new_block(e, "body");
     LLVMPositionBuilderAtEnd(e->b, body);
+    rlx_emit_tensors_begin(e);
     RLX_TRY(rlx_emit_block(e, e->kernel->body));
     if (e->engine->end)
         RLX_TRY(e->engine->end(e));

@@ -145,8 +145,9 @@ struct rlx_emit {
     const rlx_matrix_unit *matrix; /* by which the kernel's products go, if there are any */
     const rlx_ir_type **fragments; /* what they make */
     int nfragments;
-    bool renews;          /* AMD: what depends on the invocation's number is made anew in loops */
-    LLVMValueRef barrier; /* host team: the functions to call */
+    bool renews; /* AMD: what depends on the invocation's number is made anew in loops */
+    struct rlx_emit_tensors *tensors; /* NVIDIA: what has tensor maps; NULL: nothing */
+    LLVMValueRef barrier;             /* host team: the functions to call */
     LLVMValueRef take;
 };
 
@@ -255,6 +256,11 @@ LLVMValueRef rlx_emit_offset(const rlx_emit *e, LLVMTypeRef elem, LLVMValueRef p
 int64_t rlx_emit_team_align(const rlx_emit *e, int64_t bytes);
 /* The next `bytes` of `memory`: an engine's team_memory where the caller provides it. */
 LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes);
+
+/* llvm_team_tensors.c: at a kernel's begin, behind its team memory; with commit and wait of other copies. */
+void rlx_emit_tensors_begin(rlx_emit *e);
+void rlx_emit_tensors_commit(rlx_emit *e);
+void rlx_emit_tensors_wait(rlx_emit *e, int pending);
 
 /* llvm_cpu.c: the function of a CPU kernel (rlx_kernel_fn), its buffers and parameters; what every function
  * for a CPU says of itself. */

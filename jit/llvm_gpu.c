@@ -2,20 +2,31 @@
 
 #include <string.h>
 
+#include "runtime/program.h"
+
 rlx_status rlx_emit_gpu_function(rlx_emit *e, unsigned convention)
 {
     const rlx_ir_block *body = e->kernel->body;
-    LLVMTypeRef *params = RLX_NEW_ARRAY(e->arena, LLVMTypeRef, body->nargs + 1);
-    if (!params)
+    const int maps = rlx_emit_tensors_count(e);
+    LLVMTypeRef *params = RLX_NEW_ARRAY(e->arena, LLVMTypeRef, body->nargs + 1 + RLX_PROGRAM_MAPS);
+    if (!params || maps < 0)
         return RLX_OOM();
+    for (int i = 0; i < maps; i++)
+        params[body->nargs + 1 + i] = e->ptr;
     for (int i = 0; i <= body->nargs; i++)
         params[i] = LLVMPointerTypeInContext(e->cx, RLX_EMIT_SPACE_GLOBAL);
-    LLVMTypeRef type =
-        LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, (unsigned)body->nargs + 1, false);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params,
+                                        (unsigned)(body->nargs + 1 + maps), false);
     e->fn = LLVMAddFunction(e->module, e->kernel->name, type);
     LLVMSetFunctionCallConv(e->fn, convention);
     LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
     e->symbols = LLVMGetParam(e->fn, (unsigned)body->nargs);
+    for (int i = 0; i < maps; i++) {
+        const unsigned param = (unsigned)(body->nargs + 1 + i);
+        rlx_emit_tensors_param(e, param);
+        rlx_emit_tensors_add(e, i,
+                             LLVMBuildPtrToInt(e->entry, LLVMGetParam(e->fn, param), e->i64, ""));
+    }
     return RLX_OK;
 }
 

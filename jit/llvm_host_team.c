@@ -14,6 +14,20 @@ static LLVMValueRef field(rlx_emit *e, LLVMTypeRef type, size_t offset)
     return LLVMBuildLoad2(e->entry, type, p, "");
 }
 
+/* Behind the buffers and a place for the symbols; a step's functions, which are these too, have none. */
+static rlx_status find_maps(rlx_emit *e)
+{
+    const int n = e->needs ? 0 : rlx_emit_tensors_count(e);
+    if (n < 0)
+        return RLX_OOM();
+    for (int i = 0; i < n; i++) {
+        LLVMValueRef at = rlx_emit_int(e->i64, e->kernel->body->nargs + 1 + i);
+        LLVMValueRef p = LLVMBuildGEP2(e->entry, e->i64, LLVMGetParam(e->fn, 0), &at, 1, "");
+        rlx_emit_tensors_add(e, i, LLVMBuildLoad2(e->entry, e->i64, p, ""));
+    }
+    return RLX_OK;
+}
+
 static rlx_status begin(rlx_emit *e)
 {
     RLX_TRY(rlx_emit_begin_host(e));
@@ -21,6 +35,7 @@ static rlx_status begin(rlx_emit *e)
     e->memory = field(e, e->ptr, offsetof(rlx_host_invocation, team_memory));
     e->barrier = field(e, e->ptr, offsetof(rlx_host_invocation, barrier));
     e->take = field(e, e->ptr, offsetof(rlx_host_invocation, take));
+    RLX_TRY(find_maps(e));
     return rlx_emit_team_begin(e);
 }
 

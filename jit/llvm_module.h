@@ -11,7 +11,7 @@
 #include "jit/gpu_target.h"
 #include "jit/matrix_units.h"
 
-enum { RLX_LLVM_API_VERSION = 9 }; /* raised when the table changes */
+enum { RLX_LLVM_API_VERSION = 10 }; /* raised when the table changes */
 #define RLX_LLVM_ENTRY "rlx_llvm_module_get"
 
 /* What a worker compiles for. Texts are copied. */
@@ -35,6 +35,7 @@ typedef struct rlx_llvm_target {
     const rlx_matrix_unit *float_matrix; /* of f16 and bf16 */
     /* Copies to team memory run by themselves (cp.async), subgroups load matrices (ldmatrix). */
     bool copies;
+    bool copies_boxes; /* by tensor maps, too (rlx_jit_maps), in kernels by themselves */
 } rlx_llvm_target;
 
 /* Loops of a kernel that are functions of their own (llvm_parts.h), in their order: objects that the kernel's

@@ -3,9 +3,11 @@
 
 #include <string.h>
 
+#include "runtime/program.h"
+
 /* NVIDIA GPUs: a team is a block of `team` threads.
  *
- *   ptx_kernel void @kernel(ptr global buffer..., ptr global symbols)
+ *   ptx_kernel void @kernel(ptr global buffer..., ptr global symbols, tensor map...)
  *
  * launched with blocks of `team` threads and any number of blocks along x. Of a step in one launch (llvm_step.c) kernels are
  *
@@ -75,12 +77,30 @@ static bool wants_blocks(const rlx_emit *e)
     return e->nfragments && e->matrix->a_words;
 }
 
+/* Arguments that lie where the launch has them. */
+static void annotate_maps(rlx_emit *e)
+{
+    static const char what[] = "grid_constant";
+    const unsigned first = (unsigned)e->kernel->body->nargs + 1, n = LLVMCountParams(e->fn) - first;
+    LLVMMetadataRef param[RLX_PROGRAM_MAPS];
+    if (!n)
+        return;
+    for (unsigned i = 0; i < n; i++) /* counted from 1 */
+        param[i] = LLVMValueAsMetadata(rlx_emit_int(e->i32, first + i + 1));
+    LLVMMetadataRef node[3] = {LLVMValueAsMetadata(e->fn),
+                               LLVMMDStringInContext2(e->cx, what, sizeof what - 1),
+                               LLVMMDNodeInContext2(e->cx, param, n)};
+    LLVMAddNamedMetadataOperand(e->module, "nvvm.annotations",
+                                LLVMMetadataAsValue(e->cx, LLVMMDNodeInContext2(e->cx, node, 3)));
+}
+
 static rlx_status begin(rlx_emit *e)
 {
     RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
     read_registers(e);
     RLX_TRY(rlx_emit_gpu_buffers(e));
     annotate_all(e, wants_blocks(e), has_rows(e->kernel->body));
+    annotate_maps(e);
     return RLX_OK;
 }
 

@@ -68,6 +68,15 @@ rlx_emit_rows rlx_emit_rows_of(rlx_emit *e, const rlx_ir_node *access, const rlx
 void rlx_emit_copy_rows(rlx_emit *e, const rlx_ir_node *load, const rlx_emit_rows *to);
 void rlx_emit_store_async(rlx_emit *e, const rlx_ir_node *store);
 
+/* llvm_team_tensors.c: how many arguments the kernel has for tensor maps, which an engine's begin makes, behind the symbols, and tells of
+ * each where it is, an address, i64; -1: out of memory. Then which map's box an async store copies, -1: none; its copy. */
+typedef struct rlx_emit_tensors rlx_emit_tensors;
+int rlx_emit_tensors_count(rlx_emit *e);
+void rlx_emit_tensors_param(rlx_emit *e, unsigned param); /* says of a GPU's that it is one */
+void rlx_emit_tensors_add(rlx_emit *e, int i, LLVMValueRef at);
+int rlx_emit_map_of(const rlx_emit *e, const rlx_ir_node *store);
+void rlx_emit_copy_box(rlx_emit *e, const rlx_ir_node *load, const rlx_emit_rows *to, int which);
+
 /* llvm_team_matrix.c: finds the kernel's products by a matrix unit, sets `fragments`; whether a tile lies as they leave it; then, which of its elements the
  * invocation has in a part, i32, or NULL. */
 rlx_status rlx_emit_matrix_begin(rlx_emit *e);
@@ -95,8 +104,12 @@ void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRe
 /* The same of codes, pieces of 16 of all rows one behind the other, the next piece of a row `apart`: not out of blocks. */
 rlx_status rlx_emit_matrix_put_pieces(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_value *codes,
                                       LLVMValueRef to, int64_t apart);
-/* Rows of f16 or bf16, 64 elements of all rows behind each other, swizzled. */
-void rlx_emit_matrix_put_panels(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRef to);
+/* Rows of f16 or bf16, swizzled, of so many bytes: those that are longer than a panel lie one panel of all rows behind the other. */
+enum { RLX_EMIT_PANEL = 128 };
+void rlx_emit_matrix_put_panels(rlx_emit *e, const rlx_ir_value *rows, LLVMValueRef to,
+                                int64_t stride);
+/* Whether an operand goes to team memory by copies, for which copies_end waits: with all others that are under way. */
+bool rlx_emit_matrix_is_copied(const rlx_emit *e, const rlx_ir_value *operand);
 /* The load of an operand that stays where it lies, in team memory; NULL: none. */
 const rlx_ir_node *rlx_emit_matrix_kept(const rlx_emit *e, const rlx_ir_value *operand);
 /* for h below count: `step` adds to sums, of which `out` has as many as acc, and acc's values before; `rolled`: not even

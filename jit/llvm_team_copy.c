@@ -176,5 +176,9 @@ rlx_emit_rows rlx_emit_rows_of(rlx_emit *e, const rlx_ir_node *access, const rlx
 void rlx_emit_store_async(rlx_emit *e, const rlx_ir_node *store)
 {
     const rlx_emit_rows to = rlx_emit_rows_of(e, store, &store->in[1]->type);
-    rlx_emit_copy_rows(e, store->in[1]->def, &to);
+    const int map = rlx_emit_map_of(e, store);
+    if (map >= 0)
+        rlx_emit_copy_box(e, store->in[1]->def, &to, map);
+    else
+        rlx_emit_copy_rows(e, store->in[1]->def, &to);
 }

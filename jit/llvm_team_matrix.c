@@ -26,7 +26,6 @@ enum {
     MOST_WORDS = 16,
     MATRICES = 4, /* at once, each of */
     EIGHT = 8,    /* rows */
-    PANEL = 128,  /* bytes of rows that lie side by side for wgmma */
     HALF_BYTES = 2
 };
 
@@ -203,6 +202,13 @@ const rlx_ir_node *rlx_emit_matrix_kept(const rlx_emit *e, const rlx_ir_value *o
     return load && load->in[0]->type.space == RLX_SPACE_TEAM ? load : NULL;
 }
 
+bool rlx_emit_matrix_is_copied(const rlx_emit *e, const rlx_ir_value *operand)
+{
+    const rlx_ir_node *load = deferred(e, operand);
+    return load && load->in[0]->type.space == RLX_SPACE_GLOBAL &&
+           rlx_format_get(load->in[0]->type.format)->kind != RLX_KIND_BLOCK;
+}
+
 static operands operands_of(const rlx_emit *e, const rlx_ir_node *n)
 {
     operands o = {0};
@@ -302,25 +308,35 @@ void rlx_emit_matrix_put_rows(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef t
     put_operand(e, v, &rows, stride / element_bytes(&v->type), &copies);
 }
 
-static LLVMValueRef by_panels(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t rows)
+/* Of f16 and bf16, as swizzled rows of so many bytes. */
+static LLVMValueRef by_swizzled_rows(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t bytes)
 {
-    LLVMValueRef width = rlx_emit_int(e->i32, PANEL / HALF_BYTES);
-    LLVMValueRef at = LLVMBuildUDiv(e->b, j, width, "");
-    j = rlx_emit_mul(e->b, LLVMBuildURem(e->b, j, width, ""), rlx_emit_int(e->i32, HALF_BYTES));
-    j = LLVMBuildUDiv(e->b, rlx_emit_swizzle(e, PANEL, i, j), rlx_emit_int(e->i32, HALF_BYTES), "");
-    at = rlx_emit_add(e->b, rlx_emit_mul(e->b, at, rlx_emit_int(e->i32, rows)), i);
-    return rlx_emit_add(e->b, rlx_emit_mul(e->b, at, width), j);
+    LLVMValueRef two = rlx_emit_int(e->i32, HALF_BYTES);
+    j = LLVMBuildUDiv(e->b, rlx_emit_swizzle(e, bytes, i, rlx_emit_mul(e->b, j, two)), two, "");
+    return rlx_emit_add(e->b, rlx_emit_mul(e->b, i, rlx_emit_int(e->i32, bytes / HALF_BYTES)), j);
 }
 
-void rlx_emit_matrix_put_panels(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to)
+static LLVMValueRef by_panels(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t rows)
 {
+    LLVMValueRef width = rlx_emit_int(e->i32, RLX_EMIT_PANEL / HALF_BYTES);
+    LLVMValueRef panel = LLVMBuildUDiv(e->b, j, width, "");
+    LLVMValueRef in = by_swizzled_rows(e, i, LLVMBuildURem(e->b, j, width, ""), RLX_EMIT_PANEL);
+    LLVMValueRef apart = rlx_emit_int(e->i32, rows * (RLX_EMIT_PANEL / HALF_BYTES));
+    return rlx_emit_add(e->b, rlx_emit_mul(e->b, panel, apart), in);
+}
+
+void rlx_emit_matrix_put_panels(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to, int64_t stride)
+{
+    const bool wide = stride == RLX_EMIT_PANEL;
     const rlx_emit_rows rows = {
-        .at = to, .stride = PANEL, .panel = v->type.dim[0] * PANEL, .swizzled = true};
+        .at = to, .stride = stride, .panel = wide ? v->type.dim[0] * stride : 0, .swizzled = true};
     const rlx_ir_node *load = deferred(e, v);
     if (load)
         rlx_emit_copy_rows(e, load, &rows);
-    else
+    else if (wide)
         rlx_emit_team_put_by(e, v, to, by_panels, v->type.dim[0]);
+    else
+        rlx_emit_team_put_by(e, v, to, by_swizzled_rows, stride);
 }
 
 static LLVMValueRef by_pieces(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t apart)

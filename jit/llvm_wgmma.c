@@ -83,11 +83,13 @@ static LLVMValueRef turned(rlx_emit *e, LLVMValueRef i, LLVMValueRef j, int64_t 
 
 static rlx_status put_operands(rlx_emit *e, const rlx_ir_node *n, const places *at)
 {
+    bool copies = false;
     if (at->kept[3])
         return rlx_emit_unsupported(e, n, "weights in rings");
     for (int i = 1; i < n->nin; i++) {
         if (at->kept[i])
             continue;
+        copies |= rlx_emit_matrix_is_copied(e, n->in[i]);
         LLVMValueRef to = rlx_emit_offset(e, e->i8, e->exchange, rlx_emit_int(e->i64, at->base[i]));
         if (i == 1)
             RLX_TRY(rlx_emit_matrix_put_pieces(e, n, n->in[i], to, at->apart));
@@ -96,7 +98,8 @@ static rlx_status put_operands(rlx_emit *e, const rlx_ir_node *n, const places *
         else
             rlx_emit_team_put_by(e, n->in[i], to, turned, n->in[i]->type.dim[0]);
     }
-    e->engine->copies_end(e);
+    if (copies)
+        e->engine->copies_end(e);
     return RLX_OK;
 }
 

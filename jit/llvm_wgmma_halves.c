@@ -5,13 +5,13 @@
  *   m64nNk16: 64 columns (weights: A) x N rows (tokens: B), both from team memory, sums in registers
  *
  * Rows lie in team memory as the unit's swizzled layouts have them, which are those of rings (rlx_matrix_swizzle): so stages are multiplied where
- * copies put them, with no instruction but the unit's. What does not come through a ring goes to the exchange, 64 elements of all rows behind each
- * other. Nothing is done to sums between multiplications: all of an op are begun together, and one wait ends them.
+ * copies put them, with no instruction but the unit's. What does not come through a ring goes to the exchange, the same way; of rows of more than 64
+ * elements so many of all rows lie behind each other. Nothing is done to sums between multiplications: all of an op are begun together, and one wait ends them.
  *
  *   { rows -> exchange; fence.proxy.async; barrier }   unless they are in rings, shown to the unit by the wait for them
  *   for sides of 64 columns, for chunks of K { wgmma }; wait */
 
-enum { HALF = 2, PANEL = 128, OCTET = 8, SUMS = 4, ALIGN = 1024, MOST_N = 256 };
+enum { HALF = 2, PANEL = RLX_EMIT_PANEL, OCTET = 8, SUMS = 4, ALIGN = 1024, MOST_N = 256 };
 
 typedef struct operand {
     bool kept;               /* in a ring */
@@ -29,9 +29,18 @@ typedef struct halves {
     rlx_text code, constraints;
 } halves;
 
+/* Of short rows, if there is a swizzle of so many. */
+static int64_t pitch_of(const rlx_ir_type *t)
+{
+    enum { SHORT = 32, TWICE = 64 };
+    const int64_t bytes = t->dim[1] * HALF;
+    return bytes == SHORT || bytes == TWICE ? bytes : PANEL;
+}
+
 static int64_t panels_bytes(const rlx_ir_type *t)
 {
-    return (t->dim[1] * HALF + PANEL - 1) / PANEL * PANEL * t->dim[0];
+    const int64_t pitch = pitch_of(t);
+    return (t->dim[1] * HALF + pitch - 1) / pitch * pitch * t->dim[0];
 }
 
 static void place(const rlx_emit *e, const rlx_ir_node *n, operand *of, int64_t *bytes)
@@ -41,7 +50,7 @@ static void place(const rlx_emit *e, const rlx_ir_node *n, operand *of, int64_t 
         const rlx_ir_type *t = &n->in[1 + i]->type;
         of[i] = (operand){.kept = rlx_emit_matrix_kept(e, n->in[1 + i]) != NULL,
                           .rows = t->dim[0],
-                          .pitch = PANEL,
+                          .pitch = pitch_of(t),
                           .base = *bytes};
         if (of[i].kept)
             of[i].pitch = t->dim[1] * HALF;
@@ -61,17 +70,18 @@ int64_t rlx_emit_wgmma_halves_bytes(const rlx_emit *e, const rlx_ir_node *n)
 /* Both operands where the unit reads them. */
 static void put_operands(rlx_emit *e, halves *x)
 {
-    bool all_kept = true;
+    bool all_kept = true, copies = false;
     for (int i = 0; i < 2; i++) {
         const rlx_ir_value *v = x->node->in[1 + i];
         operand *o = &x->of[i];
         LLVMValueRef at, first = i ? x->own.column : x->own.row;
         all_kept &= o->kept;
+        copies |= !o->kept && rlx_emit_matrix_is_copied(e, v);
         if (o->kept) {
             at = rlx_emit_rows_of(e, rlx_emit_matrix_kept(e, v), &v->type).at;
         } else {
             at = rlx_emit_offset(e, e->i8, e->exchange, rlx_emit_int(e->i64, o->base));
-            rlx_emit_matrix_put_panels(e, v, at);
+            rlx_emit_matrix_put_panels(e, v, at, o->pitch);
         }
         first = rlx_emit_mul(e->b, first, rlx_emit_int(e->i32, o->pitch));
         at = rlx_emit_offset(e, e->i8, at, LLVMBuildZExt(e->b, first, e->i64, ""));
@@ -79,7 +89,8 @@ static void put_operands(rlx_emit *e, halves *x)
     }
     if (all_kept)
         return;
-    e->engine->copies_end(e);
+    if (copies)
+        e->engine->copies_end(e);
     rlx_emit_show_to_unit(e);
     e->engine->barrier(e);
 }
@@ -89,7 +100,7 @@ static LLVMValueRef descriptor_of(rlx_emit *e, const operand *o, int64_t c, int6
                                   int64_t width)
 {
     enum { UNIT = 16 };
-    const int64_t byte = c * width * HALF, panel = o->kept ? o->pitch : PANEL;
+    const int64_t byte = c * width * HALF, panel = o->pitch;
     const int64_t on = byte / panel * panel * o->rows + byte % panel + rows * o->pitch;
     return LLVMBuildAdd(e->b, o->descriptor, rlx_emit_int(e->i64, on / UNIT), "");
 }

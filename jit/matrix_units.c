@@ -90,6 +90,13 @@ bool rlx_jit_copies(const rlx_jit_target *t)
     return has_mma(t);
 }
 
+/* Those whose units read what such copies leave. */
+bool rlx_jit_copies_boxes(const rlx_jit_target *t)
+{
+    const rlx_matrix_unit *u = rlx_jit_matrix_unit(t);
+    return t->kind == RLX_JIT_NVPTX && u && rlx_matrix_reads_memory(u);
+}
+
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t)
 {
     const rlx_matrix_unit *u = rlx_jit_matrix_unit(t);

@@ -54,6 +54,8 @@ const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t);
 const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t);
 /* Whether code for a target copies to team memory by cp.async, and loads matrices by ldmatrix. */
 bool rlx_jit_copies(const rlx_jit_target *t);
+/* Whether it has boxes of tensors copied by tensor maps (cp.async.bulk.tensor). */
+bool rlx_jit_copies_boxes(const rlx_jit_target *t);
 /* Whether the target's team is whole subgroups of its unit, if it has one, a power of two. */
 rlx_status rlx_jit_matrix_check_team(const rlx_jit_target *t);
 

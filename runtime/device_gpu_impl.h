@@ -23,6 +23,13 @@ typedef union rlx_gpu_properties {
     double align;
 } rlx_gpu_properties;
 
+typedef int rlx_gpu_map_type, rlx_gpu_map_form, rlx_gpu_map_swizzle, rlx_gpu_map_ahead;
+typedef int rlx_gpu_map_beyond;
+/* NVIDIA's tensor map, of which nothing is read. */
+typedef struct rlx_gpu_tensor {
+    _Alignas(64) char bytes[128];
+} rlx_gpu_tensor;
+
 typedef struct rlx_gpu_calls {
 #define GPU_CALL(name, cuda, hip, parameters) rlx_gpu_result(*name) parameters;
 #define GPU_CUDA(name, cuda, parameters) rlx_gpu_result(*name) parameters;
@@ -51,6 +58,15 @@ enum {
     RLX_GPU_EVENT_UNTIMED = 2,   /* an event orders, and takes no time */
     RLX_GPU_CAPTURE_RELAXED = 2, /* other calls, of any thread, go on meanwhile */
     RLX_GPU_FUNCTION_TEAM = 0    /* attribute: invocations of a team, at most */
+};
+/* NVIDIA's. */
+enum {
+    RLX_GPU_MAP_BYTES = 0, /* elements of 1 byte, and of 2 */
+    RLX_GPU_MAP_HALVES = 1,
+    RLX_GPU_MAP_PLAIN = 0,
+    RLX_GPU_MAP_SWIZZLE_32 = 1, /* of 64 bytes it is 2, of 128 3 */
+    RLX_GPU_MAP_AHEAD_128 = 2,  /* what is not there is read by so many bytes */
+    RLX_GPU_MAP_ZEROS = 0       /* beyond the tensor */
 };
 
 /* ---- drivers */
@@ -175,8 +191,9 @@ rlx_status rlx_gpu_copy(rlx_device *d, rlx_device_memory *m, size_t from, size_t
 typedef struct rlx_gpu_kernel {
     rlx_gpu_module module; /* NULL: not loaded */
     rlx_gpu_function function;
-    uint32_t nbuffers;
-    unsigned teams, team; /* of a launch; invocations of one */
+    uint32_t nbuffers, nmaps;
+    const rlx_program_map *maps; /* the program's */
+    unsigned teams, team;        /* of a launch; invocations of one */
 } rlx_gpu_kernel;
 
 struct rlx_device_kernels {
@@ -188,6 +205,12 @@ struct rlx_device_kernels {
 
 rlx_status rlx_gpu_create_kernels(rlx_device *d, const rlx_program *p, rlx_device_kernels **out);
 void rlx_gpu_destroy_kernels(rlx_device *d, rlx_device_kernels *k);
+
+/* ---- tensor maps */
+
+/* Of a buffer at `at` with `bytes` of memory. Enters. */
+rlx_status rlx_gpu_encode_map(rlx_gpu *g, const rlx_program_map *m, rlx_gpu_address at,
+                              size_t bytes, rlx_gpu_tensor *out);
 
 /* ---- tapes */
 

@@ -223,6 +223,8 @@ static rlx_status load_kernel(const maker *m, uint32_t i)
     RLX_TRY(load_module(g, &m->images[i], &k->module));
     GPU_TRY(g, get_function, &k->function, k->module, from->name);
     k->nbuffers = i < m->program->nkernels ? from->nbuffers : 1;
+    k->nmaps = from->nmaps;
+    k->maps = from->maps;
     return choose_grid(m, i, k);
 }
 

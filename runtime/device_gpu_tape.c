@@ -28,7 +28,10 @@ struct rlx_device_tape {
     uint32_t nlaunches;
     rlx_gpu_address *addresses; /* of all launches' arguments, one launch after another */
     size_t naddresses;
-    void **arguments;                /* where each of them is; NULL behind each launch's last */
+    rlx_gpu_tensor *maps; /* of buffers of launches that want some */
+    size_t nmaps;
+    void **arguments; /* where each of them is; NULL behind each launch's last */
+    size_t narguments;
     const rlx_device_memory **given; /* that the host writes: copied before the launches */
     uint32_t ngiven;
     rlx_gpu_event *events; /* timed: nlaunches + 1 */
@@ -59,37 +62,53 @@ static rlx_status put_argument(rlx_device_tape *t, const rlx_device_range *r, si
     return RLX_OK;
 }
 
-/* A kernel's buffers, then the symbols. */
-static rlx_status put_launch(rlx_device_tape *t, const rlx_device_recording *r, uint32_t i,
-                             size_t *next)
+static rlx_status put_map(rlx_gpu *g, rlx_device_tape *t, const rlx_program_map *m,
+                          const rlx_device_range *r)
+{
+    rlx_gpu_tensor *map = &t->maps[t->nmaps++];
+    const size_t bytes = r->bytes ? r->bytes : r->memory->bytes - r->offset;
+    t->arguments[t->narguments++] = map;
+    return rlx_gpu_encode_map(g, m, r->memory->at + r->offset, bytes, map);
+}
+
+/* A kernel's buffers, then the symbols, then what buffers have of maps. */
+static rlx_status put_launch(rlx_gpu *g, rlx_device_tape *t, const rlx_device_recording *r,
+                             uint32_t i)
 {
     const rlx_device_launch *l = &r->launches[i];
     const rlx_gpu_kernel *k = &r->kernels->each[l->kernel];
-    const size_t first = *next;
-    void **arguments = t->arguments + first + i; /* each launch before has one NULL */
+    const size_t first = t->naddresses;
+    t->launches[i] = (launch){k, l->phase, t->arguments + t->narguments};
     for (uint32_t b = 0; b < k->nbuffers; b++)
-        RLX_TRY_NOTE(put_argument(t, &l->buffers[b], next), "argument %u", b);
-    RLX_TRY_NOTE(put_argument(t, &r->symbols, next), "the symbols");
-    for (size_t a = first; a < *next; a++)
-        arguments[a - first] = &t->addresses[a];
-    t->launches[i] = (launch){k, l->phase, arguments};
+        RLX_TRY_NOTE(put_argument(t, &l->buffers[b], &t->naddresses), "argument %u", b);
+    RLX_TRY_NOTE(put_argument(t, &r->symbols, &t->naddresses), "the symbols");
+    for (size_t a = first; a < t->naddresses; a++)
+        t->arguments[t->narguments++] = &t->addresses[a];
+    for (uint32_t m = 0; m < k->nmaps; m++)
+        RLX_TRY_NOTE(put_map(g, t, &k->maps[m], &l->buffers[k->maps[m].buffer]),
+                     "a tensor map of argument %u", k->maps[m].buffer);
+    t->narguments++;
     return RLX_OK;
 }
 
-static rlx_status put_launches(rlx_device_tape *t, const rlx_device_recording *r)
+static rlx_status put_launches(rlx_gpu *g, rlx_device_tape *t, const rlx_device_recording *r)
 {
-    size_t all = 0;
-    for (uint32_t i = 0; i < r->nlaunches; i++)
-        all += r->kernels->each[r->launches[i].kernel].nbuffers + 1;
+    size_t all = 0, maps = 0;
+    for (uint32_t i = 0; i < r->nlaunches; i++) {
+        const rlx_gpu_kernel *k = &r->kernels->each[r->launches[i].kernel];
+        all += k->nbuffers + 1;
+        maps += k->nmaps;
+    }
     t->nlaunches = r->nlaunches;
     t->launches = calloc((size_t)r->nlaunches + 1, sizeof *t->launches);
     t->addresses = calloc(all + 1, sizeof *t->addresses);
-    t->arguments = calloc(all + r->nlaunches + 1, sizeof *t->arguments);
+    t->arguments = calloc(all + maps + r->nlaunches + 1, sizeof *t->arguments);
     t->given = calloc(all + 1, sizeof *t->given);
-    if (!t->launches || !t->addresses || !t->arguments || !t->given)
+    t->maps = aligned_alloc(_Alignof(rlx_gpu_tensor), (maps + 1) * sizeof *t->maps);
+    if (!t->launches || !t->addresses || !t->arguments || !t->given || !t->maps)
         return RLX_OOM();
     for (uint32_t i = 0; i < r->nlaunches; i++)
-        RLX_TRY_NOTE(put_launch(t, r, i, &t->naddresses), "launch %u", i);
+        RLX_TRY_NOTE(put_launch(g, t, r, i), "launch %u", i);
     return RLX_OK;
 }
 
@@ -244,7 +263,7 @@ static rlx_status make_inside(rlx_gpu *g, const rlx_device_recording *r, rlx_dev
 static rlx_status make_tape(rlx_gpu *g, const rlx_device_recording *r, rlx_device_tape *t)
 {
     rlx_gpu_scope s;
-    RLX_TRY(put_launches(t, r));
+    RLX_TRY(put_launches(g, t, r));
     if (r->kernels->step && !r->timed)
         RLX_TRY(rlx_gpu_step_create(g, r, t->addresses, t->naddresses, &t->step));
     RLX_TRY(rlx_gpu_enter(g, &s));
@@ -292,6 +311,7 @@ void rlx_gpu_destroy_tape(rlx_device *d, rlx_device_tape *t)
     free(t->launches);
     free(t->addresses);
     free(t->arguments);
+    free(t->maps);
     free(t->given);
     free(t->events);
     free(t->milliseconds);

@@ -197,6 +197,9 @@ static rlx_status load_calls(const struct maker *m, void *library, rlx_gpu_drive
 #define GPU_CUDA(name, cuda_name, parameters) \
     if (cuda)                                 \
         RLX_TRY(load_call(m, library, #cuda_name, &v->call.name));
+#define GPU_LATER(name, cuda_name, parameters) \
+    if (cuda)                                  \
+        *(void **)&v->call.name = dlsym(library, #cuda_name);
 #define GPU_HIP(name, hip_name, parameters) \
     if (!cuda)                              \
         RLX_TRY(load_call(m, library, #hip_name, &v->call.name));

@@ -17,7 +17,7 @@
 #include "runtime/program_check.h"
 
 enum {
-    VERSION = 4,
+    VERSION = 5,
     HEADER_BYTES = 184,
     CHECKSUM_BYTES = sizeof(rlx_hash),
     MAX_DIMS = 4096,
@@ -44,7 +44,7 @@ enum {
 };
 
 static const size_t record_bytes[RLX_SECTION_COUNT] = {
-    [RLX_SECTION_SYMBOLS] = 16, [RLX_SECTION_DIMS] = 24,  [RLX_SECTION_KERNELS] = 88,
+    [RLX_SECTION_SYMBOLS] = 16, [RLX_SECTION_DIMS] = 24,  [RLX_SECTION_KERNELS] = 224,
     [RLX_SECTION_FUNCS] = 32,   [RLX_SECTION_BOUND] = 72, [RLX_SECTION_OUTPUTS] = 72,
     [RLX_SECTION_OPS] = 48,     [RLX_SECTION_ARGS] = 16,  [RLX_SECTION_STRINGS] = 1,
     [RLX_SECTION_CODE] = 1};
@@ -164,6 +164,20 @@ static void put_tape(writer *w)
     }
 }
 
+static void put_maps(rlx_text *t, const rlx_program_kernel *k)
+{
+    put64(t, k->nmaps);
+    for (int i = 0; i < RLX_PROGRAM_MAPS; i++) {
+        const rlx_program_map *m = &k->maps[i];
+        put32(t, m->buffer);
+        put32(t, m->bytes);
+        put64(t, m->rows);
+        put64(t, m->columns);
+        put32(t, m->box_rows);
+        put32(t, m->box_columns);
+    }
+}
+
 /* A kernel's last word. */
 enum { IS_PART = 1 };
 
@@ -187,6 +201,7 @@ static rlx_status put_kernels(writer *w)
             RLX_TRY(put_dim(w, k->grid[axis], &spelled));
             put64(t, spelled);
         }
+        put_maps(t, k);
         rlx_text_put_bytes(&w->sections[RLX_SECTION_CODE], k->code, k->code_bytes);
     }
     return RLX_OK;
@@ -482,6 +497,22 @@ static rlx_status read_tensor(const reader *r, size_t byte, rlx_program_tensor *
     return RLX_OK;
 }
 
+/* What stands behind them is nothing. */
+static void read_maps(const uint8_t *at, rlx_program_kernel *k)
+{
+    enum { BYTES = 32 };
+    const int64_t n = get64(at);
+    k->nmaps = n < 0 || n > RLX_PROGRAM_MAPS ? UINT32_MAX : (uint32_t)n;
+    at += 8;
+    for (int i = 0; i < RLX_PROGRAM_MAPS; i++, at += BYTES)
+        k->maps[i] = (rlx_program_map){.buffer = get32(at),
+                                       .bytes = get32(at + 4),
+                                       .rows = get64(at + 8),
+                                       .columns = get64(at + 16),
+                                       .box_rows = get32(at + 24),
+                                       .box_columns = get32(at + 28)};
+}
+
 static rlx_status read_kernel(const reader *r, size_t byte, rlx_program_kernel *k)
 {
     RLX_TRY(read_string(r, byte, &k->name));
@@ -497,6 +528,7 @@ static rlx_status read_kernel(const reader *r, size_t byte, rlx_program_kernel *
         if (!get_dim(r, byte + 64 + 8 * axis, count(r, RLX_SECTION_DIMS), &k->grid[axis], &size))
             return BAD_BYTE(byte + 64 + 8 * axis, "axis %zu of kernel %s's grid", axis, k->name);
     }
+    read_maps(r->bytes + byte + 64 + sizeof(int64_t) * RLX_PROGRAM_GRID, k);
     return RLX_OK;
 }
 

@@ -44,6 +44,16 @@ typedef struct rlx_program_cost {
 } rlx_program_cost;
 #define RLX_NO_SYMBOL UINT32_MAX
 
+/* An argument whose boxes of rows copies of NVIDIA's bring by themselves (cp.async.bulk.tensor): two axes, rows side by side. What the
+ * driver makes of it, with the buffer's address, is one more argument each, of 128 bytes, behind the symbols. */
+enum { RLX_PROGRAM_MAPS = 4 };
+typedef struct rlx_program_map {
+    uint32_t buffer, bytes; /* which argument; of an element: 1 or 2 */
+    int64_t rows, columns;  /* rows 0: as many as there is memory for */
+    uint32_t box_rows,
+        box_columns; /* the latter are 32, 64 or 128 bytes, which is the swizzle, too */
+} rlx_program_map;
+
 /* A kernel; or, behind all of them, a part: code that kernels' objects call by its name. Of a part only name and
  * code are set. */
 typedef struct rlx_program_kernel {
@@ -53,6 +63,8 @@ typedef struct rlx_program_kernel {
     int64_t team_bytes;
     uint32_t nbuffers;
     rlx_program_cost cost;
+    uint32_t nmaps;
+    rlx_program_map maps[RLX_PROGRAM_MAPS];
     rlx_dim
         grid[RLX_PROGRAM_GRID]; /* the product is how many teams have something to do, at most */
 } rlx_program_kernel;

@@ -302,6 +302,27 @@ static rlx_status check_cost(const checker *c, uint32_t i)
     return RLX_OK;
 }
 
+/* As cuTensorMapEncodeTiled wants them. */
+static rlx_status check_maps(const checker *c, uint32_t i)
+{
+    enum { STRIDE = 16, WIDEST = 128, LEAST = 32, BOX = 256 };
+    static const int64_t most = (int64_t)1 << 32;
+    const rlx_program_kernel *k = &c->p->kernels[i];
+    if (k->nmaps > (c->p->code_kind == RLX_CODE_PTX ? RLX_PROGRAM_MAPS : 0))
+        return BAD(KERNELS, i, "P1: %s has tensor maps", k->name);
+    for (uint32_t j = 0; j < k->nmaps; j++) {
+        const rlx_program_map *m = &k->maps[j];
+        const bool fits = m->buffer < k->nbuffers && (m->bytes == 1 || m->bytes == 2) &&
+                          m->columns > 0 && m->columns < most && m->rows >= 0 && m->rows < most &&
+                          m->columns * m->bytes % STRIDE == 0 && m->box_rows > 0 &&
+                          m->box_rows <= BOX && m->box_columns <= WIDEST;
+        const uint32_t row = fits ? m->box_columns * m->bytes : 0;
+        if (!fits || row < LEAST || row > WIDEST || (row & (row - 1)))
+            return BAD(KERNELS, i, "P1: %s has a tensor map that is none", k->name);
+    }
+    return RLX_OK;
+}
+
 static rlx_status check_part(const checker *c, uint32_t i)
 {
     const rlx_program_kernel *k = &c->p->kernels[i];
@@ -309,7 +330,7 @@ static rlx_status check_part(const checker *c, uint32_t i)
     const bool elf =
         c->p->code_kind == RLX_CODE_X86_64_ELF || c->p->code_kind == RLX_CODE_AARCH64_ELF;
     const bool step = c->p->code_kind == RLX_CODE_PTX && !strcmp(k->name, RLX_PROGRAM_STEP);
-    bool empty = !k->nbuffers && !k->team_bytes && cost->symbol == RLX_NO_SYMBOL;
+    bool empty = !k->nbuffers && !k->team_bytes && !k->nmaps && cost->symbol == RLX_NO_SYMBOL;
     for (int at = 0; at < 2; at++)
         empty &= !cost->bytes[at] && !cost->operations[at];
     for (int axis = 0; axis < RLX_PROGRAM_GRID; axis++)
@@ -359,6 +380,7 @@ static rlx_status check_kernels(const checker *c)
         if (k->team_bytes < 0 || k->team_bytes > MAX_TEAM_BYTES)
             return BAD(KERNELS, i, "P1: %s wants %lld bytes of team memory", k->name,
                        (long long)k->team_bytes);
+        RLX_TRY(check_maps(c, i));
         RLX_TRY(check_cost(c, i));
     }
     return check_names(c);

@@ -144,13 +144,16 @@ static int64_t float_stage_bytes(const rlx_lir_contract_shape *shape, const rlx_
     return (s->m + (int64_t)s->n * shape->contracts) * s->k * (int64_t)sizeof(uint16_t);
 }
 
-/* For stages of floats: what emitters exchange tiles through too, since these rows need none, but for K's last ones and what epilogues want. */
+/* For stages of floats: what emitters exchange tiles through, too, since these rows need none, but for K's last ones and what epilogues want; and the
+ * barriers of copies. */
 static int64_t float_room(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                           const rlx_lir_schedule *s)
 {
-    enum { EPILOGUE = 4 << 10, ROW = 128 }; /* row: of the exchange */
-    const int64_t rest = shape->k % s->k ? (int64_t)(s->m + s->n) * ROW : 0;
-    return 2 * t->team_bytes - (rest > EPILOGUE ? rest : EPILOGUE);
+    enum { EPILOGUE = 4 << 10, BARRIERS = 64, LEAST = 32, ROW = 128 }; /* of last ones: bytes */
+    int64_t row = round_up(shape->k % s->k * (int64_t)sizeof(uint16_t), LEAST);
+    if (row > 2 * LEAST)
+        row = ROW;
+    return 2 * t->team_bytes - BARRIERS - at_least((s->m + s->n) * row, EPILOGUE);
 }
 
 /* Steps whose rows are in team memory at once: one is multiplied while copies of so many bring theirs as take,

@@ -9,6 +9,7 @@
 #define MAKER(cuda, hip) cuda
 #endif
 #include <stddef.h>
+#include <stdint.h>
 
 typedef MAKER(CUresult, hipError_t) rlx_gpu_result;
 typedef MAKER(CUdevice, hipDevice_t) rlx_gpu_handle;
@@ -29,6 +30,12 @@ typedef hipDeviceProp_tR0600 rlx_gpu_properties;
 typedef CUcontext rlx_gpu_context;
 typedef CUlinkState rlx_gpu_linker;
 typedef CUjitInputType rlx_gpu_input;
+typedef CUtensorMap rlx_gpu_tensor;
+typedef CUtensorMapDataType rlx_gpu_map_type;
+typedef CUtensorMapInterleave rlx_gpu_map_form;
+typedef CUtensorMapSwizzle rlx_gpu_map_swizzle;
+typedef CUtensorMapL2promotion rlx_gpu_map_ahead;
+typedef CUtensorMapFloatOOBfill rlx_gpu_map_beyond;
 #endif
 
 /* Newer headers of AMD's promise not to write to what is copied from. */
@@ -72,6 +79,13 @@ CHECK(CU_MEMHOSTREGISTER_DEVICEMAP == 2 && CU_JIT_INPUT_PTX == 1);
 CHECK(CU_JIT_ERROR_LOG_BUFFER == 5 && CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES == 6);
 CHECK(CUDA_ERROR_OUT_OF_MEMORY == 2 && CUDA_ERROR_STUB_LIBRARY == 34);
 CHECK(CUDA_ERROR_NO_BINARY_FOR_GPU == 209 && CUDA_ERROR_INVALID_PTX == 218);
+CHECK(sizeof(CUtensorMap) == 128 && _Alignof(CUtensorMap) <= 64 &&
+      sizeof(CUtensorMapDataType) == sizeof(int));
+CHECK(CU_TENSOR_MAP_DATA_TYPE_UINT8 == 0 && CU_TENSOR_MAP_DATA_TYPE_UINT16 == 1);
+CHECK(CU_TENSOR_MAP_INTERLEAVE_NONE == 0 && CU_TENSOR_MAP_L2_PROMOTION_L2_128B == 2);
+CHECK(CU_TENSOR_MAP_SWIZZLE_32B == 1 && CU_TENSOR_MAP_SWIZZLE_64B == 2 &&
+      CU_TENSOR_MAP_SWIZZLE_128B == 3);
+CHECK(CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE == 0);
 CHECK(CUDA_ERROR_UNSUPPORTED_PTX_VERSION == 222 && CUDA_ERROR_ILLEGAL_ADDRESS == 700);
 CHECK(CUDA_ERROR_LAUNCH_FAILED == 719 && CUDA_ERROR_CONTEXT_IS_DESTROYED == 709);
 #endif

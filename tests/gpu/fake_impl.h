@@ -6,6 +6,7 @@
 
 #include "runtime/device_gpu_impl.h"
 #include "tests/gpu/fake_driver.h"
+#include "tests/jit/emulated_tensor.h"
 
 #ifdef FAKE_HIP
 enum { IS_CUDA = 0, ATTRIBUTE_UNITS = 63, ATTRIBUTE_TEAM_BYTES = 74 };
@@ -66,7 +67,14 @@ void fake_say(const char *fmt, ...);
 
 /* ---- what there is */
 
-enum { MAX_NODES = 1024, MAX_ARGUMENTS = 32, CANARY_BYTES = 64, CANARY = 0xA5, GARBAGE = 0xC3 };
+enum {
+    MAX_NODES = 1024,
+    MAX_ARGUMENTS = 32,
+    MAX_MAPS = 4,
+    CANARY_BYTES = 64,
+    CANARY = 0xA5,
+    GARBAGE = 0xC3
+};
 
 typedef struct fake_set {
     uint64_t word[MAX_NODES / 64];
@@ -93,9 +101,10 @@ typedef struct fake_op {
     fake_object *with; /* the function, the event, the graph that runs */
     unsigned teams;
     bool together;
-    int nbuffers;
+    int nbuffers, nmaps;
     void *addresses[MAX_ARGUMENTS];
-    fake_set after; /* in a graph: the nodes that come first */
+    emulated_map maps[MAX_MAPS]; /* arguments behind them */
+    fake_set after;              /* in a graph: the nodes that come first */
 } fake_op;
 
 typedef enum fake_kind {

@@ -255,9 +255,15 @@ static void run_launch(const fake_op *p)
     for (int i = 0; i <= p->nbuffers; i++)
         if (!fake_find_memory(p->addresses[i], 0))
             return;
+    void *all[MAX_ARGUMENTS + MAX_MAPS];
+    emulated_map maps[MAX_MAPS];
+    memcpy(all, p->addresses, sizeof p->addresses);
+    memcpy(maps, p->maps, sizeof maps);
+    for (int i = 0; i < p->nmaps; i++)
+        all[p->nbuffers + 1 + i] = &maps[i];
     fake_state.launches++;
     const fake_kernel_launch l = {f->of->data,       f->of->bytes, f->name,     p->teams,
-                                  (unsigned)f->team, p->addresses, p->nbuffers, p->together};
+                                  (unsigned)f->team, all,          p->nbuffers, p->together};
     if (rlx_fake_driver.run)
         rlx_fake_driver.run(rlx_fake_driver.user, &l);
 }

@@ -232,11 +232,15 @@ static bool is_one(unsigned a, unsigned b, unsigned c, unsigned d)
 static rlx_gpu_result put_launch(rlx_gpu_stream s, fake_op *p, void **arguments)
 {
     for (; arguments[p->nbuffers + 1] && p->nbuffers < MAX_ARGUMENTS - 1; p->nbuffers++) {
+        if (*(uint64_t *)arguments[p->nbuffers + 1] == EMULATED_MAP)
+            break;
         p->addresses[p->nbuffers + 1] = *(void **)arguments[p->nbuffers + 1];
         if (!fake_find_memory(p->addresses[p->nbuffers + 1], 0))
             return INVALID;
     }
-    if (p->with->nbuffers >= 0 && p->with->nbuffers != p->nbuffers)
+    for (void **map = arguments + p->nbuffers + 1; *map && p->nmaps < MAX_MAPS; map++)
+        memcpy(&p->maps[p->nmaps++], *map, sizeof *p->maps);
+    if (p->with->nbuffers >= 0 && p->with->nbuffers != p->nbuffers + p->nmaps)
         return WRONG("%s has %d buffers, launched with %d", p->with->name, p->with->nbuffers,
                      p->nbuffers);
     return fake_put(s, p);
@@ -255,6 +259,38 @@ rlx_gpu_result fake_launch(rlx_gpu_function f, unsigned x, unsigned y, unsigned 
 }
 
 #ifndef FAKE_HIP
+/* As the header has it of two dimensions without interleaving: addresses and strides by 16 bytes, boxes of 256 elements along each axis at most, no
+ * wider than what is swizzled. */
+rlx_gpu_result fake_encode_map(rlx_gpu_tensor *out, rlx_gpu_map_type type, uint32_t rank, void *at,
+                               const uint64_t *dims, const uint64_t *strides, const uint32_t *box,
+                               const uint32_t *steps, rlx_gpu_map_form form,
+                               rlx_gpu_map_swizzle swizzle, rlx_gpu_map_ahead ahead,
+                               rlx_gpu_map_beyond beyond)
+{
+    BEGIN(encode_map);
+    const uint32_t bytes = type == RLX_GPU_MAP_HALVES ? 2 : 1, row = box[0] * bytes;
+    if ((uintptr_t)out % 64 || rank != 2 || type > RLX_GPU_MAP_HALVES || (uintptr_t)at % 16 ||
+        !dims[0] || !dims[1] || dims[0] > UINT32_MAX || dims[1] > UINT32_MAX || strides[0] % 16 ||
+        strides[0] < dims[0] * bytes || !box[0] || !box[1] || box[0] > 256 || box[1] > 256 ||
+        row % 16 || steps[0] != 1 || steps[1] != 1 || form || ahead != 2 || beyond || swizzle < 1 ||
+        swizzle > 3 || row > 16u << swizzle)
+        return fake_end(WRONG("a tensor map of %u x %u out of %llu x %llu", box[1], box[0],
+                              (unsigned long long)dims[1], (unsigned long long)dims[0]));
+    if (!fake_find_memory(at, dims[1] * strides[0]))
+        return fake_end(INVALID);
+    const emulated_map map = {.magic = EMULATED_MAP,
+                              .at = at,
+                              .rows = (int64_t)dims[1],
+                              .columns = (int64_t)dims[0],
+                              .stride = (int64_t)strides[0],
+                              .bytes = bytes,
+                              .box_rows = box[1],
+                              .box_columns = box[0],
+                              .swizzle = (uint32_t)swizzle};
+    memcpy(out, &map, sizeof map);
+    return fake_end(0);
+}
+
 /* Not into a capture: what drivers of all versions take is a stream. */
 rlx_gpu_result fake_launch_together(rlx_gpu_function f, unsigned x, unsigned y, unsigned z,
                                     unsigned team_x, unsigned team_y, unsigned team_z,

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "tests/jit/emulated_tensor.h"
 #include "tests/jit/emulated_wgmma.h"
 #include "tests/jit/subject.h"
 
@@ -190,6 +191,11 @@ static const rlx_emulated_instruction instructions[] = {
     {"wgmma.mma_async", emulated_wgmma},
     {"wgmma.wait_group", emulated_wgmma_wait},
     {"wgmma.mma_async.halves", emulated_wgmma_halves},
+    {"mbarrier.init", emulated_mbarrier_init},
+    {"mbarrier.expect_tx", emulated_mbarrier_expect},
+    {"mbarrier.arrive", emulated_mbarrier_arrive},
+    {"mbarrier.try_wait", emulated_mbarrier_wait},
+    {"cp.async.bulk.tensor", emulated_copy_box},
 };
 
 const rlx_jit_emulation emulated_gpu = {.instruction = instructions,

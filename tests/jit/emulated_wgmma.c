@@ -189,11 +189,14 @@ void emulated_wgmma_halves(void *result, const void *const *args)
         const uint64_t a = descriptor_of(descriptor[0]), b = descriptor_of(descriptor[1]);
         check_same(a);
         check_same(b);
-        for (int i = 0; i < of_side; i++) {
-            float x[HALVES_K], y[HALVES_K];
-            load_row(shared, f, a, 16 * warp + (lane >> 2) + i / 2 % 2 * 8, x);
+        float x[2][HALVES_K], y[HALVES_K];
+        for (int r = 0; r < 2; r++)
+            load_row(shared, f, a, 16 * warp + (lane >> 2) + r * 8, x[r]);
+        for (int column = 0; column < n / 4; column++) { /* of two rows each: i, i + 2 */
+            const int i = column / 2 * 4 + column % 2;
             load_row(shared, f, b, i / 4 * 8 + lane % 4 * 2 + (i & 1), y);
-            sum[i] = emulated_add_halves(sum[i], x, y);
+            for (int r = 0; r < 2; r++)
+                sum[i + 2 * r] = emulated_add_halves(sum[i + 2 * r], x[r], y);
         }
     }
 }

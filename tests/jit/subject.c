@@ -12,9 +12,11 @@
 
 #include "jit/host_team.h"
 #include "jit/kernel_info.h"
+#include "jit/matrix_units.h"
 #include "jit/objects.h"
 #include "runtime/cpu.h"
 #include "runtime/load_elf.h"
+#include "tests/jit/emulated_tensor.h"
 
 enum { CANARY_BYTES = 256, CANARY = 0xA5 };
 
@@ -195,6 +197,8 @@ static rlx_status load(const rlx_ir_func *kernel, const rlx_jit_target *t,
     out->invocations = t->team > 1 ? t->team : 1;
     out->subgroup = t->subgroup;
     out->parts = n - 1;
+    out->nbuffers = kernel->body->nargs;
+    out->nmaps = rlx_jit_copies_boxes(t) ? rlx_jit_maps(kernel, out->maps) : 0;
     return RLX_OK;
 }
 
@@ -243,7 +247,7 @@ typedef struct team_run {
 typedef struct coroutine {
     rlx_host_invocation self; /* first: a barrier gets its address */
     void *here;               /* where it goes on */
-    int barriers;
+    int barriers, meetings;
     bool done;
     uint32_t takes;
     int32_t offered[2]; /* to its subgroup: the next is put while others read the last one */
@@ -335,7 +339,13 @@ int subject_invocations(void)
 
 int subject_barriers(void)
 {
-    return scheduler.running->barriers;
+    return scheduler.running->barriers - scheduler.running->meetings;
+}
+
+void subject_meet(void)
+{
+    scheduler.running->meetings++;
+    at_barrier(&scheduler.running->self);
 }
 
 static void run_coroutine(void)
@@ -423,7 +433,7 @@ bool loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbo
                                         .take = take_from,
                                         .arrive = m ? m->arrive : NULL,
                                         .look = m ? m->look : NULL};
-        c->barriers = 0;
+        c->barriers = c->meetings = 0;
         c->takes = 0;
         c->done = false;
     }
@@ -445,9 +455,34 @@ static void run_team(const loaded *l, void *const *buffers, const int64_t *symbo
     free(scratch);
 }
 
-void loaded_run_on(const loaded *l, void *const *buffers, const int64_t *symbols, int teams)
+/* As a driver makes one of a buffer, all of whose rows are there. */
+static emulated_map encode_map(const rlx_program_map *m, void *at)
+{
+    const uint32_t row = m->box_columns * m->bytes;
+    return (emulated_map){.magic = EMULATED_MAP,
+                          .at = at,
+                          .rows = m->rows ? m->rows : INT32_MAX,
+                          .columns = m->columns,
+                          .stride = m->columns * m->bytes,
+                          .bytes = m->bytes,
+                          .box_rows = m->box_rows,
+                          .box_columns = m->box_columns,
+                          .swizzle = row == 128  ? 3
+                                     : row == 64 ? 2
+                                                 : 1};
+}
+
+void loaded_run_on(const loaded *l, void *const *given, const int64_t *symbols, int teams)
 {
     char wrong[LOADED_WRONG];
+    emulated_map maps[RLX_PROGRAM_MAPS];
+    void *all[SUBJECT_MAX_BUFFERS + 1 + RLX_PROGRAM_MAPS], *const *buffers = l->nmaps ? all : given;
+    for (int i = 0; i < l->nmaps; i++) {
+        memcpy(all, given, sizeof *all * (size_t)l->nbuffers);
+        all[l->nbuffers] = NULL;
+        maps[i] = encode_map(&l->maps[i], given[l->maps[i].buffer]);
+        all[l->nbuffers + 1 + i] = &maps[i];
+    }
     for (int team = teams - 1; team >= 0; team--) {
         if (l->invocations > 1)
             ck_assert_msg(loaded_run_team(l, buffers, symbols, team, teams, NULL, wrong), "%s",

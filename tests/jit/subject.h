@@ -9,6 +9,7 @@
 #include "jit/host_team.h"
 #include "jit/jit.h"
 #include "lir/lir.h"
+#include "runtime/program.h"
 
 enum { SUBJECT_MAX_BUFFERS = 24 };
 
@@ -52,9 +53,11 @@ typedef struct loaded {
     struct rlx_elf_image *image;
     rlx_kernel_fn *run;
     int64_t team_bytes;
-    int invocations; /* of a team; more than 1: see host_team.h */
-    int subgroup;    /* of them */
-    int parts;       /* functions that it calls (jit/llvm_parts.h) */
+    int invocations;     /* of a team; more than 1: see host_team.h */
+    int subgroup;        /* of them */
+    int parts;           /* functions that it calls (jit/llvm_parts.h) */
+    int nbuffers, nmaps; /* its arguments; tensor maps, which are behind them and the symbols */
+    rlx_program_map maps[RLX_PROGRAM_MAPS];
 } loaded;
 /* As programs have it, cut into parts where there are any. */
 rlx_status loaded_create(const rlx_ir_func *kernel, const rlx_jit_target *t, loaded *out);
@@ -112,6 +115,7 @@ int subject_gather(const void *own, size_t bytes, void *all);
 int subject_invocation(void);  /* which of the team calls */
 int subject_invocations(void); /* that a team has */
 int subject_barriers(void);    /* that the caller has come to */
+void subject_meet(void);       /* all of the team come, which is no barrier of the kernel's */
 void *subject_team_memory(void);
 
 #endif

@@ -110,6 +110,7 @@ static const matrix_kernel prompts[] = {
     {32, 64, 128, 2048, 2048, "q8_0", false, false, 0},
     {64, 64, 128, 2048, 2048, "q4_k", false, false, 2},
     {32, 64, 128, 2048, 2048, "q8_0", false, false, 3},
+    {64, 64, 128, 2048, 2048, "q4_k", false, false, 2},
 };
 enum { PROMPTS = sizeof prompts / sizeof *prompts };
 
@@ -130,8 +131,15 @@ START_TEST(assembled)
         ck_assert_int_eq(subject_count((char *)ptx, "\tmma.sync"),
                          hopper ? 0 : of->m / 16 * (of->n / 8) / 4);
         ck_assert_int_eq(subject_count((char *)ptx, "wgmma.mma_async"), hopper ? groups : 0);
-        ck_assert_int_eq(subject_count((char *)ptx, "fence.proxy.async"), hopper);
+        ck_assert_int_eq(subject_count((char *)ptx, "fence.proxy.async"),
+                         !hopper      ? 0
+                         : of->stages ? 3
+                                      : 1); /* of barriers, rings, the exchange */
         ck_assert_int_gt(subject_count((char *)ptx, "cp.async.cg"), 0);
+        ck_assert_int_eq(subject_count((char *)ptx, "cp.async.bulk.tensor.2d"),
+                         hopper ? of->stages : 0);
+        ck_assert_int_eq(subject_count((char *)ptx, "mbarrier.arrive"), hopper ? of->stages : 0);
+        ck_assert_int_eq(subject_count((char *)ptx, "mbarrier.try_wait"), hopper && of->stages);
         ck_assert_int_eq(subject_count((char *)ptx, "ldmatrix") > 0, !hopper);
         ck_assert_int_eq(subject_count((char *)ptx, "cp.async.wait_all"), !of->stages);
         ck_assert_int_eq(subject_count((char *)ptx, "cp.async.wait_group"), of->stages > 0);

@@ -70,16 +70,19 @@ static void fill_tables(fixture *f)
         {.name = "main", .first_op = 3, .nops = 3, .nparams = 1, .nout = 1, .frame_bytes = 4608},
     };
     memcpy(f->funcs, funcs, sizeof(funcs));
-    f->kernels[0] = (rlx_program_kernel){"attend", code0, sizeof(code0),
-                                         128,      3,     {0, {1, 1 << 20}, {3, INT64_C(5) << 40}},
-                                         {1, 1, 1}};
-    f->kernels[1] = (rlx_program_kernel){"finish",
-                                         code1,
-                                         sizeof(code1),
-                                         0,
-                                         2,
-                                         {RLX_NO_SYMBOL, {77, 77}, {5, 5}},
-                                         {2, 1, RLX_GRID_UNKNOWN}};
+    f->kernels[0] = (rlx_program_kernel){.name = "attend",
+                                         .code = code0,
+                                         .code_bytes = sizeof(code0),
+                                         .team_bytes = 128,
+                                         .nbuffers = 3,
+                                         .cost = {0, {1, 1 << 20}, {3, INT64_C(5) << 40}},
+                                         .grid = {1, 1, 1}};
+    f->kernels[1] = (rlx_program_kernel){.name = "finish",
+                                         .code = code1,
+                                         .code_bytes = sizeof(code1),
+                                         .nbuffers = 2,
+                                         .cost = {RLX_NO_SYMBOL, {77, 77}, {5, 5}},
+                                         .grid = {2, 1, RLX_GRID_UNKNOWN}};
     f->kernels[2] = (rlx_program_kernel){
         .name = "part", .code = code1, .code_bytes = sizeof(code1), .cost.symbol = RLX_NO_SYMBOL};
 }
@@ -445,6 +448,44 @@ START_TEST(steps)
 }
 END_TEST
 
+static void add_maps(fixture *f)
+{
+    turn_to_step(f);
+    f->kernels[0].nmaps = 2;
+    f->kernels[0].maps[0] = (rlx_program_map){2, 2, 0, 2048, 64, 64};
+    f->kernels[0].maps[1] = (rlx_program_map){1, 1, 37, 144, 8, 32};
+}
+
+/* Boxes of arguments, of NVIDIA's programs alone. */
+START_TEST(tensor_maps)
+{
+    fixture valid;
+    rlx_program *p;
+    fill(&valid);
+    add_maps(&valid);
+    rlx_text bytes = encode(&valid.p);
+    EXPECT_OK(rlx_program_decode(bytes.data, bytes.len, &p));
+    ck_assert_uint_eq(p->kernels[0].nmaps, 2);
+    ck_assert_mem_eq(p->kernels[0].maps, valid.kernels[0].maps, sizeof valid.kernels[0].maps);
+    rlx_program_destroy(p);
+    rlx_text_deinit(&bytes);
+    rlx_dims_destroy(valid.p.dims);
+    BROKEN("P1: attend has tensor maps", add_maps(&f); f.p.code_kind = RLX_CODE_X86_64_ELF);
+    BROKEN("P1: attend has tensor maps", add_maps(&f); f.kernels[0].nmaps = RLX_PROGRAM_MAPS + 1);
+    BROKEN("P1: attend has a tensor map that is none", add_maps(&f);
+           f.kernels[0].maps[1].buffer = 3);
+    BROKEN("P1: attend has a tensor map that is none", add_maps(&f);
+           f.kernels[0].maps[1].columns = 136);
+    BROKEN("P1: attend has a tensor map that is none", add_maps(&f);
+           f.kernels[0].maps[0].box_columns = 48);
+    BROKEN("P1: attend has a tensor map that is none", add_maps(&f);
+           f.kernels[0].maps[0].box_rows = 257);
+    BROKEN("P1: attend has a tensor map that is none", add_maps(&f);
+           f.kernels[0].maps[0].rows = -1);
+    BROKEN("P1: the part rlx_step has more", turn_to_step(&f); f.kernels[2].nmaps = 1);
+}
+END_TEST
+
 /* Between a cost's symbol and its numbers: which of them are parts. */
 START_TEST(parts_are_last)
 {
@@ -477,6 +518,7 @@ int main(void)
     SUITE_TEST(s, "random damage", random_damage);
     SUITE_TEST(s, "rules", rules);
     SUITE_TEST(s, "steps", steps);
+    SUITE_TEST(s, "tensor maps", tensor_maps);
     SUITE_TEST(s, "parts are last", parts_are_last);
-    return suite_run(s, 8);
+    return suite_run(s, 9);
 }
