@@ -58,7 +58,8 @@ rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile
     const int lanes = rlx_emit_register_lanes(e);
     const int64_t row = type->rank ? type->dim[type->rank - 1] : 1;
     const int each = (int)(row / lanes), count = each * out->n;
-    if (e->target->kind != RLX_JIT_CPU || row % lanes != 0 || count < 2)
+    const bool halves = e->target->avx512 && e->target->emulation; /* LLVM has no such registers */
+    if (e->target->kind != RLX_JIT_CPU || halves || row % lanes != 0 || count < 2)
         return RLX_OK;
     LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, count);
     if (!x)
