@@ -14,7 +14,7 @@
  * as many groups may be under way as there are barriers, less than a kernel that has maps can begin before it waits.
  * Which arguments have maps, what they say and where they come from: rlx_program_map. */
 
-enum { BARRIERS = 8, BYTES = 8 /* of a barrier */, MAP_BYTES = 128, MAP_ALIGN = 64 };
+enum { BARRIERS = 8, BYTES = 8 /* of a barrier */, MAP_BYTES = 128, MAP_ALIGN = 128 };
 
 struct rlx_emit_tensors {
     int n;

@@ -27,7 +27,7 @@ typedef int rlx_gpu_map_type, rlx_gpu_map_form, rlx_gpu_map_swizzle, rlx_gpu_map
 typedef int rlx_gpu_map_beyond;
 /* NVIDIA's tensor map, of which nothing is read. */
 typedef struct rlx_gpu_tensor {
-    _Alignas(64) char bytes[128];
+    _Alignas(128) char bytes[128];
 } rlx_gpu_tensor;
 
 typedef struct rlx_gpu_calls {

@@ -103,8 +103,8 @@ typedef struct fake_op {
     bool together;
     int nbuffers, nmaps;
     void *addresses[MAX_ARGUMENTS];
-    emulated_map maps[MAX_MAPS]; /* arguments behind them */
-    fake_set after;              /* in a graph: the nodes that come first */
+    char maps[MAX_MAPS][sizeof(emulated_map)]; /* arguments behind them */
+    fake_set after;                            /* in a graph: the nodes that come first */
 } fake_op;
 
 typedef enum fake_kind {

@@ -269,7 +269,7 @@ rlx_gpu_result fake_encode_map(rlx_gpu_tensor *out, rlx_gpu_map_type type, uint3
 {
     BEGIN(encode_map);
     const uint32_t bytes = type == RLX_GPU_MAP_HALVES ? 2 : 1, row = box[0] * bytes;
-    if ((uintptr_t)out % 64 || rank != 2 || type > RLX_GPU_MAP_HALVES || (uintptr_t)at % 16 ||
+    if ((uintptr_t)out % 128 || rank != 2 || type > RLX_GPU_MAP_HALVES || (uintptr_t)at % 16 ||
         !dims[0] || !dims[1] || dims[0] > UINT32_MAX || dims[1] > UINT32_MAX || strides[0] % 16 ||
         strides[0] < dims[0] * bytes || !box[0] || !box[1] || box[0] > 256 || box[1] > 256 ||
         row % 16 || steps[0] != 1 || steps[1] != 1 || form || ahead != 2 || beyond || swizzle < 1 ||

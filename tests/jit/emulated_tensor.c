@@ -111,7 +111,7 @@ void emulated_copy_box(void *result, const void *const *args)
     copy c = {(const emulated_map *)(uintptr_t)map, word_of(args[0]), (int32_t)word_of(args[2]),
               (int32_t)word_of(args[3])};
     const int64_t bytes = (int64_t)c.map->box_rows * c.map->box_columns * c.map->bytes;
-    ck_assert_msg(map % 64 == 0 && c.map->magic == EMULATED_MAP, "no tensor map");
+    ck_assert_msg(map % 128 == 0 && c.map->magic == EMULATED_MAP, "no tensor map");
     ck_assert_msg(c.to % (8 * c.map->box_columns * c.map->bytes) == 0,
                   "a box does not begin where its swizzle does");
     ck_assert_int_lt(b->ncopies, COPIES);

@@ -10,7 +10,7 @@
 
 /* In the place of CUtensorMap's 128 bytes. */
 typedef struct emulated_map {
-    _Alignas(64) uint64_t magic;
+    _Alignas(128) uint64_t magic;
     const uint8_t *at;
     int64_t rows, columns, stride; /* stride: bytes, of rows */
     uint32_t bytes, box_rows, box_columns, swizzle;
