@@ -212,6 +212,8 @@ typedef struct rlx_lir_schedule {
                     m of them */
     int packed;  /* by panels of weights: those activations are copied to team memory, so many
                    elements of each row of a register tile side by side; 0: read where they lie */
+    bool streamed; /* by panels of weights: those pass by from the second-level cache while a register
+                      tile's activations stay; else a panel stays in the first while rows pass by */
     int blocks; /* by panels of weights: those of the whole of K are in memory together, for so many
                    blocks of rows one after the other; 0: those of a chunk, for one block */
     int stages; /* contract by a matrix unit: rows (of codes, those of tokens; of floats, those of weights, too) of so many steps are in team memory, where copies bring those of

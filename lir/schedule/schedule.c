@@ -347,6 +347,8 @@ void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
         rlx_text_putf(out, " panel %d", s->depth);
     if (s->rows)
         rlx_text_putf(out, " of weights, rows %d", s->rows);
+    if (s->streamed)
+        rlx_text_put(out, " streamed");
     if (s->blocks)
         rlx_text_putf(out, " for %d blocks", s->blocks);
     if (s->packed)

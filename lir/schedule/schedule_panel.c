@@ -10,7 +10,12 @@
  * for; columns are as many as activations, which every instance reads from memory, are worth, and
  * so few that all threads have instances.
  *
- * Where more rows than stay multiply floats, panels of the whole of K wait instead of sums, in memory
+ * With 512-bit registers a step of a register tile of floats takes longer than its part of a panel takes
+ * to come from the second-level cache. There panels pass by from it while a register tile's rows stay:
+ * activations, which come from behind it, are read once for all columns of an instance, and sums are
+ * read and written a few times for all of K.
+ *
+ * Where, on others, more rows than stay multiply floats, panels of the whole of K wait instead of sums, in memory
  * that caches of all levels hold. A block of rows goes by all columns of its instance while it stays,
  * packed: activations of a register tile that lie in as many places as it has rows keep the
  * first-level cache from two reads at once, and come from behind it late. */
@@ -18,7 +23,8 @@
 
 #include "lir/schedule/sizes.h"
 
-enum { BLOCK_COLUMNS = 64, QUANT = 32, BLOCK = 256, FLOATS = 8, PER_THREAD = 3 };
+enum { BLOCK_COLUMNS = 64, STREAMED_COLUMNS = 128, QUANT = 32, BLOCK = 256, FLOATS = 8 };
+enum { PER_THREAD = 3, WIDE_LANES = 16, STREAMED_ROWS = 256 };
 
 /* Panels of the whole of K: bytes, columns; columns and rows of an instance for a thread of its own.
  * Elements of a row that are packed side by side, for so many column tiles that copying them is
@@ -66,11 +72,12 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
     s->n = 2 * t->vector_f32;
 }
 
-/* Chunks of K: as few as the cache allows, or up to twice as many where those are equal, which
- * makes one text of them; of whole blocks of 256 when the cache holds any. */
-static void chunk(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, rlx_lir_schedule *s)
+/* Chunks of K: as few as `bytes` of panels of so many columns allow, or up to twice as many where those
+ * are equal, which makes one text of them; of whole blocks of 256 when the cache holds any. */
+static void chunk(const rlx_lir_contract_shape *shape, int64_t bytes, int64_t columns,
+                  rlx_lir_schedule *s)
 {
-    int64_t fit = t->l1_bytes * 5 / 8 * 8 / (element_eighths(shape) * s->n);
+    int64_t fit = bytes * 8 / (element_eighths(shape) * columns);
     int64_t least_unit = shape->quantized ? QUANT : at_least(FLOATS, shape->width);
     int64_t unit = shape->quantized && fit >= BLOCK ? BLOCK : least_unit;
     int64_t depth = at_least(fit / unit * unit, unit), fewest = (shape->k + depth - 1) / depth;
@@ -85,11 +92,11 @@ static void chunk(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, 
 }
 
 /* Columns of an instance: whole units, or column tiles. */
-static void columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+static void columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, int64_t want,
                     rlx_lir_schedule *s)
 {
     int64_t unit = shape->unit ? shape->unit : s->n, units = (shape->n + unit - 1) / unit;
-    int64_t count = at_least(BLOCK_COLUMNS / shape->contracts / unit, 1);
+    int64_t count = at_least(want / shape->contracts / unit, 1);
     while (count > 1 && (units / count * shape->batch < (int64_t)t->threads * PER_THREAD ||
                          (shape->unit && units % count != 0)))
         count--;
@@ -109,6 +116,23 @@ static void rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, r
     if (s->block_m <= stay * 5 / 4) /* a few more, for which no column tile has to come back */
         stay = s->block_m;
     s->rows = (int)at_most(at_least(stay / s->m * s->m, s->m), s->block_m);
+}
+
+/* Panels of all columns of an instance in the second-level cache, of as much of K as a quarter of it
+ * holds; false: registers are too narrow, it is not f32 that is multiplied, or rows are so few that the
+ * first weights of wide instances, which nobody asked for ahead, are waited for longer than is gained. */
+static bool stream_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                          rlx_lir_schedule *s)
+{
+    if (t->vector_f32 < WIDE_LANES || shape->m < STREAMED_ROWS || !shape->whole ||
+        shape->quantized || shape->width)
+        return false;
+    columns(t, shape, STREAMED_COLUMNS, s);
+    chunk(shape, t->l2_bytes / 4, round_up(s->block_n, s->n) * shape->contracts, s);
+    rows(t, shape, s);
+    s->rows = s->block_m;
+    s->streamed = true;
+    return true;
 }
 
 /* Columns of an instance: as many as are worth a copy of the rows, with panels that are not too many;
@@ -166,9 +190,11 @@ void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_sha
 {
     *out = (rlx_lir_schedule){.lanes = shape->lanes};
     register_tile(t, shape, out);
-    chunk(t, shape, out);
+    if (stream_panels(t, shape, out))
+        return;
+    chunk(shape, t->l1_bytes * 5 / 8, out->n, out);
     if (share_panels(t, shape, out))
         return;
-    columns(t, shape, out);
+    columns(t, shape, BLOCK_COLUMNS, out);
     rows(t, shape, out);
 }

@@ -13,6 +13,8 @@
  *       for rows that stay { for column tiles { for row tiles { sums += x * panel } } } }
  *     for rows { epilogue; store } }
  *
+ * Of streamed panels the loop over row tiles is around the one over column tiles.
+ *
  * Of many rows of floats only as many have sums as stay; panels are of the whole of K. Their
  * activations are copied to where a register tile's lie together, which many columns share:
  *
@@ -38,6 +40,7 @@ typedef struct place {
     rlx_ir_value *row, *panel;
     rlx_ir_value *t;      /* the first row among all */
     rlx_ir_value *packed; /* which register tile of the rows that stay it is */
+    rlx_ir_value *step;   /* of the panel; NULL: the first */
 } place;
 
 /* Rows lo.. < hi of the block, which stay while column tiles go by: so many register tiles. */
@@ -93,7 +96,7 @@ static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memo
 {
     static const int64_t axes[2] = {1, 2};
     int64_t dims[2] = {steps, width};
-    rlx_ir_value *zero = k_const(k, 0), *index[3] = {p->panel, zero, zero};
+    rlx_ir_value *zero = k_const(k, 0), *index[3] = {p->panel, p->step ? p->step : zero, zero};
     return rlx_lir_build_load(k->b, memory, memory->type.format, 2, dims, index, axes, NULL);
 }
 
@@ -238,51 +241,83 @@ static rlx_ir_value *multiply(kernel_cx *k, const instance *in, int i, const chu
                              : multiply_floats)(k, in, i, c, p, acc);
 }
 
-/* Rows with one column tile: sums <- sums + products of the chunk. */
-static rlx_status multiply_rows(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                rlx_ir_value *tile, const span *of)
+/* acc + the products of the chunk, and what is told ahead meanwhile. A streamed chunk is long: piece by
+ * piece, so that lines are not asked for faster than they come. */
+static rlx_status multiply_pieces(kernel_cx *k, const instance *in, int i, const chunk *c,
+                                  const place *at, rlx_ir_value *tile, rlx_ir_value **acc)
 {
-    static const int64_t axes[2] = {0, 1};
-    const rlx_lir_schedule *s = &in->g->s;
-    rlx_ir_value *sums = in->of[i].sums;
-    int64_t dims[2] = {s->m, s->n};
+    enum { PIECE = 192 };
+    place p = *at;
+    chunk part = *c;
     rlx_lir_scope loop;
-    RLX_TRY(begin_loop(k, k_const(k, 0), of->tiles, 1, &loop));
-    rlx_ir_value *row = plus(k, of->lo, times(k, loop.index[0], s->m));
-    RLX_TRY(panel_read_ahead(k, in, i, c, tile, row));
-    place p = {.row = row,
-               .panel = panel_of(k, c, tile),
-               .t = plus(k, in->t0, row),
-               .packed = loop.index[0]};
-    if (in->direct) {
-        rlx_ir_value *acc = rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
-        const register_tile at = {.m0 = p.t,
-                                  .n0 = plus(k, in->n0, times(k, tile, s->n)),
-                                  .m_limit = in->t_limit,
-                                  .n_limit = in->n_limit};
-        acc = multiply(k, in, i, c, &p, acc);
-        RLX_TRY(group_store_tiles(k, in->g, &at, in->yield, &acc));
-        rlx_lir_end_for(k->b, &loop, NULL);
+    while (in->g->s.streamed && part.length > PIECE && part.length % 16 == 0)
+        part.length /= 2;
+    const int64_t pieces = c->length / part.length;
+    if (pieces == 1) {
+        RLX_TRY(panel_read_ahead(k, in, i, c, tile, at->row, k_const(k, 0), 1));
+        *acc = multiply(k, in, i, c, at, *acc);
         return rlx_ir_builder_finish(k->b);
     }
-    rlx_ir_value *index[2] = {p.row, times(k, tile, s->n)};
-    rlx_ir_value *acc = rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
-    acc = multiply(k, in, i, c, &p, acc);
-    rlx_lir_build_barrier(k->b); /* all was read before it is written */
-    rlx_lir_build_store(k->b, sums, acc, index, axes, NULL);
-    rlx_lir_end_for(k->b, &loop, NULL);
+    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, pieces), 1, 1, acc, &loop);
+    if (k->b->status)
+        return rlx_ir_builder_finish(k->b);
+    RLX_TRY(panel_read_ahead(k, in, i, c, tile, at->row, loop.index[0], pieces));
+    p.step = times(k, loop.index[0], part.length);
+    part.from = plus(k, c->from, p.step);
+    rlx_ir_value *next = multiply(k, in, i, &part, &p, loop.carried[0]);
+    rlx_lir_end_for(k->b, &loop, &next);
+    *acc = loop.result[0];
     return rlx_ir_builder_finish(k->b);
 }
 
-/* Rows with every column tile of every contraction. */
+/* Row tile `at` of those that stay with a column tile: sums <- sums + products of the chunk. */
+static rlx_status multiply_tile(kernel_cx *k, const instance *in, int i, const chunk *c,
+                                const span *of, rlx_ir_value *tile, rlx_ir_value *at)
+{
+    static const int64_t axes[2] = {0, 1};
+    const rlx_lir_schedule *s = &in->g->s;
+    rlx_ir_value *sums = in->of[i].sums, *row = plus(k, of->lo, times(k, at, s->m));
+    int64_t dims[2] = {s->m, s->n};
+    place p = {.row = row, .panel = panel_of(k, c, tile), .t = plus(k, in->t0, row), .packed = at};
+    if (in->direct) {
+        rlx_ir_value *acc = rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
+        const register_tile to = {.m0 = p.t,
+                                  .n0 = plus(k, in->n0, times(k, tile, s->n)),
+                                  .m_limit = in->t_limit,
+                                  .n_limit = in->n_limit};
+        RLX_TRY(multiply_pieces(k, in, i, c, &p, tile, &acc));
+        return group_store_tiles(k, in->g, &to, in->yield, &acc);
+    }
+    rlx_ir_value *index[2] = {p.row, times(k, tile, s->n)};
+    rlx_ir_value *acc = rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
+    RLX_TRY(multiply_pieces(k, in, i, c, &p, tile, &acc));
+    rlx_lir_build_barrier(k->b); /* all was read before it is written */
+    rlx_lir_build_store(k->b, sums, acc, index, axes, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Rows that stay with every column tile of every contraction: a panel after the other, each with all
+ * row tiles; or, of streamed panels, a row tile after the other. */
 static rlx_status multiply_block(kernel_cx *k, const instance *in, const chunk *c, const span *of)
 {
+    const bool streamed = in->g->s.streamed;
+    rlx_ir_value *columns = k_const(k, in->tiles);
+    rlx_lir_scope outer, inner;
+    if (streamed)
+        RLX_TRY(begin_loop(k, k_const(k, 0), of->tiles, 1, &outer));
     for (int i = 0; i < in->g->ncontracts; i++) {
-        rlx_lir_scope tile;
-        RLX_TRY(begin_count(k, in->tiles, 1, &tile));
-        RLX_TRY(multiply_rows(k, in, i, c, tile.index[0], of));
-        rlx_lir_end_for(k->b, &tile, NULL);
+        if (!streamed)
+            RLX_TRY(begin_loop(k, k_const(k, 0), columns, 1, &outer));
+        RLX_TRY(begin_loop(k, k_const(k, 0), streamed ? columns : of->tiles, 1, &inner));
+        rlx_ir_value *first = outer.index[0], *second = inner.index[0];
+        RLX_TRY(
+            multiply_tile(k, in, i, c, of, streamed ? second : first, streamed ? first : second));
+        rlx_lir_end_for(k->b, &inner, NULL);
+        if (!streamed)
+            rlx_lir_end_for(k->b, &outer, NULL);
     }
+    if (streamed)
+        rlx_lir_end_for(k->b, &outer, NULL);
     return rlx_ir_builder_finish(k->b);
 }
 

@@ -216,7 +216,8 @@ static int64_t lines_at_once(int64_t lines, int64_t want)
 }
 
 rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk *c,
-                            rlx_ir_value *tile, rlx_ir_value *row)
+                            rlx_ir_value *tile, rlx_ir_value *row, rlx_ir_value *piece,
+                            int64_t pieces)
 {
     const rlx_lir_schedule *s = &in->g->s;
     rlx_ir_value *memory = weights_memory(in, i);
@@ -224,6 +225,7 @@ rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk
         return RLX_OK;
     int64_t elems = LINE / rlx_format_get(memory->type.format)->block_bytes;
     int64_t lines = (s->depth + elems - 1) / elems, tiles = (panel_rows(s) + s->m - 1) / s->m;
+    tiles *= pieces;
     int64_t want = (s->n * lines + tiles - 1) / tiles, some = lines_at_once(lines, want);
     int64_t times_over = (want + some - 1) / some;
     if (s->blocks) /* counted from the first block's, which is the first of all */
@@ -231,6 +233,7 @@ rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk
     rlx_lir_scope loop;
     RLX_TRY(begin_count(k, times_over, 1, &loop));
     rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_DIV, row, k_const(k, s->m));
+    at = plus(k, times(k, at, pieces), piece);
     at = times(k, plus(k, times(k, at, times_over), loop.index[0]), some);
     rlx_ir_value *down = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, k_const(k, lines));
     down = plus(k, plus(k, c->next_row, times(k, tile, s->n)), down);

@@ -1,7 +1,7 @@
 /* tests/lower/test_panel.c: contractions in the order of one partial sum, by panels of weights, and of
  * codes in that of eight, by rows that are turned, and of floats in that of sixteen, by columns that share
  * what is converted of a weight: random regions in every weight format, on targets so small that rows, columns
- * and K all go by blocks, some of whose packed rows share panels, and by a GPU's matrix unit, of f16 and bf16, too. MIR's evaluator,
+ * and K all go by blocks, some of whose packed rows share panels, or panels stream past rows, and by a GPU's matrix unit, of f16 and bf16, too. MIR's evaluator,
  * LIR's and machine code give the same bits; code for other machines has their instructions emulated. */
 #include <check.h>
 #include <stdio.h>
@@ -19,7 +19,8 @@ enum {
     COLUMNS = 24,
     PACKED = 16,
     SHORT = 16,
-    ON_CPUS = PANELS + TURNED + COLUMNS + PACKED + SHORT,
+    STREAMED = 12,
+    ON_CPUS = PANELS + TURNED + COLUMNS + PACKED + SHORT + STREAMED,
     CHUNKS = 12,
     CASES = ON_CPUS + CHUNKS,
     CODE_EVERY = 12
@@ -30,7 +31,7 @@ typedef struct world {
     int64_t rows, upper, k;
     int width;        /* of products of halves; 0: of f32 */
     const char *half; /* their format; NULL: f16 or bf16 */
-    bool turned, columns, packed;
+    bool turned, columns, packed, streamed;
     bool shallow; /* packed: K is one chunk, and tiles are stored as they are made */
     bool apart;   /* K is so long that rows of codes lie apart */
 } world;
@@ -90,6 +91,8 @@ static void make_text(world *w, bool quantized)
         k = pick(w, 3) ? 20 + (int64_t)pick(w, 300) : 256;
     if (w->packed)
         k = w->shallow ? 96 + 4 * (int64_t)pick(w, 17) : 192 + (int64_t)pick(w, 200);
+    if (w->streamed) /* often in a few pieces */
+        k = pick(w, 3) ? 16 * (1 + (int64_t)pick(w, 50)) : 1 + (int64_t)pick(w, 700);
     if (w->e.code.emulation && w->width == 32) /* limits inside of rows take long to compile emulated */
         k = 32 * (1 + k % 3);
     if (w->apart)
@@ -150,19 +153,24 @@ static rlx_ir_module *make_case(world *w, int number, rlx_dims *dims, bool *code
     w->e.seed = (uint64_t)number * 77 + 5;
     *code = compiles(w, number, wide);
     w->turned = number >= PANELS && number < PANELS + TURNED;
-    w->packed = number >= PANELS + TURNED + COLUMNS && number < ON_CPUS;
+    w->streamed = number >= ON_CPUS - STREAMED && number < ON_CPUS;
+    w->packed = number >= PANELS + TURNED + COLUMNS && number < ON_CPUS - STREAMED;
     w->shallow = w->packed && number >= PANELS + TURNED + COLUMNS + PACKED;
-    w->columns = number >= PANELS + TURNED && number < ON_CPUS && !w->packed;
+    w->columns = number >= PANELS + TURNED && number < ON_CPUS && !w->packed && !w->streamed;
     w->width = number >= ON_CPUS                    ? CHUNK
                : number % 5 == 0 && number < PANELS ? widths[number / 5 % 3]
                                                     : 0;
     w->apart = number == 2 * CODE_EVERY;
     w->half = number < ON_CPUS || number % 3 == 0 ? "bf16" : number % 3 == 1 ? "f16" : NULL;
-    make_text(w, !w->columns && !w->packed && number < ON_CPUS && (w->turned || number % 5 != 0));
+    make_text(w, !w->columns && !w->packed && !w->streamed && number < ON_CPUS && (w->turned || number % 5 != 0));
     w->rows = pick(w, 3) ? 1 + (int64_t)pick(w, 40) : 1 + (int64_t)pick(w, 4);
     if (w->packed)
         w->rows += *wide ? 90 : 40;
     w->upper = w->rows + (int64_t)pick(w, 30);
+    if (w->streamed) { /* as prompts of many rows are, by wide registers */
+        w->upper += 256;
+        *wide = true;
+    }
     engines_must(rlx_ir_parse(&rlx_mir_level, dims, "panels", w->e.text.data, &mir), &w->e);
     w->e.symbols[rlx_dim_symbol_index(dims, "T")] = w->rows;
     engines_make_tensors(&w->e, mir);
@@ -186,6 +194,8 @@ static rlx_ir_module *lower(world *w, const rlx_ir_module *mir, rlx_dims *dims, 
         target.l2_bytes = wide ? 37 << 10 : 16 << (10 + pick(w, 2));
         target.threads = 1 + (pick(w, 4) == 0);
     }
+    if (w->streamed)
+        target.l2_bytes = 64 << (10 + pick(w, 4));
     int64_t upper[RLX_MAX_SYMBOLS] = {0};
     upper[rlx_dim_symbol_index(dims, "T")] = w->upper;
     engines_must(rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &w->e);
@@ -298,7 +308,8 @@ static const struct {
     int least, least_compiled, least_few;
 } ways[] = {{PANELS, TURNED, " = turn ", "turned", 20, 2, 0}, {PANELS + TURNED, COLUMNS, " panel ", "by columns", 16, 4, 4},
             {PANELS + TURNED + COLUMNS, PACKED, " blocks packed by 4", "packed", 10, 2, 0},
-            {PANELS + TURNED + COLUMNS + PACKED, SHORT, NULL, "packed and shallow", 10, 1, 0}};
+            {PANELS + TURNED + COLUMNS + PACKED, SHORT, NULL, "packed and shallow", 10, 1, 0},
+            {ON_CPUS - STREAMED, STREAMED, " streamed", "streamed", 12, 1, 0}};
 enum { WAYS = sizeof ways / sizeof *ways };
 
 /* Nearly all of the cases that may be turned, or go by columns, do, most of those that may be packed; some of
