@@ -183,10 +183,13 @@ START_TEST(rows_hold)
 }
 END_TEST
 
-/* Many rows of floats, which go by packed. */
-START_TEST(packed_rows_hold)
+/* Many rows of floats: packed, or past panels that stream. */
+START_TEST(many_rows_hold)
 {
-    static const char *const v[] = {"x86-64-v3", "x86-64-v4"};
+    static const struct {
+        const char *path, *word;
+        int most;
+    } v[] = {{"x86-64-v3", "packed by 4", 0}, {"x86-64-v4", "streamed", 2}};
     static const char *const text[] = {
         "mir module @m {\n  func @main(%x: f32[T,384] input \"x\", %w: f32[384,384] weight \"w\") "
         "-> "
@@ -196,13 +199,13 @@ START_TEST(packed_rows_hold)
         "    %y0 = contract %x, %w0 {lanes=1} : f32[T,768]\n"
         "    %y1 = contract %x, %w1 {lanes=1} : f32[T,768]\n"
         "    %y = map %y0, %y1 {fn=mul} : f32[T,768]\n    return %y\n  }\n}\n"};
-    const char *const path = v[_i % 2];
+    const char *const path = v[_i % 2].path, *const word = v[_i % 2].word;
     asm_loops loops = {0};
-    count_module(text[_i / 2], path, 4096, "packed by 4", true, &loops);
-    printf("%s, packed rows, %d contractions: %d loops, %d accesses\n", path, 1 + _i / 2,
-           loops.count, loops.stack);
+    count_module(text[_i / 2], path, 4096, word, true, &loops);
+    printf("%s, %s, %d contractions: %d loops, %d accesses\n", path, word, 1 + _i / 2, loops.count,
+           loops.stack);
     ck_assert_int_ge(loops.count, 1);
-    ck_assert_int_eq(loops.stack, 0);
+    ck_assert_int_le(loops.stack, v[_i % 2].most);
 }
 END_TEST
 
@@ -213,7 +216,7 @@ int main(void)
     tcase_set_timeout(c, 100);
     tcase_add_loop_test(c, registers_hold, 0, PATHS);
     tcase_add_loop_test(c, rows_hold, 0, FORMATS);
-    tcase_add_loop_test(c, packed_rows_hold, 0, 4);
+    tcase_add_loop_test(c, many_rows_hold, 0, 4);
     suite_add_tcase(s, c);
     return run_suite(s, PATHS + FORMATS + 4);
 }
