@@ -40,7 +40,8 @@ static bool are_axes(const rlx_ir_node *access, int first)
     return axes->ints[0] == first && axes->ints[1] == first + 1;
 }
 
-static bool cuts_rows(const rlx_ir_node *load)
+/* A limit of any axis but that of the rows. */
+static bool shortens_rows(const rlx_ir_node *load)
 {
     const rlx_attr *limits = rlx_ir_attr(load, RLX_ATTR_LIMITS);
     return limits && (limits->n > 1 || limits->ints[0] != 0);
@@ -59,7 +60,7 @@ static bool describe_map(const rlx_ir_func *kernel, const rlx_ir_node *store, rl
     const int64_t bytes = rlx_format_get(from->format)->block_bytes;
     if (buffer < 0 || from->rank != 2 || tile->rank != 2 || to->rank != RING_RANK || bytes > 2 ||
         from->format != tile->format || !are_axes(load, 0) || !are_axes(store, 1) ||
-        cuts_rows(load) || !rlx_dim_is_const(from->dim[1]) || tile->dim[0] != to->dim[1] ||
+        shortens_rows(load) || !rlx_dim_is_const(from->dim[1]) || tile->dim[0] != to->dim[1] ||
         tile->dim[1] != to->dim[2])
         return false;
     const int64_t row = tile->dim[1] * bytes;
@@ -129,7 +130,8 @@ rlx_status rlx_jit_grid_extents(const rlx_ir_func *kernel, rlx_dim out[RLX_PROGR
     return RLX_OK;
 }
 
-/* Of a panel's K, in a loop: steps that are written out. What loads at most: panels are read where they are multiplied. */
+/* Of a panel's K, in a loop: steps that are written out. What a load counts at most: larger tiles are panels, which are
+ * read where they are multiplied. */
 enum { PANEL_STEPS = 8, MOST_OF_LOAD = 64 };
 
 static int64_t vectors(const rlx_ir_type *t)

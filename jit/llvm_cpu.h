@@ -151,10 +151,9 @@ typedef rlx_status rlx_emit_bytes_fn(void *user, int s, int i, LLVMValueRef *out
 typedef struct rlx_emit_byte_sums {
     rlx_emit_codes codes;
     int lanes, steps, rows, columns;
-    bool once; /* codes are multiplied by one row: their signs are left to activations */
-    bool
-        raised; /* activations are unsigned, by 128 more; so codes with a sign are taken as they are */
-    bool in_16; /* sums are of two products each, in 16 bits: rlx_emit_halves makes them whole */
+    bool once;   /* codes are multiplied by one row: their signs are left to activations */
+    bool raised; /* activations are unsigned, by 128 more; codes with a sign stay as they are */
+    bool in_16;  /* sums are of two products each, in 16 bits: rlx_emit_halves makes them whole */
     rlx_emit_bytes_fn *code;       /* of step s, column v */
     rlx_emit_bytes_fn *activation; /* of step s, row m */
     void *user;

@@ -269,7 +269,7 @@ static panel begin_panel(rlx_emit *e, const rlx_ir_node *n)
 
 static bool wants_raised(const rlx_emit *e, const rlx_ir_node *n, const columns *c)
 {
-    enum { MOST_SUMS = 8 << 10 };
+    enum { MOST_SUMS = 8 << 10 }; /* on the stack */
     for (int v = 0; v < c->n; v++)
         if (!rlx_emit_wants_raised(e, rlx_emit_codes_of(n), c->lanes[v]))
             return false;
@@ -321,20 +321,21 @@ static rlx_status sum_codes(panel *p, const columns *c, LLVMValueRef *out)
     return RLX_OK;
 }
 
+/* Sums of codes that stay while a loop goes by, of the first product in it. */
 rlx_status rlx_emit_cpu_before_loop(rlx_emit *e, const rlx_ir_node *loop)
 {
+    const rlx_ir_node *n = loop->blocks[0]->first;
     columns c;
-    for (const rlx_ir_node *n = loop->blocks[0]->first; n; n = n->next) {
-        if (n->op != RLX_LIR_DOT_PANEL || e->target->tiles_bytes)
-            continue;
-        panel p = begin_panel(e, n);
-        RLX_TRY(cut_columns(e, n, &c));
-        if (!wants_raised(e, n, &c) || !rlx_emit_rows_before(e, loop, n, 3, &p.b))
-            continue;
-        RLX_TRY(sum_codes(&p, &c, &e->code_sums));
-        e->sums_of = n;
-    }
-    return RLX_OK;
+    while (n && n->op != RLX_LIR_DOT_PANEL)
+        n = n->next;
+    if (!n || e->target->tiles_bytes)
+        return RLX_OK;
+    panel p = begin_panel(e, n);
+    RLX_TRY(cut_columns(e, n, &c));
+    if (!wants_raised(e, n, &c) || !rlx_emit_rows_before(e, loop, n, 3, &p.b))
+        return RLX_OK;
+    e->sums_of = n;
+    return sum_codes(&p, &c, &e->code_sums);
 }
 
 /* Raises activations, if that is worth it. */

@@ -190,8 +190,8 @@ typedef struct rlx_lir_target {
     rlx_lir_fragment byte_matrix, float_matrix;
     int copy_cycles; /* of a processor, until a copy of global to team memory that runs by itself has arrived; 0:
                         there are none, or nothing is gained by them */
-    bool
-        float_stages; /* rows of f16 and bf16 may lie in stages that such copies fill; else those of codes alone */
+    /* Rows of f16 and bf16 may lie in stages that such copies fill; else those of codes alone. */
+    bool float_stages;
 } rlx_lir_target;
 
 /* Of sums that are stored so many wait in team memory at a time: this part of the target's team_bytes, if that is whole fragments
@@ -212,7 +212,8 @@ typedef struct rlx_lir_schedule {
                     m of them */
     int packed;  /* by panels of weights: those activations are copied to team memory, so many
                    elements of each row of a register tile side by side; 0: read where they lie */
-    bool streamed; /* by panels of weights: those pass by from the second-level cache while a register
+    bool
+        streamed; /* by panels of weights: those pass by from the second-level cache while a register
                       tile's activations stay; else a panel stays in the first while rows pass by */
     int blocks; /* by panels of weights: those of the whole of K are in memory together, for so many
                    blocks of rows one after the other; 0: those of a chunk, for one block */

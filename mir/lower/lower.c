@@ -92,11 +92,12 @@ static void set_apart(const rlx_mir_lower_options *o, const rlx_ir_value *v)
     enum { LINE = 64, SETS = 1024 /* bytes */ };
     const int64_t bytes = rlx_format_get(v->type.format)->block_bytes;
     tape_buffer *b = v->scratch;
-    if (o->target->unit == RLX_UNIT_CPU && !b->is_arg && v->type.rank == 2 &&
-        v->type.dim[1] * bytes % SETS == 0 && goes_to_panels(v->def->parent, v))
-        b->apart = true;
-    if (b->apart)
-        b->type.dim[1] += LINE / bytes;
+    if (o->target->unit != RLX_UNIT_CPU || b->is_arg || v->type.rank != 2 ||
+        !rlx_dim_is_const(v->type.dim[1]) || v->type.dim[1] * bytes % SETS != 0 ||
+        !goes_to_panels(v->def->parent, v))
+        return;
+    b->apart = true;
+    b->type.dim[1] += LINE / bytes;
 }
 
 /* A launch joins the running phase unless it reads what the phase writes or writes what it touches.

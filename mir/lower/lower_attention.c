@@ -413,13 +413,12 @@ static rlx_status value_chain(attention *a, rlx_ir_value *page, const span *of, 
                               rlx_ir_value **pv)
 {
     enum { TOGETHER = 4 };
-    const int64_t together = TOGETHER;
-    rlx_ir_value *size = k_const(a->k, together);
+    rlx_ir_value *size = k_const(a->k, TOGETHER);
     rlx_ir_value *count = rlx_lir_build_map2(a->b, RLX_FN_SUB, of->live, of->first);
     rlx_ir_value *rounds = rlx_lir_build_map2(a->b, RLX_FN_DIV, count, size);
     rlx_ir_value *whole = rlx_lir_build_map2(a->b, RLX_FN_ADD, of->first,
                                              rlx_lir_build_map2(a->b, RLX_FN_MUL, rounds, size));
-    RLX_TRY(value_rounds(a, page, &(span){of->first, whole}, together, d0, pv));
+    RLX_TRY(value_rounds(a, page, &(span){of->first, whole}, TOGETHER, d0, pv));
     return value_rounds(a, page, &(span){whole, of->live}, 1, d0, pv);
 }
 
