@@ -144,7 +144,7 @@ static rlx_status take_part(rlx_compilation *c, int64_t layers, rlx_part part)
     c->part = whole ? RLX_PART_ALL : part;
     c->on_cpu = whole ? layers == 0 : part == RLX_PART_FRONT;
     if (c->on_cpu && is_for_device(&c->target))
-        c->target = (rlx_jit_target){.kind = RLX_JIT_CPU, .features = rlx_cpu_host()->native};
+        c->target = rlx_context_host_target();
     if (c->on_cpu)
         c->precision = RLX_MIR_EXACT; /* as the device has it */
     return RLX_OK;

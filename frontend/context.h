@@ -54,6 +54,8 @@ struct rlx_context {
 /* "cpu", "cpu:FEATURES", "ref:lir", "ref:mir", "vulkan", "vulkan:1,-int8", "cuda:0", "cuda:0,step=kernel",
  * "hip:0,memory=4G". Opens none. */
 rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out);
+/* What "cpu" is: this machine's own. */
+rlx_jit_target rlx_context_host_target(void);
 /* Whether it is opened: the others are the CPU, in one way or another. */
 bool rlx_device_has_memory(const rlx_device_choice *c);
 /* Opens one, and what code for it is made for. */

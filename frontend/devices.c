@@ -410,12 +410,17 @@ static const char *behind(const char *text, const char *name)
     return is_it ? text + n : NULL;
 }
 
-rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out)
+rlx_jit_target rlx_context_host_target(void)
 {
     const rlx_cpu *host = rlx_cpu_host();
-    *out = (rlx_device_choice){.target = {.kind = RLX_JIT_CPU,
-                                          .features = host->native,
-                                          .slow_features = host->features & ~host->native}};
+    return (rlx_jit_target){.kind = RLX_JIT_CPU,
+                            .features = host->native,
+                            .slow_features = host->features & ~host->native};
+}
+
+rlx_status rlx_context_parse_device(const char *text, rlx_device_choice *out)
+{
+    *out = (rlx_device_choice){.target = rlx_context_host_target()};
     for (int i = 0; i < NDEVICES; i++)
         if (!strcmp(text, devices[i].name)) {
             out->runner = devices[i].runner;
