@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "runtime/load_elf.h"
 #include "runtime/session.h"
@@ -31,20 +32,29 @@ static rlx_status map_zeros(size_t bytes, void **out)
     return RLX_OK;
 }
 
-/* Of a state that grows, huge pages behind the first one's end: reading keys and values of a long
- * context waits for address translation else, and a short one touches no more than it uses. */
-static void advise_huge(void *p, size_t bytes)
-{
-    const uintptr_t huge = 2 << 20, end = (uintptr_t)p + bytes;
-    const uintptr_t from = ((uintptr_t)p + huge) & ~(huge - 1);
-    if (from < end)
-        (void)madvise((void *)from, end - from, MADV_HUGEPAGE); /* where there are none: so be it */
-}
-
 static void unmap(void *p, size_t bytes)
 {
     if (p)
         munmap(p, bytes ? bytes : 1);
+}
+
+/* A state that grows: huge pages behind its first 2 MiB, for reading keys and values of a long context
+ * waits for address translation else. It begins where one might, so that a short context touches no
+ * more than it uses, and a longer one less than 2 MiB more. */
+static rlx_status map_growing(size_t bytes, void **out)
+{
+    const size_t huge = 2 << 20, page = (size_t)sysconf(_SC_PAGESIZE);
+    if (bytes <= huge)
+        return map_zeros(bytes, out);
+    void *all;
+    RLX_TRY(map_zeros(bytes + huge, &all));
+    const size_t before = -(uintptr_t)all & (huge - 1), mapped = (bytes + page - 1) & ~(page - 1);
+    char *p = (char *)all + before;
+    unmap(before ? all : NULL, before);
+    unmap(p + mapped, huge - before);
+    (void)madvise(p + huge, mapped - huge, MADV_HUGEPAGE); /* where there are none: so be it */
+    *out = p;
+    return RLX_OK;
 }
 
 static rlx_status grow_arena(rlx_session *s, const rlx_executable *e)
@@ -165,9 +175,8 @@ static rlx_status reserve_pool(rlx_session *s, rlx_pool *pool)
     void *data;
     if (pool->is_there)
         return rlx_session_make_device_pool(s, pool);
-    RLX_TRY(map_zeros(pool->bytes, &data));
-    if (pool->axis == RLX_POOL_PAGES)
-        advise_huge(data, pool->bytes);
+    RLX_TRY(pool->axis == RLX_POOL_PAGES ? map_growing(pool->bytes, &data)
+                                         : map_zeros(pool->bytes, &data));
     pool->data = data;
     return RLX_OK;
 }

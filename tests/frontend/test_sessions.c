@@ -394,7 +394,8 @@ START_TEST(windows_hold_what_they_see)
     const int64_t *window = windows[_i];
     rlx_executable *wide = compile_layers(window, w, BUCKET),
                    *narrow = compile_layers(window, w, 1);
-    rlx_session *s = make_session(POSITIONS, 2), *fresh = make_session(POSITIONS, 1);
+    rlx_session *s = make_session(POSITIONS + 256, 2) /* no multiple of 2 MiB */,
+                *fresh = make_session(POSITIONS, 1);
     int64_t past = 0;
     while (past < 700) /* a token at a time, then in pieces */
         run(s, narrow, past++, 1);
