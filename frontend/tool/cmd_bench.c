@@ -370,9 +370,9 @@ static void put_ladder(const char *name, const rlx_ladder *l)
 
 static void describe(const bench *b)
 {
-    fprintf(stderr, "device   %s, mode %s, prefill %lld tokens at a time, %lld repetitions\n",
+    fprintf(stderr, "device   %s, mode %s, prefill %lld tokens at a time, %lld repetition%s\n",
             b->subject.device, b->subject.precision, (long long)b->info.prefill,
-            (long long)b->o->repeats);
+            (long long)b->o->repeats, b->o->repeats == 1 ? "" : "s");
     put_ladder("buckets  SEQ ", &b->info.seq);
     put_ladder("; BATCH ", &b->info.batch);
     fputc('\n', stderr);
