@@ -3,10 +3,11 @@
  *
  *   batches [-t THREADS] [-r REPEATS] [FORMAT...]
  *
- * Two layers of q, o, gate, up and down in one format, more bytes than the caches hold, activations
- * quantized (fast), by the kernels that decode. The floors are measured before every repetition:
- * the weights' bytes over how fast the same memory is read, and the products over what the unit
- * that computes them can do: products of bytes for blocks, else of f32. */
+ * Layers of q, o, gate, up and down in one format, two or so many that they are twice what the
+ * caches hold, activations quantized (fast), by the kernels that decode. The floors are measured
+ * before every repetition: the weights' bytes over how fast the same memory is read, and the
+ * products over what the unit that computes them can do: products of bytes for blocks, else of
+ * f32. Times are of two layers. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include "frontend/rlx.h"
 #include "frontend/tool/ceilings.h"
 
-enum { HIDDEN = 2048, INNER = 8192, LAYERS = 2, MATRICES = 5, ROWS = 16 };
+enum { HIDDEN = 2048, INNER = 8192, TIMED_LAYERS = 2, MOST_LAYERS = 32, MATRICES = 5, ROWS = 16 };
 
 #define TRY(expr)                \
     do {                         \
@@ -46,7 +47,8 @@ typedef struct bench {
     rlx_flow *flow;
     rlx_executable *exe[2]; /* of one row, of several */
     rlx_session *session;
-    byte_span span[LAYERS * MATRICES];
+    int layers;
+    byte_span span[MOST_LAYERS * MATRICES];
     double bytes;
 } bench;
 
@@ -73,12 +75,12 @@ static void add_layer(rlx_flow *f, int64_t index, void *user)
     rlx_flow_custom(f, "layer", layer, NULL);
 }
 
-static rlx_status make_flow(rlx_flow **out)
+static rlx_status make_flow(int layers, rlx_flow **out)
 {
     TRY(rlx_flow_create("batches", out));
     const int64_t dims[2] = {rlx_flow_symbol(*out, "TOKENS"), HIDDEN};
     rlx_flow_input(*out, "x", RLX_F32, 2, dims);
-    rlx_flow_repeat_layers(*out, LAYERS, add_layer, NULL);
+    rlx_flow_repeat_layers(*out, layers, add_layer, NULL);
     rlx_flow_output(*out, "y");
     return RLX_OK;
 }
@@ -108,10 +110,23 @@ static rlx_status add_matrix(bench *b, const weight_format *f, int layer_index, 
     return rlx_weights_add(b->w, &t);
 }
 
+/* Weights that a cache keeps from one repetition to the next are no weights of a model. */
+static int count_layers(const weight_format *f)
+{
+    rlx_device_info cpu;
+    const double elems = 2.0 * HIDDEN * HIDDEN + 3.0 * HIDDEN * INNER;
+    const double layer = elems / (double)f->block_elems * (double)f->block_bytes;
+    int layers = TIMED_LAYERS;
+    rlx_device_get_info(0, &cpu);
+    while (layers < MOST_LAYERS && layers * layer < 2.0 * (double)cpu.l3_bytes)
+        layers++;
+    return layers;
+}
+
 static rlx_status make_weights(bench *b, const weight_format *f)
 {
     TRY(rlx_weights_create(&b->w));
-    for (int l = 0; l < LAYERS; l++)
+    for (int l = 0; l < b->layers; l++)
         for (int i = 0; i < MATRICES; i++)
             TRY(add_matrix(b, f, l, i));
     return RLX_OK;
@@ -128,8 +143,9 @@ static rlx_status compile(bench *b, int64_t rows, rlx_executable **out)
 
 static rlx_status open_bench(bench *b, const weight_format *f)
 {
+    b->layers = count_layers(f);
     TRY(make_weights(b, f));
-    TRY(make_flow(&b->flow));
+    TRY(make_flow(b->layers, &b->flow));
     TRY(compile(b, 1, &b->exe[0]));
     TRY(compile(b, ROWS, &b->exe[1]));
     return rlx_session_create(b->cx, &(rlx_session_options){.max_positions = 1}, &b->session);
@@ -142,7 +158,7 @@ static void close_bench(bench *b)
         rlx_executable_destroy(b->exe[i]);
     rlx_flow_destroy(b->flow);
     rlx_weights_destroy(b->w);
-    for (int i = 0; i < LAYERS * MATRICES; i++)
+    for (int i = 0; i < b->layers * MATRICES; i++)
         free((void *)(uintptr_t)b->span[i].data);
 }
 
@@ -162,7 +178,7 @@ static void measure_ceilings(const bench *b, ceilings *best)
 {
     const ceiling_unit *units[CEILING_MAX_UNITS];
     const size_t n = ceiling_units(rlx_context_device(b->cx), units);
-    raise(&best->read, ceiling_read(b->span, LAYERS * MATRICES, b->o.threads, 1, 1));
+    raise(&best->read, ceiling_read(b->span, (size_t)b->layers * MATRICES, b->o.threads, 1, 1));
     for (size_t i = 0; i < n; i++) {
         const double rate = ceiling_unit_rate(units[i], b->o.threads, 1);
         if (units[i]->f32)
@@ -182,7 +198,7 @@ static rlx_status time_rows(const bench *b, const float *x, int64_t rows, double
                            .bytes = sizeof(float) * (size_t)(rows * HIDDEN)};
     const double begin = ceiling_now();
     TRY(rlx_executable_run(b->exe[rows > 1], b->session, &in, 1));
-    *seconds = ceiling_now() - begin;
+    *seconds = (ceiling_now() - begin) * TIMED_LAYERS / b->layers;
     return RLX_OK;
 }
 
@@ -195,12 +211,13 @@ static int by_value(const void *a, const void *b)
 static void print_row(const bench *b, const char *format, bool blocks, int64_t rows, double seconds,
                       const ceilings *c)
 {
-    const double elems = (double)LAYERS * (2.0 * HIDDEN * HIDDEN + 3.0 * HIDDEN * INNER);
+    const double elems = TIMED_LAYERS * (2.0 * HIDDEN * HIDDEN + 3.0 * HIDDEN * INNER);
     const double work = 2 * elems * (double)rows, peak = blocks ? c->bytes : c->f32;
-    const double read = b->bytes / c->read, compute = work / peak;
+    const double bytes = b->bytes * TIMED_LAYERS / b->layers;
+    const double read = bytes / c->read, compute = work / peak;
     const double floor = read > compute ? read : compute;
     printf("| %s | %d | %lld | %.2f | %.1f | %.1f | %.2f of %.1f | %.2f of %.0f | %.2f |\n", format,
-           b->o.threads, (long long)rows, 1e3 * seconds, b->bytes / seconds / 1e9,
+           b->o.threads, (long long)rows, 1e3 * seconds, bytes / seconds / 1e9,
            work / seconds / 1e9, 1e3 * read, c->read / 1e9, 1e3 * compute, peak / 1e9,
            seconds / floor);
     fflush(stdout);
