@@ -283,6 +283,43 @@ static rlx_status emit_columns(kernel_cx *k, group *g, const rlx_ir_node *yield)
     return group_end_grid(k, &grid);
 }
 
+static rlx_status emit_tile(kernel_cx *k, const group *g, const register_tile *p,
+                            const rlx_ir_node *yield)
+{
+    rlx_ir_value *tiles[MAX_CONTRACTS];
+    RLX_TRY(group_contract_tiles(k, g, p, tiles));
+    return group_store_tiles(k, g, p, yield, tiles);
+}
+
+/* Whether a tile of rows of codes may have one that is live: a prompt's last row, in a bucket of
+ * hundreds. It goes as it would alone, for half of what a tile takes. */
+static bool has_single_rows(const kernel_cx *k, const group *g)
+{
+    return k->options->target->unit == RLX_UNIT_CPU && g->s.m > 1 && !rlx_dim_is_const(g->m) &&
+           g->contract[0]->op == RLX_MIR_CONTRACT_Q;
+}
+
+/* One of two loops goes once: a tile's, or a single row's. */
+static rlx_status emit_tile_or_row(kernel_cx *k, const group *g, const register_tile *p,
+                                   const rlx_ir_node *yield)
+{
+    rlx_ir_value *more = rlx_lir_build_map2(k->b, RLX_FN_SUB, k_extent(k, g->m), p->m0);
+    rlx_ir_value *tiles =
+        least(k, rlx_lir_build_map2(k->b, RLX_FN_SUB, more, k_const(k, 1)), k_const(k, 1));
+    group one = *g;
+    register_tile row = *p;
+    rlx_lir_scope tile, single;
+    one.s.m = 1;
+    row.m_limit = NULL;
+    RLX_TRY(begin_loop(k, k_const(k, 0), tiles, 1, &tile));
+    RLX_TRY(emit_tile(k, g, p, yield));
+    rlx_lir_end_for(k->b, &tile, NULL);
+    RLX_TRY(begin_loop(k, tiles, k_const(k, 1), 1, &single));
+    RLX_TRY(emit_tile(k, &one, &row, yield));
+    rlx_lir_end_for(k->b, &single, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
 /* grid n, m: register tiles, their epilogue, their store. */
 static rlx_status emit_registers(kernel_cx *k, group *g, const rlx_ir_node *yield)
 {
@@ -295,9 +332,7 @@ static rlx_status emit_registers(kernel_cx *k, group *g, const rlx_ir_node *yiel
     bool m_whole = s->m == 1 || (rlx_dim_is_const(g->m) && g->m % s->m == 0);
     p.m_limit = m_whole ? NULL : k_extent(k, g->m);
     p.n_limit = group_columns_end(k, g, s->n);
-    rlx_ir_value *tiles[MAX_CONTRACTS];
-    RLX_TRY(group_contract_tiles(k, g, &p, tiles));
-    RLX_TRY(group_store_tiles(k, g, &p, yield, tiles));
+    RLX_TRY((has_single_rows(k, g) ? emit_tile_or_row : emit_tile)(k, g, &p, yield));
     return group_end_grid(k, &grid);
 }
 
