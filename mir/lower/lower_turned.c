@@ -202,24 +202,14 @@ static int64_t steps_together(const kernel_cx *k, const group *g, const turned_r
     return (steps + runs - 1) / runs;
 }
 
-static bool has_signed_codes(const group *g)
-{
-    enum { SIGNED = 8 }; /* bits */
-    for (int i = 0; i < g->ncontracts; i++)
-        if (rlx_format_code_bits(g->contract[i]->in[3]->type.format) == SIGNED)
-            return true;
-    return false;
-}
-
 /* Columns that a row meets at once. Where a register holds the sums of two, its codes are the same for
- * both, repeated as they are loaded. Signed codes, which are multiplied as unsigned ones, share among
- * four what is taken off then, where rows are more than a few. */
+ * both, repeated as they are loaded: for four where rows are more than a few, which then are loaded
+ * half as often, and share what is taken off of signed codes. */
 static int64_t columns_together(const kernel_cx *k, const group *g, const turned_rows *t)
 {
     enum { FEW = 2 };
     const bool two = k->options->target->vector_f32 >= 2 * DOT_LANES;
-    const bool four = g->s.m > FEW && has_signed_codes(g);
-    const int64_t together = !two ? 1 : four ? 4 : 2;
+    const int64_t together = !two ? 1 : g->s.m > FEW ? 4 : 2;
     return !t->columns || (rlx_dim_is_const(g->n) && g->n % together == 0) ? together : 1;
 }
 
