@@ -45,9 +45,13 @@ LLVMValueRef rlx_emit_eight_scales(rlx_emit *e, const rlx_block_layout *l, LLVMV
                                    int first);
 LLVMValueRef rlx_emit_eight_mins(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
                                  int first);
-/* Six-bit scales times 4, or minima times 16, of a block: K4: i32<8>. */
-LLVMValueRef rlx_emit_spread_sixes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
-                                   bool min);
+/* Six-bit scales times 4, or minima times 16, of a block or of two: K4: i32<8>, or
+ * <16>. */
+LLVMValueRef rlx_emit_spread_sixes(rlx_emit *e, const rlx_block_layout *l,
+                                   const LLVMValueRef *block, int blocks, bool min);
+/* Tells the cache of `bytes` bytes from `from` on. Caches as LLVM numbers them. */
+enum { RLX_CACHE_SECOND = 2, RLX_CACHE_FIRST = 3 };
+void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache);
 /* Half of 2^(x-127), of an i32 or of each of a vector. */
 LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x);
 /* What 32 elements' bits stand for, i8<32>, or as many times that as there are. */

@@ -31,6 +31,7 @@ typedef struct blocks {
 /* A group of 16 elements. */
 typedef struct group {
     LLVMValueRef block; /* address of its block */
+    LLVMValueRef next;  /* of the next row's, whose scales are made with it; NULL: one row */
     LLVMValueRef first; /* i64: its first element in the block */
     position at;
 } group;
@@ -297,19 +298,23 @@ static LLVMValueRef scaled(rlx_emit *e, const group *g, int factor, LLVMValueRef
     return LLVMBuildFMul(e->b, d, x, "");
 }
 
-/* The two f16 of a block, times `first` and `second`, in turns: f32<8>. */
+/* The two f16 of each of the group's blocks, times `first` and `second`, in turns: f32<8> a block. */
 static LLVMValueRef two_factors(rlx_emit *e, const rlx_block_layout *l, const group *g,
                                 double first, double second)
 {
-    enum { TURNS = 4 };
-    LLVMValueRef by[2 * TURNS];
-    for (int i = 0; i < 2 * TURNS; i++)
+    enum { TURNS = 4, MOST = 2 };
+    const int rows = g->next ? 2 : 1, n = 2 * TURNS * rows;
+    LLVMValueRef by[MOST * 2 * TURNS], two[MOST], all;
+    for (int i = 0; i < n; i++)
         by[i] = LLVMConstReal(e->f32, i % 2 ? second : first);
-    LLVMValueRef two = load_bytes(e, g->block, rlx_emit_int(e->i64, 0), l->d, e->i32);
-    two = rlx_emit_splat(e, two, rlx_emit_vector(e->i32, TURNS));
-    two = LLVMBuildBitCast(e->b, two, rlx_emit_vector(e->f16, 2 * TURNS), "");
-    two = LLVMBuildFPExt(e->b, two, rlx_emit_vector(e->f32, 2 * TURNS), "");
-    return LLVMBuildFMul(e->b, two, LLVMConstVector(by, 2 * TURNS), "");
+    for (int i = 0; i < rows; i++) {
+        two[i] = load_bytes(e, i ? g->next : g->block, rlx_emit_int(e->i64, 0), l->d, e->i32);
+        two[i] = rlx_emit_splat(e, two[i], rlx_emit_vector(e->i32, TURNS));
+    }
+    all = rlx_emit_join(e, two, rows);
+    all = LLVMBuildBitCast(e->b, all, rlx_emit_vector(e->f16, n), "");
+    all = LLVMBuildFPExt(e->b, all, rlx_emit_vector(e->f32, n), "");
+    return LLVMBuildFMul(e->b, all, LLVMConstVector(by, (unsigned)n), "");
 }
 
 /* Six-bit scales (minima) by the first (second) of a block's two f16: K4. Powers of two that one
@@ -317,16 +322,19 @@ static LLVMValueRef two_factors(rlx_emit *e, const rlx_block_layout *l, const gr
  * finds done. */
 static LLVMValueRef scaled_sixes(rlx_emit *e, const rlx_block_layout *l, const group *g, bool min)
 {
-    enum { SIXES = 8 };
-    bool spreads = e->target->kind == RLX_JIT_CPU;
-    LLVMTypeRef type = rlx_emit_vector(e->f32, SIXES);
-    LLVMValueRef two = two_factors(e, l, g, spreads ? 0.25 : 1, spreads ? 0.0625 : 1), mask[SIXES];
-    LLVMValueRef x =
-        spreads ? LLVMBuildSIToFP(e->b, rlx_emit_spread_sixes(e, l, g->block, min), type, "")
+    enum { SIXES = 8, MOST = 2 };
+    const bool spreads = e->target->kind == RLX_JIT_CPU;
+    const int rows = g->next ? 2 : 1, n = SIXES * rows;
+    const LLVMValueRef block[MOST] = {g->block, g->next};
+    LLVMTypeRef type = rlx_emit_vector(e->f32, n);
+    LLVMValueRef two = two_factors(e, l, g, spreads ? 0.25 : 1, spreads ? 0.0625 : 1);
+    LLVMValueRef mask[MOST * SIXES], x;
+    x = spreads ? LLVMBuildSIToFP(e->b, rlx_emit_spread_sixes(e, l, block, rows, min), type, "")
                 : load_sixes(e, l, g, min);
-    for (int i = 0; i < SIXES; i++)
+    for (int i = 0; i < n; i++)
         mask[i] = rlx_emit_int(e->i32, i / 2 * 2 + min);
-    two = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(type), LLVMConstVector(mask, SIXES), "");
+    two = LLVMBuildShuffleVector(e->b, two, LLVMGetPoison(type), LLVMConstVector(mask, (unsigned)n),
+                                 "");
     return LLVMBuildFMul(e->b, two, x, "");
 }
 
@@ -468,16 +476,29 @@ static LLVMValueRef clear_beyond(rlx_emit *e, LLVMValueRef x, int64_t at, LLVMVa
     return LLVMBuildSelect(e->b, in, x, LLVMConstNull(LLVMTypeOf(x)), "");
 }
 
-/* The piece at element `at` of the tile's row at `row`; `live` and `room` may be NULL. */
-static LLVMValueRef load_piece(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t at,
-                               LLVMValueRef live, LLVMValueRef room)
+/* Of a tile of rank 2. */
+static LLVMValueRef row_at(rlx_emit *e, const blocks *b, int64_t row)
+{
+    LLVMValueRef by = rlx_emit_mul(e->b, rlx_emit_int(e->i64, row), b->stride[0]);
+    return rlx_emit_offset(e, e->i8, b->base, by);
+}
+
+/* That of element `at` of the tile's row at `row`. */
+static group group_at(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t at)
 {
     position p = b->at;
     p.plus = at * b->unit;
     LLVMValueRef which = quotient(e, p, b->info->block_elems);
-    group g = {.block = rlx_emit_offset(e, e->i8, row, times(e, which, b->info->block_bytes)),
-               .first = rest(e, p, b->info->block_elems),
-               .at = p};
+    return (group){.block = rlx_emit_offset(e, e->i8, row, times(e, which, b->info->block_bytes)),
+                   .first = rest(e, p, b->info->block_elems),
+                   .at = p};
+}
+
+/* The piece at element `at` of the tile's row at `row`; `live` and `room` may be NULL. */
+static LLVMValueRef load_piece(rlx_emit *e, const blocks *b, LLVMValueRef row, int64_t at,
+                               LLVMValueRef live, LLVMValueRef room)
+{
+    group g = group_at(e, b, row, at);
     LLVMValueRef reads = live;
     if (room) {
         LLVMValueRef in = LLVMBuildICmp(e->b, LLVMIntSLT, rlx_emit_int(e->i64, at), room, "");
@@ -565,24 +586,6 @@ static int64_t window_parts(int64_t steps)
     return parts;
 }
 
-/* Which cache is told of lines, as LLVM numbers them. */
-enum { SECOND = 2, FIRST = 3 };
-
-/* Tells of `bytes` bytes from `from` on. */
-static void tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache)
-{
-    enum { LINE = 64, READ = 0, DATA = 1 };
-    LLVMTypeRef overload[] = {e->ptr};
-    unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", 13);
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, overload, 1);
-    for (int64_t at = 0; at < bytes; at += LINE) {
-        LLVMValueRef args[] = {rlx_emit_offset(e, e->i8, from, rlx_emit_int(e->i64, at)),
-                               rlx_emit_int(e->i32, READ), rlx_emit_int(e->i32, cache),
-                               rlx_emit_int(e->i32, DATA)};
-        LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 4, "");
-    }
-}
-
 /* Asks for the lines that the rows behind will be read from in a while, a step's worth (`elems`
  * elements) by the step; a row of weights is followed by the next one, and nothing is touched.
  *
@@ -592,12 +595,14 @@ static void tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache)
  * rows are told by windows of a power of two: while one goes by, its steps tell the next one's out
  * of equal parts in turns, some eight of them. (32 parts: a third slower than one by one.) With
  * AVX-512 a step tells of what comes next, too: Sapphire Rapids reads another 2 to 6 % more, what no
- * window told of (a kernel's first rows) among it. */
+ * window told of (a kernel's first rows) among it. Of rows that go together, the same step of the
+ * rows behind them is next. */
 static void prefetch(rlx_emit *e, const rlx_ir_node *n, const blocks *b, LLVMValueRef row,
                      int number, int64_t elems)
 {
     enum { NEAR = 1536 };
     const rlx_emit_buffer *buffer = rlx_emit_get(e, n->in[0])->buffer;
+    const int64_t together = n->out[0]->type.dim[0];
     const int rank = buffer->type->rank;
     if (rank < 2 || !LLVMIsAConstantInt(buffer->stride[rank - 2]))
         return;
@@ -618,11 +623,13 @@ static void prefetch(rlx_emit *e, const rlx_ir_node *n, const blocks *b, LLVMVal
         from = rlx_emit_offset(e, e->i8, from, times(e, over(e, step, parts), bytes));
     }
     from = rlx_emit_offset(e, e->i8, from, times(e, part, rows * each * bytes));
-    tell_lines(e, from, bytes, SECOND);
+    rlx_emit_tell_lines(e, from, bytes, RLX_CACHE_SECOND);
     if (e->target->avx512) {
         LLVMValueRef block = quotient(e, b->at, b->info->block_elems);
         block = rlx_emit_offset(e, e->i8, row, times(e, block, b->info->block_bytes));
-        tell_lines(e, rlx_emit_offset(e, e->i8, block, rlx_emit_int(e->i64, NEAR)), bytes, FIRST);
+        const int64_t next = together > 1 ? together * row_bytes : NEAR;
+        block = rlx_emit_offset(e, e->i8, block, rlx_emit_int(e->i64, next));
+        rlx_emit_tell_lines(e, block, bytes, RLX_CACHE_FIRST);
     }
 }
 
@@ -710,12 +717,40 @@ static rlx_status load_paired(rlx_emit *e, const rlx_ir_node *n, const blocks *b
     for (int p = 0; p < out->n; p += rows) {
         LLVMValueRef row[2];
         for (int r = 0; r < rows; r++) {
-            LLVMValueRef j = rlx_emit_int(e->i64, p + r);
-            row[r] = rlx_emit_offset(e, e->i8, b->base, rlx_emit_mul(e->b, j, b->stride[0]));
+            row[r] = row_at(e, b, p + r);
             if (streams(n))
                 prefetch(e, n, b, row[r], p + r, tile->dim[1]);
         }
         load_pairs(e, b, row, rows, width, tile->dim[1], out->piece + p * out->npieces);
+    }
+    return RLX_OK;
+}
+
+/* Whether scales (minima) of two rows fill a register, where both take as many operations as one. */
+static bool loads_two(const rlx_emit *e, const rlx_ir_node *n, const blocks *b)
+{
+    const rlx_ir_type *tile = &n->out[0]->type;
+    return e->target->avx512 && b->layout->scale == RLX_BLOCK_SCALE_K4 && b->piece == 8 &&
+           tile->rank == 2 && tile->dim[0] % 2 == 0 && !b->room[0] && !b->room[1];
+}
+
+/* Scales (minima) of rows, two by two. */
+static rlx_status load_by_twos(rlx_emit *e, const blocks *b, rlx_emit_tile *out, int pieces)
+{
+    LLVMValueRef *x = RLX_NEW_ARRAY(e->arena, LLVMValueRef, 2 * pieces);
+    if (!x)
+        return RLX_OOM();
+    for (int p = 0; p < out->n; p += 2) {
+        for (int k = 0; k < pieces; k++) {
+            const int64_t at = (int64_t)k * b->piece;
+            group g = group_at(e, b, row_at(e, b, p), at);
+            g.next = group_at(e, b, row_at(e, b, p + 1), at).block;
+            LLVMValueRef two = load_part(e, b, &g);
+            for (int i = 0; i < 2; i++)
+                RLX_TRY(rlx_emit_pick(e, two, i * b->piece, 1, b->piece, &x[i * pieces + k]));
+        }
+        for (int i = 0; i < 2; i++)
+            out->part[p + i] = join_pieces(e, x + i * pieces, pieces);
     }
     return RLX_OK;
 }
@@ -734,6 +769,8 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
         return load_by_loop(e, &b, out, pieces);
     if (loads_pairs(n, &b))
         return load_paired(e, n, &b, out);
+    if (loads_two(e, n, &b))
+        return load_by_twos(e, &b, out, pieces);
     out->npieces = pieces;
     out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, pieces * out->n);
     if (!out->piece)

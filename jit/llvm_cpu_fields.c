@@ -347,37 +347,44 @@ static LLVMValueRef spread_half(rlx_emit *e, LLVMValueRef block, int at)
     return LLVMBuildFPExt(e->b, x, rlx_emit_vector(e->f32, EIGHT), "");
 }
 
-/* Six-bit scales times 4, or minima times 16, of a block: K4. Two bytes each go into 32 bits: one
- * with the low bits and, of the latter four, one with the upper two as its own upper two, which
- * products of bytes shift into their places: i32<8>. */
-LLVMValueRef rlx_emit_spread_sixes(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,
-                                   bool min)
+/* Six-bit scales times 4, or minima times 16, of a block or of two: K4. Two bytes each go into 32
+ * bits: one with the low bits and, of the latter four, one with the upper two as its own upper two,
+ * which products of bytes shift into their places: i32<8> or <16>. */
+LLVMValueRef rlx_emit_spread_sixes(rlx_emit *e, const rlx_block_layout *l,
+                                   const LLVMValueRef *block, int blocks, bool min)
 {
-    enum { SIXES = 8, BYTES = 4 * SIXES };
-    LLVMTypeRef type = rlx_emit_vector(e->i8, BYTES), words = rlx_emit_vector(e->i32, SIXES);
-    LLVMValueRef twice[BYTES], from[BYTES], keep[BYTES], by[BYTES];
-    for (int i = 0; i < BYTES; i++) {
-        int h = i / 4, own = l->scales + (i % 4 < 2 ? 0 : 4), both = l->scales + 8;
+    enum { SIXES = 8, BYTES = 4 * SIXES, MOST = 2 * BYTES };
+    const int n = blocks * BYTES;
+    LLVMTypeRef type = rlx_emit_vector(e->i8, n), words = rlx_emit_vector(e->i32, n / 4);
+    LLVMValueRef twice[BYTES], from[MOST], keep[MOST], by[MOST], x[2];
+    for (int i = 0; i < n; i++) {
+        int h = i % BYTES / 4, own = l->scales + (i % 4 < 2 ? 0 : 4), both = l->scales + 8;
         bool of_min = i % 4 >= 2, low = i % 2 == 0, four = h < 4;
         int at = i / 16 * 16 + (four ? own + h : low ? both + h - 4 : own + h - 4);
         int mask = low ? (four ? 0x3f : of_min ? 0xf0 : 0x0f) : 0xc0;
         int times_low = of_min ? (four ? 16 : 1) : 4, times_top = of_min ? 4 : 1;
-        twice[i] = rlx_emit_int(e->i32, i % 16);
-        from[i] = rlx_emit_int(e->i32, low || !four ? at : BYTES);
+        twice[i % BYTES] = rlx_emit_int(e->i32, i % 16);
+        from[i] = rlx_emit_int(e->i32, low || !four ? at : n);
         keep[i] = rlx_emit_int(e->i8, mask);
         by[i] = rlx_emit_int(e->i8, low ? times_low : times_top);
     }
-    LLVMValueRef x = load_at(e, block, int64_of(e, 0), bytes_type(e));
-    LLVMValueRef none = LLVMGetPoison(LLVMTypeOf(x));
-    x = LLVMBuildShuffleVector(e->b, x, none, LLVMConstVector(twice, BYTES), "");
-    x = LLVMBuildShuffleVector(e->b, x, LLVMConstNull(type), LLVMConstVector(from, BYTES), "");
-    LLVMValueRef args[] = {LLVMBuildAnd(e->b, x, LLVMConstVector(keep, BYTES), ""),
-                           LLVMConstVector(by, BYTES)};
-    x = rlx_emit_intrinsic(e, "llvm.x86.avx2.pmadd.ub.sw", NULL, args, 2);
-    x = LLVMBuildBitCast(e->b, x, words, "");
+    for (int i = 0; i < blocks; i++) {
+        x[i] = load_at(e, block[i], int64_of(e, 0), bytes_type(e));
+        x[i] = LLVMBuildShuffleVector(e->b, x[i], LLVMGetPoison(LLVMTypeOf(x[i])),
+                                      LLVMConstVector(twice, BYTES), "");
+    }
+    LLVMValueRef all = rlx_emit_join(e, x, blocks);
+    all = LLVMBuildShuffleVector(e->b, all, LLVMConstNull(type), LLVMConstVector(from, (unsigned)n),
+                                 "");
+    LLVMValueRef args[] = {LLVMBuildAnd(e->b, all, LLVMConstVector(keep, (unsigned)n), ""),
+                           LLVMConstVector(by, (unsigned)n)};
+    all = rlx_emit_intrinsic(
+        e, blocks > 1 ? "llvm.x86.avx512.pmaddubs.w.512" : "llvm.x86.avx2.pmadd.ub.sw", NULL, args,
+        2);
+    all = LLVMBuildBitCast(e->b, all, words, "");
     if (min)
-        return LLVMBuildLShr(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i32, 16), words), "");
-    return LLVMBuildAnd(e->b, x, rlx_emit_splat(e, rlx_emit_int(e->i32, 0xffff), words), "");
+        return LLVMBuildLShr(e->b, all, rlx_emit_splat(e, rlx_emit_int(e->i32, 16), words), "");
+    return LLVMBuildAnd(e->b, all, rlx_emit_splat(e, rlx_emit_int(e->i32, 0xffff), words), "");
 }
 
 LLVMValueRef rlx_emit_eight_scales(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef block,

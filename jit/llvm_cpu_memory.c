@@ -250,15 +250,23 @@ rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n)
     return RLX_OK;
 }
 
+void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache)
+{
+    enum { LINE = 64, READ = 0, DATA = 1 };
+    for (int64_t at = 0; at < bytes; at += LINE) {
+        LLVMValueRef args[] = {rlx_emit_offset(e, e->i8, from, rlx_emit_int(e->i64, at)),
+                               rlx_emit_int(e->i32, READ), rlx_emit_int(e->i32, cache),
+                               rlx_emit_int(e->i32, DATA)};
+        rlx_emit_intrinsic(e, "llvm.prefetch", e->ptr, args, 4);
+    }
+}
+
 /* Into the second-level cache: what is told far ahead is more than the first one holds. */
 rlx_status rlx_emit_cpu_prefetch(rlx_emit *e, const rlx_ir_node *n)
 {
-    enum { READ = 0, LOCALITY = 2, DATA = 1 };
     const rlx_ir_type scalar = {.kind = RLX_TYPE_TILE, .format = n->in[0]->type.format};
     rlx_emit_access a;
     rlx_emit_access_init(e, n, &scalar, &a);
-    LLVMValueRef args[4] = {a.base, rlx_emit_int(e->i32, READ), rlx_emit_int(e->i32, LOCALITY),
-                            rlx_emit_int(e->i32, DATA)};
-    rlx_emit_intrinsic(e, "llvm.prefetch", e->ptr, args, 4);
+    rlx_emit_tell_lines(e, a.base, 1, RLX_CACHE_SECOND);
     return RLX_OK;
 }

@@ -193,3 +193,38 @@ void block_kernels_few(subject *s, const char *format)
 {
     parse(s, format, getenv("RLX_SWEEP") ? ALL : FEW);
 }
+
+void block_put_turned(rlx_text *t, const char *format, int n)
+{
+    const rlx_format f = rlx_format_parse(format, strlen(format));
+    const int group = rlx_format_group(f), bits = rlx_format_code_bits(f), groups = 256 / group;
+    const char *code = bits < 8 ? "u8" : "i8";
+    rlx_text_putf(t,
+                  "  kernel @%s_%d(%%act: global i8[TOKENS,256], %%as: global f32[TOKENS,8], %%w: "
+                  "global %s[%d,256], %%y: global f32[TOKENS,%d,8], %%least: global "
+                  "f32[TOKENS,%d,%d]) {\n"
+                  "    %%nt = extent {extent=TOKENS} : i64\n    grid %%nt (%%i: i64) {\n"
+                  "      %%z = const {ivalue=0} : i64\n"
+                  "      %%a = load %%act, %%i, %%z {axes=[0,1]} : i8<1x256>\n"
+                  "      %%sa = load %%as, %%i, %%z {axes=[0,1]} : f32<1x8>\n"
+                  "      %%b = load %%w, %%z, %%z {axes=[0,1], part=\"codes\"} : %s<%dx256>\n"
+                  "      %%sb = load %%w, %%z, %%z {axes=[0,1], part=\"scale\"} : f32<%dx%d>\n",
+                  format, n, format, n, n, n, groups, code, n, n, groups);
+    if (rlx_format_has_min(f))
+        rlx_text_putf(t,
+                      "      %%m = load %%w, %%z, %%z {axes=[0,1], part=\"min\"} : f32<%dx%d>\n"
+                      "      store %%least, %%m, %%i, %%z, %%z {axes=[1,2]}\n",
+                      n, groups);
+    rlx_text_putf(t,
+                  "      %%ta = turn %%a {width=%d} : i8<1x256>\n"
+                  "      %%tb = turn %%b {width=%d} : %s<%dx256>\n"
+                  "      %%c = const {value=0.5} : f32<1x%dx8>\n"
+                  "      %%d = dot %%c, %%ta, %%sa, %%tb, %%sb {turned=1",
+                  group, group, code, n, n);
+    if (bits < 8)
+        rlx_text_putf(t, ", bits=%d", bits);
+    rlx_text_putf(t,
+                  "} : f32<1x%dx8>\n      store %%y, %%d, %%i, %%z, %%z {axes=[0,1,2]}\n"
+                  "      yield\n    }\n    return\n  }\n",
+                  n);
+}

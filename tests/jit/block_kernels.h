@@ -20,5 +20,8 @@ void block_kernels_all(subject *s, const char *format);
 void block_kernels_few(subject *s, const char *format); /* all with RLX_SWEEP=1 */
 /* One: values, codes, scales, minima, each element an invocation's own. */
 void block_kernels_small(subject *s, const char *format);
+/* Adds a kernel of turned rows of blocks to a module's text, as they are lowered: of so many columns at once,
+ * whose minima are stored. Its symbol: TOKENS. */
+void block_put_turned(rlx_text *t, const char *format, int columns);
 
 #endif

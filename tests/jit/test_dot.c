@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/cpu.h"
+#include "tests/jit/block_kernels.h"
 #include "tests/jit/emulated.h"
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
@@ -383,27 +384,6 @@ START_TEST(dots)
 }
 END_TEST
 
-/* Rows of blocks, turned, as they are lowered. */
-static void put_turned_blocks(rlx_text *t, const char *format)
-{
-    rlx_text_putf(t,
-                  "  kernel @%s(%%act: global i8[TOKENS,256], %%as: global f32[TOKENS,8], %%w: "
-                  "global %s[2,256], %%y: global f32[TOKENS,1,8]) {\n"
-                  "    %%nt = extent {extent=TOKENS} : i64\n    grid %%nt (%%i: i64) {\n"
-                  "      %%z = const {ivalue=0} : i64\n"
-                  "      %%a = load %%act, %%i, %%z {axes=[0,1]} : i8<1x256>\n"
-                  "      %%sa = load %%as, %%i, %%z {axes=[0,1]} : f32<1x8>\n"
-                  "      %%b = load %%w, %%z, %%z {axes=[0,1], part=\"codes\"} : i8<1x256>\n"
-                  "      %%sb = load %%w, %%z, %%z {axes=[0,1], part=\"scale\"} : f32<1x8>\n"
-                  "      %%ta = turn %%a {width=32} : i8<1x256>\n"
-                  "      %%tb = turn %%b {width=32} : i8<1x256>\n"
-                  "      %%c = const {value=0.5} : f32<1x1x8>\n"
-                  "      %%d = dot %%c, %%ta, %%sa, %%tb, %%sb {turned=1} : f32<1x1x8>\n"
-                  "      store %%y, %%d, %%i, %%z, %%z {axes=[0,1,2]}\n"
-                  "      yield\n    }\n    return\n  }\n",
-                  format, format);
-}
-
 START_TEST(turned_dots)
 {
     static const shape whole[] = {{.m = 1, .n = 1, .k = 256, .group = 32, .bits = 4},
@@ -412,6 +392,11 @@ START_TEST(turned_dots)
                                   {.m = 1, .n = 1, .k = 512, .group = 32, .bits = 5},
                                   {.m = 2, .n = 3, .k = 128, .group = 16, .bits = 8},
                                   {.m = 1, .n = 1, .k = 256, .group = 32, .bits = 7, .odd = true}};
+    static const struct {
+        const char *format;
+        int columns;
+    } blocks[] = {{"mxfp4", 1}, {"iq4_nl", 1}, {"q8_0", 1}, {"mxfp4", 4}, {"iq4_xs", 2},
+                  {"q8_0", 4},  {"q4_0", 2},   {"q4_k", 4}, {"q5_k", 2},  {"q6_k", 4}};
     rlx_text t = {0};
     rlx_text_put(&t, "lir module @dot {\n");
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
@@ -419,9 +404,8 @@ START_TEST(turned_dots)
         s.turned = true;
         put_dot(&t, (int)i, &s);
     }
-    put_turned_blocks(&t, "mxfp4");
-    put_turned_blocks(&t, "iq4_nl");
-    put_turned_blocks(&t, "q8_0");
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        block_put_turned(&t, blocks[i].format, blocks[i].columns);
     check_text(&t, "TOKENS=5", 14);
 }
 END_TEST
@@ -644,7 +628,7 @@ START_TEST(turned_instructions)
         rlx_text t = {0}, text = {0};
         subject s;
         rlx_text_put(&t, "lir module @dot {\n");
-        put_turned_blocks(&t, cases[i].format);
+        block_put_turned(&t, cases[i].format, 1);
         rlx_text_put(&t, "}\n");
         EXPECT_OK(subject_parse(&s, "instructions", t.data));
         EXPECT_OK(rlx_jit_print_kernel(s.module->first, &target, RLX_JIT_ASM, &text));
@@ -759,7 +743,7 @@ START_TEST(teams_refuse)
     int i = 0;
     rlx_text_put(&t, "lir module @dot {\n");
     put_panel(&t, 0, &s);
-    put_turned_blocks(&t, "q8_0");
+    block_put_turned(&t, "q8_0", 1);
     put_outer_packed(&t, 0, 4, 16, 2, 4);
     put_pack(&t, 0, "f32", 4, 4, 1);
     rlx_text_put(&t, "}\n");
