@@ -37,10 +37,11 @@ static bool is_perfect(const rlx_ir_node *loop)
     return first->op == RLX_LIR_FOR && first->next == loop->blocks[0]->last;
 }
 
+/* In its body, or in a loop there that carries the product's sums. */
 static bool holds_product(const rlx_ir_node *loop)
 {
     for (const rlx_ir_node *n = loop->blocks[0]->first; n; n = n->next)
-        if (is_product(n))
+        if (is_product(n) || (n->op == RLX_LIR_FOR && n->nout && holds_product(n)))
             return true;
     return false;
 }

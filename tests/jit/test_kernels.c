@@ -53,9 +53,30 @@ START_TEST(files)
 }
 END_TEST
 
+/* Which kernels with a long product have in common. */
+START_TEST(carried_sums_are_a_part)
+{
+    rlx_jit_target targets[2];
+    char *text;
+    size_t bytes;
+    subject s;
+    EXPECT_OK(rlx_file_read(RLX_SOURCE_DIR "/tests/jit/kernels/carried_sums.rlx", &text, &bytes));
+    EXPECT_OK(subject_parse(&s, "carried sums", text));
+    for (int i = cpu_targets(targets) - 1; i >= 0; i--) {
+        loaded l;
+        EXPECT_OK(loaded_create(s.module->first, &targets[i], &l));
+        ck_assert_int_eq(l.parts, 1);
+        loaded_destroy(&l);
+    }
+    subject_destroy(&s);
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jit kernels");
     SUITE_TEST(s, "files", files);
-    return suite_run(s, 1);
+    SUITE_TEST(s, "carried sums are a part", carried_sums_are_a_part);
+    return suite_run(s, 2);
 }
