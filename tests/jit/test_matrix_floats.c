@@ -177,7 +177,8 @@ static int compare(const shape *of, const memory *want, const memory *got, bool 
 START_TEST(fragments)
 {
     int differ[EMULATED_CUT + 1] = {0};
-    for (int i = 0; i<SHAPES; i += _i> HOPPER ? 2 : 1) {
+    const int step = _i > HOPPER ? 2 : 1;
+    for (int i = 0; i < SHAPES; i += step) {
         const shape *of = _i == HOPPER ? &hopper_shapes[i] : &shapes[i];
         subject s;
         memory want, got;
