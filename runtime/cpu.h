@@ -24,10 +24,12 @@ typedef struct rlx_cpu {
     char vendor[16], brand[64];
 } rlx_cpu;
 
-/* Asks the machine, once; thread-safe. Uses CPUID and XGETBV, never /proc/cpuinfo's flags. */
+/* Asks the machine, once; thread-safe. Uses CPUID and XGETBV, never /proc/cpuinfo's flags, and for
+ * `native` a measurement. */
 const rlx_cpu *rlx_cpu_host(void);
-/* Whether products of bf16 by pairs (AVX512-BF16, which must be there) outrun f32 multiply-adds: some do
- * twice, some are half as fast, and no feature tells. Measures for some 20 microseconds; longer where reading the counter is trapped. */
+/* Whether products of bf16 by pairs (AVX512-BF16, which must be there) outrun f32 multiply-adds: some
+ * do twice, some are half as fast, and no feature tells. Measures for some 20 microseconds, longer
+ * where reading the counter is trapped. */
 bool rlx_cpu_pairs_pay(void);
 /* Makes a feature set usable by this process: RLX_UNSUPPORTED lists what the CPU lacks. The tile
  * registers of AMX are asked for here, once something is about to use them. */
