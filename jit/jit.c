@@ -192,6 +192,11 @@ static int64_t vulkan_team_bytes(const rlx_jit_target *t)
     return size_class(t->team_bytes, 16 << 10, RLX_SPIRV_TEAM_BYTES);
 }
 
+static rlx_lir_fragment float_fragment(const rlx_matrix_unit *u)
+{
+    return (rlx_lir_fragment){u->m, u->n, u->floats->k, u->lanes, false, u->floats->paired};
+}
+
 /* Cycles of a copy: what a load from far memory takes where others wait beside it, in round numbers; not measured. */
 static void set_matrix(const rlx_jit_target *t, rlx_lir_target *out)
 {
@@ -199,9 +204,11 @@ static void set_matrix(const rlx_jit_target *t, rlx_lir_target *out)
     const rlx_matrix_unit *u = rlx_jit_matrix_unit(t), *f = rlx_jit_float_unit(t);
     const bool copies = rlx_jit_copies(t);
     if (u)
-        out->byte_matrix = (rlx_lir_fragment){u->m, u->n, u->k, u->lanes, false};
-    if (f)
-        out->float_matrix = (rlx_lir_fragment){f->m, f->n, f->floats->k, f->lanes, false};
+        out->byte_matrix = (rlx_lir_fragment){u->m, u->n, u->k, u->lanes, false, false};
+    if (f) {
+        out->float_matrix = float_fragment(f);
+        out->column_matrix = float_fragment(rlx_jit_column_unit(t));
+    }
     out->copy_cycles = copies ? COPY_CYCLES : 0;
     out->float_stages = copies && f && rlx_matrix_reads_memory(f);
 }
@@ -211,7 +218,8 @@ static void set_vulkan_matrix(const rlx_jit_target *t, rlx_lir_target *out)
 {
     const int lanes = rlx_jit_vulkan_lanes(t);
     if (lanes)
-        out->byte_matrix = (rlx_lir_fragment){t->matrix.m, t->matrix.n, t->matrix.k, lanes, true};
+        out->byte_matrix =
+            (rlx_lir_fragment){t->matrix.m, t->matrix.n, t->matrix.k, lanes, true, false};
 }
 
 /* Not one whose tiles are larger than what there is. */
@@ -280,6 +288,10 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
     if (lir.float_matrix.m)
         rlx_text_putf(out, ", float matrix %dx%dx%d of %d", lir.float_matrix.m, lir.float_matrix.n,
                       lir.float_matrix.k, lir.float_matrix.lanes);
+    if (lir.column_matrix.m)
+        rlx_text_putf(out, ", of columns %dx%dx%d of %d%s", lir.column_matrix.m,
+                      lir.column_matrix.n, lir.column_matrix.k, lir.column_matrix.lanes,
+                      lir.column_matrix.paired ? " paired" : "");
     if (lir.copy_cycles)
         rlx_text_putf(out, ", copies %d%s", lir.copy_cycles, lir.float_stages ? " of floats" : "");
     if (t->range_bytes)

@@ -23,6 +23,6 @@ int64_t rlx_jit_kernel_cost(const rlx_ir_func *kernel);
 
 /* The most that one kernel may unroll to: LLVM's time grows with it. A team, of whatever GPU, has a sum's elements in many
  * invocations. */
-enum { RLX_JIT_MAX_COST = 1 << 13, RLX_JIT_MAX_TEAM_COST = 1 << 14 };
+enum { RLX_JIT_MAX_COST = 1 << 13, RLX_JIT_MAX_TEAM_COST = 1 << 15 };
 
 #endif

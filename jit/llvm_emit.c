@@ -320,6 +320,8 @@ rlx_status rlx_emit_for(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef hi)
         e->engine->loop(e);
     RLX_TRY(rlx_emit_block(e, body));
     rlx_emit_loop_end(e, &loop);
+    if (e->by_rows)
+        rlx_emit_keep_rolled(e, &loop);
     e->thread = thread;
     for (int i = 1; i < body->nargs; i++) {
         const rlx_emit_tile *arg = rlx_emit_get(e, body->args[i]);

@@ -87,8 +87,9 @@ typedef struct rlx_emit_engine {
     void (*commit)(rlx_emit *e);
     void (*wait)(rlx_emit *e, int pending);
     /* `n` (1, 2 or 4) matrices of 8 rows of 16 bytes of team memory, 16-aligned: invocation i of a subgroup has
-     * the address of row i % 8 of matrix i / 8, and gets of matrix j word i % 4 of row i / 4. */
-    void (*load_matrices)(rlx_emit *e, int n, LLVMValueRef at, LLVMValueRef *words);
+     * the address of row i % 8 of matrix i / 8, and gets of matrix j word i % 4 of row i / 4; `turned`: elements of two
+     * bytes, of column i / 4 those of rows 2 * (i % 4) and the next. */
+    void (*load_matrices)(rlx_emit *e, int n, bool turned, LLVMValueRef at, LLVMValueRef *words);
     rlx_status (*end)(rlx_emit *e); /* before the return: last checks, last code; may be NULL */
     /* Steps in one launch (llvm_step.c); all NULL: there are none. Of kernels as functions that a step calls: */
     const struct rlx_emit_engine *called;
@@ -135,7 +136,7 @@ struct rlx_emit {
     int64_t team_bytes;             /* of team memory, given out so far */
     LLVMValueRef memory;            /* where it begins (not of GPUs' kernels by themselves) */
     /* CPU */
-    LLVMValueRef sink;       /* stack memory that stores outside of limits go to */
+    LLVMValueRef sink;          /* stack memory that stores outside of limits go to */
     const rlx_ir_node *sums_of; /* whose sums of codes are made already, before its loop: where */
     LLVMValueRef code_sums;
     uint8_t tile_config[64]; /* shapes of AMX's tiles through most of the kernel; zeros: unused */
@@ -145,7 +146,8 @@ struct rlx_emit {
     const rlx_matrix_unit *matrix; /* by which the kernel's products go, if there are any */
     const rlx_ir_type **fragments; /* what they make */
     int nfragments;
-    bool renews; /* AMD: what depends on the invocation's number is made anew in loops */
+    bool by_rows; /* subgroups have whole rows of those: see llvm_team_fragments.c */
+    bool renews;  /* AMD: what depends on the invocation's number is made anew in loops */
     struct rlx_emit_tensors *tensors; /* NVIDIA: what has tensor maps; NULL: nothing */
     LLVMValueRef barrier;             /* host team: the functions to call */
     LLVMValueRef take;
@@ -227,6 +229,8 @@ typedef struct rlx_emit_loop {
 void rlx_emit_loop_begin(rlx_emit *e, LLVMValueRef lo, LLVMValueRef hi, LLVMValueRef step,
                          rlx_emit_loop *loop);
 void rlx_emit_loop_end(rlx_emit *e, rlx_emit_loop *loop);
+/* Not even assemblers unroll it: of sums by a matrix unit, and what is decoded beside them, no registers are left. */
+void rlx_emit_keep_rolled(rlx_emit *e, const rlx_emit_loop *loop);
 LLVMBasicBlockRef rlx_emit_new_block(const rlx_emit *e, const char *name);
 rlx_status rlx_emit_block(rlx_emit *e, const rlx_ir_block *block); /* up to its terminator */
 /* A loop, to `hi` in place of its own bound. */

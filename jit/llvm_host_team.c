@@ -79,7 +79,7 @@ static void multiply(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueR
 static void multiply_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
                             LLVMValueRef *sums)
 {
-    if (e->target->float_matrix->kind == RLX_MATRIX_MMA)
+    if (e->matrix->kind == RLX_MATRIX_MMA)
         rlx_emit_mma_floats(e, f, a, b, sums);
     else
         rlx_emit_amd_multiply_floats(e, f, a, b, sums);

@@ -33,6 +33,7 @@ typedef struct rlx_llvm_target {
     rlx_gpu_family family; /* NVPTX, AMDGPU */
     const rlx_matrix_unit *matrix;       /* GPUs: products of bytes; NULL: no unit. Lives as long */
     const rlx_matrix_unit *float_matrix; /* of f16 and bf16 */
+    const rlx_matrix_unit *column_matrix; /* the same, in kernels that multiply columns */
     /* Copies to team memory run by themselves (cp.async), subgroups load matrices (ldmatrix). */
     bool copies;
     bool copies_boxes; /* by tensor maps, too (rlx_jit_maps), in kernels by themselves */

@@ -62,6 +62,20 @@ static LLVMValueRef thread_of(rlx_emit *e)
     return team & (team - 1) ? id : LLVMBuildAnd(e->entry, id, rlx_emit_int(e->i32, team - 1), "");
 }
 
+/* The same number, of which LLVM does not know: what is made of it is made here. */
+static void begin_loop(rlx_emit *e)
+{
+    static const char text[] = "mov.u32 $0, $1;", operands[] = "=r,r";
+    const int team = e->target->team;
+    if (!e->by_rows || team & (team - 1))
+        return;
+    LLVMTypeRef type = LLVMFunctionType(e->i32, &e->i32, 1, false);
+    LLVMValueRef same = LLVMGetInlineAsm(type, text, sizeof text - 1, operands, sizeof operands - 1,
+                                         true, false, LLVMInlineAsmDialectATT, false);
+    e->thread = LLVMBuildCall2(e->b, type, same, &e->thread, 1, "");
+    e->thread = LLVMBuildAnd(e->b, e->thread, rlx_emit_int(e->i32, team - 1), "");
+}
+
 static void read_registers(rlx_emit *e)
 {
     e->thread = thread_of(e);
@@ -180,12 +194,14 @@ void rlx_emit_mma_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const
     call_mma(e, name, args, A + B, sums);
 }
 
-void rlx_emit_ldmatrix(rlx_emit *e, int n, LLVMValueRef at, LLVMValueRef *words)
+void rlx_emit_ldmatrix(rlx_emit *e, int n, bool turned, LLVMValueRef at, LLVMValueRef *words)
 {
-    static const char *const names[] = {[1] = "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x1.b16",
-                                        [2] = "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.b16",
-                                        [4] = "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.b16"};
-    LLVMValueRef all = rlx_emit_intrinsic(e, names[n], LLVMTypeOf(at), &at, 1);
+#define LDMATRIX(x) "llvm.nvvm.ldmatrix.sync.aligned.m8n8." x ".b16"
+    static const char *const names[2][5] = {
+        {[1] = LDMATRIX("x1"), [2] = LDMATRIX("x2"), [4] = LDMATRIX("x4")},
+        {[1] = LDMATRIX("x1.trans"), [2] = LDMATRIX("x2.trans"), [4] = LDMATRIX("x4.trans")}};
+#undef LDMATRIX
+    LLVMValueRef all = rlx_emit_intrinsic(e, names[turned][n], LLVMTypeOf(at), &at, 1);
     rlx_emit_converge(e, all);
     for (unsigned i = 0; i < (unsigned)n; i++)
         words[i] = n == 1 ? all : LLVMBuildExtractValue(e->b, all, i, "");
@@ -310,7 +326,7 @@ static LLVMValueRef look(rlx_emit *e, LLVMValueRef counter)
     .shuffle = shuffle, .dot4 = dot4, .multiply = rlx_emit_mma,                                  \
     .multiply_floats = rlx_emit_mma_floats, .copy = rlx_emit_cp_async, .copies_end = copies_end, \
     .commit = rlx_emit_cp_commit, .wait = rlx_emit_cp_wait, .load_matrices = rlx_emit_ldmatrix,  \
-    .end = rlx_emit_team_end
+    .loop = begin_loop, .end = rlx_emit_team_end
 
 static const rlx_emit_engine called = {
     ENGINE,

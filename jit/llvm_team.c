@@ -21,6 +21,8 @@
 int rlx_emit_team_parts(const rlx_emit *e, const rlx_ir_type *tile)
 {
     int64_t n = rlx_emit_elems(tile), team = e->target->team;
+    if (rlx_emit_is_rows(e, tile))
+        return rlx_emit_rows_parts(e);
     return tile->rank ? (int)((n + team - 1) / team) : 1;
 }
 
@@ -121,8 +123,9 @@ static int64_t block_exchange_bytes(const rlx_emit *e, const rlx_ir_block *block
     int64_t most = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int64_t bytes = 0;
-        if ((n->op == RLX_LIR_REDUCE && reduce_way(e, n) != RLX_LIR_KEPT) ||
-            (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank))
+        if ((n->op == RLX_LIR_REDUCE && !rlx_emit_reduces_rows(e, n) &&
+             reduce_way(e, n) != RLX_LIR_KEPT) ||
+            (n->op == RLX_LIR_BROADCAST && n->in[0]->type.rank && !rlx_emit_spreads_rows(e, n)))
             bytes = exchange_bytes(e, &n->in[0]->type);
         const bool products =
             n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_OUTER || n->op == RLX_LIR_DOT;
@@ -296,6 +299,10 @@ static rlx_status emit_broadcast(rlx_emit *e, const rlx_ir_node *n)
             out->part[p] = rlx_emit_scalar(e, n->in[0]);
         return RLX_OK;
     }
+    if (rlx_emit_spreads_rows(e, n)) {
+        rlx_emit_spread_rows(e, n, out);
+        return RLX_OK;
+    }
     put_tile(e, n->in[0], 0);
     barrier(e);
     for (int p = 0; p < out->n; p++) {
@@ -337,7 +344,7 @@ static rlx_status reduce_run(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef fir
     return RLX_OK;
 }
 
-static LLVMValueRef swap(rlx_emit *e, LLVMValueRef x, int apart)
+LLVMValueRef rlx_emit_swap(rlx_emit *e, LLVMValueRef x, int apart)
 {
     if (e->engine->swap)
         return e->engine->swap(e, x, apart);
@@ -350,7 +357,7 @@ static LLVMValueRef swap(rlx_emit *e, LLVMValueRef x, int apart)
 static rlx_status combine_lanes(rlx_emit *e, const rlx_ir_node *n, int width, LLVMValueRef *x)
 {
     for (width /= 2; width; width /= 2) {
-        LLVMValueRef in[2] = {*x, swap(e, *x, width)};
+        LLVMValueRef in[2] = {*x, rlx_emit_swap(e, *x, width)};
         RLX_TRY(rlx_emit_map(e, n, fn_of(n), n->in[0]->type.format, in, x));
     }
     return RLX_OK;
@@ -412,6 +419,8 @@ static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    if (rlx_emit_reduces_rows(e, n))
+        return rlx_emit_reduce_rows(e, n, out);
     switch (reduce_way(e, n)) {
     case RLX_LIR_KEPT:
         memcpy(out->part, rlx_emit_get(e, n->in[0])->part, sizeof *out->part * (size_t)out->n);

@@ -124,6 +124,17 @@ int64_t rlx_emit_matrix_float_bytes(const rlx_emit *e, const rlx_ir_node *contra
 /* llvm_wgmma_halves.c: the same by wgmma, where the target's unit has no words of a. */
 rlx_status rlx_emit_wgmma_contract_rows(rlx_emit *e, const rlx_ir_node *n);
 int64_t rlx_emit_wgmma_halves_bytes(const rlx_emit *e, const rlx_ir_node *contract_rows);
+/* llvm_team_fragments.c: whether a tile has an element for every row of the sums, and lies as they do; its parts; which element an
+ * invocation has in one, i32; such a tile spread over columns, and made of such sums. */
+bool rlx_emit_is_rows(const rlx_emit *e, const rlx_ir_type *tile);
+int rlx_emit_rows_parts(const rlx_emit *e);
+LLVMValueRef rlx_emit_rows_element(rlx_emit *e, int part);
+bool rlx_emit_spreads_rows(const rlx_emit *e, const rlx_ir_node *broadcast);
+void rlx_emit_spread_rows(rlx_emit *e, const rlx_ir_node *broadcast, rlx_emit_tile *out);
+bool rlx_emit_reduces_rows(const rlx_emit *e, const rlx_ir_node *reduce);
+rlx_status rlx_emit_reduce_rows(rlx_emit *e, const rlx_ir_node *reduce, rlx_emit_tile *out);
+/* x of the invocation whose number differs in the bit `apart` alone. */
+LLVMValueRef rlx_emit_swap(rlx_emit *e, LLVMValueRef x, int apart);
 /* llvm_wgmma.c: dot_rows by wgmma, where the target's unit has no words of a; bytes of the exchange. */
 rlx_status rlx_emit_wgmma_dot_rows(rlx_emit *e, const rlx_ir_node *n);
 int64_t rlx_emit_wgmma_bytes(const rlx_emit *e, const rlx_ir_node *dot_rows);
@@ -135,7 +146,7 @@ void rlx_emit_mma(rlx_emit *e, int k, const LLVMValueRef *a, const LLVMValueRef 
                   LLVMValueRef *sums);
 void rlx_emit_mma_floats(rlx_emit *e, rlx_format f, const LLVMValueRef *a, const LLVMValueRef *b,
                          LLVMValueRef *sums);
-void rlx_emit_ldmatrix(rlx_emit *e, int n, LLVMValueRef at, LLVMValueRef *words);
+void rlx_emit_ldmatrix(rlx_emit *e, int n, bool turned, LLVMValueRef at, LLVMValueRef *words);
 void rlx_emit_cp_async(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live);
 void rlx_emit_cp_commit(rlx_emit *e);
 void rlx_emit_cp_wait(rlx_emit *e, int pending);

@@ -104,8 +104,7 @@ bool rlx_emit_is_ring(const rlx_emit *e, const rlx_ir_value *buffer)
     const int64_t chunks = t->rank == RING_RANK ? bytes_of(t->format, t->dim[2]) / CHUNK : 0;
     if (!rlx_emit_copies_async(e) || t->space != RLX_SPACE_TEAM || t->rank != RING_RANK)
         return false;
-    const rlx_matrix_unit *u =
-        bytes_of(t->format, 1) == 1 ? e->target->matrix : e->target->float_matrix;
+    const rlx_matrix_unit *u = bytes_of(t->format, 1) == 1 ? e->target->matrix : e->matrix;
     const bool halves = bytes_of(t->format, 1) == HALF, reads = u && rlx_matrix_reads_memory(u);
     if ((bytes_of(t->format, 1) != 1 && !halves) || (halves && !reads))
         return false; /* by mma.sync products of floats read the exchange alone */

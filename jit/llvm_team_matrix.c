@@ -48,12 +48,25 @@ static const double from_value = 0x1.8p+23;
 static bool split_tile(const rlx_emit *e, int64_t rows, int64_t columns, rlx_lir_split *out)
 {
     const rlx_matrix_unit *u = e->matrix;
-    return rlx_lir_split_tile(e->target->team / u->lanes, u->m, u->n, rows, columns, out);
+    if (e->by_rows)
+        *out = (rlx_lir_split){1, rows / (e->target->team / u->lanes * u->m), columns / u->n};
+    return e->by_rows ||
+           rlx_lir_split_tile(e->target->team / u->lanes, u->m, u->n, rows, columns, out);
 }
 
 static bool is_product(const rlx_ir_node *n)
 {
     return n->op == RLX_LIR_DOT_ROWS || n->op == RLX_LIR_CONTRACT_ROWS;
+}
+
+/* One of them by columns decides for all of the kernel. */
+static const rlx_matrix_unit *unit_of(const rlx_emit *e, const rlx_ir_node *product)
+{
+    const rlx_llvm_target *t = e->target;
+    if (product->op == RLX_LIR_DOT_ROWS)
+        return t->matrix;
+    const bool columns = rlx_ir_attr_int(product, RLX_ATTR_AXIS, 1) == 0;
+    return columns || e->matrix == t->column_matrix ? t->column_matrix : t->float_matrix;
 }
 
 /* How many products a block has; of which types, where there is room for them; by which unit. */
@@ -62,7 +75,7 @@ static int find_products(rlx_emit *e, const rlx_ir_block *block, const rlx_ir_ty
     int found = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         if (is_product(n)) {
-            e->matrix = n->op == RLX_LIR_DOT_ROWS ? e->target->matrix : e->target->float_matrix;
+            e->matrix = unit_of(e, n);
             if (out)
                 out[found] = &n->out[0]->type;
             found++;
@@ -71,6 +84,30 @@ static int find_products(rlx_emit *e, const rlx_ir_block *block, const rlx_ir_ty
             found += find_products(e, n->blocks[i], out ? out + found : NULL);
     }
     return found;
+}
+
+static bool reduces_sums(const rlx_emit *e, const rlx_ir_block *block)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        if (n->op == RLX_LIR_REDUCE && rlx_emit_matrix_tile(e, &n->in[0]->type))
+            return true;
+        for (int i = 0; i < n->nblock; i++)
+            if (reduces_sums(e, n->blocks[i]))
+                return true;
+    }
+    return false;
+}
+
+/* Where rows of sums are combined, subgroups have whole ones if they can. */
+static bool goes_by_rows(const rlx_emit *e)
+{
+    const rlx_matrix_unit *u = e->matrix;
+    const int64_t rows = e->fragments[0]->dim[0];
+    for (int i = 0; i < e->nfragments; i++)
+        if (e->fragments[i]->dim[0] != rows || e->fragments[i]->dim[1] % u->n)
+            return false;
+    return u == e->target->column_matrix && rows % (e->target->team / u->lanes * u->m) == 0 &&
+           reduces_sums(e, e->kernel->body);
 }
 
 rlx_status rlx_emit_matrix_begin(rlx_emit *e)
@@ -84,6 +121,7 @@ rlx_status rlx_emit_matrix_begin(rlx_emit *e)
     if (!e->fragments)
         return RLX_OOM();
     find_products(e, e->kernel->body, e->fragments);
+    e->by_rows = goes_by_rows(e);
     return RLX_OK;
 }
 
@@ -162,6 +200,8 @@ LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int p
     const rlx_matrix_unit *u = e->matrix;
     rlx_lir_split s;
     LLVMValueRef row, column;
+    if (rlx_emit_is_rows(e, tile))
+        return rlx_emit_rows_element(e, part);
     if (!rlx_emit_matrix_tile(e, tile) || !split_tile(e, tile->dim[0], tile->dim[1], &s))
         return NULL; /* no fragments: dot_rows says so */
     const int64_t of = part / u->sums;
@@ -251,11 +291,27 @@ bool rlx_emit_matrix_uses(const rlx_emit *e, const rlx_ir_node *load, bool rows)
     return uses && uses == rlx_ir_count_uses(load->parent, load->out[0]);
 }
 
+/* Rows of whole pieces of 16 bytes, so far apart that the same piece of eight rows lies in all banks. */
+static bool lies_apart(const rlx_ir_node *load)
+{
+    const rlx_ir_type *tile = &load->out[0]->type, *buffer = &load->in[0]->type;
+    const rlx_attr *axes = rlx_ir_attr(load, RLX_ATTR_AXES);
+    const int64_t last = buffer->rank - 1, bytes = sizeof(uint16_t);
+    return buffer->format == tile->format && last > 0 && axes->ints[0] == last - 1 &&
+           axes->ints[1] == last && !rlx_ir_attr(load, RLX_ATTR_LIMITS) &&
+           buffer->dim[last] * bytes / RLX_MATRIX_CHUNK % 2 == 1 &&
+           buffer->dim[last] * bytes % RLX_MATRIX_CHUNK == 0 &&
+           rlx_lir_divisor(load->in[1 + last]) * bytes % RLX_MATRIX_CHUNK == 0;
+}
+
 /* Stages of rings; scales and what else is f32, whose rows are in one piece. */
 static bool stays(const rlx_emit *e, const rlx_ir_node *load)
 {
     const rlx_ir_type *tile = &load->out[0]->type, *buffer = &load->in[0]->type;
     const rlx_attr *axes = rlx_ir_attr(load, RLX_ATTR_AXES);
+    const bool halves = tile->format == RLX_F16 || tile->format == RLX_BF16;
+    if (halves && !rlx_matrix_reads_memory(e->matrix))
+        return rlx_emit_matrix_uses(e, load, true) && lies_apart(load);
     if (tile->format != RLX_F32)
         return rlx_emit_is_ring(e, load->in[0]);
     return rlx_emit_copies_async(e) && buffer->format == RLX_F32 && buffer->rank > 1 &&
@@ -489,7 +545,7 @@ static void load_matrices(rlx_emit *e, const matrix *x, const pieces *p, int n, 
     s.row = rlx_emit_add(e->b, s.row, LLVMBuildURem(e->b, e->thread, eight, ""));
     s.row = rlx_emit_add(e->b, rlx_emit_add(e->b, s.row, piece), offset(e, p->row, which));
     s.byte = offset(e, p->k, which);
-    e->engine->load_matrices(e, all, address(e, &x->at.rows[p->operand], &s), word);
+    e->engine->load_matrices(e, all, false, address(e, &x->at.rows[p->operand], &s), word);
     for (int i = 0; i < all; i++)
         out[i / p->words].word[i % p->words] = word[i];
 }
@@ -575,8 +631,7 @@ static void add_group(rlx_emit *e, void *user, LLVMValueRef h, LLVMValueRef *acc
     }
 }
 
-/* Assemblers unroll short loops, for which sums and what is decoded beside them have no registers left. */
-static void keep_rolled(rlx_emit *e, const rlx_emit_loop *loop)
+void rlx_emit_keep_rolled(rlx_emit *e, const rlx_emit_loop *loop)
 {
     static const char off[] = "llvm.loop.unroll.disable", loops[] = "llvm.loop";
     LLVMMetadataRef disable = LLVMMDStringInContext2(e->cx, off, sizeof off - 1);
@@ -606,7 +661,7 @@ rlx_status rlx_emit_matrix_steps(rlx_emit *e, const rlx_emit_tile *acc, int64_t 
     step(e, user, LLVMBuildTrunc(e->b, loop.index, e->i32, ""), out->part);
     rlx_emit_loop_end(e, &loop);
     if (rolled)
-        keep_rolled(e, &loop);
+        rlx_emit_keep_rolled(e, &loop);
     for (int p = 0; p < out->n; p++)
         LLVMAddIncoming(sum[p], &out->part[p], &loop.latch, 1);
     return RLX_OK;

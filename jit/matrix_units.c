@@ -84,6 +84,12 @@ const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t)
     return u && u->floats->k ? u : NULL;
 }
 
+const rlx_matrix_unit *rlx_jit_column_unit(const rlx_jit_target *t)
+{
+    const rlx_matrix_unit *u = rlx_jit_float_unit(t);
+    return u && rlx_matrix_reads_memory(u) ? &units[RLX_MATRIX_MMA] : u;
+}
+
 /* The processors, and hosts, with mma.sync are those. */
 bool rlx_jit_copies(const rlx_jit_target *t)
 {

@@ -31,6 +31,7 @@ typedef struct rlx_matrix_floats {
     int a_words, b_words;       /* that an invocation has of them; 0: the unit reads team memory */
     rlx_matrix_axis a_row, a_k; /* k counts elements */
     rlx_matrix_axis b_column, b_k;
+    bool paired; /* two neighbours of its sums, rounded, are a word of a of who has them */
 } rlx_matrix_floats;
 
 typedef struct rlx_matrix_unit {
@@ -52,6 +53,9 @@ typedef struct rlx_matrix_unit {
 const rlx_matrix_unit *rlx_jit_matrix_unit(const rlx_jit_target *t);
 /* The one by which it multiplies f16 and bf16, which has `floats`. */
 const rlx_matrix_unit *rlx_jit_float_unit(const rlx_jit_target *t);
+/* The same of kernels that multiply columns (contract_rows {axis=0}), all of whose products go by it: a unit
+ * of words, which are turned as they are loaded. */
+const rlx_matrix_unit *rlx_jit_column_unit(const rlx_jit_target *t);
 /* Whether code for a target copies to team memory by cp.async, and loads matrices by ldmatrix. */
 bool rlx_jit_copies(const rlx_jit_target *t);
 /* Whether it has boxes of tensors copied by tensor maps (cp.async.bulk.tensor). */

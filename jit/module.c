@@ -200,6 +200,7 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .team_bytes = team_bytes,
                               .matrix = rlx_jit_matrix_unit(of),
                               .float_matrix = rlx_jit_float_unit(of),
+                              .column_matrix = rlx_jit_column_unit(of),
                               .copies = rlx_jit_copies(of),
                               .copies_boxes = rlx_jit_copies_boxes(of)};
     rlx_status st = rlx_jit_adopt_status(m->create(&target, out));
@@ -249,6 +250,7 @@ static rlx_status create_gpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
     target.subgroup = rlx_lir_lanes(target.team, p->lanes);
     target.matrix = rlx_jit_matrix_unit(t);
     target.float_matrix = rlx_jit_float_unit(t);
+    target.column_matrix = rlx_jit_column_unit(t);
     target.copies = rlx_jit_copies(t);
     target.copies_boxes = rlx_jit_copies_boxes(t);
     return rlx_jit_adopt_status(m->create(&target, out));

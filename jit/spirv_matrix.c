@@ -66,7 +66,7 @@ static bool is_codes(int operand)
 /* As many rows as fit into their part of team memory; false: the tile is no whole matrices for every subgroup. */
 static bool choose_pass(const rlx_spirv_emit *e, matrix *x)
 {
-    const rlx_lir_fragment u = {x->unit.m, x->unit.n, x->unit.k, e->subgroup, true};
+    const rlx_lir_fragment u = {x->unit.m, x->unit.n, x->unit.k, e->subgroup, true, false};
     x->pass = rlx_lir_stored_rows(&u, e->team, e->options.team_bytes / 2 / RLX_LIR_STORED_SHARE,
                                   x->rows, x->columns);
     return x->pass &&

@@ -75,6 +75,9 @@ rlx_ir_value *rlx_lir_build_outer_bf16(rlx_ir_builder *b, int64_t width, rlx_ir_
                                        rlx_ir_value *a, rlx_ir_value *w);
 rlx_ir_value *rlx_lir_build_contract_rows(rlx_ir_builder *b, int64_t width, rlx_ir_value *acc,
                                           rlx_ir_value *a, rlx_ir_value *w);
+/* The same of w <KxN>: contract_rows with axis=0. */
+rlx_ir_value *rlx_lir_build_contract_columns(rlx_ir_builder *b, int64_t width, rlx_ir_value *acc,
+                                             rlx_ir_value *a, rlx_ir_value *w);
 
 /* A team buffer, at a kernel's top level. */
 rlx_ir_value *rlx_lir_build_alloc(rlx_ir_builder *b, rlx_format f, int rank, const int64_t *dims);
@@ -169,6 +172,7 @@ typedef enum rlx_lir_unit { RLX_UNIT_CPU, RLX_UNIT_GPU } rlx_lir_unit;
 typedef struct rlx_lir_fragment {
     int m, n, k, lanes;
     bool stored; /* who has which sum is not known: they go by team memory, group by group */
+    bool paired; /* who has sums of a row has them as the first operand of a product wants them */
 } rlx_lir_fragment;
 
 /* What lowering reads of a target; part of every compile key. All-zero is not valid. */
@@ -188,6 +192,8 @@ typedef struct rlx_lir_target {
     /* By which a GPU's matrix unit multiplies bytes; and f16 and bf16, sums in f32: its k is how many
      * products are added to a sum at once. That there is one is part of the numerics, as is that k. */
     rlx_lir_fragment byte_matrix, float_matrix;
+    rlx_lir_fragment
+        column_matrix; /* f16 and bf16 in kernels of contract_rows {axis=0}: attention's */
     int copy_cycles; /* of a processor, until a copy of global to team memory that runs by itself has arrived; 0:
                         there are none, or nothing is gained by them */
     /* Rows of f16 and bf16 may lie in stages that such copies fill; else those of codes alone. */

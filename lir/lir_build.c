@@ -220,6 +220,14 @@ rlx_ir_value *rlx_lir_build_outer_bf16(rlx_ir_builder *b, int64_t width, rlx_ir_
     return rlx_ir_build(b, RLX_LIR_OUTER_BF16, 3, in, 1, &attr, NULL);
 }
 
+rlx_ir_value *rlx_lir_build_contract_columns(rlx_ir_builder *b, int64_t width, rlx_ir_value *acc,
+                                             rlx_ir_value *a, rlx_ir_value *w)
+{
+    rlx_ir_value *in[] = {acc, a, w};
+    const rlx_attr attrs[2] = {rlx_attr_int(RLX_ATTR_WIDTH, width), rlx_attr_int(RLX_ATTR_AXIS, 0)};
+    return rlx_ir_build(b, RLX_LIR_CONTRACT_ROWS, 3, in, 2, attrs, NULL);
+}
+
 rlx_ir_value *rlx_lir_build_contract_rows(rlx_ir_builder *b, int64_t width, rlx_ir_value *acc,
                                           rlx_ir_value *a, rlx_ir_value *w)
 {

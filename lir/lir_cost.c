@@ -136,7 +136,7 @@ static void count_node(counter *c, const rlx_ir_node *n, int64_t times)
         break;
     case RLX_LIR_CONTRACT:
     case RLX_LIR_CONTRACT_ROWS:
-        c->flops += times * 2 * elements(&n->in[1]->type) * n->in[2]->type.dim[0];
+        c->flops += times * 2 * elements(&n->in[1]->type) * n->in[0]->type.dim[1];
         break;
     case RLX_LIR_DOT:
     case RLX_LIR_DOT_ROWS:

@@ -15,7 +15,7 @@
 extern const rlx_jit_emulation emulated_cpu;
 /* mma.sync of bytes, f16 and bf16, of the warps of a host team, and wgmma, of its warpgroups. */
 extern const rlx_jit_emulation emulated_gpu;
-/* How that, and AMD's units, add up 16 products of f16 or bf16 and a sum, which nobody specifies: in f64, rounded once; in f32, one after
+/* How that, and AMD's units, add up 16 products of f16 or bf16 and a sum, which nobody specifies: in more than f64, rounded once; in f32, one after
  * another; aligned to the largest term, what lies below its 24 bits cut off. */
 typedef enum emulated_rounding { EMULATED_ONCE, EMULATED_IN_ORDER, EMULATED_CUT } emulated_rounding;
 extern emulated_rounding emulated_mma_rounds;

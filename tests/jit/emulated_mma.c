@@ -105,6 +105,29 @@ static void ldmatrix_x4(void *result, const void *const *args)
     ldmatrix(MATRICES, result, args);
 }
 
+/* .trans: of column i / 4 elements 2 * (i % 4) and the next. */
+static void ldmatrix_turned(int n, void *result, const void *const *args)
+{
+    uint8_t *rows[WARP];
+    const int lane = subject_gather(args[0], sizeof *rows, rows);
+    for (int i = 0; i < n; i++) {
+        check_banks(rows + i * MATRIX_ROWS);
+        for (int j = 0; j < 2; j++)
+            memcpy((uint8_t *)result + 4 * i + 2 * j,
+                   rows[i * MATRIX_ROWS + lane % 4 * 2 + j] + 2 * (lane >> 2), 2);
+    }
+}
+
+static void ldmatrix_x2_turned(void *result, const void *const *args)
+{
+    ldmatrix_turned(2, result, args);
+}
+
+static void ldmatrix_x4_turned(void *result, const void *const *args)
+{
+    ldmatrix_turned(MATRICES, result, args);
+}
+
 /* ---- cp.async: what is copied is there when its group was waited for, and not before */
 
 enum { MOST_COPIES = 256, INVOCATIONS = 512, GARBAGE = 0x5a };
@@ -179,6 +202,8 @@ static const rlx_emulated_instruction instructions[] = {
     {"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x1.b16", ldmatrix_x1},
     {"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.b16", ldmatrix_x2},
     {"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.b16", ldmatrix_x4},
+    {"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.trans.b16", ldmatrix_x2_turned},
+    {"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.trans.b16", ldmatrix_x4_turned},
     {"llvm.nvvm.cp.async.cg.shared.global.16", cp_async_16},
     {"llvm.nvvm.cp.async.cg.shared.global.16.s", cp_async_16s},
     {"llvm.nvvm.cp.async.commit.group", cp_commit},

@@ -56,12 +56,13 @@ static float add_in_order(float sum, const float *a, const float *b)
 
 float emulated_add_halves(float sum, const float *a, const float *b)
 {
-    double term[K + 1] = {sum}, all = sum;
+    double term[K + 1] = {sum};
+    long double all = sum;
     if (emulated_mma_rounds == EMULATED_IN_ORDER)
         return add_in_order(sum, a, b);
     for (int k = 0; k < K; k++) {
         term[k + 1] = (double)a[k] * (double)b[k];
-        all += term[k + 1];
+        all += (long double)term[k + 1];
     }
     return emulated_mma_rounds == EMULATED_CUT ? add_cut(term, K + 1) : (float)all;
 }
