@@ -192,8 +192,8 @@ typedef struct rlx_lir_target {
     /* By which a GPU's matrix unit multiplies bytes; and f16 and bf16, sums in f32: its k is how many
      * products are added to a sum at once. That there is one is part of the numerics, as is that k. */
     rlx_lir_fragment byte_matrix, float_matrix;
-    rlx_lir_fragment
-        column_matrix; /* f16 and bf16 in kernels of contract_rows {axis=0}: attention's */
+    /* The same of f16 and bf16 in kernels that multiply columns (contract_rows {axis=0}): attention's. */
+    rlx_lir_fragment column_matrix;
     int copy_cycles; /* of a processor, until a copy of global to team memory that runs by itself has arrived; 0:
                         there are none, or nothing is gained by them */
     /* Rows of f16 and bf16 may lie in stages that such copies fill; else those of codes alone. */
@@ -218,8 +218,7 @@ typedef struct rlx_lir_schedule {
                     m of them */
     int packed;  /* by panels of weights: those activations are copied to team memory, so many
                    elements of each row of a register tile side by side; 0: read where they lie */
-    bool
-        streamed; /* by panels of weights: those pass by from the second-level cache while a register
+    bool streamed; /* by panels of weights: those pass by from the second-level cache while a register
                       tile's activations stay; else a panel stays in the first while rows pass by */
     int blocks; /* by panels of weights: those of the whole of K are in memory together, for so many
                    blocks of rows one after the other; 0: those of a chunk, for one block */

@@ -115,6 +115,11 @@ rlx_ir_value *rlx_mir_attend(rlx_ir_builder *b, const rlx_mir_dense_attention *a
 int rlx_mir_dense_option(const rlx_ir_node *n, rlx_mir_dense_options option);
 /* The type of what there is one of for every score: [B..,N,S,K]. */
 rlx_ir_type rlx_mir_dense_scores(const rlx_ir_value *q, const rlx_ir_value *k, rlx_format f);
+/* Of an attention with a width: the format of keys' products, or of values'; positions of a block, the most that a
+ * page has multiples of. */
+enum { RLX_MIR_ATTENTION_BLOCK = 64 };
+rlx_format rlx_mir_attention_halves(const rlx_ir_node *n, bool keys);
+int64_t rlx_mir_attention_block(int64_t positions);
 /* Whether a node is attention, of either kind. */
 static inline bool rlx_mir_is_attention(const rlx_ir_node *n)
 {

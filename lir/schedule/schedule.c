@@ -578,7 +578,9 @@ void rlx_lir_schedule_attention_print(const rlx_lir_attention_schedule *s, rlx_t
         rlx_text_putf(out, " parts of %d", s->part);
     if (s->tokens && s->rows)
         rlx_text_putf(out, " heads %d keys by %d width %d", s->rows, s->keys, s->width);
-    if (s->share)
+    if (s->block)
+        rlx_text_putf(out, " blocks of %d values %d", s->block, s->share);
+    else if (s->share)
         rlx_text_putf(out, " width %d values %dx%d", s->width, s->keys, s->share);
 }
 

@@ -52,13 +52,16 @@ typedef struct rlx_lir_attention_shape {
     int64_t lanes;     /* over tensors: scores of a row that are read at once */
     int64_t d, e;      /* over tensors: elements of a key and of a value */
     int64_t kv_heads;
-    int64_t tokens, sequences; /* at the bucket's upper bound */
+    int64_t tokens, sequences;   /* at the bucket's upper bound */
+    int block;                   /* by a matrix unit: positions that go together; 0: by none */
+    bool key_codes, value_codes; /* the same, where they are codes */
 } rlx_lir_attention_shape;
 
 /* Token by token: query heads per tile, keys per tile, head elements per tile. By blocks: tokens
  * per instance, whose query heads are the rows, and the register tile. On a GPU, over pages: tokens
  * and query heads (rows) of an instance, together m; elements of a key in one product (keys), of a
- * query and a result that are copied together (width). */
+ * query and a result that are copied together (width). By a matrix unit (block) the same, n elements of values in a tile, of which an
+ * instance has a share. */
 typedef struct rlx_lir_attention_schedule {
     int rows, keys, width;
     int tokens; /* 0: token by token */
@@ -66,9 +69,14 @@ typedef struct rlx_lir_attention_schedule {
     int part;   /* by blocks: rows whose scores are kept */
     int share;  /* by a team, over tensors: elements of values to an instance, so many keys in one
                    product; `width` elements of keys and queries are in team memory at a time */
+    int block; /* by a matrix unit: positions of keys and values in one product of each; 0: by none */
 } rlx_lir_attention_schedule;
 void rlx_lir_schedule_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
                                 rlx_lir_attention_schedule *out);
+/* The same by a matrix unit; false: it has none, heads are no whole fragments, or a tile of rows does not fit into team memory, which no
+ * bucket decides. */
+bool rlx_lir_schedule_attention_unit(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,
+                                     rlx_lir_attention_schedule *out);
 /* Attention over tensors: by blocks, on a GPU by tiles of queries (m = tokens); heads is 1, width that of keys or of values, whichever is
  * more, positions the keys of a chunk, kv_heads > 0 how many instances a block of tokens has. */
 void rlx_lir_schedule_dense_attention(const rlx_lir_target *t, const rlx_lir_attention_shape *shape,

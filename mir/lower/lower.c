@@ -214,6 +214,11 @@ static const char *describe_numerics(const region_cx *r)
     for (const rlx_ir_node *n = r->node->blocks[0]->first; n; n = n->next) {
         int64_t lanes = rlx_ir_attr_int(n, RLX_ATTR_LANES, 0);
         int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
+        if (width && n->op == RLX_MIR_ATTENTION)
+            return rlx_arena_printf(r->arena, "%s and %s products by %lld, f32 sums",
+                                    rlx_format_get(rlx_mir_attention_halves(n, true))->name,
+                                    rlx_format_get(rlx_mir_attention_halves(n, false))->name,
+                                    (long long)width);
         if (width)
             return rlx_arena_printf(r->arena, "%s products by %lld, f32 lanes %lld",
                                     rlx_format_get(n->in[0]->type.format)->name, (long long)width,

@@ -699,6 +699,23 @@ static void put_mask(const attention *a, rlx_text *what)
     rlx_text_put(what, a->sinks >= 0 ? "_sinks" : "");
 }
 
+static rlx_status choose_schedule(const region_cx *r, attention *a, rlx_lir_attention_shape shape)
+{
+    const rlx_lir_target *t = r->options->target;
+    if (!a->unit_width) {
+        rlx_lir_schedule_attention(t, &shape, &a->s);
+        return RLX_OK;
+    }
+    shape.block = (int)rlx_mir_attention_block(a->positions);
+    shape.key_codes = a->key_scales >= 0;
+    shape.value_codes = a->value_scales >= 0;
+    if (a->unit_width != t->column_matrix.k || !rlx_lir_schedule_attention_unit(t, &shape, &a->s))
+        return RLX_FAIL(RLX_UNSUPPORTED,
+                        "the target has no unit that adds up products of attention by %lld",
+                        (long long)a->unit_width);
+    return RLX_OK;
+}
+
 rlx_status lower_attention(region_cx *r)
 {
     attention a = {.node = find_attention(r->node)};
@@ -721,6 +738,7 @@ rlx_status lower_attention(region_cx *r)
     a.sinks = rlx_mir_attention_sinks(a.node);
     a.key_scales = rlx_mir_attention_scales(a.node, true);
     a.value_scales = rlx_mir_attention_scales(a.node, false);
+    a.unit_width = rlx_ir_attr_int(a.node, RLX_ATTR_WIDTH, 0);
     const rlx_lir_attention_shape shape = {
         .heads = a.ratio,
         .width = a.d,
@@ -728,8 +746,8 @@ rlx_status lower_attention(region_cx *r)
         .kv_heads = kpool->dim[1],
         .tokens = rlx_dim_upper(r->out->dims, q->dim[0], r->options->upper),
         .sequences = rlx_dim_upper(r->out->dims, a.node->in[5]->type.dim[0], r->options->upper)};
-    rlx_lir_schedule_attention(r->options->target, &shape, &a.s);
-    if (a.value_scales >= 0 && a.s.width > RLX_KV_GROUP)
+    RLX_TRY(choose_schedule(r, &a, shape));
+    if (a.value_scales >= 0 && a.s.width > RLX_KV_GROUP && !a.s.block)
         a.s.width = RLX_KV_GROUP; /* one scale per tile */
     a.rows_positions[0] = a.rows_width[0] = a.rows_lanes[0] = a.s.rows;
     a.rows_positions[1] = a.s.keys;
@@ -743,6 +761,7 @@ rlx_status lower_attention(region_cx *r)
         if (a.node->in[i]->type.format != RLX_F32)
             rlx_text_putf(&what, "_%c%s", i == KEYS ? 'k' : 'v',
                           rlx_format_get(a.node->in[i]->type.format)->name);
+    rlx_text_put(&what, a.s.block ? "_halves" : "");
     rlx_text_putf(&what, a.s.tokens ? "__t%d" : "__r%d", a.s.tokens ? a.s.tokens : a.s.rows);
     rlx_lir_schedule_attention_print(&a.s, &schedule);
     rlx_status st =

@@ -3,6 +3,7 @@
  *   lower_attention.c        the region; token by token, for steps of few on CPUs
  *   lower_attention_block.c  blocks of tokens against blocks of keys, for prompts
  *   lower_attention_pages.c  a page of those on a GPU, for any step
+ *   lower_attention_unit.c   pages by a GPU's matrix unit
  *   lower_attention_dense.c  the same over tensors; lower_attention_seen.c: less of it with masks;
  *                            lower_attention_team.c: on GPUs
  */
@@ -20,6 +21,7 @@ typedef struct attention {
     rlx_lir_attention_schedule s;
     int64_t ratio, d, positions;  /* query heads per kv head, head elements, positions per page */
     int64_t window, chunk, block; /* 0: none */
+    int64_t unit_width;           /* products that a matrix unit adds at once; 0: they are f32 */
     double scale, softcap;        /* softcap 0: none */
     int key_scales, value_scales, sinks; /* operands; -1: none */
     rlx_ir_value *scores, *sums, *acc;   /* team memory: [R,P], [R], [R,D padded] */

@@ -69,6 +69,8 @@ static rlx_status copy_queries(block *x, rlx_ir_value *t, rlx_ir_value *row)
     const tile_space ts = {.rank = 1, .dim = {width}, .root = {loop.index[0]}};
     rlx_ir_value *q = NULL;
     RLX_TRY(tile_at(x->k, a->node->in[0], c, &ts, &q));
+    if (a->s.block)
+        q = attention_held(x, x->q->type.format, q);
     store_row(x, x->q, plus(x, row, head.index[0]), loop.index[0], q);
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_end_for(x->b, &head, NULL);
@@ -656,8 +658,7 @@ static rlx_status run_pages(block *x)
     return rlx_ir_builder_finish(x->b);
 }
 
-/* o = acc / sum, row by row. */
-static rlx_status store_rows(block *x, rlx_ir_value *stop, const leaf *l)
+rlx_status attention_store_rows(block *x, rlx_ir_value *stop, const leaf *l)
 {
     attention *a = x->a;
     rlx_lir_scope token, head, loop;
@@ -667,7 +668,8 @@ static rlx_status store_rows(block *x, rlx_ir_value *stop, const leaf *l)
     row = plus(x, row, head.index[0]);
     rlx_ir_value *sum = load_1(x, x->sum, row, 0);
     RLX_TRY(begin_loop(x, x->d0, x->d1, x->stored, &loop));
-    rlx_ir_value *o = load_row(x, x->acc, row, loop.index[0], x->stored);
+    rlx_ir_value *column = a->s.block ? map2(x, RLX_FN_SUB, loop.index[0], x->d0) : loop.index[0];
+    rlx_ir_value *o = load_row(x, x->acc, row, column, x->stored);
     const coord c[2] = {coord_of(token.index[0], 0, -1),
                         coord_add(coord_of(a->h0, 0, -1), coord_of(head.index[0], x->heads, -1))};
     RLX_TRY(attention_store(a, l, c, loop.index[0], x->stored, map2(x, RLX_FN_DIV, o, sum)));
@@ -688,10 +690,12 @@ static rlx_status emit_run(block *x, rlx_ir_value *end, const leaf *l)
     rlx_lir_build_barrier(x->b);
     RLX_TRY(fill_last_tile(x));
     rlx_lir_build_barrier(x->b);
+    if (x->a->s.block)
+        return attention_by_unit(x, stop, l);
     RLX_TRY(find_bounds(x));
     rlx_lir_build_barrier(x->b);
     RLX_TRY(x->team ? attention_team_pages(x) : run_pages(x));
-    return store_rows(x, stop, l);
+    return attention_store_rows(x, stop, l);
 }
 
 /* Whether a run begins with token t: the block's first one, or of another sequence than the one
@@ -764,12 +768,12 @@ rlx_status lower_attention_block(attention *a, const leaf *l)
     if (x.team) {
         x.heads = a->s.rows;
         x.copied = x.stored = a->s.width;
-        x.share = attention_team_share(a);
+        x.share = a->s.block ? a->s.share : attention_team_share(a);
     }
     const int64_t parts = a->ratio / x.heads; /* that a kv head's queries go in */
     x.rows = (a->s.tokens * x.heads + x.m - 1) / x.m * x.m;
     x.padded = (a->d + x.n - 1) / x.n * x.n;
-    RLX_TRY(take_memory(&x));
+    RLX_TRY(a->s.block ? attention_take_unit_memory(&x) : take_memory(&x));
     rlx_ir_value *tokens = k_extent(a->k, q->dim[0]);
     rlx_ir_value *blocks =
         k_extent(a->k, rlx_dim_make(a->k->dims, RLX_DIM_CEILDIV, q->dim[0], a->s.tokens));

@@ -55,6 +55,9 @@ typedef struct value_tile {
 rlx_status attention_weigh(block *x, const value_tile *t, rlx_ir_value *from, rlx_ir_value *to,
                            rlx_ir_value **sum);
 
+/* o = acc / sum, row by row, elements d0 .. d1-1; by a unit acc has these alone. */
+rlx_status attention_store_rows(block *x, rlx_ir_value *stop, const leaf *l);
+
 /* ---- lower_attention_team.c: scores of a GPU's tile of rows, in team memory ---- */
 
 /* What fn makes of scores in columns from .. to-1 by lanes, ascending from `start`, then by halves:
@@ -72,6 +75,17 @@ int64_t attention_team_share(const attention *a);
 rlx_ir_value *attention_take_share(block *x, rlx_ir_value *i);
 /* All pages of a run; the sums of values take the place of its queries. */
 rlx_status attention_team_pages(block *x);
+
+/* -inf in the place of scores with positions from j on that a row does not see. */
+rlx_ir_value *attention_hide(block *x, rlx_ir_value *j, rlx_ir_value *s);
+
+/* ---- lower_attention_unit.c: a tile of rows by a matrix unit ---- */
+
+/* Numbers that are rounded to f16 within its range; others as they are. */
+rlx_ir_value *attention_held(block *x, rlx_format f, rlx_ir_value *v);
+/* What all instances have of team memory; a run whose rows are there, up to token `stop`. */
+rlx_status attention_take_unit_memory(block *x);
+rlx_status attention_by_unit(block *x, rlx_ir_value *stop, const leaf *l);
 
 /* ---- exponentials on CPUs ---- */
 

@@ -65,17 +65,17 @@ static rlx_status multiply(block *x, rlx_ir_value *j, rlx_ir_value **s)
     return rlx_ir_builder_finish(x->b);
 }
 
-/* -inf in the place of scores with positions from j on that a row does not see. */
-static rlx_ir_value *hide(block *x, rlx_ir_value *j, rlx_ir_value *s)
+rlx_ir_value *attention_hide(block *x, rlx_ir_value *j, rlx_ir_value *s)
 {
     const int64_t dims[2] = {x->m, x->n};
     rlx_ir_value *r = at(x, 0), *first = rlx_lir_build_cast(x->b, plus(x, x->page_at, j), RLX_I32);
     rlx_ir_value *position = plus(x, rlx_lir_build_iota(x->b, RLX_I32, 2, dims), first);
-    rlx_ir_value *sees = map2(x, RLX_FN_LT, position, spread_rows(x, load_1(x, x->to, r, x->m)));
-    if (x->a->lowest)
-        sees = map2(x, RLX_FN_AND, sees,
-                    map2(x, RLX_FN_LE, spread_rows(x, load_1(x, x->from, r, x->m)), position));
-    return choose(x, sees, s, rlx_lir_build_const_f32(x->b, -INFINITY));
+    rlx_ir_value *none = rlx_lir_build_const_f32(x->b, -INFINITY);
+    s = choose(x, map2(x, RLX_FN_LT, position, spread_rows(x, load_1(x, x->to, r, x->m))), s, none);
+    if (!x->a->lowest)
+        return s;
+    rlx_ir_value *from = spread_rows(x, load_1(x, x->from, r, x->m));
+    return choose(x, map2(x, RLX_FN_LE, from, position), s, none);
 }
 
 /* Columns that some row sees: all from .. to-1, of whole tiles. */
@@ -95,7 +95,7 @@ static rlx_status page_scores(block *x, const columns *c)
     rlx_lir_build_barrier(x->b); /* the weights before were read */
     RLX_TRY(begin_loop(x, c->from, c->to, x->n, &loop));
     RLX_TRY(multiply(x, loop.index[0], &s));
-    s = hide(x, loop.index[0], attention_score(x->a, s));
+    s = attention_hide(x, loop.index[0], attention_score(x->a, s));
     store_2(x, x->scores, at(x, 0), loop.index[0], s);
     rlx_lir_end_for(x->b, &loop, NULL);
     rlx_lir_build_barrier(x->b);

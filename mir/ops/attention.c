@@ -17,6 +17,14 @@
  *   and pages that have such positions are merged in order, each product and sum rounded:
  *   m' = max(m, mp), l' = l * exp(m - m') + lp * exp(mp - m'), acc' alike; at last o = acc / l.
  *   Sinks are a page in front of all, with m the head's sink, l = 1 and acc = 0.
+ *   With a width w, what a matrix unit multiplies (docs/decisions/2026-11-30-matrix-units.md): k is of
+ *   its pool's format, f16 or bf16, of codes f16, and q is rounded to that, as v's p is to v's; what goes to
+ *   f16 is held within +-65504 before. Sums of products go by chunks of w (runtime/base/chunk_dot.h).
+ *   Not pages, but blocks of 64, 32 or 16 of their positions, the most that divides P, one after the other:
+ *     m'   = max(m, max s);  p[j] = exp(s[j] - m'), rounded, 0 at other positions
+ *     l'   = l * exp(m - m') + sum of p: by halves
+ *     acc' = acc * exp(m - m') and the chunks of p * v
+ *   from m = -inf, l = 0 and acc = 0 or the sinks', through the blocks that have such positions.
  *   C1   q has rank 3, the pools rank 4, pos and seq rank 1, table rank 2.
  *   C2   q and the pools agree on D, the pools on PAGES, G and P; P is a constant multiple of 16.
  *   C3   N and G are constants, N a multiple of G.
@@ -25,11 +33,13 @@
  *   C6   scale is given; window and chunk, if given, are > 0, block divides P, one of the three
  *        at most; softcap, if given, is > 0.
  *   C7   a pool of i8 has its scales, 32 divides D; sinks are f32[N]; there is no other operand.
+ *   C8   width, if given, is 4, 8 or 16 and divides D, a constant; no pool is f32.
  *   Evaluating: indices lie within table and pool. */
 #include <math.h>
 #include <string.h>
 
 #include "mir/ops/ops.h"
+#include "runtime/base/chunk_dot.h"
 #include "runtime/base/ir/exp_poly.h"
 
 rlx_status rlx_mir_attention_infer(rlx_ir_module *m, const rlx_ir_node *n, rlx_ir_type *results)
@@ -105,6 +115,34 @@ static rlx_status verify_mask(rlx_ir_module *m, const rlx_ir_node *n)
     return RLX_OK;
 }
 
+rlx_format rlx_mir_attention_halves(const rlx_ir_node *n, bool keys)
+{
+    const rlx_format f = n->in[keys ? 1 : 2]->type.format;
+    return f == RLX_I8 ? RLX_F16 : f;
+}
+
+int64_t rlx_mir_attention_block(int64_t positions)
+{
+    int64_t n = RLX_MIR_ATTENTION_BLOCK;
+    while (positions % n != 0)
+        n /= 2;
+    return n;
+}
+
+static rlx_status verify_width(rlx_ir_module *m, const rlx_ir_node *n)
+{
+    const int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0);
+    const rlx_dim d = n->in[0]->type.dim[2];
+    if (!rlx_ir_attr(n, RLX_ATTR_WIDTH))
+        return RLX_OK;
+    RLX_IR_REQUIRE(m, n, "C8", rlx_chunk_is_width(width) && rlx_dim_is_const(d) && d % width == 0,
+                   "width=%lld for heads of %s", (long long)width, RLX_MIR_DIM(m, d));
+    for (int i = 1; i <= 2; i++)
+        RLX_IR_REQUIRE(m, n, "C8", n->in[i]->type.format != RLX_F32,
+                       "products of f32 have no width");
+    return RLX_OK;
+}
+
 rlx_status rlx_mir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
 {
     static const int rank[6] = {3, 4, 4, 1, 1, 2};
@@ -134,6 +172,7 @@ rlx_status rlx_mir_attention_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    RLX_MIR_DIM(m, n->in[3]->type.dim[0]), RLX_MIR_DIM(m, n->in[4]->type.dim[0]));
     RLX_TRY(verify_scales(m, n));
     RLX_IR_REQUIRE(m, n, "C6", rlx_ir_attr(n, RLX_ATTR_SCALE) != NULL, "has no scale");
+    RLX_TRY(verify_width(m, n));
     return verify_mask(m, n);
 }
 
@@ -148,6 +187,10 @@ typedef struct page {
     float *s;            /* [P]: scores, then probabilities */
     float *acc;          /* [D]: this page's result */
     float m, l;
+    int64_t width; /* 0: products are of f32, and what follows is not there */
+    rlx_format keys_of, values_of;
+    bool key_codes, value_codes;
+    uint16_t *halves[2]; /* [D] or of a block: both factors */
 } page;
 
 static float cap_score(float s, float cap)
@@ -188,6 +231,66 @@ static void page_merge(const page *g, float *m, float *l, float *acc)
     for (int64_t d = 0; d < g->d; d++)
         acc[d] = acc[d] * before + g->acc[d] * now;
     *m = both;
+}
+
+/* ---- by chunks ---- */
+
+/* x as f16 or bf16; `held`: within f16's range. */
+static uint16_t half_of(rlx_format f, float x, bool held)
+{
+    enum { F16_MOST = 65504 };
+    uint16_t half;
+    if (held && f == RLX_F16)
+        x = x > F16_MOST ? F16_MOST : x < -F16_MOST ? -F16_MOST : x;
+    rlx_format_store(f, &half, 0, (double)x);
+    return half;
+}
+
+/* The scores of the block's seen positions from .. to-1, and their maximum with *max. */
+static void block_scores(const page *g, int64_t from, int64_t to, float *max)
+{
+    const rlx_format f = g->keys_of;
+    for (int64_t d = 0; d < g->d; d++)
+        g->halves[0][d] = half_of(f, g->q[d], true);
+    for (int64_t j = from; j < to; j++) {
+        for (int64_t d = 0; d < g->d; d++)
+            g->halves[1][d] = half_of(f, g->k[d * g->p + j], g->key_codes);
+        const float s = rlx_chunk_dot(f, g->halves[0], g->halves[1], g->d, g->width, 0);
+        g->s[j] = cap_score(s * g->scale, g->cap);
+        *max = *max > g->s[j] ? *max : g->s[j];
+    }
+}
+
+/* The block of positions first .. first+n-1, of which from .. to-1 are seen. */
+static void add_block(page *g, int64_t first, int64_t n, int64_t from, int64_t to)
+{
+    const rlx_format f = g->values_of;
+    float max = g->m, sum[RLX_MIR_ATTENTION_BLOCK] = {0};
+    block_scores(g, from, to, &max);
+    const float before = rlx_exp_f32(g->m - max);
+    memset(g->halves[0], 0, (size_t)n * sizeof(uint16_t));
+    memset(g->halves[1], 0, (size_t)n * sizeof(uint16_t));
+    for (int64_t j = from; j < to; j++) {
+        const uint16_t p = half_of(f, rlx_exp_f32(g->s[j] - max), false);
+        g->halves[0][j - first] = p;
+        sum[j - first] = (float)rlx_format_load(f, &p, 0);
+    }
+    for (int64_t d = 0; d < g->d; d++) {
+        for (int64_t j = from; j < to; j++)
+            g->halves[1][j - first] = half_of(f, g->v[j * g->d + d], g->value_codes);
+        g->acc[d] = rlx_chunk_dot(f, g->halves[0], g->halves[1], n, g->width, g->acc[d] * before);
+    }
+    g->l = g->l * before + rlx_mir_halves_add(sum, n);
+    g->m = max;
+}
+
+/* The page's seen positions, added to what the pages before gave. */
+static void add_blocks(page *g)
+{
+    const int64_t n = rlx_mir_attention_block(g->p);
+    for (int64_t first = g->first / n * n; first < g->keys; first += n)
+        add_block(g, first, n, first > g->first ? first : g->first,
+                  first + n < g->keys ? first + n : g->keys);
 }
 
 /* Keys [D][P] or values [P][D] of one head's page as f32, from element `from` of the pool on:
@@ -255,6 +358,11 @@ static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
     seen_by(x, t, &lowest, &end);
     memset(o, 0, (size_t)g->d * sizeof(float));
     const int64_t begin = lowest / g->p;
+    if (g->width) {
+        g->m = x->sinks ? m : -INFINITY;
+        g->l = x->sinks ? 1 : 0;
+        memset(g->acc, 0, (size_t)g->d * sizeof(float));
+    }
     for (int64_t slot = begin; slot * g->p < end; slot++) {
         int64_t index;
         RLX_TRY(rlx_mir_page_find(x->table, x->k->dim[0], seq, slot, &index));
@@ -263,6 +371,10 @@ static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
         g->keys = end - slot * g->p < g->p ? end - slot * g->p : g->p;
         g->k = widen(g, true, x->k, x->kscale, first, x->wide_keys);
         g->v = widen(g, false, x->v, x->vscale, first, x->wide_values);
+        if (g->width) {
+            add_blocks(g);
+            continue;
+        }
         page_partial(g);
         if (slot == begin && !x->sinks) {
             m = g->m;
@@ -273,7 +385,7 @@ static rlx_status eval_head(const tensors *x, page *g, int64_t t, int64_t h)
         }
     }
     for (int64_t d = 0; d < g->d; d++)
-        o[d] = o[d] / l;
+        o[d] = g->width ? g->acc[d] / g->l : o[d] / l;
     return RLX_OK;
 }
 
@@ -307,12 +419,19 @@ rlx_status rlx_mir_attention_eval(rlx_mir_frame *f, const rlx_ir_node *n)
     page g = {.d = x.q->dim[2],
               .p = x.k->dim[3],
               .scale = (float)(cap != 0 ? scale / cap : scale),
-              .cap = (float)cap};
+              .cap = (float)cap,
+              .width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 0),
+              .keys_of = rlx_mir_attention_halves(n, true),
+              .values_of = rlx_mir_attention_halves(n, false),
+              .key_codes = x.kscale != NULL,
+              .value_codes = x.vscale != NULL};
     g.s = RLX_NEW_ARRAY(f->arena, float, g.p);
     g.acc = RLX_NEW_ARRAY(f->arena, float, g.d);
     x.wide_keys = RLX_NEW_ARRAY(f->arena, float, g.d *g.p);
     x.wide_values = RLX_NEW_ARRAY(f->arena, float, g.d *g.p);
-    if (!g.s || !g.acc || !x.wide_keys || !x.wide_values)
+    for (int i = 0; i < 2; i++)
+        g.halves[i] = RLX_NEW_ARRAY(f->arena, uint16_t, g.d > g.p ? g.d : g.p);
+    if (!g.halves[0] || !g.halves[1] || !g.s || !g.acc || !x.wide_keys || !x.wide_values)
         return RLX_OOM();
     for (int64_t t = 0; t < o->dim[0]; t++)
         for (int64_t h = 0; h < o->dim[1]; h++)

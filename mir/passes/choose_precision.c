@@ -11,7 +11,10 @@
  *   %y = contract %x, %w {lanes=16}      ->       %b = cast %x : bf16[..]
  *                                                 %y = contract %b, %weight {lanes=1, width=2}
  *
- * A GPU's matrix unit multiplies bf16 and f16; rows for weights of f16 are held inside of its range first.
+ * A GPU's matrix unit multiplies bf16 and f16; rows for weights of f16 are held inside of its range first. In prefill
+ * attention over pages goes by it, too, but over pages of f32:
+ *
+ *   %y = attention .. {scale=..}         ->       %y = attention .. {scale=.., width=16}
  *
  * Rows too short for a phase's terms stay exact, as do no rows at all, and on GPUs rows that choose
  * their matrix. GPUs take products of codes; in prefill by a matrix unit where they have one, as
@@ -19,6 +22,7 @@
  * Products of codes, bf16 and f16 are of rows in one axis, or in axes that a CPU's lowering takes as
  * one. `exact` changes nothing. The phase and the target decide, and
  * never a shape that a bucket may change. */
+#include "lir/schedule/schedule.h"
 #include "mir/mir.h"
 
 enum { DECODE_LANES = 8, DECODE_STEP = 64, MOST_AXES = 4 };
@@ -188,6 +192,27 @@ static rlx_status choose(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
     return width ? round_contract(cx, n, w, width) : add_in_order(cx, n);
 }
 
+/* Attention of a prompt over pages of f16, bf16 or codes goes by the matrix unit that multiplies those. */
+static rlx_status choose_attention(rlx_pass_cx *cx, rlx_ir_node *n, const choice *c)
+{
+    const rlx_ir_type *q = &n->in[0]->type, *keys = &n->in[1]->type, *values = &n->in[2]->type;
+    rlx_lir_attention_schedule s;
+    if (c->precision != RLX_MIR_PREFILL || !is_gpu(c) || keys->format == RLX_F32 ||
+        values->format == RLX_F32 || !rlx_dim_is_const(q->dim[2]))
+        return RLX_OK;
+    const rlx_lir_attention_shape shape = {.heads = q->dim[1] / keys->dim[1],
+                                           .width = q->dim[2],
+                                           .positions = keys->dim[3],
+                                           .tokens = 1,
+                                           .block = (int)rlx_mir_attention_block(keys->dim[3]),
+                                           .key_codes = keys->format == RLX_I8,
+                                           .value_codes = values->format == RLX_I8};
+    if (!rlx_lir_schedule_attention_unit(c->target, &shape, &s))
+        return RLX_OK;
+    cx->changed = true;
+    return rlx_ir_attr_set(cx->module, n, rlx_attr_int(RLX_ATTR_WIDTH, c->target->column_matrix.k));
+}
+
 static rlx_status run(rlx_pass_cx *cx)
 {
     const choice *c = cx->options;
@@ -198,6 +223,8 @@ static rlx_status run(rlx_pass_cx *cx)
             next = n->next;
             if (n->op == RLX_MIR_CONTRACT)
                 RLX_TRY(choose(cx, n, c));
+            if (n->op == RLX_MIR_ATTENTION)
+                RLX_TRY(choose_attention(cx, n, c));
         }
     return RLX_OK;
 }

@@ -57,12 +57,12 @@ static float add_in_order(float sum, const float *a, const float *b)
 float emulated_add_halves(float sum, const float *a, const float *b)
 {
     double term[K + 1] = {sum};
-    long double all = sum;
+    _Float128 all = sum; /* terms of bf16 that decide a tie may be far below it */
     if (emulated_mma_rounds == EMULATED_IN_ORDER)
         return add_in_order(sum, a, b);
     for (int k = 0; k < K; k++) {
         term[k + 1] = (double)a[k] * (double)b[k];
-        all += (long double)term[k + 1];
+        all += term[k + 1];
     }
     return emulated_mma_rounds == EMULATED_CUT ? add_cut(term, K + 1) : (float)all;
 }

@@ -2,171 +2,25 @@
  * masks and sequences, in any order within the step. MIR's evaluator, LIR's and machine code give the same bits,
  * whether a step goes token by token or by blocks; infinities in values that a query does not see do not reach it. */
 #include <check.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lir/schedule/schedule.h"
-#include "mir/mir.h"
 #include "tests/base/suite.h"
 #include "tests/jit/subject.h"
-#include "tests/lower/engines.h"
+#include "tests/lower/attention_world.h"
 
-enum { CASES = 36, CODE_EVERY = 7, SEQS = 3, SLOTS = 4, PAGES = SEQS * SLOTS };
-
-typedef struct world {
-    bool one; /* a single sequence: its run is all of a block */
-    int64_t tokens, heads, ratio, width, positions;
-    int32_t length[SEQS]; /* positions that a sequence has after the step */
-    engines e;
-} world;
-
-static int64_t pick(world *w, int64_t n) /* below n */
-{
-    return (int64_t)engines_pick(&w->e, (uint64_t)n);
-}
-
-/* ---- modules ---- */
-
-static const char *const formats[] = {"f32", "f16", "bf16", "i8"};
-
-static void put_mask(world *w, rlx_text *t)
-{
-    const int64_t span = 1 + pick(w, 3 * w->positions);
-    switch (pick(w, 5)) {
-    case 0:
-        rlx_text_putf(t, ", window=%lld", (long long)span);
-        break;
-    case 1:
-        rlx_text_putf(t, ", chunk=%lld", (long long)span);
-        break;
-    case 2:
-        rlx_text_putf(t, ", block=%d", 4 << pick(w, 2));
-        break;
-    default:
-        break;
-    }
-    if (pick(w, 4) == 0)
-        rlx_text_put(t, ", softcap=1.5");
-}
-
-static void make_text(world *w)
-{
-    const char *k = formats[pick(w, w->width % 32 == 0 ? 4 : 3)],
-               *v = formats[pick(w, w->width % 32 == 0 ? 4 : 3)];
-    const long long g = w->heads, d = w->width, p = w->positions, h = w->heads * w->ratio;
-    const bool ks = strcmp(k, "i8") == 0, vs = strcmp(v, "i8") == 0, sinks = pick(w, 4) == 0;
-    rlx_text *t = &w->e.text;
-    rlx_text_putf(t, "mir module @m {\n  func @main(%%q: f32[T,%lld,%lld] input \"q\", ", h, d);
-    rlx_text_putf(
-        t, "%%k: %s[PAGES,%lld,%lld,%lld] state \"k\", %%v: %s[PAGES,%lld,%lld,%lld] state \"v\", ",
-        k, g, d, p, v, g, p, d);
-    rlx_text_put(t, "%pos: i32[T] input \"pos\", %seq: i32[T] input \"seq\", %table: "
-                    "i32[SEQS,SLOTS] input \"table\"");
-    if (ks)
-        rlx_text_putf(t, ", %%ks: f16[PAGES,%lld,%lld,%lld] state \"ks\"", g, d / 32, p);
-    if (vs)
-        rlx_text_putf(t, ", %%vs: f16[PAGES,%lld,%lld,%lld] state \"vs\"", g, p, d / 32);
-    if (sinks)
-        rlx_text_putf(t, ", %%sinks: f32[%lld] weight \"sinks\"", h);
-    rlx_text_putf(t,
-                  ") -> (f32[T,%lld,%lld]) {\n    %%o = attention %%q, %%k, %%v, %%pos, %%seq, "
-                  "%%table%s%s%s {scale=0.3",
-                  h, d, ks ? ", %ks" : "", vs ? ", %vs" : "", sinks ? ", %sinks" : "");
-    put_mask(w, t);
-    rlx_text_putf(t, "%s} : f32[T,%lld,%lld]\n    return %%o\n  }\n}\n", sinks ? ", sinks=1" : "",
-                  h, d);
-    ck_assert(!t->oom);
-}
-
-/* ---- tensors ---- */
-
-static int64_t elements(const rlx_eval_tensor *t)
-{
-    int64_t n = 1;
-    for (int i = 0; i < t->rank; i++)
-        n *= t->dim[i];
-    return n;
-}
-
-/* Tokens of several sequences: runs of neighbours, or any order. */
-static void place_tokens(world *w)
-{
-    int32_t *pos = engines_find(&w->e, 0, "pos")->data, *seq = engines_find(&w->e, 0, "seq")->data,
-            *table = engines_find(&w->e, 0, "table")->data;
-    const int64_t room = SLOTS * w->positions - w->tokens;
-    for (int s = 0; s < SEQS; s++)
-        w->length[s] = (int32_t)pick(w, room);
-    for (int64_t t = 0, s = 0; t < w->tokens; t++) {
-        if (!w->one && pick(w, 9) == 0)
-            s = pick(w, SEQS);
-        seq[t] = (int32_t)s;
-        pos[t] = w->length[s]++;
-    }
-    for (int64_t i = w->tokens - 1; i > 0 && w->e.seed % 4 == 0; i--) {
-        const int64_t j = pick(w, i + 1);
-        const int32_t p = pos[i], s = seq[i];
-        pos[i] = pos[j];
-        pos[j] = p;
-        seq[i] = seq[j];
-        seq[j] = s;
-    }
-    for (int32_t i = 0; i < PAGES; i++)
-        table[i] = PAGES - 1 - i;
-}
-
-/* What lies behind a sequence's end was another's: of floats also what is none. Positions of x are its
- * axis `axis`, of [PAGES,heads,..,..]. */
-static void spoil(world *w, const char *name, int axis)
-{
-    rlx_eval_tensor *x = engines_find(&w->e, 0, name);
-    if (!x || !rlx_format_is_float(x->format))
-        return;
-    const int64_t rows = x->dim[2], columns = x->dim[3], page = w->heads * rows * columns;
-    for (int s = 0; s < SEQS; s++) {
-        const int64_t slot = w->length[s] / w->positions, first = w->length[s] % w->positions;
-        if (slot == SLOTS)
-            continue;
-        const int64_t at = (PAGES - 1 - (s * SLOTS + slot)) * page;
-        for (int64_t i = 0; i < page; i++) {
-            const int64_t j = axis == 2 ? i / columns % rows : i % columns;
-            if (j >= first)
-                rlx_format_store(x->format, x->data, at + i, j % 2 ? INFINITY : NAN);
-        }
-    }
-}
-
-static void make_tensors(world *w, const rlx_ir_module *m)
-{
-    const rlx_ir_func *f = rlx_ir_func_find(m, "main");
-    for (int i = 0; i < f->body->nargs; i++) {
-        const rlx_ir_type *t = &f->body->args[i]->type;
-        rlx_eval_tensor *x = &w->e.tensor[w->e.n++];
-        *x = (rlx_eval_tensor){.name = f->arg_info[i].symbol, .format = t->format, .rank = t->rank};
-        for (int d = 0; d < t->rank; d++)
-            x->dim[d] = rlx_dim_eval(m->dims, t->dim[d], w->e.symbols);
-        x->data = malloc(rlx_format_bytes(t->format, elements(x)) + 1);
-        for (int64_t e = 0; e < elements(x); e++)
-            rlx_format_store(t->format, x->data, e,
-                             t->format == RLX_I8 ? (double)pick(w, 255) - 127
-                                                 : (double)pick(w, 20001) / 5e3 - 2);
-    }
-    place_tokens(w);
-    spoil(w, "k", 3);
-    spoil(w, "ks", 3);
-    spoil(w, "v", 2);
-    spoil(w, "vs", 2);
-}
+enum { CASES = 36, CODE_EVERY = 7 };
 
 /* ---- buckets ---- */
 
 /* On GPUs: on the interpreter, through the SPIR-V validator, and as a team of the host. */
-static void check_gpu(world *w, const rlx_ir_module *mir, const int64_t *upper,
+static void check_gpu(attention_world *w, const rlx_ir_module *mir, const int64_t *upper,
                       const rlx_eval_tensor *want, bool code)
 {
     const rlx_jit_target nvidia = {
-        .kind = RLX_JIT_NVPTX, .processor = "sm_80", .team = 32 << pick(w, 3)};
+        .kind = RLX_JIT_NVPTX, .processor = "sm_80", .team = 32 << attention_pick(w, 3)};
     const rlx_jit_target own = w->e.code;
     rlx_lir_target target;
     rlx_ir_module *lir;
@@ -177,13 +31,13 @@ static void check_gpu(world *w, const rlx_ir_module *mir, const int64_t *upper,
     engines_must(
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir),
         &w->e);
-    w->e.code = host_subgroup_target(nvidia.team, 8 << pick(w, 3));
+    w->e.code = host_subgroup_target(nvidia.team, 8 << attention_pick(w, 3));
     engines_compare(&w->e, lir, want, 1, true);
     w->e.code = own;
     rlx_ir_module_destroy(lir);
 }
 
-static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_target *target,
+static void check_bucket(attention_world *w, const rlx_ir_module *mir, const rlx_lir_target *target,
                          int64_t upper, const rlx_eval_tensor *want, bool code)
 {
     int64_t symbols[RLX_MAX_SYMBOLS];
@@ -197,86 +51,69 @@ static void check_bucket(world *w, const rlx_ir_module *mir, const rlx_lir_targe
     if (code)
         engines_compare(&w->e, lir, want, 1, true);
     rlx_ir_module_destroy(lir);
-    if (code || pick(w, 4) == 0)
+    if (code || attention_pick(w, 4) == 0)
         check_gpu(w, mir, symbols, want, code);
 }
 
 static const int64_t widths[] = {2, 6, 8, 24, 32, 64, 80};
 
 /* Heads of more groups of codes than a GPU's instance keeps sums of. */
-static void make_wide_world(world *w, int64_t width)
+static void make_wide_world(attention_world *w, int64_t width)
 {
     rlx_jit_target own[2];
     cpu_targets(own);
-    *w = (world){.one = true, .tokens = 3, .heads = 1, .ratio = 2, .width = width, .positions = 16};
+    *w = (attention_world){
+        .one = true, .tokens = 3, .heads = 1, .ratio = 2, .width = width, .positions = 16};
     w->e.seed = (uint64_t)width;
     w->e.code = own[0];
     do {
         rlx_text_clear(&w->e.text);
-        make_text(w);
+        attention_make_text(w);
     } while (!strstr(w->e.text.data, "%vs: f16"));
 }
 
-static void make_world(world *w, int number)
+static void make_world(attention_world *w, int number)
 {
     rlx_jit_target own[2];
-    *w = (world){.e.seed = (uint64_t)number * 977 + 11};
+    *w = (attention_world){.e.seed = (uint64_t)number * 977 + 11};
     w->e.code = own[(cpu_targets(own) - 1) * (number / CODE_EVERY % 2)];
-    w->heads = 1 + pick(w, 3);
-    w->ratio = 1 + pick(w, 5);
-    w->width = widths[pick(w, 7)];
-    w->positions = 16 << pick(w, 3);
-    w->tokens = 1 + pick(w, pick(w, 2) ? 40 : 9);
+    w->heads = 1 + attention_pick(w, 3);
+    w->ratio = 1 + attention_pick(w, 5);
+    w->width = widths[attention_pick(w, 7)];
+    w->positions = 16 << attention_pick(w, 3);
+    w->tokens = 1 + attention_pick(w, attention_pick(w, 2) ? 40 : 9);
     w->one = number % 4 == 0;
     if (w->one)
-        w->tokens = 20 + pick(w, 20);
+        w->tokens = 20 + attention_pick(w, 20);
     if (number % 8 == 3) { /* panels of keys come in several groups */
-        w->positions = 128 << pick(w, 2);
+        w->positions = 128 << attention_pick(w, 2);
         w->heads = 1;
-        w->width = widths[pick(w, 5)];
+        w->width = widths[attention_pick(w, 5)];
     }
-    make_text(w);
+    attention_make_text(w);
 }
 
-static rlx_lir_target target_of(world *w, bool wide)
+static rlx_lir_target target_of(attention_world *w, bool wide)
 {
     return (rlx_lir_target){.unit = RLX_UNIT_CPU,
                             .vector_f32 = wide ? 16 : 8,
                             .vector_regs = wide ? 32 : 16,
                             .team = 1,
-                            .threads = 1 + (int)pick(w, 4),
+                            .threads = 1 + (int)attention_pick(w, 4),
                             .l1_bytes = 32768,
-                            .l2_bytes = 2048 << pick(w, 9),
+                            .l2_bytes = 2048 << attention_pick(w, 9),
                             .team_bytes = 262144};
-}
-
-/* The module, for tensors of which `want` is the result. */
-static rlx_ir_module *open_module(world *w, rlx_dims *dims, rlx_eval_tensor *want)
-{
-    rlx_ir_module *mir;
-    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "attention", w->e.text.data, &mir), &w->e);
-    const struct {
-        const char *name;
-        int64_t value;
-    } symbols[] = {{"T", w->tokens}, {"PAGES", PAGES}, {"SEQS", SEQS}, {"SLOTS", SLOTS}};
-    for (int i = 0; i < 4; i++)
-        w->e.symbols[rlx_dim_symbol_index(dims, symbols[i].name)] = symbols[i].value;
-    make_tensors(w, mir);
-    engines_must(rlx_mir_optimize(mir), &w->e);
-    rlx_eval_env env = {.find = engines_find, .user = &w->e, .symbols = w->e.symbols};
-    engines_must(rlx_mir_eval(mir, "main", &env, want, 1), &w->e);
-    return mir;
 }
 
 START_TEST(attention_is_the_same_everywhere)
 {
-    world w;
+    attention_world w;
     make_world(&w, _i);
-    const bool code = _i % CODE_EVERY == 0, wide = !code && pick(&w, 2);
+    const bool code = _i % CODE_EVERY == 0, wide = !code && attention_pick(&w, 2);
     const rlx_lir_target target = target_of(&w, wide);
     rlx_dims *dims = rlx_dims_create();
     rlx_eval_tensor want;
-    rlx_ir_module *mir = open_module(&w, dims, &want);
+    rlx_ir_module *mir = attention_open(&w, dims, &want);
     /* blocks on CPUs, and token by token: machine code of the one or the other */
     check_bucket(&w, mir, &target, 40, &want, code && _i % 2 == 0);
     check_bucket(&w, mir, &target, w.tokens < 31 ? w.tokens : 31, &want, code && _i % 2);
@@ -290,11 +127,11 @@ END_TEST
 START_TEST(wide_heads_of_codes_are_shared)
 {
     static const int64_t wide[] = {544, 576, 640};
-    world w;
+    attention_world w;
     make_wide_world(&w, wide[_i]);
     rlx_dims *dims = rlx_dims_create();
     rlx_eval_tensor want;
-    rlx_ir_module *mir = open_module(&w, dims, &want);
+    rlx_ir_module *mir = attention_open(&w, dims, &want);
     check_gpu(&w, mir, w.e.symbols, &want, _i == 1);
     free(want.data);
     rlx_ir_module_destroy(mir);
@@ -387,10 +224,10 @@ START_TEST(cases_have_short_parts)
 {
     int parts = 0, large = 0;
     for (int i = 0; i < CASES; i++) {
-        world w;
+        attention_world w;
         rlx_lir_attention_schedule s;
         make_world(&w, i);
-        const rlx_lir_target t = target_of(&w, i % CODE_EVERY != 0 && pick(&w, 2));
+        const rlx_lir_target t = target_of(&w, i % CODE_EVERY != 0 && attention_pick(&w, 2));
         rlx_lir_schedule_attention(&t,
                                    &(rlx_lir_attention_shape){.heads = w.ratio,
                                                               .width = w.width,

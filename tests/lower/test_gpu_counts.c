@@ -176,7 +176,8 @@ static counts count(const char *format, const char *processor, bool unit, bool g
     put_module(&text, format, gate);
     EXPECT_OK(rlx_jit_lir_target(&target, &lir_target));
     if (!unit)
-        lir_target.byte_matrix = lir_target.float_matrix = (rlx_lir_fragment){0};
+        lir_target.byte_matrix = lir_target.float_matrix = lir_target.column_matrix =
+            (rlx_lir_fragment){0};
     EXPECT_OK(rlx_ir_parse(&rlx_hir_level, dims, "counts", text.data, &hir));
     EXPECT_OK(rlx_hir_lower(hir, &mir));
     EXPECT_OK(rlx_mir_choose_precision(mir, RLX_MIR_PREFILL, &lir_target));

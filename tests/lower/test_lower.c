@@ -368,7 +368,7 @@ static const rlx_lir_target targets[] = {
     /* so much that steps are of 128 bytes */
     {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 64, .threads = 8, .l1_bytes = 160 << 10,
      .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {16, 8, 32, 32, false},
-     .float_matrix = {16, 8, 16, 32, false}, .copy_cycles = 800},
+     .float_matrix = {16, 8, 16, 32, false}, .column_matrix = {16, 8, 16, 32, false}, .copy_cycles = 800},
     {.unit = RLX_UNIT_GPU, .vector_f32 = 1, .vector_regs = 1, .team = 256, .threads = 8, .l1_bytes = 32768,
      .l2_bytes = 1 << 20, .team_bytes = 32768, .byte_matrix = {8, 64, 32, 128, false},
      .copy_cycles = 800, .float_stages = true},
