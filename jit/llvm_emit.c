@@ -540,7 +540,7 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
 int64_t rlx_emit_team_align(const rlx_emit *e, int64_t bytes)
 {
     enum { ALIGN = 64, SWIZZLES = 1024 };
-    const rlx_matrix_unit *u = e->target->matrix;
+    const rlx_matrix_unit *u = e->matrix;
     return u && rlx_matrix_reads_memory(u) && bytes >= SWIZZLES ? SWIZZLES : ALIGN;
 }
 
