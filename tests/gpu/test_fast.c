@@ -1,6 +1,6 @@
-/* Products of codes, bf16 and f16 in fast mode on a fake driver (fake_driver.h) whose device is one with a matrix unit: its mma.sync,
- * wgmma or MFMA is emulated (tests/jit/emulated_mma.c, emulated_mma_floats.c, emulated_wgmma.c, emulated_amd.c). Of codes the results
- * are the CPU's to the bit; of the others within what a unit may round, the same in every bucket. */
+/* Products of codes, bf16 and f16, attention's too, in fast mode on a fake driver (fake_driver.h) whose device is one with a matrix unit:
+ * its mma.sync, wgmma or MFMA is emulated (tests/jit/emulated_mma.c, emulated_mma_floats.c, emulated_wgmma.c, emulated_amd.c). Of codes
+ * the results are the CPU's to the bit, of attention the evaluator's; of the others within what a unit may round, the same in every bucket. */
 #include <math.h>
 #include <string.h>
 
@@ -174,12 +174,124 @@ START_TEST(fast_prompts_multiply_halves)
 }
 END_TEST
 
+/* ---- attention */
+
+/* A prompt of two pages; what comes later; rows, heads and their elements. */
+enum { PROMPT = 260, LATER = 20, MODEL = 32, QUERIES = 4, KEYS = 2, HEAD = 32 };
+
+static const struct {
+    int major, team;
+    rlx_format keys, values;
+    int64_t window;
+} attentions[] = {{8, 32, RLX_F16, RLX_F16, 0}, {9, 128, RLX_Q8_0, RLX_BF16, 100}};
+enum { ATTENTIONS = sizeof attentions / sizeof *attentions };
+
+static rlx_weights *attention_weights(void)
+{
+    static const char *const names[] = {"q.0", "k.0", "v.0"};
+    static float data[3][QUERIES * HEAD * MODEL];
+    rlx_weights *w;
+    EXPECT_OK(rlx_weights_create(&w));
+    for (int i = 0; i < 3; i++) {
+        const int64_t rows = (i ? KEYS : QUERIES) * HEAD;
+        for (int64_t j = 0; j < rows * MODEL; j++)
+            data[i][j] = (float)sin((double)(j * 7 + i) * 0.37) * 0.3f;
+        EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){.name = names[i],
+                                                   .format = RLX_F32,
+                                                   .rank = 2,
+                                                   .dim = {rows, MODEL},
+                                                   .data = data[i],
+                                                   .bytes = sizeof(float[MODEL]) * (size_t)rows}));
+    }
+    return w;
+}
+
+static void add_attention(rlx_flow *f, int64_t index, void *user)
+{
+    (void)index;
+    const int64_t *window = user;
+    rlx_flow_self_attention(f, &(rlx_attention_spec){.q_key = "q.{}",
+                                                     .k_key = "k.{}",
+                                                     .v_key = "v.{}",
+                                                     .heads = QUERIES,
+                                                     .kv_heads = KEYS,
+                                                     .head_dim = HEAD,
+                                                     .window = *window,
+                                                     .no_rope = true});
+}
+
+/* A prompt to sequence 0; more of it, and another sequence beside it, in one step. What it is made of, as LIR. */
+static char *attend(rlx_context *cx, int which, float *out)
+{
+    static float in[PROMPT][MODEL];
+    static int32_t sequence[PROMPT];
+    const rlx_bucket bucket = {"TOKENS", 2 * PROMPT};
+    const rlx_compile_options o = {.buckets = &bucket,
+                                   .nbuckets = 1,
+                                   .precision = RLX_FAST,
+                                   .kv_key_format = attentions[which].keys,
+                                   .kv_value_format = attentions[which].values};
+    const rlx_session_options two = {.max_positions = 2 * PROMPT, .max_sequences = 2};
+    int64_t window = attentions[which].window;
+    rlx_weights *w = attention_weights();
+    rlx_flow *f;
+    rlx_executable *e;
+    rlx_session *s;
+    rlx_tensor y;
+    char *lir;
+    EXPECT_OK(rlx_flow_create("attention", &f));
+    rlx_flow_input(f, "x", RLX_F32, 2, (int64_t[]){rlx_flow_symbol(f, "TOKENS"), MODEL});
+    rlx_flow_repeat_layers(f, 1, add_attention, &window);
+    rlx_flow_output(f, "y");
+    EXPECT_OK(rlx_flow_compile(cx, f, w, &o, NULL, &e));
+    EXPECT_OK(rlx_flow_inspect(cx, f, w, &o, "lir", &lir));
+    EXPECT_OK(rlx_session_create(cx, &two, &s));
+    for (int i = 0, n = PROMPT; i < 2; i++, n = LATER) {
+        for (int j = 0; j < n * MODEL; j++)
+            in[j / MODEL][j % MODEL] = (float)((j + i) * 37 % 101 - 50) * 0.07f;
+        for (int t = 0; t < n; t++)
+            sequence[t] = i && t >= LATER / 2;
+        const rlx_step_input x_in = {"x", in, sizeof *in * (size_t)n};
+        EXPECT_OK(rlx_session_step(
+            s, e, &(rlx_step){.tokens = n, .seq = sequence, .inputs = &x_in, .ninputs = 1}));
+        EXPECT_OK(rlx_session_output(s, "y", &y));
+        memcpy(out, y.data, sizeof(float[QUERIES * HEAD]) * (size_t)n);
+        out += n * QUERIES * HEAD;
+    }
+    rlx_session_destroy(s);
+    rlx_executable_destroy(e);
+    rlx_flow_destroy(f);
+    rlx_weights_destroy(w);
+    return lir;
+}
+
+/* Over pages of f16, bf16 and codes by the matrix unit, and what MIR's evaluator makes of the same program. */
+START_TEST(fast_prompts_attend_by_the_matrix_unit)
+{
+    static float want[(PROMPT + LATER) * QUERIES * HEAD], got[(PROMPT + LATER) * QUERIES * HEAD];
+    rlx_context *cx, *ref;
+    fake_driver *v = open_gpu(attentions[_i].major, attentions[_i].team, &cx);
+    EXPECT_OK(
+        rlx_context_create(&(rlx_context_options){.device = "ref:mir", .no_cache = true}, &ref));
+    ref->target = cx->target;
+    char *lir = attend(cx, _i, got);
+    ck_assert_ptr_nonnull(strstr(lir, "contract_rows"));
+    ck_assert_ptr_nonnull(strstr(lir, "_halves__"));
+    free(lir);
+    free(attend(ref, _i, want));
+    ck_assert_mem_eq(got, want, sizeof want);
+    rlx_context_destroy(ref);
+    close_quietly(cx, v);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("gpu fast");
     SUITE_TEST(s, "fast_prompts_go_by_the_matrix_unit", fast_prompts_go_by_the_matrix_unit);
     TCase *c = tcase_create("halves");
     tcase_add_loop_test(c, fast_prompts_multiply_halves, 0, 5);
+    tcase_add_loop_test(c, fast_prompts_attend_by_the_matrix_unit, 0, ATTENTIONS);
     suite_add_tcase(s, c);
-    return suite_run(s, 6);
+    return suite_run(s, 6 + ATTENTIONS);
 }

@@ -45,16 +45,17 @@ static rlx_ir_module *lower(attention_world *w, const rlx_ir_module *mir,
     return lir;
 }
 
-/* NVIDIA's in two of four cases. */
+/* NVIDIA's in two of four cases, every other one where contractions go by wgmma. */
 static rlx_jit_target target_of(attention_world *w, int number)
 {
     static const char *const amd[] = {"gfx942", "gfx1100", "gfx1200"};
     enum { LANES = 32 };
     if (number % 2)
         return emulated_amd_target(amd[number / 2 % 3], 64 << attention_pick(w, 2));
+    const bool hopper = number % 4 != 0;
     return (rlx_jit_target){.kind = RLX_JIT_NVPTX,
-                            .processor = "sm_80",
-                            .team = LANES << attention_pick(w, 3),
+                            .processor = hopper ? "sm_90a" : "sm_80",
+                            .team = LANES << (hopper ? 2 : attention_pick(w, 3)),
                             .subgroup = LANES,
                             .emulation = &emulated_gpu};
 }
