@@ -378,7 +378,7 @@ typedef rlx_status step_fn(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef x,
 static rlx_status multiply_f32(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef at,
                                const rlx_emit_rows *b, LLVMValueRef k, sums *s)
 {
-    LLVMValueRef w[MAX_PIECES], x;
+    LLVMValueRef w[MAX_PIECES], x = NULL;
     const columns *c = &s->columns;
     rlx_emit_keep_order(e);
     for (int v = 0; v < c->n; v++)
@@ -471,7 +471,7 @@ static LLVMValueRef spread_pair(rlx_emit *e, const rlx_emit_rows *a, int m, LLVM
 static rlx_status multiply_bf16(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef at,
                                 const rlx_emit_rows *b, LLVMValueRef k, sums *s)
 {
-    LLVMValueRef w[MAX_PIECES], x;
+    LLVMValueRef w[MAX_PIECES], x = NULL;
     const columns *c = &s->columns;
     rlx_emit_keep_order(e);
     for (int v = 0; v < c->n; v++) {
