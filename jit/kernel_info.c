@@ -63,15 +63,19 @@ static bool describe_map(const rlx_ir_func *kernel, const rlx_ir_node *store, rl
         shortens_rows(load) || !rlx_dim_is_const(from->dim[1]) || tile->dim[0] != to->dim[1] ||
         tile->dim[1] != to->dim[2])
         return false;
-    const int64_t row = tile->dim[1] * bytes;
+    const int64_t row = tile->dim[1] * bytes,
+                  rows = rlx_dim_is_const(from->dim[0]) ? from->dim[0] : 0;
+    if (from->dim[1] * bytes % ALIGN != 0 || from->dim[1] > INT32_MAX || rows > INT32_MAX ||
+        tile->dim[0] % EIGHT != 0 || tile->dim[0] > BOX || row < LEAST || row > WIDEST ||
+        (row & (row - 1)) != 0)
+        return false;
     *out = (rlx_program_map){.buffer = (uint32_t)buffer,
                              .bytes = (uint32_t)bytes,
-                             .rows = rlx_dim_is_const(from->dim[0]) ? from->dim[0] : 0,
+                             .rows = rows,
                              .columns = from->dim[1],
                              .box_rows = (uint32_t)tile->dim[0],
                              .box_columns = (uint32_t)tile->dim[1]};
-    return from->dim[1] * bytes % ALIGN == 0 && tile->dim[0] % EIGHT == 0 && tile->dim[0] <= BOX &&
-           row >= LEAST && row <= WIDEST && (row & (row - 1)) == 0;
+    return true;
 }
 
 int rlx_jit_map_of(const rlx_ir_func *kernel, const rlx_ir_node *store, const rlx_program_map *maps,

@@ -541,7 +541,10 @@ int64_t rlx_emit_team_align(const rlx_emit *e, int64_t bytes)
 {
     enum { ALIGN = 64, SWIZZLES = 1024 };
     const rlx_matrix_unit *u = e->matrix;
-    return u && rlx_matrix_reads_memory(u) && bytes >= SWIZZLES ? SWIZZLES : ALIGN;
+    int64_t align = ALIGN;
+    while (u && rlx_matrix_reads_memory(u) && align < bytes && align < SWIZZLES)
+        align *= 2;
+    return align;
 }
 
 LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes)

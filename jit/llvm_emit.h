@@ -256,7 +256,7 @@ void rlx_emit_access_init(rlx_emit *e, const rlx_ir_node *n, const rlx_ir_type *
 LLVMValueRef rlx_emit_offset(const rlx_emit *e, LLVMTypeRef elem, LLVMValueRef p,
                              LLVMValueRef offset);
 
-/* Of so many bytes of team memory: where swizzles of what the kernel's unit reads there begin anew, or 64. */
+/* Of so many bytes of team memory: where swizzles of what the kernel's unit reads there begin anew (of eight rows, 1024 bytes at most), or 64. */
 int64_t rlx_emit_team_align(const rlx_emit *e, int64_t bytes);
 /* The next `bytes` of `memory`: an engine's team_memory where the caller provides it. */
 LLVMValueRef rlx_emit_next_team_memory(rlx_emit *e, int64_t bytes);

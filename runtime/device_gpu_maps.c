@@ -22,7 +22,8 @@ rlx_status rlx_gpu_encode_map(rlx_gpu *g, const rlx_program_map *m, rlx_gpu_addr
                               size_t bytes, rlx_gpu_tensor *out)
 {
     rlx_gpu_scope s;
-    const uint64_t there = bytes / ((uint64_t)m->columns * m->bytes);
+    const uint64_t row = (uint64_t)m->columns * m->bytes;
+    const uint64_t there = bytes / row < INT32_MAX ? bytes / row : INT32_MAX; /* coordinates */
     const uint64_t rows = m->rows ? (uint64_t)m->rows : there ? there : 1;
     if (!g->driver->call.encode_map)
         return RLX_FAIL(RLX_UNSUPPORTED, "the driver has no cuTensorMapEncodeTiled");

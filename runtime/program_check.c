@@ -302,11 +302,11 @@ static rlx_status check_cost(const checker *c, uint32_t i)
     return RLX_OK;
 }
 
-/* As cuTensorMapEncodeTiled wants them. */
+/* As cuTensorMapEncodeTiled wants them; coordinates of boxes are i32. */
 static rlx_status check_maps(const checker *c, uint32_t i)
 {
     enum { STRIDE = 16, WIDEST = 128, LEAST = 32, BOX = 256 };
-    static const int64_t most = (int64_t)1 << 32;
+    static const int64_t most = (int64_t)1 << 31;
     const rlx_program_kernel *k = &c->p->kernels[i];
     if (k->nmaps > (c->p->code_kind == RLX_CODE_PTX ? RLX_PROGRAM_MAPS : 0))
         return BAD(KERNELS, i, "P1: %s has tensor maps", k->name);

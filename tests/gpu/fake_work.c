@@ -242,7 +242,7 @@ static rlx_gpu_result put_launch(rlx_gpu_stream s, fake_op *p, void **arguments)
         memcpy(&p->maps[p->nmaps++], *map, sizeof *p->maps);
     if (p->with->nbuffers >= 0 && p->with->nbuffers != p->nbuffers + p->nmaps)
         return WRONG("%s has %d buffers, launched with %d", p->with->name, p->with->nbuffers,
-                     p->nbuffers);
+                     p->nbuffers + p->nmaps);
     return fake_put(s, p);
 }
 

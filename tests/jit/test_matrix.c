@@ -42,6 +42,7 @@ static const matrix_kernel hopper_shapes[] = {
     {32, 64, 128, 256, 64, "q4_0", true, false, 0},
     {64, 64, 128, 512, 33, "q6_k", false, false, 0},
     {24, 128, 128, 288, 150, "q5_1", false, false, 0},
+    {8, 64, 32, 352, 40, "i8", false, false, 2}, /* more groups of copies than barriers */
     {24, 64, 128, 256, 40, "q2_k", false, false, 0},
     {16, 128, 64, 256, 70, "q3_k", false, false, 0},
     {16, 64, 128, 160, 40, "iq4_nl", false, false, 0},
@@ -51,8 +52,9 @@ static const matrix_kernel hopper_shapes[] = {
     {40, 64, 128, 256, 40, "iq3_s", false, false, 0},
     {16, 64, 128, 512, 40, "q8_0", false, false, 2},
 };
-static const int hopper_teams[] = {128, 256, 128, 256, 256, 128, 128, 128, 128, 128, 256, 128, 128};
-enum { HOPPER_SHAPES = sizeof hopper_shapes / sizeof *hopper_shapes, HOPPER_FEW = 5 };
+static const int hopper_teams[] = {128, 256, 128, 256, 256, 128, 128,
+                                   128, 128, 128, 128, 256, 128, 128};
+enum { HOPPER_SHAPES = sizeof hopper_shapes / sizeof *hopper_shapes, HOPPER_FEW = 6 };
 static bool all_shapes;
 
 START_TEST(fragments)
