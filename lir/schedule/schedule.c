@@ -149,11 +149,12 @@ static int64_t float_stage_bytes(const rlx_lir_contract_shape *shape, const rlx_
 static int64_t float_room(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                           const rlx_lir_schedule *s)
 {
-    enum { EPILOGUE = 4 << 10, BARRIERS = 64, LEAST = 32, ROW = 128 }; /* of last ones: bytes */
-    int64_t row = round_up(shape->k % s->k * (int64_t)sizeof(uint16_t), LEAST);
+    enum { EPILOGUE = 4 << 10, BARRIERS = 64, LEAST = 32, ROW = 128, ALIGN = 1024 };
+    int64_t row = round_up(shape->k % s->k * (int64_t)sizeof(uint16_t), LEAST); /* of last ones */
     if (row > 2 * LEAST)
         row = ROW;
-    return 2 * t->team_bytes - BARRIERS - at_least((s->m + s->n) * row, EPILOGUE);
+    const int64_t last = round_up(s->m * row, ALIGN) + round_up(s->n * row, ALIGN);
+    return 2 * t->team_bytes - BARRIERS - at_least(last, EPILOGUE);
 }
 
 /* Steps whose rows are in team memory at once: one is multiplied while copies of so many bring theirs as take,
