@@ -52,7 +52,7 @@ int rlx_emit_tensors_count(rlx_emit *e)
 {
     int commits = 0, pending = 0;
     bool waits = false;
-    rlx_program_map maps[RLX_PROGRAM_MAPS];
+    rlx_program_map maps[RLX_PROGRAM_MAPS] = {{0}};
     const int n = e->target->copies_boxes ? rlx_jit_maps(e->kernel, maps) : 0;
     if (!n)
         return 0;

@@ -140,6 +140,8 @@ START_TEST(assembled)
         ck_assert_int_gt(subject_count((char *)ptx, "cp.async.cg"), 0);
         ck_assert_int_eq(subject_count((char *)ptx, "cp.async.bulk.tensor.2d"),
                          hopper ? of->stages : 0);
+        ck_assert_int_eq(subject_count((char *)ptx, "cvta.param"), hopper && of->stages);
+        ck_assert_int_eq(subject_count((char *)ptx, ".local"), 0); /* nor is a map copied there */
         ck_assert_int_eq(subject_count((char *)ptx, "mbarrier.arrive"), hopper ? of->stages : 0);
         ck_assert_int_eq(subject_count((char *)ptx, "mbarrier.try_wait"), hopper && of->stages);
         ck_assert_int_eq(subject_count((char *)ptx, "ldmatrix") > 0, !hopper);
