@@ -56,6 +56,8 @@ void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cach
 LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x);
 /* What 32 elements' bits stand for, i8<32>, or as many times that as there are. */
 LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits);
+/* Codes with a sign, `by` more. */
+LLVMValueRef rlx_emit_raise(rlx_emit *e, LLVMValueRef codes, int by);
 
 /* Codes of elements first.. and second.., 16 of each, of blocks in a row: u8 or i8<32>; of `rows` (1
  * or 2) such rows one after the other. And whether the format has them (llvm_cpu_pairs.c). */
@@ -65,6 +67,8 @@ LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, const LL
 /* Whether codes that are turned lie in registers with those of the next row: turn is their only use. */
 bool rlx_emit_turns_two(const rlx_emit *e, const rlx_ir_node *turn);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
+/* Before a loop: sums of activations whose products with codes in it need them. */
+rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop);
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);
 rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);

@@ -12,6 +12,8 @@
  *
  * Signed codes on x86: |code| by the activation with the code's sign; -128 becomes 128, which fits.
  * Codes that are wanted once and are no -128: with the activation's sign, by |activation|.
+ * Rows of codes by one row: the code plus the largest there is, and so many sums of activations less
+ * (llvm_cpu_dot.c).
  * Panels by VNNI: the code by the activation plus 128, and 128 times the sum of codes less.
  * On AArch64 unsigned codes, of 7 bits at most, are signed ones. */
 
@@ -292,7 +294,8 @@ rlx_status rlx_emit_sum_bytes(rlx_emit *e, const rlx_emit_byte_sums *b, LLVMValu
 {
     if (!fills(e, b->lanes))
         return sum_widened(e, b, sums);
-    int together = rlx_emit_most_pairs(b->codes), n = b->rows * b->columns;
+    int most = rlx_emit_most_pairs(b->codes), together = most ? most : 1;
+    int n = b->rows * b->columns;
     bool by_16 = !is_neon(e) && !adds_fours(e, b->lanes) && !b->in_16;
     if (by_16 && together * b->columns <= MAX_CODES) {
         for (int s = 0; s < b->steps; s += together) {

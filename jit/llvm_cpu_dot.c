@@ -106,8 +106,10 @@ typedef struct groups {
     int first, count;
     int at; /* the first element of the present vector */
     bool turned;
-    bool two;  /* rows of b: this and the next one side by side */
-    bool more; /* codes are signed, and multiplied as MORE than they are, unsigned */
+    bool two;          /* rows of b: this and the next one side by side */
+    bool more;         /* codes are signed, and multiplied as MORE than they are, unsigned */
+    int raise;         /* the same of a row by itself: by how much; 0: not */
+    LLVMValueRef less; /* then where as many times the sums of activations are, by group */
 } groups;
 
 /* Vectors that are no power of two long are better never made. */
@@ -132,7 +134,9 @@ static rlx_status take_code(void *user, int s, int i, LLVMValueRef *out)
     const groups *g = user;
     int n = TOGETHER * g->bytes.lanes;
     (void)i;
-    return rlx_emit_bytes_at(g->e, g->b, g->part, g->at + s * n, n, out);
+    RLX_TRY(rlx_emit_bytes_at(g->e, g->b, g->part, g->at + s * n, n, out));
+    *out = g->raise ? rlx_emit_raise(g->e, *out, g->raise) : *out;
+    return RLX_OK;
 }
 
 static rlx_status take_activation(void *user, int s, int i, LLVMValueRef *out)
@@ -323,7 +327,142 @@ static rlx_status take_activation_twice(void *user, int s, int i, LLVMValueRef *
     return RLX_OK;
 }
 
-/* The same where eight groups lie side by side: sums of their quads, group by group in the lanes. */
+/* ---- codes with a sign, as unsigned ones ----
+ *
+ * Of one row of activations the sums of its groups are made once for all rows of codes: with them
+ * magnitudes and signs are spared, two operations for every register. */
+
+/* By how much codes are raised, those which x86 multiplies without a sign: up to the bytes' 255, or as
+ * long as sums of two fit 16 bits; 0: they are not. */
+static int raised_by(const rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_emit_codes c = rlx_emit_codes_of(n), raised = {8, 2 * c.most};
+    const int64_t K = n->in[1]->type.dim[1];
+    if (e->target->kind != RLX_JIT_CPU || c.bits || n->in[1]->type.dim[0] != 1 ||
+        rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0) || K % (LANES * SCALED) != 0 ||
+        n->in[4]->type.dim[1] != K / SCALED)
+        return 0;
+    return e->target->vnni || rlx_emit_most_pairs(raised) > 0 ? c.most : 0;
+}
+
+static rlx_status take_one(void *user, int s, int i, LLVMValueRef *out)
+{
+    const groups *g = user;
+    (void)s;
+    (void)i;
+    *out = rlx_emit_splat(g->e, rlx_emit_int(g->e->i8, 1),
+                          rlx_emit_vector(g->e->i8, (int64_t)TOGETHER * g->bytes.lanes));
+    return RLX_OK;
+}
+
+/* `times` the sums of every group of `count` activations from `row` on. */
+static rlx_status sum_activations(rlx_emit *e, LLVMValueRef row, int64_t count, int times,
+                                  LLVMValueRef to)
+{
+    groups g = {.e = e, .group = SCALED, .count = LANES, .row = rlx_emit_int(e->i64, 0)};
+    g.bytes = (rlx_emit_byte_sums){.codes = {1, 1},
+                                   .rows = 1,
+                                   .columns = 1,
+                                   .code = take_one,
+                                   .activation = take_activation,
+                                   .user = &g};
+    rlx_emit_loop loop;
+    LLVMValueRef sum;
+    rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), rlx_emit_int(e->i64, count),
+                        rlx_emit_int(e->i64, LANES * SCALED), &loop);
+    g.a = (rlx_emit_rows){.from = RLX_I8,
+                          .to = RLX_I8,
+                          .elem = e->i8,
+                          .base = rlx_emit_offset(e, e->i8, row, loop.index),
+                          .stride = rlx_emit_int(e->i64, 0),
+                          .rows = 1};
+    RLX_TRY(sum_groups(&g, &sum));
+    sum = LLVMBuildMul(e->b, sum, rlx_emit_splat(e, rlx_emit_int(e->i32, times), LLVMTypeOf(sum)),
+                       "");
+    LLVMValueRef at = LLVMBuildUDiv(e->b, loop.index, rlx_emit_int(e->i64, SCALED), "");
+    LLVMSetAlignment(LLVMBuildStore(e->b, sum, rlx_emit_offset(e, e->i32, to, at)), LANES * 4);
+    rlx_emit_loop_end(e, &loop);
+    return RLX_OK;
+}
+
+/* The row of activations is known before the loop, which reads whole groups of it. (No kernel writes
+ * what it is given of them.) */
+static bool has_row(const rlx_ir_node *loop, const rlx_ir_node *load)
+{
+    enum { MOST = 64 << 10 };
+    if (!load || load->op != RLX_LIR_LOAD || load->parent != loop->blocks[0] || load->in[0]->def ||
+        !rlx_emit_defers(load) || rlx_ir_attr(load, RLX_ATTR_LIMITS))
+        return false;
+    const rlx_ir_type *buffer = &load->in[0]->type;
+    const rlx_ir_value *row = load->in[1];
+    bool inside = row->def && row->def->parent == loop->blocks[0];
+    for (int i = 0; i < loop->blocks[0]->nargs; i++)
+        inside |= row == loop->blocks[0]->args[i];
+    return !inside && buffer->rank == 2 && buffer->format == RLX_I8 &&
+           rlx_lir_divisor(load->in[2]) % SCALED == 0 && rlx_dim_is_const(buffer->dim[1]) &&
+           buffer->dim[1] % (LANES * SCALED) == 0 && buffer->dim[1] <= MOST;
+}
+
+/* Sums of the row that the loop reads, unless they are of the one that it read last. */
+rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop)
+{
+    const rlx_ir_node *n = loop->blocks[0]->first, *load;
+    while (n && (n->op != RLX_LIR_DOT || !raised_by(e, n) || !has_row(loop, n->in[1]->def)))
+        n = n->next;
+    if (!n)
+        return RLX_OK;
+    load = n->in[1]->def;
+    const rlx_emit_buffer *buffer = rlx_emit_get(e, load->in[0])->buffer;
+    const int64_t count = load->in[0]->type.dim[1];
+    LLVMTypeRef array = LLVMArrayType2(e->i32, (uint64_t)(count / SCALED));
+    LLVMValueRef sums = LLVMBuildAlloca(e->entry, array, "sums"),
+                 last = LLVMBuildAlloca(e->entry, e->ptr, "last");
+    LLVMSetAlignment(sums, 64);
+    LLVMBuildStore(e->entry, LLVMConstNull(e->ptr), last);
+    LLVMValueRef at = rlx_emit_mul(e->b, rlx_emit_scalar(e, load->in[1]), buffer->stride[0]);
+    LLVMValueRef row = rlx_emit_offset(e, e->i8, buffer->base, at);
+    LLVMValueRef same =
+        LLVMBuildICmp(e->b, LLVMIntEQ, LLVMBuildLoad2(e->b, e->ptr, last, ""), row, "");
+    LLVMBasicBlockRef make = rlx_emit_new_block(e, "sum"), made = rlx_emit_new_block(e, "summed");
+    LLVMBuildCondBr(e->b, same, made, make);
+    LLVMPositionBuilderAtEnd(e->b, make);
+    LLVMBuildStore(e->b, row, last);
+    RLX_TRY(sum_activations(e, row, count, raised_by(e, n), sums));
+    LLVMBuildBr(e->b, made);
+    LLVMMoveBasicBlockAfter(made, LLVMGetInsertBlock(e->b));
+    LLVMPositionBuilderAtEnd(e->b, made);
+    e->summed = n;
+    e->activation_sums = sums;
+    return RLX_OK;
+}
+
+/* The codes of n go raised, if sums of its row of activations are there. */
+static void find_less(groups *g, const rlx_ir_node *n)
+{
+    rlx_emit *e = g->e;
+    const rlx_ir_node *s = e->summed, *of = s ? s->in[1]->def : NULL, *load = n->in[1]->def;
+    if (!s || s->parent != n->parent || !has_row(n->parent->parent, load) ||
+        load->in[0] != of->in[0] || load->in[1] != of->in[1] || raised_by(e, n) != raised_by(e, s))
+        return;
+    g->raise = raised_by(e, n);
+    LLVMValueRef column = rlx_emit_scalar(e, load->in[2]);
+    column = LLVMBuildUDiv(e->b, column, rlx_emit_int(e->i64, SCALED), "");
+    g->less = rlx_emit_offset(e, e->i32, e->activation_sums, column);
+    g->bytes.codes = (rlx_emit_codes){8, 2 * g->raise};
+}
+
+static LLVMValueRef take_less_off(const groups *g, LLVMValueRef sum)
+{
+    rlx_emit *e = g->e;
+    LLVMValueRef at = rlx_emit_offset(e, e->i32, g->less, rlx_emit_int(e->i64, g->first));
+    LLVMValueRef less = LLVMBuildLoad2(e->b, LLVMTypeOf(sum), at, "");
+    LLVMSetAlignment(less, 4);
+    return LLVMBuildSub(e->b, sum, less, "");
+}
+
+/* ---- groups that are turned ---- */
+
+/* Where eight groups lie side by side: sums of their quads, group by group in the lanes. */
 static rlx_status sum_turned(groups *g, LLVMValueRef *out)
 {
     rlx_emit *e = g->e;
@@ -421,6 +560,7 @@ static rlx_status dot_rows(groups *g, int total, LLVMValueRef sa, LLVMValueRef s
         LLVMValueRef sum, scale;
         g->count = total - g->first < LANES ? total - g->first : LANES;
         RLX_TRY(g->turned ? sum_turned(g, &sum) : sum_groups(g, &sum));
+        sum = g->raise ? take_less_off(g, sum) : sum;
         scale = LLVMBuildFMul(e->b, scales_of(g, sa, SCALED), scales_of(g, sb, g->group), "");
         sum = rlx_emit_fma(e, scale, LLVMBuildSIToFP(e->b, sum, type, ""), *acc);
         *acc = first_lanes(e, sum, *acc, g->count);
@@ -473,6 +613,7 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
                                    .activation = g.two ? take_activation_twice : take_activation,
                                    .user = &g};
     rlx_emit_tile *out;
+    find_less(&g, n);
     RLX_TRY(rlx_emit_rows_init(e, n, 1, &g.a));
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     for (int p = 0; p < out->n; p++)

@@ -1,6 +1,7 @@
 #include "jit/llvm_cpu.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Codes and scales of blocks that are more than nibbles: planes of one or two bits, digits to the
  * base 3, values of tables, entries of grids; scales out of fields, and of other floats than f16;
@@ -574,6 +575,23 @@ LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRe
         half[h] = look_up(e, values, half[h]);
     }
     return rlx_emit_join(e, half, 2);
+}
+
+/* Values that were just looked up in a table are looked up in a raised one. */
+LLVMValueRef rlx_emit_raise(rlx_emit *e, LLVMValueRef codes, int by)
+{
+    LLVMTypeRef type = LLVMTypeOf(codes);
+    LLVMValueRef more = rlx_emit_splat(e, rlx_emit_int(e->i8, by), type);
+    size_t length;
+    if (LLVMIsACallInst(codes) &&
+        strstr(LLVMGetValueName2(LLVMGetCalledValue(codes), &length), ".pshuf.b") &&
+        LLVMIsConstant(LLVMGetOperand(codes, 0))) {
+        LLVMValueRef fn = LLVMGetCalledValue(codes);
+        LLVMValueRef args[] = {LLVMConstAdd(LLVMGetOperand(codes, 0), more),
+                               LLVMGetOperand(codes, 1)};
+        return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 2, "");
+    }
+    return LLVMBuildAdd(e->b, codes, more, "");
 }
 
 /* ---- 32 codes at once ---- */

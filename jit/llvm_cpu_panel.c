@@ -322,7 +322,7 @@ static rlx_status sum_codes(panel *p, const columns *c, LLVMValueRef *out)
 }
 
 /* Sums of codes that stay while a loop goes by, of the first product in it. */
-rlx_status rlx_emit_cpu_before_loop(rlx_emit *e, const rlx_ir_node *loop)
+static rlx_status sum_codes_before(rlx_emit *e, const rlx_ir_node *loop)
 {
     const rlx_ir_node *n = loop->blocks[0]->first;
     columns c;
@@ -336,6 +336,12 @@ rlx_status rlx_emit_cpu_before_loop(rlx_emit *e, const rlx_ir_node *loop)
         return RLX_OK;
     e->sums_of = n;
     return sum_codes(&p, &c, &e->code_sums);
+}
+
+rlx_status rlx_emit_cpu_before_loop(rlx_emit *e, const rlx_ir_node *loop)
+{
+    RLX_TRY(sum_codes_before(e, loop));
+    return rlx_emit_cpu_sum_activations(e, loop);
 }
 
 /* Raises activations, if that is worth it. */

@@ -208,6 +208,7 @@ static rlx_status emit_function(const rlx_emit *e, LLVMModuleRef module, LLVMTyp
     p.module = module;
     p.parts = NULL;
     p.sums_of = NULL;
+    p.summed = NULL;
     p.tiles = (rlx_ir_map){0};
     p.sink = p.symbols = p.memory = p.team_index = p.teams = NULL;
     memset(p.symbol, 0, sizeof p.symbol);

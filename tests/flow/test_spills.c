@@ -81,7 +81,7 @@ static const struct {
 } rows[] = {{"f32", {0, 0, 0, 0, 0}},    {"f16", {0, 0, 0, 0, 0}},   {"bf16", {0, 0, 0, 0, 0}},
             {"q8_0", {0, 0, 0, 0, 0}},   {"q4_0", {0, 15, 0, 0, 0}}, {"q4_k", {0, 8, 0, 2, 0}},
             {"q5_k", {6, 16, 0, 8, 22}}, {"q6_k", {2, 11, 2, 2, 2}}, {"iq4_xs", {5, 14, 0, 3, 0}},
-            {"mxfp4", {2, 18, 0, 2, 0}}};
+            {"mxfp4", {2, 20, 0, 2, 0}}};
 enum { FORMATS = sizeof rows / sizeof *rows };
 
 /* The contraction with weight `number`: %y<number>. */

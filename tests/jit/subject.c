@@ -16,7 +16,9 @@
 #include "jit/objects.h"
 #include "runtime/cpu.h"
 #include "runtime/load_elf.h"
+#include "tests/jit/emulated.h"
 #include "tests/jit/emulated_tensor.h"
+#include "tests/runtime/suite.h"
 
 enum { CANARY_BYTES = 256, CANARY = 0xA5 };
 
@@ -621,4 +623,50 @@ int subject_count(const char *text, const char *what)
     for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
         n++;
     return n;
+}
+
+/* ---- modules as texts, for all sorts of CPUs ---- */
+
+static const char *const others[SUBJECT_CPUS] = {
+    "x86-64-v4", "x86-64-v4+avx512vnni", "x86-64-v3+avxvnni", "x86-64-v4+avx512vnni+avx512bf16"};
+
+rlx_jit_target cpu_named(const char *name)
+{
+    rlx_jit_target t = {.kind = RLX_JIT_CPU};
+    EXPECT_OK(rlx_cpu_parse(name, false, &t.features));
+    return t;
+}
+
+void subject_check_elsewhere(const subject *s, const char *const *cpus, int n, uint64_t seed)
+{
+    int i = 0;
+    for (const rlx_ir_func *k = s->module->first; k; k = k->next, i++) {
+        rlx_jit_target t = cpu_named(cpus[i % n]), emulated = emulated_target(cpus[i % n]);
+        loaded code = {0};
+        EXPECT_OK(loaded_create(k, &t, &code)); /* its relocations are such as the loader knows */
+        loaded_destroy(&code);
+        if (i / n % 2 == 0 || n == 1)
+            subject_check(s, k, &emulated, seed);
+    }
+}
+
+void subject_check_text(rlx_text *t, const char *bindings, uint64_t seed)
+{
+    subject s;
+    rlx_jit_target targets[2];
+    rlx_text_put(t, "}\n");
+    ck_assert(!t->oom);
+    EXPECT_OK(subject_parse(&s, "text", t->data));
+    ck_assert(subject_bind(&s, bindings));
+    for (int i = cpu_targets(targets) - 1; i >= 0; i--)
+        subject_check_all(&s, &targets[i], seed);
+    for (int i = 0; i < SUBJECT_CPUS; i++) { /* those that this machine has */
+        rlx_jit_target other = cpu_named(others[i]);
+        if ((other.features & ~rlx_cpu_host()->features) == 0)
+            subject_check_all(&s, &other, seed);
+    }
+    subject_check_elsewhere(&s, others, SUBJECT_CPUS, seed);
+    subject_assemble_aarch64(&s);
+    subject_destroy(&s);
+    rlx_text_deinit(t);
 }

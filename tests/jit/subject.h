@@ -101,6 +101,14 @@ int subject_count(const char *text, const char *what);
 
 /* CPU targets that this machine can run: x86-64-v3, and x86-64-v4 if it can. How many. */
 int cpu_targets(rlx_jit_target out[2]);
+rlx_jit_target cpu_named(const char *name);
+enum { SUBJECT_CPUS = 4 }; /* whose code is made and assembled here, whatever this machine runs */
+/* Each kernel for one of these CPUs, in turn: assembled and loaded; and every other time round, as
+ * emulating takes its time, run with its instructions emulated. */
+void subject_check_elsewhere(const subject *s, const char *const *cpus, int n, uint64_t seed);
+/* A module's text without its end, which it destroys: all of its kernels for the CPUs that this machine can
+ * run, and elsewhere. */
+void subject_check_text(rlx_text *t, const char *bindings, uint64_t seed);
 /* Every kernel becomes an object for each AArch64 processor; none is run. */
 void subject_assemble_aarch64(const subject *s);
 /* The GPUs' emitter on the host, with teams of so many invocations. */

@@ -24,56 +24,6 @@ static void put_pack(rlx_text *t, int number, const char *format, int n, int k, 
                   k / width, n * width);
 }
 
-/* ---- running ---- */
-
-/* CPUs whose code is made and assembled here, whatever this machine runs. */
-static const char *const others[] = {"x86-64-v4", "x86-64-v4+avx512vnni", "x86-64-v3+avxvnni",
-                                     "x86-64-v4+avx512vnni+avx512bf16"};
-enum { OTHERS = sizeof others / sizeof *others };
-
-static rlx_jit_target cpu_named(const char *name)
-{
-    rlx_jit_target t = {.kind = RLX_JIT_CPU};
-    EXPECT_OK(rlx_cpu_parse(name, false, &t.features));
-    return t;
-}
-
-/* Each kernel for one of them, in turn: assembled and loaded; and every other time round, as
- * emulating takes its time, run with its instructions emulated. */
-static void check_elsewhere(const subject *s, const char *const *cpus, int n, uint64_t seed)
-{
-    int i = 0;
-    for (const rlx_ir_func *k = s->module->first; k; k = k->next, i++) {
-        rlx_jit_target t = cpu_named(cpus[i % n]), emulated = emulated_target(cpus[i % n]);
-        loaded code = {0};
-        EXPECT_OK(loaded_create(k, &t, &code)); /* its relocations are such as the loader knows */
-        loaded_destroy(&code);
-        if (i / n % 2 == 0 || n == 1)
-            subject_check(s, k, &emulated, seed);
-    }
-}
-
-static void check_text(rlx_text *t, const char *bindings, uint64_t seed)
-{
-    subject s;
-    rlx_jit_target targets[2];
-    rlx_text_put(t, "}\n");
-    ck_assert(!t->oom);
-    EXPECT_OK(subject_parse(&s, "dot", t->data));
-    ck_assert(subject_bind(&s, bindings));
-    for (int i = cpu_targets(targets) - 1; i >= 0; i--)
-        subject_check_all(&s, &targets[i], seed);
-    for (int i = 0; i < OTHERS; i++) { /* those that this machine has */
-        rlx_jit_target other = cpu_named(others[i]);
-        if ((other.features & ~rlx_cpu_host()->features) == 0)
-            subject_check_all(&s, &other, seed);
-    }
-    check_elsewhere(&s, others, OTHERS, seed);
-    subject_assemble_aarch64(&s);
-    subject_destroy(&s);
-    rlx_text_deinit(t);
-}
-
 static uint64_t state;
 
 static int any(int n)
@@ -109,7 +59,7 @@ START_TEST(panels)
         shape s = any_shape(32);
         put_panel(&t, 100 + i, &s);
     }
-    check_text(&t, "TOKENS=13", 3);
+    subject_check_text(&t, "TOKENS=13", 3);
 }
 END_TEST
 
@@ -151,12 +101,12 @@ START_TEST(kept_panels)
 {
     rlx_text t = {0};
     rlx_text_put(&t, "lir module @dot {\n");
-    for (int i = 0; i < OTHERS; i++) /* every other round of which is emulated */
+    for (int i = 0; i < SUBJECT_CPUS; i++) /* every other round of which is emulated */
         put_kept(&t, i, "");
-    put_kept(&t, OTHERS,
+    put_kept(&t, SUBJECT_CPUS,
              "          barrier\n          store %panel, %q, %j, %z, %z {axes=[1,2]}\n"
              "          barrier\n");
-    check_text(&t, "TOKENS=13", 12);
+    subject_check_text(&t, "TOKENS=13", 12);
 }
 END_TEST
 
@@ -177,7 +127,7 @@ START_TEST(dots)
         s.n = 1 + s.n % 5;
         put_dot(&t, 100 + i, &s);
     }
-    check_text(&t, "TOKENS=5", 4);
+    subject_check_text(&t, "TOKENS=5", 4);
 }
 END_TEST
 
@@ -203,7 +153,52 @@ START_TEST(turned_dots)
     }
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         block_put_turned(&t, blocks[i].format, blocks[i].columns);
-    check_text(&t, "TOKENS=5", 14);
+    subject_check_text(&t, "TOKENS=5", 14);
+}
+END_TEST
+
+/* Rows of blocks by rows of activations that come by turns, in loops: two matrices by one row. */
+static void put_row_dots(rlx_text *t, const char *format)
+{
+    enum { K = 512, GROUPS = K / 32 };
+    rlx_text_putf(t,
+                  "  kernel @rows_%s(%%act: global i8[TOKENS,%d], %%as: global f32[TOKENS,%d], "
+                  "%%w0: global %s[3,%d], %%w1: global %s[3,%d], %%y0: global f32[3,TOKENS,8], "
+                  "%%y1: global f32[3,TOKENS,8]) {\n"
+                  "    %%n = const {ivalue=3} : i64\n    %%nt = extent {extent=TOKENS} : i64\n"
+                  "    %%z = const {ivalue=0} : i64\n    %%steps = const {ivalue=2} : i64\n"
+                  "    %%c256 = const {ivalue=256} : i64\n    %%c8 = const {ivalue=8} : i64\n"
+                  "    grid %%n, %%nt (%%i: i64, %%m: i64) {\n"
+                  "      %%c = const {value=0.5} : f32<1x1x8>\n"
+                  "      %%r0, %%r1 = for %%z, %%steps, %%c, %%c {step=1} : (f32<1x1x8>, "
+                  "f32<1x1x8>) (%%j: i64, %%s0: f32<1x1x8>, %%s1: f32<1x1x8>) {\n"
+                  "        %%k = map %%j, %%c256 {fn=mul} : i64\n"
+                  "        %%g = map %%j, %%c8 {fn=mul} : i64\n",
+                  format, K, GROUPS, format, K, format, K);
+    for (int i = 0; i < 2; i++)
+        rlx_text_putf(t,
+                      "        %%a%d = load %%act, %%m, %%k {axes=[0,1]} : i8<1x256>\n"
+                      "        %%sa%d = load %%as, %%m, %%g {axes=[0,1]} : f32<1x8>\n"
+                      "        %%b%d = load %%w%d, %%i, %%k {axes=[0,1], part=\"codes\"} : "
+                      "i8<1x256>\n"
+                      "        %%sb%d = load %%w%d, %%i, %%g {axes=[0,1], part=\"scale\"} : "
+                      "f32<1x8>\n"
+                      "        %%d%d = dot %%s%d, %%a%d, %%sa%d, %%b%d, %%sb%d : f32<1x1x8>\n",
+                      i, i, i, i, i, i, i, i, i, i, i, i);
+    rlx_text_put(t, "        yield %d0, %d1\n      }\n"
+                    "      store %y0, %r0, %i, %m, %z {axes=[0,1,2]}\n"
+                    "      store %y1, %r1, %i, %m, %z {axes=[0,1,2]}\n"
+                    "      yield\n    }\n    return\n  }\n");
+}
+
+START_TEST(row_dots)
+{
+    static const char *const formats[] = {"mxfp4", "iq4_nl", "iq4_xs", "q8_0", "iq3_xxs"};
+    rlx_text t = {0};
+    rlx_text_put(&t, "lir module @dot {\n");
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        put_row_dots(&t, formats[i]);
+    subject_check_text(&t, "TOKENS=2", 15);
 }
 END_TEST
 
@@ -217,7 +212,7 @@ START_TEST(outers)
     put_outer(&t, 2, 12, 32, 4);
     for (int i = 3; i < 14; i++)
         put_outer(&t, i, 1 + any(8), 1 + any(40), 1 + any(9));
-    check_text(&t, "TOKENS=13", 5);
+    subject_check_text(&t, "TOKENS=13", 5);
 }
 END_TEST
 
@@ -230,7 +225,7 @@ START_TEST(packed_outers)
     put_outer_packed(&t, 1, 6, 16, 5, 4);
     for (int i = 2; i < 14; i++)
         put_outer_packed(&t, i, 1 + any(8), 1 + any(40), 1 + any(5), 1 + any(6));
-    check_text(&t, "", 5);
+    subject_check_text(&t, "", 5);
 }
 END_TEST
 
@@ -251,7 +246,7 @@ START_TEST(bf16_pairs)
     rlx_text_put(&t, "}\n");
     EXPECT_OK(subject_parse(&s, "pairs", t.data));
     ck_assert(subject_bind(&s, "TOKENS=13"));
-    check_elsewhere(&s, cpus, 1, 7);
+    subject_check_elsewhere(&s, cpus, 1, 7);
     if ((host.features & ~rlx_cpu_host()->features) == 0)
         subject_check_all(&s, &host, 7);
     EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &plain, &code, &bytes), RLX_UNSUPPORTED,
@@ -338,7 +333,7 @@ START_TEST(tiles)
     rlx_text_put(&t, "}\n");
     EXPECT_OK(subject_parse(&s, "tiles", t.data));
     ck_assert(subject_bind(&s, "TOKENS=45"));
-    check_elsewhere(&s, cpus, 1, 8);
+    subject_check_elsewhere(&s, cpus, 1, 8);
     ck_assert(emulated_tiles_are_free());
     EXPECT_ERROR(rlx_jit_emit_kernel(s.module->first, &plain, &code, &size), RLX_UNSUPPORTED,
                  "products of 32 need AMX's tiles");
@@ -365,7 +360,7 @@ START_TEST(packs)
         int width = 1 << any(3);
         put_pack(&t, i, formats[any(4)], 1 + any(24), width * (1 + any(12)), width);
     }
-    check_text(&t, "", 6);
+    subject_check_text(&t, "", 6);
 }
 END_TEST
 
@@ -566,6 +561,7 @@ int main(void)
     SUITE_TEST(s, "kept panels", kept_panels);
     SUITE_TEST(s, "dots", dots);
     SUITE_TEST(s, "turned dots", turned_dots);
+    SUITE_TEST(s, "row dots", row_dots);
     SUITE_TEST(s, "outers", outers);
     SUITE_TEST(s, "packed outers", packed_outers);
     SUITE_TEST(s, "bf16 pairs", bf16_pairs);
@@ -577,5 +573,5 @@ int main(void)
     SUITE_TEST(s, "bf16 tile instructions", bf16_tile_instructions);
     SUITE_TEST(s, "byte tile instructions", byte_tile_instructions);
     SUITE_TEST(s, "teams_refuse", teams_refuse);
-    return suite_run(s, 13);
+    return suite_run(s, 16);
 }
