@@ -67,6 +67,8 @@ LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, const LL
 /* Whether codes that are turned lie in registers with those of the next row: turn is their only use. */
 bool rlx_emit_turns_two(const rlx_emit *e, const rlx_ir_node *turn);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
+/* Whether a dot takes all of the codes that are loaded in pairs of runs. */
+bool rlx_emit_multiplies_pairs(const rlx_emit *e, const rlx_ir_node *load);
 /* Before a loop: sums of activations whose products with codes in it need them. */
 rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop);
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n);

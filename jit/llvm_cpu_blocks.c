@@ -672,15 +672,15 @@ static rlx_status load_by_loop(rlx_emit *e, const blocks *b, rlx_emit_tile *out,
     return RLX_OK;
 }
 
-/* Whether rows are loaded as turn pairs them: rows of whole blocks without a limit. */
-static bool loads_pairs(const rlx_ir_node *n, const blocks *b)
+/* Whether rows are loaded as turn pairs them, or dot: rows of whole blocks without a limit. */
+static bool loads_pairs(const rlx_emit *e, const rlx_ir_node *n, const blocks *b)
 {
     const rlx_ir_type *tile = &n->out[0]->type;
     for (int i = 0; i < tile->rank; i++)
         if (b->room[i])
             return false;
     return b->part == RLX_LIR_CODES && b->at.divisor % b->info->block_elems == 0 &&
-           rlx_emit_has_code_pairs(b->layout) && find_turn(n);
+           rlx_emit_has_code_pairs(b->layout) && (find_turn(n) || rlx_emit_multiplies_pairs(e, n));
 }
 
 /* Pairs of runs of `rows` rows: of groups g and g + 4 of every eight. */
@@ -700,15 +700,16 @@ static void load_pairs(rlx_emit *e, const blocks *b, const LLVMValueRef *row, in
             }
 }
 
-/* Rows whose runs turn pairs. */
+/* Rows whose runs turn, or dot, pairs. */
 static rlx_status load_paired(rlx_emit *e, const rlx_ir_node *n, const blocks *b,
                               rlx_emit_tile *out)
 {
+    enum { DOT_WIDTH = 32 };
     const rlx_ir_type *tile = &n->out[0]->type;
     const rlx_ir_node *turn = find_turn(n);
-    const int width = (int)rlx_ir_attr_int(turn, RLX_ATTR_WIDTH, 0);
+    const int width = turn ? (int)rlx_ir_attr_int(turn, RLX_ATTR_WIDTH, 0) : DOT_WIDTH;
     out->paired = true;
-    out->two = rlx_emit_turns_two(e, turn);
+    out->two = turn && rlx_emit_turns_two(e, turn);
     out->npieces = (int)tile->dim[1] / (2 * RLX_BLOCK_GROUP);
     out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, out->npieces * out->n);
     if (!out->piece)
@@ -767,7 +768,7 @@ rlx_status rlx_emit_cpu_load_blocks(rlx_emit *e, const rlx_ir_node *n)
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     if (turns(n))
         return load_by_loop(e, &b, out, pieces);
-    if (loads_pairs(n, &b))
+    if (loads_pairs(e, n, &b))
         return load_paired(e, n, &b, out);
     if (loads_two(e, n, &b))
         return load_by_twos(e, &b, out, pieces);

@@ -106,10 +106,11 @@ typedef struct groups {
     int first, count;
     int at; /* the first element of the present vector */
     bool turned;
-    bool two;          /* rows of b: this and the next one side by side */
-    bool more;         /* codes are signed, and multiplied as MORE than they are, unsigned */
-    int raise;         /* the same of a row by itself: by how much; 0: not */
-    LLVMValueRef less; /* then where as many times the sums of activations are, by group */
+    bool two;           /* rows of b: this and the next one side by side */
+    bool more;          /* codes are signed, and multiplied as MORE than they are, unsigned */
+    int raise;          /* the same of a row by itself: by how much; 0: not */
+    LLVMValueRef less;  /* then where as many times the sums of activations are, by group */
+    LLVMValueRef pairs; /* and activations by pairs of runs */
 } groups;
 
 /* Vectors that are no power of two long are better never made. */
@@ -355,9 +356,28 @@ static rlx_status take_one(void *user, int s, int i, LLVMValueRef *out)
     return RLX_OK;
 }
 
-/* `times` the sums of every group of `count` activations from `row` on. */
+enum { RUN = 16, PAIR = 2 * RUN, APART = 4 /* groups */ };
+
+/* Runs of eight groups as turn has them: of groups h and h + 4 the first ones, then the second. */
+static rlx_status pair_activations(const groups *g, LLVMValueRef to)
+{
+    rlx_emit *e = g->e;
+    for (int i = 0; i < LANES; i++) {
+        LLVMValueRef run[2], x;
+        const int at = i % APART * SCALED + i / APART * RUN;
+        for (int k = 0; k < 2; k++)
+            RLX_TRY(rlx_emit_rows_load(
+                e, &g->a, g->row, rlx_emit_int(e->i64, at + k * APART * SCALED), RUN, &run[k]));
+        x = rlx_emit_join(e, run, 2);
+        LLVMValueRef p = rlx_emit_offset(e, e->i8, to, rlx_emit_int(e->i64, i * PAIR));
+        LLVMSetAlignment(LLVMBuildStore(e->b, x, p), PAIR);
+    }
+    return RLX_OK;
+}
+
+/* `times` the sums of every group of `count` activations from `row` on; and those by pairs. */
 static rlx_status sum_activations(rlx_emit *e, LLVMValueRef row, int64_t count, int times,
-                                  LLVMValueRef to)
+                                  LLVMValueRef to, LLVMValueRef pairs)
 {
     groups g = {.e = e, .group = SCALED, .count = LANES, .row = rlx_emit_int(e->i64, 0)};
     g.bytes = (rlx_emit_byte_sums){.codes = {1, 1},
@@ -381,11 +401,12 @@ static rlx_status sum_activations(rlx_emit *e, LLVMValueRef row, int64_t count, 
                        "");
     LLVMValueRef at = LLVMBuildUDiv(e->b, loop.index, rlx_emit_int(e->i64, SCALED), "");
     LLVMSetAlignment(LLVMBuildStore(e->b, sum, rlx_emit_offset(e, e->i32, to, at)), LANES * 4);
+    RLX_TRY(pair_activations(&g, rlx_emit_offset(e, e->i8, pairs, loop.index)));
     rlx_emit_loop_end(e, &loop);
     return RLX_OK;
 }
 
-/* The row of activations is known before the loop, which reads whole groups of it. (No kernel writes
+/* The row of activations is known before the loop, which reads eights of its groups. (No kernel writes
  * what it is given of them.) */
 static bool has_row(const rlx_ir_node *loop, const rlx_ir_node *load)
 {
@@ -399,8 +420,9 @@ static bool has_row(const rlx_ir_node *loop, const rlx_ir_node *load)
     for (int i = 0; i < loop->blocks[0]->nargs; i++)
         inside |= row == loop->blocks[0]->args[i];
     return !inside && buffer->rank == 2 && buffer->format == RLX_I8 &&
-           rlx_lir_divisor(load->in[2]) % SCALED == 0 && rlx_dim_is_const(buffer->dim[1]) &&
-           buffer->dim[1] % (LANES * SCALED) == 0 && buffer->dim[1] <= MOST;
+           rlx_lir_divisor(load->in[2]) % (LANES * SCALED) == 0 &&
+           rlx_dim_is_const(buffer->dim[1]) && buffer->dim[1] % (LANES * SCALED) == 0 &&
+           buffer->dim[1] <= MOST;
 }
 
 /* Sums of the row that the loop reads, unless they are of the one that it read last. */
@@ -417,7 +439,10 @@ rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop)
     LLVMTypeRef array = LLVMArrayType2(e->i32, (uint64_t)(count / SCALED));
     LLVMValueRef sums = LLVMBuildAlloca(e->entry, array, "sums"),
                  last = LLVMBuildAlloca(e->entry, e->ptr, "last");
+    array = LLVMArrayType2(e->i8, (uint64_t)count);
+    LLVMValueRef pairs = LLVMBuildAlloca(e->entry, array, "pairs");
     LLVMSetAlignment(sums, 64);
+    LLVMSetAlignment(pairs, 64);
     LLVMBuildStore(e->entry, LLVMConstNull(e->ptr), last);
     LLVMValueRef at = rlx_emit_mul(e->b, rlx_emit_scalar(e, load->in[1]), buffer->stride[0]);
     LLVMValueRef row = rlx_emit_offset(e, e->i8, buffer->base, at);
@@ -427,28 +452,87 @@ rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop)
     LLVMBuildCondBr(e->b, same, made, make);
     LLVMPositionBuilderAtEnd(e->b, make);
     LLVMBuildStore(e->b, row, last);
-    RLX_TRY(sum_activations(e, row, count, raised_by(e, n), sums));
+    RLX_TRY(sum_activations(e, row, count, raised_by(e, n), sums, pairs));
     LLVMBuildBr(e->b, made);
     LLVMMoveBasicBlockAfter(made, LLVMGetInsertBlock(e->b));
     LLVMPositionBuilderAtEnd(e->b, made);
     e->summed = n;
     e->activation_sums = sums;
+    e->activation_pairs = pairs;
     return RLX_OK;
 }
 
-/* The codes of n go raised, if sums of its row of activations are there. */
+/* Whether the codes of n go raised: sums of its row of activations are there. */
+static bool is_raised(const rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_ir_node *s = e->summed, *of = s ? s->in[1]->def : NULL, *load = n->in[1]->def;
+    return s && s->parent == n->parent && has_row(n->parent->parent, load) &&
+           load->in[0] == of->in[0] && load->in[1] == of->in[1] && raised_by(e, n) > 0 &&
+           raised_by(e, n) == raised_by(e, s);
+}
+
+bool rlx_emit_multiplies_pairs(const rlx_emit *e, const rlx_ir_node *load)
+{
+    const rlx_ir_node *n = load->next;
+    while (n && n->nblock == 0 && (n->op != RLX_LIR_DOT || n->in[3] != load->out[0]))
+        n = n->next;
+    return n && n->op == RLX_LIR_DOT && rlx_ir_count_uses(load->parent, load->out[0]) == 1 &&
+           is_raised(e, n);
+}
+
 static void find_less(groups *g, const rlx_ir_node *n)
 {
     rlx_emit *e = g->e;
-    const rlx_ir_node *s = e->summed, *of = s ? s->in[1]->def : NULL, *load = n->in[1]->def;
-    if (!s || s->parent != n->parent || !has_row(n->parent->parent, load) ||
-        load->in[0] != of->in[0] || load->in[1] != of->in[1] || raised_by(e, n) != raised_by(e, s))
+    if (!is_raised(e, n))
         return;
     g->raise = raised_by(e, n);
-    LLVMValueRef column = rlx_emit_scalar(e, load->in[2]);
-    column = LLVMBuildUDiv(e->b, column, rlx_emit_int(e->i64, SCALED), "");
-    g->less = rlx_emit_offset(e, e->i32, e->activation_sums, column);
+    LLVMValueRef at = rlx_emit_scalar(e, n->in[1]->def->in[2]);
+    LLVMValueRef group = LLVMBuildUDiv(e->b, at, rlx_emit_int(e->i64, SCALED), "");
+    g->less = rlx_emit_offset(e, e->i32, e->activation_sums, group);
+    g->pairs = rlx_emit_offset(e, e->i8, e->activation_pairs, at);
     g->bytes.codes = (rlx_emit_codes){8, 2 * g->raise};
+}
+
+static rlx_status take_paired_code(void *user, int s, int i, LLVMValueRef *out)
+{
+    const groups *g = user;
+    (void)i;
+    *out = g->b->piece[g->part * g->b->npieces + g->at + s * APART];
+    *out = rlx_emit_raise(g->e, *out, g->raise);
+    return RLX_OK;
+}
+
+static rlx_status take_paired_activation(void *user, int s, int i, LLVMValueRef *out)
+{
+    const groups *g = user;
+    rlx_emit *e = g->e;
+    (void)i;
+    LLVMValueRef at = rlx_emit_int(e->i64, (int64_t)(g->at + s * APART) * PAIR);
+    *out = LLVMBuildLoad2(e->b, rlx_emit_vector(e->i8, PAIR),
+                          rlx_emit_offset(e, e->i8, g->pairs, at), "");
+    LLVMSetAlignment(*out, PAIR);
+    return RLX_OK;
+}
+
+/* Sums of eight groups that lie in pairs of runs: four registers, each with two groups. */
+static rlx_status sum_paired(groups *g, LLVMValueRef *out)
+{
+    rlx_emit *e = g->e;
+    folding f = {.n = APART};
+    g->bytes.lanes = LANES;
+    g->bytes.code = take_paired_code;
+    g->bytes.activation = take_paired_activation;
+    rlx_emit_byte_steps(e, SCALED / RUN, &g->bytes);
+    for (int h = 0; h < APART; h++) {
+        g->at = g->first + h;
+        f.vec[h] = rlx_emit_no_sum(e, &g->bytes);
+        RLX_TRY(rlx_emit_sum_bytes(e, &g->bytes, &f.vec[h]));
+    }
+    f.pairs = g->bytes.in_16;
+    fold(e, g, &f);
+    widen(e, &f, LANES);
+    *out = f.vec[0];
+    return RLX_OK;
 }
 
 static LLVMValueRef take_less_off(const groups *g, LLVMValueRef sum)
@@ -559,7 +643,9 @@ static rlx_status dot_rows(groups *g, int total, LLVMValueRef sa, LLVMValueRef s
     for (g->first = 0; g->first < total; g->first += LANES) {
         LLVMValueRef sum, scale;
         g->count = total - g->first < LANES ? total - g->first : LANES;
-        RLX_TRY(g->turned ? sum_turned(g, &sum) : sum_groups(g, &sum));
+        RLX_TRY(g->turned      ? sum_turned(g, &sum)
+                : g->b->paired ? sum_paired(g, &sum)
+                               : sum_groups(g, &sum));
         sum = g->raise ? take_less_off(g, sum) : sum;
         scale = LLVMBuildFMul(e->b, scales_of(g, sa, SCALED), scales_of(g, sb, g->group), "");
         sum = rlx_emit_fma(e, scale, LLVMBuildSIToFP(e->b, sum, type, ""), *acc);

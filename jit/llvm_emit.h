@@ -140,7 +140,7 @@ struct rlx_emit {
     const rlx_ir_node *sums_of; /* whose sums of codes are made already, before its loop: where */
     LLVMValueRef code_sums;
     const rlx_ir_node *summed; /* a dot, of whose loop's row of activations sums are made: where */
-    LLVMValueRef activation_sums;
+    LLVMValueRef activation_sums, activation_pairs; /* the row itself in turn's pairs of runs */
     uint8_t tile_config[64]; /* shapes of AMX's tiles through most of the kernel; zeros: unused */
     /* GPU */
     LLVMValueRef thread;           /* i32, 0..team-1 */
