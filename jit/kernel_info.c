@@ -49,7 +49,7 @@ static bool shortens_rows(const rlx_ir_node *load)
 
 static bool describe_map(const rlx_ir_func *kernel, const rlx_ir_node *store, rlx_program_map *out)
 {
-    enum { ALIGN = 16, WIDEST = 128, LEAST = 32, EIGHT = 8, BOX = 256, RING_RANK = 3 };
+    enum { ALIGN = 16, WIDEST = 128, LEAST = 32, SWIZZLED = 8, BOX = 256, RING_RANK = 3 };
     const rlx_ir_node *load = store->in[1]->def;
     if (store->op != RLX_LIR_STORE || !rlx_ir_attr(store, RLX_ATTR_ASYNC) || !load ||
         load->op != RLX_LIR_LOAD)
@@ -66,7 +66,7 @@ static bool describe_map(const rlx_ir_func *kernel, const rlx_ir_node *store, rl
     const int64_t row = tile->dim[1] * bytes,
                   rows = rlx_dim_is_const(from->dim[0]) ? from->dim[0] : 0;
     if (from->dim[1] * bytes % ALIGN != 0 || from->dim[1] > INT32_MAX || rows > INT32_MAX ||
-        tile->dim[0] % EIGHT != 0 || tile->dim[0] > BOX || row < LEAST || row > WIDEST ||
+        tile->dim[0] % SWIZZLED != 0 || tile->dim[0] > BOX || row < LEAST || row > WIDEST ||
         (row & (row - 1)) != 0)
         return false;
     *out = (rlx_program_map){.buffer = (uint32_t)buffer,

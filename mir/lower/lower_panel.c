@@ -459,14 +459,14 @@ static coord first_column(const instance *in)
     return coord_below(in->grid->column, by, (n + by - 1) / by);
 }
 
-/* Where many rows go by, results of the last ones come from memory to be written: those of some rows
- * below are told ahead. */
+/* Where results go comes from memory, to be written: that of some rows below is told ahead, if rows
+ * lie in their order. */
 static void ask_for_result(kernel_cx *k, const instance *in, const leaf *l, const coord *c)
 {
     enum { ROWS = 4 };
     const int row = in->g->nlead;
     rlx_ir_value *index[RLX_MAX_RANK];
-    if (l->page || l->nsteps > 0)
+    if (l->page || l->nsteps > 0 || in->g->order)
         return;
     for (int i = 0; i < l->buffer->type.rank; i++)
         index[i] = k_index(k, &c[i]);
