@@ -210,7 +210,6 @@ static rlx_status begin_tiles(block *x, rlx_lir_scope *tile, rlx_lir_scope *sees
 rlx_status attention_key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
                               rlx_ir_value **out)
 {
-    static const int64_t axis = 1;
     attention *a = x->a;
     coord c[4] = {coord_of(x->page, 0, -1), coord_of(a->g, 0, -1), coord_of(d, a->d, 0),
                   coord_of(j, a->positions, 1)};
@@ -219,11 +218,8 @@ rlx_status attention_key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_va
     RLX_TRY(attention_memory_tile(a, KEYS, c, &ts, out));
     if (a->key_scales < 0)
         return RLX_OK;
-    c[2] = coord_of(map2(x, RLX_FN_DIV, d, at(x, RLX_KV_GROUP)), a->d / RLX_KV_GROUP, -1);
-    c[3] = coord_of(j, a->positions, 0);
-    const tile_space columns = {.rank = 1, .dim = {x->n}, .root = {j}};
-    RLX_TRY(attention_memory_tile(a, a->key_scales, c, &columns, &scale));
-    *out = map2(x, RLX_FN_MUL, *out, rlx_lir_build_broadcast(x->b, scale, 2, ts.dim, &axis));
+    RLX_TRY(attention_key_scales(x, d, step, j, &scale));
+    *out = map2(x, RLX_FN_MUL, *out, scale);
     return rlx_ir_builder_finish(x->b);
 }
 

@@ -34,6 +34,9 @@ typedef struct block {
 
 /* A position of the sequence as one of the page, 0 .. P. */
 rlx_ir_value *attention_in_page(block *x, rlx_ir_value *position);
+/* Scales of keys j.. of the page, kept as codes, which step elements from d on share: [step, n]. */
+rlx_status attention_key_scales(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
+                                rlx_ir_value **out);
 /* Keys j.. of the page, elements d.. of each, as they are multiplied: [step, n]. */
 rlx_status attention_key_tile(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
                               rlx_ir_value **out);

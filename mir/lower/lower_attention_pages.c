@@ -30,6 +30,22 @@ int64_t attention_team_share(const attention *a)
     return n * values_width(a);
 }
 
+rlx_status attention_key_scales(block *x, rlx_ir_value *d, int64_t step, rlx_ir_value *j,
+                                rlx_ir_value **out)
+{
+    static const int64_t axis = 1;
+    const attention *a = x->a;
+    const int64_t dims[2] = {step, x->n};
+    const coord c[4] = {
+        coord_of(x->page, 0, -1), coord_of(a->g, 0, -1),
+        coord_of(map2(x, RLX_FN_DIV, d, at(x, RLX_KV_GROUP)), a->d / RLX_KV_GROUP, -1),
+        coord_of(j, a->positions, 0)};
+    const tile_space columns = {.rank = 1, .dim = {x->n}, .root = {j}};
+    RLX_TRY(attention_memory_tile(x->a, a->key_scales, c, &columns, out));
+    *out = rlx_lir_build_broadcast(x->b, *out, 2, dims, &axis);
+    return rlx_ir_builder_finish(x->b);
+}
+
 rlx_ir_value *attention_take_share(block *x, rlx_ir_value *i)
 {
     const int64_t shares = x->a->d / x->share;
