@@ -55,15 +55,20 @@ static uint8_t *place(uint32_t at)
     return (uint8_t *)subject_team_memory() + at;
 }
 
+void emulated_tensor_begin(void)
+{
+    team.n = 0;
+}
+
 /* args: address. Of one arrival. */
 void emulated_mbarrier_init(void *result, const void *const *args)
 {
     const uint32_t at = word_of(args[0]);
     (void)result;
     ck_assert_uint_eq(at % sizeof(uint64_t), 0);
-    if (!team.n || team.of[0].at == at)
-        team.n = 0; /* another run */
     ck_assert_int_lt(team.n, BARRIERS);
+    for (int i = 0; i < team.n; i++)
+        ck_assert_msg(team.of[i].at != at, "the mbarrier at %u begins twice", at);
     team.of[team.n++] = (barrier){.at = at, .expected = 1, .pending = 1};
 }
 

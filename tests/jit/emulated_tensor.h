@@ -18,6 +18,8 @@ typedef struct emulated_map {
 } emulated_map;
 _Static_assert(sizeof(emulated_map) == 128, "as large as CUDA's");
 
+/* Before this thread runs a team, which has no mbarriers yet. */
+void emulated_tensor_begin(void);
 rlx_emulated_fn emulated_mbarrier_init, emulated_mbarrier_expect, emulated_mbarrier_arrive,
     emulated_mbarrier_wait, emulated_copy_box;
 

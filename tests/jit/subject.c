@@ -440,6 +440,7 @@ bool loaded_run_team(const loaded *l, void *const *buffers, const int64_t *symbo
         c->done = false;
     }
     scheduler.run = &run;
+    emulated_tensor_begin();
     const bool well = schedule(n, wrong);
     if (m) /* in a thread that ends */
         free_stacks();
