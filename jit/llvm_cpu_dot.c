@@ -200,7 +200,7 @@ static void fold(rlx_emit *e, const groups *g, folding *f)
             widen(e, f, g->bytes.lanes);
         LLVMValueRef none = LLVMGetPoison(LLVMTypeOf(f->vec[0]));
         for (int i = 0; i < f->n; i += 2) {
-            LLVMValueRef x = f->vec[i], y = i + 1 < f->n ? f->vec[i + 1] : none;
+            LLVMValueRef x = f->vec[i], y = i + 1 < f->n ? f->vec[i + 1] : is_short ? x : none;
             f->vec[i / 2] =
                 is_short ? fold_short(e, x, y, g->bytes.lanes) : fold_two(e, x, y, bytes);
         }

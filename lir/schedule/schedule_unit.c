@@ -1,15 +1,13 @@
 /* lir/schedule/schedule_unit.c: attention over KV pages by a matrix unit of a GPU. */
 #include "lir/schedule/schedule.h"
 
-enum {
-    FRAGMENT = 16, /* columns: a multiple of those of all units' fragments, and of their chunks */
-    PAD = 8,       /* elements behind a row in team memory */
-    MOST_PIECE = 128, /* elements of a key; of values in one tile */
-    MOST_TILE = 96,
-    MOST_SHARE =
-        128, /* of values whose sums stay in registers, beside what is made of codes half as many */
-    CODES = 32 /* elements that share a scale, which is a tile's */
-};
+/* Columns: a multiple of those of all units' fragments, and of their chunks. Elements behind a row in team
+ * memory. Elements that share a scale, which is a tile's. */
+enum { FRAGMENT = 16, PAD = 8, CODES = 32 };
+
+/* Elements of a key in one product; of values in one tile, and in those whose sums stay in registers, beside what is
+ * made of codes half as many. */
+enum { MOST_PIECE = 128, MOST_TILE = 96, MOST_SHARE = 128 };
 
 static int64_t half_bytes(int64_t n)
 {

@@ -7,7 +7,6 @@
 
 #include "jit/kernel_info.h"
 #include "jit/module.h"
-#include "jit/parts.h"
 #include "jit/shared.h"
 #include "runtime/cpu.h"
 #include "runtime/runtime.h"
@@ -19,13 +18,6 @@ enum { WIDTH = 24, LAYERS = 3, UPPER = 64 };
 
 static const char *const output_names[] = {"y", "n"};
 static const int64_t upper[RLX_MAX_SYMBOLS] = {UPPER};
-
-static rlx_jit_target v3(void)
-{
-    rlx_jit_target t = {.kind = RLX_JIT_CPU};
-    EXPECT_OK(rlx_cpu_parse("x86-64-v3", true, &t.features));
-    return t;
-}
 
 static rlx_jit_options options_of(int threads)
 {
@@ -53,7 +45,7 @@ static void parse_program(subject *s, bool plan)
 static void compile_program(rlx_text *entry, int threads, rlx_jit_stats *stats)
 {
     subject s;
-    rlx_jit_target t = v3();
+    rlx_jit_target t = cpu_named("x86-64-v3");
     rlx_jit_options o = options_of(threads);
     parse_program(&s, true);
     EXPECT_OK(rlx_jit_compile(s.module, &t, &o, entry, stats));
@@ -201,11 +193,9 @@ static void *compile_neighbour(void *user)
     static const int64_t uppers[RLX_MAX_SYMBOLS] = {UPPER, UPPER};
     neighbour *n = user;
     subject s;
-    rlx_jit_target t = v3();
+    rlx_jit_target t = cpu_named(n->which == WIDE ? "x86-64-v4" : "x86-64-v3");
     rlx_jit_options o = options_of(2);
     o.upper = uppers;
-    if (n->which == WIDE)
-        EXPECT_OK(rlx_cpu_parse("x86-64-v4", false, &t.features));
     if (n->which == ROWS_FIRST)
         parse_ordered(&s, "ROWS", "COLUMNS");
     else if (n->which == COLUMNS_FIRST)
@@ -358,7 +348,7 @@ START_TEST(bad_modules)
 {
     subject s;
     rlx_text entry = {0};
-    rlx_jit_target t = v3();
+    rlx_jit_target t = cpu_named("x86-64-v3");
     rlx_jit_options o = options_of(1);
     parse_program(&s, false);
     EXPECT_ERROR(rlx_jit_compile(s.module, &t, &o, &entry, NULL), RLX_INVALID_IR, "not planned");
@@ -387,7 +377,7 @@ START_TEST(seven_axes)
         "lir module @m {\n func @main(%x: global f32[2,1,1,1,1,1,1] out) {\n  return\n }\n}\n";
     subject s;
     rlx_text entry = {0};
-    rlx_jit_target t = v3();
+    rlx_jit_target t = cpu_named("x86-64-v3");
     rlx_jit_options o = options_of(1);
     EXPECT_OK(subject_parse(&s, "wide", wide));
     EXPECT_ERROR(rlx_jit_compile(s.module, &t, &o, &entry, NULL), RLX_UNSUPPORTED,
@@ -405,7 +395,7 @@ START_TEST(large_outputs)
         char text[128];
         subject s;
         rlx_text entry = {0};
-        rlx_jit_target t = v3();
+        rlx_jit_target t = cpu_named("x86-64-v3");
         rlx_jit_options o = options_of(1);
         snprintf(text, sizeof text,
                  "lir module @m {\n func @main(%%x: global f32[%s] out) {\n  return\n }\n}\n",
@@ -444,7 +434,7 @@ static rlx_status compile_op(const char *format, const char *op, const rlx_jit_t
 
 START_TEST(unsupported_ops)
 {
-    rlx_jit_target t = v3();
+    rlx_jit_target t = cpu_named("x86-64-v3");
     EXPECT_OK(compile_op("f32", "%w = map %v {fn=neg} : f32<16>", &t));
     EXPECT_ERROR(compile_op("f32", "%w = map %v {fn=exp} : f32<16>  // layers.3.mlp", &t),
                  RLX_UNSUPPORTED,
@@ -523,148 +513,13 @@ START_TEST(llvm_failures)
 }
 END_TEST
 
-/* A kernel whose loop packs, and is its only part. */
-typedef struct packing {
-    const char *x, *bound,
-        *rows; /* type of what is read, rounds, rows from one panel to the next */
-    const char *step;
-} packing;
-
-static void packing_parse(const packing *p, subject *s)
-{
-    rlx_text t = {0};
-    rlx_text_putf(&t,
-                  "lir module @m {\n kernel @k(%%x: global %s, %%y: global f32[64,8]) {\n"
-                  "  %%one = const {ivalue=1} : i64\n  grid %%one (%%g: i64) {\n"
-                  "   %%z = const {ivalue=0} : i64\n   %%n = const {ivalue=%s} : i64\n"
-                  "   %%size = const {ivalue=8} : i64\n   %%rows = const {ivalue=%s} : i64\n"
-                  "   for %%z, %%n {step=%s} (%%i: i64) {\n"
-                  "    %%r = map %%i, %%size {fn=mul} : i64\n"
-                  "    %%v = load %%x, %%r, %%z {axes=[0,1]} : f32<8x16>\n"
-                  "    %%p = pack %%v {width=1} : f32<16x8>\n"
-                  "    %%q = map %%i, %%rows {fn=mul} : i64\n"
-                  "    store %%y, %%p, %%q, %%z {axes=[0,1]}\n    yield\n   }\n"
-                  "   yield\n  }\n  return\n }\n}\n",
-                  p->x, p->bound, p->rows, p->step);
-    ck_assert(!t.oom);
-    EXPECT_OK(subject_parse(s, "packs", t.data));
-    rlx_text_deinit(&t);
-}
-
-static const packing packings[] = {{"f32[32,16]", "4", "16", "1"}, {"f32[40,24]", "4", "16", "1"},
-                                   {"f32[32,16]", "3", "16", "1"}, {"f16[32,16]", "4", "16", "1"},
-                                   {"f32[32,16]", "4", "15", "1"}, {"f32[32,16]", "4", "16", "2"}};
-enum { ALIKE = 3, PACKINGS = sizeof packings / sizeof *packings };
-
-/* A loop that packs is a part of its kernel; what claims its name has to be it. */
-START_TEST(parts_have_their_names)
-{
-    const rlx_llvm_module *m;
-    const rlx_jit_target t = v3();
-    rlx_llvm *worker;
-    rlx_llvm_parts parts;
-    rlx_text out = {0};
-    subject s;
-    packing_parse(&packings[0], &s);
-    const rlx_ir_func *k = s.module->first;
-    EXPECT_OK(rlx_jit_module_open(&m));
-    EXPECT_OK(rlx_jit_worker_create(m, &t, &worker));
-    EXPECT_OK(m->emit(worker, k, RLX_LLVM_CODE, &parts, RLX_LLVM_KERNEL, &out));
-    ck_assert_int_eq(parts.n, 1);
-    EXPECT_OK(rlx_jit_emit_part(m, worker, k, RLX_LLVM_CODE, 0, &parts.name[0], &out));
-    EXPECT_ERROR(rlx_jit_emit_part(m, worker, k, RLX_LLVM_CODE, 1, &parts.name[0], &out),
-                 RLX_INTERNAL, "kernel @k has 1 parts, and no number 1");
-    parts.name[0].text[5] ^= 1;
-    EXPECT_ERROR(rlx_jit_emit_part(m, worker, k, RLX_LLVM_CODE, 0, &parts.name[0], &out),
-                 RLX_INTERNAL, "part 0 of kernel @k is part_");
-    subject_check_all(&s, &t, 3);
-    m->destroy(worker);
-    rlx_text_deinit(&out);
-    subject_destroy(&s);
-}
-END_TEST
-
-/* How many rounds and how long rows are is the kernel's; formats, numbers and steps are the part's. */
-START_TEST(parts_are_told_apart)
-{
-    const rlx_llvm_module *m;
-    const rlx_jit_target t = v3();
-    rlx_llvm *worker;
-    rlx_llvm_parts parts[PACKINGS];
-    EXPECT_OK(rlx_jit_module_open(&m));
-    EXPECT_OK(rlx_jit_worker_create(m, &t, &worker));
-    for (int i = 0; i < PACKINGS; i++) {
-        subject s;
-        rlx_text out = {0};
-        packing_parse(&packings[i], &s);
-        EXPECT_OK(
-            m->emit(worker, s.module->first, RLX_LLVM_CODE, &parts[i], RLX_LLVM_KERNEL, &out));
-        ck_assert_int_eq(parts[i].n, 1);
-        for (int k = 0; k < i; k++)
-            ck_assert_int_eq(strcmp(parts[i].name[0].text, parts[k].name[0].text) == 0, i < ALIKE);
-        rlx_text_deinit(&out);
-        subject_destroy(&s);
-    }
-    m->destroy(worker);
-}
-END_TEST
-
-/* A nest that packs codes of columns from a multiple of `step` on. */
-static void stepping_parse(const char *step, subject *s)
-{
-    rlx_text t = {0};
-    rlx_text_putf(&t,
-                  "lir module @m {\n kernel @k(%%x: global q4_k[32,512], %%y: global f32[64,8]) {\n"
-                  "  %%one = const {ivalue=1} : i64\n  %%step = const {ivalue=%s} : i64\n"
-                  "  grid %%one (%%g: i64) {\n   %%k = map %%g, %%step {fn=mul} : i64\n"
-                  "   %%z = const {ivalue=0} : i64\n   %%n = const {ivalue=4} : i64\n"
-                  "   %%size = const {ivalue=8} : i64\n   %%rows = const {ivalue=16} : i64\n"
-                  "   for %%z, %%n {step=1} (%%i: i64) {\n"
-                  "    %%r = map %%i, %%size {fn=mul} : i64\n"
-                  "    %%v = load %%x, %%r, %%k {axes=[0,1]} : f32<8x16>\n"
-                  "    %%p = pack %%v {width=1} : f32<16x8>\n"
-                  "    %%q = map %%i, %%rows {fn=mul} : i64\n"
-                  "    store %%y, %%p, %%q, %%z {axes=[0,1]}\n    yield\n   }\n"
-                  "   yield\n  }\n  return\n }\n}\n",
-                  step);
-    ck_assert(!t.oom);
-    EXPECT_OK(subject_parse(s, "steps", t.data));
-    rlx_text_deinit(&t);
-}
-
-/* The nests are the same text: where codes begin is known of what is around. */
-START_TEST(parts_know_where_codes_begin)
-{
-    static const char *const steps[] = {"256", "256", "32"};
-    const rlx_llvm_module *m;
-    const rlx_jit_target t = v3();
-    rlx_llvm *worker;
-    rlx_llvm_parts parts[3];
-    EXPECT_OK(rlx_jit_module_open(&m));
-    EXPECT_OK(rlx_jit_worker_create(m, &t, &worker));
-    for (int i = 0; i < 3; i++) {
-        subject s;
-        rlx_text out = {0};
-        stepping_parse(steps[i], &s);
-        EXPECT_OK(
-            m->emit(worker, s.module->first, RLX_LLVM_CODE, &parts[i], RLX_LLVM_KERNEL, &out));
-        ck_assert_int_eq(parts[i].n, 1);
-        rlx_text_deinit(&out);
-        subject_destroy(&s);
-    }
-    ck_assert_str_eq(parts[0].name[0].text, parts[1].name[0].text);
-    ck_assert_str_ne(parts[0].name[0].text, parts[2].name[0].text);
-    m->destroy(worker);
-}
-END_TEST
-
 /* ---- text and targets ---- */
 
 START_TEST(text)
 {
     subject s;
     rlx_text out = {0};
-    rlx_jit_target t = v3();
+    rlx_jit_target t = cpu_named("x86-64-v3");
     parse_program(&s, false);
     EXPECT_OK(rlx_jit_print_kernel(s.module->first, &t, RLX_JIT_LLVM, &out));
     ck_assert_ptr_nonnull(strstr(out.data, "define void @scale(ptr"));
@@ -701,7 +556,7 @@ START_TEST(exponentials_go_side_by_side)
         "      %a = load %x, %g, %g {axes=[0,1]} : f32<2x16>\n"
         "      %b = map %a {fn=exp} : f32<2x16>\n      store %y, %b, %g, %g {axes=[0,1]}\n"
         "      yield\n    }\n    return\n  }\n}\n";
-    rlx_jit_target t = v3();
+    rlx_jit_target t = cpu_named("x86-64-v3");
     rlx_text out = {0};
     subject s;
     char before[8] = "", now[8];
@@ -724,7 +579,7 @@ END_TEST
 START_TEST(lir_targets)
 {
     rlx_lir_target out;
-    rlx_jit_target t = v3();
+    rlx_jit_target t = cpu_named("x86-64-v3");
     EXPECT_OK(rlx_jit_lir_target(&t, &out));
     ck_assert_int_eq(out.vector_f32, 8);
     ck_assert_int_eq(out.vector_regs, 16);
@@ -794,12 +649,9 @@ int main(void)
     SUITE_TEST(s, "unsupported_ops", unsupported_ops);
     SUITE_TEST(s, "bad_targets", bad_targets);
     SUITE_TEST(s, "llvm_failures", llvm_failures);
-    SUITE_TEST(s, "parts_have_their_names", parts_have_their_names);
-    SUITE_TEST(s, "parts_are_told_apart", parts_are_told_apart);
-    SUITE_TEST(s, "parts_know_where_codes_begin", parts_know_where_codes_begin);
     SUITE_TEST(s, "text", text);
     SUITE_TEST(s, "exponentials_go_side_by_side", exponentials_go_side_by_side);
     SUITE_TEST(s, "lir_targets", lir_targets);
     SUITE_TEST(s, "grid_extents", grid_extents);
-    return suite_run(s, 20);
+    return suite_run(s, 17);
 }
