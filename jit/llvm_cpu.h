@@ -129,6 +129,8 @@ rlx_status rlx_emit_rows_init(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit
  * rows have addresses. */
 rlx_status rlx_emit_rows_init_even(rlx_emit *e, const rlx_ir_node *n, int i, bool keep,
                                    rlx_emit_rows *out);
+/* Whether it is another in every round of the loop whose body this is: an argument, or made there. */
+bool rlx_emit_made_in(const rlx_ir_block *block, const rlx_ir_value *v);
 /* Where `loop` begins, in which n stands; false: it is not the same in all of its rounds. */
 bool rlx_emit_rows_before(rlx_emit *e, const rlx_ir_node *loop, const rlx_ir_node *n, int i,
                           rlx_emit_rows *out);

@@ -406,8 +406,7 @@ static rlx_status sum_activations(rlx_emit *e, LLVMValueRef row, int64_t count, 
     return RLX_OK;
 }
 
-/* The row of activations is known before the loop, which reads eights of its groups. (No kernel writes
- * what it is given of them.) */
+/* The row of activations is known before the loop, which reads eights of its groups. */
 static bool has_row(const rlx_ir_node *loop, const rlx_ir_node *load)
 {
     enum { MOST = 64 << 10 };
@@ -415,14 +414,23 @@ static bool has_row(const rlx_ir_node *loop, const rlx_ir_node *load)
         !rlx_emit_defers(load) || rlx_ir_attr(load, RLX_ATTR_LIMITS))
         return false;
     const rlx_ir_type *buffer = &load->in[0]->type;
-    const rlx_ir_value *row = load->in[1];
-    bool inside = row->def && row->def->parent == loop->blocks[0];
-    for (int i = 0; i < loop->blocks[0]->nargs; i++)
-        inside |= row == loop->blocks[0]->args[i];
-    return !inside && buffer->rank == 2 && buffer->format == RLX_I8 &&
-           rlx_lir_divisor(load->in[2]) % (LANES * SCALED) == 0 &&
+    return !rlx_emit_made_in(loop->blocks[0], load->in[1]) && buffer->rank == 2 &&
+           buffer->format == RLX_I8 && rlx_lir_divisor(load->in[2]) % (LANES * SCALED) == 0 &&
            rlx_dim_is_const(buffer->dim[1]) && buffer->dim[1] % (LANES * SCALED) == 0 &&
            buffer->dim[1] <= MOST;
+}
+
+/* Rows that the kernel writes itself could be others when it comes to them again. */
+static bool is_written(const rlx_ir_block *block, const rlx_ir_value *buffer)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        if (n->op == RLX_LIR_STORE && n->in[0] == buffer)
+            return true;
+        for (int b = 0; b < n->nblock; b++)
+            if (is_written(n->blocks[b], buffer))
+                return true;
+    }
+    return false;
 }
 
 /* Sums of the row that the loop reads, unless they are of the one that it read last. */
@@ -431,7 +439,7 @@ rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop)
     const rlx_ir_node *n = loop->blocks[0]->first, *load;
     while (n && (n->op != RLX_LIR_DOT || !raised_by(e, n) || !has_row(loop, n->in[1]->def)))
         n = n->next;
-    if (!n)
+    if (!n || is_written(e->kernel->body, n->in[1]->def->in[0]))
         return RLX_OK;
     load = n->in[1]->def;
     const rlx_emit_buffer *buffer = rlx_emit_get(e, load->in[0])->buffer;

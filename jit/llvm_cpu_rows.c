@@ -189,7 +189,7 @@ rlx_status rlx_emit_rows_init(rlx_emit *e, const rlx_ir_node *n, int i, rlx_emit
     return out->room ? point_rows(e, out) : RLX_OK;
 }
 
-static bool made_in(const rlx_ir_block *block, const rlx_ir_value *v)
+bool rlx_emit_made_in(const rlx_ir_block *block, const rlx_ir_value *v)
 {
     bool made = v->def && v->def->parent == block;
     for (int i = 0; i < block->nargs; i++)
@@ -206,7 +206,7 @@ bool rlx_emit_rows_before(rlx_emit *e, const rlx_ir_node *loop, const rlx_ir_nod
         rlx_ir_attr(load, RLX_ATTR_LIMITS) || stores_to(loop, load->in[0]))
         return false;
     for (int k = 0; k < load->nin; k++)
-        if (made_in(body, load->in[k]))
+        if (rlx_emit_made_in(body, load->in[k]))
             return false;
     rlx_emit_access a;
     rlx_emit_access_init(e, load, &load->out[0]->type, &a);

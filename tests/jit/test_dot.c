@@ -191,6 +191,32 @@ static void put_row_dots(rlx_text *t, const char *format)
                     "      yield\n    }\n    return\n  }\n");
 }
 
+/* A kernel that changes a row between two rounds over it: its second half becomes the first. */
+static void put_changed_row(rlx_text *t)
+{
+    rlx_text_put(t,
+                 "  kernel @changed(%act: global i8[TOKENS,512], %as: global f32[TOKENS,16], "
+                 "%w: global q8_0[1,512], %y: global f32[2,TOKENS,8]) {\n"
+                 "    %nt = extent {extent=TOKENS} : i64\n    %z = const {ivalue=0} : i64\n"
+                 "    %two = const {ivalue=2} : i64\n    %c256 = const {ivalue=256} : i64\n"
+                 "    %c8 = const {ivalue=8} : i64\n"
+                 "    grid %nt (%m: i64) {\n      %c = const {value=0.5} : f32<1x1x8>\n"
+                 "      %r = for %z, %two, %c {step=1} : f32<1x1x8> (%i: i64, %o: f32<1x1x8>) {\n"
+                 "        %p = for %z, %two, %o {step=1} : f32<1x1x8> (%j: i64, %s: f32<1x1x8>) {\n"
+                 "          %k = map %j, %c256 {fn=mul} : i64\n"
+                 "          %g = map %j, %c8 {fn=mul} : i64\n"
+                 "          %a = load %act, %m, %k {axes=[0,1]} : i8<1x256>\n"
+                 "          %sa = load %as, %m, %g {axes=[0,1]} : f32<1x8>\n"
+                 "          %b = load %w, %z, %k {axes=[0,1], part=\"codes\"} : i8<1x256>\n"
+                 "          %sb = load %w, %z, %g {axes=[0,1], part=\"scale\"} : f32<1x8>\n"
+                 "          %d = dot %s, %a, %sa, %b, %sb : f32<1x1x8>\n"
+                 "          yield %d\n        }\n"
+                 "        store %y, %p, %i, %m, %z {axes=[0,1,2]}\n"
+                 "        %x = load %act, %m, %z {axes=[0,1]} : i8<1x256>\n        barrier\n"
+                 "        store %act, %x, %m, %c256 {axes=[0,1]}\n        barrier\n"
+                 "        yield %p\n      }\n      yield\n    }\n    return\n  }\n");
+}
+
 START_TEST(row_dots)
 {
     static const char *const formats[] = {"mxfp4", "iq4_nl", "iq4_xs", "q8_0", "iq3_xxs"};
@@ -198,6 +224,7 @@ START_TEST(row_dots)
     rlx_text_put(&t, "lir module @dot {\n");
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         put_row_dots(&t, formats[i]);
+    put_changed_row(&t);
     subject_check_text(&t, "TOKENS=2", 15);
 }
 END_TEST
