@@ -530,7 +530,7 @@ static rlx_status copy_outputs(const rlx_flow_func *fn, rlx_flow_outputs *out)
     return RLX_OK;
 }
 
-/* What the KV pools are made of. */
+/* What the KV pools are made of: in fast mode halves, if nobody says. */
 static rlx_status choose_kv(rlx_flow_cx *cx, const rlx_compile_options *o)
 {
     const struct {
@@ -538,8 +538,9 @@ static rlx_status choose_kv(rlx_flow_cx *cx, const rlx_compile_options *o)
         rlx_format asked, *out;
     } pools[] = {{"keys", o->kv_key_format, &cx->kv_key_format},
                  {"values", o->kv_value_format, &cx->kv_value_format}};
+    const rlx_format usual = o->precision == RLX_FAST ? RLX_F16 : RLX_F32;
     for (int i = 0; i < 2; i++) {
-        const rlx_format f = pools[i].asked ? pools[i].asked : RLX_F32;
+        const rlx_format f = pools[i].asked ? pools[i].asked : usual;
         if (f != RLX_F32 && f != RLX_F16 && f != RLX_BF16 && f != RLX_Q8_0)
             return RLX_FAIL(RLX_INVALID_ARGUMENT, "pages hold no %s as %s: f32, f16, bf16 or q8_0",
                             pools[i].what,

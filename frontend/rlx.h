@@ -1287,8 +1287,9 @@ typedef struct rlx_compile_options {
     int nprobes;
     rlx_precision precision;
     rlx_phase phase; /* of the bucket; exact flows are the same in both */
-    /* How the session's pages hold keys and values: f32 (0, exact), f16, bf16 (each the nearest), or q8_0, whose head
-     * dims are multiples of 32: 32 elements of a head share a scale. A session serves programs of one choice. */
+    /* How the session's pages hold keys and values: f32, f16, bf16 (each the nearest), or q8_0, whose head dims are
+     * multiples of 32: 32 elements of a head share a scale; 0: f32, of a fast program f16. A session serves programs of
+     * one choice. */
     rlx_format kv_key_format, kv_value_format;
     rlx_unused unused;             /* a tensor is used when one that was made of it is */
     const char *const *may_unused; /* endings of names that may be unused whatever that says; NULL-ended; or NULL */
@@ -1523,7 +1524,7 @@ typedef struct rlx_model_options {
     const char *const *probes; /* as in rlx_compile_options */
     int nprobes;
     rlx_precision precision;
-    rlx_format kv_key_format, kv_value_format; /* as there; 0: f32 */
+    rlx_format kv_key_format, kv_value_format; /* as there */
     rlx_tuning tuning;
 } rlx_model_options;
 

@@ -145,7 +145,7 @@ const char *precision_name(rlx_precision p);
 #define OPTION_CACHE_KEYS(where)                                               \
     {                                                                          \
         "cache-type-k", "ctk", OPTION_TEXT, "TYPE",                            \
-            "how keys are kept: f32, f16, bf16 or q8_0 (f32)", &(where).type_k \
+            "how keys are kept: f32, f16, bf16 or q8_0 (f32, fast f16)", &(where).type_k \
     }
 #define OPTION_CACHE_VALUES(where)                                                        \
     {                                                                                     \
