@@ -96,46 +96,47 @@ static void barrier(rlx_emit *e)
 
 /* ---- loops ---- */
 
-/* What loops of a kernel carry: the most values of an invocation that one has; products of codes. */
-typedef struct carried {
-    int most, dots;
-} carried;
-
-static void find_carried(const rlx_emit *e, const rlx_ir_block *block, carried *out)
+/* The most values of an invocation that a loop carries. */
+static int most_carried(const rlx_emit *e, const rlx_ir_block *block)
 {
+    int most = 0;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         int own = 0;
         for (int i = 0; i < n->nout && n->op == RLX_LIR_FOR; i++)
             own += rlx_emit_team_parts(e, &n->out[i]->type);
-        out->most = own > out->most ? own : out->most;
-        out->dots += n->op == RLX_LIR_DOT;
-        for (int i = 0; i < n->nblock; i++)
-            find_carried(e, n->blocks[i], out);
+        most = own > most ? own : most;
+        for (int i = 0; i < n->nblock; i++) {
+            const int inside = most_carried(e, n->blocks[i]);
+            most = inside > most ? inside : most;
+        }
     }
+    return most;
 }
 
 /* Whether loops shall make anew what depends on the invocation's number. Kernels that carry few values
- * wait for memory and gain nothing by fewer registers; those of two products of codes have as much alive
- * within a step, and spill more. */
+ * wait for memory and gain nothing by fewer registers. */
 static bool is_short_of_registers(const rlx_emit *e)
 {
     enum { MANY = 16 };
-    carried c = {0};
-    find_carried(e, e->kernel->body, &c);
-    return e->nfragments || (c.most >= MANY && c.dots <= 1);
+    return e->nfragments || most_carried(e, e->kernel->body) >= MANY;
+}
+
+/* x, of which LLVM knows nothing, made here. */
+static LLVMValueRef opaque(rlx_emit *e, LLVMValueRef x)
+{
+    static const char operands[] = "=v,0";
+    LLVMTypeRef t = LLVMTypeOf(x), type = LLVMFunctionType(t, &t, 1, false);
+    LLVMValueRef same = LLVMGetInlineAsm(type, "", 0, operands, sizeof operands - 1, true, false,
+                                         LLVMInlineAsmDialectATT, false);
+    return LLVMBuildCall2(e->b, type, same, &x, 1, "");
 }
 
 /* LLVM keeps what is made of the invocation's number, addresses above all, in registers through all
  * loops, however many there are. Behind this it is made anew for a loop's body. */
 static void begin_loop(rlx_emit *e)
 {
-    static const char operands[] = "=v,0";
-    if (!e->renews)
-        return;
-    LLVMTypeRef type = LLVMFunctionType(e->i32, &e->i32, 1, false);
-    LLVMValueRef same = LLVMGetInlineAsm(type, "", 0, operands, sizeof operands - 1, true, false,
-                                         LLVMInlineAsmDialectATT, false);
-    e->thread = LLVMBuildCall2(e->b, type, same, &e->thread, 1, "");
+    if (e->renews)
+        e->thread = opaque(e, e->thread);
 }
 
 /* ---- a kernel ---- */
@@ -264,6 +265,7 @@ const rlx_emit_engine rlx_emit_engine_amdgpu = {
     .begin = begin,
     .node = rlx_emit_team_node,
     .loop = begin_loop,
+    .settle = opaque,
     .barrier = barrier,
     .shuffle = shuffle,
     .swap = swap,

@@ -64,6 +64,8 @@ typedef struct rlx_emit_engine {
     /* The body of a loop of the kernel begins: `thread` may be another value for it, and with that what
      * is made of it; may be NULL. */
     void (*loop)(rlx_emit *e);
+    /* x, computed where this stands and not put off to where it is used; may be NULL. */
+    LLVMValueRef (*settle)(rlx_emit *e, LLVMValueRef x);
     void (*barrier)(rlx_emit *e);
     /* `bytes` (a multiple of 64) of team memory; the address is known in the entry block. */
     LLVMValueRef (*team_memory)(rlx_emit *e, int64_t bytes);

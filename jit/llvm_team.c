@@ -43,34 +43,68 @@ static bool always_valid(const rlx_emit *e, const rlx_ir_type *tile, int part)
     return (int64_t)(part + 1) * e->target->team <= rlx_emit_elems(tile);
 }
 
-/* The number of this invocation's element in a part; *valid: i1, NULL when it always is one. */
-static LLVMValueRef element(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueRef *valid)
+/* v + plus, where v is below `below`; 0: it may be anything. */
+typedef struct number {
+    LLVMValueRef v;
+    int64_t plus, below;
+} number;
+
+static LLVMValueRef value_of(rlx_emit *e, number n)
 {
-    LLVMValueRef n = rlx_emit_matrix_element(e, tile, part);
+    return rlx_emit_add(e->b, n.v, rlx_emit_int(e->i32, n.plus));
+}
+
+/* The number of this invocation's element in a part; *valid: i1, NULL when it always is one. */
+static number element(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueRef *valid)
+{
+    const int64_t team = e->target->team;
+    LLVMValueRef of_unit = rlx_emit_matrix_element(e, tile, part);
     *valid = NULL;
-    if (n)
-        return n;
-    n = rlx_emit_add(e->b, e->thread, rlx_emit_int(e->i32, (int64_t)part * e->target->team));
+    if (of_unit)
+        return (number){of_unit, 0, 0};
+    const number n = {e->thread, part * team, team};
     if (!always_valid(e, tile, part))
-        *valid = LLVMBuildICmp(e->b, LLVMIntULT, n, rlx_emit_int(e->i32, rlx_emit_elems(tile)), "");
+        *valid = LLVMBuildICmp(e->b, LLVMIntULT, value_of(e, n),
+                               rlx_emit_int(e->i32, rlx_emit_elems(tile)), "");
     return n;
 }
 
 /* The same with some element of the tile for parts beyond its end. */
-static LLVMValueRef some_element(rlx_emit *e, const rlx_ir_type *tile, int part)
+static number some_element(rlx_emit *e, const rlx_ir_type *tile, int part)
 {
-    LLVMValueRef valid, n = element(e, tile, part, &valid);
-    return valid ? LLVMBuildSelect(e->b, valid, n, rlx_emit_int(e->i32, 0), "") : n;
+    LLVMValueRef valid;
+    const number n = element(e, tile, part, &valid);
+    if (!valid)
+        return n;
+    LLVMValueRef v = LLVMBuildSelect(e->b, valid, value_of(e, n), rlx_emit_int(e->i32, 0), "");
+    return (number){v, 0, 0};
+}
+
+/* n / by and n % by. What is the same for several parts is the same value, or has a constant more. */
+static void divide(rlx_emit *e, number n, int64_t by, number *over, number *rest)
+{
+    LLVMValueRef extent = rlx_emit_int(e->i32, by);
+    const int64_t within = n.plus % by;
+    if (n.below && within + n.below <= by) {
+        *over = (number){rlx_emit_int(e->i32, 0), n.plus / by, 1};
+        *rest = (number){n.v, within, n.below};
+        return;
+    }
+    if (within)
+        n = (number){value_of(e, n), 0, 0};
+    *over = (number){LLVMBuildUDiv(e->b, n.v, extent, ""), n.plus / by,
+                     n.below ? (n.below + by - 1) / by : 0};
+    *rest = (number){LLVMBuildURem(e->b, n.v, extent, ""), 0, by};
 }
 
 /* Position of element n: at[i] along axis i, i32. */
-static void position(rlx_emit *e, const rlx_ir_type *tile, LLVMValueRef n, LLVMValueRef *at)
+static void position(rlx_emit *e, const rlx_ir_type *tile, number n, LLVMValueRef *at)
 {
     for (int i = tile->rank - 1; i >= 0; i--) {
-        LLVMValueRef extent = rlx_emit_int(e->i32, tile->dim[i]);
-        at[i] = i ? LLVMBuildURem(e->b, n, extent, "") : n;
+        number rest = n;
         if (i)
-            n = LLVMBuildUDiv(e->b, n, extent, "");
+            divide(e, n, tile->dim[i], &n, &rest);
+        at[i] = value_of(e, rest);
     }
 }
 
@@ -163,7 +197,7 @@ static void put_tile(rlx_emit *e, const rlx_ir_value *v, int64_t base)
 {
     const rlx_emit_tile *t = rlx_emit_get(e, v);
     for (int p = 0; p < t->n; p++) {
-        LLVMValueRef valid, n = element(e, &v->type, p, &valid);
+        LLVMValueRef valid, n = value_of(e, element(e, &v->type, p, &valid));
         LLVMBuildStore(e->b, rlx_emit_to_memory(e, v->type.format, t->part[p]),
                        exchange_at(e, base, v->type.format, n));
     }
@@ -369,7 +403,7 @@ static rlx_status reduce_rows(rlx_emit *e, const rlx_ir_node *n, rlx_emit_tile *
     const rlx_ir_type *from = &n->in[0]->type, *to = &n->out[0]->type;
     const rlx_emit_tile *in = rlx_emit_get(e, n->in[0]);
     for (int p = 0; p < in->n; p++) {
-        LLVMValueRef x = in->part[p], valid, at = element(e, from, p, &valid);
+        LLVMValueRef x = in->part[p], valid, at = value_of(e, element(e, from, p, &valid));
         RLX_TRY(combine_lanes(e, n, width_of(n), &x));
         LLVMBuildStore(e->b, x, exchange_at(e, 0, from->format, at));
     }
@@ -377,7 +411,7 @@ static rlx_status reduce_rows(rlx_emit *e, const rlx_ir_node *n, rlx_emit_tile *
     for (int p = 0; p < out->n; p++) {
         LLVMValueRef first = rlx_emit_int(e->i32, 0);
         if (to->rank)
-            first = linear(e, some_element(e, to, p), width_of(n), first);
+            first = linear(e, value_of(e, some_element(e, to, p)), width_of(n), first);
         out->part[p] = get_element(e, 0, from->format, first);
     }
     barrier(e);
@@ -408,7 +442,7 @@ static rlx_status exchange_rows(rlx_emit *e, const rlx_ir_node *n, rlx_emit_tile
     for (int p = 0; p < out->n; p++) {
         LLVMValueRef first = rlx_emit_int(e->i32, 0);
         if (to->rank)
-            first = linear(e, some_element(e, to, p), width_of(n), first);
+            first = linear(e, value_of(e, some_element(e, to, p)), width_of(n), first);
         RLX_TRY(reduce_run(e, n, first, width_of(n), 1, &out->part[p]));
     }
     barrier(e);
@@ -433,6 +467,13 @@ static rlx_status emit_reduce(rlx_emit *e, const rlx_ir_node *n)
         break;
     }
     return exchange_rows(e, n, out);
+}
+
+/* Sums that were put off would keep all that they are made of in registers. */
+static void settle(rlx_emit *e, rlx_emit_tile *sums)
+{
+    for (int p = 0; p < sums->n && e->engine->settle; p++)
+        sums->part[p] = e->engine->settle(e, sums->part[p]);
 }
 
 /* A sum of products out of the exchange: elements a, a + a_step, .. with b, b + b_step, .. */
@@ -480,6 +521,7 @@ static rlx_status emit_products(rlx_emit *e, const rlx_ir_node *n)
         c.b = outer ? at[1] : linear(e, at[1], k, lane);
         out->part[p] = add_chain(e, &c, acc->part[p]);
     }
+    settle(e, out);
     barrier(e);
     return RLX_OK;
 }
@@ -488,10 +530,39 @@ static rlx_status emit_products(rlx_emit *e, const rlx_ir_node *n)
 
 enum { DOT_LANES = 8, DOT_SCALE = 32, DOT_TOGETHER = 4 };
 
+/* Codes that `dot` alone takes go to the exchange out of memory: four at a time out of blocks, 16 bytes of rows. */
+static bool dot_defers(const rlx_emit *e, const rlx_ir_node *load)
+{
+    const rlx_ir_type *buffer = &load->in[0]->type;
+    if (!rlx_emit_dot_uses(e, load))
+        return false;
+    if (rlx_format_get(buffer->format)->kind != RLX_KIND_BLOCK)
+        return rlx_emit_copies_rows(load);
+    return rlx_ir_attr(load, RLX_ATTR_AXES)->ints[1] == buffer->rank - 1 &&
+           !rlx_emit_has_limit(load, 1);
+}
+
 typedef struct dot {
     int64_t base[5]; /* of the operands in the exchange, but the first */
     int64_t k, groups, size;
 } dot;
+
+static void put_dot_operand(rlx_emit *e, const rlx_ir_value *v, int64_t base, bool *copies)
+{
+    const rlx_ir_node *load = v->def;
+    if (!load || load->op != RLX_LIR_LOAD || !dot_defers(e, load)) {
+        put_tile(e, v, base);
+        return;
+    }
+    const rlx_emit_rows rows = {.at = e->exchange, .plus = base, .stride = v->type.dim[1]};
+    LLVMValueRef to = rlx_emit_offset(e, e->i8, rows.at, rlx_emit_int(e->i64, base));
+    if (rlx_format_get(load->in[0]->type.format)->kind == RLX_KIND_BLOCK) {
+        rlx_emit_team_put_codes(e, load, to, rows.stride);
+    } else {
+        rlx_emit_copy_rows(e, load, &rows);
+        *copies = true;
+    }
+}
 
 /* Four codes, those from number first + i on: multiples of four. Unsigned ones have at most seven bits. */
 static LLVMValueRef codes_at(rlx_emit *e, const dot *d, int operand, LLVMValueRef first, int64_t i)
@@ -550,11 +621,14 @@ static rlx_status emit_dot(rlx_emit *e, const rlx_ir_node *n)
         return rlx_emit_unsupported(e, n, "no instruction multiplies four codes");
     d.size = d.k / d.groups;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    bool copies = false;
     for (int i = 1; i < n->nin; i++) {
-        put_tile(e, n->in[i], bytes);
+        put_dot_operand(e, n->in[i], bytes, &copies);
         d.base[i] = bytes;
         bytes += exchange_bytes(e, &n->in[i]->type);
     }
+    if (copies)
+        e->engine->copies_end(e);
     barrier(e);
     for (int p = 0; p < out->n; p++) {
         LLVMValueRef at[RLX_MAX_TILE_RANK];
@@ -562,6 +636,7 @@ static rlx_status emit_dot(rlx_emit *e, const rlx_ir_node *n)
         out->part[p] = acc->part[p];
         RLX_TRY(add_groups(e, n, &d, at, &out->part[p]));
     }
+    settle(e, out);
     barrier(e);
     return RLX_OK;
 }
@@ -610,7 +685,7 @@ static LLVMValueRef load_if(rlx_emit *e, const rlx_emit_access *a, LLVMValueRef 
 static rlx_status emit_load(rlx_emit *e, const rlx_ir_node *n)
 {
     rlx_format stored = n->in[0]->type.format;
-    if (rlx_emit_matrix_defers(e, n) || rlx_emit_is_copied(e, n))
+    if (rlx_emit_matrix_defers(e, n) || rlx_emit_is_copied(e, n) || dot_defers(e, n))
         return RLX_OK;
     if (rlx_format_get(stored)->kind == RLX_KIND_BLOCK)
         return rlx_emit_team_load_blocks(e, n);

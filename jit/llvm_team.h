@@ -86,6 +86,8 @@ LLVMValueRef rlx_emit_matrix_element(rlx_emit *e, const rlx_ir_type *tile, int p
 bool rlx_emit_matrix_defers(const rlx_emit *e, const rlx_ir_node *load);
 /* Whether a load's only users are such products, and nothing is stored before them: as rows of K, or as scales. */
 bool rlx_emit_matrix_uses(const rlx_emit *e, const rlx_ir_node *load, bool rows);
+/* The same of codes and `dot`, which no unit multiplies. */
+bool rlx_emit_dot_uses(const rlx_emit *e, const rlx_ir_node *load);
 int64_t rlx_emit_matrix_bytes(const rlx_emit *e, const rlx_ir_node *products); /* of the exchange */
 rlx_status rlx_emit_matrix_dot_rows(rlx_emit *e, const rlx_ir_node *n);
 /* Fragments of this invocation's neighbours, `down` by `across` side by side, the first of which begins at [row, column]. */

@@ -291,6 +291,15 @@ bool rlx_emit_matrix_uses(const rlx_emit *e, const rlx_ir_node *load, bool rows)
     return uses && uses == rlx_ir_count_uses(load->parent, load->out[0]);
 }
 
+bool rlx_emit_dot_uses(const rlx_emit *e, const rlx_ir_node *load)
+{
+    int uses = 0;
+    for (const rlx_ir_node *n = load->next; n && !has_effect(e, n); n = n->next)
+        for (int i = 1; i < n->nin && n->op == RLX_LIR_DOT; i++)
+            uses += is_codes(i) && n->in[i] == load->out[0];
+    return uses && uses == rlx_ir_count_uses(load->parent, load->out[0]);
+}
+
 /* Rows of whole pieces of 16 bytes, so far apart that the same piece of eight rows lies in all banks. */
 static bool lies_apart(const rlx_ir_node *load)
 {
