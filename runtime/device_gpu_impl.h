@@ -194,6 +194,7 @@ typedef struct rlx_gpu_kernel {
     uint32_t nbuffers, nmaps;
     const rlx_program_map *maps; /* the program's */
     unsigned teams, team;        /* of a launch; invocations of one */
+    void *code; /* what AMD's driver reads while the module is loaded; NULL: nothing */
 } rlx_gpu_kernel;
 
 struct rlx_device_kernels {

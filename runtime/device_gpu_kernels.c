@@ -221,6 +221,10 @@ static rlx_status load_kernel(const maker *m, uint32_t i)
     rlx_gpu_kernel *k = &m->out->each[i];
     RLX_TRY(make_image(m, from, &m->images[i]));
     RLX_TRY(load_module(g, &m->images[i], &k->module));
+    if (g->driver->kind == RLX_GPU_HIP) { /* which makes no copy of it */
+        k->code = m->images[i].own;
+        m->images[i].own = NULL;
+    }
     GPU_TRY(g, get_function, &k->function, k->module, from->name);
     k->nbuffers = i < m->program->nkernels ? from->nbuffers : 1;
     k->nmaps = from->nmaps;
@@ -250,6 +254,8 @@ static void unload(rlx_gpu *g, rlx_device_kernels *k)
     if (!st)
         rlx_gpu_leave(g, &s);
     rlx_status_free(st);
+    for (uint32_t i = 0; i < k->n; i++)
+        free(k->each[i].code);
     memset(k->each, 0, sizeof *k->each * k->n);
 }
 

@@ -129,9 +129,10 @@ struct fake_object {
     unsigned flags;
     fake_op *first, **last;     /* of a stream: what waits; of a graph: its nodes */
     int nnodes, team, nbuffers; /* of a graph; of a function */
-    fake_object *of; /* the graph that a stream or event is captured to; a function's module */
-    fake_set now;    /* the nodes that it stands behind */
-    double time;     /* of an event */
+    fake_object *of;   /* the graph that a stream or event is captured to; a function's module */
+    fake_set now;      /* the nodes that it stands behind */
+    double time;       /* of an event */
+    const char *image; /* of AMD's modules: what its driver reads while they are there */
     char name[128];
 };
 

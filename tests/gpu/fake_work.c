@@ -137,6 +137,7 @@ rlx_gpu_result fake_load_module(rlx_gpu_module *out, const void *image, unsigned
         return fake_end(INVALID);
     memcpy(o->data, code, bytes);
     o->data[bytes] = 0;
+    o->image = IS_CUDA ? NULL : code;
     *out = o;
     return fake_end(0);
 }
@@ -144,6 +145,9 @@ rlx_gpu_result fake_load_module(rlx_gpu_module *out, const void *image, unsigned
 rlx_gpu_result fake_unload_module(rlx_gpu_module m)
 {
     BEGIN(unload_module);
+    const fake_object *module = fake_find(m, MODULE);
+    if (module && module->image && memcmp(module->image, module->data, module->bytes) != 0)
+        fake_say("a module's code object went before the module");
     for (fake_object *o = fake_objects, *next; o; o = next) {
         next = o->next;
         if (o->kind == FUNCTION && o->of == m && fake_is_pending(o))
