@@ -1,5 +1,6 @@
-/* PTX: every kernel of tests/jit/kernels/ is emitted, and assembled by ptxas where that is on PATH.
- * (What the code computes is tested on the host: test_kernels.c, host_team.h.) */
+/* PTX: every kernel of tests/jit/kernels/ is emitted and, where ptxas is on PATH, assembled: without spills, and without a message
+ * that products wait for each other. (What the code computes is tested on the host: test_kernels.c, host_team.h.)
+ * Without arguments each kernel for one more processor; `test_jit_nvptx all`: all for all of them (ctest: jit_nvptx_all). */
 #include <dirent.h>
 #include <string.h>
 
@@ -8,11 +9,15 @@
 #include "tests/jit/subject.h"
 #include "tests/runtime/suite.h"
 
+static const char *const processors[] = {"sm_75", "sm_80", "sm_90", "sm_90a"};
+enum { PROCESSORS = sizeof processors / sizeof *processors };
+
+static bool all_processors;
 static int kernels, assembled;
 
 static void check_kernel(const rlx_ir_func *k, const char *processor)
 {
-    rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = processor, .team = 64};
+    const rlx_jit_target t = {.kind = RLX_JIT_NVPTX, .processor = processor};
     uint8_t *ptx;
     size_t bytes;
     char entry[128];
@@ -21,13 +26,14 @@ static void check_kernel(const rlx_ir_func *k, const char *processor)
     ck_assert_msg(strstr((char *)ptx, entry) != NULL, "no entry for @%s", k->name);
     kernels++;
     if (have_ptxas()) {
-        ptxas_assemble(k->name, (char *)ptx, bytes, processor);
+        const int spills = ptxas_assemble(k->name, (char *)ptx, bytes, processor).spills;
+        ck_assert_msg(!spills, "@%s for %s spills %d bytes", k->name, processor, spills);
         assembled++;
     }
     free(ptx);
 }
 
-static void check_file(const char *path, bool old)
+static void check_file(const char *path)
 {
     char *text;
     size_t bytes;
@@ -35,9 +41,9 @@ static void check_file(const char *path, bool old)
     EXPECT_OK(rlx_file_read(path, &text, &bytes));
     EXPECT_OK(subject_parse(&s, path, text));
     for (const rlx_ir_func *k = s.module->first; k; k = k->next) {
-        check_kernel(k, "sm_80");
-        if (old)
-            check_kernel(k, "sm_75");
+        const int first = all_processors ? 0 : kernels % PROCESSORS;
+        for (int p = first; p < (all_processors ? PROCESSORS : first + 1); p++)
+            check_kernel(k, processors[p]);
     }
     subject_destroy(&s);
     free(text);
@@ -52,10 +58,10 @@ START_TEST(files)
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", dir, f->d_name);
         if (f->d_name[0] != '.')
-            check_file(path, strcmp(f->d_name, "blocks.rlx") == 0);
+            check_file(path);
     }
     closedir(d);
-    ck_assert_int_ge(kernels, 25);
+    ck_assert_int_ge(kernels, all_processors ? 25 * PROCESSORS : 25);
     ck_assert_int_eq(assembled, have_ptxas() ? kernels : 0);
 }
 END_TEST
@@ -93,8 +99,9 @@ START_TEST(cost_of_groups)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char **argv)
 {
+    all_processors = argc > 1 && !strcmp(argv[1], "all");
     Suite *s = suite_create("jit nvptx");
     SUITE_TEST(s, "files", files);
     SUITE_TEST(s, "cost_of_groups", cost_of_groups);
