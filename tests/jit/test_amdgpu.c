@@ -1,10 +1,11 @@
 /* Code objects for AMD GPUs: every kernel of tests/jit/kernels/ and of the block formats is emitted, linked, and read
- * back as a loader would: descriptor, symbols, metadata; no spills, no scratch. (What the code computes is tested on
+ * back as a loader would: descriptor, symbols, metadata; no spills, no scratch; registers and waves are reported. (What the code computes is tested on
  * the host: test_kernels.c, host_team.h.) The reader is held against llvm-readelf-19 where that is there; the linker:
  * test_hsaco_link.c. Without arguments a sample; `test_jit_amdgpu all`: everything, for all processors (ctest: jit_amdgpu_all). */
 #include <dirent.h>
 #include <string.h>
 
+#include "bench/gpu_facts.h"
 #include "jit/code_object.h"
 #include "jit/objects.h"
 #include "runtime/cpu.h"
@@ -19,6 +20,39 @@ static bool all_processors;
 /* ---- what a code object says ---- */
 
 static int kernels;
+
+/* Of a processor's kernels: the most registers of an invocation, and the least and most waves that run side by side. */
+static struct {
+    int kernels, vgprs, least, most, all;
+} reported[AMD_PROCESSORS];
+
+/* A team runs, whatever it takes. */
+static void report(int processor, const rlx_code_object *o)
+{
+    const rlx_gpu_processor *p;
+    int all;
+    EXPECT_OK(rlx_gpu_find(RLX_JIT_AMDGPU, amd_processors[processor].name, &p));
+    const int waves = rlx_gpu_waves(p, o->vgprs, o->team_bytes, &all);
+    ck_assert_int_ge(waves, AMD_TEAM / (int)o->lanes);
+    ck_assert_int_le(waves, all);
+    const bool first = !reported[processor].kernels++;
+    reported[processor].all = all;
+    if (reported[processor].vgprs < o->vgprs)
+        reported[processor].vgprs = (int)o->vgprs;
+    if (first || waves < reported[processor].least)
+        reported[processor].least = waves;
+    if (waves > reported[processor].most)
+        reported[processor].most = waves;
+}
+
+static void print_report(void)
+{
+    for (int i = 0; i < AMD_PROCESSORS; i++)
+        if (reported[i].kernels)
+            printf("%s: %d kernels of at most %d VGPRs; %d to %d of %d waves of a compute unit\n",
+                   amd_processors[i].name, reported[i].kernels, reported[i].vgprs,
+                   reported[i].least, reported[i].most, reported[i].all);
+}
 
 static void check_object(const rlx_ir_func *k, int processor, const uint8_t *code, size_t bytes)
 {
@@ -49,6 +83,7 @@ static void check_object(const rlx_ir_func *k, int processor, const uint8_t *cod
     ck_assert_int_eq(o.descriptor.lanes, o.lanes);
     ck_assert_int_eq(o.descriptor.entry, o.entry_address);
     ck_assert_int_eq(o.entry_address % 256, 0);
+    report(processor, &o);
     kernels++;
 }
 
@@ -361,5 +396,7 @@ int main(int argc, char **argv)
     SUITE_TEST(s, "products_of_codes", products_of_codes);
     SUITE_TEST(s, "names", names);
     add_blocks(s);
-    return suite_run(s, 8 + BLOCK_FORMATS);
+    const int status = suite_run(s, 8 + BLOCK_FORMATS);
+    print_report();
+    return status;
 }
