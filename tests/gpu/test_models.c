@@ -1,6 +1,6 @@
 /* Whole models through the device code of GPUs, on drivers that stand for theirs (fake_driver.h): a prompt, then a token at a time, sequences
  * that step together, keys and values in several formats, weights in every kind of blocks, layers on the CPU in front, sequences over several
- * pages with and without a window. The bits are the CPU's; and code that was made without the device is found by it. */
+ * pages with and without a window, saved and restored elsewhere. The bits are the CPU's; and code that was made without the device is found by it. */
 #include <string.h>
 #include <unistd.h>
 
@@ -221,18 +221,33 @@ END_TEST
 
 /* ---- pages */
 
-/* Two layers, whose prompt fills one page and begins another. */
-static void check_pages(rlx_gpu_kind k, int64_t window)
+static void open_both(rlx_gpu_kind k)
 {
-    float want[2][HIDDEN], got[2][HIDDEN];
-    const layers_world *worlds[] = {&cpu, &gpu};
-    layers_window = window;
     layers_make_weights(&cpu.w);
     layers_make_weights(&gpu.w);
     EXPECT_OK(rlx_context_create(&(rlx_context_options){.no_cache = true}, &cpu.cx));
     EXPECT_OK(world_open(&(rlx_context_options){.device = devices[k], .no_cache = true}, &gpu.cx));
     EXPECT_OK(layers_compile(cpu.cx, cpu.w, &cpu.e));
     EXPECT_OK(layers_compile(gpu.cx, gpu.w, &gpu.e));
+}
+
+static void close_both(rlx_gpu_kind k)
+{
+    rlx_executable_destroy(cpu.e);
+    rlx_context_destroy(cpu.cx);
+    rlx_weights_destroy(cpu.w);
+    layers_close_gpu();
+    world_forget_code();
+    expect_silence(drivers[k]);
+}
+
+/* Two layers, whose prompt fills one page and begins another. */
+static void check_pages(rlx_gpu_kind k, int64_t window)
+{
+    float want[2][HIDDEN], got[2][HIDDEN];
+    const layers_world *worlds[] = {&cpu, &gpu};
+    layers_window = window;
+    open_both(k);
     for (int i = 0; i < 2; i++) {
         rlx_session *s = layers_make_session(worlds[i], 2);
         float(*out)[HIDDEN] = i ? got : want;
@@ -242,19 +257,47 @@ static void check_pages(rlx_gpu_kind k, int64_t window)
         rlx_session_destroy(s);
     }
     ck_assert_mem_eq(got, want, sizeof want);
-    rlx_executable_destroy(cpu.e);
-    rlx_context_destroy(cpu.cx);
-    rlx_weights_destroy(cpu.w);
-    layers_close_gpu();
-    world_forget_code();
+    close_both(k);
     layers_window = 0;
-    expect_silence(drivers[k]);
 }
 
 START_TEST(pages_and_windows_give_the_cpus_bits)
 {
     check_pages((rlx_gpu_kind)_i, 0);
     check_pages((rlx_gpu_kind)_i, 100);
+}
+END_TEST
+
+/* A sequence that one device computed goes on elsewhere, and what is written of it is the same wherever it comes from. */
+START_TEST(saved_sequences_go_on_elsewhere)
+{
+    char file[2][32] = {"/tmp/rlx-saved-XXXXXX", "/tmp/rlx-saved-XXXXXX"}, *data[2];
+    float want[HIDDEN], got[HIDDEN];
+    const layers_world *worlds[] = {&cpu, &gpu};
+    rlx_session *s[2];
+    size_t bytes[2];
+    open_both((rlx_gpu_kind)_i);
+    for (int i = 0; i < 2; i++) {
+        close(mkstemp(file[i]));
+        s[i] = layers_make_session(worlds[i], 2);
+        layers_say(s[i], worlds[i]->e, 0, 0, 0, PROMPT, want);
+        EXPECT_OK(rlx_session_save(s[i], 0, NULL, file[i]));
+    }
+    layers_say(s[0], cpu.e, 0, 1, PROMPT, PROMPT + 1, want);
+    for (int i = 0; i < 2; i++) {
+        EXPECT_OK(rlx_session_restore(s[i], 1, NULL, file[!i]));
+        layers_say(s[i], worlds[i]->e, 1, 1, PROMPT, PROMPT + 1, got);
+        ck_assert_mem_eq(got, want, sizeof want);
+        EXPECT_OK(rlx_file_read(file[i], &data[i], &bytes[i]));
+        rlx_session_destroy(s[i]);
+    }
+    ck_assert_uint_eq(bytes[0], bytes[1]);
+    ck_assert_mem_eq(data[0], data[1], bytes[0]);
+    for (int i = 0; i < 2; i++) {
+        free(data[i]);
+        unlink(file[i]);
+    }
+    close_both((rlx_gpu_kind)_i);
 }
 END_TEST
 
@@ -390,6 +433,7 @@ int main(void)
     TCase *both = tcase_create("for both");
     tcase_add_loop_test(both, exact_logits_are_the_cpus, 0, RLX_GPU_KINDS);
     tcase_add_loop_test(both, pages_and_windows_give_the_cpus_bits, 0, RLX_GPU_KINDS);
+    tcase_add_loop_test(both, saved_sequences_go_on_elsewhere, 0, RLX_GPU_KINDS);
     tcase_add_loop_test(both, texts_on_a_lost_device, 0, RLX_GPU_KINDS);
     suite_add_tcase(s, both);
     SUITE_TEST(s, "models_larger_than_memory", models_larger_than_memory);
@@ -399,5 +443,5 @@ int main(void)
     SUITE_TEST(s, "fast_logits_are_the_cpus", fast_logits_are_the_cpus);
     SUITE_TEST(s, "greedy_text_is_the_cpus", greedy_text_is_the_cpus);
     SUITE_TEST(s, "warmed_code_is_found", warmed_code_is_found); /* last: of other processors */
-    return suite_run(s, 13);
+    return suite_run(s, 15);
 }
