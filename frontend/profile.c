@@ -241,12 +241,18 @@ static rlx_status check_only(const rlx_profile *p, const rlx_toml_entry *e, cons
                quote, e->text, quote, r->choices[1]);
 }
 
+/* Code is made for the device; another target's name that some device has here says which. */
 static rlx_status check_target(const rlx_profile *p, const rlx_toml_entry *e)
 {
     static const char *const targets[] = {"auto", "cpu",  "metal", "mlx", "cuda",
                                           "rocm", "wgpu", "tpu",   NULL};
+    static const char *const devices[] = {[4] = "cuda", [5] = "hip", [6] = "vulkan", [7] = NULL};
     int64_t which;
     RLX_TRY(read_choice(p, e, targets, &which));
+    if (which > 1 && devices[which])
+        return BAD(p, e->line,
+                   "%s: code is made for the device: \"auto\", and device.name = \"%s\"", e->path,
+                   devices[which]);
     if (which > 1)
         return BAD(p, e->line,
                    "%s: no code is made for \"%s\" by this library; \"auto\" or \"cpu\"", e->path,
