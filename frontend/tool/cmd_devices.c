@@ -260,35 +260,49 @@ static void put_json(const device *d, bool first)
     putchar('}');
 }
 
+/* `only`: a device's name; NULL: all of them. */
+static int list_devices(const char *only, bool json, bool speeds)
+{
+    int shown = 0;
+    for (int i = 0; i < rlx_device_count(); i++) {
+        rlx_device_info info;
+        device d;
+        rlx_device_get_info(i, &info);
+        if (only && strcmp(info.name, only) != 0)
+            continue;
+        const int code = look_at(i, speeds, &d);
+        if (code != EXIT_OK)
+            return code;
+        if (json)
+            put_json(&d, !shown);
+        else
+            put_text(&d);
+        free(d.cannot);
+        shown++;
+    }
+    if (!shown)
+        return failure("devices: no device \"%s\": rlx devices", only);
+    if (json)
+        printf("\n]\n");
+    else if (!only)
+        put_missing();
+    return finish_output();
+}
+
 int command_devices(int argc, char **argv)
 {
     bool json = false, speeds = false;
+    const char *only = NULL;
     const option_spec options[] = {
         {"json", NULL, OPTION_FLAG, NULL, "for programs", &json},
         {"measure", NULL, OPTION_FLAG, NULL,
          "how fast the CPU reads, multiplies and adds; how fast other devices copy", &speeds},
+        {"device", NULL, OPTION_TEXT, "NAME", "that one alone: cpu, cuda:0, ... (all)", &only},
     };
     const command_spec spec = {.name = "devices",
                                .about = "what models can run on here (--device)",
                                .options = options,
                                .noptions = sizeof options / sizeof *options};
-    int code = args_parse(&spec, argc, argv);
-    if (code >= 0)
-        return code;
-    for (int i = 0; i < rlx_device_count(); i++) {
-        device d;
-        code = look_at(i, speeds, &d);
-        if (code != EXIT_OK)
-            return code;
-        if (json)
-            put_json(&d, i == 0);
-        else
-            put_text(&d);
-        free(d.cannot);
-    }
-    if (json)
-        printf("\n]\n");
-    else
-        put_missing();
-    return finish_output();
+    const int code = args_parse(&spec, argc, argv);
+    return code >= 0 ? code : list_devices(only, json, speeds);
 }

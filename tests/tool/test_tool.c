@@ -164,6 +164,14 @@ START_TEST(devices)
     ck_assert_ptr_nonnull(strstr(p.out, "weights in blocks by int8 "));
     ck_assert_ptr_nonnull(strstr(p.out, "cuda"));
     says(&p, "cpu");
+    RUN(&p, RLX_TOOL, "devices", "--device", "ref:lir");
+    ck_assert_msg(p.code == 0 && !strncmp(p.out, "ref:lir", 7) && !strstr(p.out, "ref:mir"), "%s%s",
+                  p.err, p.out);
+    process_free(&p);
+    RUN(&p, RLX_TOOL, "devices", "--json", "--device", "cpu:none");
+    ck_assert_int_eq(p.code, 1);
+    ck_assert_msg(strstr(p.err, "no device \"cpu:none\"") && !p.out[0], "%s%s", p.err, p.out);
+    process_free(&p);
 }
 END_TEST
 
