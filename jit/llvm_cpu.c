@@ -405,6 +405,7 @@ const rlx_emit_engine rlx_emit_engine_cpu = {
     .node = emit_node,
     .before_loop = rlx_emit_cpu_before_loop,
     .step = rlx_emit_cpu_step,
+    .end_exp = rlx_emit_cpu_end_exp,
     .barrier = barrier,
     .team_memory = rlx_emit_next_team_memory,
     .end = rlx_emit_cpu_end,

@@ -73,6 +73,7 @@ bool rlx_emit_multiplies_pairs(const rlx_emit *e, const rlx_ir_node *load);
 rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop);
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);
+rlx_status rlx_emit_cpu_end_exp(rlx_emit *e, const rlx_ir_node *n, bool *done);
 rlx_status rlx_emit_cpu_pack(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n);
 rlx_status rlx_emit_cpu_outer(rlx_emit *e, const rlx_ir_node *n);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "runtime/base/ir/exp_poly.h"
+
 /* The steps of a polynomial, for a few registers side by side.
  *
  * A step waits for the one before. LLVM's scheduler, short of registers, finishes one vector's steps
@@ -70,5 +72,104 @@ rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile
         tie(e, x + i, count - i < TOGETHER ? count - i : TOGETHER);
     for (int p = 0; p < out->n; p++)
         out->part[p] = rlx_emit_join(e, x + p * each, each);
+    return RLX_OK;
+}
+
+/* ---- the end of e^x ---- */
+
+/* What expand_math ends e^x with (runtime/base/ir/exp_poly.h), and AVX-512 has an instruction for:
+ *
+ *   select(le(LO, x), add(bitcast(p), shl(bitcast(t), 23)), bitcast(max(0, x)))
+ *   ->  scalef(p, t - WHOLE), 0 where x < LO
+ *
+ * p * 2^n is a normal number, so it has the same bits; a NaN stays one on its way through c, t and p. */
+
+static const rlx_ir_node *map_of(const rlx_ir_value *v, rlx_map_fn fn)
+{
+    const rlx_ir_node *n = v->def;
+    return n && n->op == RLX_LIR_MAP && rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_COUNT) == fn ? n
+                                                                                            : NULL;
+}
+
+static const rlx_ir_value *bits_of(const rlx_ir_value *v)
+{
+    return v->def && v->def->op == RLX_LIR_BITCAST ? v->def->in[0] : NULL;
+}
+
+static bool is_number(const rlx_ir_value *v, double number)
+{
+    const rlx_ir_node *n = v->def;
+    if (!n || n->op != RLX_LIR_CONST)
+        return false;
+    return rlx_format_is_float(v->type.format)
+               ? rlx_ir_attr_float(n, RLX_ATTR_VALUE, 0) == number
+               : (double)rlx_ir_attr_int(n, RLX_ATTR_IVALUE, 0) == number;
+}
+
+typedef struct exp_end {
+    const rlx_ir_value *x, *p, *t;
+} exp_end;
+
+static bool ends_exp(const rlx_ir_node *n, exp_end *out)
+{
+    enum { SHIFT = 23 };
+    const rlx_ir_node *within = map_of(n->in[0], RLX_FN_LE), *sum = map_of(n->in[1], RLX_FN_ADD);
+    const rlx_ir_value *other = bits_of(n->in[2]);
+    const rlx_ir_node *zero = other ? map_of(other, RLX_FN_MAX) : NULL;
+    const rlx_ir_node *shift = sum ? map_of(sum->in[1], RLX_FN_SHL) : NULL;
+    if (!within || !zero || !shift || !is_number(within->in[0], (float)RLX_EXP_LO) ||
+        !is_number(zero->in[0], 0) || !is_number(shift->in[1], SHIFT))
+        return false;
+    *out = (exp_end){within->in[1], bits_of(sum->in[0]), bits_of(shift->in[0])};
+    if (!out->p || !out->t || zero->in[1] != out->x)
+        return false;
+    const rlx_ir_node *last = map_of(out->p, RLX_FN_FMA), *whole = map_of(out->t, RLX_FN_ADD);
+    const rlx_ir_node *by = whole ? map_of(whole->in[0], RLX_FN_MUL) : NULL;
+    const rlx_ir_node *held = by ? map_of(by->in[0], RLX_FN_MIN) : NULL;
+    return last && held && is_number(last->in[2], 1) && is_number(whole->in[1], RLX_EXP_WHOLE) &&
+           is_number(by->in[1], (float)RLX_EXP_LOG2E) &&
+           is_number(held->in[0], (float)RLX_EXP_HI) && held->in[1] == out->x;
+}
+
+/* Of a register: p * 2^(t - WHOLE), or 0 below LO. */
+static LLVMValueRef scale(rlx_emit *e, LLVMValueRef x, LLVMValueRef p, LLVMValueRef t)
+{
+    enum { CURRENT_ROUNDING = 4 };
+    const LLVMTypeRef type = LLVMTypeOf(x);
+    LLVMValueRef lo = rlx_emit_splat(e, LLVMConstReal(e->f32, RLX_EXP_LO), type);
+    LLVMValueRef whole = rlx_emit_splat(e, LLVMConstReal(e->f32, RLX_EXP_WHOLE), type);
+    LLVMValueRef mask =
+        LLVMBuildBitCast(e->b, LLVMBuildFCmp(e->b, LLVMRealUGE, x, lo, ""), e->i16, "");
+    LLVMValueRef args[] = {p, LLVMBuildFSub(e->b, t, whole, ""), LLVMConstNull(type), mask,
+                           rlx_emit_int(e->i32, CURRENT_ROUNDING)};
+    return rlx_emit_intrinsic(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, args, 5);
+}
+
+rlx_status rlx_emit_cpu_end_exp(rlx_emit *e, const rlx_ir_node *n, bool *done)
+{
+    const int lanes = rlx_emit_register_lanes(e);
+    const rlx_ir_type *type = &n->out[0]->type;
+    const int64_t row = type->rank ? type->dim[type->rank - 1] : 1;
+    exp_end end;
+    *done = e->target->avx512 && !e->target->emulation && row % lanes == 0 && ends_exp(n, &end);
+    if (!*done)
+        return RLX_OK;
+    const int each = (int)(row / lanes);
+    const rlx_emit_tile *x = rlx_emit_get(e, end.x), *p = rlx_emit_get(e, end.p),
+                        *t = rlx_emit_get(e, end.t);
+    LLVMValueRef *in = RLX_NEW_ARRAY(e->arena, LLVMValueRef, 3 * each);
+    rlx_emit_tile *out;
+    RLX_TRY(rlx_emit_define(e, n->out[0], &out));
+    if (!in)
+        return RLX_OOM();
+    for (int i = 0; i < out->n; i++) {
+        RLX_TRY(cut(e, x->part[i], each, in));
+        RLX_TRY(cut(e, p->part[i], each, in + each));
+        RLX_TRY(cut(e, t->part[i], each, in + 2 * each));
+        for (int k = 0; k < each; k++)
+            in[k] = scale(e, in[k], in[each + k], in[2 * each + k]);
+        out->part[i] =
+            LLVMBuildBitCast(e->b, rlx_emit_join(e, in, each), e->engine->part_type(e, type), "");
+    }
     return RLX_OK;
 }

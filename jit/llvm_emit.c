@@ -381,7 +381,12 @@ static rlx_status emit_map(rlx_emit *e, const rlx_ir_node *n)
     const rlx_ir_type *type = &n->out[0]->type;
     const rlx_emit_tile *in[3];
     LLVMValueRef splat[3] = {0};
+    bool done = false;
     assert(n->nin <= 3);
+    if (fn == RLX_FN_SELECT && e->engine->end_exp)
+        RLX_TRY(e->engine->end_exp(e, n, &done));
+    if (done)
+        return RLX_OK;
     for (int i = 0; i < n->nin; i++) {
         in[i] = rlx_emit_get(e, n->in[i]);
         if (n->in[i]->type.rank == 0) {

@@ -59,6 +59,8 @@ typedef struct rlx_emit_engine {
     /* After an fma of f32 by a scalar or plus one, as the steps of a polynomial are: `out` of `type`,
      * which it may order but not change; may be NULL. */
     rlx_status (*step)(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile *out);
+    /* Of a select: whether it ended an exponential, which it has made by a way of its own; may be NULL. */
+    rlx_status (*end_exp)(rlx_emit *e, const rlx_ir_node *n, bool *done);
     /* Before a loop of the kernel: what is the same in all of its rounds; may be NULL. */
     rlx_status (*before_loop)(rlx_emit *e, const rlx_ir_node *loop);
     /* The body of a loop of the kernel begins: `thread` may be another value for it, and with that what
