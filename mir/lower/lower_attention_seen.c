@@ -18,26 +18,36 @@
 
 enum { FROM, TO, STEP = 32 };
 
-bool dense_hangs_on_query(const dense *g, const rlx_ir_value *v)
+/* The operand's axis that a broadcast's axis is, or -1. */
+static int inner_axis(const rlx_ir_node *broadcast, int axis)
+{
+    const rlx_attr *axes = rlx_ir_attr(broadcast, RLX_ATTR_AXES);
+    for (int i = 0; i < broadcast->in[0]->type.rank; i++)
+        if (axes->ints[i] == axis)
+            return i;
+    return -1;
+}
+
+static bool hangs_on(const rlx_ir_value *v, int axis)
 {
     const rlx_ir_node *n = v->def;
     if (!n)
         return true;
     if (n->op == RLX_MIR_CONST)
         return false;
-    if (n->op == RLX_MIR_BROADCAST) {
-        const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
-        for (int i = 0; i < n->in[0]->type.rank; i++)
-            if (axes->ints[i] == g->nb + 1)
-                return true;
-        return false;
-    }
+    if (n->op == RLX_MIR_BROADCAST)
+        return inner_axis(n, axis) >= 0;
     if (n->op != RLX_MIR_MAP && n->op != RLX_MIR_CAST)
         return true;
     for (int i = 0; i < n->nin; i++)
-        if (n->in[i]->type.rank > 0 && dense_hangs_on_query(g, n->in[i]))
+        if (n->in[i]->type.rank > 0 && hangs_on(n->in[i], axis))
             return true;
     return false;
+}
+
+bool dense_hangs_on_query(const dense *g, const rlx_ir_value *v)
+{
+    return hangs_on(v, g->nb + 1);
 }
 
 void dense_take_visible(dense *g)
@@ -72,11 +82,117 @@ static rlx_status seen_keys(dense *g, rlx_ir_value *i, rlx_ir_value *key, rlx_ir
     return tile_at(x->k, dense_operand(g, RLX_MIR_DENSE_SEEN), c, &ts, seen);
 }
 
+/* ---- masks by place: what a row sees is from one number to another ---- */
+
+static bool is_map(const rlx_ir_node *n, rlx_map_fn fn)
+{
+    return n && n->op == RLX_MIR_MAP && rlx_ir_attr_int(n, RLX_ATTR_FN, RLX_FN_COUNT) == fn;
+}
+
+/* Whether v is the key's number, which runs along `axis`, and *more. */
+static bool is_key(const rlx_ir_value *v, int axis, int64_t *more)
+{
+    const rlx_ir_node *n = v->def;
+    if (!n || axis < 0)
+        return false;
+    *more = 0;
+    if (n->op == RLX_MIR_IOTA)
+        return true;
+    if (n->op == RLX_MIR_BROADCAST)
+        return is_key(n->in[0], inner_axis(n, axis), more);
+    const rlx_ir_node *by = is_map(n, RLX_FN_ADD) ? n->in[1]->def : NULL;
+    if (!by || by->op != RLX_MIR_CONST || !is_key(n->in[0], axis, more))
+        return false;
+    *more += (int64_t)rlx_ir_attr_float(by, RLX_ATTR_VALUE, 0);
+    return true;
+}
+
+/* key + more <= number, or < ; or the other way round. */
+typedef struct place_bound {
+    const rlx_ir_value *number;
+    int64_t more;
+    int which; /* FROM, TO */
+    bool equal;
+} place_bound;
+
+static bool is_bound(const rlx_ir_node *n, int axis, place_bound *out)
+{
+    enum { MOST = 1 << 30 }; /* sums of i32 do not wrap */
+    out->equal = is_map(n, RLX_FN_LE);
+    for (int side = 0; side < 2 && (out->equal || is_map(n, RLX_FN_LT)); side++) {
+        out->which = side == 0 ? TO : FROM;
+        out->number = n->in[!side];
+        if (is_key(n->in[side], axis, &out->more) && !hangs_on(out->number, axis))
+            return -MOST <= out->more && out->more <= MOST;
+    }
+    return false;
+}
+
+static bool is_by_place(const rlx_ir_value *v, int axis)
+{
+    place_bound b;
+    const rlx_ir_node *n = v->def;
+    if (!n || axis < 0)
+        return false;
+    if (n->op == RLX_MIR_BROADCAST)
+        return is_by_place(n->in[0], inner_axis(n, axis));
+    if (is_map(n, RLX_FN_AND))
+        return is_by_place(n->in[0], axis) && is_by_place(n->in[1], axis);
+    return is_bound(n, axis, &b);
+}
+
+/* span: of a mask by place what its row at c sees of it. */
+static rlx_status narrow(dense *g, const rlx_ir_value *v, const coord *c, int axis,
+                         rlx_ir_value *span[2])
+{
+    block *x = &g->x;
+    const rlx_ir_node *n = v->def;
+    place_bound b;
+    if (n->op == RLX_MIR_BROADCAST) {
+        const rlx_attr *axes = rlx_ir_attr(n, RLX_ATTR_AXES);
+        coord inner[RLX_MAX_RANK];
+        for (int i = 0; i < n->in[0]->type.rank; i++)
+            inner[i] = c[axes->ints[i]];
+        return narrow(g, n->in[0], inner, inner_axis(n, axis), span);
+    }
+    if (!is_bound(n, axis, &b)) {
+        RLX_TRY(narrow(g, n->in[0], c, axis, span));
+        return narrow(g, n->in[1], c, axis, span);
+    }
+    const tile_space none = {0};
+    rlx_ir_value *number = NULL;
+    RLX_TRY(tile_at(x->k, b.number, c, &none, &number));
+    number = rlx_lir_build_cast(x->b, number, RLX_I64);
+    number = plus(x, number, at(x, (b.which == TO) == b.equal ? 1 - b.more : -b.more));
+    span[b.which] = map2(x, b.which == TO ? RLX_FN_MIN : RLX_FN_MAX, span[b.which], number);
+    return rlx_ir_builder_finish(x->b);
+}
+
+static rlx_status span_by_place(dense *g, rlx_ir_value *i, rlx_ir_value *span[2])
+{
+    block *x = &g->x;
+    coord c[RLX_MAX_RANK];
+    rlx_ir_value *keys = k_extent(x->k, g->keys);
+    span[FROM] = at(x, 0);
+    span[TO] = keys;
+    dense_place(g, coord_of(g->h, g->node->in[0]->type.dim[g->nb + 1], -1),
+                i ? coord_of(i, range_of(g->s), -1) : coord_const(0), coord_const(0), c);
+    RLX_TRY(narrow(g, dense_operand(g, RLX_MIR_DENSE_SEEN), c, g->nb + 2, span));
+    rlx_ir_value *some = map2(x, RLX_FN_LT, span[FROM], span[TO]);
+    span[FROM] = choose(x, some, span[FROM], at(x, 0));
+    span[TO] = choose(x, some, span[TO], keys);
+    return rlx_ir_builder_finish(x->b);
+}
+
+/* ---- any other masks ---- */
+
 /* The first key that the query sees and one behind the last; all if it sees none. Lanes behind the
  * last key may seem to be seen. */
 static rlx_status row_span(dense *g, rlx_ir_value *i, rlx_ir_value *span[2])
 {
     block *x = &g->x;
+    if (is_by_place(dense_operand(g, RLX_MIR_DENSE_SEEN), g->nb + 2))
+        return span_by_place(g, i, span);
     rlx_ir_value *keys = k_extent(x->k, g->keys), *seen = NULL;
     rlx_ir_value *init[2] = {rlx_lir_build_fill_int(x->b, RLX_I32, 1, &x->n, -INT32_MAX),
                              rlx_lir_build_fill_int(x->b, RLX_I32, 1, &x->n, 0)};

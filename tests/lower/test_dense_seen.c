@@ -202,7 +202,8 @@ static int64_t noted_tiles(const rlx_ir_module *lir)
     return 0;
 }
 
-static void check(engines *w, rlx_ir_module *mir, int ncases, bool wide)
+/* by_place: the mask is a matter of numbers, and no loop asks it about every key for its span. */
+static void check(engines *w, rlx_ir_module *mir, int ncases, bool wide, bool by_place)
 {
     rlx_eval_env env = {.find = engines_find, .user = w, .symbols = w->symbols};
     rlx_lir_target target = engines_target(w, wide);
@@ -213,7 +214,13 @@ static void check(engines *w, rlx_ir_module *mir, int ncases, bool wide)
     engines_must(
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = w->symbols}, &lir),
         w);
-    ck_assert_int_eq(noted_tiles(lir), ROWS / (wide ? 12 : 6));
+    rlx_text text = {0};
+    rlx_ir_print(lir, 0, &text);
+    ck_assert_int_gt(noted_tiles(lir), 0);
+    ck_assert(by_place != (strstr(text.data, "fn=neg") != NULL));
+    rlx_text_deinit(&text);
+    if (!by_place)
+        ck_assert_int_eq(noted_tiles(lir), ROWS / (wide ? 12 : 6));
     engines_compare(w, lir, &want, 1, false);
     engines_compare(w, lir, &want, 1, true);
     rlx_ir_module_destroy(lir);
@@ -237,7 +244,7 @@ static void run_cases(bool alike, bool wide)
     make(&w, "v", RLX_F32, first, WIDTH, value_at);
     engines_make_tensors(&w, mir);
     engines_must(rlx_mir_optimize(mir), &w);
-    check(&w, mir, CASES - first, wide);
+    check(&w, mir, CASES - first, wide, false);
     rlx_ir_module_destroy(mir);
     rlx_dims_destroy(dims);
     engines_deinit(&w);
@@ -252,6 +259,64 @@ END_TEST
 START_TEST(keys_that_all_hide_change_no_bit)
 {
     run_cases(true, _i);
+}
+END_TEST
+
+/* Masks that say from which key to which one a query sees: nobody looks for that key by key. */
+static const struct {
+    int lead; /* of the queries' places */
+    const char *seen;
+} places[] = {
+    {KEYS - QUERIES, "    %s = map %cols, %rows {fn=le} : bool[2,S,K]\n"},
+    {-20, "    %s = map %cols, %rows {fn=lt} : bool[2,S,K]\n"}, /* the first see nothing */
+    {300, "    %c = const {value=40} : i32\n    %reach = map %cols, %c {fn=add} : i32[2,S,K]\n"
+          "    %a = map %rows, %reach {fn=lt} : bool[2,S,K]\n"
+          "    %b = map %cols, %rows {fn=le} : bool[2,S,K]\n"
+          "    %s = map %a, %b {fn=and} : bool[2,S,K]\n"},
+    {KEYS + 10,
+     "    %c = const {value=-25} : i32\n    %reach = map %cols, %c {fn=add} : i32[2,S,K]\n"
+     "    %s = map %rows, %reach {fn=le} : bool[2,S,K]\n"}, /* behind the last key */
+};
+enum { PLACES = sizeof places / sizeof *places };
+
+static void put_places(engines *w, int c)
+{
+    rlx_text_putf(
+        &w->text,
+        "mir module @m {\n  func @main(%%q: f32[S,2,8] input \"q\", %%k: f32[K,1,8] input "
+        "\"k\", %%v: f32[K,1,%d] input \"v\", %%lead: i32 input \"lead\") -> "
+        "(f32[S,2,%d]) {\n"
+        "    %%i = iota : i32[S]\n    %%j = iota : i32[K]\n"
+        "    %%first = broadcast %%lead {axes=[]} : i32[S]\n"
+        "    %%at = map %%i, %%first {fn=add} : i32[S]\n"
+        "    %%rows = broadcast %%at {axes=[1]} : i32[2,S,K]\n"
+        "    %%cols = broadcast %%j {axes=[2]} : i32[2,S,K]\n%s"
+        "    %%o = dense_attention %%q, %%k, %%v, %%s {scale=0.4, counts=[0,1,0]} : "
+        "f32[S,2,%d]\n    return %%o\n  }\n}\n",
+        WIDTH, WIDTH, places[c].seen, WIDTH);
+    ck_assert(!w->text.oom);
+}
+
+START_TEST(hidden_places_change_no_bit)
+{
+    engines w = {.seed = 7};
+    rlx_jit_target own[2];
+    w.code = own[cpu_targets(own) - 1];
+    rlx_dims *dims = rlx_dims_create();
+    rlx_ir_module *mir;
+    put_places(&w, _i / 2);
+    engines_must(rlx_ir_parse(&rlx_mir_level, dims, "seen", w.text.data, &mir), &w);
+    w.symbols[rlx_dim_symbol_index(dims, "S")] = QUERIES;
+    w.symbols[rlx_dim_symbol_index(dims, "K")] = KEYS;
+    rlx_eval_tensor *lead = &w.tensor[w.n++];
+    *lead = (rlx_eval_tensor){.name = "lead", .format = RLX_I32, .data = malloc(sizeof(int32_t))};
+    *(int32_t *)lead->data = places[_i / 2].lead;
+    engines_make_tensors(&w, mir);
+    engines_must(rlx_mir_optimize(mir), &w);
+    check(&w, mir, 1, _i % 2, true);
+    rlx_ir_module_destroy(mir);
+    rlx_dims_destroy(dims);
+    engines_deinit(&w);
 }
 END_TEST
 
@@ -289,7 +354,8 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, hidden_keys_change_no_bit, 0, 2);
     tcase_add_loop_test(c, keys_that_all_hide_change_no_bit, 0, 2);
+    tcase_add_loop_test(c, hidden_places_change_no_bit, 0, 2 * PLACES);
     tcase_add_test(c, zeros_lose_their_sign_by_bits);
     suite_add_tcase(s, c);
-    return run_suite(s, 5);
+    return run_suite(s, 5 + 2 * PLACES);
 }
