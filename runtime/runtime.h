@@ -27,10 +27,24 @@ typedef void rlx_phase_fn(void *user, int phase, int part, int parts, int member
  * one before are done. Members take their own part first and then any that nobody has begun, so
  * that a member which the operating system holds back delays only a part that it is inside of. */
 void rlx_team_run(rlx_team *t, int phases, rlx_phase_fn *fn, void *user);
-/* The same with RLX_TEAM_PIECES parts for each member, in a row: it takes its own from the first on,
- * and of another's that is behind those that are last. */
-enum { RLX_TEAM_PIECES = 4 };
-void rlx_team_run_pieces(rlx_team *t, int phases, rlx_phase_fn *fn, void *user);
+/* The same with so many parts for each member, by phase, at most RLX_TEAM_PIECES: a half of its share,
+ * a quarter, .., the last two alike. It takes its own from the first on, and of another's that is behind those
+ * that are last. */
+enum { RLX_TEAM_PIECES = 12 };
+void rlx_team_run_pieces(rlx_team *t, int phases, const uint8_t *pieces, rlx_phase_fn *fn,
+                         void *user);
+/* What a member reads before long: told by itself, within a part; while it waits it brings that nearer. */
+enum { RLX_SOON = 4 };
+typedef struct rlx_soon {
+    struct {
+        const char *from;
+        int64_t bytes;
+    } range[RLX_SOON];
+    int n, first;   /* ranges; of those the first that is not told */
+    int64_t told;   /* bytes of that */
+    const void *of; /* the member's own: what it told of */
+} rlx_soon;
+rlx_soon *rlx_team_soon(rlx_team *t, int member);
 
 /* ---- weights -------------------------------------------------------------------------------- */
 

@@ -446,19 +446,31 @@ static void time_launch(job *j, const rlx_binding_launch *l, int part, int parts
     rlx_session_add_time(j->b, l->kernel, part, member, rlx_session_now() - start);
 }
 
-/* One part of a phase: that part of every grid of its launches. A short phase has one for each
- * member. */
+/* Where the member begins to read weights next. Told once: there may be several short phases before, and several
+ * parts of one. */
+static void tell_soon(const job *j, int phase, int member)
+{
+    enum { WINDOW = 64 << 10 }; /* that far ahead kernels tell themselves */
+    const rlx_binding_soon *next = &j->b->soon[phase];
+    rlx_soon *soon = rlx_team_soon(j->s->team, member);
+    if (!next->n || next->from[0] == soon->of)
+        return;
+    *soon = (rlx_soon){.n = next->n, .of = next->from[0]};
+    for (int i = 0; i < next->n; i++) {
+        soon->range[i].from = next->from[i] + next->share[i] * member;
+        soon->range[i].bytes = WINDOW;
+    }
+}
+
+/* One part of a phase: that part of every grid of its launches. A launch of fewer pieces than the phase
+ * has its last one where the phase goes on halving what is left, and nothing behind that. */
 static void run_phase(void *user, int phase, int part, int parts, int member)
 {
     job *j = user;
-    if (!j->b->split[phase]) {
-        if (part % RLX_TEAM_PIECES) /* nothing: a cancel that comes now is too late */
-            return;
-        part /= RLX_TEAM_PIECES;
-        parts /= RLX_TEAM_PIECES;
-    }
     if (is_stopped(j))
         return;
+    tell_soon(j, phase, member);
+    const int each = parts / rlx_team_size(j->s->team); /* parts that a share is of */
     void *memory = j->s->scratch ? j->s->scratch + j->s->scratch_stride * (size_t)member : NULL;
     /* Results must not hang on the rounding mode and flush-to-zero that the program happens to
      * have. */
@@ -466,10 +478,13 @@ static void run_phase(void *user, int phase, int part, int parts, int member)
     _mm_setcsr(0x1f80);
     for (uint32_t i = j->b->phases[phase]; i < j->b->phases[phase + 1]; i++) {
         const rlx_binding_launch *l = &j->b->launches[i];
+        const int rest = each > l->parts ? 2 : 1;
+        if (each > l->parts * rest || part % rest)
+            continue;
         if (j->s->time_kernels)
-            time_launch(j, l, part, parts, member, memory);
+            time_launch(j, l, part / rest, parts / rest, member, memory);
         else
-            run_launch(j, l, part, parts, memory);
+            run_launch(j, l, part / rest, parts / rest, memory);
     }
     _mm_setcsr(csr);
 }
@@ -510,7 +525,7 @@ static rlx_status run(plan *n)
         RLX_TRY(rlx_session_run_device(n->s, n->e->program, n->b));
         return n->may_stop && atomic_load(&n->s->cancel) ? stop(n->s) : RLX_OK;
     }
-    rlx_team_run_pieces(n->s->team, (int)n->b->nphases, run_phase, &j);
+    rlx_team_run_pieces(n->s->team, (int)n->b->nphases, n->b->pieces, run_phase, &j);
     if (atomic_load(&j.error))
         return atomic_load(&j.error);
     return atomic_load(&j.stopped) ? stop(n->s) : RLX_OK;

@@ -45,16 +45,18 @@ typedef struct rlx_binding_input {
 } rlx_binding_input;
 
 typedef struct rlx_binding_output {
-    rlx_tensor tensor; /* live; on a device without data until it is asked for, where the host does not see it */
-    int64_t offset;    /* in the arena */
-    size_t at;         /* on a device: in the memory of those of its kind */
-    bool is_taken;     /* there: it was asked for since the step */
+    rlx_tensor
+        tensor; /* live; on a device without data until it is asked for, where the host does not see it */
+    int64_t offset; /* in the arena */
+    size_t at;      /* on a device: in the memory of those of its kind */
+    bool is_taken;  /* there: it was asked for since the step */
 } rlx_binding_output;
 
 typedef struct rlx_binding_launch {
     rlx_kernel_fn *fn; /* NULL with an engine */
     void **buffers;
     uint32_t kernel;
+    int parts; /* that a member's share goes in, if all are as small as the last */
 } rlx_binding_launch;
 
 /* Of a session that times its kernels; else nkernels is 0. */
@@ -87,6 +89,13 @@ typedef struct rlx_pool {
     int64_t *seen; /* axis SEQS: positions that each sequence's state has gone through */
 } rlx_pool;
 
+/* Weights of the next phase that has some, and what each member reads of them. */
+typedef struct rlx_binding_soon {
+    const char *from[RLX_SOON];
+    int64_t share[RLX_SOON]; /* bytes */
+    int n;
+} rlx_binding_soon;
+
 /* What an executable is in a session: everything resolved. */
 typedef struct rlx_binding {
     uint64_t executable;               /* its id */
@@ -103,8 +112,9 @@ typedef struct rlx_binding {
     void **buffers;
     rlx_binding_launch *launches;
     uint32_t nlaunches;
-    uint32_t *phases; /* first launch of each phase; one more: nlaunches */
-    bool *split;      /* by phase: each member's part goes in pieces */
+    uint32_t *phases;       /* first launch of each phase; one more: nlaunches */
+    uint8_t *pieces;        /* by phase: rlx_team_run_pieces */
+    rlx_binding_soon *soon; /* by phase */
     uint32_t nphases;
     rlx_binding_output *outputs;
     uint32_t noutputs;
@@ -146,7 +156,8 @@ struct rlx_session {
     char *arena;
     size_t arena_bytes;
     uint64_t arena_generation; /* grows when the arena moves */
-    rlx_device_memory *frames; /* on a device: the arena without outputs; those; and the large ones of them */
+    rlx_device_memory
+        *frames; /* on a device: the arena without outputs; those; and the large ones of them */
     rlx_device_memory *outputs, *large;
     size_t frame_bytes, output_bytes, large_bytes;
     char *taken; /* as large: what the host asked for */

@@ -411,12 +411,44 @@ static rlx_status make_outputs(rlx_binding *b, const rlx_program *p)
     return RLX_OK;
 }
 
-/* Whether a launch takes long enough for members to help each other within it. Every piece calls the kernel anew, and what that keeps
- * in team memory for all of its instances (rows of codes, norms) would be made once a piece. */
-static bool is_long(const rlx_program_kernel *k, int members)
+/* Parts in which a member's share of a launch goes, for others to help it: the last of some 5 us. Every one calls the kernel anew, and
+ * what that keeps in team memory for all of its instances (rows of codes, norms) is made once a part: of 4 KiB in 1 us. */
+static int count_pieces(const rlx_program_kernel *k, int members)
 {
-    enum { LONG = 256 << 10 }; /* bytes of one member: some 20 microseconds */
-    return !k->team_bytes && k->cost.bytes[0] / members >= LONG;
+    enum { SHORT = 64 << 10, TEAM = 64 };
+    const int64_t least = k->team_bytes * TEAM > SHORT ? k->team_bytes * TEAM : SHORT;
+    int n = 1;
+    while (n < RLX_TEAM_PIECES && k->cost.bytes[0] / members >> n >= least)
+        n++;
+    return n;
+}
+
+/* Weights that the members read in equal shares, each of more than a window that it tells of. */
+static void find_soon(const rlx_executable *e, const rlx_flat_launch *l, int members,
+                      rlx_binding_soon *soon)
+{
+    enum { LEAST = 128 << 10 };
+    for (uint32_t i = 0; i < e->program->kernels[l->kernel].nbuffers; i++) {
+        const rlx_place *place = &e->places[l->first + i];
+        if (soon->n == RLX_SOON || place->kind != RLX_PLACE_WEIGHT)
+            continue;
+        const int64_t share = (int64_t)place->weight->bytes / members;
+        if (share < LEAST)
+            continue;
+        soon->from[soon->n] = place->weight->data;
+        soon->share[soon->n++] = share;
+    }
+}
+
+/* A phase tells of the next one that has weights. */
+static void make_soon(rlx_binding *b, const rlx_executable *e, int members)
+{
+    for (uint32_t i = 0; i < e->nlaunches; i++)
+        if (e->launches[i].phase > 0)
+            find_soon(e, &e->launches[i], members, &b->soon[e->launches[i].phase - 1]);
+    for (uint32_t p = e->nphases; p-- > 1;)
+        if (!b->soon[p - 1].n)
+            b->soon[p - 1] = b->soon[p];
 }
 
 static rlx_status make_launches(rlx_binding *b, const rlx_executable *e, int members)
@@ -425,22 +457,28 @@ static rlx_status make_launches(rlx_binding *b, const rlx_executable *e, int mem
     b->launches = RLX_NEW_ARRAY(b->arena, rlx_binding_launch, e->nlaunches);
     b->buffers = RLX_NEW_ARRAY(b->arena, void *, e->nplaces);
     b->phases = RLX_NEW_ARRAY(b->arena, uint32_t, e->nphases + 1);
-    b->split = RLX_NEW_ARRAY(b->arena, bool, e->nphases + 1);
+    b->pieces = RLX_NEW_ARRAY(b->arena, uint8_t, e->nphases + 1);
+    b->soon = RLX_NEW_ARRAY(b->arena, rlx_binding_soon, e->nphases + 1);
     b->nphases = e->nphases;
-    if (!b->launches || !b->buffers || !b->phases || !b->split)
+    if (!b->launches || !b->buffers || !b->phases || !b->pieces || !b->soon)
         return RLX_OOM();
     for (uint32_t i = 0; i < e->nlaunches; i++) {
         const rlx_flat_launch *from = &e->launches[i];
         rlx_binding_launch *l = &b->launches[i];
-        *l = (rlx_binding_launch){.buffers = b->buffers + from->first, .kernel = from->kernel};
+        const int pieces = count_pieces(&e->program->kernels[from->kernel], members);
+        *l = (rlx_binding_launch){.buffers = b->buffers + from->first,
+                                  .kernel = from->kernel,
+                                  .parts = 1 << (pieces - 1)};
         b->phases[from->phase + 1] = i + 1;
-        b->split[from->phase] |= is_long(&e->program->kernels[from->kernel], members);
+        if (pieces > b->pieces[from->phase])
+            b->pieces[from->phase] = (uint8_t)pieces;
         if (e->image) {
             void *function = rlx_elf_image_get(e->image, from->kernel);
             memcpy(&l->fn, &function,
                    sizeof(function)); /* data to function pointer, as POSIX has it */
         }
     }
+    make_soon(b, e, members);
     return RLX_OK;
 }
 

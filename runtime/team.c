@@ -5,11 +5,15 @@
  *     own parts first, then whatever nobody has begun, from the others' ends;
  *     then wait until all parts of the phase are done
  *
+ * Of a member's share the first part is half, the next half of what is left, and so on: an owner begins with what is
+ * large and without a seam, and what others take over at the end is small.
+ *
  * A phase ends when its parts are done, not when everybody has come: a worker that sleeps, or that
  * the operating system has put aside, holds up nothing unless it is inside a part. Phases are
  * numbered through the team's life, and a member's parts are claimed in a word that says of which
  * phase how many are taken; so a worker that comes late finds everything taken and catches up, and the
- * caller need not wait for it when the job is over.
+ * caller need not wait for it when the job is over. So only who is inside a part may look at what the
+ * caller has: how many parts the open phase has stands in the word that says which one it is.
  *
  * Everybody waits in one way: on a word that somebody else will change, first by looking (a step
  * has a hundred phases of microseconds), after 100 us by sleeping on a futex, which takes 50 us to
@@ -57,21 +61,85 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Waits until `w` is no longer `old`; `size` members of the waiter's team want a core each, of
- * which `mine` are counted as running. The wait only looks while there are cores for them besides
- * other teams. */
-static void await_change(wait_word *w, uint32_t old, int size, const _Atomic int *mine, int cores)
+static void announce(wait_word *w, uint32_t value)
+{
+    atomic_store(&w->value, value);
+    if (atomic_load(&w->sleepers) > 0)
+        futex(w, FUTEX_WAKE, INT_MAX);
+}
+
+/* ---- the team ------------------------------------------------------------------------------- */
+
+enum { PIECE_BITS = 4, PIECE_MASK = 15 };
+_Static_assert((int)RLX_TEAM_PIECES <= (int)PIECE_MASK, "a count of pieces has four bits");
+
+/* How many of a member's parts are begun: the phase << 8 | from the first on << 4 | from the last;
+ * and what it reads next. */
+typedef struct claim {
+    _Alignas(CACHE_LINE) _Atomic uint64_t word;
+    _Alignas(CACHE_LINE) rlx_soon soon; /* the member's alone */
+} claim;
+
+/* What is to be done. Written by the caller under `queue` while no phase is open; a worker copies
+ * it and keeps the copy if the job's number has not changed meanwhile. */
+typedef struct job {
+    _Atomic uint64_t base; /* phases before this job */
+    _Atomic int phases;
+    _Atomic(const uint8_t *) pieces; /* by phase, parts per member; NULL: one */
+    _Atomic(rlx_phase_fn *) fn;
+    _Atomic(void *) user;
+} job;
+
+struct rlx_team {
+    pthread_mutex_t queue; /* held by the caller whose job runs */
+    int size, cores;
+    _Atomic int running; /* its share of the count of all teams */
+    _Atomic bool stop;
+    job job;
+    wait_word number; /* of the current job; odd while it is being written */
+    wait_word phase;  /* phases that are over << 4 | pieces of the one that is open, modulo 2^32 */
+    _Alignas(CACHE_LINE) _Atomic int parts_done; /* of the phase */
+    claim *claims;                               /* by member */
+    struct worker *workers;                      /* size - 1 of them */
+    int started;
+};
+
+typedef struct worker {
+    rlx_team *team;
+    int member;
+    pthread_t thread;
+} worker;
+
+/* Asks for some lines of what is read soon. (Nothing is mapped there any more: no harm.) */
+static bool tell_some(rlx_soon *s)
+{
+    enum { LINES = 2 };
+    while (s->first < s->n && s->told >= s->range[s->first].bytes) {
+        s->first++;
+        s->told = 0;
+    }
+    if (s->first == s->n)
+        return false;
+    for (int i = 0; i < LINES; i++, s->told += CACHE_LINE)
+        __builtin_prefetch(s->range[s->first].from + s->told, 0, 2);
+    return true;
+}
+
+/* Waits until `w` is no longer `old`. Each member of the waiter's team wants a core; the wait only looks
+ * while there are so many besides other teams. Looking, it brings nearer what its thread reads next. */
+static void await_change(const rlx_team *t, wait_word *w, uint32_t old, rlx_soon *soon)
 {
     int64_t end = 0;
     do {
         for (int i = 0; i < LOOKS_PER_CLOCK; i++) {
             if (atomic_load_explicit(&w->value, memory_order_acquire) != old)
                 return;
-            __builtin_ia32_pause();
+            if (!tell_some(soon))
+                __builtin_ia32_pause();
         }
         int others = atomic_load_explicit(&running, memory_order_relaxed) -
-                     atomic_load_explicit(mine, memory_order_relaxed);
-        if (others + size > cores)
+                     atomic_load_explicit(&t->running, memory_order_relaxed);
+        if (others + t->size > t->cores)
             break;
         if (end == 0)
             end = now_ns() + SPIN_NS;
@@ -85,64 +153,20 @@ static void await_change(wait_word *w, uint32_t old, int size, const _Atomic int
     atomic_fetch_sub(&w->sleepers, 1);
 }
 
-static void announce(wait_word *w, uint32_t value)
-{
-    atomic_store(&w->value, value);
-    if (atomic_load(&w->sleepers) > 0)
-        futex(w, FUTEX_WAKE, INT_MAX);
-}
-
-/* ---- the team ------------------------------------------------------------------------------- */
-
-/* How many of a member's parts are begun: the phase << 8 | from the first on << 4 | from the last. */
-typedef struct claim {
-    _Alignas(CACHE_LINE) _Atomic uint64_t word;
-} claim;
-
-/* What is to be done. Written by the caller under `queue` while no phase is open; a worker copies
- * it and keeps the copy if the job's number has not changed meanwhile. */
-typedef struct job {
-    _Atomic uint64_t base; /* phases before this job */
-    _Atomic int phases;
-    _Atomic int pieces; /* parts per member */
-    _Atomic(rlx_phase_fn *) fn;
-    _Atomic(void *) user;
-} job;
-
-struct rlx_team {
-    pthread_mutex_t queue; /* held by the caller whose job runs */
-    int size, cores;
-    _Atomic int running; /* its share of the count of all teams */
-    _Atomic bool stop;
-    job job;
-    wait_word number; /* of the current job; odd while it is being written */
-    wait_word phase;  /* phases that are over, modulo 2^32 */
-    _Alignas(CACHE_LINE) _Atomic int parts_done; /* of the phase */
-    claim *claims;                               /* by member */
-    struct worker *workers;                      /* size - 1 of them */
-    int started;
-};
-
-typedef struct worker {
-    rlx_team *team;
-    int member;
-    pthread_t thread;
-} worker;
-
 /* Begins one of the parts of `member` in phase `number`: its next, or its last for another; -1:
  * none is left. */
 static int begin_part(rlx_team *t, int member, uint64_t number, int pieces, bool own)
 {
-    enum { PHASE = 8, BITS = 4, MASK = 15 };
-    _Static_assert((int)RLX_TEAM_PIECES <= (int)MASK, "a count of pieces has four bits");
+    enum { PHASE = 2 * PIECE_BITS };
     _Atomic uint64_t *word = &t->claims[member].word;
     uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
     for (;;) {
         bool fresh = old >> PHASE < number;
-        int first = fresh ? 0 : (int)(old >> BITS & MASK), last = fresh ? 0 : (int)(old & MASK);
+        int first = fresh ? 0 : (int)(old >> PIECE_BITS & PIECE_MASK);
+        int last = fresh ? 0 : (int)(old & PIECE_MASK);
         if (old >> PHASE > number || first + last == pieces)
             return -1;
-        uint64_t taken = (uint64_t)(first + own) << BITS | (uint64_t)(last + !own);
+        uint64_t taken = (uint64_t)(first + own) << PIECE_BITS | (uint64_t)(last + !own);
         if (atomic_compare_exchange_weak_explicit(word, &old, number << PHASE | taken,
                                                   memory_order_acq_rel, memory_order_relaxed))
             return own ? first : pieces - 1 - last;
@@ -150,37 +174,53 @@ static int begin_part(rlx_team *t, int member, uint64_t number, int pieces, bool
 }
 
 /* Runs what is left of a phase; returns how many parts that were. */
-static int run_parts(rlx_team *t, int member, const job *j, int phase, uint64_t number)
+static int run_parts(rlx_team *t, int member, const job *j, int phase, uint64_t number, int pieces)
 {
-    int pieces = atomic_load_explicit(&j->pieces, memory_order_relaxed), n = 0;
     rlx_phase_fn *fn = atomic_load_explicit(&j->fn, memory_order_relaxed);
     void *user = atomic_load_explicit(&j->user, memory_order_relaxed);
+    int n = 0;
     for (int i = 0; i < t->size; i++) {
         int of = (member + i) % t->size, piece;
         while ((piece = begin_part(t, of, number, pieces, i == 0)) >= 0) {
-            fn(user, phase, of * pieces + piece, t->size * pieces, member);
+            /* a half, a quarter, .., and the last is as large as the one before it */
+            const bool last = piece == pieces - 1;
+            const int parts = last ? 1 << piece : 2 << piece, part = last ? parts - 1 : parts - 2;
+            fn(user, phase, of * parts + part, t->size * parts, member);
             n++;
         }
     }
     return n;
 }
 
+static uint32_t phase_word(const job *j, uint64_t over, int next)
+{
+    const uint8_t *pieces = atomic_load_explicit(&j->pieces, memory_order_relaxed);
+    const bool any = next < atomic_load_explicit(&j->phases, memory_order_relaxed);
+    return (uint32_t)(over << PIECE_BITS) | (any && pieces ? pieces[next] : 1u);
+}
+
+static bool is_over(uint32_t word, uint64_t number)
+{
+    return (int32_t)((word & ~(uint32_t)PIECE_MASK) - (uint32_t)(number << PIECE_BITS)) >= 0;
+}
+
 static void run_phases(rlx_team *t, int member, const job *j)
 {
     uint64_t base = atomic_load_explicit(&j->base, memory_order_relaxed);
     int phases = atomic_load_explicit(&j->phases, memory_order_relaxed);
-    int all = t->size * atomic_load_explicit(&j->pieces, memory_order_relaxed);
     for (int p = 0; p < phases; p++) {
         uint64_t number = base + (uint64_t)p + 1;
-        int n = run_parts(t, member, j, p, number);
+        uint32_t now = atomic_load_explicit(&t->phase.value, memory_order_acquire);
+        if (is_over(now, number))
+            continue;
+        const int pieces = (int)(now & PIECE_MASK), all = t->size * pieces;
+        int n = run_parts(t, member, j, p, number, pieces);
         if (n && atomic_fetch_add_explicit(&t->parts_done, n, memory_order_acq_rel) + n == all) {
             atomic_store_explicit(&t->parts_done, 0, memory_order_relaxed);
-            announce(&t->phase, (uint32_t)number);
+            announce(&t->phase, phase_word(j, number, p + 1));
         }
-        uint32_t over;
-        while ((int32_t)((over = atomic_load_explicit(&t->phase.value, memory_order_acquire)) -
-                         (uint32_t)number) < 0)
-            await_change(&t->phase, over, t->size, &t->running, t->cores);
+        while (!is_over(now = atomic_load_explicit(&t->phase.value, memory_order_acquire), number))
+            await_change(t, &t->phase, now, &t->claims[member].soon);
     }
 }
 
@@ -198,9 +238,10 @@ static void *work(void *user)
     worker *w = user;
     rlx_team *t = w->team;
     for (uint32_t seen = 0;;) {
-        await_change(&t->number, seen, t->size, &t->running, t->cores);
+        await_change(t, &t->number, seen, &t->claims[w->member].soon);
         uint32_t number = atomic_load(&t->number.value);
-        if (atomic_load(&t->stop)) /* stored before the number that wakes for it: no later one comes */
+        if (atomic_load(
+                &t->stop)) /* stored before the number that wakes for it: no later one comes */
             return NULL;
         job j;
         copy_job(&t->job, &j);
@@ -210,7 +251,8 @@ static void *work(void *user)
     }
 }
 
-static void run(rlx_team *t, int phases, int pieces, rlx_phase_fn *fn, void *user)
+void rlx_team_run_pieces(rlx_team *t, int phases, const uint8_t *pieces, rlx_phase_fn *fn,
+                         void *user)
 {
     pthread_mutex_lock(&t->queue);
     atomic_store_explicit(&t->running, t->size, memory_order_relaxed);
@@ -223,6 +265,7 @@ static void run(rlx_team *t, int phases, int pieces, rlx_phase_fn *fn, void *use
     atomic_store(&t->job.pieces, pieces);
     atomic_store(&t->job.fn, fn);
     atomic_store(&t->job.user, user);
+    atomic_store(&t->phase.value, phase_word(&t->job, base, 0));
     announce(&t->number, number + 2);
     run_phases(t, 0, &t->job);
     atomic_fetch_sub_explicit(&running, t->size, memory_order_relaxed);
@@ -232,12 +275,12 @@ static void run(rlx_team *t, int phases, int pieces, rlx_phase_fn *fn, void *use
 
 void rlx_team_run(rlx_team *t, int phases, rlx_phase_fn *fn, void *user)
 {
-    run(t, phases, 1, fn, user);
+    rlx_team_run_pieces(t, phases, NULL, fn, user);
 }
 
-void rlx_team_run_pieces(rlx_team *t, int phases, rlx_phase_fn *fn, void *user)
+rlx_soon *rlx_team_soon(rlx_team *t, int member)
 {
-    run(t, phases, RLX_TEAM_PIECES, fn, user);
+    return &t->claims[member].soon;
 }
 
 int rlx_team_size(const rlx_team *t)

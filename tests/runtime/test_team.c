@@ -23,22 +23,43 @@ static void count_part(void *user, int phase, int part, int parts, int member)
         atomic_fetch_add(&c->wrong, 1);
 }
 
+/* Of shares that are halved each piece runs once: together they are all of every phase. */
+typedef struct pieces {
+    const uint8_t *count;
+    _Atomic int units[MAX_PHASES]; /* of a member's share: 1 << RLX_TEAM_PIECES */
+    _Atomic int ran[MAX_PHASES], firsts, wrong;
+} pieces;
+
+static void count_piece(void *user, int phase, int part, int parts, int member)
+{
+    pieces *c = user;
+    (void)member;
+    if (part < 0 || part >= parts)
+        atomic_fetch_add(&c->wrong, 1);
+    atomic_fetch_add(&c->ran[phase], 1);
+    atomic_fetch_add(&c->firsts, phase == 0 && part == 0);
+    atomic_fetch_add(&c->units[phase], (MAX_MEMBERS << RLX_TEAM_PIECES) / parts);
+}
+
 START_TEST(every_piece_runs_once)
 {
-    for (int n = 1; n <= MAX_MEMBERS / RLX_TEAM_PIECES; n++) {
+    enum { JOBS = 200 };
+    static const uint8_t count[MAX_PHASES] = {3, 1, RLX_TEAM_PIECES, 2};
+    for (int n = 1; n <= MAX_MEMBERS; n *= 2) {
         rlx_team *t;
         EXPECT_OK(rlx_team_create(n, &t));
-        counts c = {0};
-        for (int job = 0; job < 200; job++) {
-            rlx_team_run_pieces(t, 2, count_part, &c);
-            rlx_team_run(t, 1, count_part, &c);
+        pieces c = {0};
+        for (int job = 0; job < JOBS; job++) {
+            rlx_team_run_pieces(t, MAX_PHASES, count, count_piece, &c);
+            rlx_team_run(t, 1, count_piece, &c);
         }
         rlx_team_destroy(t);
         ck_assert_int_eq(c.wrong, 0);
-        for (int m = 0; m < MAX_MEMBERS; m++) {
-            const int pieces = m < n * RLX_TEAM_PIECES ? 200 : 0;
-            ck_assert_int_eq(c.ran[0][m], pieces + (m < n ? 200 : 0));
-            ck_assert_int_eq(c.ran[1][m], pieces);
+        ck_assert_int_eq(c.firsts, 2 * JOBS);
+        for (int p = 0; p < MAX_PHASES; p++) {
+            const int runs = p ? JOBS : 2 * JOBS;
+            ck_assert_int_eq(c.ran[p], JOBS * n * (p ? count[p] : count[p] + 1));
+            ck_assert_int_eq(c.units[p], runs * (MAX_MEMBERS << RLX_TEAM_PIECES));
         }
     }
 }
@@ -112,26 +133,28 @@ typedef struct held {
 static void hold_part(void *user, int phase, int part, int parts, int member)
 {
     (void)phase;
+    (void)parts;
     (void)member;
     held *h = user;
     if (part != 0) {
         atomic_fetch_add(&h->others, 1);
         return;
     }
-    for (int i = 0; i < 5000 && atomic_load(&h->others) < parts - 1; i++)
+    for (int i = 0; i < 5000 && atomic_load(&h->others) < h->parts - 1; i++)
         usleep(1000);
-    h->seen = atomic_load(&h->others) == parts - 1;
+    h->seen = atomic_load(&h->others) == h->parts - 1;
 }
 
 START_TEST(parts_are_taken_over)
 {
     rlx_team *t;
     EXPECT_OK(rlx_team_create(4, &t));
-    held h = {0};
+    held h = {.parts = 4};
     rlx_team_run(t, 1, hold_part, &h);
     ck_assert(h.seen);
-    h = (held){0};
-    rlx_team_run_pieces(t, 1, hold_part, &h);
+    static const uint8_t four[] = {4};
+    h = (held){.parts = 16};
+    rlx_team_run_pieces(t, 1, four, hold_part, &h);
     ck_assert(h.seen);
     rlx_team_destroy(t);
 }
