@@ -69,6 +69,19 @@ static void unit_below(const rlx_ir_value *v, int nlead, int64_t *unit)
         unit_below(n->in[i], nlead, unit);
 }
 
+/* Columns of a gated row whose gate goes together, on CPUs: sums of codes come one by one, and by itself each would
+ * take an exponential of its own. 0: they go as they come. */
+static int64_t columns_together(const kernel_cx *k, const group *g, int64_t lanes)
+{
+    enum { TOGETHER = 32 };
+    const bool gated = g->ncontracts == 2 && g->nresults == 1 && !g->ids;
+    return k->options->target->unit == RLX_UNIT_CPU && gated && lanes > 1 &&
+                   g->contract[0]->op == RLX_MIR_CONTRACT_Q && rlx_dim_is_const(g->n) &&
+                   g->n % TOGETHER == 0
+               ? TOGETHER
+               : 0;
+}
+
 /* Rows of one matrix go together when there are more rows than matrices, and where panels are made
  * of weights. Without panels they go one by one: `rows` at a time. */
 static rlx_status describe_choice(kernel_cx *k, group *g, int64_t matrices, int64_t lanes,
@@ -170,6 +183,8 @@ static rlx_status describe_group(kernel_cx *k, group *g, const rlx_ir_node *yiel
     if (g->unit && (!rlx_dim_is_const(g->n) || g->n % g->unit))
         return k_fail(k, first, "heads do not divide the columns");
     int64_t rows = at_least_one(k, g->m);
+    if (!g->unit && rows == 1)
+        g->unit = columns_together(k, g, lanes);
     if (g->ids)
         RLX_TRY(describe_choice(k, g, w->dim[0], lanes, &rows));
     rlx_lir_contract_shape shape = {.m = rows > 0 ? rows : 1,
