@@ -219,9 +219,16 @@ void rlx_emit_cp_async(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValu
                        NULL, args, live ? 3 : 2);
 }
 
+/* What copies by itself is there from sm_80 on. */
+static void copy(rlx_emit *e, LLVMValueRef to, LLVMValueRef from, LLVMValueRef live)
+{
+    (e->target->copies ? rlx_emit_cp_async : rlx_emit_team_copy)(e, to, from, live);
+}
+
 static void copies_end(rlx_emit *e)
 {
-    rlx_emit_intrinsic(e, "llvm.nvvm.cp.async.wait.all", NULL, NULL, 0);
+    if (e->target->copies)
+        rlx_emit_intrinsic(e, "llvm.nvvm.cp.async.wait.all", NULL, NULL, 0);
 }
 
 void rlx_emit_cp_commit(rlx_emit *e)
@@ -320,12 +327,12 @@ static LLVMValueRef look(rlx_emit *e, LLVMValueRef counter)
     return call_asm(e, e->i32, "ld.acquire.gpu.global.u32 $0, [$1];", "=r,l,~{memory}", counter);
 }
 
-#define ENGINE                                                                                   \
-    .name = "the NVPTX emitter", .parts = rlx_emit_team_parts,                                   \
-    .part_type = rlx_emit_team_part_type, .node = rlx_emit_team_node, .barrier = barrier,        \
-    .shuffle = shuffle, .dot4 = dot4, .multiply = rlx_emit_mma,                                  \
-    .multiply_floats = rlx_emit_mma_floats, .copy = rlx_emit_cp_async, .copies_end = copies_end, \
-    .commit = rlx_emit_cp_commit, .wait = rlx_emit_cp_wait, .load_matrices = rlx_emit_ldmatrix,  \
+#define ENGINE                                                                                  \
+    .name = "the NVPTX emitter", .parts = rlx_emit_team_parts,                                  \
+    .part_type = rlx_emit_team_part_type, .node = rlx_emit_team_node, .barrier = barrier,       \
+    .shuffle = shuffle, .dot4 = dot4, .multiply = rlx_emit_mma,                                 \
+    .multiply_floats = rlx_emit_mma_floats, .copy = copy, .copies_end = copies_end,             \
+    .commit = rlx_emit_cp_commit, .wait = rlx_emit_cp_wait, .load_matrices = rlx_emit_ldmatrix, \
     .loop = begin_loop, .end = rlx_emit_team_end
 
 static const rlx_emit_engine called = {
