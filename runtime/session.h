@@ -45,11 +45,10 @@ typedef struct rlx_binding_input {
 } rlx_binding_input;
 
 typedef struct rlx_binding_output {
-    rlx_tensor
-        tensor; /* live; on a device without data until it is asked for, where the host does not see it */
-    int64_t offset; /* in the arena */
-    size_t at;      /* on a device: in the memory of those of its kind */
-    bool is_taken;  /* there: it was asked for since the step */
+    rlx_tensor tensor; /* live; on a device without data until it is asked for, where the host does not see it */
+    int64_t offset;    /* in the arena */
+    size_t at;         /* on a device: in the memory of those of its kind */
+    bool is_taken;     /* there: it was asked for since the step */
 } rlx_binding_output;
 
 typedef struct rlx_binding_launch {
@@ -156,8 +155,7 @@ struct rlx_session {
     char *arena;
     size_t arena_bytes;
     uint64_t arena_generation; /* grows when the arena moves */
-    rlx_device_memory
-        *frames; /* on a device: the arena without outputs; those; and the large ones of them */
+    rlx_device_memory *frames; /* on a device: the arena without outputs; those; and the large ones of them */
     rlx_device_memory *outputs, *large;
     size_t frame_bytes, output_bytes, large_bytes;
     char *taken; /* as large: what the host asked for */
