@@ -108,10 +108,18 @@ static void matrix_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *s
     }
 }
 
+/* Rows of f16 and bf16 that do not begin where 16 bytes can be copied at once: a step's are in registers before they
+ * are in team memory. */
+static bool goes_by_registers(const rlx_lir_contract_shape *shape)
+{
+    enum { PIECE = 16 };
+    return !shape->quantized && shape->k * (int64_t)sizeof(uint16_t) % PIECE != 0;
+}
+
 /* Tiles of fragments, for a team's subgroups together: a square that reads few operands for its
  * products; fewer rows where there are not so many, where a unit's columns wait in team memory for
  * all of them, or where contractions that go together have more sums than registers. Steps are so short that four
- * teams' operands lie in a first-level memory. A block of fewer
+ * teams' operands lie in a first-level memory, and half as long where they go by registers, beside half as many sums. A block of fewer
  * rows than a fragment has is computed with the rest idle: units of thousands of columns leave one row
  * of 16, and no other lowering has the order of these sums. */
 static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
@@ -120,11 +128,13 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
     enum { ROWS = 64, STEP = 128, SUMS = 64, TEAMS = 4 }; /* step: bytes; sums: of an invocation */
     const rlx_lir_fragment *u = shape->quantized ? &t->byte_matrix : &t->float_matrix;
     const int bytes = shape->quantized ? 1 : (int)sizeof(uint16_t);
+    const bool held = goes_by_registers(shape);
+    const int sums = held ? SUMS / 2 : SUMS;
     s->m = u->m;
     s->k = STEP / bytes;
     while (s->m < ROWS && s->m < shape->m)
         s->m *= 2;
-    while (s->m > u->m && s->m * MATRIX_COLUMNS * shape->contracts > SUMS * t->team)
+    while (s->m > u->m && s->m * MATRIX_COLUMNS * shape->contracts > sums * t->team)
         s->m /= 2;
     matrix_rows(t, shape, u, s);
     if (u->stored) {
@@ -132,7 +142,7 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
         const int64_t most = at_most(most_stored(t), room);
         while (s->k > MATRIX_LEAST && stored_bytes(t, shape, s) > most)
             s->k /= 2;
-    } else if (TEAMS * (s->m + s->n) * s->k * bytes >= t->l1_bytes) {
+    } else if (held || TEAMS * (s->m + s->n) * s->k * bytes >= t->l1_bytes) {
         s->k /= 2;
     }
     s->block_n = shape->unit ? (int)shape->unit : s->n;
@@ -176,7 +186,8 @@ static int matrix_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *
     const int64_t stage = shape->quantized ? of_codes : of_floats;
     const int64_t room = shape->quantized ? t->team_bytes : float_room(t, shape, s);
     const int64_t taken = s->block_m * unit_row_bytes(shape, s);
-    const bool can = t->copy_cycles && (shape->quantized || t->float_stages);
+    const bool can =
+        t->copy_cycles && (shape->quantized || t->float_stages) && !goes_by_registers(shape);
     int64_t stages = at_most(1 + ceil_div(t->copy_cycles, cycles), MOST);
     stages = at_most(at_most(stages, shape->k / s->k), (room - taken) / stage);
     return can && stages > 1 && !s->prologue_once ? (int)stages : 0;

@@ -71,7 +71,7 @@ bool rlx_lir_schedule_attention_unit(const rlx_lir_target *t, const rlx_lir_atte
         .m = u->m * (t->team / u->lanes),
         .block = shape->block,
         .keys = shape->key_codes ? CODES : part_of(shape->width, MOST_PIECE),
-        .n = shape->value_codes ? CODES : part_of(shape->width, MOST_TILE)};
+        .n = shape->value_codes ? CODES : part_of(shape->width, shape->width > MOST_SHARE ? FRAGMENT : MOST_TILE)};
     while (unit_bytes(t, shape, &s) > 2 * t->team_bytes)
         if (!shrink(shape, &s))
             return false;
