@@ -6,6 +6,7 @@
 
 #include "frontend/cache.h"
 #include "frontend/compile_key.h"
+#include "jit/step.h"
 
 double rlx_seconds(void)
 {
@@ -170,6 +171,8 @@ static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_jit
         RLX_TRY(take_part(c, cx->layers, part));
     if (c->precision != RLX_MIR_PREFILL) /* prompts alone fill a unit's rows */
         rlx_jit_drop_matrix(&c->target);
+    else
+        rlx_jit_step_settle(&c->target);
     RLX_TRY(bind_buckets(c, o));
     c->seconds[RLX_LEVEL_HIR] = rlx_seconds() - start;
     return RLX_OK;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "jit/matrix_units.h"
 #include "jit/module.h"
 
 static const char *const names[] = {
@@ -66,6 +67,15 @@ bool rlx_jit_step_is_wanted(const rlx_program *p, rlx_jit_step s)
         return s == RLX_JIT_STEP_KERNEL;
     rlx_jit_step_count(p, &n);
     return n.bytes / BYTES + n.operations / OPERATIONS <= (double)n.launches;
+}
+
+void rlx_jit_step_settle(rlx_jit_target *t)
+{
+    rlx_jit_target in_one = *t;
+    in_one.step = RLX_JIT_STEP_KERNEL;
+    if (t->step == RLX_JIT_STEP_AUTO && (rlx_jit_matrix_unit(t) != rlx_jit_matrix_unit(&in_one) ||
+                                         rlx_jit_float_unit(t) != rlx_jit_float_unit(&in_one)))
+        t->step = RLX_JIT_STEP_GRAPH;
 }
 
 rlx_status rlx_jit_step_choose(const rlx_ir_module *m, const rlx_jit_options *o, rlx_jit_step *s)

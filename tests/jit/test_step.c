@@ -346,6 +346,28 @@ START_TEST(numbers_of_a_plan)
 }
 END_TEST
 
+/* Only where prompts would multiply by another unit, and only what nobody has said. */
+START_TEST(prompts_that_differ_are_launches)
+{
+    static const struct {
+        const char *name;
+        rlx_jit_step step;
+    } targets[] = {{"cuda:sm_75,step=auto", RLX_JIT_STEP_AUTO},
+                   {"cuda:sm_80,step=auto", RLX_JIT_STEP_AUTO},
+                   {"cuda:sm_90,step=auto", RLX_JIT_STEP_AUTO},
+                   {"cuda:sm_90a,step=auto", RLX_JIT_STEP_GRAPH},
+                   {"cuda:sm_90a,step=kernel", RLX_JIT_STEP_KERNEL},
+                   {"cuda:sm_90a", RLX_JIT_STEP_GRAPH}};
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        rlx_jit_target t;
+        EXPECT_OK(rlx_jit_target_named(targets[i].name, &t));
+        rlx_jit_step_settle(&t);
+        ck_assert_msg(t.step == targets[i].step, "%s: %s", targets[i].name,
+                      rlx_jit_step_name(t.step));
+    }
+}
+END_TEST
+
 int main(void)
 {
     EXPECT_OK(subject_parse(&s, "step", text));
@@ -365,7 +387,8 @@ int main(void)
     SUITE_TEST(suite, "tokens_have_addresses", tokens_have_addresses);
     SUITE_TEST(suite, "others_have_none", others_have_none);
     SUITE_TEST(suite, "numbers_of_a_plan", numbers_of_a_plan);
-    const int code = suite_run(suite, 10);
+    SUITE_TEST(suite, "prompts_that_differ_are_launches", prompts_that_differ_are_launches);
+    const int code = suite_run(suite, 11);
     subject_destroy(&s);
     return code;
 }
