@@ -1,6 +1,6 @@
 /* Products of 512 tokens, and of few of a prompt, as code for AMD's GPUs: of codes by matrix units, and by words of four as the
  * rows behind a selection are multiplied; of f16 and bf16 by matrix units, and in f32; one matrix, and two that go
- * together. No register is spilled, but by words where two go together; nothing lies in accumulators, and
+ * together. No register is spilled, of any format; nothing lies in accumulators, and
  * matrix instructions are as many as fragments want: of f16 and bf16 none on gfx90a.
  * RLX_PRINT_COUNTS=1 prints the table of bench/results/2026-11-30-gpu-kernels.md. */
 #include <stdio.h>
@@ -229,9 +229,8 @@ static void check_words(const facts *f, int number, int processor)
 {
     ck_assert_int_eq(f->matrix, 0);
     ck_assert_int_gt(f->instructions, 0);
-    if (!cases[number].two)
-        ck_assert_msg(!f->spills, "%s for %s spills %lld registers", cases[number].name,
-                      processors[processor].name, (long long)f->spills);
+    ck_assert_msg(!f->spills, "%s for %s spills %lld registers", cases[number].name,
+                  processors[processor].name, (long long)f->spills);
 }
 
 static void check_case(rlx_context *cx, int number, int processor, bool prints)
@@ -258,6 +257,40 @@ START_TEST(products)
         for (int p = 0; p < PROCESSORS; p++)
             if (prints || p == i % PROCESSORS)
                 check_case(cx, i, p, prints);
+    rlx_context_destroy(cx);
+}
+END_TEST
+
+static void check_format(rlx_context *cx, const rlx_flow *f, rlx_format format, int processor)
+{
+    enum { ROWS_TOGETHER = 8 };
+    static const char *const names[] = {"w", "u", "d"};
+    char *text = inspect(cx, f, names, 3, format, RLX_DECODE, ROWS_TOGETHER, processor);
+    int kernels = 0;
+    for (const char *k = text; (k = strstr(k, ".private_segment_fixed_size:")); kernels++, k++)
+        ck_assert_msg(noted(k, ":") + noted(k, ".vgpr_spill_count:") == 0, "%s for %s spills",
+                      rlx_format_get(format)->name, processors[processor].name);
+    ck_assert_int_ge(kernels, 2);
+    free(text);
+}
+
+/* Eight rows that decode together, by two matrices at once and by one, in every block format. */
+START_TEST(rows_of_blocks)
+{
+    enum { LEAST = 20 };
+    int formats = 0;
+    rlx_context *cx;
+    EXPECT_OK(rlx_context_create(&(rlx_context_options){.no_cache = true}, &cx));
+    rlx_flow *f = make_flow(true);
+    for (int i = RLX_FORMAT_NONE + 1; i < RLX_FORMAT_COUNT; i++) {
+        if (rlx_format_get((rlx_format)i)->kind != RLX_KIND_BLOCK)
+            continue;
+        for (int p = 0; p < PROCESSORS; p++)
+            check_format(cx, f, (rlx_format)i, p);
+        formats++;
+    }
+    ck_assert_int_ge(formats, LEAST);
+    rlx_flow_destroy(f);
     rlx_context_destroy(cx);
 }
 END_TEST
@@ -309,6 +342,7 @@ int main(void)
 {
     Suite *s = suite_create("amd codes");
     SUITE_TEST(s, "products", products);
+    SUITE_TEST(s, "rows of blocks", rows_of_blocks);
     SUITE_TEST(s, "heads", heads);
-    return suite_run(s, 2);
+    return suite_run(s, 3);
 }
