@@ -68,6 +68,8 @@ typedef struct rlx_emit_engine {
     void (*loop)(rlx_emit *e);
     /* x, computed where this stands and not put off to where it is used; may be NULL. */
     LLVMValueRef (*settle)(rlx_emit *e, LLVMValueRef x);
+    /* LLVM sees that `thread` is below the team's size, and what follows of it. */
+    bool knows_thread;
     void (*barrier)(rlx_emit *e);
     /* `bytes` (a multiple of 64) of team memory; the address is known in the entry block. */
     LLVMValueRef (*team_memory)(rlx_emit *e, int64_t bytes);

@@ -333,7 +333,7 @@ static LLVMValueRef look(rlx_emit *e, LLVMValueRef counter)
     .shuffle = shuffle, .dot4 = dot4, .multiply = rlx_emit_mma,                                 \
     .multiply_floats = rlx_emit_mma_floats, .copy = copy, .copies_end = copies_end,             \
     .commit = rlx_emit_cp_commit, .wait = rlx_emit_cp_wait, .load_matrices = rlx_emit_ldmatrix, \
-    .loop = begin_loop, .end = rlx_emit_team_end
+    .loop = begin_loop, .knows_thread = true, .end = rlx_emit_team_end
 
 static const rlx_emit_engine called = {
     ENGINE,

@@ -62,7 +62,9 @@ static number element(rlx_emit *e, const rlx_ir_type *tile, int part, LLVMValueR
     *valid = NULL;
     if (of_unit)
         return (number){of_unit, 0, 0};
-    const number n = {e->thread, part * team, team};
+    number n = {e->thread, part * team, team};
+    if (e->engine->knows_thread)
+        n = (number){value_of(e, n), 0, 0};
     if (!always_valid(e, tile, part))
         *valid = LLVMBuildICmp(e->b, LLVMIntULT, value_of(e, n),
                                rlx_emit_int(e->i32, rlx_emit_elems(tile)), "");
