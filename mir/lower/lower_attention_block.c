@@ -352,7 +352,7 @@ static rlx_status fold_max(block *x, rlx_ir_value *r, rlx_ir_value *from, rlx_ir
 /* The rows' scores, -inf where they see nothing, and their maxima. */
 static rlx_status row_max(block *x, rlx_ir_value *r, const columns *c)
 {
-    const int64_t dims[2] = {attention_exp_rows(x), LANES};
+    const int64_t dims[2] = {attention_max_rows(x), LANES};
     rlx_ir_value *max = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY);
     if (x->a->lowest)
         RLX_TRY(fold_max(x, r, c->from, c->all_from, true, &max));
@@ -372,6 +372,12 @@ int64_t attention_exp_rows(const block *x)
     while (rows > 1 && x->m % rows != 0)
         rows--;
     return rows > 1 ? rows : 1;
+}
+
+int64_t attention_max_rows(const block *x)
+{
+    const int64_t rows = attention_exp_rows(x);
+    return x->m % (3 * rows) == 0 ? 3 * rows : rows;
 }
 
 rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *max, rlx_ir_value *from,
@@ -457,7 +463,7 @@ static rlx_status page_weights(block *x)
     rlx_ir_value *from = NULL, *to = NULL;
     RLX_TRY(begin_tiles(x, &tile, &sees, &from, &to));
     const columns c = columns_of(x, tile.index[0], from, to);
-    RLX_TRY(begin_loop(x, tile.index[0], plus(x, tile.index[0], at(x, x->m)), attention_exp_rows(x),
+    RLX_TRY(begin_loop(x, tile.index[0], plus(x, tile.index[0], at(x, x->m)), attention_max_rows(x),
                        &row));
     RLX_TRY(row_max(x, row.index[0], &c));
     rlx_lir_end_for(x->b, &row, NULL);

@@ -95,6 +95,9 @@ rlx_status attention_by_unit(block *x, rlx_ir_value *stop, const leaf *l);
 /* Rows whose exponentials are made side by side, since one's steps wait for each other: four
  * registers of them, a share of a tile's rows. */
 int64_t attention_exp_rows(const block *x);
+/* Rows whose maxima are made side by side: three times as many registers, where a tile has them. One
+ * step of a maximum waits for the one before, and there is no other. */
+int64_t attention_max_rows(const block *x);
 /* scores <- exp(scores - max) in so many rows from r on, in columns from .. to-1; their sums by
  * lanes to x->sums. They go through memory: registers are what exponentials have too few of. */
 rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *max, rlx_ir_value *from,

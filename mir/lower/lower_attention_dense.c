@@ -283,7 +283,7 @@ static rlx_status part_scores(dense *g)
 static rlx_status row_max(dense *g, const row_tile *t, rlx_ir_value *r)
 {
     block *x = &g->x;
-    const int64_t dims[2] = {attention_exp_rows(x), LANES};
+    const int64_t dims[2] = {attention_max_rows(x), LANES};
     rlx_ir_value *lowest = rlx_lir_build_fill(x->b, RLX_F32, 2, dims, -INFINITY);
     rlx_lir_scope loop;
     rlx_lir_begin_for(x->b, t->from, t->to, LANES, 1, &lowest, &loop);
@@ -300,7 +300,7 @@ static rlx_status tile_max(dense *g, const row_tile *t)
 {
     block *x = &g->x;
     rlx_lir_scope row;
-    RLX_TRY(begin_loop(x, t->r, plus(x, t->r, at(x, x->m)), attention_exp_rows(x), &row));
+    RLX_TRY(begin_loop(x, t->r, plus(x, t->r, at(x, x->m)), attention_max_rows(x), &row));
     RLX_TRY(row_max(g, t, row.index[0]));
     rlx_lir_end_for(x->b, &row, NULL);
     rlx_lir_build_barrier(x->b);
