@@ -14,7 +14,7 @@
 #include "runtime/load_elf.h"
 #include "runtime/session.h"
 
-enum { ALIGN = 64, CACHE_LINE_PAIR = 128 };
+enum { ALIGN = 64, CACHE_LINE_PAIR = 128, HUGE = 2 << 20 };
 
 static const char *const live_names[] = {"TOKENS", "ROWS", "SEQS", "SLOTS"};
 
@@ -38,23 +38,29 @@ static void unmap(void *p, size_t bytes)
         munmap(p, bytes ? bytes : 1);
 }
 
-/* A state that grows: huge pages behind its first 2 MiB, for reading keys and values of a long context
- * waits for address translation else. It begins where one might, so that a short context touches no
- * more than it uses, and a longer one less than 2 MiB more. */
-static rlx_status map_growing(size_t bytes, void **out)
+/* Huge pages behind the first `plain` bytes, a number of huge pages: reading keys and values of a long
+ * context, or rows of a prompt, waits for address translation else. */
+static rlx_status map_huge(size_t bytes, size_t plain, void **out)
 {
-    const size_t huge = 2 << 20, page = (size_t)sysconf(_SC_PAGESIZE);
-    if (bytes <= huge)
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (bytes <= plain || bytes < HUGE)
         return map_zeros(bytes, out);
     void *all;
-    RLX_TRY(map_zeros(bytes + huge, &all));
-    const size_t before = -(uintptr_t)all & (huge - 1), mapped = (bytes + page - 1) & ~(page - 1);
+    RLX_TRY(map_zeros(bytes + HUGE, &all));
+    const size_t before = -(uintptr_t)all & (HUGE - 1), mapped = (bytes + page - 1) & ~(page - 1);
     char *p = (char *)all + before;
     unmap(before ? all : NULL, before);
-    unmap(p + mapped, huge - before);
-    (void)madvise(p + huge, mapped - huge, MADV_HUGEPAGE); /* where there are none: so be it */
+    unmap(p + mapped, HUGE - before);
+    (void)madvise(p + plain, mapped - plain, MADV_HUGEPAGE); /* where there are none: so be it */
     *out = p;
     return RLX_OK;
+}
+
+/* A state that grows begins where a huge page might, so that a short context touches no more than it
+ * uses, and a longer one less than 2 MiB more. */
+static rlx_status map_growing(size_t bytes, void **out)
+{
+    return map_huge(bytes, HUGE, out);
 }
 
 static rlx_status grow_arena(rlx_session *s, const rlx_executable *e)
@@ -66,7 +72,7 @@ static rlx_status grow_arena(rlx_session *s, const rlx_executable *e)
     if (s->arena && bytes <= s->arena_bytes)
         return RLX_OK;
     void *arena;
-    RLX_TRY(map_zeros(bytes, &arena));
+    RLX_TRY(map_huge(bytes, 0, &arena));
     unmap(s->arena, s->arena_bytes);
     s->arena = arena;
     s->arena_bytes = bytes;
