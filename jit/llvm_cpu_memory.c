@@ -261,11 +261,29 @@ void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cach
     }
 }
 
+/* Of blocks: where the element's one begins. */
+static LLVMValueRef block_address(rlx_emit *e, const rlx_ir_node *n, const rlx_format_info *f)
+{
+    const rlx_emit_buffer *b = rlx_emit_get(e, n->in[0])->buffer;
+    LLVMValueRef at = rlx_emit_int(e->i64, 0);
+    for (int i = 0; i < b->type->rank; i++)
+        at = rlx_emit_add(e->b, at,
+                          rlx_emit_mul(e->b, rlx_emit_scalar(e, n->in[1 + i]), b->stride[i]));
+    at = LLVMBuildUDiv(e->b, at, rlx_emit_int(e->i64, f->block_elems), "");
+    at = rlx_emit_mul(e->b, at, rlx_emit_int(e->i64, (int64_t)f->block_bytes));
+    return rlx_emit_offset(e, e->i8, b->base, at);
+}
+
 /* Into the second-level cache: what is told far ahead is more than the first one holds. */
 rlx_status rlx_emit_cpu_prefetch(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type scalar = {.kind = RLX_TYPE_TILE, .format = n->in[0]->type.format};
+    const rlx_format_info *f = rlx_format_get(scalar.format);
     rlx_emit_access a;
+    if (f->kind == RLX_KIND_BLOCK) {
+        rlx_emit_tell_lines(e, block_address(e, n, f), (int64_t)f->block_bytes, RLX_CACHE_SECOND);
+        return RLX_OK;
+    }
     rlx_emit_access_init(e, n, &scalar, &a);
     rlx_emit_tell_lines(e, a.base, 1, RLX_CACHE_SECOND);
     return RLX_OK;

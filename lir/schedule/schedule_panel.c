@@ -185,6 +185,20 @@ static bool share_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *
     return true;
 }
 
+/* Codes go by twice as many columns where sums of as many rows have room: what is not in registers of the
+ * products, rows that come from behind a cache, is shared by more of them. */
+static void widen_codes(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                        rlx_lir_schedule *s)
+{
+    if (!shape->quantized || takes_amx(t, shape))
+        return;
+    rlx_lir_schedule wide = *s;
+    columns(t, shape, 2 * BLOCK_COLUMNS, &wide);
+    rows(t, shape, &wide);
+    if (wide.block_m >= s->block_m)
+        *s = wide;
+}
+
 void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                              rlx_lir_schedule *out)
 {
@@ -197,4 +211,5 @@ void rlx_lir_schedule_panels(const rlx_lir_target *t, const rlx_lir_contract_sha
         return;
     columns(t, shape, BLOCK_COLUMNS, out);
     rows(t, shape, out);
+    widen_codes(t, shape, out);
 }

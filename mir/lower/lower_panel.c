@@ -100,6 +100,28 @@ static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memo
     return rlx_lir_build_load(k->b, memory, memory->type.format, 2, dims, index, axes, NULL);
 }
 
+/* `width` elements of a row of an operand, from `from` on, are told ahead. */
+static void ask_for_row(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *row, rlx_ir_value *from,
+                        int64_t width)
+{
+    enum { LINE = 64 };
+    rlx_ir_value *index[RLX_MAX_RANK];
+    const int rank = a->type.rank;
+    if (!bound(a) || bound(a)->kind != BIND_BUFFER)
+        return;
+    for (int i = 0; i < rank - 2; i++) {
+        index[i] = k_const(k, 0);
+        if (a->type.dim[i] != 1)
+            return;
+    }
+    index[rank - 2] = row;
+    const int64_t line = LINE / rlx_format_get(a->type.format)->block_bytes;
+    for (int64_t i = 0; i < width; i += line) {
+        index[rank - 1] = plus(k, from, k_const(k, i));
+        rlx_lir_build_prefetch(k->b, bound(a)->lir, index);
+    }
+}
+
 /* ---- packed rows */
 
 /* Activations of a register tile, a few elements of each row side by side: what is multiplied
@@ -115,23 +137,8 @@ static bool packs(const instance *in, const chunk *c)
 static void ask_ahead(kernel_cx *k, const instance *in, const place *p, rlx_ir_value *from,
                       int64_t width)
 {
-    enum { ROWS = 8, LINE = 64 };
-    const rlx_ir_value *a = in->g->contract[0]->in[0];
-    rlx_ir_value *index[RLX_MAX_RANK];
-    const int rank = a->type.rank;
-    if (!bound(a) || bound(a)->kind != BIND_BUFFER)
-        return;
-    for (int i = 0; i < rank - 2; i++) {
-        index[i] = k_const(k, 0);
-        if (a->type.dim[i] != 1)
-            return;
-    }
-    index[rank - 2] = plus(k, p->t, k_const(k, ROWS));
-    const int64_t line = LINE / rlx_format_get(a->type.format)->block_bytes;
-    for (int64_t i = 0; i < width; i += line) {
-        index[rank - 1] = plus(k, from, k_const(k, i));
-        rlx_lir_build_prefetch(k->b, bound(a)->lir, index);
-    }
+    enum { ROWS = 8 };
+    ask_for_row(k, in->g->contract[0]->in[0], plus(k, p->t, k_const(k, ROWS)), from, width);
 }
 
 /* A chunk's elements of row `row` of the block, which is row `at` of those that stay; or zeros. */
@@ -232,6 +239,36 @@ static rlx_ir_value *multiply_codes(kernel_cx *k, const instance *in, int i, con
     return rlx_lir_build_dot_panel(k->b, of->bits, acc, a, sa, w, sw, xs, mins);
 }
 
+/* Codes of all rows that the second-level cache does not hold come from behind it chunk by chunk, by the
+ * first column tile: with each register tile those of the next one. */
+static rlx_status ask_for_codes(kernel_cx *k, const instance *in, int i, const chunk *c,
+                                const place *p, rlx_ir_value *tile)
+{
+    const rlx_lir_schedule *s = &in->g->s;
+    const rlx_ir_node *n = in->g->contract[i];
+    const int64_t scales = c->length / QUANT, sums = c->length / in->of[i].group;
+    rlx_lir_scope first;
+    RLX_TRY(begin_loop(k, tile, k_const(k, 1), 1, &first));
+    for (int r = 0; r < s->m; r++) {
+        rlx_ir_value *row = plus(k, p->t, k_const(k, s->m + r));
+        ask_for_row(k, n->in[0], row, c->from, c->length);
+        ask_for_row(k, n->in[1], row, c->group, scales);
+        if (in->of[i].mins)
+            ask_for_row(k, n->in[2], row, times(k, c->group, sums / scales), sums);
+    }
+    rlx_lir_end_for(k->b, &first, NULL);
+    return rlx_ir_builder_finish(k->b);
+}
+
+/* Whether they are told ahead; of several contractions by the first. */
+static bool asks_for_codes(const kernel_cx *k, const instance *in, int i)
+{
+    const group *g = in->g;
+    const int64_t bytes = g->k + g->k / QUANT * 2 * (int64_t)sizeof(float);
+    return i == 0 && in->of[i].quantized && !g->order && in->tiles > 1 &&
+           in->g->s.block_m * bytes > k->options->target->l2_bytes;
+}
+
 static rlx_ir_value *multiply(kernel_cx *k, const instance *in, int i, const chunk *c,
                               const place *p, rlx_ir_value *acc)
 {
@@ -289,6 +326,8 @@ static rlx_status multiply_tile(kernel_cx *k, const instance *in, int i, const c
         return group_store_tiles(k, in->g, &to, in->yield, &acc);
     }
     rlx_ir_value *index[2] = {p.row, times(k, tile, s->n)};
+    if (asks_for_codes(k, in, i))
+        RLX_TRY(ask_for_codes(k, in, i, c, &p, tile));
     rlx_ir_value *acc = rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
     RLX_TRY(multiply_pieces(k, in, i, c, &p, tile, &acc));
     rlx_lir_build_barrier(k->b); /* all was read before it is written */

@@ -178,8 +178,8 @@ static rlx_ir_value *weights_memory(const instance *in, int i)
     const rlx_ir_value *w = rlx_mir_contract_weight(g->contract[i]);
     while (!bound(w) && w->def && w->def->op == RLX_MIR_CAST)
         w = w->def->in[0];
-    const bool plain = !g->ids && w->type.rank == 2 && rlx_format_is_float(w->type.format);
-    return plain && bound(w) && bound(w)->kind == BIND_BUFFER ? bound(w)->lir : NULL;
+    return !g->ids && w->type.rank == 2 && bound(w) && bound(w)->kind == BIND_BUFFER ? bound(w)->lir
+                                                                                     : NULL;
 }
 
 /* What follows a chunk: the next one of the same columns; behind the last one the first one of the
@@ -223,7 +223,9 @@ rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk
     rlx_ir_value *memory = weights_memory(in, i);
     if (!c->next_row || !memory)
         return RLX_OK;
-    int64_t elems = LINE / rlx_format_get(memory->type.format)->block_bytes;
+    const rlx_format_info *f = rlx_format_get(memory->type.format);
+    const int64_t bytes = (int64_t)f->block_bytes, blocks = bytes < LINE ? LINE / bytes : 1;
+    int64_t elems = blocks * f->block_elems; /* of a long block all lines are told */
     int64_t lines = (s->depth + elems - 1) / elems, tiles = (panel_rows(s) + s->m - 1) / s->m;
     tiles *= pieces;
     int64_t want = (s->n * lines + tiles - 1) / tiles, some = lines_at_once(lines, want);
