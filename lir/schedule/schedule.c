@@ -15,6 +15,28 @@ static int few_rows(const rlx_lir_target *t)
     return t->vector_regs >= 32 ? 4 : TILE;
 }
 
+/* Words of a tile that passes through the exchange, each invocation's parts. */
+static int64_t tile_bytes(const rlx_lir_target *t, int64_t elements)
+{
+    return round_up(elements, t->team) * (int64_t)sizeof(float);
+}
+
+/* A single row is weights that stream by: what a team reads between two barriers is all that is under way where a processor has one
+ * team, and barriers, addresses and a step's words are so many less. Several teams fit all the same. Where nothing copies by itself it
+ * stays as it is: AMD's processors would keep twice the registers alive, and have team memory for fewer teams. */
+static void lengthen_step(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                          rlx_lir_schedule *s)
+{
+    enum { LONGEST = 4 * DOT_STEP, QUANT = 32, TEAMS = 6 };
+    for (int k = 2 * s->k; k <= LONGEST && shape->k % k == 0; k *= 2) {
+        const int64_t bytes = (1 + s->n) * (int64_t)k + tile_bytes(t, k / QUANT) +
+                              tile_bytes(t, s->n * k / shape->group);
+        if (bytes > t->team_bytes || TEAMS * bytes > t->l1_bytes)
+            return;
+        s->k = k;
+    }
+}
+
 /* A sum to each invocation and row: the team is `lanes` neighbours for each of its columns, which
  * read a row of weights side by side. With many rows an invocation has two columns, so that what is
  * read of a row serves both; a weight is decoded once for all rows. Few steps of K at a time: their
@@ -34,12 +56,8 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
         s->n /= 2;
     while (shape->unit && s->n > columns / 2 && shape->unit % s->n != 0)
         s->n /= 2;
-}
-
-/* Words of a tile that passes through the exchange, each invocation's parts. */
-static int64_t tile_bytes(const rlx_lir_target *t, int64_t elements)
-{
-    return round_up(elements, t->team) * (int64_t)sizeof(float);
+    if (shape->quantized && s->m == 1 && t->copy_cycles)
+        lengthen_step(t, shape, s);
 }
 
 /* Team memory of a step of sums that are stored: rows of codes, a bit longer than K and where a group is shorter than what is

@@ -114,6 +114,78 @@ START_TEST(fast_prompts_go_by_the_matrix_unit)
 }
 END_TEST
 
+/* One row by weights in blocks, as a decode step has it. What it is made of, as LIR. */
+enum { LONG = 2048, ROWS = 24, MOST_BYTES = 2 * ROWS * LONG };
+
+static char *multiply_row(rlx_context *cx, rlx_format format, float out[ROWS])
+{
+    static uint8_t blocks[MOST_BYTES];
+    static float row[LONG];
+    static const int32_t sequence[1];
+    const rlx_format_info *info = rlx_format_get(format);
+    const rlx_bucket bucket = {"TOKENS", 1};
+    const rlx_compile_options o = {
+        .buckets = &bucket, .nbuckets = 1, .precision = RLX_FAST, .phase = RLX_DECODE};
+    const rlx_step_input in = {"x", row, sizeof row};
+    const rlx_step step = {.tokens = 1, .seq = sequence, .inputs = &in, .ninputs = 1};
+    const size_t bytes = (size_t)rlx_format_bytes(format, (int64_t)ROWS * LONG);
+    rlx_flow *f;
+    rlx_weights *w;
+    rlx_executable *e;
+    rlx_session *s;
+    rlx_tensor y;
+    char *lir;
+    ck_assert_uint_le(bytes, sizeof blocks);
+    for (size_t i = 0; i < bytes; i++) /* scales are below 1, the bytes of halves that say so */
+        blocks[i] = (uint8_t)(i * 89 % 251 & (i % (size_t)info->block_bytes % 2 ? 0x3a : 0xff));
+    for (int i = 0; i < LONG; i++)
+        row[i] = (float)(i * 37 % 101 - 50) * scale;
+    EXPECT_OK(rlx_weights_create(&w));
+    EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){.name = "w",
+                                               .format = format,
+                                               .rank = 2,
+                                               .dim = {ROWS, LONG},
+                                               .data = blocks,
+                                               .bytes = bytes}));
+    EXPECT_OK(rlx_flow_create("row", &f));
+    rlx_flow_input(f, "x", RLX_F32, 2, (int64_t[]){rlx_flow_symbol(f, "TOKENS"), LONG});
+    rlx_flow_linear(f, "w", NULL);
+    rlx_flow_output(f, "y");
+    EXPECT_OK(rlx_flow_compile(cx, f, w, &o, NULL, &e));
+    EXPECT_OK(rlx_flow_inspect(cx, f, w, &o, "lir", &lir));
+    EXPECT_OK(rlx_session_create(cx, NULL, &s));
+    EXPECT_OK(rlx_session_step(s, e, &step));
+    EXPECT_OK(rlx_session_output(s, "y", &y));
+    memcpy(out, y.data, sizeof(float[ROWS]));
+    rlx_session_destroy(s);
+    rlx_executable_destroy(e);
+    rlx_flow_destroy(f);
+    rlx_weights_destroy(w);
+    return lir;
+}
+
+/* Weights that stream by go by long steps, which no bit depends on. */
+START_TEST(single_rows_go_by_long_steps)
+{
+    static const rlx_format formats[] = {RLX_Q8_0, RLX_Q4_K, RLX_Q6_K};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        float want[ROWS], got[ROWS];
+        rlx_context *cx;
+        EXPECT_OK(rlx_context_create(&(rlx_context_options){.no_cache = true}, &cx));
+        free(multiply_row(cx, formats[i], want));
+        rlx_context_destroy(cx);
+        fake_driver *v = open_gpu(8, 128, &cx);
+        char *lir = multiply_row(cx, formats[i], got);
+        ck_assert_msg(strstr(lir, "m1n16k1024") != NULL, "%.2000s", lir);
+        ck_assert_mem_eq(got, want, sizeof want);
+        for (int n = 0; n < ROWS; n++)
+            ck_assert(isfinite(got[n]) && got[n] != 0);
+        free(lir);
+        close_quietly(cx, v);
+    }
+}
+END_TEST
+
 /* (1 + width) 2^-23 of the terms for each chunk of K, of rows rounded to the weight's format: of f16 within its range. */
 static void check_halves(const rlx_tensor *w, float got[TOKENS][WIDE])
 {
@@ -289,9 +361,10 @@ int main(void)
 {
     Suite *s = suite_create("gpu fast");
     SUITE_TEST(s, "fast_prompts_go_by_the_matrix_unit", fast_prompts_go_by_the_matrix_unit);
+    SUITE_TEST(s, "single_rows_go_by_long_steps", single_rows_go_by_long_steps);
     TCase *c = tcase_create("halves");
     tcase_add_loop_test(c, fast_prompts_multiply_halves, 0, 5);
     tcase_add_loop_test(c, fast_prompts_attend_by_the_matrix_unit, 0, ATTENTIONS);
     suite_add_tcase(s, c);
-    return suite_run(s, 6 + ATTENTIONS);
+    return suite_run(s, 7 + ATTENTIONS);
 }

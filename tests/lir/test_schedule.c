@@ -107,6 +107,41 @@ START_TEST(stages_last_as_long_as_a_copy)
 }
 END_TEST
 
+/* Codes of a single row: as far as whole steps go, a team's memory, and that of a processor for several teams. */
+START_TEST(single_rows_have_long_steps)
+{
+    enum { KIB = 1 << 10 };
+    static const struct {
+        int m, k, group, team_kib, unit_kib, step;
+    } cases[] = {{1, 2048, 32, 24, 164, 1024}, {2, 2048, 32, 24, 164, 256},
+                 {1, 1536, 32, 24, 164, 512},  {1, 576, 32, 24, 164, 256},
+                 {1, 2048, 32, 12, 164, 512},  {1, 2048, 32, 8, 164, 256},
+                 {1, 2048, 32, 32, 64, 512},   {1, 2048, 16, 32, 64, 256}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rlx_lir_target t = {.unit = RLX_UNIT_GPU,
+                            .team = 128,
+                            .l1_bytes = cases[i].unit_kib * KIB,
+                            .team_bytes = cases[i].team_kib * KIB,
+                            .copy_cycles = 800};
+        const rlx_lir_contract_shape shape = {.m = cases[i].m,
+                                              .n = 2048,
+                                              .k = cases[i].k,
+                                              .batch = 1,
+                                              .contracts = 1,
+                                              .lanes = 8,
+                                              .group = cases[i].group,
+                                              .quantized = true};
+        rlx_lir_schedule s;
+        rlx_lir_schedule_contract(&t, &shape, &s);
+        ck_assert_int_eq(s.k, cases[i].step);
+        ck_assert_int_eq(s.n, 16);
+        t.copy_cycles = 0;
+        rlx_lir_schedule_contract(&t, &shape, &s);
+        ck_assert_int_eq(s.k, 256);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("schedule");
@@ -115,6 +150,7 @@ int main(void)
     tcase_add_test(c, parts_of_rows_have_many_blocks);
     tcase_add_test(c, units_beyond_the_panels_do_not_share_them);
     tcase_add_test(c, stages_last_as_long_as_a_copy);
+    tcase_add_test(c, single_rows_have_long_steps);
     suite_add_tcase(s, c);
-    return run_suite(s, 4);
+    return run_suite(s, 5);
 }
