@@ -67,6 +67,7 @@ CHECK(hipDeviceAttributeMaxSharedMemoryPerBlock == 74);
 CHECK(HIP_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK == 0 && hipStreamNonBlocking == 1);
 CHECK(hipStreamCaptureModeRelaxed == 2 && hipEventDisableTiming == 2);
 CHECK(hipHostRegisterMapped == 2 && hipErrorOutOfMemory == 2 && hipErrorLaunchFailure == 719);
+CHECK(hipErrorInvalidKernelFile == 218 && hipErrorSharedObjectInitFailed == 303);
 CHECK(hipErrorNoBinaryForGpu == 209 && hipErrorNoDevice == 100 && hipErrorIllegalAddress == 700);
 #else
 CHECK(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT == 16);
@@ -79,6 +80,7 @@ CHECK(CU_MEMHOSTREGISTER_DEVICEMAP == 2 && CU_JIT_INPUT_PTX == 1);
 CHECK(CU_JIT_ERROR_LOG_BUFFER == 5 && CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES == 6);
 CHECK(CUDA_ERROR_OUT_OF_MEMORY == 2 && CUDA_ERROR_STUB_LIBRARY == 34);
 CHECK(CUDA_ERROR_NO_BINARY_FOR_GPU == 209 && CUDA_ERROR_INVALID_PTX == 218);
+CHECK(CUDA_ERROR_SHARED_OBJECT_INIT_FAILED == 303);
 CHECK(sizeof(CUtensorMap) == 128 && _Alignof(CUtensorMap) <= 128 &&
       sizeof(CUtensorMapDataType) == sizeof(int));
 CHECK(CU_TENSOR_MAP_DATA_TYPE_UINT8 == 0 && CU_TENSOR_MAP_DATA_TYPE_UINT16 == 1);
