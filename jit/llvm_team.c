@@ -244,61 +244,6 @@ void rlx_emit_team_put(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to, int6
     rlx_emit_team_put_by(e, v, to, by_rows, stride);
 }
 
-int rlx_emit_deal_count(const rlx_emit *e, const rlx_emit_deal *d)
-{
-    const int64_t team = e->target->team;
-    return (int)((d->rows * d->per_row + team - 1) / team);
-}
-
-/* A team that takes whole rows at a time, or a row in whole turns, divides once. */
-static void deal(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row, int64_t *on,
-                 LLVMValueRef *piece)
-{
-    const int64_t team = e->target->team, all = d->rows * d->per_row;
-    LLVMValueRef per = rlx_emit_int(e->i32, d->per_row), n = e->thread;
-    if (d->per_row % team == 0) {
-        const int64_t turns = d->per_row / team;
-        *row = rlx_emit_int(e->i32, 0);
-        *on = i / turns;
-        *piece = rlx_emit_add(e->b, n, rlx_emit_int(e->i32, i % turns * team));
-        return;
-    }
-    if (team % d->per_row == 0 && all % team == 0) {
-        *piece = LLVMBuildURem(e->b, n, per, "");
-        *row = LLVMBuildUDiv(e->b, n, per, "");
-        *on = i * (team / d->per_row);
-        return;
-    }
-    n = rlx_emit_add(e->b, n, rlx_emit_int(e->i32, i * team));
-    if ((i + 1) * team > all) {
-        LLVMValueRef last = rlx_emit_int(e->i32, all - 1);
-        n = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntULT, n, last, ""), n, last, "");
-    }
-    *piece = LLVMBuildURem(e->b, n, per, "");
-    *row = LLVMBuildUDiv(e->b, n, per, "");
-    *on = 0;
-}
-
-void rlx_emit_deal_at(rlx_emit *e, const rlx_emit_deal *d, int i, LLVMValueRef *row, int64_t *on,
-                      LLVMValueRef *piece, LLVMValueRef *live)
-{
-    deal(e, d, i, row, on, piece);
-    *live = NULL;
-    if (!d->room)
-        return;
-    LLVMValueRef at = LLVMBuildZExt(e->b, *row, e->i64, "");
-    at = rlx_emit_add(e->b, at, rlx_emit_int(e->i64, *on));
-    *live = LLVMBuildICmp(e->b, LLVMIntSLT, at, d->room, "");
-}
-
-LLVMValueRef rlx_emit_dealt(rlx_emit *e, LLVMValueRef p, LLVMValueRef row, int64_t on,
-                            LLVMValueRef stride)
-{
-    row = rlx_emit_mul(e->b, LLVMBuildZExt(e->b, row, e->i64, ""), stride);
-    p = rlx_emit_offset(e, e->i8, p, row);
-    return rlx_emit_offset(e, e->i8, p, rlx_emit_mul(e->b, stride, rlx_emit_int(e->i64, on)));
-}
-
 static LLVMValueRef get_element(rlx_emit *e, int64_t base, rlx_format f, LLVMValueRef index)
 {
     LLVMValueRef p = exchange_at(e, base, f, index);

@@ -27,7 +27,7 @@ typedef LLVMValueRef rlx_emit_index_fn(rlx_emit *e, LLVMValueRef i, LLVMValueRef
 void rlx_emit_team_put_by(rlx_emit *e, const rlx_ir_value *v, LLVMValueRef to,
                           rlx_emit_index_fn *index, int64_t stride);
 
-/* Pieces of rows that a team deals among its invocations, neighbours getting neighbours. */
+/* llvm_team_copy.c: pieces of rows that a team deals among its invocations, neighbours getting neighbours. */
 typedef struct rlx_emit_deal {
     int64_t rows, per_row;
     LLVMValueRef room; /* so many rows are live, i64; NULL: all */
