@@ -39,7 +39,8 @@ static void lengthen_step(const rlx_lir_target *t, const rlx_lir_contract_shape 
 
 /* A sum to each invocation and row: the team is `lanes` neighbours for each of its columns, which
  * read a row of weights side by side. With many rows an invocation has two columns, so that what is
- * read of a row serves both; a weight is decoded once for all rows. Few steps of K at a time: their
+ * read of a row serves both; a weight is decoded once for all rows, but where K ends within a step: that one has more in
+ * registers, and of contractions that go together leaves those for fewer rows. Few steps of K at a time: their
  * loads are on the way together. */
 static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, int together,
                       rlx_lir_schedule *s)
@@ -48,6 +49,8 @@ static void team_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
     int columns = t->team / shape->lanes;
     columns = columns < LEAST ? LEAST : columns > MOST ? MOST : columns;
     s->m = shape->m >= ROWS ? ROWS : (int)shape->m;
+    if (shape->quantized && together > 1 && shape->k % DOT_STEP != 0 && s->m > FEW)
+        s->m = FEW;
     s->n = s->m > FEW && together == 1 && !shape->quantized ? 2 * columns : columns;
     s->k = shape->quantized   ? DOT_STEP
            : shape->lanes > 1 ? STEPS * shape->lanes

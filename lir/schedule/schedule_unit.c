@@ -67,11 +67,13 @@ bool rlx_lir_schedule_attention_unit(const rlx_lir_target *t, const rlx_lir_atte
     if (t->unit != RLX_UNIT_GPU || !u->k || u->stored || t->team % u->lanes != 0 ||
         shape->width % FRAGMENT != 0 || shape->width <= 0)
         return false;
+    /* weights are in registers, too, and beside a whole share of sums few more */
+    const bool full = u->paired && shape->width > MOST_SHARE;
     rlx_lir_attention_schedule s = {
         .m = u->m * (t->team / u->lanes),
         .block = shape->block,
         .keys = shape->key_codes ? CODES : part_of(shape->width, MOST_PIECE),
-        .n = shape->value_codes ? CODES : part_of(shape->width, shape->width > MOST_SHARE ? FRAGMENT : MOST_TILE)};
+        .n = shape->value_codes ? CODES : part_of(shape->width, full ? FRAGMENT : MOST_TILE)};
     while (unit_bytes(t, shape, &s) > 2 * t->team_bytes)
         if (!shrink(shape, &s))
             return false;
