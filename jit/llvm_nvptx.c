@@ -11,7 +11,7 @@
  *
  * launched with blocks of `team` threads and any number of blocks along x. Of a step in one launch (llvm_step.c) kernels are
  *
- *   internal void @kernel(ptr global buffers, ptr global symbols, i64 team, i64 teams)
+ *   internal void @kernel(ptr global buffers, ptr global symbols, i64 team)
  *
  * and share one array of team memory, as large as the one that needs most. */
 
@@ -26,31 +26,47 @@ static void annotate(rlx_emit *e, const char *what, int value)
                                 LLVMMetadataAsValue(e->cx, LLVMMDNodeInContext2(e->cx, node, 3)));
 }
 
-/* Attention of so many rows: each has sums of its own through loops over keys. */
-static bool has_rows(const rlx_ir_block *block)
+/* Registers of an invocation that ptxas is told to leave it. Without a word it may spill some to have more teams on a processor;
+ * with one it hoists what it has registers for, and may spill then. */
+enum { ALL = 255, MANY = 168, IN_STEP = 128, ANY = 0 };
+
+static bool is_product(const rlx_ir_node *n)
 {
-    enum { ROWS = 8 };
-    bool found = false;
-    for (const rlx_ir_node *n = block->first; n && !found; n = n->next) {
-        found = n->op == RLX_LIR_OUTER && n->out[0]->type.dim[0] >= ROWS;
-        for (int i = 0; i < n->nblock && !found; i++)
-            found = has_rows(n->blocks[i]);
-    }
-    return found;
+    return n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_DOT;
 }
 
-/* Promises ptxas the block's size. Sums of fragments, and `much` else, stay in registers: without a word on how many
- * blocks a processor shall hold, ptxas may spill some to have more of them there. Of larger teams so many would leave
- * an invocation fewer registers than are many. */
-static void annotate_all(rlx_emit *e, bool fragments, bool much)
+/* Attention of more than FEW rows has sums of each through loops over keys; products of so many rows, or so many in one kernel,
+ * have more sums beside what they decode than others, or other epilogues. Of two side by side ptxas spills less without a word. */
+static int sums_of(const rlx_ir_block *block, int *products)
 {
-    enum { BLOCKS = 2, REGISTERS = 65536, MANY = 128 };
-    const int most = REGISTERS / (MANY * e->target->team);
+    enum { FEW = 4, ROWS = 8, TOGETHER = 3 };
+    int most = ANY, here = 0;
+    for (const rlx_ir_node *n = block->first; n; n = n->next)
+        here += is_product(n);
+    for (const rlx_ir_node *n = block->first; n; n = n->next) {
+        const bool product = is_product(n);
+        int found = ANY;
+        *products += product;
+        if (n->op == RLX_LIR_OUTER && n->out[0]->type.dim[0] > FEW)
+            found = ALL;
+        else if (product && (n->out[0]->type.dim[0] >= ROWS || *products >= TOGETHER))
+            found = here > 1 ? ANY : MANY;
+        most = found > most ? found : most;
+        for (int i = 0; i < n->nblock; i++) {
+            found = sums_of(n->blocks[i], products);
+            most = found > most ? found : most;
+        }
+    }
+    return most;
+}
+
+/* Promises ptxas the block's size, and so many blocks on a processor as leave so many registers. */
+static void annotate_all(rlx_emit *e, int registers)
+{
+    enum { REGISTERS = 65536 };
     annotate(e, "maxntidx", e->target->team);
-    if (fragments && most >= BLOCKS)
-        annotate(e, "minctasm", BLOCKS);
-    else if (!fragments && much && most > 0)
-        annotate(e, "minctasm", most);
+    if (registers && registers * e->target->team <= REGISTERS)
+        annotate(e, "minctasm", REGISTERS / (registers * e->target->team));
 }
 
 /* Below the team's size, which the bits of a mask say to LLVM: sums with it wrap nowhere, so that addresses that
@@ -85,10 +101,14 @@ static void read_registers(rlx_emit *e)
     e->teams = LLVMBuildZExt(e->entry, teams, e->i64, "");
 }
 
-/* By wgmma ptxas spills nothing without a word on blocks, and takes more registers with one. */
-static bool wants_blocks(const rlx_emit *e)
+/* Of products by a matrix unit ptxas spills none without a word, and some with one; of attention, whose sums stay while scores are made, the
+ * other way round. */
+static int registers_of(const rlx_emit *e)
 {
-    return e->nfragments && e->matrix->a_words;
+    if (e->nfragments)
+        return e->by_rows ? ALL : ANY;
+    int products = 0;
+    return sums_of(e->kernel->body, &products);
 }
 
 /* Arguments that lie where the launch has them. */
@@ -113,7 +133,7 @@ static rlx_status begin(rlx_emit *e)
     RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
     read_registers(e);
     RLX_TRY(rlx_emit_gpu_buffers(e));
-    annotate_all(e, wants_blocks(e), has_rows(e->kernel->body));
+    annotate_all(e, registers_of(e));
     annotate_maps(e);
     return RLX_OK;
 }
@@ -246,6 +266,23 @@ void rlx_emit_cp_wait(rlx_emit *e, int pending)
 
 /* ---- steps in one launch ---- */
 
+/* What a register of the invocation says now, which LLVM keeps from nobody. */
+static LLVMValueRef read_again(rlx_emit *e, const char *text)
+{
+    static const char operands[] = "=r";
+    LLVMTypeRef type = LLVMFunctionType(e->i32, NULL, 0, false);
+    LLVMValueRef code = LLVMGetInlineAsm(type, text, strlen(text), operands, sizeof operands - 1,
+                                         true, false, LLVMInlineAsmDialectATT, false);
+    return LLVMBuildCall2(e->b, type, code, NULL, 0, "");
+}
+
+static void place(rlx_emit *e)
+{
+    e->thread = read_again(e, "mov.u32 $0, %tid.x;");
+    e->team_index = LLVMBuildZExt(e->b, read_again(e, "mov.u32 $0, %ctaid.x;"), e->i64, "");
+    e->teams = LLVMBuildZExt(e->b, read_again(e, "mov.u32 $0, %nctaid.x;"), e->i64, "");
+}
+
 /* The array that all kernels share; how large it has to be is known behind the last. */
 static const char shared_name[] = "team_of_step";
 
@@ -270,15 +307,16 @@ static void size_shared_memory(rlx_emit *e)
 static rlx_status begin_called(rlx_emit *e)
 {
     LLVMTypeRef global = LLVMPointerTypeInContext(e->cx, RLX_EMIT_SPACE_GLOBAL);
-    LLVMTypeRef params[] = {global, global, e->i64, e->i64};
-    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, 4, false);
+    LLVMTypeRef params[] = {global, global, e->i64};
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->cx), params, 3, false);
     const rlx_ir_block *body = e->kernel->body;
     e->fn = LLVMAddFunction(e->module, e->kernel->name, type);
     LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
     e->thread = thread_of(e);
     e->symbols = LLVMGetParam(e->fn, 1);
     e->team_index = LLVMGetParam(e->fn, 2);
-    e->teams = LLVMGetParam(e->fn, 3);
+    e->teams = LLVMBuildZExt(e->entry, rlx_emit_gpu_register(e, "llvm.nvvm.read.ptx.sreg.nctaid.x"),
+                             e->i64, "");
     e->memory = shared_memory(e);
     for (int i = 0; i < body->nargs; i++) {
         LLVMValueRef at = rlx_emit_int(e->i64, i);
@@ -297,12 +335,11 @@ static rlx_status begin_step(rlx_emit *e)
     e->fn = LLVMAddFunction(e->module, RLX_PROGRAM_STEP, type);
     LLVMSetFunctionCallConv(e->fn, PTX_KERNEL);
     LLVMPositionBuilderAtEnd(e->entry, rlx_emit_new_block(e, "entry"));
-    read_registers(e);
     e->table = LLVMGetParam(e->fn, 0);
     e->symbols = LLVMGetParam(e->fn, 1);
     size_shared_memory(e);
     /* without a word, functions that a step calls get more than many, and take them, whatever they are for; by matrix units they may */
-    annotate_all(e, e->needs->fragments, true);
+    annotate_all(e, e->needs->fragments ? ALL : IN_STEP);
     return RLX_OK;
 }
 
@@ -347,6 +384,7 @@ const rlx_emit_engine rlx_emit_engine_nvptx = {
     .team_memory = rlx_emit_gpu_team_memory,
     .called = &called,
     .begin_step = begin_step,
+    .place = place,
     .arrive = arrive,
     .look = look,
 };

@@ -88,18 +88,28 @@ static void call(rlx_emit *e, const entry *l, const rlx_ir_func *const *kernels,
     LLVMPositionBuilderAtEnd(e->b, done);
 }
 
+/* Each time anew: of what is kept while a function runs, it has the registers less. */
+static LLVMValueRef count_launches(rlx_emit *e)
+{
+    LLVMValueRef n = load(e, e->i64, e->table, offsetof(rlx_step_head, nlaunches));
+    LLVMSetVolatile(n, true);
+    return n;
+}
+
 static rlx_status emit_loop(rlx_emit *e, const rlx_ir_func *const *kernels, int n)
 {
     RLX_TRY(e->engine->begin_step(e));
     LLVMBasicBlockRef body = rlx_emit_new_block(e, "body");
     LLVMPositionBuilderAtEnd(e->b, body);
     rlx_emit_loop loop;
-    rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0),
-                        load(e, e->i64, e->table, offsetof(rlx_step_head, nlaunches)),
-                        rlx_emit_int(e->i64, 1), &loop);
+    rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), count_launches(e), rlx_emit_int(e->i64, 1),
+                        &loop);
+    if (e->engine->place)
+        e->engine->place(e);
     const entry l = load_entry(e, loop.index); /* before all meet: it is there by then */
     meet(e, l.meeting);
     call(e, &l, kernels, n);
+    loop.hi = count_launches(e);
     rlx_emit_loop_end(e, &loop);
     LLVMBuildRetVoid(e->b);
     LLVMBuildBr(e->entry, body);
