@@ -35,14 +35,21 @@ static bool is_product(const rlx_ir_node *n)
     return n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_DOT;
 }
 
+/* Minima are multiplied beside codes, by another op. */
+static int count_alike(const rlx_ir_block *block, int op)
+{
+    int count = 0;
+    for (const rlx_ir_node *n = block->first; n; n = n->next)
+        count += n->op == op;
+    return count;
+}
+
 /* Attention of more than FEW rows has sums of each through loops over keys; products of so many rows, or so many in one kernel,
  * have more sums beside what they decode than others, or other epilogues. Of two side by side ptxas spills less without a word. */
 static int sums_of(const rlx_ir_block *block, int *products)
 {
     enum { FEW = 4, ROWS = 8, TOGETHER = 3 };
-    int most = ANY, here = 0;
-    for (const rlx_ir_node *n = block->first; n; n = n->next)
-        here += is_product(n);
+    int most = ANY;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         const bool product = is_product(n);
         int found = ANY;
@@ -50,7 +57,7 @@ static int sums_of(const rlx_ir_block *block, int *products)
         if (n->op == RLX_LIR_OUTER && n->out[0]->type.dim[0] > FEW)
             found = ALL;
         else if (product && (n->out[0]->type.dim[0] >= ROWS || *products >= TOGETHER))
-            found = here > 1 ? ANY : MANY;
+            found = count_alike(block, n->op) > 1 ? ANY : MANY;
         most = found > most ? found : most;
         for (int i = 0; i < n->nblock; i++) {
             found = sums_of(n->blocks[i], products);
