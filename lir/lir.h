@@ -224,6 +224,7 @@ typedef struct rlx_lir_schedule {
                    blocks of rows one after the other; 0: those of a chunk, for one block */
     int stages; /* contract by a matrix unit: rows (of codes, those of tokens; of floats, those of weights, too) of so many steps are in team memory, where copies bring those of
                    later steps while one is multiplied; 0: each step's are copied when it begins */
+    bool rows_once; /* contract by chunks of K: blocks of columns share a team's copy of all rows */
     bool prologue_once; /* contract: normalise into team memory once per team; else a kernel of its
                            own */
 } rlx_lir_schedule;

@@ -3,8 +3,15 @@
 #include "lir/lir_team.h"
 #include "lir/schedule/sizes.h"
 
-/* Of a block that goes by chunks of K: columns, and rows. Of those the register tile. */
-enum { SHARED_COLUMNS = 64, SHARED_ROWS = 16, WIDE_TILE = 6, TILE = 3 };
+/* Of a block that goes by chunks of K: columns, and rows. Of those the register tile; of others. */
+enum {
+    SHARED_COLUMNS = 64,
+    FEW_COLUMNS = 16,
+    SHARED_ROWS = 16,
+    SHARED_TILE = 8,
+    WIDE_TILE = 6,
+    TILE = 3
+};
 
 /* Of rows of blocks: elements by the step (the largest block), and tokens. Turned: tokens. */
 enum { DOT_STEP = 256, DOT_ROWS = 4, TURNED_ROWS = 16, DOT_LANES = 8 };
@@ -263,7 +270,7 @@ static bool turn_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
 static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                           bool by_columns, rlx_lir_schedule *s)
 {
-    int together = by_columns ? 1 : shape->contracts; /* by chunks they go one after the other */
+    int together = shape->contracts;
     bool wide = t->vector_regs >= 32;
     int lanes = shape->lanes;
     if (t->unit == RLX_UNIT_GPU) {
@@ -278,26 +285,39 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
         s->m = (int)shape->m;
         s->n = (wide ? (s->m <= 2 ? 8 : 6) : (s->m == 1 ? 4 : 2)) / together;
         s->k = wide ? 4 * lanes : 2 * lanes;
+    } else if (by_columns) {
+        s->m = wide ? SHARED_TILE : TILE;
+        s->n = 2;
+        s->k = 2 * lanes;
     } else {
         s->m = wide ? WIDE_TILE : TILE;
         s->n = (wide ? 4 : 2) / together;
-        s->k = by_columns ? 2 * lanes : lanes;
+        s->k = lanes;
     }
     if (s->n < 1)
         s->n = 1;
 }
 
-static int64_t columns_of_block(const rlx_lir_contract_shape *shape)
+/* All rows, f32, in half of a second-level cache: a thread copies them once. */
+static bool copies_once(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
+{
+    return shape->m <= SHARED_ROWS && shape->batch <= 1 &&
+           shape->m * shape->k * (int64_t)sizeof(float) <= t->l2_bytes / 2;
+}
+
+/* As many as are worth a copy of the rows; or so few that their sums stay in the first-level cache. */
+static int64_t columns_of_block(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
 {
     enum { LEAST = 8 };
-    const int64_t columns = SHARED_COLUMNS / shape->contracts / LEAST * LEAST;
+    const int64_t all = copies_once(t, shape) ? FEW_COLUMNS : SHARED_COLUMNS;
+    const int64_t columns = all / shape->contracts / LEAST * LEAST;
     return shape->unit ? shape->unit : columns > LEAST ? columns : LEAST;
 }
 
 /* Rows of a block, whose sums are a quarter of what team memory there is. */
 static int64_t rows_of_block(const rlx_lir_target *t, const rlx_lir_contract_shape *shape)
 {
-    const int64_t sums = columns_of_block(shape) * shape->lanes * shape->contracts;
+    const int64_t sums = columns_of_block(t, shape) * shape->lanes * shape->contracts;
     const int64_t fit = t->team_bytes / 4 / (sums * (int64_t)sizeof(float));
     const int64_t rows = shape->m < SHARED_ROWS ? shape->m : SHARED_ROWS;
     return rows < fit ? rows : fit;
@@ -320,7 +340,8 @@ static void columns(const rlx_lir_target *t, const rlx_lir_contract_shape *shape
                     rlx_lir_schedule *s)
 {
     s->block_m = (int)rows_of_block(t, shape);
-    s->block_n = (int)columns_of_block(shape);
+    s->block_n = (int)columns_of_block(t, shape);
+    s->rows_once = s->block_m >= shape->m && copies_once(t, shape);
     if (s->m > s->block_m)
         s->m = s->block_m;
     int64_t most = t->l1_bytes * 3 / 4 / ((int64_t)sizeof(float) * s->block_m);
@@ -388,7 +409,7 @@ void rlx_lir_schedule_print(const rlx_lir_schedule *s, rlx_text *out)
         rlx_text_putf(out, " packed by %d", s->packed);
     if (s->stages)
         rlx_text_putf(out, " stages %d", s->stages);
-    rlx_text_putf(out, "%s%s", s->turned ? " turned" : "",
+    rlx_text_putf(out, "%s%s%s", s->turned ? " turned" : "", s->rows_once ? " rows once" : "",
                   s->prologue_once ? " prologue once" : "");
 }
 

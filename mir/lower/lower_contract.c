@@ -265,9 +265,12 @@ static rlx_status emit_columns(kernel_cx *k, group *g, const rlx_ir_node *yield)
     const rlx_lir_schedule *s = &g->s;
     rlx_ir_value *across = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->n, s->block_n));
     rlx_ir_value *blocks = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m));
+    rlx_ir_value *shared;
     group_grid grid;
+    RLX_TRY(group_columns_begin(k, g, &shared));
     RLX_TRY(group_begin_grid(k, g, across, blocks, &grid));
     column_block c = {.g = g,
+                      .shared = shared,
                       .m0 = times(k, grid.row, s->block_m),
                       .n0 = times(k, grid.column, s->block_n),
                       .columns = k_const(k, s->block_n),
@@ -418,9 +421,11 @@ static rlx_status finish_block(kernel_cx *k, const column_block *c, rlx_ir_value
 
 /* A block by chunks of K into team memory. */
 static rlx_status emit_block_columns(kernel_cx *k, const group *g, const group_grid *grid,
-                                     rlx_ir_value *t0, rlx_ir_value *rows, rlx_ir_value **memory)
+                                     rlx_ir_value *shared, rlx_ir_value *t0, rlx_ir_value *rows,
+                                     rlx_ir_value **memory)
 {
     const column_block c = {.g = g,
+                            .shared = shared,
                             .m0 = t0,
                             .rows = rows,
                             .n0 = times(k, grid->column, g->unit),
@@ -476,20 +481,22 @@ static rlx_status emit_blocks(kernel_cx *k, group *g, const rlx_ir_node *yield)
         return k_fail(k, g->contract[0], "a row's columns take more than a team's memory");
     for (int i = 0; i < g->ncontracts; i++)
         memory[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 2, dims);
-    rlx_ir_value *units = k_const(k, g->n / g->unit);
+    rlx_ir_value *units = k_const(k, g->n / g->unit), *shared = NULL;
     rlx_ir_value *blocks = k_extent(k, rlx_dim_make(k->dims, RLX_DIM_CEILDIV, g->m, s->block_m));
     turned_rows turned;
     group_grid grid;
     rlx_lir_scope row;
     if (s->turned)
         RLX_TRY(turned_begin(k, g, &turned));
+    if (s->depth)
+        RLX_TRY(group_columns_begin(k, g, &shared));
     RLX_TRY(group_begin_grid(k, g, units, blocks, &grid));
     if (k->top.status)
         return rlx_ir_builder_finish(&k->top);
     rlx_ir_value *t0 = times(k, grid.row, s->block_m);
     rlx_ir_value *rows = live_rows(k, g, t0);
     if (s->depth)
-        RLX_TRY(emit_block_columns(k, g, &grid, t0, rows, memory));
+        RLX_TRY(emit_block_columns(k, g, &grid, shared, t0, rows, memory));
     else if (s->turned)
         RLX_TRY(emit_block_turned(k, g, &turned, times(k, grid.column, g->unit), t0, rows, memory));
     else

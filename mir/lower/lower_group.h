@@ -164,6 +164,7 @@ typedef struct column_block {
     rlx_ir_value *m0, *rows;    /* the first row, how many are live: block_m at the most */
     rlx_ir_value *n0, *columns; /* the first column, how many: block_n at the most */
     rlx_ir_value *n_limit;      /* NULL: a column tile never ends beyond the weight */
+    rlx_ir_value *shared;       /* all chunks of the rows; NULL: a block copies its own */
     /* What becomes of the totals <height x width>, whose rows are live; `row` and `column` are their
      * places in the block. */
     rlx_status (*finish)(kernel_cx *k, const struct column_block *c, rlx_ir_value *row,
@@ -172,6 +173,8 @@ typedef struct column_block {
     const rlx_ir_node *yield; /* of one through the epilogue */
 } column_block;
 rlx_status group_columns(kernel_cx *k, const column_block *c);
+/* At the kernel's top, before its grid: what blocks share of the rows, as the schedule has it; or NULL. */
+rlx_status group_columns_begin(kernel_cx *k, const group *g, rlx_ir_value **shared);
 
 /* The groups of a region whose rows choose their matrix. */
 rlx_status lower_chosen(region_cx *r, group *groups, int n);
