@@ -247,15 +247,15 @@ static rlx_status ask_for_codes(kernel_cx *k, const instance *in, int i, const c
     const rlx_lir_schedule *s = &in->g->s;
     const rlx_ir_node *n = in->g->contract[i];
     const int64_t scales = c->length / QUANT, sums = c->length / in->of[i].group;
-    rlx_lir_scope first;
+    rlx_lir_scope first, row;
     RLX_TRY(begin_loop(k, tile, k_const(k, 1), 1, &first));
-    for (int r = 0; r < s->m; r++) {
-        rlx_ir_value *row = plus(k, p->t, k_const(k, s->m + r));
-        ask_for_row(k, n->in[0], row, c->from, c->length);
-        ask_for_row(k, n->in[1], row, c->group, scales);
-        if (in->of[i].mins)
-            ask_for_row(k, n->in[2], row, times(k, c->group, sums / scales), sums);
-    }
+    rlx_ir_value *from = plus(k, p->t, k_const(k, s->m));
+    RLX_TRY(begin_loop(k, from, plus(k, from, k_const(k, s->m)), 1, &row));
+    ask_for_row(k, n->in[0], row.index[0], c->from, c->length);
+    ask_for_row(k, n->in[1], row.index[0], c->group, scales);
+    if (in->of[i].mins)
+        ask_for_row(k, n->in[2], row.index[0], times(k, c->group, sums / scales), sums);
+    rlx_lir_end_for(k->b, &row, NULL);
     rlx_lir_end_for(k->b, &first, NULL);
     return rlx_ir_builder_finish(k->b);
 }
