@@ -166,14 +166,13 @@ typedef struct rlx_emit_byte_sums {
     int lanes, steps, rows, columns;
     bool once;   /* codes are multiplied by one row: their signs are left to activations */
     bool raised; /* activations are unsigned, by 128 more; codes with a sign stay as they are */
-    bool whole;  /* by VNNI all steps are one block */
     bool in_16;  /* sums are of two products each, in 16 bits: rlx_emit_halves makes them whole */
     rlx_emit_bytes_fn *code;       /* of step s, column v */
     rlx_emit_bytes_fn *activation; /* of step s, row m */
     void *user;
 } rlx_emit_byte_sums;
-/* How to add up `steps` steps: so many in one block, as often as it takes; in 16 bits when all of
- * them fit. */
+/* How to add up `steps` steps: so many in one block, a power of two, as often as it takes; in 16
+ * bits when all of them fit. */
 void rlx_emit_byte_steps(const rlx_emit *e, int steps, rlx_emit_byte_sums *b);
 /* Whether products of so many lanes, of codes with a sign, are had sooner with activations that are
  * raised: 128 times the sum of the codes is in them then. */

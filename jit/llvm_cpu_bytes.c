@@ -188,10 +188,6 @@ void rlx_emit_byte_steps(const rlx_emit *e, int steps, rlx_emit_byte_sums *b)
 {
     enum { FEW = 2, MANY = 4 };
     int most = rlx_emit_most_pairs(b->codes);
-    if (b->whole && e->target->vnni && fills(e, b->lanes) && adds_fours(e, b->lanes)) {
-        b->steps = steps;
-        return;
-    }
     bool by_16 = fills(e, b->lanes) && !adds_fours(e, b->lanes);
     b->in_16 = by_16 && steps <= most;
     if (b->in_16 || !by_16)

@@ -204,7 +204,6 @@ static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef 
                                 .rows = rows,
                                 .columns = p->width,
                                 .raised = p->raised,
-                                .whole = true,
                                 .code = load_codes,
                                 .activation = load_activation,
                                 .user = p};
