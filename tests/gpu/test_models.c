@@ -114,7 +114,7 @@ static void check_blocks(rlx_gpu_kind k, const char *type, rlx_precision p)
     ck_assert_int_ge(fd, 0);
     close(fd);
     EXPECT_OK(rlx_quantize(BUNDLED, path, &(rlx_quantize_options){.type = type}));
-    check_logits(k, &(way){.path = path, .precision = p});
+    check_logits(k, &(way){.path = path, .precision = p, .keys = RLX_F32, .values = RLX_F32});
     remove(path);
 }
 
@@ -127,7 +127,8 @@ START_TEST(weights_in_blocks_give_the_cpus_bits)
 }
 END_TEST
 
-/* With a matrix unit prompts go by it, and have the CPU's order. */
+/* With a matrix unit prompts go by it, and have the CPU's order; but attention over pages of halves, which it
+ * multiplies in an order of its own. */
 START_TEST(fast_logits_are_the_cpus)
 {
     fake_driver *v = drivers[RLX_GPU_CUDA];
