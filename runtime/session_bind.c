@@ -429,17 +429,19 @@ static int count_pieces(const rlx_program_kernel *k, int members)
     return n;
 }
 
-/* Weights that the members read in equal shares, each of more than a window that it tells of. */
+/* Weights that the members read in equal shares, each of more than a window that it tells of; not what
+ * a step reads some rows or matrices of. */
 static void find_soon(const rlx_executable *e, const rlx_flat_launch *l, int members,
                       rlx_binding_soon *soon)
 {
     enum { LEAST = 128 << 10 };
-    for (uint32_t i = 0; i < e->program->kernels[l->kernel].nbuffers; i++) {
+    const rlx_program_kernel *k = &e->program->kernels[l->kernel];
+    for (uint32_t i = 0; i < k->nbuffers; i++) {
         const rlx_place *place = &e->places[l->first + i];
         if (soon->n == RLX_SOON || place->kind != RLX_PLACE_WEIGHT)
             continue;
-        const int64_t share = (int64_t)place->weight->bytes / members;
-        if (share < LEAST)
+        const int64_t all = (int64_t)place->weight->bytes, share = all / members;
+        if (share < LEAST || k->cost.bytes[0] < all)
             continue;
         soon->from[soon->n] = place->weight->data;
         soon->share[soon->n++] = share;

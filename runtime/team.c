@@ -240,8 +240,8 @@ static void *work(void *user)
     for (uint32_t seen = 0;;) {
         await_change(t, &t->number, seen, &t->claims[w->member].soon);
         uint32_t number = atomic_load(&t->number.value);
-        if (atomic_load(
-                &t->stop)) /* stored before the number that wakes for it: no later one comes */
+        /* stored before the number that wakes for it: no later one comes */
+        if (atomic_load(&t->stop))
             return NULL;
         job j;
         copy_job(&t->job, &j);
