@@ -374,12 +374,6 @@ int64_t attention_exp_rows(const block *x)
     return rows > 1 ? rows : 1;
 }
 
-int64_t attention_max_rows(const block *x)
-{
-    const int64_t rows = attention_exp_rows(x);
-    return x->m % (3 * rows) == 0 ? 3 * rows : rows;
-}
-
 rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *max, rlx_ir_value *from,
                          rlx_ir_value *to)
 {

@@ -97,7 +97,11 @@ rlx_status attention_by_unit(block *x, rlx_ir_value *stop, const leaf *l);
 int64_t attention_exp_rows(const block *x);
 /* Rows whose maxima are made side by side: three times as many registers, where a tile has them. One
  * step of a maximum waits for the one before, and there is no other. */
-int64_t attention_max_rows(const block *x);
+static inline int64_t attention_max_rows(const block *x)
+{
+    const int64_t rows = attention_exp_rows(x);
+    return x->m % (3 * rows) == 0 ? 3 * rows : rows;
+}
 /* scores <- exp(scores - max) in so many rows from r on, in columns from .. to-1; their sums by
  * lanes to x->sums. They go through memory: registers are what exponentials have too few of. */
 rlx_status attention_exp(block *x, rlx_ir_value *r, rlx_ir_value *max, rlx_ir_value *from,
