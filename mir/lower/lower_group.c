@@ -70,16 +70,20 @@ static void unit_below(const rlx_ir_value *v, int nlead, int64_t *unit)
 }
 
 /* Columns of a gated row whose gate goes together, on CPUs: sums of codes come one by one, and by itself each would
- * take an exponential of its own. 0: they go as they come. */
+ * take an exponential of its own. 0: they go as they come, as where threads would have too few blocks to share
+ * them evenly. */
 static int64_t columns_together(const kernel_cx *k, const group *g, int64_t lanes)
 {
-    enum { TOGETHER = 32 };
+    enum { MOST = 32, LEAST = 16, BLOCKS = 8 };
+    const rlx_lir_target *t = k->options->target;
     const bool gated = g->ncontracts == 2 && g->nresults == 1 && !g->ids;
-    return k->options->target->unit == RLX_UNIT_CPU && gated && lanes > 1 &&
-                   g->contract[0]->op == RLX_MIR_CONTRACT_Q && rlx_dim_is_const(g->n) &&
-                   g->n % TOGETHER == 0
-               ? TOGETHER
-               : 0;
+    if (t->unit != RLX_UNIT_CPU || !gated || lanes == 1 ||
+        g->contract[0]->op != RLX_MIR_CONTRACT_Q || !rlx_dim_is_const(g->n))
+        return 0;
+    for (int64_t columns = MOST; columns >= LEAST; columns /= 2)
+        if (g->n % columns == 0 && g->n / columns >= BLOCKS * t->threads)
+            return columns;
+    return 0;
 }
 
 /* Rows of one matrix go together when there are more rows than matrices, and where panels are made

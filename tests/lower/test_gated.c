@@ -1,5 +1,5 @@
-/* tests/lower/test_gated.c: a row of codes by two matrices, silu of one times the other: where 32 divides the columns they go
- * together, else one by one. MIR's evaluator, LIR's and machine code give the same bits. */
+/* tests/lower/test_gated.c: a row of codes by two matrices, silu of one times the other: columns go
+ * together by 32, or by 16 where threads have few of those, or one by one. MIR's evaluator, LIR's and machine code give the same bits. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +10,9 @@
 
 static const char *const formats[] = {"q4_0", "q8_0", "q4_k", "q6_k", "iq4_xs"};
 enum { CASES = 10 };
+
+/* Of 256 columns, of one thread and of two; three have them one by one. */
+static const char *const blocks[] = {" block 1x32\"", " block 1x16\""};
 
 static void put_module(rlx_text *t, const char *format, int n, int k)
 {
@@ -37,7 +40,7 @@ static void put_module(rlx_text *t, const char *format, int n, int k)
 
 START_TEST(gates_go_together)
 {
-    const int n = _i % 2 ? 40 : 96, k = 256 * (1 + _i / 2 % 3);
+    const int n = _i % 2 ? 264 : 256, k = 256 * (1 + _i / 2 % 3), threads = _i / 2 % 3;
     engines e = {.seed = (uint64_t)_i * 77 + 5};
     rlx_jit_target own[2];
     cpu_targets(own);
@@ -55,11 +58,13 @@ START_TEST(gates_go_together)
     rlx_eval_tensor want;
     engines_must(rlx_mir_eval(mir, "main", &env, &want, 1), &e);
     rlx_lir_target target = engines_target(&e, _i % 3);
+    target.threads = threads + 1;
     engines_must(
         rlx_mir_lower(mir, &(rlx_mir_lower_options){.target = &target, .upper = upper}, &lir), &e);
     rlx_text text = {0};
     rlx_ir_print(lir, 0, &text);
-    ck_assert_msg(!strstr(text.data, " block 1x32") == (n % 32 != 0), "%s", text.data);
+    for (int i = 0; i < 2; i++)
+        ck_assert_msg(!strstr(text.data, blocks[i]) == (n != 256 || i != threads), "%s", text.data);
     rlx_text_deinit(&text);
     engines_compare(&e, lir, &want, 1, false);
     engines_compare(&e, lir, &want, 1, true);
