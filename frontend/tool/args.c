@@ -359,21 +359,37 @@ int read_precision(const run_where *w, rlx_precision *out)
     return usage_error("%s: no precision \"%s\": exact or fast", w->command, w->precision);
 }
 
+/* Formats of kept keys and values. */
+static const struct {
+    const char *name;
+    rlx_format format;
+} kept[] = {{"f32", RLX_F32}, {"f16", RLX_F16}, {"bf16", RLX_BF16}, {"q8_0", RLX_Q8_0}};
+enum { KEPT = sizeof kept / sizeof *kept };
+
+const char *cache_type_name(rlx_format f, rlx_precision p)
+{
+    const rlx_format is = f ? f : p == RLX_FAST ? RLX_F16 : RLX_F32;
+    for (int i = 0; i < KEPT; i++)
+        if (kept[i].format == is)
+            return kept[i].name;
+    return "";
+}
+
 /* Format `name` into *out, which keeps its value without it. As args_parse. */
 static int read_cache_type(const char *command, const char *option, const char *name,
                            rlx_format *out)
 {
-    static const char *const names[] = {"f32", "f16", "bf16", "q8_0"};
-    static const rlx_format formats[] = {RLX_F32, RLX_F16, RLX_BF16, RLX_Q8_0};
-    enum { COUNT = sizeof names / sizeof *names };
-    for (int i = 0; name && i < COUNT; i++)
-        if (!strcmp(name, names[i])) {
-            *out = formats[i];
+    const char *names[KEPT];
+    for (int i = 0; i < KEPT; i++) {
+        names[i] = kept[i].name;
+        if (name && !strcmp(name, names[i])) {
+            *out = kept[i].format;
             return -1;
         }
+    }
     if (!name)
         return -1;
-    const char *near = nearest_word(name, names, COUNT);
+    const char *near = nearest_word(name, names, KEPT);
     return usage_error("%s: --%s is f32, f16, bf16 or q8_0 and not \"%s\"%s%s%s", command, option,
                        name, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }

@@ -122,6 +122,8 @@ typedef struct run_where {
 /* What --precision says into *out, which keeps its value without it. As args_parse: -1 to go on. */
 int read_precision(const run_where *w, rlx_precision *out);
 const char *precision_name(rlx_precision p);
+/* How keys or values are kept where f was asked for; 0: nobody did. */
+const char *cache_type_name(rlx_format f, rlx_precision p);
 #define OPTION_PROFILE(where)                                                      \
     {                                                                              \
         "profile", NULL, OPTION_TEXT, "FILE",                                      \
@@ -142,9 +144,9 @@ const char *precision_name(rlx_precision p);
         "no-compile", NULL, OPTION_FLAG, NULL, "fail where the cache does not have the code", \
             &(where).no_compile                                                               \
     }
-#define OPTION_CACHE_KEYS(where)                                               \
-    {                                                                          \
-        "cache-type-k", "ctk", OPTION_TEXT, "TYPE",                            \
+#define OPTION_CACHE_KEYS(where)                                                         \
+    {                                                                                    \
+        "cache-type-k", "ctk", OPTION_TEXT, "TYPE",                                      \
             "how keys are kept: f32, f16, bf16 or q8_0 (f32, fast f16)", &(where).type_k \
     }
 #define OPTION_CACHE_VALUES(where)                                                        \

@@ -354,8 +354,8 @@ static rlx_status open_model(bench *b)
                                  .device = rlx_context_device(b->cx),
                                  .hardware = hardware_of(rlx_context_device(b->cx)),
                                  .precision = precision_name(b->info.precision),
-                                 .type_k = o->where.type_k ? o->where.type_k : "f32",
-                                 .type_v = o->where.type_v ? o->where.type_v : "f32",
+                                 .type_k = cache_type_name(mo.kv_key_format, b->info.precision),
+                                 .type_v = cache_type_name(mo.kv_value_format, b->info.precision),
                                  .weight_bytes = b->info.weight_bytes};
     b->has_ceilings = !has_own_memory(b->subject.device);
     b->nunits = b->has_ceilings ? ceiling_units(b->subject.device, b->units) : 0;
