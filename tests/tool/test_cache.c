@@ -352,10 +352,10 @@ START_TEST(sealed)
     RUN(&p, RLX_TOOL, "run", BUNDLED, TEXT);
     ends(&p, 0);
     process_free(&p);
-    RUN(&p, RLX_TOOL, "run", BUNDLED, "--cache-type-k", "f16", TEXT);
+    RUN(&p, RLX_TOOL, "run", BUNDLED, "--cache-type-k", "f32", TEXT);
     ends(&p, 1);
     has(p.err, "the cache is sealed: the nearest entry");
-    has(p.err, "state 0: it has kv.k.{} f32[PAGES,2,32,256], wanted kv.k.{} f16[PAGES,2,32,256]");
+    has(p.err, "state 0: it has kv.k.{} f16[PAGES,2,32,256], wanted kv.k.{} f32[PAGES,2,32,256]");
     process_free(&p);
     RUN(&p, RLX_TOOL, "warm", BUNDLED, "--precision", "exact");
     ends(&p, 1);
