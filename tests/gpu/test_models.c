@@ -127,8 +127,8 @@ START_TEST(weights_in_blocks_give_the_cpus_bits)
 }
 END_TEST
 
-/* With a matrix unit prompts go by it, and have the CPU's order; but attention over pages of halves, which it
- * multiplies in an order of its own. */
+/* With a matrix unit prompts go by it, and have the CPU's order; of pages in halves, which are fast's own choice,
+ * attention goes by it, too, and has an order of its own (test_fast.c). */
 START_TEST(fast_logits_are_the_cpus)
 {
     fake_driver *v = drivers[RLX_GPU_CUDA];
