@@ -101,8 +101,8 @@ typedef struct rlx_emit_engine {
     const struct rlx_emit_engine *called;
     /* After them. Makes the step's function; sets what `begin` does, of buffers `table` alone, and `memory`, which is passed on. */
     rlx_status (*begin_step)(rlx_emit *e);
-    /* For each launch: sets what says which invocation of which team of how many this is, anew, so that functions leave
-     * registers of it to nobody; may be NULL: `begin_step` has. */
+    /* For each launch: sets what says which invocation of which team of how many this is, anew, so that none of it is
+     * kept in registers while a launch's function runs; may be NULL: `begin_step` has. */
     void (*place)(rlx_emit *e);
     /* counter, the address of an i32, is one more; before it, all that the team has written is there for who sees that. */
     void (*arrive)(rlx_emit *e, LLVMValueRef counter);
