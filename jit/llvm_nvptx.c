@@ -1,6 +1,7 @@
 #include "jit/llvm_gpu.h"
 #include "jit/llvm_wgmma.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/program.h"
@@ -44,25 +45,42 @@ static int count_alike(const rlx_ir_block *block, int op)
     return count;
 }
 
+/* Not codes that are bytes in memory already. */
+static bool unpacks(const rlx_ir_node *n)
+{
+    const rlx_ir_node *load = n->op == RLX_LIR_DOT ? n->in[3]->def : NULL;
+    return !load || load->op != RLX_LIR_LOAD || load->in[0]->type.format != RLX_Q8_0;
+}
+
+typedef struct products {
+    int count;
+    int columns; /* loops over columns around: they carry no sums, which wait in memory for a head's epilogue */
+    bool unworded; /* of the processor: what is unpacked in such a loop ptxas spills with a word */
+} products;
+
 /* Attention of more than FEW rows has sums of each through loops over keys; products of so many rows, or so many in one kernel,
  * have more sums beside what they decode than others, or other epilogues. Of two side by side ptxas spills less without a word. */
-static int sums_of(const rlx_ir_block *block, int *products)
+static int sums_of(const rlx_ir_block *block, products *p)
 {
     enum { FEW = 4, ROWS = 8, TOGETHER = 3 };
     int most = ANY;
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
-        const bool product = is_product(n);
+        const bool product = is_product(n), columns = n->op == RLX_LIR_FOR && !n->nout;
+        const bool rows = product && n->out[0]->type.dim[0] >= ROWS;
+        const bool without = p->unworded && product && unpacks(n);
         int found = ANY;
-        *products += product;
+        p->count += product;
         if (n->op == RLX_LIR_OUTER && n->out[0]->type.dim[0] > FEW)
             found = ALL;
-        else if (product && (n->out[0]->type.dim[0] >= ROWS || *products >= TOGETHER))
-            found = count_alike(block, n->op) > 1 ? ANY : MANY;
+        else if (rows || (product && p->count >= TOGETHER))
+            found = count_alike(block, n->op) > 1 || (rows && p->columns && without) ? ANY : MANY;
         most = found > most ? found : most;
+        p->columns += columns;
         for (int i = 0; i < n->nblock; i++) {
-            found = sums_of(n->blocks[i], products);
+            found = sums_of(n->blocks[i], p);
             most = found > most ? found : most;
         }
+        p->columns -= columns;
     }
     return most;
 }
@@ -114,8 +132,9 @@ static int registers_of(const rlx_emit *e)
 {
     if (e->nfragments)
         return e->by_rows ? ALL : ANY;
-    int products = 0;
-    return sums_of(e->kernel->body, &products);
+    enum { UNWORDED = 90 }; /* for those before, ptxas spills without one */
+    products p = {.unworded = atoi(e->target->cpu + sizeof "sm_" - 1) >= UNWORDED};
+    return sums_of(e->kernel->body, &p);
 }
 
 /* Arguments that lie where the launch has them. */

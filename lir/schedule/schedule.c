@@ -221,7 +221,8 @@ static int matrix_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *
     return can && stages > 1 && !s->prologue_once ? (int)stages : 0;
 }
 
-/* Steps of floats of half as many elements, where stages of whole ones have no room. */
+/* Steps of half as many elements, where stages of whole ones have no room, or, where a unit reads them in place, K has but one: registers
+ * do not suffice for what comes in no stages. */
 static void shorter_stages(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                            rlx_lir_schedule *s)
 {
@@ -371,7 +372,7 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
         matrix_tile(t, shape, out);
         out->prologue_once = makes_rows_once(t, shape);
         out->stages = matrix_stages(t, shape, out);
-        if (!out->stages && shape->width)
+        if (!out->stages && (shape->width || (t->float_stages && shape->k < 2 * (int64_t)out->k)))
             shorter_stages(t, shape, out);
         return;
     }
