@@ -71,10 +71,7 @@ bool rlx_jit_step_is_wanted(const rlx_program *p, rlx_jit_step s)
 
 void rlx_jit_step_settle(rlx_jit_target *t)
 {
-    rlx_jit_target in_one = *t;
-    in_one.step = RLX_JIT_STEP_KERNEL;
-    if (t->step == RLX_JIT_STEP_AUTO && (rlx_jit_matrix_unit(t) != rlx_jit_matrix_unit(&in_one) ||
-                                         rlx_jit_float_unit(t) != rlx_jit_float_unit(&in_one)))
+    if (t->step == RLX_JIT_STEP_AUTO && (rlx_jit_matrix_unit(t) || rlx_jit_float_unit(t)))
         t->step = RLX_JIT_STEP_GRAPH;
 }
 

@@ -19,8 +19,8 @@ void rlx_jit_step_count(const rlx_program *p, rlx_jit_step_numbers *out);
 /* By the numbers of the plan, where the target leaves it to them: a step whose launches on average take no longer than the way from one
  * to the next. */
 bool rlx_jit_step_is_wanted(const rlx_program *p, rlx_jit_step s);
-/* For prompts, before they are lowered: GRAPH in place of AUTO where a step in one launch would have them multiply by another unit, since
- * AUTO is decided bucket by bucket, and what is computed is not. */
+/* For prompts, before they are lowered: GRAPH in place of AUTO where they multiply by a unit. Functions of a step that do spill, and may have
+ * another unit than kernels by themselves, while AUTO is decided bucket by bucket, and what is computed is not. */
 void rlx_jit_step_settle(rlx_jit_target *t);
 /* What rlx_jit_compile makes of AUTO for this module; of `o` entry, output_names and upper are read. */
 rlx_status rlx_jit_step_choose(const rlx_ir_module *m, const rlx_jit_options *o, rlx_jit_step *s);

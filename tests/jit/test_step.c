@@ -346,15 +346,15 @@ START_TEST(numbers_of_a_plan)
 }
 END_TEST
 
-/* Only where prompts would multiply by another unit, and only what nobody has said. */
-START_TEST(prompts_that_differ_are_launches)
+/* Where prompts multiply by a unit, and only what nobody has said. */
+START_TEST(prompts_by_units_are_launches)
 {
     static const struct {
         const char *name;
         rlx_jit_step step;
     } targets[] = {{"cuda:sm_75,step=auto", RLX_JIT_STEP_AUTO},
-                   {"cuda:sm_80,step=auto", RLX_JIT_STEP_AUTO},
-                   {"cuda:sm_90,step=auto", RLX_JIT_STEP_AUTO},
+                   {"cuda:sm_80,step=auto", RLX_JIT_STEP_GRAPH},
+                   {"cuda:sm_90,step=auto", RLX_JIT_STEP_GRAPH},
                    {"cuda:sm_90a,step=auto", RLX_JIT_STEP_GRAPH},
                    {"cuda:sm_90a,step=kernel", RLX_JIT_STEP_KERNEL},
                    {"cuda:sm_90a", RLX_JIT_STEP_GRAPH}};
@@ -387,7 +387,7 @@ int main(void)
     SUITE_TEST(suite, "tokens_have_addresses", tokens_have_addresses);
     SUITE_TEST(suite, "others_have_none", others_have_none);
     SUITE_TEST(suite, "numbers_of_a_plan", numbers_of_a_plan);
-    SUITE_TEST(suite, "prompts_that_differ_are_launches", prompts_that_differ_are_launches);
+    SUITE_TEST(suite, "prompts_by_units_are_launches", prompts_by_units_are_launches);
     const int code = suite_run(suite, 11);
     subject_destroy(&s);
     return code;
