@@ -126,14 +126,28 @@ static void read_registers(rlx_emit *e)
     e->teams = LLVMBuildZExt(e->entry, teams, e->i64, "");
 }
 
-/* Of products by a matrix unit ptxas spills none without a word, and some with one; of attention, whose sums stay while scores are made, the
- * other way round. */
+/* Whether the kernel has weights whose codes stand for values of a table. */
+static bool looks_up(const rlx_emit *e)
+{
+    const rlx_ir_block *body = e->kernel->body;
+    for (int i = 0; i < body->nargs; i++) {
+        const rlx_format f = body->args[i]->type.format;
+        if (rlx_format_get(f)->kind == RLX_KIND_BLOCK && f != RLX_Q8_0 &&
+            rlx_format_code_bits(f) == 8)
+            return true;
+    }
+    return false;
+}
+
+/* Of products by a matrix unit ptxas spills none without a word, and some with one, but what is looked up before sm_90; of attention, whose
+ * sums stay while scores are made, the other way round. */
 static int registers_of(const rlx_emit *e)
 {
+    enum { SM_90 = 90 };
+    const bool before = atoi(e->target->cpu + sizeof "sm_" - 1) < SM_90;
     if (e->nfragments)
-        return e->by_rows ? ALL : ANY;
-    enum { UNWORDED = 90 }; /* for those before, ptxas spills without one */
-    products p = {.unworded = atoi(e->target->cpu + sizeof "sm_" - 1) >= UNWORDED};
+        return e->by_rows || (before && looks_up(e)) ? ALL : ANY;
+    products p = {.unworded = !before}; /* for those before, ptxas spills without one */
     return sums_of(e->kernel->body, &p);
 }
 

@@ -4,7 +4,7 @@
  *   test_gpu_assembled [TARGET [FOLDER...]]      (cuda:sm_80, or hip:gfx942; folders of fixtures, looked into; none: weights of the
  *                                                 bundled model in every type)
  *
- * Models are compiled as `rlx warm` does, exact, fast, and fast with pages of f16 and Q8_0. A kernel that several have is assembled once. */
+ * Models are compiled as `rlx warm` does, exact, fast, and fast with pages of f16 and Q8_0, and of f32. A kernel that several have is assembled once. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,9 +116,9 @@ static void check_model(const char *path)
 {
     static const rlx_model_options ways[] = {
         {.precision = RLX_EXACT},
-        {.precision = RLX_FAST},
+        {.precision = RLX_FAST}, /* pages of f16 */
         {.precision = RLX_FAST, .kv_key_format = RLX_F16, .kv_value_format = RLX_Q8_0},
-        {.precision = RLX_FAST, .kv_key_format = RLX_F16, .kv_value_format = RLX_F16}};
+        {.precision = RLX_FAST, .kv_key_format = RLX_F32, .kv_value_format = RLX_F32}};
     bool known = false; /* heads may be too narrow for pages of Q8_0 */
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         known = check_way(path, &ways[i]) || known;
@@ -174,7 +174,7 @@ START_TEST(nothing_is_spilled)
     if (!nfolders)
         check_types();
     ck_assert_int_eq(spilling, 0);
-    ck_assert_int_ge(nseen, models);
+    ck_assert(nseen > 0 || (nfolders && !models)); /* where folders are not there it is told */
 }
 END_TEST
 
@@ -192,7 +192,8 @@ static bool read_settled(void *user, const rlx_cache_entry *e)
     bool wgmma = false;
     EXPECT_OK(rlx_cache_read(x->cache, e, &p));
     for (uint32_t i = 0; i < p->nkernels + p->nparts; i++)
-        wgmma = wgmma || strstr((const char *)p->kernels[i].code, "wgmma.mma_async");
+        wgmma = wgmma || memmem(p->kernels[i].code, p->kernels[i].code_bytes, "wgmma.mma_async",
+                                strlen("wgmma.mma_async"));
     ck_assert(!wgmma || !p->nparts);
     x->by_wgmma += wgmma;
     x->in_one += p->nparts > 0;
