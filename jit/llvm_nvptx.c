@@ -139,16 +139,18 @@ static bool looks_up(const rlx_emit *e)
     return false;
 }
 
-/* Of products by a matrix unit ptxas spills none without a word, and some with one, but what is looked up before sm_90; of attention, whose
- * sums stay while scores are made, the other way round. */
+/* Of products by a matrix unit ptxas spills none without a word, and some with one; of attention, whose sums stay while scores are made, the
+ * other way round, as before sm_90 of codes that are looked up. */
 static int registers_of(const rlx_emit *e)
 {
     enum { SM_90 = 90 };
     const bool before = atoi(e->target->cpu + sizeof "sm_" - 1) < SM_90;
+    const int without = before && looks_up(e) ? ALL : ANY;
     if (e->nfragments)
-        return e->by_rows || (before && looks_up(e)) ? ALL : ANY;
+        return e->by_rows ? ALL : without;
     products p = {.unworded = !before}; /* for those before, ptxas spills without one */
-    return sums_of(e->kernel->body, &p);
+    const int registers = sums_of(e->kernel->body, &p);
+    return registers == ANY ? without : registers;
 }
 
 /* Arguments that lie where the launch has them. */
