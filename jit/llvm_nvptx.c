@@ -45,11 +45,12 @@ static int count_alike(const rlx_ir_block *block, int op)
     return count;
 }
 
-/* Not codes that are bytes in memory already. */
+/* A product of codes, but not of such as are bytes in memory already. */
 static bool unpacks(const rlx_ir_node *n)
 {
     const rlx_ir_node *load = n->op == RLX_LIR_DOT ? n->in[3]->def : NULL;
-    return !load || load->op != RLX_LIR_LOAD || load->in[0]->type.format != RLX_Q8_0;
+    return n->op == RLX_LIR_DOT &&
+           (!load || load->op != RLX_LIR_LOAD || load->in[0]->type.format != RLX_Q8_0);
 }
 
 typedef struct products {
@@ -67,7 +68,7 @@ static int sums_of(const rlx_ir_block *block, products *p)
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         const bool product = is_product(n), columns = n->op == RLX_LIR_FOR && !n->nout;
         const bool rows = product && n->out[0]->type.dim[0] >= ROWS;
-        const bool without = p->unworded && product && unpacks(n);
+        const bool without = p->unworded && unpacks(n);
         int found = ANY;
         p->count += product;
         if (n->op == RLX_LIR_OUTER && n->out[0]->type.dim[0] > FEW)
