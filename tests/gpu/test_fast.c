@@ -15,27 +15,33 @@ static uint8_t codes[WIDE * DEEP / GROUP][SCALE_BYTES + GROUP];
 
 static float x[TOKENS][DEEP], scale = 0.07f; /* of its elements */
 
-/* x w^T of a prompt in fast mode, in a bucket of so many tokens. What it is made of, as LIR. */
-static char *multiply(rlx_context *cx, const rlx_tensor *weight, int64_t tokens,
-                      float out[TOKENS][WIDE])
+/* x w^T of n rows in fast mode, in a bucket of so many tokens. What it is made of, as LIR. */
+static char *multiply_rows(rlx_context *cx, const rlx_tensor *weight, float *rows, int n,
+                           int64_t tokens, float *out)
 {
-    static const int32_t sequence[TOKENS];
+    enum { MOST_ROWS = TOKENS };
+    static const int32_t sequence[MOST_ROWS];
+    const int64_t wide = weight->dim[0], deep = weight->dim[1];
     const rlx_bucket bucket = {"TOKENS", tokens};
-    const rlx_compile_options o = {.buckets = &bucket, .nbuckets = 1, .precision = RLX_FAST};
-    const rlx_step_input in = {"x", x, sizeof x};
-    const rlx_step step = {.tokens = TOKENS, .seq = sequence, .inputs = &in, .ninputs = 1};
+    const rlx_compile_options o = {.buckets = &bucket,
+                                   .nbuckets = 1,
+                                   .precision = RLX_FAST,
+                                   .phase = tokens == 1 ? RLX_DECODE : RLX_PREFILL};
+    const rlx_step_input in = {"x", rows, sizeof(float) * (size_t)(n * deep)};
+    const rlx_step step = {.tokens = n, .seq = sequence, .inputs = &in, .ninputs = 1};
     rlx_flow *f;
     rlx_weights *w;
     rlx_executable *e;
     rlx_session *s;
     rlx_tensor y;
     char *lir;
-    for (int i = 0; i < TOKENS * DEEP; i++)
-        x[i / DEEP][i % DEEP] = (float)(i * 37 % 101 - 50) * scale;
+    ck_assert_int_le(n, MOST_ROWS);
+    for (int i = 0; i < n * deep; i++)
+        rows[i] = (float)(i * 37 % 101 - 50) * scale;
     EXPECT_OK(rlx_weights_create(&w));
     EXPECT_OK(rlx_weights_add(w, weight));
     EXPECT_OK(rlx_flow_create("products", &f));
-    rlx_flow_input(f, "x", RLX_F32, 2, (int64_t[]){rlx_flow_symbol(f, "TOKENS"), DEEP});
+    rlx_flow_input(f, "x", RLX_F32, 2, (int64_t[]){rlx_flow_symbol(f, "TOKENS"), deep});
     rlx_flow_linear(f, "w", NULL);
     rlx_flow_output(f, "y");
     EXPECT_OK(rlx_flow_compile(cx, f, w, &o, NULL, &e));
@@ -43,12 +49,19 @@ static char *multiply(rlx_context *cx, const rlx_tensor *weight, int64_t tokens,
     EXPECT_OK(rlx_session_create(cx, NULL, &s));
     EXPECT_OK(rlx_session_step(s, e, &step));
     EXPECT_OK(rlx_session_output(s, "y", &y));
-    memcpy(out, y.data, sizeof(float[TOKENS][WIDE]));
+    memcpy(out, y.data, sizeof(float) * (size_t)(n * wide));
     rlx_session_destroy(s);
     rlx_executable_destroy(e);
     rlx_flow_destroy(f);
     rlx_weights_destroy(w);
     return lir;
+}
+
+/* Of a prompt. */
+static char *multiply(rlx_context *cx, const rlx_tensor *weight, int64_t tokens,
+                      float out[TOKENS][WIDE])
+{
+    return multiply_rows(cx, weight, x[0], TOKENS, tokens, out[0]);
 }
 
 static char *multiply_codes(rlx_context *cx, float out[TOKENS][WIDE])
@@ -121,47 +134,19 @@ static char *multiply_row(rlx_context *cx, rlx_format format, float out[ROWS])
 {
     static uint8_t blocks[MOST_BYTES];
     static float row[LONG];
-    static const int32_t sequence[1];
     const rlx_format_info *info = rlx_format_get(format);
-    const rlx_bucket bucket = {"TOKENS", 1};
-    const rlx_compile_options o = {
-        .buckets = &bucket, .nbuckets = 1, .precision = RLX_FAST, .phase = RLX_DECODE};
-    const rlx_step_input in = {"x", row, sizeof row};
-    const rlx_step step = {.tokens = 1, .seq = sequence, .inputs = &in, .ninputs = 1};
     const size_t bytes = (size_t)rlx_format_bytes(format, (int64_t)ROWS * LONG);
-    rlx_flow *f;
-    rlx_weights *w;
-    rlx_executable *e;
-    rlx_session *s;
-    rlx_tensor y;
-    char *lir;
     ck_assert_uint_le(bytes, sizeof blocks);
     for (size_t i = 0; i < bytes; i++) /* scales are below 1, the bytes of halves that say so */
         blocks[i] = (uint8_t)(i * 89 % 251 & (i % (size_t)info->block_bytes % 2 ? 0x3a : 0xff));
-    for (int i = 0; i < LONG; i++)
-        row[i] = (float)(i * 37 % 101 - 50) * scale;
-    EXPECT_OK(rlx_weights_create(&w));
-    EXPECT_OK(rlx_weights_add(w, &(rlx_tensor){.name = "w",
-                                               .format = format,
-                                               .rank = 2,
-                                               .dim = {ROWS, LONG},
-                                               .data = blocks,
-                                               .bytes = bytes}));
-    EXPECT_OK(rlx_flow_create("row", &f));
-    rlx_flow_input(f, "x", RLX_F32, 2, (int64_t[]){rlx_flow_symbol(f, "TOKENS"), LONG});
-    rlx_flow_linear(f, "w", NULL);
-    rlx_flow_output(f, "y");
-    EXPECT_OK(rlx_flow_compile(cx, f, w, &o, NULL, &e));
-    EXPECT_OK(rlx_flow_inspect(cx, f, w, &o, "lir", &lir));
-    EXPECT_OK(rlx_session_create(cx, NULL, &s));
-    EXPECT_OK(rlx_session_step(s, e, &step));
-    EXPECT_OK(rlx_session_output(s, "y", &y));
-    memcpy(out, y.data, sizeof(float[ROWS]));
-    rlx_session_destroy(s);
-    rlx_executable_destroy(e);
-    rlx_flow_destroy(f);
-    rlx_weights_destroy(w);
-    return lir;
+    return multiply_rows(cx,
+                         &(rlx_tensor){.name = "w",
+                                       .format = format,
+                                       .rank = 2,
+                                       .dim = {ROWS, LONG},
+                                       .data = blocks,
+                                       .bytes = bytes},
+                         row, 1, 1, out);
 }
 
 /* Weights that stream by go by long steps, which no bit depends on. */
