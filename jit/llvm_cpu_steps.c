@@ -80,9 +80,9 @@ rlx_status rlx_emit_cpu_step(rlx_emit *e, const rlx_ir_type *type, rlx_emit_tile
 /* What expand_math ends e^x with (runtime/base/ir/exp_poly.h), and AVX-512 has an instruction for:
  *
  *   select(le(LO, x), add(bitcast(p), shl(bitcast(t), 23)), bitcast(max(0, x)))
- *   ->  scalef(p, t - WHOLE), 0 where x < LO
+ *   ->  scalef(p, t - WHOLE) where LO <= x, else max(0, x)
  *
- * p * 2^n is a normal number, so it has the same bits; a NaN stays one on its way through c, t and p. */
+ * p * 2^n is a normal number, so it has the same bits. */
 
 static const rlx_ir_node *map_of(const rlx_ir_value *v, rlx_map_fn fn)
 {
@@ -107,7 +107,7 @@ static bool is_number(const rlx_ir_value *v, double number)
 }
 
 typedef struct exp_end {
-    const rlx_ir_value *x, *p, *t;
+    const rlx_ir_value *x, *p, *t, *other; /* where x is below LO or a NaN */
 } exp_end;
 
 static bool ends_exp(const rlx_ir_node *n, exp_end *out)
@@ -120,7 +120,7 @@ static bool ends_exp(const rlx_ir_node *n, exp_end *out)
     if (!within || !zero || !shift || !is_number(within->in[0], (float)RLX_EXP_LO) ||
         !is_number(zero->in[0], 0) || !is_number(shift->in[1], SHIFT))
         return false;
-    *out = (exp_end){within->in[1], bits_of(sum->in[0]), bits_of(shift->in[0])};
+    *out = (exp_end){within->in[1], bits_of(sum->in[0]), bits_of(shift->in[0]), other};
     if (!out->p || !out->t || zero->in[1] != out->x)
         return false;
     const rlx_ir_node *last = map_of(out->p, RLX_FN_FMA), *whole = map_of(out->t, RLX_FN_ADD);
@@ -128,19 +128,20 @@ static bool ends_exp(const rlx_ir_node *n, exp_end *out)
     const rlx_ir_node *held = by ? map_of(by->in[0], RLX_FN_MIN) : NULL;
     return last && held && is_number(last->in[2], 1) && is_number(whole->in[1], RLX_EXP_WHOLE) &&
            is_number(by->in[1], (float)RLX_EXP_LOG2E) &&
-           is_number(held->in[0], (float)RLX_EXP_HI) && held->in[1] == out->x;
+           is_number(held->in[1], (float)RLX_EXP_HI) && held->in[0] == out->x;
 }
 
-/* Of a register: p * 2^(t - WHOLE), or 0 below LO. */
-static LLVMValueRef scale(rlx_emit *e, LLVMValueRef x, LLVMValueRef p, LLVMValueRef t)
+/* Of a register: p * 2^(t - WHOLE), or else `other`. */
+static LLVMValueRef scale(rlx_emit *e, LLVMValueRef x, LLVMValueRef p, LLVMValueRef t,
+                          LLVMValueRef other)
 {
     enum { CURRENT_ROUNDING = 4 };
     const LLVMTypeRef type = LLVMTypeOf(x);
     LLVMValueRef lo = rlx_emit_splat(e, LLVMConstReal(e->f32, RLX_EXP_LO), type);
     LLVMValueRef whole = rlx_emit_splat(e, LLVMConstReal(e->f32, RLX_EXP_WHOLE), type);
     LLVMValueRef mask =
-        LLVMBuildBitCast(e->b, LLVMBuildFCmp(e->b, LLVMRealUGE, x, lo, ""), e->i16, "");
-    LLVMValueRef args[] = {p, LLVMBuildFSub(e->b, t, whole, ""), LLVMConstNull(type), mask,
+        LLVMBuildBitCast(e->b, LLVMBuildFCmp(e->b, LLVMRealOGE, x, lo, ""), e->i16, "");
+    LLVMValueRef args[] = {p, LLVMBuildFSub(e->b, t, whole, ""), other, mask,
                            rlx_emit_int(e->i32, CURRENT_ROUNDING)};
     return rlx_emit_intrinsic(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, args, 5);
 }
@@ -156,8 +157,8 @@ rlx_status rlx_emit_cpu_end_exp(rlx_emit *e, const rlx_ir_node *n, bool *done)
         return RLX_OK;
     const int each = (int)(row / lanes);
     const rlx_emit_tile *x = rlx_emit_get(e, end.x), *p = rlx_emit_get(e, end.p),
-                        *t = rlx_emit_get(e, end.t);
-    LLVMValueRef *in = RLX_NEW_ARRAY(e->arena, LLVMValueRef, 3 * each);
+                        *t = rlx_emit_get(e, end.t), *other = rlx_emit_get(e, end.other);
+    LLVMValueRef *in = RLX_NEW_ARRAY(e->arena, LLVMValueRef, 4 * each);
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     if (!in)
@@ -166,8 +167,9 @@ rlx_status rlx_emit_cpu_end_exp(rlx_emit *e, const rlx_ir_node *n, bool *done)
         RLX_TRY(cut(e, x->part[i], each, in));
         RLX_TRY(cut(e, p->part[i], each, in + each));
         RLX_TRY(cut(e, t->part[i], each, in + 2 * each));
+        RLX_TRY(cut(e, other->part[i], each, in + 3 * each));
         for (int k = 0; k < each; k++)
-            in[k] = scale(e, in[k], in[each + k], in[2 * each + k]);
+            in[k] = scale(e, in[k], in[each + k], in[2 * each + k], in[3 * each + k]);
         out->part[i] =
             LLVMBuildBitCast(e->b, rlx_emit_join(e, in, each), e->engine->part_type(e, type), "");
     }

@@ -29,7 +29,7 @@ static rlx_ir_value *expand_exp_f32(rlx_ir_builder *b, rlx_ir_value *x)
 {
     static const float coefficient[RLX_EXP_DEGREE + 1] = RLX_EXP_COEFFICIENTS;
     rlx_ir_value *lo = scalar(b, RLX_EXP_LO), *whole = scalar(b, RLX_EXP_WHOLE);
-    rlx_ir_value *c = rlx_lir_build_map2(b, RLX_FN_MIN, scalar(b, RLX_EXP_HI), x);
+    rlx_ir_value *c = rlx_lir_build_map2(b, RLX_FN_MIN, x, scalar(b, RLX_EXP_HI));
     rlx_ir_value *t = rlx_lir_build_map2(b, RLX_FN_MUL, c, scalar(b, RLX_EXP_LOG2E));
     t = rlx_lir_build_map2(b, RLX_FN_ADD, t, whole);
     rlx_ir_value *n = rlx_lir_build_map2(b, RLX_FN_SUB, t, whole);

@@ -3,7 +3,7 @@
  * Every engine computes it by these operations in this order, each rounded to nearest even, so that
  * all give the same bits. rlx_exp_f32 is the meaning; lir/passes/expand_math.c emits the same:
  *
- *   c = min(HI, x)                             as a map function: a NaN stays one
+ *   c = min(x, HI)                             as a map function: a NaN becomes HI
  *   t = add(mul(c, LOG2E), WHOLE)              has no bits for fractions: ties to even
  *   n = sub(t, WHOLE)                          -126 <= n <= 128 from LO on
  *   r = fma(n, -LN2_HI, c)

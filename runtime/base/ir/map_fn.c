@@ -42,7 +42,7 @@ rlx_status rlx_map_fn_parse(const char *name, size_t len, rlx_map_fn *out)
 float rlx_exp_f32(float x)
 {
     static const float coefficient[RLX_EXP_DEGREE + 1] = RLX_EXP_COEFFICIENTS;
-    const float c = RLX_EXP_HI < x ? RLX_EXP_HI : x;
+    const float c = x < RLX_EXP_HI ? x : RLX_EXP_HI;
     const float t = c * RLX_EXP_LOG2E + RLX_EXP_WHOLE, n = t - RLX_EXP_WHOLE;
     float r = fmaf(n, -RLX_EXP_LN2_HI, c);
     r = fmaf(n, -RLX_EXP_LN2_LO, r);
