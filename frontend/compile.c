@@ -1,356 +1,11 @@
 #include "frontend/compile.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "frontend/cache.h"
 #include "frontend/compile_key.h"
-#include "jit/step.h"
-
-double rlx_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-void rlx_compilation_deinit(rlx_compilation *c)
-{
-    rlx_flow_outputs_deinit(&c->outputs);
-    rlx_ir_module_destroy(c->lir);
-    rlx_ir_module_destroy(c->mir);
-    rlx_ir_module_destroy(c->hir);
-    rlx_dims_destroy(c->dims);
-    *c = (rlx_compilation){0};
-}
-
-/* ---- the bucket */
-
-/* What sessions bind themselves. No buffer of the arena depends on these; the limits bound what a
- * session may ask for. How many sequences there may be tells schedules whether so many tokens are a
- * prompt or sequences that decode together: a bucket of SEQS says it better. */
-static const rlx_bucket session_symbols[] = {
-    {"SEQS", 64},
-    {"SLOTS", 4096}, /* 2^20 positions of a sequence */
-    {"PAGES", 64 * 4096},
-};
-
-static int64_t find_upper(const rlx_bucket *buckets, size_t n, const char *symbol)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(buckets[i].symbol, symbol))
-            return buckets[i].upper;
-    return 0;
-}
-
-/* The pages of every window ("PAGES_4096") are bounded alike. */
-static int64_t find_session_upper(const char *symbol)
-{
-    if (!strncmp(symbol, "PAGES_", 6))
-        symbol = "PAGES";
-    return find_upper(session_symbols, sizeof session_symbols / sizeof *session_symbols, symbol);
-}
-
-static rlx_status bind_buckets(rlx_compilation *c, const rlx_compile_options *o)
-{
-    for (int i = 0; i < o->nbuckets; i++) {
-        const rlx_bucket *b = &o->buckets[i];
-        if (b->upper < 1)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT, "bucket %s=%lld: the upper bound is below 1",
-                            b->symbol, (long long)b->upper);
-        if (rlx_dim_symbol_index(c->dims, b->symbol) < 0)
-            return RLX_FAIL(RLX_INVALID_ARGUMENT, "bucket %s: the flow has no such symbol",
-                            b->symbol);
-    }
-    for (int i = 0; i < rlx_dim_symbol_count(c->dims); i++) {
-        const char *symbol = rlx_dim_symbol_name(c->dims, i);
-        c->upper[i] = find_upper(o->buckets, (size_t)o->nbuckets, symbol);
-        if (!c->upper[i])
-            c->upper[i] = find_session_upper(symbol);
-        if (!c->upper[i])
-            return RLX_FAIL(RLX_INVALID_ARGUMENT, "the flow's symbol %s has no bucket", symbol);
-    }
-    return RLX_OK;
-}
-
-/* ---- down the levels */
-
-/* What schedules read of the target. */
-static rlx_status describe_target(rlx_compilation *c)
-{
-    const rlx_tuning *t = &c->tuning;
-    RLX_TRY(rlx_jit_lir_target(&c->target, &c->lir_target));
-    if (t->l1_bytes)
-        c->lir_target.l1_bytes = t->l1_bytes;
-    if (t->l2_bytes)
-        c->lir_target.l2_bytes = t->l2_bytes;
-    if (t->teams)
-        c->lir_target.threads = t->teams;
-    return RLX_OK;
-}
-
-static rlx_status fuse(rlx_compilation *c)
-{
-    static const rlx_mir_fusion how[] = {[RLX_FUSION_FULL] = RLX_MIR_FUSE_ALL,
-                                         [RLX_FUSION_BLOCKS] = RLX_MIR_FUSE_PLACES,
-                                         [RLX_FUSION_NONE] = RLX_MIR_FUSE_ROOTS};
-    const rlx_mir_optimize_options options = {how[c->tuning.fusion], c->tuning.unfuse_maps};
-    RLX_TRY(rlx_mir_optimize_with(c->mir, &options));
-    if (c->tuning.assert_clean)
-        RLX_TRY(rlx_mir_check_fusion(c->mir));
-    if (!c->tuning.verbose)
-        return RLX_OK;
-    rlx_text report = {0};
-    rlx_status st = rlx_mir_fusion_report(c->mir, &report);
-    if (!st)
-        rlx_context_log(c->log, RLX_LOG_WARNING, "%s: fusion\n%s", c->hir->name, report.data);
-    rlx_text_deinit(&report);
-    return st;
-}
-
-rlx_status rlx_compile_check_tuning(const rlx_tuning *t)
-{
-    if (t->l1_bytes < 0 || t->l2_bytes < 0 || t->teams < 0 || (unsigned)t->fusion > RLX_FUSION_NONE)
-        return RLX_FAIL(RLX_INVALID_ARGUMENT,
-                        "tuning: fusion %d, l1_bytes %lld, l2_bytes %lld, teams %d", (int)t->fusion,
-                        (long long)t->l1_bytes, (long long)t->l2_bytes, t->teams);
-    return RLX_OK;
-}
-
-static bool is_for_device(const rlx_jit_target *t)
-{
-    return t->kind != RLX_JIT_CPU && t->kind != RLX_JIT_AARCH64;
-}
-
-/* A device says itself which token is the likeliest: greedy decoding then reads that, and no logits. On the CPU they are where they
- * are read. */
-static const char *likeliest_of(const rlx_compilation *c, const rlx_compile_options *o)
-{
-    const bool one = find_upper(o->buckets, (size_t)o->nbuckets, "ROWS") == 1;
-    return one && is_for_device(&c->target) ? "logits" : NULL;
-}
-
-/* The side of the cut that the context wants; all of it where the other one would be empty. */
-static rlx_status take_part(rlx_compilation *c, int64_t layers, rlx_part part)
-{
-    const int64_t all = rlx_flow_count_layers(c->hir);
-    if (!all)
-        return RLX_FAIL(RLX_UNSUPPORTED,
-                        "%lld layers on the device: the flow has no layers, and runs on one device",
-                        (long long)layers);
-    bool whole = layers == 0 || layers > all;
-    if (!whole)
-        RLX_TRY(rlx_flow_cut(c->hir, &c->outputs, layers, part == RLX_PART_FRONT, &whole));
-    c->part = whole ? RLX_PART_ALL : part;
-    c->on_cpu = whole ? layers == 0 : part == RLX_PART_FRONT;
-    if (c->on_cpu && is_for_device(&c->target))
-        c->target = rlx_context_host_target();
-    if (c->on_cpu)
-        c->precision = RLX_MIR_EXACT; /* as the device has it */
-    return RLX_OK;
-}
-
-static rlx_status build(rlx_compilation *c, const rlx_context *cx, const rlx_jit_target *target,
-                        const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *o,
-                        rlx_part part)
-{
-    double start = rlx_seconds();
-    c->precision = o->precision == RLX_EXACT ? RLX_MIR_EXACT
-                   : o->phase == RLX_PREFILL ? RLX_MIR_PREFILL
-                                             : RLX_MIR_DECODE;
-    RLX_TRY(rlx_compile_check_tuning(&o->tuning));
-    c->target = *target;
-    c->log = cx;
-    c->tuning = o->tuning;
-    c->dims = rlx_dims_create();
-    if (!c->dims)
-        return RLX_OOM();
-    RLX_TRY(rlx_flow_build_likeliest(f, w, o, likeliest_of(c, o), c->dims, &c->hir, &c->outputs));
-    if (part != RLX_PART_ALL)
-        RLX_TRY(take_part(c, cx->layers, part));
-    if (c->precision != RLX_MIR_PREFILL) /* prompts alone fill a unit's rows */
-        rlx_jit_drop_matrix(&c->target);
-    else
-        rlx_jit_step_settle(&c->target);
-    RLX_TRY(bind_buckets(c, o));
-    c->seconds[RLX_LEVEL_HIR] = rlx_seconds() - start;
-    return RLX_OK;
-}
-
-rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to)
-{
-    if (to == RLX_LEVEL_HIR)
-        return RLX_OK;
-
-    double start = rlx_seconds();
-    RLX_TRY(describe_target(c));
-    RLX_TRY(rlx_hir_lower(c->hir, &c->mir));
-    RLX_TRY_NOTE(rlx_ir_verify(c->mir), "after lowering to mir");
-    RLX_TRY(rlx_mir_choose_precision(c->mir, c->precision, &c->lir_target));
-    RLX_TRY(fuse(c));
-    c->seconds[RLX_LEVEL_MIR] = rlx_seconds() - start;
-    if (to == RLX_LEVEL_MIR)
-        return RLX_OK;
-
-    start = rlx_seconds();
-    rlx_mir_lower_options lo = {.target = &c->lir_target, .upper = c->upper};
-    RLX_TRY(rlx_mir_lower(c->mir, &lo, &c->lir));
-    c->seconds[RLX_LEVEL_LIR] = rlx_seconds() - start;
-    return RLX_OK;
-}
-
-rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
-                               const rlx_weights *w, const rlx_compile_options *options,
-                               rlx_level to)
-{
-    return rlx_compilation_run_for(c, cx, &cx->target, f, w, options, to);
-}
-
-/* As far as HIR. */
-static rlx_status begin(rlx_compilation *c, const rlx_context *cx, const rlx_jit_target *target,
-                        const rlx_flow *f, const rlx_weights *w, const rlx_compile_options *options,
-                        rlx_part part)
-{
-    const rlx_compile_options none = {0};
-    *c = (rlx_compilation){0};
-    rlx_status st = build(c, cx, target, f, w, options ? options : &none, part);
-    if (st)
-        rlx_compilation_deinit(c);
-    return st;
-}
-
-rlx_status rlx_compilation_begin(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
-                                 const rlx_weights *w, const rlx_compile_options *options,
-                                 rlx_part part)
-{
-    return begin(c, cx, &cx->target, f, w, options, part);
-}
-
-rlx_status rlx_compilation_run_for(rlx_compilation *c, const rlx_context *cx,
-                                   const rlx_jit_target *target, const rlx_flow *f,
-                                   const rlx_weights *w, const rlx_compile_options *options,
-                                   rlx_level to)
-{
-    RLX_TRY(begin(c, cx, target, f, w, options, RLX_PART_ALL));
-    rlx_status st = rlx_compilation_lower(c, to);
-    if (st)
-        rlx_compilation_deinit(c);
-    return st;
-}
-
-/* ---- statistics */
-
-/* Bytes of weights that one run of a function reads for one token: all of each, but one row of a
- * table that is only looked up in. */
-static int64_t function_weight_bytes(const rlx_ir_func *f)
-{
-    int64_t bytes = 0;
-    for (int i = 0; i < f->body->nargs; i++) {
-        const rlx_ir_value *w = f->body->args[i];
-        if (f->arg_info[i].role != RLX_ROLE_WEIGHT)
-            continue;
-        int looked_up = 0;
-        for (const rlx_ir_node *n = f->body->first; n; n = n->next)
-            looked_up += n->op == RLX_HIR_EMBED && n->in[1] == w;
-        bool table = looked_up == rlx_ir_count_uses(f->body, w);
-        int64_t elems = 1;
-        for (int d = table ? 1 : 0; d < w->type.rank; d++)
-            elems *= w->type.dim[d];
-        bytes += (int64_t)rlx_format_bytes(w->type.format, elems);
-    }
-    return bytes;
-}
-
-static int64_t token_weight_bytes(const rlx_ir_module *hir)
-{
-    const rlx_ir_func *entry = rlx_ir_func_find(hir, RLX_ENTRY);
-    int64_t bytes = function_weight_bytes(entry);
-    for (const rlx_ir_node *n = entry->body->first; n; n = n->next) {
-        if (n->op != RLX_HIR_CALL)
-            continue;
-        const rlx_ir_func *callee = rlx_ir_func_find(hir, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""));
-        bytes += function_weight_bytes(callee) * rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1);
-    }
-    return bytes;
-}
-
-/* Operations of contracting with weights, in `times` runs of a function. */
-static void function_operations(const rlx_ir_func *f, int64_t times, const rlx_dims *dims,
-                                rlx_compile_stats *stats)
-{
-    for (const rlx_ir_node *n = f->body->first; n; n = n->next) {
-        if (n->op != RLX_HIR_LINEAR)
-            continue;
-        const rlx_ir_type *w = &n->in[1]->type;
-        int64_t operations = 2 * w->dim[0] * w->dim[1] * times;
-        if (rlx_dim_is_symbol(dims, n->in[0]->type.dim[0], "ROWS")) /* of selected rows */
-            stats->row_operations += operations;
-        else
-            stats->token_operations += operations;
-    }
-}
-
-/* Bytes of keys and values that attending to one position reads: of states that are pages. */
-static int64_t function_position_bytes(const rlx_ir_func *f, const rlx_dims *dims)
-{
-    int64_t bytes = 0;
-    for (int i = 0; i < f->body->nargs; i++) {
-        const rlx_ir_type *t = &f->body->args[i]->type;
-        if (f->arg_info[i].role != RLX_ROLE_STATE || !rlx_dim_is_symbol(dims, t->dim[0], "PAGES"))
-            continue;
-        int64_t elems = 1;
-        for (int d = 1; d < t->rank; d++)
-            elems *= t->dim[d];
-        bytes += (int64_t)rlx_format_bytes(t->format, elems) / RLX_PAGE_POSITIONS;
-    }
-    return bytes;
-}
-
-/* `times` runs of a layer: by whether its attention has a window. */
-static void layer_position_bytes(const rlx_ir_func *f, int64_t times, const rlx_dims *dims,
-                                 rlx_compile_stats *stats)
-{
-    int64_t window = 0, bytes = function_position_bytes(f, dims) * times;
-    for (const rlx_ir_node *n = f->body->first; n; n = n->next)
-        if (n->op == RLX_HIR_ATTENTION)
-            window = rlx_ir_attr_int(n, RLX_ATTR_WINDOW, rlx_ir_attr_int(n, RLX_ATTR_CHUNK, 0));
-    if (window)
-        stats->window_position_bytes += bytes;
-    else
-        stats->position_bytes += bytes;
-    stats->window = window > stats->window ? window : stats->window;
-}
-
-static void count_work(const rlx_ir_module *hir, rlx_compile_stats *stats)
-{
-    const rlx_ir_func *entry = rlx_ir_func_find(hir, RLX_ENTRY);
-    function_operations(entry, 1, hir->dims, stats);
-    layer_position_bytes(entry, 1, hir->dims, stats);
-    for (const rlx_ir_node *n = entry->body->first; n; n = n->next) {
-        if (n->op != RLX_HIR_CALL)
-            continue;
-        const rlx_ir_func *callee = rlx_ir_func_find(hir, rlx_ir_attr_text(n, RLX_ATTR_CALLEE, ""));
-        int64_t count = rlx_ir_attr_int(n, RLX_ATTR_COUNT, 1);
-        function_operations(callee, count, hir->dims, stats);
-        layer_position_bytes(callee, count, hir->dims, stats);
-    }
-}
-
-static void fill_stats(const rlx_compilation *c, const rlx_program *p, rlx_compile_stats *stats)
-{
-    *stats = (rlx_compile_stats){
-        .kernels = (int)p->nkernels,
-        .arena_bytes = p->funcs[p->nfuncs - 1].frame_bytes,
-        .arena_lower_bound = p->plan_least,
-        .token_weight_bytes = token_weight_bytes(c->hir),
-    };
-    for (uint32_t i = 0; i < p->nkernels + p->nparts; i++)
-        stats->code_bytes += (int64_t)p->kernels[i].code_bytes;
-    for (const rlx_ir_func *f = c->hir->first; f; f = f->next)
-        stats->functions++;
-    count_work(c->hir, stats);
-}
+#include "frontend/evaluate.h"
+#include "runtime/base/clock.h"
 
 /* ---- a flow to an entry */
 
@@ -512,7 +167,7 @@ static rlx_status compile(const rlx_context *cx, rlx_compilation *c, const rlx_f
     rlx_program *p;
     bool cached = false;
     RLX_TRY(get_program(cx, c, f->name, o, &p, &cached));
-    fill_stats(c, p, stats);
+    rlx_compile_fill_stats(c, p, stats);
     stats->cached = cached;
     if (cx->runner == RLX_RUN_CODE)
         return load_program(cx, c, p, w, out);
@@ -546,29 +201,13 @@ static rlx_status compile_part(const rlx_context *cx, const rlx_flow *f, const r
                                rlx_compile_stats *stats, bool *whole, rlx_executable **out)
 {
     rlx_compilation c;
-    RLX_TRY(rlx_compilation_begin(&c, cx, f, w, o, part));
+    RLX_TRY(rlx_compilation_begin(&c, cx, &cx->target, f, w, o, part));
     rlx_status st = part == RLX_PART_ALL ? check_unused(cx, &c, w, o) : RLX_OK;
     *whole = c.part == RLX_PART_ALL;
     if (!st)
         st = compile(cx, &c, f, w, o, stats, out);
     rlx_compilation_deinit(&c);
     return st;
-}
-
-static void add_stats(rlx_compile_stats *s, const rlx_compile_stats *more)
-{
-    s->cached = s->cached && more->cached;
-    s->kernels += more->kernels;
-    s->functions += more->functions - 1;
-    s->code_bytes += more->code_bytes;
-    s->arena_bytes += more->arena_bytes;
-    s->arena_lower_bound += more->arena_lower_bound;
-    s->token_weight_bytes += more->token_weight_bytes;
-    s->token_operations += more->token_operations;
-    s->row_operations += more->row_operations;
-    s->position_bytes += more->position_bytes;
-    s->window_position_bytes += more->window_position_bytes;
-    s->window = s->window > more->window ? s->window : more->window;
 }
 
 /* Of the whole flow, of which each part leaves something alone. */
@@ -603,7 +242,7 @@ static rlx_status compile_parts(const rlx_context *cx, const rlx_flow *f, const 
         rlx_executable_destroy(front);
         return st;
     }
-    add_stats(stats, &back);
+    rlx_compile_add_stats(stats, &back);
     rlx_executable_put_front(*out, front);
     return RLX_OK;
 }
@@ -661,8 +300,9 @@ rlx_status rlx_flow_warm(const rlx_context *cx, const rlx_jit_target *target, co
                          bool *there, rlx_text *why)
 {
     rlx_compilation c;
-    RLX_TRY_NOTE(begin(&c, cx, target, f, w, o, cx->parted ? RLX_PART_FRONT : RLX_PART_ALL),
-                 "compiling %s", f->name);
+    RLX_TRY_NOTE(
+        rlx_compilation_begin(&c, cx, target, f, w, o, cx->parted ? RLX_PART_FRONT : RLX_PART_ALL),
+        "compiling %s", f->name);
     rlx_status st = c.part == RLX_PART_ALL
                         ? warm(cx, &c, f->name, dry_run, there, why)
                         : RLX_FAIL(RLX_UNSUPPORTED, "the context runs it on two devices, for which "

@@ -1,58 +1,14 @@
-/* frontend/compile.h: the compile driver: a flow through all levels.
+/* frontend/compile.h: the compile driver: a flow to an entry, into the cache, to an executable.
  *
- *   flow --rlx_flow_build--> hir --rlx_hir_lower--> mir --rlx_mir_optimize--> regions
- * --rlx_mir_lower--> lir
- *        --rlx_jit_compile--> entry bytes --rlx_program_decode, rlx_executable_create_program--> executable
+ *   hir, lir (compilation.h) --rlx_jit_compile--> entry bytes --rlx_program_decode, rlx_executable_create_program--> executable
  *
  * HIR makes the compile key (compile_key.h); a program that the cache has under it needs no more levels.
  */
 #ifndef RLX_FRONTEND_COMPILE_H
 #define RLX_FRONTEND_COMPILE_H
 
-#include "frontend/context.h"
-#include "frontend/flow.h"
-#include "mir/mir.h"
+#include "frontend/compilation.h"
 
-/* The function that a module of any level starts with. */
-#define RLX_ENTRY "main"
-
-typedef enum rlx_level { RLX_LEVEL_HIR, RLX_LEVEL_MIR, RLX_LEVEL_LIR } rlx_level;
-
-/* What of a flow: all, or what runs on the CPU before the layers that the context wants on its device; those, and what follows. */
-typedef enum rlx_part { RLX_PART_ALL, RLX_PART_FRONT, RLX_PART_BACK } rlx_part;
-
-/* One compilation under way: the modules of the levels that were reached. */
-typedef struct rlx_compilation {
-    rlx_jit_target target;
-    rlx_mir_precision precision;
-    rlx_tuning tuning;
-    rlx_part part;                  /* ALL, too, where a side has no layers */
-    bool on_cpu;                    /* though the context has a device */
-    const rlx_context *log;         /* borrowed: whose log is told */
-    rlx_lir_target lir_target;      /* the target's, with what tuning says */
-    rlx_dims *dims;                 /* of all modules */
-    rlx_ir_module *hir, *mir, *lir; /* mir: after optimising */
-    rlx_flow_outputs outputs;
-    int64_t upper[RLX_MAX_SYMBOLS];    /* the bucket, by symbol index */
-    double seconds[RLX_LEVEL_LIR + 1]; /* that reaching each level took */
-} rlx_compilation;
-
-/* Lowers a flow as far as `to`. On failure `c` is left empty. */
-rlx_status rlx_compilation_run(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
-                               const rlx_weights *w, const rlx_compile_options *o, rlx_level to);
-/* The same for another machine than the context's. */
-rlx_status rlx_compilation_run_for(rlx_compilation *c, const rlx_context *cx,
-                                   const rlx_jit_target *target, const rlx_flow *f,
-                                   const rlx_weights *w, const rlx_compile_options *options,
-                                   rlx_level to);
-/* The same of a part of it, as far as HIR. RLX_UNSUPPORTED where the flow has no layers to be parted. */
-rlx_status rlx_compilation_begin(rlx_compilation *c, const rlx_context *cx, const rlx_flow *f,
-                                 const rlx_weights *w, const rlx_compile_options *o, rlx_part part);
-/* Goes on from HIR to `to`. On failure `c` is for rlx_compilation_deinit only. */
-rlx_status rlx_compilation_lower(rlx_compilation *c, rlx_level to);
-void rlx_compilation_deinit(rlx_compilation *c);
-/* RLX_INVALID_ARGUMENT when a value is out of range. */
-rlx_status rlx_compile_check_tuning(const rlx_tuning *t);
 /* The rest of the way, from HIR to entry bytes for c->target under the key of `preimage`. Equal modules give equal bytes. */
 rlx_status rlx_compile_entry(const rlx_context *cx, rlx_compilation *c, const char *provenance,
                              const char *preimage, rlx_text *entry);
@@ -62,10 +18,10 @@ rlx_status rlx_flow_warm(const rlx_context *cx, const rlx_jit_target *target, co
                          const rlx_weights *w, const rlx_compile_options *o, bool dry_run,
                          bool *there, rlx_text *why);
 
-/* An executable whose kernels (or steps) an evaluator runs: takes `*c` and `p` over, also on failure. */
-rlx_status rlx_evaluator_create(rlx_compilation *c, rlx_runner runner, rlx_program *p,
-                                const rlx_weights *w, rlx_executable **out);
-
-double rlx_seconds(void); /* monotonic */
+/* What is told of a compilation that has reached HIR, and the program made of it; *stats is overwritten. */
+void rlx_compile_fill_stats(const rlx_compilation *c, const rlx_program *p,
+                            rlx_compile_stats *stats);
+/* Of a flow in two parts: the second part's to the first's. */
+void rlx_compile_add_stats(rlx_compile_stats *s, const rlx_compile_stats *more);
 
 #endif

@@ -201,6 +201,16 @@ bool rlx_key_next(const char **at, rlx_key_field *out)
     return true;
 }
 
+void rlx_key_put_value(const char *preimage, const char *name, rlx_text *out)
+{
+    rlx_key_field f;
+    while (rlx_key_next(&preimage, &f))
+        if (f.name_len == strlen(name) && !memcmp(f.name, name, f.name_len)) {
+            rlx_text_put_bytes(out, f.value, f.value_len);
+            return;
+        }
+}
+
 static bool same_name(const rlx_key_field *a, const rlx_key_field *b)
 {
     return a->name_len == b->name_len && !memcmp(a->name, b->name, a->name_len);

@@ -7,7 +7,7 @@
 #ifndef RLX_FRONTEND_COMPILE_KEY_H
 #define RLX_FRONTEND_COMPILE_KEY_H
 
-#include "frontend/compile.h"
+#include "frontend/compilation.h"
 
 /* Of a compilation that has reached HIR, for `target`. */
 rlx_status rlx_compile_key(const rlx_compilation *c, const rlx_jit_target *target,
@@ -26,6 +26,8 @@ typedef struct rlx_key_field {
 } rlx_key_field;
 /* Reads the field at *at and advances it; false at the end, and at what is no field. */
 bool rlx_key_next(const char **at, rlx_key_field *out);
+/* The value of the first field with this name; nothing when there is none. */
+void rlx_key_put_value(const char *preimage, const char *name, rlx_text *out);
 /* How many fields two preimages do not share; each as a line "NAME: it has VALUE, wanted VALUE" to
  * `out`, which may be NULL. */
 int rlx_key_compare(const char *has, const char *wanted, rlx_text *out);

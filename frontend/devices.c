@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/compile.h"
+#include "frontend/context.h"
 #include "jit/step.h"
+#include "runtime/base/clock.h"
 
 /* ---- targets */
 

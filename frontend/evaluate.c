@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/compile.h"
+#include "frontend/evaluate.h"
 
 typedef struct evaluator {
     rlx_compilation c;

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/compile.h"
 #include "frontend/model.h"
 #include "frontend/sampler.h"
 #include "frontend/stop_filter.h"
+#include "runtime/base/clock.h"
 
 typedef struct generation {
     rlx_model *model;

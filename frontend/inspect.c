@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/compile.h"
+#include "frontend/compilation.h"
 #include "jit/step.h"
 
 static rlx_status print_kernels(const rlx_compilation *c, rlx_jit_text what, rlx_text *out)
@@ -145,7 +145,7 @@ static rlx_status lower(rlx_compilation *c, const rlx_context *cx, const rlx_flo
     const rlx_level level = views[what->view].level;
     if (part == RLX_PART_ALL)
         return rlx_compilation_run_for(c, cx, &what->target, f, w, o, level);
-    RLX_TRY(rlx_compilation_begin(c, cx, f, w, o, part));
+    RLX_TRY(rlx_compilation_begin(c, cx, &cx->target, f, w, o, part));
     rlx_status st = rlx_compilation_lower(c, level);
     if (st)
         rlx_compilation_deinit(c);

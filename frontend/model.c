@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/compile.h"
+#include "runtime/base/clock.h"
 
 /* ---- handles */
 

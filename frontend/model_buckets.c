@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/compile.h"
 #include "frontend/model.h"
 
 /* ---- ladders --------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 
 #include "frontend/compile.h"
 #include "frontend/model.h"
+#include "runtime/base/clock.h"
 
 typedef struct warming {
     rlx_context *cx;

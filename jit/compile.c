@@ -14,6 +14,7 @@
 #include "jit/shared.h"
 #include "jit/step.h"
 #include "jit/tape.h"
+#include "runtime/base/clock.h"
 #include "runtime/cpu.h"
 
 /* Kernels are compiled by threads that take the next one, longest first, so that the last to finish
@@ -46,10 +47,10 @@ typedef struct pool {
     double cpu_seconds;
 } pool;
 
-static double seconds(clockid_t clock)
+static double thread_seconds(void)
 {
     struct timespec t;
-    clock_gettime(clock, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -227,10 +228,10 @@ static rlx_status run_others(pool *p)
 static void *work(void *arg)
 {
     pool *p = arg;
-    double start = seconds(CLOCK_THREAD_CPUTIME_ID);
+    double start = thread_seconds();
     rlx_status st = run_jobs(p);
     pthread_mutex_lock(&p->lock);
-    p->cpu_seconds += seconds(CLOCK_THREAD_CPUTIME_ID) - start;
+    p->cpu_seconds += thread_seconds() - start;
     if (st) {
         atomic_store(&p->failed, true);
         if (p->status)
@@ -419,7 +420,7 @@ rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
     rlx_jit_stats ignored;
     stats = stats ? stats : &ignored;
     *stats = (rlx_jit_stats){0};
-    double start = seconds(CLOCK_MONOTONIC);
+    double start = rlx_seconds();
     rlx_arena *arena = rlx_arena_create();
     if (!arena)
         return RLX_OOM();
@@ -435,7 +436,7 @@ rlx_status rlx_jit_compile(const rlx_ir_module *m, const rlx_jit_target *t,
     rlx_jit_parts_deinit(&p.parts);
     pthread_mutex_destroy(&p.lock);
     rlx_arena_destroy(arena);
-    stats->seconds = seconds(CLOCK_MONOTONIC) - start;
+    stats->seconds = rlx_seconds() - start;
     stats->cpu_seconds = p.cpu_seconds;
     return st;
 }

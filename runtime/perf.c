@@ -10,9 +10,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "runtime/base/clock.h"
 #include "runtime/base/text.h"
 #include "runtime/write_file.h"
 
@@ -50,13 +50,6 @@ typedef struct dump_code { /* then the name with its NUL, then the code */
 } dump_code;
 _Static_assert(sizeof(dump_code) == 56, "as perf reads it");
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void put_head(rlx_text *out)
 {
     const dump_head h = {.magic = MAGIC,
@@ -64,7 +57,7 @@ static void put_head(rlx_text *out)
                          .bytes = sizeof h,
                          .machine = EM_X86_64,
                          .pid = (uint32_t)getpid(),
-                         .time = now_ns()};
+                         .time = (uint64_t)rlx_nanoseconds()};
     rlx_text_put_bytes(out, (const char *)&h, sizeof h);
 }
 
@@ -74,7 +67,7 @@ static void put_code(rlx_perf *p, const rlx_perf_code *c, rlx_text *out)
     const uint64_t at = (uintptr_t)c->start;
     const dump_code d = {.kind = CODE_LOAD,
                          .bytes = (uint32_t)(sizeof d + name + c->bytes),
-                         .time = now_ns(),
+                         .time = (uint64_t)rlx_nanoseconds(),
                          .pid = (uint32_t)getpid(),
                          .tid = (uint32_t)syscall(SYS_gettid),
                          .address = at,

@@ -9,8 +9,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <xmmintrin.h>
+
+#include "runtime/base/clock.h"
 
 enum { DEFAULT_POSITIONS = 4096, MAX_SEQUENCES = 1 << 16, MAX_TABLE = 1 << 28 };
 
@@ -441,9 +442,9 @@ static void run_launch(job *j, const rlx_binding_launch *l, int part, int parts,
 static void time_launch(job *j, const rlx_binding_launch *l, int part, int parts, int member,
                         void *memory)
 {
-    const double start = rlx_session_now();
+    const double start = rlx_seconds();
     run_launch(j, l, part, parts, memory);
-    rlx_session_add_time(j->b, l->kernel, part, member, rlx_session_now() - start);
+    rlx_session_add_time(j->b, l->kernel, part, member, rlx_seconds() - start);
 }
 
 /* Where the member begins to read weights next. Told once: there may be several short phases before, and several
@@ -506,13 +507,6 @@ static void *find_address(void *cx, const char *name)
     return w ? (void *)(uintptr_t)w->data : NULL;
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static rlx_status run(plan *n)
 {
     const rlx_engine *engine = &n->e->engine;
@@ -520,7 +514,7 @@ static rlx_status run(plan *n)
         return engine->step(engine->user, find_address, n, n->b->symbols);
     job j = {.s = n->s, .b = n->b, .engine = engine, .may_stop = n->may_stop};
     if (!n->s->first_ns)
-        n->s->first_ns = now_ns();
+        n->s->first_ns = rlx_nanoseconds();
     if (n->e->device) { /* which runs a step as one: what comes meanwhile is answered at its end */
         RLX_TRY(rlx_session_run_device(n->s, n->e->program, n->b));
         return n->may_stop && atomic_load(&n->s->cancel) ? stop(n->s) : RLX_OK;

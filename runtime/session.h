@@ -248,7 +248,6 @@ void rlx_session_free_device(rlx_session *s);
 
 /* Times of kernels (session_times.c), where the session takes them. `part`, `member`: as a phase is
  * run. */
-double rlx_session_now(void); /* seconds */
 rlx_status rlx_session_make_times(const rlx_session *s, const rlx_executable *e, rlx_binding *b);
 void rlx_session_add_time(rlx_binding *b, uint32_t kernel, int part, int member, double seconds);
 

@@ -4,18 +4,10 @@
  * launch counts it, which is one member within a phase.
  */
 #include <string.h>
-#include <time.h>
 
 #include "runtime/session.h"
 
 enum { LINE_TIMES = 128 / sizeof(double) };
-
-double rlx_session_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 rlx_status rlx_session_make_times(const rlx_session *s, const rlx_executable *e, rlx_binding *b)
 {

@@ -32,9 +32,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "runtime/base/clock.h"
 #include "runtime/runtime.h"
 
 enum { MAX_THREADS = 1024, SPIN_NS = 100 * 1000, LOOKS_PER_CLOCK = 64, CACHE_LINE = 64 };
@@ -52,13 +52,6 @@ static _Atomic int running;
 static void futex(wait_word *w, int op, uint32_t value)
 {
     syscall(SYS_futex, &w->value, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 static void announce(wait_word *w, uint32_t value)
@@ -142,8 +135,8 @@ static void await_change(const rlx_team *t, wait_word *w, uint32_t old, rlx_soon
         if (others + t->size > t->cores)
             break;
         if (end == 0)
-            end = now_ns() + SPIN_NS;
-    } while (now_ns() < end);
+            end = rlx_nanoseconds() + SPIN_NS;
+    } while (rlx_nanoseconds() < end);
 
     /* Sequentially consistent with announce(): either this load sees the new value, or announce()
      * sees this sleeper. */

@@ -4,7 +4,7 @@
 #include <elf.h>
 #include <stdio.h>
 
-#include "frontend/compile.h"
+#include "frontend/compilation.h"
 #include "runtime/program.h"
 #include "runtime/runtime.h"
 #include "tests/base/suite.h"

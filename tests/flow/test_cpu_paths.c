@@ -4,7 +4,7 @@
 #include <elf.h>
 #include <stdio.h>
 
-#include "frontend/compile.h"
+#include "frontend/compilation.h"
 #include "runtime/cpu.h"
 #include "runtime/program.h"
 #include "tests/base/suite.h"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "frontend/compile.h"
+#include "frontend/compilation.h"
 #include "jit/objects.h"
 #include "mir/mir.h"
 #include "runtime/cpu.h"

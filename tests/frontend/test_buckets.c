@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "frontend/compile.h"
+#include "frontend/compilation.h"
 #include "frontend/model.h"
 #include "lir/lir.h"
 #include "tests/base/suite.h"

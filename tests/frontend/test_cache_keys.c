@@ -3,7 +3,7 @@
  * another key, a miss; whatever else gives the same, a hit. */
 #include <unistd.h>
 
-#include "frontend/compile.h"
+#include "frontend/compilation.h"
 #include "frontend/compile_key.h"
 #include "frontend/model.h"
 #include "tests/base/suite.h"

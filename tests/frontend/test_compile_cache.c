@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "frontend/cache.h"
+#include "frontend/compile.h"
 #include "frontend/compile_key.h"
 
 enum { HIDDEN = 32, OUT = 8, LAYERS = 3, CHARS = 256 };
