@@ -66,8 +66,8 @@ typedef struct rlx_flow_cx {
     const rlx_extension **extension; /* that apply, in order */
     int nextensions;
     const char *likeliest; /* an output whose largest element is told, too; NULL: none */
-    bool rewritten; /* by one of them: what is replaced is dead */
-    rlx_weights *tables; /* of rlx_build_table, over `store`; NULL: none so far */
+    bool rewritten;        /* by one of them: what is replaced is dead */
+    rlx_weights *tables;   /* of rlx_build_table, over `store`; NULL: none so far */
 } rlx_flow_cx;
 
 /* Adds RLX_FLOW_LIKELIEST of an output f32[R..,V] of @main, where there is one of that name (flow_likeliest.c). */
@@ -103,7 +103,9 @@ rlx_status rlx_flow_get_symbol(rlx_flow_cx *cx, const char *name, rlx_dim *out);
  * that rlx_value_extent gave, at RLX_EXTENT_EXPRESSIONS and below. */
 enum { RLX_EXTENT_EXPRESSIONS = -1000000 };
 rlx_status rlx_flow_get_extent(rlx_flow_cx *cx, int64_t extent, rlx_dim *out);
-/* The argument of the running function that binds `symbol`; made when new, then *made is set. */
+/* The argument of a function that binds to `symbol`; NULL: none. */
+rlx_ir_value *rlx_flow_find_arg(const rlx_ir_func *f, rlx_role role, const char *symbol);
+/* The same of the running function; made when new. */
 rlx_status rlx_flow_arg(rlx_flow_cx *cx, rlx_role role, const char *symbol, const char *name,
                         rlx_ir_type type, rlx_ir_value **out);
 /* An input by name: an argument of the running function. */
