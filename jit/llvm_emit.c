@@ -650,7 +650,6 @@ rlx_status rlx_emit_called(const rlx_emit_engine *engine, const rlx_llvm_target 
         LLVMSetLinkage(e.fn, LLVMInternalLinkage);
         mark_convergent(&e);
         needs->team_bytes = e.team_bytes > needs->team_bytes ? e.team_bytes : needs->team_bytes;
-        needs->fragments |= e.nfragments > 0;
     }
     rlx_emit_deinit(&e);
     return st;

@@ -118,7 +118,6 @@ extern const rlx_emit_engine rlx_emit_engine_host_team;
 /* What a step's function needs for the kernels that it calls. */
 typedef struct rlx_emit_needs {
     int64_t team_bytes; /* the most that one takes */
-    bool fragments;     /* one keeps sums of a matrix unit */
 } rlx_emit_needs;
 
 struct rlx_emit {

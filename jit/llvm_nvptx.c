@@ -1,7 +1,7 @@
 #include "jit/llvm_gpu.h"
 #include "jit/llvm_wgmma.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/program.h"
@@ -27,72 +27,17 @@ static void annotate(rlx_emit *e, const char *what, int value)
                                 LLVMMetadataAsValue(e->cx, LLVMMDNodeInContext2(e->cx, node, 3)));
 }
 
-/* Registers of an invocation that ptxas is told to leave it. Without a word it may spill some to have more teams on a processor;
- * with one it hoists what it has registers for, and may spill then. */
-enum { ALL = 255, MANY = 168, IN_STEP = 128, ANY = 0 };
-
-static bool is_product(const rlx_ir_node *n)
+/* The runtime reads the team in a comment. ptxas, told a block's size (.maxntid), spills some registers to have more blocks beside each
+ * other, and told how many those shall be, hoists what there is room for and spills of that. Told neither it takes what a kernel needs,
+ * and spills what is beyond the most that an invocation has: with so many there is room for teams of MOST; of larger ones it has to know. */
+static void annotate_team(rlx_emit *e)
 {
-    return n->op == RLX_LIR_CONTRACT || n->op == RLX_LIR_DOT;
-}
-
-/* Minima are multiplied beside codes, by another op. */
-static int count_alike(const rlx_ir_block *block, int op)
-{
-    int count = 0;
-    for (const rlx_ir_node *n = block->first; n; n = n->next)
-        count += n->op == op;
-    return count;
-}
-
-/* A product of codes, but not of such as are bytes in memory already. */
-static bool unpacks(const rlx_ir_node *n)
-{
-    const rlx_ir_node *load = n->op == RLX_LIR_DOT ? n->in[3]->def : NULL;
-    return n->op == RLX_LIR_DOT &&
-           (!load || load->op != RLX_LIR_LOAD || load->in[0]->type.format != RLX_Q8_0);
-}
-
-typedef struct products {
-    int count;
-    int columns; /* loops over columns around: they carry no sums, which wait in memory for a head's epilogue */
-    bool unworded; /* of the processor: what is unpacked in such a loop ptxas spills with a word */
-} products;
-
-/* Attention of more than FEW rows has sums of each through loops over keys; products of so many rows, or so many in one kernel,
- * have more sums beside what they decode than others, or other epilogues. Of two side by side ptxas spills less without a word. */
-static int sums_of(const rlx_ir_block *block, products *p)
-{
-    enum { FEW = 4, ROWS = 8, TOGETHER = 3 };
-    int most = ANY;
-    for (const rlx_ir_node *n = block->first; n; n = n->next) {
-        const bool product = is_product(n), columns = n->op == RLX_LIR_FOR && !n->nout;
-        const bool rows = product && n->out[0]->type.dim[0] >= ROWS;
-        const bool without = p->unworded && unpacks(n);
-        int found = ANY;
-        p->count += product;
-        if (n->op == RLX_LIR_OUTER && n->out[0]->type.dim[0] > FEW)
-            found = ALL;
-        else if (rows || (product && p->count >= TOGETHER))
-            found = count_alike(block, n->op) > 1 || (rows && p->columns && without) ? ANY : MANY;
-        most = found > most ? found : most;
-        p->columns += columns;
-        for (int i = 0; i < n->nblock; i++) {
-            found = sums_of(n->blocks[i], p);
-            most = found > most ? found : most;
-        }
-        p->columns -= columns;
-    }
-    return most;
-}
-
-/* Promises ptxas the block's size, and so many blocks on a processor as leave so many registers. */
-static void annotate_all(rlx_emit *e, int registers)
-{
-    enum { REGISTERS = 65536 };
-    annotate(e, "maxntidx", e->target->team);
-    if (registers && registers * e->target->team <= REGISTERS)
-        annotate(e, "minctasm", REGISTERS / (registers * e->target->team));
+    enum { REGISTERS = 65536, OF_ONE = 256, MOST = REGISTERS / OF_ONE };
+    char text[64];
+    const int n = snprintf(text, sizeof text, "%s%d", RLX_PROGRAM_TEAM, e->target->team);
+    LLVMAppendModuleInlineAsm(e->module, text, (size_t)n);
+    if (e->target->team > MOST)
+        annotate(e, "maxntidx", e->target->team);
 }
 
 /* Below the team's size, which the bits of a mask say to LLVM: sums with it wrap nowhere, so that addresses that
@@ -127,33 +72,6 @@ static void read_registers(rlx_emit *e)
     e->teams = LLVMBuildZExt(e->entry, teams, e->i64, "");
 }
 
-/* Whether the kernel has weights whose codes stand for values of a table. */
-static bool looks_up(const rlx_emit *e)
-{
-    const rlx_ir_block *body = e->kernel->body;
-    for (int i = 0; i < body->nargs; i++) {
-        const rlx_format f = body->args[i]->type.format;
-        if (rlx_format_get(f)->kind == RLX_KIND_BLOCK && f != RLX_Q8_0 &&
-            rlx_format_code_bits(f) == 8)
-            return true;
-    }
-    return false;
-}
-
-/* Of products by a matrix unit ptxas spills none without a word, and some with one; of attention, whose sums stay while scores are made, the
- * other way round, as before sm_90 of codes that are looked up. */
-static int registers_of(const rlx_emit *e)
-{
-    enum { SM_90 = 90 };
-    const bool before = atoi(e->target->cpu + sizeof "sm_" - 1) < SM_90;
-    const int without = before && looks_up(e) ? ALL : ANY;
-    if (e->nfragments)
-        return e->by_rows ? ALL : without;
-    products p = {.unworded = !before}; /* for those before, ptxas spills without one */
-    const int registers = sums_of(e->kernel->body, &p);
-    return registers == ANY ? without : registers;
-}
-
 /* Arguments that lie where the launch has them. */
 static void annotate_maps(rlx_emit *e)
 {
@@ -176,7 +94,7 @@ static rlx_status begin(rlx_emit *e)
     RLX_TRY(rlx_emit_gpu_function(e, PTX_KERNEL));
     read_registers(e);
     RLX_TRY(rlx_emit_gpu_buffers(e));
-    annotate_all(e, registers_of(e));
+    annotate_team(e);
     annotate_maps(e);
     return RLX_OK;
 }
@@ -381,8 +299,7 @@ static rlx_status begin_step(rlx_emit *e)
     e->table = LLVMGetParam(e->fn, 0);
     e->symbols = LLVMGetParam(e->fn, 1);
     size_shared_memory(e);
-    /* without a word, functions that a step calls get more than many, and take them, whatever they are for; by matrix units they may */
-    annotate_all(e, e->needs->fragments ? ALL : IN_STEP);
+    annotate_team(e);
     return RLX_OK;
 }
 

@@ -158,16 +158,13 @@ static rlx_status team_of_note(const rlx_program_kernel *k, int *out)
 /* The team that a kernel is made for, as its PTX or its note says; 0: it says nothing. */
 static rlx_status team_of_code(const rlx_program_kernel *k, int *out)
 {
-    static const char *const words[] = {".reqntid ", ".maxntid "};
-    const char *at = NULL, *end = (const char *)k->code + k->code_bytes;
+    const char *at = memmem(k->code, k->code_bytes, RLX_PROGRAM_TEAM, strlen(RLX_PROGRAM_TEAM));
+    const char *end = (const char *)k->code + k->code_bytes;
     *out = 0;
-    for (size_t i = 0; !at && i < sizeof words / sizeof *words; i++) {
-        at = memmem(k->code, k->code_bytes, words[i], strlen(words[i]));
-        at = at ? at + strlen(words[i]) : NULL;
-    }
     if (!at)
         return team_of_note(k, out);
-    for (; at < end && *at >= '0' && *at <= '9' && *out < 1 << 20; at++)
+    for (at += strlen(RLX_PROGRAM_TEAM); at < end && *at >= '0' && *at <= '9' && *out < 1 << 20;
+         at++)
         *out = 10 * *out + (*at - '0');
     return RLX_OK;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/program.h"
 #include "tests/gpu/fake_impl.h"
 
 /* ---- streams and events ---------------------------------------------------------------------- */
@@ -164,10 +165,10 @@ static bool read_entry(const char *ptx, const char *name, fake_object *f)
     char entry[160];
     snprintf(entry, sizeof entry, ".entry %s(", name);
     const char *at = strstr(ptx, entry), *close = at ? strchr(at + strlen(entry), ')') : NULL;
-    const char *team = close ? strstr(close, ".maxntid ") : NULL;
-    if (!team)
+    const char *team = strstr(ptx, RLX_PROGRAM_TEAM);
+    if (!close || !team)
         return false;
-    f->team = atoi(team + strlen(".maxntid "));
+    f->team = atoi(team + strlen(RLX_PROGRAM_TEAM));
     for (f->nbuffers = -1; (at = strstr(at, ".param")) && at < close; at++)
         f->nbuffers++;
     return true;

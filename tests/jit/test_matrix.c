@@ -226,7 +226,7 @@ START_TEST(ptxas_sees_missing_waits)
 }
 END_TEST
 
-/* Whatever the team, with no word on blocks of a processor. */
+/* Whatever the team, of which ptxas is told only where there is not room for the most registers that an invocation has. */
 START_TEST(larger_teams_spill_nothing)
 {
     subject s;
@@ -237,6 +237,7 @@ START_TEST(larger_teams_spill_nothing)
         size_t bytes;
         EXPECT_OK(rlx_jit_emit_kernel(s.module->first, &t, &ptx, &bytes));
         ck_assert_int_eq(subject_count((char *)ptx, ".minnctapersm"), 0);
+        ck_assert_int_eq(subject_count((char *)ptx, ".maxntid"), team > 256);
         if (have_ptxas())
             ck_assert_int_eq(
                 ptxas_assemble(s.module->first->name, (char *)ptx, bytes, t.processor).spills, 0);
