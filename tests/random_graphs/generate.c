@@ -528,6 +528,7 @@ rlx_status graph_parse(const char *path, const char *text, random_graph *g)
     for (int i = 0; i < 2; i++)
         g->live[i] = live[i];
     g->seed = (uint64_t)seed;
+    g->is_file = true;
     RLX_TRY(rlx_ir_parse(&rlx_hir_level, g->dims, path, text, &g->hir));
     return rlx_ir_verify(g->hir);
 }

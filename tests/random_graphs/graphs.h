@@ -18,6 +18,7 @@ typedef struct random_graph {
     rlx_dims *dims;
     int64_t live[RLX_MAX_SYMBOLS];
     uint64_t seed; /* of the inputs' data */
+    bool is_file;
 } random_graph;
 
 static inline uint64_t graph_random(uint64_t *state)
