@@ -274,17 +274,29 @@ static LLVMValueRef block_address(rlx_emit *e, const rlx_ir_node *n, const rlx_f
     return rlx_emit_offset(e, e->i8, b->base, at);
 }
 
+/* From the first byte of so many of elements or blocks to the first of the last line that they may reach
+ * into, and one: they begin wherever a multiple of their size does. */
+static int64_t bytes_to_tell(const rlx_format_info *f, int64_t width)
+{
+    enum { LINE = 64 };
+    const int64_t size = (int64_t)f->block_bytes, even = size & -size;
+    const int64_t bytes = (width + f->block_elems - 1) / f->block_elems * size;
+    const int64_t late = even < LINE ? LINE - even : 0;
+    return (late + bytes - 1) / LINE * LINE + 1;
+}
+
 /* Into the second-level cache: what is told far ahead is more than the first one holds. */
 rlx_status rlx_emit_cpu_prefetch(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type scalar = {.kind = RLX_TYPE_TILE, .format = n->in[0]->type.format};
     const rlx_format_info *f = rlx_format_get(scalar.format);
+    const int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 1);
     rlx_emit_access a;
     if (f->kind == RLX_KIND_BLOCK) {
-        rlx_emit_tell_lines(e, block_address(e, n, f), (int64_t)f->block_bytes, RLX_CACHE_SECOND);
+        rlx_emit_tell_lines(e, block_address(e, n, f), bytes_to_tell(f, width), RLX_CACHE_SECOND);
         return RLX_OK;
     }
     rlx_emit_access_init(e, n, &scalar, &a);
-    rlx_emit_tell_lines(e, a.base, 1, RLX_CACHE_SECOND);
+    rlx_emit_tell_lines(e, a.base, width * (int64_t)f->block_bytes, RLX_CACHE_SECOND);
     return RLX_OK;
 }

@@ -101,8 +101,9 @@ void rlx_lir_build_store_async(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_v
                                rlx_ir_value *const *index, const int64_t *axes);
 void rlx_lir_build_commit(rlx_ir_builder *b);
 void rlx_lir_build_wait(rlx_ir_builder *b, int64_t pending);
-/* The element at index, one per buffer axis, will be read soon. */
-void rlx_lir_build_prefetch(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *const *index);
+/* The element at index, one per buffer axis, and those behind it along the last one will be read soon. */
+void rlx_lir_build_prefetch(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *const *index,
+                            int64_t width);
 void rlx_lir_build_barrier(rlx_ir_builder *b);
 
 /* Nested blocks: begin_* makes the node and moves the builder into its block; the matching end

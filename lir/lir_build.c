@@ -324,11 +324,13 @@ void rlx_lir_build_wait(rlx_ir_builder *b, int64_t pending)
     rlx_ir_build_node(b, RLX_LIR_WAIT, 0, NULL, 1, &attr, 0, NULL);
 }
 
-void rlx_lir_build_prefetch(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *const *index)
+void rlx_lir_build_prefetch(rlx_ir_builder *b, rlx_ir_value *buffer, rlx_ir_value *const *index,
+                            int64_t width)
 {
     access_operands o = {.in = {buffer}, .nin = 1};
+    const rlx_attr attr = rlx_attr_int(RLX_ATTR_WIDTH, width);
     add_access(&o, buffer, 0, index, NULL, NULL);
-    rlx_ir_build_node(b, RLX_LIR_PREFETCH, o.nin, o.in, 0, NULL, 0, NULL);
+    rlx_ir_build_node(b, RLX_LIR_PREFETCH, o.nin, o.in, width > 1, &attr, 0, NULL);
 }
 
 void rlx_lir_build_barrier(rlx_ir_builder *b)

@@ -1,6 +1,7 @@
-/* lir/ops/prefetch.c: an element of a buffer will be read soon
+/* lir/ops/prefetch.c: elements of a buffer will be read soon
  *   in   buffer; one i64 index per buffer axis
- *   C1  the first operand is a buffer.      C2  one i64 index per buffer axis. */
+ *   C1  the first operand is a buffer.      C2  one i64 index per buffer axis.
+ *   C3  width is positive; more than one element is of a buffer that has axes. */
 #include "lir/ops/access.h"
 
 rlx_status rlx_lir_prefetch_verify(rlx_ir_module *m, const rlx_ir_node *n)
@@ -12,6 +13,9 @@ rlx_status rlx_lir_prefetch_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    buffer->rank);
     for (int i = 1; i < n->nin; i++)
         RLX_TRY(rlx_lir_require_index(m, n, "C2", i));
+    const int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 1);
+    RLX_IR_REQUIRE(m, n, "C3", width == 1 || (width > 1 && buffer->rank > 0), "%lld elements",
+                   (long long)width);
     return RLX_OK;
 }
 

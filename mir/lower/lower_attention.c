@@ -97,14 +97,8 @@ typedef struct key_tile {
 static rlx_status fetch_ahead(attention *a, int pool, rlx_ir_value *page, rlx_ir_value *first,
                               int64_t count)
 {
-    enum { LINE = 64 };
-    const rlx_ir_value *v = a->node->in[pool];
-    const int64_t line = LINE / rlx_format_get(v->type.format)->block_bytes;
-    for (int64_t i = 0; i < count; i += line) {
-        rlx_ir_value *at = rlx_lir_build_map2(a->b, RLX_FN_ADD, first, k_const(a->k, i));
-        rlx_ir_value *index[4] = {page, a->g, k_const(a->k, 0), at};
-        rlx_lir_build_prefetch(a->b, bound(v)->lir, index);
-    }
+    rlx_ir_value *index[4] = {page, a->g, k_const(a->k, 0), first};
+    rlx_lir_build_prefetch(a->b, bound(a->node->in[pool])->lir, index, count);
     return rlx_ir_builder_finish(a->b);
 }
 

@@ -183,21 +183,16 @@ static rlx_ir_value *end_of_k(kernel_cx *k, const group *g, const row_chunk *h)
 /* Tells of the same columns' weights in the next chunk, which lie in pages of their own. */
 static void tell_next(kernel_cx *k, const products *p, rlx_ir_value *column, int64_t width)
 {
-    enum { LINE = 64 };
     const group *g = p->c->g;
     const rlx_ir_value *w = group_weight_memory(g->contract[p->which]);
     if (!w || g->nbatch > 0 || rlx_format_get(w->type.format)->kind == RLX_KIND_BLOCK)
         return;
-    const int64_t line = LINE / rlx_format_get(w->type.format)->block_bytes;
     rlx_ir_value *to = plus(k, p->of->next, column), *first = plus(k, p->n0, p->of->next_block);
     for (int j = 0; j < g->s.n; j++) {
-        for (int64_t at = 0; at < width; at += line) {
-            rlx_ir_value *index[3];
-            int64_t axes[2];
-            group_weight_index(g, plus(k, first, k_const(k, j)), plus(k, to, k_const(k, at)), index,
-                               axes);
-            rlx_lir_build_prefetch(k->b, bound(w)->lir, index);
-        }
+        rlx_ir_value *index[3];
+        int64_t axes[2];
+        group_weight_index(g, plus(k, first, k_const(k, j)), to, index, axes);
+        rlx_lir_build_prefetch(k->b, bound(w)->lir, index, width);
     }
 }
 

@@ -57,14 +57,10 @@ static void tell_ahead(kernel_cx *k, const group *g, const register_tile *p, rlx
             continue;
         for (int j = 0; j < g->s.n; j++) {
             rlx_ir_value *row = rlx_lir_build_map2(k->b, RLX_FN_ADD, p->n0, k_const(k, ahead + j));
-            for (int64_t at = 0; at < g->s.k; at += LINE / size) {
-                rlx_ir_value *index[3], *c = k0;
-                if (at > 0)
-                    c = rlx_lir_build_map2(k->b, RLX_FN_ADD, k0, k_const(k, at));
-                int64_t axes[2];
-                group_weight_index(g, row, c, index, axes);
-                rlx_lir_build_prefetch(k->b, bound(w)->lir, index);
-            }
+            rlx_ir_value *index[3];
+            int64_t axes[2];
+            group_weight_index(g, row, k0, index, axes);
+            rlx_lir_build_prefetch(k->b, bound(w)->lir, index, g->s.k);
         }
     }
 }

@@ -104,7 +104,6 @@ static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memo
 static void ask_for_row(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *row, rlx_ir_value *from,
                         int64_t width)
 {
-    enum { LINE = 64 };
     rlx_ir_value *index[RLX_MAX_RANK];
     const int rank = a->type.rank;
     if (!bound(a) || bound(a)->kind != BIND_BUFFER)
@@ -115,11 +114,8 @@ static void ask_for_row(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *row, 
             return;
     }
     index[rank - 2] = row;
-    const int64_t line = LINE / rlx_format_get(a->type.format)->block_bytes;
-    for (int64_t i = 0; i < width; i += line) {
-        index[rank - 1] = plus(k, from, k_const(k, i));
-        rlx_lir_build_prefetch(k->b, bound(a)->lir, index);
-    }
+    index[rank - 1] = from;
+    rlx_lir_build_prefetch(k->b, bound(a)->lir, index, width);
 }
 
 /* ---- packed rows */
@@ -510,7 +506,7 @@ static void ask_for_result(kernel_cx *k, const instance *in, const leaf *l, cons
     for (int i = 0; i < l->buffer->type.rank; i++)
         index[i] = k_index(k, &c[i]);
     index[row] = plus(k, index[row], k_const(k, ROWS));
-    rlx_lir_build_prefetch(k->b, l->buffer, index);
+    rlx_lir_build_prefetch(k->b, l->buffer, index, 1);
 }
 
 /* Results without units are [.., rows, columns]: the columns of one row, which is row

@@ -241,10 +241,8 @@ rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk
     down = plus(k, plus(k, c->next_row, times(k, tile, s->n)), down);
     rlx_ir_value *along = rlx_lir_build_map2(k->b, RLX_FN_MOD, at, k_const(k, lines));
     along = plus(k, c->next_from, times(k, along, elems));
-    for (int64_t line = 0; line < some; line++) {
-        rlx_ir_value *index[2] = {down, plus(k, along, k_const(k, line * elems))};
-        rlx_lir_build_prefetch(k->b, memory, index);
-    }
+    rlx_ir_value *index[2] = {down, along};
+    rlx_lir_build_prefetch(k->b, memory, index, some * elems);
     rlx_lir_end_for(k->b, &loop, NULL);
     return rlx_ir_builder_finish(k->b);
 }
