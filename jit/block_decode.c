@@ -482,6 +482,12 @@ static value load_grid(const rlx_decoder *d, number block, number e)
     return op(d, RLX_DECODE_SUB, op_const(d, RLX_DECODE_ADD, q, 1), off);
 }
 
+static value take_bias(const rlx_decoder *d, value q)
+{
+    const int bias = layout_of(d)->bias;
+    return bias ? op_const(d, RLX_DECODE_SUB, q, (uint32_t)bias) : q;
+}
+
 static value load_code(const rlx_decoder *d, number block, number e)
 {
     const rlx_block_layout *l = layout_of(d);
@@ -489,9 +495,9 @@ static value load_code(const rlx_decoder *d, number block, number e)
     if (l->codes == RLX_BLOCK_CODES_GRID)
         return load_grid(d, block, e);
     if (l->codes == RLX_BLOCK_CODES_TRITS)
-        return load_trit(d, block, e);
+        return take_bias(d, load_trit(d, block, e));
     value q = load_bits(d, block, e);
-    return stand ? pick(d, stand, 0, 1 << l->low_bits, q) : q;
+    return stand ? pick(d, stand, 0, 1 << l->low_bits, q) : take_bias(d, q);
 }
 
 /* ---- four codes ---- */
@@ -538,6 +544,17 @@ static value load_words(const rlx_decoder *d, number block, number e)
     return with_high(d, q, high, l->low_bits);
 }
 
+/* Without their bias: added are 128 less it, which no byte carries, and taken off again those. */
+static value take_bias_of_four(const rlx_decoder *d, value four)
+{
+    enum { TOP = 0x80 };
+    const int bias = layout_of(d)->bias;
+    if (!bias)
+        return four;
+    four = op_const(d, RLX_DECODE_ADD, four, in_bytes((uint32_t)(TOP - bias)));
+    return op_const(d, RLX_DECODE_XOR, four, in_bytes(TOP));
+}
+
 /* ---- where in the row ---- */
 
 /* The byte of its block; *e: the element in the block. */
@@ -552,9 +569,6 @@ rlx_decode_value rlx_decode_element(const rlx_decoder *d, rlx_decode_number inde
 {
     number e, block = block_of(d, index, &e);
     value add, scale = load_scale(d, block, e, &add), q = load_code(d, block, e);
-    int bias = layout_of(d)->bias;
-    if (bias)
-        q = op_const(d, RLX_DECODE_SUB, q, (uint32_t)bias);
     value x = op(d, RLX_DECODE_FMUL, op(d, RLX_DECODE_TO_FLOAT, q, 0), scale);
     return add ? op(d, RLX_DECODE_FADD, x, add) : x;
 }
@@ -570,7 +584,7 @@ rlx_decode_value rlx_decode_codes(const rlx_decoder *d, rlx_decode_number index)
     const rlx_block_layout *l = layout_of(d);
     number e, block = block_of(d, index, &e);
     if (l->codes == RLX_BLOCK_CODES_INT && (l->low_bits == 8 || l->span >= TOGETHER))
-        return load_words(d, block, e);
+        return take_bias_of_four(d, load_words(d, block, e));
     value word = 0;
     for (int i = 0; i < TOGETHER; i++) {
         value code = low_bits(d, load_code(d, block, plus(e, i)), 8);
@@ -590,9 +604,6 @@ rlx_decode_value rlx_decode_min(const rlx_decoder *d, rlx_decode_number index)
 {
     value add;
     number e, block = block_of(d, times(d, index, rlx_format_group(d->format)), &e);
-    value scale = load_scale(d, block, e, &add);
-    int bias = layout_of(d)->bias;
-    if (!bias)
-        return op(d, RLX_DECODE_FNEG, add, 0);
-    return op(d, RLX_DECODE_FMUL, scale, d->engine->constant_f32(d->user, (float)bias));
+    load_scale(d, block, e, &add);
+    return op(d, RLX_DECODE_FNEG, add, 0);
 }

@@ -56,6 +56,8 @@ void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cach
 LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x);
 /* What 32 elements' bits stand for, i8<32>, or as many times that as there are. */
 LLVMValueRef rlx_emit_values(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits);
+/* The same of i8 vectors of any length: bits without their bias. */
+LLVMValueRef rlx_emit_take_bias(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits);
 /* Codes with a sign, `by` more. */
 LLVMValueRef rlx_emit_raise(rlx_emit *e, LLVMValueRef codes, int by);
 
@@ -66,6 +68,8 @@ LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, const LL
                                 int rows, int first, int second);
 /* Whether codes that are turned lie in registers with those of the next row: turn is their only use. */
 bool rlx_emit_turns_two(const rlx_emit *e, const rlx_ir_node *turn);
+/* By how much codes are raised for those who take such. */
+int rlx_emit_turn_raises(const rlx_emit *e, const rlx_ir_node *turn);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
 /* Whether a dot takes all of the codes that are loaded in pairs of runs. */
 bool rlx_emit_multiplies_pairs(const rlx_emit *e, const rlx_ir_node *load);
@@ -154,10 +158,13 @@ typedef struct rlx_emit_codes {
     int most; /* the largest there is, or its opposite */
 } rlx_emit_codes;
 rlx_emit_codes rlx_emit_codes_of(const rlx_ir_node *n);
-/* Of products by activations: how many sums of two fit into 16 bits together. */
-int rlx_emit_most_pairs(rlx_emit_codes c);
+/* By how much signed codes are raised where sums of activations tell what is too much: the largest
+ * there is; 0: x86 multiplies them with their signs, or there are none. */
+int rlx_emit_raised_by(const rlx_emit *e, const rlx_ir_node *n);
+/* Of products by activations, perhaps raised ones: how many sums of two fit into 16 bits together. */
+int rlx_emit_most_pairs(rlx_emit_codes c, bool raised);
 /* Registers of columns that are best multiplied together by so many rows: 1 or 2. */
-int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, int rows);
+int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, bool raised, int rows);
 /* sums[m * columns + v] (i32, `lanes` of them) + products of 4 bytes per lane: codes (s, v) with
  * activations (s, m), for s in 0..steps. */
 typedef rlx_status rlx_emit_bytes_fn(void *user, int s, int i, LLVMValueRef *out);

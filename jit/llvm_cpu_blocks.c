@@ -203,9 +203,8 @@ static LLVMValueRef load_codes(rlx_emit *e, const rlx_block_layout *l, const gro
 
 static LLVMValueRef load_min(rlx_emit *e, const rlx_block_layout *l, const group *g)
 {
-    LLVMValueRef add, scale = load_scale(e, l, g, &add);
-    if (l->bias)
-        return LLVMBuildFMul(e->b, scale, LLVMConstReal(e->f32, l->bias), "");
+    LLVMValueRef add;
+    load_scale(e, l, g, &add);
     return LLVMBuildFNeg(e->b, add, "");
 }
 
@@ -213,8 +212,7 @@ static LLVMValueRef decode_group(rlx_emit *e, const rlx_block_layout *l, const g
 {
     LLVMTypeRef floats = LLVMVectorType(e->f32, RLX_BLOCK_GROUP);
     LLVMValueRef q = load_codes(e, l, g), add, scale = load_scale(e, l, g, &add);
-    if (l->bias)
-        q = LLVMBuildSub(e->b, q, byte_splat(e, l->bias), "");
+    q = rlx_emit_take_bias(e, l, q);
     q = LLVMBuildSExt(e->b, q, LLVMVectorType(e->i32, RLX_BLOCK_GROUP), "");
     LLVMValueRef x = LLVMBuildSIToFP(e->b, q, floats, "");
     x = LLVMBuildFMul(e->b, x, rlx_emit_splat(e, scale, floats), "");
@@ -371,10 +369,6 @@ static LLVMValueRef load_scales(rlx_emit *e, const blocks *b, const group *g)
 static LLVMValueRef load_mins(rlx_emit *e, const blocks *b, const group *g)
 {
     const rlx_block_layout *l = b->layout;
-    if (l->bias) {
-        LLVMValueRef s = load_scales(e, b, g), bias = LLVMConstReal(e->f32, l->bias);
-        return LLVMBuildFMul(e->b, s, rlx_emit_splat(e, bias, LLVMTypeOf(s)), "");
-    }
     if (rlx_emit_has_eight_scales(l))
         return rlx_emit_eight_mins(e, l, g->block, first_group(b, g));
     if (l->scale == RLX_BLOCK_SCALE_K4)
@@ -414,11 +408,12 @@ static int piece_of(const blocks *b, const rlx_ir_type *tile)
 /* What the load wants of a group. */
 static LLVMValueRef load_part(rlx_emit *e, const blocks *b, const group *g)
 {
-    LLVMValueRef add;
+    LLVMValueRef add, q;
     switch (b->part) {
     case RLX_LIR_CODES:
-        return b->piece == 32 ? rlx_emit_32_codes(e, b->layout, g->block, g->first)
-                              : load_codes(e, b->layout, g);
+        q = b->piece == 32 ? rlx_emit_32_codes(e, b->layout, g->block, g->first)
+                           : load_codes(e, b->layout, g);
+        return rlx_emit_take_bias(e, b->layout, q);
     case RLX_LIR_SCALE:
         return b->piece > 1 ? load_scales(e, b, g) : load_scale(e, b->layout, g, &add);
     case RLX_LIR_MIN:
@@ -685,7 +680,7 @@ static bool loads_pairs(const rlx_emit *e, const rlx_ir_node *n, const blocks *b
 
 /* Pairs of runs of `rows` rows: of groups g and g + 4 of every eight. */
 static void load_pairs(rlx_emit *e, const blocks *b, const LLVMValueRef *row, int rows, int width,
-                       int64_t elems, LLVMValueRef *out)
+                       int64_t elems, int raised, LLVMValueRef *out)
 {
     enum { APART = 4, GROUPS = 2 * APART };
     LLVMValueRef which = quotient(e, b->at, b->info->block_elems), block[2];
@@ -695,8 +690,9 @@ static void load_pairs(rlx_emit *e, const blocks *b, const LLVMValueRef *row, in
         for (int run = 0; run < width; run += RLX_BLOCK_GROUP)
             for (int g = 0; g < APART; g++) {
                 const int first = at + g * width + run;
-                *out++ =
-                    rlx_emit_code_pair(e, b->layout, block, rows, first, first + APART * width);
+                *out = rlx_emit_code_pair(e, b->layout, block, rows, first, first + APART * width);
+                *out = raised ? rlx_emit_raise(e, *out, raised) : *out;
+                out++;
             }
 }
 
@@ -710,6 +706,7 @@ static rlx_status load_paired(rlx_emit *e, const rlx_ir_node *n, const blocks *b
     const int width = turn ? (int)rlx_ir_attr_int(turn, RLX_ATTR_WIDTH, 0) : DOT_WIDTH;
     out->paired = true;
     out->two = turn && rlx_emit_turns_two(e, turn);
+    out->raised = out->two ? rlx_emit_turn_raises(e, turn) : 0;
     out->npieces = (int)tile->dim[1] / (2 * RLX_BLOCK_GROUP);
     out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, out->npieces * out->n);
     if (!out->piece)
@@ -722,7 +719,8 @@ static rlx_status load_paired(rlx_emit *e, const rlx_ir_node *n, const blocks *b
             if (streams(n))
                 prefetch(e, n, b, row[r], p + r, tile->dim[1]);
         }
-        load_pairs(e, b, row, rows, width, tile->dim[1], out->piece + p * out->npieces);
+        load_pairs(e, b, row, rows, width, tile->dim[1], out->raised,
+                   out->piece + p * out->npieces);
     }
     return RLX_OK;
 }

@@ -12,9 +12,10 @@
  *
  * Signed codes on x86: |code| by the activation with the code's sign; -128 becomes 128, which fits.
  * Codes that are wanted once and are no -128: with the activation's sign, by |activation|.
- * Rows of codes by one row: the code plus the largest there is, and so many sums of activations less
- * (llvm_cpu_dot.c).
- * Panels by VNNI: the code by the activation plus 128, and 128 times the sum of codes less.
+ * Rows of codes by one row, or by rows that are turned: the code plus the largest there is, and so many
+ * sums of activations less (llvm_cpu_dot.c).
+ * Panels by VNNI, or of codes so small that sums of two fit 16 bits: the code by the activation plus 128,
+ * and 128 times the sum of codes less.
  * On AArch64 unsigned codes, of 7 bits at most, are signed ones. */
 
 enum { TOGETHER = 4 };
@@ -41,13 +42,24 @@ static int most_of(const rlx_ir_node *load)
 
 rlx_emit_codes rlx_emit_codes_of(const rlx_ir_node *n)
 {
-    int bits = (int)rlx_ir_attr_int(n, RLX_ATTR_BITS, 0);
-    return (rlx_emit_codes){.bits = bits, .most = bits ? (1 << bits) - 1 : most_of(n->in[3]->def)};
+    const int bits = (int)rlx_ir_attr_int(n, RLX_ATTR_BITS, 0);
+    if (n->in[3]->type.format == RLX_U8)
+        return (rlx_emit_codes){.bits = bits, .most = (1 << bits) - 1};
+    return (rlx_emit_codes){.most = bits ? 1 << (bits - 1) : most_of(n->in[3]->def)};
 }
 
 static bool is_neon(const rlx_emit *e)
 {
     return e->target->kind == RLX_JIT_AARCH64;
+}
+
+/* Up to the bytes' 255, or as long as sums of two fit 16 bits. */
+int rlx_emit_raised_by(const rlx_emit *e, const rlx_ir_node *n)
+{
+    const rlx_emit_codes c = rlx_emit_codes_of(n), raised = {8, 2 * c.most};
+    if (is_neon(e) || c.bits)
+        return 0;
+    return e->target->vnni || rlx_emit_most_pairs(raised, false) > 0 ? c.most : 0;
 }
 
 /* Four products go into 32 bits at once. */
@@ -66,9 +78,9 @@ static bool fills(const rlx_emit *e, int lanes)
     return lanes == 4 || (lanes == 8 && !is_neon(e)) || (lanes == 16 && e->target->avx512);
 }
 
-int rlx_emit_most_pairs(rlx_emit_codes c)
+int rlx_emit_most_pairs(rlx_emit_codes c, bool raised)
 {
-    return INT16_MAX / (2 * 127 * c.most);
+    return INT16_MAX / (2 * (raised ? 255 : 127) * c.most);
 }
 
 static LLVMValueRef call(rlx_emit *e, const char *name, LLVMValueRef *args, int n)
@@ -187,7 +199,7 @@ static rlx_status add_widened(rlx_emit *e, bool is_signed, int lanes, LLVMValueR
 void rlx_emit_byte_steps(const rlx_emit *e, int steps, rlx_emit_byte_sums *b)
 {
     enum { FEW = 2, MANY = 4 };
-    int most = rlx_emit_most_pairs(b->codes);
+    int most = rlx_emit_most_pairs(b->codes, b->raised);
     bool by_16 = fills(e, b->lanes) && !adds_fours(e, b->lanes);
     b->in_16 = by_16 && steps <= most;
     if (b->in_16 || !by_16)
@@ -205,12 +217,13 @@ LLVMValueRef rlx_emit_no_sum(const rlx_emit *e, const rlx_emit_byte_sums *b)
 
 bool rlx_emit_wants_raised(const rlx_emit *e, rlx_emit_codes c, int lanes)
 {
-    return !c.bits && !is_neon(e) && fills(e, lanes) && adds_fours(e, lanes);
+    return !c.bits && !is_neon(e) && fills(e, lanes) &&
+           (adds_fours(e, lanes) || rlx_emit_most_pairs(c, true) > 0);
 }
 
-int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, int rows)
+int rlx_emit_byte_columns(const rlx_emit *e, rlx_emit_codes c, bool raised, int rows)
 {
-    int registers = e->target->avx512 || is_neon(e) ? 32 : 16, besides = c.bits ? 3 : 6;
+    int registers = e->target->avx512 || is_neon(e) ? 32 : 16, besides = c.bits || raised ? 3 : 6;
     return 2 * rows + besides <= registers ? 2 : 1;
 }
 
@@ -254,7 +267,8 @@ static rlx_status add_step(rlx_emit *e, const rlx_emit_byte_sums *b, int s, LLVM
                                 : add_fours(e, sums[i], size[v], y, b->lanes);
             continue;
         }
-        LLVMValueRef two = add_pairs(e, size[v], y, b->lanes);
+        LLVMValueRef two =
+            b->raised ? add_pairs(e, y, size[v], b->lanes) : add_pairs(e, size[v], y, b->lanes);
         pairs[i] = pairs[i] && !LLVMIsNull(pairs[i]) ? LLVMBuildAdd(e->b, pairs[i], two, "") : two;
     }
     return RLX_OK;
@@ -268,9 +282,10 @@ static rlx_status add_steps_by_row(rlx_emit *e, const rlx_emit_byte_sums *b, int
                                    LLVMValueRef *sums)
 {
     LLVMValueRef code[MAX_CODES], size[MAX_CODES], x[MAX_CODES];
+    const bool as_they_are = b->codes.bits || b->raised;
     for (int i = 0; i < n * b->columns; i++) {
         RLX_TRY(b->code(b->user, s + i / b->columns, i % b->columns, &code[i]));
-        size[i] = b->codes.bits ? code[i] : magnitude(e, code[i]);
+        size[i] = as_they_are ? code[i] : magnitude(e, code[i]);
     }
     for (int m = 0; m < b->rows; m++) {
         for (int k = 0; k < n; k++)
@@ -279,8 +294,9 @@ static rlx_status add_steps_by_row(rlx_emit *e, const rlx_emit_byte_sums *b, int
             LLVMValueRef pairs = NULL, *sum = &sums[m * b->columns + v];
             for (int k = 0; k < n; k++) {
                 int i = k * b->columns + v;
-                LLVMValueRef y = b->codes.bits ? x[k] : take_sign(e, x[k], code[i], b->lanes);
-                LLVMValueRef two = add_pairs(e, size[i], y, b->lanes);
+                LLVMValueRef y = as_they_are ? x[k] : take_sign(e, x[k], code[i], b->lanes);
+                LLVMValueRef two = b->raised ? add_pairs(e, y, size[i], b->lanes)
+                                             : add_pairs(e, size[i], y, b->lanes);
                 pairs = pairs ? LLVMBuildAdd(e->b, pairs, two, "") : two;
             }
             LLVMValueRef four = rlx_emit_halves(e, pairs, b->lanes);
@@ -294,7 +310,7 @@ rlx_status rlx_emit_sum_bytes(rlx_emit *e, const rlx_emit_byte_sums *b, LLVMValu
 {
     if (!fills(e, b->lanes))
         return sum_widened(e, b, sums);
-    int most = rlx_emit_most_pairs(b->codes), together = most ? most : 1;
+    int most = rlx_emit_most_pairs(b->codes, b->raised), together = most ? most : 1;
     int n = b->rows * b->columns;
     bool by_16 = !is_neon(e) && !adds_fours(e, b->lanes) && !b->in_16;
     if (by_16 && together * b->columns <= MAX_CODES) {

@@ -92,7 +92,7 @@ void rlx_emit_keep_order(rlx_emit *e)
  * sum: eight groups are one vector then, which is scaled and added to the lanes as it is. Integers
  * are exact, so they stay in 16 bits as long as they fit. */
 
-enum { MAX_VECTORS = 8, CHUNK = 16 /* bytes */, MOST_PAIRS = 2, MORE = 128 };
+enum { MAX_VECTORS = 8, CHUNK = 16 /* bytes */, MOST_PAIRS = 2 };
 
 /* Groups of row a of activations and row b of codes: `count` of them from `first` on. */
 typedef struct groups {
@@ -107,9 +107,9 @@ typedef struct groups {
     int at; /* the first element of the present vector */
     bool turned;
     bool two;           /* rows of b: this and the next one side by side */
-    bool more;          /* codes are signed, and multiplied as MORE than they are, unsigned */
-    int raise;          /* the same of a row by itself: by how much; 0: not */
-    LLVMValueRef less;  /* then where as many times the sums of activations are, by group */
+    int raise;          /* codes are signed, and multiplied as that more, unsigned; 0: not */
+    LLVMValueRef xs;    /* turned: then the sums of activations, f32, by group */
+    LLVMValueRef less;  /* else where as many times those are, i32 */
     LLVMValueRef pairs; /* and activations by pairs of runs */
 } groups;
 
@@ -136,7 +136,8 @@ static rlx_status take_code(void *user, int s, int i, LLVMValueRef *out)
     int n = TOGETHER * g->bytes.lanes;
     (void)i;
     RLX_TRY(rlx_emit_bytes_at(g->e, g->b, g->part, g->at + s * n, n, out));
-    *out = g->raise ? rlx_emit_raise(g->e, *out, g->raise) : *out;
+    if (g->raise && !g->b->raised)
+        *out = rlx_emit_raise(g->e, *out, g->raise);
     return RLX_OK;
 }
 
@@ -192,7 +193,7 @@ static LLVMValueRef fold_short(rlx_emit *e, LLVMValueRef x, LLVMValueRef y, int 
 /* Registers 4j.. to register j, whose 32 bits at place d of 4 are of register 4j + d. */
 static void fold(rlx_emit *e, const groups *g, folding *f)
 {
-    int most = rlx_emit_most_pairs(g->bytes.codes), products = TOGETHER * g->bytes.steps;
+    int most = rlx_emit_most_pairs(g->bytes.codes, false), products = TOGETHER * g->bytes.steps;
     const bool is_x86 = e->target->kind == RLX_JIT_CPU;
     for (int bytes = 8; bytes >= 4; bytes /= 2, products *= 2) {
         const bool is_short = is_x86 && f->pairs == 0 && products <= 2 * most;
@@ -238,7 +239,7 @@ static LLVMValueRef in_order(rlx_emit *e, const groups *g, folding *f, int regis
 {
     LLVMValueRef mask[2][LANES], sum[2] = {NULL};
     const int n = find_sums(e, g, f, registers, mask), lanes = g->bytes.lanes;
-    const bool in_16 = n == 2 && 2 * f->pairs <= rlx_emit_most_pairs(g->bytes.codes);
+    const bool in_16 = n == 2 && 2 * f->pairs <= rlx_emit_most_pairs(g->bytes.codes, false);
     if (!in_16)
         widen(e, f, lanes);
     LLVMTypeRef words = rlx_emit_vector(e->i32, lanes), halves = rlx_emit_vector(e->i16, 2 * LANES);
@@ -297,22 +298,6 @@ static rlx_status take_two_codes(void *user, int s, int i, LLVMValueRef *out)
     enum { PIECE = TOGETHER * LANES };
     const groups *g = user;
     *out = g->b->piece[(g->part + 2 * i) * g->b->npieces + g->at / PIECE + s];
-    if (g->more) {
-        LLVMTypeRef type = LLVMTypeOf(*out);
-        LLVMValueRef top = rlx_emit_splat(g->e, rlx_emit_int(g->e->i8, MORE), type);
-        *out = LLVMBuildXor(g->e->b, *out, top, "");
-    }
-    return RLX_OK;
-}
-
-/* What codes have more. */
-static rlx_status take_more(void *user, int s, int i, LLVMValueRef *out)
-{
-    const groups *g = user;
-    (void)s;
-    (void)i;
-    *out = rlx_emit_splat(g->e, rlx_emit_int(g->e->i8, MORE),
-                          rlx_emit_vector(g->e->i8, 2 * TOGETHER * LANES));
     return RLX_OK;
 }
 
@@ -333,17 +318,17 @@ static rlx_status take_activation_twice(void *user, int s, int i, LLVMValueRef *
  * Of one row of activations the sums of its groups are made once for all rows of codes: with them
  * magnitudes and signs are spared, two operations for every register. */
 
-/* By how much codes are raised, those which x86 multiplies without a sign: up to the bytes' 255, or as
- * long as sums of two fit 16 bits; 0: they are not. */
+/* Elements of a group. */
+static int width_of(const rlx_ir_node *n)
+{
+    return (int)(n->in[1]->type.dim[1] / n->in[4]->type.dim[1]);
+}
+
+/* By how much codes are raised that meet one row by itself; 0: they are not. */
 static int raised_by(const rlx_emit *e, const rlx_ir_node *n)
 {
-    const rlx_emit_codes c = rlx_emit_codes_of(n), raised = {8, 2 * c.most};
-    const int64_t K = n->in[1]->type.dim[1];
-    if (e->target->kind != RLX_JIT_CPU || c.bits || n->in[1]->type.dim[0] != 1 ||
-        rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0) || K % (LANES * SCALED) != 0 ||
-        n->in[4]->type.dim[1] != K / SCALED)
-        return 0;
-    return e->target->vnni || rlx_emit_most_pairs(raised) > 0 ? c.most : 0;
+    const bool one = n->in[1]->type.dim[0] == 1 && !rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0);
+    return one && n->in[1]->type.dim[1] % (LANES * SCALED) == 0 ? rlx_emit_raised_by(e, n) : 0;
 }
 
 static rlx_status take_one(void *user, int s, int i, LLVMValueRef *out)
@@ -375,11 +360,12 @@ static rlx_status pair_activations(const groups *g, LLVMValueRef to)
     return RLX_OK;
 }
 
-/* `times` the sums of every group of `count` activations from `row` on; and those by pairs. */
-static rlx_status sum_activations(rlx_emit *e, LLVMValueRef row, int64_t count, int times,
-                                  LLVMValueRef to, LLVMValueRef pairs)
+/* `times` the sums of every group of `count` activations from `row` on; and those by pairs, unless
+ * that is NULL. */
+static rlx_status sum_activations(rlx_emit *e, LLVMValueRef row, int64_t count, int width,
+                                  int times, LLVMValueRef to, LLVMValueRef pairs)
 {
-    groups g = {.e = e, .group = SCALED, .count = LANES, .row = rlx_emit_int(e->i64, 0)};
+    groups g = {.e = e, .group = width, .count = LANES, .row = rlx_emit_int(e->i64, 0)};
     g.bytes = (rlx_emit_byte_sums){.codes = {1, 1},
                                    .rows = 1,
                                    .columns = 1,
@@ -389,7 +375,7 @@ static rlx_status sum_activations(rlx_emit *e, LLVMValueRef row, int64_t count, 
     rlx_emit_loop loop;
     LLVMValueRef sum;
     rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), rlx_emit_int(e->i64, count),
-                        rlx_emit_int(e->i64, LANES * SCALED), &loop);
+                        rlx_emit_int(e->i64, (int64_t)LANES * width), &loop);
     g.a = (rlx_emit_rows){.from = RLX_I8,
                           .to = RLX_I8,
                           .elem = e->i8,
@@ -399,9 +385,10 @@ static rlx_status sum_activations(rlx_emit *e, LLVMValueRef row, int64_t count, 
     RLX_TRY(sum_groups(&g, &sum));
     sum = LLVMBuildMul(e->b, sum, rlx_emit_splat(e, rlx_emit_int(e->i32, times), LLVMTypeOf(sum)),
                        "");
-    LLVMValueRef at = LLVMBuildUDiv(e->b, loop.index, rlx_emit_int(e->i64, SCALED), "");
+    LLVMValueRef at = LLVMBuildUDiv(e->b, loop.index, rlx_emit_int(e->i64, width), "");
     LLVMSetAlignment(LLVMBuildStore(e->b, sum, rlx_emit_offset(e, e->i32, to, at)), LANES * 4);
-    RLX_TRY(pair_activations(&g, rlx_emit_offset(e, e->i8, pairs, loop.index)));
+    if (pairs)
+        RLX_TRY(pair_activations(&g, rlx_emit_offset(e, e->i8, pairs, loop.index)));
     rlx_emit_loop_end(e, &loop);
     return RLX_OK;
 }
@@ -444,13 +431,16 @@ rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop)
     load = n->in[1]->def;
     const rlx_emit_buffer *buffer = rlx_emit_get(e, load->in[0])->buffer;
     const int64_t count = load->in[0]->type.dim[1];
-    LLVMTypeRef array = LLVMArrayType2(e->i32, (uint64_t)(count / SCALED));
-    LLVMValueRef sums = LLVMBuildAlloca(e->entry, array, "sums"),
+    const int width = width_of(n);
+    LLVMTypeRef array = LLVMArrayType2(e->i32, (uint64_t)(count / width));
+    LLVMValueRef sums = LLVMBuildAlloca(e->entry, array, "sums"), pairs = NULL,
                  last = LLVMBuildAlloca(e->entry, e->ptr, "last");
     array = LLVMArrayType2(e->i8, (uint64_t)count);
-    LLVMValueRef pairs = LLVMBuildAlloca(e->entry, array, "pairs");
+    if (width == SCALED) {
+        pairs = LLVMBuildAlloca(e->entry, array, "pairs");
+        LLVMSetAlignment(pairs, 64);
+    }
     LLVMSetAlignment(sums, 64);
-    LLVMSetAlignment(pairs, 64);
     LLVMBuildStore(e->entry, LLVMConstNull(e->ptr), last);
     LLVMValueRef at = rlx_emit_mul(e->b, rlx_emit_scalar(e, load->in[1]), buffer->stride[0]);
     LLVMValueRef row = rlx_emit_offset(e, e->i8, buffer->base, at);
@@ -460,7 +450,7 @@ rlx_status rlx_emit_cpu_sum_activations(rlx_emit *e, const rlx_ir_node *loop)
     LLVMBuildCondBr(e->b, same, made, make);
     LLVMPositionBuilderAtEnd(e->b, make);
     LLVMBuildStore(e->b, row, last);
-    RLX_TRY(sum_activations(e, row, count, raised_by(e, n), sums, pairs));
+    RLX_TRY(sum_activations(e, row, count, width, raised_by(e, n), sums, pairs));
     LLVMBuildBr(e->b, made);
     LLVMMoveBasicBlockAfter(made, LLVMGetInsertBlock(e->b));
     LLVMPositionBuilderAtEnd(e->b, made);
@@ -476,7 +466,7 @@ static bool is_raised(const rlx_emit *e, const rlx_ir_node *n)
     const rlx_ir_node *s = e->summed, *of = s ? s->in[1]->def : NULL, *load = n->in[1]->def;
     return s && s->parent == n->parent && has_row(n->parent->parent, load) &&
            load->in[0] == of->in[0] && load->in[1] == of->in[1] && raised_by(e, n) > 0 &&
-           raised_by(e, n) == raised_by(e, s);
+           raised_by(e, n) == raised_by(e, s) && width_of(n) == width_of(s);
 }
 
 bool rlx_emit_multiplies_pairs(const rlx_emit *e, const rlx_ir_node *load)
@@ -485,7 +475,7 @@ bool rlx_emit_multiplies_pairs(const rlx_emit *e, const rlx_ir_node *load)
     while (n && n->nblock == 0 && (n->op != RLX_LIR_DOT || n->in[3] != load->out[0]))
         n = n->next;
     return n && n->op == RLX_LIR_DOT && rlx_ir_count_uses(load->parent, load->out[0]) == 1 &&
-           is_raised(e, n);
+           width_of(n) == SCALED && is_raised(e, n);
 }
 
 static void find_less(groups *g, const rlx_ir_node *n)
@@ -495,9 +485,19 @@ static void find_less(groups *g, const rlx_ir_node *n)
         return;
     g->raise = raised_by(e, n);
     LLVMValueRef at = rlx_emit_scalar(e, n->in[1]->def->in[2]);
-    LLVMValueRef group = LLVMBuildUDiv(e->b, at, rlx_emit_int(e->i64, SCALED), "");
+    LLVMValueRef group = LLVMBuildUDiv(e->b, at, rlx_emit_int(e->i64, g->group), "");
     g->less = rlx_emit_offset(e, e->i32, e->activation_sums, group);
-    g->pairs = rlx_emit_offset(e, e->i8, e->activation_pairs, at);
+    if (e->activation_pairs)
+        g->pairs = rlx_emit_offset(e, e->i8, e->activation_pairs, at);
+    g->bytes.codes = (rlx_emit_codes){8, 2 * g->raise};
+}
+
+/* Of rows that are turned sums came with them. */
+static void find_row_sums(groups *g, const rlx_ir_node *n)
+{
+    g->raise = g->turned ? rlx_emit_raised_by(g->e, n) : g->raise;
+    if (!g->turned || !g->raise)
+        return;
     g->bytes.codes = (rlx_emit_codes){8, 2 * g->raise};
 }
 
@@ -577,22 +577,6 @@ static rlx_status sum_turned(groups *g, LLVMValueRef *out)
     return RLX_OK;
 }
 
-/* Less what activations have for what codes have more: of all pairs the same. */
-static rlx_status take_more_off(groups *g, int steps, LLVMValueRef *sums)
-{
-    rlx_emit *e = g->e;
-    rlx_emit_byte_sums b = g->bytes;
-    LLVMValueRef off = rlx_emit_no_sum(e, &b);
-    b.code = take_more;
-    b.columns = 1;
-    b.steps = steps;
-    g->at = g->first * g->group;
-    RLX_TRY(rlx_emit_sum_bytes(e, &b, &off));
-    for (int i = 0; i < g->bytes.columns; i++)
-        sums[i] = LLVMBuildSub(e->b, sums[i], off, "");
-    return RLX_OK;
-}
-
 /* Of pairs of rows of b, as many as are multiplied together: i32<16> each. A single one goes in two
  * chains: one would be as long as what a core has under way of the rows that follow. */
 static rlx_status sum_pairs(groups *g, LLVMValueRef *out)
@@ -615,7 +599,7 @@ static rlx_status sum_pairs(groups *g, LLVMValueRef *out)
     }
     for (int i = 0; i < pairs && g->bytes.in_16; i++)
         out[i] = rlx_emit_halves(e, out[i], g->bytes.lanes);
-    return g->more ? take_more_off(g, steps, out) : RLX_OK;
+    return RLX_OK;
 }
 
 /* The present groups' own of a row of scales, one for every `per` elements. */
@@ -642,21 +626,35 @@ static LLVMValueRef first_lanes(rlx_emit *e, LLVMValueRef sum, LLVMValueRef befo
     return LLVMBuildShuffleVector(e->b, sum, before, LLVMConstVector(mask, LANES), "");
 }
 
+/* Sums as f32, less what codes have more: integers below 2^24, exact. */
+static LLVMValueRef to_float(const groups *g, LLVMValueRef sum)
+{
+    rlx_emit *e = g->e;
+    LLVMTypeRef type = rlx_emit_vector(e->f32, LLVMGetVectorSize(LLVMTypeOf(sum)));
+    sum = LLVMBuildSIToFP(e->b, sum, type, "");
+    if (!g->xs)
+        return sum;
+    LLVMValueRef xs = scales_of(g, g->xs, g->group);
+    if (LLVMTypeOf(xs) != type)
+        xs = twice(e, xs);
+    LLVMValueRef raise = rlx_emit_splat(e, LLVMConstReal(e->f32, -g->raise), type);
+    return rlx_emit_fma(e, xs, raise, sum);
+}
+
 /* A row of a with a row of b, whose scales are sa and sb. */
 static rlx_status dot_rows(groups *g, int total, LLVMValueRef sa, LLVMValueRef sb,
                            LLVMValueRef *acc)
 {
     rlx_emit *e = g->e;
-    LLVMTypeRef type = rlx_emit_vector(e->f32, LANES);
     for (g->first = 0; g->first < total; g->first += LANES) {
         LLVMValueRef sum, scale;
         g->count = total - g->first < LANES ? total - g->first : LANES;
         RLX_TRY(g->turned      ? sum_turned(g, &sum)
                 : g->b->paired ? sum_paired(g, &sum)
                                : sum_groups(g, &sum));
-        sum = g->raise ? take_less_off(g, sum) : sum;
+        sum = g->less ? take_less_off(g, sum) : sum;
         scale = LLVMBuildFMul(e->b, scales_of(g, sa, SCALED), scales_of(g, sb, g->group), "");
-        sum = rlx_emit_fma(e, scale, LLVMBuildSIToFP(e->b, sum, type, ""), *acc);
+        sum = rlx_emit_fma(e, scale, to_float(g, sum), *acc);
         *acc = first_lanes(e, sum, *acc, g->count);
     }
     return RLX_OK;
@@ -679,8 +677,7 @@ static rlx_status dot_pairs(groups *g, int total, LLVMValueRef sa, LLVMValueRef 
             LLVMValueRef b[] = {scales_of(g, sb[2 * i], g->group),
                                 scales_of(g, sb[2 * i + 1], g->group)};
             LLVMValueRef scale = LLVMBuildFMul(e->b, a, rlx_emit_join(e, b, 2), "");
-            sum[i] = LLVMBuildSIToFP(e->b, sum[i], LLVMTypeOf(to[i]), "");
-            to[i] = rlx_emit_fma(e, scale, sum[i], to[i]);
+            to[i] = rlx_emit_fma(e, scale, to_float(g, sum[i]), to[i]);
         }
     }
     for (int i = 0; i < 2 * pairs; i++)
@@ -697,9 +694,7 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
     groups g = {.e = e, .b = rlx_emit_get(e, n->in[3]), .group = (int)(K / total)};
     g.turned = rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0);
     g.two = g.b->two;
-    const rlx_emit_codes codes = rlx_emit_codes_of(n);
-    g.more = g.two && !codes.bits && e->target->vnni;
-    g.bytes = (rlx_emit_byte_sums){.codes = g.more ? (rlx_emit_codes){8, MORE} : codes,
+    g.bytes = (rlx_emit_byte_sums){.codes = rlx_emit_codes_of(n),
                                    .rows = 1,
                                    .columns = g.two && N % 4 == 0 ? MOST_PAIRS : 1,
                                    .once = !g.turned && n->out[0]->type.dim[0] == 1,
@@ -708,6 +703,7 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
                                    .user = &g};
     rlx_emit_tile *out;
     find_less(&g, n);
+    find_row_sums(&g, n);
     RLX_TRY(rlx_emit_rows_init(e, n, 1, &g.a));
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     for (int p = 0; p < out->n; p++)
@@ -715,6 +711,7 @@ rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n)
     for (int p = 0; p < out->n; p += g.two ? 2 * g.bytes.columns : 1) {
         g.row = rlx_emit_int(e->i64, p / N);
         g.part = (int)(p % N);
+        g.xs = g.turned && g.raise ? rlx_emit_get(e, n->in[5])->part[p / N] : NULL;
         if (g.two)
             RLX_TRY(dot_pairs(&g, total, sa->part[p / N], sb->part + p % N, &out->part[p]));
         else

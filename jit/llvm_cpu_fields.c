@@ -594,6 +594,11 @@ LLVMValueRef rlx_emit_raise(rlx_emit *e, LLVMValueRef codes, int by)
     return LLVMBuildAdd(e->b, codes, more, "");
 }
 
+LLVMValueRef rlx_emit_take_bias(rlx_emit *e, const rlx_block_layout *l, LLVMValueRef bits)
+{
+    return l->bias ? LLVMBuildSub(e->b, bits, like(e, bits, l->bias), "") : bits;
+}
+
 /* ---- 32 codes at once ---- */
 
 enum { MANY = 32 };

@@ -110,9 +110,10 @@ LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, const LL
     if (l->low_bits < 8)
         x = move_bits(e, x, two, l->low_bits, 0);
     if (l->high < 0)
-        return rlx_emit_values(e, l, x);
+        return rlx_emit_take_bias(e, l, rlx_emit_values(e, l, x));
     two[0] = find(l, find_high, first);
     two[1] = find(l, find_high, second);
     LLVMValueRef high = load_pair(e, block, rows, two);
-    return LLVMBuildOr(e->b, x, move_bits(e, high, two, l->high_bits, l->low_bits), "");
+    x = LLVMBuildOr(e->b, x, move_bits(e, high, two, l->high_bits, l->low_bits), "");
+    return rlx_emit_take_bias(e, l, x);
 }

@@ -213,7 +213,7 @@ static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef 
     LLVMValueRef none = rlx_emit_no_sum(e, &bytes);
     rlx_emit_loop loop;
     for (int i = 0; i < n; i++)
-        sum[i] = p->raised ? first_sum(p, i % p->width) : none;
+        sum[i] = p->raised && !bytes.in_16 ? first_sum(p, i % p->width) : none;
     rlx_emit_loop_begin(e, number(p, 0), number(p, steps), number(p, bytes.steps), &loop);
     for (int i = 0; i < n; i++) {
         phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(none), "");
@@ -229,16 +229,18 @@ static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef 
         LLVMAddIncoming(phi[i], &sum[i], &loop.latch, 1);
         if (bytes.in_16)
             sum[i] = rlx_emit_halves(e, sum[i], p->lanes);
+        if (bytes.in_16 && p->raised)
+            sum[i] = LLVMBuildAdd(e->b, sum[i], first_sum(p, i % p->width), "");
     }
     return RLX_OK;
 }
 
 /* Registers v.. of the columns: how many go together. */
-static int width_at(const rlx_emit *e, const rlx_ir_node *n, const sums *s, int v)
+static int width_at(const panel *p, const sums *s, int v)
 {
     const columns *c = &s->columns;
     bool next = v + 1 < c->n && c->lanes[v] == c->lanes[v + 1];
-    return next ? rlx_emit_byte_columns(e, rlx_emit_codes_of(n), s->rows) : 1;
+    return next ? rlx_emit_byte_columns(p->e, rlx_emit_codes_of(p->node), p->raised, s->rows) : 1;
 }
 
 static rlx_status emit_group(panel *p, sums *s, int v)
@@ -367,7 +369,7 @@ rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n)
     RLX_TRY(sums_init(e, n, &s));
     RLX_TRY(raise(&p, &s.columns));
     for (int v = 0; v < s.columns.n; v += p.width) {
-        p.width = width_at(e, n, &s, v);
+        p.width = width_at(&p, &s, v);
         p.index = loop_begin(e, &s, v, v + p.width - 1, groups);
         RLX_TRY(emit_group(&p, &s, v));
         loop_end(e, &s, v, v + p.width - 1);

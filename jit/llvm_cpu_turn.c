@@ -87,6 +87,25 @@ bool rlx_emit_turns_two(const rlx_emit *e, const rlx_ir_node *turn)
            is_read_by_pieces(turn->out[0], turn->parent);
 }
 
+/* A dot that takes the value; or NULL. */
+static const rlx_ir_node *find_dot(const rlx_ir_value *v, const rlx_ir_block *block)
+{
+    const rlx_ir_node *dot = NULL;
+    for (const rlx_ir_node *n = block->first; n && !dot; n = n->next) {
+        if (n->op == RLX_LIR_DOT && n->in[3] == v)
+            return n;
+        for (int i = 0; i < n->nblock && !dot; i++)
+            dot = find_dot(v, n->blocks[i]);
+    }
+    return dot;
+}
+
+int rlx_emit_turn_raises(const rlx_emit *e, const rlx_ir_node *turn)
+{
+    const rlx_ir_node *dot = find_dot(turn->out[0], turn->parent);
+    return dot ? rlx_emit_raised_by(e, dot) : 0;
+}
+
 rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_emit_tile *x = rlx_emit_get(e, n->in[0]);
@@ -96,6 +115,7 @@ rlx_status rlx_emit_cpu_turn(rlx_emit *e, const rlx_ir_node *n)
     rlx_emit_tile *out;
     RLX_TRY(rlx_emit_define(e, n->out[0], &out));
     out->two = x->two;
+    out->raised = x->raised;
     out->npieces = (int)k / PAIR;
     out->piece = RLX_NEW_ARRAY(e->arena, LLVMValueRef, out->npieces * out->n);
     if (!out->piece)

@@ -47,6 +47,7 @@ typedef struct rlx_emit_tile {
     bool paired; /* CPU: pieces are pairs of runs, in turn's order, and there are no parts */
     /* CPU: a piece of part 2i is one of part 2i + 1, too, behind it in the register; no parts */
     bool two;
+    int raised; /* CPU: codes in pieces are so much more than they are, and have no sign */
 } rlx_emit_tile;
 
 typedef struct rlx_emit_engine {

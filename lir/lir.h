@@ -53,13 +53,13 @@ rlx_ir_value *rlx_lir_build_broadcast(rlx_ir_builder *b, rlx_ir_value *x, int ra
 rlx_ir_value *rlx_lir_build_reduce(rlx_ir_builder *b, rlx_map_fn fn, rlx_ir_value *x);
 rlx_ir_value *rlx_lir_build_contract(rlx_ir_builder *b, rlx_ir_value *acc, rlx_ir_value *a,
                                      rlx_ir_value *w);
-/* Products of codes; bits: of unsigned codes, 0 when they are i8. */
+/* Products of codes; bits: those that bound codes, or 0 of i8. */
 rlx_ir_value *rlx_lir_build_dot(rlx_ir_builder *b, int bits, rlx_ir_value *acc, rlx_ir_value *a,
                                 rlx_ir_value *sa, rlx_ir_value *w, rlx_ir_value *sw);
-/* The same of rows that lie as turn leaves them. */
+/* The same of rows that lie as turn leaves them; xs: the sums of a's groups, or NULL. */
 rlx_ir_value *rlx_lir_build_dot_turned(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
                                        rlx_ir_value *a, rlx_ir_value *sa, rlx_ir_value *w,
-                                       rlx_ir_value *sw);
+                                       rlx_ir_value *sw, rlx_ir_value *xs);
 rlx_ir_value *rlx_lir_build_turn(rlx_ir_builder *b, int64_t width, rlx_ir_value *x);
 rlx_ir_value *rlx_lir_build_pack(rlx_ir_builder *b, int64_t width, rlx_ir_value *x);
 /* xs and mins may both be NULL. */

@@ -166,13 +166,13 @@ rlx_ir_value *rlx_lir_build_dot(rlx_ir_builder *b, int bits, rlx_ir_value *acc, 
 
 rlx_ir_value *rlx_lir_build_dot_turned(rlx_ir_builder *b, int bits, rlx_ir_value *acc,
                                        rlx_ir_value *a, rlx_ir_value *sa, rlx_ir_value *w,
-                                       rlx_ir_value *sw)
+                                       rlx_ir_value *sw, rlx_ir_value *xs)
 {
-    rlx_ir_value *in[] = {acc, a, sa, w, sw};
+    rlx_ir_value *in[] = {acc, a, sa, w, sw, xs};
     rlx_attr attr[2];
     int n = bits_attr(bits, attr);
     attr[n++] = rlx_attr_int(RLX_ATTR_TURNED, 1);
-    return rlx_ir_build(b, RLX_LIR_DOT, 5, in, n, attr, NULL);
+    return rlx_ir_build(b, RLX_LIR_DOT, xs ? 6 : 5, in, n, attr, NULL);
 }
 
 rlx_ir_value *rlx_lir_build_turn(rlx_ir_builder *b, int64_t width, rlx_ir_value *x)

@@ -1,10 +1,12 @@
 /* lir/ops/dot.c: products of codes, scaled group by group, groups by lanes
- *   in   acc f32<MxNx8>; a i8<MxK>, its scales sa f32<MxK/32>; b u8|i8<NxK>, its sb f32<NxK/G>
+ *   in   acc f32<MxNx8>; a i8<MxK>, its scales sa f32<MxK/32>; b u8|i8<NxK>, its sb f32<NxK/G>;
+ *        of i8 that are turned xs f32<MxK/G>
  *   out  acc's type
  *   C1  formats and ranks are these.      C2  M and N agree, and there are 8 lanes.
  *   C3  a and b share K, a multiple of 64.      C4  sa has K/32 and sb K/32 or K/16.
- *   C5  u8 codes have bits, 1 to 7; i8 codes have none.
- *   C6  turned: K is a multiple of eight groups. */
+ *   C5  u8 codes have bits, 1 to 7: below 2^bits; i8 codes may: within 2^(bits-1) of 0.
+ *   C6  turned: K is a multiple of eight groups.
+ *   C7  xs, the sums of a's groups, are there when b is i8 and turned, and only then. */
 #include <math.h>
 #include <string.h>
 
@@ -42,9 +44,17 @@ rlx_status rlx_lir_dot_verify(rlx_ir_module *m, const rlx_ir_node *n)
                    sa->dim[1] == K / 32 && (sb->dim[1] == K / 32 || sb->dim[1] == K / 16),
                    "%lld and %lld scales for %lld elements", (long long)sa->dim[1],
                    (long long)sb->dim[1], (long long)K);
-    RLX_IR_REQUIRE(m, n, "C6",
-                   !rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0) || sb->dim[1] % RLX_LIR_TURN_GROUPS == 0,
+    const bool turned = rlx_ir_attr_int(n, RLX_ATTR_TURNED, 0);
+    RLX_IR_REQUIRE(m, n, "C6", !turned || sb->dim[1] % RLX_LIR_TURN_GROUPS == 0,
                    "%lld groups of rows that are turned by eight", (long long)sb->dim[1]);
+    const bool sums = turned && n->in[3]->type.format == RLX_I8;
+    RLX_IR_REQUIRE(m, n, "C7", n->nin == 5 + sums, "%d operands", n->nin);
+    if (!sums)
+        return RLX_OK;
+    RLX_TRY(rlx_lir_require_operand(m, n, "C7", 5, RLX_F32, 2));
+    RLX_IR_REQUIRE(
+        m, n, "C7", n->in[5]->type.dim[0] == a->dim[0] && n->in[5]->type.dim[1] == sb->dim[1],
+        "sums %s of %lld groups", rlx_lir_type_text(m, &n->in[5]->type), (long long)sb->dim[1]);
     return RLX_OK;
 }
 
@@ -78,8 +88,24 @@ RLX_LIR_FMA_LOOPS(dot)
             dot_row(i, m, n);
 }
 
+/* Whether xs are what they are said to be. */
+static bool has_sums(const rlx_lir_instr *i)
+{
+    const int32_t K = i->in[1]->dim[1], groups = i->in[4]->dim[1], G = K / groups;
+    for (int32_t h = 0; h < i->in[1]->dim[0] * groups; h++) {
+        int32_t sum = 0;
+        for (int32_t k = h % groups * G; k < (h % groups + 1) * G; k++)
+            sum += ((const int8_t *)i->in[1]->data)[h / groups * K + rlx_lir_turned(k, G)];
+        if (((const float *)i->in[5]->data)[h] != (float)sum)
+            return false;
+    }
+    return true;
+}
+
 rlx_status rlx_lir_dot_eval(rlx_lir_eval *e, const rlx_lir_instr *i)
 {
+    if (i->nin == 6 && !has_sums(i))
+        return RLX_FAIL(RLX_INVALID_IR, "dot: xs are not the sums of a's groups (C7)");
     memcpy(i->out[0]->data, i->in[0]->data, i->out[0]->bytes);
     dot(e, i);
     return RLX_OK;

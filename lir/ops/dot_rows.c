@@ -5,7 +5,7 @@
  *   C1  formats and ranks are these, and operands are 5 or 7.      C2  M and N agree.
  *   C3  a and b share K, a multiple of 32.
  *   C4  sa has K/32 scales; sb has K/32 or K/16, and xs and mins have as many.
- *   C5  u8 codes have bits, 1 to 7; i8 codes have none. */
+ *   C5  u8 codes have bits, 1 to 7: below 2^bits; i8 codes may: within 2^(bits-1) of 0. */
 #include <math.h>
 #include <string.h>
 

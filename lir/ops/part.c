@@ -1,7 +1,7 @@
 /* lir/ops/part.c: loads of codes, scales and minima from blocks
  *   in   buffer of blocks; indices and limits as in lir/ops/load.c, along the innermost axis in
  *        elements for codes, in groups (rlx_format_group) for scale and min
- *   out  codes: u8, or i8 when the blocks hold signed bytes; scale, min: f32
+ *   out  codes: u8, or i8 (rlx_format_signed_codes); scale, min: f32
  *   C8  part is codes, scale or min; the buffer holds blocks, and for min its format has minima.
  *   C9  the tile has that format, and its last axis runs along the innermost buffer axis.
  *   C10 codes: the tile's last extent and the index along it are multiples of 32; scale, min: a
@@ -29,7 +29,7 @@ rlx_format rlx_lir_part_format(rlx_format f, const char *part)
 {
     if (strcmp(part, "codes") != 0 || rlx_format_get(f)->kind != RLX_KIND_BLOCK)
         return RLX_F32;
-    return rlx_format_code_bits(f) == 8 ? RLX_I8 : RLX_U8;
+    return rlx_format_signed_codes(f) ? RLX_I8 : RLX_U8;
 }
 
 static bool has_limit(const rlx_ir_node *n, int axis)

@@ -239,7 +239,8 @@ int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape,
 {
     const int64_t sums = shape->contracts * s->m * s->n * DOT_LANES, minima = s->n * shape->minima;
     const int64_t results = round_up(s->m * shape->unit * (int64_t)sizeof(float), RLX_LIR_ALIGN);
-    return shape->widths * shape->m * shape->k + (sums + minima) * (int64_t)sizeof(float) +
+    const int64_t xs = round_up(shape->m * shape->sums * (int64_t)sizeof(float), RLX_LIR_ALIGN);
+    return shape->widths * shape->m * shape->k + xs + (sums + minima) * (int64_t)sizeof(float) +
            shape->contracts * results;
 }
 

@@ -22,6 +22,7 @@ typedef struct rlx_lir_contract_shape {
     int widths;       /* of groups of those: a plane of turned codes each */
     int group;        /* elements of the smallest */
     int64_t minima;   /* of a column: of all contractions that have them */
+    int64_t sums;     /* of a row: of groups that meet signed codes, once for each width */
     bool whole;       /* a CPU: K is a constant and all rows have one matrix */
     int64_t prologue; /* rows that a row normalisation makes first; 0: none */
 } rlx_lir_contract_shape;
@@ -32,7 +33,7 @@ void rlx_lir_schedule_contract(const rlx_lir_target *t, const rlx_lir_contract_s
 /* Whether team memory has room for the smallest tile of the target's byte_matrix, whose sums are stored. */
 bool rlx_lir_schedule_stores(const rlx_lir_target *t);
 
-/* The team memory that turned rows take: their codes, and for a block of columns sums, minima, and
+/* The team memory that turned rows take: their codes and sums, and for a block of columns sums, minima, and
  * results that a unit's epilogue reads. */
 int64_t rlx_lir_schedule_turned_bytes(const rlx_lir_contract_shape *shape,
                                       const rlx_lir_schedule *s);

@@ -86,7 +86,7 @@ static rlx_status add_products(kernel_cx *k, const dots *d, const rlx_ir_node *n
     RLX_TRY(dot_load_weights(k, d, n->in[3], "scale", groups, &us));
     if (!by_lanes(d) && rlx_format_has_min(f))
         RLX_TRY(load_minima(k, d, n, step, width / by, false, &xs, &mins));
-    int bits = u->type.format == RLX_I8 ? 0 : rlx_format_code_bits(f);
+    const int bits = rlx_format_code_bits(f) % 8;
     *acc = by_lanes(d) ? rlx_lir_build_dot(k->b, bits, *acc, codes, scale, u, us)
                        : rlx_lir_build_dot_rows(k->b, bits, *acc, codes, scale, u, us, xs, mins);
     return rlx_ir_builder_finish(k->b);

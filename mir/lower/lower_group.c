@@ -119,16 +119,19 @@ static int64_t prologue_rows(const kernel_cx *k, const rlx_ir_value *a)
     return rows;
 }
 
-/* What blocks of weights need in team memory: planes of codes, and minima of a column. */
+/* What blocks of weights need in team memory: planes of codes, sums of a row, minima of a column. */
 static void describe_blocks(const group *g, rlx_lir_contract_shape *shape)
 {
-    unsigned widths = 0; /* bits: powers of two */
+    unsigned widths = 0, summed = 0; /* bits: powers of two */
     for (int i = 0; i < g->ncontracts; i++) {
         const rlx_format f = g->contract[i]->in[3]->type.format;
         const unsigned width = (unsigned)rlx_format_group(f);
         shape->widths += (widths & width) == 0;
         shape->group = widths && shape->group < (int)width ? shape->group : (int)width;
         widths |= width;
+        if (rlx_format_signed_codes(f) && !(summed & width))
+            shape->sums += shape->k / width;
+        summed |= rlx_format_signed_codes(f) ? width : 0;
         if (rlx_format_has_min(f))
             shape->minima += shape->k / width;
     }

@@ -191,6 +191,7 @@ rlx_status dot_tiles(kernel_cx *k, const group *g, const register_tile *at, rlx_
 /* Rows of codes that lie turned in team memory, and their sums there (lower_turned.c). */
 typedef struct turned_rows {
     rlx_ir_value *codes[2]; /* i8[K / s.k, rows, s.k], by groups of 16 and of 32; NULL: none */
+    rlx_ir_value *xs[2];    /* f32[K / s.k, rows, groups of s.k]: their sums; NULL: none */
     rlx_ir_value *sums[MAX_CONTRACTS]; /* f32[s.m, s.n, 8]: of products */
     rlx_ir_value *mins[MAX_CONTRACTS]; /* f32[s.n, groups of K]: of the columns; NULL: none */
     rlx_ir_value *columns; /* how many of them are there, at the weight's end; NULL: s.n */

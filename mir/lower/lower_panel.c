@@ -628,10 +628,10 @@ static rlx_status make_panel(kernel_cx *k, panel_memory *memory, const instance 
     if (!bound(w) || !bound(n->in[0]) || !bound(n->in[1]) || !bound(n->in[2]))
         return k_fail(k, n, "quantized operands that are not in memory");
     p->group = rlx_format_group(f);
-    p->bits = rlx_format_code_bits(f) == 8 ? 0 : rlx_format_code_bits(f);
+    p->bits = rlx_format_code_bits(f) % 8;
     int64_t codes[3] = {in->tiles, s->depth / TOGETHER, TOGETHER * s->n};
     int64_t scales[3] = {in->tiles, s->depth / p->group, s->n};
-    p->w = team_memory(k, memory, p->bits ? RLX_U8 : RLX_I8, 3, codes);
+    p->w = team_memory(k, memory, rlx_format_signed_codes(f) ? RLX_I8 : RLX_U8, 3, codes);
     p->scale = team_memory(k, memory, RLX_F32, 3, scales);
     if (rlx_format_has_min(f))
         p->mins = team_memory(k, memory, RLX_F32, 3, scales);

@@ -1,6 +1,7 @@
 /* mir/lower/lower_turned.c: a few rows of codes against rows of blocks, lanes along K.
  *
- *   once { codes of all rows, turned -> team memory, once for each width of groups }
+ *   once { codes of all rows, turned -> team memory, once for each width of groups; where weights'
+ *          codes are signed the sums of their groups, too }
  *   grid n, m {
  *     sums = 0 in team memory
  *     for some steps { for columns { for those steps, 256 of K each {
@@ -27,14 +28,48 @@ static bool has_minima(const rlx_ir_node *contract)
     return rlx_format_has_min(contract->in[3]->type.format);
 }
 
-static rlx_ir_value *codes_for(const turned_rows *t, const rlx_ir_node *contract)
+static int plane_of(const rlx_ir_node *contract)
 {
-    return t->codes[width_of(contract) == 32 ? GROUP_32 : GROUP_16];
+    return width_of(contract) == 32 ? GROUP_32 : GROUP_16;
+}
+
+static bool has_signed_codes(const rlx_ir_node *contract)
+{
+    return rlx_format_signed_codes(contract->in[3]->type.format);
 }
 
 /* ---- rows ---- */
 
 static const int64_t axes_of_codes[2] = {1, 2};
+
+/* The sums of a step's groups of `width`, eight at a time: products with ones. */
+static rlx_status sum_step(kernel_cx *k, const dots *d, int64_t width, rlx_ir_value *step,
+                           rlx_ir_value *row, rlx_ir_value *xs)
+{
+    static const int64_t axes[3] = {0, 1, 2}, sums[3] = {1, 1, DOT_LANES};
+    const int64_t elems = DOT_LANES * width, eights = d->g->s.k / elems;
+    const int64_t dims[2] = {1, elems}, scales[2] = {1, elems / RLX_MIR_QUANT};
+    const int64_t groups[2] = {1, DOT_LANES};
+    for (int64_t i = 0; i < eights; i++) {
+        rlx_ir_value *number = rlx_lir_build_map2(
+            k->b, RLX_FN_ADD, rlx_lir_build_map2(k->b, RLX_FN_MUL, step, k_const(k, eights)),
+            k_const(k, i));
+        group eight = *d->g;
+        dots of_eight = *d;
+        eight.s.k = elems;
+        of_eight.g = &eight;
+        rlx_ir_value *x, *index[3] = {step, row, k_const(k, i * DOT_LANES)};
+        RLX_TRY(dot_load_rows(k, &of_eight, d->g->contract[0]->in[0],
+                              (span){number, 1, elems, false}, &x));
+        rlx_ir_value *sum =
+            rlx_lir_build_dot(k->b, 1, rlx_lir_build_fill(k->b, RLX_F32, 3, sums, 0), x,
+                              rlx_lir_build_fill(k->b, RLX_F32, 2, scales, 1),
+                              rlx_lir_build_fill_int(k->b, RLX_I8, 2, dims, 1),
+                              rlx_lir_build_fill(k->b, RLX_F32, 2, groups, 1));
+        rlx_lir_build_store(k->b, xs, sum, index, axes, NULL);
+    }
+    return rlx_ir_builder_finish(k->b);
+}
 
 /* A step of a row to where it is wanted. */
 static rlx_status turn_step(kernel_cx *k, const group *g, const turned_rows *t, rlx_ir_value *row,
@@ -51,6 +86,9 @@ static rlx_status turn_step(kernel_cx *k, const group *g, const turned_rows *t, 
             rlx_lir_build_store(k->b, t->codes[i],
                                 rlx_lir_build_turn(k->b, i == GROUP_32 ? 32 : 16, x), index,
                                 axes_of_codes, NULL);
+    for (int i = GROUP_16; i <= GROUP_32; i++)
+        if (t->xs[i])
+            RLX_TRY(sum_step(k, &d, i == GROUP_32 ? 32 : 16, step, row, t->xs[i]));
     return rlx_ir_builder_finish(k->b);
 }
 
@@ -75,9 +113,12 @@ rlx_status turned_begin(kernel_cx *k, const group *g, turned_rows *out)
     const int64_t sums[3] = {g->s.m, g->s.n, DOT_LANES};
     *out = (turned_rows){0};
     for (int i = 0; i < g->ncontracts; i++) {
-        rlx_ir_value **to = &out->codes[width_of(g->contract[i]) == 32 ? GROUP_32 : GROUP_16];
-        if (!*to)
-            *to = rlx_lir_build_alloc(&k->top, RLX_I8, 3, codes);
+        const int plane = plane_of(g->contract[i]);
+        const int64_t xs[3] = {codes[0], codes[1], g->s.k / width_of(g->contract[i])};
+        if (!out->codes[plane])
+            out->codes[plane] = rlx_lir_build_alloc(&k->top, RLX_I8, 3, codes);
+        if (has_signed_codes(g->contract[i]) && !out->xs[plane])
+            out->xs[plane] = rlx_lir_build_alloc(&k->top, RLX_F32, 3, xs);
         out->sums[i] = rlx_lir_build_alloc(&k->top, RLX_F32, 3, sums);
         const int64_t mins[2] = {g->s.n, g->k / width_of(g->contract[i])};
         if (has_minima(g->contract[i]))
@@ -144,7 +185,7 @@ static rlx_status load_step(kernel_cx *k, const dots *d, const turned_rows *t, i
     rlx_ir_value *codes, *mins;
     RLX_TRY(dot_load_weights(k, d, w, "codes", elements, &codes));
     s->codes = rlx_lir_build_turn(k->b, width, codes);
-    s->bits = codes->type.format == RLX_I8 ? 0 : rlx_format_code_bits(w->type.format);
+    s->bits = rlx_format_code_bits(w->type.format) % 8;
     RLX_TRY(dot_load_weights(k, d, w, "scale", groups, &s->scales));
     if (!t->mins[which])
         return rlx_ir_builder_finish(k->b);
@@ -160,14 +201,18 @@ static rlx_status add_row(kernel_cx *k, const dots *d, const turned_rows *t, int
                           const step *s, rlx_ir_value *row)
 {
     const rlx_ir_node *n = d->g->contract[which];
-    const int64_t dims[2] = {1, d->g->s.k};
+    const int64_t dims[2] = {1, d->g->s.k}, groups[2] = {1, d->g->s.k / width_of(n)};
+    const int plane = plane_of(n);
     const span scales = {s->number, RLX_MIR_QUANT, d->g->s.k / RLX_MIR_QUANT, false};
-    rlx_ir_value *at[3] = {s->number, d->at->m0, k_const(k, 0)}, *memory = t->sums[which], *sa;
+    rlx_ir_value *at[3] = {s->number, d->at->m0, k_const(k, 0)}, *memory = t->sums[which], *sa,
+                 *xs = NULL;
     rlx_ir_value *codes =
-        rlx_lir_build_load(k->b, codes_for(t, n), RLX_I8, 2, dims, at, axes_of_codes, NULL);
+        rlx_lir_build_load(k->b, t->codes[plane], RLX_I8, 2, dims, at, axes_of_codes, NULL);
     rlx_ir_value *acc = load_sums(k, memory, d->g->s.n, row, s->column);
     RLX_TRY(dot_load_rows(k, d, n->in[1], scales, &sa));
-    acc = rlx_lir_build_dot_turned(k->b, s->bits, acc, codes, sa, s->codes, s->scales);
+    if (has_signed_codes(n))
+        xs = rlx_lir_build_load(k->b, t->xs[plane], RLX_F32, 2, groups, at, axes_of_codes, NULL);
+    acc = rlx_lir_build_dot_turned(k->b, s->bits, acc, codes, sa, s->codes, s->scales, xs);
     rlx_lir_build_barrier(k->b); /* all was read before it is written */
     store_sums(k, memory, acc, row, s->column);
     return rlx_ir_builder_finish(k->b);
@@ -204,7 +249,7 @@ static int64_t steps_together(const kernel_cx *k, const group *g, const turned_r
 
 /* Columns that a row meets at once. Where a register holds the sums of two, its codes are the same for
  * both, repeated as they are loaded: for four where rows are more than a few, which then are loaded
- * half as often, and share what is taken off of signed codes. */
+ * half as often, and share their sums. */
 static int64_t columns_together(const kernel_cx *k, const group *g, const turned_rows *t)
 {
     enum { FEW = 2 };

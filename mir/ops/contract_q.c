@@ -100,7 +100,7 @@ static float contract_groups(const rows *r)
 
 static void decode_row(rlx_format f, const uint8_t *blocks, rows *r, uint8_t *codes)
 {
-    bool is_signed = rlx_format_code_bits(f) == 8;
+    bool is_signed = rlx_format_signed_codes(f);
     rlx_format_codes(f, blocks, 0, r->k, codes);
     for (int64_t i = 0; i < r->k; i++)
         r->w[i] = is_signed ? (int8_t)codes[i] : codes[i];

@@ -126,11 +126,11 @@ const int8_t *rlx_block_values(rlx_block_codes kind);
  * gives. */
 void rlx_format_decode(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out);
 /* A block as codes, scales and minima: element k is scale[k/G] * code[k] - min[k/G], G elements
- * sharing their scale. Codes are the bits before a bias is taken off, 0 <= code < 2^bits, or signed
- * bytes, where the format has such or its bits stand for values of a table. The minimum of a format
- * with a bias is scale * bias. */
+ * sharing their scale. Codes are signed bytes where the format has such, a bias (which is off) or
+ * bits that stand for values of a table; else bits, 0 <= code < 2^bits. */
 int rlx_format_group(rlx_format f);     /* G: 16 or 32 */
-int rlx_format_code_bits(rlx_format f); /* 2 to 6; 8: signed */
+int rlx_format_code_bits(rlx_format f); /* of bits: 2 to 6, before a bias; 8: bytes, or values */
+bool rlx_format_signed_codes(rlx_format f);
 bool rlx_format_has_min(rlx_format f);
 /* Codes of elements first..first+n-1; scales (minima, 0 where the format has none) of groups
  * first..first+n-1, each product rounded to f32 once. */

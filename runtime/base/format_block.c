@@ -281,21 +281,26 @@ int rlx_format_code_bits(rlx_format f)
     return l->low_bits + (l->high < 0 ? 0 : l->high_bits == 32 ? 1 : l->high_bits);
 }
 
+bool rlx_format_signed_codes(rlx_format f)
+{
+    return rlx_format_block(f)->bias || rlx_format_code_bits(f) == 8;
+}
+
 bool rlx_format_has_min(rlx_format f)
 {
-    const rlx_block_layout *l = rlx_format_block(f);
-    return l->bias || l->m >= 0;
+    return rlx_format_block(f)->m >= 0;
 }
 
 void rlx_format_codes(rlx_format f, const void *blocks, int64_t first, int64_t n, uint8_t *out)
 {
+    const int bias = rlx_format_block(f)->bias;
     for (int64_t i = 0; i < n;) {
         int e, from = (int)((first + i) % RLX_BLOCK_GROUP);
         const uint8_t *block = block_of(f, blocks, first + i - from, &e);
         int8_t q[RLX_BLOCK_GROUP];
         load_codes(f, block, e, q);
         for (; from < RLX_BLOCK_GROUP && i < n; from++, i++)
-            out[i] = (uint8_t)q[from];
+            out[i] = (uint8_t)(q[from] - bias);
     }
 }
 
@@ -311,13 +316,12 @@ void rlx_format_scales(rlx_format f, const void *blocks, int64_t first, int64_t 
 
 void rlx_format_mins(rlx_format f, const void *blocks, int64_t first, int64_t n, float *out)
 {
-    const rlx_block_layout *l = rlx_format_block(f);
     for (int64_t i = 0; i < n; i++) {
         int e;
         float scale, add;
         const uint8_t *block = block_of(f, blocks, (first + i) * rlx_format_group(f), &e);
         load_scale(f, block, e, &scale, &add);
-        out[i] = l->bias ? scale * (float)l->bias : l->m >= 0 ? -add : 0;
+        out[i] = rlx_format_has_min(f) ? -add : 0;
     }
 }
 

@@ -331,24 +331,25 @@ static bool has_value(double v, float got)
     return isnan(v) ? isnan(got) : (float)v == got;
 }
 
-/* What block formats have: group, bits of codes (8: signed), minima, least and most code. */
+/* What block formats have: group, bits of codes (8: bytes or values), signs, minima, least and most
+ * code. */
 static const struct {
-    int group, bits, has_min, least, most;
+    int group, bits, is_signed, has_min, least, most;
 } block_facts[RLX_FORMAT_COUNT] = {
-    [RLX_Q8_0] = {32, 8, 0, -128, 127},   [RLX_Q8_1] = {32, 8, 0, -128, 127},
-    [RLX_Q8_K] = {32, 8, 0, -128, 127},   [RLX_Q4_0] = {32, 4, 1, 0, 15},
-    [RLX_Q4_1] = {32, 4, 1, 0, 15},       [RLX_Q5_0] = {32, 5, 1, 0, 31},
-    [RLX_Q5_1] = {32, 5, 1, 0, 31},       [RLX_Q2_K] = {16, 2, 1, 0, 3},
-    [RLX_Q3_K] = {16, 3, 1, 0, 7},        [RLX_Q4_K] = {32, 4, 1, 0, 15},
-    [RLX_Q5_K] = {32, 5, 1, 0, 31},       [RLX_Q6_K] = {16, 6, 1, 0, 63},
-    [RLX_Q1_0] = {32, 8, 0, -1, 1},       [RLX_Q2_0] = {32, 2, 1, 0, 3},
-    [RLX_Q2_0_128] = {32, 2, 1, 0, 3},    [RLX_TQ1_0] = {32, 2, 1, 0, 2},
-    [RLX_TQ2_0] = {32, 2, 1, 0, 3},       [RLX_MXFP4] = {32, 8, 0, -12, 12},
-    [RLX_NVFP4] = {16, 8, 0, -12, 12},    [RLX_IQ4_NL] = {32, 8, 0, -127, 113},
-    [RLX_IQ4_XS] = {32, 8, 0, -127, 113}, [RLX_IQ3_S] = {32, 8, 0, -15, 15},
-    [RLX_IQ3_XXS] = {32, 8, 0, -62, 62},  [RLX_IQ2_S] = {16, 8, 0, -43, 43},
-    [RLX_IQ2_XS] = {16, 8, 0, -43, 43},   [RLX_IQ2_XXS] = {32, 8, 0, -43, 43},
-    [RLX_IQ1_M] = {16, 8, 0, -9, 9},      [RLX_IQ1_S] = {32, 8, 0, -9, 9}};
+    [RLX_Q8_0] = {32, 8, 1, 0, -128, 127},   [RLX_Q8_1] = {32, 8, 1, 0, -128, 127},
+    [RLX_Q8_K] = {32, 8, 1, 0, -128, 127},   [RLX_Q4_0] = {32, 4, 1, 0, -8, 7},
+    [RLX_Q4_1] = {32, 4, 0, 1, 0, 15},       [RLX_Q5_0] = {32, 5, 1, 0, -16, 15},
+    [RLX_Q5_1] = {32, 5, 0, 1, 0, 31},       [RLX_Q2_K] = {16, 2, 0, 1, 0, 3},
+    [RLX_Q3_K] = {16, 3, 1, 0, -4, 3},       [RLX_Q4_K] = {32, 4, 0, 1, 0, 15},
+    [RLX_Q5_K] = {32, 5, 0, 1, 0, 31},       [RLX_Q6_K] = {16, 6, 1, 0, -32, 31},
+    [RLX_Q1_0] = {32, 8, 1, 0, -1, 1},       [RLX_Q2_0] = {32, 2, 1, 0, -1, 2},
+    [RLX_Q2_0_128] = {32, 2, 1, 0, -1, 2},   [RLX_TQ1_0] = {32, 2, 1, 0, -1, 1},
+    [RLX_TQ2_0] = {32, 2, 1, 0, -1, 2},      [RLX_MXFP4] = {32, 8, 1, 0, -12, 12},
+    [RLX_NVFP4] = {16, 8, 1, 0, -12, 12},    [RLX_IQ4_NL] = {32, 8, 1, 0, -127, 113},
+    [RLX_IQ4_XS] = {32, 8, 1, 0, -127, 113}, [RLX_IQ3_S] = {32, 8, 1, 0, -15, 15},
+    [RLX_IQ3_XXS] = {32, 8, 1, 0, -62, 62},  [RLX_IQ2_S] = {16, 8, 1, 0, -43, 43},
+    [RLX_IQ2_XS] = {16, 8, 1, 0, -43, 43},   [RLX_IQ2_XXS] = {32, 8, 1, 0, -43, 43},
+    [RLX_IQ1_M] = {16, 8, 1, 0, -9, 9},      [RLX_IQ1_S] = {32, 8, 1, 0, -9, 9}};
 
 /* Codes, scales and minima are the decoded values: all products are exact, and one sum is rounded.
  */
@@ -361,6 +362,7 @@ START_TEST(blocks_split_into_codes_scales_and_minima)
     int group = rlx_format_group(f), groups = ELEMS / group, most = 0, least = 0;
     ck_assert_int_eq(group, block_facts[f].group);
     ck_assert_int_eq(rlx_format_code_bits(f), block_facts[f].bits);
+    ck_assert_int_eq(rlx_format_signed_codes(f), block_facts[f].is_signed);
     ck_assert_int_eq(rlx_format_has_min(f), block_facts[f].has_min);
     uint8_t blocks[2048], code[ELEMS];
     float value[ELEMS], scale[ELEMS], min[ELEMS];
@@ -371,7 +373,7 @@ START_TEST(blocks_split_into_codes_scales_and_minima)
     rlx_format_scales(f, blocks, 0, groups, scale);
     rlx_format_mins(f, blocks, 0, groups, min);
     for (int i = 0; i < ELEMS; i++) {
-        int q = block_facts[f].bits == 8 ? (int8_t)code[i] : code[i];
+        int q = block_facts[f].is_signed ? (int8_t)code[i] : code[i];
         most = q > most ? q : most;
         least = q < least ? q : least;
         double v = (double)scale[i / group] * q - (double)min[i / group];

@@ -62,7 +62,7 @@ static void put_kernel(rlx_text *t, int number, const char *format, const cut *c
 static void put_parts(rlx_text *t, int number, const char *format, const cut *c, bool odd)
 {
     rlx_format f = rlx_format_parse(format, strlen(format));
-    const char *code = rlx_format_code_bits(f) == 8 ? "i8" : "u8", *w = odd ? "odd" : "w";
+    const char *code = rlx_format_signed_codes(f) ? "i8" : "u8", *w = odd ? "odd" : "w";
     int group = rlx_format_group(f);
     rlx_text_putf(t,
                   "  kernel @p%d(%%%s: global %s[2,N,%d], %%y: global %s[N,%d], %%s: global "
@@ -116,7 +116,7 @@ static void put_small(rlx_text *t, const char *format)
 {
     enum { WIDTH = 64 };
     const rlx_format f = rlx_format_parse(format, strlen(format));
-    const char *code = rlx_format_code_bits(f) == 8 ? "i8" : "u8";
+    const char *code = rlx_format_signed_codes(f) ? "i8" : "u8";
     const int group = rlx_format_group(f), groups = WIDTH / group;
     rlx_text_putf(
         t,
@@ -194,33 +194,61 @@ void block_kernels_few(subject *s, const char *format)
     parse(s, format, getenv("RLX_SWEEP") ? ALL : FEW);
 }
 
+/* %xs: of the groups of %act's row %i, through memory. */
+static void put_sums(rlx_text *t, int group)
+{
+    rlx_text_putf(t,
+                  "      %%none = const {value=0} : f32<1x1x8>\n"
+                  "      %%one = const {value=1} : f32<1x8>\n"
+                  "      %%few = const {value=1} : f32<1x%d>\n"
+                  "      %%ones = const {ivalue=1} : i8<1x%d>\n",
+                  group / 4, 8 * group);
+    for (int i = 0; i < 32 / group; i++)
+        rlx_text_putf(
+            t,
+            "      %%k%d = const {ivalue=%d} : i64\n"
+            "      %%g%d = const {ivalue=%d} : i64\n"
+            "      %%x%d = load %%act, %%i, %%k%d {axes=[0,1]} : i8<1x%d>\n"
+            "      %%s%d = dot %%none, %%x%d, %%few, %%ones, %%one {bits=1} : f32<1x1x8>\n"
+            "      store %%sums, %%s%d, %%z, %%z, %%g%d {axes=[0,1,2]}\n",
+            i, 8 * group * i, i, 8 * i, i, i, 8 * group, i, i, i, i);
+    rlx_text_putf(
+        t,
+        "      barrier\n      %%xs = load %%sums, %%z, %%z, %%z {axes=[1,2]} : f32<1x%d>\n"
+        "      barrier\n",
+        256 / group);
+}
+
 void block_put_turned(rlx_text *t, const char *format, int n)
 {
     const rlx_format f = rlx_format_parse(format, strlen(format));
     const int group = rlx_format_group(f), bits = rlx_format_code_bits(f), groups = 256 / group;
-    const char *code = bits < 8 ? "u8" : "i8";
+    const char *code = rlx_format_signed_codes(f) ? "i8" : "u8";
     rlx_text_putf(t,
                   "  kernel @%s_%d(%%act: global i8[TOKENS,256], %%as: global f32[TOKENS,8], %%w: "
                   "global %s[%d,256], %%y: global f32[TOKENS,%d,8], %%least: global "
                   "f32[TOKENS,%d,%d]) {\n"
+                  "    %%sums = alloc : team f32[1,1,%d]\n"
                   "    %%nt = extent {extent=TOKENS} : i64\n    grid %%nt (%%i: i64) {\n"
                   "      %%z = const {ivalue=0} : i64\n"
                   "      %%a = load %%act, %%i, %%z {axes=[0,1]} : i8<1x256>\n"
                   "      %%sa = load %%as, %%i, %%z {axes=[0,1]} : f32<1x8>\n"
                   "      %%b = load %%w, %%z, %%z {axes=[0,1], part=\"codes\"} : %s<%dx256>\n"
                   "      %%sb = load %%w, %%z, %%z {axes=[0,1], part=\"scale\"} : f32<%dx%d>\n",
-                  format, n, format, n, n, n, groups, code, n, n, groups);
+                  format, n, format, n, n, n, groups, groups, code, n, n, groups);
     if (rlx_format_has_min(f))
         rlx_text_putf(t,
                       "      %%m = load %%w, %%z, %%z {axes=[0,1], part=\"min\"} : f32<%dx%d>\n"
                       "      store %%least, %%m, %%i, %%z, %%z {axes=[1,2]}\n",
                       n, groups);
+    if (rlx_format_signed_codes(f))
+        put_sums(t, group);
     rlx_text_putf(t,
                   "      %%ta = turn %%a {width=%d} : i8<1x256>\n"
                   "      %%tb = turn %%b {width=%d} : %s<%dx256>\n"
                   "      %%c = const {value=0.5} : f32<1x%dx8>\n"
-                  "      %%d = dot %%c, %%ta, %%sa, %%tb, %%sb {turned=1",
-                  group, group, code, n, n);
+                  "      %%d = dot %%c, %%ta, %%sa, %%tb, %%sb%s {turned=1",
+                  group, group, code, n, n, rlx_format_signed_codes(f) ? ", %xs" : "");
     if (bits < 8)
         rlx_text_putf(t, ", bits=%d", bits);
     rlx_text_putf(t,

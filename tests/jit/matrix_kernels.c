@@ -21,7 +21,7 @@ int matrix_kernel_group(const matrix_kernel *s)
 
 static const char *code_format(const matrix_kernel *s)
 {
-    return is_plain(s) || rlx_format_code_bits(format_of(s)) == 8 ? "i8" : "u8";
+    return is_plain(s) || rlx_format_signed_codes(format_of(s)) ? "i8" : "u8";
 }
 
 static bool has_min(const matrix_kernel *s)
@@ -125,7 +125,7 @@ static void put_step(rlx_text *t, const matrix_kernel *s, char at, int width, co
                   at, at);
     if (has_min(s))
         rlx_text_putf(t, ", %%x%c, %%mn%c", at, at);
-    if (strcmp(code_format(s), "u8") == 0)
+    if (!plain && rlx_format_code_bits(format_of(s)) < 8)
         rlx_text_putf(t, " {bits=%d}", rlx_format_code_bits(format_of(s)));
     rlx_text_putf(t, " : f32<%dx%d>\n", s->m, s->n);
 }

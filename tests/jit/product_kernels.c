@@ -6,7 +6,7 @@ enum { STEPS = 3 }; /* of K */
 
 static const char *code_format(const shape *s)
 {
-    return s->bits == 8 ? "i8" : "u8";
+    return s->bits == 8 || s->is_signed ? "i8" : "u8";
 }
 
 static void put_bits(rlx_text *t, const shape *s)

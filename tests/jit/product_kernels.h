@@ -8,10 +8,11 @@
 typedef struct shape {
     int m, n, k; /* of a tile */
     int group;   /* G */
-    int bits;    /* of u8 codes; 8: i8 */
+    int bits;    /* of u8 codes, or of i8 ones; 8: i8 without */
     bool minima;
-    bool odd;    /* scales of every kind, infinities and NaNs too */
-    bool turned; /* dot: its rows */
+    bool odd;       /* scales of every kind, infinities and NaNs too */
+    bool turned;    /* dot: its rows; of u8 */
+    bool is_signed; /* codes are i8 */
 } shape;
 
 void put_panel(rlx_text *t, int number, const shape *s);

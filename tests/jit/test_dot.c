@@ -39,17 +39,26 @@ static shape any_shape(int unit)
     s.group = any(2) ? 16 : 32;
     s.minima = any(2);
     s.odd = any(4) == 0;
+    s.is_signed = any(2);
     return s;
 }
 
 START_TEST(panels)
 {
     static const shape whole[] = {
-        {4, 16, 32, 32, 4, true, false, false},   {4, 16, 256, 32, 4, true, false, false},
-        {4, 16, 32, 32, 8, false, false, false},  {4, 16, 32, 16, 6, true, false, false},
-        {4, 16, 64, 32, 5, true, false, false},   {12, 32, 64, 32, 4, true, false, false},
-        {12, 32, 32, 32, 8, false, false, false}, {1, 8, 64, 16, 6, true, false, false},
-        {3, 48, 32, 32, 4, false, false, false}};
+        {4, 16, 32, 32, 4, true, false, false, false},
+        {4, 16, 256, 32, 4, true, false, false, false},
+        {4, 16, 32, 32, 8, false, false, false, false},
+        {4, 16, 32, 16, 6, true, false, false, false},
+        {4, 16, 64, 32, 5, true, false, false, false},
+        {12, 32, 64, 32, 4, true, false, false, false},
+        {12, 32, 32, 32, 8, false, false, false, false},
+        {1, 8, 64, 16, 6, true, false, false, false},
+        {3, 48, 32, 32, 4, false, false, false, false},
+        {.m = 4, .n = 16, .k = 256, .group = 16, .bits = 6, .is_signed = true},
+        {.m = 6, .n = 32, .k = 64, .group = 32, .bits = 4, .is_signed = true},
+        {.m = 12, .n = 32, .k = 32, .group = 32, .bits = 5, .is_signed = true},
+        {.m = 5, .n = 12, .k = 64, .group = 16, .bits = 3, .is_signed = true}};
     rlx_text t = {0};
     state = 5;
     rlx_text_put(&t, "lir module @dot {\n");
@@ -113,10 +122,15 @@ END_TEST
 START_TEST(dots)
 {
     static const shape whole[] = {
-        {1, 1, 64, 32, 4, false, false, false},  {1, 1, 256, 32, 4, false, false, false},
-        {1, 1, 256, 16, 6, false, false, false}, {1, 4, 64, 32, 8, false, false, false},
-        {3, 2, 64, 32, 8, false, false, false},  {1, 1, 256, 32, 5, false, false, false},
-        {1, 1, 256, 32, 8, false, false, false}};
+        {1, 1, 64, 32, 4, false, false, false, false},
+        {1, 1, 256, 32, 4, false, false, false, false},
+        {1, 1, 256, 16, 6, false, false, false, false},
+        {1, 4, 64, 32, 8, false, false, false, false},
+        {3, 2, 64, 32, 8, false, false, false, false},
+        {1, 1, 256, 32, 5, false, false, false, false},
+        {1, 1, 256, 32, 8, false, false, false, false},
+        {.m = 1, .n = 2, .k = 256, .group = 16, .bits = 6, .is_signed = true},
+        {.m = 1, .n = 1, .k = 256, .group = 32, .bits = 4, .is_signed = true}};
     rlx_text t = {0};
     state = 6;
     rlx_text_put(&t, "lir module @dot {\n");
@@ -135,15 +149,16 @@ START_TEST(turned_dots)
 {
     static const shape whole[] = {{.m = 1, .n = 1, .k = 256, .group = 32, .bits = 4},
                                   {.m = 1, .n = 1, .k = 256, .group = 16, .bits = 6},
-                                  {.m = 3, .n = 2, .k = 256, .group = 32, .bits = 8},
+                                  {.m = 3, .n = 2, .k = 256, .group = 32, .bits = 7},
                                   {.m = 1, .n = 1, .k = 512, .group = 32, .bits = 5},
-                                  {.m = 2, .n = 3, .k = 128, .group = 16, .bits = 8},
+                                  {.m = 2, .n = 3, .k = 128, .group = 16, .bits = 3},
                                   {.m = 1, .n = 1, .k = 256, .group = 32, .bits = 7, .odd = true}};
     static const struct {
         const char *format;
         int columns;
     } blocks[] = {{"mxfp4", 1}, {"iq4_nl", 1}, {"q8_0", 1}, {"mxfp4", 4}, {"iq4_xs", 2},
-                  {"q8_0", 4},  {"q4_0", 2},   {"q4_k", 4}, {"q5_k", 2},  {"q6_k", 4}};
+                  {"q8_0", 4},  {"q4_0", 2},   {"q4_k", 4}, {"q5_k", 2},  {"q6_k", 4},
+                  {"q6_k", 1},  {"q3_k", 2},   {"q5_0", 2}, {"tq2_0", 2}};
     rlx_text t = {0};
     rlx_text_put(&t, "lir module @dot {\n");
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
@@ -338,10 +353,10 @@ static void put_team_sums(rlx_text *t)
 START_TEST(tiles)
 {
     static const char *const cpus[] = {"x86-64-v4+amx-int8+amx-bf16"};
-    static const shape bytes[] = {{16, 16, 256, 32, 4, true, false, false},
-                                  {16, 16, 64, 16, 6, true, false, false},
-                                  {16, 16, 96, 32, 8, false, false, false},
-                                  {5, 11, 32, 32, 5, true, true, false}};
+    static const shape bytes[] = {{16, 16, 256, 32, 4, true, false, false, false},
+                                  {16, 16, 64, 16, 6, true, false, false, false},
+                                  {16, 16, 96, 32, 8, false, false, false, false},
+                                  {5, 11, 32, 32, 5, true, true, false, false}};
     rlx_jit_target plain = cpu_named("x86-64-v4+avx512bf16");
     rlx_text t = {0};
     subject s;
@@ -415,8 +430,8 @@ static void expect_asm(const shape *s, bool panel, const char *cpu, const char *
 /* Each CPU multiplies bytes with what it has, out of memory that is not copied first. */
 START_TEST(instructions)
 {
-    static const shape four = {4, 32, 256, 32, 4, true, false, false};
-    static const shape eight = {4, 32, 256, 32, 8, false, false, false};
+    static const shape four = {4, 32, 256, 32, 4, true, false, false, false};
+    static const shape eight = {4, 32, 256, 32, 8, false, false, false, false};
     for (int i = 0; i < 2; i++) {
         const shape *s = i ? &eight : &four;
         for (int panel = 0; panel < 2; panel++) {
@@ -441,7 +456,7 @@ START_TEST(turned_instructions)
     static const struct {
         const char *format;
         int widened; /* of eight registers of products */
-    } cases[] = {{"mxfp4", 1}, {"iq4_nl", 8}, {"q8_0", 8}};
+    } cases[] = {{"mxfp4", 2}, {"iq4_nl", 8}, {"q8_0", 8}, {"q4_0", 1}};
     rlx_jit_target target = cpu_named("x86-64-v3");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         rlx_text t = {0}, text = {0};
@@ -451,8 +466,9 @@ START_TEST(turned_instructions)
         rlx_text_put(&t, "}\n");
         EXPECT_OK(subject_parse(&s, "instructions", t.data));
         EXPECT_OK(rlx_jit_print_kernel(s.module->first, &target, RLX_JIT_ASM, &text));
-        ck_assert_int_eq(subject_count(text.data, "vpmaddubsw"), 8);
-        ck_assert_int_eq(subject_count(text.data, "vpmaddwd"), cases[i].widened);
+        const int sums = 8, words = 1; /* of activations */
+        ck_assert_int_eq(subject_count(text.data, "vpmaddubsw"), 8 + sums);
+        ck_assert_int_eq(subject_count(text.data, "vpmaddwd"), cases[i].widened + words);
         subject_destroy(&s);
         rlx_text_deinit(&t);
         rlx_text_deinit(&text);
@@ -528,7 +544,7 @@ END_TEST
 START_TEST(byte_tile_instructions)
 {
     enum { ROWS = 16, GROUPS = 2, SPILLS = 2 };
-    static const shape s = {ROWS, 16, 256, 32, 4, true, false, false};
+    static const shape s = {ROWS, 16, 256, 32, 4, true, false, false, false};
     rlx_text t = {0}, text = {0};
     rlx_text_put(&t, "lir module @dot {\n");
     put_panel(&t, 0, &s);
@@ -550,7 +566,7 @@ END_TEST
 
 START_TEST(teams_refuse)
 {
-    static const shape s = {4, 16, 64, 32, 4, true, false, false};
+    static const shape s = {4, 16, 64, 32, 4, true, false, false, false};
     static const char *const names[] = {"dot_panel", "turn", "outer",
                                         "pack"}; /* outer: of packed rows */
     const rlx_jit_target teams[] = {host_team_target(32),

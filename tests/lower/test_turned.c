@@ -117,7 +117,7 @@ START_TEST(steps_are_counted_once)
     ck_assert(l.turned);
     assert_ok(rlx_lir_count_cost(l.kernel, w.symbols, 1000, &cost));
     ck_assert_int_ge(cost.flops, flops);
-    ck_assert_int_le(cost.flops, flops + flops / 10);
+    ck_assert_int_le(cost.flops, flops + flops / 8);
     rlx_ir_module_destroy(l.module);
     world_close(&w);
     rlx_text_deinit(&t);

@@ -222,7 +222,7 @@ START_TEST(matrix_loops)
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         const kernel_case x = {units[i].format, 512, RLX_MIR_PREFILL, 0};
         const counts c = count_kernel(&x, units[i].target);
-        const int minima = strcmp(x.format, "q8_0") != 0,
+        const int minima = strcmp(x.format, "q4_k") == 0,
                   group = strcmp(x.format, "q6_k") ? 32 : 16;
         const int sums = c.fmas / (1 + minima);
         const double each = (double)c.instructions / (sums * group);
