@@ -157,19 +157,20 @@ static rlx_lir_target cpu_target(const rlx_jit_target *t)
     bool avx512 = features >> RLX_CPU_AVX512F & 1;
     int64_t l2 = size_class(m ? m->l2_bytes : host->l2_bytes, 256 << 10, 2 << 20);
     bool pairs = features >> RLX_CPU_AVX512BF16 & 1, tiles = features >> RLX_CPU_AMXBF16 & 1;
-    return (rlx_lir_target){.unit = RLX_UNIT_CPU,
-                            .vector_f32 = avx512 ? 16 : 8,
-                            .vector_regs = avx512 ? 32 : 16,
-                            .team = 1,
-                            .threads = (int)size_class(m ? m->cores : host->cores, 1, 128),
-                            .l1_bytes =
-                                size_class(m ? m->l1_bytes : host->l1_bytes, 32 << 10, 64 << 10),
-                            .l2_bytes = l2,
-                            .team_bytes = l2 / 2,
-                            .bf16_width = tiles   ? 32
-                                          : pairs ? 2
-                                                  : 0,
-                            .byte_tiles = features >> RLX_CPU_AMXINT8 & 1};
+    return (rlx_lir_target){
+        .unit = RLX_UNIT_CPU,
+        .vector_f32 = avx512 ? 16 : 8,
+        .vector_regs = avx512 ? 32 : 16,
+        .team = 1,
+        .threads = (int)size_class(m ? m->cores : host->cores, 1, 128),
+        .l1_bytes = size_class(m ? m->l1_bytes : host->l1_bytes, 32 << 10, 64 << 10),
+        .l2_bytes = l2,
+        .team_bytes = l2 / 2,
+        .bf16_width = tiles   ? 32
+                      : pairs ? 2
+                              : 0,
+        .byte_tiles = features >> RLX_CPU_AMXINT8 & 1,
+        .raised_bytes = rlx_jit_has_vnni(features) && !(features >> RLX_CPU_AMXINT8 & 1)};
 }
 
 /* Of a machine that is elsewhere: small caches, which suit every one. */
@@ -282,6 +283,8 @@ rlx_status rlx_jit_describe_code(const rlx_jit_target *t, rlx_text *out)
         "bf16 %d, byte tiles %d",
         lir.unit, lir.vector_f32, lir.vector_regs, lir.team, lir.threads, (long long)lir.l1_bytes,
         (long long)lir.l2_bytes, (long long)lir.team_bytes, lir.bf16_width, lir.byte_tiles);
+    if (lir.raised_bytes)
+        rlx_text_put(out, ", raised bytes");
     if (lir.byte_matrix.m)
         rlx_text_putf(out, ", byte matrix %dx%dx%d of %d", lir.byte_matrix.m, lir.byte_matrix.n,
                       lir.byte_matrix.k, lir.byte_matrix.lanes);

@@ -144,7 +144,10 @@ static rlx_status load_activation(void *user, int s, int i, LLVMValueRef *out)
     LLVMValueRef four = LLVMBuildLoad2(e->b, e->i32, at, "");
     LLVMSetAlignment(four, 1);
     LLVMValueRef all = rlx_emit_splat(e, four, rlx_emit_vector(e->i32, p->lanes));
-    *out = LLVMBuildBitCast(e->b, all, rlx_emit_vector(e->i8, TOGETHER * p->lanes), "");
+    LLVMTypeRef type = rlx_emit_vector(e->i8, TOGETHER * p->lanes);
+    *out = LLVMBuildBitCast(e->b, all, type, "");
+    if (p->a.to == RLX_U8 && !p->raised)
+        *out = LLVMBuildXor(e->b, *out, rlx_emit_splat(e, rlx_emit_int(e->i8, 0x80), type), "");
     return RLX_OK;
 }
 
@@ -351,7 +354,9 @@ static rlx_status raise(panel *p, const columns *c)
 {
     if (!wants_raised(p->e, p->node, c))
         return RLX_OK;
-    RLX_TRY(rlx_emit_rows_raise(p->e, &p->a, &p->raised));
+    p->raised = p->a.to == RLX_U8;
+    if (!p->raised)
+        RLX_TRY(rlx_emit_rows_raise(p->e, &p->a, &p->raised));
     p->less = p->e->sums_of == p->node ? p->e->code_sums : NULL;
     return p->less || !p->raised ? RLX_OK : sum_codes(p, c, &p->less);
 }

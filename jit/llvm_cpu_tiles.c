@@ -295,8 +295,8 @@ static bool is_plain(rlx_emit *e, const rlx_ir_node *n, int i)
 bool rlx_emit_dot_suits_tiles(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type *sums = &n->out[0]->type;
-    return e->target->tiles_bytes && sums->dim[0] <= TILE_ROWS && sums->dim[1] <= TILE_ROWS &&
-           is_plain(e, n, 1) && is_plain(e, n, 3);
+    return e->target->tiles_bytes && n->in[1]->type.format == RLX_I8 && sums->dim[0] <= TILE_ROWS &&
+           sums->dim[1] <= TILE_ROWS && is_plain(e, n, 1) && is_plain(e, n, 3);
 }
 
 /* Of two groups, also where one goes alone: one configuration for both. */

@@ -161,7 +161,7 @@ uint64_t rlx_jit_code_features(const rlx_jit_target *t)
 }
 
 /* AVX-512's where there is AVX-512: its registers are the wider ones. */
-static bool has_vnni(uint64_t features)
+bool rlx_jit_has_vnni(uint64_t features)
 {
     rlx_cpu_feature f = features >> RLX_CPU_AVX512F & 1 ? RLX_CPU_AVX512VNNI : RLX_CPU_AVXVNNI;
     return features >> f & 1;
@@ -190,7 +190,7 @@ static rlx_status create_cpu_worker(const rlx_llvm_module *m, const rlx_jit_targ
                               .cpu = levels[level_of(needed)],
                               .features = text.data,
                               .avx512 = level_of(features) == 0,
-                              .vnni = has_vnni(features),
+                              .vnni = rlx_jit_has_vnni(features),
                               .bf16 = features >> RLX_CPU_AVX512BF16 & 1,
                               .tiles_bf16 = features >> RLX_CPU_AMXBF16 & 1,
                               .tiles_bytes = features >> RLX_CPU_AMXINT8 & 1,

@@ -22,6 +22,8 @@ rlx_status rlx_jit_emit_spirv(const rlx_ir_func *kernel, const rlx_jit_target *t
 /* The features that code for `t` may use. x86: those of x86-64-v4 if t has all of them, else of v3.
  */
 uint64_t rlx_jit_code_features(const rlx_jit_target *t);
+/* Whether code for such CPUs multiplies bytes by VNNI. */
+bool rlx_jit_has_vnni(uint64_t features);
 /* Those of them that whoever runs the code must have: fewer when tests emulate some. */
 uint64_t rlx_jit_needed_features(const rlx_jit_target *t);
 /* Statuses of the module are made by its own copy of the base library. They are ordinary heap

@@ -263,12 +263,19 @@ static rlx_status require_minima(rlx_ir_module *m, const rlx_ir_node *n, int col
 rlx_status rlx_lir_require_scaled_codes(rlx_ir_module *m, const rlx_ir_node *n, int together)
 {
     RLX_IR_REQUIRE(m, n, "C1", n->nin == 5 || n->nin == 7, "%d operands", n->nin);
+    const bool raised = together > 1 && n->in[1]->type.format == RLX_U8; /* of panels */
     for (int i = 0; i < n->nin; i++) {
         if (i == 3)
             RLX_TRY(rlx_lir_require_codes(m, n, "C1", "C5", i));
         else
-            RLX_TRY(rlx_lir_require_operand(m, n, "C1", i, i == 1 ? RLX_I8 : RLX_F32, 2));
+            RLX_TRY(rlx_lir_require_operand(m, n, "C1", i,
+                                            i != 1   ? RLX_F32
+                                            : raised ? RLX_U8
+                                                     : RLX_I8,
+                                            2));
     }
+    RLX_IR_REQUIRE(m, n, "C6", !raised || n->in[3]->type.format == RLX_I8,
+                   "raised codes by those of %s", rlx_format_get(n->in[3]->type.format)->name);
     const rlx_ir_type *acc = &n->in[0]->type, *a = &n->in[1]->type, *sa = &n->in[2]->type;
     const rlx_ir_type *b = &n->in[3]->type, *sb = &n->in[4]->type;
     const int columns = together > 1, groups = !columns; /* the axes of b, sb and mins */

@@ -3,7 +3,8 @@
  * N>; perhaps xs f32<MxK/G> and mins f32<K/G x N> out  acc's type C1  formats and ranks are these,
  * and operands are 5 or 7.      C2  M and N agree. C3  a and b share K, a multiple of 32. C4  sa
  * has K/32 scales; sb has K/32 or K/16, and xs and mins have as many.
- *   C5  u8 codes have bits, 1 to 7: below 2^bits; i8 codes may: within 2^(bits-1) of 0. */
+ *   C5  u8 codes have bits, 1 to 7: below 2^bits; i8 codes may: within 2^(bits-1) of 0.
+ *   C6  a may be u8, 128 more than its codes, where b is i8. */
 #include <math.h>
 #include <string.h>
 
@@ -30,7 +31,8 @@ static inline __attribute__((always_inline)) void panel_group(const rlx_lir_inst
 {
     int32_t N = i->out[0]->dim[1], K = i->in[1]->dim[1], groups = i->in[4]->dim[0];
     int32_t G = K / groups;
-    const int8_t *a = (const int8_t *)i->in[1]->data + (int64_t)m * K;
+    const uint8_t *a = (const uint8_t *)i->in[1]->data + (int64_t)m * K;
+    const bool raised = i->in[1]->format == RLX_U8;
     const uint8_t *b = i->in[3]->data;
     const float *sb = (const float *)i->in[4]->data + (int64_t)h * N;
     float sa = ((const float *)i->in[2]->data)[(int64_t)m * (K / 32) + h * G / 32];
@@ -40,7 +42,7 @@ static inline __attribute__((always_inline)) void panel_group(const rlx_lir_inst
         int32_t sum = 0;
         for (int32_t k = h * G; k < (h + 1) * G; k++) {
             uint8_t code = b[((int64_t)(k / TOGETHER) * N + n) * TOGETHER + k % TOGETHER];
-            sum += a[k] * (is_signed ? (int8_t)code : code);
+            sum += (raised ? a[k] - 128 : (int8_t)a[k]) * (is_signed ? (int8_t)code : code);
         }
         float scale = sa * sb[n];
         acc[n] = fmaf(scale, (float)sum, acc[n]);

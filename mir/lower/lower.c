@@ -68,36 +68,45 @@ tape_buffer *tape_temp(tape_cx *t, const rlx_ir_type *tensor)
 
 /* ---- rows that lie apart ---- */
 
-/* Whether nothing but products by panels, of plain rows, reads what stands in `block`. */
-static bool goes_to_panels(const rlx_ir_block *block, const rlx_ir_value *v)
+/* Whether nothing but products by panels, of plain rows, reads what stands in `block`; *with_sign: by codes
+ * that all have one. */
+static bool goes_to_panels(const rlx_ir_block *block, const rlx_ir_value *v, bool *with_sign)
 {
     for (const rlx_ir_node *n = block->first; n; n = n->next) {
         for (int i = 0; i < n->nin; i++) {
             if (n->in[i] != v)
                 continue;
-            if (n->op == RLX_MIR_REGION && goes_to_panels(n->blocks[0], n->blocks[0]->args[i]))
+            if (n->op == RLX_MIR_REGION &&
+                goes_to_panels(n->blocks[0], n->blocks[0]->args[i], with_sign))
                 continue;
             if (n->op != RLX_MIR_CONTRACT_Q || n->nin > 4 ||
                 rlx_ir_attr_int(n, RLX_ATTR_LANES, 0) != 1)
                 return false;
+            *with_sign &= rlx_format_code_bits(n->in[3]->type.format) == 8;
         }
     }
     return true;
 }
 
 /* Rows that panels read side by side would fall into few sets of the caches where they are a power of
- * two of bytes apart: they are a line more. */
+ * two of bytes apart: they are a line more. Codes are raised where all products want them so. */
 static void set_apart(const rlx_mir_lower_options *o, const rlx_ir_value *v)
 {
     enum { LINE = 64, SETS = 1024 /* bytes */ };
     const int64_t bytes = rlx_format_get(v->type.format)->block_bytes;
+    const int last = v->type.rank - 1;
     tape_buffer *b = v->scratch;
-    if (o->target->unit != RLX_UNIT_CPU || b->is_arg || v->type.rank != 2 ||
-        !rlx_dim_is_const(v->type.dim[1]) || v->type.dim[1] * bytes % SETS != 0 ||
-        !goes_to_panels(v->def->parent, v))
+    bool with_sign = true;
+    if (o->target->unit != RLX_UNIT_CPU || b->is_arg || last < 1 ||
+        !rlx_dim_is_const(v->type.dim[last]) || !goes_to_panels(v->def->parent, v, &with_sign))
         return;
-    b->apart = true;
-    b->type.dim[1] += LINE / bytes;
+    const bool few_sets = v->type.dim[last] * bytes % SETS == 0;
+    const bool raised = v->type.format == RLX_I8 && with_sign && o->target->raised_bytes;
+    if (few_sets)
+        b->type.dim[last] += LINE / bytes;
+    if (raised)
+        b->type.format = RLX_U8;
+    b->apart = few_sets || raised;
 }
 
 /* A launch joins the running phase unless it reads what the phase writes or writes what it touches.
@@ -149,9 +158,12 @@ static rlx_ir_value *add_argument(kernel_cx *k, const char *name, tape_buffer *b
     k->written = flags;
     k->args[k->nargs] = buffer;
     k->written[k->nargs++] = written;
-    if (buffer->apart)
-        t = &buffer->type;
-    return rlx_lir_build_buffer(k->b, k->kernel, name, t->format, t->rank, t->dim);
+    rlx_ir_type as = *t; /* perhaps with its rows in fewer axes */
+    if (buffer->apart) {
+        as.format = buffer->type.format;
+        as.dim[as.rank - 1] = buffer->type.dim[buffer->type.rank - 1];
+    }
+    return rlx_lir_build_buffer(k->b, k->kernel, name, as.format, as.rank, as.dim);
 }
 
 rlx_ir_value *kernel_extra(kernel_cx *k, const char *name, tape_buffer *buffer, bool written)

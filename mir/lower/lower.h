@@ -191,7 +191,7 @@ typedef struct tape_buffer {
     rlx_role role;
     const char *symbol, *name;
     bool is_arg;
-    bool apart; /* rows are longer than the tensor's */
+    bool apart; /* rows are longer than the tensor's, or codes are raised */
     int reads, writes; /* in the current phase */
     rlx_ir_value *lir; /* once the tape function exists */
 } tape_buffer;

@@ -9,13 +9,34 @@
 
 enum { HALF = RLX_MIR_QUANT / 2, CODES = 0, SCALE, SUMS, HALF_SUMS, RESULTS };
 
+/* Whether the node takes operand i: products of weights without minima take no sums, unless rows, which are
+ * then copied with all that belongs to them, choose their matrix. */
+static bool takes(const rlx_ir_node *n, int i)
+{
+    enum { SUMS_OPERAND = 2, WEIGHT = 3, PLAIN = 4 };
+    return n->op != RLX_MIR_CONTRACT_Q || i != SUMS_OPERAND || n->nin > PLAIN ||
+           rlx_format_has_min(n->in[WEIGHT]->type.format);
+}
+
+/* Whether anybody reads v, of what stands in `block`. */
+static bool is_read(const rlx_ir_block *block, const rlx_ir_value *v)
+{
+    for (const rlx_ir_node *n = block->first; n; n = n->next)
+        for (int i = 0; i < n->nin; i++)
+            if (n->in[i] == v &&
+                (n->op == RLX_MIR_REGION ? is_read(n->blocks[0], n->blocks[0]->args[i])
+                                         : takes(n, i)))
+                return true;
+    return false;
+}
+
 /* Where the results that anybody uses go. */
 static void find_buffers(const kernel_cx *k, const rlx_ir_node *q, rlx_ir_value **buffer)
 {
     const rlx_ir_node *yield = k->region->blocks[0]->last;
     for (int i = 0; i < yield->nin; i++)
         for (int r = 0; r < RESULTS; r++)
-            if (yield->in[i] == q->out[r])
+            if (yield->in[i] == q->out[r] && is_read(k->region->parent, k->region->out[i]))
                 buffer[r] = kernel_result(k, i);
 }
 
@@ -30,8 +51,7 @@ static void store_scalar(kernel_cx *k, rlx_ir_value *buffer, const place *row, r
 {
     place p = *row;
     p.index[p.n] = at;
-    if (buffer)
-        rlx_lir_build_store(k->b, buffer, x, p.index, NULL, NULL);
+    rlx_lir_build_store(k->b, buffer, x, p.index, NULL, NULL);
 }
 
 /* The largest magnitude times 1/127, and its inverse: 0 for 0. */
@@ -50,32 +70,58 @@ static rlx_ir_value *make_scale(rlx_ir_builder *b, rlx_ir_value *const *x, rlx_i
     return scale;
 }
 
-/* Group `g` of row `row`, its two halves in x. */
-static void store_group(kernel_cx *k, rlx_ir_value *const *buffer, const place *row,
-                        rlx_ir_value *g, rlx_ir_value *const *first, rlx_ir_value *const *x)
+/* As the buffer has them: i8, or raised. */
+static rlx_ir_value *stored_codes(rlx_ir_builder *b, const rlx_ir_value *buffer, rlx_ir_value *code)
 {
-    const int64_t axis = row->n;
+    code = rlx_lir_build_cast(b, code, RLX_I8);
+    if (buffer->type.format == RLX_I8)
+        return code;
+    rlx_ir_value *raise = rlx_lir_build_fill_int(b, RLX_U8, 0, NULL, 128);
+    return rlx_lir_build_map2(b, RLX_FN_ADD, rlx_lir_build_bitcast(b, code, RLX_U8), raise);
+}
+
+/* The scale times the sums of a group's halves, of group `g`. */
+static void store_sums(kernel_cx *k, rlx_ir_value *const *buffer, const place *row, rlx_ir_value *g,
+                       rlx_ir_value *scale, rlx_ir_value *const *code)
+{
     rlx_ir_builder *b = k->b;
-    rlx_ir_value *inverse, *sum[2], *two = k_const(k, 2);
-    rlx_ir_value *scale = make_scale(b, x, &inverse);
-    for (int h = 0; h < 2; h++) {
-        rlx_ir_value *code = rlx_lir_build_map2(b, RLX_FN_MUL, x[h], inverse);
-        code = rlx_lir_build_map1(b, RLX_FN_ROUND, code);
-        sum[h] = rlx_lir_build_reduce(b, RLX_FN_ADD, code);
-        place p = *row;
-        p.index[p.n] = first[h];
-        if (buffer[CODES])
-            rlx_lir_build_store(b, buffer[CODES], rlx_lir_build_cast(b, code, RLX_I8), p.index,
-                                &axis, NULL);
+    rlx_ir_value *sum[2], *two = k_const(k, 2);
+    for (int h = 0; h < 2; h++)
+        sum[h] = rlx_lir_build_reduce(b, RLX_FN_ADD, code[h]);
+    for (int h = 0; h < 2 && buffer[HALF_SUMS]; h++) {
         rlx_ir_value *at = rlx_lir_build_map2(b, RLX_FN_MUL, g, two);
         if (h)
             at = rlx_lir_build_map2(b, RLX_FN_ADD, at, k_const(k, 1));
         store_scalar(k, buffer[HALF_SUMS], row, at,
                      rlx_lir_build_map2(b, RLX_FN_MUL, scale, sum[h]));
     }
-    store_scalar(k, buffer[SCALE], row, g, scale);
+    if (!buffer[SUMS])
+        return;
     rlx_ir_value *both = rlx_lir_build_map2(b, RLX_FN_ADD, sum[0], sum[1]);
     store_scalar(k, buffer[SUMS], row, g, rlx_lir_build_map2(b, RLX_FN_MUL, scale, both));
+}
+
+/* Group `g` of row `row`, its two halves in x. */
+static void store_group(kernel_cx *k, rlx_ir_value *const *buffer, const place *row,
+                        rlx_ir_value *g, rlx_ir_value *const *first, rlx_ir_value *const *x)
+{
+    const int64_t axis = row->n;
+    rlx_ir_builder *b = k->b;
+    rlx_ir_value *inverse, *code[2];
+    rlx_ir_value *scale = make_scale(b, x, &inverse);
+    for (int h = 0; h < 2; h++) {
+        code[h] = rlx_lir_build_map2(b, RLX_FN_MUL, x[h], inverse);
+        code[h] = rlx_lir_build_map1(b, RLX_FN_ROUND, code[h]);
+        place p = *row;
+        p.index[p.n] = first[h];
+        if (buffer[CODES])
+            rlx_lir_build_store(b, buffer[CODES], stored_codes(b, buffer[CODES], code[h]), p.index,
+                                &axis, NULL);
+    }
+    if (buffer[SCALE])
+        store_scalar(k, buffer[SCALE], row, g, scale);
+    if (buffer[SUMS] || buffer[HALF_SUMS])
+        store_sums(k, buffer, row, g, scale, code);
 }
 
 /* Instances that share a row. */

@@ -120,6 +120,8 @@ static rlx_status at_binding(kernel_cx *k, const rlx_ir_value *v, const coord *c
         coord local[RLX_MAX_RANK];
         for (int i = 0; i < rank; i++)
             local[i] = coord_sub(c[i], b->at[i]);
+        if (format == RLX_I8 && b->lir->type.format == RLX_U8) /* raised codes stay so */
+            format = RLX_U8;
         /* memory of a block has no axes that are one index for all of it */
         return tile_load(k, b->lir, format, local + rank - b->lir->type.rank, ts, out);
     }

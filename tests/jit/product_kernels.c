@@ -35,9 +35,9 @@ static void put_head(rlx_text *t, const shape *s, const char *acc)
         s->m, s->m, STEPS * s->k, s->group, acc, s->k, acc, acc);
     rlx_text_putf(
         t,
-        "        %%a = load %%act, %%r, %%k, %%nl {axes=[0,1], limits=[0]} : i8<%dx%d>\n"
+        "        %%a = load %%act, %%r, %%k, %%nl {axes=[0,1], limits=[0]} : %s<%dx%d>\n"
         "        %%sa = load %%as, %%r, %%g, %%nl {axes=[0,1], limits=[0]} : f32<%dx%d>\n",
-        s->m, s->k, s->m, s->k / 32);
+        s->raised ? "u8" : "i8", s->m, s->k, s->m, s->k / 32);
 }
 
 void put_panel(rlx_text *t, int number, const shape *s)
@@ -46,10 +46,10 @@ void put_panel(rlx_text *t, int number, const shape *s)
     char acc[32];
     snprintf(acc, sizeof acc, "f32<%dx%d>", s->m, s->n);
     rlx_text_putf(t,
-                  "  kernel @panel%d(%%act: global i8[TOKENS,%d], %%as: global f32[TOKENS,%d], "
+                  "  kernel @panel%d(%%act: global %s[TOKENS,%d], %%as: global f32[TOKENS,%d], "
                   "%%code%d: global %s[%d,%d], %%%s: global f32[%d,%d], %%xs: global "
                   "f32[TOKENS,%d], %%mins: global f32[%d,%d], %%y: global f32[TOKENS,%d]) {\n",
-                  number, depth, depth / 32, s->bits, code_format(s), depth / 4, 4 * s->n,
+                  number, s->raised ? "u8" : "i8", depth, depth / 32, s->bits, code_format(s), depth / 4, 4 * s->n,
                   s->odd ? "odd" : "bs", groups, s->n, groups, groups, s->n, s->n);
     put_head(t, s, acc);
     rlx_text_putf(t,

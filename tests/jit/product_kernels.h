@@ -13,6 +13,7 @@ typedef struct shape {
     bool odd;       /* scales of every kind, infinities and NaNs too */
     bool turned;    /* dot: its rows; of u8 */
     bool is_signed; /* codes are i8 */
+    bool raised;    /* panels of i8 codes: the left side, u8 */
 } shape;
 
 void put_panel(rlx_text *t, int number, const shape *s);

@@ -84,9 +84,10 @@ static double random_float(uint64_t *state, bool odd)
 /* Of codes: the ends of their range as often as all between. */
 static double random_code(const char *name, rlx_format f, uint64_t *state)
 {
-    const int bits = name[0] == 'c' && name[4] >= '1' && name[4] <= '8' ? name[4] - '0' : 8;
-    int most = f == RLX_U8 ? (1 << bits) - 1 : bits < 8 ? 1 << (bits - 1) : 127;
-    int least = f == RLX_U8 ? 0 : name[0] == 'c' ? -(1 << (bits - 1)) : -127;
+    const bool of_weight = name[0] == 'c', raised = f == RLX_U8 && !of_weight;
+    const int bits = of_weight && name[4] >= '1' && name[4] <= '8' ? name[4] - '0' : 8;
+    int most = raised ? 255 : f == RLX_U8 ? (1 << bits) - 1 : bits < 8 ? 1 << (bits - 1) : 127;
+    int least = raised ? 1 : f == RLX_U8 ? 0 : of_weight ? -(1 << (bits - 1)) : -127;
     uint64_t r = next_random(state);
     if (r % 2 == 0)
         return r % 8 < 4 ? most : least;

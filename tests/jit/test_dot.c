@@ -66,7 +66,18 @@ START_TEST(panels)
         put_panel(&t, (int)i, &whole[i]);
     for (int i = 0; i < 14; i++) {
         shape s = any_shape(32);
+        s.raised = s.bits == 8 && i % 2;
         put_panel(&t, 100 + i, &s);
+    }
+    for (int i = 0; i < 4; i++) {
+        const shape s = {.m = i ? 4 * i : 3,
+                         .n = 16 + 8 * i,
+                         .k = 32 << i % 2,
+                         .group = 16 << i / 2,
+                         .bits = 8,
+                         .minima = i == 2,
+                         .raised = true};
+        put_panel(&t, 200 + i, &s);
     }
     subject_check_text(&t, "TOKENS=13", 3);
 }
@@ -75,9 +86,10 @@ END_TEST
 /* As contractions are lowered: panels in team memory that rows go by, which stay as they are, or not. */
 static void put_kept(rlx_text *t, int number, const char *change)
 {
+    const char *form = number % 2 ? "u8" : "i8"; /* raised, or not */
     rlx_text_putf(
         t,
-        "  kernel @kept%d(%%act: global i8[TOKENS,64], %%as: global f32[TOKENS,2], %%code8: "
+        "  kernel @kept%d(%%act: global %s[TOKENS,64], %%as: global f32[TOKENS,2], %%code8: "
         "global i8[32,96], %%bs: global f32[8,24], %%y: global f32[TOKENS,48]) {\n"
         "    %%panel = alloc : team i8[2,16,96]\n    %%one = const {ivalue=1} : i64\n"
         "    %%nt = extent {extent=ceildiv(TOKENS,4)} : i64\n"
@@ -95,7 +107,7 @@ static void put_kept(rlx_text *t, int number, const char *change)
         "          %%h = map %%j, %%m {fn=mul} : i64\n"
         "          %%k = map %%j, %%n {fn=mul} : i64\n"
         "          %%s = const {value=1} : f32<4x24>\n"
-        "          %%a = load %%act, %%r, %%z, %%nl {axes=[0,1], limits=[0]} : i8<4x64>\n"
+        "          %%a = load %%act, %%r, %%z, %%nl {axes=[0,1], limits=[0]} : %s<4x64>\n"
         "          %%sa = load %%as, %%r, %%z, %%nl {axes=[0,1], limits=[0]} : f32<4x2>\n"
         "          %%b = load %%panel, %%j, %%z, %%z {axes=[1,2]} : i8<16x96>\n"
         "          %%sb = load %%bs, %%h, %%z {axes=[0,1]} : f32<4x24>\n"
@@ -103,7 +115,7 @@ static void put_kept(rlx_text *t, int number, const char *change)
         "          store %%y, %%d, %%r, %%k, %%nl {axes=[0,1], limits=[0]}\n%s"
         "          yield\n        }\n        yield\n      }\n      yield\n    }\n"
         "    return\n  }\n",
-        number, change);
+        number, form, form, change);
 }
 
 START_TEST(kept_panels)

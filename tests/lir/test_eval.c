@@ -424,6 +424,34 @@ START_TEST(dot_panel_by_groups)
 }
 END_TEST
 
+/* Codes that are raised, by one that is -128 and one that is 3. */
+START_TEST(dot_panel_of_raised)
+{
+    uint8_t x[32];
+    int8_t w[8][2][4];
+    for (int k = 0; k < 32; k++) {
+        x[k] = k < 16 ? 255 : 1;
+        w[k / 4][0][k % 4] = -128;
+        w[k / 4][1][k % 4] = k < 16 ? 3 : 0;
+    }
+    float sx[1] = {0.5f}, sw[1][2] = {{1, 2}}, y[2];
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(w), BUFFER(sx), BUFFER(sw), BUFFER(y)};
+    assert_ok(test_kernel(
+        ONE("%x: global u8[1,32], %w: global i8[8,8], %sx: global f32[1,1], %sw: global f32[1,2], "
+            "%y: global f32[1,2]",
+            ZERO "    %a = load %x, %z, %z {axes=[0,1]} : u8<1x32>\n"
+                 "    %b = load %w, %z, %z {axes=[0,1]} : i8<8x8>\n"
+                 "    %s = load %sx, %z, %z {axes=[0,1]} : f32<1x1>\n"
+                 "    %t = load %sw, %z, %z {axes=[0,1]} : f32<1x2>\n"
+                 "    %c = const {value=7} : f32<1x2>\n"
+                 "    %d = dot_panel %c, %a, %s, %b, %t : f32<1x2>\n"
+                 "    store %y, %d, %z, %z {axes=[0,1]}\n"),
+        b, 5));
+    ck_assert(y[0] == 7);
+    ck_assert(y[1] == 7 + 127 * 3 * 16);
+}
+END_TEST
+
 /* The same codes as rows. */
 START_TEST(dot_rows_by_groups)
 {
@@ -662,6 +690,7 @@ int main(void)
     tcase_add_test(c, dot_by_lanes);
     tcase_add_test(c, turn_takes_groups_side_by_side);
     tcase_add_test(c, dot_panel_by_groups);
+    tcase_add_test(c, dot_panel_of_raised);
     tcase_add_test(c, dot_rows_by_groups);
     tcase_add_test(c, rows_by_chunks);
     tcase_add_test(c, outer_products);

@@ -145,13 +145,15 @@ void engines_compare_gpu(engines *w, const rlx_ir_module *mir, const int64_t *up
 
 rlx_lir_target engines_target(engines *w, bool wide)
 {
+    const int threads = 1 + (int)engines_pick(w, 4);
     return (rlx_lir_target){.unit = RLX_UNIT_CPU,
                             .vector_f32 = wide ? 16 : 8,
                             .vector_regs = wide ? 32 : 16,
                             .team = 1,
-                            .threads = 1 + (int)engines_pick(w, 4),
+                            .threads = threads,
                             .l1_bytes = 512 << engines_pick(w, 7),
                             .l2_bytes = 4096 << engines_pick(w, 8),
                             .team_bytes = 2048 << engines_pick(w, 8),
-                            .byte_tiles = wide && (w->code.features >> RLX_CPU_AMXINT8 & 1)};
+                            .byte_tiles = wide && (w->code.features >> RLX_CPU_AMXINT8 & 1),
+                            .raised_bytes = threads % 2};
 }
