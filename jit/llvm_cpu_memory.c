@@ -285,6 +285,32 @@ static int64_t bytes_to_tell(const rlx_format_info *f, int64_t width)
     return (late + bytes - 1) / LINE * LINE + 1;
 }
 
+/* A core has so many lines on their way: more at once would be waited for. Those of a panel's next weights
+ * are told one by one while a product of codes goes by, if one follows. */
+static bool waits_for_product(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef from, int64_t bytes)
+{
+    const rlx_ir_node *next = n->next;
+    while (next && next->op != RLX_LIR_DOT_PANEL && next->nblock == 0)
+        next = next->next;
+    if (!next || next->op != RLX_LIR_DOT_PANEL || e->nahead == RLX_EMIT_MOST_AHEAD ||
+        e->target->tiles_bytes)
+        return false;
+    e->ahead[e->nahead].from = from;
+    e->ahead[e->nahead++].bytes = bytes;
+    return true;
+}
+
+void rlx_emit_tell_ahead(rlx_emit *e, LLVMValueRef step, int64_t steps)
+{
+    for (int i = 0; i < e->nahead; i++) {
+        const int64_t each = (e->ahead[i].bytes + steps - 1) / steps;
+        LLVMValueRef at = rlx_emit_mul(e->b, step, rlx_emit_int(e->i64, each));
+        rlx_emit_tell_lines(e, rlx_emit_offset(e, e->i8, e->ahead[i].from, at), each,
+                            RLX_CACHE_SECOND);
+    }
+    e->nahead = 0;
+}
+
 /* Into the second-level cache: what is told far ahead is more than the first one holds. */
 rlx_status rlx_emit_cpu_prefetch(rlx_emit *e, const rlx_ir_node *n)
 {
@@ -293,7 +319,10 @@ rlx_status rlx_emit_cpu_prefetch(rlx_emit *e, const rlx_ir_node *n)
     const int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 1);
     rlx_emit_access a;
     if (f->kind == RLX_KIND_BLOCK) {
-        rlx_emit_tell_lines(e, block_address(e, n, f), bytes_to_tell(f, width), RLX_CACHE_SECOND);
+        LLVMValueRef from = block_address(e, n, f);
+        const int64_t bytes = bytes_to_tell(f, width);
+        if (!waits_for_product(e, n, from, bytes))
+            rlx_emit_tell_lines(e, from, bytes, RLX_CACHE_SECOND);
         return RLX_OK;
     }
     rlx_emit_access_init(e, n, &scalar, &a);

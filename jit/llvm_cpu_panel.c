@@ -376,6 +376,7 @@ rlx_status rlx_emit_cpu_dot_panel(rlx_emit *e, const rlx_ir_node *n)
     for (int v = 0; v < s.columns.n; v += p.width) {
         p.width = width_at(&p, &s, v);
         p.index = loop_begin(e, &s, v, v + p.width - 1, groups);
+        rlx_emit_tell_ahead(e, p.index, groups);
         RLX_TRY(emit_group(&p, &s, v));
         loop_end(e, &s, v, v + p.width - 1);
     }

@@ -26,7 +26,7 @@
 
 typedef struct rlx_emit rlx_emit;
 
-enum { RLX_MAX_TILE_RANK = 3 };
+enum { RLX_MAX_TILE_RANK = 3, RLX_EMIT_MOST_AHEAD = 4 };
 
 typedef struct rlx_emit_buffer {
     const rlx_ir_type *type;
@@ -148,6 +148,11 @@ struct rlx_emit {
     LLVMValueRef sink;          /* stack memory that stores outside of limits go to */
     const rlx_ir_node *sums_of; /* whose sums of codes are made already, before its loop: where */
     LLVMValueRef code_sums;
+    struct { /* what the next product tells ahead while it goes by: bytes from `from` on */
+        LLVMValueRef from;
+        int64_t bytes;
+    } ahead[RLX_EMIT_MOST_AHEAD];
+    int nahead;
     const rlx_ir_node *summed; /* a dot, of whose loop's row of activations sums are made: where */
     LLVMValueRef activation_sums, activation_pairs; /* the row itself in turn's pairs of runs */
     uint8_t tile_config[64]; /* shapes of AMX's tiles through most of the kernel; zeros: unused */

@@ -169,7 +169,7 @@ rlx_status panel_expand_weights(kernel_cx *k, const instance *in, const chunk *c
 
 /* ---- weights ahead */
 
-enum { LINE = 64 /* bytes */, MOST_LINES = 16 /* in a row, without a loop */ };
+enum { LINE = 64 /* bytes */, MOST_LINES = 16 /* in a row, without a loop */, FEW_TIMES = 4 };
 
 /* The memory [N,K] behind a contraction's weights that every instance reads as it lies; or NULL. */
 static rlx_ir_value *weights_memory(const instance *in, int i)
@@ -215,6 +215,23 @@ static int64_t lines_at_once(int64_t lines, int64_t want)
     return best;
 }
 
+/* Rows of weights from `row`, of elements from `from` on, in pieces: `lines` a row, of `elems` elements;
+ * so many of them are told at once. */
+typedef struct told {
+    rlx_ir_value *memory, *row, *from;
+    int64_t lines, some, elems;
+} told;
+
+/* Piece `at` of them. */
+static void tell(kernel_cx *k, const told *t, rlx_ir_value *at)
+{
+    at = times(k, at, t->some);
+    rlx_ir_value *down = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, k_const(k, t->lines));
+    rlx_ir_value *along = rlx_lir_build_map2(k->b, RLX_FN_MOD, at, k_const(k, t->lines));
+    rlx_ir_value *index[2] = {plus(k, t->row, down), plus(k, t->from, times(k, along, t->elems))};
+    rlx_lir_build_prefetch(k->b, t->memory, index, t->some * t->elems);
+}
+
 rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk *c,
                             rlx_ir_value *tile, rlx_ir_value *row, rlx_ir_value *piece,
                             int64_t pieces)
@@ -232,17 +249,22 @@ rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk
     int64_t times_over = (want + some - 1) / some;
     if (s->blocks) /* counted from the first block's, which is the first of all */
         row = plus(k, in->t0, row);
+    rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_DIV, row, k_const(k, s->m));
+    at = times(k, plus(k, times(k, at, pieces), piece), times_over);
+    row = plus(k, c->next_row, times(k, tile, s->n));
+    const told t = {.memory = memory,
+                    .row = row,
+                    .from = c->next_from,
+                    .lines = lines,
+                    .some = some,
+                    .elems = elems};
+    for (int64_t j = 0; j < times_over && times_over <= FEW_TIMES; j++)
+        tell(k, &t, plus(k, at, k_const(k, j)));
+    if (times_over <= FEW_TIMES)
+        return rlx_ir_builder_finish(k->b);
     rlx_lir_scope loop;
     RLX_TRY(begin_count(k, times_over, 1, &loop));
-    rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_DIV, row, k_const(k, s->m));
-    at = plus(k, times(k, at, pieces), piece);
-    at = times(k, plus(k, times(k, at, times_over), loop.index[0]), some);
-    rlx_ir_value *down = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, k_const(k, lines));
-    down = plus(k, plus(k, c->next_row, times(k, tile, s->n)), down);
-    rlx_ir_value *along = rlx_lir_build_map2(k->b, RLX_FN_MOD, at, k_const(k, lines));
-    along = plus(k, c->next_from, times(k, along, elems));
-    rlx_ir_value *index[2] = {down, along};
-    rlx_lir_build_prefetch(k->b, memory, index, some * elems);
+    tell(k, &t, plus(k, at, loop.index[0]));
     rlx_lir_end_for(k->b, &loop, NULL);
     return rlx_ir_builder_finish(k->b);
 }
