@@ -30,7 +30,7 @@ enum { PER_THREAD = 3, WIDE_LANES = 16, STREAMED_ROWS = 256 };
  * Elements of a row that are packed side by side, for so many column tiles that copying them is
  * little work. */
 enum { PANEL_BYTES = 2 << 20, WIDE_COLUMNS = 768, FEW_COLUMNS = 256, PART_ROWS = 384 };
-enum { MANY_BLOCKS = 8, PACKED = 4, PACKED_TILES = 6 };
+enum { MANY_BLOCKS = 8, PACKED = 4, PACKED_TILES = 6, MANY_ROWS = 4 };
 
 /* Of a tile register of f32 or i32; products of bf16 by tiles. */
 enum { AMX_ROWS = 16, AMX_COLUMNS = 16, AMX_BF16 = 32 };
@@ -185,8 +185,9 @@ static bool share_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *
     return true;
 }
 
-/* Codes go by twice as many columns where sums of as many rows have room: what is not in registers of the
- * products, rows that come from behind a cache, is shared by more of them. */
+/* Codes go by twice as many columns where sums of as many rows have room, or of so many more than there are
+ * columns that laying weights into panels for fewer is little: what is not in registers of the products, rows
+ * that come from behind a cache, is shared by more of them. */
 static void widen_codes(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                         rlx_lir_schedule *s)
 {
@@ -195,7 +196,8 @@ static void widen_codes(const rlx_lir_target *t, const rlx_lir_contract_shape *s
     rlx_lir_schedule wide = *s;
     columns(t, shape, 2 * BLOCK_COLUMNS, &wide);
     rows(t, shape, &wide);
-    if (wide.block_m >= s->block_m)
+    const int64_t many = MANY_ROWS * (int64_t)wide.block_n * shape->contracts;
+    if (wide.block_m >= at_most(s->block_m, many))
         *s = wide;
 }
 
