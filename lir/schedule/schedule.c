@@ -268,8 +268,9 @@ static bool turn_rows(const rlx_lir_target *t, const rlx_lir_contract_shape *sha
 
 /* Registers hold m*n*contracts accumulators of `lanes` partial sums, each lanes/vector registers
  * wide, besides n weight and a few activation registers. Decode streams weights: few token rows,
- * and as many weight rows as there are registers for, so that many streams are in flight. More rows
- * are bound by operations: as many of them as leave registers for two weight rows, or four. */
+ * and as many weight rows as there are registers for, so that many streams are in flight; for one
+ * token four, which hide an fma's latency: nobody tells of a kernel's first ones. More rows are bound
+ * by operations: as many of them as leave registers for two weight rows, or four. */
 static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                           bool by_columns, rlx_lir_schedule *s)
 {
@@ -286,7 +287,7 @@ static void register_tile(const rlx_lir_target *t, const rlx_lir_contract_shape 
         s->k = DOT_STEP;
     } else if (shape->m <= few_rows(t)) {
         s->m = (int)shape->m;
-        s->n = (wide ? (s->m <= 2 ? 8 : 6) : (s->m == 1 ? 4 : 2)) / together;
+        s->n = (s->m == 1 ? 4 : wide ? (s->m == 2 ? 8 : 6) : 2) / together;
         s->k = wide ? 4 * lanes : 2 * lanes;
     } else if (by_columns) {
         s->m = wide ? SHARED_TILE : TILE;
