@@ -2,11 +2,12 @@
  *
  * Runs every case of the suite in DIR and the folders below it: by one prefill on one thread and on
  * two, and by decoding, position by position, from the first, the second and the middle one on; or
- * only as --decode-from says; operators (opvectors) once. One line per failure and per skipped
- * case; at last "N passed, N failed, N skipped". Exit code 0 when nothing failed and at least N (1)
- * passed; also, with
+ * only as --decode-from says; operators (opvectors) once. What is compiled is kept from way to way,
+ * not from run to run. One line per failure and per skipped case; at last "N passed, N failed, N
+ * skipped". Exit code 0 when nothing failed and at least N (1) passed; also, with
  * --optional, when DIR is not there or this machine has no such device. */
 #include <dirent.h>
+#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,10 +23,11 @@
 static const struct {
     const char *name;
     void (*run)(conformance *c, const char *dir);
-} suites[] = {{"fixtures", fixtures_run},     {"goldens", goldens_run},
-              {"malformed", malformed_run},   {"gguf-quant", gguf_quant_run},
-              {"tokenizers", tokenizers_run}, {"templates", templates_run},
-              {"opvectors", opvectors_run}};
+    bool caches;
+} suites[] = {{"fixtures", fixtures_run, true},      {"goldens", goldens_run, true},
+              {"malformed", malformed_run, false},   {"gguf-quant", gguf_quant_run, false},
+              {"tokenizers", tokenizers_run, false}, {"templates", templates_run, false},
+              {"opvectors", opvectors_run, false}};
 enum { NSUITES = sizeof suites / sizeof *suites };
 
 /* ---- outcomes ------------------------------------------------------------------------------- */
@@ -101,6 +103,26 @@ static void walk(conformance *c, int suite, const char *dir)
     }
     if (n >= 0)
         free(list);
+}
+
+/* ---- compiled code --------------------------------------------------------------------------- */
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st, (void)kind, (void)at;
+    return remove(path);
+}
+
+/* Compiled anew by every run of a suite, and once: ways and cases of like shapes share what is in a folder of the run's own. */
+static void walk_caching(conformance *c, int suite, const char *dir)
+{
+    char cache[] = "/tmp/rlx-conformance-cache-XXXXXX";
+    if (!mkdtemp(cache) || setenv("RLX_CACHE_DIR", cache, 1)) {
+        case_failed(c, dir, "cannot make a folder in /tmp");
+        return;
+    }
+    walk(c, suite, dir);
+    nftw(cache, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* ---- the program ---------------------------------------------------------------------------- */
@@ -197,7 +219,7 @@ int main(int argc, char **argv)
     if (c.device && !has_device(&c, optional) && !c.failed)
         return 0;
     if (!c.failed)
-        walk(&c, suite, argv[2]);
+        (suites[suite].caches ? walk_caching : walk)(&c, suite, argv[2]);
     printf("%d passed, %d failed, %d skipped\n", c.passed, c.failed, c.skipped);
     return c.failed || c.passed < atoi(least);
 }
