@@ -82,7 +82,7 @@ static bool goes_to_panels(const rlx_ir_block *block, const rlx_ir_value *v, boo
             if (n->op != RLX_MIR_CONTRACT_Q || n->nin > 4 ||
                 rlx_ir_attr_int(n, RLX_ATTR_LANES, 0) != 1)
                 return false;
-            *with_sign &= rlx_format_code_bits(n->in[3]->type.format) == 8;
+            *with_sign &= rlx_format_signed_codes(n->in[3]->type.format);
         }
     }
     return true;
