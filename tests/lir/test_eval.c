@@ -536,26 +536,28 @@ START_TEST(turn_takes_groups_side_by_side)
         sa[0][g] = 0.5f + (float)g;
         sw[0][g] = 1.5f - (float)g;
     }
-    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(a), BUFFER(sa), BUFFER(sw), BUFFER(y), BUFFER(z), BUFFER(d)};
-    assert_ok(test_kernel(
-        ONE("%x: global u8[1,256], %a: global i8[1,256], %sa: global f32[1,8], %sw: global f32[1,8], "
-            "%y: global u8[1,256], %u: global u8[1,256], %d: global f32[2,1,8]",
-            ZERO "    %o = const {ivalue=1} : i64\n"
-                 "    %v = load %x, %z, %z {axes=[0,1]} : u8<1x256>\n"
-                 "    %w = load %a, %z, %z {axes=[0,1]} : i8<1x256>\n"
-                 "    %s = load %sa, %z, %z {axes=[0,1]} : f32<1x8>\n"
-                 "    %t = load %sw, %z, %z {axes=[0,1]} : f32<1x8>\n"
-                 "    %tv = turn %v {width=32} : u8<1x256>\n"
-                 "    %tw = turn %w {width=32} : i8<1x256>\n"
-                 "    %th = turn %v {width=16} : u8<1x256>\n"
-                 "    %c = const {value=1} : f32<1x1x8>\n"
-                 "    %e = dot %c, %w, %s, %v, %t {bits=7} : f32<1x1x8>\n"
-                 "    %f = dot %c, %tw, %s, %tv, %t {bits=7, turned=1} : f32<1x1x8>\n"
-                 "    store %y, %tv, %z, %z {axes=[0,1]}\n"
-                 "    store %u, %th, %z, %z {axes=[0,1]}\n"
-                 "    store %d, %e, %z, %z, %z {axes=[0,1,2]}\n"
-                 "    store %d, %f, %o, %z, %z {axes=[0,1,2]}\n"),
-        b, 7));
+    rlx_lir_buffer b[] = {BUFFER(x), BUFFER(a), BUFFER(sa), BUFFER(sw),
+                          BUFFER(y), BUFFER(z), BUFFER(d)};
+    assert_ok(
+        test_kernel(ONE("%x: global u8[1,256], %a: global i8[1,256], %sa: global f32[1,8], %sw: "
+                        "global f32[1,8], "
+                        "%y: global u8[1,256], %u: global u8[1,256], %d: global f32[2,1,8]",
+                        ZERO "    %o = const {ivalue=1} : i64\n"
+                             "    %v = load %x, %z, %z {axes=[0,1]} : u8<1x256>\n"
+                             "    %w = load %a, %z, %z {axes=[0,1]} : i8<1x256>\n"
+                             "    %s = load %sa, %z, %z {axes=[0,1]} : f32<1x8>\n"
+                             "    %t = load %sw, %z, %z {axes=[0,1]} : f32<1x8>\n"
+                             "    %tv = turn %v {width=32} : u8<1x256>\n"
+                             "    %tw = turn %w {width=32} : i8<1x256>\n"
+                             "    %th = turn %v {width=16} : u8<1x256>\n"
+                             "    %c = const {value=1} : f32<1x1x8>\n"
+                             "    %e = dot %c, %w, %s, %v, %t {bits=7} : f32<1x1x8>\n"
+                             "    %f = dot %c, %tw, %s, %tv, %t {bits=7, turned=1} : f32<1x1x8>\n"
+                             "    store %y, %tv, %z, %z {axes=[0,1]}\n"
+                             "    store %u, %th, %z, %z {axes=[0,1]}\n"
+                             "    store %d, %e, %z, %z, %z {axes=[0,1,2]}\n"
+                             "    store %d, %f, %o, %z, %z {axes=[0,1,2]}\n"),
+                    b, 7));
     for (int g = 0; g < 8; g++)
         for (int k = 0; k < 32; k++) {
             ck_assert_int_eq(y[0][32 * (k / 4) + 4 * g + k % 4], 32 * g + k);
@@ -564,6 +566,33 @@ START_TEST(turn_takes_groups_side_by_side)
         }
     ck_assert_mem_eq(d[0], d[1], sizeof d[0]);
     ck_assert(d[0][0] != 1);
+}
+END_TEST
+
+/* Signed codes that are turned come with the sums of a's groups, and no others. */
+START_TEST(turned_sums_are_those_of_the_rows)
+{
+    int8_t a[1][256];
+    float xs[1][8], d[1][8];
+    rlx_lir_buffer b[] = {BUFFER(a), BUFFER(xs), BUFFER(d)};
+    const char *text = ONE("%a: global i8[1,256], %xs: global f32[1,8], %d: global f32[1,1,8]",
+                           ZERO "    %w = load %a, %z, %z {axes=[0,1]} : i8<1x256>\n"
+                                "    %tw = turn %w {width=32} : i8<1x256>\n"
+                                "    %x = load %xs, %z, %z {axes=[0,1]} : f32<1x8>\n"
+                                "    %s = const {value=1} : f32<1x8>\n"
+                                "    %c = const {value=0} : f32<1x1x8>\n"
+                                "    %u = const {ivalue=-1} : i8<1x256>\n"
+                                "    %f = dot %c, %tw, %s, %u, %s, %x {turned=1} : f32<1x1x8>\n"
+                                "    store %d, %f, %z, %z, %z {axes=[0,1,2]}\n");
+    for (int k = 0; k < 256; k++)
+        a[0][k] = (int8_t)(k / 32 + 1);
+    for (int g = 0; g < 8; g++)
+        xs[0][g] = 32 * (float)(g + 1);
+    assert_ok(test_kernel(text, b, 3));
+    for (int g = 0; g < 8; g++)
+        ck_assert(d[0][g] == -xs[0][g]);
+    xs[0][5]++;
+    assert_error(test_kernel(text, b, 3), RLX_INVALID_IR, "xs are not the sums of a's groups");
 }
 END_TEST
 
@@ -689,6 +718,7 @@ int main(void)
     tcase_add_test(c, multiply_adds_round_once_or_twice);
     tcase_add_test(c, dot_by_lanes);
     tcase_add_test(c, turn_takes_groups_side_by_side);
+    tcase_add_test(c, turned_sums_are_those_of_the_rows);
     tcase_add_test(c, dot_panel_by_groups);
     tcase_add_test(c, dot_panel_of_raised);
     tcase_add_test(c, dot_rows_by_groups);
