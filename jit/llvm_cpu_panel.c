@@ -183,16 +183,16 @@ static rlx_status scale_sums(const panel *p, int m, int v, scales *k, LLVMValueR
     return RLX_OK;
 }
 
-/* What the group's sums in register v begin with: each row of registers reads its own, which costs no
- * unit that multiplies, as copies would. */
-static LLVMValueRef first_sum(const panel *p, int v)
+/* What the group's sums in register v begin with, or end with: where they begin with it each row of
+ * registers reads its `own`, which costs no unit that multiplies, as copies would. */
+static LLVMValueRef first_sum(const panel *p, int v, bool own)
 {
     rlx_emit *e = p->e;
     LLVMValueRef at = rlx_emit_mul(e->b, p->index, number(p, p->node->out[0]->type.dim[1]));
     at = rlx_emit_offset(e, e->i32, p->less, plus(p, at, p->at + v * p->lanes));
     LLVMValueRef x = LLVMBuildLoad2(e->b, rlx_emit_vector(e->i32, p->lanes), at, "");
     LLVMSetAlignment(x, 4);
-    LLVMSetVolatile(x, true);
+    LLVMSetVolatile(x, own);
     return x;
 }
 
@@ -216,7 +216,7 @@ static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef 
     LLVMValueRef none = rlx_emit_no_sum(e, &bytes);
     rlx_emit_loop loop;
     for (int i = 0; i < n; i++)
-        sum[i] = p->raised && !bytes.in_16 ? first_sum(p, i % p->width) : none;
+        sum[i] = p->raised && !bytes.in_16 ? first_sum(p, i % p->width, true) : none;
     rlx_emit_loop_begin(e, number(p, 0), number(p, steps), number(p, bytes.steps), &loop);
     for (int i = 0; i < n; i++) {
         phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(none), "");
@@ -233,7 +233,7 @@ static rlx_status sum_group(panel *p, int rows, LLVMValueRef *sum, LLVMValueRef 
         if (bytes.in_16)
             sum[i] = rlx_emit_halves(e, sum[i], p->lanes);
         if (bytes.in_16 && p->raised)
-            sum[i] = LLVMBuildAdd(e->b, sum[i], first_sum(p, i % p->width), "");
+            sum[i] = LLVMBuildAdd(e->b, sum[i], first_sum(p, i % p->width, false), "");
     }
     return RLX_OK;
 }
