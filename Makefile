@@ -46,7 +46,7 @@ check-address: deps
 	@# The leak checker's own walk through thread-local storage crashes now and then.
 	@# Fuzzers do a fixed number of rounds, so that a change alone decides. lower_checked is lower once more; what takes long and allocates as others do is left to make test.
 	@cd $(BUILD)-asan && LSAN_OPTIONS=use_tls=0 ctest --output-on-failure -j 2 --timeout 600 \
-		-E '^(lower_checked|aarch64|decode_bundled|vulkan_models|parity_llama|parity_(fast|windows|formats|kv|batch)(_vulkan)?|torch_.*_vulkan|gpu_models|gpu_table|random_graphs.*_vulkan|conformance_(llama32|qwen3|.*_(lir|mir|v3|vulkan|cuda|hip)|(mistral|qwen2|qwen3|smollm3)_avx2)|install)$$'
+		-E '^(lower_checked|aarch64|decode_bundled|vulkan_models|parity_llama|parity_(fast|windows|formats|kv|batch)(_vulkan)?|torch_.*_(vulkan|sm_.*)|gpu_models|gpu_table|gpu_assembled(_(types|fixtures|steps).*)?|random_graphs.*_vulkan|conformance_(llama32|qwen3|.*_(lir|mir|v3|vulkan|cuda|hip|sm_.*)|(mistral|qwen2|qwen3|smollm3)_avx2)|install)$$'
 
 check-thread: deps # what runs on several threads
 	@cmake -S . -B $(BUILD)-tsan -G Ninja -DRLX_SANITIZE=thread > /dev/null

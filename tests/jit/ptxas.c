@@ -35,17 +35,19 @@ bool have_ptxas(void)
     return have;
 }
 
-/* The number in front of `what`; -1: it is not said. */
-static int number_before(const char *text, const char *what)
+/* The sum of the numbers in front of `what`, which is said of each function; -1: it is not said. */
+static int numbers_before(const char *text, const char *what)
 {
-    const char *p = strstr(text, what);
-    if (!p)
-        return -1;
-    while (p > text && p[-1] == ' ')
-        p--;
-    while (p > text && p[-1] >= '0' && p[-1] <= '9')
-        p--;
-    return atoi(p);
+    int sum = -1;
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at++) {
+        const char *p = at;
+        while (p > text && p[-1] == ' ')
+            p--;
+        while (p > text && p[-1] >= '0' && p[-1] <= '9')
+            p--;
+        sum = atoi(p) + (sum > 0 ? sum : 0);
+    }
+    return sum;
 }
 
 static void read_all(FILE *f, rlx_text *out)
@@ -59,10 +61,10 @@ static void read_all(FILE *f, rlx_text *out)
 /* What ptxas says of the one kernel, all of which must be there but shared memory, which it may lack. */
 static ptxas_report report_of(const char *text)
 {
-    const int stores = number_before(text, " bytes spill stores"),
-              loads = number_before(text, " bytes spill loads"),
-              registers = number_before(text, " registers"),
-              shared = number_before(text, " bytes smem");
+    const int stores = numbers_before(text, " bytes spill stores"),
+              loads = numbers_before(text, " bytes spill loads"),
+              registers = numbers_before(text, " registers"),
+              shared = numbers_before(text, " bytes smem");
     ck_assert_msg(stores >= 0 && loads >= 0 && registers > 0, "ptxas says: %s", text);
     return (ptxas_report){
         .registers = registers, .spills = stores + loads, .shared = shared > 0 ? shared : 0};

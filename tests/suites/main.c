@@ -1,10 +1,11 @@
-/* conformance SUITE DIR [--device D] [--threads N] [--decode-from P] [--least N] [--optional]
+/* conformance SUITE DIR [--device D] [--threads N] [--decode-from P] [--least N] [--optional] [--assemble PROCESSOR]
  *
  * Runs every case of the suite in DIR and the folders below it: by one prefill on one thread and on
  * two, and by decoding, position by position, from the first, the second and the middle one on; or
- * only as --decode-from says; operators (opvectors) once. What is compiled is kept from way to way,
- * not from run to run. One line per failure and per skipped case; at last "N passed, N failed, N
- * skipped". Exit code 0 when nothing failed and at least N (1) passed; also, with
+ * only as --decode-from says; operators (opvectors) once, or, with --assemble sm_80, not at all: ptxas
+ * spills none of their kernels. What is compiled is kept from way to way, not from run to run. One line
+ * per failure and per skipped case; at last "N passed, N failed, N skipped". Exit code 0 when nothing
+ * failed and at least N (1) passed; also, with
  * --optional, when DIR is not there or this machine has no such device. */
 #include <dirent.h>
 #include <ftw.h>
@@ -130,7 +131,7 @@ static void walk_caching(conformance *c, int suite, const char *dir)
 static int usage(void)
 {
     fprintf(stderr, "conformance SUITE DIR [--device D] [--threads N] [--decode-from P] "
-                    "[--least N] [--optional]\nsuites:");
+                    "[--least N] [--optional] [--assemble PROCESSOR]\nsuites:");
     for (int i = 0; i < NSUITES; i++)
         fprintf(stderr, " %s", suites[i].name);
     fprintf(stderr, "\n");
@@ -188,7 +189,9 @@ int main(int argc, char **argv)
     } options[] = {{"--device", &c.device},
                    {"--threads", &c.threads},
                    {"--decode-from", &decode_from},
-                   {"--least", &least}};
+                   {"--least", &least},
+                   {"--assemble", &c.processor}};
+    enum { OPTIONS = sizeof options / sizeof *options };
     int suite = 0;
     while (argc > 1 && suite < NSUITES && strcmp(argv[1], suites[suite].name))
         suite++;
@@ -198,9 +201,9 @@ int main(int argc, char **argv)
         return usage();
     for (int i = 3; i < argc; i++) {
         size_t o = 0;
-        while (o < 4 && strcmp(argv[i], options[o].name))
+        while (o < OPTIONS && strcmp(argv[i], options[o].name))
             o++;
-        if (o < 4 && i + 1 < argc)
+        if (o < OPTIONS && i + 1 < argc)
             *options[o].value = argv[++i];
         else if (!strcmp(argv[i], "--optional"))
             optional = true;

@@ -7,6 +7,7 @@
 
 #include "frontend/flow.h"
 #include "tests/base/suite.h"
+#include "tests/jit/assembled_flow.h"
 #include "tests/vulkan/chosen.h"
 
 enum { MOST_TENSORS = 64, MOST_SYMBOLS = RLX_MAX_SYMBOLS, NAME_CHARS = 160 };
@@ -227,13 +228,19 @@ static void check_bits(subject *s, const char *device, int run, int k, const rlx
 
 /* ---- engines --------------------------------------------------------------------------------- */
 
-static rlx_executable *compile(const subject *s, rlx_context *cx)
+static rlx_compile_options options_of(const subject *s, rlx_bucket buckets[MOST_SYMBOLS])
 {
-    rlx_bucket buckets[MOST_SYMBOLS];
     rlx_compile_options o = {.buckets = buckets, .unused = RLX_UNUSED_REFUSE};
     for (int i = 0; i < MOST_SYMBOLS; i++)
         if (s->upper[i] > 0)
             buckets[o.nbuckets++] = (rlx_bucket){rlx_dim_symbol_name(s->dims, i), s->upper[i]};
+    return o;
+}
+
+static rlx_executable *compile(const subject *s, rlx_context *cx)
+{
+    rlx_bucket buckets[MOST_SYMBOLS];
+    const rlx_compile_options o = options_of(s, buckets);
     rlx_executable *e;
     assert_ok(rlx_flow_compile(cx, s->flow, s->weights, &o, NULL, &e));
     return e;
@@ -327,6 +334,22 @@ START_TEST(agrees_with_torch)
 }
 END_TEST
 
+static const char *processor; /* of NVIDIA's; NULL: cases are run */
+
+START_TEST(spills_nothing)
+{
+    subject s;
+    rlx_bucket buckets[MOST_SYMBOLS];
+    int kernels = 0, spilling = 0;
+    open_subject(&s, &group_cases[_i]);
+    const rlx_compile_options o = options_of(&s, buckets);
+    assert_ok(assemble_flow(s.flow, s.weights, &o, processor, &kernels, &spilling));
+    ck_assert_int_gt(kernels, 0);
+    ck_assert_int_eq(spilling, 0);
+    close_subject(&s);
+}
+END_TEST
+
 START_TEST(has_no_other_case)
 {
     rlx_weights *file;
@@ -348,7 +371,8 @@ END_TEST
 int torch_main(int argc, char **argv, const char *group, const torch_case *cases, int n)
 {
     static char path[512];
-    if (!chosen_begin(argc, argv))
+    processor = argc > 1 && !strncmp(argv[1], "sm_", strlen("sm_")) ? argv[1] : NULL;
+    if (!processor && !chosen_begin(argc, argv))
         return CHOSEN_SKIPPED;
     snprintf(path, sizeof path, "%s/tests/torch/%s.safetensors", RLX_SOURCE_DIR, group);
     group_path = path;
@@ -357,7 +381,7 @@ int torch_main(int argc, char **argv, const char *group, const torch_case *cases
     Suite *s = suite_create(group);
     TCase *c = tcase_create(group);
     tcase_set_timeout(c, chosen_device ? 0 : 60); /* a software device compiles for long */
-    tcase_add_loop_test(c, agrees_with_torch, 0, n);
+    tcase_add_loop_test(c, processor ? spills_nothing : agrees_with_torch, 0, n);
     tcase_add_test(c, has_no_other_case);
     suite_add_tcase(s, c);
     return run_suite(s, n + 1);

@@ -7,7 +7,7 @@
  * session: symbols take the extents that the inputs of a run have. Every case runs as code for this
  * processor and for x86-64-v3, on ref:mir and ref:lir, and by the evaluator of HIR. All must be as
  * near to torch as the case says; code and the two devices must agree in every bit. With "vulkan" on the command line: on such a device
- * alone, as near. */
+ * alone, as near. With "sm_80", of NVIDIA's: ptxas alone, which spills none of the kernels. */
 #ifndef RLX_TESTS_TORCH_HARNESS_H
 #define RLX_TESTS_TORCH_HARNESS_H
 
