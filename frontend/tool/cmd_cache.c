@@ -363,6 +363,7 @@ int command_cache(int argc, char **argv)
             return run(&c, &actions[i]);
     }
     const char *near = nearest_word(c.words[0], names, NACTIONS);
-    return usage_error("cache: no action %s%s%s%s; see rlx cache --help", c.words[0],
-                       near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    if (near)
+        return usage_error("cache: no action %s; did you mean %s?", c.words[0], near);
+    return usage_error("cache: no action %s; see rlx cache --help", c.words[0]);
 }

@@ -281,7 +281,7 @@ static int list_devices(const char *only, bool json, bool speeds)
         shown++;
     }
     if (!shown)
-        return failure("devices: no device \"%s\": rlx devices", only);
+        return failure("devices: no device \"%s\"; rlx devices lists those that there are", only);
     if (json)
         printf("\n]\n");
     else if (!only)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "frontend/tool/args.h"
 
@@ -55,6 +56,9 @@ static int show(const profiles *p)
     if (p->preset && (p->file || p->word[1]))
         return usage_error("profile show: --preset stands alone, without %s",
                            p->file ? "--profile" : "MODEL");
+    if (p->word[1] &&
+        access(p->word[1], F_OK)) /* nothing beside it, either; a model need not load */
+        return failure("profile show: there is no file or directory '%s'", p->word[1]);
     int code = report(load(p, p->word[1], &profile));
     if (code)
         return code;

@@ -214,6 +214,8 @@ START_TEST(show)
     process_complains(&p, 1, ":1: no key fusion.polcy; did you mean fusion.policy?");
     RUN(&p, RLX_TOOL, "profile", "shwo");
     process_complains(&p, 2, "profile: no \"shwo\"; did you mean show?: show, check or diff");
+    RUN(&p, RLX_TOOL, "profile", "show", "/nowhere");
+    process_complains(&p, 1, "profile show: there is no file or directory '/nowhere'");
     RUN(&p, RLX_TOOL, "profile", "diff", profile);
     process_complains(&p, 2, "takes two FILEs");
 }
