@@ -66,6 +66,28 @@ START_TEST(units_beyond_the_panels_do_not_share_them)
 }
 END_TEST
 
+/* Codes of many rows go by twice the columns, though sums have room for half the rows then; unless those are few. */
+START_TEST(codes_of_many_rows_share_columns)
+{
+    const rlx_lir_contract_shape shape = {.m = 4096,
+                                          .n = 1536,
+                                          .k = 384,
+                                          .batch = 1,
+                                          .contracts = 1,
+                                          .lanes = 1,
+                                          .quantized = true,
+                                          .whole = true};
+    rlx_lir_target t = avx2;
+    rlx_lir_schedule s;
+    rlx_lir_schedule_contract(&t, &shape, &s);
+    ck_assert_int_eq(s.block_n, 128);
+    ck_assert_int_ge(s.block_m, 4 * 128);
+    t.team_bytes = 128 << 10;
+    rlx_lir_schedule_contract(&t, &shape, &s);
+    ck_assert_int_eq(s.block_n, 64);
+}
+END_TEST
+
 /* Of fewer rows, whose steps are over sooner, more are on their way, as far as there is room; none without copies. */
 START_TEST(stages_last_as_long_as_a_copy)
 {
@@ -149,6 +171,7 @@ int main(void)
     tcase_add_test(c, four_rows_read_weights_once);
     tcase_add_test(c, parts_of_rows_have_many_blocks);
     tcase_add_test(c, units_beyond_the_panels_do_not_share_them);
+    tcase_add_test(c, codes_of_many_rows_share_columns);
     tcase_add_test(c, stages_last_as_long_as_a_copy);
     tcase_add_test(c, single_rows_have_long_steps);
     suite_add_tcase(s, c);
