@@ -123,6 +123,8 @@ typedef struct kernel_cx {
     int first_result;
     int *result_arg; /* which argument holds result i */
     struct stage_memory *stages; /* of rings: later groups of the kernel have them, too */
+    struct made_tile *made;      /* while a tile is made: what it is made of, the latest first */
+    int making;                  /* how deep */
 } kernel_cx;
 
 rlx_ir_value *k_const(kernel_cx *k, int64_t v);   /* pooled i64 */

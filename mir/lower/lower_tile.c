@@ -271,8 +271,8 @@ static rlx_status at_iota(kernel_cx *k, const rlx_ir_node *n, const coord *c, co
     return *out ? RLX_OK : rlx_ir_builder_finish(k->b);
 }
 
-rlx_status tile_at(kernel_cx *k, const rlx_ir_value *v, const coord *c, const tile_space *ts,
-                   rlx_ir_value **out)
+static rlx_status make(kernel_cx *k, const rlx_ir_value *v, const coord *c, const tile_space *ts,
+                       rlx_ir_value **out)
 {
     if (bound(v))
         return at_binding(k, v, c, ts, v->type.format, out);
@@ -305,6 +305,52 @@ rlx_status tile_at(kernel_cx *k, const rlx_ir_value *v, const coord *c, const ti
     default:
         return k_fail(k, n, "not where a tile is computed");
     }
+}
+
+/* A tile that is there, as what is made in one go has one place in the program. */
+typedef struct made_tile {
+    struct made_tile *next;
+    const rlx_ir_value *value;
+    rlx_ir_value *tile;
+    coord at[RLX_MAX_RANK];
+} made_tile;
+
+static rlx_ir_value *find_made(const kernel_cx *k, const rlx_ir_value *v, const coord *c)
+{
+    for (const made_tile *m = k->made; m; m = m->next) {
+        bool same = m->value == v;
+        for (int i = 0; same && i < v->type.rank; i++)
+            same = coord_equal(&c[i], &m->at[i]);
+        if (same)
+            return m->tile;
+    }
+    return NULL;
+}
+
+static rlx_status keep_made(kernel_cx *k, const rlx_ir_value *v, const coord *c, rlx_ir_value *tile)
+{
+    made_tile *m = RLX_NEW(k->arena, made_tile);
+    if (!m)
+        return RLX_OOM();
+    *m = (made_tile){.next = k->made, .value = v, .tile = tile};
+    for (int i = 0; i < v->type.rank; i++)
+        m->at[i] = c[i];
+    k->made = m;
+    return RLX_OK;
+}
+
+rlx_status tile_at(kernel_cx *k, const rlx_ir_value *v, const coord *c, const tile_space *ts,
+                   rlx_ir_value **out)
+{
+    if (!k->making)
+        k->made = NULL;
+    *out = find_made(k, v, c);
+    if (*out)
+        return RLX_OK;
+    k->making++;
+    rlx_status st = make(k, v, c, ts, out);
+    k->making--;
+    return st ? st : keep_made(k, v, c, *out);
 }
 
 bool value_depends(const rlx_ir_value *v, int op)
