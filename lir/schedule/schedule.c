@@ -148,7 +148,7 @@ static bool goes_by_registers(const rlx_lir_contract_shape *shape)
  * products; fewer rows where there are not so many, where a unit's columns wait in team memory for
  * all of them, or where contractions that go together have more sums than registers. Steps are so short that four
  * teams' operands lie in a first-level memory, and half as long where they go by registers, beside half as many sums, or where those of
- * several contractions do in the last step, within which K ends. A block of fewer rows than a fragment has is computed with the rest
+ * several contractions do as K ends within the only step. A block of fewer rows than a fragment has is computed with the rest
  * idle: units of thousands of columns leave one row of 16, and no other lowering has the order of these sums. */
 static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                         rlx_lir_schedule *s)
@@ -160,7 +160,7 @@ static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *s
     const int sums = held ? SUMS / 2 : SUMS;
     s->m = u->m;
     s->k = STEP / bytes;
-    const bool cut = !shape->quantized && shape->contracts > 1 && shape->k % s->k != 0;
+    const bool cut = !shape->quantized && shape->contracts > 1 && shape->k < s->k;
     while (s->m < ROWS && s->m < shape->m)
         s->m *= 2;
     while (s->m > u->m && s->m * MATRIX_COLUMNS * shape->contracts > sums * t->team)
