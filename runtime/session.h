@@ -163,6 +163,7 @@ struct rlx_session {
     bool stale_fixed;      /* the same of states that are of no sequence */
     char *scratch;         /* every member's team memory */
     size_t scratch_stride; /* bytes of one member */
+    size_t scratch_bytes;  /* of all */
 
     rlx_pool **pools;
     int npools;

@@ -81,16 +81,21 @@ static rlx_status grow_arena(rlx_session *s, const rlx_executable *e)
     return RLX_OK;
 }
 
+/* Panels are read as often as rows: from an eighth of a huge page on they have whole ones. */
 static rlx_status grow_scratch(rlx_session *s, const rlx_executable *e)
 {
-    size_t stride = ((size_t)e->team_bytes + CACHE_LINE_PAIR - 1) & ~(size_t)(CACHE_LINE_PAIR - 1);
+    const size_t line = CACHE_LINE_PAIR, members = (size_t)rlx_team_size(s->team);
+    const size_t stride = ((size_t)e->team_bytes + line - 1) & ~(line - 1);
     if (stride <= s->scratch_stride || e->device)
         return RLX_OK;
-    char *scratch = aligned_alloc(CACHE_LINE_PAIR, stride * (size_t)rlx_team_size(s->team));
-    if (!scratch)
-        return RLX_OOM();
-    free(s->scratch);
+    size_t bytes = stride * members;
+    if (stride >= HUGE / 8)
+        bytes = (bytes + HUGE - 1) & ~(size_t)(HUGE - 1);
+    void *scratch;
+    RLX_TRY(map_huge(bytes, 0, &scratch));
+    unmap(s->scratch, s->scratch_bytes);
     s->scratch = scratch;
+    s->scratch_bytes = bytes;
     s->scratch_stride = stride;
     return RLX_OK;
 }
@@ -619,6 +624,6 @@ void rlx_session_unbind_all(rlx_session *s)
         free_pool(s, s->pools[i]);
     free(s->pools);
     unmap(s->arena, s->arena_bytes);
-    free(s->scratch);
+    unmap(s->scratch, s->scratch_bytes);
     rlx_session_free_device(s);
 }
