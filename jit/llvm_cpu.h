@@ -51,7 +51,9 @@ LLVMValueRef rlx_emit_spread_sixes(rlx_emit *e, const rlx_block_layout *l,
                                    const LLVMValueRef *block, int blocks, bool min);
 /* Tells the cache of `bytes` bytes from `from` on. Caches as LLVM numbers them. */
 enum { RLX_CACHE_SECOND = 2, RLX_CACHE_FIRST = 3 };
-/* At step `step` of so many of a product: its part of what waits to be told. */
+/* What waits to be told while the next product goes by: lines of the longest; at step `step` of so many
+ * of the product its part. */
+int64_t rlx_emit_lines_ahead(const rlx_emit *e);
 void rlx_emit_tell_ahead(rlx_emit *e, LLVMValueRef step, int64_t steps);
 void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache);
 /* Half of 2^(x-127), of an i32 or of each of a vector. */

@@ -9,6 +9,8 @@
  *   - the end of a contiguous row is masked where the machine masks elements of that size;
  *   - else elements go one by one, each to its own place or to the zeros (the stack). */
 
+enum { LINE = 64 /* bytes, of caches */ };
+
 typedef struct row {
     LLVMValueRef address; /* of its element 0 */
     LLVMValueRef live;    /* i1: inside every limit of the leading axes; NULL: always */
@@ -252,7 +254,7 @@ rlx_status rlx_emit_cpu_store(rlx_emit *e, const rlx_ir_node *n)
 
 void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache)
 {
-    enum { LINE = 64, READ = 0, DATA = 1 };
+    enum { READ = 0, DATA = 1 };
     for (int64_t at = 0; at < bytes; at += LINE) {
         LLVMValueRef args[] = {rlx_emit_offset(e, e->i8, from, rlx_emit_int(e->i64, at)),
                                rlx_emit_int(e->i32, READ), rlx_emit_int(e->i32, cache),
@@ -278,26 +280,48 @@ static LLVMValueRef block_address(rlx_emit *e, const rlx_ir_node *n, const rlx_f
  * into, and one: they begin wherever a multiple of their size does. */
 static int64_t bytes_to_tell(const rlx_format_info *f, int64_t width)
 {
-    enum { LINE = 64 };
     const int64_t size = (int64_t)f->block_bytes, even = size & -size;
     const int64_t bytes = (width + f->block_elems - 1) / f->block_elems * size;
     const int64_t late = even < LINE ? LINE - even : 0;
     return (late + bytes - 1) / LINE * LINE + 1;
 }
 
-/* A core has so many lines on their way: more at once would be waited for. Those of a panel's next weights
- * are told one by one while a product of codes goes by, if one follows. */
+/* Rounds of the next product's, among which what is told may be spread; 0: none follows, or AMX's tiles make it. */
+static int64_t rounds_to_tell(const rlx_emit *e, const rlx_ir_node *n)
+{
+    enum { A_FEW = 4 /* steps, which go by before the next line is asked for */ };
+    for (n = n->next; n && n->nblock == 0; n = n->next) {
+        if (n->op == RLX_LIR_OUTER)
+            return n->in[2]->type.dim[0] / A_FEW;
+        if (n->op == RLX_LIR_DOT_PANEL)
+            return e->target->tiles_bytes ? 0 : n->in[4]->type.dim[0];
+    }
+    return 0;
+}
+
+static int64_t lines_of(int64_t bytes)
+{
+    return (bytes + LINE - 1) / LINE;
+}
+
+/* A core has so many lines on their way: more at once would be waited for. They are told one by one while a
+ * product goes by, if a long one follows. */
 static bool waits_for_product(rlx_emit *e, const rlx_ir_node *n, LLVMValueRef from, int64_t bytes)
 {
-    const rlx_ir_node *next = n->next;
-    while (next && next->op != RLX_LIR_DOT_PANEL && next->nblock == 0)
-        next = next->next;
-    if (!next || next->op != RLX_LIR_DOT_PANEL || e->nahead == RLX_EMIT_MOST_AHEAD ||
-        e->target->tiles_bytes)
+    const int64_t lines = lines_of(bytes);
+    if (lines == 1 || lines > rounds_to_tell(e, n) || e->nahead == RLX_EMIT_MOST_AHEAD)
         return false;
     e->ahead[e->nahead].from = from;
     e->ahead[e->nahead++].bytes = bytes;
     return true;
+}
+
+int64_t rlx_emit_lines_ahead(const rlx_emit *e)
+{
+    int64_t most = 0;
+    for (int i = 0; i < e->nahead; i++)
+        most = lines_of(e->ahead[i].bytes) > most ? lines_of(e->ahead[i].bytes) : most;
+    return most;
 }
 
 void rlx_emit_tell_ahead(rlx_emit *e, LLVMValueRef step, int64_t steps)
@@ -311,21 +335,37 @@ void rlx_emit_tell_ahead(rlx_emit *e, LLVMValueRef step, int64_t steps)
     e->nahead = 0;
 }
 
+/* At once: many by a loop. */
+static void tell_now(rlx_emit *e, LLVMValueRef from, int64_t bytes)
+{
+    enum { FEW_LINES = 8 };
+    rlx_emit_loop loop;
+    if (lines_of(bytes) <= FEW_LINES) {
+        rlx_emit_tell_lines(e, from, bytes, RLX_CACHE_SECOND);
+        return;
+    }
+    rlx_emit_loop_begin(e, rlx_emit_int(e->i64, 0), rlx_emit_int(e->i64, lines_of(bytes)),
+                        rlx_emit_int(e->i64, 1), &loop);
+    LLVMValueRef at = rlx_emit_mul(e->b, loop.index, rlx_emit_int(e->i64, LINE));
+    rlx_emit_tell_lines(e, rlx_emit_offset(e, e->i8, from, at), 1, RLX_CACHE_SECOND);
+    rlx_emit_loop_end(e, &loop);
+}
+
 /* Into the second-level cache: what is told far ahead is more than the first one holds. */
 rlx_status rlx_emit_cpu_prefetch(rlx_emit *e, const rlx_ir_node *n)
 {
     const rlx_ir_type scalar = {.kind = RLX_TYPE_TILE, .format = n->in[0]->type.format};
     const rlx_format_info *f = rlx_format_get(scalar.format);
     const int64_t width = rlx_ir_attr_int(n, RLX_ATTR_WIDTH, 1);
+    int64_t bytes = width * (int64_t)f->block_bytes;
     rlx_emit_access a;
     if (f->kind == RLX_KIND_BLOCK) {
-        LLVMValueRef from = block_address(e, n, f);
-        const int64_t bytes = bytes_to_tell(f, width);
-        if (!waits_for_product(e, n, from, bytes))
-            rlx_emit_tell_lines(e, from, bytes, RLX_CACHE_SECOND);
-        return RLX_OK;
+        a.base = block_address(e, n, f);
+        bytes = bytes_to_tell(f, width);
+    } else {
+        rlx_emit_access_init(e, n, &scalar, &a);
     }
-    rlx_emit_access_init(e, n, &scalar, &a);
-    rlx_emit_tell_lines(e, a.base, width * (int64_t)f->block_bytes, RLX_CACHE_SECOND);
+    if (!waits_for_product(e, n, a.base, bytes))
+        tell_now(e, a.base, bytes);
     return RLX_OK;
 }

@@ -408,28 +408,63 @@ static rlx_status multiply_f32(rlx_emit *e, const rlx_emit_rows *a, LLVMValueRef
     return RLX_OK;
 }
 
-/* The products of `depth` rows of b: in a loop, a few at a time; of packed rows, as many as stand
- * side by side. */
-static rlx_status emit_steps(rlx_emit *e, const rlx_ir_node *n, int64_t depth, step_fn *step)
+/* `steps` products, of which the first is number `first`: in a loop, `unroll` at a time. */
+static rlx_status emit_rounds(rlx_emit *e, const rlx_emit_rows *packed, const rlx_emit_rows *b,
+                              LLVMValueRef first, int64_t steps, int64_t unroll, step_fn *step,
+                              sums *s)
 {
-    rlx_emit_rows a, b;
-    sums s;
-    RLX_TRY(rlx_emit_rows_init(e, n, 1, &a));
-    RLX_TRY(rlx_emit_rows_init(e, n, 2, &b));
-    RLX_TRY(sums_init(e, n, &s));
-    int64_t unroll = a.group ? n->in[1]->type.dim[2] : UNROLL;
-    while (depth % unroll != 0)
-        unroll--;
-    LLVMValueRef round = loop_begin(e, &s, 0, s.columns.n - 1, depth / unroll);
-    LLVMValueRef first = rlx_emit_mul(e->b, round, rlx_emit_int(e->i64, unroll)), x = first;
+    rlx_emit_rows a = *packed;
+    LLVMValueRef by = rlx_emit_int(e->i64, unroll);
+    LLVMValueRef round = loop_begin(e, s, 0, s->columns.n - 1, steps / unroll);
+    first = rlx_emit_add(e->b, first, rlx_emit_mul(e->b, round, by));
+    LLVMValueRef x = first;
     if (a.group) {
         x = rlx_emit_int(e->i64, 0);
+        round = LLVMBuildUDiv(e->b, first, by, "");
         a.base = rlx_emit_offset(e, a.elem, a.base, rlx_emit_mul(e->b, round, a.group));
     }
     for (int64_t k = 0; k < unroll; k++) {
-        LLVMValueRef by = rlx_emit_int(e->i64, k);
-        RLX_TRY(step(e, &a, rlx_emit_add(e->b, x, by), &b, rlx_emit_add(e->b, first, by), &s));
+        LLVMValueRef at = rlx_emit_int(e->i64, k);
+        RLX_TRY(step(e, &a, rlx_emit_add(e->b, x, at), b, rlx_emit_add(e->b, first, at), s));
     }
+    loop_end(e, s, 0, s->columns.n - 1);
+    return RLX_OK;
+}
+
+/* The largest divisor of n that is at most `most`; 1 at least. */
+static int64_t divisor(int64_t n, int64_t most)
+{
+    int64_t d = most < n ? most : n;
+    while (d > 1 && n % d != 0)
+        d--;
+    return d > 1 ? d : 1;
+}
+
+/* The products of `depth` rows of b: in a loop, a few at a time; of packed rows, as many as stand
+ * side by side. A loop around it tells caches of lines that are wanted later. */
+static rlx_status emit_steps(rlx_emit *e, const rlx_ir_node *n, int64_t depth, step_fn *step)
+{
+    rlx_emit_rows a, b;
+    sums s, inner;
+    RLX_TRY(rlx_emit_rows_init(e, n, 1, &a));
+    RLX_TRY(rlx_emit_rows_init(e, n, 2, &b));
+    RLX_TRY(sums_init(e, n, &s));
+    const int64_t unroll = a.group ? n->in[1]->type.dim[2] : divisor(depth, UNROLL);
+    const int64_t parts = divisor(depth / unroll, rlx_emit_lines_ahead(e)), steps = depth / parts;
+    LLVMValueRef first = rlx_emit_int(e->i64, 0);
+    if (parts == 1) {
+        rlx_emit_tell_ahead(e, first, parts);
+        RLX_TRY(emit_rounds(e, &a, &b, first, steps, unroll, step, &s));
+        return sums_end(e, n, &s);
+    }
+    inner = s;
+    inner.phi = RLX_NEW_ARRAY(e->arena, LLVMValueRef, s.rows * s.columns.n);
+    if (!inner.phi)
+        return RLX_OOM();
+    LLVMValueRef part = loop_begin(e, &s, 0, s.columns.n - 1, parts);
+    rlx_emit_tell_ahead(e, part, parts);
+    first = rlx_emit_mul(e->b, part, rlx_emit_int(e->i64, steps));
+    RLX_TRY(emit_rounds(e, &a, &b, first, steps, unroll, step, &inner));
     loop_end(e, &s, 0, s.columns.n - 1);
     return sums_end(e, n, &s);
 }

@@ -26,7 +26,7 @@
 
 typedef struct rlx_emit rlx_emit;
 
-enum { RLX_MAX_TILE_RANK = 3, RLX_EMIT_MOST_AHEAD = 4 };
+enum { RLX_MAX_TILE_RANK = 3, RLX_EMIT_MOST_AHEAD = 64 };
 
 typedef struct rlx_emit_buffer {
     const rlx_ir_type *type;

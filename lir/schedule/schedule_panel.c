@@ -12,8 +12,9 @@
  *
  * With 512-bit registers a step of a register tile of floats takes longer than its part of a panel takes
  * to come from the second-level cache. There panels pass by from it while a register tile's rows stay:
- * activations, which come from behind it, are read once for all columns of an instance, and sums are
- * read and written a few times for all of K.
+ * activations, which come from behind it, are read once for all columns of an instance. Where the cache
+ * holds panels of the whole of K, a register tile of rows is done before the next; else sums are read and
+ * written a few times.
  *
  * Where, on others, more rows than stay multiply floats, panels of the whole of K wait instead of sums, in memory
  * that caches of all levels hold. A block of rows goes by all columns of its instance while it stays,
@@ -24,7 +25,7 @@
 #include "lir/schedule/sizes.h"
 
 enum { BLOCK_COLUMNS = 64, STREAMED_COLUMNS = 128, QUANT = 32, BLOCK = 256, FLOATS = 8 };
-enum { PER_THREAD = 3, WIDE_LANES = 16, STREAMED_ROWS = 256 };
+enum { PER_THREAD = 3, WIDE_LANES = 16, STREAMED_ROWS = 96, WIDE_ROWS = 256, LEAST_STREAMED = 64 };
 
 /* Panels of the whole of K: bytes, columns; columns and rows of an instance for a thread of its own.
  * Elements of a row that are packed side by side, for so many column tiles that copying them is
@@ -118,20 +119,64 @@ static void rows(const rlx_lir_target *t, const rlx_lir_contract_shape *shape, r
     s->rows = (int)at_most(at_least(stay / s->m * s->m, s->m), s->block_m);
 }
 
-/* Panels of all columns of an instance in the second-level cache, of as much of K as a quarter of it
- * holds; false: registers are too narrow, it is not f32 that is multiplied, or rows are so few that the
- * first weights of wide instances, which nobody asked for ahead, are waited for longer than is gained. */
+/* Parts of the rows, which decode all weights each, with which `others` instances are the same number
+ * for every thread, or many; 0: so many would be too short. */
+static int64_t parts_of_rows(const rlx_lir_target *t, int64_t m, int64_t others)
+{
+    for (int64_t n = 1; n == 1 || m / n >= PART_ROWS; n++)
+        if (others * n % t->threads == 0 || others * n >= (int64_t)PER_THREAD * t->threads)
+            return n;
+    return 0;
+}
+
+/* Columns of an instance: so many that activations come from behind the second-level cache seldom. Of few rows
+ * the wait for a kernel's first weights, which nobody asked for ahead, is longer than what that gains. */
+static int64_t streamed_columns(const rlx_lir_contract_shape *shape, const rlx_lir_schedule *s)
+{
+    return shape->m < WIDE_ROWS ? s->n : STREAMED_COLUMNS;
+}
+
+/* Panels of the whole of K for register tiles of rows, which are done one after the other: half of the
+ * second-level cache holds the panels, and no sums wait there. False: those are too many for so few columns as are
+ * worth reading rows for, or parts of the rows would be too short. */
+static bool stream_whole(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
+                         rlx_lir_schedule *s)
+{
+    const int64_t unit = shape->unit ? shape->unit : s->n, units = ceil_div(shape->n, unit);
+    const int64_t column = shape->k * (int64_t)sizeof(float);
+    int64_t want = streamed_columns(shape, s);
+    while (want > LEAST_STREAMED && want * column > t->l2_bytes / 2)
+        want /= 2;
+    int64_t count = at_least(want / shape->contracts / unit, 1);
+    while (count > 1 && shape->unit && units % count != 0)
+        count--;
+    const int64_t padded = round_up(count * unit, s->n) * shape->contracts;
+    const int64_t parts = parts_of_rows(t, shape->m, shape->batch * ceil_div(units, count));
+    if (!parts || padded * column > t->l2_bytes / 2)
+        return false;
+    s->block_n = (int)(count * unit);
+    chunk(shape, t->l2_bytes / 4, padded, s);
+    s->block_m = s->m;
+    s->rows = s->m;
+    s->blocks = (int)ceil_div(shape->m, parts * s->m);
+    return true;
+}
+
+/* Panels of all columns of an instance in the second-level cache, of the whole of K or of as much as a quarter of
+ * it holds; false: registers are too narrow, it is not f32 that is multiplied, or rows are few. */
 static bool stream_panels(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                           rlx_lir_schedule *s)
 {
     if (t->vector_f32 < WIDE_LANES || shape->m < STREAMED_ROWS || !shape->whole ||
         shape->quantized || shape->width)
         return false;
-    columns(t, shape, STREAMED_COLUMNS, s);
+    s->streamed = true;
+    if (stream_whole(t, shape, s))
+        return true;
+    columns(t, shape, streamed_columns(shape, s), s);
     chunk(shape, t->l2_bytes / 4, round_up(s->block_n, s->n) * shape->contracts, s);
     rows(t, shape, s);
     s->rows = s->block_m;
-    s->streamed = true;
     return true;
 }
 
@@ -148,16 +193,6 @@ static int64_t wide_columns(const rlx_lir_target *t, const rlx_lir_contract_shap
     while (count > 1 && shape->unit && units % count != 0)
         count--;
     return count * unit;
-}
-
-/* Parts of the rows, which decode all weights each, with which `others` instances are the same number
- * for every thread, or many; 0: so many would be too short. */
-static int64_t parts_of_rows(const rlx_lir_target *t, int64_t m, int64_t others)
-{
-    for (int64_t n = 1; n == 1 || m / n >= PART_ROWS; n++)
-        if (others * n % t->threads == 0 || others * n >= (int64_t)PER_THREAD * t->threads)
-            return n;
-    return 0;
 }
 
 /* Panels of the whole of K for blocks of packed rows, which stay in half of a second-level cache with

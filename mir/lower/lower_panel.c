@@ -13,7 +13,8 @@
  *       for rows that stay { for column tiles { for row tiles { sums += x * panel } } } }
  *     for rows { epilogue; store } }
  *
- * Of streamed panels the loop over row tiles is around the one over column tiles.
+ * Of streamed panels the loop over row tiles is around the one over column tiles; of the whole of K, if they are so
+ * few, as below.
  *
  * Of many rows of floats only as many have sums as stay; panels are of the whole of K. Their
  * activations are copied to where a register tile's lie together, which many columns share:
@@ -40,7 +41,6 @@ typedef struct place {
     rlx_ir_value *row, *panel;
     rlx_ir_value *t;      /* the first row among all */
     rlx_ir_value *packed; /* which register tile of the rows that stay it is */
-    rlx_ir_value *step;   /* of the panel; NULL: the first */
 } place;
 
 /* Rows lo.. < hi of the block, which stay while column tiles go by: so many register tiles. */
@@ -96,8 +96,17 @@ static rlx_ir_value *load_panel(kernel_cx *k, const place *p, rlx_ir_value *memo
 {
     static const int64_t axes[2] = {1, 2};
     int64_t dims[2] = {steps, width};
-    rlx_ir_value *zero = k_const(k, 0), *index[3] = {p->panel, p->step ? p->step : zero, zero};
+    rlx_ir_value *zero = k_const(k, 0), *index[3] = {p->panel, zero, zero};
     return rlx_lir_build_load(k->b, memory, memory->type.format, 2, dims, index, axes, NULL);
+}
+
+/* Rows that lie in their order, one after the other, in memory. */
+static bool is_matrix(const rlx_ir_value *a)
+{
+    bool one = bound(a) && bound(a)->kind == BIND_BUFFER;
+    for (int i = 0; one && i < a->type.rank - 2; i++)
+        one = a->type.dim[i] == 1;
+    return one;
 }
 
 /* `width` elements of a row of an operand, from `from` on, are told ahead. */
@@ -106,13 +115,10 @@ static void ask_for_row(kernel_cx *k, const rlx_ir_value *a, rlx_ir_value *row, 
 {
     rlx_ir_value *index[RLX_MAX_RANK];
     const int rank = a->type.rank;
-    if (!bound(a) || bound(a)->kind != BIND_BUFFER)
+    if (!is_matrix(a))
         return;
-    for (int i = 0; i < rank - 2; i++) {
+    for (int i = 0; i < rank - 2; i++)
         index[i] = k_const(k, 0);
-        if (a->type.dim[i] != 1)
-            return;
-    }
     index[rank - 2] = row;
     index[rank - 1] = from;
     rlx_lir_build_prefetch(k->b, bound(a)->lir, index, width);
@@ -274,33 +280,31 @@ static rlx_ir_value *multiply(kernel_cx *k, const instance *in, int i, const chu
                              : multiply_floats)(k, in, i, c, p, acc);
 }
 
-/* acc + the products of the chunk, and what is told ahead meanwhile. A streamed chunk is long: piece by
- * piece, so that lines are not asked for faster than they come. */
-static rlx_status multiply_pieces(kernel_cx *k, const instance *in, int i, const chunk *c,
-                                  const place *at, rlx_ir_value *tile, rlx_ir_value **acc)
+/* Where panels stream by, a register tile's activations come from behind the second-level cache: with each column
+ * tile of each contraction some rows of the next one's are told. */
+static void ask_for_rows(kernel_cx *k, const instance *in, int i, const chunk *c, const place *p,
+                         rlx_ir_value *tile)
 {
-    enum { PIECE = 192 };
-    place p = *at;
-    chunk part = *c;
-    rlx_lir_scope loop;
-    while (in->g->s.streamed && part.length > PIECE && part.length % 16 == 0)
-        part.length /= 2;
-    const int64_t pieces = c->length / part.length;
-    if (pieces == 1) {
-        RLX_TRY(panel_read_ahead(k, in, i, c, tile, at->row, k_const(k, 0), 1));
-        *acc = multiply(k, in, i, c, at, *acc);
-        return rlx_ir_builder_finish(k->b);
+    enum { MOST = 6 };
+    const rlx_lir_schedule *s = &in->g->s;
+    const rlx_ir_value *a = in->g->contract[0]->in[0];
+    const int64_t calls = in->tiles * in->g->ncontracts, rows = (s->m + calls - 1) / calls;
+    if (!s->streamed || in->g->order || !is_matrix(a) || rows > MOST)
+        return;
+    rlx_ir_value *first = plus(k, p->t, times(k, tile, rows));
+    for (int64_t j = 0; j < rows; j++) {
+        rlx_ir_value *row = plus(k, first, k_const(k, s->m + i * in->tiles * rows + j));
+        ask_for_row(k, a, row, c->from, c->length);
     }
-    rlx_lir_begin_for(k->b, k_const(k, 0), k_const(k, pieces), 1, 1, acc, &loop);
-    if (k->b->status)
-        return rlx_ir_builder_finish(k->b);
-    RLX_TRY(panel_read_ahead(k, in, i, c, tile, at->row, loop.index[0], pieces));
-    p.step = times(k, loop.index[0], part.length);
-    part.from = plus(k, c->from, p.step);
-    rlx_ir_value *next = multiply(k, in, i, &part, &p, loop.carried[0]);
-    rlx_lir_end_for(k->b, &loop, &next);
-    *acc = loop.result[0];
-    return rlx_ir_builder_finish(k->b);
+}
+
+/* All products of an output are of one chunk, and are no bytes or bf16, which AMX's tiles add to sums in
+ * memory: those need not be cleared, nor read. */
+static bool begins_with_zeros(const instance *in, int i)
+{
+    const group *g = in->g;
+    return rlx_dim_is_const(g->k) && g->k <= g->s.depth && !in->of[i].quantized &&
+           !in->of[i].bf16_width;
 }
 
 /* Row tile `at` of those that stay with a column tile: sums <- sums + products of the chunk. */
@@ -318,14 +322,20 @@ static rlx_status multiply_tile(kernel_cx *k, const instance *in, int i, const c
                                   .n0 = plus(k, in->n0, times(k, tile, s->n)),
                                   .m_limit = in->t_limit,
                                   .n_limit = in->n_limit};
-        RLX_TRY(multiply_pieces(k, in, i, c, &p, tile, &acc));
+        RLX_TRY(panel_read_ahead(k, in, i, c, tile, row));
+        ask_for_rows(k, in, i, c, &p, tile);
+        acc = multiply(k, in, i, c, &p, acc);
         return group_store_tiles(k, in->g, &to, in->yield, &acc);
     }
     rlx_ir_value *index[2] = {p.row, times(k, tile, s->n)};
     if (asks_for_codes(k, in, i))
         RLX_TRY(ask_for_codes(k, in, i, c, &p, tile));
-    rlx_ir_value *acc = rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
-    RLX_TRY(multiply_pieces(k, in, i, c, &p, tile, &acc));
+    rlx_ir_value *acc = begins_with_zeros(in, i)
+                            ? rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0)
+                            : rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
+    RLX_TRY(panel_read_ahead(k, in, i, c, tile, row));
+    ask_for_rows(k, in, i, c, &p, tile);
+    acc = multiply(k, in, i, c, &p, acc);
     rlx_lir_build_barrier(k->b); /* all was read before it is written */
     rlx_lir_build_store(k->b, sums, acc, index, axes, NULL);
     return rlx_ir_builder_finish(k->b);
@@ -392,6 +402,11 @@ static rlx_status emit_ready_chunk(kernel_cx *k, const instance *in, const chunk
 
 static rlx_status clear_sums(kernel_cx *k, const instance *in)
 {
+    bool clear = false;
+    for (int i = 0; i < in->g->ncontracts; i++)
+        clear |= !begins_with_zeros(in, i);
+    if (!clear)
+        return RLX_OK;
     static const int64_t axes[2] = {0, 1};
     const rlx_lir_schedule *s = &in->g->s;
     int64_t dims[2] = {s->m, s->n};
@@ -401,7 +416,8 @@ static rlx_status clear_sums(kernel_cx *k, const instance *in)
     rlx_ir_value *index[2] = {row.index[0], times(k, tile.index[0], s->n)};
     rlx_ir_value *zero = rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0);
     for (int i = 0; i < in->g->ncontracts; i++)
-        rlx_lir_build_store(k->b, in->of[i].sums, zero, index, axes, NULL);
+        if (!begins_with_zeros(in, i))
+            rlx_lir_build_store(k->b, in->of[i].sums, zero, index, axes, NULL);
     rlx_lir_end_for(k->b, &tile, NULL);
     rlx_lir_end_for(k->b, &row, NULL);
     return rlx_ir_builder_finish(k->b);

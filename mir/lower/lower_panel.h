@@ -77,10 +77,8 @@ rlx_status panel_expand_weights(kernel_cx *k, const instance *in, const chunk *c
  * second-level cache, a few lines with each register tile. What is not there yet when its panel is
  * made would be waited for. */
 void panel_set_next(kernel_cx *k, const instance *in, chunk *c);
-/* With piece `piece` of the chunk, of so many, and the register tile of rows from `row` on: its part of
- * the column tile's next weights. */
+/* With the register tile of rows from `row` on: its part of the column tile's next weights. */
 rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk *c,
-                            rlx_ir_value *tile, rlx_ir_value *row, rlx_ir_value *piece,
-                            int64_t pieces);
+                            rlx_ir_value *tile, rlx_ir_value *row);
 
 #endif

@@ -2,6 +2,8 @@
  * of time. */
 #include "mir/lower/lower_panel.h"
 
+#include "lir/schedule/sizes.h"
+
 /* ---- weights to panels */
 
 /* Where a piece of a panel comes from: rows of the weight from `row`, which are the panel's columns
@@ -169,8 +171,6 @@ rlx_status panel_expand_weights(kernel_cx *k, const instance *in, const chunk *c
 
 /* ---- weights ahead */
 
-enum { LINE = 64 /* bytes */, MOST_LINES = 16 /* in a row, without a loop */, FEW_TIMES = 4 };
-
 /* The memory [N,K] behind a contraction's weights that every instance reads as it lies; or NULL. */
 static rlx_ir_value *weights_memory(const instance *in, int i)
 {
@@ -205,66 +205,46 @@ void panel_set_next(kernel_cx *k, const instance *in, chunk *c)
     c->next_from = rlx_lir_build_map3(k->b, RLX_FN_SELECT, more, to, k_const(k, 0));
 }
 
-/* Lines at once of so many a row: a divisor, not below `want` if that is so few. */
-static int64_t lines_at_once(int64_t lines, int64_t want)
+/* Pieces of a row of so many lines: a divisor, at most `most`; 1 at least. */
+static int64_t pieces_of_row(int64_t lines, int64_t most)
 {
-    int64_t best = 1;
-    for (int64_t n = 1; n <= MOST_LINES && best < want; n++)
-        if (lines % n == 0)
-            best = n;
-    return best;
+    int64_t pieces = at_least(at_most(most, lines), 1);
+    while (lines % pieces != 0)
+        pieces--;
+    return pieces;
 }
 
-/* Rows of weights from `row`, of elements from `from` on, in pieces: `lines` a row, of `elems` elements;
- * so many of them are told at once. */
-typedef struct told {
-    rlx_ir_value *memory, *row, *from;
-    int64_t lines, some, elems;
-} told;
-
-/* Piece `at` of them. */
-static void tell(kernel_cx *k, const told *t, rlx_ir_value *at)
-{
-    at = times(k, at, t->some);
-    rlx_ir_value *down = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, k_const(k, t->lines));
-    rlx_ir_value *along = rlx_lir_build_map2(k->b, RLX_FN_MOD, at, k_const(k, t->lines));
-    rlx_ir_value *index[2] = {plus(k, t->row, down), plus(k, t->from, times(k, along, t->elems))};
-    rlx_lir_build_prefetch(k->b, t->memory, index, t->some * t->elems);
-}
-
+/* With each register tile of rows goes a piece of a row of weights, a row or a few; with tiles beyond, the last
+ * ones again. */
 rlx_status panel_read_ahead(kernel_cx *k, const instance *in, int i, const chunk *c,
-                            rlx_ir_value *tile, rlx_ir_value *row, rlx_ir_value *piece,
-                            int64_t pieces)
+                            rlx_ir_value *tile, rlx_ir_value *row)
 {
+    enum { LINE = 64 /* bytes */ };
     const rlx_lir_schedule *s = &in->g->s;
     rlx_ir_value *memory = weights_memory(in, i);
     if (!c->next_row || !memory)
         return RLX_OK;
     const rlx_format_info *f = rlx_format_get(memory->type.format);
     const int64_t bytes = (int64_t)f->block_bytes, blocks = bytes < LINE ? LINE / bytes : 1;
-    int64_t elems = blocks * f->block_elems; /* of a long block all lines are told */
-    int64_t lines = (s->depth + elems - 1) / elems, tiles = (panel_rows(s) + s->m - 1) / s->m;
-    tiles *= pieces;
-    int64_t want = (s->n * lines + tiles - 1) / tiles, some = lines_at_once(lines, want);
-    int64_t times_over = (want + some - 1) / some;
+    const int64_t elems = blocks * f->block_elems; /* of a long block all lines are told */
+    const int64_t lines = ceil_div(s->blocks ? c->length : s->depth, elems);
+    const int64_t tiles = ceil_div(panel_rows(s), s->m);
+    const int64_t pieces = pieces_of_row(lines, tiles / s->n), width = lines / pieces * elems;
+    const int64_t count = ceil_div(s->n * pieces, tiles);
     if (s->blocks) /* counted from the first block's, which is the first of all */
         row = plus(k, in->t0, row);
-    rlx_ir_value *at = rlx_lir_build_map2(k->b, RLX_FN_DIV, row, k_const(k, s->m));
-    at = times(k, plus(k, times(k, at, pieces), piece), times_over);
-    row = plus(k, c->next_row, times(k, tile, s->n));
-    const told t = {.memory = memory,
-                    .row = row,
-                    .from = c->next_from,
-                    .lines = lines,
-                    .some = some,
-                    .elems = elems};
-    for (int64_t j = 0; j < times_over && times_over <= FEW_TIMES; j++)
-        tell(k, &t, plus(k, at, k_const(k, j)));
-    if (times_over <= FEW_TIMES)
-        return rlx_ir_builder_finish(k->b);
-    rlx_lir_scope loop;
-    RLX_TRY(begin_count(k, times_over, 1, &loop));
-    tell(k, &t, plus(k, at, loop.index[0]));
-    rlx_lir_end_for(k->b, &loop, NULL);
+    rlx_ir_value *at = times(k, rlx_lir_build_map2(k->b, RLX_FN_DIV, row, k_const(k, s->m)), count);
+    at = least(k, at, k_const(k, s->n * pieces - count));
+    rlx_ir_value *along = c->next_from;
+    if (pieces > 1) {
+        rlx_ir_value *piece = rlx_lir_build_map2(k->b, RLX_FN_MOD, at, k_const(k, pieces));
+        along = plus(k, along, times(k, piece, width));
+        at = rlx_lir_build_map2(k->b, RLX_FN_DIV, at, k_const(k, pieces));
+    }
+    at = plus(k, plus(k, c->next_row, times(k, tile, s->n)), at);
+    for (int64_t j = 0; j < count; j++) {
+        rlx_ir_value *index[2] = {plus(k, at, k_const(k, j)), along};
+        rlx_lir_build_prefetch(k->b, memory, index, width);
+    }
     return rlx_ir_builder_finish(k->b);
 }

@@ -164,8 +164,10 @@ static rlx_ir_module *make_case(world *w, int number, rlx_dims *dims, bool *code
     w->half = number < ON_CPUS || number % 3 == 0 ? "bf16" : number % 3 == 1 ? "f16" : NULL;
     make_text(w, !w->columns && !w->packed && !w->streamed && number < ON_CPUS && (w->turned || number % 5 != 0));
     w->rows = pick(w, 3) ? 1 + (int64_t)pick(w, 40) : 1 + (int64_t)pick(w, 4);
-    if (w->packed)
-        w->rows += *wide ? 90 : 40;
+    if (w->packed) { /* as many rows are by narrow registers */
+        w->rows += 56;
+        *wide = false;
+    }
     w->upper = w->rows + (int64_t)pick(w, 30);
     if (w->streamed) { /* as prompts of many rows are, by wide registers */
         w->upper += 256;
@@ -190,8 +192,8 @@ static rlx_ir_module *lower(world *w, const rlx_ir_module *mir, rlx_dims *dims, 
         target.l1_bytes = 1 << (9 + pick(w, 4));
     }
     if (w->packed) { /* a few rows, but six column tiles */
-        target.l1_bytes = wide ? 40 << 10 : 16 << 10;
-        target.l2_bytes = wide ? 37 << 10 : 16 << (10 + pick(w, 2));
+        target.l1_bytes = 16 << 10;
+        target.l2_bytes = 16 << (10 + pick(w, 2));
         target.threads = 1 + (pick(w, 4) == 0);
     }
     if (w->streamed)
