@@ -51,11 +51,11 @@ LLVMValueRef rlx_emit_spread_sixes(rlx_emit *e, const rlx_block_layout *l,
                                    const LLVMValueRef *block, int blocks, bool min);
 /* Tells the cache of `bytes` bytes from `from` on. Caches as LLVM numbers them. */
 enum { RLX_CACHE_SECOND = 2, RLX_CACHE_FIRST = 3 };
+void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache);
 /* What waits to be told while the next product goes by: lines of the longest; at step `step` of so many
  * of the product its part. */
 int64_t rlx_emit_lines_ahead(const rlx_emit *e);
 void rlx_emit_tell_ahead(rlx_emit *e, LLVMValueRef step, int64_t steps);
-void rlx_emit_tell_lines(rlx_emit *e, LLVMValueRef from, int64_t bytes, int cache);
 /* Half of 2^(x-127), of an i32 or of each of a vector. */
 LLVMValueRef rlx_emit_from_e8m0(rlx_emit *e, LLVMValueRef x);
 /* What 32 elements' bits stand for, i8<32>, or as many times that as there are. */
@@ -72,7 +72,7 @@ LLVMValueRef rlx_emit_code_pair(rlx_emit *e, const rlx_block_layout *l, const LL
                                 int rows, int first, int second);
 /* Whether codes that are turned lie in registers with those of the next row: turn is their only use. */
 bool rlx_emit_turns_two(const rlx_emit *e, const rlx_ir_node *turn);
-/* By how much codes are raised for those who take such. */
+/* By how much codes are raised for the dots that take them. */
 int rlx_emit_turn_raises(const rlx_emit *e, const rlx_ir_node *turn);
 rlx_status rlx_emit_cpu_dot(rlx_emit *e, const rlx_ir_node *n);
 /* Whether a dot takes all of the codes that are loaded in pairs of runs. */

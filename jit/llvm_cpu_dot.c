@@ -492,13 +492,15 @@ static void find_less(groups *g, const rlx_ir_node *n)
     g->bytes.codes = (rlx_emit_codes){8, 2 * g->raise};
 }
 
-/* Of rows that are turned sums came with them. */
+/* Of rows that are turned sums came with them. Codes of two rows were raised as they were loaded, perhaps
+ * for a product that is told another bound of them. */
 static void find_row_sums(groups *g, const rlx_ir_node *n)
 {
-    g->raise = g->turned ? rlx_emit_raised_by(g->e, n) : g->raise;
-    if (!g->turned || !g->raise)
+    if (!g->turned)
         return;
-    g->bytes.codes = (rlx_emit_codes){8, 2 * g->raise};
+    g->raise = g->two ? g->b->raised : rlx_emit_raised_by(g->e, n);
+    if (g->raise)
+        g->bytes.codes = (rlx_emit_codes){8, 2 * g->raise};
 }
 
 static rlx_status take_paired_code(void *user, int s, int i, LLVMValueRef *out)

@@ -194,8 +194,7 @@ void block_kernels_few(subject *s, const char *format)
     parse(s, format, getenv("RLX_SWEEP") ? ALL : FEW);
 }
 
-/* %xs: of the groups of %act's row %i, through memory. */
-static void put_sums(rlx_text *t, int group)
+void block_put_sums(rlx_text *t, int group)
 {
     rlx_text_putf(t,
                   "      %%none = const {value=0} : f32<1x1x8>\n"
@@ -242,7 +241,7 @@ void block_put_turned(rlx_text *t, const char *format, int n)
                       "      store %%least, %%m, %%i, %%z, %%z {axes=[1,2]}\n",
                       n, groups);
     if (rlx_format_signed_codes(f))
-        put_sums(t, group);
+        block_put_sums(t, group);
     rlx_text_putf(t,
                   "      %%ta = turn %%a {width=%d} : i8<1x256>\n"
                   "      %%tb = turn %%b {width=%d} : %s<%dx256>\n"

@@ -23,5 +23,7 @@ void block_kernels_small(subject *s, const char *format);
 /* Adds a kernel of turned rows of blocks to a module's text, as they are lowered: of so many columns at once,
  * whose minima are stored. Its symbol: TOKENS. */
 void block_put_turned(rlx_text *t, const char *format, int columns);
+/* Of such a kernel: %xs, the sums of groups of %act's row %i, through team memory %sums. */
+void block_put_sums(rlx_text *t, int group);
 
 #endif

@@ -49,8 +49,9 @@ void put_panel(rlx_text *t, int number, const shape *s)
                   "  kernel @panel%d(%%act: global %s[TOKENS,%d], %%as: global f32[TOKENS,%d], "
                   "%%code%d: global %s[%d,%d], %%%s: global f32[%d,%d], %%xs: global "
                   "f32[TOKENS,%d], %%mins: global f32[%d,%d], %%y: global f32[TOKENS,%d]) {\n",
-                  number, s->raised ? "u8" : "i8", depth, depth / 32, s->bits, code_format(s), depth / 4, 4 * s->n,
-                  s->odd ? "odd" : "bs", groups, s->n, groups, groups, s->n, s->n);
+                  number, s->raised ? "u8" : "i8", depth, depth / 32, s->bits, code_format(s),
+                  depth / 4, 4 * s->n, s->odd ? "odd" : "bs", groups, s->n, groups, groups, s->n,
+                  s->n);
     put_head(t, s, acc);
     rlx_text_putf(t,
                   "        %%b = load %%code%d, %%k4, %%z {axes=[0,1]} : %s<%dx%d>\n"

@@ -157,6 +157,29 @@ START_TEST(dots)
 }
 END_TEST
 
+/* Codes that are turned once for two products, which are told other bounds of them. */
+static void put_two_bounds(rlx_text *t)
+{
+    rlx_text_put(t, "  kernel @bounds(%act: global i8[TOKENS,256], %as: global f32[TOKENS,8], "
+                    "%w: global mxfp4[2,256], %y: global f32[2,TOKENS,2,8]) {\n"
+                    "    %sums = alloc : team f32[1,1,8]\n    %nt = extent {extent=TOKENS} : i64\n"
+                    "    grid %nt (%i: i64) {\n      %z = const {ivalue=0} : i64\n"
+                    "      %o = const {ivalue=1} : i64\n"
+                    "      %a = load %act, %i, %z {axes=[0,1]} : i8<1x256>\n"
+                    "      %sa = load %as, %i, %z {axes=[0,1]} : f32<1x8>\n"
+                    "      %b = load %w, %z, %z {axes=[0,1], part=\"codes\"} : i8<2x256>\n"
+                    "      %sb = load %w, %z, %z {axes=[0,1], part=\"scale\"} : f32<2x8>\n");
+    block_put_sums(t, 32);
+    rlx_text_put(t, "      %ta = turn %a {width=32} : i8<1x256>\n"
+                    "      %tb = turn %b {width=32} : i8<2x256>\n"
+                    "      %c = const {value=0.5} : f32<1x2x8>\n"
+                    "      %d = dot %c, %ta, %sa, %tb, %sb, %xs {turned=1} : f32<1x2x8>\n"
+                    "      %e = dot %c, %ta, %sa, %tb, %sb, %xs {turned=1, bits=5} : f32<1x2x8>\n"
+                    "      store %y, %d, %z, %i, %z, %z {axes=[1,2,3]}\n"
+                    "      store %y, %e, %o, %i, %z, %z {axes=[1,2,3]}\n"
+                    "      yield\n    }\n    return\n  }\n");
+}
+
 START_TEST(turned_dots)
 {
     static const shape whole[] = {{.m = 1, .n = 1, .k = 256, .group = 32, .bits = 4},
@@ -180,6 +203,7 @@ START_TEST(turned_dots)
     }
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         block_put_turned(&t, blocks[i].format, blocks[i].columns);
+    put_two_bounds(&t);
     subject_check_text(&t, "TOKENS=5", 14);
 }
 END_TEST
@@ -188,6 +212,11 @@ END_TEST
 static void put_row_dots(rlx_text *t, const char *format)
 {
     enum { K = 512, GROUPS = K / 32 };
+    const rlx_format f = rlx_format_parse(format, strlen(format));
+    const int bits = rlx_format_code_bits(f) % 8, groups = 256 / rlx_format_group(f);
+    char bound[16] = "";
+    if (bits)
+        snprintf(bound, sizeof bound, " {bits=%d}", bits);
     rlx_text_putf(t,
                   "  kernel @rows_%s(%%act: global i8[TOKENS,%d], %%as: global f32[TOKENS,%d], "
                   "%%w0: global %s[3,%d], %%w1: global %s[3,%d], %%y0: global f32[3,TOKENS,8], "
@@ -200,18 +229,20 @@ static void put_row_dots(rlx_text *t, const char *format)
                   "      %%r0, %%r1 = for %%z, %%steps, %%c, %%c {step=1} : (f32<1x1x8>, "
                   "f32<1x1x8>) (%%j: i64, %%s0: f32<1x1x8>, %%s1: f32<1x1x8>) {\n"
                   "        %%k = map %%j, %%c256 {fn=mul} : i64\n"
-                  "        %%g = map %%j, %%c8 {fn=mul} : i64\n",
-                  format, K, GROUPS, format, K, format, K);
+                  "        %%g = map %%j, %%c8 {fn=mul} : i64\n"
+                  "        %%ch = const {ivalue=%d} : i64\n"
+                  "        %%h = map %%j, %%ch {fn=mul} : i64\n",
+                  format, K, GROUPS, format, K, format, K, groups);
     for (int i = 0; i < 2; i++)
         rlx_text_putf(t,
                       "        %%a%d = load %%act, %%m, %%k {axes=[0,1]} : i8<1x256>\n"
                       "        %%sa%d = load %%as, %%m, %%g {axes=[0,1]} : f32<1x8>\n"
                       "        %%b%d = load %%w%d, %%i, %%k {axes=[0,1], part=\"codes\"} : "
                       "i8<1x256>\n"
-                      "        %%sb%d = load %%w%d, %%i, %%g {axes=[0,1], part=\"scale\"} : "
-                      "f32<1x8>\n"
-                      "        %%d%d = dot %%s%d, %%a%d, %%sa%d, %%b%d, %%sb%d : f32<1x1x8>\n",
-                      i, i, i, i, i, i, i, i, i, i, i, i);
+                      "        %%sb%d = load %%w%d, %%i, %%h {axes=[0,1], part=\"scale\"} : "
+                      "f32<1x%d>\n"
+                      "        %%d%d = dot %%s%d, %%a%d, %%sa%d, %%b%d, %%sb%d%s : f32<1x1x8>\n",
+                      i, i, i, i, i, i, groups, i, i, i, i, i, i, bound);
     rlx_text_put(t, "        yield %d0, %d1\n      }\n"
                     "      store %y0, %r0, %i, %m, %z {axes=[0,1,2]}\n"
                     "      store %y1, %r1, %i, %m, %z {axes=[0,1,2]}\n"
@@ -246,7 +277,8 @@ static void put_changed_row(rlx_text *t)
 
 START_TEST(row_dots)
 {
-    static const char *const formats[] = {"mxfp4", "iq4_nl", "iq4_xs", "q8_0", "iq3_xxs"};
+    static const char *const formats[] = {"mxfp4", "iq4_nl", "iq4_xs", "q8_0", "iq3_xxs",
+                                          "q4_0",  "q5_0",   "q6_k",   "q3_k", "tq2_0"};
     rlx_text t = {0};
     rlx_text_put(&t, "lir module @dot {\n");
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
