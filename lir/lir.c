@@ -241,8 +241,8 @@ rlx_status rlx_lir_require_codes(rlx_ir_module *m, const rlx_ir_node *n, const c
     bool is_signed = n->in[i]->type.format == RLX_I8;
     int64_t bits = rlx_ir_attr_int(n, RLX_ATTR_BITS, 0);
     RLX_TRY(rlx_lir_require_operand(m, n, id, i, is_signed ? RLX_I8 : RLX_U8, 2));
-    RLX_IR_REQUIRE(m, n, bits_id, bits >= !is_signed && bits <= 7,
-                   "%lld bits for codes in %s", (long long)bits, is_signed ? "i8" : "u8");
+    RLX_IR_REQUIRE(m, n, bits_id, bits >= !is_signed && bits <= 7, "%lld bits for codes in %s",
+                   (long long)bits, is_signed ? "i8" : "u8");
     return RLX_OK;
 }
 

@@ -190,7 +190,7 @@ typedef struct rlx_lir_target {
     int bf16_width; /* products of bf16 that one instruction sums: 2 (vdpbf16ps), 32 (AMX); 0: none;
                        part of the numerics */
     bool byte_tiles; /* products of bytes by AMX's tiles */
-    bool raised_bytes; /* dot_panel wants codes of activations raised, where those of weights have a sign */
+    bool raised_bytes; /* dot_panel wants a's codes raised where b's have a sign */
     /* By which a GPU's matrix unit multiplies bytes; and f16 and bf16, sums in f32: its k is how many
      * products are added to a sum at once. That there is one is part of the numerics, as is that k. */
     rlx_lir_fragment byte_matrix, float_matrix;

@@ -1,8 +1,10 @@
 /* lir/ops/dot_panel.c: products of codes with packed columns, scaled group by group
- *   in   acc f32<MxN>; a i8<MxK>, its scales sa f32<MxK/32>; b u8|i8<K/4 x 4N>, its sb f32<K/G x
- * N>; perhaps xs f32<MxK/G> and mins f32<K/G x N> out  acc's type C1  formats and ranks are these,
- * and operands are 5 or 7.      C2  M and N agree. C3  a and b share K, a multiple of 32. C4  sa
- * has K/32 scales; sb has K/32 or K/16, and xs and mins have as many.
+ *   in   acc f32<MxN>; a i8|u8<MxK>, its scales sa f32<MxK/32>; b u8|i8<K/4 x 4N>, its
+ *        sb f32<K/G x N>; perhaps xs f32<MxK/G> and mins f32<K/G x N>
+ *   out  acc's type
+ *   C1  formats and ranks are these, and operands are 5 or 7.      C2  M and N agree.
+ *   C3  a and b share K, a multiple of 32.
+ *   C4  sa has K/32 scales; sb has K/32 or K/16, and xs and mins have as many.
  *   C5  u8 codes have bits, 1 to 7: below 2^bits; i8 codes may: within 2^(bits-1) of 0.
  *   C6  a may be u8, 128 more than its codes, where b is i8. */
 #include <math.h>
