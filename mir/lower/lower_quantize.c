@@ -1,6 +1,6 @@
 /* mir/lower/lower_quantize.c: rows to 8-bit codes, their scales and sums.
  *
- *   grid rows { the prologue's reduces; for groups of 32 { maximum, scale; codes; sums } }
+ *   grid rows { the prologue's reduces; for groups of 32 { maximum, scale; codes; sums, if read } }
  *
  * On GPUs, where a group is a chain of a team's, a row's groups are dealt to several instances, each of
  * which makes the reduces again: as long as there are few rows, or no reduces.
