@@ -31,7 +31,7 @@ check-long: build # what is too long for make test
 check-vulkan: build # every golden and fixture on a Vulkan device, models over pages, stages: a software one takes longer than all of make test
 	@cd $(BUILD) && ctest --output-on-failure -j 2 -L vulkan
 
-check-gpu: build # the same on NVIDIA's and AMD's devices, or on drivers that stand for theirs: the list says which
+check-gpu: build # the same on NVIDIA's and AMD's devices, or on drivers that stand for theirs: the list says which; kernels through ptxas
 	@$(BUILD)/tests/gpu/rlx devices | grep -E '^(cuda|hip)'
 	@cd $(BUILD) && ctest --output-on-failure -j 2 -L gpu
 

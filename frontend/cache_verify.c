@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frontend/cache.h"
 #include "frontend/compile.h"
 #include "frontend/compile_key.h"
 #include "hir/hir.h"

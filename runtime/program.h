@@ -69,8 +69,9 @@ typedef struct rlx_program_kernel {
         grid[RLX_PROGRAM_GRID]; /* the product is how many teams have something to do, at most */
 } rlx_program_kernel;
 #define RLX_GRID_UNKNOWN ((rlx_dim)INT32_MAX) /* memory decides */
-#define RLX_PROGRAM_TEAM \
-    "// team of " /* of PTX, which is not told: a comment, and behind it how many */
+
+/* A comment in PTX, behind which stands how many invocations a team has: no directive, since ptxas is not to know. */
+#define RLX_PROGRAM_TEAM "// team of "
 
 /* The one part that a program for a GPU may have: code that runs all launches of a step in one. It takes a buffer, and the
  * symbols: rlx_step_head, then its launches. All teams of the launch have to be resident at once. */

@@ -175,7 +175,7 @@ rlx_status rlx_flow_add_output(rlx_flow_cx *cx, const rlx_stage *s, rlx_ir_value
 rlx_ir_value *rlx_builder_rewrite(rlx_flow_cx *cx, const rlx_stage *s, const rlx_extension *e,
                                   rlx_ir_node *n);
 
-/* ---- between flow_build.c and flow_layers.c ------------------------------------------------- */
+/* ---- within the build: flow_build.c, flow_args.c, flow_funcs.c, flow_layers.c, flow_extend.c ---- */
 
 /* Opens a function in the module and makes it the running one. */
 rlx_status rlx_flow_begin_func(rlx_flow_cx *cx, rlx_flow_func *fn, const char *name, bool is_layer);

@@ -147,9 +147,9 @@ static bool goes_by_registers(const rlx_lir_contract_shape *shape)
 /* Tiles of fragments, for a team's subgroups together: a square that reads few operands for its
  * products; fewer rows where there are not so many, where a unit's columns wait in team memory for
  * all of them, or where contractions that go together have more sums than registers. Steps are so short that four
- * teams' operands lie in a first-level memory, and half as long where they go by registers, beside half as many sums, or where those of
- * several contractions do as K ends within the only step. A block of fewer rows than a fragment has is computed with the rest
- * idle: units of thousands of columns leave one row of 16, and no other lowering has the order of these sums. */
+ * teams' operands lie in a first-level memory, and half as long where they go by registers, beside half as many sums, or where several
+ * contractions have a K that is shorter than one, since they go so then, too. A block of fewer rows than a fragment has is
+ * computed with the rest idle: units of thousands of columns leave one row of 16, and no other lowering has the order of these sums. */
 static void matrix_tile(const rlx_lir_target *t, const rlx_lir_contract_shape *shape,
                         rlx_lir_schedule *s)
 {

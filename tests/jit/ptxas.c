@@ -58,7 +58,7 @@ static void read_all(FILE *f, rlx_text *out)
     ck_assert(!out->oom);
 }
 
-/* What ptxas says of the one kernel, all of which must be there but shared memory, which it may lack. */
+/* What ptxas says of the one kernel and of functions that it calls; all must be there but shared memory, which it may lack. */
 static ptxas_report report_of(const char *text)
 {
     const int stores = numbers_before(text, " bytes spill stores"),

@@ -210,6 +210,8 @@ int main(int argc, char **argv)
         else
             return usage();
     }
+    if (c.processor && suites[suite].run != opvectors_run)
+        return usage();
     if (decode_from) {
         c.ways[0] = (way){atoll(decode_from), NULL};
         c.nways = 1;
