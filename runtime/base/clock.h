@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Of a clock that never goes back, since some moment; any thread. */
+/* CLOCK_MONOTONIC: since some moment, and never back (perf reads times of the same clock). */
 int64_t rlx_nanoseconds(void);
 double rlx_seconds(void);
 
