@@ -2,33 +2,17 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "frontend/compile.h"
 #include "frontend/context.h"
 #include "tests/jit/ptxas.h"
-
-/* Whether no kernel before had this code; beyond so many, each is new. */
-static bool is_new(const uint8_t *code, size_t bytes)
-{
-    enum { MOST = 4096 };
-    static rlx_hash seen[MOST];
-    static int n;
-    const rlx_hash hash = rlx_hash_bytes(code, bytes);
-    for (int i = 0; i < n; i++)
-        if (!memcmp(&seen[i], &hash, sizeof hash))
-            return false;
-    if (n < MOST)
-        seen[n++] = hash;
-    return true;
-}
 
 static rlx_status assemble(const rlx_ir_func *k, const rlx_jit_target *t, int *spilling)
 {
     uint8_t *ptx;
     size_t bytes;
     RLX_TRY(rlx_jit_emit_kernel(k, t, &ptx, &bytes));
-    if (have_ptxas() && is_new(ptx, bytes)) {
+    if (have_ptxas() && is_new_code(ptx, bytes)) {
         const ptxas_report r = ptxas_assemble(k->name, (char *)ptx, bytes, t->processor);
         if (r.spills)
             printf("@%s for %s takes %d registers and spills %d bytes\n", k->name, t->processor,

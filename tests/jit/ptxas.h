@@ -5,6 +5,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Whether code, of any maker, is none of those that were asked for before in this process; and how many there were. */
+bool is_new_code(const void *code, size_t bytes);
+int count_codes(void);
+
 bool have_ptxas(void); /* the first time it is not, says so */
 
 /* What ptxas -v says of a kernel. */

@@ -227,10 +227,10 @@ static void run_case(conformance *c, rlx_context *cx, const char *path)
     rlx_status st = onnx_read(path, &s.x);
     if (!st)
         st = onnx_record(&s.x, &s.flow);
-    if (!st && c->processor)
-        st = assemble_flow(s.flow, s.x.weights, NULL, c->processor, &kernels, &spilling);
-    if (!st && !c->processor)
-        st = run(&s, cx);
+    if (!st)
+        st = c->processor
+                 ? assemble_flow(s.flow, s.x.weights, NULL, c->processor, &kernels, &spilling)
+                 : run(&s, cx);
     if (!st && !c->processor)
         st = evaluate(&s);
     if (rlx_status_code(st) == RLX_UNSUPPORTED) {

@@ -29,8 +29,8 @@ typedef struct conformance {
     const char *device, *threads; /* NULL: the program's own choice; each way's */
     bool is_vulkan, validated;    /* the device; and it runs under the validation layer */
     bool is_gpu;                  /* NVIDIA's or AMD's, or what stands for it */
-    const char
-        *processor; /* NVIDIA's ("sm_80"), for which operators are assembled, not run; NULL: none */
+    /* NVIDIA's ("sm_80"), for which operators are assembled, not run; NULL: none */
+    const char *processor;
     way ways[MAX_WAYS];
     int nways;
     int passed, failed, skipped;
