@@ -46,15 +46,15 @@ static shape any_shape(int unit)
 START_TEST(panels)
 {
     static const shape whole[] = {
-        {4, 16, 32, 32, 4, true, false, false, false, false},
-        {4, 16, 256, 32, 4, true, false, false, false, false},
-        {4, 16, 32, 32, 8, false, false, false, false, false},
-        {4, 16, 32, 16, 6, true, false, false, false, false},
-        {4, 16, 64, 32, 5, true, false, false, false, false},
-        {12, 32, 64, 32, 4, true, false, false, false, false},
-        {12, 32, 32, 32, 8, false, false, false, false, false},
-        {1, 8, 64, 16, 6, true, false, false, false, false},
-        {3, 48, 32, 32, 4, false, false, false, false, false},
+        {4, 16, 32, 32, 4, .minima = true},
+        {4, 16, 256, 32, 4, .minima = true},
+        {4, 16, 32, 32, 8, .minima = false},
+        {4, 16, 32, 16, 6, .minima = true},
+        {4, 16, 64, 32, 5, .minima = true},
+        {12, 32, 64, 32, 4, .minima = true},
+        {12, 32, 32, 32, 8, .minima = false},
+        {1, 8, 64, 16, 6, .minima = true},
+        {3, 48, 32, 32, 4, .minima = false},
         {.m = 4, .n = 16, .k = 256, .group = 16, .bits = 6, .is_signed = true},
         {.m = 6, .n = 32, .k = 64, .group = 32, .bits = 4, .is_signed = true},
         {.m = 12, .n = 32, .k = 32, .group = 32, .bits = 5, .is_signed = true},
@@ -134,13 +134,13 @@ END_TEST
 START_TEST(dots)
 {
     static const shape whole[] = {
-        {1, 1, 64, 32, 4, false, false, false, false, false},
-        {1, 1, 256, 32, 4, false, false, false, false, false},
-        {1, 1, 256, 16, 6, false, false, false, false, false},
-        {1, 4, 64, 32, 8, false, false, false, false, false},
-        {3, 2, 64, 32, 8, false, false, false, false, false},
-        {1, 1, 256, 32, 5, false, false, false, false, false},
-        {1, 1, 256, 32, 8, false, false, false, false, false},
+        {1, 1, 64, 32, 4, .minima = false},
+        {1, 1, 256, 32, 4, .minima = false},
+        {1, 1, 256, 16, 6, .minima = false},
+        {1, 4, 64, 32, 8, .minima = false},
+        {3, 2, 64, 32, 8, .minima = false},
+        {1, 1, 256, 32, 5, .minima = false},
+        {1, 1, 256, 32, 8, .minima = false},
         {.m = 1, .n = 2, .k = 256, .group = 16, .bits = 6, .is_signed = true},
         {.m = 1, .n = 1, .k = 256, .group = 32, .bits = 4, .is_signed = true}};
     rlx_text t = {0};
@@ -397,10 +397,10 @@ static void put_team_sums(rlx_text *t)
 START_TEST(tiles)
 {
     static const char *const cpus[] = {"x86-64-v4+amx-int8+amx-bf16"};
-    static const shape bytes[] = {{16, 16, 256, 32, 4, true, false, false, false, false},
-                                  {16, 16, 64, 16, 6, true, false, false, false, false},
-                                  {16, 16, 96, 32, 8, false, false, false, false, false},
-                                  {5, 11, 32, 32, 5, true, true, false, false, false}};
+    static const shape bytes[] = {{16, 16, 256, 32, 4, .minima = true},
+                                  {16, 16, 64, 16, 6, .minima = true},
+                                  {16, 16, 96, 32, 8, .minima = false},
+                                  {5, 11, 32, 32, 5, .minima = true, .odd = true}};
     rlx_jit_target plain = cpu_named("x86-64-v4+avx512bf16");
     rlx_text t = {0};
     subject s;
@@ -474,8 +474,8 @@ static void expect_asm(const shape *s, bool panel, const char *cpu, const char *
 /* Each CPU multiplies bytes with what it has, out of memory that is not copied first. */
 START_TEST(instructions)
 {
-    static const shape four = {4, 32, 256, 32, 4, true, false, false, false, false};
-    static const shape eight = {4, 32, 256, 32, 8, false, false, false, false, false};
+    static const shape four = {4, 32, 256, 32, 4, .minima = true};
+    static const shape eight = {4, 32, 256, 32, 8, .minima = false};
     for (int i = 0; i < 2; i++) {
         const shape *s = i ? &eight : &four;
         for (int panel = 0; panel < 2; panel++) {
@@ -588,7 +588,7 @@ END_TEST
 START_TEST(byte_tile_instructions)
 {
     enum { ROWS = 16, GROUPS = 2, SPILLS = 2 };
-    static const shape s = {ROWS, 16, 256, 32, 4, true, false, false, false, false};
+    static const shape s = {ROWS, 16, 256, 32, 4, .minima = true};
     rlx_text t = {0}, text = {0};
     rlx_text_put(&t, "lir module @dot {\n");
     put_panel(&t, 0, &s);
@@ -610,7 +610,7 @@ END_TEST
 
 START_TEST(teams_refuse)
 {
-    static const shape s = {4, 16, 64, 32, 4, true, false, false, false, false};
+    static const shape s = {4, 16, 64, 32, 4, .minima = true};
     static const char *const names[] = {"dot_panel", "turn", "outer",
                                         "pack"}; /* outer: of packed rows */
     const rlx_jit_target teams[] = {host_team_target(32),
