@@ -636,12 +636,12 @@ static void mark_convergent(const rlx_emit *e)
 
 rlx_status rlx_emit_called(const rlx_emit_engine *engine, const rlx_llvm_target *target,
                            const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
-                           rlx_emit_needs *needs)
+                           int64_t *step_team_bytes)
 {
     rlx_emit e = {.engine = engine,
                   .target = target,
                   .kernel = kernel,
-                  .needs = needs,
+                  .step_team_bytes = step_team_bytes,
                   .cx = cx,
                   .module = module};
     RLX_TRY(rlx_emit_init(&e));
@@ -649,7 +649,8 @@ rlx_status rlx_emit_called(const rlx_emit_engine *engine, const rlx_llvm_target 
     if (!st) {
         LLVMSetLinkage(e.fn, LLVMInternalLinkage);
         mark_convergent(&e);
-        needs->team_bytes = e.team_bytes > needs->team_bytes ? e.team_bytes : needs->team_bytes;
+        if (e.team_bytes > *step_team_bytes)
+            *step_team_bytes = e.team_bytes;
     }
     rlx_emit_deinit(&e);
     return st;

@@ -116,18 +116,14 @@ extern const rlx_emit_engine rlx_emit_engine_nvptx;
 extern const rlx_emit_engine rlx_emit_engine_amdgpu;
 extern const rlx_emit_engine rlx_emit_engine_host_team;
 
-/* What a step's function needs for the kernels that it calls. */
-typedef struct rlx_emit_needs {
-    int64_t team_bytes; /* the most that one takes */
-} rlx_emit_needs;
-
 struct rlx_emit {
     const rlx_emit_engine *engine;
     const rlx_llvm_target *target;
     const rlx_ir_func *kernel;
     rlx_arena *arena;
     rlx_emit_parts *parts; /* NULL: no loop becomes a part */
-    rlx_emit_needs *needs; /* of a step and what it calls; NULL: a kernel by itself */
+    int64_t *
+        step_team_bytes; /* the most that a kernel of the step takes, one by one; NULL: a kernel by itself */
     LLVMContextRef cx;
     LLVMModuleRef module;
     LLVMBuilderRef b;     /* where code goes now */
@@ -174,11 +170,11 @@ rlx_status rlx_emit_kernel(const rlx_emit_engine *engine, const rlx_llvm_target 
                            const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
                            rlx_emit_parts *parts);
 
-/* The same as a function for a step, of the CPU kernels' parameters (rlx_kernel_fn), the last of which may be missing; `engine` is some
+/* The same as a function for a step, which has *step_team_bytes at the least, of the CPU kernels' parameters (rlx_kernel_fn), the last of which may be missing; `engine` is some
  * engine's `called`. */
 rlx_status rlx_emit_called(const rlx_emit_engine *engine, const rlx_llvm_target *target,
                            const rlx_ir_func *kernel, LLVMContextRef cx, LLVMModuleRef module,
-                           rlx_emit_needs *needs);
+                           int64_t *step_team_bytes);
 /* Builds a step (RLX_PROGRAM_STEP) that calls any of `n` kernels, by their numbers here, into `module`. RLX_UNSUPPORTED: the engine has
  * none. */
 rlx_status rlx_emit_step(const rlx_emit_engine *engine, const rlx_llvm_target *target,

@@ -17,7 +17,7 @@ static LLVMValueRef field(rlx_emit *e, LLVMTypeRef type, size_t offset)
 /* Behind the buffers and a place for the symbols; a step's functions, which are these too, have none. */
 static rlx_status find_maps(rlx_emit *e)
 {
-    const int n = e->needs ? 0 : rlx_emit_tensors_count(e);
+    const int n = e->step_team_bytes ? 0 : rlx_emit_tensors_count(e);
     if (n < 0)
         return RLX_OOM();
     for (int i = 0; i < n; i++) {

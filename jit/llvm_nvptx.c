@@ -260,8 +260,8 @@ static LLVMValueRef shared_memory(rlx_emit *e)
 static void size_shared_memory(rlx_emit *e)
 {
     LLVMValueRef g = shared_memory(e);
-    if (e->needs->team_bytes)
-        LLVMReplaceAllUsesWith(g, rlx_emit_gpu_team_memory(e, e->needs->team_bytes));
+    if (*e->step_team_bytes)
+        LLVMReplaceAllUsesWith(g, rlx_emit_gpu_team_memory(e, *e->step_team_bytes));
     LLVMDeleteGlobal(g);
 }
 

@@ -120,12 +120,16 @@ rlx_status rlx_emit_step(const rlx_emit_engine *engine, const rlx_llvm_target *t
                          const rlx_ir_func *const *kernels, int n, LLVMContextRef cx,
                          LLVMModuleRef module)
 {
-    rlx_emit_needs needs = {0};
-    rlx_emit e = {.engine = engine, .target = target, .needs = &needs, .cx = cx, .module = module};
+    int64_t team_bytes = 0;
+    rlx_emit e = {.engine = engine,
+                  .target = target,
+                  .step_team_bytes = &team_bytes,
+                  .cx = cx,
+                  .module = module};
     if (!engine->called)
         return RLX_FAIL(RLX_UNSUPPORTED, "%s makes no step in one launch", engine->name);
     for (int i = 0; i < n; i++)
-        RLX_TRY_NOTE(rlx_emit_called(engine->called, target, kernels[i], cx, module, &needs),
+        RLX_TRY_NOTE(rlx_emit_called(engine->called, target, kernels[i], cx, module, &team_bytes),
                      "kernel @%s in a step", kernels[i]->name);
     RLX_TRY(rlx_emit_init(&e));
     rlx_status st = emit_loop(&e, kernels, n);
