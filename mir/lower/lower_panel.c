@@ -307,6 +307,16 @@ static bool begins_with_zeros(const instance *in, int i)
            !in->of[i].bf16_width;
 }
 
+/* acc + the products of the chunk, beside what is told ahead meanwhile. */
+static rlx_status multiply_telling(kernel_cx *k, const instance *in, int i, const chunk *c,
+                                   const place *p, rlx_ir_value *tile, rlx_ir_value **acc)
+{
+    RLX_TRY(panel_read_ahead(k, in, i, c, tile, p->row));
+    ask_for_rows(k, in, i, c, p, tile);
+    *acc = multiply(k, in, i, c, p, *acc);
+    return rlx_ir_builder_finish(k->b);
+}
+
 /* Row tile `at` of those that stay with a column tile: sums <- sums + products of the chunk. */
 static rlx_status multiply_tile(kernel_cx *k, const instance *in, int i, const chunk *c,
                                 const span *of, rlx_ir_value *tile, rlx_ir_value *at)
@@ -322,9 +332,7 @@ static rlx_status multiply_tile(kernel_cx *k, const instance *in, int i, const c
                                   .n0 = plus(k, in->n0, times(k, tile, s->n)),
                                   .m_limit = in->t_limit,
                                   .n_limit = in->n_limit};
-        RLX_TRY(panel_read_ahead(k, in, i, c, tile, row));
-        ask_for_rows(k, in, i, c, &p, tile);
-        acc = multiply(k, in, i, c, &p, acc);
+        RLX_TRY(multiply_telling(k, in, i, c, &p, tile, &acc));
         return group_store_tiles(k, in->g, &to, in->yield, &acc);
     }
     rlx_ir_value *index[2] = {p.row, times(k, tile, s->n)};
@@ -333,9 +341,7 @@ static rlx_status multiply_tile(kernel_cx *k, const instance *in, int i, const c
     rlx_ir_value *acc = begins_with_zeros(in, i)
                             ? rlx_lir_build_fill(k->b, RLX_F32, 2, dims, 0.0)
                             : rlx_lir_build_load(k->b, sums, RLX_F32, 2, dims, index, axes, NULL);
-    RLX_TRY(panel_read_ahead(k, in, i, c, tile, row));
-    ask_for_rows(k, in, i, c, &p, tile);
-    acc = multiply(k, in, i, c, &p, acc);
+    RLX_TRY(multiply_telling(k, in, i, c, &p, tile, &acc));
     rlx_lir_build_barrier(k->b); /* all was read before it is written */
     rlx_lir_build_store(k->b, sums, acc, index, axes, NULL);
     return rlx_ir_builder_finish(k->b);
